@@ -1,0 +1,101 @@
+/* hash64 takes eight bytes a step: each word is spread by a multiplication and a shift, folded into the state,
+ * and the state is multiplied and shifted again. Each step is a bijection of the word for a given state and
+ * of the state for a given word, so two inputs that differ in one word only never collide. The size goes into
+ * the start, which tells "" from "\0". Its values are for tables in one process: they depend on byte order. */
+#include "base/hash.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define K1 0x9e3779b97f4a7c15u
+#define K2 0xd6e8feb86659fd93u
+#define K3 0xa0761d6478bd642fu
+
+static uint64_t step(uint64_t hash, uint64_t word)
+{
+    word *= K1;
+    word ^= word >> 32;
+    hash = ((hash << 27) | (hash >> 37)) ^ word;
+    hash = (hash + K3) * K2;
+    return hash ^ (hash >> 29);
+}
+
+static uint64_t finish(uint64_t hash)
+{
+    hash ^= hash >> 32;
+    hash *= K2;
+    hash ^= hash >> 32;
+    hash *= K2;
+    return hash ^ (hash >> 32);
+}
+
+uint64_t hash64(const void *data, size_t size, uint64_t seed)
+{
+    const uint8_t *bytes = data;
+    uint64_t hash = step(seed, size);
+    uint64_t word;
+    for (; size >= 8; bytes += 8, size -= 8) {
+        memcpy(&word, bytes, 8);
+        hash = step(hash, word);
+    }
+    if (size > 0) {
+        word = 0;
+        memcpy(&word, bytes, size);
+        hash = step(hash, word);
+    }
+    return finish(hash);
+}
+
+uint64_t hash64_mix(uint64_t hash, uint64_t word)
+{
+    return finish(step(hash, word));
+}
+
+void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES])
+{
+    /* The digest fails only without memory or without the algorithm; going on with a wrong identity would
+     * be worse than ending. */
+    if (EVP_Digest(size > 0 ? data : "", size, out, NULL, EVP_sha256(), NULL) != 1)
+        abort();
+}
+
+void sha256_hex(const void *data, size_t size, char out[SHA256_HEX_BYTES])
+{
+    uint8_t digest[SHA256_BYTES];
+    sha256(data, size, digest);
+    hex_encode(digest, sizeof digest, out);
+}
+
+void hex_encode(const uint8_t *bytes, size_t size, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < size; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+    *out = '\0';
+}
+
+/* The value of a lower-case hex digit, -1 for anything else. */
+static int digit_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return -1;
+}
+
+int hex_decode(const char *text, uint8_t *out, size_t size)
+{
+    /* Checked as a whole first, so that out is written only on success. The terminator is no digit. */
+    for (size_t i = 0; i < 2 * size; i++)
+        if (digit_value(text[i]) < 0)
+            return 0;
+    if (text[2 * size] != '\0')
+        return 0;
+    for (size_t i = 0; i < size; i++)
+        out[i] = (uint8_t)(digit_value(text[2 * i]) << 4 | digit_value(text[2 * i + 1]));
+    return 1;
+}
