@@ -1,0 +1,26 @@
+/* The only place that names compiler extensions. */
+#ifndef URZA_BASE_COMPILER_H
+#define URZA_BASE_COMPILER_H
+
+#define URZA_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#define URZA_NODISCARD __attribute__((warn_unused_result))
+#define URZA_NORETURN __attribute__((noreturn))
+#define URZA_EXPORT __attribute__((visibility("default")))
+#define URZA_LIKELY(x) __builtin_expect(!!(x), 1)
+#define URZA_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* True when the exact result does not fit; *out then holds it wrapped. */
+#define URZA_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
+#define URZA_SUB_OVERFLOW(a, b, out) __builtin_sub_overflow(a, b, out)
+#define URZA_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
+
+/* The low half of XCR0: which register state the system saves. Only where CPUID reports OSXSAVE. */
+#if defined(__x86_64__)
+#define URZA_XGETBV(out_low)                                                                       \
+    do {                                                                                           \
+        unsigned high_;                                                                            \
+        __asm__ volatile("xgetbv" : "=a"(*(out_low)), "=d"(high_) : "c"(0));                       \
+    } while (0)
+#endif
+
+#endif

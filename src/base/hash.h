@@ -1,0 +1,20 @@
+/* hash64 for tables (fast, not for adversaries that choose keys), SHA-256 for identity (libcrypto). */
+#ifndef URZA_BASE_HASH_H
+#define URZA_BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHA256_BYTES 32
+#define SHA256_HEX_BYTES 65 /* with the terminator */
+
+uint64_t hash64(const void *data, size_t size, uint64_t seed);
+uint64_t hash64_mix(uint64_t hash, uint64_t word);
+
+void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES]);
+void sha256_hex(const void *data, size_t size, char out[SHA256_HEX_BYTES]); /* lower case */
+void hex_encode(const uint8_t *bytes, size_t size, char *out); /* 2 × size + 1 bytes */
+/* Reads exactly size bytes from 2 × size lower-case hex digits; 0 when text is anything else. */
+int hex_decode(const char *text, uint8_t *out, size_t size);
+
+#endif

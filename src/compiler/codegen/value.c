@@ -1,0 +1,308 @@
+/* Values of expressions.
+ *
+ * Each expression is emitted once per place where it can differ: code that does not depend on the loops around
+ * is put before them (loads stay where they are asked for, since a loop may run zero times). An expression that
+ * does not vary over lanes stays scalar; operations widen what they mix. */
+#include "compiler/codegen/codegen_priv.h"
+
+static uint32_t level_of(const struct emitter *e, const struct expr *x)
+{
+    uint32_t level = 0;
+    if (x->loads)
+        return e->level;
+    for (uint64_t vars = x->vars; vars; vars &= vars - 1) {
+        uint32_t l = e->var_level[__builtin_ctzll(vars)];
+        level = l > level ? l : level;
+    }
+    for (uint32_t i = 0; x->locals && i < e->nest->locals.count; i++)
+        if (x->locals >> i % 64 & 1 && e->locals[i].level > level)
+            level = e->locals[i].level;
+    return level;
+}
+
+static bool memo_valid(const struct emitter *e, const struct memo *m, const struct expr *x)
+{
+    if (!m->value || m->level > e->level || e->levels[m->level].serial != m->level_serial)
+        return false;
+    if (x->loads && m->time < e->memory_changed)
+        return false;
+    for (uint32_t i = 0; x->locals && i < e->nest->locals.count; i++)
+        if (x->locals >> i % 64 & 1 && m->time < e->locals[i].changed)
+            return false;
+    return true;
+}
+
+static struct memo *memo_at(struct emitter *e, expr_id id)
+{
+    if (id >= e->value_capacity) {
+        uint32_t capacity = 2 * id + 64;
+        struct memo *grown = ARENA_ARRAY(e->arena, struct memo, capacity);
+        if (e->value_capacity)
+            memcpy(grown, e->values, e->value_capacity * sizeof *grown);
+        e->values = grown;
+        e->value_capacity = capacity;
+    }
+    return &e->values[id];
+}
+
+static struct memo make_memo(struct emitter *e, LLVMValueRef value, uint32_t level)
+{
+    return (struct memo){.value = value, .level = level, .level_serial = e->levels[level].serial, .time = e->now};
+}
+
+/* base + terms, outer levels first, so that what inner loops add is one small step. */
+static LLVMValueRef emit_address(struct emitter *e, uint32_t buffer, expr_id index)
+{
+    struct nest *nest = e->nest;
+    expr_id terms[64];
+    uint32_t count = index_terms(nest, index, terms, 64);
+    LLVMTypeRef element = type_in_memory(e, nest->buffers.items[buffer].dtype);
+    LLVMValueRef pointer = e->buffers[buffer];
+    if (count == 0) {
+        terms[0] = index;
+        count = 1;
+    }
+    expr_id partial = index_const(nest, 0);
+    int64_t constant = 0;
+    for (uint32_t level = 0; level <= e->level; level++) {
+        expr_id step = index_const(nest, 0);
+        for (uint32_t i = 0; i < count; i++) {
+            struct expr x = *expr_at(nest, terms[i]);
+            if (x.op == EXPR_CONST)
+                constant = x.integer;
+            else if (level_of(e, &x) == level)
+                step = index_add(nest, step, terms[i]);
+        }
+        if (expr_at(nest, step)->op == EXPR_CONST)
+            continue;
+        partial = index_add(nest, partial, step);
+        struct expr whole = *expr_at(nest, partial);
+        uint32_t slot = (partial * 31 + buffer) % 256;
+        if (e->pointers[slot].index == partial && e->pointers[slot].buffer == buffer && memo_valid(e, &e->pointers[slot].memo, &whole)) {
+            pointer = e->pointers[slot].memo.value;
+            continue;
+        }
+        LLVMValueRef offset = emit_value(e, step);
+        level_place(e, level);
+        pointer = LLVMBuildGEP2(e->builder, element, pointer, &offset, 1, "");
+        e->pointers[slot].index = partial;
+        e->pointers[slot].buffer = buffer;
+        e->pointers[slot].memo = make_memo(e, pointer, level);
+    }
+    level_place(e, e->level);
+    if (constant != 0) {
+        LLVMValueRef offset = LLVMConstInt(LLVMInt64TypeInContext(e->context), (unsigned long long)constant, 1);
+        pointer = LLVMBuildGEP2(e->builder, element, pointer, &offset, 1, "");
+    }
+    return pointer;
+}
+
+static bool varies(const struct emitter *e, expr_id id)
+{
+    if (id == EXPR_NONE || e->vector_var == UINT32_MAX)
+        return false;
+    const struct expr *x = expr_at(e->nest, id);
+    if (x->vars >> e->vector_var & 1)
+        return true;
+    for (uint32_t i = 0; x->locals && i < e->nest->locals.count; i++)
+        if (x->locals >> i % 64 & 1 && e->locals[i].vector)
+            return true;
+    return false;
+}
+
+/* Active lanes under an additional condition; NULL: all. */
+static LLVMValueRef mask_with(struct emitter *e, expr_id guard, bool ignore_mask)
+{
+    LLVMValueRef mask = ignore_mask ? NULL : e->mask;
+    if (guard == EXPR_NONE)
+        return mask;
+    LLVMValueRef g = emit_vector(e, guard);
+    return mask ? LLVMBuildAnd(e->builder, mask, g, "") : g;
+}
+
+static LLVMValueRef all_lanes(struct emitter *e)
+{
+    return LLVMConstAllOnes(LLVMVectorType(LLVMInt1TypeInContext(e->context), e->lanes));
+}
+
+/* Whether consecutive lanes are consecutive elements; then the address of lane 0. */
+static bool contiguous(struct emitter *e, uint32_t buffer, expr_id index, LLVMValueRef *out_pointer)
+{
+    struct nest *nest = e->nest;
+    int64_t one;
+    expr_id stride = index_stride(nest, index, e->vector_var);
+    if (stride == EXPR_NONE || !index_is_const(nest, stride, &one) || one != 1)
+        return false;
+    expr_id rest = index_sub(nest, index, expr_var(nest, e->vector_var));
+    if (varies(e, rest))
+        return false;
+    LLVMTypeRef element = type_in_memory(e, nest->buffers.items[buffer].dtype);
+    LLVMValueRef pointer = emit_address(e, buffer, rest), base = e->vars[e->vector_var];
+    if (!LLVMIsConstant(base) || LLVMConstIntGetZExtValue(base) != 0)
+        pointer = LLVMBuildGEP2(e->builder, element, pointer, &base, 1, "");
+    *out_pointer = pointer;
+    return true;
+}
+
+static LLVMValueRef lane_pointers(struct emitter *e, uint32_t buffer, expr_id index)
+{
+    LLVMTypeRef element = type_in_memory(e, e->nest->buffers.items[buffer].dtype);
+    LLVMValueRef offsets = emit_vector(e, index);
+    return LLVMBuildGEP2(e->builder, element, e->buffers[buffer], &offsets, 1, "");
+}
+
+static LLVMValueRef alignment(struct emitter *e, enum dtype dtype)
+{
+    return LLVMConstInt(LLVMInt32TypeInContext(e->context), dtype_bytes(dtype), 0);
+}
+
+static LLVMValueRef emit_vector_load(struct emitter *e, const struct expr *x)
+{
+    const struct nest_buffer *b = &e->nest->buffers.items[x->index];
+    enum dtype dtype = b->dtype;
+    LLVMTypeRef type = LLVMVectorType(type_in_memory(e, dtype), e->lanes);
+    LLVMValueRef mask = mask_with(e, x->operand[1], b->padded), pointer, v;
+    if (contiguous(e, x->index, x->operand[0], &pointer)) {
+        if (!mask) {
+            v = LLVMBuildLoad2(e->builder, type, pointer, "");
+            LLVMSetAlignment(v, (unsigned)dtype_bytes(dtype));
+        } else {
+            LLVMTypeRef types[2] = {type, LLVMTypeOf(pointer)};
+            LLVMValueRef args[4] = {pointer, alignment(e, dtype), mask, LLVMConstNull(type)};
+            v = emit_intrinsic(e, "llvm.masked.load", types, 2, args, 4);
+        }
+    } else {
+        LLVMValueRef pointers = lane_pointers(e, x->index, x->operand[0]);
+        LLVMTypeRef types[2] = {type, LLVMTypeOf(pointers)};
+        LLVMValueRef args[4] = {pointers, alignment(e, dtype), mask ? mask : all_lanes(e), LLVMConstNull(type)};
+        v = emit_intrinsic(e, "llvm.masked.gather", types, 2, args, 4);
+    }
+    return emit_from_memory(e, v, dtype);
+}
+
+/* A slot of the stack that a false guard redirects to, so that no branch is needed. */
+static LLVMValueRef dummy_slot(struct emitter *e, LLVMTypeRef type)
+{
+    LLVMBuilderRef b = LLVMCreateBuilderInContext(e->context);
+    LLVMPositionBuilderBefore(b, e->entry_mark);
+    LLVMValueRef slot = LLVMBuildAlloca(b, type, "");
+    LLVMBuildStore(b, LLVMConstNull(type), slot);
+    LLVMDisposeBuilder(b);
+    return slot;
+}
+
+static LLVMValueRef emit_scalar_load(struct emitter *e, const struct expr *x)
+{
+    enum dtype dtype = e->nest->buffers.items[x->index].dtype;
+    LLVMTypeRef type = type_in_memory(e, dtype);
+    LLVMValueRef pointer = emit_address(e, x->index, x->operand[0]);
+    LLVMValueRef guard = x->operand[1] != EXPR_NONE ? emit_value(e, x->operand[1]) : NULL;
+    if (guard)
+        pointer = LLVMBuildSelect(e->builder, guard, pointer, dummy_slot(e, type), "");
+    LLVMValueRef v = LLVMBuildLoad2(e->builder, type, pointer, "");
+    LLVMSetAlignment(v, (unsigned)dtype_bytes(dtype));
+    if (guard)
+        v = LLVMBuildSelect(e->builder, guard, v, LLVMConstNull(type), "");
+    return emit_from_memory(e, v, dtype);
+}
+
+static LLVMValueRef emit_load(struct emitter *e, const struct expr *x)
+{
+    if (varies(e, x->operand[0]) || varies(e, x->operand[1]))
+        return emit_vector_load(e, x);
+    return emit_scalar_load(e, x);
+}
+
+void emit_store(struct emitter *e, const struct stmt *s)
+{
+    const struct nest_buffer *b = &e->nest->buffers.items[s->buffer];
+    enum dtype dtype = b->dtype;
+    LLVMTypeRef type = type_in_memory(e, dtype);
+    LLVMValueRef pointer, store;
+    if (e->vector_var == UINT32_MAX) {
+        LLVMValueRef v = emit_to_memory(e, emit_value(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
+        LLVMValueRef guard = s->guard != EXPR_NONE ? emit_value(e, s->guard) : NULL;
+        pointer = emit_address(e, s->buffer, s->index);
+        if (guard)
+            pointer = LLVMBuildSelect(e->builder, guard, pointer, dummy_slot(e, type), "");
+        store = LLVMBuildStore(e->builder, v, pointer);
+        LLVMSetAlignment(store, (unsigned)dtype_bytes(dtype));
+    } else {
+        LLVMValueRef v = emit_to_memory(e, emit_vector(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
+        LLVMValueRef mask = mask_with(e, s->guard, false);
+        bool together = contiguous(e, s->buffer, s->index, &pointer);
+        if (!together)
+            pointer = lane_pointers(e, s->buffer, s->index);
+        if (together && !mask) {
+            store = LLVMBuildStore(e->builder, v, pointer);
+            LLVMSetAlignment(store, (unsigned)dtype_bytes(dtype));
+        } else {
+            LLVMTypeRef types[2] = {LLVMTypeOf(v), LLVMTypeOf(pointer)};
+            LLVMValueRef args[4] = {v, pointer, alignment(e, dtype), mask ? mask : all_lanes(e)};
+            emit_intrinsic(e, together ? "llvm.masked.store" : "llvm.masked.scatter", types, 2, args, 4);
+        }
+    }
+    e->memory_changed = ++e->now;
+}
+
+LLVMValueRef emit_vector(struct emitter *e, expr_id id)
+{
+    LLVMValueRef v = emit_value(e, id);
+    return is_vector(v) || e->vector_var == UINT32_MAX ? v : splat(e, v, e->lanes);
+}
+
+static LLVMValueRef emit_var(struct emitter *e, const struct expr *x)
+{
+    LLVMValueRef base = e->vars[x->index];
+    if (x->index != e->vector_var)
+        return base;
+    return LLVMBuildAdd(e->builder, splat(e, base, e->lanes), lane_numbers(e), "");
+}
+
+static LLVMValueRef emit_leaf(struct emitter *e, const struct expr *x)
+{
+    LLVMTypeRef type = type_of(e, x->dtype), i64 = LLVMInt64TypeInContext(e->context);
+    switch ((enum expr_op)x->op) {
+    case EXPR_CONST:
+        return dtype_is_float(x->dtype) ? LLVMConstReal(type, x->value) : LLVMConstInt(type, (unsigned long long)x->integer, 1);
+    case EXPR_VAR: return emit_var(e, x);
+    case EXPR_DIM: {
+        LLVMValueRef at = LLVMConstInt(i64, x->index, 0);
+        LLVMValueRef pointer = LLVMBuildGEP2(e->builder, i64, LLVMGetParam(e->function, 1), &at, 1, "");
+        return LLVMBuildLoad2(e->builder, i64, pointer, "");
+    }
+    case EXPR_LOCAL: {
+        const struct local_state *l = &e->locals[x->index];
+        return LLVMBuildLoad2(e->builder, l->vector ? LLVMVectorType(type, e->lanes) : type, l->storage, "");
+    }
+    default: return NULL;
+    }
+}
+
+LLVMValueRef emit_value(struct emitter *e, expr_id id)
+{
+    struct expr x = *expr_at(e->nest, id);
+    struct memo *m = memo_at(e, id);
+    LLVMValueRef out, v[3] = {0}, shape = NULL;
+    if (memo_valid(e, m, &x))
+        return m->value;
+    uint32_t level = level_of(e, &x);
+    if (x.op == EXPR_LOAD) {
+        out = emit_load(e, &x);
+    } else if (x.operand[0] == EXPR_NONE) {
+        level_place(e, level);
+        out = emit_leaf(e, &x);
+    } else {
+        for (int i = 0; i < 3 && x.operand[i] != EXPR_NONE; i++) {
+            v[i] = emit_value(e, x.operand[i]);
+            shape = !shape || is_vector(v[i]) ? v[i] : shape;
+        }
+        level_place(e, level);
+        for (int i = 0; i < 3 && v[i]; i++)
+            v[i] = splat_like(e, v[i], shape);
+        out = emit_operation(e, &x, v);
+    }
+    level_place(e, e->level);
+    *memo_at(e, id) = make_memo(e, out, level);
+    return out;
+}

@@ -1,0 +1,215 @@
+/* Index algebra is checked against direct evaluation; nests against what the verifier must refuse. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/strbuf.h"
+#include "compiler/loop/loop.h"
+#include <cmocka.h>
+
+struct fixture {
+    struct arena arena;
+    struct dim_table dims;
+    struct nest nest;
+    uint32_t s_name;
+    dim_id S;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct error err = {0};
+    arena_init(&f->arena);
+    dim_table_init(&f->dims, &f->arena);
+    assert_true(dim_declare(&f->dims, &(struct dim_name){.name = "S", .min = 1, .max = 100, .multiple_of = 1}, &f->s_name, &err));
+    f->S = dim_named(&f->dims, f->s_name);
+    nest_init(&f->nest, &f->arena, &f->dims, "test");
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    arena_release(&f->arena);
+    free(f);
+    return 0;
+}
+
+static int64_t eval(const struct nest *nest, expr_id e, const int64_t *vars, int64_t S)
+{
+    const struct expr *x = expr_at(nest, e);
+    int64_t a = x->operand[0] ? eval(nest, x->operand[0], vars, S) : 0;
+    int64_t b = x->operand[1] ? eval(nest, x->operand[1], vars, S) : 0;
+    switch ((enum expr_op)x->op) {
+    case EXPR_CONST: return x->integer;
+    case EXPR_VAR: return vars[x->index];
+    case EXPR_DIM: return S;
+    case EXPR_ADD: return a + b;
+    case EXPR_MUL: return a * b;
+    case EXPR_FLOORDIV: return a / b;
+    case EXPR_FLOORMOD: return a % b;
+    case EXPR_MIN: return a < b ? a : b;
+    case EXPR_MAX: return a > b ? a : b;
+    default: assert_true(0); return 0;
+    }
+}
+
+static void splitting_and_joining_an_index_is_the_identity(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    expr_id S = expr_dim(n, f->S), c64 = index_const(n, 64);
+    uint32_t v = nest_var(n, "e", index_mul(n, S, c64));
+    expr_id e = expr_var(n, v);
+    expr_id q = index_div(n, e, c64), r = index_mod(n, e, c64);
+    assert_int_equal(index_add(n, index_mul(n, q, c64), r), e);
+    /* three levels: (e / 64 / S', …) */
+    expr_id c8 = index_const(n, 8), q8 = index_div(n, q, c8), r8 = index_mod(n, q, c8);
+    expr_id back = index_add(n, index_mul(n, index_add(n, index_mul(n, q8, c8), r8), c64), r);
+    assert_int_equal(back, e);
+}
+
+static void merged_symbolic_indices_come_apart_again(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    expr_id S = expr_dim(n, f->S);
+    uint32_t b = nest_var(n, "b", index_const(n, 7)), s = nest_var(n, "s", S);
+    expr_id flat = index_add(n, index_mul(n, expr_var(n, b), S), expr_var(n, s));
+    assert_int_equal(index_div(n, flat, S), expr_var(n, b));
+    assert_int_equal(index_mod(n, flat, S), expr_var(n, s));
+    assert_int_equal(index_stride(n, flat, b), S);
+    int64_t one;
+    assert_true(index_is_const(n, index_stride(n, flat, s), &one) && one == 1);
+}
+
+static void a_shifted_tile_stays_inside(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    expr_id M = index_const(n, 100), c12 = index_const(n, 12);
+    uint32_t mo = nest_var(n, "mo", index_const(n, 9)), mi = nest_var(n, "mi", c12);
+    expr_id start = index_min(n, index_mul(n, expr_var(n, mo), c12), index_sub(n, M, c12));
+    expr_id m = index_add(n, start, expr_var(n, mi));
+    assert_true(index_le(n, index_add(n, m, index_const(n, 1)), M));
+    assert_true(index_le(n, index_const(n, 0), m));
+    assert_false(index_le(n, index_add(n, m, index_const(n, 2)), M));
+}
+
+/* A random index expression and, beside it, its value by plain arithmetic. */
+static expr_id random_index(struct nest *n, uint64_t key, uint64_t *counter, int depth, const int64_t *vars, int64_t S, dim_id dim_S, int64_t *value)
+{
+    uint32_t r = rng_u32(key, (*counter)++) % (depth == 0 ? 3 : 8);
+    int64_t a, b, c = 1 + rng_u32(key, (*counter)++) % 9;
+    if (r == 0) {
+        *value = c;
+        return index_const(n, c);
+    }
+    if (r == 1) {
+        *value = S;
+        return expr_dim(n, dim_S);
+    }
+    if (r == 2) {
+        uint32_t v = rng_u32(key, (*counter)++) % 3;
+        *value = vars[v];
+        return expr_var(n, v);
+    }
+    expr_id x = random_index(n, key, counter, depth - 1, vars, S, dim_S, &a);
+    expr_id y = random_index(n, key, counter, depth - 1, vars, S, dim_S, &b);
+    switch (r) {
+    case 3: *value = a + b; return index_add(n, x, y);
+    case 4: *value = a * c; return index_mul(n, x, index_const(n, c));
+    case 5: *value = a / c; return index_div(n, x, index_const(n, c));
+    case 6: *value = a % c; return index_mod(n, x, index_const(n, c));
+    default: *value = a < b ? a : b; return index_min(n, x, y);
+    }
+}
+
+static void simplified_indices_keep_their_values(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    nest_var(n, "i", index_const(n, 5));
+    nest_var(n, "j", expr_dim(n, f->S));
+    nest_var(n, "k", index_const(n, 1000));
+    uint64_t key = rng_key(11), counter = 0;
+    for (int round = 0; round < 3000; round++) {
+        int64_t S = 1 + rng_u32(key, counter++) % 100;
+        int64_t vars[3] = {rng_u32(key, counter++) % 5, rng_u32(key, counter++) % (uint32_t)S, rng_u32(key, counter++) % 1000};
+        int64_t value, lo, hi;
+        expr_id e = random_index(n, key, &counter, 4, vars, S, f->S, &value);
+        assert_int_equal(eval(n, e, vars, S), value);
+        index_range(n, e, &lo, &hi);
+        assert_true(lo <= value && value <= hi);
+    }
+}
+
+static void the_verifier_refuses_broken_nests(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    struct error err = {0};
+    expr_id S = expr_dim(n, f->S);
+    uint32_t out = nest_buffer(n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
+    uint32_t in = nest_buffer(n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
+    uint32_t v = nest_var(n, "i", S);
+    expr_id i = expr_var(n, v);
+    struct stmt *loop = stmt_for(n, v, true);
+    struct stmt *store = stmt_store(n, out, i, expr_load(n, in, i, EXPR_NONE), EXPR_NONE);
+    block_add(n, &loop->body, store);
+    block_add(n, &n->body, loop);
+    assert_true(nest_verify(n, &err));
+    loop->loop_kind = LOOP_JAM; /* extent not constant */
+    assert_false(nest_verify(n, &err));
+    assert_int_equal(err.code, ERR_BUG);
+    loop->loop_kind = LOOP_SERIAL;
+    store->buffer = in;
+    assert_false(nest_verify(n, &err));
+    store->buffer = out;
+    block_add(n, &n->body, store); /* i outside its loop */
+    assert_false(nest_verify(n, &err));
+}
+
+static void a_copy_renames_what_it_declares(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    struct error err = {0};
+    expr_id S = expr_dim(n, f->S);
+    uint32_t out = nest_buffer(n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
+    uint32_t in = nest_buffer(n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
+    uint32_t v = nest_var(n, "i", S), k = nest_var(n, "k", S), l = nest_local(n, "acc", DTYPE_F32);
+    struct stmt *loop = stmt_for(n, v, true), *inner = stmt_for(n, k, false);
+    block_add(n, &loop->body, stmt_local(n, l, expr_const(n, DTYPE_F32, 0)));
+    block_add(n, &inner->body, stmt_update(n, l, COMBINE_SUM, expr_load(n, in, expr_var(n, k), EXPR_NONE)));
+    block_add(n, &loop->body, inner);
+    block_add(n, &loop->body, stmt_store(n, out, expr_var(n, v), expr_local(n, l), EXPR_NONE));
+    struct block copy = {0};
+    block_copy(n, &loop->body, &copy, v, index_const(n, 3));
+    for (uint32_t i = 0; i < copy.stmts.count; i++)
+        block_add(n, &n->body, copy.stmts.items[i]);
+    block_add(n, &n->body, loop);
+    assert_true(nest_verify(n, &err));
+    struct strbuf text;
+    strbuf_init(&text, &f->arena);
+    nest_print(n, &text);
+    assert_non_null(strstr(text.data, "y[3] = acc"));
+    assert_non_null(strstr(text.data, "for k2 in S reduce"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(splitting_and_joining_an_index_is_the_identity), T(merged_symbolic_indices_come_apart_again),
+        T(a_shifted_tile_stays_inside), T(simplified_indices_keep_their_values),
+        T(the_verifier_refuses_broken_nests), T(a_copy_renames_what_it_declares),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,204 @@
+/* Nests: variables, buffers, locals, statements, copies. */
+#include "compiler/loop/loop_priv.h"
+
+#include <math.h>
+
+#include "base/strbuf.h"
+
+void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims, const char *name)
+{
+    *nest = (struct nest){.arena = arena, .dims = dims, .name = arena_strdup(arena, name)};
+    VEC_PUSH(arena, &nest->exprs, (struct expr){0});
+}
+
+static bool var_name_taken(const struct nest *nest, const char *name)
+{
+    for (uint32_t i = 0; i < nest->vars.count; i++)
+        if (strcmp(nest->vars.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+uint32_t nest_var(struct nest *nest, const char *name, expr_id extent)
+{
+    struct strbuf unique;
+    strbuf_init(&unique, nest->arena);
+    strbuf_puts(&unique, name);
+    for (int n = 2; var_name_taken(nest, unique.data); n++) {
+        strbuf_init(&unique, nest->arena);
+        strbuf_printf(&unique, "%s%d", name, n);
+    }
+    VEC_PUSH(nest->arena, &nest->vars, ((struct nest_var){.name = unique.data, .extent = extent}));
+    return nest->vars.count - 1;
+}
+
+uint32_t nest_buffer(struct nest *nest, const struct nest_buffer *buffer)
+{
+    VEC_PUSH(nest->arena, &nest->buffers, *buffer);
+    return nest->buffers.count - 1;
+}
+
+uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype)
+{
+    VEC_PUSH(nest->arena, &nest->locals, ((struct nest_local){.name = name, .dtype = (uint8_t)dtype}));
+    return nest->locals.count - 1;
+}
+
+static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
+{
+    if (atom->kind == DIM_ATOM_NAME)
+        return expr_intern(nest, (struct expr){.op = EXPR_DIM, .dtype = DTYPE_I64, .index = atom->name});
+    expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
+    return atom->kind == DIM_ATOM_MAX ? index_max(nest, a, b) : index_div(nest, a, b);
+}
+
+expr_id expr_dim(struct nest *nest, dim_id dim)
+{
+    uint32_t count;
+    const struct dim_term *terms = dim_terms(nest->dims, dim, &count);
+    expr_id sum = index_const(nest, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        expr_id product = index_const(nest, terms[i].coefficient);
+        for (uint32_t a = 0; a < terms[i].atom_count; a++)
+            product = index_mul(nest, product, dim_atom_expr(nest, &terms[i].atoms[a]));
+        sum = index_add(nest, sum, product);
+    }
+    return sum;
+}
+
+static struct stmt *stmt_new(struct nest *nest, enum stmt_kind kind)
+{
+    struct stmt *stmt = ARENA_NEW(nest->arena, struct stmt);
+    stmt->kind = (uint8_t)kind;
+    return stmt;
+}
+
+struct stmt *stmt_for(struct nest *nest, uint32_t var, bool independent)
+{
+    struct stmt *stmt = stmt_new(nest, STMT_FOR);
+    stmt->loop_kind = LOOP_SERIAL;
+    stmt->var = var;
+    stmt->independent = independent;
+    return stmt;
+}
+
+struct stmt *stmt_if(struct nest *nest, expr_id cond)
+{
+    struct stmt *stmt = stmt_new(nest, STMT_IF);
+    stmt->cond = cond;
+    return stmt;
+}
+
+struct stmt *stmt_local(struct nest *nest, uint32_t local, expr_id init)
+{
+    struct stmt *stmt = stmt_new(nest, STMT_LOCAL);
+    stmt->local = local;
+    stmt->value = init;
+    return stmt;
+}
+
+struct stmt *stmt_update(struct nest *nest, uint32_t local, enum combine combine, expr_id value)
+{
+    struct stmt *stmt = stmt_new(nest, STMT_UPDATE);
+    stmt->local = local;
+    stmt->combine = combine;
+    stmt->value = value;
+    return stmt;
+}
+
+struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_id value, expr_id guard)
+{
+    struct stmt *stmt = stmt_new(nest, STMT_STORE);
+    stmt->buffer = buffer;
+    stmt->index = index;
+    stmt->value = value;
+    stmt->guard = guard;
+    return stmt;
+}
+
+void block_add(struct nest *nest, struct block *block, struct stmt *stmt)
+{
+    VEC_PUSH(nest->arena, &block->stmts, stmt);
+}
+
+expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dtype)
+{
+    bool is_float = dtype_is_float(dtype);
+    int64_t least = dtype == DTYPE_U8 || dtype == DTYPE_BOOL ? 0 : -((int64_t)1 << (8 * dtype_bytes(dtype) - 1)) ;
+    int64_t greatest = dtype == DTYPE_BOOL ? 1 : dtype == DTYPE_U8 ? 255 : ~least;
+    switch (combine) {
+    case COMBINE_PROD: return expr_const(nest, dtype, 1);
+    case COMBINE_MAX: return is_float ? expr_const(nest, dtype, -INFINITY) : expr_int(nest, dtype, least);
+    case COMBINE_MIN: return is_float ? expr_const(nest, dtype, INFINITY) : expr_int(nest, dtype, greatest);
+    case COMBINE_NONE:
+    case COMBINE_SUM:
+    case COMBINE_SET: break;
+    }
+    return expr_const(nest, dtype, 0);
+}
+
+/* What a copy renames: each loop variable and local of the copied block gets a fresh one. */
+struct rename {
+    uint32_t count;
+    uint32_t from[NEST_MAX_VARS];
+    expr_id to[NEST_MAX_VARS];
+    uint32_t local_to[NEST_MAX_LOCALS]; /* index + 1; 0: kept */
+};
+
+static expr_id rename_locals(struct nest *nest, expr_id id, const struct rename *names)
+{
+    struct expr e = *expr_at(nest, id);
+    if (e.locals == 0)
+        return id;
+    if (e.op == EXPR_LOCAL)
+        return names->local_to[e.index] ? expr_local(nest, names->local_to[e.index] - 1) : id;
+    expr_id operand[3] = {0};
+    for (int i = 0; i < 3; i++)
+        if (e.operand[i] != EXPR_NONE)
+            operand[i] = rename_locals(nest, e.operand[i], names);
+    return expr_rebuild(nest, &e, operand);
+}
+
+static expr_id rename_expr(struct nest *nest, expr_id e, const struct rename *names)
+{
+    if (e == EXPR_NONE)
+        return e;
+    for (uint32_t i = 0; i < names->count; i++)
+        e = expr_replace(nest, e, names->from[i], names->to[i]);
+    return rename_locals(nest, e, names);
+}
+
+static void copy_block(struct nest *nest, const struct block *from, struct block *to, struct rename *names)
+{
+    for (uint32_t i = 0; i < from->stmts.count; i++) {
+        const struct stmt *s = from->stmts.items[i];
+        struct stmt *copy = ARENA_NEW(nest->arena, struct stmt);
+        *copy = *s;
+        copy->body = copy->orelse = (struct block){0};
+        if (s->kind == STMT_FOR) {
+            expr_id extent = rename_expr(nest, nest->vars.items[s->var].extent, names);
+            copy->var = nest_var(nest, nest->vars.items[s->var].name, extent);
+            names->from[names->count] = s->var;
+            names->to[names->count++] = expr_var(nest, copy->var);
+        }
+        if (s->kind == STMT_LOCAL) {
+            copy->local = nest_local(nest, nest->locals.items[s->local].name, nest->locals.items[s->local].dtype);
+            names->local_to[s->local] = copy->local + 1;
+        } else if (s->kind == STMT_UPDATE && names->local_to[s->local]) {
+            copy->local = names->local_to[s->local] - 1;
+        }
+        copy->cond = rename_expr(nest, s->cond, names);
+        copy->value = rename_expr(nest, s->value, names);
+        copy->index = rename_expr(nest, s->index, names);
+        copy->guard = rename_expr(nest, s->guard, names);
+        copy_block(nest, &s->body, &copy->body, names);
+        copy_block(nest, &s->orelse, &copy->orelse, names);
+        block_add(nest, to, copy);
+    }
+}
+
+void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var, expr_id value)
+{
+    struct rename names = {.count = 1, .from = {var}, .to = {value}};
+    copy_block(nest, from, to, &names);
+}

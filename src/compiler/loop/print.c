@@ -1,0 +1,141 @@
+/* The text form of nests: buffers, then statements, one a line. */
+#include <inttypes.h>
+
+#include "base/strbuf.h"
+#include "compiler/loop/loop_priv.h"
+
+static const char *const op_text[EXPR_OP_COUNT] = {
+#define EXPR(id, text, n) [EXPR_##id] = text,
+#include "compiler/loop/exprs.def"
+#undef EXPR
+};
+
+static const char *infix(enum expr_op op)
+{
+    switch (op) {
+    case EXPR_ADD: return " + ";
+    case EXPR_SUB: return " - ";
+    case EXPR_MUL: return "*";
+    case EXPR_DIV: return " / ";
+    case EXPR_EQ: return " == ";
+    case EXPR_NE: return " != ";
+    case EXPR_LT: return " < ";
+    case EXPR_LE: return " <= ";
+    case EXPR_AND: return " & ";
+    case EXPR_OR: return " | ";
+    default: return NULL;
+    }
+}
+
+static void print_const(const struct expr *x, struct strbuf *out)
+{
+    if (dtype_is_float(x->dtype)) {
+        strbuf_double(out, x->value);
+        if (x->dtype == DTYPE_F32)
+            strbuf_puts(out, "f");
+    } else
+        strbuf_printf(out, "%" PRId64, x->integer);
+}
+
+void expr_print(const struct nest *nest, expr_id e, struct strbuf *out)
+{
+    const struct expr *x = expr_at(nest, e);
+    if (x->op == EXPR_CONST)
+        print_const(x, out);
+    else if (x->op == EXPR_VAR)
+        strbuf_puts(out, nest->vars.items[x->index].name);
+    else if (x->op == EXPR_DIM)
+        strbuf_puts(out, nest->dims->names.items[x->index].name);
+    else if (x->op == EXPR_LOCAL)
+        strbuf_puts(out, nest->locals.items[x->index].name);
+    else if (x->op == EXPR_LOAD) {
+        strbuf_printf(out, "%s[", nest->buffers.items[x->index].name);
+        expr_print(nest, x->operand[0], out);
+        if (x->operand[1] != EXPR_NONE) {
+            strbuf_puts(out, " if ");
+            expr_print(nest, x->operand[1], out);
+        }
+        strbuf_puts(out, "]");
+    } else if (infix((enum expr_op)x->op)) {
+        strbuf_puts(out, "(");
+        expr_print(nest, x->operand[0], out);
+        strbuf_puts(out, infix((enum expr_op)x->op));
+        expr_print(nest, x->operand[1], out);
+        strbuf_puts(out, ")");
+    } else {
+        strbuf_printf(out, "%s", x->op == EXPR_CAST || x->op == EXPR_CONVERT || x->op == EXPR_BITCAST ? dtype_name(x->dtype) : op_text[x->op]);
+        for (int i = 0; i < 3 && x->operand[i] != EXPR_NONE; i++) {
+            strbuf_puts(out, i ? ", " : "(");
+            expr_print(nest, x->operand[i], out);
+        }
+        strbuf_puts(out, ")");
+    }
+}
+
+static void print_for(const struct nest *nest, const struct stmt *s, struct strbuf *out)
+{
+    static const char *const kinds[] = {"", "for", "parallel", "vector", "jam"};
+    strbuf_printf(out, "%s", kinds[s->loop_kind]);
+    if (s->loop_kind == LOOP_VECTOR)
+        strbuf_printf(out, "(%u)", s->lanes);
+    strbuf_printf(out, " %s in ", nest->vars.items[s->var].name);
+    expr_print(nest, nest->vars.items[s->var].extent, out);
+    strbuf_puts(out, s->independent ? "\n" : " reduce\n");
+}
+
+static void print_block(const struct nest *nest, const struct block *block, int indent, struct strbuf *out);
+
+static void print_stmt(const struct nest *nest, const struct stmt *s, int indent, struct strbuf *out)
+{
+    static const char *const combines[] = {"", "+=", "*=", "max=", "min=", "="};
+    strbuf_printf(out, "%*s", 2 * indent, "");
+    switch ((enum stmt_kind)s->kind) {
+    case STMT_FOR:
+        print_for(nest, s, out);
+        print_block(nest, &s->body, indent + 1, out);
+        return;
+    case STMT_IF:
+        strbuf_puts(out, "if ");
+        expr_print(nest, s->cond, out);
+        strbuf_puts(out, "\n");
+        print_block(nest, &s->body, indent + 1, out);
+        if (s->orelse.stmts.count) {
+            strbuf_printf(out, "%*selse\n", 2 * indent, "");
+            print_block(nest, &s->orelse, indent + 1, out);
+        }
+        return;
+    case STMT_LOCAL: strbuf_printf(out, "local %s %s = ", nest->locals.items[s->local].name, dtype_name(nest->locals.items[s->local].dtype)); break;
+    case STMT_UPDATE: strbuf_printf(out, "%s %s ", nest->locals.items[s->local].name, combines[s->combine]); break;
+    case STMT_STORE:
+        strbuf_printf(out, "%s[", nest->buffers.items[s->buffer].name);
+        expr_print(nest, s->index, out);
+        strbuf_puts(out, "] = ");
+        break;
+    }
+    expr_print(nest, s->value, out);
+    if (s->guard != EXPR_NONE) {
+        strbuf_puts(out, " if ");
+        expr_print(nest, s->guard, out);
+    }
+    strbuf_puts(out, "\n");
+}
+
+static void print_block(const struct nest *nest, const struct block *block, int indent, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++)
+        print_stmt(nest, block->stmts.items[i], indent, out);
+}
+
+void nest_print(const struct nest *nest, struct strbuf *out)
+{
+    static const char *const roles[] = {"", "out", "in", "scratch", "table"};
+    strbuf_printf(out, "kernel %s(", nest->name);
+    for (uint32_t i = 0; i < nest->buffers.count; i++) {
+        const struct nest_buffer *b = &nest->buffers.items[i];
+        strbuf_printf(out, "%s%s %s[", i ? ", " : "", b->name, dtype_name(b->dtype));
+        expr_print(nest, b->elements, out);
+        strbuf_printf(out, "] %s", roles[b->role]);
+    }
+    strbuf_puts(out, ")\n");
+    print_block(nest, &nest->body, 1, out);
+}

@@ -1,0 +1,197 @@
+/* What is known of an index over all values of variables and dims: intervals, and a ≤ b.
+ *
+ * index_le minimises b - a symbolically first: a variable that occurs with one sign only is replaced by the end
+ * of its range that makes the difference least, so that bounds like s < S need no numbers; what is left is
+ * bounded by intervals. "No" means "not proven". */
+#include "base/checked.h"
+#include "compiler/loop/loop_priv.h"
+
+#define FAR INT64_MAX
+
+static int64_t sat_add(int64_t a, int64_t b)
+{
+    int64_t r;
+    if (a == FAR || b == FAR || a == -FAR || b == -FAR)
+        return a == FAR || b == FAR ? FAR : -FAR;
+    if (URZA_ADD_OVERFLOW(a, b, &r))
+        return a > 0 ? FAR : -FAR;
+    return r;
+}
+
+static int64_t sat_mul(int64_t a, int64_t b)
+{
+    int64_t r;
+    if (a == 0 || b == 0)
+        return 0;
+    if (a == FAR || b == FAR || a == -FAR || b == -FAR || URZA_MUL_OVERFLOW(a, b, &r) || r == INT64_MIN)
+        return (a > 0) == (b > 0) ? FAR : -FAR;
+    return r;
+}
+
+static void range_mul(int64_t alo, int64_t ahi, int64_t blo, int64_t bhi, int64_t *lo, int64_t *hi)
+{
+    int64_t c[4] = {sat_mul(alo, blo), sat_mul(alo, bhi), sat_mul(ahi, blo), sat_mul(ahi, bhi)};
+    *lo = *hi = c[0];
+    for (int i = 1; i < 4; i++) {
+        *lo = c[i] < *lo ? c[i] : *lo;
+        *hi = c[i] > *hi ? c[i] : *hi;
+    }
+}
+
+static void range_div(const struct nest *nest, const struct expr *x, int64_t *lo, int64_t *hi)
+{
+    int64_t alo, ahi, blo, bhi;
+    index_range(nest, x->operand[0], &alo, &ahi);
+    index_range(nest, x->operand[1], &blo, &bhi);
+    *lo = alo >= 0 && bhi > 0 && bhi != FAR ? alo / bhi : 0;
+    *hi = ahi == FAR ? FAR : blo > 0 && ahi >= 0 ? ahi / blo : FAR;
+}
+
+void index_range(const struct nest *nest, expr_id e, int64_t *lo, int64_t *hi)
+{
+    const struct expr *x = expr_at(nest, e);
+    int64_t alo = -FAR, ahi = FAR, blo = -FAR, bhi = FAR;
+    *lo = -FAR;
+    *hi = FAR;
+    if (x->op == EXPR_ADD || x->op == EXPR_MUL || x->op == EXPR_MIN || x->op == EXPR_MAX) {
+        index_range(nest, x->operand[0], &alo, &ahi);
+        index_range(nest, x->operand[1], &blo, &bhi);
+    }
+    switch ((enum expr_op)x->op) {
+    case EXPR_CONST: *lo = *hi = x->integer; break;
+    case EXPR_DIM: *lo = nest->dims->names.items[x->index].min, *hi = nest->dims->names.items[x->index].max; break;
+    case EXPR_VAR:
+        *lo = 0;
+        if (nest->vars.items[x->index].extent != EXPR_NONE) {
+            index_range(nest, nest->vars.items[x->index].extent, &alo, &ahi);
+            *hi = ahi == FAR ? FAR : ahi > 0 ? ahi - 1 : 0;
+        }
+        break;
+    case EXPR_ADD: *lo = sat_add(alo, blo), *hi = sat_add(ahi, bhi); break;
+    case EXPR_MUL: range_mul(alo, ahi, blo, bhi, lo, hi); break;
+    case EXPR_MIN: *lo = alo < blo ? alo : blo, *hi = ahi < bhi ? ahi : bhi; break;
+    case EXPR_MAX: *lo = alo > blo ? alo : blo, *hi = ahi > bhi ? ahi : bhi; break;
+    case EXPR_FLOORDIV: range_div(nest, x, lo, hi); break;
+    case EXPR_FLOORMOD:
+        index_range(nest, x->operand[1], &blo, &bhi);
+        *lo = 0;
+        *hi = bhi == FAR ? FAR : bhi - 1;
+        break;
+    default: break;
+    }
+}
+
+static bool expr_nonnegative(const struct nest *nest, expr_id e)
+{
+    int64_t lo, hi;
+    index_range(nest, e, &lo, &hi);
+    return lo >= 0;
+}
+
+/* The sign with which atom occurs in the terms of e: 1, -1, or 0 when mixed, nonlinear or absent. */
+static int atom_sign(const struct nest *nest, expr_id e, expr_id atom)
+{
+    expr_id terms[64];
+    uint32_t count = index_terms(nest, e, terms, 64);
+    int sign = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        int hits = 0, term_sign = 1;
+        bool odd = false;
+        expr_id t = terms[i];
+        for (bool more = true; more;) {
+            const struct expr *x = expr_at(nest, t);
+            expr_id factor = x->op == EXPR_MUL ? x->operand[1] : t;
+            more = x->op == EXPR_MUL;
+            t = more ? x->operand[0] : t;
+            const struct expr *f = expr_at(nest, factor);
+            if (f->op == EXPR_CONST)
+                term_sign = f->integer < 0 ? -term_sign : term_sign;
+            else if (factor == atom)
+                hits++;
+            else
+                odd |= !expr_nonnegative(nest, factor);
+        }
+        if (hits == 0)
+            continue;
+        if (hits > 1 || odd || (sign != 0 && sign != term_sign))
+            return 0;
+        sign = term_sign;
+    }
+    return sign;
+}
+
+static void atoms_of(const struct nest *nest, expr_id e, expr_id *out, uint32_t *count, uint32_t max)
+{
+    const struct expr *x = expr_at(nest, e);
+    if (x->op == EXPR_ADD || x->op == EXPR_MUL) {
+        atoms_of(nest, x->operand[0], out, count, max);
+        atoms_of(nest, x->operand[1], out, count, max);
+        return;
+    }
+    for (uint32_t i = 0; i < *count; i++)
+        if (out[i] == e)
+            return;
+    if (x->op != EXPR_CONST && *count < max)
+        out[(*count)++] = e;
+}
+
+/* e with one atom replaced at the top level of its polynomial. */
+static expr_id replace_atom(struct nest *nest, expr_id e, expr_id atom, expr_id value)
+{
+    struct expr x = *expr_at(nest, e);
+    if (e == atom)
+        return value;
+    if (x.op != EXPR_ADD && x.op != EXPR_MUL)
+        return e;
+    expr_id a = replace_atom(nest, x.operand[0], atom, value), b = replace_atom(nest, x.operand[1], atom, value);
+    return x.op == EXPR_ADD ? index_add(nest, a, b) : index_mul(nest, a, b);
+}
+
+/* The value of an atom at the end of its range that makes sign·atom least, when it can be said in fewer words;
+ * EXPR_NONE otherwise. second: the other choice where there are two. */
+static expr_id extreme(struct nest *nest, expr_id atom, int sign, expr_id *second)
+{
+    struct expr x = *expr_at(nest, atom);
+    *second = EXPR_NONE;
+    if (x.op == EXPR_VAR && nest->vars.items[x.index].extent != EXPR_NONE)
+        return sign > 0 ? index_const(nest, 0)
+                        : index_sub(nest, nest->vars.items[x.index].extent, index_const(nest, 1));
+    if (x.op == EXPR_FLOORMOD)
+        return sign > 0 ? index_const(nest, 0) : index_sub(nest, x.operand[1], index_const(nest, 1));
+    if ((x.op == EXPR_MIN && sign < 0) || (x.op == EXPR_MAX && sign > 0)) {
+        *second = x.operand[1];
+        return x.operand[0];
+    }
+    return EXPR_NONE;
+}
+
+static bool nonnegative(struct nest *nest, expr_id e, int depth)
+{
+    if (expr_nonnegative(nest, e))
+        return true;
+    if (depth == 0)
+        return false;
+    expr_id atoms[32];
+    uint32_t count = 0;
+    atoms_of(nest, e, atoms, &count, 32);
+    for (uint32_t i = count; i-- > 0;) { /* later ids first: inner variables, whose extents name outer ones */
+        int sign = atom_sign(nest, e, atoms[i]);
+        expr_id second, first = sign ? extreme(nest, atoms[i], sign, &second) : EXPR_NONE;
+        if (first == EXPR_NONE)
+            continue;
+        if (nonnegative(nest, replace_atom(nest, e, atoms[i], first), depth - 1))
+            return true;
+        return second != EXPR_NONE && nonnegative(nest, replace_atom(nest, e, atoms[i], second), depth - 1);
+    }
+    return false;
+}
+
+bool index_le(struct nest *nest, expr_id a, expr_id b)
+{
+    int64_t x, y;
+    if (a == b)
+        return true;
+    if (index_is_const(nest, a, &x) && index_is_const(nest, b, &y))
+        return x <= y;
+    return nonnegative(nest, index_sub(nest, b, a), 12);
+}

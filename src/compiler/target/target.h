@@ -1,0 +1,22 @@
+/* What a target can do, as data. The rows of targets.def; a new CPU family is a new row. */
+#ifndef URZA_COMPILER_TARGET_TARGET_H
+#define URZA_COMPILER_TARGET_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct target {
+    const char *name;        /* as in packages: "x86-64-v4" */
+    const char *triple;
+    const char *cpu;         /* LLVM's name of the feature level */
+    const char *features;    /* LLVM's feature string, beyond cpu */
+    uint32_t lanes;          /* 32-bit lanes of a vector register */
+    uint32_t registers;      /* vector registers */
+    bool fma, f16c, masks;   /* fused multiply-add; half conversions; masked loads and stores in hardware */
+    uint32_t l1_bytes, l2_bytes; /* typical for the level; heuristics only */
+};
+
+const struct target *target_find(const char *name); /* NULL if there is none */
+const struct target *target_at(uint32_t index);     /* NULL behind the last; ascending capability */
+
+#endif
