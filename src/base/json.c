@@ -1,12 +1,13 @@
 /* jansson does the parsing; this file adds what it leaves open.
  *
  * 1. Nesting is measured before jansson recurses, so hostile depth costs a scan and no stack.
- * 2. Numbers are kept exact or refused: an integer that does not fit int64 and a real that overflows a
- *    double are ERR_JSON, never rounded to something near.
- * 3. The canonical form sorts keys by UTF-16 code units. UTF-8 order agrees with it except that characters
- *    from U+10000 (surrogates D800..DFFF in UTF-16) come before U+E000..U+FFFF.
- * 4. An integral real from 2^63 up to 1e21 has a canonical form without exponent, as the RFC demands; by (2)
- *    that form is then not read back. Nothing that json_read accepts as an integer is affected. */
+ * 2. Numbers are kept exact or refused: an integer that does not fit int64 and a real that
+ * overflows a double are ERR_JSON, never rounded to something near.
+ * 3. The canonical form sorts keys by UTF-16 code units. UTF-8 order agrees with it except that
+ * characters from U+10000 (surrogates D800..DFFF in UTF-16) come before U+E000..U+FFFF.
+ * 4. An integral real from 2^63 up to 1e21 has a canonical form without exponent, as the RFC
+ * demands; by (2) that form is then not read back. Nothing that json_read accepts as an integer is
+ * affected. */
 #include "base/json.h"
 
 #include <assert.h>
@@ -30,8 +31,9 @@ static bool fail_here(struct error *err, enum error_code code, const char *text,
     return fail_at(err, "line %zu, column %zu", line, column);
 }
 
-/* Refuses what jansson must not see: NUL bytes, and nesting beyond the limit. Brackets in strings do not
- * count; text that is not JSON may be counted wrongly, but never as shallower than jansson would recurse. */
+/* Refuses what jansson must not see: NUL bytes, and nesting beyond the limit. Brackets in strings
+ * do not count; text that is not JSON may be counted wrongly, but never as shallower than jansson
+ * would recurse. */
 static bool check_nesting(const char *text, size_t size, struct error *err)
 {
     int depth = 0;
@@ -78,7 +80,7 @@ json_t *json_read(const char *text, size_t size, struct error *err)
     return value;
 }
 
-static void write_string(const char *text, size_t size, struct strbuf *out)
+void json_write_string(const char *text, size_t size, struct strbuf *out)
 {
     static const char short_escapes[32] = {
         ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
@@ -140,7 +142,7 @@ static void write_object(const json_t *object, struct strbuf *out)
     for (size_t i = 0; i < at; i++) {
         if (i > 0)
             strbuf_puts(out, ",");
-        write_string(members[i].key, members[i].key_bytes, out);
+        json_write_string(members[i].key, members[i].key_bytes, out);
         strbuf_puts(out, ":");
         json_write_canonical(members[i].value, out);
     }
@@ -163,7 +165,9 @@ void json_write_canonical(const json_t *value, struct strbuf *out)
     switch (json_typeof(value)) {
     case JSON_OBJECT: write_object(value, out); break;
     case JSON_ARRAY: write_array(value, out); break;
-    case JSON_STRING: write_string(json_string_value(value), json_string_length(value), out); break;
+    case JSON_STRING:
+        json_write_string(json_string_value(value), json_string_length(value), out);
+        break;
     case JSON_INTEGER:
         strbuf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
         break;
