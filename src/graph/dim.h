@@ -1,13 +1,14 @@
-/* Symbolic dims: integer expressions over named dims, kept in a normal form so that equality is identity.
+/* Symbolic dims: integer expressions over named dims, kept in a normal form so that equality is
+ * identity.
  *
- * A dim is an interned id in a `dim_table`. The normal form is a polynomial with integer coefficients: a
- * sorted sum of coefficient × product of atoms, where an atom is a named dim, a floor division of two dims,
- * or a maximum of two dims. Two dims that are equal as polynomials have the same id. Named dims declare a
- * range and a divisor, which give every expression an interval.
+ * A dim is an interned id in a `dim_table`. The normal form is a polynomial with integer
+ * coefficients: a sorted sum of coefficient × product of atoms, where an atom is a named dim, a
+ * floor division of two dims, or a maximum of two dims. Two dims that are equal as polynomials have
+ * the same id. Named dims declare a range and a divisor, which give every expression an interval.
  *
- * The table lives in an arena and belongs to one graph; one thread at a time writes it. Every constructor
- * returns DIM_NONE when the exact result cannot be represented (overflow, LIMIT_DIM_TERMS) or when an
- * operand is DIM_NONE, so that a chain needs one check at its end. */
+ * The table lives in an arena and belongs to one graph; one thread at a time writes it. Every
+ * constructor returns DIM_NONE when the exact result cannot be represented (overflow,
+ * LIMIT_DIM_TERMS) or when an operand is DIM_NONE, so that a chain needs one check at its end. */
 #ifndef URZA_GRAPH_DIM_H
 #define URZA_GRAPH_DIM_H
 
@@ -41,9 +42,11 @@ struct dim_table {
 
 void dim_table_init(struct dim_table *table, struct arena *arena);
 
-/* Declares a named dim; its index is its place among the arguments of every kernel. Fails (ERR_BLUEPRINT,
- * ERR_LIMIT) on a bad or double name ([A-Za-z_][A-Za-z0-9_.]*), a bad range, too many names. */
-bool dim_declare(struct dim_table *table, const struct dim_name *name, uint32_t *out_index, struct error *err);
+/* Declares a named dim; its index is its place among the arguments of every kernel. Fails
+ * (ERR_BLUEPRINT, ERR_LIMIT) on a bad or double name ([A-Za-z_][A-Za-z0-9_.]*), a bad range, too
+ * many names. */
+bool dim_declare(struct dim_table *table, const struct dim_name *name, uint32_t *out_index,
+                 struct error *err);
 bool dim_find_name(const struct dim_table *table, const char *name, uint32_t *out_index);
 
 dim_id dim_const(struct dim_table *table, int64_t value);
@@ -51,28 +54,33 @@ dim_id dim_named(struct dim_table *table, uint32_t name_index);
 dim_id dim_add(struct dim_table *table, dim_id a, dim_id b);
 dim_id dim_sub(struct dim_table *table, dim_id a, dim_id b);
 dim_id dim_mul(struct dim_table *table, dim_id a, dim_id b);
-dim_id dim_floordiv(struct dim_table *table, dim_id a, dim_id b); /* rounds toward -inf; b's range must be > 0 */
+dim_id dim_floordiv(struct dim_table *table, dim_id a, dim_id b); /* rounds toward -inf; b's range
+                                                                     must be > 0 */
 dim_id dim_ceildiv(struct dim_table *table, dim_id a, dim_id b);
 dim_id dim_max(struct dim_table *table, dim_id a, dim_id b);
-dim_id dim_min(struct dim_table *table, dim_id a, dim_id b);      /* a + b - max(a, b) */
-/* a / b when b divides a as a polynomial (b a monomial or equal to a), DIM_NONE otherwise. */
+dim_id dim_min(struct dim_table *table, dim_id a, dim_id b); /* a + b - max(a, b) */
+/* a / b when b divides a as a polynomial with integer coefficients, DIM_NONE otherwise. */
 dim_id dim_div_exact(struct dim_table *table, dim_id a, dim_id b);
 dim_id dim_product(struct dim_table *table, const dim_id *dims, uint32_t count); /* empty: 1 */
 
-bool dim_is_const(const struct dim_table *table, dim_id dim, int64_t *out_value); /* out_value may be NULL */
+bool dim_is_const(const struct dim_table *table, dim_id dim, int64_t *out_value); /* out_value may
+                                                                                     be NULL */
 /* An interval that contains every value under the declared ranges; saturates at ±INT64_MAX. */
 void dim_range(const struct dim_table *table, dim_id dim, int64_t *out_min, int64_t *out_max);
 /* A divisor of every value (≥ 1), from coefficients and multiple_of. */
 int64_t dim_known_multiple(const struct dim_table *table, dim_id dim);
 
-/* The value at names' values (by index). False on overflow or division by zero. Allocates nothing. */
-bool dim_eval(const struct dim_table *table, dim_id dim, const int64_t *name_values, int64_t *out_value);
+/* The value at names' values (by index). False on overflow or division by zero. Allocates nothing.
+ */
+bool dim_eval(const struct dim_table *table, dim_id dim, const int64_t *name_values,
+              int64_t *out_value);
 
-/* Copies an expression into another table whose names are the same by name; DIM_NONE when one is missing. */
+/* Copies an expression into another table whose names are the same by name; DIM_NONE when one is
+ * missing. */
 dim_id dim_import(struct dim_table *to, const struct dim_table *from, dim_id dim);
 
-/* Text: "B", "64", "B*S", "2*B + 1", "(H + 1)//2", "max(A, B)". Parsing accepts + - * // max() min() and
- * parentheses over declared names and decimal integers; *text moves behind what was read.
+/* Text: "B", "64", "B*S", "2*B + 1", "(H + 1)//2", "max(A, B)". Parsing accepts + - * // max()
+ * min() and parentheses over declared names and decimal integers; *text moves behind what was read.
  * ERR_PARSE on bad text, ERR_BLUEPRINT on an unknown name. Nesting is bounded. */
 void dim_print(const struct dim_table *table, dim_id dim, struct strbuf *out);
 bool dim_parse(struct dim_table *table, const char **text, dim_id *out, struct error *err);

@@ -16,19 +16,27 @@ enum dtype {
 
 enum dtype_kind { DTYPE_KIND_FLOAT = 1, DTYPE_KIND_INT, DTYPE_KIND_BOOL };
 
-const char *dtype_name(enum dtype dtype);         /* "f32" */
-enum dtype dtype_from_name(const char *name);     /* also "float32", "torch.float32"; DTYPE_NONE if unknown */
-size_t dtype_bytes(enum dtype dtype);             /* of one element in memory; bool is one byte, 0 or 1 */
+const char *dtype_name(enum dtype dtype);     /* "f32" */
+enum dtype dtype_from_name(const char *name); /* also "float32", "torch.float32"; DTYPE_NONE if
+                                                 unknown */
+size_t dtype_bytes(enum dtype dtype); /* of one element in memory; bool is one byte, 0 or 1 */
 enum dtype_kind dtype_kind(enum dtype dtype);
-const char *dtype_npy(enum dtype dtype);          /* NumPy's descr, "<f4" */
+const char *dtype_npy(enum dtype dtype); /* NumPy's descr, "<f4" */
 enum dtype dtype_from_npy(const char *descr);
-const char *dtype_safetensors(enum dtype dtype);  /* "F32" */
+const char *dtype_safetensors(enum dtype dtype); /* "F32" */
 enum dtype dtype_from_safetensors(const char *name);
-static inline bool dtype_is_float(enum dtype d) { return dtype_kind(d) == DTYPE_KIND_FLOAT; }
-static inline bool dtype_is_int(enum dtype d) { return dtype_kind(d) == DTYPE_KIND_INT; }
+static inline bool dtype_is_float(enum dtype d)
+{
+    return dtype_kind(d) == DTYPE_KIND_FLOAT;
+}
+static inline bool dtype_is_int(enum dtype d)
+{
+    return dtype_kind(d) == DTYPE_KIND_INT;
+}
 
 /* Rounding (nearest, ties to even) between float64 and the narrow formats. */
-double dtype_round(enum dtype float_dtype, double value); /* to the nearest value of float_dtype; may give ±inf */
+double dtype_round(enum dtype float_dtype, double value); /* to the nearest value of float_dtype;
+                                                             may give ±inf */
 uint16_t f16_from_double(double value);
 double f16_to_double(uint16_t bits);
 uint16_t bf16_from_double(double value);
