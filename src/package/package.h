@@ -1,18 +1,19 @@
 /* The package: one file that holds a compiled blueprint.
  *
- * A ZIP archive that any tool can list: entries stored (not compressed), data aligned to 64 bytes, no
- * timestamps, no extra fields but the alignment padding, so that the same content is the same bytes. The reader
- * accepts exactly what the writer makes (it re-derives every header byte), so a flipped bit anywhere is refused.
+ * A ZIP archive that any tool can list: entries stored (not compressed), data aligned to 64 bytes,
+ * no timestamps, no extra fields but the alignment padding, so that the same content is the same
+ * bytes. The reader accepts exactly what the writer makes (it re-derives every header byte), so a
+ * flipped bit anywhere is refused.
  *
- *   manifest.json       canonical JSON; lists SHA-256 of every entry that follows from the input. Its own
- *                       SHA-256 is the kernel id.
- *   blueprint.json      the blueprint in the native dialect, canonical
- *   graph               the optimised-from graph in text form: what the interpreter runs
- *   plan/<target>       plan (plan.h);  code/<target>  flat image, position independent
- *   params.safetensors  parameters in PyTorch's orientation, widest dtype first, without gaps
- *   evidence.json       figures; not part of the id
- *   signature           {"key", "signature"}: Ed25519 over SHA-256(manifest) ‖ SHA-256(evidence); absent
- *                       when unsigned
+ * - manifest.json: canonical JSON; lists the SHA-256 of every entry that follows from the input;
+ *   its own SHA-256 is the kernel id.
+ * - blueprint.json: the blueprint in the native dialect, canonical.
+ * - graph: the optimised-from graph in text form, what the interpreter runs.
+ * - plan/TARGET: the plan (plan.h); code/TARGET: the flat image, position independent.
+ * - params.safetensors: parameters in PyTorch's orientation, widest dtype first, without gaps.
+ * - evidence.json: figures; not part of the id.
+ * - signature: {"key", "signature"}, Ed25519 over SHA-256(manifest) ‖ SHA-256(evidence); absent
+ *   when the package is unsigned.
  *
  * Writing owns nothing it is given; a read package borrows the bytes it was read from. */
 #ifndef URZA_PACKAGE_PACKAGE_H
@@ -32,9 +33,9 @@ struct strbuf;
 
 /* Code for one target, as the manifest describes it. */
 struct package_target {
-    const char *name;              /* "x86-64-v4": a row of package/targets.def, never a CPU model */
+    const char *name; /* "x86-64-v4": a row of package/targets.def, never a CPU model */
     struct plan plan;
-    const uint8_t *code;           /* the image; borrowed */
+    const uint8_t *code; /* the image; borrowed */
     size_t code_bytes;
     uint32_t kernel_count;
     const uint32_t *kernel_offsets; /* of each kernel's entry inside the image */
@@ -44,54 +45,55 @@ struct package_target {
 
 struct package_param {
     enum dtype dtype;
-    const void *data;              /* dense row-major, aligned to its elements inside the package; borrowed */
+    const void *data; /* dense row-major, aligned to its elements inside the package; borrowed */
     size_t data_bytes;
 };
 
 struct package_contents {
     const char *name;
-    const char *compiler;          /* version string of the compiler */
-    const char *strategy;          /* "fast" … */
+    const char *compiler; /* version string of the compiler */
+    const char *strategy; /* "fast" … */
     struct graph graph;
-    const char *blueprint_json;    /* canonical */
+    const char *blueprint_json; /* canonical */
     size_t blueprint_bytes;
-    struct package_param *params;  /* by the graph's param order */
-    uint32_t target_count;         /* 0: interpreter only */
+    struct package_param *params;                   /* by the graph's param order */
+    uint32_t target_count;                          /* 0: interpreter only */
     struct package_target targets[PACKAGE_TARGETS]; /* each name once */
-    const char *evidence_json;     /* canonical; "{}" when there is none */
+    const char *evidence_json;                      /* canonical; "{}" when there is none */
     size_t evidence_bytes;
 };
 
 struct signing_key;
 
-/* Appends the whole archive to *out; key NULL leaves it unsigned. out_id receives the kernel id. The same
- * contents and key give the same bytes. Refuses what package_read would: ERR_PACKAGE, ERR_LIMIT (an archive
- * ends below 4 GiB), ERR_BLUEPRINT (guards_complete). */
-bool package_write(const struct package_contents *contents, const struct signing_key *key, struct strbuf *out,
-                   char out_id[KERNEL_ID_BYTES], struct error *err);
+/* Appends the whole archive to *out; key NULL leaves it unsigned. out_id receives the kernel id.
+ * The same contents and key give the same bytes. Refuses what package_read would: ERR_PACKAGE,
+ * ERR_LIMIT (an archive ends below 4 GiB), ERR_BLUEPRINT (guards_complete). */
+bool package_write(const struct package_contents *contents, const struct signing_key *key,
+                   struct strbuf *out, char out_id[KERNEL_ID_BYTES], struct error *err);
 
 enum package_trust { TRUST_REQUIRE = 1, TRUST_ALLOW_UNSIGNED };
 
 struct trusted_keys {
-    const uint8_t (*keys)[32];     /* Ed25519 public keys */
+    const uint8_t (*keys)[32]; /* Ed25519 public keys */
     uint32_t count;
 };
 
-/* Verifies and parses: container, hashes of all entries, signature under the policy (a present signature must
- * be right and trusted even where unsigned packages are allowed), manifest, graph, plans. bytes must stay
- * valid and unchanged while contents is used, and be 64-aligned for code and params to be aligned. Everything
- * else lives in arena. The plans point at out->graph.dims, so *out must stay where it is.
- * ERR_PACKAGE, ERR_SIGNATURE, ERR_LIMIT; place names the entry. */
-bool package_read(const void *bytes, size_t size, enum package_trust trust, const struct trusted_keys *trusted,
-                  struct arena *arena, struct package_contents *out, char out_id[KERNEL_ID_BYTES],
-                  struct error *err);
+/* Verifies and parses: container, hashes of all entries, signature under the policy (a present
+ * signature must be right and trusted even where unsigned packages are allowed), manifest, graph,
+ * plans. bytes must stay valid and unchanged while contents is used, and be 64-aligned for code and
+ * params to be aligned. Everything else lives in arena. The plans point at out->graph.dims, so *out
+ * must stay where it is. ERR_PACKAGE, ERR_SIGNATURE, ERR_LIMIT; place names the entry. */
+bool package_read(const void *bytes, size_t size, enum package_trust trust,
+                  const struct trusted_keys *trusted, struct arena *arena,
+                  struct package_contents *out, char out_id[KERNEL_ID_BYTES], struct error *err);
 
-/* One entry's bytes of an archive that need not be otherwise valid beyond its container; for inspection. */
-bool package_entry(const void *bytes, size_t size, const char *name, const uint8_t **out_data, size_t *out_size,
-                   struct error *err);
+/* One entry's bytes of an archive that need not be otherwise valid beyond its container; for
+ * inspection. */
+bool package_entry(const void *bytes, size_t size, const char *name, const uint8_t **out_data,
+                   size_t *out_size, struct error *err);
 
-/* Guards, decidable before anything is mapped: binds named dims from input shapes and checks ranges, multiples,
- * ranks and dtypes. ERR_INPUT names the input and the dim. Allocates nothing. */
+/* Guards, decidable before anything is mapped: binds named dims from input shapes and checks
+ * ranges, multiples, ranks and dtypes. ERR_INPUT names the input and the dim. Allocates nothing. */
 struct guard_input {
     enum dtype dtype;
     uint32_t rank;
@@ -99,24 +101,32 @@ struct guard_input {
 };
 bool guards_bind(const struct graph *graph, const struct guard_input *inputs, uint32_t input_count,
                  int64_t out_dims[LIMIT_NAMED_DIMS], struct error *err);
-/* Whether every named dim is bound by some input dim that is just its name (a blueprint must ensure it;
- * packages are refused otherwise). ERR_BLUEPRINT. */
+/* Whether every named dim is bound by some input dim that is just its name (a blueprint must ensure
+ * it; packages are refused otherwise). ERR_BLUEPRINT. */
 bool guards_complete(const struct graph *graph, struct error *err);
 
 /* Targets as data (targets.def): name and the CPU features it requires. */
-bool target_supported_here(const char *name);          /* by CPUID; false for an unknown name */
-int target_rank(const char *name);                     /* higher is better; -1 for an unknown name */
-const char *target_name_at(uint32_t index);            /* NULL behind the last */
-const char *target_features(const char *name);         /* separated by spaces; NULL for an unknown name */
+bool target_supported_here(const char *name);  /* by CPUID; false for an unknown name */
+int target_rank(const char *name);             /* higher is better; -1 for an unknown name */
+const char *target_name_at(uint32_t index);    /* NULL behind the last */
+const char *target_features(const char *name); /* separated by spaces; NULL for an unknown name */
 
-/* Keys: $home/keys/signing.pem (0600, made at first use) and $home/keys/trusted/NAME.pub (64 hex digits).
- * The local signing key is always trusted. home is the caller's (a command reads the environment). */
+/* Keys: $home/keys/signing.pem (0600, made at first use) and $home/keys/trusted/NAME.pub (64 hex
+ * digits). The local signing key is always trusted. home is the caller's (a command reads the
+ * environment). */
 struct signing_key {
     uint8_t private_key[32], public_key[32];
 };
-bool keys_open(const char *home, struct signing_key *out, struct error *err); /* makes the key when missing */
-bool keys_trusted(const char *home, struct arena *arena, struct trusted_keys *out, struct error *err);
-bool keys_trust(const char *home, const char *name, const uint8_t public_key[32], struct error *err);
+/* Makes the key when it is missing. ERR_IO; ERR_SIGNATURE when the file is no key or others may
+ * read it. */
+bool keys_open(const char *home, struct signing_key *out, struct error *err);
+/* Makes nothing. A file NAME.pub that is no key is ERR_SIGNATURE; ERR_LIMIT beyond 1024 keys. */
+bool keys_trusted(const char *home, struct arena *arena, struct trusted_keys *out,
+                  struct error *err);
+/* name: at most 64 of [A-Za-z0-9._-], no leading dot (ERR_USAGE). Trusting a name again replaces
+ * its key; distrusting an unknown one is ERR_NOT_FOUND. */
+bool keys_trust(const char *home, const char *name, const uint8_t public_key[32],
+                struct error *err);
 bool keys_distrust(const char *home, const char *name, struct error *err);
 
 #endif

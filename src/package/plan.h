@@ -1,9 +1,10 @@
 /* The plan: which kernels run in which order on which buffers, for one target.
  *
- * Shapes and extents are dim expressions over the graph's named dims, so one plan serves every legal shape.
- * Offsets of temporaries are not in the plan: the runtime lays them out by size and lifetime when it first
- * sees a shape. A plan is data: plan_parse checks every index and lifetime, so that whoever executes a parsed
- * plan needs no checks of its own. Everything lives in the arena it was built or parsed in. */
+ * Shapes and extents are dim expressions over the graph's named dims, so one plan serves every
+ * legal shape. Offsets of temporaries are not in the plan: the runtime lays them out by size and
+ * lifetime when it first sees a shape. A plan is data: plan_parse checks every index and lifetime,
+ * so that whoever executes a parsed plan needs no checks of its own. Everything lives in the arena
+ * it was built or parsed in. */
 #ifndef URZA_PACKAGE_PLAN_H
 #define URZA_PACKAGE_PLAN_H
 
@@ -13,44 +14,49 @@
 struct error;
 struct strbuf;
 
-/* How a kernel is called. buffers: one pointer per launch argument, in order; dims: the values of the named
- * dims by index; scratch: this thread's private memory (64-aligned, launch.scratch_bytes); it executes the
- * iterations begin ≤ i < end of the launch's parallel extent. No state, no allocation, no failure. */
-typedef void urza_kernel_fn(void *const *buffers, const int64_t *dims, void *scratch, int64_t begin, int64_t end);
+/* How a kernel is called. buffers: one pointer per launch argument, in order; dims: the values of
+ * the named dims by index; scratch: this thread's private memory (64-aligned,
+ * launch.scratch_bytes); it executes the iterations begin ≤ i < end of the launch's parallel
+ * extent. No state, no allocation, no failure. */
+typedef void urza_kernel_fn(void *const *buffers, const int64_t *dims, void *scratch, int64_t begin,
+                            int64_t end);
 
 enum buffer_kind {
-    BUFFER_INPUT = 1,  /* index: input of the graph */
-    BUFFER_OUTPUT,     /* index: output of the graph */
-    BUFFER_PARAM,      /* index: param of the graph */
-    BUFFER_PREPARED,   /* computed from params by the prepare launches, kept while the module lives; constant shape */
-    BUFFER_TEMP,       /* lives inside one call */
+    BUFFER_INPUT = 1, /* index: input of the graph */
+    BUFFER_OUTPUT,    /* index: output of the graph */
+    BUFFER_PARAM,     /* index: param of the graph */
+    /* Computed from params by the prepare launches, kept while the module lives; constant shape. */
+    BUFFER_PREPARED,
+    BUFFER_TEMP, /* lives inside one call */
 };
 
 struct plan_buffer {
     uint8_t kind, dtype;
-    uint32_t index;       /* 0 for prepared and temporary buffers */
-    dim_id elements;      /* bytes = elements × dtype size */
-    /* BUFFER_TEMP: first and last launch (of forward) that touches it; filled by plan_finish. One that no
-     * launch touches has first_launch > last_launch. */
+    uint32_t index;  /* 0 for prepared and temporary buffers */
+    dim_id elements; /* bytes = elements × dtype size */
+    /* BUFFER_TEMP: first and last launch (of forward) that touches it; filled by plan_finish. One
+     * that no launch touches has first_launch > last_launch. */
     uint32_t first_launch, last_launch;
 };
 
 struct plan_launch {
-    uint32_t kernel;      /* index into the target's kernel table */
+    uint32_t kernel; /* index into the target's kernel table */
     uint32_t arg_count;
     const uint32_t *args; /* buffer indices, in the kernel's order */
-    uint32_t written;     /* bit i: args[i] is written (first 32 args; outputs always come first); not 0 */
+    uint32_t written;     /* bit i: args[i] is written (first 32; outputs come first); not 0 */
     dim_id extent;        /* parallel iterations; 0 of them: not launched */
-    dim_id work;          /* estimated cost of the whole launch, in scalar operations: below a threshold one thread runs it */
+    /* Estimated cost of the whole launch, in scalar operations: below a threshold one thread runs
+     * it. */
+    dim_id work;
     dim_id scratch_bytes; /* per thread */
     const char *label;    /* "linear+gelu": for people */
 };
 
 struct plan {
     struct arena *arena;
-    struct dim_table *dims;               /* borrowed: the package's table */
+    struct dim_table *dims; /* borrowed: the package's table */
     VEC(struct plan_buffer) buffers;
-    VEC(struct plan_launch) prepare;      /* run once after load and whenever params change */
+    VEC(struct plan_launch) prepare; /* run once after load and whenever params change */
     VEC(struct plan_launch) forward;
     uint32_t kernel_count;
 };
@@ -58,15 +64,16 @@ struct plan {
 /* Computes lifetimes of temporaries; asserts what plan_parse would refuse. */
 void plan_finish(struct plan *plan);
 
-/* Canonical JSON, and back. Parsing refuses (ERR_PACKAGE) indices out of range; a temporary, output or
- * prepared buffer read before a launch wrote it; a forward launch that writes an input, a param or a prepared
- * buffer; a prepare launch that touches anything but params (reading) and prepared buffers, or whose extent,
- * work or scratch depends on a named dim; negative constants; unknown fields. ERR_LIMIT: LIMIT_LAUNCHES,
- * LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions that are not constant are checked by whoever
- * evaluates them. Dims are added to *dims. plan_parse initialises *plan; plan_finish has been done. */
+/* Canonical JSON, and back. Parsing refuses (ERR_PACKAGE) indices out of range; a temporary, output
+ * or prepared buffer read before a launch wrote it; a forward launch that writes an input, a param
+ * or a prepared buffer; a prepare launch that touches anything but params (reading) and prepared
+ * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
+ * fields. ERR_LIMIT: LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions
+ * that are not constant are checked by whoever evaluates them. Dims are added to *dims. plan_parse
+ * initialises *plan; plan_finish has been done. */
 void plan_print(const struct plan *plan, struct strbuf *out);
-bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text, size_t size,
-                struct error *err);
+bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,
+                size_t size, struct error *err);
 /* One line a launch, for people (--dump plan). */
 void plan_describe(const struct plan *plan, struct strbuf *out);
 

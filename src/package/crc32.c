@@ -1,0 +1,37 @@
+/* Slicing by eight (Kounavis and Berry 2005): table k holds the effect of a byte that k more bytes
+ * follow, so eight independent look-ups take the place of a chain of eight. */
+#include "package/package_priv.h"
+
+#define POLYNOMIAL 0xedb88320u /* of ISO 3309, bits reversed */
+
+void crc32_init(struct crc32 *crc)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t value = i;
+        for (int bit = 0; bit < 8; bit++)
+            value = (value >> 1) ^ ((value & 1) != 0 ? POLYNOMIAL : 0);
+        crc->tables[0][i] = value;
+    }
+    for (uint32_t k = 1; k < 8; k++) {
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t value = crc->tables[k - 1][i];
+            crc->tables[k][i] = (value >> 8) ^ crc->tables[0][value & 0xff];
+        }
+    }
+}
+
+uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size)
+{
+    const uint8_t *at = data;
+    const uint32_t(*t)[256] = crc->tables;
+    uint32_t sum = UINT32_MAX;
+    for (; size >= 8; at += 8, size -= 8) {
+        sum ^=
+            (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+        sum = t[7][sum & 0xff] ^ t[6][sum >> 8 & 0xff] ^ t[5][sum >> 16 & 0xff] ^ t[4][sum >> 24] ^
+              t[3][at[4]] ^ t[2][at[5]] ^ t[1][at[6]] ^ t[0][at[7]];
+    }
+    for (; size > 0; at++, size--)
+        sum = (sum >> 8) ^ t[0][(sum ^ *at) & 0xff];
+    return ~sum;
+}

@@ -1,0 +1,201 @@
+#include "package/test_util.h"
+
+struct fixture {
+    struct arena arena;
+    struct zip zip;
+    struct strbuf bytes;
+    struct error err;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){0};
+    arena_init(&f.arena);
+    zip_add(&f.zip, "manifest.json", "{\"a\":1}", 7);
+    zip_add(&f.zip, "code/x86-64-v4", "\x90\x90\xc3", 3);
+    zip_add(&f.zip, "empty", NULL, 0);
+    strbuf_init(&f.bytes, &f.arena);
+    must(zip_write(&f.zip, &f.bytes, &f.err), &f.err);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    arena_release(&f->arena);
+    return 0;
+}
+
+static void crc_has_its_check_value(void **state)
+{
+    (void)state;
+    struct crc32 crc;
+    crc32_init(&crc);
+    assert_int_equal(crc32_of(&crc, "123456789", 9), 0xcbf43926);
+    assert_int_equal(crc32_of(&crc, NULL, 0), 0);
+    char bytes[64];
+    for (int i = 0; i < 64; i++)
+        bytes[i] = (char)i;
+    assert_int_equal(crc32_of(&crc, bytes, 64), 0x100ece8c); /* zlib's answer */
+}
+
+static void reads_what_it_wrote(void **state)
+{
+    struct fixture *f = *state;
+    struct zip zip;
+    must(zip_read(f->bytes.data, f->bytes.size_bytes, &zip, &f->err), &f->err);
+    assert_int_equal(zip.count, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct zip_entry *a = &f->zip.entries[i], *b = &zip.entries[i];
+        assert_int_equal(a->name_bytes, b->name_bytes);
+        assert_memory_equal(a->name, b->name, a->name_bytes);
+        assert_int_equal(a->size_bytes, b->size_bytes);
+        if (a->size_bytes > 0)
+            assert_memory_equal(a->data, b->data, a->size_bytes);
+        assert_int_equal((b->data - (const uint8_t *)f->bytes.data) % 64, 0);
+    }
+    assert_ptr_equal(zip_find(&zip, "empty"), &zip.entries[2]);
+    assert_null(zip_find(&zip, "empt"));
+    assert_null(zip_find(&zip, "emptyy"));
+}
+
+static void empty_archive(void **state)
+{
+    struct fixture *f = *state;
+    struct zip zip = {0};
+    struct strbuf bytes;
+    strbuf_init(&bytes, &f->arena);
+    must(zip_write(&zip, &bytes, &f->err), &f->err);
+    assert_int_equal(bytes.size_bytes, 22);
+    must(zip_read(bytes.data, bytes.size_bytes, &zip, &f->err), &f->err);
+    assert_int_equal(zip.count, 0);
+    must_fail(zip_read("", 0, &zip, &f->err), &f->err, ERR_PACKAGE, "not an archive");
+}
+
+static void appends_the_same_bytes(void **state)
+{
+    struct fixture *f = *state;
+    struct strbuf bytes;
+    strbuf_init(&bytes, &f->arena);
+    strbuf_puts(&bytes, "prefix");
+    must(zip_write(&f->zip, &bytes, &f->err), &f->err);
+    assert_int_equal(bytes.size_bytes, 6 + f->bytes.size_bytes);
+    assert_memory_equal(bytes.data + 6, f->bytes.data, f->bytes.size_bytes);
+}
+
+static void refuses_every_flip_and_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct zip zip;
+    size_t size = f->bytes.size_bytes;
+    char *bytes = f->bytes.data;
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
+        if (zip_read(bytes, size, &zip, &f->err))
+            TEST_FAILED("bit %zu may flip", bit);
+        bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
+    }
+    for (size_t cut = 0; cut < size; cut++) {
+        /* An exact copy, so that a checker of memory sees a read behind the end. */
+        char *copy = test_malloc(cut + 1);
+        memcpy(copy, bytes, cut);
+        if (zip_read(copy, cut, &zip, &f->err))
+            TEST_FAILED("%zu of %zu bytes are enough", cut, size);
+        test_free(copy);
+    }
+    strbuf_add(&f->bytes, "", 1);
+    must_fail(zip_read(f->bytes.data, size + 1, &zip, &f->err), &f->err, ERR_PACKAGE,
+              "not an archive");
+}
+
+static void refuses_a_wrong_crc_in_both_headers(void **state)
+{
+    struct fixture *f = *state;
+    struct zip zip;
+    uint32_t crc = f->zip.entries[0].crc;
+    int changed = 0;
+    for (size_t at = 0; at + 4 <= f->bytes.size_bytes; at++) {
+        if (memcmp(f->bytes.data + at, &crc, 4) == 0) {
+            f->bytes.data[at]++;
+            changed++;
+        }
+    }
+    assert_int_equal(changed, 2);
+    must_fail(zip_read(f->bytes.data, f->bytes.size_bytes, &zip, &f->err), &f->err, ERR_PACKAGE,
+              "manifest.json");
+}
+
+static void names(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const bad[] = {"",     "/a",   "a/",  "a//b", "..",       "a/../b",
+                                      "a..b", "a\\b", "a b", "a\n",  "\xc3\xa4", "a:b"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct zip zip = {0};
+        zip_add(&zip, bad[i], "", 0);
+        must_fail(zip_write(&zip, &f->bytes, &f->err), &f->err, ERR_PACKAGE, "entry name");
+    }
+    char longest[LIMIT_NAME + 2];
+    memset(longest, 'n', sizeof longest);
+    assert_true(zip_name_ok(longest, LIMIT_NAME));
+    assert_false(zip_name_ok(longest, LIMIT_NAME + 1));
+    assert_true(zip_name_ok("a/b-c_d.E9", 10));
+
+    struct zip zip = {0};
+    zip_add(&zip, "a", "", 0);
+    zip_add(&zip, "a", "", 0);
+    must_fail(zip_write(&zip, &f->bytes, &f->err), &f->err, ERR_PACKAGE, "double");
+}
+
+static void limits(void **state)
+{
+    struct fixture *f = *state;
+    struct zip zip = {0};
+    zip_add(&zip, "a", "", (size_t)UINT32_MAX - 133);
+    must_fail(zip_write(&zip, &f->bytes, &f->err), &f->err, ERR_LIMIT, "larger");
+    zip.count = 0;
+    zip_add(&zip, "a", "", SIZE_MAX);
+    must_fail(zip_write(&zip, &f->bytes, &f->err), &f->err, ERR_LIMIT, "larger");
+    zip.count = 0;
+    zip_add(&zip, "a", "", (size_t)1 << 31);
+    zip_add(&zip, "b", "", (size_t)1 << 31);
+    must_fail(zip_write(&zip, &f->bytes, &f->err), &f->err, ERR_LIMIT, "larger");
+    must_fail(zip_read("", (size_t)UINT32_MAX, &zip, &f->err), &f->err, ERR_LIMIT, "larger");
+
+    /* As many entries as there may be, and a directory that begins like one more. */
+    static char names[LIMIT_PACKAGE_ENTRIES][16];
+    struct strbuf bytes;
+    strbuf_init(&bytes, &f->arena);
+    zip.count = 0;
+    for (int i = 0; i < LIMIT_PACKAGE_ENTRIES; i++) {
+        snprintf(names[i], sizeof names[i], "e%d", i);
+        zip_add(&zip, names[i], "x", 1);
+    }
+    must(zip_write(&zip, &bytes, &f->err), &f->err);
+    must(zip_read(bytes.data, bytes.size_bytes, &zip, &f->err), &f->err);
+    size_t central = 0;
+    while (memcmp(bytes.data + central, "PK\1\2", 4) != 0)
+        central++;
+    memcpy(bytes.data + central, "PK\3\4", 4);
+    must_fail(zip_read(bytes.data, bytes.size_bytes, &zip, &f->err), &f->err, ERR_LIMIT,
+              "256 entries");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(crc_has_its_check_value),
+        TEST(reads_what_it_wrote),
+        TEST(empty_archive),
+        TEST(appends_the_same_bytes),
+        TEST(refuses_every_flip_and_cut),
+        TEST(refuses_a_wrong_crc_in_both_headers),
+        TEST(names),
+        TEST(limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
