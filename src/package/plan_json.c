@@ -1,0 +1,222 @@
+/* The plan as canonical JSON. Printing writes the keys in order by itself; parsing checks fields
+ * and leaves everything about their meaning to plan_check. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/strbuf.h"
+#include "package/package_priv.h"
+#include "package/plan_priv.h"
+
+#define PLAN_FORMAT "urza.plan/1"
+
+static void print_dim(const struct plan *plan, const char *key, dim_id dim, struct strbuf *out)
+{
+    strbuf_printf(out, "\"%s\":\"", key);
+    dim_print(plan->dims, dim, out); /* names and arithmetic: nothing to escape */
+    strbuf_puts(out, "\"");
+}
+
+static void print_buffer(const struct plan *plan, const struct plan_buffer *buffer,
+                         struct strbuf *out)
+{
+    strbuf_printf(out, "{\"dtype\":\"%s\",", dtype_name(buffer->dtype));
+    print_dim(plan, "elements", buffer->elements, out);
+    if (buffer_is_bound(buffer->kind))
+        strbuf_printf(out, ",\"index\":%u", buffer->index);
+    strbuf_printf(out, ",\"kind\":\"%s\"}", buffer_kind_name(buffer->kind));
+}
+
+static void print_launch(const struct plan *plan, const struct plan_launch *launch,
+                         struct strbuf *out)
+{
+    strbuf_puts(out, "{\"args\":[");
+    for (uint32_t i = 0; i < launch->arg_count; i++)
+        strbuf_printf(out, "%s%u", i > 0 ? "," : "", launch->args[i]);
+    strbuf_puts(out, "],");
+    print_dim(plan, "extent", launch->extent, out);
+    strbuf_printf(out, ",\"kernel\":%u,\"label\":", launch->kernel);
+    const char *label = launch->label ? launch->label : "";
+    json_write_string(label, strlen(label), out);
+    strbuf_puts(out, ",");
+    print_dim(plan, "scratch_bytes", launch->scratch_bytes, out);
+    strbuf_puts(out, ",");
+    print_dim(plan, "work", launch->work, out);
+    strbuf_printf(out, ",\"written\":%u}", launch->written);
+}
+
+static void print_launches(const struct plan *plan, const struct plan_launch *launches,
+                           uint32_t count, struct strbuf *out)
+{
+    strbuf_puts(out, "[");
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0)
+            strbuf_puts(out, ",");
+        print_launch(plan, &launches[i], out);
+    }
+    strbuf_puts(out, "]");
+}
+
+void plan_print(const struct plan *plan, struct strbuf *out)
+{
+    strbuf_puts(out, "{\"buffers\":[");
+    for (uint32_t i = 0; i < plan->buffers.count; i++) {
+        if (i > 0)
+            strbuf_puts(out, ",");
+        print_buffer(plan, &plan->buffers.items[i], out);
+    }
+    strbuf_puts(out, "],\"format\":\"" PLAN_FORMAT "\",\"forward\":");
+    print_launches(plan, plan->forward.items, plan->forward.count, out);
+    strbuf_printf(out, ",\"kernels\":%u,\"prepare\":", plan->kernel_count);
+    print_launches(plan, plan->prepare.items, plan->prepare.count, out);
+    strbuf_puts(out, "}");
+}
+
+static bool get_u32(const json_t *object, const char *key, uint32_t *out, struct error *err)
+{
+    int64_t value;
+    if (!json_get_int(object, key, &value, err))
+        return false;
+    if (value < 0 || value > UINT32_MAX)
+        return fail(err, ERR_PACKAGE, "field '%s' is %" PRId64 ", out of range", key, value);
+    *out = (uint32_t)value;
+    return true;
+}
+
+static bool get_dim(struct plan *plan, const json_t *object, const char *key, dim_id *out,
+                    struct error *err)
+{
+    const char *text;
+    dim_id dim;
+    if (!json_get_string(object, key, &text, err))
+        return false;
+    const char *at = text;
+    if (!dim_parse(plan->dims, &at, &dim, err))
+        return fail_at(err, "field '%s'", key);
+    if (*at != '\0')
+        return fail(err, ERR_PACKAGE, "field '%s': text behind the expression", key);
+    *out = dim;
+    return true;
+}
+
+static bool parse_buffer(struct plan *plan, const json_t *object, struct plan_buffer *out,
+                         struct error *err)
+{
+    static const char *const bound_keys[] = {"dtype", "elements", "index", "kind", NULL};
+    static const char *const own_keys[] = {"dtype", "elements", "kind", NULL};
+    const char *kind, *dtype;
+    if (!json_get_string(object, "kind", &kind, err) ||
+        !json_get_string(object, "dtype", &dtype, err) ||
+        !get_dim(plan, object, "elements", &out->elements, err))
+        return false;
+    out->kind = (uint8_t)buffer_kind_from_name(kind);
+    out->dtype = (uint8_t)dtype_from_name(dtype);
+    if (out->kind == 0)
+        return fail(err, ERR_PACKAGE, "unknown kind '%s'", kind);
+    if (out->dtype == DTYPE_NONE || strcmp(dtype, dtype_name(out->dtype)) != 0)
+        return fail(err, ERR_PACKAGE, "unknown dtype '%s'", dtype);
+    bool bound = buffer_is_bound(out->kind);
+    if (!json_only_keys(object, bound ? bound_keys : own_keys, err))
+        return false;
+    return !bound || get_u32(object, "index", &out->index, err);
+}
+
+static bool parse_args(struct plan *plan, const json_t *array, struct plan_launch *out,
+                       struct error *err)
+{
+    size_t count = json_array_size(array);
+    if (count > LIMIT_KERNEL_BUFFERS)
+        return fail(err, ERR_LIMIT, "more than %d arguments", LIMIT_KERNEL_BUFFERS);
+    uint32_t *args = ARENA_ARRAY(plan->arena, uint32_t, count);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(array, i);
+        json_int_t value = json_is_integer(item) ? json_integer_value(item) : -1;
+        if (value < 0 || value > UINT32_MAX)
+            return fail(err, ERR_PACKAGE, "argument %zu is no buffer", i);
+        args[i] = (uint32_t)value;
+    }
+    out->args = args;
+    out->arg_count = (uint32_t)count;
+    return true;
+}
+
+static bool parse_launch(struct plan *plan, const json_t *object, struct plan_launch *out,
+                         struct error *err)
+{
+    static const char *const keys[] = {"args",          "extent", "kernel",  "label",
+                                       "scratch_bytes", "work",   "written", NULL};
+    json_t *args;
+    const char *label;
+    if (!json_get_array(object, "args", &args, err) || !json_only_keys(object, keys, err) ||
+        !parse_args(plan, args, out, err) || !get_u32(object, "kernel", &out->kernel, err) ||
+        !get_u32(object, "written", &out->written, err) ||
+        !get_dim(plan, object, "extent", &out->extent, err) ||
+        !get_dim(plan, object, "work", &out->work, err) ||
+        !get_dim(plan, object, "scratch_bytes", &out->scratch_bytes, err) ||
+        !json_get_string(object, "label", &label, err))
+        return false;
+    out->label = arena_strdup(plan->arena, label);
+    return true;
+}
+
+static bool parse_launches(struct plan *plan, const json_t *root, const char *key,
+                           struct plan_launch **out_items, uint32_t *out_count, struct error *err)
+{
+    json_t *array;
+    if (!json_get_array(root, key, &array, err))
+        return false;
+    size_t count = json_array_size(array);
+    if (count > LIMIT_LAUNCHES)
+        return fail(err, ERR_LIMIT, "the plan has more than %d launches", LIMIT_LAUNCHES);
+    struct plan_launch *items = ARENA_ARRAY(plan->arena, struct plan_launch, count);
+    for (size_t i = 0; i < count; i++)
+        if (!parse_launch(plan, json_array_get(array, i), &items[i], err))
+            return fail_at(err, "%s launch %zu", key, i);
+    *out_items = items;
+    *out_count = (uint32_t)count;
+    return true;
+}
+
+static bool parse_root(void *context, const json_t *root, struct error *err)
+{
+    struct plan *plan = context;
+    static const char *const keys[] = {"buffers", "format", "forward", "kernels", "prepare", NULL};
+    const char *format;
+    json_t *buffers;
+    if (!json_get_string(root, "format", &format, err) || !json_only_keys(root, keys, err))
+        return false;
+    if (strcmp(format, PLAN_FORMAT) != 0)
+        return fail(err, ERR_PACKAGE, "format '%s', expected '" PLAN_FORMAT "'", format);
+    if (!get_u32(root, "kernels", &plan->kernel_count, err) ||
+        !json_get_array(root, "buffers", &buffers, err))
+        return false;
+    size_t count = json_array_size(buffers);
+    if (count > LIMIT_NODES)
+        return fail(err, ERR_LIMIT, "the plan has more than %d buffers", LIMIT_NODES);
+    for (size_t i = 0; i < count; i++) {
+        struct plan_buffer buffer = {0};
+        if (!parse_buffer(plan, json_array_get(buffers, i), &buffer, err))
+            return fail_at(err, "buffer %zu", i);
+        VEC_PUSH(plan->arena, &plan->buffers, buffer);
+    }
+    if (!parse_launches(plan, root, "prepare", &plan->prepare.items, &plan->prepare.count, err) ||
+        !parse_launches(plan, root, "forward", &plan->forward.items, &plan->forward.count, err))
+        return false;
+    plan->prepare.capacity = plan->prepare.count;
+    plan->forward.capacity = plan->forward.count;
+    return true;
+}
+
+bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,
+                size_t size, struct error *err)
+{
+    *plan = (struct plan){.arena = arena, .dims = dims};
+    bool ok = json_read_into(arena, text, size, parse_root, plan, err) && plan_check(plan, err);
+    if (ok)
+        plan_lifetimes(plan);
+    else if (err->code != ERR_LIMIT && err->code != ERR_NOMEM)
+        err->code = ERR_PACKAGE; /* what is wrong with a plan is wrong with its package */
+    return ok;
+}

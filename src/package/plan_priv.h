@@ -1,0 +1,16 @@
+/* What plan.c shows to plan_json.c. */
+#ifndef URZA_PACKAGE_PLAN_PRIV_H
+#define URZA_PACKAGE_PLAN_PRIV_H
+
+#include "package/plan.h"
+
+const char *buffer_kind_name(enum buffer_kind kind);
+enum buffer_kind buffer_kind_from_name(const char *name); /* 0: unknown */
+/* Whether buffers of the kind stand for something of the graph, which index names. */
+bool buffer_is_bound(enum buffer_kind kind);
+
+/* Everything plan_parse promises. ERR_PACKAGE, ERR_LIMIT; place names the launch or buffer. */
+bool plan_check(const struct plan *plan, struct error *err);
+void plan_lifetimes(struct plan *plan); /* of a plan that passed */
+
+#endif

@@ -1,0 +1,263 @@
+#include "package/test_util.h"
+
+struct fixture {
+    struct arena arena;
+    struct graph graph;
+    struct error err;
+};
+
+static const char graph_text[] = "graph \"g\"\n"
+                                 "dim B 1..64 multiple 1\n"
+                                 "%1 = input \"x\" : f32[B, 2]\n"
+                                 "%2 = param \"w\" : f32[3, 2]\n"
+                                 "%3 = contract %1, %2 {batch 0, contract 1} : f32[B, 3]\n"
+                                 "output \"y\" %3\n";
+
+/* Buffers: x, y, w, packed w, and two temporaries, of which forward uses one for launches 0 to 1.
+ */
+static const char plan_text[] =
+    "{\"buffers\":["
+    "{\"dtype\":\"f32\",\"elements\":\"2*B\",\"index\":0,\"kind\":\"input\"},"
+    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\"},"
+    "{\"dtype\":\"f32\",\"elements\":\"6\",\"index\":0,\"kind\":\"param\"},"
+    "{\"dtype\":\"f32\",\"elements\":\"32\",\"kind\":\"prepared\"},"
+    "{\"dtype\":\"bf16\",\"elements\":\"3*B\",\"kind\":\"temp\"},"
+    "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\"}],"
+    "\"format\":\"urza.plan/1\",\"forward\":["
+    "{\"args\":[4,0,3],\"extent\":\"B\",\"kernel\":1,\"label\":\"linear \\\"a\\\"\","
+    "\"scratch_bytes\":\"128\",\"work\":\"6*B\",\"written\":1},"
+    "{\"args\":[1,4],\"extent\":\"1\",\"kernel\":2,\"label\":\"\","
+    "\"scratch_bytes\":\"0\",\"work\":\"3*B\",\"written\":1}],"
+    "\"kernels\":3,\"prepare\":["
+    "{\"args\":[3,2],\"extent\":\"1\",\"kernel\":0,\"label\":\"pack\","
+    "\"scratch_bytes\":\"0\",\"work\":\"6\",\"written\":1}]}";
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){0};
+    arena_init(&f.arena);
+    must(graph_parse(&f.graph, &f.arena, graph_text, strlen(graph_text), &f.err), &f.err);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    arena_release(&f->arena);
+    return 0;
+}
+
+static bool parse(struct fixture *f, const char *text, struct plan *out)
+{
+    return plan_parse(out, &f->arena, &f->graph.dims, text, strlen(text), &f->err);
+}
+
+static void print_of_parse_is_the_identity(void **state)
+{
+    struct fixture *f = *state;
+    struct plan plan;
+    must(parse(f, plan_text, &plan), &f->err);
+    struct strbuf out;
+    strbuf_init(&out, &f->arena);
+    plan_print(&plan, &out);
+    assert_string_equal(out.data, plan_text);
+    must(plan_check_graph(&plan, &f->graph, &f->err), &f->err);
+    assert_int_equal(plan.kernel_count, 3);
+    assert_string_equal(plan.forward.items[0].label, "linear \"a\"");
+}
+
+static void lifetimes(void **state)
+{
+    struct fixture *f = *state;
+    struct plan plan;
+    must(parse(f, plan_text, &plan), &f->err);
+    const struct plan_buffer *used = &plan.buffers.items[4], *unused = &plan.buffers.items[5];
+    assert_int_equal(used->first_launch, 0);
+    assert_int_equal(used->last_launch, 1);
+    assert_true(unused->first_launch > unused->last_launch);
+    plan_finish(&plan); /* again: the same */
+    assert_int_equal(used->first_launch, 0);
+    assert_int_equal(used->last_launch, 1);
+}
+
+static void built_by_hand(void **state)
+{
+    struct fixture *f = *state;
+    struct dim_table *dims = &f->graph.dims;
+    struct plan plan = {.arena = &f->arena, .dims = dims, .kernel_count = 1};
+    dim_id b = dim_named(dims, 0), one = dim_const(dims, 1), zero = dim_const(dims, 0);
+    struct plan_buffer x = {.kind = BUFFER_INPUT, .dtype = DTYPE_F32, .elements = b};
+    struct plan_buffer t = {.kind = BUFFER_TEMP, .dtype = DTYPE_F32, .index = 7, .elements = b};
+    VEC_PUSH(&f->arena, &plan.buffers, x);
+    VEC_PUSH(&f->arena, &plan.buffers, t);
+    uint32_t args[] = {1, 0};
+    struct plan_launch launch = {.arg_count = 2,
+                                 .args = args,
+                                 .written = 1,
+                                 .extent = one,
+                                 .work = b,
+                                 .scratch_bytes = zero};
+    for (int i = 0; i < 3; i++)
+        VEC_PUSH(&f->arena, &plan.forward, launch);
+    plan_finish(&plan);
+    assert_int_equal(plan.buffers.items[1].last_launch, 2);
+    struct strbuf text, again;
+    strbuf_init(&text, &f->arena);
+    strbuf_init(&again, &f->arena);
+    plan_print(&plan, &text);
+    must(parse(f, text.data, &plan), &f->err);
+    plan_print(&plan, &again);
+    assert_string_equal(text.data, again.data);
+}
+
+static void refuses(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *from, *to, *text;
+    } rows[] = {
+        {"\"args\":[4,0,3]", "\"args\":[4,0,6]", "buffer 6 of 6"},
+        {"\"args\":[4,0,3]", "\"args\":[4,0,-1]", "argument 2"},
+        {"\"args\":[4,0,3]", "\"args\":[4,0,4294967296]", "argument 2"},
+        {"\"args\":[4,0,3]", "\"args\":[4,0,\"3\"]", "argument 2"},
+        {"\"args\":[4,0,3]", "\"args\":[4,0,5]", "buffer 5"},
+        {"\"args\":[4,0,3]", "\"args\":[4,4,3]", "buffer 4"},
+        {"\"args\":[4,0,3]", "\"args\":[4,1,3]", "read before it is written"},
+        {"\"args\":[4,0,3]", "\"args\":[0,0,3]", "may not write"},
+        {"\"args\":[4,0,3]", "\"args\":[2,0,3]", "may not write"},
+        {"\"args\":[4,0,3]", "\"args\":[3,0,3]", "may not write"},
+        {"\"args\":[1,4]", "\"args\":[1,5]", "forward launch 1, buffer 5"},
+        {"\"args\":[3,2]", "\"args\":[2,3]", "prepare launch 0, buffer 2"},
+        {"\"args\":[3,2]", "\"args\":[3,3]", "read before it is written"},
+        {"\"args\":[3,2]", "\"args\":[3,0]", "may not touch"},
+        {"\"args\":[3,2]", "\"args\":[4,2]", "may not touch"},
+        {"\"args\":[3,2]", "\"args\":[]", "prepare launch 0"},
+        {"\"written\":1", "\"written\":0", "writes nothing"},
+        {"\"written\":1", "\"written\":8", "writes nothing"},
+        {"\"written\":1", "\"written\":4294967296", "written"},
+        {"\"kernel\":2", "\"kernel\":3", "kernel 3 of 3"},
+        {"\"kernel\":2", "\"kernel\":-1", "out of range"},
+        {"\"kernel\":2", "\"kernel\":1.5", "kernel"},
+        {"\"elements\":\"6\"", "\"elements\":\"B\"", "named dim"},
+        {"\"elements\":\"32\"", "\"elements\":\"B\"", "named dim"},
+        {"\"elements\":\"32\"", "\"elements\":\"-32\"", "negative"},
+        {"\"elements\":\"32\"", "\"elements\":\"C\"", "elements"},
+        {"\"elements\":\"32\"", "\"elements\":\"\"", "elements"},
+        {"\"elements\":\"32\"", "\"elements\":\"32 7\"", "behind"},
+        {"\"elements\":\"32\"", "\"elements\":32", "elements"},
+        {"\"extent\":\"1\",\"kernel\":0", "\"extent\":\"B\",\"kernel\":0", "extent"},
+        {"\"work\":\"6\"", "\"work\":\"6*B\"", "work"},
+        {"\"scratch_bytes\":\"128\"", "\"scratch_bytes\":\"-128\"", "negative"},
+        {"\"kind\":\"temp\"", "\"kind\":\"stack\"", "'stack'"},
+        {"\"kind\":\"temp\"", "\"index\":0,\"kind\":\"temp\"", "index"},
+        {"\"index\":0,\"kind\":\"param\"", "\"kind\":\"param\"", "index"},
+        {"\"dtype\":\"u8\"", "\"dtype\":\"u9\"", "'u9'"},
+        {"\"dtype\":\"f32\"", "\"dtype\":\"float32\"", "'float32'"},
+        {"\"label\":\"pack\",", "", "label"},
+        {"\"label\":\"pack\"", "\"label\":\"pack\",\"stream\":1", "stream"},
+        {"\"kernels\":3", "\"kernels\":-3", "kernels"},
+        {"\"kernels\":3", "\"kernels\":3,\"backward\":[]", "backward"},
+        {"urza.plan/1", "urza.plan/2", "urza.plan/2"},
+        {"\"buffers\":[", "\"buffers\":[7,", "buffer 0"},
+        {"}]}", "}]", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct plan plan;
+        struct strbuf text = replace(&f->arena, plan_text, rows[i].from, rows[i].to);
+        bool ok = parse(f, text.data, &plan);
+        must_fail(ok, &f->err, ERR_PACKAGE, rows[i].text);
+    }
+    struct plan plan;
+    must_fail(parse(f, "[]", &plan), &f->err, ERR_PACKAGE, "object");
+    must_fail(parse(f, "", &plan), &f->err, ERR_PACKAGE, "");
+}
+
+static void limits(void **state)
+{
+    struct fixture *f = *state;
+    struct strbuf many;
+    strbuf_init(&many, &f->arena);
+    strbuf_puts(&many, "\"args\":[4,0,3");
+    for (int i = 3; i < LIMIT_KERNEL_BUFFERS; i++)
+        strbuf_puts(&many, ",3");
+    struct strbuf most = many;
+    strbuf_puts(&most, "]");
+    struct plan plan;
+    must(parse(f, replace(&f->arena, plan_text, "\"args\":[4,0,3]", most.data).data, &plan),
+         &f->err);
+    strbuf_puts(&many, ",3]");
+    must_fail(parse(f, replace(&f->arena, plan_text, "\"args\":[4,0,3]", many.data).data, &plan),
+              &f->err, ERR_LIMIT, "128");
+
+    struct strbuf buffers;
+    strbuf_init(&buffers, &f->arena);
+    for (int i = 0; i < LIMIT_NODES; i++)
+        strbuf_puts(&buffers, "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\"},");
+    struct strbuf text;
+    strbuf_init(&text, &f->arena);
+    strbuf_printf(&text, "{\"buffers\":[%s", buffers.data);
+    strbuf_puts(&text, plan_text + strlen("{\"buffers\":["));
+    must_fail(parse(f, text.data, &plan), &f->err, ERR_LIMIT, "buffers");
+}
+
+static void refuses_what_the_graph_is_not(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *from, *to, *text;
+    } rows[] = {
+        {"\"index\":0,\"kind\":\"input\"", "\"index\":1,\"kind\":\"input\"", "no input 1"},
+        {"\"index\":0,\"kind\":\"param\"", "\"index\":1,\"kind\":\"param\"", "no param 1"},
+        {"\"index\":0,\"kind\":\"output\"", "\"index\":1,\"kind\":\"output\"", "no output 1"},
+        {"\"elements\":\"2*B\"", "\"elements\":\"3*B\"", "input 0"},
+        {"\"elements\":\"6\"", "\"elements\":\"7\"", "param 0"},
+        {"\"dtype\":\"f32\"", "\"dtype\":\"i32\"", "input 0"},
+        {"\"elements\":\"3*B\",\"kind\":\"temp\"",
+         "\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\"", "output 0"},
+        {"\"dtype\":\"bf16\",\"elements\":\"3*B\",\"kind\":\"temp\"",
+         "\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\"", "two buffers"},
+        {"\"args\":[1,4]", "\"args\":[4,4]", "no launch writes output 0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct plan plan;
+        struct strbuf text = replace(&f->arena, plan_text, rows[i].from, rows[i].to);
+        must(parse(f, text.data, &plan), &f->err);
+        bool ok = plan_check_graph(&plan, &f->graph, &f->err);
+        must_fail(ok, &f->err, ERR_PACKAGE, rows[i].text);
+    }
+}
+
+static void describes(void **state)
+{
+    struct fixture *f = *state;
+    struct plan plan;
+    must(parse(f, plan_text, &plan), &f->err);
+    struct strbuf out;
+    strbuf_init(&out, &f->arena);
+    plan_describe(&plan, &out);
+    assert_string_equal(out.data,
+                        "prepare 0: pack kernel 0 (out prepared 3 f32[32], param 0 f32[6]) "
+                        "extent 1 work 6 scratch 0\n"
+                        "forward 0: linear \"a\" kernel 1 (out temp 4 bf16[3*B], input 0 f32[2*B], "
+                        "prepared 3 f32[32]) extent B work 6*B scratch 128\n"
+                        "forward 1:  kernel 2 (out output 0 f32[3*B], temp 4 bf16[3*B]) "
+                        "extent 1 work 3*B scratch 0\n");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(print_of_parse_is_the_identity),
+        TEST(lifetimes),
+        TEST(built_by_hand),
+        TEST(refuses),
+        TEST(limits),
+        TEST(refuses_what_the_graph_is_not),
+        TEST(describes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
