@@ -1,0 +1,124 @@
+/* Guards follow from the graph alone: an input dim that is just a name binds it, every other dim is
+ * checked once all names have values. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "package/package.h"
+
+/* Whether dim is a named dim and nothing else. */
+static bool plain_name(const struct dim_table *dims, dim_id dim, uint32_t *out_index)
+{
+    uint32_t count;
+    const struct dim_term *terms = dim_terms(dims, dim, &count);
+    if (count != 1 || terms[0].coefficient != 1 || terms[0].atom_count != 1 ||
+        terms[0].atoms[0].kind != DIM_ATOM_NAME)
+        return false;
+    *out_index = terms[0].atoms[0].name;
+    return true;
+}
+
+static const char *input_name(const struct graph *graph, uint32_t input)
+{
+    return graph_node(graph, graph->inputs.items[input])->attrs->name;
+}
+
+/* Range and divisor of one named dim. */
+static bool check_value(const struct dim_name *name, int64_t value, struct error *err)
+{
+    if (value < name->min || value > name->max)
+        return fail(err, ERR_INPUT, "dim '%s' is %" PRId64 ", expected %" PRId64 " to %" PRId64,
+                    name->name, value, name->min, name->max);
+    if (value % name->multiple_of != 0)
+        return fail(err, ERR_INPUT, "dim '%s' is %" PRId64 ", expected a multiple of %" PRId64,
+                    name->name, value, name->multiple_of);
+    return true;
+}
+
+/* Takes and checks the names that input binds; bound is a bit set over named dims. */
+static bool bind_input(const struct graph *graph, uint32_t input, const struct guard_input *given,
+                       int64_t *values, uint64_t *bound, struct error *err)
+{
+    const struct node *node = graph_node(graph, graph->inputs.items[input]);
+    if (given->dtype != node->dtype)
+        return fail(err, ERR_INPUT, "has dtype %s, expected %s",
+                    given->dtype > DTYPE_NONE && given->dtype < DTYPE_COUNT
+                        ? dtype_name(given->dtype)
+                        : "none",
+                    dtype_name(node->dtype));
+    if (given->rank != node->rank)
+        return fail(err, ERR_INPUT, "has %u dims, expected %u", given->rank, node->rank);
+    for (uint32_t axis = 0; axis < node->rank; axis++) {
+        uint32_t name;
+        if (!plain_name(&graph->dims, node->shape[axis], &name))
+            continue;
+        if ((*bound >> name & 1) != 0 && values[name] != given->shape[axis])
+            return fail(err, ERR_INPUT,
+                        "dim %u ('%s') is %" PRId64 ", but %" PRId64 " where it stood before", axis,
+                        graph->dims.names.items[name].name, given->shape[axis], values[name]);
+        if (!check_value(&graph->dims.names.items[name], given->shape[axis], err))
+            return false;
+        values[name] = given->shape[axis];
+        *bound |= (uint64_t)1 << name;
+    }
+    return true;
+}
+
+static bool check_shape(const struct graph *graph, uint32_t input, const int64_t *shape,
+                        const int64_t *values, struct error *err)
+{
+    const struct node *node = graph_node(graph, graph->inputs.items[input]);
+    for (uint32_t axis = 0; axis < node->rank; axis++) {
+        int64_t expected;
+        if (!dim_eval(&graph->dims, node->shape[axis], values, &expected))
+            return fail(err, ERR_INPUT, "dim %u is %" PRId64 ", its expression has no value", axis,
+                        shape[axis]);
+        if (shape[axis] != expected || expected < 0)
+            return fail(err, ERR_INPUT, "dim %u is %" PRId64 ", expected %" PRId64, axis,
+                        shape[axis], expected);
+    }
+    return true;
+}
+
+bool guards_bind(const struct graph *graph, const struct guard_input *inputs, uint32_t input_count,
+                 int64_t out_dims[LIMIT_NAMED_DIMS], struct error *err)
+{
+    if (input_count != graph->inputs.count)
+        return fail(err, ERR_INPUT, "%u inputs are given, expected %u", input_count,
+                    graph->inputs.count);
+    int64_t values[LIMIT_NAMED_DIMS] = {0};
+    uint64_t bound = 0;
+    for (uint32_t i = 0; i < input_count; i++)
+        if (!bind_input(graph, i, &inputs[i], values, &bound, err))
+            return fail_at(err, "input '%s'", input_name(graph, i));
+    uint32_t name_count = graph->dims.names.count;
+    for (uint32_t i = 0; i < name_count; i++) {
+        if ((bound >> i & 1) == 0)
+            return fail(err, ERR_INPUT, "no input has dim '%s' by itself",
+                        graph->dims.names.items[i].name);
+    }
+    for (uint32_t i = 0; i < input_count; i++)
+        if (!check_shape(graph, i, inputs[i].shape, values, err))
+            return fail_at(err, "input '%s'", input_name(graph, i));
+    memcpy(out_dims, values, name_count * sizeof values[0]);
+    return true;
+}
+
+bool guards_complete(const struct graph *graph, struct error *err)
+{
+    uint64_t bound = 0;
+    for (uint32_t i = 0; i < graph->inputs.count; i++) {
+        const struct node *node = graph_node(graph, graph->inputs.items[i]);
+        for (uint32_t axis = 0; axis < node->rank; axis++) {
+            uint32_t name;
+            if (plain_name(&graph->dims, node->shape[axis], &name))
+                bound |= (uint64_t)1 << name;
+        }
+    }
+    for (uint32_t i = 0; i < graph->dims.names.count; i++)
+        if ((bound >> i & 1) == 0)
+            return fail(err, ERR_BLUEPRINT,
+                        "no input has dim '%s' by itself, so that nothing tells its value",
+                        graph->dims.names.items[i].name);
+    return true;
+}

@@ -1,0 +1,211 @@
+#include "package/test_util.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+struct fixture {
+    struct arena arena;
+    char home[64];
+    struct error err;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){.home = "/tmp/urza-keys-XXXXXX"};
+    arena_init(&f.arena);
+    *state = &f;
+    return mkdtemp(f.home) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", f->home);
+    arena_release(&f->arena);
+    return system(command);
+}
+
+static const char *in_home(struct fixture *f, const char *name)
+{
+    struct strbuf path;
+    strbuf_init(&path, &f->arena);
+    strbuf_printf(&path, "%s/%s", f->home, name);
+    return path.data;
+}
+
+static void makes_one_key(void **state)
+{
+    struct fixture *f = *state;
+    struct signing_key first, second;
+    struct stat info;
+    must(keys_open(f->home, &first, &f->err), &f->err);
+    assert_int_equal(stat(in_home(f, "keys/signing.pem"), &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0600);
+    must(keys_open(f->home, &second, &f->err), &f->err);
+    assert_memory_equal(&first, &second, sizeof first);
+    uint8_t public_key[32];
+    must(sign_public(first.private_key, public_key, &f->err), &f->err);
+    assert_memory_equal(public_key, first.public_key, 32);
+    char *text;
+    size_t size;
+    must(file_read(in_home(f, "keys/signing.pem"), 4096, &text, &size, &f->err), &f->err);
+    assert_non_null(strstr(text, "BEGIN PRIVATE KEY"));
+    free(text);
+}
+
+static void processes_agree_on_the_first_key(void **state)
+{
+    struct fixture *f = *state;
+    enum { CHILDREN = 6 };
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    for (int i = 0; i < CHILDREN; i++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct signing_key key = {0};
+            bool ok =
+                keys_open(f->home, &key, &f->err) && write(pipes[1], key.public_key, 32) == 32;
+            _exit(ok ? 0 : 1);
+        }
+    }
+    for (int i = 0; i < CHILDREN; i++) {
+        int status;
+        assert_true(wait(&status) > 0);
+        assert_int_equal(status, 0);
+    }
+    uint8_t keys[CHILDREN][32];
+    assert_int_equal(read(pipes[0], keys, sizeof keys), sizeof keys);
+    for (int i = 1; i < CHILDREN; i++)
+        assert_memory_equal(keys[0], keys[i], 32);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+static void refuses_bad_key_files(void **state)
+{
+    struct fixture *f = *state;
+    struct signing_key key;
+    struct trusted_keys trusted;
+    must(keys_open(f->home, &key, &f->err), &f->err);
+    const char *path = in_home(f, "keys/signing.pem");
+    assert_int_equal(chmod(path, 0640), 0);
+    must_fail(keys_open(f->home, &key, &f->err), &f->err, ERR_SIGNATURE, "0600");
+    must_fail(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err, ERR_SIGNATURE, "0600");
+    /* An X25519 key: the right form, the wrong kind. */
+    static const char other[] = "-----BEGIN PRIVATE KEY-----\n"
+                                "MC4CAQAwBQYDK2VuBCIEIHcHbQpzGKV9PBbBclGyZkXfTC+H68CZKrF3+6UduSwq\n"
+                                "-----END PRIVATE KEY-----\n";
+    static const char *const bad[] = {"", "garbage", other};
+    for (size_t i = 0; i < 3; i++) {
+        must(file_write_atomic(path, bad[i], strlen(bad[i]), 0600, &f->err), &f->err);
+        must_fail(keys_open(f->home, &key, &f->err), &f->err, ERR_SIGNATURE, "no Ed25519 key");
+    }
+}
+
+static bool trusts(const struct trusted_keys *trusted, const uint8_t key[32])
+{
+    for (uint32_t i = 0; i < trusted->count; i++)
+        if (memcmp(trusted->keys[i], key, 32) == 0)
+            return true;
+    return false;
+}
+
+static void trust_and_distrust(void **state)
+{
+    struct fixture *f = *state;
+    struct trusted_keys trusted;
+    struct signing_key local;
+    must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+    assert_int_equal(trusted.count, 0);
+    assert_int_not_equal(access(in_home(f, "keys"), F_OK), 0); /* asking makes nothing */
+
+    const uint8_t a[32] = {1}, b[32] = {2};
+    must(keys_trust(f->home, "alice", a, &f->err), &f->err);
+    must(keys_trust(f->home, "bob.2", b, &f->err), &f->err);
+    must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+    assert_int_equal(trusted.count, 2);
+    assert_true(trusts(&trusted, a) && trusts(&trusted, b));
+
+    must(keys_open(f->home, &local, &f->err), &f->err);
+    must(keys_trust(f->home, "alice", b, &f->err), &f->err); /* replaces */
+    must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+    assert_int_equal(trusted.count, 3);
+    assert_true(trusts(&trusted, local.public_key) && !trusts(&trusted, a));
+
+    must(keys_distrust(f->home, "alice", &f->err), &f->err);
+    must(keys_distrust(f->home, "bob.2", &f->err), &f->err);
+    must_fail(keys_distrust(f->home, "alice", &f->err), &f->err, ERR_NOT_FOUND, "alice");
+    must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+    assert_int_equal(trusted.count, 1);
+}
+
+static void refuses_bad_names_and_files(void **state)
+{
+    struct fixture *f = *state;
+    struct trusted_keys trusted;
+    const uint8_t key[32] = {1};
+    static const char *const names[] = {"", ".", "..", ".hidden", "a/b", "../a", "a b", "a\n"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        must_fail(keys_trust(f->home, names[i], key, &f->err), &f->err, ERR_USAGE, "no name");
+        must_fail(keys_distrust(f->home, names[i], &f->err), &f->err, ERR_USAGE, "no name");
+    }
+    must(keys_trust(f->home, "alice", key, &f->err), &f->err);
+    must(file_write_atomic(in_home(f, "keys/trusted/README"), "x", 1, 0644, &f->err), &f->err);
+    must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+    assert_int_equal(trusted.count, 1);
+    char hex[66];
+    hex_encode(key, 32, hex);
+    const char *path = in_home(f, "keys/trusted/mallory.pub");
+    must(file_write_atomic(path, hex, 63, 0644, &f->err), &f->err);
+    must_fail(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err, ERR_SIGNATURE,
+              "mallory.pub");
+    must(file_write_atomic(path, hex, 64, 0644, &f->err), &f->err); /* no line end: fine */
+    must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+    assert_int_equal(trusted.count, 2);
+
+    char deep[5000];
+    memset(deep, 'd', sizeof deep - 1);
+    deep[sizeof deep - 1] = '\0';
+    must_fail(keys_trusted(deep, &f->arena, &trusted, &f->err), &f->err, ERR_LIMIT, "too long");
+    struct signing_key local;
+    must_fail(keys_open("/dev/null/home", &local, &f->err), &f->err, ERR_IO, "/dev/null");
+}
+
+static void limits_the_number_of_keys(void **state)
+{
+    struct fixture *f = *state;
+    struct trusted_keys trusted;
+    const uint8_t key[32] = {1};
+    must(keys_trust(f->home, "k0", key, &f->err), &f->err);
+    for (int i = 1; i <= 1024; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "keys/trusted/k%d.pub", i);
+        assert_int_equal(link(in_home(f, "keys/trusted/k0.pub"), in_home(f, name)), 0);
+    }
+    must_fail(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err, ERR_LIMIT, "1024");
+    must(keys_distrust(f->home, "k0", &f->err), &f->err);
+    must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+    assert_int_equal(trusted.count, 1024);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(makes_one_key),
+        TEST(processes_agree_on_the_first_key),
+        TEST(refuses_bad_key_files),
+        TEST(trust_and_distrust),
+        TEST(refuses_bad_names_and_files),
+        TEST(limits_the_number_of_keys),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,45 @@
+/* Ed25519 through libcrypto. Signatures are deterministic (RFC 8032), so a signed package is as
+ * reproducible as an unsigned one. A wrong signature is an answer, not a fault, so it leaves
+ * nothing in libcrypto's error queue, which the host may read. */
+#include <openssl/err.h>
+#include <openssl/evp.h>
+
+#include "base/error.h"
+#include "package/package_priv.h"
+
+bool sign_public(const uint8_t private_key[32], uint8_t out_public_key[32], struct error *err)
+{
+    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, private_key, 32);
+    size_t size = 32;
+    bool ok = key && EVP_PKEY_get_raw_public_key(key, out_public_key, &size) == 1 && size == 32;
+    EVP_PKEY_free(key);
+    return ok || fail(err, ERR_BUG, "libcrypto gives no public key for a private one");
+}
+
+bool sign_message(const uint8_t private_key[32], const void *message, size_t size,
+                  uint8_t out_signature[ED25519_SIGNATURE_BYTES], struct error *err)
+{
+    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, private_key, 32);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    size_t length = ED25519_SIGNATURE_BYTES;
+    bool ok = key && context && EVP_DigestSignInit(context, NULL, NULL, NULL, key) == 1 &&
+              EVP_DigestSign(context, out_signature, &length, message, size) == 1 &&
+              length == ED25519_SIGNATURE_BYTES;
+    EVP_MD_CTX_free(context);
+    EVP_PKEY_free(key);
+    return ok || fail(err, ERR_BUG, "libcrypto does not sign");
+}
+
+bool sign_verify(const uint8_t public_key[32], const void *message, size_t size,
+                 const uint8_t signature[ED25519_SIGNATURE_BYTES])
+{
+    ERR_set_mark();
+    EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, 32);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool ok = key && context && EVP_DigestVerifyInit(context, NULL, NULL, NULL, key) == 1 &&
+              EVP_DigestVerify(context, signature, ED25519_SIGNATURE_BYTES, message, size) == 1;
+    ERR_pop_to_mark();
+    EVP_MD_CTX_free(context);
+    EVP_PKEY_free(key);
+    return ok;
+}
