@@ -1,9 +1,10 @@
 /* The graph: one interned, typed, acyclic program over the prims of prims.def.
  *
- * A value is a u32 id; operands have smaller ids than their users, so ids are a topological order. Nodes are
- * immutable and interned: the same prim with the same operands, attributes and shape is the same value
- * (inputs and params are distinct by name). Everything lives in the graph's arena. One thread at a time
- * builds; any number may read. Composite ops do not appear here: ops/ expands them while building. */
+ * A value is a u32 id; operands have smaller ids than their users, so ids are a topological order.
+ * Nodes are immutable and interned: the same prim with the same operands, attributes and shape is
+ * the same value (inputs and params are distinct by name). Everything lives in the graph's arena.
+ * One thread at a time builds; any number may read. Composite ops do not appear here: ops/ expands
+ * them while building. */
 #ifndef URZA_GRAPH_GRAPH_H
 #define URZA_GRAPH_GRAPH_H
 
@@ -49,41 +50,42 @@ enum attr_bit {
 enum scatter_mode { SCATTER_SET = 1, SCATTER_ADD, SCATTER_MAX, SCATTER_MIN };
 
 /* One spatial dim of a convolution or window. All ≥ 0; size, stride and dilations ≥ 1.
- * Output size: floor((base_dilation*(x-1)+1 + low + high - (dilation*(size-1)+1)) / stride) + 1 (x ≥ 1). */
+ * Output size: floor((base_dilation*(x-1)+1 + low + high - (dilation*(size-1)+1)) / stride) + 1 (x
+ * ≥ 1). */
 struct window {
     int64_t size, stride, low, high, dilation, base_dilation;
 };
 
 /* The attributes of any prim; prims.def names those that count, the others are zero. */
 struct attrs {
-    uint8_t rank;                    /* of shape, start, step, low, high */
+    uint8_t rank; /* of shape, start, step, low, high */
     dim_id shape[LIMIT_RANK];
     uint8_t dtype;
-    const char *name;                /* input, param; interned per graph */
-    double value;                    /* const of a float dtype */
-    int64_t integer;                 /* const of an integer dtype or bool */
-    const void *data;                /* literal: elements in row-major order, native layout */
+    const char *name; /* input, param; interned per graph */
+    double value;     /* const of a float dtype */
+    int64_t integer;  /* const of an integer dtype or bool */
+    const void *data; /* literal: elements in row-major order, native layout */
     uint32_t data_bytes;
-    int32_t axis;                    /* 0 … rank-1 */
+    int32_t axis; /* 0 … rank-1 */
     uint8_t axis_count;
     uint8_t axes[LIMIT_RANK];
     bool exclusive, reverse;
-    uint8_t batch, contract;         /* numbers of dims */
-    uint8_t window_count;            /* spatial dims */
+    uint8_t batch, contract; /* numbers of dims */
+    uint8_t window_count;    /* spatial dims */
     struct window window[LIMIT_RANK];
     int64_t groups;
     dim_id start[LIMIT_RANK];
     int64_t step[LIMIT_RANK];
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
-    uint8_t mode;                    /* enum scatter_mode */
+    uint8_t mode; /* enum scatter_mode */
 };
 
 struct node {
     uint8_t prim, dtype, rank;
     uint16_t operand_count;
-    const dim_id *shape;             /* rank dims */
+    const dim_id *shape; /* rank dims */
     const value_id *operands;
-    const struct attrs *attrs;       /* never NULL */
+    const struct attrs *attrs; /* never NULL */
 };
 
 struct graph_output {
@@ -94,18 +96,18 @@ struct graph_output {
 struct graph {
     struct arena *arena;
     struct dim_table dims;
-    VEC(struct node) nodes;          /* by id; [0] is unused */
+    VEC(struct node) nodes; /* by id; [0] is unused */
     struct map interned;
-    VEC(value_id) inputs;            /* in declaration order: the order of call arguments */
+    VEC(value_id) inputs; /* in declaration order: the order of call arguments */
     VEC(value_id) params;
     VEC(struct graph_output) outputs;
-    const char *name;                /* of the graph; "" if none */
+    const char *name; /* of the graph; "" if none */
 };
 
 /* What prims.def says of a prim. */
 struct prim_info {
     const char *name, *doc;
-    int operands;                    /* -1: any number from 1 */
+    int operands; /* -1: any number from 1 */
     uint32_t attrs;
     double ulp;
 };
@@ -114,13 +116,14 @@ enum prim prim_from_name(const char *name);
 
 void graph_init(struct graph *graph, struct arena *arena);
 
-/* The one way to add a node: checks operands and attributes, infers dtype and shape, interns. attrs may be
- * NULL when the prim has none. Operands that are VALUE_NONE give VALUE_NONE and leave err as it is, so a
- * chain of calls needs one check at its end. Fails with ERR_SHAPE (names the prim, the operand and what was
- * expected) or ERR_LIMIT. Copies everything it keeps. */
-value_id graph_add(struct graph *graph, enum prim prim, const value_id *operands, uint32_t operand_count,
-                   const struct attrs *attrs, struct error *err);
-/* Names are unique among inputs and params together (and among outputs): ERR_BLUEPRINT otherwise. */
+/* The one way to add a node: checks operands and attributes, infers dtype and shape, interns. attrs
+ * may be NULL when the prim has none. Operands that are VALUE_NONE give VALUE_NONE and leave err as
+ * it is, so a chain of calls needs one check at its end. Fails with ERR_SHAPE (names the prim, the
+ * operand and what was expected) or ERR_LIMIT. Copies everything it keeps. */
+value_id graph_add(struct graph *graph, enum prim prim, const value_id *operands,
+                   uint32_t operand_count, const struct attrs *attrs, struct error *err);
+/* Names are unique among inputs and params together (and among outputs): ERR_BLUEPRINT otherwise.
+ */
 value_id graph_input(struct graph *graph, const char *name, enum dtype dtype, const dim_id *shape,
                      uint32_t rank, struct error *err);
 value_id graph_param(struct graph *graph, const char *name, enum dtype dtype, const dim_id *shape,
@@ -133,8 +136,8 @@ static inline const struct node *graph_node(const struct graph *graph, value_id 
 }
 dim_id graph_elements(struct graph *graph, value_id value); /* product of the shape */
 
-/* Checks every invariant: operands smaller and in range, attributes legal, shapes and dtypes as the rules
- * infer them again, outputs in range. ERR_BUG with the value as place. */
+/* Checks every invariant: operands smaller and in range, attributes legal, shapes and dtypes as the
+ * rules infer them again, outputs in range. ERR_BUG with the value as place. */
 bool graph_verify(struct graph *graph, struct error *err);
 
 /* Text form, one line a node; print∘parse is the identity on what print writes:
@@ -143,15 +146,18 @@ bool graph_verify(struct graph *graph, struct error *err);
  *   %1 = input "x" : f32[B, 784]
  *   %3 = contract %1, %2 {batch 0, contract 1} : f32[B, 256]
  *   output "y" %7
- * Parsing is bounded and strict: ERR_PARSE with "line L, column C" as place; the type after ':' must be what
- * the rules infer. graph_parse initialises *graph in arena. Values that no output needs are printed too. */
+ * Parsing is bounded and strict: ERR_PARSE with "line L, column C" as place; the type after ':'
+ * must be what the rules infer. graph_parse initialises *graph in arena. Values that no output
+ * needs are printed too. */
 void graph_print(const struct graph *graph, struct strbuf *out);
-bool graph_parse(struct graph *graph, struct arena *arena, const char *text, size_t size, struct error *err);
+bool graph_parse(struct graph *graph, struct arena *arena, const char *text, size_t size,
+                 struct error *err);
 /* Graphviz DOT of the same. */
 void graph_print_dot(const struct graph *graph, struct strbuf *out);
 
-/* Copies the nodes that outputs, inputs and params need into *to (fresh): dead nodes disappear, ids are
- * renumbered in order. */
-bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from, struct error *err);
+/* Copies the nodes that outputs, inputs and params need into *to (fresh): dead nodes disappear, ids
+ * are renumbered in order. */
+bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,
+                     struct error *err);
 
 #endif

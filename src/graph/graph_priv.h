@@ -1,13 +1,15 @@
-/* Inside the graph room: normal attributes, interning, shape inference, names of attributes in text. */
+/* Inside the graph room: normal attributes, interning, shape inference, names of attributes in
+ * text. */
 #ifndef URZA_GRAPH_GRAPH_PRIV_H
 #define URZA_GRAPH_GRAPH_PRIV_H
 
 #include "base/compiler.h"
 #include "graph/graph.h"
 
-/* Copies what counts for prim and zeroes the rest, so that equal meaning is equal content: integer constants
- * wrap to their dtype, float constants are rounded to it and have one NaN. Borrows name and data.
- * in may be NULL (all zero). Fails with ERR_LIMIT on counts beyond the arrays, ERR_SHAPE on a bad dtype. */
+/* Copies what counts for prim and zeroes the rest, so that equal meaning is equal content: integer
+ * constants wrap to their dtype, float constants are rounded to it and have one NaN. Borrows name
+ * and data. in may be NULL (all zero). Fails with ERR_LIMIT on counts beyond the arrays, ERR_SHAPE
+ * on a bad dtype. */
 bool attrs_normalise(enum prim prim, const struct attrs *in, struct attrs *out, struct error *err);
 bool attrs_equal(const struct attrs *a, const struct attrs *b);
 uint64_t attrs_hash(const struct attrs *attrs, uint64_t seed);
@@ -29,11 +31,12 @@ struct shape_query {
     dim_id shape[LIMIT_RANK];
 };
 
-/* Checks operands and attributes and fills the answer. ERR_SHAPE, ERR_LIMIT, ERR_BLUEPRINT (a bad name). */
+/* Checks operands and attributes and fills the answer. ERR_SHAPE, ERR_LIMIT, ERR_BLUEPRINT (a bad
+ * name). */
 bool shape_infer(struct shape_query *q);
 
-/* Attributes that stand in braces, in the order of the text form; the others are part of the type or stand
- * behind the prim's name. */
+/* Attributes that stand in braces, in the order of the text form; the others are part of the type
+ * or stand behind the prim's name. */
 struct attr_name {
     uint32_t bit;
     const char *name;
@@ -43,11 +46,12 @@ extern const struct attr_name attr_names[ATTR_NAMES_COUNT];
 const char *scatter_mode_name(unsigned mode); /* "add"; NULL when there is no such mode */
 
 /* "f32[B, 784]" */
-void text_print_type(const struct graph *graph, enum dtype dtype, uint32_t rank, const dim_id *shape,
-                     struct strbuf *out);
+void text_print_type(const struct graph *graph, enum dtype dtype, uint32_t rank,
+                     const dim_id *shape, struct strbuf *out);
 /* In double quotes, with JSON's escapes. */
 void text_print_string(const char *text, struct strbuf *out);
-/* The attributes of a node as the text form has them, with a leading space; nothing if there are none. */
+/* The attributes of a node as the text form has them, with a leading space; nothing if there are
+ * none. */
 void text_print_attrs(const struct graph *graph, const struct node *node, struct strbuf *out);
 
 #endif

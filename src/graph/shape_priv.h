@@ -1,5 +1,6 @@
-/* What the shape rules share. A rule is a function shape_<rule> over a query: it checks operands and attributes
- * and fills the answer; each row of prims.def names one. All return false with the query's error filled. */
+/* What the shape rules share. A rule is a function shape_<rule> over a query: it checks operands
+ * and attributes and fills the answer; each row of prims.def names one. All return false with the
+ * query's error filled. */
 #ifndef URZA_GRAPH_SHAPE_PRIV_H
 #define URZA_GRAPH_SHAPE_PRIV_H
 

@@ -1,0 +1,80 @@
+/* Copying what is needed. Ids are a topological order, so one walk from the highest id down marks
+ * what the outputs reach, and one walk up copies it. */
+#include "graph/graph_priv.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+static void mark(const struct graph *from, bool *live)
+{
+    for (uint32_t i = 0; i < from->outputs.count; i++)
+        live[from->outputs.items[i].value] = true;
+    for (uint32_t i = 0; i < from->inputs.count; i++)
+        live[from->inputs.items[i]] = true;
+    for (uint32_t i = 0; i < from->params.count; i++)
+        live[from->params.items[i]] = true;
+    for (value_id id = from->nodes.count - 1; id > VALUE_NONE; id--) {
+        const struct node *node = graph_node(from, id);
+        for (uint32_t i = 0; live[id] && i < node->operand_count; i++)
+            live[node->operands[i]] = true;
+    }
+}
+
+static bool import(struct graph *to, const struct graph *from, uint32_t count, dim_id *dims,
+                   struct error *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        dims[i] = dim_import(&to->dims, &from->dims, dims[i]);
+        if (dims[i] == DIM_NONE)
+            return fail(err, ERR_LIMIT, "a dim cannot be represented in the copy");
+    }
+    return true;
+}
+
+static value_id copy_node(struct graph *to, const struct graph *from, const struct node *node,
+                          const value_id *copies, struct error *err)
+{
+    enum prim prim = (enum prim)node->prim;
+    uint32_t bits = prim_info(prim)->attrs;
+    struct attrs attrs = *node->attrs;
+    if (((bits & ATTR_SHAPE) && !import(to, from, attrs.rank, attrs.shape, err)) ||
+        ((bits & ATTR_START) && !import(to, from, attrs.rank, attrs.start, err)) ||
+        ((bits & ATTR_LOW) && !import(to, from, attrs.rank, attrs.low, err)) ||
+        ((bits & ATTR_HIGH) && !import(to, from, attrs.rank, attrs.high, err)))
+        return VALUE_NONE;
+    value_id operands[LIMIT_OPERANDS];
+    for (uint32_t i = 0; i < node->operand_count; i++)
+        operands[i] = copies[node->operands[i]];
+    return graph_add(to, prim, operands, node->operand_count, &attrs, err);
+}
+
+bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,
+                     struct error *err)
+{
+    graph_init(to, arena);
+    to->name = arena_strdup(arena, from->name);
+    for (uint32_t i = 0; i < from->dims.names.count; i++) {
+        struct dim_name name = from->dims.names.items[i];
+        uint32_t index;
+        name.name = arena_strdup(arena, name.name);
+        if (!dim_declare(&to->dims, &name, &index, err))
+            return false;
+    }
+    bool *live = ARENA_ARRAY(arena, bool, from->nodes.count);
+    value_id *copies = ARENA_ARRAY(arena, value_id, from->nodes.count);
+    mark(from, live);
+    for (value_id id = 1; id < from->nodes.count; id++) {
+        if (!live[id])
+            continue;
+        copies[id] = copy_node(to, from, graph_node(from, id), copies, err);
+        if (copies[id] == VALUE_NONE)
+            return false;
+    }
+    for (uint32_t i = 0; i < from->outputs.count; i++) {
+        const struct graph_output *output = &from->outputs.items[i];
+        if (!graph_output(to, output->name, copies[output->value], err))
+            return false;
+    }
+    return true;
+}
