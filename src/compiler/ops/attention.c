@@ -1,8 +1,8 @@
 /* Attention: softmax(q·kᵀ * scale + mask)·v.
  *
- * Grouped heads are dims of the contraction, never copies: q's heads are seen as [key heads,
- * group], and the group is one of the m dims of `contract`. Scores and softmax are f32 or wider.
- * Rows that a mask closes altogether give zeros, as PyTorch's safe softmax does. */
+ * Grouped heads are dims of the contraction, never copies: q's heads are seen as [key heads, group],
+ * and the group is one of the m dims of `contract`. It runs in f32 or wider and is rounded once. Rows
+ * that a mask closes altogether give zeros, as PyTorch's safe softmax does. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
@@ -48,7 +48,7 @@ static value_id safe_softmax(struct builder *b, value_id x)
 static value_id attend(struct op_call *call, const struct attention *a)
 {
     struct builder *b = call->b;
-    value_id scores = ops_wide(b, b_contract(b, a->q, a->k, a->batch, 1));
+    value_id scores = b_contract(b, ops_wide(b, a->q), ops_wide(b, a->k), a->batch, 1);
     scores = b_scale(b, scores, a->scale);
     if (scores == VALUE_NONE) {
         return scores;
@@ -63,8 +63,8 @@ static value_id attend(struct op_call *call, const struct attention *a)
         weights = ops_softmax(b, scores, -1);
     }
     weights = ops_dropout(call, weights, a->dropout_p, a->seed);
-    weights = b_cast(b, weights, ops_dtype(b, a->v));
-    return b_contract(b, weights, b_swap(b, a->v, -1, -2), a->batch, 1);
+    value_id y = b_contract(b, weights, b_swap(b, ops_wide(b, a->v), -1, -2), a->batch, 1);
+    return b_cast(b, y, ops_dtype(b, a->v));
 }
 
 /* x with dim axis split into outer × the rest. */

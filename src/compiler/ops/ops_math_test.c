@@ -381,6 +381,75 @@ static void test_symbolic_results(void **state)
     }
 }
 
+/* One example in a narrow dtype or in f64, on the same elements: those that the narrow dtype holds.
+ */
+static void run_rounded(const struct op_row *row, uint32_t index, enum dtype narrow, bool wide,
+                        struct arena *arena, struct op_example *example, struct interp_tensor *out)
+{
+    struct graph graph;
+    struct interp_tensor in[LIMIT_OPERANDS];
+    struct error err = {0};
+    graph_init(&graph, arena);
+    bool ok =
+        op_example_build(row, index, 5, 8, wide ? DTYPE_F64 : narrow, false, &graph, example, &err);
+    for (uint32_t i = 0; ok && i < example->operand_count; i++) {
+        const struct op_example_operand *operand = &example->operands[i];
+        void *data = arena_array(arena, (size_t)operand->count, 8);
+        op_example_fill(operand, i, data);
+        double *elements = data;
+        for (int64_t k = 0; operand->dtype == DTYPE_F64 && k < operand->count; k++) {
+            elements[k] = dtype_round(narrow, elements[k]);
+        }
+        ok = interp_load(&in[i], arena, operand->dtype, operand->rank, operand->shape, data, &err);
+    }
+    ok = ok && interp_run(&graph, wide ? INTERP_REFERENCE : INTERP_NATIVE, example->dim_values, in,
+                          example->operand_count, 0, arena, out, &err);
+    if (!ok) {
+        fail_msg("%s, example %u: %s: %s", row->name, index, err.place, err.message);
+    }
+}
+
+/* An op on f16 or bf16 rounds its result and little else: within 4 units of the element plus a
+ * tenth of the largest one. Multi-head attention is three ops, each rounded, over sums with
+ * cancellation. */
+static void check_narrow(const struct op_row *row, uint32_t index, enum dtype narrow)
+{
+    struct arena arena;
+    struct interp_tensor wide_out[OP_MAX_OUTPUTS], narrow_out[OP_MAX_OUTPUTS];
+    struct op_example example;
+    double units = strcmp(row->name, "multi_head_attention") == 0 ? 64 : 4;
+    arena_init(&arena);
+    run_rounded(row, index, narrow, true, &arena, &example, wide_out);
+    run_rounded(row, index, narrow, false, &arena, &example, narrow_out);
+    for (uint32_t o = 0; o < example.out_count; o++) {
+        double largest = 0;
+        for (int64_t i = 0; dtype_is_float(narrow_out[o].dtype) && i < wide_out[o].count; i++) {
+            largest = fmax(largest, fabs(op_at_flat(&wide_out[o], i)));
+        }
+        for (int64_t i = 0; dtype_is_float(narrow_out[o].dtype) && i < wide_out[o].count; i++) {
+            double expected = op_at_flat(&wide_out[o], i), got = op_at_flat(&narrow_out[o], i);
+            double bound = units * dtype_unit_roundoff(narrow) * (fabs(expected) + largest / 10);
+            if (!(fabs(got - expected) <= bound)) {
+                fail_msg("%s, example %u, %s: %.9g, expected %.9g within %.3g", row->name, index,
+                         dtype_name(narrow), got, expected, bound);
+            }
+        }
+    }
+    arena_release(&arena);
+}
+
+static void test_narrow_results(void **state)
+{
+    (void)state;
+    const struct op_row *row = NULL;
+    for (uint32_t i = 0; (row = op_at(i)) != NULL; i++) {
+        for (uint32_t index = 0; index < op_example_count(row); index++) {
+            check_narrow(row, index, DTYPE_F16);
+            check_narrow(row, index, DTYPE_BF16);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_reductions),
         cmocka_unit_test(test_integer_division),
         cmocka_unit_test(test_symbolic_results),
+        cmocka_unit_test(test_narrow_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
