@@ -1,5 +1,5 @@
-/* Copying what is needed. Ids are a topological order, so one walk from the highest id down marks
- * what the outputs reach, and one walk up copies it. */
+/* Rebuilding a graph from what is needed. Ids are a topological order, so one walk from the highest id
+ * down marks what the outputs reach, and one walk up adds it again, each node through the caller's rule. */
 #include "graph/graph_priv.h"
 
 #include <string.h>
@@ -49,8 +49,8 @@ static value_id copy_node(struct graph *to, const struct graph *from, const stru
     return graph_add(to, prim, operands, node->operand_count, &attrs, err);
 }
 
-bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,
-                     struct error *err)
+bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
+                   graph_rule *rule, void *context, struct error *err)
 {
     graph_init(to, arena);
     to->name = arena_strdup(arena, from->name);
@@ -67,9 +67,12 @@ bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *
     for (value_id id = 1; id < from->nodes.count; id++) {
         if (!live[id])
             continue;
-        copies[id] = copy_node(to, from, graph_node(from, id), copies, err);
-        if (copies[id] == VALUE_NONE)
+        value_id copy = copy_node(to, from, graph_node(from, id), copies, err);
+        if (copy != VALUE_NONE && rule)
+            copy = rule(to, copy, from, id, context, err);
+        if (copy == VALUE_NONE)
             return false;
+        copies[id] = copy;
     }
     for (uint32_t i = 0; i < from->outputs.count; i++) {
         const struct graph_output *output = &from->outputs.items[i];
@@ -77,4 +80,10 @@ bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *
             return false;
     }
     return true;
+}
+
+bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,
+                     struct error *err)
+{
+    return graph_rewrite(to, arena, from, NULL, NULL, err);
 }

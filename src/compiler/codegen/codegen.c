@@ -14,11 +14,6 @@
  * and to remove what was said twice. */
 #define PASSES "function(sroa,early-cse)"
 
-const char *codegen_version(void)
-{
-    return "llvm 19";
-}
-
 static LLVMTargetMachineRef make_machine(const struct target *target, struct error *err)
 {
     LLVMTargetRef llvm_target;

@@ -105,7 +105,7 @@ bool image_from_object(const void *object, size_t size, uint32_t kernel_count, s
     o.names = (const char *)o.bytes + o.sections[o.header->e_shstrndx].sh_offset;
     o.placed = ARENA_ARRAY(arena, uint64_t, o.header->e_shnum);
     memset(o.placed, 0xff, o.header->e_shnum * sizeof *o.placed);
-    size_t image_size;
+    size_t image_size = 0;
     if (!place_sections(&o, &image_size, err))
         return false;
     uint8_t *image = arena_alloc(arena, image_size, 64);

@@ -1,0 +1,178 @@
+/* The whole pipeline, on one screen.
+ *
+ *   text ─ read ─► graph ─ passes ─► graph ─ cut ─► groups ─ lower ─► nests ─ schedule ─► nests ─ generate ─► image
+ *                    │                                 └────────────► plan ◄──────────────────────────────────┘
+ *                    └──────────────────────────────────────────► package
+ *
+ * Everything behind `read` runs once per target, because layouts and schedules depend on what a target can do. */
+#include "compiler/compile.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "compiler/codegen/codegen.h"
+#include "compiler/compile_priv.h"
+#include "compiler/import/import.h"
+#include "compiler/target/target.h"
+
+/* Adds the time since the last lap to a stage. */
+void job_lap(struct job *job, enum stage stage)
+{
+    uint64_t now = clock_ns();
+    job->result.stages_ms[stage] += (double)(now - job->lap_ns) * 1e-6;
+    job->lap_ns = now;
+}
+
+bool job_dumps(const struct job *job, const char *level)
+{
+    return job->options->dump && strcmp(job->options->dump, level) == 0;
+}
+
+static bool optimise(struct job *job, const struct graph *graph, const struct target *target,
+                     struct graph *out, struct error *err)
+{
+    const struct graph *from = graph;
+    for (uint32_t i = 0; pass_at(i); i++) {
+        struct graph *next = ARENA_NEW(job->arena, struct graph);
+        if (!pass_run(pass_at(i), next, job->arena, from, target, job->verify_ir, err))
+            return false;
+        from = next;
+    }
+    return graph_copy_live(out, job->arena, from, err);
+}
+
+static bool generate(struct job *job, struct unit *unit, struct error *err)
+{
+    struct code_dump dump = {.llvm = job_dumps(job, "llvm") ? &job->dump : NULL,
+                             .assembly = job_dumps(job, "asm") ? &job->dump : NULL};
+    struct code_image image;
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        nest_expand_jam(unit->kernels[i].nest);
+    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->kernel_count + 1);
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        nests[i] = unit->kernels[i].nest;
+    if (!codegen(nests, unit->kernel_count, unit->target, &dump, job->arena, &image, err))
+        return false;
+    unit->image = image;
+    return true;
+}
+
+static bool compile_for_target(struct job *job, const struct graph *graph, const struct target *target,
+                               struct error *err)
+{
+    struct unit unit = {.target = target};
+    if (!optimise(job, graph, target, &unit.graph, err))
+        return false;
+    partition_graph(&unit.graph, job->arena, &unit.partition);
+    job_lap(job, STAGE_OPTIMISE);
+    bool ok = unit_lower(job, &unit, err);
+    job_lap(job, STAGE_LOWER);
+    ok = ok && unit_schedule(job, &unit, err);
+    job_lap(job, STAGE_SCHEDULE);
+    ok = ok && generate(job, &unit, err);
+    job_lap(job, STAGE_CODEGEN);
+    ok = ok && unit_plan(job, &unit, err);
+    job_lap(job, STAGE_PACKAGE);
+    return ok || fail_at(err, "target '%s'", target->name);
+}
+
+static bool compile_targets(struct job *job, const struct graph *graph, struct error *err)
+{
+    const char *list = job->options->targets;
+    if (job->strategy == STRATEGY_EMERGENCY)
+        return true;
+    for (uint32_t i = 0; !list && target_at(i); i++)
+        if (!compile_for_target(job, graph, target_at(i), err))
+            return false;
+    while (list && *list) {
+        char name[32];
+        size_t n = strcspn(list, ",");
+        if (n == 0 || n >= sizeof name)
+            return fail(err, ERR_USAGE, "'%s' is not a list of targets", job->options->targets);
+        memcpy(name, list, n);
+        name[n] = 0;
+        if (!target_find(name))
+            return fail(err, ERR_TARGET, "no target is called '%s'", name);
+        if (!compile_for_target(job, graph, target_find(name), err))
+            return false;
+        list += n + (list[n] == ',');
+    }
+    return true;
+}
+
+static bool finish(struct job *job, struct compile_result *out, struct error *err)
+{
+    struct strbuf bytes;
+    strbuf_init(&bytes, job->arena);
+    if (!package_write(&job->contents, job->options->key, &bytes, job->result.kernel_id, err))
+        return false;
+    job_lap(job, STAGE_PACKAGE);
+    job->result.package = bytes.data;
+    job->result.package_bytes = bytes.size_bytes;
+    job->result.total_ms = (double)(clock_ns() - job->start_ns) * 1e-6;
+    job->result.dump = job->options->dump ? job->dump.data : NULL;
+    *out = job->result;
+    return true;
+}
+
+static void begin(struct job *job, const struct compile_options *options, struct arena *arena)
+{
+    *job = (struct job){.options = options, .arena = arena, .start_ns = clock_ns()};
+    job->lap_ns = job->start_ns;
+    job->strategy = options->strategy ? options->strategy : STRATEGY_STANDARD;
+    job->verify_ir = job->strategy == STRATEGY_STANDARD;
+    strbuf_init(&job->dump, arena);
+}
+
+static bool run(struct job *job, const struct graph *graph, const struct package_param *params,
+                struct compile_result *out, struct error *err)
+{
+    job->contents.name = graph->name;
+    job->contents.compiler = compiler_version();
+    job->contents.strategy = strategy_name(job->strategy);
+    job->contents.params = (struct package_param *)params;
+    job->contents.evidence_json = "{}";
+    job->contents.evidence_bytes = 2;
+    if (!guards_complete(graph, err) || !graph_copy_live(&job->contents.graph, job->arena, graph, err))
+        return false;
+    if (job_dumps(job, "graph"))
+        graph_print(graph, &job->dump);
+    return compile_targets(job, graph, err) && finish(job, out, err);
+}
+
+bool compile_graph(const struct graph *graph, const struct package_param *params, const char *blueprint_json,
+                   const struct compile_options *options, struct arena *arena, struct compile_result *out,
+                   struct error *err)
+{
+    struct job *job = ARENA_NEW(arena, struct job);
+    begin(job, options, arena);
+    job->contents.blueprint_json = blueprint_json ? blueprint_json : "{}";
+    job->contents.blueprint_bytes = strlen(job->contents.blueprint_json);
+    return run(job, graph, params, out, err);
+}
+
+bool compile_blueprint(const char *text, size_t size, const struct compile_options *options, struct arena *arena,
+                       struct compile_result *out, struct error *err)
+{
+    struct job *job = ARENA_NEW(arena, struct job);
+    struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
+    struct import_options import = {.seed = options->seed, .training = options->training};
+    begin(job, options, arena);
+    if (!blueprint_read(text, size, &import, arena, blueprint, err))
+        return false;
+    uint32_t count = blueprint->graph.params.count;
+    struct package_param *params = ARENA_ARRAY(arena, struct package_param, count + 1);
+    for (uint32_t i = 0; i < count; i++) {
+        void *data;
+        params[i].dtype = graph_node(&blueprint->graph, blueprint->graph.params.items[i])->dtype;
+        if (!blueprint_param_data(blueprint, i, options->folder, arena, &data, &params[i].data_bytes, err))
+            return false;
+        params[i].data = data;
+    }
+    job->contents.blueprint_json = blueprint->json;
+    job->contents.blueprint_bytes = blueprint->json_bytes;
+    job_lap(job, STAGE_READ);
+    return run(job, &blueprint->graph, params, out, err);
+}

@@ -1,0 +1,50 @@
+/* Inside the pipeline: one compile job, and the work on one target. */
+#ifndef URZA_COMPILER_COMPILE_PRIV_H
+#define URZA_COMPILER_COMPILE_PRIV_H
+
+#include "base/strbuf.h"
+#include "compiler/codegen/codegen.h"
+#include "compiler/compile.h"
+#include "compiler/loop/loop.h"
+#include "compiler/opt/opt.h"
+#include "compiler/sched/sched.h"
+
+struct job {
+    const struct compile_options *options;
+    struct arena *arena;
+    enum strategy strategy;
+    bool verify_ir; /* run verifiers after each pass and step */
+    uint64_t start_ns, lap_ns;
+    struct strbuf dump;
+    struct package_contents contents;
+    struct compile_result result;
+};
+
+struct kernel {
+    const struct group *group;
+    struct nest *nest;
+    value_id *args;
+    uint32_t arg_count;
+    struct schedule schedule;
+    struct sched_sizes sizes; /* in the unit's graph's dims */
+};
+
+/* Everything about one target. */
+struct unit {
+    const struct target *target;
+    struct graph graph; /* optimised */
+    struct partition partition;
+    struct kernel *kernels; /* by group */
+    uint32_t kernel_count;
+    struct code_image image;
+};
+
+void job_lap(struct job *job, enum stage stage);
+bool job_dumps(const struct job *job, const char *level);
+
+/* unit.c */
+bool unit_lower(struct job *job, struct unit *unit, struct error *err);
+bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
+bool unit_plan(struct job *job, struct unit *unit, struct error *err); /* adds the target to job->contents */
+
+#endif

@@ -1,0 +1,164 @@
+/* The value of a graph node at an index. */
+#include "compiler/lower/lower_priv.h"
+
+#include <stdio.h>
+
+uint32_t gen_buffer(struct lowering *l, value_id value)
+{
+    value_id memory = l->partition->memory[value];
+    if (l->buffer_of[memory])
+        return l->buffer_of[memory] - 1;
+    const struct node *node = graph_node(l->graph, memory);
+    expr_id elements = index_const(l->nest, 1);
+    for (uint32_t i = 0; i < node->rank; i++)
+        elements = index_mul(l->nest, elements, expr_dim(l->nest, node->shape[i]));
+    char name[16];
+    snprintf(name, sizeof name, "v%u", memory);
+    struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name), .dtype = node->dtype, .elements = elements,
+                                 .role = l->args.count == 0 ? ROLE_OUT : ROLE_IN};
+    if (l->args.count >= LIMIT_KERNEL_BUFFERS && !l->failed)
+        l->failed = !fail(l->err, ERR_LIMIT, "a kernel with more than %d buffers", LIMIT_KERNEL_BUFFERS);
+    uint32_t at = nest_buffer(l->nest, &buffer);
+    l->buffer_of[memory] = at + 1;
+    VEC_PUSH(l->nest->arena, &l->args, memory);
+    return at;
+}
+
+expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx)
+{
+    expr_id flat = index_const(l->nest, 0);
+    for (uint32_t i = 0; i < node->rank; i++)
+        flat = index_add(l->nest, index_mul(l->nest, flat, expr_dim(l->nest, node->shape[i])), idx[i]);
+    return flat;
+}
+
+static expr_id and_guard(struct lowering *l, expr_id a, expr_id b)
+{
+    return a == EXPR_NONE ? b : b == EXPR_NONE ? a : expr_binary(l->nest, EXPR_AND, a, b);
+}
+
+static expr_id gen_pad(struct lowering *l, const struct node *node, const struct at *at)
+{
+    struct nest *nest = l->nest;
+    const struct node *x = graph_node(l->graph, node->operands[0]);
+    struct at inner = *at;
+    expr_id inside = expr_int(nest, DTYPE_BOOL, 1);
+    for (uint32_t i = 0; i < node->rank; i++) {
+        inner.idx[i] = index_sub(nest, at->idx[i], expr_dim(nest, node->attrs->low[i]));
+        expr_id low = expr_binary(nest, EXPR_LE, index_const(nest, 0), inner.idx[i]);
+        expr_id high = expr_binary(nest, EXPR_LT, inner.idx[i], expr_dim(nest, x->shape[i]));
+        inside = expr_binary(nest, EXPR_AND, inside, expr_binary(nest, EXPR_AND, low, high));
+    }
+    inner.guard = and_guard(l, at->guard, inside);
+    struct at scalar = {.guard = EXPR_NONE};
+    return expr_select(nest, inside, gen(l, node->operands[0], &inner), gen(l, node->operands[1], &scalar));
+}
+
+static expr_id gen_concat(struct lowering *l, const struct node *node, const struct at *at)
+{
+    struct nest *nest = l->nest;
+    uint32_t axis = (uint32_t)node->attrs->axis;
+    expr_id start = index_const(nest, 0), out = EXPR_NONE;
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+        expr_id end = index_add(nest, start, expr_dim(nest, graph_node(l->graph, node->operands[i])->shape[axis]));
+        expr_id here = expr_binary(nest, EXPR_AND, expr_binary(nest, EXPR_LE, start, at->idx[axis]),
+                                   expr_binary(nest, EXPR_LT, at->idx[axis], end));
+        struct at part = *at;
+        part.idx[axis] = index_sub(nest, at->idx[axis], start);
+        part.guard = and_guard(l, at->guard, here);
+        expr_id v = gen(l, node->operands[i], &part);
+        out = out == EXPR_NONE ? v : expr_select(nest, here, v, out);
+        start = end;
+    }
+    return out;
+}
+
+/* squares32 of base/rng.h, written in index-free integer operations. */
+static expr_id gen_random(struct lowering *l, const struct node *node, const struct at *at)
+{
+    struct nest *n = l->nest;
+    struct at scalar = {.guard = EXPR_NONE};
+    expr_id c32 = expr_int(n, DTYPE_I64, 32), z = gen(l, node->operands[0], &scalar);
+#define BIN(op, a, b) expr_binary(n, EXPR_##op, a, b)
+#define K(v) expr_int(n, DTYPE_I64, (int64_t)(v))
+    z = BIN(ADD, z, K(0x9e3779b97f4a7c15u));
+    z = BIN(MUL, BIN(XOR, z, BIN(LSHR, z, K(30))), K(0xbf58476d1ce4e5b9u));
+    z = BIN(MUL, BIN(XOR, z, BIN(LSHR, z, K(27))), K(0x94d049bb133111ebu));
+    expr_id key = BIN(OR, BIN(XOR, z, BIN(LSHR, z, K(31))), K(1));
+    expr_id y = BIN(MUL, gen_flat(l, node, at->idx), key), w = BIN(ADD, y, key), x = y;
+    for (int round = 0; round < 4; round++) {
+        x = BIN(ADD, BIN(MUL, x, x), round % 2 ? w : y);
+        if (round < 3)
+            x = BIN(OR, BIN(LSHR, x, c32), BIN(SHL, x, c32));
+    }
+    return BIN(LSHR, x, c32);
+#undef BIN
+#undef K
+}
+
+static expr_id gen_literal(struct lowering *l, const struct node *node, const struct at *at)
+{
+    struct nest_buffer table = {.name = "table", .dtype = node->dtype, .role = ROLE_TABLE, .table = node->attrs->data,
+                                .table_bytes = node->attrs->data_bytes,
+                                .elements = index_const(l->nest, (int64_t)(node->attrs->data_bytes / dtype_bytes(node->dtype)))};
+    uint32_t buffer = UINT32_MAX;
+    for (uint32_t i = 0; i < l->nest->buffers.count; i++)
+        if (l->nest->buffers.items[i].table == table.table)
+            buffer = i;
+    if (buffer == UINT32_MAX)
+        buffer = nest_buffer(l->nest, &table);
+    return expr_load(l->nest, buffer, gen_flat(l, node, at->idx), at->guard);
+}
+
+static expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+{
+    const struct node *node = graph_node(l->graph, value);
+    struct at source;
+    switch ((enum prim)node->prim) {
+    case PRIM_CONST: return gen_const(l->nest, node);
+    case PRIM_LITERAL: return gen_literal(l, node, at);
+    case PRIM_IOTA: return expr_cast(l->nest, at->idx[node->attrs->axis], compute_dtype(node->dtype));
+    case PRIM_RANDOM: return gen_random(l, node, at);
+    case PRIM_PAD: return gen_pad(l, node, at);
+    case PRIM_CONCAT: return gen_concat(l, node, at);
+    case PRIM_REDUCE_SUM:
+    case PRIM_REDUCE_PROD:
+    case PRIM_REDUCE_MAX:
+    case PRIM_REDUCE_MIN:
+    case PRIM_ARGMAX:
+    case PRIM_ARGMIN:
+    case PRIM_CONTRACT:
+    case PRIM_CONV:
+    case PRIM_WINDOW_SUM:
+    case PRIM_WINDOW_MAX: return gen_reduction(l, value, at);
+    default: break;
+    }
+    if (view_source(l, node, at, &source))
+        return gen(l, node->operands[0], &source);
+    expr_id v[3] = {0};
+    assert(node->operand_count <= 3);
+    for (uint32_t i = 0; i < node->operand_count; i++)
+        v[i] = gen(l, node->operands[i], at);
+    return gen_elementwise(l, node, v);
+}
+
+expr_id gen(struct lowering *l, value_id value, const struct at *at)
+{
+    const struct node *node = graph_node(l->graph, value);
+    uint8_t place = l->partition->placement[value];
+    if (place != PLACE_INLINE && value != l->group->root)
+        return expr_load(l->nest, gen_buffer(l, value), gen_flat(l, node, at->idx), at->guard);
+    uint64_t hash = hash64_mix(value, at->guard);
+    for (uint32_t i = 0; i < node->rank; i++)
+        hash = hash64_mix(hash, at->idx[i]);
+    uint32_t cursor = 0, id;
+    while (map_next(&l->by_key, hash, &cursor, &id)) {
+        const struct generated *g = &l->generated.items[id];
+        if (g->value == value && g->at.guard == at->guard && memcmp(g->at.idx, at->idx, node->rank * sizeof(expr_id)) == 0)
+            return g->expr;
+    }
+    struct generated made = {.value = value, .at = *at, .rank = node->rank, .expr = gen_node(l, value, at)};
+    map_add(&l->by_key, l->nest->arena, hash, l->generated.count);
+    VEC_PUSH(l->nest->arena, &l->generated, made);
+    return made.expr;
+}

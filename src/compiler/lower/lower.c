@@ -1,0 +1,137 @@
+/* Loops over the root's elements (or the anchor's, when there is one), one store inside. */
+#include "compiler/lower/lower_priv.h"
+
+struct block *block_here(struct lowering *l)
+{
+    return l->depth ? &l->open[l->depth - 1]->body : &l->nest->body;
+}
+
+uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent, expr_id *out_index)
+{
+    int64_t n;
+    if (dim_is_const(&l->graph->dims, extent, &n) && n == 1) {
+        *out_index = index_const(l->nest, 0);
+        return UINT32_MAX;
+    }
+    if (l->nest->vars.count >= NEST_MAX_VARS - 16 || l->depth == MAX_OPEN) { /* the schedule needs some, too */
+        l->failed = l->failed || !fail(l->err, ERR_LIMIT, "a kernel with more than %d loops", NEST_MAX_VARS - 16);
+        *out_index = index_const(l->nest, 0);
+        return UINT32_MAX;
+    }
+    uint32_t var = nest_var(l->nest, name, expr_dim(l->nest, extent));
+    l->open[l->depth++] = stmt_for(l->nest, var, independent);
+    *out_index = expr_var(l->nest, var);
+    return var;
+}
+
+void close_loops(struct lowering *l, uint32_t depth)
+{
+    while (l->depth > depth) {
+        struct stmt *loop = l->open[--l->depth];
+        block_add(l->nest, block_here(l), loop);
+    }
+}
+
+/* Follows the pointwise chain from the anchor to the root, moving the index through reshapes and transposes. */
+static void index_of_root(struct lowering *l, const struct at *anchor_at, struct at *out)
+{
+    value_id chain[64];
+    uint32_t count = 0;
+    value_id v = l->group->root;
+    while (v != l->group->anchor) { /* the partition made sure that one operand leads to the anchor */
+        const struct node *node = graph_node(l->graph, v);
+        assert(count < 64);
+        chain[count++] = v;
+        value_id next = VALUE_NONE;
+        for (uint32_t i = 0; i < node->operand_count && next == VALUE_NONE; i++)
+            if (partition_reaches(l->graph, l->partition, node->operands[i], l->group->anchor))
+                next = node->operands[i];
+        assert(next != VALUE_NONE);
+        v = next;
+    }
+    *out = *anchor_at;
+    while (count-- > 0) {
+        struct at before = *out;
+        const struct node *node = graph_node(l->graph, chain[count]);
+        if (node->prim == PRIM_RESHAPE || node->prim == PRIM_TRANSPOSE)
+            view_forward(l, node, &before, out);
+    }
+}
+
+static const char *loop_name(uint32_t i)
+{
+    static const char *const names[] = {"i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7"};
+    return names[i];
+}
+
+static void lower_store(struct lowering *l, const uint8_t *order)
+{
+    const struct node *root = graph_node(l->graph, l->group->root);
+    value_id domain_value = l->group->anchor != VALUE_NONE ? l->group->anchor : l->group->root;
+    const struct node *domain = graph_node(l->graph, domain_value);
+    struct at at = {.guard = EXPR_NONE}, root_at;
+    for (uint32_t i = 0; i < domain->rank; i++)
+        open_loop(l, loop_name(order[i]), domain->shape[order[i]], true, &at.idx[order[i]]);
+    root_at = at;
+    if (l->group->anchor != VALUE_NONE)
+        index_of_root(l, &at, &root_at);
+    uint32_t out = gen_buffer(l, l->group->root);
+    expr_id index = gen_flat(l, root, root_at.idx);
+    expr_id value = gen(l, l->group->root, &root_at);
+    block_add(l->nest, block_here(l), stmt_store(l->nest, out, index, value, EXPR_NONE));
+    close_loops(l, 0);
+}
+
+static void begin(struct lowering *l, const struct lowering *like, struct arena *arena, struct nest *nest)
+{
+    *l = (struct lowering){.graph = like->graph, .partition = like->partition, .group = like->group, .nest = nest, .err = like->err};
+    nest_init(nest, arena, &like->graph->dims, like->group->label);
+    l->buffer_of = ARENA_ARRAY(arena, uint32_t, like->graph->nodes.count);
+}
+
+/* Loops that rows of reductions are made of come first, so that no reduction is computed again in a loop it does
+ * not depend on. row_vars was recorded with loops in natural order, where variable i is dim i (less unit dims). */
+static bool better_order(const struct lowering *l, uint8_t *order)
+{
+    const struct node *root = graph_node(l->graph, l->group->root);
+    uint32_t score[LIMIT_RANK] = {0}, var = 0;
+    for (uint32_t i = 0; i < root->rank; i++) {
+        int64_t n;
+        if (dim_is_const(&l->graph->dims, root->shape[i], &n) && n == 1)
+            continue;
+        for (uint32_t r = 0; r < l->row_vars.count; r++)
+            score[i] += (uint32_t)(l->row_vars.items[r] >> var & 1);
+        var++;
+    }
+    bool changed = false;
+    for (uint32_t i = 1; i < root->rank; i++) { /* stable insertion sort, highest score first */
+        for (uint32_t j = i; j > 0 && score[order[j]] > score[order[j - 1]]; j--) {
+            uint8_t t = order[j];
+            order[j] = order[j - 1];
+            order[j - 1] = t;
+            changed = true;
+        }
+    }
+    return changed;
+}
+
+bool lower_group(const struct graph *graph, const struct partition *partition, const struct group *group,
+                 struct arena *arena, struct nest *out, value_id **out_args, uint32_t *out_arg_count,
+                 struct error *err)
+{
+    struct lowering like = {.graph = graph, .partition = partition, .group = group, .err = err}, l;
+    uint8_t order[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+    begin(&l, &like, arena, out);
+    if (!lower_special(&l)) {
+        lower_store(&l, order);
+        if (!l.failed && group->anchor == VALUE_NONE && l.row_vars.count > 0 && better_order(&l, order)) {
+            begin(&l, &like, arena, out);
+            lower_store(&l, order);
+        }
+    }
+    if (l.failed)
+        return fail_at(err, "kernel '%s'", group->label);
+    *out_args = l.args.items;
+    *out_arg_count = l.args.count;
+    return nest_verify(out, err);
+}

@@ -1,0 +1,136 @@
+/* Roots that are not one store per element: running sums, sorting, scattering. */
+#include "compiler/lower/lower_priv.h"
+
+static enum combine scan_combine(enum prim prim)
+{
+    return prim == PRIM_CUM_PROD ? COMBINE_PROD : prim == PRIM_CUM_MAX ? COMBINE_MAX : COMBINE_SUM;
+}
+
+/* Opens a loop over every dim but axis (-1: all). */
+static void open_all(struct lowering *l, const struct node *node, int32_t axis, bool independent, struct at *at)
+{
+    at->guard = EXPR_NONE;
+    for (uint32_t i = 0; i < node->rank; i++)
+        if ((int32_t)i != axis)
+            open_loop(l, "i", node->shape[i], independent, &at->idx[i]);
+}
+
+/* One pass along the axis that carries the running value; stored before the update when exclusive. */
+static void lower_scan(struct lowering *l, const struct node *node)
+{
+    struct nest *n = l->nest;
+    enum dtype dtype = compute_dtype(node->dtype);
+    enum combine combine = scan_combine((enum prim)node->prim);
+    uint32_t out = gen_buffer(l, l->group->root), axis = (uint32_t)node->attrs->axis;
+    struct at at;
+    open_all(l, node, (int32_t)axis, true, &at);
+    uint32_t local = nest_local(n, "run", dtype);
+    l->local_depth[local] = l->depth;
+    block_add(n, block_here(l), stmt_local(n, local, combine_identity(n, combine, dtype)));
+    expr_id i;
+    open_loop(l, "s", node->shape[axis], false, &i);
+    at.idx[axis] = i;
+    if (node->attrs->reverse)
+        at.idx[axis] = index_sub(n, index_sub(n, expr_dim(n, node->shape[axis]), index_const(n, 1)), i);
+    expr_id flat = gen_flat(l, node, at.idx), v = gen(l, node->operands[0], &at);
+    struct stmt *store = stmt_store(n, out, flat, expr_local(n, local), EXPR_NONE);
+    if (node->attrs->exclusive)
+        block_add(n, block_here(l), store);
+    block_add(n, block_here(l), stmt_update(n, local, combine, v));
+    if (!node->attrs->exclusive)
+        block_add(n, block_here(l), store);
+    close_loops(l, 0);
+}
+
+/* Whether x stands before y by value: ascending with NaN last, or the mirror of that. */
+static expr_id sorts_before(struct nest *n, expr_id x, expr_id y, bool descending)
+{
+    if (descending) {
+        expr_id t = x;
+        x = y;
+        y = t;
+    }
+    expr_id less = expr_binary(n, EXPR_LT, x, y);
+    if (!dtype_is_float(expr_at(n, x)->dtype))
+        return less;
+    expr_id x_nan = expr_binary(n, EXPR_NE, x, x), y_nan = expr_binary(n, EXPR_NE, y, y);
+    return expr_binary(n, EXPR_OR, less, expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, x_nan), y_nan));
+}
+
+/* An element's rank is the number of elements that stand before it; its index goes there. */
+static void lower_argsort(struct lowering *l, const struct node *node)
+{
+    struct nest *n = l->nest;
+    uint32_t out = gen_buffer(l, l->group->root), axis = (uint32_t)node->attrs->axis;
+    struct at at, other;
+    open_all(l, node, -1, true, &at);
+    expr_id i = at.idx[axis], mine = gen(l, node->operands[0], &at), j;
+    uint32_t local = nest_local(n, "rank", DTYPE_I64), depth = l->depth;
+    l->local_depth[local] = l->depth;
+    block_add(n, block_here(l), stmt_local(n, local, expr_int(n, DTYPE_I64, 0)));
+    open_loop(l, "j", node->shape[axis], false, &j);
+    other = at;
+    other.idx[axis] = j;
+    expr_id theirs = gen(l, node->operands[0], &other);
+    expr_id before = sorts_before(n, theirs, mine, node->attrs->reverse), after = sorts_before(n, mine, theirs, node->attrs->reverse);
+    expr_id tie = expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, after), expr_binary(n, EXPR_LT, j, i));
+    expr_id counts = expr_cast(n, expr_binary(n, EXPR_OR, before, tie), DTYPE_I64);
+    block_add(n, block_here(l), stmt_update(n, local, COMBINE_SUM, counts));
+    close_loops(l, depth);
+    struct at place = at;
+    place.idx[axis] = expr_local(n, local);
+    block_add(n, block_here(l), stmt_store(n, out, gen_flat(l, node, place.idx), i, EXPR_NONE));
+    close_loops(l, 0);
+}
+
+static expr_id scattered(struct nest *n, enum scatter_mode mode, expr_id old, expr_id new)
+{
+    switch (mode) {
+    case SCATTER_ADD: return expr_binary(n, EXPR_ADD, old, new);
+    case SCATTER_MAX: return expr_binary(n, EXPR_MAX, old, new);
+    case SCATTER_MIN: return expr_binary(n, EXPR_MIN, old, new);
+    case SCATTER_SET: break;
+    }
+    return new;
+}
+
+/* A copy of the base, then the updates one after the other in row-major order. */
+static void lower_scatter(struct lowering *l, const struct node *node)
+{
+    struct nest *n = l->nest;
+    const struct node *updates = graph_node(l->graph, node->operands[2]);
+    uint32_t out = gen_buffer(l, l->group->root), axis = (uint32_t)node->attrs->axis;
+    struct at at;
+    open_all(l, node, -1, true, &at);
+    expr_id base = gen(l, node->operands[0], &at);
+    block_add(n, block_here(l), stmt_store(n, out, gen_flat(l, node, at.idx), base, EXPR_NONE));
+    close_loops(l, 0);
+    open_all(l, updates, -1, false, &at);
+    expr_id index = expr_cast(n, gen(l, node->operands[1], &at), DTYPE_I64), new = gen(l, node->operands[2], &at);
+    expr_id low = expr_binary(n, EXPR_LE, index_const(n, 0), index);
+    expr_id high = expr_binary(n, EXPR_LT, index, expr_dim(n, node->shape[axis]));
+    expr_id inside = expr_binary(n, EXPR_AND, low, high);
+    at.idx[axis] = index;
+    expr_id flat = gen_flat(l, node, at.idx), old = expr_load(n, out, flat, inside);
+    if (node->attrs->mode == SCATTER_MAX || node->attrs->mode == SCATTER_MIN) { /* NaN wins: as prims min and max */
+        expr_id nan = expr_binary(n, EXPR_NE, old, old);
+        expr_id v = scattered(n, (enum scatter_mode)node->attrs->mode, old, new);
+        new = dtype_is_float(node->dtype) ? expr_select(n, nan, old, v) : v;
+    } else
+        new = scattered(n, (enum scatter_mode)node->attrs->mode, old, new);
+    block_add(n, block_here(l), stmt_store(n, out, flat, new, inside));
+    close_loops(l, 0);
+}
+
+bool lower_special(struct lowering *l)
+{
+    const struct node *node = graph_node(l->graph, l->group->root);
+    switch ((enum prim)node->prim) {
+    case PRIM_CUM_SUM:
+    case PRIM_CUM_PROD:
+    case PRIM_CUM_MAX: lower_scan(l, node); return true;
+    case PRIM_ARGSORT: lower_argsort(l, node); return true;
+    case PRIM_SCATTER: lower_scatter(l, node); return true;
+    default: return false;
+    }
+}

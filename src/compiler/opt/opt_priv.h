@@ -1,0 +1,13 @@
+/* Inside the graph passes. */
+#ifndef URZA_COMPILER_OPT_OPT_PRIV_H
+#define URZA_COMPILER_OPT_OPT_PRIV_H
+
+#include "compiler/opt/opt.h"
+
+typedef bool pass_fn(struct graph *to, struct arena *arena, const struct graph *from,
+                     const struct target *target, struct error *err);
+#define PASS(name, function, doc) pass_fn function;
+#include "compiler/opt/passes.def"
+#undef PASS
+
+#endif

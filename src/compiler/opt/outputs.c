@@ -1,0 +1,29 @@
+/* Outputs own their memory: one that is a source, a leaf or the same value as an earlier output is copied. */
+#include "compiler/opt/opt_priv.h"
+
+static bool needs_copy(const struct graph *g, uint32_t output)
+{
+    value_id v = g->outputs.items[output].value;
+    enum prim prim = (enum prim)graph_node(g, v)->prim;
+    for (uint32_t i = 0; i < output; i++)
+        if (g->outputs.items[i].value == v)
+            return true;
+    return prim == PRIM_INPUT || prim == PRIM_PARAM || prim == PRIM_CONST || prim == PRIM_LITERAL || prim == PRIM_IOTA;
+}
+
+bool pass_own_outputs(struct graph *to, struct arena *arena, const struct graph *from,
+                      const struct target *target, struct error *err)
+{
+    (void)target;
+    if (!graph_copy_live(to, arena, from, err))
+        return false;
+    for (uint32_t i = 0; i < to->outputs.count; i++) {
+        while (needs_copy(to, i)) {
+            value_id copy = graph_add(to, PRIM_COPY, &to->outputs.items[i].value, 1, NULL, err);
+            if (copy == VALUE_NONE)
+                return false;
+            to->outputs.items[i].value = copy;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,341 @@
+/* The cut into kernel groups.
+ *
+ * Values are decided from the outputs back, so that all users of a value are decided before it. Each stored value
+ * is the root of one kernel; a value whose users all lie in one kernel may be inlined there. Rules, in order:
+ *
+ *   1. Outputs are stored. What depends on parameters only, and is used by what does not, is stored by `prepare`.
+ *   2. A contraction or convolution reads memory: what lies behind the views on its operands is stored.
+ *   3. Sorting, scanning and scattering are roots; what a window or a sort reads more than once is stored.
+ *   4. A contraction, convolution or window is inlined only as the anchor of its kernel: one chain of pointwise
+ *      prims leads from it to the root, each value on it has one user, and the kernel has no reduction.
+ *   5. A reduction is inlined into a kernel without an anchor.
+ *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
+ *   7. A reshape of a stored value or source is the same memory. */
+#include "compiler/opt/opt.h"
+
+#include "base/strbuf.h"
+
+struct cut {
+    const struct graph *g;
+    struct arena *arena;
+    struct partition *p;
+    value_id *owner;      /* root of the one kernel that inlines it; VALUE_NONE: none yet; SEVERAL */
+    uint32_t *users;      /* number of operand slots that name it; outputs count */
+    bool *wanted_stored;  /* rules 1–3 */
+    bool *from_input;     /* depends on an input */
+    bool *live;
+    bool *has_reduction;  /* by root */
+    value_id *anchor;     /* by root */
+};
+
+#define SEVERAL UINT32_MAX
+
+static bool is_view(enum prim prim)
+{
+    return prim == PRIM_RESHAPE || prim == PRIM_TRANSPOSE || prim == PRIM_BROADCAST || prim == PRIM_SLICE || prim == PRIM_REVERSE;
+}
+
+static bool is_leaf(enum prim prim)
+{
+    return prim == PRIM_CONST || prim == PRIM_LITERAL || prim == PRIM_IOTA;
+}
+
+static bool is_source(enum prim prim)
+{
+    return prim == PRIM_INPUT || prim == PRIM_PARAM;
+}
+
+static bool is_anchor(enum prim prim)
+{
+    return prim == PRIM_CONTRACT || prim == PRIM_CONV || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX;
+}
+
+static bool is_reduction(enum prim prim)
+{
+    return prim >= PRIM_REDUCE_SUM && prim <= PRIM_ARGMIN;
+}
+
+static bool is_special(enum prim prim)
+{
+    return prim == PRIM_ARGSORT || prim == PRIM_SCATTER || (prim >= PRIM_CUM_SUM && prim <= PRIM_CUM_MAX);
+}
+
+static bool is_elementwise(enum prim prim)
+{
+    return prim >= PRIM_NEG && prim <= PRIM_CAST;
+}
+
+/* Costs next to nothing per element. */
+static bool is_cheap(enum prim prim)
+{
+    switch (prim) {
+    case PRIM_NEG:
+    case PRIM_ABS:
+    case PRIM_NOT:
+    case PRIM_ADD:
+    case PRIM_SUB:
+    case PRIM_MUL:
+    case PRIM_CAST:
+    case PRIM_EQ:
+    case PRIM_NE:
+    case PRIM_LT:
+    case PRIM_LE:
+    case PRIM_SELECT: return true;
+    default: return is_view(prim) || is_leaf(prim);
+    }
+}
+
+/* Memory behind the views: the operand of an anchor is read through them. */
+static void want_memory(struct cut *c, value_id v)
+{
+    const struct node *n = graph_node(c->g, v);
+    while (is_view((enum prim)n->prim)) {
+        v = n->operands[0];
+        n = graph_node(c->g, v);
+    }
+    if (!is_leaf((enum prim)n->prim))
+        c->wanted_stored[v] = true;
+}
+
+/* Whether every dim is a number: what `prepare` computes has a size before any input is seen. */
+static bool constant_shape(const struct graph *g, const struct node *n)
+{
+    for (uint32_t i = 0; i < n->rank; i++)
+        if (!dim_is_const(&g->dims, n->shape[i], NULL))
+            return false;
+    return true;
+}
+
+static void scan_values(struct cut *c)
+{
+    const struct graph *g = c->g;
+    for (value_id v = 1; v < g->nodes.count; v++) {
+        const struct node *n = graph_node(g, v);
+        c->from_input[v] = n->prim == PRIM_INPUT || !constant_shape(g, n); /* sizes come with the inputs */
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            c->from_input[v] |= c->from_input[n->operands[i]];
+    }
+    for (uint32_t i = 0; i < g->outputs.count; i++) {
+        c->live[g->outputs.items[i].value] = true;
+        c->wanted_stored[g->outputs.items[i].value] = true;
+        c->users[g->outputs.items[i].value]++;
+    }
+    for (value_id v = g->nodes.count; v-- > 1;) {
+        const struct node *n = graph_node(g, v);
+        for (uint32_t i = 0; c->live[v] && i < n->operand_count; i++) {
+            c->live[n->operands[i]] = true;
+            c->users[n->operands[i]]++;
+        }
+    }
+}
+
+static void want_stored(struct cut *c)
+{
+    const struct graph *g = c->g;
+    for (value_id v = 1; v < g->nodes.count; v++) {
+        const struct node *n = graph_node(g, v);
+        enum prim prim = (enum prim)n->prim;
+        if (!c->live[v])
+            continue;
+        if (is_special(prim) || prim == PRIM_COPY)
+            c->wanted_stored[v] = true;
+        if (prim == PRIM_CONTRACT || prim == PRIM_CONV || prim == PRIM_ARGSORT || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX)
+            for (uint32_t i = 0; i < n->operand_count; i++)
+                want_memory(c, n->operands[i]);
+        for (uint32_t i = 0; i < n->operand_count; i++) { /* rule 1, second half */
+            value_id o = n->operands[i];
+            const struct node *x = graph_node(g, o);
+            bool computed = !is_source((enum prim)x->prim) && !is_leaf((enum prim)x->prim) && !is_view((enum prim)x->prim);
+            if (c->from_input[v] && !c->from_input[o] && computed && constant_shape(g, x))
+                c->wanted_stored[o] = true;
+        }
+    }
+}
+
+/* The one user of v that is inlined in, or is, root. */
+static value_id user_in(const struct cut *c, value_id v, value_id root)
+{
+    for (value_id u = v + 1; u <= root; u++) {
+        const struct node *n = graph_node(c->g, u);
+        for (uint32_t i = 0; c->live[u] && i < n->operand_count; i++)
+            if (n->operands[i] == v)
+                return u;
+    }
+    return VALUE_NONE;
+}
+
+/* Rule 4. */
+static bool may_anchor(const struct cut *c, value_id v, value_id root)
+{
+    if (c->anchor[root] != VALUE_NONE || c->has_reduction[root])
+        return false;
+    for (value_id at = v; at != root;) {
+        value_id user = c->users[at] == 1 ? user_in(c, at, root) : VALUE_NONE;
+        enum prim prim = user == VALUE_NONE ? PRIM_NONE : (enum prim)graph_node(c->g, user)->prim;
+        if (!is_elementwise(prim) && prim != PRIM_RESHAPE && prim != PRIM_TRANSPOSE)
+            return false;
+        at = user;
+    }
+    return true;
+}
+
+/* An output needs memory of its own: a second name for an input, a parameter or another output is a kernel. */
+static bool may_alias(const struct cut *c, value_id v, const struct node *n)
+{
+    for (uint32_t i = 0; i < c->g->outputs.count; i++)
+        if (c->g->outputs.items[i].value == v)
+            return false;
+    value_id o = n->operands[0];
+    enum prim prim = (enum prim)graph_node(c->g, o)->prim;
+    return n->prim == PRIM_RESHAPE && (is_source(prim) || c->wanted_stored[o]);
+}
+
+static bool inline_here(const struct cut *c, value_id v, const struct node *n)
+{
+    value_id root = c->owner[v];
+    enum prim prim = (enum prim)n->prim;
+    if (is_leaf(prim))
+        return true;
+    if (c->wanted_stored[v] || root == VALUE_NONE)
+        return false;
+    if (root == SEVERAL)
+        return is_cheap(prim);
+    if (is_special((enum prim)graph_node(c->g, root)->prim) && !is_cheap(prim))
+        return false;
+    if (is_anchor(prim))
+        return may_anchor(c, v, root);
+    if (is_reduction(prim))
+        return c->anchor[root] == VALUE_NONE && !is_special((enum prim)graph_node(c->g, root)->prim);
+    return true;
+}
+
+static void note_users_owner(struct cut *c, value_id v, value_id owner)
+{
+    const struct node *n = graph_node(c->g, v);
+    for (uint32_t i = 0; i < n->operand_count; i++) {
+        value_id *o = &c->owner[n->operands[i]];
+        *o = *o == VALUE_NONE || *o == owner ? owner : SEVERAL;
+    }
+}
+
+static void decide(struct cut *c, value_id v)
+{
+    const struct node *n = graph_node(c->g, v);
+    enum prim prim = (enum prim)n->prim;
+    uint8_t *place = &c->p->placement[v];
+    if (is_source(prim)) {
+        *place = PLACE_SOURCE;
+    } else if (may_alias(c, v, n)) {
+        *place = PLACE_ALIAS;
+    } else if (inline_here(c, v, n)) {
+        *place = PLACE_INLINE;
+        if (c->owner[v] != SEVERAL && is_anchor(prim))
+            c->anchor[c->owner[v]] = v;
+        if (c->owner[v] != SEVERAL && is_reduction(prim))
+            c->has_reduction[c->owner[v]] = true;
+        note_users_owner(c, v, c->owner[v]);
+    } else {
+        *place = PLACE_STORED;
+        c->anchor[v] = is_anchor(prim) ? v : VALUE_NONE;
+        c->has_reduction[v] = is_reduction(prim);
+        note_users_owner(c, v, v);
+    }
+}
+
+static void label_value(const struct cut *c, value_id v, value_id root, struct strbuf *out, int *left)
+{
+    const struct node *n = graph_node(c->g, v);
+    bool here = v == root || c->p->placement[v] == PLACE_INLINE;
+    if (!here || *left == 0)
+        return;
+    for (uint32_t i = 0; i < n->operand_count; i++)
+        label_value(c, n->operands[i], root, out, left);
+    bool plain = is_view((enum prim)n->prim) || is_leaf((enum prim)n->prim);
+    if ((plain && v != root) || *left == 0)
+        return;
+    strbuf_printf(out, "%s%s", out->size_bytes ? "+" : "", prim_info((enum prim)n->prim)->name);
+    --*left;
+}
+
+static void make_groups(struct cut *c)
+{
+    struct partition *p = c->p;
+    for (value_id v = 1; v < c->g->nodes.count; v++) {
+        const struct node *n = graph_node(c->g, v);
+        if (!c->live[v] && !is_source((enum prim)n->prim))
+            continue;
+        p->memory[v] = p->placement[v] == PLACE_ALIAS ? p->memory[n->operands[0]] : p->placement[v] == PLACE_INLINE ? VALUE_NONE : v;
+        if (p->placement[v] != PLACE_STORED)
+            continue;
+        struct strbuf label;
+        int left = 6;
+        strbuf_init(&label, c->arena);
+        label_value(c, v, v, &label, &left);
+        struct group group = {.root = v, .anchor = c->anchor[v], .label = label.data,
+                              .prepare = !c->from_input[v] && constant_shape(c->g, n)};
+        VEC_PUSH(c->arena, &p->groups, group);
+    }
+}
+
+/* A kernel that would run at `prepare` must not write an output, and one whose operands are computed per call
+ * cannot run before: outputs and what is not constant in size run with the call. */
+static void keep_outputs_in_calls(struct cut *c)
+{
+    for (uint32_t i = 0; i < c->p->groups.count; i++) {
+        struct group *group = &c->p->groups.items[i];
+        for (uint32_t o = 0; o < c->g->outputs.count; o++)
+            if (c->g->outputs.items[o].value == group->root)
+                group->prepare = false;
+    }
+}
+
+bool partition_reaches(const struct graph *graph, const struct partition *partition, value_id value, value_id anchor)
+{
+    const struct node *n = graph_node(graph, value);
+    if (value == anchor)
+        return true;
+    if (partition->placement[value] != PLACE_INLINE || value < anchor)
+        return false;
+    for (uint32_t i = 0; i < n->operand_count; i++)
+        if (partition_reaches(graph, partition, n->operands[i], anchor))
+            return true;
+    return false;
+}
+
+void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out)
+{
+    uint32_t count = graph->nodes.count;
+    struct cut c = {.g = graph, .arena = arena, .p = out,
+                    .owner = ARENA_ARRAY(arena, value_id, count),
+                    .users = ARENA_ARRAY(arena, uint32_t, count),
+                    .wanted_stored = ARENA_ARRAY(arena, bool, count),
+                    .from_input = ARENA_ARRAY(arena, bool, count),
+                    .live = ARENA_ARRAY(arena, bool, count),
+                    .has_reduction = ARENA_ARRAY(arena, bool, count),
+                    .anchor = ARENA_ARRAY(arena, value_id, count)};
+    *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count), .memory = ARENA_ARRAY(arena, value_id, count)};
+    scan_values(&c);
+    want_stored(&c);
+    for (value_id v = count; v-- > 1;)
+        if (c.live[v] || is_source((enum prim)graph_node(graph, v)->prim))
+            decide(&c, v);
+    make_groups(&c);
+    keep_outputs_in_calls(&c);
+}
+
+void partition_print(const struct graph *graph, const struct partition *partition, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < partition->groups.count; i++) {
+        const struct group *g = &partition->groups.items[i];
+        const struct node *n = graph_node(graph, g->root);
+        strbuf_printf(out, "%s %%%u = %s : %s[", g->prepare ? "prepare" : "kernel", g->root, g->label, dtype_name(n->dtype));
+        for (uint32_t d = 0; d < n->rank; d++) {
+            strbuf_puts(out, d ? ", " : "");
+            dim_print(&graph->dims, n->shape[d], out);
+        }
+        strbuf_puts(out, "]");
+        if (g->anchor)
+            strbuf_printf(out, " around %%%u", g->anchor);
+        strbuf_puts(out, "\n");
+    }
+}

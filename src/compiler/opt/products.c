@@ -1,0 +1,194 @@
+/* Making products out of what can be one, and their operands fit for vectors.
+ *
+ * A 1x1 convolution with stride 1 is a product of the weights and the pixels. The second operand of a product is
+ * read in vectors along its n dim. A parameter gets a packed copy, made once by `prepare`:
+ *
+ *   w[N, K]  ->  pad N to panels of P columns, [N/P, P, K]  ->  [N/P, K, P]   (P: two vector registers)
+ *
+ * so that a tile reads one stream. Another operand whose n dim is not the last one in memory is transposed by a
+ * kernel of its own before the product. Both are ordinary views around a stored copy: lowering knows nothing. */
+#include "base/error.h"
+#include "compiler/opt/opt_priv.h"
+#include "compiler/target/target.h"
+#include "graph/build.h"
+
+struct products {
+    const struct target *target;
+    const bool *from_input; /* by value of the old graph */
+};
+
+static bool unit_window(const struct node *conv, const struct node *w, const struct graph *g)
+{
+    for (uint32_t i = 0; i < conv->attrs->window_count; i++) {
+        const struct window *k = &conv->attrs->window[i];
+        int64_t size;
+        if (!dim_is_const(&g->dims, w->shape[2 + i], &size) || size != 1 || k->stride != 1 || k->low || k->high || k->base_dilation != 1)
+            return false;
+    }
+    return conv->attrs->groups == 1;
+}
+
+/* y[N, O, s…] = w[O, C] · x[N, C, s…]: the weights are rows, the pixels columns. */
+static value_id conv_as_product(struct builder *b, value_id conv)
+{
+    const struct node *n = b_node(b, conv);
+    value_id x = n->operands[0], w = n->operands[1];
+    const uint8_t pixels_last[3] = {0, 2, 1}, batch_first[3] = {1, 0, 2};
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = n->rank;
+    memcpy(shape, n->shape, sizeof(dim_id) * rank);
+    x = b_transpose(b, b_flatten(b, x, 2, (int64_t)rank - 1), pixels_last); /* [N, S, C] */
+    w = b_flatten(b, w, 1, (int64_t)rank - 1);                             /* [O, C] */
+    value_id y = b_transpose(b, b_contract(b, w, x, 0, 1), batch_first);   /* [O, N, S] -> [N, O, S] */
+    return b_reshape(b, y, shape, rank);
+}
+
+static value_id pack_param(struct builder *b, value_id w, int64_t panel)
+{
+    const struct node *n = b_node(b, w);
+    uint32_t rank = n->rank;
+    dim_id original[LIMIT_RANK];
+    memcpy(original, n->shape, sizeof(dim_id) * rank);
+    value_id flat = rank > 2 ? b_flatten(b, w, 1, (int64_t)rank - 1) : w;
+    int64_t rows = 0, depth = 0;
+    dim_is_const(&b->graph->dims, original[0], &rows);
+    dim_is_const(&b->graph->dims, b_dim(b, flat, 1), &depth);
+    int64_t padded = (rows + panel - 1) / panel * panel;
+    const uint8_t swap[3] = {0, 2, 1};
+    dim_id zero = b_dim_const(b, 0), low[2] = {zero, zero}, high[2] = {b_dim_const(b, padded - rows), zero};
+    dim_id panels[3] = {b_dim_const(b, padded / panel), b_dim_const(b, panel), b_dim_const(b, depth)};
+    dim_id whole[2] = {b_dim_const(b, padded), b_dim_const(b, depth)};
+    if (padded != rows)
+        flat = b_pad(b, flat, low, high, 0);
+    value_id packed = b_unary(b, PRIM_COPY, b_transpose(b, b_reshape(b, flat, panels, 3), swap));
+    value_id back = b_reshape(b, b_transpose(b, packed, swap), whole, 2);
+    if (padded != rows)
+        back = b_slice(b, back, 0, zero, b_dim_const(b, rows), 1);
+    return rank > 2 ? b_reshape(b, back, original, rank) : back;
+}
+
+/* The operand dim that result dim `dim` of a reshape walks with step one, or -1. */
+static int reshape_source(struct graph *g, const struct node *view, const struct node *x, int dim)
+{
+    uint32_t f = 0, t = 0;
+    while (f < x->rank && t < view->rank) {
+        dim_id pf = x->shape[f++], pt = view->shape[t++];
+        while (pf != pt && (f < x->rank || t < view->rank)) {
+            if (f < x->rank && (t == view->rank || dim_div_exact(&g->dims, pt, pf) != DIM_NONE))
+                pf = dim_mul(&g->dims, pf, x->shape[f++]);
+            else
+                pt = dim_mul(&g->dims, pt, view->shape[t++]);
+        }
+        if ((int)t - 1 == dim)
+            return (int)f - 1;
+    }
+    return -1;
+}
+
+/* Whether neighbours along dim are neighbours in the memory behind the views. */
+static bool contiguous(struct graph *g, value_id v, int dim)
+{
+    const struct node *n = graph_node(g, v);
+    while (dim >= 0) {
+        const struct node *x = n->operand_count ? graph_node(g, n->operands[0]) : NULL;
+        switch ((enum prim)n->prim) {
+        case PRIM_TRANSPOSE: dim = n->attrs->axes[dim]; break;
+        case PRIM_RESHAPE: dim = reshape_source(g, n, x, dim); break;
+        case PRIM_SLICE:
+            if (n->attrs->step[dim] != 1)
+                return false;
+            break;
+        default: return dim == n->rank - 1;
+        }
+        n = x;
+    }
+    return false;
+}
+
+/* b[batch…, n…, k…] with its last n dim moved to the end of a stored copy. */
+static value_id columns_last(struct builder *b, value_id v, uint32_t column)
+{
+    uint32_t rank = b_node(b, v)->rank;
+    uint8_t there[LIMIT_RANK], back[LIMIT_RANK];
+    for (uint32_t i = 0, at = 0; i < rank; i++)
+        if (i != column)
+            there[at++] = (uint8_t)i;
+    there[rank - 1] = (uint8_t)column;
+    for (uint32_t i = 0; i < rank; i++)
+        back[there[i]] = (uint8_t)i;
+    return b_transpose(b, b_unary(b, PRIM_COPY, b_transpose(b, v, there)), back);
+}
+
+static bool few_rows(const struct graph *g, const struct node *a, const struct node *contract)
+{
+    int64_t product = 1, n;
+    for (uint32_t i = contract->attrs->batch; i + contract->attrs->contract < a->rank; i++) {
+        if (!dim_is_const(&g->dims, a->shape[i], &n))
+            return false;
+        product *= n;
+    }
+    return product <= 2;
+}
+
+static value_id fit_operand(struct builder *b, value_id contract, bool from_input, int64_t panel)
+{
+    const struct node *n = b_node(b, contract), *w = b_node(b, n->operands[1]);
+    value_id x = n->operands[0], y = n->operands[1];
+    uint32_t batch = n->attrs->batch, depth = n->attrs->contract;
+    int columns = (int)w->rank - (int)depth - (int)batch;
+    if (columns < 1 || w->rank == 0)
+        return contract;
+    if (!from_input && batch == 0 && columns == 1 && depth >= 1)
+        y = pack_param(b, y, panel);
+    else if (!contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few_rows(b->graph, b_node(b, x), n))
+        y = columns_last(b, y, w->rank - depth - 1);
+    else
+        return contract;
+    return b_contract(b, x, y, batch, depth);
+}
+
+static bool nonempty(const struct graph *g, const struct node *n)
+{
+    for (uint32_t i = 0; i < n->rank; i++) {
+        int64_t size;
+        if (dim_is_const(&g->dims, n->shape[i], &size) && size == 0)
+            return false;
+    }
+    return true;
+}
+
+static value_id rule(struct graph *to, value_id copy, const struct graph *from, value_id old, void *context, struct error *err)
+{
+    const struct products *p = context;
+    struct builder b = {to, err};
+    const struct node *n = graph_node(to, copy);
+    if (n->prim != PRIM_CONV && n->prim != PRIM_CONTRACT)
+        return copy;
+    if (!nonempty(to, graph_node(to, n->operands[0])) || !nonempty(to, graph_node(to, n->operands[1])))
+        return copy;
+    if (n->prim == PRIM_CONV)
+        return unit_window(n, graph_node(to, n->operands[1]), to) ? conv_as_product(&b, copy) : copy;
+    bool from_input = p->from_input[graph_node(from, old)->operands[1]];
+    return fit_operand(&b, copy, from_input, 2 * (int64_t)p->target->lanes);
+}
+
+/* Depends on an input, or on sizes that come with one. */
+static bool *mark_from_input(const struct graph *g, struct arena *arena)
+{
+    bool *marks = ARENA_ARRAY(arena, bool, g->nodes.count);
+    for (value_id v = 1; v < g->nodes.count; v++) {
+        const struct node *n = graph_node(g, v);
+        marks[v] = n->prim == PRIM_INPUT;
+        for (uint32_t i = 0; i < n->rank; i++)
+            marks[v] |= !dim_is_const(&g->dims, n->shape[i], NULL);
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            marks[v] |= marks[n->operands[i]];
+    }
+    return marks;
+}
+
+bool pass_products(struct graph *to, struct arena *arena, const struct graph *from, const struct target *target, struct error *err)
+{
+    struct products p = {.target = target, .from_input = mark_from_input(from, arena)};
+    return graph_rewrite(to, arena, from, rule, &p, err);
+}

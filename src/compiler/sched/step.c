@@ -1,0 +1,310 @@
+/* The steps. Each checks that it is legal, then changes the tree. */
+#include "compiler/sched/sched_priv.h"
+
+#include <stdio.h>
+
+#include "base/error.h"
+
+static bool find_in(struct nest *nest, struct block *block, struct stmt *around, const char *name, struct loop_site *out)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR && strcmp(nest->vars.items[s->var].name, name) == 0) {
+            *out = (struct loop_site){.parent = block, .at = i, .loop = s, .around = block->stmts.count == 1 ? around : NULL};
+            return true;
+        }
+        if (find_in(nest, &s->body, s->kind == STMT_FOR ? s : NULL, name, out) || find_in(nest, &s->orelse, NULL, name, out))
+            return true;
+    }
+    return false;
+}
+
+bool site_find(struct nest *nest, const char *name, struct loop_site *out)
+{
+    return find_in(nest, &nest->body, NULL, name, out);
+}
+
+const char *loop_label(const struct nest *nest, const struct stmt *loop)
+{
+    return nest->vars.items[loop->var].name;
+}
+
+bool block_stores(const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_STORE || block_stores(&s->body) || block_stores(&s->orelse))
+            return true;
+    }
+    return false;
+}
+
+void block_visit(struct nest *nest, const struct block *block, expr_visitor *visit, void *context)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        expr_id all[5] = {s->kind == STMT_FOR ? nest->vars.items[s->var].extent : EXPR_NONE, s->cond, s->value, s->index, s->guard};
+        for (int e = 0; e < 5; e++)
+            if (all[e] != EXPR_NONE)
+                visit(nest, all[e], context);
+        block_visit(nest, &s->body, visit, context);
+        block_visit(nest, &s->orelse, visit, context);
+    }
+}
+
+void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR)
+            nest->vars.items[s->var].extent = expr_replace(nest, nest->vars.items[s->var].extent, var, value);
+        s->cond = expr_replace(nest, s->cond, var, value);
+        s->value = expr_replace(nest, s->value, var, value);
+        s->index = expr_replace(nest, s->index, var, value);
+        s->guard = expr_replace(nest, s->guard, var, value);
+        block_replace(nest, &s->body, var, value);
+        block_replace(nest, &s->orelse, var, value);
+    }
+}
+
+static bool plain(const struct stmt *loop)
+{
+    return loop->loop_kind == LOOP_SERIAL;
+}
+
+/* The pair of loops of a step: inner directly inside outer. */
+static bool find_pair(struct nest *nest, const struct step *step, struct loop_site *outer, struct loop_site *inner, struct error *err)
+{
+    if (!site_find(nest, step->loop, outer) || !site_find(nest, step->other, inner))
+        return fail(err, ERR_UNSUPPORTED, "no such loop");
+    if (inner->around != outer->loop)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not all that '%s' contains", step->other, step->loop);
+    if (!plain(outer->loop) || !plain(inner->loop) || outer->loop->independent != inner->loop->independent)
+        return fail(err, ERR_UNSUPPORTED, "loops of different kinds");
+    if (!outer->loop->independent && block_stores(&inner->loop->body))
+        return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
+    if (expr_at(nest, nest->vars.items[inner->loop->var].extent)->vars >> outer->loop->var & 1)
+        return fail(err, ERR_UNSUPPORTED, "the extent of '%s' depends on '%s'", step->other, step->loop);
+    return true;
+}
+
+static bool apply_fuse(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site outer, inner;
+    if (!find_pair(nest, step, &outer, &inner, err))
+        return false;
+    expr_id inner_extent = nest->vars.items[inner.loop->var].extent;
+    expr_id total = index_mul(nest, nest->vars.items[outer.loop->var].extent, inner_extent);
+    uint32_t var = nest_var(nest, "fused", total);
+    expr_id f = expr_var(nest, var);
+    block_replace(nest, &inner.loop->body, outer.loop->var, index_div(nest, f, inner_extent));
+    block_replace(nest, &inner.loop->body, inner.loop->var, index_mod(nest, f, inner_extent));
+    nest->vars.items[var].name = nest->vars.items[outer.loop->var].name;
+    nest->vars.items[outer.loop->var].name = "";
+    outer.loop->var = var;
+    outer.loop->body = inner.loop->body;
+    return true;
+}
+
+static bool apply_swap(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site outer, inner;
+    if (!find_pair(nest, step, &outer, &inner, err))
+        return false;
+    if (!outer.loop->independent)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not independent", step->loop);
+    uint32_t var = outer.loop->var;
+    outer.loop->var = inner.loop->var;
+    inner.loop->var = var;
+    return true;
+}
+
+static uint32_t derived_var(struct nest *nest, const char *name, char suffix, expr_id extent)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s%c", name, suffix);
+    return nest_var(nest, arena_strdup(nest->arena, text), extent);
+}
+
+static bool find_plain(struct nest *nest, const struct step *step, struct loop_site *site, struct error *err)
+{
+    if (!site_find(nest, step->loop, site))
+        return fail(err, ERR_UNSUPPORTED, "no such loop");
+    if (!plain(site->loop))
+        return fail(err, ERR_UNSUPPORTED, "'%s' has its kind already", step->loop);
+    return true;
+}
+
+static expr_id blocks_of(struct nest *nest, expr_id extent, int64_t factor)
+{
+    expr_id up = index_add(nest, extent, index_const(nest, factor - 1));
+    return index_div(nest, up, index_const(nest, factor));
+}
+
+static bool divides(struct nest *nest, expr_id extent, int64_t factor)
+{
+    int64_t zero;
+    return index_is_const(nest, index_mod(nest, extent, index_const(nest, factor)), &zero) && zero == 0;
+}
+
+static bool apply_split(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    if (!find_plain(nest, step, &site, err))
+        return false;
+    if (step->number < 1)
+        return fail(err, ERR_UNSUPPORTED, "a factor of %lld", (long long)step->number);
+    if (!site.loop->independent && block_stores(&site.loop->body))
+        return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
+    expr_id extent = nest->vars.items[site.loop->var].extent, factor = index_const(nest, step->number);
+    uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
+    expr_id start = index_mul(nest, expr_var(nest, outer), factor), left = factor;
+    if (!divides(nest, extent, step->number))
+        left = index_min(nest, factor, index_sub(nest, extent, start));
+    uint32_t inner = derived_var(nest, step->loop, 'i', left);
+    struct stmt *inner_loop = stmt_for(nest, inner, site.loop->independent);
+    block_replace(nest, &site.loop->body, site.loop->var, index_add(nest, start, expr_var(nest, inner)));
+    inner_loop->body = site.loop->body;
+    site.loop->body = (struct block){0};
+    site.loop->var = outer;
+    block_add(nest, &site.loop->body, inner_loop);
+    return true;
+}
+
+/* Whole blocks of the factor; the last one is moved back so that it ends where the loop ends. What it computes
+ * again it computes from the same inputs in the same order, so the stores repeat. */
+static bool apply_tile(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    int64_t lo, hi;
+    if (!find_plain(nest, step, &site, err))
+        return false;
+    if (step->number < 1 || !site.loop->independent)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not independent", step->loop);
+    expr_id extent = nest->vars.items[site.loop->var].extent, factor = index_const(nest, step->number);
+    if (divides(nest, extent, step->number))
+        return apply_split(nest, step, err);
+    index_range(nest, extent, &lo, &hi);
+    if (hi < step->number)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is shorter than a block", step->loop);
+    uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
+    expr_id first = index_mul(nest, expr_var(nest, outer), factor);
+    struct stmt *rest = NULL;
+    if (lo < step->number) {
+        uint32_t slow = derived_var(nest, step->loop, 't', index_min(nest, factor, index_sub(nest, extent, first)));
+        rest = stmt_for(nest, slow, true);
+        block_copy(nest, &site.loop->body, &rest->body, site.loop->var, index_add(nest, first, expr_var(nest, slow)));
+    }
+    uint32_t inner = derived_var(nest, step->loop, 'i', factor);
+    struct stmt *inner_loop = stmt_for(nest, inner, true), *choice = NULL;
+    expr_id start = index_min(nest, first, index_sub(nest, extent, factor));
+    block_replace(nest, &site.loop->body, site.loop->var, index_add(nest, start, expr_var(nest, inner)));
+    inner_loop->body = site.loop->body;
+    site.loop->body = (struct block){0};
+    site.loop->var = outer;
+    if (rest) {
+        choice = stmt_if(nest, expr_binary(nest, EXPR_LE, factor, extent));
+        block_add(nest, &choice->body, inner_loop);
+        block_add(nest, &choice->orelse, rest);
+    }
+    block_add(nest, &site.loop->body, choice ? choice : inner_loop);
+    return true;
+}
+
+
+static bool inner_extents_use(const struct nest *nest, const struct block *block, uint32_t var)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR && expr_at(nest, nest->vars.items[s->var].extent)->vars >> var & 1)
+            return true;
+        if (s->kind == STMT_IF && expr_at(nest, s->cond)->vars >> var & 1)
+            return true;
+        if (inner_extents_use(nest, &s->body, var) || inner_extents_use(nest, &s->orelse, var))
+            return true;
+    }
+    return false;
+}
+
+static bool contains_kind(const struct block *block, enum loop_kind kind)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if ((s->kind == STMT_FOR && s->loop_kind == kind) || contains_kind(&s->body, kind) || contains_kind(&s->orelse, kind))
+            return true;
+    }
+    return false;
+}
+
+static bool inside_vector(const struct block *block, const struct stmt *loop, bool in_vector)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        bool here = in_vector || (s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR);
+        if (s == loop)
+            return in_vector;
+        if (inside_vector(&s->body, loop, here) || inside_vector(&s->orelse, loop, here))
+            return true;
+    }
+    return false;
+}
+
+static bool apply_vector(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    if (!find_plain(nest, step, &site, err))
+        return false;
+    if (step->number < 2 || step->number > 512 || (step->number & (step->number - 1)))
+        return fail(err, ERR_UNSUPPORTED, "%lld lanes", (long long)step->number);
+    if (!site.loop->independent && block_stores(&site.loop->body))
+        return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
+    if (!site.loop->independent && contains_kind(&site.loop->body, LOOP_SERIAL))
+        return fail(err, ERR_UNSUPPORTED, "a reduction with loops inside");
+    if (contains_kind(&site.loop->body, LOOP_VECTOR) || inside_vector(&nest->body, site.loop, false))
+        return fail(err, ERR_UNSUPPORTED, "a vector loop inside another");
+    if (inner_extents_use(nest, &site.loop->body, site.loop->var))
+        return fail(err, ERR_UNSUPPORTED, "a loop inside differs from lane to lane");
+    site.loop->loop_kind = LOOP_VECTOR;
+    site.loop->lanes = (uint32_t)step->number;
+    return true;
+}
+
+static bool apply_jam(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    int64_t extent;
+    if (!find_plain(nest, step, &site, err))
+        return false;
+    if (!site.loop->independent || !index_is_const(nest, nest->vars.items[site.loop->var].extent, &extent) || extent > NEST_MAX_JAM)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not independent or not of small constant extent", step->loop);
+    if (inner_extents_use(nest, &site.loop->body, site.loop->var))
+        return fail(err, ERR_UNSUPPORTED, "a loop inside depends on '%s'", step->loop);
+    site.loop->loop_kind = LOOP_JAM;
+    return true;
+}
+
+static bool apply_parallel(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    if (!find_plain(nest, step, &site, err))
+        return false;
+    if (site.parent != &nest->body || !site.loop->independent)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not outermost or not independent", step->loop);
+    for (uint32_t i = 0; i < nest->body.stmts.count; i++) {
+        const struct stmt *s = nest->body.stmts.items[i];
+        if (s != site.loop && (s->kind == STMT_STORE || block_stores(&s->body)))
+            return fail(err, ERR_UNSUPPORTED, "statements beside '%s' store", step->loop);
+    }
+    site.loop->loop_kind = LOOP_PARALLEL;
+    return true;
+}
+
+bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
+{
+    static bool (*const apply[STEP_COUNT])(struct nest *, const struct step *, struct error *) = {
+        [STEP_FUSE] = apply_fuse, [STEP_SWAP] = apply_swap, [STEP_SPLIT] = apply_split, [STEP_TILE] = apply_tile,
+        [STEP_VECTOR] = apply_vector, [STEP_JAM] = apply_jam, [STEP_PARALLEL] = apply_parallel,
+    };
+    assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
+    return apply[step->kind](nest, step, err) || fail_at(err, "step on loop '%s'", step->loop);
+}

@@ -1,0 +1,170 @@
+/* One target's kernels: groups to nests, nests to schedules, all of it to a plan. */
+#include "compiler/compile_priv.h"
+
+#include <stdio.h>
+
+#include "base/error.h"
+#include "compiler/lower/lower.h"
+#include "compiler/target/target.h"
+
+bool unit_lower(struct job *job, struct unit *unit, struct error *err)
+{
+    unit->kernel_count = unit->partition.groups.count;
+    unit->kernels = ARENA_ARRAY(job->arena, struct kernel, unit->kernel_count + 1);
+    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+        struct kernel *k = &unit->kernels[i];
+        k->group = &unit->partition.groups.items[i];
+        k->nest = ARENA_NEW(job->arena, struct nest);
+        if (!lower_group(&unit->graph, &unit->partition, k->group, job->arena, k->nest, &k->args, &k->arg_count, err))
+            return false;
+    }
+    if (job_dumps(job, "optimised"))
+        graph_print(&unit->graph, &job->dump);
+    if (job_dumps(job, "groups"))
+        partition_print(&unit->graph, &unit->partition, &job->dump);
+    return true;
+}
+
+static struct sched_hint hint_for(const struct graph *graph, const struct group *group)
+{
+    struct sched_hint hint = {0};
+    if (group->anchor == VALUE_NONE)
+        return hint;
+    const struct node *n = graph_node(graph, group->anchor);
+    if (n->prim == PRIM_CONV)
+        hint.anchor = ANCHOR_CONV;
+    if (n->prim != PRIM_CONTRACT)
+        return hint;
+    uint32_t shared = (uint32_t)n->attrs->batch + n->attrs->contract;
+    hint.anchor = ANCHOR_CONTRACT;
+    hint.batch_dims = n->attrs->batch;
+    hint.m_dims = (uint8_t)(graph_node(graph, n->operands[0])->rank - shared);
+    hint.n_dims = (uint8_t)(graph_node(graph, n->operands[1])->rank - shared);
+    return hint;
+}
+
+bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
+{
+    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+        struct kernel *k = &unit->kernels[i];
+        struct sched_hint hint = hint_for(&unit->graph, k->group);
+        if (job_dumps(job, "loops"))
+            nest_print(k->nest, &job->dump);
+        sched_heuristic(k->nest, &hint, unit->target, &k->schedule);
+        if (job->verify_ir && !nest_verify(k->nest, err))
+            return false;
+        if (!sched_measure(k->nest, &unit->graph.dims, &k->sizes, err))
+            return false;
+        if (job_dumps(job, "schedule")) {
+            sched_print(&k->schedule, &job->dump);
+            strbuf_puts(&job->dump, "\n");
+            nest_print(k->nest, &job->dump);
+        }
+    }
+    return true;
+}
+
+/* Buffers of the plan by the value whose memory they are. */
+struct planning {
+    struct job *job;
+    struct unit *unit;
+    struct package_target *out;
+    uint32_t *buffer_of; /* by value: index + 1 */
+    struct error *err;
+};
+
+static dim_id to_package(struct planning *p, dim_id dim)
+{
+    return dim_import(&p->job->contents.graph.dims, &p->unit->graph.dims, dim);
+}
+
+static bool describe_buffer(struct planning *p, value_id value, struct plan_buffer *out)
+{
+    const struct graph *g = &p->unit->graph;
+    const struct node *n = graph_node(g, value);
+    *out = (struct plan_buffer){.kind = BUFFER_TEMP, .dtype = n->dtype};
+    out->elements = to_package(p, graph_elements(&p->unit->graph, value));
+    for (uint32_t i = 0; i < g->inputs.count; i++)
+        if (g->inputs.items[i] == value)
+            out->kind = BUFFER_INPUT, out->index = i;
+    for (uint32_t i = 0; i < g->params.count; i++)
+        if (g->params.items[i] == value)
+            out->kind = BUFFER_PARAM, out->index = i;
+    for (uint32_t i = 0; i < p->unit->kernel_count; i++)
+        if (p->unit->kernels[i].group->root == value && p->unit->kernels[i].group->prepare)
+            out->kind = BUFFER_PREPARED;
+    for (uint32_t i = 0; i < g->outputs.count; i++)
+        if (g->outputs.items[i].value == value)
+            out->kind = BUFFER_OUTPUT, out->index = i;
+    return out->elements != DIM_NONE || fail(p->err, ERR_LIMIT, "a tensor's size cannot be expressed");
+}
+
+static bool buffer_for(struct planning *p, value_id value, uint32_t *out)
+{
+    if (p->buffer_of[value] == 0) {
+        struct plan_buffer buffer;
+        if (!describe_buffer(p, value, &buffer))
+            return false;
+        VEC_PUSH(p->job->arena, &p->out->plan.buffers, buffer);
+        p->buffer_of[value] = p->out->plan.buffers.count;
+    }
+    *out = p->buffer_of[value] - 1;
+    return true;
+}
+
+static bool plan_kernel(struct planning *p, uint32_t kernel)
+{
+    struct kernel *k = &p->unit->kernels[kernel];
+    uint32_t *args = ARENA_ARRAY(p->job->arena, uint32_t, k->arg_count);
+    for (uint32_t i = 0; i < k->arg_count; i++)
+        if (!buffer_for(p, k->args[i], &args[i]))
+            return false;
+    struct plan_launch launch = {.kernel = kernel, .arg_count = k->arg_count, .args = args, .written = 1,
+                                 .extent = to_package(p, k->sizes.extent), .work = to_package(p, k->sizes.work),
+                                 .scratch_bytes = to_package(p, k->sizes.scratch_bytes), .label = k->group->label};
+    if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
+        return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed", k->group->label);
+    if (k->group->prepare)
+        VEC_PUSH(p->job->arena, &p->out->plan.prepare, launch);
+    else
+        VEC_PUSH(p->job->arena, &p->out->plan.forward, launch);
+    return true;
+}
+
+static void describe_kernels(struct planning *p)
+{
+    struct unit *unit = p->unit;
+    const char **names = ARENA_ARRAY(p->job->arena, const char *, unit->kernel_count + 1);
+    const char **configs = ARENA_ARRAY(p->job->arena, const char *, unit->kernel_count + 1);
+    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+        struct strbuf text;
+        strbuf_init(&text, p->job->arena);
+        sched_print(&unit->kernels[i].schedule, &text);
+        names[i] = unit->kernels[i].group->label;
+        configs[i] = text.data;
+    }
+    p->out->kernel_names = names;
+    p->out->kernel_configs = configs;
+}
+
+bool unit_plan(struct job *job, struct unit *unit, struct error *err)
+{
+    if (job->contents.target_count == PACKAGE_TARGETS)
+        return fail(err, ERR_LIMIT, "more than %d targets in one package", PACKAGE_TARGETS);
+    struct package_target *out = &job->contents.targets[job->contents.target_count];
+    struct planning p = {.job = job, .unit = unit, .out = out, .err = err,
+                         .buffer_of = ARENA_ARRAY(job->arena, uint32_t, unit->graph.nodes.count)};
+    *out = (struct package_target){.name = unit->target->name, .code = unit->image.bytes, .code_bytes = unit->image.size_bytes,
+                                   .kernel_count = unit->kernel_count, .kernel_offsets = unit->image.kernel_offsets};
+    out->plan = (struct plan){.arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->kernel_count};
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        if (!plan_kernel(&p, i))
+            return false;
+    plan_finish(&out->plan);
+    describe_kernels(&p);
+    if (job_dumps(job, "plan"))
+        plan_describe(&out->plan, &job->dump);
+    job->contents.target_count++;
+    job->result.kernels = unit->kernel_count;
+    return true;
+}
