@@ -1,8 +1,8 @@
 /* Attention: softmax(q·kᵀ * scale + mask)·v.
  *
- * Grouped heads are dims of the contraction, never copies: q's heads are seen as [key heads, group],
- * and the group is one of the m dims of `contract`. It runs in f32 or wider and is rounded once. Rows
- * that a mask closes altogether give zeros, as PyTorch's safe softmax does. */
+ * Grouped heads are dims of the contraction, never copies: q's heads are seen as [key heads,
+ * group], and the group is one of the m dims of `contract`. It runs in f32 or wider and is rounded
+ * once. Rows that a mask closes altogether give zeros, as PyTorch's safe softmax does. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
