@@ -1,26 +1,34 @@
-/* Guards follow from the graph alone: an input dim that is just a name binds it, every other dim is
- * checked once all names have values. */
+/* Guards follow from the graph alone: an input dim that depends on one name only (S, S + 2, 4*D) binds it,
+ * every other dim is checked once all names have values. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "package/package.h"
 
-/* Whether dim is a named dim and nothing else. */
-static bool plain_name(const struct dim_table *dims, dim_id dim, uint32_t *out_index)
+/* Whether dim is scale × one named dim + offset, scale ≥ 1: then the dim's value tells the name's. */
+static bool one_name(const struct dim_table *dims, dim_id dim, uint32_t *out_index,
+                     int64_t *out_scale, int64_t *out_offset)
 {
     uint32_t count;
     const struct dim_term *terms = dim_terms(dims, dim, &count);
-    if (count != 1 || terms[0].coefficient != 1 || terms[0].atom_count != 1 ||
-        terms[0].atoms[0].kind != DIM_ATOM_NAME)
+    if (count < 1 || count > 2 || terms[0].coefficient < 1 || terms[0].atom_count != 1 ||
+        terms[0].atoms[0].kind != DIM_ATOM_NAME || (count == 2 && terms[1].atom_count != 0))
         return false;
     *out_index = terms[0].atoms[0].name;
+    *out_scale = terms[0].coefficient;
+    *out_offset = count == 2 ? terms[1].coefficient : 0;
     return true;
 }
 
 static const char *input_name(const struct graph *graph, uint32_t input)
 {
     return graph_node(graph, graph->inputs.items[input])->attrs->name;
+}
+
+static const char *name_text(const struct graph *graph, uint32_t name)
+{
+    return graph->dims.names.items[name].name;
 }
 
 /* Range and divisor of one named dim. */
@@ -50,15 +58,20 @@ static bool bind_input(const struct graph *graph, uint32_t input, const struct g
         return fail(err, ERR_INPUT, "has %u dims, expected %u", given->rank, node->rank);
     for (uint32_t axis = 0; axis < node->rank; axis++) {
         uint32_t name;
-        if (!plain_name(&graph->dims, node->shape[axis], &name))
+        int64_t scale, offset, value;
+        if (!one_name(&graph->dims, node->shape[axis], &name, &scale, &offset))
             continue;
-        if ((*bound >> name & 1) != 0 && values[name] != given->shape[axis])
+        if (URZA_SUB_OVERFLOW(given->shape[axis], offset, &value) || value % scale != 0)
+            return fail(err, ERR_INPUT, "dim %u is %" PRId64 ", expected a value of '%s'", axis,
+                        given->shape[axis], name_text(graph, name));
+        value /= scale;
+        if ((*bound >> name & 1) != 0 && values[name] != value)
             return fail(err, ERR_INPUT,
                         "dim %u ('%s') is %" PRId64 ", but %" PRId64 " where it stood before", axis,
-                        graph->dims.names.items[name].name, given->shape[axis], values[name]);
-        if (!check_value(&graph->dims.names.items[name], given->shape[axis], err))
+                        name_text(graph, name), value, values[name]);
+        if (!check_value(&graph->dims.names.items[name], value, err))
             return false;
-        values[name] = given->shape[axis];
+        values[name] = value;
         *bound |= (uint64_t)1 << name;
     }
     return true;
@@ -94,7 +107,7 @@ bool guards_bind(const struct graph *graph, const struct guard_input *inputs, ui
     uint32_t name_count = graph->dims.names.count;
     for (uint32_t i = 0; i < name_count; i++) {
         if ((bound >> i & 1) == 0)
-            return fail(err, ERR_INPUT, "no input has dim '%s' by itself",
+            return fail(err, ERR_INPUT, "no input has a dim that tells the value of '%s'",
                         graph->dims.names.items[i].name);
     }
     for (uint32_t i = 0; i < input_count; i++)
@@ -111,14 +124,15 @@ bool guards_complete(const struct graph *graph, struct error *err)
         const struct node *node = graph_node(graph, graph->inputs.items[i]);
         for (uint32_t axis = 0; axis < node->rank; axis++) {
             uint32_t name;
-            if (plain_name(&graph->dims, node->shape[axis], &name))
+            int64_t scale, offset;
+            if (one_name(&graph->dims, node->shape[axis], &name, &scale, &offset))
                 bound |= (uint64_t)1 << name;
         }
     }
     for (uint32_t i = 0; i < graph->dims.names.count; i++)
         if ((bound >> i & 1) == 0)
             return fail(err, ERR_BLUEPRINT,
-                        "no input has dim '%s' by itself, so that nothing tells its value",
+                        "no input has a dim that tells the value of '%s' alone",
                         graph->dims.names.items[i].name);
     return true;
 }

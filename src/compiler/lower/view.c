@@ -60,7 +60,8 @@ static void take_source(struct lowering *l, const struct node *node, const struc
     for (uint32_t i = 0; i < index->rank; i++)
         index_at.idx[i] = at->idx[axis + i];
     for (uint32_t i = 0; i < data->rank; i++)
-        out->idx[i] = i < axis ? at->idx[i] : at->idx[i + index->rank - 1u];
+        if (i != axis)
+            out->idx[i] = i < axis ? at->idx[i] : at->idx[i + index->rank - 1u];
     out->idx[axis] = clamp_index(l, node->operands[1], &index_at, data->shape[axis]);
 }
 
