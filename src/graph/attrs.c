@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 
-#define RANKED (ATTR_SHAPE | ATTR_START | ATTR_STEP | ATTR_LOW | ATTR_HIGH)
+#define RANKED (ATTR_SHAPE | ATTR_DIM | ATTR_START | ATTR_STEP | ATTR_LOW | ATTR_HIGH)
 
 static void normalise_value(const struct attrs *in, struct attrs *out)
 {
@@ -21,7 +21,7 @@ static void copy_ranked(uint32_t bits, const struct attrs *in, struct attrs *out
 {
     size_t rank = in->rank;
     out->rank = in->rank;
-    if (bits & ATTR_SHAPE)
+    if (bits & (ATTR_SHAPE | ATTR_DIM))
         memcpy(out->shape, in->shape, rank * sizeof *in->shape);
     if (bits & ATTR_START)
         memcpy(out->start, in->start, rank * sizeof *in->start);

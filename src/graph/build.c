@@ -96,6 +96,18 @@ value_id b_literal(struct builder *b, enum dtype dtype, const int64_t *shape, ui
     return graph_add(b->graph, PRIM_LITERAL, NULL, 0, &attrs, b->err);
 }
 
+value_id b_size(struct builder *b, dim_id dim)
+{
+    if (!build_dims_known(b, &dim, 1))
+        return VALUE_NONE;
+    struct attrs attrs = {.rank = 1, .shape = {dim}};
+    if (dim_is_const(&b->graph->dims, dim, &attrs.integer)) {
+        attrs.dtype = DTYPE_I64;
+        return graph_add(b->graph, PRIM_CONST, NULL, 0, &attrs, b->err);
+    }
+    return graph_add(b->graph, PRIM_SIZE, NULL, 0, &attrs, b->err);
+}
+
 value_id b_unary(struct builder *b, enum prim prim, value_id x)
 {
     return build_add1(b, prim, x, NULL);

@@ -66,6 +66,7 @@ value_id b_take(struct builder *b, value_id data, value_id index, int64_t axis);
 value_id b_gather(struct builder *b, value_id data, value_id index, int64_t axis);
 value_id b_iota(struct builder *b, enum dtype dtype, const dim_id *shape, uint32_t rank,
                 int64_t axis);
+value_id b_size(struct builder *b, dim_id dim); /* i64 0-d: its value */
 /* a[batch…, m…, k…] · b[batch…, n…, k…] */
 value_id b_contract(struct builder *b, value_id x, value_id y, uint32_t batch, uint32_t contract);
 value_id b_conv(struct builder *b, value_id x, value_id w, const struct window *windows,

@@ -66,33 +66,17 @@ value_id b_reduce(struct builder *b, enum prim prim, value_id x, const int64_t *
     return b_reshape(b, reduced, shape, node->rank);
 }
 
-/* The number of elements that a reduction of x takes together, as a 0-d value. A prim cannot read a
- * symbolic dim, but a sum of as many ones is it, exact in i64. */
+/* The number of elements that a reduction of x takes together, as a 0-d value. */
 static value_id count_elements(struct builder *b, value_id x, const int64_t *axes, uint32_t count,
                                enum dtype dtype)
 {
-    dim_id known = dim_const(&b->graph->dims, 1);
-    value_id product = VALUE_NONE;
-    for (uint32_t i = 0; i < count; i++) {
-        dim_id dim = b_dim(b, x, axes[i]);
-        if (dim == DIM_NONE)
-            return VALUE_NONE;
-        if (dim_is_const(&b->graph->dims, dim, NULL)) {
-            known = b_dim_mul(b, known, dim);
-            continue;
-        }
-        value_id ones = b_broadcast_to(b, b_const(b, DTYPE_I64, 1), &dim, 1);
-        value_id size = b_reduce(b, PRIM_REDUCE_SUM, ones, &(int64_t){0}, 1, false);
-        product = product == VALUE_NONE ? size : b_mul(b, product, size);
-        if (product == VALUE_NONE)
-            return VALUE_NONE;
-    }
-    int64_t factor;
-    if (known == DIM_NONE || !dim_is_const(&b->graph->dims, known, &factor))
-        return VALUE_NONE;
-    if (product == VALUE_NONE)
-        return b_const(b, dtype, (double)factor);
-    return b_cast(b, b_scale(b, product, (double)factor), dtype);
+    dim_id elements = b_dim_const(b, 1);
+    int64_t known;
+    for (uint32_t i = 0; i < count; i++)
+        elements = b_dim_mul(b, elements, b_dim(b, x, axes[i]));
+    if (elements != DIM_NONE && dim_is_const(&b->graph->dims, elements, &known))
+        return b_const(b, dtype, (double)known);
+    return b_cast(b, b_size(b, elements), dtype);
 }
 
 value_id b_mean(struct builder *b, value_id x, const int64_t *axes, uint32_t count, bool keep_dims)

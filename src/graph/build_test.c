@@ -158,19 +158,27 @@ static void test_axes(void **state)
     expect_failure(f, b_concat(b, &f->x, 1, 2), ERR_SHAPE, "axis 2");
 }
 
+static void test_size(void **state)
+{
+    struct fixture *f = *state;
+    struct builder *b = &f->b;
+    value_id size = b_size(b, b_dim_mul(b, f->B, f->S));
+    expect_text(f, size, "%3 = size {dim [B*S]} : i64[]\n");
+    assert_int_equal(b_size(b, b_dim_const(b, 7)), b_const(b, DTYPE_I64, 7));
+    assert_int_equal(b_size(b, b_dim_mul(b, f->B, f->S)), size);
+    expect_failure(f, b_size(b, b_dim_sub(b, f->B, f->S)), ERR_SHAPE, "size: B - S, expected");
+    expect_failure(f, b_size(b, DIM_NONE), ERR_LIMIT, "a dim cannot be represented");
+}
+
 static void test_mean(void **state)
 {
     struct fixture *f = *state;
     expect_text(f, b_mean(&f->b, f->y, (int64_t[]){1, 2}, 2, false),
                 "%3 = reduce_sum %2 {axes [1, 2]} : f32[B]\n"
-                "%4 = const 1 : i64[]\n"
-                "%5 = broadcast %4 {axes []} : i64[S]\n"
-                "%6 = reduce_sum %5 {axes [0]} : i64[]\n"
-                "%7 = const 4 : i64[]\n"
-                "%8 = mul %6, %7 : i64[]\n"
-                "%9 = cast %8 : f32[]\n"
-                "%10 = broadcast %9 {axes []} : f32[B]\n"
-                "%11 = div %3, %10 : f32[B]\n");
+                "%4 = size {dim [4*S]} : i64[]\n"
+                "%5 = cast %4 : f32[]\n"
+                "%6 = broadcast %5 {axes []} : f32[B]\n"
+                "%7 = div %3, %6 : f32[B]\n");
     struct builder *b = &f->b;
     value_id narrow = b_cast(b, f->x, DTYPE_F16);
     expect_type(f, b_mean(b, narrow, (int64_t[]){-1}, 1, true), DTYPE_F16, "B, 1");
@@ -266,6 +274,7 @@ int main(void)
         TEST(test_broadcasting),
         TEST(test_constants),
         TEST(test_axes),
+        TEST(test_size),
         TEST(test_mean),
         TEST(test_reshaping),
         TEST(test_moving_and_windows),

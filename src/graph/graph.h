@@ -45,6 +45,7 @@ enum attr_bit {
     ATTR_LOW = 1 << 15,
     ATTR_HIGH = 1 << 16,
     ATTR_MODE = 1 << 17,
+    ATTR_DIM = 1 << 18, /* shape, which here is not the shape of the result */
 };
 
 enum scatter_mode { SCATTER_SET = 1, SCATTER_ADD, SCATTER_MAX, SCATTER_MIN };

@@ -41,7 +41,7 @@ struct attr_name {
     uint32_t bit;
     const char *name;
 };
-#define ATTR_NAMES_COUNT 13
+#define ATTR_NAMES_COUNT 14
 extern const struct attr_name attr_names[ATTR_NAMES_COUNT];
 const char *scatter_mode_name(unsigned mode); /* "add"; NULL when there is no such mode */
 

@@ -1,5 +1,6 @@
-/* Rebuilding a graph from what is needed. Ids are a topological order, so one walk from the highest id
- * down marks what the outputs reach, and one walk up adds it again, each node through the caller's rule. */
+/* Rebuilding a graph from what is needed. Ids are a topological order, so one walk from the highest
+ * id down marks what the outputs reach, and one walk up adds it again, each node through the
+ * caller's rule. */
 #include "graph/graph_priv.h"
 
 #include <string.h>
@@ -38,7 +39,7 @@ static value_id copy_node(struct graph *to, const struct graph *from, const stru
     enum prim prim = (enum prim)node->prim;
     uint32_t bits = prim_info(prim)->attrs;
     struct attrs attrs = *node->attrs;
-    if (((bits & ATTR_SHAPE) && !import(to, from, attrs.rank, attrs.shape, err)) ||
+    if (((bits & (ATTR_SHAPE | ATTR_DIM)) && !import(to, from, attrs.rank, attrs.shape, err)) ||
         ((bits & ATTR_START) && !import(to, from, attrs.rank, attrs.start, err)) ||
         ((bits & ATTR_LOW) && !import(to, from, attrs.rank, attrs.low, err)) ||
         ((bits & ATTR_HIGH) && !import(to, from, attrs.rank, attrs.high, err)))

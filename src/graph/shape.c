@@ -195,6 +195,18 @@ bool shape_iota(struct shape_query *q)
     return shape_expect_axis(q, q->attrs->rank) && like_attrs(q);
 }
 
+bool shape_size(struct shape_query *q)
+{
+    const struct attrs *attrs = q->attrs;
+    if (attrs->rank != 1)
+        return shape_bad(q, "%u dims, expected one", attrs->rank);
+    if (attrs->shape[0] == DIM_NONE)
+        return fail(q->err, ERR_LIMIT, "size: the dim cannot be represented");
+    q->dtype = DTYPE_I64;
+    return shape_at_least(q, attrs->shape[0], 0) ||
+           shape_bad(q, "%s, expected at least 0", shape_dim_text(q, attrs->shape[0]));
+}
+
 bool shape_random(struct shape_query *q)
 {
     if (!shape_expect_dtype(q, 0, DTYPE_I64) || !shape_expect_rank(q, 0, 0) || !like_attrs(q))

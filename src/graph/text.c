@@ -13,7 +13,7 @@ const struct attr_name attr_names[ATTR_NAMES_COUNT] = {
     {ATTR_REVERSE, "reverse"}, {ATTR_BATCH, "batch"},   {ATTR_CONTRACT, "contract"},
     {ATTR_WINDOW, "window"},   {ATTR_GROUPS, "groups"}, {ATTR_START, "start"},
     {ATTR_STEP, "step"},       {ATTR_LOW, "low"},       {ATTR_HIGH, "high"},
-    {ATTR_MODE, "mode"},
+    {ATTR_MODE, "mode"},       {ATTR_DIM, "dim"},
 };
 
 const char *scatter_mode_name(unsigned mode)
@@ -102,6 +102,7 @@ static void print_attr(const struct graph *graph, const struct attrs *attrs, uin
     case ATTR_STEP: print_steps(attrs, out); break;
     case ATTR_LOW: print_dims(graph, attrs->rank, attrs->low, out); break;
     case ATTR_HIGH: print_dims(graph, attrs->rank, attrs->high, out); break;
+    case ATTR_DIM: print_dims(graph, attrs->rank, attrs->shape, out); break;
     case ATTR_MODE: strbuf_puts(out, scatter_mode_name(attrs->mode)); break;
     }
 }

@@ -115,7 +115,7 @@ static bool parse_mode(struct parser *p, uint8_t *out)
 /* The lists that share attrs->rank must be of one length. */
 static bool same_rank(struct parser *p, struct attrs *attrs, uint32_t bit, uint32_t count)
 {
-    uint32_t first = ATTR_START | ATTR_LOW;
+    uint32_t first = ATTR_START | ATTR_LOW | ATTR_DIM;
     if (!(bit & first) && attrs->rank != count) {
         fail(p->err, ERR_PARSE, "%u entries after a list of %u", count, attrs->rank);
         return text_place(p, p->at);
@@ -160,6 +160,7 @@ static bool parse_attr(struct parser *p, uint32_t bit, struct attrs *attrs)
         return parse_ints(p, INT64_MAX, attrs->step, &count) && same_rank(p, attrs, bit, count);
     case ATTR_LOW: return parse_dims(p, attrs->low, &count) && same_rank(p, attrs, bit, count);
     case ATTR_HIGH: return parse_dims(p, attrs->high, &count) && same_rank(p, attrs, bit, count);
+    case ATTR_DIM: return parse_dims(p, attrs->shape, &count) && same_rank(p, attrs, bit, count);
     case ATTR_MODE: return parse_mode(p, &attrs->mode);
     default: return text_expected(p, "an attribute");
     }

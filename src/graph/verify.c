@@ -51,7 +51,7 @@ static bool check_attrs(const struct graph *graph, value_id id, struct error *er
         return bad(err, id, "the attributes are not in normal form");
     if ((bits & ATTR_NAME) && !attrs->name)
         return bad(err, id, "no name");
-    if (((bits & ATTR_SHAPE) && !dims_exist(graph, attrs->shape, attrs->rank)) ||
+    if (((bits & (ATTR_SHAPE | ATTR_DIM)) && !dims_exist(graph, attrs->shape, attrs->rank)) ||
         ((bits & ATTR_START) && !dims_exist(graph, attrs->start, attrs->rank)) ||
         ((bits & ATTR_LOW) && !dims_exist(graph, attrs->low, attrs->rank)) ||
         ((bits & ATTR_HIGH) && !dims_exist(graph, attrs->high, attrs->rank)))

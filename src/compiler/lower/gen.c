@@ -118,6 +118,7 @@ static expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
     case PRIM_CONST: return gen_const(l->nest, node);
     case PRIM_LITERAL: return gen_literal(l, node, at);
     case PRIM_IOTA: return expr_cast(l->nest, at->idx[node->attrs->axis], compute_dtype(node->dtype));
+    case PRIM_SIZE: return expr_dim(l->nest, node->attrs->shape[0]);
     case PRIM_RANDOM: return gen_random(l, node, at);
     case PRIM_PAD: return gen_pad(l, node, at);
     case PRIM_CONCAT: return gen_concat(l, node, at);

@@ -123,16 +123,7 @@ value_id ops_full(struct builder *b, enum dtype dtype, double value, const dim_i
 
 value_id ops_dim_value(struct builder *b, dim_id dim)
 {
-    int64_t value = 0;
-    if (dim == DIM_NONE) {
-        return VALUE_NONE;
-    }
-    if (dim_is_const(&b->graph->dims, dim, &value)) {
-        return b_const(b, DTYPE_I64, (double)value);
-    }
-    /* No prim reads a dim, but counting ones does. */
-    int64_t axis = 0;
-    return b_reduce(b, PRIM_REDUCE_SUM, ops_full(b, DTYPE_I64, 1, &dim, 1), &axis, 1, false);
+    return dim == DIM_NONE ? VALUE_NONE : b_size(b, dim);
 }
 
 value_id ops_along(struct builder *b, value_id x, uint32_t rank, int axis)

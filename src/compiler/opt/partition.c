@@ -37,7 +37,7 @@ static bool is_view(enum prim prim)
 
 static bool is_leaf(enum prim prim)
 {
-    return prim == PRIM_CONST || prim == PRIM_LITERAL || prim == PRIM_IOTA;
+    return prim == PRIM_CONST || prim == PRIM_LITERAL || prim == PRIM_IOTA || prim == PRIM_SIZE;
 }
 
 static bool is_source(enum prim prim)
@@ -111,7 +111,7 @@ static void scan_values(struct cut *c)
     const struct graph *g = c->g;
     for (value_id v = 1; v < g->nodes.count; v++) {
         const struct node *n = graph_node(g, v);
-        c->from_input[v] = n->prim == PRIM_INPUT || !constant_shape(g, n); /* sizes come with the inputs */
+        c->from_input[v] = n->prim == PRIM_INPUT || n->prim == PRIM_SIZE || !constant_shape(g, n); /* sizes come with the inputs */
         for (uint32_t i = 0; i < n->operand_count; i++)
             c->from_input[v] |= c->from_input[n->operands[i]];
     }
