@@ -5,6 +5,7 @@
  * inside one become vectors themselves; last, the outer loops become one parallel loop. */
 #include "compiler/sched/sched_priv.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "base/error.h"
@@ -99,13 +100,23 @@ static void fuse_chains(struct chooser *c, struct block *block)
 /* How well the accesses inside fit lanes of var. */
 struct scoring {
     uint32_t var;
+    int64_t block;
     int score;
 };
 
-static int access_score(struct nest *nest, expr_id index, uint32_t var)
+/* block: the loop will be split by it first, so that quotients by it fall out; 0: not. */
+static int access_score(struct nest *nest, expr_id index, uint32_t var, int64_t block)
 {
     int64_t n;
+    if (block) {
+        uint32_t inner = nest_var(nest, "trial", index_const(nest, block));
+        uint32_t outer = nest_var(nest, "trial", nest->vars.items[var].extent);
+        expr_id start = index_mul(nest, expr_var(nest, outer), index_const(nest, block));
+        index = expr_replace(nest, index, var, index_add(nest, start, expr_var(nest, inner)));
+        var = inner;
+    }
     expr_id stride = index_stride(nest, index, var);
+    nest->vars.count -= block ? 2 : 0;
     if (stride == EXPR_NONE || !index_is_const(nest, stride, &n))
         return -4;
     return n == 1 ? 2 : n == 0 ? 1 : -4;
@@ -118,7 +129,7 @@ static void score_loads(struct nest *nest, expr_id e, void *context)
     if (!x.loads)
         return;
     if (x.op == EXPR_LOAD)
-        s->score += access_score(nest, x.operand[0], s->var);
+        s->score += access_score(nest, x.operand[0], s->var, s->block);
     for (int i = 0; i < 3; i++)
         if (x.operand[i] != EXPR_NONE)
             score_loads(nest, x.operand[i], context);
@@ -129,15 +140,15 @@ static void score_stores(struct nest *nest, const struct block *block, struct sc
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
         if (s->kind == STMT_STORE)
-            out->score += access_score(nest, s->index, out->var);
+            out->score += access_score(nest, s->index, out->var, out->block);
         score_stores(nest, &s->body, out);
         score_stores(nest, &s->orelse, out);
     }
 }
 
-static int score_of(struct chooser *c, const struct stmt *loop)
+static int score_of(struct chooser *c, const struct stmt *loop, int64_t block)
 {
-    struct scoring s = {.var = loop->var};
+    struct scoring s = {.var = loop->var, .block = block};
     int64_t lo, hi;
     block_visit(c->nest, &loop->body, score_loads, &s);
     score_stores(c->nest, &loop->body, &s);
@@ -167,14 +178,25 @@ static bool has_vector(const struct block *block)
     return false;
 }
 
+static bool has_reduction(const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++)
+        if (block->stmts.items[i]->kind == STMT_UPDATE || has_reduction(&block->stmts.items[i]->body) ||
+            has_reduction(&block->stmts.items[i]->orelse))
+            return true;
+    return false;
+}
+
+/* The loop with the best score; one that contains a reduction only if its accesses fit lanes. */
 static void best_independent(struct chooser *c, const struct block *block, const struct stmt **best, int *best_score)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
         if (s->kind != STMT_FOR)
             continue;
-        int score = s->independent && s->loop_kind == LOOP_SERIAL ? score_of(c, s) : -1;
-        if (s->independent && score >= *best_score && score >= 0) {
+        bool candidate = s->independent && s->loop_kind == LOOP_SERIAL;
+        int score = candidate ? score_of(c, s, 0) : INT_MIN;
+        if (candidate && score >= *best_score && (score >= 0 || !has_reduction(&s->body))) {
             *best = s;
             *best_score = score;
         }
@@ -190,7 +212,7 @@ static void vectorise_reductions(struct chooser *c, const struct block *block)
         if (s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR)
             continue;
         bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
-        if (innermost && !s->independent && !block_stores(&s->body) && score_of(c, s) >= 0)
+        if (innermost && !s->independent && !block_stores(&s->body) && score_of(c, s, 0) >= 0)
             take(c, STEP_VECTOR, loop_label(c->nest, s), NULL, lanes_for(c, s, 4));
         vectorise_reductions(c, &s->body);
         vectorise_reductions(c, &s->orelse);
@@ -203,7 +225,7 @@ static void vectorise(struct chooser *c)
         struct stmt *top = c->nest->body.stmts.items[i];
         struct block one = {0};
         const struct stmt *best = NULL;
-        int score = 0;
+        int score = INT_MIN;
         if (has_vector(&top->body) || (top->kind == STMT_FOR && top->loop_kind == LOOP_VECTOR))
             continue;
         block_add(c->nest, &one, top);
@@ -234,7 +256,7 @@ static void block_flat_loop(struct chooser *c)
 {
     struct stmt *top = only_loop(&c->nest->body);
     int64_t lo, hi;
-    if (!top || !top->independent || only_loop(&top->body) || score_of(c, top) < 0)
+    if (!top || !top->independent || only_loop(&top->body) || score_of(c, top, 0) < 0)
         return;
     index_range(c->nest, c->nest->vars.items[top->var].extent, &lo, &hi);
     if (hi > BLOCK_ELEMENTS)
@@ -319,19 +341,20 @@ static void schedule_contract(struct chooser *c, const struct sched_hint *hint)
     char row[8], column[8];
     const struct target *t = c->target;
     struct loop_site site;
+    int64_t columns = 2 * (int64_t)t->lanes;
     const char *m = last_loop(c, hint->batch_dims, hint->m_dims, row, sizeof row);
     const char *n = last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, column, sizeof column);
-    if (!n || !exists(c, n, &site) || score_of(c, site.loop) < 0)
+    if (!n || !exists(c, n, &site) || score_of(c, site.loop, columns) < 0)
         return; /* columns are not contiguous: the reduction itself may be */
     int64_t rows = t->registers == 32 ? 12 : t->fma ? 6 : 4;
-    register_tile(c, m, n, 2 * (int64_t)t->lanes, rows);
+    register_tile(c, m, n, columns, rows);
 }
 
 static void schedule_conv(struct chooser *c)
 {
     struct loop_site site;
     const char *column = exists(c, "i4", &site) ? "i4" : exists(c, "i3", &site) ? "i3" : "i2";
-    if (!exists(c, column, &site) || score_of(c, site.loop) < 0)
+    if (!exists(c, column, &site) || score_of(c, site.loop, 0) < 0)
         return;
     register_tile(c, exists(c, "i1", &site) ? "i1" : NULL, column, c->target->lanes, c->target->registers == 32 ? 8 : 4);
 }
