@@ -1,16 +1,17 @@
-/* The interpreter: the meaning of every prim, from its definition. It shares nothing with lowering or code
- * generation, so that it can judge them, and it runs what has no native code.
+/* The interpreter: the meaning of every prim, from its definition. It shares nothing with lowering
+ * or code generation, so that it can judge them, and it runs what has no native code.
  *
- * Two modes over one implementation. REFERENCE computes floats in float64 whatever their dtype and carries,
- * beside each element, a bound on how far a correct native computation may lie from it (a running error
- * analysis: unit roundoff of each value's dtype × the ulp column of prims.def, propagated through each prim;
- * sums and contractions by n·u·Σ|terms|, valid for any order of summation). INFINITY means "not determined":
- * an input's error reaches across a comparison, a rounding step or an overflow threshold. NATIVE rounds
- * every result to its dtype (sums accumulate in float64 and round once) and has no bounds.
- * Integers are exact in 64 bits and wrap to their width.
+ * Two modes over one implementation. REFERENCE computes floats in float64 whatever their dtype and
+ * carries, beside each element, a bound on how far a correct native computation may lie from it (a
+ * running error analysis: unit roundoff of each value's dtype × the ulp column of prims.def,
+ * propagated through each prim; sums and contractions by n·u·Σ|terms|, valid for any order of
+ * summation). INFINITY means "not determined": an input's error reaches across a comparison, a
+ * rounding step or an overflow threshold. NATIVE rounds every result to its dtype (sums accumulate
+ * in float64 and round once) and has no bounds. Integers are exact in 64 bits and wrap to their
+ * width.
  *
- * Elements are 64-bit cells in row-major order. Memory comes from the arena; values are freed with it.
- * Thread-safe on distinct arenas. */
+ * Elements are 64-bit cells in row-major order. Memory comes from the arena; values are freed with
+ * it. Thread-safe on distinct arenas. */
 #ifndef URZA_GRAPH_INTERP_H
 #define URZA_GRAPH_INTERP_H
 
@@ -27,9 +28,9 @@ struct interp_tensor {
     enum dtype dtype;
     uint32_t rank;
     int64_t shape[LIMIT_RANK];
-    int64_t count;     /* elements */
+    int64_t count; /* elements */
     union cell *cells;
-    double *bounds;    /* REFERENCE mode: count bounds ≥ 0; NULL: all zero */
+    double *bounds; /* REFERENCE mode: count bounds ≥ 0; NULL: all zero */
 };
 
 /* Between cells and dense row-major memory in the dtype's own layout. */
@@ -37,23 +38,25 @@ bool interp_load(struct interp_tensor *out, struct arena *arena, enum dtype dtyp
                  const int64_t *shape, const void *data, struct error *err);
 void interp_store(const struct interp_tensor *tensor, void *data);
 
-/* Runs the graph. sources: the graph's inputs, then its params, in declaration order; their shapes must be
- * the declared ones at dim_values (one value per named dim, inside its range): ERR_INPUT otherwise.
- * out: one tensor per graph output. ERR_LIMIT when a tensor would pass LIMIT_TENSOR_BYTES or memory_limit
- * (bytes of all cells together; 0: none). */
+/* Runs the graph. sources: the graph's inputs, then its params, in declaration order; their shapes
+ * must be the declared ones at dim_values (one value per named dim, inside its range): ERR_INPUT
+ * otherwise. out: one tensor per graph output. ERR_LIMIT when a tensor would pass
+ * LIMIT_TENSOR_BYTES or memory_limit (bytes of all cells and bounds alive at one time; 0: none). */
 bool interp_run(const struct graph *graph, enum interp_mode mode, const int64_t *dim_values,
                 const struct interp_tensor *sources, uint32_t source_count, size_t memory_limit,
                 struct arena *arena, struct interp_tensor *out, struct error *err);
 
-/* Compares native memory with a reference result: the largest |difference| / bound over determined elements
- * (0/0 = 0; NaN must meet NaN), where it lies, and how many elements were not determined. */
+/* Compares native memory with a reference result: the largest |difference| / bound over determined
+ * elements (0/0 = 0; NaN must meet NaN), where it lies, and how many elements were not determined.
+ */
 struct interp_difference {
-    double worst_ratio;     /* ≤ 1: within bounds; INFINITY where NaN or inf do not match */
-    double worst_absolute;  /* |difference| at that element */
+    double worst_ratio;    /* ≤ 1: within bounds; INFINITY where NaN or inf do not match */
+    double worst_absolute; /* |difference| at that element */
     double worst_bound;
-    int64_t worst_index;    /* flat */
+    int64_t worst_index; /* flat */
     int64_t undetermined;
 };
-void interp_compare(const struct interp_tensor *reference, const void *native, struct interp_difference *out);
+void interp_compare(const struct interp_tensor *reference, const void *native,
+                    struct interp_difference *out);
 
 #endif

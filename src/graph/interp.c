@@ -1,0 +1,420 @@
+/* The driver: checks what it is given, evaluates shapes, runs the live nodes in order.
+ *
+ * A node's memory goes back to a pool after its last use, so that the arena grows to the peak of
+ * what lives at the same time and not to the sum. Only nodes that an output needs are run. */
+#include "graph/interp_priv.h"
+
+#include <assert.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+
+/* count elements of 8 bytes: cells or bounds. */
+struct buffer {
+    void *data;
+    int64_t count;
+};
+
+struct value {
+    struct interp_tensor tensor;
+    value_id last_use;  /* the last node that reads it; VALUE_NONE: nobody */
+    bool output, owned; /* owned: its memory is the pool's */
+};
+
+struct run {
+    const struct graph *graph;
+    bool reference;
+    const int64_t *dim_values;
+    const struct interp_tensor *sources;
+    struct arena *arena;
+    struct value *values; /* by id */
+    VEC(struct buffer) pool;
+    size_t used_bytes, limit_bytes;
+    struct error *err;
+};
+
+/* The smallest buffer of the pool that is large enough, or a new one. */
+static bool pool_take(struct run *run, int64_t count, void **out_data)
+{
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < run->pool.count; i++)
+        if (run->pool.items[i].count >= count &&
+            (best == UINT32_MAX || run->pool.items[i].count < run->pool.items[best].count))
+            best = i;
+    if (best != UINT32_MAX) {
+        *out_data = run->pool.items[best].data;
+        run->pool.items[best] = run->pool.items[--run->pool.count];
+        return true;
+    }
+    size_t bytes = (size_t)count * sizeof(union cell);
+    if (run->limit_bytes > 0 && bytes > run->limit_bytes - run->used_bytes)
+        return fail(run->err, ERR_LIMIT, "values need more than the limit of %zu bytes of memory",
+                    run->limit_bytes);
+    *out_data = ARENA_ARRAY(run->arena, union cell, count);
+    run->used_bytes += bytes;
+    return true;
+}
+
+static void pool_give(struct run *run, void *data, int64_t count)
+{
+    struct buffer buffer = {data, count};
+    if (data && count > 0)
+        VEC_PUSH(run->arena, &run->pool, buffer);
+}
+
+/* Shape and count of a node at the named dims' values. */
+static bool node_shape(struct run *run, value_id id, struct interp_tensor *out)
+{
+    const struct node *node = graph_node(run->graph, id);
+    *out = (struct interp_tensor){.dtype = (enum dtype)node->dtype, .rank = node->rank};
+    for (uint32_t i = 0; i < node->rank; i++)
+        if (!dim_eval(&run->graph->dims, node->shape[i], run->dim_values, &out->shape[i]))
+            return fail(run->err, ERR_LIMIT, "dim %u of value %u cannot be evaluated", i, id);
+    if (!interp_count(out->dtype, out->shape, out->rank, &out->count))
+        return fail(run->err, ERR_LIMIT, "value %u is larger than %lld bytes", id,
+                    (long long)LIMIT_TENSOR_BYTES);
+    return true;
+}
+
+/* Prims whose result is a choice, a move or a whole number of what they get. Errors arise in the
+ * others. */
+static bool may_round(enum prim prim)
+{
+    return prim_info(prim)->ulp > 0 || prim == PRIM_REM || prim == PRIM_IOTA;
+}
+
+static bool is_sum(enum prim prim)
+{
+    return prim == PRIM_REDUCE_SUM || prim == PRIM_CUM_SUM || prim == PRIM_CONTRACT ||
+           prim == PRIM_CONV || prim == PRIM_WINDOW_SUM;
+}
+
+static struct rounding rounding_of(enum prim prim, enum dtype dtype)
+{
+    double ulp = prim_info(prim)->ulp;
+    double unit = dtype_unit_roundoff(dtype) + INTERP_UNIT;
+    enum dtype wide = dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    struct rounding r = {.max = dtype_max(dtype)};
+    r.sum_unit = dtype_unit_roundoff(wide) + INTERP_UNIT;
+    r.sum_tiny = dtype_min_subnormal(wide) + 0x1p-1074;
+    r.sum_max = dtype_max(wide);
+    if (!may_round(prim))
+        return r;
+    /* A sum's own terms are counted one by one; what is left is its last rounding. */
+    r.relative = is_sum(prim) || ulp < 0.5 ? unit : 2 * ulp * unit;
+    r.tiny = dtype_min_subnormal(dtype) + 0x1p-1074;
+    bool elementary = prim == PRIM_POW || (prim_info(prim)->operands == 1 && ulp >= 1 &&
+                                           prim >= PRIM_RSQRT && prim <= PRIM_ERFC);
+    if (elementary)
+        r.flush = dtype_min_normal(dtype);
+    return r;
+}
+
+static void run_const(const struct op *op)
+{
+    if (dtype_is_float(op->out->dtype))
+        op_put_exact(op, 0, (union cell){.f = op->attrs->value}, 0);
+    else
+        op_put_exact(op, 0, (union cell){.i = op->attrs->integer}, 0);
+}
+
+static void run_literal(const struct op *op)
+{
+    interp_load_cells(op->out->dtype, op->out->count, op->attrs->data, op->out->cells);
+    for (int64_t i = 0; op->out->bounds && i < op->out->count; i++)
+        op->out->bounds[i] = 0;
+}
+
+static void run_iota(const struct op *op)
+{
+    const struct interp_tensor *out = op->out;
+    uint32_t axis = (uint32_t)op->attrs->axis;
+    int64_t inner = shape_product(out->shape, axis + 1, out->rank);
+    for (int64_t i = 0; i < out->count; i++) {
+        int64_t index = i / inner % out->shape[axis];
+        if (dtype_is_float(out->dtype))
+            op_put_representable(op, i, (struct approx){(double)index, 0});
+        else
+            op_put_exact(op, i, (union cell){.i = dtype_wrap(out->dtype, index)}, 0);
+    }
+}
+
+static void run_random(const struct op *op)
+{
+    uint64_t key = rng_key((uint64_t)op->in[0]->cells[0].i);
+    double error = bound_at(op->in[0], 0) > 0 ? INFINITY : 0;
+    for (int64_t i = 0; i < op->out->count; i++)
+        op_put_exact(op, i, (union cell){.i = rng_u32(key, (uint64_t)i)}, error);
+}
+
+static void run_size(const struct op *op)
+{
+    op_put_exact(op, 0, (union cell){.i = op->start[0]}, 0);
+}
+
+/* Inputs and params are given, not run. */
+static void run_source(const struct op *op)
+{
+    assert(!op);
+}
+
+/* Rules that differ in what they accept and not in how they run. */
+static void run_unary_float(const struct op *op)
+{
+    run_unary_num(op);
+}
+
+static void run_unary_bool(const struct op *op)
+{
+    run_unary_num(op);
+}
+
+static void run_unary_any(const struct op *op)
+{
+    run_reshape(op);
+}
+
+static void run_binary_float(const struct op *op)
+{
+    run_binary_num(op);
+}
+
+static void run_binary_bool(const struct op *op)
+{
+    run_binary_num(op);
+}
+
+static void run_binary_int(const struct op *op)
+{
+    run_binary_num(op);
+}
+
+static void run_transpose(const struct op *op)
+{
+    run_strided_view(op);
+}
+
+static void run_broadcast(const struct op *op)
+{
+    run_strided_view(op);
+}
+
+static void run_slice(const struct op *op)
+{
+    run_strided_view(op);
+}
+
+static void run_reverse(const struct op *op)
+{
+    run_strided_view(op);
+}
+
+/* Each prim runs as its rule says: run_<rule>. */
+static void run_prim(const struct op *op)
+{
+    switch (op->prim) {
+#define PRIM(id, name, n, rule, attrs, ulp, doc) \
+    case PRIM_##id: run_##rule(op); return;
+#include "graph/prims.def"
+#undef PRIM
+    case PRIM_NONE:
+    case PRIM_COUNT: break;
+    }
+    assert(!"a prim");
+}
+
+/* The dims that prims take beside shapes. */
+static bool eval_attr_dims(struct run *run, struct op *op)
+{
+    for (uint32_t i = 0; i < op->attrs->rank; i++) {
+        bool is_slice = op->prim == PRIM_SLICE, is_pad = op->prim == PRIM_PAD;
+        bool is_size = op->prim == PRIM_SIZE;
+        dim_id dim = is_slice  ? op->attrs->start[i]
+                     : is_size ? op->attrs->shape[i]
+                               : op->attrs->low[i];
+        int64_t *value = is_pad ? &op->low[i] : &op->start[i];
+        if ((is_slice || is_pad || is_size) &&
+            !dim_eval(&run->graph->dims, dim, run->dim_values, value))
+            return fail(run->err, ERR_LIMIT, "%s: a dim cannot be evaluated",
+                        prim_info(op->prim)->name);
+    }
+    return true;
+}
+
+/* Exact results need no bounds, and what reads them is faster without. */
+static void drop_zero_bounds(struct run *run, struct interp_tensor *tensor)
+{
+    for (int64_t i = 0; tensor->bounds && i < tensor->count; i++)
+        if (tensor->bounds[i] != 0)
+            return;
+    pool_give(run, tensor->bounds, tensor->count);
+    tensor->bounds = NULL;
+}
+
+static void release_operands(struct run *run, value_id id)
+{
+    const struct node *node = graph_node(run->graph, id);
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+        struct value *operand = &run->values[node->operands[i]];
+        if (!operand->owned || operand->output || operand->last_use != id)
+            continue;
+        pool_give(run, operand->tensor.cells, operand->tensor.count);
+        pool_give(run, operand->tensor.bounds, operand->tensor.count);
+        operand->owned = false;
+    }
+}
+
+static bool run_node(struct run *run, value_id id)
+{
+    const struct node *node = graph_node(run->graph, id);
+    struct value *value = &run->values[id];
+    struct op op = {.prim = (enum prim)node->prim,
+                    .attrs = node->attrs,
+                    .reference = run->reference,
+                    .in_count = node->operand_count,
+                    .out = &value->tensor,
+                    .arena = run->arena};
+    bool is_float = dtype_is_float((enum dtype)node->dtype);
+    bool bounds = is_float && may_round(op.prim);
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+        op.in[i] = &run->values[node->operands[i]].tensor;
+        bounds |= op.in[i]->bounds != NULL;
+    }
+    void *memory;
+    if (!node_shape(run, id, &value->tensor) || !eval_attr_dims(run, &op) ||
+        !pool_take(run, value->tensor.count, &memory))
+        return false;
+    value->owned = true;
+    value->tensor.cells = memory;
+    if (run->reference && bounds && value->tensor.count > 0) {
+        if (!pool_take(run, value->tensor.count, &memory))
+            return false;
+        value->tensor.bounds = memory;
+    }
+    if (is_float)
+        op.rounding = rounding_of(op.prim, value->tensor.dtype);
+    run_prim(&op);
+    drop_zero_bounds(run, &value->tensor);
+    release_operands(run, id);
+    return true;
+}
+
+/* Marks what outputs need, from the last value to the first. Operands are smaller than their users.
+ */
+static void find_uses(struct run *run)
+{
+    const struct graph *graph = run->graph;
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        run->values[graph->outputs.items[i].value].output = true;
+    for (value_id id = graph->nodes.count; id-- > 1;) {
+        const struct node *node = graph_node(graph, id);
+        bool live = run->values[id].output || run->values[id].last_use != VALUE_NONE;
+        for (uint32_t i = 0; live && i < node->operand_count; i++) {
+            value_id *last_use = &run->values[node->operands[i]].last_use;
+            *last_use = *last_use > id ? *last_use : id;
+        }
+    }
+}
+
+static bool check_dims(struct run *run)
+{
+    const struct dim_table *dims = &run->graph->dims;
+    for (uint32_t i = 0; i < dims->names.count; i++) {
+        const struct dim_name *name = &dims->names.items[i];
+        int64_t value = run->dim_values[i];
+        if (value < name->min || value > name->max || value % name->multiple_of != 0)
+            return fail(run->err, ERR_INPUT,
+                        "dim '%s' is %lld, expected a multiple of %lld in %lld … %lld", name->name,
+                        (long long)value, (long long)name->multiple_of, (long long)name->min,
+                        (long long)name->max);
+    }
+    return true;
+}
+
+static bool take_source(struct run *run, value_id id, const struct interp_tensor *source)
+{
+    struct interp_tensor expected;
+    const char *name = graph_node(run->graph, id)->attrs->name;
+    if (!node_shape(run, id, &expected))
+        return false;
+    if (source->dtype != expected.dtype)
+        return fail(run->err, ERR_INPUT, "'%s' is %s, expected %s", name, dtype_name(source->dtype),
+                    dtype_name(expected.dtype));
+    if (source->rank != expected.rank)
+        return fail(run->err, ERR_INPUT, "'%s' has rank %u, expected %u", name, source->rank,
+                    expected.rank);
+    for (uint32_t i = 0; i < source->rank; i++)
+        if (source->shape[i] != expected.shape[i])
+            return fail(run->err, ERR_INPUT, "dim %u of '%s' is %lld, expected %lld", i, name,
+                        (long long)source->shape[i], (long long)expected.shape[i]);
+    run->values[id].tensor = *source;
+    run->values[id].tensor.count = expected.count;
+    if (!run->reference)
+        run->values[id].tensor.bounds = NULL;
+    return true;
+}
+
+static bool take_sources(struct run *run, uint32_t source_count)
+{
+    const struct graph *graph = run->graph;
+    uint32_t inputs = graph->inputs.count, expected = inputs + graph->params.count;
+    if (source_count != expected)
+        return fail(run->err, ERR_INPUT, "%u tensors given, expected %u", source_count, expected);
+    for (uint32_t i = 0; i < expected; i++) {
+        value_id id = i < inputs ? graph->inputs.items[i] : graph->params.items[i - inputs];
+        if (!take_source(run, id, &run->sources[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Outputs are the caller's: one that is a source is copied. */
+static bool give_output(struct run *run, value_id id, struct interp_tensor *out)
+{
+    const struct value *value = &run->values[id];
+    *out = value->tensor;
+    if (value->owned)
+        return true;
+    void *memory;
+    size_t bytes = (size_t)out->count * sizeof *out->cells;
+    if (!pool_take(run, out->count, &memory))
+        return false;
+    out->cells = bytes > 0 ? memcpy(memory, value->tensor.cells, bytes) : memory;
+    if (!out->bounds)
+        return true;
+    if (!pool_take(run, out->count, &memory))
+        return false;
+    out->bounds = bytes > 0 ? memcpy(memory, value->tensor.bounds, bytes) : memory;
+    return true;
+}
+
+bool interp_run(const struct graph *graph, enum interp_mode mode, const int64_t *dim_values,
+                const struct interp_tensor *sources, uint32_t source_count, size_t memory_limit,
+                struct arena *arena, struct interp_tensor *out, struct error *err)
+{
+    struct run run = {.graph = graph,
+                      .reference = mode == INTERP_REFERENCE,
+                      .dim_values = dim_values,
+                      .sources = sources,
+                      .arena = arena,
+                      .limit_bytes = memory_limit,
+                      .err = err};
+    run.values = ARENA_ARRAY(arena, struct value, graph->nodes.count);
+    if (!check_dims(&run) || !take_sources(&run, source_count))
+        return false;
+    find_uses(&run);
+    for (value_id id = 1; id < graph->nodes.count; id++) {
+        const struct value *value = &run.values[id];
+        uint8_t prim = graph_node(graph, id)->prim;
+        bool live = value->output || value->last_use != VALUE_NONE;
+        if (live && prim != PRIM_INPUT && prim != PRIM_PARAM && !run_node(&run, id))
+            return false;
+    }
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        struct interp_tensor result;
+        if (!give_output(&run, graph->outputs.items[i].value, &result))
+            return false;
+        out[i] = result;
+    }
+    return true;
+}

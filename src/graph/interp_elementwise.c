@@ -1,0 +1,336 @@
+/* Elementwise prims: loops over cells, integer arithmetic, comparisons, select, casts.
+ *
+ * Integers are exact and carry an error only behind a float that was not: then sums and the like
+ * pass it on while nothing can wrap, and everything else is not determined. */
+#include "graph/interp_priv.h"
+
+#include <assert.h>
+
+void int_range(enum dtype dtype, int64_t *out_min, int64_t *out_max)
+{
+    int bits = (int)dtype_bytes(dtype) * 8;
+    if (dtype == DTYPE_U8 || dtype == DTYPE_BOOL) {
+        *out_min = 0;
+        *out_max = dtype == DTYPE_U8 ? 255 : 1;
+        return;
+    }
+    *out_max = (int64_t)(UINT64_MAX >> (65 - bits));
+    *out_min = -*out_max - 1;
+}
+
+void op_put_representable(const struct op *op, int64_t index, struct approx x)
+{
+    if (op->reference && x.error == 0 && dtype_round(op->out->dtype, x.value) == x.value)
+        op_put_exact(op, index, (union cell){.f = x.value}, 0);
+    else
+        op_put(op, index, x);
+}
+
+static int64_t int_unary(enum prim prim, enum dtype dtype, int64_t x)
+{
+    switch ((int)prim) {
+    case PRIM_NEG: return (int64_t)-(uint64_t)x;
+    case PRIM_ABS: return x < 0 ? (int64_t)-(uint64_t)x : x;
+    case PRIM_SIGN: return (x > 0) - (x < 0);
+    case PRIM_NOT: return dtype == DTYPE_BOOL ? !x : ~x;
+    }
+    assert(!"a unary prim of integers");
+    return 0;
+}
+
+static int64_t int_div(int64_t a, int64_t b)
+{
+    if (b == 0)
+        return 0;
+    return b == -1 ? (int64_t)-(uint64_t)a : a / b;
+}
+
+static int64_t int_rem(int64_t a, int64_t b)
+{
+    if (b == 0 || b == -1)
+        return 0;
+    int64_t r = a % b;
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+static int64_t int_binary(enum prim prim, enum dtype dtype, int64_t a, int64_t b)
+{
+    const int64_t width = (int64_t)dtype_bytes(dtype) * 8;
+    const bool shifts = b >= 0 && b < width;
+    switch ((int)prim) {
+    case PRIM_ADD: return (int64_t)((uint64_t)a + (uint64_t)b);
+    case PRIM_SUB: return (int64_t)((uint64_t)a - (uint64_t)b);
+    case PRIM_MUL: return (int64_t)((uint64_t)a * (uint64_t)b);
+    case PRIM_DIV: return int_div(a, b);
+    case PRIM_REM: return int_rem(a, b);
+    case PRIM_MIN: return a < b ? a : b;
+    case PRIM_MAX: return a > b ? a : b;
+    case PRIM_AND: return a & b;
+    case PRIM_OR: return a | b;
+    case PRIM_XOR: return a ^ b;
+    case PRIM_SHL: return shifts ? (int64_t)((uint64_t)a << b) : 0;
+    case PRIM_SHR: return a >> (shifts ? b : 63); /* cells of u8 are not negative */
+    }
+    assert(!"a binary prim of integers");
+    return 0;
+}
+
+/* The error of an integer result. b is 0 for unary prims. */
+static double int_error(enum prim prim, enum dtype dtype, struct approx a, struct approx b)
+{
+    double result, error;
+    if (a.error == 0 && b.error == 0)
+        return 0;
+    switch ((int)prim) {
+    case PRIM_ADD: result = a.value + b.value, error = a.error + b.error; break;
+    case PRIM_SUB: result = a.value - b.value, error = a.error + b.error; break;
+    case PRIM_MUL:
+        result = a.value * b.value;
+        error = fabs(a.value) * b.error + fabs(b.value) * a.error + a.error * b.error;
+        break;
+    case PRIM_MIN:
+    case PRIM_MAX: result = a.value, error = fmax(a.error, b.error); break;
+    case PRIM_NEG: result = -a.value, error = a.error; break;
+    case PRIM_ABS: result = fabs(a.value), error = a.error; break;
+    default: return INFINITY;
+    }
+    int64_t min, max;
+    int_range(dtype, &min, &max);
+    bool fits = result - error >= (double)min && result + error <= (double)max &&
+                fabs(result) + error <= 0x1p53; /* or float64 does not tell integers apart */
+    return fits ? error : INFINITY;
+}
+
+static struct approx int_approx(const struct interp_tensor *tensor, int64_t i)
+{
+    return (struct approx){(double)tensor->cells[i].i, bound_at(tensor, i)};
+}
+
+static void integer_unary(const struct op *op)
+{
+    const struct interp_tensor *x = op->in[0];
+    enum dtype dtype = op->out->dtype;
+    for (int64_t i = 0; i < op->out->count; i++) {
+        int64_t r = dtype_wrap(dtype, int_unary(op->prim, dtype, x->cells[i].i));
+        double error =
+            x->bounds ? int_error(op->prim, dtype, int_approx(x, i), (struct approx){0}) : 0;
+        op_put_exact(op, i, (union cell){.i = r}, error);
+    }
+}
+
+static void integer_binary(const struct op *op)
+{
+    const struct interp_tensor *a = op->in[0], *b = op->in[1];
+    enum dtype dtype = op->out->dtype;
+    for (int64_t i = 0; i < op->out->count; i++) {
+        int64_t r = int_binary(op->prim, dtype, a->cells[i].i, b->cells[i].i);
+        double error = 0;
+        if (a->bounds || b->bounds)
+            error = int_error(op->prim, dtype, int_approx(a, i), int_approx(b, i));
+        op_put_exact(op, i, (union cell){.i = dtype_wrap(dtype, r)}, error);
+    }
+}
+
+void run_unary_num(const struct op *op)
+{
+    if (!dtype_is_float(op->out->dtype)) {
+        integer_unary(op);
+        return;
+    }
+    bool steps = op->prim == PRIM_FLOOR || op->prim == PRIM_CEIL || op->prim == PRIM_ROUND ||
+                 op->prim == PRIM_TRUNC;
+    double unit = dtype_unit_roundoff(op->out->dtype);
+    for (int64_t i = 0; i < op->out->count; i++) {
+        struct approx y = approx_unary(op->prim, approx_at(op->in[0], i));
+        /* A native operand may be wider than its dtype: a whole number that the dtype cannot hold
+         * rounds. */
+        if (steps && y.error > 0 && fabs(y.value) * unit >= 0.5)
+            y.error += unit * fabs(y.value);
+        op_put(op, i, y);
+    }
+}
+
+void run_binary_num(const struct op *op)
+{
+    if (!dtype_is_float(op->out->dtype)) {
+        integer_binary(op);
+        return;
+    }
+    approx_binary *function = approx_binary_function(op->prim);
+    for (int64_t i = 0; i < op->out->count; i++) {
+        struct approx y = function(approx_at(op->in[0], i), approx_at(op->in[1], i));
+        if (op->prim == PRIM_REM)
+            op_put_representable(op, i, y);
+        else
+            op_put(op, i, y);
+    }
+}
+
+/* A comparison is determined when the intervals have no point in common, or are points. */
+static double compare_error(struct approx a, struct approx b)
+{
+    double error = a.error + b.error;
+    if (error == 0 || isnan(a.value) || isnan(b.value))
+        return error < INFINITY ? 0 : INFINITY;
+    return fabs(a.value - b.value) > error ? 0 : INFINITY;
+}
+
+static bool float_compare(enum prim prim, double a, double b)
+{
+    switch ((int)prim) {
+    case PRIM_EQ: return a == b;
+    case PRIM_NE: return a != b;
+    case PRIM_LT: return a < b;
+    case PRIM_LE: return a <= b;
+    }
+    assert(!"a comparison");
+    return false;
+}
+
+static bool int_compare(enum prim prim, int64_t a, int64_t b)
+{
+    switch ((int)prim) {
+    case PRIM_EQ: return a == b;
+    case PRIM_NE: return a != b;
+    case PRIM_LT: return a < b;
+    case PRIM_LE: return a <= b;
+    }
+    assert(!"a comparison");
+    return false;
+}
+
+void run_compare(const struct op *op)
+{
+    const struct interp_tensor *a = op->in[0], *b = op->in[1];
+    bool is_float = dtype_is_float(a->dtype);
+    for (int64_t i = 0; i < op->out->count; i++) {
+        bool r = is_float ? float_compare(op->prim, a->cells[i].f, b->cells[i].f)
+                          : int_compare(op->prim, a->cells[i].i, b->cells[i].i);
+        double error = 0;
+        if (is_float && op->out->bounds)
+            error = compare_error(approx_at(a, i), approx_at(b, i));
+        else if (op->out->bounds && bound_at(a, i) + bound_at(b, i) > 0)
+            error = compare_error(int_approx(a, i), int_approx(b, i));
+        op_put_exact(op, i, (union cell){.i = r}, error);
+    }
+}
+
+void run_is_nan(const struct op *op)
+{
+    const struct interp_tensor *x = op->in[0];
+    for (int64_t i = 0; i < op->out->count; i++)
+        op_put_exact(op, i, (union cell){.i = isnan(x->cells[i].f)},
+                     bound_at(x, i) < INFINITY ? 0 : INFINITY);
+}
+
+/* A native program may take the other branch: what that moves the result by. */
+static double other_branch_error(enum dtype dtype, union cell taken, double taken_error,
+                                 union cell other, double other_error)
+{
+    double error = fmax(taken_error, other_error);
+    double distance =
+        dtype_is_float(dtype) ? fabs(taken.f - other.f) : fabs((double)taken.i - (double)other.i);
+    if (!(distance < 0x1p53 || dtype_is_float(dtype)))
+        return INFINITY;
+    double result = distance * (1 + 2 * INTERP_UNIT) + error;
+    return isnan(result) ? INFINITY : result;
+}
+
+void run_select(const struct op *op)
+{
+    const struct interp_tensor *c = op->in[0], *a = op->in[1], *b = op->in[2];
+    enum dtype dtype = op->out->dtype;
+    for (int64_t i = 0; i < op->out->count; i++) {
+        const struct interp_tensor *taken = c->cells[i].i ? a : b, *other = c->cells[i].i ? b : a;
+        double error = bound_at(taken, i);
+        if (bound_at(c, i) > 0)
+            error = other_branch_error(dtype, taken->cells[i], error, other->cells[i],
+                                       bound_at(other, i));
+        op_put_exact(op, i, taken->cells[i], error);
+    }
+}
+
+static int64_t saturate(enum dtype dtype, double x)
+{
+    int64_t min, max;
+    int_range(dtype, &min, &max);
+    if (isnan(x))
+        return 0;
+    x = trunc(x);
+    /* (double)INT64_MAX is 2^63, the first that does not fit. */
+    return x >= (double)max ? max : x <= (double)min ? min : (int64_t)x;
+}
+
+static void cast_to_int(const struct op *op, struct approx x, int64_t i)
+{
+    enum dtype dtype = op->out->dtype;
+    int64_t r = saturate(dtype, x.value);
+    double error = x.error;
+    if (error > 0 && error < INFINITY) {
+        double low = x.value - error, high = x.value + error;
+        error = fmax(fabs((double)saturate(dtype, low) - (double)r),
+                     fabs((double)saturate(dtype, high) - (double)r));
+    }
+    op_put_exact(op, i, (union cell){.i = r}, error);
+}
+
+static void cast_int_to_int(const struct op *op, int64_t x, double error, int64_t i)
+{
+    int64_t min, max;
+    int_range(op->out->dtype, &min, &max);
+    if (error > 0 && !((double)x - error >= (double)min && (double)x + error <= (double)max &&
+                       fabs((double)x) + error <= 0x1p53))
+        error = INFINITY;
+    op_put_exact(op, i, (union cell){.i = dtype_wrap(op->out->dtype, x)}, error);
+}
+
+/* True when every value of `from` is a value of `to`. */
+static bool widens(enum dtype from, enum dtype to)
+{
+    return from == to || to == DTYPE_F64 || (to == DTYPE_F32 && from != DTYPE_F64);
+}
+
+static void cast_to_float(const struct op *op, struct approx x, int64_t i)
+{
+    enum dtype from = op->in[0]->dtype;
+    if (dtype_is_float(from) && widens(from, op->out->dtype))
+        op_put_exact(op, i, (union cell){.f = x.value}, x.error);
+    else
+        op_put_representable(op, i, x);
+}
+
+/* An integer on its way to a float dtype. Float64 rounds beyond 2^53, which is an error of its own
+ * in REFERENCE; a value that rounds again keeps a sticky bit instead, so that both roundings
+ * together are one. */
+static struct approx int_as_float(const struct op *op, int64_t i)
+{
+    struct approx y = int_approx(op->in[0], i);
+    int64_t x = op->in[0]->cells[i].i, lost = 0x7ff;
+    if (!(fabs(y.value) > 0x1p53))
+        return y;
+    if (op->reference)
+        y.error += INTERP_UNIT * fabs(y.value);
+    else if (op->out->dtype != DTYPE_F64)
+        y.value = (double)((x & ~lost) | ((x & lost) != 0 ? 0x400 : 0));
+    return y;
+}
+
+void run_cast(const struct op *op)
+{
+    const struct interp_tensor *x = op->in[0];
+    enum dtype to = op->out->dtype;
+    bool from_float = dtype_is_float(x->dtype);
+    for (int64_t i = 0; i < op->out->count; i++) {
+        struct approx value = from_float ? approx_at(x, i) : int_as_float(op, i);
+        if (dtype_is_float(to))
+            cast_to_float(op, value, i);
+        else if (to == DTYPE_BOOL)
+            op_put_exact(op, i,
+                         (union cell){.i = from_float ? value.value != 0 : x->cells[i].i != 0},
+                         compare_error(value, (struct approx){0}));
+        else if (from_float)
+            cast_to_int(op, value, i);
+        else
+            cast_int_to_int(op, x->cells[i].i, bound_at(x, i), i);
+    }
+}

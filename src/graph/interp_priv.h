@@ -1,0 +1,205 @@
+/* What the parts of the interpreter share: one node being evaluated, values with errors, folds, and
+ * walks over strided elements.
+ *
+ * A float under evaluation is a value and an error: how far a correct native result may lie from
+ * the value. Three invariants hold for every element that has been stored:
+ * 1. an error is ≥ 0 and never NaN; INFINITY means "not determined";
+ * 2. a NaN or an infinity has error 0 or INFINITY: it is exactly that, or not determined;
+ * 3. a finite value with a finite error stays finite in its dtype: |value| + error ≤ dtype_max.
+ * In NATIVE mode all errors are 0 and values are rounded when they are stored. */
+#ifndef URZA_GRAPH_INTERP_PRIV_H
+#define URZA_GRAPH_INTERP_PRIV_H
+
+#include <math.h>
+
+#include "graph/interp.h"
+
+/* Covers the rounding of the error arithmetic itself and of small rewrites; there is no other
+ * tolerance. */
+#define INTERP_SAFETY 1.01
+/* The unit roundoff of the reference's own arithmetic, which is part of every difference. */
+#define INTERP_UNIT 0x1p-53
+
+struct approx {
+    double value, error;
+};
+
+/* How results of one node round. Sums of f16 and bf16 accumulate in f32 or wider before they round.
+ */
+struct rounding {
+    double relative;                    /* local error over |result|; 0: exact */
+    double tiny;                        /* local error of a result near zero */
+    double flush;                       /* results below it may become zero; 0: they do not */
+    double max;                         /* largest finite value */
+    double sum_unit, sum_tiny, sum_max; /* of the accumulator */
+};
+
+/* One node being evaluated. */
+struct op {
+    enum prim prim;
+    const struct attrs *attrs;
+    bool reference;
+    const struct interp_tensor *in[LIMIT_OPERANDS];
+    uint32_t in_count;
+    struct interp_tensor *out; /* shape, cells, and bounds where errors can arise */
+    struct rounding rounding;  /* when the result is a float */
+    int64_t start[LIMIT_RANK], low[LIMIT_RANK]; /* of slice, of pad */
+    struct arena *arena;                        /* scratch */
+};
+
+/* The error of a result whose operands contribute `propagated`, which may be NaN. */
+static inline double rounding_error(const struct rounding *r, double value, double propagated)
+{
+    if (!(propagated < INFINITY))
+        return INFINITY;
+    if (!isfinite(value))
+        return propagated > 0 ? INFINITY : 0;
+    double magnitude = fabs(value);
+    double error = propagated + INTERP_SAFETY * (r->relative * (magnitude + propagated) + r->tiny);
+    if (magnitude - error < r->flush)
+        error += r->flush;
+    return magnitude + error > r->max ? INFINITY : error;
+}
+
+static inline double round_native(enum dtype dtype, double value)
+{
+    return dtype == DTYPE_F32 ? (double)(float)value : dtype_round(dtype, value);
+}
+
+static inline double bound_at(const struct interp_tensor *tensor, int64_t index)
+{
+    return tensor->bounds ? tensor->bounds[index] : 0;
+}
+
+static inline struct approx approx_at(const struct interp_tensor *tensor, int64_t index)
+{
+    return (struct approx){tensor->cells[index].f, bound_at(tensor, index)};
+}
+
+/* Stores a float result and its local error. */
+static inline void op_put(const struct op *op, int64_t index, struct approx x)
+{
+    struct interp_tensor *out = op->out;
+    out->cells[index].f = op->reference ? x.value : round_native(out->dtype, x.value);
+    if (out->bounds)
+        out->bounds[index] = rounding_error(&op->rounding, x.value, x.error);
+}
+
+/* Stores a result as it is. */
+static inline void op_put_exact(const struct op *op, int64_t index, union cell cell, double error)
+{
+    op->out->cells[index] = cell;
+    if (op->out->bounds)
+        op->out->bounds[index] = error;
+}
+
+/* Stores a float result that is exact whenever it comes from exact operands and its dtype can hold
+ * it. */
+void op_put_representable(const struct op *op, int64_t index, struct approx x);
+
+/* Prims on floats: value and propagated error, without the local rounding. */
+typedef struct approx approx_binary(struct approx a, struct approx b);
+struct approx approx_unary(enum prim prim, struct approx x);
+approx_binary *approx_binary_function(enum prim prim);
+struct approx approx_add(struct approx a, struct approx b);
+struct approx approx_mul(struct approx a, struct approx b);
+struct approx approx_min(struct approx a, struct approx b);
+struct approx approx_max(struct approx a, struct approx b);
+
+/* The least and the greatest value of an integer dtype or bool. */
+void int_range(enum dtype dtype, int64_t *out_min, int64_t *out_max);
+
+/* Elements in the row-major order of a shape, each at Σ index × stride. */
+struct walk {
+    uint32_t rank;
+    int64_t shape[LIMIT_RANK], stride[LIMIT_RANK], index[LIMIT_RANK];
+    int64_t offset;
+};
+
+static inline void walk_push(struct walk *walk, int64_t size, int64_t stride)
+{
+    walk->shape[walk->rank] = size;
+    walk->stride[walk->rank++] = stride;
+}
+
+/* The next element; false, and back at the first, after the last. Not for shapes without elements.
+ */
+static inline bool walk_next(struct walk *walk)
+{
+    for (uint32_t d = walk->rank; d-- > 0;) {
+        walk->offset += walk->stride[d];
+        if (++walk->index[d] < walk->shape[d])
+            return true;
+        walk->offset -= walk->stride[d] * walk->shape[d];
+        walk->index[d] = 0;
+    }
+    return false;
+}
+
+/* Row-major strides of a shape. */
+void row_strides(const int64_t *shape, uint32_t rank, int64_t *out_stride);
+/* Product of shape[first … end-1]. */
+int64_t shape_product(const int64_t *shape, uint32_t first, uint32_t end);
+
+/* A sum, product, maximum or minimum in the making, of floats, integers or bool, with its error for
+ * every order of combination. */
+enum fold_kind { FOLD_SUM = 1, FOLD_PROD, FOLD_MAX, FOLD_MIN };
+struct fold {
+    enum fold_kind kind;
+    bool is_float;
+    bool special;   /* floats: an infinity or NaN took part */
+    bool nan, zero; /* products: a NaN took part, an exact zero did */
+    int64_t count;
+    union cell value;
+    double error;
+    double magnitude; /* sums: Σ|finite terms|; products: Π max(|x| + error, 1) */
+    double least;     /* products: Π min(|x| - error, 1), without exact zeros */
+};
+void fold_begin(struct fold *fold, enum fold_kind kind, enum dtype dtype);
+void fold_add_other(struct fold *fold, union cell x, double error); /* not for float sums */
+void fold_put(const struct fold *fold, const struct op *op, int64_t index);
+
+static inline void fold_add(struct fold *fold, union cell x, double error)
+{
+    if (fold->kind != FOLD_SUM || !fold->is_float) {
+        fold_add_other(fold, x, error);
+        return;
+    }
+    fold->count++;
+    fold->value.f += x.f;
+    fold->error += error;
+    if (isfinite(x.f))
+        fold->magnitude += fabs(x.f);
+    else
+        fold->special = true;
+}
+
+/* Native memory to cells. */
+void interp_load_cells(enum dtype dtype, int64_t count, const void *data, union cell *out);
+/* Elements of a shape; false when a dim is negative or the tensor passes LIMIT_TENSOR_BYTES. */
+bool interp_count(enum dtype dtype, const int64_t *shape, uint32_t rank, int64_t *out_count);
+
+/* The prims, by the rules of prims.def. All results fit; those that can fail are checked by the
+ * driver before. */
+void run_unary_num(const struct op *op);
+void run_binary_num(const struct op *op);
+void run_compare(const struct op *op);
+void run_is_nan(const struct op *op);
+void run_select(const struct op *op);
+void run_cast(const struct op *op);
+void run_reduce(const struct op *op);
+void run_scan(const struct op *op);
+void run_arg_reduce(const struct op *op);
+void run_arg_sort(const struct op *op);
+void run_contract(const struct op *op);
+void run_conv(const struct op *op);
+void run_window(const struct op *op);
+void run_reshape(const struct op *op);
+void run_strided_view(const struct op *op); /* transpose, broadcast, slice, reverse */
+void run_pad(const struct op *op);
+void run_concat(const struct op *op);
+void run_take(const struct op *op);
+void run_gather(const struct op *op);
+void run_scatter(const struct op *op);
+
+#endif

@@ -1,0 +1,220 @@
+/* Prims that move elements with their errors: boxes of strided copies, and moves by computed
+ * indices. */
+#include "graph/interp_priv.h"
+
+static void move_element(const struct op *op, int64_t to, const struct interp_tensor *from,
+                         int64_t at)
+{
+    op_put_exact(op, to, from->cells[at], bound_at(from, at));
+}
+
+/* A box of elements: where it starts and how it strides. */
+struct box {
+    int64_t base, stride[LIMIT_RANK];
+};
+
+/* Copies a box of `from` into a box of the result. */
+static void copy_box(const struct op *op, const struct box *to, const struct interp_tensor *from,
+                     const struct box *at, const int64_t *shape, uint32_t rank)
+{
+    struct walk writes = {0}, reads = {0};
+    int64_t size = rank > 0 ? shape[rank - 1] : 1;
+    int64_t to_stride = rank > 0 ? to->stride[rank - 1] : 0;
+    int64_t at_stride = rank > 0 ? at->stride[rank - 1] : 0;
+    if (shape_product(shape, 0, rank) == 0)
+        return;
+    for (uint32_t d = 0; d + 1 < rank; d++) {
+        walk_push(&writes, shape[d], to->stride[d]);
+        walk_push(&reads, shape[d], at->stride[d]);
+    }
+    do {
+        int64_t write = to->base + writes.offset, read = at->base + reads.offset;
+        for (int64_t i = 0; i < size; i++, write += to_stride, read += at_stride)
+            move_element(op, write, from, read);
+        walk_next(&reads);
+    } while (walk_next(&writes));
+}
+
+void run_reshape(const struct op *op)
+{
+    for (int64_t i = 0; i < op->out->count; i++)
+        move_element(op, i, op->in[0], i);
+}
+
+void run_strided_view(const struct op *op)
+{
+    const struct interp_tensor *x = op->in[0];
+    const struct attrs *attrs = op->attrs;
+    int64_t stride[LIMIT_RANK];
+    struct box from = {0}, to = {0};
+    row_strides(x->shape, x->rank, stride);
+    row_strides(op->out->shape, op->out->rank, to.stride);
+    if (op->prim == PRIM_REVERSE)
+        memcpy(from.stride, stride, sizeof stride);
+    for (uint32_t i = 0; i < x->rank; i++) {
+        if (op->prim == PRIM_TRANSPOSE)
+            from.stride[i] = stride[attrs->axes[i]];
+        else if (op->prim == PRIM_BROADCAST && x->shape[i] != 1)
+            from.stride[attrs->axes[i]] = stride[i];
+        else if (op->prim == PRIM_SLICE)
+            from.base += op->start[i] * stride[i], from.stride[i] = attrs->step[i] * stride[i];
+    }
+    for (uint32_t i = 0; op->prim == PRIM_REVERSE && i < attrs->axis_count; i++) {
+        uint32_t axis = attrs->axes[i];
+        from.base += (x->shape[axis] - 1) * stride[axis];
+        from.stride[axis] = -stride[axis];
+    }
+    copy_box(op, &to, x, &from, op->out->shape, op->out->rank);
+}
+
+/* Copies all of `from` into the result, its first element at `start`. */
+static void place(const struct op *op, const struct interp_tensor *from, const int64_t *start)
+{
+    struct box to = {0}, all = {0};
+    row_strides(op->out->shape, from->rank, to.stride);
+    row_strides(from->shape, from->rank, all.stride);
+    for (uint32_t d = 0; d < from->rank; d++)
+        to.base += start[d] * to.stride[d];
+    copy_box(op, &to, from, &all, from->shape, from->rank);
+}
+
+void run_pad(const struct op *op)
+{
+    for (int64_t i = 0; i < op->out->count; i++)
+        move_element(op, i, op->in[1], 0);
+    place(op, op->in[0], op->low);
+}
+
+void run_concat(const struct op *op)
+{
+    int64_t start[LIMIT_RANK] = {0};
+    for (uint32_t i = 0; i < op->in_count; i++) {
+        place(op, op->in[i], start);
+        start[op->attrs->axis] += op->in[i]->shape[op->attrs->axis];
+    }
+}
+
+static int64_t clamp_index(int64_t index, int64_t size)
+{
+    return index < 0 ? 0 : index >= size ? size - 1 : index;
+}
+
+/* An element read at an index that may be another one is not determined. */
+static void move_indexed(const struct op *op, int64_t to, const struct interp_tensor *from,
+                         int64_t at, double index_error)
+{
+    op_put_exact(op, to, from->cells[at], index_error > 0 ? INFINITY : bound_at(from, at));
+}
+
+void run_take(const struct op *op)
+{
+    const struct interp_tensor *data = op->in[0], *index = op->in[1];
+    uint32_t axis = (uint32_t)op->attrs->axis;
+    int64_t outer = shape_product(data->shape, 0, axis), size = data->shape[axis];
+    int64_t inner = shape_product(data->shape, axis + 1, data->rank), to = 0;
+    for (int64_t o = 0; o < outer; o++) {
+        for (int64_t j = 0; j < index->count; j++) {
+            int64_t at = (o * size + clamp_index(index->cells[j].i, size)) * inner;
+            for (int64_t i = 0; i < inner; i++)
+                move_indexed(op, to++, data, at + i, bound_at(index, j));
+        }
+    }
+}
+
+/* Walks the elements of an index tensor over another tensor's elements beside the axis. */
+static struct walk index_walk(const struct interp_tensor *index, const struct interp_tensor *over,
+                              uint32_t axis, int64_t *out_stride)
+{
+    struct walk walk = {0};
+    int64_t stride[LIMIT_RANK];
+    row_strides(over->shape, over->rank, stride);
+    for (uint32_t d = 0; d < index->rank; d++)
+        walk_push(&walk, index->shape[d], d == axis ? 0 : stride[d]);
+    *out_stride = stride[axis];
+    return walk;
+}
+
+void run_gather(const struct op *op)
+{
+    const struct interp_tensor *data = op->in[0], *index = op->in[1];
+    uint32_t axis = (uint32_t)op->attrs->axis;
+    int64_t stride;
+    struct walk walk = index_walk(index, data, axis, &stride);
+    for (int64_t i = 0; i < index->count; i++) {
+        int64_t at = walk.offset + clamp_index(index->cells[i].i, data->shape[axis]) * stride;
+        move_indexed(op, i, data, at, bound_at(index, i));
+        walk_next(&walk);
+    }
+}
+
+/* Puts one update in its place. Sums wait for their native rounding until all updates are in. */
+static void scatter_float(const struct op *op, int64_t to, struct approx update)
+{
+    struct approx old = approx_at(op->out, to), new = update;
+    switch ((enum scatter_mode)op->attrs->mode) {
+    case SCATTER_SET: break;
+    case SCATTER_ADD: new = approx_add(old, update); break;
+    case SCATTER_MAX: new = approx_max(old, update); break;
+    case SCATTER_MIN: new = approx_min(old, update); break;
+    }
+    if (op->out->bounds && op->attrs->mode == SCATTER_ADD)
+        new.error = rounding_error(&op->rounding, new.value, new.error);
+    op_put_exact(op, to, (union cell){.f = new.value}, new.error);
+}
+
+static void scatter_int(const struct op *op, int64_t to, int64_t update, double update_error)
+{
+    int64_t old = op->out->cells[to].i, new = update;
+    double error = update_error, old_error = bound_at(op->out, to);
+    switch ((enum scatter_mode)op->attrs->mode) {
+    case SCATTER_SET: break;
+    case SCATTER_ADD:
+        new = dtype_wrap(op->out->dtype, (int64_t)((uint64_t)old + (uint64_t)update));
+        error = old_error > 0 || update_error > 0 ? INFINITY : 0;
+        break;
+    case SCATTER_MAX:
+        new = old > update ? old : update;
+        error = fmax(error, old_error);
+        break;
+    case SCATTER_MIN:
+        new = old < update ? old : update;
+        error = fmax(error, old_error);
+        break;
+    }
+    op_put_exact(op, to, (union cell){.i = new}, error);
+}
+
+/* An index that may be another one may touch its whole line. */
+static void scatter_unknown(const struct op *op, int64_t base, int64_t stride, int64_t size)
+{
+    for (int64_t j = 0; j < size; j++)
+        op->out->bounds[base + j * stride] = INFINITY;
+}
+
+void run_scatter(const struct op *op)
+{
+    const struct interp_tensor *index = op->in[1], *updates = op->in[2];
+    struct interp_tensor *out = op->out;
+    uint32_t axis = (uint32_t)op->attrs->axis;
+    bool is_float = dtype_is_float(out->dtype);
+    int64_t stride, size = out->shape[axis];
+    struct walk walk = index_walk(index, out, axis, &stride);
+    for (int64_t i = 0; i < out->count; i++)
+        move_element(op, i, op->in[0], i);
+    for (int64_t i = 0; i < index->count; i++) {
+        int64_t j = index->cells[i].i, to = walk.offset + j * stride;
+        if (j >= 0 && j < size && is_float)
+            scatter_float(op, to, approx_at(updates, i));
+        else if (j >= 0 && j < size)
+            scatter_int(op, to, updates->cells[i].i, bound_at(updates, i));
+        walk_next(&walk);
+    }
+    /* Last, so that no later update of the line covers it up. */
+    for (int64_t i = 0; index->bounds && i < index->count; i++) {
+        if (bound_at(index, i) > 0)
+            scatter_unknown(op, walk.offset, stride, size);
+        walk_next(&walk);
+    }
+    for (int64_t i = 0; !op->reference && is_float && i < out->count; i++)
+        out->cells[i].f = round_native(out->dtype, out->cells[i].f);
+}
