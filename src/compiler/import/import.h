@@ -1,0 +1,76 @@
+/* Reading blueprints.
+ *
+ * Every dialect is first translated to the native one (JSON to JSON), and only the native reader
+ * builds graphs, so that what a package keeps as its blueprint is always native and canonical.
+ * Unknown fields, ops, attributes and dtypes are errors. The format is in docs/blueprint.md. */
+#ifndef URZA_COMPILER_IMPORT_IMPORT_H
+#define URZA_COMPILER_IMPORT_IMPORT_H
+
+#include <jansson.h>
+
+#include "graph/graph.h"
+
+struct error;
+
+/* How a parameter gets its values when they are not given. uniform: [a, b); normal: mean a,
+ * deviation b; constant: a. xavier_* (gain a) and kaiming_* (slope a) derive the range from the
+ * shape as torch.nn.init does (a = sqrt(5): PyTorch's default for linear and conv weights). The
+ * JSON form is documented in init.c. */
+enum init_kind {
+    INIT_NONE,
+    INIT_ZEROS,
+    INIT_ONES,
+    INIT_CONSTANT,
+    INIT_UNIFORM,
+    INIT_NORMAL,
+    INIT_XAVIER_UNIFORM,
+    INIT_XAVIER_NORMAL,
+    INIT_KAIMING_UNIFORM,
+    INIT_KAIMING_NORMAL,
+    INIT_FILE, /* .npy file, path relative to the blueprint's folder */
+    INIT_COUNT
+};
+struct param_init {
+    uint8_t kind;
+    double a, b;
+    uint64_t seed; /* combined with the parameter's name, so equal seeds give distinct parameters */
+    const char *path; /* INIT_FILE */
+};
+
+struct blueprint {
+    struct graph graph;
+    struct param_init *inits; /* by the graph's param order */
+    const char *json;         /* the blueprint in the native dialect, canonical; in the arena */
+    size_t json_bytes;
+};
+
+struct import_options {
+    uint64_t seed; /* for parameters that a dialect implies */
+    bool training; /* dropout acts, batch norm uses batch statistics */
+};
+
+/* Reads any JSON dialect: native ("format": "urza.blueprint/1"), BlueprintIR ("nodes" with
+ * op_type), or an architecture ({"architecture": {…}}). Everything lives in arena; *out is written
+ * on success only. The fields id, version, tags and metadata are checked and left out of the
+ * canonical form. In training, ops that drop elements draw from the graph's input "seed" (i64,
+ * 0-d), which is added when the first one needs it.
+ *
+ * ERR_JSON (not JSON, unknown field, a field of the wrong type), ERR_BLUEPRINT (op, cycle, edge,
+ * attribute, dtype), ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED; the place names node and attribute. */
+bool blueprint_read(const char *text, size_t size, const struct import_options *options,
+                    struct arena *arena, struct blueprint *out, struct error *err);
+
+/* The translations on their own: new reference, NULL on failure. */
+json_t *dialect_from_blueprint_ir(const json_t *document, const struct import_options *options,
+                                  struct error *err);
+json_t *dialect_from_architecture(const json_t *document, const struct import_options *options,
+                                  struct error *err);
+
+/* Values of parameter index, dense row-major in its dtype, 64-aligned, in arena. folder: where
+ * relative paths start. Params must have constant shapes. ERR_NOT_FOUND, ERR_IO, ERR_PARSE,
+ * ERR_SHAPE for INIT_FILE. */
+bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, const char *folder,
+                          struct arena *arena, void **out_data, size_t *out_bytes,
+                          struct error *err);
+
+#endif

@@ -1,0 +1,63 @@
+/* Inside the import room: what the native reader and the translators share.
+ *
+ * JSON values made here are owned by the document under construction; a translator releases it on
+ * failure. Running out of memory while building JSON ends the process, as it does in an arena. */
+#ifndef URZA_COMPILER_IMPORT_IMPORT_PRIV_H
+#define URZA_COMPILER_IMPORT_IMPORT_PRIV_H
+
+#include <stdarg.h>
+
+#include "base/arena.h"
+#include "base/compiler.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "compiler/import/import.h"
+
+#define NATIVE_FORMAT "urza.blueprint/1"
+
+/* The fields any document may carry that say nothing about its graph, with their types; the
+ * canonical form leaves them out. For lists of allowed keys. */
+#define DOCUMENT_KEYS "id", "name", "version", "tags", "metadata"
+bool import_check_document(const json_t *document, struct error *err);
+
+/* Builders: both take the value over, which must not be NULL by a failed allocation. */
+void import_set(json_t *object, const char *key, json_t *value);
+void import_append(json_t *array, json_t *value);
+json_t *import_object(void);
+json_t *import_array(void);
+json_t *import_text(const char *text);
+json_t *import_textf(const char *fmt, ...) URZA_PRINTF(1, 2);
+json_t *import_int(int64_t value);
+json_t *import_real(double value);
+json_t *import_copy(const json_t *value); /* a new reference to the same value */
+
+/* What a value is, for messages: "an integer". */
+const char *import_type_text(const json_t *value);
+
+/* Reads a dtype by any of its names, "fp32" among them. ERR_BLUEPRINT. */
+bool import_dtype(const char *name, enum dtype *out, struct error *err);
+/* Object's string field key as an id: not empty, at most LIMIT_NAME bytes. ERR_JSON, ERR_BLUEPRINT,
+ * ERR_LIMIT. */
+bool import_id(const json_t *object, const char *key, const char **out, struct error *err);
+
+/* A native document (borrowed) into a graph; see native.c. */
+bool native_read(const json_t *document, const struct import_options *options, struct arena *arena,
+                 struct blueprint *out, struct error *err);
+
+/* Expands the document's nodes into the graph of `out`, which has its dims, inputs and params, and
+ * adds its outputs. */
+bool native_read_nodes(const json_t *document, const struct import_options *options,
+                       struct blueprint *out, struct error *err);
+
+/* Reads a shape: integers ≥ 0 and dim expressions. any: -1 is legal too and gives DIM_NONE,
+ * "matches anything". */
+bool native_read_shape(struct graph *graph, const json_t *shape, bool any, dim_id out[LIMIT_RANK],
+                       uint32_t *out_rank, struct error *err);
+
+/* Reads the "init" of a param of the given dtype and constant shape. ERR_JSON, ERR_BLUEPRINT,
+ * ERR_SHAPE. */
+bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena *arena,
+               struct param_init *out, struct error *err);
+
+#endif
