@@ -6,9 +6,11 @@
  *   1. Outputs are stored. What depends on parameters only, and is used by what does not, is stored by `prepare`.
  *   2. A contraction or convolution reads memory: what lies behind the views on its operands is stored.
  *   3. Sorting, scanning and scattering are roots; what a window or a sort reads more than once is stored.
- *   4. A contraction, convolution or window is inlined only as the anchor of its kernel: one chain of pointwise
- *      prims leads from it to the root, each value on it has one user, and the kernel has no reduction.
- *   5. A reduction is inlined into a kernel without an anchor.
+ *   4. A contraction, convolution or window is inlined only as the anchor of its kernel: only pointwise prims lead
+ *      from it to the root, and the kernel has no reduction.
+ *   5. A reduction is inlined into a kernel without an anchor. What such a kernel would compute again for each use
+ *      (for each reduction and the result) is stored when that costs more than reading it, unless it depends on a
+ *      reduction itself, as the exponentials of softmax do.
  *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
  *   7. A reshape of a stored value or source is the same memory. */
 #include "compiler/opt/opt.h"
@@ -24,6 +26,8 @@ struct cut {
     bool *wanted_stored;  /* rules 1–3 */
     bool *from_input;     /* depends on an input */
     bool *live;
+    bool *costly;         /* computing an element takes much more than reading one */
+    bool *behind_reduction; /* computed from a reduction by elementwise prims and views */
     bool *has_reduction;  /* by root */
     value_id *anchor;     /* by root */
 };
@@ -152,8 +156,8 @@ static void want_stored(struct cut *c)
     }
 }
 
-/* The one user of v that is inlined in, or is, root. */
-static value_id user_in(const struct cut *c, value_id v, value_id root)
+/* The one user of v up to root. */
+static value_id user_of(const struct cut *c, value_id v, value_id root)
 {
     for (value_id u = v + 1; u <= root; u++) {
         const struct node *n = graph_node(c->g, u);
@@ -164,13 +168,34 @@ static value_id user_in(const struct cut *c, value_id v, value_id root)
     return VALUE_NONE;
 }
 
+/* Whether everything computed from v is elementwise and inside the kernel of root: then all of it needs v at one
+ * index only, however many uses there are (gelu(x) = x·φ(x)). */
+static bool only_elementwise(const struct cut *c, value_id v, value_id root)
+{
+    bool *reached = ARENA_ARRAY(c->arena, bool, root + 1 - v);
+    reached[0] = true;
+    for (value_id u = v + 1; u < c->g->nodes.count; u++) {
+        const struct node *n = graph_node(c->g, u);
+        for (uint32_t i = 0; c->live[u] && i < n->operand_count; i++) {
+            if (n->operands[i] < v || n->operands[i] >= root || !reached[n->operands[i] - v])
+                continue;
+            if (u > root || !is_elementwise((enum prim)n->prim) || (u != root && c->owner[u] != root))
+                return false;
+            reached[u - v] = true;
+        }
+    }
+    return reached[root - v];
+}
+
 /* Rule 4. */
 static bool may_anchor(const struct cut *c, value_id v, value_id root)
 {
     if (c->anchor[root] != VALUE_NONE || c->has_reduction[root])
         return false;
     for (value_id at = v; at != root;) {
-        value_id user = c->users[at] == 1 ? user_in(c, at, root) : VALUE_NONE;
+        if (c->users[at] > 1)
+            return only_elementwise(c, at, root);
+        value_id user = user_of(c, at, root);
         enum prim prim = user == VALUE_NONE ? PRIM_NONE : (enum prim)graph_node(c->g, user)->prim;
         if (!is_elementwise(prim) && prim != PRIM_RESHAPE && prim != PRIM_TRANSPOSE)
             return false;
@@ -201,6 +226,8 @@ static bool inline_here(const struct cut *c, value_id v, const struct node *n)
     if (root == SEVERAL)
         return is_cheap(prim);
     if (is_special((enum prim)graph_node(c->g, root)->prim) && !is_cheap(prim))
+        return false;
+    if (c->has_reduction[root] && c->users[v] > 1 && c->costly[v] && !c->behind_reduction[v])
         return false;
     if (is_anchor(prim))
         return may_anchor(c, v, root);
@@ -311,6 +338,8 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .wanted_stored = ARENA_ARRAY(arena, bool, count),
                     .from_input = ARENA_ARRAY(arena, bool, count),
                     .live = ARENA_ARRAY(arena, bool, count),
+                    .costly = ARENA_ARRAY(arena, bool, count),
+                    .behind_reduction = ARENA_ARRAY(arena, bool, count),
                     .has_reduction = ARENA_ARRAY(arena, bool, count),
                     .anchor = ARENA_ARRAY(arena, value_id, count)};
     *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count), .memory = ARENA_ARRAY(arena, value_id, count)};
