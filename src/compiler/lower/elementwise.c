@@ -44,14 +44,43 @@ static expr_id gen_sign(struct nest *n, expr_id x)
     return dtype_is_float(d) ? expr_select(n, is_nan(n, x), x, out) : out;
 }
 
-/* a - floor(a/b)*b; for integers the remainder toward zero, moved to the sign of b. */
+/* The low 26 bits of a double's fraction cleared: what is left times a quotient below 2^24 is exact. */
+static expr_id high_part(struct nest *n, expr_id x)
+{
+    expr_id bits = expr_bitcast(n, x, DTYPE_I64);
+    bits = expr_binary(n, EXPR_AND, bits, expr_int(n, DTYPE_I64, -((int64_t)1 << 26)));
+    return expr_bitcast(n, bits, DTYPE_F64);
+}
+
+/* In double, exact for quotients below 2^24 (the interpreter vouches for no others): the quotient may be one off
+ * where a/b rounds to a whole number, which the sign of the remainder tells. Infinite b: a, or b beyond it. */
+static expr_id gen_float_rem(struct nest *n, expr_id a, expr_id b)
+{
+    enum dtype dtype = expr_at(n, a)->dtype;
+    a = expr_cast(n, a, DTYPE_F64);
+    b = expr_cast(n, b, DTYPE_F64);
+    expr_id z = expr_const(n, DTYPE_F64, 0), infinity = expr_const(n, DTYPE_F64, INFINITY), high = high_part(n, b);
+    expr_id q = expr_unary(n, EXPR_FLOOR, expr_binary(n, EXPR_DIV, a, b));
+    expr_id r = expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, q, high));
+    r = expr_binary(n, EXPR_SUB, r, expr_binary(n, EXPR_MUL, q, expr_binary(n, EXPR_SUB, b, high)));
+    expr_id b_negative = expr_binary(n, EXPR_LT, b, z), r_negative = expr_binary(n, EXPR_LT, r, z);
+    expr_id below = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r_negative, b_negative), expr_binary(n, EXPR_NE, r, z));
+    expr_id beyond = expr_binary(n, EXPR_LE, expr_unary(n, EXPR_ABS, b), expr_unary(n, EXPR_ABS, r));
+    expr_id fixed = expr_select(n, beyond, expr_binary(n, EXPR_SUB, r, b), r);
+    fixed = expr_select(n, below, expr_binary(n, EXPR_ADD, r, b), fixed);
+    expr_id same_side = expr_binary(n, EXPR_EQ, expr_binary(n, EXPR_LT, a, z), b_negative);
+    expr_id a_or_b = expr_select(n, expr_binary(n, EXPR_OR, same_side, expr_binary(n, EXPR_EQ, a, z)), a, b);
+    expr_id b_infinite = expr_binary(n, EXPR_EQ, expr_unary(n, EXPR_ABS, b), infinity);
+    expr_id a_finite = expr_binary(n, EXPR_LT, expr_unary(n, EXPR_ABS, a), infinity);
+    return expr_cast(n, expr_select(n, expr_binary(n, EXPR_AND, b_infinite, a_finite), a_or_b, fixed), dtype);
+}
+
+/* The remainder toward zero, moved to the sign of b. */
 static expr_id gen_rem(struct nest *n, expr_id a, expr_id b)
 {
     enum dtype d = expr_at(n, a)->dtype;
-    if (dtype_is_float(d)) {
-        expr_id q = expr_unary(n, EXPR_FLOOR, expr_binary(n, EXPR_DIV, a, b));
-        return expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, q, b));
-    }
+    if (dtype_is_float(d))
+        return gen_float_rem(n, a, b);
     expr_id z = expr_int(n, d, 0);
     expr_id r = expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, expr_binary(n, EXPR_DIV, a, b), b));
     expr_id other_sign = expr_binary(n, EXPR_NE, expr_binary(n, EXPR_LT, r, z), expr_binary(n, EXPR_LT, b, z));
