@@ -1,0 +1,92 @@
+/* A fenced block:
+ *
+ *   | protected | canaries  data  canaries | protected |
+ *   map         map + page                 map + map_bytes - page
+ *
+ * With FENCE_END the canaries behind the data are `offset` bytes, with FENCE_START those before it.
+ * A canary is a byte derived from its address inside the mapping, so that copying a run of them
+ * elsewhere shows. */
+#include "verify/fenced.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+
+static uint8_t canary(size_t at)
+{
+    return (uint8_t)(0x5b ^ at * 29);
+}
+
+/* The bytes inside the protected pages that are not data: begin ≤ at < end, relative to map. */
+struct span {
+    size_t begin, end;
+};
+
+static void slack(const struct fenced *block, struct span out[2])
+{
+    size_t data = (size_t)(block->data - block->map);
+    out[0] = (struct span){block->page_bytes, data};
+    out[1] = (struct span){data + block->data_bytes, block->map_bytes - block->page_bytes};
+}
+
+bool fenced_open(struct fenced *out, size_t bytes, enum fence_side side, size_t offset,
+                 struct error *err)
+{
+    long page_size = sysconf(_SC_PAGESIZE);
+    size_t page = page_size > 0 ? (size_t)page_size : 4096, inner, total;
+    if (!checked_add_size(bytes, offset, &inner) || !checked_add_size(inner, 3 * page, &total))
+        return fail(err, ERR_NOMEM, "no room for %zu bytes between protected pages", bytes);
+    inner = inner == 0 ? page : (inner + page - 1) / page * page;
+    total = inner + 2 * page;
+    uint8_t *map = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return fail(err, ERR_NOMEM, "no room for %zu bytes between protected pages", bytes);
+    if (mprotect(map + page, inner, PROT_READ | PROT_WRITE) != 0) {
+        munmap(map, total);
+        return fail(err, ERR_NOMEM, "no room for %zu bytes between protected pages", bytes);
+    }
+    size_t at = side == FENCE_END ? page + inner - offset - bytes : page + offset;
+    struct fenced block = {map + at, bytes, map, total, page};
+    struct span spans[2];
+    slack(&block, spans);
+    for (uint32_t i = 0; i < 2; i++)
+        for (size_t byte = spans[i].begin; byte < spans[i].end; byte++)
+            map[byte] = canary(byte);
+    memset(block.data, FENCED_FILL, bytes);
+    *out = block;
+    return true;
+}
+
+bool fenced_seal(struct fenced *block, struct error *err)
+{
+    if (mprotect(block->map + block->page_bytes, block->map_bytes - 2 * block->page_bytes,
+                 PROT_READ) != 0)
+        return fail(err, ERR_IO, "cannot protect memory: %s", strerror(errno));
+    return true;
+}
+
+bool fenced_intact(const struct fenced *block, ptrdiff_t *out_at)
+{
+    struct span spans[2];
+    slack(block, spans);
+    for (uint32_t i = 0; i < 2; i++) {
+        for (size_t byte = spans[i].begin; byte < spans[i].end; byte++) {
+            if (block->map[byte] != canary(byte)) {
+                *out_at = block->map + byte - block->data;
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+void fenced_close(struct fenced *block)
+{
+    if (block->map)
+        munmap(block->map, block->map_bytes);
+    *block = (struct fenced){0};
+}

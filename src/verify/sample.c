@@ -1,0 +1,169 @@
+#include "verify/sample.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "package/package.h"
+
+/* Cells of a reference run, all together; beyond it a size cannot be checked on a usual machine. */
+#define REFERENCE_BYTES ((size_t)8 << 30)
+
+static bool tensor_make(struct tensor *out, const struct graph *graph, value_id value,
+                        const int64_t *dims, struct arena *arena, struct error *err)
+{
+    const struct node *node = graph_node(graph, value);
+    struct tensor t = {.dtype = (enum dtype)node->dtype, .rank = node->rank, .count = 1};
+    for (uint32_t i = 0; i < t.rank; i++) {
+        if (!dim_eval(&graph->dims, node->shape[i], dims, &t.shape[i]) || t.shape[i] < 0)
+            return fail(err, ERR_INPUT, "dim %u of a tensor has no value", i);
+        if (!checked_mul_i64(t.count, t.shape[i], &t.count))
+            return fail(err, ERR_LIMIT, "a tensor has too many elements");
+    }
+    if (t.count > LIMIT_TENSOR_BYTES / (int64_t)dtype_bytes(t.dtype))
+        return fail(err, ERR_LIMIT, "a tensor has %lld elements of %s, too many",
+                    (long long)t.count, dtype_name(t.dtype));
+    t.bytes = (size_t)t.count * dtype_bytes(t.dtype);
+    if (arena)
+        t.data = arena_alloc(arena, t.bytes, 64);
+    *out = t;
+    return true;
+}
+
+bool sample_make(struct sample *out, const struct graph *graph, const struct package_param *params,
+                 const int64_t *dims, uint64_t seed, bool special, struct arena *arena,
+                 struct error *err)
+{
+    struct sample s = {.graph = graph,
+                       .params = params,
+                       .input_count = graph->inputs.count,
+                       .output_count = graph->outputs.count};
+    memcpy(s.dims, dims, graph->dims.names.count * sizeof dims[0]);
+    s.inputs = ARENA_ARRAY(arena, struct tensor, s.input_count);
+    s.outputs = ARENA_ARRAY(arena, struct tensor, s.output_count);
+    for (uint32_t i = 0; i < s.input_count; i++) {
+        struct tensor *t = &s.inputs[i];
+        if (!tensor_make(t, graph, graph->inputs.items[i], dims, arena, err))
+            return fail_at(err, "input %u", i);
+        random_fill(t->dtype, t->count, seed + i, special, t->data);
+    }
+    for (uint32_t i = 0; i < s.output_count; i++)
+        if (!tensor_make(&s.outputs[i], graph, graph->outputs.items[i].value, dims, NULL, err))
+            return fail_at(err, "output '%s'", graph->outputs.items[i].name);
+    *out = s;
+    return true;
+}
+
+bool sample_expect(struct sample *sample, struct arena *arena, struct error *err)
+{
+    const struct graph *graph = sample->graph;
+    uint32_t params = graph->params.count, count = sample->input_count + params;
+    struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, count);
+    struct interp_tensor *expected = ARENA_ARRAY(arena, struct interp_tensor, sample->output_count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct tensor t;
+        if (i < sample->input_count) {
+            t = sample->inputs[i];
+        } else {
+            uint32_t param = i - sample->input_count;
+            if (!tensor_make(&t, graph, graph->params.items[param], sample->dims, NULL, err))
+                return false;
+            t.data = (void *)(uintptr_t)sample->params[param].data; /* read only */
+        }
+        if (!interp_load(&sources[i], arena, t.dtype, t.rank, t.shape, t.data, err))
+            return false;
+    }
+    if (!interp_run(graph, INTERP_REFERENCE, sample->dims, sources, count, REFERENCE_BYTES, arena,
+                    expected, err))
+        return false;
+    sample->expected = expected;
+    return true;
+}
+
+static DLTensor describe(struct tensor *t, DLDataType dtype, void *data)
+{
+    return (DLTensor){.data = data,
+                      .device = {kDLCPU, 0},
+                      .ndim = (int32_t)t->rank,
+                      .dtype = dtype,
+                      .shape = t->shape};
+}
+
+static bool check_shapes(const struct sample *sample, urza_module *module, const DLTensor *inputs,
+                         struct arena *arena, struct error *err)
+{
+    int64_t(*shapes)[8] = arena_array(arena, sample->output_count, sizeof *shapes);
+    urza_error failure = {0};
+    if (urza_output_shapes(module, inputs, sample->input_count, shapes, &failure) != 0)
+        return fail(err, (enum error_code)failure.code, "%s", failure.message);
+    for (uint32_t i = 0; i < sample->output_count; i++)
+        for (uint32_t d = 0; d < sample->outputs[i].rank; d++)
+            if (shapes[i][d] != sample->outputs[i].shape[d])
+                return fail(err, ERR_VERIFY,
+                            "output '%s': the runtime says dim %u is %lld, expected %lld",
+                            sample->graph->outputs.items[i].name, d, (long long)shapes[i][d],
+                            (long long)sample->outputs[i].shape[d]);
+    return true;
+}
+
+bool sample_call(const struct sample *sample, urza_module *module, void *const *inputs,
+                 void *const *outputs, struct error *err)
+{
+    if (urza_input_count(module) != sample->input_count ||
+        urza_output_count(module) != sample->output_count)
+        return fail(err, ERR_VERIFY, "the module has %u inputs and %u outputs, expected %u and %u",
+                    urza_input_count(module), urza_output_count(module), sample->input_count,
+                    sample->output_count);
+    struct arena arena;
+    arena_init(&arena);
+    DLTensor *in = ARENA_ARRAY(&arena, DLTensor, sample->input_count);
+    DLTensor *out = ARENA_ARRAY(&arena, DLTensor, sample->output_count);
+    for (uint32_t i = 0; i < sample->input_count; i++)
+        in[i] = describe(&sample->inputs[i], urza_input_info(module, i)->dtype, inputs[i]);
+    for (uint32_t i = 0; i < sample->output_count; i++)
+        out[i] = describe(&sample->outputs[i], urza_output_info(module, i)->dtype, outputs[i]);
+    urza_error failure = {0};
+    bool ok = check_shapes(sample, module, in, &arena, err);
+    if (ok &&
+        urza_call(module, in, sample->input_count, out, sample->output_count, NULL, &failure) != 0)
+        ok = fail(err, (enum error_code)failure.code, "%s%s%s", failure.place,
+                  failure.place[0] ? ": " : "", failure.message);
+    arena_release(&arena);
+    return ok;
+}
+
+void sample_compare(const struct sample *sample, void *const *outputs,
+                    struct interp_difference *out, uint32_t *out_output)
+{
+    struct interp_difference worst = {0};
+    uint32_t where = 0;
+    int64_t undetermined = 0;
+    for (uint32_t i = 0; i < sample->output_count; i++) {
+        struct interp_difference found = {0};
+        interp_compare(&sample->expected[i], outputs[i], &found);
+        undetermined += found.undetermined;
+        if (i == 0 || !(found.worst_ratio <= worst.worst_ratio)) {
+            worst = found;
+            where = i;
+        }
+    }
+    worst.undetermined = undetermined;
+    *out = worst;
+    *out_output = where;
+}
+
+bool sample_differs(const struct sample *sample, void *const *a, void *const *b,
+                    uint32_t *out_output, size_t *out_byte)
+{
+    for (uint32_t i = 0; i < sample->output_count; i++) {
+        const uint8_t *x = a[i], *y = b[i];
+        for (size_t byte = 0; byte < sample->outputs[i].bytes; byte++) {
+            if (x[byte] != y[byte]) {
+                *out_output = i;
+                *out_byte = byte;
+                return true;
+            }
+        }
+    }
+    return false;
+}

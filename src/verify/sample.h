@@ -1,0 +1,58 @@
+/* A graph at one size: its tensors, random inputs, and what the reference makes of them.
+ *
+ * What every judge of compiled code needs. Everything lives in the arena it was made with and is
+ * read-only afterwards, so that children of a fork share it. Thread-safe on distinct arenas. */
+#ifndef URZA_VERIFY_SAMPLE_H
+#define URZA_VERIFY_SAMPLE_H
+
+#include "graph/interp.h"
+#include "urza/run.h"
+
+struct arena;
+struct error;
+struct package_param;
+
+struct tensor {
+    enum dtype dtype;
+    uint32_t rank;
+    int64_t shape[LIMIT_RANK];
+    int64_t count; /* elements */
+    size_t bytes;
+    void *data; /* dense row-major, 64-aligned; NULL for outputs */
+};
+
+struct sample {
+    const struct graph *graph;
+    const struct package_param *params; /* by the graph's param order */
+    int64_t dims[LIMIT_NAMED_DIMS];
+    struct tensor *inputs, *outputs;
+    uint32_t input_count, output_count;
+    struct interp_tensor *expected; /* one per output, after sample_expect */
+};
+
+/* What random inputs hold: floats are standard normal, integers lie within -8 … 7 (few below 0),
+ * bool is fair. With special, one float in eight is a zero of either sign, a subnormal, a tiny or a
+ * large number. */
+void random_fill(enum dtype dtype, int64_t count, uint64_t seed, bool special, void *data);
+
+/* Shapes at these dims, and random inputs. ERR_LIMIT when a tensor is too large, ERR_INPUT when a
+ * dim of the graph has no value there. graph and params are borrowed. */
+bool sample_make(struct sample *out, const struct graph *graph, const struct package_param *params,
+                 const int64_t *dims, uint64_t seed, bool special, struct arena *arena,
+                 struct error *err);
+/* Runs the reference on the inputs as they stand (a caller may have written them). */
+bool sample_expect(struct sample *sample, struct arena *arena, struct error *err);
+
+/* One call with inputs and outputs at these addresses, in the shapes of the sample. The module's
+ * own idea of the shapes of the outputs must be the same: ERR_VERIFY. */
+bool sample_call(const struct sample *sample, urza_module *module, void *const *inputs,
+                 void *const *outputs, struct error *err);
+
+/* The worst difference over all outputs, and in which it lies; undetermined counts all outputs. */
+void sample_compare(const struct sample *sample, void *const *outputs,
+                    struct interp_difference *out, uint32_t *out_output);
+/* The first output and byte that differ; false when all bytes are the same. */
+bool sample_differs(const struct sample *sample, void *const *a, void *const *b,
+                    uint32_t *out_output, size_t *out_byte);
+
+#endif
