@@ -147,6 +147,40 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
     return b_contract(b, x, y, batch, depth);
 }
 
+/* A convolution of many channels reads its weights as a product does, 32 channels at a time from packed panels,
+ * and its pixels one by one from an image that has its padding written out: no condition is left inside. Where a sum is short,
+ * scattering the results would cost more than that saves. */
+static value_id fit_conv(struct builder *b, value_id conv, bool weights_from_input, int64_t panel)
+{
+    const struct node *n = b_node(b, conv);
+    struct window windows[LIMIT_RANK];
+    value_id x = n->operands[0], w = n->operands[1];
+    uint32_t count = n->attrs->window_count, rank = n->rank;
+    dim_id low[LIMIT_RANK], high[LIMIT_RANK];
+    int64_t channels = 0;
+    bool padded = false;
+    int64_t depth = 1, size;
+    for (uint32_t i = 1; i < rank; i++)
+        depth *= dim_is_const(&b->graph->dims, b_node(b, w)->shape[i], &size) ? size : 1;
+    dim_is_const(&b->graph->dims, b_node(b, w)->shape[0], &channels);
+    memcpy(windows, n->attrs->window, sizeof windows);
+    if (n->attrs->groups != 1 || weights_from_input || channels < panel / 4 || depth < 2 * panel)
+        return conv;
+    for (uint32_t i = 0; i < rank; i++)
+        low[i] = high[i] = b_dim_const(b, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        if (windows[i].base_dilation != 1)
+            return conv;
+        padded |= windows[i].low || windows[i].high;
+        low[2 + i] = b_dim_const(b, windows[i].low);
+        high[2 + i] = b_dim_const(b, windows[i].high);
+        windows[i].low = windows[i].high = 0;
+    }
+    if (padded)
+        x = b_unary(b, PRIM_COPY, b_pad(b, x, low, high, 0));
+    return b_conv(b, x, pack_param(b, w, panel), windows, count, 1);
+}
+
 static bool nonempty(const struct graph *g, const struct node *n)
 {
     for (uint32_t i = 0; i < n->rank; i++) {
@@ -166,10 +200,13 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
         return copy;
     if (!nonempty(to, graph_node(to, n->operands[0])) || !nonempty(to, graph_node(to, n->operands[1])))
         return copy;
-    if (n->prim == PRIM_CONV)
-        return unit_window(n, graph_node(to, n->operands[1]), to) ? conv_as_product(&b, copy) : copy;
+    int64_t panel = 2 * (int64_t)p->target->lanes;
     bool from_input = p->from_input[graph_node(from, old)->operands[1]];
-    return fit_operand(&b, copy, from_input, 2 * (int64_t)p->target->lanes);
+    if (n->prim == PRIM_CONTRACT)
+        return fit_operand(&b, copy, from_input, panel);
+    if (unit_window(n, graph_node(to, n->operands[1]), to))
+        return conv_as_product(&b, copy);
+    return fit_conv(&b, copy, from_input, panel);
 }
 
 /* Depends on an input, or on sizes that come with one. */

@@ -350,13 +350,55 @@ static void schedule_contract(struct chooser *c, const struct sched_hint *hint)
     register_tile(c, m, n, columns, rows);
 }
 
+struct contiguous_load {
+    uint32_t var;
+    int64_t block;
+    bool found;
+};
+
+static void find_contiguous(struct nest *nest, expr_id e, void *context)
+{
+    struct contiguous_load *f = context;
+    struct expr x = *expr_at(nest, e);
+    if (!x.loads)
+        return;
+    f->found |= x.op == EXPR_LOAD && access_score(nest, x.operand[0], f->var, f->block) == 2;
+    for (int i = 0; i < 3; i++)
+        if (x.operand[i] != EXPR_NONE)
+            find_contiguous(nest, x.operand[i], context);
+}
+
+/* The channel loop goes innermost; its blocks, once split, go back out: a panel of weights stays in the cache. */
+static void tile_channels(struct chooser *c, const char *pixel, int64_t columns, int64_t rows)
+{
+    struct loop_site channels;
+    const struct stmt *inner;
+    while (exists(c, "i1", &channels) && (inner = only_loop(&channels.loop->body)) != NULL && inner->independent)
+        if (!take(c, STEP_SWAP, "i1", loop_label(c->nest, inner), 0))
+            return;
+    register_tile(c, pixel, "i1", columns, rows);
+    if (exists(c, "i1o", &channels) && channels.around)
+        take(c, STEP_SWAP, loop_label(c->nest, channels.around), "i1o", 0);
+}
+
+/* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel, and the results,
+ * which lie apart, are scattered once per tile); else the last spatial dim in vectors and channels as rows. */
 static void schedule_conv(struct chooser *c)
 {
-    struct loop_site site;
-    const char *column = exists(c, "i4", &site) ? "i4" : exists(c, "i3", &site) ? "i3" : "i2";
-    if (!exists(c, column, &site) || score_of(c, site.loop, 0) < 0)
-        return;
-    register_tile(c, exists(c, "i1", &site) ? "i1" : NULL, column, c->target->lanes, c->target->registers == 32 ? 8 : 4);
+    struct loop_site site, channels;
+    const struct target *t = c->target;
+    const char *last = exists(c, "i4", &site) ? "i4" : exists(c, "i3", &site) ? "i3" : "i2";
+    bool pixels = exists(c, last, &site);
+    if (exists(c, "i1", &channels)) {
+        struct contiguous_load f = {.var = channels.loop->var, .block = 2 * (int64_t)t->lanes};
+        block_visit(c->nest, &channels.loop->body, find_contiguous, &f);
+        if (f.found && pixels) {
+            tile_channels(c, last, f.block, t->registers == 32 ? 14 : t->fma ? 6 : 4);
+            return;
+        }
+    }
+    if (pixels && score_of(c, site.loop, 0) >= 0)
+        register_tile(c, exists(c, "i1", &site) ? "i1" : NULL, last, t->lanes, t->registers == 32 ? 8 : 4);
 }
 
 void sched_heuristic(struct nest *nest, const struct sched_hint *hint, const struct target *target, struct schedule *out)

@@ -1,0 +1,456 @@
+/* Whatever a schedule does to a nest, the nest computes the same. nest_eval runs loops in order whatever their
+ * kind, so results must agree bit for bit; what it cannot see (lanes) is codegen's to test. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/strbuf.h"
+#include "compiler/loop/nest_eval_priv.h"
+#include "compiler/lower/lowered_priv.h"
+#include "compiler/sched/sched.h"
+#include "compiler/target/target.h"
+#include <cmocka.h>
+
+/* One kernel of an example, and what it writes before any step. */
+struct trial {
+    struct lowered *l;
+    uint32_t kernel;
+    struct nest nest;
+    void *arguments[LIMIT_KERNEL_BUFFERS];
+    size_t bytes;
+    void *before;
+};
+
+static const char *text_of(struct arena *arena, const struct nest *nest)
+{
+    struct strbuf out;
+    strbuf_init(&out, arena);
+    nest_print(nest, &out);
+    return out.data;
+}
+
+static const char *schedule_text(struct arena *arena, const struct schedule *schedule)
+{
+    struct strbuf out;
+    strbuf_init(&out, arena);
+    sched_print(schedule, &out);
+    return out.data;
+}
+
+static void trial_begin(struct trial *t, struct lowered *l, uint32_t kernel)
+{
+    struct error err = {0};
+    *t = (struct trial){.l = l, .kernel = kernel};
+    assert_true(lowered_again(l, kernel, &t->nest, &err));
+    lowered_arguments(l, kernel, t->arguments);
+    t->bytes = l->bytes[l->kernels[kernel].args[0]];
+    if (!nest_eval(&t->nest, t->arguments, l->example.dim_values, true, &err))
+        fail_msg("%s: %s", err.place, err.message);
+    t->before = arena_memdup(&l->arena, t->arguments[0], t->bytes);
+}
+
+/* The nest gives what it gave before, whatever memory held. */
+static void expect_same(struct trial *t, const struct nest *nest, const char *what)
+{
+    struct error err = {0};
+    memset(t->arguments[0], 0xa5, t->bytes);
+    bool ok = nest_eval(nest, t->arguments, t->l->example.dim_values, true, &err);
+    if (!ok || memcmp(t->arguments[0], t->before, t->bytes) != 0)
+        fail_msg("%s, after '%s': %s\n%s", t->l->example.row->name, what, ok ? "another result" : err.message,
+                 text_of(&t->l->arena, nest));
+}
+
+/* The schedule as text, read back and replayed on a fresh nest, gives the same nest. */
+static void expect_replay(struct trial *t, const struct schedule *schedule)
+{
+    struct error err = {0};
+    struct schedule parsed;
+    struct nest fresh;
+    struct arena *arena = &t->l->arena;
+    const char *text = schedule_text(arena, schedule);
+    if (!sched_parse(&parsed, arena, text, &err) || !lowered_again(t->l, t->kernel, &fresh, &err) ||
+        !sched_replay(&fresh, &parsed, &err))
+        fail_msg("'%s': %s: %s", text, err.place, err.message);
+    assert_string_equal(schedule_text(arena, &parsed), text);
+    assert_string_equal(text_of(arena, &fresh), text_of(arena, &t->nest));
+}
+
+static void expect_jam_keeps(struct trial *t, const char *what)
+{
+    nest_expand_jam(&t->nest);
+    assert_null(strstr(text_of(&t->l->arena, &t->nest), "\n  jam "));
+    expect_same(t, &t->nest, what);
+}
+
+/* Names of all loops of the nest. */
+static void loop_names(const struct nest *nest, const struct block *block, const char **names, uint32_t *count)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR)
+            names[(*count)++] = nest->vars.items[s->var].name;
+        loop_names(nest, &s->body, names, count);
+        loop_names(nest, &s->orelse, names, count);
+    }
+}
+
+static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *counter)
+{
+    static const int64_t numbers[] = {2, 4, 3, 8, 16, 5, 1, 0, -1, 7, 600, 64};
+    const char *names[NEST_MAX_VARS];
+    uint32_t count = 0;
+    struct step step = {.kind = (uint8_t)(1 + rng_u32(key, (*counter)++) % (STEP_COUNT - 1))};
+    loop_names(nest, &nest->body, names, &count);
+    uint32_t at = count ? rng_u32(key, (*counter)++) % count : 0;
+    strcpy(step.loop, count ? names[at] : "none");
+    if (step.kind == STEP_FUSE || step.kind == STEP_SWAP)
+        strcpy(step.other, at + 1 < count && rng_u32(key, (*counter)++) % 8 ? names[at + 1] : "other");
+    if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_VECTOR)
+        step.number = numbers[rng_u32(key, (*counter)++) % (sizeof numbers / sizeof *numbers)];
+    return step;
+}
+
+static uint32_t random_schedule(struct trial *t, uint64_t key, uint32_t length)
+{
+    struct schedule taken = {0};
+    struct arena *arena = &t->l->arena;
+    uint64_t counter = 0;
+    for (uint32_t i = 0; i < length; i++) {
+        struct error err = {0};
+        struct step step = random_step(&t->nest, key, &counter);
+        const char *before = text_of(arena, &t->nest);
+        if (!sched_apply(&t->nest, &step, &err)) {
+            assert_int_equal(err.code, ERR_UNSUPPORTED);
+            assert_string_equal(text_of(arena, &t->nest), before);
+            continue;
+        }
+        VEC_PUSH(arena, &taken, step);
+        if (!nest_verify(&t->nest, &err))
+            fail_msg("%s, after '%s': %s", t->l->example.row->name, schedule_text(arena, &taken), err.message);
+    }
+    const char *text = schedule_text(arena, &taken);
+    expect_same(t, &t->nest, text);
+    expect_replay(t, &taken);
+    expect_jam_keeps(t, text);
+    return taken.steps.count;
+}
+
+typedef void visitor(struct lowered *l, uint32_t kernel, uint64_t number);
+
+/* Every kernel of an example of every op; symbolic ones every other time. */
+static uint32_t each_kernel(visitor *visit, uint64_t seed, int64_t max_dim)
+{
+    const struct op_row *row;
+    uint32_t number = 0;
+    for (uint32_t i = 0; (row = op_at(i)) != NULL; i++) {
+        for (uint32_t index = 0; index < op_example_count(row); index++) {
+            struct lowered l;
+            struct error err = {0};
+            if (!lowered_build(&l, row, index, seed + number, max_dim, DTYPE_F32, (number + seed) % 2, target_at(2), &err) ||
+                !lowered_evaluate(&l, &err))
+                fail_msg("%s: %s: %s", row->name, err.place, err.message);
+            for (uint32_t k = 0; k < l.kernel_count; k++)
+                visit(&l, k, seed + number++);
+            lowered_release(&l);
+        }
+    }
+    return number;
+}
+
+static void try_random(struct lowered *l, uint32_t kernel, uint64_t number)
+{
+    struct trial t;
+    trial_begin(&t, l, kernel);
+    random_schedule(&t, rng_key(number), number % 5 == 0 ? 60 : 12);
+}
+
+static void random_steps_keep_results(void **state)
+{
+    (void)state;
+    assert_true(each_kernel(try_random, 0, 6) > 250);
+    each_kernel(try_random, 1001, 9);
+}
+
+static struct sched_hint hint_for(const struct lowered *l, uint32_t kernel)
+{
+    struct sched_hint hint = {0};
+    value_id anchor = l->kernels[kernel].group->anchor;
+    const struct node *n = graph_node(&l->graph, anchor);
+    if (anchor == VALUE_NONE)
+        return hint;
+    hint.anchor = n->prim == PRIM_CONV ? ANCHOR_CONV : n->prim == PRIM_CONTRACT ? ANCHOR_CONTRACT : ANCHOR_NONE;
+    if (n->prim == PRIM_CONTRACT) {
+        uint32_t shared = (uint32_t)n->attrs->batch + n->attrs->contract;
+        hint.batch_dims = n->attrs->batch;
+        hint.m_dims = (uint8_t)(graph_node(&l->graph, n->operands[0])->rank - shared);
+        hint.n_dims = (uint8_t)(graph_node(&l->graph, n->operands[1])->rank - shared);
+    }
+    return hint;
+}
+
+static void expect_sizes(struct trial *t)
+{
+    struct error err = {0};
+    struct sched_sizes sizes;
+    struct dim_table *dims = &t->l->graph.dims;
+    const int64_t *values = t->l->example.dim_values;
+    int64_t extent, work, scratch;
+    if (!sched_measure(&t->nest, dims, &sizes, &err))
+        fail_msg("%s: %s", err.place, err.message);
+    assert_true(dim_eval(dims, sizes.extent, values, &extent) && extent >= 0);
+    assert_true(dim_eval(dims, sizes.work, values, &work) && work >= 0);
+    assert_true(dim_eval(dims, sizes.scratch_bytes, values, &scratch) && scratch >= 0);
+}
+
+static void try_heuristic(struct lowered *l, uint32_t kernel, uint64_t number)
+{
+    struct error err = {0};
+    (void)number;
+    for (uint32_t i = 0; target_at(i); i++) {
+        struct sched_hint hint = hint_for(l, kernel);
+        struct schedule schedule;
+        struct trial t;
+        trial_begin(&t, l, kernel);
+        sched_heuristic(&t.nest, &hint, target_at(i), &schedule);
+        const char *text = schedule_text(&l->arena, &schedule);
+        if (!nest_verify(&t.nest, &err))
+            fail_msg("%s, after '%s': %s", l->example.row->name, text, err.message);
+        expect_same(&t, &t.nest, text);
+        expect_replay(&t, &schedule);
+        expect_sizes(&t);
+        expect_jam_keeps(&t, text);
+    }
+}
+
+static void heuristics_keep_results(void **state)
+{
+    (void)state;
+    each_kernel(try_heuristic, 7, 6);
+    each_kernel(try_heuristic, 2002, 20);
+}
+
+/* Hand-made nests: out[i0, i1] = x[i0, i1]·2 over [R, C], and row sums. */
+struct hand {
+    struct arena arena;
+    struct dim_table dims;
+    struct nest nest;
+    uint32_t rows, columns;
+    int64_t values[2];
+};
+
+static void hand_init(struct hand *h, int64_t rows, int64_t columns)
+{
+    struct error err = {0};
+    arena_init(&h->arena);
+    dim_table_init(&h->dims, &h->arena);
+    assert_true(dim_declare(&h->dims, &(struct dim_name){.name = "R", .min = 0, .max = 50, .multiple_of = 1}, &h->rows, &err));
+    assert_true(dim_declare(&h->dims, &(struct dim_name){.name = "C", .min = 1, .max = 50, .multiple_of = 1}, &h->columns, &err));
+    h->values[0] = rows;
+    h->values[1] = columns;
+    nest_init(&h->nest, &h->arena, &h->dims, "hand");
+}
+
+static void buffer(struct nest *n, const char *name, enum buffer_role role, expr_id elements)
+{
+    nest_buffer(n, &(struct nest_buffer){.name = name, .dtype = DTYPE_F32, .role = (uint8_t)role, .elements = elements});
+}
+
+/* Symbolic loops i0 < R, i1 < C; or constant ones when constant is set. */
+static void hand_scale(struct hand *h, bool constant)
+{
+    struct nest *n = &h->nest;
+    expr_id R = constant ? index_const(n, h->values[0]) : expr_dim(n, dim_named(&h->dims, h->rows));
+    expr_id C = constant ? index_const(n, h->values[1]) : expr_dim(n, dim_named(&h->dims, h->columns));
+    buffer(n, "out", ROLE_OUT, index_mul(n, R, C));
+    buffer(n, "x", ROLE_IN, index_mul(n, R, C));
+    uint32_t i0 = nest_var(n, "i0", R), i1 = nest_var(n, "i1", C);
+    expr_id at = index_add(n, index_mul(n, expr_var(n, i0), C), expr_var(n, i1));
+    expr_id v = expr_load(n, 1, at, EXPR_NONE);
+    struct stmt *outer = stmt_for(n, i0, true), *inner = stmt_for(n, i1, true);
+    block_add(n, &inner->body, stmt_store(n, 0, at, expr_binary(n, EXPR_ADD, v, v), EXPR_NONE));
+    block_add(n, &outer->body, inner);
+    block_add(n, &n->body, outer);
+}
+
+static void hand_sums(struct hand *h)
+{
+    struct nest *n = &h->nest;
+    expr_id R = expr_dim(n, dim_named(&h->dims, h->rows)), C = expr_dim(n, dim_named(&h->dims, h->columns));
+    buffer(n, "out", ROLE_OUT, R);
+    buffer(n, "x", ROLE_IN, index_mul(n, R, C));
+    uint32_t i = nest_var(n, "i", R), k = nest_var(n, "k", C), acc = nest_local(n, "acc", DTYPE_F32);
+    expr_id at = index_add(n, index_mul(n, expr_var(n, i), C), expr_var(n, k));
+    struct stmt *outer = stmt_for(n, i, true), *inner = stmt_for(n, k, false);
+    block_add(n, &inner->body, stmt_update(n, acc, COMBINE_SUM, expr_load(n, 1, at, EXPR_NONE)));
+    block_add(n, &outer->body, stmt_local(n, acc, expr_const(n, DTYPE_F32, 0)));
+    block_add(n, &outer->body, inner);
+    block_add(n, &outer->body, stmt_store(n, 0, expr_var(n, i), expr_local(n, acc), EXPR_NONE));
+    block_add(n, &n->body, outer);
+}
+
+enum hand_kind { HAND_SCALE, HAND_SCALE_CONSTANT, HAND_SUMS };
+
+static void hand_make(struct hand *h, enum hand_kind kind, int64_t rows, int64_t columns)
+{
+    hand_init(h, rows, columns);
+    if (kind == HAND_SUMS)
+        hand_sums(h);
+    else
+        hand_scale(h, kind == HAND_SCALE_CONSTANT);
+}
+
+/* Runs the schedule on the nest and compares all of out. */
+static void expect_legal(enum hand_kind kind, const char *text, int64_t rows, int64_t columns)
+{
+    struct hand plain, h;
+    struct error err = {0};
+    struct schedule schedule;
+    static float x[2500], out[2500], expected[2500];
+    hand_make(&plain, kind, rows, columns);
+    hand_make(&h, kind, rows, columns);
+    for (uint32_t i = 0; i < 2500; i++) {
+        x[i] = (float)rng_uniform(9, i);
+        out[i] = expected[i] = -1;
+    }
+    if (!sched_parse(&schedule, &h.arena, text, &err) || !sched_replay(&h.nest, &schedule, &err) || !nest_verify(&h.nest, &err))
+        fail_msg("'%s': %s: %s", text, err.place, err.message);
+    assert_string_equal(schedule_text(&h.arena, &schedule), text);
+    assert_true(nest_eval(&plain.nest, (void *[]){expected, x}, plain.values, true, &err));
+    for (int jammed = 0; jammed < 2; jammed++) {
+        memset(out, 0, sizeof out);
+        memset(out + (kind == HAND_SUMS ? rows : rows * columns), 0, 4);
+        if (!nest_eval(&h.nest, (void *[]){out, x}, h.values, true, &err))
+            fail_msg("'%s': %s", text, err.message);
+        size_t elements = (size_t)(kind == HAND_SUMS ? rows : rows * columns);
+        if (memcmp(out, expected, elements * sizeof *out) != 0)
+            fail_msg("'%s' on %lld x %lld: another result", text, (long long)rows, (long long)columns);
+        nest_expand_jam(&h.nest);
+    }
+    arena_release(&plain.arena);
+    arena_release(&h.arena);
+}
+
+static void each_step_keeps_results(void **state)
+{
+    (void)state;
+    static const struct {
+        enum hand_kind kind;
+        const char *text;
+    } legal[] = {
+        {HAND_SCALE, "fuse i0 i1"},
+        {HAND_SCALE, "swap i0 i1"},
+        {HAND_SCALE, "split i0 3"},
+        {HAND_SCALE, "split i1 1"},
+        {HAND_SCALE, "tile i0 4"},
+        {HAND_SCALE, "tile i1 8; vector i1i 8; parallel i0"},
+        {HAND_SCALE, "vector i1 4"},
+        {HAND_SCALE, "vector i0 4"},
+        {HAND_SCALE, "parallel i0"},
+        {HAND_SCALE, "fuse i0 i1; split i0 16; vector i0i 16; parallel i0o"},
+        {HAND_SCALE, "split i1 8; swap i0 i1o; tile i0 3; jam i0i; vector i1i 8; parallel i1o"},
+        {HAND_SCALE, "tile i0 2; jam i0i; tile i1 2; jam i1i"},
+        {HAND_SUMS, "vector k 8; parallel i"},
+        {HAND_SUMS, "split k 4; vector ki 4"},
+        {HAND_SUMS, "vector i 4"},
+        {HAND_SUMS, "tile i 3; jam ii; vector k 16; parallel io"},
+        {HAND_SUMS, "split k 3; split ki 2; fuse ko kii"},
+    };
+    for (uint32_t i = 0; i + 1 < sizeof legal / sizeof *legal; i++)
+        for (int64_t rows = 0; rows < 14; rows += rows < 5 ? 1 : 4)
+            for (int64_t columns = 1; columns < 36; columns += 5)
+                expect_legal(legal[i].kind, legal[i].text, rows, columns);
+    expect_legal(HAND_SCALE_CONSTANT, "jam i0", 6, 11);
+    expect_legal(HAND_SCALE_CONSTANT, "jam i1; jam i0", 6, 10);
+    expect_legal(HAND_SCALE_CONSTANT, "tile i1 5; jam i1i; jam i0", 6, 12);
+}
+
+static void expect_refused(enum hand_kind kind, const char *text, const char *message)
+{
+    struct hand h;
+    struct error err = {0};
+    struct schedule schedule;
+    hand_make(&h, kind, 7, 9);
+    assert_true(sched_parse(&schedule, &h.arena, text, &err));
+    for (uint32_t i = 0; i + 1 < schedule.steps.count; i++)
+        if (!sched_apply(&h.nest, &schedule.steps.items[i], &err))
+            fail_msg("'%s': %s", text, err.message);
+    const char *before = text_of(&h.arena, &h.nest);
+    if (sched_apply(&h.nest, &schedule.steps.items[schedule.steps.count - 1], &err))
+        fail_msg("'%s' was applied", text);
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.place, "step on loop"));
+    if (!strstr(err.message, message))
+        fail_msg("'%s': '%s', not '%s'", text, err.message, message);
+    assert_string_equal(text_of(&h.arena, &h.nest), before);
+    arena_release(&h.arena);
+}
+
+static void illegal_steps_are_refused(void **state)
+{
+    (void)state;
+    expect_refused(HAND_SCALE, "split j 4", "no such loop");
+    expect_refused(HAND_SCALE, "fuse i0 j", "no such loop");
+    expect_refused(HAND_SCALE, "fuse i1 i0", "is not all that");
+    expect_refused(HAND_SUMS, "fuse i k", "is not all that");
+    expect_refused(HAND_SCALE, "split i1 4; fuse i1o i1i", "depends on");
+    expect_refused(HAND_SCALE, "split i1 4; swap i1o i1i", "depends on");
+    expect_refused(HAND_SCALE, "vector i1 4; fuse i0 i1", "different kinds");
+    expect_refused(HAND_SCALE, "split i1 0", "factor");
+    expect_refused(HAND_SCALE, "vector i1 4; split i1 2", "its kind already");
+    expect_refused(HAND_SCALE, "parallel i0; jam i0", "its kind already");
+    expect_refused(HAND_SUMS, "tile k 2", "not independent");
+    expect_refused(HAND_SCALE, "tile i0 0", "not independent");
+    expect_refused(HAND_SCALE, "tile i0 51", "shorter than a block");
+    expect_refused(HAND_SCALE, "vector i1 3", "3 lanes");
+    expect_refused(HAND_SCALE, "vector i1 1", "1 lanes");
+    expect_refused(HAND_SCALE, "vector i1 1024", "1024 lanes");
+    expect_refused(HAND_SCALE, "vector i1 4; vector i0 4", "inside another");
+    expect_refused(HAND_SCALE, "vector i0 4; vector i1 4", "inside another");
+    expect_refused(HAND_SCALE, "split i1 4; vector i1o 4", "differs from lane to lane");
+    expect_refused(HAND_SUMS, "split k 4; vector ko 4", "loops inside");
+    expect_refused(HAND_SCALE, "jam i0", "constant extent");
+    expect_refused(HAND_SUMS, "jam k", "not independent");
+    expect_refused(HAND_SCALE, "parallel i1", "not outermost");
+    expect_refused(HAND_SCALE_CONSTANT, "split i1 4; jam i1o", "depends on");
+    expect_refused(HAND_SCALE_CONSTANT, "jam i0; split i1 3; tile i1o 3", "is not all that");
+}
+
+static void bad_text_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "splat i 4", "split", "split i", "split i x", "split i 4x", "split i 99999999999999999999", "fuse i", "swap i",
+        "vector i 4 4", "parallel p q", "parallel", ";", "split i 4;; parallel i", "split i 4, parallel i", "none i",
+        "split a_name_that_is_far_longer_than_any_loop 4", "split i 4; ", " ",
+    };
+    struct arena arena;
+    arena_init(&arena);
+    for (uint32_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct error err = {0};
+        struct schedule schedule;
+        if (sched_parse(&schedule, &arena, bad[i], &err))
+            fail_msg("'%s' was read", bad[i]);
+        assert_int_equal(err.code, ERR_PARSE);
+    }
+    struct error err = {0};
+    struct schedule schedule;
+    assert_true(sched_parse(&schedule, &arena, "", &err));
+    assert_int_equal(schedule.steps.count, 0);
+    assert_true(sched_parse(&schedule, &arena, "  split  i   -4 ;swap a b;parallel p", &err));
+    assert_string_equal(schedule_text(&arena, &schedule), "split i -4; swap a b; parallel p");
+    arena_release(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_step_keeps_results),   cmocka_unit_test(illegal_steps_are_refused),
+        cmocka_unit_test(bad_text_is_refused),       cmocka_unit_test(random_steps_keep_results),
+        cmocka_unit_test(heuristics_keep_results),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
