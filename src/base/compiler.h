@@ -6,6 +6,7 @@
 #define URZA_NODISCARD __attribute__((warn_unused_result))
 #define URZA_NORETURN __attribute__((noreturn))
 #define URZA_EXPORT __attribute__((visibility("default")))
+#define URZA_TARGET(features) __attribute__((target(features)))
 #define URZA_LIKELY(x) __builtin_expect(!!(x), 1)
 #define URZA_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -13,6 +14,13 @@
 #define URZA_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
 #define URZA_SUB_OVERFLOW(a, b, out) __builtin_sub_overflow(a, b, out)
 #define URZA_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
+
+/* Tells the core that this is a spinning loop. */
+#if defined(__x86_64__)
+#define URZA_CPU_RELAX() __builtin_ia32_pause()
+#else
+#define URZA_CPU_RELAX() ((void)0)
+#endif
 
 /* The low half of XCR0: which register state the system saves. Only where CPUID reports OSXSAVE. */
 #if defined(__x86_64__)

@@ -1,0 +1,157 @@
+/* What the commands of the program `urza` share.
+ *
+ * A command is a row of commands.def and a function in a file of its own. It parses its arguments
+ * with args_parse, works in the arena it is given, prints its result on standard output and returns
+ * false with a filled error on failure; only main prints errors and ends the process. One thread.
+ */
+#ifndef URZA_CLI_CLI_PRIV_H
+#define URZA_CLI_CLI_PRIV_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "package/package.h"
+#include "urza/run.h"
+
+struct error;
+struct strbuf;
+
+struct command;
+
+struct cli {
+    const struct command *command;
+    struct arena *arena; /* lives as long as the process */
+    const char *home;    /* folder of keys; NULL when the environment names none */
+    bool json;           /* results and errors as JSON */
+    bool progress;       /* standard error is a terminal, where progress may be shown */
+};
+
+typedef bool command_fn(struct cli *cli, int argc, char **argv, struct error *err);
+
+struct command {
+    const char *name, *usage, *doc, *example;
+    command_fn *run;
+};
+
+#define COMMAND(id, name, usage, function, doc, example) command_fn function;
+#include "cli/commands.def"
+#undef COMMAND
+
+/* Arguments. */
+
+enum option_kind {
+    OPTION_NONE,
+    OPTION_FLAG,  /* bool */
+    OPTION_TEXT,  /* const char *, borrowed from argv */
+    OPTION_LIST,  /* struct text_list: may be given again and again */
+    OPTION_COUNT, /* uint32_t, from 1 */
+    OPTION_SEED,  /* uint64_t */
+    OPTION_REAL,  /* double, above 0 */
+};
+
+struct text_list {
+    VEC(const char *) texts;
+};
+
+struct option_row {
+    const char *name;  /* without dashes; NULL ends a table */
+    char letter;       /* the short form; 0: none */
+    uint8_t kind;      /* enum option_kind */
+    const char *value; /* what the help calls the value; NULL for a flag */
+    void *out;         /* of the kind's type; left alone when the option is not given */
+    const char *doc;
+};
+
+/* Parses argv[1 …] by rows (--json and --help are always there). Writes what is not an option to
+ * *out_words, terminated by NULL: at least minimum, at most maximum of them. ERR_USAGE. --help
+ * prints the help and returns false with an untouched error: nothing is left to be done. */
+bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char **argv,
+                uint32_t minimum, uint32_t maximum, char ***out_words, struct error *err);
+bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
+
+/* Reports. */
+
+/* One line `urza: class: place: message` on standard error, or an object {error, message, place}.
+ */
+void report_error(bool json, const struct error *err);
+/* Prints value as one line on standard output and releases it. */
+void report_json(json_t *value);
+json_t *report_number(double value);   /* null for what JSON cannot say */
+json_t *report_text(const char *text); /* a string; bytes that are not UTF-8 become '?' */
+
+/* A line on the terminal, once a second, from the first second on, while work goes on between begin
+ * and end. Uses a thread that takes no locks but its own. */
+struct progress {
+    const char *what;
+    bool running, stop;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t stopped;
+};
+void progress_begin(struct progress *progress, const struct cli *cli, const char *what);
+void progress_end(struct progress *progress);
+
+/* Packages. */
+
+/* The bytes of a package file, 64-aligned, in the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT. */
+bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,
+                 struct error *err);
+/* The user's trusted keys and those given in hex (--key). ERR_USAGE for text that is no key. */
+bool bundle_trusted(struct cli *cli, const struct text_list *keys, struct trusted_keys *out,
+                    struct error *err);
+
+/* How a command opens a package to run it. */
+struct bundle_options {
+    const char *path;
+    const struct text_list *keys;
+    bool allow_unsigned;
+    const char *target; /* NULL: the best one */
+    uint32_t threads;
+};
+struct bundle {
+    const void *bytes;
+    size_t size_bytes;
+    urza_module *module;
+    struct graph graph; /* as the package states it */
+};
+/* Loads with the public runtime. bundle_release after success only. */
+bool bundle_open(struct cli *cli, const struct bundle_options *options, struct bundle *out,
+                 struct error *err);
+void bundle_release(struct bundle *bundle);
+bool bundle_fail(const urza_error *from, struct error *err); /* the runtime's error as ours; false
+                                                              */
+
+/* Dense memory in the arena for a tensor of these dims, as the runtime takes it. ERR_LIMIT. */
+bool tensor_make(struct cli *cli, const struct graph *graph, value_id value, const int64_t *dims,
+                 DLDataType dtype, DLTensor *out, struct error *err);
+/* Values of a tensor made by tensor_make: floats standard normal, integers 0 … 99, both a function
+ * of seed, name and place only. */
+void tensor_random(const DLTensor *tensor, enum dtype dtype, const char *name, uint64_t seed);
+
+/* Figures. */
+
+/* What one forward run at these dims must compute and move. Work that depends on parameters only is
+ * not counted: it is done once, ahead. */
+struct work {
+    double flops; /* 2 for each multiply-add of a contraction or convolution, 1 for each result of
+                     an elementwise op and each element that a reduction reads */
+    double bytes; /* inputs and parameters read once (of tables only what is taken), outputs written
+                     once */
+};
+/* ERR_LIMIT when a size overflows. */
+bool work_count(const struct graph *graph, const int64_t *dims, struct arena *arena,
+                struct work *out, struct error *err);
+
+/* What this machine does in this run, on that many threads at once. */
+struct peak {
+    double flops;       /* float32 multiply-adds count 2, per second */
+    double bytes_per_s; /* copying (read and written) or reading, whichever is faster */
+};
+/* target: whose vector width counts; anything but a row of targets.def: the widest here. bytes:
+ * size of the working set, because caches have their own speeds. Takes about 0.3 s. ERR_NOMEM. */
+bool peak_measure(const char *target, uint32_t threads, double bytes, struct peak *out,
+                  struct error *err);
+
+#endif

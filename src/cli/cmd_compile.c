@@ -1,0 +1,273 @@
+/* urza compile: blueprint in, package out.
+ *
+ * The file is written last and at once: whatever fails before leaves what was there. With the
+ * strategy `standard` the finished package is checked as a user would load it, and what was found
+ * goes into it as evidence; a package that does not pass is not written. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+#include "compiler/compile.h"
+#include "verify/verify.h"
+
+#define NS_PER_MS 1e6
+
+struct request {
+    const char *file, *out, *targets, *strategy_text, *dims, *dump;
+    uint64_t seed;
+    bool is_unsigned;
+    enum strategy strategy;
+};
+
+struct outcome {
+    struct compile_result compiled;
+    const void *package;
+    size_t package_bytes;
+    double verify_ms; /* < 0: not verified */
+};
+
+static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
+                          struct error *err)
+{
+    char **words;
+    struct request request = {.strategy_text = "standard"};
+    const struct option_row rows[] = {
+        {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the package to write"},
+        {"target", 0, OPTION_TEXT, "LIST", &request.targets,
+         "x86-64-v4,x86-64-v3 ...: code for these only (default: all)"},
+        {"strategy", 0, OPTION_TEXT, "NAME", &request.strategy_text,
+         "standard: verified; fast: not verified; emergency: no code (default: standard)"},
+        {"dims", 0, OPTION_TEXT, "LIST", &request.dims,
+         "B=32,S=16: verify at these sizes (default: several)"},
+        {"dump", 0, OPTION_TEXT, "LEVEL", &request.dump, "print " DUMP_LEVELS},
+        {"seed", 0, OPTION_SEED, "N", &request.seed,
+         "of parameters that the blueprint gives no values (default: 0)"},
+        {"unsigned", 0, OPTION_FLAG, NULL, &request.is_unsigned, "do not sign the package"},
+        {0},
+    };
+    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+        return false;
+    request.file = words[0];
+    request.strategy = strategy_from_name(request.strategy_text);
+    if (request.strategy == STRATEGY_NONE)
+        return fail(err, ERR_USAGE, "'%s' is no strategy: standard, fast or emergency",
+                    request.strategy_text);
+    if (!request.out && !request.dump)
+        return fail(err, ERR_USAGE, "-o OUT says where the package goes");
+    *out = request;
+    return true;
+}
+
+/* Whether level is one of the names in DUMP_LEVELS. */
+static bool dump_level_ok(const char *level)
+{
+    size_t size = strlen(level);
+    for (const char *at = DUMP_LEVELS;; at++) {
+        size_t length = strcspn(at, "|");
+        if (length == size && memcmp(at, level, size) == 0)
+            return true;
+        at += length;
+        if (*at == '\0')
+            return false;
+    }
+}
+
+static bool read_stdin(struct arena *arena, const char **out_text, size_t *out_size,
+                       struct error *err)
+{
+    struct strbuf text;
+    char part[16384];
+    strbuf_init(&text, arena);
+    for (;;) {
+        ssize_t n = read(STDIN_FILENO, part, sizeof part);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(err, ERR_IO, "cannot read standard input: %s", strerror(errno));
+        if (n == 0)
+            break;
+        strbuf_add(&text, part, (size_t)n);
+        if (text.size_bytes > LIMIT_JSON_BYTES)
+            return fail(err, ERR_LIMIT, "the blueprint has more than %zu bytes", LIMIT_JSON_BYTES);
+    }
+    *out_text = text.data;
+    *out_size = text.size_bytes;
+    return true;
+}
+
+static bool read_blueprint(struct cli *cli, const char *path, const char **out_text,
+                           size_t *out_size, struct error *err)
+{
+    if (strcmp(path, "-") == 0)
+        return read_stdin(cli->arena, out_text, out_size, err);
+    char *text;
+    if (!file_read(path, LIMIT_JSON_BYTES, &text, out_size, err))
+        return false;
+    *out_text = arena_strndup(cli->arena, text, *out_size);
+    free(text);
+    return true;
+}
+
+/* Where relative paths of the blueprint start. */
+static const char *folder_of(struct arena *arena, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (strcmp(path, "-") == 0 || !slash)
+        return NULL;
+    return slash == path ? "/" : arena_strndup(arena, path, (size_t)(slash - path));
+}
+
+/* Writes the package again with what verification found. */
+static bool add_evidence(struct cli *cli, const struct verify_report *report,
+                         const struct verify_options *options, const struct signing_key *key,
+                         struct outcome *outcome, struct error *err)
+{
+    struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
+    struct strbuf evidence, package;
+    char id[KERNEL_ID_BYTES];
+    strbuf_init(&evidence, cli->arena);
+    strbuf_init(&package, cli->arena);
+    verify_print(report, &evidence);
+    if (!package_read(outcome->package, outcome->package_bytes,
+                      key ? TRUST_REQUIRE : TRUST_ALLOW_UNSIGNED, options->trusted, cli->arena,
+                      contents, id, err))
+        return false;
+    contents->evidence_json = evidence.data;
+    contents->evidence_bytes = evidence.size_bytes;
+    if (!package_write(contents, key, &package, id, err))
+        return false;
+    if (strcmp(id, outcome->compiled.kernel_id) != 0)
+        return fail(err, ERR_BUG, "evidence changed the kernel id to %s", id);
+    outcome->package = package.data;
+    outcome->package_bytes = package.size_bytes;
+    return true;
+}
+
+static bool verify(struct cli *cli, const struct request *request, const struct signing_key *key,
+                   struct outcome *outcome, struct error *err)
+{
+    struct trusted_keys own = {.keys = key ? &key->public_key : NULL, .count = key ? 1 : 0};
+    struct verify_options options = {.seed = request->seed,
+                                     .dims = request->dims,
+                                     .size_count = 2,
+                                     .allow_unsigned = !key,
+                                     .trusted = &own};
+    struct verify_report report;
+    uint64_t begin = clock_ns();
+    /* Where code and parameters lie must be aligned as they are in a mapped file. */
+    void *bytes = arena_alloc(cli->arena, outcome->package_bytes, 64);
+    memcpy(bytes, outcome->package, outcome->package_bytes);
+    outcome->package = bytes;
+    if (!verify_package(bytes, outcome->package_bytes, &options, cli->arena, &report, err))
+        return false;
+    outcome->verify_ms = (double)(clock_ns() - begin) / NS_PER_MS;
+    for (uint32_t i = 0; i < report.count; i++) {
+        const struct verify_check *check = &report.checks[i];
+        if (check->pass)
+            continue;
+        fail(err, ERR_VERIFY, "%g where %g is allowed%s%s; the package is not written",
+             check->figure, check->bound, check->detail[0] ? ", " : "", check->detail);
+        return fail_at(err, "check '%s'", check->name);
+    }
+    return add_evidence(cli, &report, &options, key, outcome, err);
+}
+
+static bool compile(struct cli *cli, const struct request *request, struct outcome *out,
+                    struct error *err)
+{
+    struct outcome outcome = {.verify_ms = -1};
+    struct signing_key key;
+    const char *text = NULL;
+    size_t size = 0;
+    if (request->dump && !dump_level_ok(request->dump))
+        return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request->dump);
+    if (!request->is_unsigned && !cli->home)
+        return fail(err, ERR_USAGE, "no folder for keys: set URZA_HOME, or compile --unsigned");
+    if (!read_blueprint(cli, request->file, &text, &size, err) ||
+        (!request->is_unsigned && !keys_open(cli->home, &key, err)))
+        return false;
+    struct compile_options options = {.targets = request->targets,
+                                      .strategy = request->strategy,
+                                      .seed = request->seed,
+                                      .folder = folder_of(cli->arena, request->file),
+                                      .key = request->is_unsigned ? NULL : &key,
+                                      .dump = request->dump};
+    bool ok = compile_isolated(text, size, &options, cli->arena, &outcome.compiled, err);
+    outcome.package = outcome.compiled.package;
+    outcome.package_bytes = outcome.compiled.package_bytes;
+    if (ok && request->strategy == STRATEGY_STANDARD && request->out)
+        ok = verify(cli, request, options.key, &outcome, err);
+    explicit_bzero(&key, sizeof key);
+    if (ok && request->out)
+        ok = file_write_atomic(request->out, outcome.package, outcome.package_bytes, 0644, err);
+    if (ok)
+        *out = outcome;
+    return ok;
+}
+
+static json_t *describe(const struct request *request, const struct outcome *outcome,
+                        double total_ms)
+{
+    const struct compile_result *compiled = &outcome->compiled;
+    json_t *object = json_object(), *stages = json_object(), *warnings = json_array();
+    for (int i = 0; i < STAGE_COUNT; i++)
+        json_object_set_new(stages, stage_name((enum stage)i),
+                            report_number(compiled->stages_ms[i]));
+    if (outcome->verify_ms >= 0)
+        json_object_set_new(stages, "verify", report_number(outcome->verify_ms));
+    for (uint32_t i = 0; i < compiled->warning_count; i++)
+        json_array_append_new(warnings, report_text(compiled->warnings[i]));
+    json_object_set_new(object, "kernel_id", json_string(compiled->kernel_id));
+    json_object_set_new(object, "path", request->out ? report_text(request->out) : json_null());
+    json_object_set_new(object, "size_bytes", json_integer((json_int_t)outcome->package_bytes));
+    json_object_set_new(object, "kernels", json_integer(compiled->kernels));
+    json_object_set_new(object, "stages_ms", stages);
+    json_object_set_new(object, "total_ms", report_number(total_ms));
+    json_object_set_new(object, "warnings", warnings);
+    if (request->dump)
+        json_object_set_new(object, "dump", report_text(compiled->dump ? compiled->dump : ""));
+    return object;
+}
+
+static void print(const struct request *request, const struct outcome *outcome, double total_ms)
+{
+    const struct compile_result *compiled = &outcome->compiled;
+    for (uint32_t i = 0; i < compiled->warning_count; i++)
+        fprintf(stderr, "urza: warning: %s\n", compiled->warnings[i]);
+    if (request->dump)
+        fputs(compiled->dump ? compiled->dump : "", stdout);
+    if (!request->out || request->dump)
+        return;
+    printf("%s\n%s: %zu bytes, %u kernels, %.1f ms%s\n", compiled->kernel_id, request->out,
+           outcome->package_bytes, compiled->kernels, total_ms,
+           outcome->verify_ms >= 0 ? ", verified" : "");
+}
+
+bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct request request = {.file = NULL};
+    struct outcome outcome = {.package = NULL};
+    struct progress progress;
+    if (!parse_request(cli, argc, argv, &request, err))
+        return false;
+    uint64_t begin = clock_ns();
+    progress_begin(&progress, cli, "compiling");
+    bool ok = compile(cli, &request, &outcome, err);
+    progress_end(&progress);
+    if (!ok)
+        return false;
+    double total_ms = (double)(clock_ns() - begin) / NS_PER_MS;
+    if (cli->json)
+        report_json(describe(&request, &outcome, total_ms));
+    else
+        print(&request, &outcome, total_ms);
+    return true;
+}

@@ -1,0 +1,68 @@
+/* urza graph: the graph of a blueprint as it is read, or of a package as it is stated there. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+#include "compiler/import/import.h"
+
+struct request {
+    struct text_list keys;
+    bool allow_unsigned, dot;
+};
+
+static bool is_package(const void *bytes, size_t size)
+{
+    return size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0;
+}
+
+static bool read_graph(struct cli *cli, const struct request *request, const void *bytes,
+                       size_t size, const struct graph **out, struct error *err)
+{
+    if (!is_package(bytes, size)) {
+        struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
+        struct import_options options = {.seed = 0};
+        *out = &blueprint->graph;
+        return blueprint_read(bytes, size, &options, cli->arena, blueprint, err);
+    }
+    struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
+    struct trusted_keys trusted;
+    char id[KERNEL_ID_BYTES];
+    *out = &contents->graph;
+    return bundle_trusted(cli, &request->keys, &trusted, err) &&
+           package_read(bytes, size, request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                        &trusted, cli->arena, contents, id, err);
+}
+
+bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct request request = {.dot = false};
+    const struct graph *graph;
+    const void *bytes;
+    struct strbuf text;
+    size_t size;
+    char **words;
+    const struct option_row rows[] = {
+        {"dot", 0, OPTION_FLAG, NULL, &request.dot, "in Graphviz's language"},
+        {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
+        {"allow-unsigned", 0, OPTION_FLAG, NULL, &request.allow_unsigned,
+         "accept a package without a signature"},
+        {0},
+    };
+    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err) ||
+        !bundle_read(cli, words[0], &bytes, &size, err))
+        return false;
+    if (!read_graph(cli, &request, bytes, size, &graph, err))
+        return fail_at(err, "%s", words[0]);
+    strbuf_init(&text, cli->arena);
+    if (request.dot)
+        graph_print_dot(graph, &text);
+    else
+        graph_print(graph, &text);
+    if (cli->json)
+        report_json(json_pack("{s:o}", "graph", report_text(text.data)));
+    else
+        fwrite(text.data, 1, text.size_bytes, stdout);
+    return true;
+}

@@ -1,0 +1,231 @@
+/* urza inspect: what a package holds, after all of it has been verified. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+
+struct view {
+    const char *path;
+    const void *bytes;
+    size_t size_bytes;
+    char id[KERNEL_ID_BYTES];
+    struct package_contents contents;
+    bool is_signed;
+};
+
+static json_t *describe_tensor(struct cli *cli, const struct graph *graph, const char *name,
+                               value_id value)
+{
+    const struct node *node = graph_node(graph, value);
+    json_t *shape = json_array(), *object = json_object();
+    for (uint32_t axis = 0; axis < node->rank; axis++) {
+        int64_t size;
+        struct strbuf text;
+        strbuf_init(&text, cli->arena);
+        dim_print(&graph->dims, node->shape[axis], &text);
+        bool fixed = dim_is_const(&graph->dims, node->shape[axis], &size);
+        json_array_append_new(shape, fixed ? json_integer(size) : report_text(text.data));
+    }
+    json_object_set_new(object, "name", report_text(name));
+    json_object_set_new(object, "dtype", json_string(dtype_name(node->dtype)));
+    json_object_set_new(object, "shape", shape);
+    return object;
+}
+
+static json_t *describe_sources(struct cli *cli, const struct graph *graph, const value_id *values,
+                                uint32_t count)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < count; i++)
+        json_array_append_new(
+            list,
+            describe_tensor(cli, graph, graph_node(graph, values[i])->attrs->name, values[i]));
+    return list;
+}
+
+static json_t *describe_outputs(struct cli *cli, const struct graph *graph)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        json_array_append_new(list, describe_tensor(cli, graph, graph->outputs.items[i].name,
+                                                    graph->outputs.items[i].value));
+    return list;
+}
+
+/* Guards are taken from the manifest, where whoever decides about loading reads them. */
+static bool describe(struct cli *cli, const struct view *view, json_t **out, struct error *err)
+{
+    const struct package_contents *contents = &view->contents;
+    const struct graph *graph = &contents->graph;
+    const uint8_t *text;
+    size_t size;
+    if (!package_entry(view->bytes, view->size_bytes, "manifest.json", &text, &size, err))
+        return false;
+    json_t *manifest = json_read((const char *)text, size, err);
+    json_t *evidence = json_read(contents->evidence_json, contents->evidence_bytes, err);
+    if (!manifest || !evidence) {
+        json_decref(manifest);
+        json_decref(evidence);
+        return false;
+    }
+    json_t *object = json_object(), *targets = json_array();
+    for (uint32_t i = 0; i < contents->target_count; i++)
+        json_array_append_new(targets, json_string(contents->targets[i].name));
+    json_object_set_new(object, "kernel_id", json_string(view->id));
+    json_object_set_new(object, "name", report_text(contents->name));
+    json_object_set_new(object, "compiler", report_text(contents->compiler));
+    json_object_set_new(object, "strategy", report_text(contents->strategy));
+    json_object_set_new(object, "size_bytes", json_integer((json_int_t)view->size_bytes));
+    json_object_set_new(object, "signed", json_boolean(view->is_signed));
+    json_object_set_new(object, "inputs",
+                        describe_sources(cli, graph, graph->inputs.items, graph->inputs.count));
+    json_object_set_new(object, "outputs", describe_outputs(cli, graph));
+    json_object_set_new(object, "params",
+                        describe_sources(cli, graph, graph->params.items, graph->params.count));
+    json_object_set_new(object, "targets", targets);
+    json_object_set(object, "dims", json_object_get(manifest, "dims"));
+    json_object_set(object, "guards", json_object_get(manifest, "guards"));
+    json_object_set_new(object, "evidence", evidence);
+    json_decref(manifest);
+    *out = object;
+    return true;
+}
+
+static void print_tensor(struct cli *cli, const struct graph *graph, const char *role,
+                         const char *name, value_id value)
+{
+    const struct node *node = graph_node(graph, value);
+    struct strbuf shape;
+    strbuf_init(&shape, cli->arena);
+    for (uint32_t axis = 0; axis < node->rank; axis++) {
+        strbuf_puts(&shape, axis > 0 ? ", " : "");
+        dim_print(&graph->dims, node->shape[axis], &shape);
+    }
+    printf("%-9s %s  %s[%s]\n", role, name, dtype_name(node->dtype), shape.data);
+}
+
+static void print(struct cli *cli, const struct view *view)
+{
+    const struct package_contents *contents = &view->contents;
+    const struct graph *graph = &contents->graph;
+    printf("%s\n", view->id);
+    printf("%-9s %s\n", "name", contents->name);
+    printf("%-9s %s, strategy %s\n", "compiler", contents->compiler, contents->strategy);
+    printf("%-9s %zu bytes, %s\n", "size", view->size_bytes,
+           view->is_signed ? "signed" : "unsigned");
+    for (uint32_t i = 0; i < graph->dims.names.count; i++) {
+        const struct dim_name *dim = &graph->dims.names.items[i];
+        printf("%-9s %s  %lld to %lld, multiple of %lld\n", "dim", dim->name, (long long)dim->min,
+               (long long)dim->max, (long long)dim->multiple_of);
+    }
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        print_tensor(cli, graph, "input", graph_node(graph, graph->inputs.items[i])->attrs->name,
+                     graph->inputs.items[i]);
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        print_tensor(cli, graph, "output", graph->outputs.items[i].name,
+                     graph->outputs.items[i].value);
+    for (uint32_t i = 0; i < graph->params.count; i++)
+        print_tensor(cli, graph, "param", graph_node(graph, graph->params.items[i])->attrs->name,
+                     graph->params.items[i]);
+    for (uint32_t i = 0; i < contents->target_count; i++) {
+        const struct package_target *target = &contents->targets[i];
+        printf("%-9s %s  %u kernels, %zu bytes of code%s\n", "target", target->name,
+               target->kernel_count, target->code_bytes,
+               target_supported_here(target->name) ? "" : ", not for this CPU");
+    }
+    printf("%-9s %.*s\n", "evidence", (int)contents->evidence_bytes, contents->evidence_json);
+}
+
+static void dump_plans(const struct package_contents *contents, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < contents->target_count; i++) {
+        strbuf_printf(out, "%s\n", contents->targets[i].name);
+        plan_describe(&contents->targets[i].plan, out);
+    }
+}
+
+static void dump_schedules(const struct package_contents *contents, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < contents->target_count; i++) {
+        const struct package_target *target = &contents->targets[i];
+        strbuf_printf(out, "%s\n", target->name);
+        for (uint32_t k = 0; k < target->kernel_count; k++)
+            strbuf_printf(out, "  %s: %s\n", target->kernel_names[k], target->kernel_configs[k]);
+    }
+}
+
+static bool dump(struct cli *cli, const struct view *view, const char *what, struct error *err)
+{
+    struct strbuf text;
+    strbuf_init(&text, cli->arena);
+    bool is_manifest = strcmp(what, "manifest") == 0;
+    if (is_manifest || strcmp(what, "graph") == 0) {
+        const uint8_t *data;
+        size_t size;
+        if (!package_entry(view->bytes, view->size_bytes, is_manifest ? "manifest.json" : "graph",
+                           &data, &size, err))
+            return false;
+        strbuf_add(&text, data, size);
+    } else if (strcmp(what, "plan") == 0) {
+        dump_plans(&view->contents, &text);
+    } else if (strcmp(what, "schedule") == 0) {
+        dump_schedules(&view->contents, &text);
+    } else {
+        return fail(err, ERR_USAGE, "'%s' cannot be dumped: manifest, graph, plan or schedule",
+                    what);
+    }
+    if (cli->json)
+        report_json(json_pack("{s:o}", "dump", report_text(text.data)));
+    else
+        fwrite(text.data, 1, text.size_bytes, stdout);
+    return true;
+}
+
+static bool is_signed(const struct view *view)
+{
+    const uint8_t *data;
+    size_t size;
+    struct error none;
+    return package_entry(view->bytes, view->size_bytes, "signature", &data, &size, &none);
+}
+
+bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct text_list keys = {0};
+    struct trusted_keys trusted;
+    bool allow_unsigned = false;
+    const char *what = NULL;
+    char **words;
+    const struct option_row rows[] = {
+        {"dump", 0, OPTION_TEXT, "WHAT", &what, "print manifest, graph, plan or schedule"},
+        {"key", 0, OPTION_LIST, "HEX", &keys, "trust this public key too"},
+        {"allow-unsigned", 0, OPTION_FLAG, NULL, &allow_unsigned,
+         "accept a package without a signature"},
+        {0},
+    };
+    struct view *view = ARENA_NEW(cli->arena, struct view);
+    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err) ||
+        !bundle_trusted(cli, &keys, &trusted, err) ||
+        !bundle_read(cli, words[0], &view->bytes, &view->size_bytes, err))
+        return false;
+    view->path = words[0];
+    if (!package_read(view->bytes, view->size_bytes,
+                      allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted, cli->arena,
+                      &view->contents, view->id, err))
+        return fail_at(err, "%s", view->path);
+    view->is_signed = is_signed(view);
+    if (what)
+        return dump(cli, view, what, err);
+    if (!cli->json) {
+        print(cli, view);
+        return true;
+    }
+    json_t *object;
+    if (!describe(cli, view, &object, err))
+        return false;
+    report_json(object);
+    return true;
+}

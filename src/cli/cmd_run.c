@@ -1,0 +1,318 @@
+/* urza run: a package on files, or on random numbers.
+ *
+ * Outputs are written after the call has succeeded, each file at once. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/npy.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+#include "graph/interp.h"
+#include "verify/verify.h"
+
+#define SHOWN_VALUES 8
+
+struct request {
+    struct bundle_options open;
+    struct text_list in, keys;
+    const char *random, *dims, *out;
+    uint64_t seed;
+};
+
+/* One call under way; arrays are by index of input or output. */
+struct call {
+    struct bundle bundle;
+    const struct npy **given; /* NULL: none */
+    DLTensor *inputs, *outputs;
+    const char **paths;
+    urza_result *hold;
+    char fallback[128]; /* empty: ran natively */
+};
+
+static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
+                          struct error *err)
+{
+    char **words;
+    *out = (struct request){.open = {.threads = 1, .keys = &out->keys}};
+    const struct option_row rows[] = {
+        {"in", 0, OPTION_LIST, "NAME=FILE", &out->in, "an input's values, a .npy file"},
+        {"random", 0, OPTION_TEXT, "SEED", &out->random,
+         "random values for the other inputs (default without --in: seed 0)"},
+        {"dims", 0, OPTION_TEXT, "LIST", &out->dims,
+         "B=32,S=16: sizes of random inputs (default: typical ones)"},
+        {"threads", 0, OPTION_COUNT, "N", &out->open.threads, "threads to use (default: 1)"},
+        {"out", 0, OPTION_TEXT, "DIR", &out->out, "write each output to DIR/NAME.npy"},
+        {"target", 0, OPTION_TEXT, "NAME", &out->open.target,
+         "run the code of this target, or the interpreter (default: the best here)"},
+        {"key", 0, OPTION_LIST, "HEX", &out->keys, "trust this public key too"},
+        {"allow-unsigned", 0, OPTION_FLAG, NULL, &out->open.allow_unsigned,
+         "accept a package without a signature"},
+        {0},
+    };
+    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+        return false;
+    out->open.path = words[0];
+    return !out->random || args_number(out->random, UINT64_MAX, &out->seed) ||
+           fail(err, ERR_USAGE, "--random expects a seed from 0 to 2^64 - 1, not '%s'",
+                out->random);
+}
+
+static bool read_npy(struct cli *cli, const char *path, struct npy *out, struct error *err)
+{
+    char *data;
+    size_t size;
+    if (!file_read(path, (size_t)LIMIT_TENSOR_BYTES, &data, &size, err))
+        return false;
+    bool ok = npy_parse(data, size, cli->arena, out, err);
+    free(data);
+    return ok || fail_at(err, "%s", path);
+}
+
+static const struct node *input_node(const struct graph *graph, uint32_t index)
+{
+    return graph_node(graph, graph->inputs.items[index]);
+}
+
+/* Reads NAME=FILE. A name may hold '=', so the longest one that is an input counts. */
+static bool read_input(struct cli *cli, const char *text, struct call *call, struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    uint32_t found = graph->inputs.count;
+    size_t found_size = 0;
+    for (uint32_t i = 0; i < graph->inputs.count; i++) {
+        const char *name = input_node(graph, i)->attrs->name;
+        size_t size = strlen(name);
+        if (strncmp(text, name, size) == 0 && text[size] == '=' && size >= found_size) {
+            found = i;
+            found_size = size;
+        }
+    }
+    if (!strchr(text, '='))
+        return fail(err, ERR_USAGE, "--in expects NAME=FILE, not '%s'", text);
+    if (found == graph->inputs.count)
+        return fail(err, ERR_INPUT, "the package has no input of the name in '%s'", text);
+    const struct node *node = input_node(graph, found);
+    if (call->given[found])
+        return fail(err, ERR_USAGE, "input '%s' is given twice", node->attrs->name);
+    struct npy *npy = ARENA_NEW(cli->arena, struct npy);
+    if (!read_npy(cli, text + found_size + 1, npy, err))
+        return false;
+    if (strcmp(npy->descr, dtype_npy(node->dtype)) != 0) {
+        fail(err, ERR_INPUT, "the file holds elements '%s', expected '%s' (%s)", npy->descr,
+             dtype_npy(node->dtype), dtype_name(node->dtype));
+        return fail_at(err, "input '%s'", node->attrs->name);
+    }
+    if (npy->rank != node->rank) {
+        fail(err, ERR_INPUT, "the file has %u dims, expected %u", npy->rank, node->rank);
+        return fail_at(err, "input '%s'", node->attrs->name);
+    }
+    call->given[found] = npy;
+    return true;
+}
+
+/* Sizes for random inputs: what files say comes before what --dims says. */
+static bool choose_dims(struct call *call, const char *text, int64_t *dims, struct error *err)
+{
+    struct graph *graph = &call->bundle.graph;
+    if (!dims_choose(&graph->dims, text, dims, err))
+        return false;
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        for (uint32_t axis = 0; call->given[i] && axis < call->given[i]->rank; axis++)
+            for (uint32_t name = 0; name < graph->dims.names.count; name++)
+                if (input_node(graph, i)->shape[axis] == dim_named(&graph->dims, name))
+                    dims[name] = call->given[i]->shape[axis];
+    return true;
+}
+
+static bool fill_inputs(struct cli *cli, const struct request *request, struct call *call,
+                        struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    int64_t dims[LIMIT_NAMED_DIMS] = {0};
+    for (uint32_t i = 0; i < request->in.texts.count; i++)
+        if (!read_input(cli, request->in.texts.items[i], call, err))
+            return false;
+    if (!choose_dims(call, request->dims, dims, err))
+        return false;
+    bool fill = request->random || request->in.texts.count == 0;
+    for (uint32_t i = 0; i < graph->inputs.count; i++) {
+        const struct npy *npy = call->given[i];
+        const char *name = input_node(graph, i)->attrs->name;
+        DLDataType dtype = urza_input_info(call->bundle.module, i)->dtype;
+        DLTensor *tensor = &call->inputs[i];
+        if (npy) {
+            *tensor = (DLTensor){.data = (void *)npy->data,
+                                 .device = {.device_type = kDLCPU},
+                                 .ndim = (int32_t)npy->rank,
+                                 .dtype = dtype,
+                                 .shape = (int64_t *)npy->shape};
+        } else if (!fill) {
+            fail(err, ERR_INPUT, "missing: give --in %s=FILE, or --random", name);
+            return fail_at(err, "input '%s'", name);
+        } else if (!tensor_make(cli, graph, graph->inputs.items[i], dims, dtype, tensor, err)) {
+            return fail_at(err, "input '%s'", name);
+        } else {
+            tensor_random(tensor, input_node(graph, i)->dtype, name, request->seed);
+        }
+    }
+    return true;
+}
+
+static bool call_module(struct cli *cli, struct call *call, struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    urza_error problem = {.code = 0};
+    urza_stats stats;
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        const urza_tensor_info *info = urza_output_info(call->bundle.module, i);
+        call->outputs[i] = (DLTensor){.device = {.device_type = kDLCPU},
+                                      .ndim = info->rank,
+                                      .dtype = info->dtype,
+                                      .shape = ARENA_ARRAY(cli->arena, int64_t, LIMIT_RANK)};
+    }
+    if (urza_call(call->bundle.module, call->inputs, graph->inputs.count, call->outputs,
+                  graph->outputs.count, &call->hold, &problem) != 0)
+        return bundle_fail(&problem, err);
+    urza_stats_get(call->bundle.module, &stats);
+    if (stats.fallback_calls > 0)
+        snprintf(call->fallback, sizeof call->fallback, "%s", stats.last_fallback);
+    return true;
+}
+
+static const void *tensor_data(const DLTensor *tensor)
+{
+    return (const char *)tensor->data + tensor->byte_offset;
+}
+
+/* folder/NAME.npy; what could leave the folder or hide is written as %XX, so names stay apart. */
+static const char *output_path(struct cli *cli, const char *folder, const char *name)
+{
+    struct strbuf path;
+    strbuf_init(&path, cli->arena);
+    strbuf_printf(&path, "%s/", folder);
+    for (const char *at = name; *at != '\0'; at++) {
+        unsigned char c = (unsigned char)*at;
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                     c == '_' || c == '-' || (c == '.' && at != name);
+        strbuf_printf(&path, plain ? "%c" : "%%%02X", c);
+    }
+    strbuf_puts(&path, ".npy");
+    return path.data;
+}
+
+static bool write_outputs(struct cli *cli, const char *folder, struct call *call, struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    if (!file_make_dirs(folder, 0777, err))
+        return false;
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        const struct graph_output *output = &graph->outputs.items[i];
+        const DLTensor *tensor = &call->outputs[i];
+        struct npy npy;
+        struct strbuf file;
+        strbuf_init(&file, cli->arena);
+        if (!npy_init(&npy, dtype_npy(graph_node(graph, output->value)->dtype),
+                      (uint32_t)tensor->ndim, tensor->shape, tensor_data(tensor), err))
+            return fail_at(err, "output '%s'", output->name);
+        npy_format(&npy, &file);
+        call->paths[i] = output_path(cli, folder, output->name);
+        if (!file_write_atomic(call->paths[i], file.data, file.size_bytes, 0644, err))
+            return false;
+    }
+    return true;
+}
+
+static json_t *describe(const struct call *call)
+{
+    const struct graph *graph = &call->bundle.graph;
+    json_t *object = json_object(), *outputs = json_array();
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        const struct graph_output *output = &graph->outputs.items[i];
+        json_t *item = json_object(), *shape = json_array();
+        for (int32_t axis = 0; axis < call->outputs[i].ndim; axis++)
+            json_array_append_new(shape, json_integer(call->outputs[i].shape[axis]));
+        json_object_set_new(item, "name", report_text(output->name));
+        json_object_set_new(item, "dtype",
+                            json_string(dtype_name(graph_node(graph, output->value)->dtype)));
+        json_object_set_new(item, "shape", shape);
+        json_object_set_new(item, "path",
+                            call->paths[i] ? report_text(call->paths[i]) : json_null());
+        json_array_append_new(outputs, item);
+    }
+    json_object_set_new(object, "outputs", outputs);
+    json_object_set_new(object, "fallback",
+                        call->fallback[0] ? report_text(call->fallback) : json_null());
+    return object;
+}
+
+/* "y  f32[8, 10]  results/y.npy", or the first values when no file was asked for. */
+static bool print_output(struct cli *cli, const struct call *call, uint32_t index,
+                         struct error *err)
+{
+    const struct graph_output *output = &call->bundle.graph.outputs.items[index];
+    const DLTensor *tensor = &call->outputs[index];
+    enum dtype dtype = graph_node(&call->bundle.graph, output->value)->dtype;
+    int64_t count = 1, shown;
+    printf("%s  %s[", output->name, dtype_name(dtype));
+    for (int32_t axis = 0; axis < tensor->ndim; axis++) {
+        printf("%s%lld", axis > 0 ? ", " : "", (long long)tensor->shape[axis]);
+        count *= tensor->shape[axis];
+    }
+    printf("] ");
+    if (call->paths[index]) {
+        printf(" %s\n", call->paths[index]);
+        return true;
+    }
+    struct interp_tensor values;
+    shown = count < SHOWN_VALUES ? count : SHOWN_VALUES;
+    if (!interp_load(&values, cli->arena, dtype, 1, &shown, tensor_data(tensor), err))
+        return false;
+    for (int64_t i = 0; i < shown; i++) {
+        if (dtype_is_float(dtype))
+            printf(" %.6g", values.cells[i].f);
+        else
+            printf(" %lld", (long long)values.cells[i].i);
+    }
+    puts(shown < count ? " ..." : "");
+    return true;
+}
+
+static bool report(struct cli *cli, const struct call *call, struct error *err)
+{
+    if (cli->json) {
+        report_json(describe(call));
+        return true;
+    }
+    if (call->fallback[0])
+        fprintf(stderr, "urza: warning: interpreted: %s\n", call->fallback);
+    for (uint32_t i = 0; i < call->bundle.graph.outputs.count; i++)
+        if (!print_output(cli, call, i, err))
+            return false;
+    return true;
+}
+
+bool cmd_run(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct request request;
+    struct call call = {.hold = NULL};
+    struct progress progress;
+    if (!parse_request(cli, argc, argv, &request, err) ||
+        !bundle_open(cli, &request.open, &call.bundle, err))
+        return false;
+    uint32_t inputs = call.bundle.graph.inputs.count, outputs = call.bundle.graph.outputs.count;
+    call.given = ARENA_ARRAY(cli->arena, const struct npy *, inputs);
+    call.inputs = ARENA_ARRAY(cli->arena, DLTensor, inputs);
+    call.outputs = ARENA_ARRAY(cli->arena, DLTensor, outputs);
+    call.paths = ARENA_ARRAY(cli->arena, const char *, outputs);
+    progress_begin(&progress, cli, "running");
+    bool ok = fill_inputs(cli, &request, &call, err) && call_module(cli, &call, err) &&
+              (!request.out || write_outputs(cli, request.out, &call, err));
+    progress_end(&progress);
+    ok = ok && report(cli, &call, err);
+    urza_result_release(call.hold);
+    bundle_release(&call.bundle);
+    return ok;
+}

@@ -1,0 +1,167 @@
+/* What a graph must compute and move, whatever a compiler makes of it.
+ *
+ * Only values that an output needs count, and only those that depend on an input: the rest is
+ * prepared ahead. Moving elements about (reshape, slice, concat, take …) is no work, as a good
+ * kernel reads them where they lie. */
+#include <string.h>
+
+#include "base/error.h"
+#include "cli/cli_priv.h"
+
+struct count {
+    const struct graph *graph;
+    const int64_t *dims;
+    bool *needed;  /* by value: an output depends on it */
+    bool *dynamic; /* by value: it depends on an input */
+};
+
+static bool elements_of(const struct count *count, value_id value, double *out, struct error *err)
+{
+    const struct node *node = graph_node(count->graph, value);
+    double elements = 1;
+    for (uint32_t axis = 0; axis < node->rank; axis++) {
+        int64_t size;
+        if (!dim_eval(&count->graph->dims, node->shape[axis], count->dims, &size))
+            return fail(err, ERR_LIMIT, "the size of value %%%u overflows", value);
+        elements *= (double)size;
+    }
+    *out = elements;
+    return true;
+}
+
+static bool extent_of(const struct count *count, dim_id dim, double *out, struct error *err)
+{
+    int64_t size;
+    if (!dim_eval(&count->graph->dims, dim, count->dims, &size))
+        return fail(err, ERR_LIMIT, "a size overflows");
+    *out = (double)size;
+    return true;
+}
+
+/* Multiply-adds behind one element of a contraction or convolution. */
+static bool inner_products(const struct count *count, const struct node *node, double *out,
+                           struct error *err)
+{
+    const struct attrs *attrs = node->attrs;
+    bool is_contract = node->prim == PRIM_CONTRACT;
+    const struct node *operand = graph_node(count->graph, node->operands[is_contract ? 0 : 1]);
+    uint32_t first = is_contract ? (uint32_t)(operand->rank - attrs->contract) : 1;
+    *out = 1; /* convolution: the weights' dims behind the first are channels and window */
+    for (uint32_t axis = first; axis < operand->rank; axis++) {
+        double size = 0;
+        if (!extent_of(count, operand->shape[axis], &size, err))
+            return false;
+        *out *= size;
+    }
+    return true;
+}
+
+static bool add_flops(const struct count *count, value_id value, double *flops, struct error *err)
+{
+    const struct node *node = graph_node(count->graph, value);
+    double results = 0, each = 0;
+    if (!elements_of(count, value, &results, err))
+        return false;
+    if (node->prim == PRIM_CONTRACT || node->prim == PRIM_CONV) {
+        if (!inner_products(count, node, &each, err))
+            return false;
+        each *= 2;
+    } else if (node->prim == PRIM_WINDOW_SUM || node->prim == PRIM_WINDOW_MAX) {
+        each = 1;
+        for (uint32_t i = 0; i < node->attrs->window_count; i++)
+            each *= (double)node->attrs->window[i].size;
+    } else if (node->prim >= PRIM_REDUCE_SUM && node->prim <= PRIM_CUM_MAX) {
+        each = 1;
+        if (!elements_of(count, node->operands[0], &results, err))
+            return false;
+    } else if (node->prim >= PRIM_NEG && node->prim <= PRIM_CAST) {
+        each = 1;
+    }
+    *flops += results * each;
+    return true;
+}
+
+static void mark(const struct count *count)
+{
+    const struct graph *graph = count->graph;
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        count->needed[graph->outputs.items[i].value] = true;
+    for (value_id value = graph->nodes.count - 1; value > 0; value--)
+        for (uint32_t k = 0; count->needed[value] && k < graph_node(graph, value)->operand_count;
+             k++)
+            count->needed[graph_node(graph, value)->operands[k]] = true;
+    for (value_id value = 1; value < graph->nodes.count; value++) {
+        const struct node *node = graph_node(graph, value);
+        count->dynamic[value] = node->prim == PRIM_INPUT;
+        for (uint32_t k = 0; k < node->operand_count; k++)
+            if (count->dynamic[node->operands[k]])
+                count->dynamic[value] = true;
+    }
+}
+
+/* Whether table is only ever looked up: then what is taken counts, not the table. */
+static bool only_taken(const struct count *count, value_id table)
+{
+    bool used = false;
+    for (value_id user = table + 1; user < count->graph->nodes.count; user++) {
+        const struct node *node = graph_node(count->graph, user);
+        for (uint32_t k = 0; count->needed[user] && k < node->operand_count; k++) {
+            if (node->operands[k] != table)
+                continue;
+            if (node->prim != PRIM_TAKE || k != 0)
+                return false;
+            used = true;
+        }
+    }
+    return used;
+}
+
+static bool add_bytes(const struct count *count, value_id value, double *bytes, struct error *err)
+{
+    double elements = 0;
+    if (!elements_of(count, value, &elements, err))
+        return false;
+    *bytes += elements * (double)dtype_bytes(graph_node(count->graph, value)->dtype);
+    return true;
+}
+
+static bool add_source(const struct count *count, value_id source, double *bytes, struct error *err)
+{
+    if (!count->needed[source])
+        return true;
+    if (!only_taken(count, source))
+        return add_bytes(count, source, bytes, err);
+    for (value_id user = source + 1; user < count->graph->nodes.count; user++) {
+        const struct node *node = graph_node(count->graph, user);
+        if (count->needed[user] && node->operand_count > 0 && node->operands[0] == source &&
+            !add_bytes(count, user, bytes, err))
+            return false;
+    }
+    return true;
+}
+
+bool work_count(const struct graph *graph, const int64_t *dims, struct arena *arena,
+                struct work *out, struct error *err)
+{
+    struct count count = {.graph = graph,
+                          .dims = dims,
+                          .needed = ARENA_ARRAY(arena, bool, graph->nodes.count),
+                          .dynamic = ARENA_ARRAY(arena, bool, graph->nodes.count)};
+    struct work work = {0};
+    mark(&count);
+    for (value_id value = 1; value < graph->nodes.count; value++)
+        if (count.needed[value] && count.dynamic[value] &&
+            !add_flops(&count, value, &work.flops, err))
+            return false;
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        if (!add_source(&count, graph->inputs.items[i], &work.bytes, err))
+            return false;
+    for (uint32_t i = 0; i < graph->params.count; i++)
+        if (!add_source(&count, graph->params.items[i], &work.bytes, err))
+            return false;
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        if (!add_bytes(&count, graph->outputs.items[i].value, &work.bytes, err))
+            return false;
+    *out = work;
+    return true;
+}

@@ -1,0 +1,113 @@
+/* The program `urza`: finds the command and reads the environment, which nothing below does. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+#include "compiler/compile.h"
+
+static const struct command commands[] = {
+#define COMMAND(id, name, usage, function, doc, example) {name, usage, doc, example, function},
+#include "cli/commands.def"
+#undef COMMAND
+};
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+static void print_help(void)
+{
+    puts("Usage: urza COMMAND [ARGUMENT...]\n"
+         "\n"
+         "Compiles networks to native kernels and runs them.\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-8s %s\n", commands[i].name, commands[i].doc);
+    puts("\n"
+         "  urza COMMAND --help shows the options of a command and an example.\n"
+         "  urza --version shows the version.\n"
+         "\n"
+         "Keys are kept in $URZA_HOME, else $XDG_CONFIG_HOME/urza, else ~/.config/urza.\n"
+         "An error is a line on standard error; the exit status tells its class.");
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* NULL when nothing names one. Relative folders of XDG_CONFIG_HOME do not count, as its
+ * specification says. */
+static const char *find_home(struct arena *arena)
+{
+    const char *own = getenv("URZA_HOME"), *config = getenv("XDG_CONFIG_HOME");
+    const char *user = getenv("HOME");
+    struct strbuf path;
+    if (own && *own != '\0')
+        return own;
+    strbuf_init(&path, arena);
+    if (config && *config == '/')
+        strbuf_printf(&path, "%s/urza", config);
+    else if (user && *user != '\0')
+        strbuf_printf(&path, "%s/.config/urza", user);
+    else
+        return NULL;
+    return path.data;
+}
+
+/* Found ahead of parsing, so that a wrong command line is reported in the form that was asked for.
+ */
+static bool wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+/* False with err untouched: help was printed, and all is well. */
+static bool run(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_help();
+        return true;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts(compiler_version());
+        return true;
+    }
+    /* Memory that a request wants and the machine lacks is an error like any other. */
+    jmp_buf no_memory;
+    if (setjmp(no_memory) != 0)
+        return fail(err, ERR_NOMEM, "out of memory");
+    cli->arena->oom = &no_memory;
+    cli->command = find_command(name);
+    if (!cli->command)
+        return fail(err, ERR_USAGE, "%s%s%s; see urza --help", argc > 1 ? "'" : "",
+                    argc > 1 ? name : "no command", argc > 1 ? "' is no command" : "");
+    bool ok = cli->command->run(cli, argc - 1, argv + 1, err);
+    cli->arena->oom = NULL;
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    struct arena arena;
+    struct error err = {.code = ERR_NONE};
+    arena_init(&arena);
+    struct cli cli = {.arena = &arena,
+                      .home = find_home(&arena),
+                      .json = wants_json(argc, argv),
+                      .progress = isatty(STDERR_FILENO) == 1};
+    bool ok = run(&cli, argc, argv, &err) || err.code == ERR_NONE;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && ok)
+        ok = fail(&err, ERR_IO, "cannot write to standard output");
+    if (!ok)
+        report_error(cli.json, &err);
+    arena_release(&arena);
+    return ok ? 0 : error_exit(err.code);
+}

@@ -1,0 +1,145 @@
+/* What commands print: results on standard output, errors and progress on standard error. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+
+json_t *report_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *report_text(const char *text)
+{
+    json_t *string = json_string(text);
+    if (string)
+        return string;
+    char *plain = strdup(text);
+    for (char *at = plain; at && *at != '\0'; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    string = json_string(plain ? plain : "");
+    free(plain);
+    return string;
+}
+
+static void print_line(const json_t *value, FILE *file)
+{
+    struct arena arena;
+    struct strbuf text;
+    arena_init(&arena);
+    strbuf_init(&text, &arena);
+    json_write_canonical(value, &text);
+    strbuf_puts(&text, "\n");
+    fwrite(text.data, 1, text.size_bytes, file);
+    arena_release(&arena);
+}
+
+void report_json(json_t *value)
+{
+    print_line(value, stdout);
+    json_decref(value);
+}
+
+/* A line is a line: what a file or name may have brought along does not break it. */
+static void put_one_line(const char *text)
+{
+    for (; *text != '\0'; text++)
+        putc((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, stderr);
+}
+
+void report_error(bool json, const struct error *err)
+{
+    if (json) {
+        json_t *object = json_object();
+        json_object_set_new(object, "error", json_string(error_name(err->code)));
+        json_object_set_new(object, "message", report_text(err->message));
+        json_object_set_new(object, "place", report_text(err->place));
+        print_line(object, stderr);
+        json_decref(object);
+        return;
+    }
+    fprintf(stderr, "urza: %s: ", error_name(err->code));
+    put_one_line(err->place);
+    if (err->place[0] != '\0')
+        fputs(": ", stderr);
+    put_one_line(err->message);
+    putc('\n', stderr);
+}
+
+static void put_terminal(const char *text)
+{
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written; /* a terminal that is gone needs no progress */
+}
+
+/* Writes with write(2), not stdio: compilation forks while this runs, and the child must not
+ * inherit a stream that somebody holds. */
+static void *show_progress(void *argument)
+{
+    struct progress *progress = argument;
+    struct timespec next;
+    char line[96];
+    unsigned seconds = 0;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    pthread_mutex_lock(&progress->mutex);
+    while (!progress->stop) {
+        next.tv_sec++;
+        while (!progress->stop &&
+               pthread_cond_timedwait(&progress->stopped, &progress->mutex, &next) == 0)
+            ;
+        if (progress->stop)
+            break;
+        snprintf(line, sizeof line, "\r%s, %u s ", progress->what, ++seconds);
+        put_terminal(line);
+    }
+    pthread_mutex_unlock(&progress->mutex);
+    if (seconds > 0)
+        put_terminal("\r\033[K");
+    return NULL;
+}
+
+void progress_begin(struct progress *progress, const struct cli *cli, const char *what)
+{
+    *progress = (struct progress){.what = what};
+    if (!cli->progress)
+        return;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&progress->stopped, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&progress->mutex, NULL);
+
+    sigset_t all, before; /* signals are for the thread that works */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    progress->running = pthread_create(&progress->thread, NULL, show_progress, progress) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!progress->running) {
+        pthread_cond_destroy(&progress->stopped);
+        pthread_mutex_destroy(&progress->mutex);
+    }
+}
+
+void progress_end(struct progress *progress)
+{
+    if (!progress->running)
+        return;
+    pthread_mutex_lock(&progress->mutex);
+    progress->stop = true;
+    pthread_cond_signal(&progress->stopped);
+    pthread_mutex_unlock(&progress->mutex);
+    pthread_join(progress->thread, NULL);
+    pthread_cond_destroy(&progress->stopped);
+    pthread_mutex_destroy(&progress->mutex);
+    progress->running = false;
+}

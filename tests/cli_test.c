@@ -1,0 +1,283 @@
+/* The program `urza` as a user meets it: each command does what its help says. */
+#include "cli_util.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/npy.h"
+#include "base/strbuf.h"
+
+static void test_help(void **state)
+{
+    struct fixture *f = *state;
+    static const struct row {
+        const char *name, *usage, *example;
+    } rows[] = {
+#define COMMAND(id, name, usage, function, doc, example) {name, usage, example},
+#include "cli/commands.def"
+#undef COMMAND
+    };
+    struct outcome all = expect(f, ERR_NONE, "--help");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct strbuf line;
+        strbuf_init(&line, &f->arena);
+        strbuf_printf(&line, "%s --help", rows[i].name);
+        struct outcome one = expect(f, ERR_NONE, line.data);
+        assert_non_null(strstr(all.out, rows[i].name));
+        assert_non_null(strstr(one.out, rows[i].usage));
+        assert_non_null(strstr(one.out, rows[i].example));
+        assert_non_null(strstr(one.out, "--json"));
+        assert_int_equal(one.err_bytes, 0);
+    }
+    assert_non_null(strstr(expect(f, ERR_NONE, "--version").out, "urza "));
+}
+
+static void test_compile_and_run(void **state)
+{
+    struct fixture *f = *state;
+    static const float a[6] = {1, 2, 3, 4, 5, 6}, b[6] = {0.5f, -1, 2, 0, 1e30f, -6};
+    static const int64_t shape[2] = {2, 3};
+    put(f, "net.json", blueprint_sum, strlen(blueprint_sum));
+    json_t *made = answer(f, "compile net.json -o net.urza --json");
+    assert_ptr_equal(strstr(json_string_value(member(made, "kernel_id")), "kernel-"),
+                     json_string_value(member(made, "kernel_id")));
+    size_t size;
+    get(f, "net.urza", &size);
+    assert_int_equal(json_integer_value(member(made, "size_bytes")), size);
+    assert_string_equal(json_string_value(member(made, "path")), "net.urza");
+    assert_true(json_integer_value(member(made, "kernels")) >= 1);
+    assert_true(json_number_value(member(made, "total_ms")) > 0);
+    assert_true(json_number_value(member(member(made, "stages_ms"), "verify")) > 0);
+    assert_true(json_is_array(member(made, "warnings")));
+    json_decref(made);
+
+    put_npy(f, "a.npy", "<f4", 2, shape, a);
+    put_npy(f, "b.npy", "<f4", 2, shape, b);
+    json_t *ran = answer(f, "run net.urza --in a=a.npy --in b=b.npy --out results --json");
+    assert_true(json_is_null(member(ran, "fallback")));
+    json_t *output = json_array_get(member(ran, "outputs"), 0);
+    assert_string_equal(json_string_value(member(output, "name")), "c");
+    assert_string_equal(json_string_value(member(output, "dtype")), "f32");
+    assert_int_equal(json_integer_value(json_array_get(member(output, "shape"), 0)), 2);
+    assert_string_equal(json_string_value(member(output, "path")), "results/c.npy");
+    json_decref(ran);
+
+    struct npy npy;
+    struct error err;
+    const char *bytes = get(f, "results/c.npy", &size);
+    assert_true(npy_parse(bytes, size, &f->arena, &npy, &err));
+    assert_int_equal(npy.rank, 2);
+    for (int i = 0; i < 6; i++)
+        assert_true(((const float *)npy.data)[i] == a[i] + b[i]);
+}
+
+static void test_random_runs_repeat(void **state)
+{
+    struct fixture *f = *state;
+    size_t size, again;
+    compile(f, blueprint_mlp, " --strategy fast");
+    expect(f, ERR_NONE, "run net.urza --out one");
+    expect(f, ERR_NONE, "run net.urza --random 0 --out two --threads 2");
+    expect(f, ERR_NONE, "run net.urza --random 1 --out three");
+    const char *one = get(f, "one/y.npy", &size);
+    const char *two = get(f, "two/y.npy", &again);
+    assert_int_equal(size, again);
+    assert_memory_equal(one, two, size);
+    const char *three = get(f, "three/y.npy", &again);
+    assert_int_equal(size, again);
+    assert_memory_not_equal(one, three, size);
+
+    json_t *wide = answer(f, "run net.urza --dims B=7 --json");
+    json_t *output = json_array_get(member(wide, "outputs"), 0);
+    assert_int_equal(json_integer_value(json_array_get(member(output, "shape"), 0)), 7);
+    assert_true(json_is_null(member(output, "path")));
+    json_decref(wide);
+    refuse(f, ERR_USAGE, "run net.urza --dims B=65 --json");
+    refuse(f, ERR_USAGE, "run net.urza --dims C=1 --json");
+}
+
+static void test_interpreter_is_a_fallback(void **state)
+{
+    struct fixture *f = *state;
+    size_t size, again;
+    compile(f, blueprint_sum, " --strategy emergency");
+    json_t *ran = answer(f, "run net.urza --out one --json");
+    assert_true(json_is_string(member(ran, "fallback")));
+    json_decref(ran);
+    json_t *about = answer(f, "inspect net.urza --json");
+    assert_int_equal(json_array_size(member(about, "targets")), 0);
+    json_decref(about);
+    compile(f, blueprint_sum, " --strategy fast");
+    expect(f, ERR_NONE, "run net.urza --out two");
+    const char *one = get(f, "one/c.npy", &size);
+    const char *two = get(f, "two/c.npy", &again);
+    assert_int_equal(size, again);
+    assert_memory_equal(one, two, size);
+}
+
+static void test_verify_and_evidence(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "net.json", blueprint_ir, strlen(blueprint_ir));
+    expect(f, ERR_NONE, "compile net.json -o net.urza --dims B=5");
+    json_t *report = answer(f, "verify net.urza --json");
+    assert_true(json_is_true(member(report, "pass")));
+    json_t *checks = member(report, "checks"), *check;
+    size_t i;
+    assert_true(json_array_size(checks) > 0);
+    json_array_foreach(checks, i, check)
+    {
+        assert_true(json_is_true(member(check, "pass")));
+        assert_true(json_is_string(member(check, "name")));
+        assert_true(json_number_value(member(check, "figure")) <=
+                    json_number_value(member(check, "bound")));
+    }
+    json_decref(report);
+
+    json_t *about = answer(f, "inspect net.urza --json");
+    assert_true(json_object_size(member(about, "evidence")) > 0);
+    assert_true(json_is_true(member(about, "signed")));
+    json_t *id = json_incref(member(about, "kernel_id"));
+    json_decref(about);
+    /* Evidence is no part of the identity. */
+    json_t *fast = answer(f, "compile net.json -o fast.urza --strategy fast --json");
+    json_t *fast_about = answer(f, "inspect fast.urza --json");
+    assert_int_equal(json_object_size(member(fast_about, "evidence")), 0);
+    assert_true(json_is_string(id));
+    json_decref(id);
+    json_decref(fast);
+    json_decref(fast_about);
+}
+
+static void test_inspect(void **state)
+{
+    struct fixture *f = *state;
+    compile(f, blueprint_mlp, " --strategy fast");
+    json_t *about = answer(f, "inspect net.urza --json");
+    json_t *input = json_array_get(member(about, "inputs"), 0);
+    json_t *param = json_array_get(member(about, "params"), 0);
+    json_t *output = json_array_get(member(about, "outputs"), 0);
+    assert_string_equal(json_string_value(member(input, "name")), "x");
+    assert_string_equal(json_string_value(json_array_get(member(input, "shape"), 0)), "B");
+    assert_int_equal(json_integer_value(json_array_get(member(input, "shape"), 1)), 6);
+    assert_string_equal(json_string_value(member(param, "name")), "w");
+    assert_string_equal(json_string_value(member(param, "dtype")), "f32");
+    assert_string_equal(json_string_value(member(output, "name")), "y");
+    assert_true(json_array_size(member(about, "targets")) >= 1);
+    assert_true(json_array_size(member(about, "guards")) >= 1);
+    size_t size;
+    get(f, "net.urza", &size);
+    assert_int_equal(json_integer_value(member(about, "size_bytes")), size);
+    json_decref(about);
+
+    struct outcome graph = expect(f, ERR_NONE, "inspect net.urza --dump graph");
+    assert_string_equal(graph.out, expect(f, ERR_NONE, "graph net.urza").out);
+    assert_non_null(strstr(graph.out, "contract"));
+    assert_true(expect(f, ERR_NONE, "inspect net.urza --dump manifest").out[0] == '{');
+    assert_true(expect(f, ERR_NONE, "inspect net.urza --dump plan").out_bytes > 0);
+    assert_true(expect(f, ERR_NONE, "inspect net.urza --dump schedule").out_bytes > 0);
+    assert_non_null(strstr(expect(f, ERR_NONE, "inspect net.urza").out, "input     x  f32[B, 6]"));
+    assert_non_null(strstr(expect(f, ERR_NONE, "graph net.json").out, "input \"x\""));
+    assert_non_null(strstr(expect(f, ERR_NONE, "graph net.json --dot").out, "digraph"));
+    refuse(f, ERR_USAGE, "inspect net.urza --dump all --json");
+}
+
+static void test_bench(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const positive[] = {"p50_us", "p95_us",   "min_us",
+                                           "gflops", "gb_per_s", "percent_of_peak"};
+    compile(f, blueprint_mlp, " --strategy fast");
+    json_t *figures = answer(f, "bench net.urza --seconds 0.05 --threads 2 --dims B=64 --json");
+    for (size_t i = 0; i < sizeof positive / sizeof positive[0]; i++)
+        assert_true(json_number_value(member(figures, positive[i])) > 0);
+    assert_int_equal(json_integer_value(member(figures, "threads")), 2);
+    assert_true(json_number_value(member(figures, "min_us")) <=
+                json_number_value(member(figures, "p50_us")));
+    assert_true(json_number_value(member(figures, "p50_us")) <=
+                json_number_value(member(figures, "p95_us")));
+    /* 2 * 64 * 5 * 6 for the product, and at least one for each of 64 * 5 results of relu. */
+    double flops = json_number_value(member(figures, "gflops")) * 1e3 *
+                   json_number_value(member(figures, "p50_us"));
+    assert_true(flops >= 2 * 64 * 5 * 6 + 64 * 5 - 1 && flops < 2 * 64 * 5 * 6 + 5 * 64 * 5);
+    json_decref(figures);
+    assert_non_null(
+        strstr(expect(f, ERR_NONE, "bench net.urza --seconds 0.05").out, "of peak, by"));
+}
+
+static void test_dump(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const levels[] = {"graph",    "optimised", "groups", "loops",
+                                         "schedule", "llvm",      "asm",    "plan"};
+    put(f, "net.json", blueprint_mlp, strlen(blueprint_mlp));
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        struct strbuf line;
+        strbuf_init(&line, &f->arena);
+        strbuf_printf(&line, "compile net.json --dump %s --target x86-64-v3", levels[i]);
+        if (expect(f, ERR_NONE, line.data).out_bytes == 0)
+            TEST_FAILED("nothing is dumped for %s", levels[i]);
+    }
+    json_t *dumped = answer(f, "compile net.json --dump graph --strategy fast --json");
+    assert_non_null(strstr(json_string_value(member(dumped, "dump")), "contract"));
+    assert_true(json_is_null(member(dumped, "path")));
+    json_decref(dumped);
+}
+
+static void test_stdin(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "net.json", blueprint_sum, strlen(blueprint_sum));
+    struct outcome piped = run_at(f, "home", path_of(f, "net.json"), path_of(f, "stdout"),
+                                  "compile - -o piped.urza --strategy fast --unsigned");
+    assert_int_equal(piped.status, 0);
+    expect(f, ERR_NONE, "compile net.json -o named.urza --strategy fast --unsigned");
+    size_t piped_size, named_size;
+    const char *one = get(f, "piped.urza", &piped_size);
+    const char *two = get(f, "named.urza", &named_size);
+    assert_int_equal(piped_size, named_size);
+    assert_memory_equal(one, two, named_size);
+}
+
+static void test_keys(void **state)
+{
+    struct fixture *f = *state;
+    static const char key[] = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    struct strbuf trust;
+    json_t *none = answer(f, "keys --json");
+    assert_int_equal(json_array_size(member(none, "keys")), 0);
+    json_decref(none);
+    assert_false(exists(f, "home")); /* looking makes nothing */
+    strbuf_init(&trust, &f->arena);
+    strbuf_printf(&trust, "keys trust zoe %s", key);
+    expect(f, ERR_NONE, trust.data);
+    json_t *list = answer(f, "keys list --json");
+    json_t *zoe = json_array_get(member(list, "keys"), 0);
+    assert_string_equal(json_string_value(member(zoe, "name")), "zoe");
+    assert_string_equal(json_string_value(member(zoe, "key")), key);
+    json_decref(list);
+    struct outcome first = expect(f, ERR_NONE, "keys show");
+    assert_string_equal(first.out, expect(f, ERR_NONE, "keys show").out);
+    refuse(f, ERR_USAGE, "keys trust zoe abc --json");
+    refuse(f, ERR_USAGE, "keys sell zoe --json");
+    refuse(f, ERR_NOT_FOUND, "keys distrust adam --json");
+    refuse(f, ERR_USAGE, "keys distrust ../zoe --json");
+}
+
+int main(void)
+{
+    char *build = getenv("URZA_BUILD_DIR");
+    const struct CMUnitTest tests[] = {
+        CLI_TEST(test_help, build),
+        CLI_TEST(test_compile_and_run, build),
+        CLI_TEST(test_random_runs_repeat, build),
+        CLI_TEST(test_interpreter_is_a_fallback, build),
+        CLI_TEST(test_verify_and_evidence, build),
+        CLI_TEST(test_inspect, build),
+        CLI_TEST(test_bench, build),
+        CLI_TEST(test_dump, build),
+        CLI_TEST(test_stdin, build),
+        CLI_TEST(test_keys, build),
+    };
+    return cmocka_run_group_tests_name("cli", tests, NULL, NULL);
+}
