@@ -178,16 +178,21 @@ static bool has_vector(const struct block *block)
     return false;
 }
 
-static bool has_reduction(const struct block *block)
+/* Whether a reduction inside could run in lanes itself. */
+static bool reduces_in_lanes(struct chooser *c, const struct block *block)
 {
-    for (uint32_t i = 0; i < block->stmts.count; i++)
-        if (block->stmts.items[i]->kind == STMT_UPDATE || has_reduction(&block->stmts.items[i]->body) ||
-            has_reduction(&block->stmts.items[i]->orelse))
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
+        if (innermost && !s->independent && !block_stores(&s->body) && score_of(c, s, 0) >= 0)
             return true;
+        if (reduces_in_lanes(c, &s->body) || reduces_in_lanes(c, &s->orelse))
+            return true;
+    }
     return false;
 }
 
-/* The loop with the best score; one that contains a reduction only if its accesses fit lanes. */
+/* The loop with the best score; where accesses do not fit lanes, only if no reduction inside would. */
 static void best_independent(struct chooser *c, const struct block *block, const struct stmt **best, int *best_score)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -196,7 +201,7 @@ static void best_independent(struct chooser *c, const struct block *block, const
             continue;
         bool candidate = s->independent && s->loop_kind == LOOP_SERIAL;
         int score = candidate ? score_of(c, s, 0) : INT_MIN;
-        if (candidate && score >= *best_score && (score >= 0 || !has_reduction(&s->body))) {
+        if (candidate && score >= *best_score && (score >= 0 || !reduces_in_lanes(c, &s->body))) {
             *best = s;
             *best_score = score;
         }
@@ -350,6 +355,7 @@ static void schedule_contract(struct chooser *c, const struct sched_hint *hint)
     register_tile(c, m, n, columns, rows);
 }
 
+/* Whether a load under a reduction walks var with step one. */
 struct contiguous_load {
     uint32_t var;
     int64_t block;
@@ -366,6 +372,17 @@ static void find_contiguous(struct nest *nest, expr_id e, void *context)
     for (int i = 0; i < 3; i++)
         if (x.operand[i] != EXPR_NONE)
             find_contiguous(nest, x.operand[i], context);
+}
+
+static void find_in_reductions(struct nest *nest, const struct block *block, struct contiguous_load *out)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR && !s->independent)
+            block_visit(nest, &s->body, find_contiguous, out);
+        else
+            find_in_reductions(nest, &s->body, out);
+    }
 }
 
 /* The channel loop goes innermost; its blocks, once split, go back out: a panel of weights stays in the cache. */
@@ -391,7 +408,7 @@ static void schedule_conv(struct chooser *c)
     bool pixels = exists(c, last, &site);
     if (exists(c, "i1", &channels)) {
         struct contiguous_load f = {.var = channels.loop->var, .block = 2 * (int64_t)t->lanes};
-        block_visit(c->nest, &channels.loop->body, find_contiguous, &f);
+        find_in_reductions(c->nest, &channels.loop->body, &f);
         if (f.found && pixels) {
             tile_channels(c, last, f.block, t->registers == 32 ? 14 : t->fma ? 6 : 4);
             return;
