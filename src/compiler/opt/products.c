@@ -110,10 +110,8 @@ static value_id columns_last(struct builder *b, value_id v, uint32_t column)
 {
     uint32_t rank = b_node(b, v)->rank;
     uint8_t there[LIMIT_RANK], back[LIMIT_RANK];
-    for (uint32_t i = 0, at = 0; i < rank; i++)
-        if (i != column)
-            there[at++] = (uint8_t)i;
-    there[rank - 1] = (uint8_t)column;
+    for (uint32_t i = 0; i < rank; i++)
+        there[i] = (uint8_t)(i < column ? i : i + 1u < rank ? i + 1 : column);
     for (uint32_t i = 0; i < rank; i++)
         back[there[i]] = (uint8_t)i;
     return b_transpose(b, b_unary(b, PRIM_COPY, b_transpose(b, v, there)), back);
