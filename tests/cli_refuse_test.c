@@ -326,6 +326,42 @@ static void test_signatures(void **state)
     refuse(f, ERR_SIGNATURE, "run other.urza --json");
 }
 
+/* A package in good order whose code computes something else than its graph. */
+static void test_wrong_results(void **state)
+{
+    struct fixture *f = *state;
+    struct package_contents *contents = ARENA_NEW(&f->arena, struct package_contents);
+    struct strbuf lying;
+    struct error err;
+    char id[KERNEL_ID_BYTES];
+    size_t size;
+    uint32_t changed = 0;
+    compile(f, blueprint_mlp, " --strategy fast --unsigned");
+    expect(f, ERR_NONE, "verify net.urza --allow-unsigned");
+    const char *read = get(f, "net.urza", &size);
+    char *bytes = arena_alloc(&f->arena, size, 64);
+    memcpy(bytes, read, size);
+    assert_true(
+        package_read(bytes, size, TRUST_ALLOW_UNSIGNED, NULL, &f->arena, contents, id, &err));
+    for (value_id value = 1; value < contents->graph.nodes.count; value++) {
+        struct node *node = &contents->graph.nodes.items[value];
+        changed += node->prim == PRIM_MAX;
+        node->prim = node->prim == PRIM_MAX ? PRIM_MIN : node->prim;
+    }
+    assert_int_equal(changed, 1);
+    strbuf_init(&lying, &f->arena);
+    assert_true(package_write(contents, NULL, &lying, id, &err));
+    put(f, "lying.urza", lying.data, lying.size_bytes);
+    struct outcome outcome = expect(f, ERR_VERIFY, "verify lying.urza --allow-unsigned --json");
+    json_t *report = json_loads(outcome.out, 0, NULL), *error = json_loads(outcome.err, 0, NULL);
+    assert_non_null(report);
+    assert_true(json_is_false(member(report, "pass")));
+    assert_non_null(error);
+    assert_string_equal(json_string_value(member(error, "error")), error_name(ERR_VERIFY));
+    json_decref(report);
+    json_decref(error);
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
@@ -336,6 +372,7 @@ int main(void)
         CLI_TEST(test_bad_blueprints, build),
         CLI_TEST(test_damaged_packages, build),
         CLI_TEST(test_signatures, build),
+        CLI_TEST(test_wrong_results, build),
     };
     return cmocka_run_group_tests_name("cli-refuse", tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static void print(const struct verify_report *report)
 {
     for (uint32_t i = 0; i < report->count; i++) {
         const struct verify_check *check = &report->checks[i];
-        printf("%-4s  %-32s %.3g of %.3g%s%s\n", check->pass ? "pass" : "FAIL", check->name,
+        printf("%-4s  %-36s %.3g, at most %.3g%s%s\n", check->pass ? "pass" : "FAIL", check->name,
                check->figure, check->bound, check->detail[0] ? "  " : "", check->detail);
     }
 }
