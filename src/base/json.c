@@ -72,8 +72,12 @@ json_t *json_read(const char *text, size_t size, struct error *err)
     json_t *value =
         json_loadb(size > 0 ? text : "", size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     if (!value) {
-        bool no_memory = json_error_code(&why) == json_error_out_of_memory;
-        fail(err, no_memory ? ERR_NOMEM : ERR_JSON, "%s", why.text);
+        /* When it fails without a word, an allocation inside has failed. */
+        bool no_memory = json_error_code(&why) == json_error_out_of_memory || why.text[0] == '\0';
+        if (no_memory)
+            fail(err, ERR_NOMEM, "no memory for the JSON text");
+        else
+            fail(err, ERR_JSON, "%s", why.text);
         if (why.line > 0)
             fail_at(err, "line %d, column %d", why.line, why.column);
     }
