@@ -1,10 +1,12 @@
 /* Urza's runtime: loads packages and runs them. C and C++. Links no compiler.
  *
- * A module is a loaded package. Calls on one module may come from any number of threads at once. After the
- * first call with a given set of input shapes a call allocates nothing and takes no lock. What cannot run
- * natively (guards that do not fit, no code for this CPU) is interpreted, and counted with its reason;
- * nothing here ends or blocks the host process. Tensors are DLPack DLTensors on the CPU; any strides are
- * accepted (tensors that are not dense are copied first). */
+ * A module is a loaded package. Calls on one module may come from any number of threads at once.
+ * After the first call with a given set of input shapes a call allocates nothing and takes no lock.
+ * What cannot run natively (no code for this CPU, sizes beyond the plan) is interpreted, and
+ * counted with its reason; what the guards refuse is an error. Nothing here ends or blocks the host
+ * process. Tensors are DLPack DLTensors on the CPU; any strides are accepted (tensors that are not
+ * dense are copied first). A module serves up to 1024 calls at the same time (LimitExceededError
+ * beyond). It remembers some hundred shapes; more are laid out again when they return. */
 #ifndef URZA_RUN_H
 #define URZA_RUN_H
 
@@ -21,8 +23,8 @@ typedef struct urza_module urza_module;
 typedef struct urza_result urza_result; /* holds outputs that live in the module's memory */
 
 typedef struct urza_error {
-    int code;           /* 0: none; otherwise a class; urza_error_name gives its name */
-    char place[160];    /* the input, entry or dim; may be empty */
+    int code;        /* 0: none; otherwise a class; urza_error_name gives its name */
+    char place[160]; /* the input, entry or dim; may be empty */
     char message[512];
 } urza_error;
 
@@ -30,33 +32,41 @@ const char *urza_error_name(int code);
 const char *urza_version(void);
 
 typedef enum urza_trust {
-    URZA_TRUST_REQUIRE = 1,        /* refuse packages that no trusted key signed */
-    URZA_TRUST_ALLOW_UNSIGNED = 2, /* accept unsigned ones; a signature that is there must still be right */
+    URZA_TRUST_REQUIRE = 1, /* refuse packages that no trusted key signed */
+    /* Accept unsigned ones; a signature that is there must still be right. */
+    URZA_TRUST_ALLOW_UNSIGNED = 2,
 } urza_trust;
 
 typedef struct urza_event {
-    const char *kind;   /* "fallback" */
+    const char *kind; /* "fallback" */
     const char *kernel_id;
     const char *reason; /* borrowed for the call of the callback */
 } urza_event;
 
 /* Zero-initialise, then set what differs from the defaults. */
 typedef struct urza_load_options {
-    urza_trust trust;                    /* default: URZA_TRUST_REQUIRE */
-    const uint8_t (*trusted_keys)[32];   /* Ed25519 public keys */
+    urza_trust trust;                  /* default: URZA_TRUST_REQUIRE */
+    const uint8_t (*trusted_keys)[32]; /* Ed25519 public keys */
     uint32_t trusted_key_count;
-    uint32_t threads;                    /* worker threads of the module's pool, the caller included; default 1 */
-    const char *target;                  /* run this target's code instead of the best one ("interpreter": none) */
-    void (*on_event)(void *user, const urza_event *event); /* called from calling threads; may be NULL */
+    /* Threads of the module's pool, the caller included; with parallel, the tasks that a launch is
+     * split into. Default 1. */
+    uint32_t threads;
+    const char *target; /* run this target's code instead of the best one ("interpreter": none) */
+    /* Called from calling threads, for each call that is interpreted; may be NULL. */
+    void (*on_event)(void *user, const urza_event *event);
     void *user;
-    /* The host's thread pool instead of ours: must run task(argument, i) for 0 ≤ i < count, in any order, and
-     * return when all are done. NULL: own threads. */
-    void (*parallel)(void *user, void (*task)(void *argument, uint32_t index), void *argument, uint32_t count);
+    /* The host's thread pool instead of ours: must run task(argument, i) for 0 ≤ i < count, in any
+     * order, and return when all are done. NULL: own threads. */
+    void (*parallel)(void *user, void (*task)(void *argument, uint32_t index), void *argument,
+                     uint32_t count);
 } urza_load_options;
 
-/* All functions that return int give 0 on success and the error's code otherwise; err may be NULL. */
-int urza_load(const char *path, const urza_load_options *options, urza_module **out, urza_error *err);
-int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options, urza_module **out, urza_error *err);
+/* All functions that return int give 0 on success and the error's code otherwise; err may be NULL.
+ */
+int urza_load(const char *path, const urza_load_options *options, urza_module **out,
+              urza_error *err);
+int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
+                     urza_module **out, urza_error *err);
 void urza_unload(urza_module *module); /* no call may be running; NULL is fine */
 
 typedef struct urza_tensor_info {
@@ -68,7 +78,7 @@ typedef struct urza_tensor_info {
 } urza_tensor_info;
 
 const char *urza_kernel_id(const urza_module *module);
-const char *urza_target(const urza_module *module);          /* "x86-64-v4", or "interpreter" */
+const char *urza_target(const urza_module *module); /* "x86-64-v4", or "interpreter" */
 uint32_t urza_input_count(const urza_module *module);
 uint32_t urza_output_count(const urza_module *module);
 uint32_t urza_param_count(const urza_module *module);
@@ -76,29 +86,45 @@ const urza_tensor_info *urza_input_info(const urza_module *module, uint32_t inde
 const urza_tensor_info *urza_output_info(const urza_module *module, uint32_t index);
 const urza_tensor_info *urza_param_info(const urza_module *module, uint32_t index);
 
-/* Shapes of the outputs for inputs of these shapes: writes rank values into shapes[i] (room for 8) each. */
-int urza_output_shapes(urza_module *module, const DLTensor *inputs, uint32_t input_count, int64_t (*shapes)[8], urza_error *err);
+typedef struct urza_dim_info {
+    const char *name;
+    int64_t min, max;    /* legal values */
+    int64_t multiple_of; /* ≥ 1 */
+    int64_t typical;     /* 0: none given */
+} urza_dim_info;
+
+uint32_t urza_dim_count(const urza_module *module); /* named dims */
+const urza_dim_info *urza_dim(const urza_module *module, uint32_t index);
+/* Shape of an input where the named dims have these values (by index; room for 8). */
+int urza_input_shape(const urza_module *module, uint32_t input, const int64_t *dim_values,
+                     int64_t *shape, urza_error *err);
+
+/* Shapes of the outputs for inputs of these shapes: writes rank values into shapes[i] (room for 8)
+ * each. */
+int urza_output_shapes(urza_module *module, const DLTensor *inputs, uint32_t input_count,
+                       int64_t (*shapes)[8], urza_error *err);
 
 /* Runs forward. Inputs in declaration order. Outputs: caller's memory (dense or strided, shape as
- * urza_output_shapes says, may not overlap inputs), or data NULL with room for 8 dims behind shape: then hold
- * must be given and outputs point into the module's memory until urza_result_release. */
+ * urza_output_shapes says, may not overlap inputs), or data NULL with room for 8 dims behind shape:
+ * then hold must be given and outputs point into the module's memory until urza_result_release. */
 int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
               uint32_t output_count, urza_result **hold, urza_error *err);
 void urza_result_release(urza_result *hold); /* NULL is fine */
 
-/* Replaces a parameter's values (copied; shape and dtype must match); takes effect at the next urza_prepare.
- * Neither may run beside calls on the same module. */
+/* Replaces a parameter's values (copied; shape and dtype must match); takes effect at the next
+ * urza_prepare. Neither may run beside calls on the same module. */
 int urza_param_set(urza_module *module, const char *name, const DLTensor *value, urza_error *err);
 int urza_prepare(urza_module *module, urza_error *err);
 
 typedef struct urza_stats {
-    uint64_t calls, native_calls, fallback_calls;
-    uint64_t launches;            /* of kernels, in native calls */
-    uint64_t shape_misses;        /* calls that had to lay out memory for a new shape */
-    uint64_t copied_inputs;       /* strided tensors copied */
-    uint64_t arena_bytes;         /* temporaries of the last shape laid out */
-    uint64_t intermediate_bytes;  /* what they would take without reuse */
-    char last_fallback[128];      /* reason; empty: never */
+    uint64_t calls; /* all, refused ones included */
+    uint64_t native_calls, fallback_calls;
+    uint64_t launches;           /* of kernels, in native calls */
+    uint64_t shape_misses;       /* calls that had to lay out memory for a new shape */
+    uint64_t copied_inputs;      /* strided tensors copied */
+    uint64_t arena_bytes;        /* temporaries of the last shape laid out */
+    uint64_t intermediate_bytes; /* what they would take without reuse */
+    char last_fallback[128];     /* reason; empty: never */
 } urza_stats;
 void urza_stats_get(const urza_module *module, urza_stats *out);
 

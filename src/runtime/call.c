@@ -1,0 +1,269 @@
+/* One call: check the tensors, find the shape, stage what is strided, run, hand out.
+ *
+ * Nothing of the caller's is written before all that can be refused has been accepted; only the
+ * interpreter can fail after that, and it writes outputs last. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "runtime/runtime_priv.h"
+
+static const struct node *input_node(const struct urza_module *module, uint32_t input)
+{
+    const struct graph *graph = &module->package.graph;
+    return graph_node(graph, graph->inputs.items[input]);
+}
+
+/* Fills context.tensors, given and key. */
+static bool check_inputs(const struct urza_module *module, struct call_context *context,
+                         const DLTensor *inputs, uint32_t count, bool need_data, struct error *err)
+{
+    uint32_t expected = module->package.graph.inputs.count;
+    if (count != expected || (!inputs && count > 0))
+        return fail(err, ERR_INPUT, "%u inputs are given, expected %u", inputs ? count : 0,
+                    expected);
+    int64_t *key = context->key;
+    for (uint32_t i = 0; i < count; i++) {
+        struct tensor *tensor = &context->tensors[i];
+        const struct node *node = input_node(module, i);
+        bool ok = tensor_check(&inputs[i], need_data, tensor, err);
+        if (ok && tensor->dtype != node->dtype)
+            ok = fail(err, ERR_INPUT, "has dtype %s, expected %s", dtype_name(tensor->dtype),
+                      dtype_name(node->dtype));
+        if (ok && tensor->rank != node->rank)
+            ok = fail(err, ERR_INPUT, "has %u dims, expected %u", tensor->rank, node->rank);
+        if (!ok)
+            return fail_at(err, "input '%s'", node->attrs->name);
+        context->given[i] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape};
+        for (uint32_t axis = 0; axis < tensor->rank; axis++)
+            *key++ = tensor->shape[axis];
+    }
+    return true;
+}
+
+/* Elements that share an address would be written in an order nobody chose. */
+static bool steps_onto_itself(const struct tensor *tensor)
+{
+    for (uint32_t i = 0; tensor->strides && i < tensor->rank; i++)
+        if (tensor->shape[i] > 1 && tensor->strides[i] == 0)
+            return true;
+    return false;
+}
+
+/* An output in the caller's memory. */
+static bool check_given_output(const DLTensor *given, const urza_tensor_info *info,
+                               const int64_t *shape, struct tensor *out, struct error *err)
+{
+    DLDataType dtype = info->dtype;
+    if (!tensor_check(given, true, out, err))
+        return false;
+    if (given->dtype.code != dtype.code || given->dtype.bits != dtype.bits)
+        return fail(err, ERR_INPUT, "has another dtype than the module's");
+    if (out->rank != (uint32_t)info->rank)
+        return fail(err, ERR_INPUT, "has %u dims, expected %d", out->rank, info->rank);
+    for (uint32_t i = 0; i < out->rank; i++)
+        if (out->shape[i] != shape[i])
+            return fail(err, ERR_INPUT, "dim %u is %" PRId64 ", expected %" PRId64, i,
+                        out->shape[i], shape[i]);
+    return (out->dense || !steps_onto_itself(out)) ||
+           fail(err, ERR_INPUT, "several elements have the same address");
+}
+
+/* Whether dense memory is shared. Strided tensors are copied, which parts them. */
+static bool overlap(const struct tensor *a, const struct tensor *b)
+{
+    return a->dense && b->dense && a->data && b->data && a->size_bytes > 0 && b->size_bytes > 0 &&
+           (uintptr_t)a->data < (uintptr_t)b->data + b->size_bytes &&
+           (uintptr_t)b->data < (uintptr_t)a->data + a->size_bytes;
+}
+
+static bool check_output(const struct urza_module *module, struct call_context *context,
+                         const struct shape_entry *entry, const DLTensor *outputs, uint32_t index,
+                         bool may_hold, struct error *err)
+{
+    struct tensor *tensors = context->tensors + module->package.graph.inputs.count;
+    uint32_t before = module->package.graph.inputs.count + index;
+    const DLTensor *given = &outputs[index];
+    struct tensor *tensor = &tensors[index];
+    if (!given->data && may_hold) {
+        if (!given->shape && module->outputs[index].rank > 0)
+            return fail(err, ERR_INPUT, "has no room for its shape");
+        *tensor = (struct tensor){.dense = true, .size_bytes = entry->output_bytes[index]};
+        return true;
+    }
+    if (!given->data && entry->output_bytes[index] > 0)
+        return fail(err, ERR_INPUT, "has no data, and nothing to hold the result");
+    if (!check_given_output(given, &module->outputs[index], entry->output_shapes[index], tensor,
+                            err))
+        return false;
+    for (uint32_t i = 0; i < before; i++)
+        if (overlap(tensor, &context->tensors[i]))
+            return fail(err, ERR_INPUT, "shares memory with an input or another output");
+    return true;
+}
+
+static bool check_outputs(const struct urza_module *module, struct call_context *context,
+                          const struct shape_entry *entry, const DLTensor *outputs, uint32_t count,
+                          bool may_hold, struct error *err)
+{
+    uint32_t expected = module->package.graph.outputs.count;
+    if (count != expected || (!outputs && count > 0))
+        return fail(err, ERR_INPUT, "%u outputs are given, expected %u", outputs ? count : 0,
+                    expected);
+    for (uint32_t i = 0; i < count; i++)
+        if (!check_output(module, context, entry, outputs, i, may_hold, err))
+            return fail_at(err, "output '%s'", module->outputs[i].name);
+    return true;
+}
+
+static size_t rounded(size_t size)
+{
+    return (size + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
+}
+
+/* Gives every tensor dense memory: its own, staging, or the result's. */
+static bool place_tensors(struct urza_module *module, struct call_context *context,
+                          const DLTensor *outputs, bool may_hold, struct urza_result **out_result,
+                          struct error *err)
+{
+    uint32_t inputs = module->package.graph.inputs.count;
+    uint32_t count = inputs + module->package.graph.outputs.count;
+    size_t staged = 0, held = 0;
+    bool hold = false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tensor *tensor = &context->tensors[i];
+        if (!tensor->dense)
+            staged += rounded(tensor->size_bytes);
+        if (i >= inputs && may_hold && !outputs[i - inputs].data) {
+            held += rounded(tensor->size_bytes);
+            hold = true;
+        }
+    }
+    if (staged > 0 && !context_reserve_staging(context, staged, err))
+        return false;
+    if (hold && !(*out_result = result_take(module, held, err)))
+        return false;
+    char *stage = context->staging, *result = hold ? (*out_result)->memory : NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tensor *tensor = &context->tensors[i];
+        context->data[i] = tensor->data;
+        if (!tensor->dense) {
+            context->data[i] = stage;
+            stage += rounded(tensor->size_bytes);
+        } else if (i >= inputs && may_hold && !outputs[i - inputs].data) {
+            context->data[i] = result;
+            result += rounded(tensor->size_bytes);
+        }
+    }
+    return true;
+}
+
+static void copy_strided_inputs(const struct urza_module *module, struct call_context *context)
+{
+    for (uint32_t i = 0; i < module->package.graph.inputs.count; i++) {
+        if (context->tensors[i].dense)
+            continue;
+        copy_to_dense(context->data[i], &context->tensors[i]);
+        stat_add(&context->stats.copied_inputs, 1);
+    }
+}
+
+/* Copies strided outputs to where they belong and describes held ones. */
+static void hand_out(const struct urza_module *module, struct call_context *context,
+                     const struct shape_entry *entry, DLTensor *outputs, bool may_hold)
+{
+    uint32_t inputs = module->package.graph.inputs.count;
+    for (uint32_t i = 0; i < module->package.graph.outputs.count; i++) {
+        const struct tensor *tensor = &context->tensors[inputs + i];
+        if (!tensor->dense)
+            copy_from_dense(tensor, context->data[inputs + i]);
+        if (outputs[i].data || !may_hold)
+            continue;
+        const urza_tensor_info *info = &module->outputs[i];
+        int64_t *shape = outputs[i].shape;
+        if (info->rank > 0)
+            memcpy(shape, entry->output_shapes[i], (size_t)info->rank * sizeof *shape);
+        outputs[i] = (DLTensor){
+            .data = context->data[inputs + i],
+            .device = {.device_type = kDLCPU},
+            .ndim = info->rank,
+            .dtype = info->dtype,
+            .shape = shape,
+        };
+    }
+}
+
+static bool run(struct urza_module *module, struct call_context *context,
+                const struct shape_entry *entry, struct error *err)
+{
+    copy_strided_inputs(module, context);
+    if (entry->reason)
+        return fallback_run(module, context, entry->reason, err);
+    execute(module, context);
+    stat_add(&context->stats.native_calls, 1);
+    stat_add(&context->stats.launches, entry->launch_count);
+    return true;
+}
+
+static bool call(struct urza_module *module, struct call_context *context, const DLTensor *inputs,
+                 uint32_t input_count, DLTensor *outputs, uint32_t output_count, urza_result **hold,
+                 struct error *err)
+{
+    struct urza_result *result = NULL;
+    stat_add(&context->stats.calls, 1);
+    if (!check_inputs(module, context, inputs, input_count, true, err))
+        return false;
+    const struct shape_entry *entry = shapes_find(module, context, err);
+    if (!entry || !check_outputs(module, context, entry, outputs, output_count, hold != NULL, err))
+        return false;
+    if ((!entry->reason && !context_ready(module, context, err)) ||
+        !place_tensors(module, context, outputs, hold != NULL, &result, err))
+        return false;
+    if (!run(module, context, entry, err)) {
+        urza_result_release(result);
+        return false;
+    }
+    hand_out(module, context, entry, outputs, hold != NULL);
+    if (hold)
+        *hold = result;
+    return true;
+}
+
+URZA_EXPORT int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count,
+                          DLTensor *outputs, uint32_t output_count, urza_result **hold,
+                          urza_error *err)
+{
+    struct error e;
+    struct call_context *context = module ? context_take(module, &e) : NULL;
+    if (!module)
+        fail(&e, ERR_USAGE, "the module is NULL");
+    if (!context)
+        return public_result(false, &e, err);
+    bool ok = call(module, context, inputs, input_count, outputs, output_count, hold, &e);
+    context_put(module, context);
+    return public_result(ok, &e, err);
+}
+
+URZA_EXPORT int urza_output_shapes(urza_module *module, const DLTensor *inputs,
+                                   uint32_t input_count, int64_t (*shapes)[8], urza_error *err)
+{
+    struct error e;
+    struct call_context *context = module ? context_take(module, &e) : NULL;
+    if (!module)
+        fail(&e, ERR_USAGE, "the module is NULL");
+    if (!context)
+        return public_result(false, &e, err);
+    bool ok = check_inputs(module, context, inputs, input_count, false, &e);
+    const struct shape_entry *entry = ok ? shapes_find(module, context, &e) : NULL;
+    for (uint32_t i = 0; entry && i < module->package.graph.outputs.count; i++)
+        memcpy(shapes[i], entry->output_shapes[i],
+               (size_t)module->outputs[i].rank * sizeof shapes[i][0]);
+    context_put(module, context);
+    return public_result(entry != NULL, &e, err);
+}
+
+URZA_EXPORT void urza_result_release(urza_result *hold)
+{
+    if (hold)
+        result_put(hold);
+}

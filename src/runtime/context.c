@@ -1,0 +1,144 @@
+/* Contexts and results: made when none is free, kept until the module is unloaded, so that a host
+ * that has settled allocates nothing. Memory only grows to what the largest shape asked for.
+ *
+ *     block of a context: [ struct | table | key | tensors | data | given ]
+ *     its memory:         [ temporaries | scratch of chunk 0 | scratch of chunk 1 | … ] */
+#include <stdlib.h>
+
+#include "runtime/runtime_priv.h"
+
+static size_t carve_context(struct carve *carve, const struct urza_module *module,
+                            struct call_context *out)
+{
+    const struct graph *graph = &module->package.graph;
+    size_t inputs = graph->inputs.count, tensors = inputs + graph->outputs.count;
+    carve_take(carve, 1, sizeof(struct call_context));
+    struct call_context context = {
+        .table = carve_take(carve, module->slot_count, sizeof(void *)),
+        .key = carve_take(carve, module->key_count, sizeof(int64_t)),
+        .tensors = carve_take(carve, tensors, sizeof(struct tensor)),
+        .data = carve_take(carve, tensors, sizeof(void *)),
+        .given = carve_take(carve, inputs, sizeof(struct guard_input)),
+    };
+    if (out)
+        *out = context;
+    return carve->used_bytes;
+}
+
+static struct call_context *context_new(struct urza_module *module, struct error *err)
+{
+    struct call_context *context = block_new(carve_context(&(struct carve){0}, module, NULL));
+    if (!context) {
+        fail(err, ERR_NOMEM, "no memory for one more call at a time");
+        return NULL;
+    }
+    carve_context(&(struct carve){.base = (char *)context}, module, context);
+    if (!stack_register(&module->contexts, &context->pooled)) {
+        free(context);
+        fail(err, ERR_LIMIT, "more than %d calls at the same time", POOLED_MAX);
+        return NULL;
+    }
+    return context;
+}
+
+struct call_context *context_take(struct urza_module *module, struct error *err)
+{
+    struct pooled *free_one = stack_take(&module->contexts);
+    return free_one ? (struct call_context *)free_one : context_new(module, err);
+}
+
+void context_put(struct urza_module *module, struct call_context *context)
+{
+    stack_put(&module->contexts, &context->pooled);
+}
+
+/* Gives at least size bytes; what was there is lost. */
+static bool grow(char **memory, size_t *bytes, size_t size, const char *what, struct error *err)
+{
+    if (*bytes >= size)
+        return true;
+    free(*memory);
+    *memory = block_new(size);
+    *bytes = *memory ? size : 0;
+    return *memory || fail(err, ERR_NOMEM, "no memory for %zu bytes of %s", size, what);
+}
+
+bool context_reserve_staging(struct call_context *context, size_t size, struct error *err)
+{
+    return grow(&context->staging, &context->staging_bytes, size, "copies of strided tensors", err);
+}
+
+bool context_ready(const struct urza_module *module, struct call_context *context,
+                   struct error *err)
+{
+    const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
+    if (context->table_filled)
+        return true;
+    if (!grow(&context->memory, &context->memory_bytes, entry->memory_bytes, "temporaries", err))
+        return false;
+    const struct plan *plan = &module->target->plan;
+    for (uint32_t i = 0; i < module->slot_count; i++) {
+        uint32_t buffer = module->slot_buffer[i];
+        context->table[i] = plan->buffers.items[buffer].kind == BUFFER_TEMP
+                                ? context->memory + entry->temp_offsets[buffer]
+                                : module->fixed[buffer];
+    }
+    context->table_filled = true;
+    return true;
+}
+
+void contexts_release(struct urza_module *module)
+{
+    uint32_t count = atomic_load(&module->contexts.count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct call_context *context = (struct call_context *)module->contexts.items[i];
+        free(context->memory);
+        free(context->staging);
+        free(context);
+    }
+}
+
+struct urza_result *result_take(struct urza_module *module, size_t size, struct error *err)
+{
+    struct urza_result *result = (struct urza_result *)stack_take(&module->results);
+    if (!result) {
+        result = calloc(1, sizeof *result);
+        if (!result) {
+            fail(err, ERR_NOMEM, "no memory for a result");
+            return NULL;
+        }
+        result->module = module;
+        /* One beyond the number that is kept lives only until its release. */
+        stack_register(&module->results, &result->pooled);
+    }
+    if (result->memory_bytes >= size && result->memory)
+        return result;
+    free(result->memory);
+    result->memory = block_new(size);
+    result->memory_bytes = result->memory ? size : 0;
+    if (result->memory)
+        return result;
+    result_put(result);
+    fail(err, ERR_NOMEM, "no memory for %zu bytes of outputs", size);
+    return NULL;
+}
+
+void result_put(struct urza_result *result)
+{
+    if (result->pooled.number != 0) {
+        stack_put(&result->module->results, &result->pooled);
+        return;
+    }
+    free(result->memory);
+    free(result);
+}
+
+void results_release(struct urza_module *module)
+{
+    uint32_t count = atomic_load(&module->results.count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct urza_result *result = (struct urza_result *)module->results.items[i];
+        free(result->memory);
+        free(result);
+    }
+}

@@ -1,0 +1,89 @@
+/* What cannot run natively runs in the interpreter: right, and slow. Each such call is counted,
+ * with its reason, and reported to the host. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "graph/interp.h"
+#include "runtime/runtime_priv.h"
+
+/* The interpreter takes eight bytes for each element; where memory is overcommitted, asking for
+ * more than there is would bring the host down later. */
+static size_t memory_limit(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (size_t)pages / 2 * (size_t)page : (size_t)1 << 30;
+}
+
+static bool load_sources(const struct urza_module *module, const struct call_context *context,
+                         struct arena *arena, struct interp_tensor *out, struct error *err)
+{
+    const struct graph *graph = &module->package.graph;
+    uint32_t inputs = graph->inputs.count;
+    for (uint32_t i = 0; i < inputs; i++) {
+        const struct tensor *tensor = &context->tensors[i];
+        if (!interp_load(&out[i], arena, tensor->dtype, tensor->rank, tensor->shape,
+                         context->data[i], err))
+            return false;
+    }
+    for (uint32_t i = 0; i < graph->params.count; i++) {
+        const struct node *node = graph_node(graph, graph->params.items[i]);
+        const urza_tensor_info *info = &module->param_infos[i];
+        if (!interp_load(&out[inputs + i], arena, node->dtype, node->rank, info->shape,
+                         module->params[i], err))
+            return false;
+    }
+    return true;
+}
+
+static bool interpret(struct urza_module *module, struct call_context *context, struct arena *arena,
+                      struct error *err)
+{
+    const struct graph *graph = &module->package.graph;
+    const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
+    uint32_t source_count = graph->inputs.count + graph->params.count;
+    struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, source_count);
+    struct interp_tensor *outputs = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count);
+    if (!load_sources(module, context, arena, sources, err) ||
+        !interp_run(graph, INTERP_NATIVE, entry->dims, sources, source_count, memory_limit(), arena,
+                    outputs, err))
+        return false;
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        if (outputs[i].count > 0)
+            interp_store(&outputs[i], context->data[graph->inputs.count + i]);
+    return true;
+}
+
+/* Apart, so that nothing that setjmp could spoil lives in the caller's registers. */
+static bool interpret_guarded(struct urza_module *module, struct call_context *context,
+                              struct arena *arena, struct error *err)
+{
+    jmp_buf out_of_memory;
+    if (setjmp(out_of_memory) != 0)
+        return fail(err, ERR_NOMEM, "no memory to interpret the call");
+    arena->oom = &out_of_memory;
+    return interpret(module, context, arena, err);
+}
+
+static void report(struct urza_module *module, const char *reason)
+{
+    pthread_mutex_lock(&module->lock);
+    snprintf(module->last_fallback, sizeof module->last_fallback, "%s", reason);
+    pthread_mutex_unlock(&module->lock);
+    if (module->on_event) {
+        urza_event event = {.kind = "fallback", .kernel_id = module->id, .reason = reason};
+        module->on_event(module->user, &event);
+    }
+}
+
+bool fallback_run(struct urza_module *module, struct call_context *context, const char *reason,
+                  struct error *err)
+{
+    struct arena arena;
+    arena_init(&arena);
+    arena.limit_bytes = memory_limit();
+    stat_add(&context->stats.fallback_calls, 1);
+    report(module, reason);
+    bool ok = interpret_guarded(module, context, &arena, err);
+    arena_release(&arena);
+    return ok;
+}

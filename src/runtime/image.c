@@ -1,0 +1,64 @@
+/* Code comes to memory through a sealed memory file: written while nobody can execute it, then
+ * sealed against every change, then mapped to be read and executed. No page is ever writable and
+ * executable, and nothing the process does later can make one of these so. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "runtime/parts_priv.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U /* Linux 6.3: executable whatever vm.memfd_noexec says */
+#endif
+
+static int memory_file(void)
+{
+    int fd = memfd_create("urza-code", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("urza-code", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+}
+
+static bool write_all(int fd, const uint8_t *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t written = write(fd, bytes, size);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return false;
+        bytes += written;
+        size -= (size_t)written;
+    }
+    return true;
+}
+
+bool image_map(struct image *out, const void *code, size_t size, struct error *err)
+{
+    if (size == 0) {
+        *out = (struct image){0};
+        return true;
+    }
+    int fd = memory_file();
+    if (fd < 0)
+        return fail(err, ERR_IO, "no memory file for code: %s", strerror(errno));
+    void *mapped = MAP_FAILED;
+    if (write_all(fd, code, size) &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        mapped = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    int reason = errno;
+    close(fd);
+    if (mapped == MAP_FAILED)
+        return fail(err, ERR_IO, "code cannot be mapped: %s", strerror(reason));
+    *out = (struct image){mapped, size};
+    return true;
+}
+
+void image_unmap(struct image *image)
+{
+    if (image->code)
+        munmap((void *)(uintptr_t)image->code, image->size_bytes);
+    *image = (struct image){0};
+}

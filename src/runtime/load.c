@@ -1,0 +1,272 @@
+/* Loading: verify everything, choose the code, map it, copy the params, run prepare.
+ *
+ * What makes native code impossible (no code for this CPU, mapping refused) leaves a module that
+ * interprets, with the reason; what makes the package unfit, or a wrong option, is an error. The
+ * package's bytes are not needed afterwards. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/strbuf.h"
+#include "base/compiler.h"
+#include "runtime/runtime_priv.h"
+
+static const char interpreter[] = "interpreter";
+
+static bool check_options(const urza_load_options *options, struct error *err)
+{
+    if (options->trust > URZA_TRUST_ALLOW_UNSIGNED)
+        return fail(err, ERR_USAGE, "trust policy %d is unknown", (int)options->trust);
+    if (options->trusted_key_count > 0 && !options->trusted_keys)
+        return fail(err, ERR_USAGE, "trusted keys are counted but not given");
+    if (options->threads > LIMIT_THREADS)
+        return fail(err, ERR_LIMIT, "%u threads, at most %d are possible", options->threads,
+                    LIMIT_THREADS);
+    return true;
+}
+
+static const struct package_target *best_target(const struct package_contents *package)
+{
+    const struct package_target *best = NULL;
+    for (uint32_t i = 0; i < package->target_count; i++) {
+        const struct package_target *target = &package->targets[i];
+        if (target_supported_here(target->name) &&
+            (!best || target_rank(target->name) > target_rank(best->name)))
+            best = target;
+    }
+    return best;
+}
+
+static bool named_target(const struct package_contents *package, const char *name,
+                         const struct package_target **out, struct error *err)
+{
+    for (uint32_t i = 0; i < package->target_count; i++) {
+        if (strcmp(package->targets[i].name, name) != 0)
+            continue;
+        if (!target_supported_here(name))
+            return fail(err, ERR_TARGET, "this CPU cannot run '%s'", name);
+        *out = &package->targets[i];
+        return true;
+    }
+    return fail(err, ERR_TARGET, "the package has no code for target '%s'", name);
+}
+
+static bool choose_target(struct urza_module *module, const char *name, struct error *err)
+{
+    if (name && strcmp(name, interpreter) == 0) {
+        module->reason = "the interpreter was asked for";
+        return true;
+    }
+    if (name)
+        return named_target(&module->package, name, &module->target, err);
+    module->target = best_target(&module->package);
+    if (!module->target)
+        module->reason = module->package.target_count == 0 ? "the package has no native code"
+                                                           : "no code for this CPU";
+    return true;
+}
+
+/* Pointers to all kernels of the target; without memory for code to be mapped there is none. */
+static void map_code(struct urza_module *module)
+{
+    struct error why;
+    const struct package_target *target = module->target;
+    if (!image_map(&module->image, target->code, target->code_bytes, &why)) {
+        module->reason = arena_strdup(&module->arena, why.message);
+        module->target = NULL;
+        return;
+    }
+    module->kernels = ARENA_ARRAY(&module->arena, urza_kernel_fn *, target->kernel_count);
+    for (uint32_t i = 0; i < target->kernel_count; i++) {
+        const uint8_t *entry = module->image.code + target->kernel_offsets[i];
+        memcpy(&module->kernels[i], &entry, sizeof entry);
+    }
+}
+
+/* The pointer tables of all forward launches in one row, and where inputs and outputs go. */
+static void make_slots(struct urza_module *module)
+{
+    const struct plan *plan = &module->target->plan;
+    struct arena *arena = &module->arena;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < plan->forward.count; i++)
+        count += plan->forward.items[i].arg_count;
+    module->slot_count = (uint32_t)count; /* ≤ LIMIT_LAUNCHES × LIMIT_KERNEL_BUFFERS */
+    module->slot_buffer = ARENA_ARRAY(arena, uint32_t, count);
+    module->patches = ARENA_ARRAY(arena, struct slot_patch, count);
+    module->fixed = ARENA_ARRAY(arena, void *, plan->buffers.count);
+    uint32_t slot = 0;
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        for (uint32_t k = 0; k < launch->arg_count; k++, slot++) {
+            const struct plan_buffer *buffer = &plan->buffers.items[launch->args[k]];
+            module->slot_buffer[slot] = launch->args[k];
+            if (buffer->kind == BUFFER_INPUT)
+                module->patches[module->patch_count++] = (struct slot_patch){slot, buffer->index};
+            else if (buffer->kind == BUFFER_OUTPUT)
+                module->patches[module->patch_count++] =
+                    (struct slot_patch){slot, module->package.graph.inputs.count + buffer->index};
+        }
+    }
+}
+
+static urza_tensor_info tensor_info(struct urza_module *module, const char *name, value_id value)
+{
+    struct arena *arena = &module->arena;
+    const struct node *node = graph_node(&module->package.graph, value);
+    int64_t *shape = ARENA_ARRAY(arena, int64_t, node->rank);
+    const char **text = ARENA_ARRAY(arena, const char *, node->rank);
+    for (uint32_t i = 0; i < node->rank; i++) {
+        struct strbuf buf;
+        strbuf_init(&buf, arena);
+        dim_print(&module->package.graph.dims, node->shape[i], &buf);
+        text[i] = buf.data;
+        if (!dim_is_const(&module->package.graph.dims, node->shape[i], &shape[i]))
+            shape[i] = -1;
+    }
+    return (urza_tensor_info){
+        .name = name,
+        .dtype = tensor_dtype(node->dtype),
+        .rank = node->rank,
+        .shape = shape,
+        .dim_text = text,
+    };
+}
+
+static urza_tensor_info *source_infos(struct urza_module *module, const value_id *values,
+                                      uint32_t count)
+{
+    urza_tensor_info *infos = ARENA_ARRAY(&module->arena, urza_tensor_info, count);
+    for (uint32_t i = 0; i < count; i++)
+        infos[i] = tensor_info(module, graph_node(&module->package.graph, values[i])->attrs->name,
+                               values[i]);
+    return infos;
+}
+
+static void make_infos(struct urza_module *module)
+{
+    const struct graph *graph = &module->package.graph;
+    module->inputs = source_infos(module, graph->inputs.items, graph->inputs.count);
+    module->param_infos = source_infos(module, graph->params.items, graph->params.count);
+    module->outputs = ARENA_ARRAY(&module->arena, urza_tensor_info, graph->outputs.count);
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        module->outputs[i] =
+            tensor_info(module, graph->outputs.items[i].name, graph->outputs.items[i].value);
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        module->key_count += graph_node(graph, graph->inputs.items[i])->rank;
+    module->dim_infos = ARENA_ARRAY(&module->arena, urza_dim_info, graph->dims.names.count);
+    for (uint32_t i = 0; i < graph->dims.names.count; i++) {
+        const struct dim_name *dim = &graph->dims.names.items[i];
+        module->dim_infos[i] =
+            (urza_dim_info){dim->name, dim->min, dim->max, dim->multiple_of, dim->typical};
+    }
+}
+
+static bool load_into(struct urza_module *module, const void *bytes, size_t size,
+                      const urza_load_options *options, struct error *err)
+{
+    struct arena *arena = &module->arena;
+    struct trusted_keys trusted = {options->trusted_keys, options->trusted_key_count};
+    enum package_trust trust =
+        options->trust == URZA_TRUST_ALLOW_UNSIGNED ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE;
+    if (!package_read(bytes, size, trust, &trusted, arena, &module->package, module->id, err) ||
+        !choose_target(module, options->target, err))
+        return false;
+    make_infos(module);
+    uint32_t params = module->package.graph.params.count;
+    module->params = ARENA_ARRAY(arena, void *, params);
+    module->pending = ARENA_ARRAY(arena, void *, params);
+    if (module->target)
+        map_code(module);
+    if (module->target)
+        make_slots(module);
+    module->pool = pool_new(module->target ? module->threads : 1, options->parallel, options->user);
+    if (!module->pool)
+        return fail(err, ERR_NOMEM, "no memory for the thread pool");
+    return prepare_init(module, err);
+}
+
+/* Apart, so that nothing that setjmp could spoil lives in the caller's registers. */
+static bool load_guarded(struct urza_module *module, const void *bytes, size_t size,
+                         const urza_load_options *options, struct error *err)
+{
+    jmp_buf out_of_memory;
+    if (setjmp(out_of_memory) != 0)
+        return fail(err, ERR_NOMEM, "no memory to load the package");
+    module->arena.oom = &out_of_memory;
+    bool ok = load_into(module, bytes, size, options, err);
+    module->arena.oom = NULL;
+    return ok;
+}
+
+bool module_load(const void *bytes, size_t size, const urza_load_options *options,
+                 struct urza_module **out, struct error *err)
+{
+    static const urza_load_options defaults = {.threads = 1};
+    if (!options)
+        options = &defaults;
+    if (!check_options(options, err))
+        return false;
+    struct urza_module *module = calloc(1, sizeof *module);
+    if (!module)
+        return fail(err, ERR_NOMEM, "no memory for a module");
+    pthread_mutex_init(&module->lock, NULL);
+    arena_init(&module->arena);
+    module->threads = options->threads > 0 ? options->threads : 1;
+    module->on_event = options->on_event;
+    module->user = options->user;
+    if (!load_guarded(module, bytes, size, options, err)) {
+        urza_unload(module);
+        return false;
+    }
+    *out = module;
+    return true;
+}
+
+URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
+                                 urza_module **out, urza_error *err)
+{
+    struct error e;
+    if (!out || (!bytes && size > 0))
+        return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
+    /* A private copy: what has been verified must not change while it is read again. */
+    void *copy = block_new(size);
+    if (!copy)
+        return public_result(fail(&e, ERR_NOMEM, "no memory for %zu bytes", size), &e, err);
+    if (size > 0)
+        memcpy(copy, bytes, size);
+    bool ok = module_load(copy, size, options, out, &e);
+    free(copy);
+    return public_result(ok, &e, err);
+}
+
+URZA_EXPORT int urza_load(const char *path, const urza_load_options *options, urza_module **out,
+                          urza_error *err)
+{
+    struct error e;
+    char *bytes;
+    size_t size;
+    if (!path || !out)
+        return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
+    if (!file_read(path, (size_t)LIMIT_PACKAGE_BYTES, &bytes, &size, &e))
+        return public_result(false, &e, err);
+    bool ok = module_load(bytes, size, options, out, &e);
+    free(bytes);
+    return public_result(ok || fail_at(&e, "%s", path), &e, err);
+}
+
+URZA_EXPORT void urza_unload(urza_module *module)
+{
+    if (!module)
+        return;
+    pool_free(module->pool);
+    contexts_release(module);
+    results_release(module);
+    shapes_release(module);
+    prepare_release(module);
+    image_unmap(&module->image);
+    arena_release(&module->arena);
+    pthread_mutex_destroy(&module->lock);
+    free(module);
+}

@@ -1,0 +1,99 @@
+/* The parts of the runtime that know nothing of modules: memory blocks, code pages, the layout of
+ * temporaries, threads, a lock-free stack, tensors. Memory is owned by whoever asked for it. A part
+ * may be used from any thread where nothing else is said. */
+#ifndef URZA_RUNTIME_PARTS_PRIV_H
+#define URZA_RUNTIME_PARTS_PRIV_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "graph/dtype.h"
+#include "urza/run.h"
+
+#define BLOCK_ALIGN ((size_t)64)
+#define POOLED_MAX 1024 /* contexts, or results kept for use again, of one module */
+
+/* block.c: memory is 64-aligned and not zeroed. */
+/* size bytes (0 is fine), NULL when there is no memory; free() gives them back. */
+void *block_new(size_t size);
+/* size up to the next multiple of BLOCK_ALIGN; false when that does not fit. */
+bool block_round(int64_t size, int64_t *out);
+
+/* Carves arrays out of one block: a first walk with base NULL measures, a second one places. */
+struct carve {
+    char *base;
+    size_t used_bytes;
+};
+void *carve_take(struct carve *carve, size_t count, size_t size);
+
+/* image.c: code as pages that can be read and executed, and never written. */
+struct image {
+    const uint8_t *code; /* NULL: nothing is mapped */
+    size_t size_bytes;
+};
+bool image_map(struct image *out, const void *code, size_t size, struct error *err); /* ERR_IO */
+void image_unmap(struct image *image);
+
+/* layout.c: places items so that two that live at the same time (inclusive intervals) never share
+ * a byte. Offsets are multiples of 64. work: room for 2 × count pointers. False when the total does
+ * not fit in 63 bits. The same items give the same offsets. */
+struct layout_item {
+    int64_t size_bytes; /* ≥ 0 */
+    uint32_t first, last;
+    int64_t offset;
+};
+bool layout_place(struct layout_item *items, uint32_t count, struct layout_item **work,
+                  int64_t *out_bytes);
+
+/* pool.c: runs tasks on the module's threads or the host's. */
+typedef void pool_task(void *argument, uint32_t index);
+typedef void pool_parallel(void *user, pool_task *task, void *argument, uint32_t count);
+struct pool;
+/* threads: the caller included; with parallel no threads are made. When some threads cannot be
+ * started the pool works with those that could. NULL: no memory. */
+struct pool *pool_new(uint32_t threads, pool_parallel *parallel, void *user);
+void pool_free(struct pool *pool);
+/* Runs task(argument, i) for 0 ≤ i < count ≤ LIMIT_THREADS and returns when all are done. A pool
+ * that serves another call already leaves all of them to the caller: nobody waits for anybody
+ * else's work. */
+void pool_run(struct pool *pool, pool_task *task, void *argument, uint32_t count);
+
+/* stack.c: objects to take and put back without a lock; the last one put is the first taken. */
+struct pooled {
+    _Atomic uint32_t next; /* 1 + index below it on the stack */
+    uint32_t number;       /* 1 + index; 0: not registered */
+};
+struct stack {
+    _Atomic uint64_t head; /* count of changes << 32 | 1 + index of the top */
+    _Atomic uint32_t count;
+    struct pooled *_Atomic items[POOLED_MAX];
+};
+struct pooled *stack_take(struct stack *stack); /* NULL: empty */
+void stack_put(struct stack *stack, struct pooled *item);
+/* Gives a new object its number, so that it may be put; false when the stack has POOLED_MAX. */
+bool stack_register(struct stack *stack, struct pooled *item);
+
+/* tensor.c: a DLTensor that has been checked. */
+struct tensor {
+    enum dtype dtype;
+    uint32_t rank;
+    const int64_t *shape;
+    const int64_t *strides; /* in elements; NULL: dense */
+    bool dense;             /* row-major without gaps, aligned to its elements */
+    int64_t elements;
+    size_t size_bytes; /* of all elements, dense */
+    char *data;        /* NULL only without elements, or where need_data is false */
+};
+/* ERR_INPUT; place is left to the caller. */
+bool tensor_check(const DLTensor *given, bool need_data, struct tensor *out, struct error *err);
+DLDataType tensor_dtype(enum dtype dtype);
+
+/* copy.c: between a tensor and dense memory. */
+void copy_to_dense(void *dense, const struct tensor *tensor);
+void copy_from_dense(const struct tensor *tensor, const void *dense);
+
+#endif

@@ -1,0 +1,172 @@
+/* What the parts of the runtime share.
+ *
+ * A module is immutable after load but for the shape cache, the pools of contexts and results, and
+ * its statistics; those are shared by atomics. A call takes a context, which is its own until it
+ * puts it back. Only loading, a shape seen for the first time and the interpreter allocate; only
+ * they take the module's lock. Every allocation may fail and is checked. */
+#ifndef URZA_RUNTIME_PRIV_H
+#define URZA_RUNTIME_PRIV_H
+
+#include <pthread.h>
+
+#include "package/package.h"
+#include "runtime/parts_priv.h"
+
+#define SHAPE_SETS 64
+#define SHAPE_WAYS 8
+/* Launches of less estimated work (scalar operations) are not worth waking a thread for. */
+#define PARALLEL_WORK ((int64_t)1 << 17)
+
+/* One launch at one shape. */
+struct shape_launch {
+    urza_kernel_fn *kernel;
+    uint32_t first_slot; /* of its pointer table in the context's */
+    uint32_t chunks;     /* 1: the caller alone */
+    int64_t extent;      /* > 0 */
+    size_t scratch_stride;
+};
+
+/* All that follows from input shapes; immutable once published. Without a plan, or where sizes do
+ * not fit, reason says why calls are interpreted. */
+struct shape_entry {
+    uint64_t hash;
+    const char *reason; /* NULL: native */
+    int64_t *key;       /* input shapes one behind the other: module.key_count */
+    int64_t *dims;      /* values of the named dims */
+    int64_t (*output_shapes)[LIMIT_RANK];
+    size_t *output_bytes;
+    struct shape_launch *launches; /* those with iterations */
+    uint32_t launch_count;
+    size_t *temp_offsets;  /* by buffer of the plan */
+    size_t memory_bytes;   /* temporaries, and scratch behind them */
+    size_t scratch_offset; /* = bytes of temporaries */
+    uint64_t intermediate_bytes;
+    struct shape_entry *older; /* in the list of retired ones */
+};
+
+struct shape_cache {
+    _Atomic uint64_t hashes[SHAPE_SETS][SHAPE_WAYS]; /* a hint: saves looking at the entry */
+    struct shape_entry *_Atomic entries[SHAPE_SETS][SHAPE_WAYS];
+    uint8_t oldest[SHAPE_SETS]; /* way to replace next */
+    struct shape_entry *retired;
+};
+
+struct context_stats {
+    _Atomic uint64_t calls, native_calls, fallback_calls, launches, shape_misses, copied_inputs;
+};
+
+/* What one call works with. The owner alone touches it, but for entry and stats, which others
+ * read. entry keeps what it points at alive (shapes.c), also between calls. */
+struct call_context {
+    struct pooled pooled;
+    struct shape_entry *_Atomic entry;
+    bool table_filled; /* table holds what entry and memory ask for */
+    char *memory;
+    size_t memory_bytes;
+    char *staging; /* dense copies of strided tensors */
+    size_t staging_bytes;
+    void **table;              /* pointer tables of all launches: module.slot_count */
+    int64_t *key;              /* module.key_count */
+    struct tensor *tensors;    /* inputs, then outputs */
+    void **data;               /* dense memory of each tensor */
+    struct guard_input *given; /* by input */
+    struct context_stats stats;
+};
+
+struct urza_result {
+    struct pooled pooled;
+    struct urza_module *module;
+    void *memory;
+    size_t memory_bytes;
+};
+
+/* Where an input's or output's pointer goes in a context's table. */
+struct slot_patch {
+    uint32_t slot, tensor;
+};
+
+struct urza_module {
+    struct arena arena; /* written while loading only */
+    struct package_contents package;
+    char id[KERNEL_ID_BYTES];
+
+    const struct package_target *target; /* NULL: interpreted, for this reason: */
+    const char *reason;
+    struct image image;
+    urza_kernel_fn **kernels; /* by index in the target's table */
+    struct pool *pool;
+    uint32_t threads;
+    void (*on_event)(void *user, const urza_event *event);
+    void *user;
+
+    char *param_memory;
+    void **params;  /* by param */
+    void **pending; /* by param: values set but not prepared yet; NULL: none */
+    char *prepared_memory;
+    void **fixed;          /* by buffer of the plan: params and prepared ones; NULL: others */
+    uint32_t slot_count;   /* arguments of all forward launches */
+    uint32_t *slot_buffer; /* by slot */
+    struct slot_patch *patches;
+    uint32_t patch_count;
+    uint32_t key_count; /* dims of all inputs */
+
+    urza_tensor_info *inputs, *outputs, *param_infos;
+    urza_dim_info *dim_infos;
+
+    pthread_mutex_t lock; /* shapes (writing), last_fallback */
+    struct shape_cache shapes;
+    struct stack contexts, results;
+    _Atomic uint64_t arena_bytes, intermediate_bytes;
+    char last_fallback[128];
+};
+
+/* load.c */
+bool module_load(const void *bytes, size_t size, const urza_load_options *options,
+                 struct urza_module **out, struct error *err);
+
+/* prepare.c: memory of params and prepared buffers, and the launches that fill the latter. */
+bool prepare_init(struct urza_module *module, struct error *err);
+bool prepare_run(struct urza_module *module, struct error *err); /* ERR_NOMEM: nothing happened */
+void prepare_release(struct urza_module *module);
+
+/* context.c */
+struct call_context *context_take(struct urza_module *module, struct error *err);
+void context_put(struct urza_module *module, struct call_context *context);
+bool context_reserve_staging(struct call_context *context, size_t size, struct error *err);
+/* Memory and a filled pointer table for the context's entry. */
+bool context_ready(const struct urza_module *module, struct call_context *context,
+                   struct error *err);
+void contexts_release(struct urza_module *module);
+struct urza_result *result_take(struct urza_module *module, size_t size, struct error *err);
+void result_put(struct urza_result *result);
+void results_release(struct urza_module *module);
+/* Statistics have one writer, so adding needs no locked instruction. */
+static inline void stat_add(_Atomic uint64_t *stat, uint64_t amount)
+{
+    atomic_store_explicit(stat, atomic_load_explicit(stat, memory_order_relaxed) + amount,
+                          memory_order_relaxed);
+}
+
+/* shapes.c: the entry for context.key; it stays valid while the context points at it. Fails
+ * with ERR_INPUT (guards), ERR_LIMIT (an output that cannot be), ERR_NOMEM. */
+const struct shape_entry *shapes_find(struct urza_module *module, struct call_context *context,
+                                      struct error *err);
+void shapes_release(struct urza_module *module);
+
+/* shape_entry.c: makes an entry; context.given holds the inputs' shapes. */
+struct shape_entry *shape_entry_new(struct urza_module *module, const struct call_context *context,
+                                    uint64_t hash, struct error *err);
+
+/* execute.c: all forward launches of the context's entry. Cannot fail. */
+void execute(const struct urza_module *module, struct call_context *context);
+void launch_run(struct pool *pool, const struct shape_launch *launch, void *const *buffers,
+                const int64_t *dims, char *scratch);
+
+/* fallback.c: the same by the interpreter, from and to context.data; counts and reports. */
+bool fallback_run(struct urza_module *module, struct call_context *context, const char *reason,
+                  struct error *err);
+
+/* api.c: copies *from to *err when the call failed; gives the public code. */
+int public_result(bool ok, const struct error *from, urza_error *err);
+
+#endif

@@ -1,0 +1,186 @@
+/* What follows from the shapes of the inputs: values of the named dims, shapes of the outputs,
+ * sizes and places of temporaries, extents of launches. One block holds it all.
+ *
+ * Input that the graph does not allow is an error. What the graph allows and the plan cannot
+ * express in 63 bits makes an entry with a reason: such calls are interpreted. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "runtime/runtime_priv.h"
+
+static const char too_large[] = "sizes of the plan do not fit";
+
+static size_t carve_entry(struct carve *carve, const struct urza_module *module,
+                          struct shape_entry *out)
+{
+    const struct graph *graph = &module->package.graph;
+    const struct plan *plan = module->target ? &module->target->plan : NULL;
+    carve_take(carve, 1, sizeof *out);
+    struct shape_entry entry = {
+        .key = carve_take(carve, module->key_count, sizeof(int64_t)),
+        .dims = carve_take(carve, LIMIT_NAMED_DIMS, sizeof(int64_t)),
+        .output_shapes = carve_take(carve, graph->outputs.count, LIMIT_RANK * sizeof(int64_t)),
+        .output_bytes = carve_take(carve, graph->outputs.count, sizeof(size_t)),
+        .launches = carve_take(carve, plan ? plan->forward.count : 0, sizeof(struct shape_launch)),
+        .temp_offsets = carve_take(carve, plan ? plan->buffers.count : 0, sizeof(size_t)),
+    };
+    if (out)
+        *out = entry;
+    return carve->used_bytes;
+}
+
+static bool fill_output(const struct graph *graph, struct shape_entry *entry, uint32_t output,
+                        struct error *err)
+{
+    const struct node *node = graph_node(graph, graph->outputs.items[output].value);
+    int64_t *shape = entry->output_shapes[output];
+    int64_t bytes = (int64_t)dtype_bytes(node->dtype);
+    bool fits = true;
+    for (uint32_t i = 0; i < node->rank; i++) {
+        if (!dim_eval(&graph->dims, node->shape[i], entry->dims, &shape[i]))
+            return fail(err, ERR_LIMIT, "dim %u has no value", i);
+        if (shape[i] < 0)
+            return fail(err, ERR_INPUT, "dim %u would be %" PRId64, i, shape[i]);
+        fits = fits && checked_mul_i64(bytes, shape[i], &bytes);
+    }
+    if (!fits || bytes > LIMIT_TENSOR_BYTES)
+        return fail(err, ERR_LIMIT, "the tensor would be too large");
+    entry->output_bytes[output] = (size_t)bytes;
+    return true;
+}
+
+/* A size of the plan at these dims, in units of unit bytes, rounded; false when it does not fit. */
+static bool plan_size(const struct plan *plan, dim_id dim, const int64_t *dims, int64_t unit,
+                      int64_t *out)
+{
+    int64_t value;
+    return dim_eval(plan->dims, dim, dims, &value) && value >= 0 &&
+           checked_mul_i64(value, unit, &value) && value <= LIMIT_TENSOR_BYTES &&
+           block_round(value, out);
+}
+
+static bool place_temps(const struct plan *plan, struct shape_entry *entry,
+                        struct layout_item *items, struct layout_item **work)
+{
+    int64_t total = 0, all = 0;
+    for (uint32_t i = 0; i < plan->buffers.count; i++) {
+        const struct plan_buffer *buffer = &plan->buffers.items[i];
+        items[i] = (struct layout_item){.first = buffer->first_launch, .last = buffer->last_launch};
+        if (buffer->kind != BUFFER_TEMP || buffer->first_launch > buffer->last_launch)
+            continue;
+        if (!plan_size(plan, buffer->elements, entry->dims, (int64_t)dtype_bytes(buffer->dtype),
+                       &items[i].size_bytes) ||
+            !checked_add_i64(all, items[i].size_bytes, &all))
+            return false;
+    }
+    if (!layout_place(items, plan->buffers.count, work, &total))
+        return false;
+    for (uint32_t i = 0; i < plan->buffers.count; i++)
+        entry->temp_offsets[i] = (size_t)items[i].offset;
+    entry->scratch_offset = (size_t)total;
+    entry->intermediate_bytes = (uint64_t)all;
+    return true;
+}
+
+/* Places temporaries; ERR_NOMEM when there is no room to think. */
+static bool lay_out_temps(const struct plan *plan, struct shape_entry *entry, bool *out_fits,
+                          struct error *err)
+{
+    size_t count = plan->buffers.count;
+    struct layout_item *items = calloc(count + 1, sizeof *items);
+    struct layout_item **work = calloc(2 * count + 1, sizeof *work);
+    bool ok = items && work;
+    if (ok)
+        *out_fits = place_temps(plan, entry, items, work);
+    free(items);
+    free(work);
+    return ok || fail(err, ERR_NOMEM, "no memory to lay out temporaries");
+}
+
+/* How many chunks a launch is split into: cheap ones stay with the caller. */
+static uint32_t count_chunks(const struct urza_module *module, const struct plan_launch *launch,
+                             const int64_t *dims, int64_t extent)
+{
+    int64_t work;
+    if (module->threads == 1 || extent == 1)
+        return 1;
+    if (dim_eval(module->target->plan.dims, launch->work, dims, &work) && work < PARALLEL_WORK)
+        return 1;
+    return extent < module->threads ? (uint32_t)extent : module->threads;
+}
+
+static bool fill_launches(const struct urza_module *module, struct shape_entry *entry)
+{
+    const struct plan *plan = &module->target->plan;
+    int64_t scratch_bytes = 0, memory;
+    uint32_t slot = 0;
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        uint32_t first_slot = slot;
+        slot += launch->arg_count;
+        int64_t extent, stride, needed;
+        if (!dim_eval(plan->dims, launch->extent, entry->dims, &extent) || extent < 0)
+            return false;
+        if (extent == 0)
+            continue;
+        uint32_t chunks = count_chunks(module, launch, entry->dims, extent);
+        if (!plan_size(plan, launch->scratch_bytes, entry->dims, 1, &stride) ||
+            !checked_mul_i64(stride, chunks, &needed))
+            return false;
+        if (needed > scratch_bytes)
+            scratch_bytes = needed;
+        entry->launches[entry->launch_count++] = (struct shape_launch){
+            .kernel = module->kernels[launch->kernel],
+            .first_slot = first_slot,
+            .chunks = chunks,
+            .extent = extent,
+            .scratch_stride = (size_t)stride,
+        };
+    }
+    if (!checked_add_i64((int64_t)entry->scratch_offset, scratch_bytes, &memory))
+        return false;
+    entry->memory_bytes = (size_t)memory;
+    return true;
+}
+
+static bool fill_entry(struct urza_module *module, const struct call_context *context,
+                       struct shape_entry *entry, struct error *err)
+{
+    const struct graph *graph = &module->package.graph;
+    if (!guards_bind(graph, context->given, graph->inputs.count, entry->dims, err))
+        return false;
+    if (module->key_count > 0)
+        memcpy(entry->key, context->key, module->key_count * sizeof *entry->key);
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        if (!fill_output(graph, entry, i, err))
+            return fail_at(err, "output '%s'", graph->outputs.items[i].name);
+    entry->reason = module->reason;
+    if (!module->target)
+        return true;
+    bool fits = false;
+    if (!lay_out_temps(&module->target->plan, entry, &fits, err))
+        return false;
+    if (!fits || !fill_launches(module, entry))
+        entry->reason = too_large;
+    return true;
+}
+
+struct shape_entry *shape_entry_new(struct urza_module *module, const struct call_context *context,
+                                    uint64_t hash, struct error *err)
+{
+    size_t size = carve_entry(&(struct carve){0}, module, NULL);
+    char *block = calloc(1, size);
+    if (!block) {
+        fail(err, ERR_NOMEM, "no memory for one more shape");
+        return NULL;
+    }
+    struct shape_entry *entry = (struct shape_entry *)(void *)block;
+    carve_entry(&(struct carve){.base = block}, module, entry);
+    entry->hash = hash;
+    if (fill_entry(module, context, entry, err))
+        return entry;
+    free(entry);
+    return NULL;
+}

@@ -1,0 +1,139 @@
+/* The shape cache: a set-associative table of immutable entries, read without a lock.
+ *
+ * Entries are replaced, so a reader must keep the one it uses from being freed. Each context points
+ * at its entry; that pointer is the reader's claim (a hazard pointer), and it stays when the call
+ * is over, so that the next call with the same shapes compares its key and is done.
+ *
+ * 1. A reader claims an entry, then looks again whether the slot still holds it. Only then does it
+ *    read the entry.
+ * 2. A writer, under the lock, first takes an entry out of its slot, then looks at all claims. Both
+ *    orders are sequentially consistent, so one of the two sees the other.
+ * 3. What is claimed waits on the retired list for the next writer; there is at most one such entry
+ *    for each context. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "runtime/runtime_priv.h"
+
+static bool same_key(const struct urza_module *module, const struct shape_entry *entry,
+                     const int64_t *key)
+{
+    return module->key_count == 0 || memcmp(entry->key, key, module->key_count * sizeof *key) == 0;
+}
+
+static void claim(struct call_context *context, struct shape_entry *entry)
+{
+    atomic_store(&context->entry, entry);
+    context->table_filled = false;
+}
+
+/* The claimed entry of the set that has the context's key, NULL when there is none. */
+static struct shape_entry *find_in_set(struct urza_module *module, struct call_context *context,
+                                       uint64_t hash, uint32_t set)
+{
+    struct shape_cache *cache = &module->shapes;
+    for (uint32_t way = 0; way < SHAPE_WAYS; way++) {
+        if (atomic_load_explicit(&cache->hashes[set][way], memory_order_relaxed) != hash)
+            continue;
+        struct shape_entry *entry = atomic_load(&cache->entries[set][way]);
+        if (!entry)
+            continue;
+        claim(context, entry);
+        if (atomic_load(&cache->entries[set][way]) == entry &&
+            same_key(module, entry, context->key))
+            return entry;
+        claim(context, NULL);
+    }
+    return NULL;
+}
+
+static bool claimed(struct urza_module *module, const struct shape_entry *entry)
+{
+    uint32_t count = atomic_load(&module->contexts.count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct call_context *context =
+            (struct call_context *)atomic_load(&module->contexts.items[i]);
+        if (context && atomic_load(&context->entry) == entry)
+            return true;
+    }
+    return false;
+}
+
+static void free_unclaimed(struct urza_module *module)
+{
+    struct shape_entry **link = &module->shapes.retired;
+    while (*link) {
+        struct shape_entry *entry = *link;
+        if (claimed(module, entry)) {
+            link = &entry->older;
+            continue;
+        }
+        *link = entry->older;
+        free(entry);
+    }
+}
+
+/* Puts entry in the place of the oldest of its set. */
+static void publish(struct urza_module *module, struct shape_entry *entry, uint32_t set)
+{
+    struct shape_cache *cache = &module->shapes;
+    uint32_t way = cache->oldest[set];
+    cache->oldest[set] = (uint8_t)((way + 1) % SHAPE_WAYS);
+    struct shape_entry *old = atomic_exchange(&cache->entries[set][way], entry);
+    atomic_store_explicit(&cache->hashes[set][way], entry->hash, memory_order_relaxed);
+    if (old) {
+        old->older = cache->retired;
+        cache->retired = old;
+    }
+    free_unclaimed(module);
+}
+
+/* Lays out a new shape outside of the lock; of two threads that do so the first one wins. */
+static struct shape_entry *add_entry(struct urza_module *module, struct call_context *context,
+                                     uint64_t hash, uint32_t set, struct error *err)
+{
+    struct shape_entry *entry = shape_entry_new(module, context, hash, err);
+    if (!entry)
+        return NULL;
+    pthread_mutex_lock(&module->lock);
+    struct shape_entry *found = find_in_set(module, context, hash, set);
+    if (!found) {
+        claim(context, entry);
+        publish(module, entry, set);
+    }
+    pthread_mutex_unlock(&module->lock);
+    stat_add(&context->stats.shape_misses, 1);
+    if (found) {
+        free(entry);
+        return found;
+    }
+    atomic_store_explicit(&module->arena_bytes, entry->scratch_offset, memory_order_relaxed);
+    atomic_store_explicit(&module->intermediate_bytes, entry->intermediate_bytes,
+                          memory_order_relaxed);
+    return entry;
+}
+
+const struct shape_entry *shapes_find(struct urza_module *module, struct call_context *context,
+                                      struct error *err)
+{
+    struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
+    if (entry && same_key(module, entry, context->key))
+        return entry;
+    uint64_t hash = hash64(context->key, module->key_count * sizeof *context->key, 0);
+    uint32_t set = (uint32_t)(hash % SHAPE_SETS);
+    entry = find_in_set(module, context, hash, set);
+    return entry ? entry : add_entry(module, context, hash, set, err);
+}
+
+void shapes_release(struct urza_module *module)
+{
+    for (uint32_t set = 0; set < SHAPE_SETS; set++)
+        for (uint32_t way = 0; way < SHAPE_WAYS; way++)
+            free(module->shapes.entries[set][way]);
+    for (struct shape_entry *entry = module->shapes.retired; entry;) {
+        struct shape_entry *older = entry->older;
+        free(entry);
+        entry = older;
+    }
+}

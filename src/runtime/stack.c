@@ -1,0 +1,46 @@
+/* Treiber's stack over indices: the head carries a count of changes beside the index, so that a
+ * head that went away and came back is not taken for unchanged. Objects are never freed while the
+ * stack is in use, so reading the link of one that somebody else just took is harmless. */
+#include "runtime/parts_priv.h"
+
+#define CHANGE ((uint64_t)1 << 32)
+
+struct pooled *stack_take(struct stack *stack)
+{
+    uint64_t head = atomic_load_explicit(&stack->head, memory_order_acquire);
+    for (;;) {
+        uint32_t number = (uint32_t)head;
+        if (number == 0)
+            return NULL;
+        struct pooled *item = atomic_load_explicit(&stack->items[number - 1], memory_order_relaxed);
+        uint32_t next = atomic_load_explicit(&item->next, memory_order_relaxed);
+        uint64_t below = ((head & ~(CHANGE - 1)) + CHANGE) | next;
+        if (atomic_compare_exchange_weak_explicit(&stack->head, &head, below, memory_order_acquire,
+                                                  memory_order_acquire))
+            return item;
+    }
+}
+
+void stack_put(struct stack *stack, struct pooled *item)
+{
+    uint64_t head = atomic_load_explicit(&stack->head, memory_order_relaxed);
+    uint64_t top;
+    do {
+        atomic_store_explicit(&item->next, (uint32_t)head, memory_order_relaxed);
+        top = ((head & ~(CHANGE - 1)) + CHANGE) | item->number;
+    } while (!atomic_compare_exchange_weak_explicit(&stack->head, &head, top, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+bool stack_register(struct stack *stack, struct pooled *item)
+{
+    uint32_t index = atomic_load(&stack->count);
+    do {
+        if (index == POOLED_MAX)
+            return false;
+    } while (!atomic_compare_exchange_weak(&stack->count, &index, index + 1));
+    item->number = index + 1;
+    /* Sequentially consistent: shapes.c relies on a registered context being seen. */
+    atomic_store(&stack->items[index], item);
+    return true;
+}
