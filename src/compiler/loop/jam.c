@@ -7,8 +7,8 @@ struct jam {
     struct nest *nest;
     uint32_t count;        /* copies: the product of the extents of the jammed loops around */
     uint32_t var_count;
-    uint32_t vars[8];
-    int64_t extents[8];
+    uint32_t vars[NEST_MAX_JAM_DEPTH];
+    int64_t extents[NEST_MAX_JAM_DEPTH];
     uint32_t (*locals)[NEST_MAX_JAM]; /* by original local: the local of each copy, index + 1 */
 };
 
@@ -78,7 +78,7 @@ static void expand_stmt(struct jam *j, const struct stmt *s, struct block *to)
         struct jam inner = *j;
         int64_t extent = 0;
         index_is_const(j->nest, j->nest->vars.items[s->var].extent, &extent);
-        assert(inner.var_count < 8 && inner.count * extent <= NEST_MAX_JAM);
+        assert(inner.var_count < NEST_MAX_JAM_DEPTH && inner.count * extent <= NEST_MAX_JAM);
         inner.vars[inner.var_count] = s->var;
         inner.extents[inner.var_count++] = extent;
         inner.count *= (uint32_t)extent;

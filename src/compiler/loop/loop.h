@@ -27,6 +27,7 @@ typedef uint32_t expr_id;
 #define NEST_MAX_VARS 64   /* loop variables of one nest: bits of a word */
 #define NEST_MAX_LOCALS 64 /* before jams are expanded */
 #define NEST_MAX_JAM 64    /* copies of a statement in jammed loops */
+#define NEST_MAX_JAM_DEPTH 8 /* jammed loops around a statement */
 
 enum expr_op {
     EXPR_OP_NONE,

@@ -269,18 +269,40 @@ static bool apply_vector(struct nest *nest, const struct step *step, struct erro
     return true;
 }
 
+/* The most copies that jammed loops make of one statement; 0 when they are nested too deep. */
+static int64_t jam_copies(const struct nest *nest, const struct block *block, uint32_t depth)
+{
+    int64_t most = 1;
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        bool jam = s->kind == STMT_FOR && s->loop_kind == LOOP_JAM;
+        int64_t body = jam_copies(nest, &s->body, depth + jam), orelse = jam_copies(nest, &s->orelse, depth), extent = 1;
+        if (jam)
+            index_is_const(nest, nest->vars.items[s->var].extent, &extent);
+        if (body == 0 || orelse == 0 || depth + jam > NEST_MAX_JAM_DEPTH)
+            return 0;
+        most = body * extent > most ? body * extent : most;
+        most = orelse > most ? orelse : most;
+    }
+    return most;
+}
+
 static bool apply_jam(struct nest *nest, const struct step *step, struct error *err)
 {
     struct loop_site site;
     int64_t extent;
     if (!find_plain(nest, step, &site, err))
         return false;
-    if (!site.loop->independent || !index_is_const(nest, nest->vars.items[site.loop->var].extent, &extent) || extent > NEST_MAX_JAM)
+    if (!site.loop->independent || !index_is_const(nest, nest->vars.items[site.loop->var].extent, &extent) || extent < 1 || extent > NEST_MAX_JAM)
         return fail(err, ERR_UNSUPPORTED, "'%s' is not independent or not of small constant extent", step->loop);
     if (inner_extents_use(nest, &site.loop->body, site.loop->var))
         return fail(err, ERR_UNSUPPORTED, "a loop inside depends on '%s'", step->loop);
     site.loop->loop_kind = LOOP_JAM;
-    return true;
+    int64_t copies = jam_copies(nest, &nest->body, 0);
+    if (copies >= 1 && copies <= NEST_MAX_JAM)
+        return true;
+    site.loop->loop_kind = LOOP_SERIAL;
+    return fail(err, ERR_UNSUPPORTED, "more than %d copies of a statement", NEST_MAX_JAM);
 }
 
 static bool apply_parallel(struct nest *nest, const struct step *step, struct error *err)
@@ -299,6 +321,27 @@ static bool apply_parallel(struct nest *nest, const struct step *step, struct er
     return true;
 }
 
+static void count_inside(const struct block *block, uint32_t *loops, uint32_t *locals)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        *loops += s->kind == STMT_FOR;
+        *locals += s->kind == STMT_LOCAL;
+        count_inside(&s->body, loops, locals);
+        count_inside(&s->orelse, loops, locals);
+    }
+}
+
+/* Whether there is room for the variables of a step, and for those of the copy that a tile makes; one variable is
+ * left for trials. */
+static bool has_room(const struct nest *nest, const struct step *step)
+{
+    uint32_t loops = 0, locals = 0;
+    if (step->kind == STEP_TILE)
+        count_inside(&nest->body, &loops, &locals);
+    return nest->vars.count + loops + 3 < NEST_MAX_VARS && nest->locals.count + locals <= NEST_MAX_LOCALS;
+}
+
 bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
 {
     static bool (*const apply[STEP_COUNT])(struct nest *, const struct step *, struct error *) = {
@@ -306,5 +349,6 @@ bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
         [STEP_VECTOR] = apply_vector, [STEP_JAM] = apply_jam, [STEP_PARALLEL] = apply_parallel,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
-    return apply[step->kind](nest, step, err) || fail_at(err, "step on loop '%s'", step->loop);
+    bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
+    return (room && apply[step->kind](nest, step, err)) || fail_at(err, "step on loop '%s'", step->loop);
 }

@@ -1,0 +1,51 @@
+/* For tests: an example of an op, optimised, cut and lowered, with random inputs and memory for
+ * every value. */
+#ifndef URZA_COMPILER_LOWER_LOWERED_PRIV_H
+#define URZA_COMPILER_LOWER_LOWERED_PRIV_H
+
+#include "base/arena.h"
+#include "compiler/lower/lower.h"
+#include "compiler/ops/ops.h"
+#include "graph/interp.h"
+
+struct error;
+struct target;
+
+struct lowered_kernel {
+    const struct group *group;
+    struct nest nest;
+    value_id *args;
+    uint32_t arg_count;
+};
+
+struct lowered {
+    struct arena arena;
+    struct graph graph; /* after the passes */
+    struct op_example example;
+    struct interp_tensor expected[OP_MAX_OUTPUTS]; /* the graph before the passes, in REFERENCE mode
+                                                    */
+    struct partition partition;
+    struct lowered_kernel *kernels; /* in the order in which they run */
+    uint32_t kernel_count;
+    void **memory; /* by value of graph; NULL for what lies in no memory */
+    size_t *bytes; /* by value */
+};
+
+/* Initialises *out in any case; release it with lowered_release. A stage that fails fills err, with
+ * the stage as place. Letters of the example take sizes up to max_dim. */
+bool lowered_build(struct lowered *out, const struct op_row *row, uint32_t index, uint64_t seed,
+                   int64_t max_dim, enum dtype dtype, bool symbolic, const struct target *target,
+                   struct error *err);
+void lowered_release(struct lowered *lowered);
+
+/* Lowers one kernel again, into a fresh nest of the same text. */
+bool lowered_again(struct lowered *lowered, uint32_t kernel, struct nest *out, struct error *err);
+/* Memory of a kernel's arguments. */
+void lowered_arguments(const struct lowered *lowered, uint32_t kernel, void **out);
+/* Runs all kernels by nest_eval (fused multiply-add). */
+bool lowered_evaluate(struct lowered *lowered, struct error *err);
+/* Compares the outputs in memory with the reference; NULL when all are within bounds, else what is
+ * wrong. */
+const char *lowered_check(struct lowered *lowered);
+
+#endif
