@@ -10,7 +10,7 @@
 #include "verify/isolate.h"
 
 #define CASE_SECONDS 120
-#define PRINTED_FAILURES 20 /* graphs printed in full; the others by name */
+#define PRINTED_FAILURES 10 /* failures shown with a graph; the others by name */
 
 /* What a child sends back. */
 struct answer {
@@ -216,6 +216,32 @@ uint32_t case_targets(const char *out[CASE_TARGETS])
     return count;
 }
 
+bool case_shrink(const struct test_case *test, struct arena *arena, struct graph *out)
+{
+    struct graph live, one;
+    struct error err;
+    if (!graph_copy_live(&live, arena, test->graph, &err))
+        return false;
+    for (value_id value = 1; value < live.nodes.count; value++) {
+        struct case_result result;
+        struct test_case part = *test;
+        struct graph_output output = {.name = "value", .value = value};
+        enum prim prim = (enum prim)graph_node(&live, value)->prim;
+        if (prim == PRIM_INPUT || prim == PRIM_PARAM)
+            continue;
+        live.outputs.count = 0;
+        VEC_PUSH(arena, &live.outputs, output);
+        if (!graph_copy_live(&one, arena, &live, &err))
+            return false;
+        part.graph = &one;
+        if (!case_check(&part, &result, &err)) {
+            *out = one;
+            return true;
+        }
+    }
+    return false;
+}
+
 static void print_failure(const struct tally *tally, const struct test_case *test, const char *name,
                           const struct error *err)
 {
@@ -224,11 +250,14 @@ static void print_failure(const struct tally *tally, const struct test_case *tes
     if (tally->failures > PRINTED_FAILURES)
         return;
     struct arena arena;
+    struct graph small;
     struct strbuf text;
     arena_init(&arena);
     strbuf_init(&text, &arena);
-    graph_print(test->graph, &text);
-    printf("%s", text.data);
+    bool shrunk = case_shrink(test, &arena, &small);
+    if (shrunk || graph_copy_live(&small, &arena, test->graph, &(struct error){0}))
+        graph_print(&small, &text);
+    printf("%s%s", shrunk ? "fails already with:\n" : "no smaller graph fails:\n", text.data);
     arena_release(&arena);
 }
 

@@ -39,6 +39,11 @@ bool case_check(const struct test_case *test, struct case_result *out, struct er
 #define CASE_TARGETS (PACKAGE_TARGETS + 1)
 uint32_t case_targets(const char *out[CASE_TARGETS]);
 
+/* For a case that fails: the first value, in order of computation, that fails as the only output.
+ * Fills *out, in arena, with its graph (all inputs and params stay, so the tensors stay the same).
+ * False when no value fails by itself: what is wrong lies in how they go together. */
+bool case_shrink(const struct test_case *test, struct arena *arena, struct graph *out);
+
 /* What a whole test counts and prints. A case that fails is printed with its name, its graph in
  * text form and what went wrong. */
 struct tally {
