@@ -47,16 +47,12 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
 {
     struct code_dump dump = {.llvm = job_dumps(job, "llvm") ? &job->dump : NULL,
                              .assembly = job_dumps(job, "asm") ? &job->dump : NULL};
-    struct code_image image;
-    for (uint32_t i = 0; i < unit->kernel_count; i++)
-        nest_expand_jam(unit->kernels[i].nest);
-    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->kernel_count + 1);
-    for (uint32_t i = 0; i < unit->kernel_count; i++)
-        nests[i] = unit->kernels[i].nest;
-    if (!codegen(nests, unit->kernel_count, unit->target, &dump, job->arena, &image, err))
-        return false;
-    unit->image = image;
-    return true;
+    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->codes.count + 1);
+    for (uint32_t i = 0; i < unit->codes.count; i++) {
+        nests[i] = unit->codes.items[i]->nest;
+        nest_expand_jam(nests[i]);
+    }
+    return codegen(nests, unit->codes.count, unit->target, &dump, job->arena, &unit->image, err);
 }
 
 static bool compile_for_target(struct job *job, const struct graph *graph, const struct target *target,
@@ -70,6 +66,8 @@ static bool compile_for_target(struct job *job, const struct graph *graph, const
     bool ok = unit_lower(job, &unit, err);
     job_lap(job, STAGE_LOWER);
     ok = ok && unit_schedule(job, &unit, err);
+    if (ok)
+        unit_share(job, &unit);
     job_lap(job, STAGE_SCHEDULE);
     ok = ok && generate(job, &unit, err);
     job_lap(job, STAGE_CODEGEN);

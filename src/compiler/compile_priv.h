@@ -27,6 +27,7 @@ struct kernel {
     uint32_t arg_count;
     struct schedule schedule;
     struct sched_sizes sizes; /* in the unit's graph's dims */
+    uint32_t code;            /* index among the unit's distinct nests */
 };
 
 /* Everything about one target. */
@@ -36,7 +37,8 @@ struct unit {
     struct partition partition;
     struct kernel *kernels; /* by group */
     uint32_t kernel_count;
-    struct code_image image;
+    VEC(struct kernel *) codes; /* the first kernel of each distinct scheduled nest */
+    struct code_image image;    /* kernels by code */
 };
 
 void job_lap(struct job *job, enum stage stage);
@@ -45,6 +47,7 @@ bool job_dumps(const struct job *job, const char *level);
 /* unit.c */
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
+void unit_share(struct job *job, struct unit *unit); /* finds kernels that are the same code */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err); /* adds the target to job->contents */
 
 #endif

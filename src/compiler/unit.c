@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/map.h"
 #include "compiler/lower/lower.h"
 #include "compiler/target/target.h"
 
@@ -64,6 +65,38 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
     return true;
 }
 
+static bool has_table(const struct nest *nest)
+{
+    for (uint32_t i = 0; i < nest->buffers.count; i++)
+        if (nest->buffers.items[i].role == ROLE_TABLE)
+            return true;
+    return false;
+}
+
+/* What decides a kernel's code: its text without the name. Names of buffers, loops and locals count from zero. */
+static const char *code_text(struct job *job, const struct nest *nest)
+{
+    struct strbuf text;
+    strbuf_init(&text, job->arena);
+    nest_print(nest, &text);
+    return strchr(text.data, '(');
+}
+
+void unit_share(struct job *job, struct unit *unit)
+{
+    struct strmap known = {0};
+    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+        struct kernel *k = &unit->kernels[i];
+        const char *text = has_table(k->nest) ? NULL : code_text(job, k->nest);
+        if (text && strmap_find(&known, text, &k->code))
+            continue;
+        k->code = unit->codes.count;
+        VEC_PUSH(job->arena, &unit->codes, k);
+        if (text)
+            strmap_add(&known, job->arena, text, k->code);
+    }
+}
+
 /* Buffers of the plan by the value whose memory they are. */
 struct planning {
     struct job *job;
@@ -119,7 +152,7 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
     for (uint32_t i = 0; i < k->arg_count; i++)
         if (!buffer_for(p, k->args[i], &args[i]))
             return false;
-    struct plan_launch launch = {.kernel = kernel, .arg_count = k->arg_count, .args = args, .written = 1,
+    struct plan_launch launch = {.kernel = k->code, .arg_count = k->arg_count, .args = args, .written = 1,
                                  .extent = to_package(p, k->sizes.extent), .work = to_package(p, k->sizes.work),
                                  .scratch_bytes = to_package(p, k->sizes.scratch_bytes), .label = k->group->label};
     if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
@@ -134,13 +167,13 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
 static void describe_kernels(struct planning *p)
 {
     struct unit *unit = p->unit;
-    const char **names = ARENA_ARRAY(p->job->arena, const char *, unit->kernel_count + 1);
-    const char **configs = ARENA_ARRAY(p->job->arena, const char *, unit->kernel_count + 1);
-    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+    const char **names = ARENA_ARRAY(p->job->arena, const char *, unit->codes.count + 1);
+    const char **configs = ARENA_ARRAY(p->job->arena, const char *, unit->codes.count + 1);
+    for (uint32_t i = 0; i < unit->codes.count; i++) {
         struct strbuf text;
         strbuf_init(&text, p->job->arena);
-        sched_print(&unit->kernels[i].schedule, &text);
-        names[i] = unit->kernels[i].group->label;
+        sched_print(&unit->codes.items[i]->schedule, &text);
+        names[i] = unit->codes.items[i]->group->label;
         configs[i] = text.data;
     }
     p->out->kernel_names = names;
@@ -155,8 +188,8 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
     struct planning p = {.job = job, .unit = unit, .out = out, .err = err,
                          .buffer_of = ARENA_ARRAY(job->arena, uint32_t, unit->graph.nodes.count)};
     *out = (struct package_target){.name = unit->target->name, .code = unit->image.bytes, .code_bytes = unit->image.size_bytes,
-                                   .kernel_count = unit->kernel_count, .kernel_offsets = unit->image.kernel_offsets};
-    out->plan = (struct plan){.arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->kernel_count};
+                                   .kernel_count = unit->codes.count, .kernel_offsets = unit->image.kernel_offsets};
+    out->plan = (struct plan){.arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
     for (uint32_t i = 0; i < unit->kernel_count; i++)
         if (!plan_kernel(&p, i))
             return false;
@@ -165,6 +198,6 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
     if (job_dumps(job, "plan"))
         plan_describe(&out->plan, &job->dump);
     job->contents.target_count++;
-    job->result.kernels = unit->kernel_count;
+    job->result.kernels = unit->codes.count;
     return true;
 }

@@ -13,7 +13,7 @@ uint32_t gen_buffer(struct lowering *l, value_id value)
     for (uint32_t i = 0; i < node->rank; i++)
         elements = index_mul(l->nest, elements, expr_dim(l->nest, node->shape[i]));
     char name[16];
-    snprintf(name, sizeof name, "v%u", memory);
+    snprintf(name, sizeof name, "b%u", l->args.count); /* by position: equal kernels have equal text */
     struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name), .dtype = node->dtype, .elements = elements,
                                  .role = l->args.count == 0 ? ROLE_OUT : ROLE_IN};
     if (l->args.count >= LIMIT_KERNEL_BUFFERS && !l->failed)
