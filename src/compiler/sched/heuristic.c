@@ -291,6 +291,29 @@ static bool exists(struct chooser *c, const char *name, struct loop_site *site)
     return site_find(c->nest, name, site);
 }
 
+#define SPILL_COST 32 /* operations on a result from which writing them once beats keeping it in a register */
+
+/* Operations of the one store under a loop, a reduction not counted. */
+static uint32_t store_cost(const struct nest *nest, const struct block *block)
+{
+    uint32_t cost = 0;
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_STORE)
+            cost += expr_operations(nest, s->value);
+        else
+            cost += store_cost(nest, &s->body);
+    }
+    return cost;
+}
+
+static void jam(struct chooser *c, const char *row)
+{
+    struct loop_site site;
+    if (take(c, STEP_JAM, row, NULL, 0) && exists(c, row, &site) && store_cost(c->nest, &site.loop->body) > SPILL_COST)
+        take(c, STEP_SPILL, row, NULL, 0);
+}
+
 /* rows × columns in registers: the column loop in vectors of `columns`, `rows` of the row loop jammed around it. */
 static void register_tile(struct chooser *c, const char *row, const char *column, int64_t columns, int64_t most_rows)
 {
@@ -321,12 +344,12 @@ static void register_tile(struct chooser *c, const char *row, const char *column
     if (rows <= 1)
         return;
     if (lo == hi && hi == rows) {
-        take(c, STEP_JAM, row, NULL, 0);
+        jam(c, row);
         return;
     }
     snprintf(inner, sizeof inner, "%si", row);
     if (take(c, STEP_TILE, row, NULL, rows))
-        take(c, STEP_JAM, inner, NULL, 0);
+        jam(c, inner);
 }
 
 /* The last loop among i<first> … i<first+count-1> that still exists: fused loops keep the name of the first. */

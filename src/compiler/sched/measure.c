@@ -34,16 +34,28 @@ static expr_id bound_of(struct nest *nest, expr_id extent)
     return EXPR_NONE;
 }
 
-static uint32_t expr_cost(const struct nest *nest, expr_id e, int depth)
+/* Operations are counted once each, as they are computed: ids seen are kept in a small set, and what does not fit
+ * there counts again. */
+struct seen {
+    expr_id ids[512];
+};
+
+static uint32_t count_operations(const struct nest *nest, expr_id e, struct seen *seen)
 {
     const struct expr *x = expr_at(nest, e);
-    uint32_t cost = 1;
-    if (e == EXPR_NONE || depth == 0)
-        return 1;
-    for (int i = 0; i < 3; i++)
-        if (x->operand[i] != EXPR_NONE && x->op != EXPR_LOAD)
-            cost += expr_cost(nest, x->operand[i], depth - 1);
-    return cost < 1000 ? cost : 1000;
+    if (e == EXPR_NONE || seen->ids[e % 512] == e || x->operand[0] == EXPR_NONE)
+        return 0;
+    seen->ids[e % 512] = e;
+    uint32_t count = 1;
+    for (int i = 0; i < 3 && x->op != EXPR_LOAD; i++)
+        count += count_operations(nest, x->operand[i], seen);
+    return count;
+}
+
+uint32_t expr_operations(const struct nest *nest, expr_id e)
+{
+    struct seen seen = {{0}};
+    return count_operations(nest, e, &seen);
 }
 
 /* Adds up, over statements, the product of the extents around times the operations of the statement. */
@@ -60,7 +72,7 @@ static dim_id work_of(struct nest *nest, struct dim_table *dims, const struct bl
         } else if (s->kind == STMT_IF) {
             work = work_of(nest, dims, &s->body);
         } else {
-            work = dim_const(dims, expr_cost(nest, s->value, 12));
+            work = dim_const(dims, 1 + (int64_t)expr_operations(nest, s->value));
         }
         if (work == DIM_NONE || sum == DIM_NONE)
             return DIM_NONE;

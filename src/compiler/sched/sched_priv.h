@@ -23,4 +23,10 @@ void block_visit(struct nest *nest, const struct block *block, expr_visitor *vis
 /* Replaces var in all of them. */
 void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value);
 
+/* measure.c: the number of distinct operations of an expression, index arithmetic left out. */
+uint32_t expr_operations(const struct nest *nest, expr_id e);
+
+/* spill.c */
+bool apply_spill(struct nest *nest, const struct step *step, struct error *err);
+
 #endif

@@ -1,0 +1,84 @@
+/* Spilling a register tile.
+ *
+ *   jam r                            jam r
+ *     vector c                         vector c
+ *       local acc                        local acc
+ *       for k: acc += …        ->        for k: acc += …
+ *       y[…] = f(acc)                    tile[r, c] = acc
+ *                                    for r'
+ *                                      vector c'
+ *                                        y[…] = f(tile[r', c'])
+ *
+ * f is then written once and has all registers to itself, where jamming would write it once per row beside the
+ * accumulators. */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "compiler/sched/sched_priv.h"
+
+static bool has_form(const struct stmt *vector)
+{
+    uint32_t n = vector->body.stmts.count;
+    return vector->kind == STMT_FOR && vector->loop_kind == LOOP_VECTOR && vector->independent && n == 3 &&
+           vector->body.stmts.items[0]->kind == STMT_LOCAL && vector->body.stmts.items[1]->kind == STMT_FOR &&
+           vector->body.stmts.items[2]->kind == STMT_STORE;
+}
+
+static struct stmt *only_stmt(const struct block *block)
+{
+    return block->stmts.count == 1 ? block->stmts.items[0] : NULL;
+}
+
+static uint32_t tile_buffer(struct nest *nest, enum dtype dtype, int64_t elements)
+{
+    char name[16];
+    snprintf(name, sizeof name, "tile%u", nest->buffers.count);
+    return nest_buffer(nest, &(struct nest_buffer){.name = arena_strdup(nest->arena, name), .dtype = (uint8_t)dtype, .role = ROLE_SCRATCH,
+                                                   .elements = index_const(nest, elements)});
+}
+
+static expr_id tile_index(struct nest *nest, uint32_t row, uint32_t column, int64_t width)
+{
+    return index_add(nest, index_mul(nest, expr_var(nest, row), index_const(nest, width)), expr_var(nest, column));
+}
+
+static void insert_behind(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt)
+{
+    block_add(nest, block, stmt);
+    for (uint32_t i = block->stmts.count - 1; i > at + 1; i--)
+        block->stmts.items[i] = block->stmts.items[i - 1];
+    block->stmts.items[at + 1] = stmt;
+}
+
+bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    int64_t rows = 0, lo, width;
+    if (!site_find(nest, step->loop, &site) || site.loop->loop_kind != LOOP_JAM)
+        return fail(err, ERR_UNSUPPORTED, "no jammed loop is called so");
+    struct stmt *vector = only_stmt(&site.loop->body);
+    if (!vector || !has_form(vector) || nest->vars.count + 2 > NEST_MAX_VARS)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not a tile with one reduction and one store", step->loop);
+    struct stmt *store = vector->body.stmts.items[2];
+    uint32_t local = vector->body.stmts.items[0]->local, row = site.loop->var, column = vector->var;
+    index_is_const(nest, nest->vars.items[row].extent, &rows);
+    index_range(nest, nest->vars.items[column].extent, &lo, &width);
+    if (width > 4096)
+        return fail(err, ERR_UNSUPPORTED, "a tile %lld wide", (long long)width);
+    enum dtype dtype = nest->locals.items[local].dtype;
+    uint32_t tile = tile_buffer(nest, dtype, rows * width);
+    uint32_t row2 = nest_var(nest, "r", nest->vars.items[row].extent);
+    uint32_t column2 = nest_var(nest, "c", expr_replace(nest, nest->vars.items[column].extent, row, expr_var(nest, row2)));
+    expr_id loaded = expr_load(nest, tile, tile_index(nest, row2, column2, width), EXPR_NONE);
+    struct stmt *moved = stmt_store(nest, store->buffer, store->index, expr_replace_local(nest, store->value, local, loaded), store->guard);
+    struct stmt *rows_loop = stmt_for(nest, row2, true), *columns_loop = stmt_for(nest, column2, true);
+    columns_loop->loop_kind = LOOP_VECTOR;
+    columns_loop->lanes = vector->lanes;
+    block_add(nest, &columns_loop->body, moved);
+    block_replace(nest, &columns_loop->body, row, expr_var(nest, row2));
+    block_replace(nest, &columns_loop->body, column, expr_var(nest, column2));
+    block_add(nest, &rows_loop->body, columns_loop);
+    vector->body.stmts.items[2] = stmt_store(nest, tile, tile_index(nest, row, column, width), expr_local(nest, local), EXPR_NONE);
+    insert_behind(nest, site.parent, site.at, rows_loop);
+    return true;
+}
