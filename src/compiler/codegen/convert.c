@@ -126,6 +126,38 @@ static bool in_f32(enum dtype dtype)
     return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16;
 }
 
+/* f64 to f32 where another rounding follows: what is not exact gets an odd last bit, so that the second rounding
+ * sees on which side of a tie the value lies. */
+static LLVMValueRef f64_to_odd_f32(struct emitter *e, LLVMValueRef v)
+{
+    LLVMBuilderRef b = e->builder;
+    LLVMValueRef near = LLVMBuildFPTrunc(b, v, f32_like(e, v), "");
+    LLVMValueRef back = LLVMBuildFPExt(b, near, LLVMTypeOf(v), ""), size[2] = {back, v};
+    LLVMTypeRef type = LLVMTypeOf(v);
+    for (int i = 0; i < 2; i++)
+        size[i] = emit_intrinsic(e, "llvm.fabs", &type, 1, &size[i], 1);
+    LLVMValueRef above = LLVMBuildFCmp(b, LLVMRealOGT, size[0], size[1], "");
+    LLVMValueRef bits = LLVMBuildBitCast(b, near, i32_like(e, v), "");
+    LLVMValueRef odd = LLVMBuildSub(b, bits, LLVMBuildZExt(b, above, i32_like(e, v), ""), "");
+    odd = LLVMBuildOr(b, odd, const_int_like(odd, 1), "");
+    LLVMValueRef inexact = LLVMBuildFCmp(b, LLVMRealONE, back, v, "");
+    return LLVMBuildBitCast(b, LLVMBuildSelect(b, inexact, odd, bits, ""), f32_like(e, v), "");
+}
+
+/* i64 to f64 in the same manner: the bits that do not fit become one that says whether any was set. */
+static LLVMValueRef i64_to_odd_f64(struct emitter *e, LLVMValueRef v)
+{
+    LLVMBuilderRef b = e->builder;
+    LLVMValueRef moved = LLVMBuildAdd(b, v, const_int_like(v, (int64_t)1 << 53), "");
+    LLVMValueRef fits = LLVMBuildICmp(b, LLVMIntULE, moved, const_int_like(v, (int64_t)1 << 54), "");
+    LLVMValueRef rest = LLVMBuildAnd(b, v, const_int_like(v, 0x7ff), "");
+    LLVMValueRef any = LLVMBuildICmp(b, LLVMIntNE, rest, const_int_like(v, 0), "");
+    LLVMValueRef mark = LLVMBuildSelect(b, any, const_int_like(v, 0x400), const_int_like(v, 0), "");
+    LLVMValueRef odd = LLVMBuildOr(b, LLVMBuildAnd(b, v, const_int_like(v, -0x800), ""), mark, "");
+    LLVMTypeRef f64 = type_like(LLVMDoubleTypeInContext(e->context), v);
+    return LLVMBuildSIToFP(b, LLVMBuildSelect(b, fits, v, odd, ""), f64, "");
+}
+
 LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to)
 {
     if (to == DTYPE_BOOL && dtype_is_float(from))
@@ -133,7 +165,9 @@ LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum 
     if (to == DTYPE_BOOL)
         return LLVMBuildICmp(e->builder, LLVMIntNE, v, const_int_like(v, 0), "");
     if (dtype_is_float(from) && dtype_is_float(to)) {
-        if (from == DTYPE_F64 && in_f32(to))
+        if (from == DTYPE_F64 && (to == DTYPE_F16 || to == DTYPE_BF16))
+            v = f64_to_odd_f32(e, v);
+        else if (from == DTYPE_F64 && to == DTYPE_F32)
             v = LLVMBuildFPTrunc(e->builder, v, f32_like(e, v), "");
         if (in_f32(from) && to == DTYPE_F64)
             v = LLVMBuildFPExt(e->builder, v, type_like(type_of(e, to), v), "");
@@ -145,6 +179,8 @@ LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum 
         return float_to_int(e, v, to);
     if (!dtype_is_float(to))
         return int_to_int(e, v, from, to);
+    if ((from == DTYPE_I64 || from == DTYPE_I32) && (to == DTYPE_F16 || to == DTYPE_BF16))
+        return emit_cast(e, i64_to_odd_f64(e, int_to_int(e, v, from, DTYPE_I64)), DTYPE_F64, to);
     LLVMTypeRef type = type_like(type_of(e, to), v);
     v = from == DTYPE_U8 || from == DTYPE_BOOL ? LLVMBuildUIToFP(e->builder, v, type, "") : LLVMBuildSIToFP(e->builder, v, type, "");
     return to == DTYPE_F16 || to == DTYPE_BF16 ? emit_cast(e, v, DTYPE_F32, to) : v;

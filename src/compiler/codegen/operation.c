@@ -120,7 +120,7 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
     case EXPR_XOR: return LLVMBuildXor(b, v[0], v[1], "");
     case EXPR_SHL: return LLVMBuildShl(b, v[0], v[1], "");
     case EXPR_LSHR: return LLVMBuildLShr(b, v[0], v[1], "");
-    case EXPR_ASHR: return LLVMBuildAShr(b, v[0], v[1], "");
+    case EXPR_ASHR: return x->dtype == DTYPE_U8 ? LLVMBuildLShr(b, v[0], v[1], "") : LLVMBuildAShr(b, v[0], v[1], "");
     default: return NULL;
     }
 }

@@ -1,0 +1,48 @@
+/* For tests: one hand-made nest, run as machine code of every target this CPU can run and by
+ * nest_eval. Every buffer of the machine code ends where an inaccessible page begins. */
+#ifndef URZA_COMPILER_CODEGEN_CODEGEN_KIT_PRIV_H
+#define URZA_COMPILER_CODEGEN_CODEGEN_KIT_PRIV_H
+
+#include "base/arena.h"
+#include "compiler/loop/loop.h"
+
+#define KIT_BUFFERS 8
+struct kit_buffer {
+    enum dtype dtype;
+    bool out;
+    int64_t per_s, more; /* elements: per_s * S + more */
+    const void *data; /* what it holds at first, at least that many elements; NULL: bytes of 0xcc */
+};
+
+struct kit {
+    struct arena arena;
+    struct dim_table dims;
+    struct nest nest;
+    expr_id S; /* a named dim, 0 … 2^20 */
+    struct kit_buffer buffers[KIT_BUFFERS];
+    uint32_t count;
+};
+
+void kit_init(struct kit *kit);
+void kit_release(struct kit *kit);
+/* Outs first. Gives the nest's buffer. */
+uint32_t kit_buffer(struct kit *kit, enum dtype dtype, bool out, int64_t per_s, int64_t more,
+                    const void *data);
+/* A loop on var under parent (NULL: the nest's body); lanes 0: serial. */
+struct stmt *kit_loop(struct kit *kit, struct stmt *parent, const char *name, expr_id extent,
+                      uint32_t lanes, bool independent, expr_id *out_var);
+
+/* Compiles for each target of this CPU and compares every written element with nest_eval, for each
+ * S given. Floats must agree in all bits, NaN with NaN; or, with a tolerance, |a - b| ≤ tolerance *
+ * (1 + |b|). pieces: into how many calls the parallel range [0, extent) is cut. Fails the test with
+ * the target, S and element. */
+struct kit_check {
+    const int64_t *s;
+    uint32_t s_count;
+    double tolerance;
+    int64_t extent, pieces; /* 0: one call with the range [0, 1) */
+    size_t scratch_bytes;
+};
+void kit_check(struct kit *kit, const char *what, const struct kit_check *check);
+
+#endif
