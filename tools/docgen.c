@@ -1,6 +1,10 @@
-/* The generated part of docs/blueprint.md: tables of dtypes, operations and primitives, printed
- * from the rows that the compiler itself uses. What an operation gives is not written down
- * anywhere: its first example is built, and the shapes that were inferred are printed. */
+/* The printed parts of the docs, from the rows that the compiler itself uses.
+ *
+ *     docgen blueprint       dtypes, operations, primitives
+ *     docgen architecture    passes, schedule steps
+ *
+ * What an operation gives is not written down anywhere: its first example is built, and the shapes
+ * that were inferred are printed. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +12,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "compiler/ops/ops.h"
+#include "compiler/opt/opt.h"
 
 struct prim_row {
     const char *name, *rule, *doc;
@@ -231,15 +236,56 @@ static bool put_prims(struct strbuf *out, struct error *err)
     return true;
 }
 
-int main(void)
+static bool put_blueprint(struct strbuf *out, struct error *err)
 {
+    put_dtypes(out);
+    return put_ops(out, err) && put_prims(out, err);
+}
+
+static bool put_architecture(struct strbuf *out, struct error *err)
+{
+    static const struct {
+        const char *text, *doc;
+    } steps[] = {
+#define STEP(id, text, loops, number, doc) {text, doc},
+#include "compiler/sched/steps.def"
+#undef STEP
+    };
+    (void)err;
+    strbuf_puts(out, "| pass | what it does |\n| --- | --- |\n");
+    for (uint32_t i = 0; pass_at(i); i++) {
+        strbuf_printf(out, "| `%s` | ", pass_at(i)->name);
+        put_text(out, pass_at(i)->doc);
+        strbuf_puts(out, " |\n");
+    }
+    strbuf_puts(out, "\n| schedule step | what becomes of the loops |\n| --- | --- |\n");
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        strbuf_printf(out, "| `%s` | ", steps[i].text);
+        put_text(out, steps[i].doc);
+        strbuf_puts(out, " |\n");
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        bool (*put)(struct strbuf *out, struct error *err);
+    } parts[] = {{"blueprint", put_blueprint}, {"architecture", put_architecture}};
     struct arena arena;
     struct strbuf out;
     struct error err = {.code = ERR_NONE};
+    bool ok = false, found = false;
     arena_init(&arena);
     strbuf_init(&out, &arena);
-    put_dtypes(&out);
-    bool ok = put_ops(&out, &err) && put_prims(&out, &err);
+    for (size_t i = 0; argc == 2 && i < sizeof parts / sizeof parts[0]; i++)
+        if (strcmp(argv[1], parts[i].name) == 0) {
+            found = true;
+            ok = parts[i].put(&out, &err);
+        }
+    if (!found)
+        fail(&err, ERR_USAGE, "usage: docgen blueprint | architecture");
     if (ok)
         ok = fwrite(out.data, 1, out.size_bytes, stdout) == out.size_bytes && fflush(stdout) == 0;
     else

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Tests of the tools: tidy finds what it says it finds, test-summary counts what happened."""
+"""Tests of the tools: tidy finds what it says it finds, test-summary counts what happened,
+check-docs fails where documents are wrong."""
 import importlib.machinery
 import importlib.util
 import os
@@ -22,6 +23,7 @@ def load(name):
 
 tidy = load("tidy")
 summary = load("test-summary")
+docs = load("check-docs")
 
 
 class Tidy(unittest.TestCase):
@@ -134,6 +136,64 @@ class Summary(unittest.TestCase):
         self.assertEqual(self.count("fine"), (1, 0, []))
         self.assertEqual(self.count("broken", 1), (0, 1, []))
         self.assertEqual(self.count("no server", 77, "SKIP"), (0, 0, ["t: no server"]))
+
+
+class CheckDocs(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.addCleanup(setattr, docs, "ROOT", docs.ROOT)
+        self.addCleanup(setattr, docs, "BUILD", docs.BUILD)
+        docs.ROOT = docs.BUILD = Path(self.folder.name)
+        self.place = docs.ROOT / "place"
+        self.place.mkdir()
+
+    def results(self, text):
+        """What each check of a document of this text says: "" or the problem."""
+        document = docs.ROOT / "page.md"
+        document.write_text(text)
+        found = []
+        for _, check in docs.cases_of(document, self.place):
+            try:
+                check()
+                found.append("")
+            except (ValueError, docs.Skip) as problem:
+                found.append(str(problem).splitlines()[0])
+        return found
+
+    def test_commands(self):
+        self.assertEqual(self.results("```sh\ntrue\n```\n```\nfalse\n```\n"), ["", ""])
+        self.assertEqual(self.results("```sh\nfalse\ntrue\n```\n"), ["", "exit status 1"])
+        self.assertEqual(self.results("```sh\nfalse | true\n```\n"), ["", "exit status 1"])
+        self.assertEqual(self.results("```sh\necho $none\n```\n"), ["", "exit status 1"])
+        self.assertEqual(self.results("```sh no-such-program\nfalse\n```\n"),
+                         ["", "not installed: no-such-program"])
+
+    def test_blocks_share_a_folder(self):
+        self.assertEqual(self.results("```json a.json\n{}\n```\n```sh\ncat a.json > b\n```\n"
+                                      "```sh\ntest -s b\n```\n"), ["", "", "", ""])
+
+    def test_quoted_files(self):
+        (docs.ROOT / "a.c").write_text("int a;\n")
+        self.assertEqual(self.results("```c a.c\nint a;\n```\n"), ["", ""])
+        self.assertEqual(self.results("```c a.c\nint b;\n```\n"),
+                         ["", "the block is not what a.c holds"])
+
+    def test_links(self):
+        self.assertEqual(self.results("[a](page.md#b) [c](https://d.example) [e](#f)"), [""])
+        self.assertEqual(self.results("[a](none.md)"), ["no such file: none.md"])
+
+    def test_tables(self):
+        docgen = docs.ROOT / "docgen"
+        docgen.write_text("#!/bin/sh\necho \"| $1 |\"\n")
+        docgen.chmod(0o755)
+        self.assertEqual(self.results(f"a\n{docs.BEGIN}| page |\n{docs.END}b\n"), ["", ""])
+        wrong = f"a\n{docs.BEGIN}| other |\n{docs.END}b\n"
+        self.assertEqual(self.results(wrong), [
+            "", "not what docgen prints; tools/check-docs --update writes it"])
+        docs.tables(docs.ROOT / "page.md", update=True)
+        self.assertEqual((docs.ROOT / "page.md").read_text(),
+                         f"a\n{docs.BEGIN}| page |\n{docs.END}b\n")
 
 
 if __name__ == "__main__":
