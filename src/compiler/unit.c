@@ -65,35 +65,21 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
     return true;
 }
 
-static bool has_table(const struct nest *nest)
-{
-    for (uint32_t i = 0; i < nest->buffers.count; i++)
-        if (nest->buffers.items[i].role == ROLE_TABLE)
-            return true;
-    return false;
-}
-
-/* What decides a kernel's code: its text without the name. Names of buffers, loops and locals count from zero. */
-static const char *code_text(struct job *job, const struct nest *nest)
-{
-    struct strbuf text;
-    strbuf_init(&text, job->arena);
-    nest_print(nest, &text);
-    return strchr(text.data, '(');
-}
-
 void unit_share(struct job *job, struct unit *unit)
 {
-    struct strmap known = {0};
+    struct map known = {0};
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         struct kernel *k = &unit->kernels[i];
-        const char *text = has_table(k->nest) ? NULL : code_text(job, k->nest);
-        if (text && strmap_find(&known, text, &k->code))
+        uint64_t hash = nest_hash(k->nest);
+        uint32_t cursor = 0;
+        bool shared = false;
+        while (!shared && map_next(&known, hash, &cursor, &k->code))
+            shared = nest_same(unit->codes.items[k->code]->nest, k->nest);
+        if (shared)
             continue;
         k->code = unit->codes.count;
         VEC_PUSH(job->arena, &unit->codes, k);
-        if (text)
-            strmap_add(&known, job->arena, text, k->code);
+        map_add(&known, job->arena, hash, k->code);
     }
 }
 

@@ -9,7 +9,7 @@
 #include "base/arena.h"
 #include "base/hash.h"
 
-static uint64_t hash_expr(const struct expr *e)
+uint64_t expr_hash(const struct expr *e)
 {
     uint64_t bits;
     memcpy(&bits, &e->value, sizeof bits);
@@ -18,7 +18,7 @@ static uint64_t hash_expr(const struct expr *e)
     return hash64_mix(hash64_mix(h, e->operand[2]), bits ^ (uint64_t)e->integer);
 }
 
-static bool same_expr(const struct expr *a, const struct expr *b)
+bool expr_same(const struct expr *a, const struct expr *b)
 {
     return a->op == b->op && a->dtype == b->dtype && a->index == b->index &&
            a->operand[0] == b->operand[0] && a->operand[1] == b->operand[1] &&
@@ -40,10 +40,10 @@ expr_id expr_intern(struct nest *nest, struct expr e)
         e.vars = (uint64_t)1 << e.index;
     if (e.op == EXPR_LOCAL)
         e.locals = (uint64_t)1 << e.index % 64;
-    uint64_t hash = hash_expr(&e);
+    uint64_t hash = expr_hash(&e);
     uint32_t cursor = 0, id;
     while (map_next(&nest->interned, hash, &cursor, &id))
-        if (same_expr(expr_at(nest, id), &e))
+        if (expr_same(expr_at(nest, id), &e))
             return id;
     id = nest->exprs.count;
     VEC_PUSH(nest->arena, &nest->exprs, e);
@@ -329,4 +329,19 @@ expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id
         return e;
     struct replacing r = {EXPR_LOCAL, local, value, ARENA_ARRAY(nest->arena, expr_id, e + 1)};
     return replace(nest, e, &r);
+}
+
+static void walk(struct nest *nest, expr_id e, bool *seen, expr_visitor *visit, void *context)
+{
+    if (e == EXPR_NONE || seen[e])
+        return;
+    seen[e] = true;
+    for (int i = 0; i < 3; i++)
+        walk(nest, expr_at(nest, e)->operand[i], seen, visit, context);
+    visit(nest, e, context);
+}
+
+void expr_walk(struct nest *nest, expr_id e, expr_visitor *visit, void *context)
+{
+    walk(nest, e, ARENA_ARRAY(nest->arena, bool, e + 1), visit, context);
 }

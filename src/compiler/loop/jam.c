@@ -12,18 +12,12 @@ struct jam {
     uint32_t (*locals)[NEST_MAX_JAM]; /* by original local: the local of each copy, index + 1 */
 };
 
-static expr_id rename_copy(struct jam *j, expr_id id, uint32_t copy)
+static expr_id rename_copy(struct jam *j, expr_id e, uint32_t copy)
 {
-    struct expr e = *expr_at(j->nest, id);
-    if (e.locals == 0)
-        return id;
-    if (e.op == EXPR_LOCAL)
-        return j->locals[e.index][copy] ? expr_local(j->nest, j->locals[e.index][copy] - 1) : id;
-    expr_id operand[3] = {0};
-    for (int i = 0; i < 3; i++)
-        if (e.operand[i] != EXPR_NONE)
-            operand[i] = rename_copy(j, e.operand[i], copy);
-    return expr_rebuild(j->nest, &e, operand);
+    for (uint32_t i = 0; i < NEST_MAX_LOCALS && expr_at(j->nest, e)->locals; i++)
+        if (j->locals[i][copy] && j->locals[i][copy] != i + 1)
+            e = expr_replace_local(j->nest, e, i, expr_local(j->nest, j->locals[i][copy] - 1));
+    return e;
 }
 
 static expr_id instance(struct jam *j, expr_id e, uint32_t copy)

@@ -152,6 +152,11 @@ expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value);
 /* e with the value of a local replaced. */
 expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id value);
 
+/* Calls visit once for each distinct expression in e, operands first. Expressions share operands, so whoever
+ * walks them without remembering where it was may walk for ever. */
+typedef void expr_visitor(struct nest *nest, expr_id e, void *context);
+void expr_walk(struct nest *nest, expr_id e, expr_visitor *visit, void *context);
+
 /* Statements. */
 struct stmt *stmt_for(struct nest *nest, uint32_t var, bool independent);
 struct stmt *stmt_if(struct nest *nest, expr_id cond);
@@ -161,6 +166,11 @@ struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_
 void block_add(struct nest *nest, struct block *block, struct stmt *stmt);
 /* A deep copy with var replaced by value; loops and locals inside get fresh variables and locals. */
 void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var, expr_id value);
+/* Whether two nests are the same code: equal but for the names of kernel, buffers, loops and locals. Tables of
+ * constants are compared by address. */
+bool nest_same(const struct nest *a, const struct nest *b);
+uint64_t nest_hash(const struct nest *nest); /* equal for nests that are the same */
+
 /* The start value of a reduction: 0, 1, -inf or the least integer, … */
 expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dtype);
 

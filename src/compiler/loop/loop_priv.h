@@ -6,6 +6,9 @@
 
 #include "compiler/loop/loop.h"
 
+/* By content, operands by id. */
+uint64_t expr_hash(const struct expr *e);
+bool expr_same(const struct expr *a, const struct expr *b);
 /* Interns without any folding. */
 expr_id expr_intern(struct nest *nest, struct expr e);
 expr_id expr_rebuild(struct nest *nest, const struct expr *e, const expr_id operand[3]);

@@ -145,18 +145,13 @@ struct rename {
     uint32_t local_to[NEST_MAX_LOCALS]; /* index + 1; 0: kept */
 };
 
-static expr_id rename_locals(struct nest *nest, expr_id id, const struct rename *names)
+/* New locals are never among the old ones, so one replacement after the other is safe. */
+static expr_id rename_locals(struct nest *nest, expr_id e, const struct rename *names)
 {
-    struct expr e = *expr_at(nest, id);
-    if (e.locals == 0)
-        return id;
-    if (e.op == EXPR_LOCAL)
-        return names->local_to[e.index] ? expr_local(nest, names->local_to[e.index] - 1) : id;
-    expr_id operand[3] = {0};
-    for (int i = 0; i < 3; i++)
-        if (e.operand[i] != EXPR_NONE)
-            operand[i] = rename_locals(nest, e.operand[i], names);
-    return expr_rebuild(nest, &e, operand);
+    for (uint32_t i = 0; i < NEST_MAX_LOCALS && expr_at(nest, e)->locals; i++)
+        if (names->local_to[i])
+            e = expr_replace_local(nest, e, i, expr_local(nest, names->local_to[i] - 1));
+    return e;
 }
 
 static expr_id rename_expr(struct nest *nest, expr_id e, const struct rename *names)

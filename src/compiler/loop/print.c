@@ -1,4 +1,5 @@
-/* The text form of nests: buffers, then statements, one a line. */
+/* The text form of nests: buffers, then statements, one a line. Inside a statement an operation that is used more
+ * than once is named on a line of its own first: written out as trees, expressions would grow without bound. */
 #include <inttypes.h>
 
 #include "base/strbuf.h"
@@ -37,7 +38,18 @@ static void print_const(const struct expr *x, struct strbuf *out)
         strbuf_printf(out, "%" PRId64, x->integer);
 }
 
-void expr_print(const struct nest *nest, expr_id e, struct strbuf *out)
+/* uses: how often each expression is used in the statement; those used more than once have a name. NULL: none. */
+static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses, struct strbuf *out);
+
+static void print_expr(const struct nest *nest, expr_id e, const uint8_t *uses, struct strbuf *out)
+{
+    if (uses && uses[e] > 1)
+        strbuf_printf(out, "t%u", e);
+    else
+        print_operation(nest, e, uses, out);
+}
+
+static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses, struct strbuf *out)
 {
     const struct expr *x = expr_at(nest, e);
     if (x->op == EXPR_CONST)
@@ -50,25 +62,57 @@ void expr_print(const struct nest *nest, expr_id e, struct strbuf *out)
         strbuf_puts(out, nest->locals.items[x->index].name);
     else if (x->op == EXPR_LOAD) {
         strbuf_printf(out, "%s[", nest->buffers.items[x->index].name);
-        expr_print(nest, x->operand[0], out);
+        print_expr(nest, x->operand[0], uses, out);
         if (x->operand[1] != EXPR_NONE) {
             strbuf_puts(out, " if ");
-            expr_print(nest, x->operand[1], out);
+            print_expr(nest, x->operand[1], uses, out);
         }
         strbuf_puts(out, "]");
     } else if (infix((enum expr_op)x->op)) {
         strbuf_puts(out, "(");
-        expr_print(nest, x->operand[0], out);
+        print_expr(nest, x->operand[0], uses, out);
         strbuf_puts(out, infix((enum expr_op)x->op));
-        expr_print(nest, x->operand[1], out);
+        print_expr(nest, x->operand[1], uses, out);
         strbuf_puts(out, ")");
     } else {
         strbuf_printf(out, "%s", x->op == EXPR_CAST || x->op == EXPR_CONVERT || x->op == EXPR_BITCAST ? dtype_name(x->dtype) : op_text[x->op]);
         for (int i = 0; i < 3 && x->operand[i] != EXPR_NONE; i++) {
             strbuf_puts(out, i ? ", " : "(");
-            expr_print(nest, x->operand[i], out);
+            print_expr(nest, x->operand[i], uses, out);
         }
         strbuf_puts(out, ")");
+    }
+}
+
+void expr_print(const struct nest *nest, expr_id e, struct strbuf *out)
+{
+    print_operation(nest, e, NULL, out);
+}
+
+static void count_use(const struct nest *nest, expr_id e, uint8_t *uses)
+{
+    const struct expr *x = expr_at(nest, e);
+    if (e == EXPR_NONE || uses[e] == 2)
+        return;
+    if (uses[e]++ == 0)
+        for (int i = 0; i < 3; i++)
+            count_use(nest, x->operand[i], uses);
+}
+
+/* Names what the statement uses more than once, operands first (ids ascend). Leaves, loads and index arithmetic
+ * keep being written out where they are short. */
+static void print_names(const struct nest *nest, const struct stmt *s, int indent, uint8_t *uses, struct strbuf *out)
+{
+    count_use(nest, s->value, uses);
+    for (expr_id e = 1; e <= s->value; e++) {
+        const struct expr *x = expr_at(nest, e);
+        if (uses[e] > 1 && (x->operand[0] == EXPR_NONE || x->op == EXPR_LOAD || (x->dtype == DTYPE_I64 && !x->loads)))
+            uses[e] = 1;
+        if (uses[e] < 2)
+            continue;
+        strbuf_printf(out, "t%u = ", e);
+        print_operation(nest, e, uses, out);
+        strbuf_printf(out, "\n%*s", 2 * indent, "");
     }
 }
 
@@ -89,6 +133,9 @@ static void print_stmt(const struct nest *nest, const struct stmt *s, int indent
 {
     static const char *const combines[] = {"", "+=", "*=", "max=", "min=", "="};
     strbuf_printf(out, "%*s", 2 * indent, "");
+    uint8_t *uses = s->value ? ARENA_ARRAY(nest->arena, uint8_t, s->value + 1) : NULL;
+    if (uses)
+        print_names(nest, s, indent, uses, out);
     switch ((enum stmt_kind)s->kind) {
     case STMT_FOR:
         print_for(nest, s, out);
@@ -112,7 +159,7 @@ static void print_stmt(const struct nest *nest, const struct stmt *s, int indent
         strbuf_puts(out, "] = ");
         break;
     }
-    expr_print(nest, s->value, out);
+    print_expr(nest, s->value, uses, out);
     if (s->guard != EXPR_NONE) {
         strbuf_puts(out, " if ");
         expr_print(nest, s->guard, out);

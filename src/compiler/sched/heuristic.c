@@ -40,17 +40,12 @@ struct fusing {
     bool clean;
 };
 
-static bool divides_var(const struct nest *nest, expr_id e, uint32_t var)
+static void find_quotient(struct nest *nest, expr_id e, void *context)
 {
+    struct fusing *f = context;
     const struct expr *x = expr_at(nest, e);
-    if (!(x->vars >> var & 1))
-        return false;
-    if (x->op == EXPR_FLOORDIV || x->op == EXPR_FLOORMOD)
-        return true;
-    for (int i = 0; i < 3; i++)
-        if (x->operand[i] != EXPR_NONE && divides_var(nest, x->operand[i], var))
-            return true;
-    return false;
+    if (x->vars >> f->fused & 1 && (x->op == EXPR_FLOORDIV || x->op == EXPR_FLOORMOD))
+        f->clean = false;
 }
 
 static void check_fused(struct nest *nest, expr_id e, void *context)
@@ -59,7 +54,7 @@ static void check_fused(struct nest *nest, expr_id e, void *context)
     if (!f->clean)
         return;
     e = expr_replace(nest, expr_replace(nest, e, f->outer, f->by_div), f->inner, f->by_mod);
-    f->clean = !divides_var(nest, e, f->fused);
+    expr_walk(nest, e, find_quotient, f);
 }
 
 static bool fuses_cleanly(struct chooser *c, const struct loop_site *outer, const struct stmt *inner)
@@ -122,17 +117,18 @@ static int access_score(struct nest *nest, expr_id index, uint32_t var, int64_t 
     return n == 1 ? 2 : n == 0 ? 1 : -4;
 }
 
-static void score_loads(struct nest *nest, expr_id e, void *context)
+static void score_load(struct nest *nest, expr_id e, void *context)
 {
     struct scoring *s = context;
     struct expr x = *expr_at(nest, e);
-    if (!x.loads)
-        return;
     if (x.op == EXPR_LOAD)
         s->score += access_score(nest, x.operand[0], s->var, s->block);
-    for (int i = 0; i < 3; i++)
-        if (x.operand[i] != EXPR_NONE)
-            score_loads(nest, x.operand[i], context);
+}
+
+static void score_loads(struct nest *nest, expr_id e, void *context)
+{
+    if (expr_at(nest, e)->loads)
+        expr_walk(nest, e, score_load, context);
 }
 
 static void score_stores(struct nest *nest, const struct block *block, struct scoring *out)
@@ -385,16 +381,16 @@ struct contiguous_load {
     bool found;
 };
 
-static void find_contiguous(struct nest *nest, expr_id e, void *context)
+static void check_load(struct nest *nest, expr_id e, void *context)
 {
     struct contiguous_load *f = context;
     struct expr x = *expr_at(nest, e);
-    if (!x.loads)
-        return;
     f->found |= x.op == EXPR_LOAD && access_score(nest, x.operand[0], f->var, f->block) == 2;
-    for (int i = 0; i < 3; i++)
-        if (x.operand[i] != EXPR_NONE)
-            find_contiguous(nest, x.operand[i], context);
+}
+
+static void find_contiguous(struct nest *nest, expr_id e, void *context)
+{
+    expr_walk(nest, e, check_load, context);
 }
 
 static void find_in_reductions(struct nest *nest, const struct block *block, struct contiguous_load *out)

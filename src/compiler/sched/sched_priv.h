@@ -18,7 +18,6 @@ const char *loop_label(const struct nest *nest, const struct stmt *loop);
 bool block_stores(const struct block *block);
 
 /* Calls visit for every expression of every statement inside (values, indices, guards, conditions, extents). */
-typedef void expr_visitor(struct nest *nest, expr_id e, void *context);
 void block_visit(struct nest *nest, const struct block *block, expr_visitor *visit, void *context);
 /* Replaces var in all of them. */
 void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value);
