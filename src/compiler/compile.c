@@ -1,10 +1,11 @@
 /* The whole pipeline, on one screen.
  *
- *   text ─ read ─► graph ─ passes ─► graph ─ cut ─► groups ─ lower ─► nests ─ schedule ─► nests ─ generate ─► image
- *                    │                                 └────────────► plan ◄──────────────────────────────────┘
- *                    └──────────────────────────────────────────► package
+ *   text ─ read ─► graph ─ passes ─► graph ─ cut ─► groups ─ lower ─► nests ─ schedule ─► nests ─
+ * generate ─► image │                                 └────────────► plan
+ * ◄──────────────────────────────────┘ └──────────────────────────────────────────► package
  *
- * Everything behind `read` runs once per target, because layouts and schedules depend on what a target can do. */
+ * Everything behind `read` runs once per target, because layouts and schedules depend on what a
+ * target can do. */
 #include "compiler/compile.h"
 
 #include <stdio.h>
@@ -55,8 +56,8 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     return codegen(nests, unit->codes.count, unit->target, &dump, job->arena, &unit->image, err);
 }
 
-static bool compile_for_target(struct job *job, const struct graph *graph, const struct target *target,
-                               struct error *err)
+static bool compile_for_target(struct job *job, const struct graph *graph,
+                               const struct target *target, struct error *err)
 {
     struct unit unit = {.target = target};
     if (!optimise(job, graph, target, &unit.graph, err))
@@ -133,16 +134,17 @@ static bool run(struct job *job, const struct graph *graph, const struct package
     job->contents.params = (struct package_param *)params;
     job->contents.evidence_json = "{}";
     job->contents.evidence_bytes = 2;
-    if (!guards_complete(graph, err) || !graph_copy_live(&job->contents.graph, job->arena, graph, err))
+    if (!guards_complete(graph, err) ||
+        !graph_copy_live(&job->contents.graph, job->arena, graph, err))
         return false;
     if (job_dumps(job, "graph"))
         graph_print(graph, &job->dump);
     return compile_targets(job, graph, err) && finish(job, out, err);
 }
 
-bool compile_graph(const struct graph *graph, const struct package_param *params, const char *blueprint_json,
-                   const struct compile_options *options, struct arena *arena, struct compile_result *out,
-                   struct error *err)
+bool compile_graph(const struct graph *graph, const struct package_param *params,
+                   const char *blueprint_json, const struct compile_options *options,
+                   struct arena *arena, struct compile_result *out, struct error *err)
 {
     struct job *job = ARENA_NEW(arena, struct job);
     begin(job, options, arena);
@@ -151,8 +153,8 @@ bool compile_graph(const struct graph *graph, const struct package_param *params
     return run(job, graph, params, out, err);
 }
 
-bool compile_blueprint(const char *text, size_t size, const struct compile_options *options, struct arena *arena,
-                       struct compile_result *out, struct error *err)
+bool compile_blueprint(const char *text, size_t size, const struct compile_options *options,
+                       struct arena *arena, struct compile_result *out, struct error *err)
 {
     struct job *job = ARENA_NEW(arena, struct job);
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
@@ -165,7 +167,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     for (uint32_t i = 0; i < count; i++) {
         void *data;
         params[i].dtype = graph_node(&blueprint->graph, blueprint->graph.params.items[i])->dtype;
-        if (!blueprint_param_data(blueprint, i, options->folder, arena, &data, &params[i].data_bytes, err))
+        if (!blueprint_param_data(blueprint, i, options->folder, arena, &data,
+                                  &params[i].data_bytes, err))
             return false;
         params[i].data = data;
     }

@@ -1,8 +1,9 @@
 /* The compiler: a blueprint in, the bytes of a package out.
  *
- * compile_blueprint runs the whole pipeline on the calling thread, in memory, and touches no files but those that
- * parameters name (INIT_FILE). LLVM may end the process on internal errors; compile_isolated runs the same in a
- * child process with limits on time and memory, so that whatever happens there is an error here. */
+ * compile_blueprint runs the whole pipeline on the calling thread, in memory, and touches no files
+ * but those that parameters name (INIT_FILE). LLVM may end the process on internal errors;
+ * compile_isolated runs the same in a child process with limits on time and memory, so that
+ * whatever happens there is an error here. */
 #ifndef URZA_COMPILER_COMPILE_H
 #define URZA_COMPILER_COMPILE_H
 
@@ -11,21 +12,35 @@
 struct error;
 struct strbuf;
 
-enum strategy { STRATEGY_NONE, STRATEGY_EMERGENCY, STRATEGY_FAST, STRATEGY_STANDARD, STRATEGY_COUNT };
-const char *strategy_name(enum strategy strategy);      /* "fast" */
-enum strategy strategy_from_name(const char *name);     /* STRATEGY_NONE if unknown */
+enum strategy {
+    STRATEGY_NONE,
+    STRATEGY_EMERGENCY,
+    STRATEGY_FAST,
+    STRATEGY_STANDARD,
+    STRATEGY_COUNT
+};
+const char *strategy_name(enum strategy strategy);  /* "fast" */
+enum strategy strategy_from_name(const char *name); /* STRATEGY_NONE if unknown */
 
-enum stage { STAGE_READ, STAGE_OPTIMISE, STAGE_LOWER, STAGE_SCHEDULE, STAGE_CODEGEN, STAGE_PACKAGE, STAGE_COUNT };
+enum stage {
+    STAGE_READ,
+    STAGE_OPTIMISE,
+    STAGE_LOWER,
+    STAGE_SCHEDULE,
+    STAGE_CODEGEN,
+    STAGE_PACKAGE,
+    STAGE_COUNT
+};
 const char *stage_name(enum stage stage);
 
 #define DUMP_LEVELS "graph|optimised|groups|loops|schedule|llvm|asm|plan"
 
 struct compile_options {
-    const char *targets;           /* comma-separated; NULL: every target of target/targets.def */
-    enum strategy strategy;        /* default: standard */
-    uint64_t seed;                 /* of parameters that a dialect implies */
+    const char *targets;    /* comma-separated; NULL: every target of target/targets.def */
+    enum strategy strategy; /* default: standard */
+    uint64_t seed;          /* of parameters that a dialect implies */
     bool training;
-    const char *folder;            /* where relative paths of the blueprint start; NULL: the current one */
+    const char *folder; /* where relative paths of the blueprint start; NULL: the current one */
     const struct signing_key *key; /* NULL: unsigned */
     const char *dump;              /* one of DUMP_LEVELS; NULL: none */
     uint32_t timeout_ms;           /* compile_isolated: 0 means 120,000 */
@@ -33,7 +48,7 @@ struct compile_options {
 };
 
 struct compile_result {
-    const void *package;           /* bytes, in the arena */
+    const void *package; /* bytes, in the arena */
     size_t package_bytes;
     char kernel_id[KERNEL_ID_BYTES];
     uint32_t kernels;              /* of one target: forward and prepare */
@@ -41,21 +56,22 @@ struct compile_result {
     double total_ms;
     const char *const *warnings;
     uint32_t warning_count;
-    const char *dump;              /* text of the level asked for, else NULL */
+    const char *dump; /* text of the level asked for, else NULL */
 };
 
 /* Everything lives in arena. On failure *out is unchanged. */
-bool compile_blueprint(const char *text, size_t size, const struct compile_options *options, struct arena *arena,
-                       struct compile_result *out, struct error *err);
-/* The same from a finished graph (left as it is), with its parameters' values by param order; blueprint_json may
- * be NULL: "{}" is kept then. */
-bool compile_graph(const struct graph *graph, const struct package_param *params, const char *blueprint_json,
-                   const struct compile_options *options, struct arena *arena, struct compile_result *out,
-                   struct error *err);
-/* ERR_COMPILER_DIED when the child crashes or passes a limit; otherwise as above. Forks: call it while no other
- * thread holds locks that the child would need (a single-threaded process, or a server's spawner). */
-bool compile_isolated(const char *text, size_t size, const struct compile_options *options, struct arena *arena,
-                      struct compile_result *out, struct error *err);
+bool compile_blueprint(const char *text, size_t size, const struct compile_options *options,
+                       struct arena *arena, struct compile_result *out, struct error *err);
+/* The same from a finished graph (left as it is), with its parameters' values by param order;
+ * blueprint_json may be NULL: "{}" is kept then. */
+bool compile_graph(const struct graph *graph, const struct package_param *params,
+                   const char *blueprint_json, const struct compile_options *options,
+                   struct arena *arena, struct compile_result *out, struct error *err);
+/* ERR_COMPILER_DIED when the child crashes or passes a limit; otherwise as above. Forks: call it
+ * while no other thread holds locks that the child would need (a single-threaded process, or a
+ * server's spawner). */
+bool compile_isolated(const char *text, size_t size, const struct compile_options *options,
+                      struct arena *arena, struct compile_result *out, struct error *err);
 
 const char *compiler_version(void); /* "urza 0.1.0 (llvm 19)": part of every package's identity */
 

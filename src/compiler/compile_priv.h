@@ -48,6 +48,7 @@ bool job_dumps(const struct job *job, const char *level);
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels that are the same code */
-bool unit_plan(struct job *job, struct unit *unit, struct error *err); /* adds the target to job->contents */
+bool unit_plan(struct job *job, struct unit *unit, struct error *err); /* adds the target to
+                                                                          job->contents */
 
 #endif

@@ -1,8 +1,9 @@
 /* Compiling in a child process.
  *
- * The child gets limits on address space and processor time, compiles, and writes one message to a pipe: a header,
- * then either the error or the result's bytes. The parent reads until the pipe closes or the time is over, kills what
- * is left, and believes nothing that does not have the announced size. */
+ * The child gets limits on address space and processor time, compiles, and writes one message to a
+ * pipe: a header, then either the error or the result's bytes. The parent reads until the pipe
+ * closes or the time is over, kills what is left, and believes nothing that does not have the
+ * announced size. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -85,7 +86,8 @@ static bool read_all(int fd, void *data, size_t size, uint64_t deadline_ns)
     return true;
 }
 
-static bool receive(int fd, uint64_t deadline_ns, struct arena *arena, struct compile_result *out, bool *complete, struct error *err)
+static bool receive(int fd, uint64_t deadline_ns, struct arena *arena, struct compile_result *out,
+                    bool *complete, struct error *err)
 {
     struct message *m = ARENA_NEW(arena, struct message);
     *complete = false;
@@ -96,8 +98,10 @@ static bool receive(int fd, uint64_t deadline_ns, struct arena *arena, struct co
         *err = m->err;
         return false;
     }
-    char *package = arena_alloc(arena, m->package_bytes, 64), *dump = arena_alloc(arena, m->dump_bytes + 1, 1);
-    if (!read_all(fd, package, m->package_bytes, deadline_ns) || !read_all(fd, dump, m->dump_bytes, deadline_ns))
+    char *package = arena_alloc(arena, m->package_bytes, 64),
+         *dump = arena_alloc(arena, m->dump_bytes + 1, 1);
+    if (!read_all(fd, package, m->package_bytes, deadline_ns) ||
+        !read_all(fd, dump, m->dump_bytes, deadline_ns))
         return false;
     *complete = true;
     m->result.package = package;
@@ -118,14 +122,16 @@ static bool report_death(pid_t child, bool in_time, uint32_t timeout_ms, struct 
     if (!in_time)
         return fail(err, ERR_COMPILER_DIED, "the compiler did not finish within %u ms", timeout_ms);
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
-        return fail(err, ERR_COMPILER_DIED, "the compiler used more than %u ms of processor time", timeout_ms);
+        return fail(err, ERR_COMPILER_DIED, "the compiler used more than %u ms of processor time",
+                    timeout_ms);
     if (WIFSIGNALED(status))
-        return fail(err, ERR_COMPILER_DIED, "the compiler was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        return fail(err, ERR_COMPILER_DIED, "the compiler was killed by signal %d (%s)",
+                    WTERMSIG(status), strsignal(WTERMSIG(status)));
     return fail(err, ERR_COMPILER_DIED, "the compiler exited with status %d", WEXITSTATUS(status));
 }
 
-bool compile_isolated(const char *text, size_t size, const struct compile_options *options, struct arena *arena,
-                      struct compile_result *out, struct error *err)
+bool compile_isolated(const char *text, size_t size, const struct compile_options *options,
+                      struct arena *arena, struct compile_result *out, struct error *err)
 {
     int fds[2];
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : 120000;

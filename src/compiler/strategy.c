@@ -5,7 +5,8 @@
 #include "compiler/compile.h"
 
 static const char *const strategies[STRATEGY_COUNT] = {"", "emergency", "fast", "standard"};
-static const char *const stages[STAGE_COUNT] = {"read", "optimise", "lower", "schedule", "codegen", "package"};
+static const char *const stages[STAGE_COUNT] = {"read",     "optimise", "lower",
+                                                "schedule", "codegen",  "package"};
 
 const char *strategy_name(enum strategy strategy)
 {

@@ -16,7 +16,8 @@ bool unit_lower(struct job *job, struct unit *unit, struct error *err)
         struct kernel *k = &unit->kernels[i];
         k->group = &unit->partition.groups.items[i];
         k->nest = ARENA_NEW(job->arena, struct nest);
-        if (!lower_group(&unit->graph, &unit->partition, k->group, job->arena, k->nest, &k->args, &k->arg_count, err))
+        if (!lower_group(&unit->graph, &unit->partition, k->group, job->arena, k->nest, &k->args,
+                         &k->arg_count, err))
             return false;
     }
     if (job_dumps(job, "optimised"))
@@ -115,7 +116,8 @@ static bool describe_buffer(struct planning *p, value_id value, struct plan_buff
     for (uint32_t i = 0; i < g->outputs.count; i++)
         if (g->outputs.items[i].value == value)
             out->kind = BUFFER_OUTPUT, out->index = i;
-    return out->elements != DIM_NONE || fail(p->err, ERR_LIMIT, "a tensor's size cannot be expressed");
+    return out->elements != DIM_NONE ||
+           fail(p->err, ERR_LIMIT, "a tensor's size cannot be expressed");
 }
 
 static bool buffer_for(struct planning *p, value_id value, uint32_t *out)
@@ -138,11 +140,17 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
     for (uint32_t i = 0; i < k->arg_count; i++)
         if (!buffer_for(p, k->args[i], &args[i]))
             return false;
-    struct plan_launch launch = {.kernel = k->code, .arg_count = k->arg_count, .args = args, .written = 1,
-                                 .extent = to_package(p, k->sizes.extent), .work = to_package(p, k->sizes.work),
-                                 .scratch_bytes = to_package(p, k->sizes.scratch_bytes), .label = k->group->label};
+    struct plan_launch launch = {.kernel = k->code,
+                                 .arg_count = k->arg_count,
+                                 .args = args,
+                                 .written = 1,
+                                 .extent = to_package(p, k->sizes.extent),
+                                 .work = to_package(p, k->sizes.work),
+                                 .scratch_bytes = to_package(p, k->sizes.scratch_bytes),
+                                 .label = k->group->label};
     if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
-        return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed", k->group->label);
+        return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
+                    k->group->label);
     if (k->group->prepare)
         VEC_PUSH(p->job->arena, &p->out->plan.prepare, launch);
     else
@@ -171,11 +179,18 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
     if (job->contents.target_count == PACKAGE_TARGETS)
         return fail(err, ERR_LIMIT, "more than %d targets in one package", PACKAGE_TARGETS);
     struct package_target *out = &job->contents.targets[job->contents.target_count];
-    struct planning p = {.job = job, .unit = unit, .out = out, .err = err,
+    struct planning p = {.job = job,
+                         .unit = unit,
+                         .out = out,
+                         .err = err,
                          .buffer_of = ARENA_ARRAY(job->arena, uint32_t, unit->graph.nodes.count)};
-    *out = (struct package_target){.name = unit->target->name, .code = unit->image.bytes, .code_bytes = unit->image.size_bytes,
-                                   .kernel_count = unit->codes.count, .kernel_offsets = unit->image.kernel_offsets};
-    out->plan = (struct plan){.arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
+    *out = (struct package_target){.name = unit->target->name,
+                                   .code = unit->image.bytes,
+                                   .code_bytes = unit->image.size_bytes,
+                                   .kernel_count = unit->codes.count,
+                                   .kernel_offsets = unit->image.kernel_offsets};
+    out->plan = (struct plan){
+        .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
     for (uint32_t i = 0; i < unit->kernel_count; i++)
         if (!plan_kernel(&p, i))
             return false;

@@ -21,7 +21,8 @@
 #define MAX_RANDOM_SIZES 64
 #define ODD_SIZE 13     /* beside every vector width */
 #define RANDOM_SIZES 48 /* random sizes lie below, where ranges allow */
-#define SIZE_COST 3e8   /* multiplications of the reference at any size but the typical one: a second or so */
+#define SIZE_COST \
+    3e8 /* multiplications of the reference at any size but the typical one: a second or so */
 
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
@@ -49,7 +50,8 @@ static void add_size(struct run *run, const struct size *size)
     VEC_PUSH(run->arena, &run->sizes, *size);
 }
 
-/* What the interpreter multiplies, roughly: elements of all values, times the depth of sums of products. */
+/* What the interpreter multiplies, roughly: elements of all values, times the depth of sums of
+ * products. */
 static double size_cost(const struct graph *graph, const struct size *size)
 {
     double cost = 0;
@@ -61,7 +63,8 @@ static double size_cost(const struct graph *graph, const struct size *size)
             elements *= dim_eval(&graph->dims, n->shape[i], size->dims, &dim) ? (double)dim : 1;
         const struct node *w = n->operand_count == 2 ? graph_node(graph, n->operands[1]) : NULL;
         uint32_t first = n->prim == PRIM_CONV ? 1 : w ? (uint32_t)w->rank - n->attrs->contract : 0;
-        for (uint32_t i = first; (n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT) && i < w->rank; i++)
+        for (uint32_t i = first; (n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT) && i < w->rank;
+             i++)
             depth *= dim_eval(&graph->dims, w->shape[i], size->dims, &dim) ? (double)dim : 1;
         cost += elements * depth;
     }
@@ -193,9 +196,11 @@ static bool check_size(struct run *run, uint32_t index, const void *bytes, size_
         struct subject subject = {bytes,           size,    run->options,
                                   run->targets[i], &sample, resize ? &other : NULL};
         bool interpreted = i + 1 == run->target_count;
-        if (interpreted) { /* slow, and none of the package's code: once, at the smallest size there is */
+        if (interpreted) { /* slow, and none of the package's code: once, at the smallest size there
+                              is */
             if (index == (run->sizes.count > 1 ? 1u : 0u))
-                ok = add_check(run, check_function, &subject, check_name(run, "function", subject.target, dims), err);
+                ok = add_check(run, check_function, &subject,
+                               check_name(run, "function", subject.target, dims), err);
             continue;
         }
         ok = add_check(run, check_function, &subject,

@@ -1,4 +1,5 @@
-/* From nests to an image: one LLVM module for all kernels of a package, light passes, object, image. */
+/* From nests to an image: one LLVM module for all kernels of a package, light passes, object,
+ * image. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <llvm-c/Analysis.h>
@@ -10,8 +11,8 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
-/* Vectors are written out already and addresses placed; what is left for LLVM is to turn locals into registers
- * and to remove what was said twice. */
+/* Vectors are written out already and addresses placed; what is left for LLVM is to turn locals
+ * into registers and to remove what was said twice. */
 #define PASSES "function(sroa,early-cse)"
 
 static LLVMTargetMachineRef make_machine(const struct target *target, struct error *err)
@@ -31,8 +32,9 @@ static LLVMTargetMachineRef make_machine(const struct target *target, struct err
                                    LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelSmall);
 }
 
-static bool emit_nest(LLVMContextRef context, LLVMModuleRef module, LLVMBuilderRef builder, struct nest *nest,
-                      uint32_t kernel, const struct target *target, struct error *err)
+static bool emit_nest(LLVMContextRef context, LLVMModuleRef module, LLVMBuilderRef builder,
+                      struct nest *nest, uint32_t kernel, const struct target *target,
+                      struct error *err)
 {
     struct emitter *e = ARENA_NEW(nest->arena, struct emitter);
     e->context = context;
@@ -47,12 +49,14 @@ static bool emit_nest(LLVMContextRef context, LLVMModuleRef module, LLVMBuilderR
     return emit_kernel(e, err) || fail_at(err, "kernel '%s'", nest->name);
 }
 
-static bool dump_assembly(LLVMTargetMachineRef machine, LLVMModuleRef module, struct strbuf *out, struct error *err)
+static bool dump_assembly(LLVMTargetMachineRef machine, LLVMModuleRef module, struct strbuf *out,
+                          struct error *err)
 {
     LLVMMemoryBufferRef buffer = NULL;
     char *message = NULL;
     LLVMModuleRef copy = LLVMCloneModule(module); /* emission changes the module */
-    bool failed = LLVMTargetMachineEmitToMemoryBuffer(machine, copy, LLVMAssemblyFile, &message, &buffer);
+    bool failed =
+        LLVMTargetMachineEmitToMemoryBuffer(machine, copy, LLVMAssemblyFile, &message, &buffer);
     LLVMDisposeModule(copy);
     if (failed) {
         fail(err, ERR_COMPILE, "LLVM: %s", message);
@@ -64,8 +68,8 @@ static bool dump_assembly(LLVMTargetMachineRef machine, LLVMModuleRef module, st
     return true;
 }
 
-static bool to_image(LLVMTargetMachineRef machine, LLVMModuleRef module, uint32_t count, struct arena *arena,
-                     struct code_image *out, struct error *err)
+static bool to_image(LLVMTargetMachineRef machine, LLVMModuleRef module, uint32_t count,
+                     struct arena *arena, struct code_image *out, struct error *err)
 {
     LLVMMemoryBufferRef object = NULL;
     char *message = NULL;
@@ -74,7 +78,8 @@ static bool to_image(LLVMTargetMachineRef machine, LLVMModuleRef module, uint32_
         LLVMDisposeMessage(message);
         return false;
     }
-    bool ok = image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object), count, arena, out, err);
+    bool ok = image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object), count, arena,
+                                out, err);
     LLVMDisposeMemoryBuffer(object);
     return ok;
 }
@@ -102,8 +107,9 @@ static bool run_passes(LLVMTargetMachineRef machine, LLVMModuleRef module, struc
     return false;
 }
 
-bool codegen(struct nest *const *nests, uint32_t count, const struct target *target, const struct code_dump *dump,
-             struct arena *arena, struct code_image *out, struct error *err)
+bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
+             const struct code_dump *dump, struct arena *arena, struct code_image *out,
+             struct error *err)
 {
     LLVMTargetMachineRef machine = make_machine(target, err);
     if (!machine)

@@ -1,10 +1,11 @@
 /* Code generation: scheduled nests in, one flat machine-code image out.
  *
- * The only room that knows LLVM. Loops come with their kind already decided; vectors are written out here and
- * LLVM is given only light passes. The image holds text and constants of all kernels, is position independent,
- * imports nothing and needs no relocation; the same nests give the same bytes. One call uses one LLVM context
- * on the calling thread; calls on different threads are independent. LLVM may end the process on internal
- * errors or when memory runs out: callers that must survive compile in a child process. */
+ * The only room that knows LLVM. Loops come with their kind already decided; vectors are written
+ * out here and LLVM is given only light passes. The image holds text and constants of all kernels,
+ * is position independent, imports nothing and needs no relocation; the same nests give the same
+ * bytes. One call uses one LLVM context on the calling thread; calls on different threads are
+ * independent. LLVM may end the process on internal errors or when memory runs out: callers that
+ * must survive compile in a child process. */
 #ifndef URZA_COMPILER_CODEGEN_CODEGEN_H
 #define URZA_COMPILER_CODEGEN_CODEGEN_H
 
@@ -21,7 +22,8 @@ struct target;
 struct code_image {
     const uint8_t *bytes;
     size_t size_bytes;
-    uint32_t *kernel_offsets; /* entry of each nest, in the order given; urza_kernel_fn (package/plan.h) */
+    uint32_t *kernel_offsets; /* entry of each nest, in the order given; urza_kernel_fn
+                                 (package/plan.h) */
 };
 
 /* What to write down on the way; each may be NULL. */
@@ -30,8 +32,9 @@ struct code_dump {
 };
 
 /* Verified nests in; out lives in arena. ERR_COMPILE, with the kernel's name as place. */
-bool codegen(struct nest *const *nests, uint32_t count, const struct target *target, const struct code_dump *dump,
-             struct arena *arena, struct code_image *out, struct error *err);
+bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
+             const struct code_dump *dump, struct arena *arena, struct code_image *out,
+             struct error *err);
 
 #define CODEGEN_BACKEND "llvm 19" /* part of what decides the bytes */
 

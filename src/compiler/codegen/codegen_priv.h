@@ -11,27 +11,29 @@
 
 #define MAX_LEVELS 24
 
-/* An emitted value. It may be used while the level it was emitted at is open and, for values that depend on
- * locals or on memory the kernel writes, until those change. */
+/* An emitted value. It may be used while the level it was emitted at is open and, for values that
+ * depend on locals or on memory the kernel writes, until those change. */
 struct memo {
     LLVMValueRef value;
     uint32_t level, level_serial; /* serial: which opening of that level */
     uint64_t time;                /* when it was emitted */
 };
 
-/* A level is a loop body or a branch: where code may be placed. Level 0 is the function's entry. Code that does
- * not depend on inner loops is placed at the end of its own level's block, before the jump into the loop. */
+/* A level is a loop body or a branch: where code may be placed. Level 0 is the function's entry.
+ * Code that does not depend on inner loops is placed at the end of its own level's block, before
+ * the jump into the loop. */
 struct level {
     LLVMBasicBlockRef block;
-    LLVMValueRef jump; /* the terminator of block once an inner level is open; NULL while it is the innermost */
+    LLVMValueRef jump; /* the terminator of block once an inner level is open; NULL while it is the
+                          innermost */
     uint32_t serial;
 };
 
 struct local_state {
-    LLVMValueRef storage;     /* alloca */
-    bool vector;              /* one value per lane */
-    uint32_t level;           /* where its value stands still */
-    uint64_t changed;         /* time of the last update */
+    LLVMValueRef storage; /* alloca */
+    bool vector;          /* one value per lane */
+    uint32_t level;       /* where its value stands still */
+    uint64_t changed;     /* time of the last update */
 };
 
 struct emitter {
@@ -43,62 +45,75 @@ struct emitter {
     struct nest *nest;
     struct arena *arena;
     struct error *err;
-    uint32_t kernel;          /* number in the module */
+    uint32_t kernel; /* number in the module */
 
-    LLVMValueRef *buffers;    /* base pointers */
-    LLVMValueRef begin, end;  /* of the parallel loop */
+    LLVMValueRef *buffers;            /* base pointers */
+    LLVMValueRef begin, end;          /* of the parallel loop */
     LLVMValueRef vars[NEST_MAX_VARS]; /* present scalar value; of a vector variable: of lane 0 */
     uint32_t var_level[NEST_MAX_VARS];
     struct local_state *locals;
 
-    uint32_t vector_var;      /* UINT32_MAX outside vector loops */
+    uint32_t vector_var; /* UINT32_MAX outside vector loops */
     uint32_t lanes;
-    LLVMValueRef mask;        /* active lanes; NULL: all */
+    LLVMValueRef mask; /* active lanes; NULL: all */
 
     struct level levels[MAX_LEVELS];
-    uint32_t level;           /* innermost open one */
+    uint32_t level; /* innermost open one */
     uint32_t serials;
     uint64_t now, memory_changed;
 
-    struct memo *values;      /* by expr id */
+    struct memo *values; /* by expr id */
     uint32_t value_capacity;
-    struct { struct memo memo; expr_id index; uint32_t buffer; } pointers[256]; /* partial addresses, direct mapped */
+    struct {
+        struct memo memo;
+        expr_id index;
+        uint32_t buffer;
+    } pointers[256]; /* partial addresses, direct mapped */
 };
 
 /* codegen.c → emit.c */
 bool emit_kernel(struct emitter *e, struct error *err);
 
-/* value.c: the value of an expression at the present place: scalar, or a vector when it varies over lanes. */
+/* value.c: the value of an expression at the present place: scalar, or a vector when it varies over
+ * lanes. */
 LLVMValueRef emit_value(struct emitter *e, expr_id id);
-LLVMValueRef emit_vector(struct emitter *e, expr_id id); /* splat if it is scalar and a vector loop is open */
+LLVMValueRef emit_vector(struct emitter *e, expr_id id); /* splat if it is scalar and a vector loop
+                                                            is open */
 void emit_store(struct emitter *e, const struct stmt *s);
 /* operation.c: a combined with b; max and min: NaN wins. */
-LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef a,
+                          LLVMValueRef b);
 
 /* operation.c: one operation on operands of one shape. */
 LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRef v[3]);
 
 /* convert.c: casts between dtypes, and between memory and registers. */
 LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to);
-LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memory); /* bits as loaded → register form */
+LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memory); /* bits as
+                                                                                        loaded →
+                                                                                        register
+                                                                                        form */
 LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory, enum dtype value);
 
 /* emit.c: levels. */
 void level_open(struct emitter *e, LLVMBasicBlockRef block);
 void level_close(struct emitter *e);
-void level_place(struct emitter *e, uint32_t level); /* positions the builder at the end of that level's code */
+void level_place(struct emitter *e, uint32_t level); /* positions the builder at the end of that
+                                                        level's code */
 
 /* types.c */
-LLVMTypeRef type_of(struct emitter *e, enum dtype dtype);        /* register form of one element; bool: i1 */
+LLVMTypeRef type_of(struct emitter *e, enum dtype dtype); /* register form of one element; bool: i1
+                                                           */
 LLVMTypeRef type_in_memory(struct emitter *e, enum dtype dtype); /* f16, bf16: i16; bool: i8 */
-LLVMTypeRef type_like(LLVMTypeRef element, LLVMValueRef shape);  /* element, or as many of them as shape has lanes */
+LLVMTypeRef type_like(LLVMTypeRef element, LLVMValueRef shape);  /* element, or as many of them as
+                                                                    shape has lanes */
 bool is_vector(LLVMValueRef v);
 LLVMValueRef splat(struct emitter *e, LLVMValueRef v, uint32_t lanes);
 LLVMValueRef splat_like(struct emitter *e, LLVMValueRef v, LLVMValueRef shape);
 LLVMValueRef const_int_like(LLVMValueRef shape, int64_t value);
 LLVMValueRef const_real_like(LLVMValueRef shape, double value);
-LLVMValueRef emit_intrinsic(struct emitter *e, const char *name, LLVMTypeRef *types, uint32_t type_count,
-                            LLVMValueRef *args, uint32_t arg_count);
+LLVMValueRef emit_intrinsic(struct emitter *e, const char *name, LLVMTypeRef *types,
+                            uint32_t type_count, LLVMValueRef *args, uint32_t arg_count);
 LLVMValueRef lane_numbers(struct emitter *e); /* <0, 1, …> as i64 */
 
 /* image.c */

@@ -1,5 +1,6 @@
-/* Conversions. f16 and bf16 live in memory only: loads widen to f32, stores round. bf16, and f16 where the target
- * has no instruction for it, are done with integer operations, so that no library is called. */
+/* Conversions. f16 and bf16 live in memory only: loads widen to f32, stores round. bf16, and f16
+ * where the target has no instruction for it, are done with integer operations, so that no library
+ * is called. */
 #include "compiler/codegen/codegen_priv.h"
 
 static LLVMTypeRef i32_like(struct emitter *e, LLVMValueRef v)
@@ -29,49 +30,61 @@ static LLVMValueRef f32_to_bf16(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
     LLVMValueRef bits = LLVMBuildBitCast(b, v, i32_like(e, v), "");
-    LLVMValueRef odd = LLVMBuildAnd(b, LLVMBuildLShr(b, bits, const_int_like(bits, 16), ""), const_int_like(bits, 1), "");
-    LLVMValueRef rounded = LLVMBuildAdd(b, LLVMBuildAdd(b, bits, const_int_like(bits, 0x7fff), ""), odd, "");
+    LLVMValueRef odd = LLVMBuildAnd(b, LLVMBuildLShr(b, bits, const_int_like(bits, 16), ""),
+                                    const_int_like(bits, 1), "");
+    LLVMValueRef rounded =
+        LLVMBuildAdd(b, LLVMBuildAdd(b, bits, const_int_like(bits, 0x7fff), ""), odd, "");
     LLVMValueRef quiet = LLVMBuildOr(b, bits, const_int_like(bits, 0x400000), "");
     LLVMValueRef all = LLVMBuildSelect(b, is_nan(e, v), quiet, rounded, "");
     all = LLVMBuildLShr(b, all, const_int_like(all, 16), "");
     return LLVMBuildTrunc(b, all, type_like(LLVMInt16TypeInContext(e->context), v), "");
 }
 
-/* Exponent and mantissa shifted into place and scaled by 2^112, which also makes subnormals right. */
+/* Exponent and mantissa shifted into place and scaled by 2^112, which also makes subnormals right.
+ */
 static LLVMValueRef f16_to_f32_by_integers(struct emitter *e, LLVMValueRef bits)
 {
     LLVMBuilderRef b = e->builder;
     LLVMValueRef wide = LLVMBuildZExt(b, bits, i32_like(e, bits), "");
-    LLVMValueRef sign = LLVMBuildShl(b, LLVMBuildAnd(b, wide, const_int_like(wide, 0x8000), ""), const_int_like(wide, 16), "");
-    LLVMValueRef body = LLVMBuildShl(b, LLVMBuildAnd(b, wide, const_int_like(wide, 0x7fff), ""), const_int_like(wide, 13), "");
+    LLVMValueRef sign = LLVMBuildShl(b, LLVMBuildAnd(b, wide, const_int_like(wide, 0x8000), ""),
+                                     const_int_like(wide, 16), "");
+    LLVMValueRef body = LLVMBuildShl(b, LLVMBuildAnd(b, wide, const_int_like(wide, 0x7fff), ""),
+                                     const_int_like(wide, 13), "");
     LLVMValueRef scaled = LLVMBuildBitCast(b, body, f32_like(e, bits), "");
     scaled = LLVMBuildFMul(b, scaled, const_real_like(scaled, 0x1p112), "");
     LLVMValueRef out = LLVMBuildBitCast(b, scaled, i32_like(e, bits), "");
-    LLVMValueRef special = LLVMBuildICmp(b, LLVMIntUGE, body, const_int_like(body, 0x7c00 << 13), "");
+    LLVMValueRef special =
+        LLVMBuildICmp(b, LLVMIntUGE, body, const_int_like(body, 0x7c00 << 13), "");
     LLVMValueRef infinite = LLVMBuildOr(b, body, const_int_like(body, 0x7f800000), "");
     out = LLVMBuildOr(b, LLVMBuildSelect(b, special, infinite, out, ""), sign, "");
     return LLVMBuildBitCast(b, out, f32_like(e, bits), "");
 }
 
-/* Normal results: rebias and round as bf16 does. Subnormal ones: the addition of 0.5 rounds at the right place.
- * What rounds past the largest f16 becomes infinity because the carry runs into the exponent. */
+/* Normal results: rebias and round as bf16 does. Subnormal ones: the addition of 0.5 rounds at the
+ * right place. What rounds past the largest f16 becomes infinity because the carry runs into the
+ * exponent. */
 static LLVMValueRef f32_to_f16_by_integers(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
     LLVMValueRef bits = LLVMBuildBitCast(b, v, i32_like(e, v), "");
     LLVMValueRef sign = LLVMBuildAnd(b, bits, const_int_like(bits, INT32_MIN), "");
     LLVMValueRef magnitude = LLVMBuildXor(b, bits, sign, "");
-    LLVMValueRef odd = LLVMBuildAnd(b, LLVMBuildLShr(b, magnitude, const_int_like(bits, 13), ""), const_int_like(bits, 1), "");
+    LLVMValueRef odd = LLVMBuildAnd(b, LLVMBuildLShr(b, magnitude, const_int_like(bits, 13), ""),
+                                    const_int_like(bits, 1), "");
     LLVMValueRef normal = LLVMBuildAdd(b, magnitude, const_int_like(bits, (int64_t)0xc8000fff), "");
     normal = LLVMBuildLShr(b, LLVMBuildAdd(b, normal, odd, ""), const_int_like(bits, 13), "");
     LLVMValueRef shifted = LLVMBuildBitCast(b, magnitude, f32_like(e, v), "");
     shifted = LLVMBuildFAdd(b, shifted, const_real_like(shifted, 0.5), "");
     LLVMValueRef small = LLVMBuildBitCast(b, shifted, i32_like(e, v), "");
     small = LLVMBuildSub(b, small, const_int_like(bits, 0x3f000000), "");
-    LLVMValueRef is_small = LLVMBuildICmp(b, LLVMIntULT, magnitude, const_int_like(bits, 0x38800000), "");
-    LLVMValueRef is_huge = LLVMBuildICmp(b, LLVMIntUGE, magnitude, const_int_like(bits, 0x47800000), "");
-    LLVMValueRef huge = LLVMBuildSelect(b, is_nan(e, v), const_int_like(bits, 0x7e00), const_int_like(bits, 0x7c00), "");
-    LLVMValueRef out = LLVMBuildSelect(b, is_small, small, LLVMBuildSelect(b, is_huge, huge, normal, ""), "");
+    LLVMValueRef is_small =
+        LLVMBuildICmp(b, LLVMIntULT, magnitude, const_int_like(bits, 0x38800000), "");
+    LLVMValueRef is_huge =
+        LLVMBuildICmp(b, LLVMIntUGE, magnitude, const_int_like(bits, 0x47800000), "");
+    LLVMValueRef huge = LLVMBuildSelect(b, is_nan(e, v), const_int_like(bits, 0x7e00),
+                                        const_int_like(bits, 0x7c00), "");
+    LLVMValueRef out =
+        LLVMBuildSelect(b, is_small, small, LLVMBuildSelect(b, is_huge, huge, normal, ""), "");
     out = LLVMBuildOr(b, out, LLVMBuildLShr(b, sign, const_int_like(bits, 16), ""), "");
     return LLVMBuildTrunc(b, out, type_like(LLVMInt16TypeInContext(e->context), v), "");
 }
@@ -84,7 +97,8 @@ LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memo
     case DTYPE_F16:
         if (!e->target->f16c)
             return f16_to_f32_by_integers(e, v);
-        return LLVMBuildFPExt(e->builder, LLVMBuildBitCast(e->builder, v, half, ""), f32_like(e, v), "");
+        return LLVMBuildFPExt(e->builder, LLVMBuildBitCast(e->builder, v, half, ""), f32_like(e, v),
+                              "");
     case DTYPE_BOOL: return LLVMBuildICmp(e->builder, LLVMIntNE, v, const_int_like(v, 0), "");
     default: return v;
     }
@@ -99,8 +113,10 @@ LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory
         if (!e->target->f16c)
             return f32_to_f16_by_integers(e, v);
         v = LLVMBuildFPTrunc(e->builder, v, type_like(LLVMHalfTypeInContext(e->context), v), "");
-        return LLVMBuildBitCast(e->builder, v, type_like(LLVMInt16TypeInContext(e->context), v), "");
-    case DTYPE_BOOL: return LLVMBuildZExt(e->builder, v, type_like(LLVMInt8TypeInContext(e->context), v), "");
+        return LLVMBuildBitCast(e->builder, v, type_like(LLVMInt16TypeInContext(e->context), v),
+                                "");
+    case DTYPE_BOOL:
+        return LLVMBuildZExt(e->builder, v, type_like(LLVMInt8TypeInContext(e->context), v), "");
     default: return v;
     }
 }
@@ -108,7 +124,8 @@ LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory
 static LLVMValueRef float_to_int(struct emitter *e, LLVMValueRef v, enum dtype to)
 {
     LLVMTypeRef types[2] = {type_like(type_of(e, to), v), LLVMTypeOf(v)};
-    return emit_intrinsic(e, to == DTYPE_U8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat", types, 2, &v, 1);
+    return emit_intrinsic(e, to == DTYPE_U8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat", types, 2, &v,
+                          1);
 }
 
 static LLVMValueRef int_to_int(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to)
@@ -118,7 +135,8 @@ static LLVMValueRef int_to_int(struct emitter *e, LLVMValueRef v, enum dtype fro
         return LLVMBuildTrunc(e->builder, v, type, "");
     if (dtype_bytes(to) == dtype_bytes(from) && from != DTYPE_BOOL)
         return v;
-    return from == DTYPE_U8 || from == DTYPE_BOOL ? LLVMBuildZExt(e->builder, v, type, "") : LLVMBuildSExt(e->builder, v, type, "");
+    return from == DTYPE_U8 || from == DTYPE_BOOL ? LLVMBuildZExt(e->builder, v, type, "")
+                                                  : LLVMBuildSExt(e->builder, v, type, "");
 }
 
 static bool in_f32(enum dtype dtype)
@@ -126,8 +144,8 @@ static bool in_f32(enum dtype dtype)
     return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16;
 }
 
-/* f64 to f32 where another rounding follows: what is not exact gets an odd last bit, so that the second rounding
- * sees on which side of a tie the value lies. */
+/* f64 to f32 where another rounding follows: what is not exact gets an odd last bit, so that the
+ * second rounding sees on which side of a tie the value lies. */
 static LLVMValueRef f64_to_odd_f32(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
@@ -144,12 +162,14 @@ static LLVMValueRef f64_to_odd_f32(struct emitter *e, LLVMValueRef v)
     return LLVMBuildBitCast(b, LLVMBuildSelect(b, inexact, odd, bits, ""), f32_like(e, v), "");
 }
 
-/* i64 to f64 in the same manner: the bits that do not fit become one that says whether any was set. */
+/* i64 to f64 in the same manner: the bits that do not fit become one that says whether any was set.
+ */
 static LLVMValueRef i64_to_odd_f64(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
     LLVMValueRef moved = LLVMBuildAdd(b, v, const_int_like(v, (int64_t)1 << 53), "");
-    LLVMValueRef fits = LLVMBuildICmp(b, LLVMIntULE, moved, const_int_like(v, (int64_t)1 << 54), "");
+    LLVMValueRef fits =
+        LLVMBuildICmp(b, LLVMIntULE, moved, const_int_like(v, (int64_t)1 << 54), "");
     LLVMValueRef rest = LLVMBuildAnd(b, v, const_int_like(v, 0x7ff), "");
     LLVMValueRef any = LLVMBuildICmp(b, LLVMIntNE, rest, const_int_like(v, 0), "");
     LLVMValueRef mark = LLVMBuildSelect(b, any, const_int_like(v, 0x400), const_int_like(v, 0), "");
@@ -182,6 +202,7 @@ LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum 
     if ((from == DTYPE_I64 || from == DTYPE_I32) && (to == DTYPE_F16 || to == DTYPE_BF16))
         return emit_cast(e, i64_to_odd_f64(e, int_to_int(e, v, from, DTYPE_I64)), DTYPE_F64, to);
     LLVMTypeRef type = type_like(type_of(e, to), v);
-    v = from == DTYPE_U8 || from == DTYPE_BOOL ? LLVMBuildUIToFP(e->builder, v, type, "") : LLVMBuildSIToFP(e->builder, v, type, "");
+    v = from == DTYPE_U8 || from == DTYPE_BOOL ? LLVMBuildUIToFP(e->builder, v, type, "")
+                                               : LLVMBuildSIToFP(e->builder, v, type, "");
     return to == DTYPE_F16 || to == DTYPE_BF16 ? emit_cast(e, v, DTYPE_F32, to) : v;
 }

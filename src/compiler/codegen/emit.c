@@ -4,10 +4,10 @@
  *   level 1   body of the parallel loop …
  *   level n   body of the innermost open loop or branch: where statements go
  *
- * A vector loop runs its body with a whole vector per statement: full vectors first, then one masked vector for
- * what is left. Locals that are declared outside such a loop and updated inside get one accumulator per lane for
- * the time of the loop; the lanes are merged at its end, halves onto halves, so the order of a sum depends on
- * sizes only. */
+ * A vector loop runs its body with a whole vector per statement: full vectors first, then one
+ * masked vector for what is left. Locals that are declared outside such a loop and updated inside
+ * get one accumulator per lane for the time of the loop; the lanes are merged at its end, halves
+ * onto halves, so the order of a sum depends on sizes only. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <stdio.h>
@@ -103,7 +103,8 @@ static uint32_t *enter_updates(struct emitter *e, const struct block *body, cons
     return saved;
 }
 
-static void leave_updates(struct emitter *e, const struct block *body, const bool *marks, const uint32_t *saved)
+static void leave_updates(struct emitter *e, const struct block *body, const bool *marks,
+                          const uint32_t *saved)
 {
     e->now++;
     for (uint32_t i = 0; i < e->nest->locals.count; i++) {
@@ -116,13 +117,15 @@ static void leave_updates(struct emitter *e, const struct block *body, const boo
         e->memory_changed = e->now;
 }
 
-/* for (i = start; i < bound; i += step) body(i), with the level of the body open while emit runs. */
+/* for (i = start; i < bound; i += step) body(i), with the level of the body open while emit runs.
+ */
 struct counted {
     LLVMValueRef start, bound, step;
     bool runs; /* at least once, provably */
 };
 
-static void emit_counted(struct emitter *e, const struct stmt *s, struct counted c, LLVMValueRef mask)
+static void emit_counted(struct emitter *e, const struct stmt *s, struct counted c,
+                         LLVMValueRef mask)
 {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(e->context);
     LLVMBasicBlockRef before = e->levels[e->level].block, body = new_block(e), exit = new_block(e);
@@ -130,7 +133,8 @@ static void emit_counted(struct emitter *e, const struct stmt *s, struct counted
     if (c.runs)
         LLVMBuildBr(e->builder, body);
     else
-        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, c.start, c.bound, ""), body, exit);
+        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, c.start, c.bound, ""),
+                        body, exit);
     level_open(e, body);
     LLVMValueRef i = LLVMBuildPhi(e->builder, i64, "");
     LLVMAddIncoming(i, &c.start, &before, 1);
@@ -144,7 +148,8 @@ static void emit_counted(struct emitter *e, const struct stmt *s, struct counted
     e->mask = outer_mask;
     LLVMValueRef next = LLVMBuildNSWAdd(e->builder, i, c.step, "");
     LLVMBasicBlockRef last = e->levels[e->level].block;
-    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, next, c.bound, ""), body, exit);
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, next, c.bound, ""), body,
+                    exit);
     LLVMAddIncoming(i, &next, &last, 1);
     level_close(e);
     leave_updates(e, &s->body, marks, saved);
@@ -156,19 +161,25 @@ static void emit_serial(struct emitter *e, const struct stmt *s)
     int64_t lo, hi;
     expr_id extent = e->nest->vars.items[s->var].extent;
     index_range(e->nest, extent, &lo, &hi);
-    struct counted c = {.start = const_i64(e, 0), .bound = emit_value(e, extent), .step = const_i64(e, 1), .runs = lo >= 1};
+    struct counted c = {.start = const_i64(e, 0),
+                        .bound = emit_value(e, extent),
+                        .step = const_i64(e, 1),
+                        .runs = lo >= 1};
     if (s->loop_kind == LOOP_PARALLEL)
         c = (struct counted){.start = e->begin, .bound = e->end, .step = c.step};
     emit_counted(e, s, c, NULL);
 }
 
 /* One vector of the loop, at base, with the lanes below left (NULL: all). */
-static void emit_one_vector(struct emitter *e, const struct stmt *s, LLVMValueRef base, LLVMValueRef left)
+static void emit_one_vector(struct emitter *e, const struct stmt *s, LLVMValueRef base,
+                            LLVMValueRef left)
 {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(e->context), i32 = LLVMInt32TypeInContext(e->context);
     LLVMBasicBlockRef body = new_block(e), exit = new_block(e);
     if (left)
-        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSGT, left, const_i64(e, 0), ""), body, exit);
+        LLVMBuildCondBr(e->builder,
+                        LLVMBuildICmp(e->builder, LLVMIntSGT, left, const_i64(e, 0), ""), body,
+                        exit);
     else
         LLVMBuildBr(e->builder, body);
     level_open(e, body);
@@ -205,14 +216,20 @@ static void emit_vectors(struct emitter *e, const struct stmt *s)
         return;
     }
     LLVMValueRef whole = LLVMBuildAnd(e->builder, total, const_i64(e, -(int64_t)e->lanes), "");
-    emit_counted(e, s, (struct counted){.start = const_i64(e, 0), .bound = whole, .step = const_i64(e, e->lanes), .runs = lo >= e->lanes}, NULL);
+    emit_counted(e, s,
+                 (struct counted){.start = const_i64(e, 0),
+                                  .bound = whole,
+                                  .step = const_i64(e, e->lanes),
+                                  .runs = lo >= e->lanes},
+                 NULL);
     if (n >= 0 && n % e->lanes == 0)
         return;
     emit_one_vector(e, s, whole, LLVMBuildSub(e->builder, total, whole, ""));
 }
 
 /* Merges the lanes of v, halves onto halves. */
-static LLVMValueRef merge_lanes(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef v)
+static LLVMValueRef merge_lanes(struct emitter *e, enum combine combine, enum dtype dtype,
+                                LLVMValueRef v)
 {
     LLVMTypeRef i32 = LLVMInt32TypeInContext(e->context);
     for (uint32_t lanes = e->lanes; lanes > 1; lanes /= 2) {
@@ -221,8 +238,10 @@ static LLVMValueRef merge_lanes(struct emitter *e, enum combine combine, enum dt
             low[i] = LLVMConstInt(i32, i, 0);
             high[i] = LLVMConstInt(i32, i + lanes / 2, 0);
         }
-        LLVMValueRef a = LLVMBuildShuffleVector(e->builder, v, v, LLVMConstVector(low, lanes / 2), "");
-        LLVMValueRef b = LLVMBuildShuffleVector(e->builder, v, v, LLVMConstVector(high, lanes / 2), "");
+        LLVMValueRef a =
+            LLVMBuildShuffleVector(e->builder, v, v, LLVMConstVector(low, lanes / 2), "");
+        LLVMValueRef b =
+            LLVMBuildShuffleVector(e->builder, v, v, LLVMConstVector(high, lanes / 2), "");
         v = emit_combine(e, combine, dtype, a, b);
     }
     return LLVMBuildExtractElement(e->builder, v, LLVMConstInt(i32, 0, 0), "");
@@ -257,7 +276,8 @@ static void emit_vector_loop(struct emitter *e, const struct stmt *s)
             continue;
         outside[i] = e->locals[i];
         enum dtype dtype = e->nest->locals.items[i].dtype;
-        LLVMValueRef start = emit_value(e, combine_identity(e->nest, combine_of(&s->body, i), dtype));
+        LLVMValueRef start =
+            emit_value(e, combine_identity(e->nest, combine_of(&s->body, i), dtype));
         level_place(e, e->level);
         start = splat(e, start, e->lanes);
         e->locals[i].storage = entry_alloca(e, LLVMTypeOf(start));
@@ -275,7 +295,8 @@ static void emit_vector_loop(struct emitter *e, const struct stmt *s)
         enum dtype dtype = e->nest->locals.items[i].dtype;
         enum combine combine = combine_of(&s->body, i);
         LLVMTypeRef type = type_of(e, dtype);
-        LLVMValueRef v = LLVMBuildLoad2(e->builder, LLVMVectorType(type, e->lanes), e->locals[i].storage, "");
+        LLVMValueRef v =
+            LLVMBuildLoad2(e->builder, LLVMVectorType(type, e->lanes), e->locals[i].storage, "");
         v = merge_lanes(e, combine, dtype, v);
         e->locals[i] = outside[i];
         LLVMValueRef old = LLVMBuildLoad2(e->builder, type, e->locals[i].storage, "");
@@ -301,7 +322,9 @@ static LLVMValueRef emit_updated(struct emitter *e, const struct stmt *s, LLVMVa
     struct expr value = *expr_at(e->nest, s->value);
     enum dtype dtype = e->nest->locals.items[s->local].dtype;
     if (s->combine == COMBINE_SUM && value.op == EXPR_MUL && dtype_is_float(dtype)) {
-        struct expr fma = {.op = EXPR_FMA, .dtype = value.dtype, .operand = {value.operand[0], value.operand[1], 0}};
+        struct expr fma = {.op = EXPR_FMA,
+                           .dtype = value.dtype,
+                           .operand = {value.operand[0], value.operand[1], 0}};
         LLVMValueRef v[3] = {emit_value(e, value.operand[0]), emit_value(e, value.operand[1]), old};
         v[0] = splat_like(e, v[0], old);
         v[1] = splat_like(e, v[1], old);
@@ -325,7 +348,8 @@ static void emit_update(struct emitter *e, const struct stmt *s)
     l->changed = ++e->now;
 }
 
-static void emit_branch(struct emitter *e, const struct block *block, LLVMBasicBlockRef start, LLVMBasicBlockRef exit)
+static void emit_branch(struct emitter *e, const struct block *block, LLVMBasicBlockRef start,
+                        LLVMBasicBlockRef exit)
 {
     level_open(e, start);
     bool *marks = ARENA_ARRAY(e->arena, bool, e->nest->locals.count + 1);
@@ -378,10 +402,12 @@ static LLVMValueRef table_global(struct emitter *e, const struct nest_buffer *b)
     return global;
 }
 
-/* Arguments: pointers are read from the table; scratch buffers stand one behind the other, 64-aligned. */
+/* Arguments: pointers are read from the table; scratch buffers stand one behind the other,
+ * 64-aligned. */
 static void emit_buffers(struct emitter *e)
 {
-    LLVMTypeRef pointer = LLVMPointerTypeInContext(e->context, 0), i64 = LLVMInt64TypeInContext(e->context);
+    LLVMTypeRef pointer = LLVMPointerTypeInContext(e->context, 0),
+                i64 = LLVMInt64TypeInContext(e->context);
     LLVMTypeRef i8 = LLVMInt8TypeInContext(e->context);
     LLVMValueRef scratch = LLVMGetParam(e->function, 2), used = const_i64(e, 0);
     uint32_t argument = 0;
@@ -391,12 +417,15 @@ static void emit_buffers(struct emitter *e)
             e->buffers[i] = table_global(e, &b);
         } else if (b.role == ROLE_SCRATCH) {
             e->buffers[i] = LLVMBuildGEP2(e->builder, i8, scratch, &used, 1, "");
-            LLVMValueRef bytes = LLVMBuildMul(e->builder, emit_value(e, b.elements), const_i64(e, (int64_t)dtype_bytes(b.dtype)), "");
-            bytes = LLVMBuildAnd(e->builder, LLVMBuildAdd(e->builder, bytes, const_i64(e, 63), ""), const_i64(e, -64), "");
+            LLVMValueRef bytes = LLVMBuildMul(e->builder, emit_value(e, b.elements),
+                                              const_i64(e, (int64_t)dtype_bytes(b.dtype)), "");
+            bytes = LLVMBuildAnd(e->builder, LLVMBuildAdd(e->builder, bytes, const_i64(e, 63), ""),
+                                 const_i64(e, -64), "");
             used = LLVMBuildAdd(e->builder, used, bytes, "");
         } else {
             LLVMValueRef at = LLVMConstInt(i64, argument++, 0);
-            LLVMValueRef slot = LLVMBuildGEP2(e->builder, pointer, LLVMGetParam(e->function, 0), &at, 1, "");
+            LLVMValueRef slot =
+                LLVMBuildGEP2(e->builder, pointer, LLVMGetParam(e->function, 0), &at, 1, "");
             e->buffers[i] = LLVMBuildLoad2(e->builder, pointer, slot, "");
         }
     }
@@ -404,15 +433,17 @@ static void emit_buffers(struct emitter *e)
 
 bool emit_kernel(struct emitter *e, struct error *err)
 {
-    LLVMTypeRef pointer = LLVMPointerTypeInContext(e->context, 0), i64 = LLVMInt64TypeInContext(e->context);
+    LLVMTypeRef pointer = LLVMPointerTypeInContext(e->context, 0),
+                i64 = LLVMInt64TypeInContext(e->context);
     LLVMTypeRef arguments[5] = {pointer, pointer, pointer, i64, i64};
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), arguments, 5, 0);
     char name[32];
     snprintf(name, sizeof name, "kernel_%u", e->kernel);
     e->err = err;
     e->function = LLVMAddFunction(e->module, name, type);
-    LLVMAddAttributeAtIndex(e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-                            LLVMCreateEnumAttribute(e->context, LLVMGetEnumAttributeKindForName("nounwind", 8), 0));
+    LLVMAddAttributeAtIndex(
+        e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+        LLVMCreateEnumAttribute(e->context, LLVMGetEnumAttributeKindForName("nounwind", 8), 0));
     LLVMAddAttributeAtIndex(e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                             LLVMCreateStringAttribute(e->context, "no-builtins", 11, "", 0));
     e->levels[0] = (struct level){.block = new_block(e), .serial = ++e->serials};

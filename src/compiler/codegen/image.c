@@ -1,6 +1,7 @@
-/* An ELF object becomes a flat image: the allocated sections one behind the other, every relocation resolved now.
- * References among kernels and constants are relative to the program counter, so the image runs wherever it is
- * mapped. Anything that would need work at load time (an import, an absolute address) is an error here. */
+/* An ELF object becomes a flat image: the allocated sections one behind the other, every relocation
+ * resolved now. References among kernels and constants are relative to the program counter, so the
+ * image runs wherever it is mapped. Anything that would need work at load time (an import, an
+ * absolute address) is an error here. */
 #include <elf.h>
 
 #include "base/error.h"
@@ -33,8 +34,12 @@ static bool place_sections(struct object *o, size_t *out_size, struct error *err
             if (!wanted(o, s) || code != (pass == 0))
                 continue;
             if (s->sh_flags & SHF_WRITE)
-                return fail(err, ERR_COMPILE, "generated code has writable data: section '%s'", o->names + s->sh_name);
-            size_t align = pass == 0 ? 64 : s->sh_addralign > 64 ? 64 : s->sh_addralign ? s->sh_addralign : 1;
+                return fail(err, ERR_COMPILE, "generated code has writable data: section '%s'",
+                            o->names + s->sh_name);
+            size_t align = pass == 0              ? 64
+                           : s->sh_addralign > 64 ? 64
+                           : s->sh_addralign      ? s->sh_addralign
+                                                  : 1;
             size = (size + align - 1) / align * align;
             o->placed[i] = size;
             size += s->sh_size;
@@ -44,14 +49,16 @@ static bool place_sections(struct object *o, size_t *out_size, struct error *err
     return true;
 }
 
-static const Elf64_Sym *symbols_of(const struct object *o, const Elf64_Shdr *relocations, const char **out_names)
+static const Elf64_Sym *symbols_of(const struct object *o, const Elf64_Shdr *relocations,
+                                   const char **out_names)
 {
     const Elf64_Shdr *table = &o->sections[relocations->sh_link];
     *out_names = (const char *)(o->bytes + o->sections[table->sh_link].sh_offset);
     return (const Elf64_Sym *)(o->bytes + table->sh_offset);
 }
 
-static bool relocate(const struct object *o, const Elf64_Shdr *section, uint8_t *image, struct error *err)
+static bool relocate(const struct object *o, const Elf64_Shdr *section, uint8_t *image,
+                     struct error *err)
 {
     const char *names;
     const Elf64_Sym *symbols = symbols_of(o, section, &names);
@@ -61,7 +68,8 @@ static bool relocate(const struct object *o, const Elf64_Shdr *section, uint8_t 
         const Elf64_Sym *symbol = &symbols[ELF64_R_SYM(rela[i].r_info)];
         uint32_t type = (uint32_t)ELF64_R_TYPE(rela[i].r_info);
         if (symbol->st_shndx == SHN_UNDEF || symbol->st_shndx >= o->header->e_shnum)
-            return fail(err, ERR_COMPILE, "generated code needs the symbol '%s'", names + symbol->st_name);
+            return fail(err, ERR_COMPILE, "generated code needs the symbol '%s'",
+                        names + symbol->st_name);
         uint64_t target = o->placed[symbol->st_shndx];
         if ((type != R_X86_64_PC32 && type != R_X86_64_PLT32) || target == UINT64_MAX)
             return fail(err, ERR_COMPILE, "generated code has a relocation of type %u", type);
@@ -74,13 +82,15 @@ static bool relocate(const struct object *o, const Elf64_Shdr *section, uint8_t 
     return true;
 }
 
-static bool find_kernels(const struct object *o, uint32_t count, uint32_t *offsets, struct error *err)
+static bool find_kernels(const struct object *o, uint32_t count, uint32_t *offsets,
+                         struct error *err)
 {
     uint32_t found = 0;
     for (uint32_t i = 0; i < o->header->e_shnum; i++) {
         if (o->sections[i].sh_type != SHT_SYMTAB)
             continue;
-        const char *names = (const char *)(o->bytes + o->sections[o->sections[i].sh_link].sh_offset);
+        const char *names =
+            (const char *)(o->bytes + o->sections[o->sections[i].sh_link].sh_offset);
         const Elf64_Sym *symbols = (const Elf64_Sym *)(o->bytes + o->sections[i].sh_offset);
         for (size_t s = 0; s < o->sections[i].sh_size / sizeof *symbols; s++) {
             const char *name = names + symbols[s].st_name;
@@ -98,7 +108,8 @@ static bool find_kernels(const struct object *o, uint32_t count, uint32_t *offse
 bool image_from_object(const void *object, size_t size, uint32_t kernel_count, struct arena *arena,
                        struct code_image *out, struct error *err)
 {
-    /* The object comes from LLVM in this process: well-formed by contract. A copy gives it alignment. */
+    /* The object comes from LLVM in this process: well-formed by contract. A copy gives it
+     * alignment. */
     struct object o = {.bytes = arena_memdup(arena, object, size)};
     o.header = (const Elf64_Ehdr *)(const void *)o.bytes;
     o.sections = (const Elf64_Shdr *)(const void *)(o.bytes + o.header->e_shoff);
@@ -114,7 +125,8 @@ bool image_from_object(const void *object, size_t size, uint32_t kernel_count, s
             memcpy(image + o.placed[i], o.bytes + o.sections[i].sh_offset, o.sections[i].sh_size);
     for (uint32_t i = 0; i < o.header->e_shnum; i++) {
         const Elf64_Shdr *s = &o.sections[i];
-        if (s->sh_type == SHT_RELA && o.placed[s->sh_info] != UINT64_MAX && !relocate(&o, s, image, err))
+        if (s->sh_type == SHT_RELA && o.placed[s->sh_info] != UINT64_MAX &&
+            !relocate(&o, s, image, err))
             return false;
     }
     out->bytes = image;

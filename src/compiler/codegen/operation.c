@@ -1,4 +1,5 @@
-/* One LLVM instruction, or a few, per operation of the loop IR. Operands come in one shape, scalar or vector. */
+/* One LLVM instruction, or a few, per operation of the loop IR. Operands come in one shape, scalar
+ * or vector. */
 #include "compiler/codegen/codegen_priv.h"
 
 static LLVMValueRef unary_intrinsic(struct emitter *e, const char *name, LLVMValueRef v)
@@ -12,21 +13,25 @@ static LLVMValueRef int_div(struct emitter *e, LLVMValueRef a, LLVMValueRef b, e
 {
     LLVMBuilderRef builder = e->builder;
     LLVMValueRef zero = const_int_like(b, 0), one = const_int_like(b, 1);
-    LLVMValueRef by_zero = LLVMBuildICmp(builder, LLVMIntEQ, b, zero, ""), unsafe = by_zero, overflow = NULL;
+    LLVMValueRef by_zero = LLVMBuildICmp(builder, LLVMIntEQ, b, zero, ""), unsafe = by_zero,
+                 overflow = NULL;
     if (dtype != DTYPE_U8) {
         LLVMValueRef least = const_int_like(a, -((int64_t)1 << (8 * dtype_bytes(dtype) - 1)));
-        overflow = LLVMBuildAnd(builder, LLVMBuildICmp(builder, LLVMIntEQ, a, least, ""),
-                                LLVMBuildICmp(builder, LLVMIntEQ, b, const_int_like(b, -1), ""), "");
+        overflow =
+            LLVMBuildAnd(builder, LLVMBuildICmp(builder, LLVMIntEQ, a, least, ""),
+                         LLVMBuildICmp(builder, LLVMIntEQ, b, const_int_like(b, -1), ""), "");
         unsafe = LLVMBuildOr(builder, by_zero, overflow, "");
     }
     LLVMValueRef safe = LLVMBuildSelect(builder, unsafe, one, b, "");
-    LLVMValueRef q = dtype == DTYPE_U8 ? LLVMBuildUDiv(builder, a, safe, "") : LLVMBuildSDiv(builder, a, safe, "");
+    LLVMValueRef q = dtype == DTYPE_U8 ? LLVMBuildUDiv(builder, a, safe, "")
+                                       : LLVMBuildSDiv(builder, a, safe, "");
     return LLVMBuildSelect(builder, by_zero, zero, q, ""); /* INT_MIN / 1 is INT_MIN already */
 }
 
-/* Index quotients: operands ≥ 0. A divisor that can be 0 belongs to a loop that does not run. Vectors divide in
- * 32 bits where that is enough, since there is no 64-bit vector division. */
-static LLVMValueRef index_quotient(struct emitter *e, const struct expr *x, LLVMValueRef a, LLVMValueRef b, bool mod)
+/* Index quotients: operands ≥ 0. A divisor that can be 0 belongs to a loop that does not run.
+ * Vectors divide in 32 bits where that is enough, since there is no 64-bit vector division. */
+static LLVMValueRef index_quotient(struct emitter *e, const struct expr *x, LLVMValueRef a,
+                                   LLVMValueRef b, bool mod)
 {
     int64_t lo, hi, blo, bhi;
     LLVMBuilderRef builder = e->builder;
@@ -48,15 +53,23 @@ static LLVMValueRef index_quotient(struct emitter *e, const struct expr *x, LLVM
     return narrow ? LLVMBuildZExt(builder, q, wide, "") : q;
 }
 
-static LLVMValueRef compare(struct emitter *e, enum expr_op op, enum dtype dtype, LLVMValueRef a, LLVMValueRef b)
+static LLVMValueRef compare(struct emitter *e, enum expr_op op, enum dtype dtype, LLVMValueRef a,
+                            LLVMValueRef b)
 {
     if (dtype_is_float(dtype)) {
-        LLVMRealPredicate p = op == EXPR_EQ ? LLVMRealOEQ : op == EXPR_NE ? LLVMRealUNE : op == EXPR_LT ? LLVMRealOLT : LLVMRealOLE;
+        LLVMRealPredicate p = op == EXPR_EQ   ? LLVMRealOEQ
+                              : op == EXPR_NE ? LLVMRealUNE
+                              : op == EXPR_LT ? LLVMRealOLT
+                                              : LLVMRealOLE;
         return LLVMBuildFCmp(e->builder, p, a, b, "");
     }
     bool is_unsigned = dtype == DTYPE_U8 || dtype == DTYPE_BOOL;
-    LLVMIntPredicate lt = is_unsigned ? LLVMIntULT : LLVMIntSLT, le = is_unsigned ? LLVMIntULE : LLVMIntSLE;
-    LLVMIntPredicate p = op == EXPR_EQ ? LLVMIntEQ : op == EXPR_NE ? LLVMIntNE : op == EXPR_LT ? lt : le;
+    LLVMIntPredicate lt = is_unsigned ? LLVMIntULT : LLVMIntSLT,
+                     le = is_unsigned ? LLVMIntULE : LLVMIntSLE;
+    LLVMIntPredicate p = op == EXPR_EQ   ? LLVMIntEQ
+                         : op == EXPR_NE ? LLVMIntNE
+                         : op == EXPR_LT ? lt
+                                         : le;
     return LLVMBuildICmp(e->builder, p, a, b, "");
 }
 
@@ -84,8 +97,10 @@ static LLVMValueRef float_operation(struct emitter *e, const struct expr *x, LLV
     case EXPR_SUB: return LLVMBuildFSub(b, v[0], v[1], "");
     case EXPR_MUL: return LLVMBuildFMul(b, v[0], v[1], "");
     case EXPR_DIV: return LLVMBuildFDiv(b, v[0], v[1], "");
-    case EXPR_MIN: return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, v[0], v[1], ""), v[0], v[1], "");
-    case EXPR_MAX: return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, v[0], v[1], ""), v[0], v[1], "");
+    case EXPR_MIN:
+        return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, v[0], v[1], ""), v[0], v[1], "");
+    case EXPR_MAX:
+        return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, v[0], v[1], ""), v[0], v[1], "");
     case EXPR_FMA: return fma_or_two(e, v[0], v[1], v[2]);
     default: return NULL;
     }
@@ -94,7 +109,8 @@ static LLVMValueRef float_operation(struct emitter *e, const struct expr *x, LLV
 static LLVMValueRef int_min_max(struct emitter *e, const struct expr *x, LLVMValueRef v[3])
 {
     LLVMValueRef less = compare(e, EXPR_LT, x->dtype, v[0], v[1]);
-    return x->op == EXPR_MIN ? LLVMBuildSelect(e->builder, less, v[0], v[1], "") : LLVMBuildSelect(e->builder, less, v[1], v[0], "");
+    return x->op == EXPR_MIN ? LLVMBuildSelect(e->builder, less, v[0], v[1], "")
+                             : LLVMBuildSelect(e->builder, less, v[1], v[0], "");
 }
 
 static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMValueRef v[3])
@@ -105,7 +121,9 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
     case EXPR_NOT: return LLVMBuildNot(b, v[0], "");
     case EXPR_ABS: {
         LLVMValueRef negative = LLVMBuildICmp(b, LLVMIntSLT, v[0], const_int_like(v[0], 0), "");
-        return x->dtype == DTYPE_U8 ? v[0] : LLVMBuildSelect(b, negative, LLVMBuildNeg(b, v[0], ""), v[0], "");
+        return x->dtype == DTYPE_U8
+                   ? v[0]
+                   : LLVMBuildSelect(b, negative, LLVMBuildNeg(b, v[0], ""), v[0], "");
     }
     case EXPR_ADD: return LLVMBuildAdd(b, v[0], v[1], "");
     case EXPR_SUB: return LLVMBuildSub(b, v[0], v[1], "");
@@ -120,7 +138,9 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
     case EXPR_XOR: return LLVMBuildXor(b, v[0], v[1], "");
     case EXPR_SHL: return LLVMBuildShl(b, v[0], v[1], "");
     case EXPR_LSHR: return LLVMBuildLShr(b, v[0], v[1], "");
-    case EXPR_ASHR: return x->dtype == DTYPE_U8 ? LLVMBuildLShr(b, v[0], v[1], "") : LLVMBuildAShr(b, v[0], v[1], "");
+    case EXPR_ASHR:
+        return x->dtype == DTYPE_U8 ? LLVMBuildLShr(b, v[0], v[1], "")
+                                    : LLVMBuildAShr(b, v[0], v[1], "");
     default: return NULL;
     }
 }
@@ -146,18 +166,23 @@ LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRe
 }
 
 /* NaN wins in either operand; the compiler turns the first select into one instruction. */
-static LLVMValueRef float_extreme(struct emitter *e, LLVMRealPredicate better, LLVMValueRef a, LLVMValueRef b)
+static LLVMValueRef float_extreme(struct emitter *e, LLVMRealPredicate better, LLVMValueRef a,
+                                  LLVMValueRef b)
 {
-    LLVMValueRef m = LLVMBuildSelect(e->builder, LLVMBuildFCmp(e->builder, better, a, b, ""), a, b, "");
+    LLVMValueRef m =
+        LLVMBuildSelect(e->builder, LLVMBuildFCmp(e->builder, better, a, b, ""), a, b, "");
     return LLVMBuildSelect(e->builder, LLVMBuildFCmp(e->builder, LLVMRealUNO, a, a, ""), a, m, "");
 }
 
-LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef a, LLVMValueRef b)
+LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef a,
+                          LLVMValueRef b)
 {
     bool is_float = dtype_is_float(dtype);
     switch (combine) {
-    case COMBINE_SUM: return is_float ? LLVMBuildFAdd(e->builder, a, b, "") : LLVMBuildAdd(e->builder, a, b, "");
-    case COMBINE_PROD: return is_float ? LLVMBuildFMul(e->builder, a, b, "") : LLVMBuildMul(e->builder, a, b, "");
+    case COMBINE_SUM:
+        return is_float ? LLVMBuildFAdd(e->builder, a, b, "") : LLVMBuildAdd(e->builder, a, b, "");
+    case COMBINE_PROD:
+        return is_float ? LLVMBuildFMul(e->builder, a, b, "") : LLVMBuildMul(e->builder, a, b, "");
     case COMBINE_MAX:
         if (is_float)
             return float_extreme(e, LLVMRealOGT, a, b);

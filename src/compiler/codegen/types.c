@@ -29,19 +29,24 @@ bool is_vector(LLVMValueRef v)
 
 LLVMTypeRef type_like(LLVMTypeRef element, LLVMValueRef shape)
 {
-    return is_vector(shape) ? LLVMVectorType(element, LLVMGetVectorSize(LLVMTypeOf(shape))) : element;
+    return is_vector(shape) ? LLVMVectorType(element, LLVMGetVectorSize(LLVMTypeOf(shape)))
+                            : element;
 }
 
 LLVMValueRef splat(struct emitter *e, LLVMValueRef v, uint32_t lanes)
 {
-    LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(v), lanes), i32 = LLVMInt32TypeInContext(e->context);
-    LLVMValueRef one = LLVMBuildInsertElement(e->builder, LLVMGetPoison(type), v, LLVMConstInt(i32, 0, 0), "");
-    return LLVMBuildShuffleVector(e->builder, one, LLVMGetPoison(type), LLVMConstNull(LLVMVectorType(i32, lanes)), "");
+    LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(v), lanes),
+                i32 = LLVMInt32TypeInContext(e->context);
+    LLVMValueRef one =
+        LLVMBuildInsertElement(e->builder, LLVMGetPoison(type), v, LLVMConstInt(i32, 0, 0), "");
+    return LLVMBuildShuffleVector(e->builder, one, LLVMGetPoison(type),
+                                  LLVMConstNull(LLVMVectorType(i32, lanes)), "");
 }
 
 LLVMValueRef splat_like(struct emitter *e, LLVMValueRef v, LLVMValueRef shape)
 {
-    return is_vector(shape) && !is_vector(v) ? splat(e, v, LLVMGetVectorSize(LLVMTypeOf(shape))) : v;
+    return is_vector(shape) && !is_vector(v) ? splat(e, v, LLVMGetVectorSize(LLVMTypeOf(shape)))
+                                             : v;
 }
 
 static LLVMValueRef repeat(LLVMValueRef element, LLVMValueRef shape)
@@ -71,8 +76,8 @@ LLVMValueRef const_real_like(LLVMValueRef shape, double value)
     return repeat(LLVMConstReal(element_type(shape), value), shape);
 }
 
-LLVMValueRef emit_intrinsic(struct emitter *e, const char *name, LLVMTypeRef *types, uint32_t type_count,
-                            LLVMValueRef *args, uint32_t arg_count)
+LLVMValueRef emit_intrinsic(struct emitter *e, const char *name, LLVMTypeRef *types,
+                            uint32_t type_count, LLVMValueRef *args, uint32_t arg_count)
 {
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMValueRef function = LLVMGetIntrinsicDeclaration(e->module, id, types, type_count);

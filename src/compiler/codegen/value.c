@@ -1,8 +1,9 @@
 /* Values of expressions.
  *
- * Each expression is emitted once per place where it can differ: code that does not depend on the loops around
- * is put before them (loads stay where they are asked for, since a loop may run zero times). An expression that
- * does not vary over lanes stays scalar; operations widen what they mix. */
+ * Each expression is emitted once per place where it can differ: code that does not depend on the
+ * loops around is put before them (loads stay where they are asked for, since a loop may run zero
+ * times). An expression that does not vary over lanes stays scalar; operations widen what they mix.
+ */
 #include "compiler/codegen/codegen_priv.h"
 
 static uint32_t level_of(const struct emitter *e, const struct expr *x)
@@ -47,7 +48,8 @@ static struct memo *memo_at(struct emitter *e, expr_id id)
 
 static struct memo make_memo(struct emitter *e, LLVMValueRef value, uint32_t level)
 {
-    return (struct memo){.value = value, .level = level, .level_serial = e->levels[level].serial, .time = e->now};
+    return (struct memo){
+        .value = value, .level = level, .level_serial = e->levels[level].serial, .time = e->now};
 }
 
 /* base + terms, outer levels first, so that what inner loops add is one small step. */
@@ -78,7 +80,8 @@ static LLVMValueRef emit_address(struct emitter *e, uint32_t buffer, expr_id ind
         partial = index_add(nest, partial, step);
         struct expr whole = *expr_at(nest, partial);
         uint32_t slot = (partial * 31 + buffer) % 256;
-        if (e->pointers[slot].index == partial && e->pointers[slot].buffer == buffer && memo_valid(e, &e->pointers[slot].memo, &whole)) {
+        if (e->pointers[slot].index == partial && e->pointers[slot].buffer == buffer &&
+            memo_valid(e, &e->pointers[slot].memo, &whole)) {
             pointer = e->pointers[slot].memo.value;
             continue;
         }
@@ -91,7 +94,8 @@ static LLVMValueRef emit_address(struct emitter *e, uint32_t buffer, expr_id ind
     }
     level_place(e, e->level);
     if (constant != 0) {
-        LLVMValueRef offset = LLVMConstInt(LLVMInt64TypeInContext(e->context), (unsigned long long)constant, 1);
+        LLVMValueRef offset =
+            LLVMConstInt(LLVMInt64TypeInContext(e->context), (unsigned long long)constant, 1);
         pointer = LLVMBuildGEP2(e->builder, element, pointer, &offset, 1, "");
     }
     return pointer;
@@ -174,7 +178,8 @@ static LLVMValueRef emit_vector_load(struct emitter *e, const struct expr *x)
     } else {
         LLVMValueRef pointers = lane_pointers(e, x->index, x->operand[0]);
         LLVMTypeRef types[2] = {type, LLVMTypeOf(pointers)};
-        LLVMValueRef args[4] = {pointers, alignment(e, dtype), mask ? mask : all_lanes(e), LLVMConstNull(type)};
+        LLVMValueRef args[4] = {pointers, alignment(e, dtype), mask ? mask : all_lanes(e),
+                                LLVMConstNull(type)};
         v = emit_intrinsic(e, "llvm.masked.gather", types, 2, args, 4);
     }
     return emit_from_memory(e, v, dtype);
@@ -220,7 +225,8 @@ void emit_store(struct emitter *e, const struct stmt *s)
     LLVMTypeRef type = type_in_memory(e, dtype);
     LLVMValueRef pointer, store;
     if (e->vector_var == UINT32_MAX) {
-        LLVMValueRef v = emit_to_memory(e, emit_value(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
+        LLVMValueRef v =
+            emit_to_memory(e, emit_value(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
         LLVMValueRef guard = s->guard != EXPR_NONE ? emit_value(e, s->guard) : NULL;
         pointer = emit_address(e, s->buffer, s->index);
         if (guard)
@@ -228,7 +234,8 @@ void emit_store(struct emitter *e, const struct stmt *s)
         store = LLVMBuildStore(e->builder, v, pointer);
         LLVMSetAlignment(store, (unsigned)dtype_bytes(dtype));
     } else {
-        LLVMValueRef v = emit_to_memory(e, emit_vector(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
+        LLVMValueRef v =
+            emit_to_memory(e, emit_vector(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
         LLVMValueRef mask = mask_with(e, s->guard, false);
         bool together = contiguous(e, s->buffer, s->index, &pointer);
         if (!together)
@@ -239,7 +246,8 @@ void emit_store(struct emitter *e, const struct stmt *s)
         } else {
             LLVMTypeRef types[2] = {LLVMTypeOf(v), LLVMTypeOf(pointer)};
             LLVMValueRef args[4] = {v, pointer, alignment(e, dtype), mask ? mask : all_lanes(e)};
-            emit_intrinsic(e, together ? "llvm.masked.store" : "llvm.masked.scatter", types, 2, args, 4);
+            emit_intrinsic(e, together ? "llvm.masked.store" : "llvm.masked.scatter", types, 2,
+                           args, 4);
         }
     }
     e->memory_changed = ++e->now;
@@ -264,16 +272,19 @@ static LLVMValueRef emit_leaf(struct emitter *e, const struct expr *x)
     LLVMTypeRef type = type_of(e, x->dtype), i64 = LLVMInt64TypeInContext(e->context);
     switch ((enum expr_op)x->op) {
     case EXPR_CONST:
-        return dtype_is_float(x->dtype) ? LLVMConstReal(type, x->value) : LLVMConstInt(type, (unsigned long long)x->integer, 1);
+        return dtype_is_float(x->dtype) ? LLVMConstReal(type, x->value)
+                                        : LLVMConstInt(type, (unsigned long long)x->integer, 1);
     case EXPR_VAR: return emit_var(e, x);
     case EXPR_DIM: {
         LLVMValueRef at = LLVMConstInt(i64, x->index, 0);
-        LLVMValueRef pointer = LLVMBuildGEP2(e->builder, i64, LLVMGetParam(e->function, 1), &at, 1, "");
+        LLVMValueRef pointer =
+            LLVMBuildGEP2(e->builder, i64, LLVMGetParam(e->function, 1), &at, 1, "");
         return LLVMBuildLoad2(e->builder, i64, pointer, "");
     }
     case EXPR_LOCAL: {
         const struct local_state *l = &e->locals[x->index];
-        return LLVMBuildLoad2(e->builder, l->vector ? LLVMVectorType(type, e->lanes) : type, l->storage, "");
+        return LLVMBuildLoad2(e->builder, l->vector ? LLVMVectorType(type, e->lanes) : type,
+                              l->storage, "");
     }
     default: return NULL;
     }

@@ -1,7 +1,7 @@
 /* Interned scalar expressions: construction, constant folding, replacement.
  *
- * Invariants: (1) equal content, equal id; (2) operands have smaller ids; (3) i64 sums and products are made by
- * index.c only, in normal form; (4) no folding changes a float result's bits. */
+ * Invariants: (1) equal content, equal id; (2) operands have smaller ids; (3) i64 sums and products
+ * are made by index.c only, in normal form; (4) no folding changes a float result's bits. */
 #include "compiler/loop/loop_priv.h"
 
 #include <math.h>
@@ -55,13 +55,15 @@ expr_id expr_const(struct nest *nest, enum dtype dtype, double value)
 {
     if (!dtype_is_float(dtype))
         return expr_int(nest, dtype, (int64_t)value);
-    return expr_intern(nest, (struct expr){.op = EXPR_CONST, .dtype = dtype, .value = dtype_round(dtype, value)});
+    return expr_intern(
+        nest, (struct expr){.op = EXPR_CONST, .dtype = dtype, .value = dtype_round(dtype, value)});
 }
 
 expr_id expr_int(struct nest *nest, enum dtype dtype, int64_t value)
 {
     assert(!dtype_is_float(dtype));
-    return expr_intern(nest, (struct expr){.op = EXPR_CONST, .dtype = dtype, .integer = dtype_wrap(dtype, value)});
+    return expr_intern(
+        nest, (struct expr){.op = EXPR_CONST, .dtype = dtype, .integer = dtype_wrap(dtype, value)});
 }
 
 expr_id expr_var(struct nest *nest, uint32_t var)
@@ -71,7 +73,9 @@ expr_id expr_var(struct nest *nest, uint32_t var)
 
 expr_id expr_local(struct nest *nest, uint32_t local)
 {
-    return expr_intern(nest, (struct expr){.op = EXPR_LOCAL, .dtype = nest->locals.items[local].dtype, .index = local});
+    return expr_intern(
+        nest,
+        (struct expr){.op = EXPR_LOCAL, .dtype = nest->locals.items[local].dtype, .index = local});
 }
 
 /* The dtype in which a buffer's elements take part in expressions. */
@@ -89,7 +93,9 @@ expr_id expr_load(struct nest *nest, uint32_t buffer, expr_id index, expr_id gua
             return expr_const(nest, dtype, 0);
         guard = EXPR_NONE;
     }
-    return expr_intern(nest, (struct expr){.op = EXPR_LOAD, .dtype = dtype, .index = buffer, .operand = {index, guard}});
+    return expr_intern(
+        nest,
+        (struct expr){.op = EXPR_LOAD, .dtype = dtype, .index = buffer, .operand = {index, guard}});
 }
 
 bool expr_is_bool(const struct nest *nest, expr_id e, bool *out)
@@ -144,14 +150,19 @@ static bool is_compare(enum expr_op op)
     return op == EXPR_EQ || op == EXPR_NE || op == EXPR_LT || op == EXPR_LE;
 }
 
-static expr_id fold_compare(struct nest *nest, enum expr_op op, const struct expr *a, const struct expr *b)
+static expr_id fold_compare(struct nest *nest, enum expr_op op, const struct expr *a,
+                            const struct expr *b)
 {
     int order; /* -1, 0, 1; 2 unordered */
     if (dtype_is_float(a->dtype))
-        order = isnan(a->value) || isnan(b->value) ? 2 : (a->value > b->value) - (a->value < b->value);
+        order =
+            isnan(a->value) || isnan(b->value) ? 2 : (a->value > b->value) - (a->value < b->value);
     else
         order = (a->integer > b->integer) - (a->integer < b->integer);
-    bool result = op == EXPR_EQ ? order == 0 : op == EXPR_NE ? order != 0 : op == EXPR_LT ? order == -1 : order == -1 || order == 0;
+    bool result = op == EXPR_EQ   ? order == 0
+                  : op == EXPR_NE ? order != 0
+                  : op == EXPR_LT ? order == -1
+                                  : order == -1 || order == 0;
     return expr_int(nest, DTYPE_BOOL, result);
 }
 
@@ -172,7 +183,8 @@ static expr_id fold_bool(struct nest *nest, enum expr_op op, expr_id a, expr_id 
     return value ? expr_int(nest, DTYPE_BOOL, 1) : b;
 }
 
-static expr_id fold_float_binary(struct nest *nest, enum expr_op op, const struct expr *a, const struct expr *b)
+static expr_id fold_float_binary(struct nest *nest, enum expr_op op, const struct expr *a,
+                                 const struct expr *b)
 {
     double x = a->value, y = b->value, v;
     if (isnan(x) || isnan(y))
@@ -186,7 +198,8 @@ static expr_id fold_float_binary(struct nest *nest, enum expr_op op, const struc
     case EXPR_MAX: v = y > x ? y : x; break;
     default: return EXPR_NONE;
     }
-    return isnan(v) ? EXPR_NONE : expr_const(nest, a->dtype, v); /* double then float: one rounding in effect */
+    return isnan(v) ? EXPR_NONE : expr_const(nest, a->dtype, v); /* double then float: one rounding
+                                                                    in effect */
 }
 
 /* Comparisons of indices that hold for all values of the variables. */
@@ -230,23 +243,29 @@ expr_id expr_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id b)
     if (folded != EXPR_NONE)
         return folded;
     enum dtype result = is_compare(op) ? DTYPE_BOOL : dtype;
-    return expr_intern(nest, (struct expr){.op = (uint8_t)op, .dtype = (uint8_t)result, .operand = {a, b}});
+    return expr_intern(
+        nest, (struct expr){.op = (uint8_t)op, .dtype = (uint8_t)result, .operand = {a, b}});
 }
 
 expr_id expr_select(struct nest *nest, expr_id c, expr_id a, expr_id b)
 {
     bool value;
-    assert(expr_at(nest, a)->dtype == expr_at(nest, b)->dtype && expr_at(nest, c)->dtype == DTYPE_BOOL);
+    assert(expr_at(nest, a)->dtype == expr_at(nest, b)->dtype &&
+           expr_at(nest, c)->dtype == DTYPE_BOOL);
     if (expr_is_bool(nest, c, &value))
         return value ? a : b;
     if (a == b)
         return a;
-    return expr_intern(nest, (struct expr){.op = EXPR_SELECT, .dtype = expr_at(nest, a)->dtype, .operand = {c, a, b}});
+    return expr_intern(
+        nest,
+        (struct expr){.op = EXPR_SELECT, .dtype = expr_at(nest, a)->dtype, .operand = {c, a, b}});
 }
 
 expr_id expr_fma(struct nest *nest, expr_id a, expr_id b, expr_id c)
 {
-    return expr_intern(nest, (struct expr){.op = EXPR_FMA, .dtype = expr_at(nest, a)->dtype, .operand = {a, b, c}});
+    return expr_intern(
+        nest,
+        (struct expr){.op = EXPR_FMA, .dtype = expr_at(nest, a)->dtype, .operand = {a, b, c}});
 }
 
 expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype)
@@ -254,21 +273,25 @@ expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype)
     const struct expr *x = expr_at(nest, a);
     if (x->dtype == dtype)
         return a;
-    if (x->op == EXPR_CONST && dtype_is_float(x->dtype) && dtype_is_float(dtype) && !isnan(x->value))
+    if (x->op == EXPR_CONST && dtype_is_float(x->dtype) && dtype_is_float(dtype) &&
+        !isnan(x->value))
         return expr_const(nest, dtype, x->value);
     if (x->op == EXPR_CONST && !dtype_is_float(x->dtype) && !dtype_is_float(dtype))
         return expr_int(nest, dtype, x->integer);
-    return expr_intern(nest, (struct expr){.op = EXPR_CAST, .dtype = (uint8_t)dtype, .operand = {a}});
+    return expr_intern(nest,
+                       (struct expr){.op = EXPR_CAST, .dtype = (uint8_t)dtype, .operand = {a}});
 }
 
 expr_id expr_convert(struct nest *nest, expr_id a, enum dtype dtype)
 {
-    return expr_intern(nest, (struct expr){.op = EXPR_CONVERT, .dtype = (uint8_t)dtype, .operand = {a}});
+    return expr_intern(nest,
+                       (struct expr){.op = EXPR_CONVERT, .dtype = (uint8_t)dtype, .operand = {a}});
 }
 
 expr_id expr_bitcast(struct nest *nest, expr_id a, enum dtype dtype)
 {
-    return expr_intern(nest, (struct expr){.op = EXPR_BITCAST, .dtype = (uint8_t)dtype, .operand = {a}});
+    return expr_intern(nest,
+                       (struct expr){.op = EXPR_BITCAST, .dtype = (uint8_t)dtype, .operand = {a}});
 }
 
 /* Rebuilds e from replaced operands through the constructors, so that everything folds again. */

@@ -1,12 +1,14 @@
 /* Index arithmetic in polynomial normal form.
  *
- * An i64 sum is kept as a tree of one shape only: terms in a fixed order, left-associated; a term is the
- * product of its atoms in ascending order times a constant. An atom is any i64 expression that is not a sum,
- * a product or a constant: variables, dims, quotients, remainders, minima, loads. So two indices that are equal
- * as polynomials are the same id, and the stride of a variable can be read off its terms.
+ * An i64 sum is kept as a tree of one shape only: terms in a fixed order, left-associated; a term
+ * is the product of its atoms in ascending order times a constant. An atom is any i64 expression
+ * that is not a sum, a product or a constant: variables, dims, quotients, remainders, minima,
+ * loads. So two indices that are equal as polynomials are the same id, and the stride of a variable
+ * can be read off its terms.
  *
- * Coefficients wrap as int64 does, which is exact for i64 data; indices never get that large (dims are bounded).
- * Sums past MAX_TERMS and products past MAX_ATOMS become opaque atoms: correct, just not simplified further. */
+ * Coefficients wrap as int64 does, which is exact for i64 data; indices never get that large (dims
+ * are bounded). Sums past MAX_TERMS and products past MAX_ATOMS become opaque atoms: correct, just
+ * not simplified further. */
 #include "base/hash.h"
 #include "compiler/loop/loop_priv.h"
 
@@ -94,12 +96,15 @@ static void poly_read(const struct nest *nest, expr_id e, int64_t factor, struct
 
 static expr_id raw_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id b)
 {
-    return expr_intern(nest, (struct expr){.op = (uint8_t)op, .dtype = DTYPE_I64, .operand = {a, b}});
+    return expr_intern(nest,
+                       (struct expr){.op = (uint8_t)op, .dtype = DTYPE_I64, .operand = {a, b}});
 }
 
 static expr_id opaque(struct nest *nest, enum expr_op op, expr_id a, expr_id b)
 {
-    return expr_intern(nest, (struct expr){.op = (uint8_t)op, .dtype = DTYPE_I64, .index = OPAQUE, .operand = {a, b}});
+    return expr_intern(
+        nest,
+        (struct expr){.op = (uint8_t)op, .dtype = DTYPE_I64, .index = OPAQUE, .operand = {a, b}});
 }
 
 static expr_id build_term(struct nest *nest, const struct term *term)
@@ -109,7 +114,9 @@ static expr_id build_term(struct nest *nest, const struct term *term)
     expr_id e = term->atoms[0];
     for (uint32_t i = 1; i < term->atom_count; i++)
         e = raw_binary(nest, EXPR_MUL, e, term->atoms[i]);
-    return term->coefficient == 1 ? e : raw_binary(nest, EXPR_MUL, e, index_const(nest, term->coefficient));
+    return term->coefficient == 1
+               ? e
+               : raw_binary(nest, EXPR_MUL, e, index_const(nest, term->coefficient));
 }
 
 static int find_term(const struct poly *p, const struct term *wanted)
@@ -124,7 +131,8 @@ static bool term_times(struct term *a, const struct term *b)
 {
     if (a->atom_count + b->atom_count > MAX_ATOMS)
         return false;
-    struct term out = {.coefficient = (int64_t)((uint64_t)a->coefficient * (uint64_t)b->coefficient)};
+    struct term out = {.coefficient =
+                           (int64_t)((uint64_t)a->coefficient * (uint64_t)b->coefficient)};
     uint32_t i = 0, j = 0;
     while (i < a->atom_count || j < b->atom_count) {
         bool left = j == b->atom_count || (i < a->atom_count && a->atoms[i] <= b->atoms[j]);
@@ -134,7 +142,8 @@ static bool term_times(struct term *a, const struct term *b)
     return true;
 }
 
-/* c·D·(x div D) + c·(x mod D) = c·x, for one pair of terms. True when a pair was found and replaced. */
+/* c·D·(x div D) + c·(x mod D) = c·x, for one pair of terms. True when a pair was found and
+ * replaced. */
 static bool join_division(struct nest *nest, struct poly *p)
 {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -144,8 +153,10 @@ static bool join_division(struct nest *nest, struct poly *p)
                 continue;
             struct term rest = p->terms[i], wanted;
             memmove(&rest.atoms[a], &rest.atoms[a + 1], (--rest.atom_count - a) * sizeof(expr_id));
-            struct term quotient = {.coefficient = 1, .atom_count = 1,
-                                    .atoms = {raw_binary(nest, EXPR_FLOORDIV, mod.operand[0], mod.operand[1])}};
+            struct term quotient = {
+                .coefficient = 1,
+                .atom_count = 1,
+                .atoms = {raw_binary(nest, EXPR_FLOORDIV, mod.operand[0], mod.operand[1])}};
             struct term divisor = {.coefficient = 1};
             if (expr_at(nest, mod.operand[1])->op == EXPR_ADD)
                 continue; /* a sum as divisor would need a product of polynomials */
@@ -262,7 +273,8 @@ static bool term_divides(const struct term *t, const struct term *divisor, struc
 }
 
 /* a = b·quotient + rest, the quotient made of the terms that b (one term) divides. */
-static bool split_by(struct nest *nest, expr_id a, expr_id b, struct poly *quotient, struct poly *rest)
+static bool split_by(struct nest *nest, expr_id a, expr_id b, struct poly *quotient,
+                     struct poly *rest)
 {
     struct poly p = {0};
     struct term divisor = {.coefficient = 1};
@@ -288,11 +300,12 @@ static bool split_by(struct nest *nest, expr_id a, expr_id b, struct poly *quoti
 
 static bool in_interval(struct nest *nest, expr_id e, expr_id bound)
 {
-    return index_le(nest, index_const(nest, 0), e) && index_le(nest, index_add(nest, e, index_const(nest, 1)), bound);
+    return index_le(nest, index_const(nest, 0), e) &&
+           index_le(nest, index_add(nest, e, index_const(nest, 1)), bound);
 }
 
-/* With a quotient part set aside, the rest must be ≥ 0 for (b·q + r) div b = q + (r div b) to be sound under
- * rounding toward zero in generated code. */
+/* With a quotient part set aside, the rest must be ≥ 0 for (b·q + r) div b = q + (r div b) to be
+ * sound under rounding toward zero in generated code. */
 expr_id index_div(struct nest *nest, expr_id a, expr_id b)
 {
     int64_t x, y;
@@ -307,7 +320,8 @@ expr_id index_div(struct nest *nest, expr_id a, expr_id b)
         expr_id q = poly_build(nest, &quotient), r = poly_build(nest, &rest);
         if (in_interval(nest, r, b))
             return q;
-        if (quotient.count > 0 && index_le(nest, index_const(nest, 0), r) && index_le(nest, index_const(nest, 1), b))
+        if (quotient.count > 0 && index_le(nest, index_const(nest, 0), r) &&
+            index_le(nest, index_const(nest, 1), b))
             return index_add(nest, q, raw_binary(nest, EXPR_FLOORDIV, r, b));
     }
     return raw_binary(nest, EXPR_FLOORDIV, a, b);
@@ -325,7 +339,8 @@ expr_id index_mod(struct nest *nest, expr_id a, expr_id b)
         expr_id r = poly_build(nest, &rest);
         if (in_interval(nest, r, b))
             return r;
-        if (quotient.count > 0 && index_le(nest, index_const(nest, 0), r) && index_le(nest, index_const(nest, 1), b))
+        if (quotient.count > 0 && index_le(nest, index_const(nest, 0), r) &&
+            index_le(nest, index_const(nest, 1), b))
             a = r;
     }
     return raw_binary(nest, EXPR_FLOORMOD, a, b);

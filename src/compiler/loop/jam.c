@@ -1,11 +1,12 @@
-/* Expands jammed loops: the body is copied per value of the variable, but statement by statement, so that loops
- * inside are shared: each inner statement runs for all values before the next does. Locals declared inside
- * become one local per value. What is left has serial, parallel and vector loops only. */
+/* Expands jammed loops: the body is copied per value of the variable, but statement by statement,
+ * so that loops inside are shared: each inner statement runs for all values before the next does.
+ * Locals declared inside become one local per value. What is left has serial, parallel and vector
+ * loops only. */
 #include "compiler/loop/loop_priv.h"
 
 struct jam {
     struct nest *nest;
-    uint32_t count;        /* copies: the product of the extents of the jammed loops around */
+    uint32_t count; /* copies: the product of the extents of the jammed loops around */
     uint32_t var_count;
     uint32_t vars[NEST_MAX_JAM_DEPTH];
     int64_t extents[NEST_MAX_JAM_DEPTH];
@@ -26,16 +27,18 @@ static expr_id instance(struct jam *j, expr_id e, uint32_t copy)
         return e;
     uint32_t rest = copy;
     for (uint32_t i = j->var_count; i-- > 0;) {
-        e = expr_replace(j->nest, e, j->vars[i], index_const(j->nest, rest % (uint32_t)j->extents[i]));
+        e = expr_replace(j->nest, e, j->vars[i],
+                         index_const(j->nest, rest % (uint32_t)j->extents[i]));
         rest /= (uint32_t)j->extents[i];
     }
     return rename_copy(j, e, copy);
 }
 
-/* Inside a further jammed loop every copy so far splits into extent copies, which share outer locals. */
+/* Inside a further jammed loop every copy so far splits into extent copies, which share outer
+ * locals. */
 static uint32_t (*widen_locals(const struct jam *j, uint32_t extent))[NEST_MAX_JAM]
 {
-    uint32_t (*wide)[NEST_MAX_JAM] = arena_array(j->nest->arena, NEST_MAX_LOCALS, sizeof *wide);
+    uint32_t(*wide)[NEST_MAX_JAM] = arena_array(j->nest->arena, NEST_MAX_LOCALS, sizeof *wide);
     for (uint32_t local = 0; local < NEST_MAX_LOCALS; local++)
         for (uint32_t copy = 0; copy < j->count * extent; copy++)
             wide[local][copy] = j->locals[local][copy / extent];

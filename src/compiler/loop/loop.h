@@ -1,17 +1,18 @@
 /* Loop nests: what a kernel group becomes before code generation.
  *
- * A nest is a tree of statements over scalar expressions. Expressions are interned u32 ids and pure; index
- * arithmetic (i64) is kept in a polynomial normal form, so that equal indices are the same id and strides can
- * be read off. Statements are arena objects. A loop says how it runs: serial, parallel (split over threads by
- * the caller of the kernel), vector (lanes), or jam (unrolled through everything inside: each statement runs
- * for all values of the variable before the next does; its locals become one register per value).
+ * A nest is a tree of statements over scalar expressions. Expressions are interned u32 ids and
+ * pure; index arithmetic (i64) is kept in a polynomial normal form, so that equal indices are the
+ * same id and strides can be read off. Statements are arena objects. A loop says how it runs:
+ * serial, parallel (split over threads by the caller of the kernel), vector (lanes), or jam
+ * (unrolled through everything inside: each statement runs for all values of the variable before
+ * the next does; its locals become one register per value).
  *
- * Loops that lowering makes over results are `independent`: their iterations write different elements, so they
- * may run in any order or together. Loops that only update locals are reductions; they may run as vectors,
- * lane by lane, merged at the end.
+ * Loops that lowering makes over results are `independent`: their iterations write different
+ * elements, so they may run in any order or together. Loops that only update locals are reductions;
+ * they may run as vectors, lane by lane, merged at the end.
  *
- * Narrow floats: loads of f16 and bf16 give f32, stores round; no expression has those dtypes but CAST to
- * them and back (a rounding). Everything lives in one arena, one thread. */
+ * Narrow floats: loads of f16 and bf16 give f32, stores round; no expression has those dtypes but
+ * CAST to them and back (a rounding). Everything lives in one arena, one thread. */
 #ifndef URZA_COMPILER_LOOP_LOOP_H
 #define URZA_COMPILER_LOOP_LOOP_H
 
@@ -24,9 +25,9 @@ struct strbuf;
 
 typedef uint32_t expr_id;
 #define EXPR_NONE 0u
-#define NEST_MAX_VARS 64   /* loop variables of one nest: bits of a word */
-#define NEST_MAX_LOCALS 64 /* before jams are expanded */
-#define NEST_MAX_JAM 64    /* copies of a statement in jammed loops */
+#define NEST_MAX_VARS 64     /* loop variables of one nest: bits of a word */
+#define NEST_MAX_LOCALS 64   /* before jams are expanded */
+#define NEST_MAX_JAM 64      /* copies of a statement in jammed loops */
 #define NEST_MAX_JAM_DEPTH 8 /* jammed loops around a statement */
 
 enum expr_op {
@@ -39,26 +40,27 @@ enum expr_op {
 
 struct expr {
     uint8_t op, dtype;
-    bool loads;              /* a load is in it */
-    uint32_t index;          /* VAR, DIM, LOCAL, LOAD: which */
+    bool loads;     /* a load is in it */
+    uint32_t index; /* VAR, DIM, LOCAL, LOAD: which */
     expr_id operand[3];
-    double value;            /* CONST of float dtype */
-    int64_t integer;         /* CONST of integer dtype or bool */
-    uint64_t vars, locals;   /* what it depends on, as bits; locals modulo 64 */
+    double value;          /* CONST of float dtype */
+    int64_t integer;       /* CONST of integer dtype or bool */
+    uint64_t vars, locals; /* what it depends on, as bits; locals modulo 64 */
 };
 
 struct nest_var {
     const char *name;
-    expr_id extent;          /* 0 ≤ var < extent; EXPR_NONE while unbound */
+    expr_id extent; /* 0 ≤ var < extent; EXPR_NONE while unbound */
 };
 
 enum buffer_role { ROLE_OUT = 1, ROLE_IN, ROLE_SCRATCH, ROLE_TABLE };
 struct nest_buffer {
     const char *name;
     uint8_t dtype, role;
-    expr_id elements;        /* size; no loop variables */
-    bool padded;             /* vector loads may read masked lanes: the memory is there */
-    const void *table;       /* ROLE_TABLE: constant elements, native layout; borrowed from the graph's arena */
+    expr_id elements;  /* size; no loop variables */
+    bool padded;       /* vector loads may read masked lanes: the memory is there */
+    const void *table; /* ROLE_TABLE: constant elements, native layout; borrowed from the graph's
+                          arena */
     uint32_t table_bytes;
 };
 
@@ -77,15 +79,16 @@ struct block {
 
 struct stmt {
     uint8_t kind;
-    /* FOR: var runs from 0 to its extent; IF: cond is uniform over all vector and jam loops around it */
+    /* FOR: var runs from 0 to its extent; IF: cond is uniform over all vector and jam loops around
+     * it */
     uint8_t loop_kind;
     bool independent;
-    uint32_t var, lanes;     /* lanes: of a vector loop, a power of two */
+    uint32_t var, lanes; /* lanes: of a vector loop, a power of two */
     expr_id cond;
     struct block body, orelse;
-    /* LOCAL: declares with initial value; UPDATE: local = local combine value (max, min: NaN wins; SET: value).
-     * Between its declaration and the end of the last loop that updates it a local is read only by statements
-     * in that loop behind the update. */
+    /* LOCAL: declares with initial value; UPDATE: local = local combine value (max, min: NaN wins;
+     * SET: value). Between its declaration and the end of the last loop that updates it a local is
+     * read only by statements in that loop behind the update. */
     uint32_t local, combine;
     expr_id value;
     /* STORE: buffer[index] = value where guard (EXPR_NONE: always) */
@@ -97,37 +100,46 @@ struct nest {
     struct arena *arena;
     const struct dim_table *dims;
     const char *name;
-    VEC(struct expr) exprs;  /* [0] unused */
+    VEC(struct expr) exprs; /* [0] unused */
     struct map interned;
     VEC(struct nest_var) vars;
-    VEC(struct nest_buffer) buffers; /* outs, then ins, in the order of the kernel's arguments; then scratch, tables */
+    VEC(struct nest_buffer) buffers; /* outs, then ins, in the order of the kernel's arguments; then
+                                        scratch, tables */
     VEC(struct nest_local) locals;
     struct block body;
 };
 
-void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims, const char *name);
+void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims,
+               const char *name);
 uint32_t nest_var(struct nest *nest, const char *name, expr_id extent); /* name is made unique */
 uint32_t nest_buffer(struct nest *nest, const struct nest_buffer *buffer);
 uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype);
 
-/* Expressions. Constructors fold constants and simple identities that hold exactly (never float algebra). */
-static inline const struct expr *expr_at(const struct nest *nest, expr_id e) { return &nest->exprs.items[e]; }
-expr_id expr_const(struct nest *nest, enum dtype dtype, double value);   /* integer dtypes: (int64_t)value */
-expr_id expr_int(struct nest *nest, enum dtype dtype, int64_t value);    /* integer dtypes and bool */
+/* Expressions. Constructors fold constants and simple identities that hold exactly (never float
+ * algebra). */
+static inline const struct expr *expr_at(const struct nest *nest, expr_id e)
+{
+    return &nest->exprs.items[e];
+}
+expr_id expr_const(struct nest *nest, enum dtype dtype, double value); /* integer dtypes:
+                                                                          (int64_t)value */
+expr_id expr_int(struct nest *nest, enum dtype dtype, int64_t value);  /* integer dtypes and bool */
 expr_id expr_var(struct nest *nest, uint32_t var);
-expr_id expr_dim(struct nest *nest, dim_id dim);                         /* any dim expression, i64 */
+expr_id expr_dim(struct nest *nest, dim_id dim); /* any dim expression, i64 */
 expr_id expr_local(struct nest *nest, uint32_t local);
 expr_id expr_load(struct nest *nest, uint32_t buffer, expr_id index, expr_id guard);
 expr_id expr_unary(struct nest *nest, enum expr_op op, expr_id a);
-expr_id expr_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id b); /* same dtype; i64 ADD SUB MUL go to index_* */
+expr_id expr_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id b); /* same dtype; i64
+                                                                                  ADD SUB MUL go to
+                                                                                  index_* */
 expr_id expr_select(struct nest *nest, expr_id c, expr_id a, expr_id b);
 expr_id expr_fma(struct nest *nest, expr_id a, expr_id b, expr_id c);
 expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_convert(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_bitcast(struct nest *nest, expr_id a, enum dtype dtype);
 
-/* Index arithmetic (i64), in normal form: sums of coefficient × product of atoms. Non-negative by contract
- * where a division is involved. */
+/* Index arithmetic (i64), in normal form: sums of coefficient × product of atoms. Non-negative by
+ * contract where a division is involved. */
 expr_id index_const(struct nest *nest, int64_t value);
 expr_id index_add(struct nest *nest, expr_id a, expr_id b);
 expr_id index_sub(struct nest *nest, expr_id a, expr_id b);
@@ -141,7 +153,8 @@ bool index_is_const(const struct nest *nest, expr_id e, int64_t *out_value);
 void index_range(const struct nest *nest, expr_id e, int64_t *out_min, int64_t *out_max);
 /* Whether a ≤ b provably, for all values. */
 bool index_le(struct nest *nest, expr_id a, expr_id b);
-/* The coefficient of var when e is linear in it (EXPR_NONE when it is not); does not depend on var itself. */
+/* The coefficient of var when e is linear in it (EXPR_NONE when it is not); does not depend on var
+ * itself. */
 expr_id index_stride(struct nest *nest, expr_id e, uint32_t var);
 /* Terms of a sum, at most max of them; returns their number, or 0 when there are more. */
 uint32_t index_terms(const struct nest *nest, expr_id e, expr_id *out, uint32_t max);
@@ -152,8 +165,8 @@ expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value);
 /* e with the value of a local replaced. */
 expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id value);
 
-/* Calls visit once for each distinct expression in e, operands first. Expressions share operands, so whoever
- * walks them without remembering where it was may walk for ever. */
+/* Calls visit once for each distinct expression in e, operands first. Expressions share operands,
+ * so whoever walks them without remembering where it was may walk for ever. */
 typedef void expr_visitor(struct nest *nest, expr_id e, void *context);
 void expr_walk(struct nest *nest, expr_id e, expr_visitor *visit, void *context);
 
@@ -162,12 +175,15 @@ struct stmt *stmt_for(struct nest *nest, uint32_t var, bool independent);
 struct stmt *stmt_if(struct nest *nest, expr_id cond);
 struct stmt *stmt_local(struct nest *nest, uint32_t local, expr_id init);
 struct stmt *stmt_update(struct nest *nest, uint32_t local, enum combine combine, expr_id value);
-struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_id value, expr_id guard);
+struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_id value,
+                        expr_id guard);
 void block_add(struct nest *nest, struct block *block, struct stmt *stmt);
-/* A deep copy with var replaced by value; loops and locals inside get fresh variables and locals. */
-void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var, expr_id value);
-/* Whether two nests are the same code: equal but for the names of kernel, buffers, loops and locals. Tables of
- * constants are compared by address. */
+/* A deep copy with var replaced by value; loops and locals inside get fresh variables and locals.
+ */
+void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var,
+                expr_id value);
+/* Whether two nests are the same code: equal but for the names of kernel, buffers, loops and
+ * locals. Tables of constants are compared by address. */
 bool nest_same(const struct nest *a, const struct nest *b);
 uint64_t nest_hash(const struct nest *nest); /* equal for nests that are the same */
 
@@ -177,9 +193,10 @@ expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dty
 /* Replaces jammed loops by copies, statement by statement; the last step before code generation. */
 void nest_expand_jam(struct nest *nest);
 
-/* Every invariant: ids in range, dtypes of operands, variables used inside their loop only, locals declared
- * before use and updated where allowed, at most one vector loop around a statement, one parallel loop and it
- * outermost, vector lanes a power of two, stores only to ROLE_OUT and ROLE_SCRATCH. ERR_BUG. */
+/* Every invariant: ids in range, dtypes of operands, variables used inside their loop only, locals
+ * declared before use and updated where allowed, at most one vector loop around a statement, one
+ * parallel loop and it outermost, vector lanes a power of two, stores only to ROLE_OUT and
+ * ROLE_SCRATCH. ERR_BUG. */
 bool nest_verify(struct nest *nest, struct error *err);
 
 /* Text, one statement a line (--dump loops). */

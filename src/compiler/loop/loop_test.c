@@ -1,4 +1,5 @@
-/* Index algebra is checked against direct evaluation; nests against what the verifier must refuse. */
+/* Index algebra is checked against direct evaluation; nests against what the verifier must refuse.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +27,9 @@ static int setup(void **state)
     struct error err = {0};
     arena_init(&f->arena);
     dim_table_init(&f->dims, &f->arena);
-    assert_true(dim_declare(&f->dims, &(struct dim_name){.name = "S", .min = 1, .max = 100, .multiple_of = 1}, &f->s_name, &err));
+    assert_true(dim_declare(&f->dims,
+                            &(struct dim_name){.name = "S", .min = 1, .max = 100, .multiple_of = 1},
+                            &f->s_name, &err));
     f->S = dim_named(&f->dims, f->s_name);
     nest_init(&f->nest, &f->arena, &f->dims, "test");
     *state = f;
@@ -103,7 +106,8 @@ static void a_shifted_tile_stays_inside(void **state)
 }
 
 /* A random index expression and, beside it, its value by plain arithmetic. */
-static expr_id random_index(struct nest *n, uint64_t key, uint64_t *counter, int depth, const int64_t *vars, int64_t S, dim_id dim_S, int64_t *value)
+static expr_id random_index(struct nest *n, uint64_t key, uint64_t *counter, int depth,
+                            const int64_t *vars, int64_t S, dim_id dim_S, int64_t *value)
 {
     uint32_t r = rng_u32(key, (*counter)++) % (depth == 0 ? 3 : 8);
     int64_t a, b, c = 1 + rng_u32(key, (*counter)++) % 9;
@@ -141,7 +145,8 @@ static void simplified_indices_keep_their_values(void **state)
     uint64_t key = rng_key(11), counter = 0;
     for (int round = 0; round < 3000; round++) {
         int64_t S = 1 + rng_u32(key, counter++) % 100;
-        int64_t vars[3] = {rng_u32(key, counter++) % 5, rng_u32(key, counter++) % (uint32_t)S, rng_u32(key, counter++) % 1000};
+        int64_t vars[3] = {rng_u32(key, counter++) % 5, rng_u32(key, counter++) % (uint32_t)S,
+                           rng_u32(key, counter++) % 1000};
         int64_t value, lo, hi;
         expr_id e = random_index(n, key, &counter, 4, vars, S, f->S, &value);
         assert_int_equal(eval(n, e, vars, S), value);
@@ -156,8 +161,10 @@ static void the_verifier_refuses_broken_nests(void **state)
     struct nest *n = &f->nest;
     struct error err = {0};
     expr_id S = expr_dim(n, f->S);
-    uint32_t out = nest_buffer(n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
-    uint32_t in = nest_buffer(n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
+    uint32_t out = nest_buffer(
+        n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
+    uint32_t in = nest_buffer(
+        n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
     uint32_t v = nest_var(n, "i", S);
     expr_id i = expr_var(n, v);
     struct stmt *loop = stmt_for(n, v, true);
@@ -182,12 +189,15 @@ static void a_copy_renames_what_it_declares(void **state)
     struct nest *n = &f->nest;
     struct error err = {0};
     expr_id S = expr_dim(n, f->S);
-    uint32_t out = nest_buffer(n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
-    uint32_t in = nest_buffer(n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
+    uint32_t out = nest_buffer(
+        n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
+    uint32_t in = nest_buffer(
+        n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
     uint32_t v = nest_var(n, "i", S), k = nest_var(n, "k", S), l = nest_local(n, "acc", DTYPE_F32);
     struct stmt *loop = stmt_for(n, v, true), *inner = stmt_for(n, k, false);
     block_add(n, &loop->body, stmt_local(n, l, expr_const(n, DTYPE_F32, 0)));
-    block_add(n, &inner->body, stmt_update(n, l, COMBINE_SUM, expr_load(n, in, expr_var(n, k), EXPR_NONE)));
+    block_add(n, &inner->body,
+              stmt_update(n, l, COMBINE_SUM, expr_load(n, in, expr_var(n, k), EXPR_NONE)));
     block_add(n, &loop->body, inner);
     block_add(n, &loop->body, stmt_store(n, out, expr_var(n, v), expr_local(n, l), EXPR_NONE));
     struct block copy = {0};
@@ -207,9 +217,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(splitting_and_joining_an_index_is_the_identity), T(merged_symbolic_indices_come_apart_again),
-        T(a_shifted_tile_stays_inside), T(simplified_indices_keep_their_values),
-        T(the_verifier_refuses_broken_nests), T(a_copy_renames_what_it_declares),
+        T(splitting_and_joining_an_index_is_the_identity),
+        T(merged_symbolic_indices_come_apart_again),
+        T(a_shifted_tile_stays_inside),
+        T(simplified_indices_keep_their_values),
+        T(the_verifier_refuses_broken_nests),
+        T(a_copy_renames_what_it_declares),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,8 @@
 
 #include "base/strbuf.h"
 
-void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims, const char *name)
+void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims,
+               const char *name)
 {
     *nest = (struct nest){.arena = arena, .dims = dims, .name = arena_strdup(arena, name)};
     VEC_PUSH(arena, &nest->exprs, (struct expr){0});
@@ -40,14 +41,16 @@ uint32_t nest_buffer(struct nest *nest, const struct nest_buffer *buffer)
 
 uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype)
 {
-    VEC_PUSH(nest->arena, &nest->locals, ((struct nest_local){.name = name, .dtype = (uint8_t)dtype}));
+    VEC_PUSH(nest->arena, &nest->locals,
+             ((struct nest_local){.name = name, .dtype = (uint8_t)dtype}));
     return nest->locals.count - 1;
 }
 
 static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
 {
     if (atom->kind == DIM_ATOM_NAME)
-        return expr_intern(nest, (struct expr){.op = EXPR_DIM, .dtype = DTYPE_I64, .index = atom->name});
+        return expr_intern(nest,
+                           (struct expr){.op = EXPR_DIM, .dtype = DTYPE_I64, .index = atom->name});
     expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
     return atom->kind == DIM_ATOM_MAX ? index_max(nest, a, b) : index_div(nest, a, b);
 }
@@ -106,7 +109,8 @@ struct stmt *stmt_update(struct nest *nest, uint32_t local, enum combine combine
     return stmt;
 }
 
-struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_id value, expr_id guard)
+struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_id value,
+                        expr_id guard)
 {
     struct stmt *stmt = stmt_new(nest, STMT_STORE);
     stmt->buffer = buffer;
@@ -124,12 +128,16 @@ void block_add(struct nest *nest, struct block *block, struct stmt *stmt)
 expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dtype)
 {
     bool is_float = dtype_is_float(dtype);
-    int64_t least = dtype == DTYPE_U8 || dtype == DTYPE_BOOL ? 0 : -((int64_t)1 << (8 * dtype_bytes(dtype) - 1)) ;
+    int64_t least = dtype == DTYPE_U8 || dtype == DTYPE_BOOL
+                        ? 0
+                        : -((int64_t)1 << (8 * dtype_bytes(dtype) - 1));
     int64_t greatest = dtype == DTYPE_BOOL ? 1 : dtype == DTYPE_U8 ? 255 : ~least;
     switch (combine) {
     case COMBINE_PROD: return expr_const(nest, dtype, 1);
-    case COMBINE_MAX: return is_float ? expr_const(nest, dtype, -INFINITY) : expr_int(nest, dtype, least);
-    case COMBINE_MIN: return is_float ? expr_const(nest, dtype, INFINITY) : expr_int(nest, dtype, greatest);
+    case COMBINE_MAX:
+        return is_float ? expr_const(nest, dtype, -INFINITY) : expr_int(nest, dtype, least);
+    case COMBINE_MIN:
+        return is_float ? expr_const(nest, dtype, INFINITY) : expr_int(nest, dtype, greatest);
     case COMBINE_NONE:
     case COMBINE_SUM:
     case COMBINE_SET: break;
@@ -163,7 +171,8 @@ static expr_id rename_expr(struct nest *nest, expr_id e, const struct rename *na
     return rename_locals(nest, e, names);
 }
 
-static void copy_block(struct nest *nest, const struct block *from, struct block *to, struct rename *names)
+static void copy_block(struct nest *nest, const struct block *from, struct block *to,
+                       struct rename *names)
 {
     for (uint32_t i = 0; i < from->stmts.count; i++) {
         const struct stmt *s = from->stmts.items[i];
@@ -177,7 +186,8 @@ static void copy_block(struct nest *nest, const struct block *from, struct block
             names->to[names->count++] = expr_var(nest, copy->var);
         }
         if (s->kind == STMT_LOCAL) {
-            copy->local = nest_local(nest, nest->locals.items[s->local].name, nest->locals.items[s->local].dtype);
+            copy->local = nest_local(nest, nest->locals.items[s->local].name,
+                                     nest->locals.items[s->local].dtype);
             names->local_to[s->local] = copy->local + 1;
         } else if (s->kind == STMT_UPDATE && names->local_to[s->local]) {
             copy->local = names->local_to[s->local] - 1;
@@ -192,7 +202,8 @@ static void copy_block(struct nest *nest, const struct block *from, struct block
     }
 }
 
-void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var, expr_id value)
+void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var,
+                expr_id value)
 {
     struct rename names = {.count = 1, .from = {var}, .to = {value}};
     copy_block(nest, from, to, &names);

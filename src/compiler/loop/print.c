@@ -1,5 +1,6 @@
-/* The text form of nests: buffers, then statements, one a line. Inside a statement an operation that is used more
- * than once is named on a line of its own first: written out as trees, expressions would grow without bound. */
+/* The text form of nests: buffers, then statements, one a line. Inside a statement an operation
+ * that is used more than once is named on a line of its own first: written out as trees,
+ * expressions would grow without bound. */
 #include <inttypes.h>
 
 #include "base/strbuf.h"
@@ -38,8 +39,10 @@ static void print_const(const struct expr *x, struct strbuf *out)
         strbuf_printf(out, "%" PRId64, x->integer);
 }
 
-/* uses: how often each expression is used in the statement; those used more than once have a name. NULL: none. */
-static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses, struct strbuf *out);
+/* uses: how often each expression is used in the statement; those used more than once have a name.
+ * NULL: none. */
+static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses,
+                            struct strbuf *out);
 
 static void print_expr(const struct nest *nest, expr_id e, const uint8_t *uses, struct strbuf *out)
 {
@@ -49,7 +52,8 @@ static void print_expr(const struct nest *nest, expr_id e, const uint8_t *uses, 
         print_operation(nest, e, uses, out);
 }
 
-static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses, struct strbuf *out)
+static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses,
+                            struct strbuf *out)
 {
     const struct expr *x = expr_at(nest, e);
     if (x->op == EXPR_CONST)
@@ -75,7 +79,10 @@ static void print_operation(const struct nest *nest, expr_id e, const uint8_t *u
         print_expr(nest, x->operand[1], uses, out);
         strbuf_puts(out, ")");
     } else {
-        strbuf_printf(out, "%s", x->op == EXPR_CAST || x->op == EXPR_CONVERT || x->op == EXPR_BITCAST ? dtype_name(x->dtype) : op_text[x->op]);
+        strbuf_printf(out, "%s",
+                      x->op == EXPR_CAST || x->op == EXPR_CONVERT || x->op == EXPR_BITCAST
+                          ? dtype_name(x->dtype)
+                          : op_text[x->op]);
         for (int i = 0; i < 3 && x->operand[i] != EXPR_NONE; i++) {
             strbuf_puts(out, i ? ", " : "(");
             print_expr(nest, x->operand[i], uses, out);
@@ -99,14 +106,16 @@ static void count_use(const struct nest *nest, expr_id e, uint8_t *uses)
             count_use(nest, x->operand[i], uses);
 }
 
-/* Names what the statement uses more than once, operands first (ids ascend). Leaves, loads and index arithmetic
- * keep being written out where they are short. */
-static void print_names(const struct nest *nest, const struct stmt *s, int indent, uint8_t *uses, struct strbuf *out)
+/* Names what the statement uses more than once, operands first (ids ascend). Leaves, loads and
+ * index arithmetic keep being written out where they are short. */
+static void print_names(const struct nest *nest, const struct stmt *s, int indent, uint8_t *uses,
+                        struct strbuf *out)
 {
     count_use(nest, s->value, uses);
     for (expr_id e = 1; e <= s->value; e++) {
         const struct expr *x = expr_at(nest, e);
-        if (uses[e] > 1 && (x->operand[0] == EXPR_NONE || x->op == EXPR_LOAD || (x->dtype == DTYPE_I64 && !x->loads)))
+        if (uses[e] > 1 && (x->operand[0] == EXPR_NONE || x->op == EXPR_LOAD ||
+                            (x->dtype == DTYPE_I64 && !x->loads)))
             uses[e] = 1;
         if (uses[e] < 2)
             continue;
@@ -127,9 +136,11 @@ static void print_for(const struct nest *nest, const struct stmt *s, struct strb
     strbuf_puts(out, s->independent ? "\n" : " reduce\n");
 }
 
-static void print_block(const struct nest *nest, const struct block *block, int indent, struct strbuf *out);
+static void print_block(const struct nest *nest, const struct block *block, int indent,
+                        struct strbuf *out);
 
-static void print_stmt(const struct nest *nest, const struct stmt *s, int indent, struct strbuf *out)
+static void print_stmt(const struct nest *nest, const struct stmt *s, int indent,
+                       struct strbuf *out)
 {
     static const char *const combines[] = {"", "+=", "*=", "max=", "min=", "="};
     strbuf_printf(out, "%*s", 2 * indent, "");
@@ -151,8 +162,13 @@ static void print_stmt(const struct nest *nest, const struct stmt *s, int indent
             print_block(nest, &s->orelse, indent + 1, out);
         }
         return;
-    case STMT_LOCAL: strbuf_printf(out, "local %s %s = ", nest->locals.items[s->local].name, dtype_name(nest->locals.items[s->local].dtype)); break;
-    case STMT_UPDATE: strbuf_printf(out, "%s %s ", nest->locals.items[s->local].name, combines[s->combine]); break;
+    case STMT_LOCAL:
+        strbuf_printf(out, "local %s %s = ", nest->locals.items[s->local].name,
+                      dtype_name(nest->locals.items[s->local].dtype));
+        break;
+    case STMT_UPDATE:
+        strbuf_printf(out, "%s %s ", nest->locals.items[s->local].name, combines[s->combine]);
+        break;
     case STMT_STORE:
         strbuf_printf(out, "%s[", nest->buffers.items[s->buffer].name);
         expr_print(nest, s->index, out);
@@ -167,7 +183,8 @@ static void print_stmt(const struct nest *nest, const struct stmt *s, int indent
     strbuf_puts(out, "\n");
 }
 
-static void print_block(const struct nest *nest, const struct block *block, int indent, struct strbuf *out)
+static void print_block(const struct nest *nest, const struct block *block, int indent,
+                        struct strbuf *out)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++)
         print_stmt(nest, block->stmts.items[i], indent, out);

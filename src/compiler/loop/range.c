@@ -1,8 +1,8 @@
 /* What is known of an index over all values of variables and dims: intervals, and a ≤ b.
  *
- * index_le minimises b - a symbolically first: a variable that occurs with one sign only is replaced by the end
- * of its range that makes the difference least, so that bounds like s < S need no numbers; what is left is
- * bounded by intervals. "No" means "not proven". */
+ * index_le minimises b - a symbolically first: a variable that occurs with one sign only is
+ * replaced by the end of its range that makes the difference least, so that bounds like s < S need
+ * no numbers; what is left is bounded by intervals. "No" means "not proven". */
 #include "base/checked.h"
 #include "compiler/loop/loop_priv.h"
 
@@ -23,7 +23,8 @@ static int64_t sat_mul(int64_t a, int64_t b)
     int64_t r;
     if (a == 0 || b == 0)
         return 0;
-    if (a == FAR || b == FAR || a == -FAR || b == -FAR || URZA_MUL_OVERFLOW(a, b, &r) || r == INT64_MIN)
+    if (a == FAR || b == FAR || a == -FAR || b == -FAR || URZA_MUL_OVERFLOW(a, b, &r) ||
+        r == INT64_MIN)
         return (a > 0) == (b > 0) ? FAR : -FAR;
     return r;
 }
@@ -59,7 +60,9 @@ void index_range(const struct nest *nest, expr_id e, int64_t *lo, int64_t *hi)
     }
     switch ((enum expr_op)x->op) {
     case EXPR_CONST: *lo = *hi = x->integer; break;
-    case EXPR_DIM: *lo = nest->dims->names.items[x->index].min, *hi = nest->dims->names.items[x->index].max; break;
+    case EXPR_DIM:
+        *lo = nest->dims->names.items[x->index].min, *hi = nest->dims->names.items[x->index].max;
+        break;
     case EXPR_VAR:
         *lo = 0;
         if (nest->vars.items[x->index].extent != EXPR_NONE) {
@@ -88,7 +91,8 @@ static bool expr_nonnegative(const struct nest *nest, expr_id e)
     return lo >= 0;
 }
 
-/* The sign with which atom occurs in the terms of e: 1, -1, or 0 when mixed, nonlinear or absent. */
+/* The sign with which atom occurs in the terms of e: 1, -1, or 0 when mixed, nonlinear or absent.
+ */
 static int atom_sign(const struct nest *nest, expr_id e, expr_id atom)
 {
     expr_id terms[64];
@@ -120,7 +124,8 @@ static int atom_sign(const struct nest *nest, expr_id e, expr_id atom)
     return sign;
 }
 
-static void atoms_of(const struct nest *nest, expr_id e, expr_id *out, uint32_t *count, uint32_t max)
+static void atoms_of(const struct nest *nest, expr_id e, expr_id *out, uint32_t *count,
+                     uint32_t max)
 {
     const struct expr *x = expr_at(nest, e);
     if (x->op == EXPR_ADD || x->op == EXPR_MUL) {
@@ -143,12 +148,13 @@ static expr_id replace_atom(struct nest *nest, expr_id e, expr_id atom, expr_id 
         return value;
     if (x.op != EXPR_ADD && x.op != EXPR_MUL)
         return e;
-    expr_id a = replace_atom(nest, x.operand[0], atom, value), b = replace_atom(nest, x.operand[1], atom, value);
+    expr_id a = replace_atom(nest, x.operand[0], atom, value),
+            b = replace_atom(nest, x.operand[1], atom, value);
     return x.op == EXPR_ADD ? index_add(nest, a, b) : index_mul(nest, a, b);
 }
 
-/* The value of an atom at the end of its range that makes sign·atom least, when it can be said in fewer words;
- * EXPR_NONE otherwise. second: the other choice where there are two. */
+/* The value of an atom at the end of its range that makes sign·atom least, when it can be said in
+ * fewer words; EXPR_NONE otherwise. second: the other choice where there are two. */
 static expr_id extreme(struct nest *nest, expr_id atom, int sign, expr_id *second)
 {
     struct expr x = *expr_at(nest, atom);
@@ -157,7 +163,8 @@ static expr_id extreme(struct nest *nest, expr_id atom, int sign, expr_id *secon
         return sign > 0 ? index_const(nest, 0)
                         : index_sub(nest, nest->vars.items[x.index].extent, index_const(nest, 1));
     if (x.op == EXPR_FLOORMOD)
-        return sign > 0 ? index_const(nest, 0) : index_sub(nest, x.operand[1], index_const(nest, 1));
+        return sign > 0 ? index_const(nest, 0)
+                        : index_sub(nest, x.operand[1], index_const(nest, 1));
     if ((x.op == EXPR_MIN && sign < 0) || (x.op == EXPR_MAX && sign > 0)) {
         *second = x.operand[1];
         return x.operand[0];
@@ -174,14 +181,16 @@ static bool nonnegative(struct nest *nest, expr_id e, int depth)
     expr_id atoms[32];
     uint32_t count = 0;
     atoms_of(nest, e, atoms, &count, 32);
-    for (uint32_t i = count; i-- > 0;) { /* later ids first: inner variables, whose extents name outer ones */
+    for (uint32_t i = count; i-- > 0;) { /* later ids first: inner variables, whose extents name
+                                            outer ones */
         int sign = atom_sign(nest, e, atoms[i]);
         expr_id second, first = sign ? extreme(nest, atoms[i], sign, &second) : EXPR_NONE;
         if (first == EXPR_NONE)
             continue;
         if (nonnegative(nest, replace_atom(nest, e, atoms[i], first), depth - 1))
             return true;
-        return second != EXPR_NONE && nonnegative(nest, replace_atom(nest, e, atoms[i], second), depth - 1);
+        return second != EXPR_NONE &&
+               nonnegative(nest, replace_atom(nest, e, atoms[i], second), depth - 1);
     }
     return false;
 }

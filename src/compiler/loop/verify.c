@@ -1,14 +1,14 @@
-/* The verifier of nests. It is run after lowering and after every schedule, so that a wrong step is named where
- * it happened and not by wrong numbers. */
+/* The verifier of nests. It is run after lowering and after every schedule, so that a wrong step is
+ * named where it happened and not by wrong numbers. */
 #include "base/error.h"
 #include "compiler/loop/loop_priv.h"
 
 struct scope {
     const struct nest *nest;
     struct error *err;
-    uint64_t vars;      /* loops around */
-    uint64_t locals;    /* declared in blocks around */
-    uint32_t depth;     /* number of loops around */
+    uint64_t vars;   /* loops around */
+    uint64_t locals; /* declared in blocks around */
+    uint32_t depth;  /* number of loops around */
     bool in_vector, in_parallel;
 };
 
@@ -54,7 +54,8 @@ static bool check_for(struct scope *s, const struct stmt *f)
         if (s->in_vector || f->lanes == 0 || (f->lanes & (f->lanes - 1)))
             return bad(s, "a vector loop inside another, or lanes not a power of two", name);
     }
-    if (f->loop_kind == LOOP_JAM && !(f->independent && index_is_const(nest, nest->vars.items[f->var].extent, NULL)))
+    if (f->loop_kind == LOOP_JAM &&
+        !(f->independent && index_is_const(nest, nest->vars.items[f->var].extent, NULL)))
         return bad(s, "a jammed loop must be independent and of constant extent", name);
     struct scope inner = *s;
     inner.vars |= (uint64_t)1 << f->var;
@@ -74,7 +75,8 @@ static bool check_store(struct scope *s, const struct stmt *st)
     if (!check_index(s, st->index, b->name) || !check_expr(s, st->value, b->name))
         return false;
     enum dtype dtype = expr_at(nest, st->value)->dtype;
-    if (dtype != b->dtype && !(dtype == DTYPE_F32 && (b->dtype == DTYPE_F16 || b->dtype == DTYPE_BF16)))
+    if (dtype != b->dtype &&
+        !(dtype == DTYPE_F32 && (b->dtype == DTYPE_F16 || b->dtype == DTYPE_BF16)))
         return bad(s, "a store of another dtype", b->name);
     return st->guard == EXPR_NONE || check_expr(s, st->guard, b->name);
 }

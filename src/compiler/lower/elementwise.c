@@ -13,7 +13,8 @@ expr_id gen_const(struct nest *nest, const struct node *node)
 {
     if (!dtype_is_float(node->dtype))
         return expr_int(nest, node->dtype, node->attrs->integer);
-    return expr_const(nest, compute_dtype(node->dtype), dtype_round(node->dtype, node->attrs->value));
+    return expr_const(nest, compute_dtype(node->dtype),
+                      dtype_round(node->dtype, node->attrs->value));
 }
 
 static expr_id is_nan(struct nest *n, expr_id x)
@@ -26,7 +27,8 @@ static expr_id zero(struct nest *n, expr_id like)
     return expr_const(n, expr_at(n, like)->dtype, 0);
 }
 
-/* min, max: EXPR_MIN gives its second operand when either is NaN, so only a NaN first operand needs care. */
+/* min, max: EXPR_MIN gives its second operand when either is NaN, so only a NaN first operand needs
+ * care. */
 static expr_id nan_extreme(struct nest *n, enum expr_op op, expr_id a, expr_id b)
 {
     if (!dtype_is_float(expr_at(n, a)->dtype))
@@ -44,7 +46,8 @@ static expr_id gen_sign(struct nest *n, expr_id x)
     return dtype_is_float(d) ? expr_select(n, is_nan(n, x), x, out) : out;
 }
 
-/* The low 26 bits of a double's fraction cleared: what is left times a quotient below 2^24 is exact. */
+/* The low 26 bits of a double's fraction cleared: what is left times a quotient below 2^24 is
+ * exact. */
 static expr_id high_part(struct nest *n, expr_id x)
 {
     expr_id bits = expr_bitcast(n, x, DTYPE_I64);
@@ -52,27 +55,33 @@ static expr_id high_part(struct nest *n, expr_id x)
     return expr_bitcast(n, bits, DTYPE_F64);
 }
 
-/* In double, exact for quotients below 2^24 (the interpreter vouches for no others): the quotient may be one off
- * where a/b rounds to a whole number, which the sign of the remainder tells. Infinite b: a, or b beyond it. */
+/* In double, exact for quotients below 2^24 (the interpreter vouches for no others): the quotient
+ * may be one off where a/b rounds to a whole number, which the sign of the remainder tells.
+ * Infinite b: a, or b beyond it. */
 static expr_id gen_float_rem(struct nest *n, expr_id a, expr_id b)
 {
     enum dtype dtype = expr_at(n, a)->dtype;
     a = expr_cast(n, a, DTYPE_F64);
     b = expr_cast(n, b, DTYPE_F64);
-    expr_id z = expr_const(n, DTYPE_F64, 0), infinity = expr_const(n, DTYPE_F64, INFINITY), high = high_part(n, b);
+    expr_id z = expr_const(n, DTYPE_F64, 0), infinity = expr_const(n, DTYPE_F64, INFINITY),
+            high = high_part(n, b);
     expr_id q = expr_unary(n, EXPR_FLOOR, expr_binary(n, EXPR_DIV, a, b));
     expr_id r = expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, q, high));
     r = expr_binary(n, EXPR_SUB, r, expr_binary(n, EXPR_MUL, q, expr_binary(n, EXPR_SUB, b, high)));
     expr_id b_negative = expr_binary(n, EXPR_LT, b, z), r_negative = expr_binary(n, EXPR_LT, r, z);
-    expr_id below = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r_negative, b_negative), expr_binary(n, EXPR_NE, r, z));
-    expr_id beyond = expr_binary(n, EXPR_LE, expr_unary(n, EXPR_ABS, b), expr_unary(n, EXPR_ABS, r));
+    expr_id below = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r_negative, b_negative),
+                                expr_binary(n, EXPR_NE, r, z));
+    expr_id beyond =
+        expr_binary(n, EXPR_LE, expr_unary(n, EXPR_ABS, b), expr_unary(n, EXPR_ABS, r));
     expr_id fixed = expr_select(n, beyond, expr_binary(n, EXPR_SUB, r, b), r);
     fixed = expr_select(n, below, expr_binary(n, EXPR_ADD, r, b), fixed);
     expr_id same_side = expr_binary(n, EXPR_EQ, expr_binary(n, EXPR_LT, a, z), b_negative);
-    expr_id a_or_b = expr_select(n, expr_binary(n, EXPR_OR, same_side, expr_binary(n, EXPR_EQ, a, z)), a, b);
+    expr_id a_or_b =
+        expr_select(n, expr_binary(n, EXPR_OR, same_side, expr_binary(n, EXPR_EQ, a, z)), a, b);
     expr_id b_infinite = expr_binary(n, EXPR_EQ, expr_unary(n, EXPR_ABS, b), infinity);
     expr_id a_finite = expr_binary(n, EXPR_LT, expr_unary(n, EXPR_ABS, a), infinity);
-    return expr_cast(n, expr_select(n, expr_binary(n, EXPR_AND, b_infinite, a_finite), a_or_b, fixed), dtype);
+    return expr_cast(
+        n, expr_select(n, expr_binary(n, EXPR_AND, b_infinite, a_finite), a_or_b, fixed), dtype);
 }
 
 /* The remainder toward zero, moved to the sign of b. */
@@ -82,8 +91,10 @@ static expr_id gen_rem(struct nest *n, expr_id a, expr_id b)
     if (dtype_is_float(d))
         return gen_float_rem(n, a, b);
     expr_id z = expr_int(n, d, 0);
-    expr_id r = expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, expr_binary(n, EXPR_DIV, a, b), b));
-    expr_id other_sign = expr_binary(n, EXPR_NE, expr_binary(n, EXPR_LT, r, z), expr_binary(n, EXPR_LT, b, z));
+    expr_id r =
+        expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, expr_binary(n, EXPR_DIV, a, b), b));
+    expr_id other_sign =
+        expr_binary(n, EXPR_NE, expr_binary(n, EXPR_LT, r, z), expr_binary(n, EXPR_LT, b, z));
     expr_id move = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r, z), other_sign);
     if (d != DTYPE_U8)
         r = expr_select(n, move, expr_binary(n, EXPR_ADD, r, b), r);
@@ -106,8 +117,8 @@ static expr_id gen_shift(struct nest *n, enum prim prim, expr_id a, expr_id b)
     return expr_binary(n, EXPR_ASHR, a, amount); /* by width - 1: the sign fill */
 }
 
-
-/* A value leaves with the precision of its dtype only at stores; but a cast to a narrow float is asked for. */
+/* A value leaves with the precision of its dtype only at stores; but a cast to a narrow float is
+ * asked for. */
 static expr_id gen_cast(struct nest *n, const struct node *node, expr_id x)
 {
     enum dtype to = node->dtype;

@@ -13,11 +13,15 @@ uint32_t gen_buffer(struct lowering *l, value_id value)
     for (uint32_t i = 0; i < node->rank; i++)
         elements = index_mul(l->nest, elements, expr_dim(l->nest, node->shape[i]));
     char name[16];
-    snprintf(name, sizeof name, "b%u", l->args.count); /* by position: equal kernels have equal text */
-    struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name), .dtype = node->dtype, .elements = elements,
+    snprintf(name, sizeof name, "b%u", l->args.count); /* by position: equal kernels have equal text
+                                                        */
+    struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name),
+                                 .dtype = node->dtype,
+                                 .elements = elements,
                                  .role = l->args.count == 0 ? ROLE_OUT : ROLE_IN};
     if (l->args.count >= LIMIT_KERNEL_BUFFERS && !l->failed)
-        l->failed = !fail(l->err, ERR_LIMIT, "a kernel with more than %d buffers", LIMIT_KERNEL_BUFFERS);
+        l->failed =
+            !fail(l->err, ERR_LIMIT, "a kernel with more than %d buffers", LIMIT_KERNEL_BUFFERS);
     uint32_t at = nest_buffer(l->nest, &buffer);
     l->buffer_of[memory] = at + 1;
     VEC_PUSH(l->nest->arena, &l->args, memory);
@@ -28,7 +32,8 @@ expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx
 {
     expr_id flat = index_const(l->nest, 0);
     for (uint32_t i = 0; i < node->rank; i++)
-        flat = index_add(l->nest, index_mul(l->nest, flat, expr_dim(l->nest, node->shape[i])), idx[i]);
+        flat =
+            index_add(l->nest, index_mul(l->nest, flat, expr_dim(l->nest, node->shape[i])), idx[i]);
     return flat;
 }
 
@@ -51,7 +56,8 @@ static expr_id gen_pad(struct lowering *l, const struct node *node, const struct
     }
     inner.guard = and_guard(l, at->guard, inside);
     struct at scalar = {.guard = EXPR_NONE};
-    return expr_select(nest, inside, gen(l, node->operands[0], &inner), gen(l, node->operands[1], &scalar));
+    return expr_select(nest, inside, gen(l, node->operands[0], &inner),
+                       gen(l, node->operands[1], &scalar));
 }
 
 static expr_id gen_concat(struct lowering *l, const struct node *node, const struct at *at)
@@ -60,7 +66,8 @@ static expr_id gen_concat(struct lowering *l, const struct node *node, const str
     uint32_t axis = (uint32_t)node->attrs->axis;
     expr_id start = index_const(nest, 0), out = EXPR_NONE;
     for (uint32_t i = 0; i < node->operand_count; i++) {
-        expr_id end = index_add(nest, start, expr_dim(nest, graph_node(l->graph, node->operands[i])->shape[axis]));
+        expr_id end = index_add(
+            nest, start, expr_dim(nest, graph_node(l->graph, node->operands[i])->shape[axis]));
         expr_id here = expr_binary(nest, EXPR_AND, expr_binary(nest, EXPR_LE, start, at->idx[axis]),
                                    expr_binary(nest, EXPR_LT, at->idx[axis], end));
         struct at part = *at;
@@ -98,9 +105,14 @@ static expr_id gen_random(struct lowering *l, const struct node *node, const str
 
 static expr_id gen_literal(struct lowering *l, const struct node *node, const struct at *at)
 {
-    struct nest_buffer table = {.name = "table", .dtype = node->dtype, .role = ROLE_TABLE, .table = node->attrs->data,
-                                .table_bytes = node->attrs->data_bytes,
-                                .elements = index_const(l->nest, (int64_t)(node->attrs->data_bytes / dtype_bytes(node->dtype)))};
+    struct nest_buffer table = {
+        .name = "table",
+        .dtype = node->dtype,
+        .role = ROLE_TABLE,
+        .table = node->attrs->data,
+        .table_bytes = node->attrs->data_bytes,
+        .elements =
+            index_const(l->nest, (int64_t)(node->attrs->data_bytes / dtype_bytes(node->dtype)))};
     uint32_t buffer = UINT32_MAX;
     for (uint32_t i = 0; i < l->nest->buffers.count; i++)
         if (l->nest->buffers.items[i].table == table.table)
@@ -117,7 +129,8 @@ static expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
     switch ((enum prim)node->prim) {
     case PRIM_CONST: return gen_const(l->nest, node);
     case PRIM_LITERAL: return gen_literal(l, node, at);
-    case PRIM_IOTA: return expr_cast(l->nest, at->idx[node->attrs->axis], compute_dtype(node->dtype));
+    case PRIM_IOTA:
+        return expr_cast(l->nest, at->idx[node->attrs->axis], compute_dtype(node->dtype));
     case PRIM_SIZE: return expr_dim(l->nest, node->attrs->shape[0]);
     case PRIM_RANDOM: return gen_random(l, node, at);
     case PRIM_PAD: return gen_pad(l, node, at);
@@ -155,10 +168,12 @@ expr_id gen(struct lowering *l, value_id value, const struct at *at)
     uint32_t cursor = 0, id;
     while (map_next(&l->by_key, hash, &cursor, &id)) {
         const struct generated *g = &l->generated.items[id];
-        if (g->value == value && g->at.guard == at->guard && memcmp(g->at.idx, at->idx, node->rank * sizeof(expr_id)) == 0)
+        if (g->value == value && g->at.guard == at->guard &&
+            memcmp(g->at.idx, at->idx, node->rank * sizeof(expr_id)) == 0)
             return g->expr;
     }
-    struct generated made = {.value = value, .at = *at, .rank = node->rank, .expr = gen_node(l, value, at)};
+    struct generated made = {
+        .value = value, .at = *at, .rank = node->rank, .expr = gen_node(l, value, at)};
     map_add(&l->by_key, l->nest->arena, hash, l->generated.count);
     VEC_PUSH(l->nest->arena, &l->generated, made);
     return made.expr;

@@ -6,15 +6,18 @@ struct block *block_here(struct lowering *l)
     return l->depth ? &l->open[l->depth - 1]->body : &l->nest->body;
 }
 
-uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent, expr_id *out_index)
+uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent,
+                   expr_id *out_index)
 {
     int64_t n;
     if (dim_is_const(&l->graph->dims, extent, &n) && n == 1) {
         *out_index = index_const(l->nest, 0);
         return UINT32_MAX;
     }
-    if (l->nest->vars.count >= NEST_MAX_VARS - 16 || l->depth == MAX_OPEN) { /* the schedule needs some, too */
-        l->failed = l->failed || !fail(l->err, ERR_LIMIT, "a kernel with more than %d loops", NEST_MAX_VARS - 16);
+    if (l->nest->vars.count >= NEST_MAX_VARS - 16 || l->depth == MAX_OPEN) { /* the schedule needs
+                                                                                some, too */
+        l->failed = l->failed || !fail(l->err, ERR_LIMIT, "a kernel with more than %d loops",
+                                       NEST_MAX_VARS - 16);
         *out_index = index_const(l->nest, 0);
         return UINT32_MAX;
     }
@@ -32,13 +35,15 @@ void close_loops(struct lowering *l, uint32_t depth)
     }
 }
 
-/* Follows the pointwise chain from the anchor to the root, moving the index through reshapes and transposes. */
+/* Follows the pointwise chain from the anchor to the root, moving the index through reshapes and
+ * transposes. */
 static void index_of_root(struct lowering *l, const struct at *anchor_at, struct at *out)
 {
     value_id chain[64];
     uint32_t count = 0;
     value_id v = l->group->root;
-    while (v != l->group->anchor) { /* the partition made sure that one operand leads to the anchor */
+    while (v != l->group->anchor) { /* the partition made sure that one operand leads to the anchor
+                                     */
         const struct node *node = graph_node(l->graph, v);
         assert(count < 64);
         chain[count++] = v;
@@ -82,15 +87,21 @@ static void lower_store(struct lowering *l, const uint8_t *order)
     close_loops(l, 0);
 }
 
-static void begin(struct lowering *l, const struct lowering *like, struct arena *arena, struct nest *nest)
+static void begin(struct lowering *l, const struct lowering *like, struct arena *arena,
+                  struct nest *nest)
 {
-    *l = (struct lowering){.graph = like->graph, .partition = like->partition, .group = like->group, .nest = nest, .err = like->err};
+    *l = (struct lowering){.graph = like->graph,
+                           .partition = like->partition,
+                           .group = like->group,
+                           .nest = nest,
+                           .err = like->err};
     nest_init(nest, arena, &like->graph->dims, like->group->label);
     l->buffer_of = ARENA_ARRAY(arena, uint32_t, like->graph->nodes.count);
 }
 
-/* Loops that rows of reductions are made of come first, so that no reduction is computed again in a loop it does
- * not depend on. row_vars was recorded with loops in natural order, where variable i is dim i (less unit dims). */
+/* Loops that rows of reductions are made of come first, so that no reduction is computed again in a
+ * loop it does not depend on. row_vars was recorded with loops in natural order, where variable i
+ * is dim i (less unit dims). */
 static bool better_order(const struct lowering *l, uint8_t *order)
 {
     const struct node *root = graph_node(l->graph, l->group->root);
@@ -115,16 +126,17 @@ static bool better_order(const struct lowering *l, uint8_t *order)
     return changed;
 }
 
-bool lower_group(const struct graph *graph, const struct partition *partition, const struct group *group,
-                 struct arena *arena, struct nest *out, value_id **out_args, uint32_t *out_arg_count,
-                 struct error *err)
+bool lower_group(const struct graph *graph, const struct partition *partition,
+                 const struct group *group, struct arena *arena, struct nest *out,
+                 value_id **out_args, uint32_t *out_arg_count, struct error *err)
 {
     struct lowering like = {.graph = graph, .partition = partition, .group = group, .err = err}, l;
     uint8_t order[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
     begin(&l, &like, arena, out);
     if (!lower_special(&l)) {
         lower_store(&l, order);
-        if (!l.failed && group->anchor == VALUE_NONE && l.row_vars.count > 0 && better_order(&l, order)) {
+        if (!l.failed && group->anchor == VALUE_NONE && l.row_vars.count > 0 &&
+            better_order(&l, order)) {
             begin(&l, &like, arena, out);
             lower_store(&l, order);
         }

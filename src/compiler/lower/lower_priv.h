@@ -10,7 +10,8 @@
 
 #define MAX_OPEN 32
 
-/* The index of an element: one expression per dim, and the condition under which it is looked at. */
+/* The index of an element: one expression per dim, and the condition under which it is looked at.
+ */
 struct at {
     expr_id idx[LIMIT_RANK];
     expr_id guard; /* EXPR_NONE: always */
@@ -37,32 +38,36 @@ struct lowering {
 
     VEC(struct generated) generated;
     struct map by_key;
-    uint32_t *buffer_of;         /* by value: nest buffer + 1 */
+    uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
-    VEC(uint64_t) row_vars;      /* for each reduction: the variables its index depends on */
+    VEC(uint64_t) row_vars; /* for each reduction: the variables its index depends on */
 };
 
 /* gen.c: the value at an index, as an expression at the present place. */
 expr_id gen(struct lowering *l, value_id value, const struct at *at);
 uint32_t gen_buffer(struct lowering *l, value_id value); /* the nest buffer of a stored value */
-expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx); /* row-major offset */
+expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx); /* row-major
+                                                                                      offset */
 
 /* elementwise.c: operations of elementwise prims; operands are expressions in compute dtypes. */
 expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_id v[3]);
 expr_id gen_const(struct nest *nest, const struct node *node);
 enum dtype compute_dtype(enum dtype dtype); /* f16, bf16: f32 */
 
-/* view.c: where a view's element comes from; false when it has more than one operand (pad, concat: gen.c). */
+/* view.c: where a view's element comes from; false when it has more than one operand (pad, concat:
+ * gen.c). */
 bool view_source(struct lowering *l, const struct node *node, const struct at *at, struct at *out);
-void view_forward(struct lowering *l, const struct node *view, const struct at *operand_at, struct at *out);
-void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_rank, const expr_id *from,
-                   const dim_id *to_shape, uint32_t to_rank, expr_id *to);
+void view_forward(struct lowering *l, const struct node *view, const struct at *operand_at,
+                  struct at *out);
+void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_rank,
+                   const expr_id *from, const dim_id *to_shape, uint32_t to_rank, expr_id *to);
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);
 
 /* loops */
-uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent, expr_id *out_index);
+uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent,
+                   expr_id *out_index);
 void close_loops(struct lowering *l, uint32_t depth); /* until depth loops are open */
 struct block *block_here(struct lowering *l);
 

@@ -1,5 +1,5 @@
-/* Reductions, contractions, convolutions and windows: a local, a loop nest that updates it, placed in the body of
- * the innermost loop that the result's index depends on. */
+/* Reductions, contractions, convolutions and windows: a local, a loop nest that updates it, placed
+ * in the body of the innermost loop that the result's index depends on. */
 #include <stdio.h>
 
 #include "compiler/lower/lower_priv.h"
@@ -51,7 +51,8 @@ static uint32_t declare_local(struct lowering *l, const char *stem, enum dtype d
 {
     char name[24];
     if (l->nest->locals.count == NEST_MAX_LOCALS) {
-        l->failed = l->failed || !fail(l->err, ERR_LIMIT, "a kernel with more than %d reductions", NEST_MAX_LOCALS);
+        l->failed = l->failed || !fail(l->err, ERR_LIMIT, "a kernel with more than %d reductions",
+                                       NEST_MAX_LOCALS);
         return 0;
     }
     snprintf(name, sizeof name, "%s%u", stem, l->nest->locals.count);
@@ -61,8 +62,8 @@ static uint32_t declare_local(struct lowering *l, const char *stem, enum dtype d
     return local;
 }
 
-
-static expr_id finish(struct lowering *l, uint32_t local, uint32_t depth, enum combine combine, expr_id value)
+static expr_id finish(struct lowering *l, uint32_t local, uint32_t depth, enum combine combine,
+                      expr_id value)
 {
     block_add(l->nest, block_here(l), stmt_update(l->nest, local, combine, value));
     close_loops(l, depth);
@@ -70,7 +71,8 @@ static expr_id finish(struct lowering *l, uint32_t local, uint32_t depth, enum c
 }
 
 /* The operand's index: the result's dims with fresh loops at the reduced axes. */
-static void open_axes(struct lowering *l, const struct node *node, const struct node *x, const struct at *at, struct at *out)
+static void open_axes(struct lowering *l, const struct node *node, const struct node *x,
+                      const struct at *at, struct at *out)
 {
     bool reduced[LIMIT_RANK] = {0};
     if (prim_info((enum prim)node->prim)->attrs & ATTR_AXES)
@@ -128,15 +130,19 @@ static expr_id gen_arg(struct lowering *l, const struct node *node, const struct
     expr_id v = gen(l, node->operands[0], &inner), hit = expr_binary(n, EXPR_EQ, v, best);
     if (dtype_is_float(dtype))
         hit = expr_binary(n, EXPR_OR, hit, expr_binary(n, EXPR_NE, v, v));
-    expr_id found = finish(l, local, depth, COMBINE_MIN, expr_select(n, hit, inner.idx[node->attrs->axis], size));
+    expr_id found = finish(l, local, depth, COMBINE_MIN,
+                           expr_select(n, hit, inner.idx[node->attrs->axis], size));
     int64_t lo, hi;
     dim_range(&l->graph->dims, extent, &lo, &hi);
-    return lo > 0 ? found : expr_select(n, expr_binary(n, EXPR_EQ, size, index_const(n, 0)), index_const(n, 0), found);
+    return lo > 0 ? found
+                  : expr_select(n, expr_binary(n, EXPR_EQ, size, index_const(n, 0)),
+                                index_const(n, 0), found);
 }
 
 static expr_id gen_contract(struct lowering *l, const struct node *node, const struct at *at)
 {
-    const struct node *a = graph_node(l->graph, node->operands[0]), *b = graph_node(l->graph, node->operands[1]);
+    const struct node *a = graph_node(l->graph, node->operands[0]),
+                      *b = graph_node(l->graph, node->operands[1]);
     uint32_t batch = node->attrs->batch, contract = node->attrs->contract, depth = l->depth;
     uint32_t m = a->rank - batch - contract, n = b->rank - batch - contract;
     enum dtype dtype = compute_dtype(node->dtype);
@@ -152,17 +158,20 @@ static expr_id gen_contract(struct lowering *l, const struct node *node, const s
     return finish(l, local, depth, COMBINE_SUM, expr_binary(l->nest, EXPR_MUL, x, y));
 }
 
-/* Position in the operand that window element k of output o reads: o*stride + k*dilation - low; inside is the
- * condition that there is such an element. */
-static expr_id window_position(struct lowering *l, const struct window *w, expr_id o, expr_id k, dim_id extent, expr_id *inside)
+/* Position in the operand that window element k of output o reads: o*stride + k*dilation - low;
+ * inside is the condition that there is such an element. */
+static expr_id window_position(struct lowering *l, const struct window *w, expr_id o, expr_id k,
+                               dim_id extent, expr_id *inside)
 {
     struct nest *n = l->nest;
-    expr_id p = index_add(n, index_mul(n, o, index_const(n, w->stride)), index_mul(n, k, index_const(n, w->dilation)));
+    expr_id p = index_add(n, index_mul(n, o, index_const(n, w->stride)),
+                          index_mul(n, k, index_const(n, w->dilation)));
     p = index_sub(n, p, index_const(n, w->low));
     expr_id zero = index_const(n, 0), ok = expr_binary(n, EXPR_LE, zero, p);
     if (w->base_dilation > 1) {
         expr_id step = index_const(n, w->base_dilation);
-        ok = expr_binary(n, EXPR_AND, ok, expr_binary(n, EXPR_EQ, index_mod(n, index_max(n, p, zero), step), zero));
+        ok = expr_binary(n, EXPR_AND, ok,
+                         expr_binary(n, EXPR_EQ, index_mod(n, index_max(n, p, zero), step), zero));
         p = index_div(n, index_max(n, p, zero), step);
     }
     ok = expr_binary(n, EXPR_AND, ok, expr_binary(n, EXPR_LT, p, expr_dim(n, extent)));
@@ -179,7 +188,8 @@ static expr_id known_or_none(struct lowering *l, expr_id guard)
 static expr_id gen_conv(struct lowering *l, const struct node *node, const struct at *at)
 {
     struct nest *n = l->nest;
-    const struct node *x = graph_node(l->graph, node->operands[0]), *w = graph_node(l->graph, node->operands[1]);
+    const struct node *x = graph_node(l->graph, node->operands[0]),
+                      *w = graph_node(l->graph, node->operands[1]);
     const struct attrs *a = node->attrs;
     uint32_t depth = l->depth;
     enum dtype dtype = compute_dtype(node->dtype);
@@ -198,7 +208,8 @@ static expr_id gen_conv(struct lowering *l, const struct node *node, const struc
     at_x.idx[1] = channel;
     for (uint32_t i = 0; i < a->window_count; i++) {
         open_loop(l, "w", w->shape[2 + i], false, &at_w.idx[2 + i]);
-        at_x.idx[2 + i] = window_position(l, &a->window[i], at->idx[2 + i], at_w.idx[2 + i], x->shape[2 + i], &inside);
+        at_x.idx[2 + i] = window_position(l, &a->window[i], at->idx[2 + i], at_w.idx[2 + i],
+                                          x->shape[2 + i], &inside);
     }
     at_x.guard = inside == EXPR_NONE ? EXPR_NONE : known_or_none(l, inside);
     expr_id v = gen(l, node->operands[0], &at_x), weight = gen(l, node->operands[1], &at_w);
@@ -222,7 +233,8 @@ static expr_id gen_window(struct lowering *l, const struct node *node, const str
         const struct window *w = &node->attrs->window[i];
         expr_id k;
         open_loop(l, "w", dim_const(dims, w->size), false, &k);
-        inner.idx[first + i] = window_position(l, w, at->idx[first + i], k, x->shape[first + i], &inside);
+        inner.idx[first + i] =
+            window_position(l, w, at->idx[first + i], k, x->shape[first + i], &inside);
     }
     inner.guard = inside == EXPR_NONE ? EXPR_NONE : known_or_none(l, inside);
     expr_id v = gen(l, node->operands[0], &inner);

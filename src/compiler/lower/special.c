@@ -7,7 +7,8 @@ static enum combine scan_combine(enum prim prim)
 }
 
 /* Opens a loop over every dim but axis (-1: all). */
-static void open_all(struct lowering *l, const struct node *node, int32_t axis, bool independent, struct at *at)
+static void open_all(struct lowering *l, const struct node *node, int32_t axis, bool independent,
+                     struct at *at)
 {
     at->guard = EXPR_NONE;
     for (uint32_t i = 0; i < node->rank; i++)
@@ -15,7 +16,8 @@ static void open_all(struct lowering *l, const struct node *node, int32_t axis, 
             open_loop(l, "i", node->shape[i], independent, &at->idx[i]);
 }
 
-/* One pass along the axis that carries the running value; stored before the update when exclusive. */
+/* One pass along the axis that carries the running value; stored before the update when exclusive.
+ */
 static void lower_scan(struct lowering *l, const struct node *node)
 {
     struct nest *n = l->nest;
@@ -31,7 +33,8 @@ static void lower_scan(struct lowering *l, const struct node *node)
     open_loop(l, "s", node->shape[axis], false, &i);
     at.idx[axis] = i;
     if (node->attrs->reverse)
-        at.idx[axis] = index_sub(n, index_sub(n, expr_dim(n, node->shape[axis]), index_const(n, 1)), i);
+        at.idx[axis] =
+            index_sub(n, index_sub(n, expr_dim(n, node->shape[axis]), index_const(n, 1)), i);
     expr_id flat = gen_flat(l, node, at.idx), v = gen(l, node->operands[0], &at);
     struct stmt *store = stmt_store(n, out, flat, expr_local(n, local), EXPR_NONE);
     if (node->attrs->exclusive)
@@ -54,7 +57,8 @@ static expr_id sorts_before(struct nest *n, expr_id x, expr_id y, bool descendin
     if (!dtype_is_float(expr_at(n, x)->dtype))
         return less;
     expr_id x_nan = expr_binary(n, EXPR_NE, x, x), y_nan = expr_binary(n, EXPR_NE, y, y);
-    return expr_binary(n, EXPR_OR, less, expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, x_nan), y_nan));
+    return expr_binary(n, EXPR_OR, less,
+                       expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, x_nan), y_nan));
 }
 
 /* An element's rank is the number of elements that stand before it; its index goes there. */
@@ -72,8 +76,10 @@ static void lower_argsort(struct lowering *l, const struct node *node)
     other = at;
     other.idx[axis] = j;
     expr_id theirs = gen(l, node->operands[0], &other);
-    expr_id before = sorts_before(n, theirs, mine, node->attrs->reverse), after = sorts_before(n, mine, theirs, node->attrs->reverse);
-    expr_id tie = expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, after), expr_binary(n, EXPR_LT, j, i));
+    expr_id before = sorts_before(n, theirs, mine, node->attrs->reverse),
+            after = sorts_before(n, mine, theirs, node->attrs->reverse);
+    expr_id tie =
+        expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, after), expr_binary(n, EXPR_LT, j, i));
     expr_id counts = expr_cast(n, expr_binary(n, EXPR_OR, before, tie), DTYPE_I64);
     block_add(n, block_here(l), stmt_update(n, local, COMBINE_SUM, counts));
     close_loops(l, depth);
@@ -106,13 +112,16 @@ static void lower_scatter(struct lowering *l, const struct node *node)
     block_add(n, block_here(l), stmt_store(n, out, gen_flat(l, node, at.idx), base, EXPR_NONE));
     close_loops(l, 0);
     open_all(l, updates, -1, false, &at);
-    expr_id index = expr_cast(n, gen(l, node->operands[1], &at), DTYPE_I64), new = gen(l, node->operands[2], &at);
+    expr_id index = expr_cast(n, gen(l, node->operands[1], &at), DTYPE_I64),
+            new = gen(l, node->operands[2], &at);
     expr_id low = expr_binary(n, EXPR_LE, index_const(n, 0), index);
     expr_id high = expr_binary(n, EXPR_LT, index, expr_dim(n, node->shape[axis]));
     expr_id inside = expr_binary(n, EXPR_AND, low, high);
     at.idx[axis] = index;
     expr_id flat = gen_flat(l, node, at.idx), old = expr_load(n, out, flat, inside);
-    if (node->attrs->mode == SCATTER_MAX || node->attrs->mode == SCATTER_MIN) { /* NaN wins: as prims min and max */
+    if (node->attrs->mode == SCATTER_MAX || node->attrs->mode == SCATTER_MIN) { /* NaN wins: as
+                                                                                   prims min and max
+                                                                                 */
         expr_id nan = expr_binary(n, EXPR_NE, old, old);
         expr_id v = scattered(n, (enum scatter_mode)node->attrs->mode, old, new);
         new = dtype_is_float(node->dtype) ? expr_select(n, nan, old, v) : v;

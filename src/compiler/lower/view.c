@@ -1,4 +1,5 @@
-/* Index maps of views, backwards (where an element comes from) and, for reshape and transpose, forwards. */
+/* Index maps of views, backwards (where an element comes from) and, for reshape and transpose,
+ * forwards. */
 #include "compiler/lower/lower_priv.h"
 
 static expr_id dim_expr(struct lowering *l, dim_id dim)
@@ -6,9 +7,11 @@ static expr_id dim_expr(struct lowering *l, dim_id dim)
     return expr_dim(l->nest, dim);
 }
 
-/* One segment of a reshape: dims [f0, f1) of the source hold the same elements as dims [t0, t1) of the target. */
-static void map_segment(struct lowering *l, const dim_id *from_shape, uint32_t f0, uint32_t f1, const expr_id *from,
-                        const dim_id *to_shape, uint32_t t0, uint32_t t1, expr_id *to)
+/* One segment of a reshape: dims [f0, f1) of the source hold the same elements as dims [t0, t1) of
+ * the target. */
+static void map_segment(struct lowering *l, const dim_id *from_shape, uint32_t f0, uint32_t f1,
+                        const expr_id *from, const dim_id *to_shape, uint32_t t0, uint32_t t1,
+                        expr_id *to)
 {
     struct nest *nest = l->nest;
     expr_id flat = index_const(nest, 0);
@@ -22,8 +25,8 @@ static void map_segment(struct lowering *l, const dim_id *from_shape, uint32_t f
 }
 
 /* Reshapes segment by segment, so that dims that stay as they are keep their index untouched. */
-void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_rank, const expr_id *from,
-                   const dim_id *to_shape, uint32_t to_rank, expr_id *to)
+void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_rank,
+                   const expr_id *from, const dim_id *to_shape, uint32_t to_rank, expr_id *to)
 {
     /* dims are interned in one table; products may add to it, which changes no meaning */
     struct dim_table *dims = (struct dim_table *)&l->graph->dims;
@@ -33,7 +36,8 @@ void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_r
         dim_id pf = f < from_rank ? from_shape[f++] : dim_const(dims, 1);
         dim_id pt = t < to_rank ? to_shape[t++] : dim_const(dims, 1);
         while (pf != pt && (f < from_rank || t < to_rank)) {
-            bool grow_from = f < from_rank && (t == to_rank || dim_div_exact(dims, pt, pf) != DIM_NONE);
+            bool grow_from =
+                f < from_rank && (t == to_rank || dim_div_exact(dims, pt, pf) != DIM_NONE);
             if (grow_from)
                 pf = dim_mul(dims, pf, from_shape[f++]);
             else
@@ -51,7 +55,8 @@ static expr_id clamp_index(struct lowering *l, value_id index, const struct at *
     return index_max(nest, index_min(nest, i, last), index_const(nest, 0));
 }
 
-static void take_source(struct lowering *l, const struct node *node, const struct at *at, struct at *out)
+static void take_source(struct lowering *l, const struct node *node, const struct at *at,
+                        struct at *out)
 {
     const struct node *data = graph_node(l->graph, node->operands[0]);
     const struct node *index = graph_node(l->graph, node->operands[1]);
@@ -89,7 +94,8 @@ bool view_source(struct lowering *l, const struct node *node, const struct at *a
         return true;
     case PRIM_SLICE:
         for (uint32_t i = 0; i < node->rank; i++)
-            out->idx[i] = index_add(nest, dim_expr(l, a->start[i]), index_mul(nest, at->idx[i], index_const(nest, a->step[i])));
+            out->idx[i] = index_add(nest, dim_expr(l, a->start[i]),
+                                    index_mul(nest, at->idx[i], index_const(nest, a->step[i])));
         return true;
     case PRIM_REVERSE:
         for (uint32_t i = 0; i < a->axis_count; i++) {
@@ -97,9 +103,7 @@ bool view_source(struct lowering *l, const struct node *node, const struct at *a
             out->idx[a->axes[i]] = index_sub(nest, last, at->idx[a->axes[i]]);
         }
         return true;
-    case PRIM_TAKE:
-        take_source(l, node, at, out);
-        return true;
+    case PRIM_TAKE: take_source(l, node, at, out); return true;
     case PRIM_GATHER:
         out->idx[a->axis] = clamp_index(l, node->operands[1], at, x->shape[a->axis]);
         return true;
@@ -107,7 +111,8 @@ bool view_source(struct lowering *l, const struct node *node, const struct at *a
     }
 }
 
-void view_forward(struct lowering *l, const struct node *view, const struct at *operand_at, struct at *out)
+void view_forward(struct lowering *l, const struct node *view, const struct at *operand_at,
+                  struct at *out)
 {
     const struct node *x = graph_node(l->graph, view->operands[0]);
     *out = *operand_at;

@@ -1,8 +1,9 @@
-/* Composite operations: PyTorch's names and attribute names, expanded into prims while the graph is built.
+/* Composite operations: PyTorch's names and attribute names, expanded into prims while the graph is
+ * built.
  *
- * One row in ops.def, one function in the file of its family. Nobody switches over ops: importers look a row
- * up by name, check operands and attributes against it, and call its expansion. The docs, the tests of every
- * op and the importers' errors derive from the row. */
+ * One row in ops.def, one function in the file of its family. Nobody switches over ops: importers
+ * look a row up by name, check operands and attributes against it, and call its expansion. The
+ * docs, the tests of every op and the importers' errors derive from the row. */
 #ifndef URZA_COMPILER_OPS_OPS_H
 #define URZA_COMPILER_OPS_OPS_H
 
@@ -11,68 +12,72 @@
 #define OP_MAX_OUTPUTS 64
 #define OP_MAX_ATTRS 16
 
-/* An attribute as given by an importer. Lists hold integers; a scalar int is accepted where a list is
- * expected (PyTorch's kernel_size=3) and is then repeated. */
+/* An attribute as given by an importer. Lists hold integers; a scalar int is accepted where a list
+ * is expected (PyTorch's kernel_size=3) and is then repeated. */
 enum op_value_kind { OP_INT = 1, OP_FLOAT, OP_BOOL, OP_TEXT, OP_INTS };
 struct op_value {
     const char *name;
     enum op_value_kind kind;
-    int64_t i;             /* OP_INT, OP_BOOL */
-    double f;              /* OP_FLOAT; also filled for OP_INT */
-    const char *text;      /* OP_TEXT */
-    const int64_t *ints;   /* OP_INTS */
+    int64_t i;           /* OP_INT, OP_BOOL */
+    double f;            /* OP_FLOAT; also filled for OP_INT */
+    const char *text;    /* OP_TEXT */
+    const int64_t *ints; /* OP_INTS */
     uint32_t int_count;
 };
 
-/* A call under expansion. in: present operands; an optional operand that is absent is VALUE_NONE. */
+/* A call under expansion. in: present operands; an optional operand that is absent is VALUE_NONE.
+ */
 struct op_call {
     struct builder *b;
     const struct op_row *row;
     value_id in[LIMIT_OPERANDS];
     uint32_t in_count;
-    struct op_value attrs[OP_MAX_ATTRS];   /* by the row's order, defaults filled in; kind 0: not given, no default */
+    struct op_value attrs[OP_MAX_ATTRS]; /* by the row's order, defaults filled in; kind 0: not
+                                            given, no default */
     uint32_t attr_count;
-    bool training;                         /* dropout acts, batch_norm uses batch statistics */
+    bool training; /* dropout acts, batch_norm uses batch statistics */
     value_id out[OP_MAX_OUTPUTS];
     uint32_t out_count;
 };
 
-/* schema of attributes, one string: "name:type=default …"; a type is a list of alternatives with '|' between:
- * int, float, bool, ints, text (any text), or a word, which is a text choice ("ints|same|valid"); no
+/* schema of attributes, one string: "name:type=default …"; a type is a list of alternatives with
+ * '|' between: int, float, bool, ints, text (any text), or a word, which is a text choice
+ * ("ints|same|valid"); no
  * "=default" means required; "=?" means optional without default.
- * operands: names in order, "?" behind an optional one, "..." behind the last when it repeats: "x w b?".
- * examples: calls that tests and docs use, separated by ";": operands as name[dims] or name:dtype[dims] with
- * capital letters as dims to be chosen at random, then attributes: "x[B,K] w[N,K] b[N]; x[A,B,K] w[N,K]".
- * A dim may be an expression (4*D). An operand without dtype, or of dtype "float", is of the float type under
- * test. A range stands behind the dtype: idx:i64<N>[B] has values in [0, N), v:float<0.1,4>[C] in [0.1, 4].
- * A repeated operand is written once per use. The word "training" sets op_call.training. */
+ * operands: names in order, "?" behind an optional one, "..." behind the last when it repeats: "x w
+ * b?". examples: calls that tests and docs use, separated by ";": operands as name[dims] or
+ * name:dtype[dims] with capital letters as dims to be chosen at random, then attributes: "x[B,K]
+ * w[N,K] b[N]; x[A,B,K] w[N,K]". A dim may be an expression (4*D). An operand without dtype, or of
+ * dtype "float", is of the float type under test. A range stands behind the dtype: idx:i64<N>[B]
+ * has values in [0, N), v:float<0.1,4>[C] in [0.1, 4]. A repeated operand is written once per use.
+ * The word "training" sets op_call.training. */
 struct op_row {
     const char *name, *operands, *attrs, *examples, *doc;
-    /* Expands: reads call->in and attributes, writes call->out and out_count. False after failing, which fills
-     * call->b->err. */
+    /* Expands: reads call->in and attributes, writes call->out and out_count. False after failing,
+     * which fills call->b->err. */
     bool (*expand)(struct op_call *call);
 };
 
-const struct op_row *op_find(const char *name);  /* NULL if there is none */
-const struct op_row *op_at(uint32_t index);      /* NULL behind the last */
+const struct op_row *op_find(const char *name); /* NULL if there is none */
+const struct op_row *op_at(uint32_t index);     /* NULL behind the last */
 
-/* Checks operands and attributes against the row, fills defaults, expands into b's graph. training false:
- * inference. Errors: ERR_BLUEPRINT for unknown, missing or ill-typed attributes and operand counts, with
- * "attribute 'x'" as place; ERR_SHAPE from the rules. out holds *out_count values. */
-bool op_expand(struct builder *b, const struct op_row *row, const value_id *operands, uint32_t operand_count,
-               const struct op_value *attrs, uint32_t attr_count, bool training, value_id out[OP_MAX_OUTPUTS],
-               uint32_t *out_count, struct error *err);
+/* Checks operands and attributes against the row, fills defaults, expands into b's graph. training
+ * false: inference. Errors: ERR_BLUEPRINT for unknown, missing or ill-typed attributes and operand
+ * counts, with "attribute 'x'" as place; ERR_SHAPE from the rules. out holds *out_count values. */
+bool op_expand(struct builder *b, const struct op_row *row, const value_id *operands,
+               uint32_t operand_count, const struct op_value *attrs, uint32_t attr_count,
+               bool training, value_id out[OP_MAX_OUTPUTS], uint32_t *out_count, struct error *err);
 
-/* One built example. The graph's inputs are the operands, in order and under their names (a repeated operand:
- * name, name1, name2 …); its outputs are "out0", "out1" …. */
+/* One built example. The graph's inputs are the operands, in order and under their names (a
+ * repeated operand: name, name1, name2 …); its outputs are "out0", "out1" …. */
 struct op_example_operand {
-    value_id value;        /* the graph input */
+    value_id value; /* the graph input */
     enum dtype dtype;
     uint32_t rank;
     int64_t shape[LIMIT_RANK]; /* at the chosen sizes */
-    int64_t count;         /* elements */
-    int64_t index_bound;   /* legal values are [0, index_bound); 0: not an index */
-    double low, high;      /* range of a float or an unbounded integer operand */
+    int64_t count;             /* elements */
+    int64_t index_bound;       /* legal values are [0, index_bound); 0: not an index */
+    double low, high;          /* range of a float or an unbounded integer operand */
 };
 struct op_example {
     const struct op_row *row;
@@ -83,12 +88,12 @@ struct op_example {
 };
 
 uint32_t op_example_count(const struct op_row *row);
-/* Builds example `index` (< count) into *graph, which is initialised and empty. Letters take sizes in
- * 1 … max_dim chosen from seed. symbolic: they are named dims of range 1 … 64 (max_dim ≤ 64), else constants.
- * Fails with ERR_PARSE on a bad row, else as op_expand. */
+/* Builds example `index` (< count) into *graph, which is initialised and empty. Letters take sizes
+ * in 1 … max_dim chosen from seed. symbolic: they are named dims of range 1 … 64 (max_dim ≤ 64),
+ * else constants. Fails with ERR_PARSE on a bad row, else as op_expand. */
 bool op_example_build(const struct op_row *row, uint32_t index, uint64_t seed, int64_t max_dim,
-                      enum dtype float_dtype, bool symbolic, struct graph *graph, struct op_example *out,
-                      struct error *err);
+                      enum dtype float_dtype, bool symbolic, struct graph *graph,
+                      struct op_example *out, struct error *err);
 /* Writes legal random elements of one operand, dense, in the dtype's own layout. */
 void op_example_fill(const struct op_example_operand *operand, uint64_t seed, void *data);
 
@@ -98,7 +103,8 @@ double op_float(const struct op_call *call, const char *name);
 bool op_bool(const struct op_call *call, const char *name);
 const char *op_text(const struct op_call *call, const char *name);
 bool op_has(const struct op_call *call, const char *name); /* given, or has a default */
-/* Reads exactly count integers into out; a scalar repeats. False after failing with ERR_BLUEPRINT. */
+/* Reads exactly count integers into out; a scalar repeats. False after failing with ERR_BLUEPRINT.
+ */
 bool op_ints(const struct op_call *call, const char *name, uint32_t count, int64_t *out);
 const struct op_value *op_attr(const struct op_call *call, const char *name);
 bool op_return(struct op_call *call, value_id out); /* the one result; false when VALUE_NONE */

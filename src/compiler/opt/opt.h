@@ -1,8 +1,9 @@
 /* Graph passes, and the cut of a graph into kernel groups.
  *
- * A pass is a function from a graph to a new graph (interning makes rewriting a rebuild: nodes are added again in
- * order, each through the pass's rules), so common subexpressions disappear by themselves and dead nodes are not
- * copied. passes.def lists them in the order in which the pipeline runs them. */
+ * A pass is a function from a graph to a new graph (interning makes rewriting a rebuild: nodes are
+ * added again in order, each through the pass's rules), so common subexpressions disappear by
+ * themselves and dead nodes are not copied. passes.def lists them in the order in which the
+ * pipeline runs them. */
 #ifndef URZA_COMPILER_OPT_OPT_H
 #define URZA_COMPILER_OPT_OPT_H
 
@@ -14,36 +15,41 @@ struct target;
 
 struct pass_row {
     const char *name, *doc;
-    bool (*run)(struct graph *to, struct arena *arena, const struct graph *from, const struct target *target,
-                struct error *err);
+    bool (*run)(struct graph *to, struct arena *arena, const struct graph *from,
+                const struct target *target, struct error *err);
 };
 const struct pass_row *pass_at(uint32_t index); /* NULL behind the last */
 const struct pass_row *pass_find(const char *name);
 /* Runs the pass; verifies its result when verify is set. */
-bool pass_run(const struct pass_row *pass, struct graph *to, struct arena *arena, const struct graph *from,
-              const struct target *target, bool verify, struct error *err);
+bool pass_run(const struct pass_row *pass, struct graph *to, struct arena *arena,
+              const struct graph *from, const struct target *target, bool verify,
+              struct error *err);
 
-/* The cut. Every value is a source (input, param), stored (a kernel writes it), an alias (the same memory as
- * another value: a reshape), or inlined into the kernels of its users. */
+/* The cut. Every value is a source (input, param), stored (a kernel writes it), an alias (the same
+ * memory as another value: a reshape), or inlined into the kernels of its users. */
 enum placement { PLACE_NONE, PLACE_SOURCE, PLACE_STORED, PLACE_ALIAS, PLACE_INLINE };
 
 struct group {
     value_id root;     /* the stored value this kernel computes */
-    value_id anchor;   /* the contraction, convolution … inside; VALUE_NONE: the root's own shape gives the loops */
+    value_id anchor;   /* the contraction, convolution … inside; VALUE_NONE: the root's own shape
+                          gives the loops */
     bool prepare;      /* depends on parameters only: runs once after load */
     const char *label; /* "contract+add+erfc": for people */
 };
 
 struct partition {
     uint8_t *placement; /* by value */
-    value_id *memory;   /* by value: whose memory it lies in (itself, or what it is an alias of); VALUE_NONE if inlined */
+    value_id *memory;   /* by value: whose memory it lies in (itself, or what it is an alias of);
+                           VALUE_NONE if inlined */
     VEC(struct group) groups; /* in an order in which they can run */
 };
 
 /* Whether value is anchor or is inlined and computed from it. */
-bool partition_reaches(const struct graph *graph, const struct partition *partition, value_id value, value_id anchor);
+bool partition_reaches(const struct graph *graph, const struct partition *partition, value_id value,
+                       value_id anchor);
 void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out);
 /* One line a group (--dump groups). */
-void partition_print(const struct graph *graph, const struct partition *partition, struct strbuf *out);
+void partition_print(const struct graph *graph, const struct partition *partition,
+                     struct strbuf *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* Outputs own their memory: one that is a source, a leaf or the same value as an earlier output is copied. */
+/* Outputs own their memory: one that is a source, a leaf or the same value as an earlier output is
+ * copied. */
 #include "compiler/opt/opt_priv.h"
 
 static bool needs_copy(const struct graph *g, uint32_t output)
@@ -8,8 +9,8 @@ static bool needs_copy(const struct graph *g, uint32_t output)
     for (uint32_t i = 0; i < output; i++)
         if (g->outputs.items[i].value == v)
             return true;
-    return prim == PRIM_INPUT || prim == PRIM_PARAM || prim == PRIM_CONST || prim == PRIM_LITERAL || prim == PRIM_IOTA ||
-           prim == PRIM_SIZE;
+    return prim == PRIM_INPUT || prim == PRIM_PARAM || prim == PRIM_CONST || prim == PRIM_LITERAL ||
+           prim == PRIM_IOTA || prim == PRIM_SIZE;
 }
 
 bool pass_own_outputs(struct graph *to, struct arena *arena, const struct graph *from,

@@ -1,16 +1,20 @@
 /* The cut into kernel groups.
  *
- * Values are decided from the outputs back, so that all users of a value are decided before it. Each stored value
- * is the root of one kernel; a value whose users all lie in one kernel may be inlined there. Rules, in order:
+ * Values are decided from the outputs back, so that all users of a value are decided before it.
+ * Each stored value is the root of one kernel; a value whose users all lie in one kernel may be
+ * inlined there. Rules, in order:
  *
- *   1. Outputs are stored. What depends on parameters only, and is used by what does not, is stored by `prepare`.
- *   2. A contraction or convolution reads memory: what lies behind the views on its operands is stored.
- *   3. Sorting, scanning and scattering are roots; what a window or a sort reads more than once is stored.
- *   4. A contraction, convolution or window is inlined only as the anchor of its kernel: only pointwise prims lead
- *      from it to the root, and the kernel has no reduction.
- *   5. A reduction is inlined into a kernel without an anchor. What such a kernel would compute again for each use
- *      (for each reduction and the result) is stored when that costs more than reading it, unless it depends on a
- *      reduction itself, as the exponentials of softmax do.
+ *   1. Outputs are stored. What depends on parameters only, and is used by what does not, is stored
+ * by `prepare`.
+ *   2. A contraction or convolution reads memory: what lies behind the views on its operands is
+ * stored.
+ *   3. Sorting, scanning and scattering are roots; what a window or a sort reads more than once is
+ * stored.
+ *   4. A contraction, convolution or window is inlined only as the anchor of its kernel: only
+ * pointwise prims lead from it to the root, and the kernel has no reduction.
+ *   5. A reduction is inlined into a kernel without an anchor. What such a kernel would compute
+ * again for each use (for each reduction and the result) is stored when that costs more than
+ * reading it, unless it depends on a reduction itself, as the exponentials of softmax do.
  *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
  *   7. A reshape of a stored value or source is the same memory. */
 #include "compiler/opt/opt.h"
@@ -21,22 +25,23 @@ struct cut {
     const struct graph *g;
     struct arena *arena;
     struct partition *p;
-    value_id *owner;      /* root of the one kernel that inlines it; VALUE_NONE: none yet; SEVERAL */
-    uint32_t *users;      /* number of operand slots that name it; outputs count */
-    bool *wanted_stored;  /* rules 1–3 */
-    bool *from_input;     /* depends on an input */
+    value_id *owner;     /* root of the one kernel that inlines it; VALUE_NONE: none yet; SEVERAL */
+    uint32_t *users;     /* number of operand slots that name it; outputs count */
+    bool *wanted_stored; /* rules 1–3 */
+    bool *from_input;    /* depends on an input */
     bool *live;
-    bool *costly;         /* computing an element takes much more than reading one */
+    bool *costly;           /* computing an element takes much more than reading one */
     bool *behind_reduction; /* computed from a reduction by elementwise prims and views */
-    bool *has_reduction;  /* by root */
-    value_id *anchor;     /* by root */
+    bool *has_reduction;    /* by root */
+    value_id *anchor;       /* by root */
 };
 
 #define SEVERAL UINT32_MAX
 
 static bool is_view(enum prim prim)
 {
-    return prim == PRIM_RESHAPE || prim == PRIM_TRANSPOSE || prim == PRIM_BROADCAST || prim == PRIM_SLICE || prim == PRIM_REVERSE;
+    return prim == PRIM_RESHAPE || prim == PRIM_TRANSPOSE || prim == PRIM_BROADCAST ||
+           prim == PRIM_SLICE || prim == PRIM_REVERSE;
 }
 
 static bool is_leaf(enum prim prim)
@@ -51,7 +56,8 @@ static bool is_source(enum prim prim)
 
 static bool is_anchor(enum prim prim)
 {
-    return prim == PRIM_CONTRACT || prim == PRIM_CONV || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX;
+    return prim == PRIM_CONTRACT || prim == PRIM_CONV || prim == PRIM_WINDOW_SUM ||
+           prim == PRIM_WINDOW_MAX;
 }
 
 static bool is_reduction(enum prim prim)
@@ -61,7 +67,8 @@ static bool is_reduction(enum prim prim)
 
 static bool is_special(enum prim prim)
 {
-    return prim == PRIM_ARGSORT || prim == PRIM_SCATTER || (prim >= PRIM_CUM_SUM && prim <= PRIM_CUM_MAX);
+    return prim == PRIM_ARGSORT || prim == PRIM_SCATTER ||
+           (prim >= PRIM_CUM_SUM && prim <= PRIM_CUM_MAX);
 }
 
 static bool is_elementwise(enum prim prim)
@@ -115,7 +122,8 @@ static void scan_values(struct cut *c)
     const struct graph *g = c->g;
     for (value_id v = 1; v < g->nodes.count; v++) {
         const struct node *n = graph_node(g, v);
-        c->from_input[v] = n->prim == PRIM_INPUT || n->prim == PRIM_SIZE || !constant_shape(g, n); /* sizes come with the inputs */
+        c->from_input[v] = n->prim == PRIM_INPUT || n->prim == PRIM_SIZE ||
+                           !constant_shape(g, n); /* sizes come with the inputs */
         for (uint32_t i = 0; i < n->operand_count; i++)
             c->from_input[v] |= c->from_input[n->operands[i]];
     }
@@ -143,13 +151,15 @@ static void want_stored(struct cut *c)
             continue;
         if (is_special(prim) || prim == PRIM_COPY)
             c->wanted_stored[v] = true;
-        if (prim == PRIM_CONTRACT || prim == PRIM_CONV || prim == PRIM_ARGSORT || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX)
+        if (prim == PRIM_CONTRACT || prim == PRIM_CONV || prim == PRIM_ARGSORT ||
+            prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX)
             for (uint32_t i = 0; i < n->operand_count; i++)
                 want_memory(c, n->operands[i]);
         for (uint32_t i = 0; i < n->operand_count; i++) { /* rule 1, second half */
             value_id o = n->operands[i];
             const struct node *x = graph_node(g, o);
-            bool computed = !is_source((enum prim)x->prim) && !is_leaf((enum prim)x->prim) && !is_view((enum prim)x->prim);
+            bool computed = !is_source((enum prim)x->prim) && !is_leaf((enum prim)x->prim) &&
+                            !is_view((enum prim)x->prim);
             if (c->from_input[v] && !c->from_input[o] && computed && constant_shape(g, x))
                 c->wanted_stored[o] = true;
         }
@@ -168,8 +178,8 @@ static value_id user_of(const struct cut *c, value_id v, value_id root)
     return VALUE_NONE;
 }
 
-/* Whether everything computed from v is elementwise and inside the kernel of root: then all of it needs v at one
- * index only, however many uses there are (gelu(x) = x·φ(x)). */
+/* Whether everything computed from v is elementwise and inside the kernel of root: then all of it
+ * needs v at one index only, however many uses there are (gelu(x) = x·φ(x)). */
 static bool only_elementwise(const struct cut *c, value_id v, value_id root)
 {
     bool *reached = ARENA_ARRAY(c->arena, bool, root + 1 - v);
@@ -179,7 +189,8 @@ static bool only_elementwise(const struct cut *c, value_id v, value_id root)
         for (uint32_t i = 0; c->live[u] && i < n->operand_count; i++) {
             if (n->operands[i] < v || n->operands[i] >= root || !reached[n->operands[i] - v])
                 continue;
-            if (u > root || !is_elementwise((enum prim)n->prim) || (u != root && c->owner[u] != root))
+            if (u > root || !is_elementwise((enum prim)n->prim) ||
+                (u != root && c->owner[u] != root))
                 return false;
             reached[u - v] = true;
         }
@@ -204,7 +215,8 @@ static bool may_anchor(const struct cut *c, value_id v, value_id root)
     return true;
 }
 
-/* An output needs memory of its own: a second name for an input, a parameter or another output is a kernel. */
+/* An output needs memory of its own: a second name for an input, a parameter or another output is a
+ * kernel. */
 static bool may_alias(const struct cut *c, value_id v, const struct node *n)
 {
     for (uint32_t i = 0; i < c->g->outputs.count; i++)
@@ -232,7 +244,8 @@ static bool inline_here(const struct cut *c, value_id v, const struct node *n)
     if (is_anchor(prim))
         return may_anchor(c, v, root);
     if (is_reduction(prim))
-        return c->anchor[root] == VALUE_NONE && !is_special((enum prim)graph_node(c->g, root)->prim);
+        return c->anchor[root] == VALUE_NONE &&
+               !is_special((enum prim)graph_node(c->g, root)->prim);
     return true;
 }
 
@@ -269,7 +282,8 @@ static void decide(struct cut *c, value_id v)
     }
 }
 
-static void label_value(const struct cut *c, value_id v, value_id root, struct strbuf *out, int *left)
+static void label_value(const struct cut *c, value_id v, value_id root, struct strbuf *out,
+                        int *left)
 {
     const struct node *n = graph_node(c->g, v);
     bool here = v == root || c->p->placement[v] == PLACE_INLINE;
@@ -291,21 +305,26 @@ static void make_groups(struct cut *c)
         const struct node *n = graph_node(c->g, v);
         if (!c->live[v] && !is_source((enum prim)n->prim))
             continue;
-        p->memory[v] = p->placement[v] == PLACE_ALIAS ? p->memory[n->operands[0]] : p->placement[v] == PLACE_INLINE ? VALUE_NONE : v;
+        p->memory[v] = p->placement[v] == PLACE_ALIAS    ? p->memory[n->operands[0]]
+                       : p->placement[v] == PLACE_INLINE ? VALUE_NONE
+                                                         : v;
         if (p->placement[v] != PLACE_STORED)
             continue;
         struct strbuf label;
         int left = 6;
         strbuf_init(&label, c->arena);
         label_value(c, v, v, &label, &left);
-        struct group group = {.root = v, .anchor = c->anchor[v], .label = label.data,
+        struct group group = {.root = v,
+                              .anchor = c->anchor[v],
+                              .label = label.data,
                               .prepare = !c->from_input[v] && constant_shape(c->g, n)};
         VEC_PUSH(c->arena, &p->groups, group);
     }
 }
 
-/* A kernel that would run at `prepare` must not write an output, and one whose operands are computed per call
- * cannot run before: outputs and what is not constant in size run with the call. */
+/* A kernel that would run at `prepare` must not write an output, and one whose operands are
+ * computed per call cannot run before: outputs and what is not constant in size run with the call.
+ */
 static void keep_outputs_in_calls(struct cut *c)
 {
     for (uint32_t i = 0; i < c->p->groups.count; i++) {
@@ -316,7 +335,8 @@ static void keep_outputs_in_calls(struct cut *c)
     }
 }
 
-bool partition_reaches(const struct graph *graph, const struct partition *partition, value_id value, value_id anchor)
+bool partition_reaches(const struct graph *graph, const struct partition *partition, value_id value,
+                       value_id anchor)
 {
     const struct node *n = graph_node(graph, value);
     if (value == anchor)
@@ -332,7 +352,9 @@ bool partition_reaches(const struct graph *graph, const struct partition *partit
 void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out)
 {
     uint32_t count = graph->nodes.count;
-    struct cut c = {.g = graph, .arena = arena, .p = out,
+    struct cut c = {.g = graph,
+                    .arena = arena,
+                    .p = out,
                     .owner = ARENA_ARRAY(arena, value_id, count),
                     .users = ARENA_ARRAY(arena, uint32_t, count),
                     .wanted_stored = ARENA_ARRAY(arena, bool, count),
@@ -342,7 +364,8 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .behind_reduction = ARENA_ARRAY(arena, bool, count),
                     .has_reduction = ARENA_ARRAY(arena, bool, count),
                     .anchor = ARENA_ARRAY(arena, value_id, count)};
-    *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count), .memory = ARENA_ARRAY(arena, value_id, count)};
+    *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count),
+                              .memory = ARENA_ARRAY(arena, value_id, count)};
     scan_values(&c);
     want_stored(&c);
     for (value_id v = count; v-- > 1;)
@@ -352,12 +375,14 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
     keep_outputs_in_calls(&c);
 }
 
-void partition_print(const struct graph *graph, const struct partition *partition, struct strbuf *out)
+void partition_print(const struct graph *graph, const struct partition *partition,
+                     struct strbuf *out)
 {
     for (uint32_t i = 0; i < partition->groups.count; i++) {
         const struct group *g = &partition->groups.items[i];
         const struct node *n = graph_node(graph, g->root);
-        strbuf_printf(out, "%s %%%u = %s : %s[", g->prepare ? "prepare" : "kernel", g->root, g->label, dtype_name(n->dtype));
+        strbuf_printf(out, "%s %%%u = %s : %s[", g->prepare ? "prepare" : "kernel", g->root,
+                      g->label, dtype_name(n->dtype));
         for (uint32_t d = 0; d < n->rank; d++) {
             strbuf_puts(out, d ? ", " : "");
             dim_print(&graph->dims, n->shape[d], out);

@@ -1,12 +1,15 @@
 /* Making products out of what can be one, and their operands fit for vectors.
  *
- * A 1x1 convolution with stride 1 is a product of the weights and the pixels. The second operand of a product is
- * read in vectors along its n dim. A parameter gets a packed copy, made once by `prepare`:
+ * A 1x1 convolution with stride 1 is a product of the weights and the pixels. The second operand of
+ * a product is read in vectors along its n dim. A parameter gets a packed copy, made once by
+ * `prepare`:
  *
- *   w[N, K]  ->  pad N to panels of P columns, [N/P, P, K]  ->  [N/P, K, P]   (P: two vector registers)
+ *   w[N, K]  ->  pad N to panels of P columns, [N/P, P, K]  ->  [N/P, K, P]   (P: two vector
+ * registers)
  *
- * so that a tile reads one stream. Another operand whose n dim is not the last one in memory is transposed by a
- * kernel of its own before the product. Both are ordinary views around a stored copy: lowering knows nothing. */
+ * so that a tile reads one stream. Another operand whose n dim is not the last one in memory is
+ * transposed by a kernel of its own before the product. Both are ordinary views around a stored
+ * copy: lowering knows nothing. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
@@ -22,7 +25,8 @@ static bool unit_window(const struct node *conv, const struct node *w, const str
     for (uint32_t i = 0; i < conv->attrs->window_count; i++) {
         const struct window *k = &conv->attrs->window[i];
         int64_t size;
-        if (!dim_is_const(&g->dims, w->shape[2 + i], &size) || size != 1 || k->stride != 1 || k->low || k->high || k->base_dilation != 1)
+        if (!dim_is_const(&g->dims, w->shape[2 + i], &size) || size != 1 || k->stride != 1 ||
+            k->low || k->high || k->base_dilation != 1)
             return false;
     }
     return conv->attrs->groups == 1;
@@ -38,8 +42,9 @@ static value_id conv_as_product(struct builder *b, value_id conv)
     uint32_t rank = n->rank;
     memcpy(shape, n->shape, sizeof(dim_id) * rank);
     x = b_transpose(b, b_flatten(b, x, 2, (int64_t)rank - 1), pixels_last); /* [N, S, C] */
-    w = b_flatten(b, w, 1, (int64_t)rank - 1);                             /* [O, C] */
-    value_id y = b_transpose(b, b_contract(b, w, x, 0, 1), batch_first);   /* [O, N, S] -> [N, O, S] */
+    w = b_flatten(b, w, 1, (int64_t)rank - 1);                              /* [O, C] */
+    value_id y = b_transpose(b, b_contract(b, w, x, 0, 1), batch_first); /* [O, N, S] -> [N, O, S]
+                                                                          */
     return b_reshape(b, y, shape, rank);
 }
 
@@ -55,8 +60,10 @@ static value_id pack_param(struct builder *b, value_id w, int64_t panel)
     dim_is_const(&b->graph->dims, b_dim(b, flat, 1), &depth);
     int64_t padded = (rows + panel - 1) / panel * panel;
     const uint8_t swap[3] = {0, 2, 1};
-    dim_id zero = b_dim_const(b, 0), low[2] = {zero, zero}, high[2] = {b_dim_const(b, padded - rows), zero};
-    dim_id panels[3] = {b_dim_const(b, padded / panel), b_dim_const(b, panel), b_dim_const(b, depth)};
+    dim_id zero = b_dim_const(b, 0), low[2] = {zero, zero},
+           high[2] = {b_dim_const(b, padded - rows), zero};
+    dim_id panels[3] = {b_dim_const(b, padded / panel), b_dim_const(b, panel),
+                        b_dim_const(b, depth)};
     dim_id whole[2] = {b_dim_const(b, padded), b_dim_const(b, depth)};
     if (padded != rows)
         flat = b_pad(b, flat, low, high, 0);
@@ -138,16 +145,18 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
         return contract;
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)
         y = pack_param(b, y, panel);
-    else if (!contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few_rows(b->graph, b_node(b, x), n))
+    else if (!contiguous(b->graph, y, (int)(w->rank - depth) - 1) &&
+             !few_rows(b->graph, b_node(b, x), n))
         y = columns_last(b, y, w->rank - depth - 1);
     else
         return contract;
     return b_contract(b, x, y, batch, depth);
 }
 
-/* A convolution of many channels reads its weights as a product does, 32 channels at a time from packed panels,
- * and its pixels one by one from an image that has its padding written out: no condition is left inside. Where a sum is short,
- * scattering the results would cost more than that saves. */
+/* A convolution of many channels reads its weights as a product does, 32 channels at a time from
+ * packed panels, and its pixels one by one from an image that has its padding written out: no
+ * condition is left inside. Where a sum is short, scattering the results would cost more than that
+ * saves. */
 static value_id fit_conv(struct builder *b, value_id conv, bool weights_from_input, int64_t panel)
 {
     const struct node *n = b_node(b, conv);
@@ -189,14 +198,16 @@ static bool nonempty(const struct graph *g, const struct node *n)
     return true;
 }
 
-static value_id rule(struct graph *to, value_id copy, const struct graph *from, value_id old, void *context, struct error *err)
+static value_id rule(struct graph *to, value_id copy, const struct graph *from, value_id old,
+                     void *context, struct error *err)
 {
     const struct products *p = context;
     struct builder b = {to, err};
     const struct node *n = graph_node(to, copy);
     if (n->prim != PRIM_CONV && n->prim != PRIM_CONTRACT)
         return copy;
-    if (!nonempty(to, graph_node(to, n->operands[0])) || !nonempty(to, graph_node(to, n->operands[1])))
+    if (!nonempty(to, graph_node(to, n->operands[0])) ||
+        !nonempty(to, graph_node(to, n->operands[1])))
         return copy;
     int64_t panel = 2 * (int64_t)p->target->lanes;
     bool from_input = p->from_input[graph_node(from, old)->operands[1]];
@@ -222,7 +233,8 @@ static bool *mark_from_input(const struct graph *g, struct arena *arena)
     return marks;
 }
 
-bool pass_products(struct graph *to, struct arena *arena, const struct graph *from, const struct target *target, struct error *err)
+bool pass_products(struct graph *to, struct arena *arena, const struct graph *from,
+                   const struct target *target, struct error *err)
 {
     struct products p = {.target = target, .from_input = mark_from_input(from, arena)};
     return graph_rewrite(to, arena, from, rule, &p, err);

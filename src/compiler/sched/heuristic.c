@@ -1,8 +1,9 @@
 /* Heuristics: which steps for which nest.
  *
- * In order: fuse what lies together in memory; for contractions and convolutions a register tile (rows jammed,
- * columns in vectors); else the loop whose accesses are contiguous becomes vectors, and reductions that are not
- * inside one become vectors themselves; last, the outer loops become one parallel loop. */
+ * In order: fuse what lies together in memory; for contractions and convolutions a register tile
+ * (rows jammed, columns in vectors); else the loop whose accesses are contiguous becomes vectors,
+ * and reductions that are not inside one become vectors themselves; last, the outer loops become
+ * one parallel loop. */
 #include "compiler/sched/sched_priv.h"
 
 #include <limits.h>
@@ -17,7 +18,8 @@ struct chooser {
     struct schedule *out;
 };
 
-static bool take(struct chooser *c, enum step_kind kind, const char *loop, const char *other, int64_t number)
+static bool take(struct chooser *c, enum step_kind kind, const char *loop, const char *other,
+                 int64_t number)
 {
     struct error ignored = {0};
     struct step step = {.kind = (uint8_t)kind, .number = number};
@@ -57,12 +59,16 @@ static void check_fused(struct nest *nest, expr_id e, void *context)
     expr_walk(nest, e, find_quotient, f);
 }
 
-static bool fuses_cleanly(struct chooser *c, const struct loop_site *outer, const struct stmt *inner)
+static bool fuses_cleanly(struct chooser *c, const struct loop_site *outer,
+                          const struct stmt *inner)
 {
     struct nest *nest = c->nest;
     expr_id extent = nest->vars.items[inner->var].extent;
     expr_id total = index_mul(nest, nest->vars.items[outer->loop->var].extent, extent);
-    struct fusing f = {.outer = outer->loop->var, .inner = inner->var, .clean = true, .fused = nest_var(nest, "trial", total)};
+    struct fusing f = {.outer = outer->loop->var,
+                       .inner = inner->var,
+                       .clean = true,
+                       .fused = nest_var(nest, "trial", total)};
     f.by_div = index_div(nest, expr_var(nest, f.fused), extent);
     f.by_mod = index_mod(nest, expr_var(nest, f.fused), extent);
     block_visit(nest, &inner->body, check_fused, &f);
@@ -76,7 +82,8 @@ static struct stmt *only_loop(const struct block *block)
     return s && s->kind == STMT_FOR ? s : NULL;
 }
 
-/* Fuses what is contiguous, in every chain of loops; forced: whatever the index arithmetic costs. */
+/* Fuses what is contiguous, in every chain of loops; forced: whatever the index arithmetic costs.
+ */
 static void fuse_chains(struct chooser *c, struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -168,7 +175,8 @@ static bool has_vector(const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
-        if ((s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR) || has_vector(&s->body) || has_vector(&s->orelse))
+        if ((s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR) || has_vector(&s->body) ||
+            has_vector(&s->orelse))
             return true;
     }
     return false;
@@ -188,8 +196,10 @@ static bool reduces_in_lanes(struct chooser *c, const struct block *block)
     return false;
 }
 
-/* The loop with the best score; where accesses do not fit lanes, only if no reduction inside would. */
-static void best_independent(struct chooser *c, const struct block *block, const struct stmt **best, int *best_score)
+/* The loop with the best score; where accesses do not fit lanes, only if no reduction inside would.
+ */
+static void best_independent(struct chooser *c, const struct block *block, const struct stmt **best,
+                             int *best_score)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
@@ -237,20 +247,24 @@ static void vectorise(struct chooser *c)
     vectorise_reductions(c, &c->nest->body);
 }
 
-/* Outer loops become one, down to the first that is special; a lone vector loop is cut into blocks first. */
+/* Outer loops become one, down to the first that is special; a lone vector loop is cut into blocks
+ * first. */
 static void parallelise(struct chooser *c)
 {
-    struct stmt *top = c->nest->body.stmts.count ? c->nest->body.stmts.items[c->nest->body.stmts.count - 1] : NULL;
+    struct stmt *top =
+        c->nest->body.stmts.count ? c->nest->body.stmts.items[c->nest->body.stmts.count - 1] : NULL;
     struct stmt *inner;
     if (!top || top->kind != STMT_FOR || !top->independent || top->loop_kind != LOOP_SERIAL)
         return;
-    while ((inner = only_loop(&top->body)) != NULL && inner->independent && inner->loop_kind == LOOP_SERIAL)
+    while ((inner = only_loop(&top->body)) != NULL && inner->independent &&
+           inner->loop_kind == LOOP_SERIAL)
         if (!take(c, STEP_FUSE, loop_label(c->nest, top), loop_label(c->nest, inner), 0))
             break;
     take(c, STEP_PARALLEL, loop_label(c->nest, top), NULL, 0);
 }
 
-#define BLOCK_ELEMENTS 4096 /* of an elementwise loop: enough work to hand to a thread, small enough for L1 */
+#define BLOCK_ELEMENTS \
+    4096 /* of an elementwise loop: enough work to hand to a thread, small enough for L1 */
 
 /* A nest that is one loop over all elements: blocks outside, vectors inside. */
 static void block_flat_loop(struct chooser *c)
@@ -273,7 +287,8 @@ static int64_t rows_for(int64_t m_lo, int64_t m_hi, int64_t most)
         return most;
     int64_t best = most, best_cost = INT64_MAX;
     for (int64_t rows = most; rows >= most / 2 && rows >= 1; rows--) {
-        int64_t tiles = (m_hi + rows - 1) / rows, cost = tiles * (rows + 2); /* 2: the tile's own loads */
+        int64_t tiles = (m_hi + rows - 1) / rows, cost = tiles * (rows + 2); /* 2: the tile's own
+                                                                                loads */
         if (cost < best_cost) {
             best = rows;
             best_cost = cost;
@@ -287,7 +302,8 @@ static bool exists(struct chooser *c, const char *name, struct loop_site *site)
     return site_find(c->nest, name, site);
 }
 
-#define SPILL_COST 32 /* operations on a result from which writing them once beats keeping it in a register */
+#define SPILL_COST \
+    32 /* operations on a result from which writing them once beats keeping it in a register */
 
 /* Operations of the one store under a loop, a reduction not counted. */
 static uint32_t store_cost(const struct nest *nest, const struct block *block)
@@ -306,12 +322,15 @@ static uint32_t store_cost(const struct nest *nest, const struct block *block)
 static void jam(struct chooser *c, const char *row)
 {
     struct loop_site site;
-    if (take(c, STEP_JAM, row, NULL, 0) && exists(c, row, &site) && store_cost(c->nest, &site.loop->body) > SPILL_COST)
+    if (take(c, STEP_JAM, row, NULL, 0) && exists(c, row, &site) &&
+        store_cost(c->nest, &site.loop->body) > SPILL_COST)
         take(c, STEP_SPILL, row, NULL, 0);
 }
 
-/* rows × columns in registers: the column loop in vectors of `columns`, `rows` of the row loop jammed around it. */
-static void register_tile(struct chooser *c, const char *row, const char *column, int64_t columns, int64_t most_rows)
+/* rows × columns in registers: the column loop in vectors of `columns`, `rows` of the row loop
+ * jammed around it. */
+static void register_tile(struct chooser *c, const char *row, const char *column, int64_t columns,
+                          int64_t most_rows)
 {
     struct loop_site r, n;
     int64_t lo, hi;
@@ -348,8 +367,10 @@ static void register_tile(struct chooser *c, const char *row, const char *column
         jam(c, inner);
 }
 
-/* The last loop among i<first> … i<first+count-1> that still exists: fused loops keep the name of the first. */
-static const char *last_loop(struct chooser *c, uint32_t first, uint32_t count, char *name, size_t size)
+/* The last loop among i<first> … i<first+count-1> that still exists: fused loops keep the name of
+ * the first. */
+static const char *last_loop(struct chooser *c, uint32_t first, uint32_t count, char *name,
+                             size_t size)
 {
     struct loop_site site;
     for (uint32_t i = count; i-- > 0;) {
@@ -367,7 +388,8 @@ static void schedule_contract(struct chooser *c, const struct sched_hint *hint)
     struct loop_site site;
     int64_t columns = 2 * (int64_t)t->lanes;
     const char *m = last_loop(c, hint->batch_dims, hint->m_dims, row, sizeof row);
-    const char *n = last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, column, sizeof column);
+    const char *n = last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, column,
+                              sizeof column);
     if (!n || !exists(c, n, &site) || score_of(c, site.loop, columns) < 0)
         return; /* columns are not contiguous: the reduction itself may be */
     int64_t rows = t->registers == 32 ? 12 : t->fma ? 6 : 4;
@@ -393,7 +415,8 @@ static void find_contiguous(struct nest *nest, expr_id e, void *context)
     expr_walk(nest, e, check_load, context);
 }
 
-static void find_in_reductions(struct nest *nest, const struct block *block, struct contiguous_load *out)
+static void find_in_reductions(struct nest *nest, const struct block *block,
+                               struct contiguous_load *out)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
@@ -404,12 +427,14 @@ static void find_in_reductions(struct nest *nest, const struct block *block, str
     }
 }
 
-/* The channel loop goes innermost; its blocks, once split, go back out: a panel of weights stays in the cache. */
+/* The channel loop goes innermost; its blocks, once split, go back out: a panel of weights stays in
+ * the cache. */
 static void tile_channels(struct chooser *c, const char *pixel, int64_t columns, int64_t rows)
 {
     struct loop_site channels;
     const struct stmt *inner;
-    while (exists(c, "i1", &channels) && (inner = only_loop(&channels.loop->body)) != NULL && inner->independent)
+    while (exists(c, "i1", &channels) && (inner = only_loop(&channels.loop->body)) != NULL &&
+           inner->independent)
         if (!take(c, STEP_SWAP, "i1", loop_label(c->nest, inner), 0))
             return;
     register_tile(c, pixel, "i1", columns, rows);
@@ -417,8 +442,9 @@ static void tile_channels(struct chooser *c, const char *pixel, int64_t columns,
         take(c, STEP_SWAP, loop_label(c->nest, channels.around), "i1o", 0);
 }
 
-/* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel, and the results,
- * which lie apart, are scattered once per tile); else the last spatial dim in vectors and channels as rows. */
+/* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel,
+ * and the results, which lie apart, are scattered once per tile); else the last spatial dim in
+ * vectors and channels as rows. */
 static void schedule_conv(struct chooser *c)
 {
     struct loop_site site, channels;
@@ -434,10 +460,12 @@ static void schedule_conv(struct chooser *c)
         }
     }
     if (pixels && score_of(c, site.loop, 0) >= 0)
-        register_tile(c, exists(c, "i1", &site) ? "i1" : NULL, last, t->lanes, t->registers == 32 ? 8 : 4);
+        register_tile(c, exists(c, "i1", &site) ? "i1" : NULL, last, t->lanes,
+                      t->registers == 32 ? 8 : 4);
 }
 
-void sched_heuristic(struct nest *nest, const struct sched_hint *hint, const struct target *target, struct schedule *out)
+void sched_heuristic(struct nest *nest, const struct sched_hint *hint, const struct target *target,
+                     struct schedule *out)
 {
     struct chooser c = {.nest = nest, .target = target, .out = out};
     *out = (struct schedule){0};

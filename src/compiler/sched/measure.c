@@ -34,8 +34,8 @@ static expr_id bound_of(struct nest *nest, expr_id extent)
     return EXPR_NONE;
 }
 
-/* Operations are counted once each, as they are computed: ids seen are kept in a small set, and what does not fit
- * there counts again. */
+/* Operations are counted once each, as they are computed: ids seen are kept in a small set, and
+ * what does not fit there counts again. */
 struct seen {
     expr_id ids[512];
 };
@@ -58,7 +58,8 @@ uint32_t expr_operations(const struct nest *nest, expr_id e)
     return count_operations(nest, e, &seen);
 }
 
-/* Adds up, over statements, the product of the extents around times the operations of the statement. */
+/* Adds up, over statements, the product of the extents around times the operations of the
+ * statement. */
 static dim_id work_of(struct nest *nest, struct dim_table *dims, const struct block *block)
 {
     dim_id sum = dim_const(dims, 0);
@@ -68,7 +69,8 @@ static dim_id work_of(struct nest *nest, struct dim_table *dims, const struct bl
         if (s->kind == STMT_FOR) {
             expr_id bound = bound_of(nest, nest->vars.items[s->var].extent);
             dim_id extent = bound == EXPR_NONE ? DIM_NONE : to_dim(nest, dims, bound);
-            work = extent == DIM_NONE ? DIM_NONE : dim_mul(dims, extent, work_of(nest, dims, &s->body));
+            work = extent == DIM_NONE ? DIM_NONE
+                                      : dim_mul(dims, extent, work_of(nest, dims, &s->body));
         } else if (s->kind == STMT_IF) {
             work = work_of(nest, dims, &s->body);
         } else {
@@ -84,12 +86,14 @@ static dim_id work_of(struct nest *nest, struct dim_table *dims, const struct bl
 static const struct stmt *parallel_loop(const struct nest *nest)
 {
     for (uint32_t i = 0; i < nest->body.stmts.count; i++)
-        if (nest->body.stmts.items[i]->kind == STMT_FOR && nest->body.stmts.items[i]->loop_kind == LOOP_PARALLEL)
+        if (nest->body.stmts.items[i]->kind == STMT_FOR &&
+            nest->body.stmts.items[i]->loop_kind == LOOP_PARALLEL)
             return nest->body.stmts.items[i];
     return NULL;
 }
 
-bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes *out, struct error *err)
+bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes *out,
+                   struct error *err)
 {
     const struct stmt *parallel = parallel_loop(nest);
     struct sched_sizes sizes = {.extent = dim_const(dims, 1), .scratch_bytes = dim_const(dims, 0)};
@@ -99,7 +103,8 @@ bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes
         const struct nest_buffer *b = &nest->buffers.items[i];
         if (b->role != ROLE_SCRATCH)
             continue;
-        dim_id bytes = dim_mul(dims, to_dim(nest, dims, b->elements), dim_const(dims, (int64_t)dtype_bytes(b->dtype)));
+        dim_id bytes = dim_mul(dims, to_dim(nest, dims, b->elements),
+                               dim_const(dims, (int64_t)dtype_bytes(b->dtype)));
         bytes = dim_mul(dims, dim_ceildiv(dims, bytes, dim_const(dims, 64)), dim_const(dims, 64));
         sizes.scratch_bytes = dim_add(dims, sizes.scratch_bytes, bytes);
     }

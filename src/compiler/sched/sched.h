@@ -1,8 +1,9 @@
 /* Schedules: how a nest runs, as a list of plain steps.
  *
- * Each step names loops and keeps the nest right; a wrong step is refused, never applied halfway. The list is the
- * config of a kernel: it stands in the package and can be replayed on the same naive nest. Heuristics choose
- * steps from shapes and the target; they look at sizes and strides only. */
+ * Each step names loops and keeps the nest right; a wrong step is refused, never applied halfway.
+ * The list is the config of a kernel: it stands in the package and can be replayed on the same
+ * naive nest. Heuristics choose steps from shapes and the target; they look at sizes and strides
+ * only. */
 #ifndef URZA_COMPILER_SCHED_SCHED_H
 #define URZA_COMPILER_SCHED_SCHED_H
 
@@ -32,13 +33,15 @@ struct schedule {
     VEC(struct step) steps;
 };
 
-/* Applies one step. ERR_UNSUPPORTED, with the step as place, when it is not legal; the nest is then unchanged. */
+/* Applies one step. ERR_UNSUPPORTED, with the step as place, when it is not legal; the nest is then
+ * unchanged. */
 bool sched_apply(struct nest *nest, const struct step *step, struct error *err);
 bool sched_replay(struct nest *nest, const struct schedule *schedule, struct error *err);
 
 /* "split i1 32; swap i0 i1o; vector i1i 32; parallel p", and back (ERR_PARSE). */
 void sched_print(const struct schedule *schedule, struct strbuf *out);
-bool sched_parse(struct schedule *schedule, struct arena *arena, const char *text, struct error *err);
+bool sched_parse(struct schedule *schedule, struct arena *arena, const char *text,
+                 struct error *err);
 
 /* What a kernel does around its anchor, as far as heuristics care. */
 enum sched_anchor { ANCHOR_NONE, ANCHOR_CONTRACT, ANCHOR_CONV };
@@ -51,11 +54,13 @@ struct sched_hint {
 void sched_heuristic(struct nest *nest, const struct sched_hint *hint, const struct target *target,
                      struct schedule *out);
 
-/* The extent of the parallel loop (1 when there is none), the work of the whole nest in scalar operations, and
- * the scratch bytes of one thread, as dims of the graph. dims is the nest's table, which may grow. */
+/* The extent of the parallel loop (1 when there is none), the work of the whole nest in scalar
+ * operations, and the scratch bytes of one thread, as dims of the graph. dims is the nest's table,
+ * which may grow. */
 struct sched_sizes {
     dim_id extent, work, scratch_bytes;
 };
-bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes *out, struct error *err);
+bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes *out,
+                   struct error *err);
 
 #endif

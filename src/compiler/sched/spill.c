@@ -9,8 +9,8 @@
  *                                      vector c'
  *                                        y[…] = f(tile[r', c'])
  *
- * f is then written once and has all registers to itself, where jamming would write it once per row beside the
- * accumulators. */
+ * f is then written once and has all registers to itself, where jamming would write it once per row
+ * beside the accumulators. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -19,8 +19,9 @@
 static bool has_form(const struct stmt *vector)
 {
     uint32_t n = vector->body.stmts.count;
-    return vector->kind == STMT_FOR && vector->loop_kind == LOOP_VECTOR && vector->independent && n == 3 &&
-           vector->body.stmts.items[0]->kind == STMT_LOCAL && vector->body.stmts.items[1]->kind == STMT_FOR &&
+    return vector->kind == STMT_FOR && vector->loop_kind == LOOP_VECTOR && vector->independent &&
+           n == 3 && vector->body.stmts.items[0]->kind == STMT_LOCAL &&
+           vector->body.stmts.items[1]->kind == STMT_FOR &&
            vector->body.stmts.items[2]->kind == STMT_STORE;
 }
 
@@ -33,13 +34,16 @@ static uint32_t tile_buffer(struct nest *nest, enum dtype dtype, int64_t element
 {
     char name[16];
     snprintf(name, sizeof name, "tile%u", nest->buffers.count);
-    return nest_buffer(nest, &(struct nest_buffer){.name = arena_strdup(nest->arena, name), .dtype = (uint8_t)dtype, .role = ROLE_SCRATCH,
+    return nest_buffer(nest, &(struct nest_buffer){.name = arena_strdup(nest->arena, name),
+                                                   .dtype = (uint8_t)dtype,
+                                                   .role = ROLE_SCRATCH,
                                                    .elements = index_const(nest, elements)});
 }
 
 static expr_id tile_index(struct nest *nest, uint32_t row, uint32_t column, int64_t width)
 {
-    return index_add(nest, index_mul(nest, expr_var(nest, row), index_const(nest, width)), expr_var(nest, column));
+    return index_add(nest, index_mul(nest, expr_var(nest, row), index_const(nest, width)),
+                     expr_var(nest, column));
 }
 
 static void insert_behind(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt)
@@ -58,7 +62,8 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
         return fail(err, ERR_UNSUPPORTED, "no jammed loop is called so");
     struct stmt *vector = only_stmt(&site.loop->body);
     if (!vector || !has_form(vector) || nest->vars.count + 2 > NEST_MAX_VARS)
-        return fail(err, ERR_UNSUPPORTED, "'%s' is not a tile with one reduction and one store", step->loop);
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not a tile with one reduction and one store",
+                    step->loop);
     struct stmt *store = vector->body.stmts.items[2];
     uint32_t local = vector->body.stmts.items[0]->local, row = site.loop->var, column = vector->var;
     index_is_const(nest, nest->vars.items[row].extent, &rows);
@@ -68,17 +73,22 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     enum dtype dtype = nest->locals.items[local].dtype;
     uint32_t tile = tile_buffer(nest, dtype, rows * width);
     uint32_t row2 = nest_var(nest, "r", nest->vars.items[row].extent);
-    uint32_t column2 = nest_var(nest, "c", expr_replace(nest, nest->vars.items[column].extent, row, expr_var(nest, row2)));
+    uint32_t column2 = nest_var(
+        nest, "c", expr_replace(nest, nest->vars.items[column].extent, row, expr_var(nest, row2)));
     expr_id loaded = expr_load(nest, tile, tile_index(nest, row2, column2, width), EXPR_NONE);
-    struct stmt *moved = stmt_store(nest, store->buffer, store->index, expr_replace_local(nest, store->value, local, loaded), store->guard);
-    struct stmt *rows_loop = stmt_for(nest, row2, true), *columns_loop = stmt_for(nest, column2, true);
+    struct stmt *moved =
+        stmt_store(nest, store->buffer, store->index,
+                   expr_replace_local(nest, store->value, local, loaded), store->guard);
+    struct stmt *rows_loop = stmt_for(nest, row2, true),
+                *columns_loop = stmt_for(nest, column2, true);
     columns_loop->loop_kind = LOOP_VECTOR;
     columns_loop->lanes = vector->lanes;
     block_add(nest, &columns_loop->body, moved);
     block_replace(nest, &columns_loop->body, row, expr_var(nest, row2));
     block_replace(nest, &columns_loop->body, column, expr_var(nest, column2));
     block_add(nest, &rows_loop->body, columns_loop);
-    vector->body.stmts.items[2] = stmt_store(nest, tile, tile_index(nest, row, column, width), expr_local(nest, local), EXPR_NONE);
+    vector->body.stmts.items[2] = stmt_store(nest, tile, tile_index(nest, row, column, width),
+                                             expr_local(nest, local), EXPR_NONE);
     insert_behind(nest, site.parent, site.at, rows_loop);
     return true;
 }

@@ -5,15 +5,20 @@
 
 #include "base/error.h"
 
-static bool find_in(struct nest *nest, struct block *block, struct stmt *around, const char *name, struct loop_site *out)
+static bool find_in(struct nest *nest, struct block *block, struct stmt *around, const char *name,
+                    struct loop_site *out)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         struct stmt *s = block->stmts.items[i];
         if (s->kind == STMT_FOR && strcmp(nest->vars.items[s->var].name, name) == 0) {
-            *out = (struct loop_site){.parent = block, .at = i, .loop = s, .around = block->stmts.count == 1 ? around : NULL};
+            *out = (struct loop_site){.parent = block,
+                                      .at = i,
+                                      .loop = s,
+                                      .around = block->stmts.count == 1 ? around : NULL};
             return true;
         }
-        if (find_in(nest, &s->body, s->kind == STMT_FOR ? s : NULL, name, out) || find_in(nest, &s->orelse, NULL, name, out))
+        if (find_in(nest, &s->body, s->kind == STMT_FOR ? s : NULL, name, out) ||
+            find_in(nest, &s->orelse, NULL, name, out))
             return true;
     }
     return false;
@@ -43,7 +48,8 @@ void block_visit(struct nest *nest, const struct block *block, expr_visitor *vis
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
-        expr_id all[5] = {s->kind == STMT_FOR ? nest->vars.items[s->var].extent : EXPR_NONE, s->cond, s->value, s->index, s->guard};
+        expr_id all[5] = {s->kind == STMT_FOR ? nest->vars.items[s->var].extent : EXPR_NONE,
+                          s->cond, s->value, s->index, s->guard};
         for (int e = 0; e < 5; e++)
             if (all[e] != EXPR_NONE)
                 visit(nest, all[e], context);
@@ -57,7 +63,8 @@ void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         struct stmt *s = block->stmts.items[i];
         if (s->kind == STMT_FOR)
-            nest->vars.items[s->var].extent = expr_replace(nest, nest->vars.items[s->var].extent, var, value);
+            nest->vars.items[s->var].extent =
+                expr_replace(nest, nest->vars.items[s->var].extent, var, value);
         s->cond = expr_replace(nest, s->cond, var, value);
         s->value = expr_replace(nest, s->value, var, value);
         s->index = expr_replace(nest, s->index, var, value);
@@ -73,18 +80,22 @@ static bool plain(const struct stmt *loop)
 }
 
 /* The pair of loops of a step: inner directly inside outer. */
-static bool find_pair(struct nest *nest, const struct step *step, struct loop_site *outer, struct loop_site *inner, struct error *err)
+static bool find_pair(struct nest *nest, const struct step *step, struct loop_site *outer,
+                      struct loop_site *inner, struct error *err)
 {
     if (!site_find(nest, step->loop, outer) || !site_find(nest, step->other, inner))
         return fail(err, ERR_UNSUPPORTED, "no such loop");
     if (inner->around != outer->loop)
-        return fail(err, ERR_UNSUPPORTED, "'%s' is not all that '%s' contains", step->other, step->loop);
-    if (!plain(outer->loop) || !plain(inner->loop) || outer->loop->independent != inner->loop->independent)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not all that '%s' contains", step->other,
+                    step->loop);
+    if (!plain(outer->loop) || !plain(inner->loop) ||
+        outer->loop->independent != inner->loop->independent)
         return fail(err, ERR_UNSUPPORTED, "loops of different kinds");
     if (!outer->loop->independent && block_stores(&inner->loop->body))
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     if (expr_at(nest, nest->vars.items[inner->loop->var].extent)->vars >> outer->loop->var & 1)
-        return fail(err, ERR_UNSUPPORTED, "the extent of '%s' depends on '%s'", step->other, step->loop);
+        return fail(err, ERR_UNSUPPORTED, "the extent of '%s' depends on '%s'", step->other,
+                    step->loop);
     return true;
 }
 
@@ -126,7 +137,8 @@ static uint32_t derived_var(struct nest *nest, const char *name, char suffix, ex
     return nest_var(nest, arena_strdup(nest->arena, text), extent);
 }
 
-static bool find_plain(struct nest *nest, const struct step *step, struct loop_site *site, struct error *err)
+static bool find_plain(struct nest *nest, const struct step *step, struct loop_site *site,
+                       struct error *err)
 {
     if (!site_find(nest, step->loop, site))
         return fail(err, ERR_UNSUPPORTED, "no such loop");
@@ -144,7 +156,8 @@ static expr_id blocks_of(struct nest *nest, expr_id extent, int64_t factor)
 static bool divides(struct nest *nest, expr_id extent, int64_t factor)
 {
     int64_t zero;
-    return index_is_const(nest, index_mod(nest, extent, index_const(nest, factor)), &zero) && zero == 0;
+    return index_is_const(nest, index_mod(nest, extent, index_const(nest, factor)), &zero) &&
+           zero == 0;
 }
 
 static bool apply_split(struct nest *nest, const struct step *step, struct error *err)
@@ -156,14 +169,16 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
         return fail(err, ERR_UNSUPPORTED, "a factor of %lld", (long long)step->number);
     if (!site.loop->independent && block_stores(&site.loop->body))
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
-    expr_id extent = nest->vars.items[site.loop->var].extent, factor = index_const(nest, step->number);
+    expr_id extent = nest->vars.items[site.loop->var].extent,
+            factor = index_const(nest, step->number);
     uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
     expr_id start = index_mul(nest, expr_var(nest, outer), factor), left = factor;
     if (!divides(nest, extent, step->number))
         left = index_min(nest, factor, index_sub(nest, extent, start));
     uint32_t inner = derived_var(nest, step->loop, 'i', left);
     struct stmt *inner_loop = stmt_for(nest, inner, site.loop->independent);
-    block_replace(nest, &site.loop->body, site.loop->var, index_add(nest, start, expr_var(nest, inner)));
+    block_replace(nest, &site.loop->body, site.loop->var,
+                  index_add(nest, start, expr_var(nest, inner)));
     inner_loop->body = site.loop->body;
     site.loop->body = (struct block){0};
     site.loop->var = outer;
@@ -171,8 +186,8 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
     return true;
 }
 
-/* Whole blocks of the factor; the last one is moved back so that it ends where the loop ends. What it computes
- * again it computes from the same inputs in the same order, so the stores repeat. */
+/* Whole blocks of the factor; the last one is moved back so that it ends where the loop ends. What
+ * it computes again it computes from the same inputs in the same order, so the stores repeat. */
 static bool apply_tile(struct nest *nest, const struct step *step, struct error *err)
 {
     struct loop_site site;
@@ -181,7 +196,8 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
         return false;
     if (step->number < 1 || !site.loop->independent)
         return fail(err, ERR_UNSUPPORTED, "'%s' is not independent", step->loop);
-    expr_id extent = nest->vars.items[site.loop->var].extent, factor = index_const(nest, step->number);
+    expr_id extent = nest->vars.items[site.loop->var].extent,
+            factor = index_const(nest, step->number);
     if (divides(nest, extent, step->number))
         return apply_split(nest, step, err);
     index_range(nest, extent, &lo, &hi);
@@ -191,14 +207,17 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
     expr_id first = index_mul(nest, expr_var(nest, outer), factor);
     struct stmt *rest = NULL;
     if (lo < step->number) {
-        uint32_t slow = derived_var(nest, step->loop, 't', index_min(nest, factor, index_sub(nest, extent, first)));
+        uint32_t slow = derived_var(nest, step->loop, 't',
+                                    index_min(nest, factor, index_sub(nest, extent, first)));
         rest = stmt_for(nest, slow, true);
-        block_copy(nest, &site.loop->body, &rest->body, site.loop->var, index_add(nest, first, expr_var(nest, slow)));
+        block_copy(nest, &site.loop->body, &rest->body, site.loop->var,
+                   index_add(nest, first, expr_var(nest, slow)));
     }
     uint32_t inner = derived_var(nest, step->loop, 'i', factor);
     struct stmt *inner_loop = stmt_for(nest, inner, true), *choice = NULL;
     expr_id start = index_min(nest, first, index_sub(nest, extent, factor));
-    block_replace(nest, &site.loop->body, site.loop->var, index_add(nest, start, expr_var(nest, inner)));
+    block_replace(nest, &site.loop->body, site.loop->var,
+                  index_add(nest, start, expr_var(nest, inner)));
     inner_loop->body = site.loop->body;
     site.loop->body = (struct block){0};
     site.loop->var = outer;
@@ -210,7 +229,6 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
     block_add(nest, &site.loop->body, choice ? choice : inner_loop);
     return true;
 }
-
 
 static bool inner_extents_use(const struct nest *nest, const struct block *block, uint32_t var)
 {
@@ -230,7 +248,8 @@ static bool contains_kind(const struct block *block, enum loop_kind kind)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
-        if ((s->kind == STMT_FOR && s->loop_kind == kind) || contains_kind(&s->body, kind) || contains_kind(&s->orelse, kind))
+        if ((s->kind == STMT_FOR && s->loop_kind == kind) || contains_kind(&s->body, kind) ||
+            contains_kind(&s->orelse, kind))
             return true;
     }
     return false;
@@ -260,7 +279,8 @@ static bool apply_vector(struct nest *nest, const struct step *step, struct erro
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     if (!site.loop->independent && contains_kind(&site.loop->body, LOOP_SERIAL))
         return fail(err, ERR_UNSUPPORTED, "a reduction with loops inside");
-    if (contains_kind(&site.loop->body, LOOP_VECTOR) || inside_vector(&nest->body, site.loop, false))
+    if (contains_kind(&site.loop->body, LOOP_VECTOR) ||
+        inside_vector(&nest->body, site.loop, false))
         return fail(err, ERR_UNSUPPORTED, "a vector loop inside another");
     if (inner_extents_use(nest, &site.loop->body, site.loop->var))
         return fail(err, ERR_UNSUPPORTED, "a loop inside differs from lane to lane");
@@ -276,7 +296,8 @@ static int64_t jam_copies(const struct nest *nest, const struct block *block, ui
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
         bool jam = s->kind == STMT_FOR && s->loop_kind == LOOP_JAM;
-        int64_t body = jam_copies(nest, &s->body, depth + jam), orelse = jam_copies(nest, &s->orelse, depth), extent = 1;
+        int64_t body = jam_copies(nest, &s->body, depth + jam),
+                orelse = jam_copies(nest, &s->orelse, depth), extent = 1;
         if (jam)
             index_is_const(nest, nest->vars.items[s->var].extent, &extent);
         if (body == 0 || orelse == 0 || depth + jam > NEST_MAX_JAM_DEPTH)
@@ -293,8 +314,11 @@ static bool apply_jam(struct nest *nest, const struct step *step, struct error *
     int64_t extent;
     if (!find_plain(nest, step, &site, err))
         return false;
-    if (!site.loop->independent || !index_is_const(nest, nest->vars.items[site.loop->var].extent, &extent) || extent < 1 || extent > NEST_MAX_JAM)
-        return fail(err, ERR_UNSUPPORTED, "'%s' is not independent or not of small constant extent", step->loop);
+    if (!site.loop->independent ||
+        !index_is_const(nest, nest->vars.items[site.loop->var].extent, &extent) || extent < 1 ||
+        extent > NEST_MAX_JAM)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not independent or not of small constant extent",
+                    step->loop);
     if (inner_extents_use(nest, &site.loop->body, site.loop->var))
         return fail(err, ERR_UNSUPPORTED, "a loop inside depends on '%s'", step->loop);
     site.loop->loop_kind = LOOP_JAM;
@@ -332,24 +356,26 @@ static void count_inside(const struct block *block, uint32_t *loops, uint32_t *l
     }
 }
 
-/* Whether there is room for the variables of a step, and for those of the copy that a tile makes; one variable is
- * left for trials. */
+/* Whether there is room for the variables of a step, and for those of the copy that a tile makes;
+ * one variable is left for trials. */
 static bool has_room(const struct nest *nest, const struct step *step)
 {
     uint32_t loops = 0, locals = 0;
     if (step->kind == STEP_TILE)
         count_inside(&nest->body, &loops, &locals);
-    return nest->vars.count + loops + 3 < NEST_MAX_VARS && nest->locals.count + locals <= NEST_MAX_LOCALS;
+    return nest->vars.count + loops + 3 < NEST_MAX_VARS &&
+           nest->locals.count + locals <= NEST_MAX_LOCALS;
 }
 
 bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
 {
     static bool (*const apply[STEP_COUNT])(struct nest *, const struct step *, struct error *) = {
-        [STEP_FUSE] = apply_fuse, [STEP_SWAP] = apply_swap, [STEP_SPLIT] = apply_split, [STEP_TILE] = apply_tile,
-        [STEP_VECTOR] = apply_vector, [STEP_JAM] = apply_jam, [STEP_PARALLEL] = apply_parallel,
-        [STEP_SPILL] = apply_spill,
+        [STEP_FUSE] = apply_fuse,         [STEP_SWAP] = apply_swap,     [STEP_SPLIT] = apply_split,
+        [STEP_TILE] = apply_tile,         [STEP_VECTOR] = apply_vector, [STEP_JAM] = apply_jam,
+        [STEP_PARALLEL] = apply_parallel, [STEP_SPILL] = apply_spill,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
-    return (room && apply[step->kind](nest, step, err)) || fail_at(err, "step on loop '%s'", step->loop);
+    return (room && apply[step->kind](nest, step, err)) ||
+           fail_at(err, "step on loop '%s'", step->loop);
 }

@@ -57,7 +57,8 @@ static bool parse_step(const char **text, struct step *out, struct error *err)
             out->kind = (uint8_t)k;
     if (out->kind == STEP_NONE)
         return fail(err, ERR_PARSE, "no step is called '%s'", word);
-    if (!next_word(text, out->loop, sizeof out->loop) || (rows[out->kind].loops == 2 && !next_word(text, out->other, sizeof out->other)))
+    if (!next_word(text, out->loop, sizeof out->loop) ||
+        (rows[out->kind].loops == 2 && !next_word(text, out->other, sizeof out->other)))
         return fail(err, ERR_PARSE, "step '%s' names %d loops", word, rows[out->kind].loops);
     if (!rows[out->kind].number)
         return true;
@@ -69,7 +70,8 @@ static bool parse_step(const char **text, struct step *out, struct error *err)
     return (*end == 0 && errno == 0) || fail(err, ERR_PARSE, "'%s' is not a number", word);
 }
 
-bool sched_parse(struct schedule *schedule, struct arena *arena, const char *text, struct error *err)
+bool sched_parse(struct schedule *schedule, struct arena *arena, const char *text,
+                 struct error *err)
 {
     *schedule = (struct schedule){0};
     while (*text) {

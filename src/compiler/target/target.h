@@ -6,13 +6,14 @@
 #include <stdint.h>
 
 struct target {
-    const char *name;        /* as in packages: "x86-64-v4" */
+    const char *name; /* as in packages: "x86-64-v4" */
     const char *triple;
-    const char *cpu;         /* LLVM's name of the feature level */
-    const char *features;    /* LLVM's feature string, beyond cpu */
-    uint32_t lanes;          /* 32-bit lanes of a vector register */
-    uint32_t registers;      /* vector registers */
-    bool fma, f16c, masks;   /* fused multiply-add; half conversions; masked loads and stores in hardware */
+    const char *cpu;             /* LLVM's name of the feature level */
+    const char *features;        /* LLVM's feature string, beyond cpu */
+    uint32_t lanes;              /* 32-bit lanes of a vector register */
+    uint32_t registers;          /* vector registers */
+    bool fma, f16c, masks;       /* fused multiply-add; half conversions; masked loads and stores in
+                                    hardware */
     uint32_t l1_bytes, l2_bytes; /* typical for the level; heuristics only */
 };
 
