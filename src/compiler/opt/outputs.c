@@ -1,11 +1,13 @@
-/* Outputs own their memory: one that is a source, a leaf or the same value as an earlier output is
- * copied. */
+/* Outputs own their memory and are written by each call: one that is a source, a leaf or the same
+ * value as an earlier output is copied, and so is one that `prepare` computes. */
 #include "compiler/opt/opt_priv.h"
 
-static bool needs_copy(const struct graph *g, uint32_t output)
+static bool needs_copy(const struct graph *g, uint32_t output, const bool *per_call)
 {
     value_id v = g->outputs.items[output].value;
     enum prim prim = (enum prim)graph_node(g, v)->prim;
+    if (!per_call[v] && prim != PRIM_COPY)
+        return true;
     for (uint32_t i = 0; i < output; i++)
         if (g->outputs.items[i].value == v)
             return true;
@@ -20,8 +22,10 @@ bool pass_own_outputs(struct graph *to, struct arena *arena, const struct graph 
     if (!graph_copy_live(to, arena, from, err))
         return false;
     for (uint32_t i = 0; i < to->outputs.count; i++) {
-        while (needs_copy(to, i)) {
+        const bool *per_call = values_per_call(to, arena);
+        while (needs_copy(to, i, per_call)) {
             value_id copy = graph_add(to, PRIM_COPY, &to->outputs.items[i].value, 1, NULL, err);
+            per_call = values_per_call(to, arena);
             if (copy == VALUE_NONE)
                 return false;
             to->outputs.items[i].value = copy;

@@ -17,7 +17,7 @@
  * reading it, unless it depends on a reduction itself, as the exponentials of softmax do.
  *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
  *   7. A reshape of a stored value or source is the same memory. */
-#include "compiler/opt/opt.h"
+#include "compiler/opt/opt_priv.h"
 
 #include "base/strbuf.h"
 
@@ -120,12 +120,20 @@ static bool constant_shape(const struct graph *g, const struct node *n)
 static void scan_values(struct cut *c)
 {
     const struct graph *g = c->g;
+    c->from_input = values_per_call(g, c->arena);
     for (value_id v = 1; v < g->nodes.count; v++) {
         const struct node *n = graph_node(g, v);
-        c->from_input[v] = n->prim == PRIM_INPUT || n->prim == PRIM_SIZE ||
-                           !constant_shape(g, n); /* sizes come with the inputs */
-        for (uint32_t i = 0; i < n->operand_count; i++)
-            c->from_input[v] |= c->from_input[n->operands[i]];
+        enum prim prim = (enum prim)n->prim;
+        bool local =
+            is_elementwise(prim) || is_view(prim) || prim == PRIM_CONCAT || prim == PRIM_PAD;
+        c->costly[v] =
+            (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
+        for (uint32_t i = 0; local && i < n->operand_count; i++) {
+            value_id o = n->operands[i];
+            bool reduction = is_reduction((enum prim)graph_node(g, o)->prim);
+            c->costly[v] |= c->costly[o] && !reduction;
+            c->behind_reduction[v] |= c->behind_reduction[o] || reduction;
+        }
     }
     for (uint32_t i = 0; i < g->outputs.count; i++) {
         c->live[g->outputs.items[i].value] = true;
@@ -322,16 +330,19 @@ static void make_groups(struct cut *c)
     }
 }
 
-/* A kernel that would run at `prepare` must not write an output, and one whose operands are
- * computed per call cannot run before: outputs and what is not constant in size run with the call.
- */
+/* An output is written by each call, and so is what is computed from one. */
 static void keep_outputs_in_calls(struct cut *c)
 {
-    for (uint32_t i = 0; i < c->p->groups.count; i++) {
-        struct group *group = &c->p->groups.items[i];
-        for (uint32_t o = 0; o < c->g->outputs.count; o++)
-            if (c->g->outputs.items[o].value == group->root)
-                group->prepare = false;
+    bool *in_call = ARENA_ARRAY(c->arena, bool, c->g->nodes.count);
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < c->g->outputs.count; i++)
+        in_call[c->g->outputs.items[i].value] = true;
+    for (value_id v = 1; v < c->g->nodes.count; v++) {
+        const struct node *n = graph_node(c->g, v);
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            in_call[v] |= in_call[n->operands[i]];
+        if (next < c->p->groups.count && c->p->groups.items[next].root == v)
+            c->p->groups.items[next++].prepare &= !in_call[v];
     }
 }
 
@@ -358,7 +369,6 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .owner = ARENA_ARRAY(arena, value_id, count),
                     .users = ARENA_ARRAY(arena, uint32_t, count),
                     .wanted_stored = ARENA_ARRAY(arena, bool, count),
-                    .from_input = ARENA_ARRAY(arena, bool, count),
                     .live = ARENA_ARRAY(arena, bool, count),
                     .costly = ARENA_ARRAY(arena, bool, count),
                     .behind_reduction = ARENA_ARRAY(arena, bool, count),

@@ -218,24 +218,9 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
     return fit_conv(&b, copy, from_input, panel);
 }
 
-/* Depends on an input, or on sizes that come with one. */
-static bool *mark_from_input(const struct graph *g, struct arena *arena)
-{
-    bool *marks = ARENA_ARRAY(arena, bool, g->nodes.count);
-    for (value_id v = 1; v < g->nodes.count; v++) {
-        const struct node *n = graph_node(g, v);
-        marks[v] = n->prim == PRIM_INPUT;
-        for (uint32_t i = 0; i < n->rank; i++)
-            marks[v] |= !dim_is_const(&g->dims, n->shape[i], NULL);
-        for (uint32_t i = 0; i < n->operand_count; i++)
-            marks[v] |= marks[n->operands[i]];
-    }
-    return marks;
-}
-
 bool pass_products(struct graph *to, struct arena *arena, const struct graph *from,
                    const struct target *target, struct error *err)
 {
-    struct products p = {.target = target, .from_input = mark_from_input(from, arena)};
+    struct products p = {.target = target, .from_input = values_per_call(from, arena)};
     return graph_rewrite(to, arena, from, rule, &p, err);
 }
