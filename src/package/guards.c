@@ -1,12 +1,13 @@
-/* Guards follow from the graph alone: an input dim that depends on one name only (S, S + 2, 4*D) binds it,
- * every other dim is checked once all names have values. */
+/* Guards follow from the graph alone: an input dim that depends on one name only (S, S + 2, 4*D)
+ * binds it, every other dim is checked once all names have values. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "package/package.h"
 
-/* Whether dim is scale × one named dim + offset, scale ≥ 1: then the dim's value tells the name's. */
+/* Whether dim is scale × one named dim + offset, scale ≥ 1: then the dim's value tells the name's.
+ */
 static bool one_name(const struct dim_table *dims, dim_id dim, uint32_t *out_index,
                      int64_t *out_scale, int64_t *out_offset)
 {
@@ -61,11 +62,13 @@ static bool bind_input(const struct graph *graph, uint32_t input, const struct g
         int64_t scale, offset, value;
         if (!one_name(&graph->dims, node->shape[axis], &name, &scale, &offset))
             continue;
+        bool plain = scale == 1 && offset == 0, known = *bound >> name & 1;
         if (URZA_SUB_OVERFLOW(given->shape[axis], offset, &value) || value % scale != 0)
-            return fail(err, ERR_INPUT, "dim %u is %" PRId64 ", expected a value of '%s'", axis,
-                        given->shape[axis], name_text(graph, name));
+            continue; /* check_shape names it, once all names have values */
         value /= scale;
-        if ((*bound >> name & 1) != 0 && values[name] != value)
+        if (known && !plain)
+            continue;
+        if (known && values[name] != value)
             return fail(err, ERR_INPUT,
                         "dim %u ('%s') is %" PRId64 ", but %" PRId64 " where it stood before", axis,
                         name_text(graph, name), value, values[name]);
@@ -131,8 +134,7 @@ bool guards_complete(const struct graph *graph, struct error *err)
     }
     for (uint32_t i = 0; i < graph->dims.names.count; i++)
         if ((bound >> i & 1) == 0)
-            return fail(err, ERR_BLUEPRINT,
-                        "no input has a dim that tells the value of '%s' alone",
+            return fail(err, ERR_BLUEPRINT, "no input has a dim that tells the value of '%s' alone",
                         graph->dims.names.items[i].name);
     return true;
 }

@@ -198,7 +198,7 @@ static bool check_size(struct run *run, uint32_t index, const void *bytes, size_
         bool interpreted = i + 1 == run->target_count;
         if (interpreted) { /* slow, and none of the package's code: once, at the smallest size there
                               is */
-            if (index == (run->sizes.count > 1 ? 1u : 0u))
+            if (index == (run->sizes.count > 1 && !run->options->dims ? 1u : 0u))
                 ok = add_check(run, check_function, &subject,
                                check_name(run, "function", subject.target, dims), err);
             continue;
