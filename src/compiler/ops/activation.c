@@ -201,15 +201,6 @@ bool expand_softplus(struct op_call *call)
     return narrow(call, b_select(b, b_binary(b, PRIM_LT, threshold, scaled), x, soft));
 }
 
-/* x less its part inside [-lambd, lambd]. */
-bool expand_softshrink(struct op_call *call)
-{
-    struct builder *b = call->b;
-    value_id x = ops_wide(b, call->in[0]);
-    double lambd = op_float(call, "lambd");
-    return narrow(call, b_sub(b, x, clamp(b, x, -lambd, lambd)));
-}
-
 bool expand_softsign(struct op_call *call)
 {
     struct builder *b = call->b;
