@@ -4,8 +4,8 @@
  *
  * Invariants:
  * 1. Memory between next and end has never been handed out, so it is still zero.
- * 2. Chunks double from CHUNK_MIN to CHUNK_MAX. A request that would waste much of a chunk gets one of
- *    its own, placed behind the newest, so that the newest goes on being filled. */
+ * 2. Chunks double from CHUNK_MIN to CHUNK_MAX. A request that would waste much of a chunk gets
+ *    one of its own, placed behind the newest, so that the newest goes on being filled. */
 #include "base/arena.h"
 
 #include <assert.h>

@@ -1,9 +1,9 @@
 /* An arena: memory that is given back all at once.
  *
- * One arena per compile job, request or loaded module; what lives in it is never freed piecewise. An arena
- * belongs to one thread at a time. Allocation never returns NULL: when memory runs out the arena jumps to
- * `oom` when one is set (a host process), and otherwise ends the process (a compiler is a
- * child process whose death its parent survives). */
+ * One arena per compile job, request or loaded module; what lives in it is never freed piecewise.
+ * An arena belongs to one thread at a time. Allocation never returns NULL: when memory runs out the
+ * arena jumps to `oom` when one is set (a host process), and otherwise ends the process (a compiler
+ * is a child process whose death its parent survives). */
 #ifndef URZA_BASE_ARENA_H
 #define URZA_BASE_ARENA_H
 
@@ -18,9 +18,9 @@ struct arena {
     struct arena_chunk *chunks; /* newest first */
     char *next;                 /* first free byte of the newest chunk */
     char *end;
-    size_t used_bytes;          /* sum of all allocations */
-    size_t limit_bytes;         /* 0: none; passing it counts as out of memory */
-    jmp_buf *oom;               /* borrowed; NULL: end the process */
+    size_t used_bytes;  /* sum of all allocations */
+    size_t limit_bytes; /* 0: none; passing it counts as out of memory */
+    jmp_buf *oom;       /* borrowed; NULL: end the process */
 };
 
 void arena_init(struct arena *arena);
@@ -38,16 +38,16 @@ void *arena_memdup(struct arena *arena, const void *data, size_t size);
 #define ARENA_ARRAY(arena, type, count) ((type *)arena_array(arena, (size_t)(count), sizeof(type)))
 
 /* A growing array in an arena: declare with VEC(type), start at {0}; items move when it grows. */
-#define VEC(type)                                                                                  \
-    struct {                                                                                       \
-        type *items;                                                                               \
-        uint32_t count, capacity;                                                                  \
+#define VEC(type)                 \
+    struct {                      \
+        type *items;              \
+        uint32_t count, capacity; \
     }
-#define VEC_PUSH(arena, vec, item)                                                                 \
-    ((vec)->count == (vec)->capacity                                                               \
-         ? (void)((vec)->items = vec_grow(arena, (vec)->items, &(vec)->capacity,                   \
-                                          sizeof *(vec)->items))                                   \
-         : (void)0,                                                                                \
+#define VEC_PUSH(arena, vec, item)                                                           \
+    ((vec)->count == (vec)->capacity                                                         \
+         ? (void)((vec)->items =                                                             \
+                      vec_grow(arena, (vec)->items, &(vec)->capacity, sizeof *(vec)->items)) \
+         : (void)0,                                                                          \
      (vec)->items[(vec)->count++] = (item))
 void *vec_grow(struct arena *arena, void *items, uint32_t *capacity, size_t item_size);
 

@@ -1,4 +1,5 @@
-/* CLOCK_MONOTONIC: unaffected by changes of the wall clock, comparable between the threads of a machine. */
+/* CLOCK_MONOTONIC: unaffected by changes of the wall clock, comparable between the threads of a
+ * machine. */
 #include "base/clock.h"
 
 #include <assert.h>

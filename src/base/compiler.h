@@ -24,10 +24,10 @@
 
 /* The low half of XCR0: which register state the system saves. Only where CPUID reports OSXSAVE. */
 #if defined(__x86_64__)
-#define URZA_XGETBV(out_low)                                                                       \
-    do {                                                                                           \
-        unsigned high_;                                                                            \
-        __asm__ volatile("xgetbv" : "=a"(*(out_low)), "=d"(high_) : "c"(0));                       \
+#define URZA_XGETBV(out_low)                                                 \
+    do {                                                                     \
+        unsigned high_;                                                      \
+        __asm__ volatile("xgetbv" : "=a"(*(out_low)), "=d"(high_) : "c"(0)); \
     } while (0)
 #endif
 

@@ -1,7 +1,7 @@
-/* Tries 1 to 17 digits until the text reads back. printf rounds to the nearest decimal of a given length, so
- * that one is tried first. At a power of two the doubles above lie twice as far apart as those below, and
- * the next decimal up may read back although the nearest one, below, does not (2^-44 is the standard example);
- * so there it is tried too. */
+/* Tries 1 to 17 digits until the text reads back. printf rounds to the nearest decimal of a given
+ * length, so that one is tried first. At a power of two the doubles above lie twice as far apart as
+ * those below, and the next decimal up may read back although the nearest one, below, does not
+ * (2^-44 is the standard example); so there it is tried too. */
 #include "base/decimal_priv.h"
 
 #include <assert.h>
@@ -39,10 +39,10 @@ static void round_to(double value, int count, struct decimal *out)
         if (*p >= '0' && *p <= '9')
             out->digits[out->count++] = *p;
     out->digits[out->count] = '\0';
-    out->point = atoi(exponent + 1) + 1;
+    out->point = (int)strtol(exponent + 1, NULL, 10) + 1;
 }
 
-/* The next decimal of the same length; false for 99…9, whose successor is a shorter one, tried before. */
+/* The next decimal of the same length; false for 99…9: its successor is shorter, tried before. */
 static bool step_up(struct decimal *d)
 {
     int i = d->count - 1;

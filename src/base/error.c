@@ -1,8 +1,8 @@
 /* Errors are plain values of fixed size.
  *
  * Invariants:
- * 1. place and message are always terminated, and a cut never falls inside a UTF-8 sequence, so that an
- *    error can be put into JSON as it is.
+ * 1. place and message are always terminated, and a cut never falls inside a UTF-8 sequence, so
+ *    that an error can be put into JSON as it is.
  * 2. Text is formatted aside first, because the arguments may point into the error being filled. */
 #include "base/error.h"
 

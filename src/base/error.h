@@ -1,8 +1,8 @@
 /* Failures, as values.
  *
- * A function that can fail returns bool or a pointer and takes `struct error *err` last. On failure it
- * fills err exactly once and returns false or NULL; on success err is untouched. err is never NULL.
- * Fixed size, no allocation; an error may be copied. The classes are the rows of errors.def. */
+ * A function that can fail returns bool or a pointer and takes `struct error *err` last. On failure
+ * it fills err exactly once and returns false or NULL; on success err is untouched. err is never
+ * NULL. Fixed size, no allocation, may be copied. The classes are the rows of errors.def. */
 #ifndef URZA_BASE_ERROR_H
 #define URZA_BASE_ERROR_H
 
@@ -32,10 +32,10 @@ bool fail_v(struct error *err, enum error_code code, const char *fmt, va_list ar
  * ("node 'a', attribute 'dim'"). Returns false. */
 bool fail_at(struct error *err, const char *fmt, ...) URZA_PRINTF(2, 3);
 
-const char *error_name(enum error_code code);   /* class name, "ShapeError" */
-const char *error_text(enum error_code code);   /* what the class means */
-int error_http(enum error_code code);           /* HTTP status */
-int error_exit(enum error_code code);           /* exit status of a command */
+const char *error_name(enum error_code code); /* class name, "ShapeError" */
+const char *error_text(enum error_code code); /* what the class means */
+int error_http(enum error_code code);         /* HTTP status */
+int error_exit(enum error_code code);         /* exit status of a command */
 bool error_retryable(enum error_code code);
 
 #endif

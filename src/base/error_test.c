@@ -69,7 +69,7 @@ static void test_cut_keeps_utf8_whole(void **state)
             char text[1024];
             memset(text, 'x', shift);
             for (size_t at = shift; at < 800; at += size)
-                strcpy(text + at, characters[i]);
+                memcpy(text + at, characters[i], size + 1);
             fail(&err, ERR_IO, "%s", text);
             size_t length = strlen(err.message);
             assert_in_range(length, sizeof err.message - 4, sizeof err.message - 1);

@@ -1,8 +1,8 @@
 /* Reading and writing whole files with plain system calls.
  *
- * A write goes to a temporary file beside the target, which rename puts in place: a reader sees the old file
- * or the new one, never a part. The folder is synced afterwards as well as it can be: a file system that
- * does not sync folders is no failure, the file is in place by then. */
+ * A write goes to a temporary file beside the target, which rename puts in place: a reader sees the
+ * old file or the new one, never a part. The folder is synced afterwards as well as it can be: a
+ * file system that does not sync folders is no failure, the file is in place by then. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -52,8 +52,8 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
-/* Reads fd to its end. The expected size is a first guess only: the file may grow or shrink meanwhile, and
- * the files of /proc claim to be empty. */
+/* Reads fd to its end. The expected size is a first guess only: the file may grow or shrink
+ * meanwhile, and the files of /proc claim to be empty. */
 static bool read_to_end(int fd, const char *path, size_t expected, size_t limit, char **out_data,
                         size_t *out_size, struct error *err)
 {

@@ -21,7 +21,7 @@ static char folder[64]; /* a fresh one for each test */
 static int enter(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/file_test.XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/file_test.XXXXXX");
     return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
 }
 

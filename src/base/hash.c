@@ -1,7 +1,8 @@
-/* hash64 takes eight bytes a step: each word is spread by a multiplication and a shift, folded into the state,
- * and the state is multiplied and shifted again. Each step is a bijection of the word for a given state and
- * of the state for a given word, so two inputs that differ in one word only never collide. The size goes into
- * the start, which tells "" from "\0". Its values are for tables in one process: they depend on byte order. */
+/* hash64 takes eight bytes a step: each word is spread by a multiplication and a shift, folded into
+ * the state, and the state is multiplied and shifted again. Each step is a bijection of the word
+ * for a given state and of the state for a given word, so two inputs that differ in one word only
+ * never collide. The size goes into the start, which tells "" from "\0". Its values are for tables
+ * in one process: they depend on byte order. */
 #include "base/hash.h"
 
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -91,7 +92,7 @@ static int digit_value(char c)
 
 int hex_decode(const char *text, uint8_t *out, size_t size)
 {
-    /* Checked as a whole first, so that out is written only on success. The terminator is no digit. */
+    /* Checked as a whole first: out is written only on success. The terminator is no digit. */
     for (size_t i = 0; i < 2 * size; i++)
         if (digit_value(text[i]) < 0)
             return 0;

@@ -1,4 +1,4 @@
-/* hash64 for tables (fast, not for adversaries that choose keys), SHA-256 for identity (libcrypto). */
+/* hash64 for tables (fast, not against chosen keys), SHA-256 for identity (libcrypto). */
 #ifndef URZA_BASE_HASH_H
 #define URZA_BASE_HASH_H
 
@@ -13,7 +13,7 @@ uint64_t hash64_mix(uint64_t hash, uint64_t word);
 
 void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES]);
 void sha256_hex(const void *data, size_t size, char out[SHA256_HEX_BYTES]); /* lower case */
-void hex_encode(const uint8_t *bytes, size_t size, char *out); /* 2 × size + 1 bytes */
+void hex_encode(const uint8_t *bytes, size_t size, char *out);              /* 2 × size + 1 bytes */
 /* Reads exactly size bytes from 2 × size lower-case hex digits; 0 when text is anything else. */
 int hex_decode(const char *text, uint8_t *out, size_t size);
 

@@ -82,8 +82,8 @@ static int ones(uint64_t x)
 static void test_hash64_avalanche(void **state)
 {
     (void)state;
-    /* Each flipped input bit flips half of the output: 32 of 64 on average, ± 0.25 over these trials
-     * (the mean of 64 × 256 words of 64 fair bits deviates by 4 / 128 = 0.03). */
+    /* Each flipped input bit flips half of the output: 32 of 64 on average, ± 0.25 over these
+     * trials (the mean of 64 × 256 words of 64 fair bits deviates by 4 / 128 = 0.03). */
     int total = 0;
     for (uint64_t i = 0; i < 256; i++) {
         uint64_t base = hash64(&i, sizeof i, 9);

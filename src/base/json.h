@@ -1,5 +1,6 @@
 /* Strict JSON over jansson: bounded, duplicate keys refused, every error names its place; and the
- * canonical form of RFC 8785, whose bytes are hashed. Values are jansson's (reference counted by the caller). */
+ * canonical form of RFC 8785, whose bytes are hashed. Values are jansson's (reference counted by
+ * the caller). */
 #ifndef URZA_BASE_JSON_H
 #define URZA_BASE_JSON_H
 
@@ -10,18 +11,20 @@
 struct error;
 struct strbuf;
 
-/* Parses text, which must be one value with nothing but white space behind it. Bounds: LIMIT_JSON_BYTES
- * (ERR_LIMIT), LIMIT_JSON_DEPTH (ERR_LIMIT). Fails with ERR_JSON and "line L, column C" as place. */
+/* Parses text, which must be one value with nothing but white space behind it. Bounds:
+ * LIMIT_JSON_BYTES (ERR_LIMIT), LIMIT_JSON_DEPTH (ERR_LIMIT). Fails with ERR_JSON and "line L,
+ * column C" as place. */
 json_t *json_read(const char *text, size_t size, struct error *err);
 
-/* Appends the canonical form (RFC 8785): keys sorted by UTF-16 code units, no white space, ECMAScript
- * numbers. Integers beyond 2^53 are written exactly (an extension; the reader keeps them exact too). */
+/* Appends the canonical form (RFC 8785): keys sorted by UTF-16 code units, no white space,
+ * ECMAScript numbers. Integers beyond 2^53 are written exactly (an extension; the reader keeps them
+ * exact too). */
 void json_write_canonical(const json_t *value, struct strbuf *out);
 /* One string in that form, quotes and escapes included; text is UTF-8. */
 void json_write_string(const char *text, size_t size, struct strbuf *out);
 
-/* Field access for objects. Each fails with ERR_JSON, naming the field, when it is missing (unless the
- * getter is _opt, which then leaves *out as it was) or of another type. Strings are borrowed. */
+/* Field access for objects. Each fails with ERR_JSON, naming the field, when it is missing (unless
+ * the getter is _opt, which then leaves *out alone) or of another type. Strings are borrowed. */
 bool json_get_string(const json_t *object, const char *key, const char **out, struct error *err);
 bool json_get_int(const json_t *object, const char *key, int64_t *out, struct error *err);
 bool json_get_array(const json_t *object, const char *key, json_t **out, struct error *err);

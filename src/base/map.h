@@ -1,5 +1,5 @@
-/* Hash tables in an arena: `map` finds u32 ids by a 64-bit hash (the caller compares), `strmap` by a string.
- * They only grow; start at {0}. One thread at a time. */
+/* Hash tables in an arena: `map` finds u32 ids by a 64-bit hash (the caller compares), `strmap` by
+ * a string. They only grow; start at {0}. One thread at a time. */
 #ifndef URZA_BASE_MAP_H
 #define URZA_BASE_MAP_H
 

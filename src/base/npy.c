@@ -2,16 +2,17 @@
  *
  *     \x93NUMPY  major minor  header size (u16, from 2.0 on u32)  header  data
  *
- * where the header is a Python dict literal with the keys descr, fortran_order and shape, padded with spaces
- * and ended by a newline. The reader takes just the literals such a dict can hold; the keys may stand in
- * any order, each once.
+ * where the header is a Python dict literal with the keys descr, fortran_order and shape, padded
+ * with spaces and ended by a newline. The reader takes just the literals such a dict can hold; the
+ * keys may stand in any order, each once.
  *
- * Invariants: the cursor never passes its end; nothing is allocated before the size of the data is known to
- * agree with the file, so an allocation is never larger than the input. */
+ * Invariants: the cursor never passes its end; nothing is allocated before the size of the data is
+ * known to agree with the file, so an allocation is never larger than the input. */
 #include "base/npy.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -137,7 +138,7 @@ static bool set_type(struct npy *out, const char *descr)
 {
     for (size_t i = 0; i < TYPE_COUNT; i++) {
         if (strcmp(types[i].descr, descr) == 0) {
-            strcpy(out->descr, types[i].read_as);
+            snprintf(out->descr, sizeof out->descr, "%s", types[i].read_as);
             out->item_bytes = types[i].item_bytes;
             return true;
         }

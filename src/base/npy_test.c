@@ -222,7 +222,7 @@ static void test_sizes(void **state)
     assert_int_equal(npy_item_bytes("f4"), 0);
 }
 
-/* Every cut, and every byte replaced by each of some telling ones, is refused or parsed, never worse. */
+/* Every cut, and every byte replaced by some telling ones, is refused or parsed, never worse. */
 static void test_damaged_files(void **state)
 {
     (void)state;

@@ -1,5 +1,6 @@
-/* data[size_bytes] is always the terminator, so capacity_bytes > size_bytes. Growing copies into new arena
- * memory and leaves the old in place; bytes added may therefore point into the buffer itself. */
+/* data[size_bytes] is always the terminator, so capacity_bytes > size_bytes. Growing copies into
+ * new arena memory and leaves the old in place; bytes added may therefore point into the buffer
+ * itself. */
 #include "base/strbuf.h"
 
 #include <assert.h>
@@ -58,7 +59,7 @@ void strbuf_puts(struct strbuf *buf, const char *text)
 
 void strbuf_printf(struct strbuf *buf, const char *fmt, ...)
 {
-    /* Short text is formatted once; the stack copy also lets the arguments point into the buffer. */
+    /* Short text is formatted once; the copy on the stack lets arguments point into the buffer. */
     char text[256];
     va_list args, again;
     va_start(args, fmt);

@@ -156,9 +156,10 @@ bool graph_parse(struct graph *graph, struct arena *arena, const char *text, siz
 /* Graphviz DOT of the same. */
 void graph_print_dot(const struct graph *graph, struct strbuf *out);
 
-/* Rebuilds *from into *to (fresh): what outputs, inputs and params need is added again in order. rule, when
- * given, sees each node right after it was added and returns the value to use in its place: the copy itself, or
- * something it adds to *to (VALUE_NONE after failing). Unused copies stay in *to until the next rebuild. */
+/* Rebuilds *from into *to (fresh): what outputs, inputs and params need is added again in order.
+ * rule, when given, sees each node right after it was added and returns the value to use in its
+ * place: the copy itself, or something it adds to *to (VALUE_NONE after failing). Unused copies
+ * stay in *to until the next rebuild. */
 typedef value_id graph_rule(struct graph *to, value_id copy, const struct graph *from, value_id old,
                             void *context, struct error *err);
 bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
