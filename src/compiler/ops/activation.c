@@ -231,6 +231,13 @@ bool expand_softmax(struct op_call *call)
     return axis >= 0 && narrow(call, ops_softmax(call->b, x, axis));
 }
 
+bool expand_softmin(struct op_call *call)
+{
+    value_id x = b_neg(call->b, ops_wide(call->b, call->in[0]));
+    int axis = ops_axis(call, "dim", x);
+    return axis >= 0 && narrow(call, ops_softmax(call->b, x, axis));
+}
+
 bool expand_log_softmax(struct op_call *call)
 {
     value_id x = ops_wide(call->b, call->in[0]);
