@@ -31,4 +31,13 @@
     } while (0)
 #endif
 
+/* 1 in builds with AddressSanitizer. */
+#if defined(__SANITIZE_ADDRESS__)
+#define URZA_SANITIZED 1
+#elif defined(__has_feature)
+#define URZA_SANITIZED __has_feature(address_sanitizer)
+#else
+#define URZA_SANITIZED 0
+#endif
+
 #endif

@@ -1,8 +1,9 @@
 /* The whole pipeline, on one screen.
  *
- *   text ─ read ─► graph ─ passes ─► graph ─ cut ─► groups ─ lower ─► nests ─ schedule ─► nests ─
- * generate ─► image │                                 └────────────► plan
- * ◄──────────────────────────────────┘ └──────────────────────────────────────────► package
+ *   text ─ read ─► graph ─ passes ─► graph ─ cut ─► groups ─ lower ─► nests ─ schedule ─► nests
+ *                    │                                │                                     │
+ *                    ▼                                ▼                                 generate
+ *                 package                           plan ◄───────────── image ◄─────────────┘
  *
  * Everything behind `read` runs once per target, because layouts and schedules depend on what a
  * target can do. */
@@ -94,6 +95,9 @@ static bool compile_targets(struct job *job, const struct graph *graph, struct e
         name[n] = 0;
         if (!target_find(name))
             return fail(err, ERR_TARGET, "no target is called '%s'", name);
+        for (uint32_t i = 0; i < job->contents.target_count; i++)
+            if (strcmp(job->contents.targets[i].name, name) == 0)
+                return fail(err, ERR_USAGE, "target '%s' is given twice", name);
         if (!compile_for_target(job, graph, target_find(name), err))
             return false;
         list += n + (list[n] == ',');

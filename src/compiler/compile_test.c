@@ -1,0 +1,170 @@
+/* The pipeline as a whole: the same input gives the same bytes, limits hold, and what goes wrong in
+ * the compiler's process is an error in the caller's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "compiler/compile.h"
+
+#include <cmocka.h>
+
+static const char *const examples[] = {
+    "mlp",          "resnet_bottleneck", "mobilenet_inverted_residual",
+    "custom_graph", "transformer_block", "conv_arch",
+};
+#define EXAMPLES (sizeof examples / sizeof examples[0])
+
+static char *read_example(const char *name, size_t *size)
+{
+    char path[128], *text;
+    struct error err = {0};
+    snprintf(path, sizeof path, "examples/%s.json", name);
+    if (!file_read(path, LIMIT_JSON_BYTES, &text, size, &err))
+        fail_msg("%s: %s", path, err.message);
+    return text;
+}
+
+static void same_input_same_bytes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < EXAMPLES; i++) {
+        struct arena a, b;
+        struct error err = {0};
+        struct compile_options options = {.strategy = STRATEGY_FAST};
+        struct compile_result first = {0}, second = {0};
+        size_t size;
+        char *text = read_example(examples[i], &size);
+        arena_init(&a);
+        arena_init(&b);
+        assert_true(compile_blueprint(text, size, &options, &a, &first, &err));
+        assert_true(compile_isolated(text, size, &options, &b, &second, &err));
+        assert_string_equal(first.kernel_id, second.kernel_id);
+        assert_int_equal(first.package_bytes, second.package_bytes);
+        assert_memory_equal(first.package, second.package, first.package_bytes);
+        arena_release(&a);
+        arena_release(&b);
+        free(text);
+    }
+}
+
+static void options_decide_the_id(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct error err = {0};
+    size_t size;
+    char *text = read_example("mlp", &size);
+    struct compile_options v3 = {.strategy = STRATEGY_FAST, .targets = "x86-64-v3"};
+    struct compile_options v4 = {.strategy = STRATEGY_FAST, .targets = "x86-64-v4"};
+    struct compile_result a = {0}, b = {0};
+    arena_init(&arena);
+    assert_true(compile_blueprint(text, size, &v3, &arena, &a, &err));
+    assert_true(compile_blueprint(text, size, &v4, &arena, &b, &err));
+    assert_string_not_equal(a.kernel_id, b.kernel_id);
+    arena_release(&arena);
+    free(text);
+}
+
+static void bad_targets_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *targets;
+        enum error_code code;
+    } rows[] = {
+        {"x86-64-v9", ERR_TARGET},
+        {"x86-64-v4,x86-64-v4", ERR_USAGE},
+        {"x86-64-v4,,x86-64-v3", ERR_USAGE},
+    };
+    size_t size;
+    char *text = read_example("custom_graph", &size);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct arena arena;
+        struct error err = {0};
+        struct compile_options options = {.strategy = STRATEGY_FAST, .targets = rows[i].targets};
+        struct compile_result result = {0};
+        arena_init(&arena);
+        assert_false(compile_blueprint(text, size, &options, &arena, &result, &err));
+        assert_int_equal(err.code, rows[i].code);
+        arena_release(&arena);
+    }
+    free(text);
+}
+
+static void emergency_has_no_code(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct error err = {0};
+    size_t size;
+    char *text = read_example("mlp", &size);
+    struct compile_options options = {.strategy = STRATEGY_EMERGENCY};
+    struct compile_result result = {0};
+    arena_init(&arena);
+    assert_true(compile_blueprint(text, size, &options, &arena, &result, &err));
+    const uint8_t *data;
+    size_t bytes;
+    assert_true(package_entry(result.package, result.package_bytes, "graph", &data, &bytes, &err));
+    assert_false(
+        package_entry(result.package, result.package_bytes, "code/x86-64-v4", &data, &bytes, &err));
+    arena_release(&arena);
+    free(text);
+}
+
+static void limits_of_the_child_hold(void **state)
+{
+    (void)state;
+    size_t size;
+    char *text = read_example("transformer_block", &size);
+    struct compile_options late = {.strategy = STRATEGY_FAST, .timeout_ms = 1};
+    struct compile_options small = {.strategy = STRATEGY_FAST, .memory_bytes = 16 << 20};
+    const struct compile_options *const rows[] = {&late, &small};
+    for (size_t i = 0; i < 2 && !(i == 1 && URZA_SANITIZED); i++) {
+        struct arena arena;
+        struct error err = {0};
+        struct compile_result result = {0};
+        arena_init(&arena);
+        assert_false(compile_isolated(text, size, rows[i], &arena, &result, &err));
+        assert_int_equal(err.code, ERR_COMPILER_DIED);
+        assert_null(result.package);
+        arena_release(&arena);
+    }
+    free(text);
+}
+
+static void errors_cross_the_pipe(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"format\": \"urza.blueprint/1\", \"inputs\": [], \"nodes\": "
+                               "[{\"id\": \"y\", \"op\": \"nonsense\", \"in\": []}], "
+                               "\"outputs\": [\"y\"]}";
+    struct arena arena;
+    struct error here = {0}, there = {0};
+    struct compile_options options = {.strategy = STRATEGY_FAST};
+    struct compile_result result = {0};
+    arena_init(&arena);
+    assert_false(compile_blueprint(text, sizeof text - 1, &options, &arena, &result, &here));
+    assert_false(compile_isolated(text, sizeof text - 1, &options, &arena, &result, &there));
+    assert_int_equal(here.code, ERR_BLUEPRINT);
+    assert_int_equal(there.code, here.code);
+    assert_string_equal(there.place, here.place);
+    assert_string_equal(there.message, here.message);
+    arena_release(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_input_same_bytes),    cmocka_unit_test(options_decide_the_id),
+        cmocka_unit_test(bad_targets_are_refused),  cmocka_unit_test(emergency_has_no_code),
+        cmocka_unit_test(limits_of_the_child_hold), cmocka_unit_test(errors_cross_the_pipe),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
