@@ -2,14 +2,18 @@
  * document, whose translator then makes the parameters.
  *
  *   type       config (default)
- *   linear     input_size 128, hidden_sizes [256, 256], output_size 128, activation relu|gelu|tanh
- * (relu), dropout 0: (Linear, activation, Dropout)…, Linear; x [B, input_size] conv in_channels 3,
- * out_channels [64, 128, 256], kernel_sizes 3, strides 1, paddings 1 (each one number or one a
- * block), activation relu|gelu (relu), pool_type max|avg (max), pool_size 2, input_shape
- * [in_channels, 32, 32]: (Conv2d, BatchNorm2d, activation, pool)…, mean of each channel, Flatten; x
- * [B, channels, height, width] attention  embed_dim 256, num_heads 8, dropout 0.1: self-attention,
- * batch first; x [B, S, embed_dim] custom     dim 256, num_blocks 2: blocks x +
- * Linear(relu(Linear(x))); x [B, dim]; or graph: a document of another dialect
+ *   linear     input_size 128, hidden_sizes [256, 256], output_size 128,
+ *              activation relu|gelu|tanh (relu), dropout 0:
+ *              (Linear, activation, Dropout)…, Linear; x [B, input_size]
+ *   conv       in_channels 3, out_channels [64, 128, 256], kernel_sizes 3, strides 1, paddings 1
+ *              (each one number or one a block), activation relu|gelu (relu),
+ *              pool_type max|avg (max), pool_size 2, input_shape [in_channels, 32, 32]:
+ *              (Conv2d, BatchNorm2d, activation, pool)…, mean of each channel, Flatten;
+ *              x [B, channels, height, width]
+ *   attention  embed_dim 256, num_heads 8, dropout 0.1: self-attention, batch first;
+ *              x [B, S, embed_dim]
+ *   custom     dim 256, num_blocks 2: blocks x + Linear(relu(Linear(x))); x [B, dim];
+ *              or graph: a document of another dialect
  *
  * The input is "x", the output "y". */
 #include "compiler/import/import_priv.h"

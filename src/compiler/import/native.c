@@ -3,18 +3,20 @@
  *   {"format": "urza.blueprint/1", "name"?,
  *    "dims"?:   {"B": {"min"? (1), "max"? (65536), "multiple_of"? (1), "typical"?}},
  *    "inputs":  [{"id", "dtype", "shape"}],
- *    "params"?: [{"id", "dtype", "shape", "init"?}],              the shape is constant; init: see
- * init.c "nodes":   [{"id", "op", "in"?, "attrs"?, "out"?, "shape"?, "in_shape"?, "dtype"?}],
+ *    "params"?: [{"id", "dtype", "shape", "init"?}],        constant shapes; init: see init.c
+ *    "nodes":   [{"id", "op", "in"?, "attrs"?, "out"?, "shape"?, "in_shape"?, "dtype"?}],
  *    "outputs": ["id" or {"name", "value", "shape"?, "dtype"?}],
- *    "id"?, "version"?, "tags"?, "metadata"?}                     say nothing about the graph
+ *    "id"?, "version"?, "tags"?, "metadata"?}               these say nothing about the graph
  *
- *   in        references by the order of the op's operands; null leaves an optional one out
- *   attrs     the op's attributes: numbers, booleans, strings, lists of integers
- *   out       more names for the results in order
- *   shape, in_shape, dtype  checked against what is inferred: of the first result, the first
- * operand, the first result; -1 in such a shape matches anything reference "id" (of an input, param
- * or node: its first result), "id.k" (result k), or a name from "out"; a declared name wins over
- * the reading as "id.k" shape     integers and expressions over dims: ["B", 64, "2*S + 1"]
+ *   in            references by the order of the op's operands; null leaves an optional one out
+ *   attrs         the op's attributes: numbers, booleans, strings, lists of integers
+ *   out           more names for the results in order
+ *   shape, dtype  checked against what is inferred for the first result
+ *   in_shape      the same for the first operand; -1 in a shape to check matches anything
+ *
+ *   reference     "id" (of an input, param or node: its first result), "id.k" (result k), or a
+ *                 name from "out"; a declared name wins over the reading as "id.k"
+ *   shape         integers and expressions over dims: ["B", 64, "2*S + 1"]
  *
  * Dims are declared in the order of their names, so the order of keys has no meaning at all. */
 #include "compiler/import/import_priv.h"

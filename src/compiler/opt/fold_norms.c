@@ -1,11 +1,11 @@
 /* Affine maps behind a convolution or a product move into its parameters.
  *
- *   ((conv(x, w) + b - m) * s / t) + c   ->   conv(x, w * S) + T     S = s / t,  T = (b - m) * s /
- * t + c
+ *   ((conv(x, w) + b - m) * s / t) + c   ->   conv(x, w * S) + T
+ *                                             S = s / t,  T = (b - m) * s / t + c
  *
- * where all but x are parameters or made of them: one number, or one per output channel. S, T and w
- * * S are then computed once after load, and a batch norm costs one addition. The result differs by
- * a few roundings, as any order of summation does; so f16 and bf16, whose sums round once only,
+ * where all but x are parameters or made of them: one number, or one per output channel. S, T and
+ * w * S are then computed once after load, and a batch norm costs one addition. The result differs
+ * by a few roundings, as any order of summation does; so f16 and bf16, whose sums round once only,
  * stay as they are. Every value between the convolution and the end of the chain has one user, or
  * nothing would be saved. */
 #include <string.h>

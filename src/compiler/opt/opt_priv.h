@@ -4,8 +4,8 @@
 
 #include "compiler/opt/opt.h"
 
-/* By value: whether it is known only when a call brings inputs and sizes. The rest follows from parameters and
- * constants. */
+/* By value: whether it is known only when a call brings inputs and sizes. The rest follows from
+ * parameters and constants. */
 bool *values_per_call(const struct graph *graph, struct arena *arena);
 
 typedef bool pass_fn(struct graph *to, struct arena *arena, const struct graph *from,

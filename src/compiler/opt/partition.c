@@ -4,17 +4,17 @@
  * Each stored value is the root of one kernel; a value whose users all lie in one kernel may be
  * inlined there. Rules, in order:
  *
- *   1. Outputs are stored. What depends on parameters only, and is used by what does not, is stored
- * by `prepare`.
+ *   1. Outputs are stored. What depends on parameters only, and is used by what does not, is
+ *      stored by `prepare`.
  *   2. A contraction or convolution reads memory: what lies behind the views on its operands is
- * stored.
- *   3. Sorting, scanning and scattering are roots; what a window or a sort reads more than once is
- * stored.
+ *      stored.
+ *   3. Sorting, scanning and scattering are roots; what a window or a sort reads more than once
+ *      is stored.
  *   4. A contraction, convolution or window is inlined only as the anchor of its kernel: only
- * pointwise prims lead from it to the root, and the kernel has no reduction.
+ *      pointwise prims lead from it to the root, and the kernel has no reduction.
  *   5. A reduction is inlined into a kernel without an anchor. What such a kernel would compute
- * again for each use (for each reduction and the result) is stored when that costs more than
- * reading it, unless it depends on a reduction itself, as the exponentials of softmax do.
+ *      again for each use (for each reduction and the result) is stored when that costs more than
+ *      reading it, unless it depends on a reduction itself, as the exponentials of softmax do.
  *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
  *   7. A reshape of a stored value or source is the same memory. */
 #include "compiler/opt/opt_priv.h"

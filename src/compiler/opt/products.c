@@ -4,12 +4,11 @@
  * a product is read in vectors along its n dim. A parameter gets a packed copy, made once by
  * `prepare`:
  *
- *   w[N, K]  ->  pad N to panels of P columns, [N/P, P, K]  ->  [N/P, K, P]   (P: two vector
- * registers)
+ *   w[N, K]  ->  pad N to panels of P columns, [N/P, P, K]  ->  [N/P, K, P]
  *
- * so that a tile reads one stream. Another operand whose n dim is not the last one in memory is
- * transposed by a kernel of its own before the product. Both are ordinary views around a stored
- * copy: lowering knows nothing. */
+ * where P is two vector registers, so that a tile reads one stream. Another operand whose n dim is
+ * not the last one in memory is transposed by a kernel of its own before the product. Both are
+ * ordinary views around a stored copy: lowering knows nothing. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
