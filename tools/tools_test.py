@@ -42,6 +42,11 @@ class Tidy(unittest.TestCase):
         return [finding[1] for finding in tidy.check_includes(Path(path), text.splitlines())]
 
     def test_layers(self):
+        Path("src/compiler/target").mkdir()
+        Path("src/compiler/target/target.h").touch()
+        target = '#include "compiler/target/target.h"'
+        self.assertEqual(self.includes("src/compiler/opt/x.c", target), [])
+        self.assertEqual(len(self.includes("src/compiler/ops/x.c", target)), 1)
         self.assertEqual(self.includes("src/graph/x.c", '#include "base/a.h"'), [])
         self.assertEqual(self.includes("src/base/x.c", '#include "graph/g.h"'),
                          ["graph/g.h: base may not include graph"])
@@ -58,6 +63,18 @@ class Tidy(unittest.TestCase):
         opt = '#include "compiler/opt/opt.h"'
         self.assertEqual(self.includes("src/compiler/sched/x_test.c", opt), [])
         self.assertEqual(len(self.includes("src/compiler/loop/x_test.c", opt)), 1)
+
+    def test_helpers_of_tests(self):
+        opt = '#include "compiler/opt/opt.h"'
+        for name in ("nest_eval.c", "lowered.h", "codegen_kit.c", "x_test_util.h", "x_harness.c"):
+            self.assertEqual(self.includes("src/compiler/sched/" + name, opt), [])
+            self.assertEqual(len(self.includes("src/compiler/loop/" + name, opt)), 1)
+        helper = '#include "compiler/loop/nest_eval.h"'
+        Path("src/compiler/loop/nest_eval.h").touch()
+        self.assertEqual(self.includes("src/compiler/sched/x_test.c", helper), [])
+        self.assertEqual(self.includes("src/compiler/sched/lowered.c", helper), [])
+        self.assertEqual(self.includes("src/compiler/sched/x.c", helper),
+                         ["compiler/loop/nest_eval.h is for tests only"])
 
     def test_private_headers(self):
         private = '#include "graph/g_priv.h"'
@@ -96,6 +113,7 @@ class Tidy(unittest.TestCase):
             return len(list(tidy.check_text(Path("x.c"), [line])))
         self.assertEqual(findings("é" * 100), 0)
         self.assertEqual(findings("e" * 101), 1)
+        self.assertEqual(list(tidy.check_text(Path("x.def"), ["e" * 101])), []) # a row of a table
         self.assertEqual(findings("// TO" + "DO: later"), 1)
         self.assertEqual(findings('mkstemp("fileXXXXXX")'), 0)
 

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "compiler/codegen/codegen.h"
-#include "compiler/loop/nest_eval_priv.h"
+#include "compiler/loop/nest_eval.h"
 #include "compiler/target/target.h"
 #include "package/plan.h"
 #include <cmocka.h>
@@ -144,10 +144,10 @@ static void check_at(struct kit *kit, const char *what, urza_kernel_fn *kernel,
             union nest_value x = nest_eval_load(b->dtype, native[i], (int64_t)e);
             union nest_value y = nest_eval_load(b->dtype, expected[i], (int64_t)e);
             if (!agree(b->dtype, x, y, check->tolerance))
-                fail_msg(
-                    "%s, %s, S %lld: buffer %u (%s), element %zu: %.17g (%lld), expected %.17g (%lld)",
-                    what, target->name, (long long)s, i, dtype_name(b->dtype), e, x.f,
-                    (long long)x.i, y.f, (long long)y.i);
+                fail_msg("%s, %s, S %lld: buffer %u (%s), element %zu: %.17g (%lld), "
+                         "expected %.17g (%lld)",
+                         what, target->name, (long long)s, i, dtype_name(b->dtype), e, x.f,
+                         (long long)x.i, y.f, (long long)y.i);
         }
         munmap(fences[i].map, fences[i].map_bytes);
     }

@@ -12,7 +12,7 @@
 #include "base/rng.h"
 #include "compiler/codegen/codegen.h"
 #include "compiler/codegen/codegen_kit_priv.h"
-#include "compiler/loop/nest_eval_priv.h"
+#include "compiler/loop/nest_eval.h"
 #include "compiler/target/target.h"
 #include <cmocka.h>
 

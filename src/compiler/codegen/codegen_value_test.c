@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "compiler/codegen/codegen_kit_priv.h"
-#include "compiler/loop/nest_eval_priv.h"
+#include "compiler/loop/nest_eval.h"
 #include <cmocka.h>
 
 static const char *const op_names[] = {

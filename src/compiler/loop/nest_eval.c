@@ -1,9 +1,9 @@
-/* Running nests, one scalar at a time; see nest_eval_priv.h.
+/* Running nests, one scalar at a time; see nest_eval.h.
  *
  * Operands have smaller ids than what uses them, so the expressions below a root in ascending order
  * are an order of evaluation; it is found once per root. Nothing is kept from one statement to the
  * next. */
-#include "compiler/loop/nest_eval_priv.h"
+#include "compiler/loop/nest_eval.h"
 
 #include <assert.h>
 #include <math.h>

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "compiler/lower/lowered_priv.h"
+#include "compiler/lower/lowered.h"
 #include "compiler/target/target.h"
 #include "graph/build.h"
 #include <cmocka.h>

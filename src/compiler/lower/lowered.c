@@ -1,9 +1,9 @@
-/* Examples of ops, lowered, for tests; see lowered_priv.h. */
-#include "compiler/lower/lowered_priv.h"
+/* Examples of ops, lowered, for tests; see lowered.h. */
+#include "compiler/lower/lowered.h"
 
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "compiler/loop/nest_eval_priv.h"
+#include "compiler/loop/nest_eval.h"
 
 static bool optimise(struct lowered *l, struct graph *graph, const struct target *target,
                      struct error *err)

@@ -4,14 +4,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/strbuf.h"
-#include "compiler/loop/nest_eval_priv.h"
-#include "compiler/lower/lowered_priv.h"
+#include "compiler/loop/nest_eval.h"
+#include "compiler/lower/lowered.h"
 #include "compiler/sched/sched.h"
 #include "compiler/target/target.h"
 #include <cmocka.h>
@@ -151,10 +152,10 @@ static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *
     struct step step = {.kind = (uint8_t)(1 + rng_u32(key, (*counter)++) % (STEP_COUNT - 1))};
     loop_names(nest, &nest->body, names, &count);
     uint32_t at = count ? rng_u32(key, (*counter)++) % count : 0;
-    strcpy(step.loop, count ? names[at] : "none");
+    snprintf(step.loop, sizeof step.loop, "%s", count ? names[at] : "none");
     if (step.kind == STEP_FUSE || step.kind == STEP_SWAP)
-        strcpy(step.other,
-               at + 1 < count && rng_u32(key, (*counter)++) % 8 ? names[at + 1] : "other");
+        snprintf(step.other, sizeof step.other, "%s",
+                 at + 1 < count && rng_u32(key, (*counter)++) % 8 ? names[at + 1] : "other");
     if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_VECTOR)
         step.number = numbers[rng_u32(key, (*counter)++) % (sizeof numbers / sizeof *numbers)];
     return step;

@@ -5,8 +5,8 @@
  * code, with none of which it shares anything but the nest. Loops that are marked vector or jam
  * give what the unmarked ones give, bit for bit; generated code may differ from that where it
  * merges the lanes of a sum. */
-#ifndef URZA_COMPILER_LOOP_NEST_EVAL_PRIV_H
-#define URZA_COMPILER_LOOP_NEST_EVAL_PRIV_H
+#ifndef URZA_COMPILER_LOOP_NEST_EVAL_H
+#define URZA_COMPILER_LOOP_NEST_EVAL_H
 
 #include "compiler/loop/loop.h"
 

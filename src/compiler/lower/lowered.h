@@ -1,7 +1,7 @@
 /* For tests: an example of an op, optimised, cut and lowered, with random inputs and memory for
  * every value. */
-#ifndef URZA_COMPILER_LOWER_LOWERED_PRIV_H
-#define URZA_COMPILER_LOWER_LOWERED_PRIV_H
+#ifndef URZA_COMPILER_LOWER_LOWERED_H
+#define URZA_COMPILER_LOWER_LOWERED_H
 
 #include "base/arena.h"
 #include "compiler/lower/lower.h"
