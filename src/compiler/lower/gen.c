@@ -156,7 +156,7 @@ static expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
     return gen_elementwise(l, node, v);
 }
 
-expr_id gen(struct lowering *l, value_id value, const struct at *at)
+static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     uint8_t place = l->partition->placement[value];
@@ -177,4 +177,25 @@ expr_id gen(struct lowering *l, value_id value, const struct at *at)
     map_add(&l->by_key, l->nest->arena, hash, l->generated.count);
     VEC_PUSH(l->nest->arena, &l->generated, made);
     return made.expr;
+}
+
+/* Whether the index lies inside the value whatever the guard says: then the guard only makes things
+ * depend on loops that they do not depend on. */
+static bool always_inside(struct lowering *l, const struct node *node, const expr_id *idx)
+{
+    expr_id zero = index_const(l->nest, 0), one = index_const(l->nest, 1);
+    for (uint32_t i = 0; i < node->rank; i++)
+        if (!index_le(l->nest, zero, idx[i]) ||
+            !index_le(l->nest, index_add(l->nest, idx[i], one), expr_dim(l->nest, node->shape[i])))
+            return false;
+    return true;
+}
+
+expr_id gen(struct lowering *l, value_id value, const struct at *given)
+{
+    const struct node *node = graph_node(l->graph, value);
+    struct at at = *given;
+    if (at.guard != EXPR_NONE && always_inside(l, node, at.idx))
+        at.guard = EXPR_NONE;
+    return gen_guarded(l, value, &at);
 }

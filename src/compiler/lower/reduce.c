@@ -213,7 +213,9 @@ static expr_id gen_conv(struct lowering *l, const struct node *node, const struc
     }
     at_x.guard = inside == EXPR_NONE ? EXPR_NONE : known_or_none(l, inside);
     expr_id v = gen(l, node->operands[0], &at_x), weight = gen(l, node->operands[1], &at_w);
-    if (at_x.guard != EXPR_NONE && expr_at(n, v)->op != EXPR_LOAD)
+    const struct expr *load = expr_at(n, v); /* a load under the same guard gives 0 outside by
+                                                itself */
+    if (at_x.guard != EXPR_NONE && !(load->op == EXPR_LOAD && load->operand[1] == at_x.guard))
         v = expr_select(n, at_x.guard, v, expr_const(n, dtype, 0));
     return finish(l, local, depth, COMBINE_SUM, expr_binary(n, EXPR_MUL, v, weight));
 }
