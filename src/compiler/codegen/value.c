@@ -25,7 +25,7 @@ static bool memo_valid(const struct emitter *e, const struct memo *m, const stru
 {
     if (!m->value || m->level > e->level || e->levels[m->level].serial != m->level_serial)
         return false;
-    if (x->loads && m->time < e->memory_changed)
+    if (x->unstable && m->time < e->memory_changed)
         return false;
     for (uint32_t i = 0; x->locals && i < e->nest->locals.count; i++)
         if (x->locals >> i % 64 & 1 && m->time < e->locals[i].changed)

@@ -33,9 +33,14 @@ expr_id expr_intern(struct nest *nest, struct expr e)
             e.vars |= expr_at(nest, e.operand[i])->vars;
             e.locals |= expr_at(nest, e.operand[i])->locals;
             e.loads |= expr_at(nest, e.operand[i])->loads;
+            e.unstable |= expr_at(nest, e.operand[i])->unstable;
         }
     }
-    e.loads |= e.op == EXPR_LOAD;
+    if (e.op == EXPR_LOAD) {
+        uint8_t role = nest->buffers.items[e.index].role;
+        e.loads = true;
+        e.unstable |= role == ROLE_OUT || role == ROLE_SCRATCH;
+    }
     if (e.op == EXPR_VAR)
         e.vars = (uint64_t)1 << e.index;
     if (e.op == EXPR_LOCAL)

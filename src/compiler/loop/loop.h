@@ -41,6 +41,7 @@ enum expr_op {
 struct expr {
     uint8_t op, dtype;
     bool loads;     /* a load is in it */
+    bool unstable;  /* a load from memory that the nest writes is in it */
     uint32_t index; /* VAR, DIM, LOCAL, LOAD: which */
     expr_id operand[3];
     double value;          /* CONST of float dtype */

@@ -122,6 +122,16 @@ static expr_id gen_literal(struct lowering *l, const struct node *node, const st
     return expr_load(l->nest, buffer, gen_flat(l, node, at->idx), at->guard);
 }
 
+/* The highest operand below a bound, VALUE_NONE if there is none. */
+static value_id highest_operand(const struct node *node, value_id below)
+{
+    value_id best = VALUE_NONE;
+    for (uint32_t i = 0; i < node->operand_count; i++)
+        if (node->operands[i] < below && node->operands[i] > best)
+            best = node->operands[i];
+    return best;
+}
+
 static expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
@@ -151,8 +161,12 @@ static expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
         return gen(l, node->operands[0], &source);
     expr_id v[3] = {0};
     assert(node->operand_count <= 3);
-    for (uint32_t i = 0; i < node->operand_count; i++)
-        v[i] = gen(l, node->operands[i], at);
+    /* Later values first: a reduction that keeps a value comes before what reads it directly. */
+    for (value_id last = value, next; (next = highest_operand(node, last)) != VALUE_NONE;
+         last = next)
+        for (uint32_t i = 0; i < node->operand_count; i++)
+            if (node->operands[i] == next)
+                v[i] = gen(l, next, at);
     return gen_elementwise(l, node, v);
 }
 
@@ -172,8 +186,14 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
             memcmp(g->at.idx, at->idx, node->rank * sizeof(expr_id)) == 0)
             return g->expr;
     }
-    struct generated made = {
-        .value = value, .at = *at, .rank = node->rank, .expr = gen_node(l, value, at)};
+    bool keep = l->partition->kept[value];
+    expr_id expr = keep ? keep_find(l, value, at) : EXPR_NONE;
+    if (expr == EXPR_NONE) {
+        expr = gen_node(l, value, at);
+        if (keep)
+            keep_value(l, value, at, expr);
+    }
+    struct generated made = {.value = value, .at = *at, .rank = node->rank, .expr = expr};
     map_add(&l->by_key, l->nest->arena, hash, l->generated.count);
     VEC_PUSH(l->nest->arena, &l->generated, made);
     return made.expr;

@@ -24,6 +24,14 @@ struct generated {
     expr_id expr;
 };
 
+/* A value that a reduction left in scratch memory for the rest of the row. */
+struct kept {
+    value_id value;
+    struct at at;        /* where the reduction computed it */
+    uint32_t first_axis; /* from here on its index is the reduction's loops, from end to end */
+    uint32_t buffer;
+};
+
 struct lowering {
     const struct graph *graph;
     const struct partition *partition;
@@ -38,6 +46,7 @@ struct lowering {
 
     VEC(struct generated) generated;
     struct map by_key;
+    VEC(struct kept) kept;
     uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
     VEC(uint64_t) row_vars; /* for each reduction: the variables its index depends on */
@@ -48,6 +57,11 @@ expr_id gen(struct lowering *l, value_id value, const struct at *at);
 uint32_t gen_buffer(struct lowering *l, value_id value); /* the nest buffer of a stored value */
 expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx); /* row-major
                                                                                       offset */
+
+/* keep.c: values that later stages of a row read again instead of computing them again. */
+expr_id keep_find(struct lowering *l, value_id value, const struct at *at); /* EXPR_NONE: not kept
+                                                                             */
+void keep_value(struct lowering *l, value_id value, const struct at *at, expr_id expr);
 
 /* elementwise.c: operations of elementwise prims; operands are expressions in compute dtypes. */
 expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_id v[3]);

@@ -39,6 +39,7 @@ struct group {
 
 struct partition {
     uint8_t *placement; /* by value */
+    bool *kept;         /* by value: inlined, but worth keeping for a row between its uses */
     value_id *memory;   /* by value: whose memory it lies in (itself, or what it is an alias of);
                            VALUE_NONE if inlined */
     VEC(struct group) groups; /* in an order in which they can run */

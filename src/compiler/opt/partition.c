@@ -281,6 +281,8 @@ static void decide(struct cut *c, value_id v)
             c->anchor[c->owner[v]] = v;
         if (c->owner[v] != SEVERAL && is_reduction(prim))
             c->has_reduction[c->owner[v]] = true;
+        c->p->kept[v] = c->owner[v] != SEVERAL && c->has_reduction[c->owner[v]] &&
+                        c->users[v] > 1 && c->costly[v];
         note_users_owner(c, v, c->owner[v]);
     } else {
         *place = PLACE_STORED;
@@ -375,7 +377,8 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .has_reduction = ARENA_ARRAY(arena, bool, count),
                     .anchor = ARENA_ARRAY(arena, value_id, count)};
     *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count),
-                              .memory = ARENA_ARRAY(arena, value_id, count)};
+                              .memory = ARENA_ARRAY(arena, value_id, count),
+                              .kept = ARENA_ARRAY(arena, bool, count)};
     scan_values(&c);
     want_stored(&c);
     for (value_id v = count; v-- > 1;)

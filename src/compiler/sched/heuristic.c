@@ -188,7 +188,8 @@ static bool reduces_in_lanes(struct chooser *c, const struct block *block)
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
         bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
-        if (innermost && !s->independent && !block_stores(&s->body) && score_of(c, s, 0) >= 0)
+        if (innermost && !s->independent && !block_stores(c->nest, &s->body) &&
+            score_of(c, s, 0) >= 0)
             return true;
         if (reduces_in_lanes(c, &s->body) || reduces_in_lanes(c, &s->orelse))
             return true;
@@ -223,7 +224,8 @@ static void vectorise_reductions(struct chooser *c, const struct block *block)
         if (s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR)
             continue;
         bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
-        if (innermost && !s->independent && !block_stores(&s->body) && score_of(c, s, 0) >= 0)
+        if (innermost && !s->independent && !block_stores(c->nest, &s->body) &&
+            score_of(c, s, 0) >= 0)
             take(c, STEP_VECTOR, loop_label(c->nest, s), NULL, lanes_for(c, s, 4));
         vectorise_reductions(c, &s->body);
         vectorise_reductions(c, &s->orelse);

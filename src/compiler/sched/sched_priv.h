@@ -15,7 +15,8 @@ struct loop_site {
 
 bool site_find(struct nest *nest, const char *name, struct loop_site *out);
 const char *loop_label(const struct nest *nest, const struct stmt *loop);
-bool block_stores(const struct block *block);
+bool block_stores(const struct nest *nest, const struct block *block); /* results; scratch does not
+                                                                          count */
 
 /* Calls visit for every expression of every statement inside (values, indices, guards, conditions,
  * extents). */

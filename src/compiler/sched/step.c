@@ -34,11 +34,27 @@ const char *loop_label(const struct nest *nest, const struct stmt *loop)
     return nest->vars.items[loop->var].name;
 }
 
-bool block_stores(const struct block *block)
+bool block_stores(const struct nest *nest, const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
-        if (s->kind == STMT_STORE || block_stores(&s->body) || block_stores(&s->orelse))
+        bool result = s->kind == STMT_STORE && nest->buffers.items[s->buffer].role == ROLE_OUT;
+        if (result || block_stores(nest, &s->body) || block_stores(nest, &s->orelse))
+            return true;
+    }
+    return false;
+}
+
+/* Whether iterations of a loop over var would write the same scratch memory: then they run one by
+ * one. */
+static bool shares_scratch(const struct nest *nest, const struct block *block, uint32_t var)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        bool scratch = s->kind == STMT_STORE && nest->buffers.items[s->buffer].role == ROLE_SCRATCH;
+        if (scratch && !(expr_at(nest, s->index)->vars >> var & 1))
+            return true;
+        if (shares_scratch(nest, &s->body, var) || shares_scratch(nest, &s->orelse, var))
             return true;
     }
     return false;
@@ -91,7 +107,7 @@ static bool find_pair(struct nest *nest, const struct step *step, struct loop_si
     if (!plain(outer->loop) || !plain(inner->loop) ||
         outer->loop->independent != inner->loop->independent)
         return fail(err, ERR_UNSUPPORTED, "loops of different kinds");
-    if (!outer->loop->independent && block_stores(&inner->loop->body))
+    if (!outer->loop->independent && block_stores(nest, &inner->loop->body))
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     if (expr_at(nest, nest->vars.items[inner->loop->var].extent)->vars >> outer->loop->var & 1)
         return fail(err, ERR_UNSUPPORTED, "the extent of '%s' depends on '%s'", step->other,
@@ -167,7 +183,7 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
         return false;
     if (step->number < 1)
         return fail(err, ERR_UNSUPPORTED, "a factor of %lld", (long long)step->number);
-    if (!site.loop->independent && block_stores(&site.loop->body))
+    if (!site.loop->independent && block_stores(nest, &site.loop->body))
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
@@ -275,7 +291,7 @@ static bool apply_vector(struct nest *nest, const struct step *step, struct erro
         return false;
     if (step->number < 2 || step->number > 512 || (step->number & (step->number - 1)))
         return fail(err, ERR_UNSUPPORTED, "%lld lanes", (long long)step->number);
-    if (!site.loop->independent && block_stores(&site.loop->body))
+    if (!site.loop->independent && block_stores(nest, &site.loop->body))
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     if (!site.loop->independent && contains_kind(&site.loop->body, LOOP_SERIAL))
         return fail(err, ERR_UNSUPPORTED, "a reduction with loops inside");
@@ -284,6 +300,8 @@ static bool apply_vector(struct nest *nest, const struct step *step, struct erro
         return fail(err, ERR_UNSUPPORTED, "a vector loop inside another");
     if (inner_extents_use(nest, &site.loop->body, site.loop->var))
         return fail(err, ERR_UNSUPPORTED, "a loop inside differs from lane to lane");
+    if (shares_scratch(nest, &site.loop->body, site.loop->var))
+        return fail(err, ERR_UNSUPPORTED, "iterations of '%s' share scratch memory", step->loop);
     site.loop->loop_kind = LOOP_VECTOR;
     site.loop->lanes = (uint32_t)step->number;
     return true;
@@ -321,6 +339,8 @@ static bool apply_jam(struct nest *nest, const struct step *step, struct error *
                     step->loop);
     if (inner_extents_use(nest, &site.loop->body, site.loop->var))
         return fail(err, ERR_UNSUPPORTED, "a loop inside depends on '%s'", step->loop);
+    if (shares_scratch(nest, &site.loop->body, site.loop->var))
+        return fail(err, ERR_UNSUPPORTED, "iterations of '%s' share scratch memory", step->loop);
     site.loop->loop_kind = LOOP_JAM;
     int64_t copies = jam_copies(nest, &nest->body, 0);
     if (copies >= 1 && copies <= NEST_MAX_JAM)
@@ -338,7 +358,7 @@ static bool apply_parallel(struct nest *nest, const struct step *step, struct er
         return fail(err, ERR_UNSUPPORTED, "'%s' is not outermost or not independent", step->loop);
     for (uint32_t i = 0; i < nest->body.stmts.count; i++) {
         const struct stmt *s = nest->body.stmts.items[i];
-        if (s != site.loop && (s->kind == STMT_STORE || block_stores(&s->body)))
+        if (s != site.loop && (s->kind == STMT_STORE || block_stores(nest, &s->body)))
             return fail(err, ERR_UNSUPPORTED, "statements beside '%s' store", step->loop);
     }
     site.loop->loop_kind = LOOP_PARALLEL;
