@@ -72,6 +72,10 @@ void check_bounds(const struct subject *subject, struct outcome *out)
               subject_call(subject, subject->sample, module, &arena, &expected, out);
     for (size_t i = 0; ok && i < sizeof placements / sizeof placements[0]; i++)
         ok = call_fenced(subject, module, &placements[i], expected, &arena, out);
+    for (size_t i = 1; ok && subject->options->all_alignments && i < 64; i++) {
+        struct placement end = {FENCE_END, i}, start = {FENCE_START, i};
+        ok = call_fenced(subject, module, i % 2 ? &end : &start, expected, &arena, out);
+    }
     out->pass = ok && subject_ran(subject, module, out);
     urza_unload(module);
     arena_release(&arena);

@@ -30,6 +30,7 @@ struct verify_options {
                          one */
     uint32_t size_count; /* how many random sizes beside; default 2 */
     bool allow_unsigned;
+    bool all_alignments; /* the bounds check places tensors at every element offset of 64 bytes */
     const struct trusted_keys *trusted;
 };
 
