@@ -89,6 +89,26 @@ struct math_exp math_exp_reduced(struct nest *nest, expr_id high, expr_id low)
     return reduce(nest, high, low, math_layout(nest, high)->bias, false, &rounded);
 }
 
+/* e^-r = 1 + r q(r) on r in [-0.347, 0.419], error 2^-27.4. */
+static const double exp_minus_q32[] = {
+    -1, 0.499999672, -0.166665018, 0.0416761376, -0.00837048423, 0.00133350841,
+};
+
+struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low)
+{
+    const struct float_layout *l = math_layout(nest, high);
+    expr_id magic = math_num(nest, high, l->integer_magic + (double)l->bias);
+    expr_id rounded = math_fmak(nest, high, -0x1.71547652b82fep0, magic);
+    struct math_exp e;
+    e.n = math_sub(nest, rounded, magic);
+    expr_id r_low = math_fmak(nest, e.n, ln2_low[0], low);
+    expr_id r = math_add(nest, math_fmak(nest, e.n, ln2_high[0], high), r_low);
+    e.part = math_mul(nest, r, MATH_POLY(nest, r, exp_minus_q32));
+    e.p = math_addk(nest, e.part, 1);
+    e.scale = math_power_of_two(nest, rounded);
+    return e;
+}
+
 /* Too large: infinity (NaN stays), too small: 0. */
 static expr_id limit_exp(struct nest *nest, expr_id x, expr_id inside, double least, expr_id result)
 {
