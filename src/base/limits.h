@@ -17,6 +17,6 @@
 #define LIMIT_PACKAGE_BYTES ((uint64_t)1 << 40)
 #define LIMIT_LAUNCHES 65536 /* launches of one entry point */
 #define LIMIT_THREADS 256
-#define LIMIT_KERNEL_BUFFERS 128 /* buffers one kernel touches */
+#define LIMIT_KERNEL_BUFFERS 256 /* buffers one kernel touches */
 
 #endif

@@ -130,7 +130,7 @@ expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dty
     bool is_float = dtype_is_float(dtype);
     int64_t least = dtype == DTYPE_U8 || dtype == DTYPE_BOOL
                         ? 0
-                        : -((int64_t)1 << (8 * dtype_bytes(dtype) - 1));
+                        : (int64_t)(UINT64_MAX << (8 * dtype_bytes(dtype) - 1));
     int64_t greatest = dtype == DTYPE_BOOL ? 1 : dtype == DTYPE_U8 ? 255 : ~least;
     switch (combine) {
     case COMBINE_PROD: return expr_const(nest, dtype, 1);

@@ -35,23 +35,41 @@ void close_loops(struct lowering *l, uint32_t depth)
     }
 }
 
-/* Follows the pointwise chain from the anchor to the root, moving the index through reshapes and
- * transposes. */
+/* The inlined values that are computed from the anchor: marks by id less the anchor's. */
+static bool *reached_from_anchor(struct lowering *l)
+{
+    value_id anchor = l->group->anchor, root = l->group->root;
+    bool *reached = ARENA_ARRAY(l->nest->arena, bool, root - anchor + 1);
+    reached[0] = true;
+    for (value_id v = anchor + 1; v <= root; v++) {
+        const struct node *node = graph_node(l->graph, v);
+        if (v != root && l->partition->placement[v] != PLACE_INLINE)
+            continue;
+        for (uint32_t i = 0; i < node->operand_count; i++)
+            reached[v - anchor] |=
+                node->operands[i] >= anchor && reached[node->operands[i] - anchor];
+    }
+    return reached;
+}
+
+/* Follows a pointwise chain from the anchor to the root, moving the index through reshapes and
+ * transposes. Where several chains lead there, they are elementwise, so any of them gives the
+ * index. */
 static void index_of_root(struct lowering *l, const struct at *anchor_at, struct at *out)
 {
-    value_id chain[64];
+    value_id anchor = l->group->anchor, root = l->group->root;
+    const bool *reached = reached_from_anchor(l);
+    value_id *chain = ARENA_ARRAY(l->nest->arena, value_id, root - anchor + 1);
     uint32_t count = 0;
-    value_id v = l->group->root;
-    while (v != l->group->anchor) { /* the partition made sure that one operand leads to the anchor
-                                     */
+    for (value_id v = root; v != anchor;) {
         const struct node *node = graph_node(l->graph, v);
-        assert(count < 64);
-        chain[count++] = v;
         value_id next = VALUE_NONE;
         for (uint32_t i = 0; i < node->operand_count && next == VALUE_NONE; i++)
-            if (partition_reaches(l->graph, l->partition, node->operands[i], l->group->anchor))
+            if (node->operands[i] >= anchor && reached[node->operands[i] - anchor])
                 next = node->operands[i];
-        assert(next != VALUE_NONE);
+        assert(next != VALUE_NONE &&
+               "the partition lets an anchor in only if it leads to the root");
+        chain[count++] = v;
         v = next;
     }
     *out = *anchor_at;

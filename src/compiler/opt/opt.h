@@ -45,9 +45,6 @@ struct partition {
     VEC(struct group) groups; /* in an order in which they can run */
 };
 
-/* Whether value is anchor or is inlined and computed from it. */
-bool partition_reaches(const struct graph *graph, const struct partition *partition, value_id value,
-                       value_id anchor);
 void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out);
 /* One line a group (--dump groups). */
 void partition_print(const struct graph *graph, const struct partition *partition,

@@ -31,12 +31,18 @@ struct cut {
     bool *from_input;    /* depends on an input */
     bool *live;
     bool *costly;           /* computing an element takes much more than reading one */
+    uint32_t *cheap_depth;  /* length of the longest chain of cheap arithmetic that ends here */
     bool *behind_reduction; /* computed from a reduction by elementwise prims and views */
-    bool *has_reduction;    /* by root */
+    uint32_t *reductions;   /* by root: inlined in its kernel, itself included */
+    uint32_t *size;         /* by root: operands of all values in its kernel */
     value_id *anchor;       /* by root */
 };
 
 #define SEVERAL UINT32_MAX
+#define MAX_KERNEL_OPERANDS \
+    150                   /* keeps a kernel's code, its buffers and recursion over it bounded */
+#define MAX_CHEAP_DEPTH 2 /* operations that several kernels rather repeat than read */
+#define MAX_KERNEL_REDUCTIONS 12 /* each takes loops and locals, of which a nest has few */
 
 static bool is_view(enum prim prim)
 {
@@ -128,6 +134,10 @@ static void scan_values(struct cut *c)
             is_elementwise(prim) || is_view(prim) || prim == PRIM_CONCAT || prim == PRIM_PAD;
         c->costly[v] =
             (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
+        for (uint32_t i = 0; is_cheap(prim) && i < n->operand_count; i++) {
+            uint32_t depth = c->cheap_depth[n->operands[i]] + is_elementwise(prim);
+            c->cheap_depth[v] = depth > c->cheap_depth[v] ? depth : c->cheap_depth[v];
+        }
         for (uint32_t i = 0; local && i < n->operand_count; i++) {
             value_id o = n->operands[i];
             bool reduction = is_reduction((enum prim)graph_node(g, o)->prim);
@@ -209,7 +219,7 @@ static bool only_elementwise(const struct cut *c, value_id v, value_id root)
 /* Rule 4. */
 static bool may_anchor(const struct cut *c, value_id v, value_id root)
 {
-    if (c->anchor[root] != VALUE_NONE || c->has_reduction[root])
+    if (c->anchor[root] != VALUE_NONE || c->reductions[root] > 0)
         return false;
     for (value_id at = v; at != root;) {
         if (c->users[at] > 1)
@@ -244,15 +254,17 @@ static bool inline_here(const struct cut *c, value_id v, const struct node *n)
     if (c->wanted_stored[v] || root == VALUE_NONE)
         return false;
     if (root == SEVERAL)
-        return is_cheap(prim);
+        return is_cheap(prim) && c->cheap_depth[v] <= MAX_CHEAP_DEPTH;
     if (is_special((enum prim)graph_node(c->g, root)->prim) && !is_cheap(prim))
         return false;
-    if (c->has_reduction[root] && c->users[v] > 1 && c->costly[v] && !c->behind_reduction[v])
+    if (c->size[root] >= MAX_KERNEL_OPERANDS)
+        return false;
+    if (c->reductions[root] > 0 && c->users[v] > 1 && c->costly[v] && !c->behind_reduction[v])
         return false;
     if (is_anchor(prim))
         return may_anchor(c, v, root);
     if (is_reduction(prim))
-        return c->anchor[root] == VALUE_NONE &&
+        return c->anchor[root] == VALUE_NONE && c->reductions[root] < MAX_KERNEL_REDUCTIONS &&
                !is_special((enum prim)graph_node(c->g, root)->prim);
     return true;
 }
@@ -266,6 +278,17 @@ static void note_users_owner(struct cut *c, value_id v, value_id owner)
     }
 }
 
+static void join_kernel(struct cut *c, value_id v, value_id root)
+{
+    enum prim prim = (enum prim)graph_node(c->g, v)->prim;
+    c->size[root] += graph_node(c->g, v)->operand_count;
+    if (is_anchor(prim))
+        c->anchor[root] = v;
+    if (is_reduction(prim))
+        c->reductions[root]++;
+    c->p->kept[v] = v != root && c->reductions[root] > 0 && c->users[v] > 1 && c->costly[v];
+}
+
 static void decide(struct cut *c, value_id v)
 {
     const struct node *n = graph_node(c->g, v);
@@ -277,17 +300,12 @@ static void decide(struct cut *c, value_id v)
         *place = PLACE_ALIAS;
     } else if (inline_here(c, v, n)) {
         *place = PLACE_INLINE;
-        if (c->owner[v] != SEVERAL && is_anchor(prim))
-            c->anchor[c->owner[v]] = v;
-        if (c->owner[v] != SEVERAL && is_reduction(prim))
-            c->has_reduction[c->owner[v]] = true;
-        c->p->kept[v] = c->owner[v] != SEVERAL && c->has_reduction[c->owner[v]] &&
-                        c->users[v] > 1 && c->costly[v];
+        if (c->owner[v] != SEVERAL && c->owner[v] != VALUE_NONE)
+            join_kernel(c, v, c->owner[v]);
         note_users_owner(c, v, c->owner[v]);
     } else {
         *place = PLACE_STORED;
-        c->anchor[v] = is_anchor(prim) ? v : VALUE_NONE;
-        c->has_reduction[v] = is_reduction(prim);
+        join_kernel(c, v, v);
         note_users_owner(c, v, v);
     }
 }
@@ -348,20 +366,6 @@ static void keep_outputs_in_calls(struct cut *c)
     }
 }
 
-bool partition_reaches(const struct graph *graph, const struct partition *partition, value_id value,
-                       value_id anchor)
-{
-    const struct node *n = graph_node(graph, value);
-    if (value == anchor)
-        return true;
-    if (partition->placement[value] != PLACE_INLINE || value < anchor)
-        return false;
-    for (uint32_t i = 0; i < n->operand_count; i++)
-        if (partition_reaches(graph, partition, n->operands[i], anchor))
-            return true;
-    return false;
-}
-
 void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out)
 {
     uint32_t count = graph->nodes.count;
@@ -373,8 +377,10 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .wanted_stored = ARENA_ARRAY(arena, bool, count),
                     .live = ARENA_ARRAY(arena, bool, count),
                     .costly = ARENA_ARRAY(arena, bool, count),
+                    .cheap_depth = ARENA_ARRAY(arena, uint32_t, count),
                     .behind_reduction = ARENA_ARRAY(arena, bool, count),
-                    .has_reduction = ARENA_ARRAY(arena, bool, count),
+                    .reductions = ARENA_ARRAY(arena, uint32_t, count),
+                    .size = ARENA_ARRAY(arena, uint32_t, count),
                     .anchor = ARENA_ARRAY(arena, value_id, count)};
     *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count),
                               .memory = ARENA_ARRAY(arena, value_id, count),
