@@ -3,7 +3,9 @@
  * Softmax computes e^(x - max) for the sum and again for the result. Where such a value is dear,
  * the reduction that computes it first also stores it in scratch memory, indexed by its own loops;
  * what comes later in the same row loads it. That is done for the last axes of a value only: rows
- * are then what runs in lanes, and no two rows share the memory at a time. */
+ * are then what runs in lanes, and no two rows share the memory at a time. And only where the row
+ * begins: a reduction further inside would store it again and again, behind the place where a
+ * reduction of the row alone reads it. */
 #include <stdio.h>
 
 #include "compiler/lower/lower_priv.h"
@@ -29,6 +31,21 @@ static bool depends_on_reduction(const struct lowering *l, expr_id index)
     return false;
 }
 
+/* Whether the loops over the kept axes stand directly in the innermost loop that the rest of the
+ * index depends on. */
+static bool begins_row(const struct lowering *l, const struct at *at, uint32_t first, uint32_t rank)
+{
+    uint32_t depth = 0;
+    for (uint32_t i = 0; i < first; i++) {
+        uint32_t d = depth_of_expr(l, at->idx[i]);
+        depth = d > depth ? d : depth;
+    }
+    for (uint32_t i = first; i < rank; i++)
+        if (l->open[depth]->var == expr_at(l->nest, at->idx[i])->index)
+            return true;
+    return false;
+}
+
 static expr_id scratch_index(struct lowering *l, const struct node *node, uint32_t first,
                              const expr_id *idx)
 {
@@ -49,7 +66,8 @@ void keep_value(struct lowering *l, value_id value, const struct at *at, expr_id
     for (uint32_t i = 0; i < first; i++)
         if (depends_on_reduction(l, at->idx[i]))
             return;
-    if (first == node->rank || at->guard != EXPR_NONE || expr_at(l->nest, expr)->op == EXPR_CONST)
+    if (first == node->rank || at->guard != EXPR_NONE || expr_at(l->nest, expr)->op == EXPR_CONST ||
+        !begins_row(l, at, first, node->rank))
         return;
     expr_id elements = index_const(l->nest, 1);
     for (uint32_t i = first; i < node->rank; i++)

@@ -78,6 +78,8 @@ void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_r
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);
+/* The number of open loops down to the innermost that e depends on. */
+uint32_t depth_of_expr(const struct lowering *l, expr_id e);
 
 /* loops */
 uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent,

@@ -10,7 +10,7 @@ struct place {
     uint32_t depth;
 };
 
-static uint32_t depth_of_expr(const struct lowering *l, expr_id e)
+uint32_t depth_of_expr(const struct lowering *l, expr_id e)
 {
     const struct expr *x;
     uint32_t depth = 0;
