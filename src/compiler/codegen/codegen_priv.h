@@ -9,7 +9,7 @@
 #include "compiler/loop/loop.h"
 #include "compiler/target/target.h"
 
-#define MAX_LEVELS 24
+#define MAX_LEVELS (NEST_MAX_VARS + 8) /* a loop each, a few branches, the entry */
 
 /* An emitted value. It may be used while the level it was emitted at is open and, for values that
  * depend on locals or on memory the kernel writes, until those change. */

@@ -109,6 +109,29 @@ static void vectors_of_constant_extent(void **state)
     }
 }
 
+/* More loops inside one another than lowering and schedule steps make. */
+static void deep_nests(void **state)
+{
+    (void)state;
+    int64_t s = 1;
+    struct kit kit;
+    expr_id i, flat;
+    kit_init(&kit);
+    struct nest *n = &kit.nest;
+    uint32_t out = kit_buffer(&kit, DTYPE_I64, true, 0, 64, NULL);
+    struct stmt *loop = NULL;
+    flat = index_const(n, 0);
+    for (int depth = 0; depth < 40; depth++) {
+        bool wide = depth % 8 == 0;
+        loop = kit_loop(&kit, loop, "i", wide ? index_const(n, 2) : kit.S, 0, true, &i);
+        if (wide)
+            flat = index_add(n, index_mul(n, flat, index_const(n, 2)), i);
+    }
+    store(&kit, loop, out, flat, flat, EXPR_NONE);
+    kit_check(&kit, "deep", &(struct kit_check){.s = &s, .s_count = 1});
+    kit_release(&kit);
+}
+
 /* Shifted reads whose guard keeps them inside, stores that skip elements; scalar and in vectors. */
 static void guards_keep_memory_untouched(void **state)
 {
@@ -377,6 +400,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_with_every_tail),
         cmocka_unit_test(vectors_of_constant_extent),
+        cmocka_unit_test(deep_nests),
         cmocka_unit_test(guards_keep_memory_untouched),
         cmocka_unit_test(index_arithmetic_in_vectors),
         cmocka_unit_test(reductions_over_lanes),
