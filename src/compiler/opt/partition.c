@@ -16,7 +16,10 @@
  *      again for each use (for each reduction and the result) is stored when that costs more than
  *      reading it, unless it depends on a reduction itself, as the exponentials of softmax do.
  *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
- *   7. A reshape of a stored value or source is the same memory. */
+ *   7. A reshape of a stored value or source is the same memory.
+ *   8. A kernel has bounds: operands, loops of reductions, and indices at which it computes one
+ *      value (a sum of x and x moved needs x twice; a chain of n such sums would need it 2^n
+ *      times). What passes one is stored. */
 #include "compiler/opt/opt_priv.h"
 
 #include "base/strbuf.h"
@@ -33,16 +36,21 @@ struct cut {
     bool *costly;           /* computing an element takes much more than reading one */
     uint32_t *cheap_depth;  /* length of the longest chain of cheap arithmetic that ends here */
     bool *behind_reduction; /* computed from a reduction by elementwise prims and views */
-    uint32_t *reductions;   /* by root: inlined in its kernel, itself included */
-    uint32_t *size;         /* by root: operands of all values in its kernel */
-    value_id *anchor;       /* by root */
+    uint32_t *loops;        /* by root: those of reductions inlined in its kernel */
+    uint32_t *copies;       /* at how many indices its kernel computes it, at most */
+    uint32_t *index_set;    /* which indices those are: equal numbers, equal sets; 0: none yet */
+    uint32_t index_sets;
+    uint32_t *size;   /* by root: operands of all values in its kernel */
+    value_id *anchor; /* by root */
 };
 
 #define SEVERAL UINT32_MAX
 #define MAX_KERNEL_OPERANDS \
-    150                   /* keeps a kernel's code, its buffers and recursion over it bounded */
-#define MAX_CHEAP_DEPTH 2 /* operations that several kernels rather repeat than read */
-#define MAX_KERNEL_REDUCTIONS 12 /* each takes loops and locals, of which a nest has few */
+    150                     /* keeps a kernel's code, its buffers and recursion over it bounded */
+#define MAX_CHEAP_DEPTH 2   /* operations that several kernels rather repeat than read */
+#define MAX_KERNEL_LOOPS 24 /* of reductions: a nest has few loops and locals */
+#define MAX_COPIES 32       /* code grows with them: x + shifted x, done n times, has 2^n */
+#define MAX_REDUCTION_COPIES 8
 
 static bool is_view(enum prim prim)
 {
@@ -219,7 +227,7 @@ static bool only_elementwise(const struct cut *c, value_id v, value_id root)
 /* Rule 4. */
 static bool may_anchor(const struct cut *c, value_id v, value_id root)
 {
-    if (c->anchor[root] != VALUE_NONE || c->reductions[root] > 0)
+    if (c->anchor[root] != VALUE_NONE || c->loops[root] > 0)
         return false;
     for (value_id at = v; at != root;) {
         if (c->users[at] > 1)
@@ -245,6 +253,13 @@ static bool may_alias(const struct cut *c, value_id v, const struct node *n)
     return n->prim == PRIM_RESHAPE && (is_source(prim) || c->wanted_stored[o]);
 }
 
+/* argmax runs twice: for the maximum, then for where it is. */
+static uint32_t reduction_loops(const struct node *n)
+{
+    bool by_axes = prim_info((enum prim)n->prim)->attrs & ATTR_AXES;
+    return by_axes ? n->attrs->axis_count + 1u : 2;
+}
+
 static bool inline_here(const struct cut *c, value_id v, const struct node *n)
 {
     value_id root = c->owner[v];
@@ -257,16 +272,30 @@ static bool inline_here(const struct cut *c, value_id v, const struct node *n)
         return is_cheap(prim) && c->cheap_depth[v] <= MAX_CHEAP_DEPTH;
     if (is_special((enum prim)graph_node(c->g, root)->prim) && !is_cheap(prim))
         return false;
-    if (c->size[root] >= MAX_KERNEL_OPERANDS)
+    if (c->size[root] >= MAX_KERNEL_OPERANDS || c->copies[v] > MAX_COPIES)
         return false;
-    if (c->reductions[root] > 0 && c->users[v] > 1 && c->costly[v] && !c->behind_reduction[v])
+    if (c->loops[root] > 0 && c->users[v] > 1 && c->costly[v] && !c->behind_reduction[v])
         return false;
     if (is_anchor(prim))
         return may_anchor(c, v, root);
     if (is_reduction(prim))
-        return c->anchor[root] == VALUE_NONE && c->reductions[root] < MAX_KERNEL_REDUCTIONS &&
+        return c->anchor[root] == VALUE_NONE && c->copies[v] <= MAX_REDUCTION_COPIES &&
+               c->loops[root] + reduction_loops(n) <= MAX_KERNEL_LOOPS &&
                !is_special((enum prim)graph_node(c->g, root)->prim);
     return true;
+}
+
+/* An elementwise user asks for an operand where it is asked for itself; any other elsewhere. */
+static void note_index(struct cut *c, value_id user, value_id operand)
+{
+    bool same = is_elementwise((enum prim)graph_node(c->g, user)->prim);
+    uint32_t set = same ? c->index_set[user] : ++c->index_sets;
+    if (c->index_set[operand] == set)
+        return;
+    bool first = c->index_set[operand] == 0;
+    c->index_set[operand] = first ? set : ++c->index_sets;
+    uint32_t sum = c->copies[operand] + c->copies[user];
+    c->copies[operand] = sum < SEVERAL / 2 ? sum : SEVERAL / 2;
 }
 
 static void note_users_owner(struct cut *c, value_id v, value_id owner)
@@ -275,6 +304,7 @@ static void note_users_owner(struct cut *c, value_id v, value_id owner)
     for (uint32_t i = 0; i < n->operand_count; i++) {
         value_id *o = &c->owner[n->operands[i]];
         *o = *o == VALUE_NONE || *o == owner ? owner : SEVERAL;
+        note_index(c, v, n->operands[i]);
     }
 }
 
@@ -285,8 +315,8 @@ static void join_kernel(struct cut *c, value_id v, value_id root)
     if (is_anchor(prim))
         c->anchor[root] = v;
     if (is_reduction(prim))
-        c->reductions[root]++;
-    c->p->kept[v] = v != root && c->reductions[root] > 0 && c->users[v] > 1 && c->costly[v];
+        c->loops[root] += reduction_loops(graph_node(c->g, v));
+    c->p->kept[v] = v != root && c->loops[root] > 0 && c->users[v] > 1 && c->costly[v];
 }
 
 static void decide(struct cut *c, value_id v)
@@ -305,6 +335,8 @@ static void decide(struct cut *c, value_id v)
         note_users_owner(c, v, c->owner[v]);
     } else {
         *place = PLACE_STORED;
+        c->copies[v] = 1;
+        c->index_set[v] = ++c->index_sets;
         join_kernel(c, v, v);
         note_users_owner(c, v, v);
     }
@@ -379,7 +411,9 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .costly = ARENA_ARRAY(arena, bool, count),
                     .cheap_depth = ARENA_ARRAY(arena, uint32_t, count),
                     .behind_reduction = ARENA_ARRAY(arena, bool, count),
-                    .reductions = ARENA_ARRAY(arena, uint32_t, count),
+                    .loops = ARENA_ARRAY(arena, uint32_t, count),
+                    .copies = ARENA_ARRAY(arena, uint32_t, count),
+                    .index_set = ARENA_ARRAY(arena, uint32_t, count),
                     .size = ARENA_ARRAY(arena, uint32_t, count),
                     .anchor = ARENA_ARRAY(arena, value_id, count)};
     *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count),

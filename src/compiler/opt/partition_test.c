@@ -265,6 +265,49 @@ static void sorts_and_scans_stand_alone(void **state)
     expect_groups(&f, 0, 2);
 }
 
+/* x + roll(x, 1), rolled by 2, by 4, …: in one kernel the code would triple with each. */
+static void moved_sums_are_cut(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    value_id x = INPUT(&f, "x", 4096);
+    dim_id zero = b_dim_const(&f.b, 0);
+    for (int64_t shift = 1; shift < 4096; shift *= 2) {
+        dim_id few = b_dim_const(&f.b, shift), most = b_dim_const(&f.b, 4096 - shift);
+        value_id parts[] = {b_slice(&f.b, x, 0, most, few, 1), b_slice(&f.b, x, 0, zero, most, 1)};
+        x = b_add(&f.b, x, b_concat(&f.b, parts, 2, 0));
+    }
+    output(&f, "y", x);
+    expect_groups(&f, 0, 3);
+}
+
+/* Many reductions over many dims, or one that is asked for at many places: more loops than a nest
+ * may have, if they were one kernel. */
+static void reductions_are_cut_by_their_loops(void **state)
+{
+    (void)state;
+    struct fixture f;
+    int64_t inner[] = {1, 2, 3, 4, 5};
+    dim_id shape[6];
+    begin(&f);
+    value_id x = INPUT(&f, "x", 16, 3, 3, 3, 3, 3), parts[16];
+    memcpy(shape, graph_node(&f.graph, x)->shape, sizeof shape);
+    for (int i = 0; i < 12; i++) {
+        value_id most = b_reduce(&f.b, PRIM_REDUCE_MAX, x, inner, 5, true);
+        x = b_sub(&f.b, x, b_broadcast_to(&f.b, most, shape, 6));
+    }
+    output(&f, "y", x);
+    expect_groups(&f, 0, 6);
+    begin(&f);
+    x = INPUT(&f, "x", 16, 3, 3, 3, 3, 3);
+    value_id sum = b_reduce(&f.b, PRIM_REDUCE_SUM, x, inner, 5, false);
+    for (int i = 0; i < 16; i++)
+        parts[i] = b_slice(&f.b, sum, 0, b_dim_const(&f.b, 15 - i), b_dim_const(&f.b, 1), 1);
+    output(&f, "y", b_concat(&f.b, parts, 16, 0));
+    expect_groups(&f, 0, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +318,8 @@ int main(void)
         cmocka_unit_test(outputs_own_their_memory),
         cmocka_unit_test(prepare_depends_on_parameters_only),
         cmocka_unit_test(sorts_and_scans_stand_alone),
+        cmocka_unit_test(moved_sums_are_cut),
+        cmocka_unit_test(reductions_are_cut_by_their_loops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
