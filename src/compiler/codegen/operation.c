@@ -16,7 +16,8 @@ static LLVMValueRef int_div(struct emitter *e, LLVMValueRef a, LLVMValueRef b, e
     LLVMValueRef by_zero = LLVMBuildICmp(builder, LLVMIntEQ, b, zero, ""), unsafe = by_zero,
                  overflow = NULL;
     if (dtype != DTYPE_U8) {
-        LLVMValueRef least = const_int_like(a, (int64_t)(UINT64_MAX << (8 * dtype_bytes(dtype) - 1)));
+        LLVMValueRef least =
+            const_int_like(a, (int64_t)(UINT64_MAX << (8 * dtype_bytes(dtype) - 1)));
         overflow =
             LLVMBuildAnd(builder, LLVMBuildICmp(builder, LLVMIntEQ, a, least, ""),
                          LLVMBuildICmp(builder, LLVMIntEQ, b, const_int_like(b, -1), ""), "");
