@@ -189,7 +189,7 @@ static void limits(void **state)
          &f->err);
     strbuf_puts(&many, ",3]");
     must_fail(parse(f, replace(&f->arena, plan_text, "\"args\":[4,0,3]", many.data).data, &plan),
-              &f->err, ERR_LIMIT, "128");
+              &f->err, ERR_LIMIT, "arguments");
 
     struct strbuf buffers;
     strbuf_init(&buffers, &f->arena);
