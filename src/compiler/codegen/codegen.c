@@ -32,9 +32,8 @@ static LLVMTargetMachineRef make_machine(const struct target *target, struct err
                                    LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelSmall);
 }
 
-static bool emit_nest(LLVMContextRef context, LLVMModuleRef module, LLVMBuilderRef builder,
-                      struct nest *nest, uint32_t kernel, const struct target *target,
-                      struct error *err)
+static void emit_nest(LLVMContextRef context, LLVMModuleRef module, LLVMBuilderRef builder,
+                      struct nest *nest, uint32_t kernel, const struct target *target)
 {
     struct emitter *e = ARENA_NEW(nest->arena, struct emitter);
     e->context = context;
@@ -46,7 +45,7 @@ static bool emit_nest(LLVMContextRef context, LLVMModuleRef module, LLVMBuilderR
     e->kernel = kernel;
     e->buffers = ARENA_ARRAY(nest->arena, LLVMValueRef, nest->buffers.count + 1);
     e->locals = ARENA_ARRAY(nest->arena, struct local_state, nest->locals.count + 1);
-    return emit_kernel(e, err) || fail_at(err, "kernel '%s'", nest->name);
+    emit_kernel(e);
 }
 
 static bool dump_assembly(LLVMTargetMachineRef machine, LLVMModuleRef module, struct strbuf *out,
@@ -120,10 +119,9 @@ bool codegen(struct nest *const *nests, uint32_t count, const struct target *tar
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
     LLVMSetTarget(module, target->triple);
     LLVMSetModuleDataLayout(module, layout);
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < count; i++)
-        ok = emit_nest(context, module, builder, nests[i], i, target, err);
-    ok = ok && verify_module(module, err) && run_passes(machine, module, err);
+    for (uint32_t i = 0; i < count; i++)
+        emit_nest(context, module, builder, nests[i], i, target);
+    bool ok = verify_module(module, err) && run_passes(machine, module, err);
     if (ok && dump && dump->llvm) {
         char *text = LLVMPrintModuleToString(module);
         strbuf_puts(dump->llvm, text);

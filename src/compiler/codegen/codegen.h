@@ -31,7 +31,8 @@ struct code_dump {
     struct strbuf *llvm, *assembly;
 };
 
-/* Verified nests in; out lives in arena. ERR_COMPILE, with the kernel's name as place. */
+/* Verified nests in; out lives in arena. ERR_COMPILE when LLVM refuses or the code would need more
+ * than its own image. */
 bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
              const struct code_dump *dump, struct arena *arena, struct code_image *out,
              struct error *err);

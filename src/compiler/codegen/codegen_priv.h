@@ -44,7 +44,6 @@ struct emitter {
     const struct target *target;
     struct nest *nest;
     struct arena *arena;
-    struct error *err;
     uint32_t kernel; /* number in the module */
 
     LLVMValueRef *buffers;            /* base pointers */
@@ -72,7 +71,7 @@ struct emitter {
 };
 
 /* codegen.c → emit.c */
-bool emit_kernel(struct emitter *e, struct error *err);
+void emit_kernel(struct emitter *e);
 
 /* value.c: the value of an expression at the present place: scalar, or a vector when it varies over
  * lanes. */
@@ -93,7 +92,7 @@ LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memo
                                                                                         loaded →
                                                                                         register
                                                                                         form */
-LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory, enum dtype value);
+LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory);
 
 /* emit.c: levels. */
 void level_open(struct emitter *e, LLVMBasicBlockRef block);

@@ -104,9 +104,8 @@ LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memo
     }
 }
 
-LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory, enum dtype value)
+LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory)
 {
-    (void)value;
     switch (memory) {
     case DTYPE_BF16: return f32_to_bf16(e, v);
     case DTYPE_F16:
@@ -192,7 +191,7 @@ LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum 
         if (in_f32(from) && to == DTYPE_F64)
             v = LLVMBuildFPExt(e->builder, v, type_like(type_of(e, to), v), "");
         if (to == DTYPE_F16 || to == DTYPE_BF16)
-            v = emit_from_memory(e, emit_to_memory(e, v, to, DTYPE_F32), to);
+            v = emit_from_memory(e, emit_to_memory(e, v, to), to);
         return v;
     }
     if (dtype_is_float(from))

@@ -431,7 +431,7 @@ static void emit_buffers(struct emitter *e)
     }
 }
 
-bool emit_kernel(struct emitter *e, struct error *err)
+void emit_kernel(struct emitter *e)
 {
     LLVMTypeRef pointer = LLVMPointerTypeInContext(e->context, 0),
                 i64 = LLVMInt64TypeInContext(e->context);
@@ -439,7 +439,6 @@ bool emit_kernel(struct emitter *e, struct error *err)
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), arguments, 5, 0);
     char name[32];
     snprintf(name, sizeof name, "kernel_%u", e->kernel);
-    e->err = err;
     e->function = LLVMAddFunction(e->module, name, type);
     LLVMAddAttributeAtIndex(
         e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
@@ -455,5 +454,4 @@ bool emit_kernel(struct emitter *e, struct error *err)
     emit_buffers(e);
     emit_block(e, &e->nest->body);
     LLVMBuildRetVoid(e->builder);
-    return true;
 }

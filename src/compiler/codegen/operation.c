@@ -192,8 +192,7 @@ LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dt
         if (is_float)
             return float_extreme(e, LLVMRealOLT, a, b);
         return LLVMBuildSelect(e->builder, compare(e, EXPR_LT, dtype, a, b), a, b, "");
-    case COMBINE_NONE:
-    case COMBINE_SET: break;
+    case COMBINE_NONE: break;
     }
     return b;
 }

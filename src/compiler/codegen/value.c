@@ -115,9 +115,9 @@ static bool varies(const struct emitter *e, expr_id id)
 }
 
 /* Active lanes under an additional condition; NULL: all. */
-static LLVMValueRef mask_with(struct emitter *e, expr_id guard, bool ignore_mask)
+static LLVMValueRef mask_with(struct emitter *e, expr_id guard)
 {
-    LLVMValueRef mask = ignore_mask ? NULL : e->mask;
+    LLVMValueRef mask = e->mask;
     if (guard == EXPR_NONE)
         return mask;
     LLVMValueRef g = emit_vector(e, guard);
@@ -165,7 +165,7 @@ static LLVMValueRef emit_vector_load(struct emitter *e, const struct expr *x)
     const struct nest_buffer *b = &e->nest->buffers.items[x->index];
     enum dtype dtype = b->dtype;
     LLVMTypeRef type = LLVMVectorType(type_in_memory(e, dtype), e->lanes);
-    LLVMValueRef mask = mask_with(e, x->operand[1], b->padded), pointer, v;
+    LLVMValueRef mask = mask_with(e, x->operand[1]), pointer, v;
     if (contiguous(e, x->index, x->operand[0], &pointer)) {
         if (!mask) {
             v = LLVMBuildLoad2(e->builder, type, pointer, "");
@@ -225,8 +225,7 @@ void emit_store(struct emitter *e, const struct stmt *s)
     LLVMTypeRef type = type_in_memory(e, dtype);
     LLVMValueRef pointer, store;
     if (e->vector_var == UINT32_MAX) {
-        LLVMValueRef v =
-            emit_to_memory(e, emit_value(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
+        LLVMValueRef v = emit_to_memory(e, emit_value(e, s->value), dtype);
         LLVMValueRef guard = s->guard != EXPR_NONE ? emit_value(e, s->guard) : NULL;
         pointer = emit_address(e, s->buffer, s->index);
         if (guard)
@@ -234,9 +233,8 @@ void emit_store(struct emitter *e, const struct stmt *s)
         store = LLVMBuildStore(e->builder, v, pointer);
         LLVMSetAlignment(store, (unsigned)dtype_bytes(dtype));
     } else {
-        LLVMValueRef v =
-            emit_to_memory(e, emit_vector(e, s->value), dtype, expr_at(e->nest, s->value)->dtype);
-        LLVMValueRef mask = mask_with(e, s->guard, false);
+        LLVMValueRef v = emit_to_memory(e, emit_vector(e, s->value), dtype);
+        LLVMValueRef mask = mask_with(e, s->guard);
         bool together = contiguous(e, s->buffer, s->index, &pointer);
         if (!together)
             pointer = lane_pointers(e, s->buffer, s->index);

@@ -59,7 +59,6 @@ struct nest_buffer {
     const char *name;
     uint8_t dtype, role;
     expr_id elements;  /* size; no loop variables */
-    bool padded;       /* vector loads may read masked lanes: the memory is there */
     const void *table; /* ROLE_TABLE: constant elements, native layout; borrowed from the graph's
                           arena */
     uint32_t table_bytes;
@@ -72,7 +71,7 @@ struct nest_local {
 
 enum loop_kind { LOOP_SERIAL = 1, LOOP_PARALLEL, LOOP_VECTOR, LOOP_JAM };
 enum stmt_kind { STMT_FOR = 1, STMT_IF, STMT_LOCAL, STMT_UPDATE, STMT_STORE };
-enum combine { COMBINE_NONE, COMBINE_SUM, COMBINE_PROD, COMBINE_MAX, COMBINE_MIN, COMBINE_SET };
+enum combine { COMBINE_NONE, COMBINE_SUM, COMBINE_PROD, COMBINE_MAX, COMBINE_MIN };
 
 struct block {
     VEC(struct stmt *) stmts;
@@ -87,8 +86,8 @@ struct stmt {
     uint32_t var, lanes; /* lanes: of a vector loop, a power of two */
     expr_id cond;
     struct block body, orelse;
-    /* LOCAL: declares with initial value; UPDATE: local = local combine value (max, min: NaN wins;
-     * SET: value). Between its declaration and the end of the last loop that updates it a local is
+    /* LOCAL: declares with initial value; UPDATE: local = local combine value (max, min: NaN
+     * wins). Between its declaration and the end of the last loop that updates it a local is
      * read only by statements in that loop behind the update. */
     uint32_t local, combine;
     expr_id value;

@@ -139,8 +139,7 @@ expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dty
     case COMBINE_MIN:
         return is_float ? expr_const(nest, dtype, INFINITY) : expr_int(nest, dtype, greatest);
     case COMBINE_NONE:
-    case COMBINE_SUM:
-    case COMBINE_SET: break;
+    case COMBINE_SUM: break;
     }
     return expr_const(nest, dtype, 0);
 }

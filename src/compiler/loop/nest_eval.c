@@ -227,8 +227,6 @@ union nest_value nest_eval_combine(enum combine combine, enum dtype dtype, union
 {
     const union nest_value both[3] = {old, v};
     enum expr_op op = EXPR_ADD;
-    if (combine == COMBINE_SET)
-        return v;
     if (combine == COMBINE_PROD)
         op = EXPR_MUL;
     if (combine == COMBINE_MAX || combine == COMBINE_MIN) {

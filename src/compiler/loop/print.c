@@ -142,7 +142,7 @@ static void print_block(const struct nest *nest, const struct block *block, int 
 static void print_stmt(const struct nest *nest, const struct stmt *s, int indent,
                        struct strbuf *out)
 {
-    static const char *const combines[] = {"", "+=", "*=", "max=", "min=", "="};
+    static const char *const combines[] = {"", "+=", "*=", "max=", "min="};
     strbuf_printf(out, "%*s", 2 * indent, "");
     uint8_t *uses = s->value ? ARENA_ARRAY(nest->arena, uint8_t, s->value + 1) : NULL;
     if (uses)

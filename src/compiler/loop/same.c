@@ -20,7 +20,7 @@ static bool same_tables(const struct nest *a, const struct nest *b)
     for (uint32_t i = 0; i < a->buffers.count; i++) {
         const struct nest_buffer *x = &a->buffers.items[i], *y = &b->buffers.items[i];
         if (x->dtype != y->dtype || x->role != y->role || x->elements != y->elements ||
-            x->padded != y->padded || x->table != y->table)
+            x->table != y->table)
             return false;
     }
     return true;
