@@ -9,8 +9,15 @@
 
 #include "package/package.h"
 
+struct config;
 struct error;
+struct graph;
+struct group;
+struct partition;
+struct sched_hint;
+struct scheduling;
 struct strbuf;
+struct target;
 
 enum strategy {
     STRATEGY_NONE,
@@ -35,7 +42,25 @@ const char *stage_name(enum stage stage);
 
 #define DUMP_LEVELS "graph|optimised|groups|loops|schedule|llvm|asm|plan"
 
+/* A kernel about to be scheduled, for who chooses its config. All borrowed for the call. */
+struct kernel_question {
+    const struct graph *graph;         /* optimised for the target */
+    const struct partition *partition; /* its cut … */
+    const struct group *group;         /* … and the kernel's group */
+    const struct target *target;
+    const struct sched_hint *hint; /* for scheduling a nest of the group, lowered afresh */
+    struct scheduling *scheduling; /* this one, begun: sched_default and sched_space may be asked */
+};
+
+/* Writes a config for a kernel; ERR_… when there must be one and is none. */
+struct config_chooser {
+    bool (*choose)(void *context, const struct kernel_question *question, struct config *out,
+                   struct error *err);
+    void *context;
+};
+
 struct compile_options {
+    const struct config_chooser *chooser; /* NULL: heuristics */
     const char *targets;    /* comma-separated; NULL: every target of target/targets.def */
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect implies */

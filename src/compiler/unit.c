@@ -45,14 +45,30 @@ static struct sched_hint hint_for(const struct graph *graph, const struct group 
     return hint;
 }
 
+static bool schedule(struct job *job, struct unit *unit, struct kernel *k, struct error *err)
+{
+    const struct config_chooser *chooser = job->options->chooser;
+    struct sched_hint hint = hint_for(&unit->graph, k->group);
+    struct scheduling *s = sched_begin(k->nest, &hint, unit->target);
+    struct kernel_question question = {
+        &unit->graph, &unit->partition, k->group, unit->target, &hint, s};
+    struct config config;
+    if (!chooser)
+        sched_default(s, &config);
+    else if (!chooser->choose(chooser->context, &question, &config, err))
+        return fail_at(err, "kernel '%s'", k->group->label);
+    sched_finish(s, &config, &k->schedule);
+    return true;
+}
+
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
 {
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         struct kernel *k = &unit->kernels[i];
-        struct sched_hint hint = hint_for(&unit->graph, k->group);
         if (job_dumps(job, "loops"))
             nest_print(k->nest, &job->dump);
-        sched_heuristic(k->nest, &hint, unit->target, &k->schedule);
+        if (!schedule(job, unit, k, err))
+            return false;
         if (job->verify_ir && !nest_verify(k->nest, err))
             return false;
         if (!sched_measure(k->nest, &unit->graph.dims, &k->sizes, err))

@@ -2,8 +2,8 @@
  *
  * Each step names loops and keeps the nest right; a wrong step is refused, never applied halfway.
  * The list is the config of a kernel: it stands in the package and can be replayed on the same
- * naive nest. Heuristics choose steps from shapes and the target; they look at sizes and strides
- * only. */
+ * naive nest. Which steps are taken is decided by few numbers, the config; heuristics choose it
+ * from shapes and the target, looking at sizes and strides only, and a tuner may choose another. */
 #ifndef URZA_COMPILER_SCHED_SCHED_H
 #define URZA_COMPILER_SCHED_SCHED_H
 
@@ -50,7 +50,35 @@ struct sched_hint {
     uint8_t batch_dims, m_dims, n_dims; /* contraction: loops i0 … in this order */
 };
 
-/* Chooses and applies steps; records them. Never fails: what cannot be improved stays as it is. */
+/* A config: the choices in a schedule that only speed depends on, by key; 0: the kernel has no such
+ * choice, or does without. Whatever the numbers are, the schedule is right: a step that is not
+ * legal is left out. */
+enum config_key {
+#define CONFIG(id, text, doc) CONFIG_##id,
+#include "compiler/sched/configs.def"
+#undef CONFIG
+    CONFIG_COUNT
+};
+struct config {
+    int32_t value[CONFIG_COUNT];
+};
+const char *config_key_name(enum config_key key);
+const char *config_key_doc(enum config_key key);
+bool config_equal(const struct config *a, const struct config *b);
+
+/* A naive nest on its way to a schedule: begin looks at its loops (and fuses what lies together in
+ * memory), finish takes the steps that a config asks for and records all steps taken. Between them
+ * the config is chosen: sched_default is the heuristic's choice; sched_space lists distinct legal
+ * configs worth measuring, the default first, and returns their number, at most max. Everything
+ * lives in the nest's arena. None of it fails: what cannot be improved stays as it is. */
+struct scheduling;
+struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
+                               const struct target *target);
+void sched_default(struct scheduling *s, struct config *out);
+uint32_t sched_space(struct scheduling *s, struct config *out, uint32_t max);
+void sched_finish(struct scheduling *s, const struct config *config, struct schedule *out);
+
+/* All of that with the default config. */
 void sched_heuristic(struct nest *nest, const struct sched_hint *hint, const struct target *target,
                      struct schedule *out);
 

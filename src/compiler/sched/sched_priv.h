@@ -27,6 +27,38 @@ void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id
 /* measure.c: the number of distinct operations of an expression, index arithmetic left out. */
 uint32_t expr_operations(const struct nest *nest, expr_id e);
 
+/* A nest on its way to a schedule. */
+enum sched_form {
+    FORM_LOOPS,    /* whatever loops there are */
+    FORM_FLAT,     /* one loop over all elements */
+    FORM_PRODUCT,  /* rows × columns of a contraction, columns contiguous */
+    FORM_PIXELS,   /* a convolution with channels in vectors: pixels are the rows, channels the
+                      columns */
+    FORM_CHANNELS, /* a convolution with pixels in vectors: channels are the rows */
+};
+struct scheduling {
+    struct nest *nest;
+    const struct target *target;
+    struct schedule steps;
+    enum sched_form form;
+    char row[8], column[8]; /* names of the tile's loops; "" when there is none */
+};
+
+/* fit.c */
+bool take_step(struct scheduling *c, enum step_kind kind, const char *loop, const char *other,
+               int64_t number);                    /* false: not legal, not taken */
+struct stmt *only_loop(const struct block *block); /* the loop that is all of a block, or NULL */
+void fuse_chains(struct scheduling *c, struct block *block);
+/* How well an access, or all of them inside a loop, fits lanes of a variable: 2 contiguous, 1 the
+ * same for all lanes, negative: neither. block: the loop will be split by it first, so that
+ * quotients by it fall out; 0: it will not. */
+int access_score(struct nest *nest, expr_id index, uint32_t var, int64_t block);
+int lane_score(struct scheduling *c, const struct stmt *loop, int64_t block);
+/* Vectors for every nest of loops that has none yet. lanes: of the loop that stores; 0: as many as
+ * one register has. */
+void vectorise_rest(struct scheduling *c, int64_t lanes);
+void parallelise(struct scheduling *c);
+
 /* spill.c */
 bool apply_spill(struct nest *nest, const struct step *step, struct error *err);
 

@@ -156,7 +156,8 @@ static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *
     if (step.kind == STEP_FUSE || step.kind == STEP_SWAP)
         snprintf(step.other, sizeof step.other, "%s",
                  at + 1 < count && rng_u32(key, (*counter)++) % 8 ? names[at + 1] : "other");
-    if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_VECTOR)
+    if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_CLAMP ||
+        step.kind == STEP_VECTOR)
         step.number = numbers[rng_u32(key, (*counter)++) % (sizeof numbers / sizeof *numbers)];
     return step;
 }
@@ -281,6 +282,44 @@ static void heuristics_keep_results(void **state)
     (void)state;
     each_kernel(try_heuristic, 7, 4);
     each_kernel(try_heuristic, 2002, 11);
+}
+
+/* A config of the space, or one that nobody would propose. */
+static struct config random_config(struct scheduling *s, uint64_t key)
+{
+    struct config space[64], config;
+    uint32_t count = sched_space(s, space, 64);
+    sched_default(s, &config);
+    assert_true(count >= 1 && config_equal(&space[0], &config));
+    config = space[rng_u32(key, 0) % count];
+    for (uint32_t i = 0; rng_u32(key, 1) % 3 == 0 && i < CONFIG_COUNT; i++)
+        config.value[i] = (int32_t)(rng_u32(key, 2 + i) % 20);
+    return config;
+}
+
+static void try_config(struct lowered *l, uint32_t kernel, uint64_t number)
+{
+    struct error err = {0};
+    struct sched_hint hint = hint_for(l, kernel);
+    struct schedule schedule;
+    struct trial t;
+    trial_begin(&t, l, kernel);
+    struct scheduling *s = sched_begin(&t.nest, &hint, target_at((uint32_t)(number % 3)));
+    struct config config = random_config(s, rng_key(number));
+    sched_finish(s, &config, &schedule);
+    const char *text = schedule_text(&l->arena, &schedule);
+    if (!nest_verify(&t.nest, &err))
+        fail_msg("%s, after '%s': %s", l->example.row->name, text, err.message);
+    expect_same(&t, &t.nest, text);
+    expect_replay(&t, &schedule);
+    expect_jam_keeps(&t, text);
+}
+
+static void configs_keep_results(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < 3; round++)
+        each_kernel(try_config, 31 * round, round == 2 ? 17 : 7);
 }
 
 /* Hand-made nests: out[i0, i1] = x[i0, i1]·2 over [R, C], and row sums. */
@@ -525,7 +564,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_step_keeps_results), cmocka_unit_test(illegal_steps_are_refused),
         cmocka_unit_test(bad_text_is_refused),     cmocka_unit_test(random_steps_keep_results),
-        cmocka_unit_test(heuristics_keep_results),
+        cmocka_unit_test(heuristics_keep_results), cmocka_unit_test(configs_keep_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,6 +246,30 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
     return true;
 }
 
+/* Whole blocks of the factor, the last one filled up with its last element, again and again. */
+static bool apply_clamp(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    if (!find_plain(nest, step, &site, err))
+        return false;
+    if (step->number < 1 || !site.loop->independent)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not independent", step->loop);
+    expr_id extent = nest->vars.items[site.loop->var].extent,
+            factor = index_const(nest, step->number);
+    uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
+    uint32_t inner = derived_var(nest, step->loop, 'i', factor);
+    struct stmt *inner_loop = stmt_for(nest, inner, true);
+    expr_id at =
+        index_add(nest, index_mul(nest, expr_var(nest, outer), factor), expr_var(nest, inner));
+    at = index_min(nest, at, index_sub(nest, extent, index_const(nest, 1)));
+    block_replace(nest, &site.loop->body, site.loop->var, at);
+    inner_loop->body = site.loop->body;
+    site.loop->body = (struct block){0};
+    site.loop->var = outer;
+    block_add(nest, &site.loop->body, inner_loop);
+    return true;
+}
+
 static bool inner_extents_use(const struct nest *nest, const struct block *block, uint32_t var)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -390,9 +414,9 @@ static bool has_room(const struct nest *nest, const struct step *step)
 bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
 {
     static bool (*const apply[STEP_COUNT])(struct nest *, const struct step *, struct error *) = {
-        [STEP_FUSE] = apply_fuse,         [STEP_SWAP] = apply_swap,     [STEP_SPLIT] = apply_split,
-        [STEP_TILE] = apply_tile,         [STEP_VECTOR] = apply_vector, [STEP_JAM] = apply_jam,
-        [STEP_PARALLEL] = apply_parallel, [STEP_SPILL] = apply_spill,
+        [STEP_FUSE] = apply_fuse, [STEP_SWAP] = apply_swap,         [STEP_SPLIT] = apply_split,
+        [STEP_TILE] = apply_tile, [STEP_CLAMP] = apply_clamp,       [STEP_VECTOR] = apply_vector,
+        [STEP_JAM] = apply_jam,   [STEP_PARALLEL] = apply_parallel, [STEP_SPILL] = apply_spill,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");

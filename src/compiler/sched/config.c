@@ -1,0 +1,253 @@
+/* Configs: names of their keys, the heuristic's choice, and the others worth measuring. */
+#include "compiler/sched/sched_priv.h"
+#include "compiler/target/target.h"
+
+static const struct {
+    const char *name, *doc;
+} keys[CONFIG_COUNT] = {
+#define CONFIG(id, text, doc) [CONFIG_##id] = {text, doc},
+#include "compiler/sched/configs.def"
+#undef CONFIG
+};
+
+const char *config_key_name(enum config_key key)
+{
+    return keys[key].name;
+}
+
+const char *config_key_doc(enum config_key key)
+{
+    return keys[key].doc;
+}
+
+bool config_equal(const struct config *a, const struct config *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+struct range {
+    int64_t lo, hi;
+};
+
+static struct range extent_of(struct scheduling *c, const char *name)
+{
+    struct range r = {1, 1};
+    struct loop_site site;
+    if (site_find(c->nest, name, &site))
+        index_range(c->nest, c->nest->vars.items[site.loop->var].extent, &r.lo, &r.hi);
+    return r;
+}
+
+/* Iterations of all reductions inside, one inside the other: the depth of a product. */
+static int64_t depth_of(struct nest *nest, const struct block *block)
+{
+    int64_t most = 1;
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        int64_t inner = depth_of(nest, &s->body), lo, hi;
+        if (s->kind == STMT_FOR && !s->independent) {
+            index_range(nest, nest->vars.items[s->var].extent, &lo, &hi);
+            inner = hi > 0 && inner > INT64_MAX / hi ? INT64_MAX : inner * hi;
+        }
+        most = inner > most ? inner : most;
+    }
+    return most;
+}
+
+/* The least power of two, at most a page, by which the rows of an operand lie apart in bytes (a
+ * page when no load is found, or its rows lie an unknown way apart). */
+struct row_stride {
+    uint32_t var;
+    int64_t bytes;
+};
+
+static void check_stride(struct nest *nest, expr_id e, void *context)
+{
+    struct row_stride *r = context;
+    struct expr x = *expr_at(nest, e);
+    int64_t n;
+    if (x.op != EXPR_LOAD || !(expr_at(nest, x.operand[0])->vars >> r->var & 1))
+        return;
+    expr_id stride = index_stride(nest, x.operand[0], r->var);
+    if (stride != EXPR_NONE && index_is_const(nest, stride, &n) && n != 0)
+        r->bytes = n * (int64_t)dtype_bytes(nest->buffers.items[x.index].dtype);
+}
+
+static void visit_stride(struct nest *nest, expr_id e, void *context)
+{
+    expr_walk(nest, e, check_stride, context);
+}
+
+#define L1_WAYS 8
+#define PAGE_BYTES 4096 /* lines this far apart compete for the same ways of L1 */
+
+/* Rows that a walk along all of them at once can keep in L1: where their starts fall onto few sets,
+ * no more than those have ways, one of them left for the other operand. */
+static int64_t rows_in_l1(struct scheduling *c, int64_t depth)
+{
+    struct loop_site site;
+    struct row_stride r = {.bytes = 64};
+    if (depth < 64 || !site_find(c->nest, c->row, &site))
+        return INT64_MAX;
+    r.var = site.loop->var;
+    block_visit(c->nest, &site.loop->body, visit_stride, &r);
+    int64_t apart = r.bytes & -r.bytes;
+    return apart >= PAGE_BYTES ? L1_WAYS - 2 : (L1_WAYS - 1) * (PAGE_BYTES / apart);
+}
+
+/* Rows of a register tile: as many as accumulators allow, fewer when that wastes less of m. */
+static int64_t rows_for(struct range m, int64_t most)
+{
+    if (m.lo != m.hi)
+        return m.hi < most ? m.hi : most;
+    if (m.hi <= most)
+        return m.hi;
+    int64_t best = most, best_cost = INT64_MAX;
+    for (int64_t rows = most; rows >= most / 2 && rows >= 1; rows--) {
+        int64_t tiles = (m.hi + rows - 1) / rows, cost = tiles * (rows + 2); /* 2: the tile's own
+                                                                                loads */
+        if (cost < best_cost) {
+            best = rows;
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+/* Rows of a tile of accumulators that fill the registers, with some left for operands. */
+static int64_t most_rows(const struct target *t, enum sched_form form, int64_t columns)
+{
+    int64_t vectors = columns / t->lanes > 0 ? columns / t->lanes : 1;
+    if (form == FORM_CHANNELS)
+        return t->registers == 32 ? 8 : 4;
+    if (t->registers == 32)
+        return (form == FORM_PIXELS ? 28 : 24) / vectors;
+    return (t->fma ? 12 : 8) / vectors;
+}
+
+static void default_tile(struct scheduling *c, struct config *out)
+{
+    const struct target *t = c->target;
+    struct range m = extent_of(c, c->row), n = extent_of(c, c->column);
+    int64_t columns = c->form == FORM_CHANNELS ? t->lanes : 2 * (int64_t)t->lanes;
+    while (columns > t->lanes && columns / 2 >= n.hi)
+        columns /= 2;
+    int64_t depth = depth_of(c->nest, &c->nest->body), most = most_rows(t, c->form, columns);
+    if (c->form == FORM_PRODUCT && most > rows_in_l1(c, depth))
+        most = rows_in_l1(c, depth);
+    int64_t rows = c->row[0] ? rows_for(m, most) : 1;
+    out->value[CONFIG_COLUMNS] = (int32_t)columns;
+    out->value[CONFIG_ROWS] = (int32_t)rows;
+    if (m.lo < rows)
+        out->value[CONFIG_FEW_ROWS] = (int32_t)(rows >= 8 ? 4 : rows >= 4 ? 2 : 1);
+    if (c->form != FORM_PRODUCT)
+        return;
+    /* Rows that stay in half of L2 while all panels pass by. */
+    int64_t half = t->l2_bytes / 2;
+    if (m.hi > 2 * rows && depth < half && m.hi > half / 4 / depth) {
+        int64_t tiles = half / 4 / depth / rows;
+        out->value[CONFIG_ROW_BLOCK] = (int32_t)(tiles > 1 ? tiles : 1);
+    }
+}
+
+#define BLOCK_ELEMENTS \
+    4096 /* of an elementwise loop: enough work to hand to a thread, small enough for L1 */
+
+void sched_default(struct scheduling *c, struct config *out)
+{
+    *out = (struct config){0};
+    if (c->form == FORM_FLAT)
+        out->value[CONFIG_BLOCK] = BLOCK_ELEMENTS;
+    else if (c->form != FORM_LOOPS)
+        default_tile(c, out);
+}
+
+struct space {
+    struct config *items;
+    uint32_t count, max;
+};
+
+static void add(struct space *s, const struct config *config)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (config_equal(&s->items[i], config))
+            return;
+    if (s->count < s->max)
+        s->items[s->count++] = *config;
+}
+
+/* Tiles that leave registers for their operands and keep enough sums under way; loads per
+ * multiply-add decide which come first. */
+static void add_tiles(struct scheduling *c, struct space *s, const struct config *base)
+{
+    static const int8_t rows[] = {14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1};
+    const struct target *t = c->target;
+    struct range m = extent_of(c, c->row), n = extent_of(c, c->column);
+    for (int64_t vectors = 1; vectors <= 4; vectors++) {
+        int64_t columns = vectors * t->lanes;
+        if ((vectors == 3) || (vectors > 1 && columns / 2 >= n.hi))
+            continue;
+        for (size_t r = 0; r < sizeof rows; r++) {
+            struct config config = *base;
+            int64_t sums = rows[r] * vectors;
+            if (rows[r] > m.hi || sums + vectors + 1 > t->registers ||
+                (sums < 8 && m.hi >= 8 && n.hi >= columns))
+                continue;
+            config.value[CONFIG_ROWS] = rows[r];
+            config.value[CONFIG_COLUMNS] = (int32_t)columns;
+            if (m.lo >= rows[r])
+                config.value[CONFIG_FEW_ROWS] = 0;
+            add(s, &config);
+        }
+    }
+}
+
+static void add_blocks(struct scheduling *c, struct space *s, const struct config *base)
+{
+    static const int8_t blocks[] = {0, 1, 2, 4, 8, 16, 32};
+    struct range m = extent_of(c, c->row), n = extent_of(c, c->column);
+    for (size_t i = 0; i < sizeof blocks; i++) {
+        struct config config = *base;
+        config.value[CONFIG_ROW_BLOCK] = blocks[i];
+        if (blocks[i] * base->value[CONFIG_ROWS] < m.hi)
+            add(s, &config);
+        config = *base;
+        config.value[CONFIG_ROW_BLOCK] = 0;
+        config.value[CONFIG_COLUMN_BLOCK] = blocks[i];
+        if (blocks[i] * base->value[CONFIG_COLUMNS] < n.hi)
+            add(s, &config);
+    }
+}
+
+uint32_t sched_space(struct scheduling *c, struct config *out, uint32_t max)
+{
+    struct space s = {.items = out, .max = max};
+    struct config base;
+    sched_default(c, &base);
+    add(&s, &base);
+    if (c->form == FORM_PRODUCT) {
+        add_blocks(c, &s, &base);
+        uint32_t blocks = s.count;
+        for (uint32_t i = 0; i < blocks; i++) {
+            struct config with = s.items[i];
+            add_tiles(c, &s, &with);
+        }
+    } else if (c->form == FORM_PIXELS || c->form == FORM_CHANNELS) {
+        add_tiles(c, &s, &base);
+    } else if (c->form == FORM_FLAT) {
+        for (int32_t block = 1024; block <= 65536; block *= 2)
+            for (int32_t lanes = 0; lanes <= 4 * (int32_t)c->target->lanes;
+                 lanes = lanes ? 2 * lanes : (int32_t)c->target->lanes) {
+                base.value[CONFIG_BLOCK] = block;
+                base.value[CONFIG_LANES] = lanes;
+                add(&s, &base);
+            }
+    } else {
+        for (int32_t lanes = (int32_t)c->target->lanes; lanes <= 8 * (int32_t)c->target->lanes;
+             lanes *= 2) {
+            base.value[CONFIG_LANES] = lanes;
+            add(&s, &base);
+        }
+    }
+    return s.count;
+}

@@ -1,0 +1,255 @@
+/* What all heuristics share: taking steps, fusing what lies together in memory, and finding the
+ * loops whose accesses fit vectors. */
+#include <limits.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "compiler/sched/sched_priv.h"
+#include "compiler/target/target.h"
+
+bool take_step(struct scheduling *c, enum step_kind kind, const char *loop, const char *other,
+               int64_t number)
+{
+    struct error ignored = {0};
+    struct step step = {.kind = (uint8_t)kind, .number = number};
+    if (strlen(loop) >= STEP_NAME_BYTES || (other && strlen(other) >= STEP_NAME_BYTES))
+        return false;
+    memcpy(step.loop, loop, strlen(loop) + 1);
+    if (other)
+        memcpy(step.other, other, strlen(other) + 1);
+    if (!sched_apply(c->nest, &step, &ignored))
+        return false;
+    VEC_PUSH(c->nest->arena, &c->steps.steps, step);
+    return true;
+}
+
+/* Whether replacing (outer, inner) by one variable leaves no quotient of it anywhere. */
+struct fusing {
+    uint32_t outer, inner;
+    expr_id by_div, by_mod;
+    uint32_t fused;
+    bool clean;
+};
+
+static void find_quotient(struct nest *nest, expr_id e, void *context)
+{
+    struct fusing *f = context;
+    const struct expr *x = expr_at(nest, e);
+    if (x->vars >> f->fused & 1 && (x->op == EXPR_FLOORDIV || x->op == EXPR_FLOORMOD))
+        f->clean = false;
+}
+
+static void check_fused(struct nest *nest, expr_id e, void *context)
+{
+    struct fusing *f = context;
+    if (!f->clean)
+        return;
+    e = expr_replace(nest, expr_replace(nest, e, f->outer, f->by_div), f->inner, f->by_mod);
+    expr_walk(nest, e, find_quotient, f);
+}
+
+static bool fuses_cleanly(struct scheduling *c, const struct loop_site *outer,
+                          const struct stmt *inner)
+{
+    struct nest *nest = c->nest;
+    expr_id extent = nest->vars.items[inner->var].extent;
+    expr_id total = index_mul(nest, nest->vars.items[outer->loop->var].extent, extent);
+    struct fusing f = {.outer = outer->loop->var,
+                       .inner = inner->var,
+                       .clean = true,
+                       .fused = nest_var(nest, "trial", total)};
+    f.by_div = index_div(nest, expr_var(nest, f.fused), extent);
+    f.by_mod = index_mod(nest, expr_var(nest, f.fused), extent);
+    block_visit(nest, &inner->body, check_fused, &f);
+    nest->vars.count--; /* the trial variable is the last one */
+    return f.clean;
+}
+
+struct stmt *only_loop(const struct block *block)
+{
+    struct stmt *s = block->stmts.count == 1 ? block->stmts.items[0] : NULL;
+    return s && s->kind == STMT_FOR ? s : NULL;
+}
+
+/* Fuses what is contiguous, in every chain of loops; forced: whatever the index arithmetic costs.
+ */
+void fuse_chains(struct scheduling *c, struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        struct stmt *s = block->stmts.items[i], *inner;
+        while (s->kind == STMT_FOR && (inner = only_loop(&s->body)) != NULL) {
+            struct loop_site site = {.loop = s};
+            if (s->independent != inner->independent || !fuses_cleanly(c, &site, inner) ||
+                !take_step(c, STEP_FUSE, loop_label(c->nest, s), loop_label(c->nest, inner), 0))
+                break;
+        }
+        fuse_chains(c, &s->body);
+        fuse_chains(c, &s->orelse);
+    }
+}
+
+struct scoring {
+    uint32_t var;
+    int64_t block;
+    int score;
+};
+
+/* block: the loop will be split by it first, so that quotients by it fall out; 0: not. */
+int access_score(struct nest *nest, expr_id index, uint32_t var, int64_t block)
+{
+    int64_t n;
+    if (block) {
+        uint32_t inner = nest_var(nest, "trial", index_const(nest, block));
+        uint32_t outer = nest_var(nest, "trial", nest->vars.items[var].extent);
+        expr_id start = index_mul(nest, expr_var(nest, outer), index_const(nest, block));
+        index = expr_replace(nest, index, var, index_add(nest, start, expr_var(nest, inner)));
+        var = inner;
+    }
+    expr_id stride = index_stride(nest, index, var);
+    nest->vars.count -= block ? 2 : 0;
+    if (stride == EXPR_NONE || !index_is_const(nest, stride, &n))
+        return -4;
+    return n == 1 ? 2 : n == 0 ? 1 : -4;
+}
+
+static void score_load(struct nest *nest, expr_id e, void *context)
+{
+    struct scoring *s = context;
+    struct expr x = *expr_at(nest, e);
+    if (x.op == EXPR_LOAD)
+        s->score += access_score(nest, x.operand[0], s->var, s->block);
+}
+
+static void score_loads(struct nest *nest, expr_id e, void *context)
+{
+    if (expr_at(nest, e)->loads)
+        expr_walk(nest, e, score_load, context);
+}
+
+static void score_stores(struct nest *nest, const struct block *block, struct scoring *out)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_STORE)
+            out->score += access_score(nest, s->index, out->var, out->block);
+        score_stores(nest, &s->body, out);
+        score_stores(nest, &s->orelse, out);
+    }
+}
+
+int lane_score(struct scheduling *c, const struct stmt *loop, int64_t block)
+{
+    struct scoring s = {.var = loop->var, .block = block};
+    int64_t lo, hi;
+    block_visit(c->nest, &loop->body, score_loads, &s);
+    score_stores(c->nest, &loop->body, &s);
+    index_range(c->nest, c->nest->vars.items[loop->var].extent, &lo, &hi);
+    return hi < c->target->lanes / 2 ? s.score - 3 : s.score;
+}
+
+/* Lanes for a loop: no wider than it needs, up to unrolled registers side by side. */
+static int64_t lanes_for(struct scheduling *c, const struct stmt *loop, int64_t registers)
+{
+    int64_t lo, hi, lanes = c->target->lanes;
+    index_range(c->nest, c->nest->vars.items[loop->var].extent, &lo, &hi);
+    while (lanes > 2 && lanes / 2 >= hi)
+        lanes /= 2;
+    while (lanes < registers * c->target->lanes && 2 * lanes <= lo)
+        lanes *= 2;
+    return lanes;
+}
+
+static bool has_vector(const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if ((s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR) || has_vector(&s->body) ||
+            has_vector(&s->orelse))
+            return true;
+    }
+    return false;
+}
+
+/* Whether a reduction inside could run in lanes itself. */
+static bool reduces_in_lanes(struct scheduling *c, const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
+        if (innermost && !s->independent && !block_stores(c->nest, &s->body) &&
+            lane_score(c, s, 0) >= 0)
+            return true;
+        if (reduces_in_lanes(c, &s->body) || reduces_in_lanes(c, &s->orelse))
+            return true;
+    }
+    return false;
+}
+
+/* The loop with the best score; where accesses do not fit lanes, only if no reduction inside would.
+ */
+static void best_independent(struct scheduling *c, const struct block *block,
+                             const struct stmt **best, int *best_score)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind != STMT_FOR)
+            continue;
+        bool candidate = s->independent && s->loop_kind == LOOP_SERIAL;
+        int score = candidate ? lane_score(c, s, 0) : INT_MIN;
+        if (candidate && score >= *best_score && (score >= 0 || !reduces_in_lanes(c, &s->body))) {
+            *best = s;
+            *best_score = score;
+        }
+        best_independent(c, &s->body, best, best_score);
+    }
+}
+
+/* Reductions outside vector loops: the innermost loop in lanes, when its loads are contiguous. */
+static void vectorise_reductions(struct scheduling *c, const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR)
+            continue;
+        bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
+        if (innermost && !s->independent && !block_stores(c->nest, &s->body) &&
+            lane_score(c, s, 0) >= 0)
+            take_step(c, STEP_VECTOR, loop_label(c->nest, s), NULL, lanes_for(c, s, 4));
+        vectorise_reductions(c, &s->body);
+        vectorise_reductions(c, &s->orelse);
+    }
+}
+
+void vectorise_rest(struct scheduling *c, int64_t lanes)
+{
+    for (uint32_t i = 0; i < c->nest->body.stmts.count; i++) {
+        struct stmt *top = c->nest->body.stmts.items[i];
+        struct block one = {0};
+        const struct stmt *best = NULL;
+        int score = INT_MIN;
+        if (has_vector(&top->body) || (top->kind == STMT_FOR && top->loop_kind == LOOP_VECTOR))
+            continue;
+        block_add(c->nest, &one, top);
+        best_independent(c, &one, &best, &score);
+        if (best)
+            take_step(c, STEP_VECTOR, loop_label(c->nest, best), NULL,
+                      lanes ? lanes : lanes_for(c, best, 1));
+    }
+    vectorise_reductions(c, &c->nest->body);
+}
+
+/* Outer loops become one, down to the first that is special; a lone vector loop is cut into blocks
+ * first. */
+void parallelise(struct scheduling *c)
+{
+    struct stmt *top =
+        c->nest->body.stmts.count ? c->nest->body.stmts.items[c->nest->body.stmts.count - 1] : NULL;
+    struct stmt *inner;
+    if (!top || top->kind != STMT_FOR || !top->independent || top->loop_kind != LOOP_SERIAL)
+        return;
+    while ((inner = only_loop(&top->body)) != NULL && inner->independent &&
+           inner->loop_kind == LOOP_SERIAL)
+        if (!take_step(c, STEP_FUSE, loop_label(c->nest, top), loop_label(c->nest, inner), 0))
+            break;
+    take_step(c, STEP_PARALLEL, loop_label(c->nest, top), NULL, 0);
+}
