@@ -318,45 +318,51 @@ expr_id expr_rebuild(struct nest *nest, const struct expr *e, const expr_id oper
     return expr_unary(nest, (enum expr_op)e->op, operand[0]);
 }
 
-/* What is replaced: a variable or a local. */
+/* Operands have smaller ids than what they are operands of. */
 struct replacing {
-    uint8_t op; /* EXPR_VAR or EXPR_LOCAL */
-    uint32_t index;
-    expr_id value;
+    expr_id what, value;
     expr_id *memo; /* by id */
 };
 
 static expr_id replace(struct nest *nest, expr_id id, const struct replacing *r)
 {
     struct expr e = *expr_at(nest, id); /* a copy: the table moves when it grows */
-    uint64_t bits = r->op == EXPR_VAR ? e.vars : e.locals;
-    if (!(bits >> r->index % 64 & 1))
+    const struct expr *what = expr_at(nest, r->what);
+    if (id == r->what)
+        return r->value;
+    if (id < r->what || (what->vars & ~e.vars) || (what->locals & ~e.locals) ||
+        what->loads > e.loads)
         return id;
-    if (e.op == r->op)
-        return e.index == r->index ? r->value : id;
     if (r->memo[id] != EXPR_NONE)
         return r->memo[id];
     expr_id operand[3] = {0};
     for (int i = 0; i < 3; i++)
         if (e.operand[i] != EXPR_NONE)
             operand[i] = replace(nest, e.operand[i], r);
-    return r->memo[id] = expr_rebuild(nest, &e, operand);
+    bool same = memcmp(operand, e.operand, sizeof operand) == 0;
+    return r->memo[id] = same ? id : expr_rebuild(nest, &e, operand);
+}
+
+expr_id expr_exchange(struct nest *nest, expr_id e, expr_id what, expr_id value)
+{
+    if (e == EXPR_NONE || e < what)
+        return e;
+    struct replacing r = {what, value, ARENA_ARRAY(nest->arena, expr_id, e + 1)};
+    return replace(nest, e, &r);
 }
 
 expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value)
 {
     if (e == EXPR_NONE || !(expr_at(nest, e)->vars >> var & 1))
         return e;
-    struct replacing r = {EXPR_VAR, var, value, ARENA_ARRAY(nest->arena, expr_id, e + 1)};
-    return replace(nest, e, &r);
+    return expr_exchange(nest, e, expr_var(nest, var), value);
 }
 
 expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id value)
 {
     if (e == EXPR_NONE || !(expr_at(nest, e)->locals >> local % 64 & 1))
         return e;
-    struct replacing r = {EXPR_LOCAL, local, value, ARENA_ARRAY(nest->arena, expr_id, e + 1)};
-    return replace(nest, e, &r);
+    return expr_exchange(nest, e, expr_local(nest, local), value);
 }
 
 static void walk(struct nest *nest, expr_id e, bool *seen, expr_visitor *visit, void *context)

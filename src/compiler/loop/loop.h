@@ -162,6 +162,9 @@ uint32_t index_terms(const struct nest *nest, expr_id e, expr_id *out, uint32_t 
 /* e with var replaced by value, everywhere. */
 expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value);
 
+/* e with any expression inside it replaced. */
+expr_id expr_exchange(struct nest *nest, expr_id e, expr_id what, expr_id value);
+
 /* e with the value of a local replaced. */
 expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id value);
 

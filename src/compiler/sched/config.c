@@ -54,10 +54,9 @@ static int64_t depth_of(struct nest *nest, const struct block *block)
     return most;
 }
 
-/* The least power of two, at most a page, by which the rows of an operand lie apart in bytes (a
- * page when no load is found, or its rows lie an unknown way apart). */
+/* How far apart in bytes the values of a variable lie in what a loop reads. */
 struct row_stride {
-    uint32_t var;
+    uint32_t var, buffer; /* buffer: of that argument only; 0 (the result): of any */
     int64_t bytes;
 };
 
@@ -66,7 +65,8 @@ static void check_stride(struct nest *nest, expr_id e, void *context)
     struct row_stride *r = context;
     struct expr x = *expr_at(nest, e);
     int64_t n;
-    if (x.op != EXPR_LOAD || !(expr_at(nest, x.operand[0])->vars >> r->var & 1))
+    if (x.op != EXPR_LOAD || (r->buffer && r->buffer != x.index) ||
+        !(expr_at(nest, x.operand[0])->vars >> r->var & 1))
         return;
     expr_id stride = index_stride(nest, x.operand[0], r->var);
     if (stride != EXPR_NONE && index_is_const(nest, stride, &n) && n != 0)
@@ -76,6 +76,20 @@ static void check_stride(struct nest *nest, expr_id e, void *context)
 static void visit_stride(struct nest *nest, expr_id e, void *context)
 {
     expr_walk(nest, e, check_stride, context);
+}
+
+/* The same for the innermost reduction inside. */
+static void find_reduction(struct nest *nest, const struct block *block, struct row_stride *r)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind != STMT_FOR)
+            continue;
+        r->var = s->var;
+        if (!s->independent && !only_loop(&s->body))
+            block_visit(nest, &s->body, visit_stride, r);
+        find_reduction(nest, &s->body, r);
+    }
 }
 
 #define L1_WAYS 8
@@ -125,6 +139,56 @@ static int64_t most_rows(const struct target *t, enum sched_form form, int64_t c
     return (t->fma ? 12 : 8) / vectors;
 }
 
+/* How far apart in bytes the reduction's steps lie in the operand whose columns lie together; 0
+ * when that is not known. */
+static int64_t step_bytes(struct scheduling *c)
+{
+    struct loop_site site;
+    struct row_stride r = {.buffer = c->operand};
+    if (!site_find(c->nest, c->column, &site))
+        return 0;
+    find_reduction(c->nest, &site.loop->body, &r);
+    return r.bytes;
+}
+
+/* Rows that stay in half of L2 while all panels pass by. */
+static void default_row_block(const struct target *t, struct range m, int64_t depth,
+                              struct config *out)
+{
+    int64_t half = t->l2_bytes / 2, rows = out->value[CONFIG_ROWS];
+    if (m.hi <= 2 * rows || depth >= half || m.hi <= half / 4 / depth)
+        return;
+    int64_t tiles = half / 4 / depth / rows;
+    out->value[CONFIG_ROW_BLOCK] = (int32_t)(tiles > 1 ? tiles : 1);
+}
+
+/* From so many rows, or fewer when the reduction is long, reading columns that lie far apart again
+ * and again costs more than copying them. */
+#define PACK_ROWS 256
+#define PACK_FEW_ROWS 24
+#define PACK_DEPTH 2048
+#define PACK_PANELS 4
+
+static void default_product(struct scheduling *c, struct range m, struct range n, int64_t depth,
+                            struct config *out)
+{
+    const struct target *t = c->target;
+    int64_t columns = out->value[CONFIG_COLUMNS], rows = out->value[CONFIG_ROWS];
+    /* Few rows: long runs of columns, as many sums as registers. */
+    while (!c->packed && rows <= 2 && m.lo == m.hi && 2 * columns <= n.hi &&
+           2 * rows * columns <= t->lanes * t->registers / 2)
+        columns *= 2;
+    out->value[CONFIG_COLUMNS] = (int32_t)columns;
+    bool far = !c->packed && step_bytes(c) % PAGE_BYTES == 0 && step_bytes(c) != 0;
+    far &= m.hi >= PACK_ROWS || (m.hi >= PACK_FEW_ROWS && depth >= PACK_DEPTH);
+    if (far && n.hi >= 4 * PACK_PANELS * columns) {
+        out->value[CONFIG_PACK] = 1;
+        out->value[CONFIG_COLUMN_BLOCK] = PACK_PANELS;
+    } else {
+        default_row_block(t, m, depth, out);
+    }
+}
+
 static void default_tile(struct scheduling *c, struct config *out)
 {
     const struct target *t = c->target;
@@ -140,14 +204,8 @@ static void default_tile(struct scheduling *c, struct config *out)
     out->value[CONFIG_ROWS] = (int32_t)rows;
     if (m.lo < rows)
         out->value[CONFIG_FEW_ROWS] = (int32_t)(rows >= 8 ? 4 : rows >= 4 ? 2 : 1);
-    if (c->form != FORM_PRODUCT)
-        return;
-    /* Rows that stay in half of L2 while all panels pass by. */
-    int64_t half = t->l2_bytes / 2;
-    if (m.hi > 2 * rows && depth < half && m.hi > half / 4 / depth) {
-        int64_t tiles = half / 4 / depth / rows;
-        out->value[CONFIG_ROW_BLOCK] = (int32_t)(tiles > 1 ? tiles : 1);
-    }
+    if (c->form == FORM_PRODUCT)
+        default_product(c, m, n, depth, out);
 }
 
 #define BLOCK_ELEMENTS \

@@ -33,28 +33,22 @@ static void last_loop(struct scheduling *c, uint32_t first, uint32_t count, char
     name[0] = 0;
 }
 
-static void look_at_contract(struct scheduling *c, const struct sched_hint *hint)
-{
-    struct loop_site site;
-    last_loop(c, hint->batch_dims, hint->m_dims, c->row);
-    last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, c->column);
-    if (c->column[0] && exists(c, c->column, &site) &&
-        lane_score(c, site.loop, 2 * (int64_t)c->target->lanes) >= 0)
-        c->form = FORM_PRODUCT; /* else columns are not contiguous: the reduction itself may be */
-}
-
 /* Whether a load under a reduction walks var with step one. */
 struct contiguous_load {
     uint32_t var;
     int64_t block;
     bool found;
+    uint32_t buffer;
 };
 
 static void check_load(struct nest *nest, expr_id e, void *context)
 {
     struct contiguous_load *f = context;
     struct expr x = *expr_at(nest, e);
-    f->found |= x.op == EXPR_LOAD && access_score(nest, x.operand[0], f->var, f->block) == 2;
+    if (x.op != EXPR_LOAD || access_score(nest, x.operand[0], f->var, f->block) != 2)
+        return;
+    f->found = true;
+    f->buffer = x.index;
 }
 
 static void find_contiguous(struct nest *nest, expr_id e, void *context)
@@ -72,6 +66,21 @@ static void find_in_reductions(struct nest *nest, const struct block *block,
         else
             find_in_reductions(nest, &s->body, out);
     }
+}
+
+static void look_at_contract(struct scheduling *c, const struct sched_hint *hint)
+{
+    struct loop_site site;
+    last_loop(c, hint->batch_dims, hint->m_dims, c->row);
+    last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, c->column);
+    int64_t panel = 2 * (int64_t)c->target->lanes;
+    if (!c->column[0] || !exists(c, c->column, &site) || lane_score(c, site.loop, panel) < 0)
+        return; /* columns are not contiguous: the reduction itself may be */
+    c->form = FORM_PRODUCT;
+    struct contiguous_load f = {.var = site.loop->var};
+    find_in_reductions(c->nest, &site.loop->body, &f);
+    c->packed = !f.found;
+    c->operand = f.buffer;
 }
 
 /* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel,
@@ -193,13 +202,18 @@ static void register_tile(struct scheduling *c, const struct config *config)
     take_step(c, STEP_VECTOR, wide ? inner.text : c->column, NULL, columns);
     if (!c->row[0])
         return;
+    bool pack = config->value[CONFIG_PACK] && c->form == FORM_PRODUCT && !c->packed;
     if (wide && panels > 0 && take_step(c, STEP_SPLIT, outer.text, NULL, panels)) {
         take_step(c, STEP_SWAP, c->row, derived(outer.text, "o").text, 0);
+        if (pack)
+            take_step(c, STEP_PACK, c->row, NULL, c->operand);
         tile_rows(c, config, derived(outer.text, "i").text);
         return;
     }
     if (wide)
         take_step(c, STEP_SWAP, c->row, outer.text, 0);
+    if (pack)
+        take_step(c, STEP_PACK, c->row, NULL, c->operand);
     tile_rows(c, config, NULL);
     struct name tiles = derived(c->row, "o");
     if (wide && block > 0 && take_step(c, STEP_SPLIT, tiles.text, NULL, block))

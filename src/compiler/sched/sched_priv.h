@@ -42,6 +42,8 @@ struct scheduling {
     struct schedule steps;
     enum sched_form form;
     char row[8], column[8]; /* names of the tile's loops; "" when there is none */
+    uint32_t operand;       /* product: the argument whose columns lie together … */
+    bool packed;            /* … in panels already */
 };
 
 /* fit.c */
@@ -59,7 +61,13 @@ int lane_score(struct scheduling *c, const struct stmt *loop, int64_t block);
 void vectorise_rest(struct scheduling *c, int64_t lanes);
 void parallelise(struct scheduling *c);
 
-/* spill.c */
+/* Replaces an expression in all of them. */
+void block_exchange(struct nest *nest, struct block *block, expr_id what, expr_id value);
+uint32_t scratch_buffer(struct nest *nest, const char *stem, enum dtype dtype, expr_id elements);
+void insert_stmt(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt);
+
+/* spill.c, pack.c */
+bool apply_pack(struct nest *nest, const struct step *step, struct error *err);
 bool apply_spill(struct nest *nest, const struct step *step, struct error *err);
 
 #endif

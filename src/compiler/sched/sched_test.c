@@ -157,7 +157,7 @@ static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *
         snprintf(step.other, sizeof step.other, "%s",
                  at + 1 < count && rng_u32(key, (*counter)++) % 8 ? names[at + 1] : "other");
     if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_CLAMP ||
-        step.kind == STEP_VECTOR)
+        step.kind == STEP_PACK || step.kind == STEP_VECTOR)
         step.number = numbers[rng_u32(key, (*counter)++) % (sizeof numbers / sizeof *numbers)];
     return step;
 }

@@ -30,28 +30,10 @@ static struct stmt *only_stmt(const struct block *block)
     return block->stmts.count == 1 ? block->stmts.items[0] : NULL;
 }
 
-static uint32_t tile_buffer(struct nest *nest, enum dtype dtype, int64_t elements)
-{
-    char name[16];
-    snprintf(name, sizeof name, "tile%u", nest->buffers.count);
-    return nest_buffer(nest, &(struct nest_buffer){.name = arena_strdup(nest->arena, name),
-                                                   .dtype = (uint8_t)dtype,
-                                                   .role = ROLE_SCRATCH,
-                                                   .elements = index_const(nest, elements)});
-}
-
 static expr_id tile_index(struct nest *nest, uint32_t row, uint32_t column, int64_t width)
 {
     return index_add(nest, index_mul(nest, expr_var(nest, row), index_const(nest, width)),
                      expr_var(nest, column));
-}
-
-static void insert_behind(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt)
-{
-    block_add(nest, block, stmt);
-    for (uint32_t i = block->stmts.count - 1; i > at + 1; i--)
-        block->stmts.items[i] = block->stmts.items[i - 1];
-    block->stmts.items[at + 1] = stmt;
 }
 
 bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
@@ -71,7 +53,7 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     if (width > 4096)
         return fail(err, ERR_UNSUPPORTED, "a tile %lld wide", (long long)width);
     enum dtype dtype = nest->locals.items[local].dtype;
-    uint32_t tile = tile_buffer(nest, dtype, rows * width);
+    uint32_t tile = scratch_buffer(nest, "tile", dtype, index_const(nest, rows * width));
     uint32_t row2 = nest_var(nest, "r", nest->vars.items[row].extent);
     uint32_t column2 = nest_var(
         nest, "c", expr_replace(nest, nest->vars.items[column].extent, row, expr_var(nest, row2)));
@@ -89,6 +71,6 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     block_add(nest, &rows_loop->body, columns_loop);
     vector->body.stmts.items[2] = stmt_store(nest, tile, tile_index(nest, row, column, width),
                                              expr_local(nest, local), EXPR_NONE);
-    insert_behind(nest, site.parent, site.at, rows_loop);
+    insert_stmt(nest, site.parent, site.at + 1, rows_loop);
     return true;
 }

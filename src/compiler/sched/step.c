@@ -74,20 +74,44 @@ void block_visit(struct nest *nest, const struct block *block, expr_visitor *vis
     }
 }
 
-void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value)
+void block_exchange(struct nest *nest, struct block *block, expr_id what, expr_id value)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         struct stmt *s = block->stmts.items[i];
         if (s->kind == STMT_FOR)
             nest->vars.items[s->var].extent =
-                expr_replace(nest, nest->vars.items[s->var].extent, var, value);
-        s->cond = expr_replace(nest, s->cond, var, value);
-        s->value = expr_replace(nest, s->value, var, value);
-        s->index = expr_replace(nest, s->index, var, value);
-        s->guard = expr_replace(nest, s->guard, var, value);
-        block_replace(nest, &s->body, var, value);
-        block_replace(nest, &s->orelse, var, value);
+                expr_exchange(nest, nest->vars.items[s->var].extent, what, value);
+        s->cond = expr_exchange(nest, s->cond, what, value);
+        s->value = expr_exchange(nest, s->value, what, value);
+        s->index = expr_exchange(nest, s->index, what, value);
+        s->guard = expr_exchange(nest, s->guard, what, value);
+        block_exchange(nest, &s->body, what, value);
+        block_exchange(nest, &s->orelse, what, value);
     }
+}
+
+void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value)
+{
+    block_exchange(nest, block, expr_var(nest, var), value);
+}
+
+uint32_t scratch_buffer(struct nest *nest, const char *stem, enum dtype dtype, expr_id elements)
+{
+    char name[24];
+    snprintf(name, sizeof name, "%s%u", stem, nest->buffers.count);
+    return nest_buffer(nest, &(struct nest_buffer){.name = arena_strdup(nest->arena, name),
+                                                   .dtype = (uint8_t)dtype,
+                                                   .role = ROLE_SCRATCH,
+                                                   .elements = elements});
+}
+
+/* In front of statement `at`, or behind the last. */
+void insert_stmt(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt)
+{
+    block_add(nest, block, stmt);
+    for (uint32_t i = block->stmts.count - 1; i > at; i--)
+        block->stmts.items[i] = block->stmts.items[i - 1];
+    block->stmts.items[at] = stmt;
 }
 
 static bool plain(const struct stmt *loop)
@@ -417,6 +441,7 @@ bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
         [STEP_FUSE] = apply_fuse, [STEP_SWAP] = apply_swap,         [STEP_SPLIT] = apply_split,
         [STEP_TILE] = apply_tile, [STEP_CLAMP] = apply_clamp,       [STEP_VECTOR] = apply_vector,
         [STEP_JAM] = apply_jam,   [STEP_PARALLEL] = apply_parallel, [STEP_SPILL] = apply_spill,
+        [STEP_PACK] = apply_pack,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
