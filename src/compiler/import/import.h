@@ -11,6 +11,7 @@
 #include "graph/graph.h"
 
 struct error;
+struct strbuf;
 
 /* How a parameter gets its values when they are not given. uniform: [a, b); normal: mean a,
  * deviation b; constant: a. xavier_* (gain a) and kaiming_* (slope a) derive the range from the
@@ -28,6 +29,7 @@ enum init_kind {
     INIT_KAIMING_UNIFORM,
     INIT_KAIMING_NORMAL,
     INIT_FILE, /* .npy file, path relative to the blueprint's folder */
+    INIT_DATA, /* given with the model; not in the JSON form */
     INIT_COUNT
 };
 struct param_init {
@@ -35,6 +37,8 @@ struct param_init {
     double a, b;
     uint64_t seed; /* combined with the parameter's name, so equal seeds give distinct parameters */
     const char *path; /* INIT_FILE */
+    const void *data; /* INIT_DATA: dense row-major, 64-aligned, in the blueprint's arena */
+    size_t data_bytes;
 };
 
 struct blueprint {
@@ -44,9 +48,26 @@ struct blueprint {
     size_t json_bytes;
 };
 
+/* A dense tensor, row-major in its dtype's layout, 64-aligned. */
+struct import_tensor {
+    const char *name;
+    enum dtype dtype;
+    uint32_t rank;
+    int64_t shape[LIMIT_RANK];
+    const void *data;
+    size_t bytes;
+};
+
 struct import_options {
     uint64_t seed; /* for parameters that a dialect implies */
     bool training; /* dropout acts, batch norm uses batch statistics */
+    /* For models (onnx_read). */
+    const char *folder;                /* where external data lies; NULL: the current one */
+    const struct import_tensor *fixed; /* inputs with known values, which become constants */
+    uint32_t fixed_count;
+    const struct dim_name *dims; /* ranges of named dims; a range of one value makes it constant */
+    uint32_t dim_count;
+    struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
 };
 
 /* Reads any JSON dialect: native ("format": "urza.blueprint/1"), BlueprintIR ("nodes" with
@@ -59,6 +80,17 @@ struct import_options {
  * attribute, dtype), ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED; the place names node and attribute. */
 bool blueprint_read(const char *text, size_t size, const struct import_options *options,
                     struct arena *arena, struct blueprint *out, struct error *err);
+
+/* Reads an ONNX model: opsets up to 25 and the ops of docs/onnx.md. Initialisers become params with
+ * INIT_DATA; constants that decide shapes are folded. ERR_UNSUPPORTED lists all nodes that cannot
+ * be read and why; ERR_PARSE, ERR_BLUEPRINT, ERR_SHAPE, ERR_LIMIT, ERR_IO. The same arena and
+ * output rules as blueprint_read. */
+bool onnx_read(const void *bytes, size_t size, const struct import_options *options,
+               struct arena *arena, struct blueprint *out, struct error *err);
+/* One tensor in ONNX's form, as test data and .pb files hold it; in arena. */
+bool onnx_read_tensor(const void *bytes, size_t size, struct arena *arena,
+                      struct import_tensor *out, struct error *err);
+bool onnx_looks_like(const void *bytes, size_t size); /* by the first bytes */
 
 /* The translations on their own: new reference, NULL on failure. */
 json_t *dialect_from_blueprint_ir(const json_t *document, const struct import_options *options,

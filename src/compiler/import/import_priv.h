@@ -45,6 +45,10 @@ bool import_id(const json_t *object, const char *key, const char **out, struct e
 bool native_read(const json_t *document, const struct import_options *options, struct arena *arena,
                  struct blueprint *out, struct error *err);
 
+/* A document with a field "graph"; see native_graph.c. */
+bool native_read_graph(const json_t *document, struct arena *arena, struct blueprint *out,
+                       struct error *err);
+
 /* Expands the document's nodes into the graph of `out`, which has its dims, inputs and params, and
  * adds its outputs. */
 bool native_read_nodes(const json_t *document, const struct import_options *options,
@@ -54,6 +58,13 @@ bool native_read_nodes(const json_t *document, const struct import_options *opti
  * "matches anything". */
 bool native_read_shape(struct graph *graph, const json_t *shape, bool any, dim_id out[LIMIT_RANK],
                        uint32_t *out_rank, struct error *err);
+
+/* Writes blueprint->json for a graph that no JSON dialect describes: the graph as text. */
+void import_graph_json(struct blueprint *blueprint, struct arena *arena);
+
+/* Whether a path lies below the folder it is relative to; a file from elsewhere must not reach
+ * others. ERR_BLUEPRINT. */
+bool import_check_path(const char *path, struct error *err);
 
 /* Reads the "init" of a param of the given dtype and constant shape. ERR_JSON, ERR_BLUEPRINT,
  * ERR_SHAPE. */

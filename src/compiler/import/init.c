@@ -19,6 +19,7 @@
  * folder */
 #include "compiler/import/import_priv.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,8 +74,7 @@ static bool read_number(const json_t *init, const char *name, double initial, do
     return true;
 }
 
-/* A path below the blueprint's folder: a blueprint from elsewhere must not reach other files. */
-static bool check_path(const char *path, struct error *err)
+bool import_check_path(const char *path, struct error *err)
 {
     bool below = path[0] != '\0' && path[0] != '/';
     for (const char *part = path; below && part; part = strchr(part, '/')) {
@@ -131,7 +131,7 @@ bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena
         return false;
     read.seed = (uint64_t)seed;
     if (row->kind == INIT_FILE) {
-        if (!json_get_string(init, "path", &path, err) || !check_path(path, err))
+        if (!json_get_string(init, "path", &path, err) || !import_check_path(path, err))
             return false;
         read.path = arena_strdup(arena, path);
     }
@@ -305,6 +305,9 @@ bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, con
     if (init->kind == INIT_FILE) {
         if (!read_file(folder, init->path, &e, arena, out_data, err))
             return fail_at(err, "param '%s'", name);
+    } else if (init->kind == INIT_DATA) {
+        assert(init->data_bytes == e.bytes);
+        *out_data = (void *)init->data; /* given out to be read */
     } else {
         *out_data = arena_alloc(arena, e.bytes, 64);
         fill(init, name, &e, *out_data);

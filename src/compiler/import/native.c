@@ -18,6 +18,9 @@
  *                 name from "out"; a declared name wins over the reading as "id.k"
  *   shape         integers and expressions over dims: ["B", 64, "2*S + 1"]
  *
+ * In place of dims, inputs, nodes and outputs a field "graph" may hold a graph of primitives; see
+ * native_graph.c.
+ *
  * Dims are declared in the order of their names, so the order of keys has no meaning at all. */
 #include "compiler/import/import_priv.h"
 
@@ -184,6 +187,8 @@ bool native_read(const json_t *document, const struct import_options *options, s
         return false;
     if (strcmp(format, NATIVE_FORMAT) != 0)
         return fail(err, ERR_UNSUPPORTED, "format '%.64s', expected '%s'", format, NATIVE_FORMAT);
+    if (json_object_get(document, "graph"))
+        return native_read_graph(document, arena, out, err);
     if (!json_only_keys(document, keys, err) || !import_check_document(document, err) ||
         !json_get_array(document, "inputs", &inputs, err) ||
         (params && !json_get_array(document, "params", &params, err)) ||

@@ -156,8 +156,8 @@ static json_t *to_native(const json_t *document, const struct import_options *op
 /* What the graph is made of, and nothing else. */
 static json_t *content_of(const json_t *native)
 {
-    static const char *const keys[] = {"format", "name",  "dims",   "inputs",
-                                       "params", "nodes", "outputs"};
+    static const char *const keys[] = {"format", "name",  "dims",    "inputs",
+                                       "params", "nodes", "outputs", "graph"};
     json_t *content = import_object();
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *value = json_object_get(native, keys[i]);

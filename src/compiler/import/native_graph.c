@@ -1,0 +1,64 @@
+/* A native document whose graph is given as text (graph/graph.h) instead of nodes: what is kept of
+ * models that come from formats with ops of their own.
+ *
+ *   {"format": "urza.blueprint/1", "graph": "graph \"net\"\ndim B …",
+ *    "params"?: [{"id", "init"?}]}         initial values of the graph's params, by name */
+#include "compiler/import/import_priv.h"
+
+#include <string.h>
+
+#include "base/strbuf.h"
+
+static bool read_init(struct blueprint *out, const json_t *item, struct error *err)
+{
+    static const char *const keys[] = {"id", "init", NULL};
+    const struct graph *graph = &out->graph;
+    const char *id = NULL;
+    if (!json_only_keys(item, keys, err) || !import_id(item, "id", &id, err))
+        return false;
+    for (uint32_t i = 0; i < graph->params.count; i++) {
+        const struct node *node = graph_node(graph, graph->params.items[i]);
+        const json_t *init = json_object_get(item, "init");
+        if (strcmp(node->attrs->name, id) == 0)
+            return !init || init_read(init, (enum dtype)node->dtype, node->rank, graph->arena,
+                                      &out->inits[i], err);
+    }
+    return fail(err, ERR_BLUEPRINT, "the graph has no param '%.100s'", id);
+}
+
+bool native_read_graph(const json_t *document, struct arena *arena, struct blueprint *out,
+                       struct error *err)
+{
+    static const char *const keys[] = {"format", "graph", "params", DOCUMENT_KEYS, NULL};
+    const char *text = NULL;
+    json_t *params = json_object_get(document, "params"), *item;
+    size_t i;
+    if (!json_only_keys(document, keys, err) || !import_check_document(document, err) ||
+        !json_get_string(document, "graph", &text, err) ||
+        (params && !json_get_array(document, "params", &params, err)))
+        return false;
+    if (!graph_parse(&out->graph, arena, text, strlen(text), err))
+        return fail_at(err, "field 'graph'");
+    out->inits = ARENA_ARRAY(arena, struct param_init, out->graph.params.count);
+    json_array_foreach(params, i, item)
+    {
+        if (!read_init(out, item, err))
+            return fail_at(err, "params[%zu]", i);
+    }
+    return true;
+}
+
+void import_graph_json(struct blueprint *blueprint, struct arena *arena)
+{
+    struct strbuf text, canonical;
+    strbuf_init(&text, arena);
+    strbuf_init(&canonical, arena);
+    graph_print(&blueprint->graph, &text);
+    json_t *document = import_object();
+    import_set(document, "format", import_text(NATIVE_FORMAT));
+    import_set(document, "graph", import_text(text.data));
+    json_write_canonical(document, &canonical);
+    json_decref(document);
+    blueprint->json = canonical.data;
+    blueprint->json_bytes = canonical.size_bytes;
+}

@@ -1,0 +1,394 @@
+/* Models as graphs: the file, its graphs and scopes, and what is said of what cannot be read. */
+#include <onnx.pb-c.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/strbuf.h"
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define MAX_BODIES 16 /* bodies inside bodies: functions, branches, loops */
+
+/* Every translator is declared by the rows that name it. */
+#define V LIMIT_OPERANDS
+#define ONNX(name, since, min, max, attrs, function, with, note) \
+    bool onnx_##function(struct onnx_call *c);
+#include "compiler/import/onnx/onnx_ops.def"
+#undef ONNX
+
+static const struct onnx_op ops[] = {
+#define ONNX(name, since, min, max, attrs, function, with, note) \
+    {name, since, min, max, attrs, onnx_##function, with, note},
+#include "compiler/import/onnx/onnx_ops.def"
+#undef ONNX
+#undef V
+};
+
+const struct onnx_op *onnx_op_at(uint32_t index)
+{
+    return index < sizeof ops / sizeof *ops ? &ops[index] : NULL;
+}
+
+const struct onnx_op *onnx_op_find(const char *domain, const char *name)
+{
+    size_t prefix = strlen(domain);
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        const char *text = ops[i].name;
+        if (prefix > 0 && (strncmp(text, domain, prefix) != 0 || text[prefix] != '.'))
+            continue;
+        if (strcmp(text + (prefix > 0 ? prefix + 1 : 0), name) == 0)
+            return &ops[i];
+    }
+    return NULL;
+}
+
+static const char *domain_of(const char *domain)
+{
+    return !domain || strcmp(domain, "ai.onnx") == 0 ? "" : domain;
+}
+
+/* Names end up in JSON. */
+static bool is_utf8(const char *text)
+{
+    json_t *string = json_string(text);
+    json_decref(string);
+    return string != NULL;
+}
+
+bool onnx_name(struct onnx *o, struct onnx_scope *scope, const char *name, value_id value,
+               struct error *err)
+{
+    struct onnx_value entry = {.value = value, .refused = value == VALUE_NONE};
+    if (!is_utf8(name))
+        return fail(err, ERR_PARSE, "a name is not UTF-8");
+    if (!strmap_add(&scope->names, o->arena, name, o->values.count))
+        return fail(err, ERR_BLUEPRINT, "the name '%.100s' is taken already", name);
+    VEC_PUSH(o->arena, &o->values, entry);
+    return true;
+}
+
+bool onnx_find(const struct onnx *o, const struct onnx_scope *scope, const char *name,
+               struct onnx_value *out)
+{
+    uint32_t index;
+    for (; scope; scope = scope->parent) {
+        if (strmap_find(&scope->names, name, &index)) {
+            *out = o->values.items[index];
+            return true;
+        }
+        if (scope->caller)
+            return false; /* a function sees its own names only */
+    }
+    return false;
+}
+
+static bool is_small(const struct import_tensor *tensor)
+{
+    return tensor->bytes / dtype_bytes(tensor->dtype) <= LIMIT_LITERAL_ELEMENTS;
+}
+
+value_id onnx_initializer(struct onnx *o, const char *name, const struct import_tensor *tensor,
+                          bool constant, struct error *err)
+{
+    struct builder b = {.graph = o->graph, .err = err};
+    dim_id shape[LIMIT_RANK];
+    if (is_small(tensor) && (constant || tensor->rank == 0 || !dtype_is_float(tensor->dtype)))
+        return b_literal(&b, tensor->dtype, tensor->shape, tensor->rank, tensor->data);
+    for (uint32_t i = 0; i < tensor->rank; i++)
+        shape[i] = b_dim_const(&b, tensor->shape[i]);
+    value_id value = graph_param(o->graph, name, tensor->dtype, shape, tensor->rank, err);
+    if (value == VALUE_NONE)
+        return value;
+    struct import_tensor *kept = arena_memdup(o->arena, tensor, sizeof *tensor);
+    VEC_PUSH(o->arena, &o->param_data, kept);
+    if (is_small(tensor))
+        onnx_know_tensor(o, value, kept);
+    return value;
+}
+
+void onnx_note_refusal(struct onnx *o, const char *op, const char *why)
+{
+    struct onnx_refusal refusal = {.op = op, .why = arena_strdup(o->arena, why), .count = 1};
+    for (uint32_t i = 0; i < o->refusals.count; i++) {
+        struct onnx_refusal *known = &o->refusals.items[i];
+        if (strcmp(known->op, op) == 0 && strcmp(known->why, why) == 0) {
+            known->count++;
+            return;
+        }
+    }
+    VEC_PUSH(o->arena, &o->refusals, refusal);
+}
+
+/* The opset of a domain; 0 when the model does not import it. */
+static int64_t opset_of(const Onnx__ModelProto *model, const char *domain)
+{
+    for (size_t i = 0; i < model->n_opset_import; i++)
+        if (strcmp(domain_of(model->opset_import[i]->domain), domain) == 0)
+            return model->opset_import[i]->version;
+    return 0;
+}
+
+/* Whether attribute name is among the words of list. */
+static bool understands(const char *list, const char *name)
+{
+    size_t size = strlen(name);
+    for (const char *at = list; *at != '\0';) {
+        size_t length = strcspn(at, " ");
+        if (length == size && memcmp(at, name, size) == 0)
+            return true;
+        at += length;
+        at += strspn(at, " ");
+    }
+    return false;
+}
+
+static bool check_node(struct onnx_call *c)
+{
+    const Onnx__NodeProto *node = c->node;
+    if (c->opset < c->op->since)
+        return onnx_refuse(c, "opset %lld, read from %d on", (long long)c->opset, c->op->since);
+    if (node->n_input > LIMIT_OPERANDS || node->n_output > OP_MAX_OUTPUTS)
+        return onnx_refuse(c, "%zu inputs and %zu outputs, at most %d", node->n_input,
+                           node->n_output, LIMIT_OPERANDS);
+    if (node->n_input < (size_t)c->op->inputs_min || node->n_input > (size_t)c->op->inputs_max)
+        return b_fail(c->b, ERR_BLUEPRINT, "%zu inputs, expected %d … %d", node->n_input,
+                      c->op->inputs_min, c->op->inputs_max);
+    for (size_t i = 0; i < node->n_attribute; i++) {
+        const char *name = node->attribute[i]->name;
+        if (!name || (!understands(c->op->attrs, name) && strcmp(name, "consumed_inputs") != 0))
+            return onnx_refuse(c, "attribute '%.60s'", name ? name : "");
+    }
+    return true;
+}
+
+/* Looks the operands up. False when one is missing or was refused. */
+static bool take_operands(struct onnx_call *c, bool *out_refused)
+{
+    c->in_count = (uint32_t)c->node->n_input;
+    for (uint32_t i = 0; i < c->in_count; i++) {
+        const char *name = c->node->input[i];
+        struct onnx_value value = {0};
+        if (name[0] == '\0')
+            continue;
+        if (!onnx_find(c->o, c->scope, name, &value))
+            return b_fail(c->b, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
+        *out_refused |= value.refused;
+        c->in[i] = value.value;
+    }
+    for (int32_t i = 0; i < c->op->inputs_min && !*out_refused; i++)
+        if (c->in[i] == VALUE_NONE)
+            return b_fail(c->b, ERR_BLUEPRINT, "input %d is left out", i);
+    return true;
+}
+
+static bool name_results(struct onnx_call *c, struct error *err)
+{
+    for (uint32_t i = 0; i < c->node->n_output; i++)
+        if (c->node->output[i][0] != '\0' &&
+            !onnx_name(c->o, c->scope, c->node->output[i],
+                       i < c->out_count ? c->out[i] : VALUE_NONE, err))
+            return false;
+    return true;
+}
+
+/* Translates one node by its row. */
+static bool translate(struct onnx_call *c, bool *out_refused)
+{
+    if (!check_node(c) || !take_operands(c, out_refused))
+        return false;
+    if (*out_refused)
+        return true;
+    bool ok = c->op->translate(c);
+    if (onnx_failed(c))
+        return false;
+    for (uint32_t i = 0; i < c->node->n_output && ok; i++)
+        if (onnx_wanted(c, i) && (i >= c->out_count || c->out[i] == VALUE_NONE))
+            return onnx_refuse(c, "output %u", i);
+    return ok || onnx_refuse(c, "the translation failed");
+}
+
+static void refuse_unknown(struct onnx *o, const char *domain, const char *op)
+{
+    char why[160];
+    snprintf(why, sizeof why, "no such op%s%.80s", domain[0] ? " in domain " : "", domain);
+    onnx_note_refusal(o, op, why);
+}
+
+static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeProto *node,
+                     struct error *err)
+{
+    struct error failure = {.code = ERR_NONE};
+    struct builder b = {.graph = o->graph, .err = &failure};
+    struct onnx_call *c = ARENA_NEW(o->arena, struct onnx_call);
+    const char *domain = domain_of(node->domain), *type = node->op_type ? node->op_type : "";
+    bool refused = false;
+    *c = (struct onnx_call){.o = o, .b = &b, .scope = scope, .node = node};
+    c->op = onnx_op_find(domain, type);
+    c->opset = domain[0] == '\0' ? scope->opset : opset_of(o->model, domain);
+    const Onnx__FunctionProto *function = onnx_function_find(o, domain, type);
+    if (++o->nodes > LIMIT_NODES)
+        return fail(err, ERR_LIMIT, "more than %d nodes", LIMIT_NODES);
+    if (function) {
+        if (!onnx_function(c, function, &refused, err))
+            return false;
+    } else if (!c->op) {
+        refuse_unknown(o, domain, type);
+        refused = true;
+    } else if (!translate(c, &refused)) {
+        if (failure.code != ERR_UNSUPPORTED) {
+            *err = failure;
+            return fail_at(err, "%.40s '%.80s'", type,
+                           node->name && node->name[0] ? node->name
+                           : node->n_output > 0        ? node->output[0]
+                                                       : "");
+        }
+        onnx_note_refusal(o, type, failure.message);
+        refused = true;
+    }
+    if (refused)
+        c->out_count = 0;
+    return name_results(c, err);
+}
+
+bool onnx_nodes(struct onnx *o, struct onnx_scope *scope, Onnx__NodeProto *const *nodes,
+                size_t count, struct error *err)
+{
+    if (o->depth >= MAX_BODIES)
+        return fail(err, ERR_LIMIT, "bodies nest more than %d deep", MAX_BODIES);
+    o->depth++;
+    bool ok = true;
+    for (size_t i = 0; i < count && ok; i++)
+        ok = one_node(o, scope, nodes[i], err);
+    o->depth--;
+    return ok;
+}
+
+/* A name for a param of a body, which may repeat one of the graph around it. */
+static const char *fresh_name(struct onnx *o, const char *name)
+{
+    size_t size = strlen(name) + 16;
+    char *fresh = arena_alloc(o->arena, size, 1);
+    snprintf(fresh, size, "%s#%u", name, o->param_data.count);
+    return fresh;
+}
+
+bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
+                       struct error *err)
+{
+    for (size_t i = 0; i < graph->n_initializer; i++) {
+        struct import_tensor tensor;
+        struct error failure = {.code = ERR_NONE};
+        const char *name = graph->initializer[i]->name ? graph->initializer[i]->name : "";
+        value_id value = VALUE_NONE;
+        if (onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor, &failure)) {
+            const char *param = scope->parent ? fresh_name(o, name) : name;
+            value = onnx_initializer(o, param, &tensor, false, &failure);
+        }
+        if (failure.code == ERR_UNSUPPORTED) {
+            onnx_note_refusal(o, "initializer", failure.message);
+        } else if (failure.code != ERR_NONE) {
+            *err = failure;
+            return fail_at(err, "initializer '%.100s'", name);
+        }
+        if (!onnx_name(o, scope, name, value, err))
+            return false;
+    }
+    return true;
+}
+
+/* All refusals in one message, the most frequent first as they come. */
+static bool report(struct onnx *o, struct error *err)
+{
+    struct strbuf text;
+    strbuf_init(&text, o->arena);
+    for (uint32_t i = 0; i < o->refusals.count; i++) {
+        const struct onnx_refusal *r = &o->refusals.items[i];
+        strbuf_printf(&text, "%s%.60s", i > 0 ? "; " : "", r->op);
+        if (r->count > 1)
+            strbuf_printf(&text, " (%u times)", r->count);
+        strbuf_printf(&text, ": %s", r->why);
+    }
+    if (o->options->refused)
+        strbuf_puts(o->options->refused, text.data);
+    return fail(err, ERR_UNSUPPORTED, "%s", text.data);
+}
+
+static bool read_outputs(struct onnx *o, const struct onnx_scope *scope,
+                         const Onnx__GraphProto *graph, struct error *err)
+{
+    if (graph->n_output == 0)
+        return fail(err, ERR_BLUEPRINT, "the model has no outputs");
+    for (size_t i = 0; i < graph->n_output; i++) {
+        const char *name = graph->output[i]->name ? graph->output[i]->name : "";
+        struct onnx_value value;
+        if (!onnx_find(o, scope, name, &value))
+            return fail(err, ERR_BLUEPRINT, "output '%.100s' is not the name of a value", name);
+        if (o->refusals.count == 0 && !graph_output(o->graph, name, value.value, err))
+            return fail_at(err, "output '%.100s'", name);
+    }
+    return true;
+}
+
+static bool check_model(const Onnx__ModelProto *model, struct error *err)
+{
+    int64_t opset = opset_of(model, "");
+    if (!model->graph)
+        return fail(err, ERR_PARSE, "the model has no graph");
+    if (opset > ONNX_NEWEST_OPSET)
+        return fail(err, ERR_UNSUPPORTED, "opset %lld; the newest that is read is %d",
+                    (long long)opset, ONNX_NEWEST_OPSET);
+    return true;
+}
+
+/* Values by the order of params, as the blueprint keeps them. */
+static void keep_params(struct onnx *o)
+{
+    uint32_t count = o->graph->params.count;
+    o->out->inits = ARENA_ARRAY(o->arena, struct param_init, count);
+    for (uint32_t i = 0; i < count; i++)
+        o->out->inits[i] = (struct param_init){.kind = INIT_DATA,
+                                               .data = o->param_data.items[i]->data,
+                                               .data_bytes = o->param_data.items[i]->bytes};
+}
+
+static bool read_model(struct onnx *o, struct error *err)
+{
+    const Onnx__GraphProto *graph = o->model->graph;
+    struct onnx_scope scope = {.opset = opset_of(o->model, "")};
+    if (!onnx_initializers(o, &scope, graph, err) || !onnx_inputs(o, &scope, graph, err) ||
+        !onnx_nodes(o, &scope, graph->node, graph->n_node, err) ||
+        !read_outputs(o, &scope, graph, err))
+        return false;
+    if (o->refusals.count > 0)
+        return report(o, err);
+    keep_params(o);
+    return true;
+}
+
+bool onnx_read(const void *bytes, size_t size, const struct import_options *options,
+               struct arena *arena, struct blueprint *out, struct error *err)
+{
+    struct blueprint *read = ARENA_NEW(arena, struct blueprint);
+    struct onnx o = {.graph = &read->graph, .arena = arena, .options = options, .out = read};
+    graph_init(&read->graph, arena);
+    o.model = (const Onnx__ModelProto *)onnx_unpack(&onnx__model_proto__descriptor, bytes, size,
+                                                    arena, err);
+    if (!o.model || !check_model(o.model, err))
+        return false;
+    const char *name = o.model->graph->name;
+    if (name && strlen(name) <= LIMIT_NAME && is_utf8(name))
+        read->graph.name = name;
+    struct blueprint live = {.json = NULL};
+    if (!read_model(&o, err) || !graph_copy_live(&live.graph, arena, &read->graph, err))
+        return false;
+    live.inits = read->inits;
+    import_graph_json(&live, arena);
+    *out = live;
+    return true;
+}
+
+bool onnx_looks_like(const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    /* ir_version, field 1, comes first in every file that is written in the order of the schema. */
+    return size > 2 && at[0] == 0x08 && at[1] >= 1 && at[1] < 0x20;
+}

@@ -1,0 +1,115 @@
+/* Graphs inside graphs: functions of the model, and branches. */
+#include <onnx.pb-c.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+static const char *plain_domain(const char *domain)
+{
+    return !domain || strcmp(domain, "ai.onnx") == 0 ? "" : domain;
+}
+
+const Onnx__FunctionProto *onnx_function_find(const struct onnx *o, const char *domain,
+                                              const char *name)
+{
+    for (size_t i = 0; i < o->model->n_functions; i++) {
+        const Onnx__FunctionProto *function = o->model->functions[i];
+        if (function->name && strcmp(function->name, name) == 0 &&
+            strcmp(plain_domain(function->domain), domain) == 0)
+            return function;
+    }
+    return NULL;
+}
+
+static int64_t function_opset(const Onnx__FunctionProto *function, int64_t absent)
+{
+    for (size_t i = 0; i < function->n_opset_import; i++)
+        if (plain_domain(function->opset_import[i]->domain)[0] == '\0')
+            return function->opset_import[i]->version;
+    return absent;
+}
+
+bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, bool *out_refused,
+                   struct error *err)
+{
+    struct onnx_scope *scope = ARENA_NEW(c->o->arena, struct onnx_scope);
+    uint32_t before = c->o->refusals.count;
+    *scope = (struct onnx_scope){
+        .parent = c->scope, .opset = function_opset(function, c->scope->opset), .caller = c->node};
+    if (c->node->n_input > function->n_input || c->node->n_output > function->n_output)
+        return fail(err, ERR_BLUEPRINT, "function '%.80s' has %zu inputs and %zu outputs",
+                    function->name, function->n_input, function->n_output);
+    for (size_t i = 0; i < function->n_input; i++) {
+        struct onnx_value value = {0};
+        const char *name = i < c->node->n_input ? c->node->input[i] : "";
+        if (name[0] == '\0')
+            continue; /* the body sees an optional input as missing, and says so when it uses it */
+        if (!onnx_find(c->o, c->scope, name, &value))
+            return fail(err, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
+        if (!onnx_name(c->o, scope, function->input[i], value.value, err))
+            return false;
+    }
+    if (!onnx_nodes(c->o, scope, function->node, function->n_node, err))
+        return fail_at(err, "function '%.80s'", function->name);
+    c->out_count =
+        (uint32_t)(c->node->n_output < OP_MAX_OUTPUTS ? c->node->n_output : OP_MAX_OUTPUTS);
+    for (uint32_t i = 0; i < c->out_count; i++) {
+        struct onnx_value value;
+        if (!onnx_find(c->o, scope, function->output[i], &value))
+            return fail(err, ERR_BLUEPRINT, "function '%.80s' does not make its output '%.80s'",
+                        function->name, function->output[i]);
+        c->out[i] = value.value;
+    }
+    *out_refused = c->o->refusals.count > before;
+    return true;
+}
+
+bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
+               uint32_t in_count, value_id *out, uint32_t out_max, bool *out_refused)
+{
+    struct onnx_scope *scope = ARENA_NEW(c->o->arena, struct onnx_scope);
+    *scope = (struct onnx_scope){.parent = c->scope, .opset = c->scope->opset};
+    struct error *err = c->b->err;
+    if (body->n_input != in_count || body->n_output > out_max)
+        return fail(err, ERR_BLUEPRINT, "the body has %zu inputs and %zu outputs", body->n_input,
+                    body->n_output);
+    for (uint32_t i = 0; i < in_count; i++)
+        if (!onnx_name(c->o, scope, body->input[i]->name ? body->input[i]->name : "", in[i], err))
+            return false;
+    if (!onnx_initializers(c->o, scope, body, err) ||
+        !onnx_nodes(c->o, scope, body->node, body->n_node, err))
+        return false;
+    for (size_t i = 0; i < body->n_output; i++) {
+        const char *name = body->output[i]->name ? body->output[i]->name : "";
+        struct onnx_value value;
+        if (!onnx_find(c->o, scope, name, &value))
+            return fail(err, ERR_BLUEPRINT, "the body's output '%.100s' is not the name of a value",
+                        name);
+        *out_refused |= value.refused;
+        out[i] = value.value;
+    }
+    return true;
+}
+
+static const Onnx__GraphProto *graph_of(struct onnx_call *c, const char *name)
+{
+    const Onnx__AttributeProto *attr = onnx_attr(c, name);
+    if (!attr || !attr->g)
+        b_fail(c->b, ERR_BLUEPRINT, "attribute '%s' is no graph", name);
+    return attr ? attr->g : NULL;
+}
+
+bool onnx_if(struct onnx_call *c)
+{
+    int64_t condition[1];
+    uint32_t count = 0;
+    bool refused = false;
+    if (!onnx_const_ints(c, 0, condition, 1, &count))
+        return false;
+    const Onnx__GraphProto *body =
+        graph_of(c, count == 1 && condition[0] != 0 ? "then_branch" : "else_branch");
+    if (!body || !onnx_body(c, body, NULL, 0, c->out, OP_MAX_OUTPUTS, &refused))
+        return false;
+    c->out_count = (uint32_t)body->n_output;
+    return refused ? onnx_refuse(c, "a node of the branch") : true;
+}

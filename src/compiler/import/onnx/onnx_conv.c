@@ -1,0 +1,210 @@
+/* Convolutions and transposed ones, of any number of spatial dims.
+ *
+ * A transposed convolution is a convolution of the operand spread with zeros by the turned kernel;
+ * the padding that it takes away is what the kernel reaches beyond the border less that padding,
+ * and where that is negative the result is cropped. */
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define MAX_WINDOW ((int64_t)1 << 20) /* keeps the arithmetic of windows far from overflow */
+
+static bool read_list(struct onnx_call *c, const char *name, int64_t low, int64_t absent,
+                      uint32_t count, int64_t *out)
+{
+    uint32_t given = 0;
+    const int64_t *ints = onnx_ints(c, name, &given);
+    if (onnx_failed(c))
+        return false;
+    if (ints && given != count)
+        return b_fail(c->b, ERR_SHAPE, "attribute '%s' has %u numbers, expected %u", name, given,
+                      count);
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = ints ? ints[i] : absent;
+        if (out[i] < low || out[i] > MAX_WINDOW)
+            return b_fail(c->b, ERR_SHAPE, "attribute '%s': %lld", name, (long long)out[i]);
+    }
+    return true;
+}
+
+/* Padding so that dim / stride, rounded up, windows fit. */
+static bool pad_same(struct onnx_call *c, struct window *w, dim_id size, bool upper)
+{
+    int64_t value = 0, total = 0, reach = w->dilation * (w->size - 1) + 1;
+    if (dim_is_const(&c->o->graph->dims, size, &value))
+        total = ((value + w->stride - 1) / w->stride - 1) * w->stride + reach - value;
+    else if (dim_known_multiple(&c->o->graph->dims, size) % w->stride == 0)
+        total = reach - w->stride;
+    else
+        return onnx_refuse(c, "auto_pad of a dim that is not constant");
+    total = total > 0 ? total : 0;
+    w->low = upper ? total / 2 : total - total / 2;
+    w->high = total - w->low;
+    return true;
+}
+
+bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out)
+{
+    int64_t strides[LIMIT_RANK], dilations[LIMIT_RANK], pads[2 * LIMIT_RANK];
+    const char *rule = onnx_text(c, "auto_pad", "NOTSET");
+    bool upper = strcmp(rule, "SAME_UPPER") == 0, same = upper || strcmp(rule, "SAME_LOWER") == 0;
+    bool valid = strcmp(rule, "VALID") == 0;
+    uint32_t first = onnx_rank(c, c->in[0]) - count;
+    if (!same && !valid && strcmp(rule, "NOTSET") != 0)
+        return b_fail(c->b, ERR_BLUEPRINT, "auto_pad '%.40s'", rule);
+    if (!read_list(c, "strides", 1, 1, count, strides) ||
+        !read_list(c, "dilations", 1, 1, count, dilations) ||
+        !read_list(c, "pads", -MAX_WINDOW, 0, 2 * count, pads))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (sizes[i] < 1 || sizes[i] > MAX_WINDOW)
+            return b_fail(c->b, ERR_SHAPE, "a kernel of %lld elements", (long long)sizes[i]);
+        bool none = same || valid;
+        out[i] = (struct window){
+            sizes[i], strides[i], none ? 0 : pads[i], none ? 0 : pads[count + i], dilations[i], 1};
+        if (same && !pad_same(c, &out[i], b_dim(c->b, c->in[0], first + i), upper))
+            return false;
+        if (out[i].low < 0 || out[i].high < 0)
+            return onnx_refuse(c, "negative padding");
+    }
+    return true;
+}
+
+/* Kernel sizes from the weights, which must be constant; checks kernel_shape against them. */
+static bool kernel_sizes(struct onnx_call *c, uint32_t count, int64_t *out)
+{
+    int64_t stated[LIMIT_RANK];
+    if (!read_list(c, "kernel_shape", 0, 0, count, stated))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        dim_id dim = b_dim(c->b, c->in[1], 2 + i);
+        if (!dim_is_const(&c->o->graph->dims, dim, &out[i]))
+            return onnx_refuse(c, "a kernel whose size is not constant");
+        if (onnx_has(c, "kernel_shape") && stated[i] != out[i])
+            return b_fail(c->b, ERR_SHAPE, "kernel_shape differs from the weights' shape");
+    }
+    return true;
+}
+
+static bool check_ranks(struct onnx_call *c, uint32_t *out_count)
+{
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    *out_count = rank - 2;
+    return (rank >= 3 && onnx_rank(c, c->in[1]) == rank) ||
+           b_fail(c->b, ERR_SHAPE, "ranks %u and %u, expected the same of 3 or more", rank,
+                  onnx_rank(c, c->in[1]));
+}
+
+static bool add_bias(struct onnx_call *c, value_id y)
+{
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    if (!onnx_given(c, 2))
+        return onnx_return(c, y);
+    if (onnx_rank(c, c->in[2]) != 1)
+        return b_fail(c->b, ERR_SHAPE, "the bias is no vector");
+    shape[0] = b_dim(c->b, c->in[2], 0);
+    for (uint32_t i = 1; i + 1 < rank; i++)
+        shape[i] = b_dim_const(c->b, 1);
+    return onnx_return(c, b_add(c->b, y, b_reshape(c->b, c->in[2], shape, rank - 1)));
+}
+
+bool onnx_conv(struct onnx_call *c)
+{
+    struct window windows[LIMIT_RANK];
+    int64_t sizes[LIMIT_RANK], groups = onnx_int(c, "group", 1);
+    uint32_t count = 0;
+    if (!check_ranks(c, &count) || !kernel_sizes(c, count, sizes) ||
+        !onnx_windows(c, sizes, count, windows))
+        return false;
+    return add_bias(c, b_conv(c->b, c->in[0], c->in[1], windows, count, groups));
+}
+
+/* [C, O/groups, window…] → [O, C/groups, window…], each window back to front. */
+static value_id turn_kernel(struct onnx_call *c, uint32_t count, int64_t groups)
+{
+    struct builder *b = c->b;
+    value_id w = c->in[1];
+    dim_id group_count = b_dim_const(b, groups), outputs = b_dim(b, w, 1);
+    dim_id inputs =
+        groups < 1 ? DIM_NONE : dim_div_exact(&b->graph->dims, b_dim(b, w, 0), group_count);
+    if (inputs == DIM_NONE || count + 3 > LIMIT_RANK)
+        return b_fail(b, ERR_SHAPE, "the channels do not divide into %lld groups",
+                      (long long)groups);
+    dim_id split[LIMIT_RANK] = {group_count, inputs, outputs};
+    dim_id merged[LIMIT_RANK] = {b_dim_mul(b, group_count, outputs), inputs};
+    for (uint32_t i = 0; i < count; i++)
+        split[3 + i] = merged[2 + i] = b_dim(b, w, 2 + i);
+    value_id turned = b_swap(b, b_reshape(b, w, split, count + 3), 1, 2);
+    turned = b_reshape(b, turned, merged, count + 2);
+    for (uint32_t i = 0; i < count; i++)
+        turned = b_reverse(b, turned, 2 + i);
+    return turned;
+}
+
+/* Padding of a transposed convolution that is to give an output of a stated size. */
+static bool pad_to(struct onnx_call *c, struct window *w, uint32_t axis, int64_t extra,
+                   int64_t wanted)
+{
+    int64_t size = 0, reach = w->dilation * (w->size - 1) + 1;
+    bool upper = strcmp(onnx_text(c, "auto_pad", "NOTSET"), "SAME_UPPER") == 0;
+    if (!dim_is_const(&c->o->graph->dims, b_dim(c->b, c->in[0], axis), &size))
+        return onnx_refuse(c, "output_shape or auto_pad of a dim that is not constant");
+    wanted = wanted < 0 ? size * w->stride : wanted;
+    int64_t total = w->stride * (size - 1) + extra + reach - wanted;
+    w->low = total < 0 ? 0 : upper ? total / 2 : total - total / 2;
+    w->high = total - w->low; /* below 0: zeros behind what the kernel reaches */
+    return true;
+}
+
+/* Windows with the padding that ONNX takes away in low and high. */
+static bool transposed_windows(struct onnx_call *c, uint32_t count, struct window *out,
+                               int64_t *extra)
+{
+    int64_t sizes[LIMIT_RANK], wanted[LIMIT_RANK], strides[LIMIT_RANK], dilations[LIMIT_RANK];
+    int64_t pads[2 * LIMIT_RANK];
+    const char *rule = onnx_text(c, "auto_pad", "NOTSET");
+    bool fitted = strncmp(rule, "SAME", 4) == 0 || onnx_has(c, "output_shape");
+    if (!kernel_sizes(c, count, sizes) || !read_list(c, "output_padding", 0, 0, count, extra) ||
+        !read_list(c, "output_shape", -1, -1, count, wanted) ||
+        !read_list(c, "strides", 1, 1, count, strides) ||
+        !read_list(c, "dilations", 1, 1, count, dilations) ||
+        !read_list(c, "pads", 0, 0, 2 * count, pads))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = (struct window){sizes[i], strides[i], pads[i], pads[count + i], dilations[i], 1};
+        if (sizes[i] < 1 || sizes[i] > MAX_WINDOW)
+            return b_fail(c->b, ERR_SHAPE, "a kernel of %lld elements", (long long)sizes[i]);
+        if (fitted && !pad_to(c, &out[i], 2 + i, extra[i], wanted[i]))
+            return false;
+    }
+    return true;
+}
+
+bool onnx_conv_transpose(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct window windows[LIMIT_RANK];
+    int64_t extra[LIMIT_RANK], low[LIMIT_RANK], high[LIMIT_RANK], groups = onnx_int(c, "group", 1);
+    uint32_t count = 0;
+    if (!check_ranks(c, &count) || !transposed_windows(c, count, windows, extra))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        struct window *w = &windows[i];
+        int64_t reach = w->dilation * (w->size - 1);
+        low[i] = reach - w->low;
+        high[i] = reach - w->high + extra[i];
+        w->base_dilation = w->stride;
+        w->stride = 1;
+        w->low = low[i] > 0 ? low[i] : 0;
+        w->high = high[i] > 0 ? high[i] : 0;
+    }
+    value_id y = b_conv(b, c->in[0], turn_kernel(c, count, groups), windows, count, groups);
+    for (uint32_t i = 0; i < count && y != VALUE_NONE; i++) {
+        int64_t before = low[i] < 0 ? -low[i] : 0, behind = high[i] < 0 ? -high[i] : 0;
+        dim_id left = b_dim_sub(b, b_dim(b, y, 2 + i), b_dim_const(b, before + behind));
+        if (before + behind > 0)
+            y = b_slice(b, y, 2 + i, b_dim_const(b, before), left, 1);
+    }
+    return add_bias(c, y);
+}

@@ -1,0 +1,148 @@
+/* Gathers and scatters. Negative indices count from the end; ours do not, so they are shifted. */
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+/* Indices into a dim, all of them ≥ 0. */
+static value_id from_start(struct onnx_call *c, value_id index, dim_id size)
+{
+    struct builder *b = c->b;
+    const struct known *known = onnx_known(c->o, index);
+    bool negative = !known->is_known || !known->dims;
+    for (uint32_t i = 0; i < known->count && !negative; i++) {
+        int64_t least, most;
+        dim_range(&c->o->graph->dims, known->dims[i], &least, &most);
+        negative = least < 0;
+    }
+    index = b_cast(b, index, DTYPE_I64);
+    if (!negative)
+        return index;
+    value_id below = b_binary(b, PRIM_LT, index, b_const(b, DTYPE_I64, 0));
+    return b_select(b, below, b_add(b, index, b_size(b, size)), index);
+}
+
+bool onnx_gather(struct onnx_call *c)
+{
+    int axis = b_axis(c->b, c->in[0], onnx_int(c, "axis", 0));
+    if (axis < 0)
+        return false;
+    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
+    return onnx_return(c, b_take(c->b, c->in[0], index, axis));
+}
+
+bool onnx_gather_elements(struct onnx_call *c)
+{
+    int axis = b_axis(c->b, c->in[0], onnx_int(c, "axis", 0));
+    if (axis < 0)
+        return false;
+    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
+    return onnx_return(c, b_gather(c->b, c->in[0], index, axis));
+}
+
+/* Tuples of indices as positions in dims first … first+tuple of the operand, merged into one.
+ * batch: leading dims of the indices that pair up with those of the operand. */
+static value_id positions(struct onnx_call *c, uint32_t batch, int64_t *out_tuple)
+{
+    struct builder *b = c->b;
+    value_id data = c->in[0], index = c->in[1], sum = VALUE_NONE;
+    uint32_t rank = onnx_rank(c, index);
+    int64_t tuple = 0;
+    if (rank == 0 || !dim_is_const(&c->o->graph->dims, b_dim(b, index, -1), &tuple))
+        return onnx_refuse(c, "tuples of indices whose size is not known");
+    if (tuple < 1 || tuple + batch > onnx_rank(c, data) || batch >= rank)
+        return b_fail(b, ERR_SHAPE, "tuples of %lld indices behind %u batch dims", (long long)tuple,
+                      batch);
+    *out_tuple = tuple;
+    dim_id shape[LIMIT_RANK];
+    for (uint32_t i = 0; i + 1 < rank; i++)
+        shape[i] = b_dim(b, index, i);
+    for (uint32_t i = 0; i < batch + tuple; i++) {
+        value_id part;
+        dim_id size = b_dim(b, data, i);
+        if (i < batch) {
+            part = b_iota(b, DTYPE_I64, shape, rank - 1, i);
+        } else {
+            part = b_slice(b, index, -1, b_dim_const(b, i - batch), b_dim_const(b, 1), 1);
+            part = from_start(c, b_reshape(b, part, shape, rank - 1), size);
+        }
+        sum = i == 0 ? part : b_add(b, b_mul(b, sum, b_size(b, size)), part);
+    }
+    return sum;
+}
+
+/* The operand with its first dims merged. */
+static value_id merge(struct onnx_call *c, value_id x, uint32_t first)
+{
+    return first > 1 ? b_flatten(c->b, x, 0, first - 1) : x;
+}
+
+bool onnx_gather_nd(struct onnx_call *c)
+{
+    int64_t batch = onnx_int(c, "batch_dims", 0), tuple = 0;
+    if (batch < 0 || batch >= LIMIT_RANK)
+        return b_fail(c->b, ERR_SHAPE, "batch_dims %lld", (long long)batch);
+    value_id index = positions(c, (uint32_t)batch, &tuple);
+    if (index == VALUE_NONE)
+        return false;
+    value_id data = merge(c, c->in[0], (uint32_t)(batch + tuple));
+    return onnx_return(c, b_take(c->b, data, index, 0));
+}
+
+static bool read_mode(struct onnx_call *c, uint8_t *out)
+{
+    static const struct {
+        const char *name;
+        uint8_t mode;
+    } modes[] = {
+        {"none", SCATTER_SET}, {"add", SCATTER_ADD}, {"max", SCATTER_MAX}, {"min", SCATTER_MIN}};
+    const char *reduction = onnx_text(c, "reduction", "none");
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(modes[i].name, reduction) == 0) {
+            *out = modes[i].mode;
+            return true;
+        }
+    return onnx_refuse(c, "reduction '%.40s'", reduction);
+}
+
+static value_id scatter(struct onnx_call *c, value_id data, value_id index, value_id updates,
+                        int axis, uint8_t mode)
+{
+    struct attrs attrs = {.axis = axis, .mode = mode};
+    value_id operands[3] = {data, index, updates};
+    if (data == VALUE_NONE || index == VALUE_NONE || updates == VALUE_NONE)
+        return VALUE_NONE;
+    return graph_add(c->o->graph, PRIM_SCATTER, operands, 3, &attrs, c->b->err);
+}
+
+bool onnx_scatter_elements(struct onnx_call *c)
+{
+    uint8_t mode = 0;
+    int axis = b_axis(c->b, c->in[0], onnx_int(c, "axis", 0));
+    if (axis < 0 || !read_mode(c, &mode))
+        return false;
+    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
+    return onnx_return(c, scatter(c, c->in[0], index, c->in[2], axis, mode));
+}
+
+bool onnx_scatter_nd(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &c->o->graph->dims;
+    uint8_t mode = 0;
+    int64_t tuple = 0;
+    value_id index = positions(c, 0, &tuple);
+    if (index == VALUE_NONE || !read_mode(c, &mode))
+        return false;
+    const struct node *node = graph_node(b->graph, c->in[0]);
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = node->rank, split = (uint32_t)tuple;
+    memcpy(shape, node->shape, rank * sizeof *shape);
+    dim_id rows = dim_product(dims, shape, split);
+    dim_id columns = dim_product(dims, shape + split, rank - split);
+    dim_id writes = graph_elements(b->graph, index);
+    value_id data = b_reshape(b, c->in[0], (dim_id[]){rows, columns}, 2);
+    value_id updates = b_reshape(b, c->in[2], (dim_id[]){writes, columns}, 2);
+    index = b_reshape(b, index, (dim_id[]){writes, b_dim_const(b, 1)}, 2);
+    index = b_broadcast_to(b, index, (dim_id[]){writes, columns}, 2);
+    return onnx_return(c, b_reshape(b, scatter(c, data, index, updates, 0, mode), shape, rank));
+}

@@ -1,0 +1,127 @@
+/* The inputs of a model, with their dims.
+ *
+ * A dim without a value becomes a named dim: by its own name where it has one, or d1, d2 … where
+ * it has none. Inputs whose values were given (options->fixed) become constants. */
+#include <onnx.pb-c.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define DIM_MAX_DEFAULT 65536
+
+/* A legal name for a dim; exporters write "batch size" and "2*seq" as well. */
+static const char *dim_label(struct onnx *o, const char *param)
+{
+    char label[LIMIT_NAME + 2];
+    size_t used = 0;
+    if (!isalpha((unsigned char)param[0]) && param[0] != '_')
+        label[used++] = 'd';
+    for (const char *at = param; *at != '\0' && used < LIMIT_NAME; at++)
+        label[used++] = isalnum((unsigned char)*at) || *at == '.' ? *at : '_';
+    return arena_strndup(o->arena, label, used);
+}
+
+/* A free name d1, d2 … */
+static const char *fresh_label(struct onnx *o)
+{
+    char label[16];
+    uint32_t index;
+    for (uint32_t i = 1;; i++) {
+        snprintf(label, sizeof label, "d%u", i);
+        if (!dim_find_name(&o->graph->dims, label, &index))
+            return arena_strdup(o->arena, label);
+    }
+}
+
+static bool declare_dim(struct onnx *o, const char *label, dim_id *out, struct error *err)
+{
+    struct dim_name name = {.name = label, .min = 1, .max = DIM_MAX_DEFAULT, .multiple_of = 1};
+    uint32_t index;
+    for (uint32_t i = 0; i < o->options->dim_count; i++)
+        if (strcmp(o->options->dims[i].name, label) == 0)
+            name = o->options->dims[i];
+    if (name.min == name.max) {
+        *out = dim_const(&o->graph->dims, name.min);
+        return true;
+    }
+    if (!dim_find_name(&o->graph->dims, label, &index) &&
+        !dim_declare(&o->graph->dims, &name, &index, err))
+        return false;
+    *out = dim_named(&o->graph->dims, index);
+    return true;
+}
+
+static bool read_dim(struct onnx *o, const Onnx__TensorShapeProto__Dimension *dim, dim_id *out,
+                     struct error *err)
+{
+    bool value = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+    bool param = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+                 dim->dim_param && dim->dim_param[0] != '\0';
+    if (value && dim->dim_value >= 0) {
+        if (dim->dim_value > LIMIT_DIM_VALUE)
+            return fail(err, ERR_LIMIT, "%lld is larger than any dim may be",
+                        (long long)dim->dim_value);
+        *out = dim_const(&o->graph->dims, dim->dim_value);
+        return true;
+    }
+    return declare_dim(o, param ? dim_label(o, dim->dim_param) : fresh_label(o), out, err);
+}
+
+static bool read_type(struct onnx *o, const Onnx__TypeProto *type, enum dtype *dtype,
+                      dim_id shape[LIMIT_RANK], uint32_t *rank, struct error *err)
+{
+    if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type)
+        return fail(err, ERR_UNSUPPORTED, "it is no dense tensor");
+    const Onnx__TensorShapeProto *dims = type->tensor_type->shape;
+    if (!onnx_dtype(type->tensor_type->elem_type, dtype, err))
+        return false;
+    if (!dims)
+        return fail(err, ERR_UNSUPPORTED, "its rank is not stated");
+    if (dims->n_dim > LIMIT_RANK)
+        return fail(err, ERR_LIMIT, "rank %zu, at most %d", dims->n_dim, LIMIT_RANK);
+    *rank = (uint32_t)dims->n_dim;
+    for (uint32_t i = 0; i < *rank; i++)
+        if (!read_dim(o, dims->dim[i], &shape[i], err))
+            return fail_at(err, "dim %u", i);
+    return true;
+}
+
+static value_id read_input(struct onnx *o, const Onnx__ValueInfoProto *info, const char *name,
+                           struct error *err)
+{
+    enum dtype dtype = DTYPE_NONE;
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = 0;
+    for (uint32_t i = 0; i < o->options->fixed_count; i++)
+        if (strcmp(o->options->fixed[i].name, name) == 0)
+            return onnx_initializer(o, name, &o->options->fixed[i], true, err);
+    if (!read_type(o, info->type, &dtype, shape, &rank, err))
+        return VALUE_NONE;
+    return graph_input(o->graph, name, dtype, shape, rank, err);
+}
+
+bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
+                 struct error *err)
+{
+    for (size_t i = 0; i < graph->n_input; i++) {
+        const char *name = graph->input[i]->name ? graph->input[i]->name : "";
+        struct error failure = {.code = ERR_NONE};
+        struct onnx_value known;
+        if (onnx_find(o, scope, name, &known))
+            continue; /* an initialiser: until IR version 4 those are inputs too */
+        value_id value = read_input(o, graph->input[i], name, &failure);
+        if (failure.code == ERR_UNSUPPORTED) {
+            char why[600];
+            snprintf(why, sizeof why, "'%.80s': %s", name, failure.message);
+            onnx_note_refusal(o, "input", why);
+        } else if (failure.code != ERR_NONE) {
+            *err = failure;
+            return fail_at(err, "input '%.100s'", name);
+        }
+        if (!onnx_name(o, scope, name, value, err))
+            return false;
+    }
+    return true;
+}

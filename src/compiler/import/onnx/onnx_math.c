@@ -1,0 +1,268 @@
+/* Element by element: arithmetic, comparison, logic, elementary functions, casts. */
+#include <math.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define POWER_BITS 16 /* of an integer exponent */
+#define LN_2 0.69314718055994530942
+
+bool onnx_composite(struct onnx_call *c)
+{
+    return onnx_return(c, onnx_expand(c, c->op->with, c->in, c->in_count, NULL));
+}
+
+bool onnx_identity(struct onnx_call *c)
+{
+    return onnx_return(c, c->in[0]);
+}
+
+/* Before opset 7 the second operand broadcasts only when told to, from a given axis on. */
+static bool align(struct onnx_call *c)
+{
+    int64_t axis = onnx_int(c, "axis", -1);
+    uint32_t rank = onnx_rank(c, c->in[0]), own = onnx_rank(c, c->in[1]);
+    dim_id shape[LIMIT_RANK];
+    if (c->opset >= 7 || onnx_int(c, "broadcast", 0) == 0 || axis < 0 || onnx_failed(c))
+        return !onnx_failed(c);
+    if ((uint64_t)axis + own > rank)
+        return b_fail(c->b, ERR_SHAPE, "axis %lld for rank %u", (long long)axis, rank);
+    for (uint32_t i = 0; i < rank - (uint32_t)axis; i++)
+        shape[i] = i < own ? b_dim(c->b, c->in[1], i) : b_dim_const(c->b, 1);
+    c->in[1] = b_reshape(c->b, c->in[1], shape, rank - (uint32_t)axis);
+    return c->in[1] != VALUE_NONE;
+}
+
+bool onnx_binary(struct onnx_call *c)
+{
+    return align(c) && onnx_composite(c);
+}
+
+bool onnx_divide(struct onnx_call *c)
+{
+    return align(c) && onnx_return(c, b_div(c->b, c->in[0], c->in[1]));
+}
+
+bool onnx_mod(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = c->in[0], y = c->in[1];
+    if (onnx_int(c, "fmod", 0) == 0)
+        return onnx_return(c, b_binary(b, PRIM_REM, x, y));
+    if (dtype_is_int(onnx_type(c, x)))
+        return onnx_return(c, b_sub(b, x, b_mul(b, b_div(b, x, y), y)));
+    value_id rest = b_binary(b, PRIM_REM, b_unary(b, PRIM_ABS, x), b_unary(b, PRIM_ABS, y));
+    value_id negative = b_binary(b, PRIM_LT, x, b_const_like(b, x, 0));
+    return onnx_return(c, b_select(b, negative, b_neg(b, rest), rest));
+}
+
+/* By squaring, a bit of the exponent at a time; wraps as integers do. */
+static value_id integer_power(struct onnx_call *c, value_id x, value_id y)
+{
+    struct builder *b = c->b;
+    value_id one = b_const_like(b, x, 1), result = one;
+    for (int bit = 0; bit < POWER_BITS; bit++) {
+        value_id mask = b_const_like(b, y, (double)(1 << bit)), none = b_const_like(b, y, 0);
+        value_id set = b_binary(b, PRIM_NE, b_binary(b, PRIM_AND, y, mask), none);
+        result = b_mul(b, result, b_select(b, set, x, one));
+        x = b_mul(b, x, x);
+    }
+    return result;
+}
+
+/* Exponents that exporters write all the time, without pow. */
+static value_id known_power(struct onnx_call *c, value_id x, double exponent)
+{
+    struct builder *b = c->b;
+    if (exponent == 1)
+        return x;
+    if (exponent == 2)
+        return b_mul(b, x, x);
+    if (exponent == 3)
+        return b_mul(b, b_mul(b, x, x), x);
+    return exponent == 0.5 ? b_unary(b, PRIM_SQRT, x) : VALUE_NONE;
+}
+
+bool onnx_pow(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    if (!align(c))
+        return false;
+    value_id x = c->in[0], y = c->in[1];
+    enum dtype type = onnx_type(c, x);
+    const struct known *known = onnx_known(c->o, y);
+    if (dtype_is_int(type) && dtype_is_int(onnx_type(c, y)))
+        return onnx_return(c, integer_power(c, x, b_cast(b, y, DTYPE_I64)));
+    if (dtype_is_int(type)) {
+        value_id power = b_binary(b, PRIM_POW, b_cast(b, x, DTYPE_F64), b_cast(b, y, DTYPE_F64));
+        /* What is whole must not end just below. */
+        power = b_add(b, power, b_scale(b, power, 0x1p-50));
+        return onnx_return(c, b_cast(b, power, type));
+    }
+    if (known->is_known && known->count == 1 && known->reals && known->rank == 0) {
+        value_id short_form = known_power(c, x, known->reals[0]);
+        if (short_form != VALUE_NONE)
+            return onnx_return(c, short_form);
+    }
+    return onnx_return(c, b_binary(b, PRIM_POW, x, b_cast(b, y, type)));
+}
+
+bool onnx_bit_shift(struct onnx_call *c)
+{
+    const char *direction = onnx_text(c, "direction", "");
+    bool left = strcmp(direction, "LEFT") == 0;
+    if (!left && strcmp(direction, "RIGHT") != 0)
+        return b_fail(c->b, ERR_BLUEPRINT, "direction '%.40s'", direction);
+    return onnx_return(c, b_binary(c->b, left ? PRIM_SHL : PRIM_SHR, c->in[0], c->in[1]));
+}
+
+bool onnx_is_inf(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = c->in[0];
+    value_id above = b_binary(b, PRIM_EQ, x, b_const_like(b, x, (double)INFINITY));
+    value_id below = b_binary(b, PRIM_EQ, x, b_const_like(b, x, (double)-INFINITY));
+    bool positive = onnx_int(c, "detect_positive", 1) != 0;
+    bool negative = onnx_int(c, "detect_negative", 1) != 0;
+    if (positive && negative)
+        return onnx_return(c, b_binary(b, PRIM_OR, above, below));
+    if (!positive && !negative)
+        return onnx_return(c, b_binary(b, PRIM_AND, above, below));
+    return onnx_return(c, positive ? above : below);
+}
+
+bool onnx_fold_many(struct onnx_call *c)
+{
+    value_id all = c->in[0];
+    for (uint32_t i = 1; i < c->in_count; i++)
+        all = onnx_expand(c, c->op->with, (value_id[]){all, c->in[i]}, 2, NULL);
+    return onnx_return(c, all);
+}
+
+bool onnx_mean_many(struct onnx_call *c)
+{
+    value_id sum = c->in[0];
+    for (uint32_t i = 1; i < c->in_count; i++)
+        sum = b_add(c->b, sum, c->in[i]);
+    return onnx_return(c, b_div(c->b, sum, b_const_like(c->b, sum, c->in_count)));
+}
+
+bool onnx_where(struct onnx_call *c)
+{
+    return onnx_return(c, b_select(c->b, c->in[0], c->in[1], c->in[2]));
+}
+
+bool onnx_clip(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = c->in[0];
+    if (onnx_has(c, "min"))
+        x = b_max_const(b, x, onnx_float(c, "min", 0));
+    if (onnx_has(c, "max"))
+        x = b_min_const(b, x, onnx_float(c, "max", 0));
+    if (onnx_given(c, 1))
+        x = b_binary(b, PRIM_MAX, x, c->in[1]);
+    if (onnx_given(c, 2))
+        x = b_binary(b, PRIM_MIN, x, c->in[2]);
+    return onnx_return(c, x);
+}
+
+bool onnx_cast(struct onnx_call *c)
+{
+    enum dtype dtype = DTYPE_NONE;
+    if (!onnx_dtype((int32_t)onnx_int(c, "to", 0), &dtype, c->b->err))
+        return false;
+    return onnx_return(c, b_cast(c->b, c->in[0], dtype));
+}
+
+bool onnx_cast_like(struct onnx_call *c)
+{
+    return onnx_return(c, b_cast(c->b, c->in[0], onnx_type(c, c->in[1])));
+}
+
+/* In at least f32; the result goes back to x's dtype. */
+static value_id wide(struct onnx_call *c)
+{
+    enum dtype type = onnx_type(c, c->in[0]);
+    return b_cast(c->b, c->in[0], dtype_bytes(type) < 4 ? DTYPE_F32 : type);
+}
+
+static bool narrow(struct onnx_call *c, value_id y)
+{
+    return onnx_return(c, b_cast(c->b, y, onnx_type(c, c->in[0])));
+}
+
+static value_id sqrt_of(struct builder *b, value_id x)
+{
+    return b_unary(b, PRIM_SQRT, x);
+}
+
+static value_id one_minus(struct builder *b, value_id x)
+{
+    return b_sub(b, b_const_like(b, x, 1), x);
+}
+
+bool onnx_asin(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = wide(c);
+    value_id rest = sqrt_of(b, b_mul(b, one_minus(b, x), b_shift(b, x, 1)));
+    return narrow(c, b_unary(b, PRIM_ATAN, b_div(b, x, rest)));
+}
+
+bool onnx_acos(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = wide(c);
+    value_id half = sqrt_of(b, b_div(b, one_minus(b, x), b_shift(b, x, 1)));
+    return narrow(c, b_scale(b, b_unary(b, PRIM_ATAN, half), 2));
+}
+
+bool onnx_sinh(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = wide(c);
+    value_id up = b_unary(b, PRIM_EXPM1, x), down = b_unary(b, PRIM_EXPM1, b_neg(b, x));
+    return narrow(c, b_scale(b, b_sub(b, up, down), 0.5));
+}
+
+bool onnx_cosh(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = wide(c);
+    return narrow(c, b_scale(b, b_add(b, b_exp(b, x), b_exp(b, b_neg(b, x))), 0.5));
+}
+
+/* near: the result for |x| small enough to be squared; from a on it is ln(2a), a ≥ 0. */
+static value_id log_beyond(struct onnx_call *c, value_id a, value_id near)
+{
+    struct builder *b = c->b;
+    double border = onnx_type(c, a) == DTYPE_F64 ? 0x1p28 : 0x1p12;
+    value_id far = b_shift(b, b_unary(b, PRIM_LOG, a), LN_2);
+    return b_select(b, b_binary(b, PRIM_LT, a, b_const_like(b, a, border)), near, far);
+}
+
+bool onnx_asinh(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = wide(c), a = b_unary(b, PRIM_ABS, x), square = b_mul(b, a, a);
+    value_id root = b_shift(b, sqrt_of(b, b_shift(b, square, 1)), 1);
+    value_id near = b_unary(b, PRIM_LOG1P, b_add(b, a, b_div(b, square, root)));
+    return narrow(c, b_mul(b, b_unary(b, PRIM_SIGN, x), log_beyond(c, a, near)));
+}
+
+bool onnx_acosh(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = wide(c), t = b_shift(b, x, -1);
+    value_id root = sqrt_of(b, b_mul(b, t, b_shift(b, t, 2)));
+    return narrow(c, log_beyond(c, x, b_unary(b, PRIM_LOG1P, b_add(b, t, root))));
+}
+
+bool onnx_atanh(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = wide(c), a = b_unary(b, PRIM_ABS, x);
+    value_id log = b_unary(b, PRIM_LOG1P, b_div(b, b_scale(b, a, 2), one_minus(b, a)));
+    return narrow(c, b_mul(b, b_unary(b, PRIM_SIGN, x), b_scale(b, log, 0.5)));
+}

@@ -1,0 +1,185 @@
+/* Inside the ONNX reader.
+ *
+ * Each node is translated by the function of its row in onnx_ops.def, which builds values with the
+ * builder (graph/build.h) or expands a composite of ours. What ONNX leaves to tensors but the graph
+ * needs while it is built, the target of a Reshape say, is found by folding: constants by the
+ * interpreter, arithmetic on shapes as arithmetic on dims. So there are no separate passes for
+ * shape inference or constant propagation.
+ *
+ * Everything lives in the arena of the import. A translator fails through its builder's error;
+ * ERR_UNSUPPORTED refuses the node and lets the others be looked at, any other error ends the
+ * import. Nothing that a file may say reaches an assertion. */
+#ifndef URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
+#define URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
+
+#include "compiler/import/import_priv.h"
+#include "compiler/ops/ops.h"
+
+/* Of onnx.pb-c.h, which the build makes from the schema. */
+typedef struct ProtobufCMessage ProtobufCMessage;
+typedef struct ProtobufCMessageDescriptor ProtobufCMessageDescriptor;
+typedef struct Onnx__AttributeProto Onnx__AttributeProto;
+typedef struct Onnx__FunctionProto Onnx__FunctionProto;
+typedef struct Onnx__GraphProto Onnx__GraphProto;
+typedef struct Onnx__ModelProto Onnx__ModelProto;
+typedef struct Onnx__NodeProto Onnx__NodeProto;
+typedef struct Onnx__TensorProto Onnx__TensorProto;
+
+#define ONNX_NEWEST_OPSET 25
+
+/* Reads a message of the schema. The result borrows nothing from bytes. ERR_PARSE; ERR_LIMIT for
+ * nesting and for memory out of proportion to the size. */
+ProtobufCMessage *onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,
+                              size_t size, struct arena *arena, struct error *err);
+
+/* The dtype of a TensorProto.DataType. ERR_UNSUPPORTED for those without one of ours. */
+bool onnx_dtype(int32_t data_type, enum dtype *out, struct error *err);
+/* Reads elements, dense row-major in the dtype's layout, 64-aligned. folder: where external data
+ * lies, NULL: the current one. ERR_PARSE, ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED, ERR_IO. */
+bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
+                 struct import_tensor *out, struct error *err);
+
+struct onnx_op;
+
+/* A name of the model. A refused value comes, at some distance, from a node that was refused. */
+struct onnx_value {
+    value_id value;
+    bool refused;
+};
+
+/* The names that nodes of one graph or function body see. */
+struct onnx_scope {
+    const struct onnx_scope *parent; /* NULL: the main graph */
+    struct strmap names;             /* → values of the reader */
+    int64_t opset;                   /* of the default domain */
+    const Onnx__NodeProto *caller;   /* whose attributes a function's nodes refer to; or NULL */
+};
+
+struct onnx_refusal {
+    const char *op, *why;
+    uint32_t count; /* nodes refused for the same reason */
+};
+
+struct onnx {
+    struct graph *graph;
+    struct arena *arena;
+    const Onnx__ModelProto *model;
+    const struct import_options *options;
+    struct blueprint *out;
+    VEC(struct onnx_value) values;
+    VEC(struct onnx_refusal) refusals;
+    VEC(const struct import_tensor *) param_data; /* by the graph's params */
+    VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
+    uint32_t depth;                               /* of bodies inside bodies */
+    uint32_t nodes;                               /* translated so far, bodies included */
+};
+
+/* One node under translation. */
+struct onnx_call {
+    struct onnx *o;
+    struct builder *b;
+    struct onnx_scope *scope;
+    const Onnx__NodeProto *node;
+    const struct onnx_op *op;
+    int64_t opset;               /* of the node's domain */
+    value_id in[LIMIT_OPERANDS]; /* VALUE_NONE: left out */
+    uint32_t in_count;
+    value_id out[OP_MAX_OUTPUTS];
+    uint32_t out_count; /* how many the node names */
+};
+
+/* A row of onnx_ops.def. */
+struct onnx_op {
+    const char *name; /* "Relu", "com.microsoft.Gelu" */
+    int32_t since;    /* the first opset that is read */
+    int32_t inputs_min, inputs_max;
+    const char *attrs; /* those that are understood, separated by spaces */
+    /* False after filling c->b->err. */
+    bool (*translate)(struct onnx_call *c);
+    const char *with; /* what the function takes from its row: a composite's name, say */
+    const char *note; /* what is not covered; "" */
+};
+const struct onnx_op *onnx_op_at(uint32_t index); /* NULL behind the last */
+const struct onnx_op *onnx_op_find(const char *domain, const char *name);
+
+/* Translates the nodes of a graph or function body in order. False on errors other than refusals.
+ */
+bool onnx_nodes(struct onnx *o, struct onnx_scope *scope, Onnx__NodeProto *const *nodes,
+                size_t count, struct error *err);
+/* Its initialisers and inputs become names of a scope. */
+bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
+                       struct error *err);
+bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
+                 struct error *err);
+/* Bodies: a function that the model defines in place of an op, or a graph in an attribute. */
+const Onnx__FunctionProto *onnx_function_find(const struct onnx *o, const char *domain,
+                                              const char *name);
+bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, bool *out_refused,
+                   struct error *err);
+bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
+               uint32_t in_count, value_id *out, uint32_t out_max, bool *out_refused);
+/* Remembers a refusal that is no node's. */
+void onnx_note_refusal(struct onnx *o, const char *what, const char *why);
+/* Makes names of a scope; ERR_BLUEPRINT when taken. */
+bool onnx_name(struct onnx *o, struct onnx_scope *scope, const char *name, value_id value,
+               struct error *err);
+bool onnx_find(const struct onnx *o, const struct onnx_scope *scope, const char *name,
+               struct onnx_value *out);
+/* A tensor of the file as a value: a constant when 0-d or a small integer tensor, else a param. */
+value_id onnx_initializer(struct onnx *o, const char *name, const struct import_tensor *tensor,
+                          bool constant, struct error *err);
+
+/* Attributes. A wrong type fails the builder and gives the default. */
+const Onnx__AttributeProto *onnx_attr(struct onnx_call *c, const char *name); /* NULL: absent */
+bool onnx_has(struct onnx_call *c, const char *name);
+int64_t onnx_int(struct onnx_call *c, const char *name, int64_t absent);
+double onnx_float(struct onnx_call *c, const char *name, double absent);
+const char *onnx_text(struct onnx_call *c, const char *name, const char *absent);
+const int64_t *onnx_ints(struct onnx_call *c, const char *name, uint32_t *out_count); /* NULL:
+                                                                                         absent */
+bool onnx_failed(const struct onnx_call *c);
+
+/* Operands and results. */
+bool onnx_given(const struct onnx_call *c, uint32_t index);  /* operand is there */
+bool onnx_wanted(const struct onnx_call *c, uint32_t index); /* result has a name */
+uint32_t onnx_rank(const struct onnx_call *c, value_id x);
+enum dtype onnx_type(const struct onnx_call *c, value_id x);
+bool onnx_return(struct onnx_call *c, value_id out); /* the first result; false when VALUE_NONE */
+/* Refuses the node: fails the builder with ERR_UNSUPPORTED. */
+value_id onnx_refuse(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
+/* The first result of one of our composites. attrs ends with a row without a name. */
+value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, uint32_t count,
+                     const struct op_value *attrs);
+
+/* Windows over the last count dims of operand 0, from strides, dilations, pads and auto_pad. */
+bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out);
+
+/* Folding. A known value: elements in row-major order, integers (and bool) as dims, floats as
+ * numbers. */
+struct known {
+    bool is_known;
+    enum dtype dtype;
+    uint32_t rank;
+    int64_t shape[LIMIT_RANK];
+    uint32_t count;
+    const dim_id *dims;
+    const double *reals;
+};
+#define ONNX_KNOWN_MAX LIMIT_LITERAL_ELEMENTS
+/* Remembers the elements of a param, which has at most ONNX_KNOWN_MAX. */
+void onnx_know_tensor(struct onnx *o, value_id param, const struct import_tensor *tensor);
+/* What is known of a value; ->is_known false when nothing is. Never fails. */
+const struct known *onnx_known(struct onnx *o, value_id x);
+/* Operand index as a list of dims or integers or numbers; refuses the node when it is not known.
+ * Both want rank ≤ 1 and at most max elements. */
+bool onnx_dims(struct onnx_call *c, uint32_t index, dim_id *out, uint32_t max, uint32_t *out_count);
+bool onnx_const_ints(struct onnx_call *c, uint32_t index, int64_t *out, uint32_t max,
+                     uint32_t *out_count);
+bool onnx_const_reals(struct onnx_call *c, uint32_t index, double *out, uint32_t max,
+                      uint32_t *out_count);
+/* Integers from an attribute, or from the operand that took its place in a later opset. *out_count
+ * 0 and *out_given false when there is neither. */
+bool onnx_list(struct onnx_call *c, const char *attr, uint32_t index, int64_t *out, uint32_t max,
+               uint32_t *out_count, bool *out_given);
+
+#endif

@@ -1,0 +1,138 @@
+/* Protocol buffers from strangers.
+ *
+ * The library parses nested messages by recursion without a bound and asks for memory as messages
+ * come, so before it runs the same bytes are walked here: along the schema, with a bound on
+ * nesting. Memory comes from the arena and is bounded by a multiple of the size. */
+#include <onnx.pb-c.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define MAX_NESTING 64
+#define MEMORY_PER_BYTE 128 /* an empty message of two bytes takes some 200 */
+#define MEMORY_BASE ((size_t)1 << 20)
+
+enum wire { WIRE_VARINT, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
+
+struct cursor {
+    const uint8_t *at, *end;
+};
+
+static bool read_varint(struct cursor *c, uint64_t *out)
+{
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+        if (c->at == c->end)
+            return false;
+        uint8_t byte = *c->at++;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            *out = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Moves behind one field. *out_part is its bytes when it has a length. */
+static bool read_field(struct cursor *c, uint64_t *out_tag, enum wire *out_wire,
+                       struct cursor *out_part)
+{
+    uint64_t key = 0, value = 0, size = 0;
+    if (!read_varint(c, &key))
+        return false;
+    *out_tag = key >> 3;
+    *out_wire = (enum wire)(key & 7);
+    switch (key & 7) {
+    case WIRE_VARINT: return read_varint(c, &value);
+    case WIRE_64: size = 8; break;
+    case WIRE_32: size = 4; break;
+    case WIRE_BYTES:
+        if (!read_varint(c, &size))
+            return false;
+        break;
+    default: return false;
+    }
+    if (size > (uint64_t)(c->end - c->at))
+        return false;
+    *out_part = (struct cursor){c->at, c->at + size};
+    c->at += size;
+    return true;
+}
+
+/* Whether messages nest at most MAX_NESTING deep and every length lies inside its message. Keeps
+ * its own stack. */
+static bool check_nesting(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size,
+                          struct error *err)
+{
+    struct {
+        const ProtobufCMessageDescriptor *type;
+        struct cursor cursor;
+    } stack[MAX_NESTING];
+    uint32_t depth = 1;
+    stack[0].type = type;
+    stack[0].cursor = (struct cursor){bytes, bytes + size};
+    while (depth > 0) {
+        struct cursor *cursor = &stack[depth - 1].cursor, part = {0};
+        uint64_t tag = 0;
+        enum wire wire = WIRE_VARINT;
+        if (cursor->at == cursor->end) {
+            depth--;
+            continue;
+        }
+        if (!read_field(cursor, &tag, &wire, &part))
+            return fail(err, ERR_PARSE, "not a protocol buffer: byte %td is damaged",
+                        cursor->at - bytes);
+        if (wire != WIRE_BYTES || tag > UINT32_MAX)
+            continue;
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field(stack[depth - 1].type, (unsigned)tag);
+        if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE)
+            continue;
+        if (depth == MAX_NESTING)
+            return fail(err, ERR_LIMIT, "messages nest more than %d deep", MAX_NESTING);
+        stack[depth].type = field->descriptor;
+        stack[depth++].cursor = part;
+    }
+    return true;
+}
+
+struct budget {
+    struct arena *arena;
+    size_t left_bytes;
+};
+
+static void *take(void *user, size_t size)
+{
+    struct budget *budget = user;
+    if (size > budget->left_bytes)
+        return NULL;
+    budget->left_bytes -= size;
+    return arena_alloc(budget->arena, size, 16);
+}
+
+static void give_back(void *user, void *pointer)
+{
+    (void)user;
+    (void)pointer; /* the arena's */
+}
+
+ProtobufCMessage *onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,
+                              size_t size, struct arena *arena, struct error *err)
+{
+    struct budget budget = {.arena = arena};
+    ProtobufCAllocator allocator = {take, give_back, &budget};
+    size_t limit;
+    if (!checked_mul_size(size, MEMORY_PER_BYTE, &limit) ||
+        !checked_add_size(limit, MEMORY_BASE, &budget.left_bytes)) {
+        fail(err, ERR_LIMIT, "the file is too large");
+        return NULL;
+    }
+    if (!check_nesting(type, bytes, size, err))
+        return NULL;
+    ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, size, bytes);
+    if (!message)
+        fail(err, ERR_PARSE, "not a message of type %s", type->name);
+    return message;
+}

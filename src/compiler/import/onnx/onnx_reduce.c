@@ -1,0 +1,134 @@
+/* Reductions, scans and selections along axes. */
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+/* What a reduction takes together. */
+struct axes {
+    int64_t list[LIMIT_RANK];
+    uint32_t count;
+    bool keep;
+};
+
+static value_id sum(struct onnx_call *c, value_id x, const struct axes *axes)
+{
+    return b_reduce(c->b, PRIM_REDUCE_SUM, x, axes->list, axes->count, axes->keep);
+}
+
+static value_id mean(struct onnx_call *c, value_id x, const struct axes *axes)
+{
+    struct builder *b = c->b;
+    dim_id elements = b_dim_const(b, 1);
+    if (dtype_is_float(onnx_type(c, x)))
+        return b_mean(b, x, axes->list, axes->count, axes->keep);
+    for (uint32_t i = 0; i < axes->count; i++)
+        elements = b_dim_mul(b, elements, b_dim(b, x, axes->list[i]));
+    return b_div(b, sum(c, x, axes), b_cast(b, b_size(b, elements), onnx_type(c, x)));
+}
+
+static value_id extreme(struct onnx_call *c, value_id x, const struct axes *axes, enum prim prim)
+{
+    return b_reduce(c->b, prim, x, axes->list, axes->count, axes->keep);
+}
+
+static value_id log_sum_exp(struct onnx_call *c, value_id x, const struct axes *axes)
+{
+    struct op_value attrs[] = {
+        {.name = "dim", .kind = OP_INTS, .ints = axes->list, .int_count = axes->count},
+        {.name = "keepdim", .kind = OP_BOOL, .i = axes->keep},
+        {0},
+    };
+    return axes->count > 0 ? onnx_expand(c, "logsumexp", &x, 1, attrs) : x;
+}
+
+static value_id reduce(struct onnx_call *c, const char *kind, value_id x, const struct axes *axes)
+{
+    struct builder *b = c->b;
+    if (strcmp(kind, "sum") == 0)
+        return sum(c, x, axes);
+    if (strcmp(kind, "mean") == 0)
+        return mean(c, x, axes);
+    if (strcmp(kind, "max") == 0)
+        return extreme(c, x, axes, PRIM_REDUCE_MAX);
+    if (strcmp(kind, "min") == 0)
+        return extreme(c, x, axes, PRIM_REDUCE_MIN);
+    if (strcmp(kind, "prod") == 0)
+        return extreme(c, x, axes, PRIM_REDUCE_PROD);
+    if (strcmp(kind, "l1") == 0)
+        return sum(c, b_unary(b, PRIM_ABS, x), axes);
+    if (strcmp(kind, "log_sum") == 0)
+        return b_unary(b, PRIM_LOG, sum(c, x, axes));
+    if (strcmp(kind, "log_sum_exp") == 0)
+        return log_sum_exp(c, x, axes);
+    value_id squares = sum(c, b_mul(b, x, x), axes);
+    return strcmp(kind, "l2") == 0 ? b_unary(b, PRIM_SQRT, squares) : squares;
+}
+
+bool onnx_reduce(struct onnx_call *c)
+{
+    struct axes axes = {.keep = onnx_int(c, "keepdims", 1) != 0};
+    bool given = false;
+    if (!onnx_list(c, "axes", 1, axes.list, LIMIT_RANK, &axes.count, &given))
+        return false;
+    if (axes.count == 0 && onnx_int(c, "noop_with_empty_axes", 0) != 0)
+        return onnx_return(c, c->in[0]);
+    if (axes.count == 0) {
+        axes.count = onnx_rank(c, c->in[0]);
+        for (uint32_t i = 0; i < axes.count; i++)
+            axes.list[i] = i;
+    }
+    return onnx_return(c, reduce(c, c->op->with, c->in[0], &axes));
+}
+
+bool onnx_arg_reduce(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = c->in[0];
+    int axis = b_axis(b, x, onnx_int(c, "axis", 0));
+    bool last = onnx_int(c, "select_last_index", 0) != 0;
+    enum prim prim = strcmp(c->op->with, "max") == 0 ? PRIM_ARGMAX : PRIM_ARGMIN;
+    if (axis < 0)
+        return false;
+    value_id from = last ? b_reverse(b, x, axis) : x;
+    value_id index = from == VALUE_NONE ? from
+                                        : graph_add(b->graph, prim, &from, 1,
+                                                    &(struct attrs){.axis = axis}, b->err);
+    if (last)
+        index = b_sub(b, b_shift(b, b_size(b, b_dim(b, x, axis)), -1), index);
+    return onnx_return(c, onnx_int(c, "keepdims", 1) != 0 ? b_unsqueeze(b, index, axis) : index);
+}
+
+bool onnx_cumsum(struct onnx_call *c)
+{
+    int64_t wanted[1];
+    uint32_t count = 0;
+    if (!onnx_const_ints(c, 1, wanted, 1, &count))
+        return false;
+    int axis = count == 1 ? b_axis(c->b, c->in[0], wanted[0]) : -1;
+    if (axis < 0)
+        return count == 1 ? false : b_fail(c->b, ERR_SHAPE, "no axis");
+    struct attrs attrs = {.axis = axis,
+                          .exclusive = onnx_int(c, "exclusive", 0) != 0,
+                          .reverse = onnx_int(c, "reverse", 0) != 0};
+    return onnx_return(c, graph_add(c->b->graph, PRIM_CUM_SUM, c->in, 1, &attrs, c->b->err));
+}
+
+bool onnx_topk(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t k = onnx_int(c, "k", 0);
+    uint32_t count = 1;
+    bool largest = onnx_int(c, "largest", 1) != 0;
+    int axis = b_axis(b, c->in[0], onnx_int(c, "axis", -1));
+    if (axis < 0 || (c->in_count > 1 && !onnx_const_ints(c, 1, &k, 1, &count)))
+        return false;
+    if (count != 1)
+        return b_fail(b, ERR_SHAPE, "input 1 has %u elements, expected one", count);
+    struct attrs attrs = {.axis = axis, .reverse = largest};
+    value_id order = graph_add(b->graph, PRIM_ARGSORT, c->in, 1, &attrs, b->err);
+    order = b_slice(b, order, axis, b_dim_const(b, 0), b_dim_const(b, k), 1);
+    c->out[0] = b_gather(b, c->in[0], order, axis);
+    c->out[1] = order;
+    c->out_count = 2;
+    return !onnx_failed(c);
+}

@@ -1,0 +1,303 @@
+/* The same elements in other shapes. */
+#include <onnx.pb-c.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+/* Targets in ONNX's terms: 0 keeps the dim of the operand, -1 is inferred. */
+static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero)
+{
+    struct builder *b = c->b;
+    uint32_t infer = rank;
+    for (uint32_t i = 0; i < rank; i++) {
+        int64_t value = 1;
+        bool known = dim_is_const(&c->o->graph->dims, shape[i], &value);
+        if (known && value == -1 && infer == rank)
+            infer = i;
+        else if (known && value < 0)
+            return b_fail(b, ERR_SHAPE, "element %u of the shape is %lld", i, (long long)value);
+        else if (known && value == 0 && !allow_zero)
+            shape[i] = b_dim(b, c->in[0], i);
+        if (shape[i] == DIM_NONE)
+            return false;
+    }
+    return onnx_return(c, infer < rank ? b_reshape_infer(b, c->in[0], shape, rank, infer)
+                                       : b_reshape(b, c->in[0], shape, rank));
+}
+
+bool onnx_reshape(struct onnx_call *c)
+{
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = 0;
+    const int64_t *ints = onnx_ints(c, "shape", &rank);
+    if (ints) {
+        if (rank > LIMIT_RANK)
+            return b_fail(c->b, ERR_LIMIT, "rank %u, at most %d", rank, LIMIT_RANK);
+        for (uint32_t i = 0; i < rank; i++)
+            shape[i] = b_dim_const(c->b, ints[i]);
+    } else if (!onnx_dims(c, 1, shape, LIMIT_RANK, &rank)) {
+        return false;
+    }
+    return reshape_to(c, shape, rank, onnx_int(c, "allowzero", 0) != 0);
+}
+
+static dim_id product(struct onnx_call *c, uint32_t from, uint32_t to)
+{
+    dim_id all = b_dim_const(c->b, 1);
+    for (uint32_t i = from; i < to; i++)
+        all = b_dim_mul(c->b, all, b_dim(c->b, c->in[0], i));
+    return all;
+}
+
+bool onnx_flatten(struct onnx_call *c)
+{
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    int64_t axis = onnx_int(c, "axis", 1);
+    axis = axis < 0 ? axis + rank : axis;
+    if (axis < 0 || axis > rank)
+        return b_fail(c->b, ERR_SHAPE, "axis %lld for rank %u", (long long)axis, rank);
+    dim_id shape[2] = {product(c, 0, (uint32_t)axis), product(c, (uint32_t)axis, rank)};
+    return onnx_return(c, b_reshape(c->b, c->in[0], shape, 2));
+}
+
+/* Axes as bits; false after failing. */
+static bool axis_bits(struct onnx_call *c, const int64_t *axes, uint32_t count, uint32_t rank,
+                      uint32_t *out)
+{
+    *out = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t axis = axes[i] < 0 && axes[i] >= -(int64_t)rank ? axes[i] + rank : axes[i];
+        if (axis < 0 || axis >= rank || (*out >> axis & 1) != 0)
+            return b_fail(c->b, ERR_SHAPE, "axis %lld for rank %u", (long long)axes[i], rank);
+        *out |= 1u << axis;
+    }
+    return true;
+}
+
+bool onnx_squeeze(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t axes[LIMIT_RANK], value;
+    uint32_t count = 0, gone = 0, rank = onnx_rank(c, c->in[0]), left = 0;
+    bool given = false;
+    dim_id shape[LIMIT_RANK];
+    if (!onnx_list(c, "axes", 1, axes, LIMIT_RANK, &count, &given) ||
+        !axis_bits(c, axes, count, rank, &gone))
+        return false;
+    for (uint32_t i = 0; i < rank; i++) {
+        dim_id dim = b_dim(b, c->in[0], i);
+        bool one = dim_is_const(&c->o->graph->dims, dim, &value) && value == 1;
+        bool chosen = given ? (gone >> i & 1) != 0 : one;
+        if (chosen && !one)
+            return b_fail(b, ERR_SHAPE, "dim %u is not 1", i);
+        if (!chosen)
+            shape[left++] = dim;
+    }
+    return onnx_return(c, b_reshape(b, c->in[0], shape, left));
+}
+
+bool onnx_unsqueeze(struct onnx_call *c)
+{
+    int64_t axes[LIMIT_RANK];
+    uint32_t count = 0, added = 0, next = 0;
+    bool given = false;
+    dim_id shape[LIMIT_RANK];
+    if (!onnx_list(c, "axes", 1, axes, LIMIT_RANK, &count, &given))
+        return false;
+    uint32_t rank = onnx_rank(c, c->in[0]) + count;
+    if (rank > LIMIT_RANK)
+        return b_fail(c->b, ERR_LIMIT, "rank %u, at most %d", rank, LIMIT_RANK);
+    if (!axis_bits(c, axes, count, rank, &added))
+        return false;
+    for (uint32_t i = 0; i < rank; i++)
+        shape[i] = (added >> i & 1) != 0 ? b_dim_const(c->b, 1) : b_dim(c->b, c->in[0], next++);
+    return onnx_return(c, b_reshape(c->b, c->in[0], shape, rank));
+}
+
+bool onnx_transpose(struct onnx_call *c)
+{
+    uint32_t count = 0, rank = onnx_rank(c, c->in[0]), seen = 0;
+    const int64_t *perm = onnx_ints(c, "perm", &count);
+    uint8_t axes[LIMIT_RANK];
+    if (perm && (count != rank || !axis_bits(c, perm, count, rank, &seen)))
+        return onnx_failed(c) ? false : b_fail(c->b, ERR_SHAPE, "perm has %u axes", count);
+    for (uint32_t i = 0; i < rank; i++)
+        axes[i] = (uint8_t)(!perm ? rank - 1 - i : perm[i] < 0 ? perm[i] + rank : perm[i]);
+    return onnx_return(c, b_transpose(c->b, c->in[0], axes));
+}
+
+bool onnx_expand_to(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    dim_id wanted[LIMIT_RANK], shape[LIMIT_RANK];
+    uint32_t count = 0, own = onnx_rank(c, c->in[0]);
+    if (!onnx_dims(c, 1, wanted, LIMIT_RANK, &count))
+        return false;
+    uint32_t rank = own > count ? own : count;
+    dim_id one = b_dim_const(b, 1);
+    for (uint32_t i = 0; i < rank; i++) {
+        dim_id x = i + own >= rank ? b_dim(b, c->in[0], i + own - rank) : one;
+        dim_id to = i + count >= rank ? wanted[i + count - rank] : one;
+        shape[i] = to == one ? x : to;
+    }
+    return onnx_return(c, b_broadcast_to(b, c->in[0], shape, rank));
+}
+
+/* One axis: a dim in front of it, stretched and merged. */
+static value_id tile_axis(struct onnx_call *c, value_id x, uint32_t axis, dim_id repeats)
+{
+    struct builder *b = c->b;
+    dim_id shape[LIMIT_RANK], merged[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, x);
+    if (repeats == b_dim_const(b, 1) || x == VALUE_NONE)
+        return x;
+    x = b_unsqueeze(b, x, axis);
+    if (x == VALUE_NONE)
+        return x;
+    for (uint32_t i = 0; i <= rank; i++)
+        shape[i] = i == axis ? repeats : b_dim(b, x, i);
+    x = b_broadcast_to(b, x, shape, rank + 1);
+    for (uint32_t i = 0; i < rank; i++)
+        merged[i] = i < axis    ? shape[i]
+                    : i == axis ? b_dim_mul(b, repeats, shape[i + 1])
+                                : shape[i + 1];
+    return b_reshape(b, x, merged, rank);
+}
+
+bool onnx_tile(struct onnx_call *c)
+{
+    dim_id repeats[LIMIT_RANK];
+    uint32_t count = 0;
+    value_id x = c->in[0];
+    if (!onnx_dims(c, 1, repeats, LIMIT_RANK, &count))
+        return false;
+    if (count != onnx_rank(c, x))
+        return b_fail(c->b, ERR_SHAPE, "%u repeats for rank %u", count, onnx_rank(c, x));
+    for (uint32_t i = 0; i < count; i++)
+        x = tile_axis(c, x, i, repeats[i]);
+    return onnx_return(c, x);
+}
+
+bool onnx_concat(struct onnx_call *c)
+{
+    int64_t axis = onnx_int(c, "axis", 1);
+    return onnx_return(c, b_concat(c->b, c->in, c->in_count, axis));
+}
+
+/* The sizes of the parts: listed, or equal but for the last. */
+static bool split_sizes(struct onnx_call *c, dim_id whole, dim_id *sizes, uint32_t count)
+{
+    struct dim_table *dims = &c->o->graph->dims;
+    struct builder *b = c->b;
+    uint32_t listed = 0;
+    const int64_t *ints = onnx_ints(c, "split", &listed);
+    if (ints && listed == count) {
+        for (uint32_t i = 0; i < count; i++)
+            sizes[i] = b_dim_const(b, ints[i]);
+        return true;
+    }
+    if (onnx_given(c, 1)) {
+        if (!onnx_dims(c, 1, sizes, OP_MAX_OUTPUTS, &listed))
+            return false;
+        return listed == count || b_fail(b, ERR_SHAPE, "%u sizes for %u outputs", listed, count);
+    }
+    if (ints)
+        return b_fail(b, ERR_SHAPE, "%u sizes for %u outputs", listed, count);
+    dim_id parts = b_dim_const(b, count), equal = dim_div_exact(dims, whole, parts);
+    if (equal == DIM_NONE)
+        equal = dim_ceildiv(dims, whole, parts);
+    dim_id left = whole;
+    for (uint32_t i = 0; i < count; i++) {
+        sizes[i] = i + 1 < count ? equal : left;
+        left = b_dim_sub(b, left, equal);
+    }
+    return !onnx_failed(c);
+}
+
+bool onnx_split(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    dim_id sizes[OP_MAX_OUTPUTS], at = b_dim_const(b, 0);
+    int axis = b_axis(b, c->in[0], onnx_int(c, "axis", 0));
+    c->out_count = (uint32_t)c->node->n_output;
+    if (axis < 0 || c->out_count == 0 ||
+        !split_sizes(c, b_dim(b, c->in[0], axis), sizes, c->out_count))
+        return false;
+    for (uint32_t i = 0; i < c->out_count; i++) {
+        c->out[i] = b_slice(b, c->in[0], axis, at, sizes[i], 1);
+        at = b_dim_add(b, at, sizes[i]);
+    }
+    return !onnx_failed(c);
+}
+
+/* Blocks of a dim move between the channels and the spatial dims. */
+static bool block_size(struct onnx_call *c, int64_t *out)
+{
+    *out = onnx_int(c, "blocksize", 0);
+    if (onnx_rank(c, c->in[0]) != 4 || *out < 1 || *out > 65536)
+        return b_fail(c->b, ERR_SHAPE, "rank %u, block size %lld", onnx_rank(c, c->in[0]),
+                      (long long)*out);
+    return true;
+}
+
+static dim_id part(struct onnx_call *c, int64_t axis, int64_t divisor)
+{
+    dim_id exact =
+        dim_div_exact(&c->o->graph->dims, b_dim(c->b, c->in[0], axis), b_dim_const(c->b, divisor));
+    if (exact == DIM_NONE)
+        b_fail(c->b, ERR_SHAPE, "dim %lld is no multiple of %lld", (long long)axis,
+               (long long)divisor);
+    return exact;
+}
+
+bool onnx_depth_to_space(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t size = 0;
+    bool rows = strcmp(onnx_text(c, "mode", "DCR"), "CRD") == 0;
+    if (!block_size(c, &size))
+        return false;
+    dim_id n = b_dim(b, c->in[0], 0), channels = part(c, 1, size * size),
+           block = b_dim_const(b, size);
+    dim_id height = b_dim(b, c->in[0], 2), width = b_dim(b, c->in[0], 3);
+    if (channels == DIM_NONE)
+        return false;
+    dim_id depth_first[6] = {n, block, block, channels, height, width};
+    dim_id column_first[6] = {n, channels, block, block, height, width};
+    value_id x = b_reshape(b, c->in[0], rows ? column_first : depth_first, 6);
+    x = b_transpose(b, x, rows ? (uint8_t[]){0, 1, 4, 2, 5, 3} : (uint8_t[]){0, 3, 4, 1, 5, 2});
+    dim_id shape[4] = {n, channels, b_dim_mul(b, height, block), b_dim_mul(b, width, block)};
+    return onnx_return(c, b_reshape(b, x, shape, 4));
+}
+
+bool onnx_space_to_depth(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t size = 0;
+    if (!block_size(c, &size))
+        return false;
+    dim_id n = b_dim(b, c->in[0], 0), channels = b_dim(b, c->in[0], 1);
+    dim_id height = part(c, 2, size), width = part(c, 3, size), block = b_dim_const(b, size);
+    if (height == DIM_NONE || width == DIM_NONE)
+        return false;
+    dim_id split[6] = {n, channels, height, block, width, block};
+    value_id x = b_reshape(b, c->in[0], split, 6);
+    x = b_transpose(b, x, (uint8_t[]){0, 3, 5, 1, 2, 4});
+    dim_id shape[4] = {n, b_dim_mul(b, channels, b_dim_const(b, size * size)), height, width};
+    return onnx_return(c, b_reshape(b, x, shape, 4));
+}
+
+bool onnx_trilu(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    if (rank < 2)
+        return b_fail(b, ERR_SHAPE, "rank %u, expected 2 or more", rank);
+    dim_id shape[2] = {b_dim(b, c->in[0], -2), b_dim(b, c->in[0], -1)};
+    value_id rows = b_iota(b, DTYPE_I64, shape, 2, 0), columns = b_iota(b, DTYPE_I64, shape, 2, 1);
+    value_id k = onnx_given(c, 1) ? b_reshape(b, c->in[1], NULL, 0) : b_const(b, DTYPE_I64, 0);
+    value_id border = b_sub(b, columns, rows);
+    value_id kept = onnx_int(c, "upper", 1) != 0 ? b_binary(b, PRIM_LE, k, border)
+                                                 : b_binary(b, PRIM_LE, border, k);
+    return onnx_return(c, b_select(b, kept, c->in[0], b_const_like(b, c->in[0], 0)));
+}

@@ -1,0 +1,204 @@
+/* Slices and padding. Bounds are dims: constants, or expressions over named dims. */
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define FAR (INT64_C(1) << 40) /* exporters write the largest integer for "to the end" */
+
+struct bounds {
+    uint32_t count;
+    dim_id starts[LIMIT_RANK], ends[LIMIT_RANK];
+    int64_t axes[LIMIT_RANK], steps[LIMIT_RANK];
+};
+
+static bool attribute_list(struct onnx_call *c, const char *name, dim_id *out, uint32_t *count)
+{
+    const int64_t *ints = onnx_ints(c, name, count);
+    if (!ints || *count > LIMIT_RANK)
+        return b_fail(c->b, ERR_BLUEPRINT, "attribute '%s' is missing or too long", name);
+    for (uint32_t i = 0; i < *count; i++)
+        out[i] = b_dim_const(c->b, ints[i]);
+    return true;
+}
+
+static bool read_bounds(struct onnx_call *c, struct bounds *out)
+{
+    uint32_t count = 0;
+    bool given = false;
+    if (c->opset < 10) {
+        if (!attribute_list(c, "starts", out->starts, &out->count) ||
+            !attribute_list(c, "ends", out->ends, &count))
+            return false;
+    } else if (!onnx_dims(c, 1, out->starts, LIMIT_RANK, &out->count) ||
+               !onnx_dims(c, 2, out->ends, LIMIT_RANK, &count)) {
+        return false;
+    }
+    bool fits = count == out->count;
+    if (!onnx_list(c, "axes", 3, out->axes, LIMIT_RANK, &count, &given))
+        return false;
+    fits = fits && (!given || count == out->count);
+    for (uint32_t i = 0; i < out->count && !given; i++)
+        out->axes[i] = i;
+    if (!onnx_list(c, NULL, 4, out->steps, LIMIT_RANK, &count, &given))
+        return false;
+    fits = fits && (!given || count == out->count);
+    for (uint32_t i = 0; i < out->count && !given; i++)
+        out->steps[i] = 1;
+    return fits || b_fail(c->b, ERR_SHAPE, "starts, ends, axes and steps differ in length");
+}
+
+/* A bound in low … high of the axis, as Python has it: negative ones count from the end. */
+static dim_id place(struct onnx_call *c, dim_id bound, dim_id size, dim_id low, dim_id high)
+{
+    struct dim_table *dims = &c->o->graph->dims;
+    int64_t least, most;
+    dim_range(dims, bound, &least, &most);
+    if (least >= FAR)
+        return high;
+    if (most <= -FAR)
+        return low;
+    if (most < 0)
+        bound = dim_add(dims, bound, size);
+    else if (least < 0)
+        return onnx_refuse(c, "a bound may be negative or not"), DIM_NONE;
+    return dim_max(dims, dim_min(dims, bound, high), low);
+}
+
+static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds *bounds, uint32_t i)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &c->o->graph->dims;
+    int axis = b_axis(b, x, bounds->axes[i]);
+    int64_t step = bounds->steps[i];
+    if (axis < 0)
+        return VALUE_NONE;
+    if (step == 0 || step <= -FAR)
+        return b_fail(b, ERR_SHAPE, "step %lld", (long long)step);
+    dim_id size = b_dim(b, x, axis), zero = b_dim_const(b, 0), one = b_dim_const(b, 1);
+    dim_id start, end;
+    if (step > 0) {
+        start = place(c, bounds->starts[i], size, zero, size);
+        end = place(c, bounds->ends[i], size, zero, size);
+    } else {
+        /* From the back: element j of the reversed axis is size-1-j of this one. */
+        dim_id last = dim_sub(dims, size, one), before = dim_const(dims, -1);
+        start = dim_sub(dims, last, place(c, bounds->starts[i], size, before, last));
+        end = dim_sub(dims, last, place(c, bounds->ends[i], size, before, last));
+        x = b_reverse(b, x, axis);
+        step = -step;
+    }
+    if (onnx_failed(c))
+        return VALUE_NONE;
+    step = step > FAR ? FAR : step;
+    dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
+    return b_slice(b, x, axis, start, dim_max(dims, count, zero), step);
+}
+
+bool onnx_slice(struct onnx_call *c)
+{
+    struct bounds bounds = {0};
+    value_id x = c->in[0];
+    if (!read_bounds(c, &bounds))
+        return false;
+    for (uint32_t i = 0; i < bounds.count && x != VALUE_NONE; i++)
+        x = slice_axis(c, x, &bounds, i);
+    return onnx_return(c, x);
+}
+
+/* Amounts by dim of the operand; negative ones crop. */
+struct pads {
+    dim_id low[LIMIT_RANK], high[LIMIT_RANK];
+};
+
+static bool read_pads(struct onnx_call *c, struct pads *out)
+{
+    struct builder *b = c->b;
+    uint32_t rank = onnx_rank(c, c->in[0]), count = 0, chosen = rank;
+    int64_t axes[LIMIT_RANK];
+    dim_id list[2 * LIMIT_RANK];
+    bool given = false;
+    const char *name = onnx_has(c, "paddings") ? "paddings" : "pads";
+    const int64_t *ints = onnx_ints(c, name, &count);
+    if (ints && count > 2 * LIMIT_RANK)
+        return b_fail(b, ERR_SHAPE, "%u pads for rank %u", count, rank);
+    for (uint32_t i = 0; ints && i < count; i++)
+        list[i] = b_dim_const(b, ints[i]);
+    if ((!ints && !onnx_dims(c, 1, list, 2 * LIMIT_RANK, &count)) ||
+        !onnx_list(c, NULL, 3, axes, LIMIT_RANK, &chosen, &given))
+        return false;
+    chosen = given ? chosen : rank;
+    if (count != 2 * chosen)
+        return b_fail(b, ERR_SHAPE, "%u pads for %u dims", count, chosen);
+    for (uint32_t i = 0; i < rank; i++)
+        out->low[i] = out->high[i] = b_dim_const(b, 0);
+    for (uint32_t i = 0; i < chosen; i++) {
+        int axis = b_axis(b, c->in[0], given ? axes[i] : i);
+        if (axis < 0)
+            return false;
+        out->low[axis] = list[i];
+        out->high[axis] = list[chosen + i];
+    }
+    return true;
+}
+
+static dim_id positive(struct dim_table *dims, dim_id amount)
+{
+    return dim_max(dims, amount, dim_const(dims, 0));
+}
+
+static bool pad_constant(struct onnx_call *c, const struct pads *pads)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &c->o->graph->dims;
+    value_id x = c->in[0];
+    value_id value = onnx_given(c, 2) ? b_reshape(b, c->in[2], NULL, 0)
+                                      : b_const_like(b, x, onnx_float(c, "value", 0));
+    struct attrs attrs = {.rank = (uint8_t)onnx_rank(c, x)};
+    for (uint32_t i = 0; i < attrs.rank; i++) {
+        attrs.low[i] = positive(dims, pads->low[i]);
+        attrs.high[i] = positive(dims, pads->high[i]);
+    }
+    x = graph_add(b->graph, PRIM_PAD, (value_id[]){x, value}, 2, &attrs, b->err);
+    for (uint32_t i = 0; i < attrs.rank && x != VALUE_NONE; i++) {
+        dim_id low = dim_sub(dims, attrs.low[i], pads->low[i]);
+        dim_id high = dim_sub(dims, attrs.high[i], pads->high[i]);
+        dim_id left = b_dim_sub(b, b_dim(b, x, i), b_dim_add(b, low, high));
+        if (left != b_dim(b, x, i))
+            x = b_slice(b, x, i, low, left, 1);
+    }
+    return onnx_return(c, x);
+}
+
+bool onnx_pad(struct onnx_call *c)
+{
+    static const char *const modes[][2] = {
+        {"reflect", "reflect"}, {"edge", "replicate"}, {"wrap", "circular"}};
+    const char *mode = onnx_text(c, "mode", "constant"), *ours = NULL;
+    struct pads pads;
+    int64_t amounts[2 * LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, c->in[0]), used = 0;
+    if (!read_pads(c, &pads))
+        return false;
+    if (strcmp(mode, "constant") == 0)
+        return pad_constant(c, &pads);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        ours = strcmp(mode, modes[i][0]) == 0 ? modes[i][1] : ours;
+    if (!ours)
+        return b_fail(c->b, ERR_BLUEPRINT, "mode '%.40s'", mode);
+    for (uint32_t i = 0; i < rank; i++) {
+        uint32_t dim = rank - 1 - i;
+        if (!dim_is_const(&c->o->graph->dims, pads.low[dim], &amounts[2 * i]) ||
+            !dim_is_const(&c->o->graph->dims, pads.high[dim], &amounts[2 * i + 1]))
+            return onnx_refuse(c, "mode '%s' by amounts that are not constant", mode);
+        if (amounts[2 * i] != 0 || amounts[2 * i + 1] != 0)
+            used = i + 1;
+    }
+    if (used == 0)
+        return onnx_return(c, c->in[0]);
+    struct op_value attrs[] = {
+        {.name = "pad", .kind = OP_INTS, .ints = amounts, .int_count = 2 * used},
+        {.name = "mode", .kind = OP_TEXT, .text = ours},
+        {0},
+    };
+    return onnx_return(c, onnx_expand(c, "pad", c->in, 1, attrs));
+}
