@@ -52,6 +52,9 @@ struct kernel_question {
     struct scheduling *scheduling; /* this one, begun: sched_default and sched_space may be asked */
 };
 
+/* How a kernel's nest is to be scheduled, from its anchor. */
+struct sched_hint kernel_hint(const struct graph *graph, const struct group *group);
+
 /* Writes a config for a kernel; ERR_… when there must be one and is none. */
 struct config_chooser {
     bool (*choose)(void *context, const struct kernel_question *question, struct config *out,

@@ -27,7 +27,7 @@ bool unit_lower(struct job *job, struct unit *unit, struct error *err)
     return true;
 }
 
-static struct sched_hint hint_for(const struct graph *graph, const struct group *group)
+struct sched_hint kernel_hint(const struct graph *graph, const struct group *group)
 {
     struct sched_hint hint = {0};
     if (group->anchor == VALUE_NONE)
@@ -48,7 +48,7 @@ static struct sched_hint hint_for(const struct graph *graph, const struct group 
 static bool schedule(struct job *job, struct unit *unit, struct kernel *k, struct error *err)
 {
     const struct config_chooser *chooser = job->options->chooser;
-    struct sched_hint hint = hint_for(&unit->graph, k->group);
+    struct sched_hint hint = kernel_hint(&unit->graph, k->group);
     struct scheduling *s = sched_begin(k->nest, &hint, unit->target);
     struct kernel_question question = {
         &unit->graph, &unit->partition, k->group, unit->target, &hint, s};

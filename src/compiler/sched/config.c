@@ -4,8 +4,9 @@
 
 static const struct {
     const char *name, *doc;
+    int32_t most;
 } keys[CONFIG_COUNT] = {
-#define CONFIG(id, text, doc) [CONFIG_##id] = {text, doc},
+#define CONFIG(id, text, most, doc) [CONFIG_##id] = {text, doc, most},
 #include "compiler/sched/configs.def"
 #undef CONFIG
 };
@@ -18,6 +19,11 @@ const char *config_key_name(enum config_key key)
 const char *config_key_doc(enum config_key key)
 {
     return keys[key].doc;
+}
+
+int32_t config_key_most(enum config_key key)
+{
+    return keys[key].most;
 }
 
 bool config_equal(const struct config *a, const struct config *b)

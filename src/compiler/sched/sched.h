@@ -54,7 +54,7 @@ struct sched_hint {
  * choice, or does without. Whatever the numbers are, the schedule is right: a step that is not
  * legal is left out. */
 enum config_key {
-#define CONFIG(id, text, doc) CONFIG_##id,
+#define CONFIG(id, text, most, doc) CONFIG_##id,
 #include "compiler/sched/configs.def"
 #undef CONFIG
     CONFIG_COUNT
@@ -64,6 +64,7 @@ struct config {
 };
 const char *config_key_name(enum config_key key);
 const char *config_key_doc(enum config_key key);
+int32_t config_key_most(enum config_key key); /* values run from 0 to it */
 bool config_equal(const struct config *a, const struct config *b);
 
 /* A naive nest on its way to a schedule: begin looks at its loops (and fuses what lies together in
