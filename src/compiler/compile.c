@@ -50,10 +50,8 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     struct code_dump dump = {.llvm = job_dumps(job, "llvm") ? &job->dump : NULL,
                              .assembly = job_dumps(job, "asm") ? &job->dump : NULL};
     struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->codes.count + 1);
-    for (uint32_t i = 0; i < unit->codes.count; i++) {
+    for (uint32_t i = 0; i < unit->codes.count; i++)
         nests[i] = unit->codes.items[i]->nest;
-        nest_expand_jam(nests[i]);
-    }
     return codegen(nests, unit->codes.count, unit->target, &dump, job->arena, &unit->image, err);
 }
 
@@ -162,7 +160,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
 {
     struct job *job = ARENA_NEW(arena, struct job);
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
-    struct import_options import = {.seed = options->seed, .training = options->training};
+    struct import_options import = {
+        .seed = options->seed, .training = options->training, .folder = options->folder};
     begin(job, options, arena);
     if (!blueprint_read(text, size, &import, arena, blueprint, err))
         return false;

@@ -1,5 +1,7 @@
-/* From nests to an image: one LLVM module for all kernels of a package, light passes, object,
- * image. */
+/* From nests to an image: for each nest a module of its own, light passes, object, image; the
+ * images one behind the other. Kernels know nothing of each other, so the bytes of one do not
+ * depend on which others are generated beside it: an image that was kept is as good as a new one.
+ */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <llvm-c/Analysis.h>
@@ -15,8 +17,17 @@
  * into registers and to remove what was said twice. */
 #define PASSES "function(sroa,early-cse)"
 
-static LLVMTargetMachineRef make_machine(const struct target *target, struct error *err)
+/* What the kernels of one call share. Nothing that a kernel may change: contexts remember. */
+struct backend {
+    const struct target *target;
+    const struct code_dump *dump;
+    LLVMTargetMachineRef machine;
+    LLVMTargetDataRef layout;
+};
+
+static bool backend_begin(struct backend *b, struct error *err)
 {
+    const struct target *target = b->target;
     LLVMTargetRef llvm_target;
     char *message = NULL;
     LLVMInitializeX86TargetInfo();
@@ -26,61 +37,68 @@ static LLVMTargetMachineRef make_machine(const struct target *target, struct err
     if (LLVMGetTargetFromTriple(target->triple, &llvm_target, &message)) {
         fail(err, ERR_COMPILE, "LLVM: %s", message);
         LLVMDisposeMessage(message);
-        return NULL;
+        return false;
     }
-    return LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
-                                   LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelSmall);
+    b->machine = LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
+                                         LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelSmall);
+    b->layout = LLVMCreateTargetDataLayout(b->machine);
+    return true;
 }
 
-static void emit_nest(LLVMContextRef context, LLVMModuleRef module, LLVMBuilderRef builder,
-                      struct nest *nest, uint32_t kernel, const struct target *target)
+static void backend_end(struct backend *b)
+{
+    if (!b->machine)
+        return;
+    LLVMDisposeTargetData(b->layout);
+    LLVMDisposeTargetMachine(b->machine);
+}
+
+static void emit_nest(const struct backend *b, LLVMModuleRef module, struct nest *nest,
+                      uint32_t kernel)
 {
     struct emitter *e = ARENA_NEW(nest->arena, struct emitter);
-    e->context = context;
+    e->context = LLVMGetModuleContext(module);
     e->module = module;
-    e->builder = builder;
-    e->target = target;
+    e->builder = LLVMCreateBuilderInContext(e->context);
+    e->target = b->target;
     e->nest = nest;
     e->arena = nest->arena;
     e->kernel = kernel;
     e->buffers = ARENA_ARRAY(nest->arena, LLVMValueRef, nest->buffers.count + 1);
     e->locals = ARENA_ARRAY(nest->arena, struct local_state, nest->locals.count + 1);
     emit_kernel(e);
+    LLVMDisposeBuilder(e->builder);
 }
 
-static bool dump_assembly(LLVMTargetMachineRef machine, LLVMModuleRef module, struct strbuf *out,
-                          struct error *err)
+static LLVMMemoryBufferRef emit(const struct backend *b, LLVMModuleRef module,
+                                LLVMCodeGenFileType type, struct error *err)
 {
     LLVMMemoryBufferRef buffer = NULL;
     char *message = NULL;
-    LLVMModuleRef copy = LLVMCloneModule(module); /* emission changes the module */
-    bool failed =
-        LLVMTargetMachineEmitToMemoryBuffer(machine, copy, LLVMAssemblyFile, &message, &buffer);
-    LLVMDisposeModule(copy);
-    if (failed) {
-        fail(err, ERR_COMPILE, "LLVM: %s", message);
-        LLVMDisposeMessage(message);
-        return false;
-    }
-    strbuf_add(out, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
-    LLVMDisposeMemoryBuffer(buffer);
-    return true;
+    if (!LLVMTargetMachineEmitToMemoryBuffer(b->machine, module, type, &message, &buffer))
+        return buffer;
+    fail(err, ERR_COMPILE, "LLVM: %s", message);
+    LLVMDisposeMessage(message);
+    return NULL;
 }
 
-static bool to_image(LLVMTargetMachineRef machine, LLVMModuleRef module, uint32_t count,
-                     struct arena *arena, struct code_image *out, struct error *err)
+static bool dump_module(const struct backend *b, LLVMModuleRef module, struct error *err)
 {
-    LLVMMemoryBufferRef object = NULL;
-    char *message = NULL;
-    if (LLVMTargetMachineEmitToMemoryBuffer(machine, module, LLVMObjectFile, &message, &object)) {
-        fail(err, ERR_COMPILE, "LLVM: %s", message);
-        LLVMDisposeMessage(message);
-        return false;
+    if (b->dump && b->dump->llvm) {
+        char *text = LLVMPrintModuleToString(module);
+        strbuf_puts(b->dump->llvm, text);
+        LLVMDisposeMessage(text);
     }
-    bool ok = image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object), count, arena,
-                                out, err);
-    LLVMDisposeMemoryBuffer(object);
-    return ok;
+    if (!b->dump || !b->dump->assembly)
+        return true;
+    LLVMModuleRef copy = LLVMCloneModule(module); /* emission changes the module */
+    LLVMMemoryBufferRef text = emit(b, copy, LLVMAssemblyFile, err);
+    LLVMDisposeModule(copy);
+    if (!text)
+        return false;
+    strbuf_add(b->dump->assembly, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
+    LLVMDisposeMemoryBuffer(text);
+    return true;
 }
 
 static bool verify_module(LLVMModuleRef module, struct error *err)
@@ -93,10 +111,10 @@ static bool verify_module(LLVMModuleRef module, struct error *err)
     return !broken;
 }
 
-static bool run_passes(LLVMTargetMachineRef machine, LLVMModuleRef module, struct error *err)
+static bool run_passes(const struct backend *b, LLVMModuleRef module, struct error *err)
 {
     LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-    LLVMErrorRef failure = LLVMRunPasses(module, PASSES, machine, options);
+    LLVMErrorRef failure = LLVMRunPasses(module, PASSES, b->machine, options);
     LLVMDisposePassBuilderOptions(options);
     if (!failure)
         return true;
@@ -106,34 +124,61 @@ static bool run_passes(LLVMTargetMachineRef machine, LLVMModuleRef module, struc
     return false;
 }
 
+static bool generate(const struct backend *b, struct nest *nest, uint32_t kernel,
+                     struct arena *arena, struct kernel_image *out, struct error *err)
+{
+    LLVMContextRef context = LLVMContextCreate();
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("urza", context);
+    LLVMMemoryBufferRef object = NULL;
+    LLVMSetTarget(module, b->target->triple);
+    LLVMSetModuleDataLayout(module, b->layout);
+    nest_expand_jam(nest);
+    emit_nest(b, module, nest, kernel);
+    bool ok =
+        verify_module(module, err) && run_passes(b, module, err) && dump_module(b, module, err) &&
+        (object = emit(b, module, LLVMObjectFile, err)) &&
+        image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object), arena, out, err);
+    if (object)
+        LLVMDisposeMemoryBuffer(object);
+    LLVMDisposeModule(module);
+    LLVMContextDispose(context);
+    return ok;
+}
+
+static size_t aligned(size_t size)
+{
+    return (size + 63) / 64 * 64;
+}
+
+static void join(const struct kernel_image *kernels, uint32_t count, struct arena *arena,
+                 struct code_image *out)
+{
+    struct code_image image = {.kernel_offsets = ARENA_ARRAY(arena, uint32_t, count + 1)};
+    for (uint32_t i = 0; i < count; i++)
+        image.size_bytes = aligned(image.size_bytes) + kernels[i].size_bytes;
+    uint8_t *bytes = arena_alloc(arena, image.size_bytes, 64);
+    size_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        at = aligned(at);
+        memcpy(bytes + at, kernels[i].bytes, kernels[i].size_bytes);
+        image.kernel_offsets[i] = (uint32_t)(at + kernels[i].entry);
+        at += kernels[i].size_bytes;
+    }
+    image.bytes = bytes;
+    *out = image;
+}
+
 bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
              const struct code_dump *dump, struct arena *arena, struct code_image *out,
              struct error *err)
 {
-    LLVMTargetMachineRef machine = make_machine(target, err);
-    if (!machine)
-        return false;
-    LLVMContextRef context = LLVMContextCreate();
-    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("urza", context);
-    LLVMBuilderRef builder = LLVMCreateBuilderInContext(context);
-    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
-    LLVMSetTarget(module, target->triple);
-    LLVMSetModuleDataLayout(module, layout);
-    for (uint32_t i = 0; i < count; i++)
-        emit_nest(context, module, builder, nests[i], i, target);
-    bool ok = verify_module(module, err) && run_passes(machine, module, err);
-    if (ok && dump && dump->llvm) {
-        char *text = LLVMPrintModuleToString(module);
-        strbuf_puts(dump->llvm, text);
-        LLVMDisposeMessage(text);
-    }
-    if (ok && dump && dump->assembly)
-        ok = dump_assembly(machine, module, dump->assembly, err);
-    ok = ok && to_image(machine, module, count, arena, out, err);
-    LLVMDisposeTargetData(layout);
-    LLVMDisposeBuilder(builder);
-    LLVMDisposeModule(module);
-    LLVMContextDispose(context);
-    LLVMDisposeTargetMachine(machine);
+    struct backend b = {.target = target, .dump = dump};
+    struct kernel_image *kernels = ARENA_ARRAY(arena, struct kernel_image, count + 1);
+    bool ok = backend_begin(&b, err);
+    for (uint32_t i = 0; ok && i < count; i++)
+        ok = generate(&b, nests[i], i, arena, &kernels[i], err);
+    if (ok)
+        join(kernels, count, arena, out);
+    backend_end(&b);
     return ok;
 }

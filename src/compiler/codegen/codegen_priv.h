@@ -44,7 +44,7 @@ struct emitter {
     const struct target *target;
     struct nest *nest;
     struct arena *arena;
-    uint32_t kernel; /* number in the module */
+    uint32_t kernel; /* its number, for dumps */
 
     LLVMValueRef *buffers;            /* base pointers */
     LLVMValueRef begin, end;          /* of the parallel loop */
@@ -115,8 +115,15 @@ LLVMValueRef emit_intrinsic(struct emitter *e, const char *name, LLVMTypeRef *ty
                             uint32_t type_count, LLVMValueRef *args, uint32_t arg_count);
 LLVMValueRef lane_numbers(struct emitter *e); /* <0, 1, …> as i64 */
 
-/* image.c */
-bool image_from_object(const void *object, size_t size, uint32_t kernel_count, struct arena *arena,
-                       struct code_image *out, struct error *err);
+/* One kernel's code, then its constants. */
+struct kernel_image {
+    const uint8_t *bytes;
+    size_t size_bytes;
+    uint64_t entry; /* offset of its first instruction */
+};
+
+/* image.c: an ELF object of one function. */
+bool image_from_object(const void *object, size_t size, struct arena *arena,
+                       struct kernel_image *out, struct error *err);
 
 #endif

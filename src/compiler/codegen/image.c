@@ -1,5 +1,5 @@
 /* An ELF object becomes a flat image: the allocated sections one behind the other, every relocation
- * resolved now. References among kernels and constants are relative to the program counter, so the
+ * resolved now. References from code to constants are relative to the program counter, so the
  * image runs wherever it is mapped. Anything that would need work at load time (an import, an
  * absolute address) is an error here. */
 #include <elf.h>
@@ -8,7 +8,6 @@
 #include "compiler/codegen/codegen_priv.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 struct object {
     const uint8_t *bytes;
@@ -82,31 +81,26 @@ static bool relocate(const struct object *o, const Elf64_Shdr *section, uint8_t 
     return true;
 }
 
-static bool find_kernels(const struct object *o, uint32_t count, uint32_t *offsets,
-                         struct error *err)
+/* The module's only function that is not private. */
+static bool find_entry(const struct object *o, uint64_t *out, struct error *err)
 {
-    uint32_t found = 0;
     for (uint32_t i = 0; i < o->header->e_shnum; i++) {
         if (o->sections[i].sh_type != SHT_SYMTAB)
             continue;
-        const char *names =
-            (const char *)(o->bytes + o->sections[o->sections[i].sh_link].sh_offset);
         const Elf64_Sym *symbols = (const Elf64_Sym *)(o->bytes + o->sections[i].sh_offset);
         for (size_t s = 0; s < o->sections[i].sh_size / sizeof *symbols; s++) {
-            const char *name = names + symbols[s].st_name;
-            if (strncmp(name, "kernel_", 7) != 0 || symbols[s].st_shndx >= o->header->e_shnum)
+            if (ELF64_ST_TYPE(symbols[s].st_info) != STT_FUNC ||
+                symbols[s].st_shndx >= o->header->e_shnum)
                 continue;
-            uint32_t kernel = (uint32_t)strtoul(name + 7, NULL, 10);
-            assert(kernel < count);
-            offsets[kernel] = (uint32_t)(o->placed[symbols[s].st_shndx] + symbols[s].st_value);
-            found++;
+            *out = o->placed[symbols[s].st_shndx] + symbols[s].st_value;
+            return true;
         }
     }
-    return found == count || fail(err, ERR_BUG, "%u of %u kernels in the object", found, count);
+    return fail(err, ERR_BUG, "no kernel in the object");
 }
 
-bool image_from_object(const void *object, size_t size, uint32_t kernel_count, struct arena *arena,
-                       struct code_image *out, struct error *err)
+bool image_from_object(const void *object, size_t size, struct arena *arena,
+                       struct kernel_image *out, struct error *err)
 {
     /* The object comes from LLVM in this process: well-formed by contract. A copy gives it
      * alignment. */
@@ -116,21 +110,20 @@ bool image_from_object(const void *object, size_t size, uint32_t kernel_count, s
     o.names = (const char *)o.bytes + o.sections[o.header->e_shstrndx].sh_offset;
     o.placed = ARENA_ARRAY(arena, uint64_t, o.header->e_shnum);
     memset(o.placed, 0xff, o.header->e_shnum * sizeof *o.placed);
-    size_t image_size = 0;
-    if (!place_sections(&o, &image_size, err))
+    struct kernel_image image = {0};
+    if (!place_sections(&o, &image.size_bytes, err) || !find_entry(&o, &image.entry, err))
         return false;
-    uint8_t *image = arena_alloc(arena, image_size, 64);
+    uint8_t *bytes = arena_alloc(arena, image.size_bytes, 64);
     for (uint32_t i = 0; i < o.header->e_shnum; i++)
         if (o.placed[i] != UINT64_MAX)
-            memcpy(image + o.placed[i], o.bytes + o.sections[i].sh_offset, o.sections[i].sh_size);
+            memcpy(bytes + o.placed[i], o.bytes + o.sections[i].sh_offset, o.sections[i].sh_size);
     for (uint32_t i = 0; i < o.header->e_shnum; i++) {
         const Elf64_Shdr *s = &o.sections[i];
         if (s->sh_type == SHT_RELA && o.placed[s->sh_info] != UINT64_MAX &&
-            !relocate(&o, s, image, err))
+            !relocate(&o, s, bytes, err))
             return false;
     }
-    out->bytes = image;
-    out->size_bytes = image_size;
-    out->kernel_offsets = ARENA_ARRAY(arena, uint32_t, kernel_count);
-    return find_kernels(&o, kernel_count, out->kernel_offsets, err);
+    image.bytes = bytes;
+    *out = image;
+    return true;
 }
