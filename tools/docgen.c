@@ -2,6 +2,7 @@
  *
  *     docgen blueprint       dtypes, operations, primitives
  *     docgen architecture    passes, schedule steps
+ *     docgen onnx            operations of ONNX
  *
  * What an operation gives is not written down anywhere: its first example is built, and the shapes
  * that were inferred are printed. */
@@ -11,6 +12,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "compiler/import/import.h"
 #include "compiler/ops/ops.h"
 #include "compiler/opt/opt.h"
 
@@ -267,12 +269,24 @@ static bool put_architecture(struct strbuf *out, struct error *err)
     return true;
 }
 
+static bool put_onnx(struct strbuf *out, struct error *err)
+{
+    struct onnx_coverage op;
+    (void)err;
+    strbuf_puts(out, "| op | opsets | types | note |\n| --- | --- | --- | --- |\n");
+    for (uint32_t i = 0; onnx_covers(i, &op); i++)
+        strbuf_printf(out, "| %s | %d–%d | %s | %s |\n", op.name, op.since, ONNX_NEWEST_OPSET,
+                      op.types, op.note);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         bool (*put)(struct strbuf *out, struct error *err);
-    } parts[] = {{"blueprint", put_blueprint}, {"architecture", put_architecture}};
+    } parts[] = {
+        {"blueprint", put_blueprint}, {"architecture", put_architecture}, {"onnx", put_onnx}};
     struct arena arena;
     struct strbuf out;
     struct error err = {.code = ERR_NONE};
@@ -285,7 +299,7 @@ int main(int argc, char **argv)
             ok = parts[i].put(&out, &err);
         }
     if (!found)
-        fail(&err, ERR_USAGE, "usage: docgen blueprint | architecture");
+        fail(&err, ERR_USAGE, "usage: docgen blueprint | architecture | onnx");
     if (ok)
         ok = fwrite(out.data, 1, out.size_bytes, stdout) == out.size_bytes && fflush(stdout) == 0;
     else

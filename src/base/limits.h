@@ -12,6 +12,7 @@
 #define LIMIT_TENSOR_BYTES ((int64_t)1 << 42) /* bytes of one tensor */
 #define LIMIT_LITERAL_ELEMENTS 4096           /* elements of a tensor written out in a graph */
 #define LIMIT_JSON_BYTES ((size_t)64 << 20)   /* a blueprint, a manifest */
+#define LIMIT_MODEL_BYTES ((size_t)4 << 30)   /* a model with its weights */
 #define LIMIT_JSON_DEPTH 64
 #define LIMIT_PACKAGE_ENTRIES 256
 #define LIMIT_PACKAGE_BYTES ((uint64_t)1 << 40)

@@ -95,8 +95,8 @@ static bool read_stdin(struct arena *arena, const char **out_text, size_t *out_s
         if (n == 0)
             break;
         strbuf_add(&text, part, (size_t)n);
-        if (text.size_bytes > LIMIT_JSON_BYTES)
-            return fail(err, ERR_LIMIT, "the blueprint has more than %zu bytes", LIMIT_JSON_BYTES);
+        if (text.size_bytes > LIMIT_MODEL_BYTES)
+            return fail(err, ERR_LIMIT, "the blueprint has more than %zu bytes", LIMIT_MODEL_BYTES);
     }
     *out_text = text.data;
     *out_size = text.size_bytes;
@@ -109,9 +109,9 @@ static bool read_blueprint(struct cli *cli, const char *path, const char **out_t
     if (strcmp(path, "-") == 0)
         return read_stdin(cli->arena, out_text, out_size, err);
     char *text;
-    if (!file_read(path, LIMIT_JSON_BYTES, &text, out_size, err))
+    if (!file_read(path, LIMIT_MODEL_BYTES, &text, out_size, err))
         return false;
-    *out_text = arena_strndup(cli->arena, text, *out_size);
+    *out_text = arena_memdup(cli->arena, text, *out_size);
     free(text);
     return true;
 }
@@ -120,8 +120,10 @@ static bool read_blueprint(struct cli *cli, const char *path, const char **out_t
 static const char *folder_of(struct arena *arena, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    if (strcmp(path, "-") == 0 || !slash)
+    if (strcmp(path, "-") == 0)
         return NULL;
+    if (!slash)
+        return ".";
     return slash == path ? "/" : arena_strndup(arena, path, (size_t)(slash - path));
 }
 

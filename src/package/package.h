@@ -87,6 +87,12 @@ bool package_read(const void *bytes, size_t size, enum package_trust trust,
                   const struct trusted_keys *trusted, struct arena *arena,
                   struct package_contents *out, char out_id[KERNEL_ID_BYTES], struct error *err);
 
+/* params.safetensors of the graph's params, widest dtype first so that each tensor is aligned to
+ * its elements. ERR_PACKAGE when a param has no constant shape or its data another size, ERR_LIMIT
+ * when it is too large. */
+bool params_write(const struct graph *graph, const struct package_param *params, struct strbuf *out,
+                  struct error *err);
+
 /* One entry's bytes of an archive that need not be otherwise valid beyond its container; for
  * inspection. */
 bool package_entry(const void *bytes, size_t size, const char *name, const uint8_t **out_data,

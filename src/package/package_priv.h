@@ -72,11 +72,6 @@ bool manifest_parse(const char *text, size_t size, const struct entry_hashes *ha
 bool manifest_check(const char *text, size_t size, const struct package_contents *contents,
                     const struct entry_hashes *hashes, struct arena *arena, struct error *err);
 
-/* params.safetensors of the graph's params, widest dtype first so that each tensor is aligned to
- * its elements. ERR_PACKAGE when a param has no constant shape or its data another size, ERR_LIMIT
- * when it is too large. */
-bool params_write(const struct graph *graph, const struct package_param *params, struct strbuf *out,
-                  struct error *err);
 /* Accepts exactly what params_write makes; out_params (one per param) borrow from bytes. */
 bool params_read(const struct graph *graph, const void *bytes, size_t size, struct arena *arena,
                  struct package_param *out_params, struct error *err);

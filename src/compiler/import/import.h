@@ -28,15 +28,16 @@ enum init_kind {
     INIT_XAVIER_NORMAL,
     INIT_KAIMING_UNIFORM,
     INIT_KAIMING_NORMAL,
-    INIT_FILE, /* .npy file, path relative to the blueprint's folder */
-    INIT_DATA, /* given with the model; not in the JSON form */
+    INIT_FILE,        /* .npy file, path relative to the blueprint's folder */
+    INIT_SAFETENSORS, /* the tensor of the parameter's name in such a file; path as above */
+    INIT_DATA,        /* given with the model; not in the JSON form */
     INIT_COUNT
 };
 struct param_init {
     uint8_t kind;
     double a, b;
     uint64_t seed; /* combined with the parameter's name, so equal seeds give distinct parameters */
-    const char *path; /* INIT_FILE */
+    const char *path; /* INIT_FILE, INIT_SAFETENSORS */
     const void *data; /* INIT_DATA: dense row-major, 64-aligned, in the blueprint's arena */
     size_t data_bytes;
 };
@@ -62,7 +63,7 @@ struct import_options {
     uint64_t seed; /* for parameters that a dialect implies */
     bool training; /* dropout acts, batch norm uses batch statistics */
     /* For models (onnx_read). */
-    const char *folder;                /* where external data lies; NULL: the current one */
+    const char *folder;                /* where external data lies; NULL: nowhere */
     const struct import_tensor *fixed; /* inputs with known values, which become constants */
     uint32_t fixed_count;
     const struct dim_name *dims; /* ranges of named dims; a range of one value makes it constant */
@@ -70,11 +71,11 @@ struct import_options {
     struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
 };
 
-/* Reads any JSON dialect: native ("format": "urza.blueprint/1"), BlueprintIR ("nodes" with
- * op_type), or an architecture ({"architecture": {…}}). Everything lives in arena; *out is written
- * on success only. The fields id, version, tags and metadata are checked and left out of the
- * canonical form. In training, ops that drop elements draw from the graph's input "seed" (i64,
- * 0-d), which is added when the first one needs it.
+/* Reads a model of ONNX (onnx_read), or any JSON dialect: native ("format": "urza.blueprint/1"),
+ * BlueprintIR ("nodes" with op_type), or an architecture ({"architecture": {…}}). Everything lives
+ * in arena; *out is written on success only. The fields id, version, tags and metadata are checked
+ * and left out of the canonical form. In training, ops that drop elements draw from the graph's
+ * input "seed" (i64, 0-d), which is added when the first one needs it.
  *
  * ERR_JSON (not JSON, unknown field, a field of the wrong type), ERR_BLUEPRINT (op, cycle, edge,
  * attribute, dtype), ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED; the place names node and attribute. */
@@ -90,6 +91,14 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
 /* One tensor in ONNX's form, as test data and .pb files hold it; in arena. */
 bool onnx_read_tensor(const void *bytes, size_t size, struct arena *arena,
                       struct import_tensor *out, struct error *err);
+/* What is read of ONNX, op by op; false behind the last. types: letters F (floats), I (integers), B
+ * (bool) of the main operand. since: the first opset. note: what is not read; "". */
+#define ONNX_NEWEST_OPSET 25
+struct onnx_coverage {
+    const char *name, *types, *note;
+    int32_t since;
+};
+bool onnx_covers(uint32_t index, struct onnx_coverage *out);
 bool onnx_looks_like(const void *bytes, size_t size); /* by the first bytes */
 
 /* The translations on their own: new reference, NULL on failure. */

@@ -66,6 +66,11 @@ void import_graph_json(struct blueprint *blueprint, struct arena *arena);
  * others. ERR_BLUEPRINT. */
 bool import_check_path(const char *path, struct error *err);
 
+/* The data of tensor->name in a safetensors file, into the arena; it must have the tensor's dtype,
+ * shape and size. ERR_NOT_FOUND, ERR_IO, ERR_PARSE, ERR_JSON, ERR_SHAPE, ERR_LIMIT. */
+bool import_safetensors(const char *path, const struct import_tensor *tensor, struct arena *arena,
+                        void **out, struct error *err);
+
 /* Reads the "init" of a param of the given dtype and constant shape. ERR_JSON, ERR_BLUEPRINT,
  * ERR_SHAPE. */
 bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena *arena,

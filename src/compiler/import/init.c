@@ -15,8 +15,10 @@
  *   xavier_*         gain (1)                gain
  *   kaiming_uniform  a (sqrt 5)              a: the negative slope of the leaky ReLU that follows
  *   kaiming_normal   a (0)                   a
- *   file             path                    a .npy file, its path relative to the blueprint's
- * folder */
+ *   file             path                    a .npy file
+ *   safetensors      path                    the tensor of the parameter's name in such a file
+ *
+ * Paths are relative to the blueprint's folder and lead nowhere else. */
 #include "compiler/import/import_priv.h"
 
 #include <assert.h>
@@ -50,6 +52,7 @@ static const struct init_row rows[] = {
     {"kaiming_uniform", INIT_KAIMING_UNIFORM, true, true, "a", NULL, 2.2360679774997896964, 0},
     {"kaiming_normal", INIT_KAIMING_NORMAL, true, true, "a", NULL, 0, 0},
     {"file", INIT_FILE, false, false, NULL, NULL, 0, 0},
+    {"safetensors", INIT_SAFETENSORS, false, false, NULL, NULL, 0, 0},
 };
 
 static const struct init_row *find_row(const char *kind)
@@ -107,6 +110,11 @@ static bool check_value(const struct init_row *row, enum dtype dtype, const stru
     return true;
 }
 
+static bool reads_file(enum init_kind kind)
+{
+    return kind == INIT_FILE || kind == INIT_SAFETENSORS;
+}
+
 bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena *arena,
                struct param_init *out, struct error *err)
 {
@@ -119,7 +127,7 @@ bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena
     const char *allowed[6] = {"kind"};
     uint32_t count = 1;
     const char *names[4] = {row->a_name, row->b_name, row->random ? "seed" : NULL,
-                            row->kind == INIT_FILE ? "path" : NULL};
+                            reads_file(row->kind) ? "path" : NULL};
     for (uint32_t i = 0; i < 4; i++)
         if (names[i])
             allowed[count++] = names[i];
@@ -130,7 +138,7 @@ bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena
         !read_number(init, row->b_name, row->b, &read.b, err))
         return false;
     read.seed = (uint64_t)seed;
-    if (row->kind == INIT_FILE) {
+    if (reads_file(row->kind)) {
         if (!json_get_string(init, "path", &path, err) || !import_check_path(path, err))
             return false;
         read.path = arena_strdup(arena, path);
@@ -260,18 +268,12 @@ static void fill(const struct param_init *init, const char *name, const struct e
     }
 }
 
-static bool read_file(const char *folder, const char *path, const struct extent *e,
-                      struct arena *arena, void **out, struct error *err)
+static bool read_npy(const char *full, const char *path, const struct extent *e,
+                     struct arena *arena, void **out, struct error *err)
 {
     char *bytes = NULL;
     size_t size = 0;
     struct npy npy;
-    if (!folder)
-        return fail(err, ERR_UNSUPPORTED,
-                    "values from a file need a blueprint that lies in a folder");
-    size_t length = strlen(folder) + strlen(path) + 2;
-    char *full = arena_array(arena, length, 1);
-    snprintf(full, length, "%s/%s", folder, path);
     if (!file_read(full, e->bytes + 65536, &bytes, &size, err))
         return false;
     bool ok = npy_parse(bytes, size, arena, &npy, err);
@@ -288,6 +290,23 @@ static bool read_file(const char *folder, const char *path, const struct extent 
     return true;
 }
 
+static bool read_file(const struct param_init *init, const char *name, const char *folder,
+                      const struct extent *e, struct arena *arena, void **out, struct error *err)
+{
+    if (!folder)
+        return fail(err, ERR_UNSUPPORTED,
+                    "values from a file need a blueprint that lies in a folder");
+    size_t length = strlen(folder) + strlen(init->path) + 2;
+    char *full = arena_array(arena, length, 1);
+    snprintf(full, length, "%s/%s", folder, init->path);
+    if (init->kind == INIT_FILE)
+        return read_npy(full, init->path, e, arena, out, err);
+    struct import_tensor tensor = {
+        .name = name, .dtype = e->dtype, .rank = e->rank, .bytes = e->bytes};
+    memcpy(tensor.shape, e->shape, sizeof tensor.shape);
+    return import_safetensors(full, &tensor, arena, out, err);
+}
+
 bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, const char *folder,
                           struct arena *arena, void **out_data, size_t *out_bytes,
                           struct error *err)
@@ -302,8 +321,8 @@ bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, con
         fail(err, ERR_NOT_FOUND, "no values were given, and the blueprint has no 'init' for it");
         return fail_at(err, "param '%s'", name);
     }
-    if (init->kind == INIT_FILE) {
-        if (!read_file(folder, init->path, &e, arena, out_data, err))
+    if (reads_file(init->kind)) {
+        if (!read_file(init, name, folder, &e, arena, out_data, err))
             return fail_at(err, "param '%s'", name);
     } else if (init->kind == INIT_DATA) {
         assert(init->data_bytes == e.bytes);

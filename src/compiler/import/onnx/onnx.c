@@ -10,22 +10,28 @@
 
 /* Every translator is declared by the rows that name it. */
 #define V LIMIT_OPERANDS
-#define ONNX(name, since, min, max, attrs, function, with, note) \
+#define ONNX(name, types, since, min, max, attrs, function, with, note) \
     bool onnx_##function(struct onnx_call *c);
 #include "compiler/import/onnx/onnx_ops.def"
 #undef ONNX
 
 static const struct onnx_op ops[] = {
-#define ONNX(name, since, min, max, attrs, function, with, note) \
-    {name, since, min, max, attrs, onnx_##function, with, note},
+#define ONNX(name, types, since, min, max, attrs, function, with, note) \
+    {name, #types, since, min, max, attrs, onnx_##function, with, note},
 #include "compiler/import/onnx/onnx_ops.def"
 #undef ONNX
 #undef V
 };
 
-const struct onnx_op *onnx_op_at(uint32_t index)
+bool onnx_covers(uint32_t index, struct onnx_coverage *out)
 {
-    return index < sizeof ops / sizeof *ops ? &ops[index] : NULL;
+    if (index >= sizeof ops / sizeof *ops)
+        return false;
+    *out = (struct onnx_coverage){.name = ops[index].name,
+                                  .types = ops[index].types,
+                                  .since = ops[index].since,
+                                  .note = ops[index].note};
+    return true;
 }
 
 const struct onnx_op *onnx_op_find(const char *domain, const char *name)

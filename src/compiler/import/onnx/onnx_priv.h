@@ -25,8 +25,6 @@ typedef struct Onnx__ModelProto Onnx__ModelProto;
 typedef struct Onnx__NodeProto Onnx__NodeProto;
 typedef struct Onnx__TensorProto Onnx__TensorProto;
 
-#define ONNX_NEWEST_OPSET 25
-
 /* Reads a message of the schema. The result borrows nothing from bytes. ERR_PARSE; ERR_LIMIT for
  * nesting and for memory out of proportion to the size. */
 ProtobufCMessage *onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,
@@ -35,7 +33,7 @@ ProtobufCMessage *onnx_unpack(const ProtobufCMessageDescriptor *type, const void
 /* The dtype of a TensorProto.DataType. ERR_UNSUPPORTED for those without one of ours. */
 bool onnx_dtype(int32_t data_type, enum dtype *out, struct error *err);
 /* Reads elements, dense row-major in the dtype's layout, 64-aligned. folder: where external data
- * lies, NULL: the current one. ERR_PARSE, ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED, ERR_IO. */
+ * lies; NULL: it is refused. ERR_PARSE, ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED, ERR_IO. */
 bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
                  struct import_tensor *out, struct error *err);
 
@@ -90,8 +88,8 @@ struct onnx_call {
 
 /* A row of onnx_ops.def. */
 struct onnx_op {
-    const char *name; /* "Relu", "com.microsoft.Gelu" */
-    int32_t since;    /* the first opset that is read */
+    const char *name, *types; /* "Relu", "com.microsoft.Gelu" */
+    int32_t since;            /* the first opset that is read */
     int32_t inputs_min, inputs_max;
     const char *attrs; /* those that are understood, separated by spaces */
     /* False after filling c->b->err. */
@@ -99,7 +97,6 @@ struct onnx_op {
     const char *with; /* what the function takes from its row: a composite's name, say */
     const char *note; /* what is not covered; "" */
 };
-const struct onnx_op *onnx_op_at(uint32_t index); /* NULL behind the last */
 const struct onnx_op *onnx_op_find(const char *domain, const char *name);
 
 /* Translates the nodes of a graph or function body in order. False on errors other than refusals.

@@ -123,13 +123,14 @@ static bool read_external(const Onnx__TensorProto *proto, const char *folder, st
     size_t offset = 0, length = 0;
     if (!location)
         return fail(err, ERR_PARSE, "external data without a location");
+    if (!folder)
+        return fail(err, ERR_IO, "external data needs a model that lies in a folder");
     if (!import_check_path(location, err) || !external_number(proto, "offset", 0, &offset, err) ||
         !external_number(proto, "length", bytes, &length, err))
         return false;
     if (length != bytes)
         return wrong_size(length, bytes, "bytes", err);
-    int used =
-        snprintf(path, sizeof path, "%s%s%s", folder ? folder : "", folder ? "/" : "", location);
+    int used = snprintf(path, sizeof path, "%s/%s", folder, location);
     if (used < 0 || (size_t)used >= sizeof path)
         return fail(err, ERR_LIMIT, "the path of external data is too long");
     *out = arena_alloc(arena, bytes, 64);

@@ -1,28 +1,407 @@
-/* Models built with the schema's own packer. */
+/* Models built with the schema's own packer: names, dims, folding, refusals, external data, and
+ * files that lie. What each op computes is tested in tests/onnx_test.c. */
 #include "base/error.h"
+#include "base/file.h"
+#include "base/strbuf.h"
 /* cmocka defines a macro fail, so our headers come first. */
 #include "compiler/import/onnx/onnx_priv.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <onnx.pb-c.h>
 #include <cmocka.h>
 
-static void reads_nothing(void **state)
-{
-    struct import_options options = {.seed = 0};
+#define MAX_ITEMS 8
+
+/* A model under construction. Everything it points at lives as long as the test. */
+struct model {
     struct arena arena;
+    Onnx__ModelProto proto;
+    Onnx__GraphProto graph;
+    Onnx__OperatorSetIdProto opset, *opsets[1];
+    Onnx__NodeProto *nodes[MAX_ITEMS];
+    Onnx__TensorProto *initializers[MAX_ITEMS];
+    Onnx__ValueInfoProto *inputs[MAX_ITEMS], *outputs[MAX_ITEMS];
+    struct import_options options;
     struct blueprint blueprint;
     struct error err;
-    (void)state;
-    arena_init(&arena);
-    assert_false(onnx_read("", 0, &options, &arena, &blueprint, &err));
-    assert_int_equal(err.code, ERR_PARSE);
-    arena_release(&arena);
+};
+
+static int begin(void **state)
+{
+    struct model *m = calloc(1, sizeof *m);
+    arena_init(&m->arena);
+    onnx__model_proto__init(&m->proto);
+    onnx__graph_proto__init(&m->graph);
+    onnx__operator_set_id_proto__init(&m->opset);
+    m->opset.domain = (char *)"";
+    m->opset.has_version = 1;
+    m->opset.version = 13;
+    m->opsets[0] = &m->opset;
+    m->proto.has_ir_version = 1;
+    m->proto.ir_version = 8;
+    m->proto.n_opset_import = 1;
+    m->proto.opset_import = m->opsets;
+    m->proto.graph = &m->graph;
+    m->graph.name = (char *)"g";
+    m->graph.node = m->nodes;
+    m->graph.initializer = m->initializers;
+    m->graph.input = m->inputs;
+    m->graph.output = m->outputs;
+    *state = m;
+    return 0;
+}
+
+static int end(void **state)
+{
+    struct model *m = *state;
+    arena_release(&m->arena);
+    free(m);
+    return 0;
+}
+
+/* dims: numbers, or names; "?" is a dim of which nothing is said. */
+static void add_input(struct model *m, const char *name, int32_t type, const char *const *dims)
+{
+    Onnx__ValueInfoProto *info = ARENA_NEW(&m->arena, Onnx__ValueInfoProto);
+    Onnx__TypeProto *proto = ARENA_NEW(&m->arena, Onnx__TypeProto);
+    Onnx__TypeProto__Tensor *tensor = ARENA_NEW(&m->arena, Onnx__TypeProto__Tensor);
+    Onnx__TensorShapeProto *shape = ARENA_NEW(&m->arena, Onnx__TensorShapeProto);
+    onnx__value_info_proto__init(info);
+    onnx__type_proto__init(proto);
+    onnx__type_proto__tensor__init(tensor);
+    onnx__tensor_shape_proto__init(shape);
+    info->name = (char *)name;
+    info->type = proto;
+    proto->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    proto->tensor_type = tensor;
+    tensor->has_elem_type = 1;
+    tensor->elem_type = type;
+    tensor->shape = shape;
+    shape->dim = ARENA_ARRAY(&m->arena, Onnx__TensorShapeProto__Dimension *, MAX_ITEMS);
+    for (; dims[shape->n_dim]; shape->n_dim++) {
+        const char *text = dims[shape->n_dim];
+        Onnx__TensorShapeProto__Dimension *dim =
+            ARENA_NEW(&m->arena, Onnx__TensorShapeProto__Dimension);
+        onnx__tensor_shape_proto__dimension__init(dim);
+        if (text[strspn(text, "0123456789")] == '\0') {
+            dim->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+            dim->dim_value = strtoll(text, NULL, 10);
+        } else if (text[0] != '?') {
+            dim->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+            dim->dim_param = (char *)text;
+        }
+        shape->dim[shape->n_dim] = dim;
+    }
+    m->inputs[m->graph.n_input++] = info;
+}
+
+static void add_output(struct model *m, const char *name)
+{
+    Onnx__ValueInfoProto *info = ARENA_NEW(&m->arena, Onnx__ValueInfoProto);
+    onnx__value_info_proto__init(info);
+    info->name = (char *)name;
+    m->outputs[m->graph.n_output++] = info;
+}
+
+static Onnx__NodeProto *add_node(struct model *m, const char *op, const char *in, const char *in2,
+                                 const char *out)
+{
+    Onnx__NodeProto *node = ARENA_NEW(&m->arena, Onnx__NodeProto);
+    onnx__node_proto__init(node);
+    node->op_type = (char *)op;
+    node->input = ARENA_ARRAY(&m->arena, char *, 2);
+    node->output = ARENA_ARRAY(&m->arena, char *, 1);
+    node->input[0] = (char *)in;
+    node->input[1] = (char *)in2;
+    node->n_input = in2 ? 2 : 1;
+    node->output[0] = (char *)out;
+    node->n_output = 1;
+    m->nodes[m->graph.n_node++] = node;
+    return node;
+}
+
+static void add_int(struct model *m, Onnx__NodeProto *node, const char *name, int64_t value)
+{
+    Onnx__AttributeProto *attr = ARENA_NEW(&m->arena, Onnx__AttributeProto);
+    onnx__attribute_proto__init(attr);
+    attr->name = (char *)name;
+    attr->has_type = attr->has_i = 1;
+    attr->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+    attr->i = value;
+    node->attribute = ARENA_ARRAY(&m->arena, Onnx__AttributeProto *, 1);
+    node->attribute[node->n_attribute++] = attr;
+}
+
+static Onnx__TensorProto *add_initializer(struct model *m, const char *name, int32_t type,
+                                          int64_t count, const void *data, size_t bytes)
+{
+    Onnx__TensorProto *tensor = ARENA_NEW(&m->arena, Onnx__TensorProto);
+    onnx__tensor_proto__init(tensor);
+    tensor->name = (char *)name;
+    tensor->has_data_type = 1;
+    tensor->data_type = type;
+    tensor->n_dims = 1;
+    tensor->dims = ARENA_ARRAY(&m->arena, int64_t, 1);
+    tensor->dims[0] = count;
+    tensor->has_raw_data = 1;
+    tensor->raw_data = (ProtobufCBinaryData){bytes, (uint8_t *)data};
+    m->initializers[m->graph.n_initializer++] = tensor;
+    return tensor;
+}
+
+static bool read_bytes(struct model *m, const void *bytes, size_t size)
+{
+    m->err = (struct error){.code = ERR_NONE};
+    return onnx_read(bytes, size, &m->options, &m->arena, &m->blueprint, &m->err);
+}
+
+static uint8_t *pack(struct model *m, size_t *out_size)
+{
+    *out_size = onnx__model_proto__get_packed_size(&m->proto);
+    uint8_t *bytes = arena_alloc(&m->arena, *out_size, 1);
+    onnx__model_proto__pack(&m->proto, bytes);
+    return bytes;
+}
+
+static bool read_model(struct model *m)
+{
+    size_t size;
+    const uint8_t *bytes = pack(m, &size);
+    return read_bytes(m, bytes, size);
+}
+
+static void assert_shape(const struct model *m, const char *expected)
+{
+    const struct graph *graph = &m->blueprint.graph;
+    const struct node *node = graph_node(graph, graph->outputs.items[0].value);
+    struct strbuf text;
+    strbuf_init(&text, graph->arena);
+    for (uint32_t i = 0; i < node->rank; i++) {
+        strbuf_puts(&text, i > 0 ? "," : "");
+        dim_print(&graph->dims, node->shape[i], &text);
+    }
+    assert_string_equal(text.data, expected);
+}
+
+static void assert_refused(struct model *m, int code, const char *part)
+{
+    assert_false(read_model(m));
+    assert_int_equal(m->err.code, code);
+    if (!strstr(m->err.message, part))
+        assert_string_equal(m->err.message, part);
+}
+
+/* x[batch, seq 1, 12] → [batch, seq 1, 3, 4] by a shape of Shape, Gather and Concat. */
+static void folds_shapes(void **state)
+{
+    struct model *m = *state;
+    static const int64_t zero[] = {0, 1}, heads[] = {3, -1};
+    add_input(m, "x", 1, (const char *const[]){"batch", "seq 1", "12", NULL});
+    add_initializer(m, "zero", 7, 2, zero, sizeof zero);
+    add_initializer(m, "heads", 7, 2, heads, sizeof heads);
+    add_node(m, "Shape", "x", NULL, "shape");
+    add_node(m, "Gather", "shape", "zero", "rows");
+    add_int(m, add_node(m, "Concat", "rows", "heads", "target"), "axis", 0);
+    add_node(m, "Reshape", "x", "target", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "batch,seq_1,3,4");
+    assert_int_equal(m->blueprint.graph.params.count, 0);
+}
+
+static void dims_have_names_and_ranges(void **state)
+{
+    struct model *m = *state;
+    struct dim_name dims[] = {{.name = "n", .min = 3, .max = 3, .multiple_of = 1},
+                              {.name = "d1", .min = 2, .max = 9, .multiple_of = 1}};
+    add_input(m, "x", 1, (const char *const[]){"n", "?", "2*k", NULL});
+    add_node(m, "Relu", "x", NULL, "y");
+    add_output(m, "y");
+    m->options.dims = dims;
+    m->options.dim_count = 2;
+    assert_true(read_model(m));
+    assert_shape(m, "3,d1,d2_k");
+    assert_int_equal(m->blueprint.graph.dims.names.items[0].max, 9);
+}
+
+static void initializers_become_params(void **state)
+{
+    struct model *m = *state;
+    static const float data[] = {1, 2, 3};
+    void *found;
+    size_t bytes;
+    add_input(m, "x", 1, (const char *const[]){"3", NULL});
+    add_initializer(m, "w", 1, 3, data, sizeof data);
+    add_node(m, "Mul", "x", "w", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_int_equal(m->blueprint.graph.params.count, 1);
+    assert_true(blueprint_param_data(&m->blueprint, 0, NULL, &m->arena, &found, &bytes, &m->err));
+    assert_int_equal(bytes, sizeof data);
+    assert_memory_equal(found, data, sizeof data);
+    m->initializers[0]->dims[0] = 4;
+    assert_refused(m, ERR_PARSE, "bytes");
+    m->initializers[0]->dims[0] = INT64_MAX / 2;
+    assert_refused(m, ERR_LIMIT, "bytes");
+    m->initializers[0]->dims[0] = -1;
+    assert_refused(m, ERR_SHAPE, "-1");
+}
+
+static void given_inputs_become_constants(void **state)
+{
+    struct model *m = *state;
+    static const int64_t shape[] = {2, 3};
+    struct import_tensor fixed = {.name = "shape",
+                                  .dtype = DTYPE_I64,
+                                  .rank = 1,
+                                  .shape = {2},
+                                  .data = shape,
+                                  .bytes = sizeof shape};
+    add_input(m, "x", 1, (const char *const[]){"6", NULL});
+    add_input(m, "shape", 7, (const char *const[]){"2", NULL});
+    add_node(m, "Reshape", "x", "shape", "y");
+    add_output(m, "y");
+    assert_refused(m, ERR_UNSUPPORTED, "not known at compile time");
+    m->options.fixed = &fixed;
+    m->options.fixed_count = 1;
+    assert_true(read_model(m));
+    assert_shape(m, "2,3");
+    assert_int_equal(m->blueprint.graph.inputs.count, 1);
+}
+
+/* All reasons in one message; what follows from a refused node is none of its own. */
+static void lists_all_refusals(void **state)
+{
+    struct model *m = *state;
+    add_input(m, "x", 1, (const char *const[]){"3", NULL});
+    add_node(m, "Sparkle", "x", NULL, "a");
+    add_node(m, "Sparkle", "x", NULL, "b");
+    add_node(m, "Relu", "a", NULL, "c");
+    add_int(m, add_node(m, "Relu", "x", NULL, "d"), "leak", 1);
+    add_output(m, "c");
+    assert_refused(m, ERR_UNSUPPORTED, "Sparkle (2 times): no such op; Relu: attribute 'leak'");
+    m->opset.version = ONNX_NEWEST_OPSET + 1;
+    assert_refused(m, ERR_UNSUPPORTED, "opset 26");
+}
+
+static void refuses_bad_names(void **state)
+{
+    struct model *m = *state;
+    add_input(m, "x", 1, (const char *const[]){"3", NULL});
+    Onnx__NodeProto *node = add_node(m, "Relu", "x", NULL, "y");
+    add_output(m, "y");
+    node->output[0] = (char *)"x";
+    assert_refused(m, ERR_BLUEPRINT, "taken");
+    node->output[0] = (char *)"\xff";
+    assert_refused(m, ERR_PARSE, "UTF-8");
+    node->output[0] = (char *)"z";
+    assert_refused(m, ERR_BLUEPRINT, "output 'y'");
+    node->input[0] = (char *)"nowhere";
+    assert_refused(m, ERR_BLUEPRINT, "'nowhere'");
+}
+
+static void reads_external_data(void **state)
+{
+    struct model *m = *state;
+    static const float data[] = {7, 8, 9, 10};
+    char folder[] = "/tmp/urza-onnx-XXXXXX", path[64];
+    Onnx__StringStringEntryProto where, offset, *entries[] = {&where, &offset};
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/w.bin", folder);
+    assert_true(file_write_atomic(path, data, sizeof data, 0644, &m->err));
+    onnx__string_string_entry_proto__init(&where);
+    onnx__string_string_entry_proto__init(&offset);
+    where.key = (char *)"location";
+    where.value = (char *)"w.bin";
+    offset.key = (char *)"offset";
+    offset.value = (char *)"4";
+    add_input(m, "x", 1, (const char *const[]){"3", NULL});
+    Onnx__TensorProto *w = add_initializer(m, "w", 1, 3, NULL, 0);
+    w->has_raw_data = 0;
+    w->has_data_location = 1;
+    w->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    w->n_external_data = 2;
+    w->external_data = entries;
+    add_node(m, "Mul", "x", "w", "y");
+    add_output(m, "y");
+    assert_refused(m, ERR_IO, "folder");
+    m->options.folder = folder;
+    assert_true(read_model(m));
+    assert_memory_equal(m->blueprint.inits[0].data, data + 1, 3 * sizeof *data);
+    offset.value = (char *)"8";
+    assert_refused(m, ERR_PARSE, "ends before");
+    offset.value = (char *)"-4";
+    assert_refused(m, ERR_PARSE, "offset");
+    where.value = (char *)"../w.bin";
+    assert_refused(m, ERR_BLUEPRINT, "does not lie below");
+    unlink(path);
+    rmdir(folder);
+}
+
+/* Graphs in attributes, one in the other. */
+static void bounds_nesting(void **state)
+{
+    struct model *m = *state;
+    Onnx__GraphProto *graph = &m->graph;
+    for (int i = 0; i < 40; i++) {
+        Onnx__NodeProto *node = ARENA_NEW(&m->arena, Onnx__NodeProto);
+        Onnx__AttributeProto *attr = ARENA_NEW(&m->arena, Onnx__AttributeProto);
+        Onnx__GraphProto *inner = ARENA_NEW(&m->arena, Onnx__GraphProto);
+        onnx__node_proto__init(node);
+        onnx__attribute_proto__init(attr);
+        onnx__graph_proto__init(inner);
+        attr->g = inner;
+        node->n_attribute = 1;
+        node->attribute = arena_memdup(&m->arena, &attr, sizeof attr);
+        graph->n_node = 1;
+        graph->node = arena_memdup(&m->arena, &node, sizeof node);
+        graph = inner;
+    }
+    assert_refused(m, ERR_LIMIT, "deep");
+}
+
+/* Every prefix of a file is refused or read, and never more than that. */
+static void survives_damage(void **state)
+{
+    struct model *m = *state;
+    static const float data[] = {1, 2, 3};
+    size_t size;
+    add_input(m, "x", 1, (const char *const[]){"n", "3", NULL});
+    add_initializer(m, "w", 1, 3, data, sizeof data);
+    add_node(m, "Mul", "x", "w", "y");
+    add_output(m, "y");
+    uint8_t *bytes = pack(m, &size);
+    assert_true(onnx_looks_like(bytes, size));
+    assert_true(read_bytes(m, bytes, size));
+    for (size_t i = 0; i < size; i++)
+        read_bytes(m, bytes, i);
+    for (size_t i = 0; i < 8 * size; i++) {
+        bytes[i / 8] ^= (uint8_t)(1u << i % 8);
+        if (!read_bytes(m, bytes, size))
+            assert_true(m->err.code != ERR_NONE && m->err.code != ERR_BUG);
+        bytes[i / 8] ^= (uint8_t)(1u << i % 8);
+    }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_nothing)};
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    const struct CMUnitTest tests[] = {
+        TEST(folds_shapes),
+        TEST(dims_have_names_and_ranges),
+        TEST(initializers_become_params),
+        TEST(given_inputs_become_constants),
+        TEST(lists_all_refusals),
+        TEST(refuses_bad_names),
+        TEST(reads_external_data),
+        TEST(bounds_nesting),
+        TEST(survives_damage),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
