@@ -151,6 +151,9 @@ value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, ui
 /* Windows over the last count dims of operand 0, from strides, dilations, pads and auto_pad. */
 bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out);
 
+/* Each element `times` times in a row along an axis of less than LIMIT_RANK dims. */
+value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times);
+
 /* Folding. A known value: elements in row-major order, integers (and bool) as dims, floats as
  * numbers. */
 struct known {

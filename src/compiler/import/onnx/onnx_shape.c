@@ -164,6 +164,22 @@ static value_id tile_axis(struct onnx_call *c, value_id x, uint32_t axis, dim_id
     return b_reshape(b, x, merged, rank);
 }
 
+value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times)
+{
+    struct builder *b = c->b;
+    dim_id shape[LIMIT_RANK], merged[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, x);
+    x = b_unsqueeze(b, x, axis + 1);
+    if (x == VALUE_NONE)
+        return x;
+    for (uint32_t i = 0; i <= rank; i++)
+        shape[i] = i == axis + 1 ? times : b_dim(b, x, i);
+    x = b_broadcast_to(b, x, shape, rank + 1);
+    for (uint32_t i = 0; i < rank; i++)
+        merged[i] = i < axis ? shape[i] : i == axis ? b_dim_mul(b, times, shape[i]) : shape[i + 1];
+    return b_reshape(b, x, merged, rank);
+}
+
 bool onnx_tile(struct onnx_call *c)
 {
     dim_id repeats[LIMIT_RANK];
