@@ -154,6 +154,8 @@ bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, str
 /* Each element `times` times in a row along an axis of less than LIMIT_RANK dims. */
 value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times);
 
+bool onnx_conv(struct onnx_call *c); /* for ops that are convolutions of something else */
+
 /* Folding. A known value: elements in row-major order, integers (and bool) as dims, floats as
  * numbers. */
 struct known {

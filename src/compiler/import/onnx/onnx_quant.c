@@ -1,0 +1,164 @@
+/* Quantised tensors: integers that stand for (integer - zero point) * scale.
+ *
+ * Products of them are exact in i32; a cast to an integer type saturates, as quantisation asks. */
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+/* A scalar or a vector along an axis, as an operand for values of a rank. */
+static value_id along(struct onnx_call *c, value_id x, int64_t axis, uint32_t rank)
+{
+    struct builder *b = c->b;
+    dim_id shape[LIMIT_RANK], one = b_dim_const(b, 1);
+    if (onnx_rank(c, x) == 0)
+        return x;
+    if (onnx_rank(c, x) == 1 && b_dim(b, x, 0) == one)
+        return b_reshape(b, x, NULL, 0);
+    axis = axis < 0 ? axis + rank : axis;
+    if (onnx_rank(c, x) != 1 || axis < 0 || axis >= rank)
+        return onnx_refuse(c, "scales by blocks");
+    for (uint32_t i = 0; i < rank - axis; i++)
+        shape[i] = i == 0 ? b_dim(b, x, 0) : one;
+    return b_reshape(b, x, shape, rank - (uint32_t)axis);
+}
+
+static value_id quantize(struct onnx_call *c, value_id x, value_id scale, value_id zero,
+                         enum dtype type)
+{
+    struct builder *b = c->b;
+    value_id y = b_unary(b, PRIM_ROUND, b_div(b, x, scale));
+    if (zero != VALUE_NONE)
+        y = b_add(b, y, b_cast(b, zero, onnx_type(c, y)));
+    return b_cast(b, y, type);
+}
+
+bool onnx_quantize(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    int64_t axis = onnx_int(c, "axis", 1), wanted = onnx_int(c, "output_dtype", 0);
+    enum dtype type = onnx_given(c, 2) ? onnx_type(c, c->in[2]) : DTYPE_U8;
+    if (onnx_int(c, "block_size", 0) != 0)
+        return onnx_refuse(c, "scales by blocks");
+    if (wanted != 0 && !onnx_given(c, 2) && !onnx_dtype((int32_t)wanted, &type, b->err))
+        return false;
+    if (dtype_is_float(type))
+        return onnx_refuse(c, "quantisation to floats");
+    value_id scale = along(c, c->in[1], axis, rank);
+    value_id zero = onnx_given(c, 2) ? along(c, c->in[2], axis, rank) : VALUE_NONE;
+    value_id x = b_cast(b, c->in[0], onnx_type(c, c->in[1]));
+    return !onnx_failed(c) && onnx_return(c, quantize(c, x, scale, zero, type));
+}
+
+bool onnx_dequantize(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    int64_t axis = onnx_int(c, "axis", 1);
+    if (onnx_int(c, "block_size", 0) != 0)
+        return onnx_refuse(c, "scales by blocks");
+    value_id scale = along(c, c->in[1], axis, rank);
+    value_id x = b_cast(b, c->in[0], DTYPE_I32);
+    if (onnx_given(c, 2))
+        x = b_sub(b, x, b_cast(b, along(c, c->in[2], axis, rank), DTYPE_I32));
+    return onnx_return(c, b_mul(b, b_cast(b, x, onnx_type(c, c->in[1])), scale));
+}
+
+/* Scale and zero point from the least and the greatest element, 0 among them. */
+bool onnx_dynamic_quantize(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t axes[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    for (uint32_t i = 0; i < rank; i++)
+        axes[i] = i;
+    value_id most = b_reduce(b, PRIM_REDUCE_MAX, c->in[0], axes, rank, false);
+    value_id least = b_reduce(b, PRIM_REDUCE_MIN, c->in[0], axes, rank, false);
+    most = b_max_const(b, most, 0);
+    least = b_min_const(b, least, 0);
+    value_id scale = b_div(b, b_sub(b, most, least), b_const_like(b, most, 255));
+    value_id point = b_unary(b, PRIM_ROUND, b_neg(b, b_div(b, least, scale)));
+    point = b_cast(b, point, DTYPE_U8);
+    c->out[0] = quantize(c, c->in[0], scale, point, DTYPE_U8);
+    c->out[1] = scale;
+    c->out[2] = point;
+    c->out_count = 3;
+    return !onnx_failed(c);
+}
+
+/* x - zero in i32; the zero point is a scalar or a vector along an axis. */
+static value_id centred(struct onnx_call *c, uint32_t x, uint32_t zero, int64_t axis)
+{
+    struct builder *b = c->b;
+    value_id wide = b_cast(b, c->in[x], DTYPE_I32);
+    if (!onnx_given(c, zero))
+        return wide;
+    value_id point = b_cast(b, c->in[zero], DTYPE_I32);
+    if (onnx_rank(c, point) < 2)
+        point = along(c, point, axis, onnx_rank(c, wide));
+    return b_sub(b, wide, point);
+}
+
+static value_id integer_product(struct onnx_call *c, uint32_t a, uint32_t a_zero, uint32_t w,
+                                uint32_t w_zero)
+{
+    value_id in[2] = {centred(c, a, a_zero, -2), centred(c, w, w_zero, -1)};
+    return onnx_failed(c) ? VALUE_NONE : onnx_expand(c, "matmul", in, 2, NULL);
+}
+
+bool onnx_matmul_integer(struct onnx_call *c)
+{
+    return onnx_return(c, integer_product(c, 0, 2, 1, 3));
+}
+
+/* The i32 product as a quantised result. */
+static bool requantize(struct onnx_call *c, value_id product, value_id scale_a, value_id scale_w,
+                       uint32_t scale_y)
+{
+    struct builder *b = c->b;
+    value_id factor = b_div(b, b_mul(b, scale_a, scale_w), along(c, c->in[scale_y], 0, 1));
+    value_id y = b_mul(b, b_cast(b, product, onnx_type(c, factor)), factor);
+    value_id zero = along(c, c->in[scale_y + 1], 0, 1);
+    y = b_add(b, b_unary(b, PRIM_ROUND, y), b_cast(b, zero, onnx_type(c, y)));
+    return onnx_return(c, b_cast(b, y, onnx_type(c, zero)));
+}
+
+bool onnx_qlinear_matmul(struct onnx_call *c)
+{
+    value_id product = integer_product(c, 0, 2, 3, 5);
+    if (product == VALUE_NONE)
+        return false;
+    uint32_t rank = onnx_rank(c, product);
+    value_id scale_a = along(c, c->in[1], -2, rank), scale_w = along(c, c->in[4], -1, rank);
+    return !onnx_failed(c) && requantize(c, product, scale_a, scale_w, 6);
+}
+
+/* A convolution of i32 operands, as Conv reads the same attributes. */
+static value_id integer_conv(struct onnx_call *c, uint32_t x, uint32_t x_zero, uint32_t w,
+                             uint32_t w_zero)
+{
+    struct onnx_call inner = *c;
+    inner.in[0] = centred(c, x, x_zero, 1);
+    inner.in[1] = centred(c, w, w_zero, 0);
+    inner.in_count = 2;
+    if (onnx_failed(c) || !onnx_conv(&inner))
+        return VALUE_NONE;
+    return inner.out[0];
+}
+
+bool onnx_conv_integer(struct onnx_call *c)
+{
+    return onnx_return(c, integer_conv(c, 0, 2, 1, 3));
+}
+
+bool onnx_qlinear_conv(struct onnx_call *c)
+{
+    value_id y = integer_conv(c, 0, 2, 3, 5);
+    if (y == VALUE_NONE)
+        return false;
+    uint32_t rank = onnx_rank(c, y);
+    if (onnx_given(c, 8))
+        y = b_add(c->b, y, along(c, c->in[8], 1, rank));
+    value_id scale_x = along(c, c->in[1], 1, rank), scale_w = along(c, c->in[4], 1, rank);
+    return !onnx_failed(c) && requantize(c, y, scale_x, scale_w, 6);
+}

@@ -1,0 +1,374 @@
+/* RNN, GRU and LSTM, a step at a time.
+ *
+ * Sequences of constant length are unrolled. The products with the inputs of all steps are one
+ * contraction before the first; each step adds the product with its state. Where sequences end
+ * earlier than the longest, the state stands still and the result is 0. */
+#include <onnx.pb-c.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define MAX_STEPS 1024
+
+enum kind { KIND_RNN = 1, KIND_GRU = 3, KIND_LSTM = 4 }; /* numbers of gates */
+
+typedef value_id activation_fn(struct onnx_call *c, value_id x, double alpha, double beta);
+
+struct activation {
+    activation_fn *apply;
+    double alpha, beta;
+};
+
+/* What one direction is made of. */
+struct cell {
+    struct onnx_call *c;
+    enum kind kind;
+    int64_t hidden, steps;
+    bool reversed, linear_before_reset;
+    double clip; /* 0: none */
+    struct activation f, g, h;
+    value_id inputs;        /* [S, B, gates*H]: x·Wᵀ + bias */
+    value_id weights;       /* [gates*H, H] */
+    value_id bias;          /* [gates*H] of the state's product; VALUE_NONE */
+    value_id peephole;      /* [3*H]: i, o, f; VALUE_NONE */
+    value_id lengths;       /* i64 [B, 1]; VALUE_NONE */
+    value_id state, memory; /* [B, H] */
+};
+
+static value_id sigmoid(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    (void)alpha;
+    (void)beta;
+    return onnx_expand(c, "sigmoid", &x, 1, NULL);
+}
+
+static value_id tanh_of(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    (void)alpha;
+    (void)beta;
+    return b_unary(c->b, PRIM_TANH, x);
+}
+
+static value_id relu(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    (void)alpha;
+    (void)beta;
+    return b_max_const(c->b, x, 0);
+}
+
+static value_id softsign(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    (void)alpha;
+    (void)beta;
+    return onnx_expand(c, "softsign", &x, 1, NULL);
+}
+
+static value_id affine(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    return b_shift(c->b, b_scale(c->b, x, alpha), beta);
+}
+
+static value_id leaky_relu(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    (void)beta;
+    value_id negative = b_binary(c->b, PRIM_LT, x, b_const_like(c->b, x, 0));
+    return b_select(c->b, negative, b_scale(c->b, x, alpha), x);
+}
+
+static value_id hard_sigmoid(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    return b_min_const(c->b, b_max_const(c->b, affine(c, x, alpha, beta), 0), 1);
+}
+
+static value_id scaled_tanh(struct onnx_call *c, value_id x, double alpha, double beta)
+{
+    return b_scale(c->b, b_unary(c->b, PRIM_TANH, b_scale(c->b, x, beta)), alpha);
+}
+
+static const struct {
+    const char *name;
+    struct activation usual;
+} activations[] = {
+    {"Sigmoid", {sigmoid, 0, 0}},
+    {"Tanh", {tanh_of, 0, 0}},
+    {"Relu", {relu, 0, 0}},
+    {"Softsign", {softsign, 0, 0}},
+    {"Affine", {affine, 1, 0}},
+    {"LeakyRelu", {leaky_relu, 0.01, 0}},
+    {"HardSigmoid", {hard_sigmoid, 0.2, 0.5}},
+    {"ScaledTanh", {scaled_tanh, 1, 1}},
+};
+
+static double number_at(struct onnx_call *c, const char *name, uint32_t index, double absent)
+{
+    const Onnx__AttributeProto *attr = onnx_attr(c, name);
+    return attr && index < attr->n_floats ? (double)attr->floats[index] : absent;
+}
+
+/* The activation at a place of the list, or the usual one by its name. */
+static bool find_activation(struct onnx_call *c, uint32_t index, const char *usual,
+                            struct activation *out)
+{
+    const Onnx__AttributeProto *attr = onnx_attr(c, "activations");
+    const char *name = usual;
+    if (attr && index < attr->n_strings)
+        name = arena_strndup(c->o->arena, (const char *)attr->strings[index].data,
+                             attr->strings[index].len);
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
+        if (strcmp(activations[i].name, name) != 0)
+            continue;
+        *out = activations[i].usual;
+        out->alpha = number_at(c, "activation_alpha", index, out->alpha);
+        out->beta = number_at(c, "activation_beta", index, out->beta);
+        return true;
+    }
+    return onnx_refuse(c, "activation '%.40s'", name);
+}
+
+/* Element `index` of the first dim, which disappears. */
+static value_id at(struct onnx_call *c, value_id x, int64_t index)
+{
+    struct builder *b = c->b;
+    return b_squeeze(b, b_slice(b, x, 0, b_dim_const(b, index), b_dim_const(b, 1), 1), 0);
+}
+
+/* Gate `index` of a value whose last dim holds several. */
+static value_id gate(const struct cell *cell, value_id x, int64_t index)
+{
+    struct builder *b = cell->c->b;
+    return b_slice(b, x, -1, b_dim_const(b, index * cell->hidden), b_dim_const(b, cell->hidden), 1);
+}
+
+static value_id clipped(const struct cell *cell, value_id x)
+{
+    if (cell->clip == 0)
+        return x;
+    return b_min_const(cell->c->b, b_max_const(cell->c->b, x, -cell->clip), cell->clip);
+}
+
+static value_id apply(const struct cell *cell, const struct activation *f, value_id x)
+{
+    return f->apply(cell->c, clipped(cell, x), f->alpha, f->beta);
+}
+
+/* state·Wᵀ + bias for gates from … from+count. */
+static value_id recur(const struct cell *cell, value_id state, int64_t from, int64_t count)
+{
+    struct builder *b = cell->c->b;
+    dim_id start = b_dim_const(b, from * cell->hidden), size = b_dim_const(b, count * cell->hidden);
+    value_id product = b_contract(b, state, b_slice(b, cell->weights, 0, start, size, 1), 0, 1);
+    if (cell->bias == VALUE_NONE)
+        return product;
+    return b_add(b, product, b_slice(b, cell->bias, 0, start, size, 1));
+}
+
+static value_id step_rnn(struct cell *cell, value_id x)
+{
+    return apply(cell, &cell->f, b_add(cell->c->b, x, recur(cell, cell->state, 0, 1)));
+}
+
+static value_id step_gru(struct cell *cell, value_id x)
+{
+    struct builder *b = cell->c->b;
+    value_id both = recur(cell, cell->state, 0, 2), hidden;
+    value_id update = apply(cell, &cell->f, b_add(b, gate(cell, x, 0), gate(cell, both, 0)));
+    value_id reset = apply(cell, &cell->f, b_add(b, gate(cell, x, 1), gate(cell, both, 1)));
+    if (cell->linear_before_reset)
+        hidden = b_mul(b, reset, recur(cell, cell->state, 2, 1));
+    else
+        hidden = recur(cell, b_mul(b, reset, cell->state), 2, 1);
+    value_id fresh = apply(cell, &cell->g, b_add(b, gate(cell, x, 2), hidden));
+    value_id kept = b_mul(b, update, cell->state);
+    return b_add(b, b_sub(b, fresh, b_mul(b, update, fresh)), kept);
+}
+
+/* A gate's sum with what its peephole sees of the memory. */
+static value_id peep(const struct cell *cell, value_id sum, int64_t index, value_id memory)
+{
+    struct builder *b = cell->c->b;
+    if (cell->peephole == VALUE_NONE)
+        return sum;
+    return b_add(b, sum, b_mul(b, gate(cell, cell->peephole, index), memory));
+}
+
+static value_id step_lstm(struct cell *cell, value_id x, value_id *out_memory)
+{
+    struct builder *b = cell->c->b;
+    value_id sum = b_add(b, x, recur(cell, cell->state, 0, 4));
+    value_id in = apply(cell, &cell->f, peep(cell, gate(cell, sum, 0), 0, cell->memory));
+    value_id forget = apply(cell, &cell->f, peep(cell, gate(cell, sum, 2), 2, cell->memory));
+    value_id fresh = apply(cell, &cell->g, gate(cell, sum, 3));
+    value_id memory = b_add(b, b_mul(b, forget, cell->memory), b_mul(b, in, fresh));
+    value_id out = apply(cell, &cell->f, peep(cell, gate(cell, sum, 1), 1, memory));
+    *out_memory = memory;
+    return b_mul(b, out, cell->h.apply(cell->c, memory, cell->h.alpha, cell->h.beta));
+}
+
+/* All steps; outputs gets [B, H] of each. */
+static void run(struct cell *cell, value_id *outputs)
+{
+    struct builder *b = cell->c->b;
+    for (int64_t i = 0; i < cell->steps && !onnx_failed(cell->c); i++) {
+        int64_t t = cell->reversed ? cell->steps - 1 - i : i;
+        value_id x = at(cell->c, cell->inputs, t), memory = cell->memory, state;
+        if (cell->kind == KIND_RNN)
+            state = step_rnn(cell, x);
+        else
+            state = cell->kind == KIND_GRU ? step_gru(cell, x) : step_lstm(cell, x, &memory);
+        outputs[t] = state;
+        if (cell->lengths != VALUE_NONE) {
+            value_id now = b_const(b, DTYPE_I64, (double)t);
+            value_id running = b_binary(b, PRIM_LT, now, cell->lengths);
+            outputs[t] = b_select(b, running, state, b_const_like(b, state, 0));
+            state = b_select(b, running, state, cell->state);
+            if (cell->kind == KIND_LSTM)
+                memory = b_select(b, running, memory, cell->memory);
+        }
+        cell->state = state;
+        cell->memory = memory;
+    }
+}
+
+static bool read_activations(struct cell *cell, uint32_t direction)
+{
+    static const char *const usual[][3] = {
+        [KIND_RNN] = {"Tanh"},
+        [KIND_GRU] = {"Sigmoid", "Tanh"},
+        [KIND_LSTM] = {"Sigmoid", "Tanh", "Tanh"},
+    };
+    struct activation *to[3] = {&cell->f, &cell->g, &cell->h};
+    uint32_t count = cell->kind == KIND_RNN ? 1 : cell->kind == KIND_GRU ? 2 : 3;
+    for (uint32_t i = 0; i < count; i++)
+        if (!find_activation(cell->c, direction * count + i, usual[cell->kind][i], to[i]))
+            return false;
+    return true;
+}
+
+/* The optional operand of a direction, or VALUE_NONE. */
+static value_id operand(struct onnx_call *c, uint32_t index, uint32_t direction)
+{
+    return onnx_given(c, index) ? at(c, c->in[index], direction) : VALUE_NONE;
+}
+
+/* [B, H] of zeros, or the operand; with layout 1 the batch stands first. */
+static value_id initial(struct cell *cell, uint32_t index, uint32_t direction, dim_id batch)
+{
+    struct onnx_call *c = cell->c;
+    struct builder *b = c->b;
+    dim_id shape[2] = {batch, b_dim_const(b, cell->hidden)};
+    if (!onnx_given(c, index))
+        return b_broadcast_to(b, b_const_like(b, c->in[0], 0), shape, 2);
+    value_id given = c->in[index];
+    return at(c, onnx_int(c, "layout", 0) != 0 ? b_swap(b, given, 0, 1) : given, direction);
+}
+
+static bool begin(struct cell *cell, value_id x, uint32_t direction)
+{
+    struct onnx_call *c = cell->c;
+    struct builder *b = c->b;
+    int64_t gates = cell->kind, width = gates * cell->hidden;
+    dim_id all = b_dim_const(b, width), zero = b_dim_const(b, 0);
+    value_id bias = operand(c, 3, direction);
+    cell->weights = at(c, c->in[2], direction);
+    cell->inputs = b_contract(b, x, at(c, c->in[1], direction), 0, 1);
+    cell->bias = VALUE_NONE;
+    if (bias != VALUE_NONE) {
+        cell->inputs = b_add(b, cell->inputs, b_slice(b, bias, 0, zero, all, 1));
+        cell->bias = b_slice(b, bias, 0, all, all, 1);
+    }
+    if (onnx_given(c, 4)) {
+        value_id lengths = b_cast(b, c->in[4], DTYPE_I64);
+        cell->lengths = b_unsqueeze(b, lengths, 1);
+    }
+    dim_id batch = b_dim(b, x, 1);
+    cell->state = initial(cell, 5, direction, batch);
+    if (cell->kind == KIND_LSTM) {
+        cell->memory = initial(cell, 6, direction, batch);
+        cell->peephole = operand(c, 7, direction);
+    }
+    return !onnx_failed(c) && read_activations(cell, direction);
+}
+
+static value_id stack(struct onnx_call *c, const value_id *parts, uint32_t count, int64_t axis)
+{
+    value_id rows[LIMIT_OPERANDS], groups[LIMIT_OPERANDS];
+    uint32_t group_count = 0;
+    /* A concat takes LIMIT_OPERANDS operands. */
+    for (uint32_t from = 0; from < count; from += LIMIT_OPERANDS) {
+        uint32_t n = count - from < LIMIT_OPERANDS ? count - from : LIMIT_OPERANDS;
+        for (uint32_t i = 0; i < n; i++)
+            rows[i] = b_unsqueeze(c->b, parts[from + i], axis);
+        groups[group_count++] = b_concat(c->b, rows, n, axis);
+    }
+    return group_count == 1 ? groups[0] : b_concat(c->b, groups, group_count, axis);
+}
+
+/* Y [S, D, B, H] and the last states [D, B, H]; layout 1 puts the batch first. */
+static bool finish(struct onnx_call *c, const value_id *y, const value_id *states,
+                   const value_id *memories, uint32_t directions, enum kind kind)
+{
+    struct builder *b = c->b;
+    c->out[0] = stack(c, y, directions, 1);
+    c->out[1] = stack(c, states, directions, 0);
+    c->out_count = 2;
+    if (kind == KIND_LSTM)
+        c->out[c->out_count++] = stack(c, memories, directions, 0);
+    if (onnx_failed(c) || onnx_int(c, "layout", 0) == 0)
+        return !onnx_failed(c);
+    c->out[0] = b_transpose(b, c->out[0], (const uint8_t[]){2, 0, 1, 3});
+    for (uint32_t i = 1; i < c->out_count; i++)
+        c->out[i] = b_swap(b, c->out[i], 0, 1);
+    return !onnx_failed(c);
+}
+
+static bool recurrent(struct onnx_call *c, enum kind kind)
+{
+    struct builder *b = c->b;
+    const char *way = onnx_text(c, "direction", "forward");
+    uint32_t directions = strcmp(way, "bidirectional") == 0 ? 2 : 1;
+    value_id x = onnx_int(c, "layout", 0) != 0 ? b_swap(b, c->in[0], 0, 1) : c->in[0];
+    value_id y[2], states[2], memories[2], *outputs;
+    int64_t steps = 0, hidden = 0;
+    if (onnx_rank(c, x) != 3 || onnx_rank(c, c->in[1]) != 3 || onnx_rank(c, c->in[2]) != 3)
+        return b_fail(b, ERR_SHAPE, "operands of another rank than 3");
+    if (!dim_is_const(&b->graph->dims, b_dim(b, x, 0), &steps) || steps < 1 || steps > MAX_STEPS)
+        return onnx_refuse(c, "sequences that are not of a constant length of 1 … %d", MAX_STEPS);
+    if (!dim_is_const(&b->graph->dims, b_dim(b, c->in[2], 2), &hidden))
+        return onnx_refuse(c, "weights of a size that is not constant");
+    if (onnx_int(c, "input_forget", 0) != 0)
+        return onnx_refuse(c, "input_forget");
+    outputs = ARENA_ARRAY(c->o->arena, value_id, steps);
+    for (uint32_t d = 0; d < directions; d++) {
+        struct cell cell = {.c = c,
+                            .kind = kind,
+                            .hidden = hidden,
+                            .steps = steps,
+                            .reversed = d == 1 || strcmp(way, "reverse") == 0,
+                            .linear_before_reset = onnx_int(c, "linear_before_reset", 0) != 0,
+                            .clip = onnx_float(c, "clip", 0)};
+        if (!begin(&cell, x, d))
+            return false;
+        run(&cell, outputs);
+        y[d] = stack(c, outputs, (uint32_t)steps, 0);
+        states[d] = cell.state;
+        memories[d] = cell.memory;
+        if (onnx_failed(c))
+            return false;
+    }
+    return finish(c, y, states, memories, directions, kind);
+}
+
+bool onnx_rnn(struct onnx_call *c)
+{
+    return recurrent(c, KIND_RNN);
+}
+
+bool onnx_gru(struct onnx_call *c)
+{
+    return recurrent(c, KIND_GRU);
+}
+
+bool onnx_lstm(struct onnx_call *c)
+{
+    return recurrent(c, KIND_LSTM);
+}
