@@ -1,0 +1,156 @@
+"""The contestants, each set up as its makers advise for inference with constant weights.
+
+prepare(model, inputs) returns a function without arguments that computes the outputs once.
+"""
+
+import io
+import sys
+import time
+
+import numpy as np
+
+from blueprint import Model
+
+
+def best_of(call, seconds: float = 0.3) -> int:
+    """The least time of a call in ns, among those that fit into some tenths of a second."""
+    call()
+    best, end = None, time.perf_counter() + seconds
+    while best is None or time.perf_counter() < end:
+        begin = time.perf_counter_ns()
+        call()
+        taken = time.perf_counter_ns() - begin
+        best = taken if best is None else min(best, taken)
+    return best
+
+
+class Torch:
+    """Eager, or compiled by Inductor; convolutions run in the faster of two layouts."""
+
+    def __init__(self, name: str, threads: int):
+        import torch
+
+        self.name, self.version = name, torch.__version__
+        torch.set_num_threads(threads)
+        self.guard = torch.inference_mode()
+        self.guard.__enter__()  # for good: entering it at each call would be measured
+        if name == "torch-compile-max":
+            import torch._inductor.config as config
+
+            config.freezing = True
+            config.cpp_wrapper = True
+
+    def variant(self, model: Model, inputs: list, memory_format):
+        import torch
+        from torch_model import BlueprintModule
+
+        torch._dynamo.reset()  # else the guards of former cases would be tried at each call
+        function = BlueprintModule(model).eval().to(memory_format=memory_format)
+        if self.name != "torch":
+            mode = "max-autotune-no-cudagraphs" if self.name == "torch-compile-max" else None
+            function = torch.compile(function, dynamic=False, mode=mode)
+        tensors = [torch.from_numpy(i) for i in inputs]
+        tensors = [t.to(memory_format=memory_format) if t.dim() == 4 else t for t in tensors]
+        return lambda: function(*tensors)
+
+    def prepare(self, model: Model, inputs: list):
+        import torch
+        from torch_model import has_conv
+
+        layouts = [torch.contiguous_format]
+        if has_conv(model):
+            layouts.append(torch.channels_last)
+        if len(layouts) == 1:
+            return self.variant(model, inputs, layouts[0])
+        times = [best_of(self.variant(model, inputs, layout)) for layout in layouts]
+        return self.variant(model, inputs, layouts[times.index(min(times))])
+
+
+def export_onnx(model: Model, inputs: list) -> bytes:
+    import torch
+    from torch_model import BlueprintModule
+
+    buffer = io.BytesIO()
+    torch.onnx.export(BlueprintModule(model).eval(), tuple(torch.from_numpy(i) for i in inputs),
+                      buffer, input_names=[f"in{i}" for i in range(len(inputs))],
+                      output_names=[f"out{i}" for i in range(len(model.outputs))],
+                      opset_version=17, dynamo=False, do_constant_folding=True)
+    return buffer.getvalue()
+
+
+class OnnxRuntime:
+    def __init__(self, name: str, threads: int):
+        import onnxruntime
+
+        self.name, self.version, self.threads = name, onnxruntime.__version__, threads
+
+    def prepare(self, model: Model, inputs: list):
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = ort.InferenceSession(export_onnx(model, inputs), options,
+                                       providers=["CPUExecutionProvider"])
+        # An input that no node reads is not in the exported graph.
+        known = {entry.name for entry in session.get_inputs()}
+        feed = {f"in{i}": value for i, value in enumerate(inputs) if f"in{i}" in known}
+        names = [f"out{i}" for i in range(len(model.outputs))]
+        return lambda: session.run(names, feed)
+
+
+class OpenVino:
+    def __init__(self, name: str, threads: int):
+        import openvino
+
+        self.name, self.version, self.threads = name, openvino.__version__, threads
+
+    def prepare(self, model: Model, inputs: list):
+        import openvino as ov
+
+        core = ov.Core()
+        compiled = core.compile_model(
+            core.read_model(io.BytesIO(export_onnx(model, inputs))), "CPU",
+            {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads,
+             "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"})
+        request = compiled.create_infer_request()
+        for i, value in enumerate(inputs):
+            if any(f"in{i}" in port.get_names() for port in compiled.inputs):
+                request.set_tensor(f"in{i}", ov.Tensor(np.ascontiguousarray(value),
+                                                       shared_memory=True))
+        results = [request.get_tensor(f"out{i}") for i in range(len(model.outputs))]
+
+        def call():
+            request.infer()
+            return [tensor.data for tensor in results]
+        return call
+
+
+class Jax:
+    def __init__(self, name: str, threads: int):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)  # else integers of 64 bits become 32
+        self.name, self.version = name, jax.__version__
+
+    def prepare(self, model: Model, inputs: list):
+        import jax
+        from jax_model import make_function
+
+        function = make_function(model)
+        arrays = [jax.device_put(i) for i in inputs]
+        compiled = function.lower(*arrays).compile()
+        return lambda: jax.block_until_ready(compiled(*arrays))
+
+
+CONTESTANTS = {"torch": Torch, "torch-compile": Torch, "torch-compile-max": Torch,
+               "onnxruntime": OnnxRuntime, "openvino": OpenVino, "jax": Jax}
+
+
+def make_contestant(name: str, threads: int):
+    if name not in CONTESTANTS:
+        sys.exit(f"{name} is no contestant: {', '.join(CONTESTANTS)}")
+    return CONTESTANTS[name](name, threads)
