@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
-uint64_t clock_ns(void); /* CLOCK_MONOTONIC */
+uint64_t clock_ns(void);        /* CLOCK_MONOTONIC */
+uint64_t clock_thread_ns(void); /* time that this thread ran */
 
 #endif

@@ -23,10 +23,23 @@ static void test_monotonic(void **state)
     assert_true(waited >= 1900000 && waited < 60000000000u);
 }
 
+/* A thread that sleeps does not run, and one that computes does. */
+static void test_thread_time(void **state)
+{
+    (void)state;
+    uint64_t begin = clock_thread_ns();
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    assert_true(clock_thread_ns() - begin < 10000000);
+    while (clock_thread_ns() - begin < 10000000)
+        ;
+    assert_true(clock_thread_ns() - begin >= 10000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_monotonic),
+        cmocka_unit_test(test_thread_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/figures.h"
 #include "package/package.h"
 #include "urza/run.h"
 
@@ -24,6 +25,7 @@ struct cli {
     const struct command *command;
     struct arena *arena; /* lives as long as the process */
     const char *home;    /* folder of keys; NULL when the environment names none */
+    const char *cache;   /* folder of what was compiled before; NULL as above */
     bool json;           /* results and errors as JSON */
     bool progress;       /* standard error is a terminal, where progress may be shown */
 };
@@ -129,29 +131,5 @@ bool tensor_make(struct cli *cli, const struct graph *graph, value_id value, con
 /* Values of a tensor made by tensor_make: floats standard normal, integers 0 … 99, both a function
  * of seed, name and place only. */
 void tensor_random(const DLTensor *tensor, enum dtype dtype, const char *name, uint64_t seed);
-
-/* Figures. */
-
-/* What one forward run at these dims must compute and move. Work that depends on parameters only is
- * not counted: it is done once, ahead. */
-struct work {
-    double flops; /* 2 for each multiply-add of a contraction or convolution, 1 for each result of
-                     an elementwise op and each element that a reduction reads */
-    double bytes; /* inputs and parameters read once (of tables only what is taken), outputs written
-                     once */
-};
-/* ERR_LIMIT when a size overflows. */
-bool work_count(const struct graph *graph, const int64_t *dims, struct arena *arena,
-                struct work *out, struct error *err);
-
-/* What this machine does in this run, on that many threads at once. */
-struct peak {
-    double flops;       /* float32 multiply-adds count 2, per second */
-    double bytes_per_s; /* copying (read and written) or reading, whichever is faster */
-};
-/* target: whose vector width counts; anything but a row of targets.def: the widest here. bytes:
- * size of the working set, because caches have their own speeds. Takes about 0.3 s. ERR_NOMEM. */
-bool peak_measure(const char *target, uint32_t threads, double bytes, struct peak *out,
-                  struct error *err);
 
 #endif

@@ -116,7 +116,7 @@ static bool measure(struct cli *cli, const struct request *request, struct bundl
     if (!dims_choose(&graph->dims, request->dims, dims, err) ||
         !work_count(graph, dims, cli->arena, &work, err) ||
         !make_tensors(cli, bundle, dims, inputs, outputs, err) ||
-        !peak_measure(urza_target(bundle->module), threads, work.bytes, &peak, err) ||
+        !peak_measure(urza_target(bundle->module), threads, work.bytes, false, &peak, err) ||
         !sample_calls(bundle, inputs, outputs, request->seconds, samples, &count, err))
         return false;
     struct figures figures = {.p50_us = samples[count / 2],

@@ -199,6 +199,7 @@ struct probe {
     enum probe_kind kind;
     const struct variant *variant;
     void *(*volatile copy)(void *, const void *, size_t); /* volatile: each copy is made */
+    uint64_t (*clock)(void);
     char *memory;
     size_t part_bytes; /* of each thread */
     uint64_t repetitions;
@@ -249,13 +250,13 @@ static bool run_round(struct probe *probe, struct worker *workers, uint32_t thre
     while (started < threads &&
            pthread_create(&workers[started].thread, NULL, wait_and_work, &workers[started]) == 0)
         started++;
-    uint64_t begin = clock_ns();
+    uint64_t begin = probe->clock();
     atomic_store(&probe->signal, started == threads ? SIGNAL_GO : SIGNAL_QUIT);
     if (started == threads)
         work(&workers[0]);
     for (uint32_t i = 1; i < started; i++)
         pthread_join(workers[i].thread, NULL);
-    *out_ns = clock_ns() - begin;
+    *out_ns = probe->clock() - begin;
     return started == threads || fail(err, ERR_NOMEM, "cannot start %u threads", threads);
 }
 
@@ -283,13 +284,15 @@ static bool measure(struct probe *probe, enum probe_kind kind, struct worker *wo
     return true;
 }
 
-bool peak_measure(const char *target, uint32_t threads, double bytes, struct peak *out,
-                  struct error *err)
+bool peak_measure(const char *target, uint32_t threads, double bytes, bool thread_time,
+                  struct peak *out, struct error *err)
 {
     double total = bytes < MEMORY_MAX_BYTES ? bytes : MEMORY_MAX_BYTES;
     size_t parts = (size_t)(total / PART_UNIT_BYTES / threads) + 1;
-    struct probe probe = {
-        .variant = find_variant(target), .copy = memcpy, .part_bytes = parts * PART_UNIT_BYTES};
+    struct probe probe = {.variant = find_variant(target),
+                          .copy = memcpy,
+                          .clock = thread_time && threads == 1 ? clock_thread_ns : clock_ns,
+                          .part_bytes = parts * PART_UNIT_BYTES};
     struct worker *workers = calloc(threads, sizeof *workers);
     probe.memory = aligned_alloc(PART_UNIT_BYTES, threads * probe.part_bytes);
     double adds = 0, copies = 0, reads = 0;
