@@ -1,0 +1,194 @@
+/* Entries as text. Every line carries its own checksum, so that damage costs the lines it lies in
+ * and no others; the first line counts the others, so that a lost end shows. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "tuner/tuner_priv.h"
+
+#define FORMAT_STEM "urza.tuning/"
+
+static void print_line(const char *text, size_t size, struct strbuf *out)
+{
+    char sum[SHA256_HEX_BYTES];
+    sha256_hex(text, size, sum);
+    strbuf_printf(out, "%s ", sum);
+    strbuf_add(out, text, size);
+    strbuf_puts(out, "\n");
+}
+
+/* The first line has the same shape as the others: what counts, behind its checksum. */
+void cache_print(const struct table *table, struct strbuf *out)
+{
+    struct strbuf line;
+    strbuf_init(&line, table->arena);
+    strbuf_printf(&line, CACHE_FORMAT " entries %u", table->entries.count);
+    print_line(line.data, line.size_bytes, out);
+    for (uint32_t i = 0; i < table->entries.count; i++) {
+        line.size_bytes = 0;
+        entry_print(table->entries.items[i], &line);
+        print_line(line.data, line.size_bytes, out);
+    }
+}
+
+static bool read_timings(const json_t *timings, struct error *err)
+{
+    static const char *const keys[] = {"config", "ns", "samples", "state", NULL};
+    struct config config;
+    size_t i;
+    json_t *item, *object;
+    int64_t samples;
+    double ns;
+    const char *state;
+    json_array_foreach(timings, i, item)
+    {
+        if (!json_is_object(item))
+            return fail(err, ERR_JSON, "a timing is an object");
+        if (!json_only_keys(item, keys, err) || !json_get_object(item, "config", &object, err) ||
+            !config_read(object, &config, err) || !json_opt_double(item, "ns", &ns, err) ||
+            !json_get_int(item, "samples", &samples, err) ||
+            !json_get_string(item, "state", &state, err))
+            return false;
+    }
+    return true;
+}
+
+static bool read_measured(const json_t *measured, struct arena *arena, struct entry *out,
+                          struct error *err)
+{
+    static const char *const keys[] = {"at", "heuristic_ns", "ns", "timings", NULL};
+    json_t *timings;
+    struct strbuf text;
+    out->ns = out->heuristic_ns = -1;
+    if (!json_only_keys(measured, keys, err) || !json_get_int(measured, "at", &out->at, err) ||
+        !json_opt_double(measured, "heuristic_ns", &out->heuristic_ns, err) ||
+        !json_opt_double(measured, "ns", &out->ns, err) ||
+        !json_get_array(measured, "timings", &timings, err) || !read_timings(timings, err))
+        return false;
+    if (out->at < 0 || !(out->ns >= 0) || !(out->heuristic_ns >= 0))
+        return fail(err, ERR_JSON, "expected times from 0");
+    strbuf_init(&text, arena);
+    json_write_canonical(timings, &text);
+    out->timings = text.data;
+    out->measured = true;
+    return true;
+}
+
+static bool read_entry(const json_t *object, struct arena *arena, struct entry *out,
+                       struct error *err)
+{
+    static const char *const keys[] = {"config", "device", "invocation", "measured", NULL};
+    uint8_t bytes[SHA256_BYTES];
+    const char *device;
+    json_t *record;
+    struct strbuf text;
+    struct invocation invocation;
+    if (!json_only_keys(object, keys, err) || !json_get_string(object, "device", &device, err) ||
+        !json_get_object(object, "invocation", &record, err))
+        return false;
+    if (strlen(device) != SHA256_HEX_BYTES - 1 || !hex_decode(device, bytes, sizeof bytes))
+        return fail(err, ERR_JSON, "field 'device' is no fingerprint");
+    memcpy(out->device, device, sizeof out->device);
+    strbuf_init(&text, arena);
+    json_write_canonical(record, &text);
+    if (!invocation_read(text.data, text.size_bytes, arena, &invocation, NULL, err))
+        return false;
+    out->invocation = invocation.json;
+    memcpy(out->key, invocation.key, sizeof out->key);
+    const json_t *config = json_object_get(object, "config"),
+                 *measured = json_object_get(object, "measured");
+    if (!config && !measured)
+        return true;
+    if (!json_is_object(config) || !json_is_object(measured))
+        return fail(err, ERR_JSON, "expected both 'config' and 'measured', or neither");
+    return config_read(config, &out->config, err) && read_measured(measured, arena, out, err);
+}
+
+/* Notes a line that cannot be used. */
+static void damage(struct cache_damage *out, uint32_t line, const char *why)
+{
+    if (out->lines++ == 0)
+        snprintf(out->message, sizeof out->message, "line %u: %.64s", line, why);
+}
+
+/* The text behind the checksum of a line, or NULL when that does not fit. */
+static const char *checked(const char *line, size_t size, size_t *out_size)
+{
+    const size_t digits = SHA256_HEX_BYTES - 1;
+    char sum[SHA256_HEX_BYTES];
+    if (size <= digits || line[digits] != ' ')
+        return NULL;
+    sha256_hex(line + digits + 1, size - digits - 1, sum);
+    if (memcmp(sum, line, digits) != 0)
+        return NULL;
+    *out_size = size - digits - 1;
+    return line + digits + 1;
+}
+
+/* The first line: false for a newer format. Its count is UINT32_MAX where it cannot be read. */
+static bool read_first(const char *text, size_t size, uint32_t *out_count, struct cache_damage *out,
+                       struct error *err)
+{
+    static const char start[] = CACHE_FORMAT " entries ";
+    char copy[64] = "", *end;
+    *out_count = UINT32_MAX;
+    if (text && size < sizeof copy)
+        memcpy(copy, text, size);
+    if (strncmp(copy, start, sizeof start - 1) == 0) {
+        unsigned long count = strtoul(copy + sizeof start - 1, &end, 10);
+        if (*end == '\0' && end != copy + sizeof start - 1 && count < UINT32_MAX) {
+            *out_count = (uint32_t)count;
+            return true;
+        }
+    } else if (text && size > sizeof FORMAT_STEM &&
+               memcmp(text, FORMAT_STEM, sizeof FORMAT_STEM - 1) == 0) {
+        return fail(err, ERR_UNSUPPORTED, "it has a newer format, %.16s", text);
+    }
+    damage(out, 1, "not the first line of a cache file");
+    return true;
+}
+
+static void read_line(const char *text, size_t size, uint32_t line, const char *device,
+                      struct table *into, struct cache_damage *out)
+{
+    struct error err = {0};
+    struct entry entry = {.measured = false};
+    json_t *object = json_read(text, size, &err);
+    if (object && !json_is_object(object))
+        fail(&err, ERR_JSON, "expected an object");
+    else if (object && read_entry(object, into->arena, &entry, &err) && device &&
+             strcmp(entry.device, device) != 0)
+        fail(&err, ERR_JSON, "it belongs to another device");
+    if (err.code != ERR_NONE)
+        damage(out, line, err.message);
+    else
+        table_merge(into, &entry);
+    json_decref(object);
+}
+
+bool cache_parse(const char *text, size_t size, const char *device, struct table *into,
+                 struct cache_damage *out, struct error *err)
+{
+    uint32_t announced = UINT32_MAX, line = 0;
+    *out = (struct cache_damage){0};
+    for (const char *at = text, *stop = text + size; at < stop;) {
+        const char *end = memchr(at, '\n', (size_t)(stop - at));
+        size_t length = (size_t)((end ? end : stop) - at), inner = 0;
+        const char *content = checked(at, length, &inner);
+        line++;
+        if (line == 1 && !read_first(content, inner, &announced, out, err))
+            return false;
+        if (line > 1 && !content)
+            damage(out, line, "its checksum does not fit");
+        else if (line > 1)
+            read_line(content, inner, line, device, into, out);
+        at = end ? end + 1 : stop;
+    }
+    if (line == 0 || (announced != UINT32_MAX && line - 1 != announced))
+        damage(out, line, line == 0 ? "the file is empty" : "lines are missing, or too many");
+    return true;
+}

@@ -1,0 +1,213 @@
+/* Invocations: a kernel taken out of its graph, as a record.
+ *
+ * What the kernel reads from memory becomes an input, in the order of the values, and its root the
+ * output; the text of that small graph says all that lowering depends on. Reading it back, the
+ * compiler's own cut must give one group: a kernel of which that is not true (its cut depended on
+ * what else was in the graph) has no record. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "compiler/target/target.h"
+#include "package/package.h"
+#include "tuner/tuner_priv.h"
+
+/* Which values the kernel computes (inside) and which it reads. */
+struct extract {
+    const struct kernel_question *q;
+    uint8_t *role; /* by value */
+};
+enum { ROLE_NONE, ROLE_INSIDE, ROLE_READ };
+
+static void find_roles(struct extract *x)
+{
+    const struct graph *g = x->q->graph;
+    value_id root = x->q->group->root;
+    x->role[root] = ROLE_INSIDE;
+    for (value_id v = root; v > VALUE_NONE; v--) {
+        const struct node *node = graph_node(g, v);
+        if (x->role[v] == ROLE_NONE)
+            continue;
+        bool inlined = x->q->partition->placement[v] == PLACE_INLINE;
+        x->role[v] = v == root || inlined ? ROLE_INSIDE : ROLE_READ;
+        for (uint32_t i = 0; x->role[v] == ROLE_INSIDE && i < node->operand_count; i++)
+            x->role[node->operands[i]] = ROLE_INSIDE;
+    }
+}
+
+/* The graph as it would be if what the kernel reads were its inputs; shares everything else. */
+static struct graph view_of(struct extract *x, struct arena *arena)
+{
+    const struct graph *g = x->q->graph;
+    struct graph view = *g;
+    view.name = "";
+    memset(&view.inputs, 0, sizeof view.inputs);
+    memset(&view.params, 0, sizeof view.params);
+    memset(&view.outputs, 0, sizeof view.outputs);
+    view.nodes.items = arena_memdup(arena, g->nodes.items, g->nodes.count * sizeof(struct node));
+    for (value_id v = 1; v <= x->q->group->root; v++) {
+        struct node *node = &view.nodes.items[v];
+        if (x->role[v] != ROLE_READ)
+            continue;
+        struct attrs *attrs = ARENA_NEW(arena, struct attrs);
+        char name[16];
+        snprintf(name, sizeof name, "a%u", view.inputs.count);
+        attrs->name = arena_strdup(arena, name);
+        attrs->dtype = node->dtype;
+        attrs->rank = node->rank;
+        memcpy(attrs->shape, node->shape, node->rank * sizeof node->shape[0]);
+        node->prim = PRIM_INPUT;
+        node->operand_count = 0;
+        node->attrs = attrs;
+        VEC_PUSH(arena, &view.inputs, v);
+    }
+    struct graph_output output = {"y", x->q->group->root};
+    VEC_PUSH(arena, &view.outputs, output);
+    return view;
+}
+
+static json_t *type_of(const struct graph *graph, value_id value, struct arena *arena)
+{
+    const struct node *node = graph_node(graph, value);
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    strbuf_puts(&text, dtype_name(node->dtype));
+    strbuf_puts(&text, "[");
+    for (uint32_t i = 0; i < node->rank; i++) {
+        strbuf_puts(&text, i > 0 ? ", " : "");
+        dim_print(&graph->dims, node->shape[i], &text);
+    }
+    strbuf_puts(&text, "]");
+    return json_string(text.data);
+}
+
+/* The cut of a kernel's graph; false when it is not one group that computes the output. */
+static bool cut(struct kernel_case *k, struct arena *arena, struct error *err)
+{
+    partition_graph(&k->graph, arena, &k->partition);
+    if (k->graph.outputs.count != 1 || k->partition.groups.count != 1 ||
+        k->partition.groups.items[0].root != k->graph.outputs.items[0].value)
+        return fail(err, ERR_UNSUPPORTED, "the kernel is not one by itself");
+    k->group = &k->partition.groups.items[0];
+    k->hint = kernel_hint(&k->graph, k->group);
+    return true;
+}
+
+bool invocation_of_case(const struct kernel_case *k, struct arena *arena, struct invocation *out,
+                        struct error *err)
+{
+    struct strbuf graph, text;
+    strbuf_init(&graph, arena);
+    strbuf_init(&text, arena);
+    graph_print(&k->graph, &graph);
+    json_t *operands = json_array();
+    for (uint32_t i = 0; i < k->graph.inputs.count; i++)
+        json_array_append_new(operands, type_of(&k->graph, k->graph.inputs.items[i], arena));
+    const char *features = target_features(k->target->name);
+    json_t *record = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:s}", "compiler", compiler_version(), "features",
+        features ? features : "", "graph", graph.data, "op", k->group->label, "operands", operands,
+        "result", type_of(&k->graph, k->group->root, arena), "target", k->target->name);
+    if (!record) /* a label or name that is not UTF-8 */
+        return fail(err, ERR_UNSUPPORTED, "the kernel cannot be written as JSON");
+    json_write_canonical(record, &text);
+    json_decref(record);
+    *out = (struct invocation){.json = text.data, .op = k->group->label};
+    sha256_hex(text.data, text.size_bytes, out->key);
+    return true;
+}
+
+bool invocation_make(const struct kernel_question *question, struct arena *arena,
+                     struct invocation *out, struct error *err)
+{
+    struct extract x = {question, ARENA_ARRAY(arena, uint8_t, question->graph->nodes.count)};
+    struct kernel_case *k = ARENA_NEW(arena, struct kernel_case);
+    k->target = question->target;
+    find_roles(&x);
+    struct graph view = view_of(&x, arena);
+    if (!graph_copy_live(&k->graph, arena, &view, err) || !cut(k, arena, err))
+        return false;
+    if (memcmp(&k->hint, question->hint, sizeof k->hint) != 0 ||
+        strcmp(k->group->label, question->group->label) != 0)
+        return fail(err, ERR_UNSUPPORTED, "the kernel is another one by itself");
+    return invocation_of_case(k, arena, out, err);
+}
+
+bool case_parse(const char *graph, const char *target, struct arena *arena, struct kernel_case *out,
+                struct error *err)
+{
+    out->target = target_find(target);
+    if (!out->target)
+        return fail(err, ERR_TARGET, "no target is called '%.64s'", target);
+    return graph_parse(&out->graph, arena, graph, strlen(graph), err) && cut(out, arena, err);
+}
+
+/* The kernel of a record, which must be the one that the rest of the record speaks of. */
+static bool read_case(const json_t *record, const struct invocation *invocation,
+                      struct arena *arena, struct kernel_case *k, struct error *err)
+{
+    const char *graph, *compiler, *target;
+    struct invocation again;
+    if (!json_get_string(record, "graph", &graph, err) ||
+        !json_get_string(record, "compiler", &compiler, err) ||
+        !json_get_string(record, "target", &target, err))
+        return false;
+    if (strcmp(compiler, compiler_version()) != 0)
+        return fail(err, ERR_UNSUPPORTED, "recorded by '%.64s', this is '%s'", compiler,
+                    compiler_version());
+    if (!case_parse(graph, target, arena, k, err) || !invocation_of_case(k, arena, &again, err))
+        return false;
+    return strcmp(again.key, invocation->key) == 0 ||
+           fail(err, ERR_JSON, "its graph is not what the other fields say");
+}
+
+static bool read_record(const json_t *record, struct arena *arena, struct invocation *out,
+                        struct error *err)
+{
+    static const char *const keys[] = {"compiler", "features", "graph",  "op",
+                                       "operands", "result",   "target", NULL};
+    const char *text;
+    json_t *operands;
+    size_t i;
+    json_t *operand;
+    if (!json_only_keys(record, keys, err))
+        return false;
+    for (const char *const *key = keys; *key; key++)
+        if (strcmp(*key, "operands") != 0 && !json_get_string(record, *key, &text, err))
+            return false;
+    if (!json_get_array(record, "operands", &operands, err))
+        return false;
+    json_array_foreach(operands, i, operand)
+    {
+        if (!json_is_string(operand))
+            return fail(err, ERR_JSON, "field 'operands': expected strings");
+    }
+    struct strbuf canonical;
+    strbuf_init(&canonical, arena);
+    json_write_canonical(record, &canonical);
+    *out = (struct invocation){.json = canonical.data};
+    sha256_hex(canonical.data, canonical.size_bytes, out->key);
+    json_get_string(record, "op", &text, err);
+    out->op = arena_strdup(arena, text);
+    return true;
+}
+
+bool invocation_read(const char *json, size_t size, struct arena *arena, struct invocation *out,
+                     struct kernel_case *out_case, struct error *err)
+{
+    json_t *record = json_read(json, size, err);
+    struct invocation found;
+    bool ok = record != NULL;
+    if (ok && !json_is_object(record))
+        ok = fail(err, ERR_JSON, "expected an object");
+    ok = ok && read_record(record, arena, &found, err) &&
+         (!out_case || read_case(record, &found, arena, out_case, err));
+    json_decref(record);
+    if (!ok)
+        return fail_at(err, "invocation");
+    if (out)
+        *out = found;
+    return true;
+}

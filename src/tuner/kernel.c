@@ -1,0 +1,408 @@
+/* A kernel by itself, for measuring: operands, candidates, the judgement of results.
+ *
+ * Operands hold multiples of 1/4 up to 2, whose products and sums are exact in the usual sizes, so
+ * that kernels which sum in another order still give the same bits and a wrong one stands out. A
+ * small kernel is judged by the interpreter's running error bound; a large one against the default
+ * config's result, within the rounding that its longest sum can gather. What lies before and behind
+ * the result must not change. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/strbuf.h"
+#include "compiler/codegen/codegen.h"
+#include "compiler/lower/lower.h"
+#include "compiler/target/target.h"
+#include "graph/interp.h"
+#include "package/package.h"
+#include "tuner/tuner_priv.h"
+
+#define MOST_BYTES ((int64_t)2 << 30) /* of all operands */
+#define FENCE_BYTES 4096              /* before and behind the result */
+#define FENCE_FILL 0xa5
+#define SAMPLE_NS 30000.0     /* shorter runs are repeated up to this */
+#define INTERP_WORK (1 << 20) /* operations up to which the interpreter is the judge */
+
+struct candidate {
+    struct config config;
+    struct arena arena; /* until it is discarded */
+    void *map;          /* code, or NULL */
+    size_t map_bytes;
+    urza_kernel_fn *call;
+    int64_t extent;
+    void *scratch;
+    uint32_t repeats;
+    const char *steps; /* of all built so far: those with equal steps are the same code */
+};
+
+struct bench {
+    const struct kernel_case *kernel;
+    struct arena *arena; /* lives longer than the bench */
+    int64_t dims[LIMIT_NAMED_DIMS];
+    void *buffers[LIMIT_KERNEL_BUFFERS]; /* [0]: the result */
+    uint32_t buffer_count;
+    struct interp_tensor result; /* its shape; cells where the interpreter is the judge */
+    uint8_t *fence;              /* the result with its fences */
+    size_t result_bytes;
+    void *reference; /* the default's result; NULL: the interpreter is the judge */
+    double tolerance;
+    struct candidate *candidates;
+    uint32_t count;
+};
+
+static int64_t legal(const struct dim_name *name)
+{
+    int64_t wish = name->typical > 0 ? name->typical : 8, by = name->multiple_of;
+    int64_t least = (name->min + by - 1) / by * by, most = name->max / by * by;
+    wish = wish / by * by;
+    return wish < least ? least : wish > most ? most : wish;
+}
+
+static void fill(enum dtype dtype, int64_t count, uint64_t seed, void *out)
+{
+    uint64_t key = rng_key(seed);
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t r = rng_u32(key, (uint64_t)i);
+        double real = ((double)(r >> 1 & 7) + 1) / 4 * (r & 1 ? 1 : -1);
+        switch (dtype) {
+        case DTYPE_F64: ((double *)out)[i] = real; break;
+        case DTYPE_F32: ((float *)out)[i] = (float)real; break;
+        case DTYPE_F16: ((uint16_t *)out)[i] = f16_from_double(real); break;
+        case DTYPE_BF16: ((uint16_t *)out)[i] = bf16_from_double(real); break;
+        case DTYPE_I64: ((int64_t *)out)[i] = r & 7; break;
+        case DTYPE_I32: ((int32_t *)out)[i] = r & 7; break;
+        case DTYPE_I16: ((int16_t *)out)[i] = r & 7; break;
+        case DTYPE_I8:
+        case DTYPE_U8: ((uint8_t *)out)[i] = r & 7; break;
+        case DTYPE_BOOL: ((uint8_t *)out)[i] = r & 1; break;
+        case DTYPE_NONE:
+        case DTYPE_COUNT: break;
+        }
+    }
+}
+
+/* Shape and bytes of a value at the bench's dims, no memory. */
+static bool measure_value(const struct bench *b, value_id value, struct interp_tensor *out,
+                          int64_t *total, int64_t *out_bytes, struct error *err)
+{
+    const struct graph *g = &b->kernel->graph;
+    const struct node *node = graph_node(g, value);
+    *out = (struct interp_tensor){.dtype = (enum dtype)node->dtype, .rank = node->rank, .count = 1};
+    for (uint32_t i = 0; i < node->rank; i++)
+        if (!dim_eval(&g->dims, node->shape[i], b->dims, &out->shape[i]) || out->shape[i] < 0 ||
+            !checked_mul_i64(out->count, out->shape[i], &out->count))
+            return fail(err, ERR_LIMIT, "a tensor has no size at typical dims");
+    if (!checked_mul_i64(out->count, (int64_t)dtype_bytes(out->dtype), out_bytes) ||
+        !checked_add_i64(*total, *out_bytes, total) || *total > MOST_BYTES)
+        return fail(err, ERR_LIMIT, "tensors of more than %lld bytes are not measured",
+                    (long long)MOST_BYTES);
+    return true;
+}
+
+static bool make_buffers(struct bench *b, const value_id *args, struct error *err)
+{
+    int64_t total = 0, bytes = 0;
+    for (uint32_t i = 0; i < b->buffer_count; i++) {
+        struct interp_tensor tensor;
+        if (!measure_value(b, args[i], &tensor, &total, &bytes, err))
+            return false;
+        if (i == 0) {
+            b->result = tensor;
+            b->result_bytes = (size_t)bytes;
+            b->fence = arena_alloc(b->arena, (size_t)bytes + (size_t)2 * FENCE_BYTES, 64);
+            b->buffers[0] = b->fence + FENCE_BYTES;
+        } else {
+            b->buffers[i] = arena_alloc(b->arena, (size_t)bytes, 64);
+            fill(tensor.dtype, tensor.count, i, b->buffers[i]);
+        }
+    }
+    return true;
+}
+
+/* The interpreter's result, with bounds. */
+static bool interpret(struct bench *b, const value_id *args, struct error *err)
+{
+    const struct graph *g = &b->kernel->graph;
+    struct interp_tensor *sources =
+        ARENA_ARRAY(b->arena, struct interp_tensor, g->inputs.count + 1);
+    for (uint32_t i = 0; i < g->inputs.count; i++) {
+        value_id input = g->inputs.items[i];
+        struct interp_tensor shape;
+        const void *data = NULL;
+        int64_t total = 0, bytes;
+        for (uint32_t a = 1; a < b->buffer_count; a++)
+            if (args[a] == input)
+                data = b->buffers[a];
+        if (!measure_value(b, input, &shape, &total, &bytes, err))
+            return false;
+        if (!data) /* an operand of which only the shape counts */
+            data = arena_alloc(b->arena, (size_t)bytes, 64);
+        if (!interp_load(&sources[i], b->arena, shape.dtype, shape.rank, shape.shape, data, err))
+            return false;
+    }
+    return interp_run(g, INTERP_REFERENCE, b->dims, sources, g->inputs.count, (size_t)MOST_BYTES,
+                      b->arena, &b->result, err);
+}
+
+bool case_question(const struct kernel_case *kernel, struct arena *arena, struct nest *nest,
+                   struct kernel_question *out, struct error *err)
+{
+    value_id *args;
+    uint32_t count;
+    if (!lower_group(&kernel->graph, &kernel->partition, kernel->group, arena, nest, &args, &count,
+                     err))
+        return false;
+    *out = (struct kernel_question){.graph = &kernel->graph,
+                                    .partition = &kernel->partition,
+                                    .group = kernel->group,
+                                    .target = kernel->target,
+                                    .hint = &kernel->hint,
+                                    .scheduling = sched_begin(nest, &kernel->hint, kernel->target)};
+    return true;
+}
+
+static bool map_code(struct candidate *c, const struct code_image *image, struct error *err)
+{
+    void *map =
+        mmap(NULL, image->size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return fail(err, ERR_NOMEM, "no memory for code");
+    memcpy(map, image->bytes, image->size_bytes);
+    if (mprotect(map, image->size_bytes, PROT_READ | PROT_EXEC) != 0) {
+        munmap(map, image->size_bytes);
+        return fail(err, ERR_IO, "code cannot be made executable");
+    }
+    c->map = map;
+    c->map_bytes = image->size_bytes;
+    uintptr_t entry = (uintptr_t)map + image->kernel_offsets[0];
+    c->call = (urza_kernel_fn *)entry;
+    return true;
+}
+
+/* From the kernel and a config to code in memory; everything in the candidate's arena. */
+static bool generate(struct bench *b, struct candidate *c, const char **out_steps,
+                     struct error *err)
+{
+    const struct kernel_case *k = b->kernel;
+    struct nest *nest = ARENA_NEW(&c->arena, struct nest);
+    struct dim_table *dims = (struct dim_table *)(uintptr_t)&k->graph.dims; /* may grow */
+    struct kernel_question question;
+    struct schedule schedule;
+    struct sched_sizes sizes;
+    struct strbuf steps;
+    struct code_image image;
+    int64_t scratch_bytes;
+    if (!case_question(k, &c->arena, nest, &question, err))
+        return false;
+    sched_finish(question.scheduling, &c->config, &schedule);
+    strbuf_init(&steps, b->arena);
+    sched_print(&schedule, &steps);
+    for (uint32_t i = 0; i < b->count; i++)
+        if (b->candidates[i].steps && strcmp(b->candidates[i].steps, steps.data) == 0)
+            return fail(err, ERR_UNSUPPORTED, "the same steps as of another");
+    if (!nest_verify(nest, err) || !sched_measure(nest, dims, &sizes, err) ||
+        !dim_eval(dims, sizes.extent, b->dims, &c->extent) ||
+        !dim_eval(dims, sizes.scratch_bytes, b->dims, &scratch_bytes) || scratch_bytes > MOST_BYTES)
+        return fail(err, ERR_LIMIT, "its sizes cannot be told");
+    nest_expand_jam(nest);
+    if (!codegen(&nest, 1, k->target, NULL, &c->arena, &image, err))
+        return false;
+    c->scratch = arena_alloc(&c->arena, (size_t)scratch_bytes, 64);
+    *out_steps = steps.data;
+    return map_code(c, &image, err);
+}
+
+static int build(void *user, uint32_t candidate)
+{
+    struct bench *b = user;
+    struct candidate *c = &b->candidates[candidate];
+    struct error err;
+    const char *steps = NULL;
+    if (c->map)
+        return 0; /* the default, which was needed before */
+    arena_init(&c->arena);
+    if (!generate(b, c, &steps, &err)) {
+        arena_release(&c->arena);
+        return 1;
+    }
+    c->steps = steps;
+    c->repeats = 0;
+    return 0;
+}
+
+static void discard(void *user, uint32_t candidate)
+{
+    struct bench *b = user;
+    struct candidate *c = &b->candidates[candidate];
+    if (c->map) {
+        munmap(c->map, c->map_bytes);
+        arena_release(&c->arena);
+    }
+    c->map = NULL;
+}
+
+/* The first run is one call on a result that is not there yet, the others are as many as a sample
+ * takes. */
+static double run(void *user, uint32_t candidate)
+{
+    struct bench *b = user;
+    struct candidate *c = &b->candidates[candidate];
+    uint32_t repeats = c->repeats > 0 ? c->repeats : 1;
+    if (c->repeats == 0)
+        memset(b->fence, FENCE_FILL, b->result_bytes + (size_t)2 * FENCE_BYTES);
+    uint64_t begin = clock_ns();
+    for (uint32_t i = 0; i < repeats; i++)
+        c->call(b->buffers, b->dims, c->scratch, 0, c->extent);
+    double ns = (double)(clock_ns() - begin) / repeats;
+    if (c->repeats == 0)
+        c->repeats = ns >= SAMPLE_NS ? 1 : (uint32_t)(SAMPLE_NS / (ns > 10 ? ns : 10)) + 1;
+    return ns;
+}
+
+static bool fences_stand(const struct bench *b)
+{
+    for (size_t i = 0; i < FENCE_BYTES; i++)
+        if (b->fence[i] != FENCE_FILL || b->fence[FENCE_BYTES + b->result_bytes + i] != FENCE_FILL)
+            return false;
+    return true;
+}
+
+static double element(enum dtype dtype, const void *data, int64_t i)
+{
+    switch (dtype) {
+    case DTYPE_F64: return ((const double *)data)[i];
+    case DTYPE_F32: return (double)((const float *)data)[i];
+    case DTYPE_F16: return f16_to_double(((const uint16_t *)data)[i]);
+    default: return bf16_to_double(((const uint16_t *)data)[i]);
+    }
+}
+
+static bool near_reference(const struct bench *b)
+{
+    enum dtype dtype = b->result.dtype;
+    double largest = 0;
+    if (!dtype_is_float(dtype))
+        return memcmp(b->buffers[0], b->reference, b->result_bytes) == 0;
+    for (int64_t i = 0; i < b->result.count; i++) {
+        double x = fabs(element(dtype, b->reference, i));
+        largest = isfinite(x) && x > largest ? x : largest;
+    }
+    for (int64_t i = 0; i < b->result.count; i++) {
+        double x = element(dtype, b->reference, i), y = element(dtype, b->buffers[0], i);
+        bool same = (isnan(x) && isnan(y)) || (isinf(x) && isinf(y) && (x > 0) == (y > 0)) ||
+                    fabs(x - y) <= b->tolerance * largest;
+        if (!same)
+            return false;
+    }
+    return true;
+}
+
+static int check(void *user, uint32_t candidate)
+{
+    struct bench *b = user;
+    struct interp_difference difference;
+    (void)candidate;
+    if (!fences_stand(b))
+        return 1;
+    if (b->reference)
+        return near_reference(b) ? 0 : 1;
+    interp_compare(&b->result, b->buffers[0], &difference);
+    return difference.worst_ratio <= 1 ? 0 : 1;
+}
+
+/* Roundings that a result can gather: of its own type, and of float32 for each term of the longest
+ * sum. */
+static double tolerance_of(const struct bench *b)
+{
+    const struct graph *g = &b->kernel->graph;
+    double terms = 16;
+    for (value_id v = 1; v < g->nodes.count; v++) {
+        int64_t n, most = 1;
+        const struct node *node = graph_node(g, v);
+        for (uint32_t i = 0; i < node->rank; i++)
+            if (dim_eval(&g->dims, node->shape[i], b->dims, &n) && n > 0)
+                most = n > most ? n : most;
+        terms = (double)most > terms ? (double)most : terms;
+    }
+    double own = dtype_is_float(b->result.dtype) ? dtype_unit_roundoff(b->result.dtype) : 0;
+    return 4 * (own +
+                terms * dtype_unit_roundoff(b->result.dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32));
+}
+
+static bool judge(struct bench *b, const value_id *args, int64_t work, struct error *err)
+{
+    if (work <= INTERP_WORK)
+        return interpret(b, args, err);
+    if (build(b, 0) != 0)
+        return fail(err, ERR_COMPILE, "the kernel does not compile with its default config");
+    run(b, 0);
+    b->candidates[0].repeats = 0;
+    b->reference = arena_memdup(b->arena, b->buffers[0], b->result_bytes);
+    b->tolerance = tolerance_of(b);
+    return true;
+}
+
+bool bench_new(const struct kernel_case *kernel, uint32_t candidates_max, struct arena *arena,
+               struct bench **out, struct error *err)
+{
+    struct bench *b = ARENA_NEW(arena, struct bench);
+    struct nest *nest = ARENA_NEW(arena, struct nest);
+    struct dim_table *dims = (struct dim_table *)(uintptr_t)&kernel->graph.dims;
+    struct config *configs = ARENA_ARRAY(arena, struct config, candidates_max);
+    struct sched_sizes sizes;
+    value_id *args;
+    int64_t work;
+    *b = (struct bench){.kernel = kernel, .arena = arena};
+    if (!target_supported_here(kernel->target->name))
+        return fail(err, ERR_TARGET, "this machine cannot run code for %s", kernel->target->name);
+    for (uint32_t i = 0; i < dims->names.count; i++)
+        b->dims[i] = legal(&dims->names.items[i]);
+    if (!lower_group(&kernel->graph, &kernel->partition, kernel->group, arena, nest, &args,
+                     &b->buffer_count, err) ||
+        !sched_measure(nest, dims, &sizes, err) || !make_buffers(b, args, err))
+        return false;
+    if (!dim_eval(dims, sizes.work, b->dims, &work))
+        work = INT64_MAX;
+    b->count =
+        sched_space(sched_begin(nest, &kernel->hint, kernel->target), configs, candidates_max);
+    b->candidates = ARENA_ARRAY(arena, struct candidate, b->count);
+    for (uint32_t i = 0; i < b->count; i++)
+        b->candidates[i].config = configs[i];
+    if (!judge(b, args, work, err)) {
+        bench_free(b);
+        return false;
+    }
+    *out = b;
+    return true;
+}
+
+void bench_free(struct bench *bench)
+{
+    for (uint32_t i = 0; bench && i < bench->count; i++)
+        discard(bench, i);
+}
+
+uint32_t bench_count(const struct bench *bench)
+{
+    return bench->count;
+}
+
+const struct config *bench_config(const struct bench *bench, uint32_t candidate)
+{
+    return &bench->candidates[candidate].config;
+}
+
+urza_search_space bench_space(struct bench *bench)
+{
+    return (urza_search_space){.count = bench->count,
+                               .user = bench,
+                               .build = build,
+                               .run = run,
+                               .check = check,
+                               .discard = discard};
+}

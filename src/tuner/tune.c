@@ -1,0 +1,78 @@
+/* Tuning one kernel: the search over its configs, and what is written down of it. */
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "tuner/tuner_priv.h"
+
+#define CANDIDATES_MAX 160
+
+struct telling {
+    const struct tune_limits *limits;
+    const char *op;
+};
+
+static void tell(void *user, const urza_tune_progress *progress)
+{
+    const struct telling *telling = user;
+    urza_tune_progress copy = *progress;
+    copy.op = telling->op;
+    if (telling->limits->on_progress)
+        telling->limits->on_progress(telling->limits->user, &copy);
+}
+
+/* Times of what was tried, the fastest first; a tenth of a nanosecond is more than a clock knows.
+ */
+static const char *print_timings(const struct bench *bench, const urza_search_row *rows,
+                                 struct arena *arena)
+{
+    json_t *timings = json_array();
+    struct strbuf text, config;
+    for (uint32_t i = 0; i < bench_count(bench); i++) {
+        if (rows[i].state == URZA_SEARCH_UNTRIED)
+            continue;
+        strbuf_init(&config, arena);
+        config_print(bench_config(bench, i), &config);
+        json_array_append_new(timings, json_pack("{s:o, s:f, s:i, s:s}", "config",
+                                                 json_loads(config.data, 0, NULL), "ns",
+                                                 round(rows[i].median * 10) / 10, "samples",
+                                                 (int)rows[i].samples, "state",
+                                                 urza_search_state_name(rows[i].state)));
+    }
+    strbuf_init(&text, arena);
+    json_write_canonical(timings, &text);
+    json_decref(timings);
+    return text.data;
+}
+
+bool tune_case(const struct kernel_case *kernel, const struct invocation *invocation,
+               const struct device *device, const struct tune_limits *limits, struct arena *arena,
+               struct entry *out, struct error *err)
+{
+    struct bench *bench;
+    struct telling telling = {limits, kernel->group->label};
+    urza_search_options options = {
+        .budget_s = limits->budget_s, .on_progress = tell, .user = &telling};
+    uint32_t best;
+    if (!bench_new(kernel, CANDIDATES_MAX, arena, &bench, err))
+        return fail_at(err, "kernel '%s'", kernel->group->label);
+    urza_search_space space = bench_space(bench);
+    urza_search_row *rows = ARENA_ARRAY(arena, urza_search_row, space.count);
+    bool ok = search(&space, &options, rows, &best, err);
+    bench_free(bench);
+    if (!ok)
+        return fail_at(err, "kernel '%s'", kernel->group->label);
+    *out = (struct entry){.invocation = invocation->json,
+                          .measured = true,
+                          .config = *bench_config(bench, best),
+                          .ns = round(rows[best].median * 10) / 10,
+                          .heuristic_ns = round(rows[0].median * 10) / 10,
+                          .at = (int64_t)time(NULL),
+                          .timings = print_timings(bench, rows, arena)};
+    memcpy(out->key, invocation->key, sizeof out->key);
+    memcpy(out->device, device->fingerprint, sizeof out->device);
+    return true;
+}
