@@ -7,7 +7,9 @@
  * run, by a part of their names; their results are printed then.
  *
  * Workers are child processes that share the table of results; one that dies costs its case, no
- * more. The bounds are those of ONNX's own runner: 1e-3 relative, 1e-7 absolute. */
+ * more. The bounds are those of ONNX's own runner: 1e-3 relative, 1e-7 absolute; for bfloat16,
+ * whose data were made by cutting bits off, one unit in the last place. Such data lack their shape,
+ * too. */
 #include <dirent.h>
 #include <math.h>
 #include <onnx.pb-c.h>
@@ -35,6 +37,7 @@
 #define WORKERS 2
 #define CASE_SECONDS 30
 #define RELATIVE 1e-3
+#define RELATIVE_BF16 0x1p-7
 #define ABSOLUTE 1e-7
 
 static const char *const suites[] = {"node", "simple", "pytorch-converted", "pytorch-operator"};
@@ -56,6 +59,19 @@ struct model {
     struct error err;
 };
 
+/* The cases keep bfloat16 as uint16, which no model that is read has. */
+static bool read_as_bf16(struct model *m, const char *bytes, size_t size, struct import_tensor *out)
+{
+    Onnx__TensorProto *proto = onnx__tensor_proto__unpack(NULL, size, (const uint8_t *)bytes);
+    if (!proto || proto->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__UINT16)
+        return false;
+    proto->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16;
+    uint8_t *packed = arena_alloc(m->arena, onnx__tensor_proto__get_packed_size(proto), 1);
+    size = onnx__tensor_proto__pack(proto, packed);
+    onnx__tensor_proto__free_unpacked(proto, NULL);
+    return onnx_read_tensor(packed, size, m->arena, out, &m->err);
+}
+
 static bool read_tensors(struct model *m, const char *kind, struct import_tensor *out,
                          uint32_t *out_count)
 {
@@ -68,7 +84,8 @@ static bool read_tensors(struct model *m, const char *kind, struct import_tensor
             return true;
         if (!file_read(path, (size_t)1 << 30, &bytes, &size, &m->err))
             return false;
-        bool ok = onnx_read_tensor(bytes, size, m->arena, &out[i], &m->err);
+        bool ok = onnx_read_tensor(bytes, size, m->arena, &out[i], &m->err) ||
+                  read_as_bf16(m, bytes, size, &out[i]);
         free(bytes);
         if (!ok)
             return fail_at(&m->err, "%s %u", kind, i);
@@ -187,13 +204,21 @@ static double element(const struct import_tensor *t, const void *data, int64_t i
     }
 }
 
+/* Cases that draw random numbers: any are right, so only types and shapes are compared. */
+static bool is_random(const struct model *m)
+{
+    return strstr(m->folder, "bernoulli") ||
+           (strstr(m->folder, "training_dropout") && !strstr(m->folder, "zero_ratio"));
+}
+
 static bool compare(struct model *m, uint32_t output, const void *found)
 {
     const struct import_tensor *t = &m->outputs[output];
-    int64_t count = (int64_t)(t->bytes / dtype_bytes(t->dtype));
+    int64_t count = is_random(m) ? 0 : (int64_t)(t->bytes / dtype_bytes(t->dtype));
     for (int64_t i = 0; i < count; i++) {
         double want = element(t, t->data, i), have = element(t, found, i);
-        double bound = dtype_is_float(t->dtype) ? ABSOLUTE + RELATIVE * fabs(want) : 0;
+        double relative = t->dtype == DTYPE_BF16 ? RELATIVE_BF16 : RELATIVE;
+        double bound = dtype_is_float(t->dtype) ? ABSOLUTE + relative * fabs(want) : 0;
         bool same = want == have || (isnan(want) && isnan(have)) || fabs(want - have) <= bound;
         if (!same)
             return fail(&m->err, ERR_VERIFY, "output %u [%lld] is %g, expected %g", output,
@@ -208,9 +233,20 @@ static bool check_type(struct model *m, uint32_t output, const DLTensor *found,
     const struct import_tensor *t = &m->outputs[output];
     bool same = (uint32_t)found->ndim == t->rank &&
                 found->dtype.bits == (t->dtype == DTYPE_BOOL ? 8 : 8 * dtype_bytes(t->dtype));
-    for (uint32_t i = 0; i < t->rank && same; i++)
+    bool shaped = t->dtype != DTYPE_BF16;
+    same = same || (!shaped && found->dtype.bits == 16);
+    for (uint32_t i = 0; i < t->rank && same && shaped; i++)
         same = shape[i] == t->shape[i];
     return same || fail(&m->err, ERR_VERIFY, "output %u has another type or shape", output);
+}
+
+/* Whether a tensor lacks the shape that the model states. */
+static bool is_flat(const struct import_tensor *t, const urza_tensor_info *info)
+{
+    int64_t count = 1;
+    for (int32_t i = 0; i < info->rank; i++)
+        count *= info->shape[i];
+    return t->rank == 1 && info->rank != 1 && count == t->shape[0];
 }
 
 static bool run(struct model *m, urza_module *module, const struct import_tensor *fixed,
@@ -226,11 +262,13 @@ static bool run(struct model *m, urza_module *module, const struct import_tensor
             skip = skip || strcmp(fixed[k].name, m->names[i]) == 0;
         if (skip)
             continue;
+        const urza_tensor_info *info = urza_input_info(module, inputs);
+        bool flat = is_flat(&m->inputs[i], info);
         in[inputs] = (DLTensor){.data = (void *)m->inputs[i].data,
                                 .device = {.device_type = kDLCPU},
-                                .ndim = (int32_t)m->inputs[i].rank,
-                                .dtype = urza_input_info(module, inputs)->dtype,
-                                .shape = m->inputs[i].shape};
+                                .ndim = flat ? info->rank : (int32_t)m->inputs[i].rank,
+                                .dtype = info->dtype,
+                                .shape = flat ? (int64_t *)info->shape : m->inputs[i].shape};
         inputs++;
     }
     if (inputs != urza_input_count(module) || outputs != m->output_count)
@@ -294,9 +332,11 @@ static void judge(struct model *m, struct result *result)
         return;
     }
     size_t used = 0;
-    for (uint32_t i = 0; i < fixed_count && used < sizeof text; i++)
+    for (uint32_t i = 0; i < fixed_count && used < sizeof text / 2; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s %s",
                                  i == 0 ? ", known:" : ",", fixed[i].name);
+    if (is_random(m))
+        snprintf(text + used, sizeof text - used, ", random: values are not compared");
     tell(result, "pass", text);
 }
 
@@ -454,7 +494,8 @@ int main(int argc, char **argv)
         return 1;
     uint32_t count = find_cases(results, filter);
     if (count == 0) {
-        printf("no cases in " DATA ": libonnx-testdata is not installed\n");
+        printf(filter ? "no case has this in its name\n"
+                      : "no cases in " DATA ": libonnx-testdata is not installed\n");
         return SKIPPED;
     }
     run_all(results, count);

@@ -1,4 +1,4 @@
-/* Activations, softmax, products, dropout. */
+/* Activations, softmax, products. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
@@ -192,28 +192,4 @@ bool onnx_einsum(struct onnx_call *c)
     *to = '\0';
     struct op_value attrs[] = {{.name = "equation", .kind = OP_TEXT, .text = packed}, {0}};
     return onnx_return(c, onnx_expand(c, "einsum", c->in, c->in_count, attrs));
-}
-
-bool onnx_dropout(struct onnx_call *c)
-{
-    struct builder *b = c->b;
-    int64_t training[1] = {0};
-    uint32_t count = 0;
-    if (onnx_given(c, 2) && !onnx_const_ints(c, 2, training, 1, &count))
-        return false;
-    if (training[0] != 0) {
-        double ratio[1] = {0.5};
-        if (onnx_given(c, 1) && !onnx_const_reals(c, 1, ratio, 1, &count))
-            return false;
-        if (ratio[0] != 0)
-            return onnx_refuse(c, "training mode");
-    }
-    const struct node *node = graph_node(b->graph, c->in[0]);
-    c->out[0] = c->in[0];
-    if (onnx_wanted(c, 1))
-        c->out[1] =
-            b_broadcast_to(b, b_const(b, c->opset < 10 ? onnx_type(c, c->in[0]) : DTYPE_BOOL, 1),
-                           node->shape, node->rank);
-    c->out_count = 2;
-    return !onnx_failed(c);
 }

@@ -70,6 +70,7 @@ struct onnx {
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
     uint32_t depth;                               /* of bodies inside bodies */
     uint32_t nodes;                               /* translated so far, bodies included */
+    uint32_t random;                              /* values that were drawn so far */
 };
 
 /* One node under translation. */
@@ -151,6 +152,10 @@ value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, ui
 /* Windows over the last count dims of operand 0, from strides, dilations, pads and auto_pad. */
 bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out);
 
+/* Up to LIMIT_OPERANDS² values of one shape side by side along a new axis. */
+value_id onnx_stack(struct onnx_call *c, const value_id *parts, uint32_t count, int64_t axis);
+/* The first dim becomes dim axis; the others keep their order. */
+value_id onnx_move_first(struct onnx_call *c, value_id x, int64_t axis);
 /* Each element `times` times in a row along an axis of less than LIMIT_RANK dims. */
 value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times);
 

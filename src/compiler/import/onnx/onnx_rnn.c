@@ -289,30 +289,16 @@ static bool begin(struct cell *cell, value_id x, uint32_t direction)
     return !onnx_failed(c) && read_activations(cell, direction);
 }
 
-static value_id stack(struct onnx_call *c, const value_id *parts, uint32_t count, int64_t axis)
-{
-    value_id rows[LIMIT_OPERANDS], groups[LIMIT_OPERANDS];
-    uint32_t group_count = 0;
-    /* A concat takes LIMIT_OPERANDS operands. */
-    for (uint32_t from = 0; from < count; from += LIMIT_OPERANDS) {
-        uint32_t n = count - from < LIMIT_OPERANDS ? count - from : LIMIT_OPERANDS;
-        for (uint32_t i = 0; i < n; i++)
-            rows[i] = b_unsqueeze(c->b, parts[from + i], axis);
-        groups[group_count++] = b_concat(c->b, rows, n, axis);
-    }
-    return group_count == 1 ? groups[0] : b_concat(c->b, groups, group_count, axis);
-}
-
 /* Y [S, D, B, H] and the last states [D, B, H]; layout 1 puts the batch first. */
 static bool finish(struct onnx_call *c, const value_id *y, const value_id *states,
                    const value_id *memories, uint32_t directions, enum kind kind)
 {
     struct builder *b = c->b;
-    c->out[0] = stack(c, y, directions, 1);
-    c->out[1] = stack(c, states, directions, 0);
+    c->out[0] = onnx_stack(c, y, directions, 1);
+    c->out[1] = onnx_stack(c, states, directions, 0);
     c->out_count = 2;
     if (kind == KIND_LSTM)
-        c->out[c->out_count++] = stack(c, memories, directions, 0);
+        c->out[c->out_count++] = onnx_stack(c, memories, directions, 0);
     if (onnx_failed(c) || onnx_int(c, "layout", 0) == 0)
         return !onnx_failed(c);
     c->out[0] = b_transpose(b, c->out[0], (const uint8_t[]){2, 0, 1, 3});
@@ -349,7 +335,7 @@ static bool recurrent(struct onnx_call *c, enum kind kind)
         if (!begin(&cell, x, d))
             return false;
         run(&cell, outputs);
-        y[d] = stack(c, outputs, (uint32_t)steps, 0);
+        y[d] = onnx_stack(c, outputs, (uint32_t)steps, 0);
         states[d] = cell.state;
         memories[d] = cell.memory;
         if (onnx_failed(c))

@@ -164,6 +164,31 @@ static value_id tile_axis(struct onnx_call *c, value_id x, uint32_t axis, dim_id
     return b_reshape(b, x, merged, rank);
 }
 
+value_id onnx_stack(struct onnx_call *c, const value_id *parts, uint32_t count, int64_t axis)
+{
+    value_id rows[LIMIT_OPERANDS], groups[LIMIT_OPERANDS];
+    uint32_t group_count = 0;
+    for (uint32_t from = 0; from < count && group_count < LIMIT_OPERANDS; from += LIMIT_OPERANDS) {
+        uint32_t n = count - from < LIMIT_OPERANDS ? count - from : LIMIT_OPERANDS;
+        for (uint32_t i = 0; i < n; i++)
+            rows[i] = b_unsqueeze(c->b, parts[from + i], axis);
+        groups[group_count++] = b_concat(c->b, rows, n, axis);
+    }
+    return group_count == 1 ? groups[0] : b_concat(c->b, groups, group_count, axis);
+}
+
+value_id onnx_move_first(struct onnx_call *c, value_id x, int64_t axis)
+{
+    uint8_t axes[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, x);
+    int to = b_axis(c->b, x, axis);
+    if (to < 0)
+        return VALUE_NONE;
+    for (uint32_t i = 0; i < rank; i++)
+        axes[i] = (uint8_t)(i < (uint32_t)to ? i + 1 : i == (uint32_t)to ? 0 : i);
+    return b_transpose(c->b, x, axes);
+}
+
 value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times)
 {
     struct builder *b = c->b;

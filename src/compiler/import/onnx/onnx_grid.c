@@ -1,0 +1,290 @@
+/* Sampling of images at places that are computed: GridSample and RoiAlign.
+ *
+ * The spatial dims are merged into one; a neighbour of a place is an index into it. Neighbours
+ * outside are clamped for the gather, and weigh 0 where they count as zeros. */
+#include <math.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define MAX_SPATIAL 3
+#define MAX_TAPS 4 /* along one dim */
+
+struct grid {
+    struct onnx_call *c;
+    uint32_t spatial;
+    bool align, zeros, border, reflect;
+    enum dtype type;
+    dim_id sizes[MAX_SPATIAL]; /* of the image */
+    dim_id n, channels, places;
+    value_id image; /* [N, C, all places of the image] */
+};
+
+static value_id size_of(struct grid *g, uint32_t d)
+{
+    return b_cast(g->c->b, b_size(g->c->b, g->sizes[d]), g->type);
+}
+
+/* Folds x back into low … high as often as needed. */
+static value_id fold_back(struct grid *g, value_id x, value_id low, value_id span)
+{
+    struct builder *b = g->c->b;
+    value_id none = b_binary(b, PRIM_EQ, span, b_const_like(b, span, 0));
+    value_id safe = b_select(b, none, b_const_like(b, span, 1), span);
+    value_id at = b_binary(b, PRIM_REM, b_sub(b, x, low), b_scale(b, safe, 2));
+    value_id back = b_sub(b, b_scale(b, safe, 2), at);
+    value_id folded = b_add(b, low, b_binary(b, PRIM_MIN, at, back));
+    return b_select(b, none, low, folded);
+}
+
+static value_id reflected(struct grid *g, value_id x, uint32_t d)
+{
+    struct builder *b = g->c->b;
+    value_id size = size_of(g, d);
+    value_id low = b_const(b, g->type, g->align ? 0 : -0.5);
+    return fold_back(g, x, low, g->align ? b_shift(b, size, -1) : size);
+}
+
+static value_id clamped(struct grid *g, value_id x, uint32_t d)
+{
+    struct builder *b = g->c->b;
+    value_id last = b_shift(b, size_of(g, d), -1);
+    return b_max_const(b, b_binary(b, PRIM_MIN, x, last), 0);
+}
+
+/* From -1 … 1 to places in the image. */
+static value_id unscale(struct grid *g, value_id x, uint32_t d)
+{
+    struct builder *b = g->c->b;
+    value_id size = size_of(g, d), up = b_shift(b, x, 1);
+    if (g->align)
+        return b_scale(b, b_mul(b, up, b_shift(b, size, -1)), 0.5);
+    return b_scale(b, b_shift(b, b_mul(b, up, size), -1), 0.5);
+}
+
+static value_id cubic(struct builder *b, value_id x, double a)
+{
+    value_id near = b_shift(b, b_scale(b, x, a + 2), -(a + 3));
+    near = b_shift(b, b_mul(b, b_mul(b, near, x), x), 1);
+    value_id far = b_shift(b, b_scale(b, x, a), -5 * a);
+    far = b_shift(b, b_mul(b, b_shift(b, b_mul(b, far, x), 8 * a), x), -4 * a);
+    return b_select(b, b_binary(b, PRIM_LE, x, b_const_like(b, x, 1)), near, far);
+}
+
+/* Neighbours along one dim, as floats, and their weights; weights[0] VALUE_NONE is 1. */
+static uint32_t neighbours(struct grid *g, const char *mode, value_id x, value_id *at,
+                           value_id *weights)
+{
+    struct builder *b = g->c->b;
+    if (strcmp(mode, "nearest") == 0) {
+        at[0] = b_unary(b, PRIM_ROUND, x);
+        weights[0] = VALUE_NONE;
+        return 1;
+    }
+    value_id base = b_unary(b, PRIM_FLOOR, x), ratio = b_sub(b, x, base);
+    bool linear = strcmp(mode, "bilinear") == 0 || strcmp(mode, "linear") == 0;
+    if (linear) {
+        at[0] = base;
+        at[1] = b_shift(b, base, 1);
+        weights[0] = b_sub(b, b_const_like(b, ratio, 1), ratio);
+        weights[1] = ratio;
+        return 2;
+    }
+    for (uint32_t k = 0; k < MAX_TAPS; k++) {
+        double offset = (double)k - 1;
+        at[k] = b_shift(b, base, offset);
+        weights[k] = cubic(b, b_unary(b, PRIM_ABS, b_shift(b, ratio, -offset)), -0.75);
+    }
+    return MAX_TAPS;
+}
+
+/* The neighbour inside the image, and a weight of 0 where it lies outside and counts as zero. */
+static value_id inside(struct grid *g, value_id at, uint32_t d, value_id *weight)
+{
+    struct builder *b = g->c->b;
+    if (g->reflect)
+        return clamped(g, reflected(g, at, d), d);
+    value_id kept = clamped(g, at, d);
+    if (!g->zeros)
+        return kept;
+    value_id one = b_const_like(b, at, 1), zero = b_const_like(b, at, 0);
+    value_id hit = b_binary(b, PRIM_EQ, at, kept);
+    *weight = b_select(b, hit, *weight == VALUE_NONE ? one : *weight, zero);
+    return kept;
+}
+
+/* image[n, c, index[n, p]] */
+static value_id fetch(struct grid *g, value_id index)
+{
+    struct builder *b = g->c->b;
+    dim_id shape[3] = {g->n, g->channels, g->places};
+    value_id wide = b_broadcast_to(b, b_unsqueeze(b, index, 1), shape, 3);
+    return b_gather(b, g->image, wide, 2);
+}
+
+/* Sum over all neighbours. coordinates: by spatial dim, [N, places], in the image. */
+static value_id sample(struct grid *g, const char *mode, const value_id *coordinates)
+{
+    struct builder *b = g->c->b;
+    value_id at[MAX_SPATIAL][MAX_TAPS], weights[MAX_SPATIAL][MAX_TAPS], sum = VALUE_NONE;
+    uint32_t taps = 0, all = 1;
+    for (uint32_t d = 0; d < g->spatial; d++) {
+        taps = neighbours(g, mode, coordinates[d], at[d], weights[d]);
+        for (uint32_t k = 0; k < taps; k++)
+            at[d][k] = inside(g, at[d][k], d, &weights[d][k]);
+        all *= taps;
+    }
+    for (uint32_t i = 0; i < all && !onnx_failed(g->c); i++) {
+        value_id index = VALUE_NONE, weight = VALUE_NONE;
+        for (uint32_t d = 0, rest = i; d < g->spatial; d++, rest /= taps) {
+            value_id own = weights[d][rest % taps];
+            value_id place = b_cast(b, at[d][rest % taps], DTYPE_I64);
+            index = d == 0 ? place : b_add(b, b_mul(b, index, b_size(b, g->sizes[d])), place);
+            if (own != VALUE_NONE)
+                weight = weight == VALUE_NONE ? own : b_mul(b, weight, own);
+        }
+        value_id part = fetch(g, index);
+        if (weight != VALUE_NONE)
+            part = b_mul(b, part, b_unsqueeze(b, weight, 1));
+        sum = i == 0 ? part : b_add(b, sum, part);
+    }
+    return sum;
+}
+
+static bool begin(struct grid *g, value_id image)
+{
+    struct builder *b = g->c->b;
+    dim_id flat[3];
+    uint32_t rank = onnx_rank(g->c, image);
+    g->spatial = rank - 2;
+    if (rank < 3 || g->spatial > MAX_SPATIAL)
+        return b_fail(b, ERR_SHAPE, "rank %u", rank);
+    g->type = onnx_type(g->c, image);
+    flat[0] = g->n = b_dim(b, image, 0);
+    flat[1] = g->channels = b_dim(b, image, 1);
+    flat[2] = b_dim_const(b, 1);
+    for (uint32_t d = 0; d < g->spatial; d++) {
+        g->sizes[d] = b_dim(b, image, 2 + d);
+        flat[2] = b_dim_mul(b, flat[2], g->sizes[d]);
+    }
+    g->image = b_reshape(b, image, flat, 3);
+    return !onnx_failed(g->c);
+}
+
+bool onnx_grid_sample(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    const char *padding = onnx_text(c, "padding_mode", "zeros");
+    const char *mode = onnx_text(c, "mode", c->opset < 20 ? "bilinear" : "linear");
+    struct grid g = {.c = c,
+                     .align = onnx_int(c, "align_corners", 0) != 0,
+                     .zeros = strcmp(padding, "zeros") == 0,
+                     .border = strcmp(padding, "border") == 0,
+                     .reflect = strcmp(padding, "reflection") == 0};
+    value_id coordinates[MAX_SPATIAL], grid = c->in[1];
+    dim_id shape[LIMIT_RANK], flat[2];
+    if (!begin(&g, c->in[0]))
+        return false;
+    if (onnx_rank(c, grid) != g.spatial + 2)
+        return b_fail(b, ERR_SHAPE, "a grid of rank %u", onnx_rank(c, grid));
+    shape[0] = g.n;
+    shape[1] = g.channels;
+    g.places = b_dim_const(b, 1);
+    for (uint32_t d = 0; d < g.spatial; d++) {
+        shape[2 + d] = b_dim(b, grid, 1 + d);
+        g.places = b_dim_mul(b, g.places, shape[2 + d]);
+    }
+    flat[0] = g.n;
+    flat[1] = g.places;
+    for (uint32_t d = 0; d < g.spatial; d++) {
+        dim_id from = b_dim_const(b, g.spatial - 1 - d); /* the last dim stands first */
+        value_id x = b_slice(b, grid, -1, from, b_dim_const(b, 1), 1);
+        x = unscale(&g, b_cast(b, b_reshape(b, x, flat, 2), g.type), d);
+        bool cubic_mode = strcmp(mode, "bicubic") == 0 || strcmp(mode, "cubic") == 0;
+        if (!cubic_mode && g.border)
+            x = clamped(&g, x, d);
+        if (!cubic_mode && g.reflect)
+            x = reflected(&g, x, d);
+        coordinates[d] = x;
+    }
+    return onnx_return(c, b_reshape(b, sample(&g, mode, coordinates), shape, g.spatial + 2));
+}
+
+/* Boxes [R, 4] in x1, y1, x2, y2: one side's start and length for each box, [R, 1]. */
+static void box_side(struct grid *g, uint32_t axis, double scale, bool half, value_id *start,
+                     value_id *length)
+{
+    struct onnx_call *c = g->c;
+    struct builder *b = c->b;
+    dim_id one = b_dim_const(b, 1);
+    value_id low = b_slice(b, c->in[1], 1, b_dim_const(b, 1 - axis), one, 1);
+    value_id high = b_slice(b, c->in[1], 1, b_dim_const(b, 3 - axis), one, 1);
+    *start = b_shift(b, b_scale(b, low, scale), half ? -0.5 : 0);
+    *length = b_sub(b, b_shift(b, b_scale(b, high, scale), half ? -0.5 : 0), *start);
+    if (!half)
+        *length = b_max_const(b, *length, 1);
+}
+
+/* Sampling points along one side: [R, bins * ratio]. */
+static value_id points(struct grid *g, uint32_t axis, double scale, bool half, int64_t bins,
+                       int64_t ratio)
+{
+    struct builder *b = g->c->b;
+    value_id start, length;
+    dim_id count = b_dim_const(b, bins * ratio);
+    box_side(g, axis, scale, half, &start, &length);
+    value_id steps = b_cast(b, b_iota(b, DTYPE_I64, &count, 1, 0), g->type);
+    steps = b_scale(b, b_shift(b, steps, 0.5), 1 / (double)(bins * ratio));
+    return b_add(b, start, b_mul(b, length, steps));
+}
+
+/* Means or maxima of the sampling points of each bin: [R, C, h*ratio, w*ratio] to [R, C, h, w]. */
+static value_id pool(struct grid *g, value_id x, const int64_t *bins, int64_t ratio, bool mean)
+{
+    struct builder *b = g->c->b;
+    dim_id part = b_dim_const(b, ratio);
+    dim_id split[6] = {b_dim(b, g->c->in[1], 0), g->channels, b_dim_const(b, bins[0]), part,
+                       b_dim_const(b, bins[1]),  part};
+    const int64_t axes[2] = {3, 5};
+    x = b_reshape(b, x, split, 6);
+    return mean ? b_mean(b, x, axes, 2, false) : b_reduce(b, PRIM_REDUCE_MAX, x, axes, 2, false);
+}
+
+bool onnx_roi_align(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct grid g = {.c = c};
+    int64_t bins[2] = {onnx_int(c, "output_height", 1), onnx_int(c, "output_width", 1)};
+    int64_t ratio = onnx_int(c, "sampling_ratio", 0);
+    double scale = onnx_float(c, "spatial_scale", 1);
+    const char *usual = c->opset < 16 ? "output_half_pixel" : "half_pixel";
+    bool half = strcmp(onnx_text(c, "coordinate_transformation_mode", usual), "half_pixel") == 0;
+    bool mean = strcmp(onnx_text(c, "mode", "avg"), "avg") == 0;
+    if (ratio < 1)
+        return onnx_refuse(c, "sampling_ratio 0, which depends on the boxes");
+    if (!mean)
+        return onnx_refuse(c, "mode 'max'");
+    if (bins[0] < 1 || bins[1] < 1 || bins[0] > 4096 || bins[1] > 4096 || ratio > 64 ||
+        onnx_rank(c, c->in[0]) != 4 || onnx_rank(c, c->in[1]) != 2)
+        return b_fail(b, ERR_SHAPE, "ranks, or sizes out of range");
+    value_id image = b_take(b, c->in[0], b_cast(b, c->in[2], DTYPE_I64), 0);
+    if (image == VALUE_NONE || !begin(&g, image))
+        return false;
+    dim_id rows = b_dim_const(b, bins[0] * ratio), columns = b_dim_const(b, bins[1] * ratio);
+    dim_id grid[3] = {b_dim(b, c->in[1], 0), rows, columns};
+    value_id y = b_unsqueeze(b, points(&g, 0, scale, half, bins[0], ratio), 2);
+    value_id x = b_unsqueeze(b, points(&g, 1, scale, half, bins[1], ratio), 1);
+    value_id far_y = b_binary(b, PRIM_LT, y, b_const_like(b, y, -1));
+    far_y = b_binary(b, PRIM_OR, far_y, b_binary(b, PRIM_LT, size_of(&g, 0), y));
+    value_id far_x = b_binary(b, PRIM_LT, x, b_const_like(b, x, -1));
+    far_x = b_binary(b, PRIM_OR, far_x, b_binary(b, PRIM_LT, size_of(&g, 1), x));
+    g.places = b_dim_mul(b, rows, columns);
+    dim_id flat[2] = {grid[0], g.places};
+    value_id far = b_reshape(b, b_binary(b, PRIM_OR, far_y, far_x), flat, 2);
+    value_id coordinates[2] = {
+        b_reshape(b, b_broadcast_to(b, clamped(&g, y, 0), grid, 3), flat, 2),
+        b_reshape(b, b_broadcast_to(b, clamped(&g, x, 1), grid, 3), flat, 2)};
+    value_id found = sample(&g, "linear", coordinates);
+    found = b_select(b, b_unsqueeze(b, far, 1), b_const(b, g.type, 0), found);
+    return onnx_return(c, pool(&g, found, bins, ratio, mean));
+}

@@ -1,0 +1,187 @@
+/* Loop and Scan, unrolled: the trip count, and the condition of each trip, are known.
+ *
+ * A body is translated once per trip in a scope of its own, so that folding sees constants that
+ * differ from trip to trip. */
+#include <onnx.pb-c.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+#define MAX_TRIPS 1024
+#define MAX_STATES 64
+
+/* Values that go from trip to trip, and those that each trip adds to its outputs. */
+struct unrolled {
+    const Onnx__GraphProto *body;
+    uint32_t states, scans;
+    value_id state[MAX_STATES];
+    value_id *rows[OP_MAX_OUTPUTS]; /* by scan output: one value per trip */
+    uint32_t trips;
+};
+
+static bool prepare(struct onnx_call *c, uint32_t states, uint32_t body_extra, struct unrolled *u)
+{
+    const Onnx__AttributeProto *attr = onnx_attr(c, "body");
+    if (!attr || !attr->g)
+        return b_fail(c->b, ERR_BLUEPRINT, "attribute 'body' is no graph");
+    u->body = attr->g;
+    u->states = states;
+    if (states > MAX_STATES || u->body->n_output < states + body_extra ||
+        u->body->n_output > OP_MAX_OUTPUTS)
+        return b_fail(c->b, ERR_BLUEPRINT, "the body has %zu outputs for %u states",
+                      u->body->n_output, states);
+    u->scans = (uint32_t)u->body->n_output - states - body_extra;
+    for (uint32_t i = 0; i < u->scans; i++)
+        u->rows[i] = ARENA_ARRAY(c->o->arena, value_id, MAX_TRIPS);
+    return true;
+}
+
+/* One trip. in: the body's inputs; out: its outputs. */
+static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, uint32_t count,
+                 uint32_t body_extra, value_id *out)
+{
+    bool refused = false;
+    if (u->trips == MAX_TRIPS)
+        return onnx_refuse(c, "more than %d trips", MAX_TRIPS);
+    if (!onnx_body(c, u->body, in, count, out, OP_MAX_OUTPUTS, &refused))
+        return false;
+    if (refused)
+        return onnx_refuse(c, "a node of the body");
+    for (uint32_t i = 0; i < u->states; i++)
+        u->state[i] = out[body_extra + i];
+    for (uint32_t i = 0; i < u->scans; i++)
+        u->rows[i][u->trips] = out[body_extra + u->states + i];
+    u->trips++;
+    return true;
+}
+
+/* What is known of a condition: 1, 0, or -1 when nothing is. */
+static int truth(struct onnx_call *c, value_id condition)
+{
+    const struct known *known = onnx_known(c->o, condition);
+    int64_t value = 0;
+    if (!known->is_known || known->count != 1 || !known->dims ||
+        !dim_is_const(&c->o->graph->dims, known->dims[0], &value))
+        return -1;
+    return value != 0;
+}
+
+/* Trip count and first condition; no limit and true where they are left out. */
+static bool read_count(struct onnx_call *c, int64_t *out_count, int *out_go)
+{
+    uint32_t one = 0;
+    *out_count = INT64_MAX;
+    if (onnx_given(c, 0) && !onnx_const_ints(c, 0, out_count, 1, &one))
+        return false;
+    *out_go = onnx_given(c, 1) ? truth(c, c->in[1]) : 1;
+    return *out_go >= 0 || onnx_refuse(c, "the condition is not known at compile time");
+}
+
+static bool put_states(struct onnx_call *c, const struct unrolled *u, int64_t axis)
+{
+    for (uint32_t i = 0; i < u->states; i++)
+        c->out[i] = u->state[i];
+    c->out_count = u->states;
+    for (uint32_t i = 0; i < u->scans; i++) {
+        if (u->trips == 0)
+            return onnx_refuse(c, "no trip at all");
+        c->out[c->out_count++] = onnx_stack(c, u->rows[i], u->trips, axis);
+    }
+    return !onnx_failed(c);
+}
+
+bool onnx_loop(struct onnx_call *c)
+{
+    struct unrolled u = {0};
+    value_id in[MAX_STATES + 2], out[OP_MAX_OUTPUTS];
+    int64_t count = 0;
+    int go = 1;
+    uint32_t states = c->in_count > 2 ? c->in_count - 2 : 0;
+    if (!prepare(c, states, 1, &u) || !read_count(c, &count, &go))
+        return false;
+    memcpy(u.state, c->in + 2, states * sizeof *u.state);
+    bool limited = onnx_given(c, 0);
+    while (go == 1 && (!limited || u.trips < count)) {
+        in[0] = b_const(c->b, DTYPE_I64, u.trips);
+        in[1] = b_const(c->b, DTYPE_BOOL, 1);
+        memcpy(in + 2, u.state, states * sizeof *in);
+        if (!trip(c, &u, in, states + 2, 1, out))
+            return false;
+        go = truth(c, out[0]);
+        if (go < 0)
+            return onnx_refuse(c, "the condition is not known at compile time");
+    }
+    return put_states(c, &u, 0);
+}
+
+/* An attribute of one integer per scan input or output; 0 where it is left out. */
+static int64_t per_scan(struct onnx_call *c, const char *name, uint32_t index)
+{
+    uint32_t count = 0;
+    const int64_t *ints = onnx_ints(c, name, &count);
+    return ints && index < count ? ints[index] : 0;
+}
+
+struct scan {
+    uint32_t count, first; /* scan inputs, and where they stand */
+    int axes[MAX_STATES];
+    int64_t length;
+};
+
+static bool read_scan(struct onnx_call *c, struct scan *s)
+{
+    struct builder *b = c->b;
+    int64_t count = onnx_int(c, "num_scan_inputs", 0);
+    if (count < 1 || count > c->in_count || count > MAX_STATES)
+        return b_fail(b, ERR_BLUEPRINT, "num_scan_inputs is %lld", (long long)count);
+    s->count = (uint32_t)count;
+    s->first = c->in_count - s->count;
+    for (uint32_t i = 0; i < s->count; i++) {
+        int64_t length = 0;
+        s->axes[i] = b_axis(b, c->in[s->first + i], per_scan(c, "scan_input_axes", i));
+        if (s->axes[i] < 0)
+            return false;
+        if (!dim_is_const(&b->graph->dims, b_dim(b, c->in[s->first + i], s->axes[i]), &length))
+            return onnx_refuse(c, "a length that is not constant");
+        if (i > 0 && length != s->length)
+            return b_fail(b, ERR_SHAPE, "scan inputs of different lengths");
+        s->length = length;
+    }
+    return true;
+}
+
+/* Until opset 8 the first input is a list of lengths, and all tensors begin with a batch dim. */
+bool onnx_scan(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct unrolled u = {0};
+    struct scan s = {0};
+    value_id in[MAX_STATES], out[OP_MAX_OUTPUTS];
+    if (c->opset < 9)
+        return onnx_refuse(c, "with batches, as before opset 9");
+    if (!read_scan(c, &s) || !prepare(c, s.first, 0, &u))
+        return false;
+    memcpy(u.state, c->in, s.first * sizeof *u.state);
+    for (int64_t t = 0; t < s.length; t++) {
+        memcpy(in, u.state, s.first * sizeof *in);
+        for (uint32_t i = 0; i < s.count; i++) {
+            bool back = per_scan(c, "scan_input_directions", i) != 0;
+            dim_id at = b_dim_const(b, back ? s.length - 1 - t : t);
+            value_id row = b_slice(b, c->in[s.first + i], s.axes[i], at, b_dim_const(b, 1), 1);
+            in[s.first + i] = b_squeeze(b, row, s.axes[i]);
+        }
+        if (onnx_failed(c) || !trip(c, &u, in, c->in_count, 0, out))
+            return false;
+    }
+    if (!put_states(c, &u, 0))
+        return false;
+    for (uint32_t i = 0; i < u.scans; i++) {
+        value_id *y = &c->out[u.states + i];
+        int64_t axis = per_scan(c, "scan_output_axes", i);
+        if (per_scan(c, "scan_output_directions", i) != 0)
+            *y = b_reverse(b, *y, 0);
+        if (axis != 0)
+            *y = onnx_move_first(c, *y, axis);
+    }
+    return !onnx_failed(c);
+}
