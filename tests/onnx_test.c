@@ -264,6 +264,8 @@ static bool run(struct model *m, urza_module *module, const struct import_tensor
             continue;
         const urza_tensor_info *info = urza_input_info(module, inputs);
         bool flat = is_flat(&m->inputs[i], info);
+        if (!flat && (uint32_t)info->rank != m->inputs[i].rank)
+            return fail(&m->err, ERR_UNSUPPORTED, "the data of input %u does not fit the model", i);
         in[inputs] = (DLTensor){.data = (void *)m->inputs[i].data,
                                 .device = {.device_type = kDLCPU},
                                 .ndim = flat ? info->rank : (int32_t)m->inputs[i].rank,
@@ -328,7 +330,7 @@ static void judge(struct model *m, struct result *result)
     urza_unload(module);
     if (!ok) {
         snprintf(text, sizeof text, "%.60s %.320s", m->err.place, m->err.message);
-        tell(result, "wrong: ", text);
+        tell(result, m->err.code == ERR_UNSUPPORTED ? "refused: " : "wrong: ", text);
         return;
     }
     size_t used = 0;
