@@ -231,12 +231,51 @@ static void test_stdin(void **state)
     struct outcome piped = run_at(f, "home", path_of(f, "net.json"), path_of(f, "stdout"),
                                   "compile - -o piped.urza --strategy fast --unsigned");
     assert_int_equal(piped.status, 0);
-    expect(f, ERR_NONE, "compile net.json -o named.urza --strategy fast --unsigned");
+    expect(f, ERR_NONE, "compile net.json -o named.urza --strategy fast --unsigned --no-cache");
     size_t piped_size, named_size;
     const char *one = get(f, "piped.urza", &piped_size);
     const char *two = get(f, "named.urza", &named_size);
     assert_int_equal(piped_size, named_size);
     assert_memory_equal(one, two, named_size);
+}
+
+/* Compiles with more arguments; whether the package was found, and how many kernels were made. */
+static bool found(struct fixture *f, const char *more, int64_t *out_generated)
+{
+    struct strbuf line;
+    strbuf_init(&line, &f->arena);
+    strbuf_printf(&line, "compile net.json -o net.urza --target x86-64-v2 --json%s", more);
+    json_t *made = answer(f, line.data);
+    bool from_cache = json_is_true(member(made, "from_cache"));
+    *out_generated = json_integer_value(member(made, "generated"));
+    json_decref(made);
+    return from_cache;
+}
+
+static void test_cache(void **state)
+{
+    struct fixture *f = *state;
+    size_t first_size, size;
+    int64_t all, generated;
+    put(f, "net.json", blueprint_sum, strlen(blueprint_sum));
+    assert_false(found(f, " --strategy fast --no-cache", &all));
+    assert_false(exists(f, "home/cache"));
+    const char *first = get(f, "net.urza", &first_size);
+    assert_false(found(f, " --strategy fast", &generated));
+    assert_int_equal(generated, all);
+    assert_true(exists(f, "home/cache"));
+    assert_true(found(f, " --strategy fast", &generated));
+    const char *second = get(f, "net.urza", &size);
+    assert_int_equal(size, first_size);
+    assert_memory_equal(first, second, size);
+    assert_false(found(f, "", &generated)); /* verified, which is another package of equal code */
+    assert_int_equal(generated, 0);
+    assert_false(found(f, " --cache-dir other", &generated));
+    assert_int_equal(generated, all);
+    assert_true(found(f, " --cache-dir other", &generated));
+    assert_false(found(f, " --cache-dir net.json", &generated)); /* no folder: no cache */
+    assert_int_equal(generated, all);
+    expect(f, ERR_NONE, "verify net.urza");
 }
 
 static void test_keys(void **state)
@@ -277,6 +316,7 @@ int main(void)
         CLI_TEST(test_bench, build),
         CLI_TEST(test_dump, build),
         CLI_TEST(test_stdin, build),
+        CLI_TEST(test_cache, build),
         CLI_TEST(test_keys, build),
     };
     return cmocka_run_group_tests_name("cli", tests, NULL, NULL);

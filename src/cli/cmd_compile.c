@@ -21,9 +21,9 @@
 #define NS_PER_MS 1e6
 
 struct request {
-    const char *file, *out, *targets, *strategy_text, *dims, *dump;
+    const char *file, *out, *targets, *strategy_text, *dims, *dump, *cache;
     uint64_t seed;
-    bool is_unsigned;
+    bool is_unsigned, no_cache;
     enum strategy strategy;
 };
 
@@ -38,7 +38,7 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
                           struct error *err)
 {
     char **words;
-    struct request request = {.strategy_text = "standard"};
+    struct request request = {.strategy_text = "standard", .cache = cli->cache};
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the package to write"},
         {"target", 0, OPTION_TEXT, "LIST", &request.targets,
@@ -51,6 +51,9 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"seed", 0, OPTION_SEED, "N", &request.seed,
          "of parameters that the blueprint gives no values (default: 0)"},
         {"unsigned", 0, OPTION_FLAG, NULL, &request.is_unsigned, "do not sign the package"},
+        {"cache-dir", 0, OPTION_TEXT, "DIR", &request.cache,
+         "where compiled code is kept and found again (default: see urza --help)"},
+        {"no-cache", 0, OPTION_FLAG, NULL, &request.no_cache, "compile everything anew"},
         {0},
     };
     if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
@@ -60,6 +63,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
     if (request.strategy == STRATEGY_NONE)
         return fail(err, ERR_USAGE, "'%s' is no strategy: standard, fast or emergency",
                     request.strategy_text);
+    if (request.no_cache)
+        request.cache = NULL;
     if (!request.out && !request.dump)
         return fail(err, ERR_USAGE, "-o OUT says where the package goes");
     *out = request;
@@ -196,12 +201,16 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     if (!read_blueprint(cli, request->file, &text, &size, err) ||
         (!request->is_unsigned && !keys_open(cli->home, &key, err)))
         return false;
+    /* The child's memory is not ours: all that counts is the folder. */
+    struct cache *cache =
+        request->cache ? cache_new(&(struct cache_options){.folder = request->cache}) : NULL;
     struct compile_options options = {.targets = request->targets,
                                       .strategy = request->strategy,
                                       .seed = request->seed,
                                       .folder = folder_of(cli->arena, request->file),
                                       .key = request->is_unsigned ? NULL : &key,
-                                      .dump = request->dump};
+                                      .dump = request->dump,
+                                      .cache = cache};
     bool ok = compile_isolated(text, size, &options, cli->arena, &outcome.compiled, err);
     outcome.package = outcome.compiled.package;
     outcome.package_bytes = outcome.compiled.package_bytes;
@@ -210,6 +219,8 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     explicit_bzero(&key, sizeof key);
     if (ok && request->out)
         ok = file_write_atomic(request->out, outcome.package, outcome.package_bytes, 0644, err);
+    compile_release(&options, &outcome.compiled);
+    cache_free(cache);
     if (ok)
         *out = outcome;
     return ok;
@@ -231,6 +242,8 @@ static json_t *describe(const struct request *request, const struct outcome *out
     json_object_set_new(object, "path", request->out ? report_text(request->out) : json_null());
     json_object_set_new(object, "size_bytes", json_integer((json_int_t)outcome->package_bytes));
     json_object_set_new(object, "kernels", json_integer(compiled->kernels));
+    json_object_set_new(object, "generated", json_integer(compiled->generated));
+    json_object_set_new(object, "from_cache", json_boolean(compiled->found != CACHE_NONE));
     json_object_set_new(object, "stages_ms", stages);
     json_object_set_new(object, "total_ms", report_number(total_ms));
     json_object_set_new(object, "warnings", warnings);

@@ -27,7 +27,8 @@ static void print_help(void)
          "  urza COMMAND --help shows the options of a command and an example.\n"
          "  urza --version shows the version.\n"
          "\n"
-         "Keys are kept in $URZA_HOME, else $XDG_CONFIG_HOME/urza, else ~/.config/urza.\n"
+         "Keys are kept in $URZA_HOME, else $XDG_CONFIG_HOME/urza, else ~/.config/urza; what was\n"
+         "compiled in $URZA_HOME/cache, else $XDG_CACHE_HOME/urza, else ~/.cache/urza.\n"
          "An error is a line on standard error; the exit status tells its class.");
 }
 
@@ -39,20 +40,21 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* NULL when nothing names one. Relative folders of XDG_CONFIG_HOME do not count, as its
- * specification says. */
-static const char *find_home(struct arena *arena)
+/* A folder of $URZA_HOME, else urza in the folder that a variable names, else in one of $HOME; NULL
+ * when nothing names one. Relative folders of XDG's variables do not count, as its specification
+ * says. */
+static const char *find_folder(struct arena *arena, const char *of_own, const char *variable,
+                               const char *of_user)
 {
-    const char *own = getenv("URZA_HOME"), *config = getenv("XDG_CONFIG_HOME");
-    const char *user = getenv("HOME");
+    const char *own = getenv("URZA_HOME"), *given = getenv(variable), *user = getenv("HOME");
     struct strbuf path;
-    if (own && *own != '\0')
-        return own;
     strbuf_init(&path, arena);
-    if (config && *config == '/')
-        strbuf_printf(&path, "%s/urza", config);
+    if (own && *own != '\0')
+        strbuf_printf(&path, "%s%s", own, of_own);
+    else if (given && *given == '/')
+        strbuf_printf(&path, "%s/urza", given);
     else if (user && *user != '\0')
-        strbuf_printf(&path, "%s/.config/urza", user);
+        strbuf_printf(&path, "%s/%s/urza", user, of_user);
     else
         return NULL;
     return path.data;
@@ -100,7 +102,8 @@ int main(int argc, char **argv)
     struct error err = {.code = ERR_NONE};
     arena_init(&arena);
     struct cli cli = {.arena = &arena,
-                      .home = find_home(&arena),
+                      .home = find_folder(&arena, "", "XDG_CONFIG_HOME", ".config"),
+                      .cache = find_folder(&arena, "/cache", "XDG_CACHE_HOME", ".cache"),
                       .json = wants_json(argc, argv),
                       .progress = isatty(STDERR_FILENO) == 1};
     bool ok = run(&cli, argc, argv, &err) || err.code == ERR_NONE;

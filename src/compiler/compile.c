@@ -47,12 +47,23 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
 
 static bool generate(struct job *job, struct unit *unit, struct error *err)
 {
-    struct code_dump dump = {.llvm = job_dumps(job, "llvm") ? &job->dump : NULL,
-                             .assembly = job_dumps(job, "asm") ? &job->dump : NULL};
-    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->codes.count + 1);
-    for (uint32_t i = 0; i < unit->codes.count; i++)
+    uint32_t count = unit->codes.count;
+    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, count + 1);
+    uint8_t(*digests)[32] = arena_array(job->arena, count + 1, sizeof *digests);
+    struct code_options options = {.llvm = job_dumps(job, "llvm") ? &job->dump : NULL,
+                                   .assembly = job_dumps(job, "asm") ? &job->dump : NULL,
+                                   .cache = job->options->cache,
+                                   .digests = (const uint8_t(*)[32])digests};
+    for (uint32_t i = 0; i < count; i++) {
         nests[i] = unit->codes.items[i]->nest;
-    return codegen(nests, unit->codes.count, unit->target, &dump, job->arena, &unit->image, err);
+        memcpy(digests[i], unit->codes.items[i]->digest, sizeof digests[i]);
+    }
+    if (!codegen(nests, count, unit->target, &options, job->arena, &unit->image, err))
+        return false;
+    job->result.generated += unit->image.generated;
+    job->result.memory_hits += unit->image.memory_hits;
+    job->result.disk_hits += unit->image.disk_hits;
+    return true;
 }
 
 static bool compile_for_target(struct job *job, const struct graph *graph,
@@ -162,6 +173,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
     struct import_options import = {
         .seed = options->seed, .training = options->training, .folder = options->folder};
+    if (kept_find(text, size, options, out))
+        return true;
     begin(job, options, arena);
     if (!blueprint_read(text, size, &import, arena, blueprint, err))
         return false;
@@ -178,5 +191,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     job->contents.blueprint_json = blueprint->json;
     job->contents.blueprint_bytes = blueprint->json_bytes;
     job_lap(job, STAGE_READ);
-    return run(job, &blueprint->graph, params, out, err);
+    if (!run(job, &blueprint->graph, params, out, err))
+        return false;
+    kept_add(text, size, options, blueprint, out);
+    return true;
 }

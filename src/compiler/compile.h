@@ -7,6 +7,7 @@
 #ifndef URZA_COMPILER_COMPILE_H
 #define URZA_COMPILER_COMPILE_H
 
+#include "compiler/cache/cache.h"
 #include "package/package.h"
 
 struct config;
@@ -73,21 +74,28 @@ struct compile_options {
     const char *dump;              /* one of DUMP_LEVELS; NULL: none */
     uint32_t timeout_ms;           /* compile_isolated: 0 means 120,000 */
     uint64_t memory_bytes;         /* compile_isolated: 0 means 8 GiB */
+    struct cache *cache;           /* of kernels and whole packages; NULL: none. The bytes are the
+                                      same with and without it */
 };
 
 struct compile_result {
     const void *package; /* bytes, in the arena */
     size_t package_bytes;
     char kernel_id[KERNEL_ID_BYTES];
-    uint32_t kernels;              /* of one target: forward and prepare */
-    double stages_ms[STAGE_COUNT]; /* summed over targets */
+    uint32_t kernels;                           /* of one target: forward and prepare */
+    uint32_t generated, memory_hits, disk_hits; /* distinct kernels of all targets, by where their
+                                                   code comes from; all 0 when found */
+    enum cache_level found;                     /* where the whole package was */
+    double stages_ms[STAGE_COUNT];              /* summed over targets */
     double total_ms;
     const char *const *warnings;
     uint32_t warning_count;
-    const char *dump; /* text of the level asked for, else NULL */
+    const char *dump;               /* text of the level asked for, else NULL */
+    const struct cache_value *held; /* NULL, or the package lies in it and not in the arena */
 };
 
-/* Everything lives in arena. On failure *out is unchanged. */
+/* Everything lives in arena, but for a package that was found in the cache: compile_release gives
+ * that back, before the cache is freed. On failure *out is unchanged. */
 bool compile_blueprint(const char *text, size_t size, const struct compile_options *options,
                        struct arena *arena, struct compile_result *out, struct error *err);
 /* The same from a finished graph (left as it is), with its parameters' values by param order;
@@ -97,9 +105,14 @@ bool compile_graph(const struct graph *graph, const struct package_param *params
                    struct arena *arena, struct compile_result *out, struct error *err);
 /* ERR_COMPILER_DIED when the child crashes or passes a limit; otherwise as above. Forks: call it
  * while no other thread holds locks that the child would need (a single-threaded process, or a
- * server's spawner). */
+ * server's spawner). Whole packages are looked up in the cache before, kernels in the child: what
+ * that adds to the cache's memory is gone with it, what it writes to the folder is there for all.
+ */
 bool compile_isolated(const char *text, size_t size, const struct compile_options *options,
                       struct arena *arena, struct compile_result *out, struct error *err);
+
+/* Nothing to do where there is no cache. */
+void compile_release(const struct compile_options *options, struct compile_result *result);
 
 const char *compiler_version(void); /* "urza 0.1.0 (llvm 19)": part of every package's identity */
 

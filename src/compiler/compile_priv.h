@@ -27,6 +27,7 @@ struct kernel {
     uint32_t arg_count;
     struct schedule schedule;
     struct sched_sizes sizes; /* in the unit's graph's dims */
+    uint8_t digest[32];       /* of the scheduled nest */
     uint32_t code;            /* index among the unit's distinct nests */
 };
 
@@ -43,6 +44,13 @@ struct unit {
 
 void job_lap(struct job *job, enum stage stage);
 bool job_dumps(const struct job *job, const char *level);
+
+/* kept.c: whole packages in options->cache. Both do nothing where that is not sound. */
+struct blueprint;
+bool kept_find(const char *text, size_t size, const struct compile_options *options,
+               struct compile_result *out);
+void kept_add(const char *text, size_t size, const struct compile_options *options,
+              const struct blueprint *blueprint, const struct compile_result *result);
 
 /* unit.c */
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);

@@ -107,6 +107,7 @@ static bool receive(int fd, uint64_t deadline_ns, struct arena *arena, struct co
     *complete = true;
     m->result.package = package;
     m->result.dump = m->dump_bytes ? dump : NULL;
+    m->result.held = NULL;
     m->result.warnings = NULL;
     m->result.warning_count = 0;
     *out = m->result;
@@ -136,6 +137,8 @@ bool compile_isolated(const char *text, size_t size, const struct compile_option
 {
     int fds[2];
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : 120000;
+    if (kept_find(text, size, options, out))
+        return true;
     if (pipe(fds) != 0)
         return fail(err, ERR_IO, "pipe: %s", strerror(errno));
     uint64_t deadline_ns = clock_ns() + (uint64_t)timeout_ms * 1000000;

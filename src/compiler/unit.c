@@ -87,11 +87,13 @@ void unit_share(struct job *job, struct unit *unit)
     struct map known = {0};
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         struct kernel *k = &unit->kernels[i];
-        uint64_t hash = nest_hash(k->nest);
+        uint64_t hash;
         uint32_t cursor = 0;
         bool shared = false;
+        nest_digest(k->nest, k->digest);
+        memcpy(&hash, k->digest, sizeof hash);
         while (!shared && map_next(&known, hash, &cursor, &k->code))
-            shared = nest_same(unit->codes.items[k->code]->nest, k->nest);
+            shared = memcmp(unit->codes.items[k->code]->digest, k->digest, sizeof k->digest) == 0;
         if (shared)
             continue;
         k->code = unit->codes.count;

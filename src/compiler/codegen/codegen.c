@@ -9,9 +9,11 @@
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <stdio.h>
+#include <sys/uio.h>
 
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "compiler/cache/cache.h"
 
 /* Vectors are written out already and addresses placed; what is left for LLVM is to turn locals
  * into registers and to remove what was said twice. */
@@ -20,7 +22,7 @@
 /* What the kernels of one call share. Nothing that a kernel may change: contexts remember. */
 struct backend {
     const struct target *target;
-    const struct code_dump *dump;
+    const struct code_options *options;
     LLVMTargetMachineRef machine;
     LLVMTargetDataRef layout;
 };
@@ -84,19 +86,19 @@ static LLVMMemoryBufferRef emit(const struct backend *b, LLVMModuleRef module,
 
 static bool dump_module(const struct backend *b, LLVMModuleRef module, struct error *err)
 {
-    if (b->dump && b->dump->llvm) {
+    if (b->options->llvm) {
         char *text = LLVMPrintModuleToString(module);
-        strbuf_puts(b->dump->llvm, text);
+        strbuf_puts(b->options->llvm, text);
         LLVMDisposeMessage(text);
     }
-    if (!b->dump || !b->dump->assembly)
+    if (!b->options->assembly)
         return true;
     LLVMModuleRef copy = LLVMCloneModule(module); /* emission changes the module */
     LLVMMemoryBufferRef text = emit(b, copy, LLVMAssemblyFile, err);
     LLVMDisposeModule(copy);
     if (!text)
         return false;
-    strbuf_add(b->dump->assembly, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
+    strbuf_add(b->options->assembly, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
     LLVMDisposeMemoryBuffer(text);
     return true;
 }
@@ -145,6 +147,69 @@ static bool generate(const struct backend *b, struct nest *nest, uint32_t kernel
     return ok;
 }
 
+void codegen_version(char out[CODEGEN_VERSION_BYTES])
+{
+    unsigned major, minor, patch;
+    LLVMGetVersion(&major, &minor, &patch);
+    snprintf(out, CODEGEN_VERSION_BYTES, "%u.%u.%u", major, minor, patch);
+}
+
+/* False when there is no cache to ask. Kernels know nothing of their neighbours, so what decides
+ * the bytes is the nest, the target, this compiler and LLVM. */
+static bool cache_key(const struct backend *b, uint32_t kernel, uint8_t out[SHA256_BYTES])
+{
+    const struct code_options *options = b->options;
+    const struct target *target = b->target;
+    char text[512], version[CODEGEN_VERSION_BYTES];
+    if (!options->cache || options->llvm || options->assembly)
+        return false;
+    codegen_version(version);
+    int size = snprintf(text, sizeof text, "kernel %s, llvm %s, %s %s %s %s ", cache_revision(),
+                        version, target->name, target->triple, target->cpu, target->features);
+    if (size < 0 || (size_t)size + SHA256_BYTES > sizeof text)
+        return false;
+    memcpy(text + size, options->digests[kernel], SHA256_BYTES);
+    sha256(text, (size_t)size + SHA256_BYTES, out);
+    return true;
+}
+
+/* What the cache keeps: the entry's offset as 64 bytes, little-endian ahead of zeros, and the
+ * image.
+ */
+#define HEAD_BYTES 64
+
+static bool find_kernel(const struct backend *b, const uint8_t *key, struct kernel_image *out,
+                        struct code_image *counts)
+{
+    enum cache_level level;
+    const struct cache_value *value = cache_find(b->options->cache, key, &level);
+    uint64_t entry = 0;
+    if (!value)
+        return false;
+    if (value->size_bytes > HEAD_BYTES)
+        memcpy(&entry, value->data, sizeof entry);
+    if (value->size_bytes <= HEAD_BYTES || entry >= value->size_bytes - HEAD_BYTES) {
+        cache_release(b->options->cache, value);
+        return false;
+    }
+    *out = (struct kernel_image){.bytes = value->data + HEAD_BYTES,
+                                 .size_bytes = value->size_bytes - HEAD_BYTES,
+                                 .entry = entry,
+                                 .held = value};
+    counts->memory_hits += level == CACHE_MEMORY;
+    counts->disk_hits += level == CACHE_DISK;
+    return true;
+}
+
+static void keep_kernel(const struct backend *b, const uint8_t *key,
+                        const struct kernel_image *kernel)
+{
+    uint8_t head[HEAD_BYTES] = {0};
+    memcpy(head, &kernel->entry, sizeof kernel->entry);
+    struct iovec parts[2] = {{head, sizeof head}, {(void *)kernel->bytes, kernel->size_bytes}};
+    cache_add(b->options->cache, key, parts, 2);
+}
+
 static size_t aligned(size_t size)
 {
     return (size + 63) / 64 * 64;
@@ -153,32 +218,46 @@ static size_t aligned(size_t size)
 static void join(const struct kernel_image *kernels, uint32_t count, struct arena *arena,
                  struct code_image *out)
 {
-    struct code_image image = {.kernel_offsets = ARENA_ARRAY(arena, uint32_t, count + 1)};
+    out->kernel_offsets = ARENA_ARRAY(arena, uint32_t, count + 1);
     for (uint32_t i = 0; i < count; i++)
-        image.size_bytes = aligned(image.size_bytes) + kernels[i].size_bytes;
-    uint8_t *bytes = arena_alloc(arena, image.size_bytes, 64);
+        out->size_bytes = aligned(out->size_bytes) + kernels[i].size_bytes;
+    uint8_t *bytes = arena_alloc(arena, out->size_bytes, 64);
     size_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
         at = aligned(at);
         memcpy(bytes + at, kernels[i].bytes, kernels[i].size_bytes);
-        image.kernel_offsets[i] = (uint32_t)(at + kernels[i].entry);
+        out->kernel_offsets[i] = (uint32_t)(at + kernels[i].entry);
         at += kernels[i].size_bytes;
     }
-    image.bytes = bytes;
-    *out = image;
+    out->bytes = bytes;
 }
 
 bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
-             const struct code_dump *dump, struct arena *arena, struct code_image *out,
+             const struct code_options *options, struct arena *arena, struct code_image *out,
              struct error *err)
 {
-    struct backend b = {.target = target, .dump = dump};
+    static const struct code_options plain = {0};
+    struct backend b = {.target = target, .options = options ? options : &plain};
     struct kernel_image *kernels = ARENA_ARRAY(arena, struct kernel_image, count + 1);
-    bool ok = backend_begin(&b, err);
-    for (uint32_t i = 0; ok && i < count; i++)
-        ok = generate(&b, nests[i], i, arena, &kernels[i], err);
-    if (ok)
-        join(kernels, count, arena, out);
+    struct code_image image = {0};
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < count; i++) {
+        uint8_t key[SHA256_BYTES];
+        bool kept = cache_key(&b, i, key);
+        if (kept && find_kernel(&b, key, &kernels[i], &image))
+            continue;
+        ok = (b.machine || backend_begin(&b, err)) &&
+             generate(&b, nests[i], i, arena, &kernels[i], err);
+        image.generated += ok;
+        if (ok && kept)
+            keep_kernel(&b, key, &kernels[i]);
+    }
+    if (ok) {
+        join(kernels, count, arena, &image);
+        *out = image;
+    }
+    for (uint32_t i = 0; b.options->cache && i < count; i++)
+        cache_release(b.options->cache, kernels[i].held);
     backend_end(&b);
     return ok;
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct arena;
+struct cache;
 struct error;
 struct nest;
 struct strbuf;
@@ -24,19 +25,25 @@ struct code_image {
     size_t size_bytes;
     uint32_t *kernel_offsets; /* entry of each nest, in the order given; urza_kernel_fn
                                  (package/plan.h) */
+    uint32_t generated, memory_hits, disk_hits; /* kernels, by where their code comes from */
 };
 
-/* What to write down on the way; each may be NULL. */
-struct code_dump {
-    struct strbuf *llvm, *assembly;
+/* All may be NULL. */
+struct code_options {
+    struct strbuf *llvm, *assembly; /* receive the text of every kernel; no cache then */
+    struct cache *cache;            /* where kernels may be found, and are kept … */
+    const uint8_t (*digests)[32];   /* … by nest_digest of each nest */
 };
 
 /* Verified nests in, whose jammed loops are expanded here; out lives in arena. ERR_COMPILE when
  * LLVM refuses or the code would need more than its own image. */
 bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
-             const struct code_dump *dump, struct arena *arena, struct code_image *out,
+             const struct code_options *options, struct arena *arena, struct code_image *out,
              struct error *err);
 
-#define CODEGEN_BACKEND "llvm 19" /* part of what decides the bytes */
+#define CODEGEN_BACKEND "llvm 19" /* part of what decides the bytes … */
+/* … and its version to the last digit, "19.1.7", which is known when the library is there. */
+#define CODEGEN_VERSION_BYTES 36
+void codegen_version(char out[CODEGEN_VERSION_BYTES]);
 
 #endif

@@ -115,11 +115,14 @@ LLVMValueRef emit_intrinsic(struct emitter *e, const char *name, LLVMTypeRef *ty
                             uint32_t type_count, LLVMValueRef *args, uint32_t arg_count);
 LLVMValueRef lane_numbers(struct emitter *e); /* <0, 1, …> as i64 */
 
+struct cache_value;
+
 /* One kernel's code, then its constants. */
 struct kernel_image {
     const uint8_t *bytes;
     size_t size_bytes;
-    uint64_t entry; /* offset of its first instruction */
+    uint64_t entry;                 /* offset of its first instruction */
+    const struct cache_value *held; /* bytes are the cache's; NULL: in an arena */
 };
 
 /* image.c: an ELF object of one function. */

@@ -185,10 +185,9 @@ void block_add(struct nest *nest, struct block *block, struct stmt *stmt);
  */
 void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var,
                 expr_id value);
-/* Whether two nests are the same code: equal but for the names of kernel, buffers, loops and
- * locals. Tables of constants are compared by address. */
-bool nest_same(const struct nest *a, const struct nest *b);
-uint64_t nest_hash(const struct nest *nest); /* equal for nests that are the same */
+/* SHA-256 of all that decides a nest's code on a target: equal for nests that are equal but for the
+ * names of kernel, buffers, loops and locals. The same in every process. Uses the nest's arena. */
+void nest_digest(const struct nest *nest, uint8_t out[32]);
 
 /* The start value of a reduction: 0, 1, -inf or the least integer, … */
 expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dtype);

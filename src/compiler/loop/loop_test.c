@@ -213,6 +213,68 @@ static void a_copy_renames_what_it_declares(void **state)
     assert_non_null(strstr(text.data, "for k2 in S reduce"));
 }
 
+/* A small nest: y[i] = x[i] * t[0], and what a row of digest_sees_what_decides changes of it. */
+struct change {
+    const char *name;
+    int64_t max;
+    float table;
+    double factor;
+    enum loop_kind kind;
+};
+
+static void digest_of(const struct change *c, uint8_t out[32])
+{
+    struct arena arena;
+    struct dim_table dims;
+    struct nest n;
+    struct error err = {0};
+    uint32_t s;
+    float table[1] = {c->table};
+    struct dim_name S = {.name = c->name, .min = 1, .max = c->max, .multiple_of = 1};
+    arena_init(&arena);
+    dim_table_init(&dims, &arena);
+    assert_true(dim_declare(&dims, &S, &s, &err));
+    nest_init(&n, &arena, &dims, c->name);
+    expr_id extent = expr_dim(&n, dim_named(&dims, s));
+    struct nest_buffer buffer = {c->name, DTYPE_F32, ROLE_OUT, extent, NULL, 0};
+    uint32_t y = nest_buffer(&n, &buffer);
+    buffer.role = ROLE_IN;
+    uint32_t x = nest_buffer(&n, &buffer);
+    buffer = (struct nest_buffer){c->name, DTYPE_F32,   ROLE_TABLE, index_const(&n, 1),
+                                  table,   sizeof table};
+    uint32_t t = nest_buffer(&n, &buffer), var = nest_var(&n, c->name, extent);
+    struct stmt *loop = stmt_for(&n, var, true);
+    loop->loop_kind = (uint8_t)c->kind;
+    expr_id i = expr_var(&n, var), v = expr_load(&n, x, i, EXPR_NONE);
+    v = expr_binary(&n, EXPR_MUL, v, expr_load(&n, t, index_const(&n, 0), EXPR_NONE));
+    v = expr_binary(&n, EXPR_MUL, v, expr_const(&n, DTYPE_F32, c->factor));
+    block_add(&n, &loop->body, stmt_store(&n, y, i, v, EXPR_NONE));
+    block_add(&n, &n.body, loop);
+    nest_digest(&n, out);
+    arena_release(&arena);
+}
+
+static void digest_sees_what_decides(void **state)
+{
+    (void)state;
+    static const struct change rows[] = {
+        {"S", 100, 1, 3, LOOP_SERIAL},   {"S", 101, 1, 3, LOOP_SERIAL},
+        {"S", 100, 2, 3, LOOP_SERIAL},   {"S", 100, 1, 4, LOOP_SERIAL},
+        {"S", 100, 1, 3, LOOP_PARALLEL},
+    };
+    enum { COUNT = sizeof rows / sizeof rows[0] };
+    uint8_t digests[COUNT][32], other[32];
+    for (int i = 0; i < COUNT; i++) {
+        struct change renamed = rows[i];
+        renamed.name = "T";
+        digest_of(&rows[i], digests[i]);
+        digest_of(&renamed, other);
+        assert_memory_equal(digests[i], other, 32);
+        for (int j = 0; j < i; j++)
+            assert_memory_not_equal(digests[i], digests[j], 32);
+    }
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -223,6 +285,7 @@ int main(void)
         T(simplified_indices_keep_their_values),
         T(the_verifier_refuses_broken_nests),
         T(a_copy_renames_what_it_declares),
+        cmocka_unit_test(digest_sees_what_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

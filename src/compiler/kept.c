@@ -1,0 +1,108 @@
+/* Whole packages in the cache: asked before anything else is done.
+ *
+ * What decides the bytes of a package is the text of the blueprint, the options named below, this
+ * compiler and LLVM. Files are something else: a package whose parameters come from files (as those
+ * of ONNX may), or whose kernels someone else chooses configs for, is not kept, and so is never
+ * found. */
+#include <stdio.h>
+#include <sys/uio.h>
+
+#include "base/clock.h"
+#include "base/strbuf.h"
+#include "compiler/cache/cache.h"
+#include "compiler/codegen/codegen.h"
+#include "compiler/compile_priv.h"
+#include "compiler/import/import.h"
+
+/* What is kept ahead of the package's bytes, which it leaves 64-aligned. */
+struct kept_head {
+    char kernel_id[KERNEL_ID_BYTES];
+    uint8_t padding[124 - KERNEL_ID_BYTES];
+    uint32_t kernels;
+};
+_Static_assert(sizeof(struct kept_head) == 128, "packages stay aligned");
+
+static bool find_key(const char *text, size_t size, const struct compile_options *options,
+                     uint8_t out[SHA256_BYTES])
+{
+    struct {
+        uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], public_key[32];
+        uint64_t seed;
+        uint32_t strategy;
+        bool training, has_targets, has_key, zero;
+        char compiler[128];
+    } key = {.seed = options->seed,
+             .strategy = options->strategy ? options->strategy : STRATEGY_STANDARD,
+             .training = options->training,
+             .has_targets = options->targets,
+             .has_key = options->key};
+    _Static_assert(sizeof key == 96 + 16 + 128, "no padding");
+    char version[CODEGEN_VERSION_BYTES];
+    if (!options->cache || options->chooser || options->dump || onnx_looks_like(text, size))
+        return false;
+    sha256(text, size, key.text);
+    if (options->targets)
+        sha256(options->targets, strlen(options->targets), key.targets);
+    if (options->key)
+        memcpy(key.public_key, options->key->public_key, sizeof key.public_key);
+    codegen_version(version);
+    snprintf(key.compiler, sizeof key.compiler, "package %s, llvm %s", cache_revision(), version);
+    sha256(&key, sizeof key, out);
+    return true;
+}
+
+bool kept_find(const char *text, size_t size, const struct compile_options *options,
+               struct compile_result *out)
+{
+    uint64_t start_ns = clock_ns();
+    uint8_t key[SHA256_BYTES];
+    enum cache_level level;
+    if (!find_key(text, size, options, key))
+        return false;
+    const struct cache_value *value = cache_find(options->cache, key, &level);
+    if (!value)
+        return false;
+    const struct kept_head *head = (const void *)value->data;
+    if (value->size_bytes < sizeof *head ||
+        strnlen(head->kernel_id, sizeof head->kernel_id) == sizeof head->kernel_id) {
+        cache_release(options->cache, value);
+        return false;
+    }
+    *out = (struct compile_result){.package = value->data + sizeof *head,
+                                   .package_bytes = value->size_bytes - sizeof *head,
+                                   .kernels = head->kernels,
+                                   .found = level,
+                                   .held = value};
+    memcpy(out->kernel_id, head->kernel_id, sizeof out->kernel_id);
+    out->total_ms = (double)(clock_ns() - start_ns) * 1e-6;
+    return true;
+}
+
+static bool reads_files(const struct blueprint *blueprint)
+{
+    for (uint32_t i = 0; i < blueprint->graph.params.count; i++)
+        if (blueprint->inits[i].path || blueprint->inits[i].kind == INIT_DATA)
+            return true;
+    return false;
+}
+
+void kept_add(const char *text, size_t size, const struct compile_options *options,
+              const struct blueprint *blueprint, const struct compile_result *result)
+{
+    uint8_t key[SHA256_BYTES];
+    struct kept_head head = {.kernels = result->kernels};
+    if (result->warning_count > 0 || reads_files(blueprint) || !find_key(text, size, options, key))
+        return;
+    memcpy(head.kernel_id, result->kernel_id, sizeof head.kernel_id);
+    struct iovec parts[2] = {{&head, sizeof head},
+                             {(void *)result->package, result->package_bytes}};
+    cache_add(options->cache, key, parts, 2);
+}
+
+void compile_release(const struct compile_options *options, struct compile_result *result)
+{
+    if (result->held)
+        cache_release(options->cache, result->held);
+    result->held = NULL;
+    result->package = NULL;
+}
