@@ -158,10 +158,8 @@ uint32_t contest_run(struct contestant *contestants, uint32_t count,
 double median(double *values, uint32_t count); /* sorts them */
 
 struct table_options {
-    const char *title;
     bool markdown;
     bool memory; /* the share is that of the copy bandwidth, not of the multiply-adds */
-    uint32_t threads;
 };
 
 struct table_row {

@@ -46,10 +46,6 @@ void table_begin(struct table *table, const struct table_options *options, const
 {
     *table = (struct table){
         .options = options, .peers = peers, .peer_count = peer_count, .worst = INFINITY};
-    printf("%s%s, %u thread%s\n", options->markdown ? "### " : "", options->title, options->threads,
-           options->threads == 1 ? "" : "s");
-    if (options->markdown)
-        puts("");
     print_name(table, "case");
     print_text(table, "us");
     print_text(table, options->memory ? "GB/s" : "GFLOP/s");

@@ -48,6 +48,7 @@ static const struct table_kind kinds[] = {
      {&peer_onednn, &peer_onednn_plain}},
     {"attention", "Attention: heads, head size, queries, keys", false, cases_attention, {NULL}},
     {"fused", "Normalisations and chains, rows x width", true, cases_fused, {&peer_onednn}},
+    {"blocks", "Blocks of networks, batch", false, cases_blocks, {NULL}},
 };
 
 static const char *const processes[] = {"torch",       "torch-compile", "torch-compile-max",
@@ -71,10 +72,10 @@ static uint32_t open_peer(const struct peer_driver *driver, const char *name, ui
     struct error err = {0};
     *out = (struct peer){.driver = driver, .name = name};
     if (driver->open(out, threads, &err)) {
-        printf("%-18s %s\n", name, out->version);
+        printf("- %s: %s\n", name, out->version);
         return 1;
     }
-    printf("%-18s left out: %s\n", name, err.message);
+    printf("- %s is left out: %s\n", name, err.message);
     if (driver->close)
         driver->close(out);
     return 0;
@@ -89,7 +90,8 @@ static uint32_t open_peers(const struct table_kind *kind, const struct settings 
     for (size_t i = 0; settings->processes && i < sizeof processes / sizeof processes[0]; i++)
         if (listed(settings->processes, processes[i]))
             count += open_peer(&peer_process, processes[i], settings->threads, &peers[count]);
-    puts("");
+    if (count > 0)
+        puts("");
     return count;
 }
 
@@ -157,11 +159,10 @@ static int run_table(const struct table_kind *kind, const struct settings *setti
     bool ok = true;
     arena_init(&arena);
     kind->cases(&list, settings->variant);
+    printf("%s%s, %u thread%s\n\n", settings->markdown ? "### " : "", kind->title,
+           settings->threads, settings->threads == 1 ? "" : "s");
     uint32_t peer_count = open_peers(kind, settings, peers);
-    const struct table_options options = {.title = kind->title,
-                                          .markdown = settings->markdown,
-                                          .memory = kind->memory,
-                                          .threads = settings->threads};
+    const struct table_options options = {.markdown = settings->markdown, .memory = kind->memory};
     table_begin(&table, &options, peers, peer_count);
     for (uint32_t i = 0; i < list.cases.count; i++) {
         const struct bench_case *test = &list.cases.items[i];
