@@ -98,6 +98,9 @@ void subject_release(struct subject *subject);
 uint64_t subject_run(void *subject, uint64_t repetitions); /* nanoseconds */
 const float *subject_input(const struct subject *subject, uint32_t index);
 const float *subject_param(const struct subject *subject, uint32_t index); /* [out, in, …] */
+/* B of a product by rows, [k, n]: the case's second input, or its weights turned to what a host
+ * would keep for a library of products; *out_own is to be freed. */
+const float *subject_right_operand(const struct subject *subject, float **out_own);
 uint64_t tensor_elements(const DLTensor *tensor);
 /* Whether result is what ours computed, up to the order of summation. */
 bool subject_agrees(const struct subject *subject, uint32_t output, const float *result);

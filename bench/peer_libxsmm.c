@@ -96,15 +96,7 @@ static void *prepare(struct peer *peer, const struct subject *subject, struct er
         .m = (int)gemm->m, .n = (int)gemm->n, .k = (int)gemm->k, .a = subject_input(subject, 0)};
     size_t c_bytes = (size_t)(gemm->m * gemm->n) * sizeof(float);
     job->c = aligned_alloc(64, (c_bytes + 63) / 64 * 64);
-    if (gemm->packed) {
-        size_t b_bytes = (size_t)(gemm->n * gemm->k) * sizeof(float);
-        const float *weights = subject_param(subject, 0);
-        job->own_b = aligned_alloc(64, (b_bytes + 63) / 64 * 64);
-        for (int64_t n = 0; n < gemm->n; n++)
-            for (int64_t k = 0; k < gemm->k; k++)
-                job->own_b[k * gemm->n + n] = weights[n * gemm->k + k];
-    }
-    job->b = gemm->packed ? job->own_b : subject_input(subject, 1);
+    job->b = subject_right_operand(subject, &job->own_b);
     choose_way(job);
     return job;
 }

@@ -36,6 +36,21 @@ const float *subject_param(const struct subject *subject, uint32_t index)
     return subject->contents.params[index].data;
 }
 
+const float *subject_right_operand(const struct subject *subject, float **out_own)
+{
+    const struct gemm *gemm = &subject->test->gemm;
+    *out_own = NULL;
+    if (!gemm->packed)
+        return subject_input(subject, 1);
+    size_t bytes = (size_t)(gemm->n * gemm->k) * sizeof(float);
+    const float *weights = subject_param(subject, 0);
+    float *rows = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    for (int64_t n = 0; n < gemm->n; n++)
+        for (int64_t k = 0; k < gemm->k; k++)
+            rows[k * gemm->n + n] = weights[n * gemm->k + k];
+    return *out_own = rows;
+}
+
 static void make_tensor(struct subject *subject, DLDataType dtype, int32_t rank,
                         const int64_t *shape, DLTensor *out)
 {

@@ -14,7 +14,7 @@ static const char usage[] =
     "  --threads N        threads of every contestant (default: 1)\n"
     "  --filter TEXT      only cases whose name contains TEXT\n"
     "  --variant NAME     gemm: plain, packed or dynamic (default: plain and packed)\n"
-    "  --seconds S        time for each case (default: 0.5)\n"
+    "  --seconds S        time for each case (default: 0.3)\n"
     "  --peers[=LIST]     also those that run in a process of their own: all, or some of torch,\n"
     "                     torch-compile, torch-compile-max, onnxruntime, openvino, jax\n"
     "  --markdown         print tables in Markdown\n"
@@ -187,7 +187,7 @@ static bool parse_settings(int argc, char **argv, struct settings *out)
         {"markdown", no_argument, NULL, 'm'},
         {0},
     };
-    *out = (struct settings){.threads = 1, .seconds = 0.5};
+    *out = (struct settings){.threads = 1, .seconds = 0.3};
     for (int letter; (letter = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (letter) {
         case 't': out->threads = (uint32_t)strtoul(optarg, NULL, 10); break;
