@@ -39,6 +39,7 @@ struct sched_hint kernel_hint(const struct graph *graph, const struct group *gro
         return hint;
     uint32_t shared = (uint32_t)n->attrs->batch + n->attrs->contract;
     hint.anchor = ANCHOR_CONTRACT;
+    hint.rows = group->staged != VALUE_NONE;
     hint.batch_dims = n->attrs->batch;
     hint.m_dims = (uint8_t)(graph_node(graph, n->operands[0])->rank - shared);
     hint.n_dims = (uint8_t)(graph_node(graph, n->operands[1])->rank - shared);

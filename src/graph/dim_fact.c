@@ -189,6 +189,34 @@ static void refine_by_choice(struct dim_table *table, const struct poly *poly,
     facts->multiple = max_i64(facts->multiple, gcd(x->multiple, y->multiple));
 }
 
+/* rest + m·c·⌊a/c⌋ lies within m·(c - 1) of rest + m·a, whose interval may say more: that is how
+ * 32·⌈n/32⌉ - n comes out as no less than 0. */
+static void refine_by_quotient(struct dim_table *table, const struct poly *poly,
+                               struct dim_facts *facts)
+{
+    for (uint32_t i = 0; i < poly->count && poly->count > 1; i++) {
+        const struct term *term = &poly->terms[i];
+        const struct dim_atom *atom = &term->atoms[0];
+        int64_t divisor, factor, slack;
+        if (term->atom_count != 1 || atom->kind != DIM_ATOM_FLOORDIV ||
+            !dim_is_const(table, atom->b, &divisor) || term->coefficient % divisor != 0)
+            continue;
+        factor = term->coefficient / divisor;
+        struct poly whole = *poly;
+        struct term scale = term_const(factor), removed = *term;
+        removed.coefficient = -removed.coefficient;
+        if (!checked_mul_i64(factor, divisor - 1, &slack) || slack == INT64_MIN ||
+            !poly_add(table, &whole, &removed) || !poly_add_scaled(table, &whole, &scale, atom->a))
+            continue;
+        dim_id dim = poly_intern(table, &whole);
+        if (dim == DIM_NONE)
+            continue;
+        const struct dim_facts *x = &dim_expr_of(table, dim)->facts;
+        facts->min = max_i64(facts->min, bound_add(x->min, slack > 0 ? -slack : 0));
+        facts->max = min_i64(facts->max, bound_add(x->max, slack < 0 ? -slack : 0));
+    }
+}
+
 bool dim_facts_find(struct dim_table *table, const struct poly *poly, struct dim_facts *out)
 {
     struct dim_facts facts = {0};
@@ -202,6 +230,7 @@ bool dim_facts_find(struct dim_table *table, const struct poly *poly, struct dim
         facts.multiple = gcd(facts.multiple, term_multiple(table, &poly->terms[i]));
     }
     refine_by_choice(table, poly, &facts);
+    refine_by_quotient(table, poly, &facts);
     *out = facts;
     return true;
 }

@@ -52,6 +52,7 @@ struct expr {
 struct nest_var {
     const char *name;
     expr_id extent; /* 0 ≤ var < extent; EXPR_NONE while unbound */
+    expr_id full;   /* the loop may run on to here, which changes nothing; EXPR_NONE: it may not */
 };
 
 enum buffer_role { ROLE_OUT = 1, ROLE_IN, ROLE_SCRATCH, ROLE_TABLE };

@@ -181,6 +181,7 @@ static void copy_block(struct nest *nest, const struct block *from, struct block
         if (s->kind == STMT_FOR) {
             expr_id extent = rename_expr(nest, nest->vars.items[s->var].extent, names);
             copy->var = nest_var(nest, nest->vars.items[s->var].name, extent);
+            nest->vars.items[copy->var].full = nest->vars.items[s->var].full;
             names->from[names->count] = s->var;
             names->to[names->count++] = expr_var(nest, copy->var);
         }

@@ -8,6 +8,13 @@
 
 #define FAR INT64_MAX
 
+/* What a variable stays below, also where its loop runs on. */
+static expr_id var_bound(const struct nest *nest, uint32_t var)
+{
+    const struct nest_var *v = &nest->vars.items[var];
+    return v->full != EXPR_NONE ? v->full : v->extent;
+}
+
 static int64_t sat_add(int64_t a, int64_t b)
 {
     int64_t r;
@@ -65,8 +72,8 @@ void index_range(const struct nest *nest, expr_id e, int64_t *lo, int64_t *hi)
         break;
     case EXPR_VAR:
         *lo = 0;
-        if (nest->vars.items[x->index].extent != EXPR_NONE) {
-            index_range(nest, nest->vars.items[x->index].extent, &alo, &ahi);
+        if (var_bound(nest, x->index) != EXPR_NONE) {
+            index_range(nest, var_bound(nest, x->index), &alo, &ahi);
             *hi = ahi == FAR ? FAR : ahi > 0 ? ahi - 1 : 0;
         }
         break;
@@ -159,9 +166,9 @@ static expr_id extreme(struct nest *nest, expr_id atom, int sign, expr_id *secon
 {
     struct expr x = *expr_at(nest, atom);
     *second = EXPR_NONE;
-    if (x.op == EXPR_VAR && nest->vars.items[x.index].extent != EXPR_NONE)
+    if (x.op == EXPR_VAR && var_bound(nest, x.index) != EXPR_NONE)
         return sign > 0 ? index_const(nest, 0)
-                        : index_sub(nest, nest->vars.items[x.index].extent, index_const(nest, 1));
+                        : index_sub(nest, var_bound(nest, x.index), index_const(nest, 1));
     if (x.op == EXPR_FLOORMOD)
         return sign > 0 ? index_const(nest, 0)
                         : index_sub(nest, x.operand[1], index_const(nest, 1));

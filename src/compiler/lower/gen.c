@@ -132,7 +132,7 @@ static value_id highest_operand(const struct node *node, value_id below)
     return best;
 }
 
-static expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     struct at source;
@@ -186,8 +186,10 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
             memcmp(g->at.idx, at->idx, node->rank * sizeof(expr_id)) == 0)
             return g->expr;
     }
-    bool keep = l->partition->kept[value];
-    expr_id expr = keep ? keep_find(l, value, at) : EXPR_NONE;
+    bool keep = l->partition->kept[value], stage = l->group->staged == value;
+    expr_id expr = keep || stage ? keep_find(l, value, at) : EXPR_NONE;
+    if (expr == EXPR_NONE && stage)
+        expr = stage_value(l, value, at);
     if (expr == EXPR_NONE) {
         expr = gen_node(l, value, at);
         if (keep)

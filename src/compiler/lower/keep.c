@@ -5,7 +5,12 @@
  * what comes later in the same row loads it. That is done for the last axes of a value only: rows
  * are then what runs in lanes, and no two rows share the memory at a time. And only where the row
  * begins: a reduction further inside would store it again and again, behind the place where a
- * reduction of the row alone reads it. */
+ * reduction of the row alone reads it.
+ *
+ * Where the rows of a product are computed in place (opt/rows.c), one value is put down by a loop
+ * of its own before anything else reads it, so that this loop can run like any product. When a mask
+ * leaves only the first keys of each row, the loops over keys go no further. */
+#include <math.h>
 #include <stdio.h>
 
 #include "compiler/lower/lower_priv.h"
@@ -19,8 +24,15 @@ static bool whole_loop(struct lowering *l, expr_id index, dim_id dim)
     for (uint32_t d = 0; d < l->depth; d++)
         if (l->open[d]->var == x->index)
             return !l->open[d]->independent &&
-                   l->nest->vars.items[x->index].extent == expr_dim(l->nest, dim);
+                   (l->nest->vars.items[x->index].extent == expr_dim(l->nest, dim) ||
+                    l->nest->vars.items[x->index].full == expr_dim(l->nest, dim));
     return false;
+}
+
+static bool dim_is_one(const struct lowering *l, dim_id dim)
+{
+    int64_t n;
+    return dim_is_const(&l->graph->dims, dim, &n) && n == 1;
 }
 
 static bool depends_on_reduction(const struct lowering *l, expr_id index)
@@ -104,4 +116,81 @@ expr_id keep_find(struct lowering *l, value_id value, const struct at *at)
                              EXPR_NONE);
     }
     return EXPR_NONE;
+}
+
+/* The extent that a mask leaves of the loop over var: value is select(var ≤ bound and …, x, -inf).
+ * EXPR_NONE when it is no such mask. */
+static expr_id masked_extent(struct nest *nest, expr_id cond, expr_id var)
+{
+    struct expr x = *expr_at(nest, cond);
+    if (x.op == EXPR_AND) {
+        expr_id left = masked_extent(nest, x.operand[0], var);
+        return left != EXPR_NONE ? left : masked_extent(nest, x.operand[1], var);
+    }
+    int64_t lo, hi;
+    if (x.op != EXPR_LE || x.operand[0] != var || expr_at(nest, x.operand[1])->loads ||
+        (expr_at(nest, x.operand[1])->vars & expr_at(nest, var)->vars))
+        return EXPR_NONE;
+    index_range(nest, x.operand[1], &lo, &hi);
+    return lo < 0 ? EXPR_NONE : index_add(nest, x.operand[1], index_const(nest, 1));
+}
+
+/* In rows for a product, e^-inf is all that masked keys become. */
+static void find_limit(struct lowering *l, const struct at *at, uint32_t rank, dim_id full,
+                       expr_id value)
+{
+    struct nest *nest = l->nest;
+    struct expr x = *expr_at(nest, value);
+    if (x.op != EXPR_SELECT)
+        return;
+    struct expr other = *expr_at(nest, x.operand[2]);
+    if (other.op != EXPR_CONST || other.value != -INFINITY)
+        return;
+    expr_id extent = masked_extent(nest, x.operand[0], at->idx[rank - 1]);
+    if (extent == EXPR_NONE)
+        return;
+    l->row_limit = (struct row_limit){.limit = index_min(nest, extent, expr_dim(nest, full)),
+                                      .full = full,
+                                      .row_rank = rank - 1,
+                                      .row = *at};
+}
+
+void limit_row(struct lowering *l, value_id row, const struct at *at, uint32_t var)
+{
+    const struct row_limit *r = &l->row_limit;
+    if (var == UINT32_MAX || r->limit == EXPR_NONE || !l->partition->in_rows[row] ||
+        l->nest->vars.items[var].extent != expr_dim(l->nest, r->full) ||
+        memcmp(at->idx, r->row.idx, r->row_rank * sizeof(expr_id)) != 0)
+        return;
+    l->nest->vars.items[var].full = l->nest->vars.items[var].extent;
+    l->nest->vars.items[var].extent = r->limit;
+}
+
+expr_id stage_value(struct lowering *l, value_id value, const struct at *at)
+{
+    const struct node *node = graph_node(l->graph, value);
+    uint32_t last = node->rank - 1u;
+    struct at row = *at;
+    struct place saved;
+    char name[16];
+    if (at->guard != EXPR_NONE || dim_is_one(l, node->shape[last]))
+        return gen_node(l, value, at);
+    go_out(l, at, last, &saved);
+    uint32_t depth = l->depth;
+    uint32_t var = open_loop(l, "j", node->shape[last], true, &row.idx[last]);
+    expr_id expr = gen_node(l, value, &row);
+    snprintf(name, sizeof name, "row%u", l->kept.count);
+    struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name),
+                                 .dtype = expr_at(l->nest, expr)->dtype,
+                                 .role = ROLE_SCRATCH,
+                                 .elements = expr_dim(l->nest, node->shape[last])};
+    struct kept kept = {value, row, last, nest_buffer(l->nest, &buffer)};
+    block_add(l->nest, block_here(l),
+              stmt_store(l->nest, kept.buffer, row.idx[last], expr, EXPR_NONE));
+    find_limit(l, &row, node->rank, node->shape[last], expr);
+    limit_row(l, value, &row, var);
+    close_loops(l, depth);
+    come_back(l, &saved);
+    VEC_PUSH(l->nest->arena, &l->kept, kept);
+    return expr_load(l->nest, kept.buffer, at->idx[last], EXPR_NONE);
 }

@@ -87,6 +87,29 @@ static const char *loop_name(uint32_t i)
     return names[i];
 }
 
+/* Puts down what the product's rows are made of before the product asks for it: first the staged
+ * value, whose mask may limit all loops over keys, then the reductions of the row in order, as they
+ * keep what later ones and the product read. */
+static void lower_rows(struct lowering *l, const struct at *at)
+{
+    value_id staged = l->group->staged, root = l->group->root;
+    uint32_t last = graph_node(l->graph, staged)->rank - 1u;
+    bool *made_of = ARENA_ARRAY(l->nest->arena, bool, root - staged + 1);
+    struct at row = *at;
+    row.idx[last] = index_const(l->nest, 0);
+    stage_value(l, staged, &row);
+    made_of[0] = true;
+    for (value_id v = staged + 1; v < root; v++) {
+        const struct node *n = graph_node(l->graph, v);
+        if (!l->partition->in_rows[v])
+            continue;
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            made_of[v - staged] |= n->operands[i] >= staged && made_of[n->operands[i] - staged];
+        if (made_of[v - staged] && (n->prim == PRIM_REDUCE_MAX || n->prim == PRIM_REDUCE_SUM))
+            gen(l, v, at);
+    }
+}
+
 static void lower_store(struct lowering *l, const uint8_t *order)
 {
     const struct node *root = graph_node(l->graph, l->group->root);
@@ -99,6 +122,8 @@ static void lower_store(struct lowering *l, const uint8_t *order)
     if (l->group->anchor != VALUE_NONE)
         index_of_root(l, &at, &root_at);
     uint32_t out = gen_buffer(l, l->group->root);
+    if (l->group->staged != VALUE_NONE)
+        lower_rows(l, &at);
     expr_id index = gen_flat(l, root, root_at.idx);
     expr_id value = gen(l, l->group->root, &root_at);
     block_add(l->nest, block_here(l), stmt_store(l->nest, out, index, value, EXPR_NONE));

@@ -32,6 +32,20 @@ struct kept {
     uint32_t buffer;
 };
 
+/* How far the rows of a product go: keys behind it are masked, and count for nothing. */
+struct row_limit {
+    expr_id limit; /* EXPR_NONE: to the end */
+    dim_id full;
+    uint32_t row_rank;
+    struct at row;
+};
+
+/* Where generation goes on after it was elsewhere. */
+struct place {
+    struct stmt *open[MAX_OPEN];
+    uint32_t depth;
+};
+
 struct lowering {
     const struct graph *graph;
     const struct partition *partition;
@@ -47,6 +61,7 @@ struct lowering {
     VEC(struct generated) generated;
     struct map by_key;
     VEC(struct kept) kept;
+    struct row_limit row_limit;
     uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
     VEC(uint64_t) row_vars; /* for each reduction: the variables its index depends on */
@@ -54,6 +69,9 @@ struct lowering {
 
 /* gen.c: the value at an index, as an expression at the present place. */
 expr_id gen(struct lowering *l, value_id value, const struct at *at);
+expr_id gen_node(struct lowering *l, value_id value, const struct at *at); /* generated here, even
+                                                                             if it is known already
+                                                                           */
 uint32_t gen_buffer(struct lowering *l, value_id value); /* the nest buffer of a stored value */
 expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx); /* row-major
                                                                                       offset */
@@ -62,6 +80,11 @@ expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx
 expr_id keep_find(struct lowering *l, value_id value, const struct at *at); /* EXPR_NONE: not kept
                                                                              */
 void keep_value(struct lowering *l, value_id value, const struct at *at, expr_id expr);
+
+/* A value put down as a row, by a loop of its own, before what follows reads it. */
+expr_id stage_value(struct lowering *l, value_id value, const struct at *at);
+/* A loop over the keys of a row that is computed in place runs no further than the row goes. */
+void limit_row(struct lowering *l, value_id row, const struct at *at, uint32_t var);
 
 /* elementwise.c: operations of elementwise prims; operands are expressions in compute dtypes. */
 expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_id v[3]);
@@ -78,6 +101,9 @@ void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_r
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);
+/* To the innermost loop that the first `rank` indices and the guard depend on, and back. */
+void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved);
+void come_back(struct lowering *l, const struct place *saved);
 /* The number of open loops down to the innermost that e depends on. */
 uint32_t depth_of_expr(const struct lowering *l, expr_id e);
 

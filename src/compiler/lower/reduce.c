@@ -4,12 +4,6 @@
 
 #include "compiler/lower/lower_priv.h"
 
-/* Goes back to an outer place while a reduction is generated there. */
-struct place {
-    struct stmt *open[MAX_OPEN];
-    uint32_t depth;
-};
-
 uint32_t depth_of_expr(const struct lowering *l, expr_id e)
 {
     const struct expr *x;
@@ -26,7 +20,7 @@ uint32_t depth_of_expr(const struct lowering *l, expr_id e)
     return depth;
 }
 
-static void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved)
+void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved)
 {
     uint64_t vars = at->guard == EXPR_NONE ? 0 : expr_at(l->nest, at->guard)->vars;
     uint32_t depth = depth_of_expr(l, at->guard);
@@ -41,7 +35,7 @@ static void go_out(struct lowering *l, const struct at *at, uint32_t rank, struc
     l->depth = depth;
 }
 
-static void come_back(struct lowering *l, const struct place *saved)
+void come_back(struct lowering *l, const struct place *saved)
 {
     l->depth = saved->depth;
     memcpy(l->open, saved->open, sizeof saved->open);
@@ -84,7 +78,8 @@ static void open_axes(struct lowering *l, const struct node *node, const struct 
     out->guard = at->guard;
     for (uint32_t i = 0; i < x->rank; i++) {
         if (reduced[i])
-            open_loop(l, "r", x->shape[i], false, &out->idx[i]);
+            limit_row(l, node->operands[0], at,
+                      open_loop(l, "r", x->shape[i], false, &out->idx[i]));
         else
             out->idx[i] = at->idx[from++];
     }
@@ -151,7 +146,8 @@ static expr_id gen_contract(struct lowering *l, const struct node *node, const s
     for (uint32_t i = 0; i < n; i++)
         at_b.idx[batch + i] = at->idx[batch + m + i];
     for (uint32_t i = 0; i < contract; i++) {
-        open_loop(l, "k", a->shape[batch + m + i], false, &at_a.idx[batch + m + i]);
+        limit_row(l, node->operands[0], at,
+                  open_loop(l, "k", a->shape[batch + m + i], false, &at_a.idx[batch + m + i]));
         at_b.idx[batch + n + i] = at_a.idx[batch + m + i];
     }
     expr_id x = gen(l, node->operands[0], &at_a), y = gen(l, node->operands[1], &at_b);

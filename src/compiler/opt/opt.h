@@ -33,6 +33,8 @@ struct group {
     value_id root;     /* the stored value this kernel computes */
     value_id anchor;   /* the contraction, convolution … inside; VALUE_NONE: the root's own shape
                           gives the loops */
+    value_id staged;   /* when the anchor's first operand is computed here, row by row: the value to
+                          put down as a row first; else VALUE_NONE */
     bool prepare;      /* depends on parameters only: runs once after load */
     const char *label; /* "contract+add+erfc": for people */
 };
@@ -40,8 +42,9 @@ struct group {
 struct partition {
     uint8_t *placement; /* by value */
     bool *kept;         /* by value: inlined, but worth keeping for a row between its uses */
-    value_id *memory;   /* by value: whose memory it lies in (itself, or what it is an alias of);
-                           VALUE_NONE if inlined */
+    bool *in_rows;    /* by value: inlined, and computed row by row for the product that reads it */
+    value_id *memory; /* by value: whose memory it lies in (itself, or what it is an alias of);
+                         VALUE_NONE if inlined */
     VEC(struct group) groups; /* in an order in which they can run */
 };
 

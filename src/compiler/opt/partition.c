@@ -17,7 +17,8 @@
  *      reading it, unless it depends on a reduction itself, as the exponentials of softmax do.
  *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
  *   7. A reshape of a stored value or source is the same memory.
- *   8. A kernel has bounds: operands, loops of reductions, and indices at which it computes one
+ *   8. What is computed row by row for a product (rows.c) is inlined there, whatever it is.
+ *   9. A kernel has bounds: operands, loops of reductions, and indices at which it computes one
  *      value (a sum of x and x moved needs x twice; a chain of n such sums would need it 2^n
  *      times). What passes one is stored. */
 #include "compiler/opt/opt_priv.h"
@@ -42,6 +43,7 @@ struct cut {
     uint32_t index_sets;
     uint32_t *size;   /* by root: operands of all values in its kernel */
     value_id *anchor; /* by root */
+    value_id *staged; /* by product: see struct group */
 };
 
 #define SEVERAL UINT32_MAX
@@ -180,7 +182,8 @@ static void want_stored(struct cut *c)
         if (prim == PRIM_CONTRACT || prim == PRIM_CONV || prim == PRIM_ARGSORT ||
             prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX)
             for (uint32_t i = 0; i < n->operand_count; i++)
-                want_memory(c, n->operands[i]);
+                if (!c->p->in_rows[n->operands[i]])
+                    want_memory(c, n->operands[i]);
         for (uint32_t i = 0; i < n->operand_count; i++) { /* rule 1, second half */
             value_id o = n->operands[i];
             const struct node *x = graph_node(g, o);
@@ -268,6 +271,8 @@ static bool inline_here(const struct cut *c, value_id v, const struct node *n)
         return true;
     if (c->wanted_stored[v] || root == VALUE_NONE)
         return false;
+    if (c->p->in_rows[v])
+        return root != SEVERAL;
     if (root == SEVERAL)
         return is_cheap(prim) && c->cheap_depth[v] <= MAX_CHEAP_DEPTH;
     if (is_special((enum prim)graph_node(c->g, root)->prim) && !is_cheap(prim))
@@ -312,7 +317,7 @@ static void join_kernel(struct cut *c, value_id v, value_id root)
 {
     enum prim prim = (enum prim)graph_node(c->g, v)->prim;
     c->size[root] += graph_node(c->g, v)->operand_count;
-    if (is_anchor(prim))
+    if (is_anchor(prim) && !c->p->in_rows[v])
         c->anchor[root] = v;
     if (is_reduction(prim))
         c->loops[root] += reduction_loops(graph_node(c->g, v));
@@ -358,6 +363,14 @@ static void label_value(const struct cut *c, value_id v, value_id root, struct s
     --*left;
 }
 
+static value_id staged_for(const struct cut *c, value_id anchor)
+{
+    if (anchor == VALUE_NONE || c->staged[anchor] == VALUE_NONE)
+        return VALUE_NONE;
+    value_id x = graph_node(c->g, anchor)->operands[0];
+    return c->p->placement[x] == PLACE_INLINE ? c->staged[anchor] : VALUE_NONE;
+}
+
 static void make_groups(struct cut *c)
 {
     struct partition *p = c->p;
@@ -377,6 +390,7 @@ static void make_groups(struct cut *c)
         struct group group = {.root = v,
                               .anchor = c->anchor[v],
                               .label = label.data,
+                              .staged = staged_for(c, c->anchor[v]),
                               .prepare = !c->from_input[v] && constant_shape(c->g, n)};
         VEC_PUSH(c->arena, &p->groups, group);
     }
@@ -415,11 +429,14 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .copies = ARENA_ARRAY(arena, uint32_t, count),
                     .index_set = ARENA_ARRAY(arena, uint32_t, count),
                     .size = ARENA_ARRAY(arena, uint32_t, count),
-                    .anchor = ARENA_ARRAY(arena, value_id, count)};
+                    .anchor = ARENA_ARRAY(arena, value_id, count),
+                    .staged = ARENA_ARRAY(arena, value_id, count)};
     *out = (struct partition){.placement = ARENA_ARRAY(arena, uint8_t, count),
                               .memory = ARENA_ARRAY(arena, value_id, count),
-                              .kept = ARENA_ARRAY(arena, bool, count)};
+                              .kept = ARENA_ARRAY(arena, bool, count),
+                              .in_rows = ARENA_ARRAY(arena, bool, count)};
     scan_values(&c);
+    rows_find(graph, c.live, out->in_rows, c.staged);
     want_stored(&c);
     for (value_id v = count; v-- > 1;)
         if (c.live[v] || is_source((enum prim)graph_node(graph, v)->prim))

@@ -7,8 +7,8 @@
  *   w[N, K]  ->  pad N to panels of P columns, [N/P, P, K]  ->  [N/P, K, P]
  *
  * where P is two vector registers, so that a tile reads one stream. Another operand whose n dim is
- * not the last one in memory is transposed by a kernel of its own before the product. Both are
- * ordinary views around a stored copy: lowering knows nothing. */
+ * not the last one in memory is packed in the same way by a kernel of its own before the product.
+ * Both are ordinary views around a stored copy: lowering knows nothing. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
@@ -123,6 +123,49 @@ static value_id columns_last(struct builder *b, value_id v, uint32_t column)
     return b_transpose(b, b_unary(b, PRIM_COPY, b_transpose(b, v, there)), back);
 }
 
+/* b[batch…, n, k] through a stored copy [batch…, n/P, k, P]: panels of columns, as for params. */
+static value_id panels(struct builder *b, value_id v, int64_t panel)
+{
+    struct graph *g = b->graph;
+    uint32_t rank = b_node(b, v)->rank, n = rank - 2;
+    dim_id whole[LIMIT_RANK], split[LIMIT_RANK], low[LIMIT_RANK], high[LIMIT_RANK];
+    uint8_t swap[LIMIT_RANK];
+    dim_id zero = b_dim_const(b, 0), width = b_dim_const(b, panel);
+    memcpy(whole, b_node(b, v)->shape, sizeof(dim_id) * rank);
+    dim_id columns = whole[n], count = dim_ceildiv(&g->dims, columns, width);
+    dim_id padded = dim_mul(&g->dims, count, width);
+    for (uint32_t i = 0; i < rank; i++)
+        low[i] = high[i] = zero;
+    high[n] = b_dim_sub(b, padded, columns);
+    if (padded != columns)
+        v = b_pad(b, v, low, high, 0);
+    for (uint32_t i = 0; i <= rank; i++) {
+        split[i] = i < n ? whole[i] : i == n ? count : i == n + 1 ? width : whole[rank - 1];
+        swap[i] = (uint8_t)(i <= n ? i : i == n + 1 ? n + 2 : n + 1);
+    }
+    value_id packed = b_transpose(b, b_reshape(b, v, split, rank + 1), swap);
+    whole[n] = padded;
+    value_id back = b_transpose(b, b_unary(b, PRIM_COPY, packed), swap);
+    back = b_reshape(b, back, whole, rank);
+    return padded == columns ? back : b_slice(b, back, n, zero, columns, 1);
+}
+
+/* Whether there is room for the further dim, and the padding is known not to be negative. */
+static bool fits_panels(struct builder *b, value_id v, int64_t panel)
+{
+    struct dim_table *dims = &b->graph->dims;
+    const struct node *n = b_node(b, v);
+    if (n->rank == LIMIT_RANK)
+        return false;
+    dim_id columns = n->shape[n->rank - 2], width = dim_const(dims, panel);
+    dim_id padded = dim_mul(dims, dim_ceildiv(dims, columns, width), width);
+    int64_t lo, hi;
+    if (padded == DIM_NONE || dim_sub(dims, padded, columns) == DIM_NONE)
+        return false;
+    dim_range(dims, dim_sub(dims, padded, columns), &lo, &hi);
+    return lo >= 0;
+}
+
 static bool few_rows(const struct graph *g, const struct node *a, const struct node *contract)
 {
     int64_t product = 1, n;
@@ -146,7 +189,9 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
         y = pack_param(b, y, panel);
     else if (!contiguous(b->graph, y, (int)(w->rank - depth) - 1) &&
              !few_rows(b->graph, b_node(b, x), n))
-        y = columns_last(b, y, w->rank - depth - 1);
+        y = columns == 1 && depth == 1 && fits_panels(b, y, panel)
+                ? panels(b, y, panel)
+                : columns_last(b, y, w->rank - depth - 1);
     else
         return contract;
     return b_contract(b, x, y, batch, depth);

@@ -154,6 +154,8 @@ static int64_t lanes_for(struct scheduling *c, const struct stmt *loop, int64_t 
     index_range(c->nest, c->nest->vars.items[loop->var].extent, &lo, &hi);
     while (lanes > 2 && lanes / 2 >= hi)
         lanes /= 2;
+    if (c->nest->vars.items[loop->var].full != EXPR_NONE)
+        lo = hi / 2; /* of all rows, few are short */
     while (lanes < registers * c->target->lanes && 2 * lanes <= lo)
         lanes *= 2;
     return lanes;

@@ -76,7 +76,7 @@ static void look_at_contract(struct scheduling *c, const struct sched_hint *hint
     int64_t panel = 2 * (int64_t)c->target->lanes;
     if (!c->column[0] || !exists(c, c->column, &site) || lane_score(c, site.loop, panel) < 0)
         return; /* columns are not contiguous: the reduction itself may be */
-    c->form = FORM_PRODUCT;
+    c->form = hint->rows ? FORM_ROWS : FORM_PRODUCT;
     struct contiguous_load f = {.var = site.loop->var};
     find_in_reductions(c->nest, &site.loop->body, &f);
     c->packed = !f.found;
@@ -220,6 +220,52 @@ static void register_tile(struct scheduling *c, const struct config *config)
         take_step(c, STEP_SWAP, outer.text, derived(tiles.text, "o").text, 0);
 }
 
+/* One tile of rows, stage by stage: the scores as a product, softmax row by row, the result as a
+ * product. */
+static void tile_stages(struct scheduling *c, const char *rows)
+{
+    struct loop_site last;
+    if (!take_step(c, STEP_PART, rows, NULL, 0))
+        return;
+    take_step(c, STEP_JAM, derived(rows, "a").text, NULL, 0);
+    for (const char *suffix = "edc"; *suffix; suffix++) {
+        struct name name = derived(rows, (char[]){*suffix, 0});
+        if (!exists(c, name.text, &last))
+            continue;
+        take_step(c, STEP_JAM, name.text, NULL, 0);
+        return;
+    }
+}
+
+/* Keys and columns in vectors, rows in tiles. */
+static void tile_attention(struct scheduling *c, const struct config *config)
+{
+    int64_t columns = config->value[CONFIG_COLUMNS], rows = config->value[CONFIG_ROWS];
+    int64_t few = config->value[CONFIG_FEW_ROWS];
+    struct loop_site keys;
+    struct name inner = derived(c->row, "i"), rest = derived(c->row, "t");
+    if (columns < 2)
+        return;
+    if (exists(c, "j", &keys) && lane_score(c, keys.loop, columns) >= 0 &&
+        take_step(c, STEP_SPLIT, "j", NULL, columns))
+        take_step(c, STEP_VECTOR, "ji", NULL, columns);
+    bool wide = most_of(c, c->column) > columns;
+    if (wide && !take_step(c, STEP_SPLIT, c->column, NULL, columns))
+        return;
+    take_step(c, STEP_VECTOR, wide ? derived(c->column, "i").text : c->column, NULL, columns);
+    if (rows <= 1)
+        return;
+    if (most_of(c, c->row) == rows) {
+        tile_stages(c, c->row);
+        return;
+    }
+    if (!take_step(c, STEP_TILE, c->row, NULL, rows))
+        return;
+    tile_stages(c, inner.text);
+    if (few > 1 && take_step(c, STEP_CLAMP, rest.text, NULL, few))
+        tile_stages(c, derived(rest.text, "i").text);
+}
+
 /* The channel loop goes innermost; its blocks, once split, go back out: a panel of weights stays in
  * the cache. */
 static void tile_pixels(struct scheduling *c, const struct config *config)
@@ -242,6 +288,7 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
     switch (c->form) {
     case FORM_PRODUCT:
     case FORM_CHANNELS: register_tile(c, config); break;
+    case FORM_ROWS: tile_attention(c, config); break;
     case FORM_PIXELS: tile_pixels(c, config); break;
     case FORM_FLAT:
         if (block > 0 && most_of(c, loop_label(c->nest, top)) > block)

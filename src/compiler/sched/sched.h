@@ -48,6 +48,7 @@ enum sched_anchor { ANCHOR_NONE, ANCHOR_CONTRACT, ANCHOR_CONV };
 struct sched_hint {
     uint8_t anchor;
     uint8_t batch_dims, m_dims, n_dims; /* contraction: loops i0 … in this order */
+    bool rows; /* contraction: rows of its first operand are computed inside, staged by loop j */
 };
 
 /* A config: the choices in a schedule that only speed depends on, by key; 0: the kernel has no such

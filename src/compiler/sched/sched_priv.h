@@ -32,6 +32,7 @@ enum sched_form {
     FORM_LOOPS,    /* whatever loops there are */
     FORM_FLAT,     /* one loop over all elements */
     FORM_PRODUCT,  /* rows × columns of a contraction, columns contiguous */
+    FORM_ROWS,     /* a product whose rows are computed in place: stages over tiles of rows */
     FORM_PIXELS,   /* a convolution with channels in vectors: pixels are the rows, channels the
                       columns */
     FORM_CHANNELS, /* a convolution with pixels in vectors: channels are the rows */
@@ -66,7 +67,8 @@ void block_exchange(struct nest *nest, struct block *block, expr_id what, expr_i
 uint32_t scratch_buffer(struct nest *nest, const char *stem, enum dtype dtype, expr_id elements);
 void insert_stmt(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt);
 
-/* spill.c, pack.c */
+/* spill.c, pack.c, part.c */
+bool apply_part(struct nest *nest, const struct step *step, struct error *err);
 bool apply_pack(struct nest *nest, const struct step *step, struct error *err);
 bool apply_spill(struct nest *nest, const struct step *step, struct error *err);
 

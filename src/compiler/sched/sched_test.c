@@ -159,6 +159,8 @@ static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *
     if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_CLAMP ||
         step.kind == STEP_PACK || step.kind == STEP_VECTOR)
         step.number = numbers[rng_u32(key, (*counter)++) % (sizeof numbers / sizeof *numbers)];
+    if (step.kind == STEP_CLAMP && step.number > 16) /* legal, and ages of work */
+        step.number = 16;
     return step;
 }
 
@@ -236,6 +238,7 @@ static struct sched_hint hint_for(const struct lowered *l, uint32_t kernel)
                                              : ANCHOR_NONE;
     if (n->prim == PRIM_CONTRACT) {
         uint32_t shared = (uint32_t)n->attrs->batch + n->attrs->contract;
+        hint.rows = l->kernels[kernel].group->staged != VALUE_NONE;
         hint.batch_dims = n->attrs->batch;
         hint.m_dims = (uint8_t)(graph_node(&l->graph, n->operands[0])->rank - shared);
         hint.n_dims = (uint8_t)(graph_node(&l->graph, n->operands[1])->rank - shared);

@@ -211,10 +211,15 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
+    expr_id full = nest->vars.items[site.loop->var].full;
     uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
     expr_id start = index_mul(nest, expr_var(nest, outer), factor), left = factor;
-    if (!divides(nest, extent, step->number))
-        left = index_min(nest, factor, index_sub(nest, extent, start));
+    if (full != EXPR_NONE)
+        nest->vars.items[outer].full = blocks_of(nest, full, step->number);
+    else
+        full = extent;
+    if (!divides(nest, full, step->number))
+        left = index_min(nest, factor, index_sub(nest, full, start));
     uint32_t inner = derived_var(nest, step->loop, 'i', left);
     struct stmt *inner_loop = stmt_for(nest, inner, site.loop->independent);
     block_replace(nest, &site.loop->body, site.loop->var,
@@ -441,7 +446,7 @@ bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
         [STEP_FUSE] = apply_fuse, [STEP_SWAP] = apply_swap,         [STEP_SPLIT] = apply_split,
         [STEP_TILE] = apply_tile, [STEP_CLAMP] = apply_clamp,       [STEP_VECTOR] = apply_vector,
         [STEP_JAM] = apply_jam,   [STEP_PARALLEL] = apply_parallel, [STEP_SPILL] = apply_spill,
-        [STEP_PACK] = apply_pack,
+        [STEP_PACK] = apply_pack, [STEP_PART] = apply_part,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");

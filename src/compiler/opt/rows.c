@@ -1,0 +1,142 @@
+/* Products whose rows are computed where they are used.
+ *
+ *   s = contract(q, k)                       [batch…, rows, keys]
+ *   t = s · scale, masked …
+ *   e = exp(t - max over keys of t)
+ *   y = contract(e, v) / sum over keys of e
+ *
+ * Attention. Stored, s and e would be by far the largest tensors of a network; but a row of y needs
+ * one row of them only. So everything from s to e is computed in the kernel of the outer product,
+ * some rows at a time: t, the last value before the first reduction, is put down as a row, and what
+ * follows reads it there. The sum and what is made of it per row belong to the kernel, too. */
+#include "compiler/opt/opt_priv.h"
+
+#define MAX_ROW_VALUES 64
+
+struct rows {
+    const struct graph *g;
+    const uint32_t *users;
+    value_id product, inner;          /* the outer contraction, and the one it is made of */
+    value_id members[MAX_ROW_VALUES]; /* ascending */
+    uint32_t count;
+};
+
+static bool is_member(const struct rows *r, value_id v)
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        if (r->members[i] == v)
+            return true;
+    return false;
+}
+
+static bool has_member_operand(const struct rows *r, const struct node *n)
+{
+    for (uint32_t i = 0; i < n->operand_count; i++)
+        if (is_member(r, n->operands[i]))
+            return true;
+    return false;
+}
+
+static bool same_shape(const struct node *a, const struct node *b)
+{
+    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof(dim_id)) == 0;
+}
+
+/* Elementwise on whole rows, a reduction of rows to one number each, or something per row. */
+static bool stays_in_rows(const struct rows *r, const struct node *n)
+{
+    const struct node *inner = graph_node(r->g, r->inner);
+    const struct node *x = n->operand_count ? graph_node(r->g, n->operands[0]) : NULL;
+    enum prim prim = (enum prim)n->prim;
+    if (prim >= PRIM_NEG && prim <= PRIM_CAST)
+        return true;
+    if (prim == PRIM_REDUCE_MAX || prim == PRIM_REDUCE_SUM)
+        return same_shape(x, inner) && n->attrs->axis_count == 1 &&
+               n->attrs->axes[0] == inner->rank - 1;
+    return prim == PRIM_BROADCAST || prim == PRIM_RESHAPE;
+}
+
+/* The contraction that v is made of elementwise and through reductions of rows; VALUE_NONE when
+ * there is none, or more than one. */
+static value_id find_inner(const struct graph *g, value_id v, uint32_t depth)
+{
+    const struct node *n = graph_node(g, v);
+    enum prim prim = (enum prim)n->prim;
+    value_id found = VALUE_NONE;
+    if (prim == PRIM_CONTRACT)
+        return v;
+    if (depth == 0 || !((prim >= PRIM_NEG && prim <= PRIM_CAST) || prim == PRIM_BROADCAST ||
+                        prim == PRIM_RESHAPE || prim == PRIM_REDUCE_MAX))
+        return VALUE_NONE;
+    for (uint32_t i = 0; i < n->operand_count; i++) {
+        value_id inner = find_inner(g, n->operands[i], depth - 1);
+        if (found != VALUE_NONE && inner != VALUE_NONE && inner != found)
+            return VALUE_NONE;
+        found = inner != VALUE_NONE ? inner : found;
+    }
+    return found;
+}
+
+/* Everything that is computed from the inner contraction, up to the outer one and what is made of
+ * rows beside it; false when something else uses any of it. */
+static bool gather(struct rows *r, const bool *live)
+{
+    const struct graph *g = r->g;
+    bool *after = ARENA_ARRAY(g->arena, bool, g->nodes.count); /* computed from the outer one */
+    r->members[r->count++] = r->inner;
+    after[r->product] = true;
+    for (value_id v = r->inner + 1; v < g->nodes.count; v++) {
+        const struct node *n = graph_node(g, v);
+        bool made_of_rows = has_member_operand(r, n);
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            after[v] |= after[n->operands[i]];
+        if (!live[v] || v == r->product || !made_of_rows)
+            continue;
+        if (after[v] && n->prim >= PRIM_NEG && n->prim <= PRIM_CAST)
+            continue; /* y = product / sum */
+        if (after[v] || !stays_in_rows(r, n) || r->count == MAX_ROW_VALUES)
+            return false;
+        r->members[r->count++] = v;
+    }
+    return is_member(r, graph_node(g, r->product)->operands[0]);
+}
+
+/* The last value of whole rows before any reduction. */
+static value_id last_before_reductions(const struct rows *r)
+{
+    value_id last = r->inner;
+    for (uint32_t i = 1; i < r->count; i++) {
+        const struct node *n = graph_node(r->g, r->members[i]);
+        if (n->prim == PRIM_REDUCE_MAX || n->prim == PRIM_REDUCE_SUM)
+            return n->operands[0];
+        last = r->members[i];
+    }
+    return last;
+}
+
+static bool is_output(const struct graph *g, const struct rows *r)
+{
+    for (uint32_t i = 0; i < g->outputs.count; i++)
+        if (is_member(r, g->outputs.items[i].value))
+            return true;
+    return false;
+}
+
+void rows_find(const struct graph *g, const bool *live, bool *out_member, value_id *out_staged)
+{
+    for (value_id v = 1; v < g->nodes.count; v++) {
+        const struct node *n = graph_node(g, v);
+        if (!live[v] || n->prim != PRIM_CONTRACT || n->attrs->batch == 0 || n->attrs->contract != 1)
+            continue;
+        const struct node *e = graph_node(g, n->operands[0]);
+        if (e->prim != PRIM_EXP || (e->dtype != DTYPE_F32 && e->dtype != DTYPE_F64))
+            continue;
+        struct rows r = {.g = g, .product = v, .inner = find_inner(g, n->operands[0], 16)};
+        if (r.inner == VALUE_NONE || !same_shape(graph_node(g, r.inner), e) || !gather(&r, live) ||
+            is_output(g, &r))
+            continue;
+        for (uint32_t i = 0; i < r.count; i++)
+            out_member[r.members[i]] = true;
+        out_staged[v] = last_before_reductions(&r);
+    }
+}
