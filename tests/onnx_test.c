@@ -3,8 +3,9 @@
  *
  * tests/onnx_cases.txt holds what is expected of each: `pass`, what had to be known at compile time
  * for it to pass, or why the model is refused. The test fails when a case is wrong, crashes, or is
- * worse than it was; --update writes the file again. A word behind the options names the cases to
- * run, by a part of their names; their results are printed then.
+ * worse than it was; --update writes the file again. --data FOLDER and --list FILE stand for other
+ * cases and what is expected of them. A word names the cases to run, by a part of their names;
+ * their results are printed then.
  *
  * Workers are child processes that share the table of results; one that dies costs its case, no
  * more. The bounds are those of ONNX's own runner: 1e-3 relative, 1e-7 absolute; for bfloat16,
@@ -29,15 +30,16 @@
 #include "compiler/import/import.h"
 #include "urza/run.h"
 
-#define DATA "/usr/share/libonnx-testdata/data"
-#define LIST "tests/onnx_cases.txt"
+#define DEBIAN_DATA "/usr/share/libonnx-testdata/data"
+#define DEBIAN_LIST "tests/onnx_cases.txt"
 #define SKIPPED 77
 #define MAX_CASES 4096
 #define MAX_TENSORS 32
 #define WORKERS 2
 #define CASE_SECONDS 30
 #define RELATIVE 1e-3
-#define RELATIVE_BF16 0x1p-7
+#define RELATIVE_F16 0x1p-9
+#define RELATIVE_BF16 0x1p-6
 #define ABSOLUTE 1e-7
 
 static const char *const suites[] = {"node", "simple", "pytorch-converted", "pytorch-operator"};
@@ -45,6 +47,12 @@ static const char *const suites[] = {"node", "simple", "pytorch-converted", "pyt
 struct result {
     char name[160];
     char text[400]; /* empty: not run */
+};
+
+/* What the command line says. */
+struct request {
+    const char *data, *list, *filter;
+    bool update;
 };
 
 /* One case under test. */
@@ -215,10 +223,16 @@ static bool compare(struct model *m, uint32_t output, const void *found)
 {
     const struct import_tensor *t = &m->outputs[output];
     int64_t count = is_random(m) ? 0 : (int64_t)(t->bytes / dtype_bytes(t->dtype));
+    double relative = t->dtype == DTYPE_BF16  ? RELATIVE_BF16
+                      : t->dtype == DTYPE_F16 ? RELATIVE_F16
+                                              : RELATIVE;
+    double absolute = ABSOLUTE;
+    for (int64_t i = 0; i < count; i++)
+        if (isfinite(element(t, t->data, i)))
+            absolute = fmax(absolute, 0x1p-24 * fabs(element(t, t->data, i)));
     for (int64_t i = 0; i < count; i++) {
         double want = element(t, t->data, i), have = element(t, found, i);
-        double relative = t->dtype == DTYPE_BF16 ? RELATIVE_BF16 : RELATIVE;
-        double bound = dtype_is_float(t->dtype) ? ABSOLUTE + relative * fabs(want) : 0;
+        double bound = dtype_is_float(t->dtype) ? absolute + relative * fabs(want) : 0;
         bool same = want == have || (isnan(want) && isnan(have)) || fabs(want - have) <= bound;
         if (!same)
             return fail(&m->err, ERR_VERIFY, "output %u [%lld] is %g, expected %g", output,
@@ -342,14 +356,14 @@ static void judge(struct model *m, struct result *result)
     tell(result, "pass", text);
 }
 
-static void run_case(struct result *result)
+static void run_case(const char *data, struct result *result)
 {
     struct arena arena;
     char path[560];
     arena_init(&arena);
     struct model *m = ARENA_NEW(&arena, struct model);
     m->arena = &arena;
-    snprintf(m->folder, sizeof m->folder, DATA "/%s", result->name);
+    snprintf(m->folder, sizeof m->folder, "%s/%s", data, result->name);
     snprintf(path, sizeof path, "%s/model.onnx", m->folder);
     if (file_read(path, (size_t)1 << 30, &m->bytes, &m->size, &m->err)) {
         judge(m, result);
@@ -360,26 +374,26 @@ static void run_case(struct result *result)
     arena_release(&arena);
 }
 
-static void work(struct result *results, uint32_t count, uint32_t worker)
+static void work(const char *data, struct result *results, uint32_t count, uint32_t worker)
 {
     for (uint32_t i = worker; i < count; i += WORKERS) {
         if (results[i].text[0] != '\0')
             continue;
         tell(&results[i], "crash", "");
         alarm(CASE_SECONDS);
-        run_case(&results[i]);
+        run_case(data, &results[i]);
     }
     _exit(0);
 }
 
-static void run_all(struct result *results, uint32_t count)
+static void run_all(const char *data, struct result *results, uint32_t count)
 {
     pid_t pids[WORKERS];
     uint32_t alive = WORKERS;
     fflush(NULL);
     for (uint32_t w = 0; w < WORKERS; w++)
         if ((pids[w] = fork()) == 0)
-            work(results, count, w);
+            work(data, results, count, w);
     while (alive > 0) {
         int status;
         pid_t pid = wait(&status);
@@ -391,7 +405,7 @@ static void run_all(struct result *results, uint32_t count)
                 continue;
             alive++; /* its case says "crash"; the next worker goes on behind it */
             if ((pids[w] = fork()) == 0)
-                work(results, count, w);
+                work(data, results, count, w);
         }
     }
 }
@@ -401,16 +415,17 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct result *)a)->name, ((const struct result *)b)->name);
 }
 
-static uint32_t find_cases(struct result *results, const char *filter)
+static uint32_t find_cases(const struct request *request, struct result *results)
 {
     uint32_t count = 0;
     for (size_t s = 0; s < sizeof suites / sizeof *suites; s++) {
         char path[256];
         struct dirent *entry;
-        snprintf(path, sizeof path, DATA "/%s", suites[s]);
+        snprintf(path, sizeof path, "%s/%s", request->data, suites[s]);
         DIR *folder = opendir(path);
         while (folder && (entry = readdir(folder)) != NULL && count < MAX_CASES) {
-            if (entry->d_name[0] == '.' || (filter && !strstr(entry->d_name, filter)))
+            if (entry->d_name[0] == '.' ||
+                (request->filter && !strstr(entry->d_name, request->filter)))
                 continue;
             snprintf(results[count++].name, sizeof results->name, "%s/%.120s", suites[s],
                      entry->d_name);
@@ -458,7 +473,7 @@ static uint32_t count_worse(const struct result *results, uint32_t count, const 
     return worse;
 }
 
-static bool write_list(const struct result *results, uint32_t count)
+static bool write_list(const char *path, const struct result *results, uint32_t count)
 {
     struct arena arena;
     struct strbuf text;
@@ -467,7 +482,7 @@ static bool write_list(const struct result *results, uint32_t count)
     strbuf_init(&text, &arena);
     for (uint32_t i = 0; i < count; i++)
         strbuf_printf(&text, "%s %s\n", results[i].name, results[i].text);
-    bool ok = file_write_atomic(LIST, text.data, text.size_bytes, 0644, &err);
+    bool ok = file_write_atomic(path, text.data, text.size_bytes, 0644, &err);
     arena_release(&arena);
     return ok;
 }
@@ -483,36 +498,58 @@ static void print_totals(const struct result *results, uint32_t count)
            count - pass - refused);
 }
 
-int main(int argc, char **argv)
+static bool parse_request(int argc, char **argv, struct request *out)
 {
-    bool update = argc > 1 && strcmp(argv[1], "--update") == 0;
-    const char *filter = argc > 1 && !update ? argv[1] : NULL;
-    struct result *results = mmap(NULL, MAX_CASES * sizeof *results, PROT_READ | PROT_WRITE,
-                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    *out = (struct request){.data = DEBIAN_DATA, .list = DEBIAN_LIST};
+    for (int i = 1; i < argc; i++) {
+        bool more = i + 1 < argc;
+        if (strcmp(argv[i], "--update") == 0)
+            out->update = true;
+        else if (more && strcmp(argv[i], "--data") == 0)
+            out->data = argv[++i];
+        else if (more && strcmp(argv[i], "--list") == 0)
+            out->list = argv[++i];
+        else if (argv[i][0] == '-' || out->filter)
+            return false;
+        else
+            out->filter = argv[i];
+    }
+    return true;
+}
+
+static int check_list(const struct request *request, const struct result *results, uint32_t count)
+{
     char *list = NULL;
     size_t size = 0;
     struct error err;
-    if (results == MAP_FAILED)
-        return 1;
-    uint32_t count = find_cases(results, filter);
-    if (count == 0) {
-        printf(filter ? "no case has this in its name\n"
-                      : "no cases in " DATA ": libonnx-testdata is not installed\n");
-        return SKIPPED;
-    }
-    run_all(results, count);
-    print_totals(results, count);
-    for (uint32_t i = 0; i < count && filter; i++)
-        printf("%s %s\n", results[i].name, results[i].text);
-    if (filter)
-        return 0;
-    if (update)
-        return write_list(results, count) ? 0 : 1;
-    if (!file_read(LIST, (size_t)1 << 20, &list, &size, &err)) {
-        printf("cannot read " LIST ": --update writes it\n");
+    if (request->update)
+        return write_list(request->list, results, count) ? 0 : 1;
+    if (!file_read(request->list, (size_t)1 << 20, &list, &size, &err)) {
+        printf("cannot read %s: --update writes it\n", request->list);
         return 1;
     }
     uint32_t worse = count_worse(results, count, list);
     free(list);
     return worse > 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct request request;
+    struct result *results = mmap(NULL, MAX_CASES * sizeof *results, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!parse_request(argc, argv, &request) || results == MAP_FAILED) {
+        printf("usage: test-onnx [--data FOLDER] [--list FILE] [--update] [NAME]\n");
+        return 1;
+    }
+    uint32_t count = find_cases(&request, results);
+    if (count == 0) {
+        printf("no cases in %s; those of Debian are in libonnx-testdata\n", request.data);
+        return SKIPPED;
+    }
+    run_all(request.data, results, count);
+    print_totals(results, count);
+    for (uint32_t i = 0; i < count && request.filter; i++)
+        printf("%s %s\n", results[i].name, results[i].text);
+    return request.filter ? 0 : check_list(&request, results, count);
 }

@@ -82,7 +82,7 @@ struct import_options {
 bool blueprint_read(const char *text, size_t size, const struct import_options *options,
                     struct arena *arena, struct blueprint *out, struct error *err);
 
-/* Reads an ONNX model: opsets up to 25 and the ops of docs/onnx.md. Initialisers become params with
+/* Reads an ONNX model: opsets up to 28 and the ops of docs/onnx.md. Initialisers become params with
  * INIT_DATA; constants that decide shapes are folded. ERR_UNSUPPORTED lists all nodes that cannot
  * be read and why; ERR_PARSE, ERR_BLUEPRINT, ERR_SHAPE, ERR_LIMIT, ERR_IO. The same arena and
  * output rules as blueprint_read. */
@@ -93,7 +93,7 @@ bool onnx_read_tensor(const void *bytes, size_t size, struct arena *arena,
                       struct import_tensor *out, struct error *err);
 /* What is read of ONNX, op by op; false behind the last. types: letters F (floats), I (integers), B
  * (bool) of the main operand. since: the first opset. note: what is not read; "". */
-#define ONNX_NEWEST_OPSET 25
+#define ONNX_NEWEST_OPSET 28
 struct onnx_coverage {
     const char *name, *types, *note;
     int32_t since;

@@ -208,3 +208,59 @@ bool onnx_conv_transpose(struct onnx_call *c)
     }
     return add_bias(c, y);
 }
+
+/* Columns back to an image: a transposed convolution by kernels that hold a single 1. */
+bool onnx_col2im(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct onnx_call inner = *c;
+    int64_t image[LIMIT_RANK], block[LIMIT_RANK], strides[LIMIT_RANK], dilations[LIMIT_RANK];
+    int64_t pads[2 * LIMIT_RANK], size = 1;
+    uint32_t count = 0, blocks = 0;
+    if (!onnx_const_ints(c, 1, image, LIMIT_RANK - 3, &count) ||
+        !onnx_const_ints(c, 2, block, LIMIT_RANK - 3, &blocks))
+        return false;
+    if (blocks != count || count == 0 || onnx_rank(c, c->in[0]) != 3)
+        return b_fail(b, ERR_SHAPE, "%u dims of the image, %u of the block", count, blocks);
+    if (!read_list(c, "strides", 1, 1, count, strides) ||
+        !read_list(c, "dilations", 1, 1, count, dilations) ||
+        !read_list(c, "pads", 0, 0, 2 * count, pads))
+        return false;
+    dim_id columns[LIMIT_RANK], kernel[LIMIT_RANK], shape[LIMIT_RANK], high[LIMIT_RANK];
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t reach = dilations[i] * (block[i] - 1) + 1;
+        int64_t room = image[i] + pads[i] + pads[count + i] - reach;
+        if (block[i] < 1 || block[i] > MAX_WINDOW || image[i] > MAX_WINDOW || room < 0)
+            return b_fail(b, ERR_SHAPE, "a block of %lld", (long long)block[i]);
+        size *= block[i];
+        if (size > MAX_WINDOW)
+            return b_fail(b, ERR_LIMIT, "a block of %lld", (long long)size);
+        columns[2 + i] = b_dim_const(b, room / strides[i] + 1);
+        kernel[2 + i] = b_dim_const(b, block[i]);
+    }
+    dim_id all = b_dim_const(b, size), one = b_dim_const(b, 1), zero = b_dim_const(b, 0);
+    dim_id channels = dim_div_exact(&b->graph->dims, b_dim(b, c->in[0], 1), all);
+    if (channels == DIM_NONE)
+        return b_fail(b, ERR_SHAPE, "the channels are no multiple of %lld", (long long)size);
+    columns[0] = b_dim_mul(b, b_dim(b, c->in[0], 0), channels);
+    columns[1] = kernel[0] = all;
+    kernel[1] = one;
+    dim_id square[2] = {all, all};
+    value_id eye = b_binary(b, PRIM_EQ, b_iota(b, DTYPE_I64, square, 2, 0),
+                            b_iota(b, DTYPE_I64, square, 2, 1));
+    inner.in[0] = b_reshape(b, c->in[0], columns, count + 2);
+    inner.in[1] = b_reshape(b, b_cast(b, eye, onnx_type(c, c->in[0])), kernel, count + 2);
+    inner.in_count = 2;
+    if (onnx_failed(c) || !onnx_conv_transpose(&inner))
+        return false;
+    dim_id low[LIMIT_RANK];
+    shape[0] = b_dim(b, c->in[0], 0);
+    shape[1] = channels;
+    for (uint32_t i = 0; i < count + 2; i++)
+        low[i] = high[i] = zero;
+    for (uint32_t i = 0; i < count; i++) {
+        shape[2 + i] = b_dim_const(b, image[i]);
+        high[2 + i] = b_dim_sub(b, shape[2 + i], b_dim(b, inner.out[0], 2 + i));
+    }
+    return onnx_return(c, b_reshape(b, b_pad(b, inner.out[0], low, high, 0), shape, count + 2));
+}

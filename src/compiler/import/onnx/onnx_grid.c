@@ -288,3 +288,45 @@ bool onnx_roi_align(struct onnx_call *c)
     found = b_select(b, b_unsqueeze(b, far, 1), b_const(b, g.type, 0), found);
     return onnx_return(c, pool(&g, found, bins, ratio, mean));
 }
+
+/* Evenly spaced from -1 to 1 along one dim of a grid, or by the middles of its cells. */
+static value_id spread(struct onnx_call *c, const dim_id *shape, uint32_t rank, uint32_t axis,
+                       enum dtype type, bool align)
+{
+    struct builder *b = c->b;
+    value_id i = b_cast(b, b_iota(b, DTYPE_I64, shape, rank, axis), type);
+    value_id size = b_cast(b, b_size(b, shape[axis]), type);
+    if (align)
+        return b_shift(b, b_div(b, b_scale(b, i, 2), b_shift(b, size, -1)), -1);
+    return b_shift(b, b_div(b, b_shift(b, b_scale(b, i, 2), 1), size), -1);
+}
+
+bool onnx_affine_grid(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    dim_id sizes[LIMIT_RANK];
+    uint32_t count = 0;
+    bool align = onnx_int(c, "align_corners", 0) != 0;
+    enum dtype type = onnx_type(c, c->in[0]);
+    value_id columns[MAX_SPATIAL + 1];
+    if (!onnx_dims(c, 1, sizes, LIMIT_RANK, &count))
+        return false;
+    if (count < 4 || count > 5 || onnx_rank(c, c->in[0]) != 3)
+        return b_fail(b, ERR_SHAPE, "%u sizes", count);
+    uint32_t spatial = count - 2;
+    dim_id places = dim_product(&b->graph->dims, sizes + 2, spatial), shape[LIMIT_RANK];
+    for (uint32_t d = 0; d < spatial; d++) {
+        value_id x = spread(c, sizes + 2, spatial, spatial - 1 - d, type, align);
+        columns[d] = b_reshape(b, x, &places, 1);
+    }
+    columns[spatial] = b_broadcast_to(b, b_const(b, type, 1), &places, 1);
+    if (onnx_failed(c))
+        return false;
+    value_id grid = onnx_stack(c, columns, spatial + 1, 1);
+    value_id y = b_swap(b, b_contract(b, c->in[0], grid, 0, 1), 1, 2);
+    shape[0] = sizes[0];
+    for (uint32_t d = 0; d < spatial; d++)
+        shape[1 + d] = sizes[2 + d];
+    shape[spatial + 1] = b_dim_const(b, spatial);
+    return onnx_return(c, b_reshape(b, y, shape, spatial + 2));
+}

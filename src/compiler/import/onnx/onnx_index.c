@@ -146,3 +146,101 @@ bool onnx_scatter_nd(struct onnx_call *c)
     index = b_broadcast_to(b, index, (dim_id[]){writes, columns}, 2);
     return onnx_return(c, b_reshape(b, scatter(c, data, index, updates, 0, mode), shape, rank));
 }
+
+/* Updates written from a place that may differ by batch. */
+bool onnx_tensor_scatter(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int axis = b_axis(b, c->in[0], onnx_int(c, "axis", -2));
+    const struct node *update = graph_node(b->graph, c->in[1]);
+    dim_id shape[LIMIT_RANK];
+    if (axis < 1 || update->rank != onnx_rank(c, c->in[0]))
+        return onnx_failed(c) ? false : b_fail(b, ERR_SHAPE, "axis %d", axis);
+    value_id index = b_iota(b, DTYPE_I64, update->shape, update->rank, axis);
+    if (onnx_given(c, 2)) {
+        for (uint32_t i = 0; i < update->rank; i++)
+            shape[i] = i == 0 ? b_dim(b, c->in[2], 0) : b_dim_const(b, 1);
+        value_id start = b_reshape(b, b_cast(b, c->in[2], DTYPE_I64), shape, update->rank);
+        index = b_add(b, index, start);
+    }
+    if (strcmp(onnx_text(c, "mode", "linear"), "circular") == 0)
+        index = b_binary(b, PRIM_REM, index, b_size(b, b_dim(b, c->in[0], axis)));
+    return onnx_return(c, scatter(c, c->in[0], index, c->in[1], axis, SCATTER_SET));
+}
+
+/* Each sequence back to front, as far as it goes. */
+bool onnx_reverse_sequence(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int time = b_axis(b, c->in[0], onnx_int(c, "time_axis", 0));
+    int batch = b_axis(b, c->in[0], onnx_int(c, "batch_axis", 1));
+    dim_id shape[LIMIT_RANK];
+    if (time < 0 || batch < 0)
+        return false;
+    if (time == batch || onnx_rank(c, c->in[1]) != 1)
+        return b_fail(b, ERR_SHAPE, "time_axis and batch_axis are both %d", time);
+    const struct node *node = graph_node(b->graph, c->in[0]);
+    for (uint32_t i = 0; i < node->rank; i++)
+        shape[i] = b_dim_const(b, 1);
+    shape[batch] = b_dim(b, c->in[1], 0);
+    value_id length = b_reshape(b, b_cast(b, c->in[1], DTYPE_I64), shape, node->rank);
+    value_id t = b_iota(b, DTYPE_I64, node->shape, node->rank, time);
+    value_id back = b_sub(b, b_shift(b, length, -1), t);
+    value_id index = b_select(b, b_binary(b, PRIM_LT, t, length), back, t);
+    return onnx_return(c, b_gather(b, c->in[0], index, time));
+}
+
+/* The places of what is true, when that is known. */
+static bool true_places(struct onnx_call *c, value_id x, int64_t *out, uint32_t *out_count)
+{
+    const struct known *known = onnx_known(c->o, x);
+    *out_count = 0;
+    if (!known->is_known)
+        return onnx_refuse(c, "what is true is not known at compile time");
+    for (uint32_t i = 0; i < known->count; i++) {
+        int64_t value = known->reals ? known->reals[i] != 0 : 0;
+        if (!known->reals && !dim_is_const(&c->o->graph->dims, known->dims[i], &value))
+            return onnx_refuse(c, "what is true is not known at compile time");
+        if (value != 0)
+            out[(*out_count)++] = i;
+    }
+    return true;
+}
+
+bool onnx_compress(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t places[ONNX_KNOWN_MAX];
+    uint32_t count = 0;
+    int axis = 0;
+    value_id x = c->in[0];
+    if (!true_places(c, c->in[1], places, &count))
+        return false;
+    if (onnx_has(c, "axis"))
+        axis = b_axis(b, x, onnx_int(c, "axis", 0));
+    else
+        x = onnx_rank(c, x) > 0 ? b_flatten(b, x, 0, -1) : b_reshape(b, x, NULL, 0);
+    value_id index = b_literal(b, DTYPE_I64, (int64_t[]){count}, 1, places);
+    return axis >= 0 && onnx_return(c, b_take(b, x, index, axis));
+}
+
+bool onnx_non_zero(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t places[ONNX_KNOWN_MAX];
+    uint32_t count = 0, rank = onnx_rank(c, c->in[0]);
+    value_id rows[LIMIT_RANK];
+    if (!true_places(c, c->in[0], places, &count))
+        return false;
+    if (rank == 0)
+        return onnx_refuse(c, "rank 0");
+    const struct known *known = onnx_known(c->o, c->in[0]);
+    int64_t *row = ARENA_ARRAY(c->o->arena, int64_t, count), stride = known->count;
+    for (uint32_t d = 0; d < rank; d++) {
+        stride = known->shape[d] > 0 ? stride / known->shape[d] : 0;
+        for (uint32_t i = 0; i < count; i++)
+            row[i] = places[i] / stride % known->shape[d];
+        rows[d] = b_literal(b, DTYPE_I64, (int64_t[]){count}, 1, row);
+    }
+    return onnx_return(c, onnx_stack(c, rows, rank, 0));
+}

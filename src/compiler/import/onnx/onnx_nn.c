@@ -193,3 +193,10 @@ bool onnx_einsum(struct onnx_call *c)
     struct op_value attrs[] = {{.name = "equation", .kind = OP_TEXT, .text = packed}, {0}};
     return onnx_return(c, onnx_expand(c, "einsum", c->in, c->in_count, attrs));
 }
+
+bool onnx_swiglu(struct onnx_call *c)
+{
+    value_id scaled = b_scale(c->b, c->in[0], onnx_float(c, "alpha", 1));
+    value_id gate = b_mul(c->b, c->in[0], onnx_expand(c, "sigmoid", &scaled, 1, NULL));
+    return onnx_return(c, b_mul(c->b, gate, c->in[1]));
+}

@@ -98,7 +98,7 @@ bool onnx_arg_reduce(struct onnx_call *c)
     return onnx_return(c, onnx_int(c, "keepdims", 1) != 0 ? b_unsqueeze(b, index, axis) : index);
 }
 
-bool onnx_cumsum(struct onnx_call *c)
+bool onnx_cumulate(struct onnx_call *c)
 {
     int64_t wanted[1];
     uint32_t count = 0;
@@ -110,7 +110,8 @@ bool onnx_cumsum(struct onnx_call *c)
     struct attrs attrs = {.axis = axis,
                           .exclusive = onnx_int(c, "exclusive", 0) != 0,
                           .reverse = onnx_int(c, "reverse", 0) != 0};
-    return onnx_return(c, graph_add(c->b->graph, PRIM_CUM_SUM, c->in, 1, &attrs, c->b->err));
+    enum prim prim = strcmp(c->op->with, "prod") == 0 ? PRIM_CUM_PROD : PRIM_CUM_SUM;
+    return onnx_return(c, graph_add(c->b->graph, prim, c->in, 1, &attrs, c->b->err));
 }
 
 bool onnx_topk(struct onnx_call *c)

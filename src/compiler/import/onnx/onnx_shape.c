@@ -323,7 +323,8 @@ bool onnx_space_to_depth(struct onnx_call *c)
         return false;
     dim_id split[6] = {n, channels, height, block, width, block};
     value_id x = b_reshape(b, c->in[0], split, 6);
-    x = b_transpose(b, x, (uint8_t[]){0, 3, 5, 1, 2, 4});
+    bool rows = strcmp(onnx_text(c, "mode", "DCR"), "CRD") == 0;
+    x = b_transpose(b, x, rows ? (uint8_t[]){0, 1, 3, 5, 2, 4} : (uint8_t[]){0, 3, 5, 1, 2, 4});
     dim_id shape[4] = {n, b_dim_mul(b, channels, b_dim_const(b, size * size)), height, width};
     return onnx_return(c, b_reshape(b, x, shape, 4));
 }

@@ -202,3 +202,33 @@ bool onnx_pad(struct onnx_call *c)
     };
     return onnx_return(c, onnx_expand(c, "pad", c->in, 1, attrs));
 }
+
+bool onnx_center_crop_pad(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &b->graph->dims;
+    dim_id wanted[LIMIT_RANK], two = dim_const(dims, 2), zero = dim_const(dims, 0);
+    uint32_t count = 0, given = 0, rank = onnx_rank(c, c->in[0]);
+    const int64_t *axes = onnx_ints(c, "axes", &given);
+    value_id x = c->in[0];
+    if (!onnx_dims(c, 1, wanted, LIMIT_RANK, &count))
+        return false;
+    if (count != (axes ? given : rank))
+        return b_fail(b, ERR_SHAPE, "%u sizes", count);
+    for (uint32_t i = 0; i < count && x != VALUE_NONE; i++) {
+        int axis = b_axis(b, x, axes ? axes[i] : i);
+        dim_id low[LIMIT_RANK], high[LIMIT_RANK];
+        if (axis < 0)
+            return false;
+        dim_id size = b_dim(b, x, axis), kept = dim_min(dims, size, wanted[i]);
+        dim_id start = dim_floordiv(dims, b_dim_sub(b, size, kept), two);
+        dim_id missing = b_dim_sub(b, wanted[i], kept);
+        x = b_slice(b, x, axis, start, kept, 1);
+        for (uint32_t k = 0; k < rank; k++)
+            low[k] = high[k] = zero;
+        low[axis] = dim_floordiv(dims, missing, two);
+        high[axis] = b_dim_sub(b, missing, low[axis]);
+        x = b_pad(b, x, low, high, 0);
+    }
+    return onnx_return(c, x);
+}

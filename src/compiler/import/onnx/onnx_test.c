@@ -287,7 +287,7 @@ static void lists_all_refusals(void **state)
     add_output(m, "c");
     assert_refused(m, ERR_UNSUPPORTED, "Sparkle (2 times): no such op; Relu: attribute 'leak'");
     m->opset.version = ONNX_NEWEST_OPSET + 1;
-    assert_refused(m, ERR_UNSUPPORTED, "opset 26");
+    assert_refused(m, ERR_UNSUPPORTED, "opset 29");
 }
 
 static void refuses_bad_names(void **state)
