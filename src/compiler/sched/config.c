@@ -1,4 +1,4 @@
-/* Configs: names of their keys, the heuristic's choice, and the others worth measuring. */
+/* Configs: names of their keys, and the heuristic's choice. */
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
 
@@ -31,11 +31,7 @@ bool config_equal(const struct config *a, const struct config *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-struct range {
-    int64_t lo, hi;
-};
-
-static struct range extent_of(struct scheduling *c, const char *name)
+struct range loop_extent(struct scheduling *c, const char *name)
 {
     struct range r = {1, 1};
     struct loop_site site;
@@ -44,13 +40,12 @@ static struct range extent_of(struct scheduling *c, const char *name)
     return r;
 }
 
-/* Iterations of all reductions inside, one inside the other: the depth of a product. */
-static int64_t depth_of(struct nest *nest, const struct block *block)
+int64_t sum_depth(struct nest *nest, const struct block *block)
 {
     int64_t most = 1;
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
-        int64_t inner = depth_of(nest, &s->body), lo, hi;
+        int64_t inner = sum_depth(nest, &s->body), lo, hi;
         if (s->kind == STMT_FOR && !s->independent) {
             index_range(nest, nest->vars.items[s->var].extent, &lo, &hi);
             inner = hi > 0 && inner > INT64_MAX / hi ? INT64_MAX : inner * hi;
@@ -198,11 +193,11 @@ static void default_product(struct scheduling *c, struct range m, struct range n
 static void default_tile(struct scheduling *c, struct config *out)
 {
     const struct target *t = c->target;
-    struct range m = extent_of(c, c->row), n = extent_of(c, c->column);
+    struct range m = loop_extent(c, c->row), n = loop_extent(c, c->column);
     int64_t columns = c->form == FORM_CHANNELS ? t->lanes : 2 * (int64_t)t->lanes;
     while (columns > t->lanes && columns / 2 >= n.hi)
         columns /= 2;
-    int64_t depth = depth_of(c->nest, &c->nest->body), most = most_rows(t, c->form, columns);
+    int64_t depth = sum_depth(c->nest, &c->nest->body), most = most_rows(t, c->form, columns);
     if (c->form == FORM_PRODUCT && most > rows_in_l1(c, depth))
         most = rows_in_l1(c, depth);
     int64_t rows = c->row[0] ? rows_for(m, most) : 1;
@@ -224,94 +219,4 @@ void sched_default(struct scheduling *c, struct config *out)
         out->value[CONFIG_BLOCK] = BLOCK_ELEMENTS;
     else if (c->form != FORM_LOOPS)
         default_tile(c, out);
-}
-
-struct space {
-    struct config *items;
-    uint32_t count, max;
-};
-
-static void add(struct space *s, const struct config *config)
-{
-    for (uint32_t i = 0; i < s->count; i++)
-        if (config_equal(&s->items[i], config))
-            return;
-    if (s->count < s->max)
-        s->items[s->count++] = *config;
-}
-
-/* Tiles that leave registers for their operands and keep enough sums under way; loads per
- * multiply-add decide which come first. */
-static void add_tiles(struct scheduling *c, struct space *s, const struct config *base)
-{
-    static const int8_t rows[] = {14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1};
-    const struct target *t = c->target;
-    struct range m = extent_of(c, c->row), n = extent_of(c, c->column);
-    for (int64_t vectors = 1; vectors <= 4; vectors++) {
-        int64_t columns = vectors * t->lanes;
-        if ((vectors == 3) || (vectors > 1 && columns / 2 >= n.hi))
-            continue;
-        for (size_t r = 0; r < sizeof rows; r++) {
-            struct config config = *base;
-            int64_t sums = rows[r] * vectors;
-            if (rows[r] > m.hi || sums + vectors + 1 > t->registers ||
-                (sums < 8 && m.hi >= 8 && n.hi >= columns))
-                continue;
-            config.value[CONFIG_ROWS] = rows[r];
-            config.value[CONFIG_COLUMNS] = (int32_t)columns;
-            if (m.lo >= rows[r])
-                config.value[CONFIG_FEW_ROWS] = 0;
-            add(s, &config);
-        }
-    }
-}
-
-static void add_blocks(struct scheduling *c, struct space *s, const struct config *base)
-{
-    static const int8_t blocks[] = {0, 1, 2, 4, 8, 16, 32};
-    struct range m = extent_of(c, c->row), n = extent_of(c, c->column);
-    for (size_t i = 0; i < sizeof blocks; i++) {
-        struct config config = *base;
-        config.value[CONFIG_ROW_BLOCK] = blocks[i];
-        if (blocks[i] * base->value[CONFIG_ROWS] < m.hi)
-            add(s, &config);
-        config = *base;
-        config.value[CONFIG_ROW_BLOCK] = 0;
-        config.value[CONFIG_COLUMN_BLOCK] = blocks[i];
-        if (blocks[i] * base->value[CONFIG_COLUMNS] < n.hi)
-            add(s, &config);
-    }
-}
-
-uint32_t sched_space(struct scheduling *c, struct config *out, uint32_t max)
-{
-    struct space s = {.items = out, .max = max};
-    struct config base;
-    sched_default(c, &base);
-    add(&s, &base);
-    if (c->form == FORM_PRODUCT) {
-        add_blocks(c, &s, &base);
-        uint32_t blocks = s.count;
-        for (uint32_t i = 0; i < blocks; i++) {
-            struct config with = s.items[i];
-            add_tiles(c, &s, &with);
-        }
-    } else if (c->form == FORM_PIXELS || c->form == FORM_CHANNELS) {
-        add_tiles(c, &s, &base);
-    } else if (c->form == FORM_FLAT) {
-        for (int32_t block = 1024; block <= 65536; block *= 2)
-            for (int32_t lanes = 0; lanes <= 4 * (int32_t)c->target->lanes;
-                 lanes = lanes ? 2 * lanes : (int32_t)c->target->lanes) {
-                base.value[CONFIG_BLOCK] = block;
-                base.value[CONFIG_LANES] = lanes;
-                add(&s, &base);
-            }
-    } else {
-        for (int32_t lanes = (int32_t)c->target->lanes; lanes <= 8 * (int32_t)c->target->lanes;
-             lanes *= 2) {
-            base.value[CONFIG_LANES] = lanes;
-            add(&s, &base);
-        }
-    }
-    return s.count;
 }

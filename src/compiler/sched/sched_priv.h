@@ -3,6 +3,7 @@
 #define URZA_COMPILER_SCHED_SCHED_PRIV_H
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "compiler/sched/sched.h"
 
@@ -46,6 +47,15 @@ struct scheduling {
     uint32_t operand;       /* product: the argument whose columns lie together … */
     bool packed;            /* … in panels already */
 };
+
+/* config.c */
+struct range {
+    int64_t lo, hi;
+};
+struct range loop_extent(struct scheduling *c, const char *name); /* 1 for a loop that is not there
+                                                                   */
+/* Iterations of all reductions inside, one inside the other: the depth of a product. */
+int64_t sum_depth(struct nest *nest, const struct block *block);
 
 /* fit.c */
 bool take_step(struct scheduling *c, enum step_kind kind, const char *loop, const char *other,
