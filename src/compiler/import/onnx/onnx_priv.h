@@ -159,7 +159,11 @@ value_id onnx_move_first(struct onnx_call *c, value_id x, int64_t axis);
 /* Each element `times` times in a row along an axis of less than LIMIT_RANK dims. */
 value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times);
 
-bool onnx_conv(struct onnx_call *c); /* for ops that are convolutions of something else */
+/* Translators for those of ops that are these with something around them. */
+bool onnx_conv(struct onnx_call *c);
+bool onnx_layer_norm(struct onnx_call *c);
+bool onnx_rms_norm(struct onnx_call *c);
+bool onnx_rotary_embedding(struct onnx_call *c);
 
 /* Folding. A known value: elements in row-major order, integers (and bool) as dims, floats as
  * numbers. */

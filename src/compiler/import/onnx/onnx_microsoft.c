@@ -1,0 +1,241 @@
+/* Operations of com.microsoft, as ONNX Runtime's optimiser and exporters for it write them: known
+ * chains of nodes in one. */
+#include <math.h>
+#include <string.h>
+
+#include "compiler/import/onnx/onnx_priv.h"
+
+bool onnx_fused_matmul(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id in[2] = {c->in[0], c->in[1]};
+    double alpha = onnx_float(c, "alpha", 1);
+    if (onnx_int(c, "transBatchA", 0) != 0 || onnx_int(c, "transBatchB", 0) != 0)
+        return onnx_refuse(c, "transposed batches");
+    if (onnx_int(c, "transA", 0) != 0 && onnx_rank(c, in[0]) > 1)
+        in[0] = b_swap(b, in[0], -2, -1);
+    if (onnx_int(c, "transB", 0) != 0 && onnx_rank(c, in[1]) > 1)
+        in[1] = b_swap(b, in[1], -2, -1);
+    value_id y = onnx_expand(c, "matmul", in, 2, NULL);
+    return onnx_return(c, alpha == 1 ? y : b_scale(b, y, alpha));
+}
+
+/* Gelu of the operand plus a bias, in the form that the row names. */
+bool onnx_bias_gelu(struct onnx_call *c)
+{
+    value_id x = onnx_given(c, 1) ? b_add(c->b, c->in[0], c->in[1]) : c->in[0];
+    struct op_value attrs[] = {{.name = "approximate", .kind = OP_TEXT, .text = c->op->with}, {0}};
+    return onnx_return(c, onnx_expand(c, "gelu", &x, 1, attrs));
+}
+
+bool onnx_quick_gelu(struct onnx_call *c)
+{
+    value_id scaled = b_scale(c->b, c->in[0], onnx_float(c, "alpha", 1.702));
+    return onnx_return(c, b_mul(c->b, c->in[0], onnx_expand(c, "sigmoid", &scaled, 1, NULL)));
+}
+
+/* LayerNormalization or, as the row says, without the mean, of the sum of two operands. */
+bool onnx_skip_norm(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    bool simple = strcmp(c->op->with, "rms") == 0;
+    uint32_t bias = simple ? 3 : 4;
+    struct onnx_call inner = *c;
+    value_id sum = b_add(b, c->in[0], c->in[1]);
+    if (onnx_given(c, bias))
+        sum = b_add(b, sum, c->in[bias]);
+    inner.in[0] = sum;
+    inner.in[1] = c->in[2];
+    inner.in[2] = !simple && onnx_given(c, 3) ? c->in[3] : VALUE_NONE;
+    inner.in_count = 3;
+    if (onnx_failed(c) || !(simple ? onnx_rms_norm(&inner) : onnx_layer_norm(&inner)))
+        return false;
+    c->out[0] = inner.out[0];
+    c->out[1] = simple ? VALUE_NONE : inner.out[1];
+    c->out[2] = simple ? VALUE_NONE : inner.out[2];
+    c->out[3] = sum;
+    c->out_count = 4;
+    return true;
+}
+
+struct heads {
+    value_id q, k, v; /* [B, heads, L, size] */
+    value_id mask;    /* bool or added; VALUE_NONE */
+    value_id bias;    /* added to the scores; VALUE_NONE */
+    double scale;     /* 0: 1/sqrt(size) */
+    bool causal;
+};
+
+static value_id split(struct onnx_call *c, value_id x, int64_t heads)
+{
+    struct builder *b = c->b;
+    if (x == VALUE_NONE || onnx_rank(c, x) == 4)
+        return x;
+    dim_id count = b_dim_const(b, heads);
+    dim_id size = heads < 1 || onnx_rank(c, x) != 3
+                      ? DIM_NONE
+                      : dim_div_exact(&b->graph->dims, b_dim(b, x, 2), count);
+    if (size == DIM_NONE)
+        return b_fail(b, ERR_SHAPE, "num_heads is %lld", (long long)heads);
+    dim_id shape[4] = {b_dim(b, x, 0), b_dim(b, x, 1), count, size};
+    return b_swap(b, b_reshape(b, x, shape, 4), 1, 2);
+}
+
+static value_id attend(struct onnx_call *c, struct heads *h)
+{
+    struct builder *b = c->b;
+    value_id mask = h->bias;
+    if (mask == VALUE_NONE)
+        mask = h->mask;
+    else if (h->mask != VALUE_NONE)
+        mask = b_select(b, h->mask, mask, b_const_like(b, mask, (double)-INFINITY));
+    struct op_value attrs[] = {{.name = "is_causal", .kind = OP_BOOL, .i = h->causal},
+                               {.name = "scale", .kind = OP_FLOAT, .f = h->scale},
+                               {0}};
+    if (h->scale == 0)
+        attrs[1].name = NULL;
+    value_id y =
+        onnx_expand(c, "scaled_dot_product_attention", (value_id[]){h->q, h->k, h->v, mask},
+                    mask == VALUE_NONE ? 3 : 4, attrs);
+    return y == VALUE_NONE ? y : b_flatten(b, b_swap(b, y, 1, 2), 2, 3);
+}
+
+/* Which keys count: [B, S] of 0 and 1, or [B] of lengths; [B, 1, 1, S] of bool. */
+static value_id key_mask(struct onnx_call *c, value_id mask, dim_id keys)
+{
+    struct builder *b = c->b;
+    dim_id one = b_dim_const(b, 1);
+    if (onnx_rank(c, mask) == 2) {
+        dim_id shape[4] = {b_dim(b, mask, 0), one, one, b_dim(b, mask, 1)};
+        value_id open = b_binary(b, PRIM_NE, mask, b_const_like(b, mask, 0));
+        return b_reshape(b, open, shape, 4);
+    }
+    if (onnx_rank(c, mask) != 1)
+        return onnx_refuse(c, "a mask of rank %u", onnx_rank(c, mask));
+    dim_id shape[4] = {b_dim(b, mask, 0), one, one, one};
+    value_id lengths = b_reshape(b, b_cast(b, mask, DTYPE_I64), shape, 4);
+    return b_binary(b, PRIM_LT, b_iota(b, DTYPE_I64, &keys, 1, 0), lengths);
+}
+
+/* One projection makes query, key and value; sizes are equal. */
+bool onnx_ms_attention(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t count = onnx_int(c, "num_heads", 0);
+    struct heads h = {.scale = onnx_float(c, "scale", 0),
+                      .causal = onnx_int(c, "unidirectional", 0) != 0};
+    value_id parts[3];
+    if (onnx_given(c, 4) || onnx_wanted(c, 1) || onnx_has(c, "qkv_hidden_sizes") ||
+        onnx_int(c, "do_rotary", 0) != 0)
+        return onnx_refuse(c, "a cache, sizes that differ, or rotary embeddings");
+    value_id all = onnx_expand(c, "matmul", c->in, 2, NULL);
+    if (onnx_given(c, 2))
+        all = b_add(b, all, c->in[2]);
+    if (all == VALUE_NONE)
+        return false;
+    dim_id size = dim_div_exact(&b->graph->dims, b_dim(b, all, -1), b_dim_const(b, 3));
+    if (size == DIM_NONE)
+        return b_fail(b, ERR_SHAPE, "the projection does not divide into three");
+    for (uint32_t i = 0; i < 3; i++) {
+        dim_id start = b_dim_mul(b, size, b_dim_const(b, i));
+        parts[i] = split(c, b_slice(b, all, -1, start, size, 1), count);
+    }
+    h.q = parts[0];
+    h.k = parts[1];
+    h.v = parts[2];
+    if (onnx_failed(c))
+        return false;
+    if (onnx_given(c, 3))
+        h.mask = key_mask(c, c->in[3], b_dim(b, h.k, 2));
+    h.bias = onnx_given(c, 5) ? c->in[5] : VALUE_NONE;
+    return !onnx_failed(c) && onnx_return(c, attend(c, &h));
+}
+
+/* Query, key and value already projected: [B, L, heads * size], or keys as [B, heads, S, size]. */
+bool onnx_ms_multi_head_attention(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    int64_t count = onnx_int(c, "num_heads", 0);
+    struct heads h = {.scale = onnx_float(c, "scale", 0),
+                      .causal = onnx_int(c, "unidirectional", 0) != 0};
+    value_id in[3] = {c->in[0], c->in[1], c->in[2]};
+    if (!onnx_given(c, 1) || !onnx_given(c, 2))
+        return onnx_refuse(c, "packed operands");
+    if (onnx_given(c, 3)) {
+        dim_id at = b_dim_const(b, 0);
+        for (uint32_t i = 0; i < 3; i++) {
+            dim_id size = onnx_rank(c, in[i]) == 3 ? b_dim(b, in[i], 2) : DIM_NONE;
+            if (size == DIM_NONE)
+                return onnx_refuse(c, "a bias for operands of rank 4");
+            in[i] = b_add(b, in[i], b_slice(b, c->in[3], 0, at, size, 1));
+            at = b_dim_add(b, at, size);
+        }
+    }
+    h.q = split(c, in[0], count);
+    h.k = split(c, in[1], count);
+    h.v = split(c, in[2], count);
+    if (onnx_given(c, 6) && onnx_given(c, 7)) {
+        if (h.causal)
+            return onnx_refuse(c, "unidirectional with a cache");
+        h.k = b_concat(b, (value_id[]){c->in[6], h.k}, 2, 2);
+        h.v = b_concat(b, (value_id[]){c->in[7], h.v}, 2, 2);
+    }
+    if (onnx_failed(c))
+        return false;
+    if (onnx_given(c, 4))
+        h.mask = key_mask(c, c->in[4], b_dim(b, h.k, 2));
+    h.bias = onnx_given(c, 5) ? c->in[5] : VALUE_NONE;
+    c->out[0] = onnx_failed(c) ? VALUE_NONE : attend(c, &h);
+    c->out[1] = h.k;
+    c->out[2] = h.v;
+    c->out_count = 3;
+    return !onnx_failed(c);
+}
+
+/* The operands stand in another order than in the op of the default domain; positions may be one
+ * offset for all: [1]. */
+bool onnx_ms_rotary_embedding(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct onnx_call inner = *c;
+    value_id positions = b_cast(b, c->in[1], DTYPE_I64);
+    if (onnx_int(c, "is_packed_batching", 0) != 0 || onnx_float(c, "scale", 1) != 1)
+        return onnx_refuse(c, "packed batches, or a scale");
+    if (onnx_rank(c, positions) == 1) {
+        uint32_t sequence = onnx_rank(c, c->in[0]) == 4 ? 2 : 1;
+        dim_id shape[2] = {b_dim(b, c->in[0], 0), b_dim(b, c->in[0], sequence)};
+        positions = b_add(b, b_iota(b, DTYPE_I64, shape, 2, 1), positions);
+    }
+    inner.in[1] = c->in[2];
+    inner.in[2] = c->in[3];
+    inner.in[3] = positions;
+    inner.in_count = 4;
+    return !onnx_failed(c) && onnx_rotary_embedding(&inner) && onnx_return(c, inner.out[0]);
+}
+
+/* Embeddings of words, places and segments, summed and normalised. */
+bool onnx_embed_layer_norm(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct onnx_call inner = *c;
+    value_id ids = b_cast(b, c->in[0], DTYPE_I64);
+    if (onnx_rank(c, ids) != 2 || onnx_int(c, "mask_index_type", 0) != 0 || onnx_given(c, 7))
+        return onnx_refuse(c, "a mask");
+    dim_id shape[2] = {b_dim(b, ids, 0), b_dim(b, ids, 1)};
+    value_id places =
+        onnx_given(c, 8) ? b_cast(b, c->in[8], DTYPE_I64) : b_iota(b, DTYPE_I64, shape, 2, 1);
+    value_id sum = b_add(b, b_take(b, c->in[2], ids, 0), b_take(b, c->in[3], places, 0));
+    if (onnx_given(c, 1) && onnx_given(c, 4))
+        sum = b_add(b, sum, b_take(b, c->in[4], b_cast(b, c->in[1], DTYPE_I64), 0));
+    inner.in[0] = sum;
+    inner.in[1] = c->in[5];
+    inner.in[2] = c->in[6];
+    inner.in_count = 3;
+    if (onnx_failed(c) || !onnx_layer_norm(&inner))
+        return false;
+    c->out[0] = inner.out[0];
+    c->out[1] = b_broadcast_to(b, b_const(b, DTYPE_I32, 0), shape, 1); /* no mask: no lengths */
+    c->out[2] = sum;
+    c->out_count = 3;
+    return !onnx_failed(c);
+}
