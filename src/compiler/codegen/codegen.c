@@ -5,9 +5,11 @@
 #include "compiler/codegen/codegen_priv.h"
 
 #include <llvm-c/Analysis.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/uio.h>
 
@@ -27,15 +29,27 @@ struct backend {
     LLVMTargetDataRef layout;
 };
 
-static bool backend_begin(struct backend *b, struct error *err)
+/* For the whole process, once. What schedules have decided already takes LLVM a third of its time
+ * to think over, and what it finds is no faster: which addresses a loop keeps, what is computed
+ * where, in which order. */
+static void begin_process(void)
 {
-    const struct target *target = b->target;
-    LLVMTargetRef llvm_target;
-    char *message = NULL;
+    static const char *const options[] = {"urza", "-disable-lsr", "-disable-cgp",
+                                          "-enable-misched=0"};
+    LLVMParseCommandLineOptions(sizeof options / sizeof options[0], options, "");
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+}
+
+static bool backend_begin(struct backend *b, struct error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const struct target *target = b->target;
+    LLVMTargetRef llvm_target;
+    char *message = NULL;
+    pthread_once(&once, begin_process);
     if (LLVMGetTargetFromTriple(target->triple, &llvm_target, &message)) {
         fail(err, ERR_COMPILE, "LLVM: %s", message);
         LLVMDisposeMessage(message);

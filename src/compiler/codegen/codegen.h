@@ -4,8 +4,9 @@
  * out here and LLVM is given only light passes. The image is a row of kernels, each code and then
  * constants, 64-aligned. It is position independent, imports nothing and needs no relocation; the
  * same nest gives the same bytes, whatever stands beside it. One call uses one LLVM context on the
- * calling thread; calls on different threads are independent. LLVM may end the process on internal
- * errors or when memory runs out: callers that must survive compile in a child process. */
+ * calling thread; calls on different threads are independent. The first call sets options of LLVM
+ * for the whole process. LLVM may end the process on internal errors or when memory runs out:
+ * callers that must survive compile in a child process. */
 #ifndef URZA_COMPILER_CODEGEN_CODEGEN_H
 #define URZA_COMPILER_CODEGEN_CODEGEN_H
 
