@@ -17,9 +17,9 @@
 #include "base/strbuf.h"
 #include "compiler/cache/cache.h"
 
-/* Vectors are written out already and addresses placed; what is left for LLVM is to turn locals
- * into registers and to remove what was said twice. */
-#define PASSES "function(sroa,early-cse)"
+/* Vectors are written out already, addresses placed, and nothing is said twice; what is left for
+ * LLVM is to turn locals into registers. */
+#define PASSES "function(mem2reg)"
 
 /* What the kernels of one call share. Nothing that a kernel may change: contexts remember. */
 struct backend {
