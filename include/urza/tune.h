@@ -50,7 +50,7 @@ const char *urza_config_source_name(urza_config_source source); /* "persistent" 
 typedef enum urza_tune_policy {
     URZA_TUNE_HEURISTIC = 1,
     URZA_TUNE_AUTOTUNE,
-    URZA_TUNE_REQUIRE /* what no level above knows is a NotFoundError */
+    URZA_TUNE_REQUIRE /* what could be measured, and no level above knows, is a NotFoundError */
 } urza_tune_policy;
 
 /* An answer of the chain. Texts are borrowed for the call of the callback. */

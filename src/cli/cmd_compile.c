@@ -2,7 +2,8 @@
  *
  * The file is written last and at once: whatever fails before leaves what was there. With the
  * strategy `standard` the finished package is checked as a user would load it, and what was found
- * goes into it as evidence; a package that does not pass is not written. */
+ * goes into it as evidence; a package that does not pass is not written. Configs that were measured
+ * on this machine are used; with the strategy `aggressive` the others are measured now. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +16,22 @@
 #include "base/limits.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
+#include "cli/tuning_priv.h"
 #include "compiler/compile.h"
+#include "tuner/tuner.h"
 #include "verify/verify.h"
 
 #define NS_PER_MS 1e6
+#define TUNE_SECONDS 60.0
+#define KERNEL_SECONDS 3.0
+#define TUNE_SECONDS_MAX 1e6
+#define COMPILE_MS 120000
 
 struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *cache;
     uint64_t seed;
-    bool is_unsigned, no_cache;
+    bool is_unsigned, no_cache, record;
+    double tune_s; /* 0: nothing is measured */
     enum strategy strategy;
 };
 
@@ -44,7 +52,12 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"target", 0, OPTION_TEXT, "LIST", &request.targets,
          "x86-64-v4,x86-64-v3 ...: code for these only (default: all)"},
         {"strategy", 0, OPTION_TEXT, "NAME", &request.strategy_text,
-         "standard: verified; fast: not verified; emergency: no code (default: standard)"},
+         "standard: verified; aggressive: also measured; fast: not verified; emergency: no code "
+         "(default: standard)"},
+        {"tune", 0, OPTION_REAL, "SECONDS", &request.tune_s,
+         "aggressive: for measuring all kernels together (default: 60)"},
+        {"record", 0, OPTION_FLAG, NULL, &request.record,
+         "keep the kernels for urza tune --recorded"},
         {"dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
         {"dump", 0, OPTION_TEXT, "LEVEL", &request.dump, "print " DUMP_LEVELS},
@@ -61,8 +74,14 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
     request.file = words[0];
     request.strategy = strategy_from_name(request.strategy_text);
     if (request.strategy == STRATEGY_NONE)
-        return fail(err, ERR_USAGE, "'%s' is no strategy: standard, fast or emergency",
+        return fail(err, ERR_USAGE, "'%s' is no strategy: standard, aggressive, fast or emergency",
                     request.strategy_text);
+    if (request.strategy == STRATEGY_AGGRESSIVE && !(request.tune_s > 0))
+        request.tune_s = TUNE_SECONDS;
+    else if (request.strategy != STRATEGY_AGGRESSIVE && request.tune_s > 0)
+        return fail(err, ERR_USAGE, "--tune goes with --strategy aggressive");
+    if (request.tune_s > TUNE_SECONDS_MAX)
+        return fail(err, ERR_USAGE, "--tune: at most %g s", TUNE_SECONDS_MAX);
     if (request.no_cache)
         request.cache = NULL;
     if (!request.out && !request.dump)
@@ -187,6 +206,30 @@ static bool verify(struct cli *cli, const struct request *request, const struct 
     return add_evidence(cli, &report, &options, key, outcome, err);
 }
 
+/* The user's tuner, where it has something to say or to do; NULL: the heuristics choose. */
+static bool open_tuner(struct cli *cli, const struct request *request, urza_tuner **out,
+                       struct error *err)
+{
+    bool measures = request->tune_s > 0;
+    double share_s = request->tune_s / 8; /* or the first kernels would take it all */
+    urza_tuner_options options = {.policy = measures ? URZA_TUNE_AUTOTUNE : URZA_TUNE_HEURISTIC,
+                                  .budget_s = share_s < KERNEL_SECONDS ? share_s : KERNEL_SECONDS,
+                                  .total_s = request->tune_s,
+                                  .record = request->record,
+                                  .on_progress = tuning_progress,
+                                  .user = cli};
+    *out = NULL;
+    if (!measures && !request->record && (!cli->cache || request->no_cache))
+        return true;
+    if (!tuning_open(cli, &options, out, err))
+        return false;
+    if (!measures && !request->record && !tuner_knows_any(*out)) {
+        urza_tuner_close(*out);
+        *out = NULL;
+    }
+    return true;
+}
+
 static bool compile(struct cli *cli, const struct request *request, struct outcome *out,
                     struct error *err)
 {
@@ -194,13 +237,16 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     struct signing_key key;
     const char *text = NULL;
     size_t size = 0;
+    urza_tuner *tuner;
     if (request->dump && !dump_level_ok(request->dump))
         return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request->dump);
     if (!request->is_unsigned && !cli->home)
         return fail(err, ERR_USAGE, "no folder for keys: set URZA_HOME, or compile --unsigned");
     if (!read_blueprint(cli, request->file, &text, &size, err) ||
-        (!request->is_unsigned && !keys_open(cli->home, &key, err)))
+        (!request->is_unsigned && !keys_open(cli->home, &key, err)) ||
+        !open_tuner(cli, request, &tuner, err))
         return false;
+    struct config_chooser chooser = tuner_chooser(tuner);
     /* The child's memory is not ours: all that counts is the folder. */
     struct cache *cache =
         request->cache ? cache_new(&(struct cache_options){.folder = request->cache}) : NULL;
@@ -210,17 +256,20 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                                       .folder = folder_of(cli->arena, request->file),
                                       .key = request->is_unsigned ? NULL : &key,
                                       .dump = request->dump,
-                                      .cache = cache};
+                                      .cache = cache,
+                                      .chooser = tuner ? &chooser : NULL,
+                                      .timeout_ms = COMPILE_MS + (uint32_t)(2e3 * request->tune_s)};
     bool ok = compile_isolated(text, size, &options, cli->arena, &outcome.compiled, err);
     outcome.package = outcome.compiled.package;
     outcome.package_bytes = outcome.compiled.package_bytes;
-    if (ok && request->strategy == STRATEGY_STANDARD && request->out)
+    if (ok && request->strategy >= STRATEGY_STANDARD && request->out)
         ok = verify(cli, request, options.key, &outcome, err);
     explicit_bzero(&key, sizeof key);
     if (ok && request->out)
         ok = file_write_atomic(request->out, outcome.package, outcome.package_bytes, 0644, err);
     compile_release(&options, &outcome.compiled);
     cache_free(cache);
+    urza_tuner_close(tuner);
     if (ok)
         *out = outcome;
     return ok;

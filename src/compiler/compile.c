@@ -134,7 +134,7 @@ static void begin(struct job *job, const struct compile_options *options, struct
     *job = (struct job){.options = options, .arena = arena, .start_ns = clock_ns()};
     job->lap_ns = job->start_ns;
     job->strategy = options->strategy ? options->strategy : STRATEGY_STANDARD;
-    job->verify_ir = job->strategy == STRATEGY_STANDARD;
+    job->verify_ir = job->strategy >= STRATEGY_STANDARD;
     strbuf_init(&job->dump, arena);
 }
 

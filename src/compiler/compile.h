@@ -25,6 +25,7 @@ enum strategy {
     STRATEGY_EMERGENCY,
     STRATEGY_FAST,
     STRATEGY_STANDARD,
+    STRATEGY_AGGRESSIVE, /* as standard; whoever gives the chooser measures */
     STRATEGY_COUNT
 };
 const char *strategy_name(enum strategy strategy);  /* "fast" */

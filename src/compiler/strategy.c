@@ -4,7 +4,8 @@
 #include "compiler/codegen/codegen.h"
 #include "compiler/compile.h"
 
-static const char *const strategies[STRATEGY_COUNT] = {"", "emergency", "fast", "standard"};
+static const char *const strategies[STRATEGY_COUNT] = {"", "emergency", "fast", "standard",
+                                                       "aggressive"};
 static const char *const stages[STAGE_COUNT] = {"read",     "optimise", "lower",
                                                 "schedule", "codegen",  "package"};
 

@@ -185,7 +185,7 @@ bool tuner_ask(urza_tuner *tuner, const struct asked *asked, struct config *out,
     tuner_unlock(tuner);
     if (asked->invocation && tuner->options.record)
         record(tuner, asked->invocation);
-    if (!found && policy == URZA_TUNE_REQUIRE)
+    if (!found && policy == URZA_TUNE_REQUIRE && asked->invocation)
         return fail(err, ERR_NOT_FOUND, "no config is known for %s %.12s", op, key);
     if (!found && policy == URZA_TUNE_AUTOTUNE && asked->invocation) {
         found = autotune(tuner, asked, &config);
@@ -209,7 +209,9 @@ static bool choose(void *context, const struct kernel_question *question, struct
     struct error alone;
     urza_config_source source;
     arena_init(&arena);
-    bool has_record = invocation_make(question, &arena, &invocation, &alone);
+    /* What runs once, after loading, is not worth the time. */
+    bool has_record =
+        !question->group->prepare && invocation_make(question, &arena, &invocation, &alone);
     struct asked asked = {has_record ? &invocation : NULL, question};
     bool ok = tuner_ask(context, &asked, out, &source, err);
     arena_release(&arena);
@@ -219,4 +221,18 @@ static bool choose(void *context, const struct kernel_question *question, struct
 struct config_chooser tuner_chooser(urza_tuner *tuner)
 {
     return (struct config_chooser){choose, tuner};
+}
+
+bool tuner_knows_any(urza_tuner *tuner)
+{
+    struct warner warner = tuner_warner(tuner);
+    bool any = false;
+    tuner_lock(tuner);
+    cache_file_read(&tuner->file, &tuner->disk, &warner);
+    for (uint32_t i = 0; i < tuner->disk.entries.count; i++)
+        any |= tuner->disk.entries.items[i]->measured;
+    for (uint32_t i = 0; i < tuner->known.entries.count; i++)
+        any |= tuner->known.entries.items[i]->measured;
+    tuner_unlock(tuner);
+    return any;
 }

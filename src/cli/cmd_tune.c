@@ -1,0 +1,311 @@
+/* urza tune: measures the kernels of a blueprint or package, or all that were recorded.
+ *
+ * Everything that may die does so in a child: one finds the kernels, and one for each kernel
+ * measures it and writes the result to the cache, which is where this process reads it. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+#include "cli/tuning_priv.h"
+#include "compiler/compile.h"
+#include "tuner/tuner.h"
+
+#define SECONDS_EACH 3.0
+
+struct request {
+    const char *file, *targets;
+    double budget_s; /* 0: SECONDS_EACH for each kernel */
+    bool recorded, again;
+};
+
+struct kernels {
+    VEC(const char *) records; /* JSON, each once */
+};
+
+/* What a child says before it ends. */
+struct answer {
+    bool done, ok;
+    struct error err;
+};
+
+/* Runs work in a child process. ERR_COMPILER_DIED when it does not come to its end. */
+static bool in_child(bool (*work)(void *context, struct error *err), void *context,
+                     struct error *err)
+{
+    struct answer *answer =
+        mmap(NULL, sizeof *answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (answer == MAP_FAILED)
+        return fail(err, ERR_NOMEM, "no memory for a child's answer");
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        answer->ok = work(context, &answer->err);
+        answer->done = true;
+        _exit(0);
+    }
+    int status = 0;
+    bool ok = child > 0;
+    while (ok && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (!ok)
+        fail(err, ERR_IO, "fork: %s", strerror(errno));
+    else if (!answer->done)
+        ok = fail(err, ERR_COMPILER_DIED, "the process that measures was ended by signal %d",
+                  WTERMSIG(status));
+    else if (!answer->ok)
+        ok = (*err = answer->err, false);
+    munmap(answer, sizeof *answer);
+    return ok;
+}
+
+struct finding {
+    struct cli *cli;
+    const struct request *request;
+    int fd; /* where records go, one a line */
+};
+
+static bool write_record(void *context, const char *record, struct error *err)
+{
+    const struct finding *finding = context;
+    size_t size = strlen(record);
+    return (write(finding->fd, record, size) == (ssize_t)size &&
+            write(finding->fd, "\n", 1) == 1) ||
+           fail(err, ERR_IO, "cannot pass a record on: %s", strerror(errno));
+}
+
+static const char *best_target(void)
+{
+    const char *best = NULL;
+    for (uint32_t i = 0; target_name_at(i); i++)
+        if (target_supported_here(target_name_at(i)) &&
+            (!best || target_rank(target_name_at(i)) > target_rank(best)))
+            best = target_name_at(i);
+    return best;
+}
+
+/* A package is compiled from its graph: parameters' values do not matter. */
+static bool compile_package(struct cli *cli, const void *bytes, size_t size,
+                            const struct compile_options *options, struct error *err)
+{
+    struct graph *graph = ARENA_NEW(cli->arena, struct graph);
+    struct compile_result result;
+    const uint8_t *text;
+    size_t text_size;
+    if (!package_entry(bytes, size, "graph", &text, &text_size, err) ||
+        !graph_parse(graph, cli->arena, (const char *)text, text_size, err))
+        return false;
+    struct package_param *params =
+        ARENA_ARRAY(cli->arena, struct package_param, graph->params.count + 1);
+    for (uint32_t i = 0; i < graph->params.count; i++) {
+        value_id param = graph->params.items[i];
+        int64_t count;
+        if (!dim_is_const(&graph->dims, graph_elements(graph, param), &count))
+            return fail(err, ERR_PACKAGE, "a parameter has no constant shape");
+        params[i].dtype = (enum dtype)graph_node(graph, param)->dtype;
+        params[i].data_bytes = (size_t)count * dtype_bytes(params[i].dtype);
+        params[i].data = arena_alloc(cli->arena, params[i].data_bytes, 64);
+    }
+    return compile_graph(graph, params, NULL, options, cli->arena, &result, err);
+}
+
+static bool find_kernels(void *context, struct error *err)
+{
+    const struct finding *f = context;
+    const char *path = f->request->file, *slash = strrchr(path, '/');
+    struct recorder recorder = {write_record, context};
+    struct config_chooser chooser = recorder_chooser(&recorder);
+    struct compile_options options = {
+        .chooser = &chooser, .targets = f->request->targets, .strategy = STRATEGY_FAST};
+    struct compile_result result;
+    const void *bytes;
+    size_t size;
+    if (slash)
+        options.folder = arena_strndup(f->cli->arena, path, (size_t)(slash - path) + 1);
+    if (!options.targets)
+        options.targets = best_target();
+    if (!options.targets)
+        return fail(err, ERR_TARGET, "this machine runs none of the targets");
+    if (!bundle_read(f->cli, path, &bytes, &size, err))
+        return false;
+    if (size > 4 && memcmp(bytes, "PK\3\4", 4) == 0)
+        return compile_package(f->cli, bytes, size, &options, err);
+    return compile_blueprint(bytes, size, &options, f->cli->arena, &result, err);
+}
+
+/* The records of a file's kernels. */
+static bool read_records(struct cli *cli, const struct request *request, struct kernels *out,
+                         struct error *err)
+{
+    int fd = memfd_create("urza-records", MFD_CLOEXEC);
+    struct finding finding = {cli, request, fd};
+    struct strmap seen = {0};
+    char path[32], *text = NULL;
+    size_t size;
+    if (fd < 0)
+        return fail(err, ERR_IO, "memfd_create: %s", strerror(errno));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    bool ok = in_child(find_kernels, &finding, err) &&
+              file_read(path, LIMIT_JSON_BYTES, &text, &size, err);
+    close(fd);
+    for (char *at = text, *end; ok && (end = strchr(at, '\n')) != NULL; at = end + 1) {
+        const char *record = arena_strndup(cli->arena, at, (size_t)(end - at));
+        if (strmap_add(&seen, cli->arena, record, 0))
+            VEC_PUSH(cli->arena, &out->records, record);
+    }
+    free(text);
+    return ok;
+}
+
+struct measuring {
+    urza_tuner *tuner;
+    const char *record;
+    double budget_s;
+};
+
+static bool measure(void *context, struct error *err)
+{
+    const struct measuring *m = context;
+    urza_error problem;
+    return urza_tuner_tune(m->tuner, m->record, m->budget_s, NULL, &problem) == 0 ||
+           bundle_fail(&problem, err);
+}
+
+/* Entries of the cache by what was asked for: those not measured yet that this machine can run. */
+static bool choose_recorded(struct cli *cli, urza_tuner *tuner, struct kernels *out,
+                            struct error *err)
+{
+    urza_error problem;
+    char *text, *shown;
+    if (urza_tuner_list(tuner, &text, &problem) != 0)
+        return bundle_fail(&problem, err);
+    json_t *rows = json_loads(text, 0, NULL), *row;
+    size_t i;
+    urza_tune_free(text);
+    json_array_foreach(rows, i, row)
+    {
+        const char *key = json_string_value(json_object_get(row, "key"));
+        const char *target = json_string_value(json_object_get(row, "target"));
+        if (json_object_get(row, "ns") || !target_supported_here(target) ||
+            urza_tuner_show(tuner, key, &shown, &problem) != 0)
+            continue;
+        json_t *entry = json_loads(shown, 0, NULL);
+        char *record = json_dumps(json_object_get(entry, "invocation"), JSON_COMPACT);
+        VEC_PUSH(cli->arena, &out->records, arena_strdup(cli->arena, record));
+        free(record);
+        json_decref(entry);
+        urza_tune_free(shown);
+    }
+    json_decref(rows);
+    return true;
+}
+
+/* The entry as urza_tuner_list has it, or NULL. */
+static json_t *find_row(urza_tuner *tuner, const char *record)
+{
+    urza_error problem;
+    char *text, key[SHA256_HEX_BYTES];
+    json_t *found = NULL, *row;
+    size_t i;
+    struct error err;
+    if (!record_key(record, key, &err) || urza_tuner_list(tuner, &text, &problem) != 0)
+        return NULL;
+    json_t *rows = json_loads(text, 0, NULL);
+    urza_tune_free(text);
+    json_array_foreach(rows, i, row) if (strcmp(json_string_value(json_object_get(row, "key")),
+                                                key) == 0) found = json_incref(row);
+    json_decref(rows);
+    return found;
+}
+
+static bool is_measured(urza_tuner *tuner, const char *record)
+{
+    json_t *row = find_row(tuner, record);
+    bool measured = json_object_get(row, "ns") != NULL;
+    json_decref(row);
+    return measured;
+}
+
+/* Measures one kernel; what fails is said and passed over. */
+static void tune_one(struct cli *cli, urza_tuner *tuner, const char *record, double budget_s,
+                     json_t *rows)
+{
+    struct measuring measuring = {tuner, record, budget_s};
+    struct error err = {.code = ERR_NONE};
+    bool ok = in_child(measure, &measuring, &err);
+    json_t *row = find_row(tuner, record);
+    if (cli->progress)
+        fputs("\r\033[K", stderr);
+    if (!ok)
+        fprintf(stderr, "urza: warning: %s: %s\n", err.place, err.message);
+    if (row && !cli->json)
+        tuning_row(cli, row);
+    fflush(stdout);
+    if (row)
+        json_array_append_new(rows, row);
+}
+
+static bool tune(struct cli *cli, const struct request *request, urza_tuner *tuner,
+                 struct error *err)
+{
+    struct kernels found = {0}, wanted = {0};
+    json_t *rows = json_array();
+    bool ok = request->recorded ? choose_recorded(cli, tuner, &found, err)
+                                : read_records(cli, request, &found, err);
+    for (uint32_t i = 0; ok && i < found.records.count; i++)
+        if (request->again || !is_measured(tuner, found.records.items[i]))
+            VEC_PUSH(cli->arena, &wanted.records, found.records.items[i]);
+    uint64_t begin = clock_ns();
+    for (uint32_t i = 0; ok && i < wanted.records.count; i++) {
+        double left_s = request->budget_s - (double)(clock_ns() - begin) * 1e-9;
+        double share_s = request->budget_s > 0 ? left_s / (wanted.records.count - i) : SECONDS_EACH;
+        if (request->budget_s > 0 && share_s < 0.01)
+            break;
+        tune_one(cli, tuner, wanted.records.items[i], share_s, rows);
+    }
+    size_t measured = json_array_size(rows);
+    if (ok && cli->json)
+        report_json(json_pack("{s:i, s:i, s:O}", "kernels", (int)found.records.count, "measured",
+                              (int)measured, "entries", rows));
+    else if (ok)
+        printf("%u kernels, %u measured now\n", found.records.count, (unsigned)measured);
+    json_decref(rows);
+    return ok;
+}
+
+bool cmd_tune(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    char **words;
+    struct request request = {.file = NULL};
+    urza_tuner *tuner;
+    urza_tuner_options options = {.on_progress = tuning_progress, .user = cli};
+    const struct option_row rows[] = {
+        {"budget", 0, OPTION_REAL, "SECONDS", &request.budget_s,
+         "for all kernels together (default: 3 for each)"},
+        {"recorded", 0, OPTION_FLAG, NULL, &request.recorded,
+         "what was recorded while compiling, instead of a file"},
+        {"again", 0, OPTION_FLAG, NULL, &request.again, "also what was measured before"},
+        {"target", 0, OPTION_TEXT, "LIST", &request.targets,
+         "code for these (default: the best that this machine runs)"},
+        {0},
+    };
+    if (!args_parse(cli, rows, argc, argv, 0, 1, &words, err))
+        return false;
+    request.file = words[0];
+    if (!request.file == !request.recorded)
+        return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
+    if (!tuning_open(cli, &options, &tuner, err))
+        return false;
+    bool ok = tune(cli, &request, tuner, err);
+    urza_tuner_close(tuner);
+    return ok || (request.file && err->code != ERR_NONE ? fail_at(err, "%s", request.file) : false);
+}
