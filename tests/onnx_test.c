@@ -219,6 +219,12 @@ static bool is_random(const struct model *m)
            (strstr(m->folder, "training_dropout") && !strstr(m->folder, "zero_ratio"));
 }
 
+/* Debian's data of this case were made with an epsilon that its model does not have. */
+static bool is_wrong_data(const struct model *m)
+{
+    return strcmp(m->folder, DEBIAN_DATA "/node/test_adam_multiple") == 0;
+}
+
 static bool compare(struct model *m, uint32_t output, const void *found)
 {
     const struct import_tensor *t = &m->outputs[output];
@@ -342,6 +348,8 @@ static void judge(struct model *m, struct result *result)
     bool ok = check_json(m, blueprint) && compile_and_load(m, blueprint, &module) &&
               run(m, module, fixed, fixed_count);
     urza_unload(module);
+    if (!ok && is_wrong_data(m))
+        fail(&m->err, ERR_UNSUPPORTED, "the data are not of this model");
     if (!ok) {
         snprintf(text, sizeof text, "%.60s %.320s", m->err.place, m->err.message);
         tell(result, m->err.code == ERR_UNSUPPORTED ? "refused: " : "wrong: ", text);

@@ -155,6 +155,8 @@ static bool check_node(struct onnx_call *c)
     if (node->n_input > LIMIT_OPERANDS || node->n_output > OP_MAX_OUTPUTS)
         return onnx_refuse(c, "%zu inputs and %zu outputs, at most %d", node->n_input,
                            node->n_output, LIMIT_OPERANDS);
+    if (node->n_output == 0)
+        return b_fail(c->b, ERR_BLUEPRINT, "no outputs");
     if (node->n_input < (size_t)c->op->inputs_min || node->n_input > (size_t)c->op->inputs_max)
         return b_fail(c->b, ERR_BLUEPRINT, "%zu inputs, expected %d … %d", node->n_input,
                       c->op->inputs_min, c->op->inputs_max);

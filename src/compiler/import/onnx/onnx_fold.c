@@ -156,8 +156,9 @@ static void keep_cells(struct onnx *o, const union cell *cells, struct known *ou
         return;
     }
     dim_id *dims = ARENA_ARRAY(o->arena, dim_id, out->count);
+    /* No dim is the least integer, which exporters write for "from the start". */
     for (uint32_t i = 0; i < out->count; i++)
-        dims[i] = dim_const(&o->graph->dims, cells[i].i);
+        dims[i] = dim_const(&o->graph->dims, cells[i].i < -INT64_MAX ? -INT64_MAX : cells[i].i);
     out->dims = dims;
 }
 

@@ -88,13 +88,19 @@ bool onnx_gather_nd(struct onnx_call *c)
     return onnx_return(c, b_take(c->b, data, index, 0));
 }
 
+#define MODE_MUL 255 /* no mode of the prim: updates along the axis one after the other */
+#define MAX_FACTORS 64
+
 static bool read_mode(struct onnx_call *c, uint8_t *out)
 {
     static const struct {
         const char *name;
         uint8_t mode;
-    } modes[] = {
-        {"none", SCATTER_SET}, {"add", SCATTER_ADD}, {"max", SCATTER_MAX}, {"min", SCATTER_MIN}};
+    } modes[] = {{"none", SCATTER_SET},
+                 {"mul", MODE_MUL},
+                 {"add", SCATTER_ADD},
+                 {"max", SCATTER_MAX},
+                 {"min", SCATTER_MIN}};
     const char *reduction = onnx_text(c, "reduction", "none");
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (strcmp(modes[i].name, reduction) == 0) {
@@ -104,6 +110,28 @@ static bool read_mode(struct onnx_call *c, uint8_t *out)
     return onnx_refuse(c, "reduction '%.40s'", reduction);
 }
 
+/* Products: where the updates along the axis go differs from step to step only, and so the values
+ * that are there can be read, multiplied and written again. */
+static value_id multiply(struct onnx_call *c, value_id data, value_id index, value_id updates,
+                         int axis)
+{
+    struct builder *b = c->b;
+    int64_t count = 0;
+    dim_id one = b_dim_const(b, 1);
+    if (!dim_is_const(&b->graph->dims, b_dim(b, index, axis), &count) || count > MAX_FACTORS)
+        return onnx_refuse(c, "reduction 'mul' of more than %d updates", MAX_FACTORS);
+    for (int64_t i = 0; i < count && data != VALUE_NONE; i++) {
+        dim_id at = b_dim_const(b, i);
+        value_id place = b_slice(b, index, axis, at, one, 1);
+        value_id product =
+            b_mul(b, b_gather(b, data, place, axis), b_slice(b, updates, axis, at, one, 1));
+        value_id operands[3] = {data, place, product};
+        data = graph_add(b->graph, PRIM_SCATTER, operands, 3,
+                         &(struct attrs){.axis = axis, .mode = SCATTER_SET}, b->err);
+    }
+    return data;
+}
+
 static value_id scatter(struct onnx_call *c, value_id data, value_id index, value_id updates,
                         int axis, uint8_t mode)
 {
@@ -111,6 +139,8 @@ static value_id scatter(struct onnx_call *c, value_id data, value_id index, valu
     value_id operands[3] = {data, index, updates};
     if (data == VALUE_NONE || index == VALUE_NONE || updates == VALUE_NONE)
         return VALUE_NONE;
+    if (mode == MODE_MUL)
+        return multiply(c, data, index, updates, axis);
     return graph_add(c->o->graph, PRIM_SCATTER, operands, 3, &attrs, c->b->err);
 }
 

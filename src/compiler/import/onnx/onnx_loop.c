@@ -150,15 +150,39 @@ static bool read_scan(struct onnx_call *c, struct scan *s)
     return true;
 }
 
+static bool scan(struct onnx_call *c);
+
 /* Until opset 8 the first input is a list of lengths, and all tensors begin with a batch dim. */
+static bool scan_batch(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    dim_id one = b_dim_const(b, 1);
+    if (onnx_given(c, 0) || onnx_has(c, "directions"))
+        return onnx_refuse(c, "lengths or directions, before opset 9");
+    for (uint32_t i = 1; i < c->in_count; i++) {
+        if (onnx_rank(c, c->in[i]) == 0 || b_dim(b, c->in[i], 0) != one)
+            return onnx_refuse(c, "batches of more than 1, before opset 9");
+        c->in[i - 1] = b_squeeze(b, c->in[i], 0);
+    }
+    c->in_count -= c->in_count > 0;
+    if (onnx_failed(c) || !scan(c))
+        return false;
+    for (uint32_t i = 0; i < c->out_count; i++)
+        c->out[i] = b_unsqueeze(b, c->out[i], 0);
+    return !onnx_failed(c);
+}
+
 bool onnx_scan(struct onnx_call *c)
+{
+    return c->opset < 9 ? scan_batch(c) : scan(c);
+}
+
+static bool scan(struct onnx_call *c)
 {
     struct builder *b = c->b;
     struct unrolled u = {0};
     struct scan s = {0};
     value_id in[MAX_STATES], out[OP_MAX_OUTPUTS];
-    if (c->opset < 9)
-        return onnx_refuse(c, "with batches, as before opset 9");
     if (!read_scan(c, &s) || !prepare(c, s.first, 0, &u))
         return false;
     memcpy(u.state, c->in, s.first * sizeof *u.state);

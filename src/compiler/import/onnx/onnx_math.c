@@ -266,3 +266,38 @@ bool onnx_atanh(struct onnx_call *c)
     value_id log = b_unary(b, PRIM_LOG1P, b_div(b, b_scale(b, a, 2), one_minus(b, a)));
     return narrow(c, b_mul(b, b_unary(b, PRIM_SIGN, x), b_scale(b, log, 0.5)));
 }
+
+#define MAX_DETERMINANT 4
+
+/* Along the first row of what is left: rows from `row` on, columns of the mask. */
+static value_id expand_minors(struct onnx_call *c, value_id x, int64_t row, int64_t size,
+                              uint32_t columns)
+{
+    struct builder *b = c->b;
+    value_id sum = VALUE_NONE;
+    bool negative = false;
+    dim_id one = b_dim_const(b, 1);
+    for (int64_t i = 0; i < size; i++) {
+        if ((columns >> i & 1) == 0)
+            continue;
+        value_id part = b_slice(b, x, -2, b_dim_const(b, row), one, 1);
+        part = b_squeeze(b, b_squeeze(b, b_slice(b, part, -1, b_dim_const(b, i), one, 1), -1), -1);
+        if (row + 1 < size)
+            part = b_mul(b, part, expand_minors(c, x, row + 1, size, columns & ~(1u << i)));
+        part = negative ? b_neg(b, part) : part;
+        sum = sum == VALUE_NONE ? part : b_add(b, sum, part);
+        negative = !negative;
+    }
+    return sum;
+}
+
+bool onnx_det(struct onnx_call *c)
+{
+    int64_t size = 0;
+    if (onnx_rank(c, c->in[0]) < 2 || b_dim(c->b, c->in[0], -1) != b_dim(c->b, c->in[0], -2))
+        return b_fail(c->b, ERR_SHAPE, "no square matrices");
+    if (!dim_is_const(&c->o->graph->dims, b_dim(c->b, c->in[0], -1), &size) || size < 1 ||
+        size > MAX_DETERMINANT)
+        return onnx_refuse(c, "matrices of more than %d rows", MAX_DETERMINANT);
+    return onnx_return(c, expand_minors(c, c->in[0], 0, size, (1u << size) - 1));
+}

@@ -39,13 +39,138 @@ static bool read_pool(struct onnx_call *c, struct pool *out)
     return true;
 }
 
+#define MAX_TAPS 64 /* of a window whose maxima are to be found */
+
+/* The operand with what never wins around it. */
+static value_id surround(struct onnx_call *c, const struct pool *pool)
+{
+    struct builder *b = c->b;
+    enum dtype type = onnx_type(c, c->in[0]);
+    dim_id low[LIMIT_RANK], high[LIMIT_RANK];
+    double least = dtype_is_float(type) ? (double)-INFINITY
+                   : type == DTYPE_U8   ? 0
+                   : type == DTYPE_I8   ? INT8_MIN
+                                        : INT16_MIN;
+    for (uint32_t i = 0; i < pool->count + 2; i++) {
+        low[i] = b_dim_const(b, i < 2 ? 0 : pool->windows[i - 2].low);
+        high[i] = b_dim_const(b, i < 2 ? 0 : pool->windows[i - 2].high);
+    }
+    return b_pad(b, c->in[0], low, high, least);
+}
+
+/* Which tap of each window holds its first maximum: i64 in the shape of the result. */
+static value_id best_taps(struct onnx_call *c, const struct pool *pool, value_id y, uint32_t taps)
+{
+    struct builder *b = c->b;
+    value_id parts[MAX_TAPS], padded = surround(c, pool);
+    for (uint32_t t = 0; t < taps; t++) {
+        value_id part = padded;
+        for (uint32_t i = pool->count, rest = t; i-- > 0;) {
+            const struct window *w = &pool->windows[i];
+            int64_t at = rest % w->size * w->dilation;
+            rest /= (uint32_t)w->size;
+            part = b_slice(b, part, 2 + i, b_dim_const(b, at), b_dim(b, y, 2 + i), w->stride);
+        }
+        parts[t] = part;
+    }
+    if (onnx_failed(c))
+        return VALUE_NONE;
+    value_id all = onnx_stack(c, parts, taps, pool->count + 2);
+    struct attrs attrs = {.axis = (int32_t)pool->count + 2};
+    return all == VALUE_NONE ? all : graph_add(b->graph, PRIM_ARGMAX, &all, 1, &attrs, b->err);
+}
+
+/* Places of the maxima in the whole operand, counted row by row or, in an image, column by column.
+ */
+static value_id places(struct onnx_call *c, const struct pool *pool, value_id y)
+{
+    struct builder *b = c->b;
+    int64_t taps = 1;
+    bool columns = onnx_int(c, "storage_order", 0) != 0;
+    for (uint32_t i = 0; i < pool->count && taps <= MAX_TAPS; i++)
+        taps *= pool->windows[i].size;
+    if (taps > MAX_TAPS || pool->count + 3 > LIMIT_RANK)
+        return onnx_refuse(c, "Indices of windows of more than %d elements", MAX_TAPS);
+    if (dtype_bytes(onnx_type(c, y)) > 2 && !dtype_is_float(onnx_type(c, y)))
+        return onnx_refuse(c, "Indices of wide integers");
+    value_id tap = best_taps(c, pool, y, (uint32_t)taps), index = VALUE_NONE;
+    if (tap == VALUE_NONE)
+        return VALUE_NONE;
+    const struct node *node = graph_node(b->graph, y);
+    dim_id shape[LIMIT_RANK], area = b_dim_const(b, 1);
+    memcpy(shape, node->shape, node->rank * sizeof *shape);
+    for (uint32_t n = 0; n < pool->count; n++) {
+        uint32_t i = columns ? pool->count - 1 - n : n;
+        const struct window *w = &pool->windows[i];
+        int64_t inner = 1;
+        for (uint32_t k = i + 1; k < pool->count; k++)
+            inner *= pool->windows[k].size;
+        value_id at = b_div(b, tap, b_const(b, DTYPE_I64, (double)inner));
+        at = b_binary(b, PRIM_REM, at, b_const(b, DTYPE_I64, (double)w->size));
+        value_id start =
+            b_scale(b, b_iota(b, DTYPE_I64, shape, pool->count + 2, 2 + i), (double)w->stride);
+        at = b_shift(b, b_add(b, start, b_scale(b, at, (double)w->dilation)), (double)-w->low);
+        dim_id size = b_dim(b, c->in[0], 2 + i);
+        index = n == 0 ? at : b_add(b, b_mul(b, index, b_size(b, size)), at);
+        area = b_dim_mul(b, area, size);
+    }
+    value_id channel = b_iota(b, DTYPE_I64, shape, pool->count + 2, 0);
+    channel = b_mul(b, channel, b_size(b, shape[1]));
+    channel = b_add(b, channel, b_iota(b, DTYPE_I64, shape, pool->count + 2, 1));
+    return b_add(b, b_mul(b, channel, b_size(b, area)), index);
+}
+
 bool onnx_max_pool(struct onnx_call *c)
 {
     struct pool pool;
+    if (!read_pool(c, &pool))
+        return false;
+    c->out[0] = b_window(c->b, PRIM_WINDOW_MAX, c->in[0], pool.windows, pool.count);
     if (onnx_wanted(c, 1))
-        return onnx_refuse(c, "the output Indices");
-    return read_pool(c, &pool) &&
-           onnx_return(c, b_window(c->b, PRIM_WINDOW_MAX, c->in[0], pool.windows, pool.count));
+        c->out[1] = places(c, &pool, c->out[0]);
+    c->out_count = 2;
+    return !onnx_failed(c);
+}
+
+/* Values back to where their maxima were, zeros elsewhere. */
+bool onnx_max_unpool(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct pool pool;
+    int64_t wanted[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, c->in[0]), count = 0;
+    dim_id shape[LIMIT_RANK], low[LIMIT_RANK], high[LIMIT_RANK], zero = b_dim_const(b, 0);
+    if (!read_pool(c, &pool) ||
+        (onnx_given(c, 2) && !onnx_const_ints(c, 2, wanted, LIMIT_RANK, &count)))
+        return false;
+    for (uint32_t i = 0; i < rank; i++) {
+        const struct window *w = &pool.windows[i < 2 ? 0 : i - 2];
+        shape[i] = b_dim(b, c->in[0], i);
+        if (i < 2)
+            continue;
+        shape[i] =
+            b_dim_mul(b, b_dim_sub(b, shape[i], b_dim_const(b, 1)), b_dim_const(b, w->stride));
+        shape[i] = b_dim_add(b, shape[i], b_dim_const(b, w->size - w->low - w->high));
+    }
+    dim_id all = dim_product(&b->graph->dims, shape, rank);
+    dim_id own = graph_elements(b->graph, c->in[0]);
+    value_id zeros = b_broadcast_to(b, b_const_like(b, c->in[0], 0), &all, 1);
+    value_id operands[3] = {zeros, b_reshape(b, b_cast(b, c->in[1], DTYPE_I64), &own, 1),
+                            b_reshape(b, c->in[0], &own, 1)};
+    if (onnx_failed(c))
+        return false;
+    value_id y = graph_add(b->graph, PRIM_SCATTER, operands, 3,
+                           &(struct attrs){.axis = 0, .mode = SCATTER_SET}, b->err);
+    y = b_reshape(b, y, shape, rank);
+    if (count == 0)
+        return onnx_return(c, y);
+    if (count != rank)
+        return b_fail(b, ERR_SHAPE, "output_shape has %u dims", count);
+    for (uint32_t i = 0; i < rank; i++) {
+        low[i] = zero;
+        high[i] = b_dim_sub(b, b_dim_const(b, wanted[i]), shape[i]);
+    }
+    return onnx_return(c, b_pad(b, y, low, high, 0));
 }
 
 /* How many elements each window averages over: in the data, or in data and padding. */
