@@ -203,7 +203,7 @@ bool onnx_attention(struct onnx_call *c)
     a.keys = b_dim(b, a.k, 2);
     if (onnx_failed(c))
         return false;
-    if (!onnx_has(c, "scale") && !dim_is_const(&b->graph->dims, b_dim(b, a.q, 3), &size))
+    if (!onnx_has(c, "scale") && !onnx_is_const(&b->graph->dims, b_dim(b, a.q, 3), &size))
         return onnx_refuse(c, "a head size that is not constant");
     a.scale = onnx_float(c, "scale", 1 / sqrt((double)size));
     bool steps = onnx_wanted(c, 3) || onnx_float(c, "softcap", 0) > 0 || a.scale <= 0 ||
@@ -261,8 +261,8 @@ bool onnx_causal_conv(struct onnx_call *c)
     int64_t size = 0, channels = 0;
     value_id x = c->in[0];
     if (onnx_rank(c, x) != 3 || onnx_rank(c, c->in[1]) != 3 ||
-        !dim_is_const(&b->graph->dims, b_dim(b, c->in[1], 2), &size) ||
-        !dim_is_const(&b->graph->dims, b_dim(b, x, 1), &channels) || size < 1)
+        !onnx_is_const(&b->graph->dims, b_dim(b, c->in[1], 2), &size) ||
+        !onnx_is_const(&b->graph->dims, b_dim(b, x, 1), &channels) || size < 1)
         return b_fail(b, ERR_SHAPE, "operands are not of rank 3 and constant channels");
     dim_id none[3] = {b_dim_const(b, 0), b_dim_const(b, 0), b_dim_const(b, 0)};
     dim_id before[3] = {none[0], none[0], b_dim_const(b, size - 1)};
@@ -352,8 +352,8 @@ bool onnx_linear_attention(struct onnx_call *c)
     }
     if (onnx_failed(c))
         return false;
-    if (!dim_is_const(&b->graph->dims, b_dim(b, r.q, 2), &tokens) || tokens < 1 ||
-        tokens > MAX_TOKENS || !dim_is_const(&b->graph->dims, b_dim(b, r.q, 3), &size))
+    if (!onnx_is_const(&b->graph->dims, b_dim(b, r.q, 2), &tokens) || tokens < 1 ||
+        tokens > MAX_TOKENS || !onnx_is_const(&b->graph->dims, b_dim(b, r.q, 3), &size))
         return onnx_refuse(c, "a sequence that is not of a constant length of 1 … %d", MAX_TOKENS);
     if (r.scale == 0)
         r.scale = 1 / sqrt((double)size);

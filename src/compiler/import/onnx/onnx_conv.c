@@ -31,9 +31,9 @@ static bool read_list(struct onnx_call *c, const char *name, int64_t low, int64_
 static bool pad_same(struct onnx_call *c, struct window *w, dim_id size, bool upper)
 {
     int64_t value = 0, total = 0, reach = w->dilation * (w->size - 1) + 1;
-    if (dim_is_const(&c->o->graph->dims, size, &value))
+    if (onnx_is_const(&c->o->graph->dims, size, &value))
         total = ((value + w->stride - 1) / w->stride - 1) * w->stride + reach - value;
-    else if (dim_known_multiple(&c->o->graph->dims, size) % w->stride == 0)
+    else if (size != DIM_NONE && dim_known_multiple(&c->o->graph->dims, size) % w->stride == 0)
         total = reach - w->stride;
     else
         return onnx_refuse(c, "auto_pad of a dim that is not constant");
@@ -78,7 +78,7 @@ static bool kernel_sizes(struct onnx_call *c, uint32_t count, int64_t *out)
         return false;
     for (uint32_t i = 0; i < count; i++) {
         dim_id dim = b_dim(c->b, c->in[1], 2 + i);
-        if (!dim_is_const(&c->o->graph->dims, dim, &out[i]))
+        if (!onnx_is_const(&c->o->graph->dims, dim, &out[i]))
             return onnx_refuse(c, "a kernel whose size is not constant");
         if (onnx_has(c, "kernel_shape") && stated[i] != out[i])
             return b_fail(c->b, ERR_SHAPE, "kernel_shape differs from the weights' shape");
@@ -148,7 +148,7 @@ static bool pad_to(struct onnx_call *c, struct window *w, uint32_t axis, int64_t
 {
     int64_t size = 0, reach = w->dilation * (w->size - 1) + 1;
     bool upper = strcmp(onnx_text(c, "auto_pad", "NOTSET"), "SAME_UPPER") == 0;
-    if (!dim_is_const(&c->o->graph->dims, b_dim(c->b, c->in[0], axis), &size))
+    if (!onnx_is_const(&c->o->graph->dims, b_dim(c->b, c->in[0], axis), &size))
         return onnx_refuse(c, "output_shape or auto_pad of a dim that is not constant");
     wanted = wanted < 0 ? size * w->stride : wanted;
     int64_t total = w->stride * (size - 1) + extra + reach - wanted;

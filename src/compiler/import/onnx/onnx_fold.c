@@ -35,7 +35,7 @@ static bool copy_dims(const struct dim_table *from, struct dim_table *to, const 
 {
     int64_t value;
     for (uint32_t i = 0; i < count; i++) {
-        if (!dim_is_const(from, dims[i], &value))
+        if (!onnx_is_const(from, dims[i], &value))
             return false;
         out[i] = dim_const(to, value);
     }
@@ -99,7 +99,7 @@ static struct known *make_known(struct onnx *o, const struct node *node)
     known->dtype = (enum dtype)node->dtype;
     known->rank = node->rank;
     for (uint32_t i = 0; i < node->rank; i++) {
-        if (!dim_is_const(&o->graph->dims, node->shape[i], &known->shape[i]) ||
+        if (!onnx_is_const(&o->graph->dims, node->shape[i], &known->shape[i]) ||
             known->shape[i] > ONNX_KNOWN_MAX)
             return NULL;
         count *= known->shape[i];
@@ -129,7 +129,7 @@ static bool cell_of(struct onnx *o, const struct known *known, uint32_t i, union
         out->f = known->reals[i];
         return true;
     }
-    if (!dim_is_const(&o->graph->dims, known->dims[i], &value))
+    if (!onnx_is_const(&o->graph->dims, known->dims[i], &value))
         return false;
     if (dtype_is_float(known->dtype))
         out->f = (double)value;
@@ -238,7 +238,7 @@ static dim_id compare(struct dim_table *dims, enum prim prim, dim_id a, dim_id b
     int64_t least, most;
     if (a == b)
         return dim_const(dims, prim == PRIM_EQ || prim == PRIM_LE);
-    dim_range(dims, dim_sub(dims, a, b), &least, &most);
+    onnx_dim_range(dims, dim_sub(dims, a, b), &least, &most);
     if (least > 0 || most < 0) {
         bool less = most < 0;
         return dim_const(dims, prim == PRIM_EQ ? 0 : prim == PRIM_NE ? 1 : less);
@@ -252,10 +252,10 @@ static dim_id divide(struct dim_table *dims, dim_id a, dim_id b, bool whole)
 {
     int64_t least, most;
     dim_id exact = dim_div_exact(dims, a, b);
-    dim_range(dims, b, &least, &most);
+    onnx_dim_range(dims, b, &least, &most);
     if (least < 1 || exact != DIM_NONE)
         return least < 1 ? DIM_NONE : exact;
-    dim_range(dims, a, &least, &most);
+    onnx_dim_range(dims, a, &least, &most);
     return least >= 0 && whole ? dim_floordiv(dims, a, b) : DIM_NONE;
 }
 
@@ -438,7 +438,7 @@ bool onnx_const_ints(struct onnx_call *c, uint32_t index, int64_t *out, uint32_t
         return false;
     for (uint32_t i = 0; i < known->count; i++) {
         dim_id dim = element(c->o, known, i);
-        if (dim == DIM_NONE || !dim_is_const(&c->o->graph->dims, dim, &out[i]))
+        if (dim == DIM_NONE || !onnx_is_const(&c->o->graph->dims, dim, &out[i]))
             return onnx_refuse(c, "input %u: element %u is not a constant integer", index, i);
     }
     *out_count = known->count;

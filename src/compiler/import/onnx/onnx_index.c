@@ -11,7 +11,7 @@ static value_id from_start(struct onnx_call *c, value_id index, dim_id size)
     bool negative = !known->is_known || !known->dims;
     for (uint32_t i = 0; i < known->count && !negative; i++) {
         int64_t least, most;
-        dim_range(&c->o->graph->dims, known->dims[i], &least, &most);
+        onnx_dim_range(&c->o->graph->dims, known->dims[i], &least, &most);
         negative = least < 0;
     }
     index = b_cast(b, index, DTYPE_I64);
@@ -47,7 +47,7 @@ static value_id positions(struct onnx_call *c, uint32_t batch, int64_t *out_tupl
     value_id data = c->in[0], index = c->in[1], sum = VALUE_NONE;
     uint32_t rank = onnx_rank(c, index);
     int64_t tuple = 0;
-    if (rank == 0 || !dim_is_const(&c->o->graph->dims, b_dim(b, index, -1), &tuple))
+    if (rank == 0 || !onnx_is_const(&c->o->graph->dims, b_dim(b, index, -1), &tuple))
         return onnx_refuse(c, "tuples of indices whose size is not known");
     if (tuple < 1 || tuple + batch > onnx_rank(c, data) || batch >= rank)
         return b_fail(b, ERR_SHAPE, "tuples of %lld indices behind %u batch dims", (long long)tuple,
@@ -118,7 +118,7 @@ static value_id multiply(struct onnx_call *c, value_id data, value_id index, val
     struct builder *b = c->b;
     int64_t count = 0;
     dim_id one = b_dim_const(b, 1);
-    if (!dim_is_const(&b->graph->dims, b_dim(b, index, axis), &count) || count > MAX_FACTORS)
+    if (!onnx_is_const(&b->graph->dims, b_dim(b, index, axis), &count) || count > MAX_FACTORS)
         return onnx_refuse(c, "reduction 'mul' of more than %d updates", MAX_FACTORS);
     for (int64_t i = 0; i < count && data != VALUE_NONE; i++) {
         dim_id at = b_dim_const(b, i);
@@ -229,7 +229,7 @@ static bool true_places(struct onnx_call *c, value_id x, int64_t *out, uint32_t 
         return onnx_refuse(c, "what is true is not known at compile time");
     for (uint32_t i = 0; i < known->count; i++) {
         int64_t value = known->reals ? known->reals[i] != 0 : 0;
-        if (!known->reals && !dim_is_const(&c->o->graph->dims, known->dims[i], &value))
+        if (!known->reals && !onnx_is_const(&c->o->graph->dims, known->dims[i], &value))
             return onnx_refuse(c, "what is true is not known at compile time");
         if (value != 0)
             out[(*out_count)++] = i;

@@ -61,7 +61,7 @@ static int truth(struct onnx_call *c, value_id condition)
     const struct known *known = onnx_known(c->o, condition);
     int64_t value = 0;
     if (!known->is_known || known->count != 1 || !known->dims ||
-        !dim_is_const(&c->o->graph->dims, known->dims[0], &value))
+        !onnx_is_const(&c->o->graph->dims, known->dims[0], &value))
         return -1;
     return value != 0;
 }
@@ -141,7 +141,7 @@ static bool read_scan(struct onnx_call *c, struct scan *s)
         s->axes[i] = b_axis(b, c->in[s->first + i], per_scan(c, "scan_input_axes", i));
         if (s->axes[i] < 0)
             return false;
-        if (!dim_is_const(&b->graph->dims, b_dim(b, c->in[s->first + i], s->axes[i]), &length))
+        if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[s->first + i], s->axes[i]), &length))
             return onnx_refuse(c, "a length that is not constant");
         if (i > 0 && length != s->length)
             return b_fail(b, ERR_SHAPE, "scan inputs of different lengths");

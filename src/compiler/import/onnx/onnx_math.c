@@ -296,7 +296,7 @@ bool onnx_det(struct onnx_call *c)
     int64_t size = 0;
     if (onnx_rank(c, c->in[0]) < 2 || b_dim(c->b, c->in[0], -1) != b_dim(c->b, c->in[0], -2))
         return b_fail(c->b, ERR_SHAPE, "no square matrices");
-    if (!dim_is_const(&c->o->graph->dims, b_dim(c->b, c->in[0], -1), &size) || size < 1 ||
+    if (!onnx_is_const(&c->o->graph->dims, b_dim(c->b, c->in[0], -1), &size) || size < 1 ||
         size > MAX_DETERMINANT)
         return onnx_refuse(c, "matrices of more than %d rows", MAX_DETERMINANT);
     return onnx_return(c, expand_minors(c, c->in[0], 0, size, (1u << size) - 1));

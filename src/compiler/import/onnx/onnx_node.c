@@ -140,3 +140,16 @@ value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, ui
         return VALUE_NONE;
     return out[0];
 }
+
+bool onnx_is_const(const struct dim_table *dims, dim_id dim, int64_t *out)
+{
+    return dim != DIM_NONE && dim_is_const(dims, dim, out);
+}
+
+void onnx_dim_range(const struct dim_table *dims, dim_id dim, int64_t *out_min, int64_t *out_max)
+{
+    *out_min = -INT64_MAX;
+    *out_max = INT64_MAX;
+    if (dim != DIM_NONE)
+        dim_range(dims, dim, out_min, out_max);
+}

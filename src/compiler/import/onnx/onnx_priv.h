@@ -176,6 +176,10 @@ struct known {
     const dim_id *dims;
     const double *reals;
 };
+/* As dim_is_const and dim_range; DIM_NONE, which follows from a failure, is not constant and may be
+ * anything. */
+bool onnx_is_const(const struct dim_table *dims, dim_id dim, int64_t *out);
+void onnx_dim_range(const struct dim_table *dims, dim_id dim, int64_t *out_min, int64_t *out_max);
 #define ONNX_KNOWN_MAX LIMIT_LITERAL_ELEMENTS
 /* Remembers the elements of a param, which has at most ONNX_KNOWN_MAX. */
 void onnx_know_tensor(struct onnx *o, value_id param, const struct import_tensor *tensor);

@@ -205,8 +205,8 @@ static void keep_aspect(struct onnx_call *c, const int64_t *axes, uint32_t count
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < count; i++) {
             int64_t in = 0, size = 0;
-            if (!dim_is_const(dims, b_dim(c->b, c->in[0], axes[i]), &in) || in < 1 ||
-                !dim_is_const(dims, out->sizes[axes[i]], &size))
+            if (!onnx_is_const(dims, b_dim(c->b, c->in[0], axes[i]), &in) || in < 1 ||
+                !onnx_is_const(dims, out->sizes[axes[i]], &size))
                 return;
             double own = (double)size / (double)in;
             if (pass == 0)
@@ -265,7 +265,7 @@ static value_id resize_symbolic(struct onnx_call *c, value_id x, const struct re
     int64_t whole = 0;
     if (wanted != DIM_NONE)
         exact = dim_div_exact(&c->o->graph->dims, wanted, size);
-    if (exact != DIM_NONE && dim_is_const(&c->o->graph->dims, exact, &whole))
+    if (exact != DIM_NONE && onnx_is_const(&c->o->graph->dims, exact, &whole))
         factor = (double)whole;
     if ((wanted != DIM_NONE && exact == DIM_NONE) || factor != rint(factor) || factor < 1 ||
         factor > 64 || strcmp(r->mode, "nearest") != 0)
@@ -298,8 +298,8 @@ static bool resize(struct onnx_call *c, const struct resize *r, const struct wan
         bool same = to == DIM_NONE ? a.scale == 1 : to == size;
         if (same && !(crop && (a.start != 0 || a.end != 1)))
             continue;
-        if (!dim_is_const(dims, size, &a.in) ||
-            (to != DIM_NONE && !dim_is_const(dims, to, &a.out))) {
+        if (!onnx_is_const(dims, size, &a.in) ||
+            (to != DIM_NONE && !onnx_is_const(dims, to, &a.out))) {
             x = resize_symbolic(c, x, r, &a, to);
             continue;
         }

@@ -317,9 +317,9 @@ static bool recurrent(struct onnx_call *c, enum kind kind)
     int64_t steps = 0, hidden = 0;
     if (onnx_rank(c, x) != 3 || onnx_rank(c, c->in[1]) != 3 || onnx_rank(c, c->in[2]) != 3)
         return b_fail(b, ERR_SHAPE, "operands of another rank than 3");
-    if (!dim_is_const(&b->graph->dims, b_dim(b, x, 0), &steps) || steps < 1 || steps > MAX_STEPS)
+    if (!onnx_is_const(&b->graph->dims, b_dim(b, x, 0), &steps) || steps < 1 || steps > MAX_STEPS)
         return onnx_refuse(c, "sequences that are not of a constant length of 1 … %d", MAX_STEPS);
-    if (!dim_is_const(&b->graph->dims, b_dim(b, c->in[2], 2), &hidden))
+    if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[2], 2), &hidden))
         return onnx_refuse(c, "weights of a size that is not constant");
     if (onnx_int(c, "input_forget", 0) != 0)
         return onnx_refuse(c, "input_forget");

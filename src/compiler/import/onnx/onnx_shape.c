@@ -11,7 +11,7 @@ static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool a
     uint32_t infer = rank;
     for (uint32_t i = 0; i < rank; i++) {
         int64_t value = 1;
-        bool known = dim_is_const(&c->o->graph->dims, shape[i], &value);
+        bool known = onnx_is_const(&c->o->graph->dims, shape[i], &value);
         if (known && value == -1 && infer == rank)
             infer = i;
         else if (known && value < 0)
@@ -86,7 +86,7 @@ bool onnx_squeeze(struct onnx_call *c)
         return false;
     for (uint32_t i = 0; i < rank; i++) {
         dim_id dim = b_dim(b, c->in[0], i);
-        bool one = dim_is_const(&c->o->graph->dims, dim, &value) && value == 1;
+        bool one = onnx_is_const(&c->o->graph->dims, dim, &value) && value == 1;
         bool chosen = given ? (gone >> i & 1) != 0 : one;
         if (chosen && !one)
             return b_fail(b, ERR_SHAPE, "dim %u is not 1", i);

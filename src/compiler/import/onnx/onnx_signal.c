@@ -75,7 +75,7 @@ static value_id transform(struct onnx_call *c, value_id x, dim_id length, dim_id
     struct builder *b = c->b;
     enum dtype type = DTYPE_F64, own = onnx_type(c, x);
     int64_t parts = 0;
-    if (!dim_is_const(&b->graph->dims, b_dim(b, x, -1), &parts) || parts < 1 || parts > 2)
+    if (!onnx_is_const(&b->graph->dims, b_dim(b, x, -1), &parts) || parts < 1 || parts > 2)
         return b_fail(b, ERR_SHAPE, "the last dim is neither 1 nor 2");
     x = b_cast(b, x, type);
     dim_id shape[2] = {bins, length};
@@ -141,8 +141,9 @@ bool onnx_stft(struct onnx_call *c)
     bool onesided = onnx_int(c, "onesided", 1) != 0;
     if (onnx_rank(c, c->in[0]) != 3 || !onnx_const_ints(c, 1, &step, 1, &count))
         return onnx_failed(c) ? false : b_fail(b, ERR_SHAPE, "the signal is not of rank 3");
-    if (onnx_given(c, 3) ? !onnx_const_ints(c, 3, &length, 1, &count)
-                         : !onnx_given(c, 2) || !dim_is_const(dims, b_dim(b, c->in[2], 0), &length))
+    if (onnx_given(c, 3)
+            ? !onnx_const_ints(c, 3, &length, 1, &count)
+            : !onnx_given(c, 2) || !onnx_is_const(dims, b_dim(b, c->in[2], 0), &length))
         return onnx_refuse(c, "a frame length that is not known");
     if (step < 1 || length < 1)
         return b_fail(b, ERR_SHAPE, "frames of %lld every %lld", (long long)length,

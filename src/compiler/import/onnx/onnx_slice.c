@@ -52,7 +52,7 @@ static dim_id place(struct onnx_call *c, dim_id bound, dim_id size, dim_id low, 
 {
     struct dim_table *dims = &c->o->graph->dims;
     int64_t least, most;
-    dim_range(dims, bound, &least, &most);
+    onnx_dim_range(dims, bound, &least, &most);
     if (least >= FAR)
         return high;
     if (most <= -FAR)
@@ -187,8 +187,8 @@ bool onnx_pad(struct onnx_call *c)
         return b_fail(c->b, ERR_BLUEPRINT, "mode '%.40s'", mode);
     for (uint32_t i = 0; i < rank; i++) {
         uint32_t dim = rank - 1 - i;
-        if (!dim_is_const(&c->o->graph->dims, pads.low[dim], &amounts[2 * i]) ||
-            !dim_is_const(&c->o->graph->dims, pads.high[dim], &amounts[2 * i + 1]))
+        if (!onnx_is_const(&c->o->graph->dims, pads.low[dim], &amounts[2 * i]) ||
+            !onnx_is_const(&c->o->graph->dims, pads.high[dim], &amounts[2 * i + 1]))
             return onnx_refuse(c, "mode '%s' by amounts that are not constant", mode);
         if (amounts[2 * i] != 0 || amounts[2 * i + 1] != 0)
             used = i + 1;

@@ -1,0 +1,44 @@
+#include "compiler/import/import_test_util.h"
+
+#define HEAD "{\"format\": \"urza.blueprint/1\", "
+#define GRAPH                                                                                    \
+    "\"graph\": \"graph \\\"g\\\"\\ndim B 1..9 multiple 1\\n%1 = input \\\"x\\\" : f32[B, 3]\\n" \
+    "%2 = param \\\"w\\\" : f32[3]\\n%3 = broadcast %2 {axes [1]} : f32[B, 3]\\n"                \
+    "%4 = mul %1, %3 : f32[B, 3]\\noutput \\\"y\\\" %4\\n\""
+
+static void test_reads(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    struct blueprint b =
+        must_read(&arena, HEAD GRAPH ", \"params\": [{\"id\": \"w\", \"init\": {\"kind\": "
+                                     "\"constant\", \"value\": 2}}]}");
+    assert_string_equal(output_type(&b, 0), "f32[B, 3]");
+    assert_int_equal(b.inits[0].kind, INIT_CONSTANT);
+    /* What it keeps reads back as the same. */
+    struct blueprint again = must_read(&arena, b.json);
+    assert_string_equal(again.json, b.json);
+    assert_string_equal(graph_text(&again), graph_text(&b));
+    assert_int_equal(must_read(&arena, HEAD GRAPH "}").inits[0].kind, INIT_NONE);
+    arena_release(&arena);
+}
+
+static void test_refuses(void **state)
+{
+    (void)state;
+    must_refuse(HEAD "\"graph\": 3}", ERR_JSON, "", "graph");
+    must_refuse(HEAD "\"graph\": \"nonsense\"}", ERR_PARSE, "field 'graph', line 1, column 1", "");
+    must_refuse(HEAD GRAPH ", \"nodes\": []}", ERR_JSON, "", "nodes");
+    must_refuse(HEAD GRAPH ", \"params\": [{\"id\": \"v\"}]}", ERR_BLUEPRINT, "params[0]",
+                "no param 'v'");
+    must_refuse(HEAD GRAPH ", \"params\": [{\"id\": \"w\", \"init\": {\"kind\": \"magic\"}}]}",
+                ERR_BLUEPRINT, "params[0]", "magic");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads),
+                                       cmocka_unit_test(test_refuses)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
