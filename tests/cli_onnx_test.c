@@ -1,0 +1,84 @@
+/* Models of ONNX through the program: compiled, run, and written as blueprints. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli_util.h"
+
+/* A model of the fuzz target's corpus as model.onnx: a convolution of f32[2, 3, 7, 5]. */
+static void put_model(struct fixture *f, const char *name)
+{
+    char path[128], *bytes;
+    size_t size;
+    struct error err;
+    snprintf(path, sizeof path, "fuzz/corpus/onnx/%s", name);
+    assert_true(file_read(path, (size_t)1 << 20, &bytes, &size, &err));
+    put(f, "model.onnx", bytes, size);
+    free(bytes);
+}
+
+static const char *run_package(struct fixture *f, const char *line, const char *result)
+{
+    size_t size;
+    expect(f, ERR_NONE, line);
+    const char *bytes = get(f, result, &size);
+    assert_true(size > 128);
+    return bytes;
+}
+
+/* The same numbers come out by way of the model and of the blueprint it was imported to. */
+static void test_compile_and_import(void **state)
+{
+    struct fixture *f = *state;
+    static float x[2 * 3 * 7 * 5];
+    for (int i = 0; i < 2 * 3 * 7 * 5; i++)
+        x[i] = (float)(i % 7) - 3;
+    put_model(f, "test_Conv2d");
+    put_npy(f, "x.npy", "<f4", 4, (int64_t[]){2, 3, 7, 5}, x);
+    expect(f, ERR_NONE, "compile model.onnx -o a.urza --unsigned --strategy fast");
+    expect(f, ERR_NONE, "import model.onnx -o net.json");
+    assert_true(exists(f, "net.safetensors"));
+    expect(f, ERR_NONE, "compile net.json -o b.urza --unsigned --strategy fast");
+    const char *one =
+        run_package(f, "run a.urza --allow-unsigned --in 0=x.npy --out one", "one/3.npy");
+    const char *two =
+        run_package(f, "run b.urza --allow-unsigned --in 0=x.npy --out two", "two/3.npy");
+    assert_memory_equal(one, two, 128 + 2 * 4 * 5 * 4 * sizeof(float));
+}
+
+static void test_known_inputs(void **state)
+{
+    struct fixture *f = *state;
+    static const int64_t shape[] = {2, -1, 2};
+    put_model(f, "test_reshape_negative_dim");
+    put_npy(f, "shape.npy", "<i8", 1, (int64_t[]){3}, shape);
+    refuse(f, ERR_UNSUPPORTED, "import model.onnx -o net.json --json");
+    refuse(f, ERR_USAGE, "import model.onnx -o net.json --known shape --json");
+    refuse(f, ERR_USAGE, "import model.onnx -o net.json --dim B=x --json");
+    expect(f, ERR_NONE, "import model.onnx -o net.json --known shape=shape.npy");
+    assert_false(exists(f, "net.safetensors"));
+    struct outcome printed = expect(f, ERR_NONE, "graph net.json");
+    assert_non_null(strstr(printed.out, "f32[2, 6, 2]"));
+}
+
+static void test_ops(void **state)
+{
+    struct fixture *f = *state;
+    struct outcome native = expect(f, ERR_NONE, "ops"), onnx = expect(f, ERR_NONE, "ops --onnx");
+    assert_non_null(strstr(native.out, "layer_norm"));
+    assert_non_null(strstr(onnx.out, "LayerNormalization"));
+    json_t *list = answer(f, "ops --onnx --json");
+    assert_true(json_array_size(list) > 150);
+    json_decref(list);
+}
+
+int main(void)
+{
+    char *build = getenv("URZA_BUILD_DIR");
+    const struct CMUnitTest tests[] = {
+        CLI_TEST(test_compile_and_import, build),
+        CLI_TEST(test_known_inputs, build),
+        CLI_TEST(test_ops, build),
+    };
+    return cmocka_run_group_tests_name("cli-onnx", tests, NULL, NULL);
+}
