@@ -62,7 +62,7 @@ static int lock(const struct cache_file *file, const struct warner *warner)
     struct error err;
     char path[4096];
     int size = snprintf(path, sizeof path, "%s/lock", file->folder);
-    if (size < 0 || (size_t)size >= sizeof path || !file_make_dirs(file->folder, 0755, &err)) {
+    if (size < 0 || (size_t)size >= sizeof path || !file_make_dirs(file->folder, 0700, &err)) {
         warn(warner, "tuning cache: cannot make folder '%s'", file->folder);
         return -1;
     }
