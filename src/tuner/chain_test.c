@@ -111,6 +111,44 @@ static void scopes_are_of_a_thread(void **state)
     urza_tuner_close(beside.tuner);
 }
 
+/* One of several threads that ask, keep and look around at once. */
+static void *use_at_once(void *argument)
+{
+    struct beside *beside = argument;
+    for (int i = 0; i < 20; i++) {
+        char *config = NULL, *list = NULL;
+        assert_int_equal(urza_tuner_overlay_push(beside->tuner, "*", "{\"rows\":7}", NULL), 0);
+        assert_int_equal(
+            urza_tuner_choose(beside->tuner, beside->invocation->json, &config, NULL, NULL), 0);
+        assert_string_equal(config, "{\"rows\":7}");
+        assert_int_equal(urza_tuner_overlay_pop(beside->tuner, NULL), 0);
+        assert_int_equal(urza_tuner_list(beside->tuner, &list, NULL), 0);
+        urza_tune_free(config);
+        urza_tune_free(list);
+    }
+    return NULL;
+}
+
+static void threads_share_a_tuner(void **state)
+{
+    struct fixture *f = *state;
+    enum { THREADS = 4 };
+    struct invocation product = invocation_from(f, PRODUCT("24", "32", "16"));
+    urza_tuner_options options = {.directory = f->folder, .record = 1};
+    urza_tuner *tuner;
+    uint64_t counts[URZA_CONFIG_SOURCES];
+    pthread_t threads[THREADS];
+    assert_int_equal(urza_tuner_open(&options, &tuner, NULL), 0);
+    struct beside beside = {tuner, &product};
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, use_at_once, &beside), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    urza_tuner_counts(tuner, counts);
+    assert_int_equal(counts[URZA_CONFIG_OVERLAY], THREADS * 20);
+    urza_tuner_close(tuner);
+}
+
 static void policies_are_scopes(void **state)
 {
     struct fixture *f = *state;
@@ -174,6 +212,126 @@ static void measures(void **state)
     }
     assert_int_equal(f->warning_count, 0);
     urza_tuner_close(tuner);
+}
+
+/* Compiles an example for one target with the chain as its chooser. */
+static void compile_with(struct fixture *f, urza_tuner *tuner, const char *path,
+                         struct compile_result *out)
+{
+    struct config_chooser chooser = tuner_chooser(tuner);
+    struct compile_options options = {
+        .chooser = &chooser, .targets = TEST_TARGET, .strategy = STRATEGY_STANDARD};
+    struct error err = {0};
+    size_t size;
+    char *text;
+    if (!file_read(path, 1 << 20, &text, &size, &err) ||
+        !compile_blueprint(text, size, &options, &f->arena, out, &err))
+        fail_msg("%s: %s: %s", path, err.place, err.message);
+    free(text);
+}
+
+static void compilations_ask(void **state)
+{
+    struct fixture *f = *state;
+    urza_tuner_options options = {.directory = f->folder, .record = 1};
+    struct compile_result plain, overlaid, again;
+    uint64_t counts[URZA_CONFIG_SOURCES];
+    urza_tuner *tuner;
+    char *list = NULL;
+    assert_int_equal(urza_tuner_open(&options, &tuner, NULL), 0);
+    compile_with(f, tuner, "examples/mlp.json", &plain);
+    urza_tuner_counts(tuner, counts);
+    assert_int_equal(counts[URZA_CONFIG_HEURISTIC], 6);
+    assert_int_equal(urza_tuner_list(tuner, &list, NULL), 0);
+    json_t *recorded = json_loads(list, 0, NULL);
+    assert_int_equal(json_array_size(recorded), 3); /* the others run once, after loading */
+    json_decref(recorded);
+    urza_tune_free(list);
+    assert_int_equal(urza_tuner_overlay_push(tuner, "*", "{\"rows\":2,\"columns\":8}", NULL), 0);
+    compile_with(f, tuner, "examples/mlp.json", &overlaid);
+    assert_string_not_equal(plain.kernel_id, overlaid.kernel_id);
+    assert_int_equal(urza_tuner_overlay_pop(tuner, NULL), 0);
+    compile_with(f, tuner, "examples/mlp.json", &again);
+    assert_string_equal(plain.kernel_id, again.kernel_id);
+    urza_tuner_counts(tuner, counts);
+    assert_int_equal(counts[URZA_CONFIG_HEURISTIC], 12);
+    assert_int_equal(counts[URZA_CONFIG_OVERLAY], 6);
+    urza_tuner_close(tuner);
+}
+
+struct keep {
+    json_t *records;
+    uint32_t kernels;
+};
+
+static bool keep_record(void *context, const char *record, struct error *err)
+{
+    struct keep *keep = context;
+    (void)err;
+    keep->kernels++;
+    json_array_append_new(keep->records, json_loads(record, 0, NULL));
+    return true;
+}
+
+/* Every kernel of every example can stand by itself, and is then the same kernel. */
+static void kernels_stand_alone(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"attention_arch", "conv_arch", "gated_mlp_rmsnorm",
+                                        "mobilenet_inverted_residual", "transformer_block"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct keep keep = {json_array(), 0};
+        struct recorder recorder = {keep_record, &keep};
+        struct config_chooser chooser = recorder_chooser(&recorder);
+        struct compile_options options = {
+            .chooser = &chooser, .targets = TEST_TARGET, .strategy = STRATEGY_FAST};
+        struct compile_result result;
+        struct error err = {0};
+        char path[64], *text;
+        size_t size, at;
+        json_t *record;
+        snprintf(path, sizeof path, "examples/%s.json", names[i]);
+        assert_true(file_read(path, 1 << 20, &text, &size, &err));
+        if (!compile_blueprint(text, size, &options, &f->arena, &result, &err))
+            fail_msg("%s: %s: %s", path, err.place, err.message);
+        assert_true(keep.kernels >= 3);
+        json_array_foreach(keep.records, at, record)
+        {
+            struct kernel_case *kernel = ARENA_NEW(&f->arena, struct kernel_case);
+            struct invocation found;
+            char *json = json_dumps(record, JSON_COMPACT);
+            if (!invocation_read(json, strlen(json), &f->arena, &found, kernel, &err))
+                fail_msg("%s: %s: %s", path, err.place, err.message);
+            free(json);
+        }
+        json_decref(keep.records);
+        free(text);
+    }
+}
+
+/* Dims that a kernel does not have are not part of its record. */
+static void idle_dims_do_not_count(void **state)
+{
+    struct fixture *f = *state;
+    static const char one[] = "graph \"\"\n" /* and then %1 … */
+                              "%1 = input \"a\" : f32[8, 16]\n%2 = exp %1 : f32[8, 16]\n"
+                              "output \"y\" %2\n";
+    struct strbuf other;
+    struct kernel_case *kernel = ARENA_NEW(&f->arena, struct kernel_case);
+    struct nest *nest = ARENA_NEW(&f->arena, struct nest);
+    struct kernel_question question;
+    struct invocation a, b;
+    struct error err;
+    strbuf_init(&other, &f->arena);
+    strbuf_printf(&other, "graph \"\"\ndim B 1..8 multiple 1\ndim C 1..9 multiple 1\n%s",
+                  strchr(one, '\n') + 1);
+    for (int i = 0; i < 2; i++) {
+        assert_true(case_parse(i ? other.data : one, TEST_TARGET, &f->arena, kernel, &err));
+        assert_true(case_question(kernel, &f->arena, nest, &question, &err));
+        assert_true(invocation_make(&question, &f->arena, i ? &b : &a, &err));
+    }
+    assert_string_equal(a.key, b.key);
+    assert_null(strstr(b.json, "dim B"));
 }
 
 static void configs_are_checked(void **state)
@@ -250,13 +408,12 @@ static void records_are_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TUNER_TEST(each_level_answers),
-        TUNER_TEST(overlays_nest),
-        TUNER_TEST(scopes_are_of_a_thread),
-        TUNER_TEST(policies_are_scopes),
-        TUNER_TEST(measures),
-        cmocka_unit_test(configs_are_checked),
-        TUNER_TEST(records_are_checked),
+        TUNER_TEST(each_level_answers),        TUNER_TEST(overlays_nest),
+        TUNER_TEST(scopes_are_of_a_thread),    TUNER_TEST(threads_share_a_tuner),
+        TUNER_TEST(policies_are_scopes),       TUNER_TEST(measures),
+        cmocka_unit_test(configs_are_checked), TUNER_TEST(records_are_checked),
+        TUNER_TEST(compilations_ask),          TUNER_TEST(kernels_stand_alone),
+        TUNER_TEST(idle_dims_do_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

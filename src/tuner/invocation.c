@@ -95,6 +95,15 @@ static bool cut(struct kernel_case *k, struct arena *arena, struct error *err)
     return true;
 }
 
+bool case_parse(const char *graph, const char *target, struct arena *arena, struct kernel_case *out,
+                struct error *err)
+{
+    out->target = target_find(target);
+    if (!out->target)
+        return fail(err, ERR_TARGET, "no target is called '%.64s'", target);
+    return graph_parse(&out->graph, arena, graph, strlen(graph), err) && cut(out, arena, err);
+}
+
 bool invocation_of_case(const struct kernel_case *k, struct arena *arena, struct invocation *out,
                         struct error *err)
 {
@@ -119,29 +128,47 @@ bool invocation_of_case(const struct kernel_case *k, struct arena *arena, struct
     return true;
 }
 
+/* The text of a graph without the named dims that nothing in it needs: it parses without them.
+ * Other dims of the network must not make another record of the same kernel. */
+static const char *without_idle_dims(const char *text, struct arena *arena)
+{
+    for (const char *at = text; (at = strstr(at, "\ndim ")) != NULL;) {
+        const char *rest = strchr(at + 1, '\n');
+        struct strbuf shorter;
+        struct graph graph;
+        struct error err;
+        strbuf_init(&shorter, arena);
+        strbuf_add(&shorter, text, (size_t)(at - text));
+        strbuf_puts(&shorter, rest);
+        if (graph_parse(&graph, arena, shorter.data, shorter.size_bytes, &err)) {
+            at = shorter.data + (at - text);
+            text = shorter.data;
+        } else {
+            at = rest;
+        }
+    }
+    return text;
+}
+
 bool invocation_make(const struct kernel_question *question, struct arena *arena,
                      struct invocation *out, struct error *err)
 {
     struct extract x = {question, ARENA_ARRAY(arena, uint8_t, question->graph->nodes.count)};
     struct kernel_case *k = ARENA_NEW(arena, struct kernel_case);
-    k->target = question->target;
+    struct graph *alone = ARENA_NEW(arena, struct graph);
+    struct strbuf text;
     find_roles(&x);
     struct graph view = view_of(&x, arena);
-    if (!graph_copy_live(&k->graph, arena, &view, err) || !cut(k, arena, err))
+    strbuf_init(&text, arena);
+    if (!graph_copy_live(alone, arena, &view, err))
+        return false;
+    graph_print(alone, &text);
+    if (!case_parse(without_idle_dims(text.data, arena), question->target->name, arena, k, err))
         return false;
     if (memcmp(&k->hint, question->hint, sizeof k->hint) != 0 ||
         strcmp(k->group->label, question->group->label) != 0)
         return fail(err, ERR_UNSUPPORTED, "the kernel is another one by itself");
     return invocation_of_case(k, arena, out, err);
-}
-
-bool case_parse(const char *graph, const char *target, struct arena *arena, struct kernel_case *out,
-                struct error *err)
-{
-    out->target = target_find(target);
-    if (!out->target)
-        return fail(err, ERR_TARGET, "no target is called '%.64s'", target);
-    return graph_parse(&out->graph, arena, graph, strlen(graph), err) && cut(out, arena, err);
 }
 
 /* The kernel of a record, which must be the one that the rest of the record speaks of. */
