@@ -99,17 +99,50 @@ static const Onnx__GraphProto *graph_of(struct onnx_call *c, const char *name)
     return attr ? attr->g : NULL;
 }
 
+/* One branch: its results in out. */
+static bool branch(struct onnx_call *c, const char *name, value_id *out)
+{
+    bool refused = false;
+    const Onnx__GraphProto *body = graph_of(c, name);
+    if (!body || !onnx_body(c, body, NULL, 0, out, OP_MAX_OUTPUTS, &refused))
+        return false;
+    c->out_count = (uint32_t)body->n_output;
+    return refused ? onnx_refuse(c, "a node of the branch") : true;
+}
+
+/* Both branches, and the results of one of them, element by element. */
+static bool select_branch(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    value_id other[OP_MAX_OUTPUTS];
+    uint32_t count;
+    if (!branch(c, "then_branch", c->out))
+        return false;
+    count = c->out_count;
+    if (!branch(c, "else_branch", other))
+        return false;
+    if (c->out_count != count)
+        return b_fail(b, ERR_BLUEPRINT, "the branches have %u and %u outputs", count, c->out_count);
+    value_id condition = b_reshape(b, c->in[0], NULL, 0);
+    for (uint32_t i = 0; i < count && !onnx_failed(c); i++) {
+        const struct node *x = graph_node(b->graph, c->out[i]);
+        const struct node *y = graph_node(b->graph, other[i]);
+        if (x->dtype != y->dtype || x->rank != y->rank ||
+            memcmp(x->shape, y->shape, x->rank * sizeof *x->shape) != 0)
+            return onnx_refuse(c,
+                               "branches of different shapes, and a condition that is not known");
+        c->out[i] = b_select(b, condition, c->out[i], other[i]);
+    }
+    return !onnx_failed(c);
+}
+
 bool onnx_if(struct onnx_call *c)
 {
     int64_t condition[1];
     uint32_t count = 0;
-    bool refused = false;
+    if (!onnx_known(c->o, c->in[0])->is_known)
+        return select_branch(c);
     if (!onnx_const_ints(c, 0, condition, 1, &count))
         return false;
-    const Onnx__GraphProto *body =
-        graph_of(c, count == 1 && condition[0] != 0 ? "then_branch" : "else_branch");
-    if (!body || !onnx_body(c, body, NULL, 0, c->out, OP_MAX_OUTPUTS, &refused))
-        return false;
-    c->out_count = (uint32_t)body->n_output;
-    return refused ? onnx_refuse(c, "a node of the branch") : true;
+    return branch(c, count == 1 && condition[0] != 0 ? "then_branch" : "else_branch", c->out);
 }

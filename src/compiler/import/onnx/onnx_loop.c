@@ -15,7 +15,7 @@ struct unrolled {
     const Onnx__GraphProto *body;
     uint32_t states, scans;
     value_id state[MAX_STATES];
-    value_id *rows[OP_MAX_OUTPUTS]; /* by scan output: one value per trip */
+    VEC(value_id) rows[OP_MAX_OUTPUTS]; /* by scan output: one value per trip */
     uint32_t trips;
 };
 
@@ -31,8 +31,6 @@ static bool prepare(struct onnx_call *c, uint32_t states, uint32_t body_extra, s
         return b_fail(c->b, ERR_BLUEPRINT, "the body has %zu outputs for %u states",
                       u->body->n_output, states);
     u->scans = (uint32_t)u->body->n_output - states - body_extra;
-    for (uint32_t i = 0; i < u->scans; i++)
-        u->rows[i] = ARENA_ARRAY(c->o->arena, value_id, MAX_TRIPS);
     return true;
 }
 
@@ -50,7 +48,7 @@ static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, ui
     for (uint32_t i = 0; i < u->states; i++)
         u->state[i] = out[body_extra + i];
     for (uint32_t i = 0; i < u->scans; i++)
-        u->rows[i][u->trips] = out[body_extra + u->states + i];
+        VEC_PUSH(c->o->arena, &u->rows[i], out[body_extra + u->states + i]);
     u->trips++;
     return true;
 }
@@ -85,7 +83,7 @@ static bool put_states(struct onnx_call *c, const struct unrolled *u, int64_t ax
     for (uint32_t i = 0; i < u->scans; i++) {
         if (u->trips == 0)
             return onnx_refuse(c, "no trip at all");
-        c->out[c->out_count++] = onnx_stack(c, u->rows[i], u->trips, axis);
+        c->out[c->out_count++] = onnx_stack(c, u->rows[i].items, u->trips, axis);
     }
     return !onnx_failed(c);
 }

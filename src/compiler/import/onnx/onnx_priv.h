@@ -71,6 +71,7 @@ struct onnx {
     uint32_t depth;                               /* of bodies inside bodies */
     uint32_t nodes;                               /* translated so far, bodies included */
     uint32_t random;                              /* values that were drawn so far */
+    size_t made_bytes;                            /* of params that are computed here */
 };
 
 /* One node under translation. */

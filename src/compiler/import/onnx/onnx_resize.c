@@ -132,46 +132,70 @@ static bool is_one(const double *weights, int64_t count)
     return true;
 }
 
-static value_id resize_axis(struct onnx_call *c, value_id x, const struct resize *r,
-                            const struct axis *a)
+/* The taps of all elements of an axis: tap k of element i stands at k*out + i. */
+struct taps {
+    uint32_t count;
+    int64_t *indices; /* within the operand */
+    double *weights;
+    uint8_t *beyond; /* the element lies outside of the operand */
+    bool any_beyond;
+};
+
+static void make_taps(const struct resize *r, const struct axis *a, struct arena *arena,
+                      struct taps *out)
+{
+    *out = (struct taps){.indices = ARENA_ARRAY(arena, int64_t, a->out *MAX_TAPS),
+                         .weights = ARENA_ARRAY(arena, double, a->out *MAX_TAPS),
+                         .beyond = ARENA_ARRAY(arena, uint8_t, a->out)};
+    for (int64_t i = 0; i < a->out; i++) {
+        double weights[MAX_TAPS], at = place(r, a, i);
+        int64_t first = 0;
+        out->count = find_taps(r, a, i, &first, weights);
+        for (uint32_t k = 0; k < out->count; k++) {
+            int64_t index = first + k;
+            out->indices[k * a->out + i] = index < 0 ? 0 : index >= a->in ? a->in - 1 : index;
+            out->weights[k * a->out + i] = weights[k];
+        }
+        out->beyond[i] =
+            strcmp(r->transform, "tf_crop_and_resize") == 0 && (at < 0 || at > (double)(a->in - 1));
+        out->any_beyond |= out->beyond[i] != 0;
+    }
+}
+
+static value_id sum_taps(struct onnx_call *c, value_id x, const struct resize *r,
+                         const struct axis *a, const struct taps *taps)
 {
     struct builder *b = c->b;
-    struct arena *arena = c->o->arena;
-    if (a->in < 1 || a->out < 1 || a->out > LIMIT_LITERAL_ELEMENTS)
-        return onnx_refuse(c, "%lld elements from %lld", (long long)a->out, (long long)a->in);
-    int64_t *indices = ARENA_ARRAY(arena, int64_t, a->out *MAX_TAPS);
-    double *weights = ARENA_ARRAY(arena, double, a->out *MAX_TAPS);
-    uint8_t *beyond = ARENA_ARRAY(arena, uint8_t, a->out);
-    uint32_t count = 0;
-    bool any_beyond = false;
-    for (int64_t i = 0; i < a->out; i++) {
-        double taps[MAX_TAPS], at = place(r, a, i);
-        int64_t first = 0;
-        count = find_taps(r, a, i, &first, taps);
-        for (uint32_t k = 0; k < count; k++) {
-            int64_t index = first + k;
-            indices[k * a->out + i] = index < 0 ? 0 : index >= a->in ? a->in - 1 : index;
-            weights[k * a->out + i] = taps[k];
-        }
-        beyond[i] =
-            strcmp(r->transform, "tf_crop_and_resize") == 0 && (at < 0 || at > (double)(a->in - 1));
-        any_beyond |= beyond[i] != 0;
-    }
-    value_id sum = count == 0 ? onnx_refuse(c, "more than %d taps", MAX_TAPS) : VALUE_NONE;
-    for (uint32_t k = 0; k < count; k++) {
-        value_id tap = pick(c, x, a, indices + k * a->out);
-        if (!is_one(weights + k * a->out, a->out))
-            tap = weigh(c, tap, a, weights + k * a->out);
+    value_id sum = taps->count == 0 ? onnx_refuse(c, "more than %d taps", MAX_TAPS) : VALUE_NONE;
+    for (uint32_t k = 0; k < taps->count; k++) {
+        value_id tap = pick(c, x, a, taps->indices + k * a->out);
+        if (!is_one(taps->weights + k * a->out, a->out))
+            tap = weigh(c, tap, a, taps->weights + k * a->out);
         sum = k == 0 ? tap : b_add(b, sum, tap);
     }
-    if (!any_beyond || sum == VALUE_NONE)
+    if (!taps->any_beyond || sum == VALUE_NONE)
         return sum;
     dim_id shape[LIMIT_RANK];
     uint32_t rank = onnx_rank(c, x) - a->index;
     for (uint32_t i = 0; i < rank; i++)
         shape[i] = b_dim_const(b, i == 0 ? a->out : 1);
-    value_id outside = b_reshape(b, b_literal(b, DTYPE_BOOL, &a->out, 1, beyond), shape, rank);
+    value_id outside = b_literal(b, DTYPE_BOOL, &a->out, 1, taps->beyond);
+    outside = b_reshape(b, outside, shape, rank);
     return b_select(b, outside, b_const_like(b, sum, r->outside), sum);
+}
+
+static value_id resize_axis(struct onnx_call *c, value_id x, const struct resize *r,
+                            const struct axis *a)
+{
+    struct arena scratch; /* taps take far more memory than what says so in the file */
+    struct taps taps;
+    if (a->in < 1 || a->out < 1 || a->out > LIMIT_LITERAL_ELEMENTS)
+        return onnx_refuse(c, "%lld elements from %lld", (long long)a->out, (long long)a->in);
+    arena_init(&scratch);
+    make_taps(r, a, &scratch, &taps);
+    value_id y = sum_taps(c, x, r, a, &taps);
+    arena_release(&scratch);
+    return y;
 }
 
 /* What the node asks for along each axis of the operand; NaN and 0 where it says nothing. */

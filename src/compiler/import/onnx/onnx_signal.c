@@ -7,6 +7,7 @@
 #include "compiler/import/onnx/onnx_priv.h"
 
 #define TWO_PI 6.28318530717958647692
+#define MAX_MADE_BYTES ((size_t)64 << 20) /* of weights that no file holds, in one model */
 
 /* a0 - a1 cos(2πn/N) + a2 cos(4πn/N) for n < size. */
 static bool window(struct onnx_call *c, double a0, double a1, double a2)
@@ -202,6 +203,9 @@ bool onnx_mel_weights(struct onnx_call *c)
                                    .rank = 2,
                                    .shape = {bins, bands},
                                    .bytes = (size_t)(bins * bands) * sizeof(float)};
+    c->o->made_bytes += tensor.bytes;
+    if (c->o->made_bytes > MAX_MADE_BYTES)
+        return b_fail(c->b, ERR_LIMIT, "%lld x %lld weights", (long long)bins, (long long)bands);
     float *data = arena_alloc(c->o->arena, tensor.bytes, 64);
     fill_mel(numbers, bands, bins, data);
     tensor.data = data;
