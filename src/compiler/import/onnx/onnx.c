@@ -181,20 +181,28 @@ static bool take_operands(struct onnx_call *c, bool *out_refused)
             return b_fail(c->b, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
         *out_refused |= value.refused;
         c->in[i] = value.value;
+        c->lists[i] = value.list;
+        if (value.list && strcmp(c->op->with, "sequence") != 0)
+            return onnx_refuse(c, "input %u is a sequence", i);
     }
     for (int32_t i = 0; i < c->op->inputs_min && !*out_refused; i++)
-        if (c->in[i] == VALUE_NONE)
+        if (c->in[i] == VALUE_NONE && !c->lists[i])
             return b_fail(c->b, ERR_BLUEPRINT, "input %d is left out", i);
     return true;
 }
 
 static bool name_results(struct onnx_call *c, struct error *err)
 {
-    for (uint32_t i = 0; i < c->node->n_output; i++)
-        if (c->node->output[i][0] != '\0' &&
-            !onnx_name(c->o, c->scope, c->node->output[i],
+    for (uint32_t i = 0; i < c->node->n_output; i++) {
+        if (c->node->output[i][0] == '\0')
+            continue;
+        if (!onnx_name(c->o, c->scope, c->node->output[i],
                        i < c->out_count ? c->out[i] : VALUE_NONE, err))
             return false;
+        struct onnx_value *named = &c->o->values.items[c->o->values.count - 1];
+        named->list = i < c->out_count ? c->out_lists[i] : NULL;
+        named->refused = named->refused && !named->list;
+    }
     return true;
 }
 
@@ -209,7 +217,8 @@ static bool translate(struct onnx_call *c, bool *out_refused)
     if (onnx_failed(c))
         return false;
     for (uint32_t i = 0; i < c->node->n_output && ok; i++)
-        if (onnx_wanted(c, i) && (i >= c->out_count || c->out[i] == VALUE_NONE))
+        if (onnx_wanted(c, i) &&
+            (i >= c->out_count || (c->out[i] == VALUE_NONE && !c->out_lists[i])))
             return onnx_refuse(c, "output %u", i);
     return ok || onnx_refuse(c, "the translation failed");
 }
@@ -226,10 +235,9 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
 {
     struct error failure = {.code = ERR_NONE};
     struct builder b = {.graph = o->graph, .err = &failure};
-    struct onnx_call *c = ARENA_NEW(o->arena, struct onnx_call);
+    struct onnx_call call = {.o = o, .b = &b, .scope = scope, .node = node}, *c = &call;
     const char *domain = domain_of(node->domain), *type = node->op_type ? node->op_type : "";
     bool refused = false;
-    *c = (struct onnx_call){.o = o, .b = &b, .scope = scope, .node = node};
     c->op = onnx_op_find(domain, type);
     c->opset = domain[0] == '\0' ? scope->opset : opset_of(o->model, domain);
     const Onnx__FunctionProto *function = onnx_function_find(o, domain, type);
@@ -330,6 +338,8 @@ static bool read_outputs(struct onnx *o, const struct onnx_scope *scope,
         struct onnx_value value;
         if (!onnx_find(o, scope, name, &value))
             return fail(err, ERR_BLUEPRINT, "output '%.100s' is not the name of a value", name);
+        if (value.list)
+            onnx_note_refusal(o, "output", "a sequence");
         if (o->refusals.count == 0 && !graph_output(o->graph, name, value.value, err))
             return fail_at(err, "output '%.100s'", name);
     }

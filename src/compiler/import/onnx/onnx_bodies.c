@@ -46,6 +46,8 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
             continue; /* the body sees an optional input as missing, and says so when it uses it */
         if (!onnx_find(c->o, c->scope, name, &value))
             return fail(err, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
+        if (value.list)
+            onnx_note_refusal(c->o, function->name, "a sequence");
         if (!onnx_name(c->o, scope, function->input[i], value.value, err))
             return false;
     }
@@ -58,6 +60,7 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
         if (!onnx_find(c->o, scope, function->output[i], &value))
             return fail(err, ERR_BLUEPRINT, "function '%.80s' does not make its output '%.80s'",
                         function->name, function->output[i]);
+        c->out_lists[i] = value.list;
         c->out[i] = value.value;
     }
     *out_refused = c->o->refusals.count > before;
@@ -85,6 +88,8 @@ bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id
         if (!onnx_find(c->o, scope, name, &value))
             return fail(err, ERR_BLUEPRINT, "the body's output '%.100s' is not the name of a value",
                         name);
+        if (value.list)
+            return onnx_refuse(c, "a body whose result is a sequence");
         *out_refused |= value.refused;
         out[i] = value.value;
     }

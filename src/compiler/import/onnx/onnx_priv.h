@@ -39,9 +39,17 @@ bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct aren
 
 struct onnx_op;
 
-/* A name of the model. A refused value comes, at some distance, from a node that was refused. */
+/* A sequence: values in order. */
+struct onnx_list {
+    uint32_t count;
+    value_id *items;
+};
+
+/* A name of the model: a value, or a list. A refused value comes, at some distance, from a node
+ * that was refused. */
 struct onnx_value {
     value_id value;
+    const struct onnx_list *list;
     bool refused;
 };
 
@@ -81,10 +89,12 @@ struct onnx_call {
     struct onnx_scope *scope;
     const Onnx__NodeProto *node;
     const struct onnx_op *op;
-    int64_t opset;               /* of the node's domain */
-    value_id in[LIMIT_OPERANDS]; /* VALUE_NONE: left out */
+    int64_t opset;                                 /* of the node's domain */
+    value_id in[LIMIT_OPERANDS];                   /* VALUE_NONE: left out */
+    const struct onnx_list *lists[LIMIT_OPERANDS]; /* of operands that are sequences */
     uint32_t in_count;
     value_id out[OP_MAX_OUTPUTS];
+    const struct onnx_list *out_lists[OP_MAX_OUTPUTS];
     uint32_t out_count; /* how many the node names */
 };
 
