@@ -248,12 +248,14 @@ static bool may_anchor(const struct cut *c, value_id v, value_id root)
  * kernel. */
 static bool may_alias(const struct cut *c, value_id v, const struct node *n)
 {
+    if (n->prim != PRIM_RESHAPE)
+        return false;
     for (uint32_t i = 0; i < c->g->outputs.count; i++)
         if (c->g->outputs.items[i].value == v)
             return false;
     value_id o = n->operands[0];
     enum prim prim = (enum prim)graph_node(c->g, o)->prim;
-    return n->prim == PRIM_RESHAPE && (is_source(prim) || c->wanted_stored[o]);
+    return is_source(prim) || c->wanted_stored[o];
 }
 
 /* argmax runs twice: for the maximum, then for where it is. */
