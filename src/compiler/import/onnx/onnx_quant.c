@@ -16,10 +16,27 @@ static value_id along(struct onnx_call *c, value_id x, int64_t axis, uint32_t ra
         return b_reshape(b, x, NULL, 0);
     axis = axis < 0 ? axis + rank : axis;
     if (onnx_rank(c, x) != 1 || axis < 0 || axis >= rank)
-        return onnx_refuse(c, "scales by blocks");
+        return b_fail(b, ERR_SHAPE, "scales of rank %u along axis %lld", onnx_rank(c, x),
+                      (long long)axis);
     for (uint32_t i = 0; i < rank - axis; i++)
         shape[i] = i == 0 ? b_dim(b, x, 0) : one;
     return b_reshape(b, x, shape, rank - (uint32_t)axis);
+}
+
+/* Scales or zero points for each element of operand 0: along an axis, or one for each block of so
+ * many elements of it. */
+static value_id by_element(struct onnx_call *c, value_id x)
+{
+    struct builder *b = c->b;
+    int64_t axis = onnx_int(c, "axis", 1), block = onnx_int(c, "block_size", 0);
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    if (block < 1)
+        return along(c, x, axis, rank);
+    int at = b_axis(b, x, axis);
+    if (at < 0 || onnx_rank(c, x) != rank || rank == LIMIT_RANK)
+        return onnx_failed(c) ? VALUE_NONE : b_fail(b, ERR_SHAPE, "blocks of another rank");
+    x = onnx_repeat(c, x, (uint32_t)at, b_dim_const(b, block));
+    return b_slice(b, x, at, b_dim_const(b, 0), b_dim(b, c->in[0], at), 1);
 }
 
 static value_id quantize(struct onnx_call *c, value_id x, value_id scale, value_id zero,
@@ -35,17 +52,14 @@ static value_id quantize(struct onnx_call *c, value_id x, value_id scale, value_
 bool onnx_quantize(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    uint32_t rank = onnx_rank(c, c->in[0]);
-    int64_t axis = onnx_int(c, "axis", 1), wanted = onnx_int(c, "output_dtype", 0);
+    int64_t wanted = onnx_int(c, "output_dtype", 0);
     enum dtype type = onnx_given(c, 2) ? onnx_type(c, c->in[2]) : DTYPE_U8;
-    if (onnx_int(c, "block_size", 0) != 0)
-        return onnx_refuse(c, "scales by blocks");
     if (wanted != 0 && !onnx_given(c, 2) && !onnx_dtype((int32_t)wanted, &type, b->err))
         return false;
     if (dtype_is_float(type))
         return onnx_refuse(c, "quantisation to floats");
-    value_id scale = along(c, c->in[1], axis, rank);
-    value_id zero = onnx_given(c, 2) ? along(c, c->in[2], axis, rank) : VALUE_NONE;
+    value_id scale = by_element(c, c->in[1]);
+    value_id zero = onnx_given(c, 2) ? by_element(c, c->in[2]) : VALUE_NONE;
     value_id x = b_cast(b, c->in[0], onnx_type(c, c->in[1]));
     return !onnx_failed(c) && onnx_return(c, quantize(c, x, scale, zero, type));
 }
@@ -53,15 +67,16 @@ bool onnx_quantize(struct onnx_call *c)
 bool onnx_dequantize(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    uint32_t rank = onnx_rank(c, c->in[0]);
-    int64_t axis = onnx_int(c, "axis", 1);
-    if (onnx_int(c, "block_size", 0) != 0)
-        return onnx_refuse(c, "scales by blocks");
-    value_id scale = along(c, c->in[1], axis, rank);
+    value_id scale = by_element(c, c->in[1]);
     value_id x = b_cast(b, c->in[0], DTYPE_I32);
     if (onnx_given(c, 2))
-        x = b_sub(b, x, b_cast(b, along(c, c->in[2], axis, rank), DTYPE_I32));
-    return onnx_return(c, b_mul(b, b_cast(b, x, onnx_type(c, c->in[1])), scale));
+        x = b_sub(b, x, b_cast(b, by_element(c, c->in[2]), DTYPE_I32));
+    value_id y = b_mul(b, b_cast(b, x, onnx_type(c, c->in[1])), scale);
+    enum dtype type = onnx_type(c, y);
+    int64_t wanted = onnx_int(c, "output_dtype", 0);
+    if (wanted != 0 && !onnx_dtype((int32_t)wanted, &type, b->err))
+        return false;
+    return onnx_return(c, b_cast(b, y, type));
 }
 
 /* Scale and zero point from the least and the greatest element, 0 among them. */

@@ -19,15 +19,20 @@ bool onnx_dtype(int32_t data_type, enum dtype *out, struct error *err)
         enum dtype dtype;
         const char *name;
     } types[] = {
-        [0] = NO_DTYPE("undefined"),     [1] = {DTYPE_F32, "float"},
-        [2] = {DTYPE_U8, "uint8"},       [3] = {DTYPE_I8, "int8"},
-        [4] = NO_DTYPE("uint16"),        [5] = {DTYPE_I16, "int16"},
-        [6] = {DTYPE_I32, "int32"},      [7] = {DTYPE_I64, "int64"},
-        [8] = NO_DTYPE("string"),        [9] = {DTYPE_BOOL, "bool"},
-        [10] = {DTYPE_F16, "float16"},   [11] = {DTYPE_F64, "double"},
-        [12] = NO_DTYPE("uint32"),       [13] = NO_DTYPE("uint64"),
-        [14] = NO_DTYPE("complex64"),    [15] = NO_DTYPE("complex128"),
-        [16] = {DTYPE_BF16, "bfloat16"},
+        [0] = NO_DTYPE("undefined"),       [1] = {DTYPE_F32, "float"},
+        [2] = {DTYPE_U8, "uint8"},         [3] = {DTYPE_I8, "int8"},
+        [4] = NO_DTYPE("uint16"),          [5] = {DTYPE_I16, "int16"},
+        [6] = {DTYPE_I32, "int32"},        [7] = {DTYPE_I64, "int64"},
+        [8] = NO_DTYPE("string"),          [9] = {DTYPE_BOOL, "bool"},
+        [10] = {DTYPE_F16, "float16"},     [11] = {DTYPE_F64, "double"},
+        [12] = NO_DTYPE("uint32"),         [13] = NO_DTYPE("uint64"),
+        [14] = NO_DTYPE("complex64"),      [15] = NO_DTYPE("complex128"),
+        [16] = {DTYPE_BF16, "bfloat16"},   [17] = NO_DTYPE("float8e4m3fn"),
+        [18] = NO_DTYPE("float8e4m3fnuz"), [19] = NO_DTYPE("float8e5m2"),
+        [20] = NO_DTYPE("float8e5m2fnuz"), [21] = NO_DTYPE("uint4"),
+        [22] = NO_DTYPE("int4"),           [23] = NO_DTYPE("float4e2m1"),
+        [24] = NO_DTYPE("float8e8m0"),     [25] = NO_DTYPE("uint2"),
+        [26] = NO_DTYPE("int2"),
     };
     int32_t count = (int32_t)(sizeof types / sizeof *types);
     if (data_type < 0 || data_type >= count)
