@@ -79,6 +79,7 @@ LLVMValueRef emit_value(struct emitter *e, expr_id id);
 LLVMValueRef emit_vector(struct emitter *e, expr_id id); /* splat if it is scalar and a vector loop
                                                             is open */
 void emit_store(struct emitter *e, const struct stmt *s);
+void emit_prefetch(struct emitter *e, const struct stmt *s);
 /* operation.c: a combined with b; max and min: NaN wins. */
 LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef a,
                           LLVMValueRef b);

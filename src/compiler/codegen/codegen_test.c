@@ -156,6 +156,29 @@ static void guards_keep_memory_untouched(void **state)
     }
 }
 
+/* What is prefetched lies outside, in a page that may not be touched; scalar, in vectors, gathered.
+ */
+static void a_prefetch_touches_nothing(void **state)
+{
+    (void)state;
+    for (uint32_t lanes = 0; lanes <= 32; lanes += 16) {
+        struct kit kit;
+        expr_id i;
+        kit_init(&kit);
+        struct nest *n = &kit.nest;
+        uint32_t out = kit_buffer(&kit, DTYPE_F32, true, 1, 0, NULL);
+        uint32_t x = kit_buffer(&kit, DTYPE_F32, false, 1, 0, random_data(&kit, DTYPE_F32, lanes));
+        struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+        expr_id far[] = {plus(&kit, i, 3), plus(&kit, i, 1 << 20), kit.S,
+                         index_mul(n, i, index_const(n, 1024))};
+        for (int k = 0; k < 4; k++)
+            block_add(n, &loop->body, stmt_prefetch(n, x, far[k]));
+        store(&kit, loop, out, i, expr_load(n, x, i, EXPR_NONE), EXPR_NONE);
+        check_lengths(&kit, "prefetch", 0);
+        kit_release(&kit);
+    }
+}
+
 static void index_arithmetic_in_vectors(void **state)
 {
     (void)state;
@@ -412,6 +435,7 @@ int main(void)
         cmocka_unit_test(vectors_of_constant_extent),
         cmocka_unit_test(deep_nests),
         cmocka_unit_test(guards_keep_memory_untouched),
+        cmocka_unit_test(a_prefetch_touches_nothing),
         cmocka_unit_test(index_arithmetic_in_vectors),
         cmocka_unit_test(reductions_over_lanes),
         cmocka_unit_test(locals_live_through_loops),

@@ -386,6 +386,7 @@ static void emit_block(struct emitter *e, const struct block *block)
         case STMT_LOCAL: emit_local(e, s); break;
         case STMT_UPDATE: emit_update(e, s); break;
         case STMT_STORE: emit_store(e, s); break;
+        case STMT_PREFETCH: emit_prefetch(e, s); break;
         }
     }
 }

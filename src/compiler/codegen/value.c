@@ -251,6 +251,32 @@ void emit_store(struct emitter *e, const struct stmt *s)
     e->memory_changed = ++e->now;
 }
 
+#define LINE_BYTES 64
+
+/* One per cache line of the lanes; of lanes that lie apart none. The address may lie outside the
+ * buffer: no GEP is inbounds. */
+void emit_prefetch(struct emitter *e, const struct stmt *s)
+{
+    LLVMTypeRef i32 = LLVMInt32TypeInContext(e->context), i8 = LLVMInt8TypeInContext(e->context);
+    enum dtype dtype = e->nest->buffers.items[s->buffer].dtype;
+    uint64_t bytes = dtype_bytes(dtype);
+    LLVMValueRef pointer;
+    if (!varies(e, s->index))
+        pointer = emit_address(e, s->buffer, s->index);
+    else if (contiguous(e, s->buffer, s->index, &pointer))
+        bytes *= e->lanes;
+    else
+        return;
+    LLVMTypeRef type = LLVMTypeOf(pointer);
+    for (uint64_t at = 0; at < bytes; at += LINE_BYTES) {
+        LLVMValueRef offset = LLVMConstInt(LLVMInt64TypeInContext(e->context), at, 0);
+        LLVMValueRef args[4] = {LLVMBuildGEP2(e->builder, i8, pointer, &offset, 1, ""),
+                                LLVMConstInt(i32, 0, 0), LLVMConstInt(i32, 3, 0),
+                                LLVMConstInt(i32, 1, 0)}; /* read, into L1, data */
+        emit_intrinsic(e, "llvm.prefetch", &type, 1, args, 4);
+    }
+}
+
 LLVMValueRef emit_vector(struct emitter *e, expr_id id)
 {
     LLVMValueRef v = emit_value(e, id);

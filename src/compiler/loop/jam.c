@@ -47,8 +47,18 @@ static uint32_t (*widen_locals(const struct jam *j, uint32_t extent))[NEST_MAX_J
 
 static void expand(struct jam *j, const struct block *from, struct block *to);
 
+/* Whether the copies of a statement so far, from the first on, prefetch the same already. */
+static bool prefetched(const struct block *block, uint32_t first, const struct stmt *s)
+{
+    for (uint32_t i = first; i < block->stmts.count; i++)
+        if (block->stmts.items[i]->index == s->index)
+            return true;
+    return false;
+}
+
 static void expand_leaf(struct jam *j, const struct stmt *s, struct block *to)
 {
+    uint32_t first = to->stmts.count;
     for (uint32_t copy = 0; copy < j->count; copy++) {
         struct stmt *out = ARENA_NEW(j->nest->arena, struct stmt);
         *out = *s;
@@ -61,7 +71,8 @@ static void expand_leaf(struct jam *j, const struct stmt *s, struct block *to)
         out->value = instance(j, s->value, copy);
         out->index = instance(j, s->index, copy);
         out->guard = instance(j, s->guard, copy);
-        block_add(j->nest, to, out);
+        if (s->kind != STMT_PREFETCH || !prefetched(to, first, out))
+            block_add(j->nest, to, out);
     }
 }
 

@@ -71,7 +71,7 @@ struct nest_local {
 };
 
 enum loop_kind { LOOP_SERIAL = 1, LOOP_PARALLEL, LOOP_VECTOR, LOOP_JAM };
-enum stmt_kind { STMT_FOR = 1, STMT_IF, STMT_LOCAL, STMT_UPDATE, STMT_STORE };
+enum stmt_kind { STMT_FOR = 1, STMT_IF, STMT_LOCAL, STMT_UPDATE, STMT_STORE, STMT_PREFETCH };
 enum combine { COMBINE_NONE, COMBINE_SUM, COMBINE_PROD, COMBINE_MAX, COMBINE_MIN };
 
 struct block {
@@ -92,7 +92,8 @@ struct stmt {
      * read only by statements in that loop behind the update. */
     uint32_t local, combine;
     expr_id value;
-    /* STORE: buffer[index] = value where guard (EXPR_NONE: always) */
+    /* STORE: buffer[index] = value where guard (EXPR_NONE: always). PREFETCH: buffer[index], which
+     * may lie outside, is about to be read; changes nothing */
     uint32_t buffer;
     expr_id index, guard;
 };
@@ -181,6 +182,7 @@ struct stmt *stmt_local(struct nest *nest, uint32_t local, expr_id init);
 struct stmt *stmt_update(struct nest *nest, uint32_t local, enum combine combine, expr_id value);
 struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_id value,
                         expr_id guard);
+struct stmt *stmt_prefetch(struct nest *nest, uint32_t buffer, expr_id index);
 void block_add(struct nest *nest, struct block *block, struct stmt *stmt);
 /* A deep copy with var replaced by value; loops and locals inside get fresh variables and locals.
  */

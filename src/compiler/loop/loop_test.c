@@ -183,6 +183,45 @@ static void the_verifier_refuses_broken_nests(void **state)
     assert_false(nest_verify(n, &err));
 }
 
+static void a_prefetch_is_printed_and_verified(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    struct error err = {0};
+    struct strbuf text;
+    expr_id S = expr_dim(n, f->S);
+    uint32_t x = nest_buffer(
+        n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_I64, .role = ROLE_IN, .elements = S});
+    uint32_t j = nest_var(n, "j", index_const(n, 3)), k = nest_var(n, "k", S);
+    expr_id at = index_add(n, expr_var(n, k), index_const(n, 8));
+    struct stmt *rows = stmt_for(n, j, true), *loop = stmt_for(n, k, true);
+    struct stmt *ahead = stmt_prefetch(n, x, at);
+    rows->loop_kind = LOOP_JAM;
+    block_add(n, &loop->body, ahead);
+    block_add(n, &rows->body, loop);
+    block_add(n, &n->body, rows);
+    assert_true(nest_verify(n, &err));
+    strbuf_init(&text, &f->arena);
+    nest_print(n, &text);
+    assert_non_null(strstr(text.data, "prefetch x["));
+    ahead->buffer = 7;
+    assert_false(nest_verify(n, &err));
+    ahead->buffer = x;
+    ahead->index = expr_load(n, x, expr_var(n, k), EXPR_NONE); /* would be read outside */
+    assert_false(nest_verify(n, &err));
+    ahead->index = expr_const(n, DTYPE_F32, 1);
+    assert_false(nest_verify(n, &err));
+    ahead->index = at;
+    nest_expand_jam(n); /* one for all rows, since it is the same for all */
+    assert_int_equal(n->body.stmts.items[0]->body.stmts.count, 1);
+    ahead->index = index_add(n, at, expr_var(n, j));
+    struct block one = {0};
+    block_add(n, &one, rows);
+    n->body = one;
+    nest_expand_jam(n);
+    assert_int_equal(n->body.stmts.items[0]->body.stmts.count, 3);
+}
+
 static void a_copy_renames_what_it_declares(void **state)
 {
     struct fixture *f = *state;
@@ -284,6 +323,7 @@ int main(void)
         T(a_shifted_tile_stays_inside),
         T(simplified_indices_keep_their_values),
         T(the_verifier_refuses_broken_nests),
+        T(a_prefetch_is_printed_and_verified),
         T(a_copy_renames_what_it_declares),
         cmocka_unit_test(digest_sees_what_decides),
     };

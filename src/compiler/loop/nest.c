@@ -120,6 +120,14 @@ struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_
     return stmt;
 }
 
+struct stmt *stmt_prefetch(struct nest *nest, uint32_t buffer, expr_id index)
+{
+    struct stmt *stmt = stmt_new(nest, STMT_PREFETCH);
+    stmt->buffer = buffer;
+    stmt->index = index;
+    return stmt;
+}
+
 void block_add(struct nest *nest, struct block *block, struct stmt *stmt)
 {
     VEC_PUSH(nest->arena, &block->stmts, stmt);

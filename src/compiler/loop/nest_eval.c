@@ -350,6 +350,7 @@ static bool run_stmt(struct run *r, const struct stmt *s)
     switch ((enum stmt_kind)s->kind) {
     case STMT_FOR: return run_for(r, s);
     case STMT_STORE: return run_store(r, s);
+    case STMT_PREFETCH: return true;
     case STMT_IF: return evaluate(r, s->cond, &v) && run_block(r, v.i ? &s->body : &s->orelse);
     case STMT_LOCAL:
     case STMT_UPDATE: break;

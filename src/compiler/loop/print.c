@@ -169,6 +169,11 @@ static void print_stmt(const struct nest *nest, const struct stmt *s, int indent
     case STMT_UPDATE:
         strbuf_printf(out, "%s %s ", nest->locals.items[s->local].name, combines[s->combine]);
         break;
+    case STMT_PREFETCH:
+        strbuf_printf(out, "prefetch %s[", nest->buffers.items[s->buffer].name);
+        expr_print(nest, s->index, out);
+        strbuf_puts(out, "]\n");
+        return;
     case STMT_STORE:
         strbuf_printf(out, "%s[", nest->buffers.items[s->buffer].name);
         expr_print(nest, s->index, out);

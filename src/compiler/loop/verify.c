@@ -81,6 +81,17 @@ static bool check_store(struct scope *s, const struct stmt *st)
     return st->guard == EXPR_NONE || check_expr(s, st->guard, b->name);
 }
 
+/* A prefetch of what lies outside is harmless, a load on the way there would not be. */
+static bool check_prefetch(struct scope *s, const struct stmt *st)
+{
+    const struct nest *nest = s->nest;
+    if (st->buffer >= nest->buffers.count)
+        return bad(s, "no such buffer", "prefetch");
+    const char *name = nest->buffers.items[st->buffer].name;
+    return check_index(s, st->index, name) &&
+           (!expr_at(nest, st->index)->loads || bad(s, "a prefetch of what a load says", name));
+}
+
 static bool check_local(struct scope *s, const struct stmt *st)
 {
     if (st->local >= s->nest->locals.count)
@@ -113,6 +124,7 @@ static bool check_block(struct scope *s, const struct block *block)
         case STMT_LOCAL:
         case STMT_UPDATE: ok = check_local(s, st); break;
         case STMT_STORE: ok = check_store(s, st); break;
+        case STMT_PREFETCH: ok = check_prefetch(s, st); break;
         }
         if (!ok)
             return false;

@@ -166,28 +166,51 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
 /* From so many rows, or fewer when the reduction is long, reading columns that lie far apart again
  * and again costs more than copying them. */
 #define PACK_ROWS 256
-#define PACK_FEW_ROWS 24
+#define PACK_FEW_ROWS 48
 #define PACK_DEPTH 2048
 #define PACK_PANELS 4
 
-static void default_product(struct scheduling *c, struct range m, struct range n, int64_t depth,
-                            struct config *out)
+#define FEW_ROWS 48        /* up to so many, reading columns costs more than anything else */
+#define SHALLOW 128        /* a reduction so short that results are written all the time */
+#define PREFETCH_DEPTH 256 /* from so long a reduction on, what a panel holds is not near */
+#define PREFETCH_AHEAD 16
+#define MAX_VECTORS 8
+
+/* Few rows, wide panels: with columns that lie in rows of their own, a step of the reduction reads
+ * so many lines from one place, and the panel is read once per tile of rows. */
+static void wide_tile(const struct target *t, struct range m, struct range n, struct config *out)
+{
+    int64_t sums = t->registers == 32 ? 24 : 12, most = m.hi <= FEW_ROWS ? sums / 3 : sums / 4;
+    int64_t rows = rows_for(m, most), vectors = sums / rows, lanes = t->lanes;
+    vectors = vectors < MAX_VECTORS ? vectors : MAX_VECTORS;
+    bool any = n.lo == n.hi && n.hi >= 4 * vectors * lanes; /* not only powers of two */
+    while (vectors > 1 && (vectors * lanes > n.hi || (!any && (vectors & (vectors - 1)))))
+        vectors--;
+    out->value[CONFIG_ROWS] = (int32_t)rows;
+    out->value[CONFIG_COLUMNS] = (int32_t)(vectors * lanes);
+}
+
+/* Columns in rows of their own: how far apart these lie decides. */
+static void default_plain(struct scheduling *c, struct range m, struct range n, int64_t depth,
+                          struct config *out)
 {
     const struct target *t = c->target;
-    int64_t columns = out->value[CONFIG_COLUMNS], rows = out->value[CONFIG_ROWS];
-    /* Few rows: long runs of columns, as many sums as registers. */
-    while (!c->packed && rows <= 2 && m.lo == m.hi && 2 * columns <= n.hi &&
-           2 * rows * columns <= t->lanes * t->registers / 2)
-        columns *= 2;
-    out->value[CONFIG_COLUMNS] = (int32_t)columns;
-    bool far = !c->packed && step_bytes(c) % PAGE_BYTES == 0 && step_bytes(c) != 0;
-    far &= m.hi >= PACK_ROWS || (m.hi >= PACK_FEW_ROWS && depth >= PACK_DEPTH);
-    if (far && n.hi >= 4 * PACK_PANELS * columns) {
-        out->value[CONFIG_PACK] = 1;
-        out->value[CONFIG_COLUMN_BLOCK] = PACK_PANELS;
-    } else {
+    bool known = m.lo == m.hi, far = step_bytes(c) % PAGE_BYTES == 0 && step_bytes(c) != 0;
+    int64_t columns = out->value[CONFIG_COLUMNS], usual = most_rows(t, c->form, columns);
+    bool pack = far && (m.hi >= PACK_ROWS || (m.hi > PACK_FEW_ROWS && depth >= PACK_DEPTH));
+    pack &= n.hi >= 4 * PACK_PANELS * columns;
+    bool crowded = rows_in_l1(c, depth) < usual && !pack;
+    /* One row: a long run of columns, as many sums as half of the registers. */
+    while (known && m.hi == 1 && 2 * columns <= n.hi && 2 * columns <= t->lanes * t->registers / 2)
+        out->value[CONFIG_COLUMNS] = (int32_t)(columns *= 2);
+    if (known && m.hi > 1 && (m.hi <= FEW_ROWS || depth <= SHALLOW || crowded))
+        wide_tile(t, m, n, out);
+    if (m.hi > 1 && depth >= PREFETCH_DEPTH)
+        out->value[CONFIG_PREFETCH] = PREFETCH_AHEAD;
+    out->value[CONFIG_PACK] = pack;
+    out->value[CONFIG_COLUMN_BLOCK] = pack ? PACK_PANELS : 0;
+    if (!pack)
         default_row_block(t, m, depth, out);
-    }
 }
 
 static void default_tile(struct scheduling *c, struct config *out)
@@ -205,8 +228,10 @@ static void default_tile(struct scheduling *c, struct config *out)
     out->value[CONFIG_ROWS] = (int32_t)rows;
     if (m.lo < rows)
         out->value[CONFIG_FEW_ROWS] = (int32_t)(rows >= 8 ? 4 : rows >= 4 ? 2 : 1);
-    if (c->form == FORM_PRODUCT)
-        default_product(c, m, n, depth, out);
+    if (c->form == FORM_PRODUCT && c->packed)
+        default_row_block(t, m, depth, out);
+    else if (c->form == FORM_PRODUCT)
+        default_plain(c, m, n, depth, out);
 }
 
 #define BLOCK_ELEMENTS \

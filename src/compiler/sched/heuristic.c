@@ -190,17 +190,32 @@ static void tile_rows(struct scheduling *c, const struct config *config, const c
         jam(c, derived(rest.text, "i").text);
 }
 
-/* rows × columns in registers: the column loop in vectors, rows jammed around it. */
+/* The column loop in vectors, panel by panel where it is wide. A panel is one wide vector, or, when
+ * its columns are no power of two, some vectors of the machine side by side. */
+static bool column_vectors(struct scheduling *c, int64_t columns, bool wide)
+{
+    struct name inner = wide ? derived(c->column, "i") : derived(c->column, "");
+    bool several = (columns & (columns - 1)) != 0;
+    if (columns < 2 ||
+        (wide && !take_step(c, several ? STEP_TILE : STEP_SPLIT, c->column, NULL, columns)))
+        return false;
+    if (several && take_step(c, STEP_SPLIT, inner.text, NULL, c->target->lanes)) {
+        take_step(c, STEP_VECTOR, derived(inner.text, "i").text, NULL, c->target->lanes);
+        take_step(c, STEP_JAM, derived(inner.text, "o").text, NULL, 0);
+        return true;
+    }
+    take_step(c, STEP_VECTOR, inner.text, NULL, columns);
+    return true;
+}
+
+/* rows × columns in registers: the columns in vectors, rows jammed around them. */
 static void register_tile(struct scheduling *c, const struct config *config)
 {
     int64_t columns = config->value[CONFIG_COLUMNS], block = config->value[CONFIG_ROW_BLOCK];
     int64_t panels = config->value[CONFIG_COLUMN_BLOCK];
-    struct name outer = derived(c->column, "o"), inner = derived(c->column, "i");
+    struct name outer = derived(c->column, "o");
     bool wide = most_of(c, c->column) > columns;
-    if (columns < 2 || (wide && !take_step(c, STEP_SPLIT, c->column, NULL, columns)))
-        return;
-    take_step(c, STEP_VECTOR, wide ? inner.text : c->column, NULL, columns);
-    if (!c->row[0])
+    if (!column_vectors(c, columns, wide) || !c->row[0])
         return;
     bool pack = config->value[CONFIG_PACK] && c->form == FORM_PRODUCT && !c->packed;
     if (wide && panels > 0 && take_step(c, STEP_SPLIT, outer.text, NULL, panels)) {
@@ -287,6 +302,10 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
     int64_t block = config->value[CONFIG_BLOCK];
     switch (c->form) {
     case FORM_PRODUCT:
+        register_tile(c, config);
+        if (config->value[CONFIG_PREFETCH] > 0 && !c->packed)
+            prefetch_operand(c, config->value[CONFIG_PREFETCH]);
+        break;
     case FORM_CHANNELS: register_tile(c, config); break;
     case FORM_ROWS: tile_attention(c, config); break;
     case FORM_PIXELS: tile_pixels(c, config); break;

@@ -73,6 +73,8 @@ static dim_id work_of(struct nest *nest, struct dim_table *dims, const struct bl
                                       : dim_mul(dims, extent, work_of(nest, dims, &s->body));
         } else if (s->kind == STMT_IF) {
             work = work_of(nest, dims, &s->body);
+        } else if (s->kind == STMT_PREFETCH) {
+            continue;
         } else {
             work = dim_const(dims, 1 + (int64_t)expr_operations(nest, s->value));
         }

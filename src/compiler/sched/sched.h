@@ -25,8 +25,8 @@ enum step_kind {
 struct step {
     uint8_t kind;
     char loop[STEP_NAME_BYTES];  /* the loop it works on */
-    char other[STEP_NAME_BYTES]; /* fuse, swap: the loop inside it */
-    int64_t number;              /* split: factor; vector: lanes */
+    char other[STEP_NAME_BYTES]; /* fuse, swap: the loop inside it; prefetch: the buffer */
+    int64_t number;              /* split: factor; vector: lanes; … */
 };
 
 struct schedule {

@@ -77,6 +77,10 @@ void block_exchange(struct nest *nest, struct block *block, expr_id what, expr_i
 uint32_t scratch_buffer(struct nest *nest, const char *stem, enum dtype dtype, expr_id elements);
 void insert_stmt(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt);
 
+/* prefetch.c; the second one takes the step wherever the product's operand is read. */
+bool apply_prefetch(struct nest *nest, const struct step *step, struct error *err);
+void prefetch_operand(struct scheduling *c, int64_t distance);
+
 /* spill.c, pack.c, part.c */
 bool apply_part(struct nest *nest, const struct step *step, struct error *err);
 bool apply_pack(struct nest *nest, const struct step *step, struct error *err);

@@ -157,8 +157,11 @@ static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *
         snprintf(step.other, sizeof step.other, "%s",
                  at + 1 < count && rng_u32(key, (*counter)++) % 8 ? names[at + 1] : "other");
     if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_CLAMP ||
-        step.kind == STEP_PACK || step.kind == STEP_VECTOR)
+        step.kind == STEP_PACK || step.kind == STEP_VECTOR || step.kind == STEP_PREFETCH)
         step.number = numbers[rng_u32(key, (*counter)++) % (sizeof numbers / sizeof *numbers)];
+    if (step.kind == STEP_PREFETCH)
+        snprintf(step.other, sizeof step.other, "%s",
+                 nest->buffers.items[rng_u32(key, (*counter)++) % nest->buffers.count].name);
     if (step.kind == STEP_CLAMP && step.number > 16) /* legal, and ages of work */
         step.number = 16;
     return step;
@@ -460,6 +463,9 @@ static void each_step_keeps_results(void **state)
         {HAND_SUMS, "vector i 4"},
         {HAND_SUMS, "tile i 3; jam ii; vector k 16; parallel io"},
         {HAND_SUMS, "split k 3; split ki 2; split ko 2"},
+        {HAND_SUMS, "prefetch k x 16; tile i 3; jam ii; vector k 16; parallel io"},
+        {HAND_SUMS, "split k 4; prefetch ko x 1; prefetch ki x 4096"},
+        {HAND_SCALE, "vector i1 8; prefetch i0 x 2; tile i0 3; jam i0i"},
     };
     for (uint32_t i = 0; i < sizeof legal / sizeof *legal; i++)
         for (int64_t rows = 0; rows < 14; rows += rows < 5 ? 1 : 4)
@@ -517,6 +523,12 @@ static void illegal_steps_are_refused(void **state)
     expect_refused(HAND_SCALE, "jam i0", "constant extent");
     expect_refused(HAND_SUMS, "jam k", "not independent");
     expect_refused(HAND_SCALE, "parallel i1", "not outermost");
+    expect_refused(HAND_SCALE, "prefetch j x 4", "no such loop");
+    expect_refused(HAND_SUMS, "prefetch k z 4", "a buffer 'z'");
+    expect_refused(HAND_SUMS, "prefetch k out 4", "a buffer 'out'");
+    expect_refused(HAND_SUMS, "prefetch k x 0", "0 iterations");
+    expect_refused(HAND_SUMS, "prefetch k x 4097", "4097 iterations");
+    expect_refused(HAND_SUMS, "vector k 4; prefetch k x 4", "a serial loop");
     expect_refused(HAND_SCALE_CONSTANT, "split i1 4; jam i1o", "depends on");
     expect_refused(HAND_SCALE_CONSTANT, "jam i0; jam i1", "more than 64 copies");
 }

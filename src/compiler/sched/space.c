@@ -170,6 +170,19 @@ static int compare(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
+/* The default with other distances; the model does not know what a prefetch is worth. */
+static uint32_t add_prefetches(const struct scheduling *c, const struct config *base,
+                               struct config *out, uint32_t count, uint32_t max)
+{
+    static const int32_t distances[] = {0, 8, 16, 32};
+    for (int i = 0; i < 4 && c->form == FORM_PRODUCT && !c->packed && count < max; i++) {
+        out[count] = *base;
+        out[count].value[CONFIG_PREFETCH] = distances[i];
+        count += !config_equal(&out[count], base);
+    }
+    return count;
+}
+
 uint32_t sched_space(struct scheduling *c, struct config *out, uint32_t max)
 {
     struct space s = {.c = c,
@@ -191,6 +204,7 @@ uint32_t sched_space(struct scheduling *c, struct config *out, uint32_t max)
     if (c->form != FORM_FLAT && c->form != FORM_LOOPS)
         qsort(s.items, s.count, sizeof s.items[0], compare);
     out[count++] = base;
+    count = add_prefetches(c, &base, out, count, max);
     for (uint32_t i = 0; i < s.count && count < max; i++)
         if (!config_equal(&s.items[i].config, &base))
             out[count++] = s.items[i].config;

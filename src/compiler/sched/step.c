@@ -443,10 +443,12 @@ static bool has_room(const struct nest *nest, const struct step *step)
 bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
 {
     static bool (*const apply[STEP_COUNT])(struct nest *, const struct step *, struct error *) = {
-        [STEP_FUSE] = apply_fuse, [STEP_SWAP] = apply_swap,         [STEP_SPLIT] = apply_split,
-        [STEP_TILE] = apply_tile, [STEP_CLAMP] = apply_clamp,       [STEP_VECTOR] = apply_vector,
-        [STEP_JAM] = apply_jam,   [STEP_PARALLEL] = apply_parallel, [STEP_SPILL] = apply_spill,
-        [STEP_PACK] = apply_pack, [STEP_PART] = apply_part,
+        [STEP_FUSE] = apply_fuse,   [STEP_SWAP] = apply_swap,
+        [STEP_SPLIT] = apply_split, [STEP_TILE] = apply_tile,
+        [STEP_CLAMP] = apply_clamp, [STEP_VECTOR] = apply_vector,
+        [STEP_JAM] = apply_jam,     [STEP_PARALLEL] = apply_parallel,
+        [STEP_SPILL] = apply_spill, [STEP_PACK] = apply_pack,
+        [STEP_PART] = apply_part,   [STEP_PREFETCH] = apply_prefetch,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
