@@ -75,6 +75,7 @@ typedef struct urza_tuner_options {
     urza_tune_policy policy; /* default: URZA_TUNE_HEURISTIC */
     double budget_s;         /* for measuring one kernel; default 3 */
     double total_s;          /* for all measuring of this tuner; default: no limit */
+    uint32_t candidates_max; /* configs of one kernel that may be tried; default 160 */
     int record;              /* not 0: keep every invocation that is met, to be tuned later */
     void (*on_choice)(void *user, const urza_tune_choice *choice);
     /* Something is not as it should be, and is worked around: a damaged cache file, say. */

@@ -9,6 +9,7 @@
 #include "tuner/tuner_priv.h"
 
 #define DEFAULT_BUDGET_S 3.0
+#define DEFAULT_CANDIDATES 160
 
 int tune_result(bool ok, const struct error *from, urza_error *err)
 {
@@ -48,6 +49,8 @@ static bool open_tuner(const urza_tuner_options *options, urza_tuner **out, stru
         t->options.policy = URZA_TUNE_HEURISTIC;
     if (!(t->options.budget_s > 0))
         t->options.budget_s = DEFAULT_BUDGET_S;
+    if (t->options.candidates_max == 0)
+        t->options.candidates_max = DEFAULT_CANDIDATES;
     if (!policy_ok(t->options.policy)) {
         free(t);
         return fail(err, ERR_USAGE, "%d is no policy", (int)options->policy);

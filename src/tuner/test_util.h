@@ -61,7 +61,7 @@ static inline int fixture_setup(void **state)
     if (!f)
         return 1;
     arena_init(&f->arena);
-    snprintf(f->folder, sizeof f->folder, "tuner-test-XXXXXX");
+    snprintf(f->folder, sizeof f->folder, "/tmp/urza-tuner-XXXXXX");
     *state = f;
     return mkdtemp(f->folder) ? 0 : 1;
 }

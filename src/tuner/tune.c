@@ -8,8 +8,6 @@
 #include "base/strbuf.h"
 #include "tuner/tuner_priv.h"
 
-#define CANDIDATES_MAX 160
-
 struct telling {
     const struct tune_limits *limits;
     const char *op;
@@ -57,7 +55,7 @@ bool tune_case(const struct kernel_case *kernel, const struct invocation *invoca
     urza_search_options options = {
         .budget_s = limits->budget_s, .on_progress = tell, .user = &telling};
     uint32_t best;
-    if (!bench_new(kernel, CANDIDATES_MAX, arena, &bench, err))
+    if (!bench_new(kernel, limits->candidates_max, arena, &bench, err))
         return fail_at(err, "kernel '%s'", kernel->group->label);
     urza_search_space space = bench_space(bench);
     urza_search_row *rows = ARENA_ARRAY(arena, urza_search_row, space.count);

@@ -99,7 +99,8 @@ bool tuner_measure(urza_tuner *tuner, const struct invocation *invocation, doubl
                    struct arena *arena, struct entry *out, struct error *err)
 {
     struct kernel_case *kernel = ARENA_NEW(arena, struct kernel_case);
-    struct tune_limits limits = {.on_progress = tuner->options.on_progress,
+    struct tune_limits limits = {.candidates_max = tuner->options.candidates_max,
+                                 .on_progress = tuner->options.on_progress,
                                  .user = tuner->options.user};
     if (!invocation_read(invocation->json, strlen(invocation->json), arena, NULL, kernel, err))
         return false;

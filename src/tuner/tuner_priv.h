@@ -146,6 +146,7 @@ bool case_question(const struct kernel_case *kernel, struct arena *arena, struct
 /* tune.c: measures a kernel; *out is a measured entry, texts in arena. */
 struct tune_limits {
     double budget_s;
+    uint32_t candidates_max;
     void (*on_progress)(void *user, const urza_tune_progress *progress);
     void *user;
 };
