@@ -344,6 +344,95 @@ static void reads_external_data(void **state)
     rmdir(folder);
 }
 
+/* local.Mine(x) = Flatten(x, axis), where axis is the caller's attribute a. */
+static void opens_functions(void **state)
+{
+    struct model *m = *state;
+    Onnx__FunctionProto function, *functions[] = {&function};
+    Onnx__AttributeProto axis, *attrs[] = {&axis};
+    Onnx__NodeProto body, *nodes[] = {&body};
+    char *in[] = {(char *)"p"}, *out[] = {(char *)"q"};
+    onnx__function_proto__init(&function);
+    onnx__attribute_proto__init(&axis);
+    onnx__node_proto__init(&body);
+    axis.name = (char *)"axis";
+    axis.ref_attr_name = (char *)"a";
+    axis.has_type = 1;
+    axis.type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+    body.op_type = (char *)"Flatten";
+    body.n_input = body.n_output = body.n_attribute = 1;
+    body.input = function.input = in;
+    body.output = function.output = out;
+    body.attribute = attrs;
+    function.name = (char *)"Mine";
+    function.domain = (char *)"local";
+    function.n_input = function.n_output = function.n_node = 1;
+    function.node = nodes;
+    m->proto.n_functions = 1;
+    m->proto.functions = functions;
+    add_input(m, "x", 1, (const char *const[]){"2", "3", "4", NULL});
+    Onnx__NodeProto *call = add_node(m, "Mine", "x", NULL, "y");
+    call->domain = (char *)"local";
+    add_int(m, call, "a", 2);
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "6,4");
+    in[0] = (char *)"elsewhere"; /* the body does not see the caller's names */
+    assert_true(read_model(m));
+    body.input = (char *[]){(char *)"x"};
+    assert_refused(m, ERR_BLUEPRINT, "'x'");
+    /* A function that calls itself. */
+    body.input = function.input;
+    body.op_type = (char *)"Mine";
+    body.domain = (char *)"local";
+    assert_refused(m, ERR_LIMIT, "deep");
+}
+
+static Onnx__AttributeProto *branch(struct model *m, const char *name, const char *op)
+{
+    Onnx__AttributeProto *attr = ARENA_NEW(&m->arena, Onnx__AttributeProto);
+    Onnx__GraphProto *graph = ARENA_NEW(&m->arena, Onnx__GraphProto);
+    Onnx__NodeProto *node = add_node(m, op, "x", NULL, "z");
+    onnx__attribute_proto__init(attr);
+    onnx__graph_proto__init(graph);
+    m->graph.n_node--;
+    add_output(m, "z");
+    graph->n_node = graph->n_output = 1;
+    graph->node = arena_memdup(&m->arena, &node, sizeof(Onnx__NodeProto *));
+    graph->output =
+        arena_memdup(&m->arena, &m->outputs[--m->graph.n_output], sizeof(Onnx__ValueInfoProto *));
+    attr->name = (char *)name;
+    attr->g = graph;
+    return attr;
+}
+
+/* One branch when the condition is known, else both and a choice. */
+static void takes_branches(void **state)
+{
+    struct model *m = *state;
+    static const uint8_t truth[] = {1};
+    add_input(m, "x", 1, (const char *const[]){"2", "3", NULL});
+    Onnx__AttributeProto *attrs[] = {branch(m, "then_branch", "Relu"),
+                                     branch(m, "else_branch", "Abs")};
+    Onnx__NodeProto *node = add_node(m, "If", "c", NULL, "y");
+    node->n_attribute = 2;
+    node->attribute = attrs;
+    add_output(m, "y");
+    add_input(m, "c", 9, (const char *const[]){NULL});
+    assert_true(read_model(m));
+    const struct graph *graph = &m->blueprint.graph;
+    assert_int_equal(graph_node(graph, graph->outputs.items[0].value)->prim, PRIM_SELECT);
+    m->graph.n_input = 1;
+    add_initializer(m, "c", 9, 1, truth, sizeof truth);
+    assert_true(read_model(m));
+    assert_int_equal(graph_node(graph, graph->outputs.items[0].value)->prim, PRIM_MAX);
+    attrs[1]->g->node[0]->op_type = (char *)"Shape";
+    assert_true(read_model(m)); /* the other branch does not matter */
+    m->graph.n_initializer = 0;
+    add_input(m, "c", 9, (const char *const[]){NULL});
+    assert_refused(m, ERR_UNSUPPORTED, "branches of different shapes");
+}
+
 /* Graphs in attributes, one in the other. */
 static void bounds_nesting(void **state)
 {
@@ -400,6 +489,8 @@ int main(void)
         TEST(lists_all_refusals),
         TEST(refuses_bad_names),
         TEST(reads_external_data),
+        TEST(opens_functions),
+        TEST(takes_branches),
         TEST(bounds_nesting),
         TEST(survives_damage),
     };
