@@ -2,6 +2,7 @@
  * carried elsewhere, and damage costs a warning. Nothing here expects a speed. */
 #include "cli_util.h"
 
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,27 @@ static void entries_are_carried(void **state)
     assert_int_equal(list_size(f), recorded);
 }
 
+static void damage_costs_a_warning(void **state)
+{
+    struct fixture *f = *state;
+    glob_t found;
+    size_t size;
+    compile(f, blueprint_mlp, "");
+    expect(f, ERR_NONE, "tune net.json --budget 0.2");
+    assert_int_equal(glob(path_of(f, "home/cache/tuning/*.tuning"), 0, NULL, &found), 0);
+    assert_int_equal(found.gl_pathc, 1);
+    const char *name = strstr(found.gl_pathv[0], "home/");
+    char *text = (char *)(uintptr_t)get(f, name, &size);
+    text[size - 10] ^= 4;
+    put(f, name, text, size);
+    struct outcome compiled = expect(f, ERR_NONE, "compile net.json -o net.urza");
+    assert_non_null(strstr(compiled.err, "warning"));
+    assert_non_null(strstr(compiled.err, "damaged"));
+    compiled = expect(f, ERR_NONE, "compile net.json -o net.urza");
+    assert_null(strstr(compiled.err, "warning")); /* it has been put right */
+    globfree(&found);
+}
+
 static void aggressive_measures(void **state)
 {
     struct fixture *f = *state;
@@ -97,9 +119,8 @@ int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(tuned_is_used, build),
-        CLI_TEST(entries_are_carried, build),
-        CLI_TEST(aggressive_measures, build),
+        CLI_TEST(tuned_is_used, build),           CLI_TEST(entries_are_carried, build),
+        CLI_TEST(damage_costs_a_warning, build),  CLI_TEST(aggressive_measures, build),
         CLI_TEST(wrong_lines_are_refused, build),
     };
     return cmocka_run_group_tests_name("cli-tune", tests, NULL, NULL);
