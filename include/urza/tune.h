@@ -1,10 +1,10 @@
 /* Urza's tuner: which config a kernel is compiled with, and how the best one is found. C and C++.
  *
  * A config is a handful of numbers that decide how a kernel runs (rows of a register tile, blocks
- * for the caches …) and never what it computes. An invocation is what such a choice depends on: the
- * kernel's graph, its sizes and dtypes, how it reads its operands, the target and the compiler's
- * version. Its canonical JSON (RFC 8785) is its record, from which the kernel can be built again;
- * the SHA-256 of that, in hex, is its key.
+ * for the caches …) and never what it computes; the last bits may differ where sums are split. An
+ * invocation is what such a choice depends on: the kernel's graph, its sizes and dtypes, how it
+ * reads its operands, the target and the compiler's version. Its canonical JSON (RFC 8785) is its
+ * record, from which the kernel can be built again; the SHA-256 of that, in hex, is its key.
  *
  * A choice is made by the first of these that has an answer:
  *
