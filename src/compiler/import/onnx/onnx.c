@@ -406,7 +406,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
 
 bool onnx_looks_like(const void *bytes, size_t size)
 {
-    const uint8_t *at = bytes;
-    /* ir_version, field 1, comes first in every file that is written in the order of the schema. */
-    return size > 2 && at[0] == 0x08 && at[1] >= 1 && at[1] < 0x20;
+    /* Fields that a model may begin with, none of which begins JSON: ir_version, producer_name,
+     * producer_version, graph, opset_import. */
+    static const char tags[] = {0x08, 0x12, 0x1a, 0x3a, 0x42};
+    return size > 2 && memchr(tags, *(const char *)bytes, sizeof tags) != NULL;
 }
