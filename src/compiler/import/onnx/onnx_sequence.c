@@ -1,5 +1,5 @@
 /* Sequences inside a graph: lists of values whose length is known, so that nothing of them is left.
- */
+ * What is optional is there or not when the graph is built. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
@@ -173,4 +173,18 @@ bool onnx_concat_from_sequence(struct onnx_call *c)
     if (list->count > LIMIT_OPERANDS)
         return onnx_refuse(c, "a concatenation of more than %d tensors", LIMIT_OPERANDS);
     return onnx_return(c, b_concat(c->b, list->items, list->count, axis));
+}
+
+/* The operand itself, tensor or sequence. */
+bool onnx_optional_same(struct onnx_call *c)
+{
+    if (c->in_count == 0)
+        return onnx_refuse(c, "an empty optional");
+    return c->lists[0] ? return_list(c, c->lists[0]) : onnx_return(c, c->in[0]);
+}
+
+bool onnx_optional_has(struct onnx_call *c)
+{
+    bool has = onnx_given(c, 0) || (c->in_count > 0 && c->lists[0]);
+    return onnx_return(c, b_const(c->b, DTYPE_BOOL, has));
 }
