@@ -54,7 +54,13 @@ struct emitter {
 
     uint32_t vector_var; /* UINT32_MAX outside vector loops */
     uint32_t lanes;
-    LLVMValueRef mask; /* active lanes; NULL: all */
+    LLVMValueRef mask; /* active lanes; NULL: all … */
+    LLVMValueRef left; /* … which are the first so many (i64), when there is a mask */
+
+    struct {
+        LLVMTypeRef type;
+        LLVMValueRef slot;
+    } zeros[4]; /* memory of the stack that holds zeros */
 
     struct level levels[MAX_LEVELS];
     uint32_t level; /* innermost open one */
@@ -80,6 +86,27 @@ LLVMValueRef emit_vector(struct emitter *e, expr_id id); /* splat if it is scala
                                                             is open */
 void emit_store(struct emitter *e, const struct stmt *s);
 void emit_prefetch(struct emitter *e, const struct stmt *s);
+bool expr_varies(const struct emitter *e, expr_id id); /* over the lanes of the open vector loop */
+
+/* One vector from type's element in memory, zeros where mask (NULL: none) is not set. */
+LLVMValueRef emit_whole_load(struct emitter *e, LLVMTypeRef type, LLVMValueRef pointer,
+                             enum dtype dtype, LLVMValueRef mask);
+
+/* lanes.c: a comparison of lane numbers; NULL when x is none. */
+LLVMValueRef emit_lane_compare(struct emitter *e, const struct expr *x);
+
+/* The lanes first … last, as i64 scalars; NULL: from the first, to the last. Narrowed by a guard;
+ * false when that is no interval of lanes. */
+struct lane_interval {
+    LLVMValueRef first, last;
+};
+bool lane_interval(struct emitter *e, expr_id guard, struct lane_interval *out);
+
+/* Elements 0, stride, 2·stride … behind pointer, one for each lane within. Whole vectors are loaded
+ * and what is between left out; nothing outside of the first and the last wanted is touched. */
+bool strided_lanes(struct emitter *e, expr_id index, int64_t *out_stride);
+LLVMValueRef emit_strided_load(struct emitter *e, LLVMValueRef pointer, enum dtype dtype,
+                               int64_t stride, const struct lane_interval *within);
 /* operation.c: a combined with b; max and min: NaN wins. */
 LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef a,
                           LLVMValueRef b);

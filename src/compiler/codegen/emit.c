@@ -191,6 +191,7 @@ static void emit_one_vector(struct emitter *e, const struct stmt *s, LLVMValueRe
         few = splat(e, LLVMBuildTrunc(e->builder, few, i32, ""), e->lanes);
         LLVMValueRef numbers = LLVMConstTrunc(lane_numbers(e), LLVMTypeOf(few));
         e->mask = LLVMBuildICmp(e->builder, LLVMIntULT, numbers, few, "");
+        e->left = left;
     }
     emit_block(e, &s->body);
     e->mask = NULL;

@@ -101,7 +101,7 @@ static LLVMValueRef emit_address(struct emitter *e, uint32_t buffer, expr_id ind
     return pointer;
 }
 
-static bool varies(const struct emitter *e, expr_id id)
+bool expr_varies(const struct emitter *e, expr_id id)
 {
     if (id == EXPR_NONE || e->vector_var == UINT32_MAX)
         return false;
@@ -129,23 +129,34 @@ static LLVMValueRef all_lanes(struct emitter *e)
     return LLVMConstAllOnes(LLVMVectorType(LLVMInt1TypeInContext(e->context), e->lanes));
 }
 
+/* The address of lane 0 when lanes are stride elements apart. */
+static LLVMValueRef first_lane(struct emitter *e, uint32_t buffer, expr_id index, int64_t stride)
+{
+    struct nest *nest = e->nest;
+    expr_id v = expr_var(nest, e->vector_var);
+    expr_id rest = index_sub(nest, index, index_mul(nest, index_const(nest, stride), v));
+    if (expr_varies(e, rest))
+        return NULL;
+    LLVMTypeRef element = type_in_memory(e, nest->buffers.items[buffer].dtype);
+    LLVMValueRef pointer = emit_address(e, buffer, rest), base = e->vars[e->vector_var];
+    if (LLVMIsConstant(base) && LLVMConstIntGetZExtValue(base) == 0)
+        return pointer;
+    if (stride != 1)
+        base = LLVMBuildMul(e->builder, base, const_int_like(base, stride), "");
+    return LLVMBuildGEP2(e->builder, element, pointer, &base, 1, "");
+}
+
 /* Whether consecutive lanes are consecutive elements; then the address of lane 0. */
 static bool contiguous(struct emitter *e, uint32_t buffer, expr_id index, LLVMValueRef *out_pointer)
 {
-    struct nest *nest = e->nest;
     int64_t one;
-    expr_id stride = index_stride(nest, index, e->vector_var);
-    if (stride == EXPR_NONE || !index_is_const(nest, stride, &one) || one != 1)
+    expr_id stride = index_stride(e->nest, index, e->vector_var);
+    if (stride == EXPR_NONE || !index_is_const(e->nest, stride, &one) || one != 1)
         return false;
-    expr_id rest = index_sub(nest, index, expr_var(nest, e->vector_var));
-    if (varies(e, rest))
-        return false;
-    LLVMTypeRef element = type_in_memory(e, nest->buffers.items[buffer].dtype);
-    LLVMValueRef pointer = emit_address(e, buffer, rest), base = e->vars[e->vector_var];
-    if (!LLVMIsConstant(base) || LLVMConstIntGetZExtValue(base) != 0)
-        pointer = LLVMBuildGEP2(e->builder, element, pointer, &base, 1, "");
-    *out_pointer = pointer;
-    return true;
+    LLVMValueRef pointer = first_lane(e, buffer, index, 1);
+    if (pointer)
+        *out_pointer = pointer;
+    return pointer != NULL;
 }
 
 static LLVMValueRef lane_pointers(struct emitter *e, uint32_t buffer, expr_id index)
@@ -160,31 +171,6 @@ static LLVMValueRef alignment(struct emitter *e, enum dtype dtype)
     return LLVMConstInt(LLVMInt32TypeInContext(e->context), dtype_bytes(dtype), 0);
 }
 
-static LLVMValueRef emit_vector_load(struct emitter *e, const struct expr *x)
-{
-    const struct nest_buffer *b = &e->nest->buffers.items[x->index];
-    enum dtype dtype = b->dtype;
-    LLVMTypeRef type = LLVMVectorType(type_in_memory(e, dtype), e->lanes);
-    LLVMValueRef mask = mask_with(e, x->operand[1]), pointer, v;
-    if (contiguous(e, x->index, x->operand[0], &pointer)) {
-        if (!mask) {
-            v = LLVMBuildLoad2(e->builder, type, pointer, "");
-            LLVMSetAlignment(v, (unsigned)dtype_bytes(dtype));
-        } else {
-            LLVMTypeRef types[2] = {type, LLVMTypeOf(pointer)};
-            LLVMValueRef args[4] = {pointer, alignment(e, dtype), mask, LLVMConstNull(type)};
-            v = emit_intrinsic(e, "llvm.masked.load", types, 2, args, 4);
-        }
-    } else {
-        LLVMValueRef pointers = lane_pointers(e, x->index, x->operand[0]);
-        LLVMTypeRef types[2] = {type, LLVMTypeOf(pointers)};
-        LLVMValueRef args[4] = {pointers, alignment(e, dtype), mask ? mask : all_lanes(e),
-                                LLVMConstNull(type)};
-        v = emit_intrinsic(e, "llvm.masked.gather", types, 2, args, 4);
-    }
-    return emit_from_memory(e, v, dtype);
-}
-
 /* A slot of the stack that a false guard redirects to, so that no branch is needed. */
 static LLVMValueRef dummy_slot(struct emitter *e, LLVMTypeRef type)
 {
@@ -196,6 +182,96 @@ static LLVMValueRef dummy_slot(struct emitter *e, LLVMTypeRef type)
     return slot;
 }
 
+/* The same, to be read only, so that one serves all. */
+static LLVMValueRef zero_slot(struct emitter *e, LLVMTypeRef type)
+{
+    uint32_t i = 0, room = sizeof e->zeros / sizeof e->zeros[0];
+    while (i < room && e->zeros[i].type && e->zeros[i].type != type)
+        i++;
+    if (i == room)
+        return dummy_slot(e, type);
+    if (!e->zeros[i].type) {
+        e->zeros[i].type = type;
+        e->zeros[i].slot = dummy_slot(e, type);
+    }
+    return e->zeros[i].slot;
+}
+
+/* The part of a condition that is the same for all lanes, and the part that is not. */
+static void split_guard(struct emitter *e, expr_id guard, expr_id *same, expr_id *other)
+{
+    struct expr x = guard == EXPR_NONE ? (struct expr){0} : *expr_at(e->nest, guard);
+    if (guard == EXPR_NONE)
+        return;
+    if (x.op == EXPR_AND && x.dtype == DTYPE_BOOL) {
+        split_guard(e, x.operand[0], same, other);
+        split_guard(e, x.operand[1], same, other);
+        return;
+    }
+    expr_id *part = expr_varies(e, guard) ? other : same;
+    *part = *part == EXPR_NONE ? guard : expr_binary(e->nest, EXPR_AND, *part, guard);
+}
+
+LLVMValueRef emit_whole_load(struct emitter *e, LLVMTypeRef type, LLVMValueRef pointer,
+                             enum dtype dtype, LLVMValueRef mask)
+{
+    if (!mask) {
+        LLVMValueRef v = LLVMBuildLoad2(e->builder, type, pointer, "");
+        LLVMSetAlignment(v, (unsigned)dtype_bytes(dtype));
+        return v;
+    }
+    LLVMTypeRef types[2] = {type, LLVMTypeOf(pointer)};
+    LLVMValueRef args[4] = {pointer, alignment(e, dtype), mask, LLVMConstNull(type)};
+    return emit_intrinsic(e, "llvm.masked.load", types, 2, args, 4);
+}
+
+/* A load of lanes one by one. */
+static LLVMValueRef emit_gather(struct emitter *e, const struct expr *x, enum dtype dtype)
+{
+    LLVMTypeRef type = LLVMVectorType(type_in_memory(e, dtype), e->lanes);
+    LLVMValueRef mask = mask_with(e, x->operand[1]);
+    LLVMValueRef pointers = lane_pointers(e, x->index, x->operand[0]);
+    LLVMTypeRef types[2] = {type, LLVMTypeOf(pointers)};
+    LLVMValueRef args[4] = {pointers, alignment(e, dtype), mask ? mask : all_lanes(e),
+                            LLVMConstNull(type)};
+    return emit_intrinsic(e, "llvm.masked.gather", types, 2, args, 4);
+}
+
+/* What lies together is loaded as vectors. Where a condition that all lanes share is false, zeros
+ * are read from the stack instead, so that it needs no mask. */
+static LLVMValueRef emit_vector_load(struct emitter *e, const struct expr *x)
+{
+    enum dtype dtype = e->nest->buffers.items[x->index].dtype;
+    LLVMTypeRef element = type_in_memory(e, dtype);
+    LLVMValueRef pointer = NULL;
+    int64_t stride = 1;
+    expr_id same = EXPR_NONE, other = EXPR_NONE;
+    struct lane_interval within = {0};
+    split_guard(e, x->operand[1], &same, &other);
+    bool together = contiguous(e, x->index, x->operand[0], &pointer);
+    if (!together && strided_lanes(e, x->operand[0], &stride) &&
+        (other == EXPR_NONE || lane_interval(e, other, &within)))
+        pointer = first_lane(e, x->index, x->operand[0], stride);
+    if (!pointer)
+        return emit_from_memory(e, emit_gather(e, x, dtype), dtype);
+    LLVMTypeRef slot = LLVMVectorType(element, e->lanes * (uint32_t)stride);
+    if (same != EXPR_NONE)
+        pointer = LLVMBuildSelect(e->builder, emit_value(e, same), pointer, zero_slot(e, slot), "");
+    if (together)
+        return emit_from_memory(e,
+                                emit_whole_load(e, LLVMVectorType(element, e->lanes), pointer,
+                                                dtype, mask_with(e, other)),
+                                dtype);
+    if (e->mask) {
+        LLVMValueRef last = LLVMBuildSub(e->builder, e->left, const_int_like(e->left, 1), "");
+        LLVMTypeRef i64 = LLVMTypeOf(last);
+        within.last = within.last ? emit_intrinsic(e, "llvm.smin", &i64, 1,
+                                                   (LLVMValueRef[]){within.last, last}, 2)
+                                  : last;
+    }
+    return emit_from_memory(e, emit_strided_load(e, pointer, dtype, stride, &within), dtype);
+}
+
 static LLVMValueRef emit_scalar_load(struct emitter *e, const struct expr *x)
 {
     enum dtype dtype = e->nest->buffers.items[x->index].dtype;
@@ -203,7 +279,7 @@ static LLVMValueRef emit_scalar_load(struct emitter *e, const struct expr *x)
     LLVMValueRef pointer = emit_address(e, x->index, x->operand[0]);
     LLVMValueRef guard = x->operand[1] != EXPR_NONE ? emit_value(e, x->operand[1]) : NULL;
     if (guard)
-        pointer = LLVMBuildSelect(e->builder, guard, pointer, dummy_slot(e, type), "");
+        pointer = LLVMBuildSelect(e->builder, guard, pointer, zero_slot(e, type), "");
     LLVMValueRef v = LLVMBuildLoad2(e->builder, type, pointer, "");
     LLVMSetAlignment(v, (unsigned)dtype_bytes(dtype));
     if (guard)
@@ -213,7 +289,7 @@ static LLVMValueRef emit_scalar_load(struct emitter *e, const struct expr *x)
 
 static LLVMValueRef emit_load(struct emitter *e, const struct expr *x)
 {
-    if (varies(e, x->operand[0]) || varies(e, x->operand[1]))
+    if (expr_varies(e, x->operand[0]) || expr_varies(e, x->operand[1]))
         return emit_vector_load(e, x);
     return emit_scalar_load(e, x);
 }
@@ -327,6 +403,8 @@ LLVMValueRef emit_value(struct emitter *e, expr_id id)
     } else if (x.operand[0] == EXPR_NONE) {
         level_place(e, level);
         out = emit_leaf(e, &x);
+    } else if ((out = emit_lane_compare(e, &x)) != NULL) {
+        level = e->level;
     } else {
         for (int i = 0; i < 3 && x.operand[i] != EXPR_NONE; i++) {
             v[i] = emit_value(e, x.operand[i]);

@@ -47,6 +47,35 @@ static value_id conv_as_product(struct builder *b, value_id conv)
     return b_reshape(b, y, shape, rank);
 }
 
+/* The same with pixels as rows and filters as columns, from packed weights: for images whose pixels
+ * do not fill vectors, and sums long enough that scattering the results is no matter. */
+static value_id conv_by_pixels(struct builder *b, value_id conv)
+{
+    const struct node *n = b_node(b, conv);
+    value_id x = n->operands[0], w = n->operands[1];
+    const uint8_t channels_last[3] = {0, 2, 1};
+    uint32_t rank = n->rank;
+    x = b_transpose(b, b_flatten(b, x, 2, (int64_t)rank - 1), channels_last); /* [N, S, C] */
+    w = b_flatten(b, w, 1, (int64_t)rank - 1);                                /* [O, C] */
+    return b_contract(b, x, w, 0, 1);                                         /* [N, S, O] */
+}
+
+#define MIN_SCATTER_DEPTH 64
+
+static bool few_pixels(const struct graph *g, const struct node *conv, const struct node *w,
+                       int64_t panel)
+{
+    int64_t pixels = 1, size, depth;
+    for (uint32_t i = 2; i < conv->rank; i++) {
+        if (!dim_is_const(&g->dims, conv->shape[i], &size) || size < 1 || pixels > 4096)
+            return false;
+        pixels *= size;
+    }
+    int64_t filled = (pixels + panel - 1) / panel * panel;
+    return dim_is_const(&g->dims, w->shape[1], &depth) && depth >= MIN_SCATTER_DEPTH &&
+           10 * filled > 11 * pixels;
+}
+
 static value_id pack_param(struct builder *b, value_id w, int64_t panel)
 {
     const struct node *n = b_node(b, w);
@@ -257,8 +286,15 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
     bool from_input = p->from_input[graph_node(from, old)->operands[1]];
     if (n->prim == PRIM_CONTRACT)
         return fit_operand(&b, copy, from_input, panel);
-    if (unit_window(n, graph_node(to, n->operands[1]), to))
-        return conv_as_product(&b, copy);
+    if (unit_window(n, graph_node(to, n->operands[1]), to)) {
+        const struct node *w = graph_node(to, n->operands[1]);
+        if (from_input || !few_pixels(to, n, w, panel))
+            return conv_as_product(&b, copy);
+        struct node result = *n;
+        const uint8_t pixels_last[3] = {0, 2, 1};
+        value_id y = fit_operand(&b, conv_by_pixels(&b, copy), false, panel);
+        return b_reshape(&b, b_transpose(&b, y, pixels_last), result.shape, result.rank);
+    }
     return fit_conv(&b, copy, from_input, panel);
 }
 

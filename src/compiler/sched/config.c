@@ -110,8 +110,10 @@ static int64_t rows_in_l1(struct scheduling *c, int64_t depth)
     return apart >= PAGE_BYTES ? L1_WAYS - 2 : (L1_WAYS - 1) * (PAGE_BYTES / apart);
 }
 
+#define TILE_STEPS 100 /* what a tile costs beside its sums, in steps of one row */
+
 /* Rows of a register tile: as many as accumulators allow, fewer when that wastes less of m. */
-static int64_t rows_for(struct range m, int64_t most)
+static int64_t rows_for(struct range m, int64_t most, int64_t depth)
 {
     if (m.lo != m.hi)
         return m.hi < most ? m.hi : most;
@@ -119,8 +121,7 @@ static int64_t rows_for(struct range m, int64_t most)
         return m.hi;
     int64_t best = most, best_cost = INT64_MAX;
     for (int64_t rows = most; rows >= most / 2 && rows >= 1; rows--) {
-        int64_t tiles = (m.hi + rows - 1) / rows, cost = tiles * (rows + 2); /* 2: the tile's own
-                                                                                loads */
+        int64_t tiles = (m.hi + rows - 1) / rows, cost = tiles * (rows * depth + TILE_STEPS);
         if (cost < best_cost) {
             best = rows;
             best_cost = cost;
@@ -169,6 +170,7 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
 #define PACK_FEW_ROWS 48
 #define PACK_DEPTH 2048
 #define PACK_PANELS 4
+#define SHALLOW_PANELS 8 /* of packed columns: long runs of results */
 
 #define FEW_ROWS 48        /* up to so many, reading columns costs more than anything else */
 #define SHALLOW 128        /* a reduction so short that results are written all the time */
@@ -178,10 +180,11 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
 
 /* Few rows, wide panels: with columns that lie in rows of their own, a step of the reduction reads
  * so many lines from one place, and the panel is read once per tile of rows. */
-static void wide_tile(const struct target *t, struct range m, struct range n, struct config *out)
+static void wide_tile(const struct target *t, struct range m, struct range n, int64_t depth,
+                      struct config *out)
 {
     int64_t sums = t->registers == 32 ? 24 : 12, most = m.hi <= FEW_ROWS ? sums / 3 : sums / 4;
-    int64_t rows = rows_for(m, most), vectors = sums / rows, lanes = t->lanes;
+    int64_t rows = rows_for(m, most, depth), vectors = sums / rows, lanes = t->lanes;
     vectors = vectors < MAX_VECTORS ? vectors : MAX_VECTORS;
     bool any = n.lo == n.hi && n.hi >= 4 * vectors * lanes; /* not only powers of two */
     while (vectors > 1 && (vectors * lanes > n.hi || (!any && (vectors & (vectors - 1)))))
@@ -204,7 +207,7 @@ static void default_plain(struct scheduling *c, struct range m, struct range n, 
     while (known && m.hi == 1 && 2 * columns <= n.hi && 2 * columns <= t->lanes * t->registers / 2)
         out->value[CONFIG_COLUMNS] = (int32_t)(columns *= 2);
     if (known && m.hi > 1 && (m.hi <= FEW_ROWS || depth <= SHALLOW || crowded))
-        wide_tile(t, m, n, out);
+        wide_tile(t, m, n, depth, out);
     if (m.hi > 1 && depth >= PREFETCH_DEPTH)
         out->value[CONFIG_PREFETCH] = PREFETCH_AHEAD;
     out->value[CONFIG_PACK] = pack;
@@ -220,15 +223,20 @@ static void default_tile(struct scheduling *c, struct config *out)
     int64_t columns = c->form == FORM_CHANNELS ? t->lanes : 2 * (int64_t)t->lanes;
     while (columns > t->lanes && columns / 2 >= n.hi)
         columns /= 2;
-    int64_t depth = sum_depth(c->nest, &c->nest->body), most = most_rows(t, c->form, columns);
+    int64_t depth = sum_depth(c->nest, &c->nest->body), most;
+    bool packed = c->form == FORM_PRODUCT && c->packed && m.lo == m.hi;
+    most = most_rows(t, packed ? FORM_PIXELS : c->form, columns);
     if (c->form == FORM_PRODUCT && most > rows_in_l1(c, depth))
         most = rows_in_l1(c, depth);
-    int64_t rows = c->row[0] ? rows_for(m, most) : 1;
+    int64_t rows = c->row[0] ? rows_for(m, most, depth) : 1;
     out->value[CONFIG_COLUMNS] = (int32_t)columns;
     out->value[CONFIG_ROWS] = (int32_t)rows;
     if (m.lo < rows)
         out->value[CONFIG_FEW_ROWS] = (int32_t)(rows >= 8 ? 4 : rows >= 4 ? 2 : 1);
-    if (c->form == FORM_PRODUCT && c->packed)
+    if (c->form == FORM_PRODUCT && c->packed && depth <= SHALLOW &&
+        n.hi >= 4 * SHALLOW_PANELS * columns)
+        out->value[CONFIG_COLUMN_BLOCK] = SHALLOW_PANELS;
+    else if (c->form == FORM_PRODUCT && c->packed)
         default_row_block(t, m, depth, out);
     else if (c->form == FORM_PRODUCT)
         default_plain(c, m, n, depth, out);

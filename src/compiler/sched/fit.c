@@ -116,8 +116,14 @@ static void score_load(struct nest *nest, expr_id e, void *context)
 {
     struct scoring *s = context;
     struct expr x = *expr_at(nest, e);
-    if (x.op == EXPR_LOAD)
-        s->score += access_score(nest, x.operand[0], s->var, s->block);
+    if (x.op != EXPR_LOAD)
+        return;
+    expr_id stride = index_stride(nest, x.operand[0], s->var);
+    int64_t n;
+    bool near = stride != EXPR_NONE && index_is_const(nest, stride, &n) && n >= 2 && n <= 4;
+    s->score += near ? 0 : access_score(nest, x.operand[0], s->var, s->block); /* near: a few
+                                                                                  vectors and a
+                                                                                  shuffle */
 }
 
 static void score_loads(struct nest *nest, expr_id e, void *context)
@@ -135,6 +141,13 @@ static void score_stores(struct nest *nest, const struct block *block, struct sc
         score_stores(nest, &s->body, out);
         score_stores(nest, &s->orelse, out);
     }
+}
+
+int lane_score_of_loads(struct scheduling *c, const struct stmt *loop, int64_t block)
+{
+    struct scoring s = {.var = loop->var, .block = block};
+    block_visit(c->nest, &loop->body, score_loads, &s);
+    return s.score;
 }
 
 int lane_score(struct scheduling *c, const struct stmt *loop, int64_t block)

@@ -68,19 +68,64 @@ static void find_in_reductions(struct nest *nest, const struct block *block,
     }
 }
 
+#define SCATTER_DEPTH 64 /* sums so long that it matters little where results are stored */
+
 static void look_at_contract(struct scheduling *c, const struct sched_hint *hint)
 {
     struct loop_site site;
     last_loop(c, hint->batch_dims, hint->m_dims, c->row);
     last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, c->column);
     int64_t panel = 2 * (int64_t)c->target->lanes;
-    if (!c->column[0] || !exists(c, c->column, &site) || lane_score(c, site.loop, panel) < 0)
+    if (!c->column[0] || !exists(c, c->column, &site))
+        return;
+    bool scatter = sum_depth(c->nest, &site.loop->body) >= SCATTER_DEPTH;
+    if ((scatter ? lane_score_of_loads(c, site.loop, panel) : lane_score(c, site.loop, panel)) <
+        (scatter ? 2 : 0))
         return; /* columns are not contiguous: the reduction itself may be */
     c->form = hint->rows ? FORM_ROWS : FORM_PRODUCT;
     struct contiguous_load f = {.var = site.loop->var};
     find_in_reductions(c->nest, &site.loop->body, &f);
     c->packed = !f.found;
     c->operand = f.buffer;
+}
+
+/* Whether a reduction reads every second element, or further apart, along var. */
+struct far_load {
+    uint32_t var;
+    bool found;
+};
+
+static void check_far(struct nest *nest, expr_id e, void *context)
+{
+    struct far_load *f = context;
+    struct expr x = *expr_at(nest, e);
+    int64_t n;
+    if (x.op != EXPR_LOAD)
+        return;
+    expr_id stride = index_stride(nest, x.operand[0], f->var);
+    f->found |= stride != EXPR_NONE && index_is_const(nest, stride, &n) && n > 1;
+}
+
+static void find_far(struct nest *nest, expr_id e, void *context)
+{
+    expr_walk(nest, e, check_far, context);
+}
+
+static bool strided(struct scheduling *c, const char *loop)
+{
+    struct loop_site site;
+    if (!exists(c, loop, &site))
+        return false;
+    struct far_load f = {.var = site.loop->var};
+    block_visit(c->nest, &site.loop->body, find_far, &f);
+    return f.found;
+}
+
+/* Every output channel reads one input channel: there is no loop over channels to sum. */
+static bool depthwise(struct scheduling *c)
+{
+    struct loop_site site;
+    return !exists(c, "c", &site);
 }
 
 /* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel,
@@ -104,7 +149,11 @@ static void look_at_conv(struct scheduling *c)
         c->form = FORM_CHANNELS;
     else
         return;
-    snprintf(c->row, sizeof c->row, "%s", f.found ? last : has_channels ? "i1" : "");
+    /* Where every channel has its own image, or images move by one, rows of pixels share what they
+     * read; else channels do. */
+    bool rows = !f.found && strcmp(last, "i2") != 0 && (depthwise(c) || !strided(c, last));
+    const char *above = strcmp(last, "i4") == 0 ? "i3" : "i2";
+    snprintf(c->row, sizeof c->row, "%s", f.found ? last : rows ? above : has_channels ? "i1" : "");
     snprintf(c->column, sizeof c->column, "%s", f.found ? "i1" : last);
 }
 
@@ -190,14 +239,27 @@ static void tile_rows(struct scheduling *c, const struct config *config, const c
         jam(c, derived(rest.text, "i").text);
 }
 
+/* Loops between the tile's two go outside both. */
+static void bring_together(struct scheduling *c)
+{
+    struct loop_site row;
+    const struct stmt *inner;
+    while (c->row[0] && exists(c, c->row, &row) && (inner = only_loop(&row.loop->body)) != NULL &&
+           inner->independent && strcmp(loop_label(c->nest, inner), c->column) != 0)
+        if (!take_step(c, STEP_SWAP, c->row, loop_label(c->nest, inner), 0))
+            return;
+}
+
 /* The column loop in vectors, panel by panel where it is wide. A panel is one wide vector, or, when
  * its columns are no power of two, some vectors of the machine side by side. */
 static bool column_vectors(struct scheduling *c, int64_t columns, bool wide)
 {
     struct name inner = wide ? derived(c->column, "i") : derived(c->column, "");
     bool several = (columns & (columns - 1)) != 0;
+    bool whole = several || c->form == FORM_CHANNELS; /* the last panel moved back: no masks */
     if (columns < 2 ||
-        (wide && !take_step(c, several ? STEP_TILE : STEP_SPLIT, c->column, NULL, columns)))
+        (wide && !take_step(c, whole ? STEP_TILE : STEP_SPLIT, c->column, NULL, columns) &&
+         (several || !take_step(c, STEP_SPLIT, c->column, NULL, columns))))
         return false;
     if (several && take_step(c, STEP_SPLIT, inner.text, NULL, c->target->lanes)) {
         take_step(c, STEP_VECTOR, derived(inner.text, "i").text, NULL, c->target->lanes);
@@ -215,6 +277,7 @@ static void register_tile(struct scheduling *c, const struct config *config)
     int64_t panels = config->value[CONFIG_COLUMN_BLOCK];
     struct name outer = derived(c->column, "o");
     bool wide = most_of(c, c->column) > columns;
+    bring_together(c);
     if (!column_vectors(c, columns, wide) || !c->row[0])
         return;
     bool pack = config->value[CONFIG_PACK] && c->form == FORM_PRODUCT && !c->packed;
@@ -296,6 +359,29 @@ static void tile_pixels(struct scheduling *c, const struct config *config)
         take_step(c, STEP_SWAP, loop_label(c->nest, channels.around), "i1o", 0);
 }
 
+#define MAX_UNROLLED 96 /* copies of a statement, jammed rows counted */
+
+/* Windows: reductions of few constant steps inside vectors, unrolled, so that what a step adds to
+ * an index or a condition is a constant. copies: of each statement, so far. */
+static void unroll_windows(struct scheduling *c, struct block *block, int64_t copies, bool vector)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        struct stmt *s = block->stmts.items[i];
+        int64_t extent = 0, jammed = copies;
+        bool constant = s->kind == STMT_FOR &&
+                        index_is_const(c->nest, c->nest->vars.items[s->var].extent, &extent);
+        if (s->kind == STMT_FOR && s->loop_kind == LOOP_JAM)
+            jammed *= extent;
+        bool lanes = vector || (s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR);
+        unroll_windows(c, &s->body, jammed, lanes);
+        unroll_windows(c, &s->orelse, jammed, lanes);
+        if (vector && constant && !s->independent && s->loop_kind == LOOP_SERIAL && extent <= 7 &&
+            extent * copies * s->body.stmts.count <= MAX_UNROLLED &&
+            take_step(c, STEP_UNROLL, loop_label(c->nest, s), NULL, 0))
+            i += (uint32_t)extent * s->body.stmts.count - 1;
+    }
+}
+
 void sched_finish(struct scheduling *c, const struct config *config, struct schedule *out)
 {
     const struct stmt *top = only_loop(&c->nest->body);
@@ -316,6 +402,8 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
     case FORM_LOOPS: break;
     }
     vectorise_rest(c, config->value[CONFIG_LANES]);
+    if (c->form != FORM_PIXELS)
+        unroll_windows(c, &c->nest->body, 1, false);
     parallelise(c);
     *out = c->steps;
 }

@@ -402,6 +402,46 @@ static bool apply_jam(struct nest *nest, const struct step *step, struct error *
     return fail(err, ERR_UNSUPPORTED, "more than %d copies of a statement", NEST_MAX_JAM);
 }
 
+#define MAX_UNROLL 16
+
+static void count_inside(const struct block *block, uint32_t *loops, uint32_t *locals)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        *loops += s->kind == STMT_FOR;
+        *locals += s->kind == STMT_LOCAL;
+        count_inside(&s->body, loops, locals);
+        count_inside(&s->orelse, loops, locals);
+    }
+}
+
+/* One copy of the body after another, in the order of the loop. */
+static bool apply_unroll(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    int64_t extent;
+    uint32_t loops = 0, locals = 0;
+    if (!find_plain(nest, step, &site, err))
+        return false;
+    if (!index_is_const(nest, nest->vars.items[site.loop->var].extent, &extent) || extent < 1 ||
+        extent > MAX_UNROLL)
+        return fail(err, ERR_UNSUPPORTED, "'%s' is not of small constant extent", step->loop);
+    count_inside(&site.loop->body, &loops, &locals);
+    if (nest->vars.count + loops * extent + 3 >= NEST_MAX_VARS ||
+        nest->locals.count + locals * extent > NEST_MAX_LOCALS)
+        return fail(err, ERR_UNSUPPORTED, "too many loops or locals");
+    struct block body = {0};
+    for (int64_t i = 0; i < extent; i++)
+        block_copy(nest, &site.loop->body, &body, site.loop->var, index_const(nest, i));
+    for (uint32_t i = 0; i < body.stmts.count; i++) {
+        if (i == 0)
+            site.parent->stmts.items[site.at] = body.stmts.items[0];
+        else
+            insert_stmt(nest, site.parent, site.at + i, body.stmts.items[i]);
+    }
+    return true;
+}
+
 static bool apply_parallel(struct nest *nest, const struct step *step, struct error *err)
 {
     struct loop_site site;
@@ -418,17 +458,6 @@ static bool apply_parallel(struct nest *nest, const struct step *step, struct er
     return true;
 }
 
-static void count_inside(const struct block *block, uint32_t *loops, uint32_t *locals)
-{
-    for (uint32_t i = 0; i < block->stmts.count; i++) {
-        const struct stmt *s = block->stmts.items[i];
-        *loops += s->kind == STMT_FOR;
-        *locals += s->kind == STMT_LOCAL;
-        count_inside(&s->body, loops, locals);
-        count_inside(&s->orelse, loops, locals);
-    }
-}
-
 /* Whether there is room for the variables of a step, and for those of the copy that a tile makes;
  * one variable is left for trials. */
 static bool has_room(const struct nest *nest, const struct step *step)
@@ -443,12 +472,13 @@ static bool has_room(const struct nest *nest, const struct step *step)
 bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
 {
     static bool (*const apply[STEP_COUNT])(struct nest *, const struct step *, struct error *) = {
-        [STEP_FUSE] = apply_fuse,   [STEP_SWAP] = apply_swap,
-        [STEP_SPLIT] = apply_split, [STEP_TILE] = apply_tile,
-        [STEP_CLAMP] = apply_clamp, [STEP_VECTOR] = apply_vector,
-        [STEP_JAM] = apply_jam,     [STEP_PARALLEL] = apply_parallel,
-        [STEP_SPILL] = apply_spill, [STEP_PACK] = apply_pack,
-        [STEP_PART] = apply_part,   [STEP_PREFETCH] = apply_prefetch,
+        [STEP_FUSE] = apply_fuse,     [STEP_SWAP] = apply_swap,
+        [STEP_SPLIT] = apply_split,   [STEP_TILE] = apply_tile,
+        [STEP_CLAMP] = apply_clamp,   [STEP_VECTOR] = apply_vector,
+        [STEP_JAM] = apply_jam,       [STEP_PARALLEL] = apply_parallel,
+        [STEP_SPILL] = apply_spill,   [STEP_PACK] = apply_pack,
+        [STEP_PART] = apply_part,     [STEP_PREFETCH] = apply_prefetch,
+        [STEP_UNROLL] = apply_unroll,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
