@@ -337,7 +337,7 @@ void emit_prefetch(struct emitter *e, const struct stmt *s)
     enum dtype dtype = e->nest->buffers.items[s->buffer].dtype;
     uint64_t bytes = dtype_bytes(dtype);
     LLVMValueRef pointer;
-    if (!varies(e, s->index))
+    if (!expr_varies(e, s->index))
         pointer = emit_address(e, s->buffer, s->index);
     else if (contiguous(e, s->buffer, s->index, &pointer))
         bytes *= e->lanes;
