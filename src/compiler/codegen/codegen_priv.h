@@ -92,8 +92,8 @@ bool expr_varies(const struct emitter *e, expr_id id); /* over the lanes of the 
 LLVMValueRef emit_whole_load(struct emitter *e, LLVMTypeRef type, LLVMValueRef pointer,
                              enum dtype dtype, LLVMValueRef mask);
 
-/* lanes.c: a comparison of lane numbers; NULL when x is none. */
-LLVMValueRef emit_lane_compare(struct emitter *e, const struct expr *x);
+/* lanes.c: a comparison of lane numbers, placed at a level; NULL when x is none. */
+LLVMValueRef emit_lane_compare(struct emitter *e, const struct expr *x, uint32_t level);
 
 /* The lanes first … last, as i64 scalars; NULL: from the first, to the last. Narrowed by a guard;
  * false when that is no interval of lanes. */

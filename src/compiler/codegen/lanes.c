@@ -30,7 +30,8 @@ static LLVMValueRef compare_numbers(struct emitter *e, LLVMIntPredicate predicat
 
 /* a ≤ b or a < b on indices, where b - a = rest ± the loop's variable: the first lane, or the last,
  * for which that holds, as a scalar; NULL when it has no such form. */
-static LLVMValueRef lane_bound(struct emitter *e, const struct expr *x, bool *out_first)
+static LLVMValueRef lane_bound(struct emitter *e, const struct expr *x, uint32_t level,
+                               bool *out_first)
 {
     struct nest *nest = e->nest;
     int64_t sign;
@@ -49,7 +50,7 @@ static LLVMValueRef lane_bound(struct emitter *e, const struct expr *x, bool *ou
     if (expr_varies(e, rest))
         return NULL;
     LLVMValueRef base = e->vars[e->vector_var], bound = emit_value(e, rest);
-    level_place(e, e->level);
+    level_place(e, level);
     *out_first = sign > 0;
     /* rest + sign·(base + lane) ≥ 0 */
     if (sign == -1)
@@ -68,10 +69,10 @@ static LLVMValueRef lane_bound(struct emitter *e, const struct expr *x, bool *ou
     return LLVMBuildSub(e->builder, quotient, base, "");
 }
 
-LLVMValueRef emit_lane_compare(struct emitter *e, const struct expr *x)
+LLVMValueRef emit_lane_compare(struct emitter *e, const struct expr *x, uint32_t level)
 {
     bool first;
-    LLVMValueRef bound = lane_bound(e, x, &first);
+    LLVMValueRef bound = lane_bound(e, x, level, &first);
     return bound ? compare_numbers(e, first ? LLVMIntSGE : LLVMIntSLE, bound) : NULL;
 }
 
@@ -81,7 +82,7 @@ bool lane_interval(struct emitter *e, expr_id guard, struct lane_interval *out)
     bool first;
     if (x.op == EXPR_AND && x.dtype == DTYPE_BOOL)
         return lane_interval(e, x.operand[0], out) && lane_interval(e, x.operand[1], out);
-    LLVMValueRef bound = lane_bound(e, &x, &first);
+    LLVMValueRef bound = lane_bound(e, &x, e->level, &first);
     if (!bound)
         return false;
     if (first)
