@@ -193,11 +193,39 @@ static void wide_tile(const struct target *t, struct range m, struct range n, in
     out->value[CONFIG_COLUMNS] = (int32_t)(vectors * lanes);
 }
 
+#define SUM_DEPTH 8 /* rows of columns that a core reads at once without losing track */
+#define SUM_ROWS 64 /* up to so many the sums of a run stay near */
+#define SUM_RUN 512 /* columns of a run, at least … */
+#define SUM_RUN_MOST 4096
+#define SUM_CACHES 8 /* times L2: so large an operand is worth reading in order */
+
+/* The operand is read in runs of columns, some steps of the reduction at a time, as it lies. */
+void sum_tile(const struct target *t, struct range m, struct range n, int64_t depth,
+              struct config *out)
+{
+    int64_t sums = t->registers == 32 ? 24 : 12, rows = rows_for(m, sums / 3, depth);
+    int64_t vectors = rows == 1 ? MAX_VECTORS : rows <= 4 ? 4 : 2;
+    while (vectors > 1 && vectors * rows > sums)
+        vectors /= 2;
+    int64_t columns = vectors * t->lanes, run = n.hi / 2; /* two threads have work */
+    run = run < SUM_RUN ? SUM_RUN : run > SUM_RUN_MOST ? SUM_RUN_MOST : run;
+    *out = (struct config){0};
+    out->value[CONFIG_ROWS] = (int32_t)rows;
+    out->value[CONFIG_COLUMNS] = (int32_t)columns;
+    out->value[CONFIG_COLUMN_BLOCK] = (int32_t)(run / columns);
+    out->value[CONFIG_DEPTH] = SUM_DEPTH;
+}
+
 /* Columns in rows of their own: how far apart these lie decides. */
 static void default_plain(struct scheduling *c, struct range m, struct range n, int64_t depth,
                           struct config *out)
 {
     const struct target *t = c->target;
+    int64_t large = (m.hi == 1 ? 1 : SUM_CACHES) * (int64_t)t->l2_bytes / 4 / n.hi;
+    if (m.lo == m.hi && m.hi <= SUM_ROWS && n.lo == n.hi && n.hi >= SUM_RUN && depth > large) {
+        sum_tile(t, m, n, depth, out);
+        return;
+    }
     bool known = m.lo == m.hi, far = step_bytes(c) % PAGE_BYTES == 0 && step_bytes(c) != 0;
     int64_t columns = out->value[CONFIG_COLUMNS], usual = most_rows(t, c->form, columns);
     bool pack = far && (m.hi >= PACK_ROWS || (m.hi > PACK_FEW_ROWS && depth >= PACK_DEPTH));

@@ -270,22 +270,54 @@ static bool column_vectors(struct scheduling *c, int64_t columns, bool wide)
     return true;
 }
 
+static const struct stmt *reduction_in(const struct block *block)
+{
+    const struct stmt *found = NULL;
+    for (uint32_t i = 0; i < block->stmts.count && !found; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        found = s->kind == STMT_FOR && !s->independent ? s : reduction_in(&s->body);
+    }
+    return found;
+}
+
+/* The reduction inside block by block: each meets all panels of a block of columns. */
+static void sum_blocks(struct scheduling *c, const char *panel, int64_t depth)
+{
+    struct loop_site site;
+    const struct stmt *reduction;
+    if (depth < 1 || !exists(c, panel, &site) ||
+        (reduction = reduction_in(&site.loop->body)) == NULL)
+        return;
+    struct name sum = derived(loop_label(c->nest, reduction), "");
+    if (take_step(c, STEP_SPLIT, sum.text, NULL, depth))
+        take_step(c, STEP_SUMS, panel, derived(sum.text, "o").text, 0);
+}
+
 /* rows × columns in registers: the columns in vectors, rows jammed around them. */
 static void register_tile(struct scheduling *c, const struct config *config)
 {
     int64_t columns = config->value[CONFIG_COLUMNS], block = config->value[CONFIG_ROW_BLOCK];
     int64_t panels = config->value[CONFIG_COLUMN_BLOCK];
+    struct loop_site site;
     struct name outer = derived(c->column, "o");
     bool wide = most_of(c, c->column) > columns;
     bring_together(c);
-    if (!column_vectors(c, columns, wide) || !c->row[0])
+    if (!column_vectors(c, columns, wide))
         return;
+    if (!c->row[0]) {
+        if (wide && panels > 0 && take_step(c, STEP_SPLIT, outer.text, NULL, panels))
+            sum_blocks(c, derived(outer.text, "i").text, config->value[CONFIG_DEPTH]);
+        return;
+    }
     bool pack = config->value[CONFIG_PACK] && c->form == FORM_PRODUCT && !c->packed;
     if (wide && panels > 0 && take_step(c, STEP_SPLIT, outer.text, NULL, panels)) {
         take_step(c, STEP_SWAP, c->row, derived(outer.text, "o").text, 0);
         if (pack)
             take_step(c, STEP_PACK, c->row, NULL, c->operand);
         tile_rows(c, config, derived(outer.text, "i").text);
+        struct name tiles = derived(c->row, "o"), panel = derived(outer.text, "i");
+        sum_blocks(c, exists(c, tiles.text, &site) ? tiles.text : panel.text,
+                   config->value[CONFIG_DEPTH]);
         return;
     }
     if (wide)

@@ -95,8 +95,7 @@ static bool same_every_time(const struct nest *nest, const struct packing *p,
     return ((load->vars | used) & inside) == 0 && used == 0 && load->locals == 0;
 }
 
-/* A bound of a loop's extent that holds for all iterations around it. */
-static expr_id whole_extent(struct nest *nest, const struct stmt *loop)
+expr_id whole_extent(struct nest *nest, const struct stmt *loop)
 {
     int64_t lo, hi;
     expr_id extent = nest->vars.items[loop->var].extent;
@@ -146,6 +145,8 @@ bool apply_pack(struct nest *nest, const struct step *step, struct error *err)
     struct packing p = {.buffer = (uint32_t)step->number};
     if (!site_find(nest, step->loop, &site))
         return fail(err, ERR_UNSUPPORTED, "no such loop");
+    if (runs_together(nest, site.loop))
+        return fail(err, ERR_UNSUPPORTED, "around '%s' iterations run together", step->loop);
     if (step->number < 0 || step->number >= nest->buffers.count ||
         nest->buffers.items[p.buffer].role != ROLE_IN)
         return fail(err, ERR_UNSUPPORTED, "no argument %lld that is read", (long long)step->number);

@@ -54,6 +54,9 @@ struct range {
 };
 struct range loop_extent(struct scheduling *c, const char *name); /* 1 for a loop that is not there
                                                                    */
+/* A config that reads a large second operand in order, for few rows. */
+void sum_tile(const struct target *t, struct range m, struct range n, int64_t depth,
+              struct config *out);
 /* Iterations of all reductions inside, one inside the other: the depth of a product. */
 int64_t sum_depth(struct nest *nest, const struct block *block);
 
@@ -76,11 +79,22 @@ void parallelise(struct scheduling *c);
 /* Replaces an expression in all of them. */
 void block_exchange(struct nest *nest, struct block *block, expr_id what, expr_id value);
 uint32_t scratch_buffer(struct nest *nest, const char *stem, enum dtype dtype, expr_id elements);
+/* A bound of a loop's extent that holds for all iterations around it. */
+expr_id whole_extent(struct nest *nest, const struct stmt *loop);
 void insert_stmt(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt);
 
 /* prefetch.c; the second one takes the step wherever the product's operand is read. */
 bool apply_prefetch(struct nest *nest, const struct step *step, struct error *err);
 void prefetch_operand(struct scheduling *c, int64_t distance);
+
+/* Whether iterations of a loop around this one run together, in lanes or jammed: they would share
+ * scratch memory. */
+bool runs_together(const struct nest *nest, const struct stmt *loop);
+
+/* sums.c */
+bool apply_sums(struct nest *nest, const struct step *step, struct error *err);
+bool goes_on(const struct nest *nest, const struct block *block); /* with what it left in scratch
+                                                                     memory */
 
 /* spill.c, pack.c, part.c */
 bool apply_part(struct nest *nest, const struct step *step, struct error *err);

@@ -153,7 +153,7 @@ static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *
     loop_names(nest, &nest->body, names, &count);
     uint32_t at = count ? rng_u32(key, (*counter)++) % count : 0;
     snprintf(step.loop, sizeof step.loop, "%s", count ? names[at] : "none");
-    if (step.kind == STEP_FUSE || step.kind == STEP_SWAP)
+    if (step.kind == STEP_FUSE || step.kind == STEP_SWAP || step.kind == STEP_SUMS)
         snprintf(step.other, sizeof step.other, "%s",
                  at + 1 < count && rng_u32(key, (*counter)++) % 8 ? names[at + 1] : "other");
     if (step.kind == STEP_SPLIT || step.kind == STEP_TILE || step.kind == STEP_CLAMP ||
@@ -466,6 +466,10 @@ static void each_step_keeps_results(void **state)
         {HAND_SUMS, "prefetch k x 16; tile i 3; jam ii; vector k 16; parallel io"},
         {HAND_SUMS, "split k 4; prefetch ko x 1; prefetch ki x 4096"},
         {HAND_SCALE, "vector i1 8; prefetch i0 x 2; tile i0 3; jam i0i"},
+        {HAND_SUMS, "split k 4; sums i ko"},
+        {HAND_SUMS, "split k 8; split ki 2; sums i ko; sums i kio"},
+        {HAND_SUMS, "clamp i 3; jam ii; split k 4; sums io ko"},
+        {HAND_SUMS, "split i 4; vector ii 4; split k 3; sums io ko; prefetch ki x 2"},
     };
     for (uint32_t i = 0; i < sizeof legal / sizeof *legal; i++)
         for (int64_t rows = 0; rows < 14; rows += rows < 5 ? 1 : 4)
@@ -524,6 +528,17 @@ static void illegal_steps_are_refused(void **state)
     expect_refused(HAND_SUMS, "jam k", "not independent");
     expect_refused(HAND_SCALE, "parallel i1", "not outermost");
     expect_refused(HAND_SCALE, "prefetch j x 4", "no such loop");
+    expect_refused(HAND_SCALE, "sums i0 i1", "is not all that");
+    expect_refused(HAND_SCALE_CONSTANT, "jam i0; pack i1 1", "run together");
+    expect_refused(HAND_SCALE_CONSTANT, "jam i0; sums i1 k", "run together");
+    expect_refused(HAND_SUMS, "sums j k", "no such loop");
+    expect_refused(HAND_SUMS, "sums k i", "is not all that");
+    expect_refused(HAND_SUMS, "vector k 4; sums i k", "is not all that");
+    expect_refused(HAND_SUMS, "vector i 4; sums i k", "its kind already");
+    expect_refused(HAND_SUMS, "split k 4; sums i ki", "is not all that");
+    expect_refused(HAND_SUMS, "split k 4; sums i ko; tile i 3", "may not run twice");
+    expect_refused(HAND_SUMS, "split k 4; sums i ko; clamp i 3", "may not run twice");
+    expect_refused(HAND_SUMS, "split k 4; sums i ko; vector ko 4", "reduction");
     expect_refused(HAND_SUMS, "prefetch k z 4", "a buffer 'z'");
     expect_refused(HAND_SUMS, "prefetch k out 4", "a buffer 'out'");
     expect_refused(HAND_SUMS, "prefetch k x 0", "0 iterations");

@@ -103,7 +103,7 @@ static void add_blocks(struct space *s, const struct config *tile)
     int64_t rows = tile->value[CONFIG_ROWS], columns = tile->value[CONFIG_COLUMNS];
     struct config config = *tile;
     config.value[CONFIG_ROW_BLOCK] = config.value[CONFIG_COLUMN_BLOCK] = 0;
-    config.value[CONFIG_PACK] = 0;
+    config.value[CONFIG_PACK] = config.value[CONFIG_DEPTH] = 0;
     add(s, &config);
     if (s->c->form != FORM_PRODUCT)
         return;
@@ -170,15 +170,32 @@ static int compare(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
-/* The default with other distances; the model does not know what a prefetch is worth. */
-static uint32_t add_prefetches(const struct scheduling *c, const struct config *base,
-                               struct config *out, uint32_t count, uint32_t max)
+static uint32_t add_other(const struct config *base, const struct config *other, struct config *out,
+                          uint32_t count, uint32_t max)
 {
-    static const int32_t distances[] = {0, 8, 16, 32};
-    for (int i = 0; i < 4 && c->form == FORM_PRODUCT && !c->packed && count < max; i++) {
-        out[count] = *base;
-        out[count].value[CONFIG_PREFETCH] = distances[i];
-        count += !config_equal(&out[count], base);
+    if (count == max || config_equal(base, other))
+        return count;
+    out[count] = *other;
+    return count + 1;
+}
+
+/* What the model does not know the worth of: prefetches, and reading in order. */
+static uint32_t add_readings(const struct space *s, const struct config *base, struct config *out,
+                             uint32_t count, uint32_t max)
+{
+    struct config config = *base;
+    if (s->c->form != FORM_PRODUCT || s->c->packed)
+        return count;
+    for (int32_t ahead = 0; ahead <= 32; ahead = ahead ? 2 * ahead : 8) {
+        config.value[CONFIG_PREFETCH] = ahead;
+        count = add_other(base, &config, out, count, max);
+    }
+    if (s->m.lo != s->m.hi || s->n.lo != s->n.hi)
+        return count;
+    sum_tile(s->c->target, s->m, s->n, s->depth, &config);
+    for (int32_t depth = 8; depth <= 32; depth *= 2) {
+        config.value[CONFIG_DEPTH] = depth;
+        count = add_other(base, &config, out, count, max);
     }
     return count;
 }
@@ -204,7 +221,7 @@ uint32_t sched_space(struct scheduling *c, struct config *out, uint32_t max)
     if (c->form != FORM_FLAT && c->form != FORM_LOOPS)
         qsort(s.items, s.count, sizeof s.items[0], compare);
     out[count++] = base;
-    count = add_prefetches(c, &base, out, count, max);
+    count = add_readings(&s, &base, out, count, max);
     for (uint32_t i = 0; i < s.count && count < max; i++)
         if (!config_equal(&s.items[i].config, &base))
             out[count++] = s.items[i].config;

@@ -42,6 +42,8 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     int64_t rows = 0, lo, width;
     if (!site_find(nest, step->loop, &site) || site.loop->loop_kind != LOOP_JAM)
         return fail(err, ERR_UNSUPPORTED, "no jammed loop is called so");
+    if (runs_together(nest, site.loop))
+        return fail(err, ERR_UNSUPPORTED, "around '%s' iterations run together", step->loop);
     struct stmt *vector = only_stmt(&site.loop->body);
     if (!vector || !has_form(vector) || nest->vars.count + 2 > NEST_MAX_VARS)
         return fail(err, ERR_UNSUPPORTED, "'%s' is not a tile with one reduction and one store",

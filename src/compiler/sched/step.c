@@ -211,7 +211,8 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
-    expr_id full = nest->vars.items[site.loop->var].full;
+    /* A reduction does not run on: what it would read may not be written. */
+    expr_id full = site.loop->independent ? nest->vars.items[site.loop->var].full : EXPR_NONE;
     uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
     expr_id start = index_mul(nest, expr_var(nest, outer), factor), left = factor;
     if (full != EXPR_NONE)
@@ -241,6 +242,8 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
         return false;
     if (step->number < 1 || !site.loop->independent)
         return fail(err, ERR_UNSUPPORTED, "'%s' is not independent", step->loop);
+    if (goes_on(nest, &site.loop->body))
+        return fail(err, ERR_UNSUPPORTED, "iterations of '%s' may not run twice", step->loop);
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
     if (divides(nest, extent, step->number))
@@ -283,6 +286,8 @@ static bool apply_clamp(struct nest *nest, const struct step *step, struct error
         return false;
     if (step->number < 1 || !site.loop->independent)
         return fail(err, ERR_UNSUPPORTED, "'%s' is not independent", step->loop);
+    if (goes_on(nest, &site.loop->body))
+        return fail(err, ERR_UNSUPPORTED, "iterations of '%s' may not run twice", step->loop);
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
     uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
@@ -322,6 +327,24 @@ static bool contains_kind(const struct block *block, enum loop_kind kind)
             return true;
     }
     return false;
+}
+
+static bool inside_together(const struct block *block, const struct stmt *loop, bool inside)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        bool here = inside || s->loop_kind == LOOP_VECTOR || s->loop_kind == LOOP_JAM;
+        if (s == loop)
+            return inside;
+        if (inside_together(&s->body, loop, here) || inside_together(&s->orelse, loop, here))
+            return true;
+    }
+    return false;
+}
+
+bool runs_together(const struct nest *nest, const struct stmt *loop)
+{
+    return inside_together(&nest->body, loop, false);
 }
 
 static bool inside_vector(const struct block *block, const struct stmt *loop, bool in_vector)
@@ -478,7 +501,7 @@ bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
         [STEP_JAM] = apply_jam,       [STEP_PARALLEL] = apply_parallel,
         [STEP_SPILL] = apply_spill,   [STEP_PACK] = apply_pack,
         [STEP_PART] = apply_part,     [STEP_PREFETCH] = apply_prefetch,
-        [STEP_UNROLL] = apply_unroll,
+        [STEP_UNROLL] = apply_unroll, [STEP_SUMS] = apply_sums,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
