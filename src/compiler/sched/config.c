@@ -112,8 +112,11 @@ static int64_t rows_in_l1(struct scheduling *c, int64_t depth)
 
 #define TILE_STEPS 100 /* what a tile costs beside its sums, in steps of one row */
 
-/* Rows of a register tile: as many as accumulators allow, fewer when that wastes less of m. */
-static int64_t rows_for(struct range m, int64_t most, int64_t depth)
+#define FAR_LOADS 2 /* what a step costs that reads columns which are not packed, in rows */
+
+/* Rows of a register tile: as many as accumulators allow, fewer when that wastes less of m. loads:
+ * the cost of a step beside its rows, in rows. */
+static int64_t rows_for(struct range m, int64_t most, int64_t depth, int64_t loads)
 {
     if (m.lo != m.hi)
         return m.hi < most ? m.hi : most;
@@ -121,7 +124,8 @@ static int64_t rows_for(struct range m, int64_t most, int64_t depth)
         return m.hi;
     int64_t best = most, best_cost = INT64_MAX;
     for (int64_t rows = most; rows >= most / 2 && rows >= 1; rows--) {
-        int64_t tiles = (m.hi + rows - 1) / rows, cost = tiles * (rows * depth + TILE_STEPS);
+        int64_t tiles = (m.hi + rows - 1) / rows,
+                cost = tiles * ((rows + loads) * depth + TILE_STEPS);
         if (cost < best_cost) {
             best = rows;
             best_cost = cost;
@@ -184,7 +188,7 @@ static void wide_tile(const struct target *t, struct range m, struct range n, in
                       struct config *out)
 {
     int64_t sums = t->registers == 32 ? 24 : 12, most = m.hi <= FEW_ROWS ? sums / 3 : sums / 4;
-    int64_t rows = rows_for(m, most, depth), vectors = sums / rows, lanes = t->lanes;
+    int64_t rows = rows_for(m, most, depth, FAR_LOADS), vectors = sums / rows, lanes = t->lanes;
     vectors = vectors < MAX_VECTORS ? vectors : MAX_VECTORS;
     bool any = n.lo == n.hi && n.hi >= 4 * vectors * lanes; /* not only powers of two */
     while (vectors > 1 && (vectors * lanes > n.hi || (!any && (vectors & (vectors - 1)))))
@@ -203,7 +207,7 @@ static void wide_tile(const struct target *t, struct range m, struct range n, in
 void sum_tile(const struct target *t, struct range m, struct range n, int64_t depth,
               struct config *out)
 {
-    int64_t sums = t->registers == 32 ? 24 : 12, rows = rows_for(m, sums / 3, depth);
+    int64_t sums = t->registers == 32 ? 24 : 12, rows = rows_for(m, sums / 3, depth, FAR_LOADS);
     int64_t vectors = rows == 1 ? MAX_VECTORS : rows <= 4 ? 4 : 2;
     while (vectors > 1 && vectors * rows > sums)
         vectors /= 2;
@@ -256,7 +260,8 @@ static void default_tile(struct scheduling *c, struct config *out)
     most = most_rows(t, packed ? FORM_PIXELS : c->form, columns);
     if (c->form == FORM_PRODUCT && most > rows_in_l1(c, depth))
         most = rows_in_l1(c, depth);
-    int64_t rows = c->row[0] ? rows_for(m, most, depth) : 1;
+    int64_t loads = c->form == FORM_PRODUCT && !c->packed ? FAR_LOADS : 0;
+    int64_t rows = c->row[0] ? rows_for(m, most, depth, loads) : 1;
     out->value[CONFIG_COLUMNS] = (int32_t)columns;
     out->value[CONFIG_ROWS] = (int32_t)rows;
     if (m.lo < rows)
