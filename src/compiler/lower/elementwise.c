@@ -31,8 +31,11 @@ static expr_id zero(struct nest *n, expr_id like)
  * care. */
 static expr_id nan_extreme(struct nest *n, enum expr_op op, expr_id a, expr_id b)
 {
-    if (!dtype_is_float(expr_at(n, a)->dtype))
+    struct expr x = *expr_at(n, a), y = *expr_at(n, b);
+    if (!dtype_is_float(x.dtype) || (x.op == EXPR_CONST && x.value == x.value))
         return expr_binary(n, op, a, b);
+    if (y.op == EXPR_CONST && y.value == y.value) /* the second operand wins where one is a NaN */
+        return expr_binary(n, op, b, a);
     return expr_select(n, is_nan(n, a), a, expr_binary(n, op, a, b));
 }
 
