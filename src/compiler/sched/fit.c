@@ -143,10 +143,21 @@ static void score_stores(struct nest *nest, const struct block *block, struct sc
     }
 }
 
-int lane_score_of_loads(struct scheduling *c, const struct stmt *loop, int64_t block)
+static void score_sums(struct nest *nest, const struct block *block, struct scoring *out)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR && !s->independent)
+            block_visit(nest, &s->body, score_loads, out);
+        else
+            score_sums(nest, &s->body, out);
+    }
+}
+
+int lane_score_of_sums(struct scheduling *c, const struct stmt *loop, int64_t block)
 {
     struct scoring s = {.var = loop->var, .block = block};
-    block_visit(c->nest, &loop->body, score_loads, &s);
+    score_sums(c->nest, &loop->body, &s);
     return s.score;
 }
 

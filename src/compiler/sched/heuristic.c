@@ -79,7 +79,7 @@ static void look_at_contract(struct scheduling *c, const struct sched_hint *hint
     if (!c->column[0] || !exists(c, c->column, &site))
         return;
     bool scatter = sum_depth(c->nest, &site.loop->body) >= SCATTER_DEPTH;
-    if ((scatter ? lane_score_of_loads(c, site.loop, panel) : lane_score(c, site.loop, panel)) <
+    if ((scatter ? lane_score_of_sums(c, site.loop, panel) : lane_score(c, site.loop, panel)) <
         (scatter ? 2 : 0))
         return; /* columns are not contiguous: the reduction itself may be */
     c->form = hint->rows ? FORM_ROWS : FORM_PRODUCT;

@@ -70,7 +70,9 @@ void fuse_chains(struct scheduling *c, struct block *block);
  * quotients by it fall out; 0: it will not. */
 int access_score(struct nest *nest, expr_id index, uint32_t var, int64_t block);
 int lane_score(struct scheduling *c, const struct stmt *loop, int64_t block);
-int lane_score_of_loads(struct scheduling *c, const struct stmt *loop, int64_t block);
+int lane_score_of_sums(struct scheduling *c, const struct stmt *loop, int64_t block); /* the loads
+                                                                                        of sums
+                                                                                        alone */
 /* Vectors for every nest of loops that has none yet. lanes: of the loop that stores; 0: as many as
  * one register has. */
 void vectorise_rest(struct scheduling *c, int64_t lanes);
