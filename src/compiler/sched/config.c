@@ -265,7 +265,9 @@ static void default_tile(struct scheduling *c, struct config *out)
     out->value[CONFIG_COLUMNS] = (int32_t)columns;
     out->value[CONFIG_ROWS] = (int32_t)rows;
     if (m.lo < rows)
-        out->value[CONFIG_FEW_ROWS] = (int32_t)(rows >= 8 ? 4 : rows >= 4 ? 2 : 1);
+        out->value[CONFIG_FEW_ROWS] = (int32_t)(rows < 4                            ? 1
+                                                : c->form == FORM_ROWS && rows >= 8 ? 4
+                                                                                    : 2);
     if (c->form == FORM_PRODUCT && c->packed && depth <= SHALLOW &&
         n.hi >= 4 * SHALLOW_PANELS * columns)
         out->value[CONFIG_COLUMN_BLOCK] = SHALLOW_PANELS;
