@@ -50,14 +50,19 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     uint32_t count = unit->codes.count;
     struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, count + 1);
     uint8_t(*digests)[32] = arena_array(job->arena, count + 1, sizeof *digests);
+    bool *once = ARENA_ARRAY(job->arena, bool, count + 1);
     struct code_options options = {.llvm = job_dumps(job, "llvm") ? &job->dump : NULL,
                                    .assembly = job_dumps(job, "asm") ? &job->dump : NULL,
                                    .cache = job->options->cache,
-                                   .digests = (const uint8_t(*)[32])digests};
+                                   .digests = (const uint8_t(*)[32])digests,
+                                   .once = once};
     for (uint32_t i = 0; i < count; i++) {
         nests[i] = unit->codes.items[i]->nest;
         memcpy(digests[i], unit->codes.items[i]->digest, sizeof digests[i]);
+        once[i] = true;
     }
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        once[unit->kernels[i].code] &= unit->kernels[i].group->prepare;
     if (!codegen(nests, count, unit->target, &options, job->arena, &unit->image, err))
         return false;
     job->result.generated += unit->image.generated;

@@ -25,9 +25,14 @@
 struct backend {
     const struct target *target;
     const struct code_options *options;
-    LLVMTargetMachineRef machine;
+    LLVMTargetMachineRef machine, hasty; /* hasty: for what runs once; NULL when nothing does */
     LLVMTargetDataRef layout;
 };
+
+static bool runs_once(const struct backend *b, uint32_t kernel)
+{
+    return b->options->once && b->options->once[kernel];
+}
 
 /* For the whole process, once. What schedules have decided already takes LLVM a third of its time
  * to think over, and what it finds is no faster: which addresses a loop keeps, what is computed
@@ -57,6 +62,10 @@ static bool backend_begin(struct backend *b, struct error *err)
     }
     b->machine = LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
                                          LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelSmall);
+    if (b->options->once)
+        b->hasty =
+            LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
+                                    LLVMCodeGenLevelNone, LLVMRelocPIC, LLVMCodeModelSmall);
     b->layout = LLVMCreateTargetDataLayout(b->machine);
     return true;
 }
@@ -67,6 +76,8 @@ static void backend_end(struct backend *b)
         return;
     LLVMDisposeTargetData(b->layout);
     LLVMDisposeTargetMachine(b->machine);
+    if (b->hasty)
+        LLVMDisposeTargetMachine(b->hasty);
 }
 
 static void emit_nest(const struct backend *b, LLVMModuleRef module, struct nest *nest,
@@ -86,19 +97,21 @@ static void emit_nest(const struct backend *b, LLVMModuleRef module, struct nest
     LLVMDisposeBuilder(e->builder);
 }
 
-static LLVMMemoryBufferRef emit(const struct backend *b, LLVMModuleRef module,
+static LLVMMemoryBufferRef emit(const struct backend *b, uint32_t kernel, LLVMModuleRef module,
                                 LLVMCodeGenFileType type, struct error *err)
 {
+    LLVMTargetMachineRef machine = runs_once(b, kernel) ? b->hasty : b->machine;
     LLVMMemoryBufferRef buffer = NULL;
     char *message = NULL;
-    if (!LLVMTargetMachineEmitToMemoryBuffer(b->machine, module, type, &message, &buffer))
+    if (!LLVMTargetMachineEmitToMemoryBuffer(machine, module, type, &message, &buffer))
         return buffer;
     fail(err, ERR_COMPILE, "LLVM: %s", message);
     LLVMDisposeMessage(message);
     return NULL;
 }
 
-static bool dump_module(const struct backend *b, LLVMModuleRef module, struct error *err)
+static bool dump_module(const struct backend *b, uint32_t kernel, LLVMModuleRef module,
+                        struct error *err)
 {
     if (b->options->llvm) {
         char *text = LLVMPrintModuleToString(module);
@@ -108,7 +121,7 @@ static bool dump_module(const struct backend *b, LLVMModuleRef module, struct er
     if (!b->options->assembly)
         return true;
     LLVMModuleRef copy = LLVMCloneModule(module); /* emission changes the module */
-    LLVMMemoryBufferRef text = emit(b, copy, LLVMAssemblyFile, err);
+    LLVMMemoryBufferRef text = emit(b, kernel, copy, LLVMAssemblyFile, err);
     LLVMDisposeModule(copy);
     if (!text)
         return false;
@@ -151,8 +164,9 @@ static bool generate(const struct backend *b, struct nest *nest, uint32_t kernel
     nest_expand_jam(nest);
     emit_nest(b, module, nest, kernel);
     bool ok =
-        verify_module(module, err) && run_passes(b, module, err) && dump_module(b, module, err) &&
-        (object = emit(b, module, LLVMObjectFile, err)) &&
+        verify_module(module, err) && run_passes(b, module, err) &&
+        dump_module(b, kernel, module, err) &&
+        (object = emit(b, kernel, module, LLVMObjectFile, err)) &&
         image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object), arena, out, err);
     if (object)
         LLVMDisposeMemoryBuffer(object);
@@ -178,8 +192,9 @@ static bool cache_key(const struct backend *b, uint32_t kernel, uint8_t out[SHA2
     if (!options->cache || options->llvm || options->assembly)
         return false;
     codegen_version(version);
-    int size = snprintf(text, sizeof text, "kernel %s, llvm %s, %s %s %s %s ", cache_revision(),
-                        version, target->name, target->triple, target->cpu, target->features);
+    int size = snprintf(text, sizeof text, "kernel %s, %sllvm %s, %s %s %s %s ", cache_revision(),
+                        runs_once(b, kernel) ? "once, " : "", version, target->name, target->triple,
+                        target->cpu, target->features);
     if (size < 0 || (size_t)size + SHA256_BYTES > sizeof text)
         return false;
     memcpy(text + size, options->digests[kernel], SHA256_BYTES);

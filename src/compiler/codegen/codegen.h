@@ -34,6 +34,7 @@ struct code_options {
     struct strbuf *llvm, *assembly; /* receive the text of every kernel; no cache then */
     struct cache *cache;            /* where kernels may be found, and are kept … */
     const uint8_t (*digests)[32];   /* … by nest_digest of each nest */
+    const bool *once; /* by nest: it runs once after load, so it is generated in haste */
 };
 
 /* Verified nests in, whose jammed loops are expanded here; out lives in arena. ERR_COMPILE when
