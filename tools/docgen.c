@@ -3,6 +3,7 @@
  *     docgen blueprint       dtypes, operations, primitives
  *     docgen architecture    passes, schedule steps
  *     docgen onnx            operations of ONNX
+ *     docgen pytorch         operations of PyTorch
  *
  * What an operation gives is not written down anywhere: its first example is built, and the shapes
  * that were inferred are printed. */
@@ -280,13 +281,25 @@ static bool put_onnx(struct strbuf *out, struct error *err)
     return true;
 }
 
+static bool put_pytorch(struct strbuf *out, struct error *err)
+{
+    struct pt2_coverage op;
+    (void)err;
+    strbuf_puts(out, "| op | not read |\n| --- | --- |\n");
+    for (uint32_t i = 0; pt2_covers(i, &op); i++)
+        strbuf_printf(out, "| `%s` | %s |\n", op.name, op.note);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         bool (*put)(struct strbuf *out, struct error *err);
-    } parts[] = {
-        {"blueprint", put_blueprint}, {"architecture", put_architecture}, {"onnx", put_onnx}};
+    } parts[] = {{"blueprint", put_blueprint},
+                 {"architecture", put_architecture},
+                 {"onnx", put_onnx},
+                 {"pytorch", put_pytorch}};
     struct arena arena;
     struct strbuf out;
     struct error err = {.code = ERR_NONE};
@@ -299,7 +312,7 @@ int main(int argc, char **argv)
             ok = parts[i].put(&out, &err);
         }
     if (!found)
-        fail(&err, ERR_USAGE, "usage: docgen blueprint | architecture | onnx");
+        fail(&err, ERR_USAGE, "usage: docgen blueprint | architecture | onnx | pytorch");
     if (ok)
         ok = fwrite(out.data, 1, out.size_bytes, stdout) == out.size_bytes && fflush(stdout) == 0;
     else

@@ -62,7 +62,7 @@ struct import_tensor {
 struct import_options {
     uint64_t seed; /* for parameters that a dialect implies */
     bool training; /* dropout acts, batch norm uses batch statistics */
-    /* For models (onnx_read). */
+    /* For models (onnx_read, pt2_read). */
     const char *folder;                /* where external data lies; NULL: nowhere */
     const struct import_tensor *fixed; /* inputs with known values, which become constants */
     uint32_t fixed_count;
@@ -71,11 +71,12 @@ struct import_options {
     struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
 };
 
-/* Reads a model of ONNX (onnx_read), or any JSON dialect: native ("format": "urza.blueprint/1"),
- * BlueprintIR ("nodes" with op_type), or an architecture ({"architecture": {…}}). Everything lives
- * in arena; *out is written on success only. The fields id, version, tags and metadata are checked
- * and left out of the canonical form. In training, ops that drop elements draw from the graph's
- * input "seed" (i64, 0-d), which is added when the first one needs it.
+/* Reads a model of ONNX (onnx_read), one of PyTorch (pt2_read), or any JSON dialect: native
+ * ("format": "urza.blueprint/1"), BlueprintIR ("nodes" with op_type), or an architecture
+ * ({"architecture": {…}}). Everything lives in arena; *out is written on success only. The fields
+ * id, version, tags and metadata are checked and left out of the canonical form. In training, ops
+ * that drop elements draw from the graph's input "seed" (i64, 0-d), which is added when the first
+ * one needs it.
  *
  * ERR_JSON (not JSON, unknown field, a field of the wrong type), ERR_BLUEPRINT (op, cycle, edge,
  * attribute, dtype), ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED; the place names node and attribute. */
@@ -100,6 +101,20 @@ struct onnx_coverage {
 };
 bool onnx_covers(uint32_t index, struct onnx_coverage *out);
 bool onnx_looks_like(const void *bytes, size_t size); /* by the first bytes */
+
+/* Reads a .pt2 archive of torch.export.save: the ops of docs/pytorch.md. Weights become params with
+ * INIT_DATA and their names in the module; nothing is unpickled. Symbols of shapes become named
+ * dims, with the ranges of the archive or of options->dims. ERR_UNSUPPORTED lists all calls that
+ * cannot be read and why; ERR_PARSE, ERR_JSON, ERR_BLUEPRINT, ERR_SHAPE, ERR_LIMIT. The same arena
+ * and output rules as blueprint_read. */
+bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
+              struct arena *arena, struct blueprint *out, struct error *err);
+/* What is read of ATen, op by op; false behind the last. note: what is not read; "". */
+struct pt2_coverage {
+    const char *name, *note;
+};
+bool pt2_covers(uint32_t index, struct pt2_coverage *out);
+bool pt2_looks_like(const void *bytes, size_t size); /* by the first bytes */
 
 /* The translations on their own: new reference, NULL on failure. */
 json_t *dialect_from_blueprint_ir(const json_t *document, const struct import_options *options,

@@ -212,6 +212,8 @@ bool blueprint_read(const char *text, size_t size, const struct import_options *
     struct blueprint read = {.json = NULL};
     if (onnx_looks_like(text, size))
         return onnx_read(text, size, options, arena, out, err);
+    if (pt2_looks_like(text, size))
+        return pt2_read(text, size, options, arena, out, err);
     json_t *native = NULL, *document = json_read(text, size, err);
     if (!document)
         return false;

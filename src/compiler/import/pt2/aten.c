@@ -1,0 +1,285 @@
+/* Calls in order: their operands, their row, the names of their results.
+ *
+ * PyTorch's results may be views, and calls that end in "_" write into their operand. Names whose
+ * values share storage are known by a number; after such a call the operand's name stands for the
+ * new value, and other names of the storage may not be read any more, unless they stood for the
+ * very same value. */
+#include <stdio.h>
+#include <string.h>
+
+#include "compiler/import/pt2/pt2_priv.h"
+
+#define PREFIX "torch.ops.aten."
+#define MAX_TARGET 128
+
+#define ATEN(name, view, function, with, operands, attrs, note) \
+    bool aten_##function(struct aten_call *c);
+#include "compiler/import/pt2/aten_ops.def"
+#undef ATEN
+
+static const struct aten_op ops[] = {
+#define ATEN(name, view, function, with, operands, attrs, note) \
+    {#name, view, aten_##function, with, operands, attrs, note},
+#include "compiler/import/pt2/aten_ops.def"
+#undef ATEN
+};
+
+/* Calls that only check what the ranges of dims say already. */
+static const char *const checks[] = {
+    PREFIX "_assert_scalar",      PREFIX "_assert_tensor_metadata",      PREFIX "_assert_async",
+    PREFIX "sym_constrain_range", PREFIX "sym_constrain_range_for_size",
+};
+
+bool pt2_covers(uint32_t index, struct pt2_coverage *out)
+{
+    if (index >= sizeof ops / sizeof *ops)
+        return false;
+    *out = (struct pt2_coverage){.name = ops[index].name, .note = ops[index].note};
+    return true;
+}
+
+/* One node of the document. */
+struct item {
+    struct pt2 *p;
+    const json_t *node;
+    const char *target;
+    char base[MAX_TARGET]; /* the target without overload, and without the "_" of an in-place call
+                            */
+    bool in_place;
+};
+
+static const struct aten_op *find_op(const char *name)
+{
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (strcmp(ops[i].name, name) == 0)
+            return &ops[i];
+    return NULL;
+}
+
+/* Rows go by names without overload: arguments go by names too, and tell overloads apart. */
+static const struct aten_op *op_of(struct item *item)
+{
+    size_t prefix = strlen(PREFIX);
+    if (strncmp(item->target, PREFIX, prefix) != 0)
+        return NULL;
+    size_t length = strcspn(item->target + prefix, ".");
+    if (length == 0 || length >= MAX_TARGET)
+        return NULL;
+    memcpy(item->base, item->target + prefix, length);
+    item->base[length] = '\0';
+    const struct aten_op *op = find_op(item->base);
+    if (op || item->base[length - 1] != '_')
+        return op;
+    item->base[length - 1] = '\0';
+    item->in_place = true;
+    return find_op(item->base);
+}
+
+/* Calls f for the name of each result, in order: those of lists one by one. */
+static bool each_result(const json_t *node,
+                        bool (*f)(void *user, uint32_t index, const char *name, struct error *err),
+                        void *user, struct error *err)
+{
+    const json_t *outputs = json_object_get(node, "outputs"), *output, *part;
+    uint32_t index = 0;
+    size_t i, k;
+    json_array_foreach(outputs, i, output)
+    {
+        const json_t *list = json_object_get(output, "as_tensors");
+        const char *name =
+            json_string_value(json_object_get(json_object_get(output, "as_tensor"), "name"));
+        json_array_foreach(list, k, part)
+        {
+            const char *member = json_string_value(json_object_get(part, "name"));
+            if (!member)
+                return fail(err, ERR_PARSE, "a result has no name");
+            if (!f(user, index++, member, err))
+                return false;
+        }
+        if (!list && !f(user, index++, name, err))
+            return false;
+    }
+    return true;
+}
+
+struct naming {
+    struct item *item;
+    struct aten_call *call;
+    uint32_t storage; /* of the first operand */
+    bool is_view;
+};
+
+static bool name_result(void *user, uint32_t index, const char *name, struct error *err)
+{
+    struct naming *n = user;
+    struct pt2 *p = n->item->p;
+    struct pt2_name entry = {.refused = n->call->refused};
+    if (!name)
+        return true; /* none, or an integer: see name_size */
+    if (index < n->call->out_count)
+        entry.value = n->call->out[index];
+    else if (!entry.refused)
+        entry.why = "a result that is not computed";
+    entry.storage = n->is_view || n->item->in_place ? n->storage : p->storages++;
+    return pt2_add(p, name, &entry, err);
+}
+
+static bool name_size(struct pt2 *p, const char *name, dim_id dim, struct error *err)
+{
+    const json_t *size = json_object_get(json_object_get(p->body, "sym_int_values"), name);
+    struct pt2_name entry = {.dim = dim};
+    struct error failure = {.code = ERR_NONE};
+    if (dim == DIM_NONE && !pt2_sym_int(p, size, false, &entry.dim, &failure)) {
+        if (failure.code != ERR_UNSUPPORTED) {
+            *err = failure;
+            return fail_at(err, "integer '%.100s'", name);
+        }
+        entry.why = arena_strdup(p->arena, failure.message);
+    }
+    return pt2_add(p, name, &entry, err);
+}
+
+/* The one tensor argument that is written to or viewed. */
+static struct pt2_name *first_operand(struct pt2 *p, const json_t *inputs)
+{
+    struct error ignored = {.code = ERR_NONE};
+    const json_t *arg = json_object_get(json_array_get(inputs, 0), "arg");
+    const char *name =
+        json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+    return name ? pt2_find(p, name, &ignored) : NULL;
+}
+
+static void write_into(struct pt2 *p, const struct pt2_name *operand, value_id value)
+{
+    uint32_t storage = operand->storage;
+    value_id before = operand->value;
+    for (uint32_t i = 0; i < p->entries.count; i++) {
+        struct pt2_name *entry = &p->entries.items[i];
+        if (entry->dim != DIM_NONE || entry->storage != storage)
+            continue;
+        if (entry->value == before)
+            entry->value = value;
+        else
+            entry->why = "a view of a tensor that is written to later";
+    }
+}
+
+static void mark_refused(struct pt2 *p, const struct item *item, const char *why)
+{
+    size_t prefix = strlen(PREFIX);
+    bool is_aten = strncmp(item->target, PREFIX, prefix) == 0;
+    pt2_refuse(p, is_aten ? item->target + prefix : item->target, why);
+}
+
+/* A call of an op with a row. */
+static bool tensor_call(struct item *item, const struct aten_op *op, struct error *err)
+{
+    struct pt2 *p = item->p;
+    struct error failure = {.code = ERR_NONE};
+    struct builder b = {.graph = p->graph, .err = &failure};
+    struct aten_call call = {
+        .p = p, .b = &b, .op = op, .inputs = json_object_get(item->node, "inputs")};
+    struct naming naming = {
+        .item = item, .call = &call, .storage = p->storages++, .is_view = op->is_view};
+    bool ok = op->translate(&call);
+    for (uint32_t i = 0; i < call.out_count && ok; i++)
+        ok = call.out[i] != VALUE_NONE;
+    if (failure.code != ERR_NONE && failure.code != ERR_UNSUPPORTED) {
+        *err = failure;
+        return fail_at(err, "%.80s '%.80s'", item->base,
+                       json_is_string(json_object_get(item->node, "name"))
+                           ? json_string_value(json_object_get(item->node, "name"))
+                           : "");
+    }
+    if (failure.code == ERR_UNSUPPORTED)
+        mark_refused(p, item, failure.message);
+    else if (!ok && !call.refused)
+        mark_refused(p, item, "the translation failed");
+    struct pt2_name *operand = first_operand(p, call.inputs);
+    call.refused = call.refused || !ok || failure.code != ERR_NONE;
+    if (call.refused)
+        call.out_count = 0;
+    if (operand)
+        naming.storage = operand->storage;
+    if (item->in_place && operand && !call.refused) {
+        if (operand->dim != DIM_NONE ||
+            aten_type(&call, operand->value) != aten_type(&call, call.out[0]))
+            mark_refused(p, item, "its result has another dtype than what it is written to");
+        else
+            write_into(p, operand, call.out[0]);
+    }
+    return each_result(item->node, name_result, &naming, err);
+}
+
+static bool refused_call(struct item *item, const char *why, struct error *err)
+{
+    struct aten_call call = {.p = item->p, .refused = true};
+    struct naming naming = {.item = item, .call = &call};
+    mark_refused(item->p, item, why);
+    return each_result(item->node, name_result, &naming, err);
+}
+
+/* A call whose result is an integer: its name, and what it is computed from where that is a
+ * tensor's dim. */
+static bool size_call(struct item *item, const char *result, struct error *err)
+{
+    struct pt2 *p = item->p;
+    struct error failure = {.code = ERR_NONE};
+    struct builder b = {.graph = p->graph, .err = &failure};
+    struct aten_call call = {.p = p, .b = &b, .inputs = json_object_get(item->node, "inputs")};
+    dim_id dim = DIM_NONE;
+    if (strncmp(item->target, PREFIX "sym_size.", strlen(PREFIX "sym_size.")) == 0) {
+        value_id x = aten_in(&call, "self");
+        if (x != VALUE_NONE)
+            dim = b_dim(&b, x, aten_int(&call, "dim", 0));
+        if (failure.code != ERR_NONE && failure.code != ERR_UNSUPPORTED) {
+            *err = failure;
+            return fail_at(err, "sym_size '%.80s'", result);
+        }
+    }
+    return name_size(p, result, dim, err);
+}
+
+static bool is_check(const struct item *item)
+{
+    const json_t *output = json_array_get(json_object_get(item->node, "outputs"), 0);
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        size_t length = strlen(checks[i]);
+        if (strncmp(item->target, checks[i], length) == 0 &&
+            (item->target[length] == '.' || item->target[length] == '\0'))
+            return true;
+    }
+    /* Comparisons of sizes, for such calls. */
+    return json_object_get(output, "as_sym_bool") != NULL;
+}
+
+static bool one_node(struct pt2 *p, const json_t *node, struct error *err)
+{
+    struct item item = {
+        .p = p, .node = node, .target = json_string_value(json_object_get(node, "target"))};
+    if (!item.target || !json_is_array(json_object_get(node, "inputs")))
+        return fail(err, ERR_PARSE, "a node has no target or inputs");
+    if (is_check(&item))
+        return true;
+    const json_t *output = json_array_get(json_object_get(node, "outputs"), 0);
+    const char *integer =
+        json_string_value(json_object_get(json_object_get(output, "as_sym_int"), "as_name"));
+    if (integer)
+        return size_call(&item, integer, err);
+    const struct aten_op *op = op_of(&item);
+    return op ? tensor_call(&item, op, err) : refused_call(&item, "no such op", err);
+}
+
+bool aten_nodes(struct pt2 *p, struct error *err)
+{
+    const json_t *nodes = json_object_get(p->body, "nodes"), *node;
+    size_t i;
+    if (json_array_size(nodes) > LIMIT_NODES)
+        return fail(err, ERR_LIMIT, "more than %d nodes", LIMIT_NODES);
+    json_array_foreach(nodes, i, node)
+    {
+        if (!one_node(p, node, err))
+            return false;
+    }
+    return true;
+}

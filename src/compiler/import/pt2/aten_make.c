@@ -1,0 +1,117 @@
+/* Tensors from nothing: ranges, constants, identity. */
+#include <math.h>
+#include <string.h>
+
+#include "compiler/import/pt2/pt2_priv.h"
+
+#define RANGE_MAX 1e9
+
+/* start + i*step of floats. */
+static bool float_range(struct aten_call *c, enum dtype dtype)
+{
+    struct builder *b = c->b;
+    double start = aten_float(c, "start", 0), end = aten_float(c, "end", 0);
+    double step = aten_float(c, "step", 1), size = ceil((end - start) / step);
+    if (aten_failed(c))
+        return false;
+    if (!(size >= 0 && size <= RANGE_MAX))
+        return b_fail(b, ERR_LIMIT, "%g numbers", size);
+    dim_id count = b_dim_const(b, (int64_t)size);
+    value_id index = b_iota(b, DTYPE_I64, &count, 1, 0);
+    value_id x = b_shift(b, b_scale(b, b_cast(b, index, DTYPE_F64), step), start);
+    return aten_return(c, b_cast(b, x, dtype));
+}
+
+static bool is_float_arg(struct aten_call *c, const char *name)
+{
+    const char *kind;
+    return aten_arg(c, name, &kind) && strcmp(kind, "as_float") == 0;
+}
+
+bool aten_arange(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &c->p->graph->dims;
+    bool floats = is_float_arg(c, "start") || is_float_arg(c, "end") || is_float_arg(c, "step");
+    enum dtype dtype = aten_dtype(c, "dtype", floats ? DTYPE_F32 : DTYPE_I64);
+    if (floats)
+        return float_range(c, dtype);
+    dim_id start = aten_dim(c, "start", 0), end = aten_dim(c, "end", 0);
+    int64_t step = aten_int(c, "step", 1);
+    if (aten_failed(c) || c->refused)
+        return false;
+    if (step < 1)
+        return aten_refuse(c, "step %lld", (long long)step);
+    dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
+    count = dim_max(dims, count, dim_const(dims, 0));
+    if (count == DIM_NONE)
+        return b_fail(b, ERR_LIMIT, "the size cannot be expressed");
+    value_id index = b_iota(b, DTYPE_I64, &count, 1, 0);
+    value_id stride = b_const(b, DTYPE_I64, (double)step);
+    index = step == 1 ? index : b_mul(b, index, stride);
+    if (aten_has(c, "start"))
+        index = b_add(b, index, b_size(b, start));
+    return aten_return(c, b_cast(b, index, dtype));
+}
+
+/* zeros, ones and full, by size or like another tensor. */
+bool aten_full(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    bool sized = c->op->with[0] != '\0', ones = strstr(c->op->name, "ones") != NULL;
+    value_id like = aten_in(c, "self");
+    value_id value =
+        aten_has(c, "fill_value") ? aten_in(c, "fill_value") : b_const(b, DTYPE_F32, ones ? 1 : 0);
+    enum dtype own = aten_has(c, "fill_value") ? aten_type(c, value) : DTYPE_F32;
+    dim_id dims[LIMIT_RANK];
+    uint32_t rank = sized ? aten_dims(c, "size", dims, LIMIT_RANK) : aten_rank(c, like);
+    own = own == DTYPE_F64 ? DTYPE_F32 : own;
+    enum dtype dtype = aten_dtype(c, "dtype", like != VALUE_NONE ? aten_type(c, like) : own);
+    if (aten_failed(c) || c->refused || value == VALUE_NONE || (!sized && like == VALUE_NONE))
+        return false;
+    const dim_id *shape = sized ? dims : graph_node(c->p->graph, like)->shape;
+    return aten_return(c, b_broadcast_to(b, b_cast(b, value, dtype), shape, rank));
+}
+
+bool aten_scalar_tensor(struct aten_call *c)
+{
+    value_id x = aten_in(c, "s");
+    enum dtype own = aten_type(c, x) == DTYPE_F64 ? DTYPE_F32 : aten_type(c, x);
+    enum dtype dtype = aten_dtype(c, "dtype", own);
+    return x != VALUE_NONE && !aten_failed(c) && aten_return(c, b_cast(c->b, x, dtype));
+}
+
+bool aten_eye(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    dim_id rows = aten_dim(c, "n", 0);
+    dim_id shape[] = {rows, aten_has(c, "m") ? aten_dim(c, "m", 0) : rows};
+    enum dtype dtype = aten_dtype(c, "dtype", DTYPE_F32);
+    if (aten_failed(c) || c->refused)
+        return false;
+    value_id row = b_iota(b, DTYPE_I64, shape, 2, 0), column = b_iota(b, DTYPE_I64, shape, 2, 1);
+    return aten_return(c, b_cast(b, b_binary(b, PRIM_EQ, row, column), dtype));
+}
+
+/* The operand's shape and dtype, another value throughout. */
+bool aten_fill(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = aten_in(c, "self");
+    if (x == VALUE_NONE)
+        return false;
+    value_id value = aten_has(c, "value") ? aten_in(c, "value") : b_const_like(b, x, 0);
+    const struct node *node = graph_node(c->p->graph, x);
+    value = b_cast(b, value, (enum dtype)node->dtype);
+    return aten_return(c, b_broadcast_to(b, value, node->shape, node->rank));
+}
+
+bool aten_copy(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self"), from = aten_in(c, "src");
+    if (x == VALUE_NONE || from == VALUE_NONE)
+        return false;
+    const struct node *node = graph_node(c->p->graph, x);
+    from = b_cast(c->b, from, (enum dtype)node->dtype);
+    return aten_return(c, b_broadcast_to(c->b, from, node->shape, node->rank));
+}

@@ -1,0 +1,101 @@
+/* Reductions, scans, norms over dims. */
+#include <math.h>
+#include <string.h>
+
+#include "compiler/import/pt2/pt2_priv.h"
+
+/* Our dims keep to the order of the row's operands, so that a cast goes around the row. */
+static bool expand_cast(struct aten_call *c, const char *op, value_id x)
+{
+    struct op_value attrs[3] = {{0}};
+    int64_t dims[LIMIT_RANK];
+    uint32_t count = 0, used = 0;
+    if (x == VALUE_NONE)
+        return false;
+    if (aten_has(c, "dim"))
+        count = aten_ints(c, "dim", dims, LIMIT_RANK);
+    if (count == 1)
+        attrs[used++] =
+            (struct op_value){.name = "dim", .kind = OP_INT, .i = dims[0], .f = (double)dims[0]};
+    else if (count > 1)
+        attrs[used++] =
+            (struct op_value){.name = "dim", .kind = OP_INTS, .ints = dims, .int_count = count};
+    if (strstr(c->op->attrs, "keepdim"))
+        attrs[used++] = (struct op_value){
+            .name = "keepdim", .kind = OP_BOOL, .i = aten_bool(c, "keepdim", false)};
+    return aten_return(c, aten_expand(c, op, &x, 1, attrs));
+}
+
+bool aten_reduce(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    enum dtype dtype = aten_dtype(c, "dtype", aten_type(c, x));
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    return expand_cast(c, c->op->with, b_cast(c->b, x, dtype));
+}
+
+bool aten_variance(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    int64_t dims[LIMIT_RANK];
+    uint32_t count = aten_ints(c, "dim", dims, LIMIT_RANK);
+    double correction = aten_bool(c, "unbiased", true) ? 1 : 0;
+    correction = aten_has(c, "correction") ? aten_float(c, "correction", 1) : correction;
+    struct op_value attrs[] = {
+        {.name = "correction", .kind = OP_FLOAT, .f = correction},
+        {.name = "keepdim", .kind = OP_BOOL, .i = aten_bool(c, "keepdim", false)},
+        {.name = count > 0 ? "dim" : NULL, .kind = OP_INTS, .ints = dims, .int_count = count},
+        {0}};
+    return x != VALUE_NONE && aten_return(c, aten_expand(c, c->op->with, &x, 1, attrs));
+}
+
+/* max and min: of all, along a dim with the places, or of two tensors. */
+bool aten_extreme(struct aten_call *c)
+{
+    bool is_max = strcmp(c->op->name, "max") == 0;
+    value_id x = aten_in(c, "self");
+    if (x == VALUE_NONE)
+        return false;
+    if (aten_has(c, "other")) {
+        value_id in[2];
+        return aten_promote(c, "self", "other", in) &&
+               aten_return(c, b_binary(c->b, is_max ? PRIM_MAX : PRIM_MIN, in[0], in[1]));
+    }
+    if (!expand_cast(c, is_max ? "amax" : "amin", x))
+        return false;
+    value_id best = c->out[0];
+    if (!aten_has(c, "dim"))
+        return true;
+    if (!expand_cast(c, is_max ? "argmax" : "argmin", x))
+        return false;
+    c->out[1] = c->out[0];
+    c->out[0] = best;
+    c->out_count = 2;
+    return true;
+}
+
+bool aten_vector_norm(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = aten_as_float(c, aten_in(c, "self"));
+    int64_t axes[LIMIT_RANK];
+    uint32_t count = aten_ints(c, "dim", axes, LIMIT_RANK);
+    double order = aten_float(c, "ord", 2);
+    bool keep = aten_bool(c, "keepdim", false);
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    for (uint32_t i = 0; count == 0 && i < aten_rank(c, x); i++)
+        axes[i] = i;
+    count = count == 0 ? aten_rank(c, x) : count;
+    if (order == 2) {
+        value_id sum = b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, x, x), axes, count, keep);
+        return aten_return(c, b_unary(b, PRIM_SQRT, sum));
+    }
+    value_id size = b_unary(b, PRIM_ABS, x);
+    if (order == 1)
+        return aten_return(c, b_reduce(b, PRIM_REDUCE_SUM, size, axes, count, keep));
+    if (order == (double)INFINITY)
+        return aten_return(c, b_reduce(b, PRIM_REDUCE_MAX, size, axes, count, keep));
+    return aten_refuse(c, "norm %g", order);
+}

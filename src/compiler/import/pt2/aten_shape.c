@@ -1,0 +1,275 @@
+/* Shapes: what takes sizes that may be expressions over named dims. */
+#include <string.h>
+
+#include "compiler/import/pt2/pt2_priv.h"
+
+#define FAR (INT64_C(1) << 40) /* PyTorch writes the largest integer for "to the end" */
+
+static bool is_minus_one(struct aten_call *c, dim_id dim)
+{
+    int64_t value;
+    return dim != DIM_NONE && dim_is_const(&c->p->graph->dims, dim, &value) && value == -1;
+}
+
+static value_id reshape(struct aten_call *c, value_id x, const dim_id *dims, uint32_t rank)
+{
+    uint32_t infer = rank;
+    for (uint32_t i = 0; i < rank; i++) {
+        if (!is_minus_one(c, dims[i]))
+            continue;
+        if (infer < rank)
+            return b_fail(c->b, ERR_SHAPE, "two dims of -1");
+        infer = i;
+    }
+    if (aten_failed(c) || x == VALUE_NONE)
+        return VALUE_NONE;
+    return infer < rank ? b_reshape_infer(c->b, x, dims, rank, infer)
+                        : b_reshape(c->b, x, dims, rank);
+}
+
+bool aten_reshape(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self"), other = aten_in(c, "other");
+    dim_id dims[LIMIT_RANK];
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    if (aten_has(c, "dtype"))
+        return aten_refuse(c, "the same bits in another dtype");
+    if (other != VALUE_NONE) {
+        const struct node *node = graph_node(c->p->graph, other);
+        return aten_return(c, b_reshape(c->b, x, node->shape, node->rank));
+    }
+    uint32_t rank = aten_dims(c, c->op->with, dims, LIMIT_RANK);
+    return aten_return(c, reshape(c, x, dims, rank));
+}
+
+bool aten_unflatten(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    dim_id sizes[LIMIT_RANK], dims[2 * LIMIT_RANK];
+    uint32_t count = aten_dims(c, "sizes", sizes, LIMIT_RANK), rank = 0;
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    int axis = b_axis(c->b, x, aten_int(c, "dim", 0));
+    if (axis < 0)
+        return false;
+    for (int i = 0; i < (int)aten_rank(c, x); i++) {
+        for (uint32_t k = 0; i == axis && k < count; k++)
+            dims[rank++] = sizes[k];
+        if (i != axis)
+            dims[rank++] = b_dim(c->b, x, i);
+    }
+    if (rank > LIMIT_RANK)
+        return b_fail(c->b, ERR_LIMIT, "rank %u", rank);
+    return aten_return(c, reshape(c, x, dims, rank));
+}
+
+bool aten_flatten(struct aten_call *c)
+{
+    return aten_expand_row(c, c->op->with);
+}
+
+/* A list of one axis would read as a number. */
+bool aten_permute(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    return aten_rank(c, x) == 1 ? aten_return(c, x) : aten_expand_row(c, c->op->with);
+}
+
+bool aten_turn(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    if (aten_rank(c, x) > 2 && strcmp(c->op->name, "mT") != 0)
+        return aten_refuse(c, "rank %u", aten_rank(c, x));
+    return x != VALUE_NONE && aten_return(c, aten_rank(c, x) < 2 ? x : b_swap(c->b, x, -2, -1));
+}
+
+bool aten_stretch(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self"), other = aten_in(c, "other");
+    dim_id dims[LIMIT_RANK];
+    uint32_t own = aten_rank(c, x), rank = aten_dims(c, "size", dims, LIMIT_RANK);
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    if (other != VALUE_NONE) {
+        const struct node *node = graph_node(c->p->graph, other);
+        return aten_return(c, b_broadcast_to(c->b, x, node->shape, node->rank));
+    }
+    for (uint32_t i = 0; i < rank; i++) {
+        if (!is_minus_one(c, dims[i]))
+            continue;
+        if (i + own < rank)
+            return b_fail(c->b, ERR_SHAPE, "-1 for a new dim");
+        dims[i] = b_dim(c->b, x, (int64_t)i + own - rank);
+    }
+    return aten_return(c, b_broadcast_to(c->b, x, dims, rank));
+}
+
+/* A bound in 0 … size, as Python has it: negative ones count from the end. */
+static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
+{
+    struct dim_table *dims = &c->p->graph->dims;
+    int64_t least, most;
+    if (bound == DIM_NONE || size == DIM_NONE)
+        return DIM_NONE;
+    dim_range(dims, bound, &least, &most);
+    if (least >= FAR)
+        return size;
+    if (most < 0)
+        bound = dim_add(dims, bound, size);
+    else if (least < 0)
+        return aten_refuse(c, "a bound may be negative or not"), DIM_NONE;
+    return dim_max(dims, dim_min(dims, bound, size), dim_const(dims, 0));
+}
+
+static dim_id far_dim(struct aten_call *c, const char *name)
+{
+    const char *kind;
+    const json_t *arg = aten_arg(c, name, &kind);
+    if (json_is_integer(arg) && json_integer_value(arg) >= FAR)
+        return b_dim_const(c->b, FAR);
+    if (json_is_integer(arg) && json_integer_value(arg) < -FAR)
+        return b_dim_const(c->b, -FAR);
+    return aten_dim(c, name, FAR);
+}
+
+bool aten_slice(struct aten_call *c)
+{
+    struct dim_table *dims = &c->p->graph->dims;
+    value_id x = aten_in(c, "self");
+    int64_t step = aten_int(c, "step", 1);
+    int axis = x == VALUE_NONE || aten_failed(c) ? -1 : b_axis(c->b, x, aten_int(c, "dim", 0));
+    if (axis < 0)
+        return false;
+    if (step < 1 || step > FAR)
+        return b_fail(c->b, ERR_SHAPE, "step %lld", (long long)step);
+    dim_id size = b_dim(c->b, x, axis);
+    dim_id start =
+        place(c, aten_has(c, "start") ? far_dim(c, "start") : b_dim_const(c->b, 0), size);
+    dim_id end = place(c, far_dim(c, "end"), size);
+    if (aten_failed(c))
+        return false;
+    dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
+    if (count == DIM_NONE)
+        return b_fail(c->b, ERR_LIMIT, "the size cannot be expressed");
+    return aten_return(
+        c, b_slice(c->b, x, axis, start, dim_max(dims, count, dim_const(dims, 0)), step));
+}
+
+bool aten_narrow(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    int64_t dim = aten_int(c, "dim", 0);
+    dim_id count = aten_dim(c, "length", 0);
+    if (x == VALUE_NONE || aten_failed(c) || aten_is_tensor(c, "start"))
+        return aten_refuse(c, "a start that depends on data");
+    dim_id start = place(c, aten_dim(c, "start", 0), b_dim(c->b, x, dim));
+    return !aten_failed(c) && aten_return(c, b_slice(c->b, x, dim, start, count, 1));
+}
+
+bool aten_select(struct aten_call *c)
+{
+    struct dim_table *dims = &c->p->graph->dims;
+    value_id x = aten_in(c, "self");
+    int64_t dim = aten_int(c, "dim", 0), least, most;
+    dim_id index = aten_dim(c, "index", 0);
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    dim_range(dims, index, &least, &most);
+    if (most < 0)
+        index = b_dim_add(c->b, index, b_dim(c->b, x, dim));
+    else if (least < 0)
+        return aten_refuse(c, "an index may be negative or not");
+    value_id part = b_slice(c->b, x, dim, index, b_dim_const(c->b, 1), 1);
+    return aten_return(c, b_squeeze(c->b, part, dim));
+}
+
+/* cat and stack bring their operands to one dtype; cat leaves out what is empty and of rank 1. */
+bool aten_join(struct aten_call *c)
+{
+    value_id in[LIMIT_OPERANDS], kept[LIMIT_OPERANDS];
+    uint32_t all = aten_tensors(c, "tensors", in, LIMIT_OPERANDS), count = 0;
+    int64_t dim = aten_int(c, "dim", 0), size;
+    struct op_value attrs[] = {{.name = "dim", .kind = OP_INT, .i = dim, .f = (double)dim}, {0}};
+    enum dtype best = DTYPE_NONE;
+    if (aten_failed(c) || c->refused)
+        return false;
+    for (uint32_t i = 0; i < all; i++) {
+        const struct node *node = graph_node(c->p->graph, in[i]);
+        if (node->rank == 1 && all > 1 && dim_is_const(&c->p->graph->dims, node->shape[0], &size) &&
+            size == 0)
+            continue;
+        if (best != DTYPE_NONE && best != (enum dtype)node->dtype)
+            return aten_refuse(c, "tensors of several dtypes");
+        best = (enum dtype)node->dtype;
+        kept[count++] = in[i];
+    }
+    return count > 0 && aten_return(c, aten_expand(c, c->op->with, kept, count, attrs));
+}
+
+/* Pieces of sizes that may be dims; a single size is repeated, which wants a constant dim. */
+bool aten_split(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = aten_in(c, "self");
+    int64_t dim = aten_int(c, "dim", 0);
+    dim_id sizes[OP_MAX_OUTPUTS], start = b_dim_const(b, 0);
+    const char *name = aten_has(c, "split_sizes") ? "split_sizes" : "split_size";
+    const char *kind;
+    bool single = !json_is_array(aten_arg(c, name, &kind));
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    if (single) {
+        int64_t size = aten_int(c, name, 0);
+        struct op_value attrs[] = {
+            {.name = "split_size", .kind = OP_INT, .i = size, .f = (double)size},
+            {.name = "dim", .kind = OP_INT, .i = dim, .f = (double)dim}};
+        return !aten_failed(c) && op_expand(b, op_find("split"), &x, 1, attrs, 2, false, c->out,
+                                            &c->out_count, b->err);
+    }
+    c->out_count = aten_dims(c, name, sizes, OP_MAX_OUTPUTS);
+    for (uint32_t i = 0; i < c->out_count; i++) {
+        c->out[i] = b_slice(b, x, dim, start, sizes[i], 1);
+        start = b_dim_add(b, start, sizes[i]);
+    }
+    return c->out_count > 0 && !aten_failed(c);
+}
+
+bool aten_roll(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = aten_in(c, "self");
+    int64_t shifts[LIMIT_RANK], axes[LIMIT_RANK], size;
+    uint32_t count = aten_ints(c, "shifts", shifts, LIMIT_RANK);
+    if (x == VALUE_NONE || aten_failed(c))
+        return false;
+    if (aten_ints(c, "dims", axes, LIMIT_RANK) != count)
+        return aten_refuse(c, "shifts without dims");
+    for (uint32_t i = 0; i < count && x != VALUE_NONE; i++) {
+        if (!dim_is_const(&c->p->graph->dims, b_dim(b, x, axes[i]), &size))
+            return aten_failed(c) ? false : aten_refuse(c, "a dim that is not constant");
+        if (size == 0)
+            continue;
+        int64_t cut = (shifts[i] % size + size) % size;
+        dim_id back = b_dim_const(b, size - cut);
+        value_id parts[] = {b_slice(b, x, axes[i], back, b_dim_const(b, cut), 1),
+                            b_slice(b, x, axes[i], b_dim_const(b, 0), back, 1)};
+        x = cut == 0 ? x : b_concat(b, parts, 2, axes[i]);
+    }
+    return aten_return(c, x);
+}
+
+bool aten_pad(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    int64_t amounts[2 * LIMIT_RANK];
+    bool named = aten_has(c, "padding");
+    uint32_t count = aten_ints(c, named ? "padding" : "pad", amounts, 2 * LIMIT_RANK);
+    const char *mode = c->op->with[0] ? c->op->with : aten_text(c, "mode", "constant");
+    struct op_value attrs[] = {
+        {.name = "pad", .kind = OP_INTS, .ints = amounts, .int_count = count},
+        {.name = "mode", .kind = OP_TEXT, .text = mode},
+        {.name = "value", .kind = OP_FLOAT, .f = aten_float(c, "value", 0)},
+        {0}};
+    return x != VALUE_NONE && aten_return(c, aten_expand(c, "pad", &x, 1, attrs));
+}

@@ -1,0 +1,303 @@
+/* Exported programs as graphs: the documents, inputs and outputs, and what is said of what cannot
+ * be read. */
+#include <string.h>
+
+#include "base/strbuf.h"
+#include "compiler/import/pt2/pt2_priv.h"
+
+void pt2_refuse(struct pt2 *p, const char *what, const char *why)
+{
+    for (uint32_t i = 0; i < p->refusals.count; i++) {
+        struct pt2_refusal *known = &p->refusals.items[i];
+        if (strcmp(known->what, what) == 0 && strcmp(known->why, why) == 0) {
+            known->count++;
+            return;
+        }
+    }
+    struct pt2_refusal refusal = {
+        .what = arena_strdup(p->arena, what), .why = arena_strdup(p->arena, why), .count = 1};
+    VEC_PUSH(p->arena, &p->refusals, refusal);
+}
+
+static bool report(struct pt2 *p, struct error *err)
+{
+    struct strbuf text;
+    strbuf_init(&text, p->arena);
+    for (uint32_t i = 0; i < p->refusals.count; i++) {
+        const struct pt2_refusal *r = &p->refusals.items[i];
+        strbuf_printf(&text, "%s%.80s", i > 0 ? "; " : "", r->what);
+        if (r->count > 1)
+            strbuf_printf(&text, " (%u times)", r->count);
+        strbuf_printf(&text, ": %s", r->why);
+    }
+    if (p->options->refused)
+        strbuf_puts(p->options->refused, text.data);
+    return fail(err, ERR_UNSUPPORTED, "%s", text.data);
+}
+
+bool pt2_add(struct pt2 *p, const char *name, const struct pt2_name *entry, struct error *err)
+{
+    if (strlen(name) > LIMIT_NAME)
+        return fail(err, ERR_LIMIT, "a name of %zu bytes", strlen(name));
+    if (!strmap_add(&p->names, p->arena, name, p->entries.count))
+        return fail(err, ERR_BLUEPRINT, "the name '%.100s' is taken already", name);
+    VEC_PUSH(p->arena, &p->entries, *entry);
+    return true;
+}
+
+/* What an input_spec calls the weight in its module; NULL: it is none. */
+static const char *weight_name(const json_t *spec)
+{
+    static const char *const kinds[][2] = {{"parameter", "parameter_name"},
+                                           {"buffer", "buffer_name"},
+                                           {"tensor_constant", "tensor_constant_name"}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const json_t *body = json_object_get(spec, kinds[i][0]);
+        if (body)
+            return json_string_value(json_object_get(body, kinds[i][1]));
+    }
+    return NULL;
+}
+
+static bool is_input(const struct pt2 *p, const char *name)
+{
+    for (uint32_t i = 0; i < p->graph->inputs.count; i++)
+        if (strcmp(graph_node(p->graph, p->graph->inputs.items[i])->attrs->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A param; a number or a small tensor of integers becomes a constant, which may decide shapes. */
+static value_id make_weight(struct pt2 *p, const char *name, const char *label, struct error *err)
+{
+    struct builder b = {.graph = p->graph, .err = err};
+    struct import_tensor tensor = {.name = NULL};
+    dim_id shape[LIMIT_RANK];
+    if (!pt2_weight(p, name, &tensor, err))
+        return VALUE_NONE;
+    bool small = tensor.bytes / dtype_bytes(tensor.dtype) <= LIMIT_LITERAL_ELEMENTS;
+    if (small && (tensor.rank == 0 || !dtype_is_float(tensor.dtype)))
+        return b_literal(&b, tensor.dtype, tensor.shape, tensor.rank, tensor.data);
+    for (uint32_t i = 0; i < tensor.rank; i++)
+        shape[i] = b_dim_const(&b, tensor.shape[i]);
+    value_id value = graph_param(p->graph, is_input(p, name) ? label : name, tensor.dtype, shape,
+                                 tensor.rank, err);
+    if (value != VALUE_NONE)
+        VEC_PUSH(p->arena, &p->param_data, arena_memdup(p->arena, &tensor, sizeof tensor));
+    return value;
+}
+
+struct pt2_name *pt2_find(struct pt2 *p, const char *name, struct error *err)
+{
+    struct error failure = {.code = ERR_NONE};
+    uint32_t index;
+    if (!strmap_find(&p->names, name, &index))
+        return NULL;
+    struct pt2_name *entry = &p->entries.items[index];
+    if (!entry->spec)
+        return entry;
+    const char *weight = weight_name(entry->spec);
+    entry->spec = NULL;
+    entry->value = make_weight(p, weight, name, &failure);
+    entry->refused = entry->value == VALUE_NONE;
+    if (failure.code == ERR_UNSUPPORTED) {
+        pt2_refuse(p, weight, failure.message);
+    } else if (failure.code != ERR_NONE) {
+        *err = failure;
+        fail_at(err, "weight '%.100s'", weight);
+        return NULL;
+    }
+    return entry;
+}
+
+static value_id read_input(struct pt2 *p, const char *name, struct error *err)
+{
+    const json_t *meta = json_object_get(json_object_get(p->body, "tensor_values"), name);
+    enum dtype dtype = DTYPE_NONE;
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = 0;
+    struct builder b = {.graph = p->graph, .err = err};
+    for (uint32_t i = 0; i < p->options->fixed_count; i++) {
+        const struct import_tensor *fixed = &p->options->fixed[i];
+        if (strcmp(fixed->name, name) != 0)
+            continue;
+        if (fixed->bytes / dtype_bytes(fixed->dtype) > LIMIT_LITERAL_ELEMENTS)
+            return b_fail(&b, ERR_LIMIT, "more than %d elements", LIMIT_LITERAL_ELEMENTS);
+        return b_literal(&b, fixed->dtype, fixed->shape, fixed->rank, fixed->data);
+    }
+    if (!pt2_tensor_type(p, meta, true, &dtype, shape, &rank, err))
+        return VALUE_NONE;
+    return graph_input(p->graph, name, dtype, shape, rank, err);
+}
+
+static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
+{
+    const char *name =
+        json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+    struct pt2_name entry = {.storage = p->storages++};
+    struct error failure = {.code = ERR_NONE};
+    if (!name) {
+        /* Numbers that were given at the export stand in the calls themselves. */
+        if (json_object_get(arg, "as_sym_int") || json_object_get(arg, "as_custom_obj"))
+            pt2_refuse(p, "input", "it is no tensor");
+        return true;
+    }
+    entry.value = read_input(p, name, &failure);
+    entry.refused = entry.value == VALUE_NONE;
+    if (failure.code == ERR_UNSUPPORTED) {
+        pt2_refuse(p, "input", failure.message);
+    } else if (failure.code != ERR_NONE) {
+        *err = failure;
+        return fail_at(err, "input '%.100s'", name);
+    }
+    return pt2_add(p, name, &entry, err);
+}
+
+bool pt2_inputs(struct pt2 *p, struct error *err)
+{
+    const json_t *specs = json_object_get(p->signature, "input_specs"), *spec;
+    size_t i;
+    json_array_foreach(specs, i, spec)
+    {
+        const char *kind = json_object_iter_key(json_object_iter((json_t *)spec));
+        const json_t *body = json_object_get(spec, kind ? kind : ""),
+                     *arg = json_object_get(body, "arg");
+        const char *label = json_string_value(json_object_get(arg, "name"));
+        if (!kind)
+            return fail(err, ERR_PARSE, "an input of the signature has no kind");
+        if (strcmp(kind, "user_input") == 0) {
+            if (!user_input(p, arg, err))
+                return false;
+        } else if (weight_name(spec) && label) {
+            struct pt2_name entry = {.spec = spec, .storage = p->storages++};
+            if (!pt2_add(p, label, &entry, err))
+                return false;
+        } else if (strcmp(kind, "constant_input") != 0) {
+            pt2_refuse(p, kind, "no such kind of input");
+        }
+    }
+    return true;
+}
+
+/* Results may repeat, their names may not. */
+static const char *output_name(struct pt2 *p, const char *name)
+{
+    struct strbuf *text = ARENA_NEW(p->arena, struct strbuf);
+    for (uint32_t i = 0; i < p->graph->outputs.count; i++) {
+        if (strcmp(p->graph->outputs.items[i].name, name) != 0)
+            continue;
+        strbuf_init(text, p->arena);
+        strbuf_printf(text, "%s.%u", name, p->graph->outputs.count);
+        return text->data;
+    }
+    return name;
+}
+
+static bool one_output(struct pt2 *p, const json_t *arg, struct error *err)
+{
+    struct builder b = {.graph = p->graph, .err = err};
+    const char *name =
+        json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+    if (!name)
+        name = json_string_value(json_object_get(json_object_get(arg, "as_sym_int"), "as_name"));
+    if (!name) {
+        if (!json_object_get(arg, "as_none"))
+            pt2_refuse(p, "output", "it is no tensor");
+        return true;
+    }
+    struct pt2_name *entry = pt2_find(p, name, err);
+    if (!entry)
+        return err->code != ERR_NONE ? false
+                                     : fail(err, ERR_BLUEPRINT, "'%.100s' is no value", name);
+    if (entry->why)
+        pt2_refuse(p, "output", entry->why);
+    if (p->refusals.count > 0)
+        return true;
+    value_id value = entry->dim != DIM_NONE ? b_size(&b, entry->dim) : entry->value;
+    return graph_output(p->graph, output_name(p, name), value, err);
+}
+
+static bool read_outputs(struct pt2 *p, struct error *err)
+{
+    const json_t *specs = json_object_get(p->signature, "output_specs"), *spec;
+    size_t i;
+    json_array_foreach(specs, i, spec)
+    {
+        const char *kind = json_object_iter_key(json_object_iter((json_t *)spec));
+        const json_t *body = json_object_get(spec, kind ? kind : "");
+        if (!kind)
+            return fail(err, ERR_PARSE, "an output of the signature has no kind");
+        if (strcmp(kind, "user_output") != 0)
+            pt2_refuse(p, kind, "programs that change what they were given");
+        else if (!one_output(p, json_object_get(body, "arg"), err))
+            return fail_at(err, "output %zu", i);
+    }
+    if (p->refusals.count == 0 && p->graph->outputs.count == 0)
+        return fail(err, ERR_BLUEPRINT, "the program has no outputs");
+    return true;
+}
+
+/* The document of the program: of the archive's one model. */
+static bool open_document(struct pt2 *p, struct error *err)
+{
+    const struct pt2_file *file = pt2_archive_find(&p->archive, "serialized_exported_program.json");
+    for (uint32_t i = 0; i < p->archive.files.count && !file; i++) {
+        const char *name = p->archive.files.items[i].name, *at = strstr(name, "models/");
+        size_t size = strlen(name);
+        if (at && (at == name || at[-1] == '/') && strcmp(name + size - 5, ".json") == 0)
+            file = &p->archive.files.items[i];
+    }
+    if (!file)
+        return fail(err, ERR_PARSE, "the archive holds no exported program");
+    p->document = json_read((const char *)file->data, file->size, err);
+    if (!p->document)
+        return fail_at(err, "%.100s", file->name);
+    const json_t *module = json_object_get(p->document, "graph_module");
+    p->body = json_object_get(module, "graph");
+    p->signature = json_object_get(module, "signature");
+    p->ranges = json_object_get(p->document, "range_constraints");
+    if (!json_is_object(p->body) || !json_is_object(p->signature) ||
+        !json_is_array(json_object_get(p->body, "nodes")))
+        return fail(err, ERR_PARSE, "the document holds no graph and signature");
+    return true;
+}
+
+static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err)
+{
+    if (!open_document(p, err) || !pt2_weights_open(p, err) || !pt2_inputs(p, err) ||
+        !aten_nodes(p, err) || !read_outputs(p, err))
+        return false;
+    if (p->refusals.count > 0)
+        return report(p, err);
+    uint32_t count = p->graph->params.count;
+    out->inits = ARENA_ARRAY(p->arena, struct param_init, count);
+    for (uint32_t i = 0; i < count; i++)
+        out->inits[i] = (struct param_init){.kind = INIT_DATA,
+                                            .data = p->param_data.items[i]->data,
+                                            .data_bytes = p->param_data.items[i]->bytes};
+    return true;
+}
+
+bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
+              struct arena *arena, struct blueprint *out, struct error *err)
+{
+    struct blueprint *read = ARENA_NEW(arena, struct blueprint), live = {.json = NULL};
+    struct pt2 p = {.graph = &read->graph, .arena = arena, .options = options};
+    graph_init(&read->graph, arena);
+    bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) &&
+              read_program(&p, read, err) && graph_copy_live(&live.graph, arena, &read->graph, err);
+    json_decref(p.document);
+    json_decref(p.weights);
+    json_decref(p.constants);
+    if (!ok)
+        return false;
+    live.inits = read->inits;
+    import_graph_json(&live, arena);
+    *out = live;
+    return true;
+}
+
+bool pt2_looks_like(const void *bytes, size_t size)
+{
+    return size > 4 && memcmp(bytes, "PK\3\4", 4) == 0;
+}

@@ -1,0 +1,241 @@
+/* Archives that PyTorch wrote (tests/data/make_pt2.py): what they compute, by the interpreter, what
+ * is refused, and files that are damaged. */
+#include "base/error.h"
+#include "base/file.h"
+#include "base/npy.h"
+#include "base/strbuf.h"
+#include "compiler/import/pt2/pt2_priv.h"
+#include "graph/interp.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define FOLDER "tests/data/pt2/"
+#define MAX_SOURCES 64
+#define RELATIVE 1e-5
+#define ABSOLUTE 1e-6
+
+static const struct import_options options = {.seed = 1};
+
+static void *read_all(struct arena *arena, const char *name, const char *ending, size_t *size)
+{
+    char path[96], *bytes;
+    struct error err;
+    snprintf(path, sizeof path, FOLDER "%s%s", name, ending);
+    assert_true(file_read(path, (size_t)1 << 20, &bytes, size, &err));
+    void *copy = arena_memdup(arena, bytes, *size);
+    free(bytes);
+    return copy;
+}
+
+static struct npy read_npy(struct arena *arena, const char *name, const char *ending)
+{
+    struct npy npy;
+    struct error err;
+    size_t size;
+    void *bytes = read_all(arena, name, ending, &size);
+    assert_true(npy_parse(bytes, size, arena, &npy, &err));
+    return npy;
+}
+
+static struct blueprint must_read(struct arena *arena, const char *name,
+                                  const struct import_options *with)
+{
+    struct blueprint blueprint;
+    struct error err = {.code = ERR_NONE};
+    size_t size;
+    void *bytes = read_all(arena, name, ".pt2", &size);
+    if (!blueprint_read(bytes, size, with, arena, &blueprint, &err))
+        print_error("%s: %s: %s\n", name, err.place, err.message);
+    assert_int_equal(err.code, ERR_NONE);
+    assert_true(graph_verify(&blueprint.graph, &err));
+    return blueprint;
+}
+
+/* What the interpreter computes from the first input, beside PyTorch's result. */
+static void compare(struct arena *arena, const char *name, const struct blueprint *blueprint)
+{
+    const struct graph *graph = &blueprint->graph;
+    struct npy in = read_npy(arena, name, ".in.npy"), out = read_npy(arena, name, ".out.npy");
+    struct interp_tensor sources[MAX_SOURCES], result;
+    struct error err = {.code = ERR_NONE};
+    int64_t dims[LIMIT_NAMED_DIMS] = {0}, shape[LIMIT_RANK];
+    const struct node *input = graph_node(graph, graph->inputs.items[0]);
+    uint32_t index;
+    assert_true(interp_load(&sources[0], arena, (enum dtype)input->dtype, in.rank, in.shape,
+                            in.data, &err));
+    for (uint32_t i = 0; i < input->rank; i++) {
+        uint32_t count = 0;
+        const struct dim_term *terms = dim_terms(&graph->dims, input->shape[i], &count);
+        if (count == 1 && terms[0].atom_count == 1) {
+            index = terms[0].atoms[0].name;
+            dims[index] = in.shape[i];
+        }
+    }
+    for (uint32_t i = 0; i < graph->params.count; i++) {
+        const struct node *param = graph_node(graph, graph->params.items[i]);
+        for (uint32_t k = 0; k < param->rank; k++)
+            assert_true(dim_is_const(&graph->dims, param->shape[k], &shape[k]));
+        assert_true(interp_load(&sources[1 + i], arena, (enum dtype)param->dtype, param->rank,
+                                shape, blueprint->inits[i].data, &err));
+    }
+    assert_true(interp_run(graph, INTERP_NATIVE, dims, sources, 1 + graph->params.count, 0, arena,
+                           &result, &err));
+    assert_int_equal(result.count, out.data_bytes / sizeof(float));
+    for (int64_t i = 0; i < result.count; i++) {
+        double want = (double)((const float *)out.data)[i];
+        if (!(fabs(result.cells[i].f - want) <= ABSOLUTE + RELATIVE * fabs(want)))
+            print_error("%s: element %lld is %g, not %g\n", name, (long long)i, result.cells[i].f,
+                        want);
+        assert_true(fabs(result.cells[i].f - want) <= ABSOLUTE + RELATIVE * fabs(want));
+    }
+}
+
+static void test_models(void **state)
+{
+    static const char *const names[] = {"mlp", "conv", "attention", "tagger"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct arena arena;
+        arena_init(&arena);
+        struct blueprint blueprint = must_read(&arena, names[i], &options);
+        compare(&arena, names[i], &blueprint);
+        arena_release(&arena);
+    }
+}
+
+static void test_names_and_ranges(void **state)
+{
+    struct arena arena;
+    (void)state;
+    arena_init(&arena);
+    struct blueprint read = must_read(&arena, "attention", &options);
+    assert_int_equal(read.graph.dims.names.count, 2);
+    assert_int_equal(read.graph.dims.names.items[0].min, 1);
+    assert_int_equal(read.graph.dims.names.items[0].max, 64);
+    assert_int_equal(read.graph.dims.names.items[1].max, 15);
+    assert_string_equal(graph_node(&read.graph, read.graph.inputs.items[0])->attrs->name, "x");
+    assert_string_equal(graph_node(&read.graph, read.graph.params.items[0])->attrs->name,
+                        "norm.weight");
+    const struct dim_name narrow[] = {
+        {.name = read.graph.dims.names.items[0].name, .min = 2, .max = 2, .multiple_of = 1},
+        {.name = read.graph.dims.names.items[1].name, .min = 3, .max = 7, .multiple_of = 1}};
+    struct import_options with = {.dims = narrow, .dim_count = 2};
+    struct blueprint narrowed = must_read(&arena, "attention", &with);
+    assert_int_equal(narrowed.graph.dims.names.count, 1);
+    assert_int_equal(narrowed.graph.dims.names.items[0].min, 3);
+    compare(&arena, "attention", &narrowed);
+    arena_release(&arena);
+}
+
+/* One error names all that is refused. */
+static void test_refusals(void **state)
+{
+    struct arena arena;
+    struct blueprint blueprint = {.json = "untouched"};
+    struct error err = {.code = ERR_NONE};
+    struct strbuf all;
+    size_t size;
+    (void)state;
+    arena_init(&arena);
+    strbuf_init(&all, &arena);
+    struct import_options with = {.refused = &all};
+    void *bytes = read_all(&arena, "refused", ".pt2", &size);
+    assert_false(pt2_read(bytes, size, &with, &arena, &blueprint, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_string_equal(blueprint.json, "untouched");
+    assert_non_null(strstr(all.data, "index.Tensor: a result whose size depends on data"));
+    assert_non_null(strstr(all.data, "fft_fft.default: no such op"));
+    arena_release(&arena);
+}
+
+/* Every file cut off, and every byte but those of the weights changed: an error or a graph. */
+static void test_damaged(void **state)
+{
+    struct arena arena;
+    size_t size;
+    (void)state;
+    arena_init(&arena);
+    uint8_t *bytes = read_all(&arena, "mlp", ".pt2", &size);
+    for (size_t i = 0; i < size; i += 1 + i % 7) {
+        struct arena own;
+        struct blueprint blueprint;
+        struct error err = {.code = ERR_NONE};
+        uint8_t before = bytes[i];
+        arena_init(&own);
+        assert_false(pt2_read(bytes, i, &options, &own, &blueprint, &err));
+        assert_int_not_equal(err.code, ERR_NONE);
+        err.code = ERR_NONE;
+        bytes[i] = (uint8_t)(before ^ (1u << i % 8));
+        if (pt2_read(bytes, size, &options, &own, &blueprint, &err))
+            assert_true(graph_verify(&blueprint.graph, &err));
+        else
+            assert_int_not_equal(err.code, ERR_BUG);
+        bytes[i] = before;
+        arena_release(&own);
+    }
+    arena_release(&arena);
+}
+
+static dim_id size_of(struct pt2 *p, const char *text, struct error *err)
+{
+    dim_id dim = DIM_NONE;
+    json_t *json = json_pack("{s:{s:s}}", "as_expr", "expr_str", text);
+    pt2_sym_int(p, json, true, &dim, err);
+    json_decref(json);
+    return dim;
+}
+
+static void test_sizes(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"2*s0 + 1", "Add(Mul(Integer(2), Symbol('s0', positive=True, integer=True)), Integer(1))"},
+        {"(s0 + s1)*s0", "s0**2 + s0*s1"},
+        {"s0 - (s0//4)*4", "Mod(s0, 4)"},
+        {"-s0 + 3", "3 - s0"},
+        {"torch.utils._sympy.functions.FloorDiv(Symbol('s1', integer=True), Integer(2))", "s1//2"},
+    };
+    static const char *const bad[] = {"",           "s0 +",   "s0 s1", "s0//0",
+                                      "Symbol(s0)", "s0**s1", "(s0",   "99999999999999999999",
+                                      "Sin(s0, s1)"};
+    struct graph graph;
+    struct arena arena;
+    struct pt2 p = {.graph = &graph, .arena = &arena, .options = &options};
+    (void)state;
+    arena_init(&arena);
+    graph_init(&graph, &arena);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct error err = {.code = ERR_NONE};
+        dim_id first = size_of(&p, pairs[i][0], &err), second = size_of(&p, pairs[i][1], &err);
+        assert_int_equal(err.code, ERR_NONE);
+        assert_int_not_equal(first, DIM_NONE);
+        assert_int_equal(first, second);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct error err = {.code = ERR_NONE};
+        assert_int_equal(size_of(&p, bad[i], &err), DIM_NONE);
+        assert_int_not_equal(err.code, ERR_NONE);
+    }
+    char deep[256] = {0};
+    struct error err = {.code = ERR_NONE};
+    memset(deep, '(', sizeof deep - 1);
+    assert_int_equal(size_of(&p, deep, &err), DIM_NONE);
+    assert_int_equal(err.code, ERR_LIMIT);
+    arena_release(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_models),   cmocka_unit_test(test_names_and_ranges),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,171 @@
+/* Weights: raw files of an archive, and the documents that say which tensor lies where.
+ *
+ * A file holds a storage; a tensor is a view of it by offset and strides, in elements. What is
+ * kept is dense and row-major. */
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/strbuf.h"
+#include "compiler/import/pt2/pt2_priv.h"
+
+#define WEIGHT_CONFIG "data/weights/model_weights_config.json"
+#define CONSTANT_CONFIG "data/constants/model_constants_config.json"
+
+#define MAX_REPEATS 4
+#define SPARE_BYTES ((size_t)1 << 20)
+
+struct view {
+    uint32_t rank;
+    int64_t sizes[LIMIT_RANK], strides[LIMIT_RANK], offset;
+    size_t item;
+};
+
+static bool open_config(struct pt2 *p, const char *path, json_t **out, struct error *err)
+{
+    const struct pt2_file *file = pt2_archive_find(&p->archive, path);
+    if (!file)
+        return true;
+    *out = json_read((const char *)file->data, file->size, err);
+    return *out || fail_at(err, "%s", path);
+}
+
+bool pt2_weights_open(struct pt2 *p, struct error *err)
+{
+    return open_config(p, WEIGHT_CONFIG, &p->weights, err) &&
+           open_config(p, CONSTANT_CONFIG, &p->constants, err);
+}
+
+static bool read_int(const json_t *json, int64_t *out, struct error *err)
+{
+    const json_t *number = json_object_get(json, "as_int");
+    if (!json_is_integer(number) || json_integer_value(number) < 0 ||
+        json_integer_value(number) > LIMIT_DIM_VALUE)
+        return fail(err, ERR_PARSE, "its sizes and strides are not numbers from 0");
+    *out = json_integer_value(number);
+    return true;
+}
+
+static bool read_view(struct pt2 *p, const json_t *meta, struct view *out,
+                      struct import_tensor *tensor, struct error *err)
+{
+    dim_id shape[LIMIT_RANK];
+    const json_t *sizes = json_object_get(meta, "sizes");
+    const json_t *strides = json_object_get(meta, "strides");
+    if (!pt2_tensor_type(p, meta, false, &tensor->dtype, shape, &tensor->rank, err))
+        return false;
+    *out = (struct view){.rank = tensor->rank, .item = dtype_bytes(tensor->dtype)};
+    if (json_array_size(strides) != out->rank)
+        return fail(err, ERR_PARSE, "it has %zu strides", json_array_size(strides));
+    if (!read_int(json_object_get(meta, "storage_offset"), &out->offset, err))
+        return false;
+    for (uint32_t i = 0; i < out->rank; i++) {
+        if (!read_int(json_array_get(sizes, i), &out->sizes[i], err) ||
+            !read_int(json_array_get(strides, i), &out->strides[i], err))
+            return false;
+        tensor->shape[i] = out->sizes[i];
+    }
+    return true;
+}
+
+/* Elements of the view, and that all of them lie in a file of `bytes`. */
+static bool check_view(const struct view *view, size_t bytes, int64_t *out_count, struct error *err)
+{
+    int64_t last = view->offset, count = 1, reach;
+    for (uint32_t i = 0; i < view->rank; i++)
+        if (!checked_mul_i64(count, view->sizes[i], &count) || count > LIMIT_TENSOR_BYTES)
+            return fail(err, ERR_LIMIT, "it is too large");
+    *out_count = count;
+    if (count == 0)
+        return true;
+    for (uint32_t i = 0; i < view->rank; i++)
+        if (!checked_mul_i64(view->sizes[i] - 1, view->strides[i], &reach) ||
+            !checked_add_i64(last, reach, &last))
+            return fail(err, ERR_LIMIT, "it is too large");
+    if ((uint64_t)last >= bytes / view->item)
+        return fail(err, ERR_SHAPE, "its file holds %zu bytes, which is too few", bytes);
+    return true;
+}
+
+static void copy_view(const struct view *view, const uint8_t *from, int64_t count, uint8_t *to)
+{
+    int64_t index[LIMIT_RANK] = {0}, at = view->offset, dense = 1;
+    bool is_dense = true;
+    for (uint32_t i = view->rank; i-- > 0; dense *= view->sizes[i])
+        is_dense = is_dense && (view->strides[i] == dense || view->sizes[i] == 1);
+    if (is_dense && count > 0) {
+        memcpy(to, from + (size_t)at * view->item, (size_t)count * view->item);
+        return;
+    }
+    for (int64_t n = 0; n < count; n++, to += view->item) {
+        memcpy(to, from + (size_t)at * view->item, view->item);
+        for (uint32_t i = view->rank; i-- > 0;) {
+            at += view->strides[i];
+            if (++index[i] < view->sizes[i])
+                break;
+            at -= view->strides[i] * view->sizes[i];
+            index[i] = 0;
+        }
+    }
+}
+
+/* One file may be named by many tensors, and strides of 0 repeat elements: what all of them take
+ * stays in proportion to the archive. */
+static bool count_bytes(struct pt2 *p, size_t bytes, struct error *err)
+{
+    size_t most = SPARE_BYTES;
+    for (uint32_t i = 0; i < p->archive.files.count; i++)
+        most += MAX_REPEATS * p->archive.files.items[i].size;
+    if (!checked_add_size(p->weight_bytes, bytes, &p->weight_bytes) || p->weight_bytes > most)
+        return fail(err, ERR_LIMIT, "the weights are larger than %zu bytes", most);
+    return true;
+}
+
+static bool read_tensor(struct pt2 *p, const json_t *entry, const char *folder,
+                        struct import_tensor *out, struct error *err)
+{
+    const json_t *meta = json_object_get(entry, "tensor_meta");
+    const char *path = json_string_value(json_object_get(entry, "path_name"));
+    struct import_tensor tensor = {.name = out->name};
+    struct strbuf *full = ARENA_NEW(p->arena, struct strbuf);
+    struct view view;
+    int64_t count = 0;
+    if (!path || strlen(path) > LIMIT_NAME)
+        return fail(err, ERR_PARSE, "its file is not named");
+    if (json_is_true(json_object_get(entry, "use_pickle")))
+        return fail(err, ERR_UNSUPPORTED, "it is pickled");
+    strbuf_init(full, p->arena);
+    strbuf_printf(full, "%s/%s", folder, path);
+    const struct pt2_file *file = pt2_archive_find(&p->archive, full->data);
+    if (!file)
+        return fail(err, ERR_PARSE, "its file '%.80s' is not in the archive", full->data);
+    if (!read_view(p, meta, &view, &tensor, err) || !check_view(&view, file->size, &count, err))
+        return false;
+    tensor.bytes = (size_t)count * view.item;
+    if (!count_bytes(p, tensor.bytes, err))
+        return false;
+    uint8_t *data = arena_alloc(p->arena, tensor.bytes, 64);
+    copy_view(&view, file->data, count, data);
+    for (int64_t i = 0; tensor.dtype == DTYPE_BOOL && i < count; i++)
+        data[i] = data[i] != 0;
+    tensor.data = data;
+    *out = tensor;
+    return true;
+}
+
+bool pt2_weight(struct pt2 *p, const char *name, struct import_tensor *out, struct error *err)
+{
+    const json_t *weights = json_object_get(p->weights, "config");
+    const json_t *constants = json_object_get(p->constants, "config");
+    const json_t *weight = json_object_get(weights, name);
+    const json_t *constant = json_object_get(constants, name);
+    out->name = name;
+    if (weight)
+        return read_tensor(p, weight, "data/weights", out, err);
+    if (constant)
+        return read_tensor(p, constant, "data/constants", out, err);
+    if (!p->weights && !p->constants)
+        return fail(err, ERR_UNSUPPORTED,
+                    "the archive's weights are pickled; torch.export.save writes raw ones from "
+                    "PyTorch 2.9 on");
+    return fail(err, ERR_PARSE, "the archive has no such weight");
+}
