@@ -190,12 +190,25 @@ static uint32_t store_cost(const struct nest *nest, const struct block *block)
     return cost;
 }
 
+/* Whether the tile's results are neighbours along its rows, and not along the lanes of its vectors,
+ * which would scatter them. */
+static bool stores_across(struct nest *nest, const struct stmt *rows)
+{
+    const struct stmt *vector = only_loop(&rows->body);
+    if (!vector || vector->loop_kind != LOOP_VECTOR || vector->body.stmts.count == 0)
+        return false;
+    const struct stmt *store = vector->body.stmts.items[vector->body.stmts.count - 1];
+    return store->kind == STMT_STORE && store_walks(nest, store, rows->var) &&
+           !store_walks(nest, store, vector->var);
+}
+
 static bool jam(struct scheduling *c, const char *row)
 {
     struct loop_site site;
     if (!take_step(c, STEP_JAM, row, NULL, 0))
         return false;
-    if (exists(c, row, &site) && store_cost(c->nest, &site.loop->body) > SPILL_COST)
+    if (exists(c, row, &site) &&
+        (store_cost(c->nest, &site.loop->body) > SPILL_COST || stores_across(c->nest, site.loop)))
         take_step(c, STEP_SPILL, row, NULL, 0);
     return true;
 }

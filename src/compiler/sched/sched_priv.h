@@ -100,6 +100,7 @@ bool goes_on(const struct nest *nest, const struct block *block); /* with what i
 
 /* spill.c, pack.c, part.c */
 bool apply_part(struct nest *nest, const struct step *step, struct error *err);
+bool store_walks(struct nest *nest, const struct stmt *store, uint32_t var); /* with step one */
 bool apply_pack(struct nest *nest, const struct step *step, struct error *err);
 bool apply_spill(struct nest *nest, const struct step *step, struct error *err);
 

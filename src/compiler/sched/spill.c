@@ -9,6 +9,7 @@
  *                                      vector c'
  *                                        y[…] = f(tile[r', c'])
  *
+ * or the loops over r' and c' the other way round, where results of one column lie together.
  * f is then written once and has all registers to itself, where jamming would write it once per row
  * beside the accumulators. */
 #include <stdio.h>
@@ -25,6 +26,13 @@ static bool has_form(const struct stmt *vector)
            vector->body.stmts.items[2]->kind == STMT_STORE;
 }
 
+bool store_walks(struct nest *nest, const struct stmt *store, uint32_t var)
+{
+    int64_t n;
+    expr_id stride = index_stride(nest, store->index, var);
+    return stride != EXPR_NONE && index_is_const(nest, stride, &n) && n == 1;
+}
+
 static struct stmt *only_stmt(const struct block *block)
 {
     return block->stmts.count == 1 ? block->stmts.items[0] : NULL;
@@ -34,6 +42,27 @@ static expr_id tile_index(struct nest *nest, uint32_t row, uint32_t column, int6
 {
     return index_add(nest, index_mul(nest, expr_var(nest, row), index_const(nest, width)),
                      expr_var(nest, column));
+}
+
+/* Loops over the tile's rows and columns around moved. In vectors runs what lies together in the
+ * result: columns, or, where results of a column are neighbours, rows. */
+static struct stmt *store_loops(struct nest *nest, struct stmt *moved, uint32_t row,
+                                uint32_t column, uint32_t lanes)
+{
+    int64_t rows = 0;
+    struct stmt *rows_loop = stmt_for(nest, row, true),
+                *columns_loop = stmt_for(nest, column, true);
+    bool across = store_walks(nest, moved, row) && !store_walks(nest, moved, column);
+    struct stmt *inner = across ? rows_loop : columns_loop;
+    struct stmt *outer = across ? columns_loop : rows_loop;
+    index_is_const(nest, nest->vars.items[row].extent, &rows);
+    inner->loop_kind = LOOP_VECTOR;
+    inner->lanes = across ? 2 : lanes;
+    while (across && inner->lanes < rows)
+        inner->lanes *= 2;
+    block_add(nest, &inner->body, moved);
+    block_add(nest, &outer->body, inner);
+    return outer;
 }
 
 bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
@@ -63,16 +92,13 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     struct stmt *moved =
         stmt_store(nest, store->buffer, store->index,
                    expr_replace_local(nest, store->value, local, loaded), store->guard);
-    struct stmt *rows_loop = stmt_for(nest, row2, true),
-                *columns_loop = stmt_for(nest, column2, true);
-    columns_loop->loop_kind = LOOP_VECTOR;
-    columns_loop->lanes = vector->lanes;
-    block_add(nest, &columns_loop->body, moved);
-    block_replace(nest, &columns_loop->body, row, expr_var(nest, row2));
-    block_replace(nest, &columns_loop->body, column, expr_var(nest, column2));
-    block_add(nest, &rows_loop->body, columns_loop);
+    struct block body = {0};
+    block_add(nest, &body, moved);
+    block_replace(nest, &body, row, expr_var(nest, row2));
+    block_replace(nest, &body, column, expr_var(nest, column2));
     vector->body.stmts.items[2] = stmt_store(nest, tile, tile_index(nest, row, column, width),
                                              expr_local(nest, local), EXPR_NONE);
-    insert_stmt(nest, site.parent, site.at + 1, rows_loop);
+    insert_stmt(nest, site.parent, site.at + 1,
+                store_loops(nest, moved, row2, column2, vector->lanes));
     return true;
 }
