@@ -1,5 +1,5 @@
 /* What a call costs beside its kernels: loading a package, the first call, and every later call of
- * a package whose one kernel has next to nothing to do. */
+ * a package whose one kernel has next to nothing to do; and what each further launch adds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +13,24 @@
 #define RUNS 41
 #define CALLS 20000
 
-static const char blueprint[] =
+static const char one_launch[] =
     "{\"format\": \"urza.blueprint/1\", \"name\": \"trivial\","
     " \"dims\": {\"B\": {\"min\": 1, \"max\": 64}},"
     " \"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [\"B\", 4]}],"
     " \"nodes\": [{\"id\": \"y\", \"op\": \"relu\", \"in\": [\"x\"]}], \"outputs\": [\"y\"]}";
+
+/* Sums of sums of sums: nine kernels, since each is read out of order by the next. */
+static const char nine_launches[] =
+    "{\"format\": \"urza.blueprint/1\", \"name\": \"nine\","
+    " \"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [2, 4]}], \"nodes\": ["
+#define SUM(out, in) \
+    "{\"id\": \"" out "\", \"op\": \"cumsum\", \"in\": [\"" in "\"], \"attrs\": {\"dim\": 1}}"
+    SUM("a", "x") "," SUM("b", "a") "," SUM("c", "b") "," SUM("d", "c") "," SUM("e", "d") "," SUM(
+        "f", "e") "," SUM("g", "f") "," SUM("h", "g") "," SUM("y", "h") "], \"outputs\": [\"y\"]}";
+static const char one_sum[] =
+    "{\"format\": \"urza.blueprint/1\", \"name\": \"one\","
+    " \"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [2, 4]}], \"nodes\": [" SUM(
+        "y", "x") "], \"outputs\": [\"y\"]}";
 
 static int compare(const void *a, const void *b)
 {
@@ -31,7 +44,7 @@ static double median(double *values)
     return values[RUNS / 2];
 }
 
-static float in[64 * 4], out[64 * 4];
+static float in[64 * 4], out_elements[64 * 4];
 
 static DLTensor tensor(float *data, int64_t *shape)
 {
@@ -50,7 +63,12 @@ static int fail_with(const urza_error *err)
     return 1;
 }
 
-int main(void)
+struct times {
+    double load_us[RUNS], first_us[RUNS], call_ns[RUNS];
+    size_t package_bytes;
+};
+
+static int measure(const char *blueprint, struct times *out)
 {
     struct arena arena;
     struct error err = {0};
@@ -58,16 +76,16 @@ int main(void)
     struct compile_options options = {.strategy = STRATEGY_FAST};
     urza_load_options load = {.trust = URZA_TRUST_ALLOW_UNSIGNED};
     urza_error uerr = {0};
-    double load_us[RUNS], first_us[RUNS], call_ns[RUNS];
     int64_t shape[2] = {2, 4};
     arena_init(&arena);
     if (!compile_blueprint(blueprint, strlen(blueprint), &options, &arena, &result, &err)) {
         fprintf(stderr, "%s: %s\n", err.place, err.message);
         return error_exit(err.code);
     }
+    out->package_bytes = result.package_bytes;
     for (int run = 0; run < RUNS; run++) {
         urza_module *module;
-        DLTensor x = tensor(in, shape), y = tensor(out, shape);
+        DLTensor x = tensor(in, shape), y = tensor(out_elements, shape);
         uint64_t start = clock_ns();
         if (urza_load_memory(result.package, result.package_bytes, &load, &module, &uerr) != 0)
             return fail_with(&uerr);
@@ -78,16 +96,29 @@ int main(void)
         for (int i = 0; i < CALLS; i++)
             urza_call(module, &x, 1, &y, 1, NULL, NULL);
         uint64_t end = clock_ns();
-        load_us[run] = (double)(loaded - start) * 1e-3;
-        first_us[run] = (double)(called - loaded) * 1e-3;
-        call_ns[run] = (double)(end - called) / CALLS;
+        out->load_us[run] = (double)(loaded - start) * 1e-3;
+        out->first_us[run] = (double)(called - loaded) * 1e-3;
+        out->call_ns[run] = (double)(end - called) / CALLS;
         urza_unload(module);
     }
-    printf("load        %8.1f us   (package of %zu bytes, three targets)\n", median(load_us),
-           result.package_bytes);
-    printf("first call  %8.1f us\n", median(first_us));
-    printf("later calls %8.1f ns   (one launch of 8 elements, the kernel included)\n",
-           median(call_ns));
     arena_release(&arena);
+    return 0;
+}
+
+int main(void)
+{
+    static struct times one, sum, nine;
+    int status = measure(one_launch, &one);
+    status = status ? status : measure(one_sum, &sum);
+    status = status ? status : measure(nine_launches, &nine);
+    if (status)
+        return status;
+    printf("load        %8.1f us   (package of %zu bytes, three targets)\n", median(one.load_us),
+           one.package_bytes);
+    printf("first call  %8.1f us\n", median(one.first_us));
+    printf("later calls %8.1f ns   (one launch of 8 elements, the kernel included)\n",
+           median(one.call_ns));
+    printf("a launch    %8.1f ns   (each further one, its kernel of 8 elements included)\n",
+           (median(nine.call_ns) - median(sum.call_ns)) / 8);
     return 0;
 }
