@@ -4,9 +4,13 @@
 Usage: python3 tests/data/make_pt2.py [FOLDER]
 
 For each model NAME.pt2, its first input NAME.in.npy and PyTorch's result NAME.out.npy. Where calls
-stand in the source is left out of the archives, which keeps them small.
+stand in the source is left out of the archives, which keeps them small. pickled.pt2 is conv.pt2 in
+the layout of older versions.
 """
+import io
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy
@@ -83,6 +87,22 @@ def write(folder, name, model, example, shapes=None):
         numpy.save(folder / f"{name}.out.npy", model(example).numpy())
 
 
+def write_pickled(folder, name, source):
+    """source.pt2 in the layout of PyTorch 2.6 to 2.8: weights in files of torch.save."""
+    program = torch.export.load(folder / f"{source}.pt2")
+    with zipfile.ZipFile(folder / f"{source}.pt2") as new:
+        document = new.read(f"{source}/models/model.json")
+    with zipfile.ZipFile(folder / f"{name}.pt2", "w") as old:
+        old.writestr("serialized_exported_program.json", document)
+        for part, content in (("state_dict", program.state_dict), ("constants", program.constants)):
+            stream = io.BytesIO()
+            torch.save(content, stream)
+            old.writestr(f"serialized_{part}.pt", stream.getvalue())
+        old.writestr("version", "8.4")
+    for ending in ("in", "out"):
+        shutil.copy(folder / f"{source}.{ending}.npy", folder / f"{name}.{ending}.npy")
+
+
 def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "pt2")
     folder.mkdir(exist_ok=True)
@@ -93,6 +113,7 @@ def main():
     write(folder, "attention", Attention(), torch.randn(2, 5, 8), ({0: batch, 1: steps},))
     write(folder, "tagger", Tagger(), torch.randint(0, 10, (4, 2)))
     write(folder, "refused", Refused(), torch.randn(8))
+    write_pickled(folder, "pickled", "conv")
 
 
 main()

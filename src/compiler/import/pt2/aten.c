@@ -12,14 +12,14 @@
 #define PREFIX "torch.ops.aten."
 #define MAX_TARGET 128
 
-#define ATEN(name, view, function, with, operands, attrs, note) \
+#define ATEN(name, storage, function, with, operands, attrs, note) \
     bool aten_##function(struct aten_call *c);
 #include "compiler/import/pt2/aten_ops.def"
 #undef ATEN
 
 static const struct aten_op ops[] = {
-#define ATEN(name, view, function, with, operands, attrs, note) \
-    {#name, view, aten_##function, with, operands, attrs, note},
+#define ATEN(name, storage, function, with, operands, attrs, note) \
+    {#name, ATEN_##storage, aten_##function, with, operands, attrs, note},
 #include "compiler/import/pt2/aten_ops.def"
 #undef ATEN
 };
@@ -106,7 +106,7 @@ struct naming {
     struct item *item;
     struct aten_call *call;
     uint32_t storage; /* of the first operand */
-    bool is_view;
+    bool shares, maybe_copy;
 };
 
 static bool name_result(void *user, uint32_t index, const char *name, struct error *err)
@@ -120,7 +120,8 @@ static bool name_result(void *user, uint32_t index, const char *name, struct err
         entry.value = n->call->out[index];
     else if (!entry.refused)
         entry.why = "a result that is not computed";
-    entry.storage = n->is_view || n->item->in_place ? n->storage : p->storages++;
+    entry.storage = n->shares ? n->storage : p->storages++;
+    entry.maybe_copy = n->shares && n->maybe_copy;
     return pt2_add(p, name, &entry, err);
 }
 
@@ -151,17 +152,59 @@ static struct pt2_name *first_operand(struct pt2 *p, const json_t *inputs)
 
 static void write_into(struct pt2 *p, const struct pt2_name *operand, value_id value)
 {
-    uint32_t storage = operand->storage;
-    value_id before = operand->value;
+    const struct pt2_name before = *operand;
     for (uint32_t i = 0; i < p->entries.count; i++) {
         struct pt2_name *entry = &p->entries.items[i];
-        if (entry->dim != DIM_NONE || entry->storage != storage)
+        bool same = !entry->maybe_copy && !before.maybe_copy && entry->value == before.value;
+        if (entry->dim != DIM_NONE || entry->storage != before.storage)
             continue;
-        if (entry->value == before)
+        if (entry == operand || same)
             entry->value = value;
         else
             entry->why = "a view of a tensor that is written to later";
     }
+}
+
+/* An argument that no one looked at refuses the call, unless it cannot change the result. */
+static bool check_arguments(struct aten_call *c)
+{
+    static const char *const harmless[] = {"device",
+                                           "layout",
+                                           "pin_memory",
+                                           "memory_format",
+                                           "requires_grad",
+                                           "non_blocking",
+                                           "copy",
+                                           "p",
+                                           "dropout",
+                                           "train",
+                                           "momentum",
+                                           "cudnn_enable",
+                                           "sparse",
+                                           "scale_grad_by_freq",
+                                           "padding_idx",
+                                           "stable",
+                                           "N",
+                                           "C",
+                                           "cudnn_enabled",
+                                           "use_input_stats",
+                                           "HxW",
+                                           "output_size",
+                                           "implicit",
+                                           "half_to_float"};
+    const json_t *input;
+    size_t i;
+    json_array_foreach(c->inputs, i, input)
+    {
+        const char *name = json_string_value(json_object_get(input, "name"));
+        bool known = !name || json_object_get(json_object_get(input, "arg"), "as_none") ||
+                     (i < 64 && (c->used >> i & 1) != 0);
+        for (size_t k = 0; k < sizeof harmless / sizeof *harmless && !known; k++)
+            known = strcmp(harmless[k], name) == 0;
+        if (!known)
+            return aten_refuse(c, "argument '%.60s'", name);
+    }
+    return true;
 }
 
 static void mark_refused(struct pt2 *p, const struct item *item, const char *why)
@@ -180,10 +223,11 @@ static bool tensor_call(struct item *item, const struct aten_op *op, struct erro
     struct aten_call call = {
         .p = p, .b = &b, .op = op, .inputs = json_object_get(item->node, "inputs")};
     struct naming naming = {
-        .item = item, .call = &call, .storage = p->storages++, .is_view = op->is_view};
+        .item = item, .call = &call, .shares = item->in_place || op->storage != ATEN_OWN};
     bool ok = op->translate(&call);
     for (uint32_t i = 0; i < call.out_count && ok; i++)
         ok = call.out[i] != VALUE_NONE;
+    ok = ok && check_arguments(&call);
     if (failure.code != ERR_NONE && failure.code != ERR_UNSUPPORTED) {
         *err = failure;
         return fail_at(err, "%.80s '%.80s'", item->base,
@@ -199,8 +243,8 @@ static bool tensor_call(struct item *item, const struct aten_op *op, struct erro
     call.refused = call.refused || !ok || failure.code != ERR_NONE;
     if (call.refused)
         call.out_count = 0;
-    if (operand)
-        naming.storage = operand->storage;
+    naming.storage = operand ? operand->storage : p->storages++;
+    naming.maybe_copy = (operand && operand->maybe_copy) || op->storage == ATEN_EITHER;
     if (item->in_place && operand && !call.refused) {
         if (operand->dim != DIM_NONE ||
             aten_type(&call, operand->value) != aten_type(&call, call.out[0]))

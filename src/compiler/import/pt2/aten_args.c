@@ -50,6 +50,7 @@ const json_t *aten_arg(struct aten_call *c, const char *name, const char **out_k
         void *first = json_object_iter(arg);
         if (!own || strcmp(own, name) != 0)
             continue;
+        c->used |= i < 64 ? UINT64_C(1) << i : 0;
         if (!first || strcmp(json_object_iter_key(first), "as_none") == 0)
             return NULL;
         *out_kind = json_object_iter_key(first);

@@ -45,7 +45,7 @@ bool aten_convolution(struct aten_call *c)
     snprintf(name, sizeof name, transposed ? "conv_transpose%ud" : "conv%ud",
              aten_rank(c, weight) - 2);
     if (!transposed)
-        return aten_expand_row(c, name);
+        return (aten_has(c, "output_padding"), aten_expand_row(c, name)); /* which has no meaning */
     const struct aten_op *row = c->op;
     struct aten_op op = *row;
     op.attrs = "stride padding output_padding groups dilation";

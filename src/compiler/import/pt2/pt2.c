@@ -237,6 +237,40 @@ static bool read_outputs(struct pt2 *p, struct error *err)
     return true;
 }
 
+/* Python writes numbers that JSON has no text for as bare words; as texts they can be read. */
+static json_t *read_python_json(struct pt2 *p, const struct pt2_file *file, struct error *err)
+{
+    static const char *const words[] = {"-Infinity", "Infinity", "NaN"};
+    const char *text = (const char *)file->data;
+    struct strbuf out;
+    bool inside = false;
+    if (file->size > LIMIT_JSON_BYTES)
+        return json_read(text, file->size, err); /* which says so */
+    strbuf_init(&out, p->arena);
+    for (size_t i = 0, from = 0; i <= file->size; i++) {
+        if (i == file->size) {
+            strbuf_add(&out, text + from, i - from);
+        } else if (text[i] == '"') {
+            inside = !inside;
+        } else if (inside) {
+            i += text[i] == '\\';
+            i = i < file->size ? i : file->size - 1;
+        } else if (text[i] == '-' || text[i] == 'I' || text[i] == 'N') {
+            for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+                size_t length = strlen(words[k]);
+                if (length > file->size - i || memcmp(text + i, words[k], length) != 0)
+                    continue;
+                strbuf_add(&out, text + from, i - from);
+                strbuf_printf(&out, "\"%s\"", words[k]);
+                i += length - 1;
+                from = i + 1;
+                break;
+            }
+        }
+    }
+    return json_read(out.data, out.size_bytes, err);
+}
+
 /* The document of the program: of the archive's one model. */
 static bool open_document(struct pt2 *p, struct error *err)
 {
@@ -249,7 +283,7 @@ static bool open_document(struct pt2 *p, struct error *err)
     }
     if (!file)
         return fail(err, ERR_PARSE, "the archive holds no exported program");
-    p->document = json_read((const char *)file->data, file->size, err);
+    p->document = read_python_json(p, file, err);
     if (!p->document)
         return fail_at(err, "%.100s", file->name);
     const json_t *module = json_object_get(p->document, "graph_module");

@@ -32,11 +32,29 @@ bool pt2_archive_open(const void *bytes, size_t size, struct arena *arena, struc
 /* The file whose name behind the archive's one root folder is `path`; NULL: there is none. */
 const struct pt2_file *pt2_archive_find(const struct pt2_archive *archive, const char *path);
 
+/* A tensor inside a storage; offset and strides in elements. */
+struct pt2_view {
+    enum dtype dtype;
+    uint32_t rank;
+    int64_t sizes[LIMIT_RANK], strides[LIMIT_RANK], offset; /* each 0 … LIMIT_DIM_VALUE */
+};
+/* Tensors of a file of torch.save, by name. */
+struct pt2_pickled {
+    const char *name;
+    struct pt2_view view;
+    const struct pt2_file *file;
+};
+struct pt2_state {
+    const struct pt2_pickled *tensors;
+    uint32_t count;
+};
+
 /* A name of the graph: a tensor, or an integer that shapes are made of. */
 struct pt2_name {
     value_id value;     /* VALUE_NONE: an integer, or not read */
     dim_id dim;         /* DIM_NONE: a tensor */
     uint32_t storage;   /* names that are views of one another share it */
+    bool maybe_copy;    /* whether it shares that storage depends on strides */
     bool refused;       /* comes, at some distance, from a call that was refused */
     const char *why;    /* it cannot be read; NULL: it can */
     const json_t *spec; /* of a weight that nothing has used so far */
@@ -53,6 +71,7 @@ struct pt2 {
     const struct import_options *options;
     struct pt2_archive archive;
     json_t *document, *weights, *constants; /* released by pt2_read */
+    struct pt2_state pickled[2];            /* weights and constants of older archives */
     const json_t *body;                     /* document: graph_module.graph */
     const json_t *ranges;                   /* document: range_constraints */
     const json_t *signature;
@@ -80,6 +99,10 @@ bool pt2_tensor_type(struct pt2 *p, const json_t *meta, bool declare, enum dtype
 /* The values of a parameter, buffer or constant by its name in the module. ERR_PARSE, ERR_SHAPE,
  * ERR_LIMIT, ERR_UNSUPPORTED. */
 bool pt2_weight(struct pt2 *p, const char *name, struct import_tensor *out, struct error *err);
+/* Reads the directory of a state dict. ERR_UNSUPPORTED when it needs more of pickle than tensors
+ * do; ERR_PARSE, ERR_LIMIT. */
+bool pt2_state_dict(struct pt2 *p, const struct pt2_file *file, struct pt2_state *out,
+                    struct error *err);
 /* Opens what describes the weights. */
 bool pt2_weights_open(struct pt2 *p, struct error *err);
 
@@ -91,20 +114,24 @@ bool pt2_inputs(struct pt2 *p, struct error *err);
 /* A row of aten_ops.def. */
 struct aten_op;
 
+/* What the result's storage is: its own, the first operand's, or, by strides, one or the other. */
+enum aten_storage { ATEN_OWN = 1, ATEN_VIEW, ATEN_EITHER };
+
 /* One call under translation. */
 struct aten_call {
     struct pt2 *p;
     struct builder *b;
     const struct aten_op *op;
     const json_t *inputs;
-    bool refused; /* an operand was */
+    bool refused;  /* an operand was */
+    uint64_t used; /* arguments that were looked at, a bit each */
     value_id out[OP_MAX_OUTPUTS];
     uint32_t out_count;
 };
 
 struct aten_op {
     const char *name; /* without overload */
-    bool is_view;     /* the result may share the first operand's storage */
+    enum aten_storage storage;
     bool (*translate)(struct aten_call *c);
     /* For aten_composite and others: one of our ops, the names of its operands, and those of its
      * attributes, in ATen's schema; "ours=theirs" where the names differ. */

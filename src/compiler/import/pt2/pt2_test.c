@@ -99,7 +99,7 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
 
 static void test_models(void **state)
 {
-    static const char *const names[] = {"mlp", "conv", "attention", "tagger"};
+    static const char *const names[] = {"mlp", "conv", "attention", "tagger", "pickled"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct arena arena;
@@ -155,14 +155,38 @@ static void test_refusals(void **state)
     arena_release(&arena);
 }
 
+/* The pickle of an archive of old asks for something else than tensors. */
+static void test_foreign_pickle(void **state)
+{
+    static const char name[] = "torch._utils\n_rebuild_tensor_v2",
+                      other[] = "posix_spawn1\nsystem_command_123";
+    struct arena arena;
+    struct blueprint blueprint;
+    struct error err = {.code = ERR_NONE};
+    size_t size, changed = 0;
+    (void)state;
+    arena_init(&arena);
+    char *bytes = read_all(&arena, "pickled", ".pt2", &size);
+    assert_int_equal(sizeof name, sizeof other);
+    for (size_t i = 0; i + sizeof name <= size; i++)
+        if (memcmp(bytes + i, name, sizeof name - 1) == 0) {
+            memcpy(bytes + i, other, sizeof other - 1);
+            changed++;
+        }
+    assert_int_not_equal(changed, 0);
+    assert_false(pt2_read(bytes, size, &options, &arena, &blueprint, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "posix_spawn1 system_command_123"));
+    arena_release(&arena);
+}
+
 /* Every file cut off, and every byte but those of the weights changed: an error or a graph. */
-static void test_damaged(void **state)
+static void damage(const char *name)
 {
     struct arena arena;
     size_t size;
-    (void)state;
     arena_init(&arena);
-    uint8_t *bytes = read_all(&arena, "mlp", ".pt2", &size);
+    uint8_t *bytes = read_all(&arena, name, ".pt2", &size);
     for (size_t i = 0; i < size; i += 1 + i % 7) {
         struct arena own;
         struct blueprint blueprint;
@@ -181,6 +205,13 @@ static void test_damaged(void **state)
         arena_release(&own);
     }
     arena_release(&arena);
+}
+
+static void test_damaged(void **state)
+{
+    (void)state;
+    damage("mlp");
+    damage("pickled");
 }
 
 static dim_id size_of(struct pt2 *p, const char *text, struct error *err)
@@ -235,7 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),   cmocka_unit_test(test_names_and_ranges),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_sizes),    cmocka_unit_test(test_foreign_pickle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Weights: raw files of an archive, and the documents that say which tensor lies where.
+/* Weights: raw files of an archive, and the documents that say which tensor lies where; in archives
+ * of PyTorch before 2.9, files of torch.save.
  *
  * A file holds a storage; a tensor is a view of it by offset and strides, in elements. What is
  * kept is dense and row-major. */
@@ -14,11 +15,9 @@
 #define MAX_REPEATS 4
 #define SPARE_BYTES ((size_t)1 << 20)
 
-struct view {
-    uint32_t rank;
-    int64_t sizes[LIMIT_RANK], strides[LIMIT_RANK], offset;
-    size_t item;
-};
+/* Where PyTorch 2.6 and later versions keep pickled weights and constants. */
+static const char *const pickle_places[2][2] = {{"serialized_state_dict.pt", "data/weights/"},
+                                                {"serialized_constants.pt", "data/constants/"}};
 
 static bool open_config(struct pt2 *p, const char *path, json_t **out, struct error *err)
 {
@@ -29,8 +28,26 @@ static bool open_config(struct pt2 *p, const char *path, json_t **out, struct er
     return *out || fail_at(err, "%s", path);
 }
 
+/* The file of the whole path, or one that lies in a folder and ends in .pt. */
+static const struct pt2_file *find_pickle(const struct pt2 *p, const char *path, const char *folder)
+{
+    const struct pt2_file *file = pt2_archive_find(&p->archive, path);
+    for (uint32_t i = 0; i < p->archive.files.count && !file; i++) {
+        const char *name = p->archive.files.items[i].name, *at = strstr(name, folder);
+        size_t size = strlen(name);
+        if (at && size > 3 && strcmp(name + size - 3, ".pt") == 0)
+            file = &p->archive.files.items[i];
+    }
+    return file;
+}
+
 bool pt2_weights_open(struct pt2 *p, struct error *err)
 {
+    for (int i = 0; i < 2; i++) {
+        const struct pt2_file *file = find_pickle(p, pickle_places[i][0], pickle_places[i][1]);
+        if (file && file->size > 0 && !pt2_state_dict(p, file, &p->pickled[i], err))
+            return false;
+    }
     return open_config(p, WEIGHT_CONFIG, &p->weights, err) &&
            open_config(p, CONSTANT_CONFIG, &p->constants, err);
 }
@@ -45,15 +62,14 @@ static bool read_int(const json_t *json, int64_t *out, struct error *err)
     return true;
 }
 
-static bool read_view(struct pt2 *p, const json_t *meta, struct view *out,
-                      struct import_tensor *tensor, struct error *err)
+static bool read_view(struct pt2 *p, const json_t *meta, struct pt2_view *out, struct error *err)
 {
     dim_id shape[LIMIT_RANK];
     const json_t *sizes = json_object_get(meta, "sizes");
     const json_t *strides = json_object_get(meta, "strides");
-    if (!pt2_tensor_type(p, meta, false, &tensor->dtype, shape, &tensor->rank, err))
+    *out = (struct pt2_view){.dtype = DTYPE_NONE};
+    if (!pt2_tensor_type(p, meta, false, &out->dtype, shape, &out->rank, err))
         return false;
-    *out = (struct view){.rank = tensor->rank, .item = dtype_bytes(tensor->dtype)};
     if (json_array_size(strides) != out->rank)
         return fail(err, ERR_PARSE, "it has %zu strides", json_array_size(strides));
     if (!read_int(json_object_get(meta, "storage_offset"), &out->offset, err))
@@ -62,13 +78,13 @@ static bool read_view(struct pt2 *p, const json_t *meta, struct view *out,
         if (!read_int(json_array_get(sizes, i), &out->sizes[i], err) ||
             !read_int(json_array_get(strides, i), &out->strides[i], err))
             return false;
-        tensor->shape[i] = out->sizes[i];
     }
     return true;
 }
 
 /* Elements of the view, and that all of them lie in a file of `bytes`. */
-static bool check_view(const struct view *view, size_t bytes, int64_t *out_count, struct error *err)
+static bool check_view(const struct pt2_view *view, size_t bytes, int64_t *out_count,
+                       struct error *err)
 {
     int64_t last = view->offset, count = 1, reach;
     for (uint32_t i = 0; i < view->rank; i++)
@@ -81,23 +97,24 @@ static bool check_view(const struct view *view, size_t bytes, int64_t *out_count
         if (!checked_mul_i64(view->sizes[i] - 1, view->strides[i], &reach) ||
             !checked_add_i64(last, reach, &last))
             return fail(err, ERR_LIMIT, "it is too large");
-    if ((uint64_t)last >= bytes / view->item)
+    if ((uint64_t)last >= bytes / dtype_bytes(view->dtype))
         return fail(err, ERR_SHAPE, "its file holds %zu bytes, which is too few", bytes);
     return true;
 }
 
-static void copy_view(const struct view *view, const uint8_t *from, int64_t count, uint8_t *to)
+static void copy_view(const struct pt2_view *view, const uint8_t *from, int64_t count, uint8_t *to)
 {
     int64_t index[LIMIT_RANK] = {0}, at = view->offset, dense = 1;
+    size_t item = dtype_bytes(view->dtype);
     bool is_dense = true;
     for (uint32_t i = view->rank; i-- > 0; dense *= view->sizes[i])
         is_dense = is_dense && (view->strides[i] == dense || view->sizes[i] == 1);
     if (is_dense && count > 0) {
-        memcpy(to, from + (size_t)at * view->item, (size_t)count * view->item);
+        memcpy(to, from + (size_t)at * item, (size_t)count * item);
         return;
     }
-    for (int64_t n = 0; n < count; n++, to += view->item) {
-        memcpy(to, from + (size_t)at * view->item, view->item);
+    for (int64_t n = 0; n < count; n++, to += item) {
+        memcpy(to, from + (size_t)at * item, item);
         for (uint32_t i = view->rank; i-- > 0;) {
             at += view->strides[i];
             if (++index[i] < view->sizes[i])
@@ -120,15 +137,33 @@ static bool count_bytes(struct pt2 *p, size_t bytes, struct error *err)
     return true;
 }
 
-static bool read_tensor(struct pt2 *p, const json_t *entry, const char *folder,
+/* The elements of a view of file, dense. */
+static bool copy_tensor(struct pt2 *p, const struct pt2_view *view, const struct pt2_file *file,
                         struct import_tensor *out, struct error *err)
 {
-    const json_t *meta = json_object_get(entry, "tensor_meta");
-    const char *path = json_string_value(json_object_get(entry, "path_name"));
-    struct import_tensor tensor = {.name = out->name};
-    struct strbuf *full = ARENA_NEW(p->arena, struct strbuf);
-    struct view view;
+    struct import_tensor tensor = {.name = out->name, .dtype = view->dtype, .rank = view->rank};
     int64_t count = 0;
+    if (!check_view(view, file->size, &count, err))
+        return false;
+    memcpy(tensor.shape, view->sizes, sizeof tensor.shape);
+    tensor.bytes = (size_t)count * dtype_bytes(view->dtype);
+    if (!count_bytes(p, tensor.bytes, err))
+        return false;
+    uint8_t *data = arena_alloc(p->arena, tensor.bytes, 64);
+    copy_view(view, file->data, count, data);
+    for (int64_t i = 0; tensor.dtype == DTYPE_BOOL && i < count; i++)
+        data[i] = data[i] != 0;
+    tensor.data = data;
+    *out = tensor;
+    return true;
+}
+
+static bool raw_tensor(struct pt2 *p, const json_t *entry, const char *folder,
+                       struct import_tensor *out, struct error *err)
+{
+    const char *path = json_string_value(json_object_get(entry, "path_name"));
+    struct strbuf *full = ARENA_NEW(p->arena, struct strbuf);
+    struct pt2_view view;
     if (!path || strlen(path) > LIMIT_NAME)
         return fail(err, ERR_PARSE, "its file is not named");
     if (json_is_true(json_object_get(entry, "use_pickle")))
@@ -138,34 +173,29 @@ static bool read_tensor(struct pt2 *p, const json_t *entry, const char *folder,
     const struct pt2_file *file = pt2_archive_find(&p->archive, full->data);
     if (!file)
         return fail(err, ERR_PARSE, "its file '%.80s' is not in the archive", full->data);
-    if (!read_view(p, meta, &view, &tensor, err) || !check_view(&view, file->size, &count, err))
-        return false;
-    tensor.bytes = (size_t)count * view.item;
-    if (!count_bytes(p, tensor.bytes, err))
-        return false;
-    uint8_t *data = arena_alloc(p->arena, tensor.bytes, 64);
-    copy_view(&view, file->data, count, data);
-    for (int64_t i = 0; tensor.dtype == DTYPE_BOOL && i < count; i++)
-        data[i] = data[i] != 0;
-    tensor.data = data;
-    *out = tensor;
-    return true;
+    return read_view(p, json_object_get(entry, "tensor_meta"), &view, err) &&
+           copy_tensor(p, &view, file, out, err);
+}
+
+static const struct pt2_pickled *find_pickled(const struct pt2 *p, const char *name)
+{
+    for (int i = 0; i < 2; i++)
+        for (uint32_t k = 0; k < p->pickled[i].count; k++)
+            if (strcmp(p->pickled[i].tensors[k].name, name) == 0)
+                return &p->pickled[i].tensors[k];
+    return NULL;
 }
 
 bool pt2_weight(struct pt2 *p, const char *name, struct import_tensor *out, struct error *err)
 {
-    const json_t *weights = json_object_get(p->weights, "config");
-    const json_t *constants = json_object_get(p->constants, "config");
-    const json_t *weight = json_object_get(weights, name);
-    const json_t *constant = json_object_get(constants, name);
+    const json_t *weight = json_object_get(json_object_get(p->weights, "config"), name);
+    const json_t *constant = json_object_get(json_object_get(p->constants, "config"), name);
+    const struct pt2_pickled *pickled = find_pickled(p, name);
     out->name = name;
     if (weight)
-        return read_tensor(p, weight, "data/weights", out, err);
+        return raw_tensor(p, weight, "data/weights", out, err);
     if (constant)
-        return read_tensor(p, constant, "data/constants", out, err);
-    if (!p->weights && !p->constants)
-        return fail(err, ERR_UNSUPPORTED,
-                    "the archive's weights are pickled; torch.export.save writes raw ones from "
-                    "PyTorch 2.9 on");
-    return fail(err, ERR_PARSE, "the archive has no such weight");
+        return raw_tensor(p, constant, "data/constants", out, err);
+    return pickled ? copy_tensor(p, &pickled->view, pickled->file, out, err)
+                   : fail(err, ERR_PARSE, "the archive has no such weight");
 }
