@@ -1,4 +1,4 @@
-/* Models of ONNX through the program: compiled, run, and written as blueprints. */
+/* Models of ONNX through the program: compiled, run, written as blueprints, and exported. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +61,33 @@ static void test_known_inputs(void **state)
     assert_non_null(strstr(printed.out, "f32[2, 6, 2]"));
 }
 
+/* An exported model computes what its blueprint does; the package gives the same model. */
+static void test_export(void **state)
+{
+    struct fixture *f = *state;
+    float x[3 * 6];
+    size_t size, again;
+    for (int i = 0; i < 3 * 6; i++)
+        x[i] = (float)(i % 5) - 2;
+    put_npy(f, "x.npy", "<f4", 2, (int64_t[]){3, 6}, x);
+    put(f, "net.json", blueprint_mlp, strlen(blueprint_mlp));
+    expect(f, ERR_NONE, "compile net.json -o net.urza --unsigned --strategy fast");
+    expect(f, ERR_NONE, "export net.json -o net.onnx");
+    expect(f, ERR_NONE, "export net.urza -o same.onnx --allow-unsigned");
+    const char *model = get(f, "net.onnx", &size), *same = get(f, "same.onnx", &again);
+    assert_int_equal(size, again);
+    assert_memory_equal(model, same, size);
+    expect(f, ERR_NONE, "compile net.onnx -o back.urza --unsigned --strategy fast");
+    const char *one =
+        run_package(f, "run net.urza --allow-unsigned --in x=x.npy --out one", "one/y.npy");
+    const char *two =
+        run_package(f, "run back.urza --allow-unsigned --in x=x.npy --out two", "two/y.npy");
+    assert_memory_equal(one, two, 128 + 3 * 5 * sizeof(float));
+    refuse(f, ERR_USAGE, "export net.json --json");
+    refuse(f, ERR_SIGNATURE, "export net.urza -o same.onnx --json");
+    refuse(f, ERR_NOT_FOUND, "export none.json -o same.onnx --json");
+}
+
 static void test_ops(void **state)
 {
     struct fixture *f = *state;
@@ -78,6 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLI_TEST(test_compile_and_import, build),
         CLI_TEST(test_known_inputs, build),
+        CLI_TEST(test_export, build),
         CLI_TEST(test_ops, build),
     };
     return cmocka_run_group_tests_name("cli-onnx", tests, NULL, NULL);

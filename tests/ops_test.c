@@ -3,49 +3,15 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "compiler/ops/ops.h"
 #include "support/case.h"
+#include "support/op_case.h"
 
 #define MAX_DIM 9
 #define SIZES 3
 
-/* Where no input tells the value of a named dim, one more input does. */
-static bool bind_dims(struct graph *graph, struct error *err)
-{
-    struct error incomplete = {0};
-    if (guards_complete(graph, &incomplete))
-        return true;
-    for (uint32_t n = 0; n < graph->dims.names.count; n++) {
-        dim_id dim = dim_named(&graph->dims, n);
-        bool bound = false;
-        for (uint32_t i = 0; i < graph->inputs.count; i++) {
-            const struct node *node = graph_node(graph, graph->inputs.items[i]);
-            for (uint32_t d = 0; d < node->rank; d++)
-                bound = bound || node->shape[d] == dim;
-        }
-        char name[] = {'b', 'i', 'n', 'd', graph->dims.names.items[n].name[0], '\0'};
-        if (!bound && graph_input(graph, name, DTYPE_U8, &dim, 1, err) == VALUE_NONE)
-            return false;
-    }
-    return true;
-}
-
 static void fill(const void *user, uint32_t index, const struct tensor *tensor, uint64_t seed)
 {
-    const struct op_example *example = user;
-    if (index >= example->operand_count)
-        return; /* binds a dim; its values do not count */
-    struct op_example_operand operand = example->operands[index];
-    operand.count = tensor->count;
-    op_example_fill(&operand, seed, tensor->data);
-}
-
-static bool has_dtype(const struct op_example *example, enum dtype dtype)
-{
-    for (uint32_t i = 0; i < example->operand_count; i++)
-        if (example->operands[i].dtype == dtype)
-            return true;
-    return false;
+    op_case_fill(user, index, tensor, seed);
 }
 
 static void run_example(const struct op_row *row, uint32_t index, enum dtype dtype, bool symbolic,
@@ -63,8 +29,8 @@ static void run_example(const struct op_row *row, uint32_t index, enum dtype dty
     snprintf(name, sizeof name, "%s example %u %s%s", row->name, index, dtype_name(dtype),
              symbolic ? " named dims" : "");
     bool ok = op_example_build(row, index, seed, MAX_DIM, dtype, symbolic, &graph, &example, &err);
-    bool wanted = !ok || dtype == DTYPE_F32 || has_dtype(&example, dtype);
-    if (wanted && (!ok || !bind_dims(&graph, &err))) {
+    bool wanted = !ok || dtype == DTYPE_F32 || op_case_has(&example, dtype);
+    if (wanted && (!ok || !op_case_bind(&graph, &err))) {
         printf("FAIL %s: no graph: %s %s\n", name, err.place, err.message);
         tally->failures++;
     } else if (wanted && (!symbolic || graph.dims.names.count > 0)) {

@@ -1,0 +1,117 @@
+/* urza export: a blueprint of any dialect, a model or a package, written as a model of ONNX. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+#include "compiler/export/export.h"
+#include "compiler/import/import.h"
+
+struct request {
+    const char *file, *out;
+    struct text_list keys;
+    bool allow_unsigned;
+    uint64_t seed;
+};
+
+struct source {
+    const struct graph *graph;
+    const struct package_param *params;
+};
+
+/* As bundle_read; the folder is where data files of a model or blueprint lie. */
+static const char *folder_of(struct cli *cli, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? arena_strndup(cli->arena, path, (size_t)(slash - path)) : ".";
+}
+
+static bool read_blueprint(struct cli *cli, const struct request *request, const void *bytes,
+                           size_t size, struct source *out, struct error *err)
+{
+    struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
+    const char *folder = folder_of(cli, request->file);
+    struct import_options options = {.seed = request->seed, .folder = folder};
+    if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err))
+        return false;
+    const struct graph *graph = &blueprint->graph;
+    struct package_param *params =
+        ARENA_ARRAY(cli->arena, struct package_param, graph->params.count);
+    for (uint32_t i = 0; i < graph->params.count; i++) {
+        void *data;
+        params[i].dtype = (enum dtype)graph_node(graph, graph->params.items[i])->dtype;
+        if (!blueprint_param_data(blueprint, i, folder, cli->arena, &data, &params[i].data_bytes,
+                                  err))
+            return false;
+        params[i].data = data;
+    }
+    *out = (struct source){graph, params};
+    return true;
+}
+
+static bool read_package(struct cli *cli, const struct request *request, const void *bytes,
+                         size_t size, struct source *out, struct error *err)
+{
+    struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
+    struct trusted_keys trusted;
+    char id[KERNEL_ID_BYTES];
+    enum package_trust trust = request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE;
+    if (!bundle_trusted(cli, &request->keys, &trusted, err) ||
+        !package_read(bytes, size, trust, &trusted, cli->arena, contents, id, err))
+        return false;
+    *out = (struct source){&contents->graph, contents->params};
+    return true;
+}
+
+static bool read_source(struct cli *cli, const struct request *request, struct source *out,
+                        struct error *err)
+{
+    const void *bytes;
+    size_t size;
+    if (!bundle_read(cli, request->file, &bytes, &size, err))
+        return false;
+    bool is_package = size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0;
+    return is_package ? read_package(cli, request, bytes, size, out, err)
+                      : read_blueprint(cli, request, bytes, size, out, err);
+}
+
+bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct request request = {.out = NULL};
+    struct source source;
+    struct strbuf refused;
+    const void *model;
+    size_t size;
+    char **words;
+    const struct option_row rows[] = {
+        {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the model to write"},
+        {"seed", 0, OPTION_SEED, "N", &request.seed,
+         "of parameters that the blueprint gives no values (default: 0)"},
+        {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
+        {"allow-unsigned", 0, OPTION_FLAG, NULL, &request.allow_unsigned,
+         "accept a package without a signature"},
+        {0},
+    };
+    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+        return false;
+    request.file = words[0];
+    if (!request.out)
+        return fail(err, ERR_USAGE, "-o OUT says where the model goes");
+    if (!read_source(cli, &request, &source, err))
+        return fail_at(err, "%s", request.file);
+    strbuf_init(&refused, cli->arena);
+    if (!onnx_write(source.graph, source.params, cli->arena, &refused, &model, &size, err)) {
+        if (refused.size_bytes >= sizeof err->message)
+            fprintf(stderr, "%s\n", refused.data);
+        return fail_at(err, "%s", request.file);
+    }
+    if (!file_write_atomic(request.out, model, size, 0644, err))
+        return false;
+    if (cli->json)
+        report_json(json_pack("{s:s, s:I}", "path", request.out, "bytes", (json_int_t)size));
+    else
+        printf("%s\n", request.out);
+    return true;
+}

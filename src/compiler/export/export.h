@@ -1,0 +1,28 @@
+/* Writing graphs as models of ONNX, so that another runtime can check or replace this one.
+ *
+ * Every primitive becomes one or a few nodes of ONNX; composites have been expanded before. The
+ * same graph and parameters give the same bytes. */
+#ifndef URZA_COMPILER_EXPORT_EXPORT_H
+#define URZA_COMPILER_EXPORT_EXPORT_H
+
+#include <stddef.h>
+
+#include "graph/graph.h"
+#include "package/package.h"
+
+struct error;
+struct strbuf;
+
+#define EXPORT_OPSET 18
+
+/* Writes the graph as a model of opset EXPORT_OPSET. params: by the graph's param order. Inputs and
+ * params keep their names; so does an output, unless an input or param has the same. A named dim
+ * becomes a dim_param where a dim of an input is just that; its range is not written. *out lives in
+ * arena.
+ *
+ * ERR_UNSUPPORTED lists all that ONNX cannot say, and why; refused, when not NULL, gets the same
+ * text uncut. ERR_LIMIT when the model would pass the 2 GiB of its format. */
+bool onnx_write(const struct graph *graph, const struct package_param *params, struct arena *arena,
+                struct strbuf *refused, const void **out, size_t *out_size, struct error *err);
+
+#endif
