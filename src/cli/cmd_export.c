@@ -65,6 +65,16 @@ static bool read_package(struct cli *cli, const struct request *request, const v
     return true;
 }
 
+/* Archives of PyTorch are ZIP files, too: a package is one with a manifest. */
+static bool is_package(const void *bytes, size_t size)
+{
+    struct error none = {0};
+    const uint8_t *data;
+    size_t length;
+    return size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0 &&
+           package_entry(bytes, size, "manifest.json", &data, &length, &none);
+}
+
 static bool read_source(struct cli *cli, const struct request *request, struct source *out,
                         struct error *err)
 {
@@ -72,9 +82,8 @@ static bool read_source(struct cli *cli, const struct request *request, struct s
     size_t size;
     if (!bundle_read(cli, request->file, &bytes, &size, err))
         return false;
-    bool is_package = size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0;
-    return is_package ? read_package(cli, request, bytes, size, out, err)
-                      : read_blueprint(cli, request, bytes, size, out, err);
+    return is_package(bytes, size) ? read_package(cli, request, bytes, size, out, err)
+                                   : read_blueprint(cli, request, bytes, size, out, err);
 }
 
 bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
