@@ -74,13 +74,24 @@ class Refused(nn.Module):
         return torch.special.i0(x[x > 0]), torch.fft.fft(x).real
 
 
+class Written(nn.Module):
+    """Whether y is a copy depends on strides, so what x.T is afterwards is not known."""
+
+    def forward(self, x):
+        x = x + 1
+        t = x.T
+        y = t.contiguous()
+        y.relu_()
+        return y, t
+
+
 def write(folder, name, model, example, shapes=None):
     program = torch.export.export(model.eval(), (example,), dynamic_shapes=shapes)
     for node in program.graph.nodes:
         for key in ("stack_trace", "nn_module_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
     torch.export.save(program, folder / f"{name}.pt2")
-    if name == "refused":
+    if name in ("refused", "written"):
         return
     with torch.no_grad():
         numpy.save(folder / f"{name}.in.npy", example.numpy())
@@ -93,12 +104,12 @@ def write_pickled(folder, name, source):
     with zipfile.ZipFile(folder / f"{source}.pt2") as new:
         document = new.read(f"{source}/models/model.json")
     with zipfile.ZipFile(folder / f"{name}.pt2", "w") as old:
-        old.writestr("serialized_exported_program.json", document)
+        old.writestr(zipfile.ZipInfo("serialized_exported_program.json"), document)
         for part, content in (("state_dict", program.state_dict), ("constants", program.constants)):
             stream = io.BytesIO()
             torch.save(content, stream)
-            old.writestr(f"serialized_{part}.pt", stream.getvalue())
-        old.writestr("version", "8.4")
+            old.writestr(zipfile.ZipInfo(f"serialized_{part}.pt"), stream.getvalue())
+        old.writestr(zipfile.ZipInfo("version"), "8.4")
     for ending in ("in", "out"):
         shutil.copy(folder / f"{source}.{ending}.npy", folder / f"{name}.{ending}.npy")
 
@@ -113,6 +124,7 @@ def main():
     write(folder, "attention", Attention(), torch.randn(2, 5, 8), ({0: batch, 1: steps},))
     write(folder, "tagger", Tagger(), torch.randint(0, 10, (4, 2)))
     write(folder, "refused", Refused(), torch.randn(8))
+    write(folder, "written", Written(), torch.randn(2, 3))
     write_pickled(folder, "pickled", "conv")
 
 
