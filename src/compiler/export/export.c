@@ -170,6 +170,28 @@ static bool check_refusals(struct export *e, struct strbuf *refused, struct erro
     return fail(err, ERR_UNSUPPORTED, "%s", text.data);
 }
 
+/* ONNX has no ranges of dims; our reader finds them here. */
+static void add_ranges(struct export *e, Onnx__ModelProto *model)
+{
+    uint32_t count = e->graph->dims.names.count;
+    model->n_metadata_props = count;
+    model->metadata_props = ARENA_ARRAY(e->arena, Onnx__StringStringEntryProto *, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct dim_name *name = &e->graph->dims.names.items[i];
+        Onnx__StringStringEntryProto *entry = ARENA_NEW(e->arena, Onnx__StringStringEntryProto);
+        struct strbuf key, value;
+        strbuf_init(&key, e->arena);
+        strbuf_init(&value, e->arena);
+        strbuf_printf(&key, "urza.dim.%s", name->name);
+        strbuf_printf(&value, "%lld..%lld multiple %lld typical %lld", (long long)name->min,
+                      (long long)name->max, (long long)name->multiple_of, (long long)name->typical);
+        onnx__string_string_entry_proto__init(entry);
+        entry->key = key.data;
+        entry->value = value.data;
+        model->metadata_props[i] = entry;
+    }
+}
+
 static bool pack(struct export *e, Onnx__GraphProto *graph, const void **out, size_t *out_size,
                  struct error *err)
 {
@@ -186,6 +208,7 @@ static bool pack(struct export *e, Onnx__GraphProto *graph, const void **out, si
     model->opset_import = &opset;
     model->n_opset_import = 1;
     model->graph = graph;
+    add_ranges(e, model);
     size_t size = onnx__model_proto__get_packed_size(model);
     if (size > MODEL_BYTES_MAX)
         return fail(err, ERR_LIMIT, "the model would have %zu bytes, more than 2 GiB", size);

@@ -17,8 +17,8 @@ struct strbuf;
 
 /* Writes the graph as a model of opset EXPORT_OPSET. params: by the graph's param order. Inputs and
  * params keep their names; so does an output, unless an input or param has the same. A named dim
- * becomes a dim_param where a dim of an input is just that; its range is not written. *out lives in
- * arena.
+ * becomes a dim_param where a dim of an input is just that; its range stands in the model's
+ * metadata, where onnx_read finds it. *out lives in arena.
  *
  * ERR_UNSUPPORTED lists all that ONNX cannot say, and why; refused, when not NULL, gets the same
  * text uncut. ERR_LIMIT when the model would pass the 2 GiB of its format. */

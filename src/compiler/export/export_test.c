@@ -380,9 +380,29 @@ static void test_names(void **state)
     go(t, "names");
     assert_string_equal(t->back.graph.outputs.items[0].name, "y_");
     assert_string_equal(t->back.graph.outputs.items[1].name, "v_");
-    assert_string_equal(t->back.graph.dims.names.items[0].name, "N");
+    const struct dim_name *n = &t->back.graph.dims.names.items[0];
+    assert_string_equal(n->name, "N");
+    assert_true(n->min == 1 && n->max == 64 && n->multiple_of == 1 && n->typical == 5);
     assert_string_equal(graph_node(&t->back.graph, t->back.graph.inputs.items[1])->attrs->name,
                         "y");
+}
+
+/* The range of a dim that the model's metadata states is read strictly. */
+static void test_ranges_that_lie(void **state)
+{
+    static const char *const ranges[] = {"1..64 multiple x", "9..64 multiple 0", "-..64 multiple 1",
+                                         "9..-4 multiple 1"};
+    struct trip *t = *state;
+    struct import_options options = {.seed = 0};
+    parse(t, "%1 = input \"x\" : f32[N]\noutput \"y\" %1\n");
+    assert_true(write_model(t));
+    char *range = memmem(t->model, t->size, "1..64 multiple 1", 16);
+    assert_non_null(range);
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        memcpy(range, ranges[i], 16);
+        assert_false(onnx_read(t->model, t->size, &options, &t->arena, &t->back, &t->err));
+        assert_true(t->err.code == ERR_PARSE || t->err.code == ERR_BLUEPRINT);
+    }
 }
 
 static void test_same_bytes(void **state)
@@ -409,6 +429,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, begin, end),
         cmocka_unit_test_setup_teardown(test_a_dim_that_no_input_tells, begin, end),
         cmocka_unit_test_setup_teardown(test_names, begin, end),
+        cmocka_unit_test_setup_teardown(test_ranges_that_lie, begin, end),
         cmocka_unit_test_setup_teardown(test_same_bytes, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

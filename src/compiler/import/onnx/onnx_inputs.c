@@ -1,7 +1,8 @@
 /* The inputs of a model, with their dims.
  *
  * A dim without a value becomes a named dim: by its own name where it has one, or d1, d2 … where
- * it has none. Inputs whose values were given (options->fixed) become constants. */
+ * it has none. Its range is what a model that was exported here says in its metadata, or the
+ * default. Inputs whose values were given (options->fixed) become constants. */
 #include <onnx.pb-c.h>
 #include <ctype.h>
 #include <stdio.h>
@@ -35,10 +36,36 @@ static const char *fresh_label(struct onnx *o)
     }
 }
 
+/* What models that are exported here say of a dim: "urza.dim.B" is "1..64 multiple 8 typical 16".
+ */
+static bool read_range(const struct onnx *o, const char *label, struct dim_name *name,
+                       struct error *err)
+{
+    static const char prefix[] = "urza.dim.";
+    const size_t length = sizeof prefix - 1;
+    for (size_t i = 0; i < o->model->n_metadata_props; i++) {
+        const Onnx__StringStringEntryProto *entry = o->model->metadata_props[i];
+        long long min, max, multiple, typical;
+        int end = 0;
+        if (!entry->key || strncmp(entry->key, prefix, length) != 0 ||
+            strcmp(entry->key + length, label) != 0)
+            continue;
+        if (!entry->value ||
+            sscanf(entry->value, "%18lld..%18lld multiple %18lld typical %18lld%n", &min, &max,
+                   &multiple, &typical, &end) != 4 ||
+            entry->value[end] != '\0' || min < 0 || max > LIMIT_DIM_VALUE)
+            return fail(err, ERR_PARSE, "the range of the dim '%s' does not parse", label);
+        *name = (struct dim_name){label, min, max, multiple, typical};
+    }
+    return true;
+}
+
 static bool declare_dim(struct onnx *o, const char *label, dim_id *out, struct error *err)
 {
     struct dim_name name = {.name = label, .min = 1, .max = DIM_MAX_DEFAULT, .multiple_of = 1};
     uint32_t index;
+    if (!read_range(o, label, &name, err))
+        return false;
     for (uint32_t i = 0; i < o->options->dim_count; i++)
         if (strcmp(o->options->dims[i].name, label) == 0)
             name = o->options->dims[i];
