@@ -164,8 +164,12 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
     int64_t half = t->l2_bytes / 2, rows = out->value[CONFIG_ROWS];
     if (m.hi <= 2 * rows || depth >= half || m.hi <= half / 4 / depth)
         return;
-    int64_t tiles = half / 4 / depth / rows;
-    out->value[CONFIG_ROW_BLOCK] = (int32_t)(tiles > 1 ? tiles : 1);
+    int64_t tiles = half / 4 / depth / rows > 1 ? half / 4 / depth / rows : 1;
+    if (m.lo == m.hi) { /* blocks alike: threads get the same number of them */
+        int64_t all = (m.hi + rows - 1) / rows, blocks = (all + tiles - 1) / tiles;
+        tiles = (all + blocks - 1) / blocks;
+    }
+    out->value[CONFIG_ROW_BLOCK] = (int32_t)tiles;
 }
 
 /* From so many rows, or fewer when the reduction is long, reading columns that lie far apart again
