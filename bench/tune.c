@@ -32,16 +32,6 @@ static bool see(void *context, const char *record, struct error *err)
     return true;
 }
 
-static const char *best_target(void)
-{
-    const char *best = NULL;
-    for (uint32_t i = 0; target_name_at(i); i++)
-        if (target_supported_here(target_name_at(i)) &&
-            (!best || target_rank(target_name_at(i)) > target_rank(best)))
-            best = target_name_at(i);
-    return best;
-}
-
 /* The product as a linear layer has it, weights packed ahead. */
 static const char *record_of(struct arena *arena, int m, int n, int k)
 {
@@ -49,7 +39,7 @@ static const char *record_of(struct arena *arena, int m, int n, int k)
     struct recorder recorder = {see, &found};
     struct config_chooser chooser = recorder_chooser(&recorder);
     struct compile_options options = {
-        .chooser = &chooser, .targets = best_target(), .strategy = STRATEGY_FAST};
+        .chooser = &chooser, .targets = target_best_here(), .strategy = STRATEGY_FAST};
     struct compile_result result;
     struct error err = {0};
     struct strbuf text;

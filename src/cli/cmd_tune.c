@@ -83,16 +83,6 @@ static bool write_record(void *context, const char *record, struct error *err)
            fail(err, ERR_IO, "cannot pass a record on: %s", strerror(errno));
 }
 
-static const char *best_target(void)
-{
-    const char *best = NULL;
-    for (uint32_t i = 0; target_name_at(i); i++)
-        if (target_supported_here(target_name_at(i)) &&
-            (!best || target_rank(target_name_at(i)) > target_rank(best)))
-            best = target_name_at(i);
-    return best;
-}
-
 /* A package is compiled from its graph: parameters' values do not matter. */
 static bool compile_package(struct cli *cli, const void *bytes, size_t size,
                             const struct compile_options *options, struct error *err)
@@ -132,7 +122,7 @@ static bool find_kernels(void *context, struct error *err)
     if (slash)
         options.folder = arena_strndup(f->cli->arena, path, (size_t)(slash - path) + 1);
     if (!options.targets)
-        options.targets = best_target();
+        options.targets = target_best_here();
     if (!options.targets)
         return fail(err, ERR_TARGET, "this machine runs none of the targets");
     if (!bundle_read(f->cli, path, &bytes, &size, err))

@@ -113,6 +113,7 @@ bool guards_complete(const struct graph *graph, struct error *err);
 
 /* Targets as data (targets.def): name and the CPU features it requires. */
 bool target_supported_here(const char *name);  /* by CPUID; false for an unknown name */
+const char *target_best_here(void);            /* the highest that this CPU supports; NULL: none */
 int target_rank(const char *name);             /* higher is better; -1 for an unknown name */
 const char *target_name_at(uint32_t index);    /* NULL behind the last */
 const char *target_features(const char *name); /* separated by spaces; NULL for an unknown name */

@@ -144,3 +144,13 @@ bool target_supported_here(const char *name)
     }
     return true;
 }
+
+const char *target_best_here(void)
+{
+    const char *best = NULL;
+    for (uint32_t i = 0; target_name_at(i); i++)
+        if (target_supported_here(target_name_at(i)) &&
+            (!best || target_rank(target_name_at(i)) > target_rank(best)))
+            best = target_name_at(i);
+    return best;
+}

@@ -37,16 +37,6 @@ static void print_cpu(struct strbuf *out)
 #endif
 }
 
-static const char *best_target(void)
-{
-    const char *best = NULL;
-    for (uint32_t i = 0; target_name_at(i); i++)
-        if (target_supported_here(target_name_at(i)) &&
-            (!best || target_rank(target_name_at(i)) > target_rank(best)))
-            best = target_name_at(i);
-    return best;
-}
-
 static json_t *size_of(int name)
 {
     long value = sysconf(name);
@@ -56,7 +46,7 @@ static json_t *size_of(int name)
 void device_ask(struct arena *arena, struct device *out)
 {
     struct strbuf cpu, text;
-    const char *best = best_target();
+    const char *best = target_best_here();
     strbuf_init(&cpu, arena);
     strbuf_init(&text, arena);
     print_cpu(&cpu);
