@@ -76,32 +76,6 @@ static bool few_pixels(const struct graph *g, const struct node *conv, const str
            10 * filled > 11 * pixels;
 }
 
-static value_id pack_param(struct builder *b, value_id w, int64_t panel)
-{
-    const struct node *n = b_node(b, w);
-    uint32_t rank = n->rank;
-    dim_id original[LIMIT_RANK];
-    memcpy(original, n->shape, sizeof(dim_id) * rank);
-    value_id flat = rank > 2 ? b_flatten(b, w, 1, (int64_t)rank - 1) : w;
-    int64_t rows = 0, depth = 0;
-    dim_is_const(&b->graph->dims, original[0], &rows);
-    dim_is_const(&b->graph->dims, b_dim(b, flat, 1), &depth);
-    int64_t padded = (rows + panel - 1) / panel * panel;
-    const uint8_t swap[3] = {0, 2, 1};
-    dim_id zero = b_dim_const(b, 0), low[2] = {zero, zero},
-           high[2] = {b_dim_const(b, padded - rows), zero};
-    dim_id panels[3] = {b_dim_const(b, padded / panel), b_dim_const(b, panel),
-                        b_dim_const(b, depth)};
-    dim_id whole[2] = {b_dim_const(b, padded), b_dim_const(b, depth)};
-    if (padded != rows)
-        flat = b_pad(b, flat, low, high, 0);
-    value_id packed = b_unary(b, PRIM_COPY, b_transpose(b, b_reshape(b, flat, panels, 3), swap));
-    value_id back = b_reshape(b, b_transpose(b, packed, swap), whole, 2);
-    if (padded != rows)
-        back = b_slice(b, back, 0, zero, b_dim_const(b, rows), 1);
-    return rank > 2 ? b_reshape(b, back, original, rank) : back;
-}
-
 /* The operand dim that result dim `dim` of a reshape walks with step one, or -1. */
 static int reshape_source(struct graph *g, const struct node *view, const struct node *x, int dim)
 {
@@ -152,7 +126,7 @@ static value_id columns_last(struct builder *b, value_id v, uint32_t column)
     return b_transpose(b, b_unary(b, PRIM_COPY, b_transpose(b, v, there)), back);
 }
 
-/* b[batch…, n, k] through a stored copy [batch…, n/P, k, P]: panels of columns, as for params. */
+/* b[batch…, n, k] through a stored copy [batch…, n/P, k, P]: panels of columns. */
 static value_id panels(struct builder *b, value_id v, int64_t panel)
 {
     struct graph *g = b->graph;
@@ -177,6 +151,19 @@ static value_id panels(struct builder *b, value_id v, int64_t panel)
     value_id back = b_transpose(b, b_unary(b, PRIM_COPY, packed), swap);
     back = b_reshape(b, back, whole, rank);
     return padded == columns ? back : b_slice(b, back, n, zero, columns, 1);
+}
+
+/* The same for a parameter whose first dim is n, and the others k. */
+static value_id pack_param(struct builder *b, value_id w, int64_t panel)
+{
+    const struct node *n = b_node(b, w);
+    uint32_t rank = n->rank;
+    dim_id original[LIMIT_RANK];
+    memcpy(original, n->shape, sizeof(dim_id) * rank);
+    if (rank == 2)
+        return panels(b, w, panel);
+    value_id flat = b_flatten(b, w, 1, (int64_t)rank - 1);
+    return b_reshape(b, panels(b, flat, panel), original, rank);
 }
 
 /* Whether there is room for the further dim, and the padding is known not to be negative. */
