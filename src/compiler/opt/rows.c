@@ -15,7 +15,6 @@
 
 struct rows {
     const struct graph *g;
-    const uint32_t *users;
     value_id product, inner;          /* the outer contraction, and the one it is made of */
     value_id members[MAX_ROW_VALUES]; /* ascending */
     uint32_t count;

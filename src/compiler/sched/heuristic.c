@@ -129,8 +129,8 @@ static bool depthwise(struct scheduling *c)
 }
 
 /* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel,
- * and the results, which lie apart, are scattered once per tile); else the last spatial dim in
- * vectors and channels as rows. */
+ * and the results, which lie apart, are put into order once per tile); else the last spatial dim
+ * in vectors, and pixels above each other, or channels, as rows. */
 static void look_at_conv(struct scheduling *c)
 {
     struct loop_site site, channels;

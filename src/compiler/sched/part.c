@@ -29,7 +29,6 @@ struct parting {
     expr_id var;
     int64_t rows;
     struct block stages[MAX_STAGES];
-    uint32_t vars[MAX_STAGES];
     uint32_t count;
 };
 

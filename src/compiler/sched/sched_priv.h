@@ -36,7 +36,8 @@ enum sched_form {
     FORM_ROWS,     /* a product whose rows are computed in place: stages over tiles of rows */
     FORM_PIXELS,   /* a convolution with channels in vectors: pixels are the rows, channels the
                       columns */
-    FORM_CHANNELS, /* a convolution with pixels in vectors: channels are the rows */
+    FORM_CHANNELS, /* a convolution with pixels in vectors: lines of pixels, or channels, are rows
+                    */
 };
 struct scheduling {
     struct nest *nest;
