@@ -63,11 +63,12 @@ struct model {
     size_t size;
     struct import_tensor inputs[MAX_TENSORS], outputs[MAX_TENSORS];
     uint32_t input_count, output_count;
-    const char *names[MAX_TENSORS]; /* of the inputs */
+    const char *names[MAX_TENSORS];                              /* of the inputs */
+    int32_t input_types[MAX_TENSORS], output_types[MAX_TENSORS]; /* as the model states them */
     struct error err;
 };
 
-/* The cases keep bfloat16 as uint16, which no model that is read has. */
+/* Debian's cases keep bfloat16 as uint16. */
 static bool read_as_bf16(struct model *m, const char *bytes, size_t size, struct import_tensor *out)
 {
     Onnx__TensorProto *proto = onnx__tensor_proto__unpack(NULL, size, (const uint8_t *)bytes);
@@ -80,8 +81,8 @@ static bool read_as_bf16(struct model *m, const char *bytes, size_t size, struct
     return onnx_read_tensor(packed, size, m->arena, out, &m->err);
 }
 
-static bool read_tensors(struct model *m, const char *kind, struct import_tensor *out,
-                         uint32_t *out_count)
+static bool read_tensors(struct model *m, const char *kind, const int32_t *types,
+                         struct import_tensor *out, uint32_t *out_count)
 {
     *out_count = 0;
     for (uint32_t i = 0; i < MAX_TENSORS; i++) {
@@ -92,8 +93,9 @@ static bool read_tensors(struct model *m, const char *kind, struct import_tensor
             return true;
         if (!file_read(path, (size_t)1 << 30, &bytes, &size, &m->err))
             return false;
-        bool ok = onnx_read_tensor(bytes, size, m->arena, &out[i], &m->err) ||
-                  read_as_bf16(m, bytes, size, &out[i]);
+        bool ok = (types[i] == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 &&
+                   read_as_bf16(m, bytes, size, &out[i])) ||
+                  onnx_read_tensor(bytes, size, m->arena, &out[i], &m->err);
         free(bytes);
         if (!ok)
             return fail_at(&m->err, "%s %u", kind, i);
@@ -110,15 +112,25 @@ static bool is_initializer(const Onnx__GraphProto *graph, const char *name)
     return false;
 }
 
-static bool read_names(struct model *m)
+static int32_t type_of(const Onnx__ValueInfoProto *info)
+{
+    bool tensor = info->type && info->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    return tensor ? info->type->tensor_type->elem_type : 0;
+}
+
+static bool read_signature(struct model *m)
 {
     uint32_t count = 0;
     Onnx__ModelProto *model = onnx__model_proto__unpack(NULL, m->size, (const uint8_t *)m->bytes);
     if (!model)
         return fail(&m->err, ERR_PARSE, "not a model");
     for (size_t i = 0; i < model->graph->n_input && count < MAX_TENSORS; i++)
-        if (!is_initializer(model->graph, model->graph->input[i]->name))
+        if (!is_initializer(model->graph, model->graph->input[i]->name)) {
+            m->input_types[count] = type_of(model->graph->input[i]);
             m->names[count++] = arena_strdup(m->arena, model->graph->input[i]->name);
+        }
+    for (size_t i = 0; i < model->graph->n_output && i < MAX_TENSORS; i++)
+        m->output_types[i] = type_of(model->graph->output[i]);
     onnx__model_proto__free_unpacked(model, NULL);
     return true;
 }
@@ -208,6 +220,9 @@ static double element(const struct import_tensor *t, const void *data, int64_t i
     case DTYPE_I32: return ((const int32_t *)data)[i];
     case DTYPE_I16: return ((const int16_t *)data)[i];
     case DTYPE_I8: return ((const int8_t *)data)[i];
+    case DTYPE_U16: return ((const uint16_t *)data)[i];
+    case DTYPE_U32: return ((const uint32_t *)data)[i];
+    case DTYPE_U64: return (double)((const uint64_t *)data)[i];
     default: return ((const uint8_t *)data)[i];
     }
 }
@@ -332,8 +347,9 @@ static void judge(struct model *m, struct result *result)
     urza_module *module = NULL;
     char text[400] = "";
     /* Data that is no dense tensor belongs to a model that is refused for it. */
-    bool data = read_names(m) && read_tensors(m, "input", m->inputs, &m->input_count) &&
-                read_tensors(m, "output", m->outputs, &m->output_count);
+    bool data = read_signature(m) &&
+                read_tensors(m, "input", m->input_types, m->inputs, &m->input_count) &&
+                read_tensors(m, "output", m->output_types, m->outputs, &m->output_count);
     struct error damage = m->err;
     bool known = import(m, blueprint, fixed, &fixed_count);
     if (known && !data)

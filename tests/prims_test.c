@@ -356,7 +356,8 @@ static void rule_reverse(struct trial *t)
     emit_prim(t, &x, 1, &(struct attrs){.axis_count = 2, .axes = {0, 1}});
 }
 
-static const enum dtype index_dtypes[] = {DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_I8, DTYPE_U8};
+static const enum dtype index_dtypes[] = {DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_I8,
+                                          DTYPE_U8,  DTYPE_U16, DTYPE_U32};
 
 static void rule_take(struct trial *t)
 {

@@ -109,7 +109,7 @@ static void put_text(struct strbuf *out, const char *text)
 
 static void put_dtypes(struct strbuf *out)
 {
-    static const char *const kinds[] = {"", "float", "integer", "truth value"};
+    static const char *const kinds[] = {"", "float", "integer", "truth value", "unsigned integer"};
     strbuf_puts(out, "## Data types\n\n"
                      "| name | bytes | kind | in .npy files | in .safetensors files |\n"
                      "| --- | --- | --- | --- | --- |\n");

@@ -89,8 +89,8 @@ static void test_same_bytes_as_numpy(void **state)
 static void test_all_types_and_ranks_round_trip(void **state)
 {
     (void)state;
-    static const char *const descrs[] = {"<f8", "<f4", "<f2", "<i8", "<i4",
-                                         "<i2", "|i1", "|u1", "|b1", "<V2"};
+    static const char *const descrs[] = {"<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1",
+                                         "|u1", "|b1", "<V2", "<u8", "<u4", "<u2"};
     static const int64_t shape[LIMIT_RANK] = {2, 1, 3, 1, 2, 1, 1, 2};
     char data[24 * 8];
     for (size_t i = 0; i < sizeof data; i++)

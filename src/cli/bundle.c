@@ -121,6 +121,9 @@ static void put_random(void *data, enum dtype dtype, int64_t index, double norma
     case DTYPE_I16: ((int16_t *)data)[index] = (int16_t)integer; break;
     case DTYPE_I8: ((int8_t *)data)[index] = (int8_t)integer; break;
     case DTYPE_U8: ((uint8_t *)data)[index] = (uint8_t)integer; break;
+    case DTYPE_U16: ((uint16_t *)data)[index] = (uint16_t)integer; break;
+    case DTYPE_U32: ((uint32_t *)data)[index] = integer; break;
+    case DTYPE_U64: ((uint64_t *)data)[index] = integer; break;
     case DTYPE_BOOL: ((uint8_t *)data)[index] = (uint8_t)(integer & 1); break;
     case DTYPE_NONE:
     case DTYPE_COUNT: break;

@@ -29,7 +29,8 @@ static const struct {
     {"float64", DTYPE_F64}, {"double", DTYPE_F64},    {"float32", DTYPE_F32}, {"float", DTYPE_F32},
     {"float16", DTYPE_F16}, {"half", DTYPE_F16},      {"int64", DTYPE_I64},   {"long", DTYPE_I64},
     {"int32", DTYPE_I32},   {"int", DTYPE_I32},       {"int16", DTYPE_I16},   {"short", DTYPE_I16},
-    {"int8", DTYPE_I8},     {"bfloat16", DTYPE_BF16}, {"uint8", DTYPE_U8},
+    {"int8", DTYPE_I8},     {"bfloat16", DTYPE_BF16}, {"uint8", DTYPE_U8},    {"uint16", DTYPE_U16},
+    {"uint32", DTYPE_U32},  {"uint64", DTYPE_U64},
 };
 
 /* An interchange format of IEEE 754 of at most 16 bits. */
@@ -229,8 +230,38 @@ int64_t dtype_wrap(enum dtype int_dtype, int64_t value)
     case DTYPE_I16: return (int16_t)value;
     case DTYPE_I8: return (int8_t)value;
     case DTYPE_U8: return (uint8_t)value;
+    case DTYPE_U16: return (uint16_t)value;
+    case DTYPE_U32: return (uint32_t)value;
+    case DTYPE_U64: return value;
     case DTYPE_BOOL: return value != 0;
     }
     assert(!"an integer dtype");
     return value;
+}
+
+int64_t dtype_least(enum dtype int_dtype)
+{
+    return dtype_is_unsigned(int_dtype) ? 0 : INT64_MIN >> (64 - 8 * dtype_bytes(int_dtype));
+}
+
+int64_t dtype_greatest(enum dtype int_dtype)
+{
+    if (int_dtype == DTYPE_BOOL)
+        return 1;
+    bool is_signed = !dtype_is_unsigned(int_dtype);
+    return (int64_t)(UINT64_MAX >> (64 - 8 * dtype_bytes(int_dtype) + is_signed));
+}
+
+int64_t dtype_saturate(enum dtype int_dtype, double value)
+{
+    int64_t least = dtype_least(int_dtype), greatest = dtype_greatest(int_dtype);
+    if (isnan(value))
+        return 0;
+    value = trunc(value);
+    if (value <= dtype_int_value(int_dtype, least))
+        return least;
+    /* The greatest of 64 bits is rounded up, to the first that does not fit. */
+    if (value >= dtype_int_value(int_dtype, greatest))
+        return greatest;
+    return int_dtype == DTYPE_U64 ? (int64_t)(uint64_t)value : (int64_t)value;
 }

@@ -14,7 +14,7 @@ enum dtype {
     DTYPE_COUNT
 };
 
-enum dtype_kind { DTYPE_KIND_FLOAT = 1, DTYPE_KIND_INT, DTYPE_KIND_BOOL };
+enum dtype_kind { DTYPE_KIND_FLOAT = 1, DTYPE_KIND_INT, DTYPE_KIND_BOOL, DTYPE_KIND_UINT };
 
 const char *dtype_name(enum dtype dtype);     /* "f32" */
 enum dtype dtype_from_name(const char *name); /* also "float32", "torch.float32"; DTYPE_NONE if
@@ -31,7 +31,11 @@ static inline bool dtype_is_float(enum dtype d)
 }
 static inline bool dtype_is_int(enum dtype d)
 {
-    return dtype_kind(d) == DTYPE_KIND_INT;
+    return dtype_kind(d) == DTYPE_KIND_INT || dtype_kind(d) == DTYPE_KIND_UINT;
+}
+static inline bool dtype_is_unsigned(enum dtype d) /* bool is, too */
+{
+    return dtype_kind(d) == DTYPE_KIND_UINT || dtype_kind(d) == DTYPE_KIND_BOOL;
 }
 
 /* Rounding (nearest, ties to even) between float64 and the narrow formats. */
@@ -47,7 +51,23 @@ double dtype_max(enum dtype float_dtype);           /* largest finite value */
 double dtype_min_normal(enum dtype float_dtype);    /* smallest normal value */
 double dtype_min_subnormal(enum dtype float_dtype);
 
+/* Integers and bool are held in an int64_t; one of u64 as its bits, so that a great one is negative
+ * there, and order, size and value are those that these functions tell. */
+
 /* Wraps to the width of an integer dtype (two's complement); bool: value != 0. */
 int64_t dtype_wrap(enum dtype int_dtype, int64_t value);
+int64_t dtype_least(enum dtype int_dtype);
+int64_t dtype_greatest(enum dtype int_dtype);
+/* The value of an element as a number: rounded when it has more than 53 bits. */
+static inline double dtype_int_value(enum dtype int_dtype, int64_t value)
+{
+    return int_dtype == DTYPE_U64 ? (double)(uint64_t)value : (double)value;
+}
+static inline bool dtype_int_less(enum dtype int_dtype, int64_t a, int64_t b)
+{
+    return int_dtype == DTYPE_U64 ? (uint64_t)a < (uint64_t)b : a < b;
+}
+/* The cast of a float: toward zero, the nearest there is when out of range, 0 for a NaN. */
+int64_t dtype_saturate(enum dtype int_dtype, double value);
 
 #endif

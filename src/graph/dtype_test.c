@@ -19,24 +19,44 @@ static void test_names(void **state)
         const char *name;
         enum dtype dtype;
     } cases[] = {
-        {"f32", DTYPE_F32},         {"float32", DTYPE_F32},
-        {"float", DTYPE_F32},       {"f64", DTYPE_F64},
-        {"float64", DTYPE_F64},     {"double", DTYPE_F64},
-        {"f16", DTYPE_F16},         {"float16", DTYPE_F16},
-        {"half", DTYPE_F16},        {"bf16", DTYPE_BF16},
-        {"bfloat16", DTYPE_BF16},   {"torch.bfloat16", DTYPE_BF16},
-        {"i64", DTYPE_I64},         {"int64", DTYPE_I64},
-        {"long", DTYPE_I64},        {"i32", DTYPE_I32},
-        {"int32", DTYPE_I32},       {"int", DTYPE_I32},
-        {"i16", DTYPE_I16},         {"int16", DTYPE_I16},
-        {"short", DTYPE_I16},       {"i8", DTYPE_I8},
-        {"int8", DTYPE_I8},         {"u8", DTYPE_U8},
-        {"uint8", DTYPE_U8},        {"bool", DTYPE_BOOL},
-        {"torch.bool", DTYPE_BOOL}, {"torch.float32", DTYPE_F32},
-        {"", DTYPE_NONE},           {"none", DTYPE_NONE},
-        {"F32", DTYPE_NONE},        {"f32 ", DTYPE_NONE},
-        {"torch.", DTYPE_NONE},     {"torch.torch.f32", DTYPE_NONE},
-        {"u16", DTYPE_NONE},        {"complex64", DTYPE_NONE},
+        {"f32", DTYPE_F32},
+        {"float32", DTYPE_F32},
+        {"float", DTYPE_F32},
+        {"f64", DTYPE_F64},
+        {"float64", DTYPE_F64},
+        {"double", DTYPE_F64},
+        {"f16", DTYPE_F16},
+        {"float16", DTYPE_F16},
+        {"half", DTYPE_F16},
+        {"bf16", DTYPE_BF16},
+        {"bfloat16", DTYPE_BF16},
+        {"torch.bfloat16", DTYPE_BF16},
+        {"i64", DTYPE_I64},
+        {"int64", DTYPE_I64},
+        {"long", DTYPE_I64},
+        {"i32", DTYPE_I32},
+        {"int32", DTYPE_I32},
+        {"int", DTYPE_I32},
+        {"i16", DTYPE_I16},
+        {"int16", DTYPE_I16},
+        {"short", DTYPE_I16},
+        {"i8", DTYPE_I8},
+        {"int8", DTYPE_I8},
+        {"u8", DTYPE_U8},
+        {"uint8", DTYPE_U8},
+        {"bool", DTYPE_BOOL},
+        {"torch.bool", DTYPE_BOOL},
+        {"torch.float32", DTYPE_F32},
+        {"", DTYPE_NONE},
+        {"none", DTYPE_NONE},
+        {"F32", DTYPE_NONE},
+        {"f32 ", DTYPE_NONE},
+        {"torch.", DTYPE_NONE},
+        {"torch.torch.f32", DTYPE_NONE},
+        {"torch.uint16", DTYPE_U16},
+        {"uint32", DTYPE_U32},
+        {"u64", DTYPE_U64},
+        {"complex64", DTYPE_NONE},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(dtype_from_name(cases[i].name), cases[i].dtype);
@@ -52,6 +72,8 @@ static void test_names(void **state)
     assert_int_equal(dtype_from_safetensors(""), DTYPE_NONE);
     assert_int_equal(dtype_bytes(DTYPE_NONE), 0);
     assert_true(dtype_is_float(DTYPE_BF16) && !dtype_is_int(DTYPE_BF16));
+    assert_true(dtype_is_unsigned(DTYPE_U64) && dtype_is_unsigned(DTYPE_BOOL));
+    assert_true(!dtype_is_unsigned(DTYPE_I8) && !dtype_is_unsigned(DTYPE_F32));
     assert_true(dtype_is_int(DTYPE_U8) && !dtype_is_int(DTYPE_BOOL) && !dtype_is_float(DTYPE_NONE));
 }
 
@@ -155,17 +177,53 @@ static void test_wrap(void **state)
     assert_int_equal(dtype_wrap(DTYPE_I16, 0x18000), -32768);
     assert_int_equal(dtype_wrap(DTYPE_I32, (int64_t)1 << 31), INT32_MIN);
     assert_int_equal(dtype_wrap(DTYPE_I64, INT64_MIN), INT64_MIN);
+    assert_int_equal(dtype_wrap(DTYPE_U16, -1), 65535);
+    assert_int_equal(dtype_wrap(DTYPE_U32, -1), UINT32_MAX);
+    assert_int_equal(dtype_wrap(DTYPE_U64, INT64_MIN), INT64_MIN);
     assert_int_equal(dtype_wrap(DTYPE_BOOL, (int64_t)1 << 40), 1);
     assert_int_equal(dtype_wrap(DTYPE_BOOL, 0), 0);
+}
+
+static void test_integer_values(void **state)
+{
+    (void)state;
+    static const struct {
+        enum dtype dtype;
+        int64_t least, greatest;
+    } ranges[] = {
+        {DTYPE_I8, -128, 127},
+        {DTYPE_I16, -32768, 32767},
+        {DTYPE_I32, INT32_MIN, INT32_MAX},
+        {DTYPE_I64, INT64_MIN, INT64_MAX},
+        {DTYPE_U8, 0, 255},
+        {DTYPE_U16, 0, 65535},
+        {DTYPE_U32, 0, UINT32_MAX},
+        {DTYPE_U64, 0, -1},
+        {DTYPE_BOOL, 0, 1},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        enum dtype d = ranges[i].dtype;
+        assert_int_equal(dtype_least(d), ranges[i].least);
+        assert_int_equal(dtype_greatest(d), ranges[i].greatest);
+        assert_true(dtype_int_less(d, ranges[i].least, ranges[i].greatest));
+        assert_false(dtype_int_less(d, ranges[i].greatest, ranges[i].least));
+        assert_int_equal(dtype_saturate(d, 1e30), ranges[i].greatest);
+        assert_int_equal(dtype_saturate(d, -1e30), ranges[i].least);
+        assert_int_equal(dtype_saturate(d, 0.9), 0);
+        assert_int_equal(dtype_saturate(d, (double)NAN), 0);
+    }
+    assert_true(dtype_int_value(DTYPE_U64, -1) == 0x1p64);
+    assert_true(dtype_int_value(DTYPE_I64, -1) == -1);
+    assert_int_equal(dtype_saturate(DTYPE_U64, 0x1p63 + 4096), INT64_MIN + 4096);
+    assert_int_equal(dtype_saturate(DTYPE_I64, -3.9), -3);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_narrow_floats),
-        cmocka_unit_test(test_float_facts),
-        cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_narrow_floats),
+        cmocka_unit_test(test_float_facts),    cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_integer_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

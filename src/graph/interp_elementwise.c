@@ -6,18 +6,6 @@
 
 #include <assert.h>
 
-void int_range(enum dtype dtype, int64_t *out_min, int64_t *out_max)
-{
-    int bits = (int)dtype_bytes(dtype) * 8;
-    if (dtype == DTYPE_U8 || dtype == DTYPE_BOOL) {
-        *out_min = 0;
-        *out_max = dtype == DTYPE_U8 ? 255 : 1;
-        return;
-    }
-    *out_max = (int64_t)(UINT64_MAX >> (65 - bits));
-    *out_min = -*out_max - 1;
-}
-
 void op_put_representable(const struct op *op, int64_t index, struct approx x)
 {
     if (op->reference && x.error == 0 && dtype_round(op->out->dtype, x.value) == x.value)
@@ -30,27 +18,40 @@ static int64_t int_unary(enum prim prim, enum dtype dtype, int64_t x)
 {
     switch ((int)prim) {
     case PRIM_NEG: return (int64_t)-(uint64_t)x;
-    case PRIM_ABS: return x < 0 ? (int64_t)-(uint64_t)x : x;
-    case PRIM_SIGN: return (x > 0) - (x < 0);
+    case PRIM_ABS: return dtype_int_less(dtype, x, 0) ? (int64_t)-(uint64_t)x : x;
+    case PRIM_SIGN: return dtype_int_less(dtype, 0, x) - dtype_int_less(dtype, x, 0);
     case PRIM_NOT: return dtype == DTYPE_BOOL ? !x : ~x;
     }
     assert(!"a unary prim of integers");
     return 0;
 }
 
-static int64_t int_div(int64_t a, int64_t b)
+static int64_t int_div(enum dtype dtype, int64_t a, int64_t b)
 {
     if (b == 0)
         return 0;
+    if (dtype == DTYPE_U64)
+        return (int64_t)((uint64_t)a / (uint64_t)b);
     return b == -1 ? (int64_t)-(uint64_t)a : a / b;
 }
 
-static int64_t int_rem(int64_t a, int64_t b)
+static int64_t int_rem(enum dtype dtype, int64_t a, int64_t b)
 {
-    if (b == 0 || b == -1)
+    if (b == 0)
+        return 0;
+    if (dtype == DTYPE_U64)
+        return (int64_t)((uint64_t)a % (uint64_t)b);
+    if (b == -1)
         return 0;
     int64_t r = a % b;
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+static int64_t int_shr(enum dtype dtype, int64_t a, int64_t b, bool shifts)
+{
+    if (dtype == DTYPE_U64)
+        return shifts ? (int64_t)((uint64_t)a >> b) : 0;
+    return a >> (shifts ? b : 63); /* cells of the narrower unsigned types are not negative */
 }
 
 static int64_t int_binary(enum prim prim, enum dtype dtype, int64_t a, int64_t b)
@@ -61,18 +62,26 @@ static int64_t int_binary(enum prim prim, enum dtype dtype, int64_t a, int64_t b
     case PRIM_ADD: return (int64_t)((uint64_t)a + (uint64_t)b);
     case PRIM_SUB: return (int64_t)((uint64_t)a - (uint64_t)b);
     case PRIM_MUL: return (int64_t)((uint64_t)a * (uint64_t)b);
-    case PRIM_DIV: return int_div(a, b);
-    case PRIM_REM: return int_rem(a, b);
-    case PRIM_MIN: return a < b ? a : b;
-    case PRIM_MAX: return a > b ? a : b;
+    case PRIM_DIV: return int_div(dtype, a, b);
+    case PRIM_REM: return int_rem(dtype, a, b);
+    case PRIM_MIN: return dtype_int_less(dtype, b, a) ? b : a;
+    case PRIM_MAX: return dtype_int_less(dtype, a, b) ? b : a;
     case PRIM_AND: return a & b;
     case PRIM_OR: return a | b;
     case PRIM_XOR: return a ^ b;
     case PRIM_SHL: return shifts ? (int64_t)((uint64_t)a << b) : 0;
-    case PRIM_SHR: return a >> (shifts ? b : 63); /* cells of u8 are not negative */
+    case PRIM_SHR: return int_shr(dtype, a, b, shifts);
     }
     assert(!"a binary prim of integers");
     return 0;
+}
+
+/* Whether nothing wraps between value - error and value + error, and float64 tells them apart. */
+static bool fits(enum dtype dtype, double value, double error)
+{
+    return value - error >= dtype_int_value(dtype, dtype_least(dtype)) &&
+           value + error <= dtype_int_value(dtype, dtype_greatest(dtype)) &&
+           fabs(value) + error <= 0x1p53;
 }
 
 /* The error of an integer result. b is 0 for unary prims. */
@@ -94,16 +103,12 @@ static double int_error(enum prim prim, enum dtype dtype, struct approx a, struc
     case PRIM_ABS: result = fabs(a.value), error = a.error; break;
     default: return INFINITY;
     }
-    int64_t min, max;
-    int_range(dtype, &min, &max);
-    bool fits = result - error >= (double)min && result + error <= (double)max &&
-                fabs(result) + error <= 0x1p53; /* or float64 does not tell integers apart */
-    return fits ? error : INFINITY;
+    return fits(dtype, result, error) ? error : INFINITY;
 }
 
 static struct approx int_approx(const struct interp_tensor *tensor, int64_t i)
 {
-    return (struct approx){(double)tensor->cells[i].i, bound_at(tensor, i)};
+    return (struct approx){dtype_int_value(tensor->dtype, tensor->cells[i].i), bound_at(tensor, i)};
 }
 
 static void integer_unary(const struct op *op)
@@ -187,13 +192,13 @@ static bool float_compare(enum prim prim, double a, double b)
     return false;
 }
 
-static bool int_compare(enum prim prim, int64_t a, int64_t b)
+static bool int_compare(enum prim prim, enum dtype dtype, int64_t a, int64_t b)
 {
     switch ((int)prim) {
     case PRIM_EQ: return a == b;
     case PRIM_NE: return a != b;
-    case PRIM_LT: return a < b;
-    case PRIM_LE: return a <= b;
+    case PRIM_LT: return dtype_int_less(dtype, a, b);
+    case PRIM_LE: return !dtype_int_less(dtype, b, a);
     }
     assert(!"a comparison");
     return false;
@@ -205,7 +210,7 @@ void run_compare(const struct op *op)
     bool is_float = dtype_is_float(a->dtype);
     for (int64_t i = 0; i < op->out->count; i++) {
         bool r = is_float ? float_compare(op->prim, a->cells[i].f, b->cells[i].f)
-                          : int_compare(op->prim, a->cells[i].i, b->cells[i].i);
+                          : int_compare(op->prim, a->dtype, a->cells[i].i, b->cells[i].i);
         double error = 0;
         if (is_float && op->out->bounds)
             error = compare_error(approx_at(a, i), approx_at(b, i));
@@ -228,8 +233,9 @@ static double other_branch_error(enum dtype dtype, union cell taken, double take
                                  union cell other, double other_error)
 {
     double error = fmax(taken_error, other_error);
-    double distance =
-        dtype_is_float(dtype) ? fabs(taken.f - other.f) : fabs((double)taken.i - (double)other.i);
+    double distance = dtype_is_float(dtype)
+                          ? fabs(taken.f - other.f)
+                          : fabs(dtype_int_value(dtype, taken.i) - dtype_int_value(dtype, other.i));
     if (!(distance < 0x1p53 || dtype_is_float(dtype)))
         return INFINITY;
     double result = distance * (1 + 2 * INTERP_UNIT) + error;
@@ -250,38 +256,25 @@ void run_select(const struct op *op)
     }
 }
 
-static int64_t saturate(enum dtype dtype, double x)
-{
-    int64_t min, max;
-    int_range(dtype, &min, &max);
-    if (isnan(x))
-        return 0;
-    x = trunc(x);
-    /* (double)INT64_MAX is 2^63, the first that does not fit. */
-    return x >= (double)max ? max : x <= (double)min ? min : (int64_t)x;
-}
-
 static void cast_to_int(const struct op *op, struct approx x, int64_t i)
 {
     enum dtype dtype = op->out->dtype;
-    int64_t r = saturate(dtype, x.value);
+    int64_t r = dtype_saturate(dtype, x.value);
+    double value = dtype_int_value(dtype, r);
     double error = x.error;
     if (error > 0 && error < INFINITY) {
         double low = x.value - error, high = x.value + error;
-        error = fmax(fabs((double)saturate(dtype, low) - (double)r),
-                     fabs((double)saturate(dtype, high) - (double)r));
+        error = fmax(fabs(dtype_int_value(dtype, dtype_saturate(dtype, low)) - value),
+                     fabs(dtype_int_value(dtype, dtype_saturate(dtype, high)) - value));
     }
     op_put_exact(op, i, (union cell){.i = r}, error);
 }
 
-static void cast_int_to_int(const struct op *op, int64_t x, double error, int64_t i)
+static void cast_int_to_int(const struct op *op, struct approx x, int64_t i)
 {
-    int64_t min, max;
-    int_range(op->out->dtype, &min, &max);
-    if (error > 0 && !((double)x - error >= (double)min && (double)x + error <= (double)max &&
-                       fabs((double)x) + error <= 0x1p53))
-        error = INFINITY;
-    op_put_exact(op, i, (union cell){.i = dtype_wrap(op->out->dtype, x)}, error);
+    double error = x.error > 0 && !fits(op->out->dtype, x.value, x.error) ? INFINITY : x.error;
+    int64_t cell = dtype_wrap(op->out->dtype, op->in[0]->cells[i].i);
+    op_put_exact(op, i, (union cell){.i = cell}, error);
 }
 
 /* True when every value of `from` is a value of `to`. */
@@ -305,13 +298,13 @@ static void cast_to_float(const struct op *op, struct approx x, int64_t i)
 static struct approx int_as_float(const struct op *op, int64_t i)
 {
     struct approx y = int_approx(op->in[0], i);
-    int64_t x = op->in[0]->cells[i].i, lost = 0x7ff;
+    int64_t x = op->in[0]->cells[i].i, lost = 0xfff;
     if (!(fabs(y.value) > 0x1p53))
         return y;
     if (op->reference)
         y.error += INTERP_UNIT * fabs(y.value);
     else if (op->out->dtype != DTYPE_F64)
-        y.value = (double)((x & ~lost) | ((x & lost) != 0 ? 0x400 : 0));
+        y.value = dtype_int_value(op->in[0]->dtype, (x & ~lost) | ((x & lost) != 0 ? 0x800 : 0));
     return y;
 }
 
@@ -331,6 +324,6 @@ void run_cast(const struct op *op)
         else if (from_float)
             cast_to_int(op, value, i);
         else
-            cast_int_to_int(op, x->cells[i].i, bound_at(x, i), i);
+            cast_int_to_int(op, int_approx(x, i), i);
     }
 }

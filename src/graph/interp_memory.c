@@ -30,6 +30,7 @@ union element {
     double f64;
     float f32;
     uint16_t u16;
+    uint32_t u32;
     int64_t i64;
     int32_t i32;
     int16_t i16;
@@ -52,6 +53,9 @@ static union cell load_cell(enum dtype dtype, const void *data, int64_t index)
     case DTYPE_I16: return (union cell){.i = element.i16};
     case DTYPE_I8: return (union cell){.i = element.i8};
     case DTYPE_U8: return (union cell){.i = element.u8};
+    case DTYPE_U16: return (union cell){.i = element.u16};
+    case DTYPE_U32: return (union cell){.i = element.u32};
+    case DTYPE_U64: return (union cell){.i = element.i64};
     case DTYPE_BOOL: return (union cell){.i = element.u8 != 0};
     }
     assert(!"a dtype");
@@ -70,6 +74,9 @@ static union element element_of(enum dtype dtype, union cell cell)
     case DTYPE_I16: return (union element){.i16 = (int16_t)cell.i};
     case DTYPE_I8: return (union element){.i8 = (int8_t)cell.i};
     case DTYPE_U8: return (union element){.u8 = (uint8_t)cell.i};
+    case DTYPE_U16: return (union element){.u16 = (uint16_t)cell.i};
+    case DTYPE_U32: return (union element){.u32 = (uint32_t)cell.i};
+    case DTYPE_U64: return (union element){.i64 = cell.i};
     case DTYPE_BOOL: return (union element){.u8 = cell.i != 0};
     }
     assert(!"a dtype");
@@ -116,7 +123,7 @@ static double cell_difference(enum dtype dtype, union cell reference, union cell
         return reference.f == native.f ? 0 : fabs(native.f - reference.f);
     }
     uint64_t a = (uint64_t)reference.i, b = (uint64_t)native.i;
-    return (double)(reference.i > native.i ? a - b : b - a);
+    return (double)(dtype_int_less(dtype, native.i, reference.i) ? a - b : b - a);
 }
 
 void interp_compare(const struct interp_tensor *reference, const void *native,

@@ -106,9 +106,6 @@ struct approx approx_mul(struct approx a, struct approx b);
 struct approx approx_min(struct approx a, struct approx b);
 struct approx approx_max(struct approx a, struct approx b);
 
-/* The least and the greatest value of an integer dtype or bool. */
-void int_range(enum dtype dtype, int64_t *out_min, int64_t *out_max);
-
 /* Elements in the row-major order of a shape, each at Σ index × stride. */
 struct walk {
     uint32_t rank;
@@ -146,6 +143,7 @@ int64_t shape_product(const int64_t *shape, uint32_t first, uint32_t end);
 enum fold_kind { FOLD_SUM = 1, FOLD_PROD, FOLD_MAX, FOLD_MIN };
 struct fold {
     enum fold_kind kind;
+    enum dtype dtype;
     bool is_float;
     bool special;   /* floats: an infinity or NaN took part */
     bool nan, zero; /* products: a NaN took part, an exact zero did */

@@ -10,7 +10,7 @@
 
 void fold_begin(struct fold *fold, enum fold_kind kind, enum dtype dtype)
 {
-    *fold = (struct fold){.kind = kind, .is_float = dtype_is_float(dtype)};
+    *fold = (struct fold){.kind = kind, .dtype = dtype, .is_float = dtype_is_float(dtype)};
     if (kind == FOLD_PROD)
         fold->magnitude = fold->least = 1;
     if (fold->is_float) {
@@ -19,9 +19,10 @@ void fold_begin(struct fold *fold, enum fold_kind kind, enum dtype dtype)
         fold->value.f = empty[kind];
         return;
     }
-    int64_t min, max;
-    int_range(dtype, &min, &max);
-    fold->value.i = kind == FOLD_SUM ? 0 : kind == FOLD_PROD ? 1 : kind == FOLD_MAX ? min : max;
+    fold->value.i = kind == FOLD_SUM    ? 0
+                    : kind == FOLD_PROD ? 1
+                    : kind == FOLD_MAX  ? dtype_least(dtype)
+                                        : dtype_greatest(dtype);
 }
 
 static void float_prod_add(struct fold *fold, double x, double error)
@@ -61,15 +62,15 @@ static void int_add(struct fold *fold, int64_t x, double error)
     switch (fold->kind) {
     case FOLD_SUM:
         fold->value.i = (int64_t)((uint64_t)value + (uint64_t)x);
-        fold->magnitude += fabs((double)x);
+        fold->magnitude += fabs(dtype_int_value(fold->dtype, x));
         fold->error += error;
         return;
     case FOLD_PROD:
         fold->value.i = (int64_t)((uint64_t)value * (uint64_t)x);
         fold->error = fold->error > 0 || error > 0 ? INFINITY : 0;
         return;
-    case FOLD_MAX: fold->value.i = x > value ? x : value; break;
-    case FOLD_MIN: fold->value.i = x < value ? x : value; break;
+    case FOLD_MAX: fold->value.i = dtype_int_less(fold->dtype, value, x) ? x : value; break;
+    case FOLD_MIN: fold->value.i = dtype_int_less(fold->dtype, x, value) ? x : value; break;
     }
     fold->error = fmax(fold->error, error);
 }
@@ -126,10 +127,8 @@ void fold_put(const struct fold *fold, const struct op *op, int64_t index)
     enum dtype dtype = op->out->dtype;
     double error = fold->error;
     if (!fold->is_float) {
-        int64_t min, max;
-        int_range(dtype, &min, &max);
-        bool may_wrap = fold->kind == FOLD_SUM && !(fold->magnitude + error <= (double)max &&
-                                                    fold->magnitude + error <= 0x1p53);
+        double most = fmin(dtype_int_value(dtype, dtype_greatest(dtype)), 0x1p53);
+        bool may_wrap = fold->kind == FOLD_SUM && !(fold->magnitude + error <= most);
         if (error > 0 && may_wrap)
             error = INFINITY;
         op_put_exact(op, index, (union cell){.i = dtype_wrap(dtype, fold->value.i)}, error);

@@ -21,7 +21,9 @@ static struct approx line_key(const struct line *line, int64_t j)
 {
     int64_t at = line_at(line, j);
     const union cell *cell = &line->x->cells[at];
-    double value = line->is_float ? (isnan(cell->f) ? INFINITY : cell->f) : (double)cell->i;
+    double value = !line->is_float  ? dtype_int_value(line->x->dtype, cell->i)
+                   : isnan(cell->f) ? INFINITY
+                                    : cell->f;
     double error = bound_at(line->x, at);
     if (!(error < INFINITY))
         value = 0; /* its interval is everything, whatever it is */
@@ -34,7 +36,7 @@ static bool line_before(const struct line *line, int64_t i, int64_t j)
     union cell a = line->x->cells[line_at(line, line->down ? j : i)];
     union cell b = line->x->cells[line_at(line, line->down ? i : j)];
     if (!line->is_float)
-        return a.i < b.i;
+        return dtype_int_less(line->x->dtype, a.i, b.i);
     return isnan(b.f) ? !isnan(a.f) : a.f < b.f;
 }
 

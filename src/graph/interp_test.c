@@ -166,6 +166,61 @@ static void test_integers(void **state)
     }
 }
 
+/* The upper half of u64, which float64 and int64_t both cannot hold. */
+static void test_u64(void **state)
+{
+    static const uint64_t most = UINT64_MAX, half = (uint64_t)1 << 63;
+    static const struct {
+        enum prim prim;
+        uint64_t a, b, expected;
+    } rows[] = {
+        {PRIM_ADD, UINT64_MAX, 2, 1},
+        {PRIM_DIV, UINT64_MAX, 10, UINT64_MAX / 10},
+        {PRIM_DIV, 5, UINT64_MAX, 0},
+        {PRIM_DIV, UINT64_MAX, 0, 0},
+        {PRIM_REM, UINT64_MAX, 10, UINT64_MAX % 10},
+        {PRIM_REM, 5, UINT64_MAX, 5},
+        {PRIM_MIN, UINT64_MAX, 1, 1},
+        {PRIM_MAX, 1, UINT64_MAX, UINT64_MAX},
+        {PRIM_LT, UINT64_MAX, 1, 0},
+        {PRIM_LT, 1, UINT64_MAX, 1},
+        {PRIM_LE, UINT64_MAX, 1, 0},
+        {PRIM_SHR, UINT64_MAX, 63, 1},
+        {PRIM_SHR, UINT64_MAX, 64, 0},
+        {PRIM_SHR, UINT64_MAX, UINT64_MAX, 0},
+        {PRIM_SHL, 1, UINT64_MAX, 0},
+    };
+    struct bed *bed = *state;
+    struct interp_tensor t[2] = {scalar_of(bed, DTYPE_U64, 0), scalar_of(bed, DTYPE_U64, 0)};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        t[0].cells[0].i = (int64_t)rows[i].a;
+        t[1].cells[0].i = (int64_t)rows[i].b;
+        struct interp_tensor y = run_prim_of(bed, INTERP_NATIVE, rows[i].prim, NULL, 2, t);
+        assert_true((uint64_t)y.cells[0].i == rows[i].expected);
+    }
+    t[0].cells[0].i = (int64_t)most;
+    struct interp_tensor y = run_prim_of(bed, INTERP_NATIVE, PRIM_ABS, NULL, 1, t);
+    assert_true((uint64_t)y.cells[0].i == most);
+    y = run_prim_of(bed, INTERP_NATIVE, PRIM_SIGN, NULL, 1, t);
+    assert_int_equal(y.cells[0].i, 1);
+    struct attrs to_f32 = {.dtype = DTYPE_F32}, to_u64 = {.dtype = DTYPE_U64};
+    t[0].cells[0].i = (int64_t)(half + ((uint64_t)1 << 39) + 1); /* just above a tie of f32 */
+    y = run_prim_of(bed, INTERP_NATIVE, PRIM_CAST, &to_f32, 1, t);
+    assert_same(y.cells[0].f, 0x1p63 + 0x1p40);
+    struct interp_tensor x = scalar_of(bed, DTYPE_F32, 0x1p63);
+    y = run_prim_of(bed, INTERP_NATIVE, PRIM_CAST, &to_u64, 1, &x);
+    assert_true((uint64_t)y.cells[0].i == half);
+    struct interp_tensor list = tensor_of(bed, DTYPE_U64, SHAPE(3), VALUES(7, 0, 9));
+    list.cells[1].i = -1;
+    y = run_prim_of(bed, INTERP_NATIVE, PRIM_ARGSORT, &(struct attrs){.axis = 0}, 1, &list);
+    assert_ints(&y, VALUES(0, 2, 1));
+    struct attrs all = {.axis_count = 1};
+    y = run_prim_of(bed, INTERP_NATIVE, PRIM_REDUCE_MIN, &all, 1, &list);
+    assert_int_equal(y.cells[0].i, 7);
+    y = run_prim_of(bed, INTERP_NATIVE, PRIM_REDUCE_MAX, &all, 1, &list);
+    assert_true((uint64_t)y.cells[0].i == most);
+}
+
 static void test_select_and_cast(void **state)
 {
     struct bed *bed = *state;
@@ -453,6 +508,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_float_unary, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_float_binary, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_integers, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_u64, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_select_and_cast, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_sources, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_reduce, bed_setup, bed_teardown),

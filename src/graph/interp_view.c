@@ -173,11 +173,11 @@ static void scatter_int(const struct op *op, int64_t to, int64_t update, double 
         error = old_error > 0 || update_error > 0 ? INFINITY : 0;
         break;
     case SCATTER_MAX:
-        new = old > update ? old : update;
+        new = dtype_int_less(op->out->dtype, old, update) ? update : old;
         error = fmax(error, old_error);
         break;
     case SCATTER_MIN:
-        new = old < update ? old : update;
+        new = dtype_int_less(op->out->dtype, update, old) ? update : old;
         error = fmax(error, old_error);
         break;
     }

@@ -161,11 +161,19 @@ bool shape_reverse(struct shape_query *q)
     return shape_expect_axes(q, x->rank) && shape_like(q, x);
 }
 
+/* Any integers but u64, whose greatest would not be indices of a dim. */
+static bool expect_index(struct shape_query *q)
+{
+    return shape_expect_kind(q, 1, KIND_INT) &&
+           (shape_operand(q, 1)->dtype != DTYPE_U64 ||
+            shape_bad(q, "operand 1 is u64, expected another integer dtype"));
+}
+
 /* Indices clamp to the dim, so there must be something to clamp to. */
 static bool expect_indexable(struct shape_query *q)
 {
     const struct node *data = shape_operand(q, 0);
-    if (!shape_expect_kind(q, 1, KIND_INT) || !shape_expect_axis(q, data->rank))
+    if (!expect_index(q) || !shape_expect_axis(q, data->rank))
         return false;
     dim_id dim = data->shape[q->attrs->axis];
     return shape_at_least(q, dim, 1) ||
@@ -217,7 +225,7 @@ bool shape_scatter(struct shape_query *q)
         return shape_bad(q, "mode is %u, expected set, add, max or min", mode);
     if (mode != SCATTER_SET && !shape_expect_kind(q, 0, KIND_NUM))
         return false;
-    return shape_expect_kind(q, 1, KIND_INT) && shape_expect_axis(q, base->rank) &&
-           expect_index_inside(q) && shape_expect_dtype(q, 2, (enum dtype)base->dtype) &&
+    return expect_index(q) && shape_expect_axis(q, base->rank) && expect_index_inside(q) &&
+           shape_expect_dtype(q, 2, (enum dtype)base->dtype) &&
            shape_expect_shape(q, 2, shape_operand(q, 1)) && shape_like(q, base);
 }

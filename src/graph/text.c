@@ -118,6 +118,8 @@ void text_print_attrs(const struct graph *graph, const struct node *node, struct
     if ((bits & ATTR_VALUE) && dtype_is_float((enum dtype)attrs->dtype)) {
         strbuf_puts(out, " ");
         strbuf_double(out, attrs->value);
+    } else if ((bits & ATTR_VALUE) && attrs->dtype == DTYPE_U64) {
+        strbuf_printf(out, " %" PRIu64, (uint64_t)attrs->integer);
     } else if (bits & ATTR_VALUE) {
         strbuf_printf(out, " %" PRId64, attrs->integer);
     }

@@ -114,6 +114,26 @@ bool text_int(struct parser *p, int64_t min, int64_t max, int64_t *out)
     return true;
 }
 
+bool text_unsigned(struct parser *p, uint64_t *out)
+{
+    text_skip_space(p);
+    const char *c = p->at;
+    uint64_t value = 0;
+    bool fits = true;
+    if (*c < '0' || *c > '9')
+        return text_expected(p, "an unsigned integer");
+    for (; *c >= '0' && *c <= '9'; c++)
+        fits = fits && !URZA_MUL_OVERFLOW(value, (uint64_t)10, &value) &&
+               !URZA_ADD_OVERFLOW(value, (uint64_t)(*c - '0'), &value);
+    if (!fits) {
+        fail(p->err, ERR_PARSE, "expected an integer below 2^64");
+        return text_place(p, p->at);
+    }
+    p->at = c;
+    *out = value;
+    return true;
+}
+
 /* The value of \uXXXX behind the u, -1 unless it is an ASCII character. */
 static int unicode_escape(const char *digits)
 {

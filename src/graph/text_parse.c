@@ -207,6 +207,13 @@ static size_t number_length(const char *text)
 
 static bool parse_number(struct parser *p, enum dtype dtype, struct attrs *attrs)
 {
+    if (dtype == DTYPE_U64) {
+        uint64_t value;
+        if (!text_unsigned(p, &value))
+            return false;
+        attrs->integer = (int64_t)value;
+        return true;
+    }
     if (!dtype_is_float(dtype)) {
         const char *before = p->at;
         if (!text_int(p, INT64_MIN, INT64_MAX, &attrs->integer))

@@ -25,6 +25,7 @@ bool text_end_line(struct parser *p);
 
 bool text_word(struct parser *p, char out[LIMIT_NAME + 1], const char *what);
 bool text_int(struct parser *p, int64_t min, int64_t max, int64_t *out);
+bool text_unsigned(struct parser *p, uint64_t *out);
 bool text_decimal(struct parser *p, double *out);
 bool text_string(struct parser *p, char out[LIMIT_NAME + 1]);
 

@@ -172,7 +172,7 @@ static void test_mutated_text_does_no_harm(void **state)
             char *copy = arena_memdup(&scratch, text.data, text.size_bytes);
             size_t size = text.size_bytes;
             uint32_t edits = 1 + roll(&dice, 3);
-            for (uint32_t i = 0; i < edits; i++) {
+            for (uint32_t i = 0; i < edits && size > 0; i++) {
                 uint32_t at = roll(&dice, (uint32_t)size), to = roll(&dice, (uint32_t)size);
                 switch (roll(&dice, 4)) {
                 case 0: copy[at] = spice[roll(&dice, sizeof spice)]; break; /* also the 0 */
@@ -211,6 +211,7 @@ static void test_written_form(void **state)
                                "%8 = const -3 : i64[]\n"
                                "%9 = const -inf : f64[]\n"
                                "%10 = const 0.10000000149011612 : f32[]\n"
+                               "%11 = const 18446744073709551615 : u64[]\n"
                                "output \"y\" %6\n"
                                "output \"again\" %6\n";
     struct arena arena;
@@ -221,6 +222,7 @@ static void test_written_form(void **state)
     assert_string_equal(graph.name, "mlp \"a\\b\"\n\x01");
     assert_int_equal(graph_node(&graph, 8)->attrs->integer, -3);
     assert_true(graph_node(&graph, 10)->attrs->value == (double)0.1f);
+    assert_int_equal(graph_node(&graph, 11)->attrs->integer, -1);
     assert_string_equal(print(&graph, &arena).data, text);
     struct strbuf dot;
     strbuf_init(&dot, &arena);
@@ -274,6 +276,9 @@ static void test_error_places(void **state)
         {"graph \"\"\n%1 = const 1 : float32[]", "line 2, column 16", "a dtype", ERR_PARSE},
         {"graph \"\"\n%1 = const 1x : f32[]", "line 2, column 13", "end of the number", ERR_PARSE},
         {"graph \"\"\n%1 = const x : f32[]", "line 2, column 12", "a number", ERR_PARSE},
+        {"graph \"\"\n%1 = const -1 : u64[]", "line 2, column 12", "unsigned", ERR_PARSE},
+        {"graph \"\"\n%1 = const 18446744073709551616 : u64[]", "line 2, column 12", "2^64",
+         ERR_PARSE},
         {"graph \"\"\n%1 = const 1 : f32[Q]", "line 2, column 20", "", ERR_BLUEPRINT},
         {"graph \"\"\n%1 = const 1 : f32[]\n%2 = const 1 : f32[]", "line 3, column 1",
          "the same as %1", ERR_PARSE},

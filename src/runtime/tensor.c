@@ -14,7 +14,8 @@ static const struct dtype_row rows[] = {
     {DTYPE_F32, kDLFloat, 32},   {DTYPE_F64, kDLFloat, 64}, {DTYPE_F16, kDLFloat, 16},
     {DTYPE_BF16, kDLBfloat, 16}, {DTYPE_I64, kDLInt, 64},   {DTYPE_I32, kDLInt, 32},
     {DTYPE_I16, kDLInt, 16},     {DTYPE_I8, kDLInt, 8},     {DTYPE_U8, kDLUInt, 8},
-    {DTYPE_BOOL, kDLBool, 8},
+    {DTYPE_BOOL, kDLBool, 8},    {DTYPE_U16, kDLUInt, 16},  {DTYPE_U32, kDLUInt, 32},
+    {DTYPE_U64, kDLUInt, 64},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 

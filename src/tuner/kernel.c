@@ -74,9 +74,12 @@ static void fill(enum dtype dtype, int64_t count, uint64_t seed, void *out)
         case DTYPE_F32: ((float *)out)[i] = (float)real; break;
         case DTYPE_F16: ((uint16_t *)out)[i] = f16_from_double(real); break;
         case DTYPE_BF16: ((uint16_t *)out)[i] = bf16_from_double(real); break;
-        case DTYPE_I64: ((int64_t *)out)[i] = r & 7; break;
-        case DTYPE_I32: ((int32_t *)out)[i] = r & 7; break;
-        case DTYPE_I16: ((int16_t *)out)[i] = r & 7; break;
+        case DTYPE_I64:
+        case DTYPE_U64: ((int64_t *)out)[i] = r & 7; break;
+        case DTYPE_I32:
+        case DTYPE_U32: ((int32_t *)out)[i] = r & 7; break;
+        case DTYPE_I16:
+        case DTYPE_U16: ((int16_t *)out)[i] = r & 7; break;
         case DTYPE_I8:
         case DTYPE_U8: ((uint8_t *)out)[i] = r & 7; break;
         case DTYPE_BOOL: ((uint8_t *)out)[i] = r & 1; break;

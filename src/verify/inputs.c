@@ -44,8 +44,8 @@ void random_fill(enum dtype dtype, int64_t count, uint64_t seed, bool special, v
             store_int(dtype, data, i, random >> 31);
         else if (!dtype_is_float(dtype))
             store_int(dtype, data, i,
-                      (random & 15) == 0 && dtype != DTYPE_U8 ? -(int64_t)(random >> 29) - 1
-                                                              : (int64_t)(random >> 29));
+                      (random & 15) == 0 ? -(int64_t)(random >> 29) - 1 /* great when unsigned */
+                                         : (int64_t)(random >> 29));
         else if (special && random >> 29 == 0)
             store_float(dtype, data, i, special_value(dtype, random));
         else

@@ -18,9 +18,9 @@ uint32_t gen_roll(struct gen *gen, uint32_t sides)
 enum dtype gen_dtype(struct gen *gen)
 {
     static const uint8_t dtypes[] = {
-        DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32,  DTYPE_F32,  DTYPE_F32,
-        DTYPE_F64, DTYPE_F64, DTYPE_F16, DTYPE_F16, DTYPE_BF16, DTYPE_BF16, DTYPE_I64,
-        DTYPE_I32, DTYPE_I32, DTYPE_I16, DTYPE_I8,  DTYPE_U8,   DTYPE_BOOL,
+        DTYPE_F32, DTYPE_F32, DTYPE_F32, DTYPE_F32,  DTYPE_F32,  DTYPE_F32, DTYPE_F32,  DTYPE_F64,
+        DTYPE_F64, DTYPE_F16, DTYPE_F16, DTYPE_BF16, DTYPE_BF16, DTYPE_I64, DTYPE_I32,  DTYPE_I32,
+        DTYPE_I16, DTYPE_I8,  DTYPE_U8,  DTYPE_U16,  DTYPE_U32,  DTYPE_U64, DTYPE_BOOL,
     };
     return (enum dtype)dtypes[gen_roll(gen, sizeof dtypes)];
 }
@@ -38,8 +38,10 @@ dim_id gen_dim(struct gen *gen)
 
 struct item *gen_pick(struct gen *gen, int kinds, uint32_t min_rank)
 {
-    static const uint8_t kind_bits[] = {
-        [DTYPE_KIND_FLOAT] = GEN_FLOAT, [DTYPE_KIND_INT] = GEN_INT, [DTYPE_KIND_BOOL] = GEN_BOOL};
+    static const uint8_t kind_bits[] = {[DTYPE_KIND_FLOAT] = GEN_FLOAT,
+                                        [DTYPE_KIND_INT] = GEN_INT,
+                                        [DTYPE_KIND_BOOL] = GEN_BOOL,
+                                        [DTYPE_KIND_UINT] = GEN_INT};
     for (int attempt = 0; attempt < 12; attempt++) {
         uint32_t a = gen_roll(gen, gen->item_count), b = gen_roll(gen, gen->item_count);
         struct item *item = &gen->items[a > b ? a : b];

@@ -156,7 +156,8 @@ struct item gen_reverse(struct gen *gen)
 
 static enum dtype index_dtype(struct gen *gen)
 {
-    static const uint8_t dtypes[] = {DTYPE_I64, DTYPE_I64, DTYPE_I32, DTYPE_I16, DTYPE_U8};
+    static const uint8_t dtypes[] = {DTYPE_I64, DTYPE_I64, DTYPE_I32, DTYPE_I16,
+                                     DTYPE_U8,  DTYPE_U16, DTYPE_U32};
     return (enum dtype)dtypes[gen_roll(gen, sizeof dtypes)];
 }
 
@@ -170,6 +171,8 @@ struct item gen_take(struct gen *gen)
     for (uint32_t i = 0; i < rank; i++)
         shape[i] = gen_dim(gen);
     struct item *old = gen_roll(gen, 2) == 0 ? gen_pick(gen, GEN_INT, 0) : NULL;
+    if (old && gen_node(gen, old)->dtype == DTYPE_U64)
+        old = NULL;
     struct item index = old ? *old : gen_source(gen, index_dtype(gen), shape, rank);
     uint32_t axis = gen_roll(gen, gen_node(gen, x)->rank);
     return (struct item){.value = b_take(&gen->b, x->value, index.value, axis), .size = x->size};

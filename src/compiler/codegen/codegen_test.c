@@ -20,7 +20,8 @@
 #define LENGTHS 40
 
 static const enum dtype memory_dtypes[] = {DTYPE_F64, DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I64,
-                                           DTYPE_I32, DTYPE_I16, DTYPE_I8,  DTYPE_U8,   DTYPE_BOOL};
+                                           DTYPE_I32, DTYPE_I16, DTYPE_I8,  DTYPE_U8,   DTYPE_U16,
+                                           DTYPE_U32, DTYPE_U64, DTYPE_BOOL};
 #define MEMORY_DTYPES (sizeof memory_dtypes / sizeof *memory_dtypes)
 
 /* Small random numbers of any dtype. */

@@ -18,7 +18,8 @@ static const char *const op_names[] = {
 };
 
 static const enum dtype register_dtypes[] = {DTYPE_F64, DTYPE_F32, DTYPE_I64, DTYPE_I32,
-                                             DTYPE_I16, DTYPE_I8,  DTYPE_U8,  DTYPE_BOOL};
+                                             DTYPE_I16, DTYPE_I8,  DTYPE_U8,  DTYPE_U16,
+                                             DTYPE_U32, DTYPE_U64, DTYPE_BOOL};
 #define REGISTER_DTYPES (sizeof register_dtypes / sizeof *register_dtypes)
 
 static const double float_values[] = {

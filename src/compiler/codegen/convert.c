@@ -123,8 +123,8 @@ LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory
 static LLVMValueRef float_to_int(struct emitter *e, LLVMValueRef v, enum dtype to)
 {
     LLVMTypeRef types[2] = {type_like(type_of(e, to), v), LLVMTypeOf(v)};
-    return emit_intrinsic(e, to == DTYPE_U8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat", types, 2, &v,
-                          1);
+    return emit_intrinsic(e, dtype_is_unsigned(to) ? "llvm.fptoui.sat" : "llvm.fptosi.sat", types,
+                          2, &v, 1);
 }
 
 static LLVMValueRef int_to_int(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to)
@@ -134,8 +134,8 @@ static LLVMValueRef int_to_int(struct emitter *e, LLVMValueRef v, enum dtype fro
         return LLVMBuildTrunc(e->builder, v, type, "");
     if (dtype_bytes(to) == dtype_bytes(from) && from != DTYPE_BOOL)
         return v;
-    return from == DTYPE_U8 || from == DTYPE_BOOL ? LLVMBuildZExt(e->builder, v, type, "")
-                                                  : LLVMBuildSExt(e->builder, v, type, "");
+    return dtype_is_unsigned(from) ? LLVMBuildZExt(e->builder, v, type, "")
+                                   : LLVMBuildSExt(e->builder, v, type, "");
 }
 
 static bool in_f32(enum dtype dtype)
@@ -161,20 +161,22 @@ static LLVMValueRef f64_to_odd_f32(struct emitter *e, LLVMValueRef v)
     return LLVMBuildBitCast(b, LLVMBuildSelect(b, inexact, odd, bits, ""), f32_like(e, v), "");
 }
 
-/* i64 to f64 in the same manner: the bits that do not fit become one that says whether any was set.
- */
-static LLVMValueRef i64_to_odd_f64(struct emitter *e, LLVMValueRef v)
+/* i64 or u64 to f64 in the same manner: the bits that do not fit become one that says whether any
+ * was set. */
+static LLVMValueRef wide_to_odd_f64(struct emitter *e, LLVMValueRef v, bool is_unsigned)
 {
     LLVMBuilderRef b = e->builder;
-    LLVMValueRef moved = LLVMBuildAdd(b, v, const_int_like(v, (int64_t)1 << 53), "");
-    LLVMValueRef fits =
-        LLVMBuildICmp(b, LLVMIntULE, moved, const_int_like(v, (int64_t)1 << 54), "");
-    LLVMValueRef rest = LLVMBuildAnd(b, v, const_int_like(v, 0x7ff), "");
+    LLVMValueRef moved =
+        is_unsigned ? v : LLVMBuildAdd(b, v, const_int_like(v, (int64_t)1 << 53), "");
+    LLVMValueRef fits = LLVMBuildICmp(b, LLVMIntULE, moved,
+                                      const_int_like(v, (int64_t)1 << (is_unsigned ? 53 : 54)), "");
+    LLVMValueRef rest = LLVMBuildAnd(b, v, const_int_like(v, 0xfff), "");
     LLVMValueRef any = LLVMBuildICmp(b, LLVMIntNE, rest, const_int_like(v, 0), "");
-    LLVMValueRef mark = LLVMBuildSelect(b, any, const_int_like(v, 0x400), const_int_like(v, 0), "");
-    LLVMValueRef odd = LLVMBuildOr(b, LLVMBuildAnd(b, v, const_int_like(v, -0x800), ""), mark, "");
+    LLVMValueRef mark = LLVMBuildSelect(b, any, const_int_like(v, 0x800), const_int_like(v, 0), "");
+    LLVMValueRef odd = LLVMBuildOr(b, LLVMBuildAnd(b, v, const_int_like(v, -0x1000), ""), mark, "");
     LLVMTypeRef f64 = type_like(LLVMDoubleTypeInContext(e->context), v);
-    return LLVMBuildSIToFP(b, LLVMBuildSelect(b, fits, v, odd, ""), f64, "");
+    v = LLVMBuildSelect(b, fits, v, odd, "");
+    return is_unsigned ? LLVMBuildUIToFP(b, v, f64, "") : LLVMBuildSIToFP(b, v, f64, "");
 }
 
 LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to)
@@ -198,10 +200,12 @@ LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum 
         return float_to_int(e, v, to);
     if (!dtype_is_float(to))
         return int_to_int(e, v, from, to);
-    if ((from == DTYPE_I64 || from == DTYPE_I32) && (to == DTYPE_F16 || to == DTYPE_BF16))
-        return emit_cast(e, i64_to_odd_f64(e, int_to_int(e, v, from, DTYPE_I64)), DTYPE_F64, to);
+    if (dtype_bytes(from) >= 4 && (to == DTYPE_F16 || to == DTYPE_BF16)) {
+        v = wide_to_odd_f64(e, int_to_int(e, v, from, DTYPE_I64), from == DTYPE_U64);
+        return emit_cast(e, v, DTYPE_F64, to);
+    }
     LLVMTypeRef type = type_like(type_of(e, to), v);
-    v = from == DTYPE_U8 || from == DTYPE_BOOL ? LLVMBuildUIToFP(e->builder, v, type, "")
-                                               : LLVMBuildSIToFP(e->builder, v, type, "");
+    v = dtype_is_unsigned(from) ? LLVMBuildUIToFP(e->builder, v, type, "")
+                                : LLVMBuildSIToFP(e->builder, v, type, "");
     return to == DTYPE_F16 || to == DTYPE_BF16 ? emit_cast(e, v, DTYPE_F32, to) : v;
 }

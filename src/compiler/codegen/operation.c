@@ -15,7 +15,7 @@ static LLVMValueRef int_div(struct emitter *e, LLVMValueRef a, LLVMValueRef b, e
     LLVMValueRef zero = const_int_like(b, 0), one = const_int_like(b, 1);
     LLVMValueRef by_zero = LLVMBuildICmp(builder, LLVMIntEQ, b, zero, ""), unsafe = by_zero,
                  overflow = NULL;
-    if (dtype != DTYPE_U8) {
+    if (!dtype_is_unsigned(dtype)) {
         LLVMValueRef least =
             const_int_like(a, (int64_t)(UINT64_MAX << (8 * dtype_bytes(dtype) - 1)));
         overflow =
@@ -24,8 +24,8 @@ static LLVMValueRef int_div(struct emitter *e, LLVMValueRef a, LLVMValueRef b, e
         unsafe = LLVMBuildOr(builder, by_zero, overflow, "");
     }
     LLVMValueRef safe = LLVMBuildSelect(builder, unsafe, one, b, "");
-    LLVMValueRef q = dtype == DTYPE_U8 ? LLVMBuildUDiv(builder, a, safe, "")
-                                       : LLVMBuildSDiv(builder, a, safe, "");
+    LLVMValueRef q = dtype_is_unsigned(dtype) ? LLVMBuildUDiv(builder, a, safe, "")
+                                              : LLVMBuildSDiv(builder, a, safe, "");
     return LLVMBuildSelect(builder, by_zero, zero, q, ""); /* INT_MIN / 1 is INT_MIN already */
 }
 
@@ -64,7 +64,7 @@ static LLVMValueRef compare(struct emitter *e, enum expr_op op, enum dtype dtype
                                               : LLVMRealOLE;
         return LLVMBuildFCmp(e->builder, p, a, b, "");
     }
-    bool is_unsigned = dtype == DTYPE_U8 || dtype == DTYPE_BOOL;
+    bool is_unsigned = dtype_is_unsigned(dtype);
     LLVMIntPredicate lt = is_unsigned ? LLVMIntULT : LLVMIntSLT,
                      le = is_unsigned ? LLVMIntULE : LLVMIntSLE;
     LLVMIntPredicate p = op == EXPR_EQ   ? LLVMIntEQ
@@ -122,7 +122,7 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
     case EXPR_NOT: return LLVMBuildNot(b, v[0], "");
     case EXPR_ABS: {
         LLVMValueRef negative = LLVMBuildICmp(b, LLVMIntSLT, v[0], const_int_like(v[0], 0), "");
-        return x->dtype == DTYPE_U8
+        return dtype_is_unsigned(x->dtype)
                    ? v[0]
                    : LLVMBuildSelect(b, negative, LLVMBuildNeg(b, v[0], ""), v[0], "");
     }
@@ -140,8 +140,8 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
     case EXPR_SHL: return LLVMBuildShl(b, v[0], v[1], "");
     case EXPR_LSHR: return LLVMBuildLShr(b, v[0], v[1], "");
     case EXPR_ASHR:
-        return x->dtype == DTYPE_U8 ? LLVMBuildLShr(b, v[0], v[1], "")
-                                    : LLVMBuildAShr(b, v[0], v[1], "");
+        return dtype_is_unsigned(x->dtype) ? LLVMBuildLShr(b, v[0], v[1], "")
+                                           : LLVMBuildAShr(b, v[0], v[1], "");
     default: return NULL;
     }
 }

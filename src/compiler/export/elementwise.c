@@ -196,7 +196,7 @@ const char *export_select(struct export *e, const struct node *node)
 static const char *float_to_int(struct export *e, const char *x, enum dtype from, enum dtype to)
 {
     enum dtype carrier = export_carrier(to);
-    bool is_signed = to != DTYPE_U8;
+    bool is_signed = !dtype_is_unsigned(to);
     double most = ldexp(1, 8 * (int)dtype_bytes(to) - is_signed);
     const char *high = NODE(e, "LessOrEqual", export_real(e, from, most), x);
     const char *low = NODE(e, "LessOrEqual", x, export_real(e, from, is_signed ? -most : -1));

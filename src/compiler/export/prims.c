@@ -60,8 +60,24 @@ static const char *copy(struct export *e, const struct node *node)
 #define RULE_gather export_gather
 #define RULE_scatter export_scatter
 
+/* Runtimes move u64 and convert it to other numbers and back, and have no wider type to compute it
+ * in. */
+static bool computes_u64(const struct export *e, const struct node *node)
+{
+    bool found = node->dtype == DTYPE_U64, floats = dtype_is_float((enum dtype)node->dtype);
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+        enum dtype dtype = (enum dtype)graph_node(e->graph, node->operands[i])->dtype;
+        found = found || dtype == DTYPE_U64;
+        floats = floats || dtype_is_float(dtype);
+    }
+    bool converts = node->prim == PRIM_CAST && !(floats && node->dtype == DTYPE_U64);
+    return found && node->prim > PRIM_SIZE && node->prim < PRIM_RESHAPE && !converts;
+}
+
 const char *export_prim(struct export *e, const struct node *node)
 {
+    if (computes_u64(e, node) || (node->dtype == DTYPE_U64 && node->prim == PRIM_SCATTER))
+        return export_refuse(e, "arithmetic on u64");
     static export_fn *const translations[] = {
 #define PRIM(id, name, n, rule, attrs, ulp, doc) [PRIM_##id] = RULE_##rule,
 #include "graph/prims.def"

@@ -94,6 +94,9 @@ int32_t export_type(enum dtype dtype)
     case DTYPE_I16: return ONNX__TENSOR_PROTO__DATA_TYPE__INT16;
     case DTYPE_I8: return ONNX__TENSOR_PROTO__DATA_TYPE__INT8;
     case DTYPE_U8: return ONNX__TENSOR_PROTO__DATA_TYPE__UINT8;
+    case DTYPE_U16: return ONNX__TENSOR_PROTO__DATA_TYPE__UINT16;
+    case DTYPE_U32: return ONNX__TENSOR_PROTO__DATA_TYPE__UINT32;
+    case DTYPE_U64: return ONNX__TENSOR_PROTO__DATA_TYPE__UINT64;
     case DTYPE_BOOL: return ONNX__TENSOR_PROTO__DATA_TYPE__BOOL;
     case DTYPE_NONE:
     case DTYPE_COUNT: break;
@@ -164,8 +167,10 @@ enum dtype export_carrier(enum dtype dtype)
 {
     if (dtype == DTYPE_F16 || dtype == DTYPE_BF16)
         return DTYPE_F32;
-    if (dtype == DTYPE_I16 || dtype == DTYPE_I8 || dtype == DTYPE_U8)
+    if (dtype_is_int(dtype) && dtype_bytes(dtype) < 4)
         return DTYPE_I32;
+    if (dtype == DTYPE_U32)
+        return DTYPE_I64;
     return dtype;
 }
 
@@ -196,10 +201,5 @@ const char *export_extreme(struct export *e, enum dtype dtype, enum dtype as, bo
 {
     if (dtype_is_float(dtype))
         return export_real(e, as, greatest ? INFINITY : -INFINITY);
-    if (dtype == DTYPE_BOOL)
-        return export_whole(e, as, greatest);
-    if (dtype == DTYPE_U8)
-        return export_whole(e, as, greatest ? UINT8_MAX : 0);
-    int64_t most = INT64_MAX >> (64 - 8 * dtype_bytes(dtype));
-    return export_whole(e, as, greatest ? most : -most - 1);
+    return export_whole(e, as, greatest ? dtype_greatest(dtype) : dtype_least(dtype));
 }

@@ -103,7 +103,8 @@ static bool check_value(const struct init_row *row, enum dtype dtype, const stru
     if (row->random)
         return fail(err, ERR_BLUEPRINT, "kind '%s' is for floats, the dtype is %s", row->name,
                     dtype_name(dtype));
-    bool whole = fabs(init->a) < 0x1p53 && trunc(init->a) == init->a;
+    bool whole = fabs(init->a) < 0x1p53 && trunc(init->a) == init->a &&
+                 (init->a >= 0 || !dtype_is_unsigned(dtype));
     if (!whole || dtype_wrap(dtype, (int64_t)init->a) != (int64_t)init->a)
         return fail(err, ERR_BLUEPRINT, "%g is not a value of dtype %s", init->a,
                     dtype_name(dtype));
@@ -243,6 +244,9 @@ static void store(enum dtype dtype, void *data, int64_t index, double value)
     case DTYPE_I8: ((int8_t *)data)[index] = (int8_t)value; break;
     case DTYPE_U8:
     case DTYPE_BOOL: ((uint8_t *)data)[index] = (uint8_t)value; break;
+    case DTYPE_U16: ((uint16_t *)data)[index] = (uint16_t)value; break;
+    case DTYPE_U32: ((uint32_t *)data)[index] = (uint32_t)value; break;
+    case DTYPE_U64: ((uint64_t *)data)[index] = (uint64_t)value; break;
     case DTYPE_NONE:
     case DTYPE_COUNT: break;
     }

@@ -163,7 +163,8 @@ static expr_id fold_compare(struct nest *nest, enum expr_op op, const struct exp
         order =
             isnan(a->value) || isnan(b->value) ? 2 : (a->value > b->value) - (a->value < b->value);
     else
-        order = (a->integer > b->integer) - (a->integer < b->integer);
+        order = dtype_int_less(a->dtype, b->integer, a->integer) -
+                dtype_int_less(a->dtype, a->integer, b->integer);
     bool result = op == EXPR_EQ   ? order == 0
                   : op == EXPR_NE ? order != 0
                   : op == EXPR_LT ? order == -1

@@ -136,16 +136,14 @@ void block_add(struct nest *nest, struct block *block, struct stmt *stmt)
 expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dtype)
 {
     bool is_float = dtype_is_float(dtype);
-    int64_t least = dtype == DTYPE_U8 || dtype == DTYPE_BOOL
-                        ? 0
-                        : (int64_t)(UINT64_MAX << (8 * dtype_bytes(dtype) - 1));
-    int64_t greatest = dtype == DTYPE_BOOL ? 1 : dtype == DTYPE_U8 ? 255 : ~least;
     switch (combine) {
     case COMBINE_PROD: return expr_const(nest, dtype, 1);
     case COMBINE_MAX:
-        return is_float ? expr_const(nest, dtype, -INFINITY) : expr_int(nest, dtype, least);
+        return is_float ? expr_const(nest, dtype, -INFINITY)
+                        : expr_int(nest, dtype, dtype_least(dtype));
     case COMBINE_MIN:
-        return is_float ? expr_const(nest, dtype, INFINITY) : expr_int(nest, dtype, greatest);
+        return is_float ? expr_const(nest, dtype, INFINITY)
+                        : expr_int(nest, dtype, dtype_greatest(dtype));
     case COMBINE_NONE:
     case COMBINE_SUM: break;
     }

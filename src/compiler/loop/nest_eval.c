@@ -117,6 +117,8 @@ static int64_t divide(enum dtype dtype, int64_t a, int64_t b)
 {
     if (b == 0)
         return 0;
+    if (dtype == DTYPE_U64)
+        return (int64_t)((uint64_t)a / (uint64_t)b);
     return b == -1 ? dtype_wrap(dtype, (int64_t)(0 - (uint64_t)a)) : a / b;
 }
 
@@ -128,7 +130,7 @@ static int64_t int_operation(enum expr_op op, enum dtype dtype, const union nest
     uint64_t mask = width == 64 ? UINT64_MAX : ((uint64_t)1 << width) - 1;
     switch (op) {
     case EXPR_NEG: return (int64_t)(0 - ua);
-    case EXPR_ABS: return a < 0 ? (int64_t)(0 - ua) : a;
+    case EXPR_ABS: return dtype_int_less(dtype, a, 0) ? (int64_t)(0 - ua) : a;
     case EXPR_NOT: return dtype == DTYPE_BOOL ? !a : ~a;
     case EXPR_ADD: return (int64_t)(ua + ub);
     case EXPR_SUB: return (int64_t)(ua - ub);
@@ -136,14 +138,14 @@ static int64_t int_operation(enum expr_op op, enum dtype dtype, const union nest
     case EXPR_DIV: return divide(dtype, a, b);
     case EXPR_FLOORDIV: return (int64_t)(ua / (ub ? ub : 1));
     case EXPR_FLOORMOD: return (int64_t)(ua % (ub ? ub : 1));
-    case EXPR_MIN: return a < b ? a : b;
-    case EXPR_MAX: return a > b ? a : b;
+    case EXPR_MIN: return dtype_int_less(dtype, b, a) ? b : a;
+    case EXPR_MAX: return dtype_int_less(dtype, a, b) ? b : a;
     case EXPR_AND: return a & b;
     case EXPR_OR: return a | b;
     case EXPR_XOR: return a ^ b;
     case EXPR_SHL: return (int64_t)(ua << amount);
     case EXPR_LSHR: return (int64_t)((ua & mask) >> amount);
-    case EXPR_ASHR: return a >> amount;
+    case EXPR_ASHR: return dtype == DTYPE_U64 ? (int64_t)(ua >> amount) : a >> amount;
     default: break;
     }
     assert(!"an integer operation");
@@ -156,29 +158,17 @@ static bool compare(enum expr_op op, enum dtype dtype, union nest_value a, union
     switch (op) {
     case EXPR_EQ: return is_float ? a.f == b.f : a.i == b.i;
     case EXPR_NE: return is_float ? a.f != b.f : a.i != b.i;
-    case EXPR_LT: return is_float ? a.f < b.f : a.i < b.i;
-    default: return is_float ? a.f <= b.f : a.i <= b.i;
+    case EXPR_LT: return is_float ? a.f < b.f : dtype_int_less(dtype, a.i, b.i);
+    default: return is_float ? a.f <= b.f : !dtype_int_less(dtype, b.i, a.i);
     }
 }
 
-static int64_t saturate(enum dtype to, double v)
-{
-    int64_t least = to == DTYPE_U8 ? 0 : INT64_MIN >> (64 - 8 * dtype_bytes(to));
-    int64_t greatest = to == DTYPE_U8 ? 255 : ~least;
-    if (isnan(v))
-        return 0;
-    v = trunc(v);
-    if (v <= (double)least)
-        return least;
-    return v >= (double)greatest ? greatest : (int64_t)v;
-}
-
 /* An integer in bf16, rounded once: what a double cannot hold becomes a bit that says so. */
-static double int_to_narrow(enum dtype to, int64_t v)
+static double int_to_narrow(enum dtype from, enum dtype to, int64_t v)
 {
-    if (v > (int64_t)1 << 53 || v < -((int64_t)1 << 53))
-        v = (v & ~(int64_t)0x7ff) | (v & 0x7ff ? 0x400 : 0);
-    return dtype_round(to, (double)v);
+    if (fabs(dtype_int_value(from, v)) > 0x1p53)
+        v = (v & ~(int64_t)0xfff) | (v & 0xfff ? 0x800 : 0);
+    return dtype_round(to, dtype_int_value(from, v));
 }
 
 static union nest_value cast(enum dtype from, enum dtype to, union nest_value v)
@@ -186,13 +176,13 @@ static union nest_value cast(enum dtype from, enum dtype to, union nest_value v)
     if (to == DTYPE_BOOL)
         return (union nest_value){.i = dtype_is_float(from) ? v.f != 0 : v.i != 0};
     if (!dtype_is_float(to))
-        return (union nest_value){.i = dtype_is_float(from) ? saturate(to, v.f)
+        return (union nest_value){.i = dtype_is_float(from) ? dtype_saturate(to, v.f)
                                                             : dtype_wrap(to, v.i)};
     if (dtype_is_float(from))
         return (union nest_value){.f = round_to(to, v.f)};
     if (to == DTYPE_F64)
-        return (union nest_value){.f = (double)v.i};
-    return (union nest_value){.f = to == DTYPE_F32 ? (double)(float)v.i : int_to_narrow(to, v.i)};
+        return (union nest_value){.f = dtype_int_value(from, v.i)};
+    return (union nest_value){.f = int_to_narrow(from, to, v.i)};
 }
 
 static union nest_value bitcast(enum dtype from, enum dtype to, union nest_value v)
@@ -208,7 +198,7 @@ union nest_value nest_eval_operation(enum expr_op op, enum dtype from, enum dtyp
 {
     switch (op) {
     case EXPR_CAST: return cast(from, to, v[0]);
-    case EXPR_CONVERT: return (union nest_value){.i = saturate(to, v[0].f)};
+    case EXPR_CONVERT: return (union nest_value){.i = dtype_saturate(to, v[0].f)};
     case EXPR_BITCAST: return bitcast(from, to, v[0]);
     case EXPR_SELECT: return v[0].i ? v[1] : v[2];
     case EXPR_EQ:

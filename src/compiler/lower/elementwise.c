@@ -44,7 +44,7 @@ static expr_id gen_sign(struct nest *n, expr_id x)
     enum dtype d = expr_at(n, x)->dtype;
     expr_id z = zero(n, x), one = expr_const(n, d, 1);
     expr_id out = expr_select(n, expr_binary(n, EXPR_LT, z, x), one, z);
-    if (d != DTYPE_U8)
+    if (!dtype_is_unsigned(d))
         out = expr_select(n, expr_binary(n, EXPR_LT, x, z), expr_const(n, d, -1), out);
     return dtype_is_float(d) ? expr_select(n, is_nan(n, x), x, out) : out;
 }
@@ -106,7 +106,7 @@ static expr_id gen_rem(struct nest *n, expr_id a, expr_id b)
     expr_id other_sign =
         expr_binary(n, EXPR_NE, expr_binary(n, EXPR_LT, r, z), expr_binary(n, EXPR_LT, b, z));
     expr_id move = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r, z), other_sign);
-    if (d != DTYPE_U8)
+    if (!dtype_is_unsigned(d))
         r = expr_select(n, move, expr_binary(n, EXPR_ADD, r, b), r);
     return expr_select(n, expr_binary(n, EXPR_EQ, b, z), z, r);
 }
@@ -117,12 +117,12 @@ static expr_id gen_shift(struct nest *n, enum prim prim, expr_id a, expr_id b)
     int64_t width = (int64_t)(8 * dtype_bytes(d));
     expr_id z = expr_int(n, d, 0), last = expr_int(n, d, width - 1);
     expr_id in_range = expr_binary(n, EXPR_LE, b, last);
-    if (d != DTYPE_U8)
+    if (!dtype_is_unsigned(d))
         in_range = expr_binary(n, EXPR_AND, in_range, expr_binary(n, EXPR_LE, z, b));
     expr_id amount = expr_select(n, in_range, b, last);
     if (prim == PRIM_SHL)
         return expr_select(n, in_range, expr_binary(n, EXPR_SHL, a, amount), z);
-    if (d == DTYPE_U8)
+    if (dtype_is_unsigned(d))
         return expr_select(n, in_range, expr_binary(n, EXPR_LSHR, a, amount), z);
     return expr_binary(n, EXPR_ASHR, a, amount); /* by width - 1: the sign fill */
 }

@@ -101,8 +101,8 @@ static bool read_type(struct reader *r, const char **text, struct op_example_ope
         }
     }
     bool is_float = dtype_is_float(operand->dtype);
-    operand->low = is_float ? -2 : operand->dtype == DTYPE_U8 ? 0 : -100;
-    operand->high = is_float ? 2 : operand->dtype == DTYPE_U8 ? 200 : 100;
+    operand->low = is_float ? -2 : dtype_is_unsigned(operand->dtype) ? 0 : -100;
+    operand->high = is_float ? 2 : dtype_is_unsigned(operand->dtype) ? 200 : 100;
     if (**text != '<') {
         return true;
     }

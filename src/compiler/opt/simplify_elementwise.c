@@ -63,30 +63,21 @@ value_id size_of_constant(struct simplifier *s, const struct subject *x)
     return simplify_add(s, PRIM_CONST, NULL, 0, &attrs);
 }
 
-static void int_bounds(enum dtype dtype, int64_t *out_min, int64_t *out_max)
-{
-    bool is_signed = dtype != DTYPE_BOOL && dtype != DTYPE_U8;
-    unsigned bits = dtype == DTYPE_BOOL ? 1 : (unsigned)dtype_bytes(dtype) * 8 - is_signed;
-    *out_max = (int64_t)(UINT64_MAX >> (64 - bits));
-    *out_min = is_signed ? -*out_max - 1 : 0;
-}
-
 /* Whether `to` has every value of `from`. */
 static bool has_all_values(enum dtype from, enum dtype to)
 {
-    int64_t from_min, from_max, to_min, to_max;
     if (from == to)
         return true;
     if (dtype_is_float(from))
         return dtype_is_float(to) && dtype_unit_roundoff(to) <= dtype_unit_roundoff(from) &&
                dtype_max(to) >= dtype_max(from) &&
                dtype_min_subnormal(to) <= dtype_min_subnormal(from);
-    int_bounds(from, &from_min, &from_max);
+    double from_max = dtype_int_value(from, dtype_greatest(from));
     if (dtype_is_float(to))
-        return (double)from_max * dtype_unit_roundoff(to) <= 1; /* whole numbers up to 2^precision
-                                                                 */
-    int_bounds(to, &to_min, &to_max);
-    return to_min <= from_min && from_max <= to_max;
+        return from_max * dtype_unit_roundoff(to) <= 1; /* whole numbers up to 2^precision */
+    /* No two of these bounds are closer than float64 tells apart. */
+    return dtype_least(to) <= dtype_least(from) &&
+           from_max <= dtype_int_value(to, dtype_greatest(to));
 }
 
 value_id cast_chain(struct simplifier *s, const struct subject *x)

@@ -47,10 +47,7 @@ static value_id surround(struct onnx_call *c, const struct pool *pool)
     struct builder *b = c->b;
     enum dtype type = onnx_type(c, c->in[0]);
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
-    double least = dtype_is_float(type) ? (double)-INFINITY
-                   : type == DTYPE_U8   ? 0
-                   : type == DTYPE_I8   ? INT8_MIN
-                                        : INT16_MIN;
+    double least = dtype_is_float(type) ? (double)-INFINITY : (double)dtype_least(type);
     for (uint32_t i = 0; i < pool->count + 2; i++) {
         low[i] = b_dim_const(b, i < 2 ? 0 : pool->windows[i - 2].low);
         high[i] = b_dim_const(b, i < 2 ? 0 : pool->windows[i - 2].high);

@@ -21,11 +21,11 @@ bool onnx_dtype(int32_t data_type, enum dtype *out, struct error *err)
     } types[] = {
         [0] = NO_DTYPE("undefined"),       [1] = {DTYPE_F32, "float"},
         [2] = {DTYPE_U8, "uint8"},         [3] = {DTYPE_I8, "int8"},
-        [4] = NO_DTYPE("uint16"),          [5] = {DTYPE_I16, "int16"},
+        [4] = {DTYPE_U16, "uint16"},       [5] = {DTYPE_I16, "int16"},
         [6] = {DTYPE_I32, "int32"},        [7] = {DTYPE_I64, "int64"},
         [8] = NO_DTYPE("string"),          [9] = {DTYPE_BOOL, "bool"},
         [10] = {DTYPE_F16, "float16"},     [11] = {DTYPE_F64, "double"},
-        [12] = NO_DTYPE("uint32"),         [13] = NO_DTYPE("uint64"),
+        [12] = {DTYPE_U32, "uint32"},      [13] = {DTYPE_U64, "uint64"},
         [14] = NO_DTYPE("complex64"),      [15] = NO_DTYPE("complex128"),
         [16] = {DTYPE_BF16, "bfloat16"},   [17] = NO_DTYPE("float8e4m3fn"),
         [18] = NO_DTYPE("float8e4m3fnuz"), [19] = NO_DTYPE("float8e5m2"),
@@ -169,6 +169,9 @@ static bool read_fields(const Onnx__TensorProto *proto, const struct import_tens
     } else if (tensor->dtype == DTYPE_I64) {
         found = proto->n_int64_data;
         from = proto->int64_data;
+    } else if (tensor->dtype == DTYPE_U64 || tensor->dtype == DTYPE_U32) {
+        found = proto->n_uint64_data;
+        from = tensor->dtype == DTYPE_U64 ? proto->uint64_data : NULL;
     }
     if (found != count)
         return wrong_size(found, count, "elements", err);
@@ -176,6 +179,9 @@ static bool read_fields(const Onnx__TensorProto *proto, const struct import_tens
         return true;
     if (from)
         memcpy(out, from, bytes);
+    else if (tensor->dtype == DTYPE_U32)
+        for (size_t i = 0; i < count; i++)
+            ((uint32_t *)out)[i] = (uint32_t)proto->uint64_data[i];
     else
         narrow(tensor->dtype, proto->int32_data, count, out);
     return true;
@@ -202,8 +208,8 @@ bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct aren
             memcpy(data, proto->raw_data.data, bytes);
     } else {
         /* Before any memory is taken, the fields must be there. */
-        size_t fields =
-            proto->n_int32_data + proto->n_float_data + proto->n_double_data + proto->n_int64_data;
+        size_t fields = proto->n_int32_data + proto->n_float_data + proto->n_double_data +
+                        proto->n_int64_data + proto->n_uint64_data;
         if (fields * dtype_bytes(tensor.dtype) < bytes)
             return wrong_size(fields, bytes / dtype_bytes(tensor.dtype), "elements", err);
         data = arena_alloc(arena, bytes, 64);

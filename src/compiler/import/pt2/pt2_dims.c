@@ -241,8 +241,9 @@ bool pt2_sym_int(struct pt2 *p, const json_t *json, bool declare, dim_id *out, s
 bool pt2_dtype(int64_t scalar_type, enum dtype *out, struct error *err)
 {
     static const enum dtype dtypes[] = {
-        [1] = DTYPE_U8,  [2] = DTYPE_I8,  [3] = DTYPE_I16, [4] = DTYPE_I32,   [5] = DTYPE_I64,
-        [6] = DTYPE_F16, [7] = DTYPE_F32, [8] = DTYPE_F64, [12] = DTYPE_BOOL, [13] = DTYPE_BF16};
+        [1] = DTYPE_U8,   [2] = DTYPE_I8,   [3] = DTYPE_I16, [4] = DTYPE_I32,   [5] = DTYPE_I64,
+        [6] = DTYPE_F16,  [7] = DTYPE_F32,  [8] = DTYPE_F64, [12] = DTYPE_BOOL, [13] = DTYPE_BF16,
+        [28] = DTYPE_U16, [34] = DTYPE_U32, [35] = DTYPE_U64};
     int64_t count = (int64_t)(sizeof dtypes / sizeof *dtypes);
     if (scalar_type < 1 || scalar_type >= count || dtypes[scalar_type] == DTYPE_NONE)
         return fail(err, ERR_UNSUPPORTED, "dtype %lld of PyTorch's ScalarType",
