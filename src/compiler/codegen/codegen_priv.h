@@ -125,6 +125,9 @@ LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory
 /* emit.c: levels. */
 void level_open(struct emitter *e, LLVMBasicBlockRef block);
 void level_close(struct emitter *e);
+LLVMBasicBlockRef level_block(struct emitter *e);                /* a new one … */
+void level_continue(struct emitter *e, LLVMBasicBlockRef block); /* … where the innermost level
+                                                                     goes on */
 void level_place(struct emitter *e, uint32_t level); /* positions the builder at the end of that
                                                         level's code */
 

@@ -89,6 +89,40 @@ static void vectors_with_every_tail(void **state)
     }
 }
 
+/* Vectors past the caches where sizes and addresses allow; buffers begin anywhere, so both ways are
+ * taken. */
+static void streamed_vectors(void **state)
+{
+    (void)state;
+    static const uint32_t lanes[] = {16, 4, 64};
+    static const int shifts[] = {0, 3, 32};
+    for (uint32_t k = 0; k < MEMORY_DTYPES; k++) {
+        enum dtype dtype = memory_dtypes[k];
+        for (uint32_t w = 0; w < 3; w++) {
+            int shift = shifts[w];
+            struct kit kit;
+            char what[64];
+            expr_id i, j;
+            kit_init(&kit);
+            struct nest *n = &kit.nest;
+            uint32_t out = kit_buffer(&kit, dtype, true, 3, 32, NULL);
+            uint32_t x = kit_buffer(&kit, dtype, false, 3, 0, random_data(&kit, dtype, k));
+            n->buffers.items[out].stream = shift == 3
+                                               ? expr_int(n, DTYPE_BOOL, 1)
+                                               : expr_binary(n, EXPR_LE, index_const(n, 20), kit.S);
+            struct stmt *rows = kit_loop(&kit, NULL, "i", index_const(n, 3), 0, true, &i);
+            struct stmt *loop = kit_loop(&kit, rows, "j", kit.S, lanes[(k + w) % 3], true, &j);
+            expr_id at = index_add(n, index_mul(n, i, kit.S), j);
+            store(&kit, loop, out, plus(&kit, at, shift), expr_load(n, x, at, EXPR_NONE),
+                  EXPR_NONE);
+            snprintf(what, sizeof what, "%s, %u lanes, %d further", dtype_name(dtype),
+                     lanes[(k + w) % 3], shift);
+            check_lengths(&kit, what, 0);
+            kit_release(&kit);
+        }
+    }
+}
+
 static void vectors_of_constant_extent(void **state)
 {
     (void)state;
@@ -433,6 +467,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_with_every_tail),
+        cmocka_unit_test(streamed_vectors),
         cmocka_unit_test(vectors_of_constant_extent),
         cmocka_unit_test(deep_nests),
         cmocka_unit_test(guards_keep_memory_untouched),

@@ -36,13 +36,12 @@ void level_place(struct emitter *e, uint32_t level)
         LLVMPositionBuilderAtEnd(e->builder, l->block);
 }
 
-static LLVMBasicBlockRef new_block(struct emitter *e)
+LLVMBasicBlockRef level_block(struct emitter *e)
 {
     return LLVMAppendBasicBlockInContext(e->context, e->function, "");
 }
 
-/* The innermost level goes on in block. */
-static void continue_in(struct emitter *e, LLVMBasicBlockRef block)
+void level_continue(struct emitter *e, LLVMBasicBlockRef block)
 {
     e->levels[e->level].block = block;
     level_place(e, e->level);
@@ -128,7 +127,8 @@ static void emit_counted(struct emitter *e, const struct stmt *s, struct counted
                          LLVMValueRef mask)
 {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(e->context);
-    LLVMBasicBlockRef before = e->levels[e->level].block, body = new_block(e), exit = new_block(e);
+    LLVMBasicBlockRef before = e->levels[e->level].block, body = level_block(e),
+                      exit = level_block(e);
     bool *marks = ARENA_ARRAY(e->arena, bool, e->nest->locals.count + 1);
     if (c.runs)
         LLVMBuildBr(e->builder, body);
@@ -153,7 +153,7 @@ static void emit_counted(struct emitter *e, const struct stmt *s, struct counted
     LLVMAddIncoming(i, &next, &last, 1);
     level_close(e);
     leave_updates(e, &s->body, marks, saved);
-    continue_in(e, exit);
+    level_continue(e, exit);
 }
 
 static void emit_serial(struct emitter *e, const struct stmt *s)
@@ -175,7 +175,7 @@ static void emit_one_vector(struct emitter *e, const struct stmt *s, LLVMValueRe
                             LLVMValueRef left)
 {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(e->context), i32 = LLVMInt32TypeInContext(e->context);
-    LLVMBasicBlockRef body = new_block(e), exit = new_block(e);
+    LLVMBasicBlockRef body = level_block(e), exit = level_block(e);
     if (left)
         LLVMBuildCondBr(e->builder,
                         LLVMBuildICmp(e->builder, LLVMIntSGT, left, const_i64(e, 0), ""), body,
@@ -197,7 +197,7 @@ static void emit_one_vector(struct emitter *e, const struct stmt *s, LLVMValueRe
     e->mask = NULL;
     LLVMBuildBr(e->builder, exit);
     level_close(e);
-    continue_in(e, exit);
+    level_continue(e, exit);
 }
 
 static void emit_vectors(struct emitter *e, const struct stmt *s)
@@ -365,11 +365,11 @@ static void emit_branch(struct emitter *e, const struct block *block, LLVMBasicB
 static void emit_if(struct emitter *e, const struct stmt *s)
 {
     LLVMValueRef cond = emit_value(e, s->cond);
-    LLVMBasicBlockRef yes = new_block(e), no = new_block(e), exit = new_block(e);
+    LLVMBasicBlockRef yes = level_block(e), no = level_block(e), exit = level_block(e);
     LLVMBuildCondBr(e->builder, cond, yes, no);
     emit_branch(e, &s->body, yes, exit);
     emit_branch(e, &s->orelse, no, exit);
-    continue_in(e, exit);
+    level_continue(e, exit);
 }
 
 static void emit_block(struct emitter *e, const struct block *block)
@@ -433,6 +433,26 @@ static void emit_buffers(struct emitter *e)
     }
 }
 
+/* What went past the caches is seen by other threads, in its place among other writes. */
+static void fence_streams(struct emitter *e)
+{
+    for (uint32_t i = 0; i < e->nest->buffers.count; i++) {
+        expr_id stream = e->nest->buffers.items[i].stream;
+        if (stream == EXPR_NONE)
+            continue;
+        LLVMBasicBlockRef fence = level_block(e), exit = level_block(e);
+        LLVMValueRef large = emit_value(e, stream);
+        if (LLVMIsConstant(large))
+            LLVMBuildBr(e->builder, fence);
+        else
+            LLVMBuildCondBr(e->builder, large, fence, exit);
+        level_continue(e, fence);
+        emit_intrinsic(e, "llvm.x86.sse.sfence", NULL, 0, NULL, 0);
+        LLVMBuildBr(e->builder, exit);
+        level_continue(e, exit);
+    }
+}
+
 void emit_kernel(struct emitter *e)
 {
     LLVMTypeRef pointer = LLVMPointerTypeInContext(e->context, 0),
@@ -447,7 +467,7 @@ void emit_kernel(struct emitter *e)
         LLVMCreateEnumAttribute(e->context, LLVMGetEnumAttributeKindForName("nounwind", 8), 0));
     LLVMAddAttributeAtIndex(e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                             LLVMCreateStringAttribute(e->context, "no-builtins", 11, "", 0));
-    e->levels[0] = (struct level){.block = new_block(e), .serial = ++e->serials};
+    e->levels[0] = (struct level){.block = level_block(e), .serial = ++e->serials};
     level_place(e, 0);
     e->entry_mark = LLVMBuildAlloca(e->builder, LLVMInt8TypeInContext(e->context), "");
     e->begin = LLVMGetParam(e->function, 3);
@@ -455,5 +475,6 @@ void emit_kernel(struct emitter *e)
     e->vector_var = UINT32_MAX;
     emit_buffers(e);
     emit_block(e, &e->nest->body);
+    fence_streams(e);
     LLVMBuildRetVoid(e->builder);
 }

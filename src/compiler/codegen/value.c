@@ -294,6 +294,76 @@ static LLVMValueRef emit_load(struct emitter *e, const struct expr *x)
     return emit_scalar_load(e, x);
 }
 
+#define LINE_BYTES 64
+#define STREAM_LEAST_BYTES 16 /* of a vector */
+
+/* Whether vectors of the open loop go past the caches, as an i1 placed outside of it: the buffer
+ * is streamed and they are aligned, the first as all others; NULL: they do not. */
+static LLVMValueRef stream_condition(struct emitter *e, const struct stmt *s, uint64_t align)
+{
+    struct nest *nest = e->nest;
+    const struct nest_buffer *b = &nest->buffers.items[s->buffer];
+    LLVMTypeRef i64 = LLVMInt64TypeInContext(e->context);
+    expr_id terms[64], rest = index_sub(nest, s->index, expr_var(nest, e->vector_var));
+    uint32_t count = index_terms(nest, rest, terms, 64);
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t constant;
+        if (!index_is_const(nest, terms[i], &constant))
+            continue;
+        if (constant * (int64_t)dtype_bytes(b->dtype) % (int64_t)align != 0)
+            return NULL;
+        rest = index_sub(nest, rest, terms[i]);
+    }
+    struct expr first = *expr_at(nest, rest);
+    LLVMValueRef pointer = emit_address(e, s->buffer, rest), large = emit_value(e, b->stream);
+    level_place(e, level_of(e, &first));
+    LLVMValueRef low = LLVMBuildPtrToInt(e->builder, pointer, i64, "");
+    low = LLVMBuildAnd(e->builder, low, LLVMConstInt(i64, align - 1, 0), "");
+    low = LLVMBuildICmp(e->builder, LLVMIntEQ, low, LLVMConstNull(i64), "");
+    low = LLVMBuildAnd(e->builder, low, large, "");
+    level_place(e, e->level);
+    return low;
+}
+
+static void store_past_caches(struct emitter *e, LLVMValueRef v, LLVMValueRef pointer,
+                              uint64_t align)
+{
+    LLVMValueRef store = LLVMBuildStore(e->builder, v, pointer);
+    LLVMMetadataRef one =
+        LLVMValueAsMetadata(LLVMConstInt(LLVMInt32TypeInContext(e->context), 1, 0));
+    LLVMMetadataRef list = LLVMMDNodeInContext2(e->context, &one, 1);
+    LLVMSetAlignment(store, (unsigned)align);
+    LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->context, "nontemporal", 11),
+                    LLVMMetadataAsValue(e->context, list));
+}
+
+/* All lanes of a vector, which lie together from pointer on. */
+static void store_vector(struct emitter *e, const struct stmt *s, LLVMValueRef v,
+                         LLVMValueRef pointer)
+{
+    uint64_t bytes = dtype_bytes(e->nest->buffers.items[s->buffer].dtype), align = e->lanes * bytes;
+    align = align < LINE_BYTES ? align : LINE_BYTES;
+    LLVMValueRef past = NULL;
+    if (e->nest->buffers.items[s->buffer].stream != EXPR_NONE && align >= STREAM_LEAST_BYTES)
+        past = stream_condition(e, s, align);
+    LLVMBasicBlockRef stream = NULL, usual, exit = NULL;
+    if (past) {
+        stream = level_block(e);
+        usual = level_block(e);
+        exit = level_block(e);
+        LLVMBuildCondBr(e->builder, past, stream, usual);
+        LLVMPositionBuilderAtEnd(e->builder, stream);
+        store_past_caches(e, v, pointer, align);
+        LLVMBuildBr(e->builder, exit);
+        LLVMPositionBuilderAtEnd(e->builder, usual);
+    }
+    LLVMSetAlignment(LLVMBuildStore(e->builder, v, pointer), (unsigned)bytes);
+    if (past) {
+        LLVMBuildBr(e->builder, exit);
+        level_continue(e, exit);
+    }
+}
+
 void emit_store(struct emitter *e, const struct stmt *s)
 {
     const struct nest_buffer *b = &e->nest->buffers.items[s->buffer];
@@ -315,8 +385,7 @@ void emit_store(struct emitter *e, const struct stmt *s)
         if (!together)
             pointer = lane_pointers(e, s->buffer, s->index);
         if (together && !mask) {
-            store = LLVMBuildStore(e->builder, v, pointer);
-            LLVMSetAlignment(store, (unsigned)dtype_bytes(dtype));
+            store_vector(e, s, v, pointer);
         } else {
             LLVMTypeRef types[2] = {LLVMTypeOf(v), LLVMTypeOf(pointer)};
             LLVMValueRef args[4] = {v, pointer, alignment(e, dtype), mask ? mask : all_lanes(e)};
@@ -326,8 +395,6 @@ void emit_store(struct emitter *e, const struct stmt *s)
     }
     e->memory_changed = ++e->now;
 }
-
-#define LINE_BYTES 64
 
 /* One per cache line of the lanes; of lanes that lie apart none. The address may lie outside the
  * buffer: no GEP is inbounds. */

@@ -24,7 +24,7 @@ struct stmt_record {
 
 struct buffer_record {
     uint8_t dtype, role, zero[2];
-    uint32_t elements, table_bytes;
+    uint32_t elements, table_bytes, stream;
 };
 
 static void add_exprs(const struct nest *nest, struct strbuf *out)
@@ -68,7 +68,7 @@ static void add_tables(const struct nest *nest, struct strbuf *out)
         strbuf_add(out, &nest->locals.items[i].dtype, 1);
     for (uint32_t i = 0; i < nest->buffers.count; i++) {
         const struct nest_buffer *b = &nest->buffers.items[i];
-        struct buffer_record r = {b->dtype, b->role, {0}, b->elements, b->table_bytes};
+        struct buffer_record r = {b->dtype, b->role, {0}, b->elements, b->table_bytes, b->stream};
         strbuf_add(out, &r, sizeof r);
         if (b->table_bytes > 0)
             strbuf_add(out, b->table, b->table_bytes);
@@ -100,7 +100,7 @@ static void add_block(const struct block *block, struct strbuf *out)
 }
 
 _Static_assert(sizeof(struct expr_record) == 32 && sizeof(struct stmt_record) == 48 &&
-                   sizeof(struct buffer_record) == 12,
+                   sizeof(struct buffer_record) == 16,
                "no padding");
 
 void nest_digest(const struct nest *nest, uint8_t out[SHA256_BYTES])

@@ -59,7 +59,9 @@ enum buffer_role { ROLE_OUT = 1, ROLE_IN, ROLE_SCRATCH, ROLE_TABLE };
 struct nest_buffer {
     const char *name;
     uint8_t dtype, role;
-    expr_id elements;  /* size; no loop variables */
+    expr_id elements; /* size; no loop variables */
+    expr_id stream;   /* OUT: where this holds (of sizes only), vectors are written past the caches;
+                         EXPR_NONE: never */
     const void *table; /* ROLE_TABLE: constant elements, native layout; borrowed from the graph's
                           arena */
     uint32_t table_bytes;

@@ -259,6 +259,7 @@ struct change {
     float table;
     double factor;
     enum loop_kind kind;
+    bool stream;
 };
 
 static void digest_of(const struct change *c, uint8_t out[32])
@@ -275,12 +276,22 @@ static void digest_of(const struct change *c, uint8_t out[32])
     assert_true(dim_declare(&dims, &S, &s, &err));
     nest_init(&n, &arena, &dims, c->name);
     expr_id extent = expr_dim(&n, dim_named(&dims, s));
-    struct nest_buffer buffer = {c->name, DTYPE_F32, ROLE_OUT, extent, NULL, 0};
+    expr_id always = expr_int(&n, DTYPE_BOOL, 1);
+    struct nest_buffer buffer = {.name = c->name,
+                                 .dtype = DTYPE_F32,
+                                 .role = ROLE_OUT,
+                                 .elements = extent,
+                                 .stream = c->stream ? always : EXPR_NONE};
     uint32_t y = nest_buffer(&n, &buffer);
     buffer.role = ROLE_IN;
+    buffer.stream = EXPR_NONE;
     uint32_t x = nest_buffer(&n, &buffer);
-    buffer = (struct nest_buffer){c->name, DTYPE_F32,   ROLE_TABLE, index_const(&n, 1),
-                                  table,   sizeof table};
+    buffer = (struct nest_buffer){.name = c->name,
+                                  .dtype = DTYPE_F32,
+                                  .role = ROLE_TABLE,
+                                  .elements = index_const(&n, 1),
+                                  .table = table,
+                                  .table_bytes = sizeof table};
     uint32_t t = nest_buffer(&n, &buffer), var = nest_var(&n, c->name, extent);
     struct stmt *loop = stmt_for(&n, var, true);
     loop->loop_kind = (uint8_t)c->kind;
@@ -297,9 +308,9 @@ static void digest_sees_what_decides(void **state)
 {
     (void)state;
     static const struct change rows[] = {
-        {"S", 100, 1, 3, LOOP_SERIAL},   {"S", 101, 1, 3, LOOP_SERIAL},
-        {"S", 100, 2, 3, LOOP_SERIAL},   {"S", 100, 1, 4, LOOP_SERIAL},
-        {"S", 100, 1, 3, LOOP_PARALLEL},
+        {"S", 100, 1, 3, LOOP_SERIAL, false},   {"S", 101, 1, 3, LOOP_SERIAL, false},
+        {"S", 100, 2, 3, LOOP_SERIAL, false},   {"S", 100, 1, 4, LOOP_SERIAL, false},
+        {"S", 100, 1, 3, LOOP_PARALLEL, false}, {"S", 100, 1, 3, LOOP_SERIAL, true},
     };
     enum { COUNT = sizeof rows / sizeof rows[0] };
     uint8_t digests[COUNT][32], other[32];

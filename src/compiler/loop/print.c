@@ -204,6 +204,10 @@ void nest_print(const struct nest *nest, struct strbuf *out)
         strbuf_printf(out, "%s%s %s[", i ? ", " : "", b->name, dtype_name(b->dtype));
         expr_print(nest, b->elements, out);
         strbuf_printf(out, "] %s", roles[b->role]);
+        if (b->stream != EXPR_NONE) {
+            strbuf_puts(out, " stream if ");
+            expr_print(nest, b->stream, out);
+        }
     }
     strbuf_puts(out, ")\n");
     print_block(nest, &nest->body, 1, out);

@@ -132,10 +132,23 @@ static bool check_block(struct scope *s, const struct block *block)
     return true;
 }
 
+static bool check_buffer(struct scope *s, const struct nest_buffer *b)
+{
+    if (b->stream == EXPR_NONE)
+        return true;
+    if (b->role != ROLE_OUT)
+        return bad(s, "only results are written past the caches", b->name);
+    return check_expr(s, b->stream, b->name) && (expr_at(s->nest, b->stream)->dtype == DTYPE_BOOL ||
+                                                 bad(s, "a condition that is not bool", b->name));
+}
+
 bool nest_verify(struct nest *nest, struct error *err)
 {
     struct scope s = {.nest = nest, .err = err};
     if (nest->vars.count > NEST_MAX_VARS || nest->locals.count > NEST_MAX_LOCALS)
         return bad(&s, "too many variables or locals", nest->name);
+    for (uint32_t i = 0; i < nest->buffers.count; i++)
+        if (!check_buffer(&s, &nest->buffers.items[i]))
+            return false;
     return check_block(&s, &nest->body);
 }

@@ -284,9 +284,23 @@ static void default_tile(struct scheduling *c, struct config *out)
 #define BLOCK_ELEMENTS \
     4096 /* of an elementwise loop: enough work to hand to a thread, small enough for L1 */
 
+/* Sizes in KiB from which on results are written past the caches. Who calls us may read an output
+ * soon; what the graph reads itself comes back from a cache that holds more than the typical one.
+ */
+#define STREAM_OUTPUT 16384
+#define STREAM_INNER 65536
+
+static int32_t default_stream(struct scheduling *c)
+{
+    int32_t least = c->output ? STREAM_OUTPUT : STREAM_INNER;
+    return results_reach(c->nest, least) ? least : 0;
+}
+
 void sched_default(struct scheduling *c, struct config *out)
 {
     *out = (struct config){0};
+    if (c->form == FORM_FLAT || c->form == FORM_LOOPS)
+        out->value[CONFIG_STREAM] = default_stream(c);
     if (c->form == FORM_FLAT)
         out->value[CONFIG_BLOCK] = BLOCK_ELEMENTS;
     else if (c->form != FORM_LOOPS)

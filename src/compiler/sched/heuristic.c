@@ -161,7 +161,7 @@ struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
                                const struct target *target)
 {
     struct scheduling *c = ARENA_NEW(nest->arena, struct scheduling);
-    *c = (struct scheduling){.nest = nest, .target = target};
+    *c = (struct scheduling){.nest = nest, .target = target, .output = hint->output};
     fuse_chains(c, &nest->body);
     const struct stmt *top = only_loop(&nest->body);
     if (hint->anchor == ANCHOR_CONTRACT)
@@ -450,6 +450,8 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
     if (c->form != FORM_PIXELS)
         unroll_windows(c, &c->nest->body, 1, false);
     parallelise(c);
+    if (config->value[CONFIG_STREAM] > 0)
+        stream_results(c, config->value[CONFIG_STREAM]);
     *out = c->steps;
 }
 

@@ -24,7 +24,7 @@ enum step_kind {
 #define STEP_NAME_BYTES 24
 struct step {
     uint8_t kind;
-    char loop[STEP_NAME_BYTES];  /* the loop it works on */
+    char loop[STEP_NAME_BYTES];  /* the loop it works on; stream: the buffer */
     char other[STEP_NAME_BYTES]; /* fuse, swap: the loop inside it; prefetch: the buffer */
     int64_t number;              /* split: factor; vector: lanes; … */
 };
@@ -48,7 +48,8 @@ enum sched_anchor { ANCHOR_NONE, ANCHOR_CONTRACT, ANCHOR_CONV };
 struct sched_hint {
     uint8_t anchor;
     uint8_t batch_dims, m_dims, n_dims; /* contraction: loops i0 … in this order */
-    bool rows; /* contraction: rows of its first operand are computed inside, staged by loop j */
+    bool rows;   /* contraction: rows of its first operand are computed inside, staged by loop j */
+    bool output; /* the result is the graph's: nothing in the graph reads it */
 };
 
 /* A config: the choices in a schedule that only speed depends on, by key; 0: the kernel has no such

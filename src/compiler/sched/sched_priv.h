@@ -47,6 +47,7 @@ struct scheduling {
     char row[8], column[8]; /* names of the tile's loops; "" when there is none */
     uint32_t operand;       /* product: the argument whose columns lie together … */
     bool packed;            /* … in panels already */
+    bool output;            /* nothing in the graph reads the result */
 };
 
 /* config.c */
@@ -93,6 +94,11 @@ void prefetch_operand(struct scheduling *c, int64_t distance);
 /* Whether iterations of a loop around this one run together, in lanes or jammed: they would share
  * scratch memory. */
 bool runs_together(const struct nest *nest, const struct stmt *loop);
+
+/* stream.c: the step, for all results, and whether there is one that may be so large. */
+bool apply_stream(struct nest *nest, const struct step *step, struct error *err);
+bool results_reach(struct nest *nest, int64_t size_kib);
+void stream_results(struct scheduling *c, int64_t size_kib);
 
 /* sums.c */
 bool apply_sums(struct nest *nest, const struct step *step, struct error *err);

@@ -222,6 +222,11 @@ uint32_t sched_space(struct scheduling *c, struct config *out, uint32_t max)
         qsort(s.items, s.count, sizeof s.items[0], compare);
     out[count++] = base;
     count = add_readings(&s, &base, out, count, max);
+    if (base.value[CONFIG_STREAM] > 0) {
+        struct config near = base;
+        near.value[CONFIG_STREAM] = 0;
+        count = add_other(&base, &near, out, count, max);
+    }
     for (uint32_t i = 0; i < s.count && count < max; i++)
         if (!config_equal(&s.items[i].config, &base))
             out[count++] = s.items[i].config;

@@ -502,6 +502,7 @@ bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
         [STEP_SPILL] = apply_spill,   [STEP_PACK] = apply_pack,
         [STEP_PART] = apply_part,     [STEP_PREFETCH] = apply_prefetch,
         [STEP_UNROLL] = apply_unroll, [STEP_SUMS] = apply_sums,
+        [STEP_STREAM] = apply_stream,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
