@@ -1,7 +1,8 @@
 """Serves one contestant on stdin and stdout: one JSON object a line, as the harness speaks it.
 
   hello    -> {"ok", "contestant", "version"}
-  prepare  -> {"ok", "outputs", "compile_ms"}: reads a case, compiles it, writes its outputs
+  prepare  -> {"ok", "outputs", "compile_ms"}: reads a case, compiles it, writes its outputs;
+              compile_ms runs until the first result is there
   run      -> {"ok", "ns"}: the wall time of `repeat` warm calls
   quit
 
@@ -23,6 +24,7 @@ def limit_threads(count: int) -> None:
     os.environ["XLA_FLAGS"] = ("--xla_cpu_multi_thread_eigen=" + ("false" if count == 1 else "true")
                                + f" intra_op_parallelism_threads={count}")
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(count)
     # XLA makes as many threads as the process may use cores.
     if sys.argv[1] == "jax":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])

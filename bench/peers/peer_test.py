@@ -1,8 +1,10 @@
-"""Checks that every contestant computes what Urza computes, and prints latencies at one thread.
+"""Checks that every contestant computes what Urza computes and survives what it cannot, and
+prints latencies at one thread.
 
-  PYTHON bench/peers/peer_test.py URZA [CONTESTANT...]
+  PYTHON bench/peers/peer_test.py URZA [CONTESTANT...] [BLOCK...]
 
-Run by hand with the Python of the peers' environment: the first run installs them.
+Run by hand with the Python of the peers' environment: the first run installs them. A block is an
+example or one of bench/blocks, by its name; all of them without one, which takes minutes.
 """
 
 import json
@@ -33,6 +35,29 @@ class Peer:
         self.process.stdin.write('{"op": "quit"}\n')
         self.process.stdin.close()
         self.process.wait()
+
+
+def check_failures(peer: Peer, case: dict) -> list[str]:
+    """What is wrong must be an answer, and what follows must work."""
+    folder, problems = case["folder"], []
+    document = json.loads((folder / "blueprint.json").read_text())
+    document["nodes"][0]["op"] = "no_such_op"
+    unknown = folder / "unknown.json"
+    unknown.write_text(json.dumps(document))
+    broken = folder / "broken.json"
+    broken.write_text("{")
+    bad = {"op": "prepare", "params": str(folder / "params.safetensors"),
+           "inputs": case["inputs"], "out": str(folder)}
+    for request, words in (
+            ({"op": "run", "repeat": 1}, "nothing is prepared"),
+            ({"op": "dance"}, "dance"),
+            (bad | {"blueprint": str(broken)}, "Expecting"),
+            (bad | {"blueprint": str(unknown)}, "op no_such_op is not known"),
+            ({"op": "run", "repeat": 1}, "nothing is prepared")):
+        reply = peer.ask(request)
+        if reply["ok"] or words not in reply["error"]:
+            problems.append(f"{request['op']}: expected '{words}', not {reply}")
+    return problems
 
 
 def make_case(urza: str, source: Path, folder: Path) -> dict:
@@ -89,13 +114,18 @@ def measure(peer: Peer, case: dict) -> tuple[str, bool]:
     error = difference(case, reply["outputs"])
     if error > BOUND:
         return f"off {error:.1e}", False
+    if not reply["compile_ms"] > 0:
+        return "no time", False
     best = min(peer.ask({"op": "run", "repeat": 10})["ns"] for _ in range(10)) / 10
     return f"{best / 1000:.1f}", True
 
 
 def main() -> None:
-    urza, names = sys.argv[1], sys.argv[2:] or CONTESTANTS
-    sources = sorted((HERE / "../../examples").resolve().glob("*.json"))
+    folders = [HERE / "../../examples", HERE / "../blocks"]
+    sources = [path for folder in folders for path in sorted(folder.resolve().glob("*.json"))]
+    urza, words = sys.argv[1], sys.argv[2:]
+    names = [n for n in CONTESTANTS if n in words] or CONTESTANTS
+    sources = [s for s in sources if s.stem in words] or sources
     agree = True
     with tempfile.TemporaryDirectory() as folder:
         cases = [make_case(urza, source, Path(folder) / source.stem) for source in sources]
@@ -104,6 +134,9 @@ def main() -> None:
             peer = Peer(name)
             hello = peer.ask({"op": "hello"})
             print(f"{hello['contestant']} {hello['version']}", file=sys.stderr)
+            for problem in check_failures(peer, cases[0]):
+                print(f"{name}: {problem}", file=sys.stderr)
+                agree = False
             for case in cases:
                 cell, good = measure(peer, case)
                 table[case["name"]].append(cell)

@@ -79,9 +79,16 @@ def instance_norm(x, a):
 
 
 def attention(x, a):
+    query, key, value = x[:3]
+    grouped = a.get("enable_gqa", False)
+    if grouped and torch.onnx.is_in_onnx_export():  # the exporter does not know groups
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = (t.unsqueeze(-3).expand(*t.shape[:-2], groups, *t.shape[-2:]).flatten(-4, -3)
+                      for t in (key, value))
+        grouped = False
     return F.scaled_dot_product_attention(
-        x[0], x[1], x[2], attn_mask=operand(x, 3), is_causal=a.get("is_causal", False),
-        scale=a.get("scale"), enable_gqa=a.get("enable_gqa", False))
+        query, key, value, attn_mask=operand(x, 3), is_causal=a.get("is_causal", False),
+        scale=a.get("scale"), enable_gqa=grouped)
 
 
 def multi_head_attention(x, a):
