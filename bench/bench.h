@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/strbuf.h"
 #include "cli/figures.h"
 #include "package/package.h"
 #include "urza/run.h"
@@ -21,6 +22,7 @@
 #define CONTESTANTS 16 /* ours included */
 #define ROUNDS_MAX 15
 #define VERSION_BYTES 160
+#define REASON_BYTES 512
 
 /* What a peer that is no compiler must know of a case. */
 enum case_kind {
@@ -42,6 +44,7 @@ struct gemm {
 
 struct conv {
     int64_t batch, channels, height, width, filters, window, stride, padding, groups;
+    bool channels_last; /* input and output are [batch, height, width, channels] */
 };
 
 struct bench_case {
@@ -68,11 +71,15 @@ struct case_list {
 struct bench_case *case_add(struct case_list *list, enum case_kind kind, const char *dims,
                             const char *name_format, ...) URZA_PRINTF(4, 5);
 
+/* A variant is one of those named; NULL: the usual ones. Attention and rows have none. */
 void cases_gemm(struct case_list *list, const char *variant); /* "plain", "packed", "dynamic" */
-void cases_conv(struct case_list *list, const char *variant); /* ignored, here and below */
+void cases_conv(struct case_list *list, const char *variant); /* "channels-last", "nchw" */
 void cases_attention(struct case_list *list, const char *variant);
 void cases_fused(struct case_list *list, const char *variant);
-void cases_blocks(struct case_list *list, const char *variant); /* run at the top of the sources */
+/* "b1", "b32": the batch. Runs at the top of the sources. */
+void cases_blocks(struct case_list *list, const char *variant);
+
+struct config_chooser;
 
 /* A case made ready to run. */
 struct subject {
@@ -90,10 +97,10 @@ struct subject {
     double compile_ms;
 };
 
-/* subject_release after success only. ERR_… of the compiler and the runtime, or when the case would
- * be interpreted. */
-bool subject_open(const struct bench_case *test, uint32_t threads, struct subject *out,
-                  struct error *err);
+/* subject_release after success only. chooser: of configs, borrowed; NULL: the heuristic. ERR_… of
+ * the compiler and the runtime, or when the case would be interpreted. */
+bool subject_open(const struct bench_case *test, uint32_t threads,
+                  const struct config_chooser *chooser, struct subject *out, struct error *err);
 void subject_release(struct subject *subject);
 uint64_t subject_run(void *subject, uint64_t repetitions); /* nanoseconds */
 const float *subject_input(const struct subject *subject, uint32_t index);
@@ -129,10 +136,16 @@ struct peer {
     char version[VERSION_BYTES];
 };
 
-extern const struct peer_driver peer_onednn, peer_onednn_plain; /* plain: NCHW in and out */
+extern const struct peer_driver peer_onednn;
+extern const struct peer_driver peer_onednn_plain; /* a convolution's tensors as they are given */
 extern const struct peer_driver peer_openblas, peer_blis;
 extern const struct peer_driver peer_libxsmm;
 extern const struct peer_driver peer_process; /* name: the contestant it starts */
+
+/* How long a contestant takes in a process of its own until its first result, ms, without what it
+ * loads before it sees the case. False also when that result is not ours. */
+bool peer_process_compile(const char *name, uint32_t threads, const struct subject *subject,
+                          double *out_ms, struct error *err);
 
 enum verdict {
     VERDICT_NONE, /* does not compete */
@@ -146,7 +159,8 @@ struct contestant {
     void *state;
     enum verdict verdict;
     uint64_t repetitions;
-    double ns[ROUNDS_MAX]; /* of one repetition, by round */
+    double ns[ROUNDS_MAX];     /* of one repetition, by round */
+    char reason[REASON_BYTES]; /* of a failure */
 };
 
 struct contest_options {
@@ -161,6 +175,7 @@ uint32_t contest_run(struct contestant *contestants, uint32_t count,
 double median(double *values, uint32_t count); /* sorts them */
 
 struct table_options {
+    struct arena *arena;
     bool markdown;
     bool memory; /* the share is that of the copy bandwidth, not of the multiply-adds */
 };
@@ -181,13 +196,15 @@ struct table {
     double log_sum[CONTESTANTS]; /* [0]: of the best peer */
     uint32_t rows[CONTESTANTS];
     double worst, peak_share_sum;
-    uint32_t row_count;
+    uint32_t row_count, below_count; /* below: the best peer is faster than ours */
+    struct strbuf notes;             /* printed below the table */
     char worst_name[128], worst_peer[32];
 };
 void table_begin(struct table *table, const struct table_options *options, const struct peer *peers,
                  uint32_t peer_count);
 void table_row(struct table *table, const struct table_row *row);
 void table_failure(struct table *table, const char *name, const struct error *err);
+void table_note(struct table *table, const char *format, ...) URZA_PRINTF(2, 3);
 void table_end(struct table *table);
 
 #endif

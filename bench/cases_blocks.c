@@ -1,6 +1,7 @@
 /* Whole blocks of networks: the examples, and those in bench/blocks. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "bench.h"
@@ -49,9 +50,10 @@ static void add_block(struct case_list *list, const char *stem, int batch)
 
 void cases_blocks(struct case_list *list, const char *variant)
 {
-    (void)variant;
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
-        add_block(list, blocks[i], 1);
-        add_block(list, blocks[i], 32);
+        if (!variant || strcmp(variant, "b1") == 0)
+            add_block(list, blocks[i], 1);
+        if (!variant || strcmp(variant, "b32") == 0)
+            add_block(list, blocks[i], 32);
     }
 }

@@ -1,4 +1,7 @@
-/* The distinct convolutions of ResNet-50, MobileNetV2 and a U-Net, without their biases. */
+/* The distinct convolutions of ResNet-50, MobileNetV2 and a U-Net, without their biases. Channels
+ * last is how a convolution runs inside a block: only what enters and leaves the block is NCHW. */
+#include <string.h>
+
 #include "base/strbuf.h"
 #include "bench.h"
 
@@ -46,29 +49,46 @@ static const struct layer layers[] = {
 
 #define BATCH_FLOPS_MAX 8e9 /* of a large batch: what takes longer says nothing new */
 
+static void write_nodes(struct strbuf *text, const struct conv *conv)
+{
+    if (conv->channels_last)
+        strbuf_puts(text, "{\"id\": \"t\", \"op\": \"permute\", \"in\": [\"x\"], \"attrs\": "
+                          "{\"dims\": [0, 3, 1, 2]}}, ");
+    strbuf_printf(text,
+                  "{\"id\": \"%s\", \"op\": \"conv2d\", \"in\": [\"%s\", \"w\"], "
+                  "\"attrs\": {\"stride\": %lld, \"padding\": %lld, \"groups\": %lld}}",
+                  conv->channels_last ? "u" : "y", conv->channels_last ? "t" : "x",
+                  (long long)conv->stride, (long long)conv->padding, (long long)conv->groups);
+    if (conv->channels_last)
+        strbuf_puts(text, ", {\"id\": \"y\", \"op\": \"permute\", \"in\": [\"u\"], \"attrs\": "
+                          "{\"dims\": [0, 2, 3, 1]}}");
+}
+
 static const char *write_blueprint(struct arena *arena, const struct conv *conv)
 {
     struct strbuf text;
+    int64_t shape[] = {conv->batch, conv->channels, conv->height, conv->width};
+    if (conv->channels_last)
+        memcpy(shape + 1, (int64_t[]){conv->height, conv->width, conv->channels},
+               3 * sizeof shape[0]);
     strbuf_init(&text, arena);
     strbuf_printf(&text,
                   "{\"format\": \"urza.blueprint/1\", \"name\": \"conv\", \"inputs\": [{\"id\": "
                   "\"x\", \"dtype\": \"f32\", \"shape\": [%lld, %lld, %lld, %lld]}],",
-                  (long long)conv->batch, (long long)conv->channels, (long long)conv->height,
-                  (long long)conv->width);
+                  (long long)shape[0], (long long)shape[1], (long long)shape[2],
+                  (long long)shape[3]);
     strbuf_printf(&text,
                   "\"params\": [{\"id\": \"w\", \"dtype\": \"f32\", \"shape\": [%lld, %lld, %lld, "
-                  "%lld], \"init\": {\"kind\": \"kaiming_uniform\"}}],",
+                  "%lld], \"init\": {\"kind\": \"kaiming_uniform\"}}], \"nodes\": [",
                   (long long)conv->filters, (long long)(conv->channels / conv->groups),
                   (long long)conv->window, (long long)conv->window);
-    strbuf_printf(&text,
-                  "\"nodes\": [{\"id\": \"y\", \"op\": \"conv2d\", \"in\": [\"x\", \"w\"], "
-                  "\"attrs\": {\"stride\": %lld, \"padding\": %lld, \"groups\": %lld}}], "
-                  "\"outputs\": [\"y\"]}",
-                  (long long)conv->stride, (long long)conv->padding, (long long)conv->groups);
+    write_nodes(&text, conv);
+    strbuf_puts(&text, "], \"outputs\": [\"y\"]}");
     return text.data;
 }
 
-static void add_layer(struct case_list *list, const struct layer *layer, int64_t batch)
+static void add_layer(struct case_list *list, const struct layer *layer, int64_t batch,
+                      bool channels_last)
 {
     int64_t terms = layer->channels / layer->groups * layer->window * layer->window;
     int64_t out_size = layer->size / layer->stride;
@@ -89,14 +109,15 @@ static void add_layer(struct case_list *list, const struct layer *layer, int64_t
                               .window = layer->window,
                               .stride = layer->stride,
                               .padding = layer->window / 2,
-                              .groups = layer->groups};
+                              .groups = layer->groups,
+                              .channels_last = channels_last};
     one->blueprint = write_blueprint(list->arena, &one->conv);
 }
 
 void cases_conv(struct case_list *list, const char *variant)
 {
-    (void)variant;
+    bool channels_last = variant && strcmp(variant, "channels-last") == 0;
     for (int64_t batch = 1; batch <= 8; batch += 7)
         for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
-            add_layer(list, &layers[i], batch);
+            add_layer(list, &layers[i], batch, channels_last);
 }

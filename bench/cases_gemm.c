@@ -13,21 +13,6 @@ static const int64_t shapes[][3] = {
     {197, 768, 768},    {49, 2048, 512},  {2048, 2048, 64},
 };
 
-struct bench_case *case_add(struct case_list *list, enum case_kind kind, const char *dims,
-                            const char *name_format, ...)
-{
-    char name[128];
-    va_list args;
-    va_start(args, name_format);
-    vsnprintf(name, sizeof name, name_format, args);
-    va_end(args);
-    struct bench_case one = {.name = arena_strdup(list->arena, name),
-                             .dims = dims ? arena_strdup(list->arena, dims) : NULL,
-                             .kind = kind};
-    VEC_PUSH(list->arena, &list->cases, one);
-    return &list->cases.items[list->cases.count - 1];
-}
-
 /* x[M, K] times y[K, N], or times the transpose of a parameter w[N, K]. */
 static const char *write_blueprint(struct arena *arena, const struct gemm *gemm, bool dynamic)
 {

@@ -1,5 +1,6 @@
 /* Turns. Each round starts with another contestant, so that none always follows the same one. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -51,6 +52,12 @@ static double take_turn(struct contestant *contestant, const struct contest_opti
     return run(contestant, contestant->repetitions, options->thread_time);
 }
 
+static void give_up(struct contestant *contestant)
+{
+    contestant->verdict = VERDICT_FAILED;
+    snprintf(contestant->reason, sizeof contestant->reason, "a later run failed");
+}
+
 uint32_t contest_run(struct contestant *contestants, uint32_t count,
                      const struct contest_options *options)
 {
@@ -60,10 +67,11 @@ uint32_t contest_run(struct contestant *contestants, uint32_t count,
         if (contestants[i].verdict != VERDICT_TIMED)
             continue;
         each[i] = probe(&contestants[i], options->thread_time);
-        if (each[i] <= 0)
-            contestants[i].verdict = VERDICT_FAILED;
-        else
+        if (each[i] > 0) {
             timed++;
+        } else {
+            give_up(&contestants[i]);
+        }
     }
     double turn_ns = options->seconds * 1e9 / ROUNDS_MAX / (timed ? timed : 1);
     turn_ns = fmin(fmax(turn_ns, TURN_MIN_NS), TURN_MAX_NS);
@@ -78,8 +86,11 @@ uint32_t contest_run(struct contestant *contestants, uint32_t count,
     for (uint32_t round = 0; round < rounds; round++)
         for (uint32_t i = 0; i < count; i++) {
             struct contestant *next = &contestants[(round + i) % count];
-            if (next->verdict == VERDICT_TIMED)
-                next->ns[round] = take_turn(next, options);
+            if (next->verdict != VERDICT_TIMED)
+                continue;
+            next->ns[round] = take_turn(next, options);
+            if (next->ns[round] <= 0)
+                give_up(next);
         }
     return rounds;
 }

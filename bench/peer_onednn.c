@@ -1,6 +1,6 @@
 /* oneDNN: one primitive per case. What it may lay out as it likes is `any`, and reordered before
  * the time starts, as a framework would keep it between layers; `plain` leaves a convolution's
- * input and output as they come, NCHW. */
+ * input and output as they are given: NCHW, or channels last. */
 #include "bench.h"
 
 #ifdef HAVE_ONEDNN
@@ -162,7 +162,8 @@ static bool prepare_conv(struct job *job, const struct subject *subject, bool pl
     int rank = is_grouped ? 5 : 4;
     const dnnl_dims_t ungrouped = {conv->filters, conv->channels, conv->window, conv->window};
     const int64_t *w_dims = is_grouped ? grouped : ungrouped;
-    layout x = tagged(4, x_dims, dnnl_nchw), y = tagged(4, y_dims, dnnl_nchw);
+    dnnl_format_tag_t given = conv->channels_last ? dnnl_nhwc : dnnl_nchw;
+    layout x = tagged(4, x_dims, given), y = tagged(4, y_dims, given);
     layout w = tagged(rank, w_dims, is_grouped ? dnnl_goihw : dnnl_oihw);
     layout w_any = tagged(rank, w_dims, dnnl_format_tag_any);
     layout x_any = plain ? x : tagged(4, x_dims, dnnl_format_tag_any);
@@ -332,8 +333,8 @@ static void close_peer(struct peer *peer)
 
 const struct peer_driver peer_onednn = {"oneDNN", open_onednn, prepare,   run,
                                         result,   release,     close_peer};
-const struct peer_driver peer_onednn_plain = {"oneDNN nchw", open_onednn, prepare,   run,
-                                              result,        release,     close_peer};
+const struct peer_driver peer_onednn_plain = {"oneDNN as given", open_onednn, prepare, run, result,
+                                              release,           close_peer};
 #else
 static bool open_onednn(struct peer *peer, uint32_t threads, struct error *err)
 {
@@ -342,5 +343,5 @@ static bool open_onednn(struct peer *peer, uint32_t threads, struct error *err)
 }
 
 const struct peer_driver peer_onednn = {.name = "oneDNN", .open = open_onednn};
-const struct peer_driver peer_onednn_plain = {.name = "oneDNN nchw", .open = open_onednn};
+const struct peer_driver peer_onednn_plain = {.name = "oneDNN as given", .open = open_onednn};
 #endif

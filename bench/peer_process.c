@@ -9,7 +9,7 @@
  *
  * A failure is {"ok": false, "error": …}. The blueprint is in the native dialect. Between two
  * requests the process is idle. The files of a case lie in a temporary folder, which the next case
- * reuses. */
+ * reuses. Who dies or takes too long has lost that case; the next one gets a new process. */
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
@@ -27,14 +27,17 @@
 #include "bench.h"
 
 #define PROGRAM "bench/peers/run"
-#define REPLY_TIMEOUT_MS 900000 /* some tune for minutes */
+#define OPEN_TIMEOUT_MS 900000 /* the first time it is installed */
+#define CASE_TIMEOUT_MS 240000 /* some tune for a minute */
 #define PATH_BYTES 192
 #define FILE_BYTES_MAX (UINT64_C(1) << 32)
 
 extern char **environ;
 
 struct process {
-    pid_t pid;
+    pid_t pid; /* 0: none runs */
+    const char *name;
+    uint32_t threads;
     FILE *requests, *replies;
     char folder[32];
     struct arena arena; /* of the current case */
@@ -42,12 +45,29 @@ struct process {
     const char *result_path;
 };
 
-static bool spawn(struct process *process, const char *name, uint32_t threads, struct error *err)
+static void end_process(struct process *process, bool kindly)
+{
+    if (process->requests) {
+        if (kindly)
+            fputs("{\"op\": \"quit\"}\n", process->requests);
+        fclose(process->requests);
+    }
+    if (process->replies)
+        fclose(process->replies);
+    if (process->pid > 0 && !kindly)
+        kill(process->pid, SIGKILL);
+    if (process->pid > 0)
+        waitpid(process->pid, NULL, 0);
+    process->requests = process->replies = NULL;
+    process->pid = 0;
+}
+
+static bool spawn(struct process *process, struct error *err)
 {
     int to[2] = {-1, -1}, from[2] = {-1, -1};
     char count[16], program[] = PROGRAM, contestant[32];
-    snprintf(count, sizeof count, "%u", threads);
-    snprintf(contestant, sizeof contestant, "%s", name);
+    snprintf(count, sizeof count, "%u", process->threads);
+    snprintf(contestant, sizeof contestant, "%s", process->name);
     char *const arguments[] = {program, contestant, count, NULL};
     posix_spawn_file_actions_t actions;
     if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0)
@@ -69,28 +89,40 @@ static bool spawn(struct process *process, const char *name, uint32_t threads, s
 }
 
 /* Sends a request, which it releases, and gives the reply; NULL for a failure. */
-static json_t *ask(struct process *process, json_t *request, struct error *err)
+static json_t *ask(struct process *process, json_t *request, int timeout_ms, struct error *err)
 {
     char *line = NULL;
     size_t capacity = 0;
-    const char *problem = NULL;
     struct pollfd ready = {.fd = fileno(process->replies), .events = POLLIN};
     json_dumpf(request, process->requests, JSON_COMPACT);
     json_decref(request);
     fputc('\n', process->requests);
-    if (fflush(process->requests) != 0 || poll(&ready, 1, REPLY_TIMEOUT_MS) != 1 ||
-        getline(&line, &capacity, process->replies) < 0) {
+    int status = fflush(process->requests) == 0 ? poll(&ready, 1, timeout_ms) : -1;
+    if (status != 1 || getline(&line, &capacity, process->replies) < 0) {
         free(line);
-        fail(err, ERR_IO, "the process does not answer");
+        end_process(process, false);
+        if (status == 0)
+            fail(err, ERR_IO, "not done after %d s", timeout_ms / 1000);
+        else
+            fail(err, ERR_IO, "its process ended");
         return NULL;
     }
     json_t *reply = json_loads(line, 0, NULL);
     free(line);
     if (json_is_true(json_object_get(reply, "ok")))
         return reply;
-    problem = json_string_value(json_object_get(reply, "error"));
+    const char *problem = json_string_value(json_object_get(reply, "error"));
     fail(err, ERR_UNSUPPORTED, "%.400s", problem ? problem : "its answer is not understood");
     json_decref(reply);
+    return NULL;
+}
+
+/* Starts the process; the reply is what it says of itself, NULL for a failure. */
+static json_t *begin_process(struct process *process, struct error *err)
+{
+    if (spawn(process, err))
+        return ask(process, json_pack("{s:s}", "op", "hello"), OPEN_TIMEOUT_MS, err);
+    end_process(process, false);
     return NULL;
 }
 
@@ -98,6 +130,8 @@ static bool open_process(struct peer *peer, uint32_t threads, struct error *err)
 {
     struct process *process = calloc(1, sizeof *process);
     peer->state = process;
+    process->name = peer->name;
+    process->threads = threads;
     arena_init(&process->arena);
     signal(SIGPIPE, SIG_IGN); /* a process that died is an error of its own */
     snprintf(process->folder, sizeof process->folder, "/tmp/urza-bench-XXXXXX");
@@ -105,9 +139,7 @@ static bool open_process(struct peer *peer, uint32_t threads, struct error *err)
         process->folder[0] = '\0';
         return fail(err, ERR_IO, "no temporary folder");
     }
-    if (!spawn(process, peer->name, threads, err))
-        return false;
-    json_t *reply = ask(process, json_pack("{s:s}", "op", "hello"), err);
+    json_t *reply = begin_process(process, err);
     if (!reply)
         return false;
     const char *version = json_string_value(json_object_get(reply, "version"));
@@ -175,26 +207,42 @@ static json_t *describe(struct process *process, const struct subject *subject, 
     return NULL;
 }
 
-static void *prepare(struct peer *peer, const struct subject *subject, struct error *err)
+/* The reply to a request to prepare, which it releases. */
+static json_t *ask_to_prepare(struct process *process, const struct subject *subject,
+                              json_t *request, struct error *err)
 {
-    struct process *process = peer->state;
-    json_t *request = describe(process, subject, err);
-    json_t *reply = request ? ask(process, request, err) : NULL;
+    json_t *reply = request ? ask(process, request, CASE_TIMEOUT_MS, err) : NULL;
     if (!reply)
         return NULL;
     const char *path = json_string_value(json_object_get(
         json_object_get(reply, "outputs"), urza_output_info(subject->module, 0)->name));
     process->elements = tensor_elements(&subject->outputs[0]);
     process->result_path = path ? arena_strdup(&process->arena, path) : "";
+    return reply;
+}
+
+static void *prepare(struct peer *peer, const struct subject *subject, struct error *err)
+{
+    struct process *process = peer->state;
+    json_t *hello = process->pid == 0 ? begin_process(process, err) : json_null();
+    if (!hello)
+        return NULL;
+    json_decref(hello);
+    json_t *reply = ask_to_prepare(process, subject, describe(process, subject, err), err);
     json_decref(reply);
-    return process;
+    return reply ? process : NULL;
 }
 
 static uint64_t run(void *state, uint64_t repetitions)
 {
     struct error err = {0};
     json_t *request = json_pack("{s:s, s:I}", "op", "run", "repeat", (json_int_t)repetitions);
-    json_t *reply = ask(state, request, &err);
+    struct process *process = state;
+    if (process->pid == 0) {
+        json_decref(request);
+        return 0;
+    }
+    json_t *reply = ask(process, request, CASE_TIMEOUT_MS, &err);
     json_int_t ns = json_integer_value(json_object_get(reply, "ns"));
     json_decref(reply);
     return ns > 0 ? (uint64_t)ns : 0;
@@ -228,14 +276,7 @@ static void close_process(struct peer *peer)
     struct process *process = peer->state;
     if (!process)
         return;
-    if (process->requests) {
-        fputs("{\"op\": \"quit\"}\n", process->requests);
-        fclose(process->requests);
-    }
-    if (process->replies)
-        fclose(process->replies);
-    if (process->pid > 0)
-        waitpid(process->pid, NULL, 0);
+    end_process(process, true);
     if (process->folder[0]) {
         char program[] = "rm", options[] = "-rf";
         char *const arguments[] = {program, options, process->folder, NULL};
@@ -249,3 +290,22 @@ static void close_process(struct peer *peer)
 
 const struct peer_driver peer_process = {"process", open_process, prepare,      run,
                                          result,    release,      close_process};
+
+bool peer_process_compile(const char *name, uint32_t threads, const struct subject *subject,
+                          double *out_ms, struct error *err)
+{
+    struct peer peer = {.driver = &peer_process, .name = name};
+    bool ok = open_process(&peer, threads, err);
+    struct process *process = peer.state;
+    json_t *request = ok ? describe(process, subject, err) : NULL;
+    json_t *reply = request ? ask_to_prepare(process, subject, request, err) : NULL;
+    ok = reply != NULL;
+    const float *values = ok ? result(process) : NULL;
+    if (ok && !(values && subject_agrees(subject, 0, values)))
+        ok = fail(err, ERR_UNSUPPORTED, "its result is another");
+    if (ok)
+        *out_ms = json_number_value(json_object_get(reply, "compile_ms"));
+    json_decref(reply);
+    close_process(&peer);
+    return ok;
+}

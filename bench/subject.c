@@ -1,5 +1,7 @@
 /* Ours: a case compiled in process, loaded and called by the public runtime. */
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +13,21 @@
 
 /* Rounding to nearest, binary32. */
 #define UNIT_ROUNDOFF 0x1p-24
+
+struct bench_case *case_add(struct case_list *list, enum case_kind kind, const char *dims,
+                            const char *name_format, ...)
+{
+    char name[128];
+    va_list args;
+    va_start(args, name_format);
+    vsnprintf(name, sizeof name, name_format, args);
+    va_end(args);
+    struct bench_case one = {.name = arena_strdup(list->arena, name),
+                             .dims = dims ? arena_strdup(list->arena, dims) : NULL,
+                             .kind = kind};
+    VEC_PUSH(list->arena, &list->cases, one);
+    return &list->cases.items[list->cases.count - 1];
+}
 
 static bool fail_with(const urza_error *from, struct error *err)
 {
@@ -186,17 +203,14 @@ static bool load(struct subject *subject, uint32_t threads, struct error *err)
            fail_with(&problem, err);
 }
 
-static bool make_ready(struct subject *subject, uint32_t threads, struct error *err)
+static bool make_ready(struct subject *subject, uint32_t threads,
+                       const struct config_chooser *chooser, struct error *err)
 {
     const char *text = subject->test->blueprint;
     char id[KERNEL_ID_BYTES];
-    uint32_t best = 0;
     urza_stats stats;
-    for (uint32_t i = 0; target_name_at(i); i++)
-        if (target_supported_here(target_name_at(i)) &&
-            target_rank(target_name_at(i)) > target_rank(target_name_at(best)))
-            best = i;
-    struct compile_options options = {.targets = target_name_at(best), .strategy = STRATEGY_FAST};
+    struct compile_options options = {
+        .targets = target_best_here(), .strategy = STRATEGY_FAST, .chooser = chooser};
     struct compile_result result = {0};
     if (!compile_blueprint(text, strlen(text), &options, &subject->arena, &result, err))
         return false;
@@ -217,12 +231,12 @@ static bool make_ready(struct subject *subject, uint32_t threads, struct error *
            fail(err, ERR_UNSUPPORTED, "interpreted: %s", stats.last_fallback);
 }
 
-bool subject_open(const struct bench_case *test, uint32_t threads, struct subject *out,
-                  struct error *err)
+bool subject_open(const struct bench_case *test, uint32_t threads,
+                  const struct config_chooser *chooser, struct subject *out, struct error *err)
 {
     *out = (struct subject){.test = test};
     arena_init(&out->arena);
-    if (make_ready(out, threads, err))
+    if (make_ready(out, threads, chooser, err))
         return true;
     subject_release(out);
     return false;

@@ -4,17 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "bench.h"
+#include "tuner/tuner.h"
 
 #define PEERS 12
+#define TUNE_SECONDS 2
 
 static const char usage[] =
     "Usage: ./run bench gemm|conv|attention|fused|blocks [OPTION...]\n"
     "\n"
     "  --threads N        threads of every contestant (default: 1)\n"
     "  --filter TEXT      only cases whose name contains TEXT\n"
-    "  --variant NAME     gemm: plain, packed or dynamic (default: plain and packed)\n"
+    "  --variant NAME     gemm: plain, packed or dynamic (default: plain and packed);\n"
+    "                     conv: channels-last or nchw; blocks: b1 or b32 (default: both)\n"
     "  --seconds S        time for each case (default: 0.3)\n"
+    "  --limit S          no case begins later (default: no limit)\n"
+    "  --tuned[=FOLDER]   every kernel is tuned first, two seconds each; what is found is kept in\n"
+    "                     FOLDER, and not measured again\n"
     "  --peers[=LIST]     also those that run in a process of their own: all, or some of torch,\n"
     "                     torch-compile, torch-compile-max, onnxruntime, openvino, jax\n"
     "  --markdown         print tables in Markdown\n"
@@ -23,13 +30,15 @@ static const char usage[] =
 
 struct settings {
     uint32_t threads;
-    double seconds;
+    double seconds, limit_s;
     const char *filter, *variant, *processes;
+    const char *tuning; /* folder; "": none; NULL: kernels are not tuned */
     bool markdown;
 };
 
 struct table_kind {
     const char *name, *title;
+    const char *variant; /* NULL: it has all of its name */
     bool memory;
     void (*cases)(struct case_list *list, const char *variant);
     const struct peer_driver *peers[5];
@@ -38,17 +47,30 @@ struct table_kind {
 static const struct table_kind kinds[] = {
     {"gemm",
      "Matrix products, MxNxK",
+     NULL,
      false,
      cases_gemm,
      {&peer_onednn, &peer_openblas, &peer_blis, &peer_libxsmm}},
     {"conv",
-     "Convolutions: channels x size^2, window/stride, filters, batch",
+     "Convolutions, channels last: channels x size^2, window/stride, filters, batch",
+     "channels-last",
      false,
      cases_conv,
      {&peer_onednn, &peer_onednn_plain}},
-    {"attention", "Attention: heads, head size, queries, keys", false, cases_attention, {NULL}},
-    {"fused", "Normalisations and chains, rows x width", true, cases_fused, {&peer_onednn}},
-    {"blocks", "Blocks of networks, batch", false, cases_blocks, {NULL}},
+    {"conv",
+     "Convolutions, NCHW: channels x size^2, window/stride, filters, batch",
+     "nchw",
+     false,
+     cases_conv,
+     {&peer_onednn_plain}},
+    {"attention",
+     "Attention: heads, head size, queries, keys",
+     NULL,
+     false,
+     cases_attention,
+     {NULL}},
+    {"fused", "Normalisations and chains, rows x width", NULL, true, cases_fused, {&peer_onednn}},
+    {"blocks", "Blocks of networks, batch", NULL, false, cases_blocks, {NULL}},
 };
 
 static const char *const processes[] = {"torch",       "torch-compile", "torch-compile-max",
@@ -95,6 +117,12 @@ static uint32_t open_peers(const struct table_kind *kind, const struct settings 
     return count;
 }
 
+static void reject(struct contestant *contestant, const char *reason)
+{
+    contestant->verdict = VERDICT_FAILED;
+    snprintf(contestant->reason, sizeof contestant->reason, "%s", reason);
+}
+
 /* Prepares a peer, runs it once and compares. */
 static void admit(struct peer *peer, const struct subject *subject, struct contestant *out)
 {
@@ -102,33 +130,40 @@ static void admit(struct peer *peer, const struct subject *subject, struct conte
     *out = (struct contestant){.run = peer->driver->run, .verdict = VERDICT_NONE};
     out->state = peer->driver->prepare(peer, subject, &err);
     if (!out->state) {
-        out->verdict = err.code == ERR_NONE ? VERDICT_NONE : VERDICT_FAILED;
         if (err.code != ERR_NONE)
-            fprintf(stderr, "%s: %s: %s\n", subject->test->name, peer->name, err.message);
+            reject(out, err.message);
         return;
     }
     const float *result =
         peer->driver->run(out->state, 1) ? peer->driver->result(out->state) : NULL;
     if (!result)
-        out->verdict = VERDICT_FAILED;
+        reject(out, "it does not run");
     else
         out->verdict = subject_agrees(subject, 0, result) ? VERDICT_TIMED : VERDICT_WRONG;
 }
 
-static bool run_case(const struct bench_case *test, const struct settings *settings,
-                     struct table *table, struct peer *peers, uint32_t peer_count)
+struct run {
+    const struct settings *settings;
+    struct table *table;
+    const struct config_chooser *chooser;
+    struct peer *peers;
+    uint32_t peer_count;
+};
+
+static bool run_case(const struct run *run, const struct bench_case *test)
 {
+    const struct settings *settings = run->settings;
     struct error err = {0};
     struct subject subject;
     struct contestant contestants[CONTESTANTS];
     struct table_row row = {.name = test->name, .contestants = contestants};
-    if (!subject_open(test, settings->threads, &subject, &err)) {
-        table_failure(table, test->name, &err);
+    if (!subject_open(test, settings->threads, run->chooser, &subject, &err)) {
+        table_failure(run->table, test->name, &err);
         return false;
     }
     contestants[0] = (struct contestant){subject_run, &subject, .verdict = VERDICT_TIMED};
-    for (uint32_t i = 0; i < peer_count; i++)
-        admit(&peers[i], &subject, &contestants[i + 1]);
+    for (uint32_t i = 0; i < run->peer_count; i++)
+        admit(&run->peers[i], &subject, &contestants[i + 1]);
     row.work = subject.work;
     const struct contest_options options = {
         .seconds = settings->seconds,
@@ -138,16 +173,49 @@ static bool run_case(const struct bench_case *test, const struct settings *setti
     bool ok =
         peak_measure("", settings->threads, row.work.bytes, options.thread_time, &row.peak, &err);
     if (ok) {
-        row.rounds = contest_run(contestants, peer_count + 1, &options);
-        table_row(table, &row);
+        row.rounds = contest_run(contestants, run->peer_count + 1, &options);
+        table_row(run->table, &row);
     } else {
-        table_failure(table, test->name, &err);
+        table_failure(run->table, test->name, &err);
     }
-    for (uint32_t i = 0; i < peer_count; i++)
+    for (uint32_t i = 0; i < run->peer_count; i++)
         if (contestants[i + 1].state)
-            peers[i].driver->release(contestants[i + 1].state);
+            run->peers[i].driver->release(contestants[i + 1].state);
     subject_release(&subject);
     return ok;
+}
+
+static bool run_cases(const struct run *run, const struct case_list *list)
+{
+    const struct settings *settings = run->settings;
+    uint64_t begin = clock_ns();
+    uint32_t left_out = 0;
+    bool ok = true;
+    for (uint32_t i = 0; i < list->cases.count; i++) {
+        const struct bench_case *test = &list->cases.items[i];
+        if (settings->filter && !strstr(test->name, settings->filter))
+            continue;
+        if (settings->limit_s > 0 && (double)(clock_ns() - begin) * 1e-9 > settings->limit_s)
+            left_out++;
+        else
+            ok = run_case(run, test) && ok;
+    }
+    if (left_out > 0)
+        table_note(run->table, "left out after %g s: the last %u cases", settings->limit_s,
+                   left_out);
+    return ok;
+}
+
+static bool open_tuner(const char *folder, urza_tuner **out)
+{
+    urza_error problem;
+    urza_tuner_options options = {.directory = folder[0] ? folder : NULL,
+                                  .policy = URZA_TUNE_AUTOTUNE,
+                                  .budget_s = TUNE_SECONDS};
+    if (urza_tuner_open(&options, out, &problem) == 0)
+        return true;
+    fprintf(stderr, "%s: %s\n", problem.place, problem.message);
+    return false;
 }
 
 static int run_table(const struct table_kind *kind, const struct settings *settings)
@@ -156,22 +224,26 @@ static int run_table(const struct table_kind *kind, const struct settings *setti
     struct peer peers[PEERS];
     struct table table;
     struct case_list list = {.arena = &arena};
-    bool ok = true;
+    struct config_chooser chooser;
+    struct run run = {.settings = settings, .table = &table, .peers = peers};
+    urza_tuner *tuner = NULL;
+    if (settings->tuning && !open_tuner(settings->tuning, &tuner))
+        return 1;
+    chooser = tuner_chooser(tuner);
+    run.chooser = tuner ? &chooser : NULL;
     arena_init(&arena);
-    kind->cases(&list, settings->variant);
-    printf("%s%s, %u thread%s\n\n", settings->markdown ? "### " : "", kind->title,
-           settings->threads, settings->threads == 1 ? "" : "s");
-    uint32_t peer_count = open_peers(kind, settings, peers);
-    const struct table_options options = {.markdown = settings->markdown, .memory = kind->memory};
-    table_begin(&table, &options, peers, peer_count);
-    for (uint32_t i = 0; i < list.cases.count; i++) {
-        const struct bench_case *test = &list.cases.items[i];
-        if (!settings->filter || strstr(test->name, settings->filter))
-            ok = run_case(test, settings, &table, peers, peer_count) && ok;
-    }
+    kind->cases(&list, kind->variant ? kind->variant : settings->variant);
+    printf("%s%s%s, %u thread%s\n\n", settings->markdown ? "### " : "", kind->title,
+           tuner ? ", tuned" : "", settings->threads, settings->threads == 1 ? "" : "s");
+    run.peer_count = open_peers(kind, settings, peers);
+    const struct table_options options = {
+        .arena = &arena, .markdown = settings->markdown, .memory = kind->memory};
+    table_begin(&table, &options, peers, run.peer_count);
+    bool ok = run_cases(&run, &list);
     table_end(&table);
-    for (uint32_t i = 0; i < peer_count; i++)
+    for (uint32_t i = 0; i < run.peer_count; i++)
         peers[i].driver->close(&peers[i]);
+    urza_tuner_close(tuner);
     arena_release(&arena);
     return ok ? 0 : 1;
 }
@@ -183,6 +255,8 @@ static bool parse_settings(int argc, char **argv, struct settings *out)
         {"filter", required_argument, NULL, 'f'},
         {"variant", required_argument, NULL, 'v'},
         {"seconds", required_argument, NULL, 's'},
+        {"limit", required_argument, NULL, 'l'},
+        {"tuned", optional_argument, NULL, 'u'},
         {"peers", optional_argument, NULL, 'p'},
         {"markdown", no_argument, NULL, 'm'},
         {0},
@@ -194,6 +268,8 @@ static bool parse_settings(int argc, char **argv, struct settings *out)
         case 'f': out->filter = optarg; break;
         case 'v': out->variant = optarg; break;
         case 's': out->seconds = strtod(optarg, NULL); break;
+        case 'l': out->limit_s = strtod(optarg, NULL); break;
+        case 'u': out->tuning = optarg ? optarg : ""; break;
         case 'p': out->processes = optarg ? optarg : ""; break;
         case 'm': out->markdown = true; break;
         default: return false;
@@ -205,10 +281,15 @@ static bool parse_settings(int argc, char **argv, struct settings *out)
 int main(int argc, char **argv)
 {
     struct settings settings;
-    if (parse_settings(argc, argv, &settings))
-        for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-            if (strcmp(argv[optind], kinds[i].name) == 0)
-                return run_table(&kinds[i], &settings);
-    fputs(usage, stderr);
-    return 64;
+    int status = -1;
+    bool known = parse_settings(argc, argv, &settings);
+    for (size_t i = 0; known && i < sizeof kinds / sizeof kinds[0]; i++) {
+        const struct table_kind *kind = &kinds[i];
+        bool asked = !kind->variant || !settings.variant || listed(settings.variant, kind->variant);
+        if (asked && strcmp(argv[optind], kind->name) == 0)
+            status = run_table(kind, &settings) != 0 || status > 0;
+    }
+    if (status < 0)
+        fputs(usage, stderr);
+    return status < 0 ? 64 : status;
 }
