@@ -39,8 +39,13 @@ static bool runs_once(const struct backend *b, uint32_t kernel)
  * where, in which order. */
 static void begin_process(void)
 {
-    static const char *const options[] = {"urza", "-disable-lsr", "-disable-cgp",
-                                          "-enable-misched=0"};
+    static const char *const options[] = {
+        "urza", "-disable-lsr", "-disable-cgp", "-enable-misched=0",
+        /* These find nothing to do in our code, at a price even for the smallest kernel. */
+        "-disable-x86-domain-reassignment", "-disable-postra-machine-licm", "-disable-x86-lea-opt",
+        "-disable-tail-duplicate", "-disable-post-ra", "-no-stack-coloring", "-disable-cfi-fixup",
+        "-disable-machine-dce", "-disable-mergeicmps", "-disable-constant-hoisting",
+        "-disable-partial-libcall-inlining", "-disable-early-ifcvt"};
     LLVMParseCommandLineOptions(sizeof options / sizeof options[0], options, "");
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
