@@ -15,6 +15,14 @@
 #define URZA_SUB_OVERFLOW(a, b, out) __builtin_sub_overflow(a, b, out)
 #define URZA_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 
+/* Whether the CPU, and the operating system where it has a part in it, can do what one of GCC's
+ * feature names says. */
+#if defined(__x86_64__)
+#define URZA_CPU_SUPPORTS(feature) (__builtin_cpu_supports(feature) != 0)
+#else
+#define URZA_CPU_SUPPORTS(feature) 0
+#endif
+
 /* Tells the core that this is a spinning loop. */
 #if defined(__x86_64__)
 #define URZA_CPU_RELAX() __builtin_ia32_pause()

@@ -54,11 +54,30 @@ static void test_moments(void **state)
     assert_true(fabs(square - 1) < 5 * sqrt(2.0 / COUNT));
 }
 
+static void test_many_are_as_one_by_one(void **state)
+{
+    (void)state;
+    static const uint64_t firsts[] = {0, 5, ((uint64_t)1 << 32) - 3, UINT64_MAX - 9};
+    double many[50];
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        uint64_t key = rng_key(seed);
+        for (size_t f = 0; f < sizeof firsts / sizeof firsts[0]; f++)
+            for (size_t count = 0; count < sizeof many / sizeof many[0]; count++) {
+                many[count] = -1; /* behind the last */
+                rng_uniforms(key, firsts[f], count, many);
+                for (size_t i = 0; i < count; i++)
+                    assert_true(many[i] == rng_uniform(key, firsts[f] + i));
+                assert_true(many[count] == -1);
+            }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_moments),
+        cmocka_unit_test(test_many_are_as_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -252,6 +252,22 @@ static void store(enum dtype dtype, void *data, int64_t index, double value)
     }
 }
 
+/* The same for consecutive elements. */
+static void store_row(enum dtype dtype, void *data, int64_t first, const double *values,
+                      int64_t count)
+{
+    if (dtype == DTYPE_F32) {
+        float *row = (float *)data + first;
+        for (int64_t i = 0; i < count; i++)
+            row[i] = (float)values[i];
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        store(dtype, data, first + i, values[i]);
+}
+
+#define ROW 256
+
 static void fill(const struct param_init *init, const char *name, const struct extent *e,
                  void *data)
 {
@@ -266,9 +282,16 @@ static void fill(const struct param_init *init, const char *name, const struct e
     bool normal = false;
     find_distribution(init, e, &start, &scale, &normal);
     uint64_t key = make_key(init->seed, name);
-    for (int64_t i = 0; i < e->count; i++) {
-        double draw = normal ? rng_normal(key, (uint64_t)i) : rng_uniform(key, (uint64_t)i);
-        store(e->dtype, data, i, start + scale * draw);
+    for (int64_t i = 0; i < e->count; i += ROW) {
+        int64_t count = e->count - i < ROW ? e->count - i : ROW;
+        double row[ROW] = {0};
+        if (!normal)
+            rng_uniforms(key, (uint64_t)i, (size_t)count, row);
+        for (int64_t k = 0; normal && k < count; k++)
+            row[k] = rng_normal(key, (uint64_t)(i + k));
+        for (int64_t k = 0; k < ROW; k++)
+            row[k] = start + scale * row[k];
+        store_row(e->dtype, data, i, row, count);
     }
 }
 
