@@ -25,8 +25,7 @@ void strbuf_init(struct strbuf *buf, struct arena *arena)
     };
 }
 
-/* Makes room for size more bytes and the terminator. */
-static void reserve(struct strbuf *buf, size_t size)
+void strbuf_reserve(struct strbuf *buf, size_t size)
 {
     size_t need;
     if (!checked_add_size(buf->size_bytes, size, &need) || !checked_add_size(need, 1, &need))
@@ -46,7 +45,7 @@ void strbuf_add(struct strbuf *buf, const void *bytes, size_t size)
 {
     if (size == 0)
         return;
-    reserve(buf, size);
+    strbuf_reserve(buf, size);
     memcpy(buf->data + buf->size_bytes, bytes, size);
     buf->size_bytes += size;
     buf->data[buf->size_bytes] = '\0';

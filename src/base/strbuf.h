@@ -15,6 +15,8 @@ struct strbuf {
 };
 
 void strbuf_init(struct strbuf *buf, struct arena *arena);
+/* Makes room for size more bytes, so that adding them copies nothing else. */
+void strbuf_reserve(struct strbuf *buf, size_t size);
 void strbuf_add(struct strbuf *buf, const void *bytes, size_t size);
 void strbuf_puts(struct strbuf *buf, const char *text);
 void strbuf_printf(struct strbuf *buf, const char *fmt, ...) URZA_PRINTF(2, 3);

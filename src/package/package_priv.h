@@ -8,10 +8,11 @@ struct json_t;
 
 #define ED25519_SIGNATURE_BYTES 64
 
-/* CRC-32 (the polynomial of ZIP), eight bytes at a time. The tables take microseconds to make, so
- * whoever needs them makes them. */
+/* CRC-32 (the polynomial of ZIP). The tables take microseconds to make, so whoever needs them makes
+ * them. */
 struct crc32 {
     uint32_t tables[8][256];
+    bool products; /* the CPU has carry-less products */
 };
 void crc32_init(struct crc32 *crc);
 uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size);

@@ -114,6 +114,7 @@ bool params_write(const struct graph *graph, const struct package_param *params,
     struct layout layout;
     if (!lay_out(graph, out->arena, &layout, err) || !print_header(graph, &layout, out, err))
         return false;
+    strbuf_reserve(out, layout.total_bytes);
     for (uint32_t i = 0; i < graph->params.count; i++) {
         uint32_t param = layout.order[i];
         const struct node *node = graph_node(graph, graph->params.items[param]);

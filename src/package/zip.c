@@ -177,8 +177,8 @@ void zip_add(struct zip *zip, const char *name, const void *data, size_t size)
     };
 }
 
-/* Gives each entry its offset. */
-static bool lay_out(struct zip *zip, struct error *err)
+/* Gives each entry its offset, and the archive's size. */
+static bool lay_out(struct zip *zip, size_t *out_bytes, struct error *err)
 {
     uint64_t offset = 0, behind = END_BYTES; /* bytes of the directory and the end record */
     for (uint32_t i = 0; i < zip->count; i++) {
@@ -194,14 +194,16 @@ static bool lay_out(struct zip *zip, struct error *err)
             return fail(err, ERR_LIMIT, "the archive would be larger than %u bytes", ARCHIVE_MAX);
         offset += entry->size_bytes;
     }
+    *out_bytes = (size_t)(offset + behind);
     return true;
 }
 
 bool zip_write(struct zip *zip, struct strbuf *out, struct error *err)
 {
-    if (!lay_out(zip, err))
+    size_t start = out->size_bytes, bytes = 0;
+    if (!lay_out(zip, &bytes, err))
         return false;
-    size_t start = out->size_bytes;
+    strbuf_reserve(out, bytes);
     struct crc32 crc;
     crc32_init(&crc);
     struct header header;

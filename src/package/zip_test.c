@@ -41,6 +41,36 @@ static void crc_has_its_check_value(void **state)
     assert_int_equal(crc32_of(&crc, bytes, 64), 0x100ece8c); /* zlib's answer */
 }
 
+/* Bit by bit, as the polynomial is defined. */
+static uint32_t plain_crc(const uint8_t *bytes, size_t size)
+{
+    uint32_t sum = UINT32_MAX;
+    for (size_t i = 0; i < size; i++) {
+        sum ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            sum = (sum >> 1) ^ ((sum & 1) != 0 ? 0xedb88320u : 0);
+    }
+    return ~sum;
+}
+
+static void both_ways_to_the_crc_agree(void **state)
+{
+    (void)state;
+    uint8_t bytes[400];
+    struct crc32 crc, by_tables;
+    crc32_init(&crc);
+    by_tables = crc;
+    by_tables.products = false;
+    for (uint32_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t start = 0; start < 3; start++)
+        for (size_t size = 0; start + size <= sizeof bytes; size++) {
+            uint32_t expected = plain_crc(bytes + start, size);
+            assert_int_equal(crc32_of(&crc, bytes + start, size), expected);
+            assert_int_equal(crc32_of(&by_tables, bytes + start, size), expected);
+        }
+}
+
 static void reads_what_it_wrote(void **state)
 {
     struct fixture *f = *state;
@@ -189,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(crc_has_its_check_value),
+        TEST(both_ways_to_the_crc_agree),
         TEST(reads_what_it_wrote),
         TEST(empty_archive),
         TEST(appends_the_same_bytes),
