@@ -108,7 +108,17 @@ class OnnxRuntime:
         known = {entry.name for entry in session.get_inputs()}
         feed = {f"in{i}": value for i, value in enumerate(inputs) if f"in{i}" in known}
         names = [f"out{i}" for i in range(len(model.outputs))]
-        return lambda: session.run(names, feed)
+        results = session.run(names, feed)
+        binding = session.io_binding()  # results go to the same memory at each call
+        for name, value in feed.items():
+            binding.bind_cpu_input(name, value)
+        for name, value in zip(names, results):
+            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(value))
+
+        def call(owner=feed):
+            session.run_with_iobinding(binding)
+            return results
+        return call
 
 
 class OpenVino:
@@ -126,13 +136,13 @@ class OpenVino:
             {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads,
              "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"})
         request = compiled.create_infer_request()
-        for i, value in enumerate(inputs):
-            if any(f"in{i}" in port.get_names() for port in compiled.inputs):
-                request.set_tensor(f"in{i}", ov.Tensor(np.ascontiguousarray(value),
-                                                       shared_memory=True))
+        known = {name for port in compiled.inputs for name in port.get_names()}
+        arrays = {f"in{i}": np.ascontiguousarray(value) for i, value in enumerate(inputs)}
+        for name in known & arrays.keys():
+            request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
         results = [request.get_tensor(f"out{i}") for i in range(len(model.outputs))]
 
-        def call():
+        def call(owner=arrays):  # the request only points to them
             request.infer()
             return [tensor.data for tensor in results]
         return call
