@@ -258,10 +258,9 @@ static void print_head(const struct settings *settings)
         "start to end, with an empty cache, and with what it left on disk.",
         RUNS);
     for (uint32_t i = 0; i < settings->peer_count; i++)
-        printf(
-            " %s: a process of its\nown, from the call to the first result, with an empty cache, "
-            "and again; ratio: its time over\nthat of our process.",
-            peers[i].title);
+        printf(" %s: %s in a\nprocess of its own, from the call to the first result, with an empty "
+               "cache, and again; ratio:\nits time over that of our process.",
+               peers[i].heading, peers[i].title);
     puts("\n");
     name_cell(settings, "block");
     cell(settings, "kernels");
