@@ -86,6 +86,8 @@ LLVMValueRef emit_vector(struct emitter *e, expr_id id); /* splat if it is scala
                                                             is open */
 void emit_store(struct emitter *e, const struct stmt *s);
 void emit_prefetch(struct emitter *e, const struct stmt *s);
+/* The address of lane 0 when lanes are stride elements apart; NULL when they are not. */
+LLVMValueRef emit_first_lane(struct emitter *e, uint32_t buffer, expr_id index, expr_id stride);
 bool expr_varies(const struct emitter *e, expr_id id); /* over the lanes of the open vector loop */
 
 /* One vector from type's element in memory, zeros where mask (NULL: none) is not set. */
@@ -107,6 +109,10 @@ bool lane_interval(struct emitter *e, expr_id guard, struct lane_interval *out);
 bool strided_lanes(struct emitter *e, expr_id index, int64_t *out_stride);
 LLVMValueRef emit_strided_load(struct emitter *e, LLVMValueRef pointer, enum dtype dtype,
                                int64_t stride, const struct lane_interval *within);
+/* transpose.c: as many of the stores from at on as lie together from one to the next and are worth
+ * transposing in registers; 0: none. */
+uint32_t emit_transposed_stores(struct emitter *e, const struct block *block, uint32_t at);
+
 /* operation.c: a combined with b; max and min: NaN wins. */
 LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dtype, LLVMValueRef a,
                           LLVMValueRef b);

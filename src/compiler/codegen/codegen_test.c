@@ -214,6 +214,39 @@ static void a_prefetch_touches_nothing(void **state)
     }
 }
 
+/* Statements whose stores are neighbours, lanes that are not: lane by lane or transposed, constant
+ * and symbolic distances, whole vectors and tails. */
+static void stores_across_lanes(void **state)
+{
+    (void)state;
+    const uint32_t counts[] = {2, 4, 7, 14, 16, 21};
+    for (uint32_t k = 0; k < 36; k++) {
+        uint32_t count = counts[k % 6], lanes = (uint32_t[]){4, 16, 32}[k / 12];
+        enum dtype dtype = memory_dtypes[k % MEMORY_DTYPES];
+        bool symbolic = k / 6 % 2;
+        struct kit kit;
+        char what[64];
+        expr_id i;
+        kit_init(&kit);
+        struct nest *n = &kit.nest;
+        int64_t pitch = count + k % 3;
+        expr_id far = symbolic ? index_mul(n, kit.S, index_const(n, pitch)) : index_const(n, pitch);
+        uint32_t out = symbolic ? kit_buffer(&kit, dtype, true, 15 * pitch, 22, NULL)
+                                : kit_buffer(&kit, dtype, true, pitch, 0, NULL),
+                 x = kit_buffer(&kit, dtype, false, 0, MOST, random_data(&kit, dtype, k));
+        expr_id extent = symbolic ? index_const(n, 15) : kit.S;
+        struct stmt *loop = kit_loop(&kit, NULL, "i", extent, lanes, true, &i);
+        for (uint32_t r = 0; r < count; r++)
+            store(&kit, loop, out, plus(&kit, index_mul(n, i, far), r),
+                  expr_load(n, x, plus(&kit, i, 40 * r), EXPR_NONE), EXPR_NONE);
+        snprintf(what, sizeof what, "%u stores, %u lanes, %s", count, lanes, dtype_name(dtype));
+        kit_check(&kit, what,
+                  &(struct kit_check){.s = (int64_t[]){1, 2, 3, 16, 17, 33, 40},
+                                      .s_count = symbolic ? 5 : 7});
+        kit_release(&kit);
+    }
+}
+
 static void index_arithmetic_in_vectors(void **state)
 {
     (void)state;
@@ -472,6 +505,7 @@ int main(void)
         cmocka_unit_test(deep_nests),
         cmocka_unit_test(guards_keep_memory_untouched),
         cmocka_unit_test(a_prefetch_touches_nothing),
+        cmocka_unit_test(stores_across_lanes),
         cmocka_unit_test(index_arithmetic_in_vectors),
         cmocka_unit_test(reductions_over_lanes),
         cmocka_unit_test(locals_live_through_loops),

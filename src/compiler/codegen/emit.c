@@ -374,7 +374,7 @@ static void emit_if(struct emitter *e, const struct stmt *s)
 
 static void emit_block(struct emitter *e, const struct block *block)
 {
-    for (uint32_t i = 0; i < block->stmts.count; i++) {
+    for (uint32_t i = 0, together; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
         switch ((enum stmt_kind)s->kind) {
         case STMT_FOR:
@@ -386,7 +386,12 @@ static void emit_block(struct emitter *e, const struct block *block)
         case STMT_IF: emit_if(e, s); break;
         case STMT_LOCAL: emit_local(e, s); break;
         case STMT_UPDATE: emit_update(e, s); break;
-        case STMT_STORE: emit_store(e, s); break;
+        case STMT_STORE:
+            if ((together = emit_transposed_stores(e, block, i)) > 0)
+                i += together - 1;
+            else
+                emit_store(e, s);
+            break;
         case STMT_PREFETCH: emit_prefetch(e, s); break;
         }
     }

@@ -129,20 +129,18 @@ static LLVMValueRef all_lanes(struct emitter *e)
     return LLVMConstAllOnes(LLVMVectorType(LLVMInt1TypeInContext(e->context), e->lanes));
 }
 
-/* The address of lane 0 when lanes are stride elements apart. */
-static LLVMValueRef first_lane(struct emitter *e, uint32_t buffer, expr_id index, int64_t stride)
+LLVMValueRef emit_first_lane(struct emitter *e, uint32_t buffer, expr_id index, expr_id stride)
 {
     struct nest *nest = e->nest;
     expr_id v = expr_var(nest, e->vector_var);
-    expr_id rest = index_sub(nest, index, index_mul(nest, index_const(nest, stride), v));
+    expr_id rest = index_sub(nest, index, index_mul(nest, stride, v));
     if (expr_varies(e, rest))
         return NULL;
     LLVMTypeRef element = type_in_memory(e, nest->buffers.items[buffer].dtype);
     LLVMValueRef pointer = emit_address(e, buffer, rest), base = e->vars[e->vector_var];
     if (LLVMIsConstant(base) && LLVMConstIntGetZExtValue(base) == 0)
         return pointer;
-    if (stride != 1)
-        base = LLVMBuildMul(e->builder, base, const_int_like(base, stride), "");
+    base = LLVMBuildMul(e->builder, base, emit_value(e, stride), "");
     return LLVMBuildGEP2(e->builder, element, pointer, &base, 1, "");
 }
 
@@ -153,7 +151,7 @@ static bool contiguous(struct emitter *e, uint32_t buffer, expr_id index, LLVMVa
     expr_id stride = index_stride(e->nest, index, e->vector_var);
     if (stride == EXPR_NONE || !index_is_const(e->nest, stride, &one) || one != 1)
         return false;
-    LLVMValueRef pointer = first_lane(e, buffer, index, 1);
+    LLVMValueRef pointer = emit_first_lane(e, buffer, index, stride);
     if (pointer)
         *out_pointer = pointer;
     return pointer != NULL;
@@ -251,7 +249,7 @@ static LLVMValueRef emit_vector_load(struct emitter *e, const struct expr *x)
     bool together = contiguous(e, x->index, x->operand[0], &pointer);
     if (!together && strided_lanes(e, x->operand[0], &stride) &&
         (other == EXPR_NONE || lane_interval(e, other, &within)))
-        pointer = first_lane(e, x->index, x->operand[0], stride);
+        pointer = emit_first_lane(e, x->index, x->operand[0], index_const(e->nest, stride));
     if (!pointer)
         return emit_from_memory(e, emit_gather(e, x, dtype), dtype);
     LLVMTypeRef slot = LLVMVectorType(element, e->lanes * (uint32_t)stride);

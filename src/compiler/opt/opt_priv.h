@@ -4,6 +4,8 @@
 
 #include "compiler/opt/opt.h"
 
+struct builder;
+
 /* By value: whether it is known only when a call brings inputs and sizes. The rest follows from
  * parameters and constants. */
 bool *values_per_call(const struct graph *graph, struct arena *arena);
@@ -11,6 +13,20 @@ bool *values_per_call(const struct graph *graph, struct arena *arena);
 /* Marks, by value, what is computed row by row in the kernel of the product that reads it, and by
  * product the value to put down as a row (rows.c). */
 void rows_find(const struct graph *graph, const bool *live, bool *out_member, value_id *out_staged);
+
+/* panels.c. Whether neighbours along dim are neighbours in the memory behind the views. */
+bool columns_contiguous(struct graph *g, value_id v, int dim);
+/* b[batch…, n…, k…] with its n dim `column` moved to the end of a stored copy. */
+value_id columns_last(struct builder *b, value_id v, uint32_t column);
+/* b[batch…, n, k] through a stored copy [batch…, n/P, k, P]: panels of columns. */
+value_id columns_in_panels(struct builder *b, value_id v, int64_t panel);
+/* The same for a parameter whose first dim is n, and the others k. */
+value_id pack_param(struct builder *b, value_id w, int64_t panel);
+/* Whether there is room for the further dim, and the padding is known not to be negative. */
+bool fits_panels(struct builder *b, value_id v, int64_t panel);
+
+/* products.c: whether a convolution is a product of its weights and single pixels. */
+bool unit_window(const struct node *conv, const struct node *w, const struct graph *g);
 
 typedef bool pass_fn(struct graph *to, struct arena *arena, const struct graph *from,
                      const struct target *target, struct error *err);

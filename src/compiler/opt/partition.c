@@ -18,7 +18,9 @@
  *   6. What several kernels use is stored, unless it costs next to nothing to compute again.
  *   7. A reshape of a stored value or source is the same memory.
  *   8. What is computed row by row for a product (rows.c) is inlined there, whatever it is.
- *   9. A kernel has bounds: operands, loops of reductions, and indices at which it computes one
+ *   9. Where a convolution or window is not inlined, but its result transposed, the transposed
+ *      result is stored.
+ *  10. A kernel has bounds: operands, loops of reductions, and indices at which it computes one
  *      value (a sum of x and x moved needs x twice; a chain of n such sums would need it 2^n
  *      times). What passes one is stored. */
 #include "compiler/opt/opt_priv.h"
@@ -112,11 +114,22 @@ static bool is_cheap(enum prim prim)
     }
 }
 
+/* The transposed result of a convolution or window: as good to store as the result, and in the
+ * order that its users ask for. */
+static bool is_moved_result(const struct cut *c, value_id v)
+{
+    const struct node *n = graph_node(c->g, v);
+    enum prim prim = PRIM_NONE;
+    if (n->prim == PRIM_TRANSPOSE && c->users[n->operands[0]] == 1)
+        prim = (enum prim)graph_node(c->g, n->operands[0])->prim;
+    return prim == PRIM_CONV || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX;
+}
+
 /* Memory behind the views: the operand of an anchor is read through them. */
 static void want_memory(struct cut *c, value_id v)
 {
     const struct node *n = graph_node(c->g, v);
-    while (is_view((enum prim)n->prim)) {
+    while (is_view((enum prim)n->prim) && !is_moved_result(c, v)) {
         v = n->operands[0];
         n = graph_node(c->g, v);
     }
@@ -237,7 +250,8 @@ static bool may_anchor(const struct cut *c, value_id v, value_id root)
             return only_elementwise(c, at, root);
         value_id user = user_of(c, at, root);
         enum prim prim = user == VALUE_NONE ? PRIM_NONE : (enum prim)graph_node(c->g, user)->prim;
-        if (!is_elementwise(prim) && prim != PRIM_RESHAPE && prim != PRIM_TRANSPOSE)
+        bool copied = prim == PRIM_COPY && user == root;
+        if (!is_elementwise(prim) && prim != PRIM_RESHAPE && prim != PRIM_TRANSPOSE && !copied)
             return false;
         at = user;
     }
@@ -275,6 +289,8 @@ static bool inline_here(const struct cut *c, value_id v, const struct node *n)
         return false;
     if (c->p->in_rows[v])
         return root != SEVERAL;
+    if (is_moved_result(c, v) && (root == SEVERAL || !may_anchor(c, v, root)))
+        return false;
     if (root == SEVERAL)
         return is_cheap(prim) && c->cheap_depth[v] <= MAX_CHEAP_DEPTH;
     if (is_special((enum prim)graph_node(c->g, root)->prim) && !is_cheap(prim))

@@ -23,6 +23,13 @@ bool take_step(struct scheduling *c, enum step_kind kind, const char *loop, cons
     return true;
 }
 
+struct name derived(const char *name, const char *suffix)
+{
+    struct name out;
+    snprintf(out.text, sizeof out.text, "%.*s%.8s", STEP_NAME_BYTES - 9, name, suffix);
+    return out;
+}
+
 /* Whether replacing (outer, inner) by one variable leaves no quotient of it anywhere. */
 struct fusing {
     uint32_t outer, inner;
@@ -171,8 +178,7 @@ int lane_score(struct scheduling *c, const struct stmt *loop, int64_t block)
     return hi < c->target->lanes / 2 ? s.score - 3 : s.score;
 }
 
-/* Lanes for a loop: no wider than it needs, up to unrolled registers side by side. */
-static int64_t lanes_for(struct scheduling *c, const struct stmt *loop, int64_t registers)
+int64_t lanes_for(struct scheduling *c, const struct stmt *loop, int64_t registers)
 {
     int64_t lo, hi, lanes = c->target->lanes;
     index_range(c->nest, c->nest->vars.items[loop->var].extent, &lo, &hi);
@@ -246,6 +252,17 @@ static void vectorise_reductions(struct scheduling *c, const struct block *block
     }
 }
 
+/* A loop whose accesses are contiguous goes inside of those that move by more. */
+static void move_inside(struct scheduling *c, const char *name)
+{
+    struct loop_site site;
+    const struct stmt *inner;
+    while (site_find(c->nest, name, &site) && (inner = only_loop(&site.loop->body)) != NULL &&
+           inner->independent && lane_score(c, inner, 0) < lane_score(c, site.loop, 0))
+        if (!take_step(c, STEP_SWAP, name, loop_label(c->nest, inner), 0))
+            return;
+}
+
 void vectorise_rest(struct scheduling *c, int64_t lanes)
 {
     for (uint32_t i = 0; i < c->nest->body.stmts.count; i++) {
@@ -257,9 +274,12 @@ void vectorise_rest(struct scheduling *c, int64_t lanes)
             continue;
         block_add(c->nest, &one, top);
         best_independent(c, &one, &best, &score);
-        if (best)
-            take_step(c, STEP_VECTOR, loop_label(c->nest, best), NULL,
-                      lanes ? lanes : lanes_for(c, best, 1));
+        if (!best)
+            continue;
+        struct name name = derived(loop_label(c->nest, best), "");
+        lanes = lanes ? lanes : lanes_for(c, best, 1);
+        move_inside(c, name.text);
+        take_step(c, STEP_VECTOR, name.text, NULL, lanes);
     }
     vectorise_reductions(c, &c->nest->body);
 }

@@ -213,18 +213,6 @@ static bool jam(struct scheduling *c, const char *row)
     return true;
 }
 
-/* A name with suffixes: "i0" and "oi" give "i0oi". */
-struct name {
-    char text[STEP_NAME_BYTES];
-};
-
-static struct name derived(const char *name, const char *suffix)
-{
-    struct name out;
-    snprintf(out.text, sizeof out.text, "%.*s%.8s", STEP_NAME_BYTES - 9, name, suffix);
-    return out;
-}
-
 static int64_t most_of(struct scheduling *c, const char *name)
 {
     struct loop_site site;
@@ -444,7 +432,7 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
         if (block > 0 && most_of(c, loop_label(c->nest, top)) > block)
             take_step(c, STEP_SPLIT, loop_label(c->nest, top), NULL, block);
         break;
-    case FORM_LOOPS: break;
+    case FORM_LOOPS: tile_across(c); break;
     }
     vectorise_rest(c, config->value[CONFIG_LANES]);
     if (c->form != FORM_PIXELS)

@@ -64,7 +64,11 @@ int64_t sum_depth(struct nest *nest, const struct block *block);
 
 /* fit.c */
 bool take_step(struct scheduling *c, enum step_kind kind, const char *loop, const char *other,
-               int64_t number);                    /* false: not legal, not taken */
+               int64_t number); /* false: not legal, not taken */
+struct name {                   /* of a loop */
+    char text[STEP_NAME_BYTES];
+};
+struct name derived(const char *name, const char *suffix); /* "i0" and "oi" give "i0oi" */
 struct stmt *only_loop(const struct block *block); /* the loop that is all of a block, or NULL */
 void fuse_chains(struct scheduling *c, struct block *block);
 /* How well an access, or all of them inside a loop, fits lanes of a variable: 2 contiguous, 1 the
@@ -75,6 +79,8 @@ int lane_score(struct scheduling *c, const struct stmt *loop, int64_t block);
 int lane_score_of_sums(struct scheduling *c, const struct stmt *loop, int64_t block); /* the loads
                                                                                         of sums
                                                                                         alone */
+/* Lanes for a loop: no wider than it needs, up to so many registers side by side. */
+int64_t lanes_for(struct scheduling *c, const struct stmt *loop, int64_t registers);
 /* Vectors for every nest of loops that has none yet. lanes: of the loop that stores; 0: as many as
  * one register has. */
 void vectorise_rest(struct scheduling *c, int64_t lanes);
@@ -104,6 +110,8 @@ void stream_results(struct scheduling *c, int64_t size_kib);
 bool apply_sums(struct nest *nest, const struct step *step, struct error *err);
 bool goes_on(const struct nest *nest, const struct block *block); /* with what it left in scratch
                                                                      memory */
+
+bool tile_across(struct scheduling *c); /* across.c; false: it has another form */
 
 /* spill.c, pack.c, part.c */
 bool apply_part(struct nest *nest, const struct step *step, struct error *err);

@@ -38,28 +38,23 @@ static struct stmt *only_stmt(const struct block *block)
     return block->stmts.count == 1 ? block->stmts.items[0] : NULL;
 }
 
-static expr_id tile_index(struct nest *nest, uint32_t row, uint32_t column, int64_t width)
+static expr_id tile_index(struct nest *nest, uint32_t slow, uint32_t fast, int64_t width)
 {
-    return index_add(nest, index_mul(nest, expr_var(nest, row), index_const(nest, width)),
-                     expr_var(nest, column));
+    return index_add(nest, index_mul(nest, expr_var(nest, slow), index_const(nest, width)),
+                     expr_var(nest, fast));
 }
 
 /* Loops over the tile's rows and columns around moved. In vectors runs what lies together in the
  * result: columns, or, where results of a column are neighbours, rows. */
 static struct stmt *store_loops(struct nest *nest, struct stmt *moved, uint32_t row,
-                                uint32_t column, uint32_t lanes)
+                                uint32_t column, uint32_t lanes, bool across)
 {
-    int64_t rows = 0;
     struct stmt *rows_loop = stmt_for(nest, row, true),
                 *columns_loop = stmt_for(nest, column, true);
-    bool across = store_walks(nest, moved, row) && !store_walks(nest, moved, column);
     struct stmt *inner = across ? rows_loop : columns_loop;
     struct stmt *outer = across ? columns_loop : rows_loop;
-    index_is_const(nest, nest->vars.items[row].extent, &rows);
     inner->loop_kind = LOOP_VECTOR;
-    inner->lanes = across ? 2 : lanes;
-    while (across && inner->lanes < rows)
-        inner->lanes *= 2;
+    inner->lanes = lanes;
     block_add(nest, &inner->body, moved);
     block_add(nest, &outer->body, inner);
     return outer;
@@ -84,11 +79,18 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     if (width > 4096)
         return fail(err, ERR_UNSUPPORTED, "a tile %lld wide", (long long)width);
     enum dtype dtype = nest->locals.items[local].dtype;
-    uint32_t tile = scratch_buffer(nest, "tile", dtype, index_const(nest, rows * width));
+    bool across = store_walks(nest, store, row) && !store_walks(nest, store, column);
+    int64_t pitch = 2; /* of a column, when rows run in vectors */
+    while (pitch < rows)
+        pitch *= 2;
+    uint32_t tile = scratch_buffer(nest, "tile", dtype,
+                                   index_const(nest, across ? width * pitch : rows * width));
     uint32_t row2 = nest_var(nest, "r", nest->vars.items[row].extent);
     uint32_t column2 = nest_var(
         nest, "c", expr_replace(nest, nest->vars.items[column].extent, row, expr_var(nest, row2)));
-    expr_id loaded = expr_load(nest, tile, tile_index(nest, row2, column2, width), EXPR_NONE);
+    expr_id there =
+        across ? tile_index(nest, column, row, pitch) : tile_index(nest, row, column, width);
+    expr_id loaded = expr_load(nest, tile, there, EXPR_NONE);
     struct stmt *moved =
         stmt_store(nest, store->buffer, store->index,
                    expr_replace_local(nest, store->value, local, loaded), store->guard);
@@ -96,9 +98,9 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     block_add(nest, &body, moved);
     block_replace(nest, &body, row, expr_var(nest, row2));
     block_replace(nest, &body, column, expr_var(nest, column2));
-    vector->body.stmts.items[2] = stmt_store(nest, tile, tile_index(nest, row, column, width),
-                                             expr_local(nest, local), EXPR_NONE);
-    insert_stmt(nest, site.parent, site.at + 1,
-                store_loops(nest, moved, row2, column2, vector->lanes));
+    vector->body.stmts.items[2] = stmt_store(nest, tile, there, expr_local(nest, local), EXPR_NONE);
+    insert_stmt(
+        nest, site.parent, site.at + 1,
+        store_loops(nest, moved, row2, column2, across ? (uint32_t)pitch : vector->lanes, across));
     return true;
 }

@@ -1,0 +1,164 @@
+/* Stores that lie together from one statement to the next, and apart from lane to lane:
+ *
+ *   y[0 + 100·lane] = a        lanes of a, b, c, d …     stores
+ *   y[1 + 100·lane] = b        a0 a1 a2 …                a0 b0 c0 d0 at y
+ *   y[2 + 100·lane] = c        b0 b1 b2 …           ->   a1 b1 c1 d1 at y + 100
+ *   y[3 + 100·lane] = d        c0 c1 c2 …                …
+ *
+ * as the rows of a jammed loop give them. The vectors are transposed in registers, W of them at a
+ * time: log2 W rounds in which vector i and vector i + W/2 are interleaved to vectors 2i and
+ * 2i + 1. */
+#include "compiler/codegen/codegen_priv.h"
+
+#define MIN_RUN 4 /* statements from which this is worth it */
+#define MAX_WIDTH 64
+
+struct run {
+    const struct stmt *first;
+    uint32_t count;
+    expr_id stride; /* elements from lane to lane */
+};
+
+static bool step_of_one(struct emitter *e, const struct stmt *a, const struct stmt *b)
+{
+    int64_t n;
+    return b->kind == STMT_STORE && b->buffer == a->buffer && b->guard == EXPR_NONE &&
+           index_is_const(e->nest, index_sub(e->nest, b->index, a->index), &n) && n == 1;
+}
+
+struct reads {
+    uint32_t buffer;
+    bool found;
+};
+
+static void find_read(struct nest *nest, expr_id id, void *context)
+{
+    struct reads *r = context;
+    const struct expr *x = expr_at(nest, id);
+    r->found |= x->op == EXPR_LOAD && x->index == r->buffer;
+}
+
+/* The stores from at on that form a run; count 0: none do. */
+static struct run run_at(struct emitter *e, const struct block *block, uint32_t at)
+{
+    const struct stmt *s = block->stmts.items[at];
+    struct run run = {.first = s};
+    int64_t n;
+    uint32_t end = at + 1;
+    if (e->vector_var == UINT32_MAX || s->guard != EXPR_NONE)
+        return run;
+    run.stride = index_stride(e->nest, s->index, e->vector_var);
+    if (run.stride == EXPR_NONE || expr_varies(e, run.stride) ||
+        (index_is_const(e->nest, run.stride, &n) && (n == 0 || n == 1)))
+        return run;
+    while (end < block->stmts.count &&
+           step_of_one(e, block->stmts.items[end - 1], block->stmts.items[end]))
+        end++;
+    struct reads reads = {.buffer = s->buffer};
+    for (uint32_t i = at; i < end; i++)
+        expr_walk(e->nest, block->stmts.items[i]->value, find_read, &reads);
+    run.count = reads.found || end - at < MIN_RUN ? 0 : end - at;
+    return run;
+}
+
+/* Lanes start … start + width - 1 of v. */
+static LLVMValueRef part(struct emitter *e, LLVMValueRef v, uint32_t start, uint32_t width)
+{
+    LLVMTypeRef i32 = LLVMInt32TypeInContext(e->context);
+    LLVMValueRef pick[MAX_WIDTH];
+    if (width == e->lanes)
+        return v;
+    for (uint32_t i = 0; i < width; i++)
+        pick[i] = LLVMConstInt(i32, start + i, 0);
+    return LLVMBuildShuffleVector(e->builder, v, v, LLVMConstVector(pick, width), "");
+}
+
+/* a and b interleaved: the lower half of the result, or the upper. */
+static LLVMValueRef interleave(struct emitter *e, LLVMValueRef a, LLVMValueRef b, uint32_t width,
+                               bool upper)
+{
+    LLVMTypeRef i32 = LLVMInt32TypeInContext(e->context);
+    LLVMValueRef pick[MAX_WIDTH];
+    for (uint32_t i = 0; i < width; i++)
+        pick[i] = LLVMConstInt(i32, (upper ? width / 2 : 0) + i / 2 + i % 2 * width, 0);
+    return LLVMBuildShuffleVector(e->builder, a, b, LLVMConstVector(pick, width), "");
+}
+
+static void transpose(struct emitter *e, LLVMValueRef *rows, uint32_t width)
+{
+    LLVMValueRef next[MAX_WIDTH];
+    for (uint32_t round = 1; round < width; round *= 2) {
+        for (uint32_t i = 0; i < width; i++)
+            next[i] = interleave(e, rows[i / 2], rows[i / 2 + width / 2], width, i % 2);
+        memcpy(rows, next, sizeof(LLVMValueRef) * width);
+    }
+}
+
+/* The first count elements of v, where the lane of the loop that they belong to is active. */
+static void store_row(struct emitter *e, LLVMValueRef v, LLVMValueRef pointer, enum dtype dtype,
+                      uint32_t width, uint32_t count, uint32_t lane)
+{
+    LLVMTypeRef i1 = LLVMInt1TypeInContext(e->context), i32 = LLVMInt32TypeInContext(e->context);
+    LLVMValueRef bits[MAX_WIDTH];
+    if (!e->mask && count == width) {
+        LLVMSetAlignment(LLVMBuildStore(e->builder, v, pointer), (unsigned)dtype_bytes(dtype));
+        return;
+    }
+    for (uint32_t i = 0; i < width; i++)
+        bits[i] = LLVMConstInt(i1, i < count, 0);
+    LLVMValueRef mask = LLVMConstVector(bits, width);
+    if (e->mask) {
+        LLVMValueRef active =
+            LLVMBuildExtractElement(e->builder, e->mask, LLVMConstInt(i32, lane, 0), "");
+        mask = LLVMBuildAnd(e->builder, mask, splat(e, active, width), "");
+    }
+    LLVMTypeRef types[2] = {LLVMTypeOf(v), LLVMTypeOf(pointer)};
+    LLVMValueRef args[4] = {v, pointer, LLVMConstInt(i32, dtype_bytes(dtype), 0), mask};
+    emit_intrinsic(e, "llvm.masked.store", types, 2, args, 4);
+}
+
+/* Statements from … from + count - 1 of the run, count ≤ width. */
+static void store_part(struct emitter *e, const struct run *run, LLVMValueRef *values,
+                       LLVMValueRef base, LLVMValueRef stride, uint32_t from, uint32_t count,
+                       uint32_t width)
+{
+    enum dtype dtype = e->nest->buffers.items[run->first->buffer].dtype;
+    LLVMTypeRef element = type_in_memory(e, dtype);
+    LLVMValueRef rows[MAX_WIDTH];
+    for (uint32_t start = 0; start < e->lanes; start += width) {
+        for (uint32_t i = 0; i < width; i++)
+            rows[i] = i < count ? part(e, values[from + i], start, width)
+                                : LLVMGetPoison(LLVMVectorType(element, width));
+        transpose(e, rows, width);
+        for (uint32_t i = 0; i < width; i++) {
+            LLVMValueRef offset =
+                LLVMBuildMul(e->builder, stride, const_int_like(stride, start + i), "");
+            offset = LLVMBuildAdd(e->builder, offset, const_int_like(stride, from), "");
+            LLVMValueRef at = LLVMBuildGEP2(e->builder, element, base, &offset, 1, "");
+            store_row(e, rows[i], at, dtype, width, count, start + i);
+        }
+    }
+}
+
+uint32_t emit_transposed_stores(struct emitter *e, const struct block *block, uint32_t at)
+{
+    struct run run = run_at(e, block, at);
+    if (run.count == 0)
+        return 0;
+    enum dtype dtype = e->nest->buffers.items[run.first->buffer].dtype;
+    LLVMValueRef base = emit_first_lane(e, run.first->buffer, run.first->index, run.stride);
+    if (!base)
+        return 0;
+    LLVMValueRef *values = ARENA_ARRAY(e->arena, LLVMValueRef, run.count);
+    for (uint32_t i = 0; i < run.count; i++)
+        values[i] = emit_to_memory(e, emit_vector(e, block->stmts.items[at + i]->value), dtype);
+    LLVMValueRef stride = emit_value(e, run.stride);
+    uint32_t width = e->lanes < e->target->lanes ? e->lanes : e->target->lanes;
+    assert(width <= MAX_WIDTH);
+    for (uint32_t from = 0; from < run.count; from += width) {
+        uint32_t left = run.count - from;
+        store_part(e, &run, values, base, stride, from, left < width ? left : width, width);
+    }
+    e->memory_changed = ++e->now;
+    return run.count;
+}
