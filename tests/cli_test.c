@@ -170,6 +170,11 @@ static void test_inspect(void **state)
     assert_int_equal(json_integer_value(member(about, "size_bytes")), size);
     json_decref(about);
 
+    expect(f, ERR_NONE, "compile net.json -o here.urza --strategy fast --target native");
+    about = answer(f, "inspect here.urza --json");
+    assert_int_equal(json_array_size(member(about, "targets")), 1);
+    json_decref(about);
+
     struct outcome graph = expect(f, ERR_NONE, "inspect net.urza --dump graph");
     assert_string_equal(graph.out, expect(f, ERR_NONE, "graph net.urza").out);
     assert_non_null(strstr(graph.out, "contract"));

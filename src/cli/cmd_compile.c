@@ -50,7 +50,7 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the package to write"},
         {"target", 0, OPTION_TEXT, "LIST", &request.targets,
-         "x86-64-v4,x86-64-v3 ...: code for these only (default: all)"},
+         "x86-64-v4,x86-64-v3 ...: code for these only; native: for this machine (default: all)"},
         {"strategy", 0, OPTION_TEXT, "NAME", &request.strategy_text,
          "standard: verified; aggressive: also measured; fast: not verified; emergency: no code "
          "(default: standard)"},
@@ -82,6 +82,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         return fail(err, ERR_USAGE, "--tune goes with --strategy aggressive");
     if (request.tune_s > TUNE_SECONDS_MAX)
         return fail(err, ERR_USAGE, "--tune: at most %g s", TUNE_SECONDS_MAX);
+    if (request.targets && strcmp(request.targets, "native") == 0)
+        request.targets = target_best_here();
     if (request.no_cache)
         request.cache = NULL;
     if (!request.out && !request.dump)

@@ -69,6 +69,26 @@ class Tagger(nn.Module):
         return torch.log_softmax(self.gru(y)[0], -1) + last.sum()
 
 
+class Modes(nn.Module):
+    """Graphs inside of the graph, one in the other, which take tensors and sizes."""
+
+    def forward(self, x):
+        rows = x.shape[0]
+        with torch.no_grad():
+            y = x * rows
+            with torch.autocast("cpu", enabled=False):
+                y = y.view(rows * 2, 3).cumsum(0)
+            first = y[:1]
+        steps = y.diff(dim=0, prepend=first) + y.diff(n=2, append=y[:, :2])
+        return steps + (y > 0).diff(append=y[:, :1] > 0)
+
+
+class Mixed(nn.Module):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return x @ x.T
+
+
 class Refused(nn.Module):
     def forward(self, x):
         return torch.special.i0(x[x > 0]), torch.fft.fft(x).real
@@ -91,7 +111,7 @@ def write(folder, name, model, example, shapes=None):
         for key in ("stack_trace", "nn_module_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
     torch.export.save(program, folder / f"{name}.pt2")
-    if name in ("refused", "written"):
+    if name in ("refused", "mixed", "written"):
         return
     with torch.no_grad():
         numpy.save(folder / f"{name}.in.npy", example.numpy())
@@ -123,6 +143,8 @@ def main():
     write(folder, "conv", Conv(), torch.randn(2, 3, 9, 7))
     write(folder, "attention", Attention(), torch.randn(2, 5, 8), ({0: batch, 1: steps},))
     write(folder, "tagger", Tagger(), torch.randint(0, 10, (4, 2)))
+    write(folder, "modes", Modes(), torch.randn(2, 6), ({0: batch},))
+    write(folder, "mixed", Mixed(), torch.randn(2, 6))
     write(folder, "refused", Refused(), torch.randn(8))
     write(folder, "written", Written(), torch.randn(2, 3))
     write_pickled(folder, "pickled", "conv")

@@ -297,6 +297,96 @@ static bool is_check(const struct item *item)
     return json_object_get(output, "as_sym_bool") != NULL;
 }
 
+/* Calls that run a graph of their own in a mode of PyTorch's; the graph stands for itself. */
+static const char *const wrappers[] = {
+    "torch.ops.higher_order.wrap_with_set_grad_enabled",
+    "torch.ops.higher_order.wrap_with_autocast",
+};
+
+static bool is_wrapper(const struct item *item)
+{
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
+        if (strcmp(item->target, wrappers[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The name of a tensor or an integer; NULL: it is something else. */
+static const char *name_of(const json_t *arg)
+{
+    const char *name =
+        json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+    return name ? name
+                : json_string_value(json_object_get(json_object_get(arg, "as_sym_int"), "as_name"));
+}
+
+/* What names mean: in the program, or in a graph inside. */
+struct scope {
+    struct strmap names;
+    const json_t *body;
+};
+
+static void swap_scope(struct pt2 *p, struct scope *other)
+{
+    const struct scope now = {p->names, p->body};
+    p->names = other->names;
+    p->body = other->body;
+    *other = now;
+}
+
+/* What a name stands for gets a name in another scope. */
+static bool pass_to(struct pt2 *p, struct scope *other, const json_t *from, const json_t *to,
+                    struct error *err)
+{
+    const char *source = name_of(from), *name = name_of(to);
+    if (!source || !name)
+        return fail(err, ERR_UNSUPPORTED, "a graph inside takes or gives what is no tensor");
+    const struct pt2_name *found = pt2_find(p, source, err);
+    if (!found)
+        return err->code != ERR_NONE ? false
+                                     : fail(err, ERR_BLUEPRINT, "'%.100s' is no value", source);
+    const struct pt2_name entry = *found;
+    swap_scope(p, other);
+    bool ok = pt2_add(p, name, &entry, err);
+    swap_scope(p, other);
+    return ok;
+}
+
+/* Operands of the call: those of the mode, the graph, those of the graph. */
+static bool wrapped_call(struct item *item, struct error *err)
+{
+    const json_t *inputs = json_object_get(item->node, "inputs"), *input, *graph = NULL;
+    const json_t *outputs = json_object_get(item->node, "outputs"), *output;
+    struct scope other = {.body = NULL};
+    size_t operands = 0, i;
+    const json_t *mode = NULL; /* the first truth value: whether gradients or autocast are on */
+    for (; operands < json_array_size(inputs) && !graph; operands++) {
+        input = json_object_get(json_array_get(inputs, operands), "arg");
+        mode = mode ? mode : json_object_get(input, "as_bool");
+        graph = json_object_get(json_object_get(input, "as_graph"), "graph");
+    }
+    if (!graph)
+        return fail(err, ERR_PARSE, "%.100s has no graph", item->target);
+    if (json_is_true(mode) && strstr(item->target, "autocast"))
+        return refused_call(item, "computed in another dtype", err);
+    other.body = graph;
+    json_array_foreach(json_object_get(graph, "inputs"), i, input)
+    {
+        const json_t *given = json_object_get(json_array_get(inputs, operands + i), "arg");
+        if (!pass_to(item->p, &other, given, input, err))
+            return false;
+    }
+    swap_scope(item->p, &other);
+    bool ok = aten_nodes(item->p, err);
+    json_array_foreach(outputs, i, output)
+    {
+        const json_t *result = json_array_get(json_object_get(graph, "outputs"), i);
+        ok = ok && pass_to(item->p, &other, result, output, err);
+    }
+    swap_scope(item->p, &other);
+    return ok;
+}
+
 static bool one_node(struct pt2 *p, const json_t *node, struct error *err)
 {
     struct item item = {
@@ -305,6 +395,8 @@ static bool one_node(struct pt2 *p, const json_t *node, struct error *err)
         return fail(err, ERR_PARSE, "a node has no target or inputs");
     if (is_check(&item))
         return true;
+    if (is_wrapper(&item))
+        return wrapped_call(&item, err);
     const json_t *output = json_array_get(json_object_get(node, "outputs"), 0);
     const char *integer =
         json_string_value(json_object_get(json_object_get(output, "as_sym_int"), "as_name"));

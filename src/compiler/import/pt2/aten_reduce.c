@@ -4,6 +4,8 @@
 
 #include "compiler/import/pt2/pt2_priv.h"
 
+#define ORDER_MAX 16 /* of differences */
+
 /* Our dims keep to the order of the row's operands, so that a cast goes around the row. */
 static bool expand_cast(struct aten_call *c, const char *op, value_id x)
 {
@@ -33,6 +35,33 @@ bool aten_reduce(struct aten_call *c)
     if (x == VALUE_NONE || aten_failed(c))
         return false;
     return expand_cast(c, c->op->with, b_cast(c->b, x, dtype));
+}
+
+/* Differences of neighbours, n times over; of truth values, whether they differ. */
+bool aten_diff(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id ends[] = {aten_in(c, "prepend"), aten_in(c, "self"), aten_in(c, "append")}, parts[3];
+    int64_t times = aten_int(c, "n", 1), dim = aten_int(c, "dim", -1);
+    uint32_t count = 0;
+    for (int i = 0; i < 3; i++)
+        if (ends[i] != VALUE_NONE)
+            parts[count++] = ends[i];
+    if (ends[1] == VALUE_NONE || aten_failed(c) || c->refused)
+        return false;
+    if (times < 0 || times > ORDER_MAX)
+        return aten_refuse(c, "order %lld", (long long)times);
+    value_id x = count > 1 ? b_concat(b, parts, count, dim) : ends[1];
+    bool truth = aten_type(c, x) == DTYPE_BOOL;
+    for (int64_t i = 0; i < times && x != VALUE_NONE; i++) {
+        dim_id zero = b_dim_const(b, 0), one = b_dim_const(b, 1), size = b_dim(b, x, dim);
+        dim_id left = dim_max(&c->p->graph->dims, b_dim_add(b, size, b_dim_const(b, -1)), zero);
+        if (left == DIM_NONE)
+            return b_fail(b, ERR_LIMIT, "the size cannot be expressed");
+        value_id next = b_slice(b, x, dim, one, left, 1), own = b_slice(b, x, dim, zero, left, 1);
+        x = b_binary(b, truth ? PRIM_XOR : PRIM_SUB, next, own);
+    }
+    return aten_return(c, x);
 }
 
 bool aten_variance(struct aten_call *c)

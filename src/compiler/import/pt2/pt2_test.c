@@ -99,7 +99,7 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
 
 static void test_models(void **state)
 {
-    static const char *const names[] = {"mlp", "conv", "attention", "tagger", "pickled"};
+    static const char *const names[] = {"mlp", "conv", "attention", "tagger", "modes", "pickled"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct arena arena;
@@ -158,6 +158,7 @@ static void test_refusals(void **state)
     const char *all = refusal(&arena, "refused");
     assert_non_null(strstr(all, "index.Tensor: a result whose size depends on data"));
     assert_non_null(strstr(all, "fft_fft.default: no such op"));
+    assert_non_null(strstr(refusal(&arena, "mixed"), "wrap_with_autocast: computed in another"));
     assert_non_null(strstr(refusal(&arena, "written"), "a tensor that is written to later"));
     arena_release(&arena);
 }
@@ -187,14 +188,14 @@ static void test_foreign_pickle(void **state)
     arena_release(&arena);
 }
 
-/* Every file cut off, and every byte but those of the weights changed: an error or a graph. */
-static void damage(const char *name)
+/* Files cut off, and bytes changed, every few of them: an error or a graph. */
+static void damage(const char *name, size_t step)
 {
     struct arena arena;
     size_t size;
     arena_init(&arena);
     uint8_t *bytes = read_all(&arena, name, ".pt2", &size);
-    for (size_t i = 0; i < size; i += 1 + i % 7) {
+    for (size_t i = 0; i < size; i += step + i % 7) {
         struct arena own;
         struct blueprint blueprint;
         struct error err = {.code = ERR_NONE};
@@ -217,8 +218,9 @@ static void damage(const char *name)
 static void test_damaged(void **state)
 {
     (void)state;
-    damage("mlp");
-    damage("pickled");
+    damage("mlp", 1);
+    damage("modes", 13);
+    damage("pickled", 1);
 }
 
 static dim_id size_of(struct pt2 *p, const char *text, struct error *err)
