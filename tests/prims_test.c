@@ -160,6 +160,8 @@ static void rule_cast(struct trial *t)
     }
 }
 
+#define rule_bitcast rule_cast
+
 static void rule_reduce(struct trial *t)
 {
     dim_id shape[3] = {constant(t, 2), t->n, constant(t, 5)};

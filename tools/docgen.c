@@ -54,6 +54,7 @@ static const struct {
     {"compare", "bool in the shape of the operands, which are alike"},
     {"select", "as the second and third operand, which are alike"},
     {"cast", "the operand's shape in dtype"},
+    {"bitcast", "the operand's shape in dtype, of the same width"},
     {"reduce", "the operand without axes; maxima and minima of bool, too"},
     {"arg_reduce", "i64, the operand's shape without axis"},
     {"arg_sort", "i64 in the operand's shape"},

@@ -195,6 +195,13 @@ value_id b_cast(struct builder *b, value_id x, enum dtype dtype)
     return build_add1(b, PRIM_CAST, x, &(struct attrs){.dtype = (uint8_t)dtype});
 }
 
+value_id b_bitcast(struct builder *b, value_id x, enum dtype dtype)
+{
+    if (x == VALUE_NONE || b_node(b, x)->dtype == dtype)
+        return x;
+    return build_add1(b, PRIM_BITCAST, x, &(struct attrs){.dtype = (uint8_t)dtype});
+}
+
 value_id b_add(struct builder *b, value_id x, value_id y)
 {
     return b_binary(b, PRIM_ADD, x, y);

@@ -26,6 +26,7 @@ value_id b_unary(struct builder *b, enum prim prim, value_id x);
 value_id b_binary(struct builder *b, enum prim prim, value_id x, value_id y); /* broadcasts */
 value_id b_select(struct builder *b, value_id c, value_id x, value_id y);     /* broadcasts */
 value_id b_cast(struct builder *b, value_id x, enum dtype dtype); /* x itself when it has dtype */
+value_id b_bitcast(struct builder *b, value_id x, enum dtype dtype); /* likewise */
 
 value_id b_add(struct builder *b, value_id x, value_id y);
 value_id b_sub(struct builder *b, value_id x, value_id y);

@@ -275,7 +275,7 @@ static bool run_node(struct run *run, value_id id)
                     .out = &value->tensor,
                     .arena = run->arena};
     bool is_float = dtype_is_float((enum dtype)node->dtype);
-    bool bounds = is_float && may_round(op.prim);
+    bool bounds = (is_float && may_round(op.prim)) || op.prim == PRIM_BITCAST;
     for (uint32_t i = 0; i < node->operand_count; i++) {
         op.in[i] = &run->values[node->operands[i]].tensor;
         bounds |= op.in[i]->bounds != NULL;

@@ -83,6 +83,19 @@ static union element element_of(enum dtype dtype, union cell cell)
     return (union element){.u8 = 0};
 }
 
+/* Bits are known of a value that is exact. Those of a NaN are not: which NaN an operation gives is
+ * left to it. */
+void run_bitcast(const struct op *op)
+{
+    const struct interp_tensor *x = op->in[0];
+    bool is_float = dtype_is_float(x->dtype);
+    for (int64_t i = 0; i < op->out->count; i++) {
+        union element element = element_of(x->dtype, x->cells[i]);
+        bool known = bound_at(x, i) == 0 && !(is_float && isnan(x->cells[i].f));
+        op_put_exact(op, i, load_cell(op->out->dtype, &element, 0), known ? 0 : INFINITY);
+    }
+}
+
 void interp_load_cells(enum dtype dtype, int64_t count, const void *data, union cell *out)
 {
     for (int64_t i = 0; i < count; i++)

@@ -185,6 +185,7 @@ void run_compare(const struct op *op);
 void run_is_nan(const struct op *op);
 void run_select(const struct op *op);
 void run_cast(const struct op *op);
+void run_bitcast(const struct op *op);
 void run_reduce(const struct op *op);
 void run_scan(const struct op *op);
 void run_arg_reduce(const struct op *op);

@@ -294,6 +294,18 @@ bool shape_cast(struct shape_query *q)
     return true;
 }
 
+bool shape_bitcast(struct shape_query *q)
+{
+    const struct node *x = shape_operand(q, 0);
+    enum dtype from = (enum dtype)x->dtype, to = (enum dtype)q->attrs->dtype;
+    if (dtype_bytes(from) != dtype_bytes(to))
+        return shape_bad(q, "%s has another width than %s", dtype_name(from), dtype_name(to));
+    if (!shape_like(q, x))
+        return false;
+    q->dtype = to;
+    return true;
+}
+
 bool shape_reduce(struct shape_query *q)
 {
     const struct node *x = shape_operand(q, 0);

@@ -162,5 +162,8 @@ struct item gen_cast(struct gen *gen)
         return (struct item){0};
     bool from_int = dtype_is_int((enum dtype)gen_node(gen, x)->dtype);
     struct item in = gen_tame(gen, x, 100);
+    enum dtype from = (enum dtype)gen_node(gen, &in)->dtype;
+    if (from_int && dtype_is_int(to) && dtype_bytes(from) == dtype_bytes(to))
+        return (struct item){.value = b_bitcast(&gen->b, in.value, to), .size = 1e5};
     return (struct item){.value = b_cast(&gen->b, in.value, to), .size = from_int ? 1e5 : in.size};
 }

@@ -146,6 +146,14 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
     }
 }
 
+/* By way of the form in memory, which is not that in registers for narrow floats and bool. */
+static LLVMValueRef bitcast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to)
+{
+    v = emit_to_memory(e, v, from);
+    v = LLVMBuildBitCast(e->builder, v, type_like(type_in_memory(e, to), v), "");
+    return emit_from_memory(e, v, to);
+}
+
 LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRef v[3])
 {
     enum dtype from = expr_at(e->nest, x->operand[0])->dtype;
@@ -153,7 +161,7 @@ LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRe
     switch ((enum expr_op)x->op) {
     case EXPR_CAST: return emit_cast(e, v[0], from, x->dtype);
     case EXPR_CONVERT: return LLVMBuildFPToSI(e->builder, v[0], to, "");
-    case EXPR_BITCAST: return LLVMBuildBitCast(e->builder, v[0], to, "");
+    case EXPR_BITCAST: return bitcast(e, v[0], from, x->dtype);
     case EXPR_SELECT: return LLVMBuildSelect(e->builder, v[0], v[1], v[2], "");
     case EXPR_EQ:
     case EXPR_NE:

@@ -19,6 +19,12 @@ static const char *drawn(struct export *e, const struct node *node)
     return export_refuse(e, "ONNX leaves the numbers to the runtime");
 }
 
+static const char *bitcast(struct export *e, const struct node *node)
+{
+    (void)node;
+    return export_refuse(e, "ONNX before opset 26 has no such op");
+}
+
 static const char *copy(struct export *e, const struct node *node)
 {
     return e->names[node->operands[0]];
@@ -42,6 +48,7 @@ static const char *copy(struct export *e, const struct node *node)
 #define RULE_compare export_elementwise
 #define RULE_select export_select
 #define RULE_cast export_cast_prim
+#define RULE_bitcast bitcast
 #define RULE_reduce export_reduce
 #define RULE_arg_reduce export_arg_reduce
 #define RULE_arg_sort export_argsort

@@ -137,6 +137,20 @@ static expr_id gen_cast(struct nest *n, const struct node *node, expr_id x)
     return expr_cast(n, x, to);
 }
 
+static bool is_narrow(enum dtype dtype)
+{
+    return dtype == DTYPE_F16 || dtype == DTYPE_BF16;
+}
+
+/* A narrow float is computed in f32; its bits are those of the value in its own dtype. */
+static expr_id gen_bitcast(struct nest *n, enum dtype from, enum dtype to, expr_id x)
+{
+    if (is_narrow(from))
+        x = expr_cast(n, x, from);
+    x = expr_bitcast(n, x, to);
+    return is_narrow(to) ? expr_cast(n, x, DTYPE_F32) : x;
+}
+
 static expr_id gen_binary(struct nest *n, enum prim prim, expr_id a, expr_id b)
 {
     switch (prim) {
@@ -183,6 +197,9 @@ expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_
     expr_id out;
     if (node->prim == PRIM_CAST)
         return gen_cast(l->nest, node, v[0]);
+    if (node->prim == PRIM_BITCAST)
+        return gen_bitcast(l->nest, graph_node(l->graph, node->operands[0])->dtype,
+                           (enum dtype)node->dtype, v[0]);
     if (node->prim == PRIM_SELECT)
         return expr_select(l->nest, v[0], v[1], v[2]);
     if (node->operand_count == 1)

@@ -105,6 +105,7 @@ static bool is_cheap(enum prim prim)
     case PRIM_SUB:
     case PRIM_MUL:
     case PRIM_CAST:
+    case PRIM_BITCAST:
     case PRIM_EQ:
     case PRIM_NE:
     case PRIM_LT:
