@@ -72,6 +72,11 @@ bool onnx_name(struct onnx *o, struct onnx_scope *scope, const char *name, value
     return true;
 }
 
+void onnx_name_small(struct onnx *o, uint8_t small)
+{
+    o->values.items[o->values.count - 1].small = small;
+}
+
 bool onnx_find(const struct onnx *o, const struct onnx_scope *scope, const char *name,
                struct onnx_value *out)
 {
@@ -182,6 +187,9 @@ static bool take_operands(struct onnx_call *c, bool *out_refused)
         *out_refused |= value.refused;
         c->in[i] = value.value;
         c->lists[i] = value.list;
+        c->small[i] = value.small;
+        if (value.small && !strchr(c->op->types, 'S'))
+            return onnx_refuse(c, "input %u is %s", i, onnx_small_name(value.small));
         if (value.list && strcmp(c->op->with, "sequence") != 0)
             return onnx_refuse(c, "input %u is a sequence", i);
     }
@@ -201,6 +209,7 @@ static bool name_results(struct onnx_call *c, struct error *err)
             return false;
         struct onnx_value *named = &c->o->values.items[c->o->values.count - 1];
         named->list = i < c->out_count ? c->out_lists[i] : NULL;
+        named->small = i < c->out_count ? c->out_small[i] : 0;
         named->refused = named->refused && !named->list;
     }
     return true;
@@ -213,6 +222,7 @@ static bool translate(struct onnx_call *c, bool *out_refused)
         return false;
     if (*out_refused)
         return true;
+    memset(c->out_small, c->small[0], sizeof c->out_small);
     bool ok = c->op->translate(c);
     if (onnx_failed(c))
         return false;
@@ -307,6 +317,7 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
         }
         if (!onnx_name(o, scope, name, value, err))
             return false;
+        onnx_name_small(o, onnx_small_type(graph->initializer[i]));
     }
     return true;
 }

@@ -149,7 +149,7 @@ static value_id weigh(struct attention *a, value_id scores)
     struct op_value attrs[] = {{.name = "dim", .kind = OP_INT, .i = -1, .f = -1}, {0}};
     int64_t axis = 3;
     if (onnx_has(c, "softmax_precision") &&
-        !onnx_dtype((int32_t)onnx_int(c, "softmax_precision", 1), &wide, b->err))
+        !onnx_dtype((int32_t)onnx_int(c, "softmax_precision", 1), &wide, NULL, b->err))
         return VALUE_NONE;
     scores = b_cast(b, scores, wide);
     value_id closed = b_binary(b, PRIM_EQ, b_reduce(b, PRIM_REDUCE_MAX, scores, &axis, 1, true),

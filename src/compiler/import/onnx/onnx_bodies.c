@@ -50,6 +50,7 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
             onnx_note_refusal(c->o, function->name, "a sequence");
         if (!onnx_name(c->o, scope, function->input[i], value.value, err))
             return false;
+        onnx_name_small(c->o, value.small);
     }
     if (!onnx_nodes(c->o, scope, function->node, function->n_node, err))
         return fail_at(err, "function '%.80s'", function->name);
@@ -61,6 +62,7 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
             return fail(err, ERR_BLUEPRINT, "function '%.80s' does not make its output '%.80s'",
                         function->name, function->output[i]);
         c->out_lists[i] = value.list;
+        c->out_small[i] = value.small;
         c->out[i] = value.value;
     }
     *out_refused = c->o->refusals.count > before;
@@ -90,6 +92,8 @@ bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id
                         name);
         if (value.list)
             return onnx_refuse(c, "a body whose result is a sequence");
+        if (value.small)
+            return onnx_refuse(c, "a body whose result is %s", onnx_small_name(value.small));
         *out_refused |= value.refused;
         out[i] = value.value;
     }

@@ -25,6 +25,7 @@ bool onnx_constant(struct onnx_call *c)
     if (attr && attr->t) {
         if (!onnx_tensor(attr->t, c->o->options->folder, c->o->arena, &tensor, c->b->err))
             return false;
+        c->out_small[0] = onnx_small_type(attr->t);
         return onnx_return(c, onnx_initializer(c->o, c->node->output[0], &tensor, true, c->b->err));
     }
     if ((attr = onnx_attr(c, "value_float")) != NULL)
@@ -50,6 +51,7 @@ bool onnx_constant_of_shape(struct onnx_call *c)
         struct import_tensor tensor;
         if (!onnx_tensor(attr->t, c->o->options->folder, c->o->arena, &tensor, c->b->err))
             return false;
+        c->out_small[0] = onnx_small_type(attr->t);
         value = b_reshape(c->b, onnx_initializer(c->o, "", &tensor, true, c->b->err), NULL, 0);
     } else {
         value = b_const(c->b, DTYPE_F32, 0);
@@ -132,7 +134,7 @@ bool onnx_eye_like(struct onnx_call *c)
     enum dtype dtype = onnx_type(c, c->in[0]);
     if (onnx_rank(c, c->in[0]) != 2)
         return b_fail(b, ERR_SHAPE, "rank %u, expected 2", onnx_rank(c, c->in[0]));
-    if (onnx_has(c, "dtype") && !onnx_dtype((int32_t)onnx_int(c, "dtype", 0), &dtype, b->err))
+    if (onnx_has(c, "dtype") && !onnx_dtype((int32_t)onnx_int(c, "dtype", 0), &dtype, NULL, b->err))
         return false;
     dim_id shape[2] = {b_dim(b, c->in[0], 0), b_dim(b, c->in[0], 1)};
     value_id rows = b_iota(b, DTYPE_I64, shape, 2, 0), columns = b_iota(b, DTYPE_I64, shape, 2, 1);

@@ -102,7 +102,8 @@ static bool read_type(struct onnx *o, const Onnx__TypeProto *type, enum dtype *d
     if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type)
         return fail(err, ERR_UNSUPPORTED, "it is no dense tensor");
     const Onnx__TensorShapeProto *dims = type->tensor_type->shape;
-    if (!onnx_dtype(type->tensor_type->elem_type, dtype, err))
+    uint8_t small;
+    if (!onnx_dtype(type->tensor_type->elem_type, dtype, &small, err))
         return false;
     if (!dims)
         return fail(err, ERR_UNSUPPORTED, "its rank is not stated");
@@ -129,6 +130,16 @@ static value_id read_input(struct onnx *o, const Onnx__ValueInfoProto *info, con
     return graph_input(o->graph, name, dtype, shape, rank, err);
 }
 
+static uint8_t small_type(const Onnx__TypeProto *type)
+{
+    uint8_t small = 0;
+    enum dtype carrier;
+    bool tensor = type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    if (tensor && type->tensor_type)
+        onnx_small_find(type->tensor_type->elem_type, &small, &carrier);
+    return small;
+}
+
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err)
 {
@@ -149,6 +160,7 @@ bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProt
         }
         if (!onnx_name(o, scope, name, value, err))
             return false;
+        onnx_name_small(o, small_type(graph->input[i]->type));
     }
     return true;
 }

@@ -167,17 +167,34 @@ bool onnx_clip(struct onnx_call *c)
     return onnx_return(c, x);
 }
 
+static bool convert(struct onnx_call *c, enum dtype dtype, uint8_t small)
+{
+    c->out_small[0] = small;
+    if (small == c->small[0] && small != 0)
+        return onnx_return(c, c->in[0]);
+    value_id x = onnx_small_decode(c, c->in[0], c->small[0]);
+    return onnx_return(c, small ? onnx_small_encode(c, x, small) : b_cast(c->b, x, dtype));
+}
+
+bool onnx_bit_cast(struct onnx_call *c)
+{
+    enum dtype dtype = DTYPE_NONE;
+    if (!onnx_dtype((int32_t)onnx_int(c, "to", 0), &dtype, NULL, c->b->err))
+        return false;
+    return onnx_return(c, b_bitcast(c->b, c->in[0], dtype));
+}
+
 bool onnx_cast(struct onnx_call *c)
 {
     enum dtype dtype = DTYPE_NONE;
-    if (!onnx_dtype((int32_t)onnx_int(c, "to", 0), &dtype, c->b->err))
-        return false;
-    return onnx_return(c, b_cast(c->b, c->in[0], dtype));
+    uint8_t small;
+    return onnx_dtype((int32_t)onnx_int(c, "to", 0), &dtype, &small, c->b->err) &&
+           convert(c, dtype, small);
 }
 
 bool onnx_cast_like(struct onnx_call *c)
 {
-    return onnx_return(c, b_cast(c->b, c->in[0], onnx_type(c, c->in[1])));
+    return convert(c, onnx_type(c, c->in[1]), c->small[1]);
 }
 
 /* In at least f32; the result goes back to x's dtype. */

@@ -30,8 +30,9 @@ typedef struct Onnx__TensorProto Onnx__TensorProto;
 ProtobufCMessage *onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,
                               size_t size, struct arena *arena, struct error *err);
 
-/* The dtype of a TensorProto.DataType. ERR_UNSUPPORTED for those without one of ours. */
-bool onnx_dtype(int32_t data_type, enum dtype *out, struct error *err);
+/* The dtype of a TensorProto.DataType. ERR_UNSUPPORTED for those without one of ours: a small type
+ * has none unless out_small is there, which gets the type, and 0 of others. */
+bool onnx_dtype(int32_t data_type, enum dtype *out, uint8_t *out_small, struct error *err);
 /* Reads elements, dense row-major in the dtype's layout, 64-aligned. folder: where external data
  * lies; NULL: it is refused. ERR_PARSE, ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED, ERR_IO. */
 bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
@@ -50,6 +51,7 @@ struct onnx_list {
 struct onnx_value {
     value_id value;
     const struct onnx_list *list;
+    uint8_t small; /* the type that the value's elements stand for; 0: their own */
     bool refused;
 };
 
@@ -92,10 +94,13 @@ struct onnx_call {
     int64_t opset;                                 /* of the node's domain */
     value_id in[LIMIT_OPERANDS];                   /* VALUE_NONE: left out */
     const struct onnx_list *lists[LIMIT_OPERANDS]; /* of operands that are sequences */
+    uint8_t small[LIMIT_OPERANDS];                 /* types of operands, where they are small */
     uint32_t in_count;
     value_id out[OP_MAX_OUTPUTS];
     const struct onnx_list *out_lists[OP_MAX_OUTPUTS];
-    uint32_t out_count; /* how many the node names */
+    uint8_t out_small[OP_MAX_OUTPUTS]; /* of ops with the letter S: before it is translated, the
+                                          type of the first operand */
+    uint32_t out_count;                /* how many the node names */
 };
 
 /* A row of onnx_ops.def. */
@@ -137,6 +142,26 @@ bool onnx_find(const struct onnx *o, const struct onnx_scope *scope, const char 
 /* A tensor of the file as a value: a constant when 0-d or a small integer tensor, else a param. */
 value_id onnx_initializer(struct onnx *o, const char *name, const struct import_tensor *tensor,
                           bool constant, struct error *err);
+
+/* Gives the name that was made last a small type. */
+void onnx_name_small(struct onnx *o, uint8_t small);
+
+/* Small types: those of at most 8 bits that the graph has no dtype for. A value of one is of its
+ * carrier, i8 or u8: numbers of integers, codes of floats. */
+bool onnx_small_find(int32_t data_type, uint8_t *out_small, enum dtype *out_carrier);
+const char *onnx_small_name(uint8_t small);
+bool onnx_small_is_float(uint8_t small);
+uint32_t onnx_small_bits(uint8_t small);
+void onnx_small_range(uint8_t small, double *out_least, double *out_greatest); /* of an integer */
+uint8_t onnx_small_type(const Onnx__TensorProto *proto);                       /* 0: another one */
+/* Elements as the carrier has them, out of bytes that hold 8 / bits of them each, the first lowest.
+ */
+void onnx_small_unpack(uint8_t small, const uint8_t *packed, size_t count, uint8_t *out);
+/* Numbers of any dtype: f32 of codes, x itself of integers and for small 0. */
+value_id onnx_small_decode(struct onnx_call *c, value_id x, uint8_t small);
+/* The nearest codes of numbers, ties to even, by the node's attributes saturate and round_mode;
+ * integers truncate and wrap. */
+value_id onnx_small_encode(struct onnx_call *c, value_id x, uint8_t small);
 
 /* Attributes. A wrong type fails the builder and gives the default. */
 const Onnx__AttributeProto *onnx_attr(struct onnx_call *c, const char *name); /* NULL: absent */

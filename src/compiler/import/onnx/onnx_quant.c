@@ -49,32 +49,69 @@ static value_id quantize(struct onnx_call *c, value_id x, value_id scale, value_
     return b_cast(b, y, type);
 }
 
+/* To a small type: integers saturate at its ends, floats are not rounded before they are encoded. A
+ * zero point of float8 is 0, and adds nothing, not even to a -0. */
+static value_id quantize_small(struct onnx_call *c, value_id x, value_id scale, value_id zero,
+                               uint8_t small)
+{
+    struct builder *b = c->b;
+    double least, greatest;
+    if (onnx_small_is_float(small)) {
+        value_id y = b_div(b, x, scale);
+        if (zero != VALUE_NONE && onnx_small_bits(small) < 8)
+            y = b_add(b, y, b_cast(b, onnx_small_decode(c, zero, small), onnx_type(c, y)));
+        return onnx_failed(c) ? VALUE_NONE : onnx_small_encode(c, y, small);
+    }
+    enum dtype carrier = DTYPE_NONE;
+    onnx_small_find(small, &small, &carrier);
+    onnx_small_range(small, &least, &greatest);
+    value_id y = quantize(c, x, scale, zero, DTYPE_I32);
+    y = b_min_const(b, b_max_const(b, y, least), greatest);
+    return b_cast(b, y, carrier);
+}
+
 bool onnx_quantize(struct onnx_call *c)
 {
     struct builder *b = c->b;
     int64_t wanted = onnx_int(c, "output_dtype", 0);
     enum dtype type = onnx_given(c, 2) ? onnx_type(c, c->in[2]) : DTYPE_U8;
-    if (wanted != 0 && !onnx_given(c, 2) && !onnx_dtype((int32_t)wanted, &type, b->err))
+    uint8_t small = c->small[2];
+    if (wanted != 0 && !onnx_given(c, 2) && !onnx_dtype((int32_t)wanted, &type, &small, b->err))
         return false;
-    if (dtype_is_float(type))
-        return onnx_refuse(c, "quantisation to floats");
+    if (dtype_is_float(type) || c->small[0] || c->small[1])
+        return onnx_refuse(c, "quantisation to or from such floats");
     value_id scale = by_element(c, c->in[1]);
     value_id zero = onnx_given(c, 2) ? by_element(c, c->in[2]) : VALUE_NONE;
     value_id x = b_cast(b, c->in[0], onnx_type(c, c->in[1]));
-    return !onnx_failed(c) && onnx_return(c, quantize(c, x, scale, zero, type));
+    c->out_small[0] = small;
+    if (onnx_failed(c))
+        return false;
+    return onnx_return(c, small ? quantize_small(c, x, scale, zero, small)
+                                : quantize(c, x, scale, zero, type));
+}
+
+/* Operand 0 or 2 as numbers of which differences are exact: i32, or f32 of small floats. */
+static value_id numbers(struct onnx_call *c, value_id x, uint8_t small)
+{
+    if (small == 0 || !onnx_small_is_float(small))
+        return b_cast(c->b, x, DTYPE_I32);
+    return onnx_small_decode(c, x, small);
 }
 
 bool onnx_dequantize(struct onnx_call *c)
 {
     struct builder *b = c->b;
+    if (c->small[1] || (onnx_given(c, 2) && c->small[2] != c->small[0]))
+        return b_fail(b, ERR_SHAPE, "the zero point is of another type");
     value_id scale = by_element(c, c->in[1]);
-    value_id x = b_cast(b, c->in[0], DTYPE_I32);
+    value_id x = numbers(c, c->in[0], c->small[0]);
     if (onnx_given(c, 2))
-        x = b_sub(b, x, b_cast(b, by_element(c, c->in[2]), DTYPE_I32));
+        x = b_sub(b, x, numbers(c, by_element(c, c->in[2]), c->small[2]));
     value_id y = b_mul(b, b_cast(b, x, onnx_type(c, c->in[1])), scale);
     enum dtype type = onnx_type(c, y);
     int64_t wanted = onnx_int(c, "output_dtype", 0);
-    if (wanted != 0 && !onnx_dtype((int32_t)wanted, &type, b->err))
+    c->out_small[0] = 0;
+    if (wanted != 0 && !onnx_dtype((int32_t)wanted, &type, NULL, b->err))
         return false;
     return onnx_return(c, b_cast(b, y, type));
 }

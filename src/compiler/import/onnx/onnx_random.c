@@ -46,7 +46,8 @@ static bool read_shape(struct onnx_call *c, dim_id *shape, uint32_t *rank, enum 
     uint32_t count = 0;
     const int64_t *ints = like ? NULL : onnx_ints(c, "shape", &count);
     *dtype = like && dtype_is_float(onnx_type(c, c->in[0])) ? onnx_type(c, c->in[0]) : DTYPE_F32;
-    if (onnx_has(c, "dtype") && !onnx_dtype((int32_t)onnx_int(c, "dtype", 1), dtype, c->b->err))
+    if (onnx_has(c, "dtype") &&
+        !onnx_dtype((int32_t)onnx_int(c, "dtype", 1), dtype, NULL, c->b->err))
         return false;
     *rank = like ? onnx_rank(c, c->in[0]) : count;
     if (*rank > LIMIT_RANK || (!like && !ints))
@@ -100,7 +101,7 @@ bool onnx_multinomial(struct onnx_call *c)
     if (onnx_rank(c, c->in[0]) != 2 || samples < 1)
         return b_fail(b, ERR_SHAPE, "rank %u, %lld samples", onnx_rank(c, c->in[0]),
                       (long long)samples);
-    if (onnx_has(c, "dtype") && !onnx_dtype((int32_t)onnx_int(c, "dtype", 6), &dtype, b->err))
+    if (onnx_has(c, "dtype") && !onnx_dtype((int32_t)onnx_int(c, "dtype", 6), &dtype, NULL, b->err))
         return false;
     dim_id shape[3] = {b_dim(b, c->in[0], 0), b_dim_const(b, samples), b_dim(b, c->in[0], 1)};
     value_id noise = b_shift(b, uniform(c, shape, 3), 0x1p-25);

@@ -222,6 +222,9 @@ bool onnx_tile(struct onnx_call *c)
 bool onnx_concat(struct onnx_call *c)
 {
     int64_t axis = onnx_int(c, "axis", 1);
+    for (uint32_t i = 1; i < c->in_count; i++)
+        if (c->small[i] != c->small[0])
+            return b_fail(c->b, ERR_SHAPE, "operand %u is of another type than operand 0", i);
     return onnx_return(c, b_concat(c->b, c->in, c->in_count, axis));
 }
 

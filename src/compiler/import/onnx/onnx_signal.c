@@ -17,7 +17,7 @@ static bool window(struct onnx_call *c, double a0, double a1, double a2)
     dim_id size = DIM_NONE;
     uint32_t count = 0;
     if (!onnx_dims(c, 0, &size, 1, &count) ||
-        !onnx_dtype((int32_t)onnx_int(c, "output_datatype", 1), &dtype, b->err))
+        !onnx_dtype((int32_t)onnx_int(c, "output_datatype", 1), &dtype, NULL, b->err))
         return false;
     if (count != 1)
         return b_fail(b, ERR_SHAPE, "no size");
@@ -192,7 +192,7 @@ bool onnx_mel_weights(struct onnx_call *c)
     for (uint32_t i = 0; i < 5; i++)
         if (!onnx_const_reals(c, i, &numbers[i], 1, &count))
             return false;
-    if (!onnx_dtype((int32_t)onnx_int(c, "output_datatype", 1), &dtype, c->b->err))
+    if (!onnx_dtype((int32_t)onnx_int(c, "output_datatype", 1), &dtype, NULL, c->b->err))
         return false;
     if (!(numbers[0] >= 1 && numbers[0] <= 65536 && numbers[1] >= 1 && numbers[1] <= 65536 &&
           numbers[2] >= 1))

@@ -13,28 +13,34 @@
 
 #define NO_DTYPE(name) {DTYPE_NONE, name}
 
-bool onnx_dtype(int32_t data_type, enum dtype *out, struct error *err)
+bool onnx_dtype(int32_t data_type, enum dtype *out, uint8_t *out_small, struct error *err)
 {
     static const struct {
         enum dtype dtype;
         const char *name;
     } types[] = {
-        [0] = NO_DTYPE("undefined"),       [1] = {DTYPE_F32, "float"},
-        [2] = {DTYPE_U8, "uint8"},         [3] = {DTYPE_I8, "int8"},
-        [4] = {DTYPE_U16, "uint16"},       [5] = {DTYPE_I16, "int16"},
-        [6] = {DTYPE_I32, "int32"},        [7] = {DTYPE_I64, "int64"},
-        [8] = NO_DTYPE("string"),          [9] = {DTYPE_BOOL, "bool"},
-        [10] = {DTYPE_F16, "float16"},     [11] = {DTYPE_F64, "double"},
-        [12] = {DTYPE_U32, "uint32"},      [13] = {DTYPE_U64, "uint64"},
-        [14] = NO_DTYPE("complex64"),      [15] = NO_DTYPE("complex128"),
-        [16] = {DTYPE_BF16, "bfloat16"},   [17] = NO_DTYPE("float8e4m3fn"),
-        [18] = NO_DTYPE("float8e4m3fnuz"), [19] = NO_DTYPE("float8e5m2"),
-        [20] = NO_DTYPE("float8e5m2fnuz"), [21] = NO_DTYPE("uint4"),
-        [22] = NO_DTYPE("int4"),           [23] = NO_DTYPE("float4e2m1"),
-        [24] = NO_DTYPE("float8e8m0"),     [25] = NO_DTYPE("uint2"),
-        [26] = NO_DTYPE("int2"),
+        [0] = NO_DTYPE("undefined"),     [1] = {DTYPE_F32, "float"},
+        [2] = {DTYPE_U8, "uint8"},       [3] = {DTYPE_I8, "int8"},
+        [4] = {DTYPE_U16, "uint16"},     [5] = {DTYPE_I16, "int16"},
+        [6] = {DTYPE_I32, "int32"},      [7] = {DTYPE_I64, "int64"},
+        [8] = NO_DTYPE("string"),        [9] = {DTYPE_BOOL, "bool"},
+        [10] = {DTYPE_F16, "float16"},   [11] = {DTYPE_F64, "double"},
+        [12] = {DTYPE_U32, "uint32"},    [13] = {DTYPE_U64, "uint64"},
+        [14] = NO_DTYPE("complex64"),    [15] = NO_DTYPE("complex128"),
+        [16] = {DTYPE_BF16, "bfloat16"},
     };
     int32_t count = (int32_t)(sizeof types / sizeof *types);
+    enum dtype carrier;
+    uint8_t small = 0;
+    bool is_small = onnx_small_find(data_type, &small, &carrier);
+    if (is_small && !out_small)
+        return fail(err, ERR_UNSUPPORTED, "tensors of %s", onnx_small_name(small));
+    if (out_small)
+        *out_small = small;
+    if (is_small) {
+        *out = carrier;
+        return true;
+    }
     if (data_type < 0 || data_type >= count)
         return fail(err, ERR_UNSUPPORTED, "tensors of data type %d", data_type);
     if (types[data_type].dtype == DTYPE_NONE)
@@ -43,12 +49,21 @@ bool onnx_dtype(int32_t data_type, enum dtype *out, struct error *err)
     return true;
 }
 
-/* Shape and size in bytes. */
+uint8_t onnx_small_type(const Onnx__TensorProto *proto)
+{
+    enum dtype carrier;
+    uint8_t small = 0;
+    onnx_small_find(proto->data_type, &small, &carrier);
+    return small;
+}
+
+/* Shape, size in bytes, and that in the file, where small types are packed. */
 static bool measure(const Onnx__TensorProto *proto, struct import_tensor *out, size_t *out_bytes,
                     struct error *err)
 {
     int64_t count = 1, bytes = 0;
-    if (!onnx_dtype(proto->data_type, &out->dtype, err))
+    uint8_t small;
+    if (!onnx_dtype(proto->data_type, &out->dtype, &small, err))
         return false;
     if (proto->n_dims > LIMIT_RANK)
         return fail(err, ERR_LIMIT, "rank %zu, at most %d", proto->n_dims, LIMIT_RANK);
@@ -63,7 +78,8 @@ static bool measure(const Onnx__TensorProto *proto, struct import_tensor *out, s
     if (!checked_mul_i64(count, (int64_t)dtype_bytes(out->dtype), &bytes) ||
         bytes > LIMIT_TENSOR_BYTES)
         return fail(err, ERR_LIMIT, "more than %lld bytes", (long long)LIMIT_TENSOR_BYTES);
-    *out_bytes = (size_t)bytes;
+    out->bytes = (size_t)bytes;
+    *out_bytes = small ? (out->bytes * onnx_small_bits(small) + 7) / 8 : out->bytes;
     return true;
 }
 
@@ -219,7 +235,11 @@ bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct aren
     for (size_t i = 0; i < bytes && tensor.dtype == DTYPE_BOOL; i++)
         ((uint8_t *)data)[i] = ((uint8_t *)data)[i] != 0;
     tensor.data = data;
-    tensor.bytes = bytes;
+    if (bytes != tensor.bytes) {
+        uint8_t *elements = arena_alloc(arena, tensor.bytes, 64);
+        onnx_small_unpack((uint8_t)proto->data_type, data, tensor.bytes, elements);
+        tensor.data = elements;
+    }
     *out = tensor;
     return true;
 }
