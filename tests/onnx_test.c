@@ -47,6 +47,7 @@ static const char *const suites[] = {"node", "simple", "pytorch-converted", "pyt
 struct result {
     char name[160];
     char text[400]; /* empty: not run */
+    bool dense;     /* inputs and outputs are dense tensors of numbers */
 };
 
 /* What the command line says. */
@@ -64,6 +65,7 @@ struct model {
     struct import_tensor inputs[MAX_TENSORS], outputs[MAX_TENSORS];
     uint32_t input_count, output_count;
     const char *names[MAX_TENSORS];                              /* of the inputs */
+    bool dense;                                                  /* see struct result */
     int32_t input_types[MAX_TENSORS], output_types[MAX_TENSORS]; /* as the model states them */
     struct error err;
 };
@@ -118,6 +120,12 @@ static int32_t type_of(const Onnx__ValueInfoProto *info)
     return tensor ? info->type->tensor_type->elem_type : 0;
 }
 
+static bool is_dense(const Onnx__ValueInfoProto *info)
+{
+    return type_of(info) != ONNX__TENSOR_PROTO__DATA_TYPE__UNDEFINED &&
+           type_of(info) != ONNX__TENSOR_PROTO__DATA_TYPE__STRING;
+}
+
 static bool read_signature(struct model *m)
 {
     uint32_t count = 0;
@@ -131,6 +139,11 @@ static bool read_signature(struct model *m)
         }
     for (size_t i = 0; i < model->graph->n_output && i < MAX_TENSORS; i++)
         m->output_types[i] = type_of(model->graph->output[i]);
+    m->dense = true;
+    for (size_t i = 0; i < model->graph->n_input; i++)
+        m->dense = m->dense && is_dense(model->graph->input[i]);
+    for (size_t i = 0; i < model->graph->n_output; i++)
+        m->dense = m->dense && is_dense(model->graph->output[i]);
     onnx__model_proto__free_unpacked(model, NULL);
     return true;
 }
@@ -351,6 +364,7 @@ static void judge(struct model *m, struct result *result)
                 read_tensors(m, "input", m->input_types, m->inputs, &m->input_count) &&
                 read_tensors(m, "output", m->output_types, m->outputs, &m->output_count);
     struct error damage = m->err;
+    result->dense = m->dense;
     bool known = import(m, blueprint, fixed, &fixed_count);
     if (known && !data)
         m->err = damage;
@@ -513,13 +527,19 @@ static bool write_list(const char *path, const struct result *results, uint32_t 
 
 static void print_totals(const struct result *results, uint32_t count)
 {
-    uint32_t pass = 0, refused = 0;
+    uint32_t pass = 0, refused = 0, dense = 0, dense_pass = 0;
     for (uint32_t i = 0; i < count; i++) {
-        pass += starts(results[i].text, "pass");
+        bool passes = starts(results[i].text, "pass");
+        pass += passes;
         refused += starts(results[i].text, "refused");
+        dense += results[i].dense;
+        dense_pass += results[i].dense && passes;
     }
-    printf("%u cases: %u pass, %u refused, %u wrong\n", count, pass, refused,
-           count - pass - refused);
+    printf("%u cases: %u pass (%.1f %%), %u refused, %u wrong\n", count, pass, 100.0 * pass / count,
+           refused, count - pass - refused);
+    if (dense > 0)
+        printf("of %u with dense tensors of numbers only, %u pass (%.1f %%)\n", dense, dense_pass,
+               100.0 * dense_pass / dense);
 }
 
 static bool parse_request(int argc, char **argv, struct request *out)
