@@ -1,4 +1,4 @@
-/* Sampling of images at places that are computed: GridSample and RoiAlign.
+/* Sampling of images at places that are computed: GridSample, RoiAlign and DeformConv.
  *
  * The spatial dims are merged into one; a neighbour of a place is an index into it. Neighbours
  * outside are clamped for the gather, and weigh 0 where they count as zeros. */
@@ -8,7 +8,8 @@
 #include "compiler/import/onnx/onnx_priv.h"
 
 #define MAX_SPATIAL 3
-#define MAX_TAPS 4 /* along one dim */
+#define MAX_TAPS 4            /* along one dim */
+#define MAX_TAPS_DEFORMED 256 /* of a window of DeformConv */
 
 struct grid {
     struct onnx_call *c;
@@ -287,6 +288,87 @@ bool onnx_roi_align(struct onnx_call *c)
     value_id found = sample(&g, "linear", coordinates);
     found = b_select(b, b_unsqueeze(b, far, 1), b_const(b, g.type, 0), found);
     return onnx_return(c, pool(&g, found, bins, ratio, mean));
+}
+
+/* Where one spatial dim of a deformable convolution reads: [N * groups, taps * places], from
+ * offsets [N * groups, taps, 2, OH, OW], tap t of which is at coordinate `at[t]` of the window. */
+static value_id deformed(struct grid *g, value_id offsets, uint32_t d, const struct window *w,
+                         const double *at, int64_t taps)
+{
+    struct builder *b = g->c->b;
+    const int64_t shape[4] = {1, taps, 1, 1};
+    dim_id one = b_dim_const(b, 1), out[2] = {b_dim(b, offsets, 3), b_dim(b, offsets, 4)};
+    dim_id line[2] = {d == 0 ? out[0] : one, d == 1 ? out[1] : one}, flat[2] = {g->n, g->places};
+    value_id x = b_squeeze(b, b_slice(b, offsets, 2, b_dim_const(b, d), one, 1), 2);
+    value_id start = b_cast(b, b_iota(b, DTYPE_I64, line, 2, (int)d), g->type);
+    start = b_shift(b, b_scale(b, start, (double)w->stride), -(double)w->low);
+    value_id tap = b_cast(b, b_literal(b, DTYPE_F64, shape, 4, at), g->type);
+    x = b_add(b, b_add(b, b_cast(b, x, g->type), start), tap);
+    return b_reshape(b, x, flat, 2);
+}
+
+/* What the taps of all windows read, as an image whose columns are places and whose rows are taps:
+ * [N, C, taps, places]. */
+static value_id read_taps(struct onnx_call *c, const struct window *windows, int64_t groups)
+{
+    struct builder *b = c->b;
+    struct grid g = {.c = c, .zeros = true};
+    const int64_t taps = windows[0].size * windows[1].size;
+    dim_id n = b_dim(b, c->in[0], 0), channels = b_dim(b, c->in[0], 1),
+           tap_dim = b_dim_const(b, taps);
+    dim_id all = b_dim_mul(b, n, b_dim_const(b, groups)), out = b_dim(b, c->in[2], 2);
+    dim_id places = b_dim_mul(b, out, b_dim(b, c->in[2], 3));
+    dim_id part = dim_div_exact(&b->graph->dims, channels, b_dim_const(b, groups));
+    if (taps > MAX_TAPS_DEFORMED || part == DIM_NONE || onnx_failed(c))
+        return onnx_failed(c) ? VALUE_NONE : b_fail(b, ERR_SHAPE, "taps or groups out of range");
+    dim_id image[4] = {all, part, b_dim(b, c->in[0], 2), b_dim(b, c->in[0], 3)};
+    dim_id split[5] = {all, tap_dim, b_dim_const(b, 2), out, b_dim(b, c->in[2], 3)};
+    dim_id merged[4] = {n, channels, tap_dim, places};
+    dim_id masked[3] = {all, b_dim_const(b, 1), b_dim_mul(b, tap_dim, places)};
+    double at[2][MAX_TAPS_DEFORMED];
+    for (int64_t t = 0; t < taps; t++) {
+        at[0][t] = (double)(t / windows[1].size * windows[0].dilation);
+        at[1][t] = (double)(t % windows[1].size * windows[1].dilation);
+    }
+    value_id offsets = b_reshape(b, c->in[2], split, 5);
+    if (!begin(&g, b_reshape(b, c->in[0], image, 4)) || onnx_failed(c))
+        return VALUE_NONE;
+    g.places = masked[2];
+    value_id coordinates[2];
+    for (uint32_t d = 0; d < 2; d++)
+        coordinates[d] = deformed(&g, offsets, d, &windows[d], at[d], taps);
+    value_id found = sample(&g, "linear", coordinates);
+    if (onnx_given(c, 4))
+        found = b_mul(b, found, b_reshape(b, c->in[4], masked, 3));
+    return b_reshape(b, found, merged, 4);
+}
+
+bool onnx_deform_conv(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct window windows[2], columns[2];
+    int64_t sizes[2], groups = onnx_int(c, "group", 1),
+                      offset_groups = onnx_int(c, "offset_group", 1);
+    if (onnx_rank(c, c->in[0]) != 4 || onnx_rank(c, c->in[1]) != 4 || onnx_rank(c, c->in[2]) != 4)
+        return onnx_refuse(c, "images of other than two dims");
+    for (uint32_t d = 0; d < 2; d++)
+        if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[1], 2 + d), &sizes[d]))
+            return onnx_refuse(c, "a kernel whose size is not constant");
+    if (offset_groups < 1 || !onnx_windows(c, sizes, 2, windows))
+        return onnx_failed(c) ? false : b_fail(b, ERR_SHAPE, "offset_group is below 1");
+    value_id x = read_taps(c, windows, offset_groups);
+    for (uint32_t d = 0; d < 2; d++)
+        columns[d] = (struct window){d == 0 ? sizes[0] * sizes[1] : 1, 1, 0, 0, 1, 1};
+    dim_id one = b_dim_const(b, 1), outputs = b_dim(b, c->in[1], 0);
+    dim_id kernel[4] = {outputs, b_dim(b, c->in[1], 1), b_dim_const(b, columns[0].size), one};
+    value_id y = b_conv(b, x, b_reshape(b, c->in[1], kernel, 4), columns, 2, groups);
+    dim_id shape[4] = {b_dim(b, c->in[0], 0), outputs, b_dim(b, c->in[2], 2),
+                       b_dim(b, c->in[2], 3)};
+    dim_id bias[4] = {one, outputs, one, one};
+    y = b_reshape(b, y, shape, 4);
+    if (onnx_given(c, 3))
+        y = b_add(b, y, b_reshape(b, c->in[3], bias, 4));
+    return onnx_return(c, y);
 }
 
 /* Evenly spaced from -1 to 1 along one dim of a grid, or by the middles of its cells. */
