@@ -2,7 +2,12 @@
  *
  * A transposed convolution is a convolution of the input spread with zeros (base_dilation = stride)
  * with the flipped kernel; padding p becomes dilation*(size-1) - p, and what that leaves below zero
- * is cropped. */
+ * is cropped.
+ *
+ * Where strides divide sizes, all but 1/stride of that would be products with the zeros between.
+ * Results whose places have the same rest by the stride, a phase, read the input as it is, with
+ * every stride-th weight: y[h*s + r] = sum over q of x[h - q] * w[q*s + r]. So the phases are
+ * channels of one convolution, and are laid between each other afterwards. */
 #include "compiler/ops/ops_priv.h"
 
 #include <string.h>
@@ -84,14 +89,13 @@ static bool conv(struct op_call *call, uint32_t n)
     return finish(call, b_conv(b, x, w, windows, n, groups), n, unbatched);
 }
 
-/* [C, O/groups, window…] → [O, C/groups, window…], each window back to front. */
+/* [C, O/groups, window…] → [O, C/groups, window…]. */
 static value_id turn_kernel(struct builder *b, value_id w, uint32_t n, int64_t groups)
 {
     struct dim_table *dims = &b->graph->dims;
-    dim_id group_count = b_dim_const(b, groups);
-    dim_id inputs = dim_div_exact(dims, b_dim(b, w, 0), group_count);
-    dim_id outputs = b_dim(b, w, 1);
-    if (inputs == DIM_NONE) {
+    dim_id group_count = b_dim_const(b, groups), outputs = b_dim(b, w, 1);
+    dim_id inputs = groups < 1 ? DIM_NONE : dim_div_exact(dims, b_dim(b, w, 0), group_count);
+    if (inputs == DIM_NONE || n + 3 > LIMIT_RANK) {
         return b_fail(b, ERR_SHAPE, "the input channels do not divide into %lld groups",
                       (long long)groups);
     }
@@ -101,11 +105,130 @@ static value_id turn_kernel(struct builder *b, value_id w, uint32_t n, int64_t g
         split[3 + i] = merged[2 + i] = b_dim(b, w, 2 + i);
     }
     value_id turned = b_swap(b, b_reshape(b, w, split, n + 3), 1, 2);
-    turned = b_reshape(b, turned, merged, n + 2);
-    for (uint32_t i = 0; i < n; i++) {
-        turned = b_reverse(b, turned, 2 + i);
+    return b_reshape(b, turned, merged, n + 2);
+}
+
+static bool has_phases(const struct window *windows, uint32_t n)
+{
+    bool strided = false;
+    if (2 + 2 * n > LIMIT_RANK) {
+        return false;
     }
-    return turned;
+    for (uint32_t i = 0; i < n; i++) {
+        if (windows[i].dilation != 1 || windows[i].size % windows[i].stride != 0) {
+            return false;
+        }
+        strided = strided || windows[i].stride > 1;
+    }
+    return strided;
+}
+
+/* [O, C, q*s…] → [O*s…, C, q…], the q back to front. */
+static value_id split_kernel(struct builder *b, value_id w, const struct window *windows,
+                             uint32_t n)
+{
+    dim_id split[LIMIT_RANK] = {b_dim(b, w, 0), b_dim(b, w, 1)}, outputs = split[0];
+    dim_id merged[LIMIT_RANK] = {DIM_NONE, split[1]};
+    uint8_t order[LIMIT_RANK] = {0};
+    order[1 + n] = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        split[2 + 2 * i] = merged[2 + i] = b_dim_const(b, windows[i].size / windows[i].stride);
+        split[3 + 2 * i] = b_dim_const(b, windows[i].stride);
+        outputs = b_dim_mul(b, outputs, split[3 + 2 * i]);
+        order[1 + i] = (uint8_t)(3 + 2 * i);
+        order[2 + n + i] = (uint8_t)(2 + 2 * i);
+    }
+    merged[0] = outputs;
+    w = b_reshape(b, w, split, 2 + 2 * n);
+    for (uint32_t i = 0; i < n; i++) {
+        w = b_reverse(b, w, 2 + 2 * i);
+    }
+    return b_reshape(b, b_transpose(b, w, order), merged, 2 + n);
+}
+
+/* All results, those that padding crops included. */
+static value_id phases(struct builder *b, value_id x, value_id w, const struct window *windows,
+                       uint32_t n, int64_t groups)
+{
+    struct window taps[3];
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t size = windows[i].size / windows[i].stride;
+        taps[i] = (struct window){size, 1, size - 1, size - 1, 1, 1};
+    }
+    value_id y = b_conv(b, x, split_kernel(b, w, windows, n), taps, n, groups);
+    if (y == VALUE_NONE) {
+        return VALUE_NONE;
+    }
+    dim_id split[LIMIT_RANK] = {b_dim(b, y, 0), b_dim(b, w, 0)};
+    dim_id merged[LIMIT_RANK] = {split[0], split[1]};
+    uint8_t order[LIMIT_RANK] = {0, 1};
+    for (uint32_t i = 0; i < n; i++) {
+        split[2 + i] = b_dim_const(b, windows[i].stride);
+        split[2 + n + i] = b_dim(b, y, 2 + i);
+        merged[2 + i] = b_dim_mul(b, split[2 + i], split[2 + n + i]);
+        order[2 + 2 * i] = (uint8_t)(2 + n + i);
+        order[3 + 2 * i] = (uint8_t)(2 + i);
+    }
+    y = b_transpose(b, b_reshape(b, y, split, 2 + 2 * n), order);
+    return b_reshape(b, y, merged, 2 + n);
+}
+
+/* The input spread with zeros; what is to be taken away is not computed, where that is possible. */
+static value_id spread(struct builder *b, value_id x, value_id w, struct window *windows,
+                       uint32_t n, int64_t groups)
+{
+    struct window spreading[LIMIT_RANK];
+    for (uint32_t i = 0; i < n; i++) {
+        struct window *window = &windows[i];
+        int64_t reach = window->dilation * (window->size - 1);
+        int64_t low = reach - window->low, high = reach - window->high;
+        spreading[i] = (struct window){.size = window->size,
+                                       .stride = 1,
+                                       .low = low > 0 ? low : 0,
+                                       .high = high > 0 ? high : 0,
+                                       .dilation = window->dilation,
+                                       .base_dilation = window->stride};
+        window->low = low < 0 ? -low : 0;
+        window->high = high < 0 ? -high : 0;
+        w = b_reverse(b, w, 2 + i);
+    }
+    return b_conv(b, x, w, spreading, n, groups);
+}
+
+/* Takes results away at both ends; fewer than none of them: zeros are added. */
+static value_id crop(struct builder *b, value_id y, const struct window *windows, uint32_t n)
+{
+    dim_id none[LIMIT_RANK], more[LIMIT_RANK];
+    bool pads = false;
+    for (uint32_t i = 0; i < n + 2; i++) {
+        int64_t high = i < 2 ? 0 : windows[i - 2].high;
+        none[i] = b_dim_const(b, 0);
+        more[i] = b_dim_const(b, high < 0 ? -high : 0);
+        pads = pads || high < 0;
+    }
+    y = pads ? b_pad(b, y, none, more, 0) : y;
+    for (uint32_t i = 0; i < n && y != VALUE_NONE; i++) {
+        int64_t low = windows[i].low, away = low + (windows[i].high > 0 ? windows[i].high : 0);
+        if (away > 0) {
+            dim_id count = b_dim_sub(b, b_dim(b, y, 2 + i), b_dim_const(b, away));
+            y = ops_head(b, y, 2 + i, b_dim_const(b, low), count);
+        }
+    }
+    return y;
+}
+
+value_id op_conv_transpose(struct builder *b, value_id x, value_id w, const struct window *windows,
+                           uint32_t n, int64_t groups)
+{
+    struct window left[LIMIT_RANK];
+    memcpy(left, windows, n * sizeof *windows);
+    w = turn_kernel(b, w, n, groups);
+    if (x == VALUE_NONE || w == VALUE_NONE) {
+        return VALUE_NONE;
+    }
+    value_id y =
+        has_phases(left, n) ? phases(b, x, w, left, n, groups) : spread(b, x, w, left, n, groups);
+    return crop(b, y, left, n);
 }
 
 static bool conv_transpose(struct op_call *call, uint32_t n)
@@ -123,30 +246,14 @@ static bool conv_transpose(struct op_call *call, uint32_t n)
     }
     bool unbatched = ops_rank(b, x) == n + 1;
     x = unbatched ? b_unsqueeze(b, x, 0) : x;
-    int64_t crop_low[3], crop_high[3];
     for (uint32_t i = 0; i < n; i++) {
-        struct window *window = &windows[i];
-        if (extra[i] >= window->stride && extra[i] >= window->dilation) {
+        if (extra[i] >= windows[i].stride && extra[i] >= windows[i].dilation) {
             return ops_attr_fail(call, "output_padding", "must be less than stride or dilation");
         }
-        int64_t reach = window->dilation * (window->size - 1);
-        int64_t low = reach - padding[i], high = low + extra[i];
-        window->base_dilation = window->stride;
-        window->stride = 1;
-        window->low = low > 0 ? low : 0;
-        window->high = high > 0 ? high : 0;
-        crop_low[i] = low < 0 ? -low : 0;
-        crop_high[i] = high < 0 ? -high : 0;
+        windows[i].low = padding[i];
+        windows[i].high = padding[i] - extra[i];
     }
-    value_id y = b_conv(b, x, turn_kernel(b, w, n, groups), windows, n, groups);
-    for (uint32_t i = 0; i < n && y != VALUE_NONE; i++) {
-        if (crop_low[i] + crop_high[i] > 0) {
-            dim_id crop = b_dim_const(b, crop_low[i] + crop_high[i]);
-            dim_id count = b_dim_sub(b, b_dim(b, y, 2 + i), crop);
-            y = ops_head(b, y, 2 + i, b_dim_const(b, crop_low[i]), count);
-        }
-    }
-    return finish(call, y, n, unbatched);
+    return finish(call, op_conv_transpose(b, x, w, windows, n, groups), n, unbatched);
 }
 
 bool expand_conv1d(struct op_call *call)

@@ -109,4 +109,10 @@ bool op_ints(const struct op_call *call, const char *name, uint32_t count, int64
 const struct op_value *op_attr(const struct op_call *call, const char *name);
 bool op_return(struct op_call *call, value_id out); /* the one result; false when VALUE_NONE */
 
+/* The transposed convolution of x[N, C, …] by w[C, O/groups, window…] over n dims; of windows, low
+ * and high are the results to take away at both ends (high below 0: zeros to add), base_dilation is
+ * not looked at. ERR_SHAPE. */
+value_id op_conv_transpose(struct builder *b, value_id x, value_id w, const struct window *windows,
+                           uint32_t n, int64_t groups);
+
 #endif

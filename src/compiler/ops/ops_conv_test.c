@@ -135,6 +135,19 @@ static void test_conv_transpose2d(void **state)
          2,
          {8, 11}},
         {"x[1,2,5,6] w[2,3,1,2] stride=2 padding=[1,2]", {2, 2}, {1, 2}, {1, 1}, 1, {7, 8}},
+        {"x[2,3,4,5] w[3,4,2,2] b[4] stride=2", {2, 2}, {0, 0}, {1, 1}, 1, {8, 10}},
+        {"x[2,4,3,5] w[4,3,4,6] b[6] stride=[2,3] padding=1 groups=2",
+         {2, 3},
+         {1, 1},
+         {1, 1},
+         2,
+         {6, 16}},
+        {"x[1,2,3,4] w[2,3,4,3] stride=[2,1] padding=[0,1] output_padding=[1,0]",
+         {2, 1},
+         {0, 1},
+         {1, 1},
+         1,
+         {9, 4}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         check_conv_transpose2d(&cases[i]);

@@ -1,8 +1,4 @@
-/* Convolutions and transposed ones, of any number of spatial dims.
- *
- * A transposed convolution is a convolution of the operand spread with zeros by the turned kernel;
- * the padding that it takes away is what the kernel reaches beyond the border less that padding,
- * and where that is negative the result is cropped. */
+/* Convolutions and transposed ones, of any number of spatial dims. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
@@ -120,28 +116,6 @@ bool onnx_conv(struct onnx_call *c)
     return add_bias(c, b_conv(c->b, c->in[0], c->in[1], windows, count, groups));
 }
 
-/* [C, O/groups, window…] → [O, C/groups, window…], each window back to front. */
-static value_id turn_kernel(struct onnx_call *c, uint32_t count, int64_t groups)
-{
-    struct builder *b = c->b;
-    value_id w = c->in[1];
-    dim_id group_count = b_dim_const(b, groups), outputs = b_dim(b, w, 1);
-    dim_id inputs =
-        groups < 1 ? DIM_NONE : dim_div_exact(&b->graph->dims, b_dim(b, w, 0), group_count);
-    if (inputs == DIM_NONE || count + 3 > LIMIT_RANK)
-        return b_fail(b, ERR_SHAPE, "the channels do not divide into %lld groups",
-                      (long long)groups);
-    dim_id split[LIMIT_RANK] = {group_count, inputs, outputs};
-    dim_id merged[LIMIT_RANK] = {b_dim_mul(b, group_count, outputs), inputs};
-    for (uint32_t i = 0; i < count; i++)
-        split[3 + i] = merged[2 + i] = b_dim(b, w, 2 + i);
-    value_id turned = b_swap(b, b_reshape(b, w, split, count + 3), 1, 2);
-    turned = b_reshape(b, turned, merged, count + 2);
-    for (uint32_t i = 0; i < count; i++)
-        turned = b_reverse(b, turned, 2 + i);
-    return turned;
-}
-
 /* Padding of a transposed convolution that is to give an output of a stated size. */
 static bool pad_to(struct onnx_call *c, struct window *w, uint32_t axis, int64_t extra,
                    int64_t wanted)
@@ -183,30 +157,14 @@ static bool transposed_windows(struct onnx_call *c, uint32_t count, struct windo
 
 bool onnx_conv_transpose(struct onnx_call *c)
 {
-    struct builder *b = c->b;
     struct window windows[LIMIT_RANK];
-    int64_t extra[LIMIT_RANK], low[LIMIT_RANK], high[LIMIT_RANK], groups = onnx_int(c, "group", 1);
+    int64_t extra[LIMIT_RANK], groups = onnx_int(c, "group", 1);
     uint32_t count = 0;
     if (!check_ranks(c, &count) || !transposed_windows(c, count, windows, extra))
         return false;
-    for (uint32_t i = 0; i < count; i++) {
-        struct window *w = &windows[i];
-        int64_t reach = w->dilation * (w->size - 1);
-        low[i] = reach - w->low;
-        high[i] = reach - w->high + extra[i];
-        w->base_dilation = w->stride;
-        w->stride = 1;
-        w->low = low[i] > 0 ? low[i] : 0;
-        w->high = high[i] > 0 ? high[i] : 0;
-    }
-    value_id y = b_conv(b, c->in[0], turn_kernel(c, count, groups), windows, count, groups);
-    for (uint32_t i = 0; i < count && y != VALUE_NONE; i++) {
-        int64_t before = low[i] < 0 ? -low[i] : 0, behind = high[i] < 0 ? -high[i] : 0;
-        dim_id left = b_dim_sub(b, b_dim(b, y, 2 + i), b_dim_const(b, before + behind));
-        if (before + behind > 0)
-            y = b_slice(b, y, 2 + i, b_dim_const(b, before), left, 1);
-    }
-    return add_bias(c, y);
+    for (uint32_t i = 0; i < count; i++)
+        windows[i].high -= extra[i];
+    return add_bias(c, op_conv_transpose(c->b, c->in[0], c->in[1], windows, count, groups));
 }
 
 /* Columns back to an image: a transposed convolution by kernels that hold a single 1. */
