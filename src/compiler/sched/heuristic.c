@@ -161,7 +161,8 @@ struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
                                const struct target *target)
 {
     struct scheduling *c = ARENA_NEW(nest->arena, struct scheduling);
-    *c = (struct scheduling){.nest = nest, .target = target, .output = hint->output};
+    *c = (struct scheduling){
+        .nest = nest, .target = target, .output = hint->output, .once = hint->once};
     fuse_chains(c, &nest->body);
     const struct stmt *top = only_loop(&nest->body);
     if (hint->anchor == ANCHOR_CONTRACT)
@@ -432,7 +433,10 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
         if (block > 0 && most_of(c, loop_label(c->nest, top)) > block)
             take_step(c, STEP_SPLIT, loop_label(c->nest, top), NULL, block);
         break;
-    case FORM_LOOPS: tile_across(c); break;
+    case FORM_LOOPS:
+        if (!c->once)
+            tile_across(c);
+        break;
     }
     vectorise_rest(c, config->value[CONFIG_LANES]);
     if (c->form != FORM_PIXELS)

@@ -50,6 +50,7 @@ struct sched_hint {
     uint8_t batch_dims, m_dims, n_dims; /* contraction: loops i0 … in this order */
     bool rows;   /* contraction: rows of its first operand are computed inside, staged by loop j */
     bool output; /* the result is the graph's: nothing in the graph reads it */
+    bool once;   /* it runs when parameters change: little code matters more than speed */
 };
 
 /* A config: the choices in a schedule that only speed depends on, by key; 0: the kernel has no such

@@ -48,6 +48,7 @@ struct scheduling {
     uint32_t operand;       /* product: the argument whose columns lie together … */
     bool packed;            /* … in panels already */
     bool output;            /* nothing in the graph reads the result */
+    bool once;              /* of `prepare` */
 };
 
 /* config.c */
