@@ -55,7 +55,8 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
                                    .assembly = job_dumps(job, "asm") ? &job->dump : NULL,
                                    .cache = job->options->cache,
                                    .digests = (const uint8_t(*)[32])digests,
-                                   .once = once};
+                                   .once = once,
+                                   .trust = !job->verify_ir};
     for (uint32_t i = 0; i < count; i++) {
         nests[i] = unit->codes.items[i]->nest;
         memcpy(digests[i], unit->codes.items[i]->digest, sizeof digests[i]);

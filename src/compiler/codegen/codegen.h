@@ -35,6 +35,7 @@ struct code_options {
     struct cache *cache;            /* where kernels may be found, and are kept … */
     const uint8_t (*digests)[32];   /* … by nest_digest of each nest */
     const bool *once; /* by nest: it runs once after load, so it is generated in haste */
+    bool trust;       /* LLVM's verifier is not asked whether what we made is well-formed */
 };
 
 /* Verified nests in, whose jammed loops are expanded here; out lives in arena. ERR_COMPILE when
