@@ -9,48 +9,30 @@
 #include <openssl/sha.h>
 #include <string.h>
 
-#define K1 0x9e3779b97f4a7c15u
-#define K2 0xd6e8feb86659fd93u
-#define K3 0xa0761d6478bd642fu
-
-static uint64_t step(uint64_t hash, uint64_t word)
-{
-    word *= K1;
-    word ^= word >> 32;
-    hash = ((hash << 27) | (hash >> 37)) ^ word;
-    hash = (hash + K3) * K2;
-    return hash ^ (hash >> 29);
-}
-
 static uint64_t finish(uint64_t hash)
 {
     hash ^= hash >> 32;
-    hash *= K2;
+    hash *= HASH64_K2;
     hash ^= hash >> 32;
-    hash *= K2;
+    hash *= HASH64_K2;
     return hash ^ (hash >> 32);
 }
 
 uint64_t hash64(const void *data, size_t size, uint64_t seed)
 {
     const uint8_t *bytes = data;
-    uint64_t hash = step(seed, size);
+    uint64_t hash = hash64_mix(seed, size);
     uint64_t word;
     for (; size >= 8; bytes += 8, size -= 8) {
         memcpy(&word, bytes, 8);
-        hash = step(hash, word);
+        hash = hash64_mix(hash, word);
     }
     if (size > 0) {
         word = 0;
         memcpy(&word, bytes, size);
-        hash = step(hash, word);
+        hash = hash64_mix(hash, word);
     }
     return finish(hash);
-}
-
-uint64_t hash64_mix(uint64_t hash, uint64_t word)
-{
-    return finish(step(hash, word));
 }
 
 void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES])

@@ -9,7 +9,21 @@
 #define SHA256_HEX_BYTES 65 /* with the terminator */
 
 uint64_t hash64(const void *data, size_t size, uint64_t seed);
-uint64_t hash64_mix(uint64_t hash, uint64_t word);
+
+#define HASH64_K1 0x9e3779b97f4a7c15u
+#define HASH64_K2 0xd6e8feb86659fd93u
+#define HASH64_K3 0xa0761d6478bd642fu
+
+/* One step of hash64: a hash of many words is a chain of these. Good enough for tables that spread
+ * hashes once more, as ours do. */
+static inline uint64_t hash64_mix(uint64_t hash, uint64_t word)
+{
+    word *= HASH64_K1;
+    word ^= word >> 32;
+    hash = ((hash << 27) | (hash >> 37)) ^ word;
+    hash = (hash + HASH64_K3) * HASH64_K2;
+    return hash ^ (hash >> 29);
+}
 
 void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES]);
 void sha256_hex(const void *data, size_t size, char out[SHA256_HEX_BYTES]); /* lower case */

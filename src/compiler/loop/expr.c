@@ -11,10 +11,9 @@
 
 uint64_t expr_hash(const struct expr *e)
 {
-    uint64_t bits;
+    uint64_t bits, kind = (uint64_t)e->op << 8 | e->dtype;
     memcpy(&bits, &e->value, sizeof bits);
-    uint64_t h = hash64_mix(hash64_mix(e->op, e->dtype), e->index);
-    h = hash64_mix(hash64_mix(h, e->operand[0]), e->operand[1]);
+    uint64_t h = hash64_mix(kind << 32 | e->index, (uint64_t)e->operand[0] << 32 | e->operand[1]);
     return hash64_mix(hash64_mix(h, e->operand[2]), bits ^ (uint64_t)e->integer);
 }
 
@@ -319,37 +318,49 @@ expr_id expr_rebuild(struct nest *nest, const struct expr *e, const expr_id oper
     return expr_unary(nest, (enum expr_op)e->op, operand[0]);
 }
 
-/* Operands have smaller ids than what they are operands of. */
-struct replacing {
-    expr_id what, value;
-    expr_id *memo; /* by id */
-};
+void expr_exchange_begin(struct nest *nest, expr_id what, expr_id value, struct expr_exchange *out)
+{
+    uint32_t count = nest->exprs.count;
+    if (nest->exchanged.capacity < count) {
+        nest->exchanged.capacity = 2 * count;
+        nest->exchanged.became = ARENA_ARRAY(nest->arena, expr_id, 2 * count);
+        nest->exchanged.numbers = ARENA_ARRAY(nest->arena, uint32_t, 2 * count);
+    }
+    *out = (struct expr_exchange){what, value, ++nest->exchanged.number};
+}
 
-static expr_id replace(struct nest *nest, expr_id id, const struct replacing *r)
+/* Operands have smaller ids than what they are operands of. */
+expr_id expr_exchange_next(struct nest *nest, const struct expr_exchange *x, expr_id id)
 {
     struct expr e = *expr_at(nest, id); /* a copy: the table moves when it grows */
-    const struct expr *what = expr_at(nest, r->what);
-    if (id == r->what)
-        return r->value;
-    if (id < r->what || (what->vars & ~e.vars) || (what->locals & ~e.locals) ||
+    const struct expr *what = expr_at(nest, x->what);
+    if (id == x->what)
+        return x->value;
+    if (id < x->what || (what->vars & ~e.vars) || (what->locals & ~e.locals) ||
         what->loads > e.loads)
         return id;
-    if (r->memo[id] != EXPR_NONE)
-        return r->memo[id];
+    if (id < nest->exchanged.capacity && nest->exchanged.numbers[id] == x->number)
+        return nest->exchanged.became[id];
     expr_id operand[3] = {0};
     for (int i = 0; i < 3; i++)
         if (e.operand[i] != EXPR_NONE)
-            operand[i] = replace(nest, e.operand[i], r);
+            operand[i] = expr_exchange_next(nest, x, e.operand[i]);
     bool same = memcmp(operand, e.operand, sizeof operand) == 0;
-    return r->memo[id] = same ? id : expr_rebuild(nest, &e, operand);
+    expr_id became = same ? id : expr_rebuild(nest, &e, operand);
+    if (id < nest->exchanged.capacity) {
+        nest->exchanged.numbers[id] = x->number;
+        nest->exchanged.became[id] = became;
+    }
+    return became;
 }
 
 expr_id expr_exchange(struct nest *nest, expr_id e, expr_id what, expr_id value)
 {
+    struct expr_exchange exchange;
     if (e == EXPR_NONE || e < what)
         return e;
-    struct replacing r = {what, value, ARENA_ARRAY(nest->arena, expr_id, e + 1)};
-    return replace(nest, e, &r);
+    expr_exchange_begin(nest, what, value, &exchange);
+    return expr_exchange_next(nest, &exchange, e);
 }
 
 expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value)

@@ -111,6 +111,10 @@ struct nest {
                                         scratch, tables */
     VEC(struct nest_local) locals;
     struct block body;
+    struct { /* of expr_exchange_next, by id: what it became, in the exchange of that number */
+        expr_id *became;
+        uint32_t *numbers, capacity, number;
+    } exchanged;
 };
 
 void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims,
@@ -168,6 +172,13 @@ expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value);
 
 /* e with any expression inside it replaced. */
 expr_id expr_exchange(struct nest *nest, expr_id e, expr_id what, expr_id value);
+/* The same in many expressions: what was found in one is remembered for the next. */
+struct expr_exchange {
+    expr_id what, value;
+    uint32_t number;
+};
+void expr_exchange_begin(struct nest *nest, expr_id what, expr_id value, struct expr_exchange *out);
+expr_id expr_exchange_next(struct nest *nest, const struct expr_exchange *exchange, expr_id e);
 
 /* e with the value of a local replaced. */
 expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id value);

@@ -74,20 +74,28 @@ void block_visit(struct nest *nest, const struct block *block, expr_visitor *vis
     }
 }
 
-void block_exchange(struct nest *nest, struct block *block, expr_id what, expr_id value)
+static void exchange_in(struct nest *nest, struct block *block, const struct expr_exchange *x)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         struct stmt *s = block->stmts.items[i];
-        if (s->kind == STMT_FOR)
-            nest->vars.items[s->var].extent =
-                expr_exchange(nest, nest->vars.items[s->var].extent, what, value);
-        s->cond = expr_exchange(nest, s->cond, what, value);
-        s->value = expr_exchange(nest, s->value, what, value);
-        s->index = expr_exchange(nest, s->index, what, value);
-        s->guard = expr_exchange(nest, s->guard, what, value);
-        block_exchange(nest, &s->body, what, value);
-        block_exchange(nest, &s->orelse, what, value);
+        if (s->kind == STMT_FOR) {
+            expr_id *extent = &nest->vars.items[s->var].extent;
+            *extent = expr_exchange_next(nest, x, *extent);
+        }
+        s->cond = expr_exchange_next(nest, x, s->cond);
+        s->value = expr_exchange_next(nest, x, s->value);
+        s->index = expr_exchange_next(nest, x, s->index);
+        s->guard = expr_exchange_next(nest, x, s->guard);
+        exchange_in(nest, &s->body, x);
+        exchange_in(nest, &s->orelse, x);
     }
+}
+
+void block_exchange(struct nest *nest, struct block *block, expr_id what, expr_id value)
+{
+    struct expr_exchange exchange;
+    expr_exchange_begin(nest, what, value, &exchange);
+    exchange_in(nest, block, &exchange);
 }
 
 void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value)
