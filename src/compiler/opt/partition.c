@@ -35,6 +35,7 @@ struct cut {
     uint32_t *users;     /* number of operand slots that name it; outputs count */
     bool *wanted_stored; /* rules 1–3 */
     bool *from_input;    /* depends on an input */
+    bool *from_param;    /* depends on a parameter */
     bool *live;
     bool *costly;           /* computing an element takes much more than reading one */
     uint32_t *cheap_depth;  /* length of the longest chain of cheap arithmetic that ends here */
@@ -156,6 +157,9 @@ static void scan_values(struct cut *c)
         enum prim prim = (enum prim)n->prim;
         bool local =
             is_elementwise(prim) || is_view(prim) || prim == PRIM_CONCAT || prim == PRIM_PAD;
+        c->from_param[v] = prim == PRIM_PARAM;
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            c->from_param[v] |= c->from_param[n->operands[i]];
         c->costly[v] =
             (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
         for (uint32_t i = 0; is_cheap(prim) && i < n->operand_count; i++) {
@@ -183,6 +187,16 @@ static void scan_values(struct cut *c)
     }
 }
 
+/* What a view of something computed from parameters shows, else v itself: a mask made of numbers
+ * alone, as it stands where it is read, tells more than its values would. */
+static value_id behind_views(const struct cut *c, value_id v)
+{
+    value_id base = v;
+    while (is_view((enum prim)graph_node(c->g, base)->prim))
+        base = graph_node(c->g, base)->operands[0];
+    return c->from_param[base] ? base : v;
+}
+
 static void want_stored(struct cut *c)
 {
     const struct graph *g = c->g;
@@ -199,7 +213,7 @@ static void want_stored(struct cut *c)
                 if (!c->p->in_rows[n->operands[i]])
                     want_memory(c, n->operands[i]);
         for (uint32_t i = 0; i < n->operand_count; i++) { /* rule 1, second half */
-            value_id o = n->operands[i];
+            value_id o = behind_views(c, n->operands[i]);
             const struct node *x = graph_node(g, o);
             bool computed = !is_source((enum prim)x->prim) && !is_leaf((enum prim)x->prim) &&
                             !is_view((enum prim)x->prim);
@@ -441,6 +455,7 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                     .users = ARENA_ARRAY(arena, uint32_t, count),
                     .wanted_stored = ARENA_ARRAY(arena, bool, count),
                     .live = ARENA_ARRAY(arena, bool, count),
+                    .from_param = ARENA_ARRAY(arena, bool, count),
                     .costly = ARENA_ARRAY(arena, bool, count),
                     .cheap_depth = ARENA_ARRAY(arena, uint32_t, count),
                     .behind_reduction = ARENA_ARRAY(arena, bool, count),

@@ -256,6 +256,15 @@ static void prepare_depends_on_parameters_only(void **state)
     output(&f, "y",
            b_reduce(&f.b, PRIM_REDUCE_SUM, b_add(&f.b, x, wide), (int64_t[]){0, 1}, 2, false));
     expect_groups(&f, 1, 1);
+    begin(&f); /* behind a view, too; what is made of numbers alone stays where it is read */
+    dim_id shape[] = {dim_const(&f.graph.dims, 8), dim_const(&f.graph.dims, 64)};
+    w = PARAM(&f, "w", 64);
+    x = INPUT(&f, "x", 8, 64);
+    value_id column = b_iota(&f.b, DTYPE_I64, &shape[1], 1, 0);
+    value_id mask = b_binary(&f.b, PRIM_LT, column, b_const_like(&f.b, column, 2));
+    wide = b_broadcast_to(&f.b, b_exp(&f.b, w), shape, 2);
+    output(&f, "y", b_select(&f.b, b_broadcast_to(&f.b, mask, shape, 2), b_add(&f.b, x, wide), x));
+    expect_groups(&f, 1, 1);
 }
 
 static void sorts_and_scans_stand_alone(void **state)
