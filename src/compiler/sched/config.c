@@ -281,6 +281,38 @@ static void default_tile(struct scheduling *c, struct config *out)
         default_plain(c, m, n, depth, out);
 }
 
+#define CHEAP_STEP                                                                \
+    4 /* operations for an element of a column that leave room for many registers \
+       */
+
+/* Operations for an element of all loops inside. */
+static uint32_t operations_inside(const struct nest *nest, const struct block *block)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR)
+            count += operations_inside(nest, &s->body);
+        else if (s->kind == STMT_UPDATE || s->kind == STMT_STORE)
+            count += expr_operations(nest, s->value);
+    }
+    return count;
+}
+
+/* Long runs of columns, where registers allow. */
+static void default_columns(struct scheduling *c, struct config *out)
+{
+    struct loop_site site;
+    struct range n = loop_extent(c, c->column);
+    int64_t vectors = 2, lanes = c->target->lanes;
+    if (site_find(c->nest, c->column, &site) &&
+        operations_inside(c->nest, &site.loop->body) <= CHEAP_STEP)
+        vectors = MAX_VECTORS;
+    while (vectors > 1 && vectors * lanes / 2 >= n.hi)
+        vectors /= 2;
+    out->value[CONFIG_COLUMNS] = (int32_t)(vectors * lanes);
+}
+
 #define BLOCK_ELEMENTS \
     4096 /* of an elementwise loop: enough work to hand to a thread, small enough for L1 */
 
@@ -299,10 +331,12 @@ static int32_t default_stream(struct scheduling *c)
 void sched_default(struct scheduling *c, struct config *out)
 {
     *out = (struct config){0};
-    if (c->form == FORM_FLAT || c->form == FORM_LOOPS)
+    if (c->form == FORM_FLAT || c->form == FORM_LOOPS || c->form == FORM_COLUMNS)
         out->value[CONFIG_STREAM] = default_stream(c);
     if (c->form == FORM_FLAT)
         out->value[CONFIG_BLOCK] = BLOCK_ELEMENTS;
+    else if (c->form == FORM_COLUMNS)
+        default_columns(c, out);
     else if (c->form != FORM_LOOPS)
         default_tile(c, out);
 }

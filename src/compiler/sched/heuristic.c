@@ -157,6 +157,19 @@ static void look_at_conv(struct scheduling *c)
     snprintf(c->column, sizeof c->column, "%s", f.found ? "i1" : last);
 }
 
+/* Reductions along another axis than the last, in vectors of the last one. */
+static void look_at_columns(struct scheduling *c)
+{
+    struct stmt *loop = only_loop(&c->nest->body), *inner;
+    while (loop && loop->independent && (inner = only_loop(&loop->body)) != NULL)
+        loop = inner;
+    if (!loop || !loop->independent || strlen(loop_label(c->nest, loop)) >= sizeof c->column ||
+        lane_score(c, loop, 0) < 0 || lane_score_of_sums(c, loop, 0) < 2)
+        return;
+    c->form = FORM_COLUMNS;
+    snprintf(c->column, sizeof c->column, "%.7s", loop_label(c->nest, loop));
+}
+
 struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
                                const struct target *target)
 {
@@ -171,6 +184,8 @@ struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
         look_at_conv(c);
     else if (top && top->independent && !only_loop(&top->body) && lane_score(c, top, 0) >= 0)
         c->form = FORM_FLAT;
+    if (hint->anchor == ANCHOR_NONE)
+        look_at_columns(c);
     return c;
 }
 
@@ -426,6 +441,7 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
         if (config->value[CONFIG_PREFETCH] > 0 && !c->packed)
             prefetch_operand(c, config->value[CONFIG_PREFETCH]);
         break;
+    case FORM_COLUMNS:
     case FORM_CHANNELS: register_tile(c, config); break;
     case FORM_ROWS: tile_attention(c, config); break;
     case FORM_PIXELS: tile_pixels(c, config); break;

@@ -32,6 +32,7 @@ uint32_t expr_operations(const struct nest *nest, expr_id e);
 enum sched_form {
     FORM_LOOPS,    /* whatever loops there are */
     FORM_FLAT,     /* one loop over all elements */
+    FORM_COLUMNS,  /* reductions along what lies apart, for columns that lie together */
     FORM_PRODUCT,  /* rows × columns of a contraction, columns contiguous */
     FORM_ROWS,     /* a product whose rows are computed in place: stages over tiles of rows */
     FORM_PIXELS,   /* a convolution with channels in vectors: pixels are the rows, channels the
