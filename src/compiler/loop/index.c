@@ -304,12 +304,67 @@ static bool in_interval(struct nest *nest, expr_id e, expr_id bound)
            index_le(nest, index_add(nest, e, index_const(nest, 1)), bound);
 }
 
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a < 0 ? -a : a;
+}
+
+/* The part of a term that could be a factor of b: its sizes, and what its coefficient shares with
+ * b's. */
+static expr_id factor_of(struct nest *nest, const struct term *t, int64_t shared)
+{
+    struct term g = {.coefficient = gcd(t->coefficient, shared)};
+    for (uint32_t i = 0; i < t->atom_count; i++) {
+        const struct expr *x = expr_at(nest, t->atoms[i]);
+        if (!x->vars && !x->locals && !x->loads)
+            g.atoms[g.atom_count++] = t->atoms[i];
+    }
+    return build_term(nest, &g);
+}
+
+/* a = factor·u + rest and b = factor·v, where 0 ≤ rest < factor: then a div b = u div v. */
+struct common {
+    expr_id factor, u, v, rest;
+};
+
+static bool find_common(struct nest *nest, expr_id a, expr_id b, struct common *out)
+{
+    struct poly p = {0}, q = {0};
+    int64_t shared = 0;
+    poly_read(nest, a, 1, &p);
+    poly_read(nest, b, 1, &q);
+    for (uint32_t i = 0; i < q.count; i++)
+        shared = gcd(shared, q.terms[i].coefficient);
+    for (uint32_t i = 0; !p.overflow && !q.overflow && i < p.count; i++) {
+        struct poly u = {0}, v = {0}, rest = {0}, none = {0};
+        expr_id g = p.terms[i].atom_count ? factor_of(nest, &p.terms[i], shared) : EXPR_NONE;
+        if (g == EXPR_NONE || g == b || g == index_const(nest, 1))
+            continue;
+        if (!split_by(nest, b, g, &v, &none) || none.count > 0 ||
+            !split_by(nest, a, g, &u, &rest) || u.count == 0)
+            continue;
+        *out = (struct common){.factor = g, .rest = poly_build(nest, &rest)};
+        if (!in_interval(nest, out->rest, g))
+            continue;
+        out->u = poly_build(nest, &u);
+        out->v = poly_build(nest, &v);
+        return true;
+    }
+    return false;
+}
+
 /* With a quotient part set aside, the rest must be ≥ 0 for (b·q + r) div b = q + (r div b) to be
  * sound under rounding toward zero in generated code. */
 expr_id index_div(struct nest *nest, expr_id a, expr_id b)
 {
     int64_t x, y;
     struct poly quotient = {0}, rest = {0};
+    struct common common;
     if (index_is_const(nest, b, &y) && y == 1)
         return a;
     if (index_is_const(nest, a, &x) && index_is_const(nest, b, &y) && y > 0 && x >= 0)
@@ -322,8 +377,10 @@ expr_id index_div(struct nest *nest, expr_id a, expr_id b)
             return q;
         if (quotient.count > 0 && index_le(nest, index_const(nest, 0), r) &&
             index_le(nest, index_const(nest, 1), b))
-            return index_add(nest, q, raw_binary(nest, EXPR_FLOORDIV, r, b));
+            return index_add(nest, q, index_div(nest, r, b));
     }
+    if (find_common(nest, a, b, &common))
+        return index_div(nest, common.u, common.v);
     return raw_binary(nest, EXPR_FLOORDIV, a, b);
 }
 
@@ -331,6 +388,7 @@ expr_id index_mod(struct nest *nest, expr_id a, expr_id b)
 {
     int64_t x, y;
     struct poly quotient = {0}, rest = {0};
+    struct common common;
     if (index_is_const(nest, b, &y) && y == 1)
         return index_const(nest, 0);
     if (index_is_const(nest, a, &x) && index_is_const(nest, b, &y) && y > 0 && x >= 0)
@@ -343,6 +401,9 @@ expr_id index_mod(struct nest *nest, expr_id a, expr_id b)
             index_le(nest, index_const(nest, 1), b))
             a = r;
     }
+    if (find_common(nest, a, b, &common))
+        return index_add(nest, index_mul(nest, common.factor, index_mod(nest, common.u, common.v)),
+                         common.rest);
     return raw_binary(nest, EXPR_FLOORMOD, a, b);
 }
 

@@ -135,6 +135,32 @@ static expr_id random_index(struct nest *n, uint64_t key, uint64_t *counter, int
     }
 }
 
+/* A group of 8 channels of images of any size, from a pixel of one of its channels. */
+static void common_factors_leave_a_quotient(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    expr_id sizes[] = {index_const(n, 28), expr_dim(n, f->S)}, eight = index_const(n, 8);
+    expr_id c = expr_var(n, nest_var(n, "c", index_const(n, 256)));
+    for (int k = 0; k < 2; k++) {
+        expr_id y = expr_var(n, nest_var(n, "y", sizes[k])),
+                x = expr_var(n, nest_var(n, "x", sizes[0]));
+        expr_id pixels = index_mul(n, sizes[k], sizes[0]);
+        expr_id pixel = index_add(n, index_mul(n, y, sizes[0]), x);
+        expr_id at = index_add(n, index_mul(n, c, pixels), pixel);
+        expr_id group = index_mul(n, eight, pixels);
+        assert_int_equal(index_div(n, at, group), index_div(n, c, eight));
+        expr_id rest = index_add(n, index_mul(n, index_mod(n, c, eight), pixels), pixel);
+        assert_int_equal(index_mod(n, at, group), rest);
+        expr_id far = index_add(n, at, pixels); /* not below the factor, but a multiple of it */
+        assert_int_equal(index_div(n, far, group),
+                         index_div(n, index_add(n, c, index_const(n, 1)), eight));
+        expr_id odd = index_add(n, at, index_const(n, 1)); /* may be the next channel's first */
+        assert_int_equal(expr_at(n, index_div(n, odd, group))->op, EXPR_FLOORDIV);
+        assert_int_not_equal(index_div(n, odd, group), index_div(n, c, eight));
+    }
+}
+
 static void simplified_indices_keep_their_values(void **state)
 {
     struct fixture *f = *state;
@@ -332,6 +358,7 @@ int main(void)
         T(splitting_and_joining_an_index_is_the_identity),
         T(merged_symbolic_indices_come_apart_again),
         T(a_shifted_tile_stays_inside),
+        T(common_factors_leave_a_quotient),
         T(simplified_indices_keep_their_values),
         T(the_verifier_refuses_broken_nests),
         T(a_prefetch_is_printed_and_verified),

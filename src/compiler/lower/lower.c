@@ -110,14 +110,29 @@ static void lower_rows(struct lowering *l, const struct at *at)
     }
 }
 
-static void lower_store(struct lowering *l, const uint8_t *order)
+/* The loop over a dim, in blocks of size where that is not 0. */
+static expr_id open_dim(struct lowering *l, uint32_t dim, dim_id extent, int64_t size)
+{
+    struct dim_table *dims = (struct dim_table *)&l->graph->dims;
+    dim_id blocks = size ? dim_div_exact(dims, extent, dim_const(dims, size)) : DIM_NONE;
+    expr_id index, inside;
+    if (blocks == DIM_NONE) {
+        l->dim_var[dim] = open_loop(l, loop_name(dim), extent, true, &index);
+        return index;
+    }
+    open_loop(l, loop_name(dim), blocks, true, &index);
+    open_loop(l, loop_name(dim), dim_const(dims, size), true, &inside);
+    return index_add(l->nest, index_mul(l->nest, index, index_const(l->nest, size)), inside);
+}
+
+static void lower_store(struct lowering *l, const uint8_t *order, const int64_t *parts)
 {
     const struct node *root = graph_node(l->graph, l->group->root);
     value_id domain_value = l->group->anchor != VALUE_NONE ? l->group->anchor : l->group->root;
     const struct node *domain = graph_node(l->graph, domain_value);
     struct at at = {.guard = EXPR_NONE}, root_at;
     for (uint32_t i = 0; i < domain->rank; i++)
-        open_loop(l, loop_name(order[i]), domain->shape[order[i]], true, &at.idx[order[i]]);
+        at.idx[order[i]] = open_dim(l, order[i], domain->shape[order[i]], parts[order[i]]);
     root_at = at;
     if (l->group->anchor != VALUE_NONE)
         index_of_root(l, &at, &root_at);
@@ -140,12 +155,13 @@ static void begin(struct lowering *l, const struct lowering *like, struct arena 
                            .err = like->err};
     nest_init(nest, arena, &like->graph->dims, like->group->label);
     l->buffer_of = ARENA_ARRAY(arena, uint32_t, like->graph->nodes.count);
+    memset(l->dim_var, 0xff, sizeof l->dim_var);
 }
 
-/* Loops that rows of reductions are made of come first, so that no reduction is computed again in a
- * loop it does not depend on. row_vars was recorded with loops in natural order, where variable i
- * is dim i (less unit dims). */
-static bool better_order(const struct lowering *l, uint8_t *order)
+/* Dims come in blocks where reductions ask for them; loops that rows of reductions are made of come
+ * first, so that no reduction is computed again in a loop it does not depend on. row_vars was
+ * recorded with loops in natural order, where variable i is dim i (less unit dims). */
+static bool better_loops(const struct lowering *l, uint8_t *order, int64_t *parts)
 {
     const struct node *root = graph_node(l->graph, l->group->root);
     uint32_t score[LIMIT_RANK] = {0}, var = 0;
@@ -158,6 +174,10 @@ static bool better_order(const struct lowering *l, uint8_t *order)
         var++;
     }
     bool changed = false;
+    for (uint32_t i = 0; i < root->rank; i++) {
+        parts[i] = l->parts[i];
+        changed |= parts[i] > 0;
+    }
     for (uint32_t i = 1; i < root->rank; i++) { /* stable insertion sort, highest score first */
         for (uint32_t j = i; j > 0 && score[order[j]] > score[order[j - 1]]; j--) {
             uint8_t t = order[j];
@@ -175,13 +195,14 @@ bool lower_group(const struct graph *graph, const struct partition *partition,
 {
     struct lowering like = {.graph = graph, .partition = partition, .group = group, .err = err}, l;
     uint8_t order[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+    int64_t parts[LIMIT_RANK] = {0};
     begin(&l, &like, arena, out);
     if (!lower_special(&l)) {
-        lower_store(&l, order);
+        lower_store(&l, order, parts);
         if (!l.failed && group->anchor == VALUE_NONE && l.row_vars.count > 0 &&
-            better_order(&l, order)) {
+            better_loops(&l, order, parts)) {
             begin(&l, &like, arena, out);
-            lower_store(&l, order);
+            lower_store(&l, order, parts);
         }
     }
     if (l.failed)

@@ -64,7 +64,9 @@ struct lowering {
     struct row_limit row_limit;
     uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
-    VEC(uint64_t) row_vars; /* for each reduction: the variables its index depends on */
+    uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root; UINT32_MAX: none */
+    int64_t parts[LIMIT_RANK]; /* reductions need a dim of the root in blocks of so many; 0: not */
+    VEC(uint64_t) row_vars;    /* for each reduction: the variables its index depends on */
 };
 
 /* gen.c: the value at an index, as an expression at the present place. */

@@ -129,6 +129,48 @@ static void many_buffers_are_cut(void **state)
     arena_release(&arena);
 }
 
+/* x less the sum of its group of two channels, in the shape of x: once for each group. */
+static void a_group_is_reduced_once(void **state)
+{
+    (void)state;
+    enum { IMAGES = 2, CHANNELS = 6, PIXELS = 5, GROUP = 2 * PIXELS, ALL = 60 };
+    float xs[ALL], ys[ALL];
+    struct arena arena;
+    struct graph g;
+    struct error err = {0};
+    arena_init(&arena);
+    graph_init(&g, &arena);
+    struct builder b = {.graph = &g, .err = &err};
+    dim_id images[] = {dim_const(&g.dims, IMAGES), dim_const(&g.dims, CHANNELS),
+                       dim_const(&g.dims, PIXELS)};
+    dim_id groups[] = {images[0], dim_const(&g.dims, CHANNELS / 2), dim_const(&g.dims, GROUP)};
+    value_id x = graph_input(&g, "x", DTYPE_F32, images, 3, &err);
+    value_id rows = b_reshape(&b, x, groups, 3);
+    value_id sums = b_reduce(&b, PRIM_REDUCE_SUM, rows, (int64_t[]){2}, 1, true);
+    value_id y = b_reshape(&b, b_sub(&b, rows, sums), images, 3);
+    assert_true(graph_output(&g, "y", y, &err));
+    struct partition p;
+    partition_graph(&g, &arena, &p);
+    assert_int_equal(p.groups.count, 1);
+    struct nest nest;
+    value_id *args;
+    uint32_t count;
+    assert_true(lower_group(&g, &p, &p.groups.items[0], &arena, &nest, &args, &count, &err));
+    const struct stmt *group = nest.body.stmts.items[0]->body.stmts.items[0];
+    assert_int_equal(group->kind, STMT_FOR);
+    assert_int_equal(group->body.stmts.count, 3); /* declared, summed, then read by a loop */
+    for (int i = 0; i < ALL; i++)
+        xs[i] = (float)(i % 7);
+    assert_true(nest_eval(&nest, (void *[]){ys, xs}, NULL, true, &err));
+    for (int i = 0; i < ALL; i++) {
+        float sum = 0;
+        for (int k = 0; k < GROUP; k++)
+            sum += xs[i / GROUP * GROUP + k];
+        assert_true(ys[i] == xs[i] - sum);
+    }
+    arena_release(&arena);
+}
+
 /* y[i, j] = max_k(e[i, k] w[j, k]) + Σ_k e[i, k] with e = exp(x - max x): the maximum runs inside
  * the loop over j, the sum before it. The sum must not read a row that the maximum keeps. */
 static void a_row_is_kept_where_it_begins(void **state)
@@ -195,6 +237,7 @@ int main(void)
         cmocka_unit_test(lowering_again_gives_the_same_text),
         cmocka_unit_test(many_buffers_are_cut),
         cmocka_unit_test(a_row_is_kept_where_it_begins),
+        cmocka_unit_test(a_group_is_reduced_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,20 @@ uint32_t depth_of_expr(const struct lowering *l, expr_id e)
     return depth;
 }
 
+/* A reduction for every so many values of a loop, as one over groups of channels: the loop should
+ * come in two. */
+static void note_blocks(struct lowering *l, expr_id index)
+{
+    const struct expr *x = expr_at(l->nest, index);
+    int64_t size;
+    if (x->op != EXPR_FLOORDIV || expr_at(l->nest, x->operand[0])->op != EXPR_VAR ||
+        !index_is_const(l->nest, x->operand[1], &size))
+        return;
+    for (uint32_t d = 0; d < LIMIT_RANK; d++)
+        if (l->dim_var[d] == expr_at(l->nest, x->operand[0])->index)
+            l->parts[d] = size;
+}
+
 void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved)
 {
     uint64_t vars = at->guard == EXPR_NONE ? 0 : expr_at(l->nest, at->guard)->vars;
@@ -28,6 +42,7 @@ void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place
         uint32_t d = depth_of_expr(l, at->idx[i]);
         depth = d > depth ? d : depth;
         vars |= expr_at(l->nest, at->idx[i])->vars;
+        note_blocks(l, at->idx[i]);
     }
     VEC_PUSH(l->nest->arena, &l->row_vars, vars);
     saved->depth = l->depth;
