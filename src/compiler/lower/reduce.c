@@ -196,31 +196,71 @@ static expr_id known_or_none(struct lowering *l, expr_id guard)
     return x->op == EXPR_CONST && x->integer ? EXPR_NONE : guard;
 }
 
+/* A window's loop over those of its elements that lie inside the image, where the place of the
+ * window decides how many these are:
+ *
+ *   max(0, low - o·stride) ≤ k < min(size, extent + low - o·stride)
+ *
+ * Gives the number of the element; that it lies inside needs no condition then. */
+static expr_id limit_window(struct lowering *l, const struct window *w, uint32_t var, expr_id o,
+                            dim_id extent)
+{
+    struct nest *n = l->nest;
+    expr_id start =
+        index_sub(n, index_mul(n, o, index_const(n, w->stride)), index_const(n, w->low));
+    expr_id zero = index_const(n, 0), size = n->vars.items[var].extent;
+    expr_id below = index_sub(n, expr_dim(n, extent), start), above = index_sub(n, zero, start);
+    expr_id first = index_le(n, above, zero) ? zero : index_max(n, zero, above);
+    expr_id end = index_le(n, size, below) ? size : index_min(n, size, below);
+    n->vars.items[var].extent = index_sub(n, end, first);
+    return index_add(n, expr_var(n, var), first);
+}
+
+/* The loops of a convolution over channels and windows. Where the image is stored channels last,
+ * channels go innermost, and all windows but the last, which has vectors or rows around it, are cut
+ * off at the borders. */
+static void open_conv(struct lowering *l, const struct node *node, const struct at *at,
+                      expr_id *weight, expr_id *position, expr_id *inside)
+{
+    const struct node *x = graph_node(l->graph, node->operands[0]),
+                      *w = graph_node(l->graph, node->operands[1]);
+    uint32_t count = node->attrs->window_count;
+    bool last = x->prim == PRIM_TRANSPOSE && x->attrs->axes[1] + 1 == x->rank;
+    if (!last)
+        open_loop(l, "c", w->shape[1], false, &weight[1]);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct window *window = &node->attrs->window[i];
+        expr_id o = at->idx[2 + i], ignored = EXPR_NONE;
+        uint32_t var = open_loop(l, "w", w->shape[2 + i], false, &weight[2 + i]);
+        bool limited = last && i + 1 < count && var != UINT32_MAX && window->base_dilation == 1 &&
+                       window->dilation == 1;
+        if (limited)
+            weight[2 + i] = limit_window(l, window, var, o, x->shape[2 + i]);
+        position[2 + i] = window_position(l, window, o, weight[2 + i], x->shape[2 + i],
+                                          limited ? &ignored : inside);
+    }
+    if (last)
+        open_loop(l, "c", w->shape[1], false, &weight[1]);
+}
+
 static expr_id gen_conv(struct lowering *l, const struct node *node, const struct at *at)
 {
     struct nest *n = l->nest;
-    const struct node *x = graph_node(l->graph, node->operands[0]),
-                      *w = graph_node(l->graph, node->operands[1]);
+    const struct node *w = graph_node(l->graph, node->operands[1]);
     const struct attrs *a = node->attrs;
     uint32_t depth = l->depth;
     enum dtype dtype = compute_dtype(node->dtype);
     struct at at_x = *at, at_w = {.guard = EXPR_NONE};
     uint32_t local = declare_local(l, "acc", dtype, expr_const(n, dtype, 0));
-    expr_id inside = at->guard, channel;
-    open_loop(l, "c", w->shape[1], false, &channel);
+    expr_id inside = at->guard;
+    open_conv(l, node, at, at_w.idx, at_x.idx, &inside);
     at_w.idx[0] = at->idx[1];
-    at_w.idx[1] = channel;
+    at_x.idx[1] = at_w.idx[1];
     if (a->groups > 1) {
         int64_t per_group = 0;
         dim_is_const(&l->graph->dims, w->shape[0], &per_group);
         expr_id group = index_div(n, at->idx[1], index_const(n, per_group / a->groups));
-        channel = index_add(n, index_mul(n, group, expr_dim(n, w->shape[1])), channel);
-    }
-    at_x.idx[1] = channel;
-    for (uint32_t i = 0; i < a->window_count; i++) {
-        open_loop(l, "w", w->shape[2 + i], false, &at_w.idx[2 + i]);
-        at_x.idx[2 + i] = window_position(l, &a->window[i], at->idx[2 + i], at_w.idx[2 + i],
-                                          x->shape[2 + i], &inside);
+        at_x.idx[1] = index_add(n, index_mul(n, group, expr_dim(n, w->shape[1])), at_w.idx[1]);
     }
     at_x.guard = inside == EXPR_NONE ? EXPR_NONE : known_or_none(l, inside);
     expr_id v = gen(l, node->operands[0], &at_x), weight = gen(l, node->operands[1], &at_w);

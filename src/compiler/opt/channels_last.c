@@ -219,8 +219,8 @@ static value_id conv_as_product(struct layout *l, const struct node *conv)
     return first(l, b_reshape(b, b_contract(b, x, w, 0, 1), shape, conv->rank));
 }
 
-/* The image with its padding written out: no condition is left inside the convolution. last_only:
- * its channels are read in vectors. */
+/* The image with that padding written out which would leave conditions inside the convolution.
+ * last_only: its channels are read in vectors. */
 static value_id padded(struct layout *l, value_id x, struct window *windows, uint32_t count,
                        bool last_only)
 {
@@ -228,7 +228,10 @@ static value_id padded(struct layout *l, value_id x, struct window *windows, uin
     bool any = false;
     for (uint32_t i = 0; i < LIMIT_RANK; i++)
         low[i] = high[i] = b_dim_const(&l->b, 0);
+    bool image_last = last_only || is_first(l, x);
     for (uint32_t i = 0; i < count; i++) {
+        if (image_last && i + 1 < count && windows[i].dilation == 1)
+            continue; /* lowering cuts the windows off */
         any |= windows[i].low || windows[i].high;
         low[2 + i] = b_dim_const(&l->b, windows[i].low);
         high[2 + i] = b_dim_const(&l->b, windows[i].high);
@@ -242,6 +245,20 @@ static value_id padded(struct layout *l, value_id x, struct window *windows, uin
     if (!is_first(l, x))
         return b_unary(&l->b, PRIM_COPY, y);
     return first(l, b_unary(&l->b, PRIM_COPY, last(l, any ? move_behind(l, y, 1) : y)));
+}
+
+#define FEW_PIXELS 7 /* in a row: twice as many channels fill the registers */
+
+/* Weights in panels of filters, each in the order in which the image is read. */
+static value_id pack_filters(struct layout *l, value_id w, const struct node *conv, bool image_last)
+{
+    int64_t pixels = 0, filters = 0, panel = l->panel;
+    dim_is_const(&l->b.graph->dims, conv->shape[conv->rank - 1], &pixels);
+    dim_is_const(&l->b.graph->dims, conv->shape[1], &filters);
+    if (pixels > 1 && pixels <= FEW_PIXELS && filters >= 2 * panel)
+        panel *= 2;
+    return image_last ? first(l, pack_param(&l->b, last(l, w), panel))
+                      : pack_param(&l->b, w, panel);
 }
 
 static value_id convert_conv(struct layout *l, const struct graph *from, value_id old,
@@ -266,7 +283,7 @@ static value_id convert_conv(struct layout *l, const struct graph *from, value_i
     if (n.attrs->groups == 1 || !is_first(l, x))
         x = padded(l, x, windows, count, n.attrs->groups > 1);
     if (!columns_contiguous(b->graph, w, 0))
-        w = n.attrs->groups == 1 ? pack_param(b, w, l->panel) : columns_last(b, w, 0);
+        w = n.attrs->groups == 1 ? pack_filters(l, w, &n, is_first(l, x)) : columns_last(b, w, 0);
     return first(l, last(l, b_conv(b, x, w, windows, count, n.attrs->groups)));
 }
 

@@ -257,12 +257,14 @@ static void default_tile(struct scheduling *c, struct config *out)
     const struct target *t = c->target;
     struct range m = loop_extent(c, c->row), n = loop_extent(c, c->column);
     int64_t columns = c->form == FORM_CHANNELS ? t->lanes : 2 * (int64_t)t->lanes;
+    if (c->form == FORM_PIXELS && c->panel > columns)
+        columns = c->panel;
     while (columns > t->lanes && columns / 2 >= n.hi)
         columns /= 2;
     int64_t depth = sum_depth(c->nest, &c->nest->body), most;
     bool packed = c->form == FORM_PRODUCT && c->packed && m.lo == m.hi;
     most = most_rows(t, packed ? FORM_PIXELS : c->form, columns);
-    if (c->form == FORM_PRODUCT && most > rows_in_l1(c, depth))
+    if ((c->form == FORM_PRODUCT || c->form == FORM_PIXELS) && most > rows_in_l1(c, depth))
         most = rows_in_l1(c, depth);
     int64_t loads = c->form == FORM_PRODUCT && !c->packed ? FAR_LOADS : 0;
     int64_t rows = c->row[0] ? rows_for(m, most, depth, loads) : 1;

@@ -138,11 +138,13 @@ static void look_at_conv(struct scheduling *c)
     bool has_channels = exists(c, "i1", &channels);
     if (!exists(c, last, &site))
         return;
-    struct contiguous_load f = {.block = 2 * (int64_t)c->target->lanes};
-    if (has_channels) {
+    struct contiguous_load f = {.block = c->target->lanes};
+    while (has_channels && !f.found && f.block <= 2 * (int64_t)c->target->lanes) {
         f.var = channels.loop->var;
+        f.block *= 2;
         find_in_reductions(c->nest, &channels.loop->body, &f);
     }
+    c->panel = f.found ? f.block : 0;
     if (f.found)
         c->form = FORM_PIXELS;
     else if (lane_score(c, site.loop, 0) >= 0)
@@ -409,11 +411,15 @@ static void tile_pixels(struct scheduling *c, const struct config *config)
 }
 
 #define MAX_UNROLLED 96 /* copies of a statement, jammed rows counted */
+#define MAX_UNROLLED_PIXELS                                                 \
+    32 /* the same where pixels are the rows: windows that share them would \
+          keep more than there are registers */
 
 /* Windows: reductions of few constant steps inside vectors, unrolled, so that what a step adds to
  * an index or a condition is a constant. copies: of each statement, so far. */
 static void unroll_windows(struct scheduling *c, struct block *block, int64_t copies, bool vector)
 {
+    int64_t most = c->form == FORM_PIXELS ? MAX_UNROLLED_PIXELS : MAX_UNROLLED;
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         struct stmt *s = block->stmts.items[i];
         int64_t extent = 0, jammed = copies;
@@ -425,7 +431,8 @@ static void unroll_windows(struct scheduling *c, struct block *block, int64_t co
         unroll_windows(c, &s->body, jammed, lanes);
         unroll_windows(c, &s->orelse, jammed, lanes);
         if (vector && constant && !s->independent && s->loop_kind == LOOP_SERIAL && extent <= 7 &&
-            extent * copies * s->body.stmts.count <= MAX_UNROLLED &&
+            (c->form != FORM_PIXELS || s->body.stmts.items[0]->kind != STMT_FOR) &&
+            extent * copies * s->body.stmts.count <= most &&
             take_step(c, STEP_UNROLL, loop_label(c->nest, s), NULL, 0))
             i += (uint32_t)extent * s->body.stmts.count - 1;
     }
@@ -455,8 +462,7 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
         break;
     }
     vectorise_rest(c, config->value[CONFIG_LANES]);
-    if (c->form != FORM_PIXELS)
-        unroll_windows(c, &c->nest->body, 1, false);
+    unroll_windows(c, &c->nest->body, 1, false);
     parallelise(c);
     if (config->value[CONFIG_STREAM] > 0)
         stream_results(c, config->value[CONFIG_STREAM]);

@@ -27,11 +27,13 @@ static dim_id to_dim(const struct nest *nest, struct dim_table *dims, expr_id e)
 static expr_id bound_of(struct nest *nest, expr_id extent)
 {
     struct expr x = *expr_at(nest, extent);
+    int64_t lo, hi;
     if (x.vars == 0)
         return extent;
     if (x.op == EXPR_MIN)
         return expr_at(nest, x.operand[0])->vars == 0 ? x.operand[0] : x.operand[1];
-    return EXPR_NONE;
+    index_range(nest, extent, &lo, &hi);
+    return hi < LIMIT_DIM_VALUE ? index_const(nest, hi) : EXPR_NONE;
 }
 
 /* Operations are counted once each, as they are computed: ids seen are kept in a small set, and
