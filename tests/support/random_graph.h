@@ -17,4 +17,8 @@ struct error;
 bool random_graph(struct graph *graph, uint64_t seed,
                   int64_t out_sizes[RANDOM_GRAPH_SIZES][LIMIT_NAMED_DIMS], struct error *err);
 
+/* The same for a network of images. */
+bool random_network(struct graph *graph, uint64_t seed,
+                    int64_t out_sizes[RANDOM_GRAPH_SIZES][LIMIT_NAMED_DIMS], struct error *err);
+
 #endif
