@@ -87,6 +87,21 @@ static bool few_rows(const struct graph *g, const struct node *a, const struct n
     return product <= 2;
 }
 
+#define PAGE_BYTES 4096
+
+/* Rows of the first operand that lie whole pages apart share few lines of L1: tiles have few of
+ * them, and twice as many columns instead. */
+static bool rows_collide(const struct graph *g, const struct node *x, uint32_t depth)
+{
+    int64_t bytes = (int64_t)dtype_bytes((enum dtype)x->dtype), size;
+    for (uint32_t i = x->rank - depth; i < x->rank; i++) {
+        if (!dim_is_const(&g->dims, x->shape[i], &size))
+            return false;
+        bytes *= size;
+    }
+    return bytes > 0 && bytes % PAGE_BYTES == 0;
+}
+
 static value_id fit_operand(struct builder *b, value_id contract, bool from_input, int64_t panel)
 {
     const struct node *n = b_node(b, contract), *w = b_node(b, n->operands[1]);
@@ -95,10 +110,11 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
     int columns = (int)w->rank - (int)depth - (int)batch;
     if (columns < 1 || w->rank == 0)
         return contract;
+    bool few = few_rows(b->graph, b_node(b, x), n),
+         wide = rows_collide(b->graph, b_node(b, x), depth);
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)
-        y = pack_param(b, y, panel);
-    else if (!columns_contiguous(b->graph, y, (int)(w->rank - depth) - 1) &&
-             !few_rows(b->graph, b_node(b, x), n))
+        y = pack_param(b, y, wide && !few ? 2 * panel : panel);
+    else if (!columns_contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few)
         y = columns == 1 && depth == 1 && fits_panels(b, y, panel)
                 ? columns_in_panels(b, y, panel)
                 : columns_last(b, y, w->rank - depth - 1);

@@ -257,7 +257,7 @@ static void default_tile(struct scheduling *c, struct config *out)
     const struct target *t = c->target;
     struct range m = loop_extent(c, c->row), n = loop_extent(c, c->column);
     int64_t columns = c->form == FORM_CHANNELS ? t->lanes : 2 * (int64_t)t->lanes;
-    if (c->form == FORM_PIXELS && c->panel > columns)
+    if ((c->form == FORM_PIXELS || c->packed) && c->panel > columns)
         columns = c->panel;
     while (columns > t->lanes && columns / 2 >= n.hi)
         columns /= 2;

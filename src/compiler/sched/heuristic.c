@@ -75,12 +75,15 @@ static void look_at_contract(struct scheduling *c, const struct sched_hint *hint
     struct loop_site site;
     last_loop(c, hint->batch_dims, hint->m_dims, c->row);
     last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, c->column);
-    int64_t panel = 2 * (int64_t)c->target->lanes;
     if (!c->column[0] || !exists(c, c->column, &site))
         return;
-    bool scatter = sum_depth(c->nest, &site.loop->body) >= SCATTER_DEPTH;
-    if ((scatter ? lane_score_of_sums(c, site.loop, panel) : lane_score(c, site.loop, panel)) <
-        (scatter ? 2 : 0))
+    bool scatter = sum_depth(c->nest, &site.loop->body) >= SCATTER_DEPTH, fits = false;
+    for (int64_t panel = 4; panel >= 2 && !fits; panel /= 2) {
+        c->panel = panel * c->target->lanes;
+        fits = scatter ? lane_score_of_sums(c, site.loop, c->panel) >= 2
+                       : lane_score(c, site.loop, c->panel) >= 0;
+    }
+    if (!fits)
         return; /* columns are not contiguous: the reduction itself may be */
     c->form = hint->rows ? FORM_ROWS : FORM_PRODUCT;
     struct contiguous_load f = {.var = site.loop->var};
@@ -138,10 +141,10 @@ static void look_at_conv(struct scheduling *c)
     bool has_channels = exists(c, "i1", &channels);
     if (!exists(c, last, &site))
         return;
-    struct contiguous_load f = {.block = c->target->lanes};
-    while (has_channels && !f.found && f.block <= 2 * (int64_t)c->target->lanes) {
+    struct contiguous_load f = {.block = 8 * (int64_t)c->target->lanes};
+    while (has_channels && !f.found && f.block > 2 * (int64_t)c->target->lanes) {
         f.var = channels.loop->var;
-        f.block *= 2;
+        f.block /= 2;
         find_in_reductions(c->nest, &channels.loop->body, &f);
     }
     c->panel = f.found ? f.block : 0;

@@ -48,7 +48,7 @@ struct scheduling {
     char row[8], column[8]; /* names of the tile's loops; "" when there is none */
     uint32_t operand;       /* product: the argument whose columns lie together … */
     bool packed;            /* … in panels already */
-    int64_t panel;          /* convolution: filters in a panel of the weights */
+    int64_t panel;          /* columns that lie together, at least; filters of a convolution */
     bool output;            /* nothing in the graph reads the result */
     bool once;              /* of `prepare` */
 };
