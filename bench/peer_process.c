@@ -8,7 +8,8 @@
  *   {"op": "quit"}
  *
  * A failure is {"ok": false, "error": …}. The blueprint is in the native dialect. Between two
- * requests the process is idle. The files of a case lie in a temporary folder, which the next case
+ * requests the process is stopped: threads that wait for work by spinning would take the cores that
+ * others are measured on. The files of a case lie in a temporary folder, which the next case
  * reuses. Who dies or takes too long has lost that case; the next one gets a new process. */
 #include <fcntl.h>
 #include <jansson.h>
@@ -47,6 +48,8 @@ struct process {
 
 static void end_process(struct process *process, bool kindly)
 {
+    if (process->pid > 0)
+        kill(process->pid, SIGCONT);
     if (process->requests) {
         if (kindly)
             fputs("{\"op\": \"quit\"}\n", process->requests);
@@ -94,6 +97,7 @@ static json_t *ask(struct process *process, json_t *request, int timeout_ms, str
     char *line = NULL;
     size_t capacity = 0;
     struct pollfd ready = {.fd = fileno(process->replies), .events = POLLIN};
+    kill(process->pid, SIGCONT);
     json_dumpf(request, process->requests, JSON_COMPACT);
     json_decref(request);
     fputc('\n', process->requests);
@@ -107,6 +111,7 @@ static json_t *ask(struct process *process, json_t *request, int timeout_ms, str
             fail(err, ERR_IO, "its process ended");
         return NULL;
     }
+    kill(process->pid, SIGSTOP);
     json_t *reply = json_loads(line, 0, NULL);
     free(line);
     if (json_is_true(json_object_get(reply, "ok")))

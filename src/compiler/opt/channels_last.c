@@ -12,9 +12,9 @@
  *   window(first(a))  ->  first(last(window(first(a))))
  *   last(first(a))    ->  a
  *
- * A convolution reads its weights in packed panels of channels then, and has the padding of its
- * image written out. One that cannot (weights that are inputs, groups of several channels, an image
- * spread with zeros) gets its image stored channels first again. */
+ * A convolution reads its weights in packed panels of channels then, and has that padding of its
+ * image written out which lowering cannot cut off. One that cannot (weights that are inputs, groups
+ * of several channels, an image spread with zeros) gets its image stored channels first again. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
@@ -219,32 +219,32 @@ static value_id conv_as_product(struct layout *l, const struct node *conv)
     return first(l, b_reshape(b, b_contract(b, x, w, 0, 1), shape, conv->rank));
 }
 
-/* The image with that padding written out which would leave conditions inside the convolution.
- * last_only: its channels are read in vectors. */
-static value_id padded(struct layout *l, value_id x, struct window *windows, uint32_t count,
-                       bool last_only)
+/* A border: the image in memory, channels last where it is shown so. */
+static value_id stored(struct layout *l, value_id x)
+{
+    struct builder *b = &l->b;
+    return is_first(l, x) ? first(l, b_unary(b, PRIM_COPY, last(l, x))) : b_unary(b, PRIM_COPY, x);
+}
+
+/* The image with that padding written out which would leave conditions inside the convolution. */
+static value_id padded(struct layout *l, value_id x, struct window *windows, uint32_t count)
 {
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
     bool any = false;
     for (uint32_t i = 0; i < LIMIT_RANK; i++)
         low[i] = high[i] = b_dim_const(&l->b, 0);
-    bool image_last = last_only || is_first(l, x);
     for (uint32_t i = 0; i < count; i++) {
-        if (image_last && i + 1 < count && windows[i].dilation == 1)
+        if (is_first(l, x) && i + 1 < count && windows[i].dilation == 1)
             continue; /* lowering cuts the windows off */
         any |= windows[i].low || windows[i].high;
         low[2 + i] = b_dim_const(&l->b, windows[i].low);
         high[2 + i] = b_dim_const(&l->b, windows[i].high);
         windows[i].low = windows[i].high = 0;
     }
-    if (!any && (!last_only || is_first(l, x)))
+    if (!any)
         return x;
-    if (last_only && !is_first(l, x))
-        x = first(l, last(l, x));
-    value_id y = any ? b_pad(&l->b, x, low, high, 0) : x;
-    if (!is_first(l, x))
-        return b_unary(&l->b, PRIM_COPY, y);
-    return first(l, b_unary(&l->b, PRIM_COPY, last(l, any ? move_behind(l, y, 1) : y)));
+    value_id y = b_pad(&l->b, x, low, high, 0);
+    return stored(l, is_first(l, x) ? move_behind(l, y, 1) : y);
 }
 
 #define FEW_PIXELS 7 /* in a row: twice as many channels fill the registers */
@@ -280,10 +280,13 @@ static value_id convert_conv(struct layout *l, const struct graph *from, value_i
         return copy;
     if (unit_window(&n, b_node(b, w), b->graph))
         return conv_as_product(l, &n);
-    if (n.attrs->groups == 1 || !is_first(l, x))
-        x = padded(l, x, windows, count, n.attrs->groups > 1);
-    if (!columns_contiguous(b->graph, w, 0))
-        w = n.attrs->groups == 1 ? pack_filters(l, w, &n, is_first(l, x)) : columns_last(b, w, 0);
+    bool depthwise = n.attrs->groups > 1, packed = columns_contiguous(b->graph, w, 0);
+    if (!depthwise)
+        x = padded(l, x, windows, count);
+    else if (!is_first(l, x)) /* its channels are read in vectors, too */
+        x = stored(l, first(l, last(l, x)));
+    if (!packed)
+        w = depthwise ? columns_last(b, w, 0) : pack_filters(l, w, &n, is_first(l, x));
     return first(l, last(l, b_conv(b, x, w, windows, count, n.attrs->groups)));
 }
 

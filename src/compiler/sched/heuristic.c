@@ -70,6 +70,12 @@ static void find_in_reductions(struct nest *nest, const struct block *block,
 
 #define SCATTER_DEPTH 64 /* sums so long that it matters little where results are stored */
 
+static int panel_score(struct scheduling *c, const struct stmt *columns, int64_t panel,
+                       bool scatter)
+{
+    return scatter ? lane_score_of_sums(c, columns, panel) : lane_score(c, columns, panel);
+}
+
 static void look_at_contract(struct scheduling *c, const struct sched_hint *hint)
 {
     struct loop_site site;
@@ -77,13 +83,11 @@ static void look_at_contract(struct scheduling *c, const struct sched_hint *hint
     last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, c->column);
     if (!c->column[0] || !exists(c, c->column, &site))
         return;
-    bool scatter = sum_depth(c->nest, &site.loop->body) >= SCATTER_DEPTH, fits = false;
-    for (int64_t panel = 4; panel >= 2 && !fits; panel /= 2) {
-        c->panel = panel * c->target->lanes;
-        fits = scatter ? lane_score_of_sums(c, site.loop, c->panel) >= 2
-                       : lane_score(c, site.loop, c->panel) >= 0;
-    }
-    if (!fits)
+    bool scatter = sum_depth(c->nest, &site.loop->body) >= SCATTER_DEPTH;
+    int64_t lanes = c->target->lanes;
+    int usual = panel_score(c, site.loop, 2 * lanes, scatter);
+    c->panel = panel_score(c, site.loop, 4 * lanes, scatter) == usual ? 4 * lanes : 2 * lanes;
+    if (usual < (scatter ? 2 : 0))
         return; /* columns are not contiguous: the reduction itself may be */
     c->form = hint->rows ? FORM_ROWS : FORM_PRODUCT;
     struct contiguous_load f = {.var = site.loop->var};
@@ -147,7 +151,7 @@ static void look_at_conv(struct scheduling *c)
         f.block /= 2;
         find_in_reductions(c->nest, &channels.loop->body, &f);
     }
-    c->panel = f.found ? f.block : 0;
+    c->panel = f.found && !depthwise(c) ? f.block : 0; /* filters of one channel lie in no panels */
     if (f.found)
         c->form = FORM_PIXELS;
     else if (lane_score(c, site.loop, 0) >= 0)
