@@ -157,8 +157,8 @@ const char *export_binary(struct export *e, const struct node *node, const char 
     case PRIM_DIV: return is_float ? NODE(e, "Div", a, b) : export_divide(e, node, a, b);
     case PRIM_REM: return is_float ? rem_of(e, node, a, b) : export_divide(e, node, a, b);
     case PRIM_POW: return NODE(e, "Pow", a, b);
-    case PRIM_MIN: return NODE(e, "Min", a, b);
-    case PRIM_MAX: return NODE(e, "Max", a, b);
+    case PRIM_MIN: return is_float ? NODE(e, "Min", a, b) : export_bound(e, a, b, false);
+    case PRIM_MAX: return is_float ? NODE(e, "Max", a, b) : export_bound(e, a, b, true);
     case PRIM_AND: return NODE(e, is_bool ? "And" : "BitwiseAnd", a, b);
     case PRIM_OR: return NODE(e, is_bool ? "Or" : "BitwiseOr", a, b);
     case PRIM_XOR: return NODE(e, is_bool ? "Xor" : "BitwiseXor", a, b);

@@ -80,6 +80,9 @@ const char *export_cast(struct export *e, const char *x, enum dtype dtype);
 const char *export_wide(struct export *e, value_id value); /* in the carrier of its dtype */
 /* x, which is in the carrier of dtype, as dtype. */
 const char *export_narrow(struct export *e, const char *x, enum dtype dtype);
+/* The greater of two whole numbers, or the lesser: Max and Min of ONNX Runtime 1.31 look at the
+ * lower half of int64 only. */
+const char *export_bound(struct export *e, const char *a, const char *b, bool greater);
 /* The least value of a dtype and the greatest: infinities for floats. */
 const char *export_extreme(struct export *e, enum dtype dtype, enum dtype as, bool greatest);
 

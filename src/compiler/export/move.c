@@ -164,8 +164,8 @@ static const char *clamped(struct export *e, const struct node *node)
     dim_id size = export_operand(e, node, 0)->shape[node->attrs->axis];
     const char *last = export_dim(e, dim_sub(dims, size, dim_const(dims, 1)));
     const char *index = index_of(e, node);
-    index = NODE(e, "Max", index, export_whole(e, DTYPE_I64, 0));
-    return NODE(e, "Min", index, last);
+    index = export_bound(e, index, export_whole(e, DTYPE_I64, 0), true);
+    return export_bound(e, index, last, false);
 }
 
 const char *export_take(struct export *e, const struct node *node)

@@ -73,7 +73,9 @@ static const char *doubled(struct export *e, const struct node *node, const char
     dim_range(&e->graph->dims, size, &least, &most);
     for (int64_t by = 1; by < most; by *= 2) {
         const char *other = moved(e, node, x, by, fill);
-        x = export_node(e, is_max ? "Max" : "Mul", (const char *const[]){x, other}, 2);
+        x = !is_max                 ? NODE(e, "Mul", x, other)
+            : dtype_is_float(dtype) ? NODE(e, "Max", x, other)
+                                    : export_bound(e, x, other, true);
     }
     return node->attrs->exclusive ? moved(e, node, x, 1, fill) : x;
 }

@@ -197,6 +197,12 @@ const char *export_narrow(struct export *e, const char *x, enum dtype dtype)
     return export_carrier(dtype) == dtype ? x : export_cast(e, x, dtype);
 }
 
+const char *export_bound(struct export *e, const char *a, const char *b, bool greater)
+{
+    const char *less = greater ? NODE(e, "Less", a, b) : NODE(e, "Less", b, a);
+    return NODE(e, "Where", less, b, a);
+}
+
 const char *export_extreme(struct export *e, enum dtype dtype, enum dtype as, bool greatest)
 {
     if (dtype_is_float(dtype))
