@@ -133,11 +133,6 @@ static value_id add(struct layout *l, enum prim prim, const value_id *operands, 
     return graph_add(l->b.graph, prim, operands, count, attrs, l->b.err);
 }
 
-static bool is_elementwise(enum prim prim)
-{
-    return prim >= PRIM_NEG && prim <= PRIM_CAST;
-}
-
 /* f(first(a), b) -> first(f(a, last(b))). */
 static value_id move_behind(struct layout *l, value_id copy, uint32_t images)
 {

@@ -90,11 +90,6 @@ static bool is_special(enum prim prim)
            (prim >= PRIM_CUM_SUM && prim <= PRIM_CUM_MAX);
 }
 
-static bool is_elementwise(enum prim prim)
-{
-    return prim >= PRIM_NEG && prim <= PRIM_CAST;
-}
-
 /* Costs next to nothing per element. */
 static bool is_cheap(enum prim prim)
 {

@@ -35,11 +35,6 @@ value_id simplify_splat(struct simplifier *s, value_id scalar, const dim_id *sha
 /* A constant of x's dtype in x's shape. */
 value_id simplify_fill(struct simplifier *s, const struct node *x, double value);
 
-static inline bool simplify_elementwise(enum prim prim)
-{
-    return prim >= PRIM_NEG && prim <= PRIM_CAST;
-}
-
 static inline const struct node *simplify_node(const struct simplifier *s, value_id x)
 {
     return graph_node(s->graph, x);
