@@ -19,5 +19,6 @@
 #define LIMIT_LAUNCHES 65536 /* launches of one entry point */
 #define LIMIT_THREADS 256
 #define LIMIT_KERNEL_BUFFERS 256 /* buffers one kernel touches */
+#define LIMIT_KERNEL_EDGES 64    /* sizes around which one kernel's code differs */
 
 #endif

@@ -123,7 +123,7 @@ static bool describe_buffer(struct planning *p, value_id value, struct plan_buff
 {
     const struct graph *g = &p->unit->graph;
     const struct node *n = graph_node(g, value);
-    *out = (struct plan_buffer){.kind = BUFFER_TEMP, .dtype = n->dtype};
+    *out = (struct plan_buffer){.kind = BUFFER_TEMP, .dtype = n->dtype, .value = value};
     out->elements = to_package(p, graph_elements(&p->unit->graph, value));
     for (uint32_t i = 0; i < g->inputs.count; i++)
         if (g->inputs.items[i] == value)
@@ -154,6 +154,19 @@ static bool buffer_for(struct planning *p, value_id value, uint32_t *out)
     return true;
 }
 
+/* Those that can be said in the package's dims; a size that overflows is none that can be tried. */
+static void plan_edges(struct planning *p, const struct sched_sizes *sizes,
+                       struct plan_launch *launch)
+{
+    struct plan_edge *edges = ARENA_ARRAY(p->job->arena, struct plan_edge, sizes->edge_count);
+    for (uint32_t i = 0; i < sizes->edge_count; i++) {
+        dim_id size = to_package(p, sizes->edges[i].size);
+        if (size != DIM_NONE)
+            edges[launch->edge_count++] = (struct plan_edge){size, sizes->edges[i].at};
+    }
+    launch->edges = edges;
+}
+
 static bool plan_kernel(struct planning *p, uint32_t kernel)
 {
     struct kernel *k = &p->unit->kernels[kernel];
@@ -172,6 +185,7 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
     if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
         return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
                     k->group->label);
+    plan_edges(p, &k->sizes, &launch);
     if (k->group->prepare)
         VEC_PUSH(p->job->arena, &p->out->plan.prepare, launch);
     else
@@ -210,6 +224,11 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
                                    .code_bytes = unit->image.size_bytes,
                                    .kernel_count = unit->codes.count,
                                    .kernel_offsets = unit->image.kernel_offsets};
+    struct strbuf optimised;
+    strbuf_init(&optimised, job->arena);
+    graph_print(&unit->graph, &optimised);
+    out->optimised = optimised.data;
+    out->optimised_bytes = optimised.size_bytes;
     out->plan = (struct plan){
         .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
     for (uint32_t i = 0; i < unit->kernel_count; i++)

@@ -6,8 +6,8 @@
  * is covered by a comparison: a name or header by the container, manifest and evidence by the
  * signature, the rest by the manifest.
  *
- * Entries stand in one order: manifest.json, blueprint.json, graph, then plan/T and code/T for each
- * target in the manifest's order, params.safetensors, evidence.json, signature. */
+ * Entries stand in one order: manifest.json, blueprint.json, graph, then plan/T,
+ * code/T and optimised/T for each target in the manifest's order, params.safetensors, evidence.json, signature. */
 #include <string.h>
 
 #include "base/error.h"
@@ -145,6 +145,8 @@ static bool add_entries(const struct package_contents *contents, struct zip *zip
         plan_print(&target->plan, plan);
         zip_add(zip, target_entry(arena, "plan", target->name), plan->data, plan->size_bytes);
         zip_add(zip, target_entry(arena, "code", target->name), target->code, target->code_bytes);
+        zip_add(zip, target_entry(arena, "optimised", target->name), target->optimised,
+                target->optimised_bytes);
     }
     struct strbuf *params = new_text(arena);
     if (!params_write(&contents->graph, contents->params, params, err))
@@ -289,8 +291,14 @@ static bool read_target(const struct zip *zip, uint32_t *index, struct arena *ar
     const struct zip_entry *code = take(zip, index, target_entry(arena, "code", target->name), err);
     if (!code)
         return false;
+    const struct zip_entry *optimised =
+        take(zip, index, target_entry(arena, "optimised", target->name), err);
+    if (!optimised)
+        return false;
     target->code = code->data;
     target->code_bytes = code->size_bytes;
+    target->optimised = (const char *)optimised->data;
+    target->optimised_bytes = optimised->size_bytes;
     if (!plan_parse(&target->plan, arena, dims, (const char *)plan->data, plan->size_bytes, err))
         return refuse(err, plan_name);
     return true;

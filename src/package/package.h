@@ -9,7 +9,8 @@
  *   its own SHA-256 is the kernel id.
  * - blueprint.json: the blueprint in the native dialect, canonical.
  * - graph: the optimised-from graph in text form, what the interpreter runs.
- * - plan/TARGET: the plan (plan.h); code/TARGET: the flat image, position independent.
+ * - plan/TARGET: the plan (plan.h); code/TARGET: the flat image, position independent;
+ *   optimised/TARGET: the graph whose values the plan's buffers hold, in text form.
  * - params.safetensors: parameters in PyTorch's orientation, widest dtype first, without gaps.
  * - evidence.json: figures; not part of the id.
  * - signature: {"key", "signature"}, Ed25519 over SHA-256(manifest) ‖ SHA-256(evidence); absent
@@ -35,6 +36,10 @@ struct strbuf;
 struct package_target {
     const char *name; /* "x86-64-v4": a row of package/targets.def, never a CPU model */
     struct plan plan;
+    /* The graph that was cut into the plan's kernels, in text form: who judges kernels parses it,
+     * who runs them does not. Borrowed. */
+    const char *optimised;
+    size_t optimised_bytes;
     const uint8_t *code; /* the image; borrowed */
     size_t code_bytes;
     uint32_t kernel_count;

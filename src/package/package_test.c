@@ -25,15 +25,15 @@ static const char blueprint[] = "{\"format\":\"urza.blueprint/1\"}";
 
 static const char plan_text[] =
     "{\"buffers\":["
-    "{\"dtype\":\"f32\",\"elements\":\"2*B\",\"index\":0,\"kind\":\"input\"},"
-    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\"},"
-    "{\"dtype\":\"f32\",\"elements\":\"6\",\"index\":1,\"kind\":\"param\"},"
-    "{\"dtype\":\"f32\",\"elements\":\"32\",\"kind\":\"prepared\"}],"
-    "\"format\":\"urza.plan/1\",\"forward\":["
-    "{\"args\":[1,0,3],\"extent\":\"B\",\"kernel\":1,\"label\":\"linear\","
+    "{\"dtype\":\"f32\",\"elements\":\"2*B\",\"index\":0,\"kind\":\"input\",\"value\":1},"
+    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\",\"value\":1},"
+    "{\"dtype\":\"f32\",\"elements\":\"6\",\"index\":1,\"kind\":\"param\",\"value\":1},"
+    "{\"dtype\":\"f32\",\"elements\":\"32\",\"kind\":\"prepared\",\"value\":1}],"
+    "\"format\":\"urza.plan/2\",\"forward\":["
+    "{\"args\":[1,0,3],\"edges\":[],\"extent\":\"B\",\"kernel\":1,\"label\":\"linear\","
     "\"scratch_bytes\":\"0\",\"work\":\"6*B\",\"written\":1}],"
     "\"kernels\":2,\"prepare\":["
-    "{\"args\":[3,2],\"extent\":\"1\",\"kernel\":0,\"label\":\"pack\","
+    "{\"args\":[3,2],\"edges\":[],\"extent\":\"1\",\"kernel\":0,\"label\":\"pack\","
     "\"scratch_bytes\":\"0\",\"work\":\"6\",\"written\":1}]}";
 
 static const uint8_t code[48] = {0xc3, 0x90, [32] = 0xc3};

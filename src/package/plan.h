@@ -33,10 +33,19 @@ enum buffer_kind {
 struct plan_buffer {
     uint8_t kind, dtype;
     uint32_t index;  /* 0 for prepared and temporary buffers */
+    uint32_t value;  /* of the target's optimised graph: what the buffer holds, row-major */
     dim_id elements; /* bytes = elements × dtype size */
     /* BUFFER_TEMP: first and last launch (of forward) that touches it; filled by plan_finish. One
      * that no launch touches has first_launch > last_launch. */
     uint32_t first_launch, last_launch;
+};
+
+/* Where a kernel's code takes another way: it differs for `size` below `at`, at it, above it, and
+ * around multiples of it (a tile of rows, a vector, a block, results large enough to be written past
+ * the caches). For whoever chooses sizes to check. */
+struct plan_edge {
+    dim_id size; /* not constant */
+    int64_t at;  /* > 0 */
 };
 
 struct plan_launch {
@@ -50,6 +59,8 @@ struct plan_launch {
     dim_id work;
     dim_id scratch_bytes; /* per thread */
     const char *label;    /* "linear+gelu": for people */
+    const struct plan_edge *edges;
+    uint32_t edge_count; /* ≤ LIMIT_KERNEL_EDGES */
 };
 
 struct plan {

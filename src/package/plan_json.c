@@ -10,7 +10,7 @@
 #include "package/package_priv.h"
 #include "package/plan_priv.h"
 
-#define PLAN_FORMAT "urza.plan/1"
+#define PLAN_FORMAT "urza.plan/2"
 
 static void print_dim(const struct plan *plan, const char *key, dim_id dim, struct strbuf *out)
 {
@@ -26,7 +26,20 @@ static void print_buffer(const struct plan *plan, const struct plan_buffer *buff
     print_dim(plan, "elements", buffer->elements, out);
     if (buffer_is_bound(buffer->kind))
         strbuf_printf(out, ",\"index\":%u", buffer->index);
-    strbuf_printf(out, ",\"kind\":\"%s\"}", buffer_kind_name(buffer->kind));
+    strbuf_printf(out, ",\"kind\":\"%s\",\"value\":%u}", buffer_kind_name(buffer->kind),
+                  buffer->value);
+}
+
+static void print_edges(const struct plan *plan, const struct plan_launch *launch,
+                        struct strbuf *out)
+{
+    strbuf_puts(out, "\"edges\":[");
+    for (uint32_t i = 0; i < launch->edge_count; i++) {
+        strbuf_printf(out, "%s{\"at\":%" PRId64 ",", i > 0 ? "," : "", launch->edges[i].at);
+        print_dim(plan, "size", launch->edges[i].size, out);
+        strbuf_puts(out, "}");
+    }
+    strbuf_puts(out, "],");
 }
 
 static void print_launch(const struct plan *plan, const struct plan_launch *launch,
@@ -36,6 +49,7 @@ static void print_launch(const struct plan *plan, const struct plan_launch *laun
     for (uint32_t i = 0; i < launch->arg_count; i++)
         strbuf_printf(out, "%s%u", i > 0 ? "," : "", launch->args[i]);
     strbuf_puts(out, "],");
+    print_edges(plan, launch, out);
     print_dim(plan, "extent", launch->extent, out);
     strbuf_printf(out, ",\"kernel\":%u,\"label\":", launch->kernel);
     const char *label = launch->label ? launch->label : "";
@@ -104,12 +118,14 @@ static bool get_dim(struct plan *plan, const json_t *object, const char *key, di
 static bool parse_buffer(struct plan *plan, const json_t *object, struct plan_buffer *out,
                          struct error *err)
 {
-    static const char *const bound_keys[] = {"dtype", "elements", "index", "kind", NULL};
-    static const char *const own_keys[] = {"dtype", "elements", "kind", NULL};
+    static const char *const bound_keys[] = {"dtype", "elements", "index",
+                                             "kind",  "value",    NULL};
+    static const char *const own_keys[] = {"dtype", "elements", "kind", "value", NULL};
     const char *kind, *dtype;
     if (!json_get_string(object, "kind", &kind, err) ||
         !json_get_string(object, "dtype", &dtype, err) ||
-        !get_dim(plan, object, "elements", &out->elements, err))
+        !get_dim(plan, object, "elements", &out->elements, err) ||
+        !get_u32(object, "value", &out->value, err))
         return false;
     out->kind = (uint8_t)buffer_kind_from_name(kind);
     out->dtype = (uint8_t)dtype_from_name(dtype);
@@ -142,15 +158,37 @@ static bool parse_args(struct plan *plan, const json_t *array, struct plan_launc
     return true;
 }
 
+static bool parse_edges(struct plan *plan, const json_t *array, struct plan_launch *out,
+                        struct error *err)
+{
+    static const char *const keys[] = {"at", "size", NULL};
+    size_t count = json_array_size(array);
+    if (count > LIMIT_KERNEL_EDGES)
+        return fail(err, ERR_LIMIT, "more than %d edges", LIMIT_KERNEL_EDGES);
+    struct plan_edge *edges = ARENA_ARRAY(plan->arena, struct plan_edge, count);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *edge = json_array_get(array, i);
+        if (!json_get_int(edge, "at", &edges[i].at, err) ||
+            !get_dim(plan, edge, "size", &edges[i].size, err) || !json_only_keys(edge, keys, err))
+            return fail_at(err, "edge %zu", i);
+        if (edges[i].at <= 0)
+            return fail(err, ERR_PACKAGE, "edge %zu is not above 0", i);
+    }
+    out->edges = edges;
+    out->edge_count = (uint32_t)count;
+    return true;
+}
+
 static bool parse_launch(struct plan *plan, const json_t *object, struct plan_launch *out,
                          struct error *err)
 {
-    static const char *const keys[] = {"args",          "extent", "kernel",  "label",
-                                       "scratch_bytes", "work",   "written", NULL};
-    json_t *args;
+    static const char *const keys[] = {"args",          "edges", "extent",  "kernel", "label",
+                                       "scratch_bytes", "work",  "written", NULL};
+    json_t *args, *edges;
     const char *label;
     if (!json_get_array(object, "args", &args, err) || !json_only_keys(object, keys, err) ||
-        !parse_args(plan, args, out, err) || !get_u32(object, "kernel", &out->kernel, err) ||
+        !json_get_array(object, "edges", &edges, err) || !parse_args(plan, args, out, err) ||
+        !parse_edges(plan, edges, out, err) || !get_u32(object, "kernel", &out->kernel, err) ||
         !get_u32(object, "written", &out->written, err) ||
         !get_dim(plan, object, "extent", &out->extent, err) ||
         !get_dim(plan, object, "work", &out->work, err) ||

@@ -17,19 +17,19 @@ static const char graph_text[] = "graph \"g\"\n"
  */
 static const char plan_text[] =
     "{\"buffers\":["
-    "{\"dtype\":\"f32\",\"elements\":\"2*B\",\"index\":0,\"kind\":\"input\"},"
-    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\"},"
-    "{\"dtype\":\"f32\",\"elements\":\"6\",\"index\":0,\"kind\":\"param\"},"
-    "{\"dtype\":\"f32\",\"elements\":\"32\",\"kind\":\"prepared\"},"
-    "{\"dtype\":\"bf16\",\"elements\":\"3*B\",\"kind\":\"temp\"},"
-    "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\"}],"
-    "\"format\":\"urza.plan/1\",\"forward\":["
-    "{\"args\":[4,0,3],\"extent\":\"B\",\"kernel\":1,\"label\":\"linear \\\"a\\\"\","
+    "{\"dtype\":\"f32\",\"elements\":\"2*B\",\"index\":0,\"kind\":\"input\",\"value\":1},"
+    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\",\"value\":1},"
+    "{\"dtype\":\"f32\",\"elements\":\"6\",\"index\":0,\"kind\":\"param\",\"value\":1},"
+    "{\"dtype\":\"f32\",\"elements\":\"32\",\"kind\":\"prepared\",\"value\":1},"
+    "{\"dtype\":\"bf16\",\"elements\":\"3*B\",\"kind\":\"temp\",\"value\":1},"
+    "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\",\"value\":1}],"
+    "\"format\":\"urza.plan/2\",\"forward\":["
+    "{\"args\":[4,0,3],\"edges\":[],\"extent\":\"B\",\"kernel\":1,\"label\":\"linear \\\"a\\\"\","
     "\"scratch_bytes\":\"128\",\"work\":\"6*B\",\"written\":1},"
-    "{\"args\":[1,4],\"extent\":\"1\",\"kernel\":2,\"label\":\"\","
+    "{\"args\":[1,4],\"edges\":[],\"extent\":\"1\",\"kernel\":2,\"label\":\"\","
     "\"scratch_bytes\":\"0\",\"work\":\"3*B\",\"written\":1}],"
     "\"kernels\":3,\"prepare\":["
-    "{\"args\":[3,2],\"extent\":\"1\",\"kernel\":0,\"label\":\"pack\","
+    "{\"args\":[3,2],\"edges\":[],\"extent\":\"1\",\"kernel\":0,\"label\":\"pack\","
     "\"scratch_bytes\":\"0\",\"work\":\"6\",\"written\":1}]}";
 
 static int setup(void **state)
@@ -159,7 +159,7 @@ static void refuses(void **state)
         {"\"label\":\"pack\"", "\"label\":\"pack\",\"stream\":1", "stream"},
         {"\"kernels\":3", "\"kernels\":-3", "kernels"},
         {"\"kernels\":3", "\"kernels\":3,\"backward\":[]", "backward"},
-        {"urza.plan/1", "urza.plan/2", "urza.plan/2"},
+        {"urza.plan/2", "urza.plan/2", "urza.plan/2"},
         {"\"buffers\":[", "\"buffers\":[7,", "buffer 0"},
         {"}]}", "}]", ""},
     };
@@ -194,7 +194,7 @@ static void limits(void **state)
     struct strbuf buffers;
     strbuf_init(&buffers, &f->arena);
     for (int i = 0; i < LIMIT_NODES; i++)
-        strbuf_puts(&buffers, "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\"},");
+        strbuf_puts(&buffers, "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\",\"value\":1},");
     struct strbuf text;
     strbuf_init(&text, &f->arena);
     strbuf_printf(&text, "{\"buffers\":[%s", buffers.data);

@@ -15,10 +15,10 @@ static const char graph_text[] = "graph \"twice\"\n"
 
 static const char plan_text[] =
     "{\"buffers\":["
-    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"input\"},"
-    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\"}],"
-    "\"format\":\"urza.plan/1\",\"forward\":["
-    "{\"args\":[1,0],\"extent\":\"3*B\",\"kernel\":0,\"label\":\"twice\","
+    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"input\",\"value\":1},"
+    "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"output\",\"value\":1}],"
+    "\"format\":\"urza.plan/2\",\"forward\":["
+    "{\"args\":[1,0],\"edges\":[],\"extent\":\"3*B\",\"kernel\":0,\"label\":\"twice\","
     "\"scratch_bytes\":\"0\",\"work\":\"1000000*B\",\"written\":1}],"
     "\"kernels\":1,\"prepare\":[]}";
 

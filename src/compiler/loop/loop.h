@@ -67,6 +67,12 @@ struct nest_buffer {
     uint32_t table_bytes;
 };
 
+/* A loop's extent around which its code differs: for plan_edge. */
+struct nest_edge {
+    expr_id size; /* no loop variables */
+    int64_t at;
+};
+
 struct nest_local {
     const char *name;
     uint8_t dtype;
@@ -110,6 +116,7 @@ struct nest {
     VEC(struct nest_buffer) buffers; /* outs, then ins, in the order of the kernel's arguments; then
                                         scratch, tables */
     VEC(struct nest_local) locals;
+    VEC(struct nest_edge) edges; /* noted by schedule steps; decide nothing */
     struct block body;
     struct { /* of expr_exchange_next, by id: what it became, in the exchange of that number */
         expr_id *became;

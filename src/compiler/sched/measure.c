@@ -96,6 +96,30 @@ static const struct stmt *parallel_loop(const struct nest *nest)
     return NULL;
 }
 
+void note_edge(struct nest *nest, expr_id extent, int64_t at)
+{
+    int64_t value;
+    if (at < 2 || nest->edges.count == LIMIT_KERNEL_EDGES || expr_at(nest, extent)->vars != 0 ||
+        index_is_const(nest, extent, &value))
+        return;
+    for (uint32_t i = 0; i < nest->edges.count; i++)
+        if (nest->edges.items[i].size == extent && nest->edges.items[i].at == at)
+            return;
+    struct nest_edge edge = {extent, at};
+    VEC_PUSH(nest->arena, &nest->edges, edge);
+}
+
+static void measure_edges(struct nest *nest, struct dim_table *dims, struct sched_sizes *out)
+{
+    out->edges = ARENA_ARRAY(nest->arena, struct plan_edge, nest->edges.count);
+    out->edge_count = 0;
+    for (uint32_t i = 0; i < nest->edges.count; i++) {
+        dim_id size = to_dim(nest, dims, nest->edges.items[i].size);
+        if (size != DIM_NONE)
+            out->edges[out->edge_count++] = (struct plan_edge){size, nest->edges.items[i].at};
+    }
+}
+
 bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes *out,
                    struct error *err)
 {
@@ -117,6 +141,7 @@ bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes
         sizes.work = dim_const(dims, LIMIT_DIM_VALUE);
     if (sizes.extent == DIM_NONE || sizes.scratch_bytes == DIM_NONE)
         return fail(err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed", nest->name);
+    measure_edges(nest, dims, &sizes);
     *out = sizes;
     return true;
 }

@@ -8,6 +8,7 @@
 #define URZA_COMPILER_SCHED_SCHED_H
 
 #include "compiler/loop/loop.h"
+#include "package/plan.h"
 
 struct error;
 struct strbuf;
@@ -87,10 +88,12 @@ void sched_heuristic(struct nest *nest, const struct sched_hint *hint, const str
                      struct schedule *out);
 
 /* The extent of the parallel loop (1 when there is none), the work of the whole nest in scalar
- * operations, and the scratch bytes of one thread, as dims of the graph. dims is the nest's table,
- * which may grow. */
+ * operations, the scratch bytes of one thread, and the sizes around which its code differs, as dims
+ * of the graph. dims is the nest's table, which may grow. */
 struct sched_sizes {
     dim_id extent, work, scratch_bytes;
+    struct plan_edge *edges; /* in the nest's arena */
+    uint32_t edge_count;
 };
 bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes *out,
                    struct error *err);

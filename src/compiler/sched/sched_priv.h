@@ -25,6 +25,10 @@ void block_visit(struct nest *nest, const struct block *block, expr_visitor *vis
 /* Replaces var in all of them. */
 void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value);
 
+/* Remembers that the code differs around `at` of an extent; constant extents and those that loop
+ * variables are in have no such size. */
+void note_edge(struct nest *nest, expr_id extent, int64_t at);
+
 /* measure.c: the number of distinct operations of an expression, index arithmetic left out. */
 uint32_t expr_operations(const struct nest *nest, expr_id e);
 

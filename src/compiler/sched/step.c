@@ -219,6 +219,7 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
+    note_edge(nest, extent, step->number);
     /* A reduction does not run on: what it would read may not be written. */
     expr_id full = site.loop->independent ? nest->vars.items[site.loop->var].full : EXPR_NONE;
     uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
@@ -259,6 +260,7 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
     index_range(nest, extent, &lo, &hi);
     if (hi < step->number)
         return fail(err, ERR_UNSUPPORTED, "'%s' is shorter than a block", step->loop);
+    note_edge(nest, extent, step->number);
     uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
     expr_id first = index_mul(nest, expr_var(nest, outer), factor);
     struct stmt *rest = NULL;
@@ -299,6 +301,7 @@ static bool apply_clamp(struct nest *nest, const struct step *step, struct error
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
     uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
+    note_edge(nest, extent, step->number);
     uint32_t inner = derived_var(nest, step->loop, 'i', factor);
     struct stmt *inner_loop = stmt_for(nest, inner, true);
     expr_id at =
@@ -386,6 +389,7 @@ static bool apply_vector(struct nest *nest, const struct step *step, struct erro
         return fail(err, ERR_UNSUPPORTED, "a loop inside differs from lane to lane");
     if (shares_scratch(nest, &site.loop->body, site.loop->var))
         return fail(err, ERR_UNSUPPORTED, "iterations of '%s' share scratch memory", step->loop);
+    note_edge(nest, nest->vars.items[site.loop->var].extent, step->number);
     site.loop->loop_kind = LOOP_VECTOR;
     site.loop->lanes = (uint32_t)step->number;
     return true;

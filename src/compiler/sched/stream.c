@@ -41,6 +41,7 @@ bool apply_stream(struct nest *nest, const struct step *step, struct error *err)
     if (!reaches(nest, buffer, step->number))
         return fail(err, ERR_UNSUPPORTED, "'%s' is smaller", step->loop);
     expr_id least = index_const(nest, step->number * KIB / (int64_t)dtype_bytes(buffer->dtype));
+    note_edge(nest, buffer->elements, step->number * KIB / (int64_t)dtype_bytes(buffer->dtype));
     buffer->stream = index_le(nest, least, buffer->elements)
                          ? expr_int(nest, DTYPE_BOOL, 1)
                          : expr_binary(nest, EXPR_LE, least, buffer->elements);
