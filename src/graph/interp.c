@@ -24,6 +24,7 @@ struct value {
 struct run {
     const struct graph *graph;
     bool reference;
+    uint32_t threads;
     const int64_t *dim_values;
     const struct interp_tensor *sources;
     struct arena *arena;
@@ -214,7 +215,9 @@ static void run_prim(const struct op *op)
 {
     switch (op->prim) {
 #define PRIM(id, name, n, rule, attrs, ulp, doc) \
-    case PRIM_##id: run_##rule(op); return;
+    case PRIM_##id:                              \
+        run_##rule(op);                          \
+        return;
 #include "graph/prims.def"
 #undef PRIM
     case PRIM_NONE:
@@ -271,6 +274,7 @@ static bool run_node(struct run *run, value_id id)
     struct op op = {.prim = (enum prim)node->prim,
                     .attrs = node->attrs,
                     .reference = run->reference,
+                    .threads = run->threads,
                     .in_count = node->operand_count,
                     .out = &value->tensor,
                     .arena = run->arena};
@@ -388,16 +392,18 @@ static bool give_output(struct run *run, value_id id, struct interp_tensor *out)
     return true;
 }
 
-bool interp_run(const struct graph *graph, enum interp_mode mode, const int64_t *dim_values,
-                const struct interp_tensor *sources, uint32_t source_count, size_t memory_limit,
-                struct arena *arena, struct interp_tensor *out, struct error *err)
+bool interp_run(const struct graph *graph, const struct interp_options *options,
+                const int64_t *dim_values, const struct interp_tensor *sources,
+                uint32_t source_count, struct arena *arena, struct interp_tensor *out,
+                struct error *err)
 {
     struct run run = {.graph = graph,
-                      .reference = mode == INTERP_REFERENCE,
+                      .reference = options->mode == INTERP_REFERENCE,
+                      .threads = options->threads,
                       .dim_values = dim_values,
                       .sources = sources,
                       .arena = arena,
-                      .limit_bytes = memory_limit,
+                      .limit_bytes = options->memory_limit,
                       .err = err};
     run.values = ARENA_ARRAY(arena, struct value, graph->nodes.count);
     if (!check_dims(&run) || !take_sources(&run, source_count))

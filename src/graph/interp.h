@@ -38,13 +38,20 @@ bool interp_load(struct interp_tensor *out, struct arena *arena, enum dtype dtyp
                  const int64_t *shape, const void *data, struct error *err);
 void interp_store(const struct interp_tensor *tensor, void *data);
 
-/* Runs the graph. sources: the graph's inputs, then its params, in declaration order; their shapes
- * must be the declared ones at dim_values (one value per named dim, inside its range): ERR_INPUT
- * otherwise. out: one tensor per graph output. ERR_LIMIT when a tensor would pass
- * LIMIT_TENSOR_BYTES or memory_limit (bytes of all cells and bounds alive at one time; 0: none). */
-bool interp_run(const struct graph *graph, enum interp_mode mode, const int64_t *dim_values,
-                const struct interp_tensor *sources, uint32_t source_count, size_t memory_limit,
-                struct arena *arena, struct interp_tensor *out, struct error *err);
+struct interp_options {
+    enum interp_mode mode;
+    size_t memory_limit; /* bytes of all cells and bounds alive at one time; 0: none */
+    uint32_t threads;    /* that work at one time; 0 or 1: the caller alone, none is created */
+};
+
+/* Runs the graph. The same bits on any number of threads. sources: the graph's inputs, then its
+ * params, in declaration order; their shapes must be the declared ones at dim_values (one value per
+ * named dim, inside its range): ERR_INPUT otherwise. out: one tensor per graph output. ERR_LIMIT
+ * when a tensor would pass LIMIT_TENSOR_BYTES or memory_limit. */
+bool interp_run(const struct graph *graph, const struct interp_options *options,
+                const int64_t *dim_values, const struct interp_tensor *sources,
+                uint32_t source_count, struct arena *arena, struct interp_tensor *out,
+                struct error *err);
 
 /* Compares native memory with a reference result: the largest |difference| / bound over determined
  * elements (0/0 = 0; NaN must meet NaN), where it lies, and how many elements were not determined.

@@ -39,6 +39,7 @@ struct op {
     enum prim prim;
     const struct attrs *attrs;
     bool reference;
+    uint32_t threads; /* that may work on it; 0 or 1: the caller alone */
     const struct interp_tensor *in[LIMIT_OPERANDS];
     uint32_t in_count;
     struct interp_tensor *out; /* shape, cells, and bounds where errors can arise */

@@ -27,8 +27,8 @@ static void test_run(void **state)
     build(bed, &graph);
     for (int64_t rows = 0; rows <= 8; rows += 2) {
         struct interp_tensor x = random_of(bed, DTYPE_F32, SHAPE(rows, 3), 1);
-        assert_true(
-            interp_run(&graph, INTERP_NATIVE, &rows, &x, 1, 0, &bed->arena, out, &bed->err));
+        assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE}, &rows, &x,
+                               1, &bed->arena, out, &bed->err));
         assert_true(out[0].count == rows * 3 && out[0].shape[0] == rows && !out[0].bounds);
         assert_ptr_not_equal(out[1].cells, x.cells);
         for (int64_t i = 0; i < x.count; i++) {
@@ -47,8 +47,8 @@ static void test_refusals(void **state)
     build(bed, &graph);
     static const int64_t bad_dims[] = {-2, 3, 10};
     for (int i = 0; i < 3; i++) {
-        assert_false(
-            interp_run(&graph, INTERP_NATIVE, &bad_dims[i], &x, 1, 0, &bed->arena, out, &bed->err));
+        assert_false(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                                &bad_dims[i], &x, 1, &bed->arena, out, &bed->err));
         assert_int_equal(bed->err.code, ERR_INPUT);
     }
     struct interp_tensor bad[4] = {x, x, x, x};
@@ -58,17 +58,19 @@ static void test_refusals(void **state)
     for (int i = 0; i < 4; i++) {
         uint32_t count = i == 3 ? 2 : 1;
         bed->err.code = ERR_NONE;
-        assert_false(interp_run(&graph, INTERP_NATIVE, (int64_t[]){4}, &bad[i], count, 0,
-                                &bed->arena, out, &bed->err));
+        assert_false(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                                (int64_t[]){4}, &bad[i], count, &bed->arena, out, &bed->err));
         assert_int_equal(bed->err.code, ERR_INPUT);
     }
     /* exp, the sum, and the copy of the source, 12 elements each; the last takes back the memory of
      * exp. */
-    assert_false(interp_run(&graph, INTERP_NATIVE, (int64_t[]){4}, &x, 1, 2 * 96 - 1, &bed->arena,
-                            out, &bed->err));
+    assert_false(interp_run(
+        &graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = 2 * 96 - 1},
+        (int64_t[]){4}, &x, 1, &bed->arena, out, &bed->err));
     assert_int_equal(bed->err.code, ERR_LIMIT);
-    assert_true(interp_run(&graph, INTERP_NATIVE, (int64_t[]){4}, &x, 1, 2 * 96, &bed->arena, out,
-                           &bed->err));
+    assert_true(interp_run(&graph,
+                           &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = 2 * 96},
+                           (int64_t[]){4}, &x, 1, &bed->arena, out, &bed->err));
     assert_same(out[1].cells[5].f, x.cells[5].f);
 }
 
@@ -87,7 +89,8 @@ static void test_tensor_limit(void **state)
                           .shape = {dim_named(&graph.dims, name), dim_const(&graph.dims, 8)}};
     id = graph_add(&graph, PRIM_BROADCAST, &id, 1, &attrs, &bed->err);
     assert_true(graph_output(&graph, "y", id, &bed->err));
-    assert_false(interp_run(&graph, INTERP_NATIVE, &size, &x, 1, 0, &bed->arena, &out, &bed->err));
+    assert_false(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE}, &size, &x, 1,
+                            &bed->arena, &out, &bed->err));
     assert_int_equal(bed->err.code, ERR_LIMIT);
 }
 
@@ -163,7 +166,8 @@ static void test_shared_values(void **state)
     assert_true(graph_output(&graph, "a", square, &bed->err));
     assert_true(graph_output(&graph, "b", last, &bed->err));
     assert_true(graph_output(&graph, "c", square, &bed->err));
-    assert_true(interp_run(&graph, INTERP_REFERENCE, NULL, &x, 1, 0, &bed->arena, out, &bed->err));
+    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE}, NULL, &x, 1,
+                           &bed->arena, out, &bed->err));
     for (int i = 0; i < 16; i++) {
         double s = x.cells[i].f * x.cells[i].f;
         assert_same(out[0].cells[i].f, s);

@@ -117,7 +117,8 @@ static inline struct interp_tensor run_prim_of(struct bed *bed, enum interp_mode
     if (id == VALUE_NONE || !graph_output(graph, "y", id, &bed->err))
         fail_msg("%s: %s", prim_info(prim)->name, bed->err.message);
     struct interp_tensor out;
-    if (!interp_run(graph, mode, NULL, operands, count, 0, &bed->arena, &out, &bed->err))
+    if (!interp_run(graph, &(struct interp_options){.mode = mode}, NULL, operands, count,
+                    &bed->arena, &out, &bed->err))
         fail_msg("%s: %s", prim_info(prim)->name, bed->err.message);
     return out;
 }

@@ -44,8 +44,9 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, source_count);
     struct interp_tensor *outputs = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count);
     if (!load_sources(module, context, arena, sources, err) ||
-        !interp_run(graph, INTERP_NATIVE, entry->dims, sources, source_count, memory_limit(), arena,
-                    outputs, err))
+        !interp_run(graph,
+                    &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = memory_limit()},
+                    entry->dims, sources, source_count, arena, outputs, err))
         return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         if (outputs[i].count > 0)

@@ -148,8 +148,9 @@ static bool interpret(struct bench *b, const value_id *args, struct error *err)
         if (!interp_load(&sources[i], b->arena, shape.dtype, shape.rank, shape.shape, data, err))
             return false;
     }
-    return interp_run(g, INTERP_REFERENCE, b->dims, sources, g->inputs.count, (size_t)MOST_BYTES,
-                      b->arena, &b->result, err);
+    return interp_run(
+        g, &(struct interp_options){.mode = INTERP_REFERENCE, .memory_limit = (size_t)MOST_BYTES},
+        b->dims, sources, g->inputs.count, b->arena, &b->result, err);
 }
 
 bool case_question(const struct kernel_case *kernel, struct arena *arena, struct nest *nest,

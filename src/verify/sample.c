@@ -73,8 +73,10 @@ bool sample_expect(struct sample *sample, struct arena *arena, struct error *err
         if (!interp_load(&sources[i], arena, t.dtype, t.rank, t.shape, t.data, err))
             return false;
     }
-    if (!interp_run(graph, INTERP_REFERENCE, sample->dims, sources, count, REFERENCE_BYTES, arena,
-                    expected, err))
+    if (!interp_run(
+            graph,
+            &(struct interp_options){.mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES},
+            sample->dims, sources, count, arena, expected, err))
         return false;
     sample->expected = expected;
     return true;

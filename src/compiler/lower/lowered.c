@@ -45,8 +45,9 @@ static bool refer(struct lowered *l, const struct graph *graph, uint64_t seed, s
         if (!interp_load(&in[i], &l->arena, o->dtype, o->rank, o->shape, data[i], err))
             return false;
     }
-    if (!interp_run(graph, INTERP_REFERENCE, l->example.dim_values, in, l->example.operand_count, 0,
-                    &l->arena, l->expected, err))
+    if (!interp_run(graph, &(struct interp_options){.mode = INTERP_REFERENCE},
+                    l->example.dim_values, in, l->example.operand_count, &l->arena, l->expected,
+                    err))
         return false;
     for (uint32_t i = 0; i < l->example.operand_count; i++)
         l->memory[l->graph.inputs.items[i]] = data[i];

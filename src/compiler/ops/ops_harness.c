@@ -29,8 +29,9 @@ void op_run(struct op_run *run, const char *op, const char *text)
         ok = interp_load(&run->in[i], &run->arena, operand->dtype, operand->rank, operand->shape,
                          data, &err);
     }
-    ok = ok && interp_run(&graph, INTERP_REFERENCE, run->example.dim_values, run->in,
-                          run->example.operand_count, 0, &run->arena, run->out, &err);
+    ok = ok && interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
+                          run->example.dim_values, run->in, run->example.operand_count, &run->arena,
+                          run->out, &err);
     if (!ok) {
         fail_msg("%s %s: %s: %s", op, text, err.place, err.message);
     }

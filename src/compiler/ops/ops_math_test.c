@@ -350,8 +350,9 @@ static void check_symbolic(const struct op_row *row, uint32_t index, uint64_t se
             ok = interp_load(&in[i], &arena, operand->dtype, operand->rank, operand->shape, data,
                              &err);
         }
-        ok = ok && interp_run(&graph, INTERP_REFERENCE, example.dim_values, in,
-                              example.operand_count, 0, &arena, out[symbolic], &err);
+        ok = ok &&
+             interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
+                        example.dim_values, in, example.operand_count, &arena, out[symbolic], &err);
         if (!ok) {
             fail_msg("%s, example %u: %s: %s", row->name, index, err.place, err.message);
         }
@@ -402,8 +403,9 @@ static void run_rounded(const struct op_row *row, uint32_t index, enum dtype nar
         }
         ok = interp_load(&in[i], arena, operand->dtype, operand->rank, operand->shape, data, &err);
     }
-    ok = ok && interp_run(&graph, wide ? INTERP_REFERENCE : INTERP_NATIVE, example->dim_values, in,
-                          example->operand_count, 0, arena, out, &err);
+    ok = ok && interp_run(&graph,
+                          &(struct interp_options){.mode = wide ? INTERP_REFERENCE : INTERP_NATIVE},
+                          example->dim_values, in, example->operand_count, arena, out, &err);
     if (!ok) {
         fail_msg("%s, example %u: %s: %s", row->name, index, err.place, err.message);
     }

@@ -219,10 +219,10 @@ static void check_example(const struct op_row *row, uint32_t index, bool symboli
         op_example_fill(o, 50 + i, data);
         ok &= interp_load(&in[i], &arena, o->dtype, o->rank, o->shape, data, &err);
     }
-    ok = ok && interp_run(&from, INTERP_NATIVE, example.dim_values, in, example.operand_count, 0,
-                          &arena, a, &err);
-    ok = ok && interp_run(&to, INTERP_NATIVE, example.dim_values, in, example.operand_count, 0,
-                          &arena, b, &err);
+    ok = ok && interp_run(&from, &(struct interp_options){.mode = INTERP_NATIVE},
+                          example.dim_values, in, example.operand_count, &arena, a, &err);
+    ok = ok && interp_run(&to, &(struct interp_options){.mode = INTERP_NATIVE}, example.dim_values,
+                          in, example.operand_count, &arena, b, &err);
     if (!ok)
         fail_msg("%s: %s: %s", row->name, err.place, err.message);
     for (uint32_t i = 0; i < from.outputs.count; i++)

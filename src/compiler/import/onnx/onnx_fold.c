@@ -87,8 +87,9 @@ static bool run(const struct step *s, const enum dtype *dtypes, union cell *cons
                                             .cells = cells[i]};
         memcpy(sources[i].shape, s->in[i]->shape, sizeof sources[i].shape);
     }
-    return interp_run(&graph, INTERP_NATIVE, NULL, sources, s->node->operand_count, MEMORY_LIMIT,
-                      s->scratch, out, &err);
+    return interp_run(&graph,
+                      &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = MEMORY_LIMIT},
+                      NULL, sources, s->node->operand_count, s->scratch, out, &err);
 }
 
 /* An empty result of the node's type; NULL when its shape is not constant or too large. */

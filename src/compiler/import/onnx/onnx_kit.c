@@ -183,7 +183,8 @@ struct interp_tensor run_model(struct model *m, enum dtype dtype, int64_t count,
 {
     struct interp_tensor in, out;
     if (!read_model(m) || !interp_load(&in, &m->arena, dtype, 1, &count, data, &m->err) ||
-        !interp_run(&m->blueprint.graph, INTERP_NATIVE, NULL, &in, 1, 0, &m->arena, &out, &m->err))
+        !interp_run(&m->blueprint.graph, &(struct interp_options){.mode = INTERP_NATIVE}, NULL, &in,
+                    1, &m->arena, &out, &m->err))
         fail_msg("%s %s", m->err.place, m->err.message);
     return out;
 }

@@ -85,8 +85,8 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
         assert_true(interp_load(&sources[1 + i], arena, (enum dtype)param->dtype, param->rank,
                                 shape, blueprint->inits[i].data, &err));
     }
-    assert_true(interp_run(graph, INTERP_NATIVE, dims, sources, 1 + graph->params.count, 0, arena,
-                           &result, &err));
+    assert_true(interp_run(graph, &(struct interp_options){.mode = INTERP_NATIVE}, dims, sources,
+                           1 + graph->params.count, arena, &result, &err));
     assert_int_equal(result.count, out.data_bytes / sizeof(float));
     for (int64_t i = 0; i < result.count; i++) {
         double want = (double)((const float *)out.data)[i];
