@@ -156,7 +156,7 @@ static void run_case(struct run *run, const struct subject *s)
         return;
     uint32_t wrong = run->counts[FATE_WRONG];
     run->index++;
-    bool ok = sample_make(&sample, s->graph, s->params, s->dims, s->seed, false, s->arena, &err);
+    bool ok = sample_make(&sample, s->graph, s->params, s->dims, s->seed, FILL_NORMAL, s->arena, &err);
     for (uint32_t i = 0; ok && s->example && i < sample.input_count; i++)
         op_case_fill(s->example, i, &sample.inputs[i], s->seed + i);
     ok = ok &&
@@ -230,7 +230,7 @@ static void run_random(struct run *run, uint64_t seed)
             dim_is_const(&graph.dims, graph_elements(&graph, graph.params.items[i]), &elements);
             size_t bytes = (size_t)elements * dtype_bytes(dtype);
             void *data = arena_alloc(&arena, bytes, 64);
-            random_fill(dtype, elements, seed + 7919 * (i + 1), false, data);
+            random_fill(dtype, elements, seed + 7919 * (i + 1), FILL_NORMAL, 0, data);
             params[i] = (struct package_param){dtype, data, bytes};
         }
         struct subject s = {name, &graph, params, sizes[0], seed, NULL, &arena};

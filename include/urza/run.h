@@ -51,6 +51,9 @@ typedef struct urza_load_options {
     /* Threads of the module's pool, the caller included; with parallel, the tasks that a launch is
      * split into. Default 1. */
     uint32_t threads;
+    /* Split every launch into this many chunks (as far as it has iterations), whatever its work and
+     * the threads there are: for checking that results are the same bits. 0: as it pays. */
+    uint32_t chunks;
     const char *target; /* run this target's code instead of the best one ("interpreter": none) */
     /* Called from calling threads, for each call that is interpreted; may be NULL. */
     void (*on_event)(void *user, const urza_event *event);

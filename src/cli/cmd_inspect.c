@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
+#include "verify/verify.h"
 
 struct view {
     const char *path;
@@ -136,7 +137,12 @@ static void print(struct cli *cli, const struct view *view)
                target->kernel_count, target->code_bytes,
                target_supported_here(target->name) ? "" : ", not for this CPU");
     }
-    printf("%-9s %.*s\n", "evidence", (int)contents->evidence_bytes, contents->evidence_json);
+    struct strbuf evidence;
+    strbuf_init(&evidence, cli->arena);
+    if (evidence_describe(contents->evidence_json, contents->evidence_bytes, false, &evidence))
+        printf("evidence\n%s", evidence.data);
+    else
+        printf("%-9s none\n", "evidence");
 }
 
 static void dump_plans(const struct package_contents *contents, struct strbuf *out)

@@ -2,34 +2,18 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/strbuf.h"
 #include "cli/cli_priv.h"
 #include "verify/verify.h"
 
-static json_t *describe(const struct verify_report *report)
+static void print(struct cli *cli, const struct verify_report *report, bool kernels_too)
 {
-    json_t *object = json_object(), *checks = json_array();
-    for (uint32_t i = 0; i < report->count; i++) {
-        const struct verify_check *check = &report->checks[i];
-        json_t *item = json_object();
-        json_object_set_new(item, "name", report_text(check->name));
-        json_object_set_new(item, "pass", json_boolean(check->pass));
-        json_object_set_new(item, "figure", report_number(check->figure));
-        json_object_set_new(item, "bound", report_number(check->bound));
-        json_object_set_new(item, "detail", report_text(check->detail));
-        json_array_append_new(checks, item);
-    }
-    json_object_set_new(object, "pass", json_boolean(report->pass));
-    json_object_set_new(object, "checks", checks);
-    return object;
-}
-
-static void print(const struct verify_report *report)
-{
-    for (uint32_t i = 0; i < report->count; i++) {
-        const struct verify_check *check = &report->checks[i];
-        printf("%-4s  %-36s %.3g, at most %.3g%s%s\n", check->pass ? "pass" : "FAIL", check->name,
-               check->figure, check->bound, check->detail[0] ? "  " : "", check->detail);
-    }
+    struct strbuf json, table;
+    strbuf_init(&json, cli->arena);
+    strbuf_init(&table, cli->arena);
+    verify_print(report, &json);
+    evidence_describe(json.data, json.size_bytes, kernels_too, &table);
+    fwrite(table.data, 1, table.size_bytes, stdout);
 }
 
 /* The outcome as an error: which check failed first, and how many. */
@@ -53,6 +37,7 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
     struct trusted_keys trusted;
     struct verify_report report;
     struct progress progress;
+    bool kernels_too = false;
     const void *bytes;
     size_t size;
     char **words;
@@ -60,6 +45,7 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
         {"dims", 0, OPTION_TEXT, "LIST", &options.dims,
          "B=32,S=16: at these sizes (default: several)"},
         {"seed", 0, OPTION_SEED, "N", &options.seed, "of the random inputs (default: 0)"},
+        {"kernels", 0, OPTION_FLAG, NULL, &kernels_too, "print a line for each kernel too"},
         {"key", 0, OPTION_LIST, "HEX", &keys, "trust this public key too"},
         {"allow-unsigned", 0, OPTION_FLAG, NULL, &options.allow_unsigned,
          "accept a package without a signature"},
@@ -76,8 +62,8 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
     if (!ok)
         return fail_at(err, "%s", words[0]);
     if (cli->json)
-        report_json(describe(&report));
+        report_json(evidence_json(&report));
     else
-        print(&report);
+        print(cli, &report, kernels_too);
     return judge(&report, words[0], err);
 }

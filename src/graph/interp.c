@@ -19,11 +19,12 @@ struct value {
     struct interp_tensor tensor;
     value_id last_use;  /* the last node that reads it; VALUE_NONE: nobody */
     bool output, owned; /* owned: its memory is the pool's */
+    bool constant;      /* depends on constants alone */
 };
 
 struct run {
     const struct graph *graph;
-    bool reference;
+    bool reference, wide;
     uint32_t threads;
     const int64_t *dim_values;
     const struct interp_tensor *sources;
@@ -90,24 +91,26 @@ static bool is_sum(enum prim prim)
            prim == PRIM_CONV || prim == PRIM_WINDOW_SUM;
 }
 
-static struct rounding rounding_of(enum prim prim, enum dtype dtype)
+/* wide: as if every float dtype had float64's precision, but its own range. */
+static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
 {
     double ulp = prim_info(prim)->ulp;
-    double unit = dtype_unit_roundoff(dtype) + INTERP_UNIT;
-    enum dtype wide = dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    enum dtype precision = wide ? DTYPE_F64 : dtype;
+    enum dtype sums = precision == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    double unit = dtype_unit_roundoff(precision) + INTERP_UNIT;
     struct rounding r = {.max = dtype_max(dtype)};
-    r.sum_unit = dtype_unit_roundoff(wide) + INTERP_UNIT;
-    r.sum_tiny = dtype_min_subnormal(wide) + 0x1p-1074;
-    r.sum_max = dtype_max(wide);
+    r.sum_unit = dtype_unit_roundoff(sums) + INTERP_UNIT;
+    r.sum_tiny = dtype_min_subnormal(sums) + 0x1p-1074;
+    r.sum_max = dtype == DTYPE_F64 ? dtype_max(DTYPE_F64) : dtype_max(DTYPE_F32);
     if (!may_round(prim))
         return r;
     /* A sum's own terms are counted one by one; what is left is its last rounding. */
     r.relative = is_sum(prim) || ulp < 0.5 ? unit : 2 * ulp * unit;
-    r.tiny = dtype_min_subnormal(dtype) + 0x1p-1074;
+    r.tiny = dtype_min_subnormal(precision) + 0x1p-1074;
     bool elementary = prim == PRIM_POW || (prim_info(prim)->operands == 1 && ulp >= 1 &&
                                            prim >= PRIM_RSQRT && prim <= PRIM_ERFC);
     if (elementary)
-        r.flush = dtype_min_normal(dtype);
+        r.flush = dtype_min_normal(precision);
     return r;
 }
 
@@ -280,10 +283,14 @@ static bool run_node(struct run *run, value_id id)
                     .arena = run->arena};
     bool is_float = dtype_is_float((enum dtype)node->dtype);
     bool bounds = (is_float && may_round(op.prim)) || op.prim == PRIM_BITCAST;
+    value->constant = true;
     for (uint32_t i = 0; i < node->operand_count; i++) {
         op.in[i] = &run->values[node->operands[i]].tensor;
         bounds |= op.in[i]->bounds != NULL;
+        value->constant &= run->values[node->operands[i]].constant;
     }
+    if (run->wide && value->constant) /* passes fold it as native arithmetic does */
+        op.reference = bounds = false;
     void *memory;
     if (!node_shape(run, id, &value->tensor) || !eval_attr_dims(run, &op) ||
         !pool_take(run, value->tensor.count, &memory))
@@ -296,7 +303,7 @@ static bool run_node(struct run *run, value_id id)
         value->tensor.bounds = memory;
     }
     if (is_float)
-        op.rounding = rounding_of(op.prim, value->tensor.dtype);
+        op.rounding = rounding_of(op.prim, value->tensor.dtype, run->wide);
     run_prim(&op);
     drop_zero_bounds(run, &value->tensor);
     release_operands(run, id);
@@ -399,6 +406,7 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
 {
     struct run run = {.graph = graph,
                       .reference = options->mode == INTERP_REFERENCE,
+                      .wide = options->wide,
                       .threads = options->threads,
                       .dim_values = dim_values,
                       .sources = sources,

@@ -7,7 +7,8 @@
  * propagated through each prim; sums and contractions by n·u·Σ|terms|, valid for any order of
  * summation). INFINITY means "not determined": an input's error reaches across a comparison, a
  * rounding step or an overflow threshold. NATIVE rounds every result to its dtype (sums accumulate
- * in float64 and round once) and has no bounds. Integers are exact in 64 bits and wrap to their
+ * in float64 and round once) and has no bounds. PLAIN is NATIVE with sums as a plain loop has them:
+ * term by term, each partial sum rounded to f32 (f64 for f64). Integers are exact in 64 bits and wrap to their
  * width.
  *
  * Elements are 64-bit cells in row-major order. Memory comes from the arena; values are freed with
@@ -17,7 +18,7 @@
 
 #include "graph/graph.h"
 
-enum interp_mode { INTERP_REFERENCE = 1, INTERP_NATIVE };
+enum interp_mode { INTERP_REFERENCE = 1, INTERP_NATIVE, INTERP_PLAIN };
 
 union cell {
     double f;  /* float dtypes */
@@ -40,6 +41,9 @@ void interp_store(const struct interp_tensor *tensor, void *data);
 
 struct interp_options {
     enum interp_mode mode;
+    /* REFERENCE: bounds are those of computing in float64, whatever the dtypes; what depends on
+     * constants alone is rounded to its dtype, as by NATIVE. For comparing graphs with graphs. */
+    bool wide;
     size_t memory_limit; /* bytes of all cells and bounds alive at one time; 0: none */
     uint32_t threads;    /* that work at one time; 0 or 1: the caller alone, none is created */
 };

@@ -3,6 +3,7 @@
  * caller's rule. */
 #include "graph/graph_priv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -87,4 +88,67 @@ bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *
                      struct error *err)
 {
     return graph_rewrite(to, arena, from, NULL, NULL, err);
+}
+
+static const char *numbered(struct arena *arena, char letter, uint32_t number)
+{
+    char name[16];
+    snprintf(name, sizeof name, "%c%u", letter, number);
+    return arena_strdup(arena, name);
+}
+
+/* The node as an input of that name. */
+static void become_input(struct node *node, const char *name, struct arena *arena)
+{
+    struct attrs *attrs = ARENA_NEW(arena, struct attrs);
+    attrs->name = name;
+    attrs->dtype = node->dtype;
+    attrs->rank = node->rank;
+    memcpy(attrs->shape, node->shape, node->rank * sizeof node->shape[0]);
+    node->prim = PRIM_INPUT;
+    node->operand_count = 0;
+    node->attrs = attrs;
+}
+
+/* Whether all that outputs need comes from inputs of the view and constants. */
+static bool closed(const struct graph *view, struct arena *arena, struct error *err)
+{
+    bool *live = ARENA_ARRAY(arena, bool, view->nodes.count),
+         *given = ARENA_ARRAY(arena, bool, view->nodes.count);
+    mark(view, live);
+    for (uint32_t i = 0; i < view->inputs.count; i++)
+        given[view->inputs.items[i]] = true;
+    for (value_id id = 1; id < view->nodes.count; id++) {
+        const struct node *node = graph_node(view, id);
+        bool source = node->prim == PRIM_INPUT || node->prim == PRIM_PARAM;
+        if (live[id] && source && !given[id])
+            return fail(err, ERR_VERIFY, "it needs %s '%s', which it is not given",
+                        prim_info((enum prim)node->prim)->name, node->attrs->name);
+    }
+    return true;
+}
+
+bool graph_extract(struct graph *to, struct arena *arena, const struct graph *from,
+                   const value_id *roots, uint32_t root_count, const value_id *leaves,
+                   uint32_t leaf_count, struct error *err)
+{
+    struct graph view = *from; /* shares all but the nodes that change */
+    view.name = "";
+    memset(&view.inputs, 0, sizeof view.inputs);
+    memset(&view.params, 0, sizeof view.params);
+    memset(&view.outputs, 0, sizeof view.outputs);
+    view.nodes.items =
+        arena_memdup(arena, from->nodes.items, from->nodes.count * sizeof *from->nodes.items);
+    for (uint32_t i = 0; i < leaf_count; i++) {
+        become_input(&view.nodes.items[leaves[i]], numbered(arena, 'a', i), arena);
+        VEC_PUSH(arena, &view.inputs, leaves[i]);
+    }
+    for (uint32_t i = 0; i < root_count; i++) {
+        struct graph_output output = {numbered(arena, 'y', i), roots[i]};
+        for (uint32_t k = 0; k < leaf_count; k++)
+            if (leaves[k] == roots[i])
+                return fail(err, ERR_VERIFY, "it reads what it writes");
+        VEC_PUSH(arena, &view.outputs, output);
+    }
+    return closed(&view, arena, err) && graph_copy_live(to, arena, &view, err);
 }

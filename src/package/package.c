@@ -7,7 +7,8 @@
  * signature, the rest by the manifest.
  *
  * Entries stand in one order: manifest.json, blueprint.json, graph, then plan/T,
- * code/T and optimised/T for each target in the manifest's order, params.safetensors, evidence.json, signature. */
+ * code/T and optimised/T for each target in the manifest's order, params.safetensors,
+ * evidence.json, signature. */
 #include <string.h>
 
 #include "base/error.h"

@@ -20,6 +20,9 @@ static bool check_options(const urza_load_options *options, struct error *err)
         return fail(err, ERR_USAGE, "trust policy %d is unknown", (int)options->trust);
     if (options->trusted_key_count > 0 && !options->trusted_keys)
         return fail(err, ERR_USAGE, "trusted keys are counted but not given");
+    if (options->chunks > LIMIT_THREADS)
+        return fail(err, ERR_LIMIT, "%u chunks, at most %d are possible", options->chunks,
+                    LIMIT_THREADS);
     if (options->threads > LIMIT_THREADS)
         return fail(err, ERR_LIMIT, "%u threads, at most %d are possible", options->threads,
                     LIMIT_THREADS);
@@ -214,6 +217,7 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
     pthread_mutex_init(&module->lock, NULL);
     arena_init(&module->arena);
     module->threads = options->threads > 0 ? options->threads : 1;
+    module->chunks = options->chunks;
     module->on_event = options->on_event;
     module->user = options->user;
     if (!load_guarded(module, bytes, size, options, err)) {

@@ -96,6 +96,7 @@ struct urza_module {
     urza_kernel_fn **kernels; /* by index in the target's table */
     struct pool *pool;
     uint32_t threads;
+    uint32_t chunks; /* of every launch; 0: as it pays */
     void (*on_event)(void *user, const urza_event *event);
     void *user;
 

@@ -104,6 +104,8 @@ static uint32_t count_chunks(const struct urza_module *module, const struct plan
                              const int64_t *dims, int64_t extent)
 {
     int64_t work;
+    if (module->chunks > 0)
+        return extent < module->chunks ? (uint32_t)extent : module->chunks;
     if (module->threads == 1 || extent == 1)
         return 1;
     if (dim_eval(module->target->plan.dims, launch->work, dims, &work) && work < PARALLEL_WORK)

@@ -1,5 +1,7 @@
 /* Random elements as a function of (seed, index): one key for choices and integers, a second one
  * for normals. */
+#include <math.h>
+
 #include "base/rng.h"
 #include "verify/sample.h"
 
@@ -24,31 +26,131 @@ static void store_int(enum dtype dtype, void *data, int64_t at, int64_t value)
     }
 }
 
+/* The ends of a dtype, and what arithmetic treats in its own way. */
 static double special_value(enum dtype dtype, uint32_t random)
 {
     double sign = (random & 1) != 0 ? -1.0 : 1.0;
-    switch (random >> 1 & 3) {
+    uint32_t some = random >> 8 & 15;
+    switch (random >> 1 & 7) {
     case 0: return sign * 0.0;
-    case 1: return sign * dtype_min_subnormal(dtype) * (1 + (random >> 3 & 15));
-    case 2: return sign * dtype_min_normal(dtype) * (1 + (random >> 3 & 15));
-    default: return sign * (64 + (random >> 3 & 1023));
+    case 1: return sign * dtype_min_subnormal(dtype) * (1 + some);
+    case 2: return sign * dtype_min_normal(dtype) * (1 + some);
+    case 3: return sign * (64 + (random >> 8 & 1023));
+    case 4: return sign * (1 + some);
+    case 5: return sign * (double)INFINITY;
+    case 6: return (double)NAN;
+    default: return sign * dtype_max(dtype);
     }
 }
 
-void random_fill(enum dtype dtype, int64_t count, uint64_t seed, bool special, void *data)
+/* Whether a special stands here. In one block of elements of four only, and of large tensors few:
+ * a sum that meets one says little about its other terms, so most must meet none. */
+static bool is_special(uint64_t key, uint32_t random, int64_t index, int64_t count)
+{
+    bool large = count > 4096;
+    uint64_t block = (uint64_t)index / (large ? 1024 : 32);
+    return random >> (large ? 24 : 29) == 0 && (rng_u32(key ^ 0x5a5a, block) & 3) == 0;
+}
+
+static double float_value(enum dtype dtype, uint64_t key, uint64_t normal_key, int64_t i,
+                          int64_t count, enum fill fill)
+{
+    static const double exact[] = {-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2};
+    uint32_t random = rng_u32(key, (uint64_t)i);
+    if (fill == FILL_EXACT)
+        return exact[random >> 29];
+    if (fill == FILL_SPECIAL && is_special(key, random, i, count))
+        return special_value(dtype, random);
+    return rng_normal(normal_key, (uint64_t)i);
+}
+
+/* Mostly small, negative ones among them (great when unsigned); one in 64 of any size. */
+static int64_t int_value(uint32_t random)
+{
+    if ((random >> 4 & 63) == 63)
+        return (int64_t)((uint64_t)random * 0x9e3779b97f4a7c15u);
+    return (random & 15) == 0 ? -(int64_t)(random >> 29) - 1 : (int64_t)(random >> 29);
+}
+
+/* All of what is indexed; one in eight counts from its end, lies just behind it, or far outside. */
+static int64_t index_value(uint32_t random, int64_t extent)
+{
+    int64_t at = (int64_t)((uint64_t)(random >> 4) % (uint64_t)extent);
+    switch (random & 15) {
+    case 0: return -1 - at;
+    case 1: return extent + (int64_t)(random >> 4 & 3);
+    case 2: return extent - 1;
+    default: return at;
+    }
+}
+
+void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
+                 int64_t index_extent, void *data)
 {
     uint64_t key = rng_key(seed), normal_key = rng_key(~seed);
     for (int64_t i = 0; i < count; i++) {
+        if (dtype_is_float(dtype)) {
+            store_float(dtype, data, i, float_value(dtype, key, normal_key, i, count, fill));
+            continue;
+        }
         uint32_t random = rng_u32(key, (uint64_t)i);
         if (dtype == DTYPE_BOOL)
             store_int(dtype, data, i, random >> 31);
-        else if (!dtype_is_float(dtype))
-            store_int(dtype, data, i,
-                      (random & 15) == 0 ? -(int64_t)(random >> 29) - 1 /* great when unsigned */
-                                         : (int64_t)(random >> 29));
-        else if (special && random >> 29 == 0)
-            store_float(dtype, data, i, special_value(dtype, random));
         else
-            store_float(dtype, data, i, rng_normal(normal_key, (uint64_t)i));
+            store_int(dtype, data, i,
+                      index_extent > 0 ? index_value(random, index_extent) : int_value(random));
     }
+}
+
+/* Prims through which an index is handed on, or moved by little. */
+static bool carries_index(enum prim prim)
+{
+    switch (prim) {
+    case PRIM_RESHAPE:
+    case PRIM_TRANSPOSE:
+    case PRIM_BROADCAST:
+    case PRIM_SLICE:
+    case PRIM_REVERSE:
+    case PRIM_PAD:
+    case PRIM_CONCAT:
+    case PRIM_COPY:
+    case PRIM_CAST:
+    case PRIM_SELECT:
+    case PRIM_ADD:
+    case PRIM_SUB:
+    case PRIM_MIN:
+    case PRIM_MAX: return true;
+    default: return false;
+    }
+}
+
+/* The dim that operand 1 of a node is an index into; 0: it is none. */
+static int64_t indexed_dim(const struct graph *graph, const struct node *node, const int64_t *dims)
+{
+    int64_t extent = 0;
+    bool indexes =
+        node->prim == PRIM_TAKE || node->prim == PRIM_GATHER || node->prim == PRIM_SCATTER;
+    if (!indexes)
+        return 0;
+    const struct node *data = graph_node(graph, node->operands[0]);
+    return dim_eval(&graph->dims, data->shape[node->attrs->axis], dims, &extent) ? extent : 0;
+}
+
+int64_t *index_extents(const struct graph *graph, const int64_t *dims, struct arena *arena)
+{
+    int64_t *reach = ARENA_ARRAY(arena, int64_t, graph->nodes.count);
+    int64_t *extents = ARENA_ARRAY(arena, int64_t, graph->inputs.count + 1);
+    for (value_id v = graph->nodes.count; v-- > 1;) {
+        const struct node *node = graph_node(graph, v);
+        int64_t extent = indexed_dim(graph, node, dims);
+        if (extent > 0 && extent > reach[node->operands[1]])
+            reach[node->operands[1]] = extent;
+        for (uint32_t i = 0;
+             reach[v] > 0 && carries_index((enum prim)node->prim) && i < node->operand_count; i++)
+            if (reach[node->operands[i]] < reach[v])
+                reach[node->operands[i]] = reach[v];
+    }
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        extents[i] = reach[graph->inputs.items[i]];
+    return extents;
 }

@@ -31,7 +31,7 @@ static bool tensor_make(struct tensor *out, const struct graph *graph, value_id 
 }
 
 bool sample_make(struct sample *out, const struct graph *graph, const struct package_param *params,
-                 const int64_t *dims, uint64_t seed, bool special, struct arena *arena,
+                 const int64_t *dims, uint64_t seed, enum fill fill, struct arena *arena,
                  struct error *err)
 {
     struct sample s = {.graph = graph,
@@ -41,11 +41,12 @@ bool sample_make(struct sample *out, const struct graph *graph, const struct pac
     memcpy(s.dims, dims, graph->dims.names.count * sizeof dims[0]);
     s.inputs = ARENA_ARRAY(arena, struct tensor, s.input_count);
     s.outputs = ARENA_ARRAY(arena, struct tensor, s.output_count);
+    int64_t *extents = index_extents(graph, dims, arena);
     for (uint32_t i = 0; i < s.input_count; i++) {
         struct tensor *t = &s.inputs[i];
         if (!tensor_make(t, graph, graph->inputs.items[i], dims, arena, err))
             return fail_at(err, "input %u", i);
-        random_fill(t->dtype, t->count, seed + i, special, t->data);
+        random_fill(t->dtype, t->count, seed + i, fill, extents[i], t->data);
     }
     for (uint32_t i = 0; i < s.output_count; i++)
         if (!tensor_make(&s.outputs[i], graph, graph->outputs.items[i].value, dims, NULL, err))
@@ -54,12 +55,11 @@ bool sample_make(struct sample *out, const struct graph *graph, const struct pac
     return true;
 }
 
-bool sample_expect(struct sample *sample, struct arena *arena, struct error *err)
+bool sample_sources(const struct sample *sample, struct interp_tensor *sources, struct arena *arena,
+                    struct error *err)
 {
     const struct graph *graph = sample->graph;
-    uint32_t params = graph->params.count, count = sample->input_count + params;
-    struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, count);
-    struct interp_tensor *expected = ARENA_ARRAY(arena, struct interp_tensor, sample->output_count);
+    uint32_t count = sample->input_count + graph->params.count;
     for (uint32_t i = 0; i < count; i++) {
         struct tensor t;
         if (i < sample->input_count) {
@@ -73,10 +73,19 @@ bool sample_expect(struct sample *sample, struct arena *arena, struct error *err
         if (!interp_load(&sources[i], arena, t.dtype, t.rank, t.shape, t.data, err))
             return false;
     }
-    if (!interp_run(
-            graph,
-            &(struct interp_options){.mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES},
-            sample->dims, sources, count, arena, expected, err))
+    return true;
+}
+
+bool sample_expect(struct sample *sample, struct arena *arena, struct error *err)
+{
+    const struct graph *graph = sample->graph;
+    const struct interp_options options = {.mode = INTERP_REFERENCE,
+                                           .memory_limit = REFERENCE_BYTES};
+    uint32_t count = sample->input_count + graph->params.count;
+    struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, count);
+    struct interp_tensor *expected = ARENA_ARRAY(arena, struct interp_tensor, sample->output_count);
+    if (!sample_sources(sample, sources, arena, err) ||
+        !interp_run(graph, &options, sample->dims, sources, count, arena, expected, err))
         return false;
     sample->expected = expected;
     return true;

@@ -30,16 +30,29 @@ struct sample {
     struct interp_tensor *expected; /* one per output, after sample_expect */
 };
 
-/* What random inputs hold: floats are standard normal, integers lie within -8 … 7 (few below 0),
- * bool is fair. With special, one float in eight is a zero of either sign, a subnormal, a tiny or a
- * large number. */
-void random_fill(enum dtype dtype, int64_t count, uint64_t seed, bool special, void *data);
+/* What random inputs hold. Floats are standard normal; integers mostly lie within -8 … 7, some
+ * anywhere; bool is fair. An integer that indexes a dim of index_extent elements (0: it does not)
+ * is drawn from all of it, and now and then from beyond, where indices clamp or are dropped. */
+enum fill {
+    FILL_NORMAL,
+    FILL_SPECIAL, /* some floats are NaN, infinite, zeros of either sign, subnormal, the least
+                     normal, small or large whole numbers, the largest finite */
+    FILL_EXACT,   /* floats are multiples of 1/2 up to 2: sums of products of two are exact in f32,
+                     in any order, up to a million terms */
+};
+void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
+                 int64_t index_extent, void *data);
+/* By input of the graph: the largest dim that it indexes; 0: none. */
+int64_t *index_extents(const struct graph *graph, const int64_t *dims, struct arena *arena);
 
 /* Shapes at these dims, and random inputs. ERR_LIMIT when a tensor is too large, ERR_INPUT when a
  * dim of the graph has no value there. graph and params are borrowed. */
 bool sample_make(struct sample *out, const struct graph *graph, const struct package_param *params,
-                 const int64_t *dims, uint64_t seed, bool special, struct arena *arena,
+                 const int64_t *dims, uint64_t seed, enum fill fill, struct arena *arena,
                  struct error *err);
+/* The interpreter's sources, inputs then params, as many as the graph has. */
+bool sample_sources(const struct sample *sample, struct interp_tensor *sources, struct arena *arena,
+                    struct error *err);
 /* Runs the reference on the inputs as they stand (a caller may have written them). */
 bool sample_expect(struct sample *sample, struct arena *arena, struct error *err);
 

@@ -1,271 +1,295 @@
-/* The driver: chooses sizes, makes one sample of each with its reference results, and runs every
- * check on every target of the package that this CPU has, each in a child of its own. What dies
- * becomes a failed check. */
+/* The driver: one job for each target and one for the whole, children that run side by side, as
+ * many as there are processors; then rows of the report from what they found. */
 #include "verify/verify.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/checked.h"
 #include "base/error.h"
-#include "base/json.h"
-#include "base/rng.h"
 #include "base/strbuf.h"
 #include "package/package.h"
-#include "verify/dims.h"
-#include "verify/isolate.h"
+#include "verify/jobs.h"
 #include "verify/verify_priv.h"
 
-#define CHECK_SECONDS 300
-#define DEFAULT_RANDOM_SIZES 2
-#define MAX_RANDOM_SIZES 64
-#define ODD_SIZE 13     /* beside every vector width */
-#define RANDOM_SIZES 48 /* random sizes lie below, where ranges allow */
-#define SIZE_COST \
-    3e8 /* multiplications of the reference at any size but the typical one: a second or so */
+#define DEFAULT_SECONDS 300
+#define JOB_BYTES ((uint64_t)12 << 30) /* address space of one job */
+/* Operations of the reference for one target: some tenth of a second. */
+#define BUDGET 4e7
+#define WHOLE_BUDGET 2e7
+#define QUALITY_MOST 4.0
 
-struct size {
-    int64_t dims[LIMIT_NAMED_DIMS];
-    bool special;
-};
-
-struct run {
-    const struct verify_options *options;
-    struct package_contents contents;
-    const char *targets[PACKAGE_TARGETS + 1];
-    uint32_t target_count;
-    VEC(struct size) sizes;
-    struct arena *arena; /* of the report */
+struct driver {
+    struct verification *v;
+    struct arena *arena;
+    bool native[PACKAGE_TARGETS]; /* whether this CPU can run the target */
     VEC(struct verify_check) checks;
+    VEC(struct verify_kernel) kernels;
+    VEC(struct verify_output) outputs;
 };
 
-/* The size unless it is there already. */
-static void add_size(struct run *run, const struct size *size)
+/* Elements and bytes of all outputs at the size of the whole. */
+static bool measure_outputs(const struct verification *v, size_t *out_elements, size_t *out_bytes,
+                            struct error *err)
 {
-    uint32_t names = run->contents.graph.dims.names.count;
-    for (uint32_t i = 0; i < run->sizes.count; i++)
-        if (memcmp(run->sizes.items[i].dims, size->dims, names * sizeof size->dims[0]) == 0 &&
-            run->sizes.items[i].special == size->special)
-            return;
-    VEC_PUSH(run->arena, &run->sizes, *size);
-}
-
-/* What the interpreter multiplies, roughly: elements of all values, times the depth of sums of
- * products. */
-static double size_cost(const struct graph *graph, const struct size *size)
-{
-    double cost = 0;
-    for (value_id v = 1; v < graph->nodes.count; v++) {
-        const struct node *n = graph_node(graph, v);
-        double elements = 1, depth = 1;
-        int64_t dim = 0;
-        for (uint32_t i = 0; i < n->rank; i++)
-            elements *= dim_eval(&graph->dims, n->shape[i], size->dims, &dim) ? (double)dim : 1;
-        const struct node *w = n->operand_count == 2 ? graph_node(graph, n->operands[1]) : NULL;
-        uint32_t first = n->prim == PRIM_CONV ? 1 : w ? (uint32_t)w->rank - n->attrs->contract : 0;
-        for (uint32_t i = first; (n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT) && i < w->rank;
-             i++)
-            depth *= dim_eval(&graph->dims, w->shape[i], size->dims, &dim) ? (double)dim : 1;
-        cost += elements * depth;
+    const struct graph *graph = &v->contents->graph;
+    size_t elements = 0, bytes = 0;
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        const struct node *node = graph_node(graph, graph->outputs.items[o].value);
+        int64_t count = 1, dim;
+        for (uint32_t i = 0; i < node->rank; i++)
+            if (!dim_eval(&graph->dims, node->shape[i], v->whole.dims, &dim) || dim < 0 ||
+                !checked_mul_i64(count, dim, &count) || count > LIMIT_TENSOR_BYTES / 8)
+                return fail(err, ERR_LIMIT, "output '%s' is too large",
+                            graph->outputs.items[o].name);
+        elements += (size_t)count;
+        bytes += (size_t)count * dtype_bytes((enum dtype)node->dtype);
     }
-    return cost;
-}
-
-/* Every dim at wish, or drawn by key; smaller where that costs too much. */
-static void add_wish(struct run *run, int64_t wish, uint64_t key, bool special)
-{
-    const struct dim_table *dims = &run->contents.graph.dims;
-    struct size size = {.special = special};
-    for (int64_t shrink = 1; shrink <= RANDOM_SIZES; shrink *= 2) {
-        for (uint32_t i = 0; i < dims->names.count; i++) {
-            int64_t at = key != 0 ? 1 + rng_u32(key, i) % RANDOM_SIZES : wish;
-            size.dims[i] = dims_legal(&dims->names.items[i], at / shrink);
-        }
-        if (size_cost(&run->contents.graph, &size) <= SIZE_COST)
-            break;
-    }
-    add_size(run, &size);
-}
-
-/* Typical first: the checks that need one size take that. */
-static bool choose_sizes(struct run *run, struct error *err)
-{
-    const struct verify_options *options = run->options;
-    struct size first = {0};
-    if (!dims_choose(&run->contents.graph.dims, options->dims, first.dims, err))
-        return false;
-    add_size(run, &first);
-    if (options->dims) {
-        first.special = true;
-        add_size(run, &first);
-        return true;
-    }
-    add_wish(run, 0, 0, false);
-    add_wish(run, ODD_SIZE, 0, false);
-    add_wish(run, ODD_SIZE, 0, true);
-    uint32_t count = options->size_count > 0 ? options->size_count : DEFAULT_RANDOM_SIZES;
-    for (uint32_t i = 0; i < count && i < MAX_RANDOM_SIZES; i++)
-        add_wish(run, 0, rng_key(options->seed + i), false);
+    *out_elements = elements;
+    *out_bytes = bytes;
     return true;
 }
 
-/* "function x86-64-v4 B=8 S=3" */
-static const char *check_name(struct run *run, const char *what, const char *target,
-                              const struct size *size)
+/* The verification in memory that children share; *out_bytes for giving it back. */
+static struct verification *share(const struct verification *from, size_t *out_bytes,
+                                  struct error *err)
 {
-    const struct dim_table *dims = &run->contents.graph.dims;
+    size_t elements = 0, bytes = 0, total = sizeof *from;
+    if (!measure_outputs(from, &elements, &bytes, err))
+        return NULL;
+    bytes = (bytes + 15) / 8 * 8;
+    total += 2 * elements * sizeof(double);
+    for (uint32_t i = 0; i < from->contents->target_count; i++) {
+        const struct plan *plan = &from->contents->targets[i].plan;
+        total += bytes + (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
+    }
+    char *map = mmap(NULL, total, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) {
+        fail(err, ERR_NOMEM, "no memory for verification");
+        return NULL;
+    }
+    struct verification *v = (struct verification *)(void *)map;
+    *v = *from;
+    map += sizeof *v;
+    v->result.reference = (double *)(void *)map;
+    v->result.plain = v->result.reference + elements;
+    map += 2 * elements * sizeof(double);
+    for (uint32_t i = 0; i < from->contents->target_count; i++) {
+        const struct plan *plan = &from->contents->targets[i].plan;
+        v->targets[i].results = (struct kernel_result *)(void *)map;
+        map += (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
+        v->targets[i].outputs = (uint8_t *)map;
+        map += bytes;
+    }
+    *out_bytes = total;
+    return v;
+}
+
+static void run_target(void *context, uint32_t index)
+{
+    job_target(context, index);
+}
+
+static void run_whole(void *context, uint32_t index)
+{
+    (void)index;
+    job_whole(context);
+}
+
+static bool run_jobs(struct driver *d, struct error *err)
+{
+    struct verification *v = d->v;
+    struct job_row rows[PACKAGE_TARGETS + 1];
+    uint32_t count = 0;
+    for (uint32_t i = v->contents->target_count; i-- > 0;)
+        if (d->native[i])
+            rows[count++] = (struct job_row){.run = run_target,
+                                             .context = v,
+                                             .index = i,
+                                             .died = v->targets[i].stage,
+                                             .died_bytes = STAGE_BYTES};
+    rows[count++] = (struct job_row){
+        .run = run_whole, .context = v, .died = v->result.stage, .died_bytes = STAGE_BYTES};
+    uint32_t seconds = v->options->timeout_s ? v->options->timeout_s : DEFAULT_SECONDS;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t at_once = cores > 0 && cores < 64 ? (uint32_t)cores : 1;
+    v->threads = at_once > count ? at_once / count : 1;
+    return jobs_run(rows, count, at_once, seconds, JOB_BYTES, err);
+}
+
+static void add_check(struct driver *d, const char *what, const char *target,
+                      const struct outcome *outcome, const char *detail)
+{
     struct strbuf name;
-    strbuf_init(&name, run->arena);
-    strbuf_printf(&name, "%s %s", what, target);
-    for (uint32_t i = 0; size && i < dims->names.count; i++)
-        strbuf_printf(&name, " %s=%lld", dims->names.items[i].name, (long long)size->dims[i]);
-    if (size && size->special)
-        strbuf_puts(&name, " special");
-    return name.data;
+    strbuf_init(&name, d->arena);
+    strbuf_printf(&name, "%s%s%s", what, target ? " " : "", target ? target : "");
+    struct verify_check row = {name.data, outcome->pass, outcome->figure, outcome->bound,
+                               arena_strdup(d->arena, detail)};
+    VEC_PUSH(d->arena, &d->checks, row);
 }
 
-struct job {
-    check_fn *check;
-    const struct subject *subject;
-};
-
-static void run_job(const void *argument, void *out)
+/* Prefixes a failure with the stage in which it was found. */
+static void place_failure(struct outcome *outcome, const char *stage)
 {
-    const struct job *job = argument;
-    job->check(job->subject, out);
+    char text[DETAIL_BYTES];
+    snprintf(text, sizeof text, "%s: %.300s", stage, outcome->detail);
+    memcpy(outcome->detail, text, sizeof text);
 }
 
-static bool add_check(struct run *run, check_fn *check, const struct subject *subject,
-                      const char *name, struct error *err)
+/* One distinct kernel a row: equal launches were judged as one. */
+static void add_kernels(struct driver *d, uint32_t target)
 {
-    struct job job = {check, subject};
-    struct outcome outcome = {0};
-    struct error death = {0};
-    if (!isolate(run_job, &job, &outcome, sizeof outcome, CHECK_SECONDS, &death)) {
-        if (death.code != ERR_VERIFY) {
-            *err = death;
-            return false;
-        }
-        outcome.bound = check == check_function ? 1 : 0;
-        outcome_fail(&outcome, "%s", death.message);
+    const struct package_target *t = &d->v->contents->targets[target];
+    const struct plan *plan = &t->plan;
+    for (uint32_t i = 0; i < plan->prepare.count + plan->forward.count; i++) {
+        const struct kernel_result *r = &d->v->targets[target].results[i];
+        const struct plan_launch *launch = i < plan->prepare.count
+                                               ? &plan->prepare.items[i]
+                                               : &plan->forward.items[i - plan->prepare.count];
+        if (r->samples == 0)
+            continue;
+        struct verify_kernel row = {t->name,        launch->label, r->samples, r->ratio,
+                                    r->not_checked, r->elements,   r->checked};
+        VEC_PUSH(d->arena, &d->kernels, row);
     }
-    struct verify_check row = {name, outcome.pass, outcome.figure, outcome.bound,
-                               arena_strdup(run->arena, outcome.detail)};
-    VEC_PUSH(run->arena, &run->checks, row);
-    return true;
 }
 
-/* Checks of one target that need one size only. */
-static bool check_once(struct run *run, const struct subject *subject, struct error *err)
+/* The largest share not checked of the kernel that writes an output. */
+static double output_unchecked(const struct driver *d, uint32_t target, uint32_t output)
 {
-    static const struct {
-        check_fn *check;
+    const struct plan *plan = &d->v->contents->targets[target].plan;
+    const struct kernel_result *results = d->v->targets[target].results + plan->prepare.count;
+    double share = 0;
+    for (uint32_t i = 0; i < plan->forward.count; i++)
+        for (uint32_t a = 0; a < plan->forward.items[i].arg_count && a < 32; a++) {
+            const struct plan_buffer *b = &plan->buffers.items[plan->forward.items[i].args[a]];
+            if ((plan->forward.items[i].written >> a & 1) && b->kind == BUFFER_OUTPUT &&
+                b->index == output)
+                share = fmax(share, results[i].not_checked);
+        }
+    return share;
+}
+
+static void add_quality(struct driver *d, uint32_t target)
+{
+    const struct graph *graph = &d->v->contents->graph;
+    const char *name = d->v->contents->targets[target].name;
+    struct outcome outcome = {.pass = true, .ran = true, .bound = QUALITY_MOST};
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        struct verify_output row = {graph->outputs.items[o].name, name,
+                                    output_unchecked(d, target, o), -1};
+        double quality, limit, excess;
+        if (d->v->result.referenced && d->v->targets[target].done &&
+            whole_quality(d->v, target, o, &quality, &limit, &excess)) {
+            row.quality = quality;
+            outcome.figure = fmax(outcome.figure, quality / limit);
+            if (!(quality <= QUALITY_MOST * limit) || !(excess <= 4 * QUALITY_MOST * limit))
+                outcome_fail(&outcome,
+                             "output '%s': rms error %.3g, largest error %.3g times those of a "
+                             "plain loop",
+                             row.name, quality, excess);
+        }
+        VEC_PUSH(d->arena, &d->outputs, row);
+    }
+    add_check(d, "quality", name, &outcome, outcome.detail);
+}
+
+static void report_target(struct driver *d, uint32_t target)
+{
+    struct target_result *r = &d->v->targets[target];
+    const char *name = d->v->contents->targets[target].name;
+    struct {
         const char *name;
-    } rows[] = {
-        {check_repeat, "repeatable"},
-        {check_threads, "threads"},
-        {check_reshaping, "resizing"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].check == check_reshaping && !subject->other)
-            continue;
-        const char *name = check_name(run, rows[i].name, subject->target, NULL);
-        if (!add_check(run, rows[i].check, subject, name, err))
-            return false;
+        struct outcome *outcome;
+    } rows[] = {{"kernels", &r->kernels},
+                {"runtime", &r->runtime},
+                {"threads", &r->threads},
+                {"bounds", &r->bounds}};
+    bool failed = false;
+    for (size_t i = 0; i < 4; i++)
+        failed |= rows[i].outcome->ran && !rows[i].outcome->pass;
+    r->kernels.bound = 1;
+    if (!r->done && !failed) /* it died */
+        outcome_fail(&r->kernels, "%s", "");
+    for (size_t i = 0; i < 4; i++) {
+        struct outcome *o = rows[i].outcome;
+        if (o->ran && !o->pass) {
+            place_failure(o, r->stage);
+        } else if (r->done) {
+            o->pass = true;
+        } else {
+            snprintf(o->detail, sizeof o->detail, "not run: another check failed first");
+            o->figure = 1;
+        }
+        if (i == 0 && o->pass)
+            snprintf(o->detail, sizeof o->detail, "at %u sizes", r->size_count);
+        add_check(d, rows[i].name, name, o, o->detail);
     }
-    return true;
+    add_kernels(d, target);
+    struct outcome *passes = &d->v->result.passes[target];
+    if (!passes->ran)
+        outcome_fail(passes, "%s", d->v->result.stage);
+    add_check(d, "passes", name, passes, passes->detail);
+    add_quality(d, target);
 }
 
-static bool check_size(struct run *run, uint32_t index, const void *bytes, size_t size,
-                       struct error *err)
+static void report(struct driver *d, struct verify_report *out)
 {
-    const struct size *dims = &run->sizes.items[index];
-    const struct package_contents *contents = &run->contents;
-    struct sample sample, other;
-    struct arena arena;
-    arena_init(&arena);
-    uint64_t seed = run->options->seed + index * 1000003u;
-    bool ok = sample_make(&sample, &contents->graph, contents->params, dims->dims, seed,
-                          dims->special, &arena, err) &&
-              sample_expect(&sample, &arena, err);
-    bool once = index == 0, resize = once && !run->options->dims &&
-                                     contents->graph.dims.names.count > 0 && run->sizes.count > 1;
-    ok = ok && (!resize || sample_make(&other, &contents->graph, contents->params,
-                                       run->sizes.items[1].dims, seed, false, &arena, err));
-    for (uint32_t i = 0; ok && i < run->target_count; i++) {
-        struct subject subject = {bytes,           size,    run->options,
-                                  run->targets[i], &sample, resize ? &other : NULL};
-        bool interpreted = i + 1 == run->target_count;
-        if (interpreted) { /* slow, and none of the package's code: once, at the smallest size there
-                              is */
-            if (index == (run->sizes.count > 1 && !run->options->dims ? 1u : 0u))
-                ok = add_check(run, check_function, &subject,
-                               check_name(run, "function", subject.target, dims), err);
-            continue;
-        }
-        ok = add_check(run, check_function, &subject,
-                       check_name(run, "function", subject.target, dims), err) &&
-             add_check(run, check_bounds, &subject, check_name(run, "bounds", subject.target, dims),
-                       err) &&
-             (!once || check_once(run, &subject, err));
-    }
-    arena_release(&arena);
-    return ok;
+    struct outcome *interpreter = &d->v->result.interpreter;
+    for (uint32_t i = 0; i < d->v->contents->target_count; i++)
+        if (d->native[i])
+            report_target(d, i);
+    if (!interpreter->ran)
+        outcome_fail(interpreter, "%s", d->v->result.stage);
+    add_check(d, "interpreter", NULL, interpreter, interpreter->detail);
+    struct verify_report all = {.checks = d->checks.items,
+                                .kernels = d->kernels.items,
+                                .outputs = d->outputs.items,
+                                .count = d->checks.count,
+                                .kernel_count = d->kernels.count,
+                                .output_count = d->outputs.count,
+                                .pass = true};
+    for (uint32_t i = 0; i < all.count; i++)
+        all.pass = all.pass && all.checks[i].pass;
+    *out = all;
 }
 
 bool verify_package(const void *bytes, size_t size, const struct verify_options *options,
                     struct arena *arena, struct verify_report *out, struct error *err)
 {
-    struct run run = {.options = options, .arena = arena};
+    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
+    struct verification v = {
+        .options = options, .contents = contents, .size = size, .budget = BUDGET};
+    struct driver driver = {.arena = arena};
+    struct sizes *sizes = ARENA_NEW(arena, struct sizes);
     char id[KERNEL_ID_BYTES];
-    void *copy = arena_alloc(arena, size, 64); /* package_read wants it aligned */
-    memcpy(copy, bytes, size);
-    if (!package_read(copy, size, options->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
-                      options->trusted, arena, &run.contents, id, err) ||
-        !choose_sizes(&run, err))
-        return false;
-    for (uint32_t i = 0; i < run.contents.target_count; i++)
-        if (target_supported_here(run.contents.targets[i].name))
-            run.targets[run.target_count++] = run.contents.targets[i].name;
-    run.targets[run.target_count++] = "interpreter";
-    for (uint32_t i = 0; i < run.sizes.count; i++)
-        if (!check_size(&run, i, copy, size, err))
-            return false;
-    struct verify_report report = {run.checks.items, run.checks.count, true};
-    for (uint32_t i = 0; i < report.count; i++)
-        report.pass = report.pass && report.checks[i].pass;
-    *out = report;
-    return true;
-}
-
-/* JSON has no infinity: null stands for "beyond all bounds". */
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-/* Details quote what failed, cut to size: what is no UTF-8 loses its other characters. */
-static json_t *detail(const char *text)
-{
-    json_t *whole = json_string(text);
-    char ascii[sizeof((struct outcome *)0)->detail] = "";
-    for (size_t i = 0; !whole && text[i] && i + 1 < sizeof ascii; i++)
-        ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-    return whole ? whole : json_string(ascii);
-}
-
-void verify_print(const struct verify_report *report, struct strbuf *out)
-{
-    json_t *checks = json_array();
-    for (uint32_t i = 0; i < report->count; i++) {
-        const struct verify_check *c = &report->checks[i];
-        json_array_append_new(checks,
-                              json_pack("{s:s, s:b, s:o, s:o, s:o}", "name", c->name, "pass",
-                                        c->pass, "figure", number(c->figure), "bound",
-                                        number(c->bound), "detail", detail(c->detail)));
+    void *copy = (void *)(uintptr_t)bytes;
+    if ((uintptr_t)bytes % 64 != 0) { /* code and params must be aligned as in a mapped file */
+        copy = arena_alloc(arena, size, 64);
+        memcpy(copy, bytes, size);
     }
-    json_t *root = json_pack("{s:s, s:b, s:o}", "format", "urza.evidence/1", "pass", report->pass,
-                             "checks", checks);
-    json_write_canonical(root, out);
-    json_decref(root);
+    v.bytes = copy;
+    if (!package_read(copy, size, options->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                      options->trusted, arena, contents, id, err) ||
+        !sizes_choose(contents, NULL, options, WHOLE_BUDGET, arena, sizes, err))
+        return false;
+    v.whole = sizes->items[0];
+    for (uint32_t i = 0; i < contents->target_count; i++)
+        driver.native[i] = target_supported_here(contents->targets[i].name);
+    size_t shared_bytes;
+    driver.v = share(&v, &shared_bytes, err);
+    if (!driver.v)
+        return false;
+    bool ok = run_jobs(&driver, err);
+    if (ok)
+        report(&driver, out);
+    munmap(driver.v, shared_bytes);
+    return ok;
 }

@@ -1,53 +1,164 @@
-/* What the checks share. A check runs in a child process: it looks at one target of a package at
- * one size and fills an outcome, which the driver turns into a row of the report. It may crash; it
- * must not print. */
-#ifndef URZA_VERIFY_VERIFY_PRIV_H
-#define URZA_VERIFY_VERIFY_PRIV_H
+/* Inside the validator.
+ *
+ * A package is judged in jobs, each a child process: one for each target (its kernels one by one,
+ * then the runtime on the whole), one for the graph passes and the references of the whole, one for
+ * the interpreter. What a job finds it writes into memory shared with the driver, as it goes, so
+ * that a job that dies leaves what it found before and where it was. */
+#ifndef URZA_VERIFY_PRIV_H
+#define URZA_VERIFY_PRIV_H
 
 #include "base/compiler.h"
+#include "base/hash.h"
+#include "package/package.h"
 #include "verify/fenced.h"
 #include "verify/sample.h"
 #include "verify/verify.h"
 
+#define DETAIL_BYTES 480
+
+/* A check's outcome, in memory without pointers. */
 struct outcome {
-    bool pass;
+    bool ran, pass;
     double figure, bound;
-    char detail[480];
+    char detail[DETAIL_BYTES];
+};
+/* pass = false with a detail, the first failure only; false. */
+bool outcome_fail(struct outcome *outcome, const char *fmt, ...) URZA_PRINTF(2, 3);
+
+/* sizes.c: which sizes are tried. */
+#define SIZES_MAX 40
+struct size {
+    int64_t dims[LIMIT_NAMED_DIMS];
+    const char *why; /* "typical", "around 12 of B*S" */
+    double cost;     /* of the reference: operations, roughly */
+};
+struct sizes {
+    struct size items[SIZES_MAX];
+    uint32_t count; /* the typical one first */
+};
+/* What the interpreter computes, roughly: operations. INFINITY when a dim has no value. */
+double graph_cost(const struct graph *graph, const int64_t *dims);
+/* Sizes that reach every way through the code of the target, as far as `budget` operations of the
+ * reference go; target NULL: for the graph alone. With options->dims that one. ERR_USAGE. */
+bool sizes_choose(const struct package_contents *contents, const struct package_target *target,
+                  const struct verify_options *options, double budget, struct arena *arena,
+                  struct sizes *out, struct error *err);
+/* "B=8 S=3" */
+void size_print(const struct dim_table *dims, const struct size *size, char *out, size_t bytes);
+
+/* launch.c: what a launch must compute. */
+struct launch_case {
+    const struct plan_launch *launch;
+    struct graph graph;        /* inputs: the arguments it reads; outputs: those it writes */
+    uint32_t *reads, *writes;  /* by input, by output of the graph: index among launch->args */
+    uint8_t key[SHA256_BYTES]; /* equal: the same code, meant to compute the same of its arguments
+                                */
+    bool prepare;
+};
+struct target_case {
+    const struct package_contents *contents;
+    const struct package_target *target;
+    struct graph optimised;
+    struct launch_case *launches; /* prepare, then forward */
+    uint32_t prepare_count, count;
+};
+/* Takes a target apart. ERR_VERIFY when the plan is not one for its optimised graph, or that graph
+ * not one with the package's inputs, params and outputs; place names the launch or buffer. */
+bool target_case_make(struct target_case *out, const struct package_contents *contents,
+                      const struct package_target *target, struct arena *arena, struct error *err);
+
+/* judge.c: the results of one launch against the interpretation of its graph on the very buffers
+ * that it read. data is by input and output of the graph, dense native memory. */
+struct verdict {
+    double ratio;              /* worst |difference| over its bound; INFINITY: beyond any */
+    int64_t elements, checked; /* of all results; drawn and determined */
+    double not_checked;        /* largest share of one result that was not determined */
+};
+/* must: elements that are not determined are a failure where they are many; else they are left
+ * out, as for drawn arguments that no network makes. */
+bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
+                  void *const *writes, bool must, uint32_t threads, struct verdict *out,
+                  struct outcome *outcome);
+
+/* What is known of one launch after all sizes. */
+struct kernel_result {
+    double ratio, not_checked;
+    int64_t elements, checked;
+    uint32_t samples;
 };
 
+/* walk.c: a target's plan, launch by launch, in fenced memory. */
+struct walk;
+/* Maps the code, places parameters. NULL after failing *err. walk_close unmaps all. */
+struct walk *walk_open(const struct target_case *target, uint32_t threads,
+                       struct kernel_result *results, struct error *err);
+void walk_close(struct walk *walk);
+/* One size: every launch runs on what really arrives from the launches before it, twice (whole, and
+ * in chunks from the last to the first, elsewhere, over another fill), with the same bits, and is
+ * judged unless an equal one was at this size. *stage always says where it is. outputs: the results
+ * of the whole, by output of the graph, in arena. False after failing the outcome. */
+bool walk_run(struct walk *walk, const struct sample *sample, char *stage, struct arena *arena,
+              void ***outputs, struct outcome *outcome);
+/* Every distinct launch by itself, on arguments filled so; judged as above. */
+bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, uint64_t seed, char *stage,
+                struct outcome *outcome);
+
+/* runtime.c: the package in the runtime. */
 struct subject {
     const void *bytes; /* of the package */
     size_t size;
     const struct verify_options *options;
-    const char *target;          /* or "interpreter" */
-    const struct sample *sample; /* with its reference results */
-    const struct sample *other;  /* another size, without reference; NULL: none */
+    const char *target; /* or "interpreter" */
 };
-
-typedef void check_fn(const struct subject *subject, struct outcome *out);
-
-check_fn check_function;  /* every element within the running bound of the reference */
-check_fn check_bounds;    /* nothing beside the tensors is touched, inputs are not written */
-check_fn check_repeat;    /* the same bits on every call */
-check_fn check_threads;   /* the same bits on 1, 2 and 3 threads */
-check_fn check_reshaping; /* the same bits after a call at another size */
-
-/* Loads the package for the subject's target. False after failing the outcome; urza_unload
- * otherwise. */
-bool subject_load(const struct subject *subject, uint32_t threads, urza_module **out,
-                  struct outcome *outcome);
-/* Calls with dense copies of the inputs. *outputs: memory of each output, made in arena, filled
- * with FENCED_FILL before the call. False after failing the outcome; falling back to the
- * interpreter fails too. */
+/* Loads the package for the subject's target; chunks as in urza_load_options. False after failing
+ * the outcome; urza_unload otherwise. */
+bool subject_load(const struct subject *subject, uint32_t threads, uint32_t chunks,
+                  urza_module **out, struct outcome *outcome);
+/* One call on dense copies of the inputs must give the expected bits; otherwise `what` differs.
+ * Falling back to the interpreter fails too. */
 bool subject_call(const struct subject *subject, const struct sample *sample, urza_module *module,
-                  struct arena *arena, void ***outputs, struct outcome *outcome);
-/* After calls at addresses of one's own: whether they ran what they should. */
-bool subject_ran(const struct subject *subject, urza_module *module, struct outcome *outcome);
-/* Whether two results are the same bits; fails the outcome where they are not, naming `what`
- * differs. */
-bool outcome_same(const struct sample *sample, void *const *a, void *const *b, const char *what,
-                  struct outcome *outcome);
-/* pass = false with a detail; false. */
-bool outcome_fail(struct outcome *outcome, const char *fmt, ...) URZA_PRINTF(2, 3);
+                  void *const *expected, const char *what, struct outcome *outcome);
+/* The same with all tensors between protected pages, at several places. */
+bool subject_bounds(const struct subject *subject, const struct sample *sample, urza_module *module,
+                    void *const *expected, struct outcome *outcome);
+
+/* What the jobs of one verification share with the driver: one mapping, no pointers of children. */
+#define STAGE_BYTES 240
+struct target_result {
+    char stage[STAGE_BYTES]; /* what it is doing: of a job that died, what it died of */
+    bool done;
+    uint32_t size_count; /* sizes at which kernels were judged */
+    struct outcome kernels, runtime, threads, bounds;
+    struct kernel_result *results; /* by launch */
+    uint8_t *outputs;              /* at the size of the whole, one behind the other */
+};
+struct whole_result {
+    char stage[STAGE_BYTES];
+    bool done;
+    bool referenced; /* reference and plain hold what they should */
+    struct outcome passes[PACKAGE_TARGETS], interpreter;
+    double *reference, *plain; /* all float64 elements of all outputs, one behind the other */
+};
+struct verification {
+    const struct verify_options *options;
+    const void *bytes;
+    size_t size;
+    const struct package_contents *contents;
+    struct size whole; /* at which passes and quality are judged */
+    double budget;     /* operations of the reference, for one target */
+    uint32_t threads;  /* of one job's interpreter */
+    struct target_result targets[PACKAGE_TARGETS];
+    struct whole_result result;
+};
+/* job.c: everything about one target. Runs in a child. */
+void job_target(struct verification *v, uint32_t target);
+/* whole.c: the passes, the references for quality, the interpreter's path. Runs in a child. */
+void job_whole(struct verification *v);
+/* The quality of a target's output at the size of the whole: its rms error over that of the plain
+ * native interpretation, against float64. False where there is nothing to compare: no float, or no
+ * finite element. *out_excess: the largest error over the largest of the plain one's; 0 where
+ * rounding steps and comparisons make single elements jump. */
+bool whole_quality(const struct verification *v, uint32_t target, uint32_t output,
+                   double *out_quality, double *out_limit, double *out_excess);
 
 #endif

@@ -36,7 +36,8 @@ static const struct package_param *make_params(const struct test_case *test, str
         }
         size_t bytes = (size_t)count * dtype_bytes((enum dtype)node->dtype);
         void *data = arena_alloc(arena, bytes, 64);
-        random_fill((enum dtype)node->dtype, count, test->seed + 7919 * (i + 1), false, data);
+        random_fill((enum dtype)node->dtype, count, test->seed + 7919 * (i + 1), FILL_NORMAL, 0,
+                    data);
         params[i] = (struct package_param){(enum dtype)node->dtype, data, bytes};
     }
     return params;
@@ -52,6 +53,7 @@ static bool load(const struct test_case *test, const struct compile_result *comp
 {
     urza_load_options options = {.trust = URZA_TRUST_ALLOW_UNSIGNED,
                                  .threads = 1 + (uint32_t)(test->seed % 2),
+                                 .chunks = (uint32_t)(test->seed % 3) * 3, /* small as they are */
                                  .target = test->target};
     urza_error failure = {0};
     if (urza_load_memory(compiled->package, compiled->package_bytes, &options, out, &failure) != 0)
@@ -118,7 +120,8 @@ static bool run_size(const struct test_case *test, const struct package_param *p
                      struct case_result *result, struct error *err)
 {
     struct sample sample;
-    if (!sample_make(&sample, test->graph, params, dims, seed, test->special, arena, err))
+    if (!sample_make(&sample, test->graph, params, dims, seed,
+                     test->special ? FILL_SPECIAL : FILL_NORMAL, arena, err))
         return false;
     for (uint32_t i = 0; test->fill && i < sample.input_count; i++)
         test->fill(test->user, i, &sample.inputs[i], seed + i);

@@ -1,0 +1,185 @@
+/* One target: kernel by kernel at every size, then kernel by kernel on arguments that a network
+ * would hardly make, then the runtime on the whole. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "verify/verify_priv.h"
+
+/* Modules of one package, loaded in all the ways that must not matter. */
+static const struct way {
+    uint32_t threads, chunks;
+    const char *what;
+} ways[] = {
+    {1, 0, "from the kernels one by one"},
+    {2, 0, "on 2 threads"},
+    {3, 0, "on 3 threads"},
+    {7, 0, "on 7 threads"},
+    {2, 7, "in 7 chunks each"},
+};
+#define WAYS (sizeof ways / sizeof ways[0])
+/* Packages of more parameters than this are loaded in two ways, the first and the last. */
+#define MANY_BYTES ((size_t)64 << 20)
+
+struct job {
+    struct verification *v;
+    struct target_result *result;
+    struct target_case target;
+    struct sizes sizes;
+    struct walk *walk;
+    struct subject subject;
+    urza_module *modules[WAYS];
+    struct arena *arena;
+};
+
+static bool is_whole(const struct verification *v, const struct size *size)
+{
+    size_t bytes = v->contents->graph.dims.names.count * sizeof size->dims[0];
+    return bytes == 0 || memcmp(size->dims, v->whole.dims, bytes) == 0;
+}
+
+static void name_size(struct job *job, const char *what, const struct size *size)
+{
+    char at[120];
+    size_print(&job->v->contents->graph.dims, size, at, sizeof at);
+    snprintf(job->result->stage, STAGE_BYTES, "%s%s%s", what, at[0] ? " at " : "", at);
+}
+
+static void keep_outputs(struct job *job, const struct sample *sample, void *const *outputs)
+{
+    uint8_t *to = job->result->outputs;
+    for (uint32_t i = 0; i < sample->output_count; i++) {
+        if (sample->outputs[i].bytes > 0)
+            memcpy(to, outputs[i], sample->outputs[i].bytes);
+        to += sample->outputs[i].bytes;
+    }
+}
+
+static bool load_all(struct job *job)
+{
+    size_t param_bytes = 0;
+    for (uint32_t i = 0; i < job->v->contents->graph.params.count; i++)
+        param_bytes += job->v->contents->params[i].data_bytes;
+    for (size_t i = 0; i < WAYS; i++)
+        if ((param_bytes <= MANY_BYTES || i == 0 || i == WAYS - 1) &&
+            !subject_load(&job->subject, ways[i].threads, ways[i].chunks, &job->modules[i],
+                          i == 0 ? &job->result->runtime : &job->result->threads))
+            return false;
+    return true;
+}
+
+/* The runtime at one size, whose right bits are known. */
+static bool run_whole(struct job *job, const struct sample *sample, void *const *expected,
+                      bool fenced)
+{
+    struct target_result *r = job->result;
+    bool ok =
+        subject_call(&job->subject, sample, job->modules[0], expected, ways[0].what, &r->runtime) &&
+        subject_call(&job->subject, sample, job->modules[0], expected, "on another call",
+                     &r->runtime);
+    for (size_t i = 1; ok && i < WAYS; i++)
+        if (job->modules[i])
+            ok = subject_call(&job->subject, sample, job->modules[i], expected, ways[i].what,
+                              &r->threads);
+    return ok && (!fenced ||
+                  subject_bounds(&job->subject, sample, job->modules[0], expected, &r->bounds));
+}
+
+static bool judge_size(struct job *job, uint32_t index)
+{
+    struct verification *v = job->v;
+    const struct size *size = &job->sizes.items[index];
+    struct arena arena;
+    struct sample sample;
+    struct error err;
+    void **outputs;
+    arena_init(&arena);
+    name_size(job, "kernels", size);
+    bool ok = sample_make(&sample, &v->contents->graph, v->contents->params, size->dims,
+                          v->options->seed + index * 1000003u, FILL_NORMAL, &arena, &err) ||
+              outcome_fail(&job->result->kernels, "%s", err.message);
+    ok = ok &&
+         walk_run(job->walk, &sample, job->result->stage, &arena, &outputs, &job->result->kernels);
+    if (ok && is_whole(v, size) && index == 0)
+        keep_outputs(job, &sample, outputs);
+    name_size(job, "the runtime", size);
+    ok = ok && run_whole(job, &sample, outputs, index <= 2);
+    arena_release(&arena);
+    if (ok)
+        job->result->size_count++;
+    return ok;
+}
+
+/* The sizes at which kernels are judged on arguments of their own: a small odd one, and the largest
+ * that is cheap. */
+static bool judge_apart(struct job *job)
+{
+    static const struct {
+        enum fill fill;
+        const char *name;
+    } fills[] = {{FILL_SPECIAL, "kernels on special values"},
+                 {FILL_EXACT, "kernels on exact values"}};
+    const struct size *largest = NULL, *small = &job->sizes.items[0];
+    for (uint32_t i = 0; i < job->sizes.count; i++) {
+        const struct size *size = &job->sizes.items[i];
+        if (strcmp(size->why, "odd") == 0)
+            small = size;
+        if (size->cost <= job->v->budget / 8 && (!largest || size->cost > largest->cost))
+            largest = size;
+    }
+    for (size_t f = 0; f < sizeof fills / sizeof fills[0]; f++) {
+        const struct size *sizes[] = {small, largest};
+        for (int s = 0; s < 2; s++) {
+            if (!sizes[s] || (s == 1 && largest == small))
+                continue;
+            name_size(job, fills[f].name, sizes[s]);
+            if (!walk_apart(job->walk, sizes[s]->dims, fills[f].fill,
+                            job->v->options->seed + 17 * f + (uint64_t)s, job->result->stage,
+                            &job->result->kernels))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void run(struct job *job)
+{
+    struct verification *v = job->v;
+    struct error err;
+    const struct package_target *target = job->target.target;
+    if (!target_case_make(&job->target, v->contents, target, job->arena, &err)) {
+        outcome_fail(&job->result->kernels, "%s: %s", err.place, err.message);
+        return;
+    }
+    if (!sizes_choose(v->contents, target, v->options, v->budget, job->arena, &job->sizes, &err) ||
+        !(job->walk = walk_open(&job->target, v->threads, job->result->results, &err))) {
+        outcome_fail(&job->result->kernels, "%s", err.message);
+        return;
+    }
+    snprintf(job->result->stage, STAGE_BYTES, "loading");
+    if (!load_all(job))
+        return;
+    for (uint32_t i = 0; i < job->sizes.count; i++)
+        if (!judge_size(job, i))
+            return;
+    if (!judge_apart(job))
+        return;
+    job->result->done = true;
+}
+
+void job_target(struct verification *v, uint32_t target)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct job job = {.v = v,
+                      .result = &v->targets[target],
+                      .target.target = &v->contents->targets[target],
+                      .subject = {v->bytes, v->size, v->options, v->contents->targets[target].name},
+                      .arena = &arena};
+    run(&job);
+    for (size_t i = 0; i < WAYS; i++)
+        urza_unload(job.modules[i]);
+    walk_close(job.walk);
+    arena_release(&arena);
+}

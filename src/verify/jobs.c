@@ -1,0 +1,105 @@
+/* Forks and waits. A job's alarm bounds its time; its death is told by its status. */
+#include "verify/jobs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#define JOBS_MAX 64
+
+/* The host's handlers (a sanitizer's, say) must not turn a crash into an exit, and nothing outlives
+ * a parent that was killed. */
+static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
+                                  SIGTRAP, SIGABRT, SIGSYS, SIGALRM};
+    sigset_t none;
+    sigemptyset(&none);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        signal(signals[i], SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    if (address_bytes > 0 && !URZA_SANITIZED)
+        setrlimit(RLIMIT_AS, &(struct rlimit){address_bytes, address_bytes});
+    alarm(seconds);
+}
+
+static void tell_death(const struct job_row *row, int status, uint32_t seconds)
+{
+    size_t used = strnlen(row->died, row->died_bytes - 1);
+    char *at = row->died + used;
+    size_t left = row->died_bytes - used;
+    const char *colon = used > 0 ? ": " : "";
+    if (WIFEXITED(status))
+        snprintf(at, left, "%sthe process ended with status %d", colon, WEXITSTATUS(status));
+    else if (WTERMSIG(status) == SIGALRM)
+        snprintf(at, left, "%sSIGALRM: still running after %u s", colon, seconds);
+    else if (sigabbrev_np(WTERMSIG(status)))
+        snprintf(at, left, "%sSIG%s: %s", colon, sigabbrev_np(WTERMSIG(status)),
+                 sigdescr_np(WTERMSIG(status)));
+    else
+        snprintf(at, left, "%ssignal %d", colon, WTERMSIG(status));
+}
+
+/* Waits for one of the children; clears its place. */
+static void reap(const struct job_row *rows, pid_t *children, uint32_t count, uint32_t seconds)
+{
+    for (;;) {
+        for (uint32_t i = 0; i < count; i++) {
+            int status;
+            if (children[i] <= 0)
+                continue;
+            pid_t done = waitpid(children[i], &status, WNOHANG);
+            if (done == children[i] && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
+                tell_death(&rows[i], status, seconds);
+            if (done == children[i] || (done < 0 && errno != EINTR)) {
+                children[i] = 0;
+                return;
+            }
+        }
+        usleep(200);
+    }
+}
+
+bool jobs_run(const struct job_row *rows, uint32_t count, uint32_t at_once, uint32_t seconds,
+              uint64_t address_bytes, struct error *err)
+{
+    pid_t children[JOBS_MAX] = {0}, parent = getpid();
+    uint32_t running = 0, started = 0;
+    uint64_t deadline_ns = clock_ns() + (uint64_t)seconds * 1000000000u;
+    bool ok = true;
+    while (started < count || running > 0) {
+        if (started < count && running < at_once && ok) {
+            uint64_t now = clock_ns();
+            uint32_t left = now < deadline_ns ? (uint32_t)((deadline_ns - now) / 1000000000u) : 0;
+            pid_t child = fork();
+            if (child == 0) {
+                become_child(parent, left + 1, address_bytes);
+                rows[started].run(rows[started].context, rows[started].index);
+                _exit(0);
+            }
+            if (child < 0)
+                ok = fail(err, ERR_NOMEM, "cannot start a process: %s", strerror(errno));
+            else
+                children[started] = child, running++;
+            started++;
+        } else if (running > 0) {
+            reap(rows, children, started, seconds);
+            running--;
+        } else {
+            break; /* no child could be started */
+        }
+    }
+    return ok;
+}

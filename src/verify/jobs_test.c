@@ -1,0 +1,69 @@
+#include "verify/jobs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "verify/test_util.h"
+
+#define JOBS 4
+
+struct shared {
+    char died[JOBS][120];
+    int ends[JOBS]; /* -1: never; -2: asks for memory until there is none */
+    pid_t pids[JOBS];
+};
+
+static void end_as_told(void *context, uint32_t index)
+{
+    struct shared *shared = context;
+    shared->pids[index] = getpid();
+    snprintf(shared->died[index], sizeof shared->died[index], "job %u", index);
+    if (shared->ends[index] == -2)
+        for (size_t i = 0; i < 1024; i++) {
+            char *more = malloc((size_t)64 << 20);
+            if (!more)
+                abort();
+            more[i] = 1;
+        }
+    while (shared->ends[index] < 0)
+        usleep(1000);
+    _exit(shared->ends[index]);
+}
+
+static void jobs_end_or_die(void **state)
+{
+    (void)state;
+    struct error err;
+    struct job_row rows[JOBS];
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(shared != MAP_FAILED);
+    const int ends[JOBS] = {0, 3, -1, -2};
+    memcpy(shared->ends, ends, sizeof ends);
+    for (uint32_t i = 0; i < JOBS; i++)
+        rows[i] = (struct job_row){.run = end_as_told,
+                                   .context = shared,
+                                   .index = i,
+                                   .died = shared->died[i],
+                                   .died_bytes = sizeof shared->died[i]};
+    uint64_t limit = URZA_SANITIZED ? 0 : (uint64_t)2 << 30;
+    shared->ends[3] = URZA_SANITIZED ? 0 : -2;
+    must(jobs_run(rows, JOBS, 2, 1, limit, &err), &err);
+    assert_string_equal(shared->died[0], "job 0"); /* what it said itself, no more */
+    assert_non_null(strstr(shared->died[1], "job 1: the process ended with status 3"));
+    assert_non_null(strstr(shared->died[2], "job 2: SIGALRM: still running after 1 s"));
+    if (!URZA_SANITIZED)
+        assert_non_null(strstr(shared->died[3], "job 3: SIGABRT"));
+    for (uint32_t i = 0; i < JOBS; i++)
+        assert_int_not_equal(shared->pids[i], getpid());
+    munmap(shared, sizeof *shared);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(jobs_end_or_die)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

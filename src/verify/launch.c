@@ -1,0 +1,177 @@
+/* What each launch of a plan must compute, from the plan and the optimised graph alone.
+ *
+ * A buffer holds one value of the graph. A launch must compute the values of the buffers it writes
+ * from those of the buffers it reads, so its graph is what lies between. Inputs, params and outputs
+ * must be the package's own. So by induction over the launches: where each computes its own values
+ * from what it is given, outputs are what the optimised graph says. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "verify/verify_priv.h"
+
+static bool same_tensor(const struct graph *a, value_id x, const struct graph *b, value_id y,
+                        struct arena *arena)
+{
+    const struct node *n = graph_node(a, x), *m = graph_node(b, y);
+    if (n->dtype != m->dtype || n->rank != m->rank)
+        return false;
+    for (uint32_t i = 0; i < n->rank; i++) {
+        struct strbuf left, right;
+        strbuf_init(&left, arena);
+        strbuf_init(&right, arena);
+        dim_print(&a->dims, n->shape[i], &left);
+        dim_print(&b->dims, m->shape[i], &right);
+        if (strcmp(left.data, right.data) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool same_sources(const struct graph *a, const value_id *x, uint32_t count,
+                         const struct graph *b, const value_id *y, uint32_t other,
+                         struct arena *arena, struct error *err)
+{
+    if (count != other)
+        return fail(err, ERR_VERIFY, "%u inputs or params, the package has %u", other, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(graph_node(a, x[i])->attrs->name, graph_node(b, y[i])->attrs->name) != 0 ||
+            !same_tensor(a, x[i], b, y[i], arena))
+            return fail(err, ERR_VERIFY, "'%s' is not the package's",
+                        graph_node(b, y[i])->attrs->name);
+    return true;
+}
+
+/* The optimised graph is about the same dims, inputs, params and outputs as the package's. */
+static bool check_graph(const struct graph *graph, const struct graph *optimised,
+                        struct arena *arena, struct error *err)
+{
+    if (graph->dims.names.count != optimised->dims.names.count)
+        return fail(err, ERR_VERIFY, "its dims are not the package's");
+    for (uint32_t i = 0; i < graph->dims.names.count; i++) {
+        const struct dim_name *a = &graph->dims.names.items[i];
+        const struct dim_name *b = &optimised->dims.names.items[i];
+        if (strcmp(a->name, b->name) != 0 || a->min != b->min || a->max != b->max ||
+            a->multiple_of != b->multiple_of)
+            return fail(err, ERR_VERIFY, "dim '%s' is not the package's", b->name);
+    }
+    if (!same_sources(graph, graph->inputs.items, graph->inputs.count, optimised,
+                      optimised->inputs.items, optimised->inputs.count, arena, err) ||
+        !same_sources(graph, graph->params.items, graph->params.count, optimised,
+                      optimised->params.items, optimised->params.count, arena, err))
+        return false;
+    if (graph->outputs.count != optimised->outputs.count)
+        return fail(err, ERR_VERIFY, "it has %u outputs, the package %u", optimised->outputs.count,
+                    graph->outputs.count);
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        if (!same_tensor(graph, graph->outputs.items[i].value, optimised,
+                         optimised->outputs.items[i].value, arena))
+            return fail(err, ERR_VERIFY, "output %u is not the package's", i);
+    return true;
+}
+
+static bool check_buffer(const struct target_case *t, const struct plan_buffer *buffer,
+                         struct arena *arena, struct error *err)
+{
+    struct graph *g = (struct graph *)&t->optimised;
+    value_id bound = VALUE_NONE;
+    if (buffer->value == VALUE_NONE || buffer->value >= g->nodes.count)
+        return fail(err, ERR_VERIFY, "it holds no value of the graph");
+    if (buffer->kind == BUFFER_INPUT)
+        bound = g->inputs.items[buffer->index];
+    else if (buffer->kind == BUFFER_PARAM)
+        bound = g->params.items[buffer->index];
+    else if (buffer->kind == BUFFER_OUTPUT)
+        bound = g->outputs.items[buffer->index].value;
+    if (bound != VALUE_NONE && bound != buffer->value)
+        return fail(err, ERR_VERIFY, "it holds value %u, expected %u", buffer->value, bound);
+    if (graph_node(g, buffer->value)->dtype != buffer->dtype)
+        return fail(err, ERR_VERIFY, "its dtype is not its value's");
+    struct strbuf given, right;
+    strbuf_init(&given, arena);
+    strbuf_init(&right, arena);
+    dim_print(t->target->plan.dims, buffer->elements, &given);
+    dim_print(&g->dims, graph_elements(g, buffer->value), &right);
+    return strcmp(given.data, right.data) == 0 ||
+           fail(err, ERR_VERIFY, "it has %s elements, its value %s", given.data, right.data);
+}
+
+static uint32_t leaf_number(const char *name)
+{
+    uint32_t number = 0;
+    for (name++; *name; name++)
+        number = number * 10 + (uint32_t)(*name - '0');
+    return number;
+}
+
+static bool make_launch(const struct target_case *t, const struct plan_launch *launch,
+                        struct launch_case *out, struct arena *arena, struct error *err)
+{
+    uint32_t read_count = 0, write_count = 0;
+    value_id leaves[LIMIT_KERNEL_BUFFERS], roots[LIMIT_KERNEL_BUFFERS];
+    uint32_t read_args[LIMIT_KERNEL_BUFFERS];
+    out->launch = launch;
+    out->writes = ARENA_ARRAY(arena, uint32_t, launch->arg_count + 1);
+    for (uint32_t i = 0; i < launch->arg_count; i++) {
+        value_id value = t->target->plan.buffers.items[launch->args[i]].value;
+        bool writes = i < 32 && (launch->written >> i & 1) != 0, known = false;
+        for (uint32_t k = 0; k < read_count; k++)
+            known |= leaves[k] == value; /* the same buffer twice */
+        if (writes) {
+            out->writes[write_count] = i;
+            roots[write_count++] = value;
+        } else if (!known) {
+            read_args[read_count] = i;
+            leaves[read_count++] = value;
+        }
+    }
+    if (!graph_extract(&out->graph, arena, &t->optimised, roots, write_count, leaves, read_count,
+                       err))
+        return false;
+    out->reads = ARENA_ARRAY(arena, uint32_t, read_count + 1);
+    for (uint32_t i = 0; i < out->graph.inputs.count; i++) {
+        const struct node *input = graph_node(&out->graph, out->graph.inputs.items[i]);
+        out->reads[i] = read_args[leaf_number(input->attrs->name)];
+    }
+    return true;
+}
+
+/* The key is a digest of the graph, with inputs named by their place among what is read, of the
+ * arguments' order and the kernel. */
+static void make_key(struct launch_case *c, struct arena *arena)
+{
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    graph_print(&c->graph, &text);
+    strbuf_printf(&text, "%u %u", c->launch->kernel, c->launch->written);
+    for (uint32_t i = 0; i < c->graph.inputs.count; i++)
+        strbuf_printf(&text, " %u", c->reads[i]);
+    sha256(text.data, text.size_bytes, c->key);
+}
+
+bool target_case_make(struct target_case *out, const struct package_contents *contents,
+                      const struct package_target *target, struct arena *arena, struct error *err)
+{
+    const struct plan *plan = &target->plan;
+    *out = (struct target_case){.contents = contents,
+                                .target = target,
+                                .prepare_count = plan->prepare.count,
+                                .count = plan->prepare.count + plan->forward.count};
+    if (!graph_parse(&out->optimised, arena, target->optimised, target->optimised_bytes, err) ||
+        !check_graph(&contents->graph, &out->optimised, arena, err))
+        return fail_at(err, "optimised/%s", target->name);
+    for (uint32_t i = 0; i < plan->buffers.count; i++)
+        if (!check_buffer(out, &plan->buffers.items[i], arena, err))
+            return fail_at(err, "plan/%s, buffer %u", target->name, i);
+    out->launches = ARENA_ARRAY(arena, struct launch_case, out->count);
+    for (uint32_t i = 0; i < out->count; i++) {
+        bool prepare = i < out->prepare_count;
+        const struct plan_launch *launch =
+            prepare ? &plan->prepare.items[i] : &plan->forward.items[i - out->prepare_count];
+        out->launches[i].prepare = prepare;
+        if (!make_launch(out, launch, &out->launches[i], arena, err))
+            return fail_at(err, "plan/%s, launch %u (%s)", target->name, i, launch->label);
+        make_key(&out->launches[i], arena);
+    }
+    return true;
+}

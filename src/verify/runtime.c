@@ -1,0 +1,166 @@
+/* The package in the runtime, loaded and called as a user would: results must be the bits that the
+ * launches gave one by one, on every call, at any size, wherever tensors lie, on any number of
+ * threads and in any number of chunks. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "verify/verify_priv.h"
+
+/* Where a tensor lies: its side, and its distance from the fence in elements. */
+static const struct placement {
+    enum fence_side side;
+    size_t elements;
+} placements[] = {
+    {FENCE_END, 0}, {FENCE_START, 0}, {FENCE_END, 1}, {FENCE_START, 3}, {FENCE_START, 7},
+};
+
+bool outcome_fail(struct outcome *outcome, const char *fmt, ...)
+{
+    va_list args;
+    if (outcome->pass || outcome->detail[0] == 0) {
+        va_start(args, fmt);
+        vsnprintf(outcome->detail, sizeof outcome->detail, fmt, args);
+        va_end(args);
+    }
+    outcome->ran = true;
+    outcome->pass = false;
+    outcome->figure = outcome->bound > 0 ? INFINITY : 1;
+    return false;
+}
+
+bool subject_load(const struct subject *subject, uint32_t threads, uint32_t chunks,
+                  urza_module **out, struct outcome *outcome)
+{
+    const struct verify_options *options = subject->options;
+    urza_load_options load = {
+        .trust = options->allow_unsigned ? URZA_TRUST_ALLOW_UNSIGNED : URZA_TRUST_REQUIRE,
+        .trusted_keys = options->trusted ? options->trusted->keys : NULL,
+        .trusted_key_count = options->trusted ? options->trusted->count : 0,
+        .threads = threads,
+        .chunks = chunks,
+        .target = subject->target,
+    };
+    urza_error failure = {0};
+    urza_module *module = NULL;
+    if (urza_load_memory(subject->bytes, subject->size, &load, &module, &failure) != 0)
+        return outcome_fail(outcome, "does not load: %s%s%s", failure.place,
+                            failure.place[0] ? ": " : "", failure.message);
+    if (strcmp(urza_target(module), subject->target) != 0) {
+        outcome_fail(outcome, "loads for %s", urza_target(module));
+        urza_unload(module);
+        return false;
+    }
+    *out = module;
+    return true;
+}
+
+static bool ran(const struct subject *subject, urza_module *module, struct outcome *outcome)
+{
+    urza_stats stats;
+    urza_stats_get(module, &stats);
+    bool native = strcmp(subject->target, "interpreter") != 0;
+    if (native && stats.native_calls != stats.calls)
+        return outcome_fail(outcome, "was interpreted: %s", stats.last_fallback);
+    return true;
+}
+
+static bool same(const struct sample *sample, void *const *a, void *const *b, const char *what,
+                 struct outcome *outcome)
+{
+    uint32_t output = 0;
+    size_t byte = 0;
+    if (!sample_differs(sample, a, b, &output, &byte))
+        return true;
+    return outcome_fail(outcome, "output '%s' differs at element %zu: %s",
+                        sample->graph->outputs.items[output].name,
+                        byte / dtype_bytes(sample->outputs[output].dtype), what);
+}
+
+bool subject_call(const struct subject *subject, const struct sample *sample, urza_module *module,
+                  void *const *expected, const char *what, struct outcome *outcome)
+{
+    struct error err = {0};
+    struct arena arena;
+    arena_init(&arena);
+    void **in = ARENA_ARRAY(&arena, void *, sample->input_count + 1);
+    void **out = ARENA_ARRAY(&arena, void *, sample->output_count + 1);
+    for (uint32_t i = 0; i < sample->input_count; i++)
+        in[i] = sample->inputs[i].data;
+    for (uint32_t i = 0; i < sample->output_count; i++) {
+        out[i] = arena_alloc(&arena, sample->outputs[i].bytes, 64);
+        memset(out[i], FENCED_FILL, sample->outputs[i].bytes);
+    }
+    bool ok = sample_call(sample, module, in, out, &err) ||
+              outcome_fail(outcome, "does not run: %s: %s", error_name(err.code), err.message);
+    ok = ok && ran(subject, module, outcome) && same(sample, expected, out, what, outcome);
+    arena_release(&arena);
+    return ok;
+}
+
+static bool open_all(const struct sample *sample, const struct placement *placement,
+                     struct fenced *blocks, struct error *err)
+{
+    for (uint32_t i = 0; i < sample->input_count + sample->output_count; i++) {
+        bool input = i < sample->input_count;
+        const struct tensor *t =
+            input ? &sample->inputs[i] : &sample->outputs[i - sample->input_count];
+        size_t offset = placement->elements * dtype_bytes(t->dtype);
+        if (!fenced_open(&blocks[i], t->bytes, placement->side, offset, err))
+            return false;
+        if (input) {
+            if (t->bytes > 0)
+                memcpy(blocks[i].data, t->data, t->bytes);
+            if (!fenced_seal(&blocks[i], err))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* One call with all tensors at one placement. */
+static bool call_fenced(const struct sample *sample, urza_module *module,
+                        const struct placement *placement, void *const *expected,
+                        struct arena *arena, struct outcome *out)
+{
+    uint32_t inputs = sample->input_count, count = inputs + sample->output_count;
+    struct fenced *blocks = ARENA_ARRAY(arena, struct fenced, count);
+    void **places = ARENA_ARRAY(arena, void *, count);
+    struct error err = {0};
+    ptrdiff_t at = 0;
+    bool ok = open_all(sample, placement, blocks, &err);
+    for (uint32_t i = 0; i < count; i++)
+        places[i] = blocks[i].data;
+    if (!ok || !sample_call(sample, module, places, places + inputs, &err))
+        ok = outcome_fail(out, "does not run: %s: %s", error_name(err.code), err.message);
+    ok = ok && same(sample, expected, places + inputs, "where tensors lie", out);
+    for (uint32_t i = inputs; ok && i < count; i++) {
+        if (!fenced_intact(&blocks[i], &at)) {
+            ok = outcome_fail(out, "a byte was written %td bytes from the start of output '%s'", at,
+                              sample->graph->outputs.items[i - inputs].name);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++)
+        fenced_close(&blocks[i]);
+    return ok;
+}
+
+bool subject_bounds(const struct subject *subject, const struct sample *sample, urza_module *module,
+                    void *const *expected, struct outcome *out)
+{
+    struct arena arena;
+    arena_init(&arena);
+    bool ok = true;
+    for (size_t i = 0; ok && i < sizeof placements / sizeof placements[0]; i++)
+        ok = call_fenced(sample, module, &placements[i], expected, &arena, out);
+    for (size_t i = 1; ok && subject->options->all_alignments && i < 64; i++) {
+        struct placement end = {FENCE_END, i}, start = {FENCE_START, i};
+        ok = call_fenced(sample, module, i % 2 ? &end : &start, expected, &arena, out);
+    }
+    ok = ok && ran(subject, module, out);
+    arena_release(&arena);
+    return ok;
+}

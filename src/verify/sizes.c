@@ -1,0 +1,261 @@
+/* Which sizes find things: where a kernel's code takes another way (its plan says where), the
+ * smallest, the typical, odd ones, and the ends of the ranges, as far as time allows. */
+#include "verify/dims.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/strbuf.h"
+#include "verify/verify_priv.h"
+
+#define ODD_SIZE 13         /* beside every vector width */
+#define RANDOM_SIZES 48     /* random sizes lie below, where ranges allow */
+#define TYPICAL_COST 1e7    /* what the reference of the typical size may cost */
+#define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
+
+/* How often the elements of a node are visited: for sums of products, their depth. */
+static double node_cost(const struct graph *graph, const struct node *n, const int64_t *dims)
+{
+    double elements = 1, depth = 1;
+    int64_t dim = 0;
+    const struct node *of = n;
+    bool reduces = (n->prim >= PRIM_REDUCE_SUM && n->prim <= PRIM_ARGSORT) && n->operand_count > 0;
+    if (reduces)
+        of = graph_node(graph, n->operands[0]);
+    for (uint32_t i = 0; i < of->rank; i++)
+        elements *= dim_eval(&graph->dims, of->shape[i], dims, &dim) ? (double)dim : INFINITY;
+    if (n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT) {
+        const struct node *w = graph_node(graph, n->operands[1]);
+        uint32_t first = n->prim == PRIM_CONV ? 1 : (uint32_t)w->rank - n->attrs->contract;
+        for (uint32_t i = first; i < w->rank; i++)
+            depth *= dim_eval(&graph->dims, w->shape[i], dims, &dim) ? (double)dim : INFINITY;
+    }
+    for (uint32_t i = 0; i < n->attrs->window_count && n->prim != PRIM_CONV; i++)
+        depth *= (double)n->attrs->window[i].size;
+    /* Sums of products run blocked; others element by element. */
+    return n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT ? elements * depth / 4 + elements
+                                                            : elements * depth;
+}
+
+double graph_cost(const struct graph *graph, const int64_t *dims)
+{
+    double cost = 0;
+    for (value_id v = 1; v < graph->nodes.count; v++) {
+        const struct node *n = graph_node(graph, v);
+        if (n->prim != PRIM_INPUT && n->prim != PRIM_PARAM)
+            cost += node_cost(graph, n, dims);
+    }
+    return isnan(cost) ? INFINITY : cost;
+}
+
+/* Choosing for one target. */
+struct chooser {
+    const struct package_contents *contents;
+    const struct dim_table *dims;
+    const struct plan *plan; /* NULL: the graph alone */
+    double budget, spent;
+    struct arena *arena;
+    struct sizes *out;
+    const struct plan_edge **edges; /* distinct ones, of all launches */
+    uint32_t edge_count;
+};
+
+static double size_cost(const struct chooser *c, const int64_t *dims)
+{
+    double launches = c->plan ? (double)(c->plan->forward.count + c->plan->prepare.count) : 0;
+    return graph_cost(&c->contents->graph, dims) + LAUNCH_COST * launches;
+}
+
+/* Takes the size unless it is there already or costs too much; always when it must be. */
+static bool take(struct chooser *c, const int64_t *dims, const char *why, bool must)
+{
+    double cost = size_cost(c, dims);
+    size_t bytes = c->dims->names.count * sizeof *dims;
+    for (uint32_t i = 0; i < c->out->count; i++)
+        if (bytes == 0 || memcmp(c->out->items[i].dims, dims, bytes) == 0)
+            return false;
+    if (c->out->count == SIZES_MAX || (!must && !(c->spent + cost <= c->budget)))
+        return false;
+    struct size *size = &c->out->items[c->out->count++];
+    *size = (struct size){.why = why, .cost = cost};
+    if (bytes > 0)
+        memcpy(size->dims, dims, bytes);
+    c->spent += cost;
+    return true;
+}
+
+/* Every dim at the legal value nearest to wish, or drawn by key; halved until it is cheap enough.
+ */
+static void take_wish(struct chooser *c, int64_t wish, uint64_t key, const char *why)
+{
+    for (int64_t shrink = 1; shrink <= RANDOM_SIZES; shrink *= 2) {
+        int64_t dims[LIMIT_NAMED_DIMS] = {0};
+        for (uint32_t i = 0; i < c->dims->names.count; i++) {
+            int64_t at = key != 0 ? 1 + rng_u32(key, i) % RANDOM_SIZES : wish;
+            dims[i] = dims_legal(&c->dims->names.items[i], at / shrink);
+        }
+        if (size_cost(c, dims) <= c->budget / 8) {
+            take(c, dims, why, false);
+            return;
+        }
+    }
+}
+
+static int64_t edge_value(const struct chooser *c, const struct plan_edge *edge,
+                          const int64_t *dims)
+{
+    int64_t value;
+    return dim_eval(c->dims, edge->size, dims, &value) ? value : -1;
+}
+
+/* Whether some size taken already has this value at the edge. */
+static bool is_reached(const struct chooser *c, const struct plan_edge *edge, int64_t value)
+{
+    for (uint32_t i = 0; i < c->out->count; i++)
+        if (edge_value(c, edge, c->out->items[i].dims) == value)
+            return true;
+    return false;
+}
+
+/* The least legal value of one dim, the others as they are, at which the edge's size is value or
+ * more; sizes grow with their dims, or the search ends where it ends. */
+static void solve_dim(const struct chooser *c, const struct plan_edge *edge, int64_t value,
+                      uint32_t name, int64_t *dims)
+{
+    const struct dim_name *dim = &c->dims->names.items[name];
+    int64_t by = dim->multiple_of, low = dims_legal(dim, dim->min) / by,
+            high = dims_legal(dim, dim->max) / by;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        dims[name] = middle * by;
+        int64_t at = edge_value(c, edge, dims);
+        if (at < 0 || at >= value)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    dims[name] = low * by;
+}
+
+/* The cheapest size found at which the edge's size is value: one dim is solved for, the others are
+ * small. */
+static void take_edge(struct chooser *c, const struct plan_edge *edge, int64_t value)
+{
+    static const int64_t others[] = {1, 2, 3, 5};
+    int64_t best[LIMIT_NAMED_DIMS] = {0};
+    double best_cost = INFINITY;
+    if (value < 1 || is_reached(c, edge, value))
+        return;
+    for (uint32_t name = 0; name < c->dims->names.count; name++) {
+        for (size_t o = 0; o < sizeof others / sizeof others[0]; o++) {
+            int64_t dims[LIMIT_NAMED_DIMS] = {0};
+            for (uint32_t i = 0; i < c->dims->names.count; i++)
+                dims[i] = dims_legal(&c->dims->names.items[i], others[o]);
+            solve_dim(c, edge, value, name, dims);
+            double cost = size_cost(c, dims);
+            if (edge_value(c, edge, dims) == value && cost < best_cost) {
+                best_cost = cost;
+                memcpy(best, dims, sizeof best);
+            }
+        }
+    }
+    if (!(best_cost < INFINITY))
+        return;
+    struct strbuf why;
+    strbuf_init(&why, c->arena);
+    strbuf_printf(&why, "around %lld of ", (long long)edge->at);
+    dim_print(c->dims, edge->size, &why);
+    take(c, best, why.data, false);
+}
+
+static void find_edges(struct chooser *c, const struct plan_launch *launches, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t e = 0; e < launches[i].edge_count; e++) {
+            const struct plan_edge *edge = &launches[i].edges[e];
+            bool known = false;
+            for (uint32_t k = 0; k < c->edge_count; k++)
+                known |= c->edges[k]->size == edge->size && c->edges[k]->at == edge->at;
+            if (!known && c->edge_count < SIZES_MAX)
+                c->edges[c->edge_count++] = edge;
+        }
+    }
+}
+
+/* One dim at the end of its range, the others small. */
+static void take_ends(struct chooser *c)
+{
+    for (uint32_t name = 0; name < c->dims->names.count; name++) {
+        int64_t dims[LIMIT_NAMED_DIMS] = {0};
+        for (uint32_t i = 0; i < c->dims->names.count; i++)
+            dims[i] = dims_legal(&c->dims->names.items[i], i == name ? INT64_MAX : 1);
+        if (size_cost(c, dims) <= c->budget / 4)
+            take(c, dims, "end of range", false);
+    }
+}
+
+/* The typical size, halved until its reference is affordable: what is static costs what it costs.
+ */
+static void take_typical(struct chooser *c, const int64_t *typical)
+{
+    int64_t dims[LIMIT_NAMED_DIMS];
+    memcpy(dims, typical, sizeof dims);
+    for (int64_t shrink = 2; graph_cost(&c->contents->graph, dims) > TYPICAL_COST && shrink <= 4096;
+         shrink *= 2)
+        for (uint32_t i = 0; i < c->dims->names.count; i++)
+            dims[i] = dims_legal(&c->dims->names.items[i], typical[i] / shrink);
+    take(c, dims, memcmp(dims, typical, sizeof dims) == 0 ? "typical" : "typical, made smaller",
+         true);
+}
+
+bool sizes_choose(const struct package_contents *contents, const struct package_target *target,
+                  const struct verify_options *options, double budget, struct arena *arena,
+                  struct sizes *out, struct error *err)
+{
+    struct chooser c = {.contents = contents,
+                        .dims = &contents->graph.dims,
+                        .plan = target ? &target->plan : NULL,
+                        .budget = budget,
+                        .arena = arena,
+                        .out = out};
+    int64_t typical[LIMIT_NAMED_DIMS] = {0};
+    out->count = 0;
+    if (!dims_choose(c.dims, options->dims, typical, err))
+        return false;
+    if (options->dims) {
+        take(&c, typical, "asked for", true);
+        return true;
+    }
+    take_typical(&c, typical);
+    if (c.dims->names.count == 0)
+        return true;
+    take_wish(&c, 0, 0, "smallest");
+    take_wish(&c, ODD_SIZE, 0, "odd");
+    c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);
+    if (target) {
+        find_edges(&c, target->plan.forward.items, target->plan.forward.count);
+        for (int64_t beyond = 1; beyond >= -1; beyond--)
+            for (uint32_t i = 0; i < c.edge_count; i++)
+                take_edge(&c, c.edges[i], c.edges[i]->at + beyond);
+        for (uint32_t i = 0; i < c.edge_count; i++)
+            take_edge(&c, c.edges[i], 2 * c.edges[i]->at + 1);
+    }
+    take_ends(&c);
+    for (uint32_t i = 0; i < options->size_count; i++)
+        take_wish(&c, 0, rng_key(options->seed + i), "random");
+    return true;
+}
+
+void size_print(const struct dim_table *dims, const struct size *size, char *out, size_t bytes)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < dims->names.count && used < bytes; i++) {
+        int n = snprintf(out + used, bytes - used, "%s%.40s=%lld", i > 0 ? " " : "",
+                         dims->names.items[i].name, (long long)size->dims[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}

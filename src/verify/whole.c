@@ -1,0 +1,309 @@
+/* The graph as a whole: what the passes made of it, and how good results are from end to end.
+ *
+ * Passes: both graphs are interpreted in float64 from the same inputs, with running bounds of
+ * float64 arithmetic. They must agree within the two bounds, which is some ten digits closer than
+ * anything computed in f32 could: a pass changes roundings, never meaning.
+ *
+ * Quality: the error of compiled results beside that of a plain loop in the same dtypes, both
+ * against float64. Bounds add up over a deep graph until they bound nothing; this does not. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "verify/verify_priv.h"
+
+#define REFERENCE_BYTES ((size_t)8 << 30)
+#define QUALITY_MOST 4.0
+#define EXCESS_MOST 16.0 /* whose figure is given in units of it */
+#define TRIMMED 0.01     /* where single elements jump: the share of the worst left out */
+
+static bool interpret(const struct graph *graph, const struct interp_options *options,
+                      const struct sample *sample, struct arena *arena, struct interp_tensor **out,
+                      struct error *err)
+{
+    uint32_t count = sample->input_count + graph->params.count;
+    struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, count + 1);
+    *out = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count + 1);
+    return sample_sources(sample, sources, arena, err) &&
+           interp_run(graph, options, sample->dims, sources, count, arena, *out, err);
+}
+
+/* Whether b, of the optimised graph, is a within both bounds. */
+static void compare_passes(const struct graph *graph, const struct interp_tensor *before,
+                           const struct interp_tensor *after, struct outcome *outcome)
+{
+    outcome->bound = 1;
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        const struct interp_tensor *a = &before[o], *b = &after[o];
+        int64_t lost = 0;
+        for (int64_t i = 0; i < a->count; i++) {
+            double reach = a->bounds ? a->bounds[i] : 0;
+            double more = b->bounds ? b->bounds[i] : 0;
+            if (!(reach < INFINITY))
+                continue;
+            if (!(more < INFINITY)) {
+                lost++;
+                continue;
+            }
+            bool is_float = dtype_is_float(a->dtype);
+            double x = is_float ? a->cells[i].f : (double)a->cells[i].i;
+            double y = is_float ? b->cells[i].f : (double)b->cells[i].i;
+            bool equal =
+                is_float ? x == y || (isnan(x) && isnan(y)) : a->cells[i].i == b->cells[i].i;
+            double ratio = equal ? 0 : fabs(x - y) / (reach + more);
+            if (!(ratio <= 1)) {
+                outcome_fail(outcome,
+                             "output '%s', element %lld: %.17g before the passes, %.17g after",
+                             graph->outputs.items[o].name, (long long)i, x, y);
+                return;
+            }
+            outcome->figure = fmax(outcome->figure, ratio);
+        }
+        if ((double)lost > TRIMMED * (double)a->count && lost > 4) {
+            outcome_fail(outcome, "output '%s': %lld elements are no longer determined",
+                         graph->outputs.items[o].name, (long long)lost);
+            return;
+        }
+    }
+    outcome->ran = outcome->pass = true;
+}
+
+static void judge_passes(struct verification *v, const struct sample *sample,
+                         const struct interp_tensor *before, const struct interp_options *options)
+{
+    for (uint32_t t = 0; t < v->contents->target_count; t++) {
+        const struct package_target *target = &v->contents->targets[t];
+        struct outcome *outcome = &v->result.passes[t];
+        struct graph graph;
+        struct interp_tensor *after;
+        struct error err;
+        uint32_t equal = 0;
+        while (equal < t &&
+               (v->contents->targets[equal].optimised_bytes != target->optimised_bytes ||
+                memcmp(v->contents->targets[equal].optimised, target->optimised,
+                       target->optimised_bytes) != 0))
+            equal++;
+        if (equal < t) {
+            *outcome = v->result.passes[equal];
+            continue;
+        }
+        struct arena arena;
+        arena_init(&arena);
+        snprintf(v->result.stage, STAGE_BYTES, "passes of %s", target->name);
+        if (!graph_parse(&graph, &arena, target->optimised, target->optimised_bytes, &err) ||
+            !interpret(&graph, options, sample, &arena, &after, &err))
+            outcome_fail(outcome, "cannot be judged: %s", err.message);
+        else
+            compare_passes(&v->contents->graph, before, after, outcome);
+        arena_release(&arena);
+    }
+}
+
+/* Floats of all outputs, one behind the other; zeros for other dtypes. */
+static void keep(const struct sample *sample, const struct interp_tensor *tensors, double *to)
+{
+    for (uint32_t o = 0; o < sample->output_count; o++)
+        for (int64_t i = 0; i < sample->outputs[o].count; i++)
+            *to++ = dtype_is_float(tensors[o].dtype) ? tensors[o].cells[i].f : 0;
+}
+
+/* The runtime's interpreter, loaded and called as a user would, gives what the interpreter does. */
+static void judge_interpreter(struct verification *v)
+{
+    struct subject subject = {v->bytes, v->size, v->options, "interpreter"};
+    const struct graph *graph = &v->contents->graph;
+    struct outcome *outcome = &v->result.interpreter;
+    const struct interp_options options = {.mode = INTERP_NATIVE, .memory_limit = REFERENCE_BYTES};
+    struct sizes sizes;
+    struct sample sample;
+    struct interp_tensor *results;
+    struct error err;
+    struct arena arena;
+    urza_module *module = NULL;
+    arena_init(&arena);
+    bool ok = sizes_choose(v->contents, NULL, v->options, v->budget, &arena, &sizes, &err);
+    const struct size *size = &sizes.items[ok && sizes.count > 1 ? 1 : 0]; /* the smallest */
+    ok = ok &&
+         sample_make(&sample, graph, v->contents->params, size->dims, v->options->seed + 5,
+                     FILL_NORMAL, &arena, &err) &&
+         interpret(graph, &options, &sample, &arena, &results, &err);
+    if (!ok) {
+        outcome_fail(outcome, "%s", err.message);
+    } else {
+        void **expected = ARENA_ARRAY(&arena, void *, sample.output_count + 1);
+        for (uint32_t i = 0; i < sample.output_count; i++) {
+            expected[i] = arena_alloc(&arena, sample.outputs[i].bytes, 64);
+            interp_store(&results[i], expected[i]);
+        }
+        snprintf(v->result.stage, STAGE_BYTES, "the interpreter");
+        outcome->pass = subject_load(&subject, 1, 0, &module, outcome) &&
+                        subject_call(&subject, &sample, module, expected, "interpreted", outcome);
+        outcome->ran = true;
+    }
+    urza_unload(module);
+    arena_release(&arena);
+}
+
+void job_whole(struct verification *v)
+{
+    const struct graph *graph = &v->contents->graph;
+    const struct interp_options wide = {.mode = INTERP_REFERENCE,
+                                        .memory_limit = REFERENCE_BYTES,
+                                        .threads = v->threads,
+                                        .wide = true};
+    const struct interp_options plain = {
+        .mode = INTERP_PLAIN, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
+    struct interp_tensor *before, *loops;
+    struct sample sample;
+    struct error err;
+    struct arena arena;
+    arena_init(&arena);
+    snprintf(v->result.stage, STAGE_BYTES, "the reference of the whole");
+    bool ok = sample_make(&sample, graph, v->contents->params, v->whole.dims, v->options->seed,
+                          FILL_NORMAL, &arena, &err) &&
+              interpret(graph, &wide, &sample, &arena, &before, &err);
+    if (ok) {
+        judge_passes(v, &sample, before, &wide);
+        snprintf(v->result.stage, STAGE_BYTES, "the plain interpretation of the whole");
+        ok = interpret(graph, &plain, &sample, &arena, &loops, &err);
+    }
+    if (ok) {
+        keep(&sample, before, v->result.reference);
+        keep(&sample, loops, v->result.plain);
+        v->result.referenced = true;
+    }
+    for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
+        if (!v->result.passes[t].ran)
+            outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
+    arena_release(&arena);
+    judge_interpreter(v);
+    v->result.done = true;
+}
+
+/* Prims whose result jumps where their operand moves by little. */
+static bool jumps(const struct graph *graph, const struct node *node)
+{
+    bool from_float =
+        node->operand_count > 0 && dtype_is_float(graph_node(graph, node->operands[0])->dtype);
+    switch (node->prim) {
+    case PRIM_SIGN:
+    case PRIM_FLOOR:
+    case PRIM_CEIL:
+    case PRIM_ROUND:
+    case PRIM_TRUNC:
+    case PRIM_REM:
+    case PRIM_EQ:
+    case PRIM_NE:
+    case PRIM_LT:
+    case PRIM_LE:
+    case PRIM_BITCAST:
+    case PRIM_ARGMAX:
+    case PRIM_ARGMIN:
+    case PRIM_ARGSORT: return from_float;
+    case PRIM_CAST: return from_float && !dtype_is_float(node->dtype);
+    default: return false;
+    }
+}
+
+static double element(enum dtype dtype, const uint8_t *data, int64_t i)
+{
+    switch (dtype) {
+    case DTYPE_F64: return ((const double *)(const void *)data)[i];
+    case DTYPE_F32: return (double)((const float *)(const void *)data)[i];
+    case DTYPE_F16: return f16_to_double(((const uint16_t *)(const void *)data)[i]);
+    default: return bf16_to_double(((const uint16_t *)(const void *)data)[i]);
+    }
+}
+
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Root mean square and maximum of errors, the worst left out where single elements jump. */
+static void summarise(double *errors, int64_t count, bool trim, double *out_rms, double *out_most)
+{
+    int64_t skip = 0;
+    double sum = 0, most = 0;
+    if (trim) {
+        qsort(errors, (size_t)count, sizeof *errors, descending);
+        skip = (int64_t)ceil(TRIMMED * (double)count);
+    }
+    for (int64_t i = skip; i < count; i++) {
+        sum += errors[i] * errors[i];
+        most = fmax(most, errors[i]);
+    }
+    *out_rms = count > skip ? sqrt(sum / (double)(count - skip)) : 0;
+    *out_most = most;
+}
+
+/* Where an output's elements start among all, its count and dtype. */
+static int64_t output_place(const struct verification *v, uint32_t output, int64_t *out_count,
+                            enum dtype *out_dtype, size_t *out_byte)
+{
+    const struct graph *graph = &v->contents->graph;
+    int64_t first = 0, count = 0;
+    size_t byte = 0;
+    for (uint32_t o = 0; o <= output; o++) {
+        const struct node *node = graph_node(graph, graph->outputs.items[o].value);
+        first += count;
+        byte += (size_t)count * (o > 0 ? dtype_bytes(*out_dtype) : 0);
+        count = 1;
+        for (uint32_t i = 0; i < node->rank; i++) {
+            int64_t dim = 0;
+            dim_eval(&graph->dims, node->shape[i], v->whole.dims, &dim);
+            count *= dim;
+        }
+        *out_dtype = (enum dtype)node->dtype;
+    }
+    *out_count = count;
+    *out_byte = byte;
+    return first;
+}
+
+bool whole_quality(const struct verification *v, uint32_t target, uint32_t output,
+                   double *out_quality, double *out_limit, double *out_excess)
+{
+    const struct graph *graph = &v->contents->graph;
+    int64_t count, used = 0;
+    enum dtype dtype = DTYPE_NONE;
+    size_t byte;
+    int64_t first = output_place(v, output, &count, &dtype, &byte);
+    if (!dtype_is_float(dtype) || count == 0)
+        return false;
+    bool trim = false;
+    for (value_id id = 1; id < graph->nodes.count; id++)
+        trim |= jumps(graph, graph_node(graph, id));
+    double *ours = malloc((size_t)count * sizeof *ours),
+           *plain = malloc((size_t)count * sizeof *plain);
+    double size = 0, largest = 0;
+    for (int64_t i = 0; ours && plain && i < count; i++) {
+        double right = v->result.reference[first + i], other = v->result.plain[first + i];
+        double mine = element(dtype, v->targets[target].outputs + byte, i);
+        if (!isfinite(right) || !isfinite(other) || !isfinite(mine))
+            continue; /* kernels are judged on these one by one */
+        ours[used] = fabs(mine - right);
+        plain[used++] = fabs(other - right);
+        size += right * right;
+        largest = fmax(largest, fabs(right));
+    }
+    double rms, most, plain_rms, plain_most, unit = dtype_unit_roundoff(dtype);
+    if (used > 0) {
+        summarise(ours, used, trim, &rms, &most);
+        summarise(plain, used, trim, &plain_rms, &plain_most);
+        /* The plain result may be right by luck; one rounding of each element is no error. */
+        double floor_rms = unit * sqrt(size / (double)used) + dtype_min_subnormal(dtype);
+        *out_quality = rms / fmax(plain_rms, floor_rms / 2);
+        *out_excess =
+            trim ? 0 : most / fmax(plain_most, unit * largest + dtype_min_subnormal(dtype));
+        /* The fewer elements, the more either error is chance. */
+        *out_limit = used >= 1000 ? 1 : 1 + 30 / (double)used;
+    }
+    free(ours);
+    free(plain);
+    return used > 0;
+}
