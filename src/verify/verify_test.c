@@ -56,7 +56,7 @@ static const struct kernel {
     {"traps", /* int3 */ CODE("\xcc"), "SIGTRAP"},
     {"tells the time", /* rdtsc; and eax, 0x3fffffff; or eax, 1 */
      CODE(HEAD "\x0f\x31\x25\xff\xff\xff\x3f\x83\xc8\x01" STORE), "in chunks"},
-    {"knows its share", /* mov rax, rcx */ CODE(HEAD "\x48\x89\xc8" STORE), "is off by"},
+    {"knows its share", /* mov rax, rcx */ CODE(HEAD "\x48\x89\xc8" STORE), "in chunks"},
     {"writes nothing", CODE("\xc3"), "is not written"},
     {"does the first chunk only", /* test rcx, rcx; jz +1; ret */
      CODE("\x48\x85\xc9\x74\x01\xc3" HEAD TWICE), "is not written"},
