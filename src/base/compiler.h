@@ -2,6 +2,8 @@
 #ifndef URZA_BASE_COMPILER_H
 #define URZA_BASE_COMPILER_H
 
+#include <stdint.h>
+
 #define URZA_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
 #define URZA_NODISCARD __attribute__((warn_unused_result))
 #define URZA_NORETURN __attribute__((noreturn))
@@ -22,6 +24,30 @@
 #else
 #define URZA_CPU_SUPPORTS(feature) 0
 #endif
+
+/* For a function of plain loops: the C compiler vectorises them, once for each level of x86-64, and
+ * the program takes the best that its CPU has. Results are the same bits on all: lanes never change
+ * the order of additions, and no multiplication and addition fuse under -ffp-contract=off. */
+#if defined(__clang__) && defined(__x86_64__)
+#define URZA_VECTORISED \
+    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__clang__)
+#define URZA_VECTORISED
+#elif defined(__x86_64__)
+#define URZA_VECTORISED \
+    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
+#else
+#define URZA_VECTORISED __attribute__((optimize("O3")))
+#endif
+
+/* Four doubles that are added and multiplied lane by lane, and the like for their bits. They need
+ * the alignment of a double only. */
+typedef double urza_f64x4 __attribute__((vector_size(32), aligned(8)));
+typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
+#define URZA_F64X4(address) (*(const urza_f64x4 *)(address))
+#define URZA_F64X4_ADD(address, x) (*(urza_f64x4 *)(address) += (x))
+#define URZA_F64X4_ABS(x) \
+    ((urza_f64x4)((urza_i64x4)(x) & (urza_i64x4){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}))
 
 /* Tells the core that this is a spinning loop. */
 #if defined(__x86_64__)

@@ -32,6 +32,7 @@ struct run {
     struct value *values; /* by id */
     VEC(struct buffer) pool;
     size_t used_bytes, limit_bytes;
+    struct scratch scratch;
     struct error *err;
 };
 
@@ -62,6 +63,17 @@ static void pool_give(struct run *run, void *data, int64_t count)
     struct buffer buffer = {data, count};
     if (data && count > 0)
         VEC_PUSH(run->arena, &run->pool, buffer);
+}
+
+void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes)
+{
+    struct scratch *scratch = op->scratch;
+    size_t *had = &scratch->pieces[use].bytes;
+    if (*had < bytes) {
+        *had = 2 * *had > bytes ? 2 * *had : bytes;
+        scratch->pieces[use].data = arena_alloc(scratch->arena, *had, 64);
+    }
+    return scratch->pieces[use].data;
 }
 
 /* Shape and count of a node at the named dims' values. */
@@ -218,9 +230,7 @@ static void run_prim(const struct op *op)
 {
     switch (op->prim) {
 #define PRIM(id, name, n, rule, attrs, ulp, doc) \
-    case PRIM_##id:                              \
-        run_##rule(op);                          \
-        return;
+    case PRIM_##id: run_##rule(op); return;
 #include "graph/prims.def"
 #undef PRIM
     case PRIM_NONE:
@@ -280,7 +290,8 @@ static bool run_node(struct run *run, value_id id)
                     .threads = run->threads,
                     .in_count = node->operand_count,
                     .out = &value->tensor,
-                    .arena = run->arena};
+                    .arena = run->arena,
+                    .scratch = &run->scratch};
     bool is_float = dtype_is_float((enum dtype)node->dtype);
     bool bounds = (is_float && may_round(op.prim)) || op.prim == PRIM_BITCAST;
     value->constant = true;
@@ -411,6 +422,7 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                       .dim_values = dim_values,
                       .sources = sources,
                       .arena = arena,
+                      .scratch = {.arena = arena},
                       .limit_bytes = options->memory_limit,
                       .err = err};
     run.values = ARENA_ARRAY(arena, struct value, graph->nodes.count);

@@ -4,12 +4,12 @@
  * Two modes over one implementation. REFERENCE computes floats in float64 whatever their dtype and
  * carries, beside each element, a bound on how far a correct native computation may lie from it (a
  * running error analysis: unit roundoff of each value's dtype × the ulp column of prims.def,
- * propagated through each prim; sums and contractions by n·u·Σ|terms|, valid for any order of
- * summation). INFINITY means "not determined": an input's error reaches across a comparison, a
- * rounding step or an overflow threshold. NATIVE rounds every result to its dtype (sums accumulate
- * in float64 and round once) and has no bounds. PLAIN is NATIVE with sums as a plain loop has them:
- * term by term, each partial sum rounded to f32 (f64 for f64). Integers are exact in 64 bits and wrap to their
- * width.
+ * propagated through each prim; sums and contractions by γ·Σ|terms| (γ of n roundings), valid for
+ * any order of summation). INFINITY means "not determined": an input's error reaches across a
+ * comparison, a rounding step or an overflow threshold. NATIVE rounds every result to its dtype
+ * (sums accumulate in float64 and round once) and has no bounds. PLAIN is NATIVE with sums as a plain
+ * loop has them: term by term, each partial sum rounded to f32 (f64 for f64). Integers are exact in
+ * 64 bits and wrap to their width.
  *
  * Elements are 64-bit cells in row-major order. Memory comes from the arena; values are freed with
  * it. Thread-safe on distinct arenas. */

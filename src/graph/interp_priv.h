@@ -46,20 +46,47 @@ struct op {
     struct rounding rounding;  /* when the result is a float */
     int64_t start[LIMIT_RANK], low[LIMIT_RANK]; /* of slice, of pad */
     struct arena *arena;                        /* scratch */
+    struct scratch *scratch;                    /* of all nodes, one after the other */
 };
 
-/* The error of a result whose operands contribute `propagated`, which may be NaN. */
+/* Memory that a node uses while it runs: one piece for each purpose. */
+enum scratch_use { SCRATCH_WORKERS, SCRATCH_TAPS, SCRATCH_COUNT };
+struct scratch {
+    struct arena *arena;
+    struct {
+        void *data;
+        size_t bytes;
+    } pieces[SCRATCH_COUNT];
+};
+/* At least `bytes`, 64-aligned, with anything in them. */
+void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes);
+
+/* The error of a finite result whose operands contribute `propagated` < INFINITY. */
+static inline double finite_rounding_error(const struct rounding *r, double value,
+                                           double propagated)
+{
+    double magnitude = fabs(value);
+    double error = propagated + INTERP_SAFETY * (r->relative * (magnitude + propagated) + r->tiny);
+    error += magnitude - error < r->flush ? r->flush : 0;
+    return magnitude + error > r->max ? INFINITY : error;
+}
+
+/* The error of any result; `propagated` may be NaN. */
 static inline double rounding_error(const struct rounding *r, double value, double propagated)
 {
     if (!(propagated < INFINITY))
         return INFINITY;
     if (!isfinite(value))
         return propagated > 0 ? INFINITY : 0;
-    double magnitude = fabs(value);
-    double error = propagated + INTERP_SAFETY * (r->relative * (magnitude + propagated) + r->tiny);
-    if (magnitude - error < r->flush)
-        error += r->flush;
-    return magnitude + error > r->max ? INFINITY : error;
+    return finite_rounding_error(r, value, propagated);
+}
+
+/* γ = n·u / (1 - n·u), the relative error of n roundings one after the other, each of at most u
+ * (Higham, Accuracy and Stability of Numerical Algorithms, lemma 3.1). INFINITY where n·u ≥ 1. */
+static inline double roundings_error(int64_t n, double unit)
+{
+    double product = (double)n * unit;
+    return product < 1 ? product / (1 - product) : INFINITY;
 }
 
 static inline double round_native(enum dtype dtype, double value)
@@ -75,6 +102,14 @@ static inline double bound_at(const struct interp_tensor *tensor, int64_t index)
 static inline struct approx approx_at(const struct interp_tensor *tensor, int64_t index)
 {
     return (struct approx){tensor->cells[index].f, bound_at(tensor, index)};
+}
+
+/* The threads for so many terms or so: each takes as long to start as some ten thousands of them.
+ */
+#define INTERP_THREAD_WORK 3e5
+static inline uint32_t op_threads(const struct op *op, double work)
+{
+    return work > INTERP_THREAD_WORK ? op->threads : 1;
 }
 
 /* Stores a float result and its local error. */

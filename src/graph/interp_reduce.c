@@ -1,8 +1,8 @@
 /* Folds, and the prims that are one fold over lines of elements: reductions and scans.
  *
  * A native program may combine terms in any order, so the error of a fold holds for all of them:
- * sum      n·u·Σ|terms| (u of the accumulator) and the terms' own errors;
- * product  n·u·|product| and Π(|x| + e) - Π|x|; where a partial product of some order may overflow
+ * sum      γ·Σ|terms| (γ of n roundings of the accumulator) and the terms' own errors;
+ * product  γ·|product| and Π(|x| + e) - Π|x|; where a partial product of some order may overflow
  * the result is not determined, and where one may underflow the error is n times the least number
  * that the other factors can enlarge; maximum  the larger error of those that may be the largest.
  */
@@ -91,7 +91,8 @@ static double sum_error(const struct fold *fold, const struct rounding *r)
         return INFINITY;
     if (fold->special)
         return 0;
-    return fold->error + INTERP_SAFETY * (double)fold->count * (r->sum_unit * most + r->sum_tiny);
+    return fold->error + INTERP_SAFETY * (roundings_error(fold->count, r->sum_unit) * most +
+                                          (double)fold->count * r->sum_tiny);
 }
 
 static double prod_error(const struct fold *fold, const struct rounding *r)
@@ -103,9 +104,9 @@ static double prod_error(const struct fold *fold, const struct rounding *r)
     /* An infinity stays one while no partial product of the others can become zero. */
     if (fold->special)
         return fold->least >= 0x1p30 * r->tiny ? 0 : INFINITY;
-    return fold->error +
-           INTERP_SAFETY * (double)fold->count *
-               (r->relative * (fabs(fold->value.f) + fold->error) + r->tiny * fold->magnitude);
+    return fold->error + INTERP_SAFETY * (roundings_error(fold->count, r->relative) *
+                                              (fabs(fold->value.f) + fold->error) +
+                                          (double)fold->count * r->tiny * fold->magnitude);
 }
 
 /* The error before the last rounding. */

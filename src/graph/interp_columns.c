@@ -1,0 +1,176 @@
+/* Sums, maxima and minima of many columns at once.
+ *
+ * Of a maximum the value is the largest element. Its error is the largest of those elements that
+ * may be the largest in a native program: whose reach, value + error, comes up to the largest of
+ * value - error. That takes a second pass. Minima are maxima of what is negated. */
+#include "base/compiler.h"
+#include "graph/interp_sums_priv.h"
+
+void columns_begin(struct columns *c, enum fold_kind kind, int64_t width)
+{
+    double empty = kind == FOLD_SUM ? 0 : -INFINITY;
+    c->kind = kind;
+    c->width = width;
+    for (int64_t l = 0; l < width; l++) {
+        c->value[l] = empty;
+        c->magnitude[l] = empty;
+        c->error[l] = 0;
+        c->special[l] = 0;
+    }
+}
+
+URZA_VECTORISED
+static void add_sums(struct columns *restrict c, const double *restrict x,
+                     const double *restrict errors, int64_t rows, int64_t stride)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t l = 0; l < c->width; l++) {
+            c->value[l] += x[row * stride + l];
+            c->magnitude[l] += fabs(x[row * stride + l]);
+        }
+        for (int64_t l = 0; errors && l < c->width; l++)
+            c->error[l] += errors[row * stride + l];
+    }
+}
+
+/* The same for eight columns, whose sums stay in registers. */
+URZA_VECTORISED
+static void add_eight_sums(struct columns *restrict c, const double *restrict x,
+                           const double *restrict errors, int64_t rows, int64_t stride)
+{
+    urza_f64x4 s0 = {0}, s1 = {0}, m0 = {0}, m1 = {0}, e0 = {0}, e1 = {0};
+    for (int64_t row = 0; row < rows; row++) {
+        urza_f64x4 a = URZA_F64X4(x + row * stride), b = URZA_F64X4(x + row * stride + 4);
+        s0 += a, s1 += b;
+        m0 += URZA_F64X4_ABS(a), m1 += URZA_F64X4_ABS(b);
+    }
+    for (int64_t row = 0; errors && row < rows; row++) {
+        e0 += URZA_F64X4(errors + row * stride);
+        e1 += URZA_F64X4(errors + row * stride + 4);
+    }
+    for (int l = 0; l < 4; l++) {
+        c->value[l] += s0[l], c->value[4 + l] += s1[l];
+        c->magnitude[l] += m0[l], c->magnitude[4 + l] += m1[l];
+        c->error[l] += e0[l], c->error[4 + l] += e1[l];
+    }
+}
+
+/* sign: 1 for maxima, -1 for minima. */
+URZA_VECTORISED
+static void add_maxima(struct columns *restrict c, double sign, const double *restrict x,
+                       int64_t rows, int64_t stride)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t l = 0; l < c->width; l++) {
+            double value = sign * x[row * stride + l];
+            c->special[l] = value == value ? c->special[l] : INFINITY;
+            c->value[l] = value > c->value[l] ? value : c->value[l];
+        }
+    }
+}
+
+URZA_VECTORISED
+static void add_eight_maxima(struct columns *restrict c, double sign, const double *restrict x,
+                             int64_t rows, int64_t stride)
+{
+    double most[8], special[8];
+    memcpy(most, c->value, sizeof most);
+    memcpy(special, c->special, sizeof special);
+    for (int64_t row = 0; row < rows; row++) {
+        for (int l = 0; l < 8; l++) {
+            double value = sign * x[row * stride + l];
+            special[l] = value == value ? special[l] : INFINITY;
+            most[l] = value > most[l] ? value : most[l];
+        }
+    }
+    memcpy(c->value, most, sizeof most);
+    memcpy(c->special, special, sizeof special);
+}
+
+URZA_VECTORISED
+static void add_leasts(struct columns *restrict c, double sign, const double *restrict x,
+                       const double *restrict errors, int64_t rows, int64_t stride)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t l = 0; l < c->width; l++) {
+            double error = errors[row * stride + l];
+            double low = sign * x[row * stride + l] - error;
+            c->special[l] = error < INFINITY ? c->special[l] : INFINITY;
+            c->magnitude[l] = low > c->magnitude[l] ? low : c->magnitude[l];
+        }
+    }
+}
+
+URZA_VECTORISED
+static void add_reached(struct columns *restrict c, double sign, const double *restrict x,
+                        const double *restrict errors, int64_t rows, int64_t stride)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t l = 0; l < c->width; l++) {
+            double error = errors[row * stride + l];
+            double counts = sign * x[row * stride + l] + error >= c->magnitude[l] ? error : 0;
+            c->error[l] = counts > c->error[l] ? counts : c->error[l];
+        }
+    }
+}
+
+static double sign_of(const struct columns *c)
+{
+    return c->kind == FOLD_MIN ? -1 : 1;
+}
+
+void columns_add(struct columns *c, const double *x, const double *errors, int64_t rows,
+                 int64_t stride)
+{
+    if (c->kind == FOLD_SUM && c->width == 8) {
+        add_eight_sums(c, x, errors, rows, stride);
+    } else if (c->kind == FOLD_SUM) {
+        add_sums(c, x, errors, rows, stride);
+    } else {
+        if (c->width == 8)
+            add_eight_maxima(c, sign_of(c), x, rows, stride);
+        else
+            add_maxima(c, sign_of(c), x, rows, stride);
+        if (errors)
+            add_leasts(c, sign_of(c), x, errors, rows, stride);
+    }
+}
+
+void columns_add_errors(struct columns *c, const double *x, const double *errors, int64_t rows,
+                        int64_t stride)
+{
+    add_reached(c, sign_of(c), x, errors, rows, stride);
+}
+
+void columns_join(struct columns *c)
+{
+    for (int64_t size = COLUMNS_MOST; size > 1; size /= 2) {
+        for (int64_t l = 0; l < size / 2 && l + size / 2 < c->width; l++) {
+            int64_t other = l + size / 2;
+            if (c->kind == FOLD_SUM) {
+                c->value[l] += c->value[other];
+                c->magnitude[l] += c->magnitude[other];
+                c->error[l] += c->error[other];
+                continue;
+            }
+            c->value[l] = fmax(c->value[l], c->value[other]);
+            c->magnitude[l] = fmax(c->magnitude[l], c->magnitude[other]);
+            c->error[l] = fmax(c->error[l], c->error[other]);
+            c->special[l] = fmax(c->special[l], c->special[other]);
+        }
+    }
+}
+
+bool columns_put(const struct columns *c, const struct op *op, int64_t at, int64_t first,
+                 int64_t count, int64_t terms)
+{
+    bool plain = true;
+    if (c->kind == FOLD_SUM)
+        return terms > 0 && sums_put(op, at, 1, count, terms, c->value + first,
+                                     c->magnitude + first, c->error + first);
+    for (int64_t l = first; l < first + count; l++, at++) {
+        op_put(op, at, (struct approx){sign_of(c) * c->value[l], c->error[l]});
+        plain &= c->special[l] == 0 && isfinite(c->value[l]);
+    }
+    return plain;
+}

@@ -1,0 +1,352 @@
+/* Blocked dot products.
+ *
+ * A block is some rows by some lanes of one batch; threads take blocks. A block goes over the terms
+ * in panels: the lanes are packed eight side by side, so that eight sums grow in one vector, and
+ * four rows pass over a panel at a time.
+ *
+ *               lanes →  8       8             one tile: 4 rows × 8 lanes
+ *     terms ↓  [ panel ][ panel ] …            sum[r][l] += row[r][k] · panel[k][l]
+ *
+ * A sum adds its terms one after the other within a panel and then the panels' sums: lanes never
+ * meet, so that the order, and with it the bits, do not depend on vectors, threads or CPU.
+ *
+ * A float product in REFERENCE has three sums: of the terms, of their magnitudes, and of the errors
+ * that operands bring, which are products themselves: Σ|a|·eb + Σea·(|b| + eb). Where one is not
+ * finite the dot product is done again term by term, which tells infinities that are exact from
+ * overflow. */
+#include "graph/interp_product_priv.h"
+
+#include "base/compiler.h"
+#include "base/parallel.h"
+
+#define BLOCK_PANELS 8
+#define BLOCK_LANES (BLOCK_PANELS * PANEL_LANES)
+#define BLOCK_ROWS 128
+#define TILE_ROWS 4
+
+/* Four rows, each from one term on, and the panel of these terms. */
+struct tile {
+    const double *rows[TILE_ROWS];
+    const double *panel;
+    int64_t terms;
+    double *sums, *magnitudes; /* [4][BLOCK_LANES] */
+};
+
+URZA_VECTORISED
+static void tile_values(const struct tile *tile)
+{
+    const double *a0 = tile->rows[0], *a1 = tile->rows[1];
+    const double *a2 = tile->rows[2], *a3 = tile->rows[3];
+    for (int half = 0; half < PANEL_LANES; half += 4) {
+        urza_f64x4 s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+        for (int64_t k = 0; k < tile->terms; k++) {
+            urza_f64x4 b = URZA_F64X4(tile->panel + k * PANEL_LANES + half);
+            s0 += a0[k] * b;
+            s1 += a1[k] * b;
+            s2 += a2[k] * b;
+            s3 += a3[k] * b;
+        }
+        URZA_F64X4_ADD(tile->sums + half, s0);
+        URZA_F64X4_ADD(tile->sums + BLOCK_LANES + half, s1);
+        URZA_F64X4_ADD(tile->sums + 2 * BLOCK_LANES + half, s2);
+        URZA_F64X4_ADD(tile->sums + 3 * BLOCK_LANES + half, s3);
+    }
+}
+
+URZA_VECTORISED
+static void tile_magnitudes(const struct tile *tile)
+{
+    const double *a0 = tile->rows[0], *a1 = tile->rows[1];
+    const double *a2 = tile->rows[2], *a3 = tile->rows[3];
+    for (int half = 0; half < PANEL_LANES; half += 4) {
+        urza_f64x4 s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+        urza_f64x4 m0 = {0}, m1 = {0}, m2 = {0}, m3 = {0};
+        for (int64_t k = 0; k < tile->terms; k++) {
+            urza_f64x4 b = URZA_F64X4(tile->panel + k * PANEL_LANES + half);
+            urza_f64x4 p0 = a0[k] * b, p1 = a1[k] * b, p2 = a2[k] * b, p3 = a3[k] * b;
+            s0 += p0, m0 += URZA_F64X4_ABS(p0);
+            s1 += p1, m1 += URZA_F64X4_ABS(p1);
+            s2 += p2, m2 += URZA_F64X4_ABS(p2);
+            s3 += p3, m3 += URZA_F64X4_ABS(p3);
+        }
+        URZA_F64X4_ADD(tile->sums + half, s0);
+        URZA_F64X4_ADD(tile->sums + BLOCK_LANES + half, s1);
+        URZA_F64X4_ADD(tile->sums + 2 * BLOCK_LANES + half, s2);
+        URZA_F64X4_ADD(tile->sums + 3 * BLOCK_LANES + half, s3);
+        URZA_F64X4_ADD(tile->magnitudes + half, m0);
+        URZA_F64X4_ADD(tile->magnitudes + BLOCK_LANES + half, m1);
+        URZA_F64X4_ADD(tile->magnitudes + 2 * BLOCK_LANES + half, m2);
+        URZA_F64X4_ADD(tile->magnitudes + 3 * BLOCK_LANES + half, m3);
+    }
+}
+
+/* Integers wrap, so that any order gives the same. */
+URZA_VECTORISED
+static void row_integers(const union cell *restrict row, const union cell *restrict panel,
+                         int64_t terms, double *restrict sums)
+{
+    uint64_t sum[PANEL_LANES];
+    memcpy(sum, sums, sizeof sum);
+    for (int64_t k = 0; k < terms; k++)
+        for (int l = 0; l < PANEL_LANES; l++)
+            sum[l] += (uint64_t)row[k].i * (uint64_t)panel[k * PANEL_LANES + l].i;
+    memcpy(sums, sum, sizeof sum);
+}
+
+/* Where rows and lanes bring errors: |a| of a tile's rows; |b| + eb. */
+URZA_VECTORISED
+static void magnitudes_of(const double *restrict x, const double *restrict errors, int64_t count,
+                          double *restrict out)
+{
+    if (errors) {
+        for (int64_t i = 0; i < count; i++)
+            out[i] = fabs(x[i]) + errors[i];
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            out[i] = fabs(x[i]);
+    }
+}
+
+/* What a worker needs for a block. */
+struct block {
+    union cell cells[BLOCK_PANELS][PANEL_TERMS * PANEL_LANES];
+    double errors[BLOCK_PANELS][PANEL_TERMS * PANEL_LANES];
+    double reach[BLOCK_PANELS][PANEL_TERMS * PANEL_LANES]; /* |b| + eb */
+    double sums[BLOCK_ROWS][BLOCK_LANES];
+    double magnitudes[BLOCK_ROWS][BLOCK_LANES];
+    double propagated[BLOCK_ROWS][BLOCK_LANES];
+    double row_magnitudes[TILE_ROWS][PANEL_TERMS];
+    int64_t batch, row, row_count, lane, lane_count;
+};
+
+struct job {
+    const struct product *product;
+    struct block *blocks; /* by worker */
+    int64_t row_blocks, lane_blocks;
+    bool is_float, reference;
+};
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t row_start(const struct product *p, int64_t batch, int64_t row)
+{
+    return (batch % p->row_batches * p->rows + row) * p->terms;
+}
+
+static void fill_panels(const struct job *job, struct block *block, int64_t first, int64_t count)
+{
+    const struct product *p = job->product;
+    const double *row_errors = p->row_side->bounds;
+    for (int64_t i = 0; i * PANEL_LANES < block->lane_count; i++) {
+        struct panel panel = {block->batch,    block->lane + i * PANEL_LANES,
+                              first,           count,
+                              block->cells[i], p->lane_errors ? block->errors[i] : NULL};
+        p->fill(p, &panel);
+        if (row_errors && job->is_float)
+            magnitudes_of(&panel.cells->f, panel.errors, count * PANEL_LANES, block->reach[i]);
+    }
+}
+
+/* The rows of a tile, the last one again where the block has no more: what they give is not read.
+ */
+static void tile_rows(const struct job *job, const struct block *block, int64_t row, int64_t first,
+                      int64_t out_at[TILE_ROWS])
+{
+    for (int64_t r = 0; r < TILE_ROWS; r++)
+        out_at[r] = row_start(job->product, block->batch,
+                              block->row + least(row + r, block->row_count - 1)) +
+                    first;
+}
+
+/* Adds the terms' errors to a tile's. */
+static void add_errors(const struct job *job, struct block *block, const int64_t at[TILE_ROWS],
+                       struct tile *tile, int64_t row)
+{
+    const struct interp_tensor *side = job->product->row_side;
+    for (int pass = 0; pass < 2; pass++) {
+        if (!(pass == 0 ? job->product->lane_errors : side->bounds != NULL))
+            continue;
+        for (int r = 0; r < TILE_ROWS; r++) {
+            tile->rows[r] = pass == 0 ? block->row_magnitudes[r] : side->bounds + at[r];
+            if (pass == 0)
+                magnitudes_of(&side->cells[at[r]].f, NULL, tile->terms, block->row_magnitudes[r]);
+        }
+        for (int64_t i = 0; i * PANEL_LANES < block->lane_count; i++) {
+            tile->panel = pass == 0 ? block->errors[i] : block->reach[i];
+            tile->sums = &block->propagated[row][i * PANEL_LANES];
+            tile_values(tile);
+        }
+    }
+}
+
+static void add_floats(const struct job *job, struct block *block, int64_t first, int64_t count)
+{
+    const struct interp_tensor *side = job->product->row_side;
+    for (int64_t row = 0; row < block->row_count; row += TILE_ROWS) {
+        struct tile tile = {.terms = count};
+        int64_t at[TILE_ROWS];
+        tile_rows(job, block, row, first, at);
+        for (int r = 0; r < TILE_ROWS; r++)
+            tile.rows[r] = &side->cells[at[r]].f;
+        for (int64_t i = 0; i * PANEL_LANES < block->lane_count; i++) {
+            tile.panel = &block->cells[i]->f;
+            tile.sums = &block->sums[row][i * PANEL_LANES];
+            tile.magnitudes = &block->magnitudes[row][i * PANEL_LANES];
+            if (job->reference)
+                tile_magnitudes(&tile);
+            else
+                tile_values(&tile);
+        }
+        if (job->reference)
+            add_errors(job, block, at, &tile, row);
+    }
+}
+
+/* An integer result is determined when all its operands are exact. */
+static void add_integers(const struct job *job, struct block *block, int64_t first, int64_t count)
+{
+    const struct interp_tensor *side = job->product->row_side;
+    for (int64_t row = 0; row < block->row_count; row++) {
+        int64_t at = row_start(job->product, block->batch, block->row + row) + first;
+        double row_error = 0;
+        for (int64_t k = 0; side->bounds && k < count; k++)
+            row_error += side->bounds[at + k];
+        for (int64_t l = 0; l < block->lane_count; l++) {
+            int64_t i = l / PANEL_LANES, in = l % PANEL_LANES;
+            if (in == 0)
+                row_integers(side->cells + at, block->cells[i], count, &block->sums[row][l]);
+            double error = row_error;
+            for (int64_t k = 0; job->product->lane_errors && k < count; k++)
+                error += block->errors[i][k * PANEL_LANES + in];
+            block->propagated[row][l] += error;
+        }
+    }
+}
+
+/* Whether a row's lanes lane … lane+7 have sums that are not finite. */
+static bool is_special(const struct block *block, int64_t row, int64_t lane)
+{
+    return !(block->magnitudes[row][lane] + block->propagated[row][lane] < INFINITY);
+}
+
+/* Does the special ones of eight dot products of a row again, term by term. */
+static void put_by_terms(const struct job *job, struct block *block, int64_t row, int64_t lane)
+{
+    const struct product *p = job->product;
+    const struct interp_tensor *side = p->row_side;
+    int64_t at = row_start(p, block->batch, block->row + row);
+    int64_t lanes = least(PANEL_LANES, block->lane_count - lane);
+    struct fold folds[PANEL_LANES];
+    for (int64_t l = 0; l < lanes; l++)
+        fold_begin(&folds[l], FOLD_SUM, p->op->out->dtype);
+    for (int64_t first = 0; first < p->terms; first += PANEL_TERMS) {
+        struct panel panel = {block->batch,    block->lane + lane,
+                              first,           least(PANEL_TERMS, p->terms - first),
+                              block->cells[0], p->lane_errors ? block->errors[0] : NULL};
+        p->fill(p, &panel);
+        for (int64_t k = 0; k < panel.count * PANEL_LANES; k++) {
+            int64_t l = k % PANEL_LANES;
+            if (l >= lanes || !is_special(block, row, lane + l))
+                continue;
+            struct approx b = {panel.cells[k].f, panel.errors ? panel.errors[k] : 0};
+            struct approx product = approx_mul(approx_at(side, at + first + k / PANEL_LANES), b);
+            fold_add(&folds[l], (union cell){.f = product.value}, product.error);
+        }
+    }
+    for (int64_t l = 0; l < lanes; l++) {
+        int64_t to = block->lane + lane + l;
+        /* A program may leave padding out of the sum: 0 · infinity is NaN in the one and nothing in
+         * the other. */
+        if (!isfinite(folds[l].value.f) && p->padded && p->padded(p, block->batch, to))
+            folds[l].error = INFINITY;
+        if (is_special(block, row, lane + l))
+            fold_put(&folds[l], p->op,
+                     block->batch * p->rows * p->lanes + (block->row + row) * p->row_stride +
+                         to * p->lane_stride);
+    }
+}
+
+static void put_floats(const struct job *job, struct block *block, int64_t row, int64_t at)
+{
+    const struct product *p = job->product;
+    if (sums_put(p->op, at, p->lane_stride, block->lane_count, p->terms, block->sums[row],
+                 block->magnitudes[row], block->propagated[row]))
+        return;
+    for (int64_t lane = 0; lane < block->lane_count; lane += PANEL_LANES) {
+        bool special = false;
+        for (int64_t l = lane; l < least(lane + PANEL_LANES, block->lane_count); l++)
+            special |= is_special(block, row, l);
+        if (special)
+            put_by_terms(job, block, row, lane);
+    }
+}
+
+static void put_integers(const struct job *job, const struct block *block, int64_t row, int64_t at)
+{
+    const struct op *op = job->product->op;
+    for (int64_t l = 0; l < block->lane_count; l++) {
+        union cell cell = {.f = block->sums[row][l]};
+        cell.i = dtype_wrap(op->out->dtype, cell.i);
+        op_put_exact(op, at + l * job->product->lane_stride, cell,
+                     block->propagated[row][l] > 0 ? INFINITY : 0);
+    }
+}
+
+static void run_block(void *context, int64_t turn, uint32_t worker)
+{
+    const struct job *job = context;
+    const struct product *p = job->product;
+    struct block *block = &job->blocks[worker];
+    block->row = turn % job->row_blocks * BLOCK_ROWS;
+    block->lane = turn / job->row_blocks % job->lane_blocks * BLOCK_LANES;
+    block->batch = turn / job->row_blocks / job->lane_blocks;
+    block->row_count = least(BLOCK_ROWS, p->rows - block->row);
+    block->lane_count = least(BLOCK_LANES, p->lanes - block->lane);
+    size_t bytes = (size_t)((block->row_count + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS) *
+                   sizeof block->sums[0];
+    memset(block->sums, 0, bytes);
+    memset(block->magnitudes, 0, bytes);
+    memset(block->propagated, 0, bytes);
+    for (int64_t first = 0; first < p->terms; first += PANEL_TERMS) {
+        int64_t count = least(PANEL_TERMS, p->terms - first);
+        fill_panels(job, block, first, count);
+        if (job->is_float)
+            add_floats(job, block, first, count);
+        else
+            add_integers(job, block, first, count);
+    }
+    for (int64_t row = 0; row < block->row_count; row++) {
+        int64_t at = block->batch * p->rows * p->lanes + (block->row + row) * p->row_stride +
+                     block->lane * p->lane_stride;
+        if (job->is_float)
+            put_floats(job, block, row, at);
+        else
+            put_integers(job, block, row, at);
+    }
+}
+
+void product_run(const struct product *p)
+{
+    enum dtype dtype = p->op->out->dtype;
+    struct job job = {.product = p,
+                      .row_blocks = (p->rows + BLOCK_ROWS - 1) / BLOCK_ROWS,
+                      .lane_blocks = (p->lanes + BLOCK_LANES - 1) / BLOCK_LANES,
+                      .is_float = dtype_is_float(dtype),
+                      .reference = p->op->reference};
+    if (p->op->out->count == 0)
+        return;
+    if (p->terms == 0) {
+        for (int64_t i = 0; i < p->op->out->count; i++)
+            op_put_exact(p->op, i, (union cell){.i = 0}, 0);
+        return;
+    }
+    double work = (double)p->op->out->count * (double)p->terms;
+    uint32_t threads = op_threads(p->op, work);
+    int64_t turns = job.row_blocks * job.lane_blocks * p->batches;
+    job.blocks =
+        op_scratch(p->op, SCRATCH_WORKERS, parallel_workers(threads, turns) * sizeof *job.blocks);
+    parallel_for(threads, turns, run_block, &job);
+}

@@ -1,0 +1,80 @@
+/* The results of many float sums at once: plain loops over values and bounds, by the formulas of
+ * fold_put and rounding_error. */
+#include "base/compiler.h"
+#include "graph/interp_sums_priv.h"
+
+#define CHUNK 64
+
+/* What is the same for all sums of one length. */
+struct sum_error {
+    struct rounding rounding;
+    double relative, tiny; /* of all additions */
+};
+
+/* Fills out; false when an error is not finite before it is rounded. */
+URZA_VECTORISED
+static bool sum_errors(const struct sum_error *e, int64_t count, const double *restrict values,
+                       const double *restrict magnitudes, const double *restrict errors,
+                       double *restrict out)
+{
+    struct rounding r = e->rounding;
+    double relative = e->relative, tiny = e->tiny, most_of_all = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double most = magnitudes[i] + errors[i];
+        double error = finite_rounding_error(&r, values[i], errors[i] + relative * most + tiny);
+        out[i] = most <= r.sum_max && error < INFINITY ? error : INFINITY;
+        most_of_all = most < INFINITY ? most_of_all : INFINITY;
+    }
+    return most_of_all < INFINITY;
+}
+
+URZA_VECTORISED
+static void round_f32(int64_t count, const double *restrict values, double *restrict out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (double)(float)values[i];
+}
+
+/* Stores values in the way of the mode. */
+static void put_values(const struct op *op, int64_t at, int64_t stride, int64_t count,
+                       const double *values)
+{
+    enum dtype dtype = op->out->dtype;
+    double rounded[CHUNK];
+    if (!op->reference && dtype == DTYPE_F32) {
+        round_f32(count, values, rounded);
+        values = rounded;
+    } else if (!op->reference) {
+        for (int64_t i = 0; i < count; i++)
+            rounded[i] = round_native(dtype, values[i]);
+        values = rounded;
+    }
+    union cell *to = op->out->cells + at;
+    if (stride == 1) {
+        memcpy(to, values, (size_t)count * sizeof *values);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        to[i * stride].f = values[i];
+}
+
+bool sums_put(const struct op *op, int64_t at, int64_t stride, int64_t count, int64_t terms,
+              const double *values, const double *magnitudes, const double *errors)
+{
+    const struct rounding *r = &op->rounding;
+    struct sum_error e = {.rounding = *r,
+                          .relative = INTERP_SAFETY * roundings_error(terms, r->sum_unit),
+                          .tiny = INTERP_SAFETY * (double)terms * r->sum_tiny};
+    bool plain = true;
+    for (int64_t i = 0; i < count; i += CHUNK) {
+        int64_t size = count - i < CHUNK ? count - i : CHUNK;
+        double bounds[CHUNK];
+        put_values(op, at + i * stride, stride, size, values + i);
+        if (!op->out->bounds)
+            continue;
+        plain &= sum_errors(&e, size, values + i, magnitudes + i, errors + i, bounds);
+        for (int64_t k = 0; k < size; k++)
+            op->out->bounds[at + (i + k) * stride] = bounds[k];
+    }
+    return plain;
+}
