@@ -44,6 +44,9 @@
  * the alignment of a double only. */
 typedef double urza_f64x4 __attribute__((vector_size(32), aligned(8)));
 typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
+/* a where a lane of the mask, a comparison's result, is set; b elsewhere. */
+#define URZA_F64X4_SELECT(mask, a, b) \
+    ((urza_f64x4)(((urza_i64x4)(a) & (mask)) | ((urza_i64x4)(b) & ~(mask))))
 #define URZA_F64X4(address) (*(const urza_f64x4 *)(address))
 #define URZA_F64X4_ADD(address, x) (*(urza_f64x4 *)(address) += (x))
 #define URZA_F64X4_ABS(x) \

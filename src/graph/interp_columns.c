@@ -55,63 +55,92 @@ static void add_eight_sums(struct columns *restrict c, const double *restrict x,
     }
 }
 
-/* sign: 1 for maxima, -1 for minima. */
+/* Maxima: of one row or, for eight columns, of four of them in all rows, whose state stays in
+ * registers. sign: 1 for maxima, -1 for minima. */
 URZA_VECTORISED
-static void add_maxima(struct columns *restrict c, double sign, const double *restrict x,
-                       int64_t rows, int64_t stride)
+static void add_maxima(struct columns *restrict c, double sign, const double *restrict x)
 {
-    for (int64_t row = 0; row < rows; row++) {
-        for (int64_t l = 0; l < c->width; l++) {
-            double value = sign * x[row * stride + l];
-            c->special[l] = value == value ? c->special[l] : INFINITY;
-            c->value[l] = value > c->value[l] ? value : c->value[l];
-        }
+    for (int64_t l = 0; l < c->width; l++) {
+        double value = sign * x[l];
+        c->special[l] = value == value ? c->special[l] : INFINITY;
+        c->value[l] = value > c->value[l] ? value : c->value[l];
     }
 }
 
 URZA_VECTORISED
-static void add_eight_maxima(struct columns *restrict c, double sign, const double *restrict x,
-                             int64_t rows, int64_t stride)
+static void add_four_maxima(struct columns *c, double sign, const double *x, int64_t rows,
+                            int64_t stride, int l)
 {
-    double most[8], special[8];
-    memcpy(most, c->value, sizeof most);
-    memcpy(special, c->special, sizeof special);
+    urza_f64x4 most = URZA_F64X4(c->value + l);
+    urza_i64x4 numbers = most == most;
     for (int64_t row = 0; row < rows; row++) {
-        for (int l = 0; l < 8; l++) {
-            double value = sign * x[row * stride + l];
-            special[l] = value == value ? special[l] : INFINITY;
-            most[l] = value > most[l] ? value : most[l];
-        }
+        urza_f64x4 value = sign * URZA_F64X4(x + row * stride + l);
+        urza_i64x4 more = value > most;
+        numbers &= value == value;
+        most = URZA_F64X4_SELECT(more, value, most);
     }
-    memcpy(c->value, most, sizeof most);
-    memcpy(c->special, special, sizeof special);
+    for (int i = 0; i < 4; i++) {
+        c->value[l + i] = most[i];
+        c->special[l + i] = numbers[i] ? c->special[l + i] : INFINITY;
+    }
 }
 
+/* The largest of value - error. */
 URZA_VECTORISED
 static void add_leasts(struct columns *restrict c, double sign, const double *restrict x,
-                       const double *restrict errors, int64_t rows, int64_t stride)
+                       const double *restrict errors)
 {
-    for (int64_t row = 0; row < rows; row++) {
-        for (int64_t l = 0; l < c->width; l++) {
-            double error = errors[row * stride + l];
-            double low = sign * x[row * stride + l] - error;
-            c->special[l] = error < INFINITY ? c->special[l] : INFINITY;
-            c->magnitude[l] = low > c->magnitude[l] ? low : c->magnitude[l];
-        }
+    for (int64_t l = 0; l < c->width; l++) {
+        double low = sign * x[l] - errors[l];
+        c->special[l] = errors[l] < INFINITY ? c->special[l] : INFINITY;
+        c->magnitude[l] = low > c->magnitude[l] ? low : c->magnitude[l];
     }
 }
 
 URZA_VECTORISED
-static void add_reached(struct columns *restrict c, double sign, const double *restrict x,
-                        const double *restrict errors, int64_t rows, int64_t stride)
+static void add_four_leasts(struct columns *c, double sign, const double *x, const double *errors,
+                            int64_t rows, int64_t stride, int l)
 {
+    const urza_f64x4 infinite = {INFINITY, INFINITY, INFINITY, INFINITY};
+    urza_f64x4 most = URZA_F64X4(c->magnitude + l);
+    urza_i64x4 finite = infinite == infinite;
     for (int64_t row = 0; row < rows; row++) {
-        for (int64_t l = 0; l < c->width; l++) {
-            double error = errors[row * stride + l];
-            double counts = sign * x[row * stride + l] + error >= c->magnitude[l] ? error : 0;
-            c->error[l] = counts > c->error[l] ? counts : c->error[l];
-        }
+        urza_f64x4 error = URZA_F64X4(errors + row * stride + l);
+        urza_f64x4 low = sign * URZA_F64X4(x + row * stride + l) - error;
+        urza_i64x4 more = low > most;
+        finite &= error < infinite;
+        most = URZA_F64X4_SELECT(more, low, most);
     }
+    for (int i = 0; i < 4; i++) {
+        c->magnitude[l + i] = most[i];
+        c->special[l + i] = finite[i] ? c->special[l + i] : INFINITY;
+    }
+}
+
+/* The largest error of those that reach it. */
+URZA_VECTORISED
+static void add_reaches(struct columns *restrict c, double sign, const double *restrict x,
+                        const double *restrict errors)
+{
+    for (int64_t l = 0; l < c->width; l++) {
+        double counts = sign * x[l] + errors[l] >= c->magnitude[l] ? errors[l] : 0;
+        c->error[l] = counts > c->error[l] ? counts : c->error[l];
+    }
+}
+
+URZA_VECTORISED
+static void add_four_reaches(struct columns *c, double sign, const double *x, const double *errors,
+                             int64_t rows, int64_t stride, int l)
+{
+    urza_f64x4 least = URZA_F64X4(c->magnitude + l), most = URZA_F64X4(c->error + l);
+    for (int64_t row = 0; row < rows; row++) {
+        urza_f64x4 error = URZA_F64X4(errors + row * stride + l);
+        urza_f64x4 reach = sign * URZA_F64X4(x + row * stride + l) + error;
+        urza_i64x4 counts = (reach >= least) & (error > most);
+        most = URZA_F64X4_SELECT(counts, error, most);
+    }
+    for (int i = 0; i < 4; i++)
+        c->error[l + i] = most[i];
 }
 
 static double sign_of(const struct columns *c)
@@ -122,24 +151,35 @@ static double sign_of(const struct columns *c)
 void columns_add(struct columns *c, const double *x, const double *errors, int64_t rows,
                  int64_t stride)
 {
-    if (c->kind == FOLD_SUM && c->width == 8) {
-        add_eight_sums(c, x, errors, rows, stride);
-    } else if (c->kind == FOLD_SUM) {
-        add_sums(c, x, errors, rows, stride);
-    } else {
-        if (c->width == 8)
-            add_eight_maxima(c, sign_of(c), x, rows, stride);
-        else
-            add_maxima(c, sign_of(c), x, rows, stride);
+    double sign = sign_of(c);
+    if (c->kind == FOLD_SUM) {
+        (c->width == 8 ? add_eight_sums : add_sums)(c, x, errors, rows, stride);
+        return;
+    }
+    for (int l = 0; c->width == 8 && l < 8; l += 4) {
+        add_four_maxima(c, sign, x, rows, stride, l);
         if (errors)
-            add_leasts(c, sign_of(c), x, errors, rows, stride);
+            add_four_leasts(c, sign, x, errors, rows, stride, l);
+    }
+    for (int64_t row = 0; c->width != 8 && row < rows; row++) {
+        add_maxima(c, sign, x + row * stride);
+        if (errors)
+            add_leasts(c, sign, x + row * stride, errors + row * stride);
     }
 }
 
 void columns_add_errors(struct columns *c, const double *x, const double *errors, int64_t rows,
                         int64_t stride)
 {
-    add_reached(c, sign_of(c), x, errors, rows, stride);
+    for (int l = 0; c->width == 8 && l < 8; l += 4)
+        add_four_reaches(c, sign_of(c), x, errors, rows, stride, l);
+    for (int64_t row = 0; c->width != 8 && row < rows; row++)
+        add_reaches(c, sign_of(c), x + row * stride, errors + row * stride);
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
 }
 
 void columns_join(struct columns *c)
@@ -153,10 +193,10 @@ void columns_join(struct columns *c)
                 c->error[l] += c->error[other];
                 continue;
             }
-            c->value[l] = fmax(c->value[l], c->value[other]);
-            c->magnitude[l] = fmax(c->magnitude[l], c->magnitude[other]);
-            c->error[l] = fmax(c->error[l], c->error[other]);
-            c->special[l] = fmax(c->special[l], c->special[other]);
+            c->value[l] = larger(c->value[l], c->value[other]);
+            c->magnitude[l] = larger(c->magnitude[l], c->magnitude[other]);
+            c->error[l] = larger(c->error[l], c->error[other]);
+            c->special[l] = larger(c->special[l], c->special[other]);
         }
     }
 }

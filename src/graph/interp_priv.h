@@ -50,7 +50,7 @@ struct op {
 };
 
 /* Memory that a node uses while it runs: one piece for each purpose. */
-enum scratch_use { SCRATCH_WORKERS, SCRATCH_TAPS, SCRATCH_COUNT };
+enum scratch_use { SCRATCH_WORKERS, SCRATCH_TAPS, SCRATCH_COUNTS, SCRATCH_COUNT };
 struct scratch {
     struct arena *arena;
     struct {

@@ -1,178 +1,34 @@
-/* Folds, and the prims that are one fold over lines of elements: reductions and scans.
+/* Reductions and scans: folds over lines of elements.
  *
- * A native program may combine terms in any order, so the error of a fold holds for all of them:
- * sum      γ·Σ|terms| (γ of n roundings of the accumulator) and the terms' own errors;
- * product  γ·|product| and Π(|x| + e) - Π|x|; where a partial product of some order may overflow
- * the result is not determined, and where one may underflow the error is n times the least number
- * that the other factors can enlarge; maximum  the larger error of those that may be the largest.
- */
-#include "graph/interp_priv.h"
+ * Sums, maxima and minima of floats are made many at a time; the rest, and what is not finite, is
+ * folded one by one. */
+#include "base/parallel.h"
+#include "graph/interp_sums_priv.h"
 
-void fold_begin(struct fold *fold, enum fold_kind kind, enum dtype dtype)
-{
-    *fold = (struct fold){.kind = kind, .dtype = dtype, .is_float = dtype_is_float(dtype)};
-    if (kind == FOLD_PROD)
-        fold->magnitude = fold->least = 1;
-    if (fold->is_float) {
-        static const double empty[] = {
-            [FOLD_SUM] = 0, [FOLD_PROD] = 1, [FOLD_MAX] = -INFINITY, [FOLD_MIN] = INFINITY};
-        fold->value.f = empty[kind];
-        return;
-    }
-    fold->value.i = kind == FOLD_SUM    ? 0
-                    : kind == FOLD_PROD ? 1
-                    : kind == FOLD_MAX  ? dtype_least(dtype)
-                                        : dtype_greatest(dtype);
-}
+/* A reduction with its dims merged where neighbours are both kept or both reduced.
+ *
+ *     the last is reduced:  [kept, reduced, …, line]: a line is summed in eight columns
+ *     the last is kept:     [kept, reduced, …, columns]: rows are added to up to 64 columns */
+struct reduction {
+    const struct op *op;
+    const struct interp_tensor *x;
+    enum fold_kind kind;
+    struct walk kept, reduced; /* without the last dim */
+    bool lines;                /* the last is reduced */
+    int64_t last, terms;       /* elements of the last dim; of a fold */
+    bool by_terms;
+};
 
-static void float_prod_add(struct fold *fold, double x, double error)
+static void walk_seek(struct walk *walk, int64_t index)
 {
-    double p = fabs(fold->value.f), size = fabs(x);
-    fold->value.f *= x;
-    if (!(error < INFINITY && fold->error < INFINITY)) {
-        fold->error = INFINITY;
-    } else if (!isfinite(x)) {
-        fold->special = true;
-        fold->nan |= isnan(x);
-    } else {
-        if (isfinite(p))
-            fold->error = p * error + size * fold->error + fold->error * error;
-        fold->zero |= x == 0 && error == 0;
-        fold->magnitude *= fmax(size + error, 1);
-        if (x != 0 || error > 0)
-            fold->least *= fmin(fmax(size - error, 0), 1);
+    walk->offset = 0;
+    for (uint32_t d = walk->rank; d-- > 0; index /= walk->shape[d]) {
+        walk->index[d] = index % walk->shape[d];
+        walk->offset += walk->index[d] * walk->stride[d];
     }
 }
 
-static void float_add(struct fold *fold, double x, double error)
-{
-    struct approx a = {fold->value.f, fold->error}, b = {x, error};
-    if (fold->kind == FOLD_PROD) {
-        float_prod_add(fold, x, error);
-        return;
-    }
-    a = fold->kind == FOLD_MAX ? approx_max(a, b) : approx_min(a, b);
-    fold->value.f = a.value;
-    fold->error = a.error;
-}
-
-static void int_add(struct fold *fold, int64_t x, double error)
-{
-    int64_t value = fold->value.i;
-    switch (fold->kind) {
-    case FOLD_SUM:
-        fold->value.i = (int64_t)((uint64_t)value + (uint64_t)x);
-        fold->magnitude += fabs(dtype_int_value(fold->dtype, x));
-        fold->error += error;
-        return;
-    case FOLD_PROD:
-        fold->value.i = (int64_t)((uint64_t)value * (uint64_t)x);
-        fold->error = fold->error > 0 || error > 0 ? INFINITY : 0;
-        return;
-    case FOLD_MAX: fold->value.i = dtype_int_less(fold->dtype, value, x) ? x : value; break;
-    case FOLD_MIN: fold->value.i = dtype_int_less(fold->dtype, x, value) ? x : value; break;
-    }
-    fold->error = fmax(fold->error, error);
-}
-
-void fold_add_other(struct fold *fold, union cell x, double error)
-{
-    fold->count++;
-    if (fold->is_float)
-        float_add(fold, x.f, error);
-    else
-        int_add(fold, x.i, error);
-}
-
-static double sum_error(const struct fold *fold, const struct rounding *r)
-{
-    double most = fold->magnitude + fold->error;
-    if (!(most <= r->sum_max))
-        return INFINITY;
-    if (fold->special)
-        return 0;
-    return fold->error + INTERP_SAFETY * (roundings_error(fold->count, r->sum_unit) * most +
-                                          (double)fold->count * r->sum_tiny);
-}
-
-static double prod_error(const struct fold *fold, const struct rounding *r)
-{
-    if (isnan(fold->value.f) && (fold->nan || (fold->zero && fold->special)))
-        return 0;
-    if (!(fold->magnitude <= r->max))
-        return INFINITY;
-    /* An infinity stays one while no partial product of the others can become zero. */
-    if (fold->special)
-        return fold->least >= 0x1p30 * r->tiny ? 0 : INFINITY;
-    return fold->error + INTERP_SAFETY * (roundings_error(fold->count, r->relative) *
-                                              (fabs(fold->value.f) + fold->error) +
-                                          (double)fold->count * r->tiny * fold->magnitude);
-}
-
-/* The error before the last rounding. */
-static double float_error(const struct fold *fold, const struct rounding *r)
-{
-    if (!(fold->error < INFINITY))
-        return INFINITY;
-    switch (fold->kind) {
-    case FOLD_SUM: return sum_error(fold, r);
-    case FOLD_PROD: return prod_error(fold, r);
-    case FOLD_MAX:
-    case FOLD_MIN: return fold->error;
-    }
-    return INFINITY;
-}
-
-void fold_put(const struct fold *fold, const struct op *op, int64_t index)
-{
-    enum dtype dtype = op->out->dtype;
-    double error = fold->error;
-    if (!fold->is_float) {
-        double most = fmin(dtype_int_value(dtype, dtype_greatest(dtype)), 0x1p53);
-        bool may_wrap = fold->kind == FOLD_SUM && !(fold->magnitude + error <= most);
-        if (error > 0 && may_wrap)
-            error = INFINITY;
-        op_put_exact(op, index, (union cell){.i = dtype_wrap(dtype, fold->value.i)}, error);
-        return;
-    }
-    if (fold->count == 0) {
-        op_put_exact(op, index, fold->value, 0);
-        return;
-    }
-    if (op->out->bounds)
-        error = float_error(fold, &op->rounding);
-    op_put(op, index, (struct approx){fold->value.f, error});
-}
-
-int64_t shape_product(const int64_t *shape, uint32_t first, uint32_t end)
-{
-    int64_t product = 1;
-    for (uint32_t i = first; i < end; i++)
-        product *= shape[i];
-    return product;
-}
-
-void row_strides(const int64_t *shape, uint32_t rank, int64_t *out_stride)
-{
-    int64_t stride = 1;
-    for (uint32_t d = rank; d-- > 0;) {
-        out_stride[d] = stride;
-        stride *= shape[d];
-    }
-}
-
-/* Adds all elements of a walk, from `base` on: the last dim in a plain loop. */
-static void fold_walk(struct fold *fold, const struct interp_tensor *x, struct walk *walk,
-                      int64_t base, int64_t size, int64_t stride)
-{
-    do {
-        int64_t at = base + walk->offset;
-        for (int64_t i = 0; i < size; i++, at += stride)
-            fold_add(fold, x->cells[at], bound_at(x, at));
-    } while (walk_next(walk));
-}
-
-void run_reduce(const struct op *op)
+static void reduction_init(struct reduction *r, const struct op *op)
 {
     static const enum fold_kind kinds[PRIM_COUNT] = {[PRIM_REDUCE_SUM] = FOLD_SUM,
                                                      [PRIM_REDUCE_PROD] = FOLD_PROD,
@@ -180,24 +36,200 @@ void run_reduce(const struct op *op)
                                                      [PRIM_REDUCE_MIN] = FOLD_MIN};
     const struct interp_tensor *x = op->in[0];
     const struct attrs *attrs = op->attrs;
-    int64_t stride[LIMIT_RANK];
-    struct walk kept = {0}, reduced = {0};
-    uint32_t next = 0, last = attrs->axes[attrs->axis_count - 1];
+    int64_t stride[LIMIT_RANK], size[LIMIT_RANK], step[LIMIT_RANK];
+    bool reduced[LIMIT_RANK];
+    uint32_t next = 0, count = 0;
+    *r = (struct reduction){.op = op, .x = x, .kind = kinds[op->prim], .terms = 1};
     row_strides(x->shape, x->rank, stride);
     for (uint32_t d = 0; d < x->rank; d++) {
-        if (next == attrs->axis_count || attrs->axes[next] != d)
-            walk_push(&kept, x->shape[d], stride[d]);
-        else if (++next < attrs->axis_count)
-            walk_push(&reduced, x->shape[d], stride[d]);
+        bool is_reduced = next < attrs->axis_count && attrs->axes[next] == d;
+        next += is_reduced;
+        r->terms *= is_reduced ? x->shape[d] : 1;
+        bool merge = count > 0 && reduced[count - 1] == is_reduced;
+        count += !merge;
+        size[count - 1] = (merge ? size[count - 1] : 1) * x->shape[d];
+        step[count - 1] = stride[d];
+        reduced[count - 1] = is_reduced;
     }
-    for (int64_t i = 0; i < op->out->count; i++) {
-        struct fold fold;
-        fold_begin(&fold, kinds[op->prim], x->dtype);
-        if (x->count > 0)
-            fold_walk(&fold, x, &reduced, kept.offset, x->shape[last], stride[last]);
-        fold_put(&fold, op, i);
+    r->lines = reduced[count - 1];
+    r->last = size[count - 1];
+    for (uint32_t d = 0; d + 1 < count; d++)
+        walk_push(reduced[d] ? &r->reduced : &r->kept, size[d], step[d]);
+    r->by_terms = !dtype_is_float(x->dtype) || r->kind == FOLD_PROD || x->count == 0;
+}
+
+/* The fold of all elements from `base` on. */
+static void reduce_by_terms(const struct reduction *r, int64_t base, int64_t index)
+{
+    struct walk reduced = r->reduced;
+    int64_t size = r->lines ? r->last : 1;
+    struct fold fold;
+    fold_begin(&fold, r->kind, r->x->dtype);
+    if (r->terms > 0) {
+        do {
+            for (int64_t i = 0, at = base + reduced.offset; i < size; i++, at++)
+                fold_add(&fold, r->x->cells[at], bound_at(r->x, at));
+        } while (walk_next(&reduced));
+    }
+    fold_put(&fold, r->op, index);
+}
+
+/* Adds to columns->width columns what lies at base, line by line or row by row. */
+static void add_at(const struct reduction *r, struct columns *columns, int64_t base, bool errors)
+{
+    const double *x = &r->x->cells[base].f, *e = r->x->bounds ? r->x->bounds + base : NULL;
+    int64_t rows = r->lines ? r->last / 8 : 1, rest = r->lines ? r->last % 8 : 0;
+    void (*add)(struct columns *, const double *, const double *, int64_t, int64_t) =
+        errors ? columns_add_errors : columns_add;
+    add(columns, x, e, rows, 8);
+    if (rest > 0) {
+        columns->width = rest;
+        add(columns, x + rows * 8, e ? e + rows * 8 : NULL, 1, 8);
+        columns->width = 8;
+    }
+}
+
+static void add_all(const struct reduction *r, struct columns *columns, int64_t base)
+{
+    struct walk reduced = r->reduced;
+    bool second = r->x->bounds && r->kind != FOLD_SUM;
+    do
+        add_at(r, columns, base + reduced.offset, false);
+    while (walk_next(&reduced));
+    if (second && r->lines) { /* every column must know the largest of value - error */
+        struct columns joined = *columns;
+        columns_join(&joined);
+        for (int64_t l = 0; l < columns->width; l++)
+            columns->magnitude[l] = joined.magnitude[0];
+    }
+    while (second) {
+        add_at(r, columns, base + reduced.offset, true);
+        second = walk_next(&reduced);
+    }
+}
+
+/* Up to 64 results: of as many lines, or of columns side by side. */
+static void reduce_turn(void *context, int64_t turn, uint32_t worker)
+{
+    const struct reduction *r = context;
+    int64_t per_kept = (r->last + COLUMNS_MOST - 1) / COLUMNS_MOST;
+    int64_t first = r->lines ? turn * COLUMNS_MOST : turn / per_kept;
+    int64_t column = r->lines ? 0 : turn % per_kept * COLUMNS_MOST;
+    int64_t left = r->lines ? r->op->out->count - first : r->last - column;
+    int64_t count = left < COLUMNS_MOST ? left : COLUMNS_MOST;
+    int64_t index = r->lines ? first : first * r->last + column;
+    struct walk kept = r->kept;
+    struct columns columns;
+    (void)worker;
+    walk_seek(&kept, first);
+    columns_begin(&columns, r->kind == FOLD_PROD ? FOLD_SUM : r->kind, count);
+    if (!r->by_terms && !r->lines)
+        add_all(r, &columns, kept.offset + column);
+    for (int64_t i = 0; !r->by_terms && r->lines && i < count; i++) {
+        struct columns eight;
+        columns_begin(&eight, r->kind, 8);
+        add_all(r, &eight, kept.offset);
+        columns_join(&eight);
+        columns.value[i] = eight.value[0];
+        columns.magnitude[i] = eight.magnitude[0];
+        columns.error[i] = eight.error[0];
+        columns.special[i] = eight.special[0];
         walk_next(&kept);
     }
+    if (!r->by_terms && columns_put(&columns, r->op, index, 0, count, r->terms))
+        return;
+    walk_seek(&kept, first);
+    for (int64_t i = 0; i < count; i++) {
+        reduce_by_terms(r, kept.offset + (r->lines ? 0 : column + i), index + i);
+        if (r->lines)
+            walk_next(&kept);
+    }
+}
+
+void run_reduce(const struct op *op)
+{
+    struct reduction r;
+    reduction_init(&r, op);
+    int64_t count = op->out->count, per_kept = (r.last + COLUMNS_MOST - 1) / COLUMNS_MOST;
+    if (count == 0)
+        return;
+    int64_t turns = r.lines ? (count + COLUMNS_MOST - 1) / COLUMNS_MOST : count / r.last * per_kept;
+    parallel_for(op_threads(op, (double)r.x->count), turns, reduce_turn, &r);
+}
+
+/* Lines of one scan; up to 64 go forward together. */
+struct scan {
+    const struct op *op;
+    enum fold_kind kind;
+    int64_t size, inner, lines;
+    bool by_terms;
+};
+
+static int64_t scan_base(const struct scan *s, int64_t line)
+{
+    return line / s->inner * s->size * s->inner + line % s->inner;
+}
+
+static int64_t scan_step(const struct scan *s, int64_t j)
+{
+    return (s->op->attrs->reverse ? s->size - 1 - j : j) * s->inner;
+}
+
+static void scan_by_terms(const struct scan *s, int64_t base)
+{
+    const struct interp_tensor *x = s->op->in[0];
+    bool exclusive = s->op->attrs->exclusive;
+    struct fold fold;
+    fold_begin(&fold, s->kind, x->dtype);
+    for (int64_t j = 0; j < s->size; j++) {
+        int64_t at = base + scan_step(s, j);
+        if (exclusive)
+            fold_put(&fold, s->op, at);
+        fold_add(&fold, x->cells[at], bound_at(x, at));
+        if (!exclusive)
+            fold_put(&fold, s->op, at);
+    }
+}
+
+/* Sums of `count` lines whose elements lie `stride` apart. */
+static bool scan_sums(const struct scan *s, int64_t base, int64_t stride, int64_t count)
+{
+    const struct op *op = s->op;
+    const struct interp_tensor *x = op->in[0];
+    double values[COLUMNS_MOST], errors[COLUMNS_MOST];
+    struct columns sums;
+    bool plain = true;
+    columns_begin(&sums, FOLD_SUM, count);
+    for (int64_t j = 0; j < s->size; j++) {
+        int64_t at = base + scan_step(s, j);
+        for (int64_t l = 0; op->attrs->exclusive && j == 0 && l < count; l++)
+            op_put_exact(op, at + l * stride, (union cell){.f = 0}, 0);
+        if (op->attrs->exclusive && j > 0)
+            plain &= sums_put(op, at, stride, count, j, sums.value, sums.magnitude, sums.error);
+        for (int64_t l = 0; l < count; l++)
+            values[l] = x->cells[at + l * stride].f;
+        for (int64_t l = 0; x->bounds && l < count; l++)
+            errors[l] = x->bounds[at + l * stride];
+        columns_add(&sums, values, x->bounds ? errors : NULL, 1, 0);
+        if (!op->attrs->exclusive)
+            plain &= sums_put(op, at, stride, count, j + 1, sums.value, sums.magnitude, sums.error);
+    }
+    return plain;
+}
+
+static void scan_turn(void *context, int64_t turn, uint32_t worker)
+{
+    const struct scan *s = context;
+    int64_t side = s->inner > 1 ? s->inner : s->lines; /* lines side by side */
+    int64_t per_side = (side + COLUMNS_MOST - 1) / COLUMNS_MOST;
+    int64_t column = turn % per_side * COLUMNS_MOST, first = turn / per_side * side + column;
+    int64_t count = side - column < COLUMNS_MOST ? side - column : COLUMNS_MOST;
+    (void)worker;
+    if (!s->by_terms &&
+        scan_sums(s, scan_base(s, first), s->inner > 1 ? 1 : s->size * s->inner, count))
+        return;
+    for (int64_t l = 0; l < count; l++)
+        scan_by_terms(s, scan_base(s, first + l));
 }
 
 void run_scan(const struct op *op)
@@ -206,20 +238,13 @@ void run_scan(const struct op *op)
         [PRIM_CUM_SUM] = FOLD_SUM, [PRIM_CUM_PROD] = FOLD_PROD, [PRIM_CUM_MAX] = FOLD_MAX};
     const struct interp_tensor *x = op->in[0];
     uint32_t axis = (uint32_t)op->attrs->axis;
-    int64_t outer = shape_product(x->shape, 0, axis), size = x->shape[axis];
-    int64_t inner = shape_product(x->shape, axis + 1, x->rank);
-    bool reverse = op->attrs->reverse, exclusive = op->attrs->exclusive;
-    for (int64_t line = 0; line < outer * inner; line++) {
-        int64_t base = line / inner * size * inner + line % inner;
-        struct fold fold;
-        fold_begin(&fold, kinds[op->prim], x->dtype);
-        for (int64_t j = 0; j < size; j++) {
-            int64_t at = base + (reverse ? size - 1 - j : j) * inner;
-            if (exclusive)
-                fold_put(&fold, op, at);
-            fold_add(&fold, x->cells[at], bound_at(x, at));
-            if (!exclusive)
-                fold_put(&fold, op, at);
-        }
-    }
+    struct scan s = {.op = op, .kind = kinds[op->prim], .size = x->shape[axis]};
+    if (op->out->count == 0)
+        return;
+    s.inner = shape_product(x->shape, axis + 1, x->rank);
+    s.lines = shape_product(x->shape, 0, axis) * s.inner;
+    s.by_terms = !dtype_is_float(x->dtype) || s.kind != FOLD_SUM;
+    int64_t side = s.inner > 1 ? s.inner : s.lines;
+    int64_t per_side = (side + COLUMNS_MOST - 1) / COLUMNS_MOST;
+    parallel_for(op_threads(op, (double)op->out->count), s.lines / side * per_side, scan_turn, &s);
 }

@@ -72,8 +72,9 @@ bool sums_put(const struct op *op, int64_t at, int64_t stride, int64_t count, in
         put_values(op, at + i * stride, stride, size, values + i);
         if (!op->out->bounds)
             continue;
-        plain &= sum_errors(&e, size, values + i, magnitudes + i, errors + i, bounds);
-        for (int64_t k = 0; k < size; k++)
+        double *to = stride == 1 ? op->out->bounds + at + i : bounds;
+        plain &= sum_errors(&e, size, values + i, magnitudes + i, errors + i, to);
+        for (int64_t k = 0; stride != 1 && k < size; k++)
             op->out->bounds[at + (i + k) * stride] = bounds[k];
     }
     return plain;

@@ -111,32 +111,40 @@ void windows_find(struct windows *w, const struct op *op)
     if (w->taps > PANEL_TERMS || !checked_mul_i64(panels, w->taps, &count) ||
         count > (int64_t)(KNOWN_BYTES / sizeof *w->known))
         return;
-    struct tap *known = op_scratch(op, SCRATCH_TAPS, (size_t)count * sizeof *known);
+    w->known = op_scratch(op, SCRATCH_TAPS, (size_t)count * sizeof *w->known);
+    w->counts = op_scratch(op, SCRATCH_COUNTS, (size_t)(panels * PANEL_LANES) * sizeof *w->counts);
+    memset(w->counts, 0, (size_t)(panels * PANEL_LANES) * sizeof *w->counts);
     for (int64_t i = 0; i < panels; i++) {
         struct panel panel = {.lane = i * PANEL_LANES};
-        find_taps(w, &panel, w->taps, known + i * w->taps);
+        struct tap *known = w->known + i * w->taps;
+        find_taps(w, &panel, w->taps, known);
+        for (int64_t t = 0; t < w->taps; t++)
+            for (int64_t l = 0; l < PANEL_LANES; l++)
+                w->counts[i * PANEL_LANES + l] += known[t].offset[l] >= 0;
     }
-    w->known = known;
 }
 
-/* x: cells, or bounds. */
-static void move_tap(const struct tap *tap, const double *x, const double *padding,
-                     double *restrict out)
+/* Moves what `count` taps find to [count][8]; x: cells, or bounds. */
+URZA_VECTORISED
+static void move_taps(const struct tap *restrict taps, int64_t count, const double *restrict x,
+                      double padding, double *restrict out)
 {
-    if (tap->kind == TAP_RUN) {
-        memcpy(out, x + tap->offset[0], PANEL_LANES * sizeof *out);
-        return;
+    for (int64_t t = 0; t < count; t++, out += PANEL_LANES) {
+        const int64_t *offset = taps[t].offset;
+        if (taps[t].kind == TAP_RUN) {
+            memcpy(out, x + offset[0], PANEL_LANES * sizeof *out);
+            continue;
+        }
+        for (int l = 0; l < PANEL_LANES; l++)
+            out[l] = offset[l] >= 0 ? x[offset[l]] : padding;
     }
-    for (int l = 0; l < PANEL_LANES; l++)
-        out[l] = *(tap->offset[l] >= 0 ? x + tap->offset[l] : padding);
 }
 
 void windows_fill(const struct windows *w, const struct panel *panel, int64_t start,
                   union cell padding)
 {
-    static const double zero;
     struct tap found[PANEL_TERMS], *taps = found;
-    int64_t count = panel->count < w->taps ? panel->count : w->taps, tap = 0;
+    int64_t count = panel->count < w->taps ? panel->count : w->taps, tap = 0, size;
     if (w->known) {
         taps = w->known + panel->lane / PANEL_LANES * w->taps;
         count = w->taps;
@@ -145,28 +153,17 @@ void windows_fill(const struct windows *w, const struct panel *panel, int64_t st
     } else {
         find_taps(w, panel, count, found);
     }
-    for (int64_t k = 0; k < panel->count; k++, tap++) {
-        if (tap == count) { /* the same taps in the next channel */
-            tap = 0;
-            start += w->plane;
-        }
+    /* The same taps in each channel. */
+    for (int64_t k = 0; k < panel->count; k += size, tap = 0, start += w->plane) {
+        size = count - tap < panel->count - k ? count - tap : panel->count - k;
         double *errors = panel->errors ? panel->errors + k * PANEL_LANES : NULL;
-        move_tap(&taps[tap], &w->x->cells[start].f, &padding.f, &panel->cells[k * PANEL_LANES].f);
+        move_taps(taps + tap, size, &w->x->cells[start].f, padding.f,
+                  &panel->cells[k * PANEL_LANES].f);
         if (errors && w->x->bounds)
-            move_tap(&taps[tap], w->x->bounds + start, &zero, errors);
+            move_taps(taps + tap, size, w->x->bounds + start, 0, errors);
         else if (errors)
-            memset(errors, 0, PANEL_LANES * sizeof *errors);
+            memset(errors, 0, (size_t)size * PANEL_LANES * sizeof *errors);
     }
-}
-
-void windows_counts(const struct windows *w, int64_t lane, int64_t out_counts[PANEL_LANES])
-{
-    const struct tap *taps = w->known ? w->known + lane / PANEL_LANES * w->taps : NULL;
-    for (int64_t l = 0; l < PANEL_LANES; l++)
-        out_counts[l] = taps || lane + l >= w->out_plane ? 0 : windows_count(w, lane + l);
-    for (int64_t t = 0; taps && t < w->taps; t++)
-        for (int64_t l = 0; l < PANEL_LANES; l++)
-            out_counts[l] += taps[t].offset[l] >= 0;
 }
 
 /* Adds what lies under one window, dims d and on; huge windows have few elements. */
@@ -220,7 +217,8 @@ static void window_panel(const struct window_job *job, int64_t channel, int64_t 
     columns_add(&columns, &cells->f, panel.errors, w->taps, PANEL_LANES);
     if (!is_sum && panel.errors)
         columns_add_errors(&columns, &cells->f, errors, w->taps, PANEL_LANES);
-    windows_counts(w, lane, counts);
+    for (int64_t l = 0; l < lanes; l++)
+        counts[l] = w->counts ? w->counts[lane + l] : windows_count(w, lane + l);
     for (int64_t l = 0, end; l < lanes; l = end) {
         for (end = l + 1; end < lanes && counts[end] == counts[l];)
             end++;

@@ -18,6 +18,7 @@ struct windows {
     int64_t plane, out_plane; /* elements of x and results in one channel */
     int64_t taps;             /* of a window, with those on padding */
     struct tap *known;        /* NULL, or all taps of eight positions after those of eight others */
+    int64_t *counts;          /* with them: taps of each position that find an element */
 };
 /* False when a window has too many taps to speak of (conv's are elements of its filters). */
 bool windows_init(struct windows *windows, const struct op *op);
@@ -26,9 +27,6 @@ void windows_find(struct windows *windows, const struct op *op);
 
 /* Taps that find an element, of the window at a flat output position. */
 int64_t windows_count(const struct windows *windows, int64_t position);
-
-/* The same for the positions of a panel from `lane` on. */
-void windows_counts(const struct windows *windows, int64_t lane, int64_t out_counts[PANEL_LANES]);
 
 /* Fills a panel whose lanes are output positions and whose terms are taps, channel after channel;
  * start: the first channel's first element. Where a tap finds padding or a lane does not exist
