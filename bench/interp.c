@@ -91,7 +91,7 @@ static const struct row {
      0},
 };
 
-/* Normal numbers, small indices, coins. */
+/* Magnitudes of normal numbers, small indices, coins. */
 static struct interp_tensor operand_of(struct arena *arena, const struct graph *graph, value_id id)
 {
     const struct node *node = graph_node(graph, id);
@@ -103,7 +103,7 @@ static struct interp_tensor operand_of(struct arena *arena, const struct graph *
     t.cells = ARENA_ARRAY(arena, union cell, t.count);
     for (int64_t i = 0; i < t.count; i++) {
         if (dtype_is_float(t.dtype))
-            t.cells[i].f = dtype_round(t.dtype, rng_normal(rng_key(id), (uint64_t)i));
+            t.cells[i].f = dtype_round(t.dtype, fabs(rng_normal(rng_key(id), (uint64_t)i)));
         else
             t.cells[i].i = rng_u32(rng_key(id), (uint64_t)i) % (t.dtype == DTYPE_BOOL ? 2 : 64);
     }

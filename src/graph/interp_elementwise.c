@@ -136,23 +136,39 @@ static void integer_binary(const struct op *op)
     }
 }
 
+static void put_unary(const struct op *op, int64_t i)
+{
+    bool steps = op->prim == PRIM_FLOOR || op->prim == PRIM_CEIL || op->prim == PRIM_ROUND ||
+                 op->prim == PRIM_TRUNC;
+    struct approx y = approx_unary(op->prim, approx_at(op->in[0], i));
+    double unit = steps && y.error > 0 ? dtype_unit_roundoff(op->out->dtype) : 0;
+    /* A native operand may be wider than its dtype: a whole number that the dtype cannot hold
+     * rounds. */
+    if (fabs(y.value) * unit >= 0.5)
+        y.error += unit * fabs(y.value);
+    op_put(op, i, y);
+}
+
+static void put_binary(const struct op *op, int64_t i)
+{
+    struct approx y =
+        approx_binary_function(op->prim)(approx_at(op->in[0], i), approx_at(op->in[1], i));
+    if (op->prim == PRIM_REM)
+        op_put_representable(op, i, y);
+    else
+        op_put(op, i, y);
+}
+
 void run_unary_num(const struct op *op)
 {
     if (!dtype_is_float(op->out->dtype)) {
         integer_unary(op);
         return;
     }
-    bool steps = op->prim == PRIM_FLOOR || op->prim == PRIM_CEIL || op->prim == PRIM_ROUND ||
-                 op->prim == PRIM_TRUNC;
-    double unit = dtype_unit_roundoff(op->out->dtype);
-    for (int64_t i = 0; i < op->out->count; i++) {
-        struct approx y = approx_unary(op->prim, approx_at(op->in[0], i));
-        /* A native operand may be wider than its dtype: a whole number that the dtype cannot hold
-         * rounds. */
-        if (steps && y.error > 0 && fabs(y.value) * unit >= 0.5)
-            y.error += unit * fabs(y.value);
-        op_put(op, i, y);
-    }
+    if (lanes_run_unary(op, put_unary))
+        return;
+    for (int64_t i = 0; i < op->out->count; i++)
+        put_unary(op, i);
 }
 
 void run_binary_num(const struct op *op)
@@ -161,14 +177,10 @@ void run_binary_num(const struct op *op)
         integer_binary(op);
         return;
     }
-    approx_binary *function = approx_binary_function(op->prim);
-    for (int64_t i = 0; i < op->out->count; i++) {
-        struct approx y = function(approx_at(op->in[0], i), approx_at(op->in[1], i));
-        if (op->prim == PRIM_REM)
-            op_put_representable(op, i, y);
-        else
-            op_put(op, i, y);
-    }
+    if (lanes_run_binary(op, put_binary))
+        return;
+    for (int64_t i = 0; i < op->out->count; i++)
+        put_binary(op, i);
 }
 
 /* A comparison is determined when the intervals have no point in common, or are points. */

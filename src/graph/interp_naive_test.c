@@ -353,6 +353,111 @@ static void test_long_sums(void **state)
     }
 }
 
+/* Elementwise prims: the farthest that the result gets from the one in the middle while operands
+ * keep to their intervals, which is at the ends for those that are monotone there. */
+struct elementwise {
+    enum prim prim;
+    long double (*unary)(long double);
+    long double (*binary)(long double, long double);
+    bool tight; /* the ends give the bound, and not a part of it */
+};
+
+static long double add(long double a, long double b)
+{
+    return a + b;
+}
+
+static long double subtract(long double a, long double b)
+{
+    return a - b;
+}
+
+static long double multiply(long double a, long double b)
+{
+    return a * b;
+}
+
+static long double divide(long double a, long double b)
+{
+    return a / b;
+}
+
+static const struct elementwise elementwise[] = {
+    {PRIM_EXP, expl, NULL, true},     {PRIM_EXP2, exp2l, NULL, true},
+    {PRIM_EXPM1, expm1l, NULL, true}, {PRIM_LOG, logl, NULL, true},
+    {PRIM_LOG2, log2l, NULL, true},   {PRIM_LOG1P, log1pl, NULL, true},
+    {PRIM_SIN, sinl, NULL, false},    {PRIM_COS, cosl, NULL, false},
+    {PRIM_TAN, tanl, NULL, true},     {PRIM_ATAN, atanl, NULL, true},
+    {PRIM_TANH, tanhl, NULL, true},   {PRIM_ERF, erfl, NULL, true},
+    {PRIM_ERFC, erfcl, NULL, true},   {PRIM_SQRT, sqrtl, NULL, true},
+    {PRIM_NEG, NULL, NULL, false},    {PRIM_ADD, NULL, add, true},
+    {PRIM_SUB, NULL, subtract, true}, {PRIM_MUL, NULL, multiply, true},
+    {PRIM_DIV, NULL, divide, true},   {PRIM_MAX, NULL, fmaxl, false},
+    {PRIM_MIN, NULL, fminl, false},   {PRIM_POW, NULL, powl, true},
+};
+
+static long double result(const struct elementwise *row, long double a, long double b)
+{
+    return row->unary ? row->unary(a) : row->binary ? row->binary(a, b) : -a;
+}
+
+static void check_element(const struct elementwise *row, const struct interp_tensor *in,
+                          const struct interp_tensor *y, int64_t i)
+{
+    double a = in[0].cells[i].f, ea = bound_of(&in[0], i), b = in[1].cells[i].f;
+    double eb = row->binary ? bound_of(&in[1], i) : 0, ulp = prim_info(row->prim)->ulp;
+    long double middle = result(row, a, b), away = 0;
+    for (int corner = 0; corner < 4; corner++)
+        away = fmaxl(away, fabsl(result(row, corner & 1 ? (long double)a + ea : (long double)a - ea,
+                                        corner & 2 ? (long double)b + eb : (long double)b - eb) -
+                                 middle));
+    if (bound_of(y, i) == INFINITY) { /* a pole or the end of the domain is within reach */
+        if (row->prim != PRIM_TAN && ea <= fabs(a) / 64 && eb <= fabs(b) / 64 &&
+            fabsl(middle) < 1e30L)
+            fail_msg("%s(%.17g ± %g, %.17g ± %g) is not determined", prim_info(row->prim)->name, a,
+                     ea, b, eb);
+        return;
+    }
+    long double unit = dtype_unit_roundoff(y->dtype) + 0x1p-53L;
+    long double local = (ulp < 0.5 ? 0 : 2 * ulp * unit) * (fabsl(middle) + away);
+    /* Of f64 the arithmetic of the bound itself is a part. */
+    long double most = 1.05L * (away + local) + 2 * dtype_min_normal(y->dtype) +
+                       (y->dtype == DTYPE_F64 ? 4 * unit * fabsl(middle) : 0);
+    bool right = bound_of(y, i) >= (double)(away + local) * (1 - 1e-9) &&
+                 (!row->tight || bound_of(y, i) <= (double)most) &&
+                 fabsl(y->cells[i].f - middle) <= 4 * 0x1p-53L * fabsl(middle) + 0x1p-1074L;
+    if (!right)
+        fail_msg("%s(%.17g ± %g, %.17g ± %g): %.17g ± %g, expected ± %Lg + %Lg",
+                 prim_info(row->prim)->name, a, ea, b, eb, y->cells[i].f, bound_of(y, i), away,
+                 local);
+}
+
+static void test_elementwise(void **state)
+{
+    struct bed *bed = *state;
+    for (size_t k = 0; k < 4 * sizeof elementwise / sizeof *elementwise; k++) {
+        const struct elementwise *row = &elementwise[k / 4];
+        enum dtype dtype = k % 2 == 0 ? DTYPE_F32 : DTYPE_F64;
+        bool positive = row->prim == PRIM_LOG || row->prim == PRIM_LOG2 ||
+                        row->prim == PRIM_LOG1P || row->prim == PRIM_SQRT || row->prim == PRIM_POW;
+        struct dice dice = {rng_key(k), 0};
+        struct interp_tensor in[2];
+        arena_release(&bed->arena);
+        for (uint64_t i = 0; i < 2; i++) {
+            in[i] = with_bound(bed, random_of(bed, dtype, SHAPE(5000), 2 * k + i), 0);
+            for (int64_t n = 0; n < in[i].count; n++) {
+                double scale = ldexp(1, (int)roll(&dice, -12, 3)), *x = &in[i].cells[n].f;
+                *x = dtype_round(dtype, (positive && i == 0 ? fabs(*x) : *x) * scale);
+                if (k % 4 < 2)
+                    in[i].bounds[n] = fabs(*x) * ldexp(1, (int)roll(&dice, -24, 0));
+            }
+        }
+        struct interp_tensor y = run(bed, row->prim, NULL, row->binary ? 2 : 1, in);
+        for (int64_t n = 0; n < y.count; n++)
+            check_element(row, in, &y, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +465,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_conv, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_window, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_reduce, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_elementwise, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_long_sums, bed_setup, bed_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -142,6 +142,11 @@ struct approx approx_mul(struct approx a, struct approx b);
 struct approx approx_min(struct approx a, struct approx b);
 struct approx approx_max(struct approx a, struct approx b);
 
+/* Elementwise float prims, many elements at a time; `again` does one by its definition. False when
+ * the prim is not among those that are done so: nothing is done then. */
+bool lanes_run_unary(const struct op *op, void (*again)(const struct op *op, int64_t index));
+bool lanes_run_binary(const struct op *op, void (*again)(const struct op *op, int64_t index));
+
 /* Elements in the row-major order of a shape, each at Σ index × stride. */
 struct walk {
     uint32_t rank;
