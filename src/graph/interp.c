@@ -280,6 +280,22 @@ static void release_operands(struct run *run, value_id id)
     }
 }
 
+/* A reshape or copy of a value that nobody else reads takes its memory over. */
+static bool take_over(struct run *run, value_id id)
+{
+    const struct node *node = graph_node(run->graph, id);
+    if (node->prim != PRIM_RESHAPE && node->prim != PRIM_COPY)
+        return false;
+    struct value *value = &run->values[id], *operand = &run->values[node->operands[0]];
+    if (!operand->owned || operand->output || operand->last_use != id)
+        return false;
+    value->tensor.cells = operand->tensor.cells;
+    value->tensor.bounds = operand->tensor.bounds;
+    value->owned = true;
+    operand->owned = false;
+    return true;
+}
+
 static bool run_node(struct run *run, value_id id)
 {
     const struct node *node = graph_node(run->graph, id);
@@ -303,8 +319,11 @@ static bool run_node(struct run *run, value_id id)
     if (run->wide && value->constant) /* passes fold it as native arithmetic does */
         op.reference = bounds = false;
     void *memory;
-    if (!node_shape(run, id, &value->tensor) || !eval_attr_dims(run, &op) ||
-        !pool_take(run, value->tensor.count, &memory))
+    if (!node_shape(run, id, &value->tensor) || !eval_attr_dims(run, &op))
+        return false;
+    if (take_over(run, id))
+        return true;
+    if (!pool_take(run, value->tensor.count, &memory))
         return false;
     value->owned = true;
     value->tensor.cells = memory;

@@ -6,6 +6,8 @@
 
 #include <assert.h>
 
+#include "base/compiler.h"
+
 void op_put_representable(const struct op *op, int64_t index, struct approx x)
 {
     if (op->reference && x.error == 0 && dtype_round(op->out->dtype, x.value) == x.value)
@@ -254,10 +256,29 @@ static double other_branch_error(enum dtype dtype, union cell taken, double take
     return isnan(result) ? INFINITY : result;
 }
 
+/* Cells, whatever is in them, or bounds. */
+URZA_VECTORISED
+static void select_cells(int64_t count, const union cell *restrict c, const double *restrict a,
+                         const double *restrict b, double *restrict out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = c[i].i ? a[i] : b[i];
+}
+
 void run_select(const struct op *op)
 {
     const struct interp_tensor *c = op->in[0], *a = op->in[1], *b = op->in[2];
     enum dtype dtype = op->out->dtype;
+    if (!c->bounds && op->out->count > 0) {
+        select_cells(op->out->count, c->cells, &a->cells->f, &b->cells->f, &op->out->cells->f);
+        for (int64_t i = 0, size; op->out->bounds && i < op->out->count; i += size) {
+            static const double zeros[256];
+            size = op->out->count - i < 256 ? op->out->count - i : 256;
+            select_cells(size, c->cells + i, a->bounds ? a->bounds + i : zeros,
+                         b->bounds ? b->bounds + i : zeros, op->out->bounds + i);
+        }
+        return;
+    }
     for (int64_t i = 0; i < op->out->count; i++) {
         const struct interp_tensor *taken = c->cells[i].i ? a : b, *other = c->cells[i].i ? b : a;
         double error = bound_at(taken, i);

@@ -178,11 +178,39 @@ static void test_shared_values(void **state)
     }
 }
 
+/* A reshape takes the memory of a value that nobody else needs, and of no other. */
+static void test_reshape_memory(void **state)
+{
+    struct bed *bed = *state;
+    for (int shown = 0; shown < 2; shown++) {
+        struct graph graph;
+        struct interp_tensor x = random_of(bed, DTYPE_F32, SHAPE(4), 3), out[2];
+        struct interp_options options = {.mode = INTERP_NATIVE, .memory_limit = 4 * 8};
+        graph_init(&graph, &bed->arena);
+        dim_id four = dim_const(&graph.dims, 4), two = dim_const(&graph.dims, 2);
+        value_id in = graph_input(&graph, "x", DTYPE_F32, &four, 1, &bed->err);
+        value_id e = graph_add(&graph, PRIM_NEG, &in, 1, NULL, &bed->err);
+        struct attrs attrs = {.rank = 2, .shape = {two, two}};
+        value_id r = graph_add(&graph, PRIM_RESHAPE, &e, 1, &attrs, &bed->err);
+        assert_true(graph_output(&graph, "r", r, &bed->err));
+        if (shown)
+            assert_true(graph_output(&graph, "e", e, &bed->err));
+        assert_int_equal(interp_run(&graph, &options, NULL, &x, 1, &bed->arena, out, &bed->err),
+                         !shown);
+        options.memory_limit = 0;
+        assert_true(interp_run(&graph, &options, NULL, &x, 1, &bed->arena, out, &bed->err));
+        assert_true(out[0].rank == 2 && (!shown || out[0].cells != out[1].cells));
+        for (int i = 0; i < 4; i++)
+            assert_same(out[0].cells[i].f, -x.cells[i].f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_run, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_reshape_memory, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_tensor_limit, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_memory, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_compare, bed_setup, bed_teardown),

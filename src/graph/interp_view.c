@@ -8,6 +8,18 @@ static void move_element(const struct op *op, int64_t to, const struct interp_te
     op_put_exact(op, to, from->cells[at], bound_at(from, at));
 }
 
+/* Cells, whatever is in them, or bounds. */
+static void copy_run(double *to, int64_t to_stride, const double *from, int64_t from_stride,
+                     int64_t size)
+{
+    if (to_stride == 1 && from_stride == 1) {
+        memcpy(to, from, (size_t)size * sizeof *to);
+        return;
+    }
+    for (int64_t i = 0; i < size; i++)
+        memcpy(to + i * to_stride, from + i * from_stride, sizeof *to);
+}
+
 /* A box of elements: where it starts and how it strides. */
 struct box {
     int64_t base, stride[LIMIT_RANK];
@@ -29,16 +41,24 @@ static void copy_box(const struct op *op, const struct box *to, const struct int
     }
     do {
         int64_t write = to->base + writes.offset, read = at->base + reads.offset;
-        for (int64_t i = 0; i < size; i++, write += to_stride, read += at_stride)
-            move_element(op, write, from, read);
+        double *bounds = op->out->bounds ? op->out->bounds + write : NULL;
+        copy_run(&op->out->cells[write].f, to_stride, &from->cells[read].f, at_stride, size);
+        if (bounds && from->bounds)
+            copy_run(bounds, to_stride, from->bounds + read, at_stride, size);
+        for (int64_t i = 0; bounds && !from->bounds && i < size; i++)
+            bounds[i * to_stride] = 0;
         walk_next(&reads);
     } while (walk_next(&writes));
 }
 
+/* The driver gives the operand's memory where it can. */
 void run_reshape(const struct op *op)
 {
-    for (int64_t i = 0; i < op->out->count; i++)
-        move_element(op, i, op->in[0], i);
+    if (op->out->count == 0)
+        return;
+    copy_run(&op->out->cells->f, 1, &op->in[0]->cells->f, 1, op->out->count);
+    if (op->out->bounds)
+        copy_run(op->out->bounds, 1, op->in[0]->bounds, 1, op->out->count);
 }
 
 void run_strided_view(const struct op *op)
@@ -112,11 +132,16 @@ void run_take(const struct op *op)
     uint32_t axis = (uint32_t)op->attrs->axis;
     int64_t outer = shape_product(data->shape, 0, axis), size = data->shape[axis];
     int64_t inner = shape_product(data->shape, axis + 1, data->rank), to = 0;
+    if (op->out->count == 0)
+        return;
     for (int64_t o = 0; o < outer; o++) {
         for (int64_t j = 0; j < index->count; j++) {
             int64_t at = (o * size + clamp_index(index->cells[j].i, size)) * inner;
-            for (int64_t i = 0; i < inner; i++)
-                move_indexed(op, to++, data, at + i, bound_at(index, j));
+            memcpy(op->out->cells + to, data->cells + at, (size_t)inner * sizeof *data->cells);
+            for (int64_t i = 0; op->out->bounds && i < inner; i++)
+                op->out->bounds[to + i] =
+                    bound_at(index, j) > 0 ? INFINITY : bound_at(data, at + i);
+            to += inner;
         }
     }
 }
