@@ -24,7 +24,7 @@ struct value {
 
 struct run {
     const struct graph *graph;
-    bool reference, wide;
+    bool reference, wide, plain;
     uint32_t threads;
     const int64_t *dim_values;
     const struct interp_tensor *sources;
@@ -230,7 +230,9 @@ static void run_prim(const struct op *op)
 {
     switch (op->prim) {
 #define PRIM(id, name, n, rule, attrs, ulp, doc) \
-    case PRIM_##id: run_##rule(op); return;
+    case PRIM_##id:                              \
+        run_##rule(op);                          \
+        return;
 #include "graph/prims.def"
 #undef PRIM
     case PRIM_NONE:
@@ -296,6 +298,38 @@ static bool take_over(struct run *run, value_id id)
     return true;
 }
 
+/* The largest power of two that all elements are multiples of; 0 when there is none that is large
+ * beside the elements, or elements are not exact. Ends at the second of random elements. */
+static double tensor_grid(const struct interp_tensor *x)
+{
+    double most = 0, grid = INFINITY;
+    for (int64_t i = 0; i < x->count; i++) {
+        int exponent;
+        double value = fabs(x->cells[i].f);
+        if (!isfinite(value) || bound_at(x, i) > 0)
+            return 0;
+        if (value == 0)
+            continue;
+        uint64_t digits = (uint64_t)ldexp(frexp(value, &exponent), 53);
+        double unit = ldexp((double)(digits & -digits), exponent - 53);
+        grid = fmin(grid, unit);
+        most = fmax(most, value);
+        if (most > grid * 0x1p24)
+            return 0;
+    }
+    return grid;
+}
+
+/* For rounding.exact_sums: terms are elements, or products of two. */
+static double exact_sums(const struct op *op)
+{
+    double grid = tensor_grid(op->in[0]);
+    if (grid > 0 && op->in_count == 2)
+        grid *= tensor_grid(op->in[1]);
+    /* 2^p of these units: p bits of the accumulator. */
+    return grid > 0 && grid < INFINITY ? grid / (2 * (op->rounding.sum_unit - INTERP_UNIT)) : 0;
+}
+
 static bool run_node(struct run *run, value_id id)
 {
     const struct node *node = graph_node(run->graph, id);
@@ -303,6 +337,7 @@ static bool run_node(struct run *run, value_id id)
     struct op op = {.prim = (enum prim)node->prim,
                     .attrs = node->attrs,
                     .reference = run->reference,
+                    .plain = run->plain,
                     .threads = run->threads,
                     .in_count = node->operand_count,
                     .out = &value->tensor,
@@ -334,6 +369,8 @@ static bool run_node(struct run *run, value_id id)
     }
     if (is_float)
         op.rounding = rounding_of(op.prim, value->tensor.dtype, run->wide);
+    if (is_float && op.reference && is_sum(op.prim))
+        op.rounding.exact_sums = exact_sums(&op);
     run_prim(&op);
     drop_zero_bounds(run, &value->tensor);
     release_operands(run, id);
@@ -437,6 +474,7 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
     struct run run = {.graph = graph,
                       .reference = options->mode == INTERP_REFERENCE,
                       .wide = options->wide,
+                      .plain = options->mode == INTERP_PLAIN,
                       .threads = options->threads,
                       .dim_values = dim_values,
                       .sources = sources,

@@ -144,7 +144,7 @@ void run_contract(const struct op *op)
     int64_t n = shape_product(b->shape, batch, first_b);
     int64_t terms = shape_product(a->shape, first_a, a->rank);
     if ((m < FEW_ROWS || n < FEW_ROWS) && op->out->count > 0 && terms > 0 &&
-        dtype_is_float(a->dtype)) {
+        dtype_is_float(a->dtype) && !op->plain) {
         run_dots(op, m, n, terms);
         return;
     }

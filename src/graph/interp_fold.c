@@ -89,7 +89,7 @@ static double sum_error(const struct fold *fold, const struct rounding *r)
     double most = fold->magnitude + fold->error;
     if (!(most <= r->sum_max))
         return INFINITY;
-    if (fold->special)
+    if (fold->special || (fold->error == 0 && most <= r->exact_sums))
         return 0;
     return fold->error + INTERP_SAFETY * (roundings_error(fold->count, r->sum_unit) * most +
                                           (double)fold->count * r->sum_tiny);

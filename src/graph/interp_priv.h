@@ -32,6 +32,9 @@ struct rounding {
     double flush;                       /* results below it may become zero; 0: they do not */
     double max;                         /* largest finite value */
     double sum_unit, sum_tiny, sum_max; /* of the accumulator */
+    /* Sums whose terms are multiples of one number, and whose magnitudes add up to no more than
+     * this, are exact in any order of an accumulator of that precision; 0: not known. */
+    double exact_sums;
 };
 
 /* One node being evaluated. */
@@ -39,6 +42,7 @@ struct op {
     enum prim prim;
     const struct attrs *attrs;
     bool reference;
+    bool plain; /* float sums round each partial sum to f32, or f64 for f64 */
     uint32_t threads; /* that may work on it; 0 or 1: the caller alone */
     const struct interp_tensor *in[LIMIT_OPERANDS];
     uint32_t in_count;
@@ -186,6 +190,7 @@ struct fold {
     enum fold_kind kind;
     enum dtype dtype;
     bool is_float;
+    bool plain;     /* float sums: each partial sum is rounded to f32 */
     bool special;   /* floats: an infinity or NaN took part */
     bool nan, zero; /* products: a NaN took part, an exact zero did */
     int64_t count;
@@ -206,6 +211,8 @@ static inline void fold_add(struct fold *fold, union cell x, double error)
     }
     fold->count++;
     fold->value.f += x.f;
+    if (fold->plain)
+        fold->value.f = (double)(float)fold->value.f;
     fold->error += error;
     if (isfinite(x.f))
         fold->magnitude += fabs(x.f);

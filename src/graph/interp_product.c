@@ -53,6 +53,22 @@ static void tile_values(const struct tile *tile)
     }
 }
 
+/* As a plain loop in f32 has it: products and partial sums are rounded, one after the other. */
+URZA_VECTORISED
+static void tile_plain(const struct tile *tile)
+{
+    for (int r = 0; r < TILE_ROWS; r++) {
+        float sums[PANEL_LANES];
+        for (int l = 0; l < PANEL_LANES; l++)
+            sums[l] = (float)tile->sums[r * BLOCK_LANES + l];
+        for (int64_t k = 0; k < tile->terms; k++)
+            for (int l = 0; l < PANEL_LANES; l++)
+                sums[l] += (float)tile->rows[r][k] * (float)tile->panel[k * PANEL_LANES + l];
+        for (int l = 0; l < PANEL_LANES; l++)
+            tile->sums[r * BLOCK_LANES + l] = (double)sums[l];
+    }
+}
+
 URZA_VECTORISED
 static void tile_magnitudes(const struct tile *tile)
 {
@@ -123,7 +139,7 @@ struct job {
     const struct product *product;
     struct block *blocks; /* by worker */
     int64_t row_blocks, lane_blocks;
-    bool is_float, reference;
+    bool is_float, reference, plain;
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -197,6 +213,8 @@ static void add_floats(const struct job *job, struct block *block, int64_t first
             tile.magnitudes = &block->magnitudes[row][i * PANEL_LANES];
             if (job->reference)
                 tile_magnitudes(&tile);
+            else if (job->plain)
+                tile_plain(&tile);
             else
                 tile_values(&tile);
         }
@@ -335,7 +353,8 @@ void product_run(const struct product *p)
                       .row_blocks = (p->rows + BLOCK_ROWS - 1) / BLOCK_ROWS,
                       .lane_blocks = (p->lanes + BLOCK_LANES - 1) / BLOCK_LANES,
                       .is_float = dtype_is_float(dtype),
-                      .reference = p->op->reference};
+                      .reference = p->op->reference,
+                      .plain = p->op->plain && dtype != DTYPE_F64};
     if (p->op->out->count == 0)
         return;
     if (p->terms == 0) {

@@ -55,7 +55,8 @@ static void reduction_init(struct reduction *r, const struct op *op)
     r->last = size[count - 1];
     for (uint32_t d = 0; d + 1 < count; d++)
         walk_push(reduced[d] ? &r->reduced : &r->kept, size[d], step[d]);
-    r->by_terms = !dtype_is_float(x->dtype) || r->kind == FOLD_PROD || x->count == 0;
+    r->by_terms =
+        !dtype_is_float(x->dtype) || r->kind == FOLD_PROD || x->count == 0 || r->op->plain;
 }
 
 /* The fold of all elements from `base` on. */
@@ -65,6 +66,7 @@ static void reduce_by_terms(const struct reduction *r, int64_t base, int64_t ind
     int64_t size = r->lines ? r->last : 1;
     struct fold fold;
     fold_begin(&fold, r->kind, r->x->dtype);
+    fold.plain = r->op->plain && r->x->dtype != DTYPE_F64;
     if (r->terms > 0) {
         do {
             for (int64_t i = 0, at = base + reduced.offset; i < size; i++, at++)

@@ -35,6 +35,18 @@ static void round_f32(int64_t count, const double *restrict values, double *rest
         out[i] = (double)(float)values[i];
 }
 
+/* Those of exact terms that cannot round on the way have only their last rounding, if any. */
+static void find_exact(const struct op *op, int64_t count, const double *values,
+                       const double *magnitudes, const double *errors, double *out)
+{
+    const struct rounding *r = &op->rounding;
+    for (int64_t i = 0; i < count; i++)
+        if (errors[i] == 0 && magnitudes[i] <= r->exact_sums)
+            out[i] = dtype_round(op->out->dtype, values[i]) == values[i]
+                         ? 0
+                         : rounding_error(r, values[i], 0);
+}
+
 /* Stores values in the way of the mode. */
 static void put_values(const struct op *op, int64_t at, int64_t stride, int64_t count,
                        const double *values)
@@ -74,6 +86,8 @@ bool sums_put(const struct op *op, int64_t at, int64_t stride, int64_t count, in
             continue;
         double *to = stride == 1 ? op->out->bounds + at + i : bounds;
         plain &= sum_errors(&e, size, values + i, magnitudes + i, errors + i, to);
+        if (r->exact_sums > 0)
+            find_exact(op, size, values + i, magnitudes + i, errors + i, to);
         for (int64_t k = 0; stride != 1 && k < size; k++)
             op->out->bounds[at + (i + k) * stride] = bounds[k];
     }
