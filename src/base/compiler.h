@@ -8,6 +8,8 @@
 #define URZA_NODISCARD __attribute__((warn_unused_result))
 #define URZA_NORETURN __attribute__((noreturn))
 #define URZA_EXPORT __attribute__((visibility("default")))
+/* For what functions of other targets call in loops: a call would mix encodings of vectors. */
+#define URZA_ALWAYS_INLINE inline __attribute__((always_inline))
 #define URZA_TARGET(features) __attribute__((target(features)))
 #define URZA_LIKELY(x) __builtin_expect(!!(x), 1)
 #define URZA_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -12,6 +12,7 @@
 
 #include <math.h>
 
+#include "base/compiler.h"
 #include "graph/interp.h"
 
 /* Covers the rounding of the error arithmetic itself and of small rewrites; there is no other
@@ -66,7 +67,7 @@ struct scratch {
 void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes);
 
 /* The error of a finite result whose operands contribute `propagated` < INFINITY. */
-static inline double finite_rounding_error(const struct rounding *r, double value,
+static URZA_ALWAYS_INLINE double finite_rounding_error(const struct rounding *r, double value,
                                            double propagated)
 {
     double magnitude = fabs(value);
