@@ -1,6 +1,8 @@
 /* Code comes to memory through a sealed memory file: written while nobody can execute it, then
- * sealed against every change, then mapped to be read and executed. No page is ever writable and
- * executable, and nothing the process does later can make one of these so. */
+ * sealed against every change, then mapped to be read and executed. Nothing here makes a page that
+ * is writable and executable, and the file cannot change any more. The mapping is private, so the
+ * process itself can still have its own copy of a page made writable (mprotect): seals guard
+ * against stray writes and other holders of the file, not against code that runs in the process. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

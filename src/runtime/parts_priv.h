@@ -30,7 +30,7 @@ struct carve {
 };
 void *carve_take(struct carve *carve, size_t count, size_t size);
 
-/* image.c: code as pages that can be read and executed, and never written. */
+/* image.c: code as pages to be read and executed; image.c says what seals them. */
 struct image {
     const uint8_t *code; /* NULL: nothing is mapped */
     size_t size_bytes;
