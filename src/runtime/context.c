@@ -92,6 +92,8 @@ void contexts_release(struct urza_module *module)
     uint32_t count = atomic_load(&module->contexts.count);
     for (uint32_t i = 0; i < count; i++) {
         struct call_context *context = (struct call_context *)module->contexts.items[i];
+        if (!context) /* a fork came between its number and itself */
+            continue;
         free(context->memory);
         free(context->staging);
         free(context);
@@ -138,6 +140,8 @@ void results_release(struct urza_module *module)
     uint32_t count = atomic_load(&module->results.count);
     for (uint32_t i = 0; i < count; i++) {
         struct urza_result *result = (struct urza_result *)module->results.items[i];
+        if (!result)
+            continue;
         free(result->memory);
         free(result);
     }

@@ -1,6 +1,5 @@
 /* What cannot run natively runs in the interpreter: right, and slow. Each such call is counted,
  * with its reason, and reported to the host. */
-#include <stdio.h>
 #include <unistd.h>
 
 #include "graph/interp.h"
@@ -64,11 +63,10 @@ static bool interpret_guarded(struct urza_module *module, struct call_context *c
     return interpret(module, context, arena, err);
 }
 
+/* reason lives as long as the module. */
 static void report(struct urza_module *module, const char *reason)
 {
-    pthread_mutex_lock(&module->lock);
-    snprintf(module->last_fallback, sizeof module->last_fallback, "%s", reason);
-    pthread_mutex_unlock(&module->lock);
+    atomic_store(&module->last_fallback, reason);
     if (module->on_event) {
         urza_event event = {.kind = "fallback", .kernel_id = module->id, .reason = reason};
         module->on_event(module->user, &event);

@@ -211,7 +211,6 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
     struct urza_module *module = calloc(1, sizeof *module);
     if (!module)
         return fail(err, ERR_NOMEM, "no memory for a module");
-    pthread_mutex_init(&module->lock, NULL);
     arena_init(&module->arena);
     module->threads = options->threads > 0 ? options->threads : 1;
     module->on_event = options->on_event;
@@ -267,6 +266,5 @@ URZA_EXPORT void urza_unload(urza_module *module)
     prepare_release(module);
     image_unmap(&module->image);
     arena_release(&module->arena);
-    pthread_mutex_destroy(&module->lock);
     free(module);
 }

@@ -1,5 +1,6 @@
 #include "runtime/test_util.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -2,12 +2,11 @@
  *
  * A module is immutable after load but for the shape cache, the pools of contexts and results, and
  * its statistics; those are shared by atomics. A call takes a context, which is its own until it
- * puts it back. Only loading, a shape seen for the first time and the interpreter allocate; only
- * they take the module's lock. Every allocation may fail and is checked. */
+ * puts it back. Only loading, a shape seen for the first time and the interpreter allocate. Nothing
+ * takes a lock, which the child of a fork could find locked for ever. Every allocation may fail and
+ * is checked. */
 #ifndef URZA_RUNTIME_PRIV_H
 #define URZA_RUNTIME_PRIV_H
-
-#include <pthread.h>
 
 #include "package/package.h"
 #include "runtime/parts_priv.h"
@@ -47,8 +46,8 @@ struct shape_entry {
 struct shape_cache {
     _Atomic uint64_t hashes[SHAPE_SETS][SHAPE_WAYS]; /* a hint: saves looking at the entry */
     struct shape_entry *_Atomic entries[SHAPE_SETS][SHAPE_WAYS];
-    uint8_t oldest[SHAPE_SETS]; /* way to replace next */
-    struct shape_entry *retired;
+    _Atomic uint8_t oldest[SHAPE_SETS]; /* way to replace next, modulo SHAPE_WAYS */
+    struct shape_entry *_Atomic retired;
 };
 
 struct context_stats {
@@ -113,11 +112,10 @@ struct urza_module {
     urza_tensor_info *inputs, *outputs, *param_infos;
     urza_dim_info *dim_infos;
 
-    pthread_mutex_t lock; /* shapes (writing), last_fallback */
     struct shape_cache shapes;
     struct stack contexts, results;
     _Atomic uint64_t arena_bytes, intermediate_bytes;
-    char last_fallback[128];
+    const char *_Atomic last_fallback; /* reason, as old as the module; NULL: none yet */
 };
 
 /* load.c */
