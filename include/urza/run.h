@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 typedef struct urza_module urza_module;
-typedef struct urza_result urza_result; /* holds outputs that live in the module's memory */
+typedef struct urza_result urza_result; /* holds outputs that live in the runtime's memory */
 
 typedef struct urza_error {
     int code;        /* 0: none; otherwise a class; urza_error_name gives its name */
@@ -70,7 +70,8 @@ int urza_load(const char *path, const urza_load_options *options, urza_module **
               urza_error *err);
 int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
                      urza_module **out, urza_error *err);
-void urza_unload(urza_module *module); /* no call may be running; NULL is fine */
+/* No call may be running; NULL is fine. Results that are still held stay as they are. */
+void urza_unload(urza_module *module);
 
 typedef struct urza_tensor_info {
     const char *name;
@@ -109,10 +110,11 @@ int urza_output_shapes(urza_module *module, const DLTensor *inputs, uint32_t inp
 
 /* Runs forward. Inputs in declaration order. Outputs: caller's memory (dense or strided, shape as
  * urza_output_shapes says, may not overlap inputs), or data NULL with room for 8 dims behind shape:
- * then hold must be given and outputs point into the module's memory until urza_result_release. */
+ * then hold must be given and outputs point into memory of their own until urza_result_release. */
 int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
               uint32_t output_count, urza_result **hold, urza_error *err);
-void urza_result_release(urza_result *hold); /* NULL is fine */
+/* From any thread, before or after the module is unloaded; NULL is fine. */
+void urza_result_release(urza_result *hold);
 
 /* Replaces a parameter's values (copied; shape and dtype must match); takes effect at the next
  * urza_prepare. Neither may run beside calls on the same module. */

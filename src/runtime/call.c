@@ -141,7 +141,7 @@ static bool place_tensors(struct urza_module *module, struct call_context *conte
     }
     if (staged > 0 && !context_reserve_staging(context, staged, err))
         return false;
-    if (hold && !(*out_result = result_take(module, held, err)))
+    if (hold && !(*out_result = result_take(module->results, held, err)))
         return false;
     char *stage = context->staging, *result = hold ? (*out_result)->memory : NULL;
     for (uint32_t i = 0; i < count; i++) {

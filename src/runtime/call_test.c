@@ -172,6 +172,26 @@ static void results_are_held(void **state)
     assert_null(held[0]); /* all outputs had memory */
 }
 
+static void results_outlive_their_module(void **state)
+{
+    struct fixture *f = *state;
+    urza_module *module = test_load("4*B", NULL);
+    urza_result *held[3];
+    float *data[3][2];
+    for (int i = 0; i < 3; i++) {
+        f->outputs[0].data = f->outputs[1].data = NULL;
+        must_work(urza_call(module, &f->in.dl, 1, f->outputs, 2, &held[i], &f->err), &f->err);
+        data[i][0] = f->outputs[0].data;
+        data[i][1] = f->outputs[1].data;
+    }
+    urza_result_release(held[1]); /* one is idle when the module goes */
+    urza_unload(module);
+    check_dense(data[0][0], data[0][1]);
+    urza_result_release(held[0]);
+    check_dense(data[2][0], data[2][1]);
+    urza_result_release(held[2]);
+}
+
 static void refuses_wrong_inputs(void **state)
 {
     struct fixture *f = *state;
@@ -322,17 +342,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(computes_many_shapes),
-        TEST(threads_do_not_change_the_result),
-        TEST(the_hosts_threads_can_be_used),
-        TEST(strided_tensors_are_copied),
-        TEST(misaligned_tensors_are_copied),
-        TEST(results_are_held),
-        TEST(refuses_wrong_inputs),
-        TEST(refuses_wrong_outputs),
-        TEST(tells_output_shapes),
-        TEST(params_change_at_prepare),
-        TEST(describes_itself),
+        TEST(computes_many_shapes),          TEST(threads_do_not_change_the_result),
+        TEST(the_hosts_threads_can_be_used), TEST(strided_tensors_are_copied),
+        TEST(misaligned_tensors_are_copied), TEST(results_are_held),
+        TEST(results_outlive_their_module),  TEST(refuses_wrong_inputs),
+        TEST(refuses_wrong_outputs),         TEST(tells_output_shapes),
+        TEST(params_change_at_prepare),      TEST(describes_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,6 +184,9 @@ static bool load_into(struct urza_module *module, const void *bytes, size_t size
     module->pool = pool_new(module->target ? module->threads : 1, options->parallel, options->user);
     if (!module->pool)
         return fail(err, ERR_NOMEM, "no memory for the thread pool");
+    module->results = results_new();
+    if (!module->results)
+        return fail(err, ERR_NOMEM, "no memory for a pool of results");
     return prepare_init(module, err);
 }
 
@@ -261,7 +264,7 @@ URZA_EXPORT void urza_unload(urza_module *module)
         return;
     pool_free(module->pool);
     contexts_release(module);
-    results_release(module);
+    results_unload(module->results);
     shapes_release(module);
     prepare_release(module);
     image_unmap(&module->image);

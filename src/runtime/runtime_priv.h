@@ -72,9 +72,17 @@ struct call_context {
     struct context_stats stats;
 };
 
+/* The results of one module. The module and each result that the host holds count as a reference,
+ * so a result may be released after its module was unloaded. */
+struct result_pool {
+    struct stack stack;
+    _Atomic uint32_t references;
+    _Atomic bool unloaded; /* nobody takes any more: memory is freed at once */
+};
+
 struct urza_result {
     struct pooled pooled;
-    struct urza_module *module;
+    struct result_pool *pool;
     void *memory;
     size_t memory_bytes;
 };
@@ -113,7 +121,8 @@ struct urza_module {
     urza_dim_info *dim_infos;
 
     struct shape_cache shapes;
-    struct stack contexts, results;
+    struct stack contexts;
+    struct result_pool *results;
     _Atomic uint64_t arena_bytes, intermediate_bytes;
     const char *_Atomic last_fallback; /* reason, as old as the module; NULL: none yet */
 };
@@ -135,9 +144,12 @@ bool context_reserve_staging(struct call_context *context, size_t size, struct e
 bool context_ready(const struct urza_module *module, struct call_context *context,
                    struct error *err);
 void contexts_release(struct urza_module *module);
-struct urza_result *result_take(struct urza_module *module, size_t size, struct error *err);
-void result_put(struct urza_result *result);
-void results_release(struct urza_module *module);
+
+/* result.c */
+struct result_pool *results_new(void); /* NULL: no memory */
+struct urza_result *result_take(struct result_pool *pool, size_t size, struct error *err);
+void result_put(struct urza_result *result); /* any thread, also after results_unload */
+void results_unload(struct result_pool *pool);
 /* Statistics have one writer, so adding needs no locked instruction. */
 static inline void stat_add(_Atomic uint64_t *stat, uint64_t amount)
 {
