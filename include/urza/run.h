@@ -1,15 +1,22 @@
 /* Urza's runtime: loads packages and runs them. C and C++. Links no compiler.
  *
- * A module is a loaded package. Calls on one module may come from any number of threads at once.
- * After the first call with a given set of input shapes a call allocates nothing; no call takes a
- * lock. So the child of a fork may go on calling, and unload, what its parent loaded, whatever
- * other threads were doing; it has no threads but the caller's, and what calls in flight held is
- * lost to it. What cannot run natively (no code for this CPU, sizes beyond the plan) is
+ * A module is a loaded package. Calls on one module may come from any number of threads at once, up
+ * to 1024 at the same time (LimitExceededError beyond). After the first call with a given set of
+ * input shapes a call allocates nothing. A module remembers some hundred shapes; more are laid out
+ * again when they return. What cannot run natively (no code for this CPU, sizes beyond the plan) is
  * interpreted, and counted with its reason; what the guards refuse is an error. Nothing here ends
- * or blocks the host process. Tensors are DLPack DLTensors on the CPU; any strides are accepted
- * (tensors that are not dense are copied first). A module serves up to 1024 calls at the same time
- * (LimitExceededError beyond). It remembers some hundred shapes; more are laid out again when they
- * return. */
+ * or blocks the host process.
+ *
+ * Tensors are DLPack DLTensors on the CPU; any strides are accepted (tensors that are not dense are
+ * copied first).
+ *
+ * Fork: no function takes a lock, so the child of a fork may go on calling and unload what its
+ * parent loaded, whatever other threads were doing. It has no threads but the caller's; what calls
+ * in flight held is lost to it.
+ *
+ * Floating point: results do not depend on the calling thread's mode (rounding, flush to zero,
+ * subnormals, exceptions that are signals). Mode and flags are as before when a function returns,
+ * on its thread and on those of options.parallel, and are the host's own in its callbacks. */
 #ifndef URZA_RUN_H
 #define URZA_RUN_H
 

@@ -81,7 +81,9 @@ bool fallback_run(struct urza_module *module, struct call_context *context, cons
     arena.limit_bytes = memory_limit();
     stat_add(&context->stats.fallback_calls, 1);
     report(module, reason);
+    struct fp_mode before = fp_mode_begin();
     bool ok = interpret_guarded(module, context, &arena, err);
+    fp_mode_end(&before);
     arena_release(&arena);
     return ok;
 }

@@ -163,7 +163,8 @@ static void make_infos(struct urza_module *module)
     }
 }
 
-static bool load_into(struct urza_module *module, const void *bytes, size_t size,
+/* All that lives in the module's arena. */
+static bool read_into(struct urza_module *module, const void *bytes, size_t size,
                       const urza_load_options *options, struct error *err)
 {
     struct arena *arena = &module->arena;
@@ -181,6 +182,12 @@ static bool load_into(struct urza_module *module, const void *bytes, size_t size
         map_code(module);
     if (module->target)
         make_slots(module);
+    return true;
+}
+
+/* The rest: threads, memory, what is computed from params. */
+static bool start(struct urza_module *module, const urza_load_options *options, struct error *err)
+{
     module->pool = pool_new(module->target ? module->threads : 1, options->parallel, options->user);
     if (!module->pool)
         return fail(err, ERR_NOMEM, "no memory for the thread pool");
@@ -191,14 +198,14 @@ static bool load_into(struct urza_module *module, const void *bytes, size_t size
 }
 
 /* Apart, so that nothing that setjmp could spoil lives in the caller's registers. */
-static bool load_guarded(struct urza_module *module, const void *bytes, size_t size,
+static bool read_guarded(struct urza_module *module, const void *bytes, size_t size,
                          const urza_load_options *options, struct error *err)
 {
     jmp_buf out_of_memory;
     if (setjmp(out_of_memory) != 0)
         return fail(err, ERR_NOMEM, "no memory to load the package");
     module->arena.oom = &out_of_memory;
-    bool ok = load_into(module, bytes, size, options, err);
+    bool ok = read_into(module, bytes, size, options, err);
     module->arena.oom = NULL;
     return ok;
 }
@@ -218,7 +225,10 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
     module->threads = options->threads > 0 ? options->threads : 1;
     module->on_event = options->on_event;
     module->user = options->user;
-    if (!load_guarded(module, bytes, size, options, err)) {
+    struct fp_mode before = fp_mode_begin(); /* numbers in text are read as they were written */
+    bool ok = read_guarded(module, bytes, size, options, err);
+    fp_mode_end(&before);
+    if (!ok || !start(module, options, err)) {
         urza_unload(module);
         return false;
     }
