@@ -16,7 +16,10 @@
  *
  * Floating point: results do not depend on the calling thread's mode (rounding, flush to zero,
  * subnormals, exceptions that are signals). Mode and flags are as before when a function returns,
- * on its thread and on those of options.parallel, and are the host's own in its callbacks. */
+ * on its thread and on those of options.parallel, and are the host's own in its callbacks.
+ *
+ * Cancellation: no function is a point where pthread_cancel ends its thread, and callbacks run with
+ * cancellation off. A thread that may be cancelled at any instruction must not call. */
 #ifndef URZA_RUN_H
 #define URZA_RUN_H
 

@@ -1,5 +1,6 @@
 /* What cannot run natively runs in the interpreter: right, and slow. Each such call is counted,
  * with its reason, and reported to the host. */
+#include <pthread.h>
 #include <unistd.h>
 
 #include "graph/interp.h"
@@ -77,6 +78,8 @@ bool fallback_run(struct urza_module *module, struct call_context *context, cons
                   struct error *err)
 {
     struct arena arena;
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     arena_init(&arena);
     arena.limit_bytes = memory_limit();
     stat_add(&context->stats.fallback_calls, 1);
@@ -85,5 +88,6 @@ bool fallback_run(struct urza_module *module, struct call_context *context, cons
     bool ok = interpret_guarded(module, context, &arena, err);
     fp_mode_end(&before);
     arena_release(&arena);
+    pthread_setcancelstate(cancel, &cancel);
     return ok;
 }

@@ -2,8 +2,13 @@
  *
  * What makes native code impossible (no code for this CPU, mapping refused) leaves a module that
  * interprets, with the reason; what makes the package unfit, or a wrong option, is an error. The
- * package's bytes are not needed afterwards. */
+ * package's bytes are not needed afterwards.
+ *
+ * Files are read here and threads joined, which are points where pthread_cancel may end the thread
+ * and leave behind what it holds. So cancellation is off meanwhile. Calls have no such points but
+ * the host's own callbacks; pool.c and fallback.c look after those. */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -248,30 +253,45 @@ URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load
         return public_result(fail(&e, ERR_NOMEM, "no memory for %zu bytes", size), &e, err);
     if (size > 0)
         memcpy(copy, bytes, size);
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     bool ok = module_load(copy, size, options, out, &e);
+    pthread_setcancelstate(cancel, &cancel);
     free(copy);
     return public_result(ok, &e, err);
+}
+
+static bool load_file(const char *path, const urza_load_options *options, urza_module **out,
+                      struct error *err)
+{
+    char *bytes;
+    size_t size;
+    if (!file_read(path, (size_t)LIMIT_PACKAGE_BYTES, &bytes, &size, err))
+        return false;
+    bool ok = module_load(bytes, size, options, out, err);
+    free(bytes);
+    return ok || fail_at(err, "%s", path);
 }
 
 URZA_EXPORT int urza_load(const char *path, const urza_load_options *options, urza_module **out,
                           urza_error *err)
 {
     struct error e;
-    char *bytes;
-    size_t size;
     if (!path || !out)
         return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
-    if (!file_read(path, (size_t)LIMIT_PACKAGE_BYTES, &bytes, &size, &e))
-        return public_result(false, &e, err);
-    bool ok = module_load(bytes, size, options, out, &e);
-    free(bytes);
-    return public_result(ok || fail_at(&e, "%s", path), &e, err);
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    bool ok = load_file(path, options, out, &e);
+    pthread_setcancelstate(cancel, &cancel);
+    return public_result(ok, &e, err);
 }
 
 URZA_EXPORT void urza_unload(urza_module *module)
 {
     if (!module)
         return;
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pool_free(module->pool);
     contexts_release(module);
     results_unload(module->results);
@@ -280,4 +300,5 @@ URZA_EXPORT void urza_unload(urza_module *module)
     image_unmap(&module->image);
     arena_release(&module->arena);
     free(module);
+    pthread_setcancelstate(cancel, &cancel);
 }

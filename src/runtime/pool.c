@@ -153,7 +153,12 @@ static void run_alone(pool_task *task, void *argument, uint32_t count)
 void pool_run(struct pool *pool, pool_task *task, void *argument, uint32_t count)
 {
     if (count > 1 && pool->parallel) {
+        /* Tasks may still run elsewhere when the host's function is cancelled, on memory that the
+         * caller would take along. */
+        int cancel;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
         pool->parallel(pool->user, task, argument, count);
+        pthread_setcancelstate(cancel, &cancel);
         return;
     }
     if (count <= 1 || pool->thread_count == 0 ||
