@@ -119,8 +119,14 @@ int urza_output_shapes(urza_module *module, const DLTensor *inputs, uint32_t inp
                        int64_t (*shapes)[8], urza_error *err);
 
 /* Runs forward. Inputs in declaration order. Outputs: caller's memory (dense or strided, shape as
- * urza_output_shapes says, may not overlap inputs), or data NULL with room for 8 dims behind shape:
- * then hold must be given and outputs point into memory of their own until urza_result_release. */
+ * urza_output_shapes says), or data NULL with room for 8 dims behind shape: then hold must be given
+ * and outputs point into memory of their own until urza_result_release.
+ *
+ * Refused as invalid input, before anything is written: an output that shares a byte with an input
+ * or another output, or two of whose elements share one. Strides may be negative, and tensors may
+ * lie between each other's elements, as columns of one matrix in turn do. Where strides are so
+ * entangled that it would take long to decide, they are refused too. Inputs may overlap each other
+ * and themselves (stride 0). */
 int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
               uint32_t output_count, urza_result **hold, urza_error *err);
 /* From any thread, before or after the module is unloaded; NULL is fine. */

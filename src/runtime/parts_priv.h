@@ -106,10 +106,19 @@ struct tensor {
     int64_t elements;
     size_t size_bytes; /* of all elements, dense */
     char *data;        /* NULL only without elements, or where need_data is false */
+    uintptr_t low;     /* the lowest byte; where there are data and elements */
+    size_t span_bytes; /* from there to the end of the highest; 0: no memory is touched */
 };
 /* ERR_INPUT; place is left to the caller. */
 bool tensor_check(const DLTensor *given, bool need_data, struct tensor *out, struct error *err);
 DLDataType tensor_dtype(enum dtype dtype);
+/* Bytes from one index to the next, by dim; 0 for dims without a next index. */
+void tensor_steps(const struct tensor *tensor, int64_t steps[LIMIT_RANK]);
+
+/* overlap.c: whether two elements of a tensor share a byte; whether two tensors do. Exact, but
+ * where strides are too entangled to decide it soon: then the answer is yes. */
+bool tensor_meets_itself(const struct tensor *tensor);
+bool tensors_meet(const struct tensor *a, const struct tensor *b);
 
 /* copy.c: between a tensor and dense memory. */
 void copy_to_dense(void *dense, const struct tensor *tensor);
