@@ -74,7 +74,11 @@ typedef struct urza_load_options {
                      uint32_t count);
 } urza_load_options;
 
-/* All functions that return int give 0 on success and the error's code otherwise; err may be NULL.
+/* A package has at most 1 TiB, and a file at most half as many bytes as the machine has memory: a
+ * larger one is refused (LimitExceededError) before it is read. What is in bytes or in the file is
+ * not needed any more when a load function returns.
+ *
+ * All functions that return int give 0 on success and the error's code otherwise; err may be NULL.
  */
 int urza_load(const char *path, const urza_load_options *options, urza_module **out,
               urza_error *err);

@@ -1,18 +1,9 @@
 /* What cannot run natively runs in the interpreter: right, and slow. Each such call is counted,
  * with its reason, and reported to the host. */
 #include <pthread.h>
-#include <unistd.h>
 
 #include "graph/interp.h"
 #include "runtime/runtime_priv.h"
-
-/* The interpreter takes eight bytes for each element; where memory is overcommitted, asking for
- * more than there is would bring the host down later. */
-static size_t memory_limit(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 ? (size_t)pages / 2 * (size_t)page : (size_t)1 << 30;
-}
 
 static bool load_sources(const struct urza_module *module, const struct call_context *context,
                          struct arena *arena, struct interp_tensor *out, struct error *err)
@@ -44,7 +35,7 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, source_count);
     struct interp_tensor *outputs = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count);
     if (!load_sources(module, context, arena, sources, err) ||
-        !interp_run(graph, INTERP_NATIVE, entry->dims, sources, source_count, memory_limit(), arena,
+        !interp_run(graph, INTERP_NATIVE, entry->dims, sources, source_count, memory_half(), arena,
                     outputs, err))
         return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++)
@@ -81,7 +72,7 @@ bool fallback_run(struct urza_module *module, struct call_context *context, cons
     int cancel;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     arena_init(&arena);
-    arena.limit_bytes = memory_limit();
+    arena.limit_bytes = memory_half(); /* the interpreter takes eight bytes for each element */
     stat_add(&context->stats.fallback_calls, 1);
     report(module, reason);
     struct fp_mode before = fp_mode_begin();

@@ -247,6 +247,9 @@ URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load
     struct error e;
     if (!out || (!bytes && size > 0))
         return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
+    if (size > LIMIT_PACKAGE_BYTES)
+        return public_result(fail(&e, ERR_LIMIT, "%zu bytes are more than a package has", size), &e,
+                             err);
     /* A private copy: what has been verified must not change while it is read again. */
     void *copy = block_new(size);
     if (!copy)
@@ -265,8 +268,10 @@ static bool load_file(const char *path, const urza_load_options *options, urza_m
                       struct error *err)
 {
     char *bytes;
-    size_t size;
-    if (!file_read(path, (size_t)LIMIT_PACKAGE_BYTES, &bytes, &size, err))
+    size_t size, limit = memory_half(); /* the params are copied beside the file */
+    if (limit > LIMIT_PACKAGE_BYTES)
+        limit = (size_t)LIMIT_PACKAGE_BYTES;
+    if (!file_read(path, limit, &bytes, &size, err))
         return false;
     bool ok = module_load(bytes, size, options, out, err);
     free(bytes);

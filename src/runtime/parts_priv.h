@@ -25,6 +25,9 @@
 /* block.c: memory is 64-aligned and not zeroed. */
 /* size bytes (0 is fine), NULL when there is no memory; free() gives them back. */
 void *block_new(size_t size);
+/* Half of the machine's memory, in bytes. Where memory is overcommitted, asking for more than there
+ * is would bring the host down later, so this is the most that one thing may take. */
+size_t memory_half(void);
 /* size up to the next multiple of BLOCK_ALIGN; false when that does not fit. */
 bool block_round(int64_t size, int64_t *out);
 
