@@ -19,7 +19,11 @@
  * on its thread and on those of options.parallel, and are the host's own in its callbacks.
  *
  * Cancellation: no function is a point where pthread_cancel ends its thread, and callbacks run with
- * cancellation off. A thread that may be cancelled at any instruction must not call. */
+ * cancellation off. A thread that may be cancelled at any instruction must not call.
+ *
+ * Stack: functions take at most 16 KiB of the calling thread's, and so do tasks on threads of
+ * options.parallel. Reading a package may take up to 2 MiB: on a thread with less left it is done
+ * by another one, which is gone when the function returns. */
 #ifndef URZA_RUN_H
 #define URZA_RUN_H
 

@@ -17,6 +17,8 @@
 #include "base/compiler.h"
 #include "runtime/runtime_priv.h"
 
+#define READ_STACK_BYTES ((size_t)2 << 20)
+
 static const char interpreter[] = "interpreter";
 
 static bool check_options(const urza_load_options *options, struct error *err)
@@ -215,6 +217,38 @@ static bool read_guarded(struct urza_module *module, const void *bytes, size_t s
     return ok;
 }
 
+struct reading {
+    struct urza_module *module;
+    const void *bytes;
+    size_t size;
+    const urza_load_options *options;
+    bool ok;
+    struct error err; /* where not ok */
+};
+
+static void read_package(void *argument)
+{
+    struct reading *reading = argument;
+    struct fp_mode before = fp_mode_begin(); /* numbers in text are read as they were written */
+    reading->ok = read_guarded(reading->module, reading->bytes, reading->size, reading->options,
+                               &reading->err);
+    fp_mode_end(&before);
+}
+
+/* Dims that are nested in each other take hundreds of kilobytes of stack to read. Where the calling
+ * thread has less, another one reads. */
+static bool read_aside(struct urza_module *module, const void *bytes, size_t size,
+                       const urza_load_options *options, struct error *err)
+{
+    struct reading reading = {module, bytes, size, options, .ok = false};
+    if (thread_stack_left() >= READ_STACK_BYTES ||
+        !thread_run(READ_STACK_BYTES, read_package, &reading))
+        read_package(&reading);
+    if (!reading.ok)
+        *err = reading.err;
+    return reading.ok;
+}
+
 bool module_load(const void *bytes, size_t size, const urza_load_options *options,
                  struct urza_module **out, struct error *err)
 {
@@ -230,10 +264,7 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
     module->threads = options->threads > 0 ? options->threads : 1;
     module->on_event = options->on_event;
     module->user = options->user;
-    struct fp_mode before = fp_mode_begin(); /* numbers in text are read as they were written */
-    bool ok = read_guarded(module, bytes, size, options, err);
-    fp_mode_end(&before);
-    if (!ok || !start(module, options, err)) {
+    if (!read_aside(module, bytes, size, options, err) || !start(module, options, err)) {
         urza_unload(module);
         return false;
     }

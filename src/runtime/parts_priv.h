@@ -4,6 +4,7 @@
 #ifndef URZA_RUNTIME_PARTS_PRIV_H
 #define URZA_RUNTIME_PARTS_PRIV_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -70,6 +71,15 @@ struct layout_item {
 };
 bool layout_place(struct layout_item *items, uint32_t count, struct layout_item **work,
                   int64_t *out_bytes);
+
+/* thread.c: threads that take no signals. False: there is none, and nothing ran. */
+bool thread_start(pthread_t *out, const pthread_attr_t *attributes, void *(*work)(void *),
+                  void *argument); /* attributes NULL: the default */
+/* Bytes of stack that the calling thread has below this call; 0 where that is unknown. */
+size_t thread_stack_left(void);
+/* Runs run(argument) on a thread with a stack of so many bytes, and waits for it. Cancellation must
+ * be off. */
+bool thread_run(size_t stack_bytes, void (*run)(void *argument), void *argument);
 
 /* pool.c: runs tasks on the module's threads or the host's. */
 typedef void pool_task(void *argument, uint32_t index);
