@@ -63,6 +63,16 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_CPU_RELAX() ((void)0)
 #endif
 
+/* The word that holds rounding, flushing, masks and flags of floating point. Where there is none
+ * <fenv.h> has to do. */
+#if defined(__x86_64__)
+#define URZA_HAS_MXCSR 1
+#define URZA_MXCSR_GET() __builtin_ia32_stmxcsr()
+#define URZA_MXCSR_SET(word) __builtin_ia32_ldmxcsr(word)
+#else
+#define URZA_HAS_MXCSR 0
+#endif
+
 /* The low half of XCR0: which register state the system saves. Only where CPUID reports OSXSAVE. */
 #if defined(__x86_64__)
 #define URZA_XGETBV(out_low)                                                 \
