@@ -102,11 +102,7 @@ static struct rounding rounding_of(enum prim prim, enum dtype dtype)
         return r;
     /* A sum's own terms are counted one by one; what is left is its last rounding. */
     r.relative = is_sum(prim) || ulp < 0.5 ? unit : 2 * ulp * unit;
-    r.tiny = dtype_min_subnormal(dtype) + 0x1p-1074;
-    bool elementary = prim == PRIM_POW || (prim_info(prim)->operands == 1 && ulp >= 1 &&
-                                           prim >= PRIM_RSQRT && prim <= PRIM_ERFC);
-    if (elementary)
-        r.flush = dtype_min_normal(dtype);
+    r.tiny = fmax(ulp, 1) * dtype_min_subnormal(dtype) + 0x1p-1074;
     return r;
 }
 

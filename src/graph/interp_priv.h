@@ -29,7 +29,6 @@ struct approx {
 struct rounding {
     double relative;                    /* local error over |result|; 0: exact */
     double tiny;                        /* local error of a result near zero */
-    double flush;                       /* results below it may become zero; 0: they do not */
     double max;                         /* largest finite value */
     double sum_unit, sum_tiny, sum_max; /* of the accumulator */
 };
@@ -56,8 +55,6 @@ static inline double rounding_error(const struct rounding *r, double value, doub
         return propagated > 0 ? INFINITY : 0;
     double magnitude = fabs(value);
     double error = propagated + INTERP_SAFETY * (r->relative * (magnitude + propagated) + r->tiny);
-    if (magnitude - error < r->flush)
-        error += r->flush;
     return magnitude + error > r->max ? INFINITY : error;
 }
 
