@@ -141,6 +141,8 @@ static struct approx_row {
     {PRIM_DIV, 1, 1, 0, 0, INFINITY, INFINITY},
     {PRIM_REM, 5, 0.25, 3, 0, 0.25, 0.2501},
     {PRIM_REM, 6, 0.25, 3, 0, 3, 3.001},
+    {PRIM_REM, 0x1p100, 0, 7, 0, 0, 0},
+    {PRIM_REM, 0x1p100, 1, 7, 0, 1, 7.001},
     {PRIM_POW, 2, 0.5, 3, 0, 7.625, 7.626},
     {PRIM_POW, -2, 0.5, 2, 0, 2.25, 2.2501},
     {PRIM_POW, 0.5, 1, 2, 0, 2, 2.0001},

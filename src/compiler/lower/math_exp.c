@@ -46,9 +46,9 @@ static const double exp2_q64[] = {
 static const double ln2_high[] = {0x1.62e4p-1, 0x1.62e42feep-1};
 static const double ln2_low[] = {0x1.7f7d1cf79abcap-20, 0x1.a39ef35793c76p-33};
 
-/* The halves of m = n + scale_bias, as exponent fields, stand for 2^(n - scale_shift). The lesser is
- * 0, and with it the factor, from n = 1 - scale_bias down, where the result rounds to 0: no product
- * is too small for a float but where the result is subnormal, since that is slow. */
+/* n + scale_bias in two halves, each the exponent of a factor. The lesser is 0, and so is its
+ * factor, at n = 1 - scale_bias, where the result rounds to 0: then no product is too small for a
+ * float, which would be slow. */
 expr_id math_scale(struct nest *nest, expr_id p, expr_id rounded)
 {
     int shift = math_layout(nest, p)->mantissa;
