@@ -62,6 +62,17 @@ static long double right_remainder(long double x, long double z)
     return m != 0 && (m < 0) != (z < 0) ? m + z : m;
 }
 
+/* NumPy's floor_divide; whole numbers up to 2^64 are exact. */
+static long double right_floor(long double x, long double z)
+{
+    long double m = fmodl(x, z), q = rintl((x - m) / z);
+    if (z == 0 || isnan(m))
+        return z == 0 ? x / z : m;
+    if (m != 0 && (m < 0) != (z < 0))
+        q -= 1;
+    return q == 0 ? copysignl(0, x / z) : q;
+}
+
 #define UNARY(name, expression)                           \
     static long double name(long double x, long double z) \
     {                                                     \
@@ -99,6 +110,7 @@ static const struct function composites[] = {
     {"silu", "", right_silu, false, 400}, /* |x| times an error of e^x, which may be subnormal */
     {"hardswish", "", right_hardswish, false, 3},
     {"remainder", "", right_remainder, true, 0.5},
+    {"div", "\"rounding_mode\": \"floor\"", right_floor, true, 1},
 };
 static const struct function onnx_ops[] = {
     {"Sinh", NULL, right_sinh, false, 5},   {"Cosh", NULL, right_cosh, false, 4},
