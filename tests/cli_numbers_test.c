@@ -82,6 +82,7 @@ static long double right_floor(long double x, long double z)
 UNARY(right_exp, expl(x))
 UNARY(right_exp2, exp2l(x))
 UNARY(right_erfc, erfcl(x))
+UNARY(right_tanh, tanhl(x))
 UNARY(right_sinh, sinhl(x))
 UNARY(right_cosh, coshl(x))
 UNARY(right_asinh, asinhl(x))
@@ -106,6 +107,7 @@ static const struct function composites[] = {
     {"exp", "", right_exp, false, 1},
     {"exp2", "", right_exp2, false, 1.5},
     {"erfc", "", right_erfc, false, 4},
+    {"tanh", "", right_tanh, false, 3},
     {"sigmoid", "", right_sigmoid, false, 3},
     {"silu", "", right_silu, false, 400}, /* |x| times an error of e^x, which may be subnormal */
     {"hardswish", "", right_hardswish, false, 3},

@@ -91,7 +91,7 @@ static bool is_sum(enum prim prim)
 
 static struct rounding rounding_of(enum prim prim, enum dtype dtype)
 {
-    double ulp = prim_info(prim)->ulp;
+    double ulp = prim_ulp(prim, dtype);
     double unit = dtype_unit_roundoff(dtype) + INTERP_UNIT;
     enum dtype wide = dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
     struct rounding r = {.max = dtype_max(dtype)};
