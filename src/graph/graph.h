@@ -113,6 +113,8 @@ struct prim_info {
     double ulp;
 };
 const struct prim_info *prim_info(enum prim prim);
+/* The bound of compiled code in dtype: the ulp column; for f64 more where that is dear. */
+double prim_ulp(enum prim prim, enum dtype dtype);
 enum prim prim_from_name(const char *name);
 
 void graph_init(struct graph *graph, struct arena *arena);

@@ -106,7 +106,7 @@ static bool is_sum(enum prim prim)
 /* wide: as if every float dtype had float64's precision, but its own range. */
 static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
 {
-    double ulp = prim_info(prim)->ulp;
+    double ulp = prim_ulp(prim, dtype);
     enum dtype precision = wide ? DTYPE_F64 : dtype;
     enum dtype sums = precision == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
     double unit = dtype_unit_roundoff(precision) + INTERP_UNIT;
@@ -118,11 +118,7 @@ static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
         return r;
     /* A sum's own terms are counted one by one; what is left is its last rounding. */
     r.relative = is_sum(prim) || ulp < 0.5 ? unit : 2 * ulp * unit;
-    r.tiny = dtype_min_subnormal(precision) + 0x1p-1074;
-    bool elementary = prim == PRIM_POW || (prim_info(prim)->operands == 1 && ulp >= 1 &&
-                                           prim >= PRIM_RSQRT && prim <= PRIM_ERFC);
-    if (elementary)
-        r.flush = dtype_min_normal(precision);
+    r.tiny = fmax(ulp, 1) * dtype_min_subnormal(precision) + 0x1p-1074;
     return r;
 }
 

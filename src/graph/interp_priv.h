@@ -30,7 +30,6 @@ struct approx {
 struct rounding {
     double relative;                    /* local error over |result|; 0: exact */
     double tiny;                        /* local error of a result near zero */
-    double flush;                       /* results below it may become zero; 0: they do not */
     double max;                         /* largest finite value */
     double sum_unit, sum_tiny, sum_max; /* of the accumulator */
     /* Sums whose terms are multiples of one number, and whose magnitudes add up to no more than
@@ -72,7 +71,6 @@ static URZA_ALWAYS_INLINE double finite_rounding_error(const struct rounding *r,
 {
     double magnitude = fabs(value);
     double error = propagated + INTERP_SAFETY * (r->relative * (magnitude + propagated) + r->tiny);
-    error += magnitude - error < r->flush ? r->flush : 0;
     return magnitude + error > r->max ? INFINITY : error;
 }
 

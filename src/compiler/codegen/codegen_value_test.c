@@ -69,6 +69,7 @@ static const double float_values[] = {
     3.4e38,
     1e300,
     -1e300,
+    0x3p-1074,
     1 + 0x1p-11 + 0x1p-40,
     1 + 0x1p-11,
     1 + 0x1p-8 + 0x1p-40,
@@ -185,6 +186,7 @@ static void operations(void **state)
                                                EXPR_ROUND, EXPR_TRUNC, EXPR_SQRT};
     static const enum expr_op arithmetic[] = {EXPR_ADD, EXPR_SUB, EXPR_MUL,
                                               EXPR_DIV, EXPR_MIN, EXPR_MAX};
+    static const enum expr_op remainder[] = {EXPR_FMOD};
     static const enum expr_op bits[] = {EXPR_AND, EXPR_OR, EXPR_XOR};
     static const enum expr_op compares[] = {EXPR_EQ, EXPR_NE, EXPR_LT, EXPR_LE};
     static const enum expr_op int_unary[] = {EXPR_NEG, EXPR_ABS, EXPR_NOT};
@@ -194,6 +196,8 @@ static void operations(void **state)
             check_operations(dtype, compares, 4, true, lanes);
             if (dtype_is_float(dtype))
                 check_operations(dtype, float_unary, 7, false, lanes);
+            if (dtype == DTYPE_F64)
+                check_operations(dtype, remainder, 1, true, lanes);
             if (dtype != DTYPE_BOOL)
                 check_operations(dtype, arithmetic, 6, true, lanes);
             if (!dtype_is_float(dtype))

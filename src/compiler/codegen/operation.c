@@ -98,6 +98,7 @@ static LLVMValueRef float_operation(struct emitter *e, const struct expr *x, LLV
     case EXPR_SUB: return LLVMBuildFSub(b, v[0], v[1], "");
     case EXPR_MUL: return LLVMBuildFMul(b, v[0], v[1], "");
     case EXPR_DIV: return LLVMBuildFDiv(b, v[0], v[1], "");
+    case EXPR_FMOD: return emit_remainder(e, v[0], v[1]);
     case EXPR_MIN:
         return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, v[0], v[1], ""), v[0], v[1], "");
     case EXPR_MAX:
