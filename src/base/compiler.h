@@ -29,19 +29,18 @@
 
 /* For a function of plain loops: the C compiler vectorises them, once for each level of x86-64, and
  * the program takes the best that its CPU has. Results are the same bits on all: lanes never change
- * the order of additions, and no multiplication and addition fuse under -ffp-contract=off. Nobody
- * reads errno or the exception flags after it. */
+ * the order of additions, and no multiplication and addition fuse under -ffp-contract=off. What
+ * they call is inlined only while no option beside the level differs. */
 #if defined(__clang__) && defined(__x86_64__)
 #define URZA_VECTORISED \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__clang__)
 #define URZA_VECTORISED
 #elif defined(__x86_64__)
-#define URZA_VECTORISED                                                          \
-    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), \
-                   optimize("O3", "no-math-errno", "no-trapping-math")))
+#define URZA_VECTORISED \
+    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
 #else
-#define URZA_VECTORISED __attribute__((optimize("O3", "no-math-errno", "no-trapping-math")))
+#define URZA_VECTORISED __attribute__((optimize("O3")))
 #endif
 
 /* Four doubles that are added and multiplied lane by lane, and the like for their bits. They need
