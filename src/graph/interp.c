@@ -76,13 +76,6 @@ static bool node_shape(struct run *run, value_id id, struct interp_tensor *out)
     return true;
 }
 
-/* Prims whose result is a choice, a move or a whole number of what they get. Errors arise in the
- * others. */
-static bool may_round(enum prim prim)
-{
-    return prim_info(prim)->ulp > 0 || prim == PRIM_REM || prim == PRIM_IOTA;
-}
-
 static bool is_sum(enum prim prim)
 {
     return prim == PRIM_REDUCE_SUM || prim == PRIM_CUM_SUM || prim == PRIM_CONTRACT ||
@@ -92,21 +85,27 @@ static bool is_sum(enum prim prim)
 static struct rounding rounding_of(enum prim prim, enum dtype dtype)
 {
     double ulp = prim_info(prim)->ulp;
-    double unit = dtype_unit_roundoff(dtype) + INTERP_UNIT;
     enum dtype wide = dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
-    struct rounding r = {.max = dtype_max(dtype)};
-    r.sum_unit = dtype_unit_roundoff(wide) + INTERP_UNIT;
-    r.sum_tiny = dtype_min_subnormal(wide) + 0x1p-1074;
+    double unit = dtype_unit_roundoff(wide) + INTERP_UNIT;
+    double tiny = dtype_min_subnormal(wide) + 0x1p-1074;
+    struct rounding r = {.narrow = wide != dtype, .max = dtype_max(wide)};
+    r.sum_unit = unit;
+    r.sum_tiny = tiny;
     r.sum_max = dtype_max(wide);
-    if (!may_round(prim))
+    if (!prim_rounds(prim))
         return r;
     /* A sum's own terms are counted one by one; what is left is its last rounding. */
-    r.relative = is_sum(prim) || ulp < 0.5 ? unit : 2 * ulp * unit;
-    r.tiny = dtype_min_subnormal(dtype) + 0x1p-1074;
+    bool once = is_sum(prim) || ulp <= 0.5;
+    if (r.narrow && once) { /* f32 is wide enough for two roundings to be one */
+        r.max = INFINITY;
+        return r;
+    }
+    r.relative = once ? unit : 2 * ulp * unit;
+    r.tiny = tiny;
     bool elementary = prim == PRIM_POW || (prim_info(prim)->operands == 1 && ulp >= 1 &&
                                            prim >= PRIM_RSQRT && prim <= PRIM_ERFC);
     if (elementary)
-        r.flush = dtype_min_normal(dtype);
+        r.flush = dtype_min_normal(wide);
     return r;
 }
 
@@ -275,7 +274,7 @@ static bool run_node(struct run *run, value_id id)
                     .out = &value->tensor,
                     .arena = run->arena};
     bool is_float = dtype_is_float((enum dtype)node->dtype);
-    bool bounds = (is_float && may_round(op.prim)) || op.prim == PRIM_BITCAST;
+    bool bounds = (is_float && prim_rounds(op.prim)) || op.prim == PRIM_BITCAST;
     for (uint32_t i = 0; i < node->operand_count; i++) {
         op.in[i] = &run->values[node->operands[i]].tensor;
         bounds |= op.in[i]->bounds != NULL;

@@ -5,10 +5,12 @@
  * carries, beside each element, a bound on how far a correct native computation may lie from it (a
  * running error analysis: unit roundoff of each value's dtype × the ulp column of prims.def,
  * propagated through each prim; sums and contractions by n·u·Σ|terms|, valid for any order of
- * summation). INFINITY means "not determined": an input's error reaches across a comparison, a
- * rounding step or an overflow threshold. NATIVE rounds every result to its dtype (sums accumulate
- * in float64 and round once) and has no bounds. Integers are exact in 64 bits and wrap to their
- * width.
+ * summation). Values of f16 and bf16 have the precision of their dtype wherever they are used: each
+ * is rounded in both modes, and its bound is 0 where all that lies within the error of what was
+ * computed, in f32 or wider, rounds to one number. INFINITY means "not determined": an input's
+ * error reaches across a comparison, a rounding step or an overflow threshold. NATIVE rounds every
+ * result to its dtype (sums accumulate in float64 and round once, scattered ones with each update)
+ * and has no bounds. Integers are exact in 64 bits and wrap to their width.
  *
  * Elements are 64-bit cells in row-major order. Memory comes from the arena; values are freed with
  * it. Thread-safe on distinct arenas. */

@@ -6,6 +6,25 @@
 
 #include <assert.h>
 
+/* Of exact operands the result is the rounding of what float64 gives, which itself has more than
+ * twice the digits. */
+void op_put_narrow(const struct op *op, int64_t index, struct approx x)
+{
+    enum dtype dtype = op->out->dtype;
+    double value = dtype_round(dtype, x.value);
+    double reach = rounding_error(&op->rounding, x.value, x.error), error = reach;
+    if (reach > 0 && reach < INFINITY) {
+        reach += 2 * INTERP_UNIT * fabs(x.value);
+        double low = dtype_round(dtype, x.value - reach),
+               high = dtype_round(dtype, x.value + reach);
+        bool same = low == high, finite = isfinite(low) && isfinite(high);
+        error = same     ? 0
+                : finite ? fmax(high - value, value - low) * (1 + 2 * INTERP_UNIT)
+                         : INFINITY;
+    }
+    op_put_exact(op, index, (union cell){.f = value}, error);
+}
+
 void op_put_representable(const struct op *op, int64_t index, struct approx x)
 {
     if (op->reference && x.error == 0 && dtype_round(op->out->dtype, x.value) == x.value)
@@ -142,17 +161,8 @@ void run_unary_num(const struct op *op)
         integer_unary(op);
         return;
     }
-    bool steps = op->prim == PRIM_FLOOR || op->prim == PRIM_CEIL || op->prim == PRIM_ROUND ||
-                 op->prim == PRIM_TRUNC;
-    double unit = dtype_unit_roundoff(op->out->dtype);
-    for (int64_t i = 0; i < op->out->count; i++) {
-        struct approx y = approx_unary(op->prim, approx_at(op->in[0], i));
-        /* A native operand may be wider than its dtype: a whole number that the dtype cannot hold
-         * rounds. */
-        if (steps && y.error > 0 && fabs(y.value) * unit >= 0.5)
-            y.error += unit * fabs(y.value);
-        op_put(op, i, y);
-    }
+    for (int64_t i = 0; i < op->out->count; i++)
+        op_put(op, i, approx_unary(op->prim, approx_at(op->in[0], i)));
 }
 
 void run_binary_num(const struct op *op)
