@@ -132,6 +132,36 @@ static void check(struct model *m, const struct row *row, enum dtype dtype)
     }
 }
 
+/* x + x is beyond f16, its norm is not. */
+static void sums_before_a_norm_are_wide(void **state)
+{
+    struct model *m = *state;
+    static const double x[COUNT] = {40000, -30000, 35008, 20000};
+    uint16_t data[COUNT];
+    char *in[] = {(char *)"x", (char *)"x", (char *)"x"};
+    double square = sum_of(x, 2) / COUNT;
+    Onnx__OperatorSetIdProto microsoft = *m->opset, *opsets[] = {m->opset, &microsoft};
+    microsoft.domain = (char *)"com.microsoft";
+    microsoft.version = 1;
+    m->proto->n_opset_import = 2;
+    m->proto->opset_import = opsets;
+    for (int i = 0; i < COUNT; i++)
+        data[i] = f16_from_double(x[i]);
+    start_over(m);
+    add_input(m, "x", 10, (const char *const[]){"4", NULL});
+    Onnx__NodeProto *node = add_node(m, "SkipSimplifiedLayerNormalization", "x", "x", "y");
+    node->domain = (char *)"com.microsoft";
+    node->n_input = 3; /* the last one is the scale */
+    node->input = in;
+    add_output(m, "y");
+    struct interp_tensor y = run_model(m, DTYPE_F16, COUNT, data);
+    for (int i = 0; i < COUNT; i++) {
+        double right = x[i] / sqrt(square) * f16_to_double(data[i]);
+        if (!(fabs(y.cells[i].f - right) <= 0x1.01p-11 * fabs(right)))
+            fail_msg("[%d]: %.9g, right %.9g", i, y.cells[i].f, right);
+    }
+}
+
 static void nodes_round_once(void **state)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -143,6 +173,8 @@ static void nodes_round_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(nodes_round_once, begin, end)};
+        cmocka_unit_test_setup_teardown(nodes_round_once, begin, end),
+        cmocka_unit_test_setup_teardown(sums_before_a_norm_are_wide, begin, end),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
