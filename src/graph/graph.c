@@ -29,6 +29,11 @@ static const struct prim_info infos[PRIM_COUNT] = {
 
 static const struct attrs no_attrs;
 
+bool prim_rounds(enum prim prim)
+{
+    return prim_info(prim)->ulp > 0 || prim == PRIM_REM || prim == PRIM_IOTA;
+}
+
 const struct prim_info *prim_info(enum prim prim)
 {
     assert(prim > PRIM_NONE && prim < PRIM_COUNT);

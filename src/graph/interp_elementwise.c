@@ -8,6 +8,25 @@
 
 #include "base/compiler.h"
 
+/* Of exact operands the result is the rounding of what float64 gives, which itself has more than
+ * twice the digits. */
+void op_put_narrow(const struct op *op, int64_t index, struct approx x)
+{
+    enum dtype dtype = op->out->dtype;
+    double value = dtype_round(dtype, x.value);
+    double reach = rounding_error(&op->rounding, x.value, x.error), error = reach;
+    if (reach > 0 && reach < INFINITY) {
+        reach += 2 * INTERP_UNIT * fabs(x.value);
+        double low = dtype_round(dtype, x.value - reach),
+               high = dtype_round(dtype, x.value + reach);
+        bool same = low == high, finite = isfinite(low) && isfinite(high);
+        error = same     ? 0
+                : finite ? fmax(high - value, value - low) * (1 + 2 * INTERP_UNIT)
+                         : INFINITY;
+    }
+    op_put_exact(op, index, (union cell){.f = value}, error);
+}
+
 void op_put_representable(const struct op *op, int64_t index, struct approx x)
 {
     if (op->reference && x.error == 0 && dtype_round(op->out->dtype, x.value) == x.value)
@@ -140,15 +159,7 @@ static void integer_binary(const struct op *op)
 
 static void put_unary(const struct op *op, int64_t i)
 {
-    bool steps = op->prim == PRIM_FLOOR || op->prim == PRIM_CEIL || op->prim == PRIM_ROUND ||
-                 op->prim == PRIM_TRUNC;
-    struct approx y = approx_unary(op->prim, approx_at(op->in[0], i));
-    double unit = steps && y.error > 0 ? dtype_unit_roundoff(op->out->dtype) : 0;
-    /* A native operand may be wider than its dtype: a whole number that the dtype cannot hold
-     * rounds. */
-    if (fabs(y.value) * unit >= 0.5)
-        y.error += unit * fabs(y.value);
-    op_put(op, i, y);
+    op_put(op, i, approx_unary(op->prim, approx_at(op->in[0], i)));
 }
 
 static void put_binary(const struct op *op, int64_t i)

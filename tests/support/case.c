@@ -115,6 +115,50 @@ static void note_worst(const struct sample *sample, const struct interp_differen
                          dims->names.items[i].name, (long long)sample->dims[i]);
 }
 
+/* Whether the bits are those of a NaN of a float dtype. */
+static bool is_nan(enum dtype dtype, const void *data)
+{
+    union {
+        double f64;
+        float f32;
+        uint16_t u16;
+    } x;
+    memcpy(&x, data, dtype_bytes(dtype));
+    switch ((int)dtype) {
+    case DTYPE_F64: return x.f64 != x.f64;
+    case DTYPE_F32: return x.f32 != x.f32;
+    case DTYPE_F16: return (x.u16 & 0x7fff) > 0x7c00;
+    case DTYPE_BF16: return (x.u16 & 0x7fff) > 0x7f80;
+    }
+    return false;
+}
+
+static bool check_exact(const struct sample *sample, void *const *outputs, struct arena *arena,
+                        struct error *err)
+{
+    struct interp_tensor in[LIMIT_OPERANDS], out[LIMIT_OPERANDS];
+    for (uint32_t i = 0; i < sample->input_count; i++) {
+        const struct tensor *t = &sample->inputs[i];
+        if (!interp_load(&in[i], arena, t->dtype, t->rank, t->shape, t->data, err))
+            return false;
+    }
+    if (!interp_run(sample->graph, INTERP_NATIVE, sample->dims, in, sample->input_count, 0, arena,
+                    out, err))
+        return false;
+    for (uint32_t i = 0; i < sample->output_count; i++) {
+        const struct tensor *t = &sample->outputs[i];
+        size_t item = dtype_bytes(t->dtype);
+        char *native = arena_alloc(arena, t->bytes, 64), *compiled = outputs[i];
+        interp_store(&out[i], native);
+        for (size_t at = 0; at < t->bytes; at += item)
+            if (memcmp(native + at, compiled + at, item) != 0 &&
+                !(is_nan(t->dtype, native + at) && is_nan(t->dtype, compiled + at)))
+                return fail(err, ERR_VERIFY, "output '%s'[%zu] is not what the interpreter gives",
+                            sample->graph->outputs.items[i].name, at / item);
+    }
+    return true;
+}
+
 static bool run_size(const struct test_case *test, const struct package_param *params,
                      const int64_t *dims, uint64_t seed, urza_module *module, struct arena *arena,
                      struct case_result *result, struct error *err)
@@ -141,6 +185,8 @@ static bool run_size(const struct test_case *test, const struct package_param *p
         return false;
     sample_compare(&sample, places + sample.input_count, &found, &output);
     note_worst(&sample, &found, output, result);
+    if (test->exact && !check_exact(&sample, places + sample.input_count, arena, err))
+        return false;
     for (uint32_t i = 0; i < count; i++)
         fenced_close(&blocks[i]);
     return true;

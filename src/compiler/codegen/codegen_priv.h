@@ -129,7 +129,8 @@ LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memo
                                                                                         loaded →
                                                                                         register
                                                                                         form */
-LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory);
+/* rounded: v is known to be a number of that dtype. */
+LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory, bool rounded);
 
 /* emit.c: levels. */
 void level_open(struct emitter *e, LLVMBasicBlockRef block);

@@ -334,7 +334,7 @@ static void multiply_add_and_select(void **state)
 }
 
 /* Every narrow pattern widens; every narrow value, the ties between neighbours and what lies beside
- * them round. */
+ * them round: into memory, in registers, and what was rounded once more into memory. */
 static void narrow_floats_exhaustively(void **state)
 {
     (void)state;
@@ -359,7 +359,9 @@ static void narrow_floats_exhaustively(void **state)
             kit_init(&kit);
             struct nest *n = &kit.nest;
             uint32_t narrow = kit_buffer(&kit, dtype, true, 4, 0, NULL),
-                     wide = kit_buffer(&kit, DTYPE_F32, true, 1, 0, NULL);
+                     wide = kit_buffer(&kit, DTYPE_F32, true, 1, 0, NULL),
+                     rounded = kit_buffer(&kit, DTYPE_F32, true, 4, 0, NULL),
+                     again = kit_buffer(&kit, dtype, true, 4, 0, NULL);
             uint32_t x = kit_buffer(&kit, dtype, false, 1, 0, patterns),
                      y = kit_buffer(&kit, DTYPE_F32, false, 4, 0, singles);
             struct stmt *widen = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
@@ -367,8 +369,11 @@ static void narrow_floats_exhaustively(void **state)
                       stmt_store(n, wide, i, expr_load(n, x, i, EXPR_NONE), EXPR_NONE));
             struct stmt *round =
                 kit_loop(&kit, NULL, "j", index_mul(n, kit.S, index_const(n, 4)), lanes, true, &i);
+            expr_id v = expr_load(n, y, i, EXPR_NONE), r = expr_round(n, v, dtype);
+            block_add(n, &round->body, stmt_store(n, narrow, i, v, EXPR_NONE));
+            block_add(n, &round->body, stmt_store(n, rounded, i, r, EXPR_NONE));
             block_add(n, &round->body,
-                      stmt_store(n, narrow, i, expr_load(n, y, i, EXPR_NONE), EXPR_NONE));
+                      stmt_store(n, again, i, expr_unary(n, EXPR_NEG, r), EXPR_NONE));
             check_values(&kit, dtype_name(dtype), 1 << 16);
             kit_release(&kit);
         }

@@ -47,12 +47,13 @@ static expr_id gen_sign(struct nest *n, expr_id x)
     return dtype_is_float(d) ? expr_select(n, is_nan(n, x), x, out) : out;
 }
 
-/* What fmod leaves is a number of the dtype; moving it by b to the other side rounds once. */
+/* In double, of which it is a value: what fmod leaves, moved by b where signs differ. The sum of
+ * two numbers of a narrower dtype has room in double, so that its one rounding is the caller's. */
 static expr_id gen_float_rem(struct nest *n, expr_id a, expr_id b)
 {
-    enum dtype dtype = expr_at(n, a)->dtype;
-    expr_id r = expr_binary(n, EXPR_FMOD, expr_cast(n, a, DTYPE_F64), expr_cast(n, b, DTYPE_F64));
-    r = expr_cast(n, r, dtype);
+    a = expr_cast(n, a, DTYPE_F64);
+    b = expr_cast(n, b, DTYPE_F64);
+    expr_id r = expr_binary(n, EXPR_FMOD, a, b);
     expr_id z = zero(n, r), negative = expr_binary(n, EXPR_LT, r, z);
     expr_id move = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r, z),
                                expr_binary(n, EXPR_NE, negative, expr_binary(n, EXPR_LT, b, z)));
@@ -63,8 +64,6 @@ static expr_id gen_float_rem(struct nest *n, expr_id a, expr_id b)
 static expr_id gen_rem(struct nest *n, expr_id a, expr_id b)
 {
     enum dtype d = expr_at(n, a)->dtype;
-    if (dtype_is_float(d))
-        return gen_float_rem(n, a, b);
     expr_id z = expr_int(n, d, 0);
     expr_id r =
         expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, expr_binary(n, EXPR_DIV, a, b), b));
@@ -92,19 +91,14 @@ static expr_id gen_shift(struct nest *n, enum prim prim, expr_id a, expr_id b)
     return expr_binary(n, EXPR_ASHR, a, amount); /* by width - 1: the sign fill */
 }
 
-/* A value leaves with the precision of its dtype only at stores; but a cast to a narrow float is
- * asked for. */
-static expr_id gen_cast(struct nest *n, const struct node *node, expr_id x)
-{
-    enum dtype to = node->dtype;
-    if (to == DTYPE_F16 || to == DTYPE_BF16)
-        return expr_cast(n, expr_cast(n, x, to), DTYPE_F32);
-    return expr_cast(n, x, to);
-}
-
 static bool is_narrow(enum dtype dtype)
 {
     return dtype == DTYPE_F16 || dtype == DTYPE_BF16;
+}
+
+expr_id gen_as(struct nest *n, expr_id x, enum dtype to)
+{
+    return is_narrow(to) ? expr_round(n, x, to) : expr_cast(n, x, to);
 }
 
 /* A narrow float is computed in f32; its bits are those of the value in its own dtype. */
@@ -161,10 +155,12 @@ expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_
 {
     expr_id out;
     if (node->prim == PRIM_CAST)
-        return gen_cast(l->nest, node, v[0]);
+        return gen_as(l->nest, v[0], (enum dtype)node->dtype);
     if (node->prim == PRIM_BITCAST)
         return gen_bitcast(l->nest, graph_node(l->graph, node->operands[0])->dtype,
                            (enum dtype)node->dtype, v[0]);
+    if (node->prim == PRIM_REM && dtype_is_float((enum dtype)node->dtype))
+        return gen_as(l->nest, gen_float_rem(l->nest, v[0], v[1]), (enum dtype)node->dtype);
     if (node->prim == PRIM_SELECT)
         return expr_select(l->nest, v[0], v[1], v[2]);
     if (node->operand_count == 1)

@@ -132,15 +132,14 @@ static value_id highest_operand(const struct node *node, value_id below)
     return best;
 }
 
-expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+static expr_id gen_unrounded(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     struct at source;
     switch ((enum prim)node->prim) {
     case PRIM_CONST: return gen_const(l->nest, node);
     case PRIM_LITERAL: return gen_literal(l, node, at);
-    case PRIM_IOTA:
-        return expr_cast(l->nest, at->idx[node->attrs->axis], compute_dtype(node->dtype));
+    case PRIM_IOTA: return gen_as(l->nest, at->idx[node->attrs->axis], (enum dtype)node->dtype);
     case PRIM_SIZE: return expr_dim(l->nest, node->attrs->shape[0]);
     case PRIM_RANDOM: return gen_random(l, node, at);
     case PRIM_PAD: return gen_pad(l, node, at);
@@ -168,6 +167,17 @@ expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
             if (node->operands[i] == next)
                 v[i] = gen(l, next, at);
     return gen_elementwise(l, node, v);
+}
+
+/* A value has the precision of its dtype wherever it is used, as if it had been stored. */
+expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+{
+    const struct node *node = graph_node(l->graph, value);
+    expr_id e = gen_unrounded(l, value, at);
+    bool narrow = node->dtype == DTYPE_F16 || node->dtype == DTYPE_BF16;
+    return narrow && prim_rounds((enum prim)node->prim)
+               ? expr_round(l->nest, e, (enum dtype)node->dtype)
+               : e;
 }
 
 static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *at)

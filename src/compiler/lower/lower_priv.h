@@ -91,7 +91,9 @@ void limit_row(struct lowering *l, value_id row, const struct at *at, uint32_t v
 /* elementwise.c: operations of elementwise prims; operands are expressions in compute dtypes. */
 expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_id v[3]);
 expr_id gen_const(struct nest *nest, const struct node *node);
-enum dtype compute_dtype(enum dtype dtype); /* f16, bf16: f32 */
+enum dtype compute_dtype(enum dtype dtype);                  /* f16, bf16: f32 */
+expr_id gen_as(struct nest *nest, expr_id x, enum dtype to); /* x cast to a dtype of the graph, in
+                                                                its compute dtype */
 
 /* view.c: where a view's element comes from; false when it has more than one operand (pad, concat:
  * gen.c). */

@@ -50,9 +50,9 @@ bool expand_relu6(struct op_call *call)
 bool expand_leaky_relu(struct op_call *call)
 {
     struct builder *b = call->b;
-    value_id x = call->in[0];
+    value_id x = ops_wide(b, call->in[0]);
     value_id scaled = b_scale(b, x, op_float(call, "negative_slope"));
-    return op_return(call, b_select(b, is_positive(b, x), x, scaled));
+    return narrow(call, b_select(b, is_positive(b, x), x, scaled));
 }
 
 bool expand_prelu(struct op_call *call)
@@ -179,9 +179,9 @@ bool expand_hardshrink(struct op_call *call)
 bool expand_softshrink(struct op_call *call)
 {
     struct builder *b = call->b;
-    value_id x = call->in[0];
+    value_id x = ops_wide(b, call->in[0]);
     double lambda = op_float(call, "lambd");
-    return op_return(call, b_sub(b, x, clamp(b, x, -lambda, lambda)));
+    return narrow(call, b_sub(b, x, clamp(b, x, -lambda, lambda)));
 }
 
 bool expand_softplus(struct op_call *call)

@@ -229,10 +229,12 @@ value_id ops_dropout(struct op_call *call, value_id x, double p, value_id seed)
     }
     const struct node *node = b_node(b, x);
     struct attrs attrs = {.rank = node->rank};
+    enum dtype dtype = (enum dtype)node->dtype;
     memcpy(attrs.shape, node->shape, node->rank * sizeof attrs.shape[0]);
     value_id random = graph_add(b->graph, PRIM_RANDOM, &seed, 1, &attrs, b->err);
     value_id threshold = b_const(b, DTYPE_I64, p * 0x1p32);
-    value_id kept = b_scale(b, x, p == 1 ? 0 : 1 / (1 - p));
+    value_id kept = b_scale(b, ops_wide(b, x), p == 1 ? 0 : 1 / (1 - p));
+    kept = b_cast(b, kept, dtype);
     return b_select(b, b_binary(b, PRIM_LE, threshold, random), kept, b_const_like(b, x, 0));
 }
 
