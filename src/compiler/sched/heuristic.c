@@ -469,6 +469,7 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
         break;
     }
     vectorise_rest(c, config->value[CONFIG_LANES]);
+    part_sums(c);
     unroll_windows(c, &c->nest->body, 1, false);
     parallelise(c);
     if (config->value[CONFIG_STREAM] > 0)

@@ -1,0 +1,208 @@
+/* How exact compiled code is where a formula that is right can err much, against float64.
+ *
+ * Long sums: n terms that are added one after another err by up to n·u of their sum (u: half of the
+ * last bit); equal terms come near to it, because within a power of two each addition rounds the
+ * same way. Here the error must stay below a number of roundings that does not depend on n: NumPy's
+ * pairwise sum adds 16 terms in a row, then halves onto halves, and errs by up to 4u on such terms,
+ * up to a million of them; these sums may err four times as much. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "compiler/compile.h"
+#include "urza/run.h"
+
+#include <cmocka.h>
+
+#define MOST_ROUNDINGS 16
+#define TARGETS 3
+
+static const char *const targets[TARGETS] = {"x86-64-v2", "x86-64-v3", "x86-64-v4"};
+
+/* A blueprint of inputs and one output, all f32, and its tensors. */
+struct trial {
+    const char *text;
+    struct tensor {
+        uint32_t rank;
+        int64_t shape[4];
+        float *data;
+    } in[4], out;
+    uint32_t in_count;
+};
+
+static DLTensor tensor_of(struct tensor *t)
+{
+    return (DLTensor){.data = t->data,
+                      .device = {kDLCPU, 0},
+                      .ndim = (int32_t)t->rank,
+                      .dtype = {kDLFloat, 32, 1},
+                      .shape = t->shape};
+}
+
+/* False where this CPU lacks the target. */
+static bool run_on(struct trial *trial, const char *target, struct arena *arena)
+{
+    struct error err = {0};
+    struct compile_options options = {.targets = target, .strategy = STRATEGY_STANDARD};
+    struct compile_result result = {0};
+    urza_load_options load = {.trust = URZA_TRUST_ALLOW_UNSIGNED, .threads = 1, .target = target};
+    urza_module *module = NULL;
+    urza_error failure = {0};
+    DLTensor in[4], out = tensor_of(&trial->out);
+    if (!target_supported_here(target))
+        return false;
+    for (uint32_t i = 0; i < trial->in_count; i++)
+        in[i] = tensor_of(&trial->in[i]);
+    if (!compile_blueprint(trial->text, strlen(trial->text), &options, arena, &result, &err))
+        fail_msg("%s: %s: %s", trial->text, err.place, err.message);
+    if (urza_load_memory(result.package, result.package_bytes, &load, &module, &failure) != 0 ||
+        urza_call(module, in, trial->in_count, &out, 1, NULL, &failure) != 0)
+        fail_msg("%s on %s: %s: %s", trial->text, target, failure.place, failure.message);
+    urza_unload(module);
+    return true;
+}
+
+static float *floats(struct arena *arena, int64_t count)
+{
+    return ARENA_ARRAY(arena, float, (size_t)count);
+}
+
+#define ONE(dims, x, op, attrs)                                                           \
+    "{\"format\": \"urza.blueprint/1\", \"name\": \"t\", " dims                           \
+    "\"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": " x "}], "               \
+    "\"nodes\": [{\"id\": \"y\", \"op\": \"" op "\", \"in\": [\"x\"], \"attrs\": {" attrs \
+    "}}], \"outputs\": [\"y\"]}"
+#define N_DIM "\"dims\": {\"N\": {\"min\": 1, \"max\": 2000000}}, "
+
+/* Sums of x[a, n, b, m] over n and m, by whatever names its dims go; running: all sums on the way,
+ * along n alone. */
+static const struct sum {
+    const char *text;
+    uint32_t rank, out_rank;
+    int64_t shape[4], out_shape[4];
+    int64_t a, n, b, m;
+    double scale; /* the result is the sum times this */
+    bool running;
+} sums[] = {
+    {ONE("", "[2000]", "sum", ""), 1, 0, {2000}, {0}, 1, 1, 1, 2000, 1, false},
+    {ONE("", "[25000]", "sum", ""), 1, 0, {25000}, {0}, 1, 1, 1, 25000, 1, false},
+    {ONE("", "[1000003]", "sum", ""), 1, 0, {1000003}, {0}, 1, 1, 1, 1000003, 1, false},
+    {ONE(N_DIM, "[\"N\"]", "sum", ""), 1, 0, {25000}, {0}, 1, 1, 1, 25000, 1, false},
+    {ONE("", "[3, 25000]", "sum", "\"dim\": [1]"), 2, 1, {3, 25000}, {3}, 3, 1, 1, 25000, 1, false},
+    {ONE("", "[25000, 24]", "sum", "\"dim\": [0]"),
+     2,
+     1,
+     {25000, 24},
+     {24},
+     1,
+     25000,
+     24,
+     1,
+     1,
+     false},
+    {ONE(N_DIM, "[\"N\", 3]", "sum", "\"dim\": [0]"),
+     2,
+     1,
+     {300000, 3},
+     {3},
+     1,
+     300000,
+     3,
+     1,
+     1,
+     false},
+    {ONE("", "[40, 5, 28, 28]", "sum", "\"dim\": [0, 2, 3]"),
+     4,
+     1,
+     {40, 5, 28, 28},
+     {5},
+     1,
+     40,
+     5,
+     784,
+     1,
+     false},
+    {ONE("", "[2, 3, 8192]", "avg_pool1d", "\"kernel_size\": [8192]"),
+     3,
+     3,
+     {2, 3, 8192},
+     {2, 3, 1},
+     6,
+     1,
+     1,
+     8192,
+     1.0 / 8192,
+     false},
+};
+
+/* The k-th term of a kind: two kinds of equal ones, then random ones. */
+static float term(int kind, uint64_t k)
+{
+    return kind == 0 ? 0.1f : kind == 1 ? 7.0f / 3 : (float)rng_uniform(12, k);
+}
+
+/* Results and their terms' magnitudes in float64. */
+static void add_up(const struct sum *s, const float *x, double *right)
+{
+    for (int64_t a = 0; a < s->a; a++)
+        for (int64_t b = 0; b < s->b; b++) {
+            double sum = 0;
+            for (int64_t n = 0; n < s->n; n++) {
+                for (int64_t m = 0; m < s->m; m++)
+                    sum += (double)x[((a * s->n + n) * s->b + b) * s->m + m];
+                if (s->running)
+                    right[(a * s->n + n) * s->b + b] = sum;
+            }
+            if (!s->running)
+                right[a * s->b + b] = sum * s->scale;
+        }
+}
+
+static void check_sum(const struct sum *s, const char *target)
+{
+    struct arena arena;
+    arena_init(&arena);
+    int64_t count = s->a * s->n * s->b * s->m, results = s->a * s->b * (s->running ? s->n : 1);
+    struct trial trial = {.text = s->text, .in_count = 1};
+    trial.in[0] = (struct tensor){.rank = s->rank, .data = floats(&arena, count)};
+    trial.out = (struct tensor){.rank = s->out_rank, .data = floats(&arena, results)};
+    memcpy(trial.in[0].shape, s->shape, sizeof s->shape);
+    memcpy(trial.out.shape, s->out_shape, sizeof s->out_shape);
+    double *right = ARENA_ARRAY(&arena, double, (size_t)results);
+    for (int kind = 0; kind < 3; kind++) {
+        for (int64_t k = 0; k < count; k++)
+            trial.in[0].data[k] = term(kind, (uint64_t)k);
+        if (!run_on(&trial, target, &arena))
+            break;
+        add_up(s, trial.in[0].data, right);
+        for (int64_t k = 0; k < results; k++) {
+            double error = fabs((double)trial.out.data[k] - right[k]);
+            if (!(error <= MOST_ROUNDINGS * 0x1p-24 * right[k]))
+                fail_msg("%s on %s, terms %d: [%lld] is off by %.1f roundings", s->text, target,
+                         kind, (long long)k, error / right[k] * 0x1p24);
+        }
+    }
+    arena_release(&arena);
+}
+
+static void long_sums(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < sizeof sums / sizeof *sums; i++)
+        for (uint32_t t = 0; t < TARGETS; t++)
+            check_sum(&sums[i], targets[t]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(long_sums),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
