@@ -199,10 +199,53 @@ static void long_sums(void **state)
             check_sum(&sums[i], targets[t]);
 }
 
+/* Rows of equal elements, less their mean, are 0: normalised, they stay it, however large they are.
+ */
+static void equal_rows(void **state)
+{
+    static const char *const norms[] = {
+        ONE("", "[8, 1000]", "layer_norm", ""),
+        ONE("", "[8, 1000]", "var", "\"dim\": [1], \"keepdim\": true"),
+        ONE("", "[8, 1000]", "std", "\"dim\": [1], \"keepdim\": true"),
+        ONE("", "[8, 10, 100]", "group_norm", "\"num_groups\": 1"),
+        ONE("", "[8, 1, 1000]", "instance_norm", ""),
+        ONE("", "[1000, 8]", "batch_norm", ""),
+        ONE("\"dims\": {\"N\": {\"min\": 1, \"max\": 9999}}, ", "[8, \"N\"]", "layer_norm",
+            "\"dims\": 1"),
+    };
+    static const float values[8] = {33333.3f, 0.1f, -7e5f, 1e30f, 1.0f / 3, 3e-39f, 1e9f, 123.456f};
+    (void)state;
+    for (uint32_t i = 0; i < 7 * TARGETS; i++) {
+        uint32_t norm = i % 7;
+        struct arena arena;
+        arena_init(&arena);
+        struct trial trial = {.text = norms[norm], .in_count = 1};
+        struct tensor t = {.rank = 2, .shape = {8, 1000}, .data = floats(&arena, 8000)};
+        if (norm == 3 || norm == 4)
+            t = (struct tensor){3, {8, norm == 3 ? 10 : 1, norm == 3 ? 100 : 1000}, t.data};
+        if (norm == 5)
+            t = (struct tensor){2, {1000, 8}, t.data};
+        for (int64_t k = 0; k < 8000; k++)
+            t.data[k] = values[norm == 5 ? k % 8 : k / 1000];
+        trial.in[0] = trial.out = t;
+        trial.out.data = floats(&arena, 8000);
+        int64_t results = norm == 1 || norm == 2 ? 8 : 8000;
+        if (results == 8)
+            trial.out.shape[1] = 1;
+        if (run_on(&trial, targets[i / 7], &arena))
+            for (int64_t k = 0; k < results; k++)
+                if (trial.out.data[k] != 0)
+                    fail_msg("%s on %s: [%lld] is %g", norms[norm], targets[i / 7], (long long)k,
+                             (double)trial.out.data[k]);
+        arena_release(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_sums),
+        cmocka_unit_test(equal_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -191,7 +191,8 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
     if (expr == EXPR_NONE && stage)
         expr = stage_value(l, value, at);
     if (expr == EXPR_NONE) {
-        expr = gen_node(l, value, at);
+        bool elementwise = node->prim >= PRIM_NEG && node->prim <= PRIM_CAST;
+        expr = elementwise ? gen_once(l, value, at) : gen_node(l, value, at);
         if (keep)
             keep_value(l, value, at, expr);
     }

@@ -103,6 +103,9 @@ void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_r
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);
+/* An elementwise value; computed once and kept in a local where a loop goes on around it and
+ * reductions have locals in the same place. */
+expr_id gen_once(struct lowering *l, value_id value, const struct at *at);
 /* To the innermost loop that the first `rank` indices and the guard depend on, and back. */
 void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved);
 void come_back(struct lowering *l, const struct place *saved);
