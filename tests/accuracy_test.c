@@ -274,11 +274,46 @@ static void equal_rows(void **state)
     }
 }
 
+#define INPUT(name, shape) "{\"id\": \"" name "\", \"dtype\": \"f32\", \"shape\": " shape "}"
+#define DOCUMENT(inputs, nodes)                                                \
+    "{\"format\": \"urza.blueprint/1\", \"name\": \"t\", \"inputs\": [" inputs \
+    "], \"nodes\": [" nodes "], \"outputs\": [\"y\"]}"
+
+/* Means of values near the largest or the least normal number, by weights that add up to 1. */
+static void weights_of_extremes(void **state)
+{
+    static const float values[3] = {3e37f, -3.3e38f, 1.5e-38f};
+    static const char text[] = DOCUMENT(INPUT("q", "[1, 1, 9, 8]") ", " INPUT(
+                                            "k", "[1, 1, 64, 8]") ", " INPUT("v", "[1, 1, 64, 16]"),
+                                        "{\"id\": \"y\", \"op\": \"scaled_dot_product_attention\", "
+                                        "\"in\": [\"q\", \"k\", \"v\"]}");
+    (void)state;
+    for (uint32_t i = 0; i < 3 * TARGETS; i++) {
+        struct arena arena;
+        arena_init(&arena);
+        struct trial trial = {.text = text, .in_count = 3};
+        trial.in[0] = (struct tensor){4, {1, 1, 9, 8}, floats(&arena, 72)};
+        trial.in[1] = (struct tensor){4, {1, 1, 64, 8}, floats(&arena, 512)};
+        trial.in[2] = (struct tensor){4, {1, 1, 64, 16}, floats(&arena, 1024)};
+        trial.out = (struct tensor){4, {1, 1, 9, 16}, floats(&arena, 144)};
+        for (int64_t k = 0; k < 1024; k++)
+            trial.in[2].data[k] = values[i % 3];
+        double bound = 1e-5 * fabs((double)values[i % 3]);
+        if (run_on(&trial, targets[i / 3], &arena))
+            for (int64_t k = 0; k < 144; k++)
+                if (!(fabs((double)trial.out.data[k] - (double)values[i % 3]) <= bound))
+                    fail_msg("%s: [%lld] is %g", targets[i / 3], (long long)k,
+                             (double)trial.out.data[k]);
+        arena_release(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_sums),
         cmocka_unit_test(equal_rows),
+        cmocka_unit_test(weights_of_extremes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

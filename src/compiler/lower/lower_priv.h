@@ -62,6 +62,7 @@ struct lowering {
     struct map by_key;
     VEC(struct kept) kept;
     struct row_limit row_limit;
+    value_id weights; /* what the product of rows reads, once it is put down; VALUE_NONE: before */
     uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
     uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root; UINT32_MAX: none */

@@ -96,13 +96,14 @@ expr_id gen_once(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     uint32_t depth = depth_of_index(l, at, node->rank);
+    bool rows = l->group->staged != VALUE_NONE; /* stages are cut between loops: quotients only */
     struct place saved;
-    if (depth == l->depth || l->group->staged != VALUE_NONE || !has_locals(l, depth))
+    if (depth == l->depth || !has_locals(l, depth) || (rows && node->prim != PRIM_DIV))
         return gen_node(l, value, at);
     go_to(l, depth, &saved);
     expr_id e = gen_node(l, value, at);
     const struct expr *x = expr_at(l->nest, e);
-    if (x->loads && x->op != EXPR_LOAD && x->dtype != DTYPE_BOOL &&
+    if ((x->loads || rows) && x->op != EXPR_LOAD && x->dtype != DTYPE_BOOL &&
         l->nest->locals.count < NEST_MAX_LOCALS / 2)
         e = expr_local(l->nest, declare_local(l, "once", (enum dtype)x->dtype, e));
     come_back(l, &saved);
