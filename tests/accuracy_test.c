@@ -308,12 +308,50 @@ static void weights_of_extremes(void **state)
     }
 }
 
+#define FILLED(name, shape, value)                                 \
+    "{\"id\": \"" name "\", \"dtype\": \"f32\", \"shape\": " shape \
+    ", \"init\": {\"kind\": \"constant\", \"value\": " value "}}"
+#define FACTOR(w, s)                                                                          \
+    DOCUMENT(INPUT("x", "[2, 8]") "], \"params\": [" FILLED("w", "[4, 8]", w) ", " FILLED(    \
+                 "s", "[4]", s) ", " FILLED("m", "[4]", "1") ", " FILLED("v", "[4]", "1"),    \
+             "{\"id\": \"h\", \"op\": \"linear\", \"in\": [\"x\", \"w\"]}, "                  \
+             "{\"id\": \"y\", \"op\": \"batch_norm\", \"in\": [\"h\", \"m\", \"v\", \"s\"], " \
+             "\"attrs\": {\"eps\": 0}}")
+
+/* (8·x·w - 1)·s, where s·w would overflow or be 0. */
+static void factors_of_extremes(void **state)
+{
+    static const struct {
+        const char *text;
+        float x;
+        double y;
+    } cases[2] = {{FACTOR("1e30", "1e30"), 1e-30f, 7e30}, {FACTOR("1e-30", "1e-20"), 1e30f, 7e-20}};
+    (void)state;
+    for (uint32_t i = 0; i < 2 * TARGETS; i++) {
+        struct arena arena;
+        arena_init(&arena);
+        struct trial trial = {.text = cases[i % 2].text, .in_count = 1};
+        trial.in[0] = (struct tensor){2, {2, 8}, floats(&arena, 16)};
+        trial.out = (struct tensor){2, {2, 4}, floats(&arena, 8)};
+        for (int64_t k = 0; k < 16; k++)
+            trial.in[0].data[k] = cases[i % 2].x;
+        double y = cases[i % 2].y;
+        if (run_on(&trial, targets[i / 2], &arena))
+            for (int64_t k = 0; k < 8; k++)
+                if (!(fabs((double)trial.out.data[k] - y) <= 1e-5 * y))
+                    fail_msg("%s, case %u: [%lld] is %g", targets[i / 2], i % 2, (long long)k,
+                             (double)trial.out.data[k]);
+        arena_release(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_sums),
         cmocka_unit_test(equal_rows),
         cmocka_unit_test(weights_of_extremes),
+        cmocka_unit_test(factors_of_extremes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
