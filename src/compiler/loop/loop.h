@@ -5,7 +5,8 @@
  * same id and strides can be read off. Statements are arena objects. A loop says how it runs:
  * serial, parallel (split over threads by the caller of the kernel), vector (lanes), or jam
  * (unrolled through everything inside: each statement runs for all values of the variable before
- * the next does; its locals become one register per value).
+ * the next does; its locals become one register per value), or apart (a reduction that starts its
+ * sums anew and adds them to those around it at its end).
  *
  * Loops that lowering makes over results are `independent`: their iterations write different
  * elements, so they may run in any order or together. Loops that only update locals are reductions;
@@ -79,7 +80,7 @@ struct nest_local {
     uint8_t dtype;
 };
 
-enum loop_kind { LOOP_SERIAL = 1, LOOP_PARALLEL, LOOP_VECTOR, LOOP_JAM };
+enum loop_kind { LOOP_SERIAL = 1, LOOP_PARALLEL, LOOP_VECTOR, LOOP_JAM, LOOP_APART };
 enum stmt_kind { STMT_FOR = 1, STMT_IF, STMT_LOCAL, STMT_UPDATE, STMT_STORE, STMT_PREFETCH };
 enum combine { COMBINE_NONE, COMBINE_SUM, COMBINE_PROD, COMBINE_MAX, COMBINE_MIN };
 

@@ -197,11 +197,13 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
             return g->expr;
     }
     bool keep = l->partition->kept[value], stage = l->group->staged == value;
-    expr_id expr = keep || stage ? keep_find(l, value, at) : EXPR_NONE;
+    bool row = keep || stage || value == l->weights;
+    expr_id expr = row ? keep_find(l, value, at) : EXPR_NONE;
     if (expr == EXPR_NONE && stage)
         expr = stage_value(l, value, at);
     if (expr == EXPR_NONE) {
-        expr = gen_node(l, value, at);
+        bool elementwise = node->prim >= PRIM_NEG && node->prim <= PRIM_CAST;
+        expr = elementwise ? gen_once(l, value, at) : gen_node(l, value, at);
         if (keep)
             keep_value(l, value, at, expr);
     }

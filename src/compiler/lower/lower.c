@@ -89,7 +89,7 @@ static const char *loop_name(uint32_t i)
 
 /* Puts down what the product's rows are made of before the product asks for it: first the staged
  * value, whose mask may limit all loops over keys, then the reductions of the row in order, as they
- * keep what later ones and the product read. */
+ * keep what later ones read, then what the product reads. */
 static void lower_rows(struct lowering *l, const struct at *at)
 {
     value_id staged = l->group->staged, root = l->group->root;
@@ -108,6 +108,11 @@ static void lower_rows(struct lowering *l, const struct at *at)
         if (made_of[v - staged] && (n->prim == PRIM_REDUCE_MAX || n->prim == PRIM_REDUCE_SUM))
             gen(l, v, at);
     }
+    value_id weights = graph_node(l->graph, l->group->anchor)->operands[0];
+    if (l->partition->kept[weights])
+        return;
+    l->weights = weights;
+    stage_value(l, weights, &row);
 }
 
 /* The loop over a dim, in blocks of size where that is not 0. */

@@ -62,6 +62,7 @@ struct lowering {
     struct map by_key;
     VEC(struct kept) kept;
     struct row_limit row_limit;
+    value_id weights; /* what the product of rows reads, once it is put down; VALUE_NONE: before */
     uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
     uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root; UINT32_MAX: none */
@@ -105,6 +106,9 @@ void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_r
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);
+/* An elementwise value; computed once and kept in a local where a loop goes on around it and
+ * reductions have locals in the same place. */
+expr_id gen_once(struct lowering *l, value_id value, const struct at *at);
 /* To the innermost loop that the first `rank` indices and the guard depend on, and back. */
 void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved);
 void come_back(struct lowering *l, const struct place *saved);

@@ -34,20 +34,32 @@ static void note_blocks(struct lowering *l, expr_id index)
             l->parts[d] = size;
 }
 
-void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved)
+static uint32_t depth_of_index(const struct lowering *l, const struct at *at, uint32_t rank)
 {
-    uint64_t vars = at->guard == EXPR_NONE ? 0 : expr_at(l->nest, at->guard)->vars;
     uint32_t depth = depth_of_expr(l, at->guard);
     for (uint32_t i = 0; i < rank; i++) {
         uint32_t d = depth_of_expr(l, at->idx[i]);
         depth = d > depth ? d : depth;
+    }
+    return depth;
+}
+
+static void go_to(struct lowering *l, uint32_t depth, struct place *saved)
+{
+    saved->depth = l->depth;
+    memcpy(saved->open, l->open, sizeof saved->open);
+    l->depth = depth;
+}
+
+void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved)
+{
+    uint64_t vars = at->guard == EXPR_NONE ? 0 : expr_at(l->nest, at->guard)->vars;
+    for (uint32_t i = 0; i < rank; i++) {
         vars |= expr_at(l->nest, at->idx[i])->vars;
         note_blocks(l, at->idx[i]);
     }
     VEC_PUSH(l->nest->arena, &l->row_vars, vars);
-    saved->depth = l->depth;
-    memcpy(saved->open, l->open, sizeof saved->open);
-    l->depth = depth;
+    go_to(l, depth_of_index(l, at, rank), saved);
 }
 
 void come_back(struct lowering *l, const struct place *saved)
@@ -69,6 +81,33 @@ static uint32_t declare_local(struct lowering *l, const char *stem, enum dtype d
     l->local_depth[local] = l->depth;
     block_add(l->nest, block_here(l), stmt_local(l->nest, local, init));
     return local;
+}
+
+/* Whether reductions declared locals directly inside the innermost of so many open loops. */
+static bool has_locals(const struct lowering *l, uint32_t depth)
+{
+    for (uint32_t i = 0; i < l->nest->locals.count; i++)
+        if (l->local_depth[i] == depth)
+            return true;
+    return false;
+}
+
+expr_id gen_once(struct lowering *l, value_id value, const struct at *at)
+{
+    const struct node *node = graph_node(l->graph, value);
+    uint32_t depth = depth_of_index(l, at, node->rank);
+    bool rows = l->group->staged != VALUE_NONE; /* stages are cut between loops: quotients only */
+    struct place saved;
+    if (depth == l->depth || !has_locals(l, depth) || (rows && node->prim != PRIM_DIV))
+        return gen_node(l, value, at);
+    go_to(l, depth, &saved);
+    expr_id e = gen_node(l, value, at);
+    const struct expr *x = expr_at(l->nest, e);
+    if ((x->loads || rows) && x->op != EXPR_LOAD && x->dtype != DTYPE_BOOL &&
+        l->nest->locals.count < NEST_MAX_LOCALS / 2)
+        e = expr_local(l->nest, declare_local(l, "once", (enum dtype)x->dtype, e));
+    come_back(l, &saved);
+    return e;
 }
 
 static expr_id finish(struct lowering *l, uint32_t local, uint32_t depth, enum combine combine,

@@ -267,7 +267,7 @@ static value_id variance(struct op_call *call, value_id x)
     }
     double correction = op_float(call, "correction");
     bool keep = op_bool(call, "keepdim");
-    value_id centred = b_sub(b, x, b_mean(b, x, axes, count, true));
+    value_id mean, centred = b_centred(b, x, axes, count, &mean);
     value_id square = b_mul(b, centred, centred);
     if (correction == 0) {
         return b_mean(b, square, axes, count, keep);

@@ -3,12 +3,15 @@
  *   s = contract(q, k)                       [batch…, rows, keys]
  *   t = s · scale, masked …
  *   e = exp(t - max over keys of t)
- *   y = contract(e, v) / sum over keys of e
+ *   p = e / sum over keys of e
+ *   y = contract(p, v)
  *
  * Attention. Stored, s and e would be by far the largest tensors of a network; but a row of y needs
- * one row of them only. So everything from s to e is computed in the kernel of the outer product,
- * some rows at a time: t, the last value before the first reduction, is put down as a row, and what
- * follows reads it there. The sum and what is made of it per row belong to the kernel, too. */
+ * one row of them only. So everything from s to p is computed in the kernel of the outer product,
+ * some rows at a time: t, the last value before the first reduction, is put down as a row, what
+ * follows reads it there, and p is put down in the end. (Dividing y instead of e would save as many
+ * divisions as there are keys more than columns, but a sum of e·v may overflow where one of p·v
+ * does not.) */
 #include "compiler/opt/opt_priv.h"
 
 #define MAX_ROW_VALUES 64
@@ -128,6 +131,8 @@ void rows_find(const struct graph *g, const bool *live, bool *out_member, value_
         if (!live[v] || n->prim != PRIM_CONTRACT || n->attrs->batch == 0 || n->attrs->contract != 1)
             continue;
         const struct node *e = graph_node(g, n->operands[0]);
+        if (e->prim == PRIM_MUL || e->prim == PRIM_DIV)
+            e = graph_node(g, e->operands[0]);
         if (e->prim != PRIM_EXP || (e->dtype != DTYPE_F32 && e->dtype != DTYPE_F64))
             continue;
         struct rows r = {.g = g, .product = v, .inner = find_inner(g, n->operands[0], 16)};

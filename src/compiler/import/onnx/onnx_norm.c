@@ -20,8 +20,7 @@ static value_id standardise(struct onnx_call *c, value_id x, const int64_t *axes
                             double epsilon, value_id *out_mean, value_id *out_variance)
 {
     struct builder *b = c->b;
-    *out_mean = b_mean(b, x, axes, count, true);
-    value_id centred = b_sub(b, x, *out_mean);
+    value_id centred = b_centred(b, x, axes, count, out_mean);
     *out_variance = b_mean(b, b_mul(b, centred, centred), axes, count, true);
     return b_mul(b, centred, b_unary(b, PRIM_RSQRT, b_shift(b, *out_variance, epsilon)));
 }
