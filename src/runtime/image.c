@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "runtime/parts_priv.h"
 
 #ifndef MFD_EXEC
@@ -21,20 +22,6 @@ static int memory_file(void)
     return fd;
 }
 
-static bool write_all(int fd, const uint8_t *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, bytes, size);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return false;
-        bytes += written;
-        size -= (size_t)written;
-    }
-    return true;
-}
-
 bool image_map(struct image *out, const void *code, size_t size, struct error *err)
 {
     if (size == 0) {
@@ -45,7 +32,7 @@ bool image_map(struct image *out, const void *code, size_t size, struct error *e
     if (fd < 0)
         return fail(err, ERR_IO, "no memory file for code: %s", strerror(errno));
     void *mapped = MAP_FAILED;
-    if (write_all(fd, code, size) &&
+    if (file_write_all(fd, code, size) &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         mapped = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
     int reason = errno;
