@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "cli/apart_priv.h"
 #include "cli/cli_priv.h"
 #include "verify/verify.h"
 
@@ -27,8 +28,9 @@ static void print(const struct verify_report *report)
 {
     for (uint32_t i = 0; i < report->count; i++) {
         const struct verify_check *check = &report->checks[i];
-        printf("%-4s  %-36s %.3g, at most %.3g%s%s\n", check->pass ? "pass" : "FAIL", check->name,
-               check->figure, check->bound, check->detail[0] ? "  " : "", check->detail);
+        report_lines(stdout, "%-4s  %-36s %.3g, at most %.3g%s%s\n", check->pass ? "pass" : "FAIL",
+                     check->name, check->figure, check->bound, check->detail[0] ? "  " : "",
+                     check->detail);
     }
 }
 
@@ -71,7 +73,7 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
         return false;
     options.trusted = &trusted;
     progress_begin(&progress, cli, "verifying");
-    bool ok = verify_package(bytes, size, &options, cli->arena, &report, err);
+    bool ok = apart_verify(cli, bytes, size, &options, &report, err);
     progress_end(&progress);
     if (!ok)
         return fail_at(err, "%s", words[0]);
