@@ -40,7 +40,8 @@ struct outcome {
     struct compile_result compiled;
     const void *package;
     size_t package_bytes;
-    double verify_ms; /* < 0: not verified */
+    const char *warnings; /* as compiled.warnings, which is gone; an empty text ends them */
+    double verify_ms;     /* < 0: not verified */
 };
 
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
@@ -243,6 +244,14 @@ static bool open_tuner(struct cli *cli, const struct request *request, urza_tune
     return true;
 }
 
+static const char *copy_warnings(struct arena *arena, const struct compile_result *compiled)
+{
+    char *copy = arena_alloc(arena, compiled->warnings_bytes + 2, 1);
+    if (compiled->warnings_bytes > 0)
+        memcpy(copy, compiled->warnings, compiled->warnings_bytes);
+    return copy;
+}
+
 static bool compile(struct cli *cli, const struct request *request, struct outcome *out,
                     struct error *err)
 {
@@ -273,6 +282,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     if (ok && request->out)
         ok = complete(cli, request, &outcome, err) &&
              file_write_atomic(request->out, outcome.package, outcome.package_bytes, 0644, err);
+    outcome.warnings = copy_warnings(cli->arena, &outcome.compiled);
     compile_release(&options, &outcome.compiled);
     cache_free(cache);
     urza_tuner_close(tuner);
@@ -291,8 +301,8 @@ static json_t *describe(const struct request *request, const struct outcome *out
                             report_number(compiled->stages_ms[i]));
     if (outcome->verify_ms >= 0)
         json_object_set_new(stages, "verify", report_number(outcome->verify_ms));
-    for (uint32_t i = 0; i < compiled->warning_count; i++)
-        json_array_append_new(warnings, report_text(compiled->warnings[i]));
+    for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
+        json_array_append_new(warnings, report_text(at));
     json_object_set_new(object, "kernel_id", json_string(compiled->kernel_id));
     json_object_set_new(object, "path", request->out ? report_text(request->out) : json_null());
     json_object_set_new(object, "size_bytes", json_integer((json_int_t)outcome->package_bytes));
@@ -310,8 +320,8 @@ static json_t *describe(const struct request *request, const struct outcome *out
 static void print(const struct request *request, const struct outcome *outcome, double total_ms)
 {
     const struct compile_result *compiled = &outcome->compiled;
-    for (uint32_t i = 0; i < compiled->warning_count; i++)
-        report_lines(stderr, "urza: warning: %s\n", compiled->warnings[i]);
+    for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
+        report_lines(stderr, "urza: warning: %s\n", at);
     if (request->dump && compiled->dump)
         report_block(stdout, compiled->dump, strlen(compiled->dump));
     if (!request->out || request->dump)

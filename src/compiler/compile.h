@@ -89,10 +89,11 @@ struct compile_result {
     enum cache_level found;                     /* where the whole package was */
     double stages_ms[STAGE_COUNT];              /* summed over targets */
     double total_ms;
-    const char *const *warnings;
-    uint32_t warning_count;
+    const char *warnings; /* of unused inputs and params, constant outputs: texts one behind the
+                             other, each with its zero byte */
+    size_t warnings_bytes;
     const char *dump;               /* text of the level asked for, else NULL */
-    const struct cache_value *held; /* NULL, or the package lies in it and not in the arena */
+    const struct cache_value *held; /* NULL, or package and warnings lie in it, not in the arena */
 };
 
 /* Everything lives in arena, but for a package that was found in the cache: compile_release gives

@@ -188,17 +188,56 @@ static void errors_cross_the_pipe(void **state)
     arena_release(&arena);
 }
 
+static void warns(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"format\": \"urza.blueprint/1\", \"inputs\": ["
+        "{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [3]}, "
+        "{\"id\": \"idle\", \"dtype\": \"f32\", \"shape\": [2]}], \"params\": ["
+        "{\"id\": \"w\", \"dtype\": \"f32\", \"shape\": [3], \"init\": {\"kind\": \"ones\"}}, "
+        "{\"id\": \"v\", \"dtype\": \"f32\", \"shape\": [3], \"init\": {\"kind\": \"ones\"}}], "
+        "\"nodes\": [{\"id\": \"y\", \"op\": \"add\", \"in\": [\"x\", \"w\"]}, "
+        "{\"id\": \"z\", \"op\": \"relu\", \"in\": [\"w\"]}, "
+        "{\"id\": \"dead\", \"op\": \"add\", \"in\": [\"x\", \"v\"]}], "
+        "\"outputs\": [\"y\", \"z\"]}";
+    static const char expected[] = "input 'idle' is not used: no output depends on it\0"
+                                   "param 'v' is not used: no output depends on it\0"
+                                   "output 'z' is the same on every call: it depends on no input";
+    struct compile_options options = {.strategy = STRATEGY_FAST, .targets = "x86-64-v3"};
+    for (int isolated = 0; isolated < 2; isolated++) {
+        struct arena arena;
+        struct error err = {0};
+        struct compile_result result = {0};
+        arena_init(&arena);
+        bool ok = isolated
+                      ? compile_isolated(text, sizeof text - 1, &options, &arena, &result, &err)
+                      : compile_blueprint(text, sizeof text - 1, &options, &arena, &result, &err);
+        assert_true(ok);
+        assert_int_equal(result.warnings_bytes, sizeof expected);
+        assert_memory_equal(result.warnings, expected, sizeof expected);
+        arena_release(&arena);
+    }
+    size_t size;
+    char *fine = read_example("mlp", &size);
+    struct arena arena;
+    struct error err = {0};
+    struct compile_result result = {0};
+    arena_init(&arena);
+    assert_true(compile_isolated(fine, size, &options, &arena, &result, &err));
+    assert_int_equal(result.warnings_bytes, 0);
+    arena_release(&arena);
+    free(fine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         /* First: later ones leave free memory behind, which a child has too and no limit counts. */
-        cmocka_unit_test(memory_of_the_child_is_limited),
-        cmocka_unit_test(same_input_same_bytes),
-        cmocka_unit_test(options_decide_the_id),
-        cmocka_unit_test(bad_targets_are_refused),
-        cmocka_unit_test(emergency_has_no_code),
-        cmocka_unit_test(time_of_the_child_is_limited),
-        cmocka_unit_test(errors_cross_the_pipe),
+        cmocka_unit_test(memory_of_the_child_is_limited), cmocka_unit_test(warns),
+        cmocka_unit_test(same_input_same_bytes),          cmocka_unit_test(options_decide_the_id),
+        cmocka_unit_test(bad_targets_are_refused),        cmocka_unit_test(emergency_has_no_code),
+        cmocka_unit_test(time_of_the_child_is_limited),   cmocka_unit_test(errors_cross_the_pipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

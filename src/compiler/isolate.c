@@ -1,5 +1,5 @@
 /* Compiling in a child process; see base/child.h. The answer: the result, whose pointers mean
- * nothing here, the package, the dump. */
+ * nothing here, the package, the dump, the warnings. */
 #include <string.h>
 
 #include "base/child.h"
@@ -30,6 +30,7 @@ static bool compile_body(void *context, struct arena *arena, struct child_answer
         return false;
     out->parts[0] = (struct child_part){result, sizeof *result};
     out->parts[1] = (struct child_part){result->package, result->package_bytes};
+    out->parts[3] = (struct child_part){result->warnings, result->warnings_bytes};
     if (result->dump)
         out->parts[2] = (struct child_part){result->dump, strlen(result->dump)};
     return true;
@@ -56,5 +57,7 @@ bool compile_isolated(const char *text, size_t size, const struct compile_option
     out->dump = options->dump ? answer.parts[2].data : NULL;
     out->kernel_id[sizeof out->kernel_id - 1] = '\0';
     out->held = NULL;
+    out->warnings = answer.parts[3].data;
+    out->warnings_bytes = answer.parts[3].size_bytes;
     return true;
 }
