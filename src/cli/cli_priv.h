@@ -23,6 +23,15 @@ struct strbuf;
 
 struct command;
 
+/* The line on the terminal, under way or not. */
+struct progress {
+    const char *what;
+    bool running, stop;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t stopped;
+};
+
 struct cli {
     const struct command *command;
     struct arena *arena;    /* lives as long as the process */
@@ -31,6 +40,7 @@ struct cli {
     bool json;              /* results and errors as JSON */
     struct signing_key key; /* only while something is signed; all zero otherwise */
     bool progress;          /* standard error is a terminal, where progress may be shown */
+    struct progress shown;  /* here, because its thread outlives a jump to where memory ran out */
 };
 
 typedef bool command_fn(struct cli *cli, int argc, char **argv, struct error *err);
@@ -93,16 +103,9 @@ json_t *report_number(double value);   /* null for what JSON cannot say */
 json_t *report_text(const char *text); /* a string; bytes that are not UTF-8 become '?' */
 
 /* A line on the terminal, once a second, from the first second on, while work goes on between begin
- * and end. Uses a thread that takes no locks but its own. */
-struct progress {
-    const char *what;
-    bool running, stop;
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t stopped;
-};
-void progress_begin(struct progress *progress, const struct cli *cli, const char *what);
-void progress_end(struct progress *progress);
+ * and end (again, or without begin: nothing). Uses a thread that takes no locks but its own. */
+void progress_begin(struct cli *cli, const char *what);
+void progress_end(struct cli *cli);
 
 /* Packages. */
 

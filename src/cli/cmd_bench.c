@@ -175,13 +175,12 @@ bool cmd_bench(struct cli *cli, int argc, char **argv, struct error *err)
     struct request request;
     struct bundle bundle;
     struct figures figures = {0};
-    struct progress progress;
     if (!parse_request(cli, argc, argv, &request, err) ||
         !bundle_open(cli, &request.open, &bundle, err))
         return false;
-    progress_begin(&progress, cli, "measuring");
+    progress_begin(cli, "measuring");
     bool ok = measure(cli, &request, &bundle, &figures, err);
-    progress_end(&progress);
+    progress_end(cli);
     bundle_release(&bundle);
     if (!ok)
         return false;

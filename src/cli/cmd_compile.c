@@ -335,13 +335,12 @@ bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.file = NULL};
     struct outcome outcome = {.package = NULL};
-    struct progress progress;
     if (!parse_request(cli, argc, argv, &request, err))
         return false;
     uint64_t begin = clock_ns();
-    progress_begin(&progress, cli, "compiling");
+    progress_begin(cli, "compiling");
     bool ok = compile(cli, &request, &outcome, err);
-    progress_end(&progress);
+    progress_end(cli);
     if (!ok)
         return false;
     double total_ms = (double)(clock_ns() - begin) / NS_PER_MS;

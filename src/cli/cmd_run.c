@@ -313,7 +313,6 @@ bool cmd_run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request;
     struct call call = {.hold = NULL};
-    struct progress progress;
     if (!parse_request(cli, argc, argv, &request, err) ||
         !bundle_open(cli, &request.open, &call.bundle, err))
         return false;
@@ -322,10 +321,10 @@ bool cmd_run(struct cli *cli, int argc, char **argv, struct error *err)
     call.inputs = ARENA_ARRAY(cli->arena, DLTensor, inputs);
     call.outputs = ARENA_ARRAY(cli->arena, DLTensor, outputs);
     call.paths = ARENA_ARRAY(cli->arena, const char *, outputs);
-    progress_begin(&progress, cli, "running");
+    progress_begin(cli, "running");
     bool ok = fill_inputs(cli, &request, &call, err) && call_module(cli, &call, err) &&
               (!request.out || write_outputs(cli, request.out, &call, err));
-    progress_end(&progress);
+    progress_end(cli);
     ok = ok && report(cli, &call, err);
     urza_result_release(call.hold);
     bundle_release(&call.bundle);

@@ -54,7 +54,6 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
     struct text_list keys = {0};
     struct trusted_keys trusted;
     struct verify_report report;
-    struct progress progress;
     const void *bytes;
     size_t size;
     char **words;
@@ -72,9 +71,9 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
         !bundle_read(cli, words[0], &bytes, &size, err))
         return false;
     options.trusted = &trusted;
-    progress_begin(&progress, cli, "verifying");
+    progress_begin(cli, "verifying");
     bool ok = apart_verify(cli, bytes, size, &options, &report, err);
-    progress_end(&progress);
+    progress_end(cli);
     if (!ok)
         return fail_at(err, "%s", words[0]);
     if (cli->json)

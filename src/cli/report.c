@@ -100,8 +100,9 @@ static void *show_progress(void *argument)
     return NULL;
 }
 
-void progress_begin(struct progress *progress, const struct cli *cli, const char *what)
+void progress_begin(struct cli *cli, const char *what)
 {
+    struct progress *progress = &cli->shown;
     *progress = (struct progress){.what = what};
     if (!cli->progress)
         return;
@@ -123,8 +124,9 @@ void progress_begin(struct progress *progress, const struct cli *cli, const char
     }
 }
 
-void progress_end(struct progress *progress)
+void progress_end(struct cli *cli)
 {
+    struct progress *progress = &cli->shown;
     if (!progress->running)
         return;
     pthread_mutex_lock(&progress->mutex);
