@@ -1,8 +1,9 @@
 /* urza compile: blueprint in, package out.
  *
  * The file is written last and at once: whatever fails before leaves what was there. With the
- * strategy `standard` the finished package is checked as a user would load it, and what was found
- * goes into it as evidence; a package that does not pass is not written. Configs that were measured
+ * strategy `standard` the compiled package is checked as a user would load it, and what was found
+ * goes into it as evidence; a package that does not pass is not written. It is signed at the end,
+ * by this process, so that no child that compiles or checks has the key. Configs that were measured
  * on this machine are used; with the strategy `aggressive` the others are measured now. */
 #include <errno.h>
 #include <openssl/crypto.h>
