@@ -283,6 +283,30 @@ static void test_cache(void **state)
     expect(f, ERR_NONE, "verify net.urza");
 }
 
+/* Said on each compilation, whether the package is made or found. */
+static void test_warnings(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] = "{\"format\": \"urza.blueprint/1\","
+                               " \"inputs\": [{\"id\": \"a\", \"dtype\": \"f32\", \"shape\": [3]},"
+                               " {\"id\": \"idle\", \"dtype\": \"f32\", \"shape\": [3]}],"
+                               " \"nodes\": [{\"id\": \"c\", \"op\": \"relu\", \"in\": [\"a\"]}],"
+                               " \"outputs\": [\"c\"]}";
+    static const char warning[] = "input 'idle' is not used: no output depends on it";
+    put(f, "net.json", text, strlen(text));
+    for (int again = 0; again < 2; again++) {
+        json_t *made = answer(f, "compile net.json -o net.urza --strategy fast --json");
+        assert_int_equal(json_is_true(member(made, "from_cache")), again);
+        json_t *warnings = member(made, "warnings");
+        assert_int_equal(json_array_size(warnings), 1);
+        assert_string_equal(json_string_value(json_array_get(warnings, 0)), warning);
+        json_decref(made);
+    }
+    struct outcome said = expect(f, ERR_NONE, "compile net.json -o net.urza --no-cache");
+    assert_non_null(strstr(said.err, "urza: warning: "));
+    assert_non_null(strstr(said.err, warning));
+}
+
 static void test_keys(void **state)
 {
     struct fixture *f = *state;
@@ -322,6 +346,7 @@ int main(void)
         CLI_TEST(test_dump, build),
         CLI_TEST(test_stdin, build),
         CLI_TEST(test_cache, build),
+        CLI_TEST(test_warnings, build),
         CLI_TEST(test_keys, build),
     };
     return cmocka_run_group_tests_name("cli", tests, NULL, NULL);

@@ -105,22 +105,25 @@ static void print_tensor(struct cli *cli, const struct graph *graph, const char 
         strbuf_puts(&shape, axis > 0 ? ", " : "");
         dim_print(&graph->dims, node->shape[axis], &shape);
     }
-    printf("%-9s %s  %s[%s]\n", role, name, dtype_name(node->dtype), shape.data);
+    report_lines(stdout, "%-9s %s  %s[%s]\n", role, report_word(cli, name), dtype_name(node->dtype),
+                 shape.data);
 }
 
 static void print(struct cli *cli, const struct view *view)
 {
     const struct package_contents *contents = &view->contents;
     const struct graph *graph = &contents->graph;
-    printf("%s\n", view->id);
-    printf("%-9s %s\n", "name", contents->name);
-    printf("%-9s %s, strategy %s\n", "compiler", contents->compiler, contents->strategy);
-    printf("%-9s %zu bytes, %s\n", "size", view->size_bytes,
-           view->is_signed ? "signed" : "unsigned");
+    report_lines(stdout, "%s\n", view->id);
+    report_lines(stdout, "%-9s %s\n", "name", report_word(cli, contents->name));
+    report_lines(stdout, "%-9s %s, strategy %s\n", "compiler", contents->compiler,
+                 contents->strategy);
+    report_lines(stdout, "%-9s %zu bytes, %s\n", "size", view->size_bytes,
+                 view->is_signed ? "signed" : "unsigned");
     for (uint32_t i = 0; i < graph->dims.names.count; i++) {
         const struct dim_name *dim = &graph->dims.names.items[i];
-        printf("%-9s %s  %lld to %lld, multiple of %lld\n", "dim", dim->name, (long long)dim->min,
-               (long long)dim->max, (long long)dim->multiple_of);
+        report_lines(stdout, "%-9s %s  %lld to %lld, multiple of %lld\n", "dim",
+                     report_word(cli, dim->name), (long long)dim->min, (long long)dim->max,
+                     (long long)dim->multiple_of);
     }
     for (uint32_t i = 0; i < graph->inputs.count; i++)
         print_tensor(cli, graph, "input", graph_node(graph, graph->inputs.items[i])->attrs->name,
@@ -133,16 +136,16 @@ static void print(struct cli *cli, const struct view *view)
                      graph->params.items[i]);
     for (uint32_t i = 0; i < contents->target_count; i++) {
         const struct package_target *target = &contents->targets[i];
-        printf("%-9s %s  %u kernels, %zu bytes of code%s\n", "target", target->name,
-               target->kernel_count, target->code_bytes,
-               target_supported_here(target->name) ? "" : ", not for this CPU");
+        report_lines(stdout, "%-9s %s  %u kernels, %zu bytes of code%s\n", "target", target->name,
+                     target->kernel_count, target->code_bytes,
+                     target_supported_here(target->name) ? "" : ", not for this CPU");
     }
     struct strbuf evidence;
     strbuf_init(&evidence, cli->arena);
     if (evidence_describe(contents->evidence_json, contents->evidence_bytes, false, &evidence))
-        printf("evidence\n%s", evidence.data);
+        report_lines(stdout, "evidence\n%s", evidence.data);
     else
-        printf("%-9s none\n", "evidence");
+        report_lines(stdout, "%-9s none\n", "evidence");
 }
 
 static void dump_plans(const struct package_contents *contents, struct strbuf *out)
@@ -186,7 +189,7 @@ static bool dump(struct cli *cli, const struct view *view, const char *what, str
     if (cli->json)
         report_json(json_pack("{s:o}", "dump", report_text(text.data)));
     else
-        fwrite(text.data, 1, text.size_bytes, stdout);
+        report_block(stdout, text.data, text.size_bytes);
     return true;
 }
 

@@ -156,6 +156,7 @@ static bool run(struct job *job, const struct graph *graph, const struct package
     if (!guards_complete(graph, err) ||
         !graph_copy_live(&job->contents.graph, job->arena, graph, err))
         return false;
+    job_warn(job, graph);
     if (job_dumps(job, "graph"))
         graph_print(graph, &job->dump);
     return compile_targets(job, graph, err) && finish(job, out, err);

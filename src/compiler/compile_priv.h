@@ -45,6 +45,9 @@ struct unit {
 void job_lap(struct job *job, enum stage stage);
 bool job_dumps(const struct job *job, const char *level);
 
+/* warn.c: fills job->result's warnings. */
+void job_warn(struct job *job, const struct graph *graph);
+
 /* kept.c: whole packages in options->cache. Both do nothing where that is not sound. */
 struct blueprint;
 bool kept_find(const char *text, size_t size, const struct compile_options *options,

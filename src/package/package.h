@@ -125,7 +125,8 @@ const char *target_features(const char *name); /* separated by spaces; NULL for 
 
 /* Keys: $home/keys/signing.pem (0600, made at first use) and $home/keys/trusted/NAME.pub (64 hex
  * digits). The local signing key is always trusted. home is the caller's (a command reads the
- * environment). */
+ * environment). What another user owns, root apart, or others may write to, files and their folders
+ * from home on, is ERR_SIGNATURE. */
 struct signing_key {
     uint8_t private_key[32], public_key[32];
 };

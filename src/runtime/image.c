@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "runtime/parts_priv.h"
 
 #ifndef MFD_EXEC
@@ -25,21 +26,7 @@ static int memory_file(void)
     return fd;
 }
 
-static bool write_all(int fd, const uint8_t *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, bytes, size);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return false;
-        bytes += written;
-        size -= (size_t)written;
-    }
-    return true;
-}
-
-/* write_all, where a write beyond the limit on the size of files (RLIMIT_FSIZE) fails and nothing
+/* file_write_all, where a write beyond the limit on the size of files (RLIMIT_FSIZE) fails and nothing
  * more. The system sends the thread that wrote a SIGXFSZ, which would end the process: it is
  * blocked here and taken back. One that the host had waiting already stays. */
 static bool write_quietly(int fd, const uint8_t *bytes, size_t size)
@@ -51,7 +38,7 @@ static bool write_quietly(int fd, const uint8_t *bytes, size_t size)
     if (pthread_sigmask(SIG_BLOCK, &too_large, &before) != 0)
         return false;
     bool waited = sigpending(&waiting) != 0 || sigismember(&waiting, SIGXFSZ) == 1;
-    bool ok = write_all(fd, bytes, size);
+    bool ok = file_write_all(fd, bytes, size);
     int reason = errno;
     if (!ok && reason == EFBIG && !waited)
         while (sigtimedwait(&too_large, NULL, &at_once) < 0 && errno == EINTR)

@@ -142,7 +142,8 @@ static bool check_exact(const struct sample *sample, void *const *outputs, struc
         if (!interp_load(&in[i], arena, t->dtype, t->rank, t->shape, t->data, err))
             return false;
     }
-    if (!interp_run(sample->graph, INTERP_NATIVE, sample->dims, in, sample->input_count, 0, arena,
+    const struct interp_options options = {.mode = INTERP_NATIVE};
+    if (!interp_run(sample->graph, &options, sample->dims, in, sample->input_count, arena,
                     out, err))
         return false;
     for (uint32_t i = 0; i < sample->output_count; i++) {

@@ -118,7 +118,7 @@ static void lower_rows(struct lowering *l, const struct at *at)
 /* The loop over a dim, in blocks of size where that is not 0. */
 static expr_id open_dim(struct lowering *l, uint32_t dim, dim_id extent, int64_t size)
 {
-    struct dim_table *dims = (struct dim_table *)&l->graph->dims;
+    struct dim_table *dims = &l->graph->dims;
     dim_id blocks = size ? dim_div_exact(dims, extent, dim_const(dims, size)) : DIM_NONE;
     expr_id index, inside;
     if (blocks == DIM_NONE) {
@@ -194,9 +194,9 @@ static bool better_loops(const struct lowering *l, uint8_t *order, int64_t *part
     return changed;
 }
 
-bool lower_group(const struct graph *graph, const struct partition *partition,
-                 const struct group *group, struct arena *arena, struct nest *out,
-                 value_id **out_args, uint32_t *out_arg_count, struct error *err)
+bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
+                 struct arena *arena, struct nest *out, value_id **out_args,
+                 uint32_t *out_arg_count, struct error *err)
 {
     struct lowering like = {.graph = graph, .partition = partition, .group = group, .err = err}, l;
     uint8_t order[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};

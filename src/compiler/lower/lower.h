@@ -11,10 +11,11 @@
 #include "compiler/opt/opt.h"
 
 /* The nest of one group. Its buffers are the root, then the stored values and sources it reads;
- * out_args[i] is the value whose memory buffer i of the kernel's arguments is (arena). ERR_LIMIT.
- */
-bool lower_group(const struct graph *graph, const struct partition *partition,
-                 const struct group *group, struct arena *arena, struct nest *out,
-                 value_id **out_args, uint32_t *out_arg_count, struct error *err);
+ * out_args[i] is the value whose memory buffer i of the kernel's arguments is (arena). The graph's
+ * nodes are left alone; its table of dims may grow, and the nest's extents are of that table.
+ * ERR_LIMIT. */
+bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
+                 struct arena *arena, struct nest *out, value_id **out_args,
+                 uint32_t *out_arg_count, struct error *err);
 
 #endif

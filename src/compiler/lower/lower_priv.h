@@ -47,7 +47,7 @@ struct place {
 };
 
 struct lowering {
-    const struct graph *graph;
+    struct graph *graph; /* only its dims grow */
     const struct partition *partition;
     const struct group *group;
     struct nest *nest;

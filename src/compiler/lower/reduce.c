@@ -317,7 +317,7 @@ static expr_id gen_window(struct lowering *l, const struct node *node, const str
     enum combine combine = combine_of_prim((enum prim)node->prim);
     enum dtype dtype = compute_dtype(node->dtype);
     uint32_t depth = l->depth, first = x->rank - node->attrs->window_count;
-    struct dim_table *dims = (struct dim_table *)&l->graph->dims;
+    struct dim_table *dims = &l->graph->dims;
     struct at inner = *at;
     expr_id inside = at->guard, identity = combine_identity(n, combine, dtype);
     uint32_t local = declare_local(l, "acc", dtype, identity);
