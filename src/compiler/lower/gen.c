@@ -132,7 +132,7 @@ static value_id highest_operand(const struct node *node, value_id below)
     return best;
 }
 
-expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+static expr_id gen_made(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     struct at source;
@@ -168,6 +168,17 @@ expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
             if (node->operands[i] == next)
                 v[i] = gen(l, next, at);
     return gen_elementwise(l, node, v);
+}
+
+expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+{
+    enum prim prim = (enum prim)graph_node(l->graph, value)->prim;
+    expr_id made = gen_made(l, value, at);
+    bool reduction = (prim >= PRIM_REDUCE_SUM && prim <= PRIM_ARGMIN) ||
+                     (prim >= PRIM_CONTRACT && prim <= PRIM_WINDOW_MAX);
+    if (!reduction) /* these count where they take elements in */
+        work_add(l, value, depth_of_expr(l, made));
+    return made;
 }
 
 static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *at)

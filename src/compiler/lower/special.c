@@ -40,6 +40,7 @@ static void lower_scan(struct lowering *l, const struct node *node)
     if (node->attrs->exclusive)
         block_add(n, block_here(l), store);
     block_add(n, block_here(l), stmt_update(n, local, combine, v));
+    work_add(l, l->group->root, l->depth);
     if (!node->attrs->exclusive)
         block_add(n, block_here(l), store);
     close_loops(l, 0);
@@ -82,6 +83,7 @@ static void lower_argsort(struct lowering *l, const struct node *node)
         expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, after), expr_binary(n, EXPR_LT, j, i));
     expr_id counts = expr_cast(n, expr_binary(n, EXPR_OR, before, tie), DTYPE_I64);
     block_add(n, block_here(l), stmt_update(n, local, COMBINE_SUM, counts));
+    work_add(l, l->group->root, l->depth);
     close_loops(l, depth);
     struct at place = at;
     place.idx[axis] = expr_local(n, local);
@@ -128,6 +130,7 @@ static void lower_scatter(struct lowering *l, const struct node *node)
     } else
         new = scattered(n, (enum scatter_mode)node->attrs->mode, old, new);
     block_add(n, block_here(l), stmt_store(n, out, flat, new, inside));
+    work_add(l, l->group->root, l->depth);
     close_loops(l, 0);
 }
 
