@@ -168,6 +168,13 @@ static void test_inspect(void **state)
     size_t size;
     get(f, "net.urza", &size);
     assert_int_equal(json_integer_value(member(about, "size_bytes")), size);
+    json_t *work = member(about, "work"); /* B = 4: [4, 6] by [6, 5], then relu */
+    assert_int_equal(json_integer_value(member(work, "asked")), 2 * 4 * 6 * 5 + 4 * 5);
+    assert_int_equal(json_integer_value(member(work, "done")), 2 * 4 * 6 * 5 + 4 * 5);
+    json_decref(about);
+    expect(f, ERR_NONE, "compile net.json -o slow.urza --strategy emergency");
+    about = answer(f, "inspect slow.urza --json");
+    assert_true(json_is_null(member(about, "work")));
     json_decref(about);
 
     expect(f, ERR_NONE, "compile net.json -o here.urza --strategy fast --target native");
@@ -182,6 +189,7 @@ static void test_inspect(void **state)
     assert_true(expect(f, ERR_NONE, "inspect net.urza --dump plan").out_bytes > 0);
     assert_true(expect(f, ERR_NONE, "inspect net.urza --dump schedule").out_bytes > 0);
     assert_non_null(strstr(expect(f, ERR_NONE, "inspect net.urza").out, "input     x  f32[B, 6]"));
+    assert_non_null(strstr(expect(f, ERR_NONE, "inspect net.urza").out, "260 done"));
     assert_non_null(strstr(expect(f, ERR_NONE, "graph net.json").out, "input \"x\""));
     assert_non_null(strstr(expect(f, ERR_NONE, "graph net.json --dot").out, "digraph"));
     refuse(f, ERR_USAGE, "inspect net.urza --dump all --json");

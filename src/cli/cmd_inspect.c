@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
@@ -16,6 +17,56 @@ struct view {
     struct package_contents contents;
     bool is_signed;
 };
+
+/* Scalar operations of a call: what the graph asks for, and what the kernels do. */
+struct operations {
+    int64_t asked, done;
+};
+
+static bool add_up(const struct plan *plan, const int64_t *dims, struct operations *out)
+{
+    struct operations sum = {0};
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        int64_t asked, done;
+        if (launch->asked == DIM_NONE || !dim_eval(plan->dims, launch->asked, dims, &asked) ||
+            !dim_eval(plan->dims, launch->done, dims, &done) ||
+            !checked_add_i64(sum.asked, asked, &sum.asked) ||
+            !checked_add_i64(sum.done, done, &sum.done))
+            return false;
+    }
+    *out = sum;
+    return true;
+}
+
+/* Of the target that does the most for what is asked; false where nothing is native, or counted. */
+static bool count_operations(const struct package_contents *contents, struct operations *out)
+{
+    int64_t dims[LIMIT_NAMED_DIMS];
+    struct error none;
+    double worst = -1;
+    if (!dims_choose(&contents->graph.dims, NULL, dims, &none))
+        return false;
+    for (uint32_t i = 0; i < contents->target_count; i++) {
+        struct operations here;
+        if (!add_up(&contents->targets[i].plan, dims, &here))
+            return false;
+        double ratio = here.asked > 0 ? (double)here.done / (double)here.asked : 0;
+        if (ratio > worst)
+            *out = here;
+        worst = ratio > worst ? ratio : worst;
+    }
+    return worst >= 0;
+}
+
+static json_t *describe_operations(const struct package_contents *contents)
+{
+    struct operations counted;
+    if (!count_operations(contents, &counted))
+        return json_null();
+    return json_pack("{s:I,s:I}", "asked", (json_int_t)counted.asked, "done",
+                     (json_int_t)counted.done);
+}
 
 static json_t *describe_tensor(struct cli *cli, const struct graph *graph, const char *name,
                                value_id value)
@@ -87,6 +138,7 @@ static bool describe(struct cli *cli, const struct view *view, json_t **out, str
     json_object_set_new(object, "params",
                         describe_sources(cli, graph, graph->params.items, graph->params.count));
     json_object_set_new(object, "targets", targets);
+    json_object_set_new(object, "work", describe_operations(contents));
     json_object_set(object, "dims", json_object_get(manifest, "dims"));
     json_object_set(object, "guards", json_object_get(manifest, "guards"));
     json_object_set_new(object, "evidence", evidence);
@@ -140,6 +192,10 @@ static void print(struct cli *cli, const struct view *view)
                      target->kernel_count, target->code_bytes,
                      target_supported_here(target->name) ? "" : ", not for this CPU");
     }
+    struct operations counted;
+    if (count_operations(contents, &counted))
+        report_lines(stdout, "%-9s %lld operations a call asked for, %lld done\n", "work",
+                     (long long)counted.asked, (long long)counted.done);
     struct strbuf evidence;
     strbuf_init(&evidence, cli->arena);
     if (evidence_describe(contents->evidence_json, contents->evidence_bytes, false, &evidence))

@@ -78,7 +78,6 @@ static bool compile_for_target(struct job *job, const struct graph *graph,
     struct unit unit = {.target = target};
     if (!optimise(job, graph, target, &unit.graph, err))
         return false;
-    partition_graph(&unit.graph, job->arena, &unit.partition);
     job_lap(job, STAGE_OPTIMISE);
     bool ok = unit_lower(job, &unit, err);
     job_lap(job, STAGE_LOWER);

@@ -73,6 +73,9 @@ bool dim_is_const(const struct dim_table *table, dim_id dim, int64_t *out_value)
                                                                                      be NULL */
 /* An interval that contains every value under the declared ranges; saturates at ±INT64_MAX. */
 void dim_range(const struct dim_table *table, dim_id dim, int64_t *out_min, int64_t *out_max);
+/* Whether no value is negative, as far as can be proved (dim_sign.c): dim_range, and terms that
+ * outweigh each other, as in x*y - 2*x for y ≥ 2. */
+bool dim_never_negative(struct dim_table *table, dim_id dim);
 /* A divisor of every value (≥ 1), from coefficients and multiple_of. */
 int64_t dim_known_multiple(const struct dim_table *table, dim_id dim);
 

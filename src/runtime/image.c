@@ -26,9 +26,9 @@ static int memory_file(void)
     return fd;
 }
 
-/* file_write_all, where a write beyond the limit on the size of files (RLIMIT_FSIZE) fails and nothing
- * more. The system sends the thread that wrote a SIGXFSZ, which would end the process: it is
- * blocked here and taken back. One that the host had waiting already stays. */
+/* file_write_all, where a write beyond the limit on the size of files (RLIMIT_FSIZE) fails and
+ * nothing more. The system sends the thread that wrote a SIGXFSZ, which would end the process: it
+ * is blocked here and taken back. One that the host had waiting already stays. */
 static bool write_quietly(int fd, const uint8_t *bytes, size_t size)
 {
     static const struct timespec at_once;

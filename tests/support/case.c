@@ -8,6 +8,7 @@
 #include "base/strbuf.h"
 #include "verify/fenced.h"
 #include "verify/isolate.h"
+#include "work.h"
 
 #define CASE_SECONDS 20     /* a thousand times what a case takes */
 #define PRINTED_FAILURES 10 /* failures shown with a graph; the others by name */
@@ -238,7 +239,8 @@ static void check(const void *argument, void *out)
         fail_at(&answer->err, "compile");
         return;
     }
-    answer->ok = load(test, &compiled, &module, &answer->err) &&
+    answer->ok = work_is_bounded(compiled.package, compiled.package_bytes, &answer->err) &&
+                 load(test, &compiled, &module, &answer->err) &&
                  run_sizes(test, params, module, &answer->result, &answer->err);
     urza_unload(module);
 }

@@ -33,7 +33,8 @@ struct case_result {
 };
 
 /* False when it does not compile, load or run (the error of that step), dies, writes where it must
- * not, or when an element lies outside its bound (ERR_VERIFY). *out is filled as far as the case
+ * not, when an element lies outside its bound, or when a kernel computes too much again
+ * (ERR_VERIFY). *out is filled as far as the case
  * came. */
 bool case_check(const struct test_case *test, struct case_result *out, struct error *err);
 

@@ -132,7 +132,7 @@ static value_id highest_operand(const struct node *node, value_id below)
     return best;
 }
 
-static expr_id gen_unrounded(struct lowering *l, value_id value, const struct at *at)
+static expr_id gen_made(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     struct at source;
@@ -173,11 +173,14 @@ static expr_id gen_unrounded(struct lowering *l, value_id value, const struct at
 expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
-    expr_id e = gen_unrounded(l, value, at);
+    enum prim prim = (enum prim)node->prim;
+    expr_id made = gen_made(l, value, at);
+    bool reduction = (prim >= PRIM_REDUCE_SUM && prim <= PRIM_ARGMIN) ||
+                     (prim >= PRIM_CONTRACT && prim <= PRIM_WINDOW_MAX);
     bool narrow = node->dtype == DTYPE_F16 || node->dtype == DTYPE_BF16;
-    return narrow && prim_rounds((enum prim)node->prim)
-               ? expr_round(l->nest, e, (enum dtype)node->dtype)
-               : e;
+    if (!reduction) /* these count where they take elements in */
+        work_add(l, value, depth_of_expr(l, made));
+    return narrow && prim_rounds(prim) ? expr_round(l->nest, made, (enum dtype)node->dtype) : made;
 }
 
 static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *at)

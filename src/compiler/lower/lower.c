@@ -22,6 +22,7 @@ uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool ind
         return UINT32_MAX;
     }
     uint32_t var = nest_var(l->nest, name, expr_dim(l->nest, extent));
+    l->extent[var] = extent;
     l->open[l->depth++] = stmt_for(l->nest, var, independent);
     *out_index = expr_var(l->nest, var);
     return var;
@@ -157,10 +158,13 @@ static void begin(struct lowering *l, const struct lowering *like, struct arena 
                            .partition = like->partition,
                            .group = like->group,
                            .nest = nest,
+                           .work = like->work,
                            .err = like->err};
     nest_init(nest, arena, &like->graph->dims, like->group->label);
     l->buffer_of = ARENA_ARRAY(arena, uint32_t, like->graph->nodes.count);
     memset(l->dim_var, 0xff, sizeof l->dim_var);
+    if (l->work)
+        work_clear(l->work);
 }
 
 /* Dims come in blocks where reductions ask for them; loops that rows of reductions are made of come
@@ -194,11 +198,13 @@ static bool better_loops(const struct lowering *l, uint8_t *order, int64_t *part
     return changed;
 }
 
-bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
-                 struct arena *arena, struct nest *out, value_id **out_args,
-                 uint32_t *out_arg_count, struct error *err)
+bool lower_counted(struct graph *graph, const struct partition *partition,
+                   const struct group *group, struct arena *arena, struct kernel_work *work,
+                   struct nest *out, value_id **out_args, uint32_t *out_arg_count,
+                   struct error *err)
 {
     struct lowering like = {.graph = graph, .partition = partition, .group = group, .err = err}, l;
+    like.work = work;
     uint8_t order[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
     int64_t parts[LIMIT_RANK] = {0};
     begin(&l, &like, arena, out);
@@ -215,4 +221,11 @@ bool lower_group(struct graph *graph, const struct partition *partition, const s
     *out_args = l.args.items;
     *out_arg_count = l.args.count;
     return nest_verify(out, err);
+}
+
+bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
+                 struct arena *arena, struct nest *out, value_id **out_args,
+                 uint32_t *out_arg_count, struct error *err)
+{
+    return lower_counted(graph, partition, group, arena, NULL, out, out_args, out_arg_count, err);
 }

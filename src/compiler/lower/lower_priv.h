@@ -46,6 +46,14 @@ struct place {
     uint32_t depth;
 };
 
+/* What a kernel does, by the values it makes; the arrays are as long as the graph. */
+struct kernel_work {
+    bool *made;
+    dim_id *done;         /* where made: operations, at most */
+    dim_id *asked;        /* where made by any kernel yet; DIM_NONE: not, or not to be expressed */
+    VEC(value_id) values; /* those made */
+};
+
 struct lowering {
     struct graph *graph; /* only its dims grow */
     const struct partition *partition;
@@ -57,6 +65,8 @@ struct lowering {
     struct stmt *open[MAX_OPEN]; /* loops around the present place, outermost first */
     uint32_t depth;
     uint32_t local_depth[NEST_MAX_LOCALS]; /* number of loops around each local */
+    dim_id extent[NEST_MAX_VARS];          /* by variable: how often its loop runs, at most */
+    struct kernel_work *work;              /* NULL: not counted */
 
     VEC(struct generated) generated;
     struct map by_key;
@@ -120,6 +130,18 @@ uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool ind
                    expr_id *out_index);
 void close_loops(struct lowering *l, uint32_t depth); /* until depth loops are open */
 struct block *block_here(struct lowering *l);
+
+/* work.c: operations that the graph asks for; DIM_NONE where they cannot be expressed. */
+dim_id work_asked(struct graph *graph, value_id value);
+bool work_moves_only(const struct graph *graph, value_id value); /* asks for none, of any size */
+/* Counts one element of value, made inside the outermost `depth` open loops. */
+void work_add(struct lowering *l, value_id value, uint32_t depth);
+void work_clear(struct kernel_work *work);
+/* lower_group, with work counted; it was cleared. */
+bool lower_counted(struct graph *graph, const struct partition *partition,
+                   const struct group *group, struct arena *arena, struct kernel_work *work,
+                   struct nest *out, value_id **out_args, uint32_t *out_arg_count,
+                   struct error *err);
 
 /* special.c: roots that are not one store per element. */
 bool lower_special(struct lowering *l);

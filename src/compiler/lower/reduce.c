@@ -110,10 +110,12 @@ expr_id gen_once(struct lowering *l, value_id value, const struct at *at)
     return e;
 }
 
-static expr_id finish(struct lowering *l, uint32_t local, uint32_t depth, enum combine combine,
-                      expr_id value)
+/* One element of value more, and the loops down to depth closed. */
+static expr_id finish(struct lowering *l, value_id value, uint32_t local, uint32_t depth,
+                      enum combine combine, expr_id element)
 {
-    block_add(l->nest, block_here(l), stmt_update(l->nest, local, combine, value));
+    work_add(l, value, l->depth);
+    block_add(l->nest, block_here(l), stmt_update(l->nest, local, combine, element));
     close_loops(l, depth);
     return expr_local(l->nest, local);
 }
@@ -152,8 +154,9 @@ static enum combine combine_of_prim(enum prim prim)
     }
 }
 
-static expr_id gen_reduce(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_reduce(struct lowering *l, value_id value, const struct at *at)
 {
+    const struct node *node = graph_node(l->graph, value);
     const struct node *x = graph_node(l->graph, node->operands[0]);
     enum combine combine = combine_of_prim((enum prim)node->prim);
     enum dtype dtype = compute_dtype(x->dtype);
@@ -161,17 +164,18 @@ static expr_id gen_reduce(struct lowering *l, const struct node *node, const str
     struct at inner;
     uint32_t local = declare_local(l, "acc", dtype, combine_identity(l->nest, combine, dtype));
     open_axes(l, node, x, at, &inner);
-    return finish(l, local, depth, combine, gen(l, node->operands[0], &inner));
+    return finish(l, value, local, depth, combine, gen(l, node->operands[0], &inner));
 }
 
 /* arg-max: first the maximum, then the least index that holds it (or holds a NaN). */
-static expr_id gen_arg(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_arg(struct lowering *l, value_id value, const struct at *at)
 {
+    const struct node *node = graph_node(l->graph, value);
     struct nest *n = l->nest;
     const struct node *x = graph_node(l->graph, node->operands[0]);
     enum dtype dtype = compute_dtype(x->dtype);
     dim_id extent = x->shape[node->attrs->axis];
-    expr_id best = gen_reduce(l, node, at), size = expr_dim(n, extent);
+    expr_id best = gen_reduce(l, value, at), size = expr_dim(n, extent);
     uint32_t depth = l->depth;
     struct at inner;
     uint32_t local = declare_local(l, "arg", DTYPE_I64, size);
@@ -179,7 +183,7 @@ static expr_id gen_arg(struct lowering *l, const struct node *node, const struct
     expr_id v = gen(l, node->operands[0], &inner), hit = expr_binary(n, EXPR_EQ, v, best);
     if (dtype_is_float(dtype))
         hit = expr_binary(n, EXPR_OR, hit, expr_binary(n, EXPR_NE, v, v));
-    expr_id found = finish(l, local, depth, COMBINE_MIN,
+    expr_id found = finish(l, value, local, depth, COMBINE_MIN,
                            expr_select(n, hit, inner.idx[node->attrs->axis], size));
     int64_t lo, hi;
     dim_range(&l->graph->dims, extent, &lo, &hi);
@@ -188,8 +192,9 @@ static expr_id gen_arg(struct lowering *l, const struct node *node, const struct
                                 index_const(n, 0), found);
 }
 
-static expr_id gen_contract(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_contract(struct lowering *l, value_id value, const struct at *at)
 {
+    const struct node *node = graph_node(l->graph, value);
     const struct node *a = graph_node(l->graph, node->operands[0]),
                       *b = graph_node(l->graph, node->operands[1]);
     uint32_t batch = node->attrs->batch, contract = node->attrs->contract, depth = l->depth;
@@ -205,7 +210,7 @@ static expr_id gen_contract(struct lowering *l, const struct node *node, const s
         at_b.idx[batch + n + i] = at_a.idx[batch + m + i];
     }
     expr_id x = gen(l, node->operands[0], &at_a), y = gen(l, node->operands[1], &at_b);
-    return finish(l, local, depth, COMBINE_SUM, expr_binary(l->nest, EXPR_MUL, x, y));
+    return finish(l, value, local, depth, COMBINE_SUM, expr_binary(l->nest, EXPR_MUL, x, y));
 }
 
 /* Position in the operand that window element k of output o reads: o*stride + k*dilation - low;
@@ -282,9 +287,10 @@ static void open_conv(struct lowering *l, const struct node *node, const struct 
         open_loop(l, "c", w->shape[1], false, &weight[1]);
 }
 
-static expr_id gen_conv(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_conv(struct lowering *l, value_id value, const struct at *at)
 {
     struct nest *n = l->nest;
+    const struct node *node = graph_node(l->graph, value);
     const struct node *w = graph_node(l->graph, node->operands[1]);
     const struct attrs *a = node->attrs;
     uint32_t depth = l->depth;
@@ -307,12 +313,13 @@ static expr_id gen_conv(struct lowering *l, const struct node *node, const struc
                                                 itself */
     if (at_x.guard != EXPR_NONE && !(load->op == EXPR_LOAD && load->operand[1] == at_x.guard))
         v = expr_select(n, at_x.guard, v, expr_const(n, dtype, 0));
-    return finish(l, local, depth, COMBINE_SUM, expr_binary(n, EXPR_MUL, v, weight));
+    return finish(l, value, local, depth, COMBINE_SUM, expr_binary(n, EXPR_MUL, v, weight));
 }
 
-static expr_id gen_window(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_window(struct lowering *l, value_id value, const struct at *at)
 {
     struct nest *n = l->nest;
+    const struct node *node = graph_node(l->graph, value);
     const struct node *x = graph_node(l->graph, node->operands[0]);
     enum combine combine = combine_of_prim((enum prim)node->prim);
     enum dtype dtype = compute_dtype(node->dtype);
@@ -332,7 +339,7 @@ static expr_id gen_window(struct lowering *l, const struct node *node, const str
     expr_id v = gen(l, node->operands[0], &inner);
     if (inner.guard != EXPR_NONE)
         v = expr_select(n, inner.guard, v, identity);
-    return finish(l, local, depth, combine, v);
+    return finish(l, value, local, depth, combine, v);
 }
 
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at)
@@ -343,12 +350,12 @@ expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at)
     go_out(l, at, node->rank, &saved);
     switch ((enum prim)node->prim) {
     case PRIM_ARGMAX:
-    case PRIM_ARGMIN: out = gen_arg(l, node, at); break;
-    case PRIM_CONTRACT: out = gen_contract(l, node, at); break;
-    case PRIM_CONV: out = gen_conv(l, node, at); break;
+    case PRIM_ARGMIN: out = gen_arg(l, value, at); break;
+    case PRIM_CONTRACT: out = gen_contract(l, value, at); break;
+    case PRIM_CONV: out = gen_conv(l, value, at); break;
     case PRIM_WINDOW_SUM:
-    case PRIM_WINDOW_MAX: out = gen_window(l, node, at); break;
-    default: out = gen_reduce(l, node, at); break;
+    case PRIM_WINDOW_MAX: out = gen_window(l, value, at); break;
+    default: out = gen_reduce(l, value, at); break;
     }
     come_back(l, &saved);
     return out;

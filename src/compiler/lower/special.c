@@ -35,6 +35,7 @@ struct scan {
     enum combine combine;
     enum dtype dtype;
     uint32_t out;
+    dim_id extent; /* of the axis: its blocks together run over it once, which counts as work */
     struct at at;
 };
 
@@ -64,6 +65,7 @@ static void scan_element(struct lowering *l, struct scan *s, uint32_t run, expr_
     if (attrs->exclusive)
         block_add(n, block_here(l), store);
     block_add(n, block_here(l), stmt_update(n, run, s->combine, v));
+    work_add(l, l->group->root, l->depth);
     if (!attrs->exclusive)
         block_add(n, block_here(l), store);
 }
@@ -78,6 +80,7 @@ static uint32_t scan_level(struct lowering *l, struct scan *s, expr_id first, ex
     expr_id blocks =
         index_div(n, index_add(n, extent, index_const(n, size - 1)), index_const(n, size));
     uint32_t var = nest_var(n, "s", blocks), depth = l->depth;
+    l->extent[var] = before == EXPR_NONE ? s->extent : dim_const(&l->graph->dims, 1);
     l->open[l->depth++] = stmt_for(n, var, false);
     expr_id start = index_mul(n, expr_var(n, var), index_const(n, size));
     expr_id place = index_add(n, first, start);
@@ -101,6 +104,7 @@ static void lower_scan(struct lowering *l, const struct node *node)
     struct scan s = {.node = node,
                      .combine = scan_combine((enum prim)node->prim),
                      .dtype = compute_dtype(node->dtype),
+                     .extent = extent,
                      .out = gen_buffer(l, l->group->root)};
     int64_t lo, hi, size = 1;
     open_all(l, node, node->attrs->axis, true, &s.at);
@@ -149,6 +153,7 @@ static void lower_argsort(struct lowering *l, const struct node *node)
         expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, after), expr_binary(n, EXPR_LT, j, i));
     expr_id counts = expr_cast(n, expr_binary(n, EXPR_OR, before, tie), DTYPE_I64);
     block_add(n, block_here(l), stmt_update(n, local, COMBINE_SUM, counts));
+    work_add(l, l->group->root, l->depth);
     close_loops(l, depth);
     struct at place = at;
     place.idx[axis] = expr_local(n, local);
@@ -195,6 +200,7 @@ static void lower_scatter(struct lowering *l, const struct node *node)
     } else
         new = scattered(n, (enum scatter_mode)node->attrs->mode, old, new);
     block_add(n, block_here(l), stmt_store(n, out, flat, new, inside));
+    work_add(l, l->group->root, l->depth);
     close_loops(l, 0);
 }
 

@@ -116,15 +116,17 @@ static value_id last_before_reductions(const struct rows *r)
     return last;
 }
 
-static bool is_output(const struct graph *g, const struct rows *r)
+/* Whether one of them needs memory of its own. */
+static bool has_stored(const struct rows *r, const bool *stored)
 {
-    for (uint32_t i = 0; i < g->outputs.count; i++)
-        if (is_member(r, g->outputs.items[i].value))
+    for (uint32_t i = 0; i < r->count; i++)
+        if (stored[r->members[i]])
             return true;
     return false;
 }
 
-void rows_find(const struct graph *g, const bool *live, bool *out_member, value_id *out_staged)
+void rows_find(const struct graph *g, const bool *live, const bool *stored, bool *out_member,
+               value_id *out_staged)
 {
     for (value_id v = 1; v < g->nodes.count; v++) {
         const struct node *n = graph_node(g, v);
@@ -137,7 +139,7 @@ void rows_find(const struct graph *g, const bool *live, bool *out_member, value_
             continue;
         struct rows r = {.g = g, .product = v, .inner = find_inner(g, n->operands[0], 16)};
         if (r.inner == VALUE_NONE || !same_shape(graph_node(g, r.inner), e) || !gather(&r, live) ||
-            is_output(g, &r))
+            has_stored(&r, stored))
             continue;
         for (uint32_t i = 0; i < r.count; i++)
             out_member[r.members[i]] = true;
