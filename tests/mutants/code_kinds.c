@@ -48,6 +48,28 @@ static const struct plan_launch *launch_of(const struct package_target *t, uint3
     return NULL;
 }
 
+/* Whether the runtime may split a launch of the kernel, at sizes that are not too large to try. */
+static bool may_split(const struct package_target *t, uint32_t kernel)
+{
+    const struct dim_table *dims = t->plan.dims;
+    int64_t values[LIMIT_NAMED_DIMS], work = 0, extent = 0;
+    bool prepare;
+    const struct plan_launch *l = launch_of(t, kernel, &prepare);
+    for (uint32_t i = 0; i < dims->names.count; i++)
+        values[i] = dims->names.items[i].max < 500 ? dims->names.items[i].max : 500;
+    return l && dim_eval(dims, l->work, values, &work) && work >= 1 << 17 &&
+           dim_eval(dims, l->extent, values, &extent) && extent > 1;
+}
+
+static void stub_split(struct mutation *m, const struct package_damage *p, const void *stub,
+                       size_t size)
+{
+    for (uint32_t k = 0; k < p->target->kernel_count && !m->done; k++)
+        if (may_split(p->target, k) &&
+            mutation_here(m, "kernel %u %s", k, p->target->kernel_names[k]))
+            put_stub(p, k, stub, size);
+}
+
 static void stub_each(struct mutation *m, const struct package_damage *p, const void *stub,
                       size_t size)
 {
@@ -57,6 +79,7 @@ static void stub_each(struct mutation *m, const struct package_damage *p, const 
 }
 
 #define STUB(m, p, text) stub_each(m, p, text, sizeof(text) - 1)
+#define SPLIT_STUB(m, p, text) stub_split(m, p, text, sizeof(text) - 1)
 
 void code_returns(struct mutation *m, const struct package_damage *p)
 {
@@ -74,6 +97,7 @@ static void returns_beyond(struct mutation *m, const struct package_damage *p, i
         for (uint32_t k = 0; k < p->target->kernel_count && !m->done; k++) {
             bool prepare = true;
             if (!launch_of(p->target, k, &prepare) || prepare ||
+                p->target->plan.dims->names.items[dim].max < limit ||
                 !mutation_here(m, "kernel %u %s, dim %u", k, p->target->kernel_names[k], dim))
                 continue;
             stub[3] = (uint8_t)(8 * dim);
@@ -106,7 +130,7 @@ void code_returns_at_64(struct mutation *m, const struct package_damage *p)
 
 void code_first_chunk_only(struct mutation *m, const struct package_damage *p)
 {
-    STUB(m, p, "\x48\x85\xc9\x74\x01\xc3"); /* test rcx, rcx; jz on; ret; on: */
+    SPLIT_STUB(m, p, "\x48\x85\xc9\x74\x01\xc3"); /* test rcx, rcx; jz on; ret; on: */
 }
 
 void code_second_half_dropped(struct mutation *m, const struct package_damage *p)
@@ -115,16 +139,34 @@ void code_second_half_dropped(struct mutation *m, const struct package_damage *p
     STUB(m, p, "\x4a\x8d\x44\x01\x01\x48\xd1\xe8\x49\x89\xc0");
 }
 
+/* A launch over a named dim: what comes last of it is not done. */
+void code_last_chunk(struct mutation *m, const struct package_damage *p)
+{
+    /* test rcx, rcx; jz on; cmp r8, [rsi + dim·8]; jne on; ret; on: */
+    uint8_t stub[] = {0x48, 0x85, 0xc9, 0x74, 0x07, 0x4c, 0x3b, 0x46, 0, 0x75, 0x01, 0xc3};
+    struct dim_table *dims = p->target->plan.dims;
+    for (uint32_t k = 0; k < p->target->kernel_count && !m->done; k++)
+        for (uint32_t dim = 0; dim < dims->names.count && dim < 8 && !m->done; dim++) {
+            bool prepare;
+            const struct plan_launch *l = launch_of(p->target, k, &prepare);
+            if (!may_split(p->target, k) || l->extent != dim_named(dims, dim) ||
+                !mutation_here(m, "kernel %u %s", k, p->target->kernel_names[k]))
+                continue;
+            stub[8] = (uint8_t)(8 * dim);
+            put_stub(p, k, stub, sizeof stub);
+        }
+}
+
 /* Each chunk but the first begins one iteration late. */
 void code_border_late(struct mutation *m, const struct package_damage *p)
 {
-    STUB(m, p, "\x48\x85\xc9\x74\x03\x48\xff\xc1"); /* test rcx, rcx; jz on; inc rcx; on: */
+    SPLIT_STUB(m, p, "\x48\x85\xc9\x74\x03\x48\xff\xc1"); /* test rcx, rcx; jz on; inc rcx; on: */
 }
 
 /* Chunks behind the first leave out their last iteration. */
 void code_border_early(struct mutation *m, const struct package_damage *p)
 {
-    STUB(m, p, "\x48\x85\xc9\x74\x03\x49\xff\xc8"); /* test rcx, rcx; jz on; dec r8; on: */
+    SPLIT_STUB(m, p, "\x48\x85\xc9\x74\x03\x49\xff\xc8"); /* test rcx, rcx; jz on; dec r8; on: */
 }
 
 void code_end_late(struct mutation *m, const struct package_damage *p)

@@ -288,16 +288,6 @@ uint32_t expr_rounding(struct mutation *m, const struct place *p, uint32_t id)
     return expr_cast(p->nest, expr_unary(p->nest, EXPR_ROUND, e.operand[0]), (enum dtype)e.dtype);
 }
 
-uint32_t expr_shift_sign(struct mutation *m, const struct place *p, uint32_t id)
-{
-    struct expr e = at(p, id);
-    (void)m;
-    if (e.op != EXPR_ASHR && e.op != EXPR_LSHR)
-        return EXPR_NONE;
-    return expr_binary(p->nest, e.op == EXPR_ASHR ? EXPR_LSHR : EXPR_ASHR, e.operand[0],
-                       e.operand[1]);
-}
-
 uint32_t expr_sqrt_dropped(struct mutation *m, const struct place *p, uint32_t id)
 {
     struct expr e = at(p, id);
@@ -323,4 +313,18 @@ uint32_t expr_tile_bound(struct mutation *m, const struct place *p, uint32_t id)
     if (!is_extreme(&e) || e.dtype != DTYPE_I64)
         return EXPR_NONE;
     return index_sub(p->nest, id, index_const(p->nest, 1));
+}
+
+/* A cast to a narrow float that cuts the bits off. */
+uint32_t expr_cast_truncates(struct mutation *m, const struct place *p, uint32_t id)
+{
+    struct expr e = at(p, id);
+    struct nest *nest = p->nest;
+    (void)m;
+    if (e.op != EXPR_CAST || (e.dtype != DTYPE_BF16 && e.dtype != DTYPE_F16) ||
+        expr_at(nest, e.operand[0])->dtype != DTYPE_F32)
+        return EXPR_NONE;
+    expr_id mask = expr_int(nest, DTYPE_I32, e.dtype == DTYPE_BF16 ? -(1 << 16) : -(1 << 13));
+    expr_id bits = expr_binary(nest, EXPR_AND, expr_bitcast(nest, e.operand[0], DTYPE_I32), mask);
+    return expr_cast(nest, expr_bitcast(nest, bits, DTYPE_F32), (enum dtype)e.dtype);
 }

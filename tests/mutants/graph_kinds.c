@@ -155,16 +155,20 @@ value_id graph_select_swapped(struct mutation *m, struct builder *b, value_id x)
     return b_select(b, n.operands[0], n.operands[2], n.operands[1]);
 }
 
-/* max(a, b) by a comparison: a NaN in a is lost. */
+/* max(a, b) by a comparison: a NaN in one of them is lost. */
 value_id graph_nan_lost(struct mutation *m, struct builder *b, value_id x)
 {
     struct node n = *b_node(b, x);
-    if (!is_prim(&n, PRIM_MAX, PRIM_MIN) || !dtype_is_float((enum dtype)n.dtype) ||
-        !mutation_here(m, "%s %%%u", name_of(&n), x))
+    if (!is_prim(&n, PRIM_MAX, PRIM_MIN) || !dtype_is_float((enum dtype)n.dtype))
         return x;
-    value_id p = n.operands[0], q = n.operands[1];
-    value_id c = n.prim == PRIM_MAX ? b_binary(b, PRIM_LT, p, q) : b_binary(b, PRIM_LT, q, p);
-    return b_select(b, c, q, p);
+    for (int first = 0; first < 2; first++) {
+        value_id p = n.operands[first], q = n.operands[1 - first];
+        if (!mutation_here(m, "%s %%%u, operand %d", name_of(&n), x, 1 - first))
+            continue;
+        value_id c = n.prim == PRIM_MAX ? b_binary(b, PRIM_LT, p, q) : b_binary(b, PRIM_LT, q, p);
+        return b_select(b, c, q, p);
+    }
+    return x;
 }
 
 static value_id narrow(struct mutation *m, struct builder *b, value_id x, enum dtype through)
@@ -293,18 +297,4 @@ value_id graph_wrap_missing(struct mutation *m, struct builder *b, value_id x)
         return x;
     return b_binary(b, (enum prim)of.prim, b_cast(b, of.operands[0], to),
                     b_cast(b, of.operands[1], to));
-}
-
-value_id graph_literal_element(struct mutation *m, struct builder *b, value_id x)
-{
-    struct node n = *b_node(b, x);
-    uint8_t data[1 << 12];
-    if (n.prim != PRIM_LITERAL || n.attrs->data_bytes > sizeof data ||
-        !mutation_here(m, "literal %%%u", x))
-        return x;
-    struct attrs attrs = *n.attrs;
-    memcpy(data, attrs.data, attrs.data_bytes);
-    data[attrs.data_bytes - 1] ^= 1;
-    attrs.data = data;
-    return graph_add(b->graph, PRIM_LITERAL, NULL, 0, &attrs, b->err);
 }

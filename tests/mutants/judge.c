@@ -31,6 +31,7 @@ static void run_plant(const void *argument, struct arena *arena, struct strbuf *
     struct error err = {0};
     strbuf_init(&package, arena);
     answer.ok = plant(work->mutant->subject, work->mutant->kind, &m, arena, &package, &err);
+    answer.refused = err.code == ERR_PACKAGE;
     snprintf(answer.check, sizeof answer.check, "%.60s", err.message);
     snprintf(answer.text, sizeof answer.text, "%s", m.place);
     strbuf_add(out, &answer, sizeof answer);
@@ -45,6 +46,14 @@ static void run_observe(const void *argument, struct arena *arena, struct strbuf
     (void)arena;
     observe(work->mutant->subject, work->package, work->package_bytes, &observation);
     strbuf_add(out, &observation, sizeof observation);
+}
+
+static void run_bounds(const void *argument, struct arena *arena, struct strbuf *out)
+{
+    const struct work *work = argument;
+    bool exceeds = exceeds_bounds(work->mutant->subject, work->package, work->package_bytes);
+    (void)arena;
+    strbuf_add(out, &exceeds, sizeof exceeds);
 }
 
 static void run_verify(const void *argument, struct arena *arena, struct strbuf *out)
@@ -94,6 +103,10 @@ static bool plant_it(struct work *work, uint32_t timeout_s, struct arena *arena)
     snprintf(mutant->place, sizeof mutant->place, "%.127s", answer.text);
     if (!answer.ok) {
         snprintf(mutant->detail, sizeof mutant->detail, "%s", answer.check);
+        if (answer.refused) { /* as whoever reads such a package does */
+            mutant->verdict = VERDICT_CAUGHT;
+            snprintf(mutant->check, sizeof mutant->check, "package");
+        }
         return false;
     }
     work->package_bytes = out.size_bytes - sizeof answer;
@@ -152,6 +165,22 @@ static void verify_it(const struct work *work, uint32_t timeout_s, struct arena 
     snprintf(mutant->detail, sizeof mutant->detail, "%s", answer.text);
 }
 
+/* Whether what was missed could have been seen. */
+static void bound_it(const struct work *work, uint32_t timeout_s, struct arena *arena)
+{
+    struct mutant *mutant = work->mutant;
+    struct strbuf out;
+    struct error err = {0};
+    bool exceeds = true;
+    if (mutant->verdict != VERDICT_MISSED || (mutant->kind->flags & KIND_UNSEEN))
+        return;
+    if (child_run(run_bounds, work, timeout_s, arena, &out, &err) &&
+        out.size_bytes == sizeof exceeds)
+        memcpy(&exceeds, out.data, sizeof exceeds);
+    if (!exceeds)
+        mutant->verdict = VERDICT_WITHIN;
+}
+
 void judge(struct mutant *mutant, uint32_t timeout_s, uint64_t seed)
 {
     struct work work = {.mutant = mutant, .seed = seed};
@@ -160,8 +189,10 @@ void judge(struct mutant *mutant, uint32_t timeout_s, uint64_t seed)
     arena_init(&arena);
     if (plant_it(&work, timeout_s, &arena)) {
         mutant->verdict = VERDICT_EQUIVALENT;
-        if (observe_it(&work, timeout_s, &arena))
+        if (observe_it(&work, timeout_s, &arena)) {
             verify_it(&work, timeout_s, &arena);
+            bound_it(&work, timeout_s, &arena);
+        }
     }
     arena_release(&arena);
     mutant->took_ms = (clock_ns() - start_ns) / 1000000;
@@ -169,7 +200,7 @@ void judge(struct mutant *mutant, uint32_t timeout_s, uint64_t seed)
 
 const char *verdict_name(enum verdict verdict)
 {
-    static const char *const names[VERDICT_COUNT] = {"", "unbuilt", "equivalent", "caught",
-                                                     "missed"};
+    static const char *const names[VERDICT_COUNT] = {"",       "unbuilt", "equivalent",
+                                                     "caught", "missed",  "within"};
     return names[verdict];
 }

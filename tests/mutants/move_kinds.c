@@ -45,7 +45,7 @@ value_id move_axes_swapped(struct mutation *m, struct builder *b, value_id x)
 {
     struct node n = *b_node(b, x);
     uint32_t i, j;
-    if (n.prim < PRIM_NEG || !equal_axes(b, &n, &i, &j) ||
+    if (n.prim < PRIM_NEG || n.prim > PRIM_WINDOW_MAX || !equal_axes(b, &n, &i, &j) ||
         !mutation_here(m, "%s %%%u", prim_info((enum prim)n.prim)->name, x))
         return x;
     return swap_axes(b, x, i, j);

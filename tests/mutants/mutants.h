@@ -141,6 +141,9 @@ struct observation {
 /* Runs the code of a package: in a child only. */
 void observe(const struct subject *subject, const void *package, size_t size,
              struct observation *out);
+/* The same, whether a result lies outside the bounds of the reference where the right one does not.
+ */
+bool exceeds_bounds(const struct subject *subject, const void *package, size_t size);
 
 /* child.c: body writes its answer to out, in a process of its own group that is ended after
  * timeout_s with all that it started. False when it did not come to its end; err says how it died.
@@ -154,6 +157,8 @@ enum verdict {
     VERDICT_EQUIVALENT,
     VERDICT_CAUGHT,
     VERDICT_MISSED,
+    VERDICT_WITHIN, /* missed, but no result lies further from the reference than its bound in any
+                       call that we try: by that measure it is right */
     VERDICT_COUNT
 };
 const char *verdict_name(enum verdict verdict);

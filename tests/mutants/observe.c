@@ -1,11 +1,13 @@
 /* Whether a mutant does anything: its results beside those of the right package, bit by bit, in
  * calls of many sizes. Any NaN is as good as another. */
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "base/strbuf.h"
 #include "mutants.h"
 #include "urza/run.h"
 #include "verify/dims.h"
@@ -14,6 +16,10 @@
 #define TRIAL_ELEMENTS 8e6 /* of all values */
 #define EDGE 256           /* bytes around outputs */
 #define EDGE_FILL 0xA5
+#define HEAP_FILL 0x3C /* in memory that is not written yet */
+#define MAX_OUTPUTS 256
+
+static const uint32_t thread_counts[] = {1, 3};
 
 /* As far as a call at these dims goes: elements, and multiplications. */
 static double cost(const struct graph *g, const int64_t *dims, double *out_elements)
@@ -180,21 +186,57 @@ static urza_module *load(const struct subject *s, const void *package, size_t si
     return urza_load_memory(package, size, &options, &module, failure) == 0 ? module : NULL;
 }
 
+struct expecting {
+    const struct subject *subject;
+    uint32_t target;
+};
+
+/* In a child, so that no memory of ours holds right results that a mutant might find there. */
+static void run_right(const void *argument, struct arena *arena, struct strbuf *out)
+{
+    const struct expecting *e = argument;
+    const struct subject *s = e->subject;
+    urza_error failure = {0};
+    struct error err = {0};
+    urza_module *module =
+        load(s, s->package, s->package_bytes, s->contents.targets[e->target].name, 1, &failure);
+    bool ok = module != NULL;
+    for (uint32_t i = 0; ok && i < s->trial_count; i++) {
+        void *outputs[MAX_OUTPUTS];
+        ok = call(&s->trials[i], module, arena, outputs, &err);
+        for (uint32_t o = 0; ok && o < s->trials[i].sample.output_count; o++)
+            strbuf_add(out, outputs[o], s->trials[i].sample.outputs[o].bytes);
+    }
+    if (!ok) {
+        strbuf_init(out, arena);
+        strbuf_printf(out, "%s%s", failure.message, err.message);
+    }
+}
+
 static bool expect(struct subject *s, uint32_t target, struct error *err)
 {
-    urza_error failure = {0};
-    urza_module *module =
-        load(s, s->package, s->package_bytes, s->contents.targets[target].name, 1, &failure);
-    if (!module)
-        return fail(err, ERR_VERIFY, "%s: %s", failure.place, failure.message);
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < s->trial_count; i++) {
+    struct expecting e = {s, target};
+    struct strbuf answer;
+    size_t bytes = 0, at = 0;
+    if (s->contents.graph.outputs.count > MAX_OUTPUTS)
+        return fail(err, ERR_LIMIT, "more than %d outputs", MAX_OUTPUTS);
+    for (uint32_t i = 0; i < s->trial_count; i++)
+        for (uint32_t o = 0; o < s->trials[i].sample.output_count; o++)
+            bytes += s->trials[i].sample.outputs[o].bytes;
+    if (!child_run(run_right, &e, 120, &s->arena, &answer, err))
+        return false;
+    if (answer.size_bytes != bytes)
+        return fail(err, ERR_VERIFY, "%.200s", answer.data);
+    for (uint32_t i = 0; i < s->trial_count; i++) {
         struct trial *t = &s->trials[i];
         t->expected[target] = ARENA_ARRAY(&s->arena, void *, t->sample.output_count + 1);
-        ok = call(t, module, &s->arena, t->expected[target], err);
+        for (uint32_t o = 0; o < t->sample.output_count; o++) {
+            t->expected[target][o] =
+                arena_memdup(&s->arena, answer.data + at, t->sample.outputs[o].bytes);
+            at += t->sample.outputs[o].bytes;
+        }
     }
-    urza_unload(module);
-    return ok;
+    return true;
 }
 
 bool trials_make(struct subject *s, uint64_t seed, struct error *err)
@@ -258,13 +300,13 @@ static bool observe_trial(const struct subject *s, uint32_t target, uint32_t ind
 {
     const struct trial *t = &s->trials[index];
     const struct dim_table *dims = &s->contents.graph.dims;
-    void *outputs[256];
+    void *outputs[MAX_OUTPUTS];
     struct arena arena;
     struct error err = {0};
     int64_t at = 0;
     uint32_t output = 0;
     arena_init(&arena);
-    bool ran = t->sample.output_count <= 256 && call(t, module, &arena, outputs, &err), same = ran;
+    bool ran = call(t, module, &arena, outputs, &err), same = ran;
     while (same && output < t->sample.output_count) {
         same = compare(&t->sample.outputs[output], t->expected[target][output], outputs[output],
                        out, &at);
@@ -289,24 +331,88 @@ static bool observe_trial(const struct subject *s, uint32_t target, uint32_t ind
 
 void observe(const struct subject *s, const void *package, size_t size, struct observation *out)
 {
-    static const uint32_t threads[] = {1, 3};
     for (uint32_t target = 0; target < s->contents.target_count; target++) {
         if (!target_supported_here(s->contents.targets[target].name))
             continue;
         for (int k = 0; k < 2; k++) {
             urza_error failure = {0};
-            urza_module *module =
-                load(s, package, size, s->contents.targets[target].name, threads[k], &failure);
+            urza_module *module = load(s, package, size, s->contents.targets[target].name,
+                                       thread_counts[k], &failure);
             bool same = module != NULL;
             if (!module) {
                 *out = (struct observation){.differs = true, .worst = INFINITY};
                 snprintf(out->where, sizeof out->where, "does not load: %.120s", failure.message);
             }
             for (uint32_t i = 0; same && i < s->trial_count; i++)
-                same = observe_trial(s, target, i, module, threads[k], out);
+                same = observe_trial(s, target, i, module, thread_counts[k], out);
             urza_unload(module);
             if (!same)
                 return;
         }
     }
+}
+
+/* Bytes of bool are 0 or 1. */
+static bool truth_values(const struct tensor *t, const void *data)
+{
+    const uint8_t *bytes = data;
+    for (size_t i = 0; t->dtype == DTYPE_BOOL && i < t->bytes; i++)
+        if (bytes[i] > 1)
+            return false;
+    return true;
+}
+
+/* Whether the reference tells these results from right ones. */
+static bool beyond_reference(uint32_t target, struct trial *t, void **outputs, struct arena *arena)
+{
+    struct interp_difference right, found;
+    struct error err = {0};
+    uint32_t output;
+    if (!t->sample.expected && !sample_expect(&t->sample, arena, &err))
+        return true;
+    for (uint32_t o = 0; o < t->sample.output_count; o++)
+        if (!truth_values(&t->sample.outputs[o], outputs[o]))
+            return true;
+    sample_compare(&t->sample, t->expected[target], &right, &output);
+    sample_compare(&t->sample, outputs, &found, &output);
+    return right.worst_ratio <= 1 && !(found.worst_ratio <= 1);
+}
+
+static bool trials_exceed(const struct subject *s, uint32_t target, urza_module *module)
+{
+    bool exceeds = false;
+    for (uint32_t i = 0; i < s->trial_count && !exceeds; i++) {
+        struct trial t = s->trials[i];
+        struct arena arena;
+        struct error err = {0};
+        struct observation unused;
+        void *outputs[MAX_OUTPUTS];
+        int64_t at;
+        arena_init(&arena);
+        exceeds = !call(&t, module, &arena, outputs, &err);
+        bool same = true;
+        for (uint32_t o = 0; o < t.sample.output_count && !exceeds; o++)
+            same &= compare(&t.sample.outputs[o], t.expected[target][o], outputs[o], &unused, &at);
+        exceeds = exceeds || (!same && beyond_reference(target, &t, outputs, &arena));
+        arena_release(&arena);
+    }
+    return exceeds;
+}
+
+bool exceeds_bounds(const struct subject *s, const void *package, size_t size)
+{
+    for (uint32_t target = 0; target < s->contents.target_count; target++) {
+        if (!target_supported_here(s->contents.targets[target].name))
+            continue;
+        for (int k = 0; k < 2; k++) {
+            urza_error failure = {0};
+            urza_module *module = load(s, package, size, s->contents.targets[target].name,
+                                       thread_counts[k], &failure);
+            bool exceeds = !module || trials_exceed(s, target, module);
+            urza_unload(module);
+            if (exceeds)
+                return true;
+        }
+    }
+    return false;
 }

@@ -150,7 +150,17 @@ void plan_overlapping(struct mutation *m, const struct package_damage *p)
     merge_temps(m, p, false);
 }
 
-/* The memory of an output serves a temporary too. */
+/* The launch that writes a buffer first; where there is none, the number of launches. */
+static uint32_t first_writer(const struct plan *plan, uint32_t buffer)
+{
+    for (uint32_t i = 0; i < plan->forward.count; i++)
+        for (uint32_t a = 0; a < plan->forward.items[i].arg_count; a++)
+            if (plan->forward.items[i].args[a] == buffer && writes(&plan->forward.items[i], a))
+                return i;
+    return plan->forward.count;
+}
+
+/* The memory of an output serves a temporary too, while or after the output is written. */
 void plan_temp_in_output(struct mutation *m, const struct package_damage *p)
 {
     struct plan *plan = &p->target->plan;
@@ -158,6 +168,7 @@ void plan_temp_in_output(struct mutation *m, const struct package_damage *p)
         for (uint32_t j = 0; j < plan->buffers.count; j++) {
             const struct plan_buffer *a = &plan->buffers.items[i], *b = &plan->buffers.items[j];
             if (a->kind != BUFFER_OUTPUT || b->kind != BUFFER_TEMP || !same_size(a, b) ||
+                b->last_launch <= first_writer(plan, i) ||
                 !mutation_here(m, "output %u, temporary %u", i, j))
                 continue;
             merge(p, i, j);

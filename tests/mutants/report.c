@@ -65,9 +65,10 @@ double results_share(const struct results *results)
 
 static void print_row(const char *stage, const char *name, const struct tally *t)
 {
-    printf("%-5s  %-28s %7u %7u %7u %7u %7u  %s\n", stage, name, planted(t),
+    printf("%-5s  %-28s %7u %7u %7u %7u %7u %7u  %s\n", stage, name, planted(t),
            t->by_verdict[VERDICT_CAUGHT], t->by_verdict[VERDICT_MISSED],
-           t->by_verdict[VERDICT_EQUIVALENT], t->by_verdict[VERDICT_UNBUILT], t->checks);
+           t->by_verdict[VERDICT_WITHIN], t->by_verdict[VERDICT_EQUIVALENT],
+           t->by_verdict[VERDICT_UNBUILT], t->checks);
 }
 
 static void print_mutants(const struct results *results, enum verdict verdict, const char *title)
@@ -81,7 +82,7 @@ static void print_mutants(const struct results *results, enum verdict verdict, c
             printf("\n%s:\n", title);
         any = true;
         printf("%s %s site %u (%s)", m->kind->name, m->subject->name, m->site, m->place);
-        if (verdict == VERDICT_MISSED && m->worst > 0)
+        if (verdict >= VERDICT_MISSED && m->worst > 0)
             printf(" off by %.2g", m->worst);
         printf("%s%s%s%s\n", m->check[0] || m->detail[0] ? ": " : "", m->check,
                m->check[0] ? ": " : "", m->detail);
@@ -90,8 +91,8 @@ static void print_mutants(const struct results *results, enum verdict verdict, c
 
 void results_print(const struct results *results)
 {
-    printf("%-5s  %-28s %7s %7s %7s %7s %7s  %s\n", "stage", "kind", "planted", "caught", "missed",
-           "equal", "unbuilt", "noticed first by");
+    printf("%-5s  %-28s %7s %7s %7s %7s %7s %7s  %s\n", "stage", "kind", "planted", "caught",
+           "missed", "within", "equal", "unbuilt", "noticed first by");
     for (uint32_t i = 0; kind_at(i); i++) {
         struct tally t = tally_of(results, kind_at(i));
         if (planted(&t) > 0)
@@ -101,6 +102,7 @@ void results_print(const struct results *results)
     print_row("", "all", &all);
     print_mutants(results, VERDICT_UNBUILT, "not built");
     print_mutants(results, VERDICT_EQUIVALENT, "the same bits in every call tried");
+    print_mutants(results, VERDICT_WITHIN, "missed, but within the bounds of the reference");
     print_mutants(results, VERDICT_MISSED, "survivors (where a call shows them)");
     if (results->left_out > 0)
         printf("\n%u mutants were left out for want of time\n", results->left_out);

@@ -196,9 +196,12 @@ static void clear_stored(struct mutation *m, const struct place *p, bool narrow,
     p->stmt->value = cleared(p->nest, p->stmt->value, bits);
 }
 
+/* Of values that are not rounded already. */
 void stmt_truncated(struct mutation *m, const struct place *p)
 {
-    clear_stored(m, p, true, 0);
+    uint8_t op = p->stmt->kind == STMT_STORE ? expr_at(p->nest, p->stmt->value)->op : EXPR_LOAD;
+    if (op != EXPR_LOAD && op != EXPR_CAST && op != EXPR_SELECT)
+        clear_stored(m, p, true, 0);
 }
 
 void stmt_low_bits_6(struct mutation *m, const struct place *p)
