@@ -328,3 +328,28 @@ uint32_t expr_cast_truncates(struct mutation *m, const struct place *p, uint32_t
     expr_id bits = expr_binary(nest, EXPR_AND, expr_bitcast(nest, e.operand[0], DTYPE_I32), mask);
     return expr_cast(nest, expr_bitcast(nest, bits, DTYPE_F32), (enum dtype)e.dtype);
 }
+
+/* Another named dim, if the nest knows one. */
+uint32_t expr_other_dim(struct mutation *m, const struct place *p, uint32_t id)
+{
+    struct expr e = at(p, id);
+    (void)m;
+    for (expr_id other = 1; e.op == EXPR_DIM && other < p->nest->exprs.count; other++)
+        if (expr_at(p->nest, other)->op == EXPR_DIM && expr_at(p->nest, other)->index != e.index)
+            return other;
+    return EXPR_NONE;
+}
+
+/* An index taken apart by blocks that are one larger. */
+uint32_t expr_block_size(struct mutation *m, const struct place *p, uint32_t id)
+{
+    struct expr e = at(p, id);
+    int64_t block;
+    (void)m;
+    if ((e.op != EXPR_FLOORDIV && e.op != EXPR_FLOORMOD) ||
+        !index_is_const(p->nest, e.operand[1], &block))
+        return EXPR_NONE;
+    expr_id larger = index_const(p->nest, block + 1);
+    return e.op == EXPR_FLOORDIV ? index_div(p->nest, e.operand[0], larger)
+                                 : index_mod(p->nest, e.operand[0], larger);
+}

@@ -75,7 +75,9 @@ typedef void package_damage(struct mutation *m, const struct package_damage *p);
 enum {
     KIND_UNSEEN = 1, /* a fault that the bits of a call need not show, such as a read beyond a
                         tensor or a race: not judged by them */
-    KIND_ALWAYS = 2, /* in every selection */
+    KIND_ALWAYS = 2, /* on every subject of the selection */
+    KIND_DIGITS = 4, /* a fault in the last digits: where no result leaves the bounds of the
+                        reference, nor is far from the right one, it may be none */
 };
 
 struct kind {
@@ -157,8 +159,8 @@ enum verdict {
     VERDICT_EQUIVALENT,
     VERDICT_CAUGHT,
     VERDICT_MISSED,
-    VERDICT_WITHIN, /* missed, but no result lies further from the reference than its bound in any
-                       call that we try: by that measure it is right */
+    VERDICT_WITHIN, /* missed, of KIND_DIGITS, and no result lies further from the reference than
+                       its bound in any call that we try: by that measure it is right */
     VERDICT_COUNT
 };
 const char *verdict_name(enum verdict verdict);

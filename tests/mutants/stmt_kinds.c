@@ -77,6 +77,20 @@ void stmt_last_iteration(struct mutation *m, const struct place *p)
         lengthen(p, -1);
 }
 
+/* As long as one around it that is of another length. */
+void stmt_other_extent(struct mutation *m, const struct place *p)
+{
+    for (uint32_t i = 0;
+         p->stmt->kind == STMT_FOR && p->stmt->loop_kind != LOOP_JAM && i < p->depth; i++) {
+        const struct nest_var *other = &p->nest->vars.items[p->loops[i]->var];
+        if (other->extent == var_of(p)->extent || expr_at(p->nest, other->extent)->vars ||
+            !mutation_here(m, "%s: %s as %s", p->nest->name, var_of(p)->name, other->name))
+            continue;
+        set_extent(p, other->extent);
+        return;
+    }
+}
+
 void stmt_tile_row(struct mutation *m, const struct place *p)
 {
     if (p->stmt->kind == STMT_FOR && p->stmt->loop_kind == LOOP_JAM &&
