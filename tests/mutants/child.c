@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ static void run_body(child_body *body, const void *argument, int fd)
 {
     struct arena arena;
     struct strbuf out;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     setpgid(0, 0);
     signal(SIGPIPE, SIG_IGN);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
@@ -42,7 +44,7 @@ static void run_body(child_body *body, const void *argument, int fd)
 /* Reads until the pipe is closed; false when the time is over. */
 static bool read_all(int fd, uint64_t deadline_ns, struct strbuf *out)
 {
-    static char block[1 << 16];
+    char block[1 << 16];
     for (;;) {
         uint64_t now = clock_ns();
         struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -94,7 +96,7 @@ bool child_run(child_body *body, const void *argument, uint32_t timeout_s, struc
         return true;
     }
     if (!in_time)
-        return fail(err, ERR_VERIFY, "still running after %u s", timeout_s);
+        return fail(err, ERR_LIMIT, "still running after %u s", timeout_s);
     if (WIFSIGNALED(status))
         return fail(err, ERR_VERIFY, "died: %s", strsignal(WTERMSIG(status)));
     return fail(err, ERR_VERIFY, "ended with status %d", WEXITSTATUS(status));

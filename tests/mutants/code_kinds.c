@@ -216,7 +216,7 @@ void code_shared_scratch(struct mutation *m, const struct package_damage *p)
         bool prepare = true;
         int64_t bytes = 0;
         const struct plan_launch *l = launch_of(p->target, k, &prepare);
-        if (!l || prepare ||
+        if (!l || prepare || !may_split(p->target, k) ||
             (dim_is_const(p->target->plan.dims, l->scratch_bytes, &bytes) && bytes == 0) ||
             !mutation_here(m, "kernel %u %s", k, p->target->kernel_names[k]))
             continue;

@@ -136,6 +136,11 @@ static bool observe_it(const struct work *work, uint32_t timeout_s, struct arena
         memcpy(&observation, out.data, sizeof observation);
     else
         snprintf(observation.where, sizeof observation.where, "%.180s", err.message);
+    if (err.code == ERR_LIMIT) { /* verification would wait for it too, for minutes */
+        mutant->verdict = VERDICT_UNBUILT;
+        snprintf(mutant->detail, sizeof mutant->detail, "a call is %.180s", err.message);
+        return false;
+    }
     mutant->worst = observation.worst;
     snprintf(mutant->detail, sizeof mutant->detail, "%s", observation.where);
     return observation.differs;
@@ -185,8 +190,9 @@ static void bound_it(const struct work *work, uint32_t timeout_s, struct arena *
         mutant->verdict = VERDICT_WITHIN;
 }
 
-void judge(struct mutant *mutant, uint32_t timeout_s, uint64_t seed)
+void judge(struct mutant *mutant, uint64_t seed)
 {
+    uint32_t timeout_s = mutant->subject->timeout_s;
     struct work work = {.mutant = mutant, .seed = seed};
     struct arena arena;
     uint64_t start_ns = clock_ns();

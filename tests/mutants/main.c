@@ -25,7 +25,9 @@
  * sizes beyond 48, other values than normal ones, more chunks, and a look at the memory of
  * temporaries and parameters. To be raised to 0.95 when it has these. */
 #define MIN_SHARE 0.7
-#define MUTANT_SECONDS 120
+/* Seconds for each child of a mutant: of what the right package took, and at least. */
+#define TIMES_SLOWER 10
+#define LEAST_SECONDS 20
 #define TRIES 4 /* sites for one mutant that changes something */
 
 enum origin { ORIGIN_NONE, ORIGIN_OWN, ORIGIN_EXAMPLES, ORIGIN_MODELS };
@@ -145,8 +147,9 @@ static bool make_key(struct signing_key *out, struct error *err)
 }
 
 /* The right package must pass, or the mutants of it say nothing. */
-static bool check_honest(const struct subject *s, uint64_t seed, struct error *err)
+static bool check_honest(struct subject *s, uint64_t seed, struct error *err)
 {
+    uint64_t start_ns = clock_ns();
     struct trusted_keys trusted = {(const uint8_t(*)[32]) & s->key.public_key, 1};
     struct verify_options options = {.seed = seed, .trusted = &trusted};
     struct verify_report report;
@@ -157,21 +160,22 @@ static bool check_honest(const struct subject *s, uint64_t seed, struct error *e
         if (!report.checks[i].pass)
             ok = fail(err, ERR_VERIFY, "the right package fails: %s: %s", report.checks[i].name,
                       report.checks[i].detail);
+    s->timeout_s = LEAST_SECONDS + (uint32_t)(TIMES_SLOWER * (clock_ns() - start_ns) / 1000000000);
     arena_release(&arena);
     return ok;
 }
 
 static struct subject *open_subject(const struct arguments *arguments, size_t index,
-                                    const struct signing_key *key)
+                                    const struct signing_key *key, struct arena *arena)
 {
-    static struct subject opened[SUBJECTS];
     struct error err = {0};
-    struct subject *s = &opened[index];
+    struct subject *s = ARENA_NEW(arena, struct subject);
     const char *targets = arguments->targets ? arguments->targets : target_best_here();
     if (subject_open(s, subjects[index].name, subjects[index].path, targets, key, &err) &&
         trials_make(s, arguments->seed, &err) && check_honest(s, arguments->seed, &err))
         return s;
     fprintf(stderr, "FAIL %s: %s: %s\n", subjects[index].name, err.place, err.message);
+    subject_close(s);
     return NULL;
 }
 
@@ -212,7 +216,7 @@ static uint32_t plant_kind(struct run *run, const struct subject *s, uint32_t ki
             run->results.left_out++;
             continue;
         }
-        judge(&mutant, MUTANT_SECONDS, run->arguments->seed);
+        judge(&mutant, run->arguments->seed);
         found += mutant.verdict >= VERDICT_CAUGHT;
         VEC_PUSH(run->results.arena, &run->results.mutants, mutant);
         if (!run->arguments->selection && !run->arguments->json) {
@@ -244,13 +248,31 @@ static int judge_share(const struct results *results)
     return 1;
 }
 
+/* Opens what is wanted. Without a selection, plants on each as it comes. */
+static bool open_subjects(struct run *run, const struct signing_key *key)
+{
+    const struct arguments *arguments = run->arguments;
+    for (size_t i = 0; i < SUBJECTS; i++) {
+        if (!wanted(arguments, i))
+            continue;
+        struct subject *s = open_subject(arguments, i, key, run->results.arena);
+        if (!s)
+            return false;
+        run->subjects[run->subject_count++] = s;
+        for (uint32_t k = 0; !arguments->selection && kind_at(k); k++)
+            if (!arguments->kind || strcmp(arguments->kind, kind_at(k)->name) == 0)
+                plant_kind(run, s, k, arguments->sites);
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.sites = 1, .seed = 1};
     struct signing_key key;
     struct error err = {0};
     struct arena arena;
-    struct run run = {.arguments = &arguments, .results.arena = &arena};
+    struct run run = {.arguments = &arguments, .results.arena = &arena, .deadline_ns = UINT64_MAX};
     if (!read_arguments(argc, argv, &arguments)) {
         fprintf(stderr,
                 "usage: %s [--subject NAME|own|examples|models|all] [--kind NAME] [--targets LIST] "
@@ -263,24 +285,18 @@ int main(int argc, char **argv)
         fprintf(stderr, "FAIL: %s\n", err.message);
         return 1;
     }
-    run.deadline_ns =
-        arguments.limit_s > 0 ? clock_ns() + (uint64_t)arguments.limit_s * 1000000000 : UINT64_MAX;
-    for (size_t i = 0; i < SUBJECTS; i++) {
-        if (!wanted(&arguments, i))
-            continue;
-        struct subject *s = open_subject(&arguments, i, &key);
-        if (!s)
-            return 1;
-        run.subjects[run.subject_count++] = s;
-        for (uint32_t k = 0; !arguments.selection && kind_at(k); k++)
-            if (!arguments.kind || strcmp(arguments.kind, kind_at(k)->name) == 0)
-                plant_kind(&run, s, k, arguments.sites);
-    }
-    for (uint32_t k = 0; arguments.selection && kind_at(k); k++)
+    if (arguments.limit_s > 0)
+        run.deadline_ns = clock_ns() + (uint64_t)arguments.limit_s * 1000000000;
+    bool opened = open_subjects(&run, &key);
+    for (uint32_t k = 0; opened && arguments.selection && kind_at(k); k++)
         plant_selected(&run, k);
-    if (arguments.json)
+    if (opened && arguments.json)
         results_print_json(&run.results);
-    else
+    else if (opened)
         results_print(&run.results);
-    return arguments.selection ? judge_share(&run.results) : 0;
+    int status = !opened || (arguments.selection && judge_share(&run.results) != 0);
+    for (uint32_t i = 0; i < run.subject_count; i++)
+        subject_close(run.subjects[i]);
+    arena_release(&arena);
+    return status;
 }

@@ -73,8 +73,8 @@ typedef void package_damage(struct mutation *m, const struct package_damage *p);
 
 /* Flags of kinds. */
 enum {
-    KIND_UNSEEN = 1, /* a fault that the bits of a call need not show, such as a read beyond a
-                        tensor or a race: not judged by them */
+    KIND_UNSEEN = 1, /* a fault that the bits of our calls need not show, such as a read beyond a
+                        tensor, a race, or one of large sizes only: not judged by them */
     KIND_ALWAYS = 2, /* on every subject of the selection */
     KIND_DIGITS = 4, /* a fault in the last digits: where no result leaves the bounds of the
                         reference, nor is far from the right one, it may be none */
@@ -118,6 +118,7 @@ struct subject {
     uint32_t sites[MAX_KINDS];        /* by kind */
     struct trial trials[MAX_TRIALS];
     uint32_t trial_count;
+    uint32_t timeout_s; /* for each child of a mutant */
 };
 
 /* Reads a blueprint in any dialect, compiles it and counts the sites of all kinds. */
@@ -147,15 +148,15 @@ void observe(const struct subject *subject, const void *package, size_t size,
  */
 bool exceeds_bounds(const struct subject *subject, const void *package, size_t size);
 
-/* child.c: body writes its answer to out, in a process of its own group that is ended after
- * timeout_s with all that it started. False when it did not come to its end; err says how it died.
- */
+/* child.c: body writes its answer to out, in a process of its own group that is ended with all that
+ * it started after timeout_s (ERR_LIMIT), or when we end. False when it did not come to its end;
+ * err says how it died. */
 typedef void child_body(const void *argument, struct arena *arena, struct strbuf *out);
 bool child_run(child_body *body, const void *argument, uint32_t timeout_s, struct arena *arena,
                struct strbuf *out, struct error *err);
 
 enum verdict {
-    VERDICT_UNBUILT = 1, /* the compiler refused, or died */
+    VERDICT_UNBUILT = 1, /* the compiler refused, or died; or a call does not come to its end */
     VERDICT_EQUIVALENT,
     VERDICT_CAUGHT,
     VERDICT_MISSED,
@@ -176,6 +177,6 @@ struct mutant {
 };
 
 /* judge.c: plants it, observes it, verifies it. */
-void judge(struct mutant *mutant, uint32_t timeout_s, uint64_t seed);
+void judge(struct mutant *mutant, uint64_t seed);
 
 #endif

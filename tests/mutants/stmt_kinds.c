@@ -401,6 +401,9 @@ void stmt_reads_beyond(struct mutation *m, const struct place *p)
     }
 }
 
+/* A kernel that is so small at every size is not split. */
+#define SPLIT_ELEMENTS (1 << 17)
+
 /* An iteration of the parallel loop writes nonsense where the next one writes its results: right
  * as long as that one comes later. */
 void stmt_neighbour_race(struct mutation *m, const struct place *p)
@@ -408,9 +411,13 @@ void stmt_neighbour_race(struct mutation *m, const struct place *p)
     struct nest *nest = p->nest;
     struct stmt *s = p->stmt;
     uint32_t around = p->depth ? p->loops[0]->var : 0;
-    if (!is_store(p, ROLE_OUT) || p->depth == 0 || p->loops[0]->loop_kind != LOOP_PARALLEL ||
-        expr_at(nest, s->value)->dtype != DTYPE_F32 || s->guard != EXPR_NONE ||
-        index_stride(nest, s->index, around) == EXPR_NONE || !mutation_here(m, "%s", nest->name))
+    int64_t elements = SPLIT_ELEMENTS;
+    bool small = is_store(p, ROLE_OUT) && index_is_const(nest, stored(p)->elements, &elements) &&
+                 elements < SPLIT_ELEMENTS;
+    if (!is_store(p, ROLE_OUT) || small || p->depth == 0 ||
+        p->loops[0]->loop_kind != LOOP_PARALLEL || expr_at(nest, s->value)->dtype != DTYPE_F32 ||
+        s->guard != EXPR_NONE || index_stride(nest, s->index, around) == EXPR_NONE ||
+        !mutation_here(m, "%s", nest->name))
         return;
     expr_id next = index_add(nest, expr_var(nest, around), index_const(nest, 1));
     expr_id inside = expr_binary(nest, EXPR_LT, next, nest->vars.items[around].extent);
