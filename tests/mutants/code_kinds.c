@@ -169,9 +169,21 @@ void code_border_early(struct mutation *m, const struct package_damage *p)
     SPLIT_STUB(m, p, "\x48\x85\xc9\x74\x03\x49\xff\xc8"); /* test rcx, rcx; jz on; dec r8; on: */
 }
 
+/* Of kernels whose iterations are not blocks: a block beyond the last may be endless. */
 void code_end_late(struct mutation *m, const struct package_damage *p)
 {
-    STUB(m, p, "\x49\xff\xc0"); /* inc r8 */
+    for (uint32_t k = 0; k < p->target->kernel_count && !m->done; k++) {
+        bool prepare, plain = true;
+        uint32_t count = 0;
+        const struct plan_launch *l = launch_of(p->target, k, &prepare);
+        const struct dim_term *terms =
+            l ? dim_terms(p->target->plan.dims, l->extent, &count) : NULL;
+        for (uint32_t i = 0; i < count; i++)
+            for (uint32_t a = 0; a < terms[i].atom_count; a++)
+                plain = plain && terms[i].atoms[a].kind == DIM_ATOM_NAME;
+        if (l && plain && mutation_here(m, "kernel %u %s", k, p->target->kernel_names[k]))
+            put_stub(p, k, "\x49\xff\xc0", 3); /* inc r8 */
+    }
 }
 
 /* Of 8 and more iterations, as many as a multiple of 8. */
