@@ -14,6 +14,7 @@ struct config;
 struct error;
 struct graph;
 struct group;
+struct nest;
 struct partition;
 struct sched_hint;
 struct scheduling;
@@ -64,8 +65,29 @@ struct config_chooser {
     void *context;
 };
 
+/* What the job has made so far for one target. All of it may be read, and changed in place by who
+ * wants to know what becomes of that: nothing but the stages that follow looks at it again. */
+struct compile_view {
+    enum stage stage; /* that has just ended */
+    const struct target *target;
+    struct arena *arena; /* of the job */
+    struct graph *graph; /* READ: where the passes start; OPTIMISE: what they made */
+    struct nest **nests; /* LOWER, SCHEDULE: one a group */
+    uint32_t nest_count;
+    struct plan *plan; /* PACKAGE: of the target */
+};
+
+/* For tests and tools. see is called for each target after the stages read, optimise, lower,
+ * schedule and package (the plan is made, the archive not yet). What it changes is verified no
+ * more, and whole packages are neither looked up in the cache nor kept there. */
+struct compile_observer {
+    void (*see)(void *context, const struct compile_view *view);
+    void *context;
+};
+
 struct compile_options {
-    const struct config_chooser *chooser; /* NULL: heuristics */
+    const struct config_chooser *chooser;    /* NULL: heuristics */
+    const struct compile_observer *observer; /* NULL, but in tests and tools */
     const char *targets;    /* comma-separated; NULL: every target of target/targets.def */
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect implies */

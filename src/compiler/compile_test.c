@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "compiler/compile.h"
+#include "compiler/loop/loop.h"
 
 #include <cmocka.h>
 
@@ -68,6 +69,55 @@ static void options_decide_the_id(void **state)
     assert_true(compile_blueprint(text, size, &v3, &arena, &a, &err));
     assert_true(compile_blueprint(text, size, &v4, &arena, &b, &err));
     assert_string_not_equal(a.kernel_id, b.kernel_id);
+    arena_release(&arena);
+    free(text);
+}
+
+/* Counts what it is shown; with damage it takes the iterations of the first launch. */
+struct watcher {
+    uint32_t seen[STAGE_COUNT], nests;
+    bool damage;
+};
+
+static void watch(void *context, const struct compile_view *view)
+{
+    struct watcher *w = context;
+    w->seen[view->stage]++;
+    assert_non_null(view->target);
+    assert_true(view->graph->outputs.count > 0);
+    for (uint32_t i = 0; i < view->nest_count; i++)
+        w->nests += view->nests[i]->body.stmts.count > 0;
+    if (view->stage == STAGE_PACKAGE && w->damage)
+        view->plan->forward.items[0].extent = dim_const(view->plan->dims, 0);
+}
+
+static void an_observer_sees_every_stage_and_may_change_it(void **state)
+{
+    (void)state;
+    static const uint32_t once[STAGE_COUNT] = {[STAGE_READ] = 2,
+                                               [STAGE_OPTIMISE] = 2,
+                                               [STAGE_LOWER] = 2,
+                                               [STAGE_SCHEDULE] = 2,
+                                               [STAGE_PACKAGE] = 2};
+    struct arena arena;
+    struct error err = {0};
+    size_t size;
+    char *text = read_example("mlp", &size);
+    struct watcher watcher = {.damage = false}, damager = {.damage = true};
+    struct compile_observer watching = {watch, &watcher}, damaging = {watch, &damager};
+    struct compile_options alone = {.strategy = STRATEGY_FAST, .targets = "x86-64-v3,x86-64-v2"},
+                           watched = alone, damaged = alone;
+    struct compile_result a = {0}, b = {0}, c = {0};
+    watched.observer = &watching;
+    damaged.observer = &damaging;
+    arena_init(&arena);
+    assert_true(compile_blueprint(text, size, &alone, &arena, &a, &err));
+    assert_true(compile_blueprint(text, size, &watched, &arena, &b, &err));
+    assert_true(compile_blueprint(text, size, &damaged, &arena, &c, &err));
+    assert_memory_equal(watcher.seen, once, sizeof once);
+    assert_true(watcher.nests > 0);
+    assert_string_equal(a.kernel_id, b.kernel_id);
+    assert_string_not_equal(a.kernel_id, c.kernel_id);
     arena_release(&arena);
     free(text);
 }
@@ -234,10 +284,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         /* First: later ones leave free memory behind, which a child has too and no limit counts. */
-        cmocka_unit_test(memory_of_the_child_is_limited), cmocka_unit_test(warns),
-        cmocka_unit_test(same_input_same_bytes),          cmocka_unit_test(options_decide_the_id),
-        cmocka_unit_test(bad_targets_are_refused),        cmocka_unit_test(emergency_has_no_code),
-        cmocka_unit_test(time_of_the_child_is_limited),   cmocka_unit_test(errors_cross_the_pipe),
+        cmocka_unit_test(memory_of_the_child_is_limited),
+        cmocka_unit_test(warns),
+        cmocka_unit_test(same_input_same_bytes),
+        cmocka_unit_test(options_decide_the_id),
+        cmocka_unit_test(bad_targets_are_refused),
+        cmocka_unit_test(emergency_has_no_code),
+        cmocka_unit_test(time_of_the_child_is_limited),
+        cmocka_unit_test(errors_cross_the_pipe),
+        cmocka_unit_test(an_observer_sees_every_stage_and_may_change_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,8 +40,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .has_key = options->key};
     _Static_assert(sizeof key == 96 + 16 + 128, "no padding");
     char version[CODEGEN_VERSION_BYTES];
-    if (!options->cache || options->chooser || options->dump || onnx_looks_like(text, size) ||
-        pt2_looks_like(text, size))
+    if (!options->cache || options->chooser || options->observer || options->dump ||
+        onnx_looks_like(text, size) || pt2_looks_like(text, size))
         return false;
     sha256(text, size, key.text);
     if (options->targets)
