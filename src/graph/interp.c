@@ -117,6 +117,9 @@ static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
         return r;
     }
     r.relative = once ? unit : 2 * ulp * unit;
+    r.past_max = once ? 0 : 1;
+    if (once && dtype != DTYPE_F64) /* half a unit behind the last number, all but a little */
+        r.max *= 1 + 0.49 * unit;
     r.tiny = fmax(ulp, 1) * dtype_min_subnormal(precision) + 0x1p-1074;
     return r;
 }

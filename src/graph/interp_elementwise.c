@@ -162,14 +162,32 @@ static void put_unary(const struct op *op, int64_t i)
     op_put(op, i, approx_unary(op->prim, approx_at(op->in[0], i)));
 }
 
+/* Operands that are finite are numbers of the dtype, however far their errors reach. So a sum of
+ * which one operand is less than half a unit of the largest number rounds to a number at most: a
+ * mask of the least float stays one when scores are added. */
+static bool sum_stays_finite(const struct op *op, struct approx a, struct approx b)
+{
+    enum dtype dtype = op->out->dtype;
+    double least = fmin(fabs(a.value) + a.error, fabs(b.value) + b.error);
+    return least <= 0.49 * dtype_unit_roundoff(dtype) * dtype_max(dtype);
+}
+
 static void put_binary(const struct op *op, int64_t i)
 {
-    struct approx y =
-        approx_binary_function(op->prim)(approx_at(op->in[0], i), approx_at(op->in[1], i));
-    if (op->prim == PRIM_REM)
+    struct approx a = approx_at(op->in[0], i), b = approx_at(op->in[1], i);
+    struct approx y = approx_binary_function(op->prim)(a, b);
+    if (op->prim == PRIM_REM) {
         op_put_representable(op, i, y);
-    else
-        op_put(op, i, y);
+        return;
+    }
+    op_put(op, i, y);
+    bool sum = op->prim == PRIM_ADD || op->prim == PRIM_SUB;
+    if (sum && bound_at(op->out, i) == INFINITY && !op->rounding.narrow && y.error < INFINITY &&
+        isfinite(y.value) && sum_stays_finite(op, a, b)) {
+        struct rounding unbounded = op->rounding;
+        unbounded.max = INFINITY;
+        op->out->bounds[i] = finite_rounding_error(&unbounded, y.value, y.error);
+    }
 }
 
 void run_unary_num(const struct op *op)

@@ -87,9 +87,10 @@ static inline void loop_binary(enum prim prim, const struct rounding *rounding,
         double value = value_binary(prim, a[i], b[i]);
         struct propagated p = error_binary(prim, a[i], ea[i], b[i], eb[i], value);
         double error = finite_rounding_error(&r, value, p.error);
+        bool holds = p.holds & (error < INFINITY); /* else the definition may know better */
         y[i] = value;
-        ey[i] = p.holds ? error : MARK;
-        mark = p.holds ? mark : MARK;
+        ey[i] = holds ? error : MARK;
+        mark = holds ? mark : MARK;
     }
     *out_marked = mark < 0;
 }

@@ -405,7 +405,7 @@ static void check_element(const struct elementwise *row, const struct interp_ten
                           const struct interp_tensor *y, int64_t i)
 {
     double a = in[0].cells[i].f, ea = bound_of(&in[0], i), b = in[1].cells[i].f;
-    double eb = row->binary ? bound_of(&in[1], i) : 0, ulp = prim_ulp(row->prim, DTYPE_F64);
+    double eb = row->binary ? bound_of(&in[1], i) : 0, ulp = prim_ulp(row->prim, y->dtype);
     long double middle = result(row, a, b), away = 0;
     for (int corner = 0; corner < 4; corner++)
         away = fmaxl(away, fabsl(result(row, corner & 1 ? (long double)a + ea : (long double)a - ea,

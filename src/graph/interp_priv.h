@@ -29,10 +29,12 @@ struct approx {
 /* How results of one node round. f16 and bf16 are computed in f32 or wider and rounded once, which
  * is a step of its own: relative, tiny, flush and max are those of what is computed. */
 struct rounding {
-    bool narrow;                        /* the result is f16 or bf16 */
-    double relative;                    /* local error over |result|; 0: exact */
-    double tiny;                        /* local error of a result near zero */
-    double max;                         /* largest finite value */
+    bool narrow;     /* the result is f16 or bf16 */
+    double relative; /* local error over |result|; 0: exact */
+    double tiny;     /* local error of a result near zero */
+    double max;      /* what lies beyond may become infinite */
+    double past_max; /* 1: the local error may take a result beyond max; 0: results are rounded
+                        correctly, and max is where that gives infinity */
     double sum_unit, sum_tiny, sum_max; /* of the accumulator */
     /* Sums whose terms are multiples of one number, and whose magnitudes add up to no more than
      * this, are exact in any order of an accumulator of that precision; 0: not known. */
@@ -71,9 +73,9 @@ void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes);
 static URZA_ALWAYS_INLINE double finite_rounding_error(const struct rounding *r, double value,
                                                        double propagated)
 {
-    double magnitude = fabs(value);
-    double error = propagated + INTERP_SAFETY * (r->relative * (magnitude + propagated) + r->tiny);
-    return magnitude + error > r->max ? INFINITY : error;
+    double reach = fabs(value) + propagated;
+    double local = INTERP_SAFETY * (r->relative * reach + r->tiny);
+    return reach + r->past_max * local > r->max ? INFINITY : propagated + local;
 }
 
 /* The error of any result; `propagated` may be NaN. */

@@ -103,7 +103,8 @@ static bool judge_size(struct job *job, uint32_t index)
          walk_run(job->walk, &sample, job->result->stage, &arena, &outputs, &job->result->kernels);
     if (ok && is_whole(v, size) && index == 0)
         keep_outputs(job, &sample, outputs);
-    name_size(job, "the runtime", size);
+    if (ok)
+        name_size(job, "the runtime", size);
     ok = ok && run_whole(job, &sample, outputs, index <= 2);
     arena_release(&arena);
     if (ok)

@@ -63,7 +63,7 @@ static bool read_all(int fd, uint64_t deadline_ns, struct strbuf *out)
     }
 }
 
-bool child_run(child_body *body, const void *argument, uint32_t timeout_s, struct arena *arena,
+bool spawn_run(child_body *body, const void *argument, uint32_t timeout_s, struct arena *arena,
                struct strbuf *out, struct error *err)
 {
     int fds[2], status = 0;

@@ -94,7 +94,7 @@ static bool plant_it(struct work *work, uint32_t timeout_s, struct arena *arena)
     struct answer answer;
     struct error err = {0};
     mutant->verdict = VERDICT_UNBUILT;
-    if (!child_run(run_plant, work, timeout_s, arena, &out, &err) ||
+    if (!spawn_run(run_plant, work, timeout_s, arena, &out, &err) ||
         out.size_bytes < sizeof answer) {
         snprintf(mutant->detail, sizeof mutant->detail, "the compiler %.200s", err.message);
         return false;
@@ -131,7 +131,7 @@ static bool observe_it(const struct work *work, uint32_t timeout_s, struct arena
     }
     if (mutant->kind->flags & KIND_UNSEEN)
         return true;
-    if (child_run(run_observe, work, timeout_s, arena, &out, &err) &&
+    if (spawn_run(run_observe, work, timeout_s, arena, &out, &err) &&
         out.size_bytes == sizeof observation)
         memcpy(&observation, out.data, sizeof observation);
     else
@@ -153,7 +153,7 @@ static void verify_it(const struct work *work, uint32_t timeout_s, struct arena 
     struct answer answer = {0};
     struct error err = {0};
     mutant->verdict = VERDICT_MISSED;
-    if (!child_run(run_verify, work, timeout_s, arena, &out, &err) ||
+    if (!spawn_run(run_verify, work, timeout_s, arena, &out, &err) ||
         out.size_bytes != sizeof answer) {
         snprintf(mutant->check, sizeof mutant->check, "verification itself");
         snprintf(mutant->detail, sizeof mutant->detail, "%.250s", err.message);
@@ -183,7 +183,7 @@ static void bound_it(const struct work *work, uint32_t timeout_s, struct arena *
     if (mutant->verdict != VERDICT_MISSED || !(mutant->kind->flags & KIND_DIGITS) ||
         !(mutant->worst <= FEW_DIGITS))
         return;
-    if (child_run(run_bounds, work, timeout_s, arena, &out, &err) &&
+    if (spawn_run(run_bounds, work, timeout_s, arena, &out, &err) &&
         out.size_bytes == sizeof exceeds)
         memcpy(&exceeds, out.data, sizeof exceeds);
     if (!exceeds)

@@ -152,7 +152,7 @@ bool exceeds_bounds(const struct subject *subject, const void *package, size_t s
  * it started after timeout_s (ERR_LIMIT), or when we end. False when it did not come to its end;
  * err says how it died. */
 typedef void child_body(const void *argument, struct arena *arena, struct strbuf *out);
-bool child_run(child_body *body, const void *argument, uint32_t timeout_s, struct arena *arena,
+bool spawn_run(child_body *body, const void *argument, uint32_t timeout_s, struct arena *arena,
                struct strbuf *out, struct error *err);
 
 enum verdict {

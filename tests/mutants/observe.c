@@ -223,7 +223,7 @@ static bool expect(struct subject *s, uint32_t target, struct error *err)
     for (uint32_t i = 0; i < s->trial_count; i++)
         for (uint32_t o = 0; o < s->trials[i].sample.output_count; o++)
             bytes += s->trials[i].sample.outputs[o].bytes;
-    if (!child_run(run_right, &e, 120, &s->arena, &answer, err))
+    if (!spawn_run(run_right, &e, 120, &s->arena, &answer, err))
         return false;
     if (answer.size_bytes != bytes)
         return fail(err, ERR_VERIFY, "%.200s", answer.data);

@@ -221,7 +221,7 @@ static void count(const void *argument, struct arena *arena, struct strbuf *out)
 bool plant_count(struct subject *s, struct error *err)
 {
     struct strbuf answer;
-    if (!child_run(count, s, 120, &s->arena, &answer, err))
+    if (!spawn_run(count, s, 120, &s->arena, &answer, err))
         return fail_at(err, "counting sites");
     if (answer.size_bytes != sizeof s->sites)
         return fail(err, ERR_BUG, "counting sites: %s", answer.data);
