@@ -43,11 +43,12 @@ static double special_value(enum dtype dtype, uint32_t random, uint32_t kind, bo
     }
 }
 
-/* Where specials stand: in every fourth block of elements, of large tensors few, the first of a
- * block always. A sum that meets one says little about its other terms, so most must meet none. */
+/* Where specials stand: in every fourth block of elements, of large tensors in two of a thousand
+ * elements, the first of a block always. A sum that meets one says little about its other terms,
+ * so most must meet none. */
 struct specials {
     int64_t block;
-    uint64_t first;
+    uint64_t first, every;
     uint32_t shift; /* one element in 2^(32 - shift) */
     uint32_t count; /* so far */
 };
@@ -59,14 +60,15 @@ static struct specials specials_begin(int64_t count, uint64_t key)
                                       : block > 1024 ? 1024
                                                      : block,
                              .first = key >> 32,
+                             .every = count > 4096 ? (uint64_t)(count / 1024 + 1) / 2 + 1 : 4,
                              .shift = count > 4096 ? 24 : 30,
                              .count = (uint32_t)(key >> 40)};
 }
 
 static bool is_special(const struct specials *s, uint32_t random, int64_t index)
 {
-    return ((uint64_t)(index / s->block) + s->first) % 4 == 0 &&
-           (index % s->block == 0 || random >> s->shift == 0);
+    uint64_t block = (uint64_t)(index / s->block) + s->first;
+    return block % s->every == 0 && (index % s->block == 0 || random >> s->shift == 0);
 }
 
 /* Nearly standard normal, within ±3.5: four uniform numbers of 16 bits added up. */

@@ -14,7 +14,7 @@
 #define ODD_SIZE 13         /* beside every vector width */
 #define RANDOM_SIZES 48     /* random sizes lie below, where ranges allow */
 #define END_SHARE 12        /* of the budget, for each dim */
-#define TYPICAL_COST 1e7    /* what the reference of the typical size may cost */
+#define TYPICAL_COST 4e6    /* what the reference of the typical size may cost */
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
 /* How often the elements of a node are visited: for sums of products, their depth. */
