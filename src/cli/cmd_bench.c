@@ -28,6 +28,7 @@ struct figures {
     double peak_gflops, peak_gb_per_s;
     double percent_of_peak;
     const char *bound; /* which share counts: "compute" or "memory" */
+    bool noise;        /* the share was above 100 % */
     char fallback[128];
 };
 
@@ -101,6 +102,23 @@ static bool sample_calls(struct bundle *bundle, const DLTensor *inputs, DLTensor
     return true;
 }
 
+#define PEAKS 2 /* measured before the calls, and as many behind them */
+
+/* What the machine can do is the best it showed: a measurement beside others' work says less. */
+static bool best_peak(struct bundle *bundle, uint32_t threads, double bytes, struct peak *best,
+                      struct error *err)
+{
+    for (int i = 0; i < PEAKS; i++) {
+        struct peak peak = {0};
+        if (!peak_measure(urza_target(bundle->module), threads, bytes, false, &peak, err))
+            return false;
+        best->flops = peak.flops > best->flops ? peak.flops : best->flops;
+        best->bytes_per_s =
+            peak.bytes_per_s > best->bytes_per_s ? peak.bytes_per_s : best->bytes_per_s;
+    }
+    return true;
+}
+
 static bool measure(struct cli *cli, const struct request *request, struct bundle *bundle,
                     struct figures *out, struct error *err)
 {
@@ -116,8 +134,9 @@ static bool measure(struct cli *cli, const struct request *request, struct bundl
     if (!dims_choose(&graph->dims, request->dims, dims, err) ||
         !work_count(graph, dims, cli->arena, &work, err) ||
         !make_tensors(cli, bundle, dims, inputs, outputs, err) ||
-        !peak_measure(urza_target(bundle->module), threads, work.bytes, false, &peak, err) ||
-        !sample_calls(bundle, inputs, outputs, request->seconds, samples, &count, err))
+        !best_peak(bundle, threads, work.bytes, &peak, err) ||
+        !sample_calls(bundle, inputs, outputs, request->seconds, samples, &count, err) ||
+        !best_peak(bundle, threads, work.bytes, &peak, err))
         return false;
     struct figures figures = {.p50_us = samples[count / 2],
                               .p95_us = samples[(uint64_t)count * 95 / 100],
@@ -129,7 +148,9 @@ static bool measure(struct cli *cli, const struct request *request, struct bundl
     double compute = figures.gflops / figures.peak_gflops;
     double memory = figures.gb_per_s / figures.peak_gb_per_s;
     figures.bound = compute >= memory ? "compute" : "memory";
-    figures.percent_of_peak = 100 * (compute >= memory ? compute : memory);
+    double share = 100 * (compute >= memory ? compute : memory);
+    figures.noise = share > 100; /* the machine was busier when its peak was measured */
+    figures.percent_of_peak = figures.noise ? 100 : share;
     urza_stats_get(bundle->module, &stats);
     if (stats.fallback_calls > 0)
         snprintf(figures.fallback, sizeof figures.fallback, "%s", stats.last_fallback);
@@ -149,6 +170,7 @@ static json_t *describe(const struct figures *figures, uint32_t threads)
     json_object_set_new(object, "peak_gflops", report_number(figures->peak_gflops));
     json_object_set_new(object, "peak_gb_per_s", report_number(figures->peak_gb_per_s));
     json_object_set_new(object, "percent_of_peak", report_number(figures->percent_of_peak));
+    json_object_set_new(object, "noise", json_boolean(figures->noise));
     json_object_set_new(object, "bound", json_string(figures->bound));
     json_object_set_new(object, "fallback",
                         figures->fallback[0] ? report_text(figures->fallback) : json_null());
@@ -166,8 +188,9 @@ static void print(const struct figures *figures, uint32_t threads)
                  figures->peak_gflops);
     report_lines(stdout, "memory   %.2f GB/s, this machine %.1f for as many bytes\n",
                  figures->gb_per_s, figures->peak_gb_per_s);
-    report_lines(stdout, "share    %.1f %% of peak, by %s\n", figures->percent_of_peak,
-                 figures->bound);
+    report_lines(stdout, "share    %.1f %% of peak, by %s%s\n", figures->percent_of_peak,
+                 figures->bound,
+                 figures->noise ? " (noise: more than this machine showed; measure again)" : "");
 }
 
 bool cmd_bench(struct cli *cli, int argc, char **argv, struct error *err)

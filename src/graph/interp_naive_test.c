@@ -16,7 +16,8 @@ struct term {
 struct terms {
     enum prim prim;
     enum dtype dtype;
-    bool padded; /* some terms are zeros of padding */
+    bool padded;   /* some terms are zeros of padding */
+    bool products; /* of two numbers each */
     int64_t count;
     struct term items[TERMS_MOST];
 };
@@ -49,6 +50,7 @@ static void add_product(struct terms *t, double a, double ea, double b, double e
     else if (isinf(product))
         error = INFINITY;
     add_term(t, product, error);
+    t->products = true;
 }
 
 /* The smallest error that a program with its rounding of dtype can be held to; *value what it
@@ -57,7 +59,9 @@ static double sum_bound(const struct terms *t, double *value)
 {
     long double sum = 0, magnitude = 0, error = 0, n = (long double)t->count;
     double special = 0;
+    bool nan = false; /* one that is known makes a NaN of the sum, whatever the others are */
     for (int64_t i = 0; i < t->count; i++) {
+        nan |= isnan(t->items[i].value) && t->items[i].error == 0;
         error += t->items[i].error;
         if (isfinite(t->items[i].value))
             sum += t->items[i].value, magnitude += fabs(t->items[i].value);
@@ -69,6 +73,10 @@ static double sum_bound(const struct terms *t, double *value)
     long double u = wide ? 2 * 0x1p-53L : 0x1p-24L + 0x1p-53L;
     long double tiny = wide ? 0x1p-1073L : 0x1p-149L;
     long double most = magnitude + error, max = wide ? DBL_MAX : FLT_MAX;
+    if (nan && t->products) {
+        *value = NAN;
+        return t->padded ? INFINITY : 0;
+    }
     if (!(error < INFINITY) || !(most <= max) || (special != 0 && t->padded))
         return INFINITY;
     if (special != 0)

@@ -164,7 +164,7 @@ static void refuses(void **state)
         {"\"label\":\"pack\"", "\"label\":\"pack\",\"stream\":1", "stream"},
         {"\"kernels\":3", "\"kernels\":-3", "kernels"},
         {"\"kernels\":3", "\"kernels\":3,\"backward\":[]", "backward"},
-        {"urza.plan/2", "urza.plan/2", "urza.plan/2"},
+        {"urza.plan/2", "urza.plan/3", "urza.plan/2"},
         {"\"buffers\":[", "\"buffers\":[7,", "buffer 0"},
         {"}]}", "}]", ""},
     };
