@@ -320,14 +320,12 @@ static double tensor_grid(const struct interp_tensor *x)
     return grid;
 }
 
-/* For rounding.exact_sums: terms are elements, or products of two. */
+/* For rounding.exact_sums: terms are elements, or products of two. Zeros are multiples of all. */
 static double exact_sums(const struct op *op)
 {
-    double grid = tensor_grid(op->in[0]);
-    if (grid > 0 && op->in_count == 2)
-        grid *= tensor_grid(op->in[1]);
+    double grid = tensor_grid(op->in[0]), other = op->in_count == 2 ? tensor_grid(op->in[1]) : 1;
     /* 2^p of these units: p bits of the accumulator. */
-    return grid > 0 && grid < INFINITY ? grid / (2 * (op->rounding.sum_unit - INTERP_UNIT)) : 0;
+    return grid > 0 && other > 0 ? grid * other / (2 * (op->rounding.sum_unit - INTERP_UNIT)) : 0;
 }
 
 static bool run_node(struct run *run, value_id id)
