@@ -168,6 +168,13 @@ static void test_inspect(void **state)
     size_t size;
     get(f, "net.urza", &size);
     assert_int_equal(json_integer_value(member(about, "size_bytes")), size);
+    json_t *work = member(about, "work"); /* B = 4: [4, 6] by [6, 5], then relu */
+    assert_int_equal(json_integer_value(member(work, "asked")), 2 * 4 * 6 * 5 + 4 * 5);
+    assert_int_equal(json_integer_value(member(work, "done")), 2 * 4 * 6 * 5 + 4 * 5);
+    json_decref(about);
+    expect(f, ERR_NONE, "compile net.json -o slow.urza --strategy emergency");
+    about = answer(f, "inspect slow.urza --json");
+    assert_true(json_is_null(member(about, "work")));
     json_decref(about);
 
     expect(f, ERR_NONE, "compile net.json -o here.urza --strategy fast --target native");
@@ -182,6 +189,7 @@ static void test_inspect(void **state)
     assert_true(expect(f, ERR_NONE, "inspect net.urza --dump plan").out_bytes > 0);
     assert_true(expect(f, ERR_NONE, "inspect net.urza --dump schedule").out_bytes > 0);
     assert_non_null(strstr(expect(f, ERR_NONE, "inspect net.urza").out, "input     x  f32[B, 6]"));
+    assert_non_null(strstr(expect(f, ERR_NONE, "inspect net.urza").out, "260 done"));
     assert_non_null(strstr(expect(f, ERR_NONE, "graph net.json").out, "input \"x\""));
     assert_non_null(strstr(expect(f, ERR_NONE, "graph net.json --dot").out, "digraph"));
     refuse(f, ERR_USAGE, "inspect net.urza --dump all --json");
@@ -283,6 +291,30 @@ static void test_cache(void **state)
     expect(f, ERR_NONE, "verify net.urza");
 }
 
+/* Said on each compilation, whether the package is made or found. */
+static void test_warnings(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] = "{\"format\": \"urza.blueprint/1\","
+                               " \"inputs\": [{\"id\": \"a\", \"dtype\": \"f32\", \"shape\": [3]},"
+                               " {\"id\": \"idle\", \"dtype\": \"f32\", \"shape\": [3]}],"
+                               " \"nodes\": [{\"id\": \"c\", \"op\": \"relu\", \"in\": [\"a\"]}],"
+                               " \"outputs\": [\"c\"]}";
+    static const char warning[] = "input 'idle' is not used: no output depends on it";
+    put(f, "net.json", text, strlen(text));
+    for (int again = 0; again < 2; again++) {
+        json_t *made = answer(f, "compile net.json -o net.urza --strategy fast --json");
+        assert_int_equal(json_is_true(member(made, "from_cache")), again);
+        json_t *warnings = member(made, "warnings");
+        assert_int_equal(json_array_size(warnings), 1);
+        assert_string_equal(json_string_value(json_array_get(warnings, 0)), warning);
+        json_decref(made);
+    }
+    struct outcome said = expect(f, ERR_NONE, "compile net.json -o net.urza --no-cache");
+    assert_non_null(strstr(said.err, "urza: warning: "));
+    assert_non_null(strstr(said.err, warning));
+}
+
 static void test_keys(void **state)
 {
     struct fixture *f = *state;
@@ -322,6 +354,7 @@ int main(void)
         CLI_TEST(test_dump, build),
         CLI_TEST(test_stdin, build),
         CLI_TEST(test_cache, build),
+        CLI_TEST(test_warnings, build),
         CLI_TEST(test_keys, build),
     };
     return cmocka_run_group_tests_name("cli", tests, NULL, NULL);

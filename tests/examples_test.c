@@ -13,6 +13,8 @@
 #include "compiler/compile.h"
 #include "verify/verify.h"
 
+#include "support/work.h"
+
 #include <cmocka.h>
 
 struct example {
@@ -36,6 +38,8 @@ static void compiles_and_verifies(void **state)
     if (!file_read(path, LIMIT_JSON_BYTES, &text, &size, &err))
         fail_msg("%s: %s", path, err.message);
     if (!compile_blueprint(text, size, &options, &arena, &result, &err))
+        fail_msg("%s: %s: %s", example->name, err.place, err.message);
+    if (!work_is_bounded(result.package, result.package_bytes, &err))
         fail_msg("%s: %s: %s", example->name, err.place, err.message);
     if (!verify_package(result.package, result.package_bytes, &verify, &arena, &report, &err))
         fail_msg("%s: %s: %s", example->name, err.place, err.message);

@@ -12,6 +12,8 @@
 #include "package/package.h"
 #include "urza/run.h"
 
+#include "support/work.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -81,6 +83,8 @@ static void load(struct model *m, const char *file)
     size_t size;
     const char *text = read_all(m, file, &size);
     if (!compile_blueprint(text, size, &options, &m->arena, &compiled, &err))
+        fail_msg("%s/%s: %s: %s", m->name, file, err.place, err.message);
+    if (!work_is_bounded(compiled.package, compiled.package_bytes, &err))
         fail_msg("%s/%s: %s: %s", m->name, file, err.place, err.message);
     if (urza_load_memory(compiled.package, compiled.package_bytes, &how, &m->module, &problem) != 0)
         fail_msg("%s/%s: %s: %s", m->name, file, problem.place, problem.message);

@@ -1,12 +1,29 @@
 /* Urza's runtime: loads packages and runs them. C and C++. Links no compiler.
  *
- * A module is a loaded package. Calls on one module may come from any number of threads at once.
- * After the first call with a given set of input shapes a call allocates nothing and takes no lock.
- * What cannot run natively (no code for this CPU, sizes beyond the plan) is interpreted, and
- * counted with its reason; what the guards refuse is an error. Nothing here ends or blocks the host
- * process. Tensors are DLPack DLTensors on the CPU; any strides are accepted (tensors that are not
- * dense are copied first). A module serves up to 1024 calls at the same time (LimitExceededError
- * beyond). It remembers some hundred shapes; more are laid out again when they return. */
+ * A module is a loaded package. Calls on one module may come from any number of threads at once, up
+ * to 1024 at the same time (LimitExceededError beyond). After the first call with a given set of
+ * input shapes a call allocates nothing. A module remembers some hundred shapes; more are laid out
+ * again when they return. What cannot run natively (no code for this CPU, sizes beyond the plan) is
+ * interpreted, and counted with its reason; what the guards refuse is an error. Nothing here ends
+ * or blocks the host process.
+ *
+ * Tensors are DLPack DLTensors on the CPU; any strides are accepted (tensors that are not dense are
+ * copied first).
+ *
+ * Fork: no function takes a lock, so the child of a fork may go on calling and unload what its
+ * parent loaded, whatever other threads were doing. It has no threads but the caller's; what calls
+ * in flight held is lost to it.
+ *
+ * Floating point: results do not depend on the calling thread's mode (rounding, flush to zero,
+ * subnormals, exceptions that are signals). Mode and flags are as before when a function returns,
+ * on its thread and on those of options.parallel, and are the host's own in its callbacks.
+ *
+ * Cancellation: no function is a point where pthread_cancel ends its thread, and callbacks run with
+ * cancellation off. A thread that may be cancelled at any instruction must not call.
+ *
+ * Stack: functions take at most 16 KiB of the calling thread's, and so do tasks on threads of
+ * options.parallel. Reading a package may take up to 2 MiB: on a thread with less left it is done
+ * by another one, which is gone when the function returns. */
 #ifndef URZA_RUN_H
 #define URZA_RUN_H
 
@@ -20,7 +37,7 @@ extern "C" {
 #endif
 
 typedef struct urza_module urza_module;
-typedef struct urza_result urza_result; /* holds outputs that live in the module's memory */
+typedef struct urza_result urza_result; /* holds outputs that live in the runtime's memory */
 
 typedef struct urza_error {
     int code;        /* 0: none; otherwise a class; urza_error_name gives its name */
@@ -64,13 +81,18 @@ typedef struct urza_load_options {
                      uint32_t count);
 } urza_load_options;
 
-/* All functions that return int give 0 on success and the error's code otherwise; err may be NULL.
+/* A package has at most 1 TiB, and a file at most half as many bytes as the machine has memory: a
+ * larger one is refused (LimitExceededError) before it is read. What is in bytes or in the file is
+ * not needed any more when a load function returns.
+ *
+ * All functions that return int give 0 on success and the error's code otherwise; err may be NULL.
  */
 int urza_load(const char *path, const urza_load_options *options, urza_module **out,
               urza_error *err);
 int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
                      urza_module **out, urza_error *err);
-void urza_unload(urza_module *module); /* no call may be running; NULL is fine */
+/* No call may be running; NULL is fine. Results that are still held stay as they are. */
+void urza_unload(urza_module *module);
 
 typedef struct urza_tensor_info {
     const char *name;
@@ -108,11 +130,18 @@ int urza_output_shapes(urza_module *module, const DLTensor *inputs, uint32_t inp
                        int64_t (*shapes)[8], urza_error *err);
 
 /* Runs forward. Inputs in declaration order. Outputs: caller's memory (dense or strided, shape as
- * urza_output_shapes says, may not overlap inputs), or data NULL with room for 8 dims behind shape:
- * then hold must be given and outputs point into the module's memory until urza_result_release. */
+ * urza_output_shapes says), or data NULL with room for 8 dims behind shape: then hold must be given
+ * and outputs point into memory of their own until urza_result_release.
+ *
+ * Refused as invalid input, before anything is written: an output that shares a byte with an input
+ * or another output, or two of whose elements share one. Strides may be negative, and tensors may
+ * lie between each other's elements, as columns of one matrix in turn do. Where strides are so
+ * entangled that it would take long to decide, they are refused too. Inputs may overlap each other
+ * and themselves (stride 0). */
 int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
               uint32_t output_count, urza_result **hold, urza_error *err);
-void urza_result_release(urza_result *hold); /* NULL is fine */
+/* From any thread, before or after the module is unloaded; NULL is fine. */
+void urza_result_release(urza_result *hold);
 
 /* Replaces a parameter's values (copied; shape and dtype must match); takes effect at the next
  * urza_prepare. Neither may run beside calls on the same module. */

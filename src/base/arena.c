@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
+#include "base/child.h"
 
 #define CHUNK_MIN ((size_t)64 << 10)
 #define CHUNK_MAX ((size_t)8 << 20)
@@ -27,7 +28,7 @@ URZA_NORETURN static void out_of_memory(struct arena *arena)
 {
     if (arena->oom)
         longjmp(*arena->oom, 1);
-    abort();
+    child_no_memory();
 }
 
 static char *align_up(char *at, size_t align)

@@ -2,8 +2,8 @@
  *
  * One arena per compile job, request or loaded module; what lives in it is never freed piecewise.
  * An arena belongs to one thread at a time. Allocation never returns NULL: when memory runs out the
- * arena jumps to `oom` when one is set (a host process), and otherwise ends the process (a compiler
- * is a child process whose death its parent survives). */
+ * arena jumps to `oom` when one is set (a host process), and otherwise ends the process as
+ * child_no_memory does (a compiler is a child process whose death its parent survives). */
 #ifndef URZA_BASE_ARENA_H
 #define URZA_BASE_ARENA_H
 

@@ -29,19 +29,18 @@
 
 /* For a function of plain loops: the C compiler vectorises them, once for each level of x86-64, and
  * the program takes the best that its CPU has. Results are the same bits on all: lanes never change
- * the order of additions, and no multiplication and addition fuse under -ffp-contract=off. Nobody
- * reads errno or the exception flags after it. */
+ * the order of additions, and no multiplication and addition fuse under -ffp-contract=off. What
+ * they call is inlined only while no option beside the level differs. */
 #if defined(__clang__) && defined(__x86_64__)
 #define URZA_VECTORISED \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__clang__)
 #define URZA_VECTORISED
 #elif defined(__x86_64__)
-#define URZA_VECTORISED                                                          \
-    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), \
-                   optimize("O3", "no-math-errno", "no-trapping-math")))
+#define URZA_VECTORISED \
+    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
 #else
-#define URZA_VECTORISED __attribute__((optimize("O3", "no-math-errno", "no-trapping-math")))
+#define URZA_VECTORISED __attribute__((optimize("O3")))
 #endif
 
 /* Four doubles that are added and multiplied lane by lane, and the like for their bits. They need
@@ -61,6 +60,16 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_CPU_RELAX() __builtin_ia32_pause()
 #else
 #define URZA_CPU_RELAX() ((void)0)
+#endif
+
+/* The word that holds rounding, flushing, masks and flags of floating point. Where there is none
+ * <fenv.h> has to do. */
+#if defined(__x86_64__)
+#define URZA_HAS_MXCSR 1
+#define URZA_MXCSR_GET() __builtin_ia32_stmxcsr()
+#define URZA_MXCSR_SET(word) __builtin_ia32_ldmxcsr(word)
+#else
+#define URZA_HAS_MXCSR 0
 #endif
 
 /* The low half of XCR0: which register state the system saves. Only where CPUID reports OSXSAVE. */

@@ -7,13 +7,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
+
+/* O_NONBLOCK: opening a pipe must not wait for its other end before it is refused. */
+#define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+#define FOLDER_FLAGS (O_PATH | O_DIRECTORY | O_CLOEXEC)
+#define LINKS_MAX 40 /* as many as the kernel follows */
 
 /* Reports the current errno as what happened while trying to `verb` path. */
 static bool fail_errno(struct error *err, const char *verb, const char *path)
@@ -38,15 +46,29 @@ static ssize_t read_some(int fd, char *data, size_t size)
     return n;
 }
 
-static bool write_all(int fd, const char *data, size_t size)
+bool file_read_all(int fd, void *data, size_t size)
 {
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
+    for (char *at = data; size > 0;) {
+        ssize_t n = read_some(fd, at, size);
+        if (n == 0)
+            errno = 0;
+        if (n <= 0)
+            return false;
+        at += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+bool file_write_all(int fd, const void *data, size_t size)
+{
+    for (const char *at = data; size > 0;) {
+        ssize_t n = write(fd, at, size);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n <= 0)
             return false;
-        data += n;
+        at += n;
         size -= (size_t)n;
     }
     return true;
@@ -92,33 +114,162 @@ static bool read_to_end(int fd, const char *path, size_t expected, size_t limit,
     return false;
 }
 
-bool file_read(const char *path, size_t limit, char **out_data, size_t *out_size, struct error *err)
+/* fd, when it is a regular file; -1 otherwise, closed. */
+static int only_regular(int fd, const char *path, struct error *err)
 {
-    /* O_NONBLOCK: opening a pipe must not wait for its other end before it is refused. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return fail_errno(err, "open", path);
     struct stat info;
-    bool ok;
-    if (fstat(fd, &info) != 0)
-        ok = fail_errno(err, "inspect", path);
+    bool ok = fstat(fd, &info) == 0;
+    if (!ok)
+        fail_errno(err, "inspect", path);
     else if (!S_ISREG(info.st_mode))
         ok = fail(err, ERR_IO, "'%s' is not a regular file", path);
-    else if ((uintmax_t)info.st_size > limit)
-        ok = fail(err, ERR_LIMIT, "'%s' has %jd bytes, at most %zu are allowed", path,
-                  (intmax_t)info.st_size, limit);
+    if (ok)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+int file_open(const char *path, struct error *err)
+{
+    int fd = open(path, OPEN_FLAGS);
+    if (fd < 0) {
+        fail_errno(err, "open", path);
+        return -1;
+    }
+    return only_regular(fd, path, err);
+}
+
+/* Keeps errno. */
+static bool is_link(int folder_fd, const char *name)
+{
+    struct stat info;
+    int reason = errno;
+    bool found = fstatat(folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+    errno = reason;
+    return found && S_ISLNK(info.st_mode);
+}
+
+/* openat2 for systems without it: follows no links at all. -1 with errno, EXDEV for a path that
+ * leaves the folder. Keeps folder_fd. */
+static int open_parts(int folder_fd, const char *path)
+{
+    int at = folder_fd, fd = -1;
+    errno = EXDEV;
+    if (*path == '/')
+        return -1;
+    for (const char *part = path; *part != '\0';) {
+        char name[NAME_MAX + 1];
+        size_t length = strcspn(part, "/");
+        const char *next = part + length + strspn(part + length, "/");
+        bool last = *next == '\0';
+        if (length > NAME_MAX) {
+            errno = ENAMETOOLONG;
+            break;
+        }
+        memcpy(name, part, length);
+        name[length] = '\0';
+        if (strcmp(name, "..") == 0) {
+            errno = EXDEV;
+            break;
+        }
+        fd = openat(at, name, last ? OPEN_FLAGS | O_NOFOLLOW : FOLDER_FLAGS | O_NOFOLLOW);
+        int reason = fd < 0 && is_link(at, name) ? EXDEV : errno;
+        if (at != folder_fd)
+            close(at);
+        errno = reason;
+        if (fd < 0 || last)
+            return fd;
+        at = fd;
+        part = next;
+    }
+    if (at != folder_fd)
+        close(at);
+    return -1;
+}
+
+static int open_beneath(int folder_fd, const char *path)
+{
+#ifdef SYS_openat2
+    struct open_how how = {.flags = OPEN_FLAGS, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    for (int attempt = 0; attempt < 16; attempt++) {
+        int fd = (int)syscall(SYS_openat2, folder_fd, path, &how, sizeof how);
+        if (fd >= 0)
+            return fd;
+        if (errno == ENOSYS || errno == EPERM)
+            break;
+        if (errno != EAGAIN) /* somebody renamed a folder meanwhile */
+            return -1;
+    }
+#endif
+    return open_parts(folder_fd, path);
+}
+
+int file_open_below(const char *folder, const char *path, struct error *err)
+{
+    int folder_fd = open(folder, FOLDER_FLAGS);
+    if (folder_fd < 0) {
+        fail_errno(err, "open", folder);
+        return -1;
+    }
+    int fd = open_beneath(folder_fd, path);
+    int reason = errno;
+    close(folder_fd);
+    errno = reason;
+    if (fd >= 0)
+        return only_regular(fd, path, err);
+    if (reason == EXDEV)
+        fail(err, ERR_BLUEPRINT, "'%.200s' leads out of the folder '%.200s'", path, folder);
     else
-        ok = read_to_end(fd, path, (size_t)info.st_size, limit, out_data, out_size, err);
+        fail_errno(err, "open", path);
+    return -1;
+}
+
+bool file_read_open(int fd, const char *name, size_t limit, char **out_data, size_t *out_size,
+                    struct error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0)
+        return fail_errno(err, "inspect", name);
+    if ((uintmax_t)info.st_size > limit)
+        return fail(err, ERR_LIMIT, "'%s' has %jd bytes, at most %zu are allowed", name,
+                    (intmax_t)info.st_size, limit);
+    return read_to_end(fd, name, (size_t)info.st_size, limit, out_data, out_size, err);
+}
+
+bool file_read(const char *path, size_t limit, char **out_data, size_t *out_size, struct error *err)
+{
+    int fd = file_open(path, err);
+    if (fd < 0)
+        return false;
+    bool ok = file_read_open(fd, path, limit, out_data, out_size, err);
     close(fd);
     return ok;
 }
 
-static void sync_folder_of(const char *path)
+bool file_peek(const char *path, void *data, size_t size, size_t *out_size, struct error *err)
+{
+    int fd = file_open(path, err);
+    if (fd < 0)
+        return false;
+    ssize_t n = read_some(fd, data, size);
+    bool ok = n >= 0 || fail_errno(err, "read", path);
+    close(fd);
+    if (ok)
+        *out_size = (size_t)n;
+    return ok;
+}
+
+/* The length of the folder in a path, its last slash included. */
+static size_t folder_length(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = !slash          ? strdup(".")
-                   : slash == path ? strdup("/")
-                                   : strndup(path, (size_t)(slash - path));
+    return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+void file_sync_folder_of(const char *path)
+{
+    size_t length = folder_length(path);
+    char *folder = length > 0 ? strndup(path, length) : strdup(".");
     int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         (void)fsync(fd);
@@ -127,8 +278,47 @@ static void sync_folder_of(const char *path)
     free(folder);
 }
 
-bool file_write_atomic(const char *path, const void *data, size_t size, unsigned mode,
-                       struct error *err)
+/* The path behind symbolic links, in memory that the caller frees; what it names need not exist.
+ * NULL with errno. */
+static char *follow_links(const char *path)
+{
+    char *at = strdup(path);
+    for (int links = 0; at; links++) {
+        char target[PATH_MAX];
+        ssize_t size = readlink(at, target, sizeof target);
+        if (size < 0)
+            return at;
+        size_t folder = target[0] == '/' ? 0 : folder_length(at);
+        char *next = malloc(folder + (size_t)size + 1);
+        if (next) {
+            memcpy(next, at, folder);
+            memcpy(next + folder, target, (size_t)size);
+            next[folder + (size_t)size] = '\0';
+        }
+        free(at);
+        at = next;
+        if (links == LINKS_MAX || (size_t)size == sizeof target) {
+            free(at);
+            errno = ELOOP;
+            return NULL;
+        }
+    }
+    return at;
+}
+
+static bool write_in_place(const char *path, const void *data, size_t size, struct error *err)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return fail_write(err, "open", path);
+    bool ok = file_write_all(fd, data, size) || fail_write(err, "write", path);
+    if (close(fd) != 0 && ok)
+        ok = fail_write(err, "write", path);
+    return ok;
+}
+
+static bool replace_file(const char *path, const void *data, size_t size, unsigned mode,
+                         struct error *err)
 {
     static const char suffix[] = ".XXXXXX";
     size_t length = strlen(path);
@@ -144,7 +334,7 @@ bool file_write_atomic(const char *path, const void *data, size_t size, unsigned
         fail_write(err, "create a file beside", path);
         goto out;
     }
-    ok = write_all(fd, data, size) && fchmod(fd, (mode_t)mode) == 0 && fsync(fd) == 0;
+    ok = file_write_all(fd, data, size) && fchmod(fd, (mode_t)mode) == 0 && fsync(fd) == 0;
     if (!ok)
         fail_write(err, "write", path);
     /* Closed once only, but an error of close (late ones of a network file system) counts. */
@@ -153,7 +343,7 @@ bool file_write_atomic(const char *path, const void *data, size_t size, unsigned
     if (ok && rename(temp, path) != 0)
         ok = fail_write(err, "replace", path);
     if (ok)
-        sync_folder_of(path);
+        file_sync_folder_of(path);
     else
         unlink(temp);
 out:
@@ -161,11 +351,27 @@ out:
     return ok;
 }
 
+bool file_write_atomic(const char *path, const void *data, size_t size, unsigned mode,
+                       struct error *err)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return write_in_place(path, data, size, err);
+    char *target = follow_links(path);
+    if (!target)
+        return fail_write(err, "write", path);
+    bool ok = replace_file(target, data, size, mode, err);
+    free(target);
+    return ok;
+}
+
 /* Makes one folder; fine when it is there, whatever reason mkdir gives for not making it. */
 static bool make_dir(const char *path, unsigned mode, struct error *err)
 {
-    if (mkdir(path, (mode_t)mode) == 0)
+    if (mkdir(path, (mode_t)mode) == 0) {
+        file_sync_folder_of(path);
         return true;
+    }
     int reason = errno;
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))

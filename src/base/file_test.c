@@ -3,7 +3,10 @@
 #include "base/error.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -130,6 +137,153 @@ static void test_write_failures_leave_nothing(void **state)
     assert_int_equal(entries("dir"), 1);
 }
 
+/* Something at path that behaves as /dev/NAME. Root gets a device of its own: code that replaces
+ * what it should write to must not do so to the machine's. Others cannot, and get a link. False
+ * where devices cannot be used. */
+static bool make_device(const char *path, const char *real, unsigned minor_number)
+{
+    if (geteuid() != 0)
+        return symlink(real, path) == 0;
+    int fd = -1;
+    if (mknod(path, S_IFCHR | 0600, makedev(1, minor_number)) == 0)
+        fd = open(path, O_WRONLY);
+    if (fd >= 0)
+        close(fd);
+    else
+        unlink(path);
+    return fd >= 0;
+}
+
+/* What `-o` may name: a device is written to and stays, a link keeps being one. */
+static void test_write_where_things_are(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct stat info;
+    char buffer[8];
+    char *data;
+    size_t size;
+    if (make_device("null", "/dev/null", 3)) {
+        assert_int_equal(symlink("null", "link"), 0);
+        assert_true(file_write_atomic("null", "x", 1, 0644, &err));
+        assert_true(file_write_atomic("link", "x", 1, 0644, &err));
+        assert_int_equal(stat("null", &info), 0);
+        assert_true(S_ISCHR(info.st_mode));
+        assert_int_equal(lstat("link", &info), 0);
+        assert_true(S_ISLNK(info.st_mode));
+    }
+    if (make_device("full", "/dev/full", 7)) {
+        assert_false(file_write_atomic("full", "x", 1, 0644, &err));
+        assert_int_equal(err.code, ERR_IO);
+        assert_non_null(strstr(err.message, "No space left"));
+    }
+
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    int reader = open("pipe", O_RDONLY | O_NONBLOCK);
+    assert_true(file_write_atomic("pipe", "abc", 3, 0644, &err));
+    assert_int_equal(read(reader, buffer, sizeof buffer), 3);
+    close(reader);
+    assert_int_equal(lstat("pipe", &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+
+    assert_int_equal(mkdir("dir", 0700), 0);
+    assert_int_equal(symlink("second", "dir/first"), 0);
+    assert_int_equal(symlink("target", "dir/second"), 0);
+    for (int i = 0; i < 2; i++) { /* the target is made, then replaced */
+        assert_true(file_write_atomic("dir/first", "12", (size_t)i + 1, 0644, &err));
+        assert_true(file_read("dir/target", 9, &data, &size, &err));
+        assert_int_equal(size, i + 1);
+        free(data);
+        assert_int_equal(lstat("dir/first", &info), 0);
+        assert_true(S_ISLNK(info.st_mode));
+        assert_int_equal(entries("dir"), 3);
+    }
+    assert_int_equal(symlink("around", "around"), 0);
+    assert_false(file_write_atomic("around", "x", 1, 0644, &err));
+    assert_int_equal(err.code, ERR_IO);
+}
+
+static int open_and_close(const char *folder_path, const char *path, struct error *err)
+{
+    int fd = file_open_below(folder_path, path, err);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 ? 0 : (int)err->code;
+}
+
+/* links: whether those that stay inside are followed. */
+static void check_below(bool links)
+{
+    struct error err = {0};
+    assert_true(file_make_dirs("in/sub", 0700, &err));
+    assert_true(file_write_atomic("in/sub/f", "x", 1, 0644, &err));
+    assert_true(file_write_atomic("out", "x", 1, 0644, &err));
+    assert_int_equal(symlink("sub/f", "in/inner"), 0);
+    assert_int_equal(symlink("../out", "in/outer"), 0);
+    assert_int_equal(symlink("..", "in/up"), 0);
+    assert_int_equal(symlink("/", "in/root"), 0);
+    assert_int_equal(mkfifo("in/pipe", 0600), 0);
+    assert_int_equal(open_and_close("in", "sub/f", &err), 0);
+    assert_int_equal(open_and_close("in", "./sub//f", &err), 0);
+    assert_int_equal(open_and_close("in", "inner", &err), links ? 0 : ERR_BLUEPRINT);
+    static const char *const leaving[] = {"outer",  "../out",      "sub/../../out",
+                                          "up/out", "/etc/passwd", "root/etc/passwd"};
+    for (size_t i = 0; i < sizeof leaving / sizeof leaving[0]; i++) {
+        assert_int_equal(open_and_close("in", leaving[i], &err), ERR_BLUEPRINT);
+        assert_non_null(strstr(err.message, "leads out of the folder 'in'"));
+    }
+    assert_int_equal(open_and_close("in", "none", &err), ERR_NOT_FOUND);
+    assert_int_equal(open_and_close("none", "f", &err), ERR_NOT_FOUND);
+    assert_int_equal(open_and_close("in", "sub", &err), ERR_IO);
+    assert_int_equal(open_and_close("in", "pipe", &err), ERR_IO);
+}
+
+static void test_open_below(void **state)
+{
+    (void)state;
+    check_below(true);
+}
+
+/* A kernel without openat2, as a filter makes it look. */
+static void test_open_below_on_old_kernels(void **state)
+{
+    (void)state;
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat2, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+    pid_t child = fork();
+    int status;
+    if (child == 0) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+            check_below(false); /* a failure ends the child by another status */
+        _exit(7);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
+static void test_peek(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char head[4];
+    size_t size = 0;
+    assert_true(file_write_atomic("f", "abcdef", 6, 0644, &err));
+    assert_true(file_peek("f", head, sizeof head, &size, &err));
+    assert_int_equal(size, 4);
+    assert_memory_equal(head, "abcd", 4);
+    assert_true(file_write_atomic("f", "ab", 2, 0644, &err));
+    assert_true(file_peek("f", head, sizeof head, &size, &err));
+    assert_int_equal(size, 2);
+    assert_false(file_peek("none", head, sizeof head, &size, &err));
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+}
+
 static void test_make_dirs(void **state)
 {
     (void)state;
@@ -159,6 +313,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_read_large_and_of_unknown_size, enter, leave),
         cmocka_unit_test_setup_teardown(test_read_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_failures_leave_nothing, enter, leave),
+        cmocka_unit_test_setup_teardown(test_write_where_things_are, enter, leave),
+        cmocka_unit_test_setup_teardown(test_open_below, enter, leave),
+        cmocka_unit_test_setup_teardown(test_open_below_on_old_kernels, enter, leave),
+        cmocka_unit_test_setup_teardown(test_peek, enter, leave),
         cmocka_unit_test_setup_teardown(test_make_dirs, enter, leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,15 +9,34 @@
 #include "base/hash.h"
 #include "base/rng.h"
 #include "cli/cli_priv.h"
+#include "compiler/import/import.h"
 
 #define ALIGNMENT 64
+#define HEAD_BYTES 16
+
+size_t bundle_limit(const void *head, size_t size)
+{
+    return onnx_looks_like(head, size) || pt2_looks_like(head, size) ? LIMIT_MODEL_BYTES
+                                                                     : LIMIT_JSON_BYTES;
+}
+
+const char *bundle_folder(struct cli *cli, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (strcmp(path, "-") == 0)
+        return NULL;
+    if (!slash)
+        return ".";
+    return slash == path ? "/" : arena_strndup(cli->arena, path, (size_t)(slash - path));
+}
 
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,
                  struct error *err)
 {
-    char *data;
+    char *data, head[HEAD_BYTES];
     size_t size;
-    if (!file_read(path, (size_t)LIMIT_PACKAGE_BYTES, &data, &size, err))
+    if (!file_peek(path, head, sizeof head, &size, err) ||
+        !file_read(path, bundle_limit(head, size), &data, &size, err))
         return false;
     void *bytes = arena_alloc(cli->arena, size, ALIGNMENT);
     memcpy(bytes, data, size);

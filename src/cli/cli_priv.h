@@ -11,7 +11,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "base/compiler.h"
 #include "cli/figures.h"
 #include "package/package.h"
 #include "urza/run.h"
@@ -21,13 +23,24 @@ struct strbuf;
 
 struct command;
 
+/* The line on the terminal, under way or not. */
+struct progress {
+    const char *what;
+    bool running, stop;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t stopped;
+};
+
 struct cli {
     const struct command *command;
-    struct arena *arena; /* lives as long as the process */
-    const char *home;    /* folder of keys; NULL when the environment names none */
-    const char *cache;   /* folder of what was compiled before; NULL as above */
-    bool json;           /* results and errors as JSON */
-    bool progress;       /* standard error is a terminal, where progress may be shown */
+    struct arena *arena;    /* lives as long as the process */
+    const char *home;       /* folder of keys; NULL when the environment names none */
+    const char *cache;      /* folder of what was compiled before; NULL as above */
+    bool json;              /* results and errors as JSON */
+    struct signing_key key; /* only while something is signed; all zero otherwise */
+    bool progress;          /* standard error is a terminal, where progress may be shown */
+    struct progress shown;  /* here, because its thread outlives a jump to where memory ran out */
 };
 
 typedef bool command_fn(struct cli *cli, int argc, char **argv, struct error *err);
@@ -73,7 +86,13 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
                 uint32_t minimum, uint32_t maximum, char ***out_words, struct error *err);
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
 
-/* Reports. */
+/* Reports. What is printed as plain text goes through these: unprintable characters are shown by
+ * their numbers (shown.c). */
+
+void report_lines(FILE *file, const char *fmt, ...) URZA_PRINTF(2, 3); /* keeps line ends, tabs */
+void report_block(FILE *file, const char *text, size_t size);          /* the same */
+void report_part(FILE *file, const char *text); /* of one line: a line end is unprintable, too */
+const char *report_word(struct cli *cli, const char *text); /* such a part, for report_lines */
 
 /* One line `urza: class: place: message` on standard error, or an object {error, message, place}.
  */
@@ -84,20 +103,18 @@ json_t *report_number(double value);   /* null for what JSON cannot say */
 json_t *report_text(const char *text); /* a string; bytes that are not UTF-8 become '?' */
 
 /* A line on the terminal, once a second, from the first second on, while work goes on between begin
- * and end. Uses a thread that takes no locks but its own. */
-struct progress {
-    const char *what;
-    bool running, stop;
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t stopped;
-};
-void progress_begin(struct progress *progress, const struct cli *cli, const char *what);
-void progress_end(struct progress *progress);
+ * and end (again, or without begin: nothing). Uses a thread that takes no locks but its own. */
+void progress_begin(struct cli *cli, const char *what);
+void progress_end(struct cli *cli);
 
 /* Packages. */
 
-/* The bytes of a package file, 64-aligned, in the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT. */
+/* The folder of a blueprint's file, where its relative paths start; NULL for "-". */
+const char *bundle_folder(struct cli *cli, const char *path);
+/* How large a file may be, by its first bytes: a package, a model, or JSON. */
+size_t bundle_limit(const void *head, size_t size);
+/* The bytes of such a file, 64-aligned, in the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT, which is
+ * found before anything is read. */
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,
                  struct error *err);
 /* The user's trusted keys and those given in hex (--key). ERR_USAGE for text that is no key. */

@@ -158,13 +158,16 @@ static json_t *describe(const struct figures *figures, uint32_t threads)
 static void print(const struct figures *figures, uint32_t threads)
 {
     if (figures->fallback[0])
-        fprintf(stderr, "urza: warning: interpreted: %s\n", figures->fallback);
-    printf("time     p50 %.2f us, p95 %.2f us, min %.2f us, %u thread%s\n", figures->p50_us,
-           figures->p95_us, figures->min_us, threads, threads == 1 ? "" : "s");
-    printf("compute  %.2f GFLOP/s, this machine %.1f\n", figures->gflops, figures->peak_gflops);
-    printf("memory   %.2f GB/s, this machine %.1f for as many bytes\n", figures->gb_per_s,
-           figures->peak_gb_per_s);
-    printf("share    %.1f %% of peak, by %s\n", figures->percent_of_peak, figures->bound);
+        report_lines(stderr, "urza: warning: interpreted: %s\n", figures->fallback);
+    report_lines(stdout, "time     p50 %.2f us, p95 %.2f us, min %.2f us, %u thread%s\n",
+                 figures->p50_us, figures->p95_us, figures->min_us, threads,
+                 threads == 1 ? "" : "s");
+    report_lines(stdout, "compute  %.2f GFLOP/s, this machine %.1f\n", figures->gflops,
+                 figures->peak_gflops);
+    report_lines(stdout, "memory   %.2f GB/s, this machine %.1f for as many bytes\n",
+                 figures->gb_per_s, figures->peak_gb_per_s);
+    report_lines(stdout, "share    %.1f %% of peak, by %s\n", figures->percent_of_peak,
+                 figures->bound);
 }
 
 bool cmd_bench(struct cli *cli, int argc, char **argv, struct error *err)
@@ -172,13 +175,12 @@ bool cmd_bench(struct cli *cli, int argc, char **argv, struct error *err)
     struct request request;
     struct bundle bundle;
     struct figures figures = {0};
-    struct progress progress;
     if (!parse_request(cli, argc, argv, &request, err) ||
         !bundle_open(cli, &request.open, &bundle, err))
         return false;
-    progress_begin(&progress, cli, "measuring");
+    progress_begin(cli, "measuring");
     bool ok = measure(cli, &request, &bundle, &figures, err);
-    progress_end(&progress);
+    progress_end(cli);
     bundle_release(&bundle);
     if (!ok)
         return false;

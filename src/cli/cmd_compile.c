@@ -1,10 +1,12 @@
 /* urza compile: blueprint in, package out.
  *
  * The file is written last and at once: whatever fails before leaves what was there. With the
- * strategy `standard` the finished package is checked as a user would load it, and what was found
- * goes into it as evidence; a package that does not pass is not written. Configs that were measured
+ * strategy `standard` the compiled package is checked as a user would load it, and what was found
+ * goes into it as evidence; a package that does not pass is not written. It is signed at the end,
+ * by this process, so that no child that compiles or checks has the key. Configs that were measured
  * on this machine are used; with the strategy `aggressive` the others are measured now. */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +15,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/limits.h"
 #include "base/strbuf.h"
+#include "cli/apart_priv.h"
 #include "cli/cli_priv.h"
 #include "cli/tuning_priv.h"
 #include "compiler/compile.h"
@@ -39,7 +41,8 @@ struct outcome {
     struct compile_result compiled;
     const void *package;
     size_t package_bytes;
-    double verify_ms; /* < 0: not verified */
+    const char *warnings; /* as compiled.warnings, which is gone; an empty text ends them */
+    double verify_ms;     /* < 0: not verified */
 };
 
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
@@ -111,6 +114,7 @@ static bool read_stdin(struct arena *arena, const char **out_text, size_t *out_s
 {
     struct strbuf text;
     char part[16384];
+    size_t limit = 0;
     strbuf_init(&text, arena);
     for (;;) {
         ssize_t n = read(STDIN_FILENO, part, sizeof part);
@@ -121,8 +125,9 @@ static bool read_stdin(struct arena *arena, const char **out_text, size_t *out_s
         if (n == 0)
             break;
         strbuf_add(&text, part, (size_t)n);
-        if (text.size_bytes > LIMIT_MODEL_BYTES)
-            return fail(err, ERR_LIMIT, "the blueprint has more than %zu bytes", LIMIT_MODEL_BYTES);
+        limit = limit > 0 ? limit : bundle_limit(text.data, text.size_bytes);
+        if (text.size_bytes > limit)
+            return fail(err, ERR_LIMIT, "the blueprint has more than %zu bytes", limit);
     }
     *out_text = text.data;
     *out_size = text.size_bytes;
@@ -132,45 +137,35 @@ static bool read_stdin(struct arena *arena, const char **out_text, size_t *out_s
 static bool read_blueprint(struct cli *cli, const char *path, const char **out_text,
                            size_t *out_size, struct error *err)
 {
+    const void *bytes;
     if (strcmp(path, "-") == 0)
         return read_stdin(cli->arena, out_text, out_size, err);
-    char *text;
-    if (!file_read(path, LIMIT_MODEL_BYTES, &text, out_size, err))
+    if (!bundle_read(cli, path, &bytes, out_size, err))
         return false;
-    *out_text = arena_memdup(cli->arena, text, *out_size);
-    free(text);
+    *out_text = bytes;
     return true;
 }
 
-/* Where relative paths of the blueprint start. */
-static const char *folder_of(struct arena *arena, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    if (strcmp(path, "-") == 0)
-        return NULL;
-    if (!slash)
-        return ".";
-    return slash == path ? "/" : arena_strndup(arena, path, (size_t)(slash - path));
-}
-
-/* Writes the package again with what verification found. */
-static bool add_evidence(struct cli *cli, const struct verify_report *report,
-                         const struct verify_options *options, const struct signing_key *key,
-                         struct outcome *outcome, struct error *err)
+/* Writes the package again, with evidence (NULL: what it has) and, unless it stays unsigned, the
+ * signature. The key is read now and wiped at once; main wipes it where memory runs out between. */
+static bool finish(struct cli *cli, const struct request *request, const struct strbuf *evidence,
+                   struct outcome *outcome, struct error *err)
 {
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
-    struct strbuf evidence, package;
+    struct strbuf package;
     char id[KERNEL_ID_BYTES];
-    strbuf_init(&evidence, cli->arena);
     strbuf_init(&package, cli->arena);
-    verify_print(report, &evidence);
-    if (!package_read(outcome->package, outcome->package_bytes,
-                      key ? TRUST_REQUIRE : TRUST_ALLOW_UNSIGNED, options->trusted, cli->arena,
-                      contents, id, err))
+    if (!package_read(outcome->package, outcome->package_bytes, TRUST_ALLOW_UNSIGNED, NULL,
+                      cli->arena, contents, id, err))
         return false;
-    contents->evidence_json = evidence.data;
-    contents->evidence_bytes = evidence.size_bytes;
-    if (!package_write(contents, key, &package, id, err))
+    if (evidence) {
+        contents->evidence_json = evidence->data;
+        contents->evidence_bytes = evidence->size_bytes;
+    }
+    bool ok = request->is_unsigned || keys_open(cli->home, &cli->key, err);
+    ok = ok && package_write(contents, request->is_unsigned ? NULL : &cli->key, &package, id, err);
+    OPENSSL_cleanse(&cli->key, sizeof cli->key);
+    if (!ok)
         return false;
     if (strcmp(id, outcome->compiled.kernel_id) != 0)
         return fail(err, ERR_BUG, "evidence changed the kernel id to %s", id);
@@ -179,33 +174,48 @@ static bool add_evidence(struct cli *cli, const struct verify_report *report,
     return true;
 }
 
-static bool verify(struct cli *cli, const struct request *request, const struct signing_key *key,
-                   struct outcome *outcome, struct error *err)
+static bool verify(struct cli *cli, const struct request *request, struct outcome *outcome,
+                   struct strbuf *evidence, struct error *err)
 {
-    struct trusted_keys own = {.keys = key ? &key->public_key : NULL, .count = key ? 1 : 0};
-    struct verify_options options = {.seed = request->seed,
-                                     .dims = request->dims,
-                                     .size_count = 2,
-                                     .allow_unsigned = !key,
-                                     .trusted = &own};
-    struct verify_report report;
+    struct verify_options options = {
+        .seed = request->seed, .dims = request->dims, .size_count = 2, .allow_unsigned = true};
+    struct verify_summary summary;
     uint64_t begin = clock_ns();
-    /* Where code and parameters lie must be aligned as they are in a mapped file. */
-    void *bytes = arena_alloc(cli->arena, outcome->package_bytes, 64);
-    memcpy(bytes, outcome->package, outcome->package_bytes);
-    outcome->package = bytes;
-    if (!verify_package(bytes, outcome->package_bytes, &options, cli->arena, &report, err))
+    progress_end(cli);
+    progress_begin(cli, "verifying");
+    if (!apart_verify(cli, outcome->package, outcome->package_bytes, &options, &summary, evidence,
+                      err))
         return false;
     outcome->verify_ms = (double)(clock_ns() - begin) / NS_PER_MS;
-    for (uint32_t i = 0; i < report.count; i++) {
-        const struct verify_check *check = &report.checks[i];
-        if (check->pass)
-            continue;
-        fail(err, ERR_VERIFY, "%g where %g is allowed%s%s; the package is not written",
-             check->figure, check->bound, check->detail[0] ? ", " : "", check->detail);
-        return fail_at(err, "check '%s'", check->name);
-    }
-    return add_evidence(cli, &report, &options, key, outcome, err);
+    if (summary.pass)
+        return true;
+    fail(err, ERR_VERIFY, "%s; the package is not written", summary.detail);
+    return fail_at(err, "check '%s'", summary.name);
+}
+
+/* What becomes of the compiled package before it is written. */
+static bool complete(struct cli *cli, const struct request *request, struct outcome *outcome,
+                     struct error *err)
+{
+    struct strbuf evidence;
+    bool checked = request->strategy >= STRATEGY_STANDARD;
+    strbuf_init(&evidence, cli->arena);
+    if (checked && !verify(cli, request, outcome, &evidence, err))
+        return false;
+    return (!checked && request->is_unsigned) ||
+           finish(cli, request, checked ? &evidence : NULL, outcome, err);
+}
+
+/* A key that cannot be used is an error before a long compilation, not behind it. */
+static bool check_key(struct cli *cli, const struct request *request, struct error *err)
+{
+    if (request->is_unsigned)
+        return true;
+    if (!cli->home)
+        return fail(err, ERR_USAGE, "no folder for keys: set URZA_HOME, or compile --unsigned");
+    bool ok = keys_open(cli->home, &cli->key, err);
+    OPENSSL_cleanse(&cli->key, sizeof cli->key);
+    return ok;
 }
 
 /* The user's tuner, where it has something to say or to do; NULL: the heuristics choose. */
@@ -232,20 +242,24 @@ static bool open_tuner(struct cli *cli, const struct request *request, urza_tune
     return true;
 }
 
+static const char *copy_warnings(struct arena *arena, const struct compile_result *compiled)
+{
+    char *copy = arena_alloc(arena, compiled->warnings_bytes + 2, 1);
+    if (compiled->warnings_bytes > 0)
+        memcpy(copy, compiled->warnings, compiled->warnings_bytes);
+    return copy;
+}
+
 static bool compile(struct cli *cli, const struct request *request, struct outcome *out,
                     struct error *err)
 {
     struct outcome outcome = {.verify_ms = -1};
-    struct signing_key key;
     const char *text = NULL;
     size_t size = 0;
     urza_tuner *tuner;
     if (request->dump && !dump_level_ok(request->dump))
         return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request->dump);
-    if (!request->is_unsigned && !cli->home)
-        return fail(err, ERR_USAGE, "no folder for keys: set URZA_HOME, or compile --unsigned");
-    if (!read_blueprint(cli, request->file, &text, &size, err) ||
-        (!request->is_unsigned && !keys_open(cli->home, &key, err)) ||
+    if (!read_blueprint(cli, request->file, &text, &size, err) || !check_key(cli, request, err) ||
         !open_tuner(cli, request, &tuner, err))
         return false;
     struct config_chooser chooser = tuner_chooser(tuner);
@@ -255,8 +269,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     struct compile_options options = {.targets = request->targets,
                                       .strategy = request->strategy,
                                       .seed = request->seed,
-                                      .folder = folder_of(cli->arena, request->file),
-                                      .key = request->is_unsigned ? NULL : &key,
+                                      .folder = bundle_folder(cli, request->file),
                                       .dump = request->dump,
                                       .cache = cache,
                                       .chooser = tuner ? &chooser : NULL,
@@ -264,11 +277,10 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     bool ok = compile_isolated(text, size, &options, cli->arena, &outcome.compiled, err);
     outcome.package = outcome.compiled.package;
     outcome.package_bytes = outcome.compiled.package_bytes;
-    if (ok && request->strategy >= STRATEGY_STANDARD && request->out)
-        ok = verify(cli, request, options.key, &outcome, err);
-    explicit_bzero(&key, sizeof key);
     if (ok && request->out)
-        ok = file_write_atomic(request->out, outcome.package, outcome.package_bytes, 0644, err);
+        ok = complete(cli, request, &outcome, err) &&
+             file_write_atomic(request->out, outcome.package, outcome.package_bytes, 0644, err);
+    outcome.warnings = copy_warnings(cli->arena, &outcome.compiled);
     compile_release(&options, &outcome.compiled);
     cache_free(cache);
     urza_tuner_close(tuner);
@@ -287,8 +299,8 @@ static json_t *describe(const struct request *request, const struct outcome *out
                             report_number(compiled->stages_ms[i]));
     if (outcome->verify_ms >= 0)
         json_object_set_new(stages, "verify", report_number(outcome->verify_ms));
-    for (uint32_t i = 0; i < compiled->warning_count; i++)
-        json_array_append_new(warnings, report_text(compiled->warnings[i]));
+    for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
+        json_array_append_new(warnings, report_text(at));
     json_object_set_new(object, "kernel_id", json_string(compiled->kernel_id));
     json_object_set_new(object, "path", request->out ? report_text(request->out) : json_null());
     json_object_set_new(object, "size_bytes", json_integer((json_int_t)outcome->package_bytes));
@@ -306,28 +318,27 @@ static json_t *describe(const struct request *request, const struct outcome *out
 static void print(const struct request *request, const struct outcome *outcome, double total_ms)
 {
     const struct compile_result *compiled = &outcome->compiled;
-    for (uint32_t i = 0; i < compiled->warning_count; i++)
-        fprintf(stderr, "urza: warning: %s\n", compiled->warnings[i]);
-    if (request->dump)
-        fputs(compiled->dump ? compiled->dump : "", stdout);
+    for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
+        report_lines(stderr, "urza: warning: %s\n", at);
+    if (request->dump && compiled->dump)
+        report_block(stdout, compiled->dump, strlen(compiled->dump));
     if (!request->out || request->dump)
         return;
-    printf("%s\n%s: %zu bytes, %u kernels, %.1f ms%s\n", compiled->kernel_id, request->out,
-           outcome->package_bytes, compiled->kernels, total_ms,
-           outcome->verify_ms >= 0 ? ", verified" : "");
+    report_lines(stdout, "%s\n%s: %zu bytes, %u kernels, %.1f ms%s\n", compiled->kernel_id,
+                 request->out, outcome->package_bytes, compiled->kernels, total_ms,
+                 outcome->verify_ms >= 0 ? ", verified" : "");
 }
 
 bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.file = NULL};
     struct outcome outcome = {.package = NULL};
-    struct progress progress;
     if (!parse_request(cli, argc, argv, &request, err))
         return false;
     uint64_t begin = clock_ns();
-    progress_begin(&progress, cli, "compiling");
+    progress_begin(cli, "compiling");
     bool ok = compile(cli, &request, &outcome, err);
-    progress_end(&progress);
+    progress_end(cli);
     if (!ok)
         return false;
     double total_ms = (double)(clock_ns() - begin) / NS_PER_MS;

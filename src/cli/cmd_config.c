@@ -56,10 +56,10 @@ static void print_timings(struct cli *cli, const json_t *timings)
     for (size_t i = 0; i < count; i++) {
         char time[TUNING_TIME_BYTES];
         tuning_time(ns_of(rows[i]), time);
-        printf("%10s  %3lld runs  %-8s  %s\n", time,
-               (long long)json_integer_value(json_object_get(rows[i], "samples")),
-               json_string_value(json_object_get(rows[i], "state")),
-               tuning_config(cli, json_object_get(rows[i], "config")));
+        report_lines(stdout, "%10s  %3lld runs  %-8s  %s\n", time,
+                     (long long)json_integer_value(json_object_get(rows[i], "samples")),
+                     json_string_value(json_object_get(rows[i], "state")),
+                     tuning_config(cli, json_object_get(rows[i], "config")));
     }
 }
 
@@ -76,11 +76,11 @@ static bool show(struct cli *cli, urza_tuner *tuner, const char *key, struct err
     }
     const json_t *invocation = json_object_get(entry, "invocation");
     const json_t *measured = json_object_get(entry, "measured");
-    printf("%s, %s\n%s", json_string_value(json_object_get(invocation, "target")),
-           json_string_value(json_object_get(invocation, "compiler")),
-           json_string_value(json_object_get(invocation, "graph")));
+    report_lines(stdout, "%s, %s\n%s", json_string_value(json_object_get(invocation, "target")),
+                 json_string_value(json_object_get(invocation, "compiler")),
+                 json_string_value(json_object_get(invocation, "graph")));
     if (measured) {
-        printf("config: %s\n", tuning_config(cli, json_object_get(entry, "config")));
+        report_lines(stdout, "config: %s\n", tuning_config(cli, json_object_get(entry, "config")));
         print_timings(cli, json_object_get(measured, "timings"));
     }
     json_decref(entry);
@@ -97,7 +97,7 @@ static bool export_to(urza_tuner *tuner, const char *path, struct error *err)
     if (path)
         ok = file_write_atomic(path, text, strlen(text), 0644, err);
     else
-        fputs(text, stdout);
+        report_block(stdout, text, strlen(text));
     urza_tune_free(text);
     return ok;
 }
@@ -107,7 +107,7 @@ static bool report_count(struct cli *cli, const char *verb, uint32_t count)
     if (cli->json)
         report_json(json_pack("{s:i}", verb, (int)count));
     else
-        printf("%u %s\n", count, verb);
+        report_lines(stdout, "%u %s\n", count, verb);
     return true;
 }
 
@@ -149,10 +149,10 @@ static bool schema(struct cli *cli, struct error *err)
         report_json(rows);
         return true;
     }
-    json_array_foreach(rows, i, row)
-        printf("%-13s 0 to %-9lld %s\n", json_string_value(json_object_get(row, "key")),
-               (long long)json_integer_value(json_object_get(row, "most")),
-               json_string_value(json_object_get(row, "doc")));
+    json_array_foreach(rows, i, row) report_lines(
+        stdout, "%-13s 0 to %-9lld %s\n", json_string_value(json_object_get(row, "key")),
+        (long long)json_integer_value(json_object_get(row, "most")),
+        json_string_value(json_object_get(row, "doc")));
     json_decref(rows);
     return true;
 }

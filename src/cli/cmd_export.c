@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strbuf.h"
+#include "cli/apart_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/export/export.h"
 #include "compiler/import/import.h"
@@ -21,18 +22,11 @@ struct source {
     const struct package_param *params;
 };
 
-/* As bundle_read; the folder is where data files of a model or blueprint lie. */
-static const char *folder_of(struct cli *cli, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? arena_strndup(cli->arena, path, (size_t)(slash - path)) : ".";
-}
-
 static bool read_blueprint(struct cli *cli, const struct request *request, const void *bytes,
                            size_t size, struct source *out, struct error *err)
 {
     struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
-    const char *folder = folder_of(cli, request->file);
+    const char *folder = bundle_folder(cli, request->file);
     struct import_options options = {.seed = request->seed, .folder = folder};
     if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err))
         return false;
@@ -86,13 +80,29 @@ static bool read_source(struct cli *cli, const struct request *request, struct s
                                    : read_blueprint(cli, request, bytes, size, out, err);
 }
 
-bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
+static bool export(struct cli *cli, void *context, struct child_answer *out, struct error *err)
 {
-    struct request request = {.out = NULL};
+    const struct request *request = context;
     struct source source;
     struct strbuf refused;
     const void *model;
     size_t size;
+    if (!read_source(cli, request, &source, err))
+        return fail_at(err, "%s", request->file);
+    strbuf_init(&refused, cli->arena);
+    if (!onnx_write(source.graph, source.params, cli->arena, &refused, &model, &size, err)) {
+        if (refused.size_bytes >= sizeof err->message)
+            report_lines(stderr, "%s\n", refused.data);
+        return fail_at(err, "%s", request->file);
+    }
+    out->parts[0] = (struct child_part){model, size};
+    return true;
+}
+
+bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct request request = {.out = NULL};
+    struct child_answer made;
     char **words;
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the model to write"},
@@ -108,19 +118,15 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
     request.file = words[0];
     if (!request.out)
         return fail(err, ERR_USAGE, "-o OUT says where the model goes");
-    if (!read_source(cli, &request, &source, err))
-        return fail_at(err, "%s", request.file);
-    strbuf_init(&refused, cli->arena);
-    if (!onnx_write(source.graph, source.params, cli->arena, &refused, &model, &size, err)) {
-        if (refused.size_bytes >= sizeof err->message)
-            fprintf(stderr, "%s\n", refused.data);
-        return fail_at(err, "%s", request.file);
-    }
-    if (!file_write_atomic(request.out, model, size, 0644, err))
+    if (!apart_read(cli, export, &request, &made, err))
+        return false;
+    size_t size = made.parts[0].size_bytes;
+    if (!file_write_atomic(request.out, made.parts[0].data, size, 0644, err))
         return false;
     if (cli->json)
-        report_json(json_pack("{s:s, s:I}", "path", request.out, "bytes", (json_int_t)size));
+        report_json(
+            json_pack("{s:o, s:I}", "path", report_text(request.out), "bytes", (json_int_t)size));
     else
-        printf("%s\n", request.out);
+        report_lines(stdout, "%s\n", request.out);
     return true;
 }

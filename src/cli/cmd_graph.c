@@ -4,10 +4,12 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "cli/apart_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/import/import.h"
 
 struct request {
+    const char *file;
     struct text_list keys;
     bool allow_unsigned, dot;
 };
@@ -35,13 +37,30 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
                         &trusted, cli->arena, contents, id, err);
 }
 
-bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
+static bool print_graph(struct cli *cli, void *context, struct child_answer *out, struct error *err)
 {
-    struct request request = {.dot = false};
+    const struct request *request = context;
     const struct graph *graph;
     const void *bytes;
     struct strbuf text;
     size_t size;
+    if (!bundle_read(cli, request->file, &bytes, &size, err))
+        return false;
+    if (!read_graph(cli, request, bytes, size, &graph, err))
+        return fail_at(err, "%s", request->file);
+    strbuf_init(&text, cli->arena);
+    if (request->dot)
+        graph_print_dot(graph, &text);
+    else
+        graph_print(graph, &text);
+    out->parts[0] = (struct child_part){text.data, text.size_bytes};
+    return true;
+}
+
+bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct request request = {.dot = false};
+    struct child_answer text;
     char **words;
     const struct option_row rows[] = {
         {"dot", 0, OPTION_FLAG, NULL, &request.dot, "in Graphviz's language"},
@@ -50,19 +69,14 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
          "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err) ||
-        !bundle_read(cli, words[0], &bytes, &size, err))
+    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
         return false;
-    if (!read_graph(cli, &request, bytes, size, &graph, err))
-        return fail_at(err, "%s", words[0]);
-    strbuf_init(&text, cli->arena);
-    if (request.dot)
-        graph_print_dot(graph, &text);
-    else
-        graph_print(graph, &text);
+    request.file = words[0];
+    if (!apart_read(cli, print_graph, &request, &text, err))
+        return false;
     if (cli->json)
-        report_json(json_pack("{s:o}", "graph", report_text(text.data)));
+        report_json(json_pack("{s:o}", "graph", report_text(text.parts[0].data)));
     else
-        fwrite(text.data, 1, text.size_bytes, stdout);
+        report_block(stdout, text.parts[0].data, text.parts[0].size_bytes);
     return true;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -10,6 +11,7 @@
 #include "base/limits.h"
 #include "base/npy.h"
 #include "base/strbuf.h"
+#include "cli/apart_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/import/import.h"
 
@@ -77,11 +79,8 @@ static bool read_options(struct cli *cli, const struct request *request, struct 
     for (uint32_t i = 0; i < dims; i++)
         if (!read_dim(cli, request->dims.texts.items[i], &names[i], err))
             return false;
-    const char *slash = strrchr(request->file, '/');
-    size_t length = slash ? (size_t)(slash - request->file) : 1;
-    const char *folder = slash ? request->file : ".";
     *out = (struct import_options){.seed = request->seed,
-                                   .folder = arena_strndup(cli->arena, folder, length),
+                                   .folder = bundle_folder(cli, request->file),
                                    .fixed = tensors,
                                    .fixed_count = known,
                                    .dims = names,
@@ -102,16 +101,15 @@ static const char *params_path(struct cli *cli, const char *out)
     return path.data;
 }
 
-/* Writes the parameters that came with the model, and says in the document where they are. */
-static bool write_params(struct cli *cli, const struct blueprint *blueprint, const char *path,
-                         json_t *document, struct error *err)
+/* Prints the parameters that came with the model, and says in the document where they are. */
+static bool print_params(struct cli *cli, const struct blueprint *blueprint, const char *path,
+                         json_t *document, struct strbuf *out, struct error *err)
 {
     const struct graph *graph = &blueprint->graph;
     const char *slash = strrchr(path, '/');
     struct package_param *params =
         ARENA_ARRAY(cli->arena, struct package_param, graph->params.count);
     json_t *list = json_array();
-    struct strbuf bytes;
     for (uint32_t i = 0; i < graph->params.count; i++) {
         const struct node *node = graph_node(graph, graph->params.items[i]);
         params[i] = (struct package_param){.dtype = (enum dtype)node->dtype,
@@ -122,40 +120,76 @@ static bool write_params(struct cli *cli, const struct blueprint *blueprint, con
                                         "kind", "safetensors", "path", slash ? slash + 1 : path));
     }
     json_object_set_new(document, "params", list);
-    strbuf_init(&bytes, cli->arena);
-    return params_write(graph, params, &bytes, err) &&
-           file_write_atomic(path, bytes.data, bytes.size_bytes, 0644, err);
+    return params_write(graph, params, out, err);
 }
 
-static bool write_blueprint(struct cli *cli, const struct request *request,
-                            const struct blueprint *blueprint, struct error *err)
+/* Part 0: the blueprint; part 1: the file of its parameters, empty when there is none. */
+static bool print_blueprint(struct cli *cli, const struct request *request,
+                            const struct blueprint *blueprint, struct child_answer *out,
+                            struct error *err)
 {
-    const char *path = params_path(cli, request->out);
     json_t *document = json_read(blueprint->json, blueprint->json_bytes, err);
-    struct strbuf text;
-    bool params = blueprint->graph.params.count > 0 && blueprint->inits[0].kind == INIT_DATA;
+    struct strbuf text, params;
+    bool given = blueprint->graph.params.count > 0 && blueprint->inits[0].kind == INIT_DATA;
     if (!document)
         return false;
     strbuf_init(&text, cli->arena);
-    bool ok = !params || write_params(cli, blueprint, path, document, err);
+    strbuf_init(&params, cli->arena);
+    bool ok = !given ||
+              print_params(cli, blueprint, params_path(cli, request->out), document, &params, err);
     json_write_canonical(document, &text);
     strbuf_puts(&text, "\n");
     json_decref(document);
-    ok = ok && file_write_atomic(request->out, text.data, text.size_bytes, 0644, err);
-    if (ok && cli->json)
-        report_json(json_pack("{s:s, s:s?}", "path", request->out, "params", params ? path : NULL));
-    else if (ok)
-        printf("%s%s%s\n", request->out, params ? "\n" : "", params ? path : "");
+    out->parts[0] = (struct child_part){text.data, text.size_bytes};
+    out->parts[1] = (struct child_part){params.data, params.size_bytes};
     return ok;
+}
+
+static bool import(struct cli *cli, void *context, struct child_answer *out, struct error *err)
+{
+    const struct request *request = context;
+    struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
+    struct import_options options;
+    struct strbuf refused;
+    const void *bytes;
+    size_t size;
+    strbuf_init(&refused, cli->arena);
+    if (!read_options(cli, request, &options, err) ||
+        !bundle_read(cli, request->file, &bytes, &size, err))
+        return false;
+    options.refused = &refused;
+    if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err)) {
+        if (refused.size_bytes >= sizeof err->message)
+            report_lines(stderr, "%s\n", refused.data);
+        return fail_at(err, "%s", request->file);
+    }
+    return print_blueprint(cli, request, blueprint, out, err);
+}
+
+/* The parameters first: a blueprint never names a file that is not there. Nothing can lie beside a
+ * device or a pipe: it gets the blueprint alone. */
+static bool write_files(struct cli *cli, const struct request *request,
+                        const struct child_answer *made, struct error *err)
+{
+    const struct child_part *text = &made->parts[0], *params = &made->parts[1];
+    struct stat info;
+    bool special = stat(request->out, &info) == 0 && !S_ISREG(info.st_mode);
+    const char *path = params->size_bytes > 0 && !special ? params_path(cli, request->out) : NULL;
+    if ((path && !file_write_atomic(path, params->data, params->size_bytes, 0644, err)) ||
+        !file_write_atomic(request->out, text->data, text->size_bytes, 0644, err))
+        return false;
+    if (cli->json)
+        report_json(json_pack("{s:o, s:o}", "path", report_text(request->out), "params",
+                              path ? report_text(path) : json_null()));
+    else
+        report_lines(stdout, "%s\n%s%s", request->out, path ? path : "", path ? "\n" : "");
+    return true;
 }
 
 bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.out = NULL};
-    struct import_options options;
-    struct strbuf refused;
-    const void *bytes;
-    size_t size;
+    struct child_answer made;
     char **words;
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the blueprint to write"},
@@ -172,16 +206,5 @@ bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
     request.file = words[0];
     if (!request.out)
         return fail(err, ERR_USAGE, "-o OUT says where the blueprint goes");
-    struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
-    strbuf_init(&refused, cli->arena);
-    if (!read_options(cli, &request, &options, err) ||
-        !bundle_read(cli, request.file, &bytes, &size, err))
-        return false;
-    options.refused = &refused;
-    if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err)) {
-        if (refused.size_bytes >= sizeof err->message)
-            fprintf(stderr, "%s\n", refused.data);
-        return fail_at(err, "%s", request.file);
-    }
-    return write_blueprint(cli, &request, blueprint, err);
+    return apart_read(cli, import, &request, &made, err) && write_files(cli, &request, &made, err);
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
@@ -16,6 +17,56 @@ struct view {
     struct package_contents contents;
     bool is_signed;
 };
+
+/* Scalar operations of a call: what the graph asks for, and what the kernels do. */
+struct operations {
+    int64_t asked, done;
+};
+
+static bool add_up(const struct plan *plan, const int64_t *dims, struct operations *out)
+{
+    struct operations sum = {0};
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        int64_t asked, done;
+        if (launch->asked == DIM_NONE || !dim_eval(plan->dims, launch->asked, dims, &asked) ||
+            !dim_eval(plan->dims, launch->done, dims, &done) ||
+            !checked_add_i64(sum.asked, asked, &sum.asked) ||
+            !checked_add_i64(sum.done, done, &sum.done))
+            return false;
+    }
+    *out = sum;
+    return true;
+}
+
+/* Of the target that does the most for what is asked; false where nothing is native, or counted. */
+static bool count_operations(const struct package_contents *contents, struct operations *out)
+{
+    int64_t dims[LIMIT_NAMED_DIMS];
+    struct error none;
+    double worst = -1;
+    if (!dims_choose(&contents->graph.dims, NULL, dims, &none))
+        return false;
+    for (uint32_t i = 0; i < contents->target_count; i++) {
+        struct operations here;
+        if (!add_up(&contents->targets[i].plan, dims, &here))
+            return false;
+        double ratio = here.asked > 0 ? (double)here.done / (double)here.asked : 0;
+        if (ratio > worst)
+            *out = here;
+        worst = ratio > worst ? ratio : worst;
+    }
+    return worst >= 0;
+}
+
+static json_t *describe_operations(const struct package_contents *contents)
+{
+    struct operations counted;
+    if (!count_operations(contents, &counted))
+        return json_null();
+    return json_pack("{s:I,s:I}", "asked", (json_int_t)counted.asked, "done",
+                     (json_int_t)counted.done);
+}
 
 static json_t *describe_tensor(struct cli *cli, const struct graph *graph, const char *name,
                                value_id value)
@@ -87,6 +138,7 @@ static bool describe(struct cli *cli, const struct view *view, json_t **out, str
     json_object_set_new(object, "params",
                         describe_sources(cli, graph, graph->params.items, graph->params.count));
     json_object_set_new(object, "targets", targets);
+    json_object_set_new(object, "work", describe_operations(contents));
     json_object_set(object, "dims", json_object_get(manifest, "dims"));
     json_object_set(object, "guards", json_object_get(manifest, "guards"));
     json_object_set_new(object, "evidence", evidence);
@@ -105,22 +157,25 @@ static void print_tensor(struct cli *cli, const struct graph *graph, const char 
         strbuf_puts(&shape, axis > 0 ? ", " : "");
         dim_print(&graph->dims, node->shape[axis], &shape);
     }
-    printf("%-9s %s  %s[%s]\n", role, name, dtype_name(node->dtype), shape.data);
+    report_lines(stdout, "%-9s %s  %s[%s]\n", role, report_word(cli, name), dtype_name(node->dtype),
+                 shape.data);
 }
 
 static void print(struct cli *cli, const struct view *view)
 {
     const struct package_contents *contents = &view->contents;
     const struct graph *graph = &contents->graph;
-    printf("%s\n", view->id);
-    printf("%-9s %s\n", "name", contents->name);
-    printf("%-9s %s, strategy %s\n", "compiler", contents->compiler, contents->strategy);
-    printf("%-9s %zu bytes, %s\n", "size", view->size_bytes,
-           view->is_signed ? "signed" : "unsigned");
+    report_lines(stdout, "%s\n", view->id);
+    report_lines(stdout, "%-9s %s\n", "name", report_word(cli, contents->name));
+    report_lines(stdout, "%-9s %s, strategy %s\n", "compiler", contents->compiler,
+                 contents->strategy);
+    report_lines(stdout, "%-9s %zu bytes, %s\n", "size", view->size_bytes,
+                 view->is_signed ? "signed" : "unsigned");
     for (uint32_t i = 0; i < graph->dims.names.count; i++) {
         const struct dim_name *dim = &graph->dims.names.items[i];
-        printf("%-9s %s  %lld to %lld, multiple of %lld\n", "dim", dim->name, (long long)dim->min,
-               (long long)dim->max, (long long)dim->multiple_of);
+        report_lines(stdout, "%-9s %s  %lld to %lld, multiple of %lld\n", "dim",
+                     report_word(cli, dim->name), (long long)dim->min, (long long)dim->max,
+                     (long long)dim->multiple_of);
     }
     for (uint32_t i = 0; i < graph->inputs.count; i++)
         print_tensor(cli, graph, "input", graph_node(graph, graph->inputs.items[i])->attrs->name,
@@ -133,16 +188,20 @@ static void print(struct cli *cli, const struct view *view)
                      graph->params.items[i]);
     for (uint32_t i = 0; i < contents->target_count; i++) {
         const struct package_target *target = &contents->targets[i];
-        printf("%-9s %s  %u kernels, %zu bytes of code%s\n", "target", target->name,
-               target->kernel_count, target->code_bytes,
-               target_supported_here(target->name) ? "" : ", not for this CPU");
+        report_lines(stdout, "%-9s %s  %u kernels, %zu bytes of code%s\n", "target", target->name,
+                     target->kernel_count, target->code_bytes,
+                     target_supported_here(target->name) ? "" : ", not for this CPU");
     }
+    struct operations counted;
+    if (count_operations(contents, &counted))
+        report_lines(stdout, "%-9s %lld operations a call asked for, %lld done\n", "work",
+                     (long long)counted.asked, (long long)counted.done);
     struct strbuf evidence;
     strbuf_init(&evidence, cli->arena);
     if (evidence_describe(contents->evidence_json, contents->evidence_bytes, false, &evidence))
-        printf("evidence\n%s", evidence.data);
+        report_lines(stdout, "evidence\n%s", evidence.data);
     else
-        printf("%-9s none\n", "evidence");
+        report_lines(stdout, "%-9s none\n", "evidence");
 }
 
 static void dump_plans(const struct package_contents *contents, struct strbuf *out)
@@ -186,7 +245,7 @@ static bool dump(struct cli *cli, const struct view *view, const char *what, str
     if (cli->json)
         report_json(json_pack("{s:o}", "dump", report_text(text.data)));
     else
-        fwrite(text.data, 1, text.size_bytes, stdout);
+        report_block(stdout, text.data, text.size_bytes);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* urza keys: which keys may sign packages that this user loads. */
 #include <dirent.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +88,7 @@ static bool list(struct cli *cli, struct error *err)
     for (uint32_t i = 0; i < found.keys.count; i++) {
         const struct named_key *key = &found.keys.items[i];
         if (!cli->json)
-            printf("%s  %s\n", key->hex, key->name);
+            report_lines(stdout, "%s  %s\n", key->hex, report_word(cli, key->name));
         json_array_append_new(
             keys, json_pack("{s:o, s:s}", "name", report_text(key->name), "key", key->hex));
     }
@@ -106,7 +107,7 @@ static bool show(struct cli *cli, struct error *err)
     if (!keys_open(cli->home, &key, err))
         return false;
     hex_encode(key.public_key, sizeof key.public_key, hex);
-    explicit_bzero(&key, sizeof key);
+    OPENSSL_cleanse(&key, sizeof key);
     if (cli->json)
         report_json(json_pack("{s:s}", "key", hex));
     else

@@ -49,7 +49,7 @@ bool cmd_ops(struct cli *cli, int argc, char **argv, struct error *err)
     char **words;
     const struct option_row rows[] = {
         {"onnx", 0, OPTION_FLAG, NULL, &onnx,
-         "operations of ONNX: opsets, element types (F floats, I integers, B bool), notes"},
+         "operations of ONNX: opsets, types (F floats, I integers, B bool, W: wide inside), notes"},
         {0},
     };
     if (!args_parse(cli, rows, argc, argv, 0, 0, &words, err))

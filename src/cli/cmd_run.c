@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/npy.h"
@@ -14,6 +15,7 @@
 #include "verify/verify.h"
 
 #define SHOWN_VALUES 8
+#define NPY_HEAD_BYTES 65536 /* more than the header of a .npy file takes */
 
 struct request {
     struct bundle_options open;
@@ -60,11 +62,24 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
                 out->random);
 }
 
-static bool read_npy(struct cli *cli, const char *path, struct npy *out, struct error *err)
+/* The largest file that an input's values may lie in: no more of it is read. */
+static size_t npy_limit(const struct graph *graph, const struct node *node)
+{
+    int64_t bytes = (int64_t)dtype_bytes(node->dtype), least, most;
+    for (uint32_t axis = 0; axis < node->rank; axis++) {
+        dim_range(&graph->dims, node->shape[axis], &least, &most);
+        if (!checked_mul_i64(bytes, most, &bytes) || bytes > LIMIT_TENSOR_BYTES)
+            return (size_t)LIMIT_TENSOR_BYTES;
+    }
+    return (size_t)bytes + NPY_HEAD_BYTES;
+}
+
+static bool read_npy(struct cli *cli, const char *path, size_t limit, struct npy *out,
+                     struct error *err)
 {
     char *data;
     size_t size;
-    if (!file_read(path, (size_t)LIMIT_TENSOR_BYTES, &data, &size, err))
+    if (!file_read(path, limit, &data, &size, err))
         return false;
     bool ok = npy_parse(data, size, cli->arena, out, err);
     free(data);
@@ -98,7 +113,7 @@ static bool read_input(struct cli *cli, const char *text, struct call *call, str
     if (call->given[found])
         return fail(err, ERR_USAGE, "input '%s' is given twice", node->attrs->name);
     struct npy *npy = ARENA_NEW(cli->arena, struct npy);
-    if (!read_npy(cli, text + found_size + 1, npy, err))
+    if (!read_npy(cli, text + found_size + 1, npy_limit(graph, node), npy, err))
         return false;
     if (strcmp(npy->descr, dtype_npy(node->dtype)) != 0) {
         fail(err, ERR_INPUT, "the file holds elements '%s', expected '%s' (%s)", npy->descr,
@@ -256,14 +271,14 @@ static bool print_output(struct cli *cli, const struct call *call, uint32_t inde
     const DLTensor *tensor = &call->outputs[index];
     enum dtype dtype = graph_node(&call->bundle.graph, output->value)->dtype;
     int64_t count = 1, shown;
-    printf("%s  %s[", output->name, dtype_name(dtype));
+    report_lines(stdout, "%s  %s[", report_word(cli, output->name), dtype_name(dtype));
     for (int32_t axis = 0; axis < tensor->ndim; axis++) {
-        printf("%s%lld", axis > 0 ? ", " : "", (long long)tensor->shape[axis]);
+        report_lines(stdout, "%s%lld", axis > 0 ? ", " : "", (long long)tensor->shape[axis]);
         count *= tensor->shape[axis];
     }
-    printf("] ");
+    report_lines(stdout, "] ");
     if (call->paths[index]) {
-        printf(" %s\n", call->paths[index]);
+        report_lines(stdout, " %s\n", call->paths[index]);
         return true;
     }
     struct interp_tensor values;
@@ -272,9 +287,9 @@ static bool print_output(struct cli *cli, const struct call *call, uint32_t inde
         return false;
     for (int64_t i = 0; i < shown; i++) {
         if (dtype_is_float(dtype))
-            printf(" %.6g", values.cells[i].f);
+            report_lines(stdout, " %.6g", values.cells[i].f);
         else
-            printf(" %lld", (long long)values.cells[i].i);
+            report_lines(stdout, " %lld", (long long)values.cells[i].i);
     }
     puts(shown < count ? " ..." : "");
     return true;
@@ -287,7 +302,7 @@ static bool report(struct cli *cli, const struct call *call, struct error *err)
         return true;
     }
     if (call->fallback[0])
-        fprintf(stderr, "urza: warning: interpreted: %s\n", call->fallback);
+        report_lines(stderr, "urza: warning: interpreted: %s\n", call->fallback);
     for (uint32_t i = 0; i < call->bundle.graph.outputs.count; i++)
         if (!print_output(cli, call, i, err))
             return false;
@@ -298,7 +313,6 @@ bool cmd_run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request;
     struct call call = {.hold = NULL};
-    struct progress progress;
     if (!parse_request(cli, argc, argv, &request, err) ||
         !bundle_open(cli, &request.open, &call.bundle, err))
         return false;
@@ -307,10 +321,10 @@ bool cmd_run(struct cli *cli, int argc, char **argv, struct error *err)
     call.inputs = ARENA_ARRAY(cli->arena, DLTensor, inputs);
     call.outputs = ARENA_ARRAY(cli->arena, DLTensor, outputs);
     call.paths = ARENA_ARRAY(cli->arena, const char *, outputs);
-    progress_begin(&progress, cli, "running");
+    progress_begin(cli, "running");
     bool ok = fill_inputs(cli, &request, &call, err) && call_module(cli, &call, err) &&
               (!request.out || write_outputs(cli, request.out, &call, err));
-    progress_end(&progress);
+    progress_end(cli);
     ok = ok && report(cli, &call, err);
     urza_result_release(call.hold);
     bundle_release(&call.bundle);

@@ -2,25 +2,24 @@
  *
  * Everything that may die does so in a child: one finds the kernels, and one for each kernel
  * measures it and writes the result to the cache, which is where this process reads it. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/limits.h"
+#include "base/map.h"
 #include "base/strbuf.h"
+#include "cli/apart_priv.h"
 #include "cli/cli_priv.h"
 #include "cli/tuning_priv.h"
 #include "compiler/compile.h"
 #include "tuner/tuner.h"
 
 #define SECONDS_EACH 3.0
+#define SECONDS_MAX 1e6
+#define MEASURE_MS 120000 /* for what measuring needs besides the budget */
 
 struct request {
     const char *file, *targets;
@@ -32,55 +31,19 @@ struct kernels {
     VEC(const char *) records; /* JSON, each once */
 };
 
-/* What a child says before it ends. */
-struct answer {
-    bool done, ok;
-    struct error err;
-};
-
-/* Runs work in a child process. ERR_COMPILER_DIED when it does not come to its end. */
-static bool in_child(bool (*work)(void *context, struct error *err), void *context,
-                     struct error *err)
-{
-    struct answer *answer =
-        mmap(NULL, sizeof *answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (answer == MAP_FAILED)
-        return fail(err, ERR_NOMEM, "no memory for a child's answer");
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        answer->ok = work(context, &answer->err);
-        answer->done = true;
-        _exit(0);
-    }
-    int status = 0;
-    bool ok = child > 0;
-    while (ok && waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (!ok)
-        fail(err, ERR_IO, "fork: %s", strerror(errno));
-    else if (!answer->done)
-        ok = fail(err, ERR_COMPILER_DIED, "the process that measures was ended by signal %d",
-                  WTERMSIG(status));
-    else if (!answer->ok)
-        ok = (*err = answer->err, false);
-    munmap(answer, sizeof *answer);
-    return ok;
-}
-
 struct finding {
-    struct cli *cli;
     const struct request *request;
-    int fd; /* where records go, one a line */
+    struct strbuf records; /* one a line */
 };
 
 static bool write_record(void *context, const char *record, struct error *err)
 {
-    const struct finding *finding = context;
-    size_t size = strlen(record);
-    return (write(finding->fd, record, size) == (ssize_t)size &&
-            write(finding->fd, "\n", 1) == 1) ||
-           fail(err, ERR_IO, "cannot pass a record on: %s", strerror(errno));
+    struct finding *finding = context;
+    if (finding->records.size_bytes + strlen(record) > LIMIT_JSON_BYTES)
+        return fail(err, ERR_LIMIT, "the kernels' records are longer than %zu bytes",
+                    LIMIT_JSON_BYTES);
+    strbuf_printf(&finding->records, "%s\n", record);
+    return true;
 }
 
 /* A package is compiled from its graph: parameters' values do not matter. */
@@ -108,52 +71,54 @@ static bool compile_package(struct cli *cli, const void *bytes, size_t size,
     return compile_graph(graph, params, NULL, options, cli->arena, &result, err);
 }
 
-static bool find_kernels(void *context, struct error *err)
+static bool compile_kernels(struct cli *cli, struct finding *f, struct error *err)
 {
-    const struct finding *f = context;
-    const char *path = f->request->file, *slash = strrchr(path, '/');
-    struct recorder recorder = {write_record, context};
+    const char *path = f->request->file;
+    struct recorder recorder = {write_record, f};
     struct config_chooser chooser = recorder_chooser(&recorder);
     struct compile_options options = {
         .chooser = &chooser, .targets = f->request->targets, .strategy = STRATEGY_FAST};
     struct compile_result result;
     const void *bytes;
     size_t size;
-    if (slash)
-        options.folder = arena_strndup(f->cli->arena, path, (size_t)(slash - path) + 1);
+    options.folder = bundle_folder(cli, path);
     if (!options.targets)
         options.targets = target_best_here();
     if (!options.targets)
         return fail(err, ERR_TARGET, "this machine runs none of the targets");
-    if (!bundle_read(f->cli, path, &bytes, &size, err))
+    if (!bundle_read(cli, path, &bytes, &size, err))
         return false;
     if (size > 4 && memcmp(bytes, "PK\3\4", 4) == 0)
-        return compile_package(f->cli, bytes, size, &options, err);
-    return compile_blueprint(bytes, size, &options, f->cli->arena, &result, err);
+        return compile_package(cli, bytes, size, &options, err);
+    return compile_blueprint(bytes, size, &options, cli->arena, &result, err);
+}
+
+static bool find_kernels(struct cli *cli, void *context, struct child_answer *out,
+                         struct error *err)
+{
+    struct finding finding = {.request = context};
+    strbuf_init(&finding.records, cli->arena);
+    if (!compile_kernels(cli, &finding, err))
+        return false;
+    out->parts[0] = (struct child_part){finding.records.data, finding.records.size_bytes};
+    return true;
 }
 
 /* The records of a file's kernels. */
 static bool read_records(struct cli *cli, const struct request *request, struct kernels *out,
                          struct error *err)
 {
-    int fd = memfd_create("urza-records", MFD_CLOEXEC);
-    struct finding finding = {cli, request, fd};
     struct strmap seen = {0};
-    char path[32], *text = NULL;
-    size_t size;
-    if (fd < 0)
-        return fail(err, ERR_IO, "memfd_create: %s", strerror(errno));
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    bool ok = in_child(find_kernels, &finding, err) &&
-              file_read(path, LIMIT_JSON_BYTES, &text, &size, err);
-    close(fd);
-    for (char *at = text, *end; ok && (end = strchr(at, '\n')) != NULL; at = end + 1) {
+    struct child_answer answer;
+    if (!apart_read(cli, find_kernels, (void *)(uintptr_t)request, &answer, err))
+        return false;
+    const char *at = answer.parts[0].data;
+    for (const char *end; (end = strchr(at, '\n')) != NULL; at = end + 1) {
         const char *record = arena_strndup(cli->arena, at, (size_t)(end - at));
         if (strmap_add(&seen, cli->arena, record, 0))
             VEC_PUSH(cli->arena, &out->records, record);
     }
-    free(text);
-    return ok;
+    return true;
 }
 
 struct measuring {
@@ -162,9 +127,10 @@ struct measuring {
     double budget_s;
 };
 
-static bool measure(void *context, struct error *err)
+static bool measure(struct cli *cli, void *context, struct child_answer *out, struct error *err)
 {
     const struct measuring *m = context;
+    (void)cli, (void)out;
     urza_error problem;
     return urza_tuner_tune(m->tuner, m->record, m->budget_s, NULL, &problem) == 0 ||
            bundle_fail(&problem, err);
@@ -231,12 +197,14 @@ static void tune_one(struct cli *cli, urza_tuner *tuner, const char *record, dou
 {
     struct measuring measuring = {tuner, record, budget_s};
     struct error err = {.code = ERR_NONE};
-    bool ok = in_child(measure, &measuring, &err);
+    struct child_answer answer;
+    bool ok = apart_run(cli, measure, &measuring, MEASURE_MS + (uint32_t)(2e3 * budget_s),
+                        "the process that measures", &answer, &err);
     json_t *row = find_row(tuner, record);
     if (cli->progress)
         fputs("\r\033[K", stderr);
     if (!ok)
-        fprintf(stderr, "urza: warning: %s: %s\n", err.place, err.message);
+        report_lines(stderr, "urza: warning: %s: %s\n", err.place, err.message);
     if (row && !cli->json)
         tuning_row(cli, row);
     fflush(stdout);
@@ -267,7 +235,8 @@ static bool tune(struct cli *cli, const struct request *request, urza_tuner *tun
         report_json(json_pack("{s:i, s:i, s:O}", "kernels", (int)found.records.count, "measured",
                               (int)measured, "entries", rows));
     else if (ok)
-        printf("%u kernels, %u measured now\n", found.records.count, (unsigned)measured);
+        report_lines(stdout, "%u kernels, %u measured now\n", found.records.count,
+                     (unsigned)measured);
     json_decref(rows);
     return ok;
 }
@@ -293,6 +262,8 @@ bool cmd_tune(struct cli *cli, int argc, char **argv, struct error *err)
     request.file = words[0];
     if (!request.file == !request.recorded)
         return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
+    if (request.budget_s > SECONDS_MAX)
+        return fail(err, ERR_USAGE, "--budget: at most %g s", SECONDS_MAX);
     if (!tuning_open(cli, &options, &tuner, err))
         return false;
     bool ok = tune(cli, &request, tuner, err);

@@ -1,4 +1,6 @@
 /* The program `urza`: finds the command and reads the environment, which nothing below does. */
+#include <openssl/crypto.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,8 +86,10 @@ static bool run(struct cli *cli, int argc, char **argv, struct error *err)
     }
     /* Memory that a request wants and the machine lacks is an error like any other. */
     jmp_buf no_memory;
-    if (setjmp(no_memory) != 0)
+    if (setjmp(no_memory) != 0) {
+        cli->arena->oom = NULL;
         return fail(err, ERR_NOMEM, "out of memory");
+    }
     cli->arena->oom = &no_memory;
     cli->command = find_command(name);
     if (!cli->command)
@@ -101,12 +105,15 @@ int main(int argc, char **argv)
     struct arena arena;
     struct error err = {.code = ERR_NONE};
     arena_init(&arena);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of writing, not an end */
     struct cli cli = {.arena = &arena,
                       .home = find_folder(&arena, "", "XDG_CONFIG_HOME", ".config"),
                       .cache = find_folder(&arena, "/cache", "XDG_CACHE_HOME", ".cache"),
                       .json = wants_json(argc, argv),
                       .progress = isatty(STDERR_FILENO) == 1};
     bool ok = run(&cli, argc, argv, &err) || err.code == ERR_NONE;
+    progress_end(&cli);
+    OPENSSL_cleanse(&cli.key, sizeof cli.key);
     if ((fflush(stdout) != 0 || ferror(stdout)) && ok)
         ok = fail(&err, ERR_IO, "cannot write to standard output");
     if (!ok)

@@ -39,7 +39,7 @@ static void print_line(const json_t *value, FILE *file)
     strbuf_init(&text, &arena);
     json_write_canonical(value, &text);
     strbuf_puts(&text, "\n");
-    fwrite(text.data, 1, text.size_bytes, file);
+    report_block(file, text.data, text.size_bytes);
     arena_release(&arena);
 }
 
@@ -47,13 +47,6 @@ void report_json(json_t *value)
 {
     print_line(value, stdout);
     json_decref(value);
-}
-
-/* A line is a line: what a file or name may have brought along does not break it. */
-static void put_one_line(const char *text)
-{
-    for (; *text != '\0'; text++)
-        putc((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, stderr);
 }
 
 void report_error(bool json, const struct error *err)
@@ -68,10 +61,10 @@ void report_error(bool json, const struct error *err)
         return;
     }
     fprintf(stderr, "urza: %s: ", error_name(err->code));
-    put_one_line(err->place);
+    report_part(stderr, err->place);
     if (err->place[0] != '\0')
         fputs(": ", stderr);
-    put_one_line(err->message);
+    report_part(stderr, err->message);
     putc('\n', stderr);
 }
 
@@ -107,8 +100,9 @@ static void *show_progress(void *argument)
     return NULL;
 }
 
-void progress_begin(struct progress *progress, const struct cli *cli, const char *what)
+void progress_begin(struct cli *cli, const char *what)
 {
+    struct progress *progress = &cli->shown;
     *progress = (struct progress){.what = what};
     if (!cli->progress)
         return;
@@ -130,8 +124,9 @@ void progress_begin(struct progress *progress, const struct cli *cli, const char
     }
 }
 
-void progress_end(struct progress *progress)
+void progress_end(struct cli *cli)
 {
+    struct progress *progress = &cli->shown;
     if (!progress->running)
         return;
     pthread_mutex_lock(&progress->mutex);

@@ -11,7 +11,7 @@
 static void print_warning(void *user, const char *message)
 {
     (void)user;
-    fprintf(stderr, "urza: warning: %s\n", message);
+    report_lines(stderr, "urza: warning: %s\n", message);
 }
 
 bool tuning_open(struct cli *cli, const urza_tuner_options *wish, urza_tuner **out,
@@ -32,13 +32,16 @@ bool tuning_open(struct cli *cli, const urza_tuner_options *wish, urza_tuner **o
 void tuning_progress(void *user, const urza_tune_progress *p)
 {
     static const char clear[] = "\r\033[K";
-    char line[160];
+    char line[160], op[61];
     const struct cli *cli = user;
     if (!cli->progress)
         return;
-    int size = snprintf(line, sizeof line, "%s%.60s: %u of %u tried, %u left, %.1f s%s", clear,
-                        p->op, p->tried, p->candidates, p->alive, p->elapsed_s,
-                        p->elapsed_s >= p->budget_s ? clear : "");
+    snprintf(op, sizeof op, "%s", p->op);
+    for (char *at = op; *at != '\0'; at++) /* nothing for the terminal to obey */
+        *at = *at < ' ' || *at > '~' ? '?' : *at;
+    int size =
+        snprintf(line, sizeof line, "%s%s: %u of %u tried, %u left, %.1f s%s", clear, op, p->tried,
+                 p->candidates, p->alive, p->elapsed_s, p->elapsed_s >= p->budget_s ? clear : "");
     ssize_t written = size > 0 ? write(STDERR_FILENO, line, strnlen(line, sizeof line)) : 0;
     (void)written; /* a terminal that is gone needs no progress */
 }
@@ -81,7 +84,7 @@ void tuning_row(struct cli *cli, const json_t *row)
     strbuf_printf(&what, "%s %s <-", text_of(row, "op"), text_of(row, "result"));
     json_array_foreach(json_object_get(row, "operands"), i, operand)
         strbuf_printf(&what, "%s %s", i > 0 ? "," : "", json_string_value(operand));
-    printf("%.12s  %s  %s\n", text_of(row, "key"), text_of(row, "target"), what.data);
+    report_lines(stdout, "%.12s  %s  %s\n", text_of(row, "key"), text_of(row, "target"), what.data);
     if (!ns) {
         puts("              recorded, not measured");
         return;
@@ -91,6 +94,6 @@ void tuning_row(struct cli *cli, const json_t *row)
     double slow = json_number_value(json_object_get(row, "heuristic_ns"));
     tuning_time(slow, before);
     tuning_time(fast, after);
-    printf("              %s -> %s (%.2f times)  %s\n", before, after, fast > 0 ? slow / fast : 1,
-           tuning_config(cli, json_object_get(row, "config")));
+    report_lines(stdout, "              %s -> %s (%.2f times)  %s\n", before, after,
+                 fast > 0 ? slow / fast : 1, tuning_config(cli, json_object_get(row, "config")));
 }

@@ -72,23 +72,51 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     return true;
 }
 
+/* Shows a unit as it stands after a stage to the observer, if there is one. */
+static void show(struct job *job, struct unit *unit, enum stage stage)
+{
+    const struct compile_observer *observer = job->options->observer;
+    if (!observer)
+        return;
+    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->kernel_count + 1);
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        nests[i] = unit->kernels[i].nest;
+    struct compile_view view = {.stage = stage,
+                                .target = unit->target,
+                                .arena = job->arena,
+                                .graph = &unit->graph,
+                                .nests = nests,
+                                .nest_count = unit->kernel_count};
+    if (stage == STAGE_PACKAGE)
+        view.plan = &job->contents.targets[job->contents.target_count - 1].plan;
+    observer->see(observer->context, &view);
+}
+
 static bool compile_for_target(struct job *job, const struct graph *graph,
                                const struct target *target, struct error *err)
 {
-    struct unit unit = {.target = target};
-    if (!optimise(job, graph, target, &unit.graph, err))
+    struct unit unit = {.target = target, .graph = *graph};
+    show(job, &unit, STAGE_READ);
+    struct graph from = unit.graph;
+    if (!optimise(job, &from, target, &unit.graph, err))
         return false;
-    partition_graph(&unit.graph, job->arena, &unit.partition);
+    show(job, &unit, STAGE_OPTIMISE);
     job_lap(job, STAGE_OPTIMISE);
     bool ok = unit_lower(job, &unit, err);
+    if (ok)
+        show(job, &unit, STAGE_LOWER);
     job_lap(job, STAGE_LOWER);
     ok = ok && unit_schedule(job, &unit, err);
-    if (ok)
+    if (ok) {
+        show(job, &unit, STAGE_SCHEDULE);
         unit_share(job, &unit);
+    }
     job_lap(job, STAGE_SCHEDULE);
     ok = ok && generate(job, &unit, err);
     job_lap(job, STAGE_CODEGEN);
     ok = ok && unit_plan(job, &unit, err);
+    if (ok)
+        show(job, &unit, STAGE_PACKAGE);
     job_lap(job, STAGE_PACKAGE);
     return ok || fail_at(err, "target '%s'", target->name);
 }
@@ -156,6 +184,7 @@ static bool run(struct job *job, const struct graph *graph, const struct package
     if (!guards_complete(graph, err) ||
         !graph_copy_live(&job->contents.graph, job->arena, graph, err))
         return false;
+    job_warn(job, graph);
     if (job_dumps(job, "graph"))
         graph_print(graph, &job->dump);
     return compile_targets(job, graph, err) && finish(job, out, err);

@@ -14,6 +14,7 @@ struct config;
 struct error;
 struct graph;
 struct group;
+struct nest;
 struct partition;
 struct sched_hint;
 struct scheduling;
@@ -64,8 +65,29 @@ struct config_chooser {
     void *context;
 };
 
+/* What the job has made so far for one target. All of it may be read, and changed in place by who
+ * wants to know what becomes of that: nothing but the stages that follow looks at it again. */
+struct compile_view {
+    enum stage stage; /* that has just ended */
+    const struct target *target;
+    struct arena *arena; /* of the job */
+    struct graph *graph; /* READ: where the passes start; OPTIMISE: what they made */
+    struct nest **nests; /* LOWER, SCHEDULE: one a group */
+    uint32_t nest_count;
+    struct plan *plan; /* PACKAGE: of the target */
+};
+
+/* For tests and tools. see is called for each target after the stages read, optimise, lower,
+ * schedule and package (the plan is made, the archive not yet). What it changes is verified no
+ * more, and whole packages are neither looked up in the cache nor kept there. */
+struct compile_observer {
+    void (*see)(void *context, const struct compile_view *view);
+    void *context;
+};
+
 struct compile_options {
-    const struct config_chooser *chooser; /* NULL: heuristics */
+    const struct config_chooser *chooser;    /* NULL: heuristics */
+    const struct compile_observer *observer; /* NULL, but in tests and tools */
     const char *targets;    /* comma-separated; NULL: every target of target/targets.def */
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect implies */
@@ -74,7 +96,7 @@ struct compile_options {
     const struct signing_key *key; /* NULL: unsigned */
     const char *dump;              /* one of DUMP_LEVELS; NULL: none */
     uint32_t timeout_ms;           /* compile_isolated: 0 means 120,000 */
-    uint64_t memory_bytes;         /* compile_isolated: 0 means 8 GiB */
+    uint64_t memory_bytes;         /* compile_isolated, beside what the caller has: 0 means 8 GiB */
     struct cache *cache;           /* of kernels and whole packages; NULL: none. The bytes are the
                                       same with and without it */
 };
@@ -89,10 +111,11 @@ struct compile_result {
     enum cache_level found;                     /* where the whole package was */
     double stages_ms[STAGE_COUNT];              /* summed over targets */
     double total_ms;
-    const char *const *warnings;
-    uint32_t warning_count;
+    const char *warnings; /* of unused inputs and params, constant outputs: texts one behind the
+                             other, each with its zero byte */
+    size_t warnings_bytes;
     const char *dump;               /* text of the level asked for, else NULL */
-    const struct cache_value *held; /* NULL, or the package lies in it and not in the arena */
+    const struct cache_value *held; /* NULL, or package and warnings lie in it, not in the arena */
 };
 
 /* Everything lives in arena, but for a package that was found in the cache: compile_release gives
@@ -104,13 +127,18 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
 bool compile_graph(const struct graph *graph, const struct package_param *params,
                    const char *blueprint_json, const struct compile_options *options,
                    struct arena *arena, struct compile_result *out, struct error *err);
-/* ERR_COMPILER_DIED when the child crashes or passes a limit; otherwise as above. Forks: call it
+/* ERR_COMPILER_DIED when the child crashes or takes too long, ERR_NOMEM when it runs out of memory;
+ * otherwise as above. Forks: call it
  * while no other thread holds locks that the child would need (a single-threaded process, or a
  * server's spawner). Whole packages are looked up in the cache before, kernels in the child: what
  * that adds to the cache's memory is gone with it, what it writes to the folder is there for all.
  */
 bool compile_isolated(const char *text, size_t size, const struct compile_options *options,
                       struct arena *arena, struct compile_result *out, struct error *err);
+
+/* For a child process (base/child.h) that compiles by itself: where LLVM runs out of memory it ends
+ * by child_no_memory. */
+void compile_in_child(void);
 
 /* Nothing to do where there is no cache. */
 void compile_release(const struct compile_options *options, struct compile_result *result);

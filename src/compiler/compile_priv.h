@@ -26,7 +26,8 @@ struct kernel {
     value_id *args;
     uint32_t arg_count;
     struct schedule schedule;
-    struct sched_sizes sizes; /* in the unit's graph's dims */
+    struct sched_sizes sizes; /* in the unit's graph's dims, as asked and done */
+    dim_id asked, done;       /* see struct lowered_group */
     uint8_t digest[32];       /* of the scheduled nest */
     uint32_t code;            /* index among the unit's distinct nests */
 };
@@ -44,6 +45,9 @@ struct unit {
 
 void job_lap(struct job *job, enum stage stage);
 bool job_dumps(const struct job *job, const char *level);
+
+/* warn.c: fills job->result's warnings. */
+void job_warn(struct job *job, const struct graph *graph);
 
 /* kept.c: whole packages in options->cache. Both do nothing where that is not sound. */
 struct blueprint;

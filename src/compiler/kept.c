@@ -14,11 +14,13 @@
 #include "compiler/compile_priv.h"
 #include "compiler/import/import.h"
 
-/* What is kept ahead of the package's bytes, which it leaves 64-aligned. */
+/* What is kept ahead of the package's bytes, which it leaves 64-aligned; the warnings follow these.
+ */
 struct kept_head {
     char kernel_id[KERNEL_ID_BYTES];
-    uint8_t padding[124 - KERNEL_ID_BYTES];
+    uint8_t padding[116 - KERNEL_ID_BYTES];
     uint32_t kernels;
+    uint64_t package_bytes;
 };
 _Static_assert(sizeof(struct kept_head) == 128, "packages stay aligned");
 
@@ -38,8 +40,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .has_key = options->key};
     _Static_assert(sizeof key == 96 + 16 + 128, "no padding");
     char version[CODEGEN_VERSION_BYTES];
-    if (!options->cache || options->chooser || options->dump || onnx_looks_like(text, size) ||
-        pt2_looks_like(text, size))
+    if (!options->cache || options->chooser || options->observer || options->dump ||
+        onnx_looks_like(text, size) || pt2_looks_like(text, size))
         return false;
     sha256(text, size, key.text);
     if (options->targets)
@@ -65,12 +67,17 @@ bool kept_find(const char *text, size_t size, const struct compile_options *opti
         return false;
     const struct kept_head *head = (const void *)value->data;
     if (value->size_bytes < sizeof *head ||
+        head->package_bytes > value->size_bytes - sizeof *head ||
         strnlen(head->kernel_id, sizeof head->kernel_id) == sizeof head->kernel_id) {
         cache_release(options->cache, value);
         return false;
     }
-    *out = (struct compile_result){.package = value->data + sizeof *head,
-                                   .package_bytes = value->size_bytes - sizeof *head,
+    const char *package = (const char *)value->data + sizeof *head;
+    *out = (struct compile_result){.package = package,
+                                   .package_bytes = head->package_bytes,
+                                   .warnings = package + head->package_bytes,
+                                   .warnings_bytes =
+                                       value->size_bytes - sizeof *head - head->package_bytes,
                                    .kernels = head->kernels,
                                    .found = level,
                                    .held = value};
@@ -91,13 +98,14 @@ void kept_add(const char *text, size_t size, const struct compile_options *optio
               const struct blueprint *blueprint, const struct compile_result *result)
 {
     uint8_t key[SHA256_BYTES];
-    struct kept_head head = {.kernels = result->kernels};
-    if (result->warning_count > 0 || reads_files(blueprint) || !find_key(text, size, options, key))
+    struct kept_head head = {.kernels = result->kernels, .package_bytes = result->package_bytes};
+    if (reads_files(blueprint) || !find_key(text, size, options, key))
         return;
     memcpy(head.kernel_id, result->kernel_id, sizeof head.kernel_id);
-    struct iovec parts[2] = {{&head, sizeof head},
-                             {(void *)result->package, result->package_bytes}};
-    cache_add(options->cache, key, parts, 2);
+    struct iovec parts[3] = {{&head, sizeof head},
+                             {(void *)result->package, result->package_bytes},
+                             {(void *)result->warnings, result->warnings_bytes}};
+    cache_add(options->cache, key, parts, 3);
 }
 
 void compile_release(const struct compile_options *options, struct compile_result *result)
@@ -106,4 +114,6 @@ void compile_release(const struct compile_options *options, struct compile_resul
         cache_release(options->cache, result->held);
     result->held = NULL;
     result->package = NULL;
+    result->warnings = NULL;
+    result->warnings_bytes = 0;
 }

@@ -279,6 +279,33 @@ static void damaged_folders_do_no_harm(void **state)
     }
 }
 
+static void look_away(void *context, const struct compile_view *view)
+{
+    (void)view;
+    ++*(uint32_t *)context;
+}
+
+/* What an observer may have changed is no package for others. */
+static void nothing_is_kept_of_what_is_observed(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct compile_result result = {0};
+    uint32_t calls = 0;
+    const char *text = read_example(f, "mlp");
+    struct compile_observer observer = {look_away, &calls};
+    f->options.observer = &observer;
+    for (int i = 0; i < 2; i++) {
+        assert_true(compile_blueprint(text, strlen(text), &f->options, &f->arena, &result, &err));
+        assert_int_equal(result.found, CACHE_NONE);
+    }
+    assert_int_equal(calls, 2 * 5);
+    f->options.observer = NULL;
+    assert_true(compile_blueprint(text, strlen(text), &f->options, &f->arena, &result, &err));
+    assert_int_equal(result.found, CACHE_NONE);
+    compile_release(&f->options, &result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +315,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(packages_with_files_are_not_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(children_share_the_folder, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_folders_do_no_harm, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_kept_of_what_is_observed, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

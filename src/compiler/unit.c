@@ -10,15 +10,19 @@
 
 bool unit_lower(struct job *job, struct unit *unit, struct error *err)
 {
+    struct lowered_group *lowered;
+    if (!lower_graph(&unit->graph, job->arena, &unit->partition, &lowered, err))
+        return false;
     unit->kernel_count = unit->partition.groups.count;
     unit->kernels = ARENA_ARRAY(job->arena, struct kernel, unit->kernel_count + 1);
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         struct kernel *k = &unit->kernels[i];
         k->group = &unit->partition.groups.items[i];
-        k->nest = ARENA_NEW(job->arena, struct nest);
-        if (!lower_group(&unit->graph, &unit->partition, k->group, job->arena, k->nest, &k->args,
-                         &k->arg_count, err))
-            return false;
+        k->nest = lowered[i].nest;
+        k->args = lowered[i].args;
+        k->arg_count = lowered[i].arg_count;
+        k->asked = lowered[i].asked;
+        k->done = lowered[i].done;
     }
     if (job_dumps(job, "optimised"))
         graph_print(&unit->graph, &job->dump);
@@ -181,7 +185,11 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
                                  .extent = to_package(p, k->sizes.extent),
                                  .work = to_package(p, k->sizes.work),
                                  .scratch_bytes = to_package(p, k->sizes.scratch_bytes),
+                                 .asked = to_package(p, k->asked),
+                                 .done = to_package(p, k->done),
                                  .label = k->group->label};
+    if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* too many terms: estimated */
+        launch.asked = launch.done = launch.work;
     if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
         return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
                     k->group->label);

@@ -45,6 +45,11 @@ int b_axis(struct builder *b, value_id x, int64_t axis);
 value_id b_reduce(struct builder *b, enum prim prim, value_id x, const int64_t *axes,
                   uint32_t count, bool keep_dims);
 value_id b_mean(struct builder *b, value_id x, const int64_t *axes, uint32_t count, bool keep_dims);
+/* x less its mean over axes; *out_mean keeps the dims. The mean is taken of differences from the
+ * first element, so equal elements give 0, however large they are. A first element that is not
+ * finite, or so large that differences might not be (2^100, 2^1000 in f64), stays out of it. */
+value_id b_centred(struct builder *b, value_id x, const int64_t *axes, uint32_t count,
+                   value_id *out_mean);
 value_id b_reshape(struct builder *b, value_id x, const dim_id *shape, uint32_t rank);
 value_id b_reshape_infer(struct builder *b, value_id x, const dim_id *shape, uint32_t rank,
                          uint32_t infer); /* shape[infer] is computed (must divide exactly) */

@@ -95,6 +95,42 @@ value_id b_mean(struct builder *b, value_id x, const int64_t *axes, uint32_t cou
     return b_cast(b, b_div(b, sum, count_elements(b, x, axes, count, wide)), dtype);
 }
 
+/* The first element along axes, 0 where it is huge or not finite; VALUE_NONE where there may be
+ * none, or where it would not help: a narrow type rounds the mean anyway. */
+static value_id first_element(struct builder *b, value_id x, const int64_t *axes, uint32_t count)
+{
+    enum dtype dtype = (enum dtype)b_node(b, x)->dtype;
+    value_id first = x;
+    if (dtype != DTYPE_F32 && dtype != DTYPE_F64)
+        return VALUE_NONE;
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t lo, hi;
+        dim_id dim = b_dim(b, x, axes[i]);
+        if (dim == DIM_NONE)
+            return VALUE_NONE;
+        dim_range(&b->graph->dims, dim, &lo, &hi);
+        if (lo < 1)
+            return VALUE_NONE;
+        first = b_slice(b, first, axes[i], b_dim_const(b, 0), b_dim_const(b, 1), 1);
+    }
+    value_id most = b_const(b, dtype, dtype == DTYPE_F32 ? 0x1p100 : 0x1p1000);
+    value_id small = b_binary(b, PRIM_LT, b_unary(b, PRIM_ABS, first), most);
+    return b_select(b, small, first, b_const(b, dtype, 0));
+}
+
+value_id b_centred(struct builder *b, value_id x, const int64_t *axes, uint32_t count,
+                   value_id *out_mean)
+{
+    *out_mean = VALUE_NONE;
+    if (x == VALUE_NONE)
+        return x;
+    value_id first = first_element(b, x, axes, count);
+    *out_mean = first == VALUE_NONE
+                    ? b_mean(b, x, axes, count, true)
+                    : b_add(b, first, b_mean(b, b_sub(b, x, first), axes, count, true));
+    return b_sub(b, x, *out_mean);
+}
+
 value_id b_reshape(struct builder *b, value_id x, const dim_id *shape, uint32_t rank)
 {
     if (x == VALUE_NONE || !build_rank_fits(b, PRIM_RESHAPE, rank) ||

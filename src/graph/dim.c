@@ -88,6 +88,23 @@ dim_id dim_const(struct dim_table *table, int64_t value)
     return intern_term(table, &term);
 }
 
+int64_t dim_legal(const struct dim_name *name, int64_t wish)
+{
+    int64_t by = name->multiple_of;
+    int64_t least = (name->min + by - 1) / by * by, most = name->max / by * by;
+    if (least > most || wish <= least)
+        return least;
+    if (wish >= most)
+        return most;
+    int64_t below = wish / by * by;
+    return wish - below <= below + by - wish ? below : below + by;
+}
+
+int64_t dim_typical(const struct dim_name *name)
+{
+    return dim_legal(name, name->typical > 0 ? name->typical : 8);
+}
+
 dim_id dim_named(struct dim_table *table, uint32_t name_index)
 {
     assert(name_index < table->names.count);

@@ -28,7 +28,7 @@ struct dim_name {
     const char *name;
     int64_t min, max;    /* 0 ≤ min ≤ max ≤ LIMIT_DIM_VALUE */
     int64_t multiple_of; /* ≥ 1 */
-    int64_t typical;     /* a value to tune and to show for; 0: none given */
+    int64_t typical;     /* a value to tune and to show for; 0: none given (dim_typical) */
 };
 
 struct dim_expr; /* one interned expression, dim.c */
@@ -47,6 +47,12 @@ void dim_table_init(struct dim_table *table, struct arena *arena);
  * many names. */
 bool dim_declare(struct dim_table *table, const struct dim_name *name, uint32_t *out_index,
                  struct error *err);
+/* The legal value (range, multiple) of a named dim that is nearest to the wish; of two, the
+ * smaller. */
+int64_t dim_legal(const struct dim_name *name, int64_t wish);
+/* The value of a dim that nobody gives one: the declared typical one, else the legal one nearest to
+ * 8. */
+int64_t dim_typical(const struct dim_name *name);
 bool dim_find_name(const struct dim_table *table, const char *name, uint32_t *out_index);
 
 dim_id dim_const(struct dim_table *table, int64_t value);
@@ -67,6 +73,9 @@ bool dim_is_const(const struct dim_table *table, dim_id dim, int64_t *out_value)
                                                                                      be NULL */
 /* An interval that contains every value under the declared ranges; saturates at ±INT64_MAX. */
 void dim_range(const struct dim_table *table, dim_id dim, int64_t *out_min, int64_t *out_max);
+/* Whether no value is negative, as far as can be proved (dim_sign.c): dim_range, and terms that
+ * outweigh each other, as in x*y - 2*x for y ≥ 2. */
+bool dim_never_negative(struct dim_table *table, dim_id dim);
 /* A divisor of every value (≥ 1), from coefficients and multiple_of. */
 int64_t dim_known_multiple(const struct dim_table *table, dim_id dim);
 

@@ -539,6 +539,22 @@ static void test_declare(void **state)
     assert_int_equal(dim_add(&f->table, sum, dim_const(&f->table, 1)), DIM_NONE);
 }
 
+static void test_typical(void **state)
+{
+    (void)state;
+    static const struct {
+        struct dim_name name;
+        int64_t expected;
+    } rows[] = {
+        {{"B", 1, 64, 1, 0}, 8},   {{"B", 1, 64, 1, 4}, 4},    {{"B", 1, 64, 5, 0}, 10},
+        {{"B", 1, 64, 3, 0}, 9},   {{"B", 1, 64, 6, 0}, 6},    {{"B", 0, 64, 16, 0}, 0},
+        {{"B", 1, 64, 16, 0}, 16}, {{"B", 1, 6, 4, 0}, 4},     {{"B", 20, 64, 3, 0}, 21},
+        {{"B", 0, 7, 1, 0}, 7},    {{"B", 0, 64, 12, 24}, 24},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(dim_typical(&rows[i].name), rows[i].expected);
+}
+
 static void test_terms(void **state)
 {
     struct fixture *f = *state;
@@ -575,6 +591,7 @@ int main(void)
         TEST(test_where_parsing_stops),
         TEST(test_random_text),
         TEST(test_declare),
+        TEST(test_typical),
         TEST(test_terms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

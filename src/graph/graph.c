@@ -29,10 +29,30 @@ static const struct prim_info infos[PRIM_COUNT] = {
 
 static const struct attrs no_attrs;
 
+bool prim_rounds(enum prim prim)
+{
+    return prim_info(prim)->ulp > 0 || prim == PRIM_REM || prim == PRIM_IOTA;
+}
+
 const struct prim_info *prim_info(enum prim prim)
 {
     assert(prim > PRIM_NONE && prim < PRIM_COUNT);
     return &infos[prim];
+}
+
+double prim_ulp(enum prim prim, enum dtype dtype)
+{
+    static const struct {
+        enum prim prim;
+        double ulp;
+    } of_f64[] = {
+        {PRIM_EXP2, 1.5}, {PRIM_SIN, 3},  {PRIM_COS, 3},
+        {PRIM_TAN, 4},    {PRIM_TANH, 3}, {PRIM_ERF, 2},
+    };
+    for (size_t i = 0; dtype == DTYPE_F64 && i < sizeof of_f64 / sizeof *of_f64; i++)
+        if (of_f64[i].prim == prim)
+            return of_f64[i].ulp;
+    return prim_info(prim)->ulp;
 }
 
 enum prim prim_from_name(const char *name)

@@ -113,6 +113,11 @@ struct prim_info {
     double ulp;
 };
 const struct prim_info *prim_info(enum prim prim);
+/* The bound of compiled code in dtype: the ulp column; for f64 more where that is dear. */
+double prim_ulp(enum prim prim, enum dtype dtype);
+/* Whether a float result may have to be rounded: other prims choose or move numbers they get, or
+ * make whole ones of them. */
+bool prim_rounds(enum prim prim);
 enum prim prim_from_name(const char *name);
 
 void graph_init(struct graph *graph, struct arena *arena);

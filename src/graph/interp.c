@@ -90,13 +90,6 @@ bool interp_shape(const struct graph *graph, const int64_t *dim_values, value_id
     return true;
 }
 
-/* Prims whose result is a choice, a move or a whole number of what they get. Errors arise in the
- * others. */
-static bool may_round(enum prim prim)
-{
-    return prim_info(prim)->ulp > 0 || prim == PRIM_REM || prim == PRIM_IOTA;
-}
-
 static bool is_sum(enum prim prim)
 {
     return prim == PRIM_REDUCE_SUM || prim == PRIM_CUM_SUM || prim == PRIM_CONTRACT ||
@@ -106,23 +99,28 @@ static bool is_sum(enum prim prim)
 /* wide: as if every float dtype had float64's precision, but its own range. */
 static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
 {
-    double ulp = prim_info(prim)->ulp;
-    enum dtype precision = wide ? DTYPE_F64 : dtype;
-    enum dtype sums = precision == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    double ulp = prim_ulp(prim, dtype);
+    enum dtype precision = wide || dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
     double unit = dtype_unit_roundoff(precision) + INTERP_UNIT;
-    struct rounding r = {.max = dtype_max(dtype)};
-    r.sum_unit = dtype_unit_roundoff(sums) + INTERP_UNIT;
-    r.sum_tiny = dtype_min_subnormal(sums) + 0x1p-1074;
-    r.sum_max = dtype == DTYPE_F64 ? dtype_max(DTYPE_F64) : dtype_max(DTYPE_F32);
-    if (!may_round(prim))
+    bool narrow = !wide && (dtype == DTYPE_F16 || dtype == DTYPE_BF16);
+    struct rounding r = {.narrow = narrow,
+                         .max = dtype_max(narrow ? DTYPE_F32 : dtype),
+                         .sum_unit = unit,
+                         .sum_tiny = dtype_min_subnormal(precision) + 0x1p-1074,
+                         .sum_max = dtype_max(dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32)};
+    if (!prim_rounds(prim))
         return r;
     /* A sum's own terms are counted one by one; what is left is its last rounding. */
-    r.relative = is_sum(prim) || ulp < 0.5 ? unit : 2 * ulp * unit;
-    r.tiny = dtype_min_subnormal(precision) + 0x1p-1074;
-    bool elementary = prim == PRIM_POW || (prim_info(prim)->operands == 1 && ulp >= 1 &&
-                                           prim >= PRIM_RSQRT && prim <= PRIM_ERFC);
-    if (elementary)
-        r.flush = dtype_min_normal(precision);
+    bool once = is_sum(prim) || ulp <= 0.5;
+    if (narrow && once) { /* f32 is wide enough for two roundings to be one */
+        r.max = INFINITY;
+        return r;
+    }
+    r.relative = once ? unit : 2 * ulp * unit;
+    r.past_max = once ? 0 : 1;
+    if (once && dtype != DTYPE_F64) /* half a unit behind the last number, all but a little */
+        r.max *= 1 + 0.49 * unit;
+    r.tiny = fmax(ulp, 1) * dtype_min_subnormal(precision) + 0x1p-1074;
     return r;
 }
 
@@ -340,7 +338,7 @@ static double exact_sums(const struct op *op)
 bool op_needs_bounds(const struct op *op)
 {
     bool bounds =
-        (dtype_is_float(op->out->dtype) && may_round(op->prim)) || op->prim == PRIM_BITCAST;
+        (dtype_is_float(op->out->dtype) && prim_rounds(op->prim)) || op->prim == PRIM_BITCAST;
     for (uint32_t i = 0; i < op->in_count; i++)
         bounds |= op->in[i]->bounds != NULL;
     return op->reference && bounds;

@@ -5,11 +5,14 @@
  * carries, beside each element, a bound on how far a correct native computation may lie from it (a
  * running error analysis: unit roundoff of each value's dtype × the ulp column of prims.def,
  * propagated through each prim; sums and contractions by γ·Σ|terms| (γ of n roundings), valid for
- * any order of summation). INFINITY means "not determined": an input's error reaches across a
- * comparison, a rounding step or an overflow threshold. NATIVE rounds every result to its dtype
- * (sums accumulate in float64 and round once) and has no bounds. PLAIN is NATIVE with sums as a plain
- * loop has them: term by term, each partial sum rounded to f32 (f64 for f64). Integers are exact in
- * 64 bits and wrap to their width.
+ * any order of summation). Values of f16 and bf16 have the precision of their dtype wherever they
+ * are used: each is rounded in all modes, and its bound is 0 where all that lies within the error
+ * of what was computed, in f32 or wider, rounds to one number. INFINITY means "not determined": an
+ * input's error reaches across a comparison, a rounding step or an overflow threshold. NATIVE
+ * rounds every result to its dtype (sums accumulate in float64 and round once, scattered ones with
+ * each update) and has no bounds. PLAIN is NATIVE with sums as a plain loop has them: in
+ * contractions, convolutions and reductions each partial sum is rounded to f32 (f64 for f64).
+ * Integers are exact in 64 bits and wrap to their width.
  *
  * Elements are 64-bit cells in row-major order. Memory comes from the arena; values are freed with
  * it. Thread-safe on distinct arenas. */

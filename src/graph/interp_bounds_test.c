@@ -141,6 +141,8 @@ static struct approx_row {
     {PRIM_DIV, 1, 1, 0, 0, INFINITY, INFINITY},
     {PRIM_REM, 5, 0.25, 3, 0, 0.25, 0.2501},
     {PRIM_REM, 6, 0.25, 3, 0, 3, 3.001},
+    {PRIM_REM, 0x1p100, 0, 7, 0, 0, 0},
+    {PRIM_REM, 0x1p100, 1, 7, 0, 1, 7.001},
     {PRIM_POW, 2, 0.5, 3, 0, 7.625, 7.626},
     {PRIM_POW, -2, 0.5, 2, 0, 2.25, 2.2501},
     {PRIM_POW, 0.5, 1, 2, 0, 2, 2.0001},
@@ -172,7 +174,9 @@ static struct approx_row {
     {PRIM_LOG, 0, 0, NAN, 0, 0, 0},
     {PRIM_LOG1P, -0.5, 0.6, NAN, 0, INFINITY, INFINITY},
     {PRIM_RSQRT, 4, 3, NAN, 0, 0.5, 0.50001},
-    {PRIM_EXP, -INFINITY, 0, NAN, 0, 0x1p-126, 0x1.1p-126},
+    {PRIM_EXP, -INFINITY, 0, NAN, 0, 0, 0x1.1p-149},
+    {PRIM_EXP, -100, 0, NAN, 0, 0x1p-149, 0x1.1p-149},
+    {PRIM_ERFC, 10, 0, NAN, 0, 0x1p-147, 0x1.1p-147},
     {PRIM_EXP, 0, 1, NAN, 0, 1.718, 1.719},
     {PRIM_EXP, 100, 0, NAN, 0, INFINITY, INFINITY},
     {PRIM_SIN, 1, 5, NAN, 0, 2, 2.0001},
@@ -215,8 +219,15 @@ static void test_casts_and_integers(void **state)
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_BOOL, 0.5, 1), INFINITY);
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F64, 0.5, 0.125), 0.125);
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 0.5, 0), 0);
-    assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1e6, 0), INFINITY);
-    assert_true(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1 + 0x1p-20, 0) > 0x1p-11);
+    /* Narrow floats are rounded: to one number unless a tie lies within the error. */
+    assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1e6, 0), 0);
+    assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1e6, 1e5), 0);
+    assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 65519, 2), INFINITY);
+    assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1 + 0x1p-20, 0), 0);
+    assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1 + 0x1p-20, 0x1p-14), 0);
+    assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1 + 0x1p-11, 0), 0);
+    assert_true(fabs(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1 + 0x1p-11, 0x1p-20) - 0x1p-10) <
+                0x1p-50);
     assert_same(cast_bound(bed, DTYPE_I32, DTYPE_I8, 100, 20), 20);
     assert_same(cast_bound(bed, DTYPE_I32, DTYPE_I8, 100, 28), INFINITY);
     struct interp_tensor t[2] = {with_bound(bed, scalar_of(bed, DTYPE_I8, 100), 2),
@@ -240,6 +251,39 @@ static void test_casts_and_integers(void **state)
     s[2] = with_bound(bed, s[2], INFINITY);
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_SELECT, NULL, 3, s);
     assert_same(bound_of(&y, 0), 0);
+}
+
+/* A native program computes f16 and bf16 in f32 or wider and rounds once: nothing is left open but
+ * what lies next to a tie. */
+static void test_narrow(void **state)
+{
+    enum { COUNT = 4096 };
+    static const enum prim exact[] = {PRIM_ADD, PRIM_SUB, PRIM_MUL, PRIM_DIV};
+    static const enum prim near[] = {PRIM_EXP, PRIM_TANH, PRIM_ERF, PRIM_ATAN};
+    struct attrs attrs = {.axis_count = 1, .axes = {1}};
+    struct bed *bed = *state;
+    for (int d = 0; d < 2; d++) {
+        enum dtype dtype = d ? DTYPE_BF16 : DTYPE_F16;
+        struct interp_tensor t[2] = {random_of(bed, dtype, SHAPE(COUNT), 5),
+                                     random_of(bed, dtype, SHAPE(COUNT), 6)};
+        for (size_t p = 0; p < sizeof exact / sizeof *exact; p++) {
+            struct interp_tensor y = run_prim_of(bed, INTERP_REFERENCE, exact[p], NULL, 2, t);
+            assert_null(y.bounds);
+        }
+        for (size_t p = 0; p < sizeof near / sizeof *near; p++) {
+            struct interp_tensor y = chain(bed, near[p], t[0]);
+            int64_t open = 0;
+            for (int64_t i = 0; i < COUNT; i++)
+                open += bound_of(&y, i) > 0;
+            assert_true(open < COUNT / 100);
+        }
+        struct interp_tensor x = random_of(bed, dtype, SHAPE(COUNT / 8, 8), 7);
+        struct interp_tensor s = run_prim_of(bed, INTERP_REFERENCE, PRIM_REDUCE_SUM, &attrs, 1, &x);
+        int64_t open = 0;
+        for (int64_t i = 0; i < s.count; i++)
+            open += bound_of(&s, i) > 0;
+        assert_true(open < s.count / 5); /* sums of few digits are ties often */
+    }
 }
 
 static void test_folds(void **state)
@@ -297,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_float_arithmetic, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_propagation, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_casts_and_integers, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_narrow, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_folds, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_sums_beside_others, bed_setup, bed_teardown),
     };

@@ -33,6 +33,22 @@ static void add_sums(struct columns *restrict c, const double *restrict x,
     }
 }
 
+/* The same for one column. */
+static void add_one_sum(struct columns *restrict c, const double *restrict x,
+                        const double *restrict errors, int64_t rows, int64_t stride)
+{
+    double sum = c->value[0], magnitude = c->magnitude[0], error = c->error[0];
+    for (int64_t row = 0; row < rows; row++) {
+        sum += x[row * stride];
+        magnitude += fabs(x[row * stride]);
+    }
+    for (int64_t row = 0; errors && row < rows; row++)
+        error += errors[row * stride];
+    c->value[0] = sum;
+    c->magnitude[0] = magnitude;
+    c->error[0] = error;
+}
+
 /* The same for eight columns, whose sums stay in registers. */
 URZA_VECTORISED
 static void add_eight_sums(struct columns *restrict c, const double *restrict x,
@@ -153,7 +169,9 @@ void columns_add(struct columns *c, const double *x, const double *errors, int64
 {
     double sign = sign_of(c);
     if (c->kind == FOLD_SUM) {
-        (c->width == 8 ? add_eight_sums : add_sums)(c, x, errors, rows, stride);
+        (c->width == 8   ? add_eight_sums
+         : c->width == 1 ? add_one_sum
+                         : add_sums)(c, x, errors, rows, stride);
         return;
     }
     for (int l = 0; c->width == 8 && l < 8; l += 4) {

@@ -8,6 +8,25 @@
 
 #include "base/compiler.h"
 
+/* Of exact operands the result is the rounding of what float64 gives, which itself has more than
+ * twice the digits. */
+void op_put_narrow(const struct op *op, int64_t index, struct approx x)
+{
+    enum dtype dtype = op->out->dtype;
+    double value = dtype_round(dtype, x.value);
+    double reach = rounding_error(&op->rounding, x.value, x.error), error = reach;
+    if (reach > 0 && reach < INFINITY) {
+        reach += 2 * INTERP_UNIT * fabs(x.value);
+        double low = dtype_round(dtype, x.value - reach),
+               high = dtype_round(dtype, x.value + reach);
+        bool same = low == high, finite = isfinite(low) && isfinite(high);
+        error = same     ? 0
+                : finite ? fmax(high - value, value - low) * (1 + 2 * INTERP_UNIT)
+                         : INFINITY;
+    }
+    op_put_exact(op, index, (union cell){.f = value}, error);
+}
+
 void op_put_representable(const struct op *op, int64_t index, struct approx x)
 {
     if (op->reference && x.error == 0 && dtype_round(op->out->dtype, x.value) == x.value)
@@ -140,25 +159,35 @@ static void integer_binary(const struct op *op)
 
 static void put_unary(const struct op *op, int64_t i)
 {
-    bool steps = op->prim == PRIM_FLOOR || op->prim == PRIM_CEIL || op->prim == PRIM_ROUND ||
-                 op->prim == PRIM_TRUNC;
-    struct approx y = approx_unary(op->prim, approx_at(op->in[0], i));
-    double unit = steps && y.error > 0 ? dtype_unit_roundoff(op->out->dtype) : 0;
-    /* A native operand may be wider than its dtype: a whole number that the dtype cannot hold
-     * rounds. */
-    if (fabs(y.value) * unit >= 0.5)
-        y.error += unit * fabs(y.value);
-    op_put(op, i, y);
+    op_put(op, i, approx_unary(op->prim, approx_at(op->in[0], i)));
+}
+
+/* Operands that are finite are numbers of the dtype, however far their errors reach. So a sum of
+ * which one operand is less than half a unit of the largest number rounds to a number at most: a
+ * mask of the least float stays one when scores are added. */
+static bool sum_stays_finite(const struct op *op, struct approx a, struct approx b)
+{
+    enum dtype dtype = op->out->dtype;
+    double least = fmin(fabs(a.value) + a.error, fabs(b.value) + b.error);
+    return least <= 0.49 * dtype_unit_roundoff(dtype) * dtype_max(dtype);
 }
 
 static void put_binary(const struct op *op, int64_t i)
 {
-    struct approx y =
-        approx_binary_function(op->prim)(approx_at(op->in[0], i), approx_at(op->in[1], i));
-    if (op->prim == PRIM_REM)
+    struct approx a = approx_at(op->in[0], i), b = approx_at(op->in[1], i);
+    struct approx y = approx_binary_function(op->prim)(a, b);
+    if (op->prim == PRIM_REM) {
         op_put_representable(op, i, y);
-    else
-        op_put(op, i, y);
+        return;
+    }
+    op_put(op, i, y);
+    bool sum = op->prim == PRIM_ADD || op->prim == PRIM_SUB;
+    if (sum && bound_at(op->out, i) == INFINITY && !op->rounding.narrow && y.error < INFINITY &&
+        isfinite(y.value) && sum_stays_finite(op, a, b)) {
+        struct rounding unbounded = op->rounding;
+        unbounded.max = INFINITY;
+        op->out->bounds[i] = finite_rounding_error(&unbounded, y.value, y.error);
+    }
 }
 
 void run_unary_num(const struct op *op)

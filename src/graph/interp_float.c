@@ -193,14 +193,11 @@ static double floor_mod(double a, double b)
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
-/* a - q·b while the quotient's floor q cannot change; else both results lie between 0 and b. Native
- * code is exact for quotients below 2^24 and vouches for no others. */
+/* a - q·b while the quotient's floor q cannot change; else both results lie between 0 and b. */
 static struct approx approx_rem(struct approx a, struct approx b)
 {
     struct approx result;
     double r = floor_mod(a.value, b.value);
-    if (fabs(a.value / b.value) >= 0x1p24 && isfinite(a.value) && b.value != 0)
-        return (struct approx){r, INFINITY};
     if (settled(a, b, r, &result))
         return result;
     if (a.error == 0 && b.error == 0)

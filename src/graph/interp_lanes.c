@@ -28,7 +28,6 @@ struct lanes {
     int64_t count;
     const double *a, *ea, *b, *eb;
     double *y, *ey;
-    double unit; /* roundoff of the result's dtype */
 };
 
 /* A propagated error and whether it holds. */
@@ -88,9 +87,10 @@ static inline void loop_binary(enum prim prim, const struct rounding *rounding,
         double value = value_binary(prim, a[i], b[i]);
         struct propagated p = error_binary(prim, a[i], ea[i], b[i], eb[i], value);
         double error = finite_rounding_error(&r, value, p.error);
+        bool holds = p.holds & (error < INFINITY); /* else the definition may know better */
         y[i] = value;
-        ey[i] = p.holds ? error : MARK;
-        mark = p.holds ? mark : MARK;
+        ey[i] = holds ? error : MARK;
+        mark = holds ? mark : MARK;
     }
     *out_marked = mark < 0;
 }
@@ -127,8 +127,7 @@ static inline double value_simple(enum prim prim, double x)
 }
 
 /* Functions that are cheap at the ends of an interval: monotone all, but for |x|. */
-static inline struct propagated error_simple(enum prim prim, double unit, double x, double e,
-                                             double r)
+static inline struct propagated error_simple(enum prim prim, double x, double e, double r)
 {
     bool plain = (fabs(x) < INFINITY) & (fabs(r) < INFINITY) & (e < INFINITY);
     if (prim == PRIM_NEG || prim == PRIM_ABS)
@@ -139,8 +138,6 @@ static inline struct propagated error_simple(enum prim prim, double unit, double
     if (prim == PRIM_SQRT || prim == PRIM_RSQRT) {
         plain &= (e == 0) | (prim == PRIM_SQRT ? x - reach >= 0 : x - reach > 0);
         error += ULP * (low > high ? low : high);
-    } else if (prim != PRIM_SIGN) { /* whole numbers that the dtype cannot hold round */
-        error += (error > 0) & (fabs(r) * unit >= 0.5) ? unit * fabs(r) : 0;
     }
     return (struct propagated){e > 0 ? error : 0, plain};
 }
@@ -151,10 +148,10 @@ static inline void loop_simple(enum prim prim, const struct rounding *rounding,
     const struct rounding r = *rounding;
     const double *restrict x = lanes->a, *restrict e = lanes->ea;
     double *restrict y = lanes->y, *restrict ey = lanes->ey;
-    double mark = 0, unit = lanes->unit;
+    double mark = 0;
     for (int64_t i = 0; i < lanes->count; i++) {
         double value = value_simple(prim, x[i]);
-        struct propagated p = error_simple(prim, unit, x[i], e[i], value);
+        struct propagated p = error_simple(prim, x[i], e[i], value);
         double error = finite_rounding_error(&r, value, p.error);
         y[i] = value;
         ey[i] = p.holds ? error : MARK;
@@ -339,8 +336,7 @@ static void lanes_turn(void *context, int64_t turn, uint32_t worker)
                               .b = b ? &b->cells[at].f : ZEROS,
                               .eb = b && b->bounds ? b->bounds + at : ZEROS,
                               .y = op->reference ? &out->cells[at].f : values,
-                              .ey = out->bounds ? out->bounds + at : errors,
-                              .unit = dtype_unit_roundoff(out->dtype)};
+                              .ey = out->bounds ? out->bounds + at : errors};
         bool marked = run_chunk(job, &lanes, out->bounds != NULL);
         for (int64_t i = 0; marked && i < lanes.count; i++)
             if (lanes.ey[i] < 0)
@@ -367,7 +363,7 @@ bool lanes_run_unary(const struct op *op, void (*again)(const struct op *op, int
         [PRIM_LOG2] = log2, [PRIM_LOG1P] = log1p, [PRIM_SIN] = sin,     [PRIM_COS] = cos,
         [PRIM_ATAN] = atan, [PRIM_TANH] = tanh,   [PRIM_ERF] = erf,     [PRIM_ERFC] = erfc};
     struct lanes_job job = {op, functions[op->prim], again};
-    if (!job.at && op->prim == PRIM_TAN)
+    if ((!job.at && op->prim == PRIM_TAN) || (op->reference && op->rounding.narrow))
         return false;
     run_lanes(&job);
     return true;
@@ -376,7 +372,7 @@ bool lanes_run_unary(const struct op *op, void (*again)(const struct op *op, int
 bool lanes_run_binary(const struct op *op, void (*again)(const struct op *op, int64_t index))
 {
     struct lanes_job job = {op, NULL, again};
-    if (op->prim == PRIM_REM)
+    if (op->prim == PRIM_REM || (op->reference && op->rounding.narrow))
         return false;
     run_lanes(&job);
     return true;

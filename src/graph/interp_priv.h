@@ -6,7 +6,8 @@
  * 1. an error is ≥ 0 and never NaN; INFINITY means "not determined";
  * 2. a NaN or an infinity has error 0 or INFINITY: it is exactly that, or not determined;
  * 3. a finite value with a finite error stays finite in its dtype: |value| + error ≤ dtype_max.
- * In NATIVE mode all errors are 0 and values are rounded when they are stored. */
+ * In NATIVE mode all errors are 0 and values are rounded when they are stored. Values of f16 and
+ * bf16 are numbers of their dtype in both modes. */
 #ifndef URZA_GRAPH_INTERP_PRIV_H
 #define URZA_GRAPH_INTERP_PRIV_H
 
@@ -25,13 +26,15 @@ struct approx {
     double value, error;
 };
 
-/* How results of one node round. Sums of f16 and bf16 accumulate in f32 or wider before they round.
- */
+/* How results of one node round. f16 and bf16 are computed in f32 or wider and rounded once, which
+ * is a step of its own: relative, tiny, flush and max are those of what is computed. */
 struct rounding {
-    double relative;                    /* local error over |result|; 0: exact */
-    double tiny;                        /* local error of a result near zero */
-    double flush;                       /* results below it may become zero; 0: they do not */
-    double max;                         /* largest finite value */
+    bool narrow;     /* the result is f16 or bf16 */
+    double relative; /* local error over |result|; 0: exact */
+    double tiny;     /* local error of a result near zero */
+    double max;      /* what lies beyond may become infinite */
+    double past_max; /* 1: the local error may take a result beyond max; 0: results are rounded
+                        correctly, and max is where that gives infinity */
     double sum_unit, sum_tiny, sum_max; /* of the accumulator */
     /* Sums whose terms are multiples of one number, and whose magnitudes add up to no more than
      * this, are exact in any order of an accumulator of that precision; 0: not known. */
@@ -43,7 +46,7 @@ struct op {
     enum prim prim;
     const struct attrs *attrs;
     bool reference;
-    bool plain; /* float sums round each partial sum to f32, or f64 for f64 */
+    bool plain;       /* float sums round each partial sum to f32, or f64 for f64 */
     uint32_t threads; /* that may work on it; 0 or 1: the caller alone */
     const struct interp_tensor *in[LIMIT_OPERANDS];
     uint32_t in_count;
@@ -69,12 +72,11 @@ void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes);
 
 /* The error of a finite result whose operands contribute `propagated` < INFINITY. */
 static URZA_ALWAYS_INLINE double finite_rounding_error(const struct rounding *r, double value,
-                                           double propagated)
+                                                       double propagated)
 {
-    double magnitude = fabs(value);
-    double error = propagated + INTERP_SAFETY * (r->relative * (magnitude + propagated) + r->tiny);
-    error += magnitude - error < r->flush ? r->flush : 0;
-    return magnitude + error > r->max ? INFINITY : error;
+    double reach = fabs(value) + propagated;
+    double local = INTERP_SAFETY * (r->relative * reach + r->tiny);
+    return reach + r->past_max * local > r->max ? INFINITY : propagated + local;
 }
 
 /* The error of any result; `propagated` may be NaN. */
@@ -117,11 +119,18 @@ static inline uint32_t op_threads(const struct op *op, double work)
 {
     return work > INTERP_THREAD_WORK ? op->threads : 1;
 }
+/* Stores an f16 or bf16 of REFERENCE: rounding is monotone, so native results lie between the
+ * rounded ends of the interval. */
+void op_put_narrow(const struct op *op, int64_t index, struct approx x);
 
 /* Stores a float result and its local error. */
 static inline void op_put(const struct op *op, int64_t index, struct approx x)
 {
     struct interp_tensor *out = op->out;
+    if (op->reference && op->rounding.narrow) {
+        op_put_narrow(op, index, x);
+        return;
+    }
     out->cells[index].f = op->reference ? x.value : round_native(out->dtype, x.value);
     if (out->bounds)
         out->bounds[index] = rounding_error(&op->rounding, x.value, x.error);

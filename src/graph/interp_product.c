@@ -257,21 +257,32 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
     const struct interp_tensor *side = p->row_side;
     int64_t at = row_start(p, block->batch, block->row + row);
     int64_t lanes = least(PANEL_LANES, block->lane_count - lane);
+    int64_t left = 0;
     struct fold folds[PANEL_LANES];
-    for (int64_t l = 0; l < lanes; l++)
+    bool settled[PANEL_LANES]; /* not to be done again, or known already */
+    for (int64_t l = 0; l < lanes; l++) {
         fold_begin(&folds[l], FOLD_SUM, p->op->out->dtype);
-    for (int64_t first = 0; first < p->terms; first += PANEL_TERMS) {
+        settled[l] = !is_special(block, row, lane + l);
+        left += !settled[l];
+    }
+    for (int64_t first = 0; left > 0 && first < p->terms; first += PANEL_TERMS) {
         struct panel panel = {block->batch,    block->lane + lane,
                               first,           least(PANEL_TERMS, p->terms - first),
                               block->cells[0], p->lane_errors ? block->errors[0] : NULL};
         p->fill(p, &panel);
-        for (int64_t k = 0; k < panel.count * PANEL_LANES; k++) {
+        for (int64_t k = 0; left > 0 && k < panel.count * PANEL_LANES; k++) {
             int64_t l = k % PANEL_LANES;
-            if (l >= lanes || !is_special(block, row, lane + l))
+            if (l >= lanes || settled[l])
                 continue;
             struct approx b = {panel.cells[k].f, panel.errors ? panel.errors[k] : 0};
             struct approx product = approx_mul(approx_at(side, at + first + k / PANEL_LANES), b);
             fold_add(&folds[l], (union cell){.f = product.value}, product.error);
+            if (isnan(product.value) && product.error == 0) { /* whatever the others are */
+                folds[l].error = 0;
+                folds[l].magnitude = 0;
+                settled[l] = true;
+                left--;
+            }
         }
     }
     for (int64_t l = 0; l < lanes; l++) {

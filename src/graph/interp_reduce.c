@@ -7,7 +7,8 @@
 
 /* A reduction with its dims merged where neighbours are both kept or both reduced.
  *
- *     the last is reduced:  [kept, reduced, …, line]: a line is summed in eight columns
+ *     the last is reduced:  [kept, reduced, …, line]: a line goes through eight columns; its sum
+ *                           through one, so that it is the same in any layout
  *     the last is kept:     [kept, reduced, …, columns]: rows are added to up to 64 columns */
 struct reduction {
     const struct op *op;
@@ -80,14 +81,15 @@ static void reduce_by_terms(const struct reduction *r, int64_t base, int64_t ind
 static void add_at(const struct reduction *r, struct columns *columns, int64_t base, bool errors)
 {
     const double *x = &r->x->cells[base].f, *e = r->x->bounds ? r->x->bounds + base : NULL;
-    int64_t rows = r->lines ? r->last / 8 : 1, rest = r->lines ? r->last % 8 : 0;
+    int64_t width = columns->width;
+    int64_t rows = r->lines ? r->last / width : 1, rest = r->lines ? r->last % width : 0;
     void (*add)(struct columns *, const double *, const double *, int64_t, int64_t) =
         errors ? columns_add_errors : columns_add;
-    add(columns, x, e, rows, 8);
+    add(columns, x, e, rows, width);
     if (rest > 0) {
         columns->width = rest;
-        add(columns, x + rows * 8, e ? e + rows * 8 : NULL, 1, 8);
-        columns->width = 8;
+        add(columns, x + rows * width, e ? e + rows * width : NULL, 1, width);
+        columns->width = width;
     }
 }
 
@@ -129,7 +131,7 @@ static void reduce_turn(void *context, int64_t turn, uint32_t worker)
         add_all(r, &columns, kept.offset + column);
     for (int64_t i = 0; !r->by_terms && r->lines && i < count; i++) {
         struct columns eight;
-        columns_begin(&eight, r->kind, 8);
+        columns_begin(&eight, r->kind, r->kind == FOLD_SUM ? 1 : 8);
         add_all(r, &eight, kept.offset);
         columns_join(&eight);
         columns.value[i] = eight.value[0];

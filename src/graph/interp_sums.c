@@ -70,6 +70,23 @@ static void put_values(const struct op *op, int64_t at, int64_t stride, int64_t 
         to[i * stride].f = values[i];
 }
 
+/* Narrow floats round in a way of their own, one by one. */
+static bool put_narrow(const struct op *op, int64_t at, int64_t stride, int64_t count,
+                       const struct sum_error *e, const double *values, const double *magnitudes,
+                       const double *errors)
+{
+    bool plain = true;
+    for (int64_t i = 0; i < count; i++) {
+        double most = magnitudes[i] + errors[i];
+        bool exact = errors[i] == 0 && most <= op->rounding.exact_sums;
+        double error = exact ? 0 : errors[i] + e->relative * most + e->tiny;
+        op_put_narrow(op, at + i * stride,
+                      (struct approx){values[i], most <= op->rounding.sum_max ? error : INFINITY});
+        plain &= most < INFINITY;
+    }
+    return plain;
+}
+
 bool sums_put(const struct op *op, int64_t at, int64_t stride, int64_t count, int64_t terms,
               const double *values, const double *magnitudes, const double *errors)
 {
@@ -78,6 +95,8 @@ bool sums_put(const struct op *op, int64_t at, int64_t stride, int64_t count, in
                           .relative = INTERP_SAFETY * roundings_error(terms, r->sum_unit),
                           .tiny = INTERP_SAFETY * (double)terms * r->sum_tiny};
     bool plain = true;
+    if (op->reference && r->narrow)
+        return put_narrow(op, at, stride, count, &e, values, magnitudes, errors);
     for (int64_t i = 0; i < count; i += CHUNK) {
         int64_t size = count - i < CHUNK ? count - i : CHUNK;
         double bounds[CHUNK];

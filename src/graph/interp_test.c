@@ -88,6 +88,10 @@ static void test_float_binary(void **state)
         {PRIM_REM, -7, -3, -1},
         {PRIM_REM, 1, 0, NAN},
         {PRIM_REM, -1, INFINITY, INFINITY},
+        {PRIM_REM, 0x1p1000, 7, 2}, /* 2^3 is 1 modulo 7 */
+        {PRIM_REM, -0x1p1000, 7, 5},
+        {PRIM_REM, 0x1p1000, -7, -5},
+        {PRIM_REM, 0x1p1023, 0x3p-1074, 0x2p-1074},
         {PRIM_POW, 2, -1, 0.5},
         {PRIM_POW, -2, 3, -8},
         {PRIM_POW, -2, 0.5, NAN},

@@ -168,7 +168,7 @@ void run_gather(const struct op *op)
     }
 }
 
-/* Puts one update in its place. Sums wait for their native rounding until all updates are in. */
+/* Puts one update in its place. A sum rounds with each. */
 static void scatter_float(const struct op *op, int64_t to, struct approx update)
 {
     struct approx old = approx_at(op->out, to), new = update;
@@ -178,9 +178,10 @@ static void scatter_float(const struct op *op, int64_t to, struct approx update)
     case SCATTER_MAX: new = approx_max(old, update); break;
     case SCATTER_MIN: new = approx_min(old, update); break;
     }
-    if (op->out->bounds && op->attrs->mode == SCATTER_ADD)
-        new.error = rounding_error(&op->rounding, new.value, new.error);
-    op_put_exact(op, to, (union cell){.f = new.value}, new.error);
+    if (op->attrs->mode == SCATTER_ADD)
+        op_put(op, to, new);
+    else
+        op_put_exact(op, to, (union cell){.f = new.value}, new.error);
 }
 
 static void scatter_int(const struct op *op, int64_t to, int64_t update, double update_error)
@@ -236,6 +237,4 @@ void run_scatter(const struct op *op)
             scatter_unknown(op, walk.offset, stride, size);
         walk_next(&walk);
     }
-    for (int64_t i = 0; !op->reference && is_float && i < out->count; i++)
-        out->cells[i].f = round_native(out->dtype, out->cells[i].f);
 }

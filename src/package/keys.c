@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -40,6 +41,53 @@ static bool make_path(struct path *out, struct error *err, const char *fmt, ...)
     va_end(args);
     return (length >= 0 && (size_t)length < sizeof out->text) ||
            fail(err, ERR_LIMIT, "the path of the key folder is too long");
+}
+
+/* Whoever can write to a key or its folder decides who is trusted. ERR_SIGNATURE. */
+static bool check_place(const struct stat *info, const char *path, struct error *err)
+{
+    if (info->st_uid != geteuid() && info->st_uid != 0)
+        return fail(err, ERR_SIGNATURE,
+                    "'%s' belongs to another user (%ju), who decides what it says; chown it", path,
+                    (uintmax_t)info->st_uid);
+    if ((info->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return fail(err, ERR_SIGNATURE, "others may write to '%s'; chmod go-w it", path);
+    return true;
+}
+
+/* The folders of the keys as far as they exist, from home on. */
+static bool check_folders(const char *home, struct error *err)
+{
+    static const char *const inner[] = {"", "/keys", "/keys/trusted"};
+    for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) {
+        struct path path;
+        struct stat info;
+        if (!make_path(&path, err, "%s%s", home, inner[i]))
+            return false;
+        if (stat(path.text, &info) == 0 && !check_place(&info, path.text, err))
+            return false;
+    }
+    return true;
+}
+
+/* Reads a small file whose place and mode are in order; forbidden: mode bits that it must not have.
+ * The caller frees *out_text. */
+static bool read_checked(const char *path, mode_t forbidden, char **out_text, size_t *out_size,
+                         struct error *err)
+{
+    struct stat info;
+    int fd = file_open(path, err);
+    if (fd < 0)
+        return false;
+    bool ok = fstat(fd, &info) == 0 || fail(err, ERR_IO, "'%s': %s", path, strerror(errno));
+    ok = ok && check_place(&info, path, err);
+    if (ok && (info.st_mode & forbidden) != 0) {
+        fail(err, ERR_SIGNATURE, "others may read it; its mode must be 0600");
+        ok = fail_at(err, "%s", path);
+    }
+    ok = ok && file_read_open(fd, path, PEM_MAX_BYTES, out_text, out_size, err);
+    close(fd);
+    return ok;
 }
 
 /* private_key as PEM in memory of *out_pem, which the caller frees. */
@@ -77,10 +125,10 @@ static bool read_pem(const char *text, size_t size, struct signing_key *out, str
     EVP_PKEY_free(key);
     BIO_free(pem);
     ERR_pop_to_mark();
-    if (!ok)
-        return fail(err, ERR_SIGNATURE, "the file holds no Ed25519 key");
-    *out = found;
-    return true;
+    if (ok)
+        *out = found;
+    OPENSSL_cleanse(&found, sizeof found);
+    return ok || fail(err, ERR_SIGNATURE, "the file holds no Ed25519 key");
 }
 
 /* ERR_NOT_FOUND when there is no key yet. */
@@ -88,15 +136,10 @@ static bool read_key(const char *path, struct signing_key *out, struct error *er
 {
     char *text;
     size_t size;
-    struct stat info;
-    if (!file_read(path, PEM_MAX_BYTES, &text, &size, err))
+    if (!read_checked(path, S_IRWXG | S_IRWXO, &text, &size, err))
         return false;
-    bool ok;
-    if (stat(path, &info) != 0 || (info.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        ok = fail(err, ERR_SIGNATURE, "others may read it; its mode must be 0600");
-    else
-        ok = read_pem(text, size, out, err);
-    explicit_bzero(text, size);
+    bool ok = read_pem(text, size, out, err);
+    OPENSSL_cleanse(text, size);
     free(text);
     return ok || fail_at(err, "%s", path);
 }
@@ -111,7 +154,7 @@ static bool make_key(const char *path, struct error *err)
     if (RAND_priv_bytes(seed, sizeof seed) != 1 || RAND_bytes((uint8_t *)&own, sizeof own) != 1)
         return fail(err, ERR_IO, "libcrypto gives no random bytes");
     bool ok = make_path(&temp, err, "%s.%" PRIx64, path, own) && print_pem(seed, &pem, err);
-    explicit_bzero(seed, sizeof seed);
+    OPENSSL_cleanse(seed, sizeof seed);
     if (!ok)
         return false;
     char *text;
@@ -123,6 +166,7 @@ static bool make_key(const char *path, struct error *err)
     if (link(temp.text, path) != 0 && errno != EEXIST)
         ok = fail(err, ERR_IO, "cannot make '%s': %s", path, strerror(errno));
     unlink(temp.text);
+    file_sync_folder_of(path);
     return ok;
 }
 
@@ -133,6 +177,8 @@ bool keys_open(const char *home, struct signing_key *out, struct error *err)
         !make_path(&path, err, "%s/signing.pem", folder.text))
         return false;
     struct error missing;
+    if (!check_folders(home, err))
+        return false;
     if (read_key(path.text, out, &missing))
         return true;
     if (missing.code != ERR_NOT_FOUND) {
@@ -163,7 +209,7 @@ bool keys_trust(const char *home, const char *name, const uint8_t public_key[32]
 {
     struct path folder, path;
     char hex[KEY_HEX_DIGITS + 2];
-    if (!trusted_path(home, name, &path, err) ||
+    if (!trusted_path(home, name, &path, err) || !check_folders(home, err) ||
         !make_path(&folder, err, "%s/keys/trusted", home) ||
         !file_make_dirs(folder.text, 0700, err))
         return false;
@@ -188,7 +234,7 @@ static bool read_public(const char *path, uint8_t out[32], struct error *err)
 {
     char *text;
     size_t size;
-    if (!file_read(path, PEM_MAX_BYTES, &text, &size, err))
+    if (!read_checked(path, 0, &text, &size, err))
         return false;
     if (size == KEY_HEX_DIGITS + 1 && text[KEY_HEX_DIGITS] == '\n')
         text[--size] = '\0';
@@ -240,11 +286,11 @@ bool keys_trusted(const char *home, struct arena *arena, struct trusted_keys *ou
     uint8_t(*keys)[32] = arena_array(arena, TRUSTED_MAX, sizeof *keys);
     uint32_t count = 0;
     if (!make_path(&path, err, "%s/keys/signing.pem", home) ||
-        !make_path(&folder, err, "%s/keys/trusted", home))
+        !make_path(&folder, err, "%s/keys/trusted", home) || !check_folders(home, err))
         return false;
     if (read_key(path.text, &local, &missing)) {
         memcpy(keys[count++], local.public_key, 32);
-        explicit_bzero(&local, sizeof local);
+        OPENSSL_cleanse(&local, sizeof local);
     } else if (missing.code != ERR_NOT_FOUND) {
         *err = missing;
         return false;

@@ -197,12 +197,54 @@ static void limits_the_number_of_keys(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* Who may write to a key or a folder above it could have put another key there. */
+static void places_belong_to_the_user(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const places[] = {"", "keys", "keys/trusted", "keys/trusted/a.pub",
+                                         "keys/signing.pem"};
+    static const mode_t modes[] = {S_IWGRP, S_IWOTH};
+    static const uint8_t public_key[32] = {9};
+    struct signing_key key;
+    struct trusted_keys trusted;
+    must(keys_open(f->home, &key, &f->err), &f->err);
+    must(keys_trust(f->home, "a", public_key, &f->err), &f->err);
+    for (size_t i = 0; i < 2 * (sizeof places / sizeof places[0]); i++) {
+        const char *path = i < 2 ? f->home : in_home(f, places[i / 2]);
+        struct stat info;
+        assert_int_equal(stat(path, &info), 0);
+        assert_int_equal(chmod(path, (info.st_mode & 07777) | modes[i % 2]), 0);
+        bool ok = keys_trusted(f->home, &f->arena, &trusted, &f->err);
+        must_fail(ok, &f->err, ERR_SIGNATURE, "others may write to '");
+        assert_non_null(strstr(f->err.message, path));
+        assert_non_null(strstr(f->err.message, "chmod go-w"));
+        bool folder = S_ISDIR(info.st_mode), own = i / 2 == 4;
+        if (folder || own)
+            must_fail(keys_open(f->home, &key, &f->err), &f->err, ERR_SIGNATURE, "write");
+        if (folder)
+            must_fail(keys_trust(f->home, "b", public_key, &f->err), &f->err, ERR_SIGNATURE,
+                      "write");
+        assert_int_equal(chmod(path, info.st_mode & 07777), 0);
+        must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
+        assert_int_equal(trusted.count, 2);
+    }
+    if (geteuid() != 0)
+        return; /* only root gives files away */
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        assert_int_equal(chown(in_home(f, places[i]), 65534, (gid_t)-1), 0);
+        bool ok = keys_trusted(f->home, &f->arena, &trusted, &f->err);
+        must_fail(ok, &f->err, ERR_SIGNATURE, "belongs to another user (65534)");
+        assert_int_equal(chown(in_home(f, places[i]), 0, (gid_t)-1), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(makes_one_key),
         TEST(processes_agree_on_the_first_key),
         TEST(refuses_bad_key_files),
+        TEST(places_belong_to_the_user),
         TEST(trust_and_distrust),
         TEST(refuses_bad_names_and_files),
         TEST(limits_the_number_of_keys),

@@ -72,7 +72,7 @@ struct signing_key;
 
 /* Appends the whole archive to *out; key NULL leaves it unsigned. out_id receives the kernel id.
  * The same contents and key give the same bytes. Refuses what package_read would: ERR_PACKAGE,
- * ERR_LIMIT (an archive ends below 4 GiB), ERR_BLUEPRINT (guards_complete). */
+ * ERR_LIMIT (an archive has at most LIMIT_PACKAGE_BYTES), ERR_BLUEPRINT (guards_complete). */
 bool package_write(const struct package_contents *contents, const struct signing_key *key,
                    struct strbuf *out, char out_id[KERNEL_ID_BYTES], struct error *err);
 
@@ -125,7 +125,8 @@ const char *target_features(const char *name); /* separated by spaces; NULL for 
 
 /* Keys: $home/keys/signing.pem (0600, made at first use) and $home/keys/trusted/NAME.pub (64 hex
  * digits). The local signing key is always trusted. home is the caller's (a command reads the
- * environment). */
+ * environment). What another user owns, root apart, or others may write to, files and their folders
+ * from home on, is ERR_SIGNATURE. */
 struct signing_key {
     uint8_t private_key[32], public_key[32];
 };

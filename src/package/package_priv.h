@@ -21,10 +21,11 @@ uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size);
  * data borrowed from the archive. name is not terminated. */
 struct zip_entry {
     const char *name;
-    uint32_t name_bytes; /* 1 … LIMIT_NAME */
     const uint8_t *data;
     size_t size_bytes;
-    uint32_t crc, offset; /* of the data; of the local header inside the archive */
+    uint32_t name_bytes; /* 1 … LIMIT_NAME */
+    uint32_t crc;        /* of the data */
+    uint64_t offset;     /* of the local header inside the archive */
 };
 
 /* Start at count 0; ten kilobytes. */
@@ -36,12 +37,17 @@ struct zip {
 /* Names are [A-Za-z0-9._/-]+, relative, without empty parts and "..". */
 bool zip_name_ok(const char *name, size_t size);
 void zip_add(struct zip *zip, const char *name, const void *data, size_t size);
-/* Appends the archive. ERR_PACKAGE on a bad or double name, ERR_LIMIT from 4 GiB on (no ZIP64).
+/* Appends the archive. ERR_PACKAGE on a bad or double name, ERR_LIMIT above LIMIT_PACKAGE_BYTES.
  * Fills crc and offset of the entries. */
 bool zip_write(struct zip *zip, struct strbuf *out, struct error *err);
 /* Accepts exactly what zip_write makes. *zip is undefined after a failure. ERR_PACKAGE, ERR_LIMIT.
  */
 bool zip_read(const void *bytes, size_t size, struct zip *zip, struct error *err);
+/* The same with another number than UINT32_MAX from which sizes and offsets take their ZIP64 form;
+ * a small one shows that form without 4 GiB of data. */
+bool zip_write_wide(struct zip *zip, uint64_t wide_from, struct strbuf *out, struct error *err);
+bool zip_read_wide(const void *bytes, size_t size, uint64_t wide_from, struct zip *zip,
+                   struct error *err);
 const struct zip_entry *zip_find(const struct zip *zip, const char *name); /* NULL if there is none
                                                                             */
 

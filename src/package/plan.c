@@ -92,6 +92,9 @@ static bool check_launch(const struct plan *plan, const struct plan_launch *laun
         !check_dim(plan, launch->work, prepare, "work", err) ||
         !check_dim(plan, launch->scratch_bytes, prepare, "scratch_bytes", err))
         return false;
+    if (launch->asked != DIM_NONE && (!check_dim(plan, launch->asked, prepare, "asked", err) ||
+                                      !check_dim(plan, launch->done, prepare, "done", err)))
+        return false;
     for (uint32_t i = 0; i < launch->arg_count; i++) {
         uint32_t id = launch->args[i];
         if (id >= plan->buffers.count)
@@ -226,6 +229,12 @@ static void describe_launch(const struct plan *plan, const char *entry, uint32_t
     dim_print(plan->dims, launch->extent, out);
     strbuf_puts(out, " work ");
     dim_print(plan->dims, launch->work, out);
+    if (launch->asked != DIM_NONE) {
+        strbuf_puts(out, " asked ");
+        dim_print(plan->dims, launch->asked, out);
+        strbuf_puts(out, " done ");
+        dim_print(plan->dims, launch->done, out);
+    }
     strbuf_puts(out, " scratch ");
     dim_print(plan->dims, launch->scratch_bytes, out);
     strbuf_puts(out, "\n");

@@ -58,9 +58,12 @@ struct plan_launch {
      * it. */
     dim_id work;
     dim_id scratch_bytes; /* per thread */
-    const char *label;    /* "linear+gelu": for people */
     const struct plan_edge *edges;
     uint32_t edge_count; /* ≤ LIMIT_KERNEL_EDGES */
+    /* Scalar operations: what the graph asks of this launch, and what it computes, some of it
+     * several times. DIM_NONE, both: not known. */
+    dim_id asked, done;
+    const char *label; /* "linear+gelu": for people */
 };
 
 struct plan {
@@ -80,7 +83,8 @@ void plan_finish(struct plan *plan);
  * or a prepared buffer; a prepare launch that touches anything but params (reading) and prepared
  * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
  * fields. ERR_LIMIT: LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions
- * that are not constant are checked by whoever evaluates them. Dims are added to *dims. plan_parse
+ * that are not constant are checked by whoever evaluates them. Dims are added to *dims. A launch
+ * has "asked" and "done" or neither. plan_parse
  * initialises *plan; plan_finish has been done. */
 void plan_print(const struct plan *plan, struct strbuf *out);
 bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,

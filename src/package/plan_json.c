@@ -49,6 +49,12 @@ static void print_launch(const struct plan *plan, const struct plan_launch *laun
     for (uint32_t i = 0; i < launch->arg_count; i++)
         strbuf_printf(out, "%s%u", i > 0 ? "," : "", launch->args[i]);
     strbuf_puts(out, "],");
+    if (launch->asked != DIM_NONE) {
+        print_dim(plan, "asked", launch->asked, out);
+        strbuf_puts(out, ",");
+        print_dim(plan, "done", launch->done, out);
+        strbuf_puts(out, ",");
+    }
     print_edges(plan, launch, out);
     print_dim(plan, "extent", launch->extent, out);
     strbuf_printf(out, ",\"kernel\":%u,\"label\":", launch->kernel);
@@ -118,8 +124,7 @@ static bool get_dim(struct plan *plan, const json_t *object, const char *key, di
 static bool parse_buffer(struct plan *plan, const json_t *object, struct plan_buffer *out,
                          struct error *err)
 {
-    static const char *const bound_keys[] = {"dtype", "elements", "index",
-                                             "kind",  "value",    NULL};
+    static const char *const bound_keys[] = {"dtype", "elements", "index", "kind", "value", NULL};
     static const char *const own_keys[] = {"dtype", "elements", "kind", "value", NULL};
     const char *kind, *dtype;
     if (!json_get_string(object, "kind", &kind, err) ||
@@ -182,8 +187,10 @@ static bool parse_edges(struct plan *plan, const json_t *array, struct plan_laun
 static bool parse_launch(struct plan *plan, const json_t *object, struct plan_launch *out,
                          struct error *err)
 {
-    static const char *const keys[] = {"args",          "edges", "extent",  "kernel", "label",
-                                       "scratch_bytes", "work",  "written", NULL};
+    static const char *const keys[] = {"args",   "asked",   "done",  "edges",
+                                       "extent", "kernel",  "label", "scratch_bytes",
+                                       "work",   "written", NULL};
+    bool counted = json_object_get(object, "asked") || json_object_get(object, "done");
     json_t *args, *edges;
     const char *label;
     if (!json_get_array(object, "args", &args, err) || !json_only_keys(object, keys, err) ||
@@ -193,6 +200,8 @@ static bool parse_launch(struct plan *plan, const json_t *object, struct plan_la
         !get_dim(plan, object, "extent", &out->extent, err) ||
         !get_dim(plan, object, "work", &out->work, err) ||
         !get_dim(plan, object, "scratch_bytes", &out->scratch_bytes, err) ||
+        (counted && !get_dim(plan, object, "asked", &out->asked, err)) ||
+        (counted && !get_dim(plan, object, "done", &out->done, err)) ||
         !json_get_string(object, "label", &label, err))
         return false;
     out->label = arena_strdup(plan->arena, label);

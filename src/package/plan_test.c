@@ -24,7 +24,7 @@ static const char plan_text[] =
     "{\"dtype\":\"bf16\",\"elements\":\"3*B\",\"kind\":\"temp\",\"value\":1},"
     "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\",\"value\":1}],"
     "\"format\":\"urza.plan/2\",\"forward\":["
-    "{\"args\":[4,0,3],\"edges\":[],\"extent\":\"B\",\"kernel\":1,\"label\":\"linear \\\"a\\\"\","
+    "{\"args\":[4,0,3],\"asked\":\"12*B\",\"done\":\"14*B\",\"edges\":[],\"extent\":\"B\",\"kernel\":1,\"label\":\"linear \\\"a\\\"\","
     "\"scratch_bytes\":\"128\",\"work\":\"6*B\",\"written\":1},"
     "{\"args\":[1,4],\"edges\":[],\"extent\":\"1\",\"kernel\":2,\"label\":\"\","
     "\"scratch_bytes\":\"0\",\"work\":\"3*B\",\"written\":1}],"
@@ -149,6 +149,11 @@ static void refuses(void **state)
         {"\"elements\":\"32\"", "\"elements\":32", "elements"},
         {"\"extent\":\"1\",\"kernel\":0", "\"extent\":\"B\",\"kernel\":0", "extent"},
         {"\"work\":\"6\"", "\"work\":\"6*B\"", "work"},
+        {"\"asked\":\"12*B\",", "", "asked"},
+        {"\"done\":\"14*B\",", "", "done"},
+        {"\"done\":\"14*B\"", "\"done\":\"-14\"", "negative"},
+        {"\"asked\":\"12*B\"", "\"asked\":\"-12\"", "negative"},
+        {"\"label\":\"pack\"", "\"asked\":\"1\",\"done\":\"B\",\"label\":\"pack\"", "done"},
         {"\"scratch_bytes\":\"128\"", "\"scratch_bytes\":\"-128\"", "negative"},
         {"\"kind\":\"temp\"", "\"kind\":\"stack\"", "'stack'"},
         {"\"kind\":\"temp\"", "\"index\":0,\"kind\":\"temp\"", "index"},
@@ -194,7 +199,8 @@ static void limits(void **state)
     struct strbuf buffers;
     strbuf_init(&buffers, &f->arena);
     for (int i = 0; i < LIMIT_NODES; i++)
-        strbuf_puts(&buffers, "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\",\"value\":1},");
+        strbuf_puts(&buffers,
+                    "{\"dtype\":\"u8\",\"elements\":\"1\",\"kind\":\"temp\",\"value\":1},");
     struct strbuf text;
     strbuf_init(&text, &f->arena);
     strbuf_printf(&text, "{\"buffers\":[%s", buffers.data);
@@ -241,7 +247,7 @@ static void describes(void **state)
                         "prepare 0: pack kernel 0 (out prepared 3 f32[32], param 0 f32[6]) "
                         "extent 1 work 6 scratch 0\n"
                         "forward 0: linear \"a\" kernel 1 (out temp 4 bf16[3*B], input 0 f32[2*B], "
-                        "prepared 3 f32[32]) extent B work 6*B scratch 128\n"
+                        "prepared 3 f32[32]) extent B work 6*B asked 12*B done 14*B scratch 128\n"
                         "forward 1:  kernel 2 (out output 0 f32[3*B], temp 4 bf16[3*B]) "
                         "extent 1 work 3*B scratch 0\n");
 }

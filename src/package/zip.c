@@ -2,19 +2,25 @@
  * regular file, 0644.
  *
  *     local header | name | extra | data      for each entry, in order
- *     central header | name                   for each entry, in order
+ *     central header | name | extra           for each entry, in order
+ *     ZIP64 end record | its locator          where the end record needs them
  *     end record
  *
- * Data starts at a multiple of 64, which the extra field fills up to.
+ * Data starts at a multiple of 64, which a local header's extra field fills up to.
  *
- * The extra field is the alignment field that Android's zipalign defined (id 0xd935: the alignment,
- * then zero bytes), so that other tools know what it is.
+ * That is the alignment field that Android's zipalign defined (id 0xd935: the alignment, then zero
+ * bytes), so that other tools know what it is.
+ *
+ * A size or offset that 32 bits do not hold, or whose 32 bits would all be ones, is written as ones
+ * there and in 64 bits in a ZIP64 field (id 1: size twice, then the local header's offset, those
+ * that need it), or for the directory in the ZIP64 end record. Nothing else takes these forms.
  *
  * Invariants:
  * 1. Every byte outside of names and data follows from names, data and their order. The reader
  * takes only name and size from a local header, makes all headers again and compares.
- * 2. Offsets fit 32 bits: an archive that would need ZIP64 is ERR_LIMIT. */
+ * 2. An archive has at most LIMIT_PACKAGE_BYTES, so sums of sizes and offsets do not wrap. */
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -25,23 +31,31 @@
 #define LOCAL_BYTES 30u
 #define CENTRAL_BYTES 46u
 #define END_BYTES 22u
-#define EXTRA_BYTES 6u                /* without its zero bytes */
-#define ARCHIVE_MAX (UINT32_MAX - 1u) /* the largest value stands for ZIP64 */
+#define EXTRA_BYTES 6u       /* of the alignment field without its zero bytes */
+#define LOCAL_WIDE_BYTES 20u /* of the ZIP64 field of a local header */
+#define WIDE_BYTES_MAX 28u   /* of any ZIP64 field */
+#define WIDE_END_BYTES 56u   /* of the ZIP64 end record */
+#define WIDE_LOCATOR_BYTES 20u
 
 #define LOCAL_SIGNATURE 0x04034b50u
 #define CENTRAL_SIGNATURE 0x02014b50u
 #define END_SIGNATURE 0x06054b50u
+#define WIDE_END_SIGNATURE 0x06064b50u
+#define WIDE_LOCATOR_SIGNATURE 0x07064b50u
 #define VERSION_NEEDED 10u
+#define WIDE_VERSION 45u /* the first that knows ZIP64 */
 #define MADE_BY_UNIX 0x0314u
+#define WIDE_MADE_BY_UNIX 0x032du
 #define DATE_1980 0x21u /* 1 January; the format cannot say "none" */
 #define REGULAR_FILE_0644 ((uint32_t)0100644 << 16)
 #define ALIGNMENT_FIELD 0xd935u
+#define WIDE_FIELD 1u
 
-/* A header under construction; the longest is a central one, or a local one with its extra field.
- */
+/* A header under construction; the longest is shorter than a central one with all extra fields. */
 struct header {
-    uint8_t bytes[CENTRAL_BYTES + LIMIT_NAME + EXTRA_BYTES + DATA_ALIGN];
+    uint8_t bytes[CENTRAL_BYTES + LIMIT_NAME + WIDE_BYTES_MAX + EXTRA_BYTES + DATA_ALIGN];
     uint32_t size;
+    uint64_t wide_from; /* from here on numbers take their ZIP64 form */
 };
 
 static void put16(struct header *header, uint32_t value)
@@ -56,6 +70,17 @@ static void put32(struct header *header, uint32_t value)
     put16(header, value >> 16);
 }
 
+static void put64(struct header *header, uint64_t value)
+{
+    put32(header, (uint32_t)value);
+    put32(header, (uint32_t)(value >> 32));
+}
+
+static void put32_or_ones(struct header *header, uint64_t value)
+{
+    put32(header, value < header->wide_from ? (uint32_t)value : UINT32_MAX);
+}
+
 static void put_name(struct header *header, const struct zip_entry *entry)
 {
     memcpy(header->bytes + header->size, entry->name, entry->name_bytes);
@@ -64,38 +89,53 @@ static void put_name(struct header *header, const struct zip_entry *entry)
 
 /* The part that local and central headers share. */
 static void put_description(struct header *header, const struct zip_entry *entry,
-                            uint32_t extra_bytes)
+                            uint32_t extra_bytes, bool wide)
 {
-    put16(header, VERSION_NEEDED);
+    put16(header, wide ? WIDE_VERSION : VERSION_NEEDED);
     put16(header, 0); /* flags */
     put16(header, 0); /* stored */
     put16(header, 0); /* midnight */
     put16(header, DATE_1980);
     put32(header, entry->crc);
-    put32(header, (uint32_t)entry->size_bytes);
-    put32(header, (uint32_t)entry->size_bytes);
+    put32_or_ones(header, entry->size_bytes);
+    put32_or_ones(header, entry->size_bytes);
     put16(header, entry->name_bytes);
     put16(header, extra_bytes);
 }
 
-static uint32_t padding_of(uint64_t offset, uint32_t name_bytes)
+static uint32_t local_wide_bytes(const struct zip_entry *entry, uint64_t wide_from)
 {
-    return (uint32_t)-(offset + LOCAL_BYTES + name_bytes + EXTRA_BYTES) & (DATA_ALIGN - 1);
+    return entry->size_bytes < wide_from ? 0 : LOCAL_WIDE_BYTES;
 }
 
-/* Where the data of an entry starts whose local header stands at offset. */
-static uint64_t data_offset(uint64_t offset, uint32_t name_bytes)
+static uint32_t padding_of(const struct zip_entry *entry, uint32_t wide_bytes)
 {
-    return offset + LOCAL_BYTES + name_bytes + EXTRA_BYTES + padding_of(offset, name_bytes);
+    uint64_t end = entry->offset + LOCAL_BYTES + entry->name_bytes + wide_bytes + EXTRA_BYTES;
+    return (uint32_t)-end & (DATA_ALIGN - 1);
+}
+
+/* Where the entry's data starts; name, size and offset must be known. */
+static uint64_t data_offset(const struct zip_entry *entry, uint64_t wide_from)
+{
+    uint32_t wide_bytes = local_wide_bytes(entry, wide_from);
+    return entry->offset + LOCAL_BYTES + entry->name_bytes + wide_bytes + EXTRA_BYTES +
+           padding_of(entry, wide_bytes);
 }
 
 static void make_local(struct header *header, const struct zip_entry *entry)
 {
-    uint32_t padding = padding_of(entry->offset, entry->name_bytes);
+    uint32_t wide_bytes = local_wide_bytes(entry, header->wide_from);
+    uint32_t padding = padding_of(entry, wide_bytes);
     header->size = 0;
     put32(header, LOCAL_SIGNATURE);
-    put_description(header, entry, EXTRA_BYTES + padding);
+    put_description(header, entry, wide_bytes + EXTRA_BYTES + padding, wide_bytes > 0);
     put_name(header, entry);
+    if (wide_bytes > 0) {
+        put16(header, WIDE_FIELD);
+        put16(header, wide_bytes - 4);
+        put64(header, entry->size_bytes);
+        put64(header, entry->size_bytes);
+    }
     put16(header, ALIGNMENT_FIELD);
     put16(header, 2 + padding);
     put16(header, DATA_ALIGN);
@@ -103,31 +143,77 @@ static void make_local(struct header *header, const struct zip_entry *entry)
     header->size += padding;
 }
 
+static uint32_t central_wide_bytes(const struct zip_entry *entry, uint64_t wide_from)
+{
+    uint32_t sizes = entry->size_bytes < wide_from ? 0 : 16;
+    uint32_t offset = entry->offset < wide_from ? 0 : 8;
+    return sizes + offset > 0 ? 4 + sizes + offset : 0;
+}
+
 static void make_central(struct header *header, const struct zip_entry *entry)
 {
+    uint32_t wide_bytes = central_wide_bytes(entry, header->wide_from);
     header->size = 0;
     put32(header, CENTRAL_SIGNATURE);
-    put16(header, MADE_BY_UNIX);
-    put_description(header, entry, 0);
+    put16(header, wide_bytes > 0 ? WIDE_MADE_BY_UNIX : MADE_BY_UNIX);
+    put_description(header, entry, wide_bytes, wide_bytes > 0);
     put16(header, 0); /* comment */
     put16(header, 0); /* disk */
     put16(header, 0); /* internal attributes */
     put32(header, REGULAR_FILE_0644);
-    put32(header, entry->offset);
+    put32_or_ones(header, entry->offset);
     put_name(header, entry);
+    if (wide_bytes == 0)
+        return;
+    put16(header, WIDE_FIELD);
+    put16(header, wide_bytes - 4);
+    if (entry->size_bytes >= header->wide_from) {
+        put64(header, entry->size_bytes);
+        put64(header, entry->size_bytes);
+    }
+    if (entry->offset >= header->wide_from)
+        put64(header, entry->offset);
 }
 
-static void make_end(struct header *header, uint32_t count, uint32_t central_offset,
-                     uint32_t central_bytes)
+static uint32_t end_bytes(uint64_t central_offset, uint64_t central_bytes, uint64_t wide_from)
+{
+    bool wide = central_offset >= wide_from || central_bytes >= wide_from;
+    return END_BYTES + (wide ? WIDE_END_BYTES + WIDE_LOCATOR_BYTES : 0);
+}
+
+static void put_wide_end(struct header *header, uint32_t count, uint64_t central_offset,
+                         uint64_t central_bytes)
+{
+    put32(header, WIDE_END_SIGNATURE);
+    put64(header, WIDE_END_BYTES - 12); /* what follows this number */
+    put16(header, WIDE_MADE_BY_UNIX);
+    put16(header, WIDE_VERSION);
+    put32(header, 0); /* this disk */
+    put32(header, 0); /* disk of the directory */
+    put64(header, count);
+    put64(header, count);
+    put64(header, central_bytes);
+    put64(header, central_offset);
+    put32(header, WIDE_LOCATOR_SIGNATURE);
+    put32(header, 0);                              /* disk of the record above */
+    put64(header, central_offset + central_bytes); /* its offset */
+    put32(header, 1);                              /* number of disks */
+}
+
+/* The ZIP64 end record too, where there must be one. */
+static void make_end(struct header *header, uint32_t count, uint64_t central_offset,
+                     uint64_t central_bytes)
 {
     header->size = 0;
+    if (end_bytes(central_offset, central_bytes, header->wide_from) > END_BYTES)
+        put_wide_end(header, count, central_offset, central_bytes);
     put32(header, END_SIGNATURE);
     put16(header, 0); /* this disk */
     put16(header, 0); /* disk of the directory */
     put16(header, count);
     put16(header, count);
-    put32(header, central_bytes);
-    put32(header, central_offset);
+    put32_or_ones(header, central_bytes);
+    put32_or_ones(header, central_offset);
     put16(header, 0); /* comment */
 }
 
@@ -177,36 +263,44 @@ void zip_add(struct zip *zip, const char *name, const void *data, size_t size)
     };
 }
 
-/* Gives each entry its offset, and the archive's size. */
-static bool lay_out(struct zip *zip, size_t *out_bytes, struct error *err)
+static bool fail_large(struct error *err)
 {
-    uint64_t offset = 0, behind = END_BYTES; /* bytes of the directory and the end record */
+    return fail(err, ERR_LIMIT, "the archive is larger than %" PRIu64 " bytes",
+                LIMIT_PACKAGE_BYTES);
+}
+
+/* Gives each entry its offset, and the archive's size. */
+static bool lay_out(struct zip *zip, uint64_t wide_from, size_t *out_bytes, struct error *err)
+{
+    uint64_t offset = 0, central = 0;
     for (uint32_t i = 0; i < zip->count; i++) {
         struct zip_entry *entry = &zip->entries[i];
         if (!zip_name_ok(entry->name, entry->name_bytes) ||
             find_name(zip, i, entry->name, entry->name_bytes))
             return fail(err, ERR_PACKAGE, "'%.*s' is a bad or double entry name",
                         (int)entry->name_bytes, entry->name);
-        behind += CENTRAL_BYTES + entry->name_bytes;
-        entry->offset = (uint32_t)offset;
-        offset = data_offset(offset, entry->name_bytes);
-        if (entry->size_bytes > ARCHIVE_MAX || offset + entry->size_bytes + behind > ARCHIVE_MAX)
-            return fail(err, ERR_LIMIT, "the archive would be larger than %u bytes", ARCHIVE_MAX);
-        offset += entry->size_bytes;
+        entry->offset = offset;
+        if (entry->size_bytes > LIMIT_PACKAGE_BYTES)
+            return fail_large(err);
+        offset = data_offset(entry, wide_from) + entry->size_bytes;
+        central += CENTRAL_BYTES + entry->name_bytes + central_wide_bytes(entry, wide_from);
+        if (offset + central > LIMIT_PACKAGE_BYTES)
+            return fail_large(err);
     }
-    *out_bytes = (size_t)(offset + behind);
-    return true;
+    uint64_t bytes = offset + central + end_bytes(offset, central, wide_from);
+    *out_bytes = (size_t)bytes;
+    return bytes <= LIMIT_PACKAGE_BYTES || fail_large(err);
 }
 
-bool zip_write(struct zip *zip, struct strbuf *out, struct error *err)
+bool zip_write_wide(struct zip *zip, uint64_t wide_from, struct strbuf *out, struct error *err)
 {
     size_t start = out->size_bytes, bytes = 0;
-    if (!lay_out(zip, &bytes, err))
+    if (!lay_out(zip, wide_from, &bytes, err))
         return false;
     strbuf_reserve(out, bytes);
     struct crc32 crc;
     crc32_init(&crc);
-    struct header header;
+    struct header header = {.wide_from = wide_from};
     for (uint32_t i = 0; i < zip->count; i++) {
         struct zip_entry *entry = &zip->entries[i];
         entry->crc = crc32_of(&crc, entry->data, entry->size_bytes);
@@ -219,10 +313,14 @@ bool zip_write(struct zip *zip, struct strbuf *out, struct error *err)
         make_central(&header, &zip->entries[i]);
         strbuf_add(out, header.bytes, header.size);
     }
-    make_end(&header, zip->count, (uint32_t)(central - start),
-             (uint32_t)(out->size_bytes - central));
+    make_end(&header, zip->count, central - start, out->size_bytes - central);
     strbuf_add(out, header.bytes, header.size);
     return true;
+}
+
+bool zip_write(struct zip *zip, struct strbuf *out, struct error *err)
+{
+    return zip_write_wide(zip, UINT32_MAX, out, err);
 }
 
 static uint32_t get16(const uint8_t *at)
@@ -244,9 +342,22 @@ static bool match(const uint8_t *bytes, size_t size, size_t *at, const struct he
     return true;
 }
 
+/* The size of the entry whose local header and name are there; false where a ZIP64 field is not. */
+static bool local_size(const uint8_t *local, size_t size, uint32_t name_bytes, uint64_t *out)
+{
+    *out = get32(local + 18);
+    if (*out != UINT32_MAX)
+        return true;
+    if (size < LOCAL_BYTES + name_bytes + LOCAL_WIDE_BYTES)
+        return false;
+    const uint8_t *wide = local + LOCAL_BYTES + name_bytes;
+    *out = get32(wide + 4) | (uint64_t)get32(wide + 8) << 32;
+    return true;
+}
+
 /* Reads the entry whose local header starts at *at; the signature has been seen. */
 static bool read_entry(const uint8_t *bytes, size_t size, size_t *at, const struct crc32 *crc,
-                       struct zip *zip, struct error *err)
+                       struct header *header, struct zip *zip, struct error *err)
 {
     if (zip->count == LIMIT_PACKAGE_ENTRIES)
         return fail(err, ERR_LIMIT, "the archive has more than %d entries", LIMIT_PACKAGE_ENTRIES);
@@ -256,24 +367,26 @@ static bool read_entry(const uint8_t *bytes, size_t size, size_t *at, const stru
     struct zip_entry entry = {
         .name = (const char *)local + LOCAL_BYTES,
         .name_bytes = get16(local + 26),
-        .size_bytes = get32(local + 18),
-        .offset = (uint32_t)*at,
+        .offset = *at,
     };
     if (size - *at - LOCAL_BYTES < entry.name_bytes)
         return fail(err, ERR_PACKAGE, "the archive ends inside an entry name");
     if (!zip_name_ok(entry.name, entry.name_bytes) ||
         find_name(zip, zip->count, entry.name, entry.name_bytes))
         return fail(err, ERR_PACKAGE, "entry %u has a bad or double name", zip->count);
-    uint64_t data = data_offset(*at, entry.name_bytes);
-    if (data > size || size - data < entry.size_bytes) {
+    uint64_t entry_bytes, data = size;
+    if (local_size(local, size - *at, entry.name_bytes, &entry_bytes)) {
+        entry.size_bytes = entry_bytes;
+        data = data_offset(&entry, header->wide_from);
+    }
+    if (data > size || size - data < entry_bytes) {
         fail(err, ERR_PACKAGE, "the archive ends inside the entry");
         return fail_at(err, "%.*s", (int)entry.name_bytes, entry.name);
     }
     entry.data = bytes + data;
     entry.crc = crc32_of(crc, entry.data, entry.size_bytes);
-    struct header header;
-    make_local(&header, &entry);
-    if (!match(bytes, size, at, &header)) {
+    make_local(header, &entry);
+    if (!match(bytes, size, at, header)) {
         fail(err, ERR_PACKAGE, "the entry does not match its header");
         return fail_at(err, "%.*s", (int)entry.name_bytes, entry.name);
     }
@@ -282,27 +395,33 @@ static bool read_entry(const uint8_t *bytes, size_t size, size_t *at, const stru
     return true;
 }
 
-bool zip_read(const void *archive, size_t size, struct zip *zip, struct error *err)
+bool zip_read_wide(const void *archive, size_t size, uint64_t wide_from, struct zip *zip,
+                   struct error *err)
 {
-    if (size > ARCHIVE_MAX)
-        return fail(err, ERR_LIMIT, "the archive is larger than %u bytes", ARCHIVE_MAX);
+    if (size > LIMIT_PACKAGE_BYTES)
+        return fail_large(err);
     struct crc32 crc;
     crc32_init(&crc);
+    struct header header = {.wide_from = wide_from};
     const uint8_t *bytes = archive;
     size_t at = 0;
     zip->count = 0;
     while (size - at >= 4 && get32(bytes + at) == LOCAL_SIGNATURE)
-        if (!read_entry(bytes, size, &at, &crc, zip, err))
+        if (!read_entry(bytes, size, &at, &crc, &header, zip, err))
             return false;
-    uint32_t central_offset = (uint32_t)at;
-    struct header header;
+    size_t central_offset = at;
     for (uint32_t i = 0; i < zip->count; i++) {
         make_central(&header, &zip->entries[i]);
         if (!match(bytes, size, &at, &header))
             return fail(err, ERR_PACKAGE, "the archive's directory is damaged");
     }
-    make_end(&header, zip->count, central_offset, (uint32_t)at - central_offset);
+    make_end(&header, zip->count, central_offset, at - central_offset);
     if (!match(bytes, size, &at, &header) || at != size)
         return fail(err, ERR_PACKAGE, "not an archive as this program writes them");
     return true;
+}
+
+bool zip_read(const void *archive, size_t size, struct zip *zip, struct error *err)
+{
+    return zip_read_wide(archive, size, UINT32_MAX, zip, err);
 }

@@ -122,10 +122,7 @@ URZA_EXPORT void urza_stats_get(const urza_module *module, urza_stats *out)
         sum.shape_misses += stat_get(&context->stats.shape_misses);
         sum.copied_inputs += stat_get(&context->stats.copied_inputs);
     }
-    /* The lock is no part of what the caller sees as the module's value. */
-    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&module->lock;
-    pthread_mutex_lock(lock);
-    memcpy(sum.last_fallback, module->last_fallback, sizeof sum.last_fallback);
-    pthread_mutex_unlock(lock);
+    const char *reason = atomic_load(&module->last_fallback);
+    snprintf(sum.last_fallback, sizeof sum.last_fallback, "%s", reason ? reason : "");
     *out = sum;
 }

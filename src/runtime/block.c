@@ -1,5 +1,6 @@
 /* Aligned memory, and arrays carved out of it. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "runtime/parts_priv.h"
@@ -19,6 +20,12 @@ void *block_new(size_t size)
     if (size > INT64_MAX || !block_round((int64_t)size, &rounded))
         return NULL;
     return aligned_alloc(BLOCK_ALIGN, rounded > 0 ? (size_t)rounded : BLOCK_ALIGN);
+}
+
+size_t memory_half(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (size_t)pages / 2 * (size_t)page : (size_t)1 << 30;
 }
 
 void *carve_take(struct carve *carve, size_t count, size_t size)

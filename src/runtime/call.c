@@ -41,15 +41,6 @@ static bool check_inputs(const struct urza_module *module, struct call_context *
     return true;
 }
 
-/* Elements that share an address would be written in an order nobody chose. */
-static bool steps_onto_itself(const struct tensor *tensor)
-{
-    for (uint32_t i = 0; tensor->strides && i < tensor->rank; i++)
-        if (tensor->shape[i] > 1 && tensor->strides[i] == 0)
-            return true;
-    return false;
-}
-
 /* An output in the caller's memory. */
 static bool check_given_output(const DLTensor *given, const urza_tensor_info *info,
                                const int64_t *shape, struct tensor *out, struct error *err)
@@ -65,16 +56,8 @@ static bool check_given_output(const DLTensor *given, const urza_tensor_info *in
         if (out->shape[i] != shape[i])
             return fail(err, ERR_INPUT, "dim %u is %" PRId64 ", expected %" PRId64, i,
                         out->shape[i], shape[i]);
-    return (out->dense || !steps_onto_itself(out)) ||
+    return !tensor_meets_itself(out) ||
            fail(err, ERR_INPUT, "several elements have the same address");
-}
-
-/* Whether dense memory is shared. Strided tensors are copied, which parts them. */
-static bool overlap(const struct tensor *a, const struct tensor *b)
-{
-    return a->dense && b->dense && a->data && b->data && a->size_bytes > 0 && b->size_bytes > 0 &&
-           (uintptr_t)a->data < (uintptr_t)b->data + b->size_bytes &&
-           (uintptr_t)b->data < (uintptr_t)a->data + a->size_bytes;
 }
 
 static bool check_output(const struct urza_module *module, struct call_context *context,
@@ -97,7 +80,7 @@ static bool check_output(const struct urza_module *module, struct call_context *
                             err))
         return false;
     for (uint32_t i = 0; i < before; i++)
-        if (overlap(tensor, &context->tensors[i]))
+        if (tensors_meet(tensor, &context->tensors[i]))
             return fail(err, ERR_INPUT, "shares memory with an input or another output");
     return true;
 }
@@ -141,7 +124,7 @@ static bool place_tensors(struct urza_module *module, struct call_context *conte
     }
     if (staged > 0 && !context_reserve_staging(context, staged, err))
         return false;
-    if (hold && !(*out_result = result_take(module, held, err)))
+    if (hold && !(*out_result = result_take(module->results, held, err)))
         return false;
     char *stage = context->staging, *result = hold ? (*out_result)->memory : NULL;
     for (uint32_t i = 0; i < count; i++) {

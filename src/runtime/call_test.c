@@ -172,6 +172,26 @@ static void results_are_held(void **state)
     assert_null(held[0]); /* all outputs had memory */
 }
 
+static void results_outlive_their_module(void **state)
+{
+    struct fixture *f = *state;
+    urza_module *module = test_load("4*B", NULL);
+    urza_result *held[3];
+    float *data[3][2];
+    for (int i = 0; i < 3; i++) {
+        f->outputs[0].data = f->outputs[1].data = NULL;
+        must_work(urza_call(module, &f->in.dl, 1, f->outputs, 2, &held[i], &f->err), &f->err);
+        data[i][0] = f->outputs[0].data;
+        data[i][1] = f->outputs[1].data;
+    }
+    urza_result_release(held[1]); /* one is idle when the module goes */
+    urza_unload(module);
+    check_dense(data[0][0], data[0][1]);
+    urza_result_release(held[0]);
+    check_dense(data[2][0], data[2][1]);
+    urza_result_release(held[2]);
+}
+
 static void refuses_wrong_inputs(void **state)
 {
     struct fixture *f = *state;
@@ -239,6 +259,68 @@ static void refuses_wrong_outputs(void **state)
     f->outputs[0] = y;
     must_work(call(f), &f->err);
     check_dense(f->y, f->s);
+}
+
+static void give_strides(struct fixture *f, int output, int64_t s0, int64_t s1)
+{
+    f->out[output].strides[0] = s0;
+    f->out[output].strides[1] = s1;
+    f->outputs[output].strides = f->out[output].strides;
+}
+
+static void refuses_strides_that_meet(void **state)
+{
+    struct fixture *f = *state;
+    DLTensor y = f->outputs[0], s = f->outputs[1];
+    static const int64_t bad[][2] = {{1, 1}, {4, 0}, {0, 1}, {-1, 1}, {3, 1}, {2, -2}, {2, 4}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        f->outputs[0].data = f->y + COUNT;
+        give_strides(f, 0, bad[i][0], bad[i][1]);
+        must_give(call(f), ERR_INPUT, &f->err, "same address");
+    }
+    /* A strided output over the other one, dense or strided, and over an input of either kind. */
+    f->outputs[0] = y;
+    give_strides(f, 0, 8, 2);
+    f->outputs[0].data = f->s - 2;
+    must_give(call(f), ERR_INPUT, &f->err, "shares memory");
+    give_strides(f, 1, -8, 2);
+    f->outputs[0].data = f->s;
+    f->outputs[1].data = f->s + 16;
+    must_give(call(f), ERR_INPUT, &f->err, "shares memory");
+    f->outputs[1] = s;
+    f->outputs[0].data = f->x + 11;
+    must_give(call(f), ERR_INPUT, &f->err, "shares memory");
+    f->in.dl.strides = memcpy(f->in.strides, (int64_t[]){8, 2}, 16);
+    must_work(call(f), &f->err); /* between the elements of x */
+    f->outputs[0].data = f->x + 12;
+    must_give(call(f), ERR_INPUT, &f->err, "shares memory");
+    f->outputs[0] = y;
+    f->outputs[0].data = f->x + 4;
+    must_give(call(f), ERR_INPUT, &f->err, "shares memory");
+    for (int i = 0; i < COUNT; i += 2) /* nothing was written where it was refused */
+        assert_true(f->x[i] == test_x(i));
+}
+
+/* Outputs and an input in three columns of one matrix out of four, in turn. */
+static void interleaved_tensors_are_parted(void **state)
+{
+    struct fixture *f = *state;
+    float *matrix = f->y;
+    for (int i = 0; i < 4 * COUNT; i++)
+        matrix[i] = i % 4 == 0 ? test_x(i / 4) : -7;
+    f->in.dl.data = matrix;
+    f->in.dl.strides = memcpy(f->in.strides, (int64_t[]){16, 4}, 16);
+    give_strides(f, 0, 16, 4);
+    give_strides(f, 1, 16, 4);
+    f->outputs[0].data = matrix + 1;
+    f->outputs[1].data = matrix + 2;
+    must_work(call(f), &f->err);
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(matrix[4 * i] == test_x(i));
+        assert_true(matrix[4 * i + 1] == test_y(i));
+        assert_true(matrix[4 * i + 2] == test_s(i));
+        assert_true(matrix[4 * i + 3] == -7);
+    }
 }
 
 static void tells_output_shapes(void **state)
@@ -322,17 +404,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(computes_many_shapes),
-        TEST(threads_do_not_change_the_result),
-        TEST(the_hosts_threads_can_be_used),
-        TEST(strided_tensors_are_copied),
-        TEST(misaligned_tensors_are_copied),
-        TEST(results_are_held),
-        TEST(refuses_wrong_inputs),
-        TEST(refuses_wrong_outputs),
-        TEST(tells_output_shapes),
-        TEST(params_change_at_prepare),
-        TEST(describes_itself),
+        TEST(computes_many_shapes),           TEST(threads_do_not_change_the_result),
+        TEST(the_hosts_threads_can_be_used),  TEST(strided_tensors_are_copied),
+        TEST(misaligned_tensors_are_copied),  TEST(results_are_held),
+        TEST(results_outlive_their_module),   TEST(refuses_wrong_inputs),
+        TEST(refuses_wrong_outputs),          TEST(refuses_strides_that_meet),
+        TEST(interleaved_tensors_are_parted), TEST(tells_output_shapes),
+        TEST(params_change_at_prepare),       TEST(describes_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

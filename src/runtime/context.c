@@ -1,5 +1,5 @@
-/* Contexts and results: made when none is free, kept until the module is unloaded, so that a host
- * that has settled allocates nothing. Memory only grows to what the largest shape asked for.
+/* Contexts: made when none is free, kept until the module is unloaded, so that a host that has
+ * settled allocates nothing. Memory only grows to what the largest shape asked for.
  *
  *     block of a context: [ struct | table | key | tensors | data | given ]
  *     its memory:         [ temporaries | scratch of chunk 0 | scratch of chunk 1 | … ] */
@@ -92,53 +92,10 @@ void contexts_release(struct urza_module *module)
     uint32_t count = atomic_load(&module->contexts.count);
     for (uint32_t i = 0; i < count; i++) {
         struct call_context *context = (struct call_context *)module->contexts.items[i];
+        if (!context) /* a fork came between its number and itself */
+            continue;
         free(context->memory);
         free(context->staging);
         free(context);
-    }
-}
-
-struct urza_result *result_take(struct urza_module *module, size_t size, struct error *err)
-{
-    struct urza_result *result = (struct urza_result *)stack_take(&module->results);
-    if (!result) {
-        result = calloc(1, sizeof *result);
-        if (!result) {
-            fail(err, ERR_NOMEM, "no memory for a result");
-            return NULL;
-        }
-        result->module = module;
-        /* One beyond the number that is kept lives only until its release. */
-        stack_register(&module->results, &result->pooled);
-    }
-    if (result->memory_bytes >= size && result->memory)
-        return result;
-    free(result->memory);
-    result->memory = block_new(size);
-    result->memory_bytes = result->memory ? size : 0;
-    if (result->memory)
-        return result;
-    result_put(result);
-    fail(err, ERR_NOMEM, "no memory for %zu bytes of outputs", size);
-    return NULL;
-}
-
-void result_put(struct urza_result *result)
-{
-    if (result->pooled.number != 0) {
-        stack_put(&result->module->results, &result->pooled);
-        return;
-    }
-    free(result->memory);
-    free(result);
-}
-
-void results_release(struct urza_module *module)
-{
-    uint32_t count = atomic_load(&module->results.count);
-    for (uint32_t i = 0; i < count; i++) {
-        struct urza_result *result = (struct urza_result *)module->results.items[i];
-        free(result->memory);
-        free(result);
     }
 }

@@ -39,16 +39,6 @@ static void dense_steps(const struct tensor *tensor, int64_t steps[LIMIT_RANK])
     }
 }
 
-static void own_steps(const struct tensor *tensor, int64_t steps[LIMIT_RANK])
-{
-    if (!tensor->strides) {
-        dense_steps(tensor, steps);
-        return;
-    }
-    for (uint32_t i = 0; i < tensor->rank; i++)
-        steps[i] = tensor->strides[i] * (int64_t)dtype_bytes(tensor->dtype);
-}
-
 static void copy(const struct tensor *tensor, char *to, const int64_t *to_steps, const char *from,
                  const int64_t *from_steps)
 {
@@ -85,14 +75,14 @@ void copy_to_dense(void *dense, const struct tensor *tensor)
 {
     int64_t to[LIMIT_RANK], from[LIMIT_RANK];
     dense_steps(tensor, to);
-    own_steps(tensor, from);
+    tensor_steps(tensor, from);
     copy(tensor, dense, to, tensor->data, from);
 }
 
 void copy_from_dense(const struct tensor *tensor, const void *dense)
 {
     int64_t to[LIMIT_RANK], from[LIMIT_RANK];
-    own_steps(tensor, to);
+    tensor_steps(tensor, to);
     dense_steps(tensor, from);
     copy(tensor, tensor->data, to, dense, from);
 }

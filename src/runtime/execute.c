@@ -10,6 +10,13 @@ struct split {
     char *scratch;
 };
 
+static void run_kernel(const struct split *split, char *scratch, int64_t begin, int64_t end)
+{
+    struct fp_mode before = fp_mode_begin();
+    split->launch->kernel(split->buffers, split->dims, scratch, begin, end);
+    fp_mode_end(&before);
+}
+
 static void run_chunk(void *argument, uint32_t index)
 {
     const struct split *split = argument;
@@ -17,19 +24,17 @@ static void run_chunk(void *argument, uint32_t index)
     int64_t each = launch->extent / launch->chunks, more = launch->extent % launch->chunks;
     int64_t begin = each * index + (index < more ? index : more);
     int64_t end = begin + each + (index < more);
-    launch->kernel(split->buffers, split->dims, split->scratch + index * launch->scratch_stride,
-                   begin, end);
+    run_kernel(split, split->scratch + index * launch->scratch_stride, begin, end);
 }
 
 void launch_run(struct pool *pool, const struct shape_launch *launch, void *const *buffers,
                 const int64_t *dims, char *scratch)
 {
-    if (launch->chunks == 1) {
-        launch->kernel(buffers, dims, scratch, 0, launch->extent);
-        return;
-    }
     struct split split = {launch, buffers, dims, scratch};
-    pool_run(pool, run_chunk, &split, launch->chunks);
+    if (launch->chunks == 1)
+        run_kernel(&split, scratch, 0, launch->extent);
+    else
+        pool_run(pool, run_chunk, &split, launch->chunks);
 }
 
 void execute(const struct urza_module *module, struct call_context *context)

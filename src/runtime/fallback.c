@@ -1,18 +1,9 @@
 /* What cannot run natively runs in the interpreter: right, and slow. Each such call is counted,
  * with its reason, and reported to the host. */
-#include <stdio.h>
-#include <unistd.h>
+#include <pthread.h>
 
 #include "graph/interp.h"
 #include "runtime/runtime_priv.h"
-
-/* The interpreter takes eight bytes for each element; where memory is overcommitted, asking for
- * more than there is would bring the host down later. */
-static size_t memory_limit(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 ? (size_t)pages / 2 * (size_t)page : (size_t)1 << 30;
-}
 
 static bool load_sources(const struct urza_module *module, const struct call_context *context,
                          struct arena *arena, struct interp_tensor *out, struct error *err)
@@ -45,7 +36,7 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
     struct interp_tensor *outputs = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count);
     if (!load_sources(module, context, arena, sources, err) ||
         !interp_run(graph,
-                    &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = memory_limit()},
+                    &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = memory_half()},
                     entry->dims, sources, source_count, arena, outputs, err))
         return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++)
@@ -65,11 +56,10 @@ static bool interpret_guarded(struct urza_module *module, struct call_context *c
     return interpret(module, context, arena, err);
 }
 
+/* reason lives as long as the module. */
 static void report(struct urza_module *module, const char *reason)
 {
-    pthread_mutex_lock(&module->lock);
-    snprintf(module->last_fallback, sizeof module->last_fallback, "%s", reason);
-    pthread_mutex_unlock(&module->lock);
+    atomic_store(&module->last_fallback, reason);
     if (module->on_event) {
         urza_event event = {.kind = "fallback", .kernel_id = module->id, .reason = reason};
         module->on_event(module->user, &event);
@@ -80,11 +70,16 @@ bool fallback_run(struct urza_module *module, struct call_context *context, cons
                   struct error *err)
 {
     struct arena arena;
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     arena_init(&arena);
-    arena.limit_bytes = memory_limit();
+    arena.limit_bytes = memory_half(); /* the interpreter takes eight bytes for each element */
     stat_add(&context->stats.fallback_calls, 1);
     report(module, reason);
+    struct fp_mode before = fp_mode_begin();
     bool ok = interpret_guarded(module, context, &arena, err);
+    fp_mode_end(&before);
     arena_release(&arena);
+    pthread_setcancelstate(cancel, &cancel);
     return ok;
 }

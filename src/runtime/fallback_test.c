@@ -1,6 +1,9 @@
 #include "runtime/test_util.h"
 
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 struct events {
     int count;
@@ -77,6 +80,44 @@ static void code_that_cannot_be_mapped_is_no_error(void **state)
     urza_unload(module);
 }
 
+/* In a child, since the limit cannot be raised again and the signal would end the process. */
+static void load_with_small_files(bool host_has_one_waiting)
+{
+    struct events events = {0};
+    urza_load_options options = listening(&events);
+    sigset_t too_large, before, after;
+    sigemptyset(&too_large);
+    sigaddset(&too_large, SIGXFSZ);
+    signal(SIGXFSZ, SIG_DFL);
+    pthread_sigmask(host_has_one_waiting ? SIG_BLOCK : SIG_UNBLOCK, &too_large, NULL);
+    if (host_has_one_waiting)
+        raise(SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
+    const struct rlimit limit = {64, 64}; /* less than the code has */
+    bool ok = setrlimit(RLIMIT_FSIZE, &limit) == 0;
+    urza_module *module = test_load("4*B", &options);
+    pthread_sigmask(SIG_BLOCK, NULL, &after);
+    ok = ok && sigismember(&before, SIGXFSZ) == sigismember(&after, SIGXFSZ);
+    test_call(module, 3);
+    ok = ok && strcmp(events.reason, "code cannot be mapped: File too large") == 0;
+    urza_unload(module);
+    sigpending(&after);
+    _exit(ok && sigismember(&after, SIGXFSZ) == host_has_one_waiting ? 0 : 1);
+}
+
+static void a_limit_on_files_is_no_signal(void **state)
+{
+    (void)state;
+    for (int waiting = 0; waiting < 2; waiting++) {
+        pid_t child = fork();
+        if (child == 0)
+            load_with_small_files(waiting == 1);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+}
+
 static void sizes_beyond_the_plan_are_interpreted(void **state)
 {
     (void)state;
@@ -138,6 +179,7 @@ int main(void)
         cmocka_unit_test(a_package_without_code_is_interpreted),
         cmocka_unit_test(the_interpreter_can_be_asked_for),
         cmocka_unit_test(code_that_cannot_be_mapped_is_no_error),
+        cmocka_unit_test(a_limit_on_files_is_no_signal),
         cmocka_unit_test(sizes_beyond_the_plan_are_interpreted),
         cmocka_unit_test(params_change_for_the_interpreter_too),
         cmocka_unit_test(refused_input_is_no_fallback),

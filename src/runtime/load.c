@@ -2,8 +2,13 @@
  *
  * What makes native code impossible (no code for this CPU, mapping refused) leaves a module that
  * interprets, with the reason; what makes the package unfit, or a wrong option, is an error. The
- * package's bytes are not needed afterwards. */
+ * package's bytes are not needed afterwards.
+ *
+ * Files are read here and threads joined, which are points where pthread_cancel may end the thread
+ * and leave behind what it holds. So cancellation is off meanwhile. Calls have no such points but
+ * the host's own callbacks; pool.c and fallback.c look after those. */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +16,8 @@
 #include "base/strbuf.h"
 #include "base/compiler.h"
 #include "runtime/runtime_priv.h"
+
+#define READ_STACK_BYTES ((size_t)2 << 20)
 
 static const char interpreter[] = "interpreter";
 
@@ -166,7 +173,8 @@ static void make_infos(struct urza_module *module)
     }
 }
 
-static bool load_into(struct urza_module *module, const void *bytes, size_t size,
+/* All that lives in the module's arena. */
+static bool read_into(struct urza_module *module, const void *bytes, size_t size,
                       const urza_load_options *options, struct error *err)
 {
     struct arena *arena = &module->arena;
@@ -184,23 +192,64 @@ static bool load_into(struct urza_module *module, const void *bytes, size_t size
         map_code(module);
     if (module->target)
         make_slots(module);
+    return true;
+}
+
+/* The rest: threads, memory, what is computed from params. */
+static bool start(struct urza_module *module, const urza_load_options *options, struct error *err)
+{
     module->pool = pool_new(module->target ? module->threads : 1, options->parallel, options->user);
     if (!module->pool)
         return fail(err, ERR_NOMEM, "no memory for the thread pool");
+    module->results = results_new();
+    if (!module->results)
+        return fail(err, ERR_NOMEM, "no memory for a pool of results");
     return prepare_init(module, err);
 }
 
 /* Apart, so that nothing that setjmp could spoil lives in the caller's registers. */
-static bool load_guarded(struct urza_module *module, const void *bytes, size_t size,
+static bool read_guarded(struct urza_module *module, const void *bytes, size_t size,
                          const urza_load_options *options, struct error *err)
 {
     jmp_buf out_of_memory;
     if (setjmp(out_of_memory) != 0)
         return fail(err, ERR_NOMEM, "no memory to load the package");
     module->arena.oom = &out_of_memory;
-    bool ok = load_into(module, bytes, size, options, err);
+    bool ok = read_into(module, bytes, size, options, err);
     module->arena.oom = NULL;
     return ok;
+}
+
+struct reading {
+    struct urza_module *module;
+    const void *bytes;
+    size_t size;
+    const urza_load_options *options;
+    bool ok;
+    struct error err; /* where not ok */
+};
+
+static void read_package(void *argument)
+{
+    struct reading *reading = argument;
+    struct fp_mode before = fp_mode_begin(); /* numbers in text are read as they were written */
+    reading->ok = read_guarded(reading->module, reading->bytes, reading->size, reading->options,
+                               &reading->err);
+    fp_mode_end(&before);
+}
+
+/* Dims that are nested in each other take hundreds of kilobytes of stack to read. Where the calling
+ * thread has less, another one reads. */
+static bool read_aside(struct urza_module *module, const void *bytes, size_t size,
+                       const urza_load_options *options, struct error *err)
+{
+    struct reading reading = {module, bytes, size, options, .ok = false};
+    if (thread_stack_left() >= READ_STACK_BYTES ||
+        !thread_run(READ_STACK_BYTES, read_package, &reading))
+        read_package(&reading);
+    if (!reading.ok)
+        *err = reading.err;
+    return reading.ok;
 }
 
 bool module_load(const void *bytes, size_t size, const urza_load_options *options,
@@ -214,13 +263,12 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
     struct urza_module *module = calloc(1, sizeof *module);
     if (!module)
         return fail(err, ERR_NOMEM, "no memory for a module");
-    pthread_mutex_init(&module->lock, NULL);
     arena_init(&module->arena);
     module->threads = options->threads > 0 ? options->threads : 1;
     module->chunks = options->chunks;
     module->on_event = options->on_event;
     module->user = options->user;
-    if (!load_guarded(module, bytes, size, options, err)) {
+    if (!read_aside(module, bytes, size, options, err) || !start(module, options, err)) {
         urza_unload(module);
         return false;
     }
@@ -234,43 +282,63 @@ URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load
     struct error e;
     if (!out || (!bytes && size > 0))
         return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
+    if (size > LIMIT_PACKAGE_BYTES)
+        return public_result(fail(&e, ERR_LIMIT, "%zu bytes are more than a package has", size), &e,
+                             err);
     /* A private copy: what has been verified must not change while it is read again. */
     void *copy = block_new(size);
     if (!copy)
         return public_result(fail(&e, ERR_NOMEM, "no memory for %zu bytes", size), &e, err);
     if (size > 0)
         memcpy(copy, bytes, size);
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     bool ok = module_load(copy, size, options, out, &e);
+    pthread_setcancelstate(cancel, &cancel);
     free(copy);
     return public_result(ok, &e, err);
+}
+
+static bool load_file(const char *path, const urza_load_options *options, urza_module **out,
+                      struct error *err)
+{
+    char *bytes;
+    size_t size, limit = memory_half(); /* the params are copied beside the file */
+    if (limit > LIMIT_PACKAGE_BYTES)
+        limit = (size_t)LIMIT_PACKAGE_BYTES;
+    if (!file_read(path, limit, &bytes, &size, err))
+        return false;
+    bool ok = module_load(bytes, size, options, out, err);
+    free(bytes);
+    return ok || fail_at(err, "%s", path);
 }
 
 URZA_EXPORT int urza_load(const char *path, const urza_load_options *options, urza_module **out,
                           urza_error *err)
 {
     struct error e;
-    char *bytes;
-    size_t size;
     if (!path || !out)
         return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
-    if (!file_read(path, (size_t)LIMIT_PACKAGE_BYTES, &bytes, &size, &e))
-        return public_result(false, &e, err);
-    bool ok = module_load(bytes, size, options, out, &e);
-    free(bytes);
-    return public_result(ok || fail_at(&e, "%s", path), &e, err);
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    bool ok = load_file(path, options, out, &e);
+    pthread_setcancelstate(cancel, &cancel);
+    return public_result(ok, &e, err);
 }
 
 URZA_EXPORT void urza_unload(urza_module *module)
 {
     if (!module)
         return;
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pool_free(module->pool);
     contexts_release(module);
-    results_release(module);
+    results_unload(module->results);
     shapes_release(module);
     prepare_release(module);
     image_unmap(&module->image);
     arena_release(&module->arena);
-    pthread_mutex_destroy(&module->lock);
     free(module);
+    pthread_setcancelstate(cancel, &cancel);
 }

@@ -4,15 +4,21 @@
 #ifndef URZA_RUNTIME_PARTS_PRIV_H
 #define URZA_RUNTIME_PARTS_PRIV_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/compiler.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "graph/dtype.h"
 #include "urza/run.h"
+
+#if !URZA_HAS_MXCSR
+#include <fenv.h>
+#endif
 
 #define BLOCK_ALIGN ((size_t)64)
 #define POOLED_MAX 1024 /* contexts, or results kept for use again, of one module */
@@ -20,6 +26,9 @@
 /* block.c: memory is 64-aligned and not zeroed. */
 /* size bytes (0 is fine), NULL when there is no memory; free() gives them back. */
 void *block_new(size_t size);
+/* Half of the machine's memory, in bytes. Where memory is overcommitted, asking for more than there
+ * is would bring the host down later, so this is the most that one thing may take. */
+size_t memory_half(void);
 /* size up to the next multiple of BLOCK_ALIGN; false when that does not fit. */
 bool block_round(int64_t size, int64_t *out);
 
@@ -30,13 +39,27 @@ struct carve {
 };
 void *carve_take(struct carve *carve, size_t count, size_t size);
 
-/* image.c: code as pages that can be read and executed, and never written. */
+/* image.c: code as pages to be read and executed; image.c says what seals them. */
 struct image {
     const uint8_t *code; /* NULL: nothing is mapped */
     size_t size_bytes;
 };
 bool image_map(struct image *out, const void *code, size_t size, struct error *err); /* ERR_IO */
 void image_unmap(struct image *image);
+
+/* fp_mode.c: whatever computes lies between begin and end, on the thread that computes: to nearest,
+ * subnormal numbers as they are, no exception is a signal. end brings back the thread's own mode
+ * and flags. What the host gave us to call lies outside. */
+struct fp_mode {
+#if URZA_HAS_MXCSR
+    uint32_t word;
+    bool changed;
+#else
+    fenv_t environment;
+#endif
+};
+struct fp_mode fp_mode_begin(void);
+void fp_mode_end(const struct fp_mode *before);
 
 /* layout.c: places items so that two that live at the same time (inclusive intervals) never share
  * a byte. Offsets are multiples of 64. work: room for 2 × count pointers. False when the total does
@@ -48,6 +71,15 @@ struct layout_item {
 };
 bool layout_place(struct layout_item *items, uint32_t count, struct layout_item **work,
                   int64_t *out_bytes);
+
+/* thread.c: threads that take no signals. False: there is none, and nothing ran. */
+bool thread_start(pthread_t *out, const pthread_attr_t *attributes, void *(*work)(void *),
+                  void *argument); /* attributes NULL: the default */
+/* Bytes of stack that the calling thread has below this call; 0 where that is unknown. */
+size_t thread_stack_left(void);
+/* Runs run(argument) on a thread with a stack of so many bytes, and waits for it. Cancellation must
+ * be off. */
+bool thread_run(size_t stack_bytes, void (*run)(void *argument), void *argument);
 
 /* pool.c: runs tasks on the module's threads or the host's. */
 typedef void pool_task(void *argument, uint32_t index);
@@ -87,10 +119,19 @@ struct tensor {
     int64_t elements;
     size_t size_bytes; /* of all elements, dense */
     char *data;        /* NULL only without elements, or where need_data is false */
+    uintptr_t low;     /* the lowest byte; where there are data and elements */
+    size_t span_bytes; /* from there to the end of the highest; 0: no memory is touched */
 };
 /* ERR_INPUT; place is left to the caller. */
 bool tensor_check(const DLTensor *given, bool need_data, struct tensor *out, struct error *err);
 DLDataType tensor_dtype(enum dtype dtype);
+/* Bytes from one index to the next, by dim; 0 for dims without a next index. */
+void tensor_steps(const struct tensor *tensor, int64_t steps[LIMIT_RANK]);
+
+/* overlap.c: whether two elements of a tensor share a byte; whether two tensors do. Exact, but
+ * where strides are too entangled to decide it soon: then the answer is yes. */
+bool tensor_meets_itself(const struct tensor *tensor);
+bool tensors_meet(const struct tensor *a, const struct tensor *b);
 
 /* copy.c: between a tensor and dense memory. */
 void copy_to_dense(void *dense, const struct tensor *tensor);

@@ -12,7 +12,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -101,15 +100,9 @@ static void *worker(void *argument)
 
 static void start_threads(struct pool *pool, uint32_t count)
 {
-    /* The host's signals are the host's threads' business. */
-    sigset_t all, before;
-    sigfillset(&all);
-    if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0)
-        return;
     while (pool->thread_count < count &&
-           pthread_create(&pool->threads[pool->thread_count], NULL, worker, pool) == 0)
+           thread_start(&pool->threads[pool->thread_count], NULL, worker, pool))
         pool->thread_count++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 struct pool *pool_new(uint32_t threads, pool_parallel *parallel, void *user)
@@ -153,7 +146,12 @@ static void run_alone(pool_task *task, void *argument, uint32_t count)
 void pool_run(struct pool *pool, pool_task *task, void *argument, uint32_t count)
 {
     if (count > 1 && pool->parallel) {
+        /* Tasks may still run elsewhere when the host's function is cancelled, on memory that the
+         * caller would take along. */
+        int cancel;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
         pool->parallel(pool->user, task, argument, count);
+        pthread_setcancelstate(cancel, &cancel);
         return;
     }
     if (count <= 1 || pool->thread_count == 0 ||

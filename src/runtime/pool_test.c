@@ -1,6 +1,8 @@
 #include "runtime/test_util.h"
 
 #include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,6 +118,50 @@ static void works_in_a_child_after_fork(void **state)
     pool_free(pool);
 }
 
+static void note_signals(void *argument)
+{
+    pthread_sigmask(SIG_BLOCK, NULL, argument);
+}
+
+static void one_piece_of_work_gets_a_stack(void **state)
+{
+    (void)state;
+    sigset_t before, inside, after;
+    sigemptyset(&inside);
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
+    assert_true(thread_run((size_t)1 << 20, note_signals, &inside));
+    pthread_sigmask(SIG_BLOCK, NULL, &after);
+    assert_int_equal(sigismember(&before, SIGTERM), 0);
+    assert_int_equal(sigismember(&inside, SIGTERM), 1);
+    assert_int_equal(sigismember(&after, SIGTERM), 0);
+    sigemptyset(&inside);
+    assert_false(thread_run((size_t)1 << 60, note_signals, &inside)); /* more than there can be */
+    assert_int_equal(sigismember(&inside, SIGTERM), 0);
+}
+
+static void note_stack_left(void *argument)
+{
+    *(size_t *)argument = thread_stack_left();
+}
+
+static void knows_how_much_stack_is_left(void **state)
+{
+    (void)state;
+    const size_t size = (size_t)1 << 20;
+    size_t here = thread_stack_left(), there = 0;
+    assert_true(here > size && here <= (size_t)64 << 20);
+    assert_true(thread_run(size, note_stack_left, &there));
+    assert_true(there > size - size / 8 && there < size);
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_STACK, &before), 0);
+    small = before;
+    small.rlim_cur = 1 << 18;
+    assert_int_equal(setrlimit(RLIMIT_STACK, &small), 0);
+    size_t less = thread_stack_left();
+    assert_int_equal(setrlimit(RLIMIT_STACK, &before), 0);
+    assert_true(less > 0 && less < 1 << 18);
+}
+
 static void host_parallel(void *user, pool_task *task, void *argument, uint32_t count)
 {
     ++*(int *)user;
@@ -143,6 +189,8 @@ int main(void)
         cmocka_unit_test(serves_several_callers),
         cmocka_unit_test(a_busy_pool_leaves_the_work_to_the_caller),
         cmocka_unit_test(works_in_a_child_after_fork),
+        cmocka_unit_test(one_piece_of_work_gets_a_stack),
+        cmocka_unit_test(knows_how_much_stack_is_left),
         cmocka_unit_test(uses_the_hosts_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,12 +2,11 @@
  *
  * A module is immutable after load but for the shape cache, the pools of contexts and results, and
  * its statistics; those are shared by atomics. A call takes a context, which is its own until it
- * puts it back. Only loading, a shape seen for the first time and the interpreter allocate; only
- * they take the module's lock. Every allocation may fail and is checked. */
+ * puts it back. Only loading, a shape seen for the first time and the interpreter allocate. Nothing
+ * takes a lock, which the child of a fork could find locked for ever. Every allocation may fail and
+ * is checked. */
 #ifndef URZA_RUNTIME_PRIV_H
 #define URZA_RUNTIME_PRIV_H
-
-#include <pthread.h>
 
 #include "package/package.h"
 #include "runtime/parts_priv.h"
@@ -47,8 +46,8 @@ struct shape_entry {
 struct shape_cache {
     _Atomic uint64_t hashes[SHAPE_SETS][SHAPE_WAYS]; /* a hint: saves looking at the entry */
     struct shape_entry *_Atomic entries[SHAPE_SETS][SHAPE_WAYS];
-    uint8_t oldest[SHAPE_SETS]; /* way to replace next */
-    struct shape_entry *retired;
+    _Atomic uint8_t oldest[SHAPE_SETS]; /* way to replace next, modulo SHAPE_WAYS */
+    struct shape_entry *_Atomic retired;
 };
 
 struct context_stats {
@@ -73,9 +72,17 @@ struct call_context {
     struct context_stats stats;
 };
 
+/* The results of one module. The module and each result that the host holds count as a reference,
+ * so a result may be released after its module was unloaded. */
+struct result_pool {
+    struct stack stack;
+    _Atomic uint32_t references;
+    _Atomic bool unloaded; /* nobody takes any more: memory is freed at once */
+};
+
 struct urza_result {
     struct pooled pooled;
-    struct urza_module *module;
+    struct result_pool *pool;
     void *memory;
     size_t memory_bytes;
 };
@@ -114,11 +121,11 @@ struct urza_module {
     urza_tensor_info *inputs, *outputs, *param_infos;
     urza_dim_info *dim_infos;
 
-    pthread_mutex_t lock; /* shapes (writing), last_fallback */
     struct shape_cache shapes;
-    struct stack contexts, results;
+    struct stack contexts;
+    struct result_pool *results;
     _Atomic uint64_t arena_bytes, intermediate_bytes;
-    char last_fallback[128];
+    const char *_Atomic last_fallback; /* reason, as old as the module; NULL: none yet */
 };
 
 /* load.c */
@@ -138,9 +145,12 @@ bool context_reserve_staging(struct call_context *context, size_t size, struct e
 bool context_ready(const struct urza_module *module, struct call_context *context,
                    struct error *err);
 void contexts_release(struct urza_module *module);
-struct urza_result *result_take(struct urza_module *module, size_t size, struct error *err);
-void result_put(struct urza_result *result);
-void results_release(struct urza_module *module);
+
+/* result.c */
+struct result_pool *results_new(void); /* NULL: no memory */
+struct urza_result *result_take(struct result_pool *pool, size_t size, struct error *err);
+void result_put(struct urza_result *result); /* any thread, also after results_unload */
+void results_unload(struct result_pool *pool);
 /* Statistics have one writer, so adding needs no locked instruction. */
 static inline void stat_add(_Atomic uint64_t *stat, uint64_t amount)
 {

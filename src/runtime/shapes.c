@@ -1,4 +1,5 @@
-/* The shape cache: a set-associative table of immutable entries, read without a lock.
+/* The shape cache: a set-associative table of immutable entries, read and written without a lock: a
+ * lock that some thread holds while another one forks would stay locked in the child.
  *
  * Entries are replaced, so a reader must keep the one it uses from being freed. Each context points
  * at its entry; that pointer is the reader's claim (a hazard pointer), and it stays when the call
@@ -6,10 +7,14 @@
  *
  * 1. A reader claims an entry, then looks again whether the slot still holds it. Only then does it
  *    read the entry.
- * 2. A writer, under the lock, first takes an entry out of its slot, then looks at all claims. Both
- *    orders are sequentially consistent, so one of the two sees the other.
- * 3. What is claimed waits on the retired list for the next writer; there is at most one such entry
- *    for each context. */
+ * 2. A writer first takes an entry out of its slot, then puts it on the retired list. Whoever frees
+ *    takes the whole list, so that each entry is in one thread's hands, and looks at all claims
+ *    after that. Both orders are sequentially consistent, so one of the two sees the other.
+ * 3. What is claimed goes back to the retired list for the next writer; there is at most one such
+ *    entry for each context.
+ * 4. Threads that lay out the same shape at the same time may each publish an entry, and writers of
+ *    one slot may leave it with another's hash. Either costs laying a shape out once more. In the
+ *    child of a fork what other threads had in hand is lost memory, and nothing worse. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,17 +65,24 @@ static bool claimed(struct urza_module *module, const struct shape_entry *entry)
     return false;
 }
 
+static void retire(struct shape_cache *cache, struct shape_entry *entry)
+{
+    struct shape_entry *first = atomic_load(&cache->retired);
+    do
+        entry->older = first;
+    while (!atomic_compare_exchange_weak(&cache->retired, &first, entry));
+}
+
 static void free_unclaimed(struct urza_module *module)
 {
-    struct shape_entry **link = &module->shapes.retired;
-    while (*link) {
-        struct shape_entry *entry = *link;
-        if (claimed(module, entry)) {
-            link = &entry->older;
-            continue;
-        }
-        *link = entry->older;
-        free(entry);
+    struct shape_entry *entry = atomic_exchange(&module->shapes.retired, NULL);
+    while (entry) {
+        struct shape_entry *older = entry->older;
+        if (claimed(module, entry))
+            retire(&module->shapes, entry);
+        else
+            free(entry);
+        entry = older;
     }
 }
 
@@ -78,31 +90,26 @@ static void free_unclaimed(struct urza_module *module)
 static void publish(struct urza_module *module, struct shape_entry *entry, uint32_t set)
 {
     struct shape_cache *cache = &module->shapes;
-    uint32_t way = cache->oldest[set];
-    cache->oldest[set] = (uint8_t)((way + 1) % SHAPE_WAYS);
+    uint32_t way = atomic_fetch_add(&cache->oldest[set], 1) % SHAPE_WAYS;
     struct shape_entry *old = atomic_exchange(&cache->entries[set][way], entry);
     atomic_store_explicit(&cache->hashes[set][way], entry->hash, memory_order_relaxed);
-    if (old) {
-        old->older = cache->retired;
-        cache->retired = old;
-    }
+    if (old)
+        retire(cache, old);
     free_unclaimed(module);
 }
 
-/* Lays out a new shape outside of the lock; of two threads that do so the first one wins. */
+/* Lays out a new shape; of two threads that do so the first one mostly wins. */
 static struct shape_entry *add_entry(struct urza_module *module, struct call_context *context,
                                      uint64_t hash, uint32_t set, struct error *err)
 {
     struct shape_entry *entry = shape_entry_new(module, context, hash, err);
     if (!entry)
         return NULL;
-    pthread_mutex_lock(&module->lock);
     struct shape_entry *found = find_in_set(module, context, hash, set);
     if (!found) {
         claim(context, entry);
         publish(module, entry, set);
     }
-    pthread_mutex_unlock(&module->lock);
     stat_add(&context->stats.shape_misses, 1);
     if (found) {
         free(entry);

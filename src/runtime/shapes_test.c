@@ -1,5 +1,9 @@
 #include "runtime/test_util.h"
 
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #define MANY_SHAPES 3000 /* several times what the cache holds */
 
 static void remembers_shapes(void **state)
@@ -62,6 +66,67 @@ static void serves_threads_with_many_shapes(void **state)
     assert_int_equal(stats.native_calls, THREADS * 4000);
     assert_true(atomic_load(&module->contexts.count) <= THREADS);
     urza_unload(module);
+}
+
+struct layer {
+    urza_module *module;
+    _Atomic bool stop;
+};
+
+static void *lay_out_until_told(void *argument)
+{
+    struct layer *layer = argument;
+    struct test_tensor in;
+    int64_t shapes[2][8];
+    urza_error err;
+    for (int64_t rows = 1; !atomic_load(&layer->stop); rows = rows % 1000000 + 1) {
+        test_tensor_init(&in, NULL, rows);
+        must_work(urza_output_shapes(layer->module, &in.dl, 1, shapes, &err), &err);
+    }
+    return NULL;
+}
+
+/* The child calls with shapes that are new to it, old ones, all it can ask, and goes. */
+static void use_and_leave(urza_module *module)
+{
+    alarm(20);
+    for (int64_t rows = 2000001; rows < 2000004; rows++) {
+        struct test_tensor in;
+        int64_t shapes[2][8];
+        urza_error err;
+        test_tensor_init(&in, NULL, rows);
+        must_work(urza_output_shapes(module, &in.dl, 1, shapes, &err), &err);
+        assert_int_equal(shapes[0][0], rows);
+    }
+    test_call(module, 5);
+    test_call(module, 40001);
+    test_stats(module);
+    urza_unload(module);
+    _exit(0);
+}
+
+static void a_child_calls_though_threads_laid_out_shapes(void **state)
+{
+    (void)state;
+    enum { CONTEXTS = 1000, FORKS = 60 };
+    urza_load_options options = {.trust = URZA_TRUST_ALLOW_UNSIGNED, .threads = 3};
+    struct layer layer = {.module = test_load("4*B", &options)};
+    struct error e;
+    for (int i = 0; i < CONTEXTS; i++) /* each is looked at when a shape is published */
+        assert_non_null(context_take(layer.module, &e));
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, lay_out_until_told, &layer), 0);
+    for (int i = 0; i < FORKS; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            use_and_leave(layer.module);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    atomic_store(&layer.stop, true);
+    pthread_join(thread, NULL);
+    urza_unload(layer.module);
 }
 
 struct stack_user {
@@ -138,7 +203,7 @@ static void results_beyond_the_pool_are_freed(void **state)
     struct error e;
     struct urza_result *held[POOLED_MAX + 5];
     for (int i = 0; i < POOLED_MAX + 5; i++) {
-        held[i] = result_take(module, 100, &e);
+        held[i] = result_take(module->results, 100, &e);
         assert_non_null(held[i]);
     }
     for (int i = 0; i < POOLED_MAX + 5; i++)
@@ -152,6 +217,7 @@ int main(void)
         cmocka_unit_test(remembers_shapes),
         cmocka_unit_test(forgets_the_oldest),
         cmocka_unit_test(serves_threads_with_many_shapes),
+        cmocka_unit_test(a_child_calls_though_threads_laid_out_shapes),
         cmocka_unit_test(the_stack_gives_each_item_once),
         cmocka_unit_test(calls_at_the_same_time_are_bounded),
         cmocka_unit_test(results_beyond_the_pool_are_freed),

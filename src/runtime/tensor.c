@@ -71,16 +71,51 @@ static bool strides_dense(const struct tensor *tensor)
     return true;
 }
 
+void tensor_steps(const struct tensor *tensor, int64_t steps[LIMIT_RANK])
+{
+    int64_t size = (int64_t)dtype_bytes(tensor->dtype), dense = size;
+    for (uint32_t i = tensor->rank; i-- > 0;) {
+        bool moves = tensor->shape[i] > 1; /* or its stride may be anything */
+        steps[i] = !moves ? 0 : tensor->strides ? tensor->strides[i] * size : dense;
+        dense *= tensor->shape[i];
+    }
+}
+
 /* The farthest element must be addressable, or the copy would wander off. */
 static bool check_strides(const struct tensor *tensor, struct error *err)
 {
     int64_t size = (int64_t)dtype_bytes(tensor->dtype);
     for (uint32_t i = 0; i < tensor->rank; i++) {
         int64_t reach;
+        if (tensor->shape[i] == 1)
+            continue;
         if (!checked_mul_i64(tensor->strides[i], tensor->shape[i] * size, &reach) ||
             reach > INT64_MAX / LIMIT_RANK || reach < -(INT64_MAX / LIMIT_RANK))
             return fail(err, ERR_INPUT, "stride %u is %" PRId64, i, tensor->strides[i]);
     }
+    return true;
+}
+
+/* Where the memory lies: nothing of it may be behind the end of all addresses. */
+static bool check_span(struct tensor *tensor, struct error *err)
+{
+    if (tensor->elements == 0)
+        return true;
+    int64_t steps[LIMIT_RANK];
+    size_t below = 0, above = dtype_bytes(tensor->dtype), low, end;
+    tensor_steps(tensor, steps);
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        int64_t reach = steps[i] * (tensor->shape[i] - 1); /* all of them: below 2^63 */
+        if (reach < 0)
+            below += (size_t)-reach;
+        else
+            above += (size_t)reach;
+    }
+    low = (uintptr_t)tensor->data - below;
+    if (below > (uintptr_t)tensor->data || !checked_add_size((uintptr_t)tensor->data, above, &end))
+        return fail(err, ERR_INPUT, "its elements do not lie within the memory there can be");
+    tensor->low = low;
+    tensor->span_bytes = end - low;
     return true;
 }
 
@@ -114,6 +149,8 @@ bool tensor_check(const DLTensor *given, bool need_data, struct tensor *out, str
         tensor.data = given->data ? (char *)given->data + given->byte_offset : NULL;
         if ((uintptr_t)tensor.data % dtype_bytes(tensor.dtype) != 0)
             tensor.dense = false;
+        if (!check_span(&tensor, err))
+            return false;
     }
     *out = tensor;
     return true;

@@ -67,6 +67,37 @@ static void refuses_sizes_that_do_not_fit(void **state)
     refuse(&dl, "stride 0");
 }
 
+static void refuses_what_leaves_the_address_space(void **state)
+{
+    (void)state;
+    struct test_tensor tensor;
+    DLTensor dl = good(&tensor);
+    dl.data = (void *)(UINTPTR_MAX - 15);
+    refuse(&dl, "memory there can be");
+    dl.data = (void *)(uintptr_t)16;
+    dl.strides = memcpy(tensor.strides, (int64_t[]){-4, -1}, 16);
+    refuse(&dl, "memory there can be");
+}
+
+static void strides_of_single_elements_are_no_matter(void **state)
+{
+    (void)state;
+    struct test_tensor given;
+    struct tensor tensor;
+    struct error err;
+    DLTensor dl = good(&given);
+    given.shape[0] = 1;
+    dl.strides = memcpy(given.strides, (int64_t[]){INT64_MIN, 2}, 16);
+    must(tensor_check(&dl, true, &tensor, &err), &err);
+    assert_false(tensor.dense);
+    float dense[4];
+    for (int i = 0; i < 8; i++)
+        values[i] = (float)i;
+    copy_to_dense(dense, &tensor);
+    for (int i = 0; i < 4; i++)
+        assert_true(dense[i] == (float)(2 * i));
+}
+
 static void knows_what_is_dense(void **state)
 {
     (void)state;
@@ -202,6 +233,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_is_no_tensor),
         cmocka_unit_test(refuses_sizes_that_do_not_fit),
+        cmocka_unit_test(refuses_what_leaves_the_address_space),
+        cmocka_unit_test(strides_of_single_elements_are_no_matter),
         cmocka_unit_test(knows_what_is_dense),
         cmocka_unit_test(takes_empty_and_scalar_tensors),
         cmocka_unit_test(dtypes_go_both_ways),

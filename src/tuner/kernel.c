@@ -41,7 +41,7 @@ struct candidate {
 };
 
 struct bench {
-    const struct kernel_case *kernel;
+    struct kernel_case *kernel;
     struct arena *arena; /* lives longer than the bench */
     int64_t dims[LIMIT_NAMED_DIMS];
     void *buffers[LIMIT_KERNEL_BUFFERS]; /* [0]: the result */
@@ -54,14 +54,6 @@ struct bench {
     struct candidate *candidates;
     uint32_t count;
 };
-
-static int64_t legal(const struct dim_name *name)
-{
-    int64_t wish = name->typical > 0 ? name->typical : 8, by = name->multiple_of;
-    int64_t least = (name->min + by - 1) / by * by, most = name->max / by * by;
-    wish = wish / by * by;
-    return wish < least ? least : wish > most ? most : wish;
-}
 
 static void fill(enum dtype dtype, int64_t count, uint64_t seed, void *out)
 {
@@ -153,7 +145,7 @@ static bool interpret(struct bench *b, const value_id *args, struct error *err)
         b->dims, sources, g->inputs.count, b->arena, &b->result, err);
 }
 
-bool case_question(const struct kernel_case *kernel, struct arena *arena, struct nest *nest,
+bool case_question(struct kernel_case *kernel, struct arena *arena, struct nest *nest,
                    struct kernel_question *out, struct error *err)
 {
     value_id *args;
@@ -192,9 +184,9 @@ static bool map_code(struct candidate *c, const struct code_image *image, struct
 static bool generate(struct bench *b, struct candidate *c, const char **out_steps,
                      struct error *err)
 {
-    const struct kernel_case *k = b->kernel;
+    struct kernel_case *k = b->kernel;
     struct nest *nest = ARENA_NEW(&c->arena, struct nest);
-    struct dim_table *dims = (struct dim_table *)(uintptr_t)&k->graph.dims; /* may grow */
+    struct dim_table *dims = &k->graph.dims; /* may grow */
     struct kernel_question question;
     struct schedule schedule;
     struct sched_sizes sizes;
@@ -358,12 +350,12 @@ static bool judge(struct bench *b, const value_id *args, int64_t work, struct er
     return true;
 }
 
-bool bench_new(const struct kernel_case *kernel, uint32_t candidates_max, struct arena *arena,
+bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena *arena,
                struct bench **out, struct error *err)
 {
     struct bench *b = ARENA_NEW(arena, struct bench);
     struct nest *nest = ARENA_NEW(arena, struct nest);
-    struct dim_table *dims = (struct dim_table *)(uintptr_t)&kernel->graph.dims;
+    struct dim_table *dims = &kernel->graph.dims;
     struct config *configs = ARENA_ARRAY(arena, struct config, candidates_max);
     struct sched_sizes sizes;
     value_id *args;
@@ -372,7 +364,7 @@ bool bench_new(const struct kernel_case *kernel, uint32_t candidates_max, struct
     if (!target_supported_here(kernel->target->name))
         return fail(err, ERR_TARGET, "this machine cannot run code for %s", kernel->target->name);
     for (uint32_t i = 0; i < dims->names.count; i++)
-        b->dims[i] = legal(&dims->names.items[i]);
+        b->dims[i] = dim_typical(&dims->names.items[i]);
     if (!lower_group(&kernel->graph, &kernel->partition, kernel->group, arena, nest, &args,
                      &b->buffer_count, err) ||
         !sched_measure(nest, dims, &sizes, err) || !make_buffers(b, args, err))

@@ -46,7 +46,7 @@ static const char *print_timings(const struct bench *bench, const urza_search_ro
     return text.data;
 }
 
-bool tune_case(const struct kernel_case *kernel, const struct invocation *invocation,
+bool tune_case(struct kernel_case *kernel, const struct invocation *invocation,
                const struct device *device, const struct tune_limits *limits, struct arena *arena,
                struct entry *out, struct error *err)
 {

@@ -129,18 +129,18 @@ uint32_t cache_file_remove(struct cache_file *file,
 
 /* kernel.c: a kernel on memory of its own, so that candidates can be built, run and checked. */
 struct bench;
-/* Makes operands at the dims' typical values and runs the default config, whose result is the
+/* Makes operands at dim_typical of the dims and runs the default config, whose result is the
  * reference (for small kernels the interpreter's is, and the default is checked, too). The
  * candidates are those of sched_space; number 0 is the default. ERR_TARGET when this machine cannot
  * run the code, ERR_LIMIT when it is too large to be measured. bench_free after success only. */
-bool bench_new(const struct kernel_case *kernel, uint32_t candidates_max, struct arena *arena,
+bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena *arena,
                struct bench **out, struct error *err);
 void bench_free(struct bench *bench);
 uint32_t bench_count(const struct bench *bench);
 const struct config *bench_config(const struct bench *bench, uint32_t candidate);
 urza_search_space bench_space(struct bench *bench);
 /* Lowers the kernel afresh, for asking its default config. */
-bool case_question(const struct kernel_case *kernel, struct arena *arena, struct nest *nest,
+bool case_question(struct kernel_case *kernel, struct arena *arena, struct nest *nest,
                    struct kernel_question *out, struct error *err);
 
 /* tune.c: measures a kernel; *out is a measured entry, texts in arena. */
@@ -150,7 +150,7 @@ struct tune_limits {
     void (*on_progress)(void *user, const urza_tune_progress *progress);
     void *user;
 };
-bool tune_case(const struct kernel_case *kernel, const struct invocation *invocation,
+bool tune_case(struct kernel_case *kernel, const struct invocation *invocation,
                const struct device *device, const struct tune_limits *limits, struct arena *arena,
                struct entry *out, struct error *err);
 

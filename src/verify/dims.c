@@ -9,14 +9,7 @@
 
 int64_t dims_legal(const struct dim_name *name, int64_t wish)
 {
-    int64_t by = name->multiple_of;
-    int64_t least = (name->min + by - 1) / by * by, most = name->max / by * by;
-    if (least > most || wish <= least)
-        return least;
-    if (wish >= most)
-        return most;
-    int64_t below = wish / by * by;
-    return wish - below <= below + by - wish ? below : below + by;
+    return dim_legal(name, wish);
 }
 
 static bool is_legal(const struct dim_name *name, int64_t value)
@@ -71,7 +64,7 @@ bool dims_choose(const struct dim_table *dims, const char *text, int64_t *out_va
     for (uint32_t i = 0; i < dims->names.count; i++) {
         const struct dim_name *name = &dims->names.items[i];
         if ((seen >> i & 1) == 0)
-            values[i] = dims_legal(name, name->typical > 0 ? name->typical : 8);
+            values[i] = dim_typical(name);
     }
     memcpy(out_values, values, dims->names.count * sizeof values[0]);
     return true;

@@ -66,10 +66,22 @@ static json_t *outputs(const struct verify_report *report)
     return list;
 }
 
-struct json_t *evidence_json(const struct verify_report *report)
+static json_t *evidence_json(const struct verify_report *report)
 {
     return json_pack("{s:s, s:b, s:o, s:o, s:o}", "format", FORMAT, "pass", report->pass, "checks",
                      checks_of(report), "kernels", kernels(report), "outputs", outputs(report));
+}
+
+void verify_summarise(const struct verify_report *report, struct verify_summary *out)
+{
+    *out = (struct verify_summary){.pass = report->pass, .count = report->count};
+    for (uint32_t i = 0; i < report->count; i++) {
+        const struct verify_check *c = &report->checks[i];
+        if (c->pass || out->failed++ > 0)
+            continue;
+        snprintf(out->name, sizeof out->name, "%s", c->name);
+        snprintf(out->detail, sizeof out->detail, "%s", c->detail);
+    }
 }
 
 void verify_print(const struct verify_report *report, struct strbuf *out)

@@ -26,12 +26,12 @@ static void store_int(enum dtype dtype, void *data, int64_t at, int64_t value)
     }
 }
 
-/* The ends of a dtype, and what arithmetic treats in its own way. */
-static double special_value(enum dtype dtype, uint32_t random)
+/* The ends of a dtype, and what arithmetic treats in its own way, by turns: kind counts. */
+static double special_value(enum dtype dtype, uint32_t random, uint32_t kind, bool finite)
 {
     double sign = (random & 1) != 0 ? -1.0 : 1.0;
     uint32_t some = random >> 8 & 15;
-    switch (random >> 1 & 7) {
+    switch (kind % (finite ? 5 : 8)) {
     case 0: return sign * 0.0;
     case 1: return sign * dtype_min_subnormal(dtype) * (1 + some);
     case 2: return sign * dtype_min_normal(dtype) * (1 + some);
@@ -43,13 +43,32 @@ static double special_value(enum dtype dtype, uint32_t random)
     }
 }
 
-/* Whether a special stands here. In one block of elements of four only, and of large tensors few:
- * a sum that meets one says little about its other terms, so most must meet none. */
-static bool is_special(uint64_t key, uint32_t random, int64_t index, int64_t count)
+/* Where specials stand: in every fourth block of elements, of large tensors in two of a thousand
+ * elements, the first of a block always. A sum that meets one says little about its other terms,
+ * so most must meet none. */
+struct specials {
+    int64_t block;
+    uint64_t first, every;
+    uint32_t shift; /* one element in 2^(32 - shift) */
+    uint32_t count; /* so far */
+};
+
+static struct specials specials_begin(int64_t count, uint64_t key)
 {
-    bool large = count > 4096;
-    uint64_t block = (uint64_t)index / (large ? 1024 : 32);
-    return random >> (large ? 24 : 29) == 0 && (rng_u32(key ^ 0x5a5a, block) & 3) == 0;
+    int64_t block = count / 16;
+    return (struct specials){.block = block < 4      ? 4
+                                      : block > 1024 ? 1024
+                                                     : block,
+                             .first = key >> 32,
+                             .every = count > 4096 ? (uint64_t)(count / 1024 + 1) / 2 + 1 : 4,
+                             .shift = count > 4096 ? 24 : 30,
+                             .count = (uint32_t)(key >> 40)};
+}
+
+static bool is_special(const struct specials *s, uint32_t random, int64_t index)
+{
+    uint64_t block = (uint64_t)(index / s->block) + s->first;
+    return block % s->every == 0 && (index % s->block == 0 || random >> s->shift == 0);
 }
 
 /* Nearly standard normal, within ±3.5: four uniform numbers of 16 bits added up. */
@@ -61,14 +80,14 @@ static double bell(uint64_t key, int64_t i)
 }
 
 static double float_value(enum dtype dtype, uint64_t key, uint64_t normal_key, int64_t i,
-                          int64_t count, enum fill fill)
+                          struct specials *specials, enum fill fill)
 {
     static const double exact[] = {-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2};
     uint32_t random = rng_u32(key, (uint64_t)i);
     if (fill == FILL_EXACT)
         return exact[random >> 29];
-    if (fill == FILL_SPECIAL && is_special(key, random, i, count))
-        return special_value(dtype, random);
+    if ((fill == FILL_SPECIAL || fill == FILL_FINITE) && is_special(specials, random, i))
+        return special_value(dtype, random, specials->count++, fill == FILL_FINITE);
     return bell(normal_key, i);
 }
 
@@ -96,9 +115,10 @@ void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
                  int64_t index_extent, void *data)
 {
     uint64_t key = rng_key(seed), normal_key = rng_key(~seed);
+    struct specials specials = specials_begin(count, key);
     for (int64_t i = 0; i < count; i++) {
         if (dtype_is_float(dtype)) {
-            store_float(dtype, data, i, float_value(dtype, key, normal_key, i, count, fill));
+            store_float(dtype, data, i, float_value(dtype, key, normal_key, i, &specials, fill));
             continue;
         }
         uint32_t random = rng_u32(key, (uint64_t)i);

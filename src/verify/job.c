@@ -19,7 +19,9 @@ static const struct way {
     {2, 7, "in 7 chunks each"},
 };
 #define WAYS (sizeof ways / sizeof ways[0])
-/* Packages of more parameters than this are loaded in two ways, the first and the last. */
+/* Loading costs what parameters do: packages with more of them are loaded in three ways, with many
+ * in two. */
+#define SOME_BYTES ((size_t)256 << 10)
 #define MANY_BYTES ((size_t)64 << 20)
 
 struct job {
@@ -62,7 +64,8 @@ static bool load_all(struct job *job)
     for (uint32_t i = 0; i < job->v->contents->graph.params.count; i++)
         param_bytes += job->v->contents->params[i].data_bytes;
     for (size_t i = 0; i < WAYS; i++)
-        if ((param_bytes <= MANY_BYTES || i == 0 || i == WAYS - 1) &&
+        if ((param_bytes <= SOME_BYTES || i == 0 || i == WAYS - 1 ||
+             (param_bytes <= MANY_BYTES && i == WAYS - 2)) &&
             !subject_load(&job->subject, ways[i].threads, ways[i].chunks, &job->modules[i],
                           i == 0 ? &job->result->runtime : &job->result->threads))
             return false;
@@ -103,7 +106,8 @@ static bool judge_size(struct job *job, uint32_t index)
          walk_run(job->walk, &sample, job->result->stage, &arena, &outputs, &job->result->kernels);
     if (ok && is_whole(v, size) && index == 0)
         keep_outputs(job, &sample, outputs);
-    name_size(job, "the runtime", size);
+    if (ok)
+        name_size(job, "the runtime", size);
     ok = ok && run_whole(job, &sample, outputs, index <= 2);
     arena_release(&arena);
     if (ok)
@@ -111,34 +115,32 @@ static bool judge_size(struct job *job, uint32_t index)
     return ok;
 }
 
-/* The sizes at which kernels are judged on arguments of their own: a small odd one, and the largest
- * that is cheap. */
+/* Kernels on arguments of their own, at a small odd size; on exact ones also at the largest that is
+ * cheap, where long sums and whole tiles are. */
 static bool judge_apart(struct job *job)
 {
-    static const struct {
-        enum fill fill;
-        const char *name;
-    } fills[] = {{FILL_SPECIAL, "kernels on special values"},
-                 {FILL_EXACT, "kernels on exact values"}};
-    const struct size *largest = NULL, *small = &job->sizes.items[0];
+    const struct size *large = &job->sizes.items[0], *small = large;
     for (uint32_t i = 0; i < job->sizes.count; i++) {
         const struct size *size = &job->sizes.items[i];
         if (strcmp(size->why, "odd") == 0)
             small = size;
-        if (size->cost <= job->v->budget / 8 && (!largest || size->cost > largest->cost))
-            largest = size;
+        if (size->cost <= job->v->budget / 8 && size->cost > large->cost)
+            large = size;
     }
-    for (size_t f = 0; f < sizeof fills / sizeof fills[0]; f++) {
-        const struct size *sizes[] = {small, largest};
-        for (int s = 0; s < 2; s++) {
-            if (!sizes[s] || (s == 1 && largest == small))
-                continue;
-            name_size(job, fills[f].name, sizes[s]);
-            if (!walk_apart(job->walk, sizes[s]->dims, fills[f].fill,
-                            job->v->options->seed + 17 * f + (uint64_t)s, job->result->stage,
-                            &job->result->kernels))
-                return false;
-        }
+    const struct {
+        const struct size *size;
+        enum fill fill;
+        const char *name;
+    } rows[] = {{small, FILL_SPECIAL, "kernels on special values"},
+                {small, FILL_EXACT, "kernels on exact values"},
+                {large, FILL_EXACT, "kernels on exact values"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (i == 2 && large == small)
+            continue;
+        name_size(job, rows[i].name, rows[i].size);
+        if (!walk_apart(job->walk, rows[i].size->dims, rows[i].fill, job->v->options->seed + 17 * i,
+                        job->result->stage, &job->result->kernels))
+            return false;
     }
     return true;
 }

@@ -37,6 +37,7 @@ enum fill {
     FILL_NORMAL,
     FILL_SPECIAL, /* some floats are NaN, infinite, zeros of either sign, subnormal, the least
                      normal, small or large whole numbers, the largest finite */
+    FILL_FINITE,  /* the same without those that are not finite and the largest */
     FILL_EXACT,   /* floats are multiples of 1/2 up to 2: sums of products of two are exact in f32,
                      in any order, up to a million terms */
 };

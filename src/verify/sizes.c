@@ -13,7 +13,8 @@
 
 #define ODD_SIZE 13         /* beside every vector width */
 #define RANDOM_SIZES 48     /* random sizes lie below, where ranges allow */
-#define TYPICAL_COST 1e7    /* what the reference of the typical size may cost */
+#define END_SHARE 12        /* of the budget, for each dim */
+#define TYPICAL_COST 4e6    /* what the reference of the typical size may cost */
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
 /* How often the elements of a node are visited: for sums of products, their depth. */
@@ -185,15 +186,26 @@ static void find_edges(struct chooser *c, const struct plan_launch *launches, ui
     }
 }
 
-/* One dim at the end of its range, the others small. */
+/* One dim as large as it may be and time allows, the others small: the end of its range, or the
+ * largest value whose reference is affordable. */
 static void take_ends(struct chooser *c)
 {
     for (uint32_t name = 0; name < c->dims->names.count; name++) {
-        int64_t dims[LIMIT_NAMED_DIMS] = {0};
+        const struct dim_name *dim = &c->dims->names.items[name];
+        int64_t by = dim->multiple_of, dims[LIMIT_NAMED_DIMS] = {0};
+        int64_t low = dims_legal(dim, 1) / by, high = dims_legal(dim, INT64_MAX) / by;
         for (uint32_t i = 0; i < c->dims->names.count; i++)
-            dims[i] = dims_legal(&c->dims->names.items[i], i == name ? INT64_MAX : 1);
-        if (size_cost(c, dims) <= c->budget / 4)
-            take(c, dims, "end of range", false);
+            dims[i] = dims_legal(&c->dims->names.items[i], 1);
+        while (low < high) {
+            int64_t middle = low + (high - low + 1) / 2;
+            dims[name] = middle * by;
+            if (size_cost(c, dims) <= c->budget / END_SHARE)
+                low = middle;
+            else
+                high = middle - 1;
+        }
+        dims[name] = low * by;
+        take(c, dims, low * by == dims_legal(dim, INT64_MAX) ? "end of range" : "large", true);
     }
 }
 
@@ -234,6 +246,7 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
         return true;
     take_wish(&c, 0, 0, "smallest");
     take_wish(&c, ODD_SIZE, 0, "odd");
+    take_ends(&c);
     c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);
     if (target) {
         find_edges(&c, target->plan.forward.items, target->plan.forward.count);
@@ -243,7 +256,6 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
         for (uint32_t i = 0; i < c.edge_count; i++)
             take_edge(&c, c.edges[i], 2 * c.edges[i]->at + 1);
     }
-    take_ends(&c);
     for (uint32_t i = 0; i < options->size_count; i++)
         take_wish(&c, 0, rng_key(options->seed + i), "random");
     return true;

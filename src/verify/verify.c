@@ -21,8 +21,8 @@
 #define DEFAULT_SECONDS 300
 #define JOB_BYTES ((uint64_t)12 << 30) /* address space of one job */
 /* Operations of the reference for one target: some tenth of a second. */
-#define BUDGET 6e7
-#define WHOLE_BUDGET 2e7
+#define BUDGET 2e7
+#define WHOLE_BUDGET 8e6
 #define QUALITY_MOST 4.0
 
 struct driver {

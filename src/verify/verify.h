@@ -66,10 +66,16 @@ struct verify_report {
 bool verify_package(const void *bytes, size_t size, const struct verify_options *options,
                     struct arena *arena, struct verify_report *out, struct error *err);
 
+/* What a report comes to, without pointers; name and detail are of the first check that failed. */
+struct verify_summary {
+    bool pass;
+    uint32_t count, failed; /* checks */
+    char name[80], detail[480];
+};
+void verify_summarise(const struct verify_report *report, struct verify_summary *out);
+
 /* Canonical JSON of a report, as a package's evidence. */
 void verify_print(const struct verify_report *report, struct strbuf *out);
-struct json_t;
-struct json_t *evidence_json(const struct verify_report *report); /* the same as a tree, owned */
 /* A table for people, from the JSON of evidence, with a line for each kernel when asked; false when
  * it is of no format known here. */
 bool evidence_describe(const char *json, size_t size, bool kernels_too, struct strbuf *out);

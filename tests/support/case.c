@@ -8,6 +8,7 @@
 #include "base/strbuf.h"
 #include "verify/fenced.h"
 #include "verify/isolate.h"
+#include "work.h"
 
 #define CASE_SECONDS 20     /* a thousand times what a case takes */
 #define PRINTED_FAILURES 10 /* failures shown with a graph; the others by name */
@@ -115,6 +116,51 @@ static void note_worst(const struct sample *sample, const struct interp_differen
                          dims->names.items[i].name, (long long)sample->dims[i]);
 }
 
+/* Whether the bits are those of a NaN of a float dtype. */
+static bool is_nan(enum dtype dtype, const void *data)
+{
+    union {
+        double f64;
+        float f32;
+        uint16_t u16;
+    } x;
+    memcpy(&x, data, dtype_bytes(dtype));
+    switch ((int)dtype) {
+    case DTYPE_F64: return x.f64 != x.f64;
+    case DTYPE_F32: return x.f32 != x.f32;
+    case DTYPE_F16: return (x.u16 & 0x7fff) > 0x7c00;
+    case DTYPE_BF16: return (x.u16 & 0x7fff) > 0x7f80;
+    }
+    return false;
+}
+
+static bool check_exact(const struct sample *sample, void *const *outputs, struct arena *arena,
+                        struct error *err)
+{
+    struct interp_tensor in[LIMIT_OPERANDS], out[LIMIT_OPERANDS];
+    for (uint32_t i = 0; i < sample->input_count; i++) {
+        const struct tensor *t = &sample->inputs[i];
+        if (!interp_load(&in[i], arena, t->dtype, t->rank, t->shape, t->data, err))
+            return false;
+    }
+    const struct interp_options options = {.mode = INTERP_NATIVE};
+    if (!interp_run(sample->graph, &options, sample->dims, in, sample->input_count, arena,
+                    out, err))
+        return false;
+    for (uint32_t i = 0; i < sample->output_count; i++) {
+        const struct tensor *t = &sample->outputs[i];
+        size_t item = dtype_bytes(t->dtype);
+        char *native = arena_alloc(arena, t->bytes, 64), *compiled = outputs[i];
+        interp_store(&out[i], native);
+        for (size_t at = 0; at < t->bytes; at += item)
+            if (memcmp(native + at, compiled + at, item) != 0 &&
+                !(is_nan(t->dtype, native + at) && is_nan(t->dtype, compiled + at)))
+                return fail(err, ERR_VERIFY, "output '%s'[%zu] is not what the interpreter gives",
+                            sample->graph->outputs.items[i].name, at / item);
+    }
+    return true;
+}
+
 static bool run_size(const struct test_case *test, const struct package_param *params,
                      const int64_t *dims, uint64_t seed, urza_module *module, struct arena *arena,
                      struct case_result *result, struct error *err)
@@ -141,6 +187,8 @@ static bool run_size(const struct test_case *test, const struct package_param *p
         return false;
     sample_compare(&sample, places + sample.input_count, &found, &output);
     note_worst(&sample, &found, output, result);
+    if (test->exact && !check_exact(&sample, places + sample.input_count, arena, err))
+        return false;
     for (uint32_t i = 0; i < count; i++)
         fenced_close(&blocks[i]);
     return true;
@@ -191,7 +239,8 @@ static void check(const void *argument, void *out)
         fail_at(&answer->err, "compile");
         return;
     }
-    answer->ok = load(test, &compiled, &module, &answer->err) &&
+    answer->ok = work_is_bounded(compiled.package, compiled.package_bytes, &answer->err) &&
+                 load(test, &compiled, &module, &answer->err) &&
                  run_sizes(test, params, module, &answer->result, &answer->err);
     urza_unload(module);
 }

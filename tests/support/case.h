@@ -16,7 +16,9 @@ struct test_case {
     enum strategy strategy; /* STRATEGY_NONE: standard */
     uint64_t seed;          /* of parameters and inputs, and of where tensors lie */
     bool special;           /* as random_fill */
-    uint32_t size_count;    /* 0: one call of a graph without named dims */
+    bool exact; /* of a graph without params: outputs equal what the interpreter gives in native
+                   types in all bits, a NaN any NaN */
+    uint32_t size_count;                      /* 0: one call of a graph without named dims */
     const int64_t (*sizes)[LIMIT_NAMED_DIMS]; /* values of the named dims */
     /* Writes input `index` instead of random_fill; may be NULL. */
     void (*fill)(const void *user, uint32_t index, const struct tensor *tensor, uint64_t seed);
@@ -31,7 +33,8 @@ struct case_result {
 };
 
 /* False when it does not compile, load or run (the error of that step), dies, writes where it must
- * not, or when an element lies outside its bound (ERR_VERIFY). *out is filled as far as the case
+ * not, when an element lies outside its bound, or when a kernel computes too much again
+ * (ERR_VERIFY). *out is filled as far as the case
  * came. */
 bool case_check(const struct test_case *test, struct case_result *out, struct error *err);
 

@@ -58,34 +58,6 @@ static char *path_of(const char *folder, const uint8_t *key, const char *suffix)
     return path;
 }
 
-static bool read_exactly(int fd, void *data, size_t size)
-{
-    for (char *at = data; size > 0;) {
-        ssize_t n = read(fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-static bool write_exactly(int fd, const void *data, size_t size)
-{
-    for (const char *at = data; size > 0;) {
-        ssize_t n = write(fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
 static bool intact(struct cache_file *file, size_t size, const uint8_t *key)
 {
     uint8_t digest[SHA256_BYTES];
@@ -109,7 +81,7 @@ static struct cache_file *read_file(int fd, const uint8_t *key, bool *out_damage
     struct cache_file *file = cache_file_new(size);
     if (!file)
         return NULL;
-    *out_damaged = !read_exactly(fd, file, (size_t)info.st_size) || !intact(file, size, key);
+    *out_damaged = !file_read_all(fd, file, (size_t)info.st_size) || !intact(file, size, key);
     if (!*out_damaged) {
         (void)futimens(fd, NULL); /* used now */
         return file;
@@ -161,8 +133,8 @@ void folder_write(const char *folder, const struct cache_file *file)
     }
     if (fd < 0)
         goto out;
-    bool ok =
-        write_exactly(fd, &header, sizeof header) && write_exactly(fd, file + 1, file->size_bytes);
+    bool ok = file_write_all(fd, &header, sizeof header) &&
+              file_write_all(fd, file + 1, file->size_bytes);
     ok = close(fd) == 0 && ok;
     if (!ok || rename(temp, path) != 0)
         unlink(temp);

@@ -44,6 +44,11 @@ bool codegen(struct nest *const *nests, uint32_t count, const struct target *tar
              const struct code_options *options, struct arena *arena, struct code_image *out,
              struct error *err);
 
+/* For the whole process: *handler, which must stay where it is and not return, is called where LLVM
+ * needs memory that there is not. For child processes. */
+typedef void codegen_handler(void);
+void codegen_on_no_memory(codegen_handler *const *handler);
+
 #define CODEGEN_BACKEND "llvm 19" /* part of what decides the bytes … */
 /* … and its version to the last digit, "19.1.7", which is known when the library is there. */
 #define CODEGEN_VERSION_BYTES 36

@@ -120,13 +120,17 @@ LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dt
 /* operation.c: one operation on operands of one shape. */
 LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRef v[3]);
 
+/* remainder.c: fmod of f64, by a call of a function of the module. */
+LLVMValueRef emit_remainder(struct emitter *e, LLVMValueRef a, LLVMValueRef b);
+
 /* convert.c: casts between dtypes, and between memory and registers. */
 LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to);
 LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memory); /* bits as
                                                                                         loaded →
                                                                                         register
                                                                                         form */
-LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory);
+/* rounded: v is known to be a number of that dtype. */
+LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory, bool rounded);
 
 /* emit.c: levels. */
 void level_open(struct emitter *e, LLVMBasicBlockRef block);

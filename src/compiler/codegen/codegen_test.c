@@ -316,6 +316,47 @@ static void reductions_over_lanes(void **state)
     }
 }
 
+/* Sums that start anew for each part of a row, and products and minima, which need not: the same
+ * numbers, rows in lanes, parts in lanes, or one by one. Whole numbers add up exactly. */
+static void sums_in_parts(void **state)
+{
+    (void)state;
+    float data[MOST];
+    for (int64_t i = 0; i < MOST; i++)
+        data[i] = (float)(rng_u32(4, (uint64_t)i) % 201) - 100;
+    for (uint32_t way = 0; way < 3; way++) {
+        struct kit kit;
+        expr_id r, ko, ki;
+        kit_init(&kit);
+        struct nest *n = &kit.nest;
+        uint32_t out = kit_buffer(&kit, DTYPE_F32, true, 0, 10, NULL),
+                 least = kit_buffer(&kit, DTYPE_F32, true, 0, 10, NULL);
+        uint32_t x = kit_buffer(&kit, DTYPE_F32, false, 10, 0, data);
+        expr_id seven = index_const(n, 7), rows_count = index_const(n, 10);
+        struct stmt *rows = kit_loop(&kit, NULL, "r", rows_count, way == 1 ? 4 : 0, true, &r);
+        uint32_t acc = nest_local(n, "acc", DTYPE_F32), low = nest_local(n, "low", DTYPE_F32);
+        block_add(n, &rows->body, stmt_local(n, acc, expr_const(n, DTYPE_F32, 5)));
+        block_add(n, &rows->body, stmt_local(n, low, expr_const(n, DTYPE_F32, 0)));
+        expr_id parts = index_div(n, plus(&kit, kit.S, 6), seven);
+        struct stmt *outer = kit_loop(&kit, rows, "ko", parts, 0, false, &ko);
+        expr_id start = index_mul(n, ko, seven);
+        expr_id left = index_min(n, seven, index_sub(n, kit.S, start));
+        struct stmt *part = kit_loop(&kit, outer, "ki", left, way == 2 ? 4 : 0, false, &ki);
+        if (way < 2)
+            part->loop_kind = LOOP_APART;
+        else
+            outer->loop_kind = LOOP_APART;
+        expr_id at = index_add(n, index_mul(n, r, kit.S), index_add(n, start, ki));
+        expr_id v = expr_load(n, x, at, EXPR_NONE);
+        block_add(n, &part->body, stmt_update(n, acc, COMBINE_SUM, v));
+        block_add(n, &part->body, stmt_update(n, low, COMBINE_MIN, v));
+        store(&kit, rows, out, r, expr_local(n, acc), EXPR_NONE);
+        store(&kit, rows, least, r, expr_local(n, low), EXPR_NONE);
+        check_lengths(&kit, "parts", 0);
+        kit_release(&kit);
+    }
+}
+
 /* A running sum along each row that is stored at every step; rows in lanes or one by one. */
 static void locals_live_through_loops(void **state)
 {
@@ -508,6 +549,7 @@ int main(void)
         cmocka_unit_test(stores_across_lanes),
         cmocka_unit_test(index_arithmetic_in_vectors),
         cmocka_unit_test(reductions_over_lanes),
+        cmocka_unit_test(sums_in_parts),
         cmocka_unit_test(locals_live_through_loops),
         cmocka_unit_test(branches),
         cmocka_unit_test(parallel_ranges_cover_the_whole),

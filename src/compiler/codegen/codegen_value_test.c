@@ -69,6 +69,7 @@ static const double float_values[] = {
     3.4e38,
     1e300,
     -1e300,
+    0x3p-1074,
     1 + 0x1p-11 + 0x1p-40,
     1 + 0x1p-11,
     1 + 0x1p-8 + 0x1p-40,
@@ -185,6 +186,7 @@ static void operations(void **state)
                                                EXPR_ROUND, EXPR_TRUNC, EXPR_SQRT};
     static const enum expr_op arithmetic[] = {EXPR_ADD, EXPR_SUB, EXPR_MUL,
                                               EXPR_DIV, EXPR_MIN, EXPR_MAX};
+    static const enum expr_op remainder[] = {EXPR_FMOD};
     static const enum expr_op bits[] = {EXPR_AND, EXPR_OR, EXPR_XOR};
     static const enum expr_op compares[] = {EXPR_EQ, EXPR_NE, EXPR_LT, EXPR_LE};
     static const enum expr_op int_unary[] = {EXPR_NEG, EXPR_ABS, EXPR_NOT};
@@ -194,6 +196,8 @@ static void operations(void **state)
             check_operations(dtype, compares, 4, true, lanes);
             if (dtype_is_float(dtype))
                 check_operations(dtype, float_unary, 7, false, lanes);
+            if (dtype == DTYPE_F64)
+                check_operations(dtype, remainder, 1, true, lanes);
             if (dtype != DTYPE_BOOL)
                 check_operations(dtype, arithmetic, 6, true, lanes);
             if (!dtype_is_float(dtype))
@@ -330,7 +334,7 @@ static void multiply_add_and_select(void **state)
 }
 
 /* Every narrow pattern widens; every narrow value, the ties between neighbours and what lies beside
- * them round. */
+ * them round: into memory, in registers, and what was rounded once more into memory. */
 static void narrow_floats_exhaustively(void **state)
 {
     (void)state;
@@ -355,7 +359,9 @@ static void narrow_floats_exhaustively(void **state)
             kit_init(&kit);
             struct nest *n = &kit.nest;
             uint32_t narrow = kit_buffer(&kit, dtype, true, 4, 0, NULL),
-                     wide = kit_buffer(&kit, DTYPE_F32, true, 1, 0, NULL);
+                     wide = kit_buffer(&kit, DTYPE_F32, true, 1, 0, NULL),
+                     rounded = kit_buffer(&kit, DTYPE_F32, true, 4, 0, NULL),
+                     again = kit_buffer(&kit, dtype, true, 4, 0, NULL);
             uint32_t x = kit_buffer(&kit, dtype, false, 1, 0, patterns),
                      y = kit_buffer(&kit, DTYPE_F32, false, 4, 0, singles);
             struct stmt *widen = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
@@ -363,8 +369,11 @@ static void narrow_floats_exhaustively(void **state)
                       stmt_store(n, wide, i, expr_load(n, x, i, EXPR_NONE), EXPR_NONE));
             struct stmt *round =
                 kit_loop(&kit, NULL, "j", index_mul(n, kit.S, index_const(n, 4)), lanes, true, &i);
+            expr_id v = expr_load(n, y, i, EXPR_NONE), r = expr_round(n, v, dtype);
+            block_add(n, &round->body, stmt_store(n, narrow, i, v, EXPR_NONE));
+            block_add(n, &round->body, stmt_store(n, rounded, i, r, EXPR_NONE));
             block_add(n, &round->body,
-                      stmt_store(n, narrow, i, expr_load(n, y, i, EXPR_NONE), EXPR_NONE));
+                      stmt_store(n, again, i, expr_unary(n, EXPR_NEG, r), EXPR_NONE));
             check_values(&kit, dtype_name(dtype), 1 << 16);
             kit_release(&kit);
         }

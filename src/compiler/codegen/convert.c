@@ -1,6 +1,6 @@
-/* Conversions. f16 and bf16 live in memory only: loads widen to f32, stores round. bf16, and f16
- * where the target has no instruction for it, are done with integer operations, so that no library
- * is called. */
+/* Conversions. f16 and bf16 live in memory only: loads widen to f32, stores round, and so does a
+ * cast to them, whose result stays an f32. bf16, and f16 where the target has no instruction for
+ * it, are done with integer operations, so that no library is called. */
 #include "compiler/codegen/codegen_priv.h"
 
 static LLVMTypeRef i32_like(struct emitter *e, LLVMValueRef v)
@@ -25,8 +25,9 @@ static LLVMValueRef is_nan(struct emitter *e, LLVMValueRef v)
     return LLVMBuildFCmp(e->builder, LLVMRealUNO, v, v, "");
 }
 
-/* Adds half of the last kept place, and one more when that place is odd; then truncates. */
-static LLVMValueRef f32_to_bf16(struct emitter *e, LLVMValueRef v)
+/* Adds half of the last kept place, and one more when that place is odd: the bits to keep are then
+ * the upper 16. */
+static LLVMValueRef bf16_in_upper_bits(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
     LLVMValueRef bits = LLVMBuildBitCast(b, v, i32_like(e, v), "");
@@ -35,9 +36,21 @@ static LLVMValueRef f32_to_bf16(struct emitter *e, LLVMValueRef v)
     LLVMValueRef rounded =
         LLVMBuildAdd(b, LLVMBuildAdd(b, bits, const_int_like(bits, 0x7fff), ""), odd, "");
     LLVMValueRef quiet = LLVMBuildOr(b, bits, const_int_like(bits, 0x400000), "");
-    LLVMValueRef all = LLVMBuildSelect(b, is_nan(e, v), quiet, rounded, "");
-    all = LLVMBuildLShr(b, all, const_int_like(all, 16), "");
-    return LLVMBuildTrunc(b, all, type_like(LLVMInt16TypeInContext(e->context), v), "");
+    return LLVMBuildSelect(b, is_nan(e, v), quiet, rounded, "");
+}
+
+static LLVMValueRef upper_bits(struct emitter *e, LLVMValueRef bits)
+{
+    bits = LLVMBuildLShr(e->builder, bits, const_int_like(bits, 16), "");
+    return LLVMBuildTrunc(e->builder, bits, type_like(LLVMInt16TypeInContext(e->context), bits),
+                          "");
+}
+
+static LLVMValueRef round_to_bf16(struct emitter *e, LLVMValueRef v)
+{
+    LLVMValueRef bits = bf16_in_upper_bits(e, v);
+    bits = LLVMBuildAnd(e->builder, bits, const_int_like(bits, -0x10000), "");
+    return LLVMBuildBitCast(e->builder, bits, LLVMTypeOf(v), "");
 }
 
 /* Exponent and mantissa shifted into place and scaled by 2^112, which also makes subnormals right.
@@ -89,6 +102,43 @@ static LLVMValueRef f32_to_f16_by_integers(struct emitter *e, LLVMValueRef v)
     return LLVMBuildTrunc(b, out, type_like(LLVMInt16TypeInContext(e->context), v), "");
 }
 
+/* As above, the result where it was: below the least normal number adding 0.5 and taking it away
+ * rounds, what is at least 65520 becomes infinity. */
+static LLVMValueRef round_to_f16_by_integers(struct emitter *e, LLVMValueRef v)
+{
+    LLVMBuilderRef b = e->builder;
+    LLVMValueRef bits = LLVMBuildBitCast(b, v, i32_like(e, v), "");
+    LLVMValueRef sign = LLVMBuildAnd(b, bits, const_int_like(bits, INT32_MIN), "");
+    LLVMValueRef magnitude = LLVMBuildXor(b, bits, sign, "");
+    LLVMValueRef odd = LLVMBuildAnd(b, LLVMBuildLShr(b, magnitude, const_int_like(bits, 13), ""),
+                                    const_int_like(bits, 1), "");
+    LLVMValueRef normal = LLVMBuildAdd(b, magnitude, const_int_like(bits, 0xfff), "");
+    normal = LLVMBuildAnd(b, LLVMBuildAdd(b, normal, odd, ""), const_int_like(bits, -0x2000), "");
+    LLVMValueRef small = LLVMBuildBitCast(b, magnitude, LLVMTypeOf(v), "");
+    small = LLVMBuildFAdd(b, small, const_real_like(small, 0.5), "");
+    small = LLVMBuildFSub(b, small, const_real_like(small, 0.5), "");
+    LLVMValueRef is_small =
+        LLVMBuildICmp(b, LLVMIntULT, magnitude, const_int_like(bits, 0x38800000), "");
+    LLVMValueRef is_huge =
+        LLVMBuildICmp(b, LLVMIntUGE, magnitude, const_int_like(bits, 0x477ff000), "");
+    LLVMValueRef huge = LLVMBuildSelect(b, is_nan(e, v), const_int_like(bits, 0x7fc00000),
+                                        const_int_like(bits, 0x7f800000), "");
+    LLVMValueRef out = LLVMBuildSelect(b, is_huge, huge, normal, "");
+    out = LLVMBuildSelect(b, is_small, LLVMBuildBitCast(b, small, i32_like(e, v), ""), out, "");
+    return LLVMBuildBitCast(b, LLVMBuildOr(b, out, sign, ""), LLVMTypeOf(v), "");
+}
+
+/* An f32 to the nearest number of a narrow dtype, as f32. */
+static LLVMValueRef round_to(struct emitter *e, LLVMValueRef v, enum dtype narrow)
+{
+    if (narrow == DTYPE_BF16)
+        return round_to_bf16(e, v);
+    if (!e->target->f16c)
+        return round_to_f16_by_integers(e, v);
+    LLVMTypeRef half = type_like(LLVMHalfTypeInContext(e->context), v);
+    return LLVMBuildFPExt(e->builder, LLVMBuildFPTrunc(e->builder, v, half, ""), LLVMTypeOf(v), "");
+}
+
 LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memory)
 {
     LLVMTypeRef half = type_like(LLVMHalfTypeInContext(e->context), v);
@@ -104,10 +154,12 @@ LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memo
     }
 }
 
-LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory)
+LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory, bool rounded)
 {
     switch (memory) {
-    case DTYPE_BF16: return f32_to_bf16(e, v);
+    case DTYPE_BF16:
+        return upper_bits(e, rounded ? LLVMBuildBitCast(e->builder, v, i32_like(e, v), "")
+                                     : bf16_in_upper_bits(e, v));
     case DTYPE_F16:
         if (!e->target->f16c)
             return f32_to_f16_by_integers(e, v);
@@ -193,7 +245,7 @@ LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum 
         if (in_f32(from) && to == DTYPE_F64)
             v = LLVMBuildFPExt(e->builder, v, type_like(type_of(e, to), v), "");
         if (to == DTYPE_F16 || to == DTYPE_BF16)
-            v = emit_from_memory(e, emit_to_memory(e, v, to), to);
+            v = round_to(e, v, to);
         return v;
     }
     if (dtype_is_float(from))

@@ -263,6 +263,57 @@ static enum combine combine_of(const struct block *block, uint32_t local)
     return COMBINE_NONE;
 }
 
+/* Sums of floats that a loop updates start anew: states of the locals before, by local; marks says
+ * which. */
+static struct local_state *begin_apart(struct emitter *e, const struct stmt *s, bool *marks)
+{
+    uint32_t count = e->nest->locals.count;
+    struct local_state *outside = ARENA_ARRAY(e->arena, struct local_state, count + 1);
+    updated_locals(&s->body, marks);
+    e->now++;
+    for (uint32_t i = 0; i < count; i++) {
+        struct local_state *l = &e->locals[i];
+        enum dtype dtype = e->nest->locals.items[i].dtype;
+        marks[i] &=
+            l->storage != NULL && dtype_is_float(dtype) && combine_of(&s->body, i) == COMBINE_SUM;
+        if (!marks[i])
+            continue;
+        LLVMTypeRef type = type_of(e, dtype);
+        type = l->vector ? LLVMVectorType(type, e->lanes) : type;
+        outside[i] = *l;
+        l->storage = entry_alloca(e, type);
+        l->changed = e->now;
+        LLVMBuildStore(e->builder, LLVMConstNull(type), l->storage);
+    }
+    return outside;
+}
+
+static void end_apart(struct emitter *e, const struct local_state *outside, const bool *marks)
+{
+    e->now++;
+    for (uint32_t i = 0; i < e->nest->locals.count; i++) {
+        struct local_state *l = &e->locals[i];
+        enum dtype dtype = e->nest->locals.items[i].dtype;
+        if (!marks[i])
+            continue;
+        LLVMTypeRef type = type_of(e, dtype);
+        type = l->vector ? LLVMVectorType(type, e->lanes) : type;
+        LLVMValueRef part = LLVMBuildLoad2(e->builder, type, l->storage, "");
+        *l = outside[i];
+        LLVMValueRef old = LLVMBuildLoad2(e->builder, type, l->storage, "");
+        LLVMBuildStore(e->builder, emit_combine(e, COMBINE_SUM, dtype, old, part), l->storage);
+        l->changed = e->now;
+    }
+}
+
+static void emit_apart(struct emitter *e, const struct stmt *s)
+{
+    bool *marks = ARENA_ARRAY(e->arena, bool, e->nest->locals.count + 1);
+    struct local_state *outside = begin_apart(e, s, marks);
+    emit_serial(e, s);
+    end_apart(e, outside, marks);
+}
+
 static void emit_vector_loop(struct emitter *e, const struct stmt *s)
 {
     uint32_t count = e->nest->locals.count;
@@ -380,6 +431,8 @@ static void emit_block(struct emitter *e, const struct block *block)
         case STMT_FOR:
             if (s->loop_kind == LOOP_VECTOR)
                 emit_vector_loop(e, s);
+            else if (s->loop_kind == LOOP_APART)
+                emit_apart(e, s);
             else
                 emit_serial(e, s);
             break;

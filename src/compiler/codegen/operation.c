@@ -98,6 +98,7 @@ static LLVMValueRef float_operation(struct emitter *e, const struct expr *x, LLV
     case EXPR_SUB: return LLVMBuildFSub(b, v[0], v[1], "");
     case EXPR_MUL: return LLVMBuildFMul(b, v[0], v[1], "");
     case EXPR_DIV: return LLVMBuildFDiv(b, v[0], v[1], "");
+    case EXPR_FMOD: return emit_remainder(e, v[0], v[1]);
     case EXPR_MIN:
         return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, v[0], v[1], ""), v[0], v[1], "");
     case EXPR_MAX:
@@ -149,7 +150,7 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
 /* By way of the form in memory, which is not that in registers for narrow floats and bool. */
 static LLVMValueRef bitcast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to)
 {
-    v = emit_to_memory(e, v, from);
+    v = emit_to_memory(e, v, from, true);
     v = LLVMBuildBitCast(e->builder, v, type_like(type_in_memory(e, to), v), "");
     return emit_from_memory(e, v, to);
 }

@@ -150,8 +150,11 @@ uint32_t emit_transposed_stores(struct emitter *e, const struct block *block, ui
     if (!base)
         return 0;
     LLVMValueRef *values = ARENA_ARRAY(e->arena, LLVMValueRef, run.count);
-    for (uint32_t i = 0; i < run.count; i++)
-        values[i] = emit_to_memory(e, emit_vector(e, block->stmts.items[at + i]->value), dtype);
+    for (uint32_t i = 0; i < run.count; i++) {
+        expr_id value = block->stmts.items[at + i]->value;
+        values[i] =
+            emit_to_memory(e, emit_vector(e, value), dtype, expr_is_rounded(e->nest, value, dtype));
+    }
     LLVMValueRef stride = emit_value(e, run.stride);
     uint32_t width = e->lanes < e->target->lanes ? e->lanes : e->target->lanes;
     assert(width <= MAX_WIDTH);

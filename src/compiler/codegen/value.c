@@ -368,8 +368,9 @@ void emit_store(struct emitter *e, const struct stmt *s)
     enum dtype dtype = b->dtype;
     LLVMTypeRef type = type_in_memory(e, dtype);
     LLVMValueRef pointer, store;
+    bool rounded = expr_is_rounded(e->nest, s->value, dtype);
     if (e->vector_var == UINT32_MAX) {
-        LLVMValueRef v = emit_to_memory(e, emit_value(e, s->value), dtype);
+        LLVMValueRef v = emit_to_memory(e, emit_value(e, s->value), dtype, rounded);
         LLVMValueRef guard = s->guard != EXPR_NONE ? emit_value(e, s->guard) : NULL;
         pointer = emit_address(e, s->buffer, s->index);
         if (guard)
@@ -377,7 +378,7 @@ void emit_store(struct emitter *e, const struct stmt *s)
         store = LLVMBuildStore(e->builder, v, pointer);
         LLVMSetAlignment(store, (unsigned)dtype_bytes(dtype));
     } else {
-        LLVMValueRef v = emit_to_memory(e, emit_vector(e, s->value), dtype);
+        LLVMValueRef v = emit_to_memory(e, emit_vector(e, s->value), dtype, rounded);
         LLVMValueRef mask = mask_with(e, s->guard);
         bool together = contiguous(e, s->buffer, s->index, &pointer);
         if (!together)

@@ -62,14 +62,15 @@ bool native_read_shape(struct graph *graph, const json_t *shape, bool any, dim_i
 /* Writes blueprint->json for a graph that no JSON dialect describes: the graph as text. */
 void import_graph_json(struct blueprint *blueprint, struct arena *arena);
 
-/* Whether a path lies below the folder it is relative to; a file from elsewhere must not reach
- * others. ERR_BLUEPRINT. */
+/* Whether a path lies below the folder it is relative to, as far as its text tells: what links may
+ * do is file_open_below's to see. ERR_BLUEPRINT. */
 bool import_check_path(const char *path, struct error *err);
 
-/* The data of tensor->name in a safetensors file, into the arena; it must have the tensor's dtype,
- * shape and size. ERR_NOT_FOUND, ERR_IO, ERR_PARSE, ERR_JSON, ERR_SHAPE, ERR_LIMIT. */
-bool import_safetensors(const char *path, const struct import_tensor *tensor, struct arena *arena,
-                        void **out, struct error *err);
+/* The data of tensor->name in a safetensors file that is open at fd, into the arena; it must have
+ * the tensor's dtype, shape and size. path is for messages. ERR_NOT_FOUND, ERR_IO, ERR_PARSE,
+ * ERR_JSON, ERR_SHAPE, ERR_LIMIT. */
+bool import_safetensors(int fd, const char *path, const struct import_tensor *tensor,
+                        struct arena *arena, void **out, struct error *err);
 
 /* Reads the "init" of a param of the given dtype and constant shape. ERR_JSON, ERR_BLUEPRINT,
  * ERR_SHAPE. */

@@ -25,6 +25,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "base/file.h"
@@ -267,6 +268,7 @@ static void store_row(enum dtype dtype, void *data, int64_t first, const double 
 }
 
 #define ROW 256
+#define NPY_HEAD_BYTES 65536 /* more than the header of a .npy file takes */
 
 static void fill(const struct param_init *init, const char *name, const struct extent *e,
                  void *data)
@@ -295,13 +297,13 @@ static void fill(const struct param_init *init, const char *name, const struct e
     }
 }
 
-static bool read_npy(const char *full, const char *path, const struct extent *e,
-                     struct arena *arena, void **out, struct error *err)
+static bool read_npy(int fd, const char *path, const struct extent *e, struct arena *arena,
+                     void **out, struct error *err)
 {
     char *bytes = NULL;
     size_t size = 0;
     struct npy npy;
-    if (!file_read(full, e->bytes + 65536, &bytes, &size, err))
+    if (!file_read_open(fd, path, e->bytes + NPY_HEAD_BYTES, &bytes, &size, err))
         return false;
     bool ok = npy_parse(bytes, size, arena, &npy, err);
     free(bytes);
@@ -323,15 +325,17 @@ static bool read_file(const struct param_init *init, const char *name, const cha
     if (!folder)
         return fail(err, ERR_UNSUPPORTED,
                     "values from a file need a blueprint that lies in a folder");
-    size_t length = strlen(folder) + strlen(init->path) + 2;
-    char *full = arena_array(arena, length, 1);
-    snprintf(full, length, "%s/%s", folder, init->path);
-    if (init->kind == INIT_FILE)
-        return read_npy(full, init->path, e, arena, out, err);
     struct import_tensor tensor = {
         .name = name, .dtype = e->dtype, .rank = e->rank, .bytes = e->bytes};
     memcpy(tensor.shape, e->shape, sizeof tensor.shape);
-    return import_safetensors(full, &tensor, arena, out, err);
+    int fd = file_open_below(folder, init->path, err);
+    if (fd < 0)
+        return false;
+    bool ok = init->kind == INIT_FILE
+                  ? read_npy(fd, init->path, e, arena, out, err)
+                  : import_safetensors(fd, init->path, &tensor, arena, out, err);
+    close(fd);
+    return ok;
 }
 
 bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, const char *folder,

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -227,6 +228,21 @@ static void test_file(void **state)
     assert_int_equal(unlink(path), 0);
     assert_false(load(&arena, "f32", "[2, 3]", folder, read, &err));
     assert_int_equal(err.code, ERR_NOT_FOUND);
+    /* A link must not bring another file in, nor a pipe make the reader wait. */
+    char outside[] = "/tmp/import-init-XXXXXX";
+    int fd = mkstemp(outside);
+    assert_true(fd >= 0 && write(fd, bytes.data, bytes.size_bytes) == (ssize_t)bytes.size_bytes);
+    close(fd);
+    assert_int_equal(symlink(outside, path), 0);
+    assert_false(load(&arena, "f32", "[2, 3]", folder, read, &err));
+    assert_int_equal(err.code, ERR_BLUEPRINT);
+    assert_non_null(strstr(err.message, "leads out of the folder"));
+    assert_int_equal(unlink(path) + unlink(outside), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_false(load(&arena, "f32", "[2, 3]", folder, read, &err));
+    assert_int_equal(err.code, ERR_IO);
+    assert_int_equal(unlink(path), 0);
+    assert_false(load(&arena, "f32", "[2, 3]", folder, read, &err));
     assert_string_equal(err.place, "param 'w'");
     assert_int_equal(rmdir(folder), 0);
     arena_release(&arena);

@@ -2,28 +2,28 @@
  * by all. */
 #include "compiler/import/import_priv.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "base/strbuf.h"
 
 static json_t *must(json_t *value)
 {
     if (!value)
-        abort();
+        child_no_memory();
     return value;
 }
 
 void import_set(json_t *object, const char *key, json_t *value)
 {
     if (json_object_set_new(object, key, must(value)) != 0)
-        abort();
+        child_no_memory();
 }
 
 void import_append(json_t *array, json_t *value)
 {
     if (json_array_append_new(array, must(value)) != 0)
-        abort();
+        child_no_memory();
 }
 
 json_t *import_object(void)

@@ -1,6 +1,5 @@
 /* One tensor out of a safetensors file: eight bytes of header size, a JSON object that names dtype,
  * shape and place of each tensor, then the data. Only the header and the tensor are read. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,6 +42,8 @@ static bool read_header(const struct file *file, struct arena *arena, json_t **o
     if (size > LIMIT_JSON_BYTES)
         return fail(err, ERR_LIMIT, "'%.200s': a header of %llu bytes", file->path,
                     (unsigned long long)size);
+    if (size > file->size_bytes)
+        return fail(err, ERR_PARSE, "'%.200s' ends too early", file->path);
     char *text = arena_alloc(arena, size + 1, 1);
     if (!read_at(file, SIZE_BYTES, text, size, err))
         return false;
@@ -89,6 +90,10 @@ static bool read_tensor(const struct file *file, const struct import_tensor *ten
         fail(err, ERR_PARSE, "'%.200s': data_offsets do not fit the shape", file->path);
         goto out;
     }
+    if (tensor->bytes > file->size_bytes) { /* before memory is taken for it */
+        fail(err, ERR_PARSE, "'%.200s' ends too early", file->path);
+        goto out;
+    }
     *out = arena_alloc(arena, tensor->bytes, 64);
     ok = read_at(file, data + (uint64_t)from, *out, tensor->bytes, err);
 out:
@@ -96,18 +101,13 @@ out:
     return ok;
 }
 
-bool import_safetensors(const char *path, const struct import_tensor *tensor, struct arena *arena,
-                        void **out, struct error *err)
+bool import_safetensors(int fd, const char *path, const struct import_tensor *tensor,
+                        struct arena *arena, void **out, struct error *err)
 {
-    struct file file = {.path = path};
+    struct file file = {.fd = fd, .path = path};
     struct stat info;
-    file.fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (file.fd < 0)
-        return fail(err, ERR_NOT_FOUND, "cannot open '%.200s'", path);
-    bool ok = fstat(file.fd, &info) == 0 && S_ISREG(info.st_mode);
-    file.size_bytes = ok ? (uint64_t)info.st_size : 0;
-    ok = ok ? read_tensor(&file, tensor, arena, out, err)
-            : fail(err, ERR_IO, "'%.200s' is no file", path);
-    close(file.fd);
-    return ok;
+    if (fstat(fd, &info) != 0)
+        return fail(err, ERR_IO, "cannot inspect '%.200s'", path);
+    file.size_bytes = (uint64_t)info.st_size;
+    return read_tensor(&file, tensor, arena, out, err);
 }

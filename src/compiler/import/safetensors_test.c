@@ -30,7 +30,11 @@ static const float *read_w(struct fixture *f)
         .name = "w", .dtype = DTYPE_F32, .rank = 2, .shape = {2, 2}, .bytes = 4 * sizeof(float)};
     void *out = NULL;
     f->err.code = ERR_NONE;
-    return import_safetensors(f->path, &w, &f->arena, &out, &f->err) ? out : NULL;
+    int fd = file_open(f->path, &f->err);
+    bool ok = fd >= 0 && import_safetensors(fd, f->path, &w, &f->arena, &out, &f->err);
+    if (fd >= 0)
+        close(fd);
+    return ok ? out : NULL;
 }
 
 static void expect_failure(struct fixture *f, const char *header, enum error_code code)

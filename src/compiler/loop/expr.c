@@ -278,6 +278,9 @@ expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype)
     const struct expr *x = expr_at(nest, a);
     if (x->dtype == dtype)
         return a;
+    if (loaded_dtype(dtype) != dtype && x->op == EXPR_CAST && x->dtype == DTYPE_F32 &&
+        expr_at(nest, x->operand[0])->dtype == dtype)
+        return x->operand[0];
     if (x->op == EXPR_CONST && dtype_is_float(x->dtype) && dtype_is_float(dtype) &&
         !isnan(x->value))
         return expr_const(nest, dtype, x->value);

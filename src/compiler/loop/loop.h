@@ -5,14 +5,16 @@
  * same id and strides can be read off. Statements are arena objects. A loop says how it runs:
  * serial, parallel (split over threads by the caller of the kernel), vector (lanes), or jam
  * (unrolled through everything inside: each statement runs for all values of the variable before
- * the next does; its locals become one register per value).
+ * the next does; its locals become one register per value), or apart (a reduction that starts its
+ * sums anew and adds them to those around it at its end).
  *
  * Loops that lowering makes over results are `independent`: their iterations write different
  * elements, so they may run in any order or together. Loops that only update locals are reductions;
  * they may run as vectors, lane by lane, merged at the end.
  *
  * Narrow floats: loads of f16 and bf16 give f32, stores round; no expression has those dtypes but
- * CAST to them and back (a rounding). Everything lives in one arena, one thread. */
+ * CAST to them and back (a rounding). A value of the graph with such a dtype is rounded wherever it
+ * is used. Everything lives in one arena, one thread. */
 #ifndef URZA_COMPILER_LOOP_LOOP_H
 #define URZA_COMPILER_LOOP_LOOP_H
 
@@ -78,7 +80,7 @@ struct nest_local {
     uint8_t dtype;
 };
 
-enum loop_kind { LOOP_SERIAL = 1, LOOP_PARALLEL, LOOP_VECTOR, LOOP_JAM };
+enum loop_kind { LOOP_SERIAL = 1, LOOP_PARALLEL, LOOP_VECTOR, LOOP_JAM, LOOP_APART };
 enum stmt_kind { STMT_FOR = 1, STMT_IF, STMT_LOCAL, STMT_UPDATE, STMT_STORE, STMT_PREFETCH };
 enum combine { COMBINE_NONE, COMBINE_SUM, COMBINE_PROD, COMBINE_MAX, COMBINE_MIN };
 
@@ -152,6 +154,13 @@ expr_id expr_fma(struct nest *nest, expr_id a, expr_id b, expr_id c);
 expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_convert(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_bitcast(struct nest *nest, expr_id a, enum dtype dtype);
+/* The number of a narrow float dtype that is nearest to e, as f32; e may be of any dtype. */
+expr_id expr_round(struct nest *nest, expr_id e, enum dtype narrow);
+/* Whether e, of f32, is known to be a number of dtype, or a NaN; false where dtype is not narrow.
+ */
+bool expr_is_rounded(const struct nest *nest, expr_id e, enum dtype dtype);
+/* What e rounds to dtype; e itself where it is no such rounding of an f32. */
+expr_id expr_before_rounding(const struct nest *nest, expr_id e, enum dtype dtype);
 
 /* Index arithmetic (i64), in normal form: sums of coefficient × product of atoms. Non-negative by
  * contract where a division is involved. */
@@ -195,7 +204,7 @@ expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id
 typedef void expr_visitor(struct nest *nest, expr_id e, void *context);
 void expr_walk(struct nest *nest, expr_id e, expr_visitor *visit, void *context);
 
-/* Statements. */
+/* Statements. A store of a rounded value rounds itself. */
 struct stmt *stmt_for(struct nest *nest, uint32_t var, bool independent);
 struct stmt *stmt_if(struct nest *nest, expr_id cond);
 struct stmt *stmt_local(struct nest *nest, uint32_t local, expr_id init);

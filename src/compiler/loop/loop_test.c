@@ -330,6 +330,40 @@ static void digest_of(const struct change *c, uint8_t out[32])
     arena_release(&arena);
 }
 
+/* What is a number of the dtype already is not rounded; a store rounds what it is given once. */
+static void narrow_floats_round_once(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    expr_id zero = index_const(n, 0), one = index_const(n, 1);
+    uint32_t in[2],
+        out = nest_buffer(n,
+                          &(struct nest_buffer){
+                              .name = "y", .dtype = DTYPE_BF16, .role = ROLE_OUT, .elements = one});
+    for (int i = 0; i < 2; i++)
+        in[i] = nest_buffer(n, &(struct nest_buffer){.name = "x",
+                                                     .dtype = i ? DTYPE_F32 : DTYPE_BF16,
+                                                     .role = ROLE_IN,
+                                                     .elements = one});
+    expr_id x = expr_load(n, in[0], zero, EXPR_NONE), w = expr_load(n, in[1], zero, EXPR_NONE);
+    expr_id sum = expr_binary(n, EXPR_ADD, x, x), r = expr_round(n, sum, DTYPE_BF16);
+    expr_id choice = expr_select(n, expr_binary(n, EXPR_LT, x, r), expr_unary(n, EXPR_NEG, r),
+                                 expr_const(n, DTYPE_F32, 0.5));
+    assert_int_equal(expr_round(n, x, DTYPE_BF16), x);
+    assert_int_equal(expr_round(n, choice, DTYPE_BF16), choice);
+    assert_int_equal(expr_round(n, r, DTYPE_BF16), r);
+    assert_true(r != sum && expr_at(n, r)->dtype == DTYPE_F32);
+    assert_false(expr_is_rounded(n, w, DTYPE_BF16));
+    assert_false(expr_is_rounded(n, r, DTYPE_F16)); /* which has a smaller range */
+    assert_false(expr_is_rounded(n, expr_const(n, DTYPE_F32, 1.001), DTYPE_BF16));
+    assert_true(
+        expr_is_rounded(n, expr_cast(n, expr_int(n, DTYPE_U8, 255), DTYPE_F32), DTYPE_BF16));
+    assert_false(expr_is_rounded(n, x, DTYPE_F32));
+    assert_int_equal(stmt_store(n, out, zero, r, EXPR_NONE)->value, sum);
+    expr_id f16 = expr_round(n, sum, DTYPE_F16); /* is another rounding */
+    assert_int_equal(stmt_store(n, out, zero, f16, EXPR_NONE)->value, f16);
+}
+
 static void digest_sees_what_decides(void **state)
 {
     (void)state;
@@ -363,6 +397,7 @@ int main(void)
         T(the_verifier_refuses_broken_nests),
         T(a_prefetch_is_printed_and_verified),
         T(a_copy_renames_what_it_declares),
+        T(narrow_floats_round_once),
         cmocka_unit_test(digest_sees_what_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,7 +115,7 @@ struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_
     struct stmt *stmt = stmt_new(nest, STMT_STORE);
     stmt->buffer = buffer;
     stmt->index = index;
-    stmt->value = value;
+    stmt->value = expr_before_rounding(nest, value, nest->buffers.items[buffer].dtype);
     stmt->guard = guard;
     return stmt;
 }

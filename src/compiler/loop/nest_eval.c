@@ -100,6 +100,7 @@ static double float_operation(enum expr_op op, enum dtype dtype, const union nes
     case EXPR_SUB: return single ? (double)((float)a - (float)b) : a - b;
     case EXPR_MUL: return single ? (double)((float)a * (float)b) : a * b;
     case EXPR_DIV: return single ? (double)((float)a / (float)b) : a / b;
+    case EXPR_FMOD: return fmod(a, b);
     case EXPR_MIN: return a < b ? a : b;
     case EXPR_MAX: return a > b ? a : b;
     case EXPR_FMA:

@@ -127,7 +127,7 @@ static void print_names(const struct nest *nest, const struct stmt *s, int inden
 
 static void print_for(const struct nest *nest, const struct stmt *s, struct strbuf *out)
 {
-    static const char *const kinds[] = {"", "for", "parallel", "vector", "jam"};
+    static const char *const kinds[] = {"", "for", "parallel", "vector", "jam", "apart"};
     strbuf_printf(out, "%s", kinds[s->loop_kind]);
     if (s->loop_kind == LOOP_VECTOR)
         strbuf_printf(out, "(%u)", s->lanes);

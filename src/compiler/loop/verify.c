@@ -54,6 +54,8 @@ static bool check_for(struct scope *s, const struct stmt *f)
         if (s->in_vector || f->lanes == 0 || (f->lanes & (f->lanes - 1)))
             return bad(s, "a vector loop inside another, or lanes not a power of two", name);
     }
+    if (f->loop_kind == LOOP_APART && f->independent)
+        return bad(s, "a loop that runs apart must be a reduction", name);
     if (f->loop_kind == LOOP_JAM &&
         !(f->independent && index_is_const(nest, nest->vars.items[f->var].extent, NULL)))
         return bad(s, "a jammed loop must be independent and of constant extent", name);

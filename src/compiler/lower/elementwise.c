@@ -1,6 +1,4 @@
 /* Elementwise prims as expressions, with the exact meaning that prims.def gives them. */
-#include <math.h>
-
 #include "compiler/lower/lower_priv.h"
 #include "compiler/lower/math.h"
 
@@ -49,57 +47,23 @@ static expr_id gen_sign(struct nest *n, expr_id x)
     return dtype_is_float(d) ? expr_select(n, is_nan(n, x), x, out) : out;
 }
 
-/* The low 26 bits of a double's fraction cleared: what is left times a quotient below 2^24 is
- * exact. */
-static expr_id high_part(struct nest *n, expr_id x)
-{
-    expr_id bits = expr_bitcast(n, x, DTYPE_I64);
-    bits = expr_binary(n, EXPR_AND, bits, expr_int(n, DTYPE_I64, -((int64_t)1 << 26)));
-    return expr_bitcast(n, bits, DTYPE_F64);
-}
-
-/* a - q·b for q = trunc(a/b) < 2^24 and a, b ≥ 0, without any rounding: the product is taken in two
- * parts, a - q·b is exact because they are within a factor of two (Sterbenz), and so is each
- * correction. The quotient may be one off where a/b rounds to a whole number. */
-static expr_id exact_mod(struct nest *n, expr_id a, expr_id b)
-{
-    expr_id high = high_part(n, b), low = expr_binary(n, EXPR_SUB, b, high);
-    expr_id q = expr_unary(n, EXPR_TRUNC, expr_binary(n, EXPR_DIV, a, b));
-    expr_id product = expr_binary(n, EXPR_MUL, q, b);
-    expr_id rest = expr_binary(n, EXPR_SUB, expr_binary(n, EXPR_MUL, q, high), product);
-    rest = expr_binary(n, EXPR_ADD, rest, expr_binary(n, EXPR_MUL, q, low));
-    expr_id r = expr_binary(n, EXPR_SUB, expr_binary(n, EXPR_SUB, a, product), rest);
-    expr_id too_small = expr_binary(n, EXPR_LT, r, expr_const(n, DTYPE_F64, 0));
-    r = expr_select(n, too_small, expr_binary(n, EXPR_ADD, r, b), r);
-    return expr_select(n, expr_binary(n, EXPR_LE, b, r), expr_binary(n, EXPR_SUB, r, b), r);
-}
-
-/* In double: the remainder of the magnitudes with the sign of a, moved by b where signs differ.
- * Exact but for that move for quotients below 2^24; the interpreter vouches for no others. */
+/* In double, of which it is a value: what fmod leaves, moved by b where signs differ. The sum of
+ * two numbers of a narrower dtype has room in double, so that its one rounding is the caller's. */
 static expr_id gen_float_rem(struct nest *n, expr_id a, expr_id b)
 {
-    enum dtype dtype = expr_at(n, a)->dtype;
     a = expr_cast(n, a, DTYPE_F64);
     b = expr_cast(n, b, DTYPE_F64);
-    expr_id zero = expr_const(n, DTYPE_F64, 0), infinity = expr_const(n, DTYPE_F64, INFINITY);
-    expr_id size = expr_unary(n, EXPR_ABS, a), by = expr_unary(n, EXPR_ABS, b);
-    expr_id plain = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_EQ, by, infinity),
-                                expr_binary(n, EXPR_LT, size, infinity));
-    expr_id r = expr_select(n, plain, size, exact_mod(n, size, by));
-    expr_id a_negative = expr_binary(n, EXPR_LT, a, zero),
-            b_negative = expr_binary(n, EXPR_LT, b, zero);
-    r = expr_select(n, a_negative, expr_unary(n, EXPR_NEG, r), r);
-    expr_id move = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r, zero),
-                               expr_binary(n, EXPR_NE, a_negative, b_negative));
-    return expr_cast(n, expr_select(n, move, expr_binary(n, EXPR_ADD, r, b), r), dtype);
+    expr_id r = expr_binary(n, EXPR_FMOD, a, b);
+    expr_id z = zero(n, r), negative = expr_binary(n, EXPR_LT, r, z);
+    expr_id move = expr_binary(n, EXPR_AND, expr_binary(n, EXPR_NE, r, z),
+                               expr_binary(n, EXPR_NE, negative, expr_binary(n, EXPR_LT, b, z)));
+    return expr_select(n, move, expr_binary(n, EXPR_ADD, r, b), r);
 }
 
 /* The remainder toward zero, moved to the sign of b. */
 static expr_id gen_rem(struct nest *n, expr_id a, expr_id b)
 {
     enum dtype d = expr_at(n, a)->dtype;
-    if (dtype_is_float(d))
-        return gen_float_rem(n, a, b);
     expr_id z = expr_int(n, d, 0);
     expr_id r =
         expr_binary(n, EXPR_SUB, a, expr_binary(n, EXPR_MUL, expr_binary(n, EXPR_DIV, a, b), b));
@@ -127,19 +91,14 @@ static expr_id gen_shift(struct nest *n, enum prim prim, expr_id a, expr_id b)
     return expr_binary(n, EXPR_ASHR, a, amount); /* by width - 1: the sign fill */
 }
 
-/* A value leaves with the precision of its dtype only at stores; but a cast to a narrow float is
- * asked for. */
-static expr_id gen_cast(struct nest *n, const struct node *node, expr_id x)
-{
-    enum dtype to = node->dtype;
-    if (to == DTYPE_F16 || to == DTYPE_BF16)
-        return expr_cast(n, expr_cast(n, x, to), DTYPE_F32);
-    return expr_cast(n, x, to);
-}
-
 static bool is_narrow(enum dtype dtype)
 {
     return dtype == DTYPE_F16 || dtype == DTYPE_BF16;
+}
+
+expr_id gen_as(struct nest *n, expr_id x, enum dtype to)
+{
+    return is_narrow(to) ? expr_round(n, x, to) : expr_cast(n, x, to);
 }
 
 /* A narrow float is computed in f32; its bits are those of the value in its own dtype. */
@@ -196,10 +155,12 @@ expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_
 {
     expr_id out;
     if (node->prim == PRIM_CAST)
-        return gen_cast(l->nest, node, v[0]);
+        return gen_as(l->nest, v[0], (enum dtype)node->dtype);
     if (node->prim == PRIM_BITCAST)
         return gen_bitcast(l->nest, graph_node(l->graph, node->operands[0])->dtype,
                            (enum dtype)node->dtype, v[0]);
+    if (node->prim == PRIM_REM && dtype_is_float((enum dtype)node->dtype))
+        return gen_as(l->nest, gen_float_rem(l->nest, v[0], v[1]), (enum dtype)node->dtype);
     if (node->prim == PRIM_SELECT)
         return expr_select(l->nest, v[0], v[1], v[2]);
     if (node->operand_count == 1)

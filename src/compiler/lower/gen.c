@@ -132,15 +132,14 @@ static value_id highest_operand(const struct node *node, value_id below)
     return best;
 }
 
-expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+static expr_id gen_made(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     struct at source;
     switch ((enum prim)node->prim) {
     case PRIM_CONST: return gen_const(l->nest, node);
     case PRIM_LITERAL: return gen_literal(l, node, at);
-    case PRIM_IOTA:
-        return expr_cast(l->nest, at->idx[node->attrs->axis], compute_dtype(node->dtype));
+    case PRIM_IOTA: return gen_as(l->nest, at->idx[node->attrs->axis], (enum dtype)node->dtype);
     case PRIM_SIZE: return expr_dim(l->nest, node->attrs->shape[0]);
     case PRIM_RANDOM: return gen_random(l, node, at);
     case PRIM_PAD: return gen_pad(l, node, at);
@@ -170,6 +169,20 @@ expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
     return gen_elementwise(l, node, v);
 }
 
+/* A value has the precision of its dtype wherever it is used, as if it had been stored. */
+expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
+{
+    const struct node *node = graph_node(l->graph, value);
+    enum prim prim = (enum prim)node->prim;
+    expr_id made = gen_made(l, value, at);
+    bool reduction = (prim >= PRIM_REDUCE_SUM && prim <= PRIM_ARGMIN) ||
+                     (prim >= PRIM_CONTRACT && prim <= PRIM_WINDOW_MAX);
+    bool narrow = node->dtype == DTYPE_F16 || node->dtype == DTYPE_BF16;
+    if (!reduction) /* these count where they take elements in */
+        work_add(l, value, depth_of_expr(l, made));
+    return narrow && prim_rounds(prim) ? expr_round(l->nest, made, (enum dtype)node->dtype) : made;
+}
+
 static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
@@ -187,11 +200,13 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
             return g->expr;
     }
     bool keep = l->partition->kept[value], stage = l->group->staged == value;
-    expr_id expr = keep || stage ? keep_find(l, value, at) : EXPR_NONE;
+    bool row = keep || stage || value == l->weights;
+    expr_id expr = row ? keep_find(l, value, at) : EXPR_NONE;
     if (expr == EXPR_NONE && stage)
         expr = stage_value(l, value, at);
     if (expr == EXPR_NONE) {
-        expr = gen_node(l, value, at);
+        bool elementwise = node->prim >= PRIM_NEG && node->prim <= PRIM_CAST;
+        expr = elementwise ? gen_once(l, value, at) : gen_node(l, value, at);
         if (keep)
             keep_value(l, value, at, expr);
     }

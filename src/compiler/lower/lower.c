@@ -22,6 +22,7 @@ uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool ind
         return UINT32_MAX;
     }
     uint32_t var = nest_var(l->nest, name, expr_dim(l->nest, extent));
+    l->extent[var] = extent;
     l->open[l->depth++] = stmt_for(l->nest, var, independent);
     *out_index = expr_var(l->nest, var);
     return var;
@@ -89,7 +90,7 @@ static const char *loop_name(uint32_t i)
 
 /* Puts down what the product's rows are made of before the product asks for it: first the staged
  * value, whose mask may limit all loops over keys, then the reductions of the row in order, as they
- * keep what later ones and the product read. */
+ * keep what later ones read, then what the product reads. */
 static void lower_rows(struct lowering *l, const struct at *at)
 {
     value_id staged = l->group->staged, root = l->group->root;
@@ -108,12 +109,17 @@ static void lower_rows(struct lowering *l, const struct at *at)
         if (made_of[v - staged] && (n->prim == PRIM_REDUCE_MAX || n->prim == PRIM_REDUCE_SUM))
             gen(l, v, at);
     }
+    value_id weights = graph_node(l->graph, l->group->anchor)->operands[0];
+    if (l->partition->kept[weights])
+        return;
+    l->weights = weights;
+    stage_value(l, weights, &row);
 }
 
 /* The loop over a dim, in blocks of size where that is not 0. */
 static expr_id open_dim(struct lowering *l, uint32_t dim, dim_id extent, int64_t size)
 {
-    struct dim_table *dims = (struct dim_table *)&l->graph->dims;
+    struct dim_table *dims = &l->graph->dims;
     dim_id blocks = size ? dim_div_exact(dims, extent, dim_const(dims, size)) : DIM_NONE;
     expr_id index, inside;
     if (blocks == DIM_NONE) {
@@ -152,10 +158,13 @@ static void begin(struct lowering *l, const struct lowering *like, struct arena 
                            .partition = like->partition,
                            .group = like->group,
                            .nest = nest,
+                           .work = like->work,
                            .err = like->err};
     nest_init(nest, arena, &like->graph->dims, like->group->label);
     l->buffer_of = ARENA_ARRAY(arena, uint32_t, like->graph->nodes.count);
     memset(l->dim_var, 0xff, sizeof l->dim_var);
+    if (l->work)
+        work_clear(l->work);
 }
 
 /* Dims come in blocks where reductions ask for them; loops that rows of reductions are made of come
@@ -189,11 +198,13 @@ static bool better_loops(const struct lowering *l, uint8_t *order, int64_t *part
     return changed;
 }
 
-bool lower_group(const struct graph *graph, const struct partition *partition,
-                 const struct group *group, struct arena *arena, struct nest *out,
-                 value_id **out_args, uint32_t *out_arg_count, struct error *err)
+bool lower_counted(struct graph *graph, const struct partition *partition,
+                   const struct group *group, struct arena *arena, struct kernel_work *work,
+                   struct nest *out, value_id **out_args, uint32_t *out_arg_count,
+                   struct error *err)
 {
     struct lowering like = {.graph = graph, .partition = partition, .group = group, .err = err}, l;
+    like.work = work;
     uint8_t order[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
     int64_t parts[LIMIT_RANK] = {0};
     begin(&l, &like, arena, out);
@@ -210,4 +221,11 @@ bool lower_group(const struct graph *graph, const struct partition *partition,
     *out_args = l.args.items;
     *out_arg_count = l.args.count;
     return nest_verify(out, err);
+}
+
+bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
+                 struct arena *arena, struct nest *out, value_id **out_args,
+                 uint32_t *out_arg_count, struct error *err)
+{
+    return lower_counted(graph, partition, group, arena, NULL, out, out_args, out_arg_count, err);
 }

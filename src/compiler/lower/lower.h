@@ -11,10 +11,27 @@
 #include "compiler/opt/opt.h"
 
 /* The nest of one group. Its buffers are the root, then the stored values and sources it reads;
- * out_args[i] is the value whose memory buffer i of the kernel's arguments is (arena). ERR_LIMIT.
- */
-bool lower_group(const struct graph *graph, const struct partition *partition,
-                 const struct group *group, struct arena *arena, struct nest *out,
-                 value_id **out_args, uint32_t *out_arg_count, struct error *err);
+ * out_args[i] is the value whose memory buffer i of the kernel's arguments is (arena). The graph's
+ * nodes are left alone; its table of dims may grow, and the nest's extents are of that table.
+ * ERR_LIMIT. */
+bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
+                 struct arena *arena, struct nest *out, value_id **out_args,
+                 uint32_t *out_arg_count, struct error *err);
+
+/* A kernel as it was lowered, and its operations as dims: what the graph asks of it, and what it
+ * does, in which what it computes several times counts several times. A value that several
+ * kernels compute is asked of the first of them. */
+struct lowered_group {
+    struct nest *nest;
+    value_id *args; /* as out_args above */
+    uint32_t arg_count;
+    dim_id asked, done; /* DIM_NONE: cannot be expressed */
+};
+
+/* Cuts a graph into groups and lowers them all; *out: by group (arena). For all legal sizes, no
+ * kernel does more than 5/4 of what is asked of it: what would be computed again for more is
+ * stored (cut.c). Adds dims to the graph's table. ERR_LIMIT. */
+bool lower_graph(struct graph *graph, struct arena *arena, struct partition *out_partition,
+                 struct lowered_group **out, struct error *err);
 
 #endif

@@ -46,8 +46,16 @@ struct place {
     uint32_t depth;
 };
 
+/* What a kernel does, by the values it makes; the arrays are as long as the graph. */
+struct kernel_work {
+    bool *made;
+    dim_id *done;         /* where made: operations, at most */
+    dim_id *asked;        /* where made by any kernel yet; DIM_NONE: not, or not to be expressed */
+    VEC(value_id) values; /* those made */
+};
+
 struct lowering {
-    const struct graph *graph;
+    struct graph *graph; /* only its dims grow */
     const struct partition *partition;
     const struct group *group;
     struct nest *nest;
@@ -57,11 +65,14 @@ struct lowering {
     struct stmt *open[MAX_OPEN]; /* loops around the present place, outermost first */
     uint32_t depth;
     uint32_t local_depth[NEST_MAX_LOCALS]; /* number of loops around each local */
+    dim_id extent[NEST_MAX_VARS];          /* by variable: how often its loop runs, at most */
+    struct kernel_work *work;              /* NULL: not counted */
 
     VEC(struct generated) generated;
     struct map by_key;
     VEC(struct kept) kept;
     struct row_limit row_limit;
+    value_id weights; /* what the product of rows reads, once it is put down; VALUE_NONE: before */
     uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
     uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root; UINT32_MAX: none */
@@ -91,7 +102,9 @@ void limit_row(struct lowering *l, value_id row, const struct at *at, uint32_t v
 /* elementwise.c: operations of elementwise prims; operands are expressions in compute dtypes. */
 expr_id gen_elementwise(struct lowering *l, const struct node *node, const expr_id v[3]);
 expr_id gen_const(struct nest *nest, const struct node *node);
-enum dtype compute_dtype(enum dtype dtype); /* f16, bf16: f32 */
+enum dtype compute_dtype(enum dtype dtype);                  /* f16, bf16: f32 */
+expr_id gen_as(struct nest *nest, expr_id x, enum dtype to); /* x cast to a dtype of the graph, in
+                                                                its compute dtype */
 
 /* view.c: where a view's element comes from; false when it has more than one operand (pad, concat:
  * gen.c). */
@@ -103,6 +116,9 @@ void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_r
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);
+/* An elementwise value; computed once and kept in a local where a loop goes on around it and
+ * reductions have locals in the same place. */
+expr_id gen_once(struct lowering *l, value_id value, const struct at *at);
 /* To the innermost loop that the first `rank` indices and the guard depend on, and back. */
 void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved);
 void come_back(struct lowering *l, const struct place *saved);
@@ -114,6 +130,18 @@ uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool ind
                    expr_id *out_index);
 void close_loops(struct lowering *l, uint32_t depth); /* until depth loops are open */
 struct block *block_here(struct lowering *l);
+
+/* work.c: operations that the graph asks for; DIM_NONE where they cannot be expressed. */
+dim_id work_asked(struct graph *graph, value_id value);
+bool work_moves_only(const struct graph *graph, value_id value); /* asks for none, of any size */
+/* Counts one element of value, made inside the outermost `depth` open loops. */
+void work_add(struct lowering *l, value_id value, uint32_t depth);
+void work_clear(struct kernel_work *work);
+/* lower_group, with work counted; it was cleared. */
+bool lower_counted(struct graph *graph, const struct partition *partition,
+                   const struct group *group, struct arena *arena, struct kernel_work *work,
+                   struct nest *out, value_id **out_args, uint32_t *out_arg_count,
+                   struct error *err);
 
 /* special.c: roots that are not one store per element. */
 bool lower_special(struct lowering *l);

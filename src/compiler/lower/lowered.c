@@ -56,15 +56,17 @@ static bool refer(struct lowered *l, const struct graph *graph, uint64_t seed, s
 
 static bool lower_all(struct lowered *l, struct error *err)
 {
-    partition_graph(&l->graph, &l->arena, &l->partition);
+    struct lowered_group *lowered;
+    if (!lower_graph(&l->graph, &l->arena, &l->partition, &lowered, err))
+        return fail_at(err, "lower");
     l->kernel_count = l->partition.groups.count;
     l->kernels = ARENA_ARRAY(&l->arena, struct lowered_kernel, l->kernel_count + 1);
     for (uint32_t i = 0; i < l->kernel_count; i++) {
         struct lowered_kernel *k = &l->kernels[i];
         k->group = &l->partition.groups.items[i];
-        if (!lower_group(&l->graph, &l->partition, k->group, &l->arena, &k->nest, &k->args,
-                         &k->arg_count, err))
-            return fail_at(err, "lower");
+        k->nest = *lowered[i].nest;
+        k->args = lowered[i].args;
+        k->arg_count = lowered[i].arg_count;
         for (uint32_t a = 0; a < k->arg_count; a++)
             if (!l->memory[k->args[a]] && !allocate(l, k->args[a], err))
                 return false;

@@ -21,7 +21,7 @@ const struct float_layout *math_layout(const struct nest *nest, expr_id x)
         .mantissa_mask = 0x7fffff,
         .sign = INT32_MIN,
         .min_normal = FLT_MIN,
-        .max = FLT_MAX,
+        .scale_bias = 152,
         .integer_magic = 0x1.8p23,
     };
     static const struct float_layout f64 = {
@@ -32,7 +32,7 @@ const struct float_layout *math_layout(const struct nest *nest, expr_id x)
         .mantissa_mask = 0xfffffffffffff,
         .sign = INT64_MIN,
         .min_normal = DBL_MIN,
-        .max = DBL_MAX,
+        .scale_bias = 1077,
         .integer_magic = 0x1.8p52,
     };
     assert(math_dtype(nest, x) == DTYPE_F32 || math_dtype(nest, x) == DTYPE_F64);

@@ -1,7 +1,7 @@
 /* Elementary functions as expressions: polynomials over add, mul, fma, bit operations and selects,
  * so that any target runs them and nothing is called. Exact about special values (NaN, ±inf, ±0,
- * domain errors as in C99). Each bound holds with FMA and without. Results below the smallest
- * normal number may flush to zero.
+ * domain errors as in C99). Each bound holds with FMA and without; below the least normal number,
+ * in units of the least subnormal one.
  *
  * f32: the ulp column of graph/prims.def, proven by running all 2^32 inputs of the unary functions
  * (math_test --exhaustive). f64, in ULP, checked on samples (math_test.c holds the same numbers):

@@ -59,7 +59,8 @@ static expr_id erf_small(struct nest *nest, expr_id x)
 static expr_id erfc_f64(struct nest *nest, expr_id x)
 {
     const double k = ERFC_K64;
-    expr_id a = math_at_most(nest, math_abs(nest, x), 26.7);
+    /* The limit is where the power of two is built as 0; all is 0 from 27.3 on. */
+    expr_id a = math_at_most(nest, math_abs(nest, x), 27.45);
     expr_id sum = math_addk(nest, a, k);
     expr_id inverse = math_div(nest, math_num(nest, a, 1), sum);
     /* The form whose rounding errors are less. */
@@ -69,26 +70,26 @@ static expr_id erfc_f64(struct nest *nest, expr_id x)
     expr_id h = math_truncate(nest, a, 27);
     expr_id high = math_mul(nest, h, expr_unary(nest, EXPR_NEG, h));
     expr_id low = math_mul(nest, math_sub(nest, h, a), math_add(nest, a, h));
-    struct math_exp e = math_exp_reduced(nest, high, low);
+    struct math_exp e = math_exp_reduced(nest, high, low, 64);
     expr_id p = MATH_POLY(nest, t, erfc_p64);
     expr_id product = expr_fma(nest, p, e.part, p); /* e.p has a rounding more */
     expr_id result = math_mul(nest, math_div(nest, product, sum), e.scale);
-    /* Less than the least normal number past 26.6. */
-    return expr_select(nest, math_greater(nest, a, 26.6), math_num(nest, a, 0), result);
+    return math_mulk(nest, result, 0x1p-64);
 }
 
 /* erfc |x| for f32; error at most 3.88 ULP, with FMA and without. */
 static expr_id erfc_f32(struct nest *nest, expr_id x)
 {
-    /* The limit is where the power of two is 2^-127, which is built as 0. */
-    expr_id a = math_at_most(nest, math_abs(nest, x), 9.38);
+    /* The limit is where the power of two is built as 0; all is 0 from 10.06 on. */
+    expr_id a = math_at_most(nest, math_abs(nest, x), 10.5);
     expr_id h = math_truncate(nest, a, 12);
     expr_id low = math_mul(nest, math_sub(nest, a, h), math_add(nest, a, h));
-    struct math_exp e = math_exp_minus(nest, math_mul(nest, h, h), low);
+    struct math_exp e = math_exp_minus(nest, math_mul(nest, h, h), low, 32);
     expr_id v = math_div(nest, math_num(nest, a, ERFC_K32), math_addk(nest, a, ERFC_K32));
     expr_id avv = math_mul(nest, math_mul(nest, a, v), v);
     expr_id w = expr_fma(nest, avv, MATH_POLY(nest, v, erfc_p32), v);
-    return math_mul(nest, expr_fma(nest, w, e.part, w), e.scale); /* w e.p has a rounding more */
+    expr_id p = expr_fma(nest, w, e.part, w); /* w e.p has a rounding more */
+    return math_mulk(nest, math_mul(nest, p, e.scale), 0x1p-32);
 }
 
 expr_id math_erfc(struct nest *nest, expr_id x)
@@ -113,7 +114,7 @@ expr_id math_erf(struct nest *nest, expr_id x)
         expr_id limited = math_at_most(nest, a, 4);
         expr_id q = MATH_POLY(nest, limited, erf_q32);
         expr_id high = expr_unary(nest, EXPR_NEG, limited);
-        struct math_exp e = math_exp_reduced(nest, high, math_mul(nest, limited, q));
+        struct math_exp e = math_exp_reduced(nest, high, math_mul(nest, limited, q), 0);
         complement = math_mul(nest, e.p, e.scale);
     }
     expr_id large = math_with_sign(nest, math_sub(nest, one, complement), x);

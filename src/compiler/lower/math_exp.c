@@ -1,10 +1,12 @@
 /* Exponentials: e^x, 2^x, e^x - 1, tanh.
  *
  * x = n ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial; 2^n by exponent bits. n comes from
- * adding a number so large that the sum's last bit is 1. The low bits of the sum, shifted into the
- * exponent field, add n to an exponent; with the exponent's bias in that number too, they are 2^n,
- * with no further arithmetic. */
+ * adding a number so large that the sum's last bit is 1. With the exponent's bias in that number
+ * too, the low bits of the sum, shifted into the exponent field, are 2^n, with no further
+ * arithmetic. Where 2^n may not exist, it is multiplied in two halves (math_scale). */
 #include "compiler/lower/math_priv.h"
+
+#include <math.h>
 
 /* e^r = 1 + r + r² q(r) on |r| ≤ 0.3475. exp_q32: error relative to e^r 2^-28.2; the others
  * relative to e^r - 1: 2^-28 and 2^-60. */
@@ -44,11 +46,22 @@ static const double exp2_q64[] = {
 static const double ln2_high[] = {0x1.62e4p-1, 0x1.62e42feep-1};
 static const double ln2_low[] = {0x1.7f7d1cf79abcap-20, 0x1.a39ef35793c76p-33};
 
-expr_id math_scale_bits(struct nest *nest, expr_id p, expr_id rounded)
+/* n + scale_bias in two halves, each the exponent of a factor. The lesser is 0, and so is its
+ * factor, at n = 1 - scale_bias, where the result rounds to 0: then no product is too small for a
+ * float, which would be slow. */
+expr_id math_scale(struct nest *nest, expr_id p, expr_id rounded)
 {
-    expr_id bits = math_bits(nest, rounded);
-    expr_id shifted = math_bitop(nest, EXPR_SHL, bits, math_layout(nest, p)->mantissa);
-    return math_from_bits(nest, math_add(nest, math_bits(nest, p), shifted));
+    int shift = math_layout(nest, p)->mantissa;
+    expr_id bits = math_bits(nest, rounded), half = math_bitop(nest, EXPR_LSHR, bits, 1);
+    expr_id rest = math_sub(nest, bits, half);
+    expr_id first = math_from_bits(nest, math_bitop(nest, EXPR_SHL, half, shift));
+    expr_id second = math_from_bits(nest, math_bitop(nest, EXPR_SHL, rest, shift));
+    return math_mul(nest, math_mul(nest, p, first), second);
+}
+
+double math_scale_power(const struct float_layout *l)
+{
+    return ldexp(1, (int)(2 * l->bias - l->scale_bias));
 }
 
 expr_id math_power_of_two(struct nest *nest, expr_id rounded)
@@ -83,10 +96,10 @@ static struct math_exp reduce(struct nest *nest, expr_id high, expr_id low, int6
     return e;
 }
 
-struct math_exp math_exp_reduced(struct nest *nest, expr_id high, expr_id low)
+struct math_exp math_exp_reduced(struct nest *nest, expr_id high, expr_id low, int shift)
 {
     expr_id rounded;
-    return reduce(nest, high, low, math_layout(nest, high)->bias, false, &rounded);
+    return reduce(nest, high, low, math_layout(nest, high)->bias + shift, false, &rounded);
 }
 
 /* e^-r = 1 + r q(r) on r in [-0.347, 0.419], error 2^-27.4. */
@@ -94,10 +107,10 @@ static const double exp_minus_q32[] = {
     -1, 0.499999672, -0.166665018, 0.0416761376, -0.00837048423, 0.00133350841,
 };
 
-struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low)
+struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low, int shift)
 {
     const struct float_layout *l = math_layout(nest, high);
-    expr_id magic = math_num(nest, high, l->integer_magic + (double)l->bias);
+    expr_id magic = math_num(nest, high, l->integer_magic + (double)(l->bias + shift));
     expr_id rounded = math_fmak(nest, high, -0x1.71547652b82fep0, magic);
     struct math_exp e;
     e.n = math_sub(nest, rounded, magic);
@@ -109,38 +122,34 @@ struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low)
     return e;
 }
 
-/* Too large: infinity (NaN stays), too small: 0. */
-static expr_id limit_exp(struct nest *nest, expr_id x, expr_id inside, double least, expr_id result)
+/* x within the exponents that math_scale takes; what was cut off is infinity or 0 all the same. */
+static expr_id limit_exp(struct nest *nest, expr_id x, double least, double greatest)
 {
-    expr_id huge = math_mulk(nest, x, math_layout(nest, x)->max);
-    result = expr_select(nest, inside, result, huge);
-    return expr_select(nest, math_less(nest, x, least), math_num(nest, x, 0), result);
+    return math_at_least(nest, math_at_most(nest, x, greatest), least);
 }
 
 expr_id math_exp(struct nest *nest, expr_id x)
 {
+    const struct float_layout *l = math_layout(nest, x);
     bool f64 = math_is_f64(nest, x);
-    expr_id rounded;
-    /* The exponent of p takes n; a factor 2^n does not exist for the greatest n. p's own bias
-     * stays. */
-    struct math_exp e = reduce(nest, x, EXPR_NONE, 0, false, &rounded);
-    double greatest = f64 ? 0x1.62e42fefa39efp9 : 0x1.62e42ep6;
-    double least = f64 ? -0x1.6232bdd7abcd2p9 : -0x1.5d589ep6; /* just inside the normal numbers */
-    expr_id inside = expr_binary(nest, EXPR_LE, x, math_num(nest, x, greatest));
-    return limit_exp(nest, x, inside, least, math_scale_bits(nest, e.p, rounded));
+    expr_id rounded, limited = limit_exp(nest, x, f64 ? -746 : -105, f64 ? 710 : 89);
+    struct math_exp e = reduce(nest, limited, EXPR_NONE, l->scale_bias, false, &rounded);
+    double power = math_scale_power(l);
+    return math_scale(nest, math_fmak(nest, e.part, power, math_num(nest, x, power)), rounded);
 }
 
 expr_id math_exp2(struct nest *nest, expr_id x)
 {
     const struct float_layout *l = math_layout(nest, x);
     bool f64 = math_is_f64(nest, x);
-    expr_id magic = math_num(nest, x, l->integer_magic);
+    expr_id magic = math_num(nest, x, l->integer_magic + (double)l->scale_bias);
+    x = limit_exp(nest, x, (double)(1 - l->scale_bias), (double)(l->bias + 1));
     expr_id rounded = math_add(nest, x, magic);
     expr_id r = math_sub(nest, x, math_sub(nest, rounded, magic));
     expr_id q = f64 ? MATH_POLY(nest, r, exp2_q64) : MATH_POLY(nest, r, exp2_q32);
-    expr_id p = math_addk(nest, expr_fma(nest, r, q, math_mulk(nest, r, 0.5)), 1);
-    expr_id inside = math_less(nest, x, (double)(l->bias + 1));
-    return limit_exp(nest, x, inside, (double)(1 - l->bias), math_scale_bits(nest, p, rounded));
+    double power = math_scale_power(l);
+    expr_id part = expr_fma(nest, r, q, math_mulk(nest, r, 0.5));
+    return math_scale(nest, math_fmak(nest, part, power, math_num(nest, x, power)), rounded);
 }
 
 /* 2^r = 1 + r q(r) on |r| ≤ 1/2; error 2^-32. */
@@ -193,7 +202,7 @@ expr_id math_tanh(struct nest *nest, expr_id x)
     expr_id small = expr_fma(nest, a, MATH_POLY(nest, z, tanh_p32), a);
     /* 1 - 2 / (e^2a + 1): the quotient is below 1/4 here, so its errors count little. */
     expr_id twice = math_mulk(nest, math_at_most(nest, a, 10), 2);
-    struct math_exp e = math_exp_reduced(nest, twice, EXPR_NONE);
+    struct math_exp e = math_exp_reduced(nest, twice, EXPR_NONE, 0);
     expr_id power = expr_fma(nest, e.p, e.scale, math_num(nest, x, 1));
     expr_id quotient = math_div(nest, math_num(nest, x, 2), power);
     expr_id large = math_sub(nest, math_num(nest, x, 1), quotient);

@@ -110,8 +110,10 @@ static expr_id pow_f64(struct nest *nest, expr_id a, expr_id y)
     expr_id high = math_mul(nest, y_high, log_high);
     expr_id power = math_add(nest, high, low);
 
-    expr_id magic = math_num(nest, y, math_layout(nest, y)->integer_magic);
-    expr_id limited = math_at_least(nest, math_at_most(nest, power, 1100), -1100);
+    const struct float_layout *l = math_layout(nest, y);
+    expr_id magic = math_num(nest, y, l->integer_magic + (double)l->scale_bias);
+    double least = (double)(1 - l->scale_bias), greatest = (double)(l->bias + 2);
+    expr_id limited = math_at_least(nest, math_at_most(nest, power, greatest), least);
     expr_id rounded = math_add(nest, limited, magic);
     high = math_sub(nest, high, math_sub(nest, rounded, magic));
     /* (high + low) ln 2 = z + w. */
@@ -122,12 +124,11 @@ static expr_id pow_f64(struct nest *nest, expr_id a, expr_id y)
     expr_id z = math_add(nest, u, v), w = math_sub(nest, v, math_sub(nest, z, u));
     expr_id q = MATH_POLY(nest, z, exp_q);
     expr_id p = math_add(nest, z, expr_fma(nest, math_mul(nest, z, z), q, w));
-    p = math_addk(nest, p, 1);
-    expr_id result = math_scale_bits(nest, p, rounded);
-    expr_id least = math_less(nest, power, -1022);
-    result = expr_select(nest, least, math_num(nest, y, 0), result);
-    expr_id inside = math_less(nest, power, 1024);
-    return expr_select(nest, inside, result, math_num(nest, y, INFINITY));
+    /* Where power was limited, z is huge and p anything: the result overflows or is 0 all the same.
+     */
+    p = math_at_least(nest, math_at_most(nest, p, 1), -0.5);
+    double one = math_scale_power(l);
+    return math_scale(nest, math_fmak(nest, p, one, math_num(nest, y, one)), rounded);
 }
 
 static expr_id both(struct nest *nest, expr_id a, expr_id b)

@@ -12,7 +12,8 @@ struct float_layout {
     int mantissa;      /* stored bits */
     int64_t bias, one; /* of the exponent; the bits of 1.0 */
     int64_t mantissa_mask, sign;
-    double min_normal, max;
+    double min_normal;
+    int64_t scale_bias;   /* what math_scale wants */
     double integer_magic; /* 1.5 × 2^mantissa: adding it rounds to an integer, which shows in the
                              low bits */
 };
@@ -126,16 +127,19 @@ expr_id math_normalize(struct nest *nest, expr_id x, expr_id *out_exponent);
 struct math_exp {
     expr_id n, p;
     expr_id part;  /* p - 1, with no cancellation */
-    expr_id scale; /* 2^n, where that is a normal number */
+    expr_id scale; /* 2^(n + shift) where that is a normal number, 0 at the exponent below these */
 };
-struct math_exp math_exp_reduced(struct nest *nest, expr_id high, expr_id low);
+struct math_exp math_exp_reduced(struct nest *nest, expr_id high, expr_id low, int shift);
 /* 2^n p = e^-(high + low) for f32, high ≥ 0 and low in [0, 0.07], in fewer operations: p has an
  * error of 1.5 ULP. */
-struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low);
+struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low, int shift);
 /* 2^n by exponent bits; rounded: a number whose low bits hold n + bias. */
 expr_id math_power_of_two(struct nest *nest, expr_id rounded);
-/* p 2^n, by adding n to the exponent of p; rounded: a number whose low bits hold n. */
-expr_id math_scale_bits(struct nest *nest, expr_id p, expr_id rounded);
+/* 2^n q for q in [0.7, 1.42], rounded once if it is subnormal; p: q math_scale_power(), which is
+ * exact; rounded: a number whose low bits hold n + scale_bias, n from 1 - scale_bias (where the
+ * result is 0) to bias + 2. */
+expr_id math_scale(struct nest *nest, expr_id p, expr_id rounded);
+double math_scale_power(const struct float_layout *l);
 /* 2^x for f64, |x| < 1000, with an error of 2^-31: enough for a result in f32. */
 expr_id math_exp2_coarse(struct nest *nest, expr_id x);
 

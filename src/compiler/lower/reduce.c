@@ -34,20 +34,32 @@ static void note_blocks(struct lowering *l, expr_id index)
             l->parts[d] = size;
 }
 
-void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved)
+static uint32_t depth_of_index(const struct lowering *l, const struct at *at, uint32_t rank)
 {
-    uint64_t vars = at->guard == EXPR_NONE ? 0 : expr_at(l->nest, at->guard)->vars;
     uint32_t depth = depth_of_expr(l, at->guard);
     for (uint32_t i = 0; i < rank; i++) {
         uint32_t d = depth_of_expr(l, at->idx[i]);
         depth = d > depth ? d : depth;
+    }
+    return depth;
+}
+
+static void go_to(struct lowering *l, uint32_t depth, struct place *saved)
+{
+    saved->depth = l->depth;
+    memcpy(saved->open, l->open, sizeof saved->open);
+    l->depth = depth;
+}
+
+void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved)
+{
+    uint64_t vars = at->guard == EXPR_NONE ? 0 : expr_at(l->nest, at->guard)->vars;
+    for (uint32_t i = 0; i < rank; i++) {
         vars |= expr_at(l->nest, at->idx[i])->vars;
         note_blocks(l, at->idx[i]);
     }
     VEC_PUSH(l->nest->arena, &l->row_vars, vars);
-    saved->depth = l->depth;
-    memcpy(saved->open, l->open, sizeof saved->open);
-    l->depth = depth;
+    go_to(l, depth_of_index(l, at, rank), saved);
 }
 
 void come_back(struct lowering *l, const struct place *saved)
@@ -71,10 +83,39 @@ static uint32_t declare_local(struct lowering *l, const char *stem, enum dtype d
     return local;
 }
 
-static expr_id finish(struct lowering *l, uint32_t local, uint32_t depth, enum combine combine,
-                      expr_id value)
+/* Whether reductions declared locals directly inside the innermost of so many open loops. */
+static bool has_locals(const struct lowering *l, uint32_t depth)
 {
-    block_add(l->nest, block_here(l), stmt_update(l->nest, local, combine, value));
+    for (uint32_t i = 0; i < l->nest->locals.count; i++)
+        if (l->local_depth[i] == depth)
+            return true;
+    return false;
+}
+
+expr_id gen_once(struct lowering *l, value_id value, const struct at *at)
+{
+    const struct node *node = graph_node(l->graph, value);
+    uint32_t depth = depth_of_index(l, at, node->rank);
+    bool rows = l->group->staged != VALUE_NONE; /* stages are cut between loops: quotients only */
+    struct place saved;
+    if (depth == l->depth || !has_locals(l, depth) || (rows && node->prim != PRIM_DIV))
+        return gen_node(l, value, at);
+    go_to(l, depth, &saved);
+    expr_id e = gen_node(l, value, at);
+    const struct expr *x = expr_at(l->nest, e);
+    if ((x->loads || rows) && x->op != EXPR_LOAD && x->dtype != DTYPE_BOOL &&
+        l->nest->locals.count < NEST_MAX_LOCALS / 2)
+        e = expr_local(l->nest, declare_local(l, "once", (enum dtype)x->dtype, e));
+    come_back(l, &saved);
+    return e;
+}
+
+/* One element of value more, and the loops down to depth closed. */
+static expr_id finish(struct lowering *l, value_id value, uint32_t local, uint32_t depth,
+                      enum combine combine, expr_id element)
+{
+    work_add(l, value, l->depth);
+    block_add(l->nest, block_here(l), stmt_update(l->nest, local, combine, element));
     close_loops(l, depth);
     return expr_local(l->nest, local);
 }
@@ -113,8 +154,9 @@ static enum combine combine_of_prim(enum prim prim)
     }
 }
 
-static expr_id gen_reduce(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_reduce(struct lowering *l, value_id value, const struct at *at)
 {
+    const struct node *node = graph_node(l->graph, value);
     const struct node *x = graph_node(l->graph, node->operands[0]);
     enum combine combine = combine_of_prim((enum prim)node->prim);
     enum dtype dtype = compute_dtype(x->dtype);
@@ -122,17 +164,18 @@ static expr_id gen_reduce(struct lowering *l, const struct node *node, const str
     struct at inner;
     uint32_t local = declare_local(l, "acc", dtype, combine_identity(l->nest, combine, dtype));
     open_axes(l, node, x, at, &inner);
-    return finish(l, local, depth, combine, gen(l, node->operands[0], &inner));
+    return finish(l, value, local, depth, combine, gen(l, node->operands[0], &inner));
 }
 
 /* arg-max: first the maximum, then the least index that holds it (or holds a NaN). */
-static expr_id gen_arg(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_arg(struct lowering *l, value_id value, const struct at *at)
 {
+    const struct node *node = graph_node(l->graph, value);
     struct nest *n = l->nest;
     const struct node *x = graph_node(l->graph, node->operands[0]);
     enum dtype dtype = compute_dtype(x->dtype);
     dim_id extent = x->shape[node->attrs->axis];
-    expr_id best = gen_reduce(l, node, at), size = expr_dim(n, extent);
+    expr_id best = gen_reduce(l, value, at), size = expr_dim(n, extent);
     uint32_t depth = l->depth;
     struct at inner;
     uint32_t local = declare_local(l, "arg", DTYPE_I64, size);
@@ -140,7 +183,7 @@ static expr_id gen_arg(struct lowering *l, const struct node *node, const struct
     expr_id v = gen(l, node->operands[0], &inner), hit = expr_binary(n, EXPR_EQ, v, best);
     if (dtype_is_float(dtype))
         hit = expr_binary(n, EXPR_OR, hit, expr_binary(n, EXPR_NE, v, v));
-    expr_id found = finish(l, local, depth, COMBINE_MIN,
+    expr_id found = finish(l, value, local, depth, COMBINE_MIN,
                            expr_select(n, hit, inner.idx[node->attrs->axis], size));
     int64_t lo, hi;
     dim_range(&l->graph->dims, extent, &lo, &hi);
@@ -149,8 +192,9 @@ static expr_id gen_arg(struct lowering *l, const struct node *node, const struct
                                 index_const(n, 0), found);
 }
 
-static expr_id gen_contract(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_contract(struct lowering *l, value_id value, const struct at *at)
 {
+    const struct node *node = graph_node(l->graph, value);
     const struct node *a = graph_node(l->graph, node->operands[0]),
                       *b = graph_node(l->graph, node->operands[1]);
     uint32_t batch = node->attrs->batch, contract = node->attrs->contract, depth = l->depth;
@@ -166,7 +210,7 @@ static expr_id gen_contract(struct lowering *l, const struct node *node, const s
         at_b.idx[batch + n + i] = at_a.idx[batch + m + i];
     }
     expr_id x = gen(l, node->operands[0], &at_a), y = gen(l, node->operands[1], &at_b);
-    return finish(l, local, depth, COMBINE_SUM, expr_binary(l->nest, EXPR_MUL, x, y));
+    return finish(l, value, local, depth, COMBINE_SUM, expr_binary(l->nest, EXPR_MUL, x, y));
 }
 
 /* Position in the operand that window element k of output o reads: o*stride + k*dilation - low;
@@ -243,9 +287,10 @@ static void open_conv(struct lowering *l, const struct node *node, const struct 
         open_loop(l, "c", w->shape[1], false, &weight[1]);
 }
 
-static expr_id gen_conv(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_conv(struct lowering *l, value_id value, const struct at *at)
 {
     struct nest *n = l->nest;
+    const struct node *node = graph_node(l->graph, value);
     const struct node *w = graph_node(l->graph, node->operands[1]);
     const struct attrs *a = node->attrs;
     uint32_t depth = l->depth;
@@ -268,17 +313,18 @@ static expr_id gen_conv(struct lowering *l, const struct node *node, const struc
                                                 itself */
     if (at_x.guard != EXPR_NONE && !(load->op == EXPR_LOAD && load->operand[1] == at_x.guard))
         v = expr_select(n, at_x.guard, v, expr_const(n, dtype, 0));
-    return finish(l, local, depth, COMBINE_SUM, expr_binary(n, EXPR_MUL, v, weight));
+    return finish(l, value, local, depth, COMBINE_SUM, expr_binary(n, EXPR_MUL, v, weight));
 }
 
-static expr_id gen_window(struct lowering *l, const struct node *node, const struct at *at)
+static expr_id gen_window(struct lowering *l, value_id value, const struct at *at)
 {
     struct nest *n = l->nest;
+    const struct node *node = graph_node(l->graph, value);
     const struct node *x = graph_node(l->graph, node->operands[0]);
     enum combine combine = combine_of_prim((enum prim)node->prim);
     enum dtype dtype = compute_dtype(node->dtype);
     uint32_t depth = l->depth, first = x->rank - node->attrs->window_count;
-    struct dim_table *dims = (struct dim_table *)&l->graph->dims;
+    struct dim_table *dims = &l->graph->dims;
     struct at inner = *at;
     expr_id inside = at->guard, identity = combine_identity(n, combine, dtype);
     uint32_t local = declare_local(l, "acc", dtype, identity);
@@ -293,7 +339,7 @@ static expr_id gen_window(struct lowering *l, const struct node *node, const str
     expr_id v = gen(l, node->operands[0], &inner);
     if (inner.guard != EXPR_NONE)
         v = expr_select(n, inner.guard, v, identity);
-    return finish(l, local, depth, combine, v);
+    return finish(l, value, local, depth, combine, v);
 }
 
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at)
@@ -304,12 +350,12 @@ expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at)
     go_out(l, at, node->rank, &saved);
     switch ((enum prim)node->prim) {
     case PRIM_ARGMAX:
-    case PRIM_ARGMIN: out = gen_arg(l, node, at); break;
-    case PRIM_CONTRACT: out = gen_contract(l, node, at); break;
-    case PRIM_CONV: out = gen_conv(l, node, at); break;
+    case PRIM_ARGMIN: out = gen_arg(l, value, at); break;
+    case PRIM_CONTRACT: out = gen_contract(l, value, at); break;
+    case PRIM_CONV: out = gen_conv(l, value, at); break;
     case PRIM_WINDOW_SUM:
-    case PRIM_WINDOW_MAX: out = gen_window(l, node, at); break;
-    default: out = gen_reduce(l, node, at); break;
+    case PRIM_WINDOW_MAX: out = gen_window(l, value, at); break;
+    default: out = gen_reduce(l, value, at); break;
     }
     come_back(l, &saved);
     return out;

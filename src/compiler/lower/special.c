@@ -16,32 +16,103 @@ static void open_all(struct lowering *l, const struct node *node, int32_t axis, 
             open_loop(l, "i", node->shape[i], independent, &at->idx[i]);
 }
 
-/* One pass along the axis that carries the running value; stored before the update when exclusive.
+#define SCAN_BLOCK 32 /* elements of a block of a running sum, or blocks of a block of blocks */
+#define MAX_SCAN_LEVELS 5
+
+/* A pass along the axis. Sums of floats run in blocks, and blocks of blocks: each has a running sum
+ * of its own, and what came before it is added when it is stored, so that the error grows with the
+ * logarithm of the place, not with the place:
+ *
+ *   local run1 = 0
+ *   for s1
+ *     local run0 = 0, before = run1
+ *     for s0: run0 += x; y = before + run0
+ *     run1 += run0
+ *
+ * An exclusive sum is stored before the update. */
+struct scan {
+    const struct node *node;
+    enum combine combine;
+    enum dtype dtype;
+    uint32_t out;
+    dim_id extent; /* of the axis: its blocks together run over it once, which counts as work */
+    struct at at;
+};
+
+static uint32_t scan_local(struct lowering *l, const char *name, enum dtype dtype, expr_id value)
+{
+    uint32_t local = nest_local(l->nest, name, dtype);
+    l->local_depth[local] = l->depth;
+    block_add(l->nest, block_here(l), stmt_local(l->nest, local, value));
+    return local;
+}
+
+/* One element, at place i; before: the sum of all blocks before its own; EXPR_NONE: there are none.
  */
-static void lower_scan(struct lowering *l, const struct node *node)
+static void scan_element(struct lowering *l, struct scan *s, uint32_t run, expr_id before,
+                         expr_id i)
 {
     struct nest *n = l->nest;
-    enum dtype dtype = compute_dtype(node->dtype);
-    enum combine combine = scan_combine((enum prim)node->prim);
-    uint32_t out = gen_buffer(l, l->group->root), axis = (uint32_t)node->attrs->axis;
-    struct at at;
-    open_all(l, node, (int32_t)axis, true, &at);
-    uint32_t local = nest_local(n, "run", dtype);
-    l->local_depth[local] = l->depth;
-    block_add(n, block_here(l), stmt_local(n, local, combine_identity(n, combine, dtype)));
-    expr_id i;
-    open_loop(l, "s", node->shape[axis], false, &i);
-    at.idx[axis] = i;
-    if (node->attrs->reverse)
-        at.idx[axis] =
-            index_sub(n, index_sub(n, expr_dim(n, node->shape[axis]), index_const(n, 1)), i);
-    expr_id flat = gen_flat(l, node, at.idx), v = gen(l, node->operands[0], &at);
-    struct stmt *store = stmt_store(n, out, flat, expr_local(n, local), EXPR_NONE);
-    if (node->attrs->exclusive)
+    const struct attrs *attrs = s->node->attrs;
+    uint32_t axis = (uint32_t)attrs->axis;
+    expr_id last = index_sub(n, expr_dim(n, s->node->shape[axis]), index_const(n, 1));
+    s->at.idx[axis] = attrs->reverse ? index_sub(n, last, i) : i;
+    expr_id flat = gen_flat(l, s->node, s->at.idx), v = gen(l, s->node->operands[0], &s->at);
+    expr_id sum = expr_local(n, run);
+    if (before != EXPR_NONE)
+        sum = expr_binary(n, EXPR_ADD, before, sum);
+    struct stmt *store = stmt_store(n, s->out, flat, sum, EXPR_NONE);
+    if (attrs->exclusive)
         block_add(n, block_here(l), store);
-    block_add(n, block_here(l), stmt_update(n, local, combine, v));
-    if (!node->attrs->exclusive)
+    block_add(n, block_here(l), stmt_update(n, run, s->combine, v));
+    work_add(l, l->group->root, l->depth);
+    if (!attrs->exclusive)
         block_add(n, block_here(l), store);
+}
+
+/* The axis's places first … first + extent - 1, in blocks of `size` of the next level. Returns the
+ * local with their sum. */
+static uint32_t scan_level(struct lowering *l, struct scan *s, expr_id first, expr_id extent,
+                           int64_t size, expr_id before)
+{
+    struct nest *n = l->nest;
+    uint32_t run = scan_local(l, "run", s->dtype, combine_identity(n, s->combine, s->dtype));
+    expr_id blocks =
+        index_div(n, index_add(n, extent, index_const(n, size - 1)), index_const(n, size));
+    uint32_t var = nest_var(n, "s", blocks), depth = l->depth;
+    l->extent[var] = before == EXPR_NONE ? s->extent : dim_const(&l->graph->dims, 1);
+    l->open[l->depth++] = stmt_for(n, var, false);
+    expr_id start = index_mul(n, expr_var(n, var), index_const(n, size));
+    expr_id place = index_add(n, first, start);
+    if (size == 1) {
+        scan_element(l, s, run, before, place);
+    } else {
+        expr_id sum = expr_local(n, run);
+        sum = before == EXPR_NONE ? sum : expr_binary(n, EXPR_ADD, before, sum);
+        expr_id all = expr_local(n, scan_local(l, "before", s->dtype, sum));
+        expr_id left = index_min(n, index_const(n, size), index_sub(n, extent, start));
+        uint32_t block = scan_level(l, s, place, left, size / SCAN_BLOCK, all);
+        block_add(n, block_here(l), stmt_update(n, run, s->combine, expr_local(n, block)));
+    }
+    close_loops(l, depth);
+    return run;
+}
+
+static void lower_scan(struct lowering *l, const struct node *node)
+{
+    dim_id extent = node->shape[node->attrs->axis];
+    struct scan s = {.node = node,
+                     .combine = scan_combine((enum prim)node->prim),
+                     .dtype = compute_dtype(node->dtype),
+                     .extent = extent,
+                     .out = gen_buffer(l, l->group->root)};
+    int64_t lo, hi, size = 1;
+    open_all(l, node, node->attrs->axis, true, &s.at);
+    dim_range(&l->graph->dims, extent, &lo, &hi);
+    bool blocks = s.combine == COMBINE_SUM && dtype_is_float(s.dtype);
+    for (int level = 1; blocks && level < MAX_SCAN_LEVELS && hi / size > 2 * SCAN_BLOCK; level++)
+        size *= SCAN_BLOCK;
+    scan_level(l, &s, index_const(l->nest, 0), expr_dim(l->nest, extent), size, EXPR_NONE);
     close_loops(l, 0);
 }
 
@@ -82,6 +153,7 @@ static void lower_argsort(struct lowering *l, const struct node *node)
         expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, after), expr_binary(n, EXPR_LT, j, i));
     expr_id counts = expr_cast(n, expr_binary(n, EXPR_OR, before, tie), DTYPE_I64);
     block_add(n, block_here(l), stmt_update(n, local, COMBINE_SUM, counts));
+    work_add(l, l->group->root, l->depth);
     close_loops(l, depth);
     struct at place = at;
     place.idx[axis] = expr_local(n, local);
@@ -128,6 +200,7 @@ static void lower_scatter(struct lowering *l, const struct node *node)
     } else
         new = scattered(n, (enum scatter_mode)node->attrs->mode, old, new);
     block_add(n, block_here(l), stmt_store(n, out, flat, new, inside));
+    work_add(l, l->group->root, l->depth);
     close_loops(l, 0);
 }
 

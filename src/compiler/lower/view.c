@@ -28,8 +28,7 @@ static void map_segment(struct lowering *l, const dim_id *from_shape, uint32_t f
 void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_rank,
                    const expr_id *from, const dim_id *to_shape, uint32_t to_rank, expr_id *to)
 {
-    /* dims are interned in one table; products may add to it, which changes no meaning */
-    struct dim_table *dims = (struct dim_table *)&l->graph->dims;
+    struct dim_table *dims = &l->graph->dims;
     uint32_t f = 0, t = 0;
     while (f < from_rank || t < to_rank) {
         uint32_t f0 = f, t0 = t;

@@ -1,6 +1,6 @@
 /* Activations. Each formula is arranged so that no intermediate loses what the result needs: e^-|x|
- * instead of e^x where e^x would overflow, erfc and expm1 where 1 - erf and e^x - 1 would cancel.
- */
+ * instead of e^x where e^x would overflow, also where only its inverse is wanted; erfc and expm1
+ * where 1 - erf and e^x - 1 would cancel. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
@@ -50,9 +50,9 @@ bool expand_relu6(struct op_call *call)
 bool expand_leaky_relu(struct op_call *call)
 {
     struct builder *b = call->b;
-    value_id x = call->in[0];
+    value_id x = ops_wide(b, call->in[0]);
     value_id scaled = b_scale(b, x, op_float(call, "negative_slope"));
-    return op_return(call, b_select(b, is_positive(b, x), x, scaled));
+    return narrow(call, b_select(b, is_positive(b, x), x, scaled));
 }
 
 bool expand_prelu(struct op_call *call)
@@ -103,25 +103,20 @@ bool expand_gelu(struct op_call *call)
     /* (1 + tanh u)/2 = sigmoid(2u) */
     value_id square = b_mul(b, x, x);
     value_id inner = b_mul(b, x, b_shift(b, b_scale(b, square, 0.044715), 1));
-    value_id minus_2u = b_scale(b, inner, -2 * M_SQRT1_2 * M_2_SQRTPI);
-    return narrow(call, b_div(b, x, b_shift(b, b_exp(b, minus_2u), 1)));
-}
-
-static value_id silu(struct builder *b, value_id x)
-{
-    return b_div(b, x, b_shift(b, b_exp(b, b_neg(b, x)), 1));
+    return narrow(call, ops_gated(b, x, b_scale(b, inner, 2 * M_SQRT1_2 * M_2_SQRTPI)));
 }
 
 bool expand_silu(struct op_call *call)
 {
-    return narrow(call, silu(call->b, ops_wide(call->b, call->in[0])));
+    value_id x = ops_wide(call->b, call->in[0]);
+    return narrow(call, ops_gated(call->b, x, x));
 }
 
 bool expand_swiglu(struct op_call *call)
 {
     struct builder *b = call->b;
     value_id gate = ops_wide(b, call->in[0]);
-    return narrow(call, b_mul(b, silu(b, gate), ops_wide(b, call->in[1])));
+    return narrow(call, b_mul(b, ops_gated(b, gate, gate), ops_wide(b, call->in[1])));
 }
 
 bool expand_glu(struct op_call *call)
@@ -148,19 +143,22 @@ bool expand_mish(struct op_call *call)
     return narrow(call, b_mul(b, x, b_unary(b, PRIM_TANH, ops_softplus(b, x))));
 }
 
+static value_id hard_gate(struct builder *b, value_id x)
+{
+    return b_div(b, clamp(b, b_shift(b, x, 3), 0, 6), b_const_like(b, x, 6));
+}
+
 bool expand_hardswish(struct op_call *call)
 {
     struct builder *b = call->b;
     value_id x = ops_wide(b, call->in[0]);
-    value_id gate = clamp(b, b_shift(b, x, 3), 0, 6);
-    return narrow(call, b_div(b, b_mul(b, x, gate), b_const_like(b, x, 6)));
+    return narrow(call, b_mul(b, x, hard_gate(b, x)));
 }
 
 bool expand_hardsigmoid(struct op_call *call)
 {
     struct builder *b = call->b;
-    value_id x = ops_wide(b, call->in[0]);
-    return narrow(call, b_div(b, clamp(b, b_shift(b, x, 3), 0, 6), b_const_like(b, x, 6)));
+    return narrow(call, hard_gate(b, ops_wide(b, call->in[0])));
 }
 
 bool expand_hardtanh(struct op_call *call)
@@ -181,9 +179,9 @@ bool expand_hardshrink(struct op_call *call)
 bool expand_softshrink(struct op_call *call)
 {
     struct builder *b = call->b;
-    value_id x = call->in[0];
+    value_id x = ops_wide(b, call->in[0]);
     double lambda = op_float(call, "lambd");
-    return op_return(call, b_sub(b, x, clamp(b, x, -lambda, lambda)));
+    return narrow(call, b_sub(b, x, clamp(b, x, -lambda, lambda)));
 }
 
 bool expand_softplus(struct op_call *call)

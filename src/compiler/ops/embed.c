@@ -44,12 +44,20 @@ bool expand_gather(struct op_call *call)
     return axis >= 0 && op_return(call, b_gather(call->b, call->in[0], call->in[1], axis));
 }
 
+/* Sums of narrow floats round once. */
 static bool scatter(struct op_call *call, enum scatter_mode mode)
 {
     struct attrs attrs = {.mode = (uint8_t)mode, .axis = ops_axis(call, "dim", call->in[0])};
     struct builder *b = call->b;
-    return attrs.axis >= 0 &&
-           op_return(call, graph_add(b->graph, PRIM_SCATTER, call->in, 3, &attrs, b->err));
+    value_id in[3] = {call->in[0], call->in[1], call->in[2]};
+    for (uint32_t i = 0; i < 3 && mode == SCATTER_ADD; i += 2) {
+        in[i] = ops_wide(b, in[i]);
+    }
+    if (attrs.axis < 0) {
+        return false;
+    }
+    value_id y = graph_add(b->graph, PRIM_SCATTER, in, 3, &attrs, b->err);
+    return op_return(call, b_cast(b, y, ops_dtype(b, call->in[0])));
 }
 
 bool expand_scatter(struct op_call *call)

@@ -75,6 +75,24 @@ bool expand_square(struct op_call *call)
     return op_return(call, b_mul(call->b, call->in[0], call->in[0]));
 }
 
+/* floor(x/y) for floats, as NumPy and PyTorch have it: NaN for an infinite x unless y is 0. x/y may
+ * have rounded up to a whole number that the quotient does not reach; then the remainder is almost
+ * y. It may also have underflowed. Quotients from `whole` on are whole once they are rounded. */
+static value_id floor_quotient(struct builder *b, value_id x, value_id y)
+{
+    double whole = ops_dtype(b, x) == DTYPE_F64 ? 0x1p53 : 0x1p24;
+    value_id quotient = b_div(b, x, y), down = b_unary(b, PRIM_FLOOR, quotient);
+    value_id rest = b_binary(b, PRIM_REM, x, y), size = b_unary(b, PRIM_ABS, rest);
+    value_id missing = b_sub(b, b_unary(b, PRIM_ABS, y), size); /* NaN where both are infinite */
+    value_id most = b_unary(b, PRIM_NOT, b_binary(b, PRIM_LT, size, missing));
+    value_id up = b_binary(b, PRIM_AND, most, b_binary(b, PRIM_EQ, quotient, down));
+    value_id few = b_binary(b, PRIM_LT, b_unary(b, PRIM_ABS, down), b_const_like(b, down, whole));
+    down = b_select(b, b_binary(b, PRIM_AND, up, few), b_shift(b, down, -1), down);
+    value_id divides = b_binary(b, PRIM_NE, y, b_const_like(b, y, 0));
+    value_id undefined = b_binary(b, PRIM_AND, b_unary(b, PRIM_IS_NAN, rest), divides);
+    return b_select(b, undefined, rest, down);
+}
+
 /* True division of integers is done in f32, as PyTorch does. */
 bool expand_div(struct op_call *call)
 {
@@ -87,8 +105,12 @@ bool expand_div(struct op_call *call)
         return op_return(call, b_div(b, x, y));
     }
     bool down = strcmp(op_text(call, "rounding_mode"), "floor") == 0;
+    if (is_float && down) {
+        value_id floored = floor_quotient(b, ops_wide(b, x), ops_wide(b, y));
+        return op_return(call, b_cast(b, floored, ops_dtype(b, x)));
+    }
     if (is_float) {
-        return op_return(call, b_unary(b, down ? PRIM_FLOOR : PRIM_TRUNC, b_div(b, x, y)));
+        return op_return(call, b_unary(b, PRIM_TRUNC, b_div(b, x, y)));
     }
     value_id quotient = b_div(b, x, y);
     if (!down) {
@@ -245,7 +267,7 @@ static value_id variance(struct op_call *call, value_id x)
     }
     double correction = op_float(call, "correction");
     bool keep = op_bool(call, "keepdim");
-    value_id centred = b_sub(b, x, b_mean(b, x, axes, count, true));
+    value_id mean, centred = b_centred(b, x, axes, count, &mean);
     value_id square = b_mul(b, centred, centred);
     if (correction == 0) {
         return b_mean(b, square, axes, count, keep);

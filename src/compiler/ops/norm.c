@@ -12,8 +12,8 @@ struct moments {
 static struct moments find_moments(struct builder *b, value_id x, const int64_t *axes,
                                    uint32_t count)
 {
-    struct moments m = {.mean = b_mean(b, x, axes, count, true)};
-    m.centred = b_sub(b, x, m.mean);
+    struct moments m;
+    m.centred = b_centred(b, x, axes, count, &m.mean);
     m.var = b_mean(b, b_mul(b, m.centred, m.centred), axes, count, true);
     return m;
 }

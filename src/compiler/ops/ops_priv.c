@@ -166,9 +166,25 @@ value_id ops_repeat(struct builder *b, value_id x, int64_t axis, int64_t times, 
     return b_flatten(b, b_broadcast_to(b, y, shape, rank + 1), axis, axis + 1);
 }
 
+/* sigmoid v = top / bottom with e^-|v|, which may be subnormal but does not overflow. */
+static value_id sigmoid_top(struct builder *b, value_id v, value_id *out_bottom)
+{
+    value_id e = b_exp(b, b_neg(b, b_unary(b, PRIM_ABS, v)));
+    value_id negative = b_binary(b, PRIM_LT, v, b_const_like(b, v, 0));
+    *out_bottom = b_shift(b, e, 1);
+    return b_select(b, negative, e, b_const_like(b, v, 1));
+}
+
 value_id ops_sigmoid(struct builder *b, value_id x)
 {
-    return b_div(b, b_const_like(b, x, 1), b_shift(b, b_exp(b, b_neg(b, x)), 1));
+    value_id bottom, top = sigmoid_top(b, x, &bottom);
+    return b_div(b, top, bottom);
+}
+
+value_id ops_gated(struct builder *b, value_id x, value_id v)
+{
+    value_id bottom, top = sigmoid_top(b, v, &bottom);
+    return b_div(b, b_mul(b, x, top), bottom);
 }
 
 value_id ops_softmax(struct builder *b, value_id x, int64_t axis)
@@ -213,10 +229,12 @@ value_id ops_dropout(struct op_call *call, value_id x, double p, value_id seed)
     }
     const struct node *node = b_node(b, x);
     struct attrs attrs = {.rank = node->rank};
+    enum dtype dtype = (enum dtype)node->dtype;
     memcpy(attrs.shape, node->shape, node->rank * sizeof attrs.shape[0]);
     value_id random = graph_add(b->graph, PRIM_RANDOM, &seed, 1, &attrs, b->err);
     value_id threshold = b_const(b, DTYPE_I64, p * 0x1p32);
-    value_id kept = b_scale(b, x, p == 1 ? 0 : 1 / (1 - p));
+    value_id kept = b_scale(b, ops_wide(b, x), p == 1 ? 0 : 1 / (1 - p));
+    kept = b_cast(b, kept, dtype);
     return b_select(b, b_binary(b, PRIM_LE, threshold, random), kept, b_const_like(b, x, 0));
 }
 

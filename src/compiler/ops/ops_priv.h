@@ -64,7 +64,8 @@ value_id ops_head(struct builder *b, value_id x, int64_t axis, dim_id start, dim
 value_id ops_repeat(struct builder *b, value_id x, int64_t axis, int64_t times, bool inside);
 value_id ops_argsort(struct builder *b, value_id x, int axis, bool descending);
 
-value_id ops_sigmoid(struct builder *b, value_id x); /* 1 / (1 + e^-x) */
+value_id ops_sigmoid(struct builder *b, value_id x);           /* 1 / (1 + e^-x) */
+value_id ops_gated(struct builder *b, value_id x, value_id v); /* x sigmoid(v) */
 value_id ops_softmax(struct builder *b, value_id x, int64_t axis);
 value_id ops_log_softmax(struct builder *b, value_id x, int64_t axis);
 value_id ops_softplus(struct builder *b, value_id x); /* max(x, 0) + log1p(e^-|x|) */

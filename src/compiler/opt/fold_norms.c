@@ -1,13 +1,18 @@
-/* Affine maps behind a convolution or a product move into its parameters.
+/* Affine maps behind a convolution or a product become one factor and one addition.
  *
- *   ((conv(x, w) + b - m) * s / t) + c   ->   conv(x, w * S) + T
- *                                             S = s / t,  T = (b - m) * s / t + c
+ *   ((conv(x, w) + b - m) * s) + c   ->   conv(x, w) * s + T
+ *                                         T = (b - m) * s + c
  *
- * where all but x are parameters or made of them: one number, or one per output channel. S, T and
- * w * S are then computed once after load, and a batch norm costs one addition. The result differs
- * by a few roundings, as any order of summation does; so f16 and bf16, whose sums round once only,
- * stay as they are. Every value between the convolution and the end of the chain has one user, or
- * nothing would be saved. */
+ * where all but x are parameters or made of them: one number, or one per output channel; a quotient
+ * stands for the factor as well. T is then computed once after load, and a batch norm costs one
+ * multiply-add. The result differs by a few roundings, as any order of summation does; so f16 and
+ * bf16, whose sums round once only, stay as they are. Every value between the convolution and the
+ * end of the chain has one user, or nothing would be saved.
+ *
+ * Condition, on parameters alone: b - m, (b - m) * s and T are finite. Then nothing overflows that
+ * would not, but for results within |T| of the largest number, where it cancels. The factor itself
+ * stays behind the sum: w * s may overflow or underflow where neither w nor the result does; and
+ * two factors are not joined, nor is a quotient turned into a product, for the same reason. */
 #include <string.h>
 
 #include "compiler/opt/opt_priv.h"
@@ -138,13 +143,13 @@ static bool gather(const struct folder *f, value_id value, struct chain *chain)
     return true;
 }
 
-/* A factor, or several additions to join. */
+/* Additions to join, across one factor at most. */
 static bool worth_folding(const struct chain *chain)
 {
     uint32_t factors = 0;
     for (uint32_t i = 0; i < chain->length; i++)
         factors += chain->links[i].prim == PRIM_MUL || chain->links[i].prim == PRIM_DIV;
-    return factors > 0 || chain->length > 1;
+    return factors <= 1 && chain->length - factors > 1;
 }
 
 /* As [channels]. */
@@ -169,32 +174,21 @@ static value_id along(struct builder *b, value_id vector, const dim_id *shape, u
 static value_id fold(struct folder *f, struct builder *b, const struct chain *chain)
 {
     const struct node start = *graph_node(b->graph, f->copies[chain->start]);
-    value_id weights = start.operands[1], scale = VALUE_NONE, offset = VALUE_NONE;
-    const dim_id *weight_shape = b_node(b, weights)->shape;
-    uint32_t weight_rank = b_node(b, weights)->rank;
+    value_id out = f->copies[chain->start], offset = VALUE_NONE;
+    dim_id channels = start.shape[chain->channel_axis];
     for (uint32_t i = 0; i < chain->length; i++) {
         const struct link *link = &chain->links[i];
-        value_id v = spread(b, f->copies[link->vector], weight_shape[0]);
-        bool factor = link->prim == PRIM_MUL || link->prim == PRIM_DIV;
+        value_id v = spread(b, f->copies[link->vector], channels);
         if (v == VALUE_NONE)
             return VALUE_NONE;
-        if (factor && scale == VALUE_NONE)
-            scale = link->prim == PRIM_MUL ? v : b_div(b, b_const_like(b, v, 1), v);
-        else if (factor)
-            scale = b_binary(b, link->prim, scale, v);
+        if (link->prim == PRIM_MUL || link->prim == PRIM_DIV)
+            out = b_binary(b, link->prim, out,
+                           along(b, v, start.shape, start.rank, chain->channel_axis));
         if (offset != VALUE_NONE)
             offset = b_binary(b, link->prim, offset, v);
-        else if (!factor)
+        else if (link->prim == PRIM_ADD || link->prim == PRIM_SUB)
             offset = link->prim == PRIM_ADD ? v : b_neg(b, v);
-        if ((factor && scale == VALUE_NONE) || (!factor && offset == VALUE_NONE))
-            return VALUE_NONE;
     }
-    if (scale != VALUE_NONE)
-        weights = b_mul(b, weights, along(b, scale, weight_shape, weight_rank, 0));
-    value_id out = graph_add(b->graph, (enum prim)start.prim,
-                             (value_id[]){start.operands[0], weights}, 2, start.attrs, b->err);
-    if (offset == VALUE_NONE)
-        return out;
     return b_add(b, out, along(b, offset, start.shape, start.rank, chain->channel_axis));
 }
 

@@ -49,6 +49,10 @@ struct partition {
 };
 
 void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out);
+/* The same, where the values marked in `stored` (by value; NULL: none) are stored, whatever else
+ * would become of them. Marks of sources, leaves and views are ignored. */
+void partition_storing(const struct graph *graph, const bool *stored, struct arena *arena,
+                       struct partition *out);
 /* One line a group (--dump groups). */
 void partition_print(const struct graph *graph, const struct partition *partition,
                      struct strbuf *out);

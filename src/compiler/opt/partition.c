@@ -22,7 +22,10 @@
  *      result is stored.
  *  10. A kernel has bounds: operands, loops of reductions, and indices at which it computes one
  *      value (a sum of x and x moved needs x twice; a chain of n such sums would need it 2^n
- *      times). What passes one is stored. */
+ *      times). What passes one is stored.
+ *
+ * None of these counts operations. What they would compute again for more than a quarter of what
+ * the graph asks of a kernel is found by lower/cut.c, which cuts again with it stored. */
 #include "compiler/opt/opt_priv.h"
 
 #include "base/strbuf.h"
@@ -158,7 +161,8 @@ static void scan_values(struct cut *c)
         c->costly[v] =
             (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
         for (uint32_t i = 0; is_cheap(prim) && i < n->operand_count; i++) {
-            uint32_t depth = c->cheap_depth[n->operands[i]] + is_elementwise(prim);
+            value_id o = n->operands[i];
+            uint32_t depth = (c->wanted_stored[o] ? 0 : c->cheap_depth[o]) + is_elementwise(prim);
             c->cheap_depth[v] = depth > c->cheap_depth[v] ? depth : c->cheap_depth[v];
         }
         for (uint32_t i = 0; local && i < n->operand_count; i++) {
@@ -440,7 +444,8 @@ static void keep_outputs_in_calls(struct cut *c)
     }
 }
 
-void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out)
+void partition_storing(const struct graph *graph, const bool *stored, struct arena *arena,
+                       struct partition *out)
 {
     uint32_t count = graph->nodes.count;
     struct cut c = {.g = graph,
@@ -464,14 +469,21 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
                               .memory = ARENA_ARRAY(arena, value_id, count),
                               .kept = ARENA_ARRAY(arena, bool, count),
                               .in_rows = ARENA_ARRAY(arena, bool, count)};
+    for (value_id v = 1; stored && v < count; v++)
+        c.wanted_stored[v] = stored[v] && !is_view((enum prim)graph_node(graph, v)->prim);
     scan_values(&c);
-    rows_find(graph, c.live, out->in_rows, c.staged);
+    rows_find(graph, c.live, c.wanted_stored, out->in_rows, c.staged);
     want_stored(&c);
     for (value_id v = count; v-- > 1;)
         if (c.live[v] || is_source((enum prim)graph_node(graph, v)->prim))
             decide(&c, v);
     make_groups(&c);
     keep_outputs_in_calls(&c);
+}
+
+void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out)
+{
+    partition_storing(graph, NULL, arena, out);
 }
 
 void partition_print(const struct graph *graph, const struct partition *partition,

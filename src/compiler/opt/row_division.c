@@ -2,9 +2,10 @@
  *
  *   exp(t - max) / sum   ->   exp(t - max) · (1 / sum)
  *
- * The largest of the exponentials is 1, so the sum is at least 1 and its reciprocal a normal
- * number. The result has one rounding more, which is less than what the sum's own terms leave open;
- * f16 and bf16, which round once only, stay as they are. */
+ * Condition, proven from the graph: the largest of the exponentials is 1, because the maximum is
+ * that of the row itself. So the sum is at least 1 and its reciprocal a normal number: nothing
+ * overflows or underflows that would not. The result has one rounding more, which is less than what
+ * the sum's own terms leave open; f16 and bf16, which round once only, stay as they are. */
 #include "compiler/opt/opt_priv.h"
 #include "graph/build.h"
 
@@ -19,6 +20,28 @@ static value_id of_rows(const struct graph *g, value_id v)
     return n->prim == PRIM_RESHAPE ? n->operands[0] : v;
 }
 
+/* Whether v, a broadcast, says to each row of x what a reduction of x over axes gave for it. */
+static bool along_rows(const struct graph *g, value_id v, const struct attrs *reduce)
+{
+    const struct node *n = graph_node(g, v), *source = graph_node(g, n->operands[0]);
+    bool reduced[LIMIT_RANK] = {0}, kept = source->rank == n->rank;
+    for (uint32_t i = 0; i < reduce->axis_count; i++)
+        reduced[reduce->axes[i]] = true;
+    if (!kept && source->rank + reduce->axis_count != n->rank)
+        return false;
+    for (uint32_t axis = 0, i = 0; axis < n->rank; axis++) {
+        int64_t size;
+        if (reduced[axis] && !kept)
+            continue;
+        if (n->attrs->axes[i] != axis)
+            return false;
+        if (reduced[axis] && !(dim_is_const(&g->dims, source->shape[i], &size) && size == 1))
+            return false;
+        i++;
+    }
+    return true;
+}
+
 /* Whether v is exp(t - max t), and sum its sum over the same axes. */
 static bool is_softmax(const struct graph *g, value_id v, value_id sum)
 {
@@ -30,7 +53,8 @@ static bool is_softmax(const struct graph *g, value_id v, value_id sum)
     const struct node *max = most == VALUE_NONE ? NULL : graph_node(g, most);
     return max && max->prim == PRIM_REDUCE_MAX && max->operands[0] == sub->operands[0] &&
            max->attrs->axis_count == s->attrs->axis_count &&
-           memcmp(max->attrs->axes, s->attrs->axes, s->attrs->axis_count) == 0;
+           memcmp(max->attrs->axes, s->attrs->axes, s->attrs->axis_count) == 0 &&
+           along_rows(g, sub->operands[1], max->attrs);
 }
 
 static value_id rule(struct graph *to, value_id copy, const struct graph *from, value_id old,

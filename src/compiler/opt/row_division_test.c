@@ -2,7 +2,7 @@
 #include "compiler/opt/opt_test_util.h"
 
 /* Softmax of x over axis of [3, B, 5], or the same with what must not match. */
-enum variant { PLAIN, KEPT_DIMS, HALF, NO_MAX, OTHER_AXIS, OTHER_SUM, VARIANTS };
+enum variant { PLAIN, KEPT_DIMS, HALF, NO_MAX, OTHER_AXIS, OTHER_SUM, OTHER_ROWS, VARIANTS };
 
 static value_id spread(struct builder *b, value_id v, const dim_id *shape, int64_t axis)
 {
@@ -17,13 +17,17 @@ static void make(struct graph *g, struct arena *arena, enum variant variant, int
     uint32_t index;
     graph_init(g, arena);
     assert_true(dim_declare(&g->dims, &name, &index, &err));
-    const dim_id shape[] = {dim_const(&g->dims, 3), dim_named(&g->dims, index),
-                            dim_const(&g->dims, 5)};
+    dim_id shape[] = {dim_const(&g->dims, 3), dim_named(&g->dims, index), dim_const(&g->dims, 5)};
+    bool turned = variant == OTHER_ROWS; /* the maximum of a column for the row of its number */
+    if (turned)
+        memcpy(shape, (dim_id[]){shape[2], shape[2], shape[1]}, sizeof shape);
+    axis = turned ? axis % 2 : axis;
     enum dtype dtype = variant == HALF ? DTYPE_F16 : DTYPE_F32;
     value_id x = graph_input(g, "x", dtype, shape, 3, &err);
     int64_t other = variant == OTHER_AXIS ? (axis + 1) % 3 : axis;
     value_id most = b_reduce(&b, PRIM_REDUCE_MAX, x, &other, 1, false);
-    value_id e = variant == NO_MAX ? x : b_sub(&b, x, spread(&b, most, shape, other));
+    value_id e =
+        variant == NO_MAX ? x : b_sub(&b, x, spread(&b, most, shape, turned ? 1 - axis : other));
     e = b_exp(&b, e);
     value_id terms = variant == OTHER_SUM ? b_mul(&b, e, e) : e;
     value_id sum = b_reduce(&b, PRIM_REDUCE_SUM, terms, &axis, 1, variant == KEPT_DIMS);

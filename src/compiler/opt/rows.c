@@ -3,12 +3,15 @@
  *   s = contract(q, k)                       [batch…, rows, keys]
  *   t = s · scale, masked …
  *   e = exp(t - max over keys of t)
- *   y = contract(e, v) / sum over keys of e
+ *   p = e / sum over keys of e
+ *   y = contract(p, v)
  *
  * Attention. Stored, s and e would be by far the largest tensors of a network; but a row of y needs
- * one row of them only. So everything from s to e is computed in the kernel of the outer product,
- * some rows at a time: t, the last value before the first reduction, is put down as a row, and what
- * follows reads it there. The sum and what is made of it per row belong to the kernel, too. */
+ * one row of them only. So everything from s to p is computed in the kernel of the outer product,
+ * some rows at a time: t, the last value before the first reduction, is put down as a row, what
+ * follows reads it there, and p is put down in the end. (Dividing y instead of e would save as many
+ * divisions as there are keys more than columns, but a sum of e·v may overflow where one of p·v
+ * does not.) */
 #include "compiler/opt/opt_priv.h"
 
 #define MAX_ROW_VALUES 64
@@ -113,26 +116,30 @@ static value_id last_before_reductions(const struct rows *r)
     return last;
 }
 
-static bool is_output(const struct graph *g, const struct rows *r)
+/* Whether one of them needs memory of its own. */
+static bool has_stored(const struct rows *r, const bool *stored)
 {
-    for (uint32_t i = 0; i < g->outputs.count; i++)
-        if (is_member(r, g->outputs.items[i].value))
+    for (uint32_t i = 0; i < r->count; i++)
+        if (stored[r->members[i]])
             return true;
     return false;
 }
 
-void rows_find(const struct graph *g, const bool *live, bool *out_member, value_id *out_staged)
+void rows_find(const struct graph *g, const bool *live, const bool *stored, bool *out_member,
+               value_id *out_staged)
 {
     for (value_id v = 1; v < g->nodes.count; v++) {
         const struct node *n = graph_node(g, v);
         if (!live[v] || n->prim != PRIM_CONTRACT || n->attrs->batch == 0 || n->attrs->contract != 1)
             continue;
         const struct node *e = graph_node(g, n->operands[0]);
+        if (e->prim == PRIM_MUL || e->prim == PRIM_DIV)
+            e = graph_node(g, e->operands[0]);
         if (e->prim != PRIM_EXP || (e->dtype != DTYPE_F32 && e->dtype != DTYPE_F64))
             continue;
         struct rows r = {.g = g, .product = v, .inner = find_inner(g, n->operands[0], 16)};
         if (r.inner == VALUE_NONE || !same_shape(graph_node(g, r.inner), e) || !gather(&r, live) ||
-            is_output(g, &r))
+            has_stored(&r, stored))
             continue;
         for (uint32_t i = 0; i < r.count; i++)
             out_member[r.members[i]] = true;

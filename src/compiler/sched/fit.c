@@ -236,6 +236,13 @@ static void best_independent(struct scheduling *c, const struct block *block,
     }
 }
 
+static void reduce_in_lanes(struct scheduling *c, const char *loop, int64_t lanes)
+{
+    struct name name = derived(loop, "");
+    bool parts = part_lanes(c, name.text, lanes);
+    take_step(c, STEP_VECTOR, parts ? derived(name.text, "i").text : name.text, NULL, lanes);
+}
+
 /* Reductions outside vector loops: the innermost loop in lanes, when its loads are contiguous. */
 static void vectorise_reductions(struct scheduling *c, const struct block *block)
 {
@@ -246,7 +253,7 @@ static void vectorise_reductions(struct scheduling *c, const struct block *block
         bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
         if (innermost && !s->independent && !block_stores(c->nest, &s->body) &&
             lane_score(c, s, 0) >= 0)
-            take_step(c, STEP_VECTOR, loop_label(c->nest, s), NULL, lanes_for(c, s, 4));
+            reduce_in_lanes(c, loop_label(c->nest, s), lanes_for(c, s, 4));
         vectorise_reductions(c, &s->body);
         vectorise_reductions(c, &s->orelse);
     }

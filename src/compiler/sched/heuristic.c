@@ -382,9 +382,12 @@ static void tile_attention(struct scheduling *c, const struct config *config)
     struct name inner = derived(c->row, "i"), rest = derived(c->row, "t");
     if (columns < 2)
         return;
-    if (exists(c, "j", &keys) && lane_score(c, keys.loop, columns) >= 0 &&
-        take_step(c, STEP_SPLIT, "j", NULL, columns))
-        take_step(c, STEP_VECTOR, "ji", NULL, columns);
+    for (int i = 0; i < 2; i++) { /* scores, and what is made of them in the end */
+        const char *loop = i == 0 ? "j" : "j2";
+        if (exists(c, loop, &keys) && lane_score(c, keys.loop, columns) >= 0 &&
+            take_step(c, STEP_SPLIT, loop, NULL, columns))
+            take_step(c, STEP_VECTOR, derived(loop, "i").text, NULL, columns);
+    }
     bool wide = most_of(c, c->column) > columns;
     if (wide && !take_step(c, STEP_SPLIT, c->column, NULL, columns))
         return;
@@ -469,6 +472,7 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
         break;
     }
     vectorise_rest(c, config->value[CONFIG_LANES]);
+    part_sums(c);
     unroll_windows(c, &c->nest->body, 1, false);
     parallelise(c);
     if (config->value[CONFIG_STREAM] > 0)

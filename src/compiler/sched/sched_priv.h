@@ -113,6 +113,12 @@ bool apply_stream(struct nest *nest, const struct step *step, struct error *err)
 bool results_reach(struct nest *nest, int64_t size_kib);
 void stream_results(struct scheduling *c, int64_t size_kib);
 
+/* apart.c: the step; whether a long loop that will run in lanes was split into parts; parts for all
+ * other long sums. */
+bool apply_apart(struct nest *nest, const struct step *step, struct error *err);
+bool part_lanes(struct scheduling *c, const char *loop, int64_t lanes);
+void part_sums(struct scheduling *c);
+
 /* sums.c */
 bool apply_sums(struct nest *nest, const struct step *step, struct error *err);
 bool goes_on(const struct nest *nest, const struct block *block); /* with what it left in scratch

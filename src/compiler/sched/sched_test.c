@@ -381,7 +381,8 @@ static void hand_scale(struct hand *h, bool constant)
     block_add(n, &n->body, outer);
 }
 
-static void hand_sums(struct hand *h)
+/* tops: the largest of all sums up to an element, instead of the last. */
+static void hand_sums(struct hand *h, bool tops)
 {
     struct nest *n = &h->nest;
     expr_id R = expr_dim(n, dim_named(&h->dims, h->rows)),
@@ -394,18 +395,24 @@ static void hand_sums(struct hand *h)
     struct stmt *outer = stmt_for(n, i, true), *inner = stmt_for(n, k, false);
     block_add(n, &inner->body, stmt_update(n, acc, COMBINE_SUM, expr_load(n, 1, at, EXPR_NONE)));
     block_add(n, &outer->body, stmt_local(n, acc, expr_const(n, DTYPE_F32, 0)));
+    if (tops) {
+        uint32_t top = nest_local(n, "top", DTYPE_F32);
+        block_add(n, &outer->body, stmt_local(n, top, expr_const(n, DTYPE_F32, 0)));
+        block_add(n, &inner->body, stmt_update(n, top, COMBINE_MAX, expr_local(n, acc)));
+        acc = top;
+    }
     block_add(n, &outer->body, inner);
     block_add(n, &outer->body, stmt_store(n, 0, expr_var(n, i), expr_local(n, acc), EXPR_NONE));
     block_add(n, &n->body, outer);
 }
 
-enum hand_kind { HAND_SCALE, HAND_SCALE_CONSTANT, HAND_SUMS };
+enum hand_kind { HAND_SCALE, HAND_SCALE_CONSTANT, HAND_SUMS, HAND_TOPS };
 
 static void hand_make(struct hand *h, enum hand_kind kind, int64_t rows, int64_t columns)
 {
     hand_init(h, rows, columns);
-    if (kind == HAND_SUMS)
-        hand_sums(h);
+    if (kind == HAND_SUMS || kind == HAND_TOPS)
+        hand_sums(h, kind == HAND_TOPS);
     else
         hand_scale(h, kind == HAND_SCALE_CONSTANT);
 }
@@ -474,6 +481,11 @@ static void each_step_keeps_results(void **state)
         {HAND_SUMS, "clamp i 3; jam ii; split k 4; sums io ko"},
         {HAND_SUMS, "split i 4; vector ii 4; split k 3; sums io ko; prefetch ki x 2"},
         {HAND_SCALE, "stream out 1; vector i1 4"},
+        {HAND_SUMS, "apart k"},
+        {HAND_SUMS, "split k 4; apart ki; split ko 2; apart koi"},
+        {HAND_SUMS, "tile i 3; jam ii; split k 4; apart ki; prefetch ko x 1"},
+        {HAND_SUMS, "vector i 4; split k 3; apart ki"},
+        {HAND_SUMS, "split k 4; sums i ko; apart ki"},
     };
     for (uint32_t i = 0; i < sizeof legal / sizeof *legal; i++)
         for (int64_t rows = 0; rows < 14; rows += rows < 5 ? 1 : 4)
@@ -554,6 +566,11 @@ static void illegal_steps_are_refused(void **state)
     expect_refused(HAND_SCALE, "stream out 10", "'out' is smaller");
     expect_refused(HAND_SCALE_CONSTANT, "split i1 4; jam i1o", "depends on");
     expect_refused(HAND_SCALE_CONSTANT, "jam i0; jam i1", "more than 64 copies");
+    expect_refused(HAND_SCALE, "apart i0", "is no reduction");
+    expect_refused(HAND_SUMS, "apart j", "no such loop");
+    expect_refused(HAND_SUMS, "apart k; split k 2", "its kind already");
+    expect_refused(HAND_SUMS, "split k 4; apart ki; vector ko 4", "loops inside");
+    expect_refused(HAND_TOPS, "split k 4; apart ki", "reads its sums");
 }
 
 int main(void)

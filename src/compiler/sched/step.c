@@ -380,7 +380,8 @@ static bool apply_vector(struct nest *nest, const struct step *step, struct erro
         return fail(err, ERR_UNSUPPORTED, "%lld lanes", (long long)step->number);
     if (!site.loop->independent && block_stores(nest, &site.loop->body))
         return fail(err, ERR_UNSUPPORTED, "the order of these iterations matters");
-    if (!site.loop->independent && contains_kind(&site.loop->body, LOOP_SERIAL))
+    if (!site.loop->independent && (contains_kind(&site.loop->body, LOOP_SERIAL) ||
+                                    contains_kind(&site.loop->body, LOOP_APART)))
         return fail(err, ERR_UNSUPPORTED, "a reduction with loops inside");
     if (contains_kind(&site.loop->body, LOOP_VECTOR) ||
         inside_vector(&nest->body, site.loop, false))
@@ -514,7 +515,7 @@ bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
         [STEP_SPILL] = apply_spill,   [STEP_PACK] = apply_pack,
         [STEP_PART] = apply_part,     [STEP_PREFETCH] = apply_prefetch,
         [STEP_UNROLL] = apply_unroll, [STEP_SUMS] = apply_sums,
-        [STEP_STREAM] = apply_stream,
+        [STEP_STREAM] = apply_stream, [STEP_APART] = apply_apart,
     };
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
     bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");

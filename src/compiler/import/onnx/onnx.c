@@ -215,6 +215,27 @@ static bool name_results(struct onnx_call *c, struct error *err)
     return true;
 }
 
+/* Operands of narrow floats become f32 where the row says so; gives the type of the first. */
+static enum dtype widen_operands(struct onnx_call *c)
+{
+    enum dtype narrow = DTYPE_NONE;
+    for (uint32_t i = 0; i < c->in_count && strchr(c->op->types, 'W'); i++) {
+        enum dtype type = onnx_type(c, c->in[i]);
+        if (type != DTYPE_F16 && type != DTYPE_BF16)
+            continue;
+        narrow = narrow == DTYPE_NONE ? type : narrow;
+        c->in[i] = b_cast(c->b, c->in[i], DTYPE_F32);
+    }
+    return narrow;
+}
+
+static void narrow_results(struct onnx_call *c, enum dtype narrow)
+{
+    for (uint32_t i = 0; i < c->out_count && narrow != DTYPE_NONE; i++)
+        if (onnx_type(c, c->out[i]) == DTYPE_F32)
+            c->out[i] = b_cast(c->b, c->out[i], narrow);
+}
+
 /* Translates one node by its row. */
 static bool translate(struct onnx_call *c, bool *out_refused)
 {
@@ -223,7 +244,10 @@ static bool translate(struct onnx_call *c, bool *out_refused)
     if (*out_refused)
         return true;
     memset(c->out_small, c->small[0], sizeof c->out_small);
+    enum dtype narrow = widen_operands(c);
     bool ok = c->op->translate(c);
+    if (ok && !onnx_failed(c))
+        narrow_results(c, narrow);
     if (onnx_failed(c))
         return false;
     for (uint32_t i = 0; i < c->node->n_output && ok; i++)

@@ -165,7 +165,11 @@ static value_id by_steps(struct attention *a, value_id *out_scores)
     struct builder *b = a->b;
     double cap = onnx_float(c, "softcap", 0), root = sqrt(a->scale);
     int64_t mode = onnx_int(c, "qk_matmul_output_mode", 0);
-    value_id keys = b_scale(b, a->k, root), scores;
+    enum dtype type = onnx_type(c, a->q), wide = dtype_bytes(type) < 4 ? DTYPE_F32 : type;
+    value_id *operands[4] = {&a->q, &a->k, &a->v, &a->bias}, scores;
+    for (uint32_t i = 0; i < 4; i++)
+        *operands[i] = b_cast(b, *operands[i], wide);
+    value_id keys = b_scale(b, a->k, root);
     scores = ungroup(a, b_contract(b, group(a, b_scale(b, a->q, root)), keys, 2, 1));
     *out_scores = scores;
     if (cap > 0) {
@@ -178,10 +182,11 @@ static value_id by_steps(struct attention *a, value_id *out_scores)
         scores = b_select(b, a->allowed, scores, b_const_like(b, scores, (double)-INFINITY));
     *out_scores = mode == 2 ? scores : *out_scores;
     value_id weights = weigh(a, scores);
-    *out_scores = mode == 3 ? weights : *out_scores;
+    *out_scores = b_cast(b, mode == 3 ? weights : *out_scores, type);
     if (weights == VALUE_NONE)
         return VALUE_NONE;
-    return ungroup(a, b_contract(b, group(a, weights), b_swap(b, a->v, 2, 3), 2, 1));
+    value_id y = ungroup(a, b_contract(b, group(a, weights), b_swap(b, a->v, 2, 3), 2, 1));
+    return b_cast(b, y, type);
 }
 
 bool onnx_attention(struct onnx_call *c)
@@ -216,12 +221,12 @@ bool onnx_attention(struct onnx_call *c)
     }
     if (a.scale <= 0)
         return onnx_refuse(c, "a scale of %g", a.scale);
+    c->out[1] = a.k;
+    c->out[2] = a.v;
     value_id y = steps ? by_steps(&a, &c->out[3]) : by_composite(&a);
     if (flat && y != VALUE_NONE)
         y = b_flatten(b, b_swap(b, y, 1, 2), 2, 3);
     c->out[0] = y;
-    c->out[1] = a.k;
-    c->out[2] = a.v;
     c->out_count = 4;
     return !onnx_failed(c);
 }

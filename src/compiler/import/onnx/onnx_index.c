@@ -132,6 +132,7 @@ static value_id multiply(struct onnx_call *c, value_id data, value_id index, val
     return data;
 }
 
+/* Sums and products of narrow floats round once. */
 static value_id scatter(struct onnx_call *c, value_id data, value_id index, value_id updates,
                         int axis, uint8_t mode)
 {
@@ -139,9 +140,14 @@ static value_id scatter(struct onnx_call *c, value_id data, value_id index, valu
     value_id operands[3] = {data, index, updates};
     if (data == VALUE_NONE || index == VALUE_NONE || updates == VALUE_NONE)
         return VALUE_NONE;
-    if (mode == MODE_MUL)
-        return multiply(c, data, index, updates, axis);
-    return graph_add(c->o->graph, PRIM_SCATTER, operands, 3, &attrs, c->b->err);
+    enum dtype type = onnx_type(c, data);
+    bool wide = (mode == MODE_MUL || mode == SCATTER_ADD) && dtype_is_float(type);
+    for (uint32_t i = 0; i < 3 && wide && dtype_bytes(type) < 4; i += 2)
+        operands[i] = b_cast(c->b, operands[i], DTYPE_F32);
+    value_id y = mode == MODE_MUL
+                     ? multiply(c, operands[0], index, operands[2], axis)
+                     : graph_add(c->o->graph, PRIM_SCATTER, operands, 3, &attrs, c->b->err);
+    return wide ? b_cast(c->b, y, type) : y;
 }
 
 bool onnx_scatter_elements(struct onnx_call *c)

@@ -53,7 +53,9 @@ bool onnx_mod(struct onnx_call *c)
         return onnx_return(c, b_sub(b, x, b_mul(b, b_div(b, x, y), y)));
     value_id rest = b_binary(b, PRIM_REM, b_unary(b, PRIM_ABS, x), b_unary(b, PRIM_ABS, y));
     value_id negative = b_binary(b, PRIM_LT, x, b_const_like(b, x, 0));
-    return onnx_return(c, b_select(b, negative, b_neg(b, rest), rest));
+    value_id none = b_binary(b, PRIM_EQ, rest, b_const_like(b, x, 0));
+    rest = b_select(b, negative, b_neg(b, rest), rest);
+    return onnx_return(c, b_select(b, none, b_scale(b, x, 0), rest)); /* 0 with the sign of x */
 }
 
 /* By squaring, a bit of the exponent at a time; wraps as integers do. */
@@ -235,19 +237,36 @@ bool onnx_acos(struct onnx_call *c)
     return narrow(c, b_scale(b, b_unary(b, PRIM_ATAN, half), 2));
 }
 
+/* An odd function's value at x from that at |x|; 0 keeps its sign. */
+static bool narrow_odd(struct onnx_call *c, value_id x, value_id y)
+{
+    struct builder *b = c->b;
+    value_id zero = b_const_like(b, x, 0);
+    y = b_select(b, b_binary(b, PRIM_LT, x, zero), b_neg(b, y), y);
+    return narrow(c, b_select(b, b_binary(b, PRIM_EQ, x, zero), x, y));
+}
+
+/* e^a in two factors e^(a/2), which do not overflow before the result does: with m = e^(a/2) - 1
+ * for a = |x|, sinh a = m/2 (m + 2) (1 + e^-a). */
 bool onnx_sinh(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    value_id x = wide(c);
-    value_id up = b_unary(b, PRIM_EXPM1, x), down = b_unary(b, PRIM_EXPM1, b_neg(b, x));
-    return narrow(c, b_scale(b, b_sub(b, up, down), 0.5));
+    value_id x = wide(c), a = b_unary(b, PRIM_ABS, x);
+    value_id m = b_unary(b, PRIM_EXPM1, b_scale(b, a, 0.5));
+    value_id inverse = b_div(b, b_const_like(b, x, 1), b_shift(b, m, 1));
+    value_id more = b_shift(b, b_mul(b, inverse, inverse), 1);
+    value_id half = b_mul(b, b_scale(b, m, 0.5), more);
+    return narrow_odd(c, x, b_mul(b, half, b_shift(b, m, 2)));
 }
 
 bool onnx_cosh(struct onnx_call *c)
 {
     struct builder *b = c->b;
     value_id x = wide(c);
-    return narrow(c, b_scale(b, b_add(b, b_exp(b, x), b_exp(b, b_neg(b, x))), 0.5));
+    value_id e = b_exp(b, b_scale(b, b_unary(b, PRIM_ABS, x), 0.5));
+    value_id inverse = b_div(b, b_const_like(b, x, 1), e);
+    value_id up = b_mul(b, b_scale(b, e, 0.5), e);
+    return narrow(c, b_add(b, up, b_mul(b, b_scale(b, inverse, 0.5), inverse)));
 }
 
 /* near: the result for |x| small enough to be squared; from a on it is ln(2a), a ≥ 0. */
@@ -265,14 +284,15 @@ bool onnx_asinh(struct onnx_call *c)
     value_id x = wide(c), a = b_unary(b, PRIM_ABS, x), square = b_mul(b, a, a);
     value_id root = b_shift(b, sqrt_of(b, b_shift(b, square, 1)), 1);
     value_id near = b_unary(b, PRIM_LOG1P, b_add(b, a, b_div(b, square, root)));
-    return narrow(c, b_mul(b, b_unary(b, PRIM_SIGN, x), log_beyond(c, a, near)));
+    return narrow_odd(c, x, log_beyond(c, a, near));
 }
 
+/* Two roots: below 1 the first is NaN, where their product would be that of a positive number. */
 bool onnx_acosh(struct onnx_call *c)
 {
     struct builder *b = c->b;
     value_id x = wide(c), t = b_shift(b, x, -1);
-    value_id root = sqrt_of(b, b_mul(b, t, b_shift(b, t, 2)));
+    value_id root = b_mul(b, sqrt_of(b, t), sqrt_of(b, b_shift(b, t, 2)));
     return narrow(c, log_beyond(c, x, b_unary(b, PRIM_LOG1P, b_add(b, t, root))));
 }
 
@@ -281,7 +301,7 @@ bool onnx_atanh(struct onnx_call *c)
     struct builder *b = c->b;
     value_id x = wide(c), a = b_unary(b, PRIM_ABS, x);
     value_id log = b_unary(b, PRIM_LOG1P, b_div(b, b_scale(b, a, 2), one_minus(b, a)));
-    return narrow(c, b_mul(b, b_unary(b, PRIM_SIGN, x), b_scale(b, log, 0.5)));
+    return narrow_odd(c, x, b_scale(b, log, 0.5));
 }
 
 #define MAX_DETERMINANT 4

@@ -40,6 +40,9 @@ bool onnx_skip_norm(struct onnx_call *c)
     struct builder *b = c->b;
     bool simple = strcmp(c->op->with, "rms") == 0;
     uint32_t bias = simple ? 3 : 4;
+    enum dtype type = onnx_type(c, c->in[0]), wide = dtype_bytes(type) < 4 ? DTYPE_F32 : type;
+    for (uint32_t i = 0; i < c->in_count; i++)
+        c->in[i] = b_cast(b, c->in[i], wide);
     struct onnx_call inner = *c;
     value_id sum = b_add(b, c->in[0], c->in[1]);
     if (onnx_given(c, bias))
@@ -50,10 +53,10 @@ bool onnx_skip_norm(struct onnx_call *c)
     inner.in_count = 3;
     if (onnx_failed(c) || !(simple ? onnx_rms_norm(&inner) : onnx_layer_norm(&inner)))
         return false;
-    c->out[0] = inner.out[0];
+    c->out[0] = b_cast(b, inner.out[0], type);
     c->out[1] = simple ? VALUE_NONE : inner.out[1];
     c->out[2] = simple ? VALUE_NONE : inner.out[2];
-    c->out[3] = sum;
+    c->out[3] = b_cast(b, sum, type);
     c->out_count = 4;
     return true;
 }

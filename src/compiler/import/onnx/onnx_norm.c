@@ -20,10 +20,22 @@ static value_id standardise(struct onnx_call *c, value_id x, const int64_t *axes
                             double epsilon, value_id *out_mean, value_id *out_variance)
 {
     struct builder *b = c->b;
-    *out_mean = b_mean(b, x, axes, count, true);
-    value_id centred = b_sub(b, x, *out_mean);
+    value_id centred = b_centred(b, x, axes, count, out_mean);
     *out_variance = b_mean(b, b_mul(b, centred, centred), axes, count, true);
     return b_mul(b, centred, b_unary(b, PRIM_RSQRT, b_shift(b, *out_variance, epsilon)));
+}
+
+/* In f32 where the operand is narrower. */
+static value_id widen(struct onnx_call *c, value_id x)
+{
+    return dtype_bytes(onnx_type(c, x)) < 4 ? b_cast(c->b, x, DTYPE_F32) : x;
+}
+
+static value_id running(struct onnx_call *c, value_id old, value_id batch, double keep)
+{
+    struct builder *b = c->b;
+    value_id mixed = b_add(b, b_scale(b, widen(c, old), keep), b_scale(b, batch, 1 - keep));
+    return b_cast(b, mixed, onnx_type(c, old));
 }
 
 static bool train_batch_norm(struct onnx_call *c, double epsilon)
@@ -36,14 +48,15 @@ static bool train_batch_norm(struct onnx_call *c, double epsilon)
     for (uint32_t i = 0; i < rank; i++)
         if (i != 1)
             axes[count++] = i;
-    value_id y = standardise(c, c->in[0], axes, count, epsilon, &mean, &variance);
-    y = b_add(b, b_mul(b, y, by_channel(c, c->in[1], rank)), by_channel(c, c->in[2], rank));
+    value_id x = widen(c, c->in[0]), scale = by_channel(c, widen(c, c->in[1]), rank);
+    value_id y = standardise(c, x, axes, count, epsilon, &mean, &variance);
+    y = b_add(b, b_mul(b, y, scale), by_channel(c, widen(c, c->in[2]), rank));
     const struct node *vector = graph_node(b->graph, c->in[3]);
     mean = b_reshape(b, mean, vector->shape, vector->rank);
     variance = b_reshape(b, variance, vector->shape, vector->rank);
-    c->out[0] = y;
-    c->out[1] = b_add(b, b_scale(b, c->in[3], keep), b_scale(b, mean, 1 - keep));
-    c->out[2] = b_add(b, b_scale(b, c->in[4], keep), b_scale(b, variance, 1 - keep));
+    c->out[0] = b_cast(b, y, onnx_type(c, c->in[0]));
+    c->out[1] = running(c, c->in[3], mean, keep);
+    c->out[2] = running(c, c->in[4], variance, keep);
     c->out_count = 3;
     return !onnx_failed(c);
 }
@@ -64,7 +77,7 @@ bool onnx_batch_norm(struct onnx_call *c)
     if (training)
         return train_batch_norm(c, epsilon);
     for (uint32_t i = 1; i < 5; i++)
-        in[i] = b_cast(c->b, in[i], onnx_type(c, c->in[0]));
+        in[i] = b_cast(c->b, in[i], onnx_type(c, widen(c, c->in[0])));
     return onnx_return(c, onnx_expand(c, "batch_norm", in, 5, attrs));
 }
 
@@ -73,12 +86,6 @@ bool onnx_instance_norm(struct onnx_call *c)
     struct op_value attrs[] = {
         {.name = "eps", .kind = OP_FLOAT, .f = onnx_float(c, "epsilon", 1e-5)}, {0}};
     return onnx_return(c, onnx_expand(c, "instance_norm", c->in, 3, attrs));
-}
-
-/* In f32 where the operand is narrower. */
-static value_id widen(struct onnx_call *c, value_id x)
-{
-    return dtype_bytes(onnx_type(c, x)) < 4 ? b_cast(c->b, x, DTYPE_F32) : x;
 }
 
 bool onnx_layer_norm(struct onnx_call *c)

@@ -107,8 +107,8 @@ bool onnx_dequantize(struct onnx_call *c)
     value_id x = numbers(c, c->in[0], c->small[0]);
     if (onnx_given(c, 2))
         x = b_sub(b, x, numbers(c, by_element(c, c->in[2]), c->small[2]));
-    value_id y = b_mul(b, b_cast(b, x, onnx_type(c, c->in[1])), scale);
-    enum dtype type = onnx_type(c, y);
+    enum dtype type = onnx_type(c, c->in[1]), wide = dtype_bytes(type) < 4 ? DTYPE_F32 : type;
+    value_id y = b_mul(b, b_cast(b, x, wide), b_cast(b, scale, wide));
     int64_t wanted = onnx_int(c, "output_dtype", 0);
     c->out_small[0] = 0;
     if (wanted != 0 && !onnx_dtype((int32_t)wanted, &type, NULL, b->err))

@@ -88,8 +88,10 @@ bool onnx_bernoulli(struct onnx_call *c)
     enum dtype dtype = DTYPE_NONE;
     if (!read_shape(c, shape, &rank, &dtype))
         return false;
-    value_id draws = b_cast(b, uniform(c, shape, rank), onnx_type(c, c->in[0]));
-    return onnx_return(c, b_cast(b, b_binary(b, PRIM_LT, draws, c->in[0]), dtype));
+    enum dtype type = onnx_type(c, c->in[0]), wide = dtype_bytes(type) < 4 ? DTYPE_F32 : type;
+    value_id draws = b_cast(b, uniform(c, shape, rank), wide);
+    value_id hit = b_binary(b, PRIM_LT, draws, b_cast(b, c->in[0], wide));
+    return onnx_return(c, b_cast(b, hit, dtype));
 }
 
 /* Classes by their logarithms of probability: the largest after adding Gumbel's noise. */
@@ -120,8 +122,10 @@ static bool drop(struct onnx_call *c, double ratio)
     const struct node *node = graph_node(b->graph, c->in[0]);
     value_id draws = uniform(c, node->shape, node->rank);
     value_id kept = b_binary(b, PRIM_LE, b_const(b, DTYPE_F32, ratio), draws);
-    value_id scaled = ratio < 1 ? b_scale(b, c->in[0], 1 / (1 - ratio)) : c->in[0];
-    c->out[0] = b_select(b, kept, scaled, b_const_like(b, c->in[0], 0));
+    enum dtype type = onnx_type(c, c->in[0]), wide = dtype_bytes(type) < 4 ? DTYPE_F32 : type;
+    value_id scaled = b_cast(b, c->in[0], wide);
+    scaled = ratio < 1 ? b_scale(b, scaled, 1 / (1 - ratio)) : scaled;
+    c->out[0] = b_select(b, kept, b_cast(b, scaled, type), b_const_like(b, c->in[0], 0));
     c->out[1] = kept;
     c->out_count = 2;
     return !onnx_failed(c);

@@ -311,7 +311,9 @@ static value_id resize_symbolic(struct onnx_call *c, value_id x, const struct re
 static bool resize(struct onnx_call *c, const struct resize *r, const struct wanted *wanted)
 {
     struct dim_table *dims = &c->o->graph->dims;
-    value_id x = c->in[0];
+    enum dtype type = onnx_type(c, c->in[0]);
+    bool weighs = strcmp(r->mode, "nearest") != 0 && dtype_is_float(type) && dtype_bytes(type) < 4;
+    value_id x = weighs ? b_cast(c->b, c->in[0], DTYPE_F32) : c->in[0];
     bool crop = strcmp(r->transform, "tf_crop_and_resize") == 0;
     for (uint32_t i = 0; i < onnx_rank(c, c->in[0]) && x != VALUE_NONE; i++) {
         struct axis a = {.index = i,
@@ -337,7 +339,7 @@ static bool resize(struct onnx_call *c, const struct resize *r, const struct wan
             a.out = (int64_t)floor(a.length);
         x = resize_axis(c, x, r, &a);
     }
-    return onnx_return(c, x);
+    return onnx_return(c, weighs ? b_cast(c->b, x, type) : x);
 }
 
 bool onnx_resize(struct onnx_call *c)

@@ -1,11 +1,9 @@
 /* Tensors of a model: in typed fields, as raw little-endian bytes, or in a file of their own. */
 #include <onnx.pb-c.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <fcntl.h>
 
 #include "base/checked.h"
 #include "base/file.h"
@@ -113,18 +111,15 @@ static bool external_number(const Onnx__TensorProto *proto, const char *key, siz
     return true;
 }
 
-static bool read_part(const char *path, size_t offset, void *data, size_t size, struct error *err)
+/* Takes memory only for what the file has. */
+static bool read_part(int fd, const char *path, size_t offset, size_t size, struct arena *arena,
+                      void **out, struct error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat info;
-    if (fd < 0)
-        return fail(err, ERR_IO, "cannot open external data '%.200s'", path);
-    bool ok = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-    if (!ok || (uint64_t)info.st_size < (uint64_t)offset + size) {
-        close(fd);
+    if (fstat(fd, &info) != 0 || (uint64_t)info.st_size < (uint64_t)offset + size)
         return fail(err, ERR_PARSE, "external data '%.200s' ends before byte %zu", path,
                     offset + size);
-    }
+    void *data = arena_alloc(arena, size, 64);
     size_t done = 0;
     while (done < size) {
         ssize_t n = pread(fd, (char *)data + done, size - done, (off_t)(offset + done));
@@ -132,7 +127,7 @@ static bool read_part(const char *path, size_t offset, void *data, size_t size, 
             break;
         done += (size_t)n;
     }
-    close(fd);
+    *out = data;
     return done == size || fail(err, ERR_IO, "cannot read external data '%.200s'", path);
 }
 
@@ -140,7 +135,6 @@ static bool read_external(const Onnx__TensorProto *proto, const char *folder, st
                           void **out, size_t bytes, struct error *err)
 {
     const char *location = external_field(proto, "location");
-    char path[4096];
     size_t offset = 0, length = 0;
     if (!location)
         return fail(err, ERR_PARSE, "external data without a location");
@@ -151,11 +145,12 @@ static bool read_external(const Onnx__TensorProto *proto, const char *folder, st
         return false;
     if (length != bytes)
         return wrong_size(length, bytes, "bytes", err);
-    int used = snprintf(path, sizeof path, "%s/%s", folder, location);
-    if (used < 0 || (size_t)used >= sizeof path)
-        return fail(err, ERR_LIMIT, "the path of external data is too long");
-    *out = arena_alloc(arena, bytes, 64);
-    return read_part(path, offset, *out, bytes, err);
+    int fd = file_open_below(folder, location, err);
+    if (fd < 0)
+        return fail_at(err, "external data");
+    bool ok = read_part(fd, location, offset, bytes, arena, out, err);
+    close(fd);
+    return ok;
 }
 
 /* Elements of narrow types stand in 32-bit fields, one each. */

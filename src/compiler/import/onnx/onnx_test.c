@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <onnx.pb-c.h>
 #include <cmocka.h>
@@ -155,6 +156,14 @@ static void reads_external_data(void **state)
     assert_refused(m, ERR_PARSE, "offset");
     where.value = (char *)"../w.bin";
     assert_refused(m, ERR_BLUEPRINT, "does not lie below");
+    where.value = (char *)"w.bin";
+    offset.value = (char *)"4";
+    unlink(path);
+    assert_int_equal(symlink("/proc/self/cmdline", path), 0);
+    assert_refused(m, ERR_BLUEPRINT, "leads out of the folder");
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0); /* nobody writes to it: opening it must not wait */
+    assert_refused(m, ERR_IO, "not a regular file");
     unlink(path);
     rmdir(folder);
 }

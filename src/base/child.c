@@ -1,0 +1,282 @@
+/* A fork, a pipe and a wait.
+ *
+ * 1. The answer is written in one go after the body has returned: a full answer means a body that
+ *    came to its end. A head goes first, which tells the sizes of what follows; the parent takes
+ *    nothing that does not have the announced size, nor more than the limit.
+ * 2. Time is the parent's business: it reads until a deadline, then kills. An alarm a second later
+ *    is for a child that has closed its end of the pipe and goes on.
+ * 3. The kernel kills the child when the thread that forked it ends. That may have happened before
+ *    the child could ask for it, so it looks whose child it is afterwards. */
+#include "base/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/file.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+struct head {
+    uint32_t ok;
+    struct error err;
+    uint64_t size_bytes[CHILD_PARTS];
+};
+
+void child_no_memory(void)
+{
+    _exit(error_exit(ERR_NOMEM));
+}
+
+/* The host's handlers (a sanitizer's, say) must not turn a crash into an exit. */
+static void default_signals(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
+                                  SIGTRAP, SIGABRT, SIGSYS, SIGALRM};
+    sigset_t none;
+    sigemptyset(&none);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        signal(signals[i], SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+}
+
+/* The address space in use; 0 when the system does not say. */
+static uint64_t mapped_bytes(void)
+{
+    char text[64];
+    unsigned long long pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    if (sscanf(text, "%llu", &pages) != 1)
+        return 0;
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Never above a limit that the caller is held to itself. */
+static void limit_memory(uint64_t bytes)
+{
+    struct rlimit limit;
+    if (bytes == 0 || URZA_SANITIZED || getrlimit(RLIMIT_AS, &limit) != 0)
+        return;
+    rlim_t most = (rlim_t)(mapped_bytes() + bytes);
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > most)
+        limit.rlim_cur = most;
+    limit.rlim_max = limit.rlim_cur;
+    setrlimit(RLIMIT_AS, &limit);
+}
+
+static void limit_time(uint32_t timeout_ms)
+{
+    struct itimerval timer = {
+        .it_value = {.tv_sec = timeout_ms / 1000 + 1, .tv_usec = timeout_ms % 1000 * 1000}};
+    if (timeout_ms > 0)
+        setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+URZA_NORETURN static void run_child(int fd, pid_t parent, child_body *body, void *context,
+                                    const struct child_limits *limits)
+{
+    static const struct head empty;
+    struct arena arena;
+    struct child_answer answer = {0};
+    struct head head = empty;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    default_signals();
+    limit_time(limits->timeout_ms);
+    limit_memory(limits->memory_bytes);
+    arena_init(&arena);
+    head.ok = body(context, &arena, &answer, &head.err);
+    for (size_t i = 0; head.ok && i < CHILD_PARTS; i++)
+        head.size_bytes[i] = answer.parts[i].size_bytes;
+    bool sent = file_write_all(fd, &head, sizeof head);
+    for (size_t i = 0; i < CHILD_PARTS && sent; i++)
+        sent = file_write_all(fd, answer.parts[i].data, head.size_bytes[i]);
+    _exit(sent ? 0 : 1);
+}
+
+/* Reads size bytes before the deadline (0: none). */
+static bool read_in_time(int fd, void *data, size_t size, uint64_t deadline_ns)
+{
+    for (char *at = data; size > 0;) {
+        uint64_t now = clock_ns();
+        uint64_t left_ms = now < deadline_ns ? (deadline_ns - now) / NS_PER_MS + 1 : 0;
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int wait_ms = deadline_ns == 0 ? -1 : left_ms < INT_MAX ? (int)left_ms : INT_MAX;
+        int ready = poll(&p, 1, wait_ms);
+        if (ready < 0 && errno == EINTR)
+            continue;
+        if (ready <= 0)
+            return false;
+        ssize_t n = read(fd, at, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        at += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+/* A running child, seen from the parent. */
+struct child {
+    pid_t pid;
+    int fd;
+    uint64_t deadline_ns; /* 0: none */
+};
+
+/* Where the parts go. False with *err filled when there cannot be enough. An arena of a host that
+ * jumps away would leave the child behind, so it is asked to come back here. */
+static bool make_room(const struct head *head, const struct child_limits *limits,
+                      struct arena *arena, struct child_answer *out, struct error *err)
+{
+    size_t total = 0;
+    jmp_buf no_memory, *outer = arena->oom;
+    for (size_t i = 0; i < CHILD_PARTS; i++)
+        if (!checked_add_size(total, head->size_bytes[i], &total))
+            return fail(err, ERR_LIMIT, "an answer of more bytes than there can be");
+    if (limits->answer_bytes > 0 && total > limits->answer_bytes)
+        return fail(err, ERR_LIMIT, "an answer of %llu bytes, at most %llu are allowed",
+                    (unsigned long long)total, (unsigned long long)limits->answer_bytes);
+    if (setjmp(no_memory) != 0) {
+        arena->oom = outer;
+        return fail(err, ERR_NOMEM, "out of memory");
+    }
+    arena->oom = &no_memory;
+    for (size_t i = 0; i < CHILD_PARTS; i++) {
+        out->parts[i].data = arena_alloc(arena, (size_t)head->size_bytes[i] + 1, 64);
+        out->parts[i].size_bytes = (size_t)head->size_bytes[i];
+    }
+    arena->oom = outer;
+    return true;
+}
+
+/* A child that went wrong may have said anything. */
+static void take_error(struct error *from, struct error *out)
+{
+    from->place[sizeof from->place - 1] = from->message[sizeof from->message - 1] = '\0';
+    if (from->code <= ERR_NONE || from->code >= ERR_COUNT)
+        from->code = ERR_BUG;
+    *out = *from;
+}
+
+/* CHILD_DONE, CHILD_FAILED, or CHILD_NONE: the child did not say all it should have. */
+static enum child_end receive(const struct child *child, const struct child_limits *limits,
+                              struct arena *arena, struct child_answer *out, struct error *err)
+{
+    struct head head;
+    struct child_answer answer;
+    if (!read_in_time(child->fd, &head, sizeof head, child->deadline_ns))
+        return CHILD_NONE;
+    if (!head.ok) {
+        take_error(&head.err, err);
+        return CHILD_FAILED;
+    }
+    if (!make_room(&head, limits, arena, &answer, err))
+        return CHILD_FAILED;
+    for (size_t i = 0; i < CHILD_PARTS; i++)
+        if (!read_in_time(child->fd, (void *)(uintptr_t)answer.parts[i].data,
+                          answer.parts[i].size_bytes, child->deadline_ns))
+            return CHILD_NONE;
+    *out = answer;
+    return CHILD_DONE;
+}
+
+static int wait_for(pid_t pid)
+{
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status;
+}
+
+static struct child_exit find_end(const struct child *child)
+{
+    bool late = child->deadline_ns > 0 && clock_ns() >= child->deadline_ns;
+    if (late)
+        kill(child->pid, SIGKILL);
+    int status = wait_for(child->pid);
+    if (late || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
+        return (struct child_exit){CHILD_TIMED_OUT, 0};
+    if (WIFSIGNALED(status))
+        return (struct child_exit){CHILD_SIGNAL, WTERMSIG(status)};
+    if (WEXITSTATUS(status) == error_exit(ERR_NOMEM))
+        return (struct child_exit){CHILD_NO_MEMORY, 0};
+    return (struct child_exit){CHILD_STATUS, WEXITSTATUS(status)};
+}
+
+struct child_exit child_run(child_body *body, void *context, const struct child_limits *limits,
+                            struct arena *arena, struct child_answer *out_answer, struct error *err)
+{
+    int fds[2];
+    struct child child = {.pid = -1};
+    pid_t self = getpid();
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        fail(err, ERR_IO, "cannot make a pipe: %s", strerror(errno));
+        return (struct child_exit){CHILD_FAILED, 0};
+    }
+    if (limits->timeout_ms > 0)
+        child.deadline_ns = clock_ns() + limits->timeout_ms * NS_PER_MS;
+    child.pid = fork();
+    int reason = errno;
+    if (child.pid == 0) {
+        close(fds[0]);
+        run_child(fds[1], self, body, context, limits);
+    }
+    child.fd = fds[0];
+    close(fds[1]);
+    if (child.pid < 0) {
+        close(child.fd);
+        fail(err, ERR_NOMEM, "cannot start a process: %s", strerror(reason));
+        return (struct child_exit){CHILD_FAILED, 0};
+    }
+    struct child_exit end = {receive(&child, limits, arena, out_answer, err), 0};
+    close(child.fd);
+    if (end.end == CHILD_NONE)
+        return find_end(&child);
+    kill(child.pid, SIGKILL); /* it has said all; nothing of it shall outlast the call */
+    wait_for(child.pid);
+    return end;
+}
+
+bool child_fail(struct child_exit end, const struct child_limits *limits, const char *who,
+                enum error_code code, struct error *err)
+{
+    switch (end.end) {
+    case CHILD_NONE:
+    case CHILD_DONE: break;
+    case CHILD_FAILED: return false;
+    case CHILD_TIMED_OUT:
+        return fail(err, code, "%s did not finish within %u ms", who, limits->timeout_ms);
+    case CHILD_NO_MEMORY:
+        if (limits->memory_bytes == 0)
+            return fail(err, ERR_NOMEM, "%s ran out of memory", who);
+        return fail(err, ERR_NOMEM, "%s ran out of memory: it may take %llu MiB", who,
+                    (unsigned long long)(limits->memory_bytes >> 20));
+    case CHILD_SIGNAL:
+        return fail(err, code, "%s was killed by signal %d (%s)", who, end.number,
+                    strsignal(end.number));
+    case CHILD_STATUS: return fail(err, code, "%s exited with status %d", who, end.number);
+    }
+    return fail(err, ERR_BUG, "%s came to its end", who);
+}

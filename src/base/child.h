@@ -1,0 +1,74 @@
+/* Runs code that may crash, hang, end its process or want too much memory, in a child process.
+ *
+ * The child sees a copy of everything the caller has; what it says comes back through a pipe, as
+ * blocks of bytes. It is held to limits on time and memory, and it dies with the thread that
+ * called: nothing is left running when the parent is killed. How it ended is data (enum child_end),
+ * so that each caller can say it in its own words.
+ *
+ * Forks: while other threads run, the body must not need locks that they may hold. Not for bodies
+ * that hold secrets back: the child sees those, too, so callers wipe them before. */
+#ifndef URZA_BASE_CHILD_H
+#define URZA_BASE_CHILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/error.h"
+
+struct arena;
+
+#define CHILD_PARTS 4
+
+/* What a body has to say: up to CHILD_PARTS blocks. In the child they are borrowed until it ends;
+ * in the parent they are 64-aligned, lie in the caller's arena and have one zero byte behind them.
+ */
+struct child_answer {
+    struct child_part {
+        const void *data;
+        size_t size_bytes;
+    } parts[CHILD_PARTS];
+};
+
+struct child_limits {
+    uint32_t timeout_ms;   /* of wall-clock time; 0: none */
+    uint64_t memory_bytes; /* of address space on top of what the caller has; 0: none. Not held
+                              where a sanitizer needs more than any limit */
+    uint64_t answer_bytes; /* all parts together; 0: none */
+};
+
+enum child_end {
+    CHILD_NONE,
+    CHILD_DONE,      /* the body returned true, *out_answer is filled */
+    CHILD_FAILED,    /* *err says why: the body's error, or ERR_IO or ERR_NOMEM of starting it, or
+                        ERR_LIMIT or ERR_NOMEM of taking the answer */
+    CHILD_TIMED_OUT, /* killed after timeout_ms */
+    CHILD_NO_MEMORY, /* ended itself by child_no_memory */
+    CHILD_SIGNAL,    /* killed by signal `number` */
+    CHILD_STATUS     /* ended itself with exit status `number` */
+};
+struct child_exit {
+    enum child_end end;
+    int number;
+};
+
+/* Runs in the child. arena is the child's own; running out of it is CHILD_NO_MEMORY. */
+typedef bool child_body(void *context, struct arena *arena, struct child_answer *out_answer,
+                        struct error *err);
+
+/* Calls body in a child and waits for its end. */
+struct child_exit child_run(child_body *body, void *context, const struct child_limits *limits,
+                            struct arena *arena, struct child_answer *out_answer,
+                            struct error *err);
+
+/* For ends that left *err alone: fills it, with who as the subject of the sentence ("the
+ * compiler"). CHILD_NO_MEMORY is ERR_NOMEM and names the limit; the others are of class code. */
+bool child_fail(struct child_exit end, const struct child_limits *limits, const char *who,
+                enum error_code code, struct error *err);
+
+/* Ends the process by the exit status of ERR_NOMEM, which parents take for CHILD_NO_MEMORY: what an
+ * allocation does in a child that can neither have the memory nor go on without. */
+URZA_NORETURN void child_no_memory(void);
+
+#endif

@@ -1,0 +1,248 @@
+/* Every way to end, what comes back, and that nothing is left running. */
+#include "base/child.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#undef fail /* ours is a function */
+
+#include "base/arena.h"
+
+static const struct child_limits no_limits = {0};
+
+/* One call; the answer is checked by the caller. */
+struct outcome {
+    struct child_exit exit;
+    struct child_answer answer;
+    struct error err;
+    struct arena arena;
+};
+
+static void run(struct outcome *o, child_body *body, void *context,
+                const struct child_limits *limits)
+{
+    *o = (struct outcome){.err = {.code = ERR_NONE}};
+    arena_init(&o->arena);
+    o->exit = child_run(body, context, limits, &o->arena, &o->answer, &o->err);
+}
+
+static bool says(void *context, struct arena *arena, struct child_answer *out, struct error *err)
+{
+    char *large = arena_array(arena, 300000, 1);
+    (void)err;
+    memset(large, 'x', 300000);
+    out->parts[0] = (struct child_part){context, strlen(context)};
+    out->parts[2] = (struct child_part){large, 300000}; /* more than a pipe holds */
+    return true;
+}
+
+static void answers_come_back(void **state)
+{
+    (void)state;
+    struct outcome o;
+    run(&o, says, "hello", &no_limits);
+    assert_int_equal(o.exit.end, CHILD_DONE);
+    assert_string_equal(o.answer.parts[0].data, "hello"); /* a zero byte stands behind */
+    assert_int_equal(o.answer.parts[1].size_bytes, 0);
+    assert_int_equal(o.answer.parts[2].size_bytes, 300000);
+    for (size_t i = 0; i < 300000; i++)
+        assert_int_equal(((const char *)o.answer.parts[2].data)[i], 'x');
+    for (size_t i = 0; i < CHILD_PARTS; i++)
+        assert_int_equal((uintptr_t)o.answer.parts[i].data % 64, 0);
+    arena_release(&o.arena);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
+}
+
+static void answers_are_bounded(void **state)
+{
+    (void)state;
+    struct outcome o;
+    run(&o, says, "hello", &(struct child_limits){.answer_bytes = 300005});
+    assert_int_equal(o.exit.end, CHILD_DONE);
+    arena_release(&o.arena);
+    run(&o, says, "hello", &(struct child_limits){.answer_bytes = 300004});
+    assert_int_equal(o.exit.end, CHILD_FAILED);
+    assert_int_equal(o.err.code, ERR_LIMIT);
+    arena_release(&o.arena);
+    /* An arena too small for it: an error, for an arena that jumps elsewhere, too. */
+    jmp_buf host;
+    struct arena arena;
+    struct child_answer answer;
+    struct error err = {.code = ERR_NONE};
+    arena_init(&arena);
+    arena.limit_bytes = 1000;
+    arena.oom = &host;
+    assert_int_equal(setjmp(host), 0);
+    assert_int_equal(child_run(says, "hello", &no_limits, &arena, &answer, &err).end, CHILD_FAILED);
+    assert_int_equal(err.code, ERR_NOMEM);
+    assert_ptr_equal(arena.oom, &host);
+    arena_release(&arena);
+}
+
+static bool fails(void *context, struct arena *arena, struct child_answer *out, struct error *err)
+{
+    (void)context, (void)arena, (void)out;
+    fail(err, ERR_SHAPE, "no fit");
+    return fail_at(err, "node 'a'");
+}
+
+static void errors_come_back(void **state)
+{
+    (void)state;
+    struct outcome o;
+    run(&o, fails, NULL, &no_limits);
+    assert_int_equal(o.exit.end, CHILD_FAILED);
+    assert_int_equal(o.err.code, ERR_SHAPE);
+    assert_string_equal(o.err.message, "no fit");
+    assert_string_equal(o.err.place, "node 'a'");
+    arena_release(&o.arena);
+}
+
+enum { EXITS = 1, KILLED, SLEEPS, SPINS, HIDES, EATS_ARENA, EATS_SAYS_SO };
+
+static bool ends(void *context, struct arena *arena, struct child_answer *out, struct error *err)
+{
+    (void)out, (void)err;
+    switch (*(const int *)context) {
+    case EXITS: _exit(3);
+    case KILLED: raise(SIGSEGV); break;
+    case SLEEPS:
+        for (;;)
+            pause();
+    case SPINS:
+        for (;;)
+            ;
+    case HIDES: /* says nothing more, and goes on */
+        close_range(3, 100, 0);
+        for (;;)
+            pause();
+    case EATS_ARENA:
+        for (;;)
+            arena_alloc(arena, 1 << 20, 1);
+    case EATS_SAYS_SO: child_no_memory();
+    }
+    return true;
+}
+
+static void ends_are_told_apart(void **state)
+{
+    (void)state;
+    static const struct row {
+        int how;
+        struct child_limits limits;
+        struct child_exit exit;
+        enum error_code code;
+        const char *message;
+    } rows[] = {
+        {EXITS, {0}, {CHILD_STATUS, 3}, ERR_VERIFY, "the body exited with status 3"},
+        {KILLED, {0}, {CHILD_SIGNAL, SIGSEGV}, ERR_VERIFY, "the body was killed by signal 11 "},
+        {SLEEPS,
+         {.timeout_ms = 50},
+         {CHILD_TIMED_OUT, 0},
+         ERR_VERIFY,
+         "the body did not finish within 50 ms"},
+        {SPINS,
+         {.timeout_ms = 50},
+         {CHILD_TIMED_OUT, 0},
+         ERR_VERIFY,
+         "the body did not finish within 50 ms"},
+        {HIDES,
+         {.timeout_ms = 50},
+         {CHILD_TIMED_OUT, 0},
+         ERR_VERIFY,
+         "the body did not finish within 50 ms"},
+        {EATS_ARENA,
+         {.memory_bytes = 64 << 20},
+         {CHILD_NO_MEMORY, 0},
+         ERR_NOMEM,
+         "the body ran out of memory: it may take 64 MiB"},
+        {EATS_SAYS_SO, {0}, {CHILD_NO_MEMORY, 0}, ERR_NOMEM, "the body ran out of memory"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct outcome o;
+        int how = rows[i].how;
+        if (how == EATS_ARENA && URZA_SANITIZED)
+            continue;
+        run(&o, ends, &how, &rows[i].limits);
+        assert_int_equal(o.exit.end, rows[i].exit.end);
+        assert_int_equal(o.exit.number, rows[i].exit.number);
+        assert_false(child_fail(o.exit, &rows[i].limits, "the body", ERR_VERIFY, &o.err));
+        assert_int_equal(o.err.code, rows[i].code);
+        assert_ptr_equal(strstr(o.err.message, rows[i].message), o.err.message);
+        arena_release(&o.arena);
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    }
+}
+
+/* The caller's limit holds for the child, too. */
+static void outer_limits_hold(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct outcome o;
+        int how = EATS_ARENA;
+        setrlimit(RLIMIT_AS, &(struct rlimit){(rlim_t)256 << 20, (rlim_t)256 << 20});
+        run(&o, ends, &how, &(struct child_limits){.memory_bytes = (uint64_t)1 << 40});
+        _exit(o.exit.end == CHILD_NO_MEMORY ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(URZA_SANITIZED || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+}
+
+/* Tells the reader of a pipe when it has begun, holds the pipe open, and never ends. */
+static bool tells_and_stays(void *context, struct arena *arena, struct child_answer *out,
+                            struct error *err)
+{
+    const int *fd = context;
+    (void)arena, (void)out, (void)err;
+    if (write(*fd, "x", 1) != 1)
+        _exit(1);
+    for (;;)
+        pause();
+}
+
+static void nothing_outlives_a_killed_parent(void **state)
+{
+    (void)state;
+    int fds[2];
+    char byte;
+    assert_int_equal(pipe(fds), 0);
+    pid_t parent = fork();
+    assert_true(parent >= 0);
+    if (parent == 0) {
+        struct outcome o;
+        close(fds[0]);
+        run(&o, tells_and_stays, &fds[1], &no_limits);
+        _exit(0);
+    }
+    close(fds[1]);
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    kill(parent, SIGKILL);
+    assert_int_equal(waitpid(parent, NULL, 0), parent);
+    assert_int_equal(read(fds[0], &byte, 1), 0); /* its end: nobody has the pipe any more */
+    close(fds[0]);
+}
+
+int main(void)
+{
+    alarm(60); /* what hangs is a failure */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_come_back), cmocka_unit_test(answers_are_bounded),
+        cmocka_unit_test(errors_come_back),  cmocka_unit_test(ends_are_told_apart),
+        cmocka_unit_test(outer_limits_hold), cmocka_unit_test(nothing_outlives_a_killed_parent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,32 @@
+/* Work on what others wrote, in a child process, so that whatever it wants or does is an error of
+ * this one. The child is ended with the program, and held to the machine's memory.
+ *
+ * The functions take what they return from cli->arena. No secret of this process may lie in its
+ * memory meanwhile: the child has a copy. */
+#ifndef URZA_CLI_APART_PRIV_H
+#define URZA_CLI_APART_PRIV_H
+
+#include "base/child.h"
+
+struct cli;
+struct error;
+struct verify_options;
+struct strbuf;
+struct verify_summary;
+
+/* Runs in the child, where cli->arena is the child's own. */
+typedef bool apart_fn(struct cli *cli, void *context, struct child_answer *out, struct error *err);
+
+/* who: the subject of what is said when the child dies, ERR_COMPILER_DIED or ERR_NOMEM; timeout_ms
+ * 0: none. */
+bool apart_run(struct cli *cli, apart_fn *work, void *context, uint32_t timeout_ms, const char *who,
+               struct child_answer *out, struct error *err);
+/* The same for work that reads a file and folds its constants: ten minutes at most. */
+bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_answer *out,
+                struct error *err);
+/* verify_package in a child; its evidence is appended. */
+bool apart_verify(struct cli *cli, const void *bytes, size_t size,
+                  const struct verify_options *options, struct verify_summary *out,
+                  struct strbuf *evidence, struct error *err);
+
+#endif

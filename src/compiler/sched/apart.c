@@ -1,0 +1,153 @@
+/* Long sums in parts.
+ *
+ *   local acc = 0                      local acc = 0
+ *   for k: acc += x[k]          ->     for ko
+ *                                        apart ki: acc += x[ko·32 + ki]
+ *
+ * A loop that runs apart starts its sums anew and adds them to those around it when it ends. So an
+ * element passes through as many additions as a part has, then as many as there are parts, and so
+ * on: the rounding error of n terms grows with the logarithm of n, not with n, and a part costs one
+ * addition more. A vector loop does the same at its end, lane by lane, so its parts need no step
+ * but the split.
+ *
+ * How a sum is parted follows from sizes and lanes alone. */
+#include "base/error.h"
+#include "compiler/sched/sched_priv.h"
+
+/* Additions in a row to one sum, about; twice as many are left as they are. Results of products
+ * fill the registers, so parts of these are longer. */
+#define PART_STEPS 32
+#define PART_STEPS_OF_PRODUCT 512
+
+/* What is asked of expressions: whether they depend on locals that are marked. */
+struct reading {
+    uint64_t locals;
+    bool found;
+};
+
+static void check_reading(struct nest *nest, expr_id e, void *context)
+{
+    struct reading *r = context;
+    r->found |= (expr_at(nest, e)->locals & r->locals) != 0;
+}
+
+static uint64_t updated_in(const struct block *block)
+{
+    uint64_t locals = 0;
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_UPDATE)
+            locals |= UINT64_C(1) << s->local % 64;
+        locals |= updated_in(&s->body) | updated_in(&s->orelse);
+    }
+    return locals;
+}
+
+static uint64_t declared_in(const struct block *block)
+{
+    uint64_t locals = 0;
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_LOCAL)
+            locals |= UINT64_C(1) << s->local % 64;
+        locals |= declared_in(&s->body) | declared_in(&s->orelse);
+    }
+    return locals;
+}
+
+bool apply_apart(struct nest *nest, const struct step *step, struct error *err)
+{
+    struct loop_site site;
+    if (!site_find(nest, step->loop, &site))
+        return fail(err, ERR_UNSUPPORTED, "no such loop");
+    if (site.loop->loop_kind != LOOP_SERIAL)
+        return fail(err, ERR_UNSUPPORTED, "'%s' has its kind already", step->loop);
+    if (site.loop->independent || block_stores(nest, &site.loop->body))
+        return fail(err, ERR_UNSUPPORTED, "'%s' is no reduction", step->loop);
+    struct reading r = {.locals = updated_in(&site.loop->body) & ~declared_in(&site.loop->body)};
+    block_visit(nest, &site.loop->body, check_reading, &r);
+    if (r.found)
+        return fail(err, ERR_UNSUPPORTED, "'%s' reads its sums", step->loop);
+    site.loop->loop_kind = LOOP_APART;
+    return true;
+}
+
+/* Whether a sum of floats is updated inside: other reductions do not round, or gain nothing. */
+static bool adds_floats(const struct nest *nest, const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_UPDATE && s->combine == COMBINE_SUM &&
+            dtype_is_float((enum dtype)nest->locals.items[s->local].dtype))
+            return true;
+        if (adds_floats(nest, &s->body) || adds_floats(nest, &s->orelse))
+            return true;
+    }
+    return false;
+}
+
+static int64_t most_times(struct nest *nest, const struct stmt *loop)
+{
+    int64_t lo, hi;
+    index_range(nest, nest->vars.items[loop->var].extent, &lo, &hi);
+    return hi;
+}
+
+bool part_lanes(struct scheduling *c, const char *loop, int64_t lanes)
+{
+    struct loop_site site;
+    return site_find(c->nest, loop, &site) && adds_floats(c->nest, &site.loop->body) &&
+           most_times(c->nest, site.loop) > 2 * PART_STEPS * lanes &&
+           take_step(c, STEP_SPLIT, loop, NULL, PART_STEPS * lanes);
+}
+
+/* Parts a reduction, what is inside first. Returns the number of additions in a row that one run of
+ * the loop makes. steps: the number that a part should have. */
+static int64_t part_reduction(struct scheduling *c, struct stmt *loop, int64_t steps)
+{
+    struct nest *nest = c->nest;
+    struct stmt *inner = only_loop(&loop->body);
+    int64_t row = 1, times = most_times(nest, loop);
+    if (loop->loop_kind != LOOP_SERIAL)
+        return 1; /* merged when it ends */
+    if (inner && !inner->independent) {
+        row = part_reduction(c, inner, steps);
+        if (row >= steps && take_step(c, STEP_APART, loop_label(nest, inner), NULL, 0))
+            row = 1;
+    }
+    int64_t part = steps / row > 1 ? steps / row : 1;
+    while (times > 2 * part) {
+        struct name name = derived(loop_label(nest, loop), "");
+        if (!take_step(c, STEP_SPLIT, name.text, NULL, part) ||
+            !take_step(c, STEP_APART, derived(name.text, "i").text, NULL, 0))
+            return times * row;
+        times = (times + part - 1) / part; /* the loop is now the one over parts */
+        part = steps;
+        row = 1;
+    }
+    return times * row;
+}
+
+/* around: there is a reduction around, which goes on with sums that wait in memory. */
+static void part_block(struct scheduling *c, struct block *block, int64_t steps, bool around)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        struct stmt *s = block->stmts.items[i], *inner = only_loop(&s->body);
+        bool reduction = s->kind == STMT_FOR && !s->independent;
+        if (!reduction || (inner && inner->independent)) {
+            part_block(c, &s->body, steps, around || reduction);
+            part_block(c, &s->orelse, steps, around);
+            continue;
+        }
+        if (!adds_floats(c->nest, &s->body) || block_stores(c->nest, &s->body))
+            continue;
+        if (part_reduction(c, s, steps) >= PART_STEPS && around)
+            take_step(c, STEP_APART, loop_label(c->nest, s), NULL, 0);
+    }
+}
+
+void part_sums(struct scheduling *c)
+{
+    bool few = c->form == FORM_LOOPS || c->form == FORM_FLAT || c->form == FORM_COLUMNS;
+    part_block(c, &c->nest->body, few ? PART_STEPS : PART_STEPS_OF_PRODUCT, false);
+}

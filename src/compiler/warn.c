@@ -1,0 +1,65 @@
+/* What a blueprint says that its author may not have meant. Read off the graph as it was read,
+ * before passes take out what is not needed. */
+#include "base/strbuf.h"
+#include "compiler/compile_priv.h"
+
+struct uses {
+    bool *needed;  /* by value: an output depends on it */
+    bool *changes; /* by value: it depends on an input */
+};
+
+static struct uses find_uses(const struct graph *graph, struct arena *arena)
+{
+    struct uses uses = {ARENA_ARRAY(arena, bool, graph->nodes.count),
+                        ARENA_ARRAY(arena, bool, graph->nodes.count)};
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        uses.needed[graph->outputs.items[i].value] = true;
+    for (value_id v = graph->nodes.count - 1; v > VALUE_NONE; v--)
+        for (uint32_t i = 0; uses.needed[v] && i < graph_node(graph, v)->operand_count; i++)
+            uses.needed[graph_node(graph, v)->operands[i]] = true;
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        uses.changes[graph->inputs.items[i]] = true;
+    for (value_id v = 1; v < graph->nodes.count; v++)
+        for (uint32_t i = 0; i < graph_node(graph, v)->operand_count; i++)
+            uses.changes[v] |= uses.changes[graph_node(graph, v)->operands[i]];
+    return uses;
+}
+
+/* Whether a dim of the value depends on sizes of inputs, as a tensor of ones of B rows does. */
+static bool has_dynamic_dim(const struct graph *graph, value_id value)
+{
+    const struct node *node = graph_node(graph, value);
+    for (uint32_t i = 0; i < node->rank; i++)
+        if (!dim_is_const(&graph->dims, node->shape[i], NULL))
+            return true;
+    return false;
+}
+
+void job_warn(struct job *job, const struct graph *graph)
+{
+    struct uses uses = find_uses(graph, job->arena);
+    struct strbuf text;
+    /* In training, ops leave params alone that they read otherwise. */
+    uint32_t params = job->options->training ? 0 : graph->params.count;
+    strbuf_init(&text, job->arena);
+    for (uint32_t i = 0; i < graph->inputs.count + params; i++) {
+        bool input = i < graph->inputs.count;
+        value_id value =
+            input ? graph->inputs.items[i] : graph->params.items[i - graph->inputs.count];
+        if (uses.needed[value])
+            continue;
+        strbuf_printf(&text, "%s '%s' is not used: no output depends on it",
+                      input ? "input" : "param", graph_node(graph, value)->attrs->name);
+        strbuf_add(&text, "", 1);
+    }
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        const struct graph_output *output = &graph->outputs.items[i];
+        if (uses.changes[output->value] || has_dynamic_dim(graph, output->value))
+            continue;
+        strbuf_printf(&text, "output '%s' is the same on every call: it depends on no input",
+                      output->name);
+        strbuf_add(&text, "", 1);
+    }
+    job->result.warnings = text.data;
+    job->result.warnings_bytes = text.size_bytes;
+}
