@@ -2,7 +2,7 @@
  *
  * A node's memory goes back to a pool after its last use, so that the arena grows to the peak of
  * what lives at the same time and not to the sum. Only nodes that an output needs are run. */
-#include "graph/interp_priv.h"
+#include "graph/interp_op_priv.h"
 
 #include <assert.h>
 
@@ -76,16 +76,16 @@ void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes)
     return scratch->pieces[use].data;
 }
 
-/* Shape and count of a node at the named dims' values. */
-static bool node_shape(struct run *run, value_id id, struct interp_tensor *out)
+bool interp_shape(const struct graph *graph, const int64_t *dim_values, value_id id,
+                  struct interp_tensor *out, struct error *err)
 {
-    const struct node *node = graph_node(run->graph, id);
+    const struct node *node = graph_node(graph, id);
     *out = (struct interp_tensor){.dtype = (enum dtype)node->dtype, .rank = node->rank};
     for (uint32_t i = 0; i < node->rank; i++)
-        if (!dim_eval(&run->graph->dims, node->shape[i], run->dim_values, &out->shape[i]))
-            return fail(run->err, ERR_LIMIT, "dim %u of value %u cannot be evaluated", i, id);
+        if (!dim_eval(&graph->dims, node->shape[i], dim_values, &out->shape[i]))
+            return fail(err, ERR_LIMIT, "dim %u of value %u cannot be evaluated", i, id);
     if (!interp_count(out->dtype, out->shape, out->rank, &out->count))
-        return fail(run->err, ERR_LIMIT, "value %u is larger than %lld bytes", id,
+        return fail(err, ERR_LIMIT, "value %u is larger than %lld bytes", id,
                     (long long)LIMIT_TENSOR_BYTES);
     return true;
 }
@@ -134,7 +134,11 @@ static void run_const(const struct op *op)
 
 static void run_literal(const struct op *op)
 {
-    interp_load_cells(op->out->dtype, op->out->count, op->attrs->data, op->out->cells);
+    if (op->points)
+        interp_load_points(op->out->dtype, op->out->count, op->attrs->data, op->points,
+                           op->out->cells);
+    else
+        interp_load_cells(op->out->dtype, op->out->count, op->attrs->data, op->out->cells);
     for (int64_t i = 0; op->out->bounds && i < op->out->count; i++)
         op->out->bounds[i] = 0;
 }
@@ -145,7 +149,7 @@ static void run_iota(const struct op *op)
     uint32_t axis = (uint32_t)op->attrs->axis;
     int64_t inner = shape_product(out->shape, axis + 1, out->rank);
     for (int64_t i = 0; i < out->count; i++) {
-        int64_t index = i / inner % out->shape[axis];
+        int64_t index = op_point(op, i) / inner % out->shape[axis];
         if (dtype_is_float(out->dtype))
             op_put_representable(op, i, (struct approx){(double)index, 0});
         else
@@ -158,7 +162,7 @@ static void run_random(const struct op *op)
     uint64_t key = rng_key((uint64_t)op->in[0]->cells[0].i);
     double error = bound_at(op->in[0], 0) > 0 ? INFINITY : 0;
     for (int64_t i = 0; i < op->out->count; i++)
-        op_put_exact(op, i, (union cell){.i = rng_u32(key, (uint64_t)i)}, error);
+        op_put_exact(op, i, (union cell){.i = rng_u32(key, (uint64_t)op_point(op, i))}, error);
 }
 
 static void run_size(const struct op *op)
@@ -224,7 +228,7 @@ static void run_reverse(const struct op *op)
 }
 
 /* Each prim runs as its rule says: run_<rule>. */
-static void run_prim(const struct op *op)
+void op_run(const struct op *op)
 {
     switch (op->prim) {
 #define PRIM(id, name, n, rule, attrs, ulp, doc) \
@@ -239,8 +243,8 @@ static void run_prim(const struct op *op)
     assert(!"a prim");
 }
 
-/* The dims that prims take beside shapes. */
-static bool eval_attr_dims(struct run *run, struct op *op)
+bool op_eval_dims(struct op *op, const struct graph *graph, const int64_t *dim_values,
+                  struct error *err)
 {
     for (uint32_t i = 0; i < op->attrs->rank; i++) {
         bool is_slice = op->prim == PRIM_SLICE, is_pad = op->prim == PRIM_PAD;
@@ -249,20 +253,25 @@ static bool eval_attr_dims(struct run *run, struct op *op)
                      : is_size ? op->attrs->shape[i]
                                : op->attrs->low[i];
         int64_t *value = is_pad ? &op->low[i] : &op->start[i];
-        if ((is_slice || is_pad || is_size) &&
-            !dim_eval(&run->graph->dims, dim, run->dim_values, value))
-            return fail(run->err, ERR_LIMIT, "%s: a dim cannot be evaluated",
-                        prim_info(op->prim)->name);
+        if ((is_slice || is_pad || is_size) && !dim_eval(&graph->dims, dim, dim_values, value))
+            return fail(err, ERR_LIMIT, "%s: a dim cannot be evaluated", prim_info(op->prim)->name);
     }
+    return true;
+}
+
+bool interp_is_exact(const struct interp_tensor *tensor)
+{
+    for (int64_t i = 0; tensor->bounds && i < tensor->count; i++)
+        if (tensor->bounds[i] != 0)
+            return false;
     return true;
 }
 
 /* Exact results need no bounds, and what reads them is faster without. */
 static void drop_zero_bounds(struct run *run, struct interp_tensor *tensor)
 {
-    for (int64_t i = 0; tensor->bounds && i < tensor->count; i++)
-        if (tensor->bounds[i] != 0)
-            return;
+    if (!interp_is_exact(tensor))
+        return;
     pool_give(run, tensor->bounds, tensor->count);
     tensor->bounds = NULL;
 }
@@ -318,14 +327,30 @@ static double tensor_grid(const struct interp_tensor *x)
     return grid;
 }
 
-/* For rounding.exact_sums: terms are elements, or products of two. */
+/* For rounding.exact_sums: terms are elements, or products of two. Zeros are multiples of all. */
 static double exact_sums(const struct op *op)
 {
-    double grid = tensor_grid(op->in[0]);
-    if (grid > 0 && op->in_count == 2)
-        grid *= tensor_grid(op->in[1]);
+    double grid = tensor_grid(op->in[0]), other = op->in_count == 2 ? tensor_grid(op->in[1]) : 1;
     /* 2^p of these units: p bits of the accumulator. */
-    return grid > 0 && grid < INFINITY ? grid / (2 * (op->rounding.sum_unit - INTERP_UNIT)) : 0;
+    return grid > 0 && other > 0 ? grid * other / (2 * (op->rounding.sum_unit - INTERP_UNIT)) : 0;
+}
+
+bool op_needs_bounds(const struct op *op)
+{
+    bool bounds =
+        (dtype_is_float(op->out->dtype) && prim_rounds(op->prim)) || op->prim == PRIM_BITCAST;
+    for (uint32_t i = 0; i < op->in_count; i++)
+        bounds |= op->in[i]->bounds != NULL;
+    return op->reference && bounds;
+}
+
+void op_round(struct op *op, bool wide)
+{
+    if (!dtype_is_float(op->out->dtype))
+        return;
+    op->rounding = rounding_of(op->prim, op->out->dtype, wide);
+    if (op->reference && is_sum(op->prim))
+        op->rounding.exact_sums = exact_sums(op);
 }
 
 static bool run_node(struct run *run, value_id id)
@@ -341,18 +366,16 @@ static bool run_node(struct run *run, value_id id)
                     .out = &value->tensor,
                     .arena = run->arena,
                     .scratch = &run->scratch};
-    bool is_float = dtype_is_float((enum dtype)node->dtype);
-    bool bounds = (is_float && prim_rounds(op.prim)) || op.prim == PRIM_BITCAST;
     value->constant = true;
     for (uint32_t i = 0; i < node->operand_count; i++) {
         op.in[i] = &run->values[node->operands[i]].tensor;
-        bounds |= op.in[i]->bounds != NULL;
         value->constant &= run->values[node->operands[i]].constant;
     }
     if (run->wide && value->constant) /* passes fold it as native arithmetic does */
-        op.reference = bounds = false;
+        op.reference = false;
     void *memory;
-    if (!node_shape(run, id, &value->tensor) || !eval_attr_dims(run, &op))
+    if (!interp_shape(run->graph, run->dim_values, id, &value->tensor, run->err) ||
+        !op_eval_dims(&op, run->graph, run->dim_values, run->err))
         return false;
     if (take_over(run, id))
         return true;
@@ -360,16 +383,13 @@ static bool run_node(struct run *run, value_id id)
         return false;
     value->owned = true;
     value->tensor.cells = memory;
-    if (run->reference && bounds && value->tensor.count > 0) {
+    if (op_needs_bounds(&op) && value->tensor.count > 0) {
         if (!pool_take(run, value->tensor.count, &memory))
             return false;
         value->tensor.bounds = memory;
     }
-    if (is_float)
-        op.rounding = rounding_of(op.prim, value->tensor.dtype, run->wide);
-    if (is_float && op.reference && is_sum(op.prim))
-        op.rounding.exact_sums = exact_sums(&op);
-    run_prim(&op);
+    op_round(&op, run->wide);
+    op_run(&op);
     drop_zero_bounds(run, &value->tensor);
     release_operands(run, id);
     return true;
@@ -392,14 +412,14 @@ static void find_uses(struct run *run)
     }
 }
 
-static bool check_dims(struct run *run)
+bool interp_check_dims(const struct graph *graph, const int64_t *dim_values, struct error *err)
 {
-    const struct dim_table *dims = &run->graph->dims;
+    const struct dim_table *dims = &graph->dims;
     for (uint32_t i = 0; i < dims->names.count; i++) {
         const struct dim_name *name = &dims->names.items[i];
-        int64_t value = run->dim_values[i];
+        int64_t value = dim_values[i];
         if (value < name->min || value > name->max || value % name->multiple_of != 0)
-            return fail(run->err, ERR_INPUT,
+            return fail(err, ERR_INPUT,
                         "dim '%s' is %lld, expected a multiple of %lld in %lld … %lld", name->name,
                         (long long)value, (long long)name->multiple_of, (long long)name->min,
                         (long long)name->max);
@@ -411,7 +431,7 @@ static bool take_source(struct run *run, value_id id, const struct interp_tensor
 {
     struct interp_tensor expected;
     const char *name = graph_node(run->graph, id)->attrs->name;
-    if (!node_shape(run, id, &expected))
+    if (!interp_shape(run->graph, run->dim_values, id, &expected, run->err))
         return false;
     if (source->dtype != expected.dtype)
         return fail(run->err, ERR_INPUT, "'%s' is %s, expected %s", name, dtype_name(source->dtype),
@@ -481,7 +501,7 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                       .limit_bytes = options->memory_limit,
                       .err = err};
     run.values = ARENA_ARRAY(arena, struct value, graph->nodes.count);
-    if (!check_dims(&run) || !take_sources(&run, source_count))
+    if (!interp_check_dims(graph, dim_values, err) || !take_sources(&run, source_count))
         return false;
     find_uses(&run);
     for (value_id id = 1; id < graph->nodes.count; id++) {

@@ -310,6 +310,30 @@ static void test_folds(void **state)
     assert_same(y.bounds[0], 0.5);
 }
 
+/* What stands beside a row of a tensor, and how the row is computed for it, does not change the
+ * row's bound. Sums of zeros are exact in every precision. */
+static void test_sums_beside_others(void **state)
+{
+    struct bed *bed = *state;
+    struct attrs attrs = {.axis_count = 1, .axes = {1}};
+    double most = 0x1p1023, e = 0x1p-149;
+    struct interp_tensor x =
+        tensor_of(bed, DTYPE_F64, SHAPE(2, 2), VALUES(most, most, most, 0)); /* one overflows */
+    struct interp_tensor y = run_prim_of(bed, INTERP_REFERENCE, PRIM_REDUCE_SUM, &attrs, 1, &x);
+    assert_same(y.bounds[0], INFINITY);
+    assert_same(y.bounds[1], 0);
+    x = tensor_of(bed, DTYPE_F32, SHAPE(2, 2), VALUES(0, 0, 0.1, 1));
+    y = run_prim_of(bed, INTERP_REFERENCE, PRIM_REDUCE_SUM, &attrs, 1, &x);
+    double alone = y.bounds[0];
+    assert_true(alone >= 2 * e && alone <= 4 * e);
+    x.cells[3].f = INFINITY;
+    y = run_prim_of(bed, INTERP_REFERENCE, PRIM_REDUCE_SUM, &attrs, 1, &x);
+    assert_same(y.bounds[0], alone);
+    x = tensor_of(bed, DTYPE_F32, SHAPE(2, 2), NULL);
+    y = run_prim_of(bed, INTERP_REFERENCE, PRIM_REDUCE_SUM, &attrs, 1, &x);
+    assert_same(bound_of(&y, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_casts_and_integers, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_narrow, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_folds, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_sums_beside_others, bed_setup, bed_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,8 @@ static double sum_error(const struct fold *fold, const struct rounding *r)
     double most = fold->magnitude + fold->error;
     if (!(most <= r->sum_max))
         return INFINITY;
-    if (fold->special || (fold->error == 0 && most <= r->exact_sums))
+    bool exact = fold->error == 0 && r->exact_sums > 0 && most <= r->exact_sums;
+    if (fold->special || exact)
         return 0;
     return fold->error + INTERP_SAFETY * (roundings_error(fold->count, r->sum_unit) * most +
                                           (double)fold->count * r->sum_tiny);
@@ -141,7 +142,11 @@ void fold_put(const struct fold *fold, const struct op *op, int64_t index)
     }
     if (op->out->bounds)
         error = float_error(fold, &op->rounding);
-    op_put(op, index, (struct approx){fold->value.f, error});
+    /* As sums_put: what is exact before its last rounding may be so after it. */
+    if (fold->kind == FOLD_SUM)
+        op_put_representable(op, index, (struct approx){fold->value.f, error});
+    else
+        op_put(op, index, (struct approx){fold->value.f, error});
 }
 
 int64_t shape_product(const int64_t *shape, uint32_t first, uint32_t end)

@@ -1,5 +1,5 @@
 /* The border between cells and native memory: load, store, compare. */
-#include "graph/interp_priv.h"
+#include "graph/interp_op_priv.h"
 
 #include <assert.h>
 
@@ -106,6 +106,13 @@ void interp_load_cells(enum dtype dtype, int64_t count, const void *data, union 
     }
     for (int64_t i = 0; i < count; i++)
         out[i] = load_cell(dtype, data, i);
+}
+
+void interp_load_points(enum dtype dtype, int64_t count, const void *data, const int64_t *points,
+                        union cell *out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = load_cell(dtype, data, points[i]);
 }
 
 bool interp_load(struct interp_tensor *out, struct arena *arena, enum dtype dtype, uint32_t rank,

@@ -53,8 +53,9 @@ struct op {
     struct interp_tensor *out; /* shape, cells, and bounds where errors can arise */
     struct rounding rounding;  /* when the result is a float */
     int64_t start[LIMIT_RANK], low[LIMIT_RANK]; /* of slice, of pad */
-    struct arena *arena;                        /* scratch */
-    struct scratch *scratch;                    /* of all nodes, one after the other */
+    const int64_t *points;   /* literal, iota, random: which elements out has; NULL: all */
+    struct arena *arena;     /* scratch */
+    struct scratch *scratch; /* of all nodes, one after the other */
 };
 
 /* Memory that a node uses while it runs: one piece for each purpose. */
@@ -229,11 +230,6 @@ static inline void fold_add(struct fold *fold, union cell x, double error)
     else
         fold->special = true;
 }
-
-/* Native memory to cells. */
-void interp_load_cells(enum dtype dtype, int64_t count, const void *data, union cell *out);
-/* Elements of a shape; false when a dim is negative or the tensor passes LIMIT_TENSOR_BYTES. */
-bool interp_count(enum dtype dtype, const int64_t *shape, uint32_t rank, int64_t *out_count);
 
 /* The prims, by the rules of prims.def. All results fit; those that can fail are checked by the
  * driver before. */

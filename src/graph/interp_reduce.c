@@ -185,6 +185,7 @@ static void scan_by_terms(const struct scan *s, int64_t base)
     bool exclusive = s->op->attrs->exclusive;
     struct fold fold;
     fold_begin(&fold, s->kind, x->dtype);
+    fold.plain = s->op->plain && x->dtype != DTYPE_F64;
     for (int64_t j = 0; j < s->size; j++) {
         int64_t at = base + scan_step(s, j);
         if (exclusive)

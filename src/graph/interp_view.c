@@ -1,6 +1,6 @@
 /* Prims that move elements with their errors: boxes of strided copies, and moves by computed
  * indices. */
-#include "graph/interp_priv.h"
+#include "graph/interp_op_priv.h"
 
 static void move_element(const struct op *op, int64_t to, const struct interp_tensor *from,
                          int64_t at)
@@ -19,11 +19,6 @@ static void copy_run(double *to, int64_t to_stride, const double *from, int64_t 
     for (int64_t i = 0; i < size; i++)
         memcpy(to + i * to_stride, from + i * from_stride, sizeof *to);
 }
-
-/* A box of elements: where it starts and how it strides. */
-struct box {
-    int64_t base, stride[LIMIT_RANK];
-};
 
 /* Copies a box of `from` into a box of the result. */
 static void copy_box(const struct op *op, const struct box *to, const struct interp_tensor *from,
@@ -61,14 +56,13 @@ void run_reshape(const struct op *op)
         copy_run(op->out->bounds, 1, op->in[0]->bounds, 1, op->out->count);
 }
 
-void run_strided_view(const struct op *op)
+struct box op_view(const struct op *op)
 {
     const struct interp_tensor *x = op->in[0];
     const struct attrs *attrs = op->attrs;
     int64_t stride[LIMIT_RANK];
-    struct box from = {0}, to = {0};
+    struct box from = {0};
     row_strides(x->shape, x->rank, stride);
-    row_strides(op->out->shape, op->out->rank, to.stride);
     if (op->prim == PRIM_REVERSE)
         memcpy(from.stride, stride, sizeof stride);
     for (uint32_t i = 0; i < x->rank; i++) {
@@ -84,7 +78,14 @@ void run_strided_view(const struct op *op)
         from.base += (x->shape[axis] - 1) * stride[axis];
         from.stride[axis] = -stride[axis];
     }
-    copy_box(op, &to, x, &from, op->out->shape, op->out->rank);
+    return from;
+}
+
+void run_strided_view(const struct op *op)
+{
+    struct box from = op_view(op), to = {0};
+    row_strides(op->out->shape, op->out->rank, to.stride);
+    copy_box(op, &to, op->in[0], &from, op->out->shape, op->out->rank);
 }
 
 /* Copies all of `from` into the result, its first element at `start`. */
@@ -112,11 +113,6 @@ void run_concat(const struct op *op)
         place(op, op->in[i], start);
         start[op->attrs->axis] += op->in[i]->shape[op->attrs->axis];
     }
-}
-
-static int64_t clamp_index(int64_t index, int64_t size)
-{
-    return index < 0 ? 0 : index >= size ? size - 1 : index;
 }
 
 /* An element read at an index that may be another one is not determined. */
