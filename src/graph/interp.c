@@ -228,7 +228,7 @@ static void run_reverse(const struct op *op)
 }
 
 /* Each prim runs as its rule says: run_<rule>. */
-void op_run(const struct op *op)
+void op_evaluate(const struct op *op)
 {
     switch (op->prim) {
 #define PRIM(id, name, n, rule, attrs, ulp, doc) \
@@ -389,7 +389,7 @@ static bool run_node(struct run *run, value_id id)
         value->tensor.bounds = memory;
     }
     op_round(&op, run->wide);
-    op_run(&op);
+    op_evaluate(&op);
     drop_zero_bounds(run, &value->tensor);
     release_operands(run, id);
     return true;

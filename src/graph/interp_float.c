@@ -81,6 +81,8 @@ static double unary_error(const struct function *f, struct approx x, double r)
 {
     double reach = x.error + ULP * fabs(x.value);
     double low = x.value - reach, high = x.value + reach;
+    if (high < f->above) /* outside of the domain, wherever it lies: NaN */
+        return 0;
     if (!(low > f->above))
         return INFINITY;
     switch (f->kind) {

@@ -19,7 +19,7 @@ bool op_needs_bounds(const struct op *op);
 /* Fills op->rounding, with the operands' cells and bounds there; wide: as in interp_options. */
 void op_round(struct op *op, bool wide);
 /* Runs it, by the rule of its prim. */
-void op_run(const struct op *op);
+void op_evaluate(const struct op *op);
 
 /* What element i of op->out is of the whole result. */
 static inline int64_t op_point(const struct op *op, int64_t i)

@@ -37,6 +37,8 @@ struct points {
     uint32_t depth;
     int64_t limit, left;  /* elements */
     struct indices under; /* scratch: what a unit reads */
+    const struct interp_options *options;
+    bool *constant; /* by value */
     struct arena *arena;
     struct scratch scratch;
     struct error *err;
@@ -69,7 +71,9 @@ static bool op_of(struct points *p, value_id id, struct op *op)
     const struct node *node = graph_node(p->graph, id);
     *op = (struct op){.prim = (enum prim)node->prim,
                       .attrs = node->attrs,
-                      .reference = true,
+                      .reference = p->options->mode == INTERP_REFERENCE &&
+                                   !(p->options->wide && p->constant[id]),
+                      .plain = p->options->mode == INTERP_PLAIN,
                       .in_count = node->operand_count,
                       .out = &p->demands[id]->whole,
                       .arena = p->arena,
@@ -214,8 +218,8 @@ static void run_units(struct points *p, value_id id, const struct op *op, int64_
     run.prim = prim;
     run.attrs = attrs;
     run.out = out;
-    op_round(&run, false);
-    op_run(&run);
+    op_round(&run, p->options->wide);
+    op_evaluate(&run);
 }
 
 static void run_elementwise(struct points *p, value_id id, struct op *op)
@@ -408,12 +412,27 @@ static bool evaluate(struct points *p, value_id value, const int64_t *points, in
     return ok;
 }
 
-bool interp_points(const struct graph *graph, const int64_t *dims,
-                   const struct points_source *sources, value_id value, const int64_t *points,
-                   int64_t count, int64_t element_limit, struct arena *arena, union cell *out_cells,
-                   double *out_bounds, struct error *err)
+/* What depends on constants alone, which passes fold as native arithmetic does. */
+static bool *find_constants(const struct graph *graph, struct arena *arena)
+{
+    bool *constant = ARENA_ARRAY(arena, bool, graph->nodes.count);
+    for (value_id id = 1; id < graph->nodes.count; id++) {
+        const struct node *node = graph_node(graph, id);
+        constant[id] = node->prim != PRIM_INPUT && node->prim != PRIM_PARAM;
+        for (uint32_t i = 0; i < node->operand_count; i++)
+            constant[id] &= constant[node->operands[i]];
+    }
+    return constant;
+}
+
+bool interp_points(const struct graph *graph, const struct interp_options *options,
+                   const int64_t *dims, const struct points_source *sources, value_id value,
+                   const int64_t *points, int64_t count, int64_t element_limit, struct arena *arena,
+                   union cell *out_cells, double *out_bounds, struct error *err)
 {
     struct points p = {.graph = graph,
+                       .options = options,
+                       .constant = find_constants(graph, arena),
                        .dims = dims,
                        .limit = element_limit,
                        .left = element_limit,

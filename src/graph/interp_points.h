@@ -1,5 +1,5 @@
-/* The reference at points: some elements of one value of a graph, computed from what they need and
- * nothing else. For kernels whose whole reference costs too much to be judged by.
+/* The interpreter at points: some elements of one value of a graph, computed from what they need
+ * and nothing else. For kernels whose whole reference costs too much to be judged by.
  *
  * The cells and bounds are those of interp_run in REFERENCE mode, with four differences, all within
  * what a bound promises: sums may add their terms in another order; a sum is known to be exact by
@@ -25,18 +25,19 @@ struct points_source {
     const void *data; /* NULL: never needed, or without elements */
 };
 
-/* Fills out_cells and out_bounds, `count` of each, with the elements of `value` at `points`: flat
- * row-major indices in any order, which may repeat. dims: a value for each named dim, as in
- * interp_run. sources: the graph's inputs, then its params. element_limit: the most elements that
- * may be needed, of all values together, each as often as another element needs it.
+/* options: mode and wide count; memory and threads do not. Fills out_cells and out_bounds, `count`
+ * of each, with the elements of `value` at `points`: flat row-major indices in any order, which may
+ * repeat. dims: a value for each named dim, as in interp_run. sources: the graph's inputs, then its
+ * params. element_limit: the most elements that may be needed, of all values together, each as
+ * often as another element needs it.
  *
  * Fails with ERR_UNSUPPORTED when the points need an element of a scatter; ERR_LIMIT when they need
  * too many elements, a tensor is larger than LIMIT_TENSOR_BYTES or lookups are nested too deep;
  * ERR_INPUT when a point lies outside the value, a dim has no legal value, or a source that is
  * needed is NULL. */
-bool interp_points(const struct graph *graph, const int64_t *dims,
-                   const struct points_source *sources, value_id value, const int64_t *points,
-                   int64_t count, int64_t element_limit, struct arena *arena, union cell *out_cells,
-                   double *out_bounds, struct error *err);
+bool interp_points(const struct graph *graph, const struct interp_options *options,
+                   const int64_t *dims, const struct points_source *sources, value_id value,
+                   const int64_t *points, int64_t count, int64_t element_limit, struct arena *arena,
+                   union cell *out_cells, double *out_bounds, struct error *err);
 
 #endif

@@ -445,8 +445,9 @@ static void check_value(struct program *p, value_id id, const struct kin *kin,
     count = all ? whole[0].count : count;
     for (int64_t i = 0; i < count; i++)
         points[i] = all ? count - 1 - i : roll(p, 0, whole[0].count - 1);
-    if (!interp_points(&p->graph, p->dims, sources, id, points, count, 10000000, &p->bed->arena,
-                       cells, bounds, &p->bed->err))
+    if (!interp_points(&p->graph, &(struct interp_options){.mode = INTERP_REFERENCE}, p->dims,
+                       sources, id, points, count, 10000000, &p->bed->arena, cells, bounds,
+                       &p->bed->err))
         fail_msg("value %u: %s", id, p->bed->err.message);
     for (int64_t i = 0; i < count; i++) {
         int64_t at = points[i];

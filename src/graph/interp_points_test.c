@@ -20,8 +20,9 @@ static bool answer(struct bed *bed, const struct ask *ask, const int64_t *points
     arena_release(&bed->arena);
     if (!graph_parse(&graph, &bed->arena, ask->text, strlen(ask->text), &bed->err))
         fail_msg("%s: %s", bed->err.place, bed->err.message);
-    return interp_points(&graph, NULL, sources, graph.outputs.items[0].value, points, count,
-                         ask->limit, &bed->arena, cells, bounds, &bed->err);
+    return interp_points(&graph, &(struct interp_options){.mode = INTERP_REFERENCE}, NULL, sources,
+                         graph.outputs.items[0].value, points, count, ask->limit, &bed->arena,
+                         cells, bounds, &bed->err);
 }
 
 static void expect_failure(struct bed *bed, const struct ask *ask, int64_t point,

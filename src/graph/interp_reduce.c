@@ -248,7 +248,7 @@ void run_scan(const struct op *op)
         return;
     s.inner = shape_product(x->shape, axis + 1, x->rank);
     s.lines = shape_product(x->shape, 0, axis) * s.inner;
-    s.by_terms = !dtype_is_float(x->dtype) || s.kind != FOLD_SUM;
+    s.by_terms = !dtype_is_float(x->dtype) || s.kind != FOLD_SUM || op->plain;
     int64_t side = s.inner > 1 ? s.inner : s.lines;
     int64_t per_side = (side + COLUMNS_MOST - 1) / COLUMNS_MOST;
     parallel_for(op_threads(op, (double)op->out->count), s.lines / side * per_side, scan_turn, &s);

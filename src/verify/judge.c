@@ -1,9 +1,11 @@
 /* One launch against the interpreter. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "graph/interp_points.h"
 #include "verify/verify_priv.h"
 
 /* Cells of a reference run, all together; beyond it a size cannot be judged on a usual machine. */
@@ -12,18 +14,22 @@
  * equal numbers leaves open. More of them, and the result has not been checked. */
 #define UNCHECKED_MOST 0.01
 #define UNCHECKED_FEW 4 /* or so many, of a small one */
+/* Elements that are drawn of a result, and all that may be needed for them. */
+#define DRAWN_MOST 1024
+#define DRAWN_LEAST 16
+#define DRAWN_ELEMENTS 3000000
 
 /* "y[3,17]" */
-static void print_place(const struct interp_tensor *tensor, int64_t flat, char *out, size_t size)
+static void print_place(const int64_t *shape, uint32_t rank, int64_t flat, char *out, size_t size)
 {
     int64_t index[LIMIT_RANK];
-    for (uint32_t i = tensor->rank; i-- > 0;) {
-        int64_t dim = tensor->shape[i] > 0 ? tensor->shape[i] : 1;
+    for (uint32_t i = rank; i-- > 0;) {
+        int64_t dim = shape[i] > 0 ? shape[i] : 1;
         index[i] = flat % dim;
         flat /= dim;
     }
     int used = snprintf(out, size, "[");
-    for (uint32_t i = 0; i < tensor->rank; i++)
+    for (uint32_t i = 0; i < rank; i++)
         used += snprintf(out + used, size - (size_t)used, "%s%lld", i > 0 ? "," : "",
                          (long long)index[i]);
     snprintf(out + used, size - (size_t)used, "]");
@@ -41,27 +47,46 @@ static bool bools_clean(const struct interp_tensor *tensor, const uint8_t *data,
     return true;
 }
 
-static bool judge_result(const struct interp_tensor *expected, const void *native, bool must,
-                         struct verdict *verdict, struct outcome *outcome)
+/* Elements of a result that were drawn; expected and native then hold these. */
+struct drawn {
+    uint32_t rank;
+    int64_t shape[LIMIT_RANK], *points;
+};
+
+static void print_element(const struct interp_tensor *expected, const struct drawn *drawn,
+                          int64_t index, char *out, size_t size)
+{
+    if (drawn)
+        print_place(drawn->shape, drawn->rank, drawn->points[index], out, size);
+    else
+        print_place(expected->shape, expected->rank, index, out, size);
+}
+
+static bool judge_result(const struct interp_tensor *expected, const struct drawn *drawn,
+                         const void *native, bool must, struct verdict *verdict,
+                         struct outcome *outcome)
 {
     struct interp_difference found = {0};
     int64_t at = 0;
     char place[200];
     if (!bools_clean(expected, native, &at)) {
-        print_place(expected, at, place, sizeof place);
+        print_element(expected, drawn, at, place, sizeof place);
         return outcome_fail(outcome, "the bool at %s is the byte %u", place,
                             ((const uint8_t *)native)[at]);
     }
     interp_compare(expected, native, &found);
     double unchecked =
         expected->count > 0 ? (double)found.undetermined / (double)expected->count : 0;
-    verdict->elements += expected->count;
+    int64_t all = expected->count;
+    for (uint32_t i = 0; drawn && i < drawn->rank; i++)
+        all = (i == 0 ? 1 : all) * drawn->shape[i];
+    verdict->elements += all;
     verdict->checked += expected->count - found.undetermined;
     if (must)
         verdict->not_checked = fmax(verdict->not_checked, unchecked);
     verdict->ratio = fmax(verdict->ratio, isnan(found.worst_ratio) ? INFINITY : found.worst_ratio);
     if (!(found.worst_ratio <= 1)) {
-        print_place(expected, found.worst_index, place, sizeof place);
+        print_element(expected, drawn, found.worst_index, place, sizeof place);
         return outcome_fail(outcome, "%s is off by %.3g, bound %.3g", place, found.worst_absolute,
                             found.worst_bound);
     }
@@ -71,35 +96,111 @@ static bool judge_result(const struct interp_tensor *expected, const void *nativ
     return true;
 }
 
-bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, bool must, uint32_t threads, struct verdict *out,
-                  struct outcome *outcome)
+static bool shape_of(const struct graph *g, value_id value, const int64_t *dims, int64_t *out,
+                     struct error *err)
+{
+    const struct node *node = graph_node(g, value);
+    for (uint32_t d = 0; d < node->rank; d++)
+        if (!dim_eval(&g->dims, node->shape[d], dims, &out[d]) || out[d] < 0)
+            return fail(err, ERR_LIMIT, "a dim has no value");
+    return true;
+}
+
+/* The whole reference of a launch, and the comparison of every element. */
+static bool judge_whole(const struct launch_case *c, const int64_t *dims, void *const *reads,
+                        void *const *writes, bool must, uint32_t threads, struct arena *arena,
+                        struct verdict *verdict, struct outcome *outcome)
 {
     const struct graph *g = &c->graph;
-    struct verdict verdict = {0};
+    const struct interp_options options = {
+        .mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES, .threads = threads};
+    struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, g->inputs.count + 1);
+    struct interp_tensor *expected = ARENA_ARRAY(arena, struct interp_tensor, g->outputs.count);
     struct error err;
-    struct arena arena;
-    arena_init(&arena);
-    struct interp_tensor *sources = ARENA_ARRAY(&arena, struct interp_tensor, g->inputs.count + 1);
-    struct interp_tensor *expected = ARENA_ARRAY(&arena, struct interp_tensor, g->outputs.count);
     bool ok = true;
     for (uint32_t i = 0; ok && i < g->inputs.count; i++) {
         const struct node *node = graph_node(g, g->inputs.items[i]);
         int64_t shape[LIMIT_RANK];
-        for (uint32_t d = 0; ok && d < node->rank; d++)
-            ok = dim_eval(&g->dims, node->shape[d], dims, &shape[d]) ||
-                 fail(&err, ERR_LIMIT, "a dim has no value");
-        ok = ok && interp_load(&sources[i], &arena, (enum dtype)node->dtype, node->rank, shape,
-                               reads[i], &err);
+        ok = shape_of(g, g->inputs.items[i], dims, shape, &err) &&
+             interp_load(&sources[i], arena, (enum dtype)node->dtype, node->rank, shape, reads[i],
+                         &err);
     }
-    const struct interp_options options = {
-        .mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES, .threads = threads};
-    ok = ok && interp_run(g, &options, dims, sources, g->inputs.count, &arena, expected, &err);
+    ok = ok && interp_run(g, &options, dims, sources, g->inputs.count, arena, expected, &err);
     if (!ok)
-        outcome_fail(outcome, "cannot be judged: %s: %s", error_name(err.code), err.message);
+        return outcome_fail(outcome, "cannot be judged: %s: %s", error_name(err.code), err.message);
     for (uint32_t i = 0; ok && i < g->outputs.count; i++)
-        ok = judge_result(&expected[i], writes[i], must, &verdict, outcome);
+        ok = judge_result(&expected[i], NULL, writes[i], must, verdict, outcome);
+    return ok;
+}
+
+/* One result at drawn elements. False, with *out_failed as it is, when its prims do not allow it.
+ */
+static bool judge_drawn(const struct launch_case *c, uint32_t output, const int64_t *dims,
+                        const struct points_source *sources, const void *written, bool must,
+                        struct arena *arena, struct verdict *verdict, struct outcome *outcome,
+                        bool *out_failed)
+{
+    const struct interp_options options = {.mode = INTERP_REFERENCE};
+    value_id value = c->graph.outputs.items[output].value;
+    const struct node *node = graph_node(&c->graph, value);
+    struct drawn drawn = {.rank = node->rank};
+    struct error err;
+    if (!shape_of(&c->graph, value, dims, drawn.shape, &err))
+        return false;
+    size_t item = dtype_bytes((enum dtype)node->dtype);
+    for (int64_t count = DRAWN_MOST; count >= DRAWN_LEAST; count /= 4) {
+        struct interp_tensor expected = {
+            .dtype = (enum dtype)node->dtype, .rank = 1, .count = count};
+        expected.shape[0] = count;
+        drawn.points = ARENA_ARRAY(arena, int64_t, count);
+        expected.cells = ARENA_ARRAY(arena, union cell, count);
+        expected.bounds = ARENA_ARRAY(arena, double, count);
+        draw_points(drawn.shape, drawn.rank, c->config, (uint64_t)output + 1, count, drawn.points);
+        if (!interp_points(&c->graph, &options, dims, sources, value, drawn.points, count,
+                           DRAWN_ELEMENTS, arena, expected.cells, expected.bounds, &err)) {
+            if (err.code != ERR_LIMIT)
+                return false;
+            continue;
+        }
+        uint8_t *native = arena_alloc(arena, (size_t)count * item, 64);
+        for (int64_t i = 0; i < count; i++)
+            memcpy(native + (size_t)i * item,
+                   (const uint8_t *)written + (size_t)drawn.points[i] * item, item);
+        *out_failed = !judge_result(&expected, &drawn, native, must, verdict, outcome);
+        return true;
+    }
+    return false;
+}
+
+/* False when one of the results cannot be judged so. */
+static bool judge_points(const struct launch_case *c, const int64_t *dims, void *const *reads,
+                         void *const *writes, bool must, struct arena *arena,
+                         struct verdict *verdict, struct outcome *outcome, bool *out_failed)
+{
+    const struct graph *g = &c->graph;
+    struct points_source *sources = ARENA_ARRAY(arena, struct points_source, g->inputs.count + 1);
+    for (uint32_t i = 0; i < g->inputs.count; i++)
+        sources[i].data = reads[i];
+    for (uint32_t i = 0; i < g->outputs.count && !*out_failed; i++)
+        if (!judge_drawn(c, i, dims, sources, writes[i], must, arena, verdict, outcome, out_failed))
+            return false;
+    return true;
+}
+
+bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
+                  void *const *writes, bool must, uint32_t threads, struct verdict *out,
+                  struct outcome *outcome)
+{
+    struct verdict verdict = {0};
+    struct arena arena;
+    bool failed = false;
+    arena_init(&arena);
+    if (graph_cost(&c->graph, dims) <= JUDGE_COST ||
+        !judge_points(c, dims, reads, writes, must, &arena, &verdict, outcome, &failed)) {
+        verdict = (struct verdict){0};
+        failed = !judge_whole(c, dims, reads, writes, must, threads, &arena, &verdict, outcome);
+    }
     arena_release(&arena);
     *out = verdict;
-    return ok;
+    return !failed;
 }

@@ -111,6 +111,7 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
     value_id leaves[LIMIT_KERNEL_BUFFERS], roots[LIMIT_KERNEL_BUFFERS];
     uint32_t read_args[LIMIT_KERNEL_BUFFERS];
     out->launch = launch;
+    out->config = t->target->kernel_configs[launch->kernel];
     out->writes = ARENA_ARRAY(arena, uint32_t, launch->arg_count + 1);
     for (uint32_t i = 0; i < launch->arg_count; i++) {
         value_id value = t->target->plan.buffers.items[launch->args[i]].value;

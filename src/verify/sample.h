@@ -30,9 +30,10 @@ struct sample {
     struct interp_tensor *expected; /* one per output, after sample_expect */
 };
 
-/* What random inputs hold. Floats are nearly standard normal; integers mostly lie within -8 … 7, some
- * anywhere; bool is fair. An integer that indexes a dim of index_extent elements (0: it does not)
- * is drawn from all of it, and now and then from beyond, where indices clamp or are dropped. */
+/* What random inputs hold. Floats are nearly standard normal; integers mostly lie within -8 … 7,
+ * some anywhere; bool is fair. An integer that indexes a dim of index_extent elements (0: it does
+ * not) is drawn from all of it, and now and then from beyond, where indices clamp or are dropped.
+ */
 enum fill {
     FILL_NORMAL,
     FILL_SPECIAL, /* some floats are NaN, infinite, zeros of either sign, subnormal, the least

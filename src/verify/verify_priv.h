@@ -51,6 +51,7 @@ struct launch_case {
     const struct plan_launch *launch;
     struct graph graph;        /* inputs: the arguments it reads; outputs: those it writes */
     uint32_t *reads, *writes;  /* by input, by output of the graph: index among launch->args */
+    const char *config;        /* the kernel's schedule, text */
     uint8_t key[SHA256_BYTES]; /* equal: the same code, meant to compute the same of its arguments
                                 */
     bool prepare;
@@ -67,6 +68,11 @@ struct target_case {
 bool target_case_make(struct target_case *out, const struct package_contents *contents,
                       const struct package_target *target, struct arena *arena, struct error *err);
 
+/* draw.c: `count` elements of a result of that shape, without empty dims, as flat indices: corners,
+ * both sides of what the kernel's schedule (its text; NULL: none) cuts it into, and anywhere. */
+void draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
+                 int64_t count, int64_t *out_points);
+
 /* judge.c: the results of one launch against the interpretation of its graph on the very buffers
  * that it read. data is by input and output of the graph, dense native memory. */
 struct verdict {
@@ -75,7 +81,9 @@ struct verdict {
     double not_checked;        /* largest share of one result that was not determined */
 };
 /* must: elements that are not determined are a failure where they are many; else they are left
- * out, as for drawn arguments that no network makes. */
+ * out, as for drawn arguments that no network makes. A result whose reference costs more than
+ * JUDGE_COST is judged by drawn elements, where its prims allow. */
+#define JUDGE_COST 3e7
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
                   void *const *writes, bool must, uint32_t threads, struct verdict *out,
                   struct outcome *outcome);

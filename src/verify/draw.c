@@ -1,0 +1,70 @@
+/* Which elements of a result are drawn where a whole reference costs too much.
+ *
+ * An element is drawn dim by dim. Half of the indices are uniform; the others stand where code
+ * changes: the ends, and on both sides of multiples of the numbers in the kernel's schedule, which
+ * are its tiles, blocks and lanes. The corners are always there. That no element was left unwritten
+ * is known of all of them (walk.c). */
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "verify/verify_priv.h"
+
+#define BLOCKS_MOST 32
+
+struct blocks {
+    int64_t size[BLOCKS_MOST];
+    uint32_t count;
+};
+
+/* The numbers of a schedule's text above 1, and products of two that follow each other. */
+static struct blocks blocks_of(const char *config)
+{
+    struct blocks blocks = {{0}, 0};
+    int64_t before = 0;
+    for (const char *at = config; at && *at;) {
+        char *end;
+        bool number = *at >= '0' && *at <= '9' && at > config && at[-1] == ' ';
+        long long value = number ? strtoll(at, &end, 10) : 0;
+        at = number ? end : at + 1;
+        if (value < 2 || value > 1 << 20)
+            continue;
+        if (blocks.count < BLOCKS_MOST)
+            blocks.size[blocks.count++] = value;
+        if (before > 0 && blocks.count < BLOCKS_MOST)
+            blocks.size[blocks.count++] = before * value;
+        before = value;
+    }
+    return blocks;
+}
+
+static int64_t draw_index(const struct blocks *blocks, uint64_t key, uint64_t *counter,
+                          int64_t extent)
+{
+    uint64_t r = rng_u32(key, (*counter)++), s = rng_u32(key, (*counter)++);
+    int64_t at = (int64_t)(((r >> 4) << 32 | s) % (uint64_t)extent);
+    if (r & 1)
+        return at;
+    if ((r & 14) == 0 || blocks->count == 0)
+        return r & 16 ? extent - 1 - at % (extent < 4 ? extent : 4)
+                      : at % (extent < 4 ? extent : 4);
+    int64_t block = blocks->size[s % blocks->count];
+    int64_t edge = at / block * block + (int64_t)(r >> 5) % 3 - 1;
+    return edge < 0 ? 0 : edge >= extent ? extent - 1 : edge;
+}
+
+void draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
+                 int64_t count, int64_t *out_points)
+{
+    struct blocks blocks = blocks_of(config);
+    uint64_t key = rng_key(seed), counter = 0;
+    for (int64_t p = 0; p < count; p++) {
+        int64_t flat = 0;
+        for (uint32_t d = 0; d < rank; d++) {
+            int64_t corner = p >> (d % 8) & 1 ? shape[d] - 1 : 0;
+            bool is_corner = p < ((int64_t)1 << (rank < 6 ? rank : 6));
+            flat = flat * shape[d] +
+                   (is_corner ? corner : draw_index(&blocks, key, &counter, shape[d]));
+        }
+        out_points[p] = flat;
+    }
+}
