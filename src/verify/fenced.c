@@ -16,6 +16,8 @@
 #include "base/checked.h"
 #include "base/error.h"
 
+#define HUGE_BYTES ((size_t)4 << 20)
+
 static uint8_t canary(size_t at)
 {
     return (uint8_t)(0x5b ^ at * 29);
@@ -33,8 +35,8 @@ static void slack(const struct fenced *block, struct span out[2])
     out[1] = (struct span){data + block->data_bytes, block->map_bytes - block->page_bytes};
 }
 
-bool fenced_open(struct fenced *out, size_t bytes, enum fence_side side, size_t offset,
-                 struct error *err)
+bool fenced_place(struct fenced *out, size_t bytes, enum fence_side side, size_t offset,
+                  struct error *err)
 {
     long page_size = sysconf(_SC_PAGESIZE);
     size_t page = page_size > 0 ? (size_t)page_size : 4096, inner, total;
@@ -49,6 +51,8 @@ bool fenced_open(struct fenced *out, size_t bytes, enum fence_side side, size_t 
         munmap(map, total);
         return fail(err, ERR_NOMEM, "no room for %zu bytes between protected pages", bytes);
     }
+    if (inner >= HUGE_BYTES)
+        madvise(map + page, inner, MADV_HUGEPAGE); /* saves time where the system has it */
     size_t at = side == FENCE_END ? page + inner - offset - bytes : page + offset;
     struct fenced block = {map + at, bytes, map, total, page};
     struct span spans[2];
@@ -56,8 +60,16 @@ bool fenced_open(struct fenced *out, size_t bytes, enum fence_side side, size_t 
     for (uint32_t i = 0; i < 2; i++)
         for (size_t byte = spans[i].begin; byte < spans[i].end; byte++)
             map[byte] = canary(byte);
-    memset(block.data, FENCED_FILL, bytes);
     *out = block;
+    return true;
+}
+
+bool fenced_open(struct fenced *out, size_t bytes, enum fence_side side, size_t offset,
+                 struct error *err)
+{
+    if (!fenced_place(out, bytes, side, offset, err))
+        return false;
+    memset(out->data, FENCED_FILL, bytes);
     return true;
 }
 

@@ -28,6 +28,9 @@ struct fenced {
 /* offset: bytes between the block and the protected page on that side; 0 is flush. ERR_NOMEM. */
 bool fenced_open(struct fenced *out, size_t bytes, enum fence_side side, size_t offset,
                  struct error *err);
+/* The same without the fill: the block holds zeros. */
+bool fenced_place(struct fenced *out, size_t bytes, enum fence_side side, size_t offset,
+                  struct error *err);
 /* From now on writing the block is a SIGSEGV. ERR_IO. */
 bool fenced_seal(struct fenced *block, struct error *err);
 /* Whether all canaries stand. Otherwise *out_at is the place of a changed byte relative to data. */

@@ -1,6 +1,7 @@
 /* Random elements as a function of (seed, index): one key for choices and integers, a second one
  * for normals. */
 #include <math.h>
+#include <string.h>
 
 #include "base/rng.h"
 #include "verify/sample.h"
@@ -111,7 +112,7 @@ static int64_t index_value(uint32_t random, int64_t extent)
     }
 }
 
-void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
+static void draw(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
                  int64_t index_extent, void *data)
 {
     uint64_t key = rng_key(seed), normal_key = rng_key(~seed);
@@ -128,6 +129,19 @@ void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
             store_int(dtype, data, i,
                       index_extent > 0 ? index_value(random, index_extent) : int_value(random));
     }
+}
+
+/* A prime number of elements: large tensors repeat so many, which no stride of theirs divides. */
+#define PERIOD 131071
+
+void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
+                 int64_t index_extent, void *data)
+{
+    int64_t drawn = count > 4 * PERIOD ? PERIOD : count;
+    size_t bytes = (size_t)count * dtype_bytes(dtype), done = (size_t)drawn * dtype_bytes(dtype);
+    draw(dtype, drawn, seed, fill, index_extent, data);
+    for (size_t period = done; done < bytes; done += period)
+        memcpy((char *)data + done, data, bytes - done < period ? bytes - done : period);
 }
 
 /* Prims through which an index is handed on, or moved by little. */

@@ -11,9 +11,11 @@
 #include "base/strbuf.h"
 #include "verify/verify_priv.h"
 
-#define ODD_SIZE 13         /* beside every vector width */
-#define RANDOM_SIZES 48     /* random sizes lie below, where ranges allow */
-#define END_SHARE 12        /* of the budget, for each dim */
+#define ODD_SIZE 13     /* beside every vector width */
+#define RANDOM_SIZES 48 /* random sizes lie below, where ranges allow */
+#define DRAWN_SHARE 20  /* what running a kernel costs beside its whole reference */
+#define LARGE_SIZE 67   /* beyond most blocks: each dim gets so far where that can be paid at all */
+#define END_SHARE 12    /* of the budget, for each dim */
 #define TYPICAL_COST 4e6    /* what the reference of the typical size may cost */
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
@@ -67,7 +69,10 @@ struct chooser {
 static double size_cost(const struct chooser *c, const int64_t *dims)
 {
     double launches = c->plan ? (double)(c->plan->forward.count + c->plan->prepare.count) : 0;
-    return graph_cost(&c->contents->graph, dims) + LAUNCH_COST * launches;
+    double cost = graph_cost(&c->contents->graph, dims);
+    if (cost > JUDGE_COST) /* most launches are then judged by drawn elements */
+        cost = JUDGE_COST + (cost - JUDGE_COST) / DRAWN_SHARE;
+    return cost + LAUNCH_COST * launches;
 }
 
 /* Takes the size unless it is there already or costs too much; always when it must be. */
@@ -205,6 +210,12 @@ static void take_ends(struct chooser *c)
                 high = middle - 1;
         }
         dims[name] = low * by;
+        int64_t large[LIMIT_NAMED_DIMS];
+        memcpy(large, dims, sizeof large);
+        large[name] = dims_legal(dim, LARGE_SIZE);
+        if (large[name] > dims[name] && size_cost(c, large) <= c->budget / 2)
+            dims[name] = large[name];
+        low = dims[name] / by;
         take(c, dims, low * by == dims_legal(dim, INT64_MAX) ? "end of range" : "large", true);
     }
 }

@@ -32,6 +32,8 @@ struct size {
     const char *why; /* "typical", "around 12 of B*S" */
     double cost;     /* of the reference: operations, roughly */
 };
+/* From this cost on a size is run no more often than it must be. */
+#define SIZE_HEAVY 5e7
 struct sizes {
     struct size items[SIZES_MAX];
     uint32_t count; /* the typical one first */
@@ -83,7 +85,7 @@ struct verdict {
 /* must: elements that are not determined are a failure where they are many; else they are left
  * out, as for drawn arguments that no network makes. A result whose reference costs more than
  * JUDGE_COST is judged by drawn elements, where its prims allow. */
-#define JUDGE_COST 3e7
+#define JUDGE_COST 5e6
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
                   void *const *writes, bool must, uint32_t threads, struct verdict *out,
                   struct outcome *outcome);
@@ -107,9 +109,11 @@ void walk_close(struct walk *walk);
  * of the whole, by output of the graph, in arena. False after failing the outcome. */
 bool walk_run(struct walk *walk, const struct sample *sample, char *stage, struct arena *arena,
               void ***outputs, struct outcome *outcome);
-/* Every distinct launch by itself, on arguments filled so; judged as above. */
-bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, uint64_t seed, char *stage,
-                struct outcome *outcome);
+/* Every distinct launch by itself, on arguments filled so; judged as above. once: of two fills only
+ * the one that says more, exact numbers where there are sums of products, special ones elsewhere.
+ */
+bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool once, uint64_t seed,
+                char *stage, struct outcome *outcome);
 
 /* runtime.c: the package in the runtime. */
 struct subject {
@@ -128,7 +132,7 @@ bool subject_call(const struct subject *subject, const struct sample *sample, ur
                   void *const *expected, const char *what, struct outcome *outcome);
 /* The same with all tensors between protected pages, at several places. */
 bool subject_bounds(const struct subject *subject, const struct sample *sample, urza_module *module,
-                    void *const *expected, struct outcome *outcome);
+                    void *const *expected, bool heavy, struct outcome *outcome);
 
 /* What the jobs of one verification share with the driver: one mapping, no pointers of children. */
 #define STAGE_BYTES 240
@@ -145,7 +149,10 @@ struct whole_result {
     bool done;
     bool referenced; /* reference and plain hold what they should */
     struct outcome passes[PACKAGE_TARGETS], interpreter;
-    double *reference, *plain; /* all float64 elements of all outputs, one behind the other */
+    /* Elements of all outputs, one behind the other; where they are too dear `drawn` of each
+     * output, at the start of its place: those of draw_points. */
+    double *reference, *plain;
+    int64_t drawn; /* 0: all */
 };
 struct verification {
     const struct verify_options *options;
