@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/rng.h"
 
+#define FOLDED_ROUNDINGS 8 /* units that a folded constant may be off */
+
 /* count elements of 8 bytes: cells or bounds. */
 struct buffer {
     void *data;
@@ -24,6 +26,7 @@ struct value {
 
 struct run {
     const struct graph *graph;
+    const struct interp_options *options;
     bool reference, wide, plain;
     uint32_t threads;
     const int64_t *dim_values;
@@ -127,7 +130,8 @@ static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
 static void run_const(const struct op *op)
 {
     if (dtype_is_float(op->out->dtype))
-        op_put_exact(op, 0, (union cell){.f = op->attrs->value}, 0);
+        op_put_exact(op, 0, (union cell){.f = op->attrs->value},
+                     op->constant_error * fabs(op->attrs->value));
     else
         op_put_exact(op, 0, (union cell){.i = op->attrs->integer}, 0);
 }
@@ -337,6 +341,8 @@ static double exact_sums(const struct op *op)
 
 bool op_needs_bounds(const struct op *op)
 {
+    if (op->constant_error > 0)
+        return true;
     bool bounds =
         (dtype_is_float(op->out->dtype) && prim_rounds(op->prim)) || op->prim == PRIM_BITCAST;
     for (uint32_t i = 0; i < op->in_count; i++)
@@ -353,6 +359,21 @@ void op_round(struct op *op, bool wide)
         op->rounding.exact_sums = exact_sums(op);
 }
 
+double constant_error(const struct interp_options *options, const struct node *node)
+{
+    const struct graph *known = options->constants;
+    if (!options->wide || !known || node->prim != PRIM_CONST ||
+        !dtype_is_float((enum dtype)node->dtype))
+        return 0;
+    for (value_id v = 1; v < known->nodes.count; v++) {
+        const struct node *other = graph_node(known, v);
+        if (other->prim == PRIM_CONST && other->dtype == node->dtype &&
+            memcmp(&other->attrs->value, &node->attrs->value, sizeof node->attrs->value) == 0)
+            return 0;
+    }
+    return FOLDED_ROUNDINGS * dtype_unit_roundoff((enum dtype)node->dtype);
+}
+
 static bool run_node(struct run *run, value_id id)
 {
     const struct node *node = graph_node(run->graph, id);
@@ -361,6 +382,7 @@ static bool run_node(struct run *run, value_id id)
                     .attrs = node->attrs,
                     .reference = run->reference,
                     .plain = run->plain,
+                    .constant_error = constant_error(run->options, node),
                     .threads = run->threads,
                     .in_count = node->operand_count,
                     .out = &value->tensor,
@@ -371,6 +393,8 @@ static bool run_node(struct run *run, value_id id)
         op.in[i] = &run->values[node->operands[i]].tensor;
         value->constant &= run->values[node->operands[i]].constant;
     }
+    if (op.constant_error > 0)
+        value->constant = false;
     if (run->wide && value->constant) /* passes fold it as native arithmetic does */
         op.reference = false;
     void *memory;
@@ -490,6 +514,7 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                 struct error *err)
 {
     struct run run = {.graph = graph,
+                      .options = options,
                       .reference = options->mode == INTERP_REFERENCE,
                       .wide = options->wide,
                       .plain = options->mode == INTERP_PLAIN,

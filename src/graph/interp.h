@@ -47,6 +47,9 @@ struct interp_options {
     /* REFERENCE: bounds are those of computing in float64, whatever the dtypes; what depends on
      * constants alone is rounded to its dtype, as by NATIVE. For comparing graphs with graphs. */
     bool wide;
+    /* Wide: floats that stand in this graph are exact; others may be results of native arithmetic
+     * that passes folded, and have its error. NULL: all are exact. */
+    const struct graph *constants;
     size_t memory_limit; /* bytes of all cells and bounds alive at one time; 0: none */
     uint32_t threads;    /* that work at one time; 0 or 1: the caller alone, none is created */
 };

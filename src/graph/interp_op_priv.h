@@ -14,6 +14,8 @@ bool interp_is_exact(const struct interp_tensor *tensor); /* no bounds, or all a
 /* The dims that prims take beside shapes. */
 bool op_eval_dims(struct op *op, const struct graph *graph, const int64_t *dim_values,
                   struct error *err);
+/* For op.constant_error of a node. */
+double constant_error(const struct interp_options *options, const struct node *node);
 /* Whether errors can arise in the result, or come from operands. */
 bool op_needs_bounds(const struct op *op);
 /* Fills op->rounding, with the operands' cells and bounds there; wide: as in interp_options. */

@@ -74,6 +74,7 @@ static bool op_of(struct points *p, value_id id, struct op *op)
                       .reference = p->options->mode == INTERP_REFERENCE &&
                                    !(p->options->wide && p->constant[id]),
                       .plain = p->options->mode == INTERP_PLAIN,
+                      .constant_error = constant_error(p->options, node),
                       .in_count = node->operand_count,
                       .out = &p->demands[id]->whole,
                       .arena = p->arena,
@@ -413,12 +414,14 @@ static bool evaluate(struct points *p, value_id value, const int64_t *points, in
 }
 
 /* What depends on constants alone, which passes fold as native arithmetic does. */
-static bool *find_constants(const struct graph *graph, struct arena *arena)
+static bool *find_constants(const struct graph *graph, const struct interp_options *options,
+                            struct arena *arena)
 {
     bool *constant = ARENA_ARRAY(arena, bool, graph->nodes.count);
     for (value_id id = 1; id < graph->nodes.count; id++) {
         const struct node *node = graph_node(graph, id);
-        constant[id] = node->prim != PRIM_INPUT && node->prim != PRIM_PARAM;
+        constant[id] = node->prim != PRIM_INPUT && node->prim != PRIM_PARAM &&
+                       constant_error(options, node) == 0;
         for (uint32_t i = 0; i < node->operand_count; i++)
             constant[id] &= constant[node->operands[i]];
     }
@@ -432,7 +435,7 @@ bool interp_points(const struct graph *graph, const struct interp_options *optio
 {
     struct points p = {.graph = graph,
                        .options = options,
-                       .constant = find_constants(graph, arena),
+                       .constant = find_constants(graph, options, arena),
                        .dims = dims,
                        .limit = element_limit,
                        .left = element_limit,

@@ -46,8 +46,9 @@ struct op {
     enum prim prim;
     const struct attrs *attrs;
     bool reference;
-    bool plain;       /* float sums round each partial sum to f32, or f64 for f64 */
-    uint32_t threads; /* that may work on it; 0 or 1: the caller alone */
+    double constant_error; /* of a float const: over its magnitude */
+    bool plain;            /* float sums round each partial sum to f32, or f64 for f64 */
+    uint32_t threads;      /* that may work on it; 0 or 1: the caller alone */
     const struct interp_tensor *in[LIMIT_OPERANDS];
     uint32_t in_count;
     struct interp_tensor *out; /* shape, cells, and bounds where errors can arise */

@@ -169,6 +169,9 @@ static void run(struct job *job)
             return;
     if (!judge_apart(job))
         return;
+    snprintf(job->result->stage, STAGE_BYTES, "kernels");
+    if (!walk_checked(job->walk, job->result->stage, &job->result->kernels))
+        return;
     job->result->done = true;
 }
 

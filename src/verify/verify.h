@@ -39,7 +39,7 @@ struct verify_kernel {
 struct verify_output {
     const char *name, *target;
     double not_checked; /* of the kernel that writes it */
-    double quality;     /* rms error over the plain interpreter's, at most 4; < 0: no floats */
+    double quality; /* rms error over the plain interpreter's, at most 4; < 0: no floats, or f64 */
 };
 
 struct verify_options {

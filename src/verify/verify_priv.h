@@ -82,17 +82,18 @@ struct verdict {
     int64_t elements, checked; /* of all results; drawn and determined */
     double not_checked;        /* largest share of one result that was not determined */
 };
-/* must: elements that are not determined are a failure where they are many; else they are left
- * out, as for drawn arguments that no network makes. A result whose reference costs more than
- * JUDGE_COST is judged by drawn elements, where its prims allow. */
+/* few: draw few elements. A result whose reference costs more than JUDGE_COST is judged by drawn
+ * elements, where its prims allow. */
 #define JUDGE_COST 5e6
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, bool must, uint32_t threads, struct verdict *out,
+                  void *const *writes, bool few, uint32_t threads, struct verdict *out,
                   struct outcome *outcome);
 
 /* What is known of one launch after all sizes. */
 struct kernel_result {
-    double ratio, not_checked;
+    double ratio, not_checked; /* on what a network makes */
+    double not_exact;          /* not checked on exact arguments, if exact_samples > 0 */
+    uint32_t exact_samples;
     int64_t elements, checked;
     uint32_t samples;
 };
@@ -109,6 +110,9 @@ void walk_close(struct walk *walk);
  * of the whole, by output of the graph, in arena. False after failing the outcome. */
 bool walk_run(struct walk *walk, const struct sample *sample, char *stage, struct arena *arena,
               void ***outputs, struct outcome *outcome);
+/* Whether enough of every result was checked: on what a network makes, or where rounding steps and
+ * comparisons leave that open, on exact arguments. False after failing the outcome. */
+bool walk_checked(const struct walk *walk, char *stage, struct outcome *outcome);
 /* Every distinct launch by itself, on arguments filled so; judged as above. once: of two fills only
  * the one that says more, exact numbers where there are sums of products, special ones elsewhere.
  */
@@ -170,9 +174,9 @@ void job_target(struct verification *v, uint32_t target);
 /* whole.c: the passes, the references for quality, the interpreter's path. Runs in a child. */
 void job_whole(struct verification *v);
 /* The quality of a target's output at the size of the whole: its rms error over that of the plain
- * native interpretation, against float64. False where there is nothing to compare: no float, or no
- * finite element. *out_excess: the largest error over the largest of the plain one's; 0 where
- * rounding steps and comparisons make single elements jump. */
+ * native interpretation, against float64. False where there is nothing to compare: no float below
+ * float64, or no finite element. *out_excess: the largest error over the largest of the plain
+ * one's; 0 where rounding steps and comparisons make single elements jump. */
 bool whole_quality(const struct verification *v, uint32_t target, uint32_t output,
                    double *out_quality, double *out_limit, double *out_excess);
 

@@ -256,7 +256,7 @@ static bool run_twice(struct run *run, struct arena *arena, struct outcome *outc
     return ok;
 }
 
-static bool judge(struct walk *walk, uint32_t index, const struct run *run, bool must,
+static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum fill fill,
                   struct arena *arena, struct outcome *outcome)
 {
     const struct launch_case *c = run->launch;
@@ -268,9 +268,15 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, bool
         reads[i] = run->pointers[c->reads[i]];
     for (uint32_t i = 0; i < c->graph.outputs.count; i++)
         writes[i] = run->results[i].data;
-    bool ok = judge_launch(c, run->dims, reads, writes, must, walk->threads, &verdict, outcome);
+    bool ok = judge_launch(c, run->dims, reads, writes, fill != FILL_NORMAL, walk->threads,
+                           &verdict, outcome);
     result->ratio = fmax(result->ratio, verdict.ratio);
-    result->not_checked = fmax(result->not_checked, verdict.not_checked);
+    if (fill == FILL_NORMAL)
+        result->not_checked = fmax(result->not_checked, verdict.not_checked);
+    if (fill == FILL_EXACT) {
+        result->not_exact = fmax(result->not_exact, verdict.not_checked);
+        result->exact_samples++;
+    }
     result->elements += verdict.elements;
     result->checked += verdict.checked;
     result->samples++;
@@ -310,7 +316,7 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_twice(&run, arena, outcome);
-    ok = ok && (is_judged(walk, index) || judge(walk, index, &run, true, arena, outcome));
+    ok = ok && (is_judged(walk, index) || judge(walk, index, &run, FILL_NORMAL, arena, outcome));
     for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
         struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
         fenced_close(buffer);
@@ -424,7 +430,7 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
             if (c->launch->args[a] == c->launch->args[c->reads[i]])
                 run.pointers[a] = reads[i].data;
     }
-    ok = ok && run_twice(&run, arena, outcome) && judge(walk, index, &run, false, arena, outcome);
+    ok = ok && run_twice(&run, arena, outcome) && judge(walk, index, &run, fill, arena, outcome);
     for (uint32_t i = 0; i < g->inputs.count; i++)
         fenced_close(&reads[i]);
     for (uint32_t i = 0; i < g->outputs.count; i++)
@@ -455,6 +461,22 @@ bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool onc
         arena_release(&arena);
         if (!ok)
             return false;
+    }
+    return true;
+}
+
+/* More of a result, and it has not been checked. */
+#define UNCHECKED_MOST 0.01
+
+bool walk_checked(const struct walk *walk, char *stage, struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < walk->target->count; i++) {
+        const struct kernel_result *r = &walk->results[i];
+        if (r->not_checked <= UNCHECKED_MOST ||
+            (r->exact_samples > 0 && r->not_exact <= UNCHECKED_MOST))
+            continue;
+        name_stage(walk, i, stage);
+        return outcome_fail(outcome, "%.3g %% of a result cannot be checked", 100 * r->not_checked);
     }
     return true;
 }

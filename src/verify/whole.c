@@ -265,7 +265,8 @@ void job_whole(struct verification *v)
     const struct interp_options wide = {.mode = INTERP_REFERENCE,
                                         .memory_limit = REFERENCE_BYTES,
                                         .threads = v->threads,
-                                        .wide = true};
+                                        .wide = true,
+                                        .constants = graph};
     const struct interp_options plain = {
         .mode = INTERP_PLAIN, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
     struct interp_tensor *before, *loops;
@@ -391,8 +392,8 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
     size_t byte;
     int64_t shape[LIMIT_RANK], points[DRAWN_MOST];
     int64_t first = output_place(v, output, &count, shape, &dtype, &byte);
-    if (!dtype_is_float(dtype) || count == 0)
-        return false;
+    if (!dtype_is_float(dtype) || dtype == DTYPE_F64 || count == 0)
+        return false; /* of f64 the reference has errors of the same size */
     if (v->result.drawn > 0) {
         count = v->result.drawn;
         draw_points(shape, graph_node(graph, graph->outputs.items[output].value)->rank, NULL,

@@ -20,10 +20,9 @@ struct answer {
     struct case_result result;
 };
 
-static const struct package_param *make_params(const struct test_case *test, struct arena *arena,
-                                               struct error *err)
+const struct package_param *case_params(const struct graph *graph, uint64_t seed,
+                                        struct arena *arena, struct error *err)
 {
-    const struct graph *graph = test->graph;
     struct package_param *params = ARENA_ARRAY(arena, struct package_param, graph->params.count);
     for (uint32_t i = 0; i < graph->params.count; i++) {
         const struct node *node = graph_node(graph, graph->params.items[i]);
@@ -37,8 +36,7 @@ static const struct package_param *make_params(const struct test_case *test, str
         }
         size_t bytes = (size_t)count * dtype_bytes((enum dtype)node->dtype);
         void *data = arena_alloc(arena, bytes, 64);
-        random_fill((enum dtype)node->dtype, count, test->seed + 7919 * (i + 1), FILL_NORMAL, 0,
-                    data);
+        random_fill((enum dtype)node->dtype, count, seed + 7919 * (i + 1), FILL_NORMAL, 0, data);
         params[i] = (struct package_param){(enum dtype)node->dtype, data, bytes};
     }
     return params;
@@ -144,8 +142,8 @@ static bool check_exact(const struct sample *sample, void *const *outputs, struc
             return false;
     }
     const struct interp_options options = {.mode = INTERP_NATIVE};
-    if (!interp_run(sample->graph, &options, sample->dims, in, sample->input_count, arena,
-                    out, err))
+    if (!interp_run(sample->graph, &options, sample->dims, in, sample->input_count, arena, out,
+                    err))
         return false;
     for (uint32_t i = 0; i < sample->output_count; i++) {
         const struct tensor *t = &sample->outputs[i];
@@ -232,7 +230,7 @@ static void check(const void *argument, void *out)
         options = (struct compile_options){.strategy = STRATEGY_EMERGENCY};
     struct compile_result compiled;
     urza_module *module = NULL;
-    const struct package_param *params = make_params(test, &arena, &answer->err);
+    const struct package_param *params = case_params(test->graph, test->seed, &arena, &answer->err);
     if (!params)
         return;
     if (!compile_graph(test->graph, params, NULL, &options, &arena, &compiled, &answer->err)) {

@@ -32,6 +32,10 @@ struct case_result {
     int64_t undetermined;
 };
 
+/* Random values for the params of a graph, in the arena; NULL when one has a dynamic dim. */
+const struct package_param *case_params(const struct graph *graph, uint64_t seed,
+                                        struct arena *arena, struct error *err);
+
 /* False when it does not compile, load or run (the error of that step), dies, writes where it must
  * not, when an element lies outside its bound, or when a kernel computes too much again
  * (ERR_VERIFY). *out is filled as far as the case

@@ -1,0 +1,167 @@
+/* Right packages pass verification: every example of every composite op, and random graphs.
+ *
+ * test-honest                      some of both, for one target by turns
+ * test-honest ops [NAME]           all examples of all ops, or of one, in every float type, with
+ *                                  constant and with named dims
+ * test-honest graphs SEED COUNT    random graphs
+ *
+ * A graph whose package does not pass is printed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "compiler/compile.h"
+#include "support/case.h"
+#include "support/op_case.h"
+#include "support/random_graph.h"
+#include "verify/isolate.h"
+#include "verify/verify.h"
+
+#define MAX_DIM 9
+#define CASE_SECONDS 300
+#define SOME_OPS 11 /* without arguments: every so manieth case of ops */
+#define SOME_GRAPHS 60
+
+struct candidate {
+    const struct graph *graph;
+    const char *target;
+    uint64_t seed;
+};
+
+struct answer {
+    bool compiled, passed;
+    struct verify_summary summary;
+    struct error err;
+};
+
+struct counts {
+    uint32_t cases, failures;
+};
+
+/* In a child. */
+static void check(const void *argument, void *out)
+{
+    const struct candidate *c = argument;
+    struct answer *answer = out;
+    struct arena arena;
+    struct compile_result compiled;
+    struct verify_report report;
+    arena_init(&arena);
+    const struct package_param *params = case_params(c->graph, c->seed, &arena, &answer->err);
+    struct compile_options options = {.targets = c->target, .strategy = STRATEGY_FAST};
+    struct verify_options verify = {.seed = c->seed, .size_count = 1, .allow_unsigned = true};
+    answer->compiled =
+        params && compile_graph(c->graph, params, NULL, &options, &arena, &compiled, &answer->err);
+    answer->passed = answer->compiled && verify_package(compiled.package, compiled.package_bytes,
+                                                        &verify, &arena, &report, &answer->err);
+    if (!answer->passed)
+        return;
+    verify_summarise(&report, &answer->summary);
+    answer->passed = report.pass;
+}
+
+static void run(const struct graph *graph, const char *target, uint64_t seed, const char *name,
+                struct counts *counts)
+{
+    struct candidate candidate = {graph, target, seed};
+    struct answer answer = {0};
+    struct error err;
+    counts->cases++;
+    if (!isolate(check, &candidate, &answer, sizeof answer, CASE_SECONDS, &err))
+        answer.err = err;
+    if (answer.passed)
+        return;
+    counts->failures++;
+    printf("FAIL %s %s: %s %s %s %s\n", name, target, answer.summary.name, answer.summary.detail,
+           answer.err.place, answer.err.message);
+    if (counts->failures > 5)
+        return;
+    struct strbuf text;
+    struct arena arena;
+    arena_init(&arena);
+    strbuf_init(&text, &arena);
+    graph_print(graph, &text);
+    printf("%s", text.data);
+    arena_release(&arena);
+}
+
+static void run_example(const struct op_row *row, uint32_t index, enum dtype dtype, bool symbolic,
+                        const char *target, struct counts *counts)
+{
+    struct arena arena;
+    struct graph graph;
+    struct op_example example;
+    struct error err = {0};
+    char name[96];
+    uint64_t seed = 31 * index + dtype;
+    arena_init(&arena);
+    graph_init(&graph, &arena);
+    snprintf(name, sizeof name, "%s example %u %s%s", row->name, index, dtype_name(dtype),
+             symbolic ? " named dims" : "");
+    bool ok = op_example_build(row, index, seed, MAX_DIM, dtype, symbolic, &graph, &example, &err);
+    bool wanted = !ok || dtype == DTYPE_F32 || op_case_has(&example, dtype);
+    if (ok && wanted && op_case_bind(&graph, &err) && (!symbolic || graph.dims.names.count > 0))
+        run(&graph, target, seed, name, counts);
+    arena_release(&arena);
+}
+
+static void run_ops(const char *only, uint32_t every, const char *const *targets,
+                    uint32_t target_count, struct counts *counts)
+{
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F64, DTYPE_F16, DTYPE_BF16};
+    const struct op_row *row;
+    uint32_t turn = 0;
+    for (uint32_t r = 0; (row = op_at(r)) != NULL; r++) {
+        if (only && strcmp(only, row->name) != 0)
+            continue;
+        for (uint32_t e = 0; e < op_example_count(row); e++)
+            for (uint32_t d = 0; d < 4; d++)
+                for (int symbolic = 0; symbolic < 2; symbolic++, turn++)
+                    if (turn % every == 0)
+                        run_example(row, e, dtypes[d], symbolic != 0,
+                                    targets[turn / every % target_count], counts);
+    }
+}
+
+static void run_graphs(uint64_t seed, uint64_t count, const char *const *targets,
+                       uint32_t target_count, struct counts *counts)
+{
+    for (uint64_t end = seed + count; seed < end; seed++) {
+        struct arena arena;
+        struct graph graph;
+        struct error err = {0};
+        int64_t sizes[RANDOM_GRAPH_SIZES][LIMIT_NAMED_DIMS] = {0};
+        char name[48];
+        arena_init(&arena);
+        graph_init(&graph, &arena);
+        snprintf(name, sizeof name, "graph %llu", (unsigned long long)seed);
+        if (seed % 7 == 3 ? random_network(&graph, seed, sizes, &err)
+                          : random_graph(&graph, seed, sizes, &err))
+            run(&graph, targets[seed % target_count], seed, name, counts);
+        arena_release(&arena);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const char *targets[CASE_TARGETS];
+    uint32_t target_count = case_targets(targets) - 1; /* the last is the interpreter */
+    struct counts counts = {0};
+    if (target_count == 0) {
+        printf("no target for this CPU\n");
+        return 77;
+    }
+    if (argc > 1 && strcmp(argv[1], "ops") == 0)
+        run_ops(argc > 2 ? argv[2] : NULL, 1, targets, target_count, &counts);
+    else if (argc == 4 && strcmp(argv[1], "graphs") == 0)
+        run_graphs(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), targets, target_count,
+                   &counts);
+    else {
+        run_ops(NULL, SOME_OPS, targets, target_count, &counts);
+        run_graphs(1, SOME_GRAPHS, targets, target_count, &counts);
+    }
+    printf("%u packages verified, %u refused\n", counts.cases, counts.failures);
+    return counts.failures > 0;
+}
