@@ -15,7 +15,7 @@
 #define LIMIT_MODEL_BYTES ((size_t)4 << 30)   /* a model with its weights */
 #define LIMIT_JSON_DEPTH 64
 #define LIMIT_PACKAGE_ENTRIES 256
-#define LIMIT_PACKAGE_BYTES ((uint64_t)1 << 32) /* where the container's addresses end */
+#define LIMIT_PACKAGE_BYTES ((uint64_t)1 << 40)
 #define LIMIT_LAUNCHES 65536                    /* launches of one entry point */
 #define LIMIT_THREADS 256
 #define LIMIT_KERNEL_BUFFERS 256 /* buffers one kernel touches */

@@ -236,9 +236,7 @@ void op_evaluate(const struct op *op)
 {
     switch (op->prim) {
 #define PRIM(id, name, n, rule, attrs, ulp, doc) \
-    case PRIM_##id:                              \
-        run_##rule(op);                          \
-        return;
+    case PRIM_##id: run_##rule(op); return;
 #include "graph/prims.def"
 #undef PRIM
     case PRIM_NONE:

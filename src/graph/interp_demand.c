@@ -322,18 +322,9 @@ static void reads_conv(const struct op *op, uint32_t operand, struct points_unit
 }
 
 /* By the rules of prims.def. */
-#define ELEMENTWISE                    \
-    {                                  \
-        reads_same, POINTS_ELEMENTWISE \
-    }
-#define GENERATOR                \
-    {                            \
-        NULL, POINTS_ELEMENTWISE \
-    }
-#define VIEW                    \
-    {                           \
-        reads_view, POINTS_MOVE \
-    }
+#define ELEMENTWISE {reads_same, POINTS_ELEMENTWISE}
+#define GENERATOR {NULL, POINTS_ELEMENTWISE}
+#define VIEW {reads_view, POINTS_MOVE}
 static const struct points_rule rule_source = {NULL, POINTS_SOURCE}, rule_const = GENERATOR,
                                 rule_literal = GENERATOR, rule_iota = GENERATOR,
                                 rule_size = GENERATOR,

@@ -38,8 +38,8 @@ void op_put_representable(const struct op *op, int64_t index, struct approx x)
 static int64_t int_unary(enum prim prim, enum dtype dtype, int64_t x)
 {
     switch ((int)prim) {
-    case PRIM_NEG: return (int64_t) - (uint64_t)x;
-    case PRIM_ABS: return dtype_int_less(dtype, x, 0) ? (int64_t) - (uint64_t)x : x;
+    case PRIM_NEG: return (int64_t)-(uint64_t)x;
+    case PRIM_ABS: return dtype_int_less(dtype, x, 0) ? (int64_t)-(uint64_t)x : x;
     case PRIM_SIGN: return dtype_int_less(dtype, 0, x) - dtype_int_less(dtype, x, 0);
     case PRIM_NOT: return dtype == DTYPE_BOOL ? !x : ~x;
     }
@@ -53,7 +53,7 @@ static int64_t int_div(enum dtype dtype, int64_t a, int64_t b)
         return 0;
     if (dtype == DTYPE_U64)
         return (int64_t)((uint64_t)a / (uint64_t)b);
-    return b == -1 ? (int64_t) - (uint64_t)a : a / b;
+    return b == -1 ? (int64_t)-(uint64_t)a : a / b;
 }
 
 static int64_t int_rem(enum dtype dtype, int64_t a, int64_t b)

@@ -254,6 +254,8 @@ static struct approx approx_pow(struct approx a, struct approx b)
         return (struct approx){r, whole_power_error(a, b.value, r)};
     /* Monotone in each operand for a positive base: the extremes are at the corners. */
     double reach_a = a.error + ULP * fabs(a.value), reach_b = b.error + ULP * fabs(b.value);
+    if (a.value + reach_a < 0 && b.error == 0 && b.value != floor(b.value))
+        return (struct approx){r, 0}; /* NaN, wherever the base lies */
     if (!(a.value - reach_a > 0))
         return (struct approx){r, INFINITY};
     double low = ends_error(r, pow(a.value - reach_a, b.value - reach_b),

@@ -41,8 +41,8 @@ struct plan_buffer {
 };
 
 /* Where a kernel's code takes another way: it differs for `size` below `at`, at it, above it, and
- * around multiples of it (a tile of rows, a vector, a block, results large enough to be written past
- * the caches). For whoever chooses sizes to check. */
+ * around multiples of it (a tile of rows, a vector, a block, results large enough to be written
+ * past the caches). For whoever chooses sizes to check. */
 struct plan_edge {
     dim_id size; /* not constant */
     int64_t at;  /* > 0 */

@@ -204,6 +204,9 @@ static bool parse_launch(struct plan *plan, const json_t *object, struct plan_la
         (counted && !get_dim(plan, object, "done", &out->done, err)) ||
         !json_get_string(object, "label", &label, err))
         return false;
+    for (const char *at = label; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            return fail(err, ERR_PACKAGE, "field 'label' has a control character");
     out->label = arena_strdup(plan->arena, label);
     return true;
 }

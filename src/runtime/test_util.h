@@ -86,14 +86,18 @@ static const char test_plan[] =
     "{\"dtype\":\"f32\",\"elements\":\"4\",\"kind\":\"prepared\",\"value\":1},"
     "{\"dtype\":\"f32\",\"elements\":\"%s\",\"kind\":\"temp\",\"value\":1}],"
     "\"format\":\"urza.plan/2\",\"forward\":["
-    "{\"args\":[5,0,4],\"edges\":[],\"extent\":\"B\",\"kernel\":1,\"label\":\"row\",\"scratch_bytes\":\"16\","
+    "{\"args\":[5,0,4],\"edges\":[],\"extent\":\"B\","
+    "\"kernel\":1,\"label\":\"row\",\"scratch_bytes\":\"16\","
     "\"work\":\"8*B\",\"written\":1},"
-    "{\"args\":[1,5,0],\"edges\":[],\"extent\":\"4*B\",\"kernel\":2,\"label\":\"y\",\"scratch_bytes\":\"0\","
+    "{\"args\":[1,5,0],\"edges\":[],\"extent\":\"4*B\","
+    "\"kernel\":2,\"label\":\"y\",\"scratch_bytes\":\"0\","
     "\"work\":\"4*B\",\"written\":1},"
-    "{\"args\":[2,5,5],\"edges\":[],\"extent\":\"4*B\",\"kernel\":2,\"label\":\"s\",\"scratch_bytes\":\"0\","
+    "{\"args\":[2,5,5],\"edges\":[],\"extent\":\"4*B\","
+    "\"kernel\":2,\"label\":\"s\",\"scratch_bytes\":\"0\","
     "\"work\":\"4*B\",\"written\":1}],"
     "\"kernels\":3,\"prepare\":["
-    "{\"args\":[4,3],\"edges\":[],\"extent\":\"4\",\"kernel\":0,\"label\":\"double\",\"scratch_bytes\":\"0\","
+    "{\"args\":[4,3],\"edges\":[],\"extent\":\"4\","
+    "\"kernel\":0,\"label\":\"double\",\"scratch_bytes\":\"0\","
     "\"work\":\"4\",\"written\":1}]}";
 
 static const float test_w[4] = {0.5f, -1.25f, 3, 1e-3f};

@@ -72,15 +72,24 @@ static json_t *evidence_json(const struct verify_report *report)
                      checks_of(report), "kernels", kernels(report), "outputs", outputs(report));
 }
 
+static bool is_not_run(const struct verify_check *check)
+{
+    return strncmp(check->detail, "not run", 7) == 0;
+}
+
 void verify_summarise(const struct verify_report *report, struct verify_summary *out)
 {
     *out = (struct verify_summary){.pass = report->pass, .count = report->count};
+    const struct verify_check *first = NULL; /* one that ran, if there is one */
     for (uint32_t i = 0; i < report->count; i++) {
         const struct verify_check *c = &report->checks[i];
-        if (c->pass || out->failed++ > 0)
-            continue;
-        snprintf(out->name, sizeof out->name, "%s", c->name);
-        snprintf(out->detail, sizeof out->detail, "%s", c->detail);
+        out->failed += !c->pass;
+        if (!c->pass && (!first || (is_not_run(first) && !is_not_run(c))))
+            first = c;
+    }
+    if (first) {
+        snprintf(out->name, sizeof out->name, "%s", first->name);
+        snprintf(out->detail, sizeof out->detail, "%s", first->detail);
     }
 }
 
@@ -91,10 +100,18 @@ void verify_print(const struct verify_report *report, struct strbuf *out)
     json_decref(root);
 }
 
-static const char *string_of(const json_t *object, const char *key)
+/* Appends a text of the evidence in at least `width` columns; a package cannot print lines of its
+ * own. */
+static void put(const json_t *object, const char *key, int width, struct strbuf *out)
 {
     const char *value = json_string_value(json_object_get(object, key));
-    return value ? value : "";
+    int used = 0;
+    for (value = value ? value : ""; *value && used < TEXT_BYTES; value++, used++) {
+        bool plain = (unsigned char)*value >= 0x20 && *value != 0x7f;
+        strbuf_add(out, plain ? value : "?", 1);
+    }
+    for (; used < width; used++)
+        strbuf_puts(out, " ");
 }
 
 static double number_of(const json_t *object, const char *key)
@@ -108,10 +125,11 @@ static void describe_checks(const json_t *checks, struct strbuf *out)
     strbuf_printf(out, "  %-4s  %-24s %10s  %8s  %s\n", "", "check", "worst", "allowed", "");
     for (size_t i = 0; i < json_array_size(checks); i++) {
         const json_t *c = json_array_get(checks, i);
-        strbuf_printf(out, "  %-4s  %-24s %10.3g  %8.3g  %s\n",
-                      json_is_true(json_object_get(c, "pass")) ? "pass" : "FAIL",
-                      string_of(c, "name"), number_of(c, "figure"), number_of(c, "bound"),
-                      string_of(c, "detail"));
+        strbuf_puts(out, json_is_true(json_object_get(c, "pass")) ? "  pass  " : "  FAIL  ");
+        put(c, "name", 24, out);
+        strbuf_printf(out, " %10.3g  %8.3g  ", number_of(c, "figure"), number_of(c, "bound"));
+        put(c, "detail", 0, out);
+        strbuf_puts(out, "\n");
     }
 }
 
@@ -121,12 +139,18 @@ static void describe_kernels(const json_t *rows, struct strbuf *out)
     if (json_array_size(rows) == 0)
         return;
     strbuf_printf(out, "  %-10s %-44s %8s %8s %12s  %s\n", "target", "kernel", "samples", "worst",
-                  "elements", "not checked");
+                  "elements", "compared");
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *k = json_array_get(rows, i);
-        strbuf_printf(out, "  %-10s %-44.44s %8.0f %8.3g %12.0f  %.2g %%\n", string_of(k, "target"),
-                      string_of(k, "label"), number_of(k, "samples"), number_of(k, "ratio"),
-                      number_of(k, "elements"), 100 * number_of(k, "not_checked"));
+        strbuf_puts(out, "  ");
+        put(k, "target", 10, out);
+        strbuf_puts(out, " ");
+        put(k, "label", 44, out);
+        strbuf_printf(out, " %8.0f %8.3g %12.0f  %.3g %%\n", number_of(k, "samples"),
+                      number_of(k, "ratio"), number_of(k, "elements"),
+                      number_of(k, "elements") > 0
+                          ? 100 * number_of(k, "checked") / number_of(k, "elements")
+                          : 100);
     }
 }
 
@@ -134,10 +158,13 @@ static void describe_outputs(const json_t *rows, struct strbuf *out)
 {
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *o = json_array_get(rows, i);
-        strbuf_printf(out, "  output %s, %s: not checked %.2g %%", string_of(o, "name"),
-                      string_of(o, "target"), 100 * number_of(o, "not_checked"));
+        strbuf_puts(out, "  output ");
+        put(o, "name", 0, out);
+        strbuf_puts(out, ", ");
+        put(o, "target", 0, out);
+        strbuf_printf(out, ": not checked %.2g %%", 100 * number_of(o, "not_checked"));
         if (json_is_number(json_object_get(o, "quality")))
-            strbuf_printf(out, ", error %.2f times a plain loop's", number_of(o, "quality"));
+            strbuf_printf(out, ", error %.3g times a plain loop's", number_of(o, "quality"));
         strbuf_puts(out, "\n");
     }
 }
@@ -146,7 +173,8 @@ bool evidence_describe(const char *json, size_t size, bool kernels_too, struct s
 {
     struct error none;
     json_t *root = json_read(json, size, &none);
-    bool known = root && strcmp(string_of(root, "format"), FORMAT) == 0;
+    const char *format = json_string_value(json_object_get(root, "format"));
+    bool known = format && strcmp(format, FORMAT) == 0;
     if (known) {
         describe_checks(json_object_get(root, "checks"), out);
         describe_outputs(json_object_get(root, "outputs"), out);

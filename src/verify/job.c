@@ -103,15 +103,16 @@ static bool judge_size(struct job *job, uint32_t index)
     bool ok = sample_make(&sample, &v->contents->graph, v->contents->params, size->dims,
                           v->options->seed + index * 1000003u, FILL_NORMAL, &arena, &err) ||
               outcome_fail(&job->result->kernels, "%s", err.message);
-    ok = ok &&
-         walk_run(job->walk, &sample, job->result->stage, &arena, &outputs, &job->result->kernels);
+    ok = ok && walk_run(job->walk, &sample, size->bare, job->result->stage, &arena, &outputs,
+                        &job->result->kernels);
     if (ok && is_whole(v, size) && index == 0)
         keep_outputs(job, &sample, outputs);
     if (ok)
         name_size(job, "the runtime", size);
-    ok = ok && run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY);
+    ok =
+        ok && (size->bare || run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
     arena_release(&arena);
-    if (ok)
+    if (ok && !size->bare)
         job->result->size_count++;
     return ok;
 }
@@ -125,7 +126,7 @@ static bool judge_apart(struct job *job)
         const struct size *size = &job->sizes.items[i];
         if (strcmp(size->why, "odd") == 0)
             small = size;
-        if (size->cost <= job->v->budget / 8 && size->cost > large->cost)
+        if (!size->bare && size->cost <= job->v->budget / 8 && size->cost > large->cost)
             large = size;
     }
     const struct {
@@ -161,6 +162,8 @@ static void run(struct job *job)
         outcome_fail(&job->result->kernels, "%s", err.message);
         return;
     }
+    for (uint32_t i = 0; i < job->target.count; i++)
+        job->target.launches[i].seed = v->options->seed * 1000003u + i;
     snprintf(job->result->stage, STAGE_BYTES, "loading");
     if (!load_all(job))
         return;

@@ -12,8 +12,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "verify/confine.h"
 
 #define JOBS_MAX 64
+#define GRACE_NS 3000000000u /* behind the deadline */
 
 /* The host's handlers (a sanitizer's, say) must not turn a crash into an exit, and nothing outlives
  * a parent that was killed. */
@@ -33,6 +35,7 @@ static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
     if (address_bytes > 0 && !URZA_SANITIZED)
         setrlimit(RLIMIT_AS, &(struct rlimit){address_bytes, address_bytes});
     alarm(seconds);
+    confine();
 }
 
 static void tell_death(const struct job_row *row, int status, uint32_t seconds)
@@ -52,12 +55,17 @@ static void tell_death(const struct job_row *row, int status, uint32_t seconds)
         snprintf(at, left, "%ssignal %d", colon, WTERMSIG(status));
 }
 
-/* Waits for one of the children; clears its place. */
-static void reap(const struct job_row *rows, pid_t *children, uint32_t count, uint32_t seconds)
+/* Waits for one of the children; clears its place. Their alarms end them in time; one that put its
+ * own off is ended here. */
+static bool reap(const struct job_row *rows, pid_t *children, uint32_t count, uint32_t seconds,
+                 uint64_t deadline_ns)
 {
     for (;;) {
+        for (uint32_t i = 0; clock_ns() > deadline_ns + GRACE_NS && i < count; i++)
+            if (children[i] > 0)
+                kill(children[i], SIGKILL);
         for (uint32_t i = 0; i < count; i++) {
-            int status;
+            int status = 0;
             if (children[i] <= 0)
                 continue;
             pid_t done = waitpid(children[i], &status, WNOHANG);
@@ -65,7 +73,7 @@ static void reap(const struct job_row *rows, pid_t *children, uint32_t count, ui
                 tell_death(&rows[i], status, seconds);
             if (done == children[i] || (done < 0 && errno != EINTR)) {
                 children[i] = 0;
-                return;
+                return WIFEXITED(status) && WEXITSTATUS(status) == error_exit(ERR_NOMEM);
             }
         }
         usleep(200);
@@ -78,7 +86,7 @@ bool jobs_run(const struct job_row *rows, uint32_t count, uint32_t at_once, uint
     pid_t children[JOBS_MAX] = {0}, parent = getpid();
     uint32_t running = 0, started = 0;
     uint64_t deadline_ns = clock_ns() + (uint64_t)seconds * 1000000000u;
-    bool ok = true;
+    bool ok = true, no_memory = false;
     while (started < count || running > 0) {
         if (started < count && running < at_once && ok) {
             uint64_t now = clock_ns();
@@ -95,11 +103,13 @@ bool jobs_run(const struct job_row *rows, uint32_t count, uint32_t at_once, uint
                 children[started] = child, running++;
             started++;
         } else if (running > 0) {
-            reap(rows, children, started, seconds);
+            no_memory |= reap(rows, children, started, seconds, deadline_ns);
             running--;
         } else {
             break; /* no child could be started */
         }
     }
+    if (ok && no_memory)
+        return fail(err, ERR_NOMEM, "a check needs more memory than it may have");
     return ok;
 }

@@ -24,7 +24,7 @@ struct job_row {
 
 /* Runs all, at most at_once at a time, and returns when none is left. All together may take
  * seconds, each address_bytes of address space; what passes a limit dies. False only when no child
- * can be started: ERR_NOMEM. */
+ * can be started, or one ran out of memory: ERR_NOMEM. */
 bool jobs_run(const struct job_row *rows, uint32_t count, uint32_t at_once, uint32_t seconds,
               uint64_t address_bytes, struct error *err);
 

@@ -150,7 +150,7 @@ static bool judge_drawn(const struct launch_case *c, uint32_t output, const int6
         drawn.points = ARENA_ARRAY(arena, int64_t, count);
         expected.cells = ARENA_ARRAY(arena, union cell, count);
         expected.bounds = ARENA_ARRAY(arena, double, count);
-        draw_points(drawn.shape, drawn.rank, c->config, (uint64_t)output + 1, count, drawn.points);
+        draw_points(drawn.shape, drawn.rank, c->config, c->seed + output + 1, count, drawn.points);
         if (!interp_points(&c->graph, &options, dims, sources, value, drawn.points, count,
                            DRAWN_ELEMENTS, arena, expected.cells, expected.bounds, &err)) {
             if (err.code != ERR_LIMIT)
@@ -190,7 +190,7 @@ bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const 
     struct arena arena;
     bool failed = false;
     arena_init(&arena);
-    if (graph_cost(&c->graph, dims) <= JUDGE_COST ||
+    if (graph_cost(&c->graph, dims) <= (few ? JUDGE_COST : JUDGE_COST_WHOLE) ||
         !judge_points(c, dims, reads, writes, few, &arena, &verdict, outcome, &failed)) {
         verdict = (struct verdict){0};
         failed = !judge_whole(c, dims, reads, writes, threads, &arena, &verdict, outcome);

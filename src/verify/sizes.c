@@ -17,6 +17,7 @@
 #define LARGE_SIZE 67   /* beyond most blocks: each dim gets so far where that can be paid at all */
 #define END_SHARE 12    /* of the budget, for each dim */
 #define TYPICAL_COST 4e6    /* what the reference of the typical size may cost */
+#define BARE_COST 2e8       /* of a size that is not judged */
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
 /* How often the elements of a node are visited: for sums of products, their depth. */
@@ -38,6 +39,8 @@ static double node_cost(const struct graph *graph, const struct node *n, const i
     }
     for (uint32_t i = 0; i < n->attrs->window_count && n->prim != PRIM_CONV; i++)
         depth *= (double)n->attrs->window[i].size;
+    if (n->prim == PRIM_ARGSORT && dim_eval(&graph->dims, n->shape[n->attrs->axis], dims, &dim))
+        depth *= 1 + (double)dim / 20; /* compiled code compares all with all */
     /* Sums of products run blocked; others element by element. */
     return n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT ? elements * depth / 4 + elements
                                                             : elements * depth;
@@ -48,7 +51,7 @@ double graph_cost(const struct graph *graph, const int64_t *dims)
     double cost = 0;
     for (value_id v = 1; v < graph->nodes.count; v++) {
         const struct node *n = graph_node(graph, v);
-        if (n->prim != PRIM_INPUT && n->prim != PRIM_PARAM)
+        if (n->prim != PRIM_PARAM)
             cost += node_cost(graph, n, dims);
     }
     return isnan(cost) ? INFINITY : cost;
@@ -91,6 +94,22 @@ static bool take(struct chooser *c, const int64_t *dims, const char *why, bool m
         memcpy(size->dims, dims, bytes);
     c->spent += cost;
     return true;
+}
+
+/* A size that is run for its bits alone, which costs little: what a kernel leaves unwritten shows.
+ * Halved until it can be paid for. */
+static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
+{
+    int64_t dims[LIMIT_NAMED_DIMS];
+    memcpy(dims, wish, sizeof dims);
+    for (int64_t shrink = 2; graph_cost(&c->contents->graph, dims) > BARE_COST && shrink <= 4096;
+         shrink *= 2)
+        for (uint32_t i = 0; i < c->dims->names.count; i++)
+            dims[i] = dims_legal(&c->dims->names.items[i], wish[i] / shrink);
+    double spent = c->spent;
+    if (graph_cost(&c->contents->graph, dims) <= BARE_COST && take(c, dims, why, true))
+        c->out->items[c->out->count - 1].bare = true;
+    c->spent = spent;
 }
 
 /* Every dim at the legal value nearest to wish, or drawn by key; halved until it is cheap enough.
@@ -258,6 +277,14 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
     take_wish(&c, 0, 0, "smallest");
     take_wish(&c, ODD_SIZE, 0, "odd");
     take_ends(&c);
+    for (int64_t all = 2; target && all <= LARGE_SIZE; all = all == 2 ? LARGE_SIZE : INT64_MAX) {
+        int64_t dims[LIMIT_NAMED_DIMS] = {0};
+        for (uint32_t i = 0; i < c.dims->names.count; i++)
+            dims[i] = dims_legal(&c.dims->names.items[i], all);
+        take_bare(&c, dims, "run only");
+    }
+    if (target)
+        take_bare(&c, typical, "typical, run only");
     c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);
     if (target) {
         find_edges(&c, target->plan.forward.items, target->plan.forward.count);

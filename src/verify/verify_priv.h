@@ -30,6 +30,7 @@ bool outcome_fail(struct outcome *outcome, const char *fmt, ...) URZA_PRINTF(2, 
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
     const char *why; /* "typical", "around 12 of B*S" */
+    bool bare;       /* run for its bits alone, not judged */
     double cost;     /* of the reference: operations, roughly */
 };
 /* From this cost on a size is run no more often than it must be. */
@@ -54,6 +55,7 @@ struct launch_case {
     struct graph graph;        /* inputs: the arguments it reads; outputs: those it writes */
     uint32_t *reads, *writes;  /* by input, by output of the graph: index among launch->args */
     const char *config;        /* the kernel's schedule, text */
+    uint64_t seed;             /* of elements that are drawn */
     uint8_t key[SHA256_BYTES]; /* equal: the same code, meant to compute the same of its arguments
                                 */
     bool prepare;
@@ -84,16 +86,20 @@ struct verdict {
 };
 /* few: draw few elements. A result whose reference costs more than JUDGE_COST is judged by drawn
  * elements, where its prims allow. */
-#define JUDGE_COST 5e6
+#define JUDGE_COST 5e6         /* where few are drawn */
+#define JUDGE_COST_WHOLE 1.5e8 /* on what a network makes */
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
                   void *const *writes, bool few, uint32_t threads, struct verdict *out,
                   struct outcome *outcome);
 
 /* What is known of one launch after all sizes. */
 struct kernel_result {
-    double ratio, not_checked; /* on what a network makes */
-    double not_exact;          /* not checked on exact arguments, if exact_samples > 0 */
+    double ratio;
+    double not_checked;       /* on what a network makes: the largest share of a result, and … */
+    double not_checked_least; /* … at the size where it is least */
+    double not_exact;         /* not checked on exact arguments, if exact_samples > 0 */
     uint32_t exact_samples;
+    bool normal; /* judged on what a network makes */
     int64_t elements, checked;
     uint32_t samples;
 };
@@ -106,10 +112,10 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads,
 void walk_close(struct walk *walk);
 /* One size: every launch runs on what really arrives from the launches before it, twice (whole, and
  * in chunks from the last to the first, elsewhere, over another fill), with the same bits, and is
- * judged unless an equal one was at this size. *stage always says where it is. outputs: the results
- * of the whole, by output of the graph, in arena. False after failing the outcome. */
-bool walk_run(struct walk *walk, const struct sample *sample, char *stage, struct arena *arena,
-              void ***outputs, struct outcome *outcome);
+ * judged unless an equal one was at this size, or bare. *stage always says where it is. outputs:
+ * the results of the whole, by output of the graph, in arena. False after failing the outcome. */
+bool walk_run(struct walk *walk, const struct sample *sample, bool bare, char *stage,
+              struct arena *arena, void ***outputs, struct outcome *outcome);
 /* Whether enough of every result was checked: on what a network makes, or where rounding steps and
  * comparisons leave that open, on exact arguments. False after failing the outcome. */
 bool walk_checked(const struct walk *walk, char *stage, struct outcome *outcome);

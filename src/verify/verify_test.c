@@ -234,7 +234,7 @@ static void prints_evidence(void **state)
         "{\"name\":\"y\",\"not_checked\":0,\"quality\":1.5,\"target\":\"v4\"}],\"pass\":false}");
     assert_true(evidence_describe(out.data, out.size_bytes, true, &table));
     assert_non_null(strstr(table.data, "FAIL  bounds v4"));
-    assert_non_null(strstr(table.data, "error 1.50 times a plain loop's"));
+    assert_non_null(strstr(table.data, "error 1.5 times a plain loop's"));
     assert_false(evidence_describe("{}", 2, true, &table));
 }
 

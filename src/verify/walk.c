@@ -27,6 +27,7 @@ struct walk {
     struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
     bool *judged;           /* by launch: at this size */
     bool prepared;
+    bool bare; /* nothing is judged at this size */
 };
 
 /* What memory holds before it is written: a signalling NaN in every float dtype, of another
@@ -271,8 +272,12 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
     bool ok = judge_launch(c, run->dims, reads, writes, fill != FILL_NORMAL, walk->threads,
                            &verdict, outcome);
     result->ratio = fmax(result->ratio, verdict.ratio);
-    if (fill == FILL_NORMAL)
+    if (fill == FILL_NORMAL) {
         result->not_checked = fmax(result->not_checked, verdict.not_checked);
+        if (!result->normal || verdict.not_checked < result->not_checked_least)
+            result->not_checked_least = verdict.not_checked;
+        result->normal = true;
+    }
     if (fill == FILL_EXACT) {
         result->not_exact = fmax(result->not_exact, verdict.not_checked);
         result->exact_samples++;
@@ -316,7 +321,8 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_twice(&run, arena, outcome);
-    ok = ok && (is_judged(walk, index) || judge(walk, index, &run, FILL_NORMAL, arena, outcome));
+    ok = ok && (walk->bare || is_judged(walk, index) ||
+                judge(walk, index, &run, FILL_NORMAL, arena, outcome));
     for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
         struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
         fenced_close(buffer);
@@ -368,11 +374,12 @@ static void take_outputs(const struct walk *walk, const struct sample *sample, s
     *outputs = all;
 }
 
-bool walk_run(struct walk *walk, const struct sample *sample, char *stage, struct arena *arena,
-              void ***outputs, struct outcome *outcome)
+bool walk_run(struct walk *walk, const struct sample *sample, bool bare, char *stage,
+              struct arena *arena, void ***outputs, struct outcome *outcome)
 {
     const struct target_case *t = walk->target;
     memset(walk->judged, 0, t->count * sizeof *walk->judged);
+    walk->bare = bare;
     if (!place_inputs(walk, sample, outcome))
         return false;
     for (uint32_t i = walk->prepared ? t->prepare_count : 0; i < t->count; i++) {
@@ -472,7 +479,7 @@ bool walk_checked(const struct walk *walk, char *stage, struct outcome *outcome)
 {
     for (uint32_t i = 0; i < walk->target->count; i++) {
         const struct kernel_result *r = &walk->results[i];
-        if (r->not_checked <= UNCHECKED_MOST ||
+        if (r->not_checked_least <= UNCHECKED_MOST ||
             (r->exact_samples > 0 && r->not_exact <= UNCHECKED_MOST))
             continue;
         name_stage(walk, i, stage);

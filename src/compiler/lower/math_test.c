@@ -44,10 +44,8 @@ static const double prim_bounds[] = {
 };
 #undef PRIM
 
-#define FUNCTION(id, f64_bound, low, high, ref)               \
-    {                                                         \
-#ref, PRIM_##id, 0, f64_bound, low, high, ref, ref##l \
-    }
+#define FUNCTION(id, f64_bound, low, high, ref) \
+    {#ref, PRIM_##id, 0, f64_bound, low, high, ref, ref##l}
 static const struct function functions[] = {
     FUNCTION(EXP, 1, -746, 709.7, exp),
     FUNCTION(EXP2, 1.5, -1076, 1023.9, exp2),
