@@ -3,6 +3,7 @@
  * contract multiplies rows of a with rows of b. conv multiplies filters with patches, that is with
  * what lies under one window in all channels of a group, zeros where nothing does. */
 #include "graph/interp_window_priv.h"
+#include "graph/interp_op_priv.h"
 
 #include <assert.h>
 

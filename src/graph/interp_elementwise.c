@@ -3,6 +3,7 @@
  * Integers are exact and carry an error only behind a float that was not: then sums and the like
  * pass it on while nothing can wrap, and everything else is not determined. */
 #include "graph/interp_priv.h"
+#include "graph/interp_op_priv.h"
 
 #include <assert.h>
 

@@ -232,28 +232,4 @@ static inline void fold_add(struct fold *fold, union cell x, double error)
         fold->special = true;
 }
 
-/* The prims, by the rules of prims.def. All results fit; those that can fail are checked by the
- * driver before. */
-void run_unary_num(const struct op *op);
-void run_binary_num(const struct op *op);
-void run_compare(const struct op *op);
-void run_is_nan(const struct op *op);
-void run_select(const struct op *op);
-void run_cast(const struct op *op);
-void run_bitcast(const struct op *op);
-void run_reduce(const struct op *op);
-void run_scan(const struct op *op);
-void run_arg_reduce(const struct op *op);
-void run_arg_sort(const struct op *op);
-void run_contract(const struct op *op);
-void run_conv(const struct op *op);
-void run_window(const struct op *op);
-void run_reshape(const struct op *op);
-void run_strided_view(const struct op *op); /* transpose, broadcast, slice, reverse */
-void run_pad(const struct op *op);
-void run_concat(const struct op *op);
-void run_take(const struct op *op);
-void run_gather(const struct op *op);
-void run_scatter(const struct op *op);
-
 #endif

@@ -4,6 +4,7 @@
  * folded one by one. */
 #include "base/parallel.h"
 #include "graph/interp_sums_priv.h"
+#include "graph/interp_op_priv.h"
 
 /* A reduction with its dims merged where neighbours are both kept or both reduced.
  *

@@ -3,6 +3,7 @@
  * An index is determined when no error lets another element take the place. Exact ties are: the
  * first wins. */
 #include "graph/interp_priv.h"
+#include "graph/interp_op_priv.h"
 
 /* A line of elements along an axis. */
 struct line {

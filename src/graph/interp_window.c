@@ -1,5 +1,6 @@
 /* Windows: which elements lie under them, and their sums and maxima. */
 #include "graph/interp_window_priv.h"
+#include "graph/interp_op_priv.h"
 
 #include <assert.h>
 
