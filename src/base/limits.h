@@ -16,7 +16,7 @@
 #define LIMIT_JSON_DEPTH 64
 #define LIMIT_PACKAGE_ENTRIES 256
 #define LIMIT_PACKAGE_BYTES ((uint64_t)1 << 40)
-#define LIMIT_LAUNCHES 65536                    /* launches of one entry point */
+#define LIMIT_LAUNCHES 65536 /* launches of one entry point */
 #define LIMIT_THREADS 256
 #define LIMIT_KERNEL_BUFFERS 256 /* buffers one kernel touches */
 #define LIMIT_KERNEL_EDGES 64    /* sizes around which one kernel's code differs */
