@@ -19,7 +19,7 @@ static bool judge(const struct verify_summary *summary, const char *path, struct
 
 bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
 {
-    struct verify_options options = {.size_count = 2};
+    struct verify_options options = {.size_count = 2, .thorough = true};
     struct text_list keys = {0};
     struct trusted_keys trusted;
     struct verify_summary summary;

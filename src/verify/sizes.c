@@ -16,8 +16,9 @@
 #define DRAWN_SHARE 20  /* what running a kernel costs beside its whole reference */
 #define LARGE_SIZE 67   /* beyond most blocks: each dim gets so far where that can be paid at all */
 #define END_SHARE 12    /* of the budget, for each dim */
-#define TYPICAL_COST 4e6    /* what the reference of the typical size may cost */
-#define BARE_COST 2e8       /* of a size that is not judged */
+#define TYPICAL_COST 4e6 /* what the reference of the typical size may cost */
+#define BARE_COST 2e8    /* of a size that is not judged */
+#define BARE_COST_THOROUGH 4e9
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
 /* How often the elements of a node are visited: for sums of products, their depth. */
@@ -63,6 +64,7 @@ struct chooser {
     const struct dim_table *dims;
     const struct plan *plan; /* NULL: the graph alone */
     double budget, spent;
+    double bare; /* what a size may cost that is run for its bits alone */
     struct arena *arena;
     struct sizes *out;
     const struct plan_edge **edges; /* distinct ones, of all launches */
@@ -102,12 +104,12 @@ static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
 {
     int64_t dims[LIMIT_NAMED_DIMS];
     memcpy(dims, wish, sizeof dims);
-    for (int64_t shrink = 2; graph_cost(&c->contents->graph, dims) > BARE_COST && shrink <= 4096;
+    for (int64_t shrink = 2; graph_cost(&c->contents->graph, dims) > c->bare && shrink <= 4096;
          shrink *= 2)
         for (uint32_t i = 0; i < c->dims->names.count; i++)
             dims[i] = dims_legal(&c->dims->names.items[i], wish[i] / shrink);
     double spent = c->spent;
-    if (graph_cost(&c->contents->graph, dims) <= BARE_COST && take(c, dims, why, true))
+    if (graph_cost(&c->contents->graph, dims) <= c->bare && take(c, dims, why, true))
         c->out->items[c->out->count - 1].bare = true;
     c->spent = spent;
 }
@@ -261,6 +263,7 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
                         .dims = &contents->graph.dims,
                         .plan = target ? &target->plan : NULL,
                         .budget = budget,
+                        .bare = options->thorough ? BARE_COST_THOROUGH : BARE_COST,
                         .arena = arena,
                         .out = out};
     int64_t typical[LIMIT_NAMED_DIMS] = {0};

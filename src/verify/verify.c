@@ -22,6 +22,7 @@
 #define JOB_BYTES ((uint64_t)12 << 30) /* address space of one job */
 /* Operations of the reference for one target: some tenth of a second. */
 #define BUDGET 2e7
+#define THOROUGH 4
 #define WHOLE_BUDGET 8e6
 #define QUALITY_MOST 4.0
 
@@ -265,8 +266,10 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
                     struct arena *arena, struct verify_report *out, struct error *err)
 {
     struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
-    struct verification v = {
-        .options = options, .contents = contents, .size = size, .budget = BUDGET};
+    struct verification v = {.options = options,
+                             .contents = contents,
+                             .size = size,
+                             .budget = options->thorough ? THOROUGH * BUDGET : BUDGET};
     struct driver driver = {.arena = arena};
     struct sizes *sizes = ARENA_NEW(arena, struct sizes);
     char id[KERNEL_ID_BYTES];

@@ -46,6 +46,7 @@ struct verify_options {
     uint64_t seed;
     const char *dims;    /* "B=32,S=16": one size instead of several; NULL: several */
     uint32_t size_count; /* how many random sizes beside */
+    bool thorough;       /* more and larger sizes, in some ten times the time */
     bool allow_unsigned;
     bool all_alignments; /* the bounds check places tensors at every element offset of 64 bytes */
     const struct trusted_keys *trusted;
