@@ -114,7 +114,7 @@ value_id idempotent(struct simplifier *s, const struct subject *x)
 value_id absolute(struct simplifier *s, const struct subject *x)
 {
     const struct node *inner = operand_node(s, x, 0);
-    if (inner->prim == PRIM_NEG)
+    if (inner->prim == PRIM_NEG && !dtype_is_unsigned((enum dtype)inner->dtype))
         return simplify_add(s, PRIM_ABS, inner->operands, 1, NULL);
     return idempotent(s, x);
 }

@@ -91,8 +91,8 @@ static value_id random_const(struct random_graph *r, value_id like)
 
 static value_id random_elementwise(struct random_graph *r, value_id x)
 {
-    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16,  DTYPE_I32,
-                                        DTYPE_I8,  DTYPE_BOOL, DTYPE_F64};
+    static const enum dtype dtypes[] = {DTYPE_F32,  DTYPE_F16, DTYPE_I32, DTYPE_I8,
+                                        DTYPE_BOOL, DTYPE_F64, DTYPE_U32, DTYPE_U8};
     struct builder *b = &r->b;
     switch (draw(r, 6)) {
     case 0: return b_unary(b, PRIM_NEG + draw(r, PRIM_IS_NAN - PRIM_NEG + 1), x);
