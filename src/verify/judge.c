@@ -9,7 +9,6 @@
 #include "verify/verify_priv.h"
 
 /* Cells of a reference run, all together; beyond it a size cannot be judged on a usual machine. */
-#define REFERENCE_BYTES ((size_t)8 << 30)
 /* So many undetermined elements of a result are none: of a small one they would be a large share.
  */
 #define UNCHECKED_FEW 4

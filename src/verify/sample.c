@@ -7,7 +7,6 @@
 #include "package/package.h"
 
 /* Cells of a reference run, all together; beyond it a size cannot be checked on a usual machine. */
-#define REFERENCE_BYTES ((size_t)8 << 30)
 
 static bool tensor_make(struct tensor *out, const struct graph *graph, value_id value,
                         const int64_t *dims, struct arena *arena, struct error *err)

@@ -12,6 +12,9 @@ struct arena;
 struct error;
 struct package_param;
 
+/* The most memory that one interpretation may take. */
+#define REFERENCE_BYTES ((size_t)8 << 30)
+
 struct tensor {
     enum dtype dtype;
     uint32_t rank;

@@ -16,10 +16,7 @@
 #include "graph/interp_points.h"
 #include "verify/verify_priv.h"
 
-#define REFERENCE_BYTES ((size_t)8 << 30)
-#define QUALITY_MOST 4.0
-#define EXCESS_MOST 16.0 /* whose figure is given in units of it */
-#define TRIMMED 0.01     /* where single elements jump: the share of the worst left out */
+#define TRIMMED 0.01 /* where single elements jump: the share of the worst left out */
 
 #define WHOLE_COST 1e8 /* of a reference; beyond it elements are drawn, where prims allow */
 #define DRAWN_MOST 64  /* of each output; as many as do not need more than so many others */
