@@ -41,8 +41,7 @@ void child_no_memory(void)
     _exit(error_exit(ERR_NOMEM));
 }
 
-/* The host's handlers (a sanitizer's, say) must not turn a crash into an exit. */
-static void default_signals(void)
+void child_default_signals(void)
 {
     static const int signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
                                   SIGTRAP, SIGABRT, SIGSYS, SIGALRM};
@@ -101,7 +100,7 @@ URZA_NORETURN static void run_child(int fd, pid_t parent, child_body *body, void
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    default_signals();
+    child_default_signals();
     limit_time(limits->timeout_ms);
     limit_memory(limits->memory_bytes);
     arena_init(&arena);

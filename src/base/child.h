@@ -70,5 +70,8 @@ bool child_fail(struct child_exit end, const struct child_limits *limits, const 
 /* Ends the process by the exit status of ERR_NOMEM, which parents take for CHILD_NO_MEMORY: what an
  * allocation does in a child that can neither have the memory nor go on without. */
 URZA_NORETURN void child_no_memory(void);
+/* For a child just forked: deadly signals kill (the host's handlers, a sanitizer's say, must not
+ * turn a crash into an exit), SIGPIPE is ignored, no core is dumped. */
+void child_default_signals(void);
 
 #endif

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "verify/confine.h"
@@ -17,21 +18,13 @@
 #define JOBS_MAX 64
 #define GRACE_NS 3000000000u /* behind the deadline */
 
-/* The host's handlers (a sanitizer's, say) must not turn a crash into an exit, and nothing outlives
- * a parent that was killed. */
+/* Nothing outlives a parent that was killed. */
 static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
 {
-    static const int signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
-                                  SIGTRAP, SIGABRT, SIGSYS, SIGALRM};
-    sigset_t none;
-    sigemptyset(&none);
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        signal(signals[i], SIG_DFL);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    child_default_signals();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     if (address_bytes > 0 && !URZA_SANITIZED)
         setrlimit(RLIMIT_AS, &(struct rlimit){address_bytes, address_bytes});
     alarm(seconds);
