@@ -323,7 +323,7 @@ static void run_products(struct points *p, value_id id, const struct op *op)
     static const struct attrs rows = {.batch = 1, .contract = 1};
     struct interp_tensor *at = &p->demands[id]->at;
     run_units(p, id, op, 0, at->count, PRIM_CONTRACT, &rows, at);
-    if (op->prim == PRIM_CONV && dtype_is_float(at->dtype))
+    if (op->prim == PRIM_CONV && dtype_is_float(at->dtype) && at->bounds)
         doubt_padding(p, id, op);
 }
 

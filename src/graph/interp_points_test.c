@@ -10,6 +10,7 @@ struct ask {
     const char *text;
     const void *data[3];
     int64_t limit;
+    enum interp_mode mode; /* 0: REFERENCE */
 };
 
 static bool answer(struct bed *bed, const struct ask *ask, const int64_t *points, int64_t count,
@@ -20,9 +21,9 @@ static bool answer(struct bed *bed, const struct ask *ask, const int64_t *points
     arena_release(&bed->arena);
     if (!graph_parse(&graph, &bed->arena, ask->text, strlen(ask->text), &bed->err))
         fail_msg("%s: %s", bed->err.place, bed->err.message);
-    return interp_points(&graph, &(struct interp_options){.mode = INTERP_REFERENCE}, NULL, sources,
-                         graph.outputs.items[0].value, points, count, ask->limit, &bed->arena,
-                         cells, bounds, &bed->err);
+    struct interp_options options = {.mode = ask->mode ? ask->mode : INTERP_REFERENCE};
+    return interp_points(&graph, &options, NULL, sources, graph.outputs.items[0].value, points,
+                         count, ask->limit, &bed->arena, cells, bounds, &bed->err);
 }
 
 static void expect_failure(struct bed *bed, const struct ask *ask, int64_t point,
@@ -125,6 +126,35 @@ static void test_product(void **state)
         munmap(in[i], sizeof(float) * SIZE * SIZE);
 }
 
+/* Infinities beside padding, in modes without bounds too. */
+static void test_padding(void **state)
+{
+    static const enum interp_mode modes[] = {INTERP_REFERENCE, INTERP_NATIVE, INTERP_PLAIN};
+    struct bed *bed = *state;
+    int64_t points[] = {0, 1, 2, 3};
+    union cell cells[4];
+    double bounds[4];
+    float x[4] = {INFINITY, 1, 2, 3}, w[3] = {1, 2, 4};
+    struct ask ask = {
+        .text = "graph \"\"\n"
+                "%1 = input \"x\" : f32[1, 1, 4]\n"
+                "%2 = input \"w\" : f32[1, 1, 3]\n"
+                "%3 = conv %1, %2 {window [size 3 stride 1 low 1 high 1 dilation 1 base 1], "
+                "groups 1} : f32[1, 1, 4]\n"
+                "output \"y\" %3\n",
+        .data = {x, w},
+        .limit = 100};
+    for (int m = 0; m < 3; m++) {
+        ask.mode = modes[m];
+        if (!answer(bed, &ask, points, 4, cells, bounds))
+            fail_msg("%s", bed->err.message);
+        assert_true(isinf(cells[0].f) && isinf(cells[1].f));
+        assert_same(cells[2].f, 1 + 2 * 2 + 4 * 3);
+        assert_same(cells[3].f, 2 + 2 * 3);
+        assert_true(m > 0 || (isinf(bounds[0]) && bounds[1] == 0));
+    }
+}
+
 /* A line is needed once, however many of its elements are. */
 static void test_lines(void **state)
 {
@@ -211,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_huge, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_product, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_padding, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_lines, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_lookups, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
