@@ -1,9 +1,11 @@
-/* A list of chunks from calloc, the newest first; allocation moves a pointer through the newest.
+/* A list of chunks from calloc, or from malloc for a big raw request, the newest first; allocation
+ * moves a pointer through the newest.
  *
  *     chunks -> [header | used ... next ... end] -> [header | used] -> ...
  *
  * Invariants:
- * 1. Memory between next and end has never been handed out, so it is still zero.
+ * 1. Memory between next and end has never been handed out, so it is still zero: raw chunks hold
+ * one request each.
  * 2. Chunks double from CHUNK_MIN to CHUNK_MAX. A request that would waste much of a chunk gets
  *    one of its own, placed behind the newest, so that the newest goes on being filled. */
 #include "base/arena.h"
@@ -36,19 +38,19 @@ static char *align_up(char *at, size_t align)
     return at + (-(uintptr_t)at & (align - 1));
 }
 
-static struct arena_chunk *chunk_new(struct arena *arena, size_t size)
+static struct arena_chunk *chunk_new(struct arena *arena, size_t size, bool raw)
 {
     size_t total;
     struct arena_chunk *chunk = NULL;
     if (checked_add_size(size, sizeof *chunk, &total) && total <= PTRDIFF_MAX)
-        chunk = calloc(1, total);
+        chunk = raw ? malloc(total) : calloc(1, total);
     if (!chunk)
         out_of_memory(arena);
     return chunk;
 }
 
 /* Serves a request that does not fit the newest chunk. */
-static void *alloc_slow(struct arena *arena, size_t size, size_t align)
+static void *alloc_slow(struct arena *arena, size_t size, size_t align, bool raw)
 {
     size_t regular = CHUNK_MIN;
     if (arena->chunks && arena->chunks->regular_bytes > 0)
@@ -57,7 +59,7 @@ static void *alloc_slow(struct arena *arena, size_t size, size_t align)
         regular = CHUNK_MAX;
 
     if (size <= regular / 4) {
-        struct arena_chunk *chunk = chunk_new(arena, regular);
+        struct arena_chunk *chunk = chunk_new(arena, regular, false);
         chunk->regular_bytes = regular;
         chunk->older = arena->chunks;
         arena->chunks = chunk;
@@ -70,7 +72,9 @@ static void *alloc_slow(struct arena *arena, size_t size, size_t align)
     size_t padded;
     if (!checked_add_size(size, ALIGN_MAX, &padded))
         out_of_memory(arena);
-    struct arena_chunk *chunk = chunk_new(arena, padded);
+    struct arena_chunk *chunk = chunk_new(arena, padded, raw);
+    chunk->regular_bytes = 0;
+    chunk->older = NULL;
     if (arena->chunks) {
         chunk->older = arena->chunks->older;
         arena->chunks->older = chunk;
@@ -99,7 +103,7 @@ void arena_release(struct arena *arena)
     arena->used_bytes = 0;
 }
 
-void *arena_alloc(struct arena *arena, size_t size, size_t align)
+static void *alloc(struct arena *arena, size_t size, size_t align, bool raw)
 {
     assert(align > 0 && align <= ALIGN_MAX && (align & (align - 1)) == 0);
     if (size == 0)
@@ -116,18 +120,38 @@ void *arena_alloc(struct arena *arena, size_t size, size_t align)
         at = arena->next + padding;
         arena->next += padding + size;
     } else {
-        at = alloc_slow(arena, size, align);
+        at = alloc_slow(arena, size, align, raw);
     }
     arena->used_bytes = used;
     return at;
 }
 
-void *arena_array(struct arena *arena, size_t count, size_t size)
+void *arena_alloc(struct arena *arena, size_t size, size_t align)
+{
+    return alloc(arena, size, align, false);
+}
+
+void *arena_raw(struct arena *arena, size_t size, size_t align)
+{
+    return alloc(arena, size, align, true);
+}
+
+static size_t array_bytes(struct arena *arena, size_t count, size_t size)
 {
     size_t total;
     if (!checked_mul_size(count, size, &total))
         out_of_memory(arena);
-    return arena_alloc(arena, total, 16);
+    return total;
+}
+
+void *arena_array(struct arena *arena, size_t count, size_t size)
+{
+    return arena_alloc(arena, array_bytes(arena, count, size), 16);
+}
+
+void *arena_raw_array(struct arena *arena, size_t count, size_t size)
+{
+    return arena_raw(arena, array_bytes(arena, count, size), 16);
 }
 
 char *arena_strndup(struct arena *arena, const char *text, size_t length)

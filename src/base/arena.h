@@ -28,8 +28,11 @@ void arena_release(struct arena *arena); /* gives all memory back; the arena may
 
 /* size bytes, zeroed, aligned to align (a power of two ≤ 64). size 0 gives a valid pointer. */
 void *arena_alloc(struct arena *arena, size_t size, size_t align);
+/* The same with anything in it: saves clearing what is written as a whole at once. */
+void *arena_raw(struct arena *arena, size_t size, size_t align);
 /* count × size bytes, zeroed, 16-aligned; an overflowing product counts as out of memory. */
 void *arena_array(struct arena *arena, size_t count, size_t size);
+void *arena_raw_array(struct arena *arena, size_t count, size_t size); /* with anything in it */
 char *arena_strndup(struct arena *arena, const char *text, size_t length);
 char *arena_strdup(struct arena *arena, const char *text);
 void *arena_memdup(struct arena *arena, const void *data, size_t size);

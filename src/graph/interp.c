@@ -2,26 +2,23 @@
  *
  * A node's memory goes back to a pool after its last use, so that the arena grows to the peak of
  * what lives at the same time and not to the sum. Only nodes that an output needs are run. */
+#include "graph/interp_memo_priv.h"
 #include "graph/interp_op_priv.h"
 
 #include <assert.h>
+#include <limits.h>
 
 #include "base/error.h"
 #include "base/rng.h"
 
 #define FOLDED_ROUNDINGS 8 /* units that a folded constant may be off */
 
-/* count elements of 8 bytes: cells or bounds. */
-struct buffer {
-    void *data;
-    int64_t count;
-};
-
 struct value {
     struct interp_tensor tensor;
     value_id last_use;  /* the last node that reads it; VALUE_NONE: nobody */
     bool output, owned; /* owned: its memory is the pool's */
     bool constant;      /* depends on constants alone */
+    uint32_t number;    /* in the memo, if there is one */
 };
 
 struct run {
@@ -33,7 +30,9 @@ struct run {
     const struct interp_tensor *sources;
     struct arena *arena;
     struct value *values; /* by id */
-    VEC(struct buffer) pool;
+    struct interp_memo *memo;
+    struct arena *memory; /* of cells and bounds */
+    struct pool *pool;
     size_t used_bytes, limit_bytes;
     struct scratch scratch;
     struct error *err;
@@ -42,21 +41,21 @@ struct run {
 /* The smallest buffer of the pool that is large enough, or a new one. */
 static bool pool_take(struct run *run, int64_t count, void **out_data)
 {
+    struct buffer *items = run->pool->buffers.items;
     uint32_t best = UINT32_MAX;
-    for (uint32_t i = 0; i < run->pool.count; i++)
-        if (run->pool.items[i].count >= count &&
-            (best == UINT32_MAX || run->pool.items[i].count < run->pool.items[best].count))
+    for (uint32_t i = 0; i < run->pool->buffers.count; i++)
+        if (items[i].count >= count && (best == UINT32_MAX || items[i].count < items[best].count))
             best = i;
     if (best != UINT32_MAX) {
-        *out_data = run->pool.items[best].data;
-        run->pool.items[best] = run->pool.items[--run->pool.count];
+        *out_data = items[best].data;
+        items[best] = items[--run->pool->buffers.count];
         return true;
     }
     size_t bytes = (size_t)count * sizeof(union cell);
     if (run->limit_bytes > 0 && bytes > run->limit_bytes - run->used_bytes)
         return fail(run->err, ERR_LIMIT, "values need more than the limit of %zu bytes of memory",
                     run->limit_bytes);
-    *out_data = ARENA_ARRAY(run->arena, union cell, count);
+    *out_data = arena_raw_array(run->memory, (size_t)count, sizeof(union cell));
     run->used_bytes += bytes;
     return true;
 }
@@ -65,7 +64,7 @@ static void pool_give(struct run *run, void *data, int64_t count)
 {
     struct buffer buffer = {data, count};
     if (data && count > 0)
-        VEC_PUSH(run->arena, &run->pool, buffer);
+        VEC_PUSH(run->memory, &run->pool->buffers, buffer);
 }
 
 void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes)
@@ -291,42 +290,73 @@ static void release_operands(struct run *run, value_id id)
     }
 }
 
-/* A reshape or copy of a value that nobody else reads takes its memory over. */
+/* A reshape or copy has the memory of its operand: takes it over where nobody else reads it, or
+ * shares it where it is not this run's. */
 static bool take_over(struct run *run, value_id id)
 {
     const struct node *node = graph_node(run->graph, id);
     if (node->prim != PRIM_RESHAPE && node->prim != PRIM_COPY)
         return false;
     struct value *value = &run->values[id], *operand = &run->values[node->operands[0]];
-    if (!operand->owned || operand->output || operand->last_use != id)
+    if (operand->owned && (operand->output || operand->last_use != id))
         return false;
     value->tensor.cells = operand->tensor.cells;
     value->tensor.bounds = operand->tensor.bounds;
-    value->owned = true;
+    value->owned = operand->owned;
     operand->owned = false;
     return true;
 }
+
+/* Gives the result to the memo. */
+static void remember(struct run *run, const struct op *op, const uint32_t *operands,
+                     struct value *value)
+{
+    struct interp_tensor own = value->tensor;
+    enum memo_kept kept = memo_keep(run->memo, op, operands, &value->number, &value->tensor);
+    if (kept == MEMO_KNOWN && value->owned) {
+        pool_give(run, own.cells, own.count);
+        pool_give(run, own.bounds, own.count);
+    }
+    if (kept != MEMO_LEFT)
+        value->owned = false;
+}
+
+/* The exponents of the lowest and the highest binary digit of a finite number other than 0. */
+static void digit_range(double value, int *out_low, int *out_high)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    int exponent = (int)(bits >> 52 & 0x7ff);
+    uint64_t digits = bits & (((uint64_t)1 << 52) - 1);
+    if (exponent == 0)
+        exponent = 1;
+    else
+        digits |= (uint64_t)1 << 52;
+    *out_low = exponent - 1075 + __builtin_ctzll(digits);
+    *out_high = exponent - 1075 + 63 - __builtin_clzll(digits);
+}
+
+#define GRID_DIGITS 24
 
 /* The largest power of two that all elements are multiples of; 0 when there is none that is large
  * beside the elements, or elements are not exact. Ends at the second of random elements. */
 static double tensor_grid(const struct interp_tensor *x)
 {
-    double most = 0, grid = INFINITY;
+    int low = INT_MAX, high = INT_MIN;
     for (int64_t i = 0; i < x->count; i++) {
-        int exponent;
-        double value = fabs(x->cells[i].f);
+        int from, to;
+        double value = x->cells[i].f;
         if (!isfinite(value) || bound_at(x, i) > 0)
             return 0;
         if (value == 0)
             continue;
-        uint64_t digits = (uint64_t)ldexp(frexp(value, &exponent), 53);
-        double unit = ldexp((double)(digits & -digits), exponent - 53);
-        grid = fmin(grid, unit);
-        most = fmax(most, value);
-        if (most > grid * 0x1p24)
+        digit_range(value, &from, &to);
+        low = from < low ? from : low;
+        high = to > high ? to : high;
+        if (high - low > GRID_DIGITS)
             return 0;
     }
-    return grid;
+    return low == INT_MAX ? (double)INFINITY : ldexp(1, low);
 }
 
 /* For rounding.exact_sums: terms are elements, or products of two. Zeros are multiples of all. */
@@ -396,11 +426,21 @@ static bool run_node(struct run *run, value_id id)
     if (run->wide && value->constant) /* passes fold it as native arithmetic does */
         op.reference = false;
     void *memory;
+    uint32_t numbers[LIMIT_OPERANDS];
+    for (uint32_t i = 0; i < node->operand_count; i++)
+        numbers[i] = run->values[node->operands[i]].number;
     if (!interp_shape(run->graph, run->dim_values, id, &value->tensor, run->err) ||
         !op_eval_dims(&op, run->graph, run->dim_values, run->err))
         return false;
-    if (take_over(run, id))
+    if (run->memo && memo_find(run->memo, &op, numbers, &value->number, &value->tensor)) {
+        release_operands(run, id);
         return true;
+    }
+    if (take_over(run, id)) {
+        if (run->memo)
+            remember(run, &op, numbers, value);
+        return true;
+    }
     if (!pool_take(run, value->tensor.count, &memory))
         return false;
     value->owned = true;
@@ -413,6 +453,8 @@ static bool run_node(struct run *run, value_id id)
     op_round(&op, run->wide);
     op_evaluate(&op);
     drop_zero_bounds(run, &value->tensor);
+    if (run->memo)
+        remember(run, &op, numbers, value);
     release_operands(run, id);
     return true;
 }
@@ -469,6 +511,8 @@ static bool take_source(struct run *run, value_id id, const struct interp_tensor
     run->values[id].tensor.count = expected.count;
     if (!run->reference)
         run->values[id].tensor.bounds = NULL;
+    if (run->memo)
+        run->values[id].number = memo_source(run->memo, &run->values[id].tensor);
     return true;
 }
 
@@ -511,6 +555,7 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                 uint32_t source_count, struct arena *arena, struct interp_tensor *out,
                 struct error *err)
 {
+    struct pool own = {0};
     struct run run = {.graph = graph,
                       .options = options,
                       .reference = options->mode == INTERP_REFERENCE,
@@ -520,6 +565,9 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                       .dim_values = dim_values,
                       .sources = sources,
                       .arena = arena,
+                      .memo = options->memo,
+                      .memory = options->memo ? memo_arena(options->memo) : arena,
+                      .pool = options->memo ? memo_pool(options->memo) : &own,
                       .scratch = {.arena = arena},
                       .limit_bytes = options->memory_limit,
                       .err = err};

@@ -50,8 +50,9 @@ struct interp_options {
     /* Wide: floats that stand in this graph are exact; others may be results of native arithmetic
      * that passes folded, and have its error. NULL: all are exact. */
     const struct graph *constants;
-    size_t memory_limit; /* bytes of all cells and bounds alive at one time; 0: none */
-    uint32_t threads;    /* that work at one time; 0 or 1: the caller alone, none is created */
+    size_t memory_limit;      /* bytes of all cells and bounds alive at one time; 0: none */
+    uint32_t threads;         /* that work at one time; 0 or 1: the caller alone, none is created */
+    struct interp_memo *memo; /* see interp_memo.h; NULL: none */
 };
 
 /* Runs the graph. The same bits on any number of threads. sources: the graph's inputs, then its

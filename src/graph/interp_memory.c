@@ -126,7 +126,7 @@ bool interp_load(struct interp_tensor *out, struct arena *arena, enum dtype dtyp
                     (long long)LIMIT_TENSOR_BYTES);
     for (uint32_t i = 0; i < rank; i++)
         tensor.shape[i] = shape[i];
-    tensor.cells = ARENA_ARRAY(arena, union cell, tensor.count);
+    tensor.cells = arena_raw_array(arena, (size_t)tensor.count, sizeof *tensor.cells);
     interp_load_cells(dtype, tensor.count, data, tensor.cells);
     *out = tensor;
     return true;
@@ -152,18 +152,19 @@ static double cell_difference(enum dtype dtype, union cell reference, union cell
     return (double)(dtype_int_less(dtype, native.i, reference.i) ? a - b : b - a);
 }
 
-void interp_compare(const struct interp_tensor *reference, const void *native,
-                    struct interp_difference *out)
+#define COMPARED_AT_ONCE 256
+
+static void compare_cells(const struct interp_tensor *reference, int64_t first, int64_t count,
+                          const union cell *native, struct interp_difference *out)
 {
-    *out = (struct interp_difference){0};
-    for (int64_t i = 0; i < reference->count; i++) {
+    for (int64_t i = first; i < first + count; i++) {
         double bound = bound_at(reference, i);
         if (!(bound < INFINITY)) {
             out->undetermined++;
             continue;
         }
-        union cell cell = load_cell(reference->dtype, native, i);
-        double difference = cell_difference(reference->dtype, reference->cells[i], cell);
+        double difference =
+            cell_difference(reference->dtype, reference->cells[i], native[i - first]);
         double ratio = difference == 0 ? 0 : difference / bound;
         if (ratio > out->worst_ratio) {
             out->worst_ratio = ratio;
@@ -171,5 +172,20 @@ void interp_compare(const struct interp_tensor *reference, const void *native,
             out->worst_bound = bound;
             out->worst_index = i;
         }
+    }
+}
+
+void interp_compare(const struct interp_tensor *reference, const void *native,
+                    struct interp_difference *out)
+{
+    union cell cells[COMPARED_AT_ONCE];
+    size_t bytes = dtype_bytes(reference->dtype);
+    *out = (struct interp_difference){0};
+    for (int64_t first = 0; first < reference->count; first += COMPARED_AT_ONCE) {
+        int64_t left = reference->count - first;
+        int64_t count = left < COMPARED_AT_ONCE ? left : COMPARED_AT_ONCE;
+        interp_load_cells(reference->dtype, count, (const char *)native + (size_t)first * bytes,
+                          cells);
+        compare_cells(reference, first, count, cells, out);
     }
 }

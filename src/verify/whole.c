@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "graph/interp_memo.h"
 #include "graph/interp_points.h"
 #include "verify/verify_priv.h"
 
@@ -22,6 +23,7 @@
 #define DRAWN_MOST 64  /* of each output; as many as do not need more than so many others */
 #define DRAWN_LEAST 4
 #define DRAWN_ELEMENTS 1000000
+#define MEMO_BYTES ((size_t)1 << 30) /* of values that several graphs have */
 
 /* The outputs of a graph at drawn elements, as tensors of these. */
 static bool interpret_points(const struct graph *graph, const struct interp_options *options,
@@ -75,19 +77,40 @@ static int64_t count_drawn(const struct verification *v, const struct sample *sa
     return 0;
 }
 
-static bool interpret(const struct graph *graph, const struct interp_options *options,
-                      const struct sample *sample, int64_t drawn, struct arena *arena,
-                      struct interp_tensor **out, struct error *err)
+/* A sample at which graphs are compared. */
+struct scene {
+    struct sample sample;
+    int64_t drawn;                 /* elements of each output; 0: all */
+    struct interp_tensor *sources; /* where all are */
+    const char *what;              /* its values */
+};
+
+static bool scene_make(struct scene *out, const struct verification *v, const int64_t *dims,
+                       uint64_t seed, enum fill fill, const char *what, struct arena *arena,
+                       struct error *err)
 {
-    if (drawn > 0) {
-        *out = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count + 1);
-        return interpret_points(graph, options, sample, drawn, arena, *out, err);
-    }
-    uint32_t count = sample->input_count + graph->params.count;
-    struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, count + 1);
+    const struct graph *graph = &v->contents->graph;
+    out->what = what;
+    if (!sample_make(&out->sample, graph, v->contents->params, dims, seed, fill, arena, err))
+        return false;
+    out->drawn = count_drawn(v, &out->sample);
+    if (out->drawn > 0)
+        return true;
+    uint32_t count = graph->inputs.count + graph->params.count;
+    out->sources = ARENA_ARRAY(arena, struct interp_tensor, count + 1);
+    return sample_sources(&out->sample, out->sources, arena, err);
+}
+
+/* A graph with the sample's inputs and params. */
+static bool interpret(const struct graph *graph, const struct interp_options *options,
+                      const struct scene *scene, struct arena *arena, struct interp_tensor **out,
+                      struct error *err)
+{
     *out = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count + 1);
-    return sample_sources(sample, sources, arena, err) &&
-           interp_run(graph, options, sample->dims, sources, count, arena, *out, err);
+    if (scene->drawn > 0)
+        return interpret_points(graph, options, &scene->sample, scene->drawn, arena, *out, err);
+    return interp_run(graph, options, scene->sample.dims, scene->sources,
+                      graph->inputs.count + graph->params.count, arena, *out, err);
 }
 
 /* Whether b, of the optimised graph, is a within both bounds. */
@@ -145,9 +168,8 @@ static bool is_judged(struct verification *v, uint32_t t)
     return false;
 }
 
-static void judge_passes(struct verification *v, const struct sample *sample, int64_t drawn,
-                         const char *what, const struct interp_tensor *before,
-                         const struct interp_options *options)
+static void judge_passes(struct verification *v, const struct scene *scene,
+                         const struct interp_tensor *before, const struct interp_options *options)
 {
     for (uint32_t t = 0; t < v->contents->target_count; t++) {
         const struct package_target *target = &v->contents->targets[t];
@@ -159,17 +181,18 @@ static void judge_passes(struct verification *v, const struct sample *sample, in
         if ((outcome->ran && !outcome->pass) || is_judged(v, t))
             continue;
         arena_init(&arena);
-        snprintf(v->result.stage, STAGE_BYTES, "passes of %s on %s values", target->name, what);
+        snprintf(v->result.stage, STAGE_BYTES, "passes of %s on %s values", target->name,
+                 scene->what);
         /* Constants as they stand; then those that passes may have folded with their error. */
         for (int folded = 0; folded < 2; folded++) {
             struct interp_options with = *options;
             struct outcome found = *outcome;
             with.constants = folded ? &v->contents->graph : NULL;
             if (!graph_parse(&graph, &arena, target->optimised, target->optimised_bytes, &err) ||
-                !interpret(&graph, &with, sample, drawn, &arena, &after, &err))
+                !interpret(&graph, &with, scene, &arena, &after, &err))
                 outcome_fail(&found, "cannot be judged: %s", err.message);
             else
-                compare_passes(&v->contents->graph, before, after, what, &found);
+                compare_passes(&v->contents->graph, before, after, scene->what, &found);
             bool pass = found.pass;
             if (folded == 1 || pass)
                 *outcome = found;
@@ -178,133 +201,6 @@ static void judge_passes(struct verification *v, const struct sample *sample, in
         }
         arena_release(&arena);
     }
-}
-
-/* At a small size: values that passes must not treat otherwise, and many ties. */
-static void judge_passes_apart(struct verification *v, const struct interp_options *options)
-{
-    static const struct {
-        enum fill fill;
-        const char *name;
-    } fills[] = {{FILL_SPECIAL, "special"}, {FILL_EXACT, "few different"}};
-    const struct graph *graph = &v->contents->graph;
-    struct sizes sizes;
-    struct error err;
-    for (size_t f = 0; f < sizeof fills / sizeof fills[0]; f++) {
-        struct arena arena;
-        struct sample sample;
-        struct interp_tensor *before;
-        int64_t drawn = 0;
-        arena_init(&arena);
-        bool ok = sizes_choose(v->contents, NULL, v->options, v->budget / 8, &arena, &sizes, &err);
-        const struct size *size = &sizes.items[0];
-        for (uint32_t i = 0; ok && i < sizes.count; i++)
-            if (strcmp(sizes.items[i].why, "odd") == 0)
-                size = &sizes.items[i];
-        ok = ok &&
-             sample_make(&sample, graph, v->contents->params, size->dims, v->options->seed + 11 + f,
-                         fills[f].fill, &arena, &err) &&
-             interpret(graph, options, &sample, drawn = count_drawn(v, &sample), &arena, &before,
-                       &err);
-        if (ok)
-            judge_passes(v, &sample, drawn, fills[f].name, before, options);
-        for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
-            outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
-        arena_release(&arena);
-    }
-}
-
-/* Floats of all outputs, one behind the other; zeros for other dtypes. */
-static void keep(const struct sample *sample, const struct interp_tensor *tensors, double *to)
-{
-    for (uint32_t o = 0; o < sample->output_count; o++) {
-        for (int64_t i = 0; i < tensors[o].count; i++)
-            to[i] = dtype_is_float(tensors[o].dtype) ? tensors[o].cells[i].f : 0;
-        to += sample->outputs[o].count;
-    }
-}
-
-/* The runtime's interpreter, loaded and called as a user would, gives what the interpreter does. */
-static void judge_interpreter(struct verification *v)
-{
-    struct subject subject = {v->bytes, v->size, v->options, "interpreter"};
-    const struct graph *graph = &v->contents->graph;
-    struct outcome *outcome = &v->result.interpreter;
-    const struct interp_options options = {.mode = INTERP_NATIVE, .memory_limit = REFERENCE_BYTES};
-    struct sizes sizes;
-    struct sample sample;
-    struct interp_tensor *results;
-    struct error err;
-    struct arena arena;
-    urza_module *module = NULL;
-    arena_init(&arena);
-    bool ok = sizes_choose(v->contents, NULL, v->options, v->budget, &arena, &sizes, &err);
-    const struct size *size = &sizes.items[ok && sizes.count > 1 ? 1 : 0]; /* the smallest */
-    if (ok && graph_cost(graph, size->dims) > WHOLE_COST) { /* it would be run twice */
-        snprintf(outcome->detail, sizeof outcome->detail, "not run: too large");
-        outcome->ran = outcome->pass = true;
-        arena_release(&arena);
-        return;
-    }
-    ok = ok &&
-         sample_make(&sample, graph, v->contents->params, size->dims, v->options->seed + 5,
-                     FILL_NORMAL, &arena, &err) &&
-         interpret(graph, &options, &sample, 0, &arena, &results, &err);
-    if (!ok) {
-        outcome_fail(outcome, "%s", err.message);
-    } else {
-        void **expected = ARENA_ARRAY(&arena, void *, sample.output_count + 1);
-        for (uint32_t i = 0; i < sample.output_count; i++) {
-            expected[i] = arena_alloc(&arena, sample.outputs[i].bytes, 64);
-            interp_store(&results[i], expected[i]);
-        }
-        snprintf(v->result.stage, STAGE_BYTES, "the interpreter");
-        outcome->pass = subject_load(&subject, 1, 0, &module, outcome) &&
-                        subject_call(&subject, &sample, module, expected, "interpreted", outcome);
-        outcome->ran = true;
-    }
-    urza_unload(module);
-    arena_release(&arena);
-}
-
-void job_whole(struct verification *v)
-{
-    const struct graph *graph = &v->contents->graph;
-    const struct interp_options wide = {.mode = INTERP_REFERENCE,
-                                        .memory_limit = REFERENCE_BYTES,
-                                        .threads = v->threads,
-                                        .wide = true};
-    const struct interp_options plain = {
-        .mode = INTERP_PLAIN, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
-    struct interp_tensor *before, *loops;
-    struct sample sample;
-    struct error err;
-    struct arena arena;
-    int64_t drawn = 0;
-    arena_init(&arena);
-    snprintf(v->result.stage, STAGE_BYTES, "the reference of the whole");
-    bool ok =
-        sample_make(&sample, graph, v->contents->params, v->whole.dims, v->options->seed,
-                    FILL_NORMAL, &arena, &err) &&
-        interpret(graph, &wide, &sample, drawn = count_drawn(v, &sample), &arena, &before, &err);
-    v->result.drawn = drawn;
-    if (ok) {
-        judge_passes(v, &sample, drawn, "random", before, &wide);
-        judge_passes_apart(v, &wide);
-        snprintf(v->result.stage, STAGE_BYTES, "the plain interpretation of the whole");
-        ok = interpret(graph, &plain, &sample, drawn, &arena, &loops, &err);
-    }
-    if (ok) {
-        keep(&sample, before, v->result.reference);
-        keep(&sample, loops, v->result.plain);
-        v->result.referenced = true;
-    }
-    for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
-        if (!v->result.passes[t].ran)
-            outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
-    arena_release(&arena);
-    judge_interpreter(v);
-    v->result.done = true;
 }
 
 /* Prims whose result jumps where their operand moves by little. */
@@ -330,6 +226,138 @@ static bool jumps(const struct graph *graph, const struct node *node)
     case PRIM_CAST: return from_float && !dtype_is_float(node->dtype);
     default: return false;
     }
+}
+
+static bool any_jumps(const struct graph *graph)
+{
+    bool any = false;
+    for (value_id v = 1; v < graph->nodes.count; v++)
+        any |= jumps(graph, graph_node(graph, v));
+    return any;
+}
+
+/* At a small size: values that passes must not treat otherwise; many ties, where these matter. */
+static void judge_passes_apart(struct verification *v, const struct interp_options *options,
+                               struct arena *arena)
+{
+    static const struct {
+        enum fill fill;
+        const char *name;
+    } fills[] = {{FILL_SPECIAL, "special"}, {FILL_EXACT, "few different"}};
+    struct sizes sizes;
+    struct error err;
+    for (size_t f = 0; f < sizeof fills / sizeof fills[0]; f++) {
+        struct scene scene = {0};
+        struct interp_tensor *before;
+        if (fills[f].fill == FILL_EXACT && !any_jumps(&v->contents->graph))
+            continue;
+        bool ok = sizes_choose(v->contents, NULL, v->options, v->budget / 8, arena, &sizes, &err);
+        const struct size *size = &sizes.items[0];
+        for (uint32_t i = 0; ok && i < sizes.count; i++)
+            if (strcmp(sizes.items[i].why, "odd") == 0)
+                size = &sizes.items[i];
+        ok = ok &&
+             scene_make(&scene, v, size->dims, v->options->seed + 11 + f, fills[f].fill,
+                        fills[f].name, arena, &err) &&
+             interpret(&v->contents->graph, options, &scene, arena, &before, &err);
+        if (ok)
+            judge_passes(v, &scene, before, options);
+        for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
+            outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
+    }
+}
+
+/* Floats of all outputs, one behind the other; zeros for other dtypes. */
+static void keep(const struct sample *sample, const struct interp_tensor *tensors, double *to)
+{
+    for (uint32_t o = 0; o < sample->output_count; o++) {
+        for (int64_t i = 0; i < tensors[o].count; i++)
+            to[i] = dtype_is_float(tensors[o].dtype) ? tensors[o].cells[i].f : 0;
+        to += sample->outputs[o].count;
+    }
+}
+
+/* The runtime's interpreter, loaded and called as a user would, gives what the interpreter does. */
+static void judge_interpreter(struct verification *v)
+{
+    struct subject subject = {v->bytes, v->size, v->options, "interpreter"};
+    const struct graph *graph = &v->contents->graph;
+    struct outcome *outcome = &v->result.interpreter;
+    const struct interp_options options = {.mode = INTERP_NATIVE, .memory_limit = REFERENCE_BYTES};
+    struct sizes sizes;
+    struct scene scene = {0};
+    struct interp_tensor *results;
+    struct error err;
+    struct arena arena;
+    urza_module *module = NULL;
+    arena_init(&arena);
+    bool ok = sizes_choose(v->contents, NULL, v->options, v->budget, &arena, &sizes, &err);
+    const struct size *size = &sizes.items[ok && sizes.count > 1 ? 1 : 0]; /* the smallest */
+    if (ok && graph_cost(graph, size->dims) > WHOLE_COST) { /* it would be run twice */
+        snprintf(outcome->detail, sizeof outcome->detail, "not run: too large");
+        outcome->ran = outcome->pass = true;
+        arena_release(&arena);
+        return;
+    }
+    ok = ok &&
+         scene_make(&scene, v, size->dims, v->options->seed + 5, FILL_NORMAL, "random", &arena,
+                    &err) &&
+         interpret(graph, &options, &scene, &arena, &results, &err);
+    if (!ok) {
+        outcome_fail(outcome, "%s", err.message);
+    } else {
+        const struct sample *sample = &scene.sample;
+        void **expected = ARENA_ARRAY(&arena, void *, sample->output_count + 1);
+        for (uint32_t i = 0; i < sample->output_count; i++) {
+            expected[i] = arena_alloc(&arena, sample->outputs[i].bytes, 64);
+            interp_store(&results[i], expected[i]);
+        }
+        snprintf(v->result.stage, STAGE_BYTES, "the interpreter");
+        outcome->pass = subject_load(&subject, 1, 0, &module, outcome) &&
+                        subject_call(&subject, sample, module, expected, "interpreted", outcome);
+        outcome->ran = true;
+    }
+    urza_unload(module);
+    arena_release(&arena);
+}
+
+void job_whole(struct verification *v)
+{
+    const struct graph *graph = &v->contents->graph;
+    const struct interp_options plain = {
+        .mode = INTERP_PLAIN, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
+    struct interp_tensor *before, *loops;
+    struct scene scene = {0};
+    struct error err;
+    struct arena arena;
+    arena_init(&arena);
+    const struct interp_options wide = {.mode = INTERP_REFERENCE,
+                                        .memory_limit = REFERENCE_BYTES,
+                                        .threads = v->threads,
+                                        .wide = true,
+                                        .memo = interp_memo_new(&arena, MEMO_BYTES)};
+    snprintf(v->result.stage, STAGE_BYTES, "the reference of the whole");
+    bool ok = scene_make(&scene, v, v->whole.dims, v->options->seed, FILL_NORMAL, "random", &arena,
+                         &err) &&
+              interpret(graph, &wide, &scene, &arena, &before, &err);
+    v->result.drawn = scene.drawn;
+    if (ok) {
+        judge_passes(v, &scene, before, &wide);
+        judge_passes_apart(v, &wide, &arena);
+        snprintf(v->result.stage, STAGE_BYTES, "the plain interpretation of the whole");
+        ok = interpret(graph, &plain, &scene, &arena, &loops, &err);
+    }
+    if (ok) {
+        keep(&scene.sample, before, v->result.reference);
+        keep(&scene.sample, loops, v->result.plain);
+        v->result.referenced = true;
+    }
+    for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
+        if (!v->result.passes[t].ran)
+            outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
+    arena_release(&arena);
+    judge_interpreter(v);
+    v->result.done = true;
 }
 
 static double element(enum dtype dtype, const uint8_t *data, int64_t i)
@@ -406,9 +434,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
         draw_points(shape, graph_node(graph, graph->outputs.items[output].value)->rank, NULL,
                     output + 1, count, points);
     }
-    bool trim = false;
-    for (value_id id = 1; id < graph->nodes.count; id++)
-        trim |= jumps(graph, graph_node(graph, id));
+    bool trim = any_jumps(graph);
     double *ours = malloc((size_t)count * sizeof *ours),
            *plain = malloc((size_t)count * sizeof *plain);
     double size = 0, largest = 0;

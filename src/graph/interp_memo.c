@@ -1,0 +1,205 @@
+/* Two tables: of tensors, by what they hold, and of nodes, by what they compute of which tensors. A
+ * tensor's number is its place in the first. One that does not fit has a number and no memory: it
+ * equals nothing, and is computed again. */
+#include "graph/interp_memo_priv.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/map.h"
+#include "graph/graph_priv.h"
+
+struct known_node {
+    enum prim prim;
+    struct attrs attrs; /* without what shapes say, or names */
+    bool reference;
+    double constant_error;
+    enum dtype dtype;
+    uint32_t rank, in_count, result;
+    int64_t shape[LIMIT_RANK], start[LIMIT_RANK], low[LIMIT_RANK];
+    const uint32_t *operands;
+};
+
+struct interp_memo {
+    struct arena *arena;
+    size_t bytes_left;
+    uint32_t found;
+    struct pool pool;                  /* from run to run */
+    VEC(struct interp_tensor) tensors; /* by number; without cells: did not fit */
+    struct map by_content;
+    VEC(struct known_node) nodes;
+    struct map by_node;
+};
+
+struct interp_memo *interp_memo_new(struct arena *arena, size_t bytes)
+{
+    struct interp_memo *memo = ARENA_NEW(arena, struct interp_memo);
+    *memo = (struct interp_memo){.arena = arena, .bytes_left = bytes};
+    return memo;
+}
+
+uint32_t interp_memo_found(const struct interp_memo *memo)
+{
+    return memo->found;
+}
+
+struct arena *memo_arena(const struct interp_memo *memo)
+{
+    return memo->arena;
+}
+
+struct pool *memo_pool(struct interp_memo *memo)
+{
+    return &memo->pool;
+}
+
+/* Of 64-bit words, four at a time. */
+static uint64_t hash_words(const void *words, int64_t count, uint64_t seed)
+{
+    const uint64_t factor = 0x9e3779b97f4a7c15u;
+    uint64_t lanes[4] = {seed, seed + 1, seed + 2, seed + 3}, word;
+    for (int64_t i = 0; i < count; i++) {
+        memcpy(&word, (const char *)words + (size_t)i * sizeof word, sizeof word);
+        uint64_t mixed = (lanes[i & 3] ^ word) * factor;
+        lanes[i & 3] = mixed ^ mixed >> 29;
+    }
+    return hash64(lanes, sizeof lanes, (uint64_t)count);
+}
+
+static uint64_t hash_tensor(const struct interp_tensor *t)
+{
+    uint64_t hash = hash64(t->shape, t->rank * sizeof t->shape[0], (uint64_t)t->dtype);
+    hash = hash_words(t->cells, t->count, hash);
+    return t->bounds ? hash_words(t->bounds, t->count, hash) : hash;
+}
+
+static bool same_tensor(const struct interp_tensor *a, const struct interp_tensor *b)
+{
+    size_t bytes = (size_t)a->count * sizeof *a->cells;
+    return a->dtype == b->dtype && a->rank == b->rank && a->count == b->count &&
+           memcmp(a->shape, b->shape, a->rank * sizeof a->shape[0]) == 0 &&
+           (a->bounds != NULL) == (b->bounds != NULL) &&
+           (bytes == 0 || memcmp(a->cells, b->cells, bytes) == 0) &&
+           (bytes == 0 || !a->bounds || memcmp(a->bounds, b->bounds, bytes) == 0);
+}
+
+static bool find_tensor(const struct interp_memo *memo, const struct interp_tensor *t,
+                        uint64_t hash, uint32_t *out_number)
+{
+    uint32_t cursor = 0;
+    while (map_next(&memo->by_content, hash, &cursor, out_number))
+        if (same_tensor(&memo->tensors.items[*out_number], t))
+            return true;
+    return false;
+}
+
+static uint32_t add_tensor(struct interp_memo *memo, const struct interp_tensor *t, uint64_t hash)
+{
+    map_add(&memo->by_content, memo->arena, hash, memo->tensors.count);
+    VEC_PUSH(memo->arena, &memo->tensors, *t);
+    return memo->tensors.count - 1;
+}
+
+uint32_t memo_source(struct interp_memo *memo, const struct interp_tensor *source)
+{
+    for (uint32_t i = 0; i < memo->tensors.count; i++)
+        if (source->count > 0 && memo->tensors.items[i].cells == source->cells)
+            return i;
+    uint64_t hash = hash_tensor(source);
+    uint32_t number;
+    return find_tensor(memo, source, hash, &number) ? number : add_tensor(memo, source, hash);
+}
+
+/* Dims have other ids in each graph; what they come to stands beside the attributes. */
+static struct known_node describe(const struct op *op, const uint32_t *operands)
+{
+    struct known_node node = {.prim = op->prim,
+                              .attrs = *op->attrs,
+                              .reference = op->reference,
+                              .constant_error = op->constant_error,
+                              .dtype = op->out->dtype,
+                              .rank = op->out->rank,
+                              .in_count = op->in_count,
+                              .operands = operands};
+    node.attrs.name = NULL;
+    memset(node.attrs.shape, 0, sizeof node.attrs.shape);
+    memset(node.attrs.start, 0, sizeof node.attrs.start);
+    memset(node.attrs.low, 0, sizeof node.attrs.low);
+    memset(node.attrs.high, 0, sizeof node.attrs.high);
+    memcpy(node.shape, op->out->shape, node.rank * sizeof node.shape[0]);
+    memcpy(node.start, op->start, sizeof node.start);
+    memcpy(node.low, op->low, sizeof node.low);
+    return node;
+}
+
+static uint64_t hash_node(const struct known_node *node)
+{
+    uint64_t hash = attrs_hash(&node->attrs, (uint64_t)node->prim);
+    hash = hash64(node->operands, node->in_count * sizeof node->operands[0], hash);
+    hash = hash64(node->shape, sizeof node->shape, hash);
+    return hash64(node->start, sizeof node->start, hash);
+}
+
+static bool same_node(const struct known_node *a, const struct known_node *b)
+{
+    return a->prim == b->prim && a->reference == b->reference &&
+           a->constant_error == b->constant_error && a->dtype == b->dtype && a->rank == b->rank &&
+           a->in_count == b->in_count && memcmp(a->shape, b->shape, sizeof a->shape) == 0 &&
+           memcmp(a->start, b->start, sizeof a->start) == 0 &&
+           memcmp(a->low, b->low, sizeof a->low) == 0 &&
+           memcmp(a->operands, b->operands, a->in_count * sizeof a->operands[0]) == 0 &&
+           attrs_equal(&a->attrs, &b->attrs);
+}
+
+bool memo_find(struct interp_memo *memo, const struct op *op, const uint32_t *operands,
+               uint32_t *out_number, struct interp_tensor *result)
+{
+    struct known_node node = describe(op, operands);
+    uint32_t cursor = 0, at;
+    while (map_next(&memo->by_node, hash_node(&node), &cursor, &at)) {
+        const struct known_node *known = &memo->nodes.items[at];
+        const struct interp_tensor *tensor = &memo->tensors.items[known->result];
+        if (!same_node(known, &node) || (!tensor->cells && tensor->count > 0))
+            continue;
+        *out_number = known->result;
+        *result = *tensor;
+        memo->found++;
+        return true;
+    }
+    return false;
+}
+
+static enum memo_kept number_tensor(struct interp_memo *memo, struct interp_tensor *t,
+                                    uint32_t *out_number)
+{
+    size_t bytes = (size_t)t->count * sizeof *t->cells * (t->bounds ? 2 : 1);
+    uint64_t hash = hash_tensor(t);
+    if (find_tensor(memo, t, hash, out_number)) {
+        *t = memo->tensors.items[*out_number];
+        return MEMO_KNOWN;
+    }
+    if (bytes > memo->bytes_left) {
+        struct interp_tensor nothing = *t;
+        nothing.cells = NULL;
+        nothing.bounds = NULL;
+        *out_number = memo->tensors.count;
+        VEC_PUSH(memo->arena, &memo->tensors, nothing); /* not by content */
+        return MEMO_LEFT;
+    }
+    memo->bytes_left -= bytes;
+    *out_number = add_tensor(memo, t, hash);
+    return MEMO_KEPT;
+}
+
+enum memo_kept memo_keep(struct interp_memo *memo, const struct op *op, const uint32_t *operands,
+                         uint32_t *out_number, struct interp_tensor *result)
+{
+    enum memo_kept kept = number_tensor(memo, result, out_number);
+    uint32_t *copy = ARENA_ARRAY(memo->arena, uint32_t, op->in_count + 1);
+    memcpy(copy, operands, op->in_count * sizeof *copy);
+    struct known_node node = describe(op, copy);
+    node.result = *out_number;
+    map_add(&memo->by_node, memo->arena, hash_node(&node), memo->nodes.count);
+    VEC_PUSH(memo->arena, &memo->nodes, node);
+    return kept;
+}

@@ -1,0 +1,162 @@
+/* Runs with a memo give the bits of runs without, and find what was computed before: not less, and
+ * not what is another thing. */
+#include "graph/interp_memo.h"
+
+#include <string.h>
+
+#include "graph/interp_test_util.h"
+
+#define MUCH ((size_t)1 << 20)
+
+static const char plain[] = "graph \"p\"\n"
+                            "%1 = input \"x\" : f32[3, 4]\n"
+                            "%2 = param \"w\" : f32[6, 4]\n"
+                            "%3 = contract %1, %2 {batch 0, contract 1} : f32[3, 6]\n"
+                            "%4 = exp %3 : f32[3, 6]\n"
+                            "output \"y\" %4\n";
+/* The same with the weight packed and unpacked again; then something of its own. */
+static const char packed[] = "graph \"p\"\n"
+                             "%1 = input \"x\" : f32[3, 4]\n"
+                             "%2 = param \"w\" : f32[6, 4]\n"
+                             "%3 = transpose %2 {axes [1, 0]} : f32[4, 6]\n"
+                             "%4 = copy %3 : f32[4, 6]\n"
+                             "%5 = transpose %4 {axes [1, 0]} : f32[6, 4]\n"
+                             "%6 = contract %1, %5 {batch 0, contract 1} : f32[3, 6]\n"
+                             "%7 = exp %6 : f32[3, 6]\n"
+                             "output \"y\" %7\n";
+/* Nearly the same: other terms, though of one shape. */
+static const char reversed[] = "graph \"p\"\n"
+                               "%1 = input \"x\" : f32[3, 4]\n"
+                               "%2 = param \"w\" : f32[6, 4]\n"
+                               "%3 = reverse %2 {axes [1]} : f32[6, 4]\n"
+                               "%4 = contract %1, %3 {batch 0, contract 1} : f32[3, 6]\n"
+                               "%5 = exp %4 : f32[3, 6]\n"
+                               "output \"y\" %5\n";
+static const char slices[] = "graph \"s\"\n"
+                             "%1 = input \"x\" : f32[3, 4]\n"
+                             "%2 = param \"w\" : f32[6, 4]\n"
+                             "%3 = slice %2 {start [0, 0], step [1, 1]} : f32[3, 4]\n"
+                             "%4 = slice %2 {start [3, 0], step [1, 1]} : f32[3, 4]\n"
+                             "%5 = slice %2 {start [0, 0], step [2, 1]} : f32[3, 4]\n"
+                             "%6 = sub %1, %3 : f32[3, 4]\n"
+                             "%7 = sub %1, %4 : f32[3, 4]\n"
+                             "%8 = sub %1, %5 : f32[3, 4]\n"
+                             "%9 = sub %3, %1 : f32[3, 4]\n"
+                             "output \"a\" %6\n"
+                             "output \"b\" %7\n"
+                             "output \"c\" %8\n"
+                             "output \"d\" %9\n";
+/* A source, a view of one, and a value that is read again behind its reshape. */
+static const char shared[] = "graph \"v\"\n"
+                             "%1 = input \"x\" : f32[3, 4]\n"
+                             "%2 = param \"w\" : f32[6, 4]\n"
+                             "%3 = reshape %1 : f32[12]\n"
+                             "%4 = exp %2 : f32[6, 4]\n"
+                             "%5 = reshape %4 : f32[24]\n"
+                             "%6 = neg %5 : f32[24]\n"
+                             "%7 = add %4, %2 : f32[6, 4]\n"
+                             "output \"a\" %1\n"
+                             "output \"b\" %3\n"
+                             "output \"c\" %6\n"
+                             "output \"d\" %7\n";
+
+static void run(struct bed *bed, const char *text, struct interp_memo *memo,
+                const struct interp_tensor *sources, struct interp_tensor *out)
+{
+    struct graph graph;
+    struct interp_options options = {.mode = INTERP_REFERENCE, .memo = memo};
+    assert_true(graph_parse(&graph, &bed->arena, text, strlen(text), &bed->err));
+    assert_true(interp_run(&graph, &options, NULL, sources, 2, &bed->arena, out, &bed->err));
+}
+
+static void assert_same_tensors(const struct interp_tensor *a, const struct interp_tensor *b)
+{
+    assert_int_equal(a->count, b->count);
+    assert_memory_equal(a->cells, b->cells, (size_t)a->count * sizeof *a->cells);
+    assert_int_equal(a->bounds != NULL, b->bounds != NULL);
+    if (a->bounds)
+        assert_memory_equal(a->bounds, b->bounds, (size_t)a->count * sizeof *a->bounds);
+}
+
+static void sources_of(struct bed *bed, struct interp_tensor *sources)
+{
+    sources[0] = random_of(bed, DTYPE_F32, SHAPE(3, 4), 1);
+    sources[1] = random_of(bed, DTYPE_F32, SHAPE(6, 4), 2);
+}
+
+static void test_same_bits(void **state)
+{
+    struct bed *bed = *state;
+    const char *const texts[] = {plain, packed, reversed, slices, shared, plain, shared};
+    struct interp_tensor sources[2], with[4], without[4];
+    sources_of(bed, sources);
+    for (size_t bytes = 0; bytes <= MUCH; bytes = bytes * 4 + 100) {
+        struct interp_memo *memo = interp_memo_new(&bed->arena, bytes);
+        for (size_t t = 0; t < sizeof texts / sizeof texts[0]; t++) {
+            uint32_t outputs = texts[t] == slices || texts[t] == shared ? 4 : 1;
+            run(bed, texts[t], memo, sources, with);
+            run(bed, texts[t], NULL, sources, without);
+            for (uint32_t i = 0; i < outputs; i++)
+                assert_same_tensors(&with[i], &without[i]);
+        }
+    }
+}
+
+static void test_found(void **state)
+{
+    struct bed *bed = *state;
+    struct interp_tensor sources[2], out[4];
+    sources_of(bed, sources);
+    struct interp_memo *memo = interp_memo_new(&bed->arena, MUCH);
+    run(bed, plain, memo, sources, out);
+    assert_int_equal(interp_memo_found(memo), 0);
+    run(bed, packed, memo, sources, out); /* contract, exp */
+    assert_int_equal(interp_memo_found(memo), 2);
+    run(bed, reversed, memo, sources, out);
+    assert_int_equal(interp_memo_found(memo), 2);
+    run(bed, packed, memo, sources, out); /* everything */
+    assert_int_equal(interp_memo_found(memo), 2 + 5);
+    run(bed, slices, memo, sources, out);
+    assert_int_equal(interp_memo_found(memo), 2 + 5);
+}
+
+/* Other sources are other values; equal ones elsewhere are the same. */
+static void test_sources(void **state)
+{
+    struct bed *bed = *state;
+    struct interp_tensor sources[2], other[2], out[4];
+    sources_of(bed, sources);
+    struct interp_memo *memo = interp_memo_new(&bed->arena, MUCH);
+    run(bed, plain, memo, sources, out);
+    sources_of(bed, other);
+    assert_ptr_not_equal(other[0].cells, sources[0].cells);
+    run(bed, plain, memo, other, out);
+    assert_int_equal(interp_memo_found(memo), 2);
+    struct interp_tensor changed[2] = {sources[0], random_of(bed, DTYPE_F32, SHAPE(6, 4), 2)};
+    changed[1].cells[7].f += 1;
+    run(bed, plain, memo, changed, out);
+    assert_int_equal(interp_memo_found(memo), 2);
+}
+
+/* Where nothing may be kept, nothing is found. */
+static void test_full(void **state)
+{
+    struct bed *bed = *state;
+    struct interp_tensor sources[2], out[4];
+    sources_of(bed, sources);
+    struct interp_memo *memo = interp_memo_new(&bed->arena, 0);
+    run(bed, plain, memo, sources, out);
+    run(bed, plain, memo, sources, out);
+    assert_int_equal(interp_memo_found(memo), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_same_bits, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_found, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_sources, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_full, bed_setup, bed_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
