@@ -120,6 +120,45 @@ static void fences_kill(void **state)
     fenced_close(&start);
 }
 
+/* A pool hands a closed block's mapping to the next of its size; canaries are new, and so is what
+ * does not fit. */
+static void pools_keep_mappings(void **state)
+{
+    (void)state;
+    struct fence_pool pool = {0};
+    struct fenced block, other;
+    struct error err;
+    ptrdiff_t at;
+    assert_true(fenced_place(&block, &pool, 5000, FENCE_END, 3, &err));
+    struct fenced closed = block;
+    uint8_t *map = block.map;
+    memset(map + block.page_bytes, 0, block.map_bytes - 2 * block.page_bytes);
+    fenced_close(&block);
+    assert_int_equal(pool.count, 1);
+    assert_false(lives((struct touch){&closed, 0, false}));
+    assert_true(fenced_place(&other, &pool, 100, FENCE_END, 3, &err));
+    assert_ptr_not_equal(other.map, map);
+    assert_true(fenced_place(&block, &pool, 6000, FENCE_START, 5, &err));
+    assert_ptr_equal(block.map, map);
+    assert_int_equal(pool.count, 0);
+    assert_true(fenced_intact(&block, &at));
+    memset(block.data, 1, 6000);
+    assert_true(fenced_seal(&block, &err));
+    fenced_close(&block);
+    fenced_close(&other);
+    for (size_t i = 0; i < 2 * FENCE_POOL_MOST; i++) {
+        assert_true(fenced_place(&block, &pool, 4096 * (i + 3), FENCE_END, 0, &err));
+        fenced_close(&block);
+        assert_true(pool.count <= FENCE_POOL_MOST);
+    }
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < pool.count; i++)
+        bytes += pool.spares[i].map_bytes;
+    assert_int_equal(pool.bytes, bytes);
+    fence_pool_release(&pool);
+    assert_int_equal(pool.count + pool.bytes, 0);
+}
+
 static void random_elements(void **state)
 {
     (void)state;
@@ -195,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_hold_their_bytes),
+        cmocka_unit_test(pools_keep_mappings),
         cmocka_unit_test(refuses_more_than_there_is),
         cmocka_unit_test(fences_kill),
         cmocka_unit_test(random_elements),

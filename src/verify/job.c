@@ -117,8 +117,8 @@ static bool judge_size(struct job *job, uint32_t index)
     return ok;
 }
 
-/* Kernels on arguments of their own, at a small odd size; on exact ones also at the largest that is
- * cheap, where long sums and whole tiles are. */
+/* Kernels on arguments of their own: special ones at a small odd size; exact ones at the largest
+ * that is cheap, where long sums and whole tiles are. */
 static bool judge_apart(struct job *job)
 {
     const struct size *large = &job->sizes.items[0], *small = large;
@@ -134,12 +134,9 @@ static bool judge_apart(struct job *job)
         enum fill fill;
         const char *name;
     } rows[] = {{small, FILL_SPECIAL, "kernels on special values"},
-                {small, FILL_EXACT, "kernels on exact values"},
                 {large, FILL_EXACT, "kernels on exact values"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         bool heavy = rows[i].size->cost > SIZE_HEAVY;
-        if (i == 2 && large == small)
-            continue;
         name_size(job, rows[i].name, rows[i].size);
         if (!walk_apart(job->walk, rows[i].size->dims, rows[i].fill, heavy,
                         job->v->options->seed + 17 * i, job->result->stage, &job->result->kernels))
@@ -158,7 +155,8 @@ static void run(struct job *job)
         return;
     }
     if (!sizes_choose(v->contents, target, v->options, v->budget, job->arena, &job->sizes, &err) ||
-        !(job->walk = walk_open(&job->target, v->threads, job->result->results, &err))) {
+        !(job->walk = walk_open(&job->target, v->threads, v->options->thorough,
+                                job->result->results, &err))) {
         outcome_fail(&job->result->kernels, "%s", err.message);
         return;
     }

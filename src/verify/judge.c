@@ -12,8 +12,7 @@
 /* So many undetermined elements of a result are none: of a small one they would be a large share.
  */
 #define UNCHECKED_FEW 4
-/* Elements that are drawn of a result, and all that may be needed for them. */
-#define DRAWN_MOST 256
+/* The fewest elements that are drawn of a result, and all that may be needed for them. */
 #define DRAWN_LEAST 16
 #define DRAWN_ELEMENTS 400000
 
@@ -130,7 +129,7 @@ static bool judge_whole(const struct launch_case *c, const int64_t *dims, void *
 /* One result at drawn elements. False, with *out_failed as it is, when its prims do not allow it.
  */
 static bool judge_drawn(const struct launch_case *c, uint32_t output, const int64_t *dims,
-                        const struct points_source *sources, const void *written, bool few,
+                        const struct points_source *sources, const void *written, int64_t most,
                         struct arena *arena, struct verdict *verdict, struct outcome *outcome,
                         bool *out_failed)
 {
@@ -142,7 +141,7 @@ static bool judge_drawn(const struct launch_case *c, uint32_t output, const int6
     if (!shape_of(&c->graph, value, dims, drawn.shape, &err))
         return false;
     size_t item = dtype_bytes((enum dtype)node->dtype);
-    for (int64_t count = few ? DRAWN_MOST / 4 : DRAWN_MOST; count >= DRAWN_LEAST; count /= 4) {
+    for (int64_t count = most; count >= DRAWN_LEAST; count /= 4) {
         struct interp_tensor expected = {
             .dtype = (enum dtype)node->dtype, .rank = 1, .count = count};
         expected.shape[0] = count;
@@ -168,7 +167,7 @@ static bool judge_drawn(const struct launch_case *c, uint32_t output, const int6
 
 /* False when one of the results cannot be judged so. */
 static bool judge_points(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                         void *const *writes, bool few, struct arena *arena,
+                         void *const *writes, int64_t most, struct arena *arena,
                          struct verdict *verdict, struct outcome *outcome, bool *out_failed)
 {
     const struct graph *g = &c->graph;
@@ -176,23 +175,23 @@ static bool judge_points(const struct launch_case *c, const int64_t *dims, void 
     for (uint32_t i = 0; i < g->inputs.count; i++)
         sources[i].data = reads[i];
     for (uint32_t i = 0; i < g->outputs.count && !*out_failed; i++)
-        if (!judge_drawn(c, i, dims, sources, writes[i], few, arena, verdict, outcome, out_failed))
+        if (!judge_drawn(c, i, dims, sources, writes[i], most, arena, verdict, outcome, out_failed))
             return false;
     return true;
 }
 
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, bool few, uint32_t threads, struct verdict *out,
+                  void *const *writes, const struct care *care, struct verdict *out,
                   struct outcome *outcome)
 {
     struct verdict verdict = {0};
     struct arena arena;
     bool failed = false;
     arena_init(&arena);
-    if (graph_cost(&c->graph, dims) <= (few ? JUDGE_COST : JUDGE_COST_WHOLE) ||
-        !judge_points(c, dims, reads, writes, few, &arena, &verdict, outcome, &failed)) {
+    if (graph_cost(&c->graph, dims) <= care->cost ||
+        !judge_points(c, dims, reads, writes, care->drawn, &arena, &verdict, outcome, &failed)) {
         verdict = (struct verdict){0};
-        failed = !judge_whole(c, dims, reads, writes, threads, &arena, &verdict, outcome);
+        failed = !judge_whole(c, dims, reads, writes, care->threads, &arena, &verdict, outcome);
     }
     arena_release(&arena);
     *out = verdict;

@@ -91,7 +91,7 @@ bool subject_call(const struct subject *subject, const struct sample *sample, ur
     for (uint32_t i = 0; i < sample->input_count; i++)
         in[i] = sample->inputs[i].data;
     for (uint32_t i = 0; i < sample->output_count; i++) {
-        out[i] = arena_alloc(&arena, sample->outputs[i].bytes, 64);
+        out[i] = arena_raw(&arena, sample->outputs[i].bytes, 64);
         memset(out[i], FENCED_FILL, sample->outputs[i].bytes);
     }
     bool ok = sample_call(sample, module, in, out, &err) ||

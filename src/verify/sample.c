@@ -24,7 +24,7 @@ static bool tensor_make(struct tensor *out, const struct graph *graph, value_id 
                     (long long)t.count, dtype_name(t.dtype));
     t.bytes = (size_t)t.count * dtype_bytes(t.dtype);
     if (arena)
-        t.data = arena_alloc(arena, t.bytes, 64);
+        t.data = arena_raw(arena, t.bytes, 64);
     *out = t;
     return true;
 }

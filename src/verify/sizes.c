@@ -17,7 +17,7 @@
 #define LARGE_SIZE 67   /* beyond most blocks: each dim gets so far where that can be paid at all */
 #define END_SHARE 12    /* of the budget, for each dim */
 #define TYPICAL_COST 4e6 /* what the reference of the typical size may cost */
-#define BARE_COST 2e8    /* of a size that is not judged */
+#define BARE_COST 5e7    /* of a size that is not judged */
 #define BARE_COST_THOROUGH 4e9
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 

@@ -84,12 +84,16 @@ struct verdict {
     int64_t elements, checked; /* of all results; drawn and determined */
     double not_checked;        /* largest share of one result that was not determined */
 };
-/* few: draw few elements. A result whose reference costs more than JUDGE_COST is judged by drawn
- * elements, where its prims allow. */
-#define JUDGE_COST 5e6         /* where few are drawn */
-#define JUDGE_COST_WHOLE 1.5e8 /* on what a network makes */
+/* How closely: a result whose reference costs more is judged by drawn elements, where its prims
+ * allow, up to so many. */
+struct care {
+    double cost;
+    int64_t drawn;
+    uint32_t threads;
+};
+#define JUDGE_COST 5e6 /* for arguments of its own */
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, bool few, uint32_t threads, struct verdict *out,
+                  void *const *writes, const struct care *care, struct verdict *out,
                   struct outcome *outcome);
 
 /* What is known of one launch after all sizes. */
@@ -107,7 +111,7 @@ struct kernel_result {
 /* walk.c: a target's plan, launch by launch, in fenced memory. */
 struct walk;
 /* Maps the code, places parameters. NULL after failing *err. walk_close unmaps all. */
-struct walk *walk_open(const struct target_case *target, uint32_t threads,
+struct walk *walk_open(const struct target_case *target, uint32_t threads, bool thorough,
                        struct kernel_result *results, struct error *err);
 void walk_close(struct walk *walk);
 /* One size: every launch runs on what really arrives from the launches before it, twice (whole, and
