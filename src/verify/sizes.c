@@ -15,6 +15,7 @@
 #define RANDOM_SIZES 48 /* random sizes lie below, where ranges allow */
 #define DRAWN_SHARE 20  /* what running a kernel costs beside its whole reference */
 #define LARGE_SIZE 67   /* beyond most blocks: each dim gets so far where that can be paid at all */
+#define FAR_SIZE 4099   /* beyond nearly all of them */
 #define END_SHARE 12    /* of the budget, for each dim */
 #define TYPICAL_COST 4e6 /* what the reference of the typical size may cost */
 #define BARE_COST 5e7    /* of a size that is not judged */
@@ -112,6 +113,23 @@ static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
     if (graph_cost(&c->contents->graph, dims) <= c->bare && take(c, dims, why, true))
         c->out->items[c->out->count - 1].bare = true;
     c->spent = spent;
+}
+
+/* One dim far out, the others small: as take_bare. */
+static void take_bare_ends(struct chooser *c)
+{
+    for (uint32_t name = 0; name < c->dims->names.count; name++) {
+        int64_t dims[LIMIT_NAMED_DIMS] = {0};
+        for (uint32_t i = 0; i < c->dims->names.count; i++)
+            dims[i] = dims_legal(&c->dims->names.items[i], 2);
+        for (int64_t far = FAR_SIZE; far > LARGE_SIZE; far /= 4) {
+            dims[name] = dims_legal(&c->dims->names.items[name], far);
+            if (graph_cost(&c->contents->graph, dims) > c->bare / 4)
+                continue;
+            take_bare(c, dims, "far, run only");
+            break;
+        }
+    }
 }
 
 /* Every dim at the legal value nearest to wish, or drawn by key; halved until it is cheap enough.
@@ -286,8 +304,10 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
             dims[i] = dims_legal(&c.dims->names.items[i], all);
         take_bare(&c, dims, "run only");
     }
-    if (target)
+    if (target) {
+        take_bare_ends(&c);
         take_bare(&c, typical, "typical, run only");
+    }
     c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);
     if (target) {
         find_edges(&c, target->plan.forward.items, target->plan.forward.count);

@@ -236,20 +236,32 @@ static bool any_jumps(const struct graph *graph)
     return any;
 }
 
-/* At a small size: values that passes must not treat otherwise; many ties, where these matter. */
+static bool any_exponentials(const struct graph *graph)
+{
+    bool any = false;
+    for (value_id v = 1; v < graph->nodes.count; v++)
+        any |= graph_node(graph, v)->prim == PRIM_EXP || graph_node(graph, v)->prim == PRIM_EXP2;
+    return any;
+}
+
+/* At a small size: values that passes must not treat otherwise; many ties, where these matter;
+ * large ones where a power must be kept from overflowing. */
 static void judge_passes_apart(struct verification *v, const struct interp_options *options,
                                struct arena *arena)
 {
     static const struct {
         enum fill fill;
         const char *name;
-    } fills[] = {{FILL_SPECIAL, "special"}, {FILL_EXACT, "few different"}};
+        bool (*matters)(const struct graph *graph); /* NULL: always */
+    } fills[] = {{FILL_SPECIAL, "special", NULL},
+                 {FILL_EXACT, "few different", any_jumps},
+                 {FILL_FINITE, "large", any_exponentials}};
     struct sizes sizes;
     struct error err;
     for (size_t f = 0; f < sizeof fills / sizeof fills[0]; f++) {
         struct scene scene = {0};
         struct interp_tensor *before;
-        if (fills[f].fill == FILL_EXACT && !any_jumps(&v->contents->graph))
+        if (fills[f].matters && !fills[f].matters(&v->contents->graph))
             continue;
         bool ok = sizes_choose(v->contents, NULL, v->options, v->budget / 8, arena, &sizes, &err);
         const struct size *size = &sizes.items[0];
