@@ -158,19 +158,9 @@ static void integer_binary(const struct op *op)
     }
 }
 
-static bool trigonometric(const struct op *op)
-{
-    return op->out->dtype == DTYPE_F64 &&
-           (op->prim == PRIM_SIN || op->prim == PRIM_COS || op->prim == PRIM_TAN);
-}
-
 static void put_unary(const struct op *op, int64_t i)
 {
-    struct approx x = approx_at(op->in[0], i), y = approx_unary(op->prim, x);
-    /* Compiled code reduces larger arguments of f64 with too few digits of π. */
-    if (trigonometric(op) && isfinite(x.value) && fabs(x.value) + x.error > 0x1p29)
-        y.error = INFINITY;
-    op_put(op, i, y);
+    op_put(op, i, approx_unary(op->prim, approx_at(op->in[0], i)));
 }
 
 /* Operands that are finite are numbers of the dtype, however far their errors reach. So a sum of
@@ -207,7 +197,7 @@ void run_unary_num(const struct op *op)
         integer_unary(op);
         return;
     }
-    if (!trigonometric(op) && lanes_run_unary(op, put_unary))
+    if (lanes_run_unary(op, put_unary))
         return;
     for (int64_t i = 0; i < op->out->count; i++)
         put_unary(op, i);

@@ -84,6 +84,7 @@ void emit_kernel(struct emitter *e);
 LLVMValueRef emit_value(struct emitter *e, expr_id id);
 LLVMValueRef emit_vector(struct emitter *e, expr_id id); /* splat if it is scalar and a vector loop
                                                             is open */
+void emit_bind(struct emitter *e, expr_id id, LLVMValueRef value); /* says what emit_value gives */
 void emit_store(struct emitter *e, const struct stmt *s);
 void emit_prefetch(struct emitter *e, const struct stmt *s);
 /* The address of lane 0 when lanes are stride elements apart; NULL when they are not. */
@@ -123,6 +124,11 @@ LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRe
 /* remainder.c: fmod of f64, by a call of a function of the module. */
 LLVMValueRef emit_remainder(struct emitter *e, LLVMValueRef a, LLVMValueRef b);
 
+/* apply.c: a select whose first alternative is an APPLY, and an APPLY elsewhere, at a level. */
+bool chooses_apply(const struct emitter *e, const struct expr *x);
+LLVMValueRef emit_rare_choice(struct emitter *e, const struct expr *select, uint32_t level);
+LLVMValueRef emit_apply(struct emitter *e, const struct expr *apply, uint32_t level);
+
 /* convert.c: casts between dtypes, and between memory and registers. */
 LLVMValueRef emit_cast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to);
 LLVMValueRef emit_from_memory(struct emitter *e, LLVMValueRef v, enum dtype memory); /* bits as
@@ -154,7 +160,8 @@ LLVMValueRef const_int_like(LLVMValueRef shape, int64_t value);
 LLVMValueRef const_real_like(LLVMValueRef shape, double value);
 LLVMValueRef emit_intrinsic(struct emitter *e, const char *name, LLVMTypeRef *types,
                             uint32_t type_count, LLVMValueRef *args, uint32_t arg_count);
-LLVMValueRef lane_numbers(struct emitter *e); /* <0, 1, …> as i64 */
+LLVMValueRef lane_numbers(struct emitter *e);             /* <0, 1, …> as i64 */
+LLVMValueRef any_lane(struct emitter *e, LLVMValueRef c); /* whether one of c (i1) is set */
 
 struct cache_value;
 

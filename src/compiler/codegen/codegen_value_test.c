@@ -333,6 +333,44 @@ static void multiply_add_and_select(void **state)
     }
 }
 
+/* A function chosen by a select and alone, of what varies over lanes and of what an outer loop
+ * holds. */
+static void functions_in_expressions(void **state)
+{
+    (void)state;
+    for (uint32_t lanes = 0; lanes <= 16; lanes += 8) {
+        struct kit kit;
+        void *a, *b;
+        expr_id i, j, five;
+        kit_init(&kit);
+        struct nest *n = &kit.nest;
+        int64_t count = all_pairs(&kit, DTYPE_F64, &a, &b);
+        uint32_t chosen = kit_buffer(&kit, DTYPE_F64, true, 1, 0, NULL),
+                 alone = kit_buffer(&kit, DTYPE_F64, true, 1, 0, NULL),
+                 outer = kit_buffer(&kit, DTYPE_F64, true, 5, 0, NULL);
+        uint32_t x = kit_buffer(&kit, DTYPE_F64, false, 1, 0, a),
+                 y = kit_buffer(&kit, DTYPE_F64, false, 1, 0, b);
+        five = index_const(n, 5);
+        expr_id param = expr_param(n, DTYPE_F64);
+        expr_id f = expr_fma(n, param, param, expr_const(n, DTYPE_F64, 1.0 / 3));
+        struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+        expr_id vx = expr_load(n, x, i, EXPR_NONE), vy = expr_load(n, y, i, EXPR_NONE);
+        expr_id v = expr_select(n, expr_binary(n, EXPR_LT, vx, vy), expr_apply(n, vx, f), vy);
+        block_add(n, &loop->body, stmt_store(n, chosen, i, v, EXPR_NONE));
+        v = expr_apply(n, vy, f);
+        block_add(n, &loop->body, stmt_store(n, alone, i, v, EXPR_NONE));
+        struct stmt *rows = kit_loop(&kit, NULL, "i", kit.S, 0, true, &i);
+        expr_id row = expr_cast(n, i, DTYPE_F64), limit = expr_const(n, DTYPE_F64, 100);
+        v = expr_select(n, expr_binary(n, EXPR_LT, limit, row), expr_apply(n, row, f), row);
+        loop = kit_loop(&kit, rows, "j", five, lanes, true, &j);
+        i = index_add(n, index_mul(n, i, five), j);
+        v = expr_binary(n, EXPR_ADD, v, expr_cast(n, j, DTYPE_F64));
+        block_add(n, &loop->body, stmt_store(n, outer, i, v, EXPR_NONE));
+        check_values(&kit, "functions", count);
+        kit_release(&kit);
+    }
+}
+
 /* Every narrow pattern widens; every narrow value, the ties between neighbours and what lies beside
  * them round: into memory, in registers, and what was rounded once more into memory. */
 static void narrow_floats_exhaustively(void **state)
@@ -388,6 +426,7 @@ int main(void)
         cmocka_unit_test(casts_between_all_dtypes),
         cmocka_unit_test(bits_and_quick_conversions),
         cmocka_unit_test(multiply_add_and_select),
+        cmocka_unit_test(functions_in_expressions),
         cmocka_unit_test(narrow_floats_exhaustively),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,12 +102,6 @@ static LLVMValueRef step(struct emitter *e, LLVMValueRef x, LLVMValueRef m)
     return choose(e, below, LLVMBuildFAdd(e->builder, r, m, ""), r);
 }
 
-static LLVMValueRef any_lane(struct emitter *e, LLVMValueRef c)
-{
-    LLVMTypeRef type = LLVMTypeOf(c);
-    return is_vector(c) ? emit_intrinsic(e, "llvm.vector.reduce.or", &type, 1, &c, 1) : c;
-}
-
 /* r 2^k mod m, in a loop that the builder is left behind. */
 static LLVMValueRef reduce(struct emitter *e, LLVMValueRef function, LLVMValueRef r, LLVMValueRef k,
                            LLVMValueRef m)

@@ -92,3 +92,9 @@ LLVMValueRef lane_numbers(struct emitter *e)
         numbers[i] = LLVMConstInt(LLVMInt64TypeInContext(e->context), i, 0);
     return LLVMConstVector(numbers, e->lanes);
 }
+
+LLVMValueRef any_lane(struct emitter *e, LLVMValueRef c)
+{
+    LLVMTypeRef type = LLVMTypeOf(c);
+    return is_vector(c) ? emit_intrinsic(e, "llvm.vector.reduce.or", &type, 1, &c, 1) : c;
+}

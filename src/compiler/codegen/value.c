@@ -52,6 +52,11 @@ static struct memo make_memo(struct emitter *e, LLVMValueRef value, uint32_t lev
         .value = value, .level = level, .level_serial = e->levels[level].serial, .time = e->now};
 }
 
+void emit_bind(struct emitter *e, expr_id id, LLVMValueRef value)
+{
+    *memo_at(e, id) = make_memo(e, value, e->level);
+}
+
 /* base + terms, outer levels first, so that what inner loops add is one small step. */
 static LLVMValueRef emit_address(struct emitter *e, uint32_t buffer, expr_id index)
 {
@@ -466,6 +471,10 @@ LLVMValueRef emit_value(struct emitter *e, expr_id id)
     uint32_t level = level_of(e, &x);
     if (x.op == EXPR_LOAD) {
         out = emit_load(e, &x);
+    } else if (chooses_apply(e, &x)) {
+        out = emit_rare_choice(e, &x, level);
+    } else if (x.op == EXPR_APPLY) {
+        out = emit_apply(e, &x, level);
     } else if (x.operand[0] == EXPR_NONE) {
         level_place(e, level);
         out = emit_leaf(e, &x);

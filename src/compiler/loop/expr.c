@@ -273,6 +273,20 @@ expr_id expr_fma(struct nest *nest, expr_id a, expr_id b, expr_id c)
         (struct expr){.op = EXPR_FMA, .dtype = expr_at(nest, a)->dtype, .operand = {a, b, c}});
 }
 
+expr_id expr_param(struct nest *nest, enum dtype dtype)
+{
+    return expr_intern(nest, (struct expr){.op = EXPR_PARAM, .dtype = (uint8_t)dtype});
+}
+
+expr_id expr_apply(struct nest *nest, expr_id x, expr_id f)
+{
+    const struct expr *body = expr_at(nest, f);
+    uint8_t dtype = body->dtype;
+    assert(dtype == expr_at(nest, x)->dtype);
+    assert(body->vars == 0 && body->locals == 0 && !body->loads);
+    return expr_intern(nest, (struct expr){.op = EXPR_APPLY, .dtype = dtype, .operand = {x, f}});
+}
+
 expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype)
 {
     const struct expr *x = expr_at(nest, a);
@@ -312,6 +326,7 @@ expr_id expr_rebuild(struct nest *nest, const struct expr *e, const expr_id oper
     case EXPR_BITCAST: return expr_bitcast(nest, operand[0], e->dtype);
     case EXPR_SELECT: return expr_select(nest, operand[0], operand[1], operand[2]);
     case EXPR_FMA: return expr_fma(nest, operand[0], operand[1], operand[2]);
+    case EXPR_APPLY: return expr_apply(nest, operand[0], operand[1]);
     case EXPR_FLOORDIV: return index_div(nest, operand[0], operand[1]);
     case EXPR_FLOORMOD: return index_mod(nest, operand[0], operand[1]);
     default: break;

@@ -151,6 +151,8 @@ expr_id expr_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id b); /
                                                                                   index_* */
 expr_id expr_select(struct nest *nest, expr_id c, expr_id a, expr_id b);
 expr_id expr_fma(struct nest *nest, expr_id a, expr_id b, expr_id c);
+expr_id expr_param(struct nest *nest, enum dtype dtype);
+expr_id expr_apply(struct nest *nest, expr_id x, expr_id f); /* f: no apply in it */
 expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_convert(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_bitcast(struct nest *nest, expr_id a, enum dtype dtype);

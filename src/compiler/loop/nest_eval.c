@@ -29,6 +29,7 @@ struct run {
     int64_t *vars;
     union nest_value *locals;
     union nest_value *values; /* by expression */
+    union nest_value param;   /* while the second operand of an APPLY is evaluated */
     struct order *orders;     /* by root */
 };
 
@@ -249,14 +250,16 @@ static bool load(struct run *r, const struct expr *x, union nest_value *out)
     return true;
 }
 
+/* The second operand of an APPLY is a root of its own: PARAM has another value for each. */
 static void mark(const struct nest *nest, expr_id e, bool *marks)
 {
+    const struct expr *x = expr_at(nest, e);
     if (marks[e])
         return;
     marks[e] = true;
-    for (int i = 0; i < 3; i++)
-        if (expr_at(nest, e)->operand[i] != EXPR_NONE)
-            mark(nest, expr_at(nest, e)->operand[i], marks);
+    for (int i = 0; i < (x->op == EXPR_APPLY ? 1 : 3); i++)
+        if (x->operand[i] != EXPR_NONE)
+            mark(nest, x->operand[i], marks);
 }
 
 static const struct order *order_of(struct run *r, expr_id root)
@@ -273,6 +276,8 @@ static const struct order *order_of(struct run *r, expr_id root)
             o->ids[o->count++] = e;
     return o;
 }
+
+static bool evaluate(struct run *r, expr_id root, union nest_value *out);
 
 static bool evaluate(struct run *r, expr_id root, union nest_value *out)
 {
@@ -292,6 +297,12 @@ static bool evaluate(struct run *r, expr_id root, union nest_value *out)
         case EXPR_LOCAL: *to = r->locals[x->index]; break;
         case EXPR_LOAD:
             if (!load(r, x, to))
+                return false;
+            break;
+        case EXPR_PARAM: *to = r->param; break;
+        case EXPR_APPLY:
+            r->param = r->values[x->operand[0]];
+            if (!evaluate(r, x->operand[1], to))
                 return false;
             break;
         default:

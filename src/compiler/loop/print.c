@@ -64,6 +64,8 @@ static void print_operation(const struct nest *nest, expr_id e, const uint8_t *u
         strbuf_puts(out, nest->dims->names.items[x->index].name);
     else if (x->op == EXPR_LOCAL)
         strbuf_puts(out, nest->locals.items[x->index].name);
+    else if (x->op == EXPR_PARAM)
+        strbuf_puts(out, op_text[x->op]);
     else if (x->op == EXPR_LOAD) {
         strbuf_printf(out, "%s[", nest->buffers.items[x->index].name);
         print_expr(nest, x->operand[0], uses, out);

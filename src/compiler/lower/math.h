@@ -10,8 +10,8 @@
  *     expm1, log2, atan, erf      2
  *     sin, cos, tanh              3
  *     tan, erfc                   4
- * sin, cos and tan of f64 hold this for |x| ≤ 2^29. Past it the error grows with |x|, until no
- * digit is right; a sine remains a number in [-1, 1]. f32 has no such limit. */
+ * sin, cos and tan hold theirs for every finite x. Past 2^29 f64 takes another way, an element at
+ * a time, which costs as much as tens of smaller arguments do. */
 #ifndef URZA_COMPILER_LOWER_MATH_H
 #define URZA_COMPILER_LOWER_MATH_H
 

@@ -111,6 +111,7 @@ static void run_f64(const struct step *s, double *restrict r, const union value_
     case EXPR_MIN: EACH(r[i] = a[i] < b[i] ? a[i] : b[i]);
     case EXPR_MAX: EACH(r[i] = a[i] > b[i] ? a[i] : b[i]);
     case EXPR_SELECT: EACH(r[i] = ra->b[i] ? b[i] : c[i]);
+    case EXPR_APPLY: memcpy(r, b, sizeof rb->f64); break;
     case EXPR_CAST: EACH(r[i] = (double)ra->f32[i]);
     case EXPR_BITCAST: memcpy(r, a, sizeof ra->f64); break;
     case EXPR_FMA:
@@ -175,7 +176,7 @@ static void run_compare(const struct step *s, uint8_t *restrict r, const union v
         }
         break;
     case EXPR_NE:
-        if (s->from == DTYPE_I64) {
+        if (s->from == DTYPE_I64 || s->from == DTYPE_U64) {
             EACH(r[i] = ra->i64[i] != rb->i64[i]);
         } else if (s->from == DTYPE_F32) {
             EACH(r[i] = ra->f32[i] != rb->f32[i]);
@@ -215,13 +216,15 @@ const union value_block *program_run(const struct program *p, union value_block 
         const union value_block *c = &registers[s->in[2]];
         if (s->op == EXPR_LOCAL)
             *r = s->expr.index == 0 ? *x : *y;
+        else if (s->op == EXPR_PARAM) /* functions are asked about x alone */
+            *r = *x;
         else if (s->dtype == DTYPE_F32)
             run_f32(s, r->f32, a, b, c, fused);
         else if (s->dtype == DTYPE_F64)
             run_f64(s, r->f64, a, b, c, fused);
         else if (s->dtype == DTYPE_I32)
             run_i32(s, r->i32, a, b, c);
-        else if (s->dtype == DTYPE_I64)
+        else if (s->dtype == DTYPE_I64 || s->dtype == DTYPE_U64)
             run_i64(s, r->i64, a, b, c);
         else
             run_compare(s, r->b, a, b);

@@ -143,6 +143,14 @@ double math_scale_power(const struct float_layout *l);
 /* 2^x for f64, |x| < 1000, with an error of 2^-31: enough for a result in f32. */
 expr_id math_exp2_coarse(struct nest *nest, expr_id x);
 
+/* x = quarters π/2 + rest, |rest| ≤ π/4, for f64 x from 2^29 on in magnitude; of infinity rest is
+ * NaN, of smaller x both are meaningless. */
+struct math_huge_angle {
+    expr_id rest;     /* f64, exact to 1 ULP */
+    expr_id quarters; /* i64; its two low bits count */
+};
+struct math_huge_angle math_huge_angle(struct nest *nest, expr_id x);
+
 expr_id math_exp(struct nest *nest, expr_id x);
 expr_id math_exp2(struct nest *nest, expr_id x);
 expr_id math_expm1(struct nest *nest, expr_id x);

@@ -419,20 +419,50 @@ static void test_pow(void **state)
     free(registers);
 }
 
-/* A sine of any f64 stays within [-1, 1], and NaN appears for infinities only. */
+/* f64 nearest to multiples of π/2 for their exponents, the hardest there are, found by continued
+ * fractions. The first leaves 2^-60.9. */
+static const double hard_angles[] = {
+    0x1.6ac5b262ca1ffp849, 0x1.6ac5b262ca1ffp850, 0x1.504cac51f1eafp131, 0x1.6ac5b262ca1ffp851,
+    0x1.e009c53148be1p991, 0x1.4c96c11134d36p577, 0x1.cfe482285f8edp860, 0x1.db41f3cb71d7bp680,
+    0x1.e7e44a78ac18cp197, 0x1.c45cd11154dfdp295, 0x1.504cac51f1eafp132, 0x1.83009e2e9e2ebp614,
+    0x1.b2196364d750bp253, 0x1.6ac5b262ca1ffp852, 0x1.e009c53148be1p992, 0x1.69eab0985179bp246,
+};
+#define HARD_COUNT (sizeof hard_angles / sizeof hard_angles[0])
+
+/* A hard angle, a number next to one or a small multiple of it; one nearest to a multiple of π/2;
+ * or any f64 from about where small angles end, uniform in its exponent. */
+static double huge_angle(uint64_t *seed, uint32_t i)
+{
+    double u = unit(seed), v;
+    if (i % 4 == 0)
+        v = hard_angles[i / 4 % HARD_COUNT] * (1 + rint(2 * u) * 0x1p-52) *
+            rint(1 + 2 * unit(seed));
+    else if (i % 4 == 1)
+        v = (double)((long double)rint(u * exp2(62 * unit(seed))) * 1.57079632679489661923132L);
+    else
+        v = ldexp(1 + u, 27 + (int)(unit(seed) * 997));
+    return i / 8 % 2 ? -v : v;
+}
+
 static void test_huge_f64_angles(void **state)
 {
     (void)state;
     union value_block *registers = calloc(MAX_REGISTERS, sizeof *registers), x;
     assert_non_null(registers);
-    for (uint32_t i = 0; i < BLOCK; i++)
-        x.f64[i] = ldexp(1 + i * 0x1p-10, 20 + (int)(i * 2 % 1003));
-    static const enum prim prims[] = {PRIM_SIN, PRIM_COS};
-    for (int k = 0; k < 2; k++) {
-        struct built *b = build(prims[k], DTYPE_F64);
-        const union value_block *r = program_run(&b->program, registers, &x, &x, false);
-        for (uint32_t i = 0; i < BLOCK; i++)
-            assert_true(fabs(r->f64[i]) <= 1);
+    uint64_t seed = 3;
+    for (size_t k = 0; k < FUNCTION_COUNT; k++) {
+        const struct function *f = &functions[k];
+        if (f->prim != PRIM_SIN && f->prim != PRIM_COS && f->prim != PRIM_TAN)
+            continue;
+        struct built *b = build(f->prim, DTYPE_F64);
+        struct worst w = {0};
+        for (uint32_t at = 0; at < 1u << 17; at += BLOCK) {
+            for (uint32_t i = 0; i < BLOCK; i++)
+                x.f64[i] = huge_angle(&seed, at + i);
+            check_f64(&b->program, f, registers, &x, &w);
+        }
+        worst_report(f->name, "f64, huge", f->f64_bound, &w);
+        assert_true(w.ulp[0] <= f->f64_bound && w.ulp[1] <= f->f64_bound);
         built_free(b);
     }
     free(registers);

@@ -7,8 +7,8 @@
  * modulo 1. Quarter turns are dropped as soon as they appear, so that no bit falls off at the end
  * of a sum that is close to one.
  *
- * f64 arguments are reduced by π/2 in four parts, three of 24 bits, exact while the quotient has 29
- * bits. */
+ * f64 arguments up to 2^29 are reduced by π/2 in four parts, three of 24 bits, exact while the
+ * quotient has 29 bits; greater ones, which are rare, as math_huge_angle.c says. */
 #include "compiler/lower/math_priv.h"
 
 /* sin 2πs = s S(s²) and cos 2πs = 1 + s² C(s²) on |s| ≤ 1/8, errors 2^-37 and 2^-34; at 3/16, where
@@ -92,6 +92,19 @@ static struct angle reduce_f32(struct nest *nest, expr_id narrow)
     return angle;
 }
 
+/* Of the rest r, |r| ≤ π/4. */
+static struct angle angle_f64(struct nest *nest, expr_id r, expr_id quarters)
+{
+    struct angle angle = {.quarters = quarters};
+    expr_id z = math_mul(nest, r, r);
+    expr_id cube = math_mul(nest, r, z);
+    angle.sin = expr_fma(nest, cube, MATH_POLY(nest, z, sin_s64), r);
+    expr_id c =
+        math_fmak(nest, z, -0.5, math_mul(nest, math_mul(nest, z, z), MATH_POLY(nest, z, cos_c64)));
+    angle.cos = math_addk(nest, c, 1);
+    return angle;
+}
+
 static struct angle reduce_f64(struct nest *nest, expr_id x)
 {
     static const double half_pi[4] = {0x1.921fb4p0, 0x1.4442dp-24, 0x1.846988p-48,
@@ -102,23 +115,20 @@ static struct angle reduce_f64(struct nest *nest, expr_id x)
     expr_id r = x;
     for (int i = 0; i < 4; i++)
         r = math_fmak(nest, n, -half_pi[i], r);
-    /* Past 2^29 r is off; a sine stays within [-1, 1]. */
-    r = math_at_least(nest, math_at_most(nest, r, 0.8), -0.8);
-
-    struct angle angle;
-    expr_id z = math_mul(nest, r, r);
-    expr_id cube = math_mul(nest, r, z);
-    angle.sin = expr_fma(nest, cube, MATH_POLY(nest, z, sin_s64), r);
-    expr_id c =
-        math_fmak(nest, z, -0.5, math_mul(nest, math_mul(nest, z, z), MATH_POLY(nest, z, cos_c64)));
-    angle.cos = math_addk(nest, c, 1);
-    angle.quarters = math_bits(nest, rounded);
-    return angle;
+    return angle_f64(nest, r, math_bits(nest, rounded));
 }
 
-static struct angle reduce(struct nest *nest, expr_id x)
+/* A function of x by its formula of an angle. */
+static expr_id of_angle(struct nest *nest, expr_id x,
+                        expr_id (*formula)(struct nest *nest, struct angle a))
 {
-    return math_is_f64(nest, x) ? reduce_f64(nest, x) : reduce_f32(nest, x);
+    if (!math_is_f64(nest, x))
+        return expr_cast(nest, formula(nest, reduce_f32(nest, x)), math_dtype(nest, x));
+    expr_id usual = formula(nest, reduce_f64(nest, x));
+    struct math_huge_angle h = math_huge_angle(nest, expr_param(nest, DTYPE_F64));
+    expr_id other = formula(nest, angle_f64(nest, h.rest, h.quarters));
+    expr_id huge = math_greater(nest, math_abs(nest, x), 0x1p29);
+    return expr_select(nest, huge, expr_apply(nest, x, other), usual);
 }
 
 /* v, negated where bit of quarters is set. */
@@ -135,31 +145,43 @@ static expr_id is_odd(struct nest *nest, expr_id quarters)
     return expr_binary(nest, EXPR_NE, low, math_int(nest, low, 0));
 }
 
+static expr_id sine(struct nest *nest, struct angle a)
+{
+    expr_id v = expr_select(nest, is_odd(nest, a.quarters), a.cos, a.sin);
+    return negate_if(nest, v, a.quarters, 1);
+}
+
 expr_id math_sin(struct nest *nest, expr_id x)
 {
-    struct angle a = reduce(nest, x);
-    expr_id v = expr_select(nest, is_odd(nest, a.quarters), a.cos, a.sin);
-    v = expr_cast(nest, negate_if(nest, v, a.quarters, 1), math_dtype(nest, x));
+    expr_id v = of_angle(nest, x, sine);
     return expr_select(nest, math_equal(nest, x, 0), x, v); /* -0 */
 }
 
-expr_id math_cos(struct nest *nest, expr_id x)
+static expr_id cosine(struct nest *nest, struct angle a)
 {
-    struct angle a = reduce(nest, x);
     expr_id v = expr_select(nest, is_odd(nest, a.quarters), a.sin, a.cos);
     /* Negative in the second and third quarter: where the two bits differ. */
     expr_id next = math_bitop(nest, EXPR_SHL, a.quarters, 1);
     next = expr_binary(nest, EXPR_XOR, next, a.quarters);
-    return expr_cast(nest, negate_if(nest, v, next, 1), math_dtype(nest, x));
+    return negate_if(nest, v, next, 1);
+}
+
+expr_id math_cos(struct nest *nest, expr_id x)
+{
+    return of_angle(nest, x, cosine);
+}
+
+static expr_id tangent(struct nest *nest, struct angle a)
+{
+    expr_id odd = is_odd(nest, a.quarters);
+    expr_id v =
+        math_div(nest, expr_select(nest, odd, a.cos, a.sin), expr_select(nest, odd, a.sin, a.cos));
+    return negate_if(nest, v, a.quarters, 0);
 }
 
 expr_id math_tan(struct nest *nest, expr_id x)
 {
-    struct angle a = reduce(nest, x);
-    expr_id odd = is_odd(nest, a.quarters);
-    expr_id v =
-        math_div(nest, expr_select(nest, odd, a.cos, a.sin), expr_select(nest, odd, a.sin, a.cos));
-    v = expr_cast(nest, negate_if(nest, v, a.quarters, 0), math_dtype(nest, x));
+    expr_id v = of_angle(nest, x, tangent);
     return expr_select(nest, math_equal(nest, x, 0), x, v); /* -0 */
 }
 

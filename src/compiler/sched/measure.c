@@ -37,7 +37,7 @@ static expr_id bound_of(struct nest *nest, expr_id extent)
 }
 
 /* Operations are counted once each, as they are computed: ids seen are kept in a small set, and
- * what does not fit there counts again. */
+ * what does not fit there counts again. What is rarely computed does not count. */
 struct seen {
     expr_id ids[512];
 };
@@ -49,7 +49,8 @@ static uint32_t count_operations(const struct nest *nest, expr_id e, struct seen
         return 0;
     seen->ids[e % 512] = e;
     uint32_t count = 1;
-    for (int i = 0; i < 3 && x->op != EXPR_LOAD; i++)
+    int operands = x->op == EXPR_LOAD ? 0 : x->op == EXPR_APPLY ? 1 : 3;
+    for (int i = 0; i < operands; i++)
         count += count_operations(nest, x->operand[i], seen);
     return count;
 }
