@@ -61,10 +61,14 @@ struct onnx_result {
 /* Runs result->name of the folder data and fills the rest of *result. */
 void onnx_case_run(const char *data, struct onnx_result *result);
 
-/* found, what compiled code gave, must lie within the reference's bounds: ERR_VERIFY. Counts the
- * elements of the output, and those that have no bound. */
+/* Why more than 1 % of an output (and than 4 elements) of a case may have no bound; NULL: no more
+ * may. */
+const char *onnx_unchecked_because(const char *name);
+/* found, what compiled code gave, must lie within the reference's bounds, and few of
+ * them be lacking: ERR_VERIFY. Counts the elements of the output, and those that have no bound. */
 bool onnx_compare_compiled(const struct interp_tensor *reference, const void *found,
-                           struct onnx_distance *distance, struct error *err);
+                           const char *unchecked_because, struct onnx_distance *distance,
+                           struct error *err);
 /* So must what the case expects, which may be ONNX_DATA_ULP further away, or as far as the
  * exception says (NULL: none). found is compared with it only where the reference has no bound.
  * ERR_VERIFY. */

@@ -35,23 +35,55 @@ static const struct onnx_exception exceptions[] = {
     {"node/test_dft_inverse", false, 0.32, true, "a Fourier transform in complex64 cancels"},
 };
 
+/* So much of an output may have no bound; so few elements are none, where outputs are small. */
+#define UNCHECKED_MOST 0.01
+#define UNCHECKED_FEW 4
+
+/* Cases whose names begin so may have more: errors of what was computed reach across a rounding
+ * step. */
+static const struct {
+    const char *name, *reason;
+} unchecked[] = {
+    {"node/test_gridsample", "places in the image are rounded down"},
+    {"node/test_roialign", "places in the image are rounded down"},
+    {"node/test_basic_deform_conv", "places in the image are rounded down"},
+    {"node/test_quantizelinear", "quotients are rounded"},
+};
+
+static bool starts(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+const char *onnx_unchecked_because(const char *name)
+{
+    for (size_t i = 0; i < sizeof unchecked / sizeof *unchecked; i++)
+        if (starts(name, unchecked[i].name))
+            return unchecked[i].reason;
+    return NULL;
+}
+
 const struct onnx_exception *onnx_exception_of(const char *name, bool debian)
 {
     for (size_t i = 0; i < sizeof exceptions / sizeof *exceptions; i++)
-        if (exceptions[i].debian == debian &&
-            strncmp(exceptions[i].name, name, strlen(exceptions[i].name)) == 0)
+        if (exceptions[i].debian == debian && starts(name, exceptions[i].name))
             return &exceptions[i];
     return NULL;
 }
 
 bool onnx_compare_compiled(const struct interp_tensor *reference, const void *found,
-                           struct onnx_distance *distance, struct error *err)
+                           const char *unchecked_because, struct onnx_distance *distance,
+                           struct error *err)
 {
     struct interp_difference worst;
     interp_compare(reference, found, &worst);
     distance->elements += reference->count;
     distance->undetermined += worst.undetermined;
     distance->worst_ratio = fmax(distance->worst_ratio, worst.worst_ratio);
+    if (!unchecked_because && worst.undetermined > UNCHECKED_FEW &&
+        (double)worst.undetermined > UNCHECKED_MOST * (double)reference->count)
+        return fail(err, ERR_VERIFY, "%lld of %lld elements cannot be checked",
+                    (long long)worst.undetermined, (long long)reference->count);
     return worst.worst_ratio <= 1 ||
            fail(err, ERR_VERIFY, "[%lld] is off by %.3g, bound %.3g", (long long)worst.worst_index,
                 worst.worst_absolute, worst.worst_bound);
