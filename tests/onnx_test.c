@@ -1,19 +1,18 @@
 /* The cases of the ONNX project, as Debian packs them: each model is read, compiled for this CPU,
- * run, and compared with the outputs that stand beside it.
+ * run, and compared with the reference interpreter and the outputs that stand beside it
+ * (support/onnx_case.h).
  *
  * tests/onnx_cases.txt holds what is expected of each: `pass`, what had to be known at compile time
  * for it to pass, or why the model is refused. The test fails when a case is wrong, crashes, or is
  * worse than it was; --update writes the file again. --data FOLDER and --list FILE stand for other
  * cases and what is expected of them. A word names the cases to run, by a part of their names;
- * their results are printed then.
+ * their results are printed then. --verbose prints of each case that passes what answered it and
+ * how near.
  *
  * Workers are child processes that share the table of results; one that dies costs its case, no
- * more. The bounds are those of ONNX's own runner: 1e-3 relative, 1e-7 absolute; for bfloat16,
- * whose data were made by cutting bits off, one unit in the last place. Such data lack their shape,
- * too. */
+ * more. */
 #include <dirent.h>
 #include <math.h>
-#include <onnx.pb-c.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,405 +25,35 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strbuf.h"
-#include "compiler/compile.h"
-#include "compiler/import/import.h"
-#include "urza/run.h"
+#include "support/onnx_case.h"
 
-#define DEBIAN_DATA "/usr/share/libonnx-testdata/data"
 #define DEBIAN_LIST "tests/onnx_cases.txt"
 #define SKIPPED 77
 #define MAX_CASES 4096
-#define MAX_TENSORS 32
 #define WORKERS 2
 #define CASE_SECONDS 30
-#define RELATIVE 1e-3
-#define RELATIVE_F16 0x1p-9
-#define RELATIVE_BF16 0x1p-6
-#define ABSOLUTE 1e-7
 
 static const char *const suites[] = {"node", "simple", "pytorch-converted", "pytorch-operator"};
-
-struct result {
-    char name[160];
-    char text[400]; /* empty: not run */
-    bool dense;     /* inputs and outputs are dense tensors of numbers */
-};
 
 /* What the command line says. */
 struct request {
     const char *data, *list, *filter;
-    bool update;
+    bool update, verbose;
 };
 
-/* One case under test. */
-struct model {
-    struct arena *arena;
-    char folder[512];
-    char *bytes;
-    size_t size;
-    struct import_tensor inputs[MAX_TENSORS], outputs[MAX_TENSORS];
-    uint32_t input_count, output_count;
-    const char *names[MAX_TENSORS];                              /* of the inputs */
-    bool dense;                                                  /* see struct result */
-    int32_t input_types[MAX_TENSORS], output_types[MAX_TENSORS]; /* as the model states them */
-    struct error err;
-};
-
-/* Debian's cases keep bfloat16 as uint16. */
-static bool read_as_bf16(struct model *m, const char *bytes, size_t size, struct import_tensor *out)
-{
-    Onnx__TensorProto *proto = onnx__tensor_proto__unpack(NULL, size, (const uint8_t *)bytes);
-    if (!proto || proto->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__UINT16)
-        return false;
-    proto->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16;
-    uint8_t *packed = arena_alloc(m->arena, onnx__tensor_proto__get_packed_size(proto), 1);
-    size = onnx__tensor_proto__pack(proto, packed);
-    onnx__tensor_proto__free_unpacked(proto, NULL);
-    return onnx_read_tensor(packed, size, m->arena, out, &m->err);
-}
-
-static bool read_tensors(struct model *m, const char *kind, const int32_t *types,
-                         struct import_tensor *out, uint32_t *out_count)
-{
-    *out_count = 0;
-    for (uint32_t i = 0; i < MAX_TENSORS; i++) {
-        char path[640], *bytes;
-        size_t size;
-        snprintf(path, sizeof path, "%s/test_data_set_0/%s_%u.pb", m->folder, kind, i);
-        if (access(path, R_OK) != 0)
-            return true;
-        if (!file_read(path, (size_t)1 << 30, &bytes, &size, &m->err))
-            return false;
-        bool ok = (types[i] == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 &&
-                   read_as_bf16(m, bytes, size, &out[i])) ||
-                  onnx_read_tensor(bytes, size, m->arena, &out[i], &m->err);
-        free(bytes);
-        if (!ok)
-            return fail_at(&m->err, "%s %u", kind, i);
-        *out_count = i + 1;
-    }
-    return true;
-}
-
-static bool is_initializer(const Onnx__GraphProto *graph, const char *name)
-{
-    for (size_t i = 0; i < graph->n_initializer; i++)
-        if (strcmp(graph->initializer[i]->name, name) == 0)
-            return true;
-    return false;
-}
-
-static int32_t type_of(const Onnx__ValueInfoProto *info)
-{
-    bool tensor = info->type && info->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
-    return tensor ? info->type->tensor_type->elem_type : 0;
-}
-
-static bool is_dense(const Onnx__ValueInfoProto *info)
-{
-    return type_of(info) != ONNX__TENSOR_PROTO__DATA_TYPE__UNDEFINED &&
-           type_of(info) != ONNX__TENSOR_PROTO__DATA_TYPE__STRING;
-}
-
-static bool read_signature(struct model *m)
-{
-    uint32_t count = 0;
-    Onnx__ModelProto *model = onnx__model_proto__unpack(NULL, m->size, (const uint8_t *)m->bytes);
-    if (!model)
-        return fail(&m->err, ERR_PARSE, "not a model");
-    for (size_t i = 0; i < model->graph->n_input && count < MAX_TENSORS; i++)
-        if (!is_initializer(model->graph, model->graph->input[i]->name)) {
-            m->input_types[count] = type_of(model->graph->input[i]);
-            m->names[count++] = arena_strdup(m->arena, model->graph->input[i]->name);
-        }
-    for (size_t i = 0; i < model->graph->n_output && i < MAX_TENSORS; i++)
-        m->output_types[i] = type_of(model->graph->output[i]);
-    m->dense = true;
-    for (size_t i = 0; i < model->graph->n_input; i++)
-        m->dense = m->dense && is_dense(model->graph->input[i]);
-    for (size_t i = 0; i < model->graph->n_output; i++)
-        m->dense = m->dense && is_dense(model->graph->output[i]);
-    onnx__model_proto__free_unpacked(model, NULL);
-    return true;
-}
-
-/* Which inputs are constants in an attempt: none, integers, all but the first, all. */
-static uint32_t choose_fixed(const struct model *m, int attempt, struct import_tensor *out)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < m->input_count; i++) {
-        bool fixed = attempt == 3 || (attempt == 2 && i > 0) ||
-                     (attempt == 1 && !dtype_is_float(m->inputs[i].dtype));
-        if (!fixed)
-            continue;
-        out[count] = m->inputs[i];
-        out[count++].name = m->names[i];
-    }
-    return count;
-}
-
-static bool import(struct model *m, struct blueprint *out, struct import_tensor *fixed,
-                   uint32_t *out_fixed)
-{
-    for (int attempt = 0; attempt < 4; attempt++) {
-        struct import_options options = {.folder = m->folder, .fixed = fixed};
-        options.fixed_count = *out_fixed = choose_fixed(m, attempt, fixed);
-        if (onnx_read(m->bytes, m->size, &options, m->arena, out, &m->err))
-            return true;
-        if (m->err.code != ERR_UNSUPPORTED || !strstr(m->err.message, "not known"))
-            return false;
-    }
-    return false;
-}
-
-/* What a package keeps as the blueprint must be the same graph. */
-static bool check_json(struct model *m, const struct blueprint *blueprint)
-{
-    struct import_options options = {.seed = 0};
-    struct blueprint *again = ARENA_NEW(m->arena, struct blueprint);
-    struct strbuf first, second;
-    strbuf_init(&first, m->arena);
-    strbuf_init(&second, m->arena);
-    if (!blueprint_read(blueprint->json, blueprint->json_bytes, &options, m->arena, again, &m->err))
-        return fail_at(&m->err, "blueprint.json");
-    graph_print(&blueprint->graph, &first);
-    graph_print(&again->graph, &second);
-    return strcmp(first.data, second.data) == 0 ||
-           fail(&m->err, ERR_VERIFY, "blueprint.json holds another graph");
-}
-
-static bool compile_and_load(struct model *m, const struct blueprint *blueprint, urza_module **out)
-{
-    uint32_t count = blueprint->graph.params.count;
-    struct package_param *params = ARENA_ARRAY(m->arena, struct package_param, count);
-    struct compile_options options = {.strategy = STRATEGY_FAST};
-    struct compile_result *compiled = ARENA_NEW(m->arena, struct compile_result);
-    urza_load_options load = {.trust = URZA_TRUST_ALLOW_UNSIGNED, .threads = 1};
-    urza_error failure = {0};
-    for (uint32_t i = 0; i < count; i++) {
-        void *data;
-        params[i].dtype = graph_node(&blueprint->graph, blueprint->graph.params.items[i])->dtype;
-        if (!blueprint_param_data(blueprint, i, NULL, m->arena, &data, &params[i].data_bytes,
-                                  &m->err))
-            return false;
-        params[i].data = data;
-    }
-    for (uint32_t i = 0; target_name_at(i); i++)
-        if (target_supported_here(target_name_at(i)) &&
-            (!options.targets || target_rank(target_name_at(i)) > target_rank(options.targets)))
-            options.targets = target_name_at(i);
-    if (!compile_graph(&blueprint->graph, params, blueprint->json, &options, m->arena, compiled,
-                       &m->err))
-        return fail_at(&m->err, "compile");
-    if (urza_load_memory(compiled->package, compiled->package_bytes, &load, out, &failure) != 0)
-        return fail(&m->err, (enum error_code)failure.code, "load: %s %s", failure.place,
-                    failure.message);
-    return true;
-}
-
-static double element(const struct import_tensor *t, const void *data, int64_t i)
-{
-    switch (t->dtype) {
-    case DTYPE_F64: return ((const double *)data)[i];
-    case DTYPE_F32: return (double)((const float *)data)[i];
-    case DTYPE_F16: return f16_to_double(((const uint16_t *)data)[i]);
-    case DTYPE_BF16: return bf16_to_double(((const uint16_t *)data)[i]);
-    case DTYPE_I64: return (double)((const int64_t *)data)[i];
-    case DTYPE_I32: return ((const int32_t *)data)[i];
-    case DTYPE_I16: return ((const int16_t *)data)[i];
-    case DTYPE_I8: return ((const int8_t *)data)[i];
-    case DTYPE_U16: return ((const uint16_t *)data)[i];
-    case DTYPE_U32: return ((const uint32_t *)data)[i];
-    case DTYPE_U64: return (double)((const uint64_t *)data)[i];
-    default: return ((const uint8_t *)data)[i];
-    }
-}
-
-/* Cases that draw random numbers: any are right, so only types and shapes are compared. */
-static bool is_random(const struct model *m)
-{
-    return strstr(m->folder, "bernoulli") ||
-           (strstr(m->folder, "training_dropout") && !strstr(m->folder, "zero_ratio"));
-}
-
-/* Debian's data of this case were made with an epsilon that its model does not have. */
-static bool is_wrong_data(const struct model *m)
-{
-    return strcmp(m->folder, DEBIAN_DATA "/node/test_adam_multiple") == 0;
-}
-
-static bool compare(struct model *m, uint32_t output, const void *found)
-{
-    const struct import_tensor *t = &m->outputs[output];
-    int64_t count = is_random(m) ? 0 : (int64_t)(t->bytes / dtype_bytes(t->dtype));
-    double relative = t->dtype == DTYPE_BF16  ? RELATIVE_BF16
-                      : t->dtype == DTYPE_F16 ? RELATIVE_F16
-                                              : RELATIVE;
-    double absolute = ABSOLUTE;
-    for (int64_t i = 0; i < count; i++)
-        if (isfinite(element(t, t->data, i)))
-            absolute = fmax(absolute, 0x1p-24 * fabs(element(t, t->data, i)));
-    for (int64_t i = 0; i < count; i++) {
-        double want = element(t, t->data, i), have = element(t, found, i);
-        double bound = dtype_is_float(t->dtype) ? absolute + relative * fabs(want) : 0;
-        bool same = want == have || (isnan(want) && isnan(have)) || fabs(want - have) <= bound;
-        if (!same)
-            return fail(&m->err, ERR_VERIFY, "output %u [%lld] is %g, expected %g", output,
-                        (long long)i, have, want);
-    }
-    return true;
-}
-
-static bool check_type(struct model *m, uint32_t output, const DLTensor *found,
-                       const int64_t *shape)
-{
-    const struct import_tensor *t = &m->outputs[output];
-    bool same = (uint32_t)found->ndim == t->rank &&
-                found->dtype.bits == (t->dtype == DTYPE_BOOL ? 8 : 8 * dtype_bytes(t->dtype));
-    bool shaped = t->dtype != DTYPE_BF16;
-    same = same || (!shaped && found->dtype.bits == 16);
-    for (uint32_t i = 0; i < t->rank && same && shaped; i++)
-        same = shape[i] == t->shape[i];
-    return same || fail(&m->err, ERR_VERIFY, "output %u has another type or shape", output);
-}
-
-/* Whether a tensor lacks the shape that the model states. */
-static bool is_flat(const struct import_tensor *t, const urza_tensor_info *info)
-{
-    int64_t count = 1;
-    for (int32_t i = 0; i < info->rank; i++)
-        count *= info->shape[i];
-    return t->rank == 1 && info->rank != 1 && count == t->shape[0];
-}
-
-static bool run(struct model *m, urza_module *module, const struct import_tensor *fixed,
-                uint32_t fixed_count)
-{
-    DLTensor in[MAX_TENSORS] = {0}, out[MAX_TENSORS] = {0};
-    int64_t shapes[MAX_TENSORS][8];
-    uint32_t inputs = 0, outputs = urza_output_count(module);
-    urza_error failure = {0};
-    for (uint32_t i = 0; i < m->input_count; i++) {
-        bool skip = false;
-        for (uint32_t k = 0; k < fixed_count; k++)
-            skip = skip || strcmp(fixed[k].name, m->names[i]) == 0;
-        if (skip)
-            continue;
-        const urza_tensor_info *info = urza_input_info(module, inputs);
-        bool flat = is_flat(&m->inputs[i], info);
-        if (!flat && (uint32_t)info->rank != m->inputs[i].rank)
-            return fail(&m->err, ERR_UNSUPPORTED, "the data of input %u does not fit the model", i);
-        in[inputs] = (DLTensor){.data = (void *)m->inputs[i].data,
-                                .device = {.device_type = kDLCPU},
-                                .ndim = flat ? info->rank : (int32_t)m->inputs[i].rank,
-                                .dtype = info->dtype,
-                                .shape = flat ? (int64_t *)info->shape : m->inputs[i].shape};
-        inputs++;
-    }
-    if (inputs != urza_input_count(module) || outputs != m->output_count)
-        return fail(&m->err, ERR_VERIFY, "%u inputs and %u outputs", urza_input_count(module),
-                    outputs);
-    if (urza_output_shapes(module, in, inputs, shapes, &failure) != 0)
-        return fail(&m->err, ERR_VERIFY, "%s %s", failure.place, failure.message);
-    for (uint32_t i = 0; i < outputs; i++) {
-        out[i] = (DLTensor){.data = arena_alloc(m->arena, m->outputs[i].bytes, 64),
-                            .device = {.device_type = kDLCPU},
-                            .ndim = urza_output_info(module, i)->rank,
-                            .dtype = urza_output_info(module, i)->dtype,
-                            .shape = shapes[i]};
-        if (!check_type(m, i, &out[i], shapes[i]))
-            return false;
-    }
-    if (urza_call(module, in, inputs, out, outputs, NULL, &failure) != 0)
-        return fail(&m->err, ERR_VERIFY, "%s %s", failure.place, failure.message);
-    for (uint32_t i = 0; i < outputs; i++)
-        if (!compare(m, i, out[i].data))
-            return false;
-    return true;
-}
-
-/* One line of text without line breaks. */
-static void tell(struct result *result, const char *kind, const char *text)
-{
-    snprintf(result->text, sizeof result->text, "%s%.380s", kind, text);
-    for (char *at = result->text; *at != '\0'; at++)
-        if (*at == '\n')
-            *at = ' ';
-}
-
-static void judge(struct model *m, struct result *result)
-{
-    struct blueprint *blueprint = ARENA_NEW(m->arena, struct blueprint);
-    struct import_tensor fixed[MAX_TENSORS];
-    uint32_t fixed_count = 0;
-    urza_module *module = NULL;
-    char text[400] = "";
-    /* Data that is no dense tensor belongs to a model that is refused for it. */
-    bool data = read_signature(m) &&
-                read_tensors(m, "input", m->input_types, m->inputs, &m->input_count) &&
-                read_tensors(m, "output", m->output_types, m->outputs, &m->output_count);
-    struct error damage = m->err;
-    result->dense = m->dense;
-    bool known = import(m, blueprint, fixed, &fixed_count);
-    if (known && !data)
-        m->err = damage;
-    if (!known || !data) {
-        bool refused = m->err.code == ERR_UNSUPPORTED;
-        snprintf(text, sizeof text, "%.60s%s%.320s", m->err.place, m->err.place[0] ? ": " : "",
-                 m->err.message);
-        tell(result, refused ? "refused: " : "error: ", text);
-        return;
-    }
-    bool ok = check_json(m, blueprint) && compile_and_load(m, blueprint, &module) &&
-              run(m, module, fixed, fixed_count);
-    urza_unload(module);
-    if (!ok && is_wrong_data(m))
-        fail(&m->err, ERR_UNSUPPORTED, "the data are not of this model");
-    if (!ok) {
-        snprintf(text, sizeof text, "%.60s %.320s", m->err.place, m->err.message);
-        tell(result, m->err.code == ERR_UNSUPPORTED ? "refused: " : "wrong: ", text);
-        return;
-    }
-    size_t used = 0;
-    for (uint32_t i = 0; i < fixed_count && used < sizeof text / 2; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s %s",
-                                 i == 0 ? ", known:" : ",", fixed[i].name);
-    if (is_random(m))
-        snprintf(text + used, sizeof text - used, ", random: values are not compared");
-    tell(result, "pass", text);
-}
-
-static void run_case(const char *data, struct result *result)
-{
-    struct arena arena;
-    char path[560];
-    arena_init(&arena);
-    struct model *m = ARENA_NEW(&arena, struct model);
-    m->arena = &arena;
-    snprintf(m->folder, sizeof m->folder, "%s/%s", data, result->name);
-    snprintf(path, sizeof path, "%s/model.onnx", m->folder);
-    if (file_read(path, (size_t)1 << 30, &m->bytes, &m->size, &m->err)) {
-        judge(m, result);
-        free(m->bytes);
-    } else {
-        tell(result, "error: ", m->err.message);
-    }
-    arena_release(&arena);
-}
-
-static void work(const char *data, struct result *results, uint32_t count, uint32_t worker)
+static void work(const char *data, struct onnx_result *results, uint32_t count, uint32_t worker)
 {
     for (uint32_t i = worker; i < count; i += WORKERS) {
         if (results[i].text[0] != '\0')
             continue;
-        tell(&results[i], "crash", "");
+        snprintf(results[i].text, sizeof results[i].text, "crash");
         alarm(CASE_SECONDS);
-        run_case(data, &results[i]);
+        onnx_case_run(data, &results[i]);
     }
     _exit(0);
 }
 
-static void run_all(const char *data, struct result *results, uint32_t count)
+static void run_all(const char *data, struct onnx_result *results, uint32_t count)
 {
     pid_t pids[WORKERS];
     uint32_t alive = WORKERS;
@@ -450,10 +79,10 @@ static void run_all(const char *data, struct result *results, uint32_t count)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct result *)a)->name, ((const struct result *)b)->name);
+    return strcmp(((const struct onnx_result *)a)->name, ((const struct onnx_result *)b)->name);
 }
 
-static uint32_t find_cases(const struct request *request, struct result *results)
+static uint32_t find_cases(const struct request *request, struct onnx_result *results)
 {
     uint32_t count = 0;
     for (size_t s = 0; s < sizeof suites / sizeof *suites; s++) {
@@ -493,7 +122,7 @@ static const char *expected(const char *list, const char *name, char *line, size
     return NULL;
 }
 
-static uint32_t count_worse(const struct result *results, uint32_t count, const char *list)
+static uint32_t count_worse(const struct onnx_result *results, uint32_t count, const char *list)
 {
     uint32_t worse = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -511,7 +140,7 @@ static uint32_t count_worse(const struct result *results, uint32_t count, const 
     return worse;
 }
 
-static bool write_list(const char *path, const struct result *results, uint32_t count)
+static bool write_list(const char *path, const struct onnx_result *results, uint32_t count)
 {
     struct arena arena;
     struct strbuf text;
@@ -525,7 +154,51 @@ static bool write_list(const char *path, const struct result *results, uint32_t 
     return ok;
 }
 
-static void print_totals(const struct result *results, uint32_t count)
+/* Of the cases that pass, with inputs that had to be constants or without. */
+static void print_answers(const struct onnx_result *results, uint32_t count, bool constants)
+{
+    uint32_t answers[ONNX_ANSWER_COUNT] = {0}, all = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!starts(results[i].text, "pass") || (results[i].constant_count > 0) != constants)
+            continue;
+        answers[results[i].answer]++;
+        all++;
+    }
+    printf("%u pass %s: %u compiled, %u folded\n", all,
+           constants ? "with inputs made constants first" : "as they are", answers[ONNX_COMPILED],
+           answers[ONNX_FOLDED]);
+}
+
+static void print_distances(const struct onnx_result *results, uint32_t count)
+{
+    struct onnx_distance all = {0};
+    uint32_t cases = 0, excused = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct onnx_distance *d = &results[i].distance;
+        if (!starts(results[i].text, "pass"))
+            continue;
+        const struct onnx_exception *exception = results[i].exception;
+        if (exception && d->data_ulp > 0)
+            printf("%s: the data are off by %.3g units in the last place%s, %g allowed: %s\n",
+                   results[i].name, d->data_ulp,
+                   exception->of_largest ? " of the largest element" : "", exception->ulp,
+                   exception->reason);
+        else
+            all.data_ulp = fmax(all.data_ulp, d->data_ulp);
+        all.elements += d->elements;
+        all.undetermined += d->undetermined;
+        all.worst_ratio = fmax(all.worst_ratio, d->worst_ratio);
+        cases += d->undetermined > 0;
+        excused += d->undetermined > 0 && onnx_unchecked_because(results[i].name);
+    }
+    printf("%lld elements, %lld of them undetermined, in %u cases (%u are listed for it)\n",
+           (long long)all.elements, (long long)all.undetermined, cases, excused);
+    printf("compiled code is off by at most %.3g of its bound, the data by %.3g units in the last "
+           "place beyond it\n",
+           all.worst_ratio, all.data_ulp);
+}
+
+static void print_totals(const struct onnx_result *results, uint32_t count)
 {
     uint32_t pass = 0, refused = 0, dense = 0, dense_pass = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -540,15 +213,32 @@ static void print_totals(const struct result *results, uint32_t count)
     if (dense > 0)
         printf("of %u with dense tensors of numbers only, %u pass (%.1f %%)\n", dense, dense_pass,
                100.0 * dense_pass / dense);
+    print_answers(results, count, false);
+    print_answers(results, count, true);
+    print_distances(results, count);
+}
+
+static void print_case(const struct onnx_result *r)
+{
+    printf("%s %s", r->name, r->text);
+    if (starts(r->text, "pass"))
+        printf("; %s, %u launches, %lld elements, %lld undetermined, %.3g of its bound, data %.3g "
+               "beyond",
+               r->answer == ONNX_FOLDED ? "folded" : "compiled", r->launches,
+               (long long)r->distance.elements, (long long)r->distance.undetermined,
+               r->distance.worst_ratio, r->distance.data_ulp);
+    printf("\n");
 }
 
 static bool parse_request(int argc, char **argv, struct request *out)
 {
-    *out = (struct request){.data = DEBIAN_DATA, .list = DEBIAN_LIST};
+    *out = (struct request){.data = ONNX_DEBIAN_DATA, .list = DEBIAN_LIST};
     for (int i = 1; i < argc; i++) {
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "--update") == 0)
             out->update = true;
+        else if (strcmp(argv[i], "--verbose") == 0)
+            out->verbose = true;
         else if (more && strcmp(argv[i], "--data") == 0)
             out->data = argv[++i];
         else if (more && strcmp(argv[i], "--list") == 0)
@@ -561,7 +251,8 @@ static bool parse_request(int argc, char **argv, struct request *out)
     return true;
 }
 
-static int check_list(const struct request *request, const struct result *results, uint32_t count)
+static int check_list(const struct request *request, const struct onnx_result *results,
+                      uint32_t count)
 {
     char *list = NULL;
     size_t size = 0;
@@ -580,10 +271,10 @@ static int check_list(const struct request *request, const struct result *result
 int main(int argc, char **argv)
 {
     struct request request;
-    struct result *results = mmap(NULL, MAX_CASES * sizeof *results, PROT_READ | PROT_WRITE,
-                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct onnx_result *results = mmap(NULL, MAX_CASES * sizeof *results, PROT_READ | PROT_WRITE,
+                                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!parse_request(argc, argv, &request) || results == MAP_FAILED) {
-        printf("usage: test-onnx [--data FOLDER] [--list FILE] [--update] [NAME]\n");
+        printf("usage: test-onnx [--data FOLDER] [--list FILE] [--update] [--verbose] [NAME]\n");
         return 1;
     }
     uint32_t count = find_cases(&request, results);
@@ -592,8 +283,8 @@ int main(int argc, char **argv)
         return SKIPPED;
     }
     run_all(request.data, results, count);
+    for (uint32_t i = 0; i < count && (request.filter || request.verbose); i++)
+        print_case(&results[i]);
     print_totals(results, count);
-    for (uint32_t i = 0; i < count && request.filter; i++)
-        printf("%s %s\n", results[i].name, results[i].text);
     return request.filter ? 0 : check_list(&request, results, count);
 }

@@ -23,6 +23,9 @@ struct test_case {
     /* Writes input `index` instead of random_fill; may be NULL. */
     void (*fill)(const void *user, uint32_t index, const struct tensor *tensor, uint64_t seed);
     const void *user;
+    /* Why more of an output than 1 % (and than 4 elements) may be undetermined; NULL: no more may.
+     * Not asked of exact cases: what they compare in all bits is checked. */
+    const char *unchecked;
 };
 
 struct case_result {
@@ -30,6 +33,9 @@ struct case_result {
     char place[96];                 /* of the worst: "output 'y' at N=17" */
     int64_t elements;               /* of outputs, all sizes together */
     int64_t undetermined;
+    uint32_t repeated;  /* calls on other numbers, because of so many undetermined elements */
+    uint32_t excused;   /* sizes where those did not help: test_case.unchecked */
+    char unchecked[96]; /* "16 of 16 elements of 'p'": the last such output */
 };
 
 /* Random values for the params of a graph, in the arena; NULL when one has a dynamic dim. */
@@ -37,9 +43,8 @@ const struct package_param *case_params(const struct graph *graph, uint64_t seed
                                         struct arena *arena, struct error *err);
 
 /* False when it does not compile, load or run (the error of that step), dies, writes where it must
- * not, when an element lies outside its bound, or when a kernel computes too much again
- * (ERR_VERIFY). *out is filled as far as the case
- * came. */
+ * not, when an element lies outside its bound, when too many elements are undetermined, or when a
+ * kernel computes too much again (ERR_VERIFY). *out is filled as far as the case came. */
 bool case_check(const struct test_case *test, struct case_result *out, struct error *err);
 
 /* The targets this CPU has, and "interpreter"; returns how many. */
@@ -56,6 +61,8 @@ bool case_shrink(const struct test_case *test, struct arena *arena, struct graph
 struct tally {
     uint32_t cases, failures;
     int64_t elements, undetermined;
+    uint32_t repeated; /* calls, as case_result */
+    uint32_t excused;  /* cases */
     double worst_ratio;
     char worst_name[160];
 };

@@ -47,9 +47,16 @@ bool onnx_mod(struct onnx_call *c)
 {
     struct builder *b = c->b;
     value_id x = c->in[0], y = c->in[1];
-    if (onnx_int(c, "fmod", 0) == 0)
-        return onnx_return(c, b_binary(b, PRIM_REM, x, y));
-    if (dtype_is_int(onnx_type(c, x)))
+    bool whole = dtype_is_int(onnx_type(c, x));
+    if (onnx_int(c, "fmod", 0) == 0) {
+        value_id rest = b_binary(b, PRIM_REM, x, y);
+        if (whole)
+            return onnx_return(c, rest);
+        value_id below = b_binary(b, PRIM_LT, y, b_const_like(b, y, 0));
+        rest = b_unary(b, PRIM_ABS, rest);
+        return onnx_return(c, b_select(b, below, b_neg(b, rest), rest)); /* 0 with the sign of y */
+    }
+    if (whole)
         return onnx_return(c, b_sub(b, x, b_mul(b, b_div(b, x, y), y)));
     value_id rest = b_binary(b, PRIM_REM, b_unary(b, PRIM_ABS, x), b_unary(b, PRIM_ABS, y));
     value_id negative = b_binary(b, PRIM_LT, x, b_const_like(b, x, 0));

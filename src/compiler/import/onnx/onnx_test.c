@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "compiler/import/onnx/onnx_kit_priv.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -279,6 +280,31 @@ static void bounds_nesting(void **state)
     assert_refused(m, ERR_LIMIT, "deep");
 }
 
+/* Mod is NumPy's: what is left has the sign of the divisor, a zero too; with fmod it is C's. */
+static void remainders_have_a_sign(void **state)
+{
+    struct model *m = *state;
+    static const float x[] = {0, -0.0f, 3, -3},
+                       right[2][2][4] = {{{0, 0, 1, 1}, {0, -0.0f, 1, -1}},
+                                         {{-0.0f, -0.0f, -1, -1}, {0, -0.0f, 1, -1}}};
+    for (int negative = 0; negative < 2; negative++) {
+        for (int fmod = 0; fmod < 2; fmod++) {
+            int64_t divisor = negative ? -2 : 2;
+            start_over(m);
+            add_input(m, "x", 1, (const char *const[]){"4", NULL});
+            add_initializer(m, "w", 7, 1, &divisor, sizeof divisor);
+            add_int(m, add_node(m, "Cast", "w", NULL, "v"), "to", 1);
+            add_int(m, add_node(m, "Mod", "x", "v", "y"), "fmod", fmod);
+            add_output(m, "y");
+            struct interp_tensor y = run_model(m, DTYPE_F32, 4, x);
+            for (int i = 0; i < 4; i++) {
+                assert_true(y.cells[i].f == (double)right[negative][fmod][i]);
+                assert_true(!signbit(y.cells[i].f) == !signbit(right[negative][fmod][i]));
+            }
+        }
+    }
+}
+
 /* Every prefix of a file is refused or read, and never more than that. */
 static void survives_damage(void **state)
 {
@@ -316,6 +342,7 @@ int main(void)
         TEST(opens_functions),
         TEST(takes_branches),
         TEST(bounds_nesting),
+        TEST(remainders_have_a_sign),
         TEST(survives_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
