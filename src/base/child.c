@@ -90,15 +90,15 @@ static void limit_time(uint32_t timeout_ms)
         setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-URZA_NORETURN static void run_child(int fd, pid_t parent, child_body *body, void *context,
-                                    const struct child_limits *limits)
+void child_serve(int fd, pid_t parent, child_body *body, void *context,
+                 const struct child_limits *limits)
 {
     static const struct head empty;
     struct arena arena;
     struct child_answer answer = {0};
     struct head head = empty;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (parent > 0 && getppid() != parent)
         _exit(1);
     child_default_signals();
     limit_time(limits->timeout_ms);
@@ -113,20 +113,38 @@ URZA_NORETURN static void run_child(int fd, pid_t parent, child_body *body, void
     _exit(sent ? 0 : 1);
 }
 
-/* Reads size bytes before the deadline (0: none). */
-static bool read_in_time(int fd, void *data, size_t size, uint64_t deadline_ns)
+#define CANCEL_MS 20 /* so often somebody looks whether it is cancelled */
+
+/* Where an answer comes from, and until when. */
+struct source {
+    int fd;
+    uint64_t deadline_ns; /* 0: none */
+    const atomic_bool *cancelled;
+};
+
+/* For poll; 0: it is over. */
+static int wait_ms(const struct source *source)
+{
+    if (source->cancelled && atomic_load(source->cancelled))
+        return 0;
+    uint64_t most = source->cancelled ? CANCEL_MS : INT_MAX, now = clock_ns();
+    if (source->deadline_ns == 0)
+        return source->cancelled ? CANCEL_MS : -1;
+    uint64_t left = now < source->deadline_ns ? (source->deadline_ns - now) / NS_PER_MS + 1 : 0;
+    return (int)(left < most ? left : most);
+}
+
+/* Reads size bytes in time. */
+static bool read_in_time(const struct source *source, void *data, size_t size)
 {
     for (char *at = data; size > 0;) {
-        uint64_t now = clock_ns();
-        uint64_t left_ms = now < deadline_ns ? (deadline_ns - now) / NS_PER_MS + 1 : 0;
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        int wait_ms = deadline_ns == 0 ? -1 : left_ms < INT_MAX ? (int)left_ms : INT_MAX;
-        int ready = poll(&p, 1, wait_ms);
-        if (ready < 0 && errno == EINTR)
+        struct pollfd p = {.fd = source->fd, .events = POLLIN};
+        int wait = wait_ms(source), ready = poll(&p, 1, wait);
+        if ((ready < 0 && errno == EINTR) || (ready == 0 && wait != 0))
             continue;
         if (ready <= 0)
             return false;
-        ssize_t n = read(fd, at, size);
+        ssize_t n = read(source->fd, at, size);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -136,13 +154,6 @@ static bool read_in_time(int fd, void *data, size_t size, uint64_t deadline_ns)
     }
     return true;
 }
-
-/* A running child, seen from the parent. */
-struct child {
-    pid_t pid;
-    int fd;
-    uint64_t deadline_ns; /* 0: none */
-};
 
 /* Where the parts go. False with *err filled when there cannot be enough. An arena of a host that
  * jumps away would leave the child behind, so it is asked to come back here. */
@@ -179,13 +190,14 @@ static void take_error(struct error *from, struct error *out)
     *out = *from;
 }
 
-/* CHILD_DONE, CHILD_FAILED, or CHILD_NONE: the child did not say all it should have. */
-static enum child_end receive(const struct child *child, const struct child_limits *limits,
-                              struct arena *arena, struct child_answer *out, struct error *err)
+enum child_end child_receive(int fd, uint64_t deadline_ns, const atomic_bool *cancelled,
+                             const struct child_limits *limits, struct arena *arena,
+                             struct child_answer *out_answer, struct error *err)
 {
+    const struct source source = {fd, deadline_ns, cancelled};
     struct head head;
     struct child_answer answer;
-    if (!read_in_time(child->fd, &head, sizeof head, child->deadline_ns))
+    if (!read_in_time(&source, &head, sizeof head))
         return CHILD_NONE;
     if (!head.ok) {
         take_error(&head.err, err);
@@ -194,10 +206,10 @@ static enum child_end receive(const struct child *child, const struct child_limi
     if (!make_room(&head, limits, arena, &answer, err))
         return CHILD_FAILED;
     for (size_t i = 0; i < CHILD_PARTS; i++)
-        if (!read_in_time(child->fd, (void *)(uintptr_t)answer.parts[i].data,
-                          answer.parts[i].size_bytes, child->deadline_ns))
+        if (!read_in_time(&source, (void *)(uintptr_t)answer.parts[i].data,
+                          answer.parts[i].size_bytes))
             return CHILD_NONE;
-    *out = answer;
+    *out_answer = answer;
     return CHILD_DONE;
 }
 
@@ -209,13 +221,9 @@ static int wait_for(pid_t pid)
     return status;
 }
 
-static struct child_exit find_end(const struct child *child)
+struct child_exit child_exit_of(int status)
 {
-    bool late = child->deadline_ns > 0 && clock_ns() >= child->deadline_ns;
-    if (late)
-        kill(child->pid, SIGKILL);
-    int status = wait_for(child->pid);
-    if (late || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
         return (struct child_exit){CHILD_TIMED_OUT, 0};
     if (WIFSIGNALED(status))
         return (struct child_exit){CHILD_SIGNAL, WTERMSIG(status)};
@@ -224,37 +232,46 @@ static struct child_exit find_end(const struct child *child)
     return (struct child_exit){CHILD_STATUS, WEXITSTATUS(status)};
 }
 
+static struct child_exit find_end(pid_t pid, uint64_t deadline_ns)
+{
+    bool late = deadline_ns > 0 && clock_ns() >= deadline_ns;
+    if (late)
+        kill(pid, SIGKILL);
+    int status = wait_for(pid);
+    return late ? (struct child_exit){CHILD_TIMED_OUT, 0} : child_exit_of(status);
+}
+
 struct child_exit child_run(child_body *body, void *context, const struct child_limits *limits,
                             struct arena *arena, struct child_answer *out_answer, struct error *err)
 {
     int fds[2];
-    struct child child = {.pid = -1};
+    uint64_t deadline_ns = 0;
     pid_t self = getpid();
     if (pipe2(fds, O_CLOEXEC) != 0) {
         fail(err, ERR_IO, "cannot make a pipe: %s", strerror(errno));
         return (struct child_exit){CHILD_FAILED, 0};
     }
     if (limits->timeout_ms > 0)
-        child.deadline_ns = clock_ns() + limits->timeout_ms * NS_PER_MS;
-    child.pid = fork();
+        deadline_ns = clock_ns() + limits->timeout_ms * NS_PER_MS;
+    pid_t pid = fork();
     int reason = errno;
-    if (child.pid == 0) {
+    if (pid == 0) {
         close(fds[0]);
-        run_child(fds[1], self, body, context, limits);
+        child_serve(fds[1], self, body, context, limits);
     }
-    child.fd = fds[0];
     close(fds[1]);
-    if (child.pid < 0) {
-        close(child.fd);
+    if (pid < 0) {
+        close(fds[0]);
         fail(err, ERR_NOMEM, "cannot start a process: %s", strerror(reason));
         return (struct child_exit){CHILD_FAILED, 0};
     }
-    struct child_exit end = {receive(&child, limits, arena, out_answer, err), 0};
-    close(child.fd);
+    struct child_exit end = {
+        child_receive(fds[0], deadline_ns, NULL, limits, arena, out_answer, err), 0};
+    close(fds[0]);
     if (end.end == CHILD_NONE)
-        return find_end(&child);
-    kill(child.pid, SIGKILL); /* it has said all; nothing of it shall outlast the call */
-    wait_for(child.pid);
+        return find_end(pid, deadline_ns);
+    kill(pid, SIGKILL); /* it has said all; nothing of it shall outlast the call */
+    wait_for(pid);
     return end;
 }
 

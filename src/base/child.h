@@ -10,9 +10,11 @@
 #ifndef URZA_BASE_CHILD_H
 #define URZA_BASE_CHILD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/compiler.h"
 #include "base/error.h"
@@ -61,6 +63,20 @@ typedef bool child_body(void *context, struct arena *arena, struct child_answer 
 struct child_exit child_run(child_body *body, void *context, const struct child_limits *limits,
                             struct arena *arena, struct child_answer *out_answer,
                             struct error *err);
+
+/* The two halves of child_run, for who forks elsewhere and hands the ends of a pipe out.
+ *
+ * child_serve is the child's: held to the limits, it runs the body, writes its answer to fd and
+ * ends. parent: whose child it must still be; 0: anybody's. */
+URZA_NORETURN void child_serve(int fd, pid_t parent, child_body *body, void *context,
+                               const struct child_limits *limits);
+/* The other end's: takes the answer from fd until deadline_ns (of clock_ns; 0: none) or until
+ * *cancelled (NULL: never). CHILD_DONE, CHILD_FAILED, or CHILD_NONE: the child did not say all. */
+enum child_end child_receive(int fd, uint64_t deadline_ns, const atomic_bool *cancelled,
+                             const struct child_limits *limits, struct arena *arena,
+                             struct child_answer *out_answer, struct error *err);
+/* What a status of waitpid says. */
+struct child_exit child_exit_of(int status);
 
 /* For ends that left *err alone: fills it, with who as the subject of the sentence ("the
  * compiler"). CHILD_NO_MEMORY is ERR_NOMEM and names the limit; the others are of class code. */

@@ -1,10 +1,8 @@
-/* urza compile: blueprint in, package out.
+/* urza compile: blueprint in, package out, by the pipeline (build/build.h).
  *
- * The file is written last and at once: whatever fails before leaves what was there. With the
- * strategy `standard` the compiled package is checked as a user would load it, and what was found
- * goes into it as evidence; a package that does not pass is not written. It is signed at the end,
- * by this process, so that no child that compiles or checks has the key. Configs that were measured
- * on this machine are used; with the strategy `aggressive` the others are measured now. */
+ * The file is written last and at once: whatever fails before leaves what was there. Configs that
+ * were measured on this machine are used; with the strategy `aggressive` the others are measured
+ * now. */
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -16,12 +14,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "build/build.h"
 #include "cli/cli_priv.h"
 #include "cli/tuning_priv.h"
-#include "compiler/compile.h"
 #include "tuner/tuner.h"
-#include "verify/verify.h"
 
 #define NS_PER_MS 1e6
 #define TUNE_SECONDS 60.0
@@ -32,17 +28,14 @@
 struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *cache;
     uint64_t seed;
-    bool is_unsigned, no_cache, record;
+    bool is_unsigned, no_cache, record, degrade;
     double tune_s; /* 0: nothing is measured */
     enum strategy strategy;
 };
 
 struct outcome {
-    struct compile_result compiled;
-    const void *package;
-    size_t package_bytes;
-    const char *warnings; /* as compiled.warnings, which is gone; an empty text ends them */
-    double verify_ms;     /* < 0: not verified */
+    struct build_result built;
+    const char *warnings; /* as built.compiled.warnings, which is gone; an empty text ends them */
 };
 
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
@@ -66,6 +59,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"dump", 0, OPTION_TEXT, "LEVEL", &request.dump, "print " DUMP_LEVELS},
         {"seed", 0, OPTION_SEED, "N", &request.seed,
          "of parameters that the blueprint gives no values (default: 0)"},
+        {"degrade", 0, OPTION_FLAG, NULL, &request.degrade,
+         "where optimising or generating code fails, do without, and say so"},
         {"unsigned", 0, OPTION_FLAG, NULL, &request.is_unsigned, "do not sign the package"},
         {"cache-dir", 0, OPTION_TEXT, "DIR", &request.cache,
          "where compiled code is kept and found again (default: see urza --help)"},
@@ -146,64 +141,18 @@ static bool read_blueprint(struct cli *cli, const char *path, const char **out_t
     return true;
 }
 
-/* Writes the package again, with evidence (NULL: what it has) and, unless it stays unsigned, the
- * signature. The key is read now and wiped at once; main wipes it where memory runs out between. */
-static bool finish(struct cli *cli, const struct request *request, const struct strbuf *evidence,
-                   struct outcome *outcome, struct error *err)
+static bool open_key(void *context, struct signing_key *out, struct error *err)
 {
-    struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
-    struct strbuf package;
-    char id[KERNEL_ID_BYTES];
-    strbuf_init(&package, cli->arena);
-    if (!package_read(outcome->package, outcome->package_bytes, TRUST_ALLOW_UNSIGNED, NULL,
-                      cli->arena, contents, id, err))
-        return false;
-    if (evidence) {
-        contents->evidence_json = evidence->data;
-        contents->evidence_bytes = evidence->size_bytes;
-    }
-    bool ok = request->is_unsigned || keys_open(cli->home, &cli->key, err);
-    ok = ok && package_write(contents, request->is_unsigned ? NULL : &cli->key, &package, id, err);
-    OPENSSL_cleanse(&cli->key, sizeof cli->key);
-    if (!ok)
-        return false;
-    if (strcmp(id, outcome->compiled.kernel_id) != 0)
-        return fail(err, ERR_BUG, "evidence changed the kernel id to %s", id);
-    outcome->package = package.data;
-    outcome->package_bytes = package.size_bytes;
-    return true;
+    const struct cli *cli = context;
+    return keys_open(cli->home, out, err);
 }
 
-static bool verify(struct cli *cli, const struct request *request, struct outcome *outcome,
-                   struct strbuf *evidence, struct error *err)
+static void show_step(void *context, enum build_step step)
 {
-    struct verify_options options = {
-        .seed = request->seed, .dims = request->dims, .size_count = 2, .allow_unsigned = true};
-    struct verify_summary summary;
-    uint64_t begin = clock_ns();
+    struct cli *cli = context;
     progress_end(cli);
-    progress_begin(cli, "verifying");
-    if (!apart_verify(cli, outcome->package, outcome->package_bytes, &options, &summary, evidence,
-                      err))
-        return false;
-    outcome->verify_ms = (double)(clock_ns() - begin) / NS_PER_MS;
-    if (summary.pass)
-        return true;
-    fail(err, ERR_VERIFY, "%s; the package is not written", summary.detail);
-    return fail_at(err, "check '%s'", summary.name);
-}
-
-/* What becomes of the compiled package before it is written. */
-static bool complete(struct cli *cli, const struct request *request, struct outcome *outcome,
-                     struct error *err)
-{
-    struct strbuf evidence;
-    bool checked = request->strategy >= STRATEGY_STANDARD;
-    strbuf_init(&evidence, cli->arena);
-    if (checked && !verify(cli, request, outcome, &evidence, err))
-        return false;
-    return (!checked && request->is_unsigned) ||
-           finish(cli, request, checked ? &evidence : NULL, outcome, err);
+    if (step != BUILD_SIGN)
+        progress_begin(cli, build_step_name(step));
 }
 
 /* A key that cannot be used is an error before a long compilation, not behind it. */
@@ -242,6 +191,14 @@ static bool open_tuner(struct cli *cli, const struct request *request, urza_tune
     return true;
 }
 
+/* Says that a package that did not pass is not written. */
+static void forbid(struct error *err)
+{
+    struct error was = *err;
+    fail(err, ERR_VERIFY, "%s; the package is not written", was.message);
+    fail_at(err, "%s", was.place);
+}
+
 static const char *copy_warnings(struct arena *arena, const struct compile_result *compiled)
 {
     char *copy = arena_alloc(arena, compiled->warnings_bytes + 2, 1);
@@ -253,7 +210,7 @@ static const char *copy_warnings(struct arena *arena, const struct compile_resul
 static bool compile(struct cli *cli, const struct request *request, struct outcome *out,
                     struct error *err)
 {
-    struct outcome outcome = {.verify_ms = -1};
+    struct outcome outcome;
     const char *text = NULL;
     size_t size = 0;
     urza_tuner *tuner;
@@ -266,50 +223,71 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     /* The child's memory is not ours: all that counts is the folder. */
     struct cache *cache =
         request->cache ? cache_new(&(struct cache_options){.folder = request->cache}) : NULL;
-    struct compile_options options = {.targets = request->targets,
-                                      .strategy = request->strategy,
-                                      .seed = request->seed,
-                                      .folder = bundle_folder(cli, request->file),
-                                      .dump = request->dump,
-                                      .cache = cache,
-                                      .chooser = tuner ? &chooser : NULL,
-                                      .timeout_ms = COMPILE_MS + (uint32_t)(2e3 * request->tune_s)};
-    bool ok = compile_isolated(text, size, &options, cli->arena, &outcome.compiled, err);
-    outcome.package = outcome.compiled.package;
-    outcome.package_bytes = outcome.compiled.package_bytes;
+    struct build_request build = {
+        .source = text,
+        .size = size,
+        .compile = {.targets = request->targets,
+                    .strategy = request->strategy,
+                    .seed = request->seed,
+                    .folder = bundle_folder(cli, request->file),
+                    .dump = request->dump,
+                    .cache = cache,
+                    .chooser = tuner ? &chooser : NULL,
+                    .timeout_ms = COMPILE_MS + (uint32_t)(2e3 * request->tune_s)},
+        .dims = request->dims,
+        .degrade = request->degrade,
+        .unchecked = !request->out,
+        .open_key = request->is_unsigned || !request->out ? NULL : open_key,
+        .on_step = show_step,
+        .context = cli};
+    struct build_result *built = &outcome.built;
+    bool ok = build_run(&build, cli->arena, built, err);
+    if (!ok && err->code == ERR_VERIFY)
+        forbid(err);
     if (ok && request->out)
-        ok = complete(cli, request, &outcome, err) &&
-             file_write_atomic(request->out, outcome.package, outcome.package_bytes, 0644, err);
-    outcome.warnings = copy_warnings(cli->arena, &outcome.compiled);
-    compile_release(&options, &outcome.compiled);
+        ok = file_write_atomic(request->out, built->package, built->package_bytes, 0644, err);
+    if (ok) {
+        outcome.warnings = copy_warnings(cli->arena, &built->compiled);
+        build_release(&build, built);
+        *out = outcome;
+    }
     cache_free(cache);
     urza_tuner_close(tuner);
-    if (ok)
-        *out = outcome;
     return ok;
+}
+
+static json_t *describe_degraded(const struct build_result *built)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < built->degraded_count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:o}", "what", built->degraded[i].what, "why",
+                                              report_text(built->degraded[i].why)));
+    return list;
 }
 
 static json_t *describe(const struct request *request, const struct outcome *outcome,
                         double total_ms)
 {
-    const struct compile_result *compiled = &outcome->compiled;
+    const struct compile_result *compiled = &outcome->built.compiled;
     json_t *object = json_object(), *stages = json_object(), *warnings = json_array();
     for (int i = 0; i < STAGE_COUNT; i++)
         json_object_set_new(stages, stage_name((enum stage)i),
                             report_number(compiled->stages_ms[i]));
-    if (outcome->verify_ms >= 0)
-        json_object_set_new(stages, "verify", report_number(outcome->verify_ms));
+    if (outcome->built.verify_ms >= 0)
+        json_object_set_new(stages, "verify", report_number(outcome->built.verify_ms));
     for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
         json_array_append_new(warnings, report_text(at));
     json_object_set_new(object, "kernel_id", json_string(compiled->kernel_id));
     json_object_set_new(object, "path", request->out ? report_text(request->out) : json_null());
-    json_object_set_new(object, "size_bytes", json_integer((json_int_t)outcome->package_bytes));
+    json_object_set_new(object, "size_bytes",
+                        json_integer((json_int_t)outcome->built.package_bytes));
     json_object_set_new(object, "kernels", json_integer(compiled->kernels));
     json_object_set_new(object, "generated", json_integer(compiled->generated));
     json_object_set_new(object, "from_cache", json_boolean(compiled->found != CACHE_NONE));
     json_object_set_new(object, "stages_ms", stages);
     json_object_set_new(object, "total_ms", report_number(total_ms));
     json_object_set_new(object, "warnings", warnings);
+    json_object_set_new(object, "degraded", describe_degraded(&outcome->built));
     if (request->dump)
         json_object_set_new(object, "dump", report_text(compiled->dump ? compiled->dump : ""));
     return object;
@@ -317,22 +295,25 @@ static json_t *describe(const struct request *request, const struct outcome *out
 
 static void print(const struct request *request, const struct outcome *outcome, double total_ms)
 {
-    const struct compile_result *compiled = &outcome->compiled;
+    const struct compile_result *compiled = &outcome->built.compiled;
     for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
         report_lines(stderr, "urza: warning: %s\n", at);
+    for (uint32_t i = 0; i < outcome->built.degraded_count; i++)
+        report_lines(stderr, "urza: warning: without %s: %s\n", outcome->built.degraded[i].what,
+                     outcome->built.degraded[i].why);
     if (request->dump && compiled->dump)
         report_block(stdout, compiled->dump, strlen(compiled->dump));
     if (!request->out || request->dump)
         return;
     report_lines(stdout, "%s\n%s: %zu bytes, %u kernels, %.1f ms%s\n", compiled->kernel_id,
-                 request->out, outcome->package_bytes, compiled->kernels, total_ms,
-                 outcome->verify_ms >= 0 ? ", verified" : "");
+                 request->out, outcome->built.package_bytes, compiled->kernels, total_ms,
+                 outcome->built.verify_ms >= 0 ? ", verified" : "");
 }
 
 bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.file = NULL};
-    struct outcome outcome = {.package = NULL};
+    struct outcome outcome;
     if (!parse_request(cli, argc, argv, &request, err))
         return false;
     uint64_t begin = clock_ns();

@@ -37,6 +37,8 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
 {
     const struct graph *from = graph;
     for (uint32_t i = 0; pass_at(i); i++) {
+        if (job->options->plain && !pass_at(i)->needed)
+            continue;
         struct graph *next = ARENA_NEW(job->arena, struct graph);
         if (!pass_run(pass_at(i), next, job->arena, from, target, job->verify_ir, err))
             return false;
@@ -208,7 +210,7 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
     struct import_options import = {
         .seed = options->seed, .training = options->training, .folder = options->folder};
-    if (kept_find(text, size, options, out))
+    if (compile_find(text, size, options, out))
         return true;
     begin(job, options, arena);
     if (!blueprint_read(text, size, &import, arena, blueprint, err))

@@ -92,6 +92,7 @@ struct compile_options {
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect implies */
     bool training;
+    bool plain;         /* only the graph passes that are needed: where one of the others fails */
     const char *folder; /* where relative paths of the blueprint start; NULL: the current one */
     const struct signing_key *key; /* NULL: unsigned */
     const char *dump;              /* one of DUMP_LEVELS; NULL: none */
@@ -135,6 +136,18 @@ bool compile_graph(const struct graph *graph, const struct package_param *params
  */
 bool compile_isolated(const char *text, size_t size, const struct compile_options *options,
                       struct arena *arena, struct compile_result *out, struct error *err);
+
+/* Looks for the whole package in options->cache, and does nothing else. */
+bool compile_find(const char *text, size_t size, const struct compile_options *options,
+                  struct compile_result *out);
+
+/* The parts in which a child hands its result to the parent, and back: what comes is checked and
+ * bounded, but for the package, which is for package_read to judge. ERR_COMPILER_DIED. */
+struct child_answer;
+void compile_answer(const struct compile_result *result, struct arena *arena,
+                    struct child_answer *out);
+bool compile_take_answer(const struct child_answer *answer, struct compile_result *out,
+                         struct error *err);
 
 /* For a child process (base/child.h) that compiles by itself: where LLVM runs out of memory it ends
  * by child_no_memory. */

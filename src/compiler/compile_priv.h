@@ -49,10 +49,8 @@ bool job_dumps(const struct job *job, const char *level);
 /* warn.c: fills job->result's warnings. */
 void job_warn(struct job *job, const struct graph *graph);
 
-/* kept.c: whole packages in options->cache. Both do nothing where that is not sound. */
+/* kept.c: a whole package goes to options->cache. Nothing happens where that is not sound. */
 struct blueprint;
-bool kept_find(const char *text, size_t size, const struct compile_options *options,
-               struct compile_result *out);
 void kept_add(const char *text, size_t size, const struct compile_options *options,
               const struct blueprint *blueprint, const struct compile_result *result);
 

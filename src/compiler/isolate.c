@@ -20,19 +20,57 @@ void compile_in_child(void)
     codegen_on_no_memory(&no_memory);
 }
 
-static bool compile_body(void *context, struct arena *arena, struct child_answer *out,
-                         struct error *err)
+void compile_answer(const struct compile_result *result, struct arena *arena,
+                    struct child_answer *out)
 {
-    const struct request *request = context;
-    struct compile_result *result = ARENA_NEW(arena, struct compile_result);
-    compile_in_child();
-    if (!compile_blueprint(request->text, request->size, request->options, arena, result, err))
-        return false;
-    out->parts[0] = (struct child_part){result, sizeof *result};
+    struct compile_result *copy = ARENA_NEW(arena, struct compile_result);
+    *copy = *result;
+    out->parts[0] = (struct child_part){copy, sizeof *copy};
     out->parts[1] = (struct child_part){result->package, result->package_bytes};
     out->parts[3] = (struct child_part){result->warnings, result->warnings_bytes};
     if (result->dump)
         out->parts[2] = (struct child_part){result->dump, strlen(result->dump)};
+}
+
+static double sane(double ms)
+{
+    return ms >= 0 && ms < 1e9 ? ms : 0;
+}
+
+bool compile_take_answer(const struct child_answer *answer, struct compile_result *out,
+                         struct error *err)
+{
+    struct compile_result result;
+    const char *warnings = answer->parts[3].data;
+    size_t warnings_bytes = answer->parts[3].size_bytes;
+    if (answer->parts[0].size_bytes != sizeof result ||
+        (warnings_bytes > 0 && warnings[warnings_bytes - 1] != '\0'))
+        return fail(err, ERR_COMPILER_DIED, "the compiler's answer is damaged");
+    memcpy(&result, answer->parts[0].data, sizeof result);
+    result.package = answer->parts[1].data;
+    result.package_bytes = answer->parts[1].size_bytes;
+    result.dump = result.dump ? answer->parts[2].data : NULL;
+    result.kernel_id[sizeof result.kernel_id - 1] = '\0';
+    result.found = CACHE_NONE;
+    result.held = NULL;
+    result.warnings = warnings;
+    result.warnings_bytes = warnings_bytes;
+    for (int i = 0; i < STAGE_COUNT; i++)
+        result.stages_ms[i] = sane(result.stages_ms[i]);
+    result.total_ms = sane(result.total_ms);
+    *out = result;
+    return true;
+}
+
+static bool compile_body(void *context, struct arena *arena, struct child_answer *out,
+                         struct error *err)
+{
+    const struct request *request = context;
+    struct compile_result result;
+    compile_in_child();
+    if (!compile_blueprint(request->text, request->size, request->options, arena, &result, err))
+        return false;
+    compile_answer(&result, arena, out);
     return true;
 }
 
@@ -44,20 +82,10 @@ bool compile_isolated(const char *text, size_t size, const struct compile_option
         .timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS,
         .memory_bytes = options->memory_bytes ? options->memory_bytes : MEMORY_BYTES};
     struct child_answer answer;
-    if (kept_find(text, size, options, out))
+    if (compile_find(text, size, options, out))
         return true;
     struct child_exit end = child_run(compile_body, &request, &limits, arena, &answer, err);
     if (end.end != CHILD_DONE)
         return child_fail(end, &limits, "the compiler", ERR_COMPILER_DIED, err);
-    if (answer.parts[0].size_bytes != sizeof *out)
-        return fail(err, ERR_COMPILER_DIED, "the compiler's answer is damaged");
-    memcpy(out, answer.parts[0].data, sizeof *out);
-    out->package = answer.parts[1].data;
-    out->package_bytes = answer.parts[1].size_bytes;
-    out->dump = options->dump ? answer.parts[2].data : NULL;
-    out->kernel_id[sizeof out->kernel_id - 1] = '\0';
-    out->held = NULL;
-    out->warnings = answer.parts[3].data;
-    out->warnings_bytes = answer.parts[3].size_bytes;
-    return true;
+    return compile_take_answer(&answer, out, err);
 }

@@ -31,13 +31,14 @@ static bool find_key(const char *text, size_t size, const struct compile_options
         uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], public_key[32];
         uint64_t seed;
         uint32_t strategy;
-        bool training, has_targets, has_key, zero;
+        bool training, has_targets, has_key, plain;
         char compiler[128];
     } key = {.seed = options->seed,
              .strategy = options->strategy ? options->strategy : STRATEGY_STANDARD,
              .training = options->training,
              .has_targets = options->targets,
-             .has_key = options->key};
+             .has_key = options->key,
+             .plain = options->plain};
     _Static_assert(sizeof key == 96 + 16 + 128, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->chooser || options->observer || options->dump ||
@@ -54,8 +55,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
     return true;
 }
 
-bool kept_find(const char *text, size_t size, const struct compile_options *options,
-               struct compile_result *out)
+bool compile_find(const char *text, size_t size, const struct compile_options *options,
+                  struct compile_result *out)
 {
     uint64_t start_ns = clock_ns();
     uint8_t key[SHA256_BYTES];

@@ -79,6 +79,11 @@ static void table_remove(struct cache *cache, struct cache_entry *e)
     drop(e);
 }
 
+const char *cache_folder(const struct cache *cache)
+{
+    return cache->folder;
+}
+
 void cache_free(struct cache *cache)
 {
     if (!cache)

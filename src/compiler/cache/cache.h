@@ -34,6 +34,7 @@ struct cache_value {
 };
 
 struct cache *cache_new(const struct cache_options *options); /* NULL: no memory */
+const char *cache_folder(const struct cache *cache); /* that is in use; NULL: memory only */
 /* After all values were released; NULL is fine. */
 void cache_free(struct cache *cache);
 

@@ -15,6 +15,7 @@ struct target;
 
 struct pass_row {
     const char *name, *doc;
+    bool needed; /* runs where nothing is optimised, too */
     bool (*run)(struct graph *to, struct arena *arena, const struct graph *from,
                 const struct target *target, struct error *err);
 };

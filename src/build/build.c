@@ -1,0 +1,185 @@
+/* One attempt is compile, verify; attempts with less follow where the compiler is to blame; the
+ * first that comes to its end is signed. */
+#include "build/build.h"
+
+#include <openssl/crypto.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "build/spawner.h"
+#include "build/work.h"
+
+const char *build_step_name(enum build_step step)
+{
+    static const char *const names[] = {"", "compiling", "verifying", "signing"};
+    return names[step];
+}
+
+static bool is_cancelled(const struct build_request *request)
+{
+    return request->cancelled && atomic_load(request->cancelled);
+}
+
+static bool begin_step(const struct build_request *request, enum build_step step, struct error *err)
+{
+    if (is_cancelled(request))
+        return fail(err, ERR_CANCELLED, "cancelled");
+    if (request->on_step)
+        request->on_step(request->context, step);
+    return true;
+}
+
+static bool run_work(const struct build_request *request, const struct work *work, const char *who,
+                     struct arena *arena, struct child_answer *out, struct error *err)
+{
+    struct child_exit end =
+        request->spawner ? spawner_run(request->spawner, work, request->cancelled, arena, out, err)
+                         : work_run(work, arena, out, err);
+    return end.end == CHILD_DONE || child_fail(end, &work->limits, who, ERR_COMPILER_DIED, err);
+}
+
+static bool compile(const struct build_request *request, const struct compile_options *options,
+                    struct arena *arena, struct compile_result *out, struct error *err)
+{
+    struct work work;
+    struct child_answer answer;
+    if (!request->spawner)
+        return compile_isolated(request->source, request->size, options, arena, out, err);
+    if (compile_find(request->source, request->size, options, out))
+        return true;
+    work_compile(request->source, request->size, options,
+                 options->cache ? cache_folder(options->cache) : NULL, arena, &work);
+    return run_work(request, &work, "the compiler", arena, &answer, err) &&
+           compile_take_answer(&answer, out, err);
+}
+
+static bool verify(const struct build_request *request, struct build_result *result,
+                   struct arena *arena, struct error *err)
+{
+    const struct verify_options options = {.seed = request->compile.seed,
+                                           .dims = request->dims,
+                                           .size_count = 2,
+                                           .allow_unsigned = true};
+    struct verify_summary summary;
+    struct child_answer answer;
+    struct work work;
+    uint64_t begin_ns = clock_ns();
+    work_verify(result->package, result->package_bytes, &options, arena, &work);
+    if (!run_work(request, &work, "verification", arena, &answer, err) ||
+        !work_take_verified(&answer, &summary, &result->evidence, &result->evidence_bytes, err))
+        return false;
+    result->verify_ms = (double)(clock_ns() - begin_ns) * 1e-6;
+    if (summary.pass)
+        return true;
+    fail(err, ERR_VERIFY, "%s", summary.detail);
+    return fail_at(err, "check '%s'", summary.name);
+}
+
+/* One way of compiling. What the cache holds is given back when it fails. */
+static bool attempt(const struct build_request *request, const struct compile_options *options,
+                    struct arena *arena, struct build_result *result, struct error *err)
+{
+    enum strategy asked = request->compile.strategy;
+    bool checked = !request->unchecked && (asked == STRATEGY_NONE || asked >= STRATEGY_STANDARD);
+    if (!begin_step(request, BUILD_COMPILE, err) ||
+        !compile(request, options, arena, &result->compiled, err))
+        return false;
+    result->package = result->compiled.package;
+    result->package_bytes = result->compiled.package_bytes;
+    result->evidence = NULL;
+    result->verify_ms = -1;
+    if (!checked || (begin_step(request, BUILD_VERIFY, err) && verify(request, result, arena, err)))
+        return true;
+    compile_release(options, &result->compiled);
+    return false;
+}
+
+/* Whether less may help: where the compiler, and not what the user wrote, is the reason. */
+static bool may_degrade(enum error_code code)
+{
+    return code == ERR_COMPILE || code == ERR_COMPILER_DIED || code == ERR_NOMEM ||
+           code == ERR_VERIFY || code == ERR_BUG;
+}
+
+static const struct fewer {
+    const char *what;
+    bool plain, emergency;
+} fewer[BUILD_DEGRADED_MOST] = {{"graph passes", true, false}, {"code", true, true}};
+
+static bool attempt_all(const struct build_request *request, struct arena *arena,
+                        struct build_result *result, struct error *err)
+{
+    struct compile_options options = request->compile;
+    struct error first;
+    bool ok = attempt(request, &options, arena, result, err);
+    if (ok || !request->degrade)
+        return ok;
+    first = *err;
+    for (uint32_t i = 0; !ok && i < BUILD_DEGRADED_MOST && may_degrade(err->code); i++) {
+        if (options.strategy == STRATEGY_EMERGENCY || (options.plain && !fewer[i].emergency))
+            continue;
+        options.plain = fewer[i].plain;
+        options.chooser = NULL; /* what it chose may be the reason */
+        if (fewer[i].emergency)
+            options.strategy = STRATEGY_EMERGENCY;
+        result->degraded[result->degraded_count++] =
+            (struct build_degraded){fewer[i].what, arena_strdup(arena, err->message)};
+        ok = attempt(request, &options, arena, result, err);
+    }
+    if (!ok && err->code != ERR_CANCELLED)
+        *err = first;
+    return ok;
+}
+
+/* Writes the package again, with evidence if there is any, and signed unless it stays unsigned. */
+static bool finish(const struct build_request *request, struct arena *arena,
+                   struct build_result *result, struct error *err)
+{
+    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
+    struct strbuf package;
+    struct signing_key key;
+    char id[KERNEL_ID_BYTES];
+    strbuf_init(&package, arena);
+    if (!package_read(result->package, result->package_bytes, TRUST_ALLOW_UNSIGNED, NULL, arena,
+                      contents, id, err))
+        return false;
+    if (result->evidence) {
+        contents->evidence_json = result->evidence;
+        contents->evidence_bytes = result->evidence_bytes;
+    }
+    bool ok = !request->open_key || request->open_key(request->context, &key, err);
+    ok = ok && package_write(contents, request->open_key ? &key : NULL, &package, id, err);
+    OPENSSL_cleanse(&key, sizeof key);
+    if (!ok)
+        return false;
+    if (strcmp(id, result->compiled.kernel_id) != 0)
+        return fail(err, ERR_BUG, "evidence changed the kernel id to %s", id);
+    result->package = package.data;
+    result->package_bytes = package.size_bytes;
+    return true;
+}
+
+bool build_run(const struct build_request *request, struct arena *arena, struct build_result *out,
+               struct error *err)
+{
+    struct build_result result = {.verify_ms = -1};
+    if (!attempt_all(request, arena, &result, err))
+        return false;
+    bool unchanged = !result.evidence && !request->open_key;
+    if (!unchanged &&
+        (!begin_step(request, BUILD_SIGN, err) || !finish(request, arena, &result, err))) {
+        compile_release(&request->compile, &result.compiled);
+        return false;
+    }
+    *out = result;
+    return true;
+}
+
+void build_release(const struct build_request *request, struct build_result *result)
+{
+    compile_release(&request->compile, &result->compiled);
+    result->package = NULL;
+}

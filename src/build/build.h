@@ -1,0 +1,66 @@
+/* The pipeline: a blueprint or a model in, a signed package with its evidence out.
+ *
+ *   source ─ compile ─► package ─ verify ─► evidence ─ sign ─► package
+ *            a child              a child              here
+ *
+ * Compiling and verifying run in child processes (work.h), so that whatever a source makes them do
+ * is an error here. The key is read at the end, by this process, and wiped at once: no child has
+ * it. What a child sends back is read as a package from a stranger before it is signed.
+ *
+ * Degrading. Where the compiler or a check fails, and not what the user wrote, the same source is
+ * tried with less: without the graph passes that optimise, then without code (the package runs in
+ * the interpreter). Each step is in the result with its reason. A package of any step is verified
+ * if its strategy says so. */
+#ifndef URZA_BUILD_BUILD_H
+#define URZA_BUILD_BUILD_H
+
+#include <stdatomic.h>
+
+#include "compiler/compile.h"
+#include "verify/verify.h"
+
+struct spawner;
+
+enum build_step { BUILD_COMPILE = 1, BUILD_VERIFY, BUILD_SIGN };
+const char *build_step_name(enum build_step step); /* "compiling" */
+
+struct build_request {
+    const char *source; /* JSON of a blueprint, ONNX, pt2 */
+    size_t size;
+    struct compile_options compile; /* key: not here; with a spawner, no chooser and no observer */
+    const char *dims;               /* of verification: as in verify_options */
+    bool unchecked;                 /* not verified, whatever the strategy */
+    bool degrade;                   /* otherwise the first failure is the answer */
+    /* Opens the signing key into *out, which is wiped after use; NULL: the package is unsigned. */
+    bool (*open_key)(void *context, struct signing_key *out, struct error *err);
+    void (*on_step)(void *context, enum build_step step); /* NULL: nobody asks */
+    void *context;                                        /* of both */
+    struct spawner *spawner;      /* whose children do the work; NULL: this process forks */
+    const atomic_bool *cancelled; /* looked at now and then; NULL: nobody cancels. ERR_CANCELLED */
+};
+
+/* What was left out, and why. */
+struct build_degraded {
+    const char *what, *why; /* "graph passes", "code"; the message of the error */
+};
+#define BUILD_DEGRADED_MOST 2
+
+struct build_result {
+    struct compile_result compiled; /* without package: that is below */
+    const void *package;            /* signed, with evidence; in the arena or compiled.held */
+    size_t package_bytes;
+    const char *evidence; /* JSON; NULL: not verified */
+    size_t evidence_bytes;
+    double verify_ms; /* < 0: not verified */
+    struct build_degraded degraded[BUILD_DEGRADED_MOST];
+    uint32_t degraded_count;
+};
+
+/* Everything lives in arena but what the cache holds: build_release. On failure *out is unchanged.
+ * Errors of the source are as compile_blueprint has them; ERR_VERIFY names the check that did not
+ * pass. */
+bool build_run(const struct build_request *request, struct arena *arena, struct build_result *out,
+               struct error *err);
+void build_release(const struct build_request *request, struct build_result *result);
+
+#endif

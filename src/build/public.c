@@ -1,0 +1,421 @@
+/* The public interface: a job is a thread that runs build_run, and what it leaves. */
+#include "urza/compile.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "build/build.h"
+#include "build/spawner.h"
+
+#define JOBS_MOST 256
+
+struct urza_compiler {
+    struct spawner *spawner;
+    struct cache *cache; /* NULL: none */
+    char *home;          /* NULL: packages are unsigned */
+    uint8_t public_key[32];
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* running or a job */
+    uint32_t jobs_max, running;
+    bool closing;
+    struct urza_job *jobs; /* not freed yet, linked by next */
+};
+
+struct urza_job {
+    urza_compiler *compiler; /* NULL when that was closed */
+    struct urza_job *next;
+    pthread_t thread;
+    struct arena arena;
+    jmp_buf no_memory;
+    void (*on_step)(void *user, const char *step);
+    void *user;
+    atomic_bool cancelled;
+    struct build_request request;
+    /* Under the compiler's lock while `done` is false. */
+    bool done, joined, ok;
+    struct build_result result;
+    struct error error;
+    const char *details;
+};
+
+static int give(const struct error *from, urza_error *err)
+{
+    if (err) {
+        *err = (urza_error){.code = (int)from->code};
+        memcpy(err->place, from->place, sizeof err->place);
+        memcpy(err->message, from->message, sizeof err->message);
+    }
+    return (int)from->code;
+}
+
+static bool open_key(void *context, struct signing_key *out, struct error *err)
+{
+    const struct urza_job *job = context;
+    return keys_open(job->compiler->home, out, err);
+}
+
+static void step(void *context, enum build_step at)
+{
+    const struct urza_job *job = context;
+    if (job->on_step)
+        job->on_step(job->user, build_step_name(at));
+}
+
+static bool make_compiler(const urza_compiler_options *options, urza_compiler *c, struct error *err)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    c->jobs_max = options->jobs_max ? options->jobs_max : cores > 0 ? (uint32_t)cores : 1;
+    if (!(c->spawner = spawner_start(err)))
+        return false;
+    if (options->home) {
+        struct signing_key key;
+        bool ok = keys_open(options->home, &key, err);
+        memcpy(c->public_key, key.public_key, sizeof c->public_key);
+        explicit_bzero(&key, sizeof key);
+        if (!ok)
+            return false;
+        if (!(c->home = strdup(options->home)))
+            return fail(err, ERR_NOMEM, "no memory for a compiler");
+    }
+    if (options->cache_dir &&
+        !(c->cache = cache_new(&(struct cache_options){.folder = options->cache_dir})))
+        return fail(err, ERR_NOMEM, "no memory for a cache");
+    return true;
+}
+
+static void drop_compiler(urza_compiler *c)
+{
+    spawner_stop(c->spawner);
+    cache_free(c->cache);
+    free(c->home);
+    free(c);
+}
+
+URZA_EXPORT int urza_compiler_open(const urza_compiler_options *options, urza_compiler **out,
+                                   urza_error *err)
+{
+    static const urza_compiler_options defaults;
+    struct error error = {.code = ERR_NOMEM, .message = "no memory for a compiler"};
+    urza_compiler *c = calloc(1, sizeof *c);
+    if (!c)
+        return give(&error, err);
+    if (!make_compiler(options ? options : &defaults, c, &error)) {
+        drop_compiler(c);
+        return give(&error, err);
+    }
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    *out = c;
+    return 0;
+}
+
+URZA_EXPORT int urza_compiler_key(const urza_compiler *compiler, uint8_t out[32])
+{
+    if (compiler->home)
+        memcpy(out, compiler->public_key, sizeof compiler->public_key);
+    return compiler->home != NULL;
+}
+
+static void wait_done(urza_job *job)
+{
+    while (!job->done)
+        pthread_cond_wait(&job->compiler->changed, &job->compiler->lock);
+}
+
+URZA_EXPORT void urza_compiler_close(urza_compiler *c)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->closing = true;
+    for (urza_job *job = c->jobs; job; job = job->next)
+        atomic_store(&job->cancelled, true);
+    pthread_cond_broadcast(&c->changed);
+    for (urza_job *job = c->jobs; job; job = job->next)
+        wait_done(job);
+    pthread_mutex_unlock(&c->lock);
+    for (urza_job *job = c->jobs; job; job = job->next) {
+        pthread_join(job->thread, NULL);
+        if (job->ok) { /* what the cache holds goes with it */
+            job->result.package =
+                arena_memdup(&job->arena, job->result.package, job->result.package_bytes);
+            compile_release(&job->request.compile, &job->result.compiled);
+        }
+        job->joined = true;
+        job->compiler = NULL;
+    }
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    drop_compiler(c);
+}
+
+static json_t *describe_degraded(const struct build_result *result)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < result->degraded_count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "what", result->degraded[i].what, "why",
+                                              result->degraded[i].why));
+    return list;
+}
+
+static const char *describe(const struct build_request *request, const struct build_result *result,
+                            struct arena *arena)
+{
+    static const char *const levels[] = {NULL, "memory", "disk"};
+    const struct compile_result *compiled = &result->compiled;
+    json_t *stages = json_object(), *warnings = json_array();
+    struct strbuf text;
+    for (int i = 0; i < STAGE_COUNT; i++)
+        json_object_set_new(stages, stage_name((enum stage)i), json_real(compiled->stages_ms[i]));
+    if (result->verify_ms >= 0)
+        json_object_set_new(stages, "verify", json_real(result->verify_ms));
+    const char *end = compiled->warnings + compiled->warnings_bytes;
+    for (const char *at = compiled->warnings; at < end; at += strlen(at) + 1)
+        json_array_append_new(warnings, json_string(at));
+    json_t *object =
+        json_pack("{s:s, s:s, s:s?, s:i, s:o, s:o, s:o}", "kernel_id", compiled->kernel_id,
+                  "strategy", strategy_name(request->compile.strategy), "cache",
+                  levels[compiled->found], "kernels", (int)compiled->kernels, "stages_ms", stages,
+                  "warnings", warnings, "degraded", describe_degraded(result));
+    strbuf_init(&text, arena);
+    json_write_canonical(object, &text);
+    json_decref(object);
+    return text.data;
+}
+
+/* The whole of it, on the job's thread. The arena jumps back to here. */
+static bool run(urza_job *job)
+{
+    if (setjmp(job->no_memory) != 0)
+        return fail(&job->error, ERR_NOMEM, "out of memory");
+    job->arena.oom = &job->no_memory;
+    if (!build_run(&job->request, &job->arena, &job->result, &job->error))
+        return false;
+    job->details = describe(&job->request, &job->result, &job->arena);
+    return true;
+}
+
+static void *run_job(void *context)
+{
+    urza_job *job = context;
+    urza_compiler *c = job->compiler;
+    pthread_mutex_lock(&c->lock);
+    while (c->running >= c->jobs_max && !atomic_load(&job->cancelled))
+        pthread_cond_wait(&c->changed, &c->lock);
+    c->running++;
+    pthread_mutex_unlock(&c->lock);
+    bool ok = run(job);
+    pthread_mutex_lock(&c->lock);
+    c->running--;
+    job->ok = ok;
+    job->done = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+static const char *copy_text(struct arena *arena, const char *text)
+{
+    return text ? arena_strdup(arena, text) : NULL;
+}
+
+/* False with job->error filled. */
+static bool fill_request(urza_job *job, const void *source, size_t size,
+                         const urza_compile_options *options)
+{
+    const char *name = options->strategy ? options->strategy : "standard";
+    enum strategy strategy = strategy_from_name(name);
+    if (setjmp(job->no_memory) != 0)
+        return fail(&job->error, ERR_NOMEM, "out of memory");
+    job->arena.oom = &job->no_memory;
+    if (strategy == STRATEGY_NONE || strategy == STRATEGY_AGGRESSIVE)
+        return fail(&job->error, ERR_USAGE, "'%.40s' is no strategy: standard, fast or emergency",
+                    name);
+    job->on_step = options->on_step;
+    job->user = options->user;
+    job->request =
+        (struct build_request){.source = size > 0 ? arena_memdup(&job->arena, source, size) : "",
+                               .size = size,
+                               .compile = {.targets = copy_text(&job->arena, options->targets),
+                                           .strategy = strategy,
+                                           .seed = options->seed,
+                                           .folder = copy_text(&job->arena, options->folder),
+                                           .timeout_ms = options->timeout_ms,
+                                           .memory_bytes = options->memory_bytes,
+                                           .cache = job->compiler->cache},
+                               .dims = copy_text(&job->arena, options->dims),
+                               .degrade = options->degrade != 0,
+                               .open_key = job->compiler->home ? open_key : NULL,
+                               .on_step = step,
+                               .context = job,
+                               .spawner = job->compiler->spawner,
+                               .cancelled = &job->cancelled};
+    return true;
+}
+
+static void drop_job(urza_job *job)
+{
+    arena_release(&job->arena);
+    free(job);
+}
+
+static bool launch(urza_job *job)
+{
+    urza_compiler *c = job->compiler;
+    pthread_mutex_lock(&c->lock);
+    uint32_t jobs = 0;
+    for (const urza_job *other = c->jobs; other; other = other->next)
+        jobs += !other->done;
+    bool ok = (!c->closing || fail(&job->error, ERR_CANCELLED, "the compiler is being closed")) &&
+              (jobs < JOBS_MOST ||
+               fail(&job->error, ERR_LIMIT, "%u jobs are running or waiting already", jobs));
+    if (ok && pthread_create(&job->thread, NULL, run_job, job) != 0)
+        ok = fail(&job->error, ERR_NOMEM, "cannot start a thread");
+    if (ok) {
+        job->next = c->jobs;
+        c->jobs = job;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return ok;
+}
+
+URZA_EXPORT int urza_compile_start(urza_compiler *compiler, const void *source, size_t size,
+                                   const urza_compile_options *options, urza_job **out,
+                                   urza_error *err)
+{
+    static const urza_compile_options defaults;
+    struct error error = {.code = ERR_NOMEM, .message = "no memory for a job"};
+    urza_job *job = calloc(1, sizeof *job);
+    if (!job)
+        return give(&error, err);
+    job->compiler = compiler;
+    arena_init(&job->arena);
+    if (!fill_request(job, source, size, options ? options : &defaults) || !launch(job)) {
+        error = job->error;
+        drop_job(job);
+        return give(&error, err);
+    }
+    *out = job;
+    return 0;
+}
+
+static struct timespec deadline_in(double seconds)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    double most = seconds < 1e8 ? seconds : 1e8;
+    at.tv_sec += (time_t)most;
+    at.tv_nsec += (long)((most - (double)(time_t)most) * 1e9);
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+URZA_EXPORT int urza_job_wait(urza_job *job, double timeout_s, urza_error *err)
+{
+    urza_compiler *c = job->compiler;
+    struct timespec deadline = deadline_in(timeout_s > 0 ? timeout_s : 0);
+    if (c) {
+        int late = 0;
+        pthread_mutex_lock(&c->lock);
+        while (!job->done && late == 0)
+            late = timeout_s < 0 ? pthread_cond_wait(&c->changed, &c->lock)
+                                 : pthread_cond_timedwait(&c->changed, &c->lock, &deadline);
+        bool done = job->done;
+        pthread_mutex_unlock(&c->lock);
+        if (!done)
+            return -1;
+    }
+    return job->ok ? 0 : give(&job->error, err);
+}
+
+URZA_EXPORT void urza_job_cancel(urza_job *job)
+{
+    atomic_store(&job->cancelled, true);
+    if (!job->compiler)
+        return;
+    pthread_mutex_lock(&job->compiler->lock); /* one that waits for its turn is woken */
+    pthread_cond_broadcast(&job->compiler->changed);
+    pthread_mutex_unlock(&job->compiler->lock);
+}
+
+URZA_EXPORT void urza_job_free(urza_job *job)
+{
+    if (!job)
+        return;
+    urza_compiler *c = job->compiler;
+    urza_job_cancel(job);
+    if (!job->joined)
+        pthread_join(job->thread, NULL);
+    if (c) {
+        pthread_mutex_lock(&c->lock);
+        for (urza_job **at = &c->jobs; *at; at = &(*at)->next) {
+            if (*at == job) {
+                *at = job->next;
+                break;
+            }
+        }
+        pthread_mutex_unlock(&c->lock);
+        if (job->ok)
+            build_release(&job->request, &job->result);
+    }
+    drop_job(job);
+}
+
+static bool has_result(const urza_job *job)
+{
+    return urza_job_wait((urza_job *)(uintptr_t)job, 0, NULL) == 0;
+}
+
+URZA_EXPORT const void *urza_job_package(const urza_job *job, size_t *out_size)
+{
+    bool has = has_result(job);
+    *out_size = has ? job->result.package_bytes : 0;
+    return has ? job->result.package : NULL;
+}
+
+URZA_EXPORT const char *urza_job_kernel_id(const urza_job *job)
+{
+    return has_result(job) ? job->result.compiled.kernel_id : NULL;
+}
+
+URZA_EXPORT const char *urza_job_evidence(const urza_job *job)
+{
+    return has_result(job) ? job->result.evidence : NULL;
+}
+
+URZA_EXPORT const char *urza_job_details(const urza_job *job)
+{
+    return has_result(job) ? job->details : NULL;
+}
+
+URZA_EXPORT int urza_compile(urza_compiler *compiler, const void *source, size_t size,
+                             const urza_compile_options *options, urza_job **out, urza_error *err)
+{
+    urza_job *job;
+    int code = urza_compile_start(compiler, source, size, options, &job, err);
+    if (code != 0)
+        return code;
+    code = urza_job_wait(job, -1, err);
+    if (code != 0)
+        urza_job_free(job);
+    else
+        *out = job;
+    return code;
+}

@@ -1,0 +1,248 @@
+/* The spawner: work of many threads at once, ends of all kinds, owners that are killed. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "build/spawner.h"
+
+#include <cmocka.h>
+
+static char *text_of(const char *path, size_t *size)
+{
+    char *text;
+    struct error err;
+    assert_true(file_read(path, (size_t)1 << 24, &text, size, &err));
+    return text;
+}
+
+/* 64 MiB of parameters. */
+static const char large[] =
+    "{\"nodes\":[{\"id\":\"x\",\"op_type\":\"input\",\"attributes\":{\"shape\":[2,4096]}},"
+    "{\"id\":\"l\",\"op_type\":\"linear\",\"attributes\":{\"in_features\":4096,"
+    "\"out_features\":4096}},{\"id\":\"y\",\"op_type\":\"output\",\"attributes\":{}}],"
+    "\"edges\":[{\"source\":\"x\",\"target\":\"l\"},{\"source\":\"l\",\"target\":\"y\"}]}";
+
+/* Compiles mlp by the spawner, with limits something large; how it ended. */
+static struct child_exit compile(struct spawner *spawner, const struct child_limits *limits,
+                                 const atomic_bool *cancelled, struct arena *arena,
+                                 struct compile_result *out, struct error *err)
+{
+    size_t size = sizeof large - 1;
+    char *text = limits ? strdup(large) : text_of("examples/mlp.json", &size);
+    const struct compile_options options = {.strategy = STRATEGY_FAST, .targets = "x86-64-v2"};
+    struct child_answer answer;
+    struct work work;
+    work_compile(text, size, &options, NULL, arena, &work);
+    if (limits)
+        work.limits = *limits;
+    struct child_exit end = spawner_run(spawner, &work, cancelled, arena, &answer, err);
+    if (end.end == CHILD_DONE)
+        assert_true(compile_take_answer(&answer, out, err));
+    free(text);
+    return end;
+}
+
+struct asker {
+    pthread_t thread;
+    struct spawner *spawner;
+    char id[KERNEL_ID_BYTES];
+};
+
+static void *ask(void *context)
+{
+    struct asker *asker = context;
+    for (int i = 0; i < 3; i++) {
+        struct arena arena;
+        struct compile_result result;
+        struct error err;
+        arena_init(&arena);
+        if (compile(asker->spawner, NULL, NULL, &arena, &result, &err).end == CHILD_DONE)
+            memcpy(asker->id, result.kernel_id, sizeof asker->id);
+        else
+            asker->id[0] = '!';
+        arena_release(&arena);
+    }
+    return NULL;
+}
+
+static void many_threads_ask(void **state)
+{
+    (void)state;
+    enum { ASKERS = 6 };
+    struct asker askers[ASKERS] = {0};
+    struct error err;
+    struct spawner *spawner = spawner_start(&err);
+    assert_non_null(spawner);
+    for (int i = 0; i < ASKERS; i++) {
+        askers[i].spawner = spawner;
+        assert_int_equal(pthread_create(&askers[i].thread, NULL, ask, &askers[i]), 0);
+    }
+    for (int i = 0; i < ASKERS; i++) {
+        pthread_join(askers[i].thread, NULL);
+        assert_memory_equal(askers[i].id, "kernel-", 7);
+        assert_string_equal(askers[i].id, askers[0].id);
+    }
+    spawner_stop(spawner);
+}
+
+/* Errors, no time, no memory, damaged orders; and it goes on after each. */
+static void ends_are_told(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct arena arena;
+    struct compile_result result;
+    struct child_answer answer;
+    arena_init(&arena);
+    struct spawner *spawner = spawner_start(&err);
+    struct work work;
+    const struct compile_options options = {.strategy = STRATEGY_FAST};
+    work_compile("{\"nodes\": 3}", 12, &options, NULL, &arena, &work);
+    assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
+    assert_int_equal(err.code, ERR_JSON);
+    work.parts[0].size_bytes = 3;
+    assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
+    assert_int_equal(err.code, ERR_BUG);
+    work.kind = WORK_KINDS;
+    assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
+    assert_int_equal(err.code, ERR_BUG);
+    const struct child_limits no_time = {.timeout_ms = 1};
+    assert_int_equal(compile(spawner, &no_time, NULL, &arena, &result, &err).end, CHILD_TIMED_OUT);
+    if (!URZA_SANITIZED) {
+        const struct child_limits no_memory = {.memory_bytes = 1 << 20};
+        assert_int_equal(compile(spawner, &no_memory, NULL, &arena, &result, &err).end,
+                         CHILD_NO_MEMORY);
+    }
+    const struct child_limits short_answer = {.answer_bytes = 100};
+    assert_int_equal(compile(spawner, &short_answer, NULL, &arena, &result, &err).end,
+                     CHILD_FAILED);
+    assert_int_equal(err.code, ERR_LIMIT);
+    const atomic_bool cancelled = true;
+    assert_int_equal(compile(spawner, NULL, &cancelled, &arena, &result, &err).end, CHILD_FAILED);
+    assert_int_equal(err.code, ERR_CANCELLED);
+    assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_DONE);
+    spawner_stop(spawner);
+    arena_release(&arena);
+}
+
+static void verifies(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct arena arena;
+    struct compile_result result;
+    struct child_answer answer;
+    struct verify_summary summary;
+    struct work work;
+    const char *evidence;
+    size_t size;
+    arena_init(&arena);
+    struct spawner *spawner = spawner_start(&err);
+    assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_DONE);
+    const struct verify_options options = {.dims = "B=5", .allow_unsigned = true};
+    work_verify(result.package, result.package_bytes, &options, &arena, &work);
+    assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_DONE);
+    assert_true(work_take_verified(&answer, &summary, &evidence, &size, &err));
+    assert_true(summary.pass && summary.count > 5 && size == strlen(evidence));
+    const struct verify_options wrong = {.dims = "Q=5", .allow_unsigned = true};
+    work_verify(result.package, result.package_bytes, &wrong, &arena, &work);
+    assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
+    assert_int_equal(err.code, ERR_USAGE);
+    spawner_stop(spawner);
+    arena_release(&arena);
+}
+
+/* The number of processes of a session, zombies apart. */
+static int count_session(pid_t session)
+{
+    char command[128], line[64] = "";
+    snprintf(command, sizeof command, "ps -o stat= -s %d | grep -vc Z", (int)session);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    assert_non_null(fgets(line, sizeof line, pipe));
+    pclose(pipe);
+    return (int)strtol(line, NULL, 10);
+}
+
+/* An owner is killed while its spawner's child works; another process that it forked lives on. */
+static void nothing_outlives_a_killed_owner(void **state)
+{
+    (void)state;
+    int ready[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    pid_t owner = fork();
+    if (owner == 0) {
+        struct arena arena;
+        struct compile_result result;
+        struct error err;
+        setsid();
+        arena_init(&arena);
+        struct spawner *spawner = spawner_start(&err);
+        compile(spawner, NULL, NULL, &arena, &result, &err);
+        if (fork() == 0) {
+            sleep(3);
+            _exit(0);
+        }
+        (void)!write(ready[1], "x", 1);
+        for (;;)
+            compile(spawner, NULL, NULL, &arena, &result, &err);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    usleep(50000);
+    assert_true(count_session(owner) >= 3);
+    kill(owner, SIGKILL);
+    waitpid(owner, NULL, 0);
+    uint64_t begin = clock_ns();
+    while (count_session(owner) > 1 && clock_ns() - begin < UINT64_C(2500000000))
+        usleep(50000);
+    assert_int_equal(count_session(owner), 1); /* the one that sleeps */
+    close(ready[0]);
+    close(ready[1]);
+}
+
+/* A spawner that died is an error for who asks. */
+static void a_dead_spawner_is_told(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct arena arena;
+    struct compile_result result;
+    char command[64], line[64] = "";
+    arena_init(&arena);
+    struct spawner *spawner = spawner_start(&err);
+    assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_DONE);
+    snprintf(command, sizeof command, "pgrep -P %d urza-spawner", (int)getpid());
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    assert_non_null(fgets(line, sizeof line, pipe));
+    pclose(pipe);
+    kill((pid_t)strtol(line, NULL, 10), SIGKILL);
+    usleep(20000);
+    assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_FAILED);
+    assert_int_equal(err.code, ERR_COMPILER_DIED);
+    spawner_stop(spawner);
+    arena_release(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_threads_ask),
+        cmocka_unit_test(ends_are_told),
+        cmocka_unit_test(verifies),
+        cmocka_unit_test(nothing_outlives_a_killed_owner),
+        cmocka_unit_test(a_dead_spawner_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

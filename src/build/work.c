@@ -1,0 +1,195 @@
+/* Options go as a struct without pointers, their texts one behind the other: each with a mark ahead
+ * that says whether it is there, and its zero byte. */
+#include "build/work.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/strbuf.h"
+
+#define COMPILE_MS 120000
+#define COMPILE_BYTES ((uint64_t)8 << 30)
+#define TEXTS_MOST 4
+
+struct compile_wire {
+    uint64_t seed;
+    uint32_t strategy;
+    bool training, plain;
+};
+
+struct verify_wire {
+    uint64_t seed;
+    uint32_t size_count, timeout_s;
+    bool thorough, allow_unsigned, all_alignments;
+};
+
+static struct child_part put_texts(const char *const *texts, uint32_t count, struct arena *arena)
+{
+    struct strbuf all;
+    strbuf_init(&all, arena);
+    for (uint32_t i = 0; i < count; i++) {
+        strbuf_add(&all, texts[i] ? "+" : "-", 1);
+        strbuf_add(&all, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 1);
+    }
+    return (struct child_part){all.data, all.size_bytes};
+}
+
+static bool take_texts(const struct child_part *part, const char **out, uint32_t count,
+                       struct error *err)
+{
+    const char *at = part->data, *end = at + part->size_bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t length = at < end ? strnlen(at, (size_t)(end - at)) : 0;
+        if (length == 0 || length == (size_t)(end - at))
+            return fail(err, ERR_BUG, "text %u of the work is cut off", i);
+        out[i] = at[0] == '+' ? at + 1 : NULL;
+        at += length + 1;
+    }
+    return true;
+}
+
+static struct child_part put_options(const void *wire, size_t bytes, struct arena *arena)
+{
+    return (struct child_part){arena_memdup(arena, wire, bytes), bytes};
+}
+
+static bool take_options(const struct child_part *part, void *out, size_t bytes, struct error *err)
+{
+    if (part->size_bytes != bytes)
+        return fail(err, ERR_BUG, "options of %zu bytes, expected %zu", part->size_bytes, bytes);
+    memcpy(out, part->data, bytes);
+    return true;
+}
+
+void work_compile(const char *source, size_t size, const struct compile_options *options,
+                  const char *cache_folder, struct arena *arena, struct work *out)
+{
+    const struct compile_wire wire = {.seed = options->seed,
+                                      .strategy = options->strategy,
+                                      .training = options->training,
+                                      .plain = options->plain};
+    const char *const texts[] = {options->targets, options->folder, options->dump, cache_folder};
+    *out = (struct work){
+        .kind = WORK_COMPILE,
+        .limits = {.timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS,
+                   .memory_bytes = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES},
+        .parts = {
+            put_options(&wire, sizeof wire, arena), put_texts(texts, 4, arena), {source, size}}};
+}
+
+/* What the machine has: more cannot end well. */
+static uint64_t machine_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    uint64_t bytes = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+    return bytes > COMPILE_BYTES ? bytes : COMPILE_BYTES;
+}
+
+void work_verify(const void *package, size_t size, const struct verify_options *options,
+                 struct arena *arena, struct work *out)
+{
+    const struct verify_wire wire = {.seed = options->seed,
+                                     .size_count = options->size_count,
+                                     .timeout_s = options->timeout_s,
+                                     .thorough = options->thorough,
+                                     .allow_unsigned = options->allow_unsigned,
+                                     .all_alignments = options->all_alignments};
+    const char *const texts[] = {options->dims};
+    uint64_t memory = machine_memory(); /* its own jobs bound their time */
+    *out = (struct work){.kind = WORK_VERIFY,
+                         .limits = {.memory_bytes = memory, .answer_bytes = memory},
+                         .parts = {put_options(&wire, sizeof wire, arena),
+                                   put_texts(texts, 1, arena),
+                                   {package, size}}};
+}
+
+static bool compile(const struct work *work, struct arena *arena, struct child_answer *out,
+                    struct error *err)
+{
+    const struct child_part *source = &work->parts[2];
+    struct compile_wire wire;
+    struct compile_result result;
+    const char *texts[TEXTS_MOST] = {NULL};
+    if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
+        !take_texts(&work->parts[1], texts, 4, err))
+        return false;
+    struct cache *cache = texts[3] ? cache_new(&(struct cache_options){.folder = texts[3]}) : NULL;
+    const struct compile_options options = {.targets = texts[0],
+                                            .strategy = (enum strategy)wire.strategy,
+                                            .seed = wire.seed,
+                                            .training = wire.training,
+                                            .plain = wire.plain,
+                                            .folder = texts[1],
+                                            .dump = texts[2],
+                                            .cache = cache};
+    if (!compile_blueprint(source->data, source->size_bytes, &options, arena, &result, err))
+        return false;
+    compile_answer(&result, arena, out); /* the process ends, and the cache's values with it */
+    return true;
+}
+
+static bool verify(const struct work *work, struct arena *arena, struct child_answer *out,
+                   struct error *err)
+{
+    const struct child_part *package = &work->parts[2];
+    struct verify_wire wire;
+    struct verify_report report;
+    struct verify_summary *summary = ARENA_NEW(arena, struct verify_summary);
+    struct strbuf evidence;
+    const char *texts[TEXTS_MOST] = {NULL};
+    if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
+        !take_texts(&work->parts[1], texts, 1, err))
+        return false;
+    const struct verify_options options = {.seed = wire.seed,
+                                           .dims = texts[0],
+                                           .size_count = wire.size_count,
+                                           .thorough = wire.thorough,
+                                           .allow_unsigned = wire.allow_unsigned,
+                                           .all_alignments = wire.all_alignments,
+                                           .timeout_s = wire.timeout_s};
+    if (!verify_package(package->data, package->size_bytes, &options, arena, &report, err))
+        return false;
+    verify_summarise(&report, summary);
+    strbuf_init(&evidence, arena);
+    verify_print(&report, &evidence);
+    out->parts[0] = (struct child_part){summary, sizeof *summary};
+    out->parts[1] = (struct child_part){evidence.data, evidence.size_bytes};
+    return true;
+}
+
+bool work_do(const struct work *work, struct arena *arena, struct child_answer *out,
+             struct error *err)
+{
+    compile_in_child();
+    switch (work->kind) {
+    case WORK_COMPILE: return compile(work, arena, out, err);
+    case WORK_VERIFY: return verify(work, arena, out, err);
+    case WORK_KINDS: break;
+    }
+    return fail(err, ERR_BUG, "no such work");
+}
+
+bool work_take_verified(const struct child_answer *answer, struct verify_summary *out,
+                        const char **out_evidence, size_t *out_bytes, struct error *err)
+{
+    if (answer->parts[0].size_bytes != sizeof *out || answer->parts[1].size_bytes == 0)
+        return fail(err, ERR_COMPILER_DIED, "the answer of verification is damaged");
+    memcpy(out, answer->parts[0].data, sizeof *out);
+    out->name[sizeof out->name - 1] = out->detail[sizeof out->detail - 1] = '\0';
+    *out_evidence = answer->parts[1].data;
+    *out_bytes = answer->parts[1].size_bytes;
+    return true;
+}
+
+static bool body(void *context, struct arena *arena, struct child_answer *out, struct error *err)
+{
+    return work_do(context, arena, out, err);
+}
+
+struct child_exit work_run(const struct work *work, struct arena *arena,
+                           struct child_answer *out_answer, struct error *err)
+{
+    return child_run(body, (void *)(uintptr_t)work, &work->limits, arena, out_answer, err);
+}

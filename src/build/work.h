@@ -1,0 +1,40 @@
+/* Work that a child process does, as bytes: it may be asked of a child of this process, which has
+ * its memory, or of a spawner's, which has not. */
+#ifndef URZA_BUILD_WORK_H
+#define URZA_BUILD_WORK_H
+
+#include "base/child.h"
+#include "compiler/compile.h"
+#include "verify/verify.h"
+
+#define WORK_PARTS 3
+
+enum work_kind { WORK_COMPILE = 1, WORK_VERIFY, WORK_KINDS };
+
+struct work {
+    enum work_kind kind;
+    struct child_limits limits;
+    struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package: borrowed */
+};
+
+/* Compiling with these options, without key, chooser and observer, and with a cache of that folder
+ * (NULL: none). */
+void work_compile(const char *source, size_t size, const struct compile_options *options,
+                  const char *cache_folder, struct arena *arena, struct work *out);
+/* verify_package with these options, but without trusted keys. */
+void work_verify(const void *package, size_t size, const struct verify_options *options,
+                 struct arena *arena, struct work *out);
+
+/* Does it: for a child. ERR_BUG for what is not as the functions above have it. */
+bool work_do(const struct work *work, struct arena *arena, struct child_answer *out,
+             struct error *err);
+
+/* What a child answered to work_verify. evidence lies in the answer. ERR_COMPILER_DIED. */
+bool work_take_verified(const struct child_answer *answer, struct verify_summary *out,
+                        const char **out_evidence, size_t *out_bytes, struct error *err);
+
+/* In a child of this process. */
+struct child_exit work_run(const struct work *work, struct arena *arena,
+                           struct child_answer *out_answer, struct error *err);
+
+#endif
