@@ -50,7 +50,8 @@ static void check(const void *argument, void *out)
     struct verify_report report;
     arena_init(&arena);
     const struct package_param *params = case_params(c->graph, c->seed, &arena, &answer->err);
-    struct compile_options options = {.targets = c->target, .strategy = STRATEGY_FAST};
+    struct compile_options options = {
+        .targets = c->target, .strategy = STRATEGY_FAST, .plain = c->seed % 5 == 2};
     struct verify_options verify = {.seed = c->seed, .size_count = 1, .allow_unsigned = true};
     answer->compiled =
         params && compile_graph(c->graph, params, NULL, &options, &arena, &compiled, &answer->err);
