@@ -26,6 +26,7 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/clock.h"
+#include "base/confine.h"
 #include "base/file.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -103,6 +104,8 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     child_default_signals();
     limit_time(limits->timeout_ms);
     limit_memory(limits->memory_bytes);
+    if (limits->sealed)
+        confine_descriptors(fd);
     arena_init(&arena);
     head.ok = body(context, &arena, &answer, &head.err);
     for (size_t i = 0; head.ok && i < CHILD_PARTS; i++)

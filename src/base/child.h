@@ -38,6 +38,7 @@ struct child_limits {
     uint64_t memory_bytes; /* of address space on top of what the caller has; 0: none. Not held
                               where a sanitizer needs more than any limit */
     uint64_t answer_bytes; /* all parts together; 0: none */
+    bool sealed;           /* the child has no descriptors but the one for its answer */
 };
 
 enum child_end {

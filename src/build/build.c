@@ -46,7 +46,7 @@ static bool compile(const struct build_request *request, const struct compile_op
 {
     struct work work;
     struct child_answer answer;
-    if (!request->spawner)
+    if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
     if (compile_find(request->source, request->size, options, out))
         return true;

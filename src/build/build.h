@@ -27,7 +27,8 @@ const char *build_step_name(enum build_step step); /* "compiling" */
 struct build_request {
     const char *source; /* JSON of a blueprint, ONNX, pt2 */
     size_t size;
-    struct compile_options compile; /* key: not here; with a spawner, no chooser and no observer */
+    struct compile_options compile; /* key: not here; where a chooser or observer is given,
+                                       this process forks */
     const char *dims;               /* of verification: as in verify_options */
     bool unchecked;                 /* not verified, whatever the strategy */
     bool degrade;                   /* otherwise the first failure is the answer */

@@ -100,30 +100,38 @@ static bool receive(int socket, struct packet *out, int fds[REQUEST_FDS])
 
 struct ordered {
     const struct packet *packet;
-    int memory;
+    const char *parts; /* NULL: they could not be mapped */
 };
 
-/* In the child: the parts, mapped, and the work. */
+/* The parts; NULL when there are not as many as the packet says, or no memory. */
+static const char *map_parts(const struct packet *packet, int memory)
+{
+    size_t total = 0;
+    off_t size = lseek(memory, 0, SEEK_END);
+    for (int i = 0; i < WORK_PARTS; i++)
+        if (!checked_add_size(total, packet->part_bytes[i], &total))
+            return NULL;
+    if (size < 0 || (size_t)size < total)
+        return NULL;
+    if (total == 0)
+        return "";
+    void *map = mmap(NULL, total, PROT_READ, MAP_PRIVATE, memory, 0);
+    return map == MAP_FAILED ? NULL : map;
+}
+
+/* In the child. */
 static bool do_ordered(void *context, struct arena *arena, struct child_answer *out,
                        struct error *err)
 {
     const struct ordered *ordered = context;
     const struct packet *packet = ordered->packet;
     struct work work = {.kind = packet->work, .limits = packet->limits};
-    size_t total = 0;
-    off_t size = lseek(ordered->memory, 0, SEEK_END);
-    for (int i = 0; i < WORK_PARTS; i++)
-        if (!checked_add_size(total, packet->part_bytes[i], &total))
-            return fail(err, ERR_BUG, "the parts of the work have no size");
-    if (size < 0 || (size_t)size < total)
-        return fail(err, ERR_BUG, "the parts of the work are cut off");
-    const char *map =
-        total == 0 ? "" : mmap(NULL, total, PROT_READ, MAP_PRIVATE, ordered->memory, 0);
-    if (map == MAP_FAILED)
+    const char *at = ordered->parts;
+    if (!at)
         return fail(err, ERR_NOMEM, "no memory for what is to be done");
     for (int i = 0; i < WORK_PARTS; i++) {
-        work.parts[i] = (struct child_part){map, (size_t)packet->part_bytes[i]};
-        map += packet->part_bytes[i];
+        work.parts[i] = (struct child_part){at, (size_t)packet->part_bytes[i]};
+        at += packet->part_bytes[i];
     }
     return work_do(&work, arena, out, err);
 }
@@ -136,7 +144,7 @@ static void answer_status(int fd, int status)
 
 static void start(struct server *server, const struct packet *packet, int fds[REQUEST_FDS])
 {
-    struct ordered ordered = {packet, fds[0]};
+    struct ordered ordered = {.packet = packet};
     pid_t self = getpid();
     if (server->count == CHILDREN_MOST) {
         close_all(fds, REQUEST_FDS); /* an end without a status: the owner says so */
@@ -149,6 +157,7 @@ static void start(struct server *server, const struct packet *packet, int fds[RE
         for (uint32_t i = 0; i < server->count; i++)
             close(server->children[i].status_fd);
         close(fds[2]);
+        ordered.parts = map_parts(packet, fds[0]); /* the child has no descriptors then */
         child_serve(fds[1], self, do_ordered, &ordered, &packet->limits);
     }
     close(fds[0]);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/confine.h"
 #include "base/error.h"
 #include "base/strbuf.h"
 
@@ -74,7 +75,8 @@ void work_compile(const char *source, size_t size, const struct compile_options 
     *out = (struct work){
         .kind = WORK_COMPILE,
         .limits = {.timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS,
-                   .memory_bytes = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES},
+                   .memory_bytes = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES,
+                   .sealed = true},
         .parts = {
             put_options(&wire, sizeof wire, arena), put_texts(texts, 4, arena), {source, size}}};
 }
@@ -99,7 +101,7 @@ void work_verify(const void *package, size_t size, const struct verify_options *
     const char *const texts[] = {options->dims};
     uint64_t memory = machine_memory(); /* its own jobs bound their time */
     *out = (struct work){.kind = WORK_VERIFY,
-                         .limits = {.memory_bytes = memory, .answer_bytes = memory},
+                         .limits = {.memory_bytes = memory, .answer_bytes = memory, .sealed = true},
                          .parts = {put_options(&wire, sizeof wire, arena),
                                    put_texts(texts, 1, arena),
                                    {package, size}}};
@@ -124,6 +126,9 @@ static bool compile(const struct work *work, struct arena *arena, struct child_a
                                             .folder = texts[1],
                                             .dump = texts[2],
                                             .cache = cache};
+    /* The source may name files in its folder, and nothing else. */
+    confine_calls(&(struct confinement){.reads = options.folder ? options.folder : ".",
+                                        .writes = cache ? cache_folder(cache) : NULL});
     if (!compile_blueprint(source->data, source->size_bytes, &options, arena, &result, err))
         return false;
     compile_answer(&result, arena, out); /* the process ends, and the cache's values with it */
@@ -149,6 +154,7 @@ static bool verify(const struct work *work, struct arena *arena, struct child_an
                                            .allow_unsigned = wire.allow_unsigned,
                                            .all_alignments = wire.all_alignments,
                                            .timeout_s = wire.timeout_s};
+    confine_calls(&(struct confinement){.processes = true}); /* its jobs are confined further */
     if (!verify_package(package->data, package->size_bytes, &options, arena, &report, err))
         return false;
     verify_summarise(&report, summary);

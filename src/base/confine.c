@@ -1,0 +1,223 @@
+/* A list of the system calls that the compiler, the judge, the runtime and the C library need after
+ * the fork; all else is refused. Which files may be opened is Landlock's part, as filters cannot
+ * read paths. */
+#include "base/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof(array)[0])
+
+void confine_descriptors(int keep)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd < 3; fd++) {
+        if (fd == keep)
+            continue;
+        close(fd);
+        if (null >= 0 && null != fd)
+            dup2(null, fd);
+    }
+    if (keep > 3)
+        syscall(SYS_close_range, 3, keep - 1, 0);
+    syscall(SYS_close_range, keep >= 3 ? keep + 1 : 3, ~0u, 0);
+}
+
+#if defined(__x86_64__)
+
+/* Needed by all. */
+static const uint32_t always[] = {
+    SYS_mmap,
+    SYS_munmap,
+    SYS_mprotect,
+    SYS_madvise,
+    SYS_mremap,
+    SYS_brk,
+    SYS_futex,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_set_robust_list,
+    SYS_rseq,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigaction,
+    SYS_rt_sigreturn,
+    SYS_rt_sigpending,
+    SYS_rt_sigtimedwait,
+    SYS_sigaltstack,
+    SYS_gettid,
+    SYS_getpid,
+    SYS_sched_yield,
+    SYS_sched_getaffinity,
+    SYS_memfd_create,
+    SYS_ftruncate,
+    SYS_fcntl,
+    SYS_write,
+    SYS_close,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_lseek,
+    SYS_clock_gettime,
+    SYS_clock_nanosleep,
+    SYS_nanosleep,
+    SYS_restart_syscall,
+    SYS_getrandom,
+    SYS_sysinfo,
+    SYS_getrlimit,
+};
+
+/* Needed to start children that are confined further. */
+static const uint32_t for_processes[] = {
+    SYS_wait4, SYS_kill, SYS_getppid, SYS_prctl,       SYS_seccomp,   SYS_prlimit64, SYS_alarm,
+    SYS_dup2,  SYS_read, SYS_poll,    SYS_close_range, SYS_setrlimit, SYS_setitimer,
+};
+
+static const uint32_t for_reading[] = {
+    SYS_openat, SYS_read, SYS_pread64, SYS_readlink, SYS_access, SYS_getdents64,
+};
+
+static const uint32_t for_writing[] = {
+    SYS_mkdir, SYS_rename, SYS_link,      SYS_unlink,  SYS_fchmod,
+    SYS_fsync, SYS_flock,  SYS_utimensat, SYS_geteuid, SYS_pwrite64,
+};
+
+#define LOAD(field) \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field))
+#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, what)
+#define REFUSE(reason) RETURN(SECCOMP_RET_ERRNO | (reason))
+/* Skips `over` instructions when what was loaded is value. */
+#define SKIP_IF(value, over) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, over, 0)
+#define SKIP_UNLESS(value, over) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, over)
+#define SKIP_UNLESS_ANY(bits, over) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, over)
+#define CALLS_MOST 96
+#define NAMESPACES                                                                             \
+    (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | \
+     CLONE_NEWCGROUP)
+
+struct program {
+    struct sock_filter code[2 * CALLS_MOST + 24];
+    uint32_t count;
+};
+#define ADD(program, ...) (program)->code[(program)->count++] = (struct sock_filter)__VA_ARGS__
+
+static void allow(struct program *p, const uint32_t *calls, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        ADD(p, SKIP_UNLESS(calls[i], 1));
+        ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    }
+}
+
+_Static_assert(COUNT_OF(always) + COUNT_OF(for_processes) + COUNT_OF(for_reading) +
+                       COUNT_OF(for_writing) <=
+                   CALLS_MOST,
+               "calls fit");
+
+static void filter_calls(const struct confinement *c)
+{
+    struct program program = {.count = 0}, *p = &program;
+    ADD(p, LOAD(arch));
+    ADD(p, SKIP_IF(AUDIT_ARCH_X86_64, 1));
+    ADD(p, REFUSE(EPERM));
+    ADD(p, LOAD(nr));
+    allow(p, always, COUNT_OF(always));
+    if (c->processes)
+        allow(p, for_processes, COUNT_OF(for_processes));
+    if (c->reads || c->writes)
+        allow(p, for_reading, COUNT_OF(for_reading));
+    if (c->writes)
+        allow(p, for_writing, COUNT_OF(for_writing));
+    ADD(p, SKIP_UNLESS(SYS_clone3, 1)); /* whose flags lie in memory: the C library then uses clone
+                                         */
+    ADD(p, REFUSE(ENOSYS));
+    /* Threads; processes only where they may be, without namespaces of their own. */
+    ADD(p, SKIP_UNLESS(SYS_clone, c->processes ? 6 : 4));
+    ADD(p, LOAD(args[0]));
+    ADD(p, SKIP_UNLESS_ANY(CLONE_THREAD, 1));
+    ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    if (c->processes) {
+        ADD(p, SKIP_UNLESS_ANY(NAMESPACES, 1));
+        ADD(p, REFUSE(EPERM));
+        ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    } else {
+        ADD(p, REFUSE(EPERM));
+    }
+    /* abort; of a child, its own filter says whom it may signal. */
+    ADD(p, SKIP_UNLESS(SYS_tgkill, c->processes ? 1 : 3));
+    if (!c->processes) {
+        ADD(p, LOAD(args[0]));
+        ADD(p, SKIP_UNLESS((uint32_t)getpid(), 1));
+    }
+    ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    ADD(p, REFUSE(EPERM));
+    struct sock_fprog filter = {.len = (unsigned short)p->count, .filter = p->code};
+    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+}
+
+#else
+
+static void filter_calls(const struct confinement *c)
+{
+    (void)c;
+}
+
+#endif
+
+/* Rights that the headers of Debian 12 do not know. */
+#define RIGHT_TRUNCATE (UINT64_C(1) << 14)
+
+#define RIGHTS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define RIGHTS_WRITE                                                               \
+    (RIGHTS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | \
+     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG)
+#define RIGHTS_ALL                                                                                 \
+    (RIGHTS_WRITE | LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_CHAR |                    \
+     LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | \
+     LANDLOCK_ACCESS_FS_MAKE_SYM)
+
+static void open_folder(int ruleset, const char *folder, uint64_t rights)
+{
+    struct landlock_path_beneath_attr beneath = {.allowed_access = rights};
+    beneath.parent_fd = open(folder, O_PATH | O_CLOEXEC);
+    if (beneath.parent_fd < 0)
+        return; /* nothing there to open */
+    syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0);
+    close(beneath.parent_fd);
+}
+
+static void limit_folders(const struct confinement *c)
+{
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    uint64_t more = version >= 3 ? RIGHT_TRUNCATE : 0;
+    if (version >= 2)
+        more |= LANDLOCK_ACCESS_FS_REFER; /* always refused where it is not granted */
+    struct landlock_ruleset_attr attributes = {.handled_access_fs = RIGHTS_ALL | more};
+    if (version < 1)
+        return;
+    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
+    if (ruleset < 0)
+        return;
+    if (c->reads)
+        open_folder(ruleset, c->reads, RIGHTS_READ);
+    if (c->writes)
+        open_folder(ruleset, c->writes, RIGHTS_WRITE | more);
+    syscall(SYS_landlock_restrict_self, ruleset, 0);
+    close(ruleset);
+}
+
+void confine_calls(const struct confinement *confinement)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return;
+    limit_folders(confinement);
+    filter_calls(confinement);
+}
