@@ -98,12 +98,13 @@ static bool judge_size(struct job *job, uint32_t index)
     struct sample sample;
     struct error err;
     void **outputs;
+    enum judging judging = size->bare ? JUDGE_BARE : index == 0 ? JUDGE_CLOSELY : JUDGE_USUAL;
     arena_init(&arena);
     name_size(job, "kernels", size);
     bool ok = sample_make(&sample, &v->contents->graph, v->contents->params, size->dims,
                           v->options->seed + index * 1000003u, FILL_NORMAL, &arena, &err) ||
               outcome_fail(&job->result->kernels, "%s", err.message);
-    ok = ok && walk_run(job->walk, &sample, size->bare, job->result->stage, &arena, &outputs,
+    ok = ok && walk_run(job->walk, &sample, judging, job->result->stage, &arena, &outputs,
                         &job->result->kernels);
     if (ok && is_whole(v, size) && index == 0)
         keep_outputs(job, &sample, outputs);

@@ -19,6 +19,7 @@
 #define END_SHARE 12    /* of the budget, for each dim */
 #define TYPICAL_COST 4e6 /* what the reference of the typical size may cost */
 #define BARE_COST 5e7    /* of a size that is not judged */
+#define BARE_TYPICAL 8   /* times that: of the typical size, which users meet first */
 #define BARE_COST_THOROUGH 4e9
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
@@ -306,6 +307,7 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
     }
     if (target) {
         take_bare_ends(&c);
+        c.bare *= BARE_TYPICAL;
         take_bare(&c, typical, "typical, run only");
     }
     c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);

@@ -21,7 +21,7 @@
 #define DEFAULT_SECONDS 300
 #define JOB_BYTES ((uint64_t)12 << 30) /* address space of one job */
 /* Operations of the reference for one target: some tenth of a second. */
-#define BUDGET 1e7
+#define BUDGET 2e7
 #define THOROUGH 4
 #define WHOLE_BUDGET 8e6
 #define QUALITY_MOST 4.0

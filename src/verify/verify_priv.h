@@ -116,9 +116,15 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
 void walk_close(struct walk *walk);
 /* One size: every launch runs on what really arrives from the launches before it, twice (whole, and
  * in chunks from the last to the first, elsewhere, over another fill), with the same bits, and is
- * judged unless an equal one was at this size, or bare. *stage always says where it is. outputs:
- * the results of the whole, by output of the graph, in arena. False after failing the outcome. */
-bool walk_run(struct walk *walk, const struct sample *sample, bool bare, char *stage,
+ * judged unless an equal one was at this size. *stage always says where it is. outputs: the results
+ * of the whole, by output of the graph, in arena. False after failing the outcome. */
+enum judging {
+    JUDGE_BARE = 1,
+    JUDGE_USUAL,
+    JUDGE_CLOSELY
+}; /* not at all; drawn or whole; whole
+      where that can be paid */
+bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
               struct arena *arena, void ***outputs, struct outcome *outcome);
 /* Whether enough of every result was checked: on what a network makes, or where rounding steps and
  * comparisons leave that open, on exact arguments. False after failing the outcome. */

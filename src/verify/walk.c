@@ -16,7 +16,8 @@
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
-#define NORMAL_COST 3e7 /* what the whole reference of a launch may cost */
+/* What the whole reference of a launch may cost. */
+#define CLOSE_COST 3e7
 #define THOROUGH_COST 1.5e8
 #define DRAWN_MOST 512 /* elements of a result */
 #define CHUNKS_MOST 8
@@ -24,14 +25,14 @@
 
 struct walk {
     const struct target_case *target;
-    struct care normal, apart;     /* on what a network makes, on arguments of their own */
-    struct kernel_result *results; /* by launch */
+    struct care usual, closely, apart; /* on what a network makes; on arguments of its own */
+    struct kernel_result *results;     /* by launch */
     void *code;
     struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
     bool *judged;           /* by launch: at this size */
     struct fence_pool pool;
     bool prepared;
-    bool bare; /* nothing is judged at this size */
+    enum judging judging; /* at this size */
 };
 
 /* What memory holds before it is written: a signalling NaN in every float dtype, of another
@@ -90,7 +91,8 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
     struct arena *arena = plan->arena;
     struct walk *walk = ARENA_NEW(arena, struct walk);
     *walk = (struct walk){.target = target,
-                          .normal = {thorough ? THOROUGH_COST : NORMAL_COST, DRAWN_MOST, threads},
+                          .usual = {thorough ? THOROUGH_COST : JUDGE_COST, DRAWN_MOST, threads},
+                          .closely = {thorough ? THOROUGH_COST : CLOSE_COST, DRAWN_MOST, threads},
                           .apart = {JUDGE_COST, DRAWN_MOST / 8, threads},
                           .results = results};
     walk->buffers = ARENA_ARRAY(arena, struct fenced, plan->buffers.count);
@@ -280,8 +282,10 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
         reads[i] = run->pointers[c->reads[i]];
     for (uint32_t i = 0; i < c->graph.outputs.count; i++)
         writes[i] = run->results[i].data;
-    bool ok = judge_launch(c, run->dims, reads, writes,
-                           fill == FILL_NORMAL ? &walk->normal : &walk->apart, &verdict, outcome);
+    const struct care *care = fill != FILL_NORMAL              ? &walk->apart
+                              : walk->judging == JUDGE_CLOSELY ? &walk->closely
+                                                               : &walk->usual;
+    bool ok = judge_launch(c, run->dims, reads, writes, care, &verdict, outcome);
     result->ratio = fmax(result->ratio, verdict.ratio);
     if (fill == FILL_NORMAL) {
         result->not_checked = fmax(result->not_checked, verdict.not_checked);
@@ -332,7 +336,7 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_twice(&run, arena, outcome);
-    ok = ok && (walk->bare || is_judged(walk, index) ||
+    ok = ok && (walk->judging == JUDGE_BARE || is_judged(walk, index) ||
                 judge(walk, index, &run, FILL_NORMAL, arena, outcome));
     for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
         struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
@@ -385,12 +389,12 @@ static void take_outputs(const struct walk *walk, const struct sample *sample, s
     *outputs = all;
 }
 
-bool walk_run(struct walk *walk, const struct sample *sample, bool bare, char *stage,
+bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
               struct arena *arena, void ***outputs, struct outcome *outcome)
 {
     const struct target_case *t = walk->target;
     memset(walk->judged, 0, t->count * sizeof *walk->judged);
-    walk->bare = bare;
+    walk->judging = judging;
     if (!place_inputs(walk, sample, outcome))
         return false;
     for (uint32_t i = walk->prepared ? t->prepare_count : 0; i < t->count; i++) {
