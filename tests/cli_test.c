@@ -144,6 +144,10 @@ static void test_verify_and_evidence(void **state)
     json_t *fast_about = answer(f, "inspect fast.urza --json");
     assert_int_equal(json_object_size(member(fast_about, "evidence")), 0);
     assert_true(json_is_string(id));
+    json_t *degrading = answer(f, "compile net.json -o degrading.urza --degrade --json");
+    assert_string_equal(json_string_value(member(degrading, "kernel_id")), json_string_value(id));
+    assert_int_equal(json_array_size(member(degrading, "degraded")), 0);
+    json_decref(degrading);
     json_decref(id);
     json_decref(fast);
     json_decref(fast_about);
