@@ -1,6 +1,7 @@
 /* Right packages pass verification: every example of every composite op, and random graphs.
  *
- * test-honest                      some of both, for one target by turns
+ * test-honest                      some of both, for one target by turns, and graphs that were
+ *                                  refused before
  * test-honest ops [NAME]           all examples of all ops, or of one, in every float type, with
  *                                  constant and with named dims
  * test-honest graphs SEED COUNT    random graphs
@@ -23,6 +24,8 @@
 #define CASE_SECONDS 300
 #define SOME_OPS 11 /* without arguments: every so manieth case of ops */
 #define SOME_GRAPHS 60
+/* Random graphs whose right packages verification once refused. */
+static const uint64_t ONCE_REFUSED[] = {543, 995, 3738, 4844};
 
 struct candidate {
     const struct graph *graph;
@@ -161,6 +164,8 @@ int main(int argc, char **argv)
     else {
         run_ops(NULL, SOME_OPS, targets, target_count, &counts);
         run_graphs(1, SOME_GRAPHS, targets, target_count, &counts);
+        for (size_t i = 0; i < sizeof ONCE_REFUSED / sizeof *ONCE_REFUSED; i++)
+            run_graphs(ONCE_REFUSED[i], 1, targets, target_count, &counts);
     }
     printf("%u packages verified, %u refused\n", counts.cases, counts.failures);
     return counts.failures > 0;

@@ -2,6 +2,7 @@
  *
  * Integers are exact and carry an error only behind a float that was not: then sums and the like
  * pass it on while nothing can wrap, and everything else is not determined. */
+#include "graph/interp_exact_priv.h"
 #include "graph/interp_priv.h"
 #include "graph/interp_op_priv.h"
 
@@ -164,13 +165,26 @@ static bool trigonometric(const struct op *op)
            (op->prim == PRIM_SIN || op->prim == PRIM_COS || op->prim == PRIM_TAN);
 }
 
+/* Stores y, the result of a and b: without error where there is none. */
+static void put_correct(const struct op *op, int64_t i, double a, double b, struct approx y)
+{
+    bool exact = op->reference && y.error == 0 && isfinite(y.value) &&
+                 rounds_nothing(op->prim, &op->rounding, a, b, y.value);
+    if (exact && op->rounding.narrow)
+        y.value = dtype_round(op->out->dtype, y.value);
+    if (exact)
+        op_put_exact(op, i, (union cell){.f = y.value}, 0);
+    else
+        op_put(op, i, y);
+}
+
 static void put_unary(const struct op *op, int64_t i)
 {
     struct approx x = approx_at(op->in[0], i), y = approx_unary(op->prim, x);
     /* Compiled code reduces larger arguments of f64 with too few digits of π. */
     if (trigonometric(op) && isfinite(x.value) && fabs(x.value) + x.error > 0x1p29)
         y.error = INFINITY;
-    op_put(op, i, y);
+    put_correct(op, i, x.value, 0, y);
 }
 
 /* Operands that are finite are numbers of the dtype, however far their errors reach. So a sum of
@@ -191,7 +205,7 @@ static void put_binary(const struct op *op, int64_t i)
         op_put_representable(op, i, y);
         return;
     }
-    op_put(op, i, y);
+    put_correct(op, i, a.value, b.value, y);
     bool sum = op->prim == PRIM_ADD || op->prim == PRIM_SUB;
     if (sum && bound_at(op->out, i) == INFINITY && !op->rounding.narrow && y.error < INFINITY &&
         isfinite(y.value) && sum_stays_finite(op, a, b)) {

@@ -11,6 +11,7 @@
  * which for small e is what the ends of the interval give, without evaluating them. */
 #include "base/compiler.h"
 #include "base/parallel.h"
+#include "graph/interp_exact_priv.h"
 #include "graph/interp_priv.h"
 
 #define CHUNK 256
@@ -88,8 +89,9 @@ static inline void loop_binary(enum prim prim, const struct rounding *rounding,
         struct propagated p = error_binary(prim, a[i], ea[i], b[i], eb[i], value);
         double error = finite_rounding_error(&r, value, p.error);
         bool holds = p.holds & (error < INFINITY); /* else the definition may know better */
+        bool exact = (p.error == 0) & rounds_nothing(prim, &r, a[i], b[i], value);
         y[i] = value;
-        ey[i] = holds ? error : MARK;
+        ey[i] = !holds ? MARK : exact ? 0 : error;
         mark = holds ? mark : MARK;
     }
     *out_marked = mark < 0;
@@ -153,8 +155,9 @@ static inline void loop_simple(enum prim prim, const struct rounding *rounding,
         double value = value_simple(prim, x[i]);
         struct propagated p = error_simple(prim, x[i], e[i], value);
         double error = finite_rounding_error(&r, value, p.error);
+        bool exact = (p.error == 0) & rounds_nothing(prim, &r, x[i], 0, value);
         y[i] = value;
-        ey[i] = p.holds ? error : MARK;
+        ey[i] = !p.holds ? MARK : exact ? 0 : error;
         mark = p.holds ? mark : MARK;
     }
     *out_marked = mark < 0;
