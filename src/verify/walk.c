@@ -236,18 +236,15 @@ static bool same_bits(const struct run *run, const struct fenced *again, struct 
 {
     const struct graph *g = &run->launch->graph;
     for (uint32_t i = 0; i < g->outputs.count; i++) {
-        const uint8_t *a = run->results[i].data, *b = again[i].data;
-        size_t bytes = run->result_bytes[i];
-        if (bytes == 0 || memcmp(a, b, bytes) == 0)
+        enum dtype dtype = (enum dtype)graph_node(g, g->outputs.items[i].value)->dtype;
+        size_t bytes = run->result_bytes[i], at;
+        if (!elements_differ(dtype, run->results[i].data, again[i].data, bytes, &at))
             continue;
-        size_t at = 0, step = dtype_bytes(graph_node(g, g->outputs.items[i].value)->dtype);
-        while (a[at] == b[at])
-            at++;
         return outcome_fail(
             outcome,
             "element %zu of %zu is not written, or differs between a run as a whole "
             "and one in chunks",
-            at / step, bytes / step);
+            at, bytes / dtype_bytes(dtype));
     }
     return true;
 }
