@@ -25,7 +25,7 @@
 #define SOME_OPS 11 /* without arguments: every so manieth case of ops */
 #define SOME_GRAPHS 60
 /* Random graphs whose right packages verification once refused. */
-static const uint64_t ONCE_REFUSED[] = {543, 995, 3738, 3972, 4844};
+static const uint64_t ONCE_REFUSED[] = {543, 995, 3738, 3972, 4495, 4844};
 
 struct candidate {
     const struct graph *graph;
