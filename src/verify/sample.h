@@ -44,6 +44,7 @@ enum fill {
     FILL_FINITE,  /* the same without those that are not finite and the largest */
     FILL_EXACT,   /* floats are multiples of 1/2 up to 2: sums of products of two are exact in f32,
                      in any order, up to a million terms */
+    FILL_SMALL,   /* those over 2^10 */
 };
 void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
                  int64_t index_extent, void *data);
