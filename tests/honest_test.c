@@ -1,6 +1,7 @@
 /* Right packages pass verification: every example of every composite op, and random graphs.
  *
- * test-honest                      some of both, for one target by turns
+ * test-honest                      some of both, for one target by turns, and graphs that were
+ *                                  refused before
  * test-honest ops [NAME]           all examples of all ops, or of one, in every float type, with
  *                                  constant and with named dims
  * test-honest graphs SEED COUNT    random graphs
@@ -23,6 +24,38 @@
 #define CASE_SECONDS 300
 #define SOME_OPS 11 /* without arguments: every so manieth case of ops */
 #define SOME_GRAPHS 60
+
+/* Random graphs whose right packages verification once refused. */
+static const uint64_t ONCE_REFUSED[] = {543, 995, 1534, 3738, 3972, 4495, 4844};
+
+/* Small graphs of the same kinds. */
+static const char *const ONCE_REFUSED_SMALL[] = {
+    /* Nearly every argument overflows. */
+    "graph \"overflow\"\n"
+    "%1 = input \"x\" : f32[1000]\n"
+    "%2 = const 1000 : f32[]\n"
+    "%3 = broadcast %2 {axes []} : f32[1000]\n"
+    "%4 = mul %1, %3 : f32[1000]\n"
+    "%5 = exp %4 : f32[1000]\n"
+    "output \"y\" %5\n",
+    /* Sums that are equal whatever the arguments, and not exact: no sample decides. */
+    "graph \"tie\"\n"
+    "%1 = input \"x\" : f32[1000, 4]\n"
+    "%2 = tanh %1 : f32[1000, 4]\n"
+    "%3 = reduce_sum %2 {axes [1]} : f32[1000]\n"
+    "%4 = le %3, %3 : bool[1000]\n"
+    "output \"y\" %4\n",
+    /* Half of the windows hold only padding: 0 against products by it. */
+    "graph \"padding\"\n"
+    "%1 = input \"x\" : f32[1000]\n"
+    "%2 = input \"a\" : f32[2, 1000]\n"
+    "%3 = reshape %1 : f32[1, 1000]\n"
+    "%4 = window_sum %3 {window [size 1 stride 2 low 2 high 0 dilation 1 base 2, "
+    "size 1 stride 1 low 0 high 0 dilation 1 base 1]} : f32[2, 1000]\n"
+    "%5 = mul %2, %4 : f32[2, 1000]\n"
+    "%6 = le %5, %4 : bool[2, 1000]\n"
+    "output \"y\" %6\n",
+};
 
 struct candidate {
     const struct graph *graph;
@@ -145,6 +178,27 @@ static void run_graphs(uint64_t seed, uint64_t count, const char *const *targets
     }
 }
 
+static void run_once_refused(const char *const *targets, uint32_t target_count,
+                             struct counts *counts)
+{
+    for (size_t i = 0; i < sizeof ONCE_REFUSED / sizeof *ONCE_REFUSED; i++)
+        run_graphs(ONCE_REFUSED[i], 1, targets, target_count, counts);
+    for (size_t i = 0; i < sizeof ONCE_REFUSED_SMALL / sizeof *ONCE_REFUSED_SMALL; i++) {
+        const char *text = ONCE_REFUSED_SMALL[i];
+        struct arena arena;
+        struct graph graph;
+        struct error err = {0};
+        arena_init(&arena);
+        if (graph_parse(&graph, &arena, text, strlen(text), &err)) {
+            run(&graph, targets[i % target_count], i, "once refused", counts);
+        } else {
+            printf("FAIL %s\n", err.message);
+            counts->failures++;
+        }
+        arena_release(&arena);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *targets[CASE_TARGETS];
@@ -162,6 +216,7 @@ int main(int argc, char **argv)
     else {
         run_ops(NULL, SOME_OPS, targets, target_count, &counts);
         run_graphs(1, SOME_GRAPHS, targets, target_count, &counts);
+        run_once_refused(targets, target_count, &counts);
     }
     printf("%u packages verified, %u refused\n", counts.cases, counts.failures);
     return counts.failures > 0;

@@ -106,6 +106,7 @@ static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
     double unit = dtype_unit_roundoff(precision) + INTERP_UNIT;
     bool narrow = !wide && (dtype == DTYPE_F16 || dtype == DTYPE_BF16);
     struct rounding r = {.narrow = narrow,
+                         .single = precision == DTYPE_F32,
                          .max = dtype_max(narrow ? DTYPE_F32 : dtype),
                          .sum_unit = unit,
                          .sum_tiny = dtype_min_subnormal(precision) + 0x1p-1074,

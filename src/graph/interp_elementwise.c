@@ -2,6 +2,7 @@
  *
  * Integers are exact and carry an error only behind a float that was not: then sums and the like
  * pass it on while nothing can wrap, and everything else is not determined. */
+#include "graph/interp_exact_priv.h"
 #include "graph/interp_priv.h"
 #include "graph/interp_op_priv.h"
 
@@ -158,9 +159,23 @@ static void integer_binary(const struct op *op)
     }
 }
 
+/* Stores y, the result of a and b: without error where there is none. */
+static void put_correct(const struct op *op, int64_t i, double a, double b, struct approx y)
+{
+    bool exact = op->reference && y.error == 0 && isfinite(y.value) &&
+                 rounds_nothing(op->prim, &op->rounding, a, b, y.value);
+    if (exact && op->rounding.narrow)
+        y.value = dtype_round(op->out->dtype, y.value);
+    if (exact)
+        op_put_exact(op, i, (union cell){.f = y.value}, 0);
+    else
+        op_put(op, i, y);
+}
+
 static void put_unary(const struct op *op, int64_t i)
 {
-    op_put(op, i, approx_unary(op->prim, approx_at(op->in[0], i)));
+    struct approx x = approx_at(op->in[0], i);
+    put_correct(op, i, x.value, 0, approx_unary(op->prim, x));
 }
 
 /* Operands that are finite are numbers of the dtype, however far their errors reach. So a sum of
@@ -181,7 +196,7 @@ static void put_binary(const struct op *op, int64_t i)
         op_put_representable(op, i, y);
         return;
     }
-    op_put(op, i, y);
+    put_correct(op, i, a.value, b.value, y);
     bool sum = op->prim == PRIM_ADD || op->prim == PRIM_SUB;
     if (sum && bound_at(op->out, i) == INFINITY && !op->rounding.narrow && y.error < INFINITY &&
         isfinite(y.value) && sum_stays_finite(op, a, b)) {

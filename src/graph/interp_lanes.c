@@ -11,6 +11,7 @@
  * which for small e is what the ends of the interval give, without evaluating them. */
 #include "base/compiler.h"
 #include "base/parallel.h"
+#include "graph/interp_exact_priv.h"
 #include "graph/interp_priv.h"
 
 #define CHUNK 256
@@ -82,7 +83,7 @@ static inline void loop_binary(enum prim prim, const struct rounding *rounding,
     const double *restrict a = lanes->a, *restrict ea = lanes->ea;
     const double *restrict b = lanes->b, *restrict eb = lanes->eb;
     double *restrict y = lanes->y, *restrict ey = lanes->ey;
-    double mark = 0;
+    double mark = 0, propagated = 1; /* 0: some lane has no error but its own */
     for (int64_t i = 0; i < lanes->count; i++) {
         double value = value_binary(prim, a[i], b[i]);
         struct propagated p = error_binary(prim, a[i], ea[i], b[i], eb[i], value);
@@ -91,6 +92,12 @@ static inline void loop_binary(enum prim prim, const struct rounding *rounding,
         y[i] = value;
         ey[i] = holds ? error : MARK;
         mark = holds ? mark : MARK;
+        propagated = p.error == 0 ? 0 : propagated;
+    }
+    for (int64_t i = 0; propagated == 0 && i < lanes->count; i++) {
+        struct propagated p = error_binary(prim, a[i], ea[i], b[i], eb[i], y[i]);
+        bool exact = (p.error == 0) & rounds_nothing(prim, &r, a[i], b[i], y[i]);
+        ey[i] = exact & (ey[i] > 0) ? 0 : ey[i];
     }
     *out_marked = mark < 0;
 }
@@ -153,8 +160,9 @@ static inline void loop_simple(enum prim prim, const struct rounding *rounding,
         double value = value_simple(prim, x[i]);
         struct propagated p = error_simple(prim, x[i], e[i], value);
         double error = finite_rounding_error(&r, value, p.error);
+        bool exact = (p.error == 0) & rounds_nothing(prim, &r, x[i], 0, value);
         y[i] = value;
-        ey[i] = p.holds ? error : MARK;
+        ey[i] = !p.holds ? MARK : exact ? 0 : error;
         mark = p.holds ? mark : MARK;
     }
     *out_marked = mark < 0;

@@ -30,6 +30,7 @@ struct approx {
  * is a step of its own: relative, tiny, flush and max are those of what is computed. */
 struct rounding {
     bool narrow;     /* the result is f16 or bf16 */
+    bool single;     /* it is computed in f32, or as if it were */
     double relative; /* local error over |result|; 0: exact */
     double tiny;     /* local error of a result near zero */
     double max;      /* what lies beyond may become infinite */

@@ -85,8 +85,8 @@ static double float_value(enum dtype dtype, uint64_t key, uint64_t normal_key, i
 {
     static const double exact[] = {-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2};
     uint32_t random = rng_u32(key, (uint64_t)i);
-    if (fill == FILL_EXACT)
-        return exact[random >> 29];
+    if (fill == FILL_EXACT || fill == FILL_SMALL)
+        return exact[random >> 29] * (fill == FILL_SMALL ? 0x1p-10 : 1);
     if ((fill == FILL_SPECIAL || fill == FILL_FINITE) && is_special(specials, random, i))
         return special_value(dtype, random, specials->count++, fill == FILL_FINITE);
     return bell(normal_key, i);

@@ -118,8 +118,8 @@ static bool judge_size(struct job *job, uint32_t index)
     return ok;
 }
 
-/* Kernels on arguments of their own: special ones at a small odd size; exact ones at the largest
- * that is cheap, where long sums and whole tiles are. */
+/* Kernels on arguments of their own: special ones at a small odd size; exact ones, and small ones
+ * where need be, at the largest that is cheap, where long sums and whole tiles are. */
 static bool judge_apart(struct job *job)
 {
     const struct size *large = &job->sizes.items[0], *small = large;
@@ -135,7 +135,8 @@ static bool judge_apart(struct job *job)
         enum fill fill;
         const char *name;
     } rows[] = {{small, FILL_SPECIAL, "kernels on special values"},
-                {large, FILL_EXACT, "kernels on exact values"}};
+                {large, FILL_EXACT, "kernels on exact values"},
+                {large, FILL_SMALL, "kernels on small values"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         bool heavy = rows[i].size->cost > SIZE_HEAVY;
         name_size(job, rows[i].name, rows[i].size);

@@ -78,8 +78,11 @@ static bool judge_result(const struct interp_tensor *expected, const struct draw
         all = (i == 0 ? 1 : all) * drawn->shape[i];
     verdict->elements += all;
     verdict->checked += expected->count - found.undetermined;
-    if (found.undetermined > UNCHECKED_FEW)
+    if (found.undetermined > UNCHECKED_FEW) {
         verdict->not_checked = fmax(verdict->not_checked, unchecked);
+        if (dtype_is_float(expected->dtype))
+            verdict->floats_not_checked = fmax(verdict->floats_not_checked, unchecked);
+    }
     verdict->ratio = fmax(verdict->ratio, isnan(found.worst_ratio) ? INFINITY : found.worst_ratio);
     if (!(found.worst_ratio <= 1)) {
         print_element(expected, drawn, found.worst_index, place, sizeof place);

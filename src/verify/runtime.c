@@ -72,12 +72,11 @@ static bool same(const struct sample *sample, void *const *a, void *const *b, co
                  struct outcome *outcome)
 {
     uint32_t output = 0;
-    size_t byte = 0;
-    if (!sample_differs(sample, a, b, &output, &byte))
+    size_t element = 0;
+    if (!sample_differs(sample, a, b, &output, &element))
         return true;
     return outcome_fail(outcome, "output '%s' differs at element %zu: %s",
-                        sample->graph->outputs.items[output].name,
-                        byte / dtype_bytes(sample->outputs[output].dtype), what);
+                        sample->graph->outputs.items[output].name, element, what);
 }
 
 bool subject_call(const struct subject *subject, const struct sample *sample, urza_module *module,

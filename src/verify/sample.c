@@ -162,18 +162,38 @@ void sample_compare(const struct sample *sample, void *const *outputs,
     *out_output = where;
 }
 
+bool elements_differ(enum dtype dtype, const void *a, const void *b, size_t bytes,
+                     size_t *out_element)
+{
+    static const uint64_t infinities[DTYPE_COUNT] = {[DTYPE_F64] = 0x7ff0000000000000u,
+                                                     [DTYPE_F32] = 0x7f800000,
+                                                     [DTYPE_F16] = 0x7c00,
+                                                     [DTYPE_BF16] = 0x7f80};
+    size_t step = dtype_bytes(dtype);
+    if (bytes == 0 || memcmp(a, b, bytes) == 0)
+        return false;
+    for (size_t at = 0; at < bytes; at += step) {
+        uint64_t x = 0, y = 0, sign = (uint64_t)1 << (8 * step - 1);
+        memcpy(&x, (const uint8_t *)a + at, step);
+        memcpy(&y, (const uint8_t *)b + at, step);
+        bool same_nan =
+            dtype_is_float(dtype) && ((x ^ y) & ~sign) == 0 && (x & ~sign) > infinities[dtype];
+        if (x != y && !same_nan) {
+            *out_element = at / step;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool sample_differs(const struct sample *sample, void *const *a, void *const *b,
-                    uint32_t *out_output, size_t *out_byte)
+                    uint32_t *out_output, size_t *out_element)
 {
     for (uint32_t i = 0; i < sample->output_count; i++) {
-        const uint8_t *x = a[i], *y = b[i];
-        for (size_t byte = 0; byte < sample->outputs[i].bytes; byte++) {
-            if (x[byte] != y[byte]) {
-                *out_output = i;
-                *out_byte = byte;
-                return true;
-            }
-        }
+        const struct tensor *t = &sample->outputs[i];
+        *out_output = i;
+        if (elements_differ(t->dtype, a[i], b[i], t->bytes, out_element))
+            return true;
     }
     return false;
 }

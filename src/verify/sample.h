@@ -44,6 +44,7 @@ enum fill {
     FILL_FINITE,  /* the same without those that are not finite and the largest */
     FILL_EXACT,   /* floats are multiples of 1/2 up to 2: sums of products of two are exact in f32,
                      in any order, up to a million terms */
+    FILL_SMALL,   /* those over 2^10 */
 };
 void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
                  int64_t index_extent, void *data);
@@ -69,8 +70,13 @@ bool sample_call(const struct sample *sample, urza_module *module, void *const *
 /* The worst difference over all outputs, and in which it lies; undetermined counts all outputs. */
 void sample_compare(const struct sample *sample, void *const *outputs,
                     struct interp_difference *out, uint32_t *out_output);
-/* The first output and byte that differ; false when all bytes are the same. */
+/* The first element of a dense tensor whose bits differ; false when none do. The sign of a NaN is
+ * no difference: it follows from the order of an addition's operands, which no compiler keeps. Its
+ * other bits must be the same: they tell of memory that was read before it was written. */
+bool elements_differ(enum dtype dtype, const void *a, const void *b, size_t bytes,
+                     size_t *out_element);
+/* The first output and element that differ so; false when none do. */
 bool sample_differs(const struct sample *sample, void *const *a, void *const *b,
-                    uint32_t *out_output, size_t *out_byte);
+                    uint32_t *out_output, size_t *out_element);
 
 #endif

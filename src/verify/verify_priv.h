@@ -83,6 +83,7 @@ struct verdict {
     double ratio;              /* worst |difference| over its bound; INFINITY: beyond any */
     int64_t elements, checked; /* of all results; drawn and determined */
     double not_checked;        /* largest share of one result that was not determined */
+    double floats_not_checked; /* the same of results that are floats */
 };
 /* How closely: a result whose reference costs more is judged by drawn elements, where its prims
  * allow, up to so many. */
@@ -99,11 +100,11 @@ bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const 
 /* What is known of one launch after all sizes. */
 struct kernel_result {
     double ratio;
-    double not_checked;       /* on what a network makes: the largest share of a result, and … */
-    double not_checked_least; /* … at the size where it is least */
-    double not_exact;         /* not checked on exact arguments, if exact_samples > 0 */
-    uint32_t exact_samples;
-    bool normal; /* judged on what a network makes */
+    double not_checked; /* on what a network makes: the largest share of a result */
+    /* The same of all results, and of those that are floats, at the sample where it is least: on
+     * what a network makes, exact arguments or small ones. If `tried`. */
+    double least, floats_least;
+    bool tried;
     int64_t elements, checked;
     uint32_t samples;
 };
@@ -126,12 +127,14 @@ enum judging {
       where that can be paid */
 bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
               struct arena *arena, void ***outputs, struct outcome *outcome);
-/* Whether enough of every result was checked: on what a network makes, or where rounding steps and
- * comparisons leave that open, on exact arguments. False after failing the outcome. */
+/* Whether enough of every result was checked: on what a network makes, or where that leaves too
+ * much open, on exact or small arguments. Results that are no floats may stay open, where
+ * comparisons of equal sums leave them so on all arguments. False after failing the outcome. */
 bool walk_checked(const struct walk *walk, char *stage, struct outcome *outcome);
-/* Every distinct launch by itself, on arguments filled so; judged as above. once: of two fills only
- * the one that says more, exact numbers where there are sums of products, special ones elsewhere.
- */
+/* Every distinct launch by itself, on arguments filled so; judged as above. Exact ones only where
+ * they say more, or too little was checked so far; small ones only where too little of floats was.
+ * once: of two fills only the one that says more, exact numbers where there are sums of products,
+ * special ones elsewhere. */
 bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool once, uint64_t seed,
                 char *stage, struct outcome *outcome);
 

@@ -405,6 +405,23 @@ static void summarise(double *errors, int64_t count, bool trim, double *out_rms,
     *out_most = most;
 }
 
+/* How many elements make up a root mean square, whose errors are in proportion to them: equal ones,
+ * as of a value that is spread or gathered, count once, and small ones beside large ones nothing.
+ * Sorts them. */
+static double count_weighty(double *sizes, int64_t count)
+{
+    double squares = 0, fourths = 0;
+    qsort(sizes, (size_t)count, sizeof *sizes, descending);
+    for (int64_t i = 0; i < count && sizes[0] > 0; i++) {
+        double share = sizes[i] / sizes[0], square = share * share;
+        if (i > 0 && sizes[i] == sizes[i - 1])
+            continue;
+        squares += square;
+        fourths += square * square;
+    }
+    return fourths > 0 ? squares * squares / fourths : (double)count;
+}
+
 /* Where an output's elements start among all, its count, shape and dtype. */
 static int64_t output_place(const struct verification *v, uint32_t output, int64_t *out_count,
                             int64_t *out_shape, enum dtype *out_dtype, size_t *out_byte)
@@ -448,14 +465,16 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
     }
     bool trim = any_jumps(graph);
     double *ours = malloc((size_t)count * sizeof *ours),
-           *plain = malloc((size_t)count * sizeof *plain);
+           *plain = malloc((size_t)count * sizeof *plain),
+           *sizes = malloc((size_t)count * sizeof *sizes);
     double size = 0, largest = 0;
-    for (int64_t i = 0; ours && plain && i < count; i++) {
+    for (int64_t i = 0; ours && plain && sizes && i < count; i++) {
         double right = v->result.reference[first + i], other = v->result.plain[first + i];
         double mine =
             element(dtype, v->targets[target].outputs + byte, v->result.drawn > 0 ? points[i] : i);
         if (!isfinite(right) || !isfinite(other) || !isfinite(mine))
             continue; /* kernels are judged on these one by one */
+        sizes[used] = fabs(right);
         ours[used] = fabs(mine - right);
         plain[used++] = fabs(other - right);
         size += right * right;
@@ -470,10 +489,13 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
         *out_quality = rms / fmax(plain_rms, floor_rms / 2);
         *out_excess =
             trim ? 0 : most / fmax(plain_most, unit * largest + dtype_min_subnormal(dtype));
-        /* The fewer elements, the more either error is chance. */
-        *out_limit = used >= 1000 ? 1 : 1 + 30 / (double)used;
+        /* The fewer elements, the more either error is chance. A sort, where it may matter. */
+        bool worse = *out_quality > 1 || *out_excess > 1;
+        double weighty = worse ? count_weighty(sizes, used) : (double)used;
+        *out_limit = weighty >= 1000 ? 1 : 1 + 30 / weighty;
     }
     free(ours);
     free(plain);
+    free(sizes);
     return used > 0;
 }
