@@ -150,11 +150,6 @@ URZA_EXPORT void urza_compiler_close(urza_compiler *c)
     pthread_mutex_unlock(&c->lock);
     for (urza_job *job = c->jobs; job; job = job->next) {
         pthread_join(job->thread, NULL);
-        if (job->ok) { /* what the cache holds goes with it */
-            job->result.package =
-                arena_memdup(&job->arena, job->result.package, job->result.package_bytes);
-            compile_release(&job->request.compile, &job->result.compiled);
-        }
         job->joined = true;
         job->compiler = NULL;
     }
@@ -203,9 +198,15 @@ static bool run(urza_job *job)
     if (setjmp(job->no_memory) != 0)
         return fail(&job->error, ERR_NOMEM, "out of memory");
     job->arena.oom = &job->no_memory;
-    if (!build_run(&job->request, &job->arena, &job->result, &job->error))
+    struct build_result *result = &job->result;
+    if (!build_run(&job->request, &job->arena, result, &job->error))
         return false;
-    job->details = describe(&job->request, &job->result, &job->arena);
+    job->details = describe(&job->request, result, &job->arena);
+    if (result->compiled.held) { /* the cache may go before the job */
+        const void *package = arena_memdup(&job->arena, result->package, result->package_bytes);
+        build_release(&job->request, result);
+        result->package = package;
+    }
     return true;
 }
 
@@ -372,8 +373,6 @@ URZA_EXPORT void urza_job_free(urza_job *job)
             }
         }
         pthread_mutex_unlock(&c->lock);
-        if (job->ok)
-            build_release(&job->request, &job->result);
     }
     drop_job(job);
 }
