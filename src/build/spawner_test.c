@@ -1,4 +1,5 @@
 /* The spawner: work of many threads at once, ends of all kinds, owners that are killed. */
+#include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -162,16 +163,53 @@ static void verifies(void **state)
     arena_release(&arena);
 }
 
-/* The number of processes of a session, zombies apart. */
+/* What /proc says of a process; false when there is none. */
+struct process {
+    char name[32], state;
+    int parent, session;
+};
+
+static bool look(const char *pid, struct process *out)
+{
+    char path[300], text[512];
+    int group;
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    FILE *file = fopen(path, "r");
+    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file)
+        fclose(file);
+    text[size] = '\0';
+    const char *open = strchr(text, '('), *close = strrchr(text, ')');
+    if (!open || !close)
+        return false;
+    snprintf(out->name, sizeof out->name, "%.*s", (int)(close - open - 1), open + 1);
+    return sscanf(close + 1, " %c %d %d %d", &out->state, &out->parent, &group, &out->session) == 4;
+}
+
+/* The number of processes of a session, zombies apart, or of children with a name; *out_pid: the
+ * last of them. */
+static int count_processes(int session, int parent, const char *name, int *out_pid)
+{
+    DIR *folder = opendir("/proc");
+    int count = 0;
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        struct process process;
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !look(entry->d_name, &process) ||
+            process.state == 'Z' || (session > 0 && process.session != session) ||
+            (parent > 0 && process.parent != parent) || (name && strcmp(process.name, name) != 0))
+            continue;
+        *out_pid = (int)strtol(entry->d_name, NULL, 10);
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
 static int count_session(pid_t session)
 {
-    char command[128], line[64] = "";
-    snprintf(command, sizeof command, "ps -o stat= -s %d | grep -vc Z", (int)session);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    assert_non_null(fgets(line, sizeof line, pipe));
-    pclose(pipe);
-    return (int)strtol(line, NULL, 10);
+    int pid;
+    return count_processes(session, 0, NULL, &pid);
 }
 
 /* An owner is killed while its spawner's child works; another process that it forked lives on. */
@@ -222,16 +260,12 @@ static void a_dead_spawner_is_told(void **state)
     struct error err = {0};
     struct arena arena;
     struct compile_result result;
-    char command[64], line[64] = "";
+    int pid = 0;
     arena_init(&arena);
     struct spawner *spawner = spawner_start(&err);
     assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_DONE);
-    snprintf(command, sizeof command, "pgrep -P %d urza-spawner", (int)getpid());
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    assert_non_null(fgets(line, sizeof line, pipe));
-    pclose(pipe);
-    kill((pid_t)strtol(line, NULL, 10), SIGKILL);
+    assert_int_equal(count_processes(0, getpid(), "urza-spawner", &pid), 1);
+    kill(pid, SIGKILL);
     usleep(20000);
     assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_FAILED);
     assert_int_equal(err.code, ERR_COMPILER_DIED);
