@@ -190,6 +190,9 @@ struct verification {
 };
 /* job.c: everything about one target. Runs in a child. */
 void job_target(struct verification *v, uint32_t target);
+/* whole.c: whether a result may jump where a float operand moves by little; of a cast it hangs on
+ * the dtypes. */
+bool prim_jumps(enum prim prim);
 /* whole.c: the passes, the references for quality, the interpreter's path. Runs in a child. */
 void job_whole(struct verification *v);
 /* The quality of a target's output at the size of the whole: its rms error over that of the plain

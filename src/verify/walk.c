@@ -470,31 +470,20 @@ static bool multiplies(const struct graph *g)
 static bool exact_says_more(const struct graph *g)
 {
     for (value_id v = 1; v < g->nodes.count; v++) {
-        switch (graph_node(g, v)->prim) {
-        case PRIM_SIGN:
-        case PRIM_FLOOR:
-        case PRIM_CEIL:
-        case PRIM_ROUND:
-        case PRIM_TRUNC:
-        case PRIM_REM:
-        case PRIM_EQ:
-        case PRIM_NE:
-        case PRIM_LT:
-        case PRIM_LE:
+        enum prim prim = (enum prim)graph_node(g, v)->prim;
+        switch (prim) {
         case PRIM_CAST:
-        case PRIM_BITCAST:
         case PRIM_REDUCE_SUM:
         case PRIM_REDUCE_MAX:
         case PRIM_REDUCE_MIN:
-        case PRIM_ARGMAX:
-        case PRIM_ARGMIN:
-        case PRIM_ARGSORT:
         case PRIM_CUM_SUM:
         case PRIM_CONTRACT:
         case PRIM_CONV:
         case PRIM_WINDOW_SUM:
         case PRIM_SCATTER: return true;
-        default: break;
+        default:
+            if (prim_jumps(prim))
+                return true;
         }
     }
     return false;

@@ -203,12 +203,9 @@ static void judge_passes(struct verification *v, const struct scene *scene,
     }
 }
 
-/* Prims whose result jumps where their operand moves by little. */
-static bool jumps(const struct graph *graph, const struct node *node)
+bool prim_jumps(enum prim prim)
 {
-    bool from_float =
-        node->operand_count > 0 && dtype_is_float(graph_node(graph, node->operands[0])->dtype);
-    switch (node->prim) {
+    switch (prim) {
     case PRIM_SIGN:
     case PRIM_FLOOR:
     case PRIM_CEIL:
@@ -222,10 +219,17 @@ static bool jumps(const struct graph *graph, const struct node *node)
     case PRIM_BITCAST:
     case PRIM_ARGMAX:
     case PRIM_ARGMIN:
-    case PRIM_ARGSORT: return from_float;
-    case PRIM_CAST: return from_float && !dtype_is_float(node->dtype);
+    case PRIM_ARGSORT: return true;
     default: return false;
     }
+}
+
+static bool jumps(const struct graph *graph, const struct node *node)
+{
+    bool from_float =
+        node->operand_count > 0 && dtype_is_float(graph_node(graph, node->operands[0])->dtype);
+    bool to_whole = node->prim == PRIM_CAST && !dtype_is_float(node->dtype);
+    return from_float && (to_whole || prim_jumps((enum prim)node->prim));
 }
 
 static bool any_jumps(const struct graph *graph)
