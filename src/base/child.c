@@ -30,12 +30,20 @@
 #include "base/file.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+#define LEAST_MEMORY ((uint64_t)8 << 30)
 
 struct head {
     uint32_t ok;
     struct error err;
     uint64_t size_bytes[CHILD_PARTS];
 };
+
+uint64_t child_memory_most(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    uint64_t bytes = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+    return bytes > LEAST_MEMORY ? bytes : LEAST_MEMORY;
+}
 
 void child_no_memory(void)
 {
@@ -99,7 +107,7 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     struct child_answer answer = {0};
     struct head head = empty;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (parent > 0 && getppid() != parent)
+    if (getppid() != parent)
         _exit(1);
     child_default_signals();
     limit_time(limits->timeout_ms);

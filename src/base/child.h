@@ -68,7 +68,7 @@ struct child_exit child_run(child_body *body, void *context, const struct child_
 /* The two halves of child_run, for who forks elsewhere and hands the ends of a pipe out.
  *
  * child_serve is the child's: held to the limits, it runs the body, writes its answer to fd and
- * ends. parent: whose child it must still be; 0: anybody's. */
+ * ends. parent: whose child it must still be. */
 URZA_NORETURN void child_serve(int fd, pid_t parent, child_body *body, void *context,
                                const struct child_limits *limits);
 /* The other end's: takes the answer from fd until deadline_ns (of clock_ns; 0: none) or until
@@ -83,6 +83,10 @@ struct child_exit child_exit_of(int status);
  * compiler"). CHILD_NO_MEMORY is ERR_NOMEM and names the limit; the others are of class code. */
 bool child_fail(struct child_exit end, const struct child_limits *limits, const char *who,
                 enum error_code code, struct error *err);
+
+/* A limit on memory for work of unknown size: what the machine has, as more cannot end well, and at
+ * least 8 GiB. */
+uint64_t child_memory_most(void);
 
 /* Ends the process by the exit status of ERR_NOMEM, which parents take for CHILD_NO_MEMORY: what an
  * allocation does in a child that can neither have the memory nor go on without. */

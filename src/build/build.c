@@ -3,6 +3,7 @@
 #include "build/build.h"
 
 #include <openssl/crypto.h>
+#include <setjmp.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -32,8 +33,9 @@ static bool begin_step(const struct build_request *request, enum build_step step
     return true;
 }
 
-static bool run_work(const struct build_request *request, const struct work *work, const char *who,
-                     struct arena *arena, struct child_answer *out, struct error *err)
+static bool run_work(const struct build_request *request, const struct work_order *work,
+                     const char *who, struct arena *arena, struct child_answer *out,
+                     struct error *err)
 {
     struct child_exit end =
         request->spawner ? spawner_run(request->spawner, work, request->cancelled, arena, out, err)
@@ -44,7 +46,7 @@ static bool run_work(const struct build_request *request, const struct work *wor
 static bool compile(const struct build_request *request, const struct compile_options *options,
                     struct arena *arena, struct compile_result *out, struct error *err)
 {
-    struct work work;
+    struct work_order work;
     struct child_answer answer;
     if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
@@ -65,7 +67,7 @@ static bool verify(const struct build_request *request, struct build_result *res
                                            .allow_unsigned = true};
     struct verify_summary summary;
     struct child_answer answer;
-    struct work work;
+    struct work_order work;
     uint64_t begin_ns = clock_ns();
     work_verify(result->package, result->package_bytes, &options, arena, &work);
     if (!run_work(request, &work, "verification", arena, &answer, err) ||
@@ -134,6 +136,24 @@ static bool attempt_all(const struct build_request *request, struct arena *arena
     return ok;
 }
 
+/* Into *key, which the caller wipes, whatever happens: an arena that would jump away comes back. */
+static bool sign(const struct build_request *request, const struct package_contents *contents,
+                 struct signing_key *key, struct strbuf *package, char id[KERNEL_ID_BYTES],
+                 struct error *err)
+{
+    struct arena *arena = package->arena;
+    jmp_buf no_memory, *outer = arena->oom;
+    if (setjmp(no_memory) != 0) {
+        arena->oom = outer;
+        return fail(err, ERR_NOMEM, "out of memory");
+    }
+    arena->oom = &no_memory;
+    bool ok = (!request->open_key || request->open_key(request->context, key, err)) &&
+              package_write(contents, request->open_key ? key : NULL, package, id, err);
+    arena->oom = outer;
+    return ok;
+}
+
 /* Writes the package again, with evidence if there is any, and signed unless it stays unsigned. */
 static bool finish(const struct build_request *request, struct arena *arena,
                    struct build_result *result, struct error *err)
@@ -150,8 +170,7 @@ static bool finish(const struct build_request *request, struct arena *arena,
         contents->evidence_json = result->evidence;
         contents->evidence_bytes = result->evidence_bytes;
     }
-    bool ok = !request->open_key || request->open_key(request->context, &key, err);
-    ok = ok && package_write(contents, request->open_key ? &key : NULL, &package, id, err);
+    bool ok = sign(request, contents, &key, &package, id, err);
     OPENSSL_cleanse(&key, sizeof key);
     if (!ok)
         return false;

@@ -125,7 +125,7 @@ static bool do_ordered(void *context, struct arena *arena, struct child_answer *
 {
     const struct ordered *ordered = context;
     const struct packet *packet = ordered->packet;
-    struct work work = {.kind = packet->work, .limits = packet->limits};
+    struct work_order work = {.kind = packet->work, .limits = packet->limits};
     const char *at = ordered->parts;
     if (!at)
         return fail(err, ERR_NOMEM, "no memory for what is to be done");
@@ -317,7 +317,7 @@ static bool send_packet(const struct spawner *spawner, const struct packet *pack
 }
 
 /* A memory file with the parts one behind the other; -1 after failing *err. */
-static int put_parts(const struct work *work, struct packet *packet, struct error *err)
+static int put_parts(const struct work_order *work, struct packet *packet, struct error *err)
 {
     int memory = memfd_create("urza-work", MFD_CLOEXEC);
     bool ok = memory >= 0;
@@ -340,8 +340,8 @@ static struct child_exit find_end(const struct spawner *spawner, const struct pa
 {
     int status;
     const struct packet order = {.kind = PACKET_KILL, .id = packet->id};
-    if ((late || cancelled) && !send_packet(spawner, &order, NULL, 0))
-        late = late || cancelled; /* the spawner is gone, and the child with it */
+    if (late || cancelled)
+        send_packet(spawner, &order, NULL, 0); /* or the spawner is gone, and the child with it */
     ssize_t size;
     do
         size = read(status_fd, &status, sizeof status);
@@ -374,7 +374,7 @@ static struct child_exit await(const struct spawner *spawner, const struct packe
                     cancelled && atomic_load(cancelled), err);
 }
 
-struct child_exit spawner_run(struct spawner *spawner, const struct work *work,
+struct child_exit spawner_run(struct spawner *spawner, const struct work_order *work,
                               const atomic_bool *cancelled, struct arena *arena,
                               struct child_answer *out_answer, struct error *err)
 {

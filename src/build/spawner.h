@@ -21,7 +21,7 @@ struct spawner *spawner_start(struct error *err);
 void spawner_stop(struct spawner *spawner);
 
 /* As work_run. *cancelled (NULL: never) ends the work early: ERR_CANCELLED. */
-struct child_exit spawner_run(struct spawner *spawner, const struct work *work,
+struct child_exit spawner_run(struct spawner *spawner, const struct work_order *work,
                               const atomic_bool *cancelled, struct arena *arena,
                               struct child_answer *out_answer, struct error *err);
 

@@ -42,7 +42,7 @@ static struct child_exit compile(struct spawner *spawner, const struct child_lim
     char *text = limits ? strdup(large) : text_of("examples/mlp.json", &size);
     const struct compile_options options = {.strategy = STRATEGY_FAST, .targets = "x86-64-v2"};
     struct child_answer answer;
-    struct work work;
+    struct work_order work;
     work_compile(text, size, &options, NULL, arena, &work);
     if (limits)
         work.limits = *limits;
@@ -106,7 +106,7 @@ static void ends_are_told(void **state)
     struct child_answer answer;
     arena_init(&arena);
     struct spawner *spawner = spawner_start(&err);
-    struct work work;
+    struct work_order work;
     const struct compile_options options = {.strategy = STRATEGY_FAST};
     work_compile("{\"nodes\": 3}", 12, &options, NULL, &arena, &work);
     assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
@@ -144,7 +144,7 @@ static void verifies(void **state)
     struct compile_result result;
     struct child_answer answer;
     struct verify_summary summary;
-    struct work work;
+    struct work_order work;
     const char *evidence;
     size_t size;
     arena_init(&arena);

@@ -3,7 +3,6 @@
 #include "build/work.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/confine.h"
@@ -65,14 +64,14 @@ static bool take_options(const struct child_part *part, void *out, size_t bytes,
 }
 
 void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  const char *cache_folder, struct arena *arena, struct work *out)
+                  const char *cache_folder, struct arena *arena, struct work_order *out)
 {
     const struct compile_wire wire = {.seed = options->seed,
                                       .strategy = options->strategy,
                                       .training = options->training,
                                       .plain = options->plain};
     const char *const texts[] = {options->targets, options->folder, options->dump, cache_folder};
-    *out = (struct work){
+    *out = (struct work_order){
         .kind = WORK_COMPILE,
         .limits = {.timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS,
                    .memory_bytes = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES,
@@ -81,16 +80,8 @@ void work_compile(const char *source, size_t size, const struct compile_options 
             put_options(&wire, sizeof wire, arena), put_texts(texts, 4, arena), {source, size}}};
 }
 
-/* What the machine has: more cannot end well. */
-static uint64_t machine_memory(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    uint64_t bytes = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
-    return bytes > COMPILE_BYTES ? bytes : COMPILE_BYTES;
-}
-
 void work_verify(const void *package, size_t size, const struct verify_options *options,
-                 struct arena *arena, struct work *out)
+                 struct arena *arena, struct work_order *out)
 {
     const struct verify_wire wire = {.seed = options->seed,
                                      .size_count = options->size_count,
@@ -99,15 +90,15 @@ void work_verify(const void *package, size_t size, const struct verify_options *
                                      .allow_unsigned = options->allow_unsigned,
                                      .all_alignments = options->all_alignments};
     const char *const texts[] = {options->dims};
-    uint64_t memory = machine_memory(); /* its own jobs bound their time */
-    *out = (struct work){.kind = WORK_VERIFY,
-                         .limits = {.memory_bytes = memory, .answer_bytes = memory, .sealed = true},
-                         .parts = {put_options(&wire, sizeof wire, arena),
-                                   put_texts(texts, 1, arena),
-                                   {package, size}}};
+    uint64_t memory = child_memory_most(); /* its own jobs bound their time */
+    *out = (struct work_order){
+        .kind = WORK_VERIFY,
+        .limits = {.memory_bytes = memory, .answer_bytes = memory, .sealed = true},
+        .parts = {
+            put_options(&wire, sizeof wire, arena), put_texts(texts, 1, arena), {package, size}}};
 }
 
-static bool compile(const struct work *work, struct arena *arena, struct child_answer *out,
+static bool compile(const struct work_order *work, struct arena *arena, struct child_answer *out,
                     struct error *err)
 {
     const struct child_part *source = &work->parts[2];
@@ -135,14 +126,11 @@ static bool compile(const struct work *work, struct arena *arena, struct child_a
     return true;
 }
 
-static bool verify(const struct work *work, struct arena *arena, struct child_answer *out,
+static bool verify(const struct work_order *work, struct arena *arena, struct child_answer *out,
                    struct error *err)
 {
     const struct child_part *package = &work->parts[2];
     struct verify_wire wire;
-    struct verify_report report;
-    struct verify_summary *summary = ARENA_NEW(arena, struct verify_summary);
-    struct strbuf evidence;
     const char *texts[TEXTS_MOST] = {NULL};
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
         !take_texts(&work->parts[1], texts, 1, err))
@@ -155,7 +143,16 @@ static bool verify(const struct work *work, struct arena *arena, struct child_an
                                            .all_alignments = wire.all_alignments,
                                            .timeout_s = wire.timeout_s};
     confine_calls(&(struct confinement){.processes = true}); /* its jobs are confined further */
-    if (!verify_package(package->data, package->size_bytes, &options, arena, &report, err))
+    return work_verify_here(package->data, package->size_bytes, &options, arena, out, err);
+}
+
+bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
+                      struct arena *arena, struct child_answer *out, struct error *err)
+{
+    struct verify_report report;
+    struct verify_summary *summary = ARENA_NEW(arena, struct verify_summary);
+    struct strbuf evidence;
+    if (!verify_package(package, size, options, arena, &report, err))
         return false;
     verify_summarise(&report, summary);
     strbuf_init(&evidence, arena);
@@ -165,7 +162,7 @@ static bool verify(const struct work *work, struct arena *arena, struct child_an
     return true;
 }
 
-bool work_do(const struct work *work, struct arena *arena, struct child_answer *out,
+bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
              struct error *err)
 {
     compile_in_child();
@@ -194,7 +191,7 @@ static bool body(void *context, struct arena *arena, struct child_answer *out, s
     return work_do(context, arena, out, err);
 }
 
-struct child_exit work_run(const struct work *work, struct arena *arena,
+struct child_exit work_run(const struct work_order *work, struct arena *arena,
                            struct child_answer *out_answer, struct error *err)
 {
     return child_run(body, (void *)(uintptr_t)work, &work->limits, arena, out_answer, err);

@@ -11,7 +11,7 @@
 
 enum work_kind { WORK_COMPILE = 1, WORK_VERIFY, WORK_KINDS };
 
-struct work {
+struct work_order {
     enum work_kind kind;
     struct child_limits limits;
     struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package: borrowed */
@@ -20,21 +20,24 @@ struct work {
 /* Compiling with these options, without key, chooser and observer, and with a cache of that folder
  * (NULL: none). */
 void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  const char *cache_folder, struct arena *arena, struct work *out);
+                  const char *cache_folder, struct arena *arena, struct work_order *out);
 /* verify_package with these options, but without trusted keys. */
 void work_verify(const void *package, size_t size, const struct verify_options *options,
-                 struct arena *arena, struct work *out);
+                 struct arena *arena, struct work_order *out);
 
 /* Does it: for a child. ERR_BUG for what is not as the functions above have it. */
-bool work_do(const struct work *work, struct arena *arena, struct child_answer *out,
+bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
              struct error *err);
 
-/* What a child answered to work_verify. evidence lies in the answer. ERR_COMPILER_DIED. */
+/* The same for a child that has the options as they are, trusted keys among them. */
+bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
+                      struct arena *arena, struct child_answer *out, struct error *err);
+/* What a child answered to either. evidence lies in the answer. ERR_COMPILER_DIED. */
 bool work_take_verified(const struct child_answer *answer, struct verify_summary *out,
                         const char **out_evidence, size_t *out_bytes, struct error *err);
 
 /* In a child of this process. */
-struct child_exit work_run(const struct work *work, struct arena *arena,
+struct child_exit work_run(const struct work_order *work, struct arena *arena,
                            struct child_answer *out_answer, struct error *err);
 
 #endif
