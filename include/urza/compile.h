@@ -49,7 +49,7 @@ typedef struct urza_compile_options {
     const char *strategy; /* "standard": verified; "fast": not verified; "emergency": no code. NULL:
                              standard */
     const char *dims;     /* "B=32,S=16": verify at these sizes; NULL: at several */
-    const char *folder;   /* where relative paths of the source start; NULL: the current one */
+    const char *folder;   /* where relative paths of the source start; NULL: it may name no files */
     uint64_t seed;        /* of parameters that the source gives no values */
     uint32_t timeout_ms;  /* of compiling; 0: 120,000. Verification takes 300 s at most */
     uint64_t memory_bytes; /* of address space for compiling; 0: 8 GiB */

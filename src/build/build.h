@@ -62,6 +62,11 @@ struct build_result {
  * pass. */
 bool build_run(const struct build_request *request, struct arena *arena, struct build_result *out,
                struct error *err);
+/* Verifies a package that was built without, and writes it again with the evidence, signed: for a
+ * strategy that answers first. Of request only dims, seed, open_key, spawner and cancelled count.
+ * *out has package and evidence; ERR_VERIFY as above. Its id stays what it was. */
+bool build_verify(const struct build_request *request, const void *package, size_t size,
+                  struct arena *arena, struct build_result *out, struct error *err);
 void build_release(const struct build_request *request, struct build_result *result);
 
 #endif

@@ -100,6 +100,8 @@ static void whoever_forks(void **state)
     assert_int_equal(own.package_bytes, other.package_bytes);
     assert_memory_equal(own.package, other.package, own.package_bytes);
     assert_true(own.evidence_bytes > 100 && own.verify_ms > 0 && own.degraded_count == 0);
+    assert_int_not_equal(own.compiled.passes, 0);
+    assert_int_equal(own.compiled.passes, other.compiled.passes);
     struct trusted_keys trusted;
     struct package_contents *contents = ARENA_NEW(&bed->arena, struct package_contents);
     char id[KERNEL_ID_BYTES];
@@ -181,6 +183,63 @@ static void degrades(void **state)
 }
 
 /* Less does not help against what the user wrote. */
+/* A package that was answered first gets its evidence later, and keeps its id. */
+static void verified_afterwards(void **state)
+{
+    struct bed *bed = *state;
+    struct steps steps = {.count = 0};
+    struct build_request request = request_of(bed, &steps);
+    struct build_result fast, later;
+    struct package_contents *contents = ARENA_NEW(&bed->arena, struct package_contents);
+    struct trusted_keys trusted;
+    char id[KERNEL_ID_BYTES];
+    request.compile.strategy = STRATEGY_FAST;
+    assert_true(build_run(&request, &bed->arena, &fast, &bed->err));
+    assert_null(fast.evidence);
+    assert_true(
+        build_verify(&request, fast.package, fast.package_bytes, &bed->arena, &later, &bed->err));
+    assert_string_equal(later.compiled.kernel_id, fast.compiled.kernel_id);
+    assert_true(later.evidence_bytes > 0);
+    assert_true(keys_trusted(bed->folder, &bed->arena, &trusted, &bed->err));
+    void *aligned = arena_alloc(&bed->arena, later.package_bytes, 64);
+    memcpy(aligned, later.package, later.package_bytes);
+    assert_true(package_read(aligned, later.package_bytes, TRUST_REQUIRE, &trusted, &bed->arena,
+                             contents, id, &bed->err));
+    assert_int_equal(contents->evidence_bytes, later.evidence_bytes);
+    assert_memory_equal(contents->evidence_json, later.evidence, later.evidence_bytes);
+
+    /* One that somebody else signed is not ours to vouch for. */
+    struct steps other = {.count = 0};
+    char folder[96];
+    request = request_of(bed, &other);
+    snprintf(folder, sizeof folder, "%s/other", bed->folder);
+    other.home = folder;
+    assert_false(
+        build_verify(&request, fast.package, fast.package_bytes, &bed->arena, &later, &bed->err));
+    assert_int_equal(bed->err.code, ERR_SIGNATURE);
+}
+
+/* Without a folder a source names no files, not even those of the current one. */
+static void sources_without_a_folder(void **state)
+{
+    struct bed *bed = *state;
+    struct steps steps = {.count = 0};
+    struct build_request request = request_of(bed, &steps);
+    struct build_result result;
+    static const char text[] =
+        "{\"format\": \"urza.blueprint/1\", \"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\", "
+        "\"shape\": [2]}], \"params\": [{\"id\": \"w\", \"dtype\": \"f32\", \"shape\": [2], "
+        "\"init\": {\"kind\": \"file\", \"path\": \"README.md\"}}], \"nodes\": [{\"id\": \"y\", "
+        "\"op\": \"add\", \"in\": [\"x\", \"w\"]}], \"outputs\": [\"y\"]}";
+    request.source = text;
+    request.size = sizeof text - 1;
+    assert_false(build_run(&request, &bed->arena, &result, &bed->err));
+    assert_int_equal(bed->err.code, ERR_UNSUPPORTED);
+    request.compile.folder = "."; /* now it is read, and is no array */
+    assert_false(build_run(&request, &bed->arena, &result, &bed->err));
+    assert_int_not_equal(bed->err.code, ERR_UNSUPPORTED);
+}
+
 static void errors_of_the_source_stand(void **state)
 {
     struct bed *bed = *state;
@@ -349,10 +408,16 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(whoever_forks), TEST(found_in_the_cache),
-        TEST(degrades),      TEST(errors_of_the_source_stand),
-        TEST(public_jobs),   TEST(jobs_are_cancelled),
-        TEST(many_threads),  TEST(nothing_is_left),
+        TEST(whoever_forks),
+        TEST(found_in_the_cache),
+        TEST(degrades),
+        TEST(errors_of_the_source_stand),
+        TEST(public_jobs),
+        TEST(jobs_are_cancelled),
+        TEST(many_threads),
+        TEST(nothing_is_left),
+        TEST(verified_afterwards),
+        TEST(sources_without_a_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,7 +118,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                             .dump = texts[2],
                                             .cache = cache};
     /* The source may name files in its folder, and nothing else. */
-    confine_calls(&(struct confinement){.reads = options.folder ? options.folder : ".",
+    confine_calls(&(struct confinement){.reads = options.folder,
                                         .writes = cache ? cache_folder(cache) : NULL});
     if (!compile_blueprint(source->data, source->size_bytes, &options, arena, &result, err))
         return false;

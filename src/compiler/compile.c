@@ -32,6 +32,21 @@ bool job_dumps(const struct job *job, const char *level)
     return job->options->dump && strcmp(job->options->dump, level) == 0;
 }
 
+/* Whether a pass left everything as it was, as far as operations and their operands say. */
+static bool same_graph(const struct graph *a, const struct graph *b)
+{
+    if (a->nodes.count != b->nodes.count)
+        return false;
+    for (uint32_t i = 1; i < a->nodes.count; i++) {
+        const struct node *x = &a->nodes.items[i], *y = &b->nodes.items[i];
+        if (x->prim != y->prim || x->dtype != y->dtype || x->operand_count != y->operand_count ||
+            (x->operand_count > 0 &&
+             memcmp(x->operands, y->operands, x->operand_count * sizeof *x->operands) != 0))
+            return false;
+    }
+    return true;
+}
+
 static bool optimise(struct job *job, const struct graph *graph, const struct target *target,
                      struct graph *out, struct error *err)
 {
@@ -42,6 +57,8 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
         struct graph *next = ARENA_NEW(job->arena, struct graph);
         if (!pass_run(pass_at(i), next, job->arena, from, target, job->verify_ir, err))
             return false;
+        if (!same_graph(from, next))
+            job->result.passes |= 1u << i;
         from = next;
     }
     return graph_copy_live(out, job->arena, from, err);

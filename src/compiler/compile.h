@@ -93,7 +93,8 @@ struct compile_options {
     uint64_t seed;          /* of parameters that a dialect implies */
     bool training;
     bool plain;         /* only the graph passes that are needed: where one of the others fails */
-    const char *folder; /* where relative paths of the blueprint start; NULL: the current one */
+    const char *folder; /* where relative paths of the blueprint start; NULL: it may name no files
+                         */
     const struct signing_key *key; /* NULL: unsigned */
     const char *dump;              /* one of DUMP_LEVELS; NULL: none */
     uint32_t timeout_ms;           /* compile_isolated: 0 means 120,000 */
@@ -109,8 +110,10 @@ struct compile_result {
     uint32_t kernels;                           /* of one target: forward and prepare */
     uint32_t generated, memory_hits, disk_hits; /* distinct kernels of all targets, by where their
                                                    code comes from; all 0 when found */
-    enum cache_level found;                     /* where the whole package was */
-    double stages_ms[STAGE_COUNT];              /* summed over targets */
+    uint32_t passes; /* graph passes that changed something for one of the targets: a bit each, by
+                        their order (pass_at); 0 when found */
+    enum cache_level found;        /* where the whole package was */
+    double stages_ms[STAGE_COUNT]; /* summed over targets */
     double total_ms;
     const char *warnings; /* of unused inputs and params, constant outputs: texts one behind the
                              other, each with its zero byte */

@@ -1,0 +1,125 @@
+/* The registry: kernels, what they were made from, how they fare. What is kept stands in a
+ * catalogue and in objects (catalogue.h, blobs.h: any drivers); what it means stands here.
+ *
+ *   key ────► kernel ────► object (the package)
+ *               └────────► blueprint ────► object (its source)
+ *
+ * A kernel is published once its objects are, in one commit with its key, history and all: it is
+ * there whole or not at all. A key is the digest of all that decides what a client is answered
+ * (content, hints, compiler); several keys may lead to one kernel, as equal packages have one id. A
+ * kernel that is deployed, or has an alias, is never evicted; an evicted one keeps its record, and
+ * its object comes back when it is compiled again.
+ *
+ * Any number of threads. Records come in the caller's arena. */
+#ifndef URZA_REGISTRY_REGISTRY_H
+#define URZA_REGISTRY_REGISTRY_H
+
+#include "registry/blobs.h"
+#include "registry/catalogue.h"
+
+struct registry;
+
+struct registry_options {
+    const char *catalogue, *blobs; /* URLs */
+    uint64_t size_limit_bytes;     /* of packages; 0: none */
+    int64_t ttl_ms;                /* packages not asked for so long are evicted; 0: never */
+};
+
+bool registry_open(const struct registry_options *options, struct registry **out,
+                   struct error *err);
+/* Writes down what is not written yet. No call may be under way. NULL is fine. */
+void registry_close(struct registry *registry);
+struct catalogue *registry_catalogue(struct registry *registry);
+struct blobs *registry_blobs(struct registry *registry);
+
+int64_t registry_now_ms(void); /* wall clock */
+
+/* Statuses: who may follow whom. */
+bool kernel_status_known(const char *status);
+bool kernel_status_may_follow(const char *before, const char *after);
+bool blueprint_status_known(const char *status);
+bool blueprint_status_may_follow(const char *before, const char *after);
+
+struct publication {
+    const void *package;
+    size_t package_bytes;
+    const void *source; /* of the blueprint, as it was sent */
+    size_t source_bytes;
+    const char *content;               /* digest of its canonical form */
+    const struct kernel_record *kernel; /* id and all that is known; not blueprint, version, status,
+                                           object, size, times, uses */
+    const struct key_record *key;      /* id, hints, compiler, name, answer */
+    const struct compilation_record *compilation; /* NULL: none is written down */
+    const char *blueprint_name;        /* the blueprint's own id; "" */
+    const char *blueprint;             /* the id of one that was submitted; "": found by content, or
+                                          made */
+    const char *client;
+};
+/* Publishes, or finds it published: the kernel's object and key are there afterwards. A kernel that
+ * was retired comes back with a new key as VALIDATED. *out (NULL: not asked for) lies in arena. */
+bool registry_publish(struct registry *registry, const struct publication *publication,
+                      struct arena *arena, struct kernel_record **out, struct error *err);
+/* The same kernel with other evidence: its bytes from now on, and what the record says of it. */
+bool registry_replace(struct registry *registry, const char *id, const void *package, size_t size,
+                      const char *evidence, struct error *err);
+
+/* What a key answers; *out_kernel NULL: nothing (none, retired, evicted). *out_key is set where
+ * there is a record of the key. */
+bool registry_find(struct registry *registry, const char *key, struct arena *arena,
+                   struct key_record **out_key, struct kernel_record **out_kernel,
+                   struct error *err);
+/* Why nothing answers a key: the nearest one that does, and what of it differs: "no kernel of this
+ * blueprint", "hint 'strategy' differs from kernel-…: fast", "the compiler was urza 0.1.0", "evicted",
+ * "retired: REASON". Text in arena. */
+bool registry_why(struct registry *registry, const struct key_record *wanted, struct arena *arena,
+                  const char **out, struct error *err);
+
+/* By id or by alias. ERR_NOT_FOUND. */
+bool registry_kernel(struct registry *registry, const char *id_or_alias, struct arena *arena,
+                     struct kernel_record **out, struct error *err);
+/* Its package; registry_blobs releases it. ERR_NOT_FOUND: retired kernels have theirs, evicted ones
+ * have not; ERR_BUSY: it should be there and is not, or is damaged (an event says so). */
+bool registry_package(struct registry *registry, const struct kernel_record *kernel,
+                      struct blob *out, struct error *err);
+/* Counts a use, in memory; written down by registry_tend. */
+void registry_used(struct registry *registry, const char *id);
+
+/* ERR_NOT_FOUND; ERR_CONFLICT for a status that may not follow. Written into its history. */
+bool registry_set_status(struct registry *registry, enum record_kind kind, const char *id,
+                         const char *status, const char *reason, const char *client,
+                         struct error *err);
+/* Points a name at a kernel ("": nowhere any more). ERR_NOT_FOUND, ERR_INPUT for a name that looks
+ * like a kernel's id or has other bytes than letters, digits and ._- (at most 100). */
+bool registry_set_alias(struct registry *registry, const char *name, const char *kernel,
+                        const char *client, struct error *err);
+/* A new one, UNVALIDATED; id "": made from its content. ERR_CONFLICT where the id has other content.
+ */
+bool registry_submit(struct registry *registry, const struct blueprint_record *blueprint,
+                     const void *source, size_t size, struct arena *arena,
+                     struct blueprint_record **out, struct error *err);
+void registry_event(struct registry *registry, const char *kind, const char *subject,
+                    const char *message); /* best effort */
+/* Writes a compilation down that published nothing. Keeps the last 1,000. */
+bool registry_record(struct registry *registry, const struct compilation_record *compilation,
+                     struct error *err);
+
+/* Now and then, on any one thread: writes uses down, evicts beyond size and age, forgets objects
+ * nobody needs and old compilations. */
+struct tended {
+    uint32_t evicted, objects_removed;
+    uint64_t bytes; /* of packages that are kept */
+};
+bool registry_tend(struct registry *registry, struct tended *out, struct error *err);
+
+/* Looks at everything: that records and objects are whole and belong together. say is called for
+ * each fault, with what was done about it when repair is set: damaged objects are removed and their
+ * kernels marked as evicted, keys that lead nowhere forgotten, submitted blueprints without source
+ * FAILED. */
+struct checked {
+    uint64_t kernels, objects, faults, repaired, orphans;
+};
+bool registry_fsck(struct registry *registry, bool repair,
+                   void (*say)(void *context, const char *text), void *context,
+                   struct checked *out, struct error *err);
+
+#endif
