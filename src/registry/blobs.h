@@ -25,12 +25,17 @@ struct blob {
     void *held; /* the driver's */
 };
 
+/* Of a listing: one object. put_ms: when it was put last (since 1970). May remove objects; false
+ * ends the listing. */
+typedef bool blobs_visit(void *context, const char *digest, uint64_t size, int64_t put_ms);
+
 struct blobs_driver {
     const char *name; /* as in "file:PATH" */
     bool (*open)(const char *place, struct blobs **out, struct error *err);
     void (*close)(struct blobs *blobs);
-    /* digest: of data, in hex. There already: true, and it counts as put now (see list). ERR_IO,
-     * ERR_LIMIT (no space): it is not there, unless it was before. */
+    /* digest: of data, in hex. There already: true, and it counts as put now (see list); where it
+     * is there but damaged it is put anew. ERR_IO, ERR_LIMIT (no space): it is not there, unless it
+     * was before. */
     bool (*put)(struct blobs *blobs, const char *digest, const void *data, size_t size,
                 struct error *err);
     /* ERR_NOT_FOUND. Not looked at: what is damaged comes as it is. */
@@ -38,12 +43,10 @@ struct blobs_driver {
     void (*release)(struct blobs *blobs, struct blob *blob);
     /* Gone already is fine. ERR_IO. */
     bool (*remove)(struct blobs *blobs, const char *digest, struct error *err);
-    /* Every object there is, in any order. put_ms: when it was put last. visit may remove objects;
-     * false from it ends the listing early, which is no failure. What a put that never ended left
-     * behind is removed on the way once it is an hour old. */
-    bool (*list)(struct blobs *blobs,
-                 bool (*visit)(void *context, const char *digest, uint64_t size, int64_t put_ms),
-                 void *context, struct error *err);
+    /* Every object there is, in any order. false from visit ends the listing early, which is no
+     * failure. What a put that never ended left behind is removed on the way once it is an hour
+     * old. */
+    bool (*list)(struct blobs *blobs, blobs_visit *visit, void *context, struct error *err);
 };
 
 /* What a driver's own struct begins with. */
@@ -56,15 +59,13 @@ bool blobs_open(const char *url, struct blobs **out, struct error *err);
 void blobs_close(struct blobs *blobs); /* NULL is fine; nothing may be open */
 
 /* Puts data and says its digest. */
-bool blobs_put(struct blobs *blobs, const void *data, size_t size, char out_digest[SHA256_HEX_BYTES],
-               struct error *err);
+bool blobs_put(struct blobs *blobs, const void *data, size_t size,
+               char out_digest[SHA256_HEX_BYTES], struct error *err);
 /* ERR_NOT_FOUND, also for a text that is no digest; ERR_IO where its bytes are not those that were
  * put (their digest is looked at each time: some 1 GB/s). */
 bool blobs_get(struct blobs *blobs, const char *digest, struct blob *out, struct error *err);
 void blobs_release(struct blobs *blobs, struct blob *blob); /* NULL data is fine */
 bool blobs_remove(struct blobs *blobs, const char *digest, struct error *err);
-bool blobs_list(struct blobs *blobs,
-                bool (*visit)(void *context, const char *digest, uint64_t size, int64_t put_ms),
-                void *context, struct error *err);
+bool blobs_list(struct blobs *blobs, blobs_visit *visit, void *context, struct error *err);
 
 #endif

@@ -1,10 +1,12 @@
 /* The catalogue: records of a few kinds (records.def), each with an id, in a store that outlives
- * the process. A contract with drivers: SQLite, memory (for tests), and one that makes another fail.
+ * the process. A contract with drivers: SQLite, memory (for tests), and one that makes another
+ * fail.
  *
- * A store knows nothing of what records mean. It keeps them, finds them by id, lists them by fields,
- * and changes several at once: all of a commit or nothing of it is seen, by anybody, ever, and once
- * it returned true it outlives a power cut. What may be changed only if nobody else did it since is
- * said by the change (enum expect). Everything else, statuses, versions, leases, stands above.
+ * A store knows nothing of what records mean. It keeps them, finds them by id, lists them by
+ * fields, and changes several at once: all of a commit or nothing of it is seen, by anybody, ever,
+ * and once it returned true it outlives a power cut. What may be changed only if nobody else did it
+ * since is said by the change (enum expect). Everything else, statuses, versions, leases, stands
+ * above.
  *
  * Any number of threads. Records that come back live in the caller's arena. Drivers must run on the
  * caller's thread or wait for their own: calls may block for as long as a disk does. */
@@ -33,10 +35,11 @@ enum record_kind {
 
 /* What every record begins with. */
 struct record {
-    const char *id;   /* 1 … 200 bytes without control characters; "" when put as new: the store
-                         takes the serial's decimal digits */
+    const char *id;   /* 1 … 200 bytes without control characters; "" when put with EXPECT_NEW: the
+                         store takes the serial's decimal digits */
     int64_t serial;   /* given at the first put, rising, never given again; kept by later puts */
-    int64_t revision; /* given by each put, rising */
+    int64_t revision; /* given by each put, rising over all records of the store: an id that is
+                         removed and put again never has an earlier revision again */
 };
 
 #define RECORD_TEXT const char *
@@ -44,8 +47,8 @@ struct record {
 #define RECORD_JSON const char *
 #define RECORD_INTEGER int64_t
 #define RECORD_REAL double
-#define RECORD(kind, doc)   \
-    struct kind##_record {  \
+#define RECORD(kind, doc)  \
+    struct kind##_record { \
         struct record head;
 #define FIELD(kind, type, name, use, doc) RECORD_##type name;
 #define END(kind) \
@@ -78,7 +81,8 @@ const struct record_field *record_field(enum record_kind kind, const char *name)
 void *record_new(enum record_kind kind, struct arena *arena);
 /* A copy of it with all its texts. */
 void *record_copy(enum record_kind kind, const void *record, struct arena *arena);
-/* ERR_BUG where a text is NULL, is not UTF-8 or the id is none. */
+/* ERR_BUG where a text is NULL or not UTF-8, a LIST is no list, a REAL is not a number or the id is
+ * none ("" is one here); ERR_LIMIT beyond LIMIT_RECORD_BYTES. */
 bool record_check(enum record_kind kind, const void *record, struct error *err);
 
 enum expect {
@@ -98,7 +102,7 @@ enum filter_op {
     FILTER_NONE,
     FILTER_IS,       /* TEXT, INTEGER */
     FILTER_IS_NOT,   /* TEXT, INTEGER */
-    FILTER_HAS,      /* LIST: the word is in it */
+    FILTER_HAS,      /* LIST: the word is in it; never for "" or with a comma */
     FILTER_AT_LEAST, /* INTEGER, REAL */
     FILTER_AT_MOST   /* INTEGER, REAL */
 };
@@ -138,17 +142,19 @@ struct catalogue_driver {
     void (*close)(struct catalogue *catalogue);
     /* In order; ids may occur again and again. ERR_CONFLICT: an expectation did not hold, nothing
      * changed. ERR_IO: nothing changed, or all of it (a store may die between doing and saying):
-     * who must know looks again. ERR_LIMIT: out of space, nothing changed. Fills serial and revision
-     * of nothing: who needs them reads again. */
+     * who must know looks again. ERR_LIMIT: out of space; ERR_BUSY: other processes write without
+     * end; ERR_NOMEM: nothing changed. Fills serial and revision of nothing: who needs them reads
+     * again. */
     bool (*commit)(struct catalogue *catalogue, const struct change *changes, uint32_t count,
                    struct error *err);
-    /* *out NULL: no such record. */
+    /* *out NULL: no such record. For all that read: ERR_IO; ERR_NOMEM also where the arena has no
+     * more, whatever its oom says. */
     bool (*get)(struct catalogue *catalogue, enum record_kind kind, const char *id,
                 struct arena *arena, void **out, struct error *err);
     bool (*list)(struct catalogue *catalogue, const struct query *query, struct arena *arena,
                  struct records *out, struct error *err);
-    /* How many records pass the query's filters, and the sum of a field (NULL: none) over them.
-     * Order and limit do not count. */
+    /* How many records pass the query's filters, and the sum of a field of numbers (NULL: none)
+     * over them. Order, after and limit do not count. */
     bool (*total)(struct catalogue *catalogue, const struct query *query, const char *field,
                   struct totals *out, struct error *err);
     /* Looks whether what the store holds is whole; ERR_IO says what is not. */
@@ -164,8 +170,9 @@ struct catalogue {
 bool catalogue_open(const char *url, struct catalogue **out, struct error *err);
 void catalogue_close(struct catalogue *catalogue); /* NULL is fine */
 
-/* As the driver's members, with arguments checked first: ERR_BUG for records that record_check
- * refuses and for queries that name no field, one that is not to be found, or the wrong op. */
+/* As the driver's members, with arguments checked first: what record_check refuses; ERR_BUG for a
+ * removal of something new and for queries that name no field, one that is not to be found, or the
+ * wrong op. No changes at all are fine. */
 bool catalogue_commit(struct catalogue *catalogue, const struct change *changes, uint32_t count,
                       struct error *err);
 bool catalogue_get(struct catalogue *catalogue, enum record_kind kind, const char *id,

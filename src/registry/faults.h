@@ -20,9 +20,9 @@ enum fault {
 
 struct faults {
     enum fault fault;
-    atomic_long calls;  /* so far */
-    long at;            /* the call that fails, from 1; 0: none */
-    bool on;            /* and all that follow it, too */
+    atomic_long calls; /* so far */
+    long at;           /* the call that fails, from 1; 0: none */
+    bool on;           /* and all that follow it, too */
 };
 
 /* Over a catalogue or store that the new one closes with itself. NULL: no memory. faults is

@@ -1,0 +1,38 @@
+/* What the catalogue's drivers share: the fields of a record by their rows, records in one block of
+ * memory, and arenas that run out while a lock is held. */
+#ifndef URZA_REGISTRY_CATALOGUE_PRIV_H
+#define URZA_REGISTRY_CATALOGUE_PRIV_H
+
+#include "registry/catalogue.h"
+
+extern const struct catalogue_driver catalogue_memory;
+
+static inline const char **record_text(const void *record, const struct record_field *field)
+{
+    return (const char **)((const char *)record + field->offset);
+}
+
+static inline int64_t *record_integer(const void *record, const struct record_field *field)
+{
+    return (int64_t *)((const char *)record + field->offset);
+}
+
+static inline double *record_real(const void *record, const struct record_field *field)
+{
+    return (double *)((const char *)record + field->offset);
+}
+
+static inline bool field_is_text(const struct record_field *field)
+{
+    return field->type == FIELD_TEXT || field->type == FIELD_LIST || field->type == FIELD_JSON;
+}
+
+/* A record with its texts behind it in one block: how large that is, and the copy into one. */
+size_t record_bytes(enum record_kind kind, const void *record);
+void record_pack(enum record_kind kind, const void *record, void *out);
+
+/* Calls body, which allocates in arena. False when the arena ran out of memory: whatever its `oom`
+ * says, control comes back here, so that locks and statements can be given back. */
+bool arena_catch(struct arena *arena, void (*body)(void *context), void *context);
+
+#endif
