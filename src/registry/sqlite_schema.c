@@ -182,8 +182,8 @@ static bool check_kind(struct sqlite_link *link, const struct record_type *type,
     int64_t wrong;
     sql_add(&sql,
             "SELECT count(*) FROM \"%s\" WHERE serial <= 0 OR revision <= 0 OR id = '' OR "
-            "serial > (SELECT seq FROM sqlite_sequence WHERE name = '%s') OR "
-            "revision > (SELECT max(last) FROM revisions)",
+            "serial > ifnull((SELECT seq FROM sqlite_sequence WHERE name = '%s'), 0) OR "
+            "revision > ifnull((SELECT max(last) FROM revisions), 0)",
             type->name, type->name);
     if (!sqlite_link_integer(link, sql.text, &wrong, err))
         return false;
