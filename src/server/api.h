@@ -1,0 +1,36 @@
+/* What the files of the interface share. */
+#ifndef URZA_SERVER_API_H
+#define URZA_SERVER_API_H
+
+#include "server/ask.h"
+#include "server/server_priv.h"
+
+/* A record as JSON: {id, fields…}: lists as arrays, JSON as it is. */
+json_t *record_value(enum record_kind kind, const void *record);
+
+/* GET of a listing of a kind: filters by the query arguments that its fields give (api_list.c),
+ * limit, cursor; fixed: filters of the route. */
+enum handled list_records(struct request *request, enum record_kind kind,
+                          const struct filter *fixed, uint32_t fixed_count, struct error *err);
+/* Appends the parameters of such a listing, as OpenAPI has them. */
+void list_parameters(enum record_kind kind, json_t *parameters);
+
+/* 202 with a job for what is asked. */
+enum handled job_submit(struct request *request, const struct ask *ask, uint32_t priority,
+                        struct error *err);
+
+/* The source of a blueprint; ERR_NOT_FOUND. */
+bool blueprint_source(struct server *server, const char *id, struct arena *arena, struct blob *out,
+                      struct error *err);
+/* Jobs: a thread that leases them for this server's own slots, while the pool works. */
+struct feeder;
+struct feeder *feeder_start(struct server *server, struct error *err);
+void feeder_wake(struct feeder *feeder); /* there is a new job */
+void feeder_stop(struct feeder *feeder); /* leases no more; before the pool is stopped */
+void feeder_free(struct feeder *feeder); /* after it */
+/* For a stream that has nothing to say, on its connection's thread: suspended for a moment. */
+void feeder_park(struct feeder *feeder, struct MHD_Connection *connection);
+
+bool openapi_make(struct server *server, struct error *err);
+
+#endif

@@ -1,0 +1,463 @@
+/* POST /compile, /compile/batch, /optimize/{id}.
+ *
+ *   bytes ─ digest ─► answers (memory) ─► parsed ─ key ─► answers ─► catalogue ─► pool
+ *              level 1                         level 2       level 3      miss
+ *
+ * What is found farther right is kept farther left. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "server/api.h"
+#include "server/kept.h"
+#include "server/metrics.h"
+#include "server/pool.h"
+
+#define BATCH_MOST 256
+
+/* One compilation that a request asks for. */
+struct wish {
+    struct ask ask;
+    struct arena *arena; /* the request's */
+    const char *client, *parent;
+    uint32_t priority;
+    uint8_t bytes_key[SHA256_BYTES]; /* level 1 */
+    bool has_bytes_key;
+    uint64_t epoch; /* of answers, before anything was looked up */
+};
+
+/* Level 1. */
+
+static void digest_body(const struct request *request, uint8_t out[SHA256_BYTES])
+{
+    sha256(request->body ? request->body : "", request->body_bytes, out);
+}
+
+static void key_bytes(const char *hex, uint8_t out[SHA256_BYTES])
+{
+    hex_decode(hex, out, SHA256_BYTES);
+    out[31] ^= 1; /* no digest of a body */
+}
+
+static void release_kept(void *held)
+{
+    kept_unref(held);
+}
+
+static enum handled reply_kept(struct request *request, struct kept_value *value)
+{
+    metrics_add(request->server->metrics, METRIC_CACHE, "memory", 1);
+    registry_used(request->server->registry, value->kernel);
+    request->reply.release = release_kept;
+    request->reply.held = value;
+    return reply_text(request, 200, "application/json", value->data, value->size_bytes);
+}
+
+static void keep(struct server *server, const struct wish *wish, const char *kernel,
+                 const json_t *answer)
+{
+    uint8_t key[SHA256_BYTES];
+    struct strbuf text;
+    strbuf_init(&text, wish->arena);
+    json_write_canonical(answer, &text);
+    char *copy = malloc(text.size_bytes + 1);
+    struct kept_value *value = copy ? kept_value_new(copy, text.size_bytes) : NULL;
+    if (!value) {
+        free(copy);
+        return;
+    }
+    memcpy(copy, text.data, text.size_bytes + 1);
+    snprintf(value->kernel, sizeof value->kernel, "%s", kernel);
+    key_bytes(wish->ask.key, key);
+    kept_add(server->answers, key, value, wish->epoch);
+    if (wish->has_bytes_key)
+        kept_add(server->answers, wish->bytes_key, value, wish->epoch);
+    kept_unref(value);
+}
+
+/* Level 3: the answer (the caller's), or NULL. */
+static json_t *find_published(struct server *server, struct wish *wish, const char **out_miss,
+                              struct error *err)
+{
+    struct key_record *key;
+    struct kernel_record *kernel;
+    *out_miss = NULL;
+    if (!server->settings.enable_kernel_cache) {
+        *out_miss = "the cache is off";
+        return NULL;
+    }
+    if (!registry_find(server->registry, wish->ask.key, wish->arena, &key, &kernel, err))
+        return NULL;
+    json_t *answer = kernel ? answer_again(key->answer, "memory", kernel->evidence) : NULL;
+    if (answer) {
+        keep(server, wish, kernel->head.id, answer);
+        registry_used(server->registry, kernel->head.id);
+        json_decref(answer);
+        metrics_add(server->metrics, METRIC_CACHE, "catalogue", 1);
+        return answer_again(key->answer, "catalogue", kernel->evidence);
+    }
+    struct key_record *wanted = record_new(RECORD_key, wish->arena);
+    wanted->head.id = wish->ask.key;
+    wanted->content = wish->ask.content;
+    wanted->hints = wish->ask.hints_text;
+    wanted->compiler = wish->ask.compiler;
+    wanted->name = wish->ask.cache_key;
+    registry_why(server->registry, wanted, wish->arena, out_miss, err);
+    return NULL;
+}
+
+/* A task with copies of all that the request's arena holds. */
+static struct task *make_task(const struct wish *wish, const char *miss, struct error *err)
+{
+    struct task *task = task_new();
+    jmp_buf no_memory;
+    if (!task || setjmp(no_memory) != 0) {
+        task_free(task);
+        fail(err, ERR_NOMEM, "no memory for a compilation");
+        return NULL;
+    }
+    task->arena.oom = &no_memory;
+    struct arena *arena = &task->arena;
+    task->ask = wish->ask;
+    task->ask.source = arena_memdup(arena, wish->ask.source, wish->ask.source_bytes + 1);
+    task->ask.hints.target_hardware = arena_strdup(arena, wish->ask.hints.target_hardware);
+    if (wish->ask.hints.targets)
+        task->ask.hints.targets = arena_strdup(arena, wish->ask.hints.targets);
+    task->ask.hints_text = arena_strdup(arena, wish->ask.hints_text);
+    task->ask.compiler = arena_strdup(arena, wish->ask.compiler);
+    task->ask.cache_key = arena_strdup(arena, wish->ask.cache_key);
+    if (wish->ask.blueprint_id)
+        task->ask.blueprint_id = arena_strdup(arena, wish->ask.blueprint_id);
+    task->client = arena_strdup(arena, wish->client);
+    task->parent = arena_strdup(arena, wish->parent);
+    task->miss = arena_strdup(arena, miss);
+    task->priority = wish->priority;
+    task->arena.oom = NULL;
+    return task;
+}
+
+/* find_published, where memory that runs out is an error here. */
+static json_t *find_guarded(struct server *server, struct wish *wish, const char **out_miss,
+                            struct error *err)
+{
+    jmp_buf no_memory, *outer = wish->arena->oom;
+    if (setjmp(no_memory) != 0) {
+        wish->arena->oom = outer;
+        *out_miss = NULL;
+        fail(err, ERR_NOMEM, "no memory for this request");
+        return NULL;
+    }
+    wish->arena->oom = &no_memory;
+    json_t *answer = find_published(server, wish, out_miss, err);
+    wish->arena->oom = outer;
+    return answer;
+}
+
+/* An answer that is there already (the caller's), or NULL: the waiter will be told, and what it
+ * belongs to may be gone; or NULL with *out_failed. */
+static json_t *find_or_submit(struct request *request, struct wish *wish, struct waiter *waiter,
+                              bool *out_failed, struct error *err)
+{
+    struct server *server = request->server;
+    const char *miss;
+    err->code = ERR_NONE;
+    *out_failed = false;
+    json_t *answer = find_guarded(server, wish, &miss, err);
+    if (answer)
+        return answer;
+    *out_failed = true;
+    if (!miss) /* the catalogue is away: compiling needs it, too */
+        return NULL;
+    metrics_add(server->metrics, METRIC_CACHE, "none", 1);
+    struct task *task = make_task(wish, miss, err);
+    if (!task)
+        return NULL;
+    request_wait(request);
+    bool submitted = pool_submit(server->pool, task, waiter, err);
+    *out_failed = !submitted;
+    return NULL;
+}
+
+/* The one that a request waits for. */
+struct single {
+    struct wish wish;
+    struct waiter waiter;
+    struct request *request;
+    const struct outcome *outcome; /* while the waiter is told */
+};
+
+static enum handled fill_single(struct request *request, struct error *err)
+{
+    struct single *single = request->context;
+    const struct outcome *outcome = single->outcome;
+    if (!outcome->ok) {
+        *err = outcome->error;
+        return HANDLED_FAILED;
+    }
+    if (!outcome->joined) {
+        struct strbuf text;
+        strbuf_init(&text, &request->arena);
+        json_write_canonical(outcome->answer, &text);
+        const json_t *metadata = json_object_get(outcome->answer, "metadata");
+        json_t *again = answer_again(
+            text.data, "memory", json_string_value(json_object_get(metadata, "evidence")));
+        if (again)
+            keep(request->server, &single->wish, outcome->kernel, again);
+        json_decref(again);
+        return reply_text(request, 200, "application/json", text.data, text.size_bytes);
+    }
+    return reply_json(request, 200, json_incref((json_t *)(uintptr_t)outcome->answer));
+}
+
+static void on_single(void *context, const struct outcome *outcome)
+{
+    struct single *single = context;
+    single->outcome = outcome;
+    request_complete(single->request, fill_single, single);
+}
+
+static enum handled compile_wish(struct request *request, struct single *single, struct error *err)
+{
+    bool failed;
+    single->request = request;
+    single->wish.arena = &request->arena;
+    single->wish.client = request->client;
+    single->waiter = (struct waiter){.done = on_single, .context = single};
+    request->blueprint_id = single->wish.ask.blueprint_id;
+    json_t *answer = find_or_submit(request, &single->wish, &single->waiter, &failed, err);
+    if (answer)
+        return reply_json(request, 200, answer);
+    return failed ? HANDLED_FAILED : HANDLED_WAITS;
+}
+
+static bool take_priority(struct request *request, uint32_t *out, struct error *err)
+{
+    const char *text = request_query(request, "priority");
+    if (text && (text[0] < '0' || text[0] > '9' || text[1] != '\0'))
+        return fail(err, ERR_JSON, "query argument 'priority' is not from 0 to 9");
+    *out = text ? (uint32_t)(text[0] - '0') : 0;
+    return true;
+}
+
+/* A model's hints are query arguments of their names. */
+static bool parse_model(struct request *request, struct ask *ask, struct error *err)
+{
+    static const char *const texts[] = {"target_hardware", "precision", "strategy",
+                                        "expected_workload"};
+    static const char *const numbers[] = {"expected_batch_size", "optimization_level"};
+    json_t *hints = json_object();
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (request_query(request, texts[i]))
+            json_object_set_new(hints, texts[i], json_string(request_query(request, texts[i])));
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (request_query(request, numbers[i]))
+            json_object_set_new(hints, numbers[i],
+                                json_integer(atoll(request_query(request, numbers[i]))));
+    bool ok = ask_hints(&request->server->settings, hints, &request->arena, ask, err);
+    json_decref(hints);
+    if (ok && request->body_bytes == 0)
+        ok = fail(err, ERR_BLUEPRINT, "the body is empty");
+    if (ok)
+        ask_model(request->body, request->body_bytes, &request->arena, ask);
+    return ok;
+}
+
+static bool parse_wish(struct request *request, struct wish *wish, struct error *err)
+{
+    static const char *const json_queries[] = {"async", "priority", NULL};
+    static const char *const model_queries[] = {"async",
+                                                "priority",
+                                                "target_hardware",
+                                                "precision",
+                                                "strategy",
+                                                "expected_workload",
+                                                "expected_batch_size",
+                                                "optimization_level",
+                                                NULL};
+    bool model = request->source_kind == SOURCE_MODEL;
+    wish->epoch = kept_epoch(request->server->answers);
+    wish->parent = "";
+    if (!request_only_queries(request, model ? model_queries : json_queries, err) ||
+        !take_priority(request, &wish->priority, err))
+        return false;
+    if (model)
+        return parse_model(request, &wish->ask, err);
+    json_t *body = request_json(request, err);
+    bool ok = body && ask_parse(&request->server->settings, body, &request->arena, &wish->ask, err);
+    if (!ok)
+        request->blueprint_id =
+            ask_blueprint_id(json_object_get(body, "blueprint_ir"), &request->arena);
+    json_decref(body);
+    return ok;
+}
+
+static bool wants_job(const struct request *request)
+{
+    const char *prefer = request_header(request, "Prefer"), *query = request_query(request, "async");
+    return (prefer && strstr(prefer, "respond-async")) || (query && strcmp(query, "true") == 0);
+}
+
+static enum handled compile_later(struct request *request, struct error *err)
+{
+    struct single *single = ARENA_NEW(&request->arena, struct single);
+    struct wish *wish = &single->wish;
+    uint8_t key[SHA256_BYTES];
+    if (!parse_wish(request, wish, err))
+        return HANDLED_FAILED;
+    if (wants_job(request))
+        return job_submit(request, &wish->ask, wish->priority, err);
+    wish->has_bytes_key = request->source_kind == SOURCE_JSON;
+    digest_body(request, wish->bytes_key);
+    key_bytes(wish->ask.key, key);
+    struct kept_value *value =
+        request->server->settings.enable_kernel_cache ? kept_find(request->server->answers, key)
+                                                      : NULL;
+    if (value) {
+        if (wish->has_bytes_key)
+            kept_add(request->server->answers, wish->bytes_key, value, wish->epoch);
+        return reply_kept(request, value);
+    }
+    return compile_wish(request, single, err);
+}
+
+enum handled route_compile(struct request *request, struct error *err)
+{
+    uint8_t digest[SHA256_BYTES];
+    struct server *server = request->server;
+    if (request->source_kind == SOURCE_JSON && server->settings.enable_kernel_cache &&
+        !wants_job(request)) {
+        digest_body(request, digest);
+        struct kept_value *value = kept_find(server->answers, digest);
+        if (value)
+            return reply_kept(request, value);
+    }
+    return request_later(request, compile_later, err);
+}
+
+/* Optimising again. */
+
+enum handled route_optimize(struct request *request, struct error *err)
+{
+    struct single *single = ARENA_NEW(&request->arena, struct single);
+    struct wish *wish = &single->wish;
+    struct server *server = request->server;
+    struct kernel_record *kernel;
+    struct blob source;
+    json_t *hints = NULL, *body = request_json(request, err);
+    if (!body)
+        return HANDLED_FAILED;
+    bool ok = request_only_queries(request, (const char *const[]){"priority", NULL}, err) &&
+              take_priority(request, &wish->priority, err) &&
+              registry_kernel(server->registry, request->args[0], &request->arena, &kernel, err);
+    if (ok) {
+        const json_t *given = json_object_get(body, "optimization_hints");
+        hints = json_loads(kernel->hints[0] != '\0' ? kernel->hints : "{}", 0, NULL);
+        drop_unsaid(hints);
+        if (given && json_object_size(body) > 1)
+            ok = fail(err, ERR_JSON, "hints stand bare or under 'optimization_hints', not both");
+        else if (json_object_update(hints, (json_t *)(uintptr_t)(given ? given : body)) != 0)
+            ok = fail(err, ERR_JSON, "hints are not an object");
+    }
+    wish->epoch = kept_epoch(server->answers);
+    wish->parent = ok ? kernel->head.id : "";
+    ok = ok && ask_hints(&server->settings, hints, &request->arena, &wish->ask, err) &&
+         blueprint_source(server, kernel->blueprint, &request->arena, &source, err);
+    json_decref(hints);
+    json_decref(body);
+    if (!ok)
+        return HANDLED_FAILED;
+    ask_model(arena_memdup(&request->arena, source.data, source.size_bytes + 1), source.size_bytes,
+              &request->arena, &wish->ask);
+    blobs_release(registry_blobs(server->registry), &source);
+    return compile_wish(request, single, err);
+}
+
+/* Several at once. */
+
+struct batch;
+struct item {
+    struct batch *batch;
+    struct wish wish;
+    struct waiter waiter;
+    json_t *result;
+};
+struct batch {
+    struct request *request;
+    struct item *items;
+    uint32_t count;
+    atomic_uint left; /* items, and one for whoever still submits */
+};
+
+static enum handled fill_batch(struct request *request, struct error *err)
+{
+    struct batch *batch = request->context;
+    json_t *results = json_array();
+    (void)err;
+    for (uint32_t i = 0; i < batch->count; i++)
+        json_array_append_new(results, batch->items[i].result);
+    return reply_json(request, 200, json_pack("{s:o}", "results", results));
+}
+
+static void settle(struct batch *batch)
+{
+    if (atomic_fetch_sub(&batch->left, 1) == 1)
+        request_complete(batch->request, fill_batch, batch);
+}
+
+static void on_item(void *context, const struct outcome *outcome)
+{
+    struct item *item = context;
+    item->result = outcome->ok ? json_deep_copy(outcome->answer)
+                               : error_value(&outcome->error, outcome->blueprint_id);
+    settle(item->batch);
+}
+
+static void submit_item(struct request *request, struct item *item, const json_t *ask)
+{
+    struct error err;
+    bool failed = true;
+    struct wish *wish = &item->wish;
+    wish->arena = &request->arena;
+    wish->client = request->client;
+    wish->parent = "";
+    wish->epoch = kept_epoch(request->server->answers);
+    item->waiter = (struct waiter){.done = on_item, .context = item};
+    if (ask_parse(&request->server->settings, ask, &request->arena, &wish->ask, &err))
+        item->result = find_or_submit(request, wish, &item->waiter, &failed, &err);
+    else
+        wish->ask.blueprint_id =
+            ask_blueprint_id(json_object_get(ask, "blueprint_ir"), &request->arena);
+    if (failed)
+        item->result = error_value(&err, wish->ask.blueprint_id);
+    if (failed || item->result)
+        settle(item->batch);
+}
+
+enum handled route_batch(struct request *request, struct error *err)
+{
+    json_t *body = request_json(request, err), *list = NULL;
+    if (!body)
+        return HANDLED_FAILED;
+    bool ok = json_only_keys(body, (const char *const[]){"requests", NULL}, err) &&
+              json_get_array(body, "requests", &list, err);
+    size_t count = ok ? json_array_size(list) : 0;
+    if (ok && count > BATCH_MOST)
+        ok = fail(err, ERR_LIMIT, "%zu requests in one; at most %d are taken", count, BATCH_MOST);
+    if (!ok) {
+        json_decref(body);
+        return HANDLED_FAILED;
+    }
+    struct batch *batch = ARENA_NEW(&request->arena, struct batch);
+    batch->request = request;
+    batch->items = ARENA_ARRAY(&request->arena, struct item, count + 1);
+    batch->count = (uint32_t)count;
+    atomic_init(&batch->left, (uint32_t)count + 1);
+    request_wait(request);
+    for (uint32_t i = 0; i < count; i++) {
+        batch->items[i].batch = batch;
+        submit_item(request, &batch->items[i], json_array_get(list, i));
+    }
+    json_decref(body);
+    settle(batch);
+    return HANDLED_WAITS;
+}

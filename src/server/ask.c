@@ -1,0 +1,246 @@
+#include "server/ask.h"
+
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "package/package.h"
+#include "server/settings.h"
+
+#define TEXT_MOST 200
+
+static const char *const precisions[] = {"fp32", "fp16", "bf16", "int8", NULL};
+static const char *const workloads[] = {"inference", "training", "latency", "throughput", NULL};
+static const char *const hint_names[] = {"target_hardware",   "expected_batch_size",
+                                         "precision",         "optimization_level",
+                                         "strategy",          "optimize_memory",
+                                         "expected_workload", NULL};
+
+static bool is_one_of(const char *text, const char *const *choices)
+{
+    for (uint32_t i = 0; choices[i]; i++)
+        if (strcmp(choices[i], text) == 0)
+            return true;
+    return false;
+}
+
+static void do_without(struct ask *ask, const char *what, const char *why)
+{
+    if (ask->less_count < ASK_LESS_MOST)
+        ask->less[ask->less_count++] = (struct ask_less){what, why};
+}
+
+/* cpu, native, cuda, or levels of targets.def between commas. */
+static bool take_hardware(const char *text, struct arena *arena, struct ask *ask,
+                          struct error *err)
+{
+    struct hints *hints = &ask->hints;
+    if (strlen(text) > TEXT_MOST)
+        return fail(err, ERR_JSON, "hint 'target_hardware' has more than %d bytes", TEXT_MOST);
+    hints->target_hardware = arena_strdup(arena, text);
+    hints->targets = NULL;
+    if (strcmp(text, "cpu") == 0)
+        return true;
+    if (strcmp(text, "cuda") == 0 || strcmp(text, "gpu") == 0) {
+        do_without(ask, "target_hardware", "this build has no back end for GPUs: code for the CPU");
+        return true;
+    }
+    if (strcmp(text, "native") == 0) {
+        hints->targets = target_best_here();
+        return true;
+    }
+    for (const char *at = text; *at != '\0';) {
+        size_t length = strcspn(at, ",");
+        if (target_rank(arena_strndup(arena, at, length)) < 0)
+            return fail(err, ERR_JSON,
+                        "hint 'target_hardware' is '%.60s': cpu, native, cuda, or levels such as "
+                        "x86-64-v3",
+                        text);
+        at += length + (at[length] == ',');
+    }
+    hints->targets = hints->target_hardware;
+    return *text != '\0' || fail(err, ERR_JSON, "hint 'target_hardware' is empty");
+}
+
+static bool take_strategy(const char *text, struct ask *ask, struct error *err)
+{
+    enum strategy strategy = strategy_from_name(text);
+    if (strategy == STRATEGY_NONE)
+        return fail(err, ERR_JSON,
+                    "hint 'strategy' is '%.60s': emergency, fast, standard or aggressive", text);
+    if (strategy == STRATEGY_AGGRESSIVE)
+        do_without(ask, "strategy", "measuring configs needs a machine of its own: standard");
+    ask->hints.strategy = strategy;
+    return true;
+}
+
+static bool take_precision(const char *text, struct ask *ask, struct error *err)
+{
+    for (uint32_t i = 0; precisions[i]; i++) {
+        if (strcmp(text, precisions[i]) != 0)
+            continue;
+        ask->hints.precision = precisions[i];
+        if (i > 0)
+            do_without(ask, "precision",
+                       "not supported by this build yet: the precision that the blueprint states");
+        return true;
+    }
+    return fail(err, ERR_JSON, "hint 'precision' is '%.60s': fp32, fp16, bf16 or int8", text);
+}
+
+static bool take_workload(const char *text, struct ask *ask, struct error *err)
+{
+    for (uint32_t i = 0; workloads[i]; i++) {
+        if (strcmp(text, workloads[i]) != 0)
+            continue;
+        ask->hints.expected_workload = workloads[i];
+        if (strcmp(text, "training") == 0)
+            do_without(ask, "expected_workload", "no gradients in this build yet: inference");
+        return true;
+    }
+    return fail(err, ERR_JSON,
+                "hint 'expected_workload' is '%.60s': inference, training, latency or throughput",
+                text);
+}
+
+static bool take_numbers(const json_t *object, struct ask *ask, struct error *err)
+{
+    int64_t batch = 0, level = ask->hints.optimization_level;
+    if (!json_opt_int(object, "expected_batch_size", &batch, err) ||
+        !json_opt_int(object, "optimization_level", &level, err) ||
+        !json_opt_bool(object, "optimize_memory", &ask->hints.optimize_memory, err))
+        return false;
+    if (json_object_get(object, "expected_batch_size") && (batch < 1 || batch > 1 << 24))
+        return fail(err, ERR_JSON, "hint 'expected_batch_size' is not from 1 to %d", 1 << 24);
+    if (level < 0 || level > 2)
+        return fail(err, ERR_JSON, "hint 'optimization_level' is not 0, 1 or 2");
+    ask->hints.expected_batch_size = (uint32_t)batch;
+    ask->hints.optimization_level = (uint32_t)level;
+    if (batch > 0)
+        do_without(ask, "expected_batch_size",
+                   "sizes that a blueprint declares as typical are compiled for");
+    return true;
+}
+
+static void print_hints(struct arena *arena, struct ask *ask)
+{
+    const struct hints *hints = &ask->hints;
+    struct strbuf text;
+    json_t *object = json_pack(
+        "{s:s, s:i, s:s, s:i, s:s, s:b, s:s}", hint_names[0], hints->target_hardware,
+        hint_names[1], (int)hints->expected_batch_size, hint_names[2], hints->precision,
+        hint_names[3], (int)hints->optimization_level, hint_names[4],
+        strategy_name(hints->strategy), hint_names[5], (int)hints->optimize_memory, hint_names[6],
+        hints->expected_workload);
+    strbuf_init(&text, arena);
+    json_write_canonical(object, &text);
+    json_decref(object);
+    ask->hints_text = text.data;
+}
+
+bool ask_hints(const struct settings *settings, const json_t *object, struct arena *arena,
+               struct ask *out, struct error *err)
+{
+    const char *hardware = settings->target_hardware, *strategy = settings->strategy;
+    const char *precision = NULL, *workload = NULL;
+    struct ask ask = {.cache_key = ""};
+    ask.hints = (struct hints){.precision = "",
+                               .expected_workload = "",
+                               .optimization_level = settings->optimization_level};
+    if (object && !json_is_object(object))
+        return fail(err, ERR_JSON, "hints are not an object");
+    if (object && (!json_only_keys(object, hint_names, err) ||
+                   !json_opt_string(object, "target_hardware", &hardware, err) ||
+                   !json_opt_string(object, "strategy", &strategy, err) ||
+                   !json_opt_string(object, "precision", &precision, err) ||
+                   !json_opt_string(object, "expected_workload", &workload, err) ||
+                   !take_numbers(object, &ask, err)))
+        return false;
+    if (!take_hardware(hardware, arena, &ask, err) || !take_strategy(strategy, &ask, err) ||
+        (precision && !take_precision(precision, &ask, err)) ||
+        (workload && !take_workload(workload, &ask, err)))
+        return false;
+    print_hints(arena, &ask);
+    *out = ask;
+    return true;
+}
+
+void ask_finish(struct arena *arena, struct ask *ask)
+{
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    strbuf_printf(&text, "%s %.12s", compiler_version(), cache_revision());
+    ask->compiler = arena_strdup(arena, text.data);
+    strbuf_printf(&text, "\n%s\n%s", ask->content, ask->hints_text);
+    sha256_hex(text.data, text.size_bytes, ask->key);
+}
+
+const char *ask_blueprint_id(const json_t *blueprint, struct arena *arena)
+{
+    const char *id = json_string_value(json_object_get(blueprint, "id"));
+    return id && strlen(id) <= TEXT_MOST ? arena_strdup(arena, id) : NULL;
+}
+
+void drop_unsaid(json_t *hints)
+{
+    for (size_t i = 0; hint_names[i]; i++) {
+        const json_t *value = json_object_get(hints, hint_names[i]);
+        const char *text = json_string_value(value);
+        bool batch = strcmp(hint_names[i], "expected_batch_size") == 0;
+        if ((text && *text == '\0') || (batch && json_integer_value(value) == 0))
+            json_object_del(hints, hint_names[i]);
+    }
+}
+
+static bool take_blueprint(const json_t *blueprint, struct arena *arena, struct ask *ask,
+                           struct error *err)
+{
+    struct strbuf text;
+    if (!json_is_object(blueprint))
+        return fail(err, ERR_JSON, "field 'blueprint_ir' is not an object");
+    ask->blueprint_id = ask_blueprint_id(blueprint, arena);
+    strbuf_init(&text, arena);
+    json_write_canonical(blueprint, &text);
+    ask->source = text.data;
+    ask->source_bytes = text.size_bytes;
+    sha256_hex(text.data, text.size_bytes, ask->content);
+    return true;
+}
+
+bool ask_parse(const struct settings *settings, const json_t *body, struct arena *arena,
+               struct ask *out, struct error *err)
+{
+    static const char *const keys[] = {"blueprint_ir", "optimization_hints", "hints", "cache_key",
+                                       NULL};
+    const json_t *hints = json_object_get(body, "optimization_hints");
+    const json_t *short_hints = json_object_get(body, "hints");
+    const json_t *blueprint = json_object_get(body, "blueprint_ir");
+    const char *cache_key = "";
+    struct ask ask;
+    if (!json_is_object(body))
+        return fail(err, ERR_JSON, "a request is an object");
+    if (!json_only_keys(body, keys, err) || !json_opt_string(body, "cache_key", &cache_key, err))
+        return false;
+    if (strlen(cache_key) > TEXT_MOST)
+        return fail(err, ERR_JSON, "field 'cache_key' has more than %d bytes", TEXT_MOST);
+    if (hints && short_hints)
+        return fail(err, ERR_JSON, "'hints' and 'optimization_hints' are one field");
+    if (!blueprint)
+        return fail(err, ERR_JSON, "field 'blueprint_ir' is missing");
+    if (!ask_hints(settings, hints ? hints : short_hints, arena, &ask, err) ||
+        !take_blueprint(blueprint, arena, &ask, err))
+        return false;
+    ask.cache_key = arena_strdup(arena, cache_key);
+    ask_finish(arena, &ask);
+    *out = ask;
+    return true;
+}
+
+void ask_model(const void *bytes, size_t size, struct arena *arena, struct ask *out)
+{
+    out->source = bytes;
+    out->source_bytes = size;
+    sha256_hex(bytes, size, out->content);
+    ask_finish(arena, out);
+}

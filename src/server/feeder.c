@@ -1,0 +1,305 @@
+/* Takes jobs of the queue for this server's own slots, keeps their leases, and wakes the streams of
+ * those who watch them. One thread. */
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "registry/queue.h"
+#include "server/api.h"
+#include "server/pool.h"
+
+#define LEASE_SECONDS 60
+#define BEAT_NS UINT64_C(10000000000)
+#define WAKE_NS 200000000L
+#define PARKED_MOST 4096
+
+/* A job that this server has leased. */
+struct lease {
+    struct feeder *feeder;
+    struct lease *next;
+    struct waiter waiter;
+    char job[72], token[80];
+    uint64_t beat_ns;
+    bool over; /* under the lock */
+};
+
+struct feeder {
+    struct server *server;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    char worker[80];
+    bool stopping, woken;
+    struct lease *leases;
+    uint32_t lease_count;
+    struct MHD_Connection *parked[PARKED_MOST];
+    uint32_t parked_count;
+};
+
+/* The end of a job: on a slot's thread. */
+static void on_done(void *context, const struct outcome *outcome)
+{
+    struct lease *lease = context;
+    struct feeder *feeder = lease->feeder;
+    struct queue *queue = feeder->server->queue;
+    struct error err;
+    if (outcome->ok)
+        queue_complete(queue, lease->job, lease->token, outcome->kernel, &err);
+    else {
+        enum error_code code = outcome->error.code;
+        json_t *value = error_value(&outcome->error, outcome->blueprint_id);
+        char *text = json_dumps(value, JSON_COMPACT);
+        bool handed_back = code == ERR_BUSY || code == ERR_CANCELLED;
+        queue_fail(queue, lease->job, lease->token,
+                   handed_back ? JOB_FAILURE_DRAINED : JOB_FAILURE_COMPILE, text ? text : "", &err);
+        free(text);
+        json_decref(value);
+    }
+    pthread_mutex_lock(&feeder->lock);
+    lease->over = true;
+    feeder->woken = true;
+    pthread_cond_signal(&feeder->changed);
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+static struct task *make_task(struct feeder *feeder, const struct job_record *job,
+                              struct error *err)
+{
+    struct server *server = feeder->server;
+    struct task *task = task_new();
+    struct blob source = {.data = NULL};
+    jmp_buf no_memory;
+    if (!task || setjmp(no_memory) != 0) {
+        blobs_release(registry_blobs(server->registry), &source);
+        task_free(task);
+        fail(err, ERR_NOMEM, "no memory for a job");
+        return NULL;
+    }
+    task->arena.oom = &no_memory;
+    json_t *hints = json_loads(job->hints, 0, NULL);
+    drop_unsaid(hints);
+    bool ok = ask_hints(&server->settings, hints, &task->arena, &task->ask, err) &&
+              blobs_get(registry_blobs(server->registry), job->request, &source, err);
+    json_decref(hints);
+    if (ok) {
+        ask_model(arena_memdup(&task->arena, source.data, source.size_bytes), source.size_bytes,
+                  &task->arena, &task->ask);
+        task->client = arena_strdup(&task->arena, job->client);
+        task->blueprint = arena_strdup(&task->arena, job->blueprint);
+        task->job = arena_strdup(&task->arena, job->head.id);
+        task->priority = (uint32_t)job->priority;
+        task->miss = "asked for as a job";
+    }
+    blobs_release(registry_blobs(server->registry), &source);
+    task->arena.oom = NULL;
+    if (ok)
+        return task;
+    task_free(task);
+    return NULL;
+}
+
+static void refuse(struct feeder *feeder, const struct job_record *job, const struct error *why)
+{
+    struct error err;
+    json_t *value = error_value(why, NULL);
+    char *text = json_dumps(value, JSON_COMPACT);
+    queue_fail(feeder->server->queue, job->head.id, job->token,
+               error_retryable(why->code) ? JOB_FAILURE_DRAINED : JOB_FAILURE_COMPILE,
+               text ? text : "", &err);
+    free(text);
+    json_decref(value);
+}
+
+static void begin(struct feeder *feeder, const struct job_record *job)
+{
+    struct error err;
+    struct lease *lease = calloc(1, sizeof *lease);
+    struct task *task = lease ? make_task(feeder, job, &err) : NULL;
+    if (!lease)
+        fail(&err, ERR_NOMEM, "no memory for a job");
+    if (!task) {
+        free(lease);
+        refuse(feeder, job, &err);
+        return;
+    }
+    lease->feeder = feeder;
+    lease->waiter = (struct waiter){.done = on_done, .context = lease};
+    lease->beat_ns = clock_ns();
+    snprintf(lease->job, sizeof lease->job, "%s", job->head.id);
+    snprintf(lease->token, sizeof lease->token, "%s", job->token);
+    pthread_mutex_lock(&feeder->lock);
+    lease->next = feeder->leases;
+    feeder->leases = lease;
+    feeder->lease_count++;
+    pthread_mutex_unlock(&feeder->lock);
+    if (pool_submit(feeder->server->pool, task, &lease->waiter, &err))
+        return;
+    refuse(feeder, job, &err);
+    pthread_mutex_lock(&feeder->lock);
+    lease->over = true;
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+/* As many jobs as there are slots for. */
+static void take_jobs(struct feeder *feeder)
+{
+    struct server *server = feeder->server;
+    struct arena arena;
+    struct job_record **jobs;
+    uint32_t active, waiting, slots, count;
+    struct error err;
+    jmp_buf no_memory;
+    pool_count(server->pool, &active, &waiting, &slots);
+    pthread_mutex_lock(&feeder->lock);
+    uint32_t mine = feeder->lease_count;
+    pthread_mutex_unlock(&feeder->lock);
+    uint32_t busy = active + waiting > mine ? active + waiting : mine;
+    if (busy >= slots)
+        return;
+    arena_init(&arena);
+    if (setjmp(no_memory) == 0) {
+        arena.oom = &no_memory;
+        if (queue_lease(server->queue, feeder->worker, slots - busy, LEASE_SECONDS, &arena, &jobs,
+                        &count, &err))
+            for (uint32_t i = 0; i < count; i++)
+                begin(feeder, jobs[i]);
+    }
+    arena.oom = NULL;
+    arena_release(&arena);
+}
+
+/* Leases that are over go; the others are kept. */
+static void keep_leases(struct feeder *feeder)
+{
+    uint64_t now = clock_ns();
+    pthread_mutex_lock(&feeder->lock);
+    for (struct lease **at = &feeder->leases; *at;) {
+        struct lease *lease = *at;
+        if (lease->over) {
+            *at = lease->next;
+            feeder->lease_count--;
+            free(lease);
+            continue;
+        }
+        if (now - lease->beat_ns > BEAT_NS) {
+            struct error err;
+            bool cancel = false;
+            const char *stage = pool_stage(feeder->server->pool, lease->job);
+            lease->beat_ns = now;
+            if (!queue_heartbeat(feeder->server->queue, lease->job, lease->token,
+                                 stage ? stage : "waiting", &cancel, &err))
+                cancel = err.code == ERR_CONFLICT || err.code == ERR_NOT_FOUND;
+            if (cancel)
+                pool_cancel(feeder->server->pool, lease->job);
+        }
+        at = &lease->next;
+    }
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+static void wake_streams(struct feeder *feeder)
+{
+    pthread_mutex_lock(&feeder->lock);
+    for (uint32_t i = 0; i < feeder->parked_count; i++)
+        MHD_resume_connection(feeder->parked[i]);
+    feeder->parked_count = 0;
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+void feeder_park(struct feeder *feeder, struct MHD_Connection *connection)
+{
+    pthread_mutex_lock(&feeder->lock);
+    if (feeder->parked_count < PARKED_MOST && !feeder->stopping) {
+        MHD_suspend_connection(connection);
+        feeder->parked[feeder->parked_count++] = connection;
+    }
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+static void *feed(void *context)
+{
+    struct feeder *feeder = context;
+    uint32_t turns = 0;
+    pthread_mutex_lock(&feeder->lock);
+    while (!feeder->stopping) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += WAKE_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (!feeder->woken)
+            pthread_cond_timedwait(&feeder->changed, &feeder->lock, &until);
+        bool woken = feeder->woken;
+        feeder->woken = false;
+        pthread_mutex_unlock(&feeder->lock);
+        keep_leases(feeder);
+        if (woken || turns++ % 5 == 0) /* other servers add jobs, too */
+            take_jobs(feeder);
+        wake_streams(feeder);
+        pthread_mutex_lock(&feeder->lock);
+    }
+    pthread_mutex_unlock(&feeder->lock);
+    wake_streams(feeder);
+    return NULL;
+}
+
+struct feeder *feeder_start(struct server *server, struct error *err)
+{
+    struct feeder *feeder = calloc(1, sizeof *feeder);
+    pthread_condattr_t attributes;
+    if (!feeder) {
+        fail(err, ERR_NOMEM, "no memory for jobs");
+        return NULL;
+    }
+    feeder->server = server;
+    if (gethostname(feeder->worker, sizeof feeder->worker - 1) != 0 || feeder->worker[0] == '\0')
+        snprintf(feeder->worker, sizeof feeder->worker, "server");
+    pthread_mutex_init(&feeder->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&feeder->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (queue_take_back(server->queue, feeder->worker, err) &&
+        pthread_create(&feeder->thread, NULL, feed, feeder) == 0)
+        return feeder;
+    if (err->code == ERR_NONE)
+        fail(err, ERR_NOMEM, "cannot start a thread");
+    free(feeder);
+    return NULL;
+}
+
+void feeder_wake(struct feeder *feeder)
+{
+    pthread_mutex_lock(&feeder->lock);
+    feeder->woken = true;
+    pthread_cond_signal(&feeder->changed);
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+void feeder_stop(struct feeder *feeder)
+{
+    if (!feeder || feeder->stopping)
+        return;
+    pthread_mutex_lock(&feeder->lock);
+    feeder->stopping = true;
+    pthread_cond_signal(&feeder->changed);
+    pthread_mutex_unlock(&feeder->lock);
+    pthread_join(feeder->thread, NULL);
+}
+
+void feeder_free(struct feeder *feeder)
+{
+    if (!feeder)
+        return;
+    for (struct lease *lease = feeder->leases, *next; lease; lease = next) {
+        next = lease->next;
+        free(lease);
+    }
+    pthread_cond_destroy(&feeder->changed);
+    pthread_mutex_destroy(&feeder->lock);
+    free(feeder);
+}

@@ -1,0 +1,198 @@
+/* Shards, each a table of chains and a list by use, under a lock of its own. */
+#include "server/kept.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHARDS 16
+#define CHAINS 4096
+#define ENTRY_BYTES 256 /* counted for each entry besides its data */
+
+struct entry {
+    uint8_t key[SHA256_BYTES];
+    struct kept_value *value;
+    struct entry *chain;
+    struct entry *newer, *older;
+};
+
+struct shard {
+    pthread_mutex_t lock;
+    struct entry *chains[CHAINS];
+    struct entry *newest, *oldest;
+    size_t bytes;
+    uint64_t count;
+};
+
+struct kept {
+    size_t shard_most;
+    atomic_ullong epoch;
+    struct shard shards[SHARDS];
+};
+
+struct kept *kept_new(size_t bytes)
+{
+    struct kept *kept = calloc(1, sizeof *kept);
+    if (!kept)
+        return NULL;
+    kept->shard_most = bytes / SHARDS;
+    for (int i = 0; i < SHARDS; i++)
+        pthread_mutex_init(&kept->shards[i].lock, NULL);
+    return kept;
+}
+
+struct kept_value *kept_value_new(const char *data, size_t size)
+{
+    struct kept_value *value = calloc(1, sizeof *value);
+    if (!value)
+        return NULL;
+    value->data = data;
+    value->size_bytes = size;
+    atomic_init(&value->refs, 1);
+    return value;
+}
+
+void kept_unref(struct kept_value *value)
+{
+    if (!value || atomic_fetch_sub(&value->refs, 1) != 1)
+        return;
+    if (value->release)
+        value->release(value);
+    else
+        free((void *)(uintptr_t)value->data);
+    free(value);
+}
+
+static struct shard *shard_of(struct kept *kept, const uint8_t *key)
+{
+    return &kept->shards[key[0] % SHARDS];
+}
+
+static struct entry **chain_of(struct shard *shard, const uint8_t *key)
+{
+    return &shard->chains[(key[1] | (uint32_t)key[2] << 8) % CHAINS];
+}
+
+static void unlink_use(struct shard *shard, struct entry *entry)
+{
+    *(entry->newer ? &entry->newer->older : &shard->newest) = entry->older;
+    *(entry->older ? &entry->older->newer : &shard->oldest) = entry->newer;
+}
+
+static void link_newest(struct shard *shard, struct entry *entry)
+{
+    entry->newer = NULL;
+    entry->older = shard->newest;
+    *(shard->newest ? &shard->newest->newer : &shard->oldest) = entry;
+    shard->newest = entry;
+}
+
+static void drop(struct shard *shard, struct entry *entry)
+{
+    struct entry **at = chain_of(shard, entry->key);
+    while (*at != entry)
+        at = &(*at)->chain;
+    *at = entry->chain;
+    unlink_use(shard, entry);
+    shard->bytes -= entry->value->size_bytes + ENTRY_BYTES;
+    shard->count--;
+    kept_unref(entry->value);
+    free(entry);
+}
+
+static struct entry *look(struct shard *shard, const uint8_t *key)
+{
+    struct entry *entry = *chain_of(shard, key);
+    while (entry && memcmp(entry->key, key, SHA256_BYTES) != 0)
+        entry = entry->chain;
+    return entry;
+}
+
+struct kept_value *kept_find(struct kept *kept, const uint8_t key[SHA256_BYTES])
+{
+    struct shard *shard = shard_of(kept, key);
+    struct kept_value *value = NULL;
+    pthread_mutex_lock(&shard->lock);
+    struct entry *entry = look(shard, key);
+    if (entry) {
+        value = entry->value;
+        atomic_fetch_add(&value->refs, 1);
+        unlink_use(shard, entry);
+        link_newest(shard, entry);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return value;
+}
+
+uint64_t kept_epoch(const struct kept *kept)
+{
+    return atomic_load(&kept->epoch);
+}
+
+void kept_add(struct kept *kept, const uint8_t key[SHA256_BYTES], struct kept_value *value,
+              uint64_t epoch)
+{
+    struct shard *shard = shard_of(kept, key);
+    size_t bytes = value->size_bytes + ENTRY_BYTES;
+    struct entry *entry = bytes <= kept->shard_most ? calloc(1, sizeof *entry) : NULL;
+    if (!entry)
+        return; /* found again by another way */
+    pthread_mutex_lock(&shard->lock);
+    if (atomic_load(&kept->epoch) != epoch) { /* somebody may have forgotten what it was made of */
+        pthread_mutex_unlock(&shard->lock);
+        free(entry);
+        return;
+    }
+    struct entry *before = look(shard, key);
+    if (before)
+        drop(shard, before);
+    memcpy(entry->key, key, SHA256_BYTES);
+    entry->value = value;
+    atomic_fetch_add(&value->refs, 1);
+    struct entry **chain = chain_of(shard, key);
+    entry->chain = *chain;
+    *chain = entry;
+    link_newest(shard, entry);
+    shard->bytes += bytes;
+    shard->count++;
+    while (shard->bytes > kept->shard_most)
+        drop(shard, shard->oldest);
+    pthread_mutex_unlock(&shard->lock);
+}
+
+void kept_forget(struct kept *kept, const char *kernel)
+{
+    atomic_fetch_add(&kept->epoch, 1);
+    for (int i = 0; i < SHARDS; i++) {
+        struct shard *shard = &kept->shards[i];
+        pthread_mutex_lock(&shard->lock);
+        for (struct entry *entry = shard->newest, *older; entry; entry = older) {
+            older = entry->older;
+            if (!kernel || strcmp(entry->value->kernel, kernel) == 0)
+                drop(shard, entry);
+        }
+        pthread_mutex_unlock(&shard->lock);
+    }
+}
+
+void kept_size(struct kept *kept, uint64_t *out_count, uint64_t *out_bytes)
+{
+    *out_count = *out_bytes = 0;
+    for (int i = 0; i < SHARDS; i++) {
+        pthread_mutex_lock(&kept->shards[i].lock);
+        *out_count += kept->shards[i].count;
+        *out_bytes += kept->shards[i].bytes;
+        pthread_mutex_unlock(&kept->shards[i].lock);
+    }
+}
+
+void kept_free(struct kept *kept)
+{
+    if (!kept)
+        return;
+    kept_forget(kept, NULL);
+    for (int i = 0; i < SHARDS; i++)
+        pthread_mutex_destroy(&kept->shards[i].lock);
+    free(kept);
+}

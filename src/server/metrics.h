@@ -1,0 +1,33 @@
+/* Counters, gauges and histograms (metrics.def), and those of HTTP by route and status. Any number
+ * of threads; nothing blocks but the first use of a label's value. */
+#ifndef URZA_SERVER_METRICS_H
+#define URZA_SERVER_METRICS_H
+
+#include <stdint.h>
+
+struct metrics;
+struct strbuf;
+
+enum metric {
+    METRIC_NONE,
+#define METRIC(id, kind, name, label, doc) METRIC_##id,
+#include "server/metrics.def"
+#undef METRIC
+    METRIC_COUNT
+};
+
+struct metrics *metrics_new(void);
+void metrics_free(struct metrics *metrics);
+
+/* label: its value; NULL where the metric has none. */
+void metrics_add(struct metrics *metrics, enum metric metric, const char *label, double value);
+void metrics_set(struct metrics *metrics, enum metric metric, const char *label, double value);
+void metrics_observe(struct metrics *metrics, enum metric metric, double seconds);
+double metrics_get(const struct metrics *metrics, enum metric metric, const char *label);
+/* One HTTP request; path: the route's pattern, "" where there was none. */
+void metrics_request(struct metrics *metrics, const char *path, unsigned status, double seconds);
+
+/* The text format 0.0.4. */
+void metrics_print(struct metrics *metrics, struct strbuf *out);
+
+#endif

@@ -1,0 +1,359 @@
+/* Who is next, who joins whom; what a slot then does stands in task.c. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "build/build.h"
+#include "server/metrics.h"
+#include "server/pool_priv.h"
+
+#define CHAINS 1024
+#define CLIENT_BYTES 80
+
+/* The tasks of one client that wait, by priority, then age. */
+struct client {
+    struct client *next; /* in a ring */
+    char name[CLIENT_BYTES];
+    struct task *first;
+};
+
+struct pool {
+    struct server *server;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct client *turn; /* whose turn it was last; NULL: nobody waits */
+    struct task *chains[CHAINS]; /* all tasks by key, linked by `chain` */
+    struct behind *behind, **behind_last;
+    uint32_t behind_count, waiting, active, slots;
+    bool stopping;
+    pthread_t threads[];
+};
+
+struct task *task_new(void)
+{
+    struct task *task = calloc(1, sizeof *task);
+    if (!task)
+        return NULL;
+    arena_init(&task->arena);
+    task->client = task->blueprint = task->parent = task->miss = task->job = "";
+    return task;
+}
+
+void task_free(struct task *task)
+{
+    if (!task)
+        return;
+    arena_release(&task->arena);
+    free(task);
+}
+
+static struct task **chain_of(struct pool *pool, const char *key)
+{
+    return &pool->chains[hash64(key, strlen(key), 0) % CHAINS];
+}
+
+static void unchain(struct pool *pool, struct task *task)
+{
+    struct task **at = chain_of(pool, task->ask.key);
+    while (*at != task)
+        at = &(*at)->chain;
+    *at = task->chain;
+}
+
+static struct client *client_of(struct pool *pool, const char *name)
+{
+    struct client *client = pool->turn;
+    if (client)
+        do {
+            if (strncmp(client->name, name, CLIENT_BYTES - 1) == 0)
+                return client;
+            client = client->next;
+        } while (client != pool->turn);
+    client = calloc(1, sizeof *client);
+    if (!client)
+        return NULL;
+    snprintf(client->name, sizeof client->name, "%s", name);
+    if (pool->turn) { /* behind the one whose turn it was: it is the last of the ring */
+        client->next = pool->turn->next;
+        pool->turn->next = client;
+    } else
+        client->next = client;
+    pool->turn = client;
+    return client;
+}
+
+/* The next task: of the highest priority, of the client after the one whose turn it was. */
+static struct task *take(struct pool *pool)
+{
+    struct client *best = NULL, *before_best = NULL, *before = pool->turn;
+    if (!pool->turn)
+        return NULL;
+    do {
+        struct client *client = before->next;
+        if (!best || client->first->priority > best->first->priority) {
+            best = client;
+            before_best = before;
+        }
+        before = client;
+    } while (before != pool->turn);
+    struct task *task = best->first;
+    best->first = task->next;
+    pool->turn = best;
+    pool->waiting--;
+    if (best->first)
+        return task;
+    pool->turn = before_best == best ? NULL : before_best;
+    before_best->next = best->next;
+    free(best);
+    return task;
+}
+
+static bool enqueue(struct pool *pool, struct task *task, struct error *err)
+{
+    if (pool->stopping)
+        return fail(err, ERR_BUSY, "the service is being stopped");
+    if (pool->waiting >= pool->server->settings.queue_limit)
+        return fail(err, ERR_BUSY, "%u compilations wait already", pool->waiting);
+    struct client *client = client_of(pool, task->client);
+    if (!client)
+        return fail(err, ERR_NOMEM, "no memory for a compilation");
+    struct task **at = &client->first;
+    while (*at && (*at)->priority >= task->priority)
+        at = &(*at)->next;
+    task->next = *at;
+    *at = task;
+    task->chain = *chain_of(pool, task->ask.key);
+    *chain_of(pool, task->ask.key) = task;
+    pool->waiting++;
+    return true;
+}
+
+static struct task *find(struct pool *pool, const char *key)
+{
+    struct task *task = *chain_of(pool, key);
+    while (task && (strcmp(task->ask.key, key) != 0 || atomic_load(&task->cancelled)))
+        task = task->chain;
+    return task;
+}
+
+bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct task *other = find(pool, task->ask.key);
+    bool ok = other != NULL;
+    waiter->joined = ok;
+    if (!ok) {
+        ok = enqueue(pool, task, err);
+        other = task;
+        task = ok ? NULL : task;
+    }
+    if (ok) {
+        waiter->next = other->waiters;
+        other->waiters = waiter;
+        pthread_cond_signal(&pool->changed);
+    } else
+        metrics_add(pool->server->metrics, METRIC_REFUSED, "queue", 1);
+    pthread_mutex_unlock(&pool->lock);
+    task_free(task);
+    return ok;
+}
+
+/* A task that is over: nobody joins it any more; those who did are told. */
+static void settle(struct pool *pool, struct task *task, struct outcome *outcome)
+{
+    pthread_mutex_lock(&pool->lock);
+    unchain(pool, task);
+    struct waiter *waiter = task->waiters;
+    pthread_mutex_unlock(&pool->lock);
+    while (waiter) {
+        struct waiter *next = waiter->next; /* done may free it */
+        outcome->joined = waiter->joined;
+        waiter->done(waiter->context, outcome);
+        waiter = next;
+    }
+    task_free(task);
+}
+
+static void run(struct pool *pool, struct task *task)
+{
+    struct outcome outcome = {.ok = false, .blueprint_id = task->ask.blueprint_id};
+    json_t *answer = NULL;
+    char kernel[KEPT_NAME_BYTES];
+    outcome.ok = task_run(pool, task, &answer, kernel, &outcome.error);
+    outcome.answer = answer;
+    outcome.kernel = kernel;
+    settle(pool, task, &outcome);
+    json_decref(answer);
+}
+
+static void *serve(void *context)
+{
+    struct pool *pool = context;
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        struct task *task = take(pool);
+        struct behind *behind = !task && !pool->stopping ? pool->behind : NULL;
+        if (!task && !behind) {
+            if (pool->stopping)
+                break;
+            pthread_cond_wait(&pool->changed, &pool->lock);
+            continue;
+        }
+        pool->active++;
+        if (behind) {
+            pool->behind = behind->next;
+            pool->behind_last = pool->behind ? pool->behind_last : &pool->behind;
+            pool->behind_count--;
+        }
+        pthread_mutex_unlock(&pool->lock);
+        if (task)
+            run(pool, task);
+        else
+            behind_run(pool, behind);
+        pthread_mutex_lock(&pool->lock);
+        pool->active--;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+struct server *pool_server(struct pool *pool)
+{
+    return pool->server;
+}
+
+bool pool_stopping(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool stopping = pool->stopping;
+    pthread_mutex_unlock(&pool->lock);
+    return stopping;
+}
+
+bool pool_verify_behind(struct pool *pool, const char *kernel)
+{
+    struct behind *behind = calloc(1, sizeof *behind);
+    if (!behind)
+        return false;
+    snprintf(behind->kernel, sizeof behind->kernel, "%s", kernel);
+    pthread_mutex_lock(&pool->lock);
+    bool ok = pool->behind_count < pool->server->settings.queue_limit && !pool->stopping;
+    for (const struct behind *at = pool->behind; ok && at; at = at->next)
+        ok = strcmp(at->kernel, kernel) != 0;
+    if (ok) {
+        *pool->behind_last = behind;
+        pool->behind_last = &behind->next;
+        pool->behind_count++;
+        pthread_cond_signal(&pool->changed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (!ok)
+        free(behind);
+    return ok;
+}
+
+struct pool *pool_start(struct server *server, uint32_t slots, struct error *err)
+{
+    struct pool *pool = calloc(1, sizeof *pool + slots * sizeof pool->threads[0]);
+    if (!pool) {
+        fail(err, ERR_NOMEM, "no memory for the pool");
+        return NULL;
+    }
+    pool->server = server;
+    pool->behind_last = &pool->behind;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->changed, NULL);
+    for (; pool->slots < slots; pool->slots++)
+        if (pthread_create(&pool->threads[pool->slots], NULL, serve, pool) != 0)
+            break;
+    if (pool->slots > 0)
+        return pool;
+    pool_stop(pool, 0);
+    fail(err, ERR_NOMEM, "cannot start a thread");
+    return NULL;
+}
+
+static void for_all(struct pool *pool, void (*visit)(struct task *task))
+{
+    for (uint32_t i = 0; i < CHAINS; i++)
+        for (struct task *task = pool->chains[i]; task; task = task->chain)
+            visit(task);
+}
+
+static void cancel(struct task *task)
+{
+    atomic_store(&task->cancelled, true);
+}
+
+static void refuse_waiting(struct pool *pool)
+{
+    struct outcome outcome = {.ok = false};
+    fail(&outcome.error, ERR_BUSY, "the service is being stopped");
+    for (struct task *task; (task = take(pool)) != NULL;) {
+        pthread_mutex_unlock(&pool->lock);
+        settle(pool, task, &outcome);
+        pthread_mutex_lock(&pool->lock);
+    }
+}
+
+void pool_stop(struct pool *pool, uint64_t deadline_ns)
+{
+    if (!pool)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->stopping = true;
+    refuse_waiting(pool);
+    pthread_cond_broadcast(&pool->changed);
+    while (pool->active > 0 && clock_ns() < deadline_ns) {
+        pthread_mutex_unlock(&pool->lock);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        pthread_mutex_lock(&pool->lock);
+    }
+    for_all(pool, cancel);
+    pthread_mutex_unlock(&pool->lock);
+    for (uint32_t i = 0; i < pool->slots; i++)
+        pthread_join(pool->threads[i], NULL);
+    for (struct behind *behind = pool->behind, *next; behind; behind = next) {
+        next = behind->next;
+        free(behind);
+    }
+    pthread_cond_destroy(&pool->changed);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
+static struct task *find_job(struct pool *pool, const char *job)
+{
+    for (uint32_t i = 0; i < CHAINS; i++)
+        for (struct task *task = pool->chains[i]; task; task = task->chain)
+            if (strcmp(task->job, job) == 0)
+                return task;
+    return NULL;
+}
+
+void pool_cancel(struct pool *pool, const char *job)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct task *task = find_job(pool, job);
+    if (task)
+        cancel(task);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+const char *pool_stage(struct pool *pool, const char *job)
+{
+    pthread_mutex_lock(&pool->lock);
+    const struct task *task = find_job(pool, job);
+    int step = task ? atomic_load(&task->step) : -1;
+    pthread_mutex_unlock(&pool->lock);
+    return step < 0 ? NULL : step == 0 ? "waiting" : build_step_name((enum build_step)step);
+}
+
+void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting, uint32_t *out_slots)
+{
+    pthread_mutex_lock(&pool->lock);
+    *out_active = pool->active;
+    *out_waiting = pool->waiting;
+    *out_slots = pool->slots;
+    pthread_mutex_unlock(&pool->lock);
+}

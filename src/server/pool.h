@@ -1,0 +1,67 @@
+/* The compilations under way: each key once, whoever asks; clients in turn; so many at a time.
+ *
+ *   submit ─► clients' queues ─► slot (a thread) ─► build/ ─► publish ─► answer ─► waiters
+ *                                                                └─ fast: verified behind
+ *
+ * A task is owned by the pool from pool_submit on. Whoever submits one for a key that is under way
+ * joins that one. Waiters are called on a slot's thread, once, in any order. */
+#ifndef URZA_SERVER_POOL_H
+#define URZA_SERVER_POOL_H
+
+#include "server/ask.h"
+#include "server/server_priv.h"
+
+struct pool;
+
+/* What came out. Borrowed for the call. */
+struct outcome {
+    bool ok, joined;
+    struct error error;      /* not ok */
+    const json_t *answer;    /* ok: as POST /compile answers */
+    const char *kernel;      /* ok: its id */
+    const char *blueprint_id; /* the blueprint's own; NULL */
+};
+
+struct waiter {
+    void (*done)(void *context, const struct outcome *outcome);
+    void *context;
+    bool joined; /* filled by pool_submit */
+    struct waiter *next;
+};
+
+struct task {
+    struct arena arena; /* all below lies in it, and goes with it */
+    struct ask ask;
+    const char *client, *blueprint; /* the id of a blueprint that was submitted; "" */
+    const char *parent;             /* the kernel that it is to improve on; "" */
+    const char *miss;               /* why it was not found */
+    const char *job;                /* the job in the catalogue; "" */
+    uint32_t priority;              /* 0 … 9; higher first */
+    /* The pool's. */
+    atomic_bool cancelled;
+    atomic_int step; /* enum build_step, 0: waits */
+    struct waiter *waiters;
+    struct task *next, *chain;
+};
+
+struct task *task_new(void); /* NULL: no memory; its arena has no oom */
+void task_free(struct task *task);
+
+struct pool *pool_start(struct server *server, uint32_t slots, struct error *err);
+/* Refuses what waits (ERR_BUSY), gives what is under way until the deadline, then cancels it. */
+void pool_stop(struct pool *pool, uint64_t deadline_ns);
+
+/* Always takes the task, and the waiter if it returns true: which is where it lies until done. false:
+ * ERR_BUSY. */
+bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err);
+/* Cancels the task of a job, if it is here. */
+void pool_cancel(struct pool *pool, const char *job);
+/* What the task of a job is at: "waiting", "compiling" …; NULL: it is not here. */
+const char *pool_stage(struct pool *pool, const char *job);
+void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting, uint32_t *out_slots);
+
+/* The answer of a hit: what the key's record kept of the first one, with where it was found and how
+ * its kernel's evidence stands today. */
+json_t *answer_again(const char *stored, const char *level, const char *evidence);
+
+#endif

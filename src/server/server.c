@@ -1,0 +1,303 @@
+/* The life of the service: everything is started in the order in which it needs each other, tended
+ * now and then, and stopped in the reverse order. */
+#include "server/server.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "build/spawner.h"
+#include "compiler/compile.h"
+#include "registry/queue.h"
+#include "server/api.h"
+#include "server/kept.h"
+#include "server/metrics.h"
+#include "server/pool.h"
+#include "server/tokens.h"
+
+#define TEND_NS UINT64_C(15000000000)
+#define STOP_NS UINT64_C(8000000000) /* for what is under way */
+#define GIB ((uint64_t)1 << 30)
+#define MIB ((uint64_t)1 << 20)
+#define MS_PER_HOUR INT64_C(3600000)
+
+struct life {
+    struct server server;
+    int lock_fd;
+};
+
+static const char *join(struct arena *arena, const char *a, const char *b)
+{
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    strbuf_printf(&text, "%s%s", a, b);
+    return text.data;
+}
+
+/* One service at a time uses a folder of data. */
+static bool lock_data(struct life *life, struct error *err)
+{
+    const char *data = life->server.settings.data;
+    const char *path = join(&life->server.arena, data, "/lock");
+    if (!file_make_dirs(data, 0700, err))
+        return false;
+    life->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (life->lock_fd < 0)
+        return fail(err, ERR_IO, "cannot open '%s': %s", path, strerror(errno));
+    if (flock(life->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return fail(err, ERR_IO, "'%s' is used by another process", data);
+    return true;
+}
+
+static bool open_registry(struct server *server, struct error *err)
+{
+    const struct settings *settings = &server->settings;
+    struct arena *arena = &server->arena;
+    const char *catalogue = settings->catalogue, *blobs = settings->blobs;
+    if (catalogue[0] == '\0')
+        catalogue = join(arena, join(arena, "sqlite:", settings->data), "/catalogue.db");
+    if (blobs[0] == '\0')
+        blobs = join(arena, join(arena, "file:", settings->data), "/objects");
+    const struct registry_options options = {
+        .catalogue = catalogue,
+        .blobs = blobs,
+        .size_limit_bytes = settings->max_cache_size_gb * GIB,
+        .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR};
+    return registry_open(&options, &server->registry, err);
+}
+
+static bool open_keys(struct server *server, const char *home, struct error *err)
+{
+    struct signing_key key;
+    server->home = home ? home : join(&server->arena, server->settings.data, "/home");
+    bool ok = keys_open(server->home, &key, err);
+    memcpy(server->public_key, key.public_key, sizeof server->public_key);
+    OPENSSL_cleanse(&key, sizeof key);
+    return ok;
+}
+
+static uint32_t cores(uint32_t asked)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return asked > 0 ? asked : count > 0 ? (uint32_t)count : 1;
+}
+
+static bool make_memory(struct server *server, struct error *err)
+{
+    size_t bytes = server->settings.answer_cache_mb * MIB;
+    server->metrics = metrics_new();
+    server->answers = kept_new(bytes / 4);
+    server->packages = kept_new(bytes / 4 * 3);
+    if (!server->metrics || !server->answers || !server->packages)
+        return fail(err, ERR_NOMEM, "no memory for the service");
+    metrics_set(server->metrics, METRIC_START, NULL, (double)server->started_ms * 1e-3);
+    metrics_set(server->metrics, METRIC_INFO, URZA_VERSION, 1);
+    return true;
+}
+
+static int level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warning"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(names[i], name) == 0)
+            return i;
+    return LOG_ERROR;
+}
+
+/* The spawner comes before every thread: it is a copy of this process. */
+static bool start(struct life *life, const char *home, struct error *err)
+{
+    struct server *server = &life->server;
+    const struct settings *settings = &server->settings;
+    if (!settings_check(settings, err) || !lock_data(life, err) || !open_keys(server, home, err) ||
+        (settings->tokens[0] != '\0' &&
+         !tokens_read(settings->tokens, &server->arena, &server->tokens, err)) ||
+        !openapi_make(server, err))
+        return false;
+    server->spawner = spawner_start(err);
+    if (!server->spawner || !open_registry(server, err) || !make_memory(server, err))
+        return false;
+    server->queue = queue_new(registry_catalogue(server->registry), settings->queue_limit);
+    if (!server->queue)
+        return fail(err, ERR_NOMEM, "no memory for the service");
+    server->pool = pool_start(server, cores(settings->max_concurrent_compilations), err);
+    if (!server->pool)
+        return false;
+    server->workers = workers_start(cores(settings->workers) + 2, err);
+    if (!server->workers)
+        return false;
+    server->feeder = feeder_start(server, err);
+    return server->feeder && http_start(server, err);
+}
+
+/* Requests that were read are answered; what is under way gets a while. */
+static void stop(struct life *life)
+{
+    struct server *server = &life->server;
+    uint64_t deadline = clock_ns() + STOP_NS;
+    atomic_store(&server->stopping, true);
+    if (server->http)
+        http_quiesce(server);
+    feeder_stop(server->feeder);
+    pool_stop(server->pool, deadline - STOP_NS / 4);
+    workers_stop(server->workers);
+    while (server->http && http_busy(server) > 0 && clock_ns() < deadline)
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    http_stop(server);
+    feeder_free(server->feeder);
+    queue_free(server->queue);
+    registry_close(server->registry);
+    spawner_stop(server->spawner);
+    kept_free(server->answers);
+    kept_free(server->packages);
+    metrics_free(server->metrics);
+    arena_release(&server->arena);
+    if (life->lock_fd >= 0)
+        close(life->lock_fd);
+}
+
+static void verify_pending(struct server *server)
+{
+    const struct filter filters[] = {{.field = "evidence", .op = FILTER_IS, .text = "pending"},
+                                     {.field = "status", .op = FILTER_IS_NOT, .text = "RETIRED"},
+                                     {.field = "object", .op = FILTER_IS_NOT, .text = ""}};
+    const struct query query = {
+        .kind = RECORD_kernel, .filters = filters, .filter_count = 3, .limit = 100};
+    struct records records;
+    struct arena arena;
+    struct error err;
+    arena_init(&arena);
+    if (catalogue_list(registry_catalogue(server->registry), &query, &arena, &records, &err))
+        for (uint32_t i = 0; i < records.count; i++)
+            pool_verify_behind(server->pool, ((const struct record *)records.items[i])->id);
+    arena_release(&arena);
+}
+
+static void tend(struct server *server)
+{
+    struct tended tended;
+    struct error err;
+    if (!registry_tend(server->registry, &tended, &err)) {
+        log_line(server, LOG_WARNING, "cannot tend the registry",
+                 json_pack("{s:s}", "message", err.message));
+        return;
+    }
+    if (tended.evicted > 0) { /* answers must not name what is gone */
+        kept_forget(server->answers, NULL);
+        kept_forget(server->packages, NULL);
+    }
+    metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
+    metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, (double)tended.bytes);
+    verify_pending(server);
+}
+
+static void serve(struct server *server, const sigset_t *signals)
+{
+    uint64_t next = 0;
+    for (;;) {
+        if (clock_ns() >= next) {
+            tend(server);
+            next = clock_ns() + TEND_NS;
+        }
+        int number = sigtimedwait(signals, NULL, &(struct timespec){.tv_sec = 1});
+        if (number == SIGTERM || number == SIGINT)
+            return;
+    }
+}
+
+static void announce(struct server *server, const struct server_options *options)
+{
+    bool v6 = strchr(server->settings.host, ':') != NULL;
+    struct strbuf url;
+    strbuf_init(&url, &server->arena);
+    strbuf_printf(&url, "http%s://%s%s%s:%u", server->settings.tls_key[0] != '\0' ? "s" : "",
+                  v6 ? "[" : "", server->settings.host, v6 ? "]" : "", http_port(server));
+    log_line(server, LOG_INFO, "listening",
+             json_pack("{s:s, s:s}", "url", url.data, "version", compiler_version()));
+    if (options->on_ready)
+        options->on_ready(options->context, url.data);
+}
+
+bool server_run(const struct server_options *options, struct error *err)
+{
+    struct life *life = calloc(1, sizeof *life);
+    sigset_t signals, before;
+    if (!life)
+        return fail(err, ERR_NOMEM, "no memory for the service");
+    struct server *server = &life->server;
+    life->lock_fd = -1;
+    server->settings = options->settings;
+    server->log_level = level_of(options->settings.log_level);
+    server->started_ms = registry_now_ms();
+    arena_init(&server->arena);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    err->code = ERR_NONE;
+    bool ok = start(life, options->home, err);
+    if (ok) {
+        announce(server, options);
+        serve(server, &signals);
+        log_line(server, LOG_INFO, "stopping", NULL);
+    }
+    stop(life);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    free(life);
+    return ok;
+}
+
+/* Tools for a stopped service. */
+
+static void say(void *context, const char *text)
+{
+    (void)context;
+    puts(text);
+}
+
+bool server_fsck(const struct settings *settings, bool repair, unsigned long *out_faults,
+                 struct error *err)
+{
+    struct life life = {.server = {.settings = *settings}, .lock_fd = -1};
+    struct checked checked = {0};
+    arena_init(&life.server.arena);
+    bool ok = lock_data(&life, err) && open_registry(&life.server, err) &&
+              registry_fsck(life.server.registry, repair, say, NULL, &checked, err);
+    registry_close(life.server.registry);
+    arena_release(&life.server.arena);
+    if (life.lock_fd >= 0)
+        close(life.lock_fd);
+    if (!ok)
+        return false;
+    printf("%llu kernels, %llu objects, %llu faults, %llu repaired, %llu objects that nobody needs\n",
+           (unsigned long long)checked.kernels, (unsigned long long)checked.objects,
+           (unsigned long long)checked.faults, (unsigned long long)checked.repaired,
+           (unsigned long long)checked.orphans);
+    *out_faults = (unsigned long)(checked.faults - checked.repaired);
+    return true;
+}
+
+bool server_gc(const struct settings *settings, struct error *err)
+{
+    struct life life = {.server = {.settings = *settings}, .lock_fd = -1};
+    struct tended tended = {0};
+    arena_init(&life.server.arena);
+    bool ok = lock_data(&life, err) && open_registry(&life.server, err) &&
+              registry_tend(life.server.registry, &tended, err);
+    registry_close(life.server.registry);
+    arena_release(&life.server.arena);
+    if (life.lock_fd >= 0)
+        close(life.lock_fd);
+    if (ok)
+        printf("%u packages evicted, %u objects removed, %llu bytes kept\n", tended.evicted,
+               tended.objects_removed, (unsigned long long)tended.bytes);
+    return ok;
+}

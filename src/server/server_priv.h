@@ -1,0 +1,174 @@
+/* What the parts of the service share. */
+#ifndef URZA_SERVER_SERVER_PRIV_H
+#define URZA_SERVER_SERVER_PRIV_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/strbuf.h"
+#include "registry/registry.h"
+#include "server/server.h"
+
+struct MHD_Connection;
+struct MHD_Daemon;
+struct MHD_Response;
+struct feeder;
+struct http;
+struct metrics;
+struct kept;
+struct pool;
+struct queue;
+struct spawner;
+struct tokens;
+struct workers;
+
+enum scope { SCOPE_ANYBODY, SCOPE_READ, SCOPE_COMPILE, SCOPE_ADMIN, SCOPE_WORKER, SCOPE_COUNT };
+
+struct server {
+    struct settings settings;
+    const char *home;
+    uint8_t public_key[32];
+    struct arena arena; /* settings and what lives as long; only before it listens */
+    struct registry *registry;
+    struct queue *queue;
+    struct spawner *spawner;
+    struct pool *pool;         /* pool.h */
+    struct kept *answers, *packages; /* kept.h */
+    struct tokens *tokens;     /* tokens.h; NULL: everybody may do everything */
+    struct metrics *metrics;   /* metrics.h */
+    struct workers *workers;
+    struct feeder *feeder;     /* api.h */
+    struct MHD_Daemon *daemon;
+    struct http *http; /* http.c */
+    atomic_bool stopping;
+    int64_t started_ms;
+    const char *openapi; /* made at start */
+    size_t openapi_bytes;
+    int log_level;
+};
+
+/* Requests and replies. */
+
+struct request;
+enum body_kind { BODY_NOTHING, BODY_JSON, BODY_SOURCE, BODY_BYTES };
+enum source_kind { SOURCE_JSON, SOURCE_MODEL }; /* by Content-Type */
+
+enum handled {
+    HANDLED_FAILED, /* err says why */
+    HANDLED_DONE,   /* the reply stands */
+    HANDLED_WAITS   /* somebody else calls request_finish; only from NOW-handlers that suspended
+                       it, and LATER-handlers */
+};
+typedef enum handled route_fn(struct request *request, struct error *err);
+
+struct route {
+    const char *method, *path;
+    route_fn *handle;
+    enum scope scope;
+    bool later;
+    enum body_kind body;
+    const char *answers, *doc;
+};
+#define ROUTE(method, path, handler, scope, place, body, answers, doc) route_fn handler;
+#include "server/routes.def"
+#undef ROUTE
+
+const struct route *route_at(uint32_t index); /* NULL behind the last */
+#define ROUTE_ARGS_MOST 2
+/* The route of a path, its arguments copied into arena. NULL: none. *out_methods: what the path
+ * allows, "GET, HEAD, POST"; "" where no route has it. */
+const struct route *route_find(const char *method, const char *path, struct arena *arena,
+                               const char *args[ROUTE_ARGS_MOST], const char **out_methods);
+
+#define REPLY_HEADERS_MOST 10
+struct reply {
+    unsigned status;
+    const char *type; /* Content-Type */
+    const void *data;
+    size_t size;
+    void (*release)(void *held); /* of data, once it was sent; NULL: it lies in the request's arena
+                                    or is static */
+    void *held;
+    bool is_static; /* data outlives every request */
+    struct reply_header {
+        const char *name, *value; /* in the arena, or static */
+    } headers[REPLY_HEADERS_MOST];
+    uint32_t header_count;
+    /* A stream instead of data: as MHD_ContentReaderCallback; state is given back by release. */
+    ssize_t (*stream)(void *state, uint64_t at, char *out, size_t most);
+};
+
+struct request {
+    struct server *server;
+    struct MHD_Connection *connection;
+    const struct route *route;
+    const char *method, *path;
+    const char *args[ROUTE_ARGS_MOST];
+    struct arena arena;
+    char *body;
+    size_t body_bytes, body_capacity;
+    enum source_kind source_kind;
+    const char *client; /* the token's name, or the address */
+    unsigned scopes;    /* a bit each */
+    char id[33];        /* of the request: given by the client, or drawn */
+    const char *blueprint_id; /* of the blueprint it is about; NULL */
+    uint64_t begin_ns;
+    bool begun, ended, suspended;
+    struct reply reply;
+    void *context;        /* of whoever goes on with it */
+    route_fn *then;       /* what a worker calls, in place of the route's handler; NULL: that */
+    struct request *next; /* in the queue of workers */
+};
+
+const char *request_header(const struct request *request, const char *name); /* NULL: none */
+const char *request_query(const struct request *request, const char *name);  /* NULL: none */
+/* Fails with ERR_JSON for a query argument that is none of these (NULL ends the list). */
+bool request_only_queries(const struct request *request, const char *const *allowed,
+                          struct error *err);
+/* The body as an object; the caller drops it. */
+json_t *request_json(struct request *request, struct error *err);
+/* Before a handler hands its request to another thread and returns HANDLED_WAITS: suspends the
+ * connection if it is not. request_finish, on any thread, goes on with it. */
+void request_wait(struct request *request);
+/* The reply stands. */
+void request_finish(struct request *request);
+
+/* For who goes on with a request that waited: fill fills its reply, as a handler would; then, or
+ * where memory runs out, it is finished. */
+void request_complete(struct request *request, route_fn *fill, void *context);
+/* From a NOW-handler: the rest of the work is done by `then`, on a thread that may wait. */
+enum handled request_later(struct request *request, route_fn *then, struct error *err);
+
+/* Fills the reply; value is released. */
+enum handled reply_json(struct request *request, unsigned status, json_t *value);
+/* text: in the arena, or static. */
+enum handled reply_text(struct request *request, unsigned status, const char *type,
+                        const char *text, size_t size);
+void reply_header(struct request *request, const char *name, const char *value);
+/* As {error, message, place?, blueprint_id, request_id}, with the class's status. */
+void reply_error(struct request *request, const struct error *err);
+/* The same as a value, for one among several. */
+json_t *error_value(const struct error *err, const char *blueprint_id);
+
+/* Work threads, for handlers that may wait. */
+struct workers *workers_start(uint32_t count, struct error *err);
+/* False where too much waits already. */
+bool workers_add(struct workers *workers, struct request *request);
+void workers_stop(struct workers *workers); /* ends what waits first */
+
+/* Listening. */
+bool http_start(struct server *server, struct error *err);
+unsigned http_port(const struct server *server);
+void http_quiesce(struct server *server); /* no new connections */
+void http_stop(struct server *server);    /* nothing may be suspended */
+uint32_t http_busy(const struct server *server); /* requests under way */
+
+/* Logs: a line of JSON on standard error. fields: a jansson object, released; NULL: none. */
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
+void log_line(const struct server *server, enum log_level level, const char *what, json_t *fields);
+
+#endif

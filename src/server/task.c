@@ -1,0 +1,401 @@
+/* What a slot does with a task: looks once more whether it is done already, runs the pipeline,
+ * publishes, makes the answer. And verification behind answers that were given first. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "build/build.h"
+#include "compiler/opt/opt.h"
+#include "server/metrics.h"
+#include "server/pool_priv.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+struct open_key_context {
+    struct server *server;
+    struct task *task; /* NULL: verification behind */
+};
+
+static bool open_key(void *context, struct signing_key *out, struct error *err)
+{
+    const struct open_key_context *opened = context;
+    return keys_open(opened->server->home, out, err);
+}
+
+static void on_step(void *context, enum build_step step)
+{
+    const struct open_key_context *opened = context;
+    if (opened->task)
+        atomic_store(&opened->task->step, (int)step);
+}
+
+/* The answer. */
+
+static json_t *describe_degraded(const struct task *task, const struct build_result *built)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < task->ask.less_count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "what", task->ask.less[i].what, "why",
+                                              task->ask.less[i].why));
+    for (uint32_t i = 0; i < built->degraded_count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s*}", "what", built->degraded[i].what, "why",
+                                              built->degraded[i].why));
+    return list;
+}
+
+static json_t *describe_stages(const struct build_result *built)
+{
+    json_t *stages = json_object();
+    for (int i = 0; i < STAGE_COUNT; i++)
+        json_object_set_new(stages, stage_name((enum stage)i),
+                            json_real(built->compiled.stages_ms[i]));
+    if (built->verify_ms >= 0)
+        json_object_set_new(stages, "verify", json_real(built->verify_ms));
+    return stages;
+}
+
+static json_t *describe_warnings(const struct build_result *built)
+{
+    json_t *list = json_array();
+    const char *end = built->compiled.warnings + built->compiled.warnings_bytes;
+    for (const char *at = built->compiled.warnings; at < end; at += strlen(at) + 1)
+        json_array_append_new(list, json_string(at)); /* not UTF-8: left out */
+    return list;
+}
+
+static json_t *describe_passes(struct server *server, const struct build_result *built)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; pass_at(i); i++) {
+        if (!(built->compiled.passes & 1u << i))
+            continue;
+        json_array_append_new(list, json_string(pass_at(i)->name));
+        metrics_add(server->metrics, METRIC_APPLIED, pass_at(i)->name, 1);
+    }
+    return list;
+}
+
+static bool without_code(const struct task *task, const struct build_result *built)
+{
+    bool without = task->ask.hints.strategy == STRATEGY_EMERGENCY;
+    for (uint32_t i = 0; i < built->degraded_count; i++)
+        without |= strcmp(built->degraded[i].what, "code") == 0;
+    return without;
+}
+
+/* ",x86-64-v3,x86-64-v4,": what there is code for. */
+static const char *list_targets(struct task *task, const struct build_result *built)
+{
+    const char *asked = task->ask.hints.targets;
+    struct strbuf text;
+    strbuf_init(&text, &task->arena);
+    if (without_code(task, built))
+        return "";
+    strbuf_puts(&text, ",");
+    if (asked)
+        strbuf_printf(&text, "%s,", asked);
+    for (uint32_t i = 0; !asked && target_name_at(i); i++)
+        strbuf_printf(&text, "%s,", target_name_at(i));
+    return text.data;
+}
+
+static json_t *split(const char *list)
+{
+    json_t *array = json_array();
+    for (const char *at = list; *at != '\0';) {
+        size_t length = strcspn(at, ",");
+        if (length > 0)
+            json_array_append_new(array, json_stringn(at, length));
+        at += length + (at[length] == ',');
+    }
+    return array;
+}
+
+static const char *evidence_of(const struct task *task, const struct build_result *built)
+{
+    if (built->evidence)
+        return "verified";
+    return task->ask.hints.strategy == STRATEGY_FAST ? "pending" : "none";
+}
+
+static json_t *make_answer(struct server *server, struct task *task,
+                           const struct build_result *built, double total_ms)
+{
+    const char *targets = list_targets(task, built);
+    json_t *metadata = json_object(), *answer = json_object(), *cache = json_object();
+    json_object_set_new(cache, "level", json_null());
+    json_object_set_new(cache, "miss_reason", json_string(task->miss));
+    json_object_set_new(metadata, "cache", cache);
+    json_object_set_new(metadata, "stages_ms", describe_stages(built));
+    json_object_set_new(metadata, "degraded", describe_degraded(task, built));
+    json_object_set_new(metadata, "warnings", describe_warnings(built));
+    json_object_set_new(metadata, "targets", split(targets));
+    json_object_set_new(metadata, "strategy", json_string(strategy_name(task->ask.hints.strategy)));
+    json_object_set_new(metadata, "evidence", json_string(evidence_of(task, built)));
+    json_object_set_new(metadata, "kernels", json_integer(built->compiled.kernels));
+    json_object_set_new(metadata, "size_bytes", json_integer((json_int_t)built->package_bytes));
+    json_object_set_new(metadata, "compiler", json_string(compiler_version()));
+    json_object_set_new(metadata, "key", json_string(task->ask.key));
+    if (task->ask.cache_key[0] != '\0')
+        json_object_set_new(metadata, "cache_key", json_string(task->ask.cache_key));
+    json_object_set_new(answer, "kernel_id", json_string(built->compiled.kernel_id));
+    json_object_set_new(answer, "compilation_time_ms", json_real(round(total_ms * 1e3) / 1e3));
+    json_object_set_new(answer, "optimizations_applied", describe_passes(server, built));
+    json_object_set_new(answer, "cache_hit", json_false());
+    json_object_set_new(answer, "metadata", metadata);
+    if (task->parent[0] != '\0')
+        json_object_set_new(answer, "parent", json_string(task->parent));
+    return answer;
+}
+
+json_t *answer_again(const char *stored, const char *level, const char *evidence)
+{
+    json_t *answer = json_loads(stored, 0, NULL);
+    json_t *metadata = answer ? json_object_get(answer, "metadata") : NULL;
+    if (!metadata) {
+        json_decref(answer);
+        return NULL;
+    }
+    json_object_set_new(answer, "cache_hit", json_true());
+    json_object_set_new(metadata, "cache",
+                        json_pack("{s:s, s:n}", "level", level, "miss_reason"));
+    json_object_set_new(metadata, "evidence", json_string(evidence));
+    return answer;
+}
+
+/* Publishing. */
+
+static const char *print(struct arena *arena, const json_t *value)
+{
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    json_write_canonical(value, &text);
+    return text.data;
+}
+
+static void fill_kernel(struct task *task, const struct build_result *built, const json_t *answer,
+                        double total_ms, struct kernel_record *kernel)
+{
+    const json_t *metadata = json_object_get(answer, "metadata");
+    kernel->head.id = built->compiled.kernel_id;
+    kernel->targets = list_targets(task, built);
+    kernel->precision = task->ask.hints.precision;
+    kernel->strategy = strategy_name(task->ask.hints.strategy);
+    kernel->parent = task->parent;
+    kernel->evidence = evidence_of(task, built);
+    kernel->degraded = print(&task->arena, json_object_get(metadata, "degraded"));
+    kernel->details = print(&task->arena, answer);
+    kernel->hints = task->ask.hints_text;
+    kernel->compile_ms = total_ms;
+    kernel->compiler = task->ask.compiler;
+}
+
+static bool publish(struct server *server, struct task *task, const struct build_result *built,
+                    const json_t *answer, double total_ms, struct error *err)
+{
+    struct kernel_record *kernel = record_new(RECORD_kernel, &task->arena);
+    struct key_record *key = record_new(RECORD_key, &task->arena);
+    struct compilation_record *compilation = record_new(RECORD_compilation, &task->arena);
+    const char *own_id = task->ask.blueprint_id ? task->ask.blueprint_id : "";
+    fill_kernel(task, built, answer, total_ms, kernel);
+    key->head.id = task->ask.key;
+    key->content = task->ask.content;
+    key->hints = task->ask.hints_text;
+    key->compiler = task->ask.compiler;
+    key->name = task->ask.cache_key;
+    key->answer = kernel->details;
+    compilation->kernel = kernel->head.id;
+    compilation->blueprint = own_id;
+    compilation->status = built->degraded_count > 0 ? "degraded" : "success";
+    compilation->strategy = kernel->strategy;
+    compilation->stages_ms =
+        print(&task->arena, json_object_get(json_object_get(answer, "metadata"), "stages_ms"));
+    compilation->total_ms = total_ms;
+    compilation->miss = task->miss;
+    compilation->at_ms = registry_now_ms();
+    const struct publication publication = {.package = built->package,
+                                            .package_bytes = built->package_bytes,
+                                            .source = task->ask.source,
+                                            .source_bytes = task->ask.source_bytes,
+                                            .content = task->ask.content,
+                                            .kernel = kernel,
+                                            .key = key,
+                                            .compilation = compilation,
+                                            .blueprint_name = own_id,
+                                            .blueprint = task->blueprint,
+                                            .client = task->client};
+    return registry_publish(server->registry, &publication, &task->arena, NULL, err);
+}
+
+static void note_failure(struct server *server, struct task *task, const struct error *failure,
+                         double total_ms)
+{
+    struct compilation_record *compilation = record_new(RECORD_compilation, &task->arena);
+    struct error err;
+    json_t *error = error_value(failure, NULL);
+    bool cancelled = failure->code == ERR_CANCELLED;
+    compilation->blueprint = task->ask.blueprint_id ? task->ask.blueprint_id : "";
+    compilation->status = cancelled ? "cancelled" : "failed";
+    compilation->strategy = strategy_name(task->ask.hints.strategy);
+    compilation->error = print(&task->arena, error);
+    compilation->total_ms = total_ms;
+    compilation->miss = task->miss;
+    compilation->at_ms = registry_now_ms();
+    json_decref(error);
+    registry_record(server->registry, compilation, &err); /* best effort */
+    metrics_add(server->metrics, METRIC_COMPILATIONS, compilation->status, 1);
+}
+
+static void note_success(struct server *server, const struct task *task,
+                         const struct build_result *built, double total_ms)
+{
+    metrics_add(server->metrics, METRIC_COMPILATIONS,
+                built->degraded_count > 0 ? "degraded" : "success", 1);
+    metrics_observe(server->metrics, METRIC_DURATION, total_ms * 1e-3);
+    for (uint32_t i = 0; i < built->degraded_count; i++)
+        metrics_add(server->metrics, METRIC_DEGRADED, built->degraded[i].what, 1);
+    for (uint32_t i = 0; i < task->ask.less_count; i++)
+        metrics_add(server->metrics, METRIC_DEGRADED, task->ask.less[i].what, 1);
+    log_line(server, LOG_INFO, "compiled",
+             json_pack("{s:s, s:f, s:s, s:i}", "kernel", built->compiled.kernel_id, "ms", total_ms,
+                       "client", task->client, "degraded", (int)built->degraded_count));
+}
+
+/* Somebody else, another server of the same catalogue too, may have been faster. */
+static bool found_meanwhile(struct server *server, struct task *task, json_t **out_answer,
+                            char *out_kernel)
+{
+    struct key_record *key;
+    struct kernel_record *kernel;
+    struct error err;
+    if (!server->settings.enable_kernel_cache ||
+        !registry_find(server->registry, task->ask.key, &task->arena, &key, &kernel, &err) ||
+        !kernel || !(*out_answer = answer_again(key->answer, "catalogue", kernel->evidence)))
+        return false;
+    snprintf(out_kernel, KEPT_NAME_BYTES, "%s", kernel->head.id);
+    return true;
+}
+
+static bool compile(struct server *server, struct task *task, json_t **out_answer,
+                    char *out_kernel, struct error *err)
+{
+    const struct settings *settings = &server->settings;
+    struct open_key_context context = {server, task};
+    struct build_result built;
+    enum strategy strategy = task->ask.hints.strategy;
+    const struct build_request request = {
+        .source = task->ask.source,
+        .size = task->ask.source_bytes,
+        .compile = {.targets = task->ask.hints.targets,
+                    .strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy,
+                    .plain = task->ask.hints.optimization_level == 0,
+                    .timeout_ms = settings->compile_timeout_seconds * 1000,
+                    .memory_bytes = settings->compile_memory_mb * MIB},
+        .degrade = true,
+        .open_key = open_key,
+        .on_step = on_step,
+        .context = &context,
+        .spawner = server->spawner,
+        .cancelled = &task->cancelled};
+    uint64_t begin_ns = clock_ns();
+    bool ok = build_run(&request, &task->arena, &built, err);
+    double total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
+    json_t *answer = ok ? make_answer(server, task, &built, total_ms) : NULL;
+    if (ok && !publish(server, task, &built, answer, total_ms, err)) {
+        json_decref(answer);
+        ok = false;
+    }
+    if (!ok) {
+        note_failure(server, task, err, total_ms);
+        return false;
+    }
+    note_success(server, task, &built, total_ms);
+    *out_answer = answer;
+    snprintf(out_kernel, KEPT_NAME_BYTES, "%s", built.compiled.kernel_id);
+    return true;
+}
+
+bool task_run(struct pool *pool, struct task *task, json_t **out_answer,
+              char out_kernel[KEPT_NAME_BYTES], struct error *err)
+{
+    struct server *server = pool_server(pool);
+    jmp_buf no_memory;
+    *out_answer = NULL;
+    if (setjmp(no_memory) != 0) {
+        task->arena.oom = NULL;
+        return fail(err, ERR_NOMEM, "no memory for this compilation");
+    }
+    task->arena.oom = &no_memory;
+    bool ok = found_meanwhile(server, task, out_answer, out_kernel) ||
+              compile(server, task, out_answer, out_kernel, err);
+    task->arena.oom = NULL;
+    if (ok && task->ask.hints.strategy == STRATEGY_FAST)
+        pool_verify_behind(pool, out_kernel);
+    return ok;
+}
+
+/* Verification behind. */
+
+static bool verify(struct pool *pool, const char *id, struct arena *arena, struct error *err)
+{
+    struct server *server = pool_server(pool);
+    struct kernel_record *kernel;
+    struct build_result built;
+    struct blob blob;
+    struct open_key_context context = {server, NULL};
+    const struct build_request request = {
+        .open_key = open_key, .on_step = on_step, .context = &context, .spawner = server->spawner,
+        .cancelled = &server->stopping};
+    if (!registry_kernel(server->registry, id, arena, &kernel, err))
+        return false;
+    if (strcmp(kernel->evidence, "pending") != 0)
+        return true;
+    if (!registry_package(server->registry, kernel, &blob, err))
+        return false;
+    bool ok = build_verify(&request, blob.data, blob.size_bytes, arena, &built, err);
+    blobs_release(registry_blobs(server->registry), &blob);
+    return ok && registry_replace(server->registry, id, built.package, built.package_bytes,
+                                  "verified", err);
+}
+
+/* A kernel that does not pass is answered no more. */
+static void retire(struct server *server, const char *id, const struct error *why)
+{
+    struct error err;
+    registry_event(server->registry, "evidence", id, why->message);
+    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
+    if (!registry_set_status(server->registry, RECORD_kernel, id, "RETIRED", why->message, "", &err))
+        log_line(server, LOG_ERROR, "cannot retire a kernel that did not pass",
+                 json_pack("{s:s, s:s}", "kernel", id, "message", err.message));
+}
+
+void behind_run(struct pool *pool, struct behind *behind)
+{
+    struct server *server = pool_server(pool);
+    struct arena arena;
+    struct error err = {.code = ERR_NONE};
+    jmp_buf no_memory;
+    volatile bool ok = false;
+    arena_init(&arena);
+    if (setjmp(no_memory) != 0)
+        fail(&err, ERR_NOMEM, "no memory for verification");
+    else {
+        arena.oom = &no_memory;
+        ok = verify(pool, behind->kernel, &arena, &err);
+    }
+    arena.oom = NULL;
+    if (!ok && err.code == ERR_VERIFY)
+        retire(server, behind->kernel, &err);
+    if (ok || err.code == ERR_VERIFY) {
+        kept_forget(server->answers, behind->kernel);
+        kept_forget(server->packages, behind->kernel);
+    } else if (err.code != ERR_CANCELLED)
+        log_line(server, LOG_WARNING, "verification could not be done",
+                 json_pack("{s:s, s:s}", "kernel", behind->kernel, "message", err.message));
+    metrics_add(server->metrics, METRIC_VERIFICATIONS,
+                ok ? "passed" : err.code == ERR_VERIFY ? "failed" : "undone", 1);
+    arena_release(&arena);
+    free(behind);
+}

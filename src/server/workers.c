@@ -1,0 +1,121 @@
+/* Threads that take requests from one queue. */
+#include <stdlib.h>
+
+#include "server/server_priv.h"
+
+#define WAITING_MOST 4096
+
+struct workers {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct request *first, **last; /* waiting */
+    uint32_t waiting, count;
+    bool stopping;
+    pthread_t threads[];
+};
+
+void request_complete(struct request *request, route_fn *fill, void *context)
+{
+    struct error err;
+    jmp_buf no_memory;
+    enum handled handled = HANDLED_FAILED;
+    request->context = context;
+    if (setjmp(no_memory) != 0) {
+        fail(&err, ERR_NOMEM, "no memory for this request");
+        handled = HANDLED_FAILED;
+    } else {
+        request->arena.oom = &no_memory;
+        handled = fill(request, &err);
+        if (handled == HANDLED_WAITS)
+            return;
+    }
+    request->arena.oom = NULL;
+    if (handled == HANDLED_FAILED)
+        reply_error(request, &err);
+    request_finish(request);
+}
+
+enum handled request_later(struct request *request, route_fn *then, struct error *err)
+{
+    request->then = then;
+    request_wait(request);
+    if (workers_add(request->server->workers, request))
+        return HANDLED_WAITS;
+    fail(err, ERR_BUSY, "too many requests wait");
+    reply_error(request, err);
+    request_finish(request);
+    return HANDLED_WAITS;
+}
+
+static void *work(void *context)
+{
+    struct workers *workers = context;
+    pthread_mutex_lock(&workers->lock);
+    for (;;) {
+        while (!workers->first && !workers->stopping)
+            pthread_cond_wait(&workers->changed, &workers->lock);
+        struct request *request = workers->first;
+        if (!request)
+            break;
+        workers->first = request->next;
+        if (!workers->first)
+            workers->last = &workers->first;
+        workers->waiting--;
+        pthread_mutex_unlock(&workers->lock);
+        request_complete(request, request->then ? request->then : request->route->handle,
+                         request->context);
+        pthread_mutex_lock(&workers->lock);
+    }
+    pthread_mutex_unlock(&workers->lock);
+    return NULL;
+}
+
+struct workers *workers_start(uint32_t count, struct error *err)
+{
+    struct workers *workers = calloc(1, sizeof *workers + count * sizeof workers->threads[0]);
+    if (!workers) {
+        fail(err, ERR_NOMEM, "no memory for threads");
+        return NULL;
+    }
+    pthread_mutex_init(&workers->lock, NULL);
+    pthread_cond_init(&workers->changed, NULL);
+    workers->last = &workers->first;
+    for (; workers->count < count; workers->count++)
+        if (pthread_create(&workers->threads[workers->count], NULL, work, workers) != 0)
+            break;
+    if (workers->count > 0)
+        return workers;
+    workers_stop(workers);
+    fail(err, ERR_NOMEM, "cannot start a thread");
+    return NULL;
+}
+
+bool workers_add(struct workers *workers, struct request *request)
+{
+    pthread_mutex_lock(&workers->lock);
+    bool ok = workers->waiting < WAITING_MOST && !workers->stopping;
+    if (ok) {
+        request->next = NULL;
+        *workers->last = request;
+        workers->last = &request->next;
+        workers->waiting++;
+        pthread_cond_signal(&workers->changed);
+    }
+    pthread_mutex_unlock(&workers->lock);
+    return ok;
+}
+
+void workers_stop(struct workers *workers)
+{
+    if (!workers)
+        return;
+    pthread_mutex_lock(&workers->lock);
+    workers->stopping = true;
+    pthread_cond_broadcast(&workers->changed);
+    pthread_mutex_unlock(&workers->lock);
+    for (uint32_t i = 0; i < workers->count; i++)
+        pthread_join(workers->threads[i], NULL);
+    pthread_cond_destroy(&workers->changed);
+    pthread_mutex_destroy(&workers->lock);
+    free(workers);
+}
