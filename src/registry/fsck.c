@@ -51,8 +51,7 @@ static bool fix_body(struct edit *edit, void *context, struct error *err)
 {
     struct fix *fix = context;
     void *found = NULL;
-    if (!catalogue_get(edit->registry->catalogue, fix->kind, fix->seen->id, edit->arena, &found,
-                       err))
+    if (!edit_find(edit, fix->kind, fix->seen->id, &found, err))
         return false;
     const struct record *record = found;
     fix->done = record && record->revision == fix->seen->revision;

@@ -3,8 +3,8 @@
  *   1. A kernel that is published is put again each time, with its revision expected: an eviction
  *      that has read it before then fails, or this does and starts over.
  *   2. Its blueprint is put with each new kernel, likewise: versions are given one after the other.
- *   3. Nothing here allocates while an object is in flight, but for reading: a caller's arena that
- *      runs out cannot leave one behind. */
+ *   3. The caller's arena is used when no object is in flight any more: running out of it by a jump
+ *      cannot leave one behind. */
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +15,7 @@
 #define ID_BYTES_MOST 200
 
 struct publishing {
+    struct registry *registry;
     const struct publication *given;
     char package[SHA256_HEX_BYTES], source[SHA256_HEX_BYTES]; /* digests; source "": none */
     char blueprint_id[ID_BYTES_MOST + 1];
@@ -32,7 +33,7 @@ static bool blueprint_of_content(struct edit *edit, const char *content,
     const struct query query = {
         .kind = RECORD_blueprint, .filters = &filter, .filter_count = 1, .limit = 1};
     struct records found;
-    if (!catalogue_list(edit->registry->catalogue, &query, edit->arena, &found, err))
+    if (!catalogue_list(edit->catalogue, &query, edit->arena, &found, err))
         return false;
     *out = found.count ? found.items[0] : NULL;
     return true;
@@ -99,7 +100,7 @@ static bool next_version(struct edit *edit, const struct kernel_record *kernel, 
                           .limit = 50};
     struct records found;
     do {
-        if (!catalogue_list(edit->registry->catalogue, &query, edit->arena, &found, err))
+        if (!catalogue_list(edit->catalogue, &query, edit->arena, &found, err))
             return false;
         for (uint32_t i = 0; i < found.count; i++) {
             const struct kernel_record *other = found.items[i];
@@ -142,7 +143,7 @@ static bool old_kernel(struct edit *edit, struct publishing *p, const struct ker
     *kernel = *old;
     kernel->used_ms = edit->now_ms;
     if (strcmp(old->object, p->package) != 0 &&
-        !object_look(edit->registry, old->object, &state, NULL, err))
+        !object_look(p->registry, old->object, &state, NULL, err))
         return false;
     if (state != OBJECT_WHOLE ||
         (strcmp(given->evidence, "verified") == 0 && strcmp(old->evidence, "verified") != 0)) {
@@ -175,12 +176,11 @@ static void put_compilation(struct edit *edit, struct publishing *p)
 static bool publish_body(struct edit *edit, void *context, struct error *err)
 {
     struct publishing *p = context;
-    struct catalogue *catalogue = edit->registry->catalogue;
     const char *id = p->given->kernel->head.id;
     void *kernel = NULL, *key = NULL;
     bool blueprint_is_new;
-    if (!catalogue_get(catalogue, RECORD_kernel, id, edit->arena, &kernel, err) ||
-        !catalogue_get(catalogue, RECORD_key, p->given->key->head.id, edit->arena, &key, err) ||
+    if (!edit_find(edit, RECORD_kernel, id, &kernel, err) ||
+        !edit_find(edit, RECORD_key, p->given->key->head.id, &key, err) ||
         !meet_blueprint(edit, p, &blueprint_is_new, err) ||
         !(kernel ? old_kernel(edit, p, kernel, err) : new_kernel(edit, p, err)))
         return false;
@@ -222,7 +222,7 @@ static bool edit_with(struct registry *registry, const struct cargo *cargo, uint
 bool registry_publish(struct registry *registry, const struct publication *publication,
                       struct arena *arena, struct kernel_record **out, struct error *err)
 {
-    struct publishing p = {.given = publication};
+    struct publishing p = {.registry = registry, .given = publication};
     uint32_t count = publication->source ? 2 : 1;
     void *found = NULL;
     sha256_hex(publication->package, publication->package_bytes, p.package);
@@ -285,6 +285,7 @@ bool registry_replace(struct registry *registry, const char *id, const void *pac
 }
 
 struct submission {
+    struct registry *registry;
     struct blueprint_record blueprint;
     char id[ID_BYTES_MOST + 1];
 };
@@ -310,7 +311,7 @@ static bool submit_again(struct edit *edit, const struct submission *submission,
                     old->head.id);
     if (strcmp(old->source, blueprint->source) == 0)
         return true;
-    if (!object_look(edit->registry, old->source, &state, NULL, err))
+    if (!object_look(submission->registry, old->source, &state, NULL, err))
         return false;
     if (state == OBJECT_WHOLE)
         return true;
@@ -331,8 +332,7 @@ static bool submit_body(struct edit *edit, void *context, struct error *err)
     struct submission *submission = context;
     struct blueprint_record *blueprint = &submission->blueprint;
     void *found = NULL;
-    if (!catalogue_get(edit->registry->catalogue, RECORD_blueprint, blueprint->head.id, edit->arena,
-                       &found, err))
+    if (!edit_find(edit, RECORD_blueprint, blueprint->head.id, &found, err))
         return false;
     if (found)
         return submit_again(edit, submission, found, err);
@@ -346,7 +346,7 @@ bool registry_submit(struct registry *registry, const struct blueprint_record *b
                      const void *source, size_t size, struct arena *arena,
                      struct blueprint_record **out, struct error *err)
 {
-    struct submission submission = {.blueprint = *blueprint};
+    struct submission submission = {.registry = registry, .blueprint = *blueprint};
     struct blueprint_record *made = &submission.blueprint;
     char digest[SHA256_HEX_BYTES];
     const struct cargo cargo = {digest, source, size};

@@ -1,17 +1,13 @@
-/* The registry's opening and closing, edits, and reading by key, id and alias. */
+/* The registry's opening and closing, and reading by key, id and alias. */
 #include "registry/registry_priv.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/arena.h"
-#include "base/clock.h"
 #include "registry/blobs_priv.h"
 
-#define EDIT_TRIES 100
-#define PAUSE_NS_MOST 20000000u /* between two tries */
 #define SAME_EVENT_MS ((int64_t)3600 * 1000)
 
 static int64_t wall_clock(void *context)
@@ -96,75 +92,9 @@ int64_t registry_time_ms(struct registry *registry)
     return registry->clock(registry->clock_context);
 }
 
-/* Longer after each conflict, and differently long in each thread. */
-static void pause_before(uint32_t attempt)
-{
-    uint64_t most = (uint64_t)20000 << (attempt < 10 ? attempt : 10);
-    most = most < PAUSE_NS_MOST ? most : PAUSE_NS_MOST;
-    nanosleep(&(struct timespec){.tv_nsec = (long)(clock_ns() * HASH64_K1 % most)}, NULL);
-}
-
 bool registry_edit(struct registry *registry, edit_body *body, void *context, struct error *err)
 {
-    struct error failure = {0};
-    for (uint32_t attempt = 0; attempt < EDIT_TRIES; attempt++) {
-        struct arena arena;
-        struct edit edit = {.registry = registry, .arena = &arena};
-        arena_init(&arena);
-        edit.now_ms = registry_time_ms(registry);
-        bool meant = body(&edit, context, &failure);
-        bool ok =
-            meant && catalogue_commit(registry->catalogue, edit.changes, edit.count, &failure);
-        arena_release(&arena);
-        if (ok)
-            return true;
-        if (!meant || failure.code != ERR_CONFLICT) {
-            *err = failure;
-            return false;
-        }
-        pause_before(attempt);
-    }
-    return fail(err, ERR_BUSY, "%.400s, %d times", failure.message, EDIT_TRIES);
-}
-
-void edit_put(struct edit *edit, enum record_kind kind, enum expect expect, const void *record)
-{
-    assert(edit->count < EDIT_CHANGES_MOST);
-    edit->changes[edit->count++] =
-        (struct change){.kind = kind, .expect = expect, .record = record};
-}
-
-void edit_remove(struct edit *edit, enum record_kind kind, const void *record)
-{
-    edit_put(edit, kind, EXPECT_SAME, record);
-    edit->changes[edit->count - 1].remove = true;
-}
-
-void edit_history(struct edit *edit, const char *subject, const char *before, const char *after,
-                  const char *reason, const char *client)
-{
-    assert(edit->count < EDIT_CHANGES_MOST);
-    struct change_record *record = &edit->history[edit->count];
-    *record = (struct change_record){.head.id = "",
-                                     .subject = subject,
-                                     .before = before,
-                                     .after = after,
-                                     .reason = reason,
-                                     .client = client,
-                                     .at_ms = edit->now_ms};
-    edit_put(edit, RECORD_change, EXPECT_NEW, record);
-}
-
-bool edit_get(struct edit *edit, enum record_kind kind, const char *id, void **out,
-              struct error *err)
-{
-    void *found = NULL;
-    if (!catalogue_get(edit->registry->catalogue, kind, id, edit->arena, &found, err))
-        return false;
-    if (!found)
-        return fail(err, ERR_NOT_FOUND, "there is no %s '%.200s'", record_type(kind)->name, id);
-    *out = found;
-    return true;
+    return edit_run(registry->catalogue, registry_time_ms(registry), body, context, err);
 }
 
 bool registry_find(struct registry *registry, const char *key, struct arena *arena,

@@ -1,11 +1,11 @@
-/* What the files of the registry share: edits that start over when somebody was faster, objects
- * that are in flight between their store and the catalogue, and uses that are not written down yet.
- */
+/* What the files of the registry share: objects that are in flight between their store and the
+ * catalogue, and uses that are not written down yet. */
 #ifndef URZA_REGISTRY_REGISTRY_PRIV_H
 #define URZA_REGISTRY_REGISTRY_PRIV_H
 
 #include <pthread.h>
 
+#include "registry/edit_priv.h"
 #include "registry/registry.h"
 
 /* An orphan goes when nobody has put it for so long: its publisher, in whatever process, has
@@ -58,32 +58,8 @@ bool registry_open_over(const struct registry_options *options, struct catalogue
 void registry_set_clock(struct registry *registry, registry_clock *clock, void *context);
 int64_t registry_time_ms(struct registry *registry);
 
-/* A change of a few records that depends on what they were. */
-#define EDIT_CHANGES_MOST 8
-struct edit {
-    struct registry *registry;
-    struct arena *arena; /* of this try; a body allocates in it by reading only */
-    int64_t now_ms;
-    struct change changes[EDIT_CHANGES_MOST];
-    struct change_record history[EDIT_CHANGES_MOST];
-    uint32_t count;
-};
-/* Reads what it needs and says what to change (edit_put …); called again from the start when a
- * commit met a conflict. What it puts must live until registry_edit returns or it is called again.
- */
-typedef bool edit_body(struct edit *edit, void *context, struct error *err);
-/* Commits what body says; true without a commit when it says nothing. ERR_BUSY when others were
- * faster again and again. */
+/* edit_run over the registry's catalogue and clock. */
 bool registry_edit(struct registry *registry, edit_body *body, void *context, struct error *err);
-void edit_put(struct edit *edit, enum record_kind kind, enum expect expect, const void *record);
-/* The record as it was read. */
-void edit_remove(struct edit *edit, enum record_kind kind, const void *record);
-/* A record of the history. Texts are borrowed. */
-void edit_history(struct edit *edit, const char *subject, const char *before, const char *after,
-                  const char *reason, const char *client);
-/* ERR_NOT_FOUND where there is none. */
-bool edit_get(struct edit *edit, enum record_kind kind, const char *id, void **out,
-              struct error *err);
 
 /* From before an object is put until the commit that refers to it has ended: nobody of this process
  * removes it meanwhile. begin waits for a removal that is under way. digest is borrowed. */

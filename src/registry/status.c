@@ -139,8 +139,7 @@ static bool alias_body(struct edit *edit, void *context, struct error *err)
     struct naming *naming = context;
     void *found = NULL, *target = NULL;
     bool points = naming->kernel[0] != '\0';
-    if (!catalogue_get(edit->registry->catalogue, RECORD_alias, naming->name, edit->arena, &found,
-                       err) ||
+    if (!edit_find(edit, RECORD_alias, naming->name, &found, err) ||
         (points && !edit_get(edit, RECORD_kernel, naming->kernel, &target, err)))
         return false;
     const struct alias_record *old = found;

@@ -46,6 +46,7 @@ struct candidate {
 };
 
 struct eviction {
+    struct registry *registry;
     const struct candidate *candidate;
     char object[SHA256_HEX_BYTES]; /* that it had; "": it was not evicted */
 };
@@ -57,14 +58,13 @@ static bool evict_body(struct edit *edit, void *context, struct error *err)
     void *found = NULL;
     bool needed;
     eviction->object[0] = '\0';
-    if (!catalogue_get(edit->registry->catalogue, RECORD_kernel, candidate->id, edit->arena, &found,
-                       err))
+    if (!edit_find(edit, RECORD_kernel, candidate->id, &found, err))
         return false;
     struct kernel_record *kernel = found;
     if (!kernel || kernel->object[0] == '\0' || kernel->used_ms > candidate->used_ms ||
-        uses_pending(&edit->registry->uses, candidate->id))
+        uses_pending(&eviction->registry->uses, candidate->id))
         return true;
-    if (!kernel_is_needed(edit->registry, kernel, &needed, err))
+    if (!kernel_is_needed(eviction->registry, kernel, &needed, err))
         return false;
     if (needed)
         return true;
@@ -78,7 +78,7 @@ static bool evict_body(struct edit *edit, void *context, struct error *err)
 static bool evict(struct registry *registry, const struct candidate *candidate,
                   struct tended *tended, bool *out_evicted, struct error *err)
 {
-    struct eviction eviction = {.candidate = candidate};
+    struct eviction eviction = {.registry = registry, .candidate = candidate};
     bool removed = false;
     if (!registry_edit(registry, evict_body, &eviction, err))
         return false;

@@ -85,8 +85,7 @@ static bool write_body(struct edit *edit, void *context, struct error *err)
     for (const struct use *use = context; use && count < EDIT_CHANGES_MOST; use = use->next) {
         void *found = NULL;
         count++;
-        if (!catalogue_get(edit->registry->catalogue, RECORD_kernel, use->id, edit->arena, &found,
-                           err))
+        if (!edit_find(edit, RECORD_kernel, use->id, &found, err))
             return false;
         struct kernel_record *kernel = found;
         if (!kernel)
