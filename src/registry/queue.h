@@ -7,9 +7,9 @@
  *   QUEUED, LEASED ─ cancel ─► CANCELLED
  *
  * A lease is a token and an end: who comes later than that, or with another token, has lost the job
- * (ERR_CONFLICT), whatever it did meanwhile. Deaths (crash, timeout, memory, a lease that ended) put
- * it back until three on two workers or five on one make it poison. Drivers of the catalogue need
- * nothing for it but expectations (EXPECT_SAME). Any number of threads and processes. */
+ * (ERR_CONFLICT), whatever it did meanwhile. Deaths (crash, timeout, memory, a lease that ended)
+ * put it back until three on two workers or five on one make it poison. Drivers of the catalogue
+ * need nothing for it but expectations (EXPECT_SAME). Any number of threads and processes. */
 #ifndef URZA_REGISTRY_QUEUE_H
 #define URZA_REGISTRY_QUEUE_H
 
@@ -51,7 +51,7 @@ enum job_failure {
     JOB_FAILURE_DRAINED, /* the worker goes: no death */
     JOB_FAILURE_COUNT
 };
-const char *job_failure_name(enum job_failure failure); /* "compile" */
+const char *job_failure_name(enum job_failure failure);   /* "compile" */
 enum job_failure job_failure_from_name(const char *name); /* JOB_FAILURE_NONE */
 /* error: why, as JSON ("": nothing is known). */
 bool queue_fail(struct queue *queue, const char *job, const char *token, enum job_failure failure,

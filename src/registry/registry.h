@@ -23,6 +23,8 @@ struct registry_options {
     const char *catalogue, *blobs; /* URLs */
     uint64_t size_limit_bytes;     /* of packages; 0: none */
     int64_t ttl_ms;                /* packages not asked for so long are evicted; 0: never */
+    bool alone; /* no other process publishes here: what is evicted is removed at once, and not only
+                   an hour after it was put last */
 };
 
 bool registry_open(const struct registry_options *options, struct registry **out,
@@ -34,7 +36,7 @@ struct blobs *registry_blobs(struct registry *registry);
 
 int64_t registry_now_ms(void); /* wall clock */
 
-/* Statuses: who may follow whom. */
+/* Statuses: who may follow whom; each may follow itself. */
 bool kernel_status_known(const char *status);
 bool kernel_status_may_follow(const char *before, const char *after);
 bool blueprint_status_known(const char *status);
@@ -43,20 +45,23 @@ bool blueprint_status_may_follow(const char *before, const char *after);
 struct publication {
     const void *package;
     size_t package_bytes;
-    const void *source; /* of the blueprint, as it was sent */
+    const void *source; /* of the blueprint, as it was sent; NULL: one that is named has it */
     size_t source_bytes;
-    const char *content;               /* digest of its canonical form */
+    const char *content;                /* digest of its canonical form */
     const struct kernel_record *kernel; /* id and all that is known; not blueprint, version, status,
                                            object, size, times, uses */
-    const struct key_record *key;      /* id, hints, compiler, name, answer */
+    const struct key_record *key;       /* id, hints, compiler, name, answer */
     const struct compilation_record *compilation; /* NULL: none is written down */
-    const char *blueprint_name;        /* the blueprint's own id; "" */
-    const char *blueprint;             /* the id of one that was submitted; "": found by content, or
-                                          made */
+    const char *blueprint_name;                   /* the blueprint's own id; "" */
+    const char *blueprint; /* the id of one that was submitted; "": found by content, or
+                              made */
     const char *client;
 };
 /* Publishes, or finds it published: the kernel's object and key are there afterwards. A kernel that
- * was retired comes back with a new key as VALIDATED. *out (NULL: not asked for) lies in arena. */
+ * was retired comes back as VALIDATED. The package of one that is there is taken over where that
+ * one's is gone or damaged, or where only the new one is verified. *out (NULL: not asked for) lies
+ * in arena. ERR_NOT_FOUND, ERR_CONFLICT: the blueprint that was named is none, or has other
+ * content; ERR_BUSY: others change the same records without end. */
 bool registry_publish(struct registry *registry, const struct publication *publication,
                       struct arena *arena, struct kernel_record **out, struct error *err);
 /* The same kernel with other evidence: its bytes from now on, and what the record says of it. */
@@ -69,8 +74,8 @@ bool registry_find(struct registry *registry, const char *key, struct arena *are
                    struct key_record **out_key, struct kernel_record **out_kernel,
                    struct error *err);
 /* Why nothing answers a key: the nearest one that does, and what of it differs: "no kernel of this
- * blueprint", "hint 'strategy' differs from kernel-…: fast", "the compiler was urza 0.1.0", "evicted",
- * "retired: REASON". Text in arena. */
+ * blueprint", "hint 'strategy' differs from kernel-…: fast", "the compiler was urza 0.1.0",
+ * "evicted", "retired: REASON". Text in arena. */
 bool registry_why(struct registry *registry, const struct key_record *wanted, struct arena *arena,
                   const char **out, struct error *err);
 
@@ -84,16 +89,19 @@ bool registry_package(struct registry *registry, const struct kernel_record *ker
 /* Counts a use, in memory; written down by registry_tend. */
 void registry_used(struct registry *registry, const char *id);
 
-/* ERR_NOT_FOUND; ERR_CONFLICT for a status that may not follow. Written into its history. */
+/* Of a kernel or a blueprint. ERR_NOT_FOUND; ERR_CONFLICT for a status that may not follow, and for
+ * deploying what was evicted. Written into its history; the status that it has already changes
+ * nothing. */
 bool registry_set_status(struct registry *registry, enum record_kind kind, const char *id,
                          const char *status, const char *reason, const char *client,
                          struct error *err);
 /* Points a name at a kernel ("": nowhere any more). ERR_NOT_FOUND, ERR_INPUT for a name that looks
- * like a kernel's id or has other bytes than letters, digits and ._- (at most 100). */
+ * like a kernel's id or has other bytes than letters, digits and ._- (at most 100), ERR_CONFLICT
+ * for a kernel that was evicted. */
 bool registry_set_alias(struct registry *registry, const char *name, const char *kernel,
                         const char *client, struct error *err);
-/* A new one, UNVALIDATED; id "": made from its content. ERR_CONFLICT where the id has other content.
- */
+/* A new one, UNVALIDATED; id "": made from its content: its digest or, where that is "", its bytes.
+ * One that is there already is answered as it is. ERR_CONFLICT where the id has other content. */
 bool registry_submit(struct registry *registry, const struct blueprint_record *blueprint,
                      const void *source, size_t size, struct arena *arena,
                      struct blueprint_record **out, struct error *err);
@@ -119,7 +127,7 @@ struct checked {
     uint64_t kernels, objects, faults, repaired, orphans;
 };
 bool registry_fsck(struct registry *registry, bool repair,
-                   void (*say)(void *context, const char *text), void *context,
-                   struct checked *out, struct error *err);
+                   void (*say)(void *context, const char *text), void *context, struct checked *out,
+                   struct error *err);
 
 #endif
