@@ -105,6 +105,15 @@ bool registry_set_alias(struct registry *registry, const char *name, const char 
 bool registry_submit(struct registry *registry, const struct blueprint_record *blueprint,
                      const void *source, size_t size, struct arena *arena,
                      struct blueprint_record **out, struct error *err);
+/* How long calls of a kernel (id or alias) took: fills observation->kernel, keeps it, and raises an
+ * event where the version before was faster: Mann-Whitney over both samples, by 5 % at least.
+ * ERR_NOT_FOUND. */
+bool registry_observe(struct registry *registry, const char *kernel,
+                      struct observation_record *observation, struct arena *arena,
+                      struct error *err);
+/* Whether newer is: for tests. */
+bool observation_slower(const struct observation_record *older,
+                        const struct observation_record *newer);
 void registry_event(struct registry *registry, const char *kind, const char *subject,
                     const char *message); /* best effort */
 /* Writes a compilation down that published nothing. Keeps the last 1,000. */

@@ -47,7 +47,8 @@ static bool take_tags(const json_t *object, struct arena *arena, const char **ou
     {
         const char *word = json_string_value(tag);
         if (!word || *word == '\0' || strlen(word) > TAG_MOST || strpbrk(word, ",\n\r\t"))
-            return fail(err, ERR_JSON, "field 'tags': a tag is a word of at most %d bytes without commas",
+            return fail(err, ERR_JSON,
+                        "field 'tags': a tag is a word of at most %d bytes without commas",
                         TAG_MOST);
         strbuf_printf(&text, "%s%s,", text.size_bytes == 0 ? "," : "", word);
     }
@@ -227,12 +228,11 @@ enum handled route_change_kernel(struct request *request, struct error *err)
     struct kernel_record *kernel;
     const char *status = NULL, *reason = "", *tags = NULL;
     json_t *body = request_json(request, err);
-    bool ok = body && json_only_keys(body, keys, err) &&
-              json_opt_string(body, "status", &status, err) &&
-              json_opt_string(body, "reason", &reason, err) &&
-              take_tags(body, &request->arena, &tags, err) &&
-              registry_kernel(request->server->registry, request->args[0], &request->arena,
-                              &kernel, err);
+    bool ok =
+        body && json_only_keys(body, keys, err) && json_opt_string(body, "status", &status, err) &&
+        json_opt_string(body, "reason", &reason, err) &&
+        take_tags(body, &request->arena, &tags, err) &&
+        registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel, err);
     if (ok && strlen(reason) > TEXT_MOST)
         ok = fail(err, ERR_JSON, "field 'reason' has more than %d bytes", TEXT_MOST);
     ok = ok && (!status || set_status(request, kernel->head.id, status, reason, err)) &&
@@ -285,9 +285,12 @@ static bool take_sample(const json_t *body, struct arena *arena, const char **ou
     if (!json_is_array(sample) || json_array_size(sample) > SAMPLE_MOST)
         return fail(err, ERR_JSON, "field 'sample_us' is no list of at most %d numbers",
                     SAMPLE_MOST);
-    json_array_foreach(sample, i, value)
-        if (!json_is_number(value) || !(json_number_value(value) >= 0))
-            return fail(err, ERR_JSON, "field 'sample_us' holds something else than times");
+    json_array_foreach(
+        sample, i,
+        value) if (!json_is_number(value) ||
+                   !(json_number_value(value) >=
+                     0)) return fail(err, ERR_JSON,
+                                     "field 'sample_us' holds something else than times");
     strbuf_init(&text, arena);
     json_write_canonical(sample, &text);
     *out = text.data;
@@ -319,11 +322,10 @@ static bool take_observation(const json_t *body, struct arena *arena,
 enum handled route_observe(struct request *request, struct error *err)
 {
     struct observation_record *observation = record_new(RECORD_observation, &request->arena);
-    struct kernel_record *kernel;
     json_t *body = request_json(request, err);
     bool ok = body && take_observation(body, &request->arena, observation, err) &&
               registry_observe(request->server->registry, request->args[0], observation,
-                               &request->arena, &kernel, err);
+                               &request->arena, err);
     json_decref(body);
     return ok ? reply_record(request, 201, RECORD_observation, observation) : HANDLED_FAILED;
 }
@@ -355,8 +357,8 @@ enum handled route_drop_alias(struct request *request, struct error *err)
 {
     struct server *server = request->server;
     const void *record = find(request, RECORD_alias, request->args[0], err);
-    bool ok = record &&
-              registry_set_alias(server->registry, request->args[0], "", request->client, err);
+    bool ok =
+        record && registry_set_alias(server->registry, request->args[0], "", request->client, err);
     kept_forget(server->packages, NULL);
     return ok ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;
 }

@@ -199,8 +199,8 @@ static enum handled fill_single(struct request *request, struct error *err)
         strbuf_init(&text, &request->arena);
         json_write_canonical(outcome->answer, &text);
         const json_t *metadata = json_object_get(outcome->answer, "metadata");
-        json_t *again = answer_again(
-            text.data, "memory", json_string_value(json_object_get(metadata, "evidence")));
+        json_t *again = answer_again(text.data, "memory",
+                                     json_string_value(json_object_get(metadata, "evidence")));
         if (again)
             keep(request->server, &single->wish, outcome->kernel, again);
         json_decref(again);
@@ -265,15 +265,10 @@ static bool parse_model(struct request *request, struct ask *ask, struct error *
 static bool parse_wish(struct request *request, struct wish *wish, struct error *err)
 {
     static const char *const json_queries[] = {"async", "priority", NULL};
-    static const char *const model_queries[] = {"async",
-                                                "priority",
-                                                "target_hardware",
-                                                "precision",
-                                                "strategy",
-                                                "expected_workload",
-                                                "expected_batch_size",
-                                                "optimization_level",
-                                                NULL};
+    static const char *const model_queries[] = {
+        "async",    "priority",          "target_hardware",     "precision",
+        "strategy", "expected_workload", "expected_batch_size", "optimization_level",
+        NULL};
     bool model = request->source_kind == SOURCE_MODEL;
     wish->epoch = kept_epoch(request->server->answers);
     wish->parent = "";
@@ -293,7 +288,8 @@ static bool parse_wish(struct request *request, struct wish *wish, struct error 
 
 static bool wants_job(const struct request *request)
 {
-    const char *prefer = request_header(request, "Prefer"), *query = request_query(request, "async");
+    const char *prefer = request_header(request, "Prefer"),
+               *query = request_query(request, "async");
     return (prefer && strstr(prefer, "respond-async")) || (query && strcmp(query, "true") == 0);
 }
 
@@ -309,9 +305,9 @@ static enum handled compile_later(struct request *request, struct error *err)
     wish->has_bytes_key = request->source_kind == SOURCE_JSON;
     digest_body(request, wish->bytes_key);
     key_bytes(wish->ask.key, key);
-    struct kept_value *value =
-        request->server->settings.enable_kernel_cache ? kept_find(request->server->answers, key)
-                                                      : NULL;
+    struct kept_value *value = request->server->settings.enable_kernel_cache
+                                   ? kept_find(request->server->answers, key)
+                                   : NULL;
     if (value) {
         if (wish->has_bytes_key)
             kept_add(request->server->answers, wish->bytes_key, value, wish->epoch);

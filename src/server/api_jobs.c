@@ -113,9 +113,9 @@ static void look(struct stream *stream)
                      job->kernel[0] ? job->kernel : "null", job->kernel[0] ? "\"" : "");
             stream->over = job_over(job->state);
             if (strcmp(now, stream->last) != 0)
-                stream->size = (size_t)snprintf(stream->text, sizeof stream->text,
-                                                "event: %s\ndata: %s\n\n",
-                                                stream->over ? "end" : "progress", now);
+                stream->size =
+                    (size_t)snprintf(stream->text, sizeof stream->text, "event: %s\ndata: %s\n\n",
+                                     stream->over ? "end" : "progress", now);
             memcpy(stream->last, now, sizeof now);
         }
     }

@@ -7,7 +7,6 @@
 #include "server/api.h"
 #include "server/kept.h"
 #include "server/metrics.h"
-#include "server/picture.h"
 
 #define ZSTD_LEVEL 3
 #define TYPE_PACKAGE "application/vnd.urza.package"
@@ -90,7 +89,8 @@ static int parse_range(const char *header, size_t size, size_t *out_from, size_t
 static enum handled reply_range(struct request *request, const struct kept_value *value)
 {
     size_t from = 0, to = 0;
-    const char *header = request_header(request, "Range"), *if_range = request_header(request, "If-Range");
+    const char *header = request_header(request, "Range"),
+               *if_range = request_header(request, "If-Range");
     int ok = header && (!if_range || strcmp(if_range, value->etag) == 0)
                  ? parse_range(header, value->size_bytes, &from, &to)
                  : 0;
@@ -108,7 +108,8 @@ static enum handled reply_range(struct request *request, const struct kept_value
 }
 
 /* Takes the caller's reference. */
-static enum handled reply_package(struct request *request, struct kept_value *value, bool compressed)
+static enum handled reply_package(struct request *request, struct kept_value *value,
+                                  bool compressed)
 {
     request->reply.release = release_kept;
     request->reply.held = value;
@@ -180,7 +181,8 @@ static struct kept_value *compress(const struct kept_value *plain, struct error 
 {
     size_t most = ZSTD_compressBound(plain->size_bytes);
     char *bytes = malloc(most > 0 ? most : 1);
-    size_t size = bytes ? ZSTD_compress(bytes, most, plain->data, plain->size_bytes, ZSTD_LEVEL) : 0;
+    size_t size =
+        bytes ? ZSTD_compress(bytes, most, plain->data, plain->size_bytes, ZSTD_LEVEL) : 0;
     bool ok = bytes && !ZSTD_isError(size);
     char *shrunk = ok ? realloc(bytes, size) : NULL;
     struct kept_value *value = ok ? kept_value_new(shrunk ? shrunk : bytes, size) : NULL;
@@ -228,7 +230,6 @@ enum handled route_package(struct request *request, struct error *err)
 
 /* Parts. */
 
-
 static void release_part(void *context)
 {
     struct held_blob *held = context;
@@ -265,19 +266,4 @@ enum handled route_manifest(struct request *request, struct error *err)
 enum handled route_evidence(struct request *request, struct error *err)
 {
     return reply_part(request, "evidence.json", err);
-}
-
-enum handled route_picture(struct request *request, struct error *err)
-{
-    struct kernel_record *kernel;
-    struct held_blob *held;
-    struct strbuf text;
-    strbuf_init(&text, &request->arena);
-    if (!find_kernel(request, &kernel, err) || !open_blob(request, kernel, &held, err))
-        return HANDLED_FAILED;
-    request->reply.release = release_part;
-    request->reply.held = held;
-    if (!picture_of_package(held->blob.data, held->blob.size_bytes, &request->arena, &text, err))
-        return HANDLED_FAILED;
-    return reply_text(request, 200, "image/svg+xml", text.data, text.size_bytes);
 }

@@ -31,8 +31,7 @@ static double compilations(const struct server *server)
 }
 
 /* The last compilations, of all servers of the catalogue and all times. */
-static bool add_history(struct request *request, uint32_t count, json_t *status,
-                        struct error *err)
+static bool add_history(struct request *request, uint32_t count, json_t *status, struct error *err)
 {
     const struct query query = {
         .kind = RECORD_compilation, .newest_first = true, .limit = HISTORY_MOST};

@@ -12,18 +12,9 @@
 
 static const char *const precisions[] = {"fp32", "fp16", "bf16", "int8", NULL};
 static const char *const workloads[] = {"inference", "training", "latency", "throughput", NULL};
-static const char *const hint_names[] = {"target_hardware",   "expected_batch_size",
-                                         "precision",         "optimization_level",
-                                         "strategy",          "optimize_memory",
-                                         "expected_workload", NULL};
-
-static bool is_one_of(const char *text, const char *const *choices)
-{
-    for (uint32_t i = 0; choices[i]; i++)
-        if (strcmp(choices[i], text) == 0)
-            return true;
-    return false;
-}
+static const char *const hint_names[] = {
+    "target_hardware", "expected_batch_size", "precision",         "optimization_level",
+    "strategy",        "optimize_memory",     "expected_workload", NULL};
 
 static void do_without(struct ask *ask, const char *what, const char *why)
 {
@@ -32,8 +23,7 @@ static void do_without(struct ask *ask, const char *what, const char *why)
 }
 
 /* cpu, native, cuda, or levels of targets.def between commas. */
-static bool take_hardware(const char *text, struct arena *arena, struct ask *ask,
-                          struct error *err)
+static bool take_hardware(const char *text, struct arena *arena, struct ask *ask, struct error *err)
 {
     struct hints *hints = &ask->hints;
     if (strlen(text) > TEXT_MOST)
@@ -128,11 +118,10 @@ static void print_hints(struct arena *arena, struct ask *ask)
     const struct hints *hints = &ask->hints;
     struct strbuf text;
     json_t *object = json_pack(
-        "{s:s, s:i, s:s, s:i, s:s, s:b, s:s}", hint_names[0], hints->target_hardware,
-        hint_names[1], (int)hints->expected_batch_size, hint_names[2], hints->precision,
-        hint_names[3], (int)hints->optimization_level, hint_names[4],
-        strategy_name(hints->strategy), hint_names[5], (int)hints->optimize_memory, hint_names[6],
-        hints->expected_workload);
+        "{s:s, s:i, s:s, s:i, s:s, s:b, s:s}", hint_names[0], hints->target_hardware, hint_names[1],
+        (int)hints->expected_batch_size, hint_names[2], hints->precision, hint_names[3],
+        (int)hints->optimization_level, hint_names[4], strategy_name(hints->strategy),
+        hint_names[5], (int)hints->optimize_memory, hint_names[6], hints->expected_workload);
     strbuf_init(&text, arena);
     json_write_canonical(object, &text);
     json_decref(object);

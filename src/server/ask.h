@@ -16,11 +16,11 @@ struct arena;
 struct settings;
 
 struct hints {
-    const char *target_hardware;   /* as asked: cpu, native, cuda, levels between commas */
-    const char *targets;           /* for the compiler; NULL: all */
-    uint32_t expected_batch_size;  /* 0: not said */
-    const char *precision;         /* fp32, fp16, bf16, int8; "": the blueprint's own */
-    uint32_t optimization_level;   /* 0 … 2 */
+    const char *target_hardware;  /* as asked: cpu, native, cuda, levels between commas */
+    const char *targets;          /* for the compiler; NULL: all */
+    uint32_t expected_batch_size; /* 0: not said */
+    const char *precision;        /* fp32, fp16, bf16, int8; "": the blueprint's own */
+    uint32_t optimization_level;  /* 0 … 2 */
     enum strategy strategy;
     bool optimize_memory;
     const char *expected_workload; /* "inference", "training", "latency", "throughput"; "" */
@@ -33,9 +33,9 @@ struct ask {
     size_t source_bytes;
     char content[SHA256_HEX_BYTES], key[SHA256_HEX_BYTES];
     struct hints hints;
-    const char *hints_text; /* canonical JSON of all */
-    const char *compiler;   /* version, with the revision of its sources */
-    const char *cache_key;  /* the client's name for it; "" */
+    const char *hints_text;   /* canonical JSON of all */
+    const char *compiler;     /* version, with the revision of its sources */
+    const char *cache_key;    /* the client's name for it; "" */
     const char *blueprint_id; /* the blueprint's own; NULL */
     /* Legal hints that this build cannot follow. */
     struct ask_less {

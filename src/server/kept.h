@@ -21,8 +21,8 @@ struct kept;
 struct kept_value {
     const char *data;
     size_t size_bytes;
-    char kernel[KEPT_NAME_BYTES]; /* the id of the kernel it is about */
-    char etag[KEPT_NAME_BYTES];   /* with its quotes; "" */
+    char kernel[KEPT_NAME_BYTES];              /* the id of the kernel it is about */
+    char etag[KEPT_NAME_BYTES];                /* with its quotes; "" */
     void (*release)(struct kept_value *value); /* of data and held; NULL: free(data) */
     void *held, *owner;
     atomic_uint refs; /* the maker's is the first */

@@ -95,7 +95,8 @@ static struct value *value_of(struct metrics *metrics, enum metric metric, const
         value = &state->values[VALUES_MOST - 1];
     if (!value) {
         value = &state->values[count];
-        snprintf(value->label, sizeof value->label, "%s", count == VALUES_MOST - 1 ? "other" : label);
+        snprintf(value->label, sizeof value->label, "%s",
+                 count == VALUES_MOST - 1 ? "other" : label);
         atomic_store(&state->count, count + 1);
     }
     pthread_mutex_unlock(&metrics->lock);
@@ -138,8 +139,10 @@ void metrics_observe(struct metrics *metrics, enum metric metric, double seconds
 void metrics_request(struct metrics *metrics, const char *path, unsigned status, double seconds)
 {
     uint32_t route = 0, at = 0;
-    while (route < ROUTES_MOST && route_at(route) &&
-           (route_at(route)->path != path)) /* patterns are one object each */
+    while (route < ROUTES_MOST && route_at(route) && (route_at(route)->path != path)) /* patterns
+                                                                                         are one
+                                                                                         object each
+                                                                                       */
         route++;
     if (!route_at(route))
         route = ROUTES_MOST;

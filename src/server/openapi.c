@@ -30,8 +30,8 @@ static json_t *field_schema(const struct record_field *field)
         [FIELD_TEXT] = "string", [FIELD_INTEGER] = "integer", [FIELD_REAL] = "number"};
     json_t *schema = json_object();
     if (field->type == FIELD_LIST)
-        json_object_update_new(schema, json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type",
-                                                 "string"));
+        json_object_update_new(
+            schema, json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string"));
     else if (field->type != FIELD_JSON)
         json_object_set_new(schema, "type", json_string(types[field->type]));
     if (field->doc[0] != '\0')
@@ -167,9 +167,9 @@ static void add_body(const struct route *route, json_t *operation)
             name = asked[i].schema;
     json_t *types = content("application/json", name ? reference(name) : json_object());
     if (route->body == BODY_SOURCE)
-        json_object_set_new(types, "application/octet-stream",
-                            json_pack("{s:{s:s, s:s}}", "schema", "type", "string", "format",
-                                      "binary"));
+        json_object_set_new(
+            types, "application/octet-stream",
+            json_pack("{s:{s:s, s:s}}", "schema", "type", "string", "format", "binary"));
     json_object_set_new(operation, "requestBody",
                         json_pack("{s:b, s:o}", "required", 1, "content", types));
 }
@@ -194,9 +194,9 @@ static void add_answers(const struct route *route, json_t *operation)
     static const int problems[] = {400, 401, 403, 404, 405, 409, 413, 415, 422, 500, 503};
     bool created = route->handle == route_submit || route->handle == route_observe;
     json_t *answers = json_object();
-    json_object_set_new(answers, created ? "201" : "200",
-                        json_pack("{s:s, s:o}", "description", "done", "content",
-                                  answer_content(route)));
+    json_object_set_new(
+        answers, created ? "201" : "200",
+        json_pack("{s:s, s:o}", "description", "done", "content", answer_content(route)));
     if (route->handle == route_compile)
         json_object_set_new(answers, "202",
                             json_pack("{s:s, s:o}", "description", "a job for it", "content",
@@ -210,11 +210,10 @@ static void add_answers(const struct route *route, json_t *operation)
         char status[8];
         bool health = route->handle == route_ready && problems[i] == 503;
         snprintf(status, sizeof status, "%d", problems[i]);
-        json_object_set_new(answers, status,
-                            json_pack("{s:s, s:o}", "description",
-                                      health ? "not ready" : "an error", "content",
-                                      content("application/json",
-                                              reference(health ? "Health" : "Problem"))));
+        json_object_set_new(
+            answers, status,
+            json_pack("{s:s, s:o}", "description", health ? "not ready" : "an error", "content",
+                      content("application/json", reference(health ? "Health" : "Problem"))));
     }
     json_object_set_new(operation, "responses", answers);
 }
@@ -223,17 +222,16 @@ static void add_path_parameters(const struct route *route, json_t *parameters)
 {
     for (const char *at = strchr(route->path, '{'); at; at = strchr(at + 1, '{')) {
         size_t length = strcspn(at, "}") - 1;
-        json_array_append_new(parameters,
-                              json_pack("{s:s%, s:s, s:b, s:{s:s, s:i}}", "name", at + 1, length,
-                                        "in", "path", "required", 1, "schema", "type", "string",
-                                        "minLength", 1));
+        json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:{s:s, s:i}}", "name",
+                                                    at + 1, length, "in", "path", "required", 1,
+                                                    "schema", "type", "string", "minLength", 1));
     }
 }
 
 static void add_query(json_t *parameters, const char *name, json_t *schema)
 {
-    json_array_append_new(parameters, json_pack("{s:s, s:s, s:o}", "name", name, "in", "query",
-                                                "schema", schema));
+    json_array_append_new(
+        parameters, json_pack("{s:s, s:s, s:o}", "name", name, "in", "query", "schema", schema));
 }
 
 static json_t *range_schema(int least, int most)
@@ -293,10 +291,10 @@ bool openapi_make(struct server *server, struct error *err)
         method[sizeof method - 1] = '\0';
         json_object_set_new(path, method, make_operation(route));
     }
-    json_t *all = json_pack(
-        "{s:s, s:{s:s, s:s}, s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info", "title",
-        "Urza", "version", URZA_VERSION, "paths", paths, "components", "schemas", schemas,
-        "securitySchemes", "token", "type", "http", "scheme", "bearer");
+    json_t *all =
+        json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info",
+                  "title", "Urza", "version", URZA_VERSION, "paths", paths, "components", "schemas",
+                  schemas, "securitySchemes", "token", "type", "http", "scheme", "bearer");
     if (!all)
         return fail(err, ERR_BUG, "the description of the interface cannot be made");
     strbuf_init(&text, &server->arena);

@@ -21,7 +21,7 @@ struct pool {
     struct server *server;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct client *turn; /* whose turn it was last; NULL: nobody waits */
+    struct client *turn;         /* whose turn it was last; NULL: nobody waits */
     struct task *chains[CHAINS]; /* all tasks by key, linked by `chain` */
     struct behind *behind, **behind_last;
     uint32_t behind_count, waiting, active, slots;

@@ -16,9 +16,9 @@ struct pool;
 /* What came out. Borrowed for the call. */
 struct outcome {
     bool ok, joined;
-    struct error error;      /* not ok */
-    const json_t *answer;    /* ok: as POST /compile answers */
-    const char *kernel;      /* ok: its id */
+    struct error error;       /* not ok */
+    const json_t *answer;     /* ok: as POST /compile answers */
+    const char *kernel;       /* ok: its id */
     const char *blueprint_id; /* the blueprint's own; NULL */
 };
 
@@ -51,14 +51,19 @@ struct pool *pool_start(struct server *server, uint32_t slots, struct error *err
 /* Refuses what waits (ERR_BUSY), gives what is under way until the deadline, then cancels it. */
 void pool_stop(struct pool *pool, uint64_t deadline_ns);
 
-/* Always takes the task, and the waiter if it returns true: which is where it lies until done. false:
- * ERR_BUSY. */
+/* Always takes the task, and the waiter if it returns true: which is where it lies until done.
+ * false: ERR_BUSY. */
 bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err);
 /* Cancels the task of a job, if it is here. */
 void pool_cancel(struct pool *pool, const char *job);
 /* What the task of a job is at: "waiting", "compiling" …; NULL: it is not here. */
 const char *pool_stage(struct pool *pool, const char *job);
-void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting, uint32_t *out_slots);
+void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting,
+                uint32_t *out_slots);
+
+/* Verifies a kernel whose evidence is pending when nothing else is to be done. False: too much
+ * waits already; whoever looks for pending evidence later finds it again. */
+bool pool_verify_behind(struct pool *pool, const char *kernel);
 
 /* The answer of a hit: what the key's record kept of the first one, with where it was found and how
  * its kernel's evidence stands today. */

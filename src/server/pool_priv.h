@@ -13,8 +13,6 @@ struct behind {
 
 struct server *pool_server(struct pool *pool);
 bool pool_stopping(struct pool *pool);
-/* False: too much waits already; whoever looks for pending evidence later finds it again. */
-bool pool_verify_behind(struct pool *pool, const char *kernel);
 
 /* Compiles, publishes, makes the answer (the caller's). */
 bool task_run(struct pool *pool, struct task *task, json_t **out_answer,

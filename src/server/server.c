@@ -65,11 +65,11 @@ static bool open_registry(struct server *server, struct error *err)
         catalogue = join(arena, join(arena, "sqlite:", settings->data), "/catalogue.db");
     if (blobs[0] == '\0')
         blobs = join(arena, join(arena, "file:", settings->data), "/objects");
-    const struct registry_options options = {
-        .catalogue = catalogue,
-        .blobs = blobs,
-        .size_limit_bytes = settings->max_cache_size_gb * GIB,
-        .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR};
+    const struct registry_options options = {.catalogue = catalogue,
+                                             .blobs = blobs,
+                                             .size_limit_bytes = settings->max_cache_size_gb * GIB,
+                                             .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR,
+                                             .alone = settings->catalogue[0] == '\0'};
     return registry_open(&options, &server->registry, err);
 }
 
@@ -277,10 +277,11 @@ bool server_fsck(const struct settings *settings, bool repair, unsigned long *ou
         close(life.lock_fd);
     if (!ok)
         return false;
-    printf("%llu kernels, %llu objects, %llu faults, %llu repaired, %llu objects that nobody needs\n",
-           (unsigned long long)checked.kernels, (unsigned long long)checked.objects,
-           (unsigned long long)checked.faults, (unsigned long long)checked.repaired,
-           (unsigned long long)checked.orphans);
+    printf(
+        "%llu kernels, %llu objects, %llu faults, %llu repaired, %llu objects that nobody needs\n",
+        (unsigned long long)checked.kernels, (unsigned long long)checked.objects,
+        (unsigned long long)checked.faults, (unsigned long long)checked.repaired,
+        (unsigned long long)checked.orphans);
     *out_faults = (unsigned long)(checked.faults - checked.repaired);
     return true;
 }

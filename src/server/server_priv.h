@@ -36,12 +36,12 @@ struct server {
     struct registry *registry;
     struct queue *queue;
     struct spawner *spawner;
-    struct pool *pool;         /* pool.h */
+    struct pool *pool;               /* pool.h */
     struct kept *answers, *packages; /* kept.h */
-    struct tokens *tokens;     /* tokens.h; NULL: everybody may do everything */
-    struct metrics *metrics;   /* metrics.h */
+    struct tokens *tokens;           /* tokens.h; NULL: everybody may do everything */
+    struct metrics *metrics;         /* metrics.h */
     struct workers *workers;
-    struct feeder *feeder;     /* api.h */
+    struct feeder *feeder; /* api.h */
     struct MHD_Daemon *daemon;
     struct http *http; /* http.c */
     atomic_bool stopping;
@@ -112,9 +112,9 @@ struct request {
     char *body;
     size_t body_bytes, body_capacity;
     enum source_kind source_kind;
-    const char *client; /* the token's name, or the address */
-    unsigned scopes;    /* a bit each */
-    char id[33];        /* of the request: given by the client, or drawn */
+    const char *client;       /* the token's name, or the address */
+    unsigned scopes;          /* a bit each */
+    char id[33];              /* of the request: given by the client, or drawn */
     const char *blueprint_id; /* of the blueprint it is about; NULL */
     uint64_t begin_ns;
     bool begun, ended, suspended;
@@ -163,8 +163,8 @@ void workers_stop(struct workers *workers); /* ends what waits first */
 /* Listening. */
 bool http_start(struct server *server, struct error *err);
 unsigned http_port(const struct server *server);
-void http_quiesce(struct server *server); /* no new connections */
-void http_stop(struct server *server);    /* nothing may be suspended */
+void http_quiesce(struct server *server);        /* no new connections */
+void http_stop(struct server *server);           /* nothing may be suspended */
 uint32_t http_busy(const struct server *server); /* requests under way */
 
 /* Logs: a line of JSON on standard error. fields: a jansson object, released; NULL: none. */

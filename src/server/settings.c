@@ -18,8 +18,11 @@ static const struct setting {
     uint32_t least, most;
     size_t offset;
 } all[] = {
-#define SETTING(name, type, text, least, most, doc)                                   \
-    {{#name, text, doc, TYPE_##type == TYPE_FLAG}, TYPE_##type, least, most, \
+#define SETTING(name, type, text, least, most, doc) \
+    {{#name, text, doc, TYPE_##type == TYPE_FLAG},  \
+     TYPE_##type,                                   \
+     least,                                         \
+     most,                                          \
      offsetof(struct settings, name)},
 #include "server/settings.def"
 #undef SETTING
@@ -105,8 +108,7 @@ static char *trim(char *text)
     return text;
 }
 
-static bool read_line(struct settings *settings, char *line, struct arena *arena,
-                      struct error *err)
+static bool read_line(struct settings *settings, char *line, struct arena *arena, struct error *err)
 {
     line = trim(line);
     size_t length = strlen(line);
@@ -127,8 +129,8 @@ bool settings_read(struct settings *settings, const char *path, struct arena *ar
     size_t size;
     if (!file_read(path, FILE_MOST, &text, &size, err))
         return false;
-    bool ok = strlen(text) == size ||
-              fail(err, ERR_USAGE, "a zero byte: this is no file of settings");
+    bool ok =
+        strlen(text) == size || fail(err, ERR_USAGE, "a zero byte: this is no file of settings");
     unsigned number = 1;
     for (char *line = text, *end; ok && line; line = end, number++) {
         end = strchr(line, '\n');

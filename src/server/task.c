@@ -159,8 +159,7 @@ json_t *answer_again(const char *stored, const char *level, const char *evidence
         return NULL;
     }
     json_object_set_new(answer, "cache_hit", json_true());
-    json_object_set_new(metadata, "cache",
-                        json_pack("{s:s, s:n}", "level", level, "miss_reason"));
+    json_object_set_new(metadata, "cache", json_pack("{s:s, s:n}", "level", level, "miss_reason"));
     json_object_set_new(metadata, "evidence", json_string(evidence));
     return answer;
 }
@@ -278,8 +277,8 @@ static bool found_meanwhile(struct server *server, struct task *task, json_t **o
     return true;
 }
 
-static bool compile(struct server *server, struct task *task, json_t **out_answer,
-                    char *out_kernel, struct error *err)
+static bool compile(struct server *server, struct task *task, json_t **out_answer, char *out_kernel,
+                    struct error *err)
 {
     const struct settings *settings = &server->settings;
     struct open_key_context context = {server, task};
@@ -345,9 +344,11 @@ static bool verify(struct pool *pool, const char *id, struct arena *arena, struc
     struct build_result built;
     struct blob blob;
     struct open_key_context context = {server, NULL};
-    const struct build_request request = {
-        .open_key = open_key, .on_step = on_step, .context = &context, .spawner = server->spawner,
-        .cancelled = &server->stopping};
+    const struct build_request request = {.open_key = open_key,
+                                          .on_step = on_step,
+                                          .context = &context,
+                                          .spawner = server->spawner,
+                                          .cancelled = &server->stopping};
     if (!registry_kernel(server->registry, id, arena, &kernel, err))
         return false;
     if (strcmp(kernel->evidence, "pending") != 0)
@@ -366,7 +367,8 @@ static void retire(struct server *server, const char *id, const struct error *wh
     struct error err;
     registry_event(server->registry, "evidence", id, why->message);
     metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
-    if (!registry_set_status(server->registry, RECORD_kernel, id, "RETIRED", why->message, "", &err))
+    if (!registry_set_status(server->registry, RECORD_kernel, id, "RETIRED", why->message, "",
+                             &err))
         log_line(server, LOG_ERROR, "cannot retire a kernel that did not pass",
                  json_pack("{s:s, s:s}", "kernel", id, "message", err.message));
 }
@@ -395,7 +397,10 @@ void behind_run(struct pool *pool, struct behind *behind)
         log_line(server, LOG_WARNING, "verification could not be done",
                  json_pack("{s:s, s:s}", "kernel", behind->kernel, "message", err.message));
     metrics_add(server->metrics, METRIC_VERIFICATIONS,
-                ok ? "passed" : err.code == ERR_VERIFY ? "failed" : "undone", 1);
+                ok                       ? "passed"
+                : err.code == ERR_VERIFY ? "failed"
+                                         : "undone",
+                1);
     arena_release(&arena);
     free(behind);
 }
