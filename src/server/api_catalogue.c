@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
 
@@ -204,8 +204,8 @@ static bool set_tags(struct request *request, const char *id, const char *tags, 
 
 static void forget(struct server *server, const char *kernel)
 {
-    kept_forget(server->answers, kernel);
-    kept_forget(server->packages, kernel);
+    shelf_forget(server->answers, kernel);
+    shelf_forget(server->packages, kernel);
 }
 
 static bool set_status(struct request *request, const char *id, const char *status,
@@ -348,7 +348,7 @@ enum handled route_set_alias(struct request *request, struct error *err)
         ok = fail(err, ERR_JSON, "field 'kernel' is empty");
     ok = ok && registry_set_alias(server->registry, request->args[0], kernel, request->client, err);
     json_decref(body);
-    kept_forget(server->packages, NULL); /* which of them the name brought is not known */
+    shelf_forget(server->packages, NULL); /* which of them the name brought is not known */
     const void *record = ok ? find(request, RECORD_alias, request->args[0], err) : NULL;
     return record ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;
 }
@@ -359,7 +359,7 @@ enum handled route_drop_alias(struct request *request, struct error *err)
     const void *record = find(request, RECORD_alias, request->args[0], err);
     bool ok =
         record && registry_set_alias(server->registry, request->args[0], "", request->client, err);
-    kept_forget(server->packages, NULL);
+    shelf_forget(server->packages, NULL);
     return ok ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;
 }
 

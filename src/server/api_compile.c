@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
 
@@ -41,10 +41,10 @@ static void key_bytes(const char *hex, uint8_t out[SHA256_BYTES])
 
 static void release_kept(void *held)
 {
-    kept_unref(held);
+    shelf_unref(held);
 }
 
-static enum handled reply_kept(struct request *request, struct kept_value *value)
+static enum handled reply_kept(struct request *request, struct shelf_value *value)
 {
     metrics_add(request->server->metrics, METRIC_CACHE, "memory", 1);
     registry_used(request->server->registry, value->kernel);
@@ -61,7 +61,7 @@ static void keep(struct server *server, const struct wish *wish, const char *ker
     strbuf_init(&text, wish->arena);
     json_write_canonical(answer, &text);
     char *copy = malloc(text.size_bytes + 1);
-    struct kept_value *value = copy ? kept_value_new(copy, text.size_bytes) : NULL;
+    struct shelf_value *value = copy ? shelf_value_new(copy, text.size_bytes) : NULL;
     if (!value) {
         free(copy);
         return;
@@ -69,10 +69,10 @@ static void keep(struct server *server, const struct wish *wish, const char *ker
     memcpy(copy, text.data, text.size_bytes + 1);
     snprintf(value->kernel, sizeof value->kernel, "%s", kernel);
     key_bytes(wish->ask.key, key);
-    kept_add(server->answers, key, value, wish->epoch);
+    shelf_add(server->answers, key, value, wish->epoch);
     if (wish->has_bytes_key)
-        kept_add(server->answers, wish->bytes_key, value, wish->epoch);
-    kept_unref(value);
+        shelf_add(server->answers, wish->bytes_key, value, wish->epoch);
+    shelf_unref(value);
 }
 
 /* Level 3: the answer (the caller's), or NULL. */
@@ -270,7 +270,7 @@ static bool parse_wish(struct request *request, struct wish *wish, struct error 
         "strategy", "expected_workload", "expected_batch_size", "optimization_level",
         NULL};
     bool model = request->source_kind == SOURCE_MODEL;
-    wish->epoch = kept_epoch(request->server->answers);
+    wish->epoch = shelf_epoch(request->server->answers);
     wish->parent = "";
     if (!request_only_queries(request, model ? model_queries : json_queries, err) ||
         !take_priority(request, &wish->priority, err))
@@ -305,12 +305,12 @@ static enum handled compile_later(struct request *request, struct error *err)
     wish->has_bytes_key = request->source_kind == SOURCE_JSON;
     digest_body(request, wish->bytes_key);
     key_bytes(wish->ask.key, key);
-    struct kept_value *value = request->server->settings.enable_kernel_cache
-                                   ? kept_find(request->server->answers, key)
+    struct shelf_value *value = request->server->settings.enable_kernel_cache
+                                   ? shelf_find(request->server->answers, key)
                                    : NULL;
     if (value) {
         if (wish->has_bytes_key)
-            kept_add(request->server->answers, wish->bytes_key, value, wish->epoch);
+            shelf_add(request->server->answers, wish->bytes_key, value, wish->epoch);
         return reply_kept(request, value);
     }
     return compile_wish(request, single, err);
@@ -323,7 +323,7 @@ enum handled route_compile(struct request *request, struct error *err)
     if (request->source_kind == SOURCE_JSON && server->settings.enable_kernel_cache &&
         !wants_job(request)) {
         digest_body(request, digest);
-        struct kept_value *value = kept_find(server->answers, digest);
+        struct shelf_value *value = shelf_find(server->answers, digest);
         if (value)
             return reply_kept(request, value);
     }
@@ -354,7 +354,7 @@ enum handled route_optimize(struct request *request, struct error *err)
         else if (json_object_update(hints, (json_t *)(uintptr_t)(given ? given : body)) != 0)
             ok = fail(err, ERR_JSON, "hints are not an object");
     }
-    wish->epoch = kept_epoch(server->answers);
+    wish->epoch = shelf_epoch(server->answers);
     wish->parent = ok ? kernel->head.id : "";
     ok = ok && ask_hints(&server->settings, hints, &request->arena, &wish->ask, err) &&
          blueprint_source(server, kernel->blueprint, &request->arena, &source, err);
@@ -416,7 +416,7 @@ static void submit_item(struct request *request, struct item *item, const json_t
     wish->arena = &request->arena;
     wish->client = request->client;
     wish->parent = "";
-    wish->epoch = kept_epoch(request->server->answers);
+    wish->epoch = shelf_epoch(request->server->answers);
     item->waiter = (struct waiter){.done = on_item, .context = item};
     if (ask_parse(&request->server->settings, ask, &request->arena, &wish->ask, &err))
         item->result = find_or_submit(request, wish, &item->waiter, &failed, &err);

@@ -6,7 +6,7 @@
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
 

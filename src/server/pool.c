@@ -178,7 +178,7 @@ static void run(struct pool *pool, struct task *task)
 {
     struct outcome outcome = {.ok = false, .blueprint_id = task->ask.blueprint_id};
     json_t *answer = NULL;
-    char kernel[KEPT_NAME_BYTES];
+    char kernel[SHELF_NAME_BYTES];
     outcome.ok = task_run(pool, task, &answer, kernel, &outcome.error);
     outcome.answer = answer;
     outcome.kernel = kernel;

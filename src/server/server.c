@@ -17,7 +17,7 @@
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
 #include "server/tokens.h"
@@ -93,8 +93,8 @@ static bool make_memory(struct server *server, struct error *err)
 {
     size_t bytes = server->settings.answer_cache_mb * MIB;
     server->metrics = metrics_new();
-    server->answers = kept_new(bytes / 4);
-    server->packages = kept_new(bytes / 4 * 3);
+    server->answers = shelf_new(bytes / 4);
+    server->packages = shelf_new(bytes / 4 * 3);
     if (!server->metrics || !server->answers || !server->packages)
         return fail(err, ERR_NOMEM, "no memory for the service");
     metrics_set(server->metrics, METRIC_START, NULL, (double)server->started_ms * 1e-3);
@@ -155,8 +155,8 @@ static void stop(struct life *life)
     queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
-    kept_free(server->answers);
-    kept_free(server->packages);
+    shelf_free(server->answers);
+    shelf_free(server->packages);
     metrics_free(server->metrics);
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
@@ -190,8 +190,8 @@ static void tend(struct server *server)
         return;
     }
     if (tended.evicted > 0) { /* answers must not name what is gone */
-        kept_forget(server->answers, NULL);
-        kept_forget(server->packages, NULL);
+        shelf_forget(server->answers, NULL);
+        shelf_forget(server->packages, NULL);
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
     metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, (double)tended.bytes);

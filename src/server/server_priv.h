@@ -19,7 +19,7 @@ struct MHD_Response;
 struct feeder;
 struct http;
 struct metrics;
-struct kept;
+struct shelf;
 struct pool;
 struct queue;
 struct spawner;
@@ -37,7 +37,7 @@ struct server {
     struct queue *queue;
     struct spawner *spawner;
     struct pool *pool;               /* pool.h */
-    struct kept *answers, *packages; /* kept.h */
+    struct shelf *answers, *packages; /* shelf.h */
     struct tokens *tokens;           /* tokens.h; NULL: everybody may do everything */
     struct metrics *metrics;         /* metrics.h */
     struct workers *workers;

@@ -273,7 +273,7 @@ static bool found_meanwhile(struct server *server, struct task *task, json_t **o
         !registry_find(server->registry, task->ask.key, &task->arena, &key, &kernel, &err) ||
         !kernel || !(*out_answer = answer_again(key->answer, "catalogue", kernel->evidence)))
         return false;
-    snprintf(out_kernel, KEPT_NAME_BYTES, "%s", kernel->head.id);
+    snprintf(out_kernel, SHELF_NAME_BYTES, "%s", kernel->head.id);
     return true;
 }
 
@@ -312,12 +312,12 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
     }
     note_success(server, task, &built, total_ms);
     *out_answer = answer;
-    snprintf(out_kernel, KEPT_NAME_BYTES, "%s", built.compiled.kernel_id);
+    snprintf(out_kernel, SHELF_NAME_BYTES, "%s", built.compiled.kernel_id);
     return true;
 }
 
 bool task_run(struct pool *pool, struct task *task, json_t **out_answer,
-              char out_kernel[KEPT_NAME_BYTES], struct error *err)
+              char out_kernel[SHELF_NAME_BYTES], struct error *err)
 {
     struct server *server = pool_server(pool);
     jmp_buf no_memory;
@@ -391,8 +391,8 @@ void behind_run(struct pool *pool, struct behind *behind)
     if (!ok && err.code == ERR_VERIFY)
         retire(server, behind->kernel, &err);
     if (ok || err.code == ERR_VERIFY) {
-        kept_forget(server->answers, behind->kernel);
-        kept_forget(server->packages, behind->kernel);
+        shelf_forget(server->answers, behind->kernel);
+        shelf_forget(server->packages, behind->kernel);
     } else if (err.code != ERR_CANCELLED)
         log_line(server, LOG_WARNING, "verification could not be done",
                  json_pack("{s:s, s:s}", "kernel", behind->kernel, "message", err.message));
