@@ -101,6 +101,9 @@ enum handled route_status(struct request *request, struct error *err)
     }
     json_object_set_new(status, "status", json_string(busy ? "overloaded" : "healthy"));
     json_object_set_new(status, "version", json_string(compiler_version()));
+    char key[2 * sizeof server->public_key + 1];
+    hex_encode(server->public_key, sizeof server->public_key, key);
+    json_object_set_new(status, "public_key", json_string(key)); /* packages are signed with it */
     json_object_set_new(status, "uptime_s",
                         json_integer((registry_now_ms() - server->started_ms) / 1000));
     json_object_set_new(status, "compilations_total",

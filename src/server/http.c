@@ -397,6 +397,12 @@ static enum MHD_Result send_reply(struct request *request)
     return sent;
 }
 
+static bool has_body(const struct request *request)
+{
+    const char *length = request_header(request, "Content-Length");
+    return request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+}
+
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *size, void **state)
@@ -414,7 +420,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         if (begin(request, version, &err))
             return MHD_YES;
         refuse(request, &err);
-        return send_reply(request);
+        /* Without a body the connection may go on: then the reply waits for the next call. */
+        return has_body(request) ? send_reply(request) : MHD_YES;
     }
     uint64_t most_ns = http->server->settings.request_timeout_seconds * UINT64_C(1000000000);
     if (*size > 0) {
