@@ -34,11 +34,11 @@ struct progress {
 
 struct cli {
     const struct command *command;
-    struct arena *arena;    /* lives as long as the process */
-    const char *home;       /* folder of keys; NULL when the environment names none */
-    const char *cache;      /* folder of what was compiled before; NULL as above */
+    struct arena *arena; /* lives as long as the process */
+    const char *home;    /* folder of keys; NULL when the environment names none */
+    const char *cache;   /* folder of what was compiled before; NULL as above */
     const char *(*variable)(const char *name); /* of the environment; NULL: not set */
-    bool json;              /* results and errors as JSON */
+    bool json;                                 /* results and errors as JSON */
     struct signing_key key; /* only while something is signed; all zero otherwise */
     bool progress;          /* standard error is a terminal, where progress may be shown */
     struct progress shown;  /* here, because its thread outlives a jump to where memory ran out */
