@@ -67,7 +67,7 @@ static bool open_registry(struct server *server, struct error *err)
         blobs = join(arena, join(arena, "file:", settings->data), "/objects");
     const struct registry_options options = {.catalogue = catalogue,
                                              .blobs = blobs,
-                                             .size_limit_bytes = settings->max_cache_size_gb * GIB,
+                                             .size_limit_bytes = (uint64_t)(settings->max_cache_size_gb * (double)GIB),
                                              .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR,
                                              .alone = settings->catalogue[0] == '\0'};
     return registry_open(&options, &server->registry, err);
