@@ -7,7 +7,7 @@
 
 #include "base/compiler.h"
 
-static const struct blobs_driver *const drivers[] = {&blobs_memory};
+static const struct blobs_driver *const drivers[] = {&blobs_files, &blobs_memory};
 
 int64_t blobs_now_ms(void)
 {

@@ -4,7 +4,7 @@
 
 #include "registry/blobs.h"
 
-extern const struct blobs_driver blobs_memory;
+extern const struct blobs_driver blobs_memory, blobs_files;
 
 /* Milliseconds since 1970. */
 int64_t blobs_now_ms(void);

@@ -8,7 +8,7 @@
 
 #define LIST_MOST 1000
 
-static const struct catalogue_driver *const drivers[] = {&catalogue_memory};
+static const struct catalogue_driver *const drivers[] = {&catalogue_sqlite, &catalogue_memory};
 
 bool catalogue_open(const char *url, struct catalogue **out, struct error *err)
 {

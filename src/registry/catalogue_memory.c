@@ -144,16 +144,11 @@ static bool apply(struct memory *memory, const struct change *change, struct ste
 {
     const struct record *record = change->record;
     struct shelf *shelf = &memory->shelves[change->kind];
-    const char *kind = record_type(change->kind)->name;
     struct record *before = find(shelf, record->id), *after = NULL;
-    if (change->expect == EXPECT_NEW && before)
-        return fail(err, ERR_CONFLICT, "there is a %s '%s' already", kind, record->id);
-    if (change->expect == EXPECT_SAME && !before)
-        return fail(err, ERR_CONFLICT, "%s '%s' is gone", kind, record->id);
-    if (change->expect == EXPECT_SAME && before->revision != record->revision)
-        return fail(err, ERR_CONFLICT, "%s '%s' was changed meanwhile", kind, record->id);
+    if (!expectation_holds(change, before ? before->revision : 0, err))
+        return false;
     if (!change->remove && !(after = packed(memory, change, before)))
-        return fail(err, ERR_NOMEM, "no memory for a %s", kind);
+        return fail(err, ERR_NOMEM, "no memory for a record");
     exchange(shelf, before, after);
     *out_step = (struct step){change->kind, before, after};
     return true;

@@ -5,7 +5,7 @@
 
 #include "registry/catalogue.h"
 
-extern const struct catalogue_driver catalogue_memory;
+extern const struct catalogue_driver catalogue_memory, catalogue_sqlite;
 
 static inline const char **record_text(const void *record, const struct record_field *field)
 {
@@ -30,6 +30,10 @@ static inline bool field_is_text(const struct record_field *field)
 /* A record with its texts behind it in one block: how large that is, and the copy into one. */
 size_t record_bytes(enum record_kind kind, const void *record);
 void record_pack(enum record_kind kind, const void *record, void *out);
+
+/* Whether a change may be made where a record of its id has this revision; 0: there is none.
+ * ERR_CONFLICT. */
+bool expectation_holds(const struct change *change, int64_t revision, struct error *err);
 
 /* Calls body, which allocates in arena. False when the arena ran out of memory: whatever its `oom`
  * says, control comes back here, so that locks and statements can be given back. */

@@ -1,7 +1,7 @@
 /* For tests: stores that fail by plan, over stores that work.
  *
- * Every call of a driver's commit, get, list, total, put, remove counts; the plan says which fails,
- * and how. Any number of threads. */
+ * Every call of a driver's commit, get, list, total, put, remove counts; the plan says which
+ * fails, and how. Any number of threads, as long as the plan stands still. */
 #ifndef URZA_REGISTRY_FAULTS_H
 #define URZA_REGISTRY_FAULTS_H
 
@@ -15,7 +15,8 @@ enum fault {
     FAULT_ERROR, /* ERR_IO, nothing was done */
     FAULT_LOST,  /* done, and ERR_IO all the same */
     FAULT_DELAY, /* done, 50 ms late */
-    FAULT_SPACE  /* ERR_LIMIT, nothing was done (of what writes; reading: ERR_IO) */
+    FAULT_SPACE, /* ERR_LIMIT, nothing was done (of what writes; reading: ERR_IO) */
+    FAULT_COUNT
 };
 
 struct faults {

@@ -184,6 +184,19 @@ bool record_check(enum record_kind kind, const void *record, struct error *err)
     return ok;
 }
 
+bool expectation_holds(const struct change *change, int64_t revision, struct error *err)
+{
+    const struct record *record = change->record;
+    const char *kind = record_type(change->kind)->name;
+    if (change->expect == EXPECT_NEW && revision != 0)
+        return fail(err, ERR_CONFLICT, "there is a %s '%s' already", kind, record->id);
+    if (change->expect == EXPECT_SAME && revision == 0)
+        return fail(err, ERR_CONFLICT, "%s '%s' is gone", kind, record->id);
+    if (change->expect == EXPECT_SAME && revision != record->revision)
+        return fail(err, ERR_CONFLICT, "%s '%s' was changed meanwhile", kind, record->id);
+    return true;
+}
+
 bool arena_catch(struct arena *arena, void (*body)(void *context), void *context)
 {
     jmp_buf here, *outer = arena->oom;
