@@ -152,6 +152,8 @@ static void stop(struct life *life)
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     http_stop(server);
     feeder_free(server->feeder);
+    pool_close(server->pool);
+    workers_free(server->workers);
     queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
