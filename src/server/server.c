@@ -211,6 +211,7 @@ static void serve(struct server *server, const sigset_t *signals)
         int number = sigtimedwait(signals, NULL, &(struct timespec){.tv_sec = 1});
         if (number == SIGTERM || number == SIGINT)
             return;
+        http_close_late(server);
     }
 }
 
