@@ -29,7 +29,9 @@ static void release_blob(struct shelf_value *value)
 static void key_of(const char *id, bool compressed, uint8_t out[SHA256_BYTES])
 {
     size_t length = strlen(id);
-    if (length != KERNEL_ID_BYTES - 1 || !hex_decode(id + 7, out, SHA256_BYTES))
+    if (length != KERNEL_ID_BYTES - 1 || strncmp(id, "kernel-", 7) != 0 ||
+        strspn(id + 7, "0123456789abcdef") != 2 * SHA256_BYTES ||
+        !hex_decode(id + 7, out, SHA256_BYTES))
         sha256(id, length, out);
     out[31] ^= compressed ? 1 : 0;
 }
