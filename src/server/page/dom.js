@@ -68,6 +68,12 @@ export function shortId(id) {
     return id.length > 20 ? id.slice(0, 19) : id;
 }
 
+// Text with the ids of kernels in it as links.
+export function linked(text) {
+    return (text || "").split(/(kernel-[0-9a-f]{64})/).map((part, index) =>
+        (index % 2 === 1 ? kernelLink(part) : part));
+}
+
 // For things that screen readers should say though the focus is elsewhere.
 export function say(text) {
     const place = document.getElementById("heard");

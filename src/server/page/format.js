@@ -28,6 +28,20 @@ export function us(value) {
     return value >= 1000 ? `${digits(value / 1000)} ms` : `${digits(value)} \u00b5s`;
 }
 
+// Temporaries of a call; 0: there are none, or nobody looked.
+export function memory(count) {
+    return count > 0 ? bytes(count) : "\u2013";
+}
+
+// "x86-64-v2, v3, v4": what stood before is not said again.
+export function targets(names) {
+    const short = names.map((name, index) => {
+        const at = name.lastIndexOf("-") + 1;
+        return index > 0 && names[index - 1].startsWith(name.slice(0, at)) ? name.slice(at) : name;
+    });
+    return short.join(", ") || "no code";
+}
+
 export function share(value) {
     return `${(100 * value).toFixed(1)} %`;
 }

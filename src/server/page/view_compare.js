@@ -2,12 +2,14 @@
 import { get, query } from "./api.js";
 import { stageBar, stageLegend } from "./chart.js";
 import { h, kernelLink, pill, section } from "./dom.js";
-import { bytes, count, ms, time, us } from "./format.js";
+import { bytes, count, memory, ms, targets, time, us } from "./format.js";
+import { learn, nameOf } from "./names.js";
 
-const CHOICES = 50;
+const CHOICES = 25;
 
-// better: which way a figure improves; without it there is nothing to compare.
+// figure: what is compared by its ratio; value: what is equal or not; with neither, both are shown.
 const ROWS = [
+    { title: "Name", value: (kernel) => nameOf(kernel.id) },
     { title: "Kernel", show: (kernel) => kernelLink(kernel.id) },
     { title: "Blueprint", show: (kernel) => h("span", { class: "id", title: kernel.blueprint },
         kernel.blueprint.slice(0, 22)), value: (kernel) => kernel.blueprint },
@@ -15,20 +17,20 @@ const ROWS = [
     { title: "Status", show: (kernel) => pill(kernel.status), value: (kernel) => kernel.status },
     { title: "Evidence", show: (kernel) => pill(kernel.evidence),
         value: (kernel) => kernel.evidence },
-    { title: "Targets", value: (kernel) => kernel.targets.join(", ") },
+    { title: "Targets", value: (kernel) => targets(kernel.targets) },
     { title: "Strategy", value: (kernel) => kernel.strategy },
     { title: "Precision", value: (kernel) => kernel.precision || "as written" },
     { title: "Compiler", value: (kernel) => kernel.compiler },
     { title: "Latency", figure: (kernel) => kernel.latency_us, show: (kernel) =>
         us(kernel.latency_us) },
     { title: "Temporaries", figure: (kernel) => kernel.memory_bytes, show: (kernel) =>
-        bytes(kernel.memory_bytes) },
+        memory(kernel.memory_bytes) },
     { title: "Size", figure: (kernel) => kernel.size_bytes, show: (kernel) =>
         bytes(kernel.size_bytes) },
     { title: "Compiled in", figure: (kernel) => kernel.compile_ms, show: (kernel) =>
         ms(kernel.compile_ms) },
-    { title: "Asked for", value: (kernel) => `${count(kernel.uses)} times` },
-    { title: "Published", value: (kernel) => time(kernel.created_ms) },
+    { title: "Asked for", show: (kernel) => `${count(kernel.uses)} times` },
+    { title: "Published", show: (kernel) => time(kernel.created_ms) },
     { title: "Optimisations", value: (kernel) =>
         (kernel.details?.optimizations_applied || []).join(", ") || "\u2013" },
     { title: "Degraded", value: (kernel) =>
@@ -61,7 +63,7 @@ function choose(asked, kernels) {
     return h("form", { class: "search pair", onsubmit: submit, "aria-label": "Which kernels" },
         field("a", "First, by id or alias"), field("b", "Second, by id or alias"),
         h("datalist", { id: "kernels" }, kernels.map((kernel) => h("option", { value: kernel.id },
-            `v${kernel.version} ${kernel.strategy}, ${time(kernel.created_ms)}`))),
+            `${nameOf(kernel.id)}, v${kernel.version}, ${kernel.strategy}`))),
         h("p", { class: "buttons" }, h("button", { type: "submit", class: "main" }, "Compare")));
 }
 
@@ -89,6 +91,7 @@ export async function show({ asked, signal }) {
     const known = await get(`/api/v1/kernels?limit=${CHOICES}`, signal);
     const record = (id) => get(`/api/v1/kernels/${encodeURIComponent(id)}`, signal);
     const pair = asked.a && asked.b ? await Promise.all([record(asked.a), record(asked.b)]) : null;
+    await learn([...known.items, ...(pair || [])], signal);
     return h("div", null, h("h1", null, "Compare"), choose(asked, known.items),
         pair ? sideBySide(...pair) : h("p", { class: "faint" }, "Choose two kernels."));
 }

@@ -1,6 +1,6 @@
 // What an operator wants to know, newest first.
 import { get, query } from "./api.js";
-import { h, kernelLink, pill } from "./dom.js";
+import { h, linked, pill } from "./dom.js";
 import { time } from "./format.js";
 import { pager, table } from "./table.js";
 
@@ -10,9 +10,8 @@ const KINDS = ["regression", "evidence", "damage", "degraded"];
 const COLUMNS = [
     { title: "When", kind: "time", show: (row) => time(row.at_ms) },
     { title: "Kind", show: (row) => pill(row.kind) },
-    { title: "Of what", show: (row) => (row.subject.startsWith("kernel-") ?
-        kernelLink(row.subject) : row.subject) },
-    { title: "Message", kind: "words", show: (row) => row.message },
+    { title: "Of what", show: (row) => linked(row.subject) },
+    { title: "Message", kind: "words", show: (row) => linked(row.message) },
 ];
 
 export async function show({ asked, signal }) {

@@ -146,9 +146,11 @@ export async function showOne({ args, signal }) {
             })));
     }
 
+    // The first event says how things stand, the others what changes.
     function heard(name, data) {
+        const at = progress.childElementCount > 0 ? Date.now() : job.updated_ms;
         const what = [data.state, data.stage].filter(Boolean).join(", ");
-        progress.append(h("li", null, h("span", { class: "faint" }, time(Date.now())), " ", what));
+        progress.append(h("li", null, h("span", { class: "faint" }, time(at)), " ", what));
         say(`Job: ${what}`);
     }
 

@@ -3,15 +3,18 @@ import { get, query, save, text, token } from "./api.js";
 import { latencyChart, stageBar, stagesOf, swatch } from "./chart.js";
 import { facts, h, kernelLink, pill, section } from "./dom.js";
 import { drawing } from "./drawing.js";
-import { bytes, count, figure, ms, share, time, us } from "./format.js";
+import { bytes, count, figure, memory, ms, share, targets, time, us } from "./format.js";
 import { table } from "./table.js";
 
 const VERSIONS_MOST = 12;
 
-// What a part of the page shows where its bytes are not there: evicted or retired kernels.
-async function orNull(promise) {
+// A part of the package, or null: evicted and retired kernels have none.
+async function part(kernel, how, rest, signal) {
+    if (kernel.object === "" || kernel.status === "RETIRED") {
+        return null;
+    }
     try {
-        return await promise;
+        return await how(path(kernel.id, rest), signal);
     } catch (problem) {
         if (problem.name === "AbortError") {
             throw problem;
@@ -59,13 +62,13 @@ function hintsOf(kernel) {
 
 function properties(kernel, aliases) {
     return facts([
-        ["Targets", kernel.targets.join(", ") || "no code"],
+        ["Targets", targets(kernel.targets)],
         ["Version", `${kernel.version}`],
         ["Strategy", kernel.strategy],
         ["Precision", kernel.precision || "as written"],
         ["Sizes checked", kernel.profile || "several"],
         ["Latency", us(kernel.latency_us)],
-        ["Temporaries", bytes(kernel.memory_bytes)],
+        ["Temporaries", memory(kernel.memory_bytes)],
         ["Compiled in", ms(kernel.compile_ms)],
         ["Published", time(kernel.created_ms)],
         ["Asked for", `${count(kernel.uses)} times, last ${time(kernel.used_ms)}`],
@@ -86,11 +89,11 @@ function stages(kernel) {
     const sum = rows.reduce((total, row) => total + row[1], 0);
     return section("Stages", h("div", { class: "tall" },
         stageBar(kernel.details?.metadata?.stages_ms)),
-    table("Stages", [
+    h("div", { class: "narrow" }, table("Stages", [
         { title: "Stage", show: ([name, , kind]) => [swatch(kind), name] },
         { title: "Time", kind: "number", show: (row) => ms(row[1]) },
         { title: "Share", kind: "number", show: (row) => share(row[1] / sum) },
-    ], rows));
+    ], rows)));
 }
 
 function list(title, items, none) {
@@ -111,13 +114,28 @@ function making(kernel) {
         list("Warnings", (details.metadata?.warnings || []).map(remark), "None."));
 }
 
-const CHECKS = [
-    { title: "Check", show: (row) => row.name },
-    { title: "Result", show: (row) => pill(row.pass ? "passed" : "failed") },
-    { title: "Found", kind: "number", show: (row) => figure(row.figure) },
-    { title: "Bound", kind: "number", show: (row) => figure(row.bound) },
-    { title: "Of what", kind: "words", show: (row) => row.detail },
-];
+function outcome(check) {
+    return check ? [pill(check.pass ? "passed" : "failed"), " ",
+        `${figure(check.figure)} of ${figure(check.bound)}`,
+        check.detail && h("span", { class: "faint" }, `, ${check.detail}`)] : "\u2013";
+}
+
+// A row for each kind of check, a column for each target; those of no target are rows too.
+function checksTable(checks, names) {
+    const ended = (check) => names.find((name) => check.name.endsWith(` ${name}`));
+    const rows = new Map();
+    for (const check of checks) {
+        const target = ended(check) || "";
+        const kind = target ? check.name.slice(0, -target.length - 1) : check.name;
+        rows.set(kind, { kind, ...rows.get(kind), [target]: check });
+    }
+    const shown = [...rows.values()];
+    const columns = names.map((name) => ({ title: name, show: (row) => outcome(row[name]) }));
+    if (shown.some((row) => row[""])) {
+        columns.push({ title: "No target", show: (row) => outcome(row[""]) });
+    }
+    return table("Checks", [{ title: "Check", show: (row) => row.kind }, ...columns], shown);
+}
 
 const CHECKED = [
     { title: "Loop nest", kind: "words", show: (row) => row.label },
@@ -134,7 +152,8 @@ function evidence(kernel, found) {
     return section("Evidence",
         h("p", null, pill(kernel.evidence), " ",
             found ? `${passed} of ${checks.length} checks passed.` : "There is none to be read."),
-        checks.length > 0 && table("Checks", CHECKS, checks),
+        h("p", { class: "faint" }, "What was found, and the most that is allowed."),
+        checks.length > 0 && checksTable(checks, kernel.targets),
         found?.kernels?.length > 0 && h("details", null,
             h("summary", null, `Loop nests compared with the reference: ${found.kernels.length}`),
             table("Loop nests", CHECKED, found.kernels)));
@@ -165,12 +184,12 @@ function callable(manifest) {
 
 function lineage(kernel, versions) {
     const columns = [
-        { title: "Version", show: (row) => [nameOf(row),
+        { title: "Version", show: (row) => [versionOf(row),
             row.id === kernel.id && h("span", { class: "faint" }, " (this)")] },
         { title: "Kernel", show: (row) => kernelLink(row.id) },
         { title: "Improves on", show: (row) => kernelLink(row.parent) },
         { title: "Status", show: (row) => pill(row.status) },
-        { title: "Targets", show: (row) => row.targets.join(", ") },
+        { title: "Targets", show: (row) => targets(row.targets) },
         { title: "Latency", kind: "number", show: (row) => us(row.latency_us) },
         { title: "Size", kind: "number", show: (row) => bytes(row.size_bytes) },
         { title: "Published", kind: "time", show: (row) => time(row.created_ms) },
@@ -178,12 +197,12 @@ function lineage(kernel, versions) {
             h("a", { href: `#/compare${query({ a: row.id, b: kernel.id })}` }, "compare") },
     ];
     return section("Lineage",
-        h("p", null, "Blueprint ", h("span", { class: "id" }, kernel.blueprint)),
+        h("p", null, "Blueprint ", h("span", { class: "id whole" }, kernel.blueprint)),
         h("p", null, "Parent: ", kernelLink(kernel.parent)),
         table("Versions", columns, versions));
 }
 
-function nameOf(kernel) {
+function versionOf(kernel) {
     return `v${kernel.version} ${kernel.strategy}`;
 }
 
@@ -191,7 +210,7 @@ function nameOf(kernel) {
 function latencyAt(profile, versions, observed) {
     return versions.map((version, index) => {
         const found = observed[index].find((row) => row.profile === profile);
-        return found && { label: nameOf(version), p50: found.p50_us, p95: found.p95_us };
+        return found && { label: versionOf(version), p50: found.p50_us, p95: found.p95_us };
     }).filter(Boolean).reverse();
 }
 
@@ -239,9 +258,9 @@ export async function show({ args, signal }) {
     const kernel = await get(record(args[0]), signal);
     const id = kernel.id; // args[0] may be an alias
     const [manifest, found, picture, changes, aliases, versions] = await Promise.all([
-        orNull(get(path(id, "/manifest"), signal)),
-        orNull(get(path(id, "/evidence"), signal)),
-        orNull(text(path(id, "/graph.svg"), signal)),
+        part(kernel, get, "/manifest", signal),
+        part(kernel, get, "/evidence", signal),
+        part(kernel, text, "/graph.svg", signal),
         get(record(id, "/history"), signal),
         get(`/api/v1/aliases${query({ kernel: id })}`, signal),
         get(`/api/v1/kernels${query({ blueprint: kernel.blueprint, limit: VERSIONS_MOST })}`,

@@ -1,6 +1,7 @@
 // Kernels that were published: search, pages.
 import { get, query } from "./api.js";
 import { h } from "./dom.js";
+import { learn } from "./names.js";
 import { pager, table } from "./table.js";
 import { KERNELS } from "./view_status.js";
 
@@ -65,15 +66,17 @@ function openForm() {
         }
     }
     return h("form", { class: "open", onsubmit: submit, "aria-label": "One kernel" },
-        h("label", null, "Id or alias", h("input", { name: "id", spellcheck: "false" })),
+        h("input", { name: "id", spellcheck: "false", "aria-label": "Id or alias",
+            placeholder: "Id or alias" }),
         h("button", { type: "submit" }, "Open"));
 }
 
 export async function show({ asked, signal }) {
     const page = await get(`/api/v1/kernels${query(argumentsOf(asked))}`, signal);
+    await learn(page.items, signal);
     return h("div", null,
-        h("h1", null, "Kernels"),
-        h("div", { class: "forms" }, searchForm(asked), openForm()),
+        h("div", { class: "head" }, h("h1", null, "Kernels"), openForm()),
+        searchForm(asked),
         table("Kernels", COLUMNS, page.items, "No kernel is like that."),
         pager(page.next, asked.cursor, (cursor) => `#/kernels${query({ ...asked, cursor })}`));
 }

@@ -2,12 +2,13 @@
 // page.c writes the same figures and tables for readers without scripts.
 import { every, get } from "./api.js";
 import { stageBar, stageLegend } from "./chart.js";
-import { facts, h, kernelLink, pill, say, section } from "./dom.js";
-import { bytes, count, ms, share, span, time, us } from "./format.js";
+import { facts, h, kernelLink, linked, pill, say, section } from "./dom.js";
+import { bytes, count, ms, share, span, targets, time, us } from "./format.js";
+import { learn, nameOf } from "./names.js";
 import { table } from "./table.js";
 
 const EVERY_MS = 2000;
-const LATEST = 10;
+const LATEST = 20;
 
 const FIGURES = [
     ["Compiling", "compilations_active", count],
@@ -24,18 +25,20 @@ const FIGURES = [
 
 const COMPILATIONS = [
     { title: "When", kind: "time", show: (row) => time(row.at_ms) },
+    { title: "Name", kind: "name", show: (row) => nameOf(row.kernel) },
     { title: "Kernel", show: (row) => kernelLink(row.kernel) },
     { title: "Result", show: (row) => pill(row.status) },
     { title: "Strategy", show: (row) => row.strategy },
     { title: "Time", kind: "number", show: (row) => ms(row.total_ms) },
     { title: "Stages", kind: "wide", show: (row) => stageBar(row.stages_ms) },
     { title: "Why it was compiled", kind: "words",
-        show: (row) => (row.error ? row.error.message : row.miss) },
+        show: (row) => linked(row.error ? row.error.message : row.miss) },
 ];
 
 export const KERNELS = [
+    { title: "Name", kind: "name", show: (row) => nameOf(row.id) },
     { title: "Kernel", show: (row) => kernelLink(row.id) },
-    { title: "Targets", show: (row) => row.targets.join(", ") || "no code" },
+    { title: "Targets", show: (row) => targets(row.targets) },
     { title: "Strategy", show: (row) => row.strategy },
     { title: "Status", show: (row) => pill(row.status) },
     { title: "Evidence", show: (row) => pill(row.evidence) },
@@ -69,6 +72,7 @@ function slots(status) {
 export async function show({ signal }) {
     const [status, latest] = await Promise.all([
         get("/status", signal), get(`/api/v1/kernels?limit=${LATEST}`, signal)]);
+    await learn(latest.items, signal);
     const [list, update] = figures(status);
     const health = h("span", null, pill(status.status));
     const dots = h("span", null, slots(status));
@@ -103,7 +107,9 @@ export async function show({ signal }) {
             before = now.status;
             if (`${now.compilations[0]?.id} ${now.compilations.length}` !==
                 compiled.dataset.newest) {
-                fill(now, await get(`/api/v1/kernels?limit=${LATEST}`, signal));
+                const published = await get(`/api/v1/kernels?limit=${LATEST}`, signal);
+                await learn(published.items, signal);
+                fill(now, published);
             }
         } catch (problem) {
             if (!signal.aborted) {
