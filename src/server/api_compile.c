@@ -306,8 +306,8 @@ static enum handled compile_later(struct request *request, struct error *err)
     digest_body(request, wish->bytes_key);
     key_bytes(wish->ask.key, key);
     struct shelf_value *value = request->server->settings.enable_kernel_cache
-                                   ? shelf_find(request->server->answers, key)
-                                   : NULL;
+                                    ? shelf_find(request->server->answers, key)
+                                    : NULL;
     if (value) {
         if (wish->has_bytes_key)
             shelf_add(request->server->answers, wish->bytes_key, value, wish->epoch);

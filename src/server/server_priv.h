@@ -36,10 +36,10 @@ struct server {
     struct registry *registry;
     struct queue *queue;
     struct spawner *spawner;
-    struct pool *pool;               /* pool.h */
+    struct pool *pool;                /* pool.h */
     struct shelf *answers, *packages; /* shelf.h */
-    struct tokens *tokens;           /* tokens.h; NULL: everybody may do everything */
-    struct metrics *metrics;         /* metrics.h */
+    struct tokens *tokens;            /* tokens.h; NULL: everybody may do everything */
+    struct metrics *metrics;          /* metrics.h */
     struct workers *workers;
     struct feeder *feeder; /* api.h */
     struct MHD_Daemon *daemon;

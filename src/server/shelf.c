@@ -131,7 +131,7 @@ uint64_t shelf_epoch(const struct shelf *shelf)
 }
 
 void shelf_add(struct shelf *shelf, const uint8_t key[SHA256_BYTES], struct shelf_value *value,
-              uint64_t epoch)
+               uint64_t epoch)
 {
     struct shard *shard = shard_of(shelf, key);
     size_t bytes = value->size_bytes + ENTRY_BYTES;

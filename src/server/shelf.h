@@ -29,17 +29,18 @@ struct shelf_value {
 };
 
 struct shelf *shelf_new(size_t bytes); /* NULL: no memory */
-void shelf_free(struct shelf *shelf);   /* nothing of it may be in use; NULL is fine */
+void shelf_free(struct shelf *shelf);  /* nothing of it may be in use; NULL is fine */
 
 /* NULL: no memory; data is the caller's then, else the value's. Other fields are for the caller to
  * fill before anybody else sees it. */
 struct shelf_value *shelf_value_new(const char *data, size_t size);
 void shelf_unref(struct shelf_value *value); /* NULL is fine */
 
-struct shelf_value *shelf_find(struct shelf *shelf, const uint8_t key[SHA256_BYTES]); /* NULL: none */
+struct shelf_value *shelf_find(struct shelf *shelf, const uint8_t key[SHA256_BYTES]); /* NULL: none
+                                                                                       */
 /* epoch: what shelf_epoch said before anything that the value is made of was read. */
 void shelf_add(struct shelf *shelf, const uint8_t key[SHA256_BYTES], struct shelf_value *value,
-              uint64_t epoch);
+               uint64_t epoch);
 uint64_t shelf_epoch(const struct shelf *shelf);
 /* All values of a kernel; NULL: all values. */
 void shelf_forget(struct shelf *shelf, const char *kernel);
