@@ -142,7 +142,7 @@ static bool verify(const struct work_order *work, struct arena *arena, struct ch
                                            .allow_unsigned = wire.allow_unsigned,
                                            .all_alignments = wire.all_alignments,
                                            .timeout_s = wire.timeout_s};
-    confine_calls(&(struct confinement){.processes = true}); /* its jobs are confined further */
+    confine_calls(&(struct confinement){.processes = true, .memory_files = true});
     return work_verify_here(package->data, package->size_bytes, &options, arena, out, err);
 }
 
