@@ -9,11 +9,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -72,6 +74,27 @@ bool file_write_all(int fd, const void *data, size_t size)
         size -= (size_t)n;
     }
     return true;
+}
+
+/* The signal is for the thread that wrote, which blocks it meanwhile. One that the host had waiting
+ * already stays. */
+bool file_write_quietly(int fd, const void *data, size_t size)
+{
+    static const struct timespec at_once;
+    sigset_t too_large, before, waiting;
+    sigemptyset(&too_large);
+    sigaddset(&too_large, SIGXFSZ);
+    if (pthread_sigmask(SIG_BLOCK, &too_large, &before) != 0)
+        return false;
+    bool waited = sigpending(&waiting) != 0 || sigismember(&waiting, SIGXFSZ) == 1;
+    bool ok = file_write_all(fd, data, size);
+    int reason = errno;
+    if (!ok && reason == EFBIG && !waited)
+        while (sigtimedwait(&too_large, NULL, &at_once) < 0 && errno == EINTR)
+            continue;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = reason;
+    return ok;
 }
 
 /* Reads fd to its end. The expected size is a first guess only: the file may grow or shrink

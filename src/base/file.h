@@ -32,6 +32,9 @@ bool file_read_open(int fd, const char *name, size_t limit, char **out_data, siz
  * reading). */
 bool file_read_all(int fd, void *data, size_t size);
 bool file_write_all(int fd, const void *data, size_t size);
+/* The same, where a limit on the size of files (RLIMIT_FSIZE) makes it fail and nothing more: the
+ * SIGXFSZ for that is taken back. */
+bool file_write_quietly(int fd, const void *data, size_t size);
 
 /* mode: permission bits, 0644 say. Where path is a symbolic link, the file that it names is
  * replaced (or made) and the link stays. What is no regular file, as a device or a pipe, is
