@@ -227,6 +227,20 @@ static int open_beneath(int folder_fd, const char *path)
     return open_parts(folder_fd, path);
 }
 
+/* Keys and certificates, which whoever names files has no business with: they would come back in
+ * what is made of the data. */
+static int not_armoured(int fd, const char *path, struct error *err)
+{
+    static const char armour[] = "-----BEGIN ";
+    char head[sizeof armour - 1];
+    if (fd < 0 || pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head ||
+        memcmp(head, armour, sizeof head) != 0)
+        return fd;
+    close(fd);
+    fail(err, ERR_BLUEPRINT, "'%.200s' holds a key or certificate, and no data", path);
+    return -1;
+}
+
 int file_open_below(const char *folder, const char *path, struct error *err)
 {
     int folder_fd = open(folder, FOLDER_FLAGS);
@@ -239,7 +253,7 @@ int file_open_below(const char *folder, const char *path, struct error *err)
     close(folder_fd);
     errno = reason;
     if (fd >= 0)
-        return only_regular(fd, path, err);
+        return not_armoured(only_regular(fd, path, err), path, err);
     if (reason == EXDEV)
         fail(err, ERR_BLUEPRINT, "'%.200s' leads out of the folder '%.200s'", path, folder);
     else

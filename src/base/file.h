@@ -22,7 +22,8 @@ bool file_peek(const char *path, void *data, size_t size, size_t *out_size, stru
 /* A regular file, opened for reading; the caller closes it. -1 on failure: as file_read. */
 int file_open(const char *path, struct error *err);
 /* The same for a path relative to a folder that it must not leave, neither by ".." nor by symbolic
- * links; a path that does is ERR_BLUEPRINT. */
+ * links; a path that does, and a file in PEM's armour (the key that signs, say), is ERR_BLUEPRINT.
+ */
 int file_open_below(const char *folder, const char *path, struct error *err);
 /* file_read of what is open; name is for messages. */
 bool file_read_open(int fd, const char *name, size_t limit, char **out_data, size_t *out_size,
