@@ -1,6 +1,7 @@
 /* Ed25519 through libcrypto. Signatures are deterministic (RFC 8032), so a signed package is as
  * reproducible as an unsigned one. A wrong signature is an answer, not a fault, so it leaves
- * nothing in libcrypto's error queue, which the host may read. */
+ * nothing in libcrypto's error queue, which the host may read. libcrypto wipes what it gives back
+ * of keys, but for the stack: that is wiped here, as a process forked later has a copy of it. */
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
@@ -13,7 +14,8 @@ bool sign_public(const uint8_t private_key[32], uint8_t out_public_key[32], stru
     size_t size = 32;
     bool ok = key && EVP_PKEY_get_raw_public_key(key, out_public_key, &size) == 1 && size == 32;
     EVP_PKEY_free(key);
-    return ok || fail(err, ERR_BUG, "libcrypto gives no public key for a private one");
+    sign_wipe_stack();
+    return ok || fail(err, ERR_NOMEM, "libcrypto gives no public key for a private one");
 }
 
 bool sign_message(const uint8_t private_key[32], const void *message, size_t size,
@@ -27,7 +29,8 @@ bool sign_message(const uint8_t private_key[32], const void *message, size_t siz
               length == ED25519_SIGNATURE_BYTES;
     EVP_MD_CTX_free(context);
     EVP_PKEY_free(key);
-    return ok || fail(err, ERR_BUG, "libcrypto does not sign");
+    sign_wipe_stack();
+    return ok || fail(err, ERR_NOMEM, "libcrypto does not sign");
 }
 
 bool sign_verify(const uint8_t public_key[32], const void *message, size_t size,
