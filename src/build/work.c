@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/confine.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/strbuf.h"
 
@@ -208,6 +209,12 @@ bool work_take_verified(const struct child_answer *answer, struct verify_summary
     out->name[sizeof out->name - 1] = out->detail[sizeof out->detail - 1] = '\0';
     child_clean(out->name);
     child_clean(out->detail);
+    json_t *evidence = json_read(answer->parts[1].data, answer->parts[1].size_bytes, err);
+    if (!evidence && err->code != ERR_NOMEM)
+        err->code = ERR_COMPILER_DIED;
+    if (!evidence)
+        return false;
+    json_decref(evidence);
     *out_evidence = answer->parts[1].data;
     *out_bytes = answer->parts[1].size_bytes;
     return true;

@@ -34,15 +34,21 @@ bool sign_message(const uint8_t private_key[32], const void *message, size_t siz
 }
 
 bool sign_verify(const uint8_t public_key[32], const void *message, size_t size,
-                 const uint8_t signature[ED25519_SIGNATURE_BYTES])
+                 const uint8_t signature[ED25519_SIGNATURE_BYTES], struct error *err)
 {
     ERR_set_mark();
     EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, 32);
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    bool ok = key && context && EVP_DigestVerifyInit(context, NULL, NULL, NULL, key) == 1 &&
-              EVP_DigestVerify(context, signature, ED25519_SIGNATURE_BYTES, message, size) == 1;
+    bool able = key && context && EVP_DigestVerifyInit(context, NULL, NULL, NULL, key) == 1;
+    int found =
+        able ? EVP_DigestVerify(context, signature, ED25519_SIGNATURE_BYTES, message, size) : -1;
+    if (found == 0 && ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
+        able = false;
     ERR_pop_to_mark();
     EVP_MD_CTX_free(context);
     EVP_PKEY_free(key);
-    return ok;
+    if (!able)
+        return fail(err, ERR_NOMEM, "libcrypto does not verify");
+    return found == 1 ||
+           fail(err, ERR_SIGNATURE, "the signature does not fit manifest and evidence");
 }
