@@ -213,10 +213,10 @@ static bool make_room(const struct head *head, const struct child_limits *limits
     return true;
 }
 
-/* The bytes of the character at text, which is terminated; 0: no UTF-8, or a control character. */
-static size_t character_bytes(const unsigned char *text)
+/* The bytes of the character at text, which is terminated; 0: no UTF-8, or one that is unwanted. */
+static size_t character_bytes(const unsigned char *text, bool controls)
 {
-    static const uint32_t least[] = {0, 0x20, 0xa0, 0x800, 0x10000};
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     size_t bytes = text[0] < 0x80   ? 1
                    : text[0] < 0xc0 ? 0
                    : text[0] < 0xe0 ? 2
@@ -229,15 +229,15 @@ static size_t character_bytes(const unsigned char *text)
             return 0;
         code = code << 6 | (text[i] & 0x3fu);
     }
-    bool fine = code >= least[bytes] && code != 0x7f && code <= 0x10ffff &&
-                (code < 0xd800 || code > 0xdfff);
-    return fine ? bytes : 0;
+    bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+    bool fine = code >= least[bytes] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+    return fine && (controls || !control) ? bytes : 0;
 }
 
-void child_clean(char *text)
+void child_clean(char *text, bool controls)
 {
     for (char *at = text; *at != '\0';) {
-        size_t bytes = character_bytes((unsigned char *)at);
+        size_t bytes = character_bytes((unsigned char *)at, controls);
         if (bytes == 0)
             *at = '?';
         at += bytes > 0 ? bytes : 1;
@@ -248,8 +248,8 @@ void child_clean(char *text)
 static void take_error(struct error *from, struct error *out)
 {
     from->place[sizeof from->place - 1] = from->message[sizeof from->message - 1] = '\0';
-    child_clean(from->place);
-    child_clean(from->message);
+    child_clean(from->place, true);
+    child_clean(from->message, true);
     if (from->code <= ERR_NONE || from->code >= ERR_COUNT)
         from->code = ERR_BUG;
     *out = *from;

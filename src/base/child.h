@@ -88,8 +88,9 @@ struct child_source {
 enum child_end child_receive(const struct child_source *source, const struct child_limits *limits,
                              struct arena *arena, struct child_answer *out_answer,
                              struct error *err);
-/* For texts of an answer: what is not UTF-8 and control characters become '?'. */
-void child_clean(char *text);
+/* For texts of an answer: what is not UTF-8 becomes '?', and control characters, too, unless
+ * controls. Errors are cleaned so far that they are UTF-8. */
+void child_clean(char *text, bool controls);
 
 /* Whether a child has come to its end, whoever else waits for it; it stays to be waited for. */
 bool child_ended(pid_t pid);

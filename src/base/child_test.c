@@ -253,10 +253,11 @@ static void texts_are_cleaned(void **state)
         {"plain", "plain"},
         {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
          "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80"},
-        {"\xff\xfe\x1b[31mred\x1b]0;title\a\x7f", "???[31mred?]0;title??"},
+        {"\xff\xfe\x1b[31mred\x1b]0;title\a\x7f", "??\x1b[31mred\x1b]0;title\a\x7f"},
         {"\xc2\x9b"
          "1m",
-         "??1m"},                                      /* a control character of two bytes */
+         "\xc2\x9b"
+         "1m"},                                        /* a control character of two bytes */
         {"\xc0\xaf \xe0\x80\xaf", "?? ???"},           /* longer than need be */
         {"\xed\xa0\x80 \xf4\x90\x80\x80", "??? ????"}, /* half a pair; beyond the last */
         {"cut \xe2\x82", "cut ??"},
@@ -266,6 +267,10 @@ static void texts_are_cleaned(void **state)
         run(&o, fails_with_text, (void *)(uintptr_t)rows[i].said, &no_limits);
         assert_int_equal(o.exit.end, CHILD_FAILED);
         assert_string_equal(o.err.message, rows[i].heard);
+        child_clean(o.err.message, false);
+        for (const char *at = o.err.message; *at != '\0'; at++)
+            assert_true((unsigned char)*at >= 0x20 && *at != 0x7f &&
+                        !((unsigned char)at[0] == 0xc2 && (unsigned char)at[1] < 0xa0));
         arena_release(&o.arena);
     }
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
@@ -69,6 +70,8 @@ static int give(const struct error *from, urza_error *err)
         *err = (urza_error){.code = (int)from->code};
         memcpy(err->place, from->place, sizeof err->place);
         memcpy(err->message, from->message, sizeof err->message);
+        child_clean(err->place, false); /* for hosts that print it */
+        child_clean(err->message, false);
     }
     return (int)from->code;
 }

@@ -63,7 +63,7 @@ bool compile_take_answer(const struct child_answer *answer, struct compile_resul
     if (!is_kernel_id(result.kernel_id))
         return fail(err, ERR_COMPILER_DIED, "the compiler's answer names no kernel");
     for (size_t at = 0; at < warnings_bytes; at += strlen(warnings + at) + 1)
-        child_clean(warnings + at);
+        child_clean(warnings + at, true);
     result.found = CACHE_NONE;
     result.held = NULL;
     result.warnings = warnings;
