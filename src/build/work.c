@@ -165,13 +165,14 @@ static bool verify(const struct work_order *work, struct arena *arena, struct ch
                                            .allow_unsigned = wire.allow_unsigned,
                                            .all_alignments = wire.all_alignments,
                                            .timeout_s = wire.timeout_s};
-    confine_calls(&(struct confinement){.processes = true, .memory_files = true});
     return work_verify_here(package->data, package->size_bytes, &options, arena, out, err);
 }
 
 bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
                       struct arena *arena, struct child_answer *out, struct error *err)
 {
+    /* Its jobs are confined further. */
+    confine_calls(&(struct confinement){.processes = true, .memory_files = true});
     struct verify_report report;
     struct verify_summary *summary = ARENA_NEW(arena, struct verify_summary);
     struct strbuf evidence;
@@ -207,8 +208,8 @@ bool work_take_verified(const struct child_answer *answer, struct verify_summary
     memcpy(out, answer->parts[0].data, sizeof *out);
     out->pass = *(const unsigned char *)answer->parts[0].data == 1; /* any byte may have come */
     out->name[sizeof out->name - 1] = out->detail[sizeof out->detail - 1] = '\0';
-    child_clean(out->name);
-    child_clean(out->detail);
+    child_clean(out->name, true);
+    child_clean(out->detail, true);
     json_t *evidence = json_read(answer->parts[1].data, answer->parts[1].size_bytes, err);
     if (!evidence && err->code != ERR_NOMEM)
         err->code = ERR_COMPILER_DIED;

@@ -30,7 +30,9 @@ void work_verify(const void *package, size_t size, const struct verify_options *
 bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
              struct error *err);
 
-/* The same for a child that has the options as they are, trusted keys among them. */
+/* The same for a child, which it confines, that has the options as they are, trusted keys among
+ * them.
+ */
 bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
                       struct arena *arena, struct child_answer *out, struct error *err);
 /* What a child answered to either. evidence lies in the answer. ERR_COMPILER_DIED. */
