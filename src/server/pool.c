@@ -24,7 +24,7 @@ struct pool {
     struct client *turn;         /* whose turn it was last; NULL: nobody waits */
     struct task *chains[CHAINS]; /* all tasks by key, linked by `chain` */
     struct behind *behind, **behind_last;
-    uint32_t behind_count, waiting, active, slots;
+    uint32_t behind_count, waiting, active, verifying, slots;
     bool stopping;
     pthread_t threads[];
 };
@@ -193,13 +193,16 @@ static void run(struct pool *pool, struct task *task)
     json_decref(answer);
 }
 
+/* One slot at least is left by those who verify behind, where there are two. */
 static void *serve(void *context)
 {
     struct pool *pool = context;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         struct task *task = take(pool);
-        struct behind *behind = !task && !pool->stopping ? pool->behind : NULL;
+        bool may_verify =
+            !pool->stopping && (pool->slots == 1 || pool->verifying + 1 < pool->slots);
+        struct behind *behind = !task && may_verify ? pool->behind : NULL;
         if (!task && !behind) {
             if (pool->stopping)
                 break;
@@ -211,6 +214,7 @@ static void *serve(void *context)
             pool->behind = behind->next;
             pool->behind_last = pool->behind ? pool->behind_last : &pool->behind;
             pool->behind_count--;
+            pool->verifying++;
         }
         pthread_mutex_unlock(&pool->lock);
         if (task)
@@ -219,6 +223,7 @@ static void *serve(void *context)
             behind_run(pool, behind);
         pthread_mutex_lock(&pool->lock);
         pool->active--;
+        pool->verifying -= behind != NULL;
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;

@@ -31,6 +31,12 @@ static void on_step(void *context, enum build_step step)
         atomic_store(&opened->task->step, (int)step);
 }
 
+static struct compile_options limits_of(const struct settings *settings)
+{
+    return (struct compile_options){.timeout_ms = settings->compile_timeout_seconds * 1000,
+                                    .memory_bytes = settings->compile_memory_mb * MIB};
+}
+
 /* The answer. */
 
 static json_t *describe_degraded(const struct task *task, const struct build_result *built)
@@ -278,24 +284,21 @@ static bool found_meanwhile(struct server *server, struct task *task, json_t **o
 static bool compile(struct server *server, struct task *task, json_t **out_answer, char *out_kernel,
                     struct error *err)
 {
-    const struct settings *settings = &server->settings;
     struct open_key_context context = {server, task};
     struct build_result built;
     enum strategy strategy = task->ask.hints.strategy;
-    const struct build_request request = {
-        .source = task->ask.source,
-        .size = task->ask.source_bytes,
-        .compile = {.targets = task->ask.hints.targets,
-                    .strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy,
-                    .plain = task->ask.hints.optimization_level == 0,
-                    .timeout_ms = settings->compile_timeout_seconds * 1000,
-                    .memory_bytes = settings->compile_memory_mb * MIB},
-        .degrade = true,
-        .open_key = open_key,
-        .on_step = on_step,
-        .context = &context,
-        .spawner = server->spawner,
-        .cancelled = &task->cancelled};
+    struct build_request request = {.source = task->ask.source,
+                                    .size = task->ask.source_bytes,
+                                    .compile = limits_of(&server->settings),
+                                    .degrade = true,
+                                    .open_key = open_key,
+                                    .on_step = on_step,
+                                    .context = &context,
+                                    .spawner = server->spawner,
+                                    .cancelled = &task->cancelled};
+    request.compile.targets = task->ask.hints.targets;
+    request.compile.strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy;
+    request.compile.plain = task->ask.hints.optimization_level == 0;
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, &built, err);
     double total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
@@ -342,7 +345,8 @@ static bool verify(struct pool *pool, const char *id, struct arena *arena, struc
     struct build_result built;
     struct blob blob;
     struct open_key_context context = {server, NULL};
-    const struct build_request request = {.open_key = open_key,
+    const struct build_request request = {.compile = limits_of(&server->settings),
+                                          .open_key = open_key,
                                           .on_step = on_step,
                                           .context = &context,
                                           .spawner = server->spawner,
@@ -371,6 +375,44 @@ static void retire(struct server *server, const char *id, const struct error *wh
                  json_pack("{s:s, s:s}", "kernel", id, "message", err.message));
 }
 
+/* Verification of it needs more than it may have: nobody tries again. */
+static void give_up(struct server *server, const char *id, struct arena *arena,
+                    const struct error *why)
+{
+    struct kernel_record *kernel;
+    struct error err;
+    registry_event(server->registry, "evidence", id, why->message);
+    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
+    for (int tries = 0; tries < 20; tries++) {
+        if (!registry_kernel(server->registry, id, arena, &kernel, &err) ||
+            strcmp(kernel->evidence, "pending") != 0)
+            return;
+        kernel->evidence = "none";
+        const struct change change = {
+            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
+        if (catalogue_commit(registry_catalogue(server->registry), &change, 1, &err) ||
+            err.code != ERR_CONFLICT)
+            return; /* or it is found pending again */
+    }
+}
+
+/* What became of a verification behind: true where it came to an end. */
+static bool conclude(struct server *server, const char *id, bool ok, const struct error *err,
+                     struct arena *arena)
+{
+    bool beyond = err->code == ERR_LIMIT || err->code == ERR_COMPILER_DIED;
+    if (ok)
+        return true;
+    if (err->code == ERR_VERIFY)
+        retire(server, id, err);
+    else if (beyond)
+        give_up(server, id, arena, err);
+    if (err->code != ERR_VERIFY && err->code != ERR_CANCELLED)
+        log_line(server, LOG_WARNING, "verification could not be done",
+                 json_pack("{s:s, s:s}", "kernel", id, "message", err->message));
+    return beyond || err->code == ERR_VERIFY;
+}
+
 void behind_run(struct pool *pool, struct behind *behind)
 {
     struct server *server = pool_server(pool);
@@ -384,16 +426,12 @@ void behind_run(struct pool *pool, struct behind *behind)
     else {
         arena.oom = &no_memory;
         ok = verify(pool, behind->kernel, &arena, &err);
+        if (conclude(server, behind->kernel, ok, &err, &arena)) {
+            shelf_forget(server->answers, behind->kernel);
+            shelf_forget(server->packages, behind->kernel);
+        }
     }
     arena.oom = NULL;
-    if (!ok && err.code == ERR_VERIFY)
-        retire(server, behind->kernel, &err);
-    if (ok || err.code == ERR_VERIFY) {
-        shelf_forget(server->answers, behind->kernel);
-        shelf_forget(server->packages, behind->kernel);
-    } else if (err.code != ERR_CANCELLED)
-        log_line(server, LOG_WARNING, "verification could not be done",
-                 json_pack("{s:s, s:s}", "kernel", behind->kernel, "message", err.message));
     metrics_add(server->metrics, METRIC_VERIFICATIONS,
                 ok                       ? "passed"
                 : err.code == ERR_VERIFY ? "failed"
