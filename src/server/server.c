@@ -157,11 +157,11 @@ static void stop(struct life *life)
     feeder_free(server->feeder);
     pool_close(server->pool);
     workers_free(server->workers);
+    shelf_free(server->answers);
+    shelf_free(server->packages); /* its bytes are the registry's */
     queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
-    shelf_free(server->answers);
-    shelf_free(server->packages);
     metrics_free(server->metrics);
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
