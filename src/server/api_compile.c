@@ -119,7 +119,7 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     task->arena.oom = &no_memory;
     struct arena *arena = &task->arena;
     task->ask = wish->ask;
-    task->ask.source = arena_memdup(arena, wish->ask.source, wish->ask.source_bytes + 1);
+    task->ask.source = arena_memdup(arena, wish->ask.source, wish->ask.source_bytes);
     task->ask.hints.target_hardware = arena_strdup(arena, wish->ask.hints.target_hardware);
     if (wish->ask.hints.targets)
         task->ask.hints.targets = arena_strdup(arena, wish->ask.hints.targets);
@@ -178,6 +178,18 @@ static json_t *find_or_submit(struct request *request, struct wish *wish, struct
     return NULL;
 }
 
+/* The answer to a request to optimise, which names the kernel that it began from whatever was there
+ * before. Takes the answer. */
+static json_t *with_parent(json_t *answer, const char *parent)
+{
+    if (*parent == '\0')
+        return answer;
+    json_t *copy = json_copy(answer);
+    json_decref(answer);
+    json_object_set_new(copy, "parent", json_string(parent));
+    return copy;
+}
+
 /* The one that a request waits for. */
 struct single {
     struct wish wish;
@@ -204,9 +216,9 @@ static enum handled fill_single(struct request *request, struct error *err)
         if (again)
             keep(request->server, &single->wish, outcome->kernel, again);
         json_decref(again);
-        return reply_text(request, 200, "application/json", text.data, text.size_bytes);
     }
-    return reply_json(request, 200, json_incref((json_t *)(uintptr_t)outcome->answer));
+    json_t *answer = json_incref((json_t *)(uintptr_t)outcome->answer);
+    return reply_json(request, 200, with_parent(answer, single->wish.parent));
 }
 
 static void on_single(void *context, const struct outcome *outcome)
@@ -226,7 +238,7 @@ static enum handled compile_wish(struct request *request, struct single *single,
     request->blueprint_id = single->wish.ask.blueprint_id;
     json_t *answer = find_or_submit(request, &single->wish, &single->waiter, &failed, err);
     if (answer)
-        return reply_json(request, 200, answer);
+        return reply_json(request, 200, with_parent(answer, single->wish.parent));
     return failed ? HANDLED_FAILED : HANDLED_WAITS;
 }
 
@@ -242,17 +254,14 @@ static bool take_priority(struct request *request, uint32_t *out, struct error *
 /* A model's hints are query arguments of their names. */
 static bool parse_model(struct request *request, struct ask *ask, struct error *err)
 {
-    static const char *const texts[] = {"target_hardware", "precision", "strategy",
-                                        "expected_workload"};
-    static const char *const numbers[] = {"expected_batch_size", "optimization_level"};
     json_t *hints = json_object();
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (request_query(request, texts[i]))
-            json_object_set_new(hints, texts[i], json_string(request_query(request, texts[i])));
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (request_query(request, numbers[i]))
-            json_object_set_new(hints, numbers[i],
-                                json_integer(atoll(request_query(request, numbers[i]))));
+    for (uint32_t i = 0; hint_names[i]; i++) {
+        const char *text = request_query(request, hint_names[i]);
+        json_error_t ignored; /* what is no JSON is a text: an enumeration's names need no quotes */
+        json_t *value = text ? json_loads(text, JSON_DECODE_ANY, &ignored) : NULL;
+        if (text)
+            json_object_set_new(hints, hint_names[i], value ? value : json_string(text));
+    }
     bool ok = ask_hints(&request->server->settings, hints, &request->arena, ask, err);
     json_decref(hints);
     if (ok && request->body_bytes == 0)
@@ -262,20 +271,24 @@ static bool parse_model(struct request *request, struct ask *ask, struct error *
     return ok;
 }
 
+static bool check_queries(struct request *request, uint32_t *out_priority, struct error *err)
+{
+    const char *allowed[16] = {"async", "priority"}, *async = request_query(request, "async");
+    for (uint32_t i = 0; request->source_kind == SOURCE_MODEL && hint_names[i]; i++)
+        allowed[2 + i] = hint_names[i];
+    if (!request_only_queries(request, allowed, err) || !take_priority(request, out_priority, err))
+        return false;
+    return !async || strcmp(async, "true") == 0 || strcmp(async, "false") == 0 ||
+           fail(err, ERR_JSON, "query argument 'async' is neither true nor false");
+}
+
 static bool parse_wish(struct request *request, struct wish *wish, struct error *err)
 {
-    static const char *const json_queries[] = {"async", "priority", NULL};
-    static const char *const model_queries[] = {
-        "async",    "priority",          "target_hardware",     "precision",
-        "strategy", "expected_workload", "expected_batch_size", "optimization_level",
-        NULL};
-    bool model = request->source_kind == SOURCE_MODEL;
     wish->epoch = shelf_epoch(request->server->answers);
     wish->parent = "";
-    if (!request_only_queries(request, model ? model_queries : json_queries, err) ||
-        !take_priority(request, &wish->priority, err))
+    if (!check_queries(request, &wish->priority, err))
         return false;
-    if (model)
+    if (request->source_kind == SOURCE_MODEL)
         return parse_model(request, &wish->ask, err);
     json_t *body = request_json(request, err);
     bool ok = body && ask_parse(&request->server->settings, body, &request->arena, &wish->ask, err);
@@ -319,7 +332,10 @@ static enum handled compile_later(struct request *request, struct error *err)
 enum handled route_compile(struct request *request, struct error *err)
 {
     uint8_t digest[SHA256_BYTES];
+    uint32_t priority;
     struct server *server = request->server;
+    if (!check_queries(request, &priority, err))
+        return HANDLED_FAILED;
     if (request->source_kind == SOURCE_JSON && server->settings.enable_kernel_cache &&
         !wants_job(request)) {
         digest_body(request, digest);
@@ -362,7 +378,7 @@ enum handled route_optimize(struct request *request, struct error *err)
     json_decref(body);
     if (!ok)
         return HANDLED_FAILED;
-    ask_model(arena_memdup(&request->arena, source.data, source.size_bytes + 1), source.size_bytes,
+    ask_model(arena_memdup(&request->arena, source.data, source.size_bytes), source.size_bytes,
               &request->arena, &wish->ask);
     blobs_release(registry_blobs(server->registry), &source);
     return compile_wish(request, single, err);

@@ -7,6 +7,7 @@
 #include "server/api.h"
 #include "server/shelf.h"
 #include "server/metrics.h"
+#include "server/picture.h"
 
 #define ZSTD_LEVEL 3
 #define TYPE_PACKAGE "application/vnd.urza.package"
@@ -28,7 +29,9 @@ static void release_blob(struct shelf_value *value)
 static void key_of(const char *id, bool compressed, uint8_t out[SHA256_BYTES])
 {
     size_t length = strlen(id);
-    if (length != KERNEL_ID_BYTES - 1 || !hex_decode(id + 7, out, SHA256_BYTES))
+    if (length != KERNEL_ID_BYTES - 1 || strncmp(id, "kernel-", 7) != 0 ||
+        strspn(id + 7, "0123456789abcdef") != 2 * SHA256_BYTES ||
+        !hex_decode(id + 7, out, SHA256_BYTES))
         sha256(id, length, out);
     out[31] ^= compressed ? 1 : 0;
 }
@@ -266,4 +269,19 @@ enum handled route_manifest(struct request *request, struct error *err)
 enum handled route_evidence(struct request *request, struct error *err)
 {
     return reply_part(request, "evidence.json", err);
+}
+
+enum handled route_picture(struct request *request, struct error *err)
+{
+    struct kernel_record *kernel;
+    struct held_blob *held;
+    struct strbuf text;
+    strbuf_init(&text, &request->arena);
+    if (!find_kernel(request, &kernel, err) || !open_blob(request, kernel, &held, err))
+        return HANDLED_FAILED;
+    request->reply.release = release_part;
+    request->reply.held = held;
+    if (!picture_of_package(held->blob.data, held->blob.size_bytes, &request->arena, &text, err))
+        return HANDLED_FAILED;
+    return reply_text(request, 200, "image/svg+xml", text.data, text.size_bytes);
 }

@@ -12,7 +12,7 @@
 
 static const char *const precisions[] = {"fp32", "fp16", "bf16", "int8", NULL};
 static const char *const workloads[] = {"inference", "training", "latency", "throughput", NULL};
-static const char *const hint_names[] = {
+const char *const hint_names[] = {
     "target_hardware", "expected_batch_size", "precision",         "optimization_level",
     "strategy",        "optimize_memory",     "expected_workload", NULL};
 

@@ -44,6 +44,8 @@ struct ask {
     uint32_t less_count;
 };
 
+extern const char *const hint_names[]; /* NULL ends them */
+
 /* object: hints as a client gave them, NULL: none; ERR_JSON names the field. */
 bool ask_hints(const struct settings *settings, const json_t *object, struct arena *arena,
                struct ask *out, struct error *err);

@@ -108,10 +108,15 @@ static struct task *take(struct pool *pool)
     return task;
 }
 
+static bool refuse_stopping(struct error *err)
+{
+    return fail(err, ERR_BUSY, "the service is being stopped");
+}
+
 static bool enqueue(struct pool *pool, struct task *task, struct error *err)
 {
     if (pool->stopping)
-        return fail(err, ERR_BUSY, "the service is being stopped");
+        return refuse_stopping(err);
     if (pool->waiting >= pool->server->settings.queue_limit)
         return fail(err, ERR_BUSY, "%u compilations wait already", pool->waiting);
     struct client *client = client_of(pool, task->client);
@@ -180,6 +185,8 @@ static void run(struct pool *pool, struct task *task)
     json_t *answer = NULL;
     char kernel[SHELF_NAME_BYTES];
     outcome.ok = task_run(pool, task, &answer, kernel, &outcome.error);
+    if (!outcome.ok && outcome.error.code == ERR_CANCELLED && pool_stopping(pool))
+        refuse_stopping(&outcome.error);
     outcome.answer = answer;
     outcome.kernel = kernel;
     settle(pool, task, &outcome);
@@ -268,7 +275,7 @@ struct pool *pool_start(struct server *server, uint32_t slots, struct error *err
             break;
     if (pool->slots > 0)
         return pool;
-    pool_stop(pool, 0);
+    pool_close(pool);
     fail(err, ERR_NOMEM, "cannot start a thread");
     return NULL;
 }
@@ -288,7 +295,7 @@ static void cancel(struct task *task)
 static void refuse_waiting(struct pool *pool)
 {
     struct outcome outcome = {.ok = false};
-    fail(&outcome.error, ERR_BUSY, "the service is being stopped");
+    refuse_stopping(&outcome.error);
     for (struct task *task; (task = take(pool)) != NULL;) {
         pthread_mutex_unlock(&pool->lock);
         settle(pool, task, &outcome);
@@ -313,6 +320,13 @@ void pool_stop(struct pool *pool, uint64_t deadline_ns)
     pthread_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->slots; i++)
         pthread_join(pool->threads[i], NULL);
+    pool->slots = 0;
+}
+
+void pool_close(struct pool *pool)
+{
+    if (!pool)
+        return;
     for (struct behind *behind = pool->behind, *next; behind; behind = next) {
         next = behind->next;
         free(behind);
@@ -335,7 +349,7 @@ void pool_cancel(struct pool *pool, const char *job)
 {
     pthread_mutex_lock(&pool->lock);
     struct task *task = find_job(pool, job);
-    if (task)
+    if (task && (!task->waiters || !task->waiters->next))
         cancel(task);
     pthread_mutex_unlock(&pool->lock);
 }

@@ -48,13 +48,15 @@ struct task *task_new(void); /* NULL: no memory; its arena has no oom */
 void task_free(struct task *task);
 
 struct pool *pool_start(struct server *server, uint32_t slots, struct error *err);
-/* Refuses what waits (ERR_BUSY), gives what is under way until the deadline, then cancels it. */
+/* Refuses what waits and whatever comes (ERR_BUSY), gives what is under way until the deadline,
+ * then cancels it (ERR_BUSY). All waiters have been told when it returns. NULL is fine. */
 void pool_stop(struct pool *pool, uint64_t deadline_ns);
+void pool_close(struct pool *pool); /* a stopped one, that nobody asks any more; NULL is fine */
 
 /* Always takes the task, and the waiter if it returns true: which is where it lies until done.
  * false: ERR_BUSY. */
 bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err);
-/* Cancels the task of a job, if it is here. */
+/* Cancels the task of a job, if it is here and nobody else waits for it. */
 void pool_cancel(struct pool *pool, const char *job);
 /* What the task of a job is at: "waiting", "compiling" …; NULL: it is not here. */
 const char *pool_stage(struct pool *pool, const char *job);

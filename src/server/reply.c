@@ -62,7 +62,13 @@ void reply_error(struct request *request, const struct error *err)
 {
     unsigned status = (unsigned)error_http(err->code);
     json_t *value = error_value(err, request->blueprint_id);
+    if (status >= 500)
+        log_line(request->server, LOG_WARNING, "failed",
+                 json_pack("{s:s, s:s, s:O}", "request_id", request->id, "error",
+                           error_name(err->code), "message", json_object_get(value, "message")));
     json_object_set_new(value, "request_id", json_string(request->id));
+    if (request->reply.release) /* of what was to be sent instead */
+        request->reply.release(request->reply.held);
     request->reply = (struct reply){.status = 0};
     if (status == 503 || status == 429)
         reply_header(request, "Retry-After", "1");

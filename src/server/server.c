@@ -153,6 +153,8 @@ static void stop(struct life *life)
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     http_stop(server);
     feeder_free(server->feeder);
+    pool_close(server->pool);
+    workers_free(server->workers);
     queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
@@ -210,6 +212,7 @@ static void serve(struct server *server, const sigset_t *signals)
         int number = sigtimedwait(signals, NULL, &(struct timespec){.tv_sec = 1});
         if (number == SIGTERM || number == SIGINT)
             return;
+        http_close_late(server);
     }
 }
 

@@ -145,8 +145,6 @@ static json_t *make_answer(struct server *server, struct task *task,
     json_object_set_new(answer, "optimizations_applied", describe_passes(server, built));
     json_object_set_new(answer, "cache_hit", json_false());
     json_object_set_new(answer, "metadata", metadata);
-    if (task->parent[0] != '\0')
-        json_object_set_new(answer, "parent", json_string(task->parent));
     return answer;
 }
 
