@@ -15,7 +15,7 @@ function parse(text) {
     picture.removeAttribute("height");
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(`${style ? style[1] : ""}
-        :host { display: block } svg { display: block; width: 100%; height: 100% }`);
+        .urza-picture .paper { fill: none } :host { display: block } svg { display: block; width: 100%; height: 100% }`);
     return [picture, sheet];
 }
 
@@ -61,12 +61,10 @@ class Viewport {
         this.place();
     }
 
-    // The upper middle of it, as wide as there is room, but not smaller than least.
+    // Its upper left part, as much as there is room for, but not smaller than least.
     upper(least) {
-        const across = this.size()[0];
-        this.scale = Math.max(Math.min(across / this.width, 1), least);
-        this.x = (this.width - across / this.scale) / 2;
-        this.y = 0;
+        this.scale = Math.max(Math.min(this.size()[0] / this.width, 1), least);
+        this.x = this.y = 0;
         this.place();
     }
 }
