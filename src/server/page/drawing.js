@@ -15,7 +15,9 @@ function parse(text) {
     picture.removeAttribute("height");
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(`${style ? style[1] : ""}
-        .urza-picture .paper { fill: none } :host { display: block } svg { display: block; width: 100%; height: 100% }`);
+        .urza-picture .paper { fill: none }
+        :host { display: block }
+        svg { display: block; width: 100%; height: 100% }`);
     return [picture, sheet];
 }
 
