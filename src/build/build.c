@@ -275,6 +275,17 @@ bool build_verify(const struct build_request *request, const void *package, size
     return true;
 }
 
+bool build_profile(const struct build_request *request, const void *package, size_t size,
+                   const uint8_t signer[32], double seconds, struct arena *arena,
+                   struct work_profiled *out, struct error *err)
+{
+    struct work_order work;
+    struct child_answer answer;
+    work_profile(package, size, signer, seconds, arena, &work);
+    return run_work(request, &work, "measuring", arena, &answer, err) &&
+           work_take_profiled(&answer, out, err);
+}
+
 void build_release(const struct build_request *request, struct build_result *result)
 {
     compile_release(&request->compile, &result->compiled);

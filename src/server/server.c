@@ -17,6 +17,7 @@
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
+#include "server/behind.h"
 #include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
@@ -128,6 +129,9 @@ static bool start(struct life *life, const char *home, struct error *err)
     server->queue = queue_new(registry_catalogue(server->registry), settings->queue_limit);
     if (!server->queue)
         return fail(err, ERR_NOMEM, "no memory for the service");
+    server->behind = behind_start(server, err);
+    if (!server->behind)
+        return false;
     server->pool = pool_start(server, cores(settings->max_concurrent_compilations), err);
     if (!server->pool)
         return false;
@@ -147,12 +151,14 @@ static void stop(struct life *life)
     if (server->http)
         http_quiesce(server);
     feeder_stop(server->feeder);
+    behind_stop(server->behind);
     pool_stop(server->pool, deadline - STOP_NS / 4);
     workers_stop(server->workers);
     while (server->http && http_busy(server) > 0 && clock_ns() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     http_stop(server);
     feeder_free(server->feeder);
+    behind_free(server->behind);
     pool_close(server->pool);
     workers_free(server->workers);
     queue_free(server->queue);
@@ -164,23 +170,6 @@ static void stop(struct life *life)
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
         close(life->lock_fd);
-}
-
-static void verify_pending(struct server *server)
-{
-    const struct filter filters[] = {{.field = "evidence", .op = FILTER_IS, .text = "pending"},
-                                     {.field = "status", .op = FILTER_IS_NOT, .text = "RETIRED"},
-                                     {.field = "object", .op = FILTER_IS_NOT, .text = ""}};
-    const struct query query = {
-        .kind = RECORD_kernel, .filters = filters, .filter_count = 3, .limit = 100};
-    struct records records;
-    struct arena arena;
-    struct error err;
-    arena_init(&arena);
-    if (catalogue_list(registry_catalogue(server->registry), &query, &arena, &records, &err))
-        for (uint32_t i = 0; i < records.count; i++)
-            pool_verify_behind(server->pool, ((const struct record *)records.items[i])->id);
-    arena_release(&arena);
 }
 
 static void tend(struct server *server)
@@ -198,7 +187,7 @@ static void tend(struct server *server)
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
     metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, (double)tended.bytes);
-    verify_pending(server);
+    behind_look(server->behind);
 }
 
 static void serve(struct server *server, const sigset_t *signals)
