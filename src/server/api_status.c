@@ -56,13 +56,18 @@ static bool add_history(struct request *request, uint32_t count, json_t *status,
     return true;
 }
 
-static bool add_kernels(struct request *request, json_t *status, struct error *err)
+/* Of the packages that are kept: how many, and their bytes. */
+static bool total_kernels(const struct server *server, struct totals *out, struct error *err)
 {
     const struct filter there = {.field = "object", .op = FILTER_IS_NOT, .text = ""};
     const struct query query = {.kind = RECORD_kernel, .filters = &there, .filter_count = 1};
+    return catalogue_total(registry_catalogue(server->registry), &query, "size_bytes", out, err);
+}
+
+static bool add_kernels(struct request *request, json_t *status, struct error *err)
+{
     struct totals totals;
-    if (!catalogue_total(registry_catalogue(request->server->registry), &query, "size_bytes",
-                         &totals, err))
+    if (!total_kernels(request->server, &totals, err))
         return false;
     json_object_set_new(status, "kernels", json_integer(totals.count));
     json_object_set_new(status, "kernel_cache_size_mb",
@@ -142,8 +147,12 @@ enum handled route_metrics(struct request *request, struct error *err)
 {
     struct server *server = request->server;
     uint32_t active, waiting, slots;
+    struct totals totals;
     struct strbuf text;
+    struct error ignored; /* figures are wanted most when the catalogue is away */
     (void)err;
+    if (total_kernels(server, &totals, &ignored))
+        metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, totals.sum);
     pool_count(server->pool, &active, &waiting, &slots);
     metrics_set(server->metrics, METRIC_ACTIVE, NULL, active);
     metrics_set(server->metrics, METRIC_QUEUED, NULL, waiting);

@@ -158,6 +158,7 @@ static bool check_headers(struct request *request, const char *version, uint64_t
     else if (!check.wrong && check.encodings > 0 && (check.lengths > 0 || old))
         check.wrong = "Transfer-Encoding excludes Content-Length and HTTP/1.0";
     if (check.wrong) {
+        request->framing_wrong = true;
         reply_header(request, "Connection", "close"); /* where it ends is not certain */
         return fail(err, ERR_JSON, "%s", check.wrong);
     }
@@ -255,6 +256,9 @@ static bool check_type(struct request *request, struct error *err)
     static const char *const models[] = {"application/octet-stream", "application/onnx",
                                          "application/x-onnx", "application/zip"};
     const char *type = request_header(request, "Content-Type");
+    const char *coding = request_header(request, "Content-Encoding");
+    if (coding && strcasecmp(coding, "identity") != 0)
+        return fail(err, ERR_MEDIA, "bodies are not read in the coding '%.60s'", coding);
     request->source_kind = SOURCE_JSON;
     if (!type || type_is(type, "application/json"))
         return true;

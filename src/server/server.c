@@ -196,7 +196,6 @@ static void tend(struct server *server)
         shelf_forget(server->packages, NULL);
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
-    metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, (double)tended.bytes);
     verify_pending(server);
 }
 
