@@ -7,6 +7,7 @@
 #include "server/api.h"
 #include "server/shelf.h"
 #include "server/metrics.h"
+#include "server/picture.h"
 
 #define ZSTD_LEVEL 3
 #define TYPE_PACKAGE "application/vnd.urza.package"
@@ -278,4 +279,19 @@ enum handled route_manifest(struct request *request, struct error *err)
 enum handled route_evidence(struct request *request, struct error *err)
 {
     return reply_part(request, "evidence.json", err);
+}
+
+enum handled route_picture(struct request *request, struct error *err)
+{
+    struct kernel_record *kernel;
+    struct held_blob *held;
+    struct strbuf text;
+    strbuf_init(&text, &request->arena);
+    if (!find_kernel(request, &kernel, err) || !open_blob(request, kernel, &held, err))
+        return HANDLED_FAILED;
+    request->reply.release = release_part;
+    request->reply.held = held;
+    if (!picture_of_package(held->blob.data, held->blob.size_bytes, &request->arena, &text, err))
+        return HANDLED_FAILED;
+    return reply_text(request, 200, "image/svg+xml", text.data, text.size_bytes);
 }

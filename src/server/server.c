@@ -65,11 +65,12 @@ static bool open_registry(struct server *server, struct error *err)
         catalogue = join(arena, join(arena, "sqlite:", settings->data), "/catalogue.db");
     if (blobs[0] == '\0')
         blobs = join(arena, join(arena, "file:", settings->data), "/objects");
-    const struct registry_options options = {.catalogue = catalogue,
-                                             .blobs = blobs,
-                                             .size_limit_bytes = settings->max_cache_size_gb * GIB,
-                                             .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR,
-                                             .alone = settings->catalogue[0] == '\0'};
+    const struct registry_options options = {
+        .catalogue = catalogue,
+        .blobs = blobs,
+        .size_limit_bytes = (uint64_t)(settings->max_cache_size_gb * (double)GIB),
+        .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR,
+        .alone = settings->catalogue[0] == '\0'};
     return registry_open(&options, &server->registry, err);
 }
 
