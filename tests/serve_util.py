@@ -1,12 +1,11 @@
 """What the tests of `urza serve` share: a server in a folder of its own, requests, blueprints."""
+import contextlib
 import http.client
 import json
 import os
 import select
 import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -156,7 +155,11 @@ class Held:
         return self
 
     def __exit__(self, *ignored):
-        os.kill(self.pid, signal.SIGCONT)
+        self.go_on()
+
+    def go_on(self):
+        with contextlib.suppress(ProcessLookupError): # it may have ended meanwhile
+            os.kill(self.pid, signal.SIGCONT)
 
 
 def clean_environment():
