@@ -291,6 +291,13 @@ void spawner_stop(struct spawner *spawner)
     free(spawner);
 }
 
+bool spawner_alive(const struct spawner *spawner)
+{
+    siginfo_t info = {.si_pid = 0};
+    int options = WEXITED | WNOHANG | WNOWAIT; /* spawner_stop waits for it */
+    return waitid(P_PID, (id_t)spawner->pid, &info, options) == 0 && info.si_pid == 0;
+}
+
 static bool send_packet(const struct spawner *spawner, const struct packet *packet, const int *fds,
                         int count)
 {

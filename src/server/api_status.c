@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "build/spawner.h"
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
@@ -95,7 +96,7 @@ enum handled route_status(struct request *request, struct error *err)
     uint64_t queued, leased;
     json_t *status = json_object();
     pool_count(server->pool, &active, &waiting, &slots);
-    bool busy = active >= slots;
+    bool busy = active >= slots, broken = !spawner_alive(server->spawner);
     bool ok = request_only_queries(request, (const char *const[]){"history", NULL}, err) &&
               take_count(request, &count, err) &&
               queue_depth(server->queue, &queued, &leased, err) &&
@@ -104,7 +105,10 @@ enum handled route_status(struct request *request, struct error *err)
         json_decref(status);
         return HANDLED_FAILED;
     }
-    json_object_set_new(status, "status", json_string(busy ? "overloaded" : "healthy"));
+    json_object_set_new(status, "status",
+                        json_string(broken ? "broken"
+                                    : busy ? "overloaded"
+                                           : "healthy"));
     json_object_set_new(status, "version", json_string(compiler_version()));
     char key[2 * sizeof server->public_key + 1];
     hex_encode(server->public_key, sizeof server->public_key, key);
@@ -134,9 +138,10 @@ enum handled route_ready(struct request *request, struct error *err)
     uint32_t active, waiting, slots;
     (void)err;
     pool_count(server->pool, &active, &waiting, &slots);
-    const char *wrong = atomic_load(&server->stopping) ? "stopping"
-                        : active >= slots              ? "overloaded"
-                                                       : NULL;
+    const char *wrong = atomic_load(&server->stopping)    ? "stopping"
+                        : !spawner_alive(server->spawner) ? "broken"
+                        : active >= slots                 ? "overloaded"
+                                                          : NULL;
     if (wrong)
         reply_header(request, "Retry-After", "1");
     return reply_json(request, wrong ? 503 : 200,

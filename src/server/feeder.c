@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "build/spawner.h"
 #include "registry/queue.h"
 #include "server/api.h"
 #include "server/pool.h"
@@ -228,6 +229,8 @@ static void take_jobs(struct feeder *feeder)
     uint32_t active, waiting, slots, count;
     struct error err;
     jmp_buf no_memory;
+    if (!spawner_alive(server->spawner))
+        return; /* they wait for who can do them */
     pool_count(server->pool, &active, &waiting, &slots);
     pthread_mutex_lock(&feeder->lock);
     uint32_t mine = feeder->lease_count;

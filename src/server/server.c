@@ -211,9 +211,21 @@ static void tend(struct server *server)
     verify_pending(server);
 }
 
+/* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
+ * process with threads and secrets, so whoever tends the service must restart it. */
+static void look_after_spawner(struct server *server, bool *was_alive)
+{
+    if (*was_alive && !spawner_alive(server->spawner)) {
+        log_line(server, LOG_ERROR, "the process that starts compilers died: restart the service",
+                 NULL);
+        *was_alive = false;
+    }
+}
+
 static void serve(struct server *server, const sigset_t *signals)
 {
     uint64_t next = 0;
+    bool was_alive = true;
     for (;;) {
         if (clock_ns() >= next) {
             tend(server);
@@ -223,6 +235,7 @@ static void serve(struct server *server, const sigset_t *signals)
         if (number == SIGTERM || number == SIGINT)
             return;
         http_close_late(server);
+        look_after_spawner(server, &was_alive);
     }
 }
 
