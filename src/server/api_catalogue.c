@@ -32,6 +32,13 @@ static void *find(struct request *request, enum record_kind kind, const char *id
     return record;
 }
 
+static bool has_controls(const char *text)
+{
+    while ((unsigned char)*text >= ' ' && *text != 0x7f)
+        text++;
+    return *text != '\0';
+}
+
 /* A body's words as a list of the catalogue: ",a,b,". */
 static bool take_tags(const json_t *object, struct arena *arena, const char **out,
                       struct error *err)
@@ -47,7 +54,8 @@ static bool take_tags(const json_t *object, struct arena *arena, const char **ou
     json_array_foreach(tags, i, tag)
     {
         const char *word = json_string_value(tag);
-        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strpbrk(word, ",\n\r\t"))
+        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strchr(word, ',') ||
+            has_controls(word))
             return fail(err, ERR_JSON,
                         "field 'tags': a tag is a word of at most %d bytes without commas",
                         TAG_MOST);

@@ -226,6 +226,7 @@ static struct MHD_Response *make_response(const struct request *request)
 static enum MHD_Result send_reply(struct request *request)
 {
     struct MHD_Response *response = make_response(request);
+    http_set_deadline(request->connection, UINT64_MAX);
     if (!response)
         return MHD_NO;
     enum MHD_Result sent = MHD_queue_response(request->connection, request->reply.status, response);
