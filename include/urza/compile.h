@@ -6,7 +6,8 @@
  * memory is an error. Open it early: the new process is a copy of the host as it is at that moment
  * (from the thread that opens it), and best has neither the host's secrets nor locks that other
  * threads hold in the middle of something. When the host ends, in any way, so do compilers and
- * jobs.
+ * jobs. The host may ignore SIGCHLD, fork, limit the size of files, round as it likes and cancel
+ * threads that wait in urza_job_wait (in the other functions that is put off until they return).
  *
  * Everything may be called from any thread; a job belongs to who started it until it is freed.
  * Functions that return int give 0 on success and the error's code otherwise (errors.def: the class
@@ -30,7 +31,8 @@ typedef struct urza_job urza_job;
 typedef struct urza_compiler_options {
     const char *home;      /* its keys/signing.pem signs packages, made at first use (mode 0600);
                               NULL: packages are unsigned */
-    const char *cache_dir; /* where compiled code is kept and found again; NULL: nowhere */
+    const char *cache_dir; /* where compiled code is kept and found again; NULL: nowhere. Relative
+                              paths, here and below, start in the folder that is current then */
     uint32_t jobs_max;     /* that run at one time, others wait; 0: one for each processor */
 } urza_compiler_options;
 
@@ -51,8 +53,9 @@ typedef struct urza_compile_options {
     const char *dims;     /* "B=32,S=16": verify at these sizes; NULL: at several */
     const char *folder;   /* where relative paths of the source start; NULL: it may name no files */
     uint64_t seed;        /* of parameters that the source gives no values */
-    uint32_t timeout_ms;  /* of compiling; 0: 120,000. Verification takes 300 s at most */
-    uint64_t memory_bytes; /* of address space for compiling; 0: 8 GiB */
+    uint32_t timeout_ms;  /* of compiling; 0: 120,000. Verification takes 330 s at most */
+    uint64_t memory_bytes; /* of address space for the process that compiles and for each that
+                              verifies; 0: 8 GiB, and the machine's memory */
     int degrade;           /* not 0: where optimising or generating code fails, do without; see
                               urza_job_details */
     /* A step begins: "compiling", "verifying", "signing". On the job's thread; may not call the
@@ -69,7 +72,7 @@ int urza_compile_start(urza_compiler *compiler, const void *source, size_t size,
 /* Waits for at most timeout_s seconds (below 0: for ever). -1: it is still running; *err is left
  * alone. Otherwise 0, or the code of its failure, each time it is asked. */
 int urza_job_wait(urza_job *job, double timeout_s, urza_error *err);
-/* Ends it soon, as CancelledError unless it was done. */
+/* Ends it soon, as CancelledError unless it was done; whatever state its process is in. */
 void urza_job_cancel(urza_job *job);
 /* Cancels it, waits for its end and gives back what it holds. NULL is fine. */
 void urza_job_free(urza_job *job);

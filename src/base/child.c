@@ -4,13 +4,14 @@
  *    came to its end. A head goes first, which tells the sizes of what follows; the parent takes
  *    nothing that does not have the announced size, nor more than the limit.
  * 2. Time is the parent's business: it reads until a deadline, then kills. An alarm a second later
- *    is for a child that has closed its end of the pipe and goes on.
+ *    is for a child whose parent is stopped.
  * 3. The kernel kills the child when the thread that forked it ends. That may have happened before
  *    the child could ask for it, so it looks whose child it is afterwards. */
 #include "base/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fenv.h>
 #include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -50,17 +51,19 @@ void child_no_memory(void)
     _exit(error_exit(ERR_NOMEM));
 }
 
-void child_default_signals(void)
+void child_defaults(void)
 {
-    static const int signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
-                                  SIGTRAP, SIGABRT, SIGSYS, SIGALRM};
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGILL,  SIGFPE, SIGTRAP,
+                                  SIGABRT, SIGSYS, SIGALRM, SIGCHLD};
     sigset_t none;
     sigemptyset(&none);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    fesetenv(FE_DFL_ENV);
 }
 
 /* The address space in use; 0 when the system does not say. */
@@ -79,24 +82,34 @@ static uint64_t mapped_bytes(void)
 }
 
 /* Never above a limit that the caller is held to itself. */
-static void limit_memory(uint64_t bytes)
+static void limit(int resource, uint64_t most)
 {
     struct rlimit limit;
-    if (bytes == 0 || URZA_SANITIZED || getrlimit(RLIMIT_AS, &limit) != 0)
+    if (getrlimit(resource, &limit) != 0)
         return;
-    rlim_t most = (rlim_t)(mapped_bytes() + bytes);
     if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > most)
-        limit.rlim_cur = most;
+        limit.rlim_cur = (rlim_t)most;
     limit.rlim_max = limit.rlim_cur;
-    setrlimit(RLIMIT_AS, &limit);
+    setrlimit(resource, &limit);
 }
 
+static void limit_memory(uint64_t bytes)
+{
+    uint64_t used = mapped_bytes();
+    if (bytes > 0 && bytes < UINT64_MAX - used && !URZA_SANITIZED)
+        limit(RLIMIT_AS, used + bytes);
+}
+
+/* Of the processor's time so much as all cores have meanwhile: a limit that no child puts off. */
 static void limit_time(uint32_t timeout_ms)
 {
     struct itimerval timer = {
         .it_value = {.tv_sec = timeout_ms / 1000 + 1, .tv_usec = timeout_ms % 1000 * 1000}};
-    if (timeout_ms > 0)
-        setitimer(ITIMER_REAL, &timer, NULL);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (timeout_ms == 0)
+        return;
+    setitimer(ITIMER_REAL, &timer, NULL);
+    limit(RLIMIT_CPU, (uint64_t)(cores > 0 ? cores : 1) * (timeout_ms / 1000 + 2));
 }
 
 void child_serve(int fd, pid_t parent, child_body *body, void *context,
@@ -109,11 +122,15 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    child_default_signals();
+    child_defaults();
     limit_time(limits->timeout_ms);
     limit_memory(limits->memory_bytes);
-    if (limits->sealed)
+    if (limits->file_bytes > 0)
+        limit(RLIMIT_FSIZE, limits->file_bytes);
+    if (limits->sealed) {
+        setpgid(0, 0); /* for child_kill; whom confine.h confines cannot leave it */
         confine_descriptors(fd);
+    }
     arena_init(&arena);
     head.ok = body(context, &arena, &answer, &head.err);
     for (size_t i = 0; head.ok && i < CHILD_PARTS; i++)
@@ -124,34 +141,36 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     _exit(sent ? 0 : 1);
 }
 
-#define CANCEL_MS 20 /* so often somebody looks whether it is cancelled */
+#define LOOK_MS 20 /* so often somebody looks whether it is over */
 
-/* Where an answer comes from, and until when. */
-struct source {
-    int fd;
-    uint64_t deadline_ns; /* 0: none */
-    const atomic_bool *cancelled;
-};
-
-/* For poll; 0: it is over. */
-static int wait_ms(const struct source *source)
+static bool is_over(const struct child_source *source)
 {
-    if (source->cancelled && atomic_load(source->cancelled))
-        return 0;
-    uint64_t most = source->cancelled ? CANCEL_MS : INT_MAX, now = clock_ns();
+    return (source->cancelled && atomic_load(source->cancelled)) ||
+           (source->deadline_ns > 0 && clock_ns() >= source->deadline_ns);
+}
+
+/* For poll. */
+static int wait_ms(const struct child_source *source)
+{
+    uint64_t most = source->cancelled || source->ended ? LOOK_MS : INT_MAX, now = clock_ns();
     if (source->deadline_ns == 0)
-        return source->cancelled ? CANCEL_MS : -1;
+        return most == INT_MAX ? -1 : LOOK_MS;
     uint64_t left = now < source->deadline_ns ? (source->deadline_ns - now) / NS_PER_MS + 1 : 0;
     return (int)(left < most ? left : most);
 }
 
-/* Reads size bytes in time. */
-static bool read_in_time(const struct source *source, void *data, size_t size)
+/* Reads size bytes in time. The end of the pipe tells that no more will come; somebody else may
+ * hold it open, so whoever knows of the child's end is asked, too: then what lies in the pipe is
+ * all. */
+static bool read_in_time(const struct child_source *source, void *data, size_t size)
 {
     for (char *at = data; size > 0;) {
         struct pollfd p = {.fd = source->fd, .events = POLLIN};
-        int wait = wait_ms(source), ready = poll(&p, 1, wait);
-        if ((ready < 0 && errno == EINTR) || (ready == 0 && wait != 0))
+        if (is_over(source))
+            return false;
+        bool last = source->ended && source->ended(source->context);
+        int ready = poll(&p, 1, last ? 0 : wait_ms(source));
+        if ((ready < 0 && errno == EINTR) || (ready == 0 && !last))
             continue;
         if (ready <= 0)
             return false;
@@ -185,30 +204,64 @@ static bool make_room(const struct head *head, const struct child_limits *limits
     }
     arena->oom = &no_memory;
     for (size_t i = 0; i < CHILD_PARTS; i++) {
-        out->parts[i].data = arena_alloc(arena, (size_t)head->size_bytes[i] + 1, 64);
-        out->parts[i].size_bytes = (size_t)head->size_bytes[i];
+        size_t size = (size_t)head->size_bytes[i]; /* announced: not touched before it comes */
+        char *data = arena_raw(arena, size + 1, 64);
+        data[size] = '\0';
+        out->parts[i] = (struct child_part){data, size};
     }
     arena->oom = outer;
     return true;
+}
+
+/* The bytes of the character at text, which is terminated; 0: no UTF-8, or one that is unwanted. */
+static size_t character_bytes(const unsigned char *text, bool controls)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t bytes = text[0] < 0x80   ? 1
+                   : text[0] < 0xc0 ? 0
+                   : text[0] < 0xe0 ? 2
+                   : text[0] < 0xf0 ? 3
+                   : text[0] < 0xf8 ? 4
+                                    : 0;
+    uint32_t code = bytes > 1 ? text[0] & (0x7fu >> bytes) : text[0];
+    for (size_t i = 1; i < bytes; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (text[i] & 0x3fu);
+    }
+    bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+    bool fine = code >= least[bytes] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+    return fine && (controls || !control) ? bytes : 0;
+}
+
+void child_clean(char *text, bool controls)
+{
+    for (char *at = text; *at != '\0';) {
+        size_t bytes = character_bytes((unsigned char *)at, controls);
+        if (bytes == 0)
+            *at = '?';
+        at += bytes > 0 ? bytes : 1;
+    }
 }
 
 /* A child that went wrong may have said anything. */
 static void take_error(struct error *from, struct error *out)
 {
     from->place[sizeof from->place - 1] = from->message[sizeof from->message - 1] = '\0';
+    child_clean(from->place, true);
+    child_clean(from->message, true);
     if (from->code <= ERR_NONE || from->code >= ERR_COUNT)
         from->code = ERR_BUG;
     *out = *from;
 }
 
-enum child_end child_receive(int fd, uint64_t deadline_ns, const atomic_bool *cancelled,
-                             const struct child_limits *limits, struct arena *arena,
-                             struct child_answer *out_answer, struct error *err)
+enum child_end child_receive(const struct child_source *source, const struct child_limits *limits,
+                             struct arena *arena, struct child_answer *out_answer,
+                             struct error *err)
 {
-    const struct source source = {fd, deadline_ns, cancelled};
     struct head head;
     struct child_answer answer;
-    if (!read_in_time(&source, &head, sizeof head))
+    if (!read_in_time(source, &head, sizeof head))
         return CHILD_NONE;
     if (!head.ok) {
         take_error(&head.err, err);
@@ -217,19 +270,41 @@ enum child_end child_receive(int fd, uint64_t deadline_ns, const atomic_bool *ca
     if (!make_room(&head, limits, arena, &answer, err))
         return CHILD_FAILED;
     for (size_t i = 0; i < CHILD_PARTS; i++)
-        if (!read_in_time(&source, (void *)(uintptr_t)answer.parts[i].data,
+        if (!read_in_time(source, (void *)(uintptr_t)answer.parts[i].data,
                           answer.parts[i].size_bytes))
             return CHILD_NONE;
     *out_answer = answer;
     return CHILD_DONE;
 }
 
-static int wait_for(pid_t pid)
+bool child_ended(pid_t pid)
 {
+    siginfo_t info = {.si_pid = 0};
+    int found;
+    do
+        found = waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    while (found < 0 && errno == EINTR);
+    return found < 0 || info.si_pid == pid;
+}
+
+void child_kill(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    kill(-pid, SIGKILL); /* it may have children, which are of its group */
+}
+
+/* Waits for its end, and ends what it left. */
+static struct child_exit wait_for(pid_t pid)
+{
+    siginfo_t info;
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return status;
+    pid_t found;
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        continue;
+    child_kill(pid);
+    while ((found = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
+        continue;
+    return found == pid ? child_exit_of(status) : (struct child_exit){CHILD_LOST, 0};
 }
 
 struct child_exit child_exit_of(int status)
@@ -243,13 +318,20 @@ struct child_exit child_exit_of(int status)
     return (struct child_exit){CHILD_STATUS, WEXITSTATUS(status)};
 }
 
-static struct child_exit find_end(pid_t pid, uint64_t deadline_ns)
+/* Where it has closed its end of the pipe, it is about to end, or goes on. */
+static bool ends_in_time(pid_t pid, uint64_t deadline_ns)
 {
-    bool late = deadline_ns > 0 && clock_ns() >= deadline_ns;
-    if (late)
-        kill(pid, SIGKILL);
-    int status = wait_for(pid);
-    return late ? (struct child_exit){CHILD_TIMED_OUT, 0} : child_exit_of(status);
+    while (!child_ended(pid)) {
+        if (deadline_ns > 0 && clock_ns() >= deadline_ns)
+            return false;
+        usleep(200);
+    }
+    return true;
+}
+
+static bool has_ended(void *context)
+{
+    return child_ended(*(const pid_t *)context);
 }
 
 struct child_exit child_run(child_body *body, void *context, const struct child_limits *limits,
@@ -276,14 +358,17 @@ struct child_exit child_run(child_body *body, void *context, const struct child_
         fail(err, ERR_NOMEM, "cannot start a process: %s", strerror(reason));
         return (struct child_exit){CHILD_FAILED, 0};
     }
-    struct child_exit end = {
-        child_receive(fds[0], deadline_ns, NULL, limits, arena, out_answer, err), 0};
+    const struct child_source source = {
+        .fd = fds[0], .deadline_ns = deadline_ns, .ended = has_ended, .context = &pid};
+    struct child_exit end = {child_receive(&source, limits, arena, out_answer, err), 0};
     close(fds[0]);
-    if (end.end == CHILD_NONE)
-        return find_end(pid, deadline_ns);
-    kill(pid, SIGKILL); /* it has said all; nothing of it shall outlast the call */
-    wait_for(pid);
-    return end;
+    bool late = end.end == CHILD_NONE && !ends_in_time(pid, deadline_ns);
+    if (end.end != CHILD_NONE || late)
+        child_kill(pid); /* it has said all; nothing of it shall outlast the call */
+    struct child_exit own = wait_for(pid);
+    if (late)
+        return (struct child_exit){CHILD_TIMED_OUT, 0};
+    return end.end == CHILD_NONE ? own : end;
 }
 
 bool child_fail(struct child_exit end, const struct child_limits *limits, const char *who,
@@ -303,6 +388,9 @@ bool child_fail(struct child_exit end, const struct child_limits *limits, const 
     case CHILD_SIGNAL:
         return fail(err, code, "%s was killed by signal %d (%s)", who, end.number,
                     strsignal(end.number));
+    case CHILD_LOST:
+        return fail(err, code, "%s ended, and the program's own handling of SIGCHLD hides how",
+                    who);
     case CHILD_STATUS: return fail(err, code, "%s exited with status %d", who, end.number);
     }
     return fail(err, ERR_BUG, "%s came to its end", who);

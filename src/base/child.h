@@ -38,7 +38,9 @@ struct child_limits {
     uint64_t memory_bytes; /* of address space on top of what the caller has; 0: none. Not held
                               where a sanitizer needs more than any limit */
     uint64_t answer_bytes; /* all parts together; 0: none */
-    bool sealed;           /* the child has no descriptors but the one for its answer */
+    uint64_t file_bytes;   /* of one file that it writes, in memory or elsewhere; 0: none */
+    bool sealed;           /* the child has no descriptors but the one for its answer, and is the
+                              first of a group of processes */
 };
 
 enum child_end {
@@ -49,7 +51,8 @@ enum child_end {
     CHILD_TIMED_OUT, /* killed after timeout_ms */
     CHILD_NO_MEMORY, /* ended itself by child_no_memory */
     CHILD_SIGNAL,    /* killed by signal `number` */
-    CHILD_STATUS     /* ended itself with exit status `number` */
+    CHILD_STATUS,    /* ended itself with exit status `number` */
+    CHILD_LOST       /* it ended, but the host ignores SIGCHLD or waited for it: no status */
 };
 struct child_exit {
     enum child_end end;
@@ -71,11 +74,28 @@ struct child_exit child_run(child_body *body, void *context, const struct child_
  * ends. parent: whose child it must still be. */
 URZA_NORETURN void child_serve(int fd, pid_t parent, child_body *body, void *context,
                                const struct child_limits *limits);
-/* The other end's: takes the answer from fd until deadline_ns (of clock_ns; 0: none) or until
- * *cancelled (NULL: never). CHILD_DONE, CHILD_FAILED, or CHILD_NONE: the child did not say all. */
-enum child_end child_receive(int fd, uint64_t deadline_ns, const atomic_bool *cancelled,
-                             const struct child_limits *limits, struct arena *arena,
-                             struct child_answer *out_answer, struct error *err);
+/* Where an answer comes from, and until when. */
+struct child_source {
+    int fd;
+    uint64_t deadline_ns;         /* of clock_ns; 0: none */
+    const atomic_bool *cancelled; /* NULL: never */
+    bool (*ended)(void *context); /* whether the child has, which somebody may know although others
+                                     hold its end of the pipe; NULL: nobody does */
+    void *context;
+};
+/* The other end's: takes the answer, whose texts it does not look at. CHILD_DONE, CHILD_FAILED, or
+ * CHILD_NONE: the child did not say all. */
+enum child_end child_receive(const struct child_source *source, const struct child_limits *limits,
+                             struct arena *arena, struct child_answer *out_answer,
+                             struct error *err);
+/* For texts of an answer: what is not UTF-8 becomes '?', and control characters, too, unless
+ * controls. Errors are cleaned so far that they are UTF-8. */
+void child_clean(char *text, bool controls);
+
+/* Whether a child has come to its end, whoever else waits for it; it stays to be waited for. */
+bool child_ended(pid_t pid);
+/* Kills a child that was not waited for yet, and what it has forked, if it was sealed. */
+void child_kill(pid_t pid);
 /* What a status of waitpid says. */
 struct child_exit child_exit_of(int status);
 
@@ -91,8 +111,10 @@ uint64_t child_memory_most(void);
 /* Ends the process by the exit status of ERR_NOMEM, which parents take for CHILD_NO_MEMORY: what an
  * allocation does in a child that can neither have the memory nor go on without. */
 URZA_NORETURN void child_no_memory(void);
-/* For a child just forked: deadly signals kill (the host's handlers, a sanitizer's say, must not
- * turn a crash into an exit), SIGPIPE is ignored, no core is dumped. */
-void child_default_signals(void);
+/* For a child just forked, which is as its host was: deadly signals kill (the host's handlers, a
+ * sanitizer's say, must not turn a crash into an exit), ends of children are told, SIGPIPE and
+ * SIGXFSZ are ignored, no core is dumped, floating-point numbers are rounded to the nearest,
+ * without traps and with subnormal ones. */
+void child_defaults(void);
 
 #endif

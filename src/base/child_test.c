@@ -2,6 +2,7 @@
 #include "base/child.h"
 
 #include <fcntl.h>
+#include <fenv.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -236,13 +237,199 @@ static void nothing_outlives_a_killed_parent(void **state)
     close(fds[0]);
 }
 
+static bool fails_with_text(void *context, struct arena *arena, struct child_answer *out,
+                            struct error *err)
+{
+    (void)arena, (void)out;
+    return fail(err, ERR_SHAPE, "%s", (const char *)context);
+}
+
+static void texts_are_cleaned(void **state)
+{
+    (void)state;
+    static const struct row {
+        const char *said, *heard;
+    } rows[] = {
+        {"plain", "plain"},
+        {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
+         "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"\xff\xfe\x1b[31mred\x1b]0;title\a\x7f", "??\x1b[31mred\x1b]0;title\a\x7f"},
+        {"\xc2\x9b"
+         "1m",
+         "\xc2\x9b"
+         "1m"},                                        /* a control character of two bytes */
+        {"\xc0\xaf \xe0\x80\xaf", "?? ???"},           /* longer than need be */
+        {"\xed\xa0\x80 \xf4\x90\x80\x80", "??? ????"}, /* half a pair; beyond the last */
+        {"cut \xe2\x82", "cut ??"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct outcome o;
+        run(&o, fails_with_text, (void *)(uintptr_t)rows[i].said, &no_limits);
+        assert_int_equal(o.exit.end, CHILD_FAILED);
+        assert_string_equal(o.err.message, rows[i].heard);
+        child_clean(o.err.message, false);
+        for (const char *at = o.err.message; *at != '\0'; at++)
+            assert_true((unsigned char)*at >= 0x20 && *at != 0x7f &&
+                        !((unsigned char)at[0] == 0xc2 && (unsigned char)at[1] < 0xa0));
+        arena_release(&o.arena);
+    }
+}
+
+static bool tells_rounding(void *context, struct arena *arena, struct child_answer *out,
+                           struct error *err)
+{
+    volatile double one = 1, tiny = 1e-300;
+    int *mode = arena_alloc(arena, sizeof *mode, 8);
+    (void)context, (void)err;
+    *mode = fegetround() == FE_TONEAREST && one + tiny == 1 && one / 3 > 0;
+    out->parts[0] = (struct child_part){mode, sizeof *mode};
+    return true;
+}
+
+static void rounding_is_not_inherited(void **state)
+{
+    (void)state;
+    struct outcome o;
+    fesetround(FE_UPWARD);
+    run(&o, tells_rounding, NULL, &no_limits);
+    fesetround(FE_TONEAREST);
+    assert_int_equal(o.exit.end, CHILD_DONE);
+    assert_int_equal(*(const int *)o.answer.parts[0].data, 1);
+    arena_release(&o.arena);
+}
+
+/* Answers come back all the same; an end that nobody is told of is said to be one. */
+static void the_host_ignores_sigchld(void **state)
+{
+    (void)state;
+    struct outcome o;
+    int how = EXITS;
+    signal(SIGCHLD, SIG_IGN);
+    run(&o, says, "hello", &no_limits);
+    assert_int_equal(o.exit.end, CHILD_DONE);
+    arena_release(&o.arena);
+    run(&o, ends, &how, &no_limits);
+    signal(SIGCHLD, SIG_DFL);
+    assert_int_equal(o.exit.end, CHILD_LOST);
+    assert_false(child_fail(o.exit, &no_limits, "the body", ERR_VERIFY, &o.err));
+    assert_int_equal(o.err.code, ERR_VERIFY);
+    arena_release(&o.arena);
+}
+
+static int held[2]; /* a pipe of the tester's */
+
+/* Forks somebody who holds everything open, as another thread of a host might, and dies. */
+static bool leaves_an_heir(void *context, struct arena *arena, struct child_answer *out,
+                           struct error *err)
+{
+    (void)context, (void)arena, (void)out, (void)err;
+    if (fork() == 0) {
+        close(held[0]);
+        close_range(0, 2, 0);
+        alarm(3);
+        for (;;)
+            pause();
+    }
+    _exit(4);
+}
+
+static void an_open_pipe_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    struct outcome o;
+    char byte;
+    run(&o, leaves_an_heir, NULL, &no_limits);
+    assert_int_equal(o.exit.end, CHILD_STATUS);
+    assert_int_equal(o.exit.number, 4);
+    arena_release(&o.arena);
+    /* One that is sealed leaves none: nobody but us holds its end of this pipe. */
+    assert_int_equal(pipe(held), 0);
+    run(&o, leaves_an_heir, NULL, &(struct child_limits){.sealed = true});
+    close(held[1]);
+    assert_int_equal(read(held[0], &byte, 1), 0);
+    close(held[0]);
+    arena_release(&o.arena);
+}
+
+static bool tells_limits(void *context, struct arena *arena, struct child_answer *out,
+                         struct error *err)
+{
+    struct rlimit *limits = arena_array(arena, 3, sizeof *limits);
+    (void)context, (void)err;
+    getrlimit(RLIMIT_CPU, &limits[0]);
+    getrlimit(RLIMIT_FSIZE, &limits[1]);
+    getrlimit(RLIMIT_AS, &limits[2]);
+    out->parts[0] = (struct child_part){limits, 3 * sizeof *limits};
+    return true;
+}
+
+static void limits_cannot_be_put_off(void **state)
+{
+    (void)state;
+    struct outcome o;
+    run(&o, tells_limits, NULL,
+        &(struct child_limits){.timeout_ms = 5000, .file_bytes = 1000, .memory_bytes = UINT64_MAX});
+    assert_int_equal(o.exit.end, CHILD_DONE);
+    const struct rlimit *limits = o.answer.parts[0].data;
+    assert_true(limits[0].rlim_max >= 7 && limits[0].rlim_max <= 7 * 4096);
+    assert_int_equal(limits[1].rlim_max, 1000);
+    assert_int_equal(limits[2].rlim_max, RLIM_INFINITY); /* more than there can be: none */
+    arena_release(&o.arena);
+}
+
+static bool says_much(void *context, struct arena *arena, struct child_answer *out,
+                      struct error *err)
+{
+    (void)context, (void)arena, (void)err;
+    static char large[1 << 20];
+    out->parts[0] = (struct child_part){large, sizeof large};
+    return true;
+}
+
+/* Data that is there already does not keep anybody who cancelled. */
+static void cancelling_holds_while_data_comes(void **state)
+{
+    (void)state;
+    int fds[2];
+    struct arena arena;
+    struct child_answer answer;
+    struct error err;
+    const atomic_bool cancelled = true;
+    arena_init(&arena);
+    assert_int_equal(pipe(fds), 0);
+    pid_t self = getpid(), pid = fork();
+    if (pid == 0)
+        child_serve(fds[1], self, says_much, NULL, &no_limits);
+    close(fds[1]);
+    usleep(20000);
+    assert_int_equal(child_receive(&(struct child_source){.fd = fds[0], .cancelled = &cancelled},
+                                   &no_limits, &arena, &answer, &err),
+                     CHILD_NONE);
+    assert_int_equal(child_receive(&(struct child_source){.fd = fds[0], .deadline_ns = 1},
+                                   &no_limits, &arena, &answer, &err),
+                     CHILD_NONE);
+    close(fds[0]);
+    child_kill(pid);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    arena_release(&arena);
+}
+
 int main(void)
 {
     alarm(60); /* what hangs is a failure */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_come_back), cmocka_unit_test(answers_are_bounded),
-        cmocka_unit_test(errors_come_back),  cmocka_unit_test(ends_are_told_apart),
-        cmocka_unit_test(outer_limits_hold), cmocka_unit_test(nothing_outlives_a_killed_parent),
+        cmocka_unit_test(answers_come_back),
+        cmocka_unit_test(answers_are_bounded),
+        cmocka_unit_test(errors_come_back),
+        cmocka_unit_test(ends_are_told_apart),
+        cmocka_unit_test(outer_limits_hold),
+        cmocka_unit_test(nothing_outlives_a_killed_parent),
+        cmocka_unit_test(texts_are_cleaned),
+        cmocka_unit_test(rounding_is_not_inherited),
+        cmocka_unit_test(the_host_ignores_sigchld),
+        cmocka_unit_test(an_open_pipe_keeps_nobody_waiting),
+        cmocka_unit_test(limits_cannot_be_put_off),
+        cmocka_unit_test(cancelling_holds_while_data_comes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

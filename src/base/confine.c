@@ -1,6 +1,6 @@
 /* A list of the system calls that the compiler, the judge, the runtime and the C library need after
- * the fork; all else is refused. Which files may be opened is Landlock's part, as filters cannot
- * read paths. */
+ * the fork; all else is refused. Which files may be opened and who may be signalled is Landlock's
+ * part, as filters read no paths and know no children. */
 #include "base/confine.h"
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/prctl.h>
@@ -58,9 +59,6 @@ static const uint32_t always[] = {
     SYS_getpid,
     SYS_sched_yield,
     SYS_sched_getaffinity,
-    SYS_memfd_create,
-    SYS_ftruncate,
-    SYS_fcntl,
     SYS_write,
     SYS_close,
     SYS_fstat,
@@ -75,11 +73,16 @@ static const uint32_t always[] = {
     SYS_getrlimit,
 };
 
-/* Needed to start children that are confined further. */
+/* Needed to start children that are confined further; prctl and prlimit64 beside, in part. */
 static const uint32_t for_processes[] = {
-    SYS_wait4, SYS_kill, SYS_getppid, SYS_prctl,       SYS_seccomp,   SYS_prlimit64, SYS_alarm,
-    SYS_dup2,  SYS_read, SYS_poll,    SYS_close_range, SYS_setrlimit, SYS_setitimer,
+    SYS_wait4, SYS_getppid, SYS_seccomp,     SYS_alarm,     SYS_dup2,
+    SYS_read,  SYS_poll,    SYS_close_range, SYS_setrlimit, SYS_setitimer,
 };
+
+/* Where they reach no stranger. */
+static const uint32_t for_signals[] = {SYS_kill, SYS_tgkill};
+
+static const uint32_t for_memory_files[] = {SYS_memfd_create, SYS_ftruncate};
 
 static const uint32_t for_reading[] = {
     SYS_openat, SYS_read, SYS_pread64, SYS_readlink, SYS_access, SYS_getdents64,
@@ -92,6 +95,10 @@ static const uint32_t for_writing[] = {
 
 #define LOAD(field) \
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field))
+/* The low half, which is all that the kernel takes of an int. */
+#define LOAD_ARGUMENT(index)           \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, \
+             (uint32_t)(offsetof(struct seccomp_data, args) + 8 * (size_t)(index)))
 #define RETURN(what) BPF_STMT(BPF_RET | BPF_K, what)
 #define REFUSE(reason) RETURN(SECCOMP_RET_ERRNO | (reason))
 /* Skips `over` instructions when what was loaded is value. */
@@ -99,12 +106,13 @@ static const uint32_t for_writing[] = {
 #define SKIP_UNLESS(value, over) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, over)
 #define SKIP_UNLESS_ANY(bits, over) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, over)
 #define CALLS_MOST 96
-#define NAMESPACES                                                                             \
+/* What a child must not be: of a namespace of its own, or somebody else's child. */
+#define NO_CHILD                                                                               \
     (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | \
-     CLONE_NEWCGROUP)
+     CLONE_NEWCGROUP | CLONE_PARENT)
 
 struct program {
-    struct sock_filter code[2 * CALLS_MOST + 24];
+    struct sock_filter code[2 * CALLS_MOST + 64];
     uint32_t count;
 };
 #define ADD(program, ...) (program)->code[(program)->count++] = (struct sock_filter)__VA_ARGS__
@@ -117,13 +125,59 @@ static void allow(struct program *p, const uint32_t *calls, size_t count)
     }
 }
 
-_Static_assert(COUNT_OF(always) + COUNT_OF(for_processes) + COUNT_OF(for_reading) +
-                       COUNT_OF(for_writing) <=
+/* Allows call where its argument is one of the values. */
+static void allow_with(struct program *p, uint32_t call, int argument, const uint32_t *values,
+                       uint32_t count)
+{
+    ADD(p, SKIP_UNLESS(call, (uint8_t)(2 * count + 2)));
+    ADD(p, LOAD_ARGUMENT(argument));
+    allow(p, values, count);
+    ADD(p, REFUSE(EPERM));
+}
+
+/* Limits of the process itself; dying with its parent, and not the contrary. */
+static void allow_own_limits(struct program *p)
+{
+    allow_with(p, SYS_prlimit64, 0, (const uint32_t[]){0}, 1);
+    ADD(p, SKIP_UNLESS(SYS_prctl, 8));
+    ADD(p, LOAD_ARGUMENT(0));
+    ADD(p, SKIP_UNLESS(PR_SET_NO_NEW_PRIVS, 1));
+    ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    ADD(p, SKIP_UNLESS(PR_SET_PDEATHSIG, 3));
+    ADD(p, LOAD_ARGUMENT(1));
+    ADD(p, SKIP_UNLESS(SIGKILL, 1));
+    ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    ADD(p, REFUSE(EPERM));
+}
+
+/* Threads; processes only where they may be. */
+static void allow_clone(struct program *p, bool processes)
+{
+    ADD(p, SKIP_UNLESS(SYS_clone3, 1)); /* whose flags lie in memory: the C library then uses clone
+                                         */
+    ADD(p, REFUSE(ENOSYS));
+    ADD(p, SKIP_UNLESS(SYS_clone, processes ? 6 : 4));
+    ADD(p, LOAD_ARGUMENT(0));
+    ADD(p, SKIP_UNLESS_ANY(CLONE_THREAD, 1));
+    ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    if (processes) {
+        ADD(p, SKIP_UNLESS_ANY(NO_CHILD, 1));
+        ADD(p, REFUSE(EPERM));
+        ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    } else {
+        ADD(p, REFUSE(EPERM));
+    }
+}
+
+_Static_assert(COUNT_OF(always) + COUNT_OF(for_processes) + COUNT_OF(for_signals) +
+                       COUNT_OF(for_memory_files) + COUNT_OF(for_reading) + COUNT_OF(for_writing) <=
                    CALLS_MOST,
                "calls fit");
 
-static void filter_calls(const struct confinement *c)
+static void filter_calls(const struct confinement *c, bool signals_scoped)
 {
+    /* Not the commands that make a descriptor send signals, to whom it names. */
+    static const uint32_t of_descriptors[] = {F_GETFD, F_SETFD, F_GETFL, F_ADD_SEALS};
     struct program program = {.count = 0}, *p = &program;
     ADD(p, LOAD(arch));
     ADD(p, SKIP_IF(AUDIT_ARCH_X86_64, 1));
@@ -132,32 +186,20 @@ static void filter_calls(const struct confinement *c)
     allow(p, always, COUNT_OF(always));
     if (c->processes)
         allow(p, for_processes, COUNT_OF(for_processes));
+    if (c->processes && signals_scoped)
+        allow(p, for_signals, COUNT_OF(for_signals));
+    if (c->memory_files)
+        allow(p, for_memory_files, COUNT_OF(for_memory_files));
     if (c->reads || c->writes)
         allow(p, for_reading, COUNT_OF(for_reading));
     if (c->writes)
         allow(p, for_writing, COUNT_OF(for_writing));
-    ADD(p, SKIP_UNLESS(SYS_clone3, 1)); /* whose flags lie in memory: the C library then uses clone
-                                         */
-    ADD(p, REFUSE(ENOSYS));
-    /* Threads; processes only where they may be, without namespaces of their own. */
-    ADD(p, SKIP_UNLESS(SYS_clone, c->processes ? 6 : 4));
-    ADD(p, LOAD(args[0]));
-    ADD(p, SKIP_UNLESS_ANY(CLONE_THREAD, 1));
-    ADD(p, RETURN(SECCOMP_RET_ALLOW));
-    if (c->processes) {
-        ADD(p, SKIP_UNLESS_ANY(NAMESPACES, 1));
-        ADD(p, REFUSE(EPERM));
-        ADD(p, RETURN(SECCOMP_RET_ALLOW));
-    } else {
-        ADD(p, REFUSE(EPERM));
-    }
-    /* abort; of a child, its own filter says whom it may signal. */
-    ADD(p, SKIP_UNLESS(SYS_tgkill, c->processes ? 1 : 3));
-    if (!c->processes) {
-        ADD(p, LOAD(args[0]));
-        ADD(p, SKIP_UNLESS((uint32_t)getpid(), 1));
-    }
-    ADD(p, RETURN(SECCOMP_RET_ALLOW));
+    allow_with(p, SYS_fcntl, 1, of_descriptors, COUNT_OF(of_descriptors));
+    if (c->processes)
+        allow_own_limits(p);
+    else /* abort */
+        allow_with(p, SYS_tgkill, 0, (const uint32_t[]){(uint32_t)getpid()}, 1);
+    allow_clone(p, c->processes);
     ADD(p, REFUSE(EPERM));
     struct sock_fprog filter = {.len = (unsigned short)p->count, .filter = p->code};
     syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
@@ -165,15 +207,19 @@ static void filter_calls(const struct confinement *c)
 
 #else
 
-static void filter_calls(const struct confinement *c)
+static void filter_calls(const struct confinement *c, bool signals_scoped)
 {
-    (void)c;
+    (void)c, (void)signals_scoped;
 }
 
 #endif
 
-/* Rights that the headers of Debian 12 do not know. */
+/* What the headers of Debian 12 do not know. */
 #define RIGHT_TRUNCATE (UINT64_C(1) << 14)
+#define SCOPES (UINT64_C(1) << 0 | UINT64_C(1) << 1) /* abstract sockets, signals */
+struct ruleset {
+    uint64_t files, network, scoped;
+};
 
 #define RIGHTS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define RIGHTS_WRITE                                                               \
@@ -194,30 +240,32 @@ static void open_folder(int ruleset, const char *folder, uint64_t rights)
     close(beneath.parent_fd);
 }
 
-static void limit_folders(const struct confinement *c)
+/* Whether signals reach this process and its children only, from now on. */
+static bool limit_reach(const struct confinement *c)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     uint64_t more = version >= 3 ? RIGHT_TRUNCATE : 0;
     if (version >= 2)
         more |= LANDLOCK_ACCESS_FS_REFER; /* always refused where it is not granted */
-    struct landlock_ruleset_attr attributes = {.handled_access_fs = RIGHTS_ALL | more};
+    struct ruleset rules = {.files = RIGHTS_ALL | more, .scoped = SCOPES};
     if (version < 1)
-        return;
-    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
+        return false;
+    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &rules,
+                               version >= 6 ? sizeof rules : sizeof rules.files, 0);
     if (ruleset < 0)
-        return;
+        return false;
     if (c->reads)
         open_folder(ruleset, c->reads, RIGHTS_READ);
     if (c->writes)
         open_folder(ruleset, c->writes, RIGHTS_WRITE | more);
-    syscall(SYS_landlock_restrict_self, ruleset, 0);
+    bool restricted = syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
     close(ruleset);
+    return restricted && version >= 6;
 }
 
 void confine_calls(const struct confinement *confinement)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return;
-    limit_folders(confinement);
-    filter_calls(confinement);
+    filter_calls(confinement, limit_reach(confinement));
 }

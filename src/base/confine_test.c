@@ -200,6 +200,55 @@ static long try_kill(void)
 {
     return kill(tester, 0);
 }
+static long try_kill_child(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    return pid < 0 ? -1 : kill(pid, SIGKILL);
+}
+static long try_thread_signal(void)
+{
+    return syscall(SYS_tgkill, tester, tester, 0);
+}
+static long try_limits_of_another(void)
+{
+    struct rlimit limit = {1, 1};
+    return prlimit(tester, RLIMIT_CORE, &limit, NULL);
+}
+static long try_outliving(void)
+{
+    return prctl(PR_SET_PDEATHSIG, 0);
+}
+static long try_sibling(void)
+{
+    long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0)
+        _exit(0);
+    return pid;
+}
+static long try_group(void)
+{
+    return setpgid(0, 0);
+}
+static long try_owner_of_signals(void)
+{
+    return fcntl(0, F_SETOWN, tester);
+}
+static long try_signals_of_descriptor(void)
+{
+    return fcntl(0, F_SETFL, O_ASYNC);
+}
+static long try_async(void)
+{
+    int on = 1;
+    return syscall(SYS_ioctl, 0, 0x5452 /* FIOASYNC */, &on);
+}
+static long try_memory_file(void)
+{
+    return memfd_create("x", 0);
+}
 static long try_fork(void)
 {
     pid_t pid = fork();
@@ -224,7 +273,8 @@ static long try_write_inside(void)
     return open(inside, O_WRONLY);
 }
 
-enum level { SEALED, PROCESSES, READS, WRITES, LEVELS };
+/* SIGNALS: processes, where the system keeps their signals to themselves. */
+enum level { SEALED, MEMORY, PROCESSES, SIGNALS, READS, WRITES, LEVELS };
 #define ALL 0
 
 /* levels: bits of those at which it works. */
@@ -268,10 +318,20 @@ static const struct attempt {
     {"shared memory", try_shared_memory, ALL},
     {"a session", try_session, ALL},
     {"a child in a namespace", try_namespaced_child, ALL},
-    {"a signal", try_kill, 1 << PROCESSES},
-    {"a child", try_fork, 1 << PROCESSES},
-    {"another alarm", try_alarm, 1 << PROCESSES},
-    {"lower limits", try_limits, 1 << PROCESSES},
+    {"a signal", try_kill, ALL},
+    {"a signal to a thread", try_thread_signal, ALL},
+    {"a signal to a child", try_kill_child, 1 << SIGNALS},
+    {"another's limits", try_limits_of_another, ALL},
+    {"outliving the parent", try_outliving, ALL},
+    {"a sibling", try_sibling, ALL},
+    {"a group", try_group, ALL},
+    {"signals of a descriptor to another", try_owner_of_signals, ALL},
+    {"signals of a descriptor", try_signals_of_descriptor, ALL},
+    {"the same by another call", try_async, ALL},
+    {"a file in memory", try_memory_file, 1 << MEMORY},
+    {"a child", try_fork, 1 << PROCESSES | 1 << SIGNALS},
+    {"another alarm", try_alarm, 1 << PROCESSES | 1 << SIGNALS},
+    {"lower limits", try_limits, 1 << PROCESSES | 1 << SIGNALS},
     {"reading in the folder", try_read_inside, 1 << READS | 1 << WRITES},
     {"writing in the folder", try_write_inside, 1 << WRITES},
 };
@@ -279,14 +339,19 @@ static const struct attempt {
 static void confine_to(enum level level)
 {
     confine_descriptors(-1);
-    confine_calls(&(struct confinement){.processes = level == PROCESSES,
+    confine_calls(&(struct confinement){.processes = level == PROCESSES || level == SIGNALS,
+                                        .memory_files = level == MEMORY,
                                         .reads = level == READS ? folder : NULL,
                                         .writes = level == WRITES ? folder : NULL});
 }
 
-static bool has_landlock(void)
+/* Whether this system has what a level is about. */
+static bool has(enum level level)
 {
-    return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 1;
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (level == PROCESSES)
+        return version < 6;
+    return level < SIGNALS || version >= (level == SIGNALS ? 6 : 1);
 }
 
 static void attempts_are_refused(void **state)
@@ -295,7 +360,7 @@ static void attempts_are_refused(void **state)
     for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) {
         for (enum level level = SEALED; level < LEVELS; level++) {
             int status;
-            if (level >= READS && !has_landlock())
+            if (!has(level))
                 continue;
             pid_t pid = fork();
             if (pid == 0) {
@@ -320,7 +385,8 @@ static void *answer(void *context)
     return context;
 }
 
-/* Memory, threads, time, memory files, abort; and files in a folder of one's own. */
+/* Memory, threads, time, abort; and files in a folder of one's own. A parent whose signals are not
+ * kept to its children cannot send itself one, and dies of the instruction behind. */
 static void work_goes_on(void **state)
 {
     (void)state;
@@ -337,8 +403,8 @@ static void work_goes_on(void **state)
             bool ok = memory != MAP_FAILED && mprotect(memory, 4096, PROT_NONE) == 0 &&
                       pthread_create(&thread, NULL, answer, path) == 0 &&
                       pthread_join(thread, &back) == 0 && back == path && usleep(10) == 0;
-            int file = memfd_create("x", 0);
-            ok = ok && file >= 0 && write(file, "x", 1) == 1;
+            int file = level == MEMORY ? memfd_create("x", 0) : -1;
+            ok = ok && (level != MEMORY || (file >= 0 && write(file, "x", 1) == 1));
             snprintf(path, sizeof path, "%s/made", folder);
             snprintf(moved, sizeof moved, "%s/moved", folder);
             if (level == WRITES) {
@@ -351,7 +417,7 @@ static void work_goes_on(void **state)
             _exit(1);
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)
+        if (!WIFSIGNALED(status) || (WTERMSIG(status) != SIGABRT && level != PROCESSES))
             fail_msg("level %d: status %x", level, status);
     }
 }

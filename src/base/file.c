@@ -9,11 +9,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -72,6 +74,27 @@ bool file_write_all(int fd, const void *data, size_t size)
         size -= (size_t)n;
     }
     return true;
+}
+
+/* The signal is for the thread that wrote, which blocks it meanwhile. One that the host had waiting
+ * already stays. */
+bool file_write_quietly(int fd, const void *data, size_t size)
+{
+    static const struct timespec at_once;
+    sigset_t too_large, before, waiting;
+    sigemptyset(&too_large);
+    sigaddset(&too_large, SIGXFSZ);
+    if (pthread_sigmask(SIG_BLOCK, &too_large, &before) != 0)
+        return false;
+    bool waited = sigpending(&waiting) != 0 || sigismember(&waiting, SIGXFSZ) == 1;
+    bool ok = file_write_all(fd, data, size);
+    int reason = errno;
+    if (!ok && reason == EFBIG && !waited)
+        while (sigtimedwait(&too_large, NULL, &at_once) < 0 && errno == EINTR)
+            continue;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = reason;
+    return ok;
 }
 
 /* Reads fd to its end. The expected size is a first guess only: the file may grow or shrink
@@ -204,6 +227,20 @@ static int open_beneath(int folder_fd, const char *path)
     return open_parts(folder_fd, path);
 }
 
+/* Keys and certificates, which whoever names files has no business with: they would come back in
+ * what is made of the data. */
+static int not_armoured(int fd, const char *path, struct error *err)
+{
+    static const char armour[] = "-----BEGIN ";
+    char head[sizeof armour - 1];
+    if (fd < 0 || pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head ||
+        memcmp(head, armour, sizeof head) != 0)
+        return fd;
+    close(fd);
+    fail(err, ERR_BLUEPRINT, "'%.200s' holds a key or certificate, and no data", path);
+    return -1;
+}
+
 int file_open_below(const char *folder, const char *path, struct error *err)
 {
     int folder_fd = open(folder, FOLDER_FLAGS);
@@ -216,7 +253,7 @@ int file_open_below(const char *folder, const char *path, struct error *err)
     close(folder_fd);
     errno = reason;
     if (fd >= 0)
-        return only_regular(fd, path, err);
+        return not_armoured(only_regular(fd, path, err), path, err);
     if (reason == EXDEV)
         fail(err, ERR_BLUEPRINT, "'%.200s' leads out of the folder '%.200s'", path, folder);
     else

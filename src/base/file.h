@@ -22,7 +22,8 @@ bool file_peek(const char *path, void *data, size_t size, size_t *out_size, stru
 /* A regular file, opened for reading; the caller closes it. -1 on failure: as file_read. */
 int file_open(const char *path, struct error *err);
 /* The same for a path relative to a folder that it must not leave, neither by ".." nor by symbolic
- * links; a path that does is ERR_BLUEPRINT. */
+ * links; a path that does, and a file in PEM's armour (the key that signs, say), is ERR_BLUEPRINT.
+ */
 int file_open_below(const char *folder, const char *path, struct error *err);
 /* file_read of what is open; name is for messages. */
 bool file_read_open(int fd, const char *name, size_t limit, char **out_data, size_t *out_size,
@@ -32,6 +33,9 @@ bool file_read_open(int fd, const char *name, size_t limit, char **out_data, siz
  * reading). */
 bool file_read_all(int fd, void *data, size_t size);
 bool file_write_all(int fd, const void *data, size_t size);
+/* The same, where a limit on the size of files (RLIMIT_FSIZE) makes it fail and nothing more: the
+ * SIGXFSZ for that is taken back. */
+bool file_write_quietly(int fd, const void *data, size_t size);
 
 /* mode: permission bits, 0644 say. Where path is a symbolic link, the file that it names is
  * replaced (or made) and the link stays. What is no regular file, as a device or a pipe, is

@@ -232,6 +232,10 @@ static void check_below(bool links)
         assert_int_equal(open_and_close("in", leaving[i], &err), ERR_BLUEPRINT);
         assert_non_null(strstr(err.message, "leads out of the folder 'in'"));
     }
+    static const char key[] = "-----BEGIN PRIVATE KEY-----\n";
+    assert_true(file_write_atomic("in/key", key, sizeof key - 1, 0600, &err));
+    assert_int_equal(open_and_close("in", "key", &err), ERR_BLUEPRINT);
+    assert_int_equal(unlink("in/key"), 0);
     assert_int_equal(open_and_close("in", "none", &err), ERR_NOT_FOUND);
     assert_int_equal(open_and_close("none", "f", &err), ERR_NOT_FOUND);
     assert_int_equal(open_and_close("in", "sub", &err), ERR_IO);

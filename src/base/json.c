@@ -59,6 +59,31 @@ static bool check_nesting(const char *text, size_t size, struct error *err)
     return true;
 }
 
+/* Whether there is memory for something of the text's size. */
+static bool has_memory(size_t size)
+{
+    void *volatile probe = malloc(2 * size + 4096);
+    bool has = probe != NULL;
+    free(probe);
+    return has;
+}
+
+/* When jansson fails without a word, an allocation inside has failed. Its lexer calls that a wrong
+ * token: what is wrong is read once more, and is wrong only if there is memory and it still fails.
+ */
+static json_t *load(const char *text, size_t size, json_error_t *why, bool *out_no_memory)
+{
+    json_t *value = NULL;
+    *out_no_memory = false;
+    for (int i = 0; i < 2 && !value && !*out_no_memory; i++) {
+        value =
+            json_loadb(size > 0 ? text : "", size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, why);
+        *out_no_memory = !value && (json_error_code(why) == json_error_out_of_memory ||
+                                    why->text[0] == '\0' || !has_memory(size));
+    }
+    return value;
+}
+
 json_t *json_read(const char *text, size_t size, struct error *err)
 {
     if (size > LIMIT_JSON_BYTES) {
@@ -69,11 +94,9 @@ json_t *json_read(const char *text, size_t size, struct error *err)
     if (!check_nesting(text, size, err))
         return NULL;
     json_error_t why;
-    json_t *value =
-        json_loadb(size > 0 ? text : "", size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    bool no_memory;
+    json_t *value = load(text, size, &why, &no_memory);
     if (!value) {
-        /* When it fails without a word, an allocation inside has failed. */
-        bool no_memory = json_error_code(&why) == json_error_out_of_memory || why.text[0] == '\0';
         if (no_memory)
             fail(err, ERR_NOMEM, "no memory for the JSON text");
         else

@@ -230,13 +230,38 @@ static void test_only_keys(void **state)
     json_decref(o);
 }
 
+static long allocations_left;
+
+static void *fail_one(size_t size)
+{
+    return --allocations_left == 0 ? NULL : malloc(size);
+}
+
+/* An allocation that fails is never a fault of the text. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"format\": [1, 2.5, \"gr\", {\"a\": null}]}";
+    long n = 0;
+    json_set_alloc_funcs(fail_one, free);
+    do {
+        struct error err = {.code = ERR_NONE};
+        allocations_left = ++n;
+        json_t *value = json_read(text, sizeof text - 1, &err);
+        assert_int_equal(err.code, value ? ERR_NONE : ERR_NOMEM);
+        json_decref(value);
+    } while (allocations_left <= 0);
+    json_set_alloc_funcs(malloc, free);
+    assert_true(n > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_canonical_form), cmocka_unit_test(test_keys_by_utf16),
         cmocka_unit_test(test_refused_text),   cmocka_unit_test(test_limits),
         cmocka_unit_test(test_getters),        cmocka_unit_test(test_getters_refuse),
-        cmocka_unit_test(test_only_keys),
+        cmocka_unit_test(test_only_keys),      cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,8 +50,6 @@ static bool compile(const struct build_request *request, const struct compile_op
     struct child_answer answer;
     if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
-    if (compile_find(request->source, request->size, options, out))
-        return true;
     work_compile(request->source, request->size, options,
                  options->cache ? cache_folder(options->cache) : NULL, arena, &work);
     return run_work(request, &work, "the compiler", arena, &answer, err) &&
@@ -70,6 +68,9 @@ static bool verify(const struct build_request *request, struct build_result *res
     struct work_order work;
     uint64_t begin_ns = clock_ns();
     work_verify(result->package, result->package_bytes, &options, arena, &work);
+    if (request->compile.memory_bytes > 0 &&
+        request->compile.memory_bytes < work.limits.memory_bytes)
+        work.limits.memory_bytes = request->compile.memory_bytes;
     if (!run_work(request, &work, "verification", arena, &answer, err) ||
         !work_take_verified(&answer, &summary, &result->evidence, &result->evidence_bytes, err))
         return false;
@@ -80,21 +81,63 @@ static bool verify(const struct build_request *request, struct build_result *res
     return fail_at(err, "check '%s'", summary.name);
 }
 
+/* What a child says of its package, or a cache, is believed only as far as the package says it. The
+ * evidence is written here. */
+static bool inspect(const struct compile_options *options, struct build_result *result,
+                    struct arena *arena, struct package_contents *out, struct error *err)
+{
+    struct compile_result *compiled = &result->compiled;
+    enum strategy strategy = options->strategy ? options->strategy : STRATEGY_STANDARD;
+    char id[KERNEL_ID_BYTES];
+    bool ok = package_read(compiled->package, compiled->package_bytes, TRUST_ALLOW_UNSIGNED, NULL,
+                           arena, out, id, err);
+    if (!ok && err->code != ERR_NOMEM)
+        err->code = ERR_COMPILER_DIED;
+    if (!ok)
+        return fail_at(err, "what the compiler made");
+    if (strcmp(id, compiled->kernel_id) != 0 ||
+        strcmp(out->strategy, strategy_name(strategy)) != 0 ||
+        strcmp(out->compiler, compiler_version()) != 0)
+        return fail(err, ERR_COMPILER_DIED, "the compiler made another package than it says");
+    compiled->kernels =
+        out->target_count > 0 ? out->targets[out->target_count - 1].kernel_count : 0;
+    result->package = compiled->package;
+    result->package_bytes = compiled->package_bytes;
+    result->evidence = NULL;
+    result->verify_ms = -1;
+    return true;
+}
+
+/* From the cache, or anew where what is there is of no use. */
+static bool make(const struct build_request *request, const struct compile_options *options,
+                 struct arena *arena, struct build_result *result, struct package_contents *out,
+                 struct error *err)
+{
+    struct error ignored;
+    if (compile_find(request->source, request->size, options, &result->compiled)) {
+        if (inspect(options, result, arena, out, &ignored))
+            return true;
+        compile_release(options, &result->compiled);
+    }
+    return compile(request, options, arena, &result->compiled, err) &&
+           inspect(options, result, arena, out, err);
+}
+
 /* One way of compiling. What the cache holds is given back when it fails. */
 static bool attempt(const struct build_request *request, const struct compile_options *options,
-                    struct arena *arena, struct build_result *result, struct error *err)
+                    struct arena *arena, struct build_result *result,
+                    struct package_contents *contents, struct error *err)
 {
     enum strategy asked = request->compile.strategy;
     bool checked = !request->unchecked && (asked == STRATEGY_NONE || asked >= STRATEGY_STANDARD);
     if (!begin_step(request, BUILD_COMPILE, err) ||
-        !compile(request, options, arena, &result->compiled, err))
+        !make(request, options, arena, result, contents, err))
         return false;
-    result->package = result->compiled.package;
-    result->package_bytes = result->compiled.package_bytes;
-    result->evidence = NULL;
-    result->verify_ms = -1;
-    if (!checked || (begin_step(request, BUILD_VERIFY, err) && verify(request, result, arena, err)))
+    if (!checked ||
+        (begin_step(request, BUILD_VERIFY, err) && verify(request, result, arena, err))) {
+        compile_keep(request->source, request->size, options, &result->compiled);
         return true;
+    }
     compile_release(options, &result->compiled);
     return false;
 }
@@ -112,11 +155,12 @@ static const struct fewer {
 } fewer[BUILD_DEGRADED_MOST] = {{"graph passes", true, false}, {"code", true, true}};
 
 static bool attempt_all(const struct build_request *request, struct arena *arena,
-                        struct build_result *result, struct error *err)
+                        struct build_result *result, struct package_contents *contents,
+                        struct error *err)
 {
     struct compile_options options = request->compile;
     struct error first;
-    bool ok = attempt(request, &options, arena, result, err);
+    bool ok = attempt(request, &options, arena, result, contents, err);
     if (ok || !request->degrade)
         return ok;
     first = *err;
@@ -129,7 +173,7 @@ static bool attempt_all(const struct build_request *request, struct arena *arena
             options.strategy = STRATEGY_EMERGENCY;
         result->degraded[result->degraded_count++] =
             (struct build_degraded){fewer[i].what, arena_strdup(arena, err->message)};
-        ok = attempt(request, &options, arena, result, err);
+        ok = attempt(request, &options, arena, result, contents, err);
     }
     if (!ok && err->code != ERR_CANCELLED)
         *err = first;
@@ -154,22 +198,16 @@ static bool sign(const struct build_request *request, const struct package_conte
     return ok;
 }
 
-/* Writes the package again, with evidence if there is any, and signed unless it stays unsigned. */
-static bool finish(const struct build_request *request, struct arena *arena,
-                   struct build_result *result, struct error *err)
+/* Writes the package again, with the evidence there is, and signed unless it stays unsigned. */
+static bool finish(const struct build_request *request, struct package_contents *contents,
+                   struct arena *arena, struct build_result *result, struct error *err)
 {
-    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
     struct strbuf package;
     struct signing_key key;
     char id[KERNEL_ID_BYTES];
     strbuf_init(&package, arena);
-    if (!package_read(result->package, result->package_bytes, TRUST_ALLOW_UNSIGNED, NULL, arena,
-                      contents, id, err))
-        return false;
-    if (result->evidence) {
-        contents->evidence_json = result->evidence;
-        contents->evidence_bytes = result->evidence_bytes;
-    }
+    contents->evidence_json = result->evidence ? result->evidence : "{}";
+    contents->evidence_bytes = result->evidence ? result->evidence_bytes : 2;
     bool ok = sign(request, contents, &key, &package, id, err);
     OPENSSL_cleanse(&key, sizeof key);
     if (!ok)
@@ -185,11 +223,13 @@ bool build_run(const struct build_request *request, struct arena *arena, struct 
                struct error *err)
 {
     struct build_result result = {.verify_ms = -1};
-    if (!attempt_all(request, arena, &result, err))
+    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
+    if (!attempt_all(request, arena, &result, contents, err))
         return false;
-    bool unchanged = !result.evidence && !request->open_key;
-    if (!unchanged &&
-        (!begin_step(request, BUILD_SIGN, err) || !finish(request, arena, &result, err))) {
+    bool bare = contents->evidence_bytes == 2 && memcmp(contents->evidence_json, "{}", 2) == 0;
+    bool unchanged = bare && !result.evidence && !request->open_key;
+    if (!unchanged && (!begin_step(request, BUILD_SIGN, err) ||
+                       !finish(request, contents, arena, &result, err))) {
         compile_release(&request->compile, &result.compiled);
         return false;
     }
@@ -199,9 +239,9 @@ bool build_run(const struct build_request *request, struct arena *arena, struct 
 
 /* Without its signature, which must be by the request's own key where there is one. */
 static bool unsign(const struct build_request *request, const void *package, size_t size,
-                   struct arena *arena, struct build_result *out, struct error *err)
+                   struct arena *arena, struct build_result *out, struct package_contents *contents,
+                   struct error *err)
 {
-    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
     struct signing_key key = {.public_key = {0}};
     uint8_t own[1][32];
     struct strbuf bytes;
@@ -226,9 +266,10 @@ bool build_verify(const struct build_request *request, const void *package, size
                   struct arena *arena, struct build_result *out, struct error *err)
 {
     struct build_result result = {.evidence = NULL};
-    if (!unsign(request, package, size, arena, &result, err) ||
+    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
+    if (!unsign(request, package, size, arena, &result, contents, err) ||
         !begin_step(request, BUILD_VERIFY, err) || !verify(request, &result, arena, err) ||
-        !begin_step(request, BUILD_SIGN, err) || !finish(request, arena, &result, err))
+        !begin_step(request, BUILD_SIGN, err) || !finish(request, contents, arena, &result, err))
         return false;
     *out = result;
     return true;

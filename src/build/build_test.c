@@ -1,5 +1,6 @@
 /* The pipeline and its public interface: the same packages whoever forks, steps, degrading, keys,
  * cancelling, many jobs at once. */
+#include <fenv.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/child.h"
 #include "base/file.h"
 #include "build/build.h"
 #include "build/spawner.h"
@@ -126,13 +128,57 @@ static void found_in_the_cache(void **state)
     struct build_result first, second;
     assert_true(build_run(&request, &bed->arena, &first, &bed->err));
     assert_true(first.compiled.found == CACHE_NONE && !first.evidence && first.verify_ms < 0);
+    const struct compile_result fast = first.compiled; /* in the arena */
     assert_true(build_run(&request, &bed->arena, &second, &bed->err));
-    assert_int_equal(second.compiled.found, CACHE_DISK);
+    assert_int_equal(second.compiled.found, CACHE_MEMORY);
     assert_memory_equal(first.package, second.package, first.package_bytes);
     build_release(&request, &first);
     build_release(&request, &second);
     cache_free(cache);
+    request.compile.cache = cache = cache_new(&(struct cache_options){.folder = folder});
+    assert_true(build_run(&request, &bed->arena, &second, &bed->err));
+    assert_int_equal(second.compiled.found, CACHE_DISK);
+    build_release(&request, &second);
+    /* What is kept under another source's name, say, is not taken for its. */
+    struct compile_options other = request.compile;
+    other.strategy = STRATEGY_EMERGENCY;
+    assert_true(fast.keepable);
+    compile_keep(bed->text, bed->size, &other, &fast);
+    assert_true(compile_find(bed->text, bed->size, &other, &second.compiled));
+    compile_release(&other, &second.compiled);
+    request.compile.strategy = STRATEGY_EMERGENCY;
+    assert_true(build_run(&request, &bed->arena, &second, &bed->err));
+    assert_int_equal(second.compiled.found, CACHE_NONE);
+    assert_int_equal(second.compiled.kernels, 0);
+    build_release(&request, &second);
+    cache_free(cache);
     spawner_stop(request.spawner);
+}
+
+/* A child may answer anything. */
+static void answers_are_not_believed(void **state)
+{
+    struct bed *bed = *state;
+    struct compile_result said = {.kernels = 3}, heard;
+    static const char warnings[] = "fine\0b\xff"
+                                   "d\x1b[31m";
+    struct child_answer answer = {
+        .parts = {{&said, sizeof said},
+                  {"no package", 10},
+                  {NULL, 0},
+                  {arena_memdup(&bed->arena, warnings, sizeof warnings), sizeof warnings}}};
+    memset(said.kernel_id, 'f', sizeof said.kernel_id);
+    assert_false(compile_take_answer(&answer, &heard, &bed->err));
+    assert_int_equal(bed->err.code, ERR_COMPILER_DIED);
+    memcpy(said.kernel_id, "kernel-", 7);
+    said.kernel_id[KERNEL_ID_BYTES - 1] = '\0';
+    memset(&said.keepable, 0xff, 1);
+    assert_true(compile_take_answer(&answer, &heard, &bed->err));
+    assert_string_equal(heard.warnings, "fine");
+    assert_string_equal(heard.warnings + 5, "b?d\x1b[31m");
+    assert_false(heard.keepable);
+    said.kernel_id[9] = 'F';
+    assert_false(compile_take_answer(&answer, &heard, &bed->err));
 }
 
 static bool refuse_to_choose(void *context, const struct kernel_question *question,
@@ -404,6 +450,72 @@ static void nothing_is_left(void **state)
     assert_null(compiler);
 }
 
+static void *wait_for_ever(void *job)
+{
+    urza_job_wait(job, -1, NULL);
+    return NULL;
+}
+
+/* A thread that is cancelled while it waits leaves the compiler to the others. */
+static void waiting_threads_are_cancelled(void **state)
+{
+    struct bed *bed = *state;
+    urza_compiler *compiler = open_compiler(bed, NULL);
+    urza_job *job;
+    urza_error err;
+    pthread_t thread;
+    void *end;
+    size_t size;
+    char *text;
+    assert_true(file_read("examples/conv_arch.json", 1 << 20, &text, &size, &bed->err));
+    assert_int_equal(urza_compile_start(compiler, text, size, NULL, &job, &err), 0);
+    free(text);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_ever, job), 0);
+    usleep(20000);
+    pthread_cancel(thread);
+    pthread_join(thread, &end);
+    assert_ptr_equal(end, PTHREAD_CANCELED);
+    urza_job_cancel(job);
+    assert_int_equal(urza_job_wait(job, -1, &err), ERR_CANCELLED);
+    urza_job_free(job);
+    urza_compiler_close(compiler);
+}
+
+/* The host's rounding and current folder are no business of the compiler's. */
+static void hosts_change_their_mind(void **state)
+{
+    struct bed *bed = *state;
+    char before[1024], ids[2][KERNEL_ID_BYTES];
+    urza_error err;
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(bed->folder), 0);
+    for (int upward = 0; upward < 2; upward++) {
+        const urza_compiler_options options = {.home = "home", .cache_dir = "cache"};
+        const urza_compile_options native = {.targets = target_best_here(), .folder = "."};
+        urza_compiler *compiler;
+        urza_job *job;
+        size_t size;
+        fesetround(upward ? FE_UPWARD : FE_TONEAREST);
+        assert_int_equal(urza_compiler_open(&options, &compiler, &err), 0);
+        assert_int_equal(chdir("/"), 0);
+        int code = urza_compile(compiler, bed->text, bed->size, &native, &job, &err);
+        fesetround(FE_TONEAREST);
+        if (code != 0)
+            fail_msg("%s", err.message);
+        assert_non_null(urza_job_package(job, &size));
+        snprintf(ids[upward], sizeof ids[0], "%s", urza_job_kernel_id(job));
+        json_t *details = json_loads(urza_job_details(job), 0, NULL);
+        assert_true(json_is_string(json_object_get(details, "cache")) == (upward == 1));
+        json_decref(details);
+        urza_job_free(job);
+        urza_compiler_close(compiler);
+        assert_int_equal(chdir(bed->folder), 0);
+    }
+    assert_string_equal(ids[0], ids[1]);
+    assert_int_equal(access("home/keys/signing.pem", F_OK), 0);
+    assert_int_equal(chdir(before), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -418,6 +530,9 @@ int main(void)
         TEST(nothing_is_left),
         TEST(verified_afterwards),
         TEST(sources_without_a_folder),
+        TEST(answers_are_not_believed),
+        TEST(waiting_threads_are_cancelled),
+        TEST(hosts_change_their_mind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,16 +1,24 @@
-/* The public interface: a job is a thread that runs build_run, and what it leaves. */
+/* The public interface: a job is a thread that runs build_run, and what it leaves.
+ *
+ * The threads are ours, not the host's: they have a stack that suffices, the default rounding, and
+ * leave signals to the host's own. A host may cancel a thread (pthread_cancel) that waits in
+ * urza_job_wait; in the other functions that is put off. */
 #include "urza/compile.h"
 
 #include <errno.h>
-#include <jansson.h>
+#include <fenv.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
@@ -18,6 +26,7 @@
 #include "build/spawner.h"
 
 #define JOBS_MOST 256
+#define STACK_BYTES ((size_t)2 << 20)
 
 struct urza_compiler {
     struct spawner *spawner;
@@ -48,12 +57,21 @@ struct urza_job {
     const char *details;
 };
 
+static int put_off_cancelling(void)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
 static int give(const struct error *from, urza_error *err)
 {
     if (err) {
         *err = (urza_error){.code = (int)from->code};
         memcpy(err->place, from->place, sizeof err->place);
         memcpy(err->message, from->message, sizeof err->message);
+        child_clean(err->place, false); /* for hosts that print it */
+        child_clean(err->message, false);
     }
     return (int)from->code;
 }
@@ -71,26 +89,40 @@ static void step(void *context, enum build_step at)
         job->on_step(job->user, build_step_name(at));
 }
 
+/* As the current folder is now: it may be another one when the path is used. */
+static bool absolute(const char *path, char out[PATH_MAX], struct error *err)
+{
+    char folder[PATH_MAX] = "";
+    if (*path != '/' && !getcwd(folder, sizeof folder))
+        return fail(err, ERR_IO, "the current folder: %s", strerror(errno));
+    int length = snprintf(out, PATH_MAX, "%s%s%s", folder, *path == '/' ? "" : "/", path);
+    return (length > 0 && length < PATH_MAX) ||
+           fail(err, ERR_LIMIT, "the path '%.200s' is too long", path);
+}
+
 static bool make_compiler(const urza_compiler_options *options, urza_compiler *c, struct error *err)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     c->jobs_max = options->jobs_max ? options->jobs_max : cores > 0 ? (uint32_t)cores : 1;
     if (!(c->spawner = spawner_start(err)))
         return false;
+    char path[PATH_MAX];
     if (options->home) {
         struct signing_key key;
-        bool ok = keys_open(options->home, &key, err);
-        memcpy(c->public_key, key.public_key, sizeof c->public_key);
+        bool ok = absolute(options->home, path, err) && keys_open(path, &key, err);
+        if (ok)
+            memcpy(c->public_key, key.public_key, sizeof c->public_key);
         explicit_bzero(&key, sizeof key);
         if (!ok)
             return false;
-        if (!(c->home = strdup(options->home)))
+        if (!(c->home = strdup(path)))
             return fail(err, ERR_NOMEM, "no memory for a compiler");
     }
-    if (options->cache_dir &&
-        !(c->cache = cache_new(&(struct cache_options){.folder = options->cache_dir})))
-        return fail(err, ERR_NOMEM, "no memory for a cache");
-    return true;
+    if (!options->cache_dir)
+        return true;
+    return absolute(options->cache_dir, path, err) &&
+           ((c->cache = cache_new(&(struct cache_options){.folder = path})) ||
+            fail(err, ERR_NOMEM, "no memory for a cache"));
 }
 
 static void drop_compiler(urza_compiler *c)
@@ -109,10 +141,13 @@ URZA_EXPORT int urza_compiler_open(const urza_compiler_options *options, urza_co
     urza_compiler *c = calloc(1, sizeof *c);
     if (!c)
         return give(&error, err);
-    if (!make_compiler(options ? options : &defaults, c, &error)) {
+    int before = put_off_cancelling();
+    bool ok = make_compiler(options ? options : &defaults, c, &error);
+    if (!ok)
         drop_compiler(c);
+    pthread_setcancelstate(before, NULL);
+    if (!ok)
         return give(&error, err);
-    }
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -140,6 +175,7 @@ URZA_EXPORT void urza_compiler_close(urza_compiler *c)
 {
     if (!c)
         return;
+    int before = put_off_cancelling();
     pthread_mutex_lock(&c->lock);
     c->closing = true;
     for (urza_job *job = c->jobs; job; job = job->next)
@@ -156,39 +192,46 @@ URZA_EXPORT void urza_compiler_close(urza_compiler *c)
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
     drop_compiler(c);
+    pthread_setcancelstate(before, NULL);
 }
 
-static json_t *describe_degraded(const struct build_result *result)
+static void add_text(struct strbuf *out, const char *before, const char *text)
 {
-    json_t *list = json_array();
-    for (uint32_t i = 0; i < result->degraded_count; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s}", "what", result->degraded[i].what, "why",
-                                              result->degraded[i].why));
-    return list;
+    strbuf_puts(out, before);
+    json_write_string(text, strlen(text), out);
 }
 
+/* urza_job_details. Its texts are UTF-8: those of children are cleaned where they are read. */
 static const char *describe(const struct build_request *request, const struct build_result *result,
                             struct arena *arena)
 {
-    static const char *const levels[] = {NULL, "memory", "disk"};
+    static const char *const levels[] = {"null", "\"memory\"", "\"disk\""};
     const struct compile_result *compiled = &result->compiled;
-    json_t *stages = json_object(), *warnings = json_array();
     struct strbuf text;
-    for (int i = 0; i < STAGE_COUNT; i++)
-        json_object_set_new(stages, stage_name((enum stage)i), json_real(compiled->stages_ms[i]));
-    if (result->verify_ms >= 0)
-        json_object_set_new(stages, "verify", json_real(result->verify_ms));
+    strbuf_init(&text, arena);
+    strbuf_printf(&text, "{\"cache\":%s,\"degraded\":[", levels[compiled->found]);
+    for (uint32_t i = 0; i < result->degraded_count; i++) {
+        add_text(&text, i > 0 ? ",{\"what\":" : "{\"what\":", result->degraded[i].what);
+        add_text(&text, ",\"why\":", result->degraded[i].why);
+        strbuf_puts(&text, "}");
+    }
+    add_text(&text, "],\"kernel_id\":", compiled->kernel_id);
+    strbuf_printf(&text, ",\"kernels\":%u,\"stages_ms\":{", compiled->kernels);
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        add_text(&text, i > 0 ? "," : "", stage_name((enum stage)i));
+        strbuf_puts(&text, ":");
+        strbuf_double(&text, compiled->stages_ms[i]);
+    }
+    if (result->verify_ms >= 0) {
+        strbuf_puts(&text, ",\"verify\":");
+        strbuf_double(&text, result->verify_ms);
+    }
+    add_text(&text, "},\"strategy\":", strategy_name(request->compile.strategy));
+    strbuf_puts(&text, ",\"warnings\":[");
     const char *end = compiled->warnings + compiled->warnings_bytes;
     for (const char *at = compiled->warnings; at < end; at += strlen(at) + 1)
-        json_array_append_new(warnings, json_string(at));
-    json_t *object =
-        json_pack("{s:s, s:s, s:s?, s:i, s:o, s:o, s:o}", "kernel_id", compiled->kernel_id,
-                  "strategy", strategy_name(request->compile.strategy), "cache",
-                  levels[compiled->found], "kernels", (int)compiled->kernels, "stages_ms", stages,
-                  "warnings", warnings, "degraded", describe_degraded(result));
-    strbuf_init(&text, arena);
-    json_write_canonical(object, &text);
-    json_decref(object);
+        add_text(&text, at == compiled->warnings ? "" : ",", at);
+    strbuf_puts(&text, "]}");
     return text.data;
 }
 
@@ -214,6 +257,7 @@ static void *run_job(void *context)
 {
     urza_job *job = context;
     urza_compiler *c = job->compiler;
+    fesetenv(FE_DFL_ENV);
     pthread_mutex_lock(&c->lock);
     while (c->running >= c->jobs_max && !atomic_load(&job->cancelled))
         pthread_cond_wait(&c->changed, &c->lock);
@@ -227,6 +271,22 @@ static void *run_job(void *context)
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
     return NULL;
+}
+
+/* Signals are for the host's threads. */
+static bool start_thread(urza_job *job)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    bool ok = pthread_attr_setstacksize(&attributes, STACK_BYTES) == 0 &&
+              pthread_create(&job->thread, &attributes, run_job, job) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return ok;
 }
 
 static const char *copy_text(struct arena *arena, const char *text)
@@ -246,25 +306,28 @@ static bool fill_request(urza_job *job, const void *source, size_t size,
     if (strategy == STRATEGY_NONE || strategy == STRATEGY_AGGRESSIVE)
         return fail(&job->error, ERR_USAGE, "'%.40s' is no strategy: standard, fast or emergency",
                     name);
+    char folder[PATH_MAX]; /* the spawner's current folder is another one, maybe */
+    if (options->folder && !absolute(options->folder, folder, &job->error))
+        return false;
     job->on_step = options->on_step;
     job->user = options->user;
-    job->request =
-        (struct build_request){.source = size > 0 ? arena_memdup(&job->arena, source, size) : "",
-                               .size = size,
-                               .compile = {.targets = copy_text(&job->arena, options->targets),
-                                           .strategy = strategy,
-                                           .seed = options->seed,
-                                           .folder = copy_text(&job->arena, options->folder),
-                                           .timeout_ms = options->timeout_ms,
-                                           .memory_bytes = options->memory_bytes,
-                                           .cache = job->compiler->cache},
-                               .dims = copy_text(&job->arena, options->dims),
-                               .degrade = options->degrade != 0,
-                               .open_key = job->compiler->home ? open_key : NULL,
-                               .on_step = step,
-                               .context = job,
-                               .spawner = job->compiler->spawner,
-                               .cancelled = &job->cancelled};
+    job->request = (struct build_request){
+        .source = size > 0 ? arena_memdup(&job->arena, source, size) : "",
+        .size = size,
+        .compile = {.targets = copy_text(&job->arena, options->targets),
+                    .strategy = strategy,
+                    .seed = options->seed,
+                    .folder = copy_text(&job->arena, options->folder ? folder : NULL),
+                    .timeout_ms = options->timeout_ms,
+                    .memory_bytes = options->memory_bytes,
+                    .cache = job->compiler->cache},
+        .dims = copy_text(&job->arena, options->dims),
+        .degrade = options->degrade != 0,
+        .open_key = job->compiler->home ? open_key : NULL,
+        .on_step = step,
+        .context = job,
+        .spawner = job->compiler->spawner,
+        .cancelled = &job->cancelled};
     return true;
 }
 
@@ -284,7 +347,7 @@ static bool launch(urza_job *job)
     bool ok = (!c->closing || fail(&job->error, ERR_CANCELLED, "the compiler is being closed")) &&
               (jobs < JOBS_MOST ||
                fail(&job->error, ERR_LIMIT, "%u jobs are running or waiting already", jobs));
-    if (ok && pthread_create(&job->thread, NULL, run_job, job) != 0)
+    if (ok && !start_thread(job))
         ok = fail(&job->error, ERR_NOMEM, "cannot start a thread");
     if (ok) {
         job->next = c->jobs;
@@ -314,13 +377,17 @@ URZA_EXPORT int urza_compile_start(urza_compiler *compiler, const void *source, 
     return 0;
 }
 
+/* On a thread of the host, which may have traps. */
 static struct timespec deadline_in(double seconds)
 {
     struct timespec at;
+    fenv_t traps;
+    feholdexcept(&traps);
     clock_gettime(CLOCK_MONOTONIC, &at);
     double most = seconds < 1e8 ? seconds : 1e8;
     at.tv_sec += (time_t)most;
     at.tv_nsec += (long)((most - (double)(time_t)most) * 1e9);
+    fesetenv(&traps);
     if (at.tv_nsec >= 1000000000) {
         at.tv_sec++;
         at.tv_nsec -= 1000000000;
@@ -328,21 +395,32 @@ static struct timespec deadline_in(double seconds)
     return at;
 }
 
-URZA_EXPORT int urza_job_wait(urza_job *job, double timeout_s, urza_error *err)
+static void unlock(void *mutex)
+{
+    pthread_mutex_unlock(mutex);
+}
+
+/* A thread that is cancelled here leaves the compiler to the others. */
+static bool wait_until(urza_job *job, bool for_ever, const struct timespec *deadline)
 {
     urza_compiler *c = job->compiler;
+    bool done;
+    int late = 0;
+    pthread_mutex_lock(&c->lock);
+    pthread_cleanup_push(unlock, &c->lock);
+    while (!job->done && late == 0)
+        late = for_ever ? pthread_cond_wait(&c->changed, &c->lock)
+                        : pthread_cond_timedwait(&c->changed, &c->lock, deadline);
+    done = job->done;
+    pthread_cleanup_pop(1);
+    return done;
+}
+
+URZA_EXPORT int urza_job_wait(urza_job *job, double timeout_s, urza_error *err)
+{
     struct timespec deadline = deadline_in(timeout_s > 0 ? timeout_s : 0);
-    if (c) {
-        int late = 0;
-        pthread_mutex_lock(&c->lock);
-        while (!job->done && late == 0)
-            late = timeout_s < 0 ? pthread_cond_wait(&c->changed, &c->lock)
-                                 : pthread_cond_timedwait(&c->changed, &c->lock, &deadline);
-        bool done = job->done;
-        pthread_mutex_unlock(&c->lock);
-        if (!done)
-            return -1;
-    }
+    if (job->compiler && !wait_until(job, timeout_s < 0, &deadline))
+        return -1;
     return job->ok ? 0 : give(&job->error, err);
 }
 
@@ -361,6 +439,7 @@ URZA_EXPORT void urza_job_free(urza_job *job)
     if (!job)
         return;
     urza_compiler *c = job->compiler;
+    int before = put_off_cancelling();
     urza_job_cancel(job);
     if (!job->joined)
         pthread_join(job->thread, NULL);
@@ -375,6 +454,7 @@ URZA_EXPORT void urza_job_free(urza_job *job)
         pthread_mutex_unlock(&c->lock);
     }
     drop_job(job);
+    pthread_setcancelstate(before, NULL);
 }
 
 static bool has_result(const urza_job *job)
@@ -411,10 +491,12 @@ URZA_EXPORT int urza_compile(urza_compiler *compiler, const void *source, size_t
     int code = urza_compile_start(compiler, source, size, options, &job, err);
     if (code != 0)
         return code;
+    int before = put_off_cancelling();
     code = urza_job_wait(job, -1, err);
     if (code != 0)
         urza_job_free(job);
     else
         *out = job;
+    pthread_setcancelstate(before, NULL);
     return code;
 }

@@ -1,9 +1,16 @@
 /* The owner and the spawner share a socket of packets. A request is a packet of numbers with three
  * descriptors: a memory file that holds the parts of the work one behind the other, the end of a
  * pipe for the child's answer, and the end of another for its exit status, which the spawner writes
- * when it has waited for it. A second kind of packet kills the child of an earlier request. The end
- * of the socket is the end of the owner; a process that the owner forked may hold it open, so the
- * spawner also looks whose child it is. */
+ * when it has waited for it. A second kind of packet says that a request is over, whatever came of
+ * it: its child is killed if it is still there. A third ends the spawner.
+ *
+ * 1. Nobody relies on the end of a pipe or socket, since a process that the owner forked meanwhile
+ *    may hold all of them open: a child's end is told by its status, the spawner's is seen by
+ *    waiting for it, the owner's by whose child the spawner is.
+ * 2. Deadlines and cancelling are the owner's business and need nothing of the spawner, which may
+ *    be stopped. It keeps the deadlines, too, for an owner that is.
+ * 3. A child is the first of a group that its own children cannot leave. Who lost its parent
+ *    becomes the spawner's child. */
 #include "build/spawner.h"
 
 #include <errno.h>
@@ -31,9 +38,11 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define CHILDREN_MOST 1024
 #define REQUEST_FDS 3
-#define LOOK_MS 500 /* so often it looks whether its owner is there */
+#define LOOK_MS 500   /* so often it looks whether its owner is there */
+#define GRACE_MS 3000 /* for a spawner to end by itself; for an owner to say that time is over */
+#define STACK_BYTES ((size_t)16 << 20)
 
-enum packet_kind { PACKET_WORK = 1, PACKET_KILL };
+enum packet_kind { PACKET_WORK = 1, PACKET_OVER, PACKET_STOP };
 
 struct packet {
     enum packet_kind kind;
@@ -57,6 +66,7 @@ struct server {
         uint64_t id;
         pid_t pid;
         int status_fd;
+        uint64_t deadline_ns; /* 0: none */
     } children[CHILDREN_MOST];
     uint32_t count;
 };
@@ -142,6 +152,11 @@ static void answer_status(int fd, int status)
     close(fd);
 }
 
+static uint64_t overdue_ns(const struct child_limits *limits)
+{
+    return limits->timeout_ms > 0 ? clock_ns() + (limits->timeout_ms + GRACE_MS) * NS_PER_MS : 0;
+}
+
 static void start(struct server *server, const struct packet *packet, int fds[REQUEST_FDS])
 {
     struct ordered ordered = {.packet = packet};
@@ -165,27 +180,38 @@ static void start(struct server *server, const struct packet *packet, int fds[RE
     if (pid < 0)
         close(fds[2]);
     else
-        server->children[server->count++] = (struct running){packet->id, pid, fds[2]};
+        server->children[server->count++] =
+            (struct running){packet->id, pid, fds[2], overdue_ns(&packet->limits)};
 }
 
-static void kill_one(const struct server *server, uint64_t id)
+/* Those of a request that is over; id 0: those that are overdue. */
+static void end_children(const struct server *server, uint64_t id)
 {
-    for (uint32_t i = 0; i < server->count; i++)
-        if (server->children[i].id == id)
-            kill(server->children[i].pid, SIGKILL);
+    for (uint32_t i = 0; i < server->count; i++) {
+        const struct running *child = &server->children[i];
+        if (id > 0 ? child->id == id : child->deadline_ns > 0 && clock_ns() >= child->deadline_ns)
+            child_kill(child->pid);
+    }
 }
 
+/* What a child that has ended leaves is ended before it is waited for, while its number is its own.
+ */
 static void reap(struct server *server)
 {
-    int status;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-        for (uint32_t i = 0; i < server->count; i++) {
-            if (server->children[i].pid != pid)
-                continue;
+    siginfo_t info = {.si_pid = 0};
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
+        int status = 0;
+        uint32_t i = 0;
+        while (i < server->count && server->children[i].pid != info.si_pid)
+            i++;
+        if (i < server->count)
+            child_kill(info.si_pid);
+        waitpid(info.si_pid, &status, 0);
+        if (i < server->count) {
             answer_status(server->children[i].status_fd, status);
             server->children[i] = server->children[--server->count];
-            break;
         }
+        info.si_pid = 0;
     }
 }
 
@@ -207,19 +233,29 @@ static void warm_up(void)
     arena_release(&arena);
 }
 
-URZA_NORETURN static void serve(int socket, pid_t owner)
+/* One packet; false when it is time to end. */
+static bool serve_one(struct server *server)
+{
+    struct packet packet;
+    int handed[REQUEST_FDS];
+    if (!receive(server->socket, &packet, handed) || packet.kind == PACKET_STOP)
+        return false;
+    if (packet.kind == PACKET_WORK && handed[2] >= 0)
+        start(server, &packet, handed);
+    else
+        close_all(handed, REQUEST_FDS);
+    if (packet.kind == PACKET_OVER && packet.id > 0)
+        end_children(server, packet.id);
+    return true;
+}
+
+static void *serve(void *context)
 {
     static struct server server;
+    const pid_t owner = *(const pid_t *)context;
     sigset_t chld;
-    child_default_signals();
-    setpgid(0, 0); /* an interrupt at the terminal is the owner's business */
-    prctl(PR_SET_NAME, "urza-spawner");
-    if (socket != 3)
-        dup2(socket, 3);
-    syscall(SYS_close_range, 4, ~0u, 0);
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &chld, NULL);
     server.socket = 3;
     server.signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
     warm_up();
@@ -227,27 +263,43 @@ URZA_NORETURN static void serve(int socket, pid_t owner)
         struct pollfd fds[2] = {{.fd = server.socket, .events = POLLIN},
                                 {.fd = server.signals, .events = POLLIN}};
         struct signalfd_siginfo info;
-        struct packet packet;
-        int handed[REQUEST_FDS];
         if ((poll(fds, 2, LOOK_MS) < 0 && errno != EINTR) || getppid() != owner)
             break;
         while (read(server.signals, &info, sizeof info) == (ssize_t)sizeof info)
             ;
         reap(&server);
-        if (fds[0].revents == 0)
-            continue;
-        if (!receive(server.socket, &packet, handed))
+        end_children(&server, 0);
+        if (fds[0].revents != 0 && !serve_one(&server))
             break;
-        if (packet.kind == PACKET_WORK && handed[2] >= 0)
-            start(&server, &packet, handed);
-        else
-            close_all(handed, REQUEST_FDS);
-        if (packet.kind == PACKET_KILL)
-            kill_one(&server, packet.id);
     }
     for (uint32_t i = 0; i < server.count; i++)
-        kill(server.children[i].pid, SIGKILL);
+        child_kill(server.children[i].pid);
     _exit(0);
+}
+
+/* On a stack of its own, which its children have as well: that of the thread that opened the
+ * compiler may be small. */
+URZA_NORETURN static void become_spawner(int socket, pid_t owner)
+{
+    sigset_t chld;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    child_defaults();
+    setpgid(0, 0); /* an interrupt at the terminal is the owner's business */
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_NAME, "urza-spawner");
+    if (socket != 3)
+        dup2(socket, 3);
+    syscall(SYS_close_range, 4, ~0u, 0);
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &chld, NULL);
+    if (pthread_attr_init(&attributes) == 0 &&
+        pthread_attr_setstacksize(&attributes, STACK_BYTES) == 0 &&
+        pthread_create(&thread, &attributes, serve, &owner) == 0)
+        pthread_join(thread, NULL); /* it ends the process */
+    serve(&owner);
+    _exit(1);
 }
 
 struct spawner *spawner_start(struct error *err)
@@ -266,7 +318,7 @@ struct spawner *spawner_start(struct error *err)
     pid_t owner = getpid(), pid = fork();
     if (pid == 0) {
         close(pair[0]);
-        serve(pair[1], owner);
+        become_spawner(pair[1], owner);
     }
     close(pair[1]);
     if (pid < 0) {
@@ -280,24 +332,12 @@ struct spawner *spawner_start(struct error *err)
     return spawner;
 }
 
-void spawner_stop(struct spawner *spawner)
-{
-    if (!spawner)
-        return;
-    close(spawner->socket);
-    while (waitpid(spawner->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    pthread_mutex_destroy(&spawner->lock);
-    free(spawner);
-}
-
 bool spawner_alive(const struct spawner *spawner)
 {
-    siginfo_t info = {.si_pid = 0};
-    int options = WEXITED | WNOHANG | WNOWAIT; /* spawner_stop waits for it */
-    return waitid(P_PID, (id_t)spawner->pid, &info, options) == 0 && info.si_pid == 0;
+    return !child_ended(spawner->pid);
 }
 
+/* Does not wait: EAGAIN when the spawner takes nothing. */
 static bool send_packet(const struct spawner *spawner, const struct packet *packet, const int *fds,
                         int count)
 {
@@ -318,9 +358,26 @@ static bool send_packet(const struct spawner *spawner, const struct packet *pack
     }
     ssize_t sent;
     do
-        sent = sendmsg(spawner->socket, &message, MSG_NOSIGNAL);
+        sent = sendmsg(spawner->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
     return sent == (ssize_t)sizeof *packet;
+}
+
+void spawner_stop(struct spawner *spawner)
+{
+    const struct packet packet = {.kind = PACKET_STOP};
+    uint64_t begin_ns = clock_ns();
+    if (!spawner)
+        return;
+    send_packet(spawner, &packet, NULL, 0);
+    close(spawner->socket);
+    while (!child_ended(spawner->pid) && clock_ns() - begin_ns < GRACE_MS * NS_PER_MS)
+        usleep(500);
+    kill(spawner->pid, SIGKILL); /* one that is stopped; its children die with it */
+    while (waitpid(spawner->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    pthread_mutex_destroy(&spawner->lock);
+    free(spawner);
 }
 
 /* A memory file with the parts one behind the other; -1 after failing *err. */
@@ -331,7 +388,7 @@ static int put_parts(const struct work_order *work, struct packet *packet, struc
     for (int i = 0; i < WORK_PARTS; i++) {
         packet->part_bytes[i] = work->parts[i].size_bytes;
         ok = ok && (work->parts[i].size_bytes == 0 ||
-                    file_write_all(memory, work->parts[i].data, work->parts[i].size_bytes));
+                    file_write_quietly(memory, work->parts[i].data, work->parts[i].size_bytes));
     }
     if (ok)
         return memory;
@@ -341,82 +398,118 @@ static int put_parts(const struct work_order *work, struct packet *packet, struc
     return -1;
 }
 
-/* What became of the child that gave no full answer. */
-static struct child_exit find_end(const struct spawner *spawner, const struct packet *packet,
-                                  int status_fd, bool late, bool cancelled, struct error *err)
-{
+/* A request under way, as its owner sees it. */
+struct request {
+    const struct spawner *spawner;
+    struct packet packet;
+    struct child_source source;
+    int status_fd;
+    bool ended, known; /* the child, or the spawner and the child with it; status is its own */
     int status;
-    const struct packet order = {.kind = PACKET_KILL, .id = packet->id};
-    if (late || cancelled)
-        send_packet(spawner, &order, NULL, 0); /* or the spawner is gone, and the child with it */
-    ssize_t size;
-    do
-        size = read(status_fd, &status, sizeof status);
-    while (size < 0 && errno == EINTR);
-    if (cancelled) {
-        fail(err, ERR_CANCELLED, "cancelled");
-        return (struct child_exit){CHILD_FAILED, 0};
+};
+
+static bool has_ended(void *context)
+{
+    struct request *r = context;
+    struct pollfd p = {.fd = r->status_fd, .events = POLLIN};
+    if (!r->ended && poll(&p, 1, 0) > 0) {
+        r->ended = true;
+        r->known = read(r->status_fd, &r->status, sizeof r->status) == (ssize_t)sizeof r->status;
+    } else if (!r->ended) {
+        r->ended = child_ended(r->spawner->pid);
     }
-    if (late)
-        return (struct child_exit){CHILD_TIMED_OUT, 0};
-    if (size == (ssize_t)sizeof status)
-        return child_exit_of(status);
-    fail(err, ERR_COMPILER_DIED, "no process could be started for the work, or its parent died");
-    return (struct child_exit){CHILD_FAILED, 0};
+    return r->ended;
 }
 
-/* The work has been sent: its answer, or how it ended. */
-static struct child_exit await(const struct spawner *spawner, const struct packet *packet,
-                               int answer_fd, int status_fd, const atomic_bool *cancelled,
-                               struct arena *arena, struct child_answer *out, struct error *err)
+static bool is_cancelled(const struct request *r)
 {
-    uint32_t timeout_ms = packet->limits.timeout_ms;
-    uint64_t deadline_ns = timeout_ms > 0 ? clock_ns() + timeout_ms * NS_PER_MS : 0;
-    enum child_end end =
-        child_receive(answer_fd, deadline_ns, cancelled, &packet->limits, arena, out, err);
-    close(answer_fd);
-    if (end != CHILD_NONE)
-        return (struct child_exit){end, 0};
-    return find_end(spawner, packet, status_fd, deadline_ns > 0 && clock_ns() >= deadline_ns,
-                    cancelled && atomic_load(cancelled), err);
+    return r->source.cancelled && atomic_load(r->source.cancelled);
+}
+
+static bool is_late(const struct request *r)
+{
+    return r->source.deadline_ns > 0 && clock_ns() >= r->source.deadline_ns;
+}
+
+/* What became of the child that gave no full answer, or of the order that could not be sent. */
+static struct child_exit find_end(struct request *r, struct error *err)
+{
+    const struct child_exit failed = {CHILD_FAILED, 0};
+    while (!is_cancelled(r) && !is_late(r) && !has_ended(r))
+        usleep(200);
+    if (is_cancelled(r)) {
+        fail(err, ERR_CANCELLED, "cancelled");
+        return failed;
+    }
+    if (r->known)
+        return child_exit_of(r->status);
+    if (!r->ended)
+        return (struct child_exit){CHILD_TIMED_OUT, 0};
+    fail(err, ERR_COMPILER_DIED, "no process could be started for the work, or its parent died");
+    return failed;
+}
+
+/* Sends the order and takes the answer. What is handed is closed. */
+static struct child_exit ask(struct request *r, int handed[REQUEST_FDS], struct arena *arena,
+                             struct child_answer *out, struct error *err)
+{
+    const struct packet over = {.kind = PACKET_OVER, .id = r->packet.id};
+    bool sent;
+    while (!(sent = send_packet(r->spawner, &r->packet, handed, REQUEST_FDS)) && errno == EAGAIN &&
+           !is_cancelled(r) && !is_late(r))
+        usleep(1000);
+    close_all(handed, REQUEST_FDS);
+    if (!sent && errno != EAGAIN) {
+        fail(err, ERR_COMPILER_DIED, "the process that starts compilers is gone");
+        return (struct child_exit){CHILD_FAILED, 0};
+    }
+    struct child_exit end = {CHILD_NONE, 0};
+    if (sent)
+        end.end = child_receive(&r->source, &r->packet.limits, arena, out, err);
+    if (end.end == CHILD_NONE)
+        end = find_end(r, err);
+    if (sent && !r->known)
+        send_packet(r->spawner, &over, NULL, 0);
+    return end;
 }
 
 struct child_exit spawner_run(struct spawner *spawner, const struct work_order *work,
                               const atomic_bool *cancelled, struct arena *arena,
                               struct child_answer *out_answer, struct error *err)
 {
-    const struct child_exit failed = {CHILD_FAILED, 0};
-    struct packet packet;
+    struct child_exit end = {CHILD_FAILED, 0};
+    struct request request;
     int answer[2], status[2];
-    memset(&packet, 0, sizeof packet); /* no byte of ours goes along with it */
-    packet.kind = PACKET_WORK;
-    packet.work = work->kind;
-    packet.limits = work->limits;
+    uint32_t timeout_ms = work->limits.timeout_ms;
+    memset(&request, 0, sizeof request); /* no byte of ours goes along with the packet */
+    request.spawner = spawner;
+    request.packet.kind = PACKET_WORK;
+    request.packet.work = work->kind;
+    request.packet.limits = work->limits;
     pthread_mutex_lock(&spawner->lock);
-    packet.id = ++spawner->next_id;
+    request.packet.id = ++spawner->next_id;
     pthread_mutex_unlock(&spawner->lock);
-    int memory = put_parts(work, &packet, err);
+    int memory = put_parts(work, &request.packet, err);
     if (memory < 0)
-        return failed;
+        return end;
     if (pipe2(answer, O_CLOEXEC) != 0) {
         close(memory);
         fail(err, ERR_IO, "cannot make a pipe: %s", strerror(errno));
-        return failed;
+        return end;
     }
     if (pipe2(status, O_CLOEXEC) != 0) {
         close_all((int[]){memory, answer[0], answer[1]}, 3);
         fail(err, ERR_IO, "cannot make a pipe: %s", strerror(errno));
-        return failed;
+        return end;
     }
-    bool sent = send_packet(spawner, &packet, (int[]){memory, answer[1], status[1]}, REQUEST_FDS);
-    close_all((int[]){memory, answer[1], status[1]}, REQUEST_FDS);
-    struct child_exit end = failed;
-    if (sent) {
-        end = await(spawner, &packet, answer[0], status[0], cancelled, arena, out_answer, err);
-    } else {
-        close(answer[0]);
-        fail(err, ERR_COMPILER_DIED, "the process that starts compilers is gone");
-    }
-    close(status[0]);
+    request.status_fd = status[0];
+    request.source = (struct child_source){
+        .fd = answer[0],
+        .deadline_ns = timeout_ms > 0 ? clock_ns() + timeout_ms * NS_PER_MS : 0,
+        .cancelled = cancelled,
+        .ended = has_ended,
+        .context = &request};
+    end = ask(&request, (int[]){memory, answer[1], status[1]}, arena, out_answer, err);
+    close_all((int[]){answer[0], status[0]}, 2);
     return end;
 }

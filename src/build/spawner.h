@@ -7,7 +7,9 @@
  * back through a pipe straight from that child.
  *
  * Any number of threads may ask at once. When the owner ends, in any way, the spawner and all its
- * children end. A spawner that died is noticed: whoever asks gets ERR_COMPILER_DIED. */
+ * children end. A spawner that died is noticed: whoever asks gets ERR_COMPILER_DIED. One that is
+ * stopped keeps nobody from cancelling, nor from being late.
+ */
 #ifndef URZA_BUILD_SPAWNER_H
 #define URZA_BUILD_SPAWNER_H
 

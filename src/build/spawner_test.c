@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -273,6 +274,142 @@ static void a_dead_spawner_is_told(void **state)
     arena_release(&arena);
 }
 
+/* Neither cancelling nor a deadline needs the spawner, nor does stopping it. */
+static void a_stopped_spawner_keeps_nobody(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct arena arena;
+    struct compile_result result;
+    int pid = 0;
+    const struct child_limits short_time = {.timeout_ms = 100};
+    const atomic_bool cancelled = true;
+    arena_init(&arena);
+    struct spawner *spawner = spawner_start(&err);
+    assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_DONE);
+    assert_int_equal(count_processes(0, getpid(), "urza-spawner", &pid), 1);
+    kill(pid, SIGSTOP);
+    assert_int_equal(compile(spawner, &short_time, NULL, &arena, &result, &err).end,
+                     CHILD_TIMED_OUT);
+    for (int i = 0; i < 1000; i++) { /* more than its socket holds */
+        assert_int_equal(compile(spawner, NULL, &cancelled, &arena, &result, &err).end,
+                         CHILD_FAILED);
+        assert_int_equal(err.code, ERR_CANCELLED);
+    }
+    spawner_stop(spawner);
+    assert_int_equal(count_processes(0, getpid(), "urza-spawner", &pid), 0);
+    arena_release(&arena);
+}
+
+struct large_work {
+    pthread_t thread;
+    struct spawner *spawner;
+    struct child_exit end;
+    struct error err;
+};
+
+static void *do_large_work(void *context)
+{
+    static const struct child_limits no_limits;
+    struct large_work *work = context;
+    struct arena arena;
+    struct compile_result result;
+    arena_init(&arena);
+    work->end = compile(work->spawner, &no_limits, NULL, &arena, &result, &work->err);
+    arena_release(&arena);
+    return NULL;
+}
+
+/* The host forks while a request is under way, and what it forked holds all pipes open; then the
+ * child dies, or the spawner. */
+static void open_pipes_keep_nobody_waiting(void **state)
+{
+    (void)state;
+    for (int of_spawner = 0; of_spawner < 2; of_spawner++) {
+        struct error err = {0};
+        struct large_work work = {.spawner = spawner_start(&err)};
+        int spawner = 0, child = 0;
+        while (count_processes(0, getpid(), "urza-spawner", &spawner) == 0)
+            usleep(100);
+        assert_int_equal(pthread_create(&work.thread, NULL, do_large_work, &work), 0);
+        while (count_processes(0, spawner, NULL, &child) == 0)
+            usleep(100);
+        pid_t heir = fork();
+        if (heir == 0) {
+            alarm(60);
+            for (;;)
+                pause();
+        }
+        kill(of_spawner ? spawner : child, SIGKILL);
+        pthread_join(work.thread, NULL);
+        assert_int_equal(work.end.end, of_spawner ? CHILD_FAILED : CHILD_SIGNAL);
+        if (of_spawner)
+            assert_int_equal(work.err.code, ERR_COMPILER_DIED);
+        spawner_stop(work.spawner);
+        kill(heir, SIGKILL);
+        assert_int_equal(waitpid(heir, NULL, 0), heir);
+    }
+}
+
+static void *start_spawner(void *context)
+{
+    struct error err;
+    *(struct spawner **)context = spawner_start(&err);
+    pause(); /* a spawner lives as long as its process, but this thread has done enough */
+    return NULL;
+}
+
+/* Whatever the host is like: the end of children ignored, little stack. */
+static void hosts_of_all_kinds(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct error err = {0};
+    struct compile_result result;
+    struct spawner *volatile spawner = NULL;
+    const struct child_limits no_memory = {.memory_bytes = 1 << 20};
+    pthread_attr_t small;
+    pthread_t thread;
+    arena_init(&arena);
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 32 << 10);
+    signal(SIGCHLD, SIG_IGN);
+    assert_int_equal(pthread_create(&thread, &small, start_spawner, (void *)(uintptr_t)&spawner),
+                     0);
+    while (!spawner)
+        usleep(1000);
+    assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_DONE);
+    if (!URZA_SANITIZED)
+        assert_int_equal(compile(spawner, &no_memory, NULL, &arena, &result, &err).end,
+                         CHILD_NO_MEMORY);
+    signal(SIGCHLD, SIG_DFL);
+    spawner_stop(spawner);
+    pthread_cancel(thread);
+    pthread_join(thread, NULL);
+    arena_release(&arena);
+}
+
+/* A host whose files may not grow gets an error, not a signal. */
+static void short_files(void **state)
+{
+    (void)state;
+    struct error err;
+    struct spawner *spawner = spawner_start(&err);
+    pid_t host = fork();
+    if (host == 0) {
+        struct arena arena;
+        struct compile_result result;
+        arena_init(&arena);
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){16, 16});
+        bool failed = compile(spawner, NULL, NULL, &arena, &result, &err).end == CHILD_FAILED;
+        _exit(failed && err.code == ERR_NOMEM ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(host, &status, 0), host);
+    assert_int_equal(status, 0);
+    spawner_stop(spawner);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +418,10 @@ int main(void)
         cmocka_unit_test(verifies),
         cmocka_unit_test(nothing_outlives_a_killed_owner),
         cmocka_unit_test(a_dead_spawner_is_told),
+        cmocka_unit_test(a_stopped_spawner_keeps_nobody),
+        cmocka_unit_test(open_pipes_keep_nobody_waiting),
+        cmocka_unit_test(hosts_of_all_kinds),
+        cmocka_unit_test(short_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,14 +2,21 @@
  * that says whether it is there, and its zero byte. */
 #include "build/work.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/confine.h"
 #include "base/error.h"
+#include "base/json.h"
+#include "base/limits.h"
 #include "base/strbuf.h"
 
 #define COMPILE_MS 120000
+#define VERIFY_S 300 /* the default of verify_options */
+#define VERIFY_MORE_S 30
+#define KERNEL_FILE_BYTES ((uint64_t)256 << 20)
+#define FOLDER_OF_KERNELS "kernels"
 #define COMPILE_BYTES ((uint64_t)8 << 30)
 #define TEXTS_MOST 4
 
@@ -70,11 +77,21 @@ void work_compile(const char *source, size_t size, const struct compile_options 
                                       .strategy = options->strategy,
                                       .training = options->training,
                                       .plain = options->plain};
-    const char *const texts[] = {options->targets, options->folder, options->dump, cache_folder};
+    const char *kernels = NULL;
+    if (cache_folder) {
+        struct strbuf path;
+        strbuf_init(&path, arena);
+        strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, cache_folder);
+        kernels = path.data;
+    }
+    const char *const texts[] = {options->targets, options->folder, options->dump, kernels};
+    uint64_t memory = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES;
     *out = (struct work_order){
         .kind = WORK_COMPILE,
         .limits = {.timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS,
-                   .memory_bytes = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES,
+                   .memory_bytes = memory,
+                   .answer_bytes = memory,
+                   .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
         .parts = {
             put_options(&wire, sizeof wire, arena), put_texts(texts, 4, arena), {source, size}}};
@@ -90,10 +107,15 @@ void work_verify(const void *package, size_t size, const struct verify_options *
                                      .allow_unsigned = options->allow_unsigned,
                                      .all_alignments = options->all_alignments};
     const char *const texts[] = {options->dims};
-    uint64_t memory = child_memory_most(); /* its own jobs bound their time */
+    uint32_t seconds = options->timeout_s ? options->timeout_s : VERIFY_S;
+    uint32_t most_s = UINT32_MAX / 1000 - VERIFY_MORE_S;
     *out = (struct work_order){
         .kind = WORK_VERIFY,
-        .limits = {.memory_bytes = memory, .answer_bytes = memory, .sealed = true},
+        .limits = {.timeout_ms = 1000 * ((seconds < most_s ? seconds : most_s) + VERIFY_MORE_S),
+                   .memory_bytes = child_memory_most(),
+                   .answer_bytes = LIMIT_JSON_BYTES,
+                   .file_bytes = size, /* code in memory */
+                   .sealed = true},
         .parts = {
             put_options(&wire, sizeof wire, arena), put_texts(texts, 1, arena), {package, size}}};
 }
@@ -116,7 +138,8 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                             .plain = wire.plain,
                                             .folder = texts[1],
                                             .dump = texts[2],
-                                            .cache = cache};
+                                            .cache = cache,
+                                            .kernels_only = true};
     /* The source may name files in its folder, and nothing else. */
     confine_calls(&(struct confinement){.reads = options.folder,
                                         .writes = cache ? cache_folder(cache) : NULL});
@@ -142,13 +165,14 @@ static bool verify(const struct work_order *work, struct arena *arena, struct ch
                                            .allow_unsigned = wire.allow_unsigned,
                                            .all_alignments = wire.all_alignments,
                                            .timeout_s = wire.timeout_s};
-    confine_calls(&(struct confinement){.processes = true}); /* its jobs are confined further */
     return work_verify_here(package->data, package->size_bytes, &options, arena, out, err);
 }
 
 bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
                       struct arena *arena, struct child_answer *out, struct error *err)
 {
+    /* Its jobs are confined further. */
+    confine_calls(&(struct confinement){.processes = true, .memory_files = true});
     struct verify_report report;
     struct verify_summary *summary = ARENA_NEW(arena, struct verify_summary);
     struct strbuf evidence;
@@ -174,13 +198,24 @@ bool work_do(const struct work_order *work, struct arena *arena, struct child_an
     return fail(err, ERR_BUG, "no such work");
 }
 
+_Static_assert(offsetof(struct verify_summary, pass) == 0, "work_take_verified looks there");
+
 bool work_take_verified(const struct child_answer *answer, struct verify_summary *out,
                         const char **out_evidence, size_t *out_bytes, struct error *err)
 {
     if (answer->parts[0].size_bytes != sizeof *out || answer->parts[1].size_bytes == 0)
         return fail(err, ERR_COMPILER_DIED, "the answer of verification is damaged");
     memcpy(out, answer->parts[0].data, sizeof *out);
+    out->pass = *(const unsigned char *)answer->parts[0].data == 1; /* any byte may have come */
     out->name[sizeof out->name - 1] = out->detail[sizeof out->detail - 1] = '\0';
+    child_clean(out->name, true);
+    child_clean(out->detail, true);
+    json_t *evidence = json_read(answer->parts[1].data, answer->parts[1].size_bytes, err);
+    if (!evidence && err->code != ERR_NOMEM)
+        err->code = ERR_COMPILER_DIED;
+    if (!evidence)
+        return false;
+    json_decref(evidence);
     *out_evidence = answer->parts[1].data;
     *out_bytes = answer->parts[1].size_bytes;
     return true;

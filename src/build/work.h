@@ -17,11 +17,12 @@ struct work_order {
     struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package: borrowed */
 };
 
-/* Compiling with these options, without key, chooser and observer, and with a cache of that folder
- * (NULL: none). */
+/* Compiling with these options, without key, chooser and observer, and with a cache for kernels
+ * that is part of cache_folder (NULL: none): no child writes what is found as a whole package. */
 void work_compile(const char *source, size_t size, const struct compile_options *options,
                   const char *cache_folder, struct arena *arena, struct work_order *out);
-/* verify_package with these options, but without trusted keys. */
+/* verify_package with these options, but without trusted keys. As a whole it takes half a minute
+ * more than its checks may. */
 void work_verify(const void *package, size_t size, const struct verify_options *options,
                  struct arena *arena, struct work_order *out);
 
@@ -29,7 +30,9 @@ void work_verify(const void *package, size_t size, const struct verify_options *
 bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
              struct error *err);
 
-/* The same for a child that has the options as they are, trusted keys among them. */
+/* The same for a child, which it confines, that has the options as they are, trusted keys among
+ * them.
+ */
 bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
                       struct arena *arena, struct child_answer *out, struct error *err);
 /* What a child answered to either. evidence lies in the answer. ERR_COMPILER_DIED. */

@@ -2,6 +2,7 @@
  * and memory, or die of them. */
 #include "cli/apart_priv.h"
 
+#include "base/confine.h"
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "build/work.h"
@@ -27,6 +28,11 @@ static bool work_apart(void *context, struct arena *arena, struct child_answer *
     return apart->work(&cli, apart->context, out, err);
 }
 
+void apart_confine(const char *folder)
+{
+    confine_calls(&(struct confinement){.reads = folder});
+}
+
 bool apart_run(struct cli *cli, apart_fn *work, void *context, uint32_t timeout_ms, const char *who,
                struct child_answer *out, struct error *err)
 {
@@ -49,10 +55,12 @@ struct verification {
     const struct verify_options *options;
 };
 
-static bool verify_work(struct cli *cli, void *context, struct child_answer *out, struct error *err)
+static bool verify_work(void *context, struct arena *arena, struct child_answer *out,
+                        struct error *err)
 {
     const struct verification *v = context;
-    return work_verify_here(v->bytes, v->size, v->options, cli->arena, out, err);
+    compile_in_child();
+    return work_verify_here(v->bytes, v->size, v->options, arena, out, err);
 }
 
 bool apart_verify(struct cli *cli, const void *bytes, size_t size,
@@ -61,10 +69,15 @@ bool apart_verify(struct cli *cli, const void *bytes, size_t size,
 {
     struct verification verification = {bytes, size, options};
     struct child_answer answer;
+    struct work_order work; /* for its limits: the options have trusted keys beside */
     const char *text;
     size_t bytes_of_text;
-    if (!apart_run(cli, verify_work, &verification, 0, "verification", &answer, err) ||
-        !work_take_verified(&answer, out, &text, &bytes_of_text, err))
+    work_verify(bytes, size, options, cli->arena, &work);
+    struct child_exit end =
+        child_run(verify_work, &verification, &work.limits, cli->arena, &answer, err);
+    if (end.end != CHILD_DONE)
+        return child_fail(end, &work.limits, "verification", ERR_COMPILER_DIED, err);
+    if (!work_take_verified(&answer, out, &text, &bytes_of_text, err))
         return false;
     strbuf_add(evidence, text, bytes_of_text);
     return true;

@@ -17,6 +17,11 @@ struct verify_summary;
 /* Runs in the child, where cli->arena is the child's own. */
 typedef bool apart_fn(struct cli *cli, void *context, struct child_answer *out, struct error *err);
 
+/* For the child, once it has read what its command names: from here on it reads files of that
+ * folder (NULL: none) and does nothing else to the outside but answer and print. Who measures on
+ * this machine cannot have it so (urza tune). */
+void apart_confine(const char *folder);
+
 /* who: the subject of what is said when the child dies, ERR_COMPILER_DIED or ERR_NOMEM; timeout_ms
  * 0: none. */
 bool apart_run(struct cli *cli, apart_fn *work, void *context, uint32_t timeout_ms, const char *who,
@@ -24,7 +29,7 @@ bool apart_run(struct cli *cli, apart_fn *work, void *context, uint32_t timeout_
 /* The same for work that reads a file and folds its constants: ten minutes at most. */
 bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_answer *out,
                 struct error *err);
-/* verify_package in a child; its evidence is appended. */
+/* verify_package in a child that is confined as the library's is; its evidence is appended. */
 bool apart_verify(struct cli *cli, const void *bytes, size_t size,
                   const struct verify_options *options, struct verify_summary *out,
                   struct strbuf *evidence, struct error *err);

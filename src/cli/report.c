@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
@@ -33,6 +34,8 @@ json_t *report_text(const char *text)
 
 static void print_line(const json_t *value, FILE *file)
 {
+    if (!value)
+        child_no_memory(); /* jansson had none for it */
     struct arena arena;
     struct strbuf text;
     arena_init(&arena);

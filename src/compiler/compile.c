@@ -227,7 +227,7 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
     struct import_options import = {
         .seed = options->seed, .training = options->training, .folder = options->folder};
-    if (compile_find(text, size, options, out))
+    if (!options->kernels_only && compile_find(text, size, options, out))
         return true;
     begin(job, options, arena);
     if (!blueprint_read(text, size, &import, arena, blueprint, err))
@@ -247,6 +247,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     job_lap(job, STAGE_READ);
     if (!run(job, &blueprint->graph, params, out, err))
         return false;
-    kept_add(text, size, options, blueprint, out);
+    out->keepable = !kept_reads_files(blueprint);
+    if (!options->kernels_only)
+        compile_keep(text, size, options, out);
     return true;
 }

@@ -101,6 +101,8 @@ struct compile_options {
     uint64_t memory_bytes;         /* compile_isolated, beside what the caller has: 0 means 8 GiB */
     struct cache *cache;           /* of kernels and whole packages; NULL: none. The bytes are the
                                       same with and without it */
+    bool kernels_only;             /* whole packages are the caller's business, who has compile_find
+                                      and compile_keep for that */
 };
 
 struct compile_result {
@@ -113,6 +115,7 @@ struct compile_result {
     uint32_t passes; /* graph passes that changed something for one of the targets: a bit each, by
                         their order (pass_at); 0 when found */
     enum cache_level found;        /* where the whole package was */
+    bool keepable;                 /* it comes of the source alone, and of no files */
     double stages_ms[STAGE_COUNT]; /* summed over targets */
     double total_ms;
     const char *warnings; /* of unused inputs and params, constant outputs: texts one behind the
@@ -143,9 +146,13 @@ bool compile_isolated(const char *text, size_t size, const struct compile_option
 /* Looks for the whole package in options->cache, and does nothing else. */
 bool compile_find(const char *text, size_t size, const struct compile_options *options,
                   struct compile_result *out);
+/* Puts a whole package there. Nothing happens where that is not sound, and where it was found. */
+void compile_keep(const char *text, size_t size, const struct compile_options *options,
+                  const struct compile_result *result);
 
 /* The parts in which a child hands its result to the parent, and back: what comes is checked and
- * bounded, but for the package, which is for package_read to judge. ERR_COMPILER_DIED. */
+ * bounded, texts are cleaned (child_clean), but for the dump and the package, which is for
+ * package_read to judge. ERR_COMPILER_DIED. */
 struct child_answer;
 void compile_answer(const struct compile_result *result, struct arena *arena,
                     struct child_answer *out);

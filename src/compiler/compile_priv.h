@@ -49,10 +49,9 @@ bool job_dumps(const struct job *job, const char *level);
 /* warn.c: fills job->result's warnings. */
 void job_warn(struct job *job, const struct graph *graph);
 
-/* kept.c: a whole package goes to options->cache. Nothing happens where that is not sound. */
+/* kept.c: whether parameters come from files. */
 struct blueprint;
-void kept_add(const char *text, size_t size, const struct compile_options *options,
-              const struct blueprint *blueprint, const struct compile_result *result);
+bool kept_reads_files(const struct blueprint *blueprint);
 
 /* unit.c */
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);

@@ -1,5 +1,6 @@
 /* Compiling in a child process; see base/child.h. The answer: the result, whose pointers mean
  * nothing here, the package, the dump, the warnings. */
+#include <stddef.h>
 #include <string.h>
 
 #include "base/child.h"
@@ -37,20 +38,32 @@ static double sane(double ms)
     return ms >= 0 && ms < 1e9 ? ms : 0;
 }
 
+static bool is_kernel_id(const char id[KERNEL_ID_BYTES])
+{
+    return memcmp(id, "kernel-", 7) == 0 && id[KERNEL_ID_BYTES - 1] == '\0' &&
+           strspn(id + 7, "0123456789abcdef") == KERNEL_ID_BYTES - 8;
+}
+
 bool compile_take_answer(const struct child_answer *answer, struct compile_result *out,
                          struct error *err)
 {
     struct compile_result result;
-    const char *warnings = answer->parts[3].data;
-    size_t warnings_bytes = answer->parts[3].size_bytes;
+    const unsigned char *bytes = answer->parts[0].data;
+    char *warnings = (char *)(uintptr_t)answer->parts[3].data; /* in the arena of who received it */
+    size_t warnings_bytes = answer->parts[3].size_bytes,
+           keepable = offsetof(struct compile_result, keepable);
     if (answer->parts[0].size_bytes != sizeof result ||
         (warnings_bytes > 0 && warnings[warnings_bytes - 1] != '\0'))
         return fail(err, ERR_COMPILER_DIED, "the compiler's answer is damaged");
-    memcpy(&result, answer->parts[0].data, sizeof result);
+    memcpy(&result, bytes, sizeof result);
+    result.keepable = bytes[keepable] == 1; /* a byte that may have any value */
     result.package = answer->parts[1].data;
     result.package_bytes = answer->parts[1].size_bytes;
     result.dump = result.dump ? answer->parts[2].data : NULL;
-    result.kernel_id[sizeof result.kernel_id - 1] = '\0';
+    if (!is_kernel_id(result.kernel_id))
+        return fail(err, ERR_COMPILER_DIED, "the compiler's answer names no kernel");
+    for (size_t at = 0; at < warnings_bytes; at += strlen(warnings + at) + 1)
+        child_clean(warnings + at, true);
     result.found = CACHE_NONE;
     result.held = NULL;
     result.warnings = warnings;

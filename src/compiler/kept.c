@@ -87,7 +87,7 @@ bool compile_find(const char *text, size_t size, const struct compile_options *o
     return true;
 }
 
-static bool reads_files(const struct blueprint *blueprint)
+bool kept_reads_files(const struct blueprint *blueprint)
 {
     for (uint32_t i = 0; i < blueprint->graph.params.count; i++)
         if (blueprint->inits[i].path || blueprint->inits[i].kind == INIT_DATA)
@@ -95,12 +95,12 @@ static bool reads_files(const struct blueprint *blueprint)
     return false;
 }
 
-void kept_add(const char *text, size_t size, const struct compile_options *options,
-              const struct blueprint *blueprint, const struct compile_result *result)
+void compile_keep(const char *text, size_t size, const struct compile_options *options,
+                  const struct compile_result *result)
 {
     uint8_t key[SHA256_BYTES];
     struct kept_head head = {.kernels = result->kernels, .package_bytes = result->package_bytes};
-    if (reads_files(blueprint) || !find_key(text, size, options, key))
+    if (!result->keepable || result->found != CACHE_NONE || !find_key(text, size, options, key))
         return;
     memcpy(head.kernel_id, result->kernel_id, sizeof head.kernel_id);
     struct iovec parts[3] = {{&head, sizeof head},

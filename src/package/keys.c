@@ -1,19 +1,18 @@
 /* Keys in a folder: keys/signing.pem is PKCS #8, so that openssl can read it; keys/trusted holds a
  * file for each key that others sign with.
  *
+ * The secret is read and written here, not by libcrypto, which would leave copies in memory that it
+ * gave back: for an Ed25519 key all of the file but 32 bytes is the same (RFC 8410).
+ *
  * Two processes may need the first key at once. Each writes its own to a temporary file and links
  * it to its final name, which only one can do; both then read what is there. */
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,13 +22,25 @@
 #include "base/strbuf.h"
 #include "package/package_priv.h"
 
-#define PEM_MAX_BYTES 4096
+#define SMALL_FILE_BYTES 4096
 #define NAME_MAX_BYTES 64
 #define TRUSTED_MAX 1024
 #define KEY_HEX_DIGITS 64
 
+static const uint8_t der_head[] = {0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06,
+                                   0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20};
+static const char pem_head[] = "-----BEGIN PRIVATE KEY-----\n";
+static const char pem_tail[] = "\n-----END PRIVATE KEY-----\n";
+#define DER_BYTES (sizeof der_head + 32)
+#define PEM_BYTES (sizeof pem_head - 1 + DER_BYTES / 3 * 4 + sizeof pem_tail - 1)
+
 struct path {
     char text[4096];
+};
+
+struct small_file {
+    size_t size;
+    char text[SMALL_FILE_BYTES + 1]; /* not terminated */
 };
 
 static bool make_path(struct path *out, struct error *err, const char *fmt, ...) URZA_PRINTF(3, 4);
@@ -71,8 +82,8 @@ static bool check_folders(const char *home, struct error *err)
 }
 
 /* Reads a small file whose place and mode are in order; forbidden: mode bits that it must not have.
- * The caller frees *out_text. */
-static bool read_checked(const char *path, mode_t forbidden, char **out_text, size_t *out_size,
+ * What lies in *out is the caller's to wipe, also after a failure. */
+static bool read_checked(const char *path, mode_t forbidden, struct small_file *out,
                          struct error *err)
 {
     struct stat info;
@@ -85,82 +96,104 @@ static bool read_checked(const char *path, mode_t forbidden, char **out_text, si
         fail(err, ERR_SIGNATURE, "others may read it; its mode must be 0600");
         ok = fail_at(err, "%s", path);
     }
-    ok = ok && file_read_open(fd, path, PEM_MAX_BYTES, out_text, out_size, err);
+    out->size = ok ? (size_t)info.st_size : 0;
+    if (ok && info.st_size > SMALL_FILE_BYTES)
+        ok = fail(err, ERR_LIMIT, "'%s' is larger than %d bytes", path, SMALL_FILE_BYTES);
+    ok = ok && (file_read_all(fd, out->text, out->size) ||
+                fail(err, ERR_IO, "cannot read '%s': %s", path, strerror(errno)));
     close(fd);
     return ok;
 }
 
-/* private_key as PEM in memory of *out_pem, which the caller frees. */
-static bool print_pem(const uint8_t private_key[32], BIO **out_pem, struct error *err)
+static int base64_value(char c)
 {
-    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, private_key, 32);
-    BIO *pem = BIO_new(BIO_s_secmem());
-    bool ok = key && pem && PEM_write_bio_PKCS8PrivateKey(pem, key, NULL, NULL, 0, NULL, NULL) == 1;
-    EVP_PKEY_free(key);
-    if (ok) {
-        *out_pem = pem;
-        return true;
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+static void print_pem(const uint8_t private_key[32], char out[PEM_BYTES])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint8_t der[DER_BYTES];
+    char *at = out;
+    memcpy(der, der_head, sizeof der_head);
+    memcpy(der + sizeof der_head, private_key, 32);
+    memcpy(at, pem_head, sizeof pem_head - 1);
+    at += sizeof pem_head - 1;
+    for (size_t i = 0; i < sizeof der; i += 3) {
+        uint32_t three = (uint32_t)(der[i] << 16 | der[i + 1] << 8 | der[i + 2]);
+        for (int shift = 18; shift >= 0; shift -= 6)
+            *at++ = digits[three >> shift & 63];
     }
-    BIO_free(pem);
-    return fail(err, ERR_NOMEM, "libcrypto does not write the signing key");
+    memcpy(at, pem_tail, sizeof pem_tail - 1);
+    OPENSSL_cleanse(der, sizeof der);
 }
 
-/* Never asks for a pass phrase: nobody may be there to answer. */
-static int no_pass_phrase(char *buffer, int size, int writing, void *context)
+/* False when it is not such a key. Line ends may be of any kind. */
+static bool parse_pem(const struct small_file *file, uint8_t out[32])
 {
-    (void)buffer, (void)size, (void)writing, (void)context;
-    return -1;
-}
-
-static bool read_pem(const char *text, size_t size, struct signing_key *out, struct error *err)
-{
-    struct signing_key found;
-    size_t private_bytes = 32, public_bytes = 32;
-    ERR_set_mark();
-    BIO *pem = BIO_new_mem_buf(text, (int)size);
-    EVP_PKEY *key = pem ? PEM_read_bio_PrivateKey(pem, NULL, no_pass_phrase, NULL) : NULL;
-    bool ok = key && EVP_PKEY_get_id(key) == EVP_PKEY_ED25519 &&
-              EVP_PKEY_get_raw_private_key(key, found.private_key, &private_bytes) == 1 &&
-              EVP_PKEY_get_raw_public_key(key, found.public_key, &public_bytes) == 1;
-    EVP_PKEY_free(key);
-    BIO_free(pem);
-    ERR_pop_to_mark();
+    uint8_t der[DER_BYTES];
+    size_t head = sizeof pem_head - 2, digits = 0, at = head;
+    uint32_t bits = 0;
+    if (file->size < head || memcmp(file->text, pem_head, head) != 0)
+        return false;
+    for (; at < file->size && file->text[at] != '-'; at++) {
+        int value = base64_value(file->text[at]);
+        if (file->text[at] == '\n' || file->text[at] == '\r')
+            continue;
+        if (value < 0 || digits == DER_BYTES / 3 * 4)
+            break;
+        bits = bits << 6 | (uint32_t)value;
+        digits++;
+        for (size_t i = 0; digits % 4 == 0 && i < 3; i++)
+            der[digits / 4 * 3 - 3 + i] = (uint8_t)(bits >> (16 - 8 * i));
+    }
+    bool ok = digits == DER_BYTES / 3 * 4 && file->size - at >= sizeof pem_tail - 3 &&
+              memcmp(file->text + at, pem_tail + 1, sizeof pem_tail - 3) == 0 &&
+              memcmp(der, der_head, sizeof der_head) == 0;
     if (ok)
-        *out = found;
-    OPENSSL_cleanse(&found, sizeof found);
-    return ok || fail(err, ERR_SIGNATURE, "the file holds no Ed25519 key");
+        memcpy(out, der + sizeof der_head, 32);
+    OPENSSL_cleanse(der, sizeof der);
+    OPENSSL_cleanse(&bits, sizeof bits);
+    return ok;
 }
 
 /* ERR_NOT_FOUND when there is no key yet. */
 static bool read_key(const char *path, struct signing_key *out, struct error *err)
 {
-    char *text;
-    size_t size;
-    if (!read_checked(path, S_IRWXG | S_IRWXO, &text, &size, err))
-        return false;
-    bool ok = read_pem(text, size, out, err);
-    OPENSSL_cleanse(text, size);
-    free(text);
-    return ok || fail_at(err, "%s", path);
+    struct small_file file;
+    struct signing_key found;
+    bool read = read_checked(path, S_IRWXG | S_IRWXO, &file, err);
+    bool ok = read && (parse_pem(&file, found.private_key)
+                           ? sign_public(found.private_key, found.public_key, err)
+                           : fail(err, ERR_SIGNATURE, "the file holds no Ed25519 key"));
+    if (ok)
+        *out = found;
+    OPENSSL_cleanse(&file, sizeof file);
+    OPENSSL_cleanse(&found, sizeof found);
+    sign_wipe_stack();
+    return ok || (read && fail_at(err, "%s", path));
 }
 
 /* Puts a new key at path unless one is there by now. */
 static bool make_key(const char *path, struct error *err)
 {
     uint8_t seed[32];
+    char pem[PEM_BYTES];
     uint64_t own; /* makes the temporary name ours alone */
     struct path temp;
-    BIO *pem = NULL;
-    if (RAND_priv_bytes(seed, sizeof seed) != 1 || RAND_bytes((uint8_t *)&own, sizeof own) != 1)
-        return fail(err, ERR_IO, "libcrypto gives no random bytes");
-    bool ok = make_path(&temp, err, "%s.%" PRIx64, path, own) && print_pem(seed, &pem, err);
+    bool ok =
+        (RAND_priv_bytes(seed, sizeof seed) == 1 && RAND_bytes((uint8_t *)&own, sizeof own) == 1) ||
+        fail(err, ERR_IO, "libcrypto gives no random bytes");
+    print_pem(seed, pem);
+    ok = ok && make_path(&temp, err, "%s.%" PRIx64, path, own) &&
+         file_write_atomic(temp.text, pem, sizeof pem, 0600, err);
     OPENSSL_cleanse(seed, sizeof seed);
-    if (!ok)
-        return false;
-    char *text;
-    long size = BIO_get_mem_data(pem, &text);
-    ok = file_write_atomic(temp.text, text, (size_t)size, 0600, err);
-    BIO_free(pem);
+    OPENSSL_cleanse(pem, sizeof pem);
     if (!ok)
         return false;
     if (link(temp.text, path) != 0 && errno != EEXIST)
@@ -232,15 +265,13 @@ bool keys_distrust(const char *home, const char *name, struct error *err)
 /* 64 hex digits, and at most one line end. */
 static bool read_public(const char *path, uint8_t out[32], struct error *err)
 {
-    char *text;
-    size_t size;
-    if (!read_checked(path, 0, &text, &size, err))
+    struct small_file file;
+    if (!read_checked(path, 0, &file, err))
         return false;
-    if (size == KEY_HEX_DIGITS + 1 && text[KEY_HEX_DIGITS] == '\n')
-        text[--size] = '\0';
-    bool ok = size == KEY_HEX_DIGITS && hex_decode(text, out, 32);
-    free(text);
-    if (ok)
+    if (file.size == KEY_HEX_DIGITS + 1 && file.text[KEY_HEX_DIGITS] == '\n')
+        file.size--;
+    file.text[file.size] = '\0';
+    if (file.size == KEY_HEX_DIGITS && hex_decode(file.text, out, 32))
         return true;
     fail(err, ERR_SIGNATURE, "expected a public key of 64 hex digits");
     return fail_at(err, "%s", path);

@@ -1,7 +1,11 @@
 #include "package/test_util.h"
 
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,6 +61,85 @@ static void makes_one_key(void **state)
     must(file_read(in_home(f, "keys/signing.pem"), 4096, &text, &size, &f->err), &f->err);
     assert_non_null(strstr(text, "BEGIN PRIVATE KEY"));
     free(text);
+}
+
+/* Whether size bytes lie anywhere in the memory of a process. */
+static bool has_bytes(int pid, const void *bytes, size_t size)
+{
+    char path[64], line[512];
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    FILE *maps = fopen(path, "r");
+    snprintf(path, sizeof path, "/proc/%d/mem", pid);
+    int memory = open(path, O_RDONLY);
+    while (maps && memory >= 0 && fgets(line, sizeof line, maps)) {
+        unsigned long long begin, end;
+        if (sscanf(line, "%llx-%llx rw", &begin, &end) != 2 || strstr(line, " rw") == NULL)
+            continue;
+        size_t length = (size_t)(end - begin);
+        char *copy = length < (size_t)1 << 28 ? malloc(length) : NULL;
+        ssize_t n = copy ? pread(memory, copy, length, (off_t)begin) : -1;
+        found = found || (n > 0 && memmem(copy, (size_t)n, bytes, size) != NULL);
+        free(copy);
+    }
+    if (maps)
+        fclose(maps);
+    close(memory);
+    return found;
+}
+
+/* Makes the key, opens it again and signs; then waits to be looked at. */
+static void use_key(struct fixture *f, int ready)
+{
+    static const char known[] = "a text that is found";
+    char *shown = strdup(known); /* in writable memory */
+    struct signing_key key;
+    uint8_t signature[ED25519_SIGNATURE_BYTES];
+    assert_non_null(shown);
+    for (int i = 0; i < 2; i++) {
+        bool ok = keys_open(f->home, &key, &f->err) &&
+                  sign_message(key.private_key, "message", 7, signature, &f->err);
+        OPENSSL_cleanse(&key, sizeof key);
+        (void)!write(ready, ok ? "y" : "n", 1);
+    }
+    for (;;)
+        pause();
+}
+
+/* A process forked later would have what is left. */
+static void nothing_is_left_of_the_key(void **state)
+{
+    struct fixture *f = *state;
+    struct signing_key key;
+    int ready[2];
+    char said[2], *pem;
+    size_t size;
+    uint8_t expanded[64], swapped[32];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        use_key(f, ready[1]);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(read(ready[0], &said[i], 1), 1);
+    assert_memory_equal(said, "yy", 2);
+    must(keys_open(f->home, &key, &f->err), &f->err);
+    must(file_read(in_home(f, "keys/signing.pem"), 4096, &pem, &size, &f->err), &f->err);
+    assert_int_equal(EVP_Digest(key.private_key, 32, expanded, NULL, EVP_sha512(), NULL), 1);
+    for (int i = 0; i < 32; i++) /* as SHA-512 has it in its words */
+        swapped[i] = key.private_key[i / 8 * 8 + 7 - i % 8];
+    bool looked = has_bytes(pid, "a text that is found", 20);
+    bool found = has_bytes(pid, key.private_key, 16) || has_bytes(pid, key.private_key + 16, 16) ||
+                 has_bytes(pid, swapped, 16) || has_bytes(pid, pem + 28 + 24, 40) ||
+                 has_bytes(pid, expanded + 1, 16) || has_bytes(pid, expanded + 32, 16);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(ready[0]);
+    close(ready[1]);
+    free(pem);
+    if (!looked)
+        print_message("skipped: the memory of a child cannot be read here\n");
+    else if (!URZA_SANITIZED) /* which keeps what was freed */
+        assert_false(found);
 }
 
 static void processes_agree_on_the_first_key(void **state)
@@ -241,13 +324,10 @@ static void places_belong_to_the_user(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(makes_one_key),
-        TEST(processes_agree_on_the_first_key),
-        TEST(refuses_bad_key_files),
-        TEST(places_belong_to_the_user),
-        TEST(trust_and_distrust),
-        TEST(refuses_bad_names_and_files),
-        TEST(limits_the_number_of_keys),
+        TEST(nothing_is_left_of_the_key),       TEST(makes_one_key),
+        TEST(processes_agree_on_the_first_key), TEST(refuses_bad_key_files),
+        TEST(places_belong_to_the_user),        TEST(trust_and_distrust),
+        TEST(refuses_bad_names_and_files),      TEST(limits_the_number_of_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,8 +166,8 @@ static bool add_signature(const struct signing_key *key, const struct zip_entry 
                    contents->evidence_bytes, message);
     if (!sign_message(key->private_key, message, sizeof message, signature, err))
         return false;
-    if (!sign_verify(key->public_key, message, sizeof message, signature))
-        return fail(err, ERR_SIGNATURE, "the halves of the signing key do not belong together");
+    if (!sign_verify(key->public_key, message, sizeof message, signature, err))
+        return fail_at(err, "the signing key, whose halves may not belong together");
     hex_encode(key->public_key, sizeof key->public_key, key_hex);
     hex_encode(signature, sizeof signature, signature_hex);
     struct strbuf *text = new_text(arena);
@@ -251,11 +251,7 @@ static bool check_signature(const struct zip *zip, enum package_trust trust,
     }
     signed_message(manifest->data, manifest->size_bytes, evidence->data, evidence->size_bytes,
                    message);
-    if (!sign_verify(key, message, sizeof message, signature)) {
-        fail(err, ERR_SIGNATURE, "the signature does not fit manifest and evidence");
-        return refuse(err, SIGNATURE);
-    }
-    return true;
+    return sign_verify(key, message, sizeof message, signature, err) || refuse(err, SIGNATURE);
 }
 
 /* The entry at *index if it has the name; moves on. */

@@ -87,12 +87,13 @@ bool params_read(const struct graph *graph, const void *bytes, size_t size, stru
  * dtypes and sizes, and each output is written. ERR_PACKAGE. */
 bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct error *err);
 
-/* Ed25519 (RFC 8032) over raw 32-byte keys. sign_message and sign_public fail with ERR_NOMEM or
- * ERR_BUG. */
+/* Ed25519 (RFC 8032) over raw 32-byte keys. ERR_NOMEM; sign_verify: ERR_SIGNATURE. */
+/* Wipes what functions that the caller called left of keys on its stack. */
+void sign_wipe_stack(void);
 bool sign_public(const uint8_t private_key[32], uint8_t out_public_key[32], struct error *err);
 bool sign_message(const uint8_t private_key[32], const void *message, size_t size,
                   uint8_t out_signature[ED25519_SIGNATURE_BYTES], struct error *err);
 bool sign_verify(const uint8_t public_key[32], const void *message, size_t size,
-                 const uint8_t signature[ED25519_SIGNATURE_BYTES]);
+                 const uint8_t signature[ED25519_SIGNATURE_BYTES], struct error *err);
 
 #endif

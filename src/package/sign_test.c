@@ -31,7 +31,7 @@ static void agrees_with_the_rfc(void **state)
         assert_string_equal(hex, v->public_key);
         must(sign_message(private_key, message, size, made, &err), &err);
         assert_memory_equal(made, signature, 64);
-        assert_true(sign_verify(public_key, message, size, signature));
+        assert_true(sign_verify(public_key, message, size, signature, &err));
     }
 }
 
@@ -49,11 +49,11 @@ static void refuses_every_flip(void **state)
     for (size_t p = 0; p < 3; p++) {
         for (size_t bit = 0; bit < parts[p].size * 8; bit++) {
             parts[p].bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-            assert_false(sign_verify(public_key, message, sizeof message, signature));
+            assert_false(sign_verify(public_key, message, sizeof message, signature, &err));
             parts[p].bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
         }
     }
-    assert_true(sign_verify(public_key, message, sizeof message, signature));
+    assert_true(sign_verify(public_key, message, sizeof message, signature, &err));
 }
 
 int main(void)

@@ -5,10 +5,8 @@
  * against stray writes and other holders of the file, not against code that runs in the process. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -26,28 +24,6 @@ static int memory_file(void)
     return fd;
 }
 
-/* file_write_all, where a write beyond the limit on the size of files (RLIMIT_FSIZE) fails and
- * nothing more. The system sends the thread that wrote a SIGXFSZ, which would end the process: it
- * is blocked here and taken back. One that the host had waiting already stays. */
-static bool write_quietly(int fd, const uint8_t *bytes, size_t size)
-{
-    static const struct timespec at_once;
-    sigset_t too_large, before, waiting;
-    sigemptyset(&too_large);
-    sigaddset(&too_large, SIGXFSZ);
-    if (pthread_sigmask(SIG_BLOCK, &too_large, &before) != 0)
-        return false;
-    bool waited = sigpending(&waiting) != 0 || sigismember(&waiting, SIGXFSZ) == 1;
-    bool ok = file_write_all(fd, bytes, size);
-    int reason = errno;
-    if (!ok && reason == EFBIG && !waited)
-        while (sigtimedwait(&too_large, NULL, &at_once) < 0 && errno == EINTR)
-            continue;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = reason;
-    return ok;
-}
-
 bool image_map(struct image *out, const void *code, size_t size, struct error *err)
 {
     if (size == 0) {
@@ -58,7 +34,7 @@ bool image_map(struct image *out, const void *code, size_t size, struct error *e
     if (fd < 0)
         return fail(err, ERR_IO, "no memory file for code: %s", strerror(errno));
     void *mapped = MAP_FAILED;
-    if (write_quietly(fd, code, size) &&
+    if (file_write_quietly(fd, code, size) &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         mapped = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
     int reason = errno;

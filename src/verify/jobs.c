@@ -34,7 +34,7 @@ static void keep_memory(void)
 /* Nothing outlives a parent that was killed. */
 static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
 {
-    child_default_signals();
+    child_defaults();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
@@ -43,7 +43,7 @@ static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
     alarm(seconds);
     keep_memory();
     confine_descriptors(-1);
-    confine_calls(&(struct confinement){0}); /* it cannot put off its alarm */
+    confine_calls(&(struct confinement){.memory_files = true}); /* it cannot put off its alarm */
 }
 
 static void tell_death(const struct job_row *row, int status, uint32_t seconds)
