@@ -13,6 +13,7 @@
 #define TAG_MOST 64
 #define SAMPLE_MOST 1000
 #define TEXT_MOST 1000
+#define ID_MOST 200
 
 static enum handled reply_record(struct request *request, unsigned status, enum record_kind kind,
                                  const void *record)
@@ -31,6 +32,13 @@ static void *find(struct request *request, enum record_kind kind, const char *id
     return record;
 }
 
+static bool has_controls(const char *text)
+{
+    while ((unsigned char)*text >= ' ' && *text != 0x7f)
+        text++;
+    return *text != '\0';
+}
+
 /* A body's words as a list of the catalogue: ",a,b,". */
 static bool take_tags(const json_t *object, struct arena *arena, const char **out,
                       struct error *err)
@@ -46,7 +54,8 @@ static bool take_tags(const json_t *object, struct arena *arena, const char **ou
     json_array_foreach(tags, i, tag)
     {
         const char *word = json_string_value(tag);
-        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strpbrk(word, ",\n\r\t"))
+        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strchr(word, ',') ||
+            has_controls(word))
             return fail(err, ERR_JSON,
                         "field 'tags': a tag is a word of at most %d bytes without commas",
                         TAG_MOST);
@@ -118,6 +127,28 @@ enum handled route_blueprint_source(struct request *request, struct error *err)
                       held->blob.size_bytes);
 }
 
+enum handled route_blueprint_history(struct request *request, struct error *err)
+{
+    const struct blueprint_record *record = find(request, RECORD_blueprint, request->args[0], err);
+    if (!record)
+        return HANDLED_FAILED;
+    const struct filter fixed = {.field = "subject", .op = FILTER_IS, .text = record->head.id};
+    return list_records(request, RECORD_change, &fixed, 1, err);
+}
+
+/* An id that a path can name, and every shell and log shows as it is. */
+static bool check_id(const char *id, struct error *err)
+{
+    size_t length = strlen(id);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)id[i] <= ' ' || strchr("/\\?#%\x7f", id[i]))
+            return fail(err, ERR_JSON, "field 'id' has white space, or one of / \\ ? # %%");
+    if (length > ID_MOST || strspn(id, ".") > 0)
+        return fail(err, ERR_JSON, "field 'id' begins with a dot, or has more than %d bytes",
+                    ID_MOST);
+    return true;
+}
+
 enum handled route_submit(struct request *request, struct error *err)
 {
     static const char *const keys[] = {"id", "blueprint_ir", "tags", "metadata", NULL};
@@ -126,6 +157,7 @@ enum handled route_submit(struct request *request, struct error *err)
     json_t *body = request_json(request, err), *blueprint = NULL, *extra;
     bool ok = body && json_only_keys(body, keys, err) &&
               json_opt_string(body, "id", &wanted->head.id, err) &&
+              check_id(wanted->head.id, err) &&
               json_get_object(body, "blueprint_ir", &blueprint, err) &&
               take_tags(body, &request->arena, &wanted->tags, err);
     extra = json_object_get(body, "metadata");

@@ -269,7 +269,7 @@ static bool parse_model(struct request *request, struct ask *ask, struct error *
     if (ok && request->body_bytes == 0)
         ok = fail(err, ERR_BLUEPRINT, "the body is empty");
     if (ok)
-        ask_model(request->body, request->body_bytes, &request->arena, ask);
+        ask_bytes(request->body, request->body_bytes, &request->arena, ask);
     return ok;
 }
 
@@ -380,7 +380,7 @@ enum handled route_optimize(struct request *request, struct error *err)
     json_decref(body);
     if (!ok)
         return HANDLED_FAILED;
-    ask_model(arena_memdup(&request->arena, source.data, source.size_bytes), source.size_bytes,
+    ask_bytes(arena_memdup(&request->arena, source.data, source.size_bytes), source.size_bytes,
               &request->arena, &wish->ask);
     blobs_release(registry_blobs(server->registry), &source);
     return compile_wish(request, single, err);

@@ -73,7 +73,14 @@ enum handled route_cancel(struct request *request, struct error *err)
     if (!queue_cancel(server->queue, request->args[0], request->client, err))
         return HANDLED_FAILED;
     pool_cancel(server->pool, request->args[0]);
-    return route_job(request, err);
+    struct job_record *job;
+    if (!parse_id(request->args[0], request, &job, err))
+        return HANDLED_FAILED;
+    if (job->blueprint[0] != '\0' && /* one that was submitted: nobody compiles it any more */
+        !registry_set_status(server->registry, RECORD_blueprint, job->blueprint, "FAILED",
+                             "its job was cancelled", request->client, err))
+        return HANDLED_FAILED;
+    return reply_json(request, 200, job_value(server, job));
 }
 
 /* Server-sent events. A stream is asked for more by the thread of its connection, which may not

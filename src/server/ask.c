@@ -50,7 +50,8 @@ static bool take_hardware(const char *text, struct arena *arena, struct ask *ask
         at += length + (at[length] == ',');
     }
     hints->targets = hints->target_hardware;
-    return *text != '\0' || fail(err, ERR_JSON, "hint 'target_hardware' is empty");
+    return (*text != '\0' && text[strlen(text) - 1] != ',') ||
+           fail(err, ERR_JSON, "hint 'target_hardware' is empty, or its last level");
 }
 
 static bool take_strategy(const char *text, struct ask *ask, struct error *err)
@@ -234,8 +235,14 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
     return true;
 }
 
-void ask_model(const void *bytes, size_t size, struct arena *arena, struct ask *out)
+void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *out)
 {
+    json_error_t ignored;
+    json_t *blueprint = size > 0 && *(const char *)bytes == '{'
+                            ? json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &ignored)
+                            : NULL;
+    out->blueprint_id = ask_blueprint_id(blueprint, arena);
+    json_decref(blueprint);
     out->source = bytes;
     out->source_bytes = size;
     sha256_hex(bytes, size, out->content);

@@ -53,8 +53,8 @@ bool ask_hints(const struct settings *settings, const json_t *object, struct are
 /* {blueprint_ir, optimization_hints | hints, cache_key?}. */
 bool ask_parse(const struct settings *settings, const json_t *body, struct arena *arena,
                struct ask *out, struct error *err);
-/* A model's bytes (borrowed), with hints parsed before. */
-void ask_model(const void *bytes, size_t size, struct arena *arena, struct ask *out);
+/* A model's bytes, or a blueprint's as they are kept (borrowed), with hints parsed before. */
+void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *out);
 /* From content, hints and source that stand: fills key. */
 void ask_finish(struct arena *arena, struct ask *ask);
 /* The blueprint's own id, for messages; NULL. */

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "build/build.h"
+#include "build/spawner.h"
 #include "server/metrics.h"
 #include "server/pool_priv.h"
 
@@ -116,6 +117,8 @@ static bool enqueue(struct pool *pool, struct task *task, struct error *err)
 {
     if (pool->stopping)
         return refuse_stopping(err);
+    if (!spawner_alive(pool->server->spawner))
+        return fail(err, ERR_BUSY, "no compiler can be started until the service is restarted");
     if (pool->waiting >= pool->server->settings.queue_limit)
         return fail(err, ERR_BUSY, "%u compilations wait already", pool->waiting);
     struct client *client = client_of(pool, task->client);

@@ -113,12 +113,23 @@ static int level_of(const char *name)
     return LOG_ERROR;
 }
 
+/* Hints of requests that give none are settings. */
+static bool check_hints(struct server *server, struct error *err)
+{
+    struct ask ask;
+    if (ask_hints(&server->settings, NULL, &server->arena, &ask, err))
+        return true;
+    err->code = ERR_USAGE;
+    return false;
+}
+
 /* The spawner comes before every thread: it is a copy of this process. */
 static bool start(struct life *life, const char *home, struct error *err)
 {
     struct server *server = &life->server;
     const struct settings *settings = &server->settings;
-    if (!settings_check(settings, err) || !lock_data(life, err) || !open_keys(server, home, err) ||
+    if (!settings_check(settings, err) || !check_hints(server, err) || !lock_data(life, err) ||
+        !open_keys(server, home, err) ||
         (settings->tokens[0] != '\0' &&
          !tokens_read(settings->tokens, &server->arena, &server->tokens, err)) ||
         !openapi_make(server, err))
@@ -162,10 +173,10 @@ static void stop(struct life *life)
     pool_close(server->pool);
     workers_free(server->workers);
     queue_free(server->queue);
+    shelf_free(server->answers);
+    shelf_free(server->packages); /* they hold objects of the registry */
     registry_close(server->registry);
     spawner_stop(server->spawner);
-    shelf_free(server->answers);
-    shelf_free(server->packages);
     metrics_free(server->metrics);
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
@@ -186,13 +197,24 @@ static void tend(struct server *server)
         shelf_forget(server->packages, NULL);
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
-    metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, (double)tended.bytes);
     behind_look(server->behind);
+}
+
+/* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
+ * process with threads and secrets, so whoever tends the service must restart it. */
+static void look_after_spawner(struct server *server, bool *was_alive)
+{
+    if (*was_alive && !spawner_alive(server->spawner)) {
+        log_line(server, LOG_ERROR, "the process that starts compilers died: restart the service",
+                 NULL);
+        *was_alive = false;
+    }
 }
 
 static void serve(struct server *server, const sigset_t *signals)
 {
     uint64_t next = 0;
+    bool was_alive = true;
     for (;;) {
         if (clock_ns() >= next) {
             tend(server);
@@ -202,6 +224,7 @@ static void serve(struct server *server, const sigset_t *signals)
         if (number == SIGTERM || number == SIGINT)
             return;
         http_close_late(server);
+        look_after_spawner(server, &was_alive);
     }
 }
 
@@ -221,7 +244,7 @@ static void announce(struct server *server, const struct server_options *options
 bool server_run(const struct server_options *options, struct error *err)
 {
     struct life *life = calloc(1, sizeof *life);
-    sigset_t signals, before;
+    sigset_t signals;
     if (!life)
         return fail(err, ERR_NOMEM, "no memory for the service");
     struct server *server = &life->server;
@@ -234,7 +257,7 @@ bool server_run(const struct server_options *options, struct error *err)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     signal(SIGPIPE, SIG_IGN);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     err->code = ERR_NONE;
     bool ok = start(life, options->home, err);
     if (ok) {
@@ -243,7 +266,6 @@ bool server_run(const struct server_options *options, struct error *err)
         log_line(server, LOG_INFO, "stopping", NULL);
     }
     stop(life);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     free(life);
     return ok;
 }
