@@ -7,6 +7,7 @@
 #include "build/build.h"
 #include "build/work.h"
 #include "server/metrics.h"
+#include "server/pool_priv.h"
 #include "server/server_priv.h"
 #include "server/shelf.h"
 
@@ -38,7 +39,8 @@ static bool open_key(void *context, struct signing_key *out, struct error *err)
 
 static struct build_request request_of(struct behind *behind)
 {
-    return (struct build_request){.open_key = open_key,
+    return (struct build_request){.compile = task_limits(&behind->server->settings),
+                                  .open_key = open_key,
                                   .context = behind,
                                   .spawner = behind->server->spawner,
                                   .cancelled = &behind->cancelled};
@@ -72,6 +74,27 @@ static void retire(struct server *server, const char *id, const struct error *wh
                  json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
 }
 
+/* Verification of it needs more than it may have: nobody tries again. */
+static void give_up(struct server *server, const char *id, struct arena *arena,
+                    const struct error *why)
+{
+    struct kernel_record *kernel;
+    struct error err;
+    registry_event(server->registry, "evidence", id, why->message);
+    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
+    for (int tries = 0; tries < TRIES; tries++) {
+        if (!registry_kernel(server->registry, id, arena, &kernel, &err) ||
+            strcmp(kernel->evidence, "pending") != 0)
+            return;
+        kernel->evidence = "none";
+        const struct change change = {
+            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
+        if (catalogue_commit(registry_catalogue(server->registry), &change, 1, &err) ||
+            err.code != ERR_CONFLICT)
+            return; /* or it is found pending again */
+    }
+}
+
 static void forget(struct server *server, const char *id)
 {
     shelf_forget(server->answers, id);
@@ -91,9 +114,12 @@ static bool verify(struct behind *behind, const struct kernel_record *kernel, st
               registry_replace(server->registry, kernel->head.id, built.package,
                                built.package_bytes, "verified", err);
     bool refuted = !ok && err->code == ERR_VERIFY;
+    bool beyond = !ok && (err->code == ERR_LIMIT || err->code == ERR_COMPILER_DIED);
     if (refuted)
         retire(server, kernel->head.id, err);
-    if (ok || refuted)
+    if (beyond)
+        give_up(server, kernel->head.id, arena, err);
+    if (ok || refuted || beyond)
         forget(server, kernel->head.id);
     metrics_add(server->metrics, METRIC_VERIFICATIONS,
                 ok        ? "passed"

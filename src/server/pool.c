@@ -195,6 +195,7 @@ static void run(struct pool *pool, struct task *task)
     json_decref(answer);
 }
 
+/* One slot at least is left by those who verify behind, where there are two. */
 static void *serve(void *context)
 {
     struct pool *pool = context;

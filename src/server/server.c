@@ -3,6 +3,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 #define STOP_NS UINT64_C(8000000000) /* for what is under way */
 #define GIB ((uint64_t)1 << 30)
 #define MIB ((uint64_t)1 << 20)
+#define ARENAS 4
 #define MS_PER_HOUR INT64_C(3600000)
 
 struct life {
@@ -172,9 +174,9 @@ static void stop(struct life *life)
     behind_free(server->behind);
     pool_close(server->pool);
     workers_free(server->workers);
-    queue_free(server->queue);
     shelf_free(server->answers);
-    shelf_free(server->packages); /* they hold objects of the registry */
+    shelf_free(server->packages); /* its bytes are the registry's */
+    queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
     metrics_free(server->metrics);
@@ -198,6 +200,7 @@ static void tend(struct server *server)
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
     behind_look(server->behind);
+    malloc_trim(0);
 }
 
 /* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
@@ -241,6 +244,15 @@ static void announce(struct server *server, const struct server_options *options
         options->on_ready(options->context, url.data);
 }
 
+/* What large requests took goes back to the system: large blocks are mapped (the limit for that
+ * would rise with each one that is freed), and few arenas keep pieces of small ones. */
+static void keep_memory_small(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, ARENAS);
+}
+
 bool server_run(const struct server_options *options, struct error *err)
 {
     struct life *life = calloc(1, sizeof *life);
@@ -248,6 +260,7 @@ bool server_run(const struct server_options *options, struct error *err)
     if (!life)
         return fail(err, ERR_NOMEM, "no memory for the service");
     struct server *server = &life->server;
+    keep_memory_small();
     life->lock_fd = -1;
     server->settings = options->settings;
     server->log_level = level_of(options->settings.log_level);

@@ -32,6 +32,12 @@ static void on_step(void *context, enum build_step step)
         atomic_store(&opened->task->step, (int)step);
 }
 
+struct compile_options task_limits(const struct settings *settings)
+{
+    return (struct compile_options){.timeout_ms = settings->compile_timeout_seconds * 1000,
+                                    .memory_bytes = settings->compile_memory_mb * MIB};
+}
+
 /* The answer. */
 
 static json_t *describe_degraded(const struct task *task, const struct build_result *built)
@@ -280,24 +286,21 @@ static bool found_meanwhile(struct server *server, struct task *task, json_t **o
 static bool compile(struct server *server, struct task *task, json_t **out_answer, char *out_kernel,
                     struct error *err)
 {
-    const struct settings *settings = &server->settings;
     struct open_key_context context = {server, task};
     struct build_result built;
     enum strategy strategy = task->ask.hints.strategy;
-    const struct build_request request = {
-        .source = task->ask.source,
-        .size = task->ask.source_bytes,
-        .compile = {.targets = task->ask.hints.targets,
-                    .strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy,
-                    .plain = task->ask.hints.optimization_level == 0,
-                    .timeout_ms = settings->compile_timeout_seconds * 1000,
-                    .memory_bytes = settings->compile_memory_mb * MIB},
-        .degrade = true,
-        .open_key = open_key,
-        .on_step = on_step,
-        .context = &context,
-        .spawner = server->spawner,
-        .cancelled = &task->cancelled};
+    struct build_request request = {.source = task->ask.source,
+                                    .size = task->ask.source_bytes,
+                                    .compile = task_limits(&server->settings),
+                                    .degrade = true,
+                                    .open_key = open_key,
+                                    .on_step = on_step,
+                                    .context = &context,
+                                    .spawner = server->spawner,
+                                    .cancelled = &task->cancelled};
+    request.compile.targets = task->ask.hints.targets;
+    request.compile.strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy;
+    request.compile.plain = task->ask.hints.optimization_level == 0;
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, &built, err);
     double total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
