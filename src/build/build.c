@@ -56,7 +56,8 @@ static bool compile(const struct build_request *request, const struct compile_op
     if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
     work_compile(request->source, request->size, options,
-                 options->cache ? cache_folder(options->cache) : NULL, arena, &work);
+                 options->cache ? cache_folder(options->cache) : NULL, request->closed, arena,
+                 &work);
     return run_work(request, &work, "the compiler", arena, &answer, err) &&
            compile_take_answer(&answer, out, err);
 }

@@ -33,6 +33,8 @@ struct build_request {
     bool unchecked;                 /* not verified, whatever the strategy */
     bool degrade;                   /* otherwise the first failure is the answer */
     /* Opens the signing key into *out, which is wiped after use; NULL: the package is unsigned. */
+    const char *closed; /* a folder of which the source may read nothing: that of the key, say;
+                           NULL: none */
     bool (*open_key)(void *context, struct signing_key *out, struct error *err);
     void (*on_step)(void *context, enum build_step step); /* NULL: nobody asks */
     void *context;                                        /* of both */

@@ -21,7 +21,7 @@
 #define COMPILE_BYTES ((uint64_t)8 << 30)
 #define PROFILE_MS 60000
 #define PROFILE_BYTES ((uint64_t)8 << 30)
-#define TEXTS_MOST 4
+#define TEXTS_MOST 5
 
 struct compile_wire {
     uint64_t seed;
@@ -79,7 +79,8 @@ static bool take_options(const struct child_part *part, void *out, size_t bytes,
 }
 
 void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  const char *cache_folder, struct arena *arena, struct work_order *out)
+                  const char *cache_folder, const char *closed, struct arena *arena,
+                  struct work_order *out)
 {
     const struct compile_wire wire = {.seed = options->seed,
                                       .strategy = options->strategy,
@@ -92,7 +93,7 @@ void work_compile(const char *source, size_t size, const struct compile_options 
         strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, cache_folder);
         kernels = path.data;
     }
-    const char *const texts[] = {options->targets, options->folder, options->dump, kernels};
+    const char *const texts[] = {options->targets, options->folder, options->dump, kernels, closed};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES;
     *out = (struct work_order){
         .kind = WORK_COMPILE,
@@ -102,7 +103,7 @@ void work_compile(const char *source, size_t size, const struct compile_options 
                    .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
         .parts = {
-            put_options(&wire, sizeof wire, arena), put_texts(texts, 4, arena), {source, size}}};
+            put_options(&wire, sizeof wire, arena), put_texts(texts, 5, arena), {source, size}}};
 }
 
 void work_verify(const void *package, size_t size, const struct verify_options *options,
@@ -151,7 +152,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct compile_result result;
     const char *texts[TEXTS_MOST] = {NULL};
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
-        !take_texts(&work->parts[1], texts, 4, err))
+        !take_texts(&work->parts[1], texts, 5, err))
         return false;
     struct cache *cache = texts[3] ? cache_new(&(struct cache_options){.folder = texts[3]}) : NULL;
     const struct compile_options options = {.targets = texts[0],
@@ -164,8 +165,8 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                             .cache = cache,
                                             .kernels_only = true};
     /* The source may name files in its folder, and nothing else. */
-    confine_calls(&(struct confinement){.reads = options.folder,
-                                        .writes = cache ? cache_folder(cache) : NULL});
+    confine_calls(&(struct confinement){
+        .reads = options.folder, .closed = texts[4], .writes = cache ? cache_folder(cache) : NULL});
     if (!compile_blueprint(source->data, source->size_bytes, &options, arena, &result, err))
         return false;
     compile_answer(&result, arena, out); /* the process ends, and the cache's values with it */
