@@ -139,8 +139,7 @@ FRAMES = [framed(*lines, body=BODY) for lines in (
     (b"Content-Length: 0",), (), (b"Content-Length: 2",), (b"Content-Length: %d." % len(BODY),),
 )] + [
     b"GET /health/live HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n" + END + b"abcde",
-
-       b"GET /health/live HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n" + END + b"0\r\n\r\n",
+       LIVE + HOST + b"Transfer-Encoding: chunked\r\n" + END + b"0\r\n\r\n",
     b"POST /compile HTTP/1.0\r\n" + JSON + b"Transfer-Encoding: chunked\r\n" + END +
     chunk(BODY) + b"0\r\n\r\n",
 ]

@@ -820,6 +820,12 @@ class Figures(Case):
         self.assertEqual(self.server.metric("urza_kernel_cache_size_bytes"),
                          self.get("/api/v1/kernels").json()["items"][0]["size_bytes"])
 
+    def test_memory(self):
+        self.compile(chain("memory", 24, "linear"))
+        peak = self.server.metric("urza_compilation_memory_peak_bytes")
+        self.assertGreater(peak, 1 << 20)
+        self.assertLess(peak, 8 << 30)
+
     def test_routes_of_one_path(self):
         self.server.ask("PUT", "/api/v1/aliases/x", {"kernel": "none"})
         self.server.ask("DELETE", "/api/v1/aliases/x")

@@ -77,6 +77,7 @@ static const uint32_t always[] = {
     SYS_getrandom,
     SYS_sysinfo,
     SYS_getrlimit,
+    SYS_getrusage,
 };
 
 /* Needed to start children that are confined further; prctl and prlimit64 beside, in part. */

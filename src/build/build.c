@@ -49,8 +49,9 @@ static bool run_work(const struct build_request *request, const struct work_orde
 }
 
 static bool compile(const struct build_request *request, const struct compile_options *options,
-                    struct arena *arena, struct compile_result *out, struct error *err)
+                    struct arena *arena, struct build_result *result, struct error *err)
 {
+    struct compile_result *out = &result->compiled;
     struct work_order work;
     struct child_answer answer;
     if (options->chooser || options->observer) /* they are of this process */
@@ -58,8 +59,11 @@ static bool compile(const struct build_request *request, const struct compile_op
     work_compile(request->source, request->size, options,
                  options->cache ? cache_folder(options->cache) : NULL, request->closed, arena,
                  &work);
-    return run_work(request, &work, "the compiler", arena, &answer, err) &&
-           compile_take_answer(&answer, out, err);
+    if (!run_work(request, &work, "the compiler", arena, &answer, err) ||
+        !compile_take_answer(&answer, out, err))
+        return false;
+    result->peak_bytes = answer.peak_bytes;
+    return true;
 }
 
 static bool verify(const struct build_request *request, struct build_result *result,
@@ -129,7 +133,7 @@ static bool make(const struct build_request *request, const struct compile_optio
             return true;
         compile_release(options, &result->compiled);
     }
-    return compile(request, options, arena, &result->compiled, err) &&
+    return compile(request, options, arena, result, err) &&
            inspect(options, result, arena, out, err);
 }
 

@@ -54,7 +54,8 @@ struct build_result {
     size_t package_bytes;
     const char *evidence; /* JSON; NULL: not verified */
     size_t evidence_bytes;
-    double verify_ms; /* < 0: not verified */
+    double verify_ms;    /* < 0: not verified */
+    uint64_t peak_bytes; /* most memory that a compiler's process had; 0: there was none */
     struct build_degraded degraded[BUILD_DEGRADED_MOST];
     uint32_t degraded_count;
 };

@@ -113,7 +113,7 @@ struct filter {
     const char *text; /* for TEXT, LIST */
     double number;    /* for INTEGER, REAL */
 };
-#define FILTERS_MOST 12
+#define FILTERS_MOST 32
 
 /* Records that pass all filters, by rising serial, or by falling. */
 struct query {

@@ -14,6 +14,7 @@
 #define SAMPLE_MOST 1000
 #define TEXT_MOST 1000
 #define ID_MOST 200
+#define ID_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@:+-"
 
 static enum handled reply_record(struct request *request, unsigned status, enum record_kind kind,
                                  const void *record)
@@ -54,15 +55,21 @@ static bool take_tags(const json_t *object, struct arena *arena, const char **ou
     json_array_foreach(tags, i, tag)
     {
         const char *word = json_string_value(tag);
-        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strchr(word, ',') ||
+        if (!word || *word == '\0' || text_length(word) > TAG_MOST || strchr(word, ',') ||
             has_controls(word))
             return fail(err, ERR_JSON,
-                        "field 'tags': a tag is a word of at most %d bytes without commas",
+                        "field 'tags': a tag is a word of at most %d characters without commas",
                         TAG_MOST);
         strbuf_printf(&text, "%s%s,", text.size_bytes == 0 ? "," : "", word);
     }
     *out = text.data;
     return true;
+}
+
+static bool check_reason(const char *reason, struct error *err)
+{
+    return text_length(reason) <= TEXT_MOST ||
+           fail(err, ERR_JSON, "field 'reason' has more than %d characters", TEXT_MOST);
 }
 
 /* Blueprints. */
@@ -140,13 +147,11 @@ enum handled route_blueprint_history(struct request *request, struct error *err)
 static bool check_id(const char *id, struct error *err)
 {
     size_t length = strlen(id);
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)id[i] <= ' ' || strchr("/\\?#%\x7f", id[i]))
-            return fail(err, ERR_JSON, "field 'id' has white space, or one of / \\ ? # %%");
-    if (length > ID_MOST || strspn(id, ".") > 0)
-        return fail(err, ERR_JSON, "field 'id' begins with a dot, or has more than %d bytes",
-                    ID_MOST);
-    return true;
+    return (length <= ID_MOST && *id != '.' && strspn(id, ID_CHARACTERS) == length) ||
+           fail(err, ERR_JSON,
+                "field 'id' is not of at most %d letters, digits and ._~@:+- that begin without a "
+                "dot",
+                ID_MOST);
 }
 
 enum handled route_submit(struct request *request, struct error *err)
@@ -191,6 +196,7 @@ enum handled route_blueprint_status(struct request *request, struct error *err)
     bool ok = body && json_only_keys(body, (const char *const[]){"status", "reason", NULL}, err) &&
               json_get_string(body, "status", &status, err) &&
               json_opt_string(body, "reason", &reason, err);
+    ok = ok && check_reason(reason, err);
     if (ok && !blueprint_status_known(status))
         ok = fail(err, ERR_JSON, "field 'status' is '%.40s', which is no status of a blueprint",
                   status);
@@ -265,8 +271,7 @@ enum handled route_change_kernel(struct request *request, struct error *err)
         json_opt_string(body, "reason", &reason, err) &&
         take_tags(body, &request->arena, &tags, err) &&
         registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel, err);
-    if (ok && strlen(reason) > TEXT_MOST)
-        ok = fail(err, ERR_JSON, "field 'reason' has more than %d bytes", TEXT_MOST);
+    ok = ok && check_reason(reason, err);
     ok = ok && (!status || set_status(request, kernel->head.id, status, reason, err)) &&
          (!tags || set_tags(request, kernel->head.id, tags, err));
     json_decref(body);
@@ -343,8 +348,8 @@ static bool take_observation(const json_t *body, struct arena *arena,
         return false;
     if (out->calls < 1 || !(out->p50_us > 0) || !(out->p95_us >= out->p50_us))
         return fail(err, ERR_JSON, "expected calls of 1 or more, and 0 < p50_us <= p95_us");
-    if (strlen(out->profile) > TEXT_MOST || strlen(out->host) > TEXT_MOST)
-        return fail(err, ERR_JSON, "a text has more than %d bytes", TEXT_MOST);
+    if (text_length(out->profile) > TEXT_MOST || text_length(out->host) > TEXT_MOST)
+        return fail(err, ERR_JSON, "a text has more than %d characters", TEXT_MOST);
     out->profile = arena_strdup(arena, out->profile);
     out->host = arena_strdup(arena, out->host);
     out->at_ms = registry_now_ms();
@@ -354,8 +359,12 @@ static bool take_observation(const json_t *body, struct arena *arena,
 enum handled route_observe(struct request *request, struct error *err)
 {
     struct observation_record *observation = record_new(RECORD_observation, &request->arena);
+    struct kernel_record *kernel;
     json_t *body = request_json(request, err);
-    bool ok = body && take_observation(body, &request->arena, observation, err) &&
+    bool ok = body &&
+              registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel,
+                              err) &&
+              take_observation(body, &request->arena, observation, err) &&
               registry_observe(request->server->registry, request->args[0], observation,
                                &request->arena, err);
     json_decref(body);

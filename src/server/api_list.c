@@ -180,10 +180,11 @@ void list_parameters(enum record_kind kind, json_t *parameters)
         uint32_t count = arguments_of(&type->fields[i], arguments);
         for (uint32_t a = 0; a < count; a++) {
             bool text = arguments[a].op == FILTER_IS || arguments[a].op == FILTER_HAS;
-            json_array_append_new(parameters,
-                                  json_pack("{s:s, s:s, s:s, s:{s:s}}", "name", arguments[a].name,
-                                            "in", "query", "description", type->fields[i].doc,
-                                            "schema", "type", text ? "string" : "number"));
+            json_array_append_new(
+                parameters,
+                json_pack("{s:s, s:s, s:s, s:{s:s, s:s*}}", "name", arguments[a].name, "in",
+                          "query", "description", type->fields[i].doc, "schema", "type",
+                          text ? "string" : "number", "pattern", text ? "^[^\\u0000]*$" : NULL));
         }
     }
     json_array_append_new(parameters,

@@ -10,6 +10,14 @@
 
 #define TEXT_MOST 200
 
+size_t text_length(const char *text)
+{
+    size_t count = 0;
+    for (; *text != '\0'; text++)
+        count += ((unsigned char)*text & 0xc0) != 0x80;
+    return count;
+}
+
 static const char *const precisions[] = {"fp32", "fp16", "bf16", "int8", NULL};
 static const char *const workloads[] = {"inference", "training", "latency", "throughput", NULL};
 const char *const hint_names[] = {
@@ -220,8 +228,8 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
         return fail(err, ERR_JSON, "a request is an object");
     if (!json_only_keys(body, keys, err) || !json_opt_string(body, "cache_key", &cache_key, err))
         return false;
-    if (strlen(cache_key) > TEXT_MOST)
-        return fail(err, ERR_JSON, "field 'cache_key' has more than %d bytes", TEXT_MOST);
+    if (text_length(cache_key) > TEXT_MOST)
+        return fail(err, ERR_JSON, "field 'cache_key' has more than %d characters", TEXT_MOST);
     if (hints && short_hints)
         return fail(err, ERR_JSON, "'hints' and 'optimization_hints' are one field");
     if (!blueprint)

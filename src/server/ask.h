@@ -45,6 +45,8 @@ struct ask {
     uint32_t less_count;
 };
 
+/* Characters of UTF-8. */
+size_t text_length(const char *text);
 extern const char *const hint_names[]; /* NULL ends them */
 
 /* object: hints as a client gave them, NULL: none; ERR_JSON names the field. */

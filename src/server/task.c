@@ -259,6 +259,7 @@ static void note_success(struct server *server, const struct task *task,
     metrics_add(server->metrics, METRIC_COMPILATIONS,
                 built->degraded_count > 0 ? "degraded" : "success", 1);
     metrics_observe(server->metrics, METRIC_DURATION, total_ms * 1e-3);
+    metrics_set(server->metrics, METRIC_MEMORY_PEAK, NULL, (double)built->peak_bytes);
     for (uint32_t i = 0; i < built->degraded_count; i++)
         metrics_add(server->metrics, METRIC_DEGRADED, built->degraded[i].what, 1);
     for (uint32_t i = 0; i < task->ask.less_count; i++)
