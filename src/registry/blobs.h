@@ -34,7 +34,7 @@ struct blobs_driver {
     bool (*open)(const char *place, struct blobs **out, struct error *err);
     void (*close)(struct blobs *blobs);
     /* digest: of data, in hex. There already: true, and it counts as put now (see list); where it
-     * is there but damaged it is put anew. ERR_IO, ERR_LIMIT (no space): it is not there, unless it
+     * is there but damaged it is put anew. ERR_IO, ERR_SPACE: it is not there, unless it
      * was before. */
     bool (*put)(struct blobs *blobs, const char *digest, const void *data, size_t size,
                 struct error *err);

@@ -40,7 +40,7 @@ static const _Alignas(64) char nothing[64]; /* what an object without bytes poin
 static bool fail_errno(struct files *files, const char *doing, const char *name, struct error *err)
 {
     bool space = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    enum error_code code = space ? ERR_LIMIT : errno == ENOMEM ? ERR_NOMEM : ERR_IO;
+    enum error_code code = space ? ERR_SPACE : errno == ENOMEM ? ERR_NOMEM : ERR_IO;
     return fail(err, code, "cannot %s '%.200s/%s': %s", doing, files->path, name, strerror(errno));
 }
 

@@ -290,7 +290,7 @@ static void no_space(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     signal(SIGXFSZ, SIG_DFL);
     assert_false(put);
-    assert_int_equal(bed->err.code, ERR_LIMIT);
+    assert_int_equal(bed->err.code, ERR_SPACE);
     assert_int_equal(count_files(bed, ""), 0);
     blobs_close(blobs);
 }

@@ -143,7 +143,7 @@ struct catalogue_driver {
     void (*close)(struct catalogue *catalogue);
     /* In order; ids may occur again and again. ERR_CONFLICT: an expectation did not hold, nothing
      * changed. ERR_IO: nothing changed, or all of it (a store may die between doing and saying):
-     * who must know looks again. ERR_LIMIT: out of space; ERR_BUSY: other processes write without
+     * who must know looks again. ERR_SPACE: none is left; ERR_BUSY: other processes write without
      * end; ERR_NOMEM: nothing changed. Fills serial and revision of nothing: who needs them reads
      * again. */
     bool (*commit)(struct catalogue *catalogue, const struct change *changes, uint32_t count,

@@ -38,7 +38,7 @@ static bool make_file(const char *path, struct error *err)
     free(folder);
     int fd = ok ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600) : -1;
     if (ok && fd < 0)
-        return fail(err, errno == ENOSPC || errno == EDQUOT ? ERR_LIMIT : ERR_IO,
+        return fail(err, errno == ENOSPC || errno == EDQUOT ? ERR_SPACE : ERR_IO,
                     "cannot open catalogue '%.200s': %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);

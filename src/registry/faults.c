@@ -33,7 +33,7 @@ static bool goes_ahead(enum fault fault, bool writes, struct error *err)
     if (fault == FAULT_ERROR || (fault == FAULT_SPACE && !writes))
         return fail(err, ERR_IO, "planned: nothing was done");
     if (fault == FAULT_SPACE)
-        return fail(err, ERR_LIMIT, "planned: no space");
+        return fail(err, ERR_SPACE, "planned: no space");
     return true;
 }
 

@@ -15,7 +15,7 @@ enum fault {
     FAULT_ERROR, /* ERR_IO, nothing was done */
     FAULT_LOST,  /* done, and ERR_IO all the same */
     FAULT_DELAY, /* done, 50 ms late */
-    FAULT_SPACE, /* ERR_LIMIT, nothing was done (of what writes; reading: ERR_IO) */
+    FAULT_SPACE, /* ERR_SPACE, nothing was done (of what writes; reading: ERR_IO) */
     FAULT_COUNT
 };
 

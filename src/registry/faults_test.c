@@ -103,7 +103,7 @@ static void every_call_fails_once(void **state)
                 assert_int_equal(ok, ended || fault == FAULT_DELAY);
                 if (!ok)
                     assert_true(err.code == ERR_IO ||
-                                (fault == FAULT_SPACE && err.code == ERR_LIMIT));
+                                (fault == FAULT_SPACE && err.code == ERR_SPACE));
                 stores.faults.at = 0;
                 stores_close(&stores);
                 stores_open(bed, &stores, round);
@@ -130,7 +130,7 @@ static void kinds_of_fault(void **state)
     } rows[] = {
         {FAULT_NONE, ERR_NONE, ERR_NONE, true},  {FAULT_ERROR, ERR_IO, ERR_IO, false},
         {FAULT_LOST, ERR_IO, ERR_IO, true},      {FAULT_DELAY, ERR_NONE, ERR_NONE, true},
-        {FAULT_SPACE, ERR_LIMIT, ERR_IO, false},
+        {FAULT_SPACE, ERR_SPACE, ERR_IO, false},
     };
     struct bed *bed = *state;
     for (int i = 0; i < FAULT_COUNT; i++) {

@@ -44,7 +44,9 @@ static enum error_code class_of(sqlite3 *db)
         return ERR_NOMEM;
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
         return ERR_BUSY;
-    if (code == SQLITE_TOOBIG || out_of_space(db, code))
+    if (out_of_space(db, code))
+        return ERR_SPACE;
+    if (code == SQLITE_TOOBIG)
         return ERR_LIMIT;
     return ERR_IO;
 }

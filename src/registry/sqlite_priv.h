@@ -39,7 +39,8 @@ struct sqlite_link {
     struct sqlite_link *next; /* in a list of idle ones */
 };
 
-/* The file must be there. Fails as all of these do: ERR_IO, ERR_LIMIT, ERR_BUSY, ERR_NOMEM. */
+/* The file must be there. Fails as all of these do: ERR_IO, ERR_SPACE, ERR_LIMIT, ERR_BUSY,
+ * ERR_NOMEM. */
 struct sqlite_link *sqlite_link_open(const char *path, struct error *err);
 void sqlite_link_close(struct sqlite_link *link);
 /* Fills *err from what the connection says of its last call. Returns false. */

@@ -291,7 +291,7 @@ static void no_space(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     signal(SIGXFSZ, SIG_DFL);
     assert_false(ok);
-    assert_string_equal(error_name(code), error_name(ERR_LIMIT));
+    assert_string_equal(error_name(code), error_name(ERR_SPACE));
     ASSERT_OK(bed, commit_one(catalogue, RECORD_event, EXPECT_NEW, e, &bed->err));
     assert_int_equal(count_events(bed, catalogue), 3);
     ASSERT_OK(bed, catalogue_check(catalogue, &bed->err));

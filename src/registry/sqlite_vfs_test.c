@@ -197,7 +197,7 @@ static bool live(struct bed *bed, enum plan plan, long at, int round)
     disk.calls = 0;
     disk.at = at;
     while (!catalogue_open(url, &catalogue, &bed->err)) /* fails once at most */
-        assert_true(disk.calls >= at && (bed->err.code == ERR_IO || bed->err.code == ERR_LIMIT));
+        assert_true(disk.calls >= at && (bed->err.code == ERR_IO || bed->err.code == ERR_SPACE));
     for (int i = 0; i < COMMITS; i++)
         ok[i] = commit_pair(bed, catalogue, i, &errs[i]);
     catalogue_close(catalogue);
@@ -211,7 +211,7 @@ static bool live(struct bed *bed, enum plan plan, long at, int round)
         failures += !ok[i];
         if (ok[i])
             assert_true(there);
-        else if (errs[i].code == ERR_LIMIT)
+        else if (errs[i].code == ERR_SPACE)
             assert_false(there);
         else
             assert_int_equal(errs[i].code, ERR_IO);

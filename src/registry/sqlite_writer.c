@@ -271,7 +271,7 @@ static void serve(struct sqlite_writer *writer, struct request *list)
     struct error err;
     if (transact(writer, list, &err))
         return;
-    bool apart = err.code == ERR_LIMIT && list->next;
+    bool apart = (err.code == ERR_LIMIT || err.code == ERR_SPACE) && list->next;
     for (struct request *request = list, *next; request; request = next) {
         next = request->next;
         request->next = NULL;

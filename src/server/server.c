@@ -29,6 +29,7 @@
 #define GIB ((uint64_t)1 << 30)
 #define MIB ((uint64_t)1 << 20)
 #define ARENAS 4
+#define JSON_SMALL 65536
 #define MS_PER_HOUR INT64_C(3600000)
 
 struct life {
@@ -246,6 +247,24 @@ static void announce(struct server *server, const struct server_options *options
         options->on_ready(options->context, url.data);
 }
 
+/* Of jansson: a value that is made from what is known needs little, and has no way to say that it
+ * could not have it: half of an answer would be sent, and kept. So it waits for what others give
+ * back, and then the service ends; whoever starts it again finds what was acknowledged. What is
+ * large is read from requests, where jansson's failure is told from an error of the text. */
+static void *json_memory(size_t size)
+{
+    static const char said[] = "{\"level\":\"error\",\"event\":\"out of memory\"}\n";
+    void *made = malloc(size);
+    for (int i = 0; !made && size <= JSON_SMALL && i < 100; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        made = malloc(size);
+    }
+    if (made || size > JSON_SMALL)
+        return made;
+    file_write_all(STDERR_FILENO, said, sizeof said - 1);
+    _exit(error_exit(ERR_NOMEM));
+}
+
 /* What large requests took goes back to the system: large blocks are mapped (the limit for that
  * would rise with each one that is freed), and few arenas keep pieces of small ones. */
 static void keep_memory_small(void)
@@ -263,6 +282,7 @@ bool server_run(const struct server_options *options, struct error *err)
         return fail(err, ERR_NOMEM, "no memory for the service");
     struct server *server = &life->server;
     keep_memory_small();
+    json_set_alloc_funcs(json_memory, free);
     life->lock_fd = -1;
     server->settings = options->settings;
     server->log_level = level_of(options->settings.log_level);
