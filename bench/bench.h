@@ -14,7 +14,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "cli/figures.h"
+#include "profile/profile.h"
 #include "package/package.h"
 #include "urza/run.h"
 

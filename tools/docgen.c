@@ -4,6 +4,7 @@
  *     docgen architecture    passes, schedule steps
  *     docgen onnx            operations of ONNX
  *     docgen pytorch         operations of PyTorch
+ *     docgen registry        endpoints, settings and figures of the service
  *
  * What an operation gives is not written down anywhere: its first example is built, and the shapes
  * that were inferred are printed. */
@@ -16,6 +17,7 @@
 #include "compiler/import/import.h"
 #include "compiler/ops/ops.h"
 #include "compiler/opt/opt.h"
+#include "server/server_priv.h"
 
 struct prim_row {
     const char *name, *rule, *doc;
@@ -292,6 +294,32 @@ static bool put_pytorch(struct strbuf *out, struct error *err)
     return true;
 }
 
+static bool put_registry(struct strbuf *out, struct error *err)
+{
+    static const char *const scopes[] = {"anybody", "read", "compile", "admin", "worker"};
+    static const struct {
+        const char *name, *label, *doc;
+    } metrics[] = {
+#define METRIC(id, kind, name, label, doc) {name, label, doc},
+#include "server/metrics.def"
+#undef METRIC
+    };
+    (void)err;
+    strbuf_puts(out, "| endpoint | scope | what it does |\n| --- | --- | --- |\n");
+    for (uint32_t i = 0; route_at(i); i++)
+        strbuf_printf(out, "| `%s %s` | %s | %s |\n", route_at(i)->method, route_at(i)->path,
+                      scopes[route_at(i)->scope], route_at(i)->doc);
+    strbuf_puts(out, "\n| setting | default | what it is |\n| --- | --- | --- |\n");
+    for (uint32_t i = 0; setting_at(i); i++)
+        strbuf_printf(out, "| `%s` | %s | %s |\n", setting_at(i)->name, setting_at(i)->text,
+                      setting_at(i)->doc);
+    strbuf_puts(out, "\n| figure | label | what it is |\n| --- | --- | --- |\n");
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
+        strbuf_printf(out, "| `%s` | %s | %s |\n", metrics[i].name, metrics[i].label,
+                      metrics[i].doc);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -300,7 +328,8 @@ int main(int argc, char **argv)
     } parts[] = {{"blueprint", put_blueprint},
                  {"architecture", put_architecture},
                  {"onnx", put_onnx},
-                 {"pytorch", put_pytorch}};
+                 {"pytorch", put_pytorch},
+                 {"registry", put_registry}};
     struct arena arena;
     struct strbuf out;
     struct error err = {.code = ERR_NONE};
@@ -313,7 +342,7 @@ int main(int argc, char **argv)
             ok = parts[i].put(&out, &err);
         }
     if (!found)
-        fail(&err, ERR_USAGE, "usage: docgen blueprint | architecture | onnx | pytorch");
+        fail(&err, ERR_USAGE, "usage: docgen blueprint | architecture | onnx | pytorch | registry");
     if (ok)
         ok = fwrite(out.data, 1, out.size_bytes, stdout) == out.size_bytes && fflush(stdout) == 0;
     else

@@ -21,6 +21,8 @@ struct spawner;
 struct spawner *spawner_start(struct error *err);
 /* Ends it and what it still does; no call may be under way. NULL is fine. */
 void spawner_stop(struct spawner *spawner);
+/* Whether it is there. One that died stays dead: its owner can only begin anew. */
+bool spawner_alive(const struct spawner *spawner);
 
 /* As work_run. *cancelled (NULL: never) ends the work early: ERR_CANCELLED. */
 struct child_exit spawner_run(struct spawner *spawner, const struct work_order *work,

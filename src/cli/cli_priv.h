@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #include "base/compiler.h"
-#include "cli/figures.h"
+#include "profile/profile.h"
 #include "package/package.h"
 #include "urza/run.h"
 
@@ -34,10 +34,11 @@ struct progress {
 
 struct cli {
     const struct command *command;
-    struct arena *arena;    /* lives as long as the process */
-    const char *home;       /* folder of keys; NULL when the environment names none */
-    const char *cache;      /* folder of what was compiled before; NULL as above */
-    bool json;              /* results and errors as JSON */
+    struct arena *arena; /* lives as long as the process */
+    const char *home;    /* folder of keys; NULL when the environment names none */
+    const char *cache;   /* folder of what was compiled before; NULL as above */
+    const char *(*variable)(const char *name); /* of the environment; NULL: not set */
+    bool json;                                 /* results and errors as JSON */
     struct signing_key key; /* only while something is signed; all zero otherwise */
     bool progress;          /* standard error is a terminal, where progress may be shown */
     struct progress shown;  /* here, because its thread outlives a jump to where memory ran out */
@@ -142,12 +143,5 @@ bool bundle_open(struct cli *cli, const struct bundle_options *options, struct b
 void bundle_release(struct bundle *bundle);
 bool bundle_fail(const urza_error *from, struct error *err); /* the runtime's error as ours; false
                                                               */
-
-/* Dense memory in the arena for a tensor of these dims, as the runtime takes it. ERR_LIMIT. */
-bool tensor_make(struct cli *cli, const struct graph *graph, value_id value, const int64_t *dims,
-                 DLDataType dtype, DLTensor *out, struct error *err);
-/* Values of a tensor made by tensor_make: floats standard normal, integers 0 … 99, both a function
- * of seed, name and place only. */
-void tensor_random(const DLTensor *tensor, enum dtype dtype, const char *name, uint64_t seed);
 
 #endif

@@ -100,6 +100,11 @@ static bool run(struct cli *cli, int argc, char **argv, struct error *err)
     return ok;
 }
 
+static const char *variable(const char *name)
+{
+    return getenv(name);
+}
+
 int main(int argc, char **argv)
 {
     struct arena arena;
@@ -109,6 +114,7 @@ int main(int argc, char **argv)
     struct cli cli = {.arena = &arena,
                       .home = find_folder(&arena, "", "XDG_CONFIG_HOME", ".config"),
                       .cache = find_folder(&arena, "/cache", "XDG_CACHE_HOME", ".cache"),
+                      .variable = variable,
                       .json = wants_json(argc, argv),
                       .progress = isatty(STDERR_FILENO) == 1};
     bool ok = run(&cli, argc, argv, &err) || err.code == ERR_NONE;

@@ -92,9 +92,22 @@ static bool sqlite_commit(struct catalogue *catalogue, const struct change *chan
     return sqlite_writer_commit(((struct store *)catalogue)->writer, changes, count, err);
 }
 
+/* A new connection for reading. */
+static struct sqlite_link *open_reader(struct store *store, uint64_t surveys, struct error *err)
+{
+    struct sqlite_link *link = sqlite_link_open(store->path, err);
+    if (link && sqlite_link_run(link, "PRAGMA query_only = ON", err)) {
+        link->surveys = surveys;
+        return link;
+    }
+    sqlite_link_close(link);
+    return NULL;
+}
+
 /* A connection for reading, for this thread until it gives it back. NULL: failed. */
 static struct sqlite_link *borrow(struct store *store, struct error *err)
 {
+    uint64_t surveys = sqlite_writer_surveys(store->writer);
     pthread_mutex_lock(&store->mutex);
     struct sqlite_link *link = store->idle;
     if (link) {
@@ -102,14 +115,10 @@ static struct sqlite_link *borrow(struct store *store, struct error *err)
         store->idle_count--;
     }
     pthread_mutex_unlock(&store->mutex);
-    if (link)
+    if (link && link->surveys == surveys)
         return link;
-    link = sqlite_link_open(store->path, err);
-    if (link && !sqlite_link_run(link, "PRAGMA query_only = ON", err)) {
-        sqlite_link_close(link);
-        return NULL;
-    }
-    return link;
+    sqlite_link_close(link);
+    return open_reader(store, surveys, err);
 }
 
 static void give_back(struct store *store, struct sqlite_link *link)

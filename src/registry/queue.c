@@ -157,10 +157,14 @@ static bool add_body(struct edit *edit, void *context, struct error *err)
     const struct query query = {.kind = RECORD_job, .filters = &filter, .filter_count = 1};
     struct totals queued;
     adding->joined = false;
-    if (given->key[0] != '\0' && (!newest(edit, given->key, "QUEUED", &waiting, err) ||
-                                  !newest(edit, given->key, "LEASED", &leased, err) ||
-                                  !newest(edit, given->key, NULL, &last, err)))
+    /* The newest first: one that comes later is met by the other two, or by its id. They find an
+     * older one that was released. */
+    if (given->key[0] != '\0' && (!newest(edit, given->key, NULL, &last, err) ||
+                                  !newest(edit, given->key, "QUEUED", &waiting, err) ||
+                                  !newest(edit, given->key, "LEASED", &leased, err)))
         return false;
+    if (last && (job_is(last, "QUEUED") || job_is(last, "LEASED")))
+        return join(edit, adding, last);
     if (waiting || leased)
         return join(edit, adding, waiting ? waiting : leased);
     if (!catalogue_total(edit->catalogue, &query, NULL, &queued, err))

@@ -31,7 +31,8 @@ bool queue_add(struct queue *queue, const struct job_record *job, struct arena *
                struct job_record **out, bool *out_joined, struct error *err);
 
 /* Leases up to `most` jobs: by priority, in turn over clients, oldest first. Jobs whose lease has
- * ended are counted as deaths first, and put back or poisoned. *out_count may be 0. */
+ * ended are counted as deaths first, and put back or poisoned. *out_count may be 0. What was leased
+ * before a failure is handed out. Heads say the revision from before the lease. */
 bool queue_lease(struct queue *queue, const char *worker, uint32_t most, uint32_t seconds,
                  struct arena *arena, struct job_record ***out, uint32_t *out_count,
                  struct error *err);
@@ -39,6 +40,7 @@ bool queue_lease(struct queue *queue, const char *worker, uint32_t most, uint32_
  * somebody cancelled the job. ERR_CONFLICT, ERR_NOT_FOUND. */
 bool queue_heartbeat(struct queue *queue, const char *job, const char *token, const char *stage,
                      bool *out_cancel, struct error *err);
+/* Said again with the same token: true, it is done. ERR_CONFLICT, ERR_NOT_FOUND. */
 bool queue_complete(struct queue *queue, const char *job, const char *token, const char *kernel,
                     struct error *err);
 

@@ -1,61 +1,73 @@
-/* For tests of the registry: one over each pair of stores, with a clock that tests move, and
- * publications that differ where a test wants them to. */
+/* For tests of the registry and its queue: one over each pair of stores, which fail when a test
+ * says so, with a clock that tests move; and publications that differ where a test wants them to.
+ */
 #ifndef URZA_REGISTRY_REGISTRY_TEST_UTIL_H
 #define URZA_REGISTRY_REGISTRY_TEST_UTIL_H
 
-#include <stdatomic.h>
-#include <stdio.h>
-
-#include "base/arena.h"
+#include "registry/faults.h"
 #include "registry/registry_priv.h"
+#include "registry/test_util.h"
 
 struct stores {
-    const char *catalogue, *blobs; /* URLs; %s: a folder of the test's own */
+    const char *catalogue, *blobs; /* "memory:", or "sqlite:%s/…": in a folder of the test's own */
 };
-#define STORES_COUNT 1
+#define STORES_COUNT 2
 extern const struct stores test_stores[STORES_COUNT];
 
 struct fixture {
     const struct stores *stores;
     struct registry *registry;
+    struct faults faults;
     struct arena arena;
     struct error err;
     _Atomic int64_t moved_ms; /* the registry's clock before the wall's */
     char folder[64];
 };
 
+struct fixture *fixture_new(const struct stores *stores);
+void fixture_free(struct fixture *f);
+/* Closes the registry and opens it again; stores in memory are empty then. */
+void fixture_reopen(struct fixture *f);
 /* For cmocka: *state is a struct stores before, a struct fixture after. */
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
-/* The same stores opened anew; those in memory stay open. */
-void fixture_open(struct fixture *f, const struct registry_options *options);
+/* A clock; context: the fixture. */
+int64_t fixture_clock(void *context);
 
-/* A publication with its records; texts are borrowed. */
+/* A publication with its records. */
 struct sample {
-    struct publication publication;
     struct kernel_record kernel;
     struct key_record key;
     struct compilation_record compilation;
-    char content[SHA256_HEX_BYTES], kernel_id[80], key_id[SHA256_HEX_BYTES], package[4096],
-        source[64];
+    const char *blueprint;
+    char content[SHA256_HEX_BYTES], kernel_id[80], key_id[SHA256_HEX_BYTES],
+        digest[SHA256_HEX_BYTES];
+    char package[1000], source[64];
 };
-/* Kernel `kernel` of blueprint `blueprint` under the key of both. */
+/* Kernel number `kernel` of blueprint number `blueprint`, under a key of both. */
 void sample_init(struct sample *sample, int blueprint, int kernel);
-bool sample_publish(struct fixture *f, const struct sample *sample);
+/* Of the same kernel with other evidence: other bytes, the same id. */
+void sample_verify(struct sample *sample);
+bool sample_publish(struct registry *registry, const struct sample *sample, struct error *err);
 
-/* A record by its id; NULL: there is none. */
+/* NULL: there is none. */
 void *fixture_get(struct fixture *f, enum record_kind kind, const char *id);
-int64_t fixture_count(struct fixture *f, enum record_kind kind);
+struct kernel_record *fixture_kernel(struct fixture *f, const struct sample *sample);
+/* What a key answers; NULL: nothing. */
+struct kernel_record *fixture_answer(struct fixture *f, const struct sample *sample);
+int64_t fixture_count(struct fixture *f, enum record_kind kind, const char *field,
+                      const char *value);
 bool fixture_has_object(struct fixture *f, const char *digest);
-/* Asserts that registry_fsck finds no fault. */
-void fixture_is_sound(struct fixture *f);
+/* Asserts that registry_fsck finds no fault; says how many orphans there are. */
+uint64_t fixture_is_sound(struct fixture *f);
 
-/* cmocka's rows of a test over all stores. */
-#define OVER_STORES(test)               \
-    {.name = #test,                     \
+/* cmocka's row of a test over a pair of stores. */
+#define OVER(stores_index, test)        \
+    {.name = #test " " #stores_index,   \
      .test_func = test,                 \
      .setup_func = fixture_setup,       \
      .teardown_func = fixture_teardown, \
-     .initial_state = (void *)(uintptr_t)&test_stores[0]}
+     .initial_state = (void *)(uintptr_t)&test_stores[stores_index]}
+#define OVER_STORES(test) OVER(0, test), OVER(1, test)
 
 #endif

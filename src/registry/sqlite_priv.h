@@ -35,6 +35,7 @@ struct sqlite_link {
         sqlite3_stmt *statement;
     } kept[SQLITE_STATEMENTS_MOST];
     uint64_t uses;
+    uint64_t surveys;         /* of a reader's: the writer's when it was opened */
     struct sqlite_link *next; /* in a list of idle ones */
 };
 
@@ -67,6 +68,9 @@ bool sqlite_writer_commit(struct sqlite_writer *writer, const struct change *cha
                           uint32_t count, struct error *err);
 /* Transactions that reached the disk so far. */
 uint64_t sqlite_writer_transactions(struct sqlite_writer *writer);
+/* How often it looked into the indexes: a connection that is older than the last time does not know
+ * what was found. */
+uint64_t sqlite_writer_surveys(struct sqlite_writer *writer);
 
 /* The writer of a catalogue of this driver, for its test. */
 struct sqlite_writer *catalogue_sqlite_writer(struct catalogue *catalogue);

@@ -119,6 +119,7 @@ static void commits_are_grouped(void **state)
     assert_true(transactions <= 1600);
     run_committers(catalogue, 8, 50, true);
     assert_int_equal(count_events(bed, catalogue), 200 + 3200 + 400);
+    assert_true(sqlite_writer_surveys(catalogue_sqlite_writer(catalogue)) >= 1);
     ASSERT_OK(bed, catalogue_check(catalogue, &bed->err));
     catalogue_close(catalogue);
 }

@@ -14,13 +14,16 @@
  *    not fail the others. Any other failure fails them all. */
 #include "registry/sqlite_priv.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "registry/catalogue_priv.h"
 
-#define GROUP_MOST 256 /* commits in a transaction */
+#define GROUP_MOST 256    /* commits in a transaction */
+#define SURVEY_FIRST 1024 /* revisions before the indexes are looked into */
 
 struct request {
     const struct change *changes;
@@ -34,12 +37,13 @@ struct request {
 struct sqlite_writer {
     struct sqlite_link *link; /* the thread's */
     int64_t revision;         /* the last that was given; the thread's, inside of a transaction */
+    int64_t next_survey;      /* the revision at which indexes are looked into; the thread's */
     pthread_t thread;
     pthread_mutex_t mutex; /* of what follows, and of requests */
     pthread_cond_t work;
     struct request *first, **last; /* that wait, in order */
     bool stopping;
-    uint64_t transactions;
+    uint64_t transactions, surveys;
 };
 
 static bool step_done(struct sqlite_writer *writer, sqlite3_stmt *statement, struct error *err)
@@ -100,32 +104,23 @@ static void bind_field(sqlite3_stmt *statement, int at, const void *record,
         sqlite3_bind_text(statement, at, *record_text(record, field), -1, SQLITE_STATIC);
 }
 
-/* Writes all of a record: parameters are serial, revision, id and the fields, in both statements.
- */
-static bool put(struct sqlite_writer *writer, enum record_kind kind, const struct record *record,
-                int64_t serial, struct error *err)
+static bool insert(struct sqlite_writer *writer, enum record_kind kind, const struct record *record,
+                   struct error *err)
 {
     const struct record_type *type = record_type(kind);
-    bool is_new = serial == 0;
     struct sql sql = {0};
-    if (is_new) {
-        sql_add(&sql, "INSERT INTO \"%s\"(", type->name);
-        sql_add_columns(&sql, type);
-        sql_add(&sql, ") VALUES (?1, ?2, ?3");
-        for (uint32_t i = 0; i < type->field_count; i++)
-            sql_add(&sql, ", ?%u", i + 4);
-        sql_add(&sql, ")");
-    } else {
-        sql_add(&sql, "UPDATE \"%s\" SET revision = ?2, id = ?3", type->name);
-        for (uint32_t i = 0; i < type->field_count; i++)
-            sql_add(&sql, ", \"%s\" = ?%u", type->fields[i].name, i + 4);
-        sql_add(&sql, " WHERE serial = ?1");
-    }
+    int64_t serial;
     char digits[24];
     const char *id = record->id[0] != '\0' ? record->id : digits;
-    if (is_new && !next_serial(writer, type, id == digits, &serial, err))
+    if (!next_serial(writer, type, id == digits, &serial, err))
         return false;
     snprintf(digits, sizeof digits, "%lld", (long long)serial);
+    sql_add(&sql, "INSERT INTO \"%s\"(", type->name);
+    sql_add_columns(&sql, type);
+    sql_add(&sql, ") VALUES (?1, ?2, ?3");
+    for (uint32_t i = 0; i < type->field_count; i++)
+        sql_add(&sql, ", ?%u", i + 4);
+    sql_add(&sql, ")");
     sqlite3_stmt *statement = sqlite_link_prepare(writer->link, sql.text, err);
     if (!statement)
         return false;
@@ -134,6 +129,55 @@ static bool put(struct sqlite_writer *writer, enum record_kind kind, const struc
     sqlite3_bind_text(statement, 3, id, -1, SQLITE_STATIC);
     for (uint32_t i = 0; i < type->field_count; i++)
         bind_field(statement, (int)i + 4, record, &type->fields[i]);
+    return step_done(writer, statement, err);
+}
+
+/* Whether a column holds something else than a field. */
+static bool differs(sqlite3_stmt *statement, int at, const void *record,
+                    const struct record_field *field)
+{
+    if (field->type == FIELD_INTEGER)
+        return sqlite3_column_int64(statement, at) != *record_integer(record, field);
+    if (field->type == FIELD_REAL)
+        return sqlite3_column_double(statement, at) != *record_real(record, field);
+    const char *text = (const char *)sqlite3_column_text(statement, at);
+    return !text || strcmp(text, *record_text(record, field)) != 0;
+}
+
+/* Writes the fields that change and no others: each costs its index, and most puts change one or
+ * two of twenty. */
+static bool update(struct sqlite_writer *writer, enum record_kind kind, const struct record *record,
+                   int64_t serial, struct error *err)
+{
+    const struct record_type *type = record_type(kind);
+    struct sql sql = {0};
+    bool changes[64];
+    assert(type->field_count <= sizeof changes);
+    sql_add(&sql, "SELECT ");
+    sql_add_columns(&sql, type);
+    sql_add(&sql, " FROM \"%s\" WHERE serial = ?1", type->name);
+    sqlite3_stmt *there = sqlite_link_prepare(writer->link, sql.text, err);
+    if (!there)
+        return false;
+    sqlite3_bind_int64(there, 1, serial);
+    bool ok = sqlite3_step(there) == SQLITE_ROW || sqlite_link_fail(writer->link, "read", err);
+    sql = (struct sql){0};
+    sql_add(&sql, "UPDATE \"%s\" SET revision = ?2", type->name);
+    for (uint32_t i = 0; ok && i < type->field_count; i++) {
+        changes[i] = differs(there, (int)i + 3, record, &type->fields[i]);
+        if (changes[i])
+            sql_add(&sql, ", \"%s\" = ?%u", type->fields[i].name, i + 4);
+    }
+    sql_add(&sql, " WHERE serial = ?1");
+    sqlite_link_done(there);
+    sqlite3_stmt *statement = ok ? sqlite_link_prepare(writer->link, sql.text, err) : NULL;
+    if (!statement)
+        return false;
+    sqlite3_bind_int64(statement, 1, serial);
+    sqlite3_bind_int64(statement, 2, ++writer->revision);
+    for (uint32_t i = 0; i < type->field_count; i++)
+        if (changes[i])
+            bind_field(statement, (int)i + 4, record, &type->fields[i]);
     return step_done(writer, statement, err);
 }
 
@@ -158,9 +202,10 @@ static bool apply(struct sqlite_writer *writer, const struct change *change, str
         return false;
     if (!expectation_holds(change, revision, err))
         return false;
-    if (!change->remove)
-        return put(writer, change->kind, record, serial, err);
-    return serial == 0 || remove_serial(writer, type, serial, err);
+    if (change->remove)
+        return serial == 0 || remove_serial(writer, type, serial, err);
+    return serial == 0 ? insert(writer, change->kind, record, err)
+                       : update(writer, change->kind, record, serial, err);
 }
 
 /* All changes of a request, or none of them. */
@@ -255,6 +300,23 @@ static struct request *take(struct sqlite_writer *writer)
     return list;
 }
 
+/* Counts anew how many rows the values of each index have, from samples: without that SQLite takes
+ * any index that a query could use, that of a status which all records have, say. Each time that
+ * there are twice as many revisions. */
+static void survey(struct sqlite_writer *writer)
+{
+    struct error ignored;
+    if (writer->revision < writer->next_survey)
+        return;
+    writer->next_survey = 2 * writer->revision;
+    if (!sqlite_link_run(writer->link, "PRAGMA analysis_limit = 400", &ignored) ||
+        !sqlite_link_run(writer->link, "ANALYZE", &ignored))
+        return;
+    pthread_mutex_lock(&writer->mutex);
+    writer->surveys++;
+    pthread_mutex_unlock(&writer->mutex);
+}
+
 static void *writer_main(void *context)
 {
     struct sqlite_writer *writer = context;
@@ -267,6 +329,9 @@ static void *writer_main(void *context)
             request->answered = true; /* its owner goes on when the lock is free */
             pthread_cond_signal(&request->answer);
         }
+        pthread_mutex_unlock(&writer->mutex);
+        survey(writer);
+        pthread_mutex_lock(&writer->mutex);
     }
     pthread_mutex_unlock(&writer->mutex);
     return NULL;
@@ -282,6 +347,7 @@ struct sqlite_writer *sqlite_writer_start(struct sqlite_link *link, struct error
     }
     writer->link = link;
     writer->last = &writer->first;
+    writer->next_survey = SURVEY_FIRST;
     pthread_mutex_init(&writer->mutex, NULL);
     pthread_cond_init(&writer->work, NULL);
     if (pthread_create(&writer->thread, NULL, writer_main, writer) == 0)
@@ -333,4 +399,12 @@ uint64_t sqlite_writer_transactions(struct sqlite_writer *writer)
     uint64_t transactions = writer->transactions;
     pthread_mutex_unlock(&writer->mutex);
     return transactions;
+}
+
+uint64_t sqlite_writer_surveys(struct sqlite_writer *writer)
+{
+    pthread_mutex_lock(&writer->mutex);
+    uint64_t surveys = writer->surveys;
+    pthread_mutex_unlock(&writer->mutex);
+    return surveys;
 }

@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
 
@@ -13,6 +13,7 @@
 #define TAG_MOST 64
 #define SAMPLE_MOST 1000
 #define TEXT_MOST 1000
+#define ID_MOST 200
 
 static enum handled reply_record(struct request *request, unsigned status, enum record_kind kind,
                                  const void *record)
@@ -31,6 +32,13 @@ static void *find(struct request *request, enum record_kind kind, const char *id
     return record;
 }
 
+static bool has_controls(const char *text)
+{
+    while ((unsigned char)*text >= ' ' && *text != 0x7f)
+        text++;
+    return *text != '\0';
+}
+
 /* A body's words as a list of the catalogue: ",a,b,". */
 static bool take_tags(const json_t *object, struct arena *arena, const char **out,
                       struct error *err)
@@ -46,8 +54,10 @@ static bool take_tags(const json_t *object, struct arena *arena, const char **ou
     json_array_foreach(tags, i, tag)
     {
         const char *word = json_string_value(tag);
-        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strpbrk(word, ",\n\r\t"))
-            return fail(err, ERR_JSON, "field 'tags': a tag is a word of at most %d bytes without commas",
+        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strchr(word, ',') ||
+            has_controls(word))
+            return fail(err, ERR_JSON,
+                        "field 'tags': a tag is a word of at most %d bytes without commas",
                         TAG_MOST);
         strbuf_printf(&text, "%s%s,", text.size_bytes == 0 ? "," : "", word);
     }
@@ -117,6 +127,28 @@ enum handled route_blueprint_source(struct request *request, struct error *err)
                       held->blob.size_bytes);
 }
 
+enum handled route_blueprint_history(struct request *request, struct error *err)
+{
+    const struct blueprint_record *record = find(request, RECORD_blueprint, request->args[0], err);
+    if (!record)
+        return HANDLED_FAILED;
+    const struct filter fixed = {.field = "subject", .op = FILTER_IS, .text = record->head.id};
+    return list_records(request, RECORD_change, &fixed, 1, err);
+}
+
+/* An id that a path can name, and every shell and log shows as it is. */
+static bool check_id(const char *id, struct error *err)
+{
+    size_t length = strlen(id);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)id[i] <= ' ' || strchr("/\\?#%\x7f", id[i]))
+            return fail(err, ERR_JSON, "field 'id' has white space, or one of / \\ ? # %%");
+    if (length > ID_MOST || strspn(id, ".") > 0)
+        return fail(err, ERR_JSON, "field 'id' begins with a dot, or has more than %d bytes",
+                    ID_MOST);
+    return true;
+}
+
 enum handled route_submit(struct request *request, struct error *err)
 {
     static const char *const keys[] = {"id", "blueprint_ir", "tags", "metadata", NULL};
@@ -125,6 +157,7 @@ enum handled route_submit(struct request *request, struct error *err)
     json_t *body = request_json(request, err), *blueprint = NULL, *extra;
     bool ok = body && json_only_keys(body, keys, err) &&
               json_opt_string(body, "id", &wanted->head.id, err) &&
+              check_id(wanted->head.id, err) &&
               json_get_object(body, "blueprint_ir", &blueprint, err) &&
               take_tags(body, &request->arena, &wanted->tags, err);
     extra = json_object_get(body, "metadata");
@@ -203,8 +236,8 @@ static bool set_tags(struct request *request, const char *id, const char *tags, 
 
 static void forget(struct server *server, const char *kernel)
 {
-    kept_forget(server->answers, kernel);
-    kept_forget(server->packages, kernel);
+    shelf_forget(server->answers, kernel);
+    shelf_forget(server->packages, kernel);
 }
 
 static bool set_status(struct request *request, const char *id, const char *status,
@@ -227,12 +260,11 @@ enum handled route_change_kernel(struct request *request, struct error *err)
     struct kernel_record *kernel;
     const char *status = NULL, *reason = "", *tags = NULL;
     json_t *body = request_json(request, err);
-    bool ok = body && json_only_keys(body, keys, err) &&
-              json_opt_string(body, "status", &status, err) &&
-              json_opt_string(body, "reason", &reason, err) &&
-              take_tags(body, &request->arena, &tags, err) &&
-              registry_kernel(request->server->registry, request->args[0], &request->arena,
-                              &kernel, err);
+    bool ok =
+        body && json_only_keys(body, keys, err) && json_opt_string(body, "status", &status, err) &&
+        json_opt_string(body, "reason", &reason, err) &&
+        take_tags(body, &request->arena, &tags, err) &&
+        registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel, err);
     if (ok && strlen(reason) > TEXT_MOST)
         ok = fail(err, ERR_JSON, "field 'reason' has more than %d bytes", TEXT_MOST);
     ok = ok && (!status || set_status(request, kernel->head.id, status, reason, err)) &&
@@ -285,9 +317,12 @@ static bool take_sample(const json_t *body, struct arena *arena, const char **ou
     if (!json_is_array(sample) || json_array_size(sample) > SAMPLE_MOST)
         return fail(err, ERR_JSON, "field 'sample_us' is no list of at most %d numbers",
                     SAMPLE_MOST);
-    json_array_foreach(sample, i, value)
-        if (!json_is_number(value) || !(json_number_value(value) >= 0))
-            return fail(err, ERR_JSON, "field 'sample_us' holds something else than times");
+    json_array_foreach(
+        sample, i,
+        value) if (!json_is_number(value) ||
+                   !(json_number_value(value) >=
+                     0)) return fail(err, ERR_JSON,
+                                     "field 'sample_us' holds something else than times");
     strbuf_init(&text, arena);
     json_write_canonical(sample, &text);
     *out = text.data;
@@ -319,11 +354,10 @@ static bool take_observation(const json_t *body, struct arena *arena,
 enum handled route_observe(struct request *request, struct error *err)
 {
     struct observation_record *observation = record_new(RECORD_observation, &request->arena);
-    struct kernel_record *kernel;
     json_t *body = request_json(request, err);
     bool ok = body && take_observation(body, &request->arena, observation, err) &&
               registry_observe(request->server->registry, request->args[0], observation,
-                               &request->arena, &kernel, err);
+                               &request->arena, err);
     json_decref(body);
     return ok ? reply_record(request, 201, RECORD_observation, observation) : HANDLED_FAILED;
 }
@@ -346,7 +380,7 @@ enum handled route_set_alias(struct request *request, struct error *err)
         ok = fail(err, ERR_JSON, "field 'kernel' is empty");
     ok = ok && registry_set_alias(server->registry, request->args[0], kernel, request->client, err);
     json_decref(body);
-    kept_forget(server->packages, NULL); /* which of them the name brought is not known */
+    shelf_forget(server->packages, NULL); /* which of them the name brought is not known */
     const void *record = ok ? find(request, RECORD_alias, request->args[0], err) : NULL;
     return record ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;
 }
@@ -355,9 +389,9 @@ enum handled route_drop_alias(struct request *request, struct error *err)
 {
     struct server *server = request->server;
     const void *record = find(request, RECORD_alias, request->args[0], err);
-    bool ok = record &&
-              registry_set_alias(server->registry, request->args[0], "", request->client, err);
-    kept_forget(server->packages, NULL);
+    bool ok =
+        record && registry_set_alias(server->registry, request->args[0], "", request->client, err);
+    shelf_forget(server->packages, NULL);
     return ok ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;
 }
 

@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
 
@@ -41,10 +41,10 @@ static void key_bytes(const char *hex, uint8_t out[SHA256_BYTES])
 
 static void release_kept(void *held)
 {
-    kept_unref(held);
+    shelf_unref(held);
 }
 
-static enum handled reply_kept(struct request *request, struct kept_value *value)
+static enum handled reply_kept(struct request *request, struct shelf_value *value)
 {
     metrics_add(request->server->metrics, METRIC_CACHE, "memory", 1);
     registry_used(request->server->registry, value->kernel);
@@ -61,7 +61,7 @@ static void keep(struct server *server, const struct wish *wish, const char *ker
     strbuf_init(&text, wish->arena);
     json_write_canonical(answer, &text);
     char *copy = malloc(text.size_bytes + 1);
-    struct kept_value *value = copy ? kept_value_new(copy, text.size_bytes) : NULL;
+    struct shelf_value *value = copy ? shelf_value_new(copy, text.size_bytes) : NULL;
     if (!value) {
         free(copy);
         return;
@@ -69,10 +69,10 @@ static void keep(struct server *server, const struct wish *wish, const char *ker
     memcpy(copy, text.data, text.size_bytes + 1);
     snprintf(value->kernel, sizeof value->kernel, "%s", kernel);
     key_bytes(wish->ask.key, key);
-    kept_add(server->answers, key, value, wish->epoch);
+    shelf_add(server->answers, key, value, wish->epoch);
     if (wish->has_bytes_key)
-        kept_add(server->answers, wish->bytes_key, value, wish->epoch);
-    kept_unref(value);
+        shelf_add(server->answers, wish->bytes_key, value, wish->epoch);
+    shelf_unref(value);
 }
 
 /* Level 3: the answer (the caller's), or NULL. */
@@ -119,7 +119,7 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     task->arena.oom = &no_memory;
     struct arena *arena = &task->arena;
     task->ask = wish->ask;
-    task->ask.source = arena_memdup(arena, wish->ask.source, wish->ask.source_bytes + 1);
+    task->ask.source = arena_memdup(arena, wish->ask.source, wish->ask.source_bytes);
     task->ask.hints.target_hardware = arena_strdup(arena, wish->ask.hints.target_hardware);
     if (wish->ask.hints.targets)
         task->ask.hints.targets = arena_strdup(arena, wish->ask.hints.targets);
@@ -128,6 +128,8 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     task->ask.cache_key = arena_strdup(arena, wish->ask.cache_key);
     if (wish->ask.blueprint_id)
         task->ask.blueprint_id = arena_strdup(arena, wish->ask.blueprint_id);
+    if (wish->ask.blueprint_name)
+        task->ask.blueprint_name = arena_strdup(arena, wish->ask.blueprint_name);
     task->client = arena_strdup(arena, wish->client);
     task->parent = arena_strdup(arena, wish->parent);
     task->miss = arena_strdup(arena, miss);
@@ -178,6 +180,18 @@ static json_t *find_or_submit(struct request *request, struct wish *wish, struct
     return NULL;
 }
 
+/* The answer to a request to optimise, which names the kernel that it began from whatever was there
+ * before. Takes the answer. */
+static json_t *with_parent(json_t *answer, const char *parent)
+{
+    if (*parent == '\0')
+        return answer;
+    json_t *copy = json_copy(answer);
+    json_decref(answer);
+    json_object_set_new(copy, "parent", json_string(parent));
+    return copy;
+}
+
 /* The one that a request waits for. */
 struct single {
     struct wish wish;
@@ -199,14 +213,14 @@ static enum handled fill_single(struct request *request, struct error *err)
         strbuf_init(&text, &request->arena);
         json_write_canonical(outcome->answer, &text);
         const json_t *metadata = json_object_get(outcome->answer, "metadata");
-        json_t *again = answer_again(
-            text.data, "memory", json_string_value(json_object_get(metadata, "evidence")));
+        json_t *again = answer_again(text.data, "memory",
+                                     json_string_value(json_object_get(metadata, "evidence")));
         if (again)
             keep(request->server, &single->wish, outcome->kernel, again);
         json_decref(again);
-        return reply_text(request, 200, "application/json", text.data, text.size_bytes);
     }
-    return reply_json(request, 200, json_incref((json_t *)(uintptr_t)outcome->answer));
+    json_t *answer = json_incref((json_t *)(uintptr_t)outcome->answer);
+    return reply_json(request, 200, with_parent(answer, single->wish.parent));
 }
 
 static void on_single(void *context, const struct outcome *outcome)
@@ -226,7 +240,7 @@ static enum handled compile_wish(struct request *request, struct single *single,
     request->blueprint_id = single->wish.ask.blueprint_id;
     json_t *answer = find_or_submit(request, &single->wish, &single->waiter, &failed, err);
     if (answer)
-        return reply_json(request, 200, answer);
+        return reply_json(request, 200, with_parent(answer, single->wish.parent));
     return failed ? HANDLED_FAILED : HANDLED_WAITS;
 }
 
@@ -242,45 +256,41 @@ static bool take_priority(struct request *request, uint32_t *out, struct error *
 /* A model's hints are query arguments of their names. */
 static bool parse_model(struct request *request, struct ask *ask, struct error *err)
 {
-    static const char *const texts[] = {"target_hardware", "precision", "strategy",
-                                        "expected_workload"};
-    static const char *const numbers[] = {"expected_batch_size", "optimization_level"};
     json_t *hints = json_object();
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (request_query(request, texts[i]))
-            json_object_set_new(hints, texts[i], json_string(request_query(request, texts[i])));
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (request_query(request, numbers[i]))
-            json_object_set_new(hints, numbers[i],
-                                json_integer(atoll(request_query(request, numbers[i]))));
+    for (uint32_t i = 0; hint_names[i]; i++) {
+        const char *text = request_query(request, hint_names[i]);
+        json_error_t ignored; /* what is no JSON is a text: an enumeration's names need no quotes */
+        json_t *value = text ? json_loads(text, JSON_DECODE_ANY, &ignored) : NULL;
+        if (text)
+            json_object_set_new(hints, hint_names[i], value ? value : json_string(text));
+    }
     bool ok = ask_hints(&request->server->settings, hints, &request->arena, ask, err);
     json_decref(hints);
     if (ok && request->body_bytes == 0)
         ok = fail(err, ERR_BLUEPRINT, "the body is empty");
     if (ok)
-        ask_model(request->body, request->body_bytes, &request->arena, ask);
+        ask_bytes(request->body, request->body_bytes, &request->arena, ask);
     return ok;
+}
+
+static bool check_queries(struct request *request, uint32_t *out_priority, struct error *err)
+{
+    const char *allowed[16] = {"async", "priority"}, *async = request_query(request, "async");
+    for (uint32_t i = 0; request->source_kind == SOURCE_MODEL && hint_names[i]; i++)
+        allowed[2 + i] = hint_names[i];
+    if (!request_only_queries(request, allowed, err) || !take_priority(request, out_priority, err))
+        return false;
+    return !async || strcmp(async, "true") == 0 || strcmp(async, "false") == 0 ||
+           fail(err, ERR_JSON, "query argument 'async' is neither true nor false");
 }
 
 static bool parse_wish(struct request *request, struct wish *wish, struct error *err)
 {
-    static const char *const json_queries[] = {"async", "priority", NULL};
-    static const char *const model_queries[] = {"async",
-                                                "priority",
-                                                "target_hardware",
-                                                "precision",
-                                                "strategy",
-                                                "expected_workload",
-                                                "expected_batch_size",
-                                                "optimization_level",
-                                                NULL};
-    bool model = request->source_kind == SOURCE_MODEL;
-    wish->epoch = kept_epoch(request->server->answers);
+    wish->epoch = shelf_epoch(request->server->answers);
     wish->parent = "";
-    if (!request_only_queries(request, model ? model_queries : json_queries, err) ||
-        !take_priority(request, &wish->priority, err))
+    if (!check_queries(request, &wish->priority, err))
         return false;
-    if (model)
+    if (request->source_kind == SOURCE_MODEL)
         return parse_model(request, &wish->ask, err);
     json_t *body = request_json(request, err);
     bool ok = body && ask_parse(&request->server->settings, body, &request->arena, &wish->ask, err);
@@ -293,7 +303,8 @@ static bool parse_wish(struct request *request, struct wish *wish, struct error 
 
 static bool wants_job(const struct request *request)
 {
-    const char *prefer = request_header(request, "Prefer"), *query = request_query(request, "async");
+    const char *prefer = request_header(request, "Prefer"),
+               *query = request_query(request, "async");
     return (prefer && strstr(prefer, "respond-async")) || (query && strcmp(query, "true") == 0);
 }
 
@@ -309,12 +320,12 @@ static enum handled compile_later(struct request *request, struct error *err)
     wish->has_bytes_key = request->source_kind == SOURCE_JSON;
     digest_body(request, wish->bytes_key);
     key_bytes(wish->ask.key, key);
-    struct kept_value *value =
-        request->server->settings.enable_kernel_cache ? kept_find(request->server->answers, key)
-                                                      : NULL;
+    struct shelf_value *value = request->server->settings.enable_kernel_cache
+                                    ? shelf_find(request->server->answers, key)
+                                    : NULL;
     if (value) {
         if (wish->has_bytes_key)
-            kept_add(request->server->answers, wish->bytes_key, value, wish->epoch);
+            shelf_add(request->server->answers, wish->bytes_key, value, wish->epoch);
         return reply_kept(request, value);
     }
     return compile_wish(request, single, err);
@@ -323,11 +334,14 @@ static enum handled compile_later(struct request *request, struct error *err)
 enum handled route_compile(struct request *request, struct error *err)
 {
     uint8_t digest[SHA256_BYTES];
+    uint32_t priority;
     struct server *server = request->server;
+    if (!check_queries(request, &priority, err))
+        return HANDLED_FAILED;
     if (request->source_kind == SOURCE_JSON && server->settings.enable_kernel_cache &&
         !wants_job(request)) {
         digest_body(request, digest);
-        struct kept_value *value = kept_find(server->answers, digest);
+        struct shelf_value *value = shelf_find(server->answers, digest);
         if (value)
             return reply_kept(request, value);
     }
@@ -358,7 +372,7 @@ enum handled route_optimize(struct request *request, struct error *err)
         else if (json_object_update(hints, (json_t *)(uintptr_t)(given ? given : body)) != 0)
             ok = fail(err, ERR_JSON, "hints are not an object");
     }
-    wish->epoch = kept_epoch(server->answers);
+    wish->epoch = shelf_epoch(server->answers);
     wish->parent = ok ? kernel->head.id : "";
     ok = ok && ask_hints(&server->settings, hints, &request->arena, &wish->ask, err) &&
          blueprint_source(server, kernel->blueprint, &request->arena, &source, err);
@@ -366,7 +380,7 @@ enum handled route_optimize(struct request *request, struct error *err)
     json_decref(body);
     if (!ok)
         return HANDLED_FAILED;
-    ask_model(arena_memdup(&request->arena, source.data, source.size_bytes + 1), source.size_bytes,
+    ask_bytes(arena_memdup(&request->arena, source.data, source.size_bytes), source.size_bytes,
               &request->arena, &wish->ask);
     blobs_release(registry_blobs(server->registry), &source);
     return compile_wish(request, single, err);
@@ -420,7 +434,7 @@ static void submit_item(struct request *request, struct item *item, const json_t
     wish->arena = &request->arena;
     wish->client = request->client;
     wish->parent = "";
-    wish->epoch = kept_epoch(request->server->answers);
+    wish->epoch = shelf_epoch(request->server->answers);
     item->waiter = (struct waiter){.done = on_item, .context = item};
     if (ask_parse(&request->server->settings, ask, &request->arena, &wish->ask, &err))
         item->result = find_or_submit(request, wish, &item->waiter, &failed, &err);

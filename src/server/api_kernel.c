@@ -5,7 +5,7 @@
 
 #include "package/package.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/picture.h"
 
@@ -18,7 +18,7 @@ struct held_blob {
     struct blob blob;
 };
 
-static void release_blob(struct kept_value *value)
+static void release_blob(struct shelf_value *value)
 {
     struct held_blob *held = value->held;
     blobs_release(held->blobs, &held->blob);
@@ -29,23 +29,35 @@ static void release_blob(struct kept_value *value)
 static void key_of(const char *id, bool compressed, uint8_t out[SHA256_BYTES])
 {
     size_t length = strlen(id);
-    if (length != KERNEL_ID_BYTES - 1 || !hex_decode(id + 7, out, SHA256_BYTES))
+    if (length != KERNEL_ID_BYTES - 1 || strncmp(id, "kernel-", 7) != 0 ||
+        strspn(id + 7, "0123456789abcdef") != 2 * SHA256_BYTES ||
+        !hex_decode(id + 7, out, SHA256_BYTES))
         sha256(id, length, out);
     out[31] ^= compressed ? 1 : 0;
 }
 
+/* "gzip, zstd;q=0.5": among those that are taken, with a weight above zero. */
 static bool accepts_zstd(const struct request *request)
 {
-    const char *accept = request_header(request, "Accept-Encoding");
-    const char *at = accept ? strstr(accept, "zstd") : NULL;
-    return at && (at == accept || strchr(", \t", at[-1])) && strncmp(at + 4, ";q=0", 4) != 0;
+    const char *at = request_header(request, "Accept-Encoding");
+    while (at && *at != '\0') {
+        at += strspn(at, ", \t");
+        size_t name = strcspn(at, ",; \t"), whole = strcspn(at, ",");
+        const char *weight = at + name + strspn(at + name, "; \t");
+        bool none = strncasecmp(weight, "q=0", 3) == 0 &&
+                    strcspn(weight + 3, "123456789") >= strcspn(weight + 3, ", \t");
+        if (name == 4 && strncasecmp(at, "zstd", 4) == 0 && !none)
+            return true;
+        at += whole;
+    }
+    return false;
 }
 
 /* Replies. */
 
 static void release_kept(void *held)
 {
-    kept_unref(held);
+    shelf_unref(held);
 }
 
 static bool etag_matches(const char *header, const char *etag)
@@ -87,10 +99,11 @@ static int parse_range(const char *header, size_t size, size_t *out_from, size_t
     return 1;
 }
 
-static enum handled reply_range(struct request *request, const struct kept_value *value)
+static enum handled reply_range(struct request *request, const struct shelf_value *value)
 {
     size_t from = 0, to = 0;
-    const char *header = request_header(request, "Range"), *if_range = request_header(request, "If-Range");
+    const char *header = request_header(request, "Range"),
+               *if_range = request_header(request, "If-Range");
     int ok = header && (!if_range || strcmp(if_range, value->etag) == 0)
                  ? parse_range(header, value->size_bytes, &from, &to)
                  : 0;
@@ -108,7 +121,8 @@ static enum handled reply_range(struct request *request, const struct kept_value
 }
 
 /* Takes the caller's reference. */
-static enum handled reply_package(struct request *request, struct kept_value *value, bool compressed)
+static enum handled reply_package(struct request *request, struct shelf_value *value,
+                                  bool compressed)
 {
     request->reply.release = release_kept;
     request->reply.held = value;
@@ -156,13 +170,13 @@ static bool open_blob(struct request *request, const struct kernel_record *kerne
     return false;
 }
 
-static struct kept_value *load(struct request *request, struct error *err)
+static struct shelf_value *load(struct request *request, struct error *err)
 {
     struct kernel_record *kernel;
     struct held_blob *held;
     if (!find_kernel(request, &kernel, err) || !open_blob(request, kernel, &held, err))
         return NULL;
-    struct kept_value *value = kept_value_new(held->blob.data, held->blob.size_bytes);
+    struct shelf_value *value = shelf_value_new(held->blob.data, held->blob.size_bytes);
     if (!value) {
         blobs_release(held->blobs, &held->blob);
         free(held);
@@ -176,14 +190,15 @@ static struct kept_value *load(struct request *request, struct error *err)
     return value;
 }
 
-static struct kept_value *compress(const struct kept_value *plain, struct error *err)
+static struct shelf_value *compress(const struct shelf_value *plain, struct error *err)
 {
     size_t most = ZSTD_compressBound(plain->size_bytes);
     char *bytes = malloc(most > 0 ? most : 1);
-    size_t size = bytes ? ZSTD_compress(bytes, most, plain->data, plain->size_bytes, ZSTD_LEVEL) : 0;
+    size_t size =
+        bytes ? ZSTD_compress(bytes, most, plain->data, plain->size_bytes, ZSTD_LEVEL) : 0;
     bool ok = bytes && !ZSTD_isError(size);
     char *shrunk = ok ? realloc(bytes, size) : NULL;
-    struct kept_value *value = ok ? kept_value_new(shrunk ? shrunk : bytes, size) : NULL;
+    struct shelf_value *value = ok ? shelf_value_new(shrunk ? shrunk : bytes, size) : NULL;
     if (!value) {
         free(shrunk ? shrunk : bytes);
         fail(err, ERR_NOMEM, "no memory to compress a package");
@@ -197,22 +212,22 @@ static struct kept_value *compress(const struct kept_value *plain, struct error 
 
 static enum handled package_later(struct request *request, struct error *err)
 {
-    struct kept *packages = request->server->packages;
+    struct shelf *packages = request->server->packages;
     uint8_t key[SHA256_BYTES];
     bool compressed = accepts_zstd(request);
-    uint64_t epoch = kept_epoch(packages);
-    struct kept_value *value = load(request, err);
+    uint64_t epoch = shelf_epoch(packages);
+    struct shelf_value *value = load(request, err);
     if (!value)
         return HANDLED_FAILED;
     if (compressed) {
-        struct kept_value *plain = value;
+        struct shelf_value *plain = value;
         value = compress(plain, err);
-        kept_unref(plain);
+        shelf_unref(plain);
         if (!value)
             return HANDLED_FAILED;
     }
     key_of(request->args[0], compressed, key);
-    kept_add(packages, key, value, epoch);
+    shelf_add(packages, key, value, epoch);
     return reply_package(request, value, compressed);
 }
 
@@ -221,13 +236,12 @@ enum handled route_package(struct request *request, struct error *err)
     uint8_t key[SHA256_BYTES];
     bool compressed = accepts_zstd(request);
     key_of(request->args[0], compressed, key);
-    struct kept_value *value = kept_find(request->server->packages, key);
+    struct shelf_value *value = shelf_find(request->server->packages, key);
     return value ? reply_package(request, value, compressed)
                  : request_later(request, package_later, err);
 }
 
 /* Parts. */
-
 
 static void release_part(void *context)
 {

@@ -12,18 +12,9 @@
 
 static const char *const precisions[] = {"fp32", "fp16", "bf16", "int8", NULL};
 static const char *const workloads[] = {"inference", "training", "latency", "throughput", NULL};
-static const char *const hint_names[] = {"target_hardware",   "expected_batch_size",
-                                         "precision",         "optimization_level",
-                                         "strategy",          "optimize_memory",
-                                         "expected_workload", NULL};
-
-static bool is_one_of(const char *text, const char *const *choices)
-{
-    for (uint32_t i = 0; choices[i]; i++)
-        if (strcmp(choices[i], text) == 0)
-            return true;
-    return false;
-}
+const char *const hint_names[] = {
+    "target_hardware", "expected_batch_size", "precision",         "optimization_level",
+    "strategy",        "optimize_memory",     "expected_workload", NULL};
 
 static void do_without(struct ask *ask, const char *what, const char *why)
 {
@@ -32,8 +23,7 @@ static void do_without(struct ask *ask, const char *what, const char *why)
 }
 
 /* cpu, native, cuda, or levels of targets.def between commas. */
-static bool take_hardware(const char *text, struct arena *arena, struct ask *ask,
-                          struct error *err)
+static bool take_hardware(const char *text, struct arena *arena, struct ask *ask, struct error *err)
 {
     struct hints *hints = &ask->hints;
     if (strlen(text) > TEXT_MOST)
@@ -60,7 +50,8 @@ static bool take_hardware(const char *text, struct arena *arena, struct ask *ask
         at += length + (at[length] == ',');
     }
     hints->targets = hints->target_hardware;
-    return *text != '\0' || fail(err, ERR_JSON, "hint 'target_hardware' is empty");
+    return (*text != '\0' && text[strlen(text) - 1] != ',') ||
+           fail(err, ERR_JSON, "hint 'target_hardware' is empty, or its last level");
 }
 
 static bool take_strategy(const char *text, struct ask *ask, struct error *err)
@@ -128,11 +119,10 @@ static void print_hints(struct arena *arena, struct ask *ask)
     const struct hints *hints = &ask->hints;
     struct strbuf text;
     json_t *object = json_pack(
-        "{s:s, s:i, s:s, s:i, s:s, s:b, s:s}", hint_names[0], hints->target_hardware,
-        hint_names[1], (int)hints->expected_batch_size, hint_names[2], hints->precision,
-        hint_names[3], (int)hints->optimization_level, hint_names[4],
-        strategy_name(hints->strategy), hint_names[5], (int)hints->optimize_memory, hint_names[6],
-        hints->expected_workload);
+        "{s:s, s:i, s:s, s:i, s:s, s:b, s:s}", hint_names[0], hints->target_hardware, hint_names[1],
+        (int)hints->expected_batch_size, hint_names[2], hints->precision, hint_names[3],
+        (int)hints->optimization_level, hint_names[4], strategy_name(hints->strategy),
+        hint_names[5], (int)hints->optimize_memory, hint_names[6], hints->expected_workload);
     strbuf_init(&text, arena);
     json_write_canonical(object, &text);
     json_decref(object);
@@ -193,6 +183,13 @@ void drop_unsaid(json_t *hints)
     }
 }
 
+static const char *name_of(const json_t *blueprint, struct arena *arena)
+{
+    const char *name = json_string_value(json_object_get(blueprint, "name"));
+    return name && strlen(name) <= TEXT_MOST ? arena_strdup(arena, name)
+                                             : ask_blueprint_id(blueprint, arena);
+}
+
 static bool take_blueprint(const json_t *blueprint, struct arena *arena, struct ask *ask,
                            struct error *err)
 {
@@ -200,6 +197,7 @@ static bool take_blueprint(const json_t *blueprint, struct arena *arena, struct 
     if (!json_is_object(blueprint))
         return fail(err, ERR_JSON, "field 'blueprint_ir' is not an object");
     ask->blueprint_id = ask_blueprint_id(blueprint, arena);
+    ask->blueprint_name = name_of(blueprint, arena);
     strbuf_init(&text, arena);
     json_write_canonical(blueprint, &text);
     ask->source = text.data;
@@ -237,8 +235,14 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
     return true;
 }
 
-void ask_model(const void *bytes, size_t size, struct arena *arena, struct ask *out)
+void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *out)
 {
+    json_error_t ignored;
+    json_t *blueprint = size > 0 && *(const char *)bytes == '{'
+                            ? json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &ignored)
+                            : NULL;
+    out->blueprint_id = ask_blueprint_id(blueprint, arena);
+    json_decref(blueprint);
     out->source = bytes;
     out->source_bytes = size;
     sha256_hex(bytes, size, out->content);

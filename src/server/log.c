@@ -22,7 +22,8 @@ void log_line(const struct server *server, enum log_level level, const char *wha
     gmtime_r(&now.tv_sec, &parts);
     size_t length = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
     snprintf(stamp + length, sizeof stamp - length, ".%03ldZ", now.tv_nsec / 1000000);
-    json_t *line = json_pack("{s:s, s:s, s:s}", "time", stamp, "level", names[level], "event", what);
+    json_t *line =
+        json_pack("{s:s, s:s, s:s}", "time", stamp, "level", names[level], "event", what);
     if (fields)
         json_object_update_missing(line, fields);
     json_decref(fields);

@@ -95,7 +95,8 @@ static struct value *value_of(struct metrics *metrics, enum metric metric, const
         value = &state->values[VALUES_MOST - 1];
     if (!value) {
         value = &state->values[count];
-        snprintf(value->label, sizeof value->label, "%s", count == VALUES_MOST - 1 ? "other" : label);
+        snprintf(value->label, sizeof value->label, "%s",
+                 count == VALUES_MOST - 1 ? "other" : label);
         atomic_store(&state->count, count + 1);
     }
     pthread_mutex_unlock(&metrics->lock);
@@ -135,18 +136,18 @@ void metrics_observe(struct metrics *metrics, enum metric metric, double seconds
     observe(&metrics->states[metric].histogram, seconds);
 }
 
-void metrics_request(struct metrics *metrics, const char *path, unsigned status, double seconds)
+void metrics_request(struct metrics *metrics, const struct route *route, unsigned status,
+                     double seconds)
 {
-    uint32_t route = 0, at = 0;
-    while (route < ROUTES_MOST && route_at(route) &&
-           (route_at(route)->path != path)) /* patterns are one object each */
-        route++;
-    if (!route_at(route))
-        route = ROUTES_MOST;
+    uint32_t index = 0, at = 0;
+    while (route && index < ROUTES_MOST && route_at(index) && route_at(index) != route)
+        index++;
+    if (!route || !route_at(index))
+        index = ROUTES_MOST;
     while (at < STATUSES - 1 && statuses[at] != status)
         at++;
-    atomic_fetch_add(&metrics->routes[route].statuses[at], 1);
-    observe(&metrics->routes[route].histogram, seconds);
+    atomic_fetch_add(&metrics->routes[index].statuses[at], 1);
+    observe(&metrics->routes[index].histogram, seconds);
 }
 
 /* Printing. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct metrics;
+struct route;
 struct strbuf;
 
 enum metric {
@@ -24,8 +25,9 @@ void metrics_add(struct metrics *metrics, enum metric metric, const char *label,
 void metrics_set(struct metrics *metrics, enum metric metric, const char *label, double value);
 void metrics_observe(struct metrics *metrics, enum metric metric, double seconds);
 double metrics_get(const struct metrics *metrics, enum metric metric, const char *label);
-/* One HTTP request; path: the route's pattern, "" where there was none. */
-void metrics_request(struct metrics *metrics, const char *path, unsigned status, double seconds);
+/* One HTTP request; route: NULL where there was none. */
+void metrics_request(struct metrics *metrics, const struct route *route, unsigned status,
+                     double seconds);
 
 /* The text format 0.0.4. */
 void metrics_print(struct metrics *metrics, struct strbuf *out);

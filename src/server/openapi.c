@@ -30,8 +30,8 @@ static json_t *field_schema(const struct record_field *field)
         [FIELD_TEXT] = "string", [FIELD_INTEGER] = "integer", [FIELD_REAL] = "number"};
     json_t *schema = json_object();
     if (field->type == FIELD_LIST)
-        json_object_update_new(schema, json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type",
-                                                 "string"));
+        json_object_update_new(
+            schema, json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string"));
     else if (field->type != FIELD_JSON)
         json_object_set_new(schema, "type", json_string(types[field->type]));
     if (field->doc[0] != '\0')
@@ -45,7 +45,7 @@ static json_t *record_schema(enum record_kind kind)
     json_t *fields = json_object();
     json_object_set_new(fields, "id", json_pack("{s:s}", "type", "string"));
     for (uint32_t i = 0; i < type->field_count; i++)
-        if (strcmp(type->fields[i].name, "token") != 0) /* api_jobs.c hides it */
+        if (!type->fields[i].secret)
             json_object_set_new(fields, type->fields[i].name, field_schema(&type->fields[i]));
     return json_pack("{s:s, s:s, s:o, s:[s]}", "type", "object", "description", type->doc,
                      "properties", fields, "required", "id");
@@ -60,64 +60,64 @@ static json_t *page_schema(const char *of)
 
 /* Those that no record gives. */
 static const char written[] =
-    "{\"Problem\": {\"type\": \"object\", \"required\": [\"error\", \"message\", \"blueprint_id\", "
-    "\"request_id\"], \"properties\": {\"error\": {\"type\": \"string\", \"description\": \"class\"}, "
-    "\"message\": {\"type\": \"string\"}, \"place\": {\"type\": \"string\"}, "
-    "\"blueprint_id\": {\"type\": [\"string\", \"null\"]}, \"request_id\": {\"type\": \"string\"}}},"
-    "\"Hints\": {\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
-    "\"target_hardware\": {\"type\": \"string\"}, "
-    "\"expected_batch_size\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 16777216}, "
-    "\"precision\": {\"enum\": [\"fp32\", \"fp16\", \"bf16\", \"int8\"]}, "
-    "\"optimization_level\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 2}, "
-    "\"strategy\": {\"enum\": [\"emergency\", \"fast\", \"standard\", \"aggressive\"]}, "
-    "\"optimize_memory\": {\"type\": \"boolean\"}, "
-    "\"expected_workload\": {\"enum\": [\"inference\", \"training\", \"latency\", \"throughput\"]}}},"
-    "\"CompileAsk\": {\"type\": \"object\", \"required\": [\"blueprint_ir\"], "
-    "\"additionalProperties\": false, \"properties\": {"
-    "\"blueprint_ir\": {\"type\": \"object\", \"description\": \"in any dialect\"}, "
-    "\"optimization_hints\": {\"$ref\": \"#/components/schemas/Hints\"}, "
-    "\"hints\": {\"$ref\": \"#/components/schemas/Hints\"}, "
-    "\"cache_key\": {\"type\": \"string\", \"maxLength\": 200}}},"
-    "\"BatchAsk\": {\"type\": \"object\", \"required\": [\"requests\"], "
-    "\"additionalProperties\": false, \"properties\": {\"requests\": {\"type\": \"array\", "
-    "\"maxItems\": 256, \"items\": {\"$ref\": \"#/components/schemas/CompileAsk\"}}}},"
-    "\"CompileAnswer\": {\"type\": \"object\", \"required\": [\"kernel_id\", "
-    "\"compilation_time_ms\", \"optimizations_applied\", \"cache_hit\", \"metadata\"], "
-    "\"properties\": {\"kernel_id\": {\"type\": \"string\", \"pattern\": \"^kernel-[0-9a-f]{64}$\"}, "
-    "\"compilation_time_ms\": {\"type\": \"number\"}, "
-    "\"optimizations_applied\": {\"type\": \"array\", \"items\": {\"type\": \"string\"}}, "
-    "\"cache_hit\": {\"type\": \"boolean\"}, \"parent\": {\"type\": \"string\"}, "
-    "\"metadata\": {\"type\": \"object\"}}},"
-    "\"BatchAnswer\": {\"type\": \"object\", \"required\": [\"results\"], \"properties\": {"
-    "\"results\": {\"type\": \"array\", \"items\": {\"anyOf\": [{\"$ref\": "
-    "\"#/components/schemas/CompileAnswer\"}, {\"type\": \"object\", \"required\": [\"error\", "
-    "\"message\"]}]}}}},"
-    "\"Health\": {\"type\": \"object\", \"required\": [\"status\"], \"properties\": {\"status\": "
-    "{\"type\": \"string\"}}},"
-    "\"Status\": {\"type\": \"object\", \"required\": [\"status\", \"compilations_total\", "
-    "\"compilations_active\", \"cache_hit_rate\", \"avg_compilation_time_ms\", "
-    "\"kernel_cache_size_mb\"], \"properties\": {\"status\": {\"type\": \"string\"}, "
-    "\"compilations_total\": {\"type\": \"integer\"}, \"compilations_active\": {\"type\": \"integer\"}, "
-    "\"cache_hit_rate\": {\"type\": \"number\"}, \"avg_compilation_time_ms\": {\"type\": \"number\"}, "
-    "\"kernel_cache_size_mb\": {\"type\": \"number\"}}},"
-    "\"SubmitAsk\": {\"type\": \"object\", \"required\": [\"blueprint_ir\"], "
-    "\"additionalProperties\": false, \"properties\": {\"id\": {\"type\": \"string\"}, "
-    "\"blueprint_ir\": {\"type\": \"object\"}, \"tags\": {\"type\": \"array\", \"maxItems\": 32, "
-    "\"items\": {\"type\": \"string\"}}, \"metadata\": {\"type\": \"object\"}}},"
-    "\"KernelChange\": {\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
-    "\"status\": {\"enum\": [\"VALIDATED\", \"TESTING\", \"DEPLOYED\", \"RETIRED\"]}, "
-    "\"reason\": {\"type\": \"string\", \"maxLength\": 1000}, \"tags\": {\"type\": \"array\", "
-    "\"maxItems\": 32, \"items\": {\"type\": \"string\"}}}},"
-    "\"ObservationAsk\": {\"type\": \"object\", \"additionalProperties\": false, \"required\": "
-    "[\"calls\", \"p50_us\", \"p95_us\"], \"properties\": {\"profile\": {\"type\": \"string\"}, "
-    "\"host\": {\"type\": \"string\"}, \"calls\": {\"type\": \"integer\", \"minimum\": 1}, "
-    "\"p50_us\": {\"type\": \"number\"}, \"p95_us\": {\"type\": \"number\"}, "
-    "\"sample_us\": {\"type\": \"array\", \"maxItems\": 1000, \"items\": {\"type\": \"number\"}}}},"
-    "\"AliasAsk\": {\"type\": \"object\", \"additionalProperties\": false, \"required\": "
-    "[\"kernel\"], \"properties\": {\"kernel\": {\"type\": \"string\"}}},"
-    "\"StatusChange\": {\"type\": \"object\", \"additionalProperties\": false, \"required\": "
-    "[\"status\"], \"properties\": {\"status\": {\"enum\": [\"UNVALIDATED\", \"COMPILING\", "
-    "\"VALIDATED\", \"FAILED\"]}, \"reason\": {\"type\": \"string\"}}}}";
+    "{\"Problem\":{\"type\":\"object\",\"required\":[\"error\",\"message\",\"blueprint_id\","
+    "\"request_id\"],\"properties\":{\"error\":{\"type\":\"string\","
+    "\"description\":\"class\"},\"message\":{\"type\":\"string\"},"
+    "\"place\":{\"type\":\"string\"},\"blueprint_id\":{\"type\":[\"string\",\"null\"]},"
+    "\"request_id\":{\"type\":\"string\"}}},\"Hints\":{\"type\":\"object\","
+    "\"additionalProperties\":false,"
+    "\"properties\":{\"target_hardware\":{\"type\":\"string\"},"
+    "\"expected_batch_size\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":16777216},"
+    "\"precision\":{\"enum\":[\"fp32\",\"fp16\",\"bf16\",\"int8\"]},"
+    "\"optimization_level\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2},"
+    "\"strategy\":{\"enum\":[\"emergency\",\"fast\",\"standard\",\"aggressive\"]},"
+    "\"optimize_memory\":{\"type\":\"boolean\"},"
+    "\"expected_workload\":{\"enum\":[\"inference\",\"training\",\"latency\","
+    "\"throughput\"]}}},\"CompileAsk\":{\"type\":\"object\",\"required\":[\"blueprint_ir\"],"
+    "\"additionalProperties\":false,\"properties\":{\"blueprint_ir\":{\"type\":\"object\","
+    "\"description\":\"in any dialect\"},"
+    "\"optimization_hints\":{\"$ref\":\"#/components/schemas/Hints\"},"
+    "\"hints\":{\"$ref\":\"#/components/schemas/Hints\"},\"cache_key\":{\"type\":\"string\","
+    "\"maxLength\":200}}},\"BatchAsk\":{\"type\":\"object\",\"required\":[\"requests\"],"
+    "\"additionalProperties\":false,\"properties\":{\"requests\":{\"type\":\"array\","
+    "\"maxItems\":256,\"items\":{\"$ref\":\"#/components/schemas/CompileAsk\"}}}},"
+    "\"CompileAnswer\":{\"type\":\"object\",\"required\":[\"kernel_id\","
+    "\"compilation_time_ms\",\"optimizations_applied\",\"cache_hit\",\"metadata\"],"
+    "\"properties\":{\"kernel_id\":{\"type\":\"string\","
+    "\"pattern\":\"^kernel-[0-9a-f]{64}$\"},\"compilation_time_ms\":{\"type\":\"number\"},"
+    "\"optimizations_applied\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"
+    "\"cache_hit\":{\"type\":\"boolean\"},\"parent\":{\"type\":\"string\"},"
+    "\"metadata\":{\"type\":\"object\"}}},\"BatchAnswer\":{\"type\":\"object\","
+    "\"required\":[\"results\"],\"properties\":{\"results\":{\"type\":\"array\","
+    "\"items\":{\"anyOf\":[{\"$ref\":\"#/components/schemas/CompileAnswer\"},"
+    "{\"type\":\"object\",\"required\":[\"error\",\"message\"]}]}}}},"
+    "\"Health\":{\"type\":\"object\",\"required\":[\"status\"],"
+    "\"properties\":{\"status\":{\"type\":\"string\"}}},\"Status\":{\"type\":\"object\","
+    "\"required\":[\"status\",\"compilations_total\",\"compilations_active\","
+    "\"cache_hit_rate\",\"avg_compilation_time_ms\",\"kernel_cache_size_mb\"],"
+    "\"properties\":{\"status\":{\"type\":\"string\"},"
+    "\"compilations_total\":{\"type\":\"integer\"},"
+    "\"compilations_active\":{\"type\":\"integer\"},\"cache_hit_rate\":{\"type\":\"number\"},"
+    "\"avg_compilation_time_ms\":{\"type\":\"number\"},"
+    "\"kernel_cache_size_mb\":{\"type\":\"number\"}}},\"SubmitAsk\":{\"type\":\"object\","
+    "\"required\":[\"blueprint_ir\"],\"additionalProperties\":false,"
+    "\"properties\":{\"id\":{\"type\":\"string\"},\"blueprint_ir\":{\"type\":\"object\"},"
+    "\"tags\":{\"type\":\"array\",\"maxItems\":32,\"items\":{\"type\":\"string\"}},"
+    "\"metadata\":{\"type\":\"object\"}}},\"KernelChange\":{\"type\":\"object\","
+    "\"additionalProperties\":false,\"properties\":{\"status\":{\"enum\":[\"VALIDATED\","
+    "\"TESTING\",\"DEPLOYED\",\"RETIRED\"]},\"reason\":{\"type\":\"string\","
+    "\"maxLength\":1000},\"tags\":{\"type\":\"array\",\"maxItems\":32,"
+    "\"items\":{\"type\":\"string\"}}}},\"ObservationAsk\":{\"type\":\"object\","
+    "\"additionalProperties\":false,\"required\":[\"calls\",\"p50_us\",\"p95_us\"],"
+    "\"properties\":{\"profile\":{\"type\":\"string\"},\"host\":{\"type\":\"string\"},"
+    "\"calls\":{\"type\":\"integer\",\"minimum\":1},\"p50_us\":{\"type\":\"number\"},"
+    "\"p95_us\":{\"type\":\"number\"},\"sample_us\":{\"type\":\"array\",\"maxItems\":1000,"
+    "\"items\":{\"type\":\"number\"}}}},\"AliasAsk\":{\"type\":\"object\","
+    "\"additionalProperties\":false,\"required\":[\"kernel\"],"
+    "\"properties\":{\"kernel\":{\"type\":\"string\"}}},"
+    "\"StatusChange\":{\"type\":\"object\",\"additionalProperties\":false,"
+    "\"required\":[\"status\"],\"properties\":{\"status\":{\"enum\":[\"UNVALIDATED\","
+    "\"COMPILING\",\"VALIDATED\",\"FAILED\"]},\"reason\":{\"type\":\"string\"}}}}";
 
 /* What the answers of routes.def are called, and what they list. */
 static const struct shown {
@@ -167,9 +167,9 @@ static void add_body(const struct route *route, json_t *operation)
             name = asked[i].schema;
     json_t *types = content("application/json", name ? reference(name) : json_object());
     if (route->body == BODY_SOURCE)
-        json_object_set_new(types, "application/octet-stream",
-                            json_pack("{s:{s:s, s:s}}", "schema", "type", "string", "format",
-                                      "binary"));
+        json_object_set_new(
+            types, "application/octet-stream",
+            json_pack("{s:{s:s, s:s}}", "schema", "type", "string", "format", "binary"));
     json_object_set_new(operation, "requestBody",
                         json_pack("{s:b, s:o}", "required", 1, "content", types));
 }
@@ -194,9 +194,9 @@ static void add_answers(const struct route *route, json_t *operation)
     static const int problems[] = {400, 401, 403, 404, 405, 409, 413, 415, 422, 500, 503};
     bool created = route->handle == route_submit || route->handle == route_observe;
     json_t *answers = json_object();
-    json_object_set_new(answers, created ? "201" : "200",
-                        json_pack("{s:s, s:o}", "description", "done", "content",
-                                  answer_content(route)));
+    json_object_set_new(
+        answers, created ? "201" : "200",
+        json_pack("{s:s, s:o}", "description", "done", "content", answer_content(route)));
     if (route->handle == route_compile)
         json_object_set_new(answers, "202",
                             json_pack("{s:s, s:o}", "description", "a job for it", "content",
@@ -210,11 +210,10 @@ static void add_answers(const struct route *route, json_t *operation)
         char status[8];
         bool health = route->handle == route_ready && problems[i] == 503;
         snprintf(status, sizeof status, "%d", problems[i]);
-        json_object_set_new(answers, status,
-                            json_pack("{s:s, s:o}", "description",
-                                      health ? "not ready" : "an error", "content",
-                                      content("application/json",
-                                              reference(health ? "Health" : "Problem"))));
+        json_object_set_new(
+            answers, status,
+            json_pack("{s:s, s:o}", "description", health ? "not ready" : "an error", "content",
+                      content("application/json", reference(health ? "Health" : "Problem"))));
     }
     json_object_set_new(operation, "responses", answers);
 }
@@ -223,17 +222,16 @@ static void add_path_parameters(const struct route *route, json_t *parameters)
 {
     for (const char *at = strchr(route->path, '{'); at; at = strchr(at + 1, '{')) {
         size_t length = strcspn(at, "}") - 1;
-        json_array_append_new(parameters,
-                              json_pack("{s:s%, s:s, s:b, s:{s:s, s:i}}", "name", at + 1, length,
-                                        "in", "path", "required", 1, "schema", "type", "string",
-                                        "minLength", 1));
+        json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:{s:s, s:i}}", "name",
+                                                    at + 1, length, "in", "path", "required", 1,
+                                                    "schema", "type", "string", "minLength", 1));
     }
 }
 
 static void add_query(json_t *parameters, const char *name, json_t *schema)
 {
-    json_array_append_new(parameters, json_pack("{s:s, s:s, s:o}", "name", name, "in", "query",
-                                                "schema", schema));
+    json_array_append_new(
+        parameters, json_pack("{s:s, s:s, s:o}", "name", name, "in", "query", "schema", schema));
 }
 
 static json_t *range_schema(int least, int most)
@@ -293,10 +291,10 @@ bool openapi_make(struct server *server, struct error *err)
         method[sizeof method - 1] = '\0';
         json_object_set_new(path, method, make_operation(route));
     }
-    json_t *all = json_pack(
-        "{s:s, s:{s:s, s:s}, s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info", "title",
-        "Urza", "version", URZA_VERSION, "paths", paths, "components", "schemas", schemas,
-        "securitySchemes", "token", "type", "http", "scheme", "bearer");
+    json_t *all =
+        json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info",
+                  "title", "Urza", "version", URZA_VERSION, "paths", paths, "components", "schemas",
+                  schemas, "securitySchemes", "token", "type", "http", "scheme", "bearer");
     if (!all)
         return fail(err, ERR_BUG, "the description of the interface cannot be made");
     strbuf_init(&text, &server->arena);

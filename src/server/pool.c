@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "build/build.h"
+#include "build/spawner.h"
 #include "server/metrics.h"
 #include "server/pool_priv.h"
 
@@ -21,10 +22,9 @@ struct pool {
     struct server *server;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct client *turn; /* whose turn it was last; NULL: nobody waits */
+    struct client *turn;         /* whose turn it was last; NULL: nobody waits */
     struct task *chains[CHAINS]; /* all tasks by key, linked by `chain` */
-    struct behind *behind, **behind_last;
-    uint32_t behind_count, waiting, active, slots;
+    uint32_t waiting, active, slots;
     bool stopping;
     pthread_t threads[];
 };
@@ -108,10 +108,17 @@ static struct task *take(struct pool *pool)
     return task;
 }
 
+static bool refuse_stopping(struct error *err)
+{
+    return fail(err, ERR_BUSY, "the service is being stopped");
+}
+
 static bool enqueue(struct pool *pool, struct task *task, struct error *err)
 {
     if (pool->stopping)
-        return fail(err, ERR_BUSY, "the service is being stopped");
+        return refuse_stopping(err);
+    if (!spawner_alive(pool->server->spawner))
+        return fail(err, ERR_BUSY, "no compiler can be started until the service is restarted");
     if (pool->waiting >= pool->server->settings.queue_limit)
         return fail(err, ERR_BUSY, "%u compilations wait already", pool->waiting);
     struct client *client = client_of(pool, task->client);
@@ -178,38 +185,32 @@ static void run(struct pool *pool, struct task *task)
 {
     struct outcome outcome = {.ok = false, .blueprint_id = task->ask.blueprint_id};
     json_t *answer = NULL;
-    char kernel[KEPT_NAME_BYTES];
+    char kernel[SHELF_NAME_BYTES];
     outcome.ok = task_run(pool, task, &answer, kernel, &outcome.error);
+    if (!outcome.ok && outcome.error.code == ERR_CANCELLED && pool_stopping(pool))
+        refuse_stopping(&outcome.error);
     outcome.answer = answer;
     outcome.kernel = kernel;
     settle(pool, task, &outcome);
     json_decref(answer);
 }
 
+/* One slot at least is left by those who verify behind, where there are two. */
 static void *serve(void *context)
 {
     struct pool *pool = context;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         struct task *task = take(pool);
-        struct behind *behind = !task && !pool->stopping ? pool->behind : NULL;
-        if (!task && !behind) {
+        if (!task) {
             if (pool->stopping)
                 break;
             pthread_cond_wait(&pool->changed, &pool->lock);
             continue;
         }
         pool->active++;
-        if (behind) {
-            pool->behind = behind->next;
-            pool->behind_last = pool->behind ? pool->behind_last : &pool->behind;
-            pool->behind_count--;
-        }
         pthread_mutex_unlock(&pool->lock);
-        if (task)
-            run(pool, task);
-        else
-            behind_run(pool, behind);
+        run(pool, task);
         pthread_mutex_lock(&pool->lock);
         pool->active--;
     }
@@ -230,28 +231,6 @@ bool pool_stopping(struct pool *pool)
     return stopping;
 }
 
-bool pool_verify_behind(struct pool *pool, const char *kernel)
-{
-    struct behind *behind = calloc(1, sizeof *behind);
-    if (!behind)
-        return false;
-    snprintf(behind->kernel, sizeof behind->kernel, "%s", kernel);
-    pthread_mutex_lock(&pool->lock);
-    bool ok = pool->behind_count < pool->server->settings.queue_limit && !pool->stopping;
-    for (const struct behind *at = pool->behind; ok && at; at = at->next)
-        ok = strcmp(at->kernel, kernel) != 0;
-    if (ok) {
-        *pool->behind_last = behind;
-        pool->behind_last = &behind->next;
-        pool->behind_count++;
-        pthread_cond_signal(&pool->changed);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    if (!ok)
-        free(behind);
-    return ok;
-}
-
 struct pool *pool_start(struct server *server, uint32_t slots, struct error *err)
 {
     struct pool *pool = calloc(1, sizeof *pool + slots * sizeof pool->threads[0]);
@@ -260,7 +239,6 @@ struct pool *pool_start(struct server *server, uint32_t slots, struct error *err
         return NULL;
     }
     pool->server = server;
-    pool->behind_last = &pool->behind;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->changed, NULL);
     for (; pool->slots < slots; pool->slots++)
@@ -268,7 +246,7 @@ struct pool *pool_start(struct server *server, uint32_t slots, struct error *err
             break;
     if (pool->slots > 0)
         return pool;
-    pool_stop(pool, 0);
+    pool_close(pool);
     fail(err, ERR_NOMEM, "cannot start a thread");
     return NULL;
 }
@@ -288,7 +266,7 @@ static void cancel(struct task *task)
 static void refuse_waiting(struct pool *pool)
 {
     struct outcome outcome = {.ok = false};
-    fail(&outcome.error, ERR_BUSY, "the service is being stopped");
+    refuse_stopping(&outcome.error);
     for (struct task *task; (task = take(pool)) != NULL;) {
         pthread_mutex_unlock(&pool->lock);
         settle(pool, task, &outcome);
@@ -313,10 +291,13 @@ void pool_stop(struct pool *pool, uint64_t deadline_ns)
     pthread_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->slots; i++)
         pthread_join(pool->threads[i], NULL);
-    for (struct behind *behind = pool->behind, *next; behind; behind = next) {
-        next = behind->next;
-        free(behind);
-    }
+    pool->slots = 0;
+}
+
+void pool_close(struct pool *pool)
+{
+    if (!pool)
+        return;
     pthread_cond_destroy(&pool->changed);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
@@ -335,7 +316,7 @@ void pool_cancel(struct pool *pool, const char *job)
 {
     pthread_mutex_lock(&pool->lock);
     struct task *task = find_job(pool, job);
-    if (task)
+    if (task && (!task->waiters || !task->waiters->next))
         cancel(task);
     pthread_mutex_unlock(&pool->lock);
 }

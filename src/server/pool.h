@@ -1,7 +1,7 @@
 /* The compilations under way: each key once, whoever asks; clients in turn; so many at a time.
  *
  *   submit ─► clients' queues ─► slot (a thread) ─► build/ ─► publish ─► answer ─► waiters
- *                                                                └─ fast: verified behind
+ *                                                                └─ behind.h: the rest
  *
  * A task is owned by the pool from pool_submit on. Whoever submits one for a key that is under way
  * joins that one. Waiters are called on a slot's thread, once, in any order. */
@@ -16,9 +16,9 @@ struct pool;
 /* What came out. Borrowed for the call. */
 struct outcome {
     bool ok, joined;
-    struct error error;      /* not ok */
-    const json_t *answer;    /* ok: as POST /compile answers */
-    const char *kernel;      /* ok: its id */
+    struct error error;       /* not ok */
+    const json_t *answer;     /* ok: as POST /compile answers */
+    const char *kernel;       /* ok: its id */
     const char *blueprint_id; /* the blueprint's own; NULL */
 };
 
@@ -48,17 +48,20 @@ struct task *task_new(void); /* NULL: no memory; its arena has no oom */
 void task_free(struct task *task);
 
 struct pool *pool_start(struct server *server, uint32_t slots, struct error *err);
-/* Refuses what waits (ERR_BUSY), gives what is under way until the deadline, then cancels it. */
+/* Refuses what waits and whatever comes (ERR_BUSY), gives what is under way until the deadline,
+ * then cancels it (ERR_BUSY). All waiters have been told when it returns. NULL is fine. */
 void pool_stop(struct pool *pool, uint64_t deadline_ns);
+void pool_close(struct pool *pool); /* a stopped one, that nobody asks any more; NULL is fine */
 
-/* Always takes the task, and the waiter if it returns true: which is where it lies until done. false:
- * ERR_BUSY. */
+/* Always takes the task, and the waiter if it returns true: which is where it lies until done.
+ * false: ERR_BUSY. */
 bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err);
-/* Cancels the task of a job, if it is here. */
+/* Cancels the task of a job, if it is here and nobody else waits for it. */
 void pool_cancel(struct pool *pool, const char *job);
 /* What the task of a job is at: "waiting", "compiling" …; NULL: it is not here. */
 const char *pool_stage(struct pool *pool, const char *job);
-void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting, uint32_t *out_slots);
+void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting,
+                uint32_t *out_slots);
 
 /* The answer of a hit: what the key's record kept of the first one, with where it was found and how
  * its kernel's evidence stands today. */

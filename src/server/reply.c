@@ -48,8 +48,10 @@ static json_t *text_value(const char *text)
 
 json_t *error_value(const struct error *err, const char *blueprint_id)
 {
+    /* A shape that does not fit is one way in which a blueprint is wrong. */
+    enum error_code code = err->code == ERR_SHAPE ? ERR_BLUEPRINT : err->code;
     json_t *value = json_object();
-    json_object_set_new(value, "error", json_string(error_name(err->code)));
+    json_object_set_new(value, "error", json_string(error_name(code)));
     json_object_set_new(value, "message", text_value(err->message));
     if (err->place[0] != '\0')
         json_object_set_new(value, "place", text_value(err->place));
@@ -62,7 +64,13 @@ void reply_error(struct request *request, const struct error *err)
 {
     unsigned status = (unsigned)error_http(err->code);
     json_t *value = error_value(err, request->blueprint_id);
+    if (status >= 500)
+        log_line(request->server, LOG_WARNING, "failed",
+                 json_pack("{s:s, s:s, s:O}", "request_id", request->id, "error",
+                           error_name(err->code), "message", json_object_get(value, "message")));
     json_object_set_new(value, "request_id", json_string(request->id));
+    if (request->reply.release) /* of what was to be sent instead */
+        request->reply.release(request->reply.held);
     request->reply = (struct reply){.status = 0};
     if (status == 503 || status == 429)
         reply_header(request, "Retry-After", "1");

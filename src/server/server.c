@@ -3,6 +3,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
-#include "server/kept.h"
+#include "server/behind.h"
+#include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
 #include "server/tokens.h"
@@ -26,6 +28,7 @@
 #define STOP_NS UINT64_C(8000000000) /* for what is under way */
 #define GIB ((uint64_t)1 << 30)
 #define MIB ((uint64_t)1 << 20)
+#define ARENAS 4
 #define MS_PER_HOUR INT64_C(3600000)
 
 struct life {
@@ -68,8 +71,9 @@ static bool open_registry(struct server *server, struct error *err)
     const struct registry_options options = {
         .catalogue = catalogue,
         .blobs = blobs,
-        .size_limit_bytes = settings->max_cache_size_gb * GIB,
-        .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR};
+        .size_limit_bytes = (uint64_t)(settings->max_cache_size_gb * (double)GIB),
+        .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR,
+        .alone = settings->catalogue[0] == '\0'};
     return registry_open(&options, &server->registry, err);
 }
 
@@ -93,8 +97,8 @@ static bool make_memory(struct server *server, struct error *err)
 {
     size_t bytes = server->settings.answer_cache_mb * MIB;
     server->metrics = metrics_new();
-    server->answers = kept_new(bytes / 4);
-    server->packages = kept_new(bytes / 4 * 3);
+    server->answers = shelf_new(bytes / 4);
+    server->packages = shelf_new(bytes / 4 * 3);
     if (!server->metrics || !server->answers || !server->packages)
         return fail(err, ERR_NOMEM, "no memory for the service");
     metrics_set(server->metrics, METRIC_START, NULL, (double)server->started_ms * 1e-3);
@@ -111,12 +115,23 @@ static int level_of(const char *name)
     return LOG_ERROR;
 }
 
+/* Hints of requests that give none are settings. */
+static bool check_hints(struct server *server, struct error *err)
+{
+    struct ask ask;
+    if (ask_hints(&server->settings, NULL, &server->arena, &ask, err))
+        return true;
+    err->code = ERR_USAGE;
+    return false;
+}
+
 /* The spawner comes before every thread: it is a copy of this process. */
 static bool start(struct life *life, const char *home, struct error *err)
 {
     struct server *server = &life->server;
     const struct settings *settings = &server->settings;
-    if (!settings_check(settings, err) || !lock_data(life, err) || !open_keys(server, home, err) ||
+    if (!settings_check(settings, err) || !check_hints(server, err) || !lock_data(life, err) ||
+        !open_keys(server, home, err) ||
         (settings->tokens[0] != '\0' &&
          !tokens_read(settings->tokens, &server->arena, &server->tokens, err)) ||
         !openapi_make(server, err))
@@ -127,6 +142,9 @@ static bool start(struct life *life, const char *home, struct error *err)
     server->queue = queue_new(registry_catalogue(server->registry), settings->queue_limit);
     if (!server->queue)
         return fail(err, ERR_NOMEM, "no memory for the service");
+    server->behind = behind_start(server, err);
+    if (!server->behind)
+        return false;
     server->pool = pool_start(server, cores(settings->max_concurrent_compilations), err);
     if (!server->pool)
         return false;
@@ -146,38 +164,25 @@ static void stop(struct life *life)
     if (server->http)
         http_quiesce(server);
     feeder_stop(server->feeder);
+    behind_stop(server->behind);
     pool_stop(server->pool, deadline - STOP_NS / 4);
     workers_stop(server->workers);
     while (server->http && http_busy(server) > 0 && clock_ns() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     http_stop(server);
     feeder_free(server->feeder);
+    behind_free(server->behind);
+    pool_close(server->pool);
+    workers_free(server->workers);
+    shelf_free(server->answers);
+    shelf_free(server->packages); /* its bytes are the registry's */
     queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
-    kept_free(server->answers);
-    kept_free(server->packages);
     metrics_free(server->metrics);
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
         close(life->lock_fd);
-}
-
-static void verify_pending(struct server *server)
-{
-    const struct filter filters[] = {{.field = "evidence", .op = FILTER_IS, .text = "pending"},
-                                     {.field = "status", .op = FILTER_IS_NOT, .text = "RETIRED"},
-                                     {.field = "object", .op = FILTER_IS_NOT, .text = ""}};
-    const struct query query = {
-        .kind = RECORD_kernel, .filters = filters, .filter_count = 3, .limit = 100};
-    struct records records;
-    struct arena arena;
-    struct error err;
-    arena_init(&arena);
-    if (catalogue_list(registry_catalogue(server->registry), &query, &arena, &records, &err))
-        for (uint32_t i = 0; i < records.count; i++)
-            pool_verify_behind(server->pool, ((const struct record *)records.items[i])->id);
-    arena_release(&arena);
 }
 
 static void tend(struct server *server)
@@ -190,17 +195,29 @@ static void tend(struct server *server)
         return;
     }
     if (tended.evicted > 0) { /* answers must not name what is gone */
-        kept_forget(server->answers, NULL);
-        kept_forget(server->packages, NULL);
+        shelf_forget(server->answers, NULL);
+        shelf_forget(server->packages, NULL);
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
-    metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, (double)tended.bytes);
-    verify_pending(server);
+    behind_look(server->behind);
+    malloc_trim(0);
+}
+
+/* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
+ * process with threads and secrets, so whoever tends the service must restart it. */
+static void look_after_spawner(struct server *server, bool *was_alive)
+{
+    if (*was_alive && !spawner_alive(server->spawner)) {
+        log_line(server, LOG_ERROR, "the process that starts compilers died: restart the service",
+                 NULL);
+        *was_alive = false;
+    }
 }
 
 static void serve(struct server *server, const sigset_t *signals)
 {
     uint64_t next = 0;
+    bool was_alive = true;
     for (;;) {
         if (clock_ns() >= next) {
             tend(server);
@@ -209,6 +226,8 @@ static void serve(struct server *server, const sigset_t *signals)
         int number = sigtimedwait(signals, NULL, &(struct timespec){.tv_sec = 1});
         if (number == SIGTERM || number == SIGINT)
             return;
+        http_close_late(server);
+        look_after_spawner(server, &was_alive);
     }
 }
 
@@ -225,13 +244,23 @@ static void announce(struct server *server, const struct server_options *options
         options->on_ready(options->context, url.data);
 }
 
+/* What large requests took goes back to the system: large blocks are mapped (the limit for that
+ * would rise with each one that is freed), and few arenas keep pieces of small ones. */
+static void keep_memory_small(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, ARENAS);
+}
+
 bool server_run(const struct server_options *options, struct error *err)
 {
     struct life *life = calloc(1, sizeof *life);
-    sigset_t signals, before;
+    sigset_t signals;
     if (!life)
         return fail(err, ERR_NOMEM, "no memory for the service");
     struct server *server = &life->server;
+    keep_memory_small();
     life->lock_fd = -1;
     server->settings = options->settings;
     server->log_level = level_of(options->settings.log_level);
@@ -241,7 +270,7 @@ bool server_run(const struct server_options *options, struct error *err)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     signal(SIGPIPE, SIG_IGN);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     err->code = ERR_NONE;
     bool ok = start(life, options->home, err);
     if (ok) {
@@ -250,7 +279,6 @@ bool server_run(const struct server_options *options, struct error *err)
         log_line(server, LOG_INFO, "stopping", NULL);
     }
     stop(life);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     free(life);
     return ok;
 }
@@ -277,10 +305,11 @@ bool server_fsck(const struct settings *settings, bool repair, unsigned long *ou
         close(life.lock_fd);
     if (!ok)
         return false;
-    printf("%llu kernels, %llu objects, %llu faults, %llu repaired, %llu objects that nobody needs\n",
-           (unsigned long long)checked.kernels, (unsigned long long)checked.objects,
-           (unsigned long long)checked.faults, (unsigned long long)checked.repaired,
-           (unsigned long long)checked.orphans);
+    printf(
+        "%llu kernels, %llu objects, %llu faults, %llu repaired, %llu objects that nobody needs\n",
+        (unsigned long long)checked.kernels, (unsigned long long)checked.objects,
+        (unsigned long long)checked.faults, (unsigned long long)checked.repaired,
+        (unsigned long long)checked.orphans);
     *out_faults = (unsigned long)(checked.faults - checked.repaired);
     return true;
 }

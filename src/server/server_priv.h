@@ -16,10 +16,11 @@
 struct MHD_Connection;
 struct MHD_Daemon;
 struct MHD_Response;
+struct behind;
 struct feeder;
 struct http;
 struct metrics;
-struct kept;
+struct shelf;
 struct pool;
 struct queue;
 struct spawner;
@@ -36,12 +37,13 @@ struct server {
     struct registry *registry;
     struct queue *queue;
     struct spawner *spawner;
-    struct pool *pool;         /* pool.h */
-    struct kept *answers, *packages; /* kept.h */
-    struct tokens *tokens;     /* tokens.h; NULL: everybody may do everything */
-    struct metrics *metrics;   /* metrics.h */
+    struct pool *pool;                /* pool.h */
+    struct behind *behind;            /* behind.h */
+    struct shelf *answers, *packages; /* shelf.h */
+    struct tokens *tokens;            /* tokens.h; NULL: everybody may do everything */
+    struct metrics *metrics;          /* metrics.h */
     struct workers *workers;
-    struct feeder *feeder;     /* api.h */
+    struct feeder *feeder; /* api.h */
     struct MHD_Daemon *daemon;
     struct http *http; /* http.c */
     atomic_bool stopping;
@@ -110,13 +112,17 @@ struct request {
     const char *args[ROUTE_ARGS_MOST];
     struct arena arena;
     char *body;
-    size_t body_bytes, body_capacity;
+    size_t body_bytes, body_capacity, dropped_bytes;
     enum source_kind source_kind;
-    const char *client; /* the token's name, or the address */
-    unsigned scopes;    /* a bit each */
-    char id[33];        /* of the request: given by the client, or drawn */
+    const char *client;       /* the token's name, or the address */
+    unsigned scopes;          /* a bit each */
+    char id[33];              /* of the request: given by the client, or drawn */
+    const char *traceparent;  /* as it was sent, if it is one; NULL */
     const char *blueprint_id; /* of the blueprint it is about; NULL */
     uint64_t begin_ns;
+    const char *target_end; /* in the connection's memory, where it ended before it was read */
+    bool target_wrong, framing_wrong;
+    bool headed; /* its head is there */
     bool begun, ended, suspended;
     struct reply reply;
     void *context;        /* of whoever goes on with it */
@@ -158,14 +164,16 @@ json_t *error_value(const struct error *err, const char *blueprint_id);
 struct workers *workers_start(uint32_t count, struct error *err);
 /* False where too much waits already. */
 bool workers_add(struct workers *workers, struct request *request);
-void workers_stop(struct workers *workers); /* ends what waits first */
+void workers_stop(struct workers *workers); /* ends what waits first; takes no more */
+void workers_free(struct workers *workers); /* stopped ones, that nobody asks any more */
 
 /* Listening. */
 bool http_start(struct server *server, struct error *err);
 unsigned http_port(const struct server *server);
-void http_quiesce(struct server *server); /* no new connections */
-void http_stop(struct server *server);    /* nothing may be suspended */
+void http_quiesce(struct server *server);        /* no new connections */
+void http_stop(struct server *server);           /* nothing may be suspended */
 uint32_t http_busy(const struct server *server); /* requests under way */
+void http_close_late(struct server *server);     /* connections, to be called each second */
 
 /* Logs: a line of JSON on standard error. fields: a jansson object, released; NULL: none. */
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };

@@ -10,7 +10,7 @@
 
 #define FILE_MOST (1 << 20)
 
-enum setting_type { TYPE_TEXT, TYPE_COUNT, TYPE_FLAG };
+enum setting_type { TYPE_TEXT, TYPE_COUNT, TYPE_REAL, TYPE_FLAG };
 
 static const struct setting {
     struct setting_row row;
@@ -18,8 +18,11 @@ static const struct setting {
     uint32_t least, most;
     size_t offset;
 } all[] = {
-#define SETTING(name, type, text, least, most, doc)                                   \
-    {{#name, text, doc, TYPE_##type == TYPE_FLAG}, TYPE_##type, least, most, \
+#define SETTING(name, type, text, least, most, doc) \
+    {{#name, text, doc, TYPE_##type == TYPE_FLAG},  \
+     TYPE_##type,                                   \
+     least,                                         \
+     most,                                          \
      offsetof(struct settings, name)},
 #include "server/settings.def"
 #undef SETTING
@@ -54,6 +57,19 @@ static bool parse_count(const struct setting *setting, const char *text, uint32_
     return true;
 }
 
+static bool parse_real(const struct setting *setting, const char *text, double *out,
+                       struct error *err)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (*text == '\0' || text[strspn(text, "0123456789.")] != '\0' || *end != '\0' ||
+        value < setting->least || value > setting->most)
+        return fail(err, ERR_USAGE, "%s is '%.60s', expected a number from %u to %u",
+                    setting->row.name, text, setting->least, setting->most);
+    *out = value;
+    return true;
+}
+
 static bool parse_flag(const struct setting *setting, const char *text, bool *out,
                        struct error *err)
 {
@@ -71,6 +87,7 @@ static bool set(struct settings *settings, const struct setting *setting, const 
     void *at = (char *)settings + setting->offset;
     switch (setting->type) {
     case TYPE_COUNT: return parse_count(setting, text, at, err);
+    case TYPE_REAL: return parse_real(setting, text, at, err);
     case TYPE_FLAG: return parse_flag(setting, text, at, err);
     case TYPE_TEXT: break;
     }
@@ -105,8 +122,7 @@ static char *trim(char *text)
     return text;
 }
 
-static bool read_line(struct settings *settings, char *line, struct arena *arena,
-                      struct error *err)
+static bool read_line(struct settings *settings, char *line, struct arena *arena, struct error *err)
 {
     line = trim(line);
     size_t length = strlen(line);
@@ -127,8 +143,8 @@ bool settings_read(struct settings *settings, const char *path, struct arena *ar
     size_t size;
     if (!file_read(path, FILE_MOST, &text, &size, err))
         return false;
-    bool ok = strlen(text) == size ||
-              fail(err, ERR_USAGE, "a zero byte: this is no file of settings");
+    bool ok =
+        strlen(text) == size || fail(err, ERR_USAGE, "a zero byte: this is no file of settings");
     unsigned number = 1;
     for (char *line = text, *end; ok && line; line = end, number++) {
         end = strchr(line, '\n');
@@ -150,6 +166,7 @@ void settings_print(const struct settings *settings, struct strbuf *out)
         switch (setting->type) {
         case TYPE_TEXT: strbuf_puts(out, *(const char *const *)at); break;
         case TYPE_COUNT: strbuf_printf(out, "%u", *(const uint32_t *)at); break;
+        case TYPE_REAL: strbuf_double(out, *(const double *)at); break;
         case TYPE_FLAG: strbuf_puts(out, *(const bool *)at ? "true" : "false"); break;
         }
         strbuf_puts(out, "\n");

@@ -13,6 +13,7 @@ struct strbuf;
 
 #define SETTING_TEXT const char *
 #define SETTING_COUNT uint32_t
+#define SETTING_REAL double
 #define SETTING_FLAG bool
 struct settings {
 #define SETTING(name, type, text, least, most, doc) SETTING_##type name;

@@ -25,9 +25,11 @@ struct tokens {
     VEC(struct token) items;
 };
 
-static const char *const scope_names[] = {
-    [SCOPE_ANYBODY] = "", [SCOPE_READ] = "read",     [SCOPE_COMPILE] = "compile",
-    [SCOPE_ADMIN] = "admin", [SCOPE_WORKER] = "worker"};
+static const char *const scope_names[] = {[SCOPE_ANYBODY] = "",
+                                          [SCOPE_READ] = "read",
+                                          [SCOPE_COMPILE] = "compile",
+                                          [SCOPE_ADMIN] = "admin",
+                                          [SCOPE_WORKER] = "worker"};
 
 unsigned tokens_scopes(const char *text)
 {
@@ -65,7 +67,7 @@ static bool read_line(struct tokens *tokens, char *line, struct arena *arena, st
         return fail(err, ERR_USAGE, "a line begins with the SHA-256 of a token, 64 hex digits");
     if (!scopes || (token.scopes = tokens_scopes(scopes)) == 0)
         return fail(err, ERR_USAGE, "scopes are read, compile, admin, worker, between commas");
-    if (!name || !name_ok(name))
+    if (!name || !name_ok(name) || strtok_r(NULL, " \t\r", &end))
         return fail(err, ERR_USAGE, "a name of at most %d letters, digits and ._-@ comes last",
                     NAME_MOST);
     token.name = arena_strdup(arena, name);
@@ -94,8 +96,7 @@ bool tokens_read(const char *path, struct arena *arena, struct tokens **out, str
         end = strchr(line, '\n');
         if (end)
             *end++ = '\0';
-        ok = read_line(tokens, line, arena, err) ||
-             fail_at(err, "'%.100s', line %u", path, number);
+        ok = read_line(tokens, line, arena, err) || fail_at(err, "'%.100s', line %u", path, number);
     }
     free(text);
     if (ok)
@@ -142,8 +143,8 @@ bool server_new_token(const char *name, const char *scopes, struct arena *arena,
         return fail(err, ERR_USAGE, "'%.80s' is no name: at most %d letters, digits and ._-@", name,
                     NAME_MOST);
     if (tokens_scopes(scopes) == 0)
-        return fail(err, ERR_USAGE, "'%.80s': scopes are read, compile, admin, worker, between commas",
-                    scopes);
+        return fail(err, ERR_USAGE,
+                    "'%.80s': scopes are read, compile, admin, worker, between commas", scopes);
     if (RAND_bytes(bytes, sizeof bytes) != 1)
         return fail(err, ERR_IO, "no random numbers");
     spell(bytes, token);

@@ -85,7 +85,7 @@ struct workers *workers_start(uint32_t count, struct error *err)
             break;
     if (workers->count > 0)
         return workers;
-    workers_stop(workers);
+    workers_free(workers);
     fail(err, ERR_NOMEM, "cannot start a thread");
     return NULL;
 }
@@ -115,6 +115,12 @@ void workers_stop(struct workers *workers)
     pthread_mutex_unlock(&workers->lock);
     for (uint32_t i = 0; i < workers->count; i++)
         pthread_join(workers->threads[i], NULL);
+}
+
+void workers_free(struct workers *workers)
+{
+    if (!workers)
+        return;
     pthread_cond_destroy(&workers->changed);
     pthread_mutex_destroy(&workers->lock);
     free(workers);

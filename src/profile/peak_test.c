@@ -8,7 +8,8 @@
 #undef fail /* ours is a function */
 
 #include "base/error.h"
-#include "cli/cli_priv.h"
+#include "package/package.h"
+#include "profile/profile.h"
 
 static void test_every_target(void **state)
 {

@@ -1,5 +1,5 @@
 /* Shards, each a table of chains and a list by use, under a lock of its own. */
-#include "server/kept.h"
+#include "server/shelf.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@
 
 struct entry {
     uint8_t key[SHA256_BYTES];
-    struct kept_value *value;
+    struct shelf_value *value;
     struct entry *chain;
     struct entry *newer, *older;
 };
@@ -25,26 +25,26 @@ struct shard {
     uint64_t count;
 };
 
-struct kept {
+struct shelf {
     size_t shard_most;
     atomic_ullong epoch;
     struct shard shards[SHARDS];
 };
 
-struct kept *kept_new(size_t bytes)
+struct shelf *shelf_new(size_t bytes)
 {
-    struct kept *kept = calloc(1, sizeof *kept);
-    if (!kept)
+    struct shelf *shelf = calloc(1, sizeof *shelf);
+    if (!shelf)
         return NULL;
-    kept->shard_most = bytes / SHARDS;
+    shelf->shard_most = bytes / SHARDS;
     for (int i = 0; i < SHARDS; i++)
-        pthread_mutex_init(&kept->shards[i].lock, NULL);
-    return kept;
+        pthread_mutex_init(&shelf->shards[i].lock, NULL);
+    return shelf;
 }
 
-struct kept_value *kept_value_new(const char *data, size_t size)
+struct shelf_value *shelf_value_new(const char *data, size_t size)
 {
-    struct kept_value *value = calloc(1, sizeof *value);
+    struct shelf_value *value = calloc(1, sizeof *value);
     if (!value)
         return NULL;
     value->data = data;
@@ -53,7 +53,7 @@ struct kept_value *kept_value_new(const char *data, size_t size)
     return value;
 }
 
-void kept_unref(struct kept_value *value)
+void shelf_unref(struct shelf_value *value)
 {
     if (!value || atomic_fetch_sub(&value->refs, 1) != 1)
         return;
@@ -64,9 +64,9 @@ void kept_unref(struct kept_value *value)
     free(value);
 }
 
-static struct shard *shard_of(struct kept *kept, const uint8_t *key)
+static struct shard *shard_of(struct shelf *shelf, const uint8_t *key)
 {
-    return &kept->shards[key[0] % SHARDS];
+    return &shelf->shards[key[0] % SHARDS];
 }
 
 static struct entry **chain_of(struct shard *shard, const uint8_t *key)
@@ -97,7 +97,7 @@ static void drop(struct shard *shard, struct entry *entry)
     unlink_use(shard, entry);
     shard->bytes -= entry->value->size_bytes + ENTRY_BYTES;
     shard->count--;
-    kept_unref(entry->value);
+    shelf_unref(entry->value);
     free(entry);
 }
 
@@ -109,10 +109,10 @@ static struct entry *look(struct shard *shard, const uint8_t *key)
     return entry;
 }
 
-struct kept_value *kept_find(struct kept *kept, const uint8_t key[SHA256_BYTES])
+struct shelf_value *shelf_find(struct shelf *shelf, const uint8_t key[SHA256_BYTES])
 {
-    struct shard *shard = shard_of(kept, key);
-    struct kept_value *value = NULL;
+    struct shard *shard = shard_of(shelf, key);
+    struct shelf_value *value = NULL;
     pthread_mutex_lock(&shard->lock);
     struct entry *entry = look(shard, key);
     if (entry) {
@@ -125,21 +125,21 @@ struct kept_value *kept_find(struct kept *kept, const uint8_t key[SHA256_BYTES])
     return value;
 }
 
-uint64_t kept_epoch(const struct kept *kept)
+uint64_t shelf_epoch(const struct shelf *shelf)
 {
-    return atomic_load(&kept->epoch);
+    return atomic_load(&shelf->epoch);
 }
 
-void kept_add(struct kept *kept, const uint8_t key[SHA256_BYTES], struct kept_value *value,
-              uint64_t epoch)
+void shelf_add(struct shelf *shelf, const uint8_t key[SHA256_BYTES], struct shelf_value *value,
+               uint64_t epoch)
 {
-    struct shard *shard = shard_of(kept, key);
+    struct shard *shard = shard_of(shelf, key);
     size_t bytes = value->size_bytes + ENTRY_BYTES;
-    struct entry *entry = bytes <= kept->shard_most ? calloc(1, sizeof *entry) : NULL;
+    struct entry *entry = bytes <= shelf->shard_most ? calloc(1, sizeof *entry) : NULL;
     if (!entry)
         return; /* found again by another way */
     pthread_mutex_lock(&shard->lock);
-    if (atomic_load(&kept->epoch) != epoch) { /* somebody may have forgotten what it was made of */
+    if (atomic_load(&shelf->epoch) != epoch) { /* somebody may have forgotten what it was made of */
         pthread_mutex_unlock(&shard->lock);
         free(entry);
         return;
@@ -156,16 +156,16 @@ void kept_add(struct kept *kept, const uint8_t key[SHA256_BYTES], struct kept_va
     link_newest(shard, entry);
     shard->bytes += bytes;
     shard->count++;
-    while (shard->bytes > kept->shard_most)
+    while (shard->bytes > shelf->shard_most)
         drop(shard, shard->oldest);
     pthread_mutex_unlock(&shard->lock);
 }
 
-void kept_forget(struct kept *kept, const char *kernel)
+void shelf_forget(struct shelf *shelf, const char *kernel)
 {
-    atomic_fetch_add(&kept->epoch, 1);
+    atomic_fetch_add(&shelf->epoch, 1);
     for (int i = 0; i < SHARDS; i++) {
-        struct shard *shard = &kept->shards[i];
+        struct shard *shard = &shelf->shards[i];
         pthread_mutex_lock(&shard->lock);
         for (struct entry *entry = shard->newest, *older; entry; entry = older) {
             older = entry->older;
@@ -176,23 +176,23 @@ void kept_forget(struct kept *kept, const char *kernel)
     }
 }
 
-void kept_size(struct kept *kept, uint64_t *out_count, uint64_t *out_bytes)
+void shelf_size(struct shelf *shelf, uint64_t *out_count, uint64_t *out_bytes)
 {
     *out_count = *out_bytes = 0;
     for (int i = 0; i < SHARDS; i++) {
-        pthread_mutex_lock(&kept->shards[i].lock);
-        *out_count += kept->shards[i].count;
-        *out_bytes += kept->shards[i].bytes;
-        pthread_mutex_unlock(&kept->shards[i].lock);
+        pthread_mutex_lock(&shelf->shards[i].lock);
+        *out_count += shelf->shards[i].count;
+        *out_bytes += shelf->shards[i].bytes;
+        pthread_mutex_unlock(&shelf->shards[i].lock);
     }
 }
 
-void kept_free(struct kept *kept)
+void shelf_free(struct shelf *shelf)
 {
-    if (!kept)
+    if (!shelf)
         return;
-    kept_forget(kept, NULL);
+    shelf_forget(shelf, NULL);
     for (int i = 0; i < SHARDS; i++)
-        pthread_mutex_destroy(&kept->shards[i].lock);
-    free(kept);
+        pthread_mutex_destroy(&shelf->shards[i].lock);
+    free(shelf);
 }

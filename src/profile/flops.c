@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "cli/cli_priv.h"
+#include "profile/profile.h"
 
 struct count {
     const struct graph *graph;

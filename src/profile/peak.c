@@ -17,7 +17,8 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/error.h"
-#include "cli/cli_priv.h"
+#include "package/package.h"
+#include "profile/profile.h"
 
 #define ROUND_NS 15000000u
 #define ROUNDS 4

@@ -9,7 +9,7 @@
 #undef fail /* ours is a function */
 
 #include "base/error.h"
-#include "cli/cli_priv.h"
+#include "profile/profile.h"
 
 static struct work count(const char *text, const int64_t *dims)
 {

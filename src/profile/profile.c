@@ -1,0 +1,251 @@
+/* Calls a package for a while, beside measurements of the machine. */
+#include "profile/profile.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "package/package.h"
+#include "verify/verify.h"
+
+#define TIMES_MOST 1000000
+#define WARM_UP_SHARE 0.1 /* of the time */
+
+struct subject {
+    urza_module *module;
+    struct graph graph;
+    int64_t dims[LIMIT_NAMED_DIMS];
+    DLTensor *inputs, *outputs;
+};
+
+static bool fail_as(const urza_error *from, struct error *err)
+{
+    bool known = from->code > ERR_NONE && from->code < ERR_COUNT;
+    fail(err, known ? (enum error_code)from->code : ERR_BUG, "%s", from->message);
+    return from->place[0] == '\0' ? false : fail_at(err, "%s", from->place);
+}
+
+static bool make_tensors(struct subject *subject, struct arena *arena, struct error *err)
+{
+    const struct graph *graph = &subject->graph;
+    subject->inputs = ARENA_ARRAY(arena, DLTensor, graph->inputs.count);
+    subject->outputs = ARENA_ARRAY(arena, DLTensor, graph->outputs.count);
+    for (uint32_t i = 0; i < graph->inputs.count; i++) {
+        const struct node *node = graph_node(graph, graph->inputs.items[i]);
+        if (!tensor_make(arena, graph, graph->inputs.items[i], subject->dims,
+                         urza_input_info(subject->module, i)->dtype, &subject->inputs[i], err))
+            return fail_at(err, "input '%s'", node->attrs->name);
+        tensor_random(&subject->inputs[i], node->dtype, node->attrs->name, 0);
+    }
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        if (!tensor_make(arena, graph, graph->outputs.items[i].value, subject->dims,
+                         urza_output_info(subject->module, i)->dtype, &subject->outputs[i], err))
+            return fail_at(err, "output '%s'", graph->outputs.items[i].name);
+    return true;
+}
+
+/* Calls until the time is over and at least once; microseconds in the order of the calls in times,
+ * which has room for TIMES_MOST. */
+static bool time_calls(struct subject *subject, double seconds, double *times, uint32_t *out_count,
+                       struct error *err)
+{
+    const struct graph *graph = &subject->graph;
+    uint64_t warm = clock_ns() + (uint64_t)(seconds * WARM_UP_SHARE * 1e9);
+    uint64_t end = clock_ns() + (uint64_t)(seconds * 1e9);
+    uint32_t count = 0, calls = 0;
+    urza_error problem = {.code = 0};
+    for (uint64_t now = clock_ns(); count == 0 || (now < end && count < TIMES_MOST); calls++) {
+        uint64_t begin = clock_ns();
+        if (urza_call(subject->module, subject->inputs, graph->inputs.count, subject->outputs,
+                      graph->outputs.count, NULL, &problem) != 0)
+            return fail_as(&problem, err);
+        now = clock_ns();
+        if (now >= warm && calls > 0)
+            times[count++] = (double)(now - begin) * 1e-3;
+    }
+    *out_count = count;
+    return true;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void sum_up(double *times, uint32_t count, struct profile *out)
+{
+    uint32_t shown = count < PROFILE_SAMPLE_MOST ? count : PROFILE_SAMPLE_MOST;
+    for (uint32_t i = 0; i < shown; i++)
+        out->sample_us[i] = times[(uint64_t)i * count / shown];
+    out->sample_count = shown;
+    qsort(times, count, sizeof *times, compare_times);
+    out->calls = count;
+    out->p50_us = times[count / 2];
+    out->p95_us = times[(uint64_t)count * 95 / 100];
+    out->min_us = times[0];
+}
+
+/* What the machine can do is the best it showed. */
+static bool best_peak(struct subject *subject, const struct profile_options *options, double bytes,
+                      struct peak *best, struct error *err)
+{
+    uint32_t threads = options->load.threads ? options->load.threads : 1;
+    for (uint32_t i = 0; i < options->peaks; i++) {
+        struct peak peak = {0};
+        if (!peak_measure(urza_target(subject->module), threads, bytes, false, &peak, err))
+            return false;
+        best->flops = peak.flops > best->flops ? peak.flops : best->flops;
+        best->bytes_per_s =
+            peak.bytes_per_s > best->bytes_per_s ? peak.bytes_per_s : best->bytes_per_s;
+    }
+    return true;
+}
+
+static void share(struct profile *profile)
+{
+    double flops = profile->work.flops / profile->p50_us * 1e6;
+    double bytes = profile->work.bytes / profile->p50_us * 1e6;
+    double compute = profile->peak.flops > 0 ? flops / profile->peak.flops : 0;
+    double memory = profile->peak.bytes_per_s > 0 ? bytes / profile->peak.bytes_per_s : 0;
+    profile->compute = compute >= memory;
+    double percent = 100 * (compute >= memory ? compute : memory);
+    profile->noise = percent > 100;
+    profile->percent_of_peak = profile->noise ? 100 : percent;
+}
+
+/* What the launches of a call read and write. */
+static double count_traffic(const struct plan *plan, const int64_t *dims)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        for (uint32_t a = 0; a < launch->arg_count; a++) {
+            const struct plan_buffer *buffer = &plan->buffers.items[launch->args[a]];
+            int64_t elements;
+            if (dim_eval(plan->dims, buffer->elements, dims, &elements))
+                sum += (double)elements * (double)dtype_bytes(buffer->dtype);
+        }
+    }
+    return sum;
+}
+
+static bool look_into(const void *bytes, size_t size, const struct profile_options *options,
+                      const int64_t *dims, struct arena *arena, struct profile *out,
+                      struct error *err)
+{
+    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
+    const struct trusted_keys trusted = {.keys = options->load.trusted_keys,
+                                         .count = options->load.trusted_key_count};
+    char id[KERNEL_ID_BYTES];
+    bool allowed = options->load.trust == URZA_TRUST_ALLOW_UNSIGNED;
+    if (!package_read(bytes, size, allowed ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted, arena,
+                      contents, id, err))
+        return false;
+    for (uint32_t i = 0; i < contents->target_count; i++)
+        if (strcmp(contents->targets[i].name, out->target) == 0)
+            out->traffic_bytes = count_traffic(&contents->targets[i].plan, dims);
+    return true;
+}
+
+static void print_dims(const struct dim_table *dims, const int64_t *values, char *out, size_t size)
+{
+    size_t used = 0;
+    for (uint32_t i = 0; i < dims->names.count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s=%lld", i > 0 ? "," : "",
+                                 dims->names.items[i].name, (long long)values[i]);
+}
+
+static bool measure(struct subject *subject, const struct profile_options *options,
+                    struct arena *arena, struct profile *out, struct error *err)
+{
+    double *times = malloc(TIMES_MOST * sizeof *times);
+    uint32_t count = 0;
+    urza_stats stats;
+    if (!times)
+        return fail(err, ERR_NOMEM, "no memory for measurements");
+    bool ok = dims_choose(&subject->graph.dims, options->dims, subject->dims, err) &&
+              work_count(&subject->graph, subject->dims, arena, &out->work, err) &&
+              make_tensors(subject, arena, err) &&
+              best_peak(subject, options, out->work.bytes, &out->peak, err) &&
+              time_calls(subject, options->seconds, times, &count, err) &&
+              best_peak(subject, options, out->work.bytes, &out->peak, err);
+    if (ok) {
+        sum_up(times, count, out);
+        share(out);
+        urza_stats_get(subject->module, &stats);
+        out->temporaries_bytes = stats.arena_bytes;
+        if (stats.fallback_calls > 0)
+            snprintf(out->fallback, sizeof out->fallback, "%s", stats.last_fallback);
+        print_dims(&subject->graph.dims, subject->dims, out->dims, sizeof out->dims);
+    }
+    free(times);
+    return ok;
+}
+
+bool profile_package(const void *bytes, size_t size, const struct profile_options *options,
+                     struct arena *arena, struct profile *out, struct error *err)
+{
+    struct subject *subject = ARENA_NEW(arena, struct subject);
+    struct profile *profile = ARENA_NEW(arena, struct profile);
+    urza_error problem = {.code = 0};
+    const uint8_t *text;
+    size_t text_size;
+    if (urza_load_memory(bytes, size, &options->load, &subject->module, &problem) != 0)
+        return fail_as(&problem, err);
+    profile->threads = options->load.threads ? options->load.threads : 1;
+    snprintf(profile->target, sizeof profile->target, "%s", urza_target(subject->module));
+    bool ok = package_entry(bytes, size, "graph", &text, &text_size, err) &&
+              graph_parse(&subject->graph, arena, (const char *)text, text_size, err) &&
+              measure(subject, options, arena, profile, err) &&
+              look_into(bytes, size, options, subject->dims, arena, profile, err);
+    urza_unload(subject->module);
+    if (ok)
+        *out = *profile;
+    return ok;
+}
+
+static void put(json_t *object, const char *name, double value)
+{
+    json_object_set_new(object, name, json_real(value)); /* none for what JSON cannot say */
+}
+
+void profile_print(const struct profile *profile, struct strbuf *out)
+{
+    json_t *object = json_object(), *sample = json_array();
+    double per_us = profile->p50_us > 0 ? 1e-3 / profile->p50_us : 0;
+    for (uint32_t i = 0; i < profile->sample_count; i++)
+        json_array_append_new(sample, json_real(profile->sample_us[i]));
+    json_object_set_new(object, "dims", json_string(profile->dims));
+    json_object_set_new(object, "target", json_string(profile->target));
+    json_object_set_new(object, "threads", json_integer(profile->threads));
+    json_object_set_new(object, "calls", json_integer((json_int_t)profile->calls));
+    put(object, "p50_us", profile->p50_us);
+    put(object, "p95_us", profile->p95_us);
+    put(object, "min_us", profile->min_us);
+    put(object, "flops", profile->work.flops);
+    put(object, "bytes", profile->work.bytes);
+    put(object, "gflops", profile->work.flops * per_us);
+    put(object, "gb_per_s", profile->work.bytes * per_us);
+    put(object, "peak_gflops", profile->peak.flops * 1e-9);
+    put(object, "peak_gb_per_s", profile->peak.bytes_per_s * 1e-9);
+    put(object, "percent_of_peak", profile->percent_of_peak);
+    json_object_set_new(object, "bound", json_string(profile->compute ? "compute" : "memory"));
+    json_object_set_new(object, "noise", json_boolean(profile->noise));
+    json_object_set_new(object, "temporaries_bytes",
+                        json_integer((json_int_t)profile->temporaries_bytes));
+    put(object, "traffic_bytes", profile->traffic_bytes);
+    json_object_set_new(object, "cache_efficiency",
+                        profile->traffic_bytes > 0
+                            ? json_real(profile->work.bytes / profile->traffic_bytes)
+                            : json_null());
+    json_object_set_new(object, "fallback",
+                        profile->fallback[0] ? json_string(profile->fallback) : json_null());
+    json_object_set_new(object, "sample_us", sample);
+    json_write_canonical(object, out);
+    json_decref(object);
+}

@@ -1,0 +1,251 @@
+/* Listening, and the connections that are open: those that take too long to say what they want are
+ * closed, however little at a time they send. */
+#include <errno.h>
+#include <netdb.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "server/http_priv.h"
+
+#define MEMORY_OF_CONNECTION ((size_t)32 << 10) /* headers of a request, and its reply's */
+#define OTHER_FILES 256                         /* descriptors besides those of connections */
+
+/* Connections. */
+
+static void open_connection(struct http *http, struct MHD_Connection *handle, void **socket_context)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct connection *connection = calloc(1, sizeof *connection);
+    *socket_context = connection;
+    if (!connection || !info) /* it is held to the timeout of idle ones */
+        return;
+    connection->fd = info->connect_fd;
+    pthread_mutex_lock(&http->lock);
+    connection->next = http->connections;
+    connection->at = &http->connections;
+    if (connection->next)
+        connection->next->at = &connection->next;
+    http->connections = connection;
+    pthread_mutex_unlock(&http->lock);
+    http_await_request(http->server, handle);
+}
+
+static void close_connection(struct http *http, struct connection *connection)
+{
+    if (!connection)
+        return;
+    pthread_mutex_lock(&http->lock);
+    if (connection->at)
+        *connection->at = connection->next;
+    if (connection->at && connection->next)
+        connection->next->at = connection->at;
+    pthread_mutex_unlock(&http->lock);
+    free(connection);
+}
+
+static void on_connection(void *context, struct MHD_Connection *handle, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        open_connection(context, handle, socket_context);
+    else /* its descriptor is closed after this */
+        close_connection(context, *socket_context);
+}
+
+void http_set_deadline(struct MHD_Connection *handle, uint64_t deadline_ns)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *connection = info ? info->socket_context : NULL;
+    if (!connection)
+        return;
+    atomic_store(&connection->deadline_ns, deadline_ns);
+    atomic_store(&connection->ended, false);
+}
+
+void http_await_request(const struct server *server, struct MHD_Connection *handle)
+{
+    const struct settings *settings = &server->settings;
+    uint64_t seconds = settings->connection_timeout_seconds + settings->request_timeout_seconds;
+    http_set_deadline(handle, clock_ns() + seconds * NS_PER_S);
+}
+
+/* Whether a client that has not said all will say no more. The library, which asks for edges of
+ * readiness, misses an end that comes together with the last bytes. What it has read already it
+ * works on meanwhile, so an end counts when it is seen a second time. */
+static bool is_abandoned(struct connection *connection)
+{
+    char byte;
+    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 &&
+           atomic_exchange(&connection->ended, true);
+}
+
+void http_close_late(struct server *server)
+{
+    struct http *http = server->http;
+    uint64_t now = clock_ns();
+    pthread_mutex_lock(&http->lock);
+    for (struct connection *at = http->connections; at; at = at->next) {
+        uint64_t deadline_ns = atomic_load(&at->deadline_ns);
+        if (deadline_ns != UINT64_MAX && (deadline_ns < now || is_abandoned(at)))
+            shutdown(at->fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&http->lock);
+}
+
+/* Listening. */
+
+static int listen_at(const struct settings *settings, struct error *err)
+{
+    char port[16];
+    struct addrinfo *found = NULL;
+    const struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+    int fd = -1, yes = 1;
+    snprintf(port, sizeof port, "%u", settings->port);
+    int status = getaddrinfo(settings->host, port, &hints, &found);
+    if (status != 0) {
+        fail(err, ERR_USAGE, "host '%.100s': %s", settings->host, gai_strerror(status));
+        return -1;
+    }
+    errno = 0;
+    for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
+        fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
+        if (fd < 0)
+            continue;
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+        if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, 1024) == 0)
+            break;
+        close(fd);
+        fd = -1;
+    }
+    freeaddrinfo(found);
+    if (fd < 0)
+        fail(err, ERR_IO, "cannot listen at %.100s port %u: %s", settings->host, settings->port,
+             strerror(errno));
+    return fd;
+}
+
+static bool read_pem(const char *path, struct arena *arena, const char **out, struct error *err)
+{
+    char *text;
+    size_t size;
+    if (!file_read(path, 1 << 20, &text, &size, err))
+        return false;
+    *out = arena_strndup(arena, text, size);
+    explicit_bzero(text, size);
+    free(text);
+    return true;
+}
+
+/* As many descriptors as connections need, where the system allows it. */
+static void allow_files(uint32_t connections)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= connections + OTHER_FILES)
+        return;
+    limit.rlim_cur =
+        connections + OTHER_FILES < limit.rlim_max ? connections + OTHER_FILES : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static struct MHD_Daemon *start_daemon(struct http *http, int fd, const char *certificate,
+                                       const char *key)
+{
+    const struct settings *settings = &http->server->settings;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = settings->workers ? settings->workers : cores > 0 ? (unsigned)cores : 1;
+    bool tls = certificate != NULL;
+    struct MHD_OptionItem options[] = {
+        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_on_target, http},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_on_completed, http},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, http},
+        {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)settings->max_connections, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)settings->connection_timeout_seconds, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)MEMORY_OF_CONNECTION, NULL},
+        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
+        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
+        {tls ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, (void *)(uintptr_t)certificate},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key},
+        {MHD_OPTION_END, 0, NULL}};
+    if (threads == 1) /* the end of the list would hide what follows */
+        options[8] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
+    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                                MHD_USE_TURBO | (tls ? MHD_USE_TLS : 0),
+                            0, NULL, NULL, http_on_request, http, MHD_OPTION_ARRAY, options,
+                            MHD_OPTION_END);
+}
+
+bool http_start(struct server *server, struct error *err)
+{
+    const struct settings *settings = &server->settings;
+    struct http *http = calloc(1, sizeof *http);
+    const char *certificate = NULL, *key = NULL;
+    if (!http)
+        return fail(err, ERR_NOMEM, "no memory for HTTP");
+    http->server = server;
+    http->listen_fd = -1;
+    pthread_mutex_init(&http->lock, NULL);
+    RAND_bytes((uint8_t *)&http->id_base, sizeof http->id_base);
+    bool ok = settings->tls_certificate[0] == '\0' ||
+              (read_pem(settings->tls_certificate, &server->arena, &certificate, err) &&
+               read_pem(settings->tls_key, &server->arena, &key, err));
+    if (ok) {
+        http->listen_fd = listen_at(settings, err);
+        ok = http->listen_fd >= 0;
+    }
+    if (ok) {
+        server->http = http;
+        allow_files(settings->max_connections);
+        server->daemon = start_daemon(http, http->listen_fd, certificate, key);
+        ok = server->daemon || fail(err, ERR_IO, "cannot start HTTP%s",
+                                    certificate ? "S: are certificate and key right?" : "");
+    }
+    if (ok)
+        return true;
+    server->http = NULL;
+    if (http->listen_fd >= 0)
+        close(http->listen_fd);
+    free(http);
+    return false;
+}
+
+unsigned http_port(const struct server *server)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    getsockname(server->http->listen_fd, (struct sockaddr *)&address, &size);
+    return ntohs(address.ss_family == AF_INET6
+                     ? ((const struct sockaddr_in6 *)(const void *)&address)->sin6_port
+                     : ((const struct sockaddr_in *)(const void *)&address)->sin_port);
+}
+
+uint32_t http_busy(const struct server *server)
+{
+    return atomic_load(&server->http->busy);
+}
+
+void http_quiesce(struct server *server)
+{
+    if (MHD_quiesce_daemon(server->daemon) != MHD_INVALID_SOCKET)
+        shutdown(server->http->listen_fd, SHUT_RDWR);
+}
+
+void http_stop(struct server *server)
+{
+    if (!server->http)
+        return;
+    MHD_stop_daemon(server->daemon);
+    close(server->http->listen_fd);
+    pthread_mutex_destroy(&server->http->lock);
+    free(server->http);
+    server->http = NULL;
+    server->daemon = NULL;
+}
