@@ -370,7 +370,7 @@ static void attempts_are_refused(void **state)
                                                                             : 2);
             }
             assert_int_equal(waitpid(pid, &status, 0), pid);
-            if (!WIFEXITED(status) || WEXITSTATUS(status) != (attempts[i].levels >> level & 1))
+            if (!WIFEXITED(status) || WEXITSTATUS(status) != (int)(attempts[i].levels >> level & 1))
                 fail_msg("%s at level %d: status %x", attempts[i].name, level, status);
         }
     }
