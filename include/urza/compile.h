@@ -53,7 +53,8 @@ typedef struct urza_compile_options {
     const char *dims;     /* "B=32,S=16": verify at these sizes; NULL: at several */
     const char *folder;   /* where relative paths of the source start; NULL: it may name no files */
     uint64_t seed;        /* of parameters that the source gives no values */
-    uint32_t timeout_ms;  /* of compiling; 0: 120,000. Verification takes 330 s at most */
+    uint32_t timeout_ms;  /* of compiling, and of verification behind it, which is given half a
+                             minute  more to end; 0: 120,000, and 300,000 for verification */
     uint64_t memory_bytes; /* of address space for the process that compiles and for each that
                               verifies; 0: 8 GiB, and the machine's memory */
     int degrade;           /* not 0: where optimising or generating code fails, do without; see

@@ -36,7 +36,7 @@
 struct head {
     uint32_t ok;
     struct error err;
-    uint64_t size_bytes[CHILD_PARTS];
+    uint64_t size_bytes[CHILD_PARTS], peak_bytes;
 };
 
 uint64_t child_memory_most(void)
@@ -112,6 +112,12 @@ static void limit_time(uint32_t timeout_ms)
     limit(RLIMIT_CPU, (uint64_t)(cores > 0 ? cores : 1) * (timeout_ms / 1000 + 2));
 }
 
+static uint64_t peak_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss << 10 : 0;
+}
+
 void child_serve(int fd, pid_t parent, child_body *body, void *context,
                  const struct child_limits *limits)
 {
@@ -135,6 +141,7 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     head.ok = body(context, &arena, &answer, &head.err);
     for (size_t i = 0; head.ok && i < CHILD_PARTS; i++)
         head.size_bytes[i] = answer.parts[i].size_bytes;
+    head.peak_bytes = peak_bytes();
     bool sent = file_write_all(fd, &head, sizeof head);
     for (size_t i = 0; i < CHILD_PARTS && sent; i++)
         sent = file_write_all(fd, answer.parts[i].data, head.size_bytes[i]);
@@ -273,6 +280,7 @@ enum child_end child_receive(const struct child_source *source, const struct chi
         if (!read_in_time(source, (void *)(uintptr_t)answer.parts[i].data,
                           answer.parts[i].size_bytes))
             return CHILD_NONE;
+    answer.peak_bytes = head.peak_bytes;
     *out_answer = answer;
     return CHILD_DONE;
 }

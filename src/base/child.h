@@ -31,6 +31,7 @@ struct child_answer {
         const void *data;
         size_t size_bytes;
     } parts[CHILD_PARTS];
+    uint64_t peak_bytes; /* in the parent: most memory that was resident, as the child says */
 };
 
 struct child_limits {

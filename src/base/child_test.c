@@ -56,6 +56,7 @@ static void answers_come_back(void **state)
     assert_string_equal(o.answer.parts[0].data, "hello"); /* a zero byte stands behind */
     assert_int_equal(o.answer.parts[1].size_bytes, 0);
     assert_int_equal(o.answer.parts[2].size_bytes, 300000);
+    assert_true(o.answer.peak_bytes >= 300000);
     for (size_t i = 0; i < 300000; i++)
         assert_int_equal(((const char *)o.answer.parts[2].data)[i], 'x');
     for (size_t i = 0; i < CHILD_PARTS; i++)

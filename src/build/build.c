@@ -49,16 +49,21 @@ static bool run_work(const struct build_request *request, const struct work_orde
 }
 
 static bool compile(const struct build_request *request, const struct compile_options *options,
-                    struct arena *arena, struct compile_result *out, struct error *err)
+                    struct arena *arena, struct build_result *result, struct error *err)
 {
+    struct compile_result *out = &result->compiled;
     struct work_order work;
     struct child_answer answer;
     if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
     work_compile(request->source, request->size, options,
-                 options->cache ? cache_folder(options->cache) : NULL, arena, &work);
-    return run_work(request, &work, "the compiler", arena, &answer, err) &&
-           compile_take_answer(&answer, out, err);
+                 options->cache ? cache_folder(options->cache) : NULL, request->closed, arena,
+                 &work);
+    if (!run_work(request, &work, "the compiler", arena, &answer, err) ||
+        !compile_take_answer(&answer, out, err))
+        return false;
+    result->peak_bytes = answer.peak_bytes;
+    return true;
 }
 
 static bool verify(const struct build_request *request, struct build_result *result,
@@ -128,7 +133,7 @@ static bool make(const struct build_request *request, const struct compile_optio
             return true;
         compile_release(options, &result->compiled);
     }
-    return compile(request, options, arena, &result->compiled, err) &&
+    return compile(request, options, arena, result, err) &&
            inspect(options, result, arena, out, err);
 }
 
@@ -282,6 +287,17 @@ bool build_verify(const struct build_request *request, const void *package, size
         return false;
     *out = result;
     return true;
+}
+
+bool build_profile(const struct build_request *request, const void *package, size_t size,
+                   const uint8_t signer[32], double seconds, struct arena *arena,
+                   struct work_profiled *out, struct error *err)
+{
+    struct work_order work;
+    struct child_answer answer;
+    work_profile(package, size, signer, seconds, arena, &work);
+    return run_work(request, &work, "measuring", arena, &answer, err) &&
+           work_take_profiled(&answer, out, err);
 }
 
 void build_release(const struct build_request *request, struct build_result *result)

@@ -33,6 +33,8 @@ struct build_request {
     bool unchecked;                 /* not verified, whatever the strategy */
     bool degrade;                   /* otherwise the first failure is the answer */
     /* Opens the signing key into *out, which is wiped after use; NULL: the package is unsigned. */
+    const char *closed; /* a folder of which the source may read nothing: that of the key, say;
+                           NULL: none */
     bool (*open_key)(void *context, struct signing_key *out, struct error *err);
     void (*on_step)(void *context, enum build_step step); /* NULL: nobody asks */
     void *context;                                        /* of both */
@@ -52,7 +54,8 @@ struct build_result {
     size_t package_bytes;
     const char *evidence; /* JSON; NULL: not verified */
     size_t evidence_bytes;
-    double verify_ms; /* < 0: not verified */
+    double verify_ms;    /* < 0: not verified */
+    uint64_t peak_bytes; /* most memory that a compiler's process had; 0: there was none */
     struct build_degraded degraded[BUILD_DEGRADED_MOST];
     uint32_t degraded_count;
 };
@@ -69,6 +72,12 @@ bool build_run(const struct build_request *request, struct arena *arena, struct 
  * cancelled count. *out has package and evidence; ERR_VERIFY as above. Its id stays what it was. */
 bool build_verify(const struct build_request *request, const void *package, size_t size,
                   struct arena *arena, struct build_result *out, struct error *err);
+/* Measures a package at typical sizes for so many seconds, in a child: what is measured is what
+ * signer signed. Of request only spawner and cancelled count. *out lies in arena. */
+struct work_profiled;
+bool build_profile(const struct build_request *request, const void *package, size_t size,
+                   const uint8_t signer[32], double seconds, struct arena *arena,
+                   struct work_profiled *out, struct error *err);
 void build_release(const struct build_request *request, struct build_result *result);
 
 #endif

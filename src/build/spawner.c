@@ -332,6 +332,11 @@ struct spawner *spawner_start(struct error *err)
     return spawner;
 }
 
+bool spawner_alive(const struct spawner *spawner)
+{
+    return !child_ended(spawner->pid);
+}
+
 /* Does not wait: EAGAIN when the spawner takes nothing. */
 static bool send_packet(const struct spawner *spawner, const struct packet *packet, const int *fds,
                         int count)

@@ -135,10 +135,11 @@ bool compile_graph(const struct graph *graph, const struct package_param *params
                    const char *blueprint_json, const struct compile_options *options,
                    struct arena *arena, struct compile_result *out, struct error *err);
 /* ERR_COMPILER_DIED when the child crashes or takes too long, ERR_NOMEM when it runs out of memory;
- * otherwise as above. Forks: call it
- * while no other thread holds locks that the child would need (a single-threaded process, or a
- * server's spawner). Whole packages are looked up in the cache before, kernels in the child: what
- * that adds to the cache's memory is gone with it, what it writes to the folder is there for all.
+ * otherwise as above. The child is not confined (base/confine.h): a chooser may measure. Forks:
+ * call it while no other thread holds locks that the child would need (a single-threaded process,
+ * or a server's spawner). Whole packages are looked up in the cache before, kernels in the child:
+ * what that adds to the cache's memory is gone with it, what it writes to the folder is there for
+ * all.
  */
 bool compile_isolated(const char *text, size_t size, const struct compile_options *options,
                       struct arena *arena, struct compile_result *out, struct error *err);

@@ -64,6 +64,7 @@ struct record_field {
     const char *name;
     enum field_type type;
     bool find;     /* queries may name it */
+    bool secret;   /* no client is shown it */
     size_t offset; /* in its record's struct */
     const char *doc;
 };
@@ -112,7 +113,7 @@ struct filter {
     const char *text; /* for TEXT, LIST */
     double number;    /* for INTEGER, REAL */
 };
-#define FILTERS_MOST 12
+#define FILTERS_MOST 32
 
 /* Records that pass all filters, by rising serial, or by falling. */
 struct query {

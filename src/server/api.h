@@ -19,7 +19,7 @@ void list_parameters(enum record_kind kind, json_t *parameters);
 enum handled job_submit(struct request *request, const struct ask *ask, uint32_t priority,
                         struct error *err);
 
-/* The source of a blueprint; ERR_NOT_FOUND. */
+/* The source of a blueprint; released by blobs_release. ERR_NOT_FOUND. */
 bool blueprint_source(struct server *server, const char *id, struct arena *arena, struct blob *out,
                       struct error *err);
 /* Jobs: a thread that leases them for this server's own slots, while the pool works. */

@@ -13,6 +13,8 @@
 #define TAG_MOST 64
 #define SAMPLE_MOST 1000
 #define TEXT_MOST 1000
+#define ID_MOST 200
+#define ID_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@:+-"
 
 static enum handled reply_record(struct request *request, unsigned status, enum record_kind kind,
                                  const void *record)
@@ -31,6 +33,13 @@ static void *find(struct request *request, enum record_kind kind, const char *id
     return record;
 }
 
+static bool has_controls(const char *text)
+{
+    while ((unsigned char)*text >= ' ' && *text != 0x7f)
+        text++;
+    return *text != '\0';
+}
+
 /* A body's words as a list of the catalogue: ",a,b,". */
 static bool take_tags(const json_t *object, struct arena *arena, const char **out,
                       struct error *err)
@@ -46,14 +55,21 @@ static bool take_tags(const json_t *object, struct arena *arena, const char **ou
     json_array_foreach(tags, i, tag)
     {
         const char *word = json_string_value(tag);
-        if (!word || *word == '\0' || strlen(word) > TAG_MOST || strpbrk(word, ",\n\r\t"))
+        if (!word || *word == '\0' || text_length(word) > TAG_MOST || strchr(word, ',') ||
+            has_controls(word))
             return fail(err, ERR_JSON,
-                        "field 'tags': a tag is a word of at most %d bytes without commas",
+                        "field 'tags': a tag is a word of at most %d characters without commas",
                         TAG_MOST);
         strbuf_printf(&text, "%s%s,", text.size_bytes == 0 ? "," : "", word);
     }
     *out = text.data;
     return true;
+}
+
+static bool check_reason(const char *reason, struct error *err)
+{
+    return text_length(reason) <= TEXT_MOST ||
+           fail(err, ERR_JSON, "field 'reason' has more than %d characters", TEXT_MOST);
 }
 
 /* Blueprints. */
@@ -118,6 +134,26 @@ enum handled route_blueprint_source(struct request *request, struct error *err)
                       held->blob.size_bytes);
 }
 
+enum handled route_blueprint_history(struct request *request, struct error *err)
+{
+    const struct blueprint_record *record = find(request, RECORD_blueprint, request->args[0], err);
+    if (!record)
+        return HANDLED_FAILED;
+    const struct filter fixed = {.field = "subject", .op = FILTER_IS, .text = record->head.id};
+    return list_records(request, RECORD_change, &fixed, 1, err);
+}
+
+/* An id that a path can name, and every shell and log shows as it is. */
+static bool check_id(const char *id, struct error *err)
+{
+    size_t length = strlen(id);
+    return (length <= ID_MOST && *id != '.' && strspn(id, ID_CHARACTERS) == length) ||
+           fail(err, ERR_JSON,
+                "field 'id' is not of at most %d letters, digits and ._~@:+- that begin without a "
+                "dot",
+                ID_MOST);
+}
+
 enum handled route_submit(struct request *request, struct error *err)
 {
     static const char *const keys[] = {"id", "blueprint_ir", "tags", "metadata", NULL};
@@ -126,6 +162,7 @@ enum handled route_submit(struct request *request, struct error *err)
     json_t *body = request_json(request, err), *blueprint = NULL, *extra;
     bool ok = body && json_only_keys(body, keys, err) &&
               json_opt_string(body, "id", &wanted->head.id, err) &&
+              check_id(wanted->head.id, err) &&
               json_get_object(body, "blueprint_ir", &blueprint, err) &&
               take_tags(body, &request->arena, &wanted->tags, err);
     extra = json_object_get(body, "metadata");
@@ -159,6 +196,7 @@ enum handled route_blueprint_status(struct request *request, struct error *err)
     bool ok = body && json_only_keys(body, (const char *const[]){"status", "reason", NULL}, err) &&
               json_get_string(body, "status", &status, err) &&
               json_opt_string(body, "reason", &reason, err);
+    ok = ok && check_reason(reason, err);
     if (ok && !blueprint_status_known(status))
         ok = fail(err, ERR_JSON, "field 'status' is '%.40s', which is no status of a blueprint",
                   status);
@@ -233,8 +271,7 @@ enum handled route_change_kernel(struct request *request, struct error *err)
         json_opt_string(body, "reason", &reason, err) &&
         take_tags(body, &request->arena, &tags, err) &&
         registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel, err);
-    if (ok && strlen(reason) > TEXT_MOST)
-        ok = fail(err, ERR_JSON, "field 'reason' has more than %d bytes", TEXT_MOST);
+    ok = ok && check_reason(reason, err);
     ok = ok && (!status || set_status(request, kernel->head.id, status, reason, err)) &&
          (!tags || set_tags(request, kernel->head.id, tags, err));
     json_decref(body);
@@ -311,8 +348,8 @@ static bool take_observation(const json_t *body, struct arena *arena,
         return false;
     if (out->calls < 1 || !(out->p50_us > 0) || !(out->p95_us >= out->p50_us))
         return fail(err, ERR_JSON, "expected calls of 1 or more, and 0 < p50_us <= p95_us");
-    if (strlen(out->profile) > TEXT_MOST || strlen(out->host) > TEXT_MOST)
-        return fail(err, ERR_JSON, "a text has more than %d bytes", TEXT_MOST);
+    if (text_length(out->profile) > TEXT_MOST || text_length(out->host) > TEXT_MOST)
+        return fail(err, ERR_JSON, "a text has more than %d characters", TEXT_MOST);
     out->profile = arena_strdup(arena, out->profile);
     out->host = arena_strdup(arena, out->host);
     out->at_ms = registry_now_ms();
@@ -322,8 +359,12 @@ static bool take_observation(const json_t *body, struct arena *arena,
 enum handled route_observe(struct request *request, struct error *err)
 {
     struct observation_record *observation = record_new(RECORD_observation, &request->arena);
+    struct kernel_record *kernel;
     json_t *body = request_json(request, err);
-    bool ok = body && take_observation(body, &request->arena, observation, err) &&
+    bool ok = body &&
+              registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel,
+                              err) &&
+              take_observation(body, &request->arena, observation, err) &&
               registry_observe(request->server->registry, request->args[0], observation,
                                &request->arena, err);
     json_decref(body);

@@ -128,6 +128,8 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     task->ask.cache_key = arena_strdup(arena, wish->ask.cache_key);
     if (wish->ask.blueprint_id)
         task->ask.blueprint_id = arena_strdup(arena, wish->ask.blueprint_id);
+    if (wish->ask.blueprint_name)
+        task->ask.blueprint_name = arena_strdup(arena, wish->ask.blueprint_name);
     task->client = arena_strdup(arena, wish->client);
     task->parent = arena_strdup(arena, wish->parent);
     task->miss = arena_strdup(arena, miss);
@@ -267,7 +269,7 @@ static bool parse_model(struct request *request, struct ask *ask, struct error *
     if (ok && request->body_bytes == 0)
         ok = fail(err, ERR_BLUEPRINT, "the body is empty");
     if (ok)
-        ask_model(request->body, request->body_bytes, &request->arena, ask);
+        ask_bytes(request->body, request->body_bytes, &request->arena, ask);
     return ok;
 }
 
@@ -378,7 +380,7 @@ enum handled route_optimize(struct request *request, struct error *err)
     json_decref(body);
     if (!ok)
         return HANDLED_FAILED;
-    ask_model(arena_memdup(&request->arena, source.data, source.size_bytes), source.size_bytes,
+    ask_bytes(arena_memdup(&request->arena, source.data, source.size_bytes), source.size_bytes,
               &request->arena, &wish->ask);
     blobs_release(registry_blobs(server->registry), &source);
     return compile_wish(request, single, err);

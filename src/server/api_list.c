@@ -43,10 +43,12 @@ json_t *record_value(enum record_kind kind, const void *record)
     const struct record_type *type = record_type(kind);
     json_t *value = json_object();
     json_object_set_new(value, "id", json_string(((const struct record *)record)->id));
-    for (uint32_t i = 0; i < type->field_count; i++)
-        json_object_set_new(
-            value, type->fields[i].name,
-            field_value(&type->fields[i], (const char *)record + type->fields[i].offset));
+    for (uint32_t i = 0; i < type->field_count; i++) {
+        const struct record_field *field = &type->fields[i];
+        if (!field->secret)
+            json_object_set_new(value, field->name,
+                                field_value(field, (const char *)record + field->offset));
+    }
     return value;
 }
 
@@ -178,10 +180,11 @@ void list_parameters(enum record_kind kind, json_t *parameters)
         uint32_t count = arguments_of(&type->fields[i], arguments);
         for (uint32_t a = 0; a < count; a++) {
             bool text = arguments[a].op == FILTER_IS || arguments[a].op == FILTER_HAS;
-            json_array_append_new(parameters,
-                                  json_pack("{s:s, s:s, s:s, s:{s:s}}", "name", arguments[a].name,
-                                            "in", "query", "description", type->fields[i].doc,
-                                            "schema", "type", text ? "string" : "number"));
+            json_array_append_new(
+                parameters,
+                json_pack("{s:s, s:s, s:s, s:{s:s, s:s*}}", "name", arguments[a].name, "in",
+                          "query", "description", type->fields[i].doc, "schema", "type",
+                          text ? "string" : "number", "pattern", text ? "^[^\\u0000]*$" : NULL));
         }
     }
     json_array_append_new(parameters,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "build/spawner.h"
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
@@ -56,13 +57,18 @@ static bool add_history(struct request *request, uint32_t count, json_t *status,
     return true;
 }
 
-static bool add_kernels(struct request *request, json_t *status, struct error *err)
+/* Of the packages that are kept: how many, and their bytes. */
+static bool total_kernels(const struct server *server, struct totals *out, struct error *err)
 {
     const struct filter there = {.field = "object", .op = FILTER_IS_NOT, .text = ""};
     const struct query query = {.kind = RECORD_kernel, .filters = &there, .filter_count = 1};
+    return catalogue_total(registry_catalogue(server->registry), &query, "size_bytes", out, err);
+}
+
+static bool add_kernels(struct request *request, json_t *status, struct error *err)
+{
     struct totals totals;
-    if (!catalogue_total(registry_catalogue(request->server->registry), &query, "size_bytes",
-                         &totals, err))
+    if (!total_kernels(request->server, &totals, err))
         return false;
     json_object_set_new(status, "kernels", json_integer(totals.count));
     json_object_set_new(status, "kernel_cache_size_mb",
@@ -90,7 +96,7 @@ enum handled route_status(struct request *request, struct error *err)
     uint64_t queued, leased;
     json_t *status = json_object();
     pool_count(server->pool, &active, &waiting, &slots);
-    bool busy = active >= slots;
+    bool busy = active >= slots, broken = !spawner_alive(server->spawner);
     bool ok = request_only_queries(request, (const char *const[]){"history", NULL}, err) &&
               take_count(request, &count, err) &&
               queue_depth(server->queue, &queued, &leased, err) &&
@@ -99,7 +105,10 @@ enum handled route_status(struct request *request, struct error *err)
         json_decref(status);
         return HANDLED_FAILED;
     }
-    json_object_set_new(status, "status", json_string(busy ? "overloaded" : "healthy"));
+    json_object_set_new(status, "status",
+                        json_string(broken ? "broken"
+                                    : busy ? "overloaded"
+                                           : "healthy"));
     json_object_set_new(status, "version", json_string(compiler_version()));
     char key[2 * sizeof server->public_key + 1];
     hex_encode(server->public_key, sizeof server->public_key, key);
@@ -129,9 +138,10 @@ enum handled route_ready(struct request *request, struct error *err)
     uint32_t active, waiting, slots;
     (void)err;
     pool_count(server->pool, &active, &waiting, &slots);
-    const char *wrong = atomic_load(&server->stopping) ? "stopping"
-                        : active >= slots              ? "overloaded"
-                                                       : NULL;
+    const char *wrong = atomic_load(&server->stopping)    ? "stopping"
+                        : !spawner_alive(server->spawner) ? "broken"
+                        : active >= slots                 ? "overloaded"
+                                                          : NULL;
     if (wrong)
         reply_header(request, "Retry-After", "1");
     return reply_json(request, wrong ? 503 : 200,
@@ -142,8 +152,12 @@ enum handled route_metrics(struct request *request, struct error *err)
 {
     struct server *server = request->server;
     uint32_t active, waiting, slots;
+    struct totals totals;
     struct strbuf text;
+    struct error ignored; /* figures are wanted most when the catalogue is away */
     (void)err;
+    if (total_kernels(server, &totals, &ignored))
+        metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, totals.sum);
     pool_count(server->pool, &active, &waiting, &slots);
     metrics_set(server->metrics, METRIC_ACTIVE, NULL, active);
     metrics_set(server->metrics, METRIC_QUEUED, NULL, waiting);

@@ -10,6 +10,14 @@
 
 #define TEXT_MOST 200
 
+size_t text_length(const char *text)
+{
+    size_t count = 0;
+    for (; *text != '\0'; text++)
+        count += ((unsigned char)*text & 0xc0) != 0x80;
+    return count;
+}
+
 static const char *const precisions[] = {"fp32", "fp16", "bf16", "int8", NULL};
 static const char *const workloads[] = {"inference", "training", "latency", "throughput", NULL};
 const char *const hint_names[] = {
@@ -50,7 +58,8 @@ static bool take_hardware(const char *text, struct arena *arena, struct ask *ask
         at += length + (at[length] == ',');
     }
     hints->targets = hints->target_hardware;
-    return *text != '\0' || fail(err, ERR_JSON, "hint 'target_hardware' is empty");
+    return (*text != '\0' && text[strlen(text) - 1] != ',') ||
+           fail(err, ERR_JSON, "hint 'target_hardware' is empty, or its last level");
 }
 
 static bool take_strategy(const char *text, struct ask *ask, struct error *err)
@@ -182,6 +191,13 @@ void drop_unsaid(json_t *hints)
     }
 }
 
+static const char *name_of(const json_t *blueprint, struct arena *arena)
+{
+    const char *name = json_string_value(json_object_get(blueprint, "name"));
+    return name && strlen(name) <= TEXT_MOST ? arena_strdup(arena, name)
+                                             : ask_blueprint_id(blueprint, arena);
+}
+
 static bool take_blueprint(const json_t *blueprint, struct arena *arena, struct ask *ask,
                            struct error *err)
 {
@@ -189,6 +205,7 @@ static bool take_blueprint(const json_t *blueprint, struct arena *arena, struct 
     if (!json_is_object(blueprint))
         return fail(err, ERR_JSON, "field 'blueprint_ir' is not an object");
     ask->blueprint_id = ask_blueprint_id(blueprint, arena);
+    ask->blueprint_name = name_of(blueprint, arena);
     strbuf_init(&text, arena);
     json_write_canonical(blueprint, &text);
     ask->source = text.data;
@@ -211,8 +228,8 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
         return fail(err, ERR_JSON, "a request is an object");
     if (!json_only_keys(body, keys, err) || !json_opt_string(body, "cache_key", &cache_key, err))
         return false;
-    if (strlen(cache_key) > TEXT_MOST)
-        return fail(err, ERR_JSON, "field 'cache_key' has more than %d bytes", TEXT_MOST);
+    if (text_length(cache_key) > TEXT_MOST)
+        return fail(err, ERR_JSON, "field 'cache_key' has more than %d characters", TEXT_MOST);
     if (hints && short_hints)
         return fail(err, ERR_JSON, "'hints' and 'optimization_hints' are one field");
     if (!blueprint)
@@ -226,8 +243,14 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
     return true;
 }
 
-void ask_model(const void *bytes, size_t size, struct arena *arena, struct ask *out)
+void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *out)
 {
+    json_error_t ignored;
+    json_t *blueprint = size > 0 && *(const char *)bytes == '{'
+                            ? json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &ignored)
+                            : NULL;
+    out->blueprint_id = ask_blueprint_id(blueprint, arena);
+    json_decref(blueprint);
     out->source = bytes;
     out->source_bytes = size;
     sha256_hex(bytes, size, out->content);

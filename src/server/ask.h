@@ -33,10 +33,11 @@ struct ask {
     size_t source_bytes;
     char content[SHA256_HEX_BYTES], key[SHA256_HEX_BYTES];
     struct hints hints;
-    const char *hints_text;   /* canonical JSON of all */
-    const char *compiler;     /* version, with the revision of its sources */
-    const char *cache_key;    /* the client's name for it; "" */
-    const char *blueprint_id; /* the blueprint's own; NULL */
+    const char *hints_text;     /* canonical JSON of all */
+    const char *compiler;       /* version, with the revision of its sources */
+    const char *cache_key;      /* the client's name for it; "" */
+    const char *blueprint_id;   /* the blueprint's own; NULL */
+    const char *blueprint_name; /* as it calls itself: name or id; NULL */
     /* Legal hints that this build cannot follow. */
     struct ask_less {
         const char *what, *why;
@@ -44,6 +45,8 @@ struct ask {
     uint32_t less_count;
 };
 
+/* Characters of UTF-8. */
+size_t text_length(const char *text);
 extern const char *const hint_names[]; /* NULL ends them */
 
 /* object: hints as a client gave them, NULL: none; ERR_JSON names the field. */
@@ -52,8 +55,8 @@ bool ask_hints(const struct settings *settings, const json_t *object, struct are
 /* {blueprint_ir, optimization_hints | hints, cache_key?}. */
 bool ask_parse(const struct settings *settings, const json_t *body, struct arena *arena,
                struct ask *out, struct error *err);
-/* A model's bytes (borrowed), with hints parsed before. */
-void ask_model(const void *bytes, size_t size, struct arena *arena, struct ask *out);
+/* A model's bytes, or a blueprint's as they are kept (borrowed), with hints parsed before. */
+void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *out);
 /* From content, hints and source that stand: fills key. */
 void ask_finish(struct arena *arena, struct ask *ask);
 /* The blueprint's own id, for messages; NULL. */

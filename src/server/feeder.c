@@ -1,5 +1,6 @@
 /* Takes jobs of the queue for this server's own slots, keeps their leases, and wakes the streams of
- * those who watch them. One thread. */
+ * those who watch them; with compile_submitted it also makes jobs of blueprints that were
+ * submitted. One thread. */
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "build/spawner.h"
 #include "registry/queue.h"
 #include "server/api.h"
 #include "server/pool.h"
@@ -16,13 +18,14 @@
 #define BEAT_NS UINT64_C(10000000000)
 #define WAKE_NS 200000000L
 #define PARKED_MOST 4096
+#define ADOPTED_MOST 64 /* blueprints at a time */
 
 /* A job that this server has leased. */
 struct lease {
     struct feeder *feeder;
     struct lease *next;
     struct waiter waiter;
-    char job[72], token[80];
+    char job[72], token[80], blueprint[208]; /* the last of one that was submitted; "" */
     uint64_t beat_ns;
     bool over; /* under the lock */
 };
@@ -40,25 +43,64 @@ struct feeder {
     uint32_t parked_count;
 };
 
+/* How a job that did not come to its end is put down: deaths are tried again a few times. */
+static enum job_failure failure_of(enum error_code code)
+{
+    switch ((int)code) {
+    case ERR_BUSY:
+    case ERR_CANCELLED: return JOB_FAILURE_DRAINED;
+    case ERR_COMPILER_DIED: return JOB_FAILURE_CRASH;
+    case ERR_NOMEM: return JOB_FAILURE_MEMORY;
+    default: return JOB_FAILURE_COMPILE;
+    }
+}
+
+/* A blueprint that was submitted, and whose job has ended for good. */
+static void note_blueprint(struct server *server, const char *blueprint, const char *status,
+                           const char *reason)
+{
+    struct error err;
+    if (blueprint[0] != '\0' && !registry_set_status(server->registry, RECORD_blueprint, blueprint,
+                                                     status, reason, "", &err))
+        log_line(server, LOG_WARNING, "cannot note what became of a blueprint",
+                 json_pack("{s:s, s:s}", "blueprint", blueprint, "message", err.message));
+}
+
+static void fail_job(struct server *server, const char *job, const char *token,
+                     const char *blueprint, const char *own_id, const struct error *why)
+{
+    struct error err;
+    struct arena arena;
+    struct job_record *after;
+    jmp_buf no_memory;
+    json_t *value = error_value(why, own_id);
+    char *text = json_dumps(value, JSON_COMPACT);
+    queue_fail(server->queue, job, token, failure_of(why->code), text ? text : "", &err);
+    free(text);
+    json_decref(value);
+    arena_init(&arena);
+    if (setjmp(no_memory) == 0) {
+        arena.oom = &no_memory;
+        if (queue_find(server->queue, job, &arena, &after, &err) &&
+            (strcmp(after->state, "FAILED") == 0 || strcmp(after->state, "POISON") == 0))
+            note_blueprint(server, blueprint, "FAILED", why->message);
+    }
+    arena.oom = NULL;
+    arena_release(&arena);
+}
+
 /* The end of a job: on a slot's thread. */
 static void on_done(void *context, const struct outcome *outcome)
 {
     struct lease *lease = context;
     struct feeder *feeder = lease->feeder;
-    struct queue *queue = feeder->server->queue;
+    struct server *server = feeder->server;
     struct error err;
-    if (outcome->ok)
-        queue_complete(queue, lease->job, lease->token, outcome->kernel, &err);
-    else {
-        enum error_code code = outcome->error.code;
-        json_t *value = error_value(&outcome->error, outcome->blueprint_id);
-        char *text = json_dumps(value, JSON_COMPACT);
-        bool handed_back = code == ERR_BUSY || code == ERR_CANCELLED;
-        queue_fail(queue, lease->job, lease->token,
-                   handed_back ? JOB_FAILURE_DRAINED : JOB_FAILURE_COMPILE, text ? text : "", &err);
-        free(text);
-        json_decref(value);
-    }
+    if (!outcome->ok)
+        fail_job(server, lease->job, lease->token, lease->blueprint, outcome->blueprint_id,
+                 &outcome->error);
+    else if (queue_complete(server->queue, lease->job, lease->token, outcome->kernel, &err))
+        note_blueprint(server, lease->blueprint, "VALIDATED", "");
     pthread_mutex_lock(&feeder->lock);
     lease->over = true;
     feeder->woken = true;
@@ -86,7 +128,7 @@ static struct task *make_task(struct feeder *feeder, const struct job_record *jo
               blobs_get(registry_blobs(server->registry), job->request, &source, err);
     json_decref(hints);
     if (ok) {
-        ask_model(arena_memdup(&task->arena, source.data, source.size_bytes), source.size_bytes,
+        ask_bytes(arena_memdup(&task->arena, source.data, source.size_bytes), source.size_bytes,
                   &task->arena, &task->ask);
         task->client = arena_strdup(&task->arena, job->client);
         task->blueprint = arena_strdup(&task->arena, job->blueprint);
@@ -102,18 +144,6 @@ static struct task *make_task(struct feeder *feeder, const struct job_record *jo
     return NULL;
 }
 
-static void refuse(struct feeder *feeder, const struct job_record *job, const struct error *why)
-{
-    struct error err;
-    json_t *value = error_value(why, NULL);
-    char *text = json_dumps(value, JSON_COMPACT);
-    queue_fail(feeder->server->queue, job->head.id, job->token,
-               error_retryable(why->code) ? JOB_FAILURE_DRAINED : JOB_FAILURE_COMPILE,
-               text ? text : "", &err);
-    free(text);
-    json_decref(value);
-}
-
 static void begin(struct feeder *feeder, const struct job_record *job)
 {
     struct error err;
@@ -123,7 +153,7 @@ static void begin(struct feeder *feeder, const struct job_record *job)
         fail(&err, ERR_NOMEM, "no memory for a job");
     if (!task) {
         free(lease);
-        refuse(feeder, job, &err);
+        fail_job(feeder->server, job->head.id, job->token, job->blueprint, NULL, &err);
         return;
     }
     lease->feeder = feeder;
@@ -131,6 +161,7 @@ static void begin(struct feeder *feeder, const struct job_record *job)
     lease->beat_ns = clock_ns();
     snprintf(lease->job, sizeof lease->job, "%s", job->head.id);
     snprintf(lease->token, sizeof lease->token, "%s", job->token);
+    snprintf(lease->blueprint, sizeof lease->blueprint, "%s", job->blueprint);
     pthread_mutex_lock(&feeder->lock);
     lease->next = feeder->leases;
     feeder->leases = lease;
@@ -138,10 +169,55 @@ static void begin(struct feeder *feeder, const struct job_record *job)
     pthread_mutex_unlock(&feeder->lock);
     if (pool_submit(feeder->server->pool, task, &lease->waiter, &err))
         return;
-    refuse(feeder, job, &err);
+    fail_job(feeder->server, job->head.id, job->token, job->blueprint, NULL, &err);
     pthread_mutex_lock(&feeder->lock);
     lease->over = true;
     pthread_mutex_unlock(&feeder->lock);
+}
+
+/* A job for a blueprint that was submitted, with the hints that stand for none. What is compiled is
+ * what stands in its source, so that object's digest is that of the content. */
+static bool adopt(struct server *server, const struct blueprint_record *blueprint,
+                  struct arena *arena, struct error *err)
+{
+    struct job_record *wanted = record_new(RECORD_job, arena), *job;
+    struct ask ask;
+    bool joined;
+    if (!ask_hints(&server->settings, NULL, arena, &ask, err))
+        return false;
+    snprintf(ask.content, sizeof ask.content, "%s", blueprint->source);
+    ask_finish(arena, &ask);
+    wanted->key = ask.key;
+    wanted->request = blueprint->source;
+    wanted->hints = ask.hints_text;
+    wanted->blueprint = blueprint->head.id;
+    if (!queue_add(server->queue, wanted, arena, &job, &joined, err))
+        return false;
+    if (strcmp(job->blueprint, blueprint->head.id) != 0)
+        return true; /* somebody else's, for the same content: after it */
+    return registry_set_status(server->registry, RECORD_blueprint, blueprint->head.id, "COMPILING",
+                               "", "", err);
+}
+
+static void adopt_submitted(struct server *server)
+{
+    const struct filter filter = {.field = "status", .op = FILTER_IS, .text = "UNVALIDATED"};
+    const struct query query = {
+        .kind = RECORD_blueprint, .filters = &filter, .filter_count = 1, .limit = ADOPTED_MOST};
+    struct records records;
+    struct arena arena;
+    struct error err;
+    jmp_buf no_memory;
+    arena_init(&arena);
+    if (setjmp(no_memory) == 0) {
+        arena.oom = &no_memory;
+        if (catalogue_list(registry_catalogue(server->registry), &query, &arena, &records, &err))
+            for (uint32_t i = 0; i < records.count; i++)
+                if (!adopt(server, records.items[i], &arena, &err) && err.code == ERR_BUSY)
+                    break;
+    }
+    arena.oom = NULL;
+    arena_release(&arena);
 }
 
 /* As many jobs as there are slots for. */
@@ -153,6 +229,8 @@ static void take_jobs(struct feeder *feeder)
     uint32_t active, waiting, slots, count;
     struct error err;
     jmp_buf no_memory;
+    if (!spawner_alive(server->spawner))
+        return; /* they wait for who can do them */
     pool_count(server->pool, &active, &waiting, &slots);
     pthread_mutex_lock(&feeder->lock);
     uint32_t mine = feeder->lease_count;
@@ -237,8 +315,11 @@ static void *feed(void *context)
         feeder->woken = false;
         pthread_mutex_unlock(&feeder->lock);
         keep_leases(feeder);
-        if (woken || turns++ % 5 == 0) /* other servers add jobs, too */
+        if (woken || turns++ % 5 == 0) { /* other servers add some, too */
+            if (feeder->server->settings.compile_submitted)
+                adopt_submitted(feeder->server);
             take_jobs(feeder);
+        }
         wake_streams(feeder);
         pthread_mutex_lock(&feeder->lock);
     }

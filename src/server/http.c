@@ -15,6 +15,7 @@
 #include "server/http_priv.h"
 #include "server/metrics.h"
 
+#define DROPPED_BODIES 4 /* so many of the largest allowed are read on behalf of an error */
 #define BODY_FIRST ((size_t)16 << 10)
 #define STREAM_BLOCK 4096
 
@@ -130,8 +131,10 @@ static bool take_body(struct request *request, const char *data, size_t size)
 {
     uint64_t most = (uint64_t)request->server->settings.max_body_mb << 20;
     struct error err;
-    if (request->ended)
-        return request->body_bytes + size <= 2 * most; /* read on for a while: the reply follows */
+    if (request->ended) { /* the reply follows: who still writes may not read it */
+        request->dropped_bytes += size;
+        return request->dropped_bytes <= DROPPED_BODIES * most;
+    }
     if (size > most - request->body_bytes) {
         fail(&err, ERR_LIMIT, "the body has more than %llu bytes", (unsigned long long)most);
         refuse(request, &err);
@@ -228,6 +231,7 @@ static struct MHD_Response *make_response(const struct request *request)
 static enum MHD_Result send_reply(struct request *request)
 {
     struct MHD_Response *response = make_response(request);
+    http_set_deadline(request->connection, UINT64_MAX);
     if (!response)
         return MHD_NO;
     enum MHD_Result sent = MHD_queue_response(request->connection, request->reply.status, response);
@@ -235,10 +239,15 @@ static enum MHD_Result send_reply(struct request *request)
     return sent;
 }
 
-static bool has_body(const struct request *request)
+/* Whether a refusal waits until the body was read, so that a client that is busy writing sees it.
+ */
+static bool can_read_on(const struct request *request)
 {
     const char *length = request_header(request, "Content-Length");
-    return request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+    uint64_t most = (uint64_t)request->server->settings.max_body_mb << 20;
+    bool none = request->route && request->route->body == BODY_NOTHING; /* and none may come */
+    return !request->framing_wrong && !none && !request_header(request, "Expect") &&
+           (!length || strtoull(length, NULL, 10) <= DROPPED_BODIES * most);
 }
 
 enum MHD_Result http_on_request(void *context, struct MHD_Connection *connection, const char *url,
@@ -258,8 +267,7 @@ enum MHD_Result http_on_request(void *context, struct MHD_Connection *connection
         if (begin(request, version, &err))
             return MHD_YES;
         refuse(request, &err);
-        /* Without a body the connection may go on: then the reply waits for the next call. */
-        return has_body(request) ? send_reply(request) : MHD_YES;
+        return can_read_on(request) ? MHD_YES : send_reply(request);
     }
     if (*size > 0) {
         bool ok = take_body(request, data, *size);

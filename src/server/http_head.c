@@ -53,7 +53,7 @@ bool head_target_ok(const char *target, struct arena *arena)
 
 struct header_check {
     uint32_t count, hosts, lengths, encodings;
-    const char *length;
+    uint64_t length;
     uintptr_t next;    /* in the connection's memory: where the next line begins */
     const char *wrong; /* NULL: nothing is */
 };
@@ -89,7 +89,7 @@ static void check_one(struct header_check *check, const char *key, const char *v
     if (strcasecmp(key, "host") == 0 && (++check->hosts > 1 || !host_ok(value)))
         check->wrong = "the Host header is odd, or there are two";
     if (strcasecmp(key, "content-length") == 0) {
-        check->length = value;
+        check->length = strtoull(value, NULL, 10);
         if (++check->lengths > 1 || *value == '\0' || strlen(value) > LENGTH_DIGITS_MOST ||
             value[strspn(value, DIGITS)] != '\0')
             check->wrong = "the Content-Length header is odd, or there are two";
@@ -134,8 +134,13 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     for (size_t i = 0; i < value_size; i++)
         if (((unsigned char)value[i] < 0x20 && value[i] != '\t') || value[i] == 0x7f)
             check->wrong = "a header's value has control characters";
+    char text[HOST_BYTES_MOST + 2]; /* white space at the end is none of the value */
+    while (value_size > 0 && strchr(" \t", value[value_size - 1]))
+        value_size--;
+    snprintf(text, sizeof text, "%.*s", (int)(value_size < sizeof text ? value_size : sizeof text),
+             value ? value : "");
     if (!check->wrong)
-        check_one(check, key, value ? value : "");
+        check_one(check, key, text);
     return MHD_YES;
 }
 
@@ -158,12 +163,13 @@ static bool check_headers(struct request *request, const char *version, uint64_t
     else if (!check.wrong && check.encodings > 0 && (check.lengths > 0 || old))
         check.wrong = "Transfer-Encoding excludes Content-Length and HTTP/1.0";
     if (check.wrong) {
+        request->framing_wrong = true;
         reply_header(request, "Connection", "close"); /* where it ends is not certain */
         return fail(err, ERR_JSON, "%s", check.wrong);
     }
     if (check.count > HEADERS_MOST)
         return fail(err, ERR_LIMIT, "more than %d headers", HEADERS_MOST);
-    *out_length = check.lengths > 0 ? strtoull(check.length, NULL, 10) : 0;
+    *out_length = check.length;
     *out_chunked = check.encodings > 0;
     return true;
 }
@@ -255,6 +261,9 @@ static bool check_type(struct request *request, struct error *err)
     static const char *const models[] = {"application/octet-stream", "application/onnx",
                                          "application/x-onnx", "application/zip"};
     const char *type = request_header(request, "Content-Type");
+    const char *coding = request_header(request, "Content-Encoding");
+    if (coding && strcasecmp(coding, "identity") != 0)
+        return fail(err, ERR_MEDIA, "bodies are not read in the coding '%.60s'", coding);
     request->source_kind = SOURCE_JSON;
     if (!type || type_is(type, "application/json"))
         return true;

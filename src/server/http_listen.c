@@ -64,8 +64,10 @@ void http_set_deadline(struct MHD_Connection *handle, uint64_t deadline_ns)
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct connection *connection = info ? info->socket_context : NULL;
-    if (connection)
-        atomic_store(&connection->deadline_ns, deadline_ns);
+    if (!connection)
+        return;
+    atomic_store(&connection->deadline_ns, deadline_ns);
+    atomic_store(&connection->ended, false);
 }
 
 void http_await_request(const struct server *server, struct MHD_Connection *handle)
@@ -75,14 +77,26 @@ void http_await_request(const struct server *server, struct MHD_Connection *hand
     http_set_deadline(handle, clock_ns() + seconds * NS_PER_S);
 }
 
+/* Whether a client that has not said all will say no more. The library, which asks for edges of
+ * readiness, misses an end that comes together with the last bytes. What it has read already it
+ * works on meanwhile, so an end counts when it is seen a second time. */
+static bool is_abandoned(struct connection *connection)
+{
+    char byte;
+    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 &&
+           atomic_exchange(&connection->ended, true);
+}
+
 void http_close_late(struct server *server)
 {
     struct http *http = server->http;
     uint64_t now = clock_ns();
     pthread_mutex_lock(&http->lock);
-    for (struct connection *at = http->connections; at; at = at->next)
-        if (atomic_load(&at->deadline_ns) < now)
+    for (struct connection *at = http->connections; at; at = at->next) {
+        uint64_t deadline_ns = atomic_load(&at->deadline_ns);
+        if (deadline_ns != UINT64_MAX && (deadline_ns < now || is_abandoned(at)))
             shutdown(at->fd, SHUT_RDWR);
+    }
     pthread_mutex_unlock(&http->lock);
 }
 

@@ -13,6 +13,7 @@ struct connection {
     struct connection *next, **at;
     int fd;
     atomic_ullong deadline_ns; /* of clock_ns; UINT64_MAX: nothing is being read */
+    atomic_bool ended;         /* nothing more comes, as was seen since the deadline was set */
 };
 
 struct http {

@@ -22,7 +22,10 @@ static json_t *content(const char *type, json_t *schema)
     return json_pack("{s:{s:o}}", type, "schema", schema);
 }
 
-/* Schemas. */
+/* Schemas: those of records, and those in schemas.json. What they cannot say stands in a
+ * description there: that a blueprint is a graph, say. */
+
+extern const char schemas_json[]; /* written by tools/embed */
 
 static json_t *field_schema(const struct record_field *field)
 {
@@ -45,7 +48,7 @@ static json_t *record_schema(enum record_kind kind)
     json_t *fields = json_object();
     json_object_set_new(fields, "id", json_pack("{s:s}", "type", "string"));
     for (uint32_t i = 0; i < type->field_count; i++)
-        if (strcmp(type->fields[i].name, "token") != 0) /* api_jobs.c hides it */
+        if (!type->fields[i].secret)
             json_object_set_new(fields, type->fields[i].name, field_schema(&type->fields[i]));
     return json_pack("{s:s, s:s, s:o, s:[s]}", "type", "object", "description", type->doc,
                      "properties", fields, "required", "id");
@@ -57,67 +60,6 @@ static json_t *page_schema(const char *of)
                      "properties", "items", "type", "array", "items", reference(of), "next", "type",
                      "string", "null", "required", "items", "next");
 }
-
-/* Those that no record gives. */
-static const char written[] =
-    "{\"Problem\":{\"type\":\"object\",\"required\":[\"error\",\"message\",\"blueprint_id\","
-    "\"request_id\"],\"properties\":{\"error\":{\"type\":\"string\","
-    "\"description\":\"class\"},\"message\":{\"type\":\"string\"},"
-    "\"place\":{\"type\":\"string\"},\"blueprint_id\":{\"type\":[\"string\",\"null\"]},"
-    "\"request_id\":{\"type\":\"string\"}}},\"Hints\":{\"type\":\"object\","
-    "\"additionalProperties\":false,"
-    "\"properties\":{\"target_hardware\":{\"type\":\"string\"},"
-    "\"expected_batch_size\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":16777216},"
-    "\"precision\":{\"enum\":[\"fp32\",\"fp16\",\"bf16\",\"int8\"]},"
-    "\"optimization_level\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2},"
-    "\"strategy\":{\"enum\":[\"emergency\",\"fast\",\"standard\",\"aggressive\"]},"
-    "\"optimize_memory\":{\"type\":\"boolean\"},"
-    "\"expected_workload\":{\"enum\":[\"inference\",\"training\",\"latency\","
-    "\"throughput\"]}}},\"CompileAsk\":{\"type\":\"object\",\"required\":[\"blueprint_ir\"],"
-    "\"additionalProperties\":false,\"properties\":{\"blueprint_ir\":{\"type\":\"object\","
-    "\"description\":\"in any dialect\"},"
-    "\"optimization_hints\":{\"$ref\":\"#/components/schemas/Hints\"},"
-    "\"hints\":{\"$ref\":\"#/components/schemas/Hints\"},\"cache_key\":{\"type\":\"string\","
-    "\"maxLength\":200}}},\"BatchAsk\":{\"type\":\"object\",\"required\":[\"requests\"],"
-    "\"additionalProperties\":false,\"properties\":{\"requests\":{\"type\":\"array\","
-    "\"maxItems\":256,\"items\":{\"$ref\":\"#/components/schemas/CompileAsk\"}}}},"
-    "\"CompileAnswer\":{\"type\":\"object\",\"required\":[\"kernel_id\","
-    "\"compilation_time_ms\",\"optimizations_applied\",\"cache_hit\",\"metadata\"],"
-    "\"properties\":{\"kernel_id\":{\"type\":\"string\","
-    "\"pattern\":\"^kernel-[0-9a-f]{64}$\"},\"compilation_time_ms\":{\"type\":\"number\"},"
-    "\"optimizations_applied\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"
-    "\"cache_hit\":{\"type\":\"boolean\"},\"parent\":{\"type\":\"string\"},"
-    "\"metadata\":{\"type\":\"object\"}}},\"BatchAnswer\":{\"type\":\"object\","
-    "\"required\":[\"results\"],\"properties\":{\"results\":{\"type\":\"array\","
-    "\"items\":{\"anyOf\":[{\"$ref\":\"#/components/schemas/CompileAnswer\"},"
-    "{\"type\":\"object\",\"required\":[\"error\",\"message\"]}]}}}},"
-    "\"Health\":{\"type\":\"object\",\"required\":[\"status\"],"
-    "\"properties\":{\"status\":{\"type\":\"string\"}}},\"Status\":{\"type\":\"object\","
-    "\"required\":[\"status\",\"compilations_total\",\"compilations_active\","
-    "\"cache_hit_rate\",\"avg_compilation_time_ms\",\"kernel_cache_size_mb\"],"
-    "\"properties\":{\"status\":{\"type\":\"string\"},"
-    "\"compilations_total\":{\"type\":\"integer\"},"
-    "\"compilations_active\":{\"type\":\"integer\"},\"cache_hit_rate\":{\"type\":\"number\"},"
-    "\"avg_compilation_time_ms\":{\"type\":\"number\"},"
-    "\"kernel_cache_size_mb\":{\"type\":\"number\"}}},\"SubmitAsk\":{\"type\":\"object\","
-    "\"required\":[\"blueprint_ir\"],\"additionalProperties\":false,"
-    "\"properties\":{\"id\":{\"type\":\"string\"},\"blueprint_ir\":{\"type\":\"object\"},"
-    "\"tags\":{\"type\":\"array\",\"maxItems\":32,\"items\":{\"type\":\"string\"}},"
-    "\"metadata\":{\"type\":\"object\"}}},\"KernelChange\":{\"type\":\"object\","
-    "\"additionalProperties\":false,\"properties\":{\"status\":{\"enum\":[\"VALIDATED\","
-    "\"TESTING\",\"DEPLOYED\",\"RETIRED\"]},\"reason\":{\"type\":\"string\","
-    "\"maxLength\":1000},\"tags\":{\"type\":\"array\",\"maxItems\":32,"
-    "\"items\":{\"type\":\"string\"}}}},\"ObservationAsk\":{\"type\":\"object\","
-    "\"additionalProperties\":false,\"required\":[\"calls\",\"p50_us\",\"p95_us\"],"
-    "\"properties\":{\"profile\":{\"type\":\"string\"},\"host\":{\"type\":\"string\"},"
-    "\"calls\":{\"type\":\"integer\",\"minimum\":1},\"p50_us\":{\"type\":\"number\"},"
-    "\"p95_us\":{\"type\":\"number\"},\"sample_us\":{\"type\":\"array\",\"maxItems\":1000,"
-    "\"items\":{\"type\":\"number\"}}}},\"AliasAsk\":{\"type\":\"object\","
-    "\"additionalProperties\":false,\"required\":[\"kernel\"],"
-    "\"properties\":{\"kernel\":{\"type\":\"string\"}}},"
-    "\"StatusChange\":{\"type\":\"object\",\"additionalProperties\":false,"
-    "\"required\":[\"status\"],\"properties\":{\"status\":{\"enum\":[\"UNVALIDATED\","
-    "\"COMPILING\",\"VALIDATED\",\"FAILED\"]},\"reason\":{\"type\":\"string\"}}}}";
 
 /* What the answers of routes.def are called, and what they list. */
 static const struct shown {
@@ -135,7 +77,7 @@ static const struct shown {
 
 static json_t *make_schemas(void)
 {
-    json_t *schemas = json_loads(written, 0, NULL);
+    json_t *schemas = json_loads(schemas_json, JSON_REJECT_DUPLICATES, NULL);
     for (size_t i = 0; schemas && i < SHOWN_COUNT; i++) {
         json_object_set_new(schemas, shown[i].one, record_schema(shown[i].kind));
         json_object_set_new(schemas, shown[i].many, page_schema(shown[i].one));
@@ -148,14 +90,10 @@ static json_t *make_schemas(void)
 static const struct asked {
     route_fn *handle;
     const char *schema;
-} asked[] = {{route_compile, "CompileAsk"},
-             {route_batch, "BatchAsk"},
-             {route_optimize, "Hints"},
-             {route_submit, "SubmitAsk"},
-             {route_change_kernel, "KernelChange"},
-             {route_observe, "ObservationAsk"},
-             {route_set_alias, "AliasAsk"},
-             {route_blueprint_status, "StatusChange"}};
+} asked[] = {{route_compile, "CompileAsk"},         {route_batch, "BatchAsk"},
+             {route_optimize, "OptimizeAsk"},       {route_submit, "SubmitAsk"},
+             {route_change_kernel, "KernelChange"}, {route_observe, "ObservationAsk"},
+             {route_set_alias, "AliasAsk"},         {route_blueprint_status, "StatusChange"}};
 
 static void add_body(const struct route *route, json_t *operation)
 {
@@ -176,17 +114,40 @@ static void add_body(const struct route *route, json_t *operation)
 
 static json_t *answer_content(const struct route *route)
 {
-    static const char *const raw[][2] = {{"bytes", "application/octet-stream"},
+    static const char *const raw[][2] = {{"package", "application/vnd.urza.package"},
                                          {"text", "text/plain"},
+                                         {"source", "application/octet-stream"},
+                                         {"file", "text/javascript"},
+                                         {"file", "text/css"},
+                                         {"file", "image/svg+xml"},
                                          {"svg", "image/svg+xml"},
-                                         {"events", "text/event-stream"},
                                          {"page", "text/html"}};
-    if (strcmp(route->answers, "object") == 0)
+    const char *answers = route->answers;
+    if (strcmp(answers, "object") == 0)
         return content("application/json", json_pack("{s:s}", "type", "object"));
+    if (strcmp(answers, "events") == 0) /* each has a name, and JSON as its data */
+        return content("text/event-stream",
+                       json_pack("{s:s}", "description",
+                                 "events `progress` and `end`: {state, stage, kernel_id}"));
+    json_t *types = json_object();
     for (size_t i = 0; i < sizeof raw / sizeof raw[0]; i++)
-        if (strcmp(raw[i][0], route->answers) == 0)
-            return content(raw[i][1], json_pack("{s:s}", "type", "string"));
-    return content("application/json", reference(route->answers));
+        if (strcmp(raw[i][0], answers) == 0)
+            json_object_set_new(types, raw[i][1],
+                                json_pack("{s:{s:s}}", "schema", "type", "string"));
+    if (strcmp(answers, "source") == 0)
+        json_object_set_new(types, "application/json", json_pack("{s:{}}", "schema"));
+    if (json_object_size(types) == 0)
+        json_object_set_new(types, "application/json",
+                            json_pack("{s:o}", "schema", reference(answers)));
+    return types;
+}
+
+static void add_answer(json_t *answers, int status, const char *text, json_t *of)
+{
+    char name[8];
+    snprintf(name, sizeof name, "%d", status);
+    json_object_set_new(answers, name,
+                        json_pack("{s:s, s:o*}", "description", text, "content", of));
 }
 
 static void add_answers(const struct route *route, json_t *operation)
@@ -194,37 +155,35 @@ static void add_answers(const struct route *route, json_t *operation)
     static const int problems[] = {400, 401, 403, 404, 405, 409, 413, 415, 422, 500, 503};
     bool created = route->handle == route_submit || route->handle == route_observe;
     json_t *answers = json_object();
-    json_object_set_new(
-        answers, created ? "201" : "200",
-        json_pack("{s:s, s:o}", "description", "done", "content", answer_content(route)));
+    add_answer(answers, created ? 201 : 200, "done", answer_content(route));
     if (route->handle == route_compile)
-        json_object_set_new(answers, "202",
-                            json_pack("{s:s, s:o}", "description", "a job for it", "content",
-                                      content("application/json", reference("Job"))));
-    if (strcmp(route->method, "GET") == 0) {
-        json_object_set_new(answers, "304", json_pack("{s:s}", "description", "as you have it"));
-        json_object_set_new(answers, "206", json_pack("{s:s}", "description", "the range"));
-        json_object_set_new(answers, "416", json_pack("{s:s}", "description", "no such range"));
+        add_answer(answers, 202, "a job for it: Location says where",
+                   content("application/json", reference("Job")));
+    if (strstr("package object svg page file", route->answers))
+        add_answer(answers, 304, "as you have it", NULL);
+    if (route->handle == route_package) {
+        add_answer(answers, 206, "the range that was asked for", answer_content(route));
+        add_answer(answers, 416, "no such range", NULL);
     }
     for (size_t i = 0; i < sizeof problems / sizeof problems[0]; i++) {
-        char status[8];
         bool health = route->handle == route_ready && problems[i] == 503;
-        snprintf(status, sizeof status, "%d", problems[i]);
-        json_object_set_new(
-            answers, status,
-            json_pack("{s:s, s:o}", "description", health ? "not ready" : "an error", "content",
-                      content("application/json", reference(health ? "Health" : "Problem"))));
+        add_answer(answers, problems[i], health ? "not ready" : "an error",
+                   content("application/json", reference(health ? "Health" : "Problem")));
     }
     json_object_set_new(operation, "responses", answers);
 }
 
 static void add_path_parameters(const struct route *route, json_t *parameters)
 {
+    bool named = strstr(route->path, "/aliases/") != NULL;
     for (const char *at = strchr(route->path, '{'); at; at = strchr(at + 1, '{')) {
         size_t length = strcspn(at, "}") - 1;
-        json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:{s:s, s:i}}", "name",
-                                                    at + 1, length, "in", "path", "required", 1,
-                                                    "schema", "type", "string", "minLength", 1));
+        json_t *schema = json_pack("{s:s, s:i, s:s}", "type", "string", "maxLength",
+                                   named ? 100 : 200, "pattern",
+                                   named ? "^(?!kernel-)[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+                                         : "^[A-Za-z0-9_~@:+-][A-Za-z0-9._~@:+-]*$");
+        json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:o}", "name", at + 1, length,
+                                                    "in", "path", "required", 1, "schema", schema));
     }
 }
 

@@ -171,7 +171,7 @@ static const struct shown kernels[] = {
     {"Strategy", "strategy", put_word}, {"Status", "status", put_word},
     {"Evidence", "evidence", put_word}, {"Latency", "latency_us", put_us},
     {"Size", "size_bytes", put_bytes},  {"Published", "created_ms", put_time},
-    {"Parts", "id", put_parts},
+    {"Tags", "tags", put_words},        {"Parts", "id", put_parts},
 };
 
 static void put_figures(struct strbuf *out, const json_t *status)

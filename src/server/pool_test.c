@@ -103,7 +103,7 @@ static bool submit(struct bed *bed, const char *source, char client, uint32_t pr
     json_t *hints = json_pack("{s:s}", "strategy", "emergency");
     assert_true(ask_hints(&bed->server.settings, hints, &task->arena, &task->ask, err));
     json_decref(hints);
-    ask_model(arena_strdup(&task->arena, source), strlen(source), &task->arena, &task->ask);
+    ask_bytes(arena_strdup(&task->arena, source), strlen(source), &task->arena, &task->ask);
     task->client = arena_strdup(&task->arena, name);
     task->priority = priority;
     ticket->bed = bed;

@@ -48,8 +48,10 @@ static json_t *text_value(const char *text)
 
 json_t *error_value(const struct error *err, const char *blueprint_id)
 {
+    /* A shape that does not fit is one way in which a blueprint is wrong. */
+    enum error_code code = err->code == ERR_SHAPE ? ERR_BLUEPRINT : err->code;
     json_t *value = json_object();
-    json_object_set_new(value, "error", json_string(error_name(err->code)));
+    json_object_set_new(value, "error", json_string(error_name(code)));
     json_object_set_new(value, "message", text_value(err->message));
     if (err->place[0] != '\0')
         json_object_set_new(value, "place", text_value(err->place));

@@ -18,6 +18,7 @@
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
+#include "server/behind.h"
 #include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
@@ -115,12 +116,23 @@ static int level_of(const char *name)
     return LOG_ERROR;
 }
 
+/* Hints of requests that give none are settings. */
+static bool check_hints(struct server *server, struct error *err)
+{
+    struct ask ask;
+    if (ask_hints(&server->settings, NULL, &server->arena, &ask, err))
+        return true;
+    err->code = ERR_USAGE;
+    return false;
+}
+
 /* The spawner comes before every thread: it is a copy of this process. */
 static bool start(struct life *life, const char *home, struct error *err)
 {
     struct server *server = &life->server;
     const struct settings *settings = &server->settings;
-    if (!settings_check(settings, err) || !lock_data(life, err) || !open_keys(server, home, err) ||
+    if (!settings_check(settings, err) || !check_hints(server, err) || !lock_data(life, err) ||
+        !open_keys(server, home, err) ||
         (settings->tokens[0] != '\0' &&
          !tokens_read(settings->tokens, &server->arena, &server->tokens, err)) ||
         !openapi_make(server, err))
@@ -131,6 +143,9 @@ static bool start(struct life *life, const char *home, struct error *err)
     server->queue = queue_new(registry_catalogue(server->registry), settings->queue_limit);
     if (!server->queue)
         return fail(err, ERR_NOMEM, "no memory for the service");
+    server->behind = behind_start(server, err);
+    if (!server->behind)
+        return false;
     server->pool = pool_start(server, cores(settings->max_concurrent_compilations), err);
     if (!server->pool)
         return false;
@@ -150,40 +165,27 @@ static void stop(struct life *life)
     if (server->http)
         http_quiesce(server);
     feeder_stop(server->feeder);
+    behind_stop(server->behind);
     pool_stop(server->pool, deadline - STOP_NS / 4);
     workers_stop(server->workers);
     while (server->http && http_busy(server) > 0 && clock_ns() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     http_stop(server);
     feeder_free(server->feeder);
+    behind_free(server->behind);
     pool_close(server->pool);
     workers_free(server->workers);
     shelf_free(server->answers);
     shelf_free(server->packages); /* its bytes are the registry's */
     queue_free(server->queue);
+    shelf_free(server->answers);
+    shelf_free(server->packages); /* they hold objects of the registry */
     registry_close(server->registry);
     spawner_stop(server->spawner);
     metrics_free(server->metrics);
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
         close(life->lock_fd);
-}
-
-static void verify_pending(struct server *server)
-{
-    const struct filter filters[] = {{.field = "evidence", .op = FILTER_IS, .text = "pending"},
-                                     {.field = "status", .op = FILTER_IS_NOT, .text = "RETIRED"},
-                                     {.field = "object", .op = FILTER_IS_NOT, .text = ""}};
-    const struct query query = {
-        .kind = RECORD_kernel, .filters = filters, .filter_count = 3, .limit = 100};
-    struct records records;
-    struct arena arena;
-    struct error err;
-    arena_init(&arena);
-    if (catalogue_list(registry_catalogue(server->registry), &query, &arena, &records, &err))
-        for (uint32_t i = 0; i < records.count; i++)
-            pool_verify_behind(server->pool, ((const struct record *)records.items[i])->id);
-    arena_release(&arena);
 }
 
 static void tend(struct server *server)
@@ -200,14 +202,25 @@ static void tend(struct server *server)
         shelf_forget(server->packages, NULL);
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
-    metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, (double)tended.bytes);
-    verify_pending(server);
+    behind_look(server->behind);
     malloc_trim(0);
+}
+
+/* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
+ * process with threads and secrets, so whoever tends the service must restart it. */
+static void look_after_spawner(struct server *server, bool *was_alive)
+{
+    if (*was_alive && !spawner_alive(server->spawner)) {
+        log_line(server, LOG_ERROR, "the process that starts compilers died: restart the service",
+                 NULL);
+        *was_alive = false;
+    }
 }
 
 static void serve(struct server *server, const sigset_t *signals)
 {
     uint64_t next = 0;
+    bool was_alive = true;
     for (;;) {
         if (clock_ns() >= next) {
             tend(server);
@@ -217,6 +230,7 @@ static void serve(struct server *server, const sigset_t *signals)
         if (number == SIGTERM || number == SIGINT)
             return;
         http_close_late(server);
+        look_after_spawner(server, &was_alive);
     }
 }
 
@@ -263,7 +277,7 @@ static void keep_memory_small(void)
 bool server_run(const struct server_options *options, struct error *err)
 {
     struct life *life = calloc(1, sizeof *life);
-    sigset_t signals, before;
+    sigset_t signals;
     if (!life)
         return fail(err, ERR_NOMEM, "no memory for the service");
     struct server *server = &life->server;
@@ -278,7 +292,7 @@ bool server_run(const struct server_options *options, struct error *err)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     signal(SIGPIPE, SIG_IGN);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     err->code = ERR_NONE;
     bool ok = start(life, options->home, err);
     if (ok) {
@@ -287,7 +301,6 @@ bool server_run(const struct server_options *options, struct error *err)
         log_line(server, LOG_INFO, "stopping", NULL);
     }
     stop(life);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     free(life);
     return ok;
 }

@@ -24,10 +24,17 @@ struct server_options {
     void *context;
 };
 
-/* Serves until SIGTERM or SIGINT, then answers what it has read and returns within 10 s. Errors of
- * starting: ERR_USAGE (settings), ERR_IO (the address, the data), ERR_UNSUPPORTED (data of a later
- * version). Logs go to standard error, a line of JSON each. */
+/* Serves until SIGTERM or SIGINT, then answers what it has read and returns within 10 s. Both stay
+ * blocked: the process is to end, and a second one changes nothing. Errors of starting: ERR_USAGE
+ * (settings), ERR_IO (the address, the data), ERR_UNSUPPORTED (data of a later version). Logs go to
+ * standard error, a line of JSON each. */
 bool server_run(const struct server_options *options, struct error *err);
+
+/* What it answers, for docs: a row of routes.def. scope: "read" … False behind the last. */
+struct endpoint {
+    const char *method, *path, *scope, *doc;
+};
+bool server_endpoint(uint32_t index, struct endpoint *out);
 
 /* fsck and gc of a stopped service's data: as registry_fsck and registry_tend have it, a line on
  * standard output for each fault. */

@@ -16,6 +16,7 @@
 struct MHD_Connection;
 struct MHD_Daemon;
 struct MHD_Response;
+struct behind;
 struct feeder;
 struct http;
 struct metrics;
@@ -37,6 +38,7 @@ struct server {
     struct queue *queue;
     struct spawner *spawner;
     struct pool *pool;                /* pool.h */
+    struct behind *behind;            /* behind.h */
     struct shelf *answers, *packages; /* shelf.h */
     struct tokens *tokens;            /* tokens.h; NULL: everybody may do everything */
     struct metrics *metrics;          /* metrics.h */
@@ -110,7 +112,7 @@ struct request {
     const char *args[ROUTE_ARGS_MOST];
     struct arena arena;
     char *body;
-    size_t body_bytes, body_capacity;
+    size_t body_bytes, body_capacity, dropped_bytes;
     enum source_kind source_kind;
     const char *client;       /* the token's name, or the address */
     unsigned scopes;          /* a bit each */
@@ -119,7 +121,7 @@ struct request {
     const char *blueprint_id; /* of the blueprint it is about; NULL */
     uint64_t begin_ns;
     const char *target_end; /* in the connection's memory, where it ended before it was read */
-    bool target_wrong;
+    bool target_wrong, framing_wrong;
     bool headed; /* its head is there */
     bool begun, ended, suspended;
     struct reply reply;

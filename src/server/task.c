@@ -9,6 +9,7 @@
 #include "build/build.h"
 #include "compiler/opt/opt.h"
 #include "server/metrics.h"
+#include "server/behind.h"
 #include "server/pool_priv.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -31,7 +32,7 @@ static void on_step(void *context, enum build_step step)
         atomic_store(&opened->task->step, (int)step);
 }
 
-static struct compile_options limits_of(const struct settings *settings)
+struct compile_options task_limits(const struct settings *settings)
 {
     return (struct compile_options){.timeout_ms = settings->compile_timeout_seconds * 1000,
                                     .memory_bytes = settings->compile_memory_mb * MIB};
@@ -183,6 +184,7 @@ static void fill_kernel(struct task *task, const struct build_result *built, con
 {
     const json_t *metadata = json_object_get(answer, "metadata");
     kernel->head.id = built->compiled.kernel_id;
+    kernel->name = task->ask.blueprint_name ? task->ask.blueprint_name : "";
     kernel->targets = list_targets(task, built);
     kernel->precision = task->ask.hints.precision;
     kernel->strategy = strategy_name(task->ask.hints.strategy);
@@ -257,6 +259,7 @@ static void note_success(struct server *server, const struct task *task,
     metrics_add(server->metrics, METRIC_COMPILATIONS,
                 built->degraded_count > 0 ? "degraded" : "success", 1);
     metrics_observe(server->metrics, METRIC_DURATION, total_ms * 1e-3);
+    metrics_set(server->metrics, METRIC_MEMORY_PEAK, NULL, (double)built->peak_bytes);
     for (uint32_t i = 0; i < built->degraded_count; i++)
         metrics_add(server->metrics, METRIC_DEGRADED, built->degraded[i].what, 1);
     for (uint32_t i = 0; i < task->ask.less_count; i++)
@@ -289,7 +292,7 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
     enum strategy strategy = task->ask.hints.strategy;
     struct build_request request = {.source = task->ask.source,
                                     .size = task->ask.source_bytes,
-                                    .compile = limits_of(&server->settings),
+                                    .compile = task_limits(&server->settings),
                                     .degrade = true,
                                     .open_key = open_key,
                                     .on_step = on_step,
@@ -331,112 +334,7 @@ bool task_run(struct pool *pool, struct task *task, json_t **out_answer,
     bool ok = found_meanwhile(server, task, out_answer, out_kernel) ||
               compile(server, task, out_answer, out_kernel, err);
     task->arena.oom = NULL;
-    if (ok && task->ask.hints.strategy == STRATEGY_FAST)
-        pool_verify_behind(pool, out_kernel);
-    return ok;
-}
-
-/* Verification behind. */
-
-static bool verify(struct pool *pool, const char *id, struct arena *arena, struct error *err)
-{
-    struct server *server = pool_server(pool);
-    struct kernel_record *kernel;
-    struct build_result built;
-    struct blob blob;
-    struct open_key_context context = {server, NULL};
-    const struct build_request request = {.compile = limits_of(&server->settings),
-                                          .open_key = open_key,
-                                          .on_step = on_step,
-                                          .context = &context,
-                                          .spawner = server->spawner,
-                                          .cancelled = &server->stopping};
-    if (!registry_kernel(server->registry, id, arena, &kernel, err))
-        return false;
-    if (strcmp(kernel->evidence, "pending") != 0)
-        return true;
-    if (!registry_package(server->registry, kernel, &blob, err))
-        return false;
-    bool ok = build_verify(&request, blob.data, blob.size_bytes, arena, &built, err);
-    blobs_release(registry_blobs(server->registry), &blob);
-    return ok && registry_replace(server->registry, id, built.package, built.package_bytes,
-                                  "verified", err);
-}
-
-/* A kernel that does not pass is answered no more. */
-static void retire(struct server *server, const char *id, const struct error *why)
-{
-    struct error err;
-    registry_event(server->registry, "evidence", id, why->message);
-    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
-    if (!registry_set_status(server->registry, RECORD_kernel, id, "RETIRED", why->message, "",
-                             &err))
-        log_line(server, LOG_ERROR, "cannot retire a kernel that did not pass",
-                 json_pack("{s:s, s:s}", "kernel", id, "message", err.message));
-}
-
-/* Verification of it needs more than it may have: nobody tries again. */
-static void give_up(struct server *server, const char *id, struct arena *arena,
-                    const struct error *why)
-{
-    struct kernel_record *kernel;
-    struct error err;
-    registry_event(server->registry, "evidence", id, why->message);
-    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
-    for (int tries = 0; tries < 20; tries++) {
-        if (!registry_kernel(server->registry, id, arena, &kernel, &err) ||
-            strcmp(kernel->evidence, "pending") != 0)
-            return;
-        kernel->evidence = "none";
-        const struct change change = {
-            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
-        if (catalogue_commit(registry_catalogue(server->registry), &change, 1, &err) ||
-            err.code != ERR_CONFLICT)
-            return; /* or it is found pending again */
-    }
-}
-
-/* What became of a verification behind: true where it came to an end. */
-static bool conclude(struct server *server, const char *id, bool ok, const struct error *err,
-                     struct arena *arena)
-{
-    bool beyond = err->code == ERR_LIMIT || err->code == ERR_COMPILER_DIED;
     if (ok)
-        return true;
-    if (err->code == ERR_VERIFY)
-        retire(server, id, err);
-    else if (beyond)
-        give_up(server, id, arena, err);
-    if (err->code != ERR_VERIFY && err->code != ERR_CANCELLED)
-        log_line(server, LOG_WARNING, "verification could not be done",
-                 json_pack("{s:s, s:s}", "kernel", id, "message", err->message));
-    return beyond || err->code == ERR_VERIFY;
-}
-
-void behind_run(struct pool *pool, struct behind *behind)
-{
-    struct server *server = pool_server(pool);
-    struct arena arena;
-    struct error err = {.code = ERR_NONE};
-    jmp_buf no_memory;
-    volatile bool ok = false;
-    arena_init(&arena);
-    if (setjmp(no_memory) != 0)
-        fail(&err, ERR_NOMEM, "no memory for verification");
-    else {
-        arena.oom = &no_memory;
-        ok = verify(pool, behind->kernel, &arena, &err);
-        if (conclude(server, behind->kernel, ok, &err, &arena)) {
-            shelf_forget(server->answers, behind->kernel);
-            shelf_forget(server->packages, behind->kernel);
-        }
-    }
-    arena.oom = NULL;
-    metrics_add(server->metrics, METRIC_VERIFICATIONS,
-                ok                       ? "passed"
-                : err.code == ERR_VERIFY ? "failed"
-                                         : "undone",
-                1);
-    arena_release(&arena);
-    free(behind);
+        behind_add(server->behind, out_kernel);
+    return ok;
 }

@@ -67,7 +67,7 @@ static bool read_line(struct tokens *tokens, char *line, struct arena *arena, st
         return fail(err, ERR_USAGE, "a line begins with the SHA-256 of a token, 64 hex digits");
     if (!scopes || (token.scopes = tokens_scopes(scopes)) == 0)
         return fail(err, ERR_USAGE, "scopes are read, compile, admin, worker, between commas");
-    if (!name || !name_ok(name))
+    if (!name || !name_ok(name) || strtok_r(NULL, " \t\r", &end))
         return fail(err, ERR_USAGE, "a name of at most %d letters, digits and ._-@ comes last",
                     NAME_MOST);
     token.name = arena_strdup(arena, name);

@@ -4,102 +4,128 @@
 import { h } from "./dom.js";
 
 const STYLE = /<style>([^]*?)<\/style>/;
+const LEAST = 0.05, MOST = 8, LEGIBLE = 0.7; // scales
+const STEP = 60; // of an arrow, in pixels
 
 function parse(text) {
     const style = STYLE.exec(text);
     const tree = new DOMParser().parseFromString(text.replace(STYLE, ""), "image/svg+xml");
+    const picture = document.importNode(tree.documentElement, true);
+    picture.removeAttribute("width");
+    picture.removeAttribute("height");
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(`${style ? style[1] : ""}
-        :host { display: block } svg { display: block; width: 100%; height: 100% }`);
-    return [document.importNode(tree.documentElement, true), sheet];
+        .urza-picture .paper { fill: none }
+        :host { display: block }
+        svg { display: block; width: 100%; height: 100% }`);
+    return [picture, sheet];
 }
 
-export function drawing(text) {
-    const [picture, sheet] = parse(text);
-    const [, , width, height] = picture.getAttribute("viewBox").split(/[ ,]+/).map(Number);
-    const view = { x: 0, y: 0, scale: 1 }; // of the left upper corner, in the picture's units
-    const host = h("div", { class: "canvas", tabindex: "0", role: "group",
-        "aria-label": "Graph. Plus and minus enlarge and shrink it, arrows move it, 0 shows " +
-            "it whole, 1 at its own size." });
-    const frame = () => [host.clientWidth || 640, host.clientHeight || 400];
+// Which part of the picture its frame shows: the left upper corner at (x, y), in the picture's
+// units, and pixels a unit.
+class Viewport {
+    constructor(picture, frame) {
+        [this.width, this.height] = picture.getAttribute("viewBox").split(/[ ,]+/).map(Number)
+            .slice(2);
+        Object.assign(this, { picture, frame, x: 0, y: 0, scale: 1 });
+    }
 
-    function place() {
-        const [across, down] = frame();
-        const wide = across / view.scale, high = down / view.scale;
-        view.x = wide >= width ? (width - wide) / 2 : Math.min(Math.max(view.x, 0), width - wide);
-        view.y = high >= height ? 0 : Math.min(Math.max(view.y, 0), height - high);
-        picture.setAttribute("viewBox", `${view.x} ${view.y} ${wide} ${high}`);
+    size() {
+        return [this.frame.clientWidth || 640, this.frame.clientHeight || 400];
+    }
+
+    place() {
+        const [wide, high] = this.size().map((pixels) => pixels / this.scale);
+        this.x = wide >= this.width ? (this.width - wide) / 2 :
+            Math.min(Math.max(this.x, 0), this.width - wide);
+        this.y = high >= this.height ? 0 : Math.min(Math.max(this.y, 0), this.height - high);
+        this.picture.setAttribute("viewBox", `${this.x} ${this.y} ${wide} ${high}`);
     }
 
     // Keeps the point at (px, py) of the frame where it is.
-    function zoom(factor, px = frame()[0] / 2, py = frame()[1] / 2) {
-        const before = view.scale;
-        view.scale = Math.min(Math.max(before * factor, 0.05), 8);
-        view.x += px / before - px / view.scale;
-        view.y += py / before - py / view.scale;
-        place();
+    zoom(factor, px = this.size()[0] / 2, py = this.size()[1] / 2) {
+        const before = this.scale;
+        this.scale = Math.min(Math.max(before * factor, LEAST), MOST);
+        this.x += px / before - px / this.scale;
+        this.y += py / before - py / this.scale;
+        this.place();
     }
 
-    function whole() {
-        const [across, down] = frame();
-        Object.assign(view, { x: 0, y: 0, scale: Math.min(across / width, down / height, 1) });
-        place();
+    move(dx, dy) {
+        this.x += dx / this.scale;
+        this.y += dy / this.scale;
+        this.place();
     }
 
-    // To begin with: as wide as there is room, but large enough to read.
-    function actual(least = 1) {
-        const scale = Math.max(Math.min(frame()[0] / width, 1), least);
-        Object.assign(view, { x: Math.max(0, (width - frame()[0] / scale) / 2), y: 0, scale });
-        place();
+    whole() {
+        const [across, down] = this.size();
+        this.scale = Math.min(across / this.width, down / this.height, 1);
+        this.place();
     }
 
-    function move(dx, dy) {
-        view.x += dx / view.scale;
-        view.y += dy / view.scale;
-        place();
+    // Its upper left part, as much as there is room for, but not smaller than least.
+    upper(least) {
+        this.scale = Math.max(Math.min(this.size()[0] / this.width, 1), least);
+        this.x = this.y = 0;
+        this.place();
     }
+}
 
-    const keys = {
-        "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), 0: whole,
-        1: () => actual(), ArrowLeft: () => move(-60, 0), ArrowRight: () => move(60, 0),
-        ArrowUp: () => move(0, -60), ArrowDown: () => move(0, 60),
-    };
-    host.addEventListener("keydown", (event) => {
+function listen(frame, view, keys) {
+    frame.addEventListener("keydown", (event) => {
         if (keys[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey) {
             event.preventDefault();
             keys[event.key]();
         }
     });
-    host.addEventListener("wheel", (event) => {
-        if (event.ctrlKey || document.activeElement === host) {
-            const box = host.getBoundingClientRect();
+    frame.addEventListener("wheel", (event) => {
+        if (event.ctrlKey || document.activeElement === frame) {
+            const box = frame.getBoundingClientRect();
             event.preventDefault();
-            zoom(Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
+            view.zoom(Math.exp(-event.deltaY / 400), event.clientX - box.left,
+                event.clientY - box.top);
         }
     }, { passive: false });
-    host.addEventListener("pointerdown", (event) => host.setPointerCapture(event.pointerId));
-    host.addEventListener("pointermove", (event) => {
-        if (host.hasPointerCapture(event.pointerId)) {
-            move(-event.movementX, -event.movementY);
+    frame.addEventListener("pointerdown", (event) => frame.setPointerCapture(event.pointerId));
+    frame.addEventListener("pointermove", (event) => {
+        if (frame.hasPointerCapture(event.pointerId)) {
+            view.move(-event.movementX, -event.movementY);
         }
     });
-    picture.removeAttribute("width");
-    picture.removeAttribute("height");
-    const shadow = host.attachShadow({ mode: "open" });
-    shadow.adoptedStyleSheets = [sheet];
-    shadow.append(picture);
     let shown = false; // its size is known only once it stands in the page
     new ResizeObserver(() => {
-        (shown ? place : () => actual(0.7))();
+        if (shown) {
+            view.place();
+        } else {
+            view.upper(LEGIBLE);
+        }
         shown = true;
-    }).observe(host);
-    const button = (label, name, work) =>
-        h("button", { type: "button", "aria-label": name, title: name, onclick: work }, label);
+    }).observe(frame);
+}
+
+export function drawing(text) {
+    const [picture, sheet] = parse(text);
+    const frame = h("div", { class: "canvas", tabindex: "0", role: "group",
+        "aria-label": "Graph. Plus and minus enlarge and shrink it, arrows move it, 0 shows " +
+            "it whole, 1 at its own size." });
+    const view = new Viewport(picture, frame);
+    const keys = {
+        "+": () => view.zoom(1.25), "=": () => view.zoom(1.25), "-": () => view.zoom(0.8),
+        0: () => view.whole(), 1: () => view.upper(1),
+        ArrowLeft: () => view.move(-STEP, 0), ArrowRight: () => view.move(STEP, 0),
+        ArrowUp: () => view.move(0, -STEP), ArrowDown: () => view.move(0, STEP),
+    };
+    const shadow = frame.attachShadow({ mode: "open" });
+    shadow.adoptedStyleSheets = [sheet];
+    shadow.append(picture);
+    listen(frame, view, keys);
+    const button = (label, name, key) =>
+        h("button", { type: "button", "aria-label": name, title: name, onclick: keys[key] }, label);
     return h("figure", { class: "drawing" },
-        h("div", { class: "tools" }, button("+", "Enlarge", keys["+"]),
-            button("\u2212", "Shrink", keys["-"]), button("Whole", "Show it whole", whole),
-            button("1:1", "Show it at its own size", keys[1])),
-        host,
+        h("div", { class: "tools" }, button("+", "Enlarge", "+"),
+            button("\u2212", "Shrink", "-"), button("Whole", "Show it whole", 0),
+            button("1:1", "Show it at its own size", 1)),
+        frame,
         h("figcaption", { class: "faint" },
             "Drag to move; Ctrl and wheel to zoom; with the focus on it: wheel, +, \u2212, " +
             "arrows, 0, 1."));

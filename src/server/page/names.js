@@ -6,7 +6,8 @@ const AT_A_TIME = 4;
 
 const known = new Map();
 
-function readable(kernel) {
+// Retired and evicted kernels have no package to read.
+export function readable(kernel) {
     return kernel.object !== "" && kernel.status !== "RETIRED";
 }
 

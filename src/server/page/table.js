@@ -8,7 +8,7 @@ function cells(columns, row) {
 export function table(title, columns, rows, empty = "None yet.") {
     const body = rows.map((row) => h("tr", null, cells(columns, row)));
     const none = h("tr", null, h("td", { colspan: columns.length, class: "faint" }, empty));
-    return h("div", { class: "scroll", role: "region", "aria-label": title, tabindex: "0" },
+    return h("div", { class: "scroll", role: "group", "aria-label": title, tabindex: "0" },
         h("table", null,
             h("thead", null, h("tr", null, columns.map((column) =>
                 h("th", { scope: "col", class: column.kind }, column.title)))),

@@ -72,7 +72,7 @@ function sideBySide(a, b) {
         Object.values(kernel.details?.metadata?.stages_ms || {}).reduce((x, y) => x + y, 0)));
     const bar = (kernel) => h("td", null, h("div", { class: "tall" },
         stageBar(kernel.details?.metadata?.stages_ms, longest)));
-    return section("Side by side", h("div", { class: "scroll", role: "region", tabindex: "0",
+    return section("Side by side", h("div", { class: "scroll", role: "group", tabindex: "0",
         "aria-label": "Side by side" },
     h("table", { class: "compare" },
         h("thead", null, h("tr", null, ["", "First", "Second", "Second beside first"].map((title) =>

@@ -4,13 +4,14 @@ import { latencyChart, stageBar, stagesOf, swatch } from "./chart.js";
 import { facts, h, kernelLink, pill, section } from "./dom.js";
 import { drawing } from "./drawing.js";
 import { bytes, count, figure, memory, ms, share, targets, time, us } from "./format.js";
+import { readable } from "./names.js";
 import { table } from "./table.js";
 
 const VERSIONS_MOST = 12;
 
-// A part of the package, or null: evicted and retired kernels have none.
+// A part of the package; null: it cannot be had.
 async function part(kernel, how, rest, signal) {
-    if (kernel.object === "" || kernel.status === "RETIRED") {
+    if (!readable(kernel)) {
         return null;
     }
     try {
@@ -48,8 +49,8 @@ function heading(kernel, manifest) {
         h("p", { class: "lead" }, pill(kernel.status), " ", pill(kernel.evidence), " ",
             kernel.reason && h("span", { class: "faint" }, kernel.reason)),
         h("p", { class: "id whole" }, kernel.id),
-        h("p", { class: "buttons" }, kernel.object ? download(kernel) :
-            h("span", { class: "faint" }, "Evicted: it is compiled again when asked for."),
+        h("p", { class: "buttons" }, readable(kernel) ? download(kernel) :
+            h("span", { class: "faint" }, "Its package is not answered any more."),
         h("a", { class: "button", href: `#/compare${query({ a: kernel.id, b: kernel.parent })}` },
             "Compare"))];
 }

@@ -19,8 +19,8 @@ const FIELDS = [
 const COLUMNS = [...KERNELS,
     { title: "Tags", kind: "words", show: (row) => row.tags.join(", ") }];
 
-// The arguments of the listing for what the form says. A latency of 0 means that nobody measured it,
-// so such kernels are not among the fast ones.
+// The arguments of the listing for what the form says. A latency of 0 says that nobody measured
+// it: such kernels are not among the fast ones.
 function argumentsOf(asked) {
     const fields = { limit: LIMIT, cursor: asked.cursor, tag: asked.tag, target: asked.target,
         status: asked.status };

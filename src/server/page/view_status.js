@@ -127,5 +127,5 @@ export async function show({ signal }) {
         list,
         section("Last compilations", compiled, stageLegend()),
         section("Latest kernels", kernels,
-            h("p", null, h("a", { href: "#/kernels" }, "All kernels"))));
+            h("p", { class: "after" }, h("a", { href: "#/kernels" }, "All kernels"))));
 }
