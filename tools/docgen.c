@@ -17,7 +17,7 @@
 #include "compiler/import/import.h"
 #include "compiler/ops/ops.h"
 #include "compiler/opt/opt.h"
-#include "server/server_priv.h"
+#include "server/server.h"
 
 struct prim_row {
     const char *name, *rule, *doc;
@@ -296,7 +296,7 @@ static bool put_pytorch(struct strbuf *out, struct error *err)
 
 static bool put_registry(struct strbuf *out, struct error *err)
 {
-    static const char *const scopes[] = {"anybody", "read", "compile", "admin", "worker"};
+    struct endpoint at;
     static const struct {
         const char *name, *label, *doc;
     } metrics[] = {
@@ -306,9 +306,8 @@ static bool put_registry(struct strbuf *out, struct error *err)
     };
     (void)err;
     strbuf_puts(out, "| endpoint | scope | what it does |\n| --- | --- | --- |\n");
-    for (uint32_t i = 0; route_at(i); i++)
-        strbuf_printf(out, "| `%s %s` | %s | %s |\n", route_at(i)->method, route_at(i)->path,
-                      scopes[route_at(i)->scope], route_at(i)->doc);
+    for (uint32_t i = 0; server_endpoint(i, &at); i++)
+        strbuf_printf(out, "| `%s %s` | %s | %s |\n", at.method, at.path, at.scope, at.doc);
     strbuf_puts(out, "\n| setting | default | what it is |\n| --- | --- | --- |\n");
     for (uint32_t i = 0; setting_at(i); i++)
         strbuf_printf(out, "| `%s` | %s | %s |\n", setting_at(i)->name, setting_at(i)->text,

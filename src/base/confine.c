@@ -3,8 +3,10 @@
  * part, as filters read no paths and know no children. */
 #include "base/confine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
@@ -13,7 +15,11 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -241,6 +247,53 @@ static void open_folder(int ruleset, const char *folder, uint64_t rights)
     close(beneath.parent_fd);
 }
 
+/* Opens what lies in folder one by one, but for closed: rules only ever add. Both are without links
+ * and parts like "..". */
+static void open_around(int ruleset, const char *folder, const char *closed)
+{
+    size_t length = strlen(folder);
+    DIR *dir = opendir(folder);
+    for (const struct dirent *e; dir && (e = readdir(dir));) {
+        char path[PATH_MAX];
+        struct stat info;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            fstatat(dirfd(dir), e->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+            snprintf(path, sizeof path, "%s%s%s", folder, folder[length - 1] == '/' ? "" : "/",
+                     e->d_name) >= (int)sizeof path)
+            continue;
+        size_t size = strlen(path);
+        bool leads = strncmp(path, closed, size) == 0;
+        if (leads && closed[size] == '\0')
+            continue;
+        if (leads && closed[size] == '/')
+            open_around(ruleset, path, closed);
+        else if (S_ISDIR(info.st_mode))
+            open_folder(ruleset, path, RIGHTS_READ);
+        else if (S_ISREG(info.st_mode))
+            open_folder(ruleset, path, LANDLOCK_ACCESS_FS_READ_FILE);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static bool lies_in(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 &&
+           (path[length] == '/' || path[length] == '\0' || folder[length - 1] == '/');
+}
+
+static void open_for_reading(int ruleset, const struct confinement *c)
+{
+    char folder[PATH_MAX], closed[PATH_MAX];
+    if (!realpath(c->reads, folder))
+        return;
+    if (!c->closed || !realpath(c->closed, closed) || !lies_in(closed, folder))
+        open_folder(ruleset, folder, RIGHTS_READ);
+    else if (strcmp(closed, folder) != 0)
+        open_around(ruleset, folder, closed);
+}
+
 /* Whether signals reach this process and its children only, from now on. */
 static bool limit_reach(const struct confinement *c)
 {
@@ -256,7 +309,7 @@ static bool limit_reach(const struct confinement *c)
     if (ruleset < 0)
         return false;
     if (c->reads)
-        open_folder(ruleset, c->reads, RIGHTS_READ);
+        open_for_reading(ruleset, c);
     if (c->writes)
         open_folder(ruleset, c->writes, RIGHTS_WRITE | more);
     bool restricted = syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;

@@ -18,6 +18,8 @@ void confine_descriptors(int keep);
 struct confinement {
     bool processes;     /* may fork, wait for its children and kill them (see above) */
     bool memory_files;  /* may make files in memory, which no limit on memory counts */
+    const char *closed; /* a folder whose files it may not read, though it lies in the next; NULL:
+                           none. In the other folders that lead there it opens what is there now */
     const char *reads;  /* a folder whose files it may read; NULL: none */
     const char *writes; /* a folder, made before, in which it may do anything; NULL: none */
 };

@@ -59,6 +59,22 @@ static bool check_nesting(const char *text, size_t size, struct error *err)
     return true;
 }
 
+size_t json_count(const char *text, size_t size)
+{
+    size_t count = 1;
+    bool in_string = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (c == '"')
+            in_string = !in_string;
+        else if (in_string)
+            i += c == '\\';
+        else
+            count += c == ',' || c == '[' || c == '{';
+    }
+    return count;
+}
+
 /* Whether there is memory for something of the text's size. */
 static bool has_memory(size_t size)
 {

@@ -15,6 +15,9 @@ struct strbuf;
  * LIMIT_JSON_BYTES (ERR_LIMIT), LIMIT_JSON_DEPTH (ERR_LIMIT). Fails with ERR_JSON and "line L,
  * column C" as place. */
 json_t *json_read(const char *text, size_t size, struct error *err);
+/* How many values a text has at most, without reading it: each takes some hundred bytes once it is
+ * read, and two in the text. */
+size_t json_count(const char *text, size_t size);
 
 /* Appends the canonical form (RFC 8785): keys sorted by UTF-16 code units, no white space,
  * ECMAScript numbers. Integers beyond 2^53 are written exactly (an extension; the reader keeps them

@@ -76,6 +76,18 @@ static void test_keys_by_utf16(void **state)
                      "\"\xf0\x9f\x98\x81\":6,\"\xee\x80\x80\":3}");
 }
 
+static void test_count(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t count;
+    } cases[] = {
+        {"1", 1}, {"[1,2]", 3}, {"{\"a,[{\":[\"\\\",\"]}", 3}, {"\"not closed,", 1}, {"", 1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(json_count(cases[i].text, strlen(cases[i].text)), cases[i].count);
+}
+
 static void test_refused_text(void **state)
 {
     (void)state;
@@ -259,9 +271,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_canonical_form), cmocka_unit_test(test_keys_by_utf16),
-        cmocka_unit_test(test_refused_text),   cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_getters),        cmocka_unit_test(test_getters_refuse),
-        cmocka_unit_test(test_only_keys),      cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_count),          cmocka_unit_test(test_refused_text),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_getters),
+        cmocka_unit_test(test_getters_refuse), cmocka_unit_test(test_only_keys),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

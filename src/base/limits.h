@@ -14,7 +14,8 @@
 #define LIMIT_JSON_BYTES ((size_t)64 << 20)   /* a blueprint, a manifest */
 #define LIMIT_MODEL_BYTES ((size_t)4 << 30)   /* a model with its weights */
 #define LIMIT_JSON_DEPTH 64
-#define LIMIT_RECORD_BYTES ((size_t)64 << 20) /* one record of the catalogue, all its texts */
+#define LIMIT_REQUEST_VALUES ((size_t)3 << 18) /* JSON values of one request to a service */
+#define LIMIT_RECORD_BYTES ((size_t)64 << 20)  /* one record of the catalogue, all its texts */
 #define LIMIT_PACKAGE_ENTRIES 256
 #define LIMIT_PACKAGE_BYTES ((uint64_t)1 << 40)
 #define LIMIT_LAUNCHES 65536 /* launches of one entry point */

@@ -40,7 +40,12 @@ static bool run_work(const struct build_request *request, const struct work_orde
     struct child_exit end =
         request->spawner ? spawner_run(request->spawner, work, request->cancelled, arena, out, err)
                          : work_run(work, arena, out, err);
-    return end.end == CHILD_DONE || child_fail(end, &work->limits, who, ERR_COMPILER_DIED, err);
+    if (end.end == CHILD_DONE)
+        return true;
+    child_fail(end, &work->limits, who, ERR_COMPILER_DIED, err);
+    if (end.end == CHILD_NO_MEMORY) /* what it may have, and not what there is, was too little */
+        err->code = ERR_COMPILER_DIED;
+    return false;
 }
 
 static bool compile(const struct build_request *request, const struct compile_options *options,
@@ -52,7 +57,8 @@ static bool compile(const struct build_request *request, const struct compile_op
     if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
     work_compile(request->source, request->size, options,
-                 options->cache ? cache_folder(options->cache) : NULL, arena, &work);
+                 options->cache ? cache_folder(options->cache) : NULL, request->closed, arena,
+                 &work);
     if (!run_work(request, &work, "the compiler", arena, &answer, err) ||
         !compile_take_answer(&answer, out, err))
         return false;
@@ -63,9 +69,11 @@ static bool compile(const struct build_request *request, const struct compile_op
 static bool verify(const struct build_request *request, struct build_result *result,
                    struct arena *arena, struct error *err)
 {
+    uint32_t timeout_s = request->compile.timeout_ms / 1000;
     const struct verify_options options = {.seed = request->compile.seed,
                                            .dims = request->dims,
                                            .size_count = 2,
+                                           .timeout_s = timeout_s,
                                            .allow_unsigned = true};
     struct verify_summary summary;
     struct child_answer answer;
@@ -81,6 +89,8 @@ static bool verify(const struct build_request *request, struct build_result *res
     result->verify_ms = (double)(clock_ns() - begin_ns) * 1e-6;
     if (summary.pass)
         return true;
+    if (timeout_s > 0 && result->verify_ms >= 1e3 * timeout_s) /* less would not be faster */
+        return fail(err, ERR_LIMIT, "verification did not finish within %u s", timeout_s);
     fail(err, ERR_VERIFY, "%s", summary.detail);
     return fail_at(err, "check '%s'", summary.name);
 }
@@ -277,6 +287,17 @@ bool build_verify(const struct build_request *request, const void *package, size
         return false;
     *out = result;
     return true;
+}
+
+bool build_profile(const struct build_request *request, const void *package, size_t size,
+                   const uint8_t signer[32], double seconds, struct arena *arena,
+                   struct work_profiled *out, struct error *err)
+{
+    struct work_order work;
+    struct child_answer answer;
+    work_profile(package, size, signer, seconds, arena, &work);
+    return run_work(request, &work, "measuring", arena, &answer, err) &&
+           work_take_profiled(&answer, out, err);
 }
 
 void build_release(const struct build_request *request, struct build_result *result)

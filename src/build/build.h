@@ -33,6 +33,8 @@ struct build_request {
     bool unchecked;                 /* not verified, whatever the strategy */
     bool degrade;                   /* otherwise the first failure is the answer */
     /* Opens the signing key into *out, which is wiped after use; NULL: the package is unsigned. */
+    const char *closed; /* a folder of which the source may read nothing: that of the key, say;
+                           NULL: none */
     bool (*open_key)(void *context, struct signing_key *out, struct error *err);
     void (*on_step)(void *context, enum build_step step); /* NULL: nobody asks */
     void *context;                                        /* of both */
@@ -60,14 +62,22 @@ struct build_result {
 
 /* Everything lives in arena but what the cache holds: build_release. On failure *out is unchanged.
  * Errors of the source are as compile_blueprint has them; ERR_VERIFY names the check that did not
- * pass. */
+ * pass; ERR_COMPILER_DIED: a child died, or needed more than the time or memory of request->compile
+ * (verification that takes longer than that time is ERR_LIMIT); ERR_NOMEM: this process has none.
+ */
 bool build_run(const struct build_request *request, struct arena *arena, struct build_result *out,
                struct error *err);
 /* Verifies a package that was built without, and writes it again with the evidence, signed: for a
- * strategy that answers first. Of request only dims, seed, open_key, spawner and cancelled count.
- * *out has package and evidence; ERR_VERIFY as above. Its id stays what it was. */
+ * strategy that answers first. Of request only dims, seed, timeout_ms, open_key, spawner and
+ * cancelled count. *out has package and evidence; ERR_VERIFY as above. Its id stays what it was. */
 bool build_verify(const struct build_request *request, const void *package, size_t size,
                   struct arena *arena, struct build_result *out, struct error *err);
+/* Measures a package at typical sizes for so many seconds, in a child: what is measured is what
+ * signer signed. Of request only spawner and cancelled count. *out lies in arena. */
+struct work_profiled;
+bool build_profile(const struct build_request *request, const void *package, size_t size,
+                   const uint8_t signer[32], double seconds, struct arena *arena,
+                   struct work_profiled *out, struct error *err);
 void build_release(const struct build_request *request, struct build_result *result);
 
 #endif

@@ -32,6 +32,7 @@ struct urza_compiler {
     struct spawner *spawner;
     struct cache *cache; /* NULL: none */
     char *home;          /* NULL: packages are unsigned */
+    char *keys;          /* the folder there */
     uint8_t public_key[32];
     pthread_mutex_t lock;
     pthread_cond_t changed; /* running or a job */
@@ -115,7 +116,7 @@ static bool make_compiler(const urza_compiler_options *options, urza_compiler *c
         explicit_bzero(&key, sizeof key);
         if (!ok)
             return false;
-        if (!(c->home = strdup(path)))
+        if (!(c->home = strdup(path)) || asprintf(&c->keys, "%s/keys", path) < 0)
             return fail(err, ERR_NOMEM, "no memory for a compiler");
     }
     if (!options->cache_dir)
@@ -130,6 +131,7 @@ static void drop_compiler(urza_compiler *c)
     spawner_stop(c->spawner);
     cache_free(c->cache);
     free(c->home);
+    free(c->keys);
     free(c);
 }
 
@@ -323,6 +325,7 @@ static bool fill_request(urza_job *job, const void *source, size_t size,
                     .cache = job->compiler->cache},
         .dims = copy_text(&job->arena, options->dims),
         .degrade = options->degrade != 0,
+        .closed = job->compiler->keys,
         .open_key = job->compiler->home ? open_key : NULL,
         .on_step = step,
         .context = job,

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/strbuf.h"
+#include "profile/profile.h"
 
 #define COMPILE_MS 120000
 #define VERIFY_S 300 /* the default of verify_options */
@@ -18,12 +19,19 @@
 #define KERNEL_FILE_BYTES ((uint64_t)256 << 20)
 #define FOLDER_OF_KERNELS "kernels"
 #define COMPILE_BYTES ((uint64_t)8 << 30)
-#define TEXTS_MOST 4
+#define PROFILE_MS 60000
+#define PROFILE_BYTES ((uint64_t)8 << 30)
+#define TEXTS_MOST 5
 
 struct compile_wire {
     uint64_t seed;
     uint32_t strategy;
     bool training, plain;
+};
+
+struct profile_wire {
+    uint8_t signer[32];
+    double seconds;
 };
 
 struct verify_wire {
@@ -71,7 +79,8 @@ static bool take_options(const struct child_part *part, void *out, size_t bytes,
 }
 
 void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  const char *cache_folder, struct arena *arena, struct work_order *out)
+                  const char *cache_folder, const char *closed, struct arena *arena,
+                  struct work_order *out)
 {
     const struct compile_wire wire = {.seed = options->seed,
                                       .strategy = options->strategy,
@@ -84,7 +93,7 @@ void work_compile(const char *source, size_t size, const struct compile_options 
         strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, cache_folder);
         kernels = path.data;
     }
-    const char *const texts[] = {options->targets, options->folder, options->dump, kernels};
+    const char *const texts[] = {options->targets, options->folder, options->dump, kernels, closed};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES;
     *out = (struct work_order){
         .kind = WORK_COMPILE,
@@ -94,7 +103,7 @@ void work_compile(const char *source, size_t size, const struct compile_options 
                    .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
         .parts = {
-            put_options(&wire, sizeof wire, arena), put_texts(texts, 4, arena), {source, size}}};
+            put_options(&wire, sizeof wire, arena), put_texts(texts, 5, arena), {source, size}}};
 }
 
 void work_verify(const void *package, size_t size, const struct verify_options *options,
@@ -120,6 +129,21 @@ void work_verify(const void *package, size_t size, const struct verify_options *
             put_options(&wire, sizeof wire, arena), put_texts(texts, 1, arena), {package, size}}};
 }
 
+void work_profile(const void *package, size_t size, const uint8_t signer[32], double seconds,
+                  struct arena *arena, struct work_order *out)
+{
+    struct profile_wire wire = {.seconds = seconds};
+    memcpy(wire.signer, signer, sizeof wire.signer);
+    *out = (struct work_order){
+        .kind = WORK_PROFILE,
+        .limits = {.timeout_ms = PROFILE_MS,
+                   .memory_bytes = PROFILE_BYTES,
+                   .answer_bytes = LIMIT_JSON_BYTES,
+                   .file_bytes = size, /* code in memory */
+                   .sealed = true},
+        .parts = {put_options(&wire, sizeof wire, arena), {NULL, 0}, {package, size}}};
+}
+
 static bool compile(const struct work_order *work, struct arena *arena, struct child_answer *out,
                     struct error *err)
 {
@@ -128,7 +152,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct compile_result result;
     const char *texts[TEXTS_MOST] = {NULL};
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
-        !take_texts(&work->parts[1], texts, 4, err))
+        !take_texts(&work->parts[1], texts, 5, err))
         return false;
     struct cache *cache = texts[3] ? cache_new(&(struct cache_options){.folder = texts[3]}) : NULL;
     const struct compile_options options = {.targets = texts[0],
@@ -141,8 +165,8 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                             .cache = cache,
                                             .kernels_only = true};
     /* The source may name files in its folder, and nothing else. */
-    confine_calls(&(struct confinement){.reads = options.folder,
-                                        .writes = cache ? cache_folder(cache) : NULL});
+    confine_calls(&(struct confinement){
+        .reads = options.folder, .closed = texts[4], .writes = cache ? cache_folder(cache) : NULL});
     if (!compile_blueprint(source->data, source->size_bytes, &options, arena, &result, err))
         return false;
     compile_answer(&result, arena, out); /* the process ends, and the cache's values with it */
@@ -186,16 +210,59 @@ bool work_verify_here(const void *package, size_t size, const struct verify_opti
     return true;
 }
 
+static bool profile(const struct work_order *work, struct arena *arena, struct child_answer *out,
+                    struct error *err)
+{
+    const struct child_part *package = &work->parts[2];
+    struct profile *figures = ARENA_NEW(arena, struct profile);
+    struct profile_wire wire;
+    struct strbuf text;
+    if (!take_options(&work->parts[0], &wire, sizeof wire, err))
+        return false;
+    const struct profile_options options = {
+        .load = {.trusted_keys = (const uint8_t(*)[32]) & wire.signer,
+                 .trusted_key_count = 1,
+                 .threads = 1},
+        .seconds = wire.seconds,
+        .peaks = 1};
+    confine_calls(&(struct confinement){.memory_files = true});
+    if (!profile_package(package->data, package->size_bytes, &options, arena, figures, err))
+        return false;
+    strbuf_init(&text, arena);
+    profile_print(figures, &text);
+    out->parts[0] = (struct child_part){text.data, text.size_bytes};
+    return true;
+}
+
+bool work_take_profiled(const struct child_answer *answer, struct work_profiled *out,
+                        struct error *err)
+{
+    json_t *value = json_read(answer->parts[0].data ? answer->parts[0].data : "",
+                              answer->parts[0].size_bytes, err);
+    if (!value)
+        return fail(err, ERR_COMPILER_DIED, "the answer of measuring is damaged");
+    json_int_t bytes = json_integer_value(json_object_get(value, "temporaries_bytes"));
+    *out = (struct work_profiled){.json = answer->parts[0].data,
+                                  .p50_us = json_number_value(json_object_get(value, "p50_us")),
+                                  .temporaries_bytes = bytes > 0 ? (uint64_t)bytes : 0};
+    json_decref(value);
+    return true;
+}
+
 bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
              struct error *err)
 {
+    bool ok = false;
     compile_in_child();
     switch (work->kind) {
-    case WORK_COMPILE: return compile(work, arena, out, err);
-    case WORK_VERIFY: return verify(work, arena, out, err);
-    case WORK_KINDS: break;
+    case WORK_COMPILE: ok = compile(work, arena, out, err); break;
+    case WORK_VERIFY: ok = verify(work, arena, out, err); break;
+    case WORK_PROFILE: ok = profile(work, arena, out, err); break;
+    case WORK_KINDS: return fail(err, ERR_BUG, "no such work");
     }
-    return fail(err, ERR_BUG, "no such work");
+    if (!ok && err->code == ERR_NOMEM) /* the same end, wherever memory ran out */
+        child_no_memory();
+    return ok;
 }
 
 _Static_assert(offsetof(struct verify_summary, pass) == 0, "work_take_verified looks there");

@@ -9,7 +9,7 @@
 
 #define WORK_PARTS 3
 
-enum work_kind { WORK_COMPILE = 1, WORK_VERIFY, WORK_KINDS };
+enum work_kind { WORK_COMPILE = 1, WORK_VERIFY, WORK_PROFILE, WORK_KINDS };
 
 struct work_order {
     enum work_kind kind;
@@ -18,13 +18,20 @@ struct work_order {
 };
 
 /* Compiling with these options, without key, chooser and observer, and with a cache for kernels
- * that is part of cache_folder (NULL: none): no child writes what is found as a whole package. */
+ * that is part of cache_folder (NULL: none): no child writes what is found as a whole package.
+ * closed: as in build_request. */
 void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  const char *cache_folder, struct arena *arena, struct work_order *out);
+                  const char *cache_folder, const char *closed, struct arena *arena,
+                  struct work_order *out);
 /* verify_package with these options, but without trusted keys. As a whole it takes half a minute
  * more than its checks may. */
 void work_verify(const void *package, size_t size, const struct verify_options *options,
                  struct arena *arena, struct work_order *out);
+
+/* profile_package of one thread at typical sizes, for so many seconds; signer: whose package it is.
+ */
+void work_profile(const void *package, size_t size, const uint8_t signer[32], double seconds,
+                  struct arena *arena, struct work_order *out);
 
 /* Does it: for a child. ERR_BUG for what is not as the functions above have it. */
 bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
@@ -38,6 +45,16 @@ bool work_verify_here(const void *package, size_t size, const struct verify_opti
 /* What a child answered to either. evidence lies in the answer. ERR_COMPILER_DIED. */
 bool work_take_verified(const struct child_answer *answer, struct verify_summary *out,
                         const char **out_evidence, size_t *out_bytes, struct error *err);
+
+/* What a child answered to a profile: JSON as profile_print has it, checked to be JSON, and figures
+ * of it. ERR_COMPILER_DIED. */
+struct work_profiled {
+    const char *json; /* in the answer */
+    double p50_us;
+    uint64_t temporaries_bytes;
+};
+bool work_take_profiled(const struct child_answer *answer, struct work_profiled *out,
+                        struct error *err);
 
 /* In a child of this process. */
 struct child_exit work_run(const struct work_order *work, struct arena *arena,

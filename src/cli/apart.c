@@ -28,9 +28,9 @@ static bool work_apart(void *context, struct arena *arena, struct child_answer *
     return apart->work(&cli, apart->context, out, err);
 }
 
-void apart_confine(const char *folder)
+void apart_confine(struct cli *cli, const char *folder)
 {
-    confine_calls(&(struct confinement){.reads = folder});
+    confine_calls(&(struct confinement){.reads = folder, .closed = bundle_keys(cli)});
 }
 
 bool apart_run(struct cli *cli, apart_fn *work, void *context, uint32_t timeout_ms, const char *who,

@@ -18,9 +18,9 @@ struct verify_summary;
 typedef bool apart_fn(struct cli *cli, void *context, struct child_answer *out, struct error *err);
 
 /* For the child, once it has read what its command names: from here on it reads files of that
- * folder (NULL: none) and does nothing else to the outside but answer and print. Who measures on
- * this machine cannot have it so (urza tune). */
-void apart_confine(const char *folder);
+ * folder (NULL: none), keys excepted, and does nothing else to the outside but answer and print.
+ * Who measures on this machine cannot have it so (urza tune). */
+void apart_confine(struct cli *cli, const char *folder);
 
 /* who: the subject of what is said when the child dies, ERR_COMPILER_DIED or ERR_NOMEM; timeout_ms
  * 0: none. */

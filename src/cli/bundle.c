@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "base/strbuf.h"
 #include "cli/cli_priv.h"
 #include "compiler/import/import.h"
 
@@ -28,6 +29,14 @@ const char *bundle_folder(struct cli *cli, const char *path)
     if (!slash)
         return ".";
     return slash == path ? "/" : arena_strndup(cli->arena, path, (size_t)(slash - path));
+}
+
+const char *bundle_keys(struct cli *cli)
+{
+    struct strbuf path;
+    strbuf_init(&path, cli->arena);
+    strbuf_printf(&path, "%s/keys", cli->home ? cli->home : "");
+    return cli->home ? path.data : NULL;
 }
 
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,

@@ -110,6 +110,7 @@ void progress_end(struct cli *cli);
 
 /* Packages. */
 
+const char *bundle_keys(struct cli *cli); /* the folder of keys; NULL: there is none */
 /* The folder of a blueprint's file, where its relative paths start; NULL for "-". */
 const char *bundle_folder(struct cli *cli, const char *path);
 /* How large a file may be, by its first bytes: a package, a model, or JSON. */

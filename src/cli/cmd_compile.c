@@ -237,6 +237,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
         .dims = request->dims,
         .degrade = request->degrade,
         .unchecked = !request->out,
+        .closed = bundle_keys(cli),
         .open_key = request->is_unsigned || !request->out ? NULL : open_key,
         .on_step = show_step,
         .context = cli};

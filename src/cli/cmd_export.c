@@ -28,7 +28,7 @@ static bool read_blueprint(struct cli *cli, const struct request *request, const
     struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
     const char *folder = bundle_folder(cli, request->file);
     struct import_options options = {.seed = request->seed, .folder = folder};
-    apart_confine(folder);
+    apart_confine(cli, folder);
     if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err))
         return false;
     const struct graph *graph = &blueprint->graph;
@@ -55,7 +55,7 @@ static bool read_package(struct cli *cli, const struct request *request, const v
     enum package_trust trust = request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE;
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
-    apart_confine(NULL);
+    apart_confine(cli, NULL);
     if (!package_read(bytes, size, trust, &trusted, cli->arena, contents, id, err))
         return false;
     *out = (struct source){&contents->graph, contents->params};

@@ -26,7 +26,7 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
         struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
         struct import_options options = {.seed = 0};
         *out = &blueprint->graph;
-        apart_confine(NULL);
+        apart_confine(cli, NULL);
         return blueprint_read(bytes, size, &options, cli->arena, blueprint, err);
     }
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
@@ -35,7 +35,7 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
     *out = &contents->graph;
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
-    apart_confine(NULL);
+    apart_confine(cli, NULL);
     return package_read(bytes, size, request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
                         &trusted, cli->arena, contents, id, err);
 }

@@ -157,7 +157,7 @@ static bool import(struct cli *cli, void *context, struct child_answer *out, str
     if (!read_options(cli, request, &options, err) ||
         !bundle_read(cli, request->file, &bytes, &size, err))
         return false;
-    apart_confine(options.folder);
+    apart_confine(cli, options.folder);
     options.refused = &refused;
     if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err)) {
         if (refused.size_bytes >= sizeof err->message)

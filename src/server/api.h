@@ -5,8 +5,6 @@
 #include "server/ask.h"
 #include "server/server_priv.h"
 
-/* Fields that nobody is shown: who has the token of a lease may end the job. */
-bool record_field_hidden(const struct record_field *field);
 /* A record as JSON: {id, fields…}: lists as arrays, JSON as it is. */
 json_t *record_value(enum record_kind kind, const void *record);
 

@@ -128,6 +128,8 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     task->ask.cache_key = arena_strdup(arena, wish->ask.cache_key);
     if (wish->ask.blueprint_id)
         task->ask.blueprint_id = arena_strdup(arena, wish->ask.blueprint_id);
+    if (wish->ask.blueprint_name)
+        task->ask.blueprint_name = arena_strdup(arena, wish->ask.blueprint_name);
     task->client = arena_strdup(arena, wish->client);
     task->parent = arena_strdup(arena, wish->parent);
     task->miss = arena_strdup(arena, miss);

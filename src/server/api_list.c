@@ -38,21 +38,17 @@ static json_t *field_value(const struct record_field *field, const void *at)
     return json_null();
 }
 
-bool record_field_hidden(const struct record_field *field)
-{
-    return strcmp(field->name, "token") == 0;
-}
-
 json_t *record_value(enum record_kind kind, const void *record)
 {
     const struct record_type *type = record_type(kind);
     json_t *value = json_object();
     json_object_set_new(value, "id", json_string(((const struct record *)record)->id));
-    for (uint32_t i = 0; i < type->field_count; i++)
-        if (!record_field_hidden(&type->fields[i]))
-            json_object_set_new(
-                value, type->fields[i].name,
-                field_value(&type->fields[i], (const char *)record + type->fields[i].offset));
+    for (uint32_t i = 0; i < type->field_count; i++) {
+        const struct record_field *field = &type->fields[i];
+        if (!field->secret)
+            json_object_set_new(value, field->name,
+                                field_value(field, (const char *)record + field->offset));
+    }
     return value;
 }
 

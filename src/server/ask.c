@@ -191,6 +191,13 @@ void drop_unsaid(json_t *hints)
     }
 }
 
+static const char *name_of(const json_t *blueprint, struct arena *arena)
+{
+    const char *name = json_string_value(json_object_get(blueprint, "name"));
+    return name && strlen(name) <= TEXT_MOST ? arena_strdup(arena, name)
+                                             : ask_blueprint_id(blueprint, arena);
+}
+
 static bool take_blueprint(const json_t *blueprint, struct arena *arena, struct ask *ask,
                            struct error *err)
 {
@@ -198,6 +205,7 @@ static bool take_blueprint(const json_t *blueprint, struct arena *arena, struct 
     if (!json_is_object(blueprint))
         return fail(err, ERR_JSON, "field 'blueprint_ir' is not an object");
     ask->blueprint_id = ask_blueprint_id(blueprint, arena);
+    ask->blueprint_name = name_of(blueprint, arena);
     strbuf_init(&text, arena);
     json_write_canonical(blueprint, &text);
     ask->source = text.data;

@@ -33,10 +33,11 @@ struct ask {
     size_t source_bytes;
     char content[SHA256_HEX_BYTES], key[SHA256_HEX_BYTES];
     struct hints hints;
-    const char *hints_text;   /* canonical JSON of all */
-    const char *compiler;     /* version, with the revision of its sources */
-    const char *cache_key;    /* the client's name for it; "" */
-    const char *blueprint_id; /* the blueprint's own; NULL */
+    const char *hints_text;     /* canonical JSON of all */
+    const char *compiler;       /* version, with the revision of its sources */
+    const char *cache_key;      /* the client's name for it; "" */
+    const char *blueprint_id;   /* the blueprint's own; NULL */
+    const char *blueprint_name; /* as it calls itself: name or id; NULL */
     /* Legal hints that this build cannot follow. */
     struct ask_less {
         const char *what, *why;

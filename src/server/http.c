@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "server/http_priv.h"
 #include "server/metrics.h"
 
@@ -56,6 +57,10 @@ bool request_only_queries(const struct request *request, const char *const *allo
 
 json_t *request_json(struct request *request, struct error *err)
 {
+    if (json_count(request->body, request->body_bytes) > LIMIT_REQUEST_VALUES) {
+        fail(err, ERR_LIMIT, "more than %zu JSON values in one request", LIMIT_REQUEST_VALUES);
+        return NULL;
+    }
     json_t *value = json_read(request->body ? request->body : "", request->body_bytes, err);
     if (value && !json_is_object(value)) {
         json_decref(value);

@@ -48,7 +48,7 @@ static json_t *record_schema(enum record_kind kind)
     json_t *fields = json_object();
     json_object_set_new(fields, "id", json_pack("{s:s}", "type", "string"));
     for (uint32_t i = 0; i < type->field_count; i++)
-        if (!record_field_hidden(&type->fields[i]))
+        if (!type->fields[i].secret)
             json_object_set_new(fields, type->fields[i].name, field_schema(&type->fields[i]));
     return json_pack("{s:s, s:s, s:o, s:[s]}", "type", "object", "description", type->doc,
                      "properties", fields, "required", "id");

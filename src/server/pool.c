@@ -24,8 +24,7 @@ struct pool {
     pthread_cond_t changed;
     struct client *turn;         /* whose turn it was last; NULL: nobody waits */
     struct task *chains[CHAINS]; /* all tasks by key, linked by `chain` */
-    struct behind *behind, **behind_last;
-    uint32_t behind_count, waiting, active, slots;
+    uint32_t waiting, active, slots;
     bool stopping;
     pthread_t threads[];
 };
@@ -196,30 +195,22 @@ static void run(struct pool *pool, struct task *task)
     json_decref(answer);
 }
 
+/* One slot at least is left by those who verify behind, where there are two. */
 static void *serve(void *context)
 {
     struct pool *pool = context;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         struct task *task = take(pool);
-        struct behind *behind = !task && !pool->stopping ? pool->behind : NULL;
-        if (!task && !behind) {
+        if (!task) {
             if (pool->stopping)
                 break;
             pthread_cond_wait(&pool->changed, &pool->lock);
             continue;
         }
         pool->active++;
-        if (behind) {
-            pool->behind = behind->next;
-            pool->behind_last = pool->behind ? pool->behind_last : &pool->behind;
-            pool->behind_count--;
-        }
         pthread_mutex_unlock(&pool->lock);
-        if (task)
-            run(pool, task);
-        else
-            behind_run(pool, behind);
+        run(pool, task);
         pthread_mutex_lock(&pool->lock);
         pool->active--;
     }
@@ -240,28 +231,6 @@ bool pool_stopping(struct pool *pool)
     return stopping;
 }
 
-bool pool_verify_behind(struct pool *pool, const char *kernel)
-{
-    struct behind *behind = calloc(1, sizeof *behind);
-    if (!behind)
-        return false;
-    snprintf(behind->kernel, sizeof behind->kernel, "%s", kernel);
-    pthread_mutex_lock(&pool->lock);
-    bool ok = pool->behind_count < pool->server->settings.queue_limit && !pool->stopping;
-    for (const struct behind *at = pool->behind; ok && at; at = at->next)
-        ok = strcmp(at->kernel, kernel) != 0;
-    if (ok) {
-        *pool->behind_last = behind;
-        pool->behind_last = &behind->next;
-        pool->behind_count++;
-        pthread_cond_signal(&pool->changed);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    if (!ok)
-        free(behind);
-    return ok;
-}
-
 struct pool *pool_start(struct server *server, uint32_t slots, struct error *err)
 {
     struct pool *pool = calloc(1, sizeof *pool + slots * sizeof pool->threads[0]);
@@ -270,7 +239,6 @@ struct pool *pool_start(struct server *server, uint32_t slots, struct error *err
         return NULL;
     }
     pool->server = server;
-    pool->behind_last = &pool->behind;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->changed, NULL);
     for (; pool->slots < slots; pool->slots++)
@@ -330,10 +298,6 @@ void pool_close(struct pool *pool)
 {
     if (!pool)
         return;
-    for (struct behind *behind = pool->behind, *next; behind; behind = next) {
-        next = behind->next;
-        free(behind);
-    }
     pthread_cond_destroy(&pool->changed);
     pthread_mutex_destroy(&pool->lock);
     free(pool);

@@ -1,7 +1,7 @@
 /* The compilations under way: each key once, whoever asks; clients in turn; so many at a time.
  *
  *   submit ─► clients' queues ─► slot (a thread) ─► build/ ─► publish ─► answer ─► waiters
- *                                                                └─ fast: verified behind
+ *                                                                └─ behind.h: the rest
  *
  * A task is owned by the pool from pool_submit on. Whoever submits one for a key that is under way
  * joins that one. Waiters are called on a slot's thread, once, in any order. */
@@ -62,10 +62,6 @@ void pool_cancel(struct pool *pool, const char *job);
 const char *pool_stage(struct pool *pool, const char *job);
 void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting,
                 uint32_t *out_slots);
-
-/* Verifies a kernel whose evidence is pending when nothing else is to be done. False: too much
- * waits already; whoever looks for pending evidence later finds it again. */
-bool pool_verify_behind(struct pool *pool, const char *kernel);
 
 /* The answer of a hit: what the key's record kept of the first one, with where it was found and how
  * its kernel's evidence stands today. */

@@ -74,3 +74,13 @@ const struct route *route_find(const char *method, const char *path, struct aren
     *out_methods = arena_strdup(arena, methods);
     return NULL;
 }
+
+bool server_endpoint(uint32_t index, struct endpoint *out)
+{
+    static const char *const scopes[SCOPE_COUNT] = {"anybody", "read", "compile", "admin",
+                                                    "worker"};
+    const struct route *route = route_at(index);
+    if (route)
+        *out = (struct endpoint){route->method, route->path, scopes[route->scope], route->doc};
+    return route != NULL;
+}

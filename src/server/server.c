@@ -3,6 +3,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "compiler/compile.h"
 #include "registry/queue.h"
 #include "server/api.h"
+#include "server/behind.h"
 #include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
@@ -26,6 +28,7 @@
 #define STOP_NS UINT64_C(8000000000) /* for what is under way */
 #define GIB ((uint64_t)1 << 30)
 #define MIB ((uint64_t)1 << 20)
+#define ARENAS 4
 #define MS_PER_HOUR INT64_C(3600000)
 
 struct life {
@@ -139,6 +142,9 @@ static bool start(struct life *life, const char *home, struct error *err)
     server->queue = queue_new(registry_catalogue(server->registry), settings->queue_limit);
     if (!server->queue)
         return fail(err, ERR_NOMEM, "no memory for the service");
+    server->behind = behind_start(server, err);
+    if (!server->behind)
+        return false;
     server->pool = pool_start(server, cores(settings->max_concurrent_compilations), err);
     if (!server->pool)
         return false;
@@ -158,14 +164,18 @@ static void stop(struct life *life)
     if (server->http)
         http_quiesce(server);
     feeder_stop(server->feeder);
+    behind_stop(server->behind);
     pool_stop(server->pool, deadline - STOP_NS / 4);
     workers_stop(server->workers);
     while (server->http && http_busy(server) > 0 && clock_ns() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     http_stop(server);
     feeder_free(server->feeder);
+    behind_free(server->behind);
     pool_close(server->pool);
     workers_free(server->workers);
+    shelf_free(server->answers);
+    shelf_free(server->packages); /* its bytes are the registry's */
     queue_free(server->queue);
     shelf_free(server->answers);
     shelf_free(server->packages); /* they hold objects of the registry */
@@ -175,23 +185,6 @@ static void stop(struct life *life)
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
         close(life->lock_fd);
-}
-
-static void verify_pending(struct server *server)
-{
-    const struct filter filters[] = {{.field = "evidence", .op = FILTER_IS, .text = "pending"},
-                                     {.field = "status", .op = FILTER_IS_NOT, .text = "RETIRED"},
-                                     {.field = "object", .op = FILTER_IS_NOT, .text = ""}};
-    const struct query query = {
-        .kind = RECORD_kernel, .filters = filters, .filter_count = 3, .limit = 100};
-    struct records records;
-    struct arena arena;
-    struct error err;
-    arena_init(&arena);
-    if (catalogue_list(registry_catalogue(server->registry), &query, &arena, &records, &err))
-        for (uint32_t i = 0; i < records.count; i++)
-            pool_verify_behind(server->pool, ((const struct record *)records.items[i])->id);
-    arena_release(&arena);
 }
 
 static void tend(struct server *server)
@@ -208,7 +201,8 @@ static void tend(struct server *server)
         shelf_forget(server->packages, NULL);
     }
     metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
-    verify_pending(server);
+    behind_look(server->behind);
+    malloc_trim(0);
 }
 
 /* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
@@ -252,6 +246,15 @@ static void announce(struct server *server, const struct server_options *options
         options->on_ready(options->context, url.data);
 }
 
+/* What large requests took goes back to the system: large blocks are mapped (the limit for that
+ * would rise with each one that is freed), and few arenas keep pieces of small ones. */
+static void keep_memory_small(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, ARENAS);
+}
+
 bool server_run(const struct server_options *options, struct error *err)
 {
     struct life *life = calloc(1, sizeof *life);
@@ -259,6 +262,7 @@ bool server_run(const struct server_options *options, struct error *err)
     if (!life)
         return fail(err, ERR_NOMEM, "no memory for the service");
     struct server *server = &life->server;
+    keep_memory_small();
     life->lock_fd = -1;
     server->settings = options->settings;
     server->log_level = level_of(options->settings.log_level);

@@ -30,6 +30,12 @@ struct server_options {
  * standard error, a line of JSON each. */
 bool server_run(const struct server_options *options, struct error *err);
 
+/* What it answers, for docs: a row of routes.def. scope: "read" … False behind the last. */
+struct endpoint {
+    const char *method, *path, *scope, *doc;
+};
+bool server_endpoint(uint32_t index, struct endpoint *out);
+
 /* fsck and gc of a stopped service's data: as registry_fsck and registry_tend have it, a line on
  * standard output for each fault. */
 bool server_fsck(const struct settings *settings, bool repair, unsigned long *out_faults,

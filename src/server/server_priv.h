@@ -16,6 +16,7 @@
 struct MHD_Connection;
 struct MHD_Daemon;
 struct MHD_Response;
+struct behind;
 struct feeder;
 struct http;
 struct metrics;
@@ -37,6 +38,7 @@ struct server {
     struct queue *queue;
     struct spawner *spawner;
     struct pool *pool;                /* pool.h */
+    struct behind *behind;            /* behind.h */
     struct shelf *answers, *packages; /* shelf.h */
     struct tokens *tokens;            /* tokens.h; NULL: everybody may do everything */
     struct metrics *metrics;          /* metrics.h */

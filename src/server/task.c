@@ -9,6 +9,7 @@
 #include "build/build.h"
 #include "compiler/opt/opt.h"
 #include "server/metrics.h"
+#include "server/behind.h"
 #include "server/pool_priv.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -29,6 +30,12 @@ static void on_step(void *context, enum build_step step)
     const struct open_key_context *opened = context;
     if (opened->task)
         atomic_store(&opened->task->step, (int)step);
+}
+
+struct compile_options task_limits(const struct settings *settings)
+{
+    return (struct compile_options){.timeout_ms = settings->compile_timeout_seconds * 1000,
+                                    .memory_bytes = settings->compile_memory_mb * MIB};
 }
 
 /* The answer. */
@@ -177,6 +184,7 @@ static void fill_kernel(struct task *task, const struct build_result *built, con
 {
     const json_t *metadata = json_object_get(answer, "metadata");
     kernel->head.id = built->compiled.kernel_id;
+    kernel->name = task->ask.blueprint_name ? task->ask.blueprint_name : "";
     kernel->targets = list_targets(task, built);
     kernel->precision = task->ask.hints.precision;
     kernel->strategy = strategy_name(task->ask.hints.strategy);
@@ -279,24 +287,21 @@ static bool found_meanwhile(struct server *server, struct task *task, json_t **o
 static bool compile(struct server *server, struct task *task, json_t **out_answer, char *out_kernel,
                     struct error *err)
 {
-    const struct settings *settings = &server->settings;
     struct open_key_context context = {server, task};
     struct build_result built;
     enum strategy strategy = task->ask.hints.strategy;
-    const struct build_request request = {
-        .source = task->ask.source,
-        .size = task->ask.source_bytes,
-        .compile = {.targets = task->ask.hints.targets,
-                    .strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy,
-                    .plain = task->ask.hints.optimization_level == 0,
-                    .timeout_ms = settings->compile_timeout_seconds * 1000,
-                    .memory_bytes = settings->compile_memory_mb * MIB},
-        .degrade = true,
-        .open_key = open_key,
-        .on_step = on_step,
-        .context = &context,
-        .spawner = server->spawner,
-        .cancelled = &task->cancelled};
+    struct build_request request = {.source = task->ask.source,
+                                    .size = task->ask.source_bytes,
+                                    .compile = task_limits(&server->settings),
+                                    .degrade = true,
+                                    .open_key = open_key,
+                                    .on_step = on_step,
+                                    .context = &context,
+                                    .spawner = server->spawner,
+                                    .cancelled = &task->cancelled};
+    request.compile.targets = task->ask.hints.targets;
+    request.compile.strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy;
+    request.compile.plain = task->ask.hints.optimization_level == 0;
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, &built, err);
     double total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
@@ -329,77 +334,7 @@ bool task_run(struct pool *pool, struct task *task, json_t **out_answer,
     bool ok = found_meanwhile(server, task, out_answer, out_kernel) ||
               compile(server, task, out_answer, out_kernel, err);
     task->arena.oom = NULL;
-    if (ok && task->ask.hints.strategy == STRATEGY_FAST)
-        pool_verify_behind(pool, out_kernel);
+    if (ok)
+        behind_add(server->behind, out_kernel);
     return ok;
-}
-
-/* Verification behind. */
-
-static bool verify(struct pool *pool, const char *id, struct arena *arena, struct error *err)
-{
-    struct server *server = pool_server(pool);
-    struct kernel_record *kernel;
-    struct build_result built;
-    struct blob blob;
-    struct open_key_context context = {server, NULL};
-    const struct build_request request = {.open_key = open_key,
-                                          .on_step = on_step,
-                                          .context = &context,
-                                          .spawner = server->spawner,
-                                          .cancelled = &server->stopping};
-    if (!registry_kernel(server->registry, id, arena, &kernel, err))
-        return false;
-    if (strcmp(kernel->evidence, "pending") != 0)
-        return true;
-    if (!registry_package(server->registry, kernel, &blob, err))
-        return false;
-    bool ok = build_verify(&request, blob.data, blob.size_bytes, arena, &built, err);
-    blobs_release(registry_blobs(server->registry), &blob);
-    return ok && registry_replace(server->registry, id, built.package, built.package_bytes,
-                                  "verified", err);
-}
-
-/* A kernel that does not pass is answered no more. */
-static void retire(struct server *server, const char *id, const struct error *why)
-{
-    struct error err;
-    registry_event(server->registry, "evidence", id, why->message);
-    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
-    if (!registry_set_status(server->registry, RECORD_kernel, id, "RETIRED", why->message, "",
-                             &err))
-        log_line(server, LOG_ERROR, "cannot retire a kernel that did not pass",
-                 json_pack("{s:s, s:s}", "kernel", id, "message", err.message));
-}
-
-void behind_run(struct pool *pool, struct behind *behind)
-{
-    struct server *server = pool_server(pool);
-    struct arena arena;
-    struct error err = {.code = ERR_NONE};
-    jmp_buf no_memory;
-    volatile bool ok = false;
-    arena_init(&arena);
-    if (setjmp(no_memory) != 0)
-        fail(&err, ERR_NOMEM, "no memory for verification");
-    else {
-        arena.oom = &no_memory;
-        ok = verify(pool, behind->kernel, &arena, &err);
-    }
-    arena.oom = NULL;
-    if (!ok && err.code == ERR_VERIFY)
-        retire(server, behind->kernel, &err);
-    if (ok || err.code == ERR_VERIFY) {
-        shelf_forget(server->answers, behind->kernel);
-        shelf_forget(server->packages, behind->kernel);
-    } else if (err.code != ERR_CANCELLED)
-        log_line(server, LOG_WARNING, "verification could not be done",
-                 json_pack("{s:s, s:s}", "kernel", behind->kernel, "message", err.message));
-    metrics_add(server->metrics, METRIC_VERIFICATIONS,
-                ok                       ? "passed"
-                : err.code == ERR_VERIFY ? "failed"
-                                         : "undone",
-                1);
-    arena_release(&arena);
-    free(behind);
 }

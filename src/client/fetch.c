@@ -1,0 +1,139 @@
+/* Fetching: from the folder, or from the service into the folder.
+ *
+ *              in the folder   asked            answer
+ *   id         yes             no
+ *   id, CHECK  yes             with its etag    304: the folder's; else new bytes of the same id
+ *   alias      yes             with its etag    304: the folder's; else another kernel, or new
+ * bytes any        no              without          bytes
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/client_priv.h"
+
+#define TYPE_PACKAGE "application/vnd.urza.package"
+
+bool name_is_fit(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 0 && length < NAME_BYTES && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
+               length;
+}
+
+bool name_is_id(const char *name)
+{
+    uint8_t digest[SHA256_BYTES];
+    return strlen(name) == KERNEL_ID_BYTES - 1 && strncmp(name, "kernel-", 7) == 0 &&
+           hex_decode(name + 7, digest, sizeof digest);
+}
+
+/* The package in an answer. NULL on failure. */
+static struct urza_package *take_package(struct urza_client *client, const char *name,
+                                         struct exchange *exchange, struct error *err)
+{
+    char id[KERNEL_ID_BYTES];
+    struct bytes *bytes = &exchange->answer;
+    if (!check_package(client, bytes->data ? bytes->data : "", bytes->size, id, err))
+        return NULL;
+    const char *wanted = name_is_id(name) ? name : exchange->kernel_id;
+    if (wanted[0] != '\0' && strcmp(wanted, id) != 0) {
+        fail(err, ERR_PACKAGE, "the package is another kernel, %s", id);
+        return NULL;
+    }
+    struct urza_package *package = calloc(1, sizeof *package);
+    if (!package) {
+        fail(err, ERR_NOMEM, "no memory for a package");
+        return NULL;
+    }
+    package->bytes = *bytes;
+    *bytes = (struct bytes){0};
+    memcpy(package->kernel_id, id, sizeof id);
+    return package;
+}
+
+/* etag NULL: the folder has nothing. *out stays NULL when the folder's bytes are still right. */
+static bool download(struct urza_client *client, const char *name, const char *etag,
+                     struct urza_package **out, struct error *err)
+{
+    char path[16 + NAME_BYTES];
+    snprintf(path, sizeof path, "/kernel/%s", name);
+    struct exchange exchange = {.method = "GET",
+                                .path = path,
+                                .etag = etag,
+                                .answer_type = TYPE_PACKAGE,
+                                .answer_bytes = client->package_bytes,
+                                .repeatable = true,
+                                .deadline_ns = deadline_after(client->timeout_ms)};
+    bool ok = exchange_run(client, &exchange, err);
+    if (ok && exchange.status != 304) {
+        *out = take_package(client, name, &exchange, err);
+        ok = *out != NULL;
+        if (ok)
+            folder_keep(client, name, exchange.answered_etag, *out);
+    }
+    exchange_release(&exchange);
+    return ok || fail_at(err, "%s", name);
+}
+
+/* The etag of the bytes at hand, NULL when it is not known. */
+static const char *etag_of(const struct kept_name *known, const struct urza_package *kept)
+{
+    char digest[SHA256_HEX_BYTES];
+    if (!kept || known->etag[0] == '\0')
+        return NULL;
+    sha256_hex(kept->bytes.data, kept->bytes.size, digest);
+    return strcmp(digest, known->digest) == 0 ? known->etag : NULL;
+}
+
+bool fetch_package(struct urza_client *client, const char *name, urza_fetch mode,
+                   struct urza_package **out, struct error *err)
+{
+    struct kept_name known = {.etag = ""};
+    struct urza_package *kept = NULL, *fresh = NULL;
+    bool is_id = name_is_id(name), named = folder_name(client, name, &known);
+    if (is_id || named)
+        kept = folder_find(client, is_id ? name : known.kernel_id, err);
+    else
+        fail(err, ERR_NOT_FOUND, "'%s' is not in the folder of packages", name);
+    if (mode == URZA_FETCH_LOCAL || (kept && is_id && mode != URZA_FETCH_CHECK)) {
+        if (kept)
+            *out = kept;
+        return kept != NULL;
+    }
+    bool ok = download(client, name, etag_of(&known, kept), &fresh, err);
+    bool stale = !ok && kept && mode == URZA_FETCH_STALE &&
+                 (err->code == ERR_CONNECTION || err->code == ERR_BUSY);
+    if (!ok && !stale) {
+        urza_package_free(kept);
+        return false;
+    }
+    if (fresh)
+        urza_package_free(kept);
+    *out = fresh ? fresh : kept;
+    return true;
+}
+
+URZA_EXPORT const void *urza_package_bytes(const urza_package *package, size_t *out_size)
+{
+    *out_size = package->bytes.size;
+    return package->bytes.data;
+}
+
+URZA_EXPORT const char *urza_package_kernel_id(const urza_package *package)
+{
+    return package->kernel_id;
+}
+
+URZA_EXPORT int urza_package_from_cache(const urza_package *package)
+{
+    return package->from_cache;
+}
+
+URZA_EXPORT void urza_package_free(urza_package *package)
+{
+    if (!package)
+        return;
+    bytes_release(&package->bytes);
+    free(package);
+}

@@ -1,0 +1,356 @@
+/* One request over libcurl.
+ *
+ * Each call takes a handle, and with it the connection that the handle keeps; no two threads ever
+ * share one. What is refused is refused as early as it shows: another type before the first byte of
+ * the body, a size when it is announced, or else when it is passed. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "client/client_priv.h"
+
+#define FIRST_BYTES ((size_t)16 << 10)
+
+void bytes_add(struct bytes *bytes, const void *data, size_t size)
+{
+    size_t need;
+    if (bytes->failed)
+        return;
+    if (URZA_ADD_OVERFLOW(bytes->size, size + 1, &need) || need > SIZE_MAX / 4) {
+        bytes->failed = true;
+        return;
+    }
+    if (need > bytes->capacity) {
+        size_t capacity = bytes->capacity > 0 ? bytes->capacity : FIRST_BYTES;
+        while (capacity < need)
+            capacity *= 2;
+        char *grown = aligned_alloc(64, capacity);
+        if (!grown) {
+            bytes->failed = true;
+            return;
+        }
+        if (bytes->size > 0)
+            memcpy(grown, bytes->data, bytes->size);
+        free(bytes->data);
+        bytes->data = grown;
+        bytes->capacity = capacity;
+    }
+    if (size > 0)
+        memcpy(bytes->data + bytes->size, data, size);
+    bytes->size += size;
+    bytes->data[bytes->size] = '\0';
+}
+
+void bytes_text(struct bytes *bytes, const char *text)
+{
+    bytes_add(bytes, text, strlen(text));
+}
+
+void bytes_release(struct bytes *bytes)
+{
+    free(bytes->data);
+    *bytes = (struct bytes){0};
+}
+
+/* Handles. */
+
+static CURL *take_handle(struct urza_client *client)
+{
+    CURL *handle = NULL;
+    pthread_mutex_lock(&client->lock);
+    if (client->idle_count > 0)
+        handle = client->idle[--client->idle_count];
+    pthread_mutex_unlock(&client->lock);
+    return handle ? handle : curl_easy_init();
+}
+
+static void give_back(struct urza_client *client, CURL *handle)
+{
+    curl_easy_reset(handle); /* options, not connections */
+    pthread_mutex_lock(&client->lock);
+    bool kept = client->idle_count < IDLE_MOST;
+    if (kept)
+        client->idle[client->idle_count++] = handle;
+    pthread_mutex_unlock(&client->lock);
+    if (!kept)
+        curl_easy_cleanup(handle);
+}
+
+void http_close(struct urza_client *client)
+{
+    while (client->idle_count > 0)
+        curl_easy_cleanup(client->idle[--client->idle_count]);
+}
+
+/* What arrives. */
+
+static bool succeeded(const struct exchange *exchange)
+{
+    return exchange->status >= 200 && exchange->status < 300;
+}
+
+static bool right_type(const struct exchange *exchange)
+{
+    size_t length = strlen(exchange->answer_type);
+    const char *type = exchange->answered_type;
+    return strncasecmp(type, exchange->answer_type, length) == 0 &&
+           (type[length] == '\0' || type[length] == ';' || type[length] == ' ');
+}
+
+/* The value of a header line when it has this name: copied, cut at the size. */
+static bool header_is(const char *line, size_t size, const char *name, char *out, size_t out_size)
+{
+    size_t length = strlen(name);
+    if (size <= length || strncasecmp(line, name, length) != 0 || line[length] != ':')
+        return false;
+    size_t from = length + 1, to = size;
+    while (from < to && (line[from] == ' ' || line[from] == '\t'))
+        from++;
+    while (to > from && strchr(" \t\r\n", line[to - 1]))
+        to--;
+    size_t count = to - from < out_size - 1 ? to - from : 0; /* too long: as if it were not there */
+    memcpy(out, line + from, count);
+    out[count] = '\0';
+    return true;
+}
+
+static size_t take_header(char *line, size_t one, size_t count, void *context)
+{
+    struct exchange *exchange = context;
+    size_t size = one * count;
+    char text[32];
+    exchange->header_bytes += size;
+    if (exchange->header_bytes > HEADER_BYTES) {
+        exchange->broken = BROKEN_HEADERS;
+        return 0;
+    }
+    if (size > 5 && strncmp(line, "HTTP/", 5) == 0) { /* an interim answer came before */
+        exchange->answered_type[0] = exchange->answered_etag[0] = exchange->kernel_id[0] = '\0';
+        exchange->retry_after_s = -1;
+    }
+    header_is(line, size, "Content-Type", exchange->answered_type, sizeof exchange->answered_type);
+    header_is(line, size, "ETag", exchange->answered_etag, sizeof exchange->answered_etag);
+    header_is(line, size, "X-Kernel-Id", exchange->kernel_id, sizeof exchange->kernel_id);
+    if (header_is(line, size, "Retry-After", text, sizeof text) && text[0] != '\0' &&
+        strlen(text) < 10 && text[strspn(text, "0123456789")] == '\0')
+        exchange->retry_after_s = strtol(text, NULL, 10);
+    return size;
+}
+
+static size_t take_body(char *data, size_t one, size_t count, void *context)
+{
+    struct exchange *exchange = context;
+    size_t size = one * count;
+    if (succeeded(exchange) && !right_type(exchange)) {
+        exchange->broken = BROKEN_TYPE;
+        return 0;
+    }
+    if (succeeded(exchange) && exchange->take) {
+        if (exchange->take(exchange->context, data, size))
+            return size;
+        exchange->broken = BROKEN_TAKER;
+        return 0;
+    }
+    size_t most = succeeded(exchange) ? exchange->answer_bytes : ERROR_BODY_BYTES;
+    if (size > most - exchange->answer.size) {
+        exchange->broken = BROKEN_SIZE;
+        return 0;
+    }
+    bytes_add(&exchange->answer, data, size);
+    if (exchange->answer.failed) {
+        exchange->broken = BROKEN_MEMORY;
+        return 0;
+    }
+    return size;
+}
+
+/* The status is known when the body starts, but libcurl tells it only when asked. */
+struct trip {
+    CURL *handle;
+    struct exchange *exchange;
+};
+
+static size_t take_body_of(char *data, size_t one, size_t count, void *context)
+{
+    struct trip *trip = context;
+    curl_easy_getinfo(trip->handle, CURLINFO_RESPONSE_CODE, &trip->exchange->status);
+    return take_body(data, one, count, trip->exchange);
+}
+
+/* What is sent. */
+
+static bool add_header(struct curl_slist **list, const char *name, const char *value)
+{
+    struct bytes line = {0};
+    bytes_text(&line, name);
+    bytes_text(&line, value);
+    struct curl_slist *longer = line.failed ? NULL : curl_slist_append(*list, line.data);
+    bytes_release(&line);
+    if (longer)
+        *list = longer;
+    return longer != NULL;
+}
+
+static bool make_headers(const struct urza_client *client, const struct exchange *exchange,
+                         struct curl_slist **list)
+{
+    return add_header(list, "Expect:", "") /* nothing waits for an interim answer */
+           && add_header(list, "Accept: ", exchange->answer_type) &&
+           (!client->authorization || add_header(list, client->authorization, "")) &&
+           (exchange->type ? add_header(list, "Content-Type: ", exchange->type)
+                           : add_header(list, "Content-Type:", "")) &&
+           (!exchange->etag || add_header(list, "If-None-Match: ", exchange->etag));
+}
+
+static void set_limits(const struct urza_client *client, const struct exchange *exchange,
+                       CURL *handle)
+{
+    uint64_t now = clock_ns();
+    if (exchange->deadline_ns != UINT64_MAX) {
+        uint64_t left = exchange->deadline_ns > now ? (exchange->deadline_ns - now) / 1000000 : 0;
+        curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)(left > 0 ? left : 1));
+    }
+    curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
+    if (exchange->silence_s > 0) {
+        curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, (long)exchange->silence_s);
+    }
+    if (!exchange->take)
+        curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE,
+                         (curl_off_t)(exchange->answer_bytes > ERROR_BODY_BYTES
+                                          ? exchange->answer_bytes
+                                          : ERROR_BODY_BYTES));
+}
+
+static void set_options(const struct urza_client *client, struct trip *trip, const char *url,
+                        const struct curl_slist *headers)
+{
+    CURL *handle = trip->handle;
+    struct exchange *exchange = trip->exchange;
+    curl_easy_setopt(handle, CURLOPT_URL, url);
+    curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(handle, CURLOPT_PROXY, ""); /* else the environment names one */
+    curl_easy_setopt(handle, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(handle, CURLOPT_USERAGENT, "urza/" URZA_VERSION);
+    curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
+    /* On a connection that was kept and turns out dead libcurl sends again on its own. */
+    curl_easy_setopt(handle, CURLOPT_FRESH_CONNECT, exchange->repeatable ? 0L : 1L);
+    if (client->ca_file)
+        curl_easy_setopt(handle, CURLOPT_CAINFO, client->ca_file);
+    if (exchange->method[0] == 'P') { /* POST, PUT, PATCH: a length is wanted, 0 too */
+        curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->body_bytes);
+        curl_easy_setopt(handle, CURLOPT_POSTFIELDS, exchange->body ? exchange->body : "");
+    }
+    curl_easy_setopt(handle, CURLOPT_CUSTOMREQUEST, exchange->method);
+    curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(handle, CURLOPT_HEADERDATA, exchange);
+    curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_body_of);
+    curl_easy_setopt(handle, CURLOPT_WRITEDATA, trip);
+    set_limits(client, exchange, handle);
+}
+
+/* Writing to a connection that the other end has closed raises SIGPIPE inside OpenSSL, and how the
+ * host takes signals is not ours to change: it waits meanwhile, and one of ours is taken away. */
+static CURLcode perform(CURL *handle)
+{
+    sigset_t pipe, before, pending;
+    const struct timespec at_once = {0};
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigpending(&pending);
+    bool was_pending = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    CURLcode code = curl_easy_perform(handle);
+    if (!was_pending && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1)
+        while (sigtimedwait(&pipe, NULL, &at_once) < 0 && errno == EINTR)
+            ;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code;
+}
+
+/* How it failed. */
+
+static bool fail_broken(const struct exchange *exchange, struct error *err)
+{
+    switch (exchange->broken) {
+    case BROKEN_SIZE:
+        return fail(err, ERR_LIMIT, "the answer has more than %zu bytes",
+                    succeeded(exchange) ? exchange->answer_bytes : ERROR_BODY_BYTES);
+    case BROKEN_TYPE:
+        return fail(err, ERR_PROTOCOL, "the answer is '%s', not %s", exchange->answered_type,
+                    exchange->answer_type);
+    case BROKEN_HEADERS:
+        return fail(err, ERR_LIMIT, "the answer has more than %zu bytes of headers", HEADER_BYTES);
+    case BROKEN_MEMORY: return fail(err, ERR_NOMEM, "no memory for the answer");
+    case BROKEN_TAKER: return fail(err, ERR_CANCELLED, "the caller wants no more of it");
+    case BROKEN_NOT: break;
+    }
+    return fail(err, ERR_PROTOCOL, "the answer cannot be read");
+}
+
+static bool fail_curl(CURLcode code, const struct exchange *exchange, const char *detail,
+                      bool *out_unsent, struct error *err)
+{
+    const char *why = detail[0] != '\0' ? detail : curl_easy_strerror(code);
+    *out_unsent = code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST;
+    switch (code) {
+    case CURLE_OUT_OF_MEMORY: return fail(err, ERR_NOMEM, "no memory for the request");
+    case CURLE_WRITE_ERROR: return fail_broken(exchange, err);
+    case CURLE_FILESIZE_EXCEEDED:
+        return fail(err, ERR_LIMIT, "the answer has more than %zu bytes", exchange->answer_bytes);
+    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9: no status line */
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_BAD_CONTENT_ENCODING: return fail(err, ERR_PROTOCOL, "not HTTP: %s", why);
+    case CURLE_URL_MALFORMAT: return fail(err, ERR_USAGE, "the URL: %s", why);
+    case CURLE_SSL_CACERT_BADFILE: return fail(err, ERR_IO, "the CA file: %s", why);
+    case CURLE_OPERATION_TIMEDOUT: return fail(err, ERR_CONNECTION, "no answer in time: %s", why);
+    default: return fail(err, ERR_CONNECTION, "%s", why);
+    }
+}
+
+static void begin(struct exchange *exchange)
+{
+    bytes_release(&exchange->answer);
+    exchange->status = 0;
+    exchange->answered_type[0] = exchange->answered_etag[0] = exchange->kernel_id[0] = '\0';
+    exchange->retry_after_s = -1;
+    exchange->header_bytes = 0;
+    exchange->broken = BROKEN_NOT;
+}
+
+bool http_try(struct urza_client *client, struct exchange *exchange, bool *out_unsent,
+              struct error *err)
+{
+    struct trip trip = {.handle = take_handle(client), .exchange = exchange};
+    struct curl_slist *headers = NULL;
+    struct bytes url = {0};
+    char detail[CURL_ERROR_SIZE] = "";
+    begin(exchange);
+    *out_unsent = true;
+    if (!trip.handle)
+        return fail(err, ERR_NOMEM, "no memory for a connection");
+    bytes_text(&url, client->url);
+    bytes_text(&url, exchange->path);
+    bool ok = make_headers(client, exchange, &headers) && !url.failed;
+    if (!ok)
+        fail(err, ERR_NOMEM, "no memory for the request");
+    if (ok) {
+        set_options(client, &trip, url.data, headers);
+        curl_easy_setopt(trip.handle, CURLOPT_ERRORBUFFER, detail);
+        CURLcode code = perform(trip.handle);
+        curl_easy_getinfo(trip.handle, CURLINFO_RESPONSE_CODE, &exchange->status);
+        ok = code == CURLE_OK || fail_curl(code, exchange, detail, out_unsent, err);
+    }
+    give_back(client, trip.handle);
+    curl_slist_free_all(headers);
+    bytes_release(&url);
+    return ok;
+}

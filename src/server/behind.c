@@ -1,0 +1,323 @@
+#include "server/behind.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "build/build.h"
+#include "build/work.h"
+#include "server/metrics.h"
+#include "server/pool_priv.h"
+#include "server/server_priv.h"
+#include "server/shelf.h"
+
+#define WAITING_MOST 1024
+#define MEASURE_SECONDS 0.1
+#define TRIES 20
+
+struct waiting {
+    struct waiting *next;
+    char kernel[SHELF_NAME_BYTES];
+};
+
+struct behind {
+    struct server *server;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct waiting *first, **last;
+    uint32_t count;
+    bool stopping, joined;
+    atomic_bool cancelled;
+};
+
+static bool open_key(void *context, struct signing_key *out, struct error *err)
+{
+    const struct behind *behind = context;
+    return keys_open(behind->server->home, out, err);
+}
+
+static struct build_request request_of(struct behind *behind)
+{
+    return (struct build_request){.compile = task_limits(&behind->server->settings),
+                                  .open_key = open_key,
+                                  .context = behind,
+                                  .spawner = behind->server->spawner,
+                                  .cancelled = &behind->cancelled};
+}
+
+/* Its bytes, 64-aligned, in arena: the object may be replaced meanwhile. */
+static bool read_package(struct behind *behind, const struct kernel_record *kernel,
+                         struct arena *arena, const void **out, size_t *out_size, struct error *err)
+{
+    struct registry *registry = behind->server->registry;
+    struct blob blob;
+    if (!registry_package(registry, kernel, &blob, err))
+        return false;
+    void *copy = arena_raw(arena, blob.size_bytes, 64);
+    memcpy(copy, blob.data, blob.size_bytes);
+    *out = copy;
+    *out_size = blob.size_bytes;
+    blobs_release(registry_blobs(registry), &blob);
+    return true;
+}
+
+/* A kernel that does not pass is answered no more. */
+static void retire(struct server *server, const char *id, const struct error *why)
+{
+    struct error err;
+    registry_event(server->registry, "evidence", id, why->message);
+    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
+    if (!registry_set_status(server->registry, RECORD_kernel, id, "RETIRED", why->message, "",
+                             &err))
+        log_line(server, LOG_ERROR, "cannot retire a kernel that did not pass",
+                 json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
+}
+
+/* Verification of it needs more than it may have: nobody tries again. */
+static void give_up(struct server *server, const char *id, struct arena *arena,
+                    const struct error *why)
+{
+    struct kernel_record *kernel;
+    struct error err;
+    registry_event(server->registry, "evidence", id, why->message);
+    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
+    for (int tries = 0; tries < TRIES; tries++) {
+        if (!registry_kernel(server->registry, id, arena, &kernel, &err) ||
+            strcmp(kernel->evidence, "pending") != 0)
+            return;
+        kernel->evidence = "none";
+        const struct change change = {
+            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
+        if (catalogue_commit(registry_catalogue(server->registry), &change, 1, &err) ||
+            err.code != ERR_CONFLICT)
+            return; /* or it is found pending again */
+    }
+}
+
+static void forget(struct server *server, const char *id)
+{
+    shelf_forget(server->answers, id);
+    shelf_forget(server->packages, id);
+}
+
+static bool verify(struct behind *behind, const struct kernel_record *kernel, struct arena *arena,
+                   struct error *err)
+{
+    struct server *server = behind->server;
+    const struct build_request request = request_of(behind);
+    struct build_result built;
+    const void *package;
+    size_t size;
+    bool ok = read_package(behind, kernel, arena, &package, &size, err) &&
+              build_verify(&request, package, size, arena, &built, err) &&
+              registry_replace(server->registry, kernel->head.id, built.package,
+                               built.package_bytes, "verified", err);
+    bool refuted = !ok && err->code == ERR_VERIFY;
+    bool beyond = !ok && (err->code == ERR_LIMIT || err->code == ERR_COMPILER_DIED);
+    if (refuted)
+        retire(server, kernel->head.id, err);
+    if (beyond)
+        give_up(server, kernel->head.id, arena, err);
+    if (ok || refuted || beyond)
+        forget(server, kernel->head.id);
+    metrics_add(server->metrics, METRIC_VERIFICATIONS,
+                ok        ? "passed"
+                : refuted ? "failed"
+                          : "undone",
+                1);
+    return ok;
+}
+
+/* Measuring. */
+
+static bool note_profile(struct server *server, const char *id, const struct work_profiled *profile,
+                         struct arena *arena, struct error *err)
+{
+    for (int tries = 0; tries < TRIES; tries++) {
+        struct kernel_record *kernel;
+        if (!registry_kernel(server->registry, id, arena, &kernel, err))
+            return false;
+        kernel->measured = profile->json;
+        kernel->memory_bytes = (int64_t)profile->temporaries_bytes;
+        if (!(kernel->latency_us > 0)) /* what runtimes report counts more */
+            kernel->latency_us = profile->p50_us;
+        const struct change change = {
+            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
+        if (catalogue_commit(registry_catalogue(server->registry), &change, 1, err))
+            return true;
+        if (err->code != ERR_CONFLICT)
+            return false;
+    }
+    return false;
+}
+
+static bool measure(struct behind *behind, const struct kernel_record *kernel, struct arena *arena,
+                    struct error *err)
+{
+    struct server *server = behind->server;
+    const struct build_request request = request_of(behind);
+    struct work_profiled profile;
+    const void *package;
+    size_t size;
+    if (!read_package(behind, kernel, arena, &package, &size, err) ||
+        !build_profile(&request, package, size, server->public_key, MEASURE_SECONDS, arena,
+                       &profile, err) ||
+        !note_profile(server, kernel->head.id, &profile, arena, err))
+        return false;
+    metrics_add(server->metrics, METRIC_MEASURED, NULL, 1);
+    return true;
+}
+
+static bool is_pending(const struct kernel_record *kernel)
+{
+    return strcmp(kernel->evidence, "pending") == 0;
+}
+
+static bool look_after(struct behind *behind, const char *id, struct arena *arena,
+                       struct error *err)
+{
+    struct server *server = behind->server;
+    struct kernel_record *kernel;
+    if (!registry_kernel(server->registry, id, arena, &kernel, err))
+        return false;
+    if (strcmp(kernel->status, "RETIRED") == 0 || kernel->object[0] == '\0')
+        return true;
+    if (is_pending(kernel) && (!verify(behind, kernel, arena, err) ||
+                               !registry_kernel(server->registry, id, arena, &kernel, err)))
+        return false;
+    if (!server->settings.measure || kernel->measured[0] != '\0')
+        return true;
+    return measure(behind, kernel, arena, err);
+}
+
+static void handle(struct behind *behind, const char *id)
+{
+    struct arena arena;
+    struct error err = {.code = ERR_NONE};
+    jmp_buf no_memory;
+    volatile bool ok = false;
+    arena_init(&arena);
+    if (setjmp(no_memory) != 0)
+        fail(&err, ERR_NOMEM, "no memory");
+    else {
+        arena.oom = &no_memory;
+        ok = look_after(behind, id, &arena, &err);
+    }
+    arena.oom = NULL;
+    if (!ok && err.code != ERR_CANCELLED)
+        log_line(behind->server, LOG_WARNING, "a kernel could not be verified or measured",
+                 json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
+    arena_release(&arena);
+}
+
+static void *work(void *context)
+{
+    struct behind *behind = context;
+    pthread_mutex_lock(&behind->lock);
+    while (!behind->stopping) {
+        struct waiting *waiting = behind->first;
+        if (!waiting) {
+            pthread_cond_wait(&behind->changed, &behind->lock);
+            continue;
+        }
+        behind->first = waiting->next;
+        behind->last = behind->first ? behind->last : &behind->first;
+        behind->count--;
+        pthread_mutex_unlock(&behind->lock);
+        handle(behind, waiting->kernel);
+        free(waiting);
+        pthread_mutex_lock(&behind->lock);
+    }
+    pthread_mutex_unlock(&behind->lock);
+    return NULL;
+}
+
+struct behind *behind_start(struct server *server, struct error *err)
+{
+    struct behind *behind = calloc(1, sizeof *behind);
+    if (!behind) {
+        fail(err, ERR_NOMEM, "no memory for the service");
+        return NULL;
+    }
+    behind->server = server;
+    behind->last = &behind->first;
+    pthread_mutex_init(&behind->lock, NULL);
+    pthread_cond_init(&behind->changed, NULL);
+    if (pthread_create(&behind->thread, NULL, work, behind) == 0)
+        return behind;
+    behind->joined = true;
+    behind_free(behind);
+    fail(err, ERR_NOMEM, "cannot start a thread");
+    return NULL;
+}
+
+void behind_add(struct behind *behind, const char *kernel)
+{
+    struct waiting *waiting = behind ? calloc(1, sizeof *waiting) : NULL;
+    if (!waiting)
+        return;
+    snprintf(waiting->kernel, sizeof waiting->kernel, "%s", kernel);
+    pthread_mutex_lock(&behind->lock);
+    bool ok = behind->count < WAITING_MOST && !behind->stopping;
+    for (const struct waiting *at = behind->first; ok && at; at = at->next)
+        ok = strcmp(at->kernel, kernel) != 0;
+    if (ok) {
+        *behind->last = waiting;
+        behind->last = &waiting->next;
+        behind->count++;
+        pthread_cond_signal(&behind->changed);
+    }
+    pthread_mutex_unlock(&behind->lock);
+    if (!ok)
+        free(waiting);
+}
+
+void behind_look(struct behind *behind)
+{
+    const struct filter filters[] = {{.field = "evidence", .op = FILTER_IS, .text = "pending"},
+                                     {.field = "status", .op = FILTER_IS_NOT, .text = "RETIRED"},
+                                     {.field = "object", .op = FILTER_IS_NOT, .text = ""}};
+    const struct query query = {
+        .kind = RECORD_kernel, .filters = filters, .filter_count = 3, .limit = 100};
+    struct catalogue *catalogue = registry_catalogue(behind->server->registry);
+    struct records records;
+    struct arena arena;
+    struct error err;
+    jmp_buf no_memory;
+    arena_init(&arena);
+    if (setjmp(no_memory) == 0) {
+        arena.oom = &no_memory;
+        if (catalogue_list(catalogue, &query, &arena, &records, &err))
+            for (uint32_t i = 0; i < records.count; i++)
+                behind_add(behind, ((const struct record *)records.items[i])->id);
+    }
+    arena.oom = NULL;
+    arena_release(&arena);
+}
+
+void behind_stop(struct behind *behind)
+{
+    if (!behind || behind->joined)
+        return;
+    pthread_mutex_lock(&behind->lock);
+    behind->stopping = true;
+    pthread_cond_signal(&behind->changed);
+    pthread_mutex_unlock(&behind->lock);
+    atomic_store(&behind->cancelled, true);
+    pthread_join(behind->thread, NULL);
+    behind->joined = true;
+}
+
+void behind_free(struct behind *behind)
+{
+    if (!behind)
+        return;
+    for (struct waiting *waiting = behind->first, *next; waiting; waiting = next) {
+        next = waiting->next;
+        free(waiting);
+    }
+    pthread_cond_destroy(&behind->changed);
+    pthread_mutex_destroy(&behind->lock);
+    free(behind);
+}
