@@ -222,7 +222,8 @@ def run_kills(tap, folder, rounds, seed):
 # Calls that fail.
 
 def fail_environment(plan, report):
-    return {"LD_PRELOAD": str(BUILD / "tests" / "libfail_nth.so"), "URZA_FAIL": plan, "URZA_FAIL_REPORT": report}
+    return {"LD_PRELOAD": str(BUILD / "tests" / "libfail_nth.so"), "URZA_FAIL": plan,
+            "URZA_FAIL_REPORT": report}
 
 
 def seed_data(folder):

@@ -203,15 +203,41 @@ struct cargo {
     size_t size;
 };
 
-/* Puts one or two objects, then edits; they are in flight all the while. */
+struct putting {
+    struct registry *registry;
+    const struct cargo *cargo;
+    struct error err;
+    bool ok;
+};
+
+static void *put(void *context)
+{
+    struct putting *putting = context;
+    const struct cargo *cargo = putting->cargo;
+    putting->ok =
+        object_put(putting->registry, cargo->digest, cargo->data, cargo->size, &putting->err);
+    return NULL;
+}
+
+/* Puts one or two objects, at the same time, as each waits for the disk; then edits. They are in
+ * flight all the while. */
 static bool edit_with(struct registry *registry, const struct cargo *cargo, uint32_t count,
                       edit_body *body, void *context, struct error *err)
 {
     struct flight flights[2] = {0};
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < count; i++) {
+    struct putting second = {.registry = registry, .cargo = &cargo[1], .ok = true};
+    pthread_t thread;
+    for (uint32_t i = 0; i < count; i++)
         flight_begin(registry, &flights[i], cargo[i].digest);
-        ok = object_put(registry, cargo[i].digest, cargo[i].data, cargo[i].size, err);
+    bool threaded = count > 1 && pthread_create(&thread, NULL, put, &second) == 0;
+    if (count > 1 && !threaded)
+        put(&second);
+    bool ok = object_put(registry, cargo[0].digest, cargo[0].data, cargo[0].size, err);
+    if (threaded)
+        pthread_join(thread, NULL);
+    if (ok && !second.ok) {
+        *err = second.err;
+        ok = false;
     }
     ok = ok && registry_edit(registry, body, context, err);
     for (uint32_t i = 0; i < count; i++)

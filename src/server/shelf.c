@@ -1,4 +1,5 @@
-/* Shards, each a table of chains and a list by use, under a lock of its own. */
+/* Shards, each a table of chains and a list by use, under a lock of its own. All share one bound:
+ * whoever adds drops what its own shard did not use for longest, then what others did not. */
 #include "server/shelf.h"
 
 #include <assert.h>
@@ -26,7 +27,8 @@ struct shard {
 };
 
 struct shelf {
-    size_t shard_most;
+    size_t most;
+    atomic_size_t bytes; /* of all shards */
     atomic_ullong epoch;
     struct shard shards[SHARDS];
 };
@@ -36,7 +38,7 @@ struct shelf *shelf_new(size_t bytes)
     struct shelf *shelf = calloc(1, sizeof *shelf);
     if (!shelf)
         return NULL;
-    shelf->shard_most = bytes / SHARDS;
+    shelf->most = bytes;
     for (int i = 0; i < SHARDS; i++)
         pthread_mutex_init(&shelf->shards[i].lock, NULL);
     return shelf;
@@ -88,14 +90,23 @@ static void link_newest(struct shard *shard, struct entry *entry)
     shard->newest = entry;
 }
 
-static void drop(struct shard *shard, struct entry *entry)
+/* Of a value that is not in this process's memory but in a file, at most a part of the bound. */
+static size_t counted(const struct shelf *shelf, const struct shelf_value *value)
 {
+    size_t part = shelf->most / 4, bytes = value->size_bytes + ENTRY_BYTES;
+    return value->release && bytes > part ? part : bytes;
+}
+
+static void drop(struct shelf *shelf, struct shard *shard, struct entry *entry)
+{
+    size_t bytes = counted(shelf, entry->value);
     struct entry **at = chain_of(shard, entry->key);
     while (*at != entry)
         at = &(*at)->chain;
     *at = entry->chain;
     unlink_use(shard, entry);
-    shard->bytes -= entry->value->size_bytes + ENTRY_BYTES;
+    shard->bytes -= bytes;
+    atomic_fetch_sub(&shelf->bytes, bytes);
     shard->count--;
     shelf_unref(entry->value);
     free(entry);
@@ -130,12 +141,26 @@ uint64_t shelf_epoch(const struct shelf *shelf)
     return atomic_load(&shelf->epoch);
 }
 
+/* Drops what other shards did not use for longest while there is too much. */
+static void shrink(struct shelf *shelf, const struct shard *but)
+{
+    for (int i = 0; i < SHARDS && atomic_load(&shelf->bytes) > shelf->most; i++) {
+        struct shard *shard = &shelf->shards[i];
+        if (shard == but)
+            continue;
+        pthread_mutex_lock(&shard->lock);
+        while (shard->oldest && atomic_load(&shelf->bytes) > shelf->most)
+            drop(shelf, shard, shard->oldest);
+        pthread_mutex_unlock(&shard->lock);
+    }
+}
+
 void shelf_add(struct shelf *shelf, const uint8_t key[SHA256_BYTES], struct shelf_value *value,
                uint64_t epoch)
 {
     struct shard *shard = shard_of(shelf, key);
-    size_t bytes = value->size_bytes + ENTRY_BYTES;
-    struct entry *entry = bytes <= shelf->shard_most ? calloc(1, sizeof *entry) : NULL;
+    size_t bytes = counted(shelf, value);
+    struct entry *entry = bytes <= shelf->most / 2 ? calloc(1, sizeof *entry) : NULL;
     if (!entry)
         return; /* found again by another way */
     pthread_mutex_lock(&shard->lock);
@@ -146,7 +171,7 @@ void shelf_add(struct shelf *shelf, const uint8_t key[SHA256_BYTES], struct shel
     }
     struct entry *before = look(shard, key);
     if (before)
-        drop(shard, before);
+        drop(shelf, shard, before);
     memcpy(entry->key, key, SHA256_BYTES);
     entry->value = value;
     atomic_fetch_add(&value->refs, 1);
@@ -156,9 +181,11 @@ void shelf_add(struct shelf *shelf, const uint8_t key[SHA256_BYTES], struct shel
     link_newest(shard, entry);
     shard->bytes += bytes;
     shard->count++;
-    while (shard->bytes > shelf->shard_most)
-        drop(shard, shard->oldest);
+    atomic_fetch_add(&shelf->bytes, bytes);
+    while (atomic_load(&shelf->bytes) > shelf->most && shard->oldest != entry)
+        drop(shelf, shard, shard->oldest);
     pthread_mutex_unlock(&shard->lock);
+    shrink(shelf, shard);
 }
 
 void shelf_forget(struct shelf *shelf, const char *kernel)
@@ -170,7 +197,7 @@ void shelf_forget(struct shelf *shelf, const char *kernel)
         for (struct entry *entry = shard->newest, *older; entry; entry = older) {
             older = entry->older;
             if (!kernel || strcmp(entry->value->kernel, kernel) == 0)
-                drop(shard, entry);
+                drop(shelf, shard, entry);
         }
         pthread_mutex_unlock(&shard->lock);
     }
