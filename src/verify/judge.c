@@ -5,15 +5,15 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "graph/interp_points.h"
 #include "verify/verify_priv.h"
 
-/* Cells of a reference run, all together; beyond it a size cannot be judged on a usual machine. */
 /* So many undetermined elements of a result are none: of a small one they would be a large share.
  */
 #define UNCHECKED_FEW 4
-/* The fewest elements that are drawn of a result, and all that may be needed for them. */
+/* The fewest elements that are drawn of a result, unless they are dear; and all that may be needed
+ * for a portion of them. */
 #define DRAWN_LEAST 16
+#define REFERENCE_CELLS 4e7 /* of a whole reference where elements can be drawn */
 #define DRAWN_ELEMENTS 400000
 
 /* "y[3,17]" */
@@ -144,28 +144,23 @@ static bool judge_drawn(const struct launch_case *c, uint32_t output, const int6
     if (!shape_of(&c->graph, value, dims, drawn.shape, &err))
         return false;
     size_t item = dtype_bytes((enum dtype)node->dtype);
-    for (int64_t count = most; count >= DRAWN_LEAST; count /= 4) {
-        struct interp_tensor expected = {
-            .dtype = (enum dtype)node->dtype, .rank = 1, .count = count};
-        expected.shape[0] = count;
-        drawn.points = ARENA_ARRAY(arena, int64_t, count);
-        expected.cells = ARENA_ARRAY(arena, union cell, count);
-        expected.bounds = ARENA_ARRAY(arena, double, count);
-        draw_points(drawn.shape, drawn.rank, c->config, c->seed + output + 1, count, drawn.points);
-        if (!interp_points(&c->graph, &options, dims, sources, value, drawn.points, count,
-                           DRAWN_ELEMENTS, arena, expected.cells, expected.bounds, &err)) {
-            if (err.code != ERR_LIMIT)
-                return false;
-            continue;
-        }
-        uint8_t *native = arena_alloc(arena, (size_t)count * item, 64);
-        for (int64_t i = 0; i < count; i++)
-            memcpy(native + (size_t)i * item,
-                   (const uint8_t *)written + (size_t)drawn.points[i] * item, item);
-        *out_failed = !judge_result(&expected, &drawn, native, verdict, outcome);
-        return true;
-    }
-    return false;
+    const struct drawing drawing = {&c->graph, &options, dims, sources, value, DRAWN_ELEMENTS};
+    struct interp_tensor expected = {.dtype = (enum dtype)node->dtype, .rank = 1};
+    drawn.points = ARENA_ARRAY(arena, int64_t, most);
+    expected.cells = ARENA_ARRAY(arena, union cell, most);
+    expected.bounds = ARENA_ARRAY(arena, double, most);
+    most =
+        draw_points(drawn.shape, drawn.rank, c->config, c->seed + output + 1, most, drawn.points);
+    if (!draw_interpret(&drawing, drawn.points, &most, DRAWN_LEAST, expected.cells, expected.bounds,
+                        &err))
+        return false;
+    expected.count = expected.shape[0] = most;
+    uint8_t *native = arena_alloc(arena, (size_t)most * item, 64);
+    for (int64_t i = 0; i < most; i++)
+        memcpy(native + (size_t)i * item, (const uint8_t *)written + (size_t)drawn.points[i] * item,
+               item);
+    *out_failed = !judge_result(&expected, &drawn, native, verdict, outcome);
+    return true;
 }
 
 /* False when one of the results cannot be judged so. */
@@ -191,7 +186,9 @@ bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const 
     struct arena arena;
     bool failed = false;
     arena_init(&arena);
-    if (graph_cost(&c->graph, dims) <= care->cost ||
+    bool cheap = graph_cost(&c->graph, dims) <= care->cost &&
+                 graph_cells(&c->graph, dims) <= REFERENCE_CELLS;
+    if (cheap ||
         !judge_points(c, dims, reads, writes, care->drawn, &arena, &verdict, outcome, &failed)) {
         verdict = (struct verdict){0};
         failed = !judge_whole(c, dims, reads, writes, care->threads, &arena, &verdict, outcome);

@@ -60,6 +60,20 @@ double graph_cost(const struct graph *graph, const int64_t *dims)
     return isnan(cost) ? INFINITY : cost;
 }
 
+double graph_cells(const struct graph *graph, const int64_t *dims)
+{
+    double cells = 0;
+    int64_t dim = 0;
+    for (value_id v = 1; v < graph->nodes.count; v++) {
+        const struct node *n = graph_node(graph, v);
+        double elements = 1;
+        for (uint32_t i = 0; i < n->rank; i++)
+            elements *= dim_eval(&graph->dims, n->shape[i], dims, &dim) ? (double)dim : INFINITY;
+        cells += elements;
+    }
+    return isnan(cells) ? INFINITY : cells;
+}
+
 /* Choosing for one target. */
 struct chooser {
     const struct package_contents *contents;

@@ -65,7 +65,7 @@ static struct verification *share(const struct verification *from, size_t *out_b
     if (!measure_outputs(from, &elements, &bytes, err))
         return NULL;
     bytes = (bytes + 15) / 8 * 8;
-    total += 2 * elements * sizeof(double);
+    total += 2 * elements * sizeof(double) + from->contents->graph.outputs.count * sizeof(int64_t);
     for (uint32_t i = 0; i < from->contents->target_count; i++) {
         const struct plan *plan = &from->contents->targets[i].plan;
         total += bytes + (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
@@ -82,6 +82,8 @@ static struct verification *share(const struct verification *from, size_t *out_b
     v->result.reference = (double *)(void *)map;
     v->result.plain = v->result.reference + elements;
     map += 2 * elements * sizeof(double);
+    v->result.drawn = (int64_t *)(void *)map;
+    map += from->contents->graph.outputs.count * sizeof(int64_t);
     for (uint32_t i = 0; i < from->contents->target_count; i++) {
         const struct plan *plan = &from->contents->targets[i].plan;
         v->targets[i].results = (struct kernel_result *)(void *)map;

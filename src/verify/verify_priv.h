@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "base/hash.h"
+#include "graph/interp_points.h"
 #include "package/package.h"
 #include "verify/fenced.h"
 #include "verify/sample.h"
@@ -39,8 +40,10 @@ struct sizes {
     struct size items[SIZES_MAX];
     uint32_t count; /* the typical one first */
 };
-/* What the interpreter computes, roughly: operations. INFINITY when a dim has no value. */
+/* What the interpreter computes, roughly: operations; elements of all values. INFINITY when a dim
+ * has no value. */
 double graph_cost(const struct graph *graph, const int64_t *dims);
+double graph_cells(const struct graph *graph, const int64_t *dims);
 /* Sizes that reach every way through the code of the target, as far as `budget` operations of the
  * reference go; target NULL: for the graph alone. With options->dims that one. ERR_USAGE. */
 bool sizes_choose(const struct package_contents *contents, const struct package_target *target,
@@ -72,10 +75,25 @@ struct target_case {
 bool target_case_make(struct target_case *out, const struct package_contents *contents,
                       const struct package_target *target, struct arena *arena, struct error *err);
 
-/* draw.c: `count` elements of a result of that shape, without empty dims, as flat indices: corners,
- * both sides of what the kernel's schedule (its text; NULL: none) cuts it into, and anywhere. */
-void draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
-                 int64_t count, int64_t *out_points);
+/* draw.c: `count` elements of a result of that shape as flat indices: corners, both sides of what
+ * the kernel's schedule (its text; NULL: none) cuts it into, and anywhere; all, if it has no more.
+ * Returns how many. */
+int64_t draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
+                    int64_t count, int64_t *out_points);
+/* A value at points, as interp_points. The first of them that `elements` allow; where these are
+ * fewer than `least`, portion by portion until there are so many, or it took too long: *count, of
+ * the points on entry, is of those computed then, one or more. ERR_LIMIT only when one element
+ * alone needs too much. */
+struct drawing {
+    const struct graph *graph;
+    const struct interp_options *options;
+    const int64_t *dims;
+    const struct points_source *sources;
+    value_id value;
+    int64_t elements; /* that a portion may need */
+};
+bool draw_interpret(const struct drawing *drawing, const int64_t *points, int64_t *count,
+                    int64_t least, union cell *out_cells, double *out_bounds, struct error *err);
 
 /* judge.c: the results of one launch against the interpretation of its graph on the very buffers
  * that it read. data is by input and output of the graph, dense native memory. */
@@ -172,10 +190,11 @@ struct whole_result {
     bool done;
     bool referenced; /* reference and plain hold what they should */
     struct outcome passes[PACKAGE_TARGETS], interpreter;
-    /* Elements of all outputs, one behind the other; where they are too dear `drawn` of each
-     * output, at the start of its place: those of draw_points. */
+    /* Elements of all outputs, one behind the other; where they are too dear the first of
+     * draw_points, so many of each output, at the start of its place. */
     double *reference, *plain;
-    int64_t drawn; /* 0: all */
+    int64_t *drawn; /* by output */
+    bool is_drawn;
 };
 struct verification {
     const struct verify_options *options;
