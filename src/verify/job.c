@@ -106,15 +106,20 @@ static bool judge_size(struct job *job, uint32_t index)
               outcome_fail(&job->result->kernels, "%s", err.message);
     ok = ok && walk_run(job->walk, &sample, judging, job->result->stage, &arena, &outputs,
                         &job->result->kernels);
-    if (ok && is_whole(v, size) && index == 0)
+    bool partial = walk_is_partial(job->walk);
+    if (ok && is_whole(v, size) && index == 0) {
         keep_outputs(job, &sample, outputs);
+        job->result->outputs_partial = partial;
+    }
     if (ok)
         name_size(job, "the runtime", size);
-    ok =
-        ok && (size->bare || run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
+    ok = ok && (size->bare || partial ||
+                run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
     arena_release(&arena);
     if (ok && !size->bare)
         job->result->size_count++;
+    if (ok && !size->bare && partial)
+        job->result->share_count++;
     return ok;
 }
 

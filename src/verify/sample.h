@@ -12,8 +12,8 @@ struct arena;
 struct error;
 struct package_param;
 
-/* The most memory that one interpretation may take. */
-#define REFERENCE_BYTES ((size_t)8 << 30)
+/* The most memory that one interpretation may take: of graphs whose elements cannot be drawn. */
+#define REFERENCE_BYTES ((size_t)3 << 30)
 
 struct tensor {
     enum dtype dtype;

@@ -19,11 +19,10 @@
 #define TRIMMED 0.01 /* where single elements jump: the share of the worst left out */
 
 #define WHOLE_COST 1e8 /* of a reference; beyond it elements are drawn, where prims allow */
-#define WHOLE_CELLS 4e7
-#define DRAWN_MOST 64 /* of each output, as far as they do not need more than so many others */
+#define DRAWN_MOST 64  /* of each output, as far as they do not need more than so many others */
 #define DRAWN_LEAST 4
 #define DRAWN_ELEMENTS 1000000
-#define MEMO_BYTES ((size_t)1 << 30) /* of values that several graphs have */
+#define MEMO_BYTES ((size_t)512 << 20) /* of values that several graphs have */
 
 /* A sample at which graphs are compared. */
 struct scene {
@@ -78,7 +77,7 @@ static bool scene_make(struct scene *out, const struct verification *v, const in
     out->what = what;
     if (!sample_make(&out->sample, graph, v->contents->params, dims, seed, fill, arena, err))
         return false;
-    out->drawn = graph_cost(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > WHOLE_CELLS;
+    out->drawn = graph_cost(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > CELLS_MOST;
     return out->drawn || load_sources(out, arena, err);
 }
 
