@@ -19,7 +19,7 @@
 #include "verify/verify_priv.h"
 
 #define DEFAULT_SECONDS 300
-#define JOB_BYTES ((uint64_t)12 << 30) /* address space of one job */
+#define JOB_BYTES ((uint64_t)12000000000) /* address space of one job */
 #define ALL_BYTES 4e9 /* what jobs may take together; one that takes more runs alone */
 /* Operations of the reference for one target: some tenth of a second. */
 #define BUDGET 2e7
@@ -309,9 +309,8 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
             driver.job_bytes =
                 fmax(driver.job_bytes, sizes_memory(contents, &contents->targets[i], sizes));
     if (driver.job_bytes > (double)JOB_BYTES)
-        return fail(err, ERR_LIMIT,
-                    "checking it takes %.0f GiB of memory, at most %.0f may be used",
-                    ceil(driver.job_bytes / 0x1p30), (double)JOB_BYTES / 0x1p30);
+        return fail(err, ERR_LIMIT, "checking it takes %.1f GB of memory, at most %.0f may be used",
+                    driver.job_bytes / 1e9, (double)JOB_BYTES / 1e9);
     size_t shared_bytes;
     driver.v = share(&v, &shared_bytes, err);
     if (!driver.v)

@@ -35,6 +35,12 @@ static const char plan_text[] =
     "\xeb\x16\xf3\x0f\x10\x04\x8e\xf3\x0f\x58\xc0\xf3\x0f\x58\x04\x8e\xf3\x0f\x11\x04\x8f\x48\xff" \
     "\xc1\x4c\x39\xc1\x7c\xe5\xc3"
 
+/* The same as TWICE, with 0 where 17 <= |x| <= 63 */
+#define GAP                                                                                    \
+    "\xeb\x28\x8b\x04\x8e\x25\xff\xff\xff\x7f\xf3\x0f\x10\x04\x8e\xf3\x0f\x58\xc0\x2d\x00\x00" \
+    "\x88\x41\x3d\x00\x00\xf4\x00\x77\x03\x0f\x57\xc0\xf3\x0f\x11\x04\x8f\x48\xff\xc1\x4c\x39" \
+    "\xc1\x7c\xd3\xc3"
+
 #define CODE(text) (const uint8_t *)(text), sizeof(text) - 1
 
 static const struct kernel {
@@ -45,6 +51,7 @@ static const struct kernel {
 } kernels[] = {
     {"right", CODE(HEAD TWICE), NULL},
     {"wrong values", CODE(HEAD THRICE), "is off by"},
+    {"wrong between 17 and 63", CODE(HEAD GAP), "is off by"},
     {"writes past the end", /* inc r8 */ CODE(HEAD "\x49\xff\xc0" TWICE), "SIGSEGV"},
     {"writes before the start", /* mov byte [rdi-1], 0 */ CODE(HEAD "\xc6\x47\xff\x00" TWICE),
      "a byte was written -1 bytes"},

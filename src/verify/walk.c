@@ -263,6 +263,13 @@ static bool may_skip_keys(const struct graph *g, struct arena *arena)
     return compares && weighs;
 }
 
+static int64_t last_dim(const struct graph *g, value_id value, const int64_t *dims)
+{
+    const struct node *node = graph_node(g, value);
+    int64_t dim = 0;
+    return node->rank > 0 && dim_eval(&g->dims, node->shape[node->rank - 1], dims, &dim) ? dim : 0;
+}
+
 /* One launch on arguments of its own. */
 static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum fill fill,
                   uint64_t seed, struct arena *arena, struct outcome *outcome)
@@ -274,7 +281,8 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     struct error err;
     struct run run = run_of(walk, c);
     bool ok = run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome);
-    if (fill == FILL_SPECIAL && may_skip_keys(g, arena))
+    bool skips = may_skip_keys(g, arena);
+    if (fill == FILL_SPECIAL && skips)
         fill = FILL_FINITE;
     for (uint32_t i = 0; ok && i < g->inputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
@@ -287,6 +295,9 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
         }
         random_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), seed + i, fill, extents[i],
                     reads[i].data);
+        if (fill == FILL_WIDE && !skips)
+            special_rows(dtype, (int64_t)(bytes / dtype_bytes(dtype)),
+                         last_dim(g, g->inputs.items[i], dims), seed + i, reads[i].data);
         ok = fenced_seal(&reads[i], &err);
         for (uint32_t a = 0; a < c->launch->arg_count; a++)
             if (c->launch->args[a] == c->launch->args[c->reads[i]])
