@@ -271,6 +271,25 @@ static void special_elements(void **state)
     assert_true(isnan(floats[ROWS * ROW - 1]));
 }
 
+static void elements_with_peaks(void **state)
+{
+    (void)state;
+    enum { ROWS = 4, ROW = 8192 };
+    static float floats[ROWS * ROW];
+    const struct peaks peaks = {.row = ROW, .terms = ROW, .low = -8, .high = 4};
+    peaks_fill(DTYPE_F32, ROWS * ROW, &peaks, 5, floats);
+    for (int r = 0; r < ROWS; r++) {
+        int high = 0;
+        for (int i = 0; i < ROW; i++) {
+            float value = floats[r * ROW + i];
+            assert_true(fabsf(value - 4) < 1 || fabsf(value + 8) < 1);
+            high += value > 0;
+        }
+        assert_in_range(high, 32, 128);
+        assert_true(floats[r * ROW] > 0 && floats[r * ROW + ROW - 1] > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +300,7 @@ int main(void)
         cmocka_unit_test(random_elements),
         cmocka_unit_test(wide_elements),
         cmocka_unit_test(special_elements),
+        cmocka_unit_test(elements_with_peaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

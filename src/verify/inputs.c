@@ -192,6 +192,23 @@ void special_rows(enum dtype dtype, int64_t count, int64_t row, uint64_t seed, v
     store_float(dtype, data, count - 1, (double)NAN);
 }
 
+#define PEAKS 64
+#define PEAKS_DENSE 16 /* no more than one in so many */
+
+void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint64_t seed,
+                void *data)
+{
+    uint64_t key = rng_key(seed), normal_key = rng_key(~seed);
+    uint64_t apart = (uint64_t)(peaks->terms / PEAKS);
+    apart = apart < PEAKS_DENSE ? PEAKS_DENSE : apart;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t place = peaks->row > 0 ? i % peaks->row : i;
+        bool high = rng_u32(key, (uint64_t)i) % apart == 0 || place == 0 ||
+                    (peaks->row > 0 && place == peaks->row - 1);
+        store_float(dtype, data, i, (high ? peaks->high : peaks->low) + bell(normal_key, i) / 8);
+    }
+}
+
 /* Prims through which an index is handed on, or moved by little. */
 static bool carries_index(enum prim prim)
 {

@@ -136,9 +136,9 @@ static bool judge_fill(struct job *job, const struct size *size, enum fill fill,
 }
 
 /* Special ones at a small odd size; exact ones, and small ones where need be, at the largest that
- * is cheap, where long sums and whole tiles are; wide ones at the odd size, and where there are no
- * sums of products, of which they leave little, at the large one, too, and where code takes another
- * way, as far as that is cheaper still. */
+ * is cheap, where long sums and whole tiles are; for sums ones with peaks, too; wide ones at the
+ * odd size, and where there are no sums of products, of which they leave little, at the large one,
+ * too, and where code takes another way, as far as that is cheaper still. */
 static bool judge_apart(struct job *job)
 {
     const struct size *large = &job->sizes.items[0], *small = large;
@@ -153,6 +153,7 @@ static bool judge_apart(struct job *job)
     if (!judge_fill(job, small, FILL_SPECIAL, "kernels on special values", 0) ||
         !judge_fill(job, large, FILL_EXACT, "kernels on exact values", 17) ||
         !judge_fill(job, large, FILL_SMALL, "kernels on small values", 34) ||
+        !judge_fill(job, large, FILL_PEAKS, "kernels on values with peaks", 68) ||
         !judge_fill(job, large, FILL_WIDE, "kernels on wide values", 51) ||
         (small != large && !judge_fill(job, small, FILL_WIDE, "kernels on wide values", 52)))
         return false;

@@ -47,6 +47,7 @@ enum fill {
     FILL_SMALL,   /* those over 2^10 */
     FILL_WIDE,    /* floats of either sign and all magnitudes: half of them from 2^-4 to 2^8, the
                      others from 2^-30 to 2^30, in f16 as far as it goes */
+    FILL_PEAKS,   /* as FILL_NORMAL; see peaks_fill */
 };
 void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
                  int64_t index_extent, void *data);
@@ -56,6 +57,14 @@ void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
  * sums and maxima of a row or a column meet one, none, and nothing else. The last element is a NaN.
  * A tensor of few rows is taken in pieces of 32. */
 void special_rows(enum dtype dtype, int64_t count, int64_t row, uint64_t seed, void *data);
+/* Floats for sums of `terms` terms of which few count, so that each that is left out shows: most
+ * are near `low`, some 64 among as many as a sum takes, and the ends of each row, near `high`. */
+struct peaks {
+    int64_t row, terms;
+    double low, high;
+};
+void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint64_t seed,
+                void *data);
 /* By input of the graph: the largest dim that it indexes; 0: none. */
 int64_t *index_extents(const struct graph *graph, const int64_t *dims, struct arena *arena);
 

@@ -74,6 +74,19 @@ double graph_cells(const struct graph *graph, const int64_t *dims)
     return isnan(cells) ? INFINITY : cells;
 }
 
+int64_t graph_terms(const struct graph *graph, const int64_t *dims)
+{
+    size_t from, to;
+    int64_t most = 0;
+    for (value_id v = 1; v < graph->nodes.count; v++) {
+        const struct node *n = graph_node(graph, v);
+        if (n->prim == PRIM_REDUCE_SUM && value_bytes(graph, n->operands[0], dims, &from) &&
+            value_bytes(graph, v, dims, &to) && to > 0 && (int64_t)(from / to) > most)
+            most = (int64_t)(from / to);
+    }
+    return most;
+}
+
 /* Copies of a buffer that there are at one time, at most. */
 static double buffer_copies(enum buffer_kind kind)
 {

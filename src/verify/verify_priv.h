@@ -35,6 +35,8 @@ struct sizes {
  * INFINITY when a dim has no value. */
 double graph_cost(const struct graph *graph, const int64_t *dims);
 double graph_cells(const struct graph *graph, const int64_t *dims);
+/* Terms of the longest sum that is no sum of products; 0: there is none. */
+int64_t graph_terms(const struct graph *graph, const int64_t *dims);
 /* Memory that checking a target takes at these sizes, roughly: bytes. */
 double sizes_memory(const struct package_contents *contents, const struct package_target *target,
                     const struct sizes *sizes);

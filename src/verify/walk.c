@@ -270,6 +270,14 @@ static int64_t last_dim(const struct graph *g, value_id value, const int64_t *di
     return node->rank > 0 && dim_eval(&g->dims, node->shape[node->rank - 1], dims, &dim) ? dim : 0;
 }
 
+static bool has_exponentials(const struct graph *g)
+{
+    for (value_id v = 1; v < g->nodes.count; v++)
+        if (graph_node(g, v)->prim == PRIM_EXP || graph_node(g, v)->prim == PRIM_EXP2)
+            return true;
+    return false;
+}
+
 /* One launch on arguments of its own. */
 static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum fill fill,
                   uint64_t seed, struct arena *arena, struct outcome *outcome)
@@ -282,6 +290,9 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     struct run run = run_of(walk, c);
     bool ok = run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome);
     bool skips = may_skip_keys(g, arena);
+    struct peaks peaks = {.terms = graph_terms(g, dims)};
+    peaks.high = has_exponentials(g) ? 4 : 8;
+    peaks.low = has_exponentials(g) ? -8 : 0;
     if (fill == FILL_SPECIAL && skips)
         fill = FILL_FINITE;
     for (uint32_t i = 0; ok && i < g->inputs.count; i++) {
@@ -295,6 +306,11 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
         }
         random_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), seed + i, fill, extents[i],
                     reads[i].data);
+        if (fill == FILL_PEAKS && dtype_is_float(dtype)) {
+            peaks.row = last_dim(g, g->inputs.items[i], dims);
+            peaks_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), &peaks, seed + i,
+                       reads[i].data);
+        }
         if (fill == FILL_WIDE && !skips)
             special_rows(dtype, (int64_t)(bytes / dtype_bytes(dtype)),
                          last_dim(g, g->inputs.items[i], dims), seed + i, reads[i].data);
@@ -348,10 +364,13 @@ static bool exact_says_more(const struct graph *g)
 
 /* Whether a launch needs such arguments of its own. What a network makes may overflow nearly
  * everywhere, exact ones behind a large factor, too. */
-static bool apart_says_more(const struct walk *walk, uint32_t index, enum fill fill, bool once)
+static bool apart_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
+                            enum fill fill, bool once)
 {
     const struct graph *g = &walk->target->launches[index].graph;
     const struct kernel_result *r = &walk->results[index];
+    if (fill == FILL_PEAKS)
+        return graph_terms(g, dims) > 0 && !(once && multiplies(g));
     if (fill == FILL_SMALL)
         return r->floats_least > UNCHECKED_MOST;
     if (fill == FILL_EXACT && r->least > UNCHECKED_MOST)
@@ -365,7 +384,7 @@ bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool onc
 {
     memset(walk->judged, 0, walk->target->count * sizeof *walk->judged);
     for (uint32_t i = 0; i < walk->target->count; i++) {
-        if (is_judged(walk, i) || !apart_says_more(walk, i, fill, once))
+        if (is_judged(walk, i) || !apart_says_more(walk, i, dims, fill, once))
             continue;
         struct arena arena;
         arena_init(&arena);
