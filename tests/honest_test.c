@@ -55,6 +55,34 @@ static const char *const ONCE_REFUSED_SMALL[] = {
     "%5 = mul %2, %4 : f32[2, 1000]\n"
     "%6 = le %5, %4 : bool[2, 1000]\n"
     "output \"y\" %6\n",
+    /* The graph behind the passes needs more for an element than the one before them. */
+    "graph \"attention\"\n"
+    "%1 = input \"q\" : f32[1, 4, 1024, 64]\n"
+    "%2 = input \"k\" : f32[1, 4, 1024, 64]\n"
+    "%3 = input \"v\" : f32[1, 4, 1024, 64]\n"
+    "%4 = contract %1, %2 {batch 2, contract 1} : f32[1, 4, 1024, 1024]\n"
+    "%5 = const 0.125 : f32[]\n"
+    "%6 = broadcast %5 {axes []} : f32[1, 4, 1024, 1024]\n"
+    "%7 = mul %4, %6 : f32[1, 4, 1024, 1024]\n"
+    "%8 = iota {axis 0} : i64[1024, 1024]\n"
+    "%9 = iota {axis 1} : i64[1024, 1024]\n"
+    "%10 = le %9, %8 : bool[1024, 1024]\n"
+    "%11 = const -inf : f32[]\n"
+    "%12 = broadcast %10 {axes [2, 3]} : bool[1, 4, 1024, 1024]\n"
+    "%13 = broadcast %11 {axes []} : f32[1, 4, 1024, 1024]\n"
+    "%14 = select %12, %7, %13 : f32[1, 4, 1024, 1024]\n"
+    "%15 = reduce_max %14 {axes [3]} : f32[1, 4, 1024]\n"
+    "%16 = reshape %15 : f32[1, 4, 1024, 1]\n"
+    "%17 = broadcast %16 {axes [0, 1, 2, 3]} : f32[1, 4, 1024, 1024]\n"
+    "%18 = sub %14, %17 : f32[1, 4, 1024, 1024]\n"
+    "%19 = exp %18 : f32[1, 4, 1024, 1024]\n"
+    "%20 = reduce_sum %19 {axes [3]} : f32[1, 4, 1024]\n"
+    "%21 = reshape %20 : f32[1, 4, 1024, 1]\n"
+    "%22 = broadcast %21 {axes [0, 1, 2, 3]} : f32[1, 4, 1024, 1024]\n"
+    "%23 = div %19, %22 : f32[1, 4, 1024, 1024]\n"
+    "%24 = transpose %3 {axes [0, 1, 3, 2]} : f32[1, 4, 64, 1024]\n"
+    "%25 = contract %23, %24 {batch 2, contract 1} : f32[1, 4, 1024, 64]\n"
+    "output \"y\" %25\n",
 };
 
 struct candidate {

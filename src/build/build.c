@@ -40,12 +40,7 @@ static bool run_work(const struct build_request *request, const struct work_orde
     struct child_exit end =
         request->spawner ? spawner_run(request->spawner, work, request->cancelled, arena, out, err)
                          : work_run(work, arena, out, err);
-    if (end.end == CHILD_DONE)
-        return true;
-    child_fail(end, &work->limits, who, ERR_COMPILER_DIED, err);
-    if (end.end == CHILD_NO_MEMORY) /* what it may have, and not what there is, was too little */
-        err->code = ERR_COMPILER_DIED;
-    return false;
+    return end.end == CHILD_DONE || child_fail(end, &work->limits, who, ERR_COMPILER_DIED, err);
 }
 
 static bool compile(const struct build_request *request, const struct compile_options *options,

@@ -62,9 +62,9 @@ struct build_result {
 
 /* Everything lives in arena but what the cache holds: build_release. On failure *out is unchanged.
  * Errors of the source are as compile_blueprint has them; ERR_VERIFY names the check that did not
- * pass; ERR_COMPILER_DIED: a child died, or needed more than the time or memory of request->compile
- * (verification that takes longer than that time is ERR_LIMIT); ERR_NOMEM: this process has none.
- */
+ * pass; ERR_COMPILER_DIED: a child died, or needed more than the time of request->compile
+ * (verification that takes longer than that time is ERR_LIMIT); ERR_NOMEM: it needed more than its
+ * memory, or this process has none. */
 bool build_run(const struct build_request *request, struct arena *arena, struct build_result *out,
                struct error *err);
 /* Verifies a package that was built without, and writes it again with the evidence, signed: for a

@@ -178,8 +178,6 @@ static void stop(struct life *life)
     shelf_free(server->answers);
     shelf_free(server->packages); /* its bytes are the registry's */
     queue_free(server->queue);
-    shelf_free(server->answers);
-    shelf_free(server->packages); /* they hold objects of the registry */
     registry_close(server->registry);
     spawner_stop(server->spawner);
     metrics_free(server->metrics);

@@ -304,6 +304,8 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
     request.compile.plain = task->ask.hints.optimization_level == 0;
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, &built, err);
+    if (!ok && err->code == ERR_NOMEM) /* a child's: what this process lacks is told by a jump */
+        err->code = ERR_LIMIT;
     double total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
     json_t *answer = ok ? make_answer(server, task, &built, total_ms) : NULL;
     if (ok && !publish(server, task, &built, answer, total_ms, err)) {

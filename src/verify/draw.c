@@ -2,14 +2,21 @@
  *
  * An element is drawn dim by dim. Half of the indices are uniform; the others stand where code
  * changes: the ends, and on both sides of multiples of the numbers in the kernel's schedule, which
- * are its tiles, blocks and lanes. The corners are always there. That no element was left unwritten
- * is known of all of them (walk.c). */
+ * are its tiles, blocks and lanes. The corners are always there, the last element first. That no
+ * element was left unwritten is known of all of them (walk.c).
+ *
+ * What drawn elements need of other values is counted before it is computed. Where that is too much
+ * for one go, they are computed few at a time, so memory holds what a portion needs. */
 #include <stdlib.h>
 
+#include "base/arena.h"
+#include "base/error.h"
 #include "base/rng.h"
 #include "verify/verify_priv.h"
 
 #define BLOCKS_MOST 32
+#define POINT_ELEMENTS 16000000 /* that one drawn element may need: some 800 MB */
+#define DEAR_ELEMENTS 8000000   /* that few dear ones may need, after each other */
 
 struct blocks {
     int64_t size[BLOCKS_MOST];
@@ -52,19 +59,57 @@ static int64_t draw_index(const struct blocks *blocks, uint64_t key, uint64_t *c
     return edge < 0 ? 0 : edge >= extent ? extent - 1 : edge;
 }
 
-void draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
-                 int64_t count, int64_t *out_points)
+int64_t draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
+                    int64_t count, int64_t *out_points)
 {
     struct blocks blocks = blocks_of(config);
     uint64_t key = rng_key(seed), counter = 0;
+    int64_t all = 1;
+    for (uint32_t d = 0; d < rank; d++)
+        all = shape[d] == 0 || all <= count ? all * shape[d] : all;
+    if (all <= count) {
+        for (int64_t p = 0; p < all; p++)
+            out_points[p] = all - 1 - p;
+        return all;
+    }
     for (int64_t p = 0; p < count; p++) {
         int64_t flat = 0;
         for (uint32_t d = 0; d < rank; d++) {
-            int64_t corner = p >> (d % 8) & 1 ? shape[d] - 1 : 0;
+            int64_t corner = p >> (d % 8) & 1 ? 0 : shape[d] - 1;
             bool is_corner = p < ((int64_t)1 << (rank < 6 ? rank : 6));
             flat = flat * shape[d] +
                    (is_corner ? corner : draw_index(&blocks, key, &counter, shape[d]));
         }
         out_points[p] = flat;
     }
+    return count;
+}
+
+bool draw_interpret(const struct drawing *d, const int64_t *points, int64_t *count, int64_t least,
+                    union cell *out_cells, double *out_bounds, struct error *err)
+{
+    int64_t portion = *count, limit = d->elements, done = 0;
+    double spent = 0;
+    while (done < *count) {
+        struct arena arena;
+        int64_t now = portion < *count - done ? portion : *count - done;
+        arena_init(&arena);
+        bool ok = interp_points(d->graph, d->options, d->dims, d->sources, d->value, points + done,
+                                now, limit, &arena, out_cells + done, out_bounds + done, err);
+        arena_release(&arena);
+        if (ok) {
+            done += now;
+            spent += (double)limit;
+            if (done >= least || spent >= DEAR_ELEMENTS)
+                break;
+        } else if (err->code != ERR_LIMIT || (portion == 1 && limit == POINT_ELEMENTS)) {
+            return false;
+        } else if (portion > 1) {
+            portion = portion < 4 ? 1 : portion / 4;
+        } else {
+            limit = limit < POINT_ELEMENTS / 4 ? limit * 4 : POINT_ELEMENTS;
+        }
+    }
+    *count = done;
+    return true;
 }

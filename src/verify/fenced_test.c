@@ -230,6 +230,66 @@ static void random_elements(void **state)
     assert_in_range(set, COUNT * 2 / 5, COUNT * 3 / 5);
 }
 
+static void wide_elements(void **state)
+{
+    (void)state;
+    enum { COUNT = 4096 };
+    static float floats[COUNT];
+    random_fill(DTYPE_F32, COUNT, 5, FILL_WIDE, 0, floats);
+    int magnitudes[4] = {0};
+    for (int i = 0; i < COUNT; i++) {
+        float size = fabsf(floats[i]);
+        assert_true(size >= 0x1p-30f && size <= 0x1p30f);
+        magnitudes[size < 0x1p-4f ? 0 : size < 1 ? 1 : size < 0x1p8f ? 2 : 3]++;
+    }
+    for (int k = 0; k < 4; k++)
+        assert_in_range(magnitudes[k], COUNT / 8, COUNT / 2);
+}
+
+/* Rows with no NaN, with one, anywhere or near the end, and with nothing but. */
+static void special_elements(void **state)
+{
+    (void)state;
+    enum { ROWS = 67, ROW = 67 };
+    static float floats[ROWS * ROW];
+    int none = 0, one = 0, all = 0, late = 0, infinite = 0;
+    random_fill(DTYPE_F32, ROWS * ROW, 5, FILL_WIDE, 0, floats);
+    special_rows(DTYPE_F32, ROWS * ROW, ROW, 5, floats);
+    for (int r = 0; r < ROWS; r++) {
+        int count = 0;
+        for (int i = 0; i < ROW; i++) {
+            float value = floats[r * ROW + i];
+            count += isnan(value);
+            late += isnan(value) && i >= ROW / 16 * 16;
+            infinite += isinf(value) != 0;
+        }
+        none += count == 0;
+        one += count == 1;
+        all += count == ROW;
+    }
+    assert_true(none >= ROWS / 8 && one >= ROWS / 8 && all >= 1 && late >= 2 && infinite >= 8);
+    assert_true(isnan(floats[ROWS * ROW - 1]));
+}
+
+static void elements_with_peaks(void **state)
+{
+    (void)state;
+    enum { ROWS = 4, ROW = 8192 };
+    static float floats[ROWS * ROW];
+    const struct peaks peaks = {.row = ROW, .terms = ROW, .low = -8, .high = 4};
+    peaks_fill(DTYPE_F32, ROWS * ROW, &peaks, 5, floats);
+    for (int r = 0; r < ROWS; r++) {
+        int high = 0;
+        for (int i = 0; i < ROW; i++) {
+            float value = floats[r * ROW + i];
+            assert_true(fabsf(value - 4) < 1 || fabsf(value + 8) < 1);
+            high += value > 0;
+        }
+        assert_in_range(high, 32, 128);
+        assert_true(floats[r * ROW] > 0 && floats[r * ROW + ROW - 1] > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +298,9 @@ int main(void)
         cmocka_unit_test(refuses_more_than_there_is),
         cmocka_unit_test(fences_kill),
         cmocka_unit_test(random_elements),
+        cmocka_unit_test(wide_elements),
+        cmocka_unit_test(special_elements),
+        cmocka_unit_test(elements_with_peaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,6 +80,15 @@ static double bell(uint64_t key, int64_t i)
     return (double)sum * 2.6428e-5 + 1e-9 * (double)(a >> 12); /* √3 / 2^16, and lower bits */
 }
 
+/* Magnitudes as logarithms: of an f16 those it has normally. */
+static double wide_value(enum dtype dtype, uint32_t random)
+{
+    double least = dtype == DTYPE_F16 ? -14 : -30, most = dtype == DTYPE_F16 ? 15 : 30;
+    double share = (double)(random >> 2) * 0x1p-30;
+    double power = random & 1 ? -4 + 12 * share : least + (most - least) * share;
+    return random & 2 ? exp2(power) : -exp2(power);
+}
+
 static double float_value(enum dtype dtype, uint64_t key, uint64_t normal_key, int64_t i,
                           struct specials *specials, enum fill fill)
 {
@@ -87,6 +96,8 @@ static double float_value(enum dtype dtype, uint64_t key, uint64_t normal_key, i
     uint32_t random = rng_u32(key, (uint64_t)i);
     if (fill == FILL_EXACT || fill == FILL_SMALL)
         return exact[random >> 29] * (fill == FILL_SMALL ? 0x1p-10 : 1);
+    if (fill == FILL_WIDE)
+        return wide_value(dtype, random);
     if ((fill == FILL_SPECIAL || fill == FILL_FINITE) && is_special(specials, random, i))
         return special_value(dtype, random, specials->count++, fill == FILL_FINITE);
     return bell(normal_key, i);
@@ -142,6 +153,60 @@ void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
     draw(dtype, drawn, seed, fill, index_extent, data);
     for (size_t period = done; done < bytes; done += period)
         memcpy((char *)data + done, data, bytes - done < period ? bytes - done : period);
+}
+
+#define PIECE 32
+#define FEW_ROWS 8
+#define NEAR_END 16
+
+void special_rows(enum dtype dtype, int64_t count, int64_t row, uint64_t seed, void *data)
+{
+    uint64_t key = rng_key(seed);
+    if (!dtype_is_float(dtype) || count == 0)
+        return;
+    if (row < 1 || count / row < FEW_ROWS)
+        row = PIECE;
+    for (int64_t r = 0, start = 0; start < count; r++, start += row) {
+        int64_t size = count - start < row ? count - start : row;
+        uint32_t random = rng_u32(key, (uint64_t)r), some = random >> 4;
+        int64_t tail = size < NEAR_END ? size : NEAR_END;
+        int64_t at = random & 8 ? size - 1 - some % tail : (int64_t)(some % (uint64_t)size);
+        switch (random & 7) {
+        case 0:
+        case 1:
+        case 2: break;
+        case 3:
+        case 4:
+        case 5: store_float(dtype, data, start + at, some & 1 ? (double)NAN : -(double)NAN); break;
+        default:
+            for (int64_t i = 0; i < size; i++) {
+                uint32_t kind = rng_u32(~key, (uint64_t)(start + i));
+                bool nan = (random & 7) == 7 && random & 8;
+                if ((random & 7) == 7 || (kind & 7) == 0)
+                    store_float(dtype, data, start + i,
+                                nan ? (double)NAN
+                                    : special_value(dtype, kind >> 8, kind >> 4 & 7, false));
+            }
+        }
+    }
+    store_float(dtype, data, count - 1, (double)NAN);
+}
+
+#define PEAKS 64
+#define PEAKS_DENSE 16 /* no more than one in so many */
+
+void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint64_t seed,
+                void *data)
+{
+    uint64_t key = rng_key(seed), normal_key = rng_key(~seed);
+    uint64_t apart = (uint64_t)(peaks->terms / PEAKS);
+    apart = apart < PEAKS_DENSE ? PEAKS_DENSE : apart;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t place = peaks->row > 0 ? i % peaks->row : i;
+        bool high = rng_u32(key, (uint64_t)i) % apart == 0 || place == 0 ||
+                    (peaks->row > 0 && place == peaks->row - 1);
+        store_float(dtype, data, i, (high ? peaks->high : peaks->low) + bell(normal_key, i) / 8);
+    }
 }
 
 /* Prims through which an index is handed on, or moved by little. */

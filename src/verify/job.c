@@ -23,6 +23,8 @@ static const struct way {
  * in two. */
 #define SOME_BYTES ((size_t)256 << 10)
 #define MANY_BYTES ((size_t)64 << 20)
+#define WIDE_EDGES 3  /* sizes around edges at which kernels get wide values */
+#define WIDE_SHARE 32 /* of the budget, for each of them */
 
 struct job {
     struct verification *v;
@@ -106,23 +108,41 @@ static bool judge_size(struct job *job, uint32_t index)
               outcome_fail(&job->result->kernels, "%s", err.message);
     ok = ok && walk_run(job->walk, &sample, judging, job->result->stage, &arena, &outputs,
                         &job->result->kernels);
-    if (ok && is_whole(v, size) && index == 0)
+    bool partial = walk_is_partial(job->walk);
+    if (ok && is_whole(v, size) && index == 0) {
         keep_outputs(job, &sample, outputs);
+        job->result->outputs_partial = partial;
+    }
     if (ok)
         name_size(job, "the runtime", size);
-    ok =
-        ok && (size->bare || run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
+    ok = ok && (size->bare || partial ||
+                run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
     arena_release(&arena);
     if (ok && !size->bare)
         job->result->size_count++;
+    if (ok && !size->bare && partial)
+        job->result->share_count++;
     return ok;
 }
 
-/* Kernels on arguments of their own: special ones at a small odd size; exact ones, and small ones
- * where need be, at the largest that is cheap, where long sums and whole tiles are. */
+/* Kernels on arguments of their own at one size. */
+static bool judge_fill(struct job *job, const struct size *size, enum fill fill, const char *name,
+                       uint64_t seed)
+{
+    bool once = size->cost > SIZE_HEAVY || (fill == FILL_WIDE && strcmp(size->why, "odd") != 0);
+    name_size(job, name, size);
+    return walk_apart(job->walk, size->dims, fill, once, job->v->options->seed + seed,
+                      job->result->stage, &job->result->kernels);
+}
+
+/* Special ones at a small odd size; exact ones, and small ones where need be, at the largest that
+ * is cheap, where long sums and whole tiles are; for sums ones with peaks, too; wide ones at the
+ * odd size, and where there are no sums of products, of which they leave little, at the large one,
+ * too, and where code takes another way, as far as that is cheaper still. */
 static bool judge_apart(struct job *job)
 {
     const struct size *large = &job->sizes.items[0], *small = large;
+    uint32_t edges = 0;
     for (uint32_t i = 0; i < job->sizes.count; i++) {
         const struct size *size = &job->sizes.items[i];
         if (strcmp(size->why, "odd") == 0)
@@ -130,18 +150,20 @@ static bool judge_apart(struct job *job)
         if (!size->bare && size->cost <= job->v->budget / 8 && size->cost > large->cost)
             large = size;
     }
-    const struct {
-        const struct size *size;
-        enum fill fill;
-        const char *name;
-    } rows[] = {{small, FILL_SPECIAL, "kernels on special values"},
-                {large, FILL_EXACT, "kernels on exact values"},
-                {large, FILL_SMALL, "kernels on small values"}};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        bool heavy = rows[i].size->cost > SIZE_HEAVY;
-        name_size(job, rows[i].name, rows[i].size);
-        if (!walk_apart(job->walk, rows[i].size->dims, rows[i].fill, heavy,
-                        job->v->options->seed + 17 * i, job->result->stage, &job->result->kernels))
+    if (!judge_fill(job, small, FILL_SPECIAL, "kernels on special values", 0) ||
+        !judge_fill(job, large, FILL_EXACT, "kernels on exact values", 17) ||
+        !judge_fill(job, large, FILL_SMALL, "kernels on small values", 34) ||
+        !judge_fill(job, large, FILL_PEAKS, "kernels on values with peaks", 68) ||
+        !judge_fill(job, large, FILL_WIDE, "kernels on wide values", 51) ||
+        (small != large && !judge_fill(job, small, FILL_WIDE, "kernels on wide values", 52)))
+        return false;
+    for (uint32_t i = 0; i < job->sizes.count && edges < WIDE_EDGES; i++) {
+        const struct size *size = &job->sizes.items[i];
+        if (size == large || strncmp(size->why, "around", 6) != 0 ||
+            size->cost > job->v->budget / WIDE_SHARE)
+            continue;
+        edges++;
+        if (!judge_fill(job, size, FILL_WIDE, "kernels on wide values", 53 + edges))
             return false;
     }
     return true;

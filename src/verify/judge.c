@@ -5,15 +5,15 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "graph/interp_points.h"
 #include "verify/verify_priv.h"
 
-/* Cells of a reference run, all together; beyond it a size cannot be judged on a usual machine. */
 /* So many undetermined elements of a result are none: of a small one they would be a large share.
  */
 #define UNCHECKED_FEW 4
-/* The fewest elements that are drawn of a result, and all that may be needed for them. */
+/* The fewest elements that are drawn of a result, unless they are dear; and all that may be needed
+ * for a portion of them. */
 #define DRAWN_LEAST 16
+#define SHARE_DRAWN 64 /* times as many, of which those are kept that a share has written */
 #define DRAWN_ELEMENTS 400000
 
 /* "y[3,17]" */
@@ -129,12 +129,27 @@ static bool judge_whole(const struct launch_case *c, const int64_t *dims, void *
     return ok;
 }
 
+struct result {
+    const void *data;
+    const uint8_t *written; /* by element; NULL: all are */
+};
+
+/* The first `most` points that were written, in their order. */
+static int64_t keep_written(const uint8_t *written, int64_t count, int64_t *points, int64_t most)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count && kept < most; i++)
+        if (!written || written[points[i]])
+            points[kept++] = points[i];
+    return kept;
+}
+
 /* One result at drawn elements. False, with *out_failed as it is, when its prims do not allow it.
  */
 static bool judge_drawn(const struct launch_case *c, uint32_t output, const int64_t *dims,
-                        const struct points_source *sources, const void *written, int64_t most,
-                        struct arena *arena, struct verdict *verdict, struct outcome *outcome,
-                        bool *out_failed)
+                        const struct points_source *sources, const struct result *result,
+                        int64_t most, struct arena *arena, struct verdict *verdict,
+                        struct outcome *outcome, bool *out_failed)
 {
     const struct interp_options options = {.mode = INTERP_REFERENCE};
     value_id value = c->graph.outputs.items[output].value;
@@ -144,33 +159,30 @@ static bool judge_drawn(const struct launch_case *c, uint32_t output, const int6
     if (!shape_of(&c->graph, value, dims, drawn.shape, &err))
         return false;
     size_t item = dtype_bytes((enum dtype)node->dtype);
-    for (int64_t count = most; count >= DRAWN_LEAST; count /= 4) {
-        struct interp_tensor expected = {
-            .dtype = (enum dtype)node->dtype, .rank = 1, .count = count};
-        expected.shape[0] = count;
-        drawn.points = ARENA_ARRAY(arena, int64_t, count);
-        expected.cells = ARENA_ARRAY(arena, union cell, count);
-        expected.bounds = ARENA_ARRAY(arena, double, count);
-        draw_points(drawn.shape, drawn.rank, c->config, c->seed + output + 1, count, drawn.points);
-        if (!interp_points(&c->graph, &options, dims, sources, value, drawn.points, count,
-                           DRAWN_ELEMENTS, arena, expected.cells, expected.bounds, &err)) {
-            if (err.code != ERR_LIMIT)
-                return false;
-            continue;
-        }
-        uint8_t *native = arena_alloc(arena, (size_t)count * item, 64);
-        for (int64_t i = 0; i < count; i++)
-            memcpy(native + (size_t)i * item,
-                   (const uint8_t *)written + (size_t)drawn.points[i] * item, item);
-        *out_failed = !judge_result(&expected, &drawn, native, verdict, outcome);
-        return true;
-    }
-    return false;
+    const struct drawing drawing = {&c->graph, &options, dims, sources, value, DRAWN_ELEMENTS};
+    struct interp_tensor expected = {.dtype = (enum dtype)node->dtype, .rank = 1};
+    int64_t drawn_count = result->written ? most * SHARE_DRAWN : most;
+    drawn.points = ARENA_ARRAY(arena, int64_t, drawn_count);
+    expected.cells = ARENA_ARRAY(arena, union cell, most);
+    expected.bounds = ARENA_ARRAY(arena, double, most);
+    drawn_count = draw_points(drawn.shape, drawn.rank, c->config, c->seed + output + 1, drawn_count,
+                              drawn.points);
+    most = keep_written(result->written, drawn_count, drawn.points, most);
+    if (!draw_interpret(&drawing, drawn.points, &most, DRAWN_LEAST, expected.cells, expected.bounds,
+                        &err))
+        return false;
+    expected.count = expected.shape[0] = most;
+    uint8_t *native = arena_alloc(arena, (size_t)most * item, 64);
+    for (int64_t i = 0; i < most; i++)
+        memcpy(native + (size_t)i * item,
+               (const uint8_t *)result->data + (size_t)drawn.points[i] * item, item);
+    *out_failed = !judge_result(&expected, &drawn, native, verdict, outcome);
+    return true;
 }
 
 /* False when one of the results cannot be judged so. */
 static bool judge_points(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                         void *const *writes, int64_t most, struct arena *arena,
+                         const struct result *results, int64_t most, struct arena *arena,
                          struct verdict *verdict, struct outcome *outcome, bool *out_failed)
 {
     const struct graph *g = &c->graph;
@@ -178,23 +190,31 @@ static bool judge_points(const struct launch_case *c, const int64_t *dims, void 
     for (uint32_t i = 0; i < g->inputs.count; i++)
         sources[i].data = reads[i];
     for (uint32_t i = 0; i < g->outputs.count && !*out_failed; i++)
-        if (!judge_drawn(c, i, dims, sources, writes[i], most, arena, verdict, outcome, out_failed))
+        if (!judge_drawn(c, i, dims, sources, &results[i], most, arena, verdict, outcome,
+                         out_failed))
             return false;
     return true;
 }
 
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, const struct care *care, struct verdict *out,
-                  struct outcome *outcome)
+                  void *const *writes, uint8_t *const *written, const struct care *care,
+                  struct verdict *out, struct outcome *outcome)
 {
+    struct result results[LIMIT_KERNEL_BUFFERS];
     struct verdict verdict = {0};
     struct arena arena;
     bool failed = false;
     arena_init(&arena);
-    if (graph_cost(&c->graph, dims) <= care->cost ||
-        !judge_points(c, dims, reads, writes, care->drawn, &arena, &verdict, outcome, &failed)) {
+    for (uint32_t i = 0; i < c->graph.outputs.count; i++)
+        results[i] = (struct result){writes[i], written ? written[i] : NULL};
+    bool whole = !written && graph_cost(&c->graph, dims) <= care->cost &&
+                 graph_cells(&c->graph, dims) <= CELLS_MOST;
+    bool drawn = !whole && judge_points(c, dims, reads, results, care->drawn, &arena, &verdict,
+                                        outcome, &failed);
+    if (!drawn) {
         verdict = (struct verdict){0};
-        failed = !judge_whole(c, dims, reads, writes, care->threads, &arena, &verdict, outcome);
+        failed = !written &&
+                 !judge_whole(c, dims, reads, writes, care->threads, &arena, &verdict, outcome);
     }
     arena_release(&arena);
     *out = verdict;

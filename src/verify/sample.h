@@ -12,8 +12,8 @@ struct arena;
 struct error;
 struct package_param;
 
-/* The most memory that one interpretation may take. */
-#define REFERENCE_BYTES ((size_t)8 << 30)
+/* The most memory that one interpretation may take: of graphs whose elements cannot be drawn. */
+#define REFERENCE_BYTES ((size_t)3 << 30)
 
 struct tensor {
     enum dtype dtype;
@@ -45,9 +45,26 @@ enum fill {
     FILL_EXACT,   /* floats are multiples of 1/2 up to 2: sums of products of two are exact in f32,
                      in any order, up to a million terms */
     FILL_SMALL,   /* those over 2^10 */
+    FILL_WIDE,    /* floats of either sign and all magnitudes: half of them from 2^-4 to 2^8, the
+                     others from 2^-30 to 2^30, in f16 as far as it goes */
+    FILL_PEAKS,   /* as FILL_NORMAL; see peaks_fill */
 };
 void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
                  int64_t index_extent, void *data);
+/* Writes specials over some floats, by rows of so many elements: of eight rows three stay as they
+ * are, three get a NaN, half of them near their end, in one an eighth becomes specials, one is all
+ * NaN or all specials. So loops over full vectors and what comes behind them meet a NaN each, and
+ * sums and maxima of a row or a column meet one, none, and nothing else. The last element is a NaN.
+ * A tensor of few rows is taken in pieces of 32. */
+void special_rows(enum dtype dtype, int64_t count, int64_t row, uint64_t seed, void *data);
+/* Floats for sums of `terms` terms of which few count, so that each that is left out shows: most
+ * are near `low`, some 64 among as many as a sum takes, and the ends of each row, near `high`. */
+struct peaks {
+    int64_t row, terms;
+    double low, high;
+};
+void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint64_t seed,
+                void *data);
 /* By input of the graph: the largest dim that it indexes; 0: none. */
 int64_t *index_extents(const struct graph *graph, const int64_t *dims, struct arena *arena);
 

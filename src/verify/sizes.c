@@ -60,6 +60,65 @@ double graph_cost(const struct graph *graph, const int64_t *dims)
     return isnan(cost) ? INFINITY : cost;
 }
 
+double graph_cells(const struct graph *graph, const int64_t *dims)
+{
+    double cells = 0;
+    int64_t dim = 0;
+    for (value_id v = 1; v < graph->nodes.count; v++) {
+        const struct node *n = graph_node(graph, v);
+        double elements = n->prim == PRIM_PARAM ? 0 : 1;
+        for (uint32_t i = 0; i < n->rank; i++)
+            elements *= dim_eval(&graph->dims, n->shape[i], dims, &dim) ? (double)dim : INFINITY;
+        cells += elements;
+    }
+    return isnan(cells) ? INFINITY : cells;
+}
+
+int64_t graph_terms(const struct graph *graph, const int64_t *dims)
+{
+    size_t from, to;
+    int64_t most = 0;
+    for (value_id v = 1; v < graph->nodes.count; v++) {
+        const struct node *n = graph_node(graph, v);
+        if (n->prim == PRIM_REDUCE_SUM && value_bytes(graph, n->operands[0], dims, &from) &&
+            value_bytes(graph, v, dims, &to) && to > 0 && (int64_t)(from / to) > most)
+            most = (int64_t)(from / to);
+    }
+    return most;
+}
+
+/* Copies of a buffer that there are at one time, at most. */
+static double buffer_copies(enum buffer_kind kind)
+{
+    switch (kind) {
+    case BUFFER_INPUT:  /* of the sample, of the walk, of a call between protected pages */
+    case BUFFER_OUTPUT: /* of two runs; as expected, then of a call */
+    case BUFFER_PREPARED: /* of two runs, then of the modules */ return 3;
+    case BUFFER_PARAM: return 1;
+    default: return 2;
+    }
+}
+
+double sizes_memory(const struct package_contents *contents, const struct package_target *target,
+                    const struct sizes *sizes)
+{
+    double most = 0;
+    for (uint32_t s = 0; s < sizes->count; s++) {
+        const int64_t *dims = sizes->items[s].dims;
+        double cells = graph_cells(&contents->graph, dims), bytes = 0;
+        bytes += CELL_BYTES * (cells < CELLS_MOST ? cells : CELLS_MOST);
+        for (uint32_t i = 0; i < target->plan.buffers.count; i++) {
+            const struct plan_buffer *buffer = &target->plan.buffers.items[i];
+            int64_t elements = 0;
+            if (dim_eval(target->plan.dims, buffer->elements, dims, &elements))
+                bytes += buffer_copies(buffer->kind) * (double)elements *
+                         (double)dtype_bytes(buffer->dtype);
+        }
+        most = fmax(most, bytes);
+    }
+    return most;
+}
+
 /* Choosing for one target. */
 struct chooser {
     const struct package_contents *contents;
@@ -100,18 +159,24 @@ static bool take(struct chooser *c, const int64_t *dims, const char *why, bool m
     return true;
 }
 
+/* Whether running it for its bits alone costs little enough, of time and of memory. */
+static bool is_bare(const struct chooser *c, const int64_t *dims)
+{
+    return graph_cost(&c->contents->graph, dims) <= c->bare &&
+           graph_cells(&c->contents->graph, dims) <= CELLS_MOST;
+}
+
 /* A size that is run for its bits alone, which costs little: what a kernel leaves unwritten shows.
  * Halved until it can be paid for. */
 static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
 {
     int64_t dims[LIMIT_NAMED_DIMS];
     memcpy(dims, wish, sizeof dims);
-    for (int64_t shrink = 2; graph_cost(&c->contents->graph, dims) > c->bare && shrink <= 4096;
-         shrink *= 2)
+    for (int64_t shrink = 2; !is_bare(c, dims) && shrink <= 4096; shrink *= 2)
         for (uint32_t i = 0; i < c->dims->names.count; i++)
             dims[i] = dims_legal(&c->dims->names.items[i], wish[i] / shrink);
     double spent = c->spent;
-    if (graph_cost(&c->contents->graph, dims) <= c->bare && take(c, dims, why, true))
+    if (is_bare(c, dims) && take(c, dims, why, true))
         c->out->items[c->out->count - 1].bare = true;
     c->spent = spent;
 }

@@ -19,7 +19,8 @@
 #include "verify/verify_priv.h"
 
 #define DEFAULT_SECONDS 300
-#define JOB_BYTES ((uint64_t)12 << 30) /* address space of one job */
+#define JOB_BYTES ((uint64_t)12000000000) /* address space of one job */
+#define ALL_BYTES 4e9 /* what jobs may take together; one that takes more runs alone */
 /* Operations of the reference for one target: some tenth of a second. */
 #define BUDGET 2e7
 #define THOROUGH 4
@@ -30,6 +31,7 @@ struct driver {
     struct verification *v;
     struct arena *arena;
     bool native[PACKAGE_TARGETS]; /* whether this CPU can run the target */
+    double job_bytes;             /* that a job takes, roughly */
     VEC(struct verify_check) checks;
     VEC(struct verify_kernel) kernels;
     VEC(struct verify_output) outputs;
@@ -65,7 +67,7 @@ static struct verification *share(const struct verification *from, size_t *out_b
     if (!measure_outputs(from, &elements, &bytes, err))
         return NULL;
     bytes = (bytes + 15) / 8 * 8;
-    total += 2 * elements * sizeof(double);
+    total += 2 * elements * sizeof(double) + from->contents->graph.outputs.count * sizeof(int64_t);
     for (uint32_t i = 0; i < from->contents->target_count; i++) {
         const struct plan *plan = &from->contents->targets[i].plan;
         total += bytes + (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
@@ -82,6 +84,8 @@ static struct verification *share(const struct verification *from, size_t *out_b
     v->result.reference = (double *)(void *)map;
     v->result.plain = v->result.reference + elements;
     map += 2 * elements * sizeof(double);
+    v->result.drawn = (int64_t *)(void *)map;
+    map += from->contents->graph.outputs.count * sizeof(int64_t);
     for (uint32_t i = 0; i < from->contents->target_count; i++) {
         const struct plan *plan = &from->contents->targets[i].plan;
         v->targets[i].results = (struct kernel_result *)(void *)map;
@@ -121,6 +125,8 @@ static bool run_jobs(struct driver *d, struct error *err)
     uint32_t seconds = v->options->timeout_s ? v->options->timeout_s : DEFAULT_SECONDS;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t at_once = cores > 0 && cores < 64 ? (uint32_t)cores : 1;
+    if (d->job_bytes * at_once > ALL_BYTES)
+        at_once = d->job_bytes < ALL_BYTES ? (uint32_t)(ALL_BYTES / d->job_bytes) : 1;
     v->threads = at_once > count ? at_once / count : 1;
     return jobs_run(rows, count, at_once, seconds, JOB_BYTES, err);
 }
@@ -188,6 +194,7 @@ static void add_quality(struct driver *d, uint32_t target)
                                     output_unchecked(d, target, o), -1};
         double quality, limit, excess;
         if (d->v->result.referenced && d->v->targets[target].done &&
+            !d->v->targets[target].outputs_partial &&
             whole_quality(d->v, target, o, &quality, &limit, &excess)) {
             row.quality = quality;
             outcome.figure = fmax(outcome.figure, quality / limit);
@@ -200,6 +207,19 @@ static void add_quality(struct driver *d, uint32_t target)
         VEC_PUSH(d->arena, &d->outputs, row);
     }
     add_check(d, "quality", name, &outcome, outcome.detail);
+}
+
+/* What a check that passed was about: kernels (0), the runtime in its ways (others). */
+static void describe_sizes(const struct target_result *r, size_t check, struct outcome *outcome)
+{
+    char *detail = outcome->detail;
+    if (check == 0 && r->share_count > 0)
+        snprintf(detail, DETAIL_BYTES, "at %u sizes; at %u, which take too long, a share of each",
+                 r->size_count, r->share_count);
+    else if (check == 0)
+        snprintf(detail, DETAIL_BYTES, "at %u sizes", r->size_count);
+    else if (r->share_count == r->size_count)
+        snprintf(detail, DETAIL_BYTES, "not run: calls take too long");
 }
 
 static void report_target(struct driver *d, uint32_t target)
@@ -229,8 +249,8 @@ static void report_target(struct driver *d, uint32_t target)
             snprintf(o->detail, sizeof o->detail, "not run: another check failed first");
             o->figure = 1;
         }
-        if (i == 0 && o->pass)
-            snprintf(o->detail, sizeof o->detail, "at %u sizes", r->size_count);
+        if (o->pass)
+            describe_sizes(r, i, o);
         add_check(d, rows[i].name, name, o, o->detail);
     }
     add_kernels(d, target);
@@ -285,7 +305,12 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
         return false;
     v.whole = sizes->items[0];
     for (uint32_t i = 0; i < contents->target_count; i++)
-        driver.native[i] = target_supported_here(contents->targets[i].name);
+        if ((driver.native[i] = target_supported_here(contents->targets[i].name)))
+            driver.job_bytes =
+                fmax(driver.job_bytes, sizes_memory(contents, &contents->targets[i], sizes));
+    if (driver.job_bytes > (double)JOB_BYTES)
+        return fail(err, ERR_LIMIT, "checking it takes %.1f GB of memory, at most %.0f may be used",
+                    driver.job_bytes / 1e9, (double)JOB_BYTES / 1e9);
     size_t shared_bytes;
     driver.v = share(&v, &shared_bytes, err);
     if (!driver.v)

@@ -7,23 +7,15 @@
 #ifndef URZA_VERIFY_PRIV_H
 #define URZA_VERIFY_PRIV_H
 
-#include "base/compiler.h"
-#include "base/hash.h"
 #include "package/package.h"
-#include "verify/fenced.h"
+#include "verify/launch.h"
 #include "verify/sample.h"
 #include "verify/verify.h"
 
-#define DETAIL_BYTES 480
-
-/* A check's outcome, in memory without pointers. */
-struct outcome {
-    bool ran, pass;
-    double figure, bound;
-    char detail[DETAIL_BYTES];
-};
-/* pass = false with a detail, the first failure only; false. */
-bool outcome_fail(struct outcome *outcome, const char *fmt, ...) URZA_PRINTF(2, 3);
+/* Elements of all values of a graph that is interpreted as a whole; beyond it some are drawn, where
+ * prims allow. Each takes so many bytes. */
+#define CELLS_MOST 4e7
+#define CELL_BYTES 16.0
 
 /* sizes.c: which sizes are tried. */
 #define SIZES_MAX 40
@@ -39,8 +31,15 @@ struct sizes {
     struct size items[SIZES_MAX];
     uint32_t count; /* the typical one first */
 };
-/* What the interpreter computes, roughly: operations. INFINITY when a dim has no value. */
+/* What the interpreter computes, roughly: operations. Elements of all values, but for parameters.
+ * INFINITY when a dim has no value. */
 double graph_cost(const struct graph *graph, const int64_t *dims);
+double graph_cells(const struct graph *graph, const int64_t *dims);
+/* Terms of the longest sum that is no sum of products; 0: there is none. */
+int64_t graph_terms(const struct graph *graph, const int64_t *dims);
+/* Memory that checking a target takes at these sizes, roughly: bytes. */
+double sizes_memory(const struct package_contents *contents, const struct package_target *target,
+                    const struct sizes *sizes);
 /* Sizes that reach every way through the code of the target, as far as `budget` operations of the
  * reference go; target NULL: for the graph alone. With options->dims that one. ERR_USAGE. */
 bool sizes_choose(const struct package_contents *contents, const struct package_target *target,
@@ -48,54 +47,6 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
                   struct sizes *out, struct error *err);
 /* "B=8 S=3" */
 void size_print(const struct dim_table *dims, const struct size *size, char *out, size_t bytes);
-
-/* launch.c: what a launch must compute. */
-struct launch_case {
-    const struct plan_launch *launch;
-    struct graph graph;        /* inputs: the arguments it reads; outputs: those it writes */
-    uint32_t *reads, *writes;  /* by input, by output of the graph: index among launch->args */
-    const char *config;        /* the kernel's schedule, text */
-    uint64_t seed;             /* of elements that are drawn */
-    uint8_t key[SHA256_BYTES]; /* equal: the same code, meant to compute the same of its arguments
-                                */
-    bool prepare;
-};
-struct target_case {
-    const struct package_contents *contents;
-    const struct package_target *target;
-    struct graph optimised;
-    struct launch_case *launches; /* prepare, then forward */
-    uint32_t prepare_count, count;
-};
-/* Takes a target apart. ERR_VERIFY when the plan is not one for its optimised graph, or that graph
- * not one with the package's inputs, params and outputs; place names the launch or buffer. */
-bool target_case_make(struct target_case *out, const struct package_contents *contents,
-                      const struct package_target *target, struct arena *arena, struct error *err);
-
-/* draw.c: `count` elements of a result of that shape, without empty dims, as flat indices: corners,
- * both sides of what the kernel's schedule (its text; NULL: none) cuts it into, and anywhere. */
-void draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
-                 int64_t count, int64_t *out_points);
-
-/* judge.c: the results of one launch against the interpretation of its graph on the very buffers
- * that it read. data is by input and output of the graph, dense native memory. */
-struct verdict {
-    double ratio;              /* worst |difference| over its bound; INFINITY: beyond any */
-    int64_t elements, checked; /* of all results; drawn and determined */
-    double not_checked;        /* largest share of one result that was not determined */
-    double floats_not_checked; /* the same of results that are floats */
-};
-/* How closely: a result whose reference costs more is judged by drawn elements, where its prims
- * allow, up to so many. */
-struct care {
-    double cost;
-    int64_t drawn;
-    uint32_t threads;
-};
-#define JUDGE_COST 5e6 /* for arguments of its own */
-bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, const struct care *care, struct verdict *out,
-                  struct outcome *outcome);
 
 /* What is known of one launch after all sizes. */
 struct kernel_result {
@@ -127,6 +78,8 @@ enum judging {
       where that can be paid */
 bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
               struct arena *arena, void ***outputs, struct outcome *outcome);
+/* Whether some launch did only a share of its iterations at the last size. */
+bool walk_is_partial(const struct walk *walk);
 /* Whether enough of every result was checked: on what a network makes, or where that leaves too
  * much open, on exact or small arguments. Results that are no floats may stay open, where
  * comparisons of equal sums leave them so on all arguments. False after failing the outcome. */
@@ -162,7 +115,9 @@ bool subject_bounds(const struct subject *subject, const struct sample *sample, 
 struct target_result {
     char stage[STAGE_BYTES]; /* what it is doing: of a job that died, what it died of */
     bool done;
-    uint32_t size_count; /* sizes at which kernels were judged */
+    uint32_t size_count;  /* sizes at which kernels were judged */
+    uint32_t share_count; /* those of them at which launches did a share of their iterations */
+    bool outputs_partial; /* at the size of the whole */
     struct outcome kernels, runtime, threads, bounds;
     struct kernel_result *results; /* by launch */
     uint8_t *outputs;              /* at the size of the whole, one behind the other */
@@ -172,10 +127,11 @@ struct whole_result {
     bool done;
     bool referenced; /* reference and plain hold what they should */
     struct outcome passes[PACKAGE_TARGETS], interpreter;
-    /* Elements of all outputs, one behind the other; where they are too dear `drawn` of each
-     * output, at the start of its place: those of draw_points. */
+    /* Elements of all outputs, one behind the other; where they are too dear the first of
+     * draw_points, so many of each output, at the start of its place. */
     double *reference, *plain;
-    int64_t drawn; /* 0: all */
+    int64_t *drawn; /* by output */
+    bool is_drawn;
 };
 struct verification {
     const struct verify_options *options;

@@ -35,6 +35,12 @@ static const char plan_text[] =
     "\xeb\x16\xf3\x0f\x10\x04\x8e\xf3\x0f\x58\xc0\xf3\x0f\x58\x04\x8e\xf3\x0f\x11\x04\x8f\x48\xff" \
     "\xc1\x4c\x39\xc1\x7c\xe5\xc3"
 
+/* The same as TWICE, with 0 where 17 <= |x| <= 63 */
+#define GAP                                                                                    \
+    "\xeb\x28\x8b\x04\x8e\x25\xff\xff\xff\x7f\xf3\x0f\x10\x04\x8e\xf3\x0f\x58\xc0\x2d\x00\x00" \
+    "\x88\x41\x3d\x00\x00\xf4\x00\x77\x03\x0f\x57\xc0\xf3\x0f\x11\x04\x8f\x48\xff\xc1\x4c\x39" \
+    "\xc1\x7c\xd3\xc3"
+
 #define CODE(text) (const uint8_t *)(text), sizeof(text) - 1
 
 static const struct kernel {
@@ -45,6 +51,7 @@ static const struct kernel {
 } kernels[] = {
     {"right", CODE(HEAD TWICE), NULL},
     {"wrong values", CODE(HEAD THRICE), "is off by"},
+    {"wrong between 17 and 63", CODE(HEAD GAP), "is off by"},
     {"writes past the end", /* inc r8 */ CODE(HEAD "\x49\xff\xc0" TWICE), "SIGSEGV"},
     {"writes before the start", /* mov byte [rdi-1], 0 */ CODE(HEAD "\xc6\x47\xff\x00" TWICE),
      "a byte was written -1 bytes"},
@@ -92,8 +99,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A package of one kernel; NULL: of none. */
-static struct strbuf write_package(struct fixture *f, const struct kernel *kernel)
+/* A package of one kernel that calls itself so dear; NULL: of none. */
+static struct strbuf write_package(struct fixture *f, const struct kernel *kernel, bool dear)
 {
     static const uint32_t offset = 0;
     static const char *const name = "twice", *const config = "";
@@ -110,8 +117,13 @@ static struct strbuf write_package(struct fixture *f, const struct kernel *kerne
                                                          .kernel_offsets = &offset,
                                                          .kernel_names = &name,
                                                          .kernel_configs = &config};
-        must(plan_parse(&f->contents.targets[0].plan, &f->arena, &f->contents.graph.dims, plan_text,
-                        strlen(plan_text), &f->err),
+        struct strbuf plan;
+        const char *zeros = strstr(plan_text, "000*B");
+        strbuf_init(&plan, &f->arena);
+        strbuf_printf(&plan, "%.*s%s%s", (int)(zeros - plan_text), plan_text, dear ? "000000" : "",
+                      zeros);
+        must(plan_parse(&f->contents.targets[0].plan, &f->arena, &f->contents.graph.dims, plan.data,
+                        plan.size_bytes, &f->err),
              &f->err);
     }
     strbuf_init(&out, &f->arena);
@@ -133,7 +145,7 @@ static void kernels_are_judged(void **state)
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
         const struct kernel *kernel = &kernels[i];
         struct verify_report report;
-        struct strbuf package = write_package(f, kernel);
+        struct strbuf package = write_package(f, kernel, false);
         verify(f, &package, NULL, &report);
         const struct verify_check *first = NULL;
         for (uint32_t c = 0; c < report.count && !first; c++)
@@ -149,6 +161,24 @@ static void kernels_are_judged(void **state)
     }
 }
 
+/* Launches that would take too long do a share of their iterations. */
+static void shares_are_judged(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
+        struct verify_report report;
+        if (kernels[i].detail && strcmp(kernels[i].name, "wrong values") != 0 &&
+            strcmp(kernels[i].name, "writes nothing") != 0)
+            continue;
+        struct strbuf package = write_package(f, &kernels[i], true);
+        verify(f, &package, "B=100", &report);
+        assert_int_equal(report.pass, !kernels[i].detail);
+        assert_non_null(strstr(report.checks[0].detail,
+                               kernels[i].detail ? kernels[i].detail : "a share of each"));
+        assert_true(!report.pass || report.kernels[0].checked < report.kernels[0].elements);
+    }
+}
+
 static bool has_check(const struct verify_report *report, const char *name)
 {
     for (uint32_t i = 0; i < report->count; i++)
@@ -161,7 +191,7 @@ static void sizes_and_checks(void **state)
 {
     struct fixture *f = *state;
     struct verify_report report;
-    struct strbuf package = write_package(f, &kernels[0]);
+    struct strbuf package = write_package(f, &kernels[0], false);
     verify(f, &package, NULL, &report);
     static const char *const names[] = {
         "kernels x86-64-v2", "runtime x86-64-v2", "threads x86-64-v2", "bounds x86-64-v2",
@@ -181,7 +211,7 @@ static void interpreter_only(void **state)
 {
     struct fixture *f = *state;
     struct verify_report report;
-    struct strbuf package = write_package(f, NULL);
+    struct strbuf package = write_package(f, NULL, false);
     verify(f, &package, "B=5", &report);
     assert_true(report.pass);
     assert_true(has_check(&report, "interpreter"));
@@ -192,7 +222,7 @@ static void what_cannot_be_checked(void **state)
     struct fixture *f = *state;
     struct verify_report report;
     struct verify_options options = {.allow_unsigned = false};
-    struct strbuf package = write_package(f, NULL);
+    struct strbuf package = write_package(f, NULL, false);
     assert_false(
         verify_package(package.data, package.size_bytes, &options, &f->arena, &report, &f->err));
     assert_int_equal(f->err.code, ERR_SIGNATURE);
@@ -242,6 +272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(kernels_are_judged, setup, teardown),
+        cmocka_unit_test_setup_teardown(shares_are_judged, setup, teardown),
         cmocka_unit_test_setup_teardown(sizes_and_checks, setup, teardown),
         cmocka_unit_test_setup_teardown(interpreter_only, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_checked, setup, teardown),

@@ -1,12 +1,7 @@
 /* A plan, launch by launch, in memory that tells.
  *
  * Every buffer lies alone between protected pages and can only be read once its launch has written
- * it. A launch runs twice: whole, and cut into chunks that run from the last to the first. The
- * second time its results lie elsewhere, aligned otherwise, and what they and the scratch memory
- * held before is something else. Whatever was not written, read from scratch memory before it was
- * written there, written by a chunk that it does not belong to, or depends on where one chunk ends,
- * shows as a difference between the two. So every element is known to have been written by the
- * launch, whichever elements are then compared with the reference. */
+ * it. A launch runs twice (run.c); then its results are compared with the reference. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,9 +14,9 @@
 /* What the whole reference of a launch may cost. */
 #define CLOSE_COST 3e7
 #define THOROUGH_COST 1.5e8
-#define DRAWN_MOST 512 /* elements of a result */
-#define CHUNKS_MOST 8
-#define SCRATCH_ALIGN 64
+#define DRAWN_MOST 512  /* elements of a result */
+#define SHARE_WORK 1e10 /* operations of a launch: about a second with short vectors */
+#define SHARE_WORK_THOROUGH 1e12
 
 struct walk {
     const struct target_case *target;
@@ -31,32 +26,10 @@ struct walk {
     struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
     bool *judged;           /* by launch: at this size */
     struct fence_pool pool;
-    bool prepared;
+    bool prepared, partial; /* partial: only a share of some launch was done, at this size */
+    double share_work;
     enum judging judging; /* at this size */
 };
-
-/* What memory holds before it is written: a signalling NaN in every float dtype, of another
- * payload in each run; no bool and no likely integer. */
-static void fill_before(enum dtype dtype, void *data, size_t bytes, int run)
-{
-    static const uint64_t doubles[] = {0x7ff4a5a512345678u, 0xfff35a5a87654321u};
-    static const uint32_t singles[] = {0x7fa5a123u, 0xffb35a45u};
-    static const uint16_t halves[] = {0x7d2au, 0xfd93u}, brains[] = {0x7fa5u, 0xffb3u};
-    const void *pattern = doubles + run;
-    uint8_t block[256];
-    size_t step = dtype_bytes(dtype);
-    switch (dtype) {
-    case DTYPE_F64: break;
-    case DTYPE_F32: pattern = singles + run; break;
-    case DTYPE_F16: pattern = halves + run; break;
-    case DTYPE_BF16: pattern = brains + run; break;
-    default: memset(data, run ? 0x5a : FENCED_FILL, bytes); return;
-    }
-    for (size_t i = 0; i < sizeof block; i += step)
-        memcpy(block + i, pattern, step);
-    for (size_t i = 0; i < bytes; i += sizeof block)
-        memcpy((uint8_t *)data + i, block, bytes - i < sizeof block ? bytes - i : sizeof block);
-}
 
 static bool map_code(struct walk *walk, struct error *err)
 {
@@ -94,6 +67,7 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
                           .usual = {thorough ? THOROUGH_COST : JUDGE_COST, DRAWN_MOST, threads},
                           .closely = {thorough ? THOROUGH_COST : CLOSE_COST, DRAWN_MOST, threads},
                           .apart = {JUDGE_COST, DRAWN_MOST / 8, threads},
+                          .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
                           .results = results};
     walk->buffers = ARENA_ARRAY(arena, struct fenced, plan->buffers.count);
     walk->judged = ARENA_ARRAY(arena, bool, target->count);
@@ -121,150 +95,12 @@ void walk_close(struct walk *walk)
         munmap(walk->code, walk->target->target->code_bytes);
 }
 
-/* One launch at one size, with memory for what it writes. */
-struct run {
-    const struct launch_case *launch;
-    struct fence_pool *pool;
-    urza_kernel_fn *kernel;
-    const int64_t *dims;
-    int64_t extent;
-    size_t scratch_bytes;
-    void *pointers[LIMIT_KERNEL_BUFFERS]; /* by argument */
-    struct fenced *results;               /* by output of the launch's graph */
-    size_t *result_bytes;
-};
-
-/* Elements of a value of the launch's graph. */
-static bool value_bytes(const struct graph *g, value_id value, const int64_t *dims, size_t *out)
+static struct run run_of(struct walk *walk, const struct launch_case *c)
 {
-    const struct node *node = graph_node(g, value);
-    int64_t count = 1, dim;
-    for (uint32_t i = 0; i < node->rank; i++) {
-        if (!dim_eval(&g->dims, node->shape[i], dims, &dim) || dim < 0 ||
-            (dim > 0 && count > LIMIT_TENSOR_BYTES / 8 / dim))
-            return false;
-        count *= dim;
-    }
-    *out = (size_t)count * dtype_bytes((enum dtype)node->dtype);
-    return true;
-}
-
-static bool run_begin(struct run *run, struct walk *walk, const struct launch_case *c,
-                      const int64_t *dims, struct arena *arena, struct outcome *outcome)
-{
-    const struct plan_launch *launch = c->launch;
-    const struct package_target *target = walk->target->target;
-    const struct plan *plan = &target->plan;
-    int64_t scratch;
-    uintptr_t entry = (uintptr_t)walk->code + target->kernel_offsets[launch->kernel];
-    *run = (struct run){
-        .launch = c, .pool = &walk->pool, .dims = dims, .kernel = (urza_kernel_fn *)entry};
-    run->results = ARENA_ARRAY(arena, struct fenced, c->graph.outputs.count);
-    run->result_bytes = ARENA_ARRAY(arena, size_t, c->graph.outputs.count);
-    if (!dim_eval(plan->dims, launch->extent, dims, &run->extent) || run->extent < 0 ||
-        !dim_eval(plan->dims, launch->scratch_bytes, dims, &scratch) || scratch < 0)
-        return outcome_fail(outcome, "its extent or scratch memory has no size");
-    run->scratch_bytes = ((size_t)scratch + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++)
-        if (!value_bytes(&c->graph, c->graph.outputs.items[i].value, dims, &run->result_bytes[i]))
-            return outcome_fail(outcome, "a result has no size");
-    return true;
-}
-
-/* Cuts of the second run: single iterations where there are few, else uneven pieces. */
-static uint32_t find_chunks(int64_t extent, int64_t *out_ends)
-{
-    uint32_t count = 0;
-    if (extent <= CHUNKS_MOST) {
-        for (int64_t i = 1; i <= extent; i++)
-            out_ends[count++] = i;
-        return count;
-    }
-    const int64_t ends[] = {1, 3, extent / 3 + 1, extent / 2 + 1, extent - 1, extent};
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-        if (count == 0 || ends[i] > out_ends[count - 1])
-            out_ends[count++] = ends[i];
-    return count;
-}
-
-static void call(const struct run *run, void *scratch, bool in_chunks)
-{
-    int64_t ends[CHUNKS_MOST];
-    if (run->extent == 0)
-        return; /* as the runtime has it */
-    if (!in_chunks) {
-        run->kernel(run->pointers, run->dims, scratch, 0, run->extent);
-        return;
-    }
-    for (uint32_t i = find_chunks(run->extent, ends); i-- > 0;)
-        run->kernel(run->pointers, run->dims, scratch, i > 0 ? ends[i - 1] : 0, ends[i]);
-}
-
-/* Runs it into fresh blocks, which the caller closes. */
-static bool call_into(struct run *run, struct fenced *blocks, int number, struct outcome *outcome)
-{
-    const struct graph *g = &run->launch->graph;
-    struct fenced scratch = {0};
-    struct error err;
-    ptrdiff_t at;
-    bool ok = fenced_place(&scratch, run->pool, run->scratch_bytes, FENCE_END, 0, &err);
-    for (uint32_t i = 0; ok && i < g->outputs.count; i++) {
-        enum dtype dtype = (enum dtype)graph_node(g, g->outputs.items[i].value)->dtype;
-        enum fence_side side = number == 0 ? FENCE_END : FENCE_START;
-        size_t offset = number == 0 ? 0 : 3 * dtype_bytes(dtype);
-        ok = fenced_place(&blocks[i], run->pool, run->result_bytes[i], side, offset, &err);
-        if (ok)
-            fill_before(dtype, blocks[i].data, run->result_bytes[i], number);
-        run->pointers[run->launch->writes[i]] = blocks[i].data;
-    }
-    if (!ok) {
-        fenced_close(&scratch);
-        return outcome_fail(outcome, "%s", err.message);
-    }
-    fill_before(DTYPE_F32, scratch.data, run->scratch_bytes, number);
-    call(run, scratch.data, number == 1);
-    if (!fenced_intact(&scratch, &at))
-        ok = outcome_fail(outcome, "a byte was written %td bytes from the start of scratch memory",
-                          at);
-    for (uint32_t i = 0; ok && i < g->outputs.count; i++)
-        if (!fenced_intact(&blocks[i], &at))
-            ok = outcome_fail(outcome, "a byte was written %td bytes from the start of a result",
-                              at);
-    fenced_close(&scratch);
-    return ok;
-}
-
-static bool same_bits(const struct run *run, const struct fenced *again, struct outcome *outcome)
-{
-    const struct graph *g = &run->launch->graph;
-    for (uint32_t i = 0; i < g->outputs.count; i++) {
-        enum dtype dtype = (enum dtype)graph_node(g, g->outputs.items[i].value)->dtype;
-        size_t bytes = run->result_bytes[i], at;
-        if (!elements_differ(dtype, run->results[i].data, again[i].data, bytes, &at))
-            continue;
-        return outcome_fail(
-            outcome,
-            "element %zu of %zu is not written, or differs between a run as a whole "
-            "and one in chunks",
-            at, bytes / dtype_bytes(dtype));
-    }
-    return true;
-}
-
-/* Both runs; afterwards run->results holds what was written, sealed. */
-static bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome)
-{
-    uint32_t count = run->launch->graph.outputs.count;
-    struct fenced *again = ARENA_ARRAY(arena, struct fenced, count);
-    struct error err;
-    bool ok = call_into(run, run->results, 0, outcome) && call_into(run, again, 1, outcome) &&
-              same_bits(run, again, outcome);
-    for (uint32_t i = 0; i < count; i++) {
-        fenced_close(&again[i]);
-        if (ok && !fenced_seal(&run->results[i], &err))
-            ok = outcome_fail(outcome, "%s", err.message);
-    }
-    return ok;
+    uintptr_t entry =
+        (uintptr_t)walk->code + walk->target->target->kernel_offsets[c->launch->kernel];
+    return (struct run){
+        .pool = &walk->pool, .kernel = (urza_kernel_fn *)entry, .share_work = walk->share_work};
 }
 
 static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum fill fill,
@@ -282,7 +118,7 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
     const struct care *care = fill != FILL_NORMAL              ? &walk->apart
                               : walk->judging == JUDGE_CLOSELY ? &walk->closely
                                                                : &walk->usual;
-    bool ok = judge_launch(c, run->dims, reads, writes, care, &verdict, outcome);
+    bool ok = judge_launch(c, run->dims, reads, writes, run->written, care, &verdict, outcome);
     result->ratio = fmax(result->ratio, verdict.ratio);
     if (fill == FILL_NORMAL)
         result->not_checked = fmax(result->not_checked, verdict.not_checked);
@@ -325,13 +161,14 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
                         struct arena *arena, struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
-    struct run run;
     name_stage(walk, index, stage);
-    if (!run_begin(&run, walk, c, dims, arena, outcome))
+    struct run run = run_of(walk, c);
+    if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
         return false;
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_twice(&run, arena, outcome);
+    walk->partial |= run.share < run.extent;
     ok = ok && (walk->judging == JUDGE_BARE || is_judged(walk, index) ||
                 judge(walk, index, &run, FILL_NORMAL, arena, outcome));
     for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
@@ -391,6 +228,7 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
     const struct target_case *t = walk->target;
     memset(walk->judged, 0, t->count * sizeof *walk->judged);
     walk->judging = judging;
+    walk->partial = false;
     if (!place_inputs(walk, sample, outcome))
         return false;
     for (uint32_t i = walk->prepared ? t->prepare_count : 0; i < t->count; i++) {
@@ -402,6 +240,11 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
     walk->prepared = true;
     take_outputs(walk, sample, arena, outputs);
     return true;
+}
+
+bool walk_is_partial(const struct walk *walk)
+{
+    return walk->partial;
 }
 
 /* Whether the launch may leave out keys that a mask made of indices alone hides: what these hold
@@ -420,6 +263,21 @@ static bool may_skip_keys(const struct graph *g, struct arena *arena)
     return compares && weighs;
 }
 
+static int64_t last_dim(const struct graph *g, value_id value, const int64_t *dims)
+{
+    const struct node *node = graph_node(g, value);
+    int64_t dim = 0;
+    return node->rank > 0 && dim_eval(&g->dims, node->shape[node->rank - 1], dims, &dim) ? dim : 0;
+}
+
+static bool has_exponentials(const struct graph *g)
+{
+    for (value_id v = 1; v < g->nodes.count; v++)
+        if (graph_node(g, v)->prim == PRIM_EXP || graph_node(g, v)->prim == PRIM_EXP2)
+            return true;
+    return false;
+}
+
 /* One launch on arguments of its own. */
 static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum fill fill,
                   uint64_t seed, struct arena *arena, struct outcome *outcome)
@@ -429,9 +287,13 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     struct fenced *reads = ARENA_ARRAY(arena, struct fenced, g->inputs.count + 1);
     int64_t *extents = index_extents(g, dims, arena);
     struct error err;
-    struct run run;
-    bool ok = run_begin(&run, walk, c, dims, arena, outcome);
-    if (fill == FILL_SPECIAL && may_skip_keys(g, arena))
+    struct run run = run_of(walk, c);
+    bool ok = run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome);
+    bool skips = may_skip_keys(g, arena);
+    struct peaks peaks = {.terms = graph_terms(g, dims)};
+    peaks.high = has_exponentials(g) ? 4 : 8;
+    peaks.low = has_exponentials(g) ? -8 : 0;
+    if (fill == FILL_SPECIAL && skips)
         fill = FILL_FINITE;
     for (uint32_t i = 0; ok && i < g->inputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
@@ -444,6 +306,14 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
         }
         random_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), seed + i, fill, extents[i],
                     reads[i].data);
+        if (fill == FILL_PEAKS && dtype_is_float(dtype)) {
+            peaks.row = last_dim(g, g->inputs.items[i], dims);
+            peaks_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), &peaks, seed + i,
+                       reads[i].data);
+        }
+        if (fill == FILL_WIDE && !skips)
+            special_rows(dtype, (int64_t)(bytes / dtype_bytes(dtype)),
+                         last_dim(g, g->inputs.items[i], dims), seed + i, reads[i].data);
         ok = fenced_seal(&reads[i], &err);
         for (uint32_t a = 0; a < c->launch->arg_count; a++)
             if (c->launch->args[a] == c->launch->args[c->reads[i]])
@@ -494,10 +364,13 @@ static bool exact_says_more(const struct graph *g)
 
 /* Whether a launch needs such arguments of its own. What a network makes may overflow nearly
  * everywhere, exact ones behind a large factor, too. */
-static bool apart_says_more(const struct walk *walk, uint32_t index, enum fill fill, bool once)
+static bool apart_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
+                            enum fill fill, bool once)
 {
     const struct graph *g = &walk->target->launches[index].graph;
     const struct kernel_result *r = &walk->results[index];
+    if (fill == FILL_PEAKS)
+        return graph_terms(g, dims) > 0 && !(once && multiplies(g));
     if (fill == FILL_SMALL)
         return r->floats_least > UNCHECKED_MOST;
     if (fill == FILL_EXACT && r->least > UNCHECKED_MOST)
@@ -511,7 +384,7 @@ bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool onc
 {
     memset(walk->judged, 0, walk->target->count * sizeof *walk->judged);
     for (uint32_t i = 0; i < walk->target->count; i++) {
-        if (is_judged(walk, i) || !apart_says_more(walk, i, fill, once))
+        if (is_judged(walk, i) || !apart_says_more(walk, i, dims, fill, once))
             continue;
         struct arena arena;
         arena_init(&arena);

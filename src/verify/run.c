@@ -1,0 +1,244 @@
+/* One launch, twice.
+ *
+ * Whole, and cut into chunks that run from the last to the first. The second time its results lie
+ * elsewhere, aligned otherwise, and what they and the scratch memory held before is something else.
+ * Whatever was not written, read from scratch memory before it was written there, written by a
+ * chunk that it does not belong to, or depends on where one chunk ends, shows as a difference
+ * between the two. So every element is known to have been written by the launch, whichever elements
+ * are then compared with the reference.
+ *
+ * A launch that would take too long does a share of its iterations both times: the first ones, some
+ * in the middle, the last ones.
+ *
+ *     iterations   0 [###...........###...........###] extent
+ *
+ * Results hold random numbers before, others the second time: what is the same afterwards was
+ * written. The rest keeps its random numbers, which are as good as any for what reads them. */
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "verify/verify_priv.h"
+
+#define CHUNKS_MOST 8
+#define SCRATCH_ALIGN 64
+#define UNWRITTEN 0x5a /* by which random numbers of the second run differ, in their first byte */
+
+/* What memory holds before it is written: a signalling NaN in every float dtype, of another
+ * payload in each run; no bool and no likely integer. */
+static void fill_before(enum dtype dtype, void *data, size_t bytes, int run)
+{
+    static const uint64_t doubles[] = {0x7ff4a5a512345678u, 0xfff35a5a87654321u};
+    static const uint32_t singles[] = {0x7fa5a123u, 0xffb35a45u};
+    static const uint16_t halves[] = {0x7d2au, 0xfd93u}, brains[] = {0x7fa5u, 0xffb3u};
+    const void *pattern = doubles + run;
+    uint8_t block[256];
+    size_t step = dtype_bytes(dtype);
+    switch (dtype) {
+    case DTYPE_F64: break;
+    case DTYPE_F32: pattern = singles + run; break;
+    case DTYPE_F16: pattern = halves + run; break;
+    case DTYPE_BF16: pattern = brains + run; break;
+    default: memset(data, run ? 0x5a : FENCED_FILL, bytes); return;
+    }
+    for (size_t i = 0; i < sizeof block; i += step)
+        memcpy(block + i, pattern, step);
+    for (size_t i = 0; i < bytes; i += sizeof block)
+        memcpy((uint8_t *)data + i, block, bytes - i < sizeof block ? bytes - i : sizeof block);
+}
+
+bool value_bytes(const struct graph *g, value_id value, const int64_t *dims, size_t *out)
+{
+    const struct node *node = graph_node(g, value);
+    int64_t count = 1, dim;
+    for (uint32_t i = 0; i < node->rank; i++) {
+        if (!dim_eval(&g->dims, node->shape[i], dims, &dim) || dim < 0 ||
+            (dim > 0 && count > LIMIT_TENSOR_BYTES / 8 / dim))
+            return false;
+        count *= dim;
+    }
+    *out = (size_t)count * dtype_bytes((enum dtype)node->dtype);
+    return true;
+}
+
+bool run_begin(struct run *run, const struct plan *plan, const struct launch_case *c,
+               const int64_t *dims, struct arena *arena, struct outcome *outcome)
+{
+    const struct plan_launch *launch = c->launch;
+    int64_t scratch, work;
+    dim_id operations = launch->done != DIM_NONE ? launch->done : launch->work;
+    run->launch = c;
+    run->dims = dims;
+    run->results = ARENA_ARRAY(arena, struct fenced, c->graph.outputs.count);
+    run->result_bytes = ARENA_ARRAY(arena, size_t, c->graph.outputs.count);
+    if (!dim_eval(plan->dims, launch->extent, dims, &run->extent) || run->extent < 0 ||
+        !dim_eval(plan->dims, launch->scratch_bytes, dims, &scratch) || scratch < 0)
+        return outcome_fail(outcome, "its extent or scratch memory has no size");
+    run->scratch_bytes = ((size_t)scratch + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+    run->share = run->extent;
+    if (dim_eval(plan->dims, operations, dims, &work) && (double)work > run->share_work)
+        run->share = (int64_t)((double)run->extent * run->share_work / (double)work) / 3 * 3 + 3;
+    if (run->share < run->extent)
+        run->written = ARENA_ARRAY(arena, uint8_t *, c->graph.outputs.count);
+    for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
+        enum dtype dtype =
+            (enum dtype)graph_node(&c->graph, c->graph.outputs.items[i].value)->dtype;
+        size_t *bytes = &run->result_bytes[i];
+        if (!value_bytes(&c->graph, c->graph.outputs.items[i].value, dims, bytes))
+            return outcome_fail(outcome, "a result has no size");
+        if (run->written)
+            run->written[i] = arena_raw(arena, *bytes / dtype_bytes(dtype), 1);
+    }
+    return true;
+}
+
+struct piece {
+    int64_t begin, end;
+};
+
+/* Of the second run: single iterations where there are few, else uneven pieces. */
+static uint32_t find_chunks(int64_t extent, struct piece *out)
+{
+    const int64_t ends[] = {1, 3, extent / 3 + 1, extent / 2 + 1, extent - 1, extent};
+    uint32_t count = 0;
+    for (int64_t i = 0; extent <= CHUNKS_MOST && i < extent; i++)
+        out[count++] = (struct piece){i, i + 1};
+    for (size_t i = 0; extent > CHUNKS_MOST && i < sizeof ends / sizeof ends[0]; i++) {
+        int64_t begin = count > 0 ? out[count - 1].end : 0;
+        if (ends[i] > begin)
+            out[count++] = (struct piece){begin, ends[i]};
+    }
+    return count;
+}
+
+/* A share: a third of it at either end and in the middle; in the second run each in two. */
+static uint32_t find_share(const struct run *run, bool in_chunks, struct piece *out)
+{
+    int64_t third = run->share / 3, middle = run->extent / 2 - third / 2;
+    const int64_t begins[] = {0, middle, run->extent - third};
+    uint32_t count = 0;
+    for (size_t i = 0; i < 3; i++) {
+        int64_t cut = begins[i] + (in_chunks ? third / 2 : third);
+        if (cut > begins[i])
+            out[count++] = (struct piece){begins[i], cut};
+        if (begins[i] + third > cut)
+            out[count++] = (struct piece){cut, begins[i] + third};
+    }
+    return count;
+}
+
+static void call(const struct run *run, void *scratch, bool in_chunks)
+{
+    struct piece pieces[CHUNKS_MOST] = {{0, run->extent}};
+    uint32_t count = 1;
+    if (run->extent == 0)
+        return; /* as the runtime has it */
+    if (run->share < run->extent)
+        count = find_share(run, in_chunks, pieces);
+    else if (in_chunks)
+        count = find_chunks(run->extent, pieces);
+    for (uint32_t i = count; i-- > 0;)
+        run->kernel(run->pointers, run->dims, scratch, pieces[i].begin, pieces[i].end);
+}
+
+/* What a result holds before: see above. */
+static void fill_result(const struct run *run, uint32_t output, enum dtype dtype, uint8_t *data,
+                        int number)
+{
+    size_t bytes = run->result_bytes[output], item = dtype_bytes(dtype);
+    if (!run->written) {
+        fill_before(dtype, data, bytes, number);
+        return;
+    }
+    random_fill(dtype, (int64_t)(bytes / item), output + 1, FILL_NORMAL, 0, data);
+    for (size_t at = 0; number == 1 && at < bytes; at += item)
+        data[at] ^= UNWRITTEN;
+}
+
+/* Runs it into fresh blocks, which the caller closes. */
+static bool call_into(struct run *run, struct fenced *blocks, int number, struct outcome *outcome)
+{
+    const struct graph *g = &run->launch->graph;
+    struct fenced scratch = {0};
+    struct error err;
+    ptrdiff_t at;
+    bool ok = fenced_place(&scratch, run->pool, run->scratch_bytes, FENCE_END, 0, &err);
+    for (uint32_t i = 0; ok && i < g->outputs.count; i++) {
+        enum dtype dtype = (enum dtype)graph_node(g, g->outputs.items[i].value)->dtype;
+        enum fence_side side = number == 0 ? FENCE_END : FENCE_START;
+        size_t offset = number == 0 ? 0 : 3 * dtype_bytes(dtype);
+        ok = fenced_place(&blocks[i], run->pool, run->result_bytes[i], side, offset, &err);
+        if (ok)
+            fill_result(run, i, dtype, blocks[i].data, number);
+        run->pointers[run->launch->writes[i]] = blocks[i].data;
+    }
+    if (!ok) {
+        fenced_close(&scratch);
+        return outcome_fail(outcome, "%s", err.message);
+    }
+    fill_before(DTYPE_F32, scratch.data, run->scratch_bytes, number);
+    call(run, scratch.data, number == 1);
+    if (!fenced_intact(&scratch, &at))
+        ok = outcome_fail(outcome, "a byte was written %td bytes from the start of scratch memory",
+                          at);
+    for (uint32_t i = 0; ok && i < g->outputs.count; i++)
+        if (!fenced_intact(&blocks[i], &at))
+            ok = outcome_fail(outcome, "a byte was written %td bytes from the start of a result",
+                              at);
+    fenced_close(&scratch);
+    return ok;
+}
+
+/* Notes which elements a share has written; false, with the place, where the runs differ, or it
+ * wrote none. */
+static bool note_written(const uint8_t *first, const uint8_t *second, size_t count, size_t item,
+                         uint8_t *written, size_t *out_at)
+{
+    bool any = count == 0;
+    *out_at = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *a = first + i * item, *b = second + i * item;
+        bool rest = memcmp(a + 1, b + 1, item - 1) == 0;
+        written[i] = rest && a[0] == b[0];
+        any |= written[i];
+        if (!written[i] && !(rest && (a[0] ^ b[0]) == UNWRITTEN)) {
+            *out_at = i;
+            return false;
+        }
+    }
+    return any;
+}
+
+static bool same_bits(const struct run *run, const struct fenced *again, struct outcome *outcome)
+{
+    const struct graph *g = &run->launch->graph;
+    for (uint32_t i = 0; i < g->outputs.count; i++) {
+        enum dtype dtype = (enum dtype)graph_node(g, g->outputs.items[i].value)->dtype;
+        size_t bytes = run->result_bytes[i], item = dtype_bytes(dtype), at;
+        const uint8_t *first = run->results[i].data, *second = again[i].data;
+        if (run->written ? note_written(first, second, bytes / item, item, run->written[i], &at)
+                         : !elements_differ(dtype, first, second, bytes, &at))
+            continue;
+        return outcome_fail(
+            outcome,
+            "element %zu of %zu is not written, or differs between a run as a whole "
+            "and one in chunks",
+            at, bytes / item);
+    }
+    return true;
+}
+
+bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome)
+{
+    uint32_t count = run->launch->graph.outputs.count;
+    struct fenced *again = ARENA_ARRAY(arena, struct fenced, count);
+    struct error err;
+    bool ok = call_into(run, run->results, 0, outcome) && call_into(run, again, 1, outcome) &&
+              same_bits(run, again, outcome);
+    for (uint32_t i = 0; i < count; i++) {
+        fenced_close(&again[i]);
+        if (ok && !fenced_seal(&run->results[i], &err))
+            ok = outcome_fail(outcome, "%s", err.message);
+    }
+    return ok;
+}
