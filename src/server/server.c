@@ -178,8 +178,6 @@ static void stop(struct life *life)
     behind_free(server->behind);
     pool_close(server->pool);
     workers_free(server->workers);
-    shelf_free(server->answers);
-    shelf_free(server->packages); /* its bytes are the registry's */
     queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
