@@ -198,8 +198,8 @@ enum handled route_blueprint_status(struct request *request, struct error *err)
               json_opt_string(body, "reason", &reason, err);
     ok = ok && check_reason(reason, err);
     if (ok && !blueprint_status_known(status))
-        ok = fail(err, ERR_JSON, "field 'status' is '%.40s', which is no status of a blueprint",
-                  status);
+        ok = fail(err, ERR_JSON,
+                  "field 'status' is '%.40s': UNVALIDATED, COMPILING, VALIDATED or FAILED", status);
     ok = ok && registry_set_status(request->server->registry, RECORD_blueprint, request->args[0],
                                    status, reason, request->client, err);
     json_decref(body);
@@ -250,8 +250,8 @@ static bool set_status(struct request *request, const char *id, const char *stat
                        const char *reason, struct error *err)
 {
     if (!kernel_status_known(status))
-        return fail(err, ERR_JSON, "field 'status' is '%.40s', which is no status of a kernel",
-                    status);
+        return fail(err, ERR_JSON,
+                    "field 'status' is '%.40s': VALIDATED, TESTING, DEPLOYED or RETIRED", status);
     if (strcmp(status, "RETIRED") == 0 && !(request->scopes & 1u << SCOPE_ADMIN))
         return fail(err, ERR_SCOPE, "retiring needs scope admin");
     bool ok = registry_set_status(request->server->registry, RECORD_kernel, id, status, reason,

@@ -226,6 +226,9 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
     struct ask ask;
     if (!json_is_object(body))
         return fail(err, ERR_JSON, "a request is an object");
+    if (!blueprint && (json_object_get(body, "nodes") || json_object_get(body, "graph")))
+        return fail(err, ERR_JSON,
+                    "this is a blueprint: it goes into the field 'blueprint_ir' of the request");
     if (!json_only_keys(body, keys, err) || !json_opt_string(body, "cache_key", &cache_key, err))
         return false;
     if (text_length(cache_key) > TEXT_MOST)
@@ -234,8 +237,9 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
         return fail(err, ERR_JSON, "'hints' and 'optimization_hints' are one field");
     if (!blueprint)
         return fail(err, ERR_JSON, "field 'blueprint_ir' is missing");
-    if (!ask_hints(settings, hints ? hints : short_hints, arena, &ask, err) ||
-        !take_blueprint(blueprint, arena, &ask, err))
+    if (!ask_hints(settings, hints ? hints : short_hints, arena, &ask, err))
+        return fail_at(err, "%s", hints ? "optimization_hints" : "hints");
+    if (!take_blueprint(blueprint, arena, &ask, err))
         return false;
     ask.cache_key = arena_strdup(arena, cache_key);
     ask_finish(arena, &ask);

@@ -114,8 +114,8 @@ static bool verify(struct behind *behind, const struct kernel_record *kernel, st
               registry_replace(server->registry, kernel->head.id, built.package,
                                built.package_bytes, "verified", err);
     bool refuted = !ok && err->code == ERR_VERIFY;
-    bool beyond = !ok && (err->code == ERR_LIMIT || err->code == ERR_COMPILER_DIED ||
-                          err->code == ERR_NOMEM);
+    bool beyond =
+        !ok && (err->code == ERR_LIMIT || err->code == ERR_COMPILER_DIED || err->code == ERR_NOMEM);
     if (refuted)
         retire(server, kernel->head.id, err);
     if (beyond)

@@ -45,14 +45,17 @@ static const char *join(struct arena *arena, const char *a, const char *b)
     return text.data;
 }
 
-/* One service at a time uses a folder of data. */
-static bool lock_data(struct life *life, struct error *err)
+/* One process at a time uses a folder of data. make: one that is missing; otherwise it must hold a
+ * service's data. */
+static bool lock_data(struct life *life, bool make, struct error *err)
 {
     const char *data = life->server.settings.data;
     const char *path = join(&life->server.arena, data, "/lock");
-    if (!file_make_dirs(data, 0700, err))
+    if (make && !file_make_dirs(data, 0700, err))
         return false;
-    life->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    life->lock_fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+    if (life->lock_fd < 0 && errno == ENOENT)
+        return fail(err, ERR_NOT_FOUND, "'%s' holds no data of a registry", data);
     if (life->lock_fd < 0)
         return fail(err, ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     if (flock(life->lock_fd, LOCK_EX | LOCK_NB) != 0)
@@ -131,8 +134,8 @@ static bool start(struct life *life, const char *home, struct error *err)
 {
     struct server *server = &life->server;
     const struct settings *settings = &server->settings;
-    if (!settings_check(settings, err) || !check_hints(server, err) || !lock_data(life, err) ||
-        !open_keys(server, home, err) ||
+    if (!settings_check(settings, err) || !check_hints(server, err) ||
+        !lock_data(life, true, err) || !open_keys(server, home, err) ||
         (settings->tokens[0] != '\0' &&
          !tokens_read(settings->tokens, &server->arena, &server->tokens, err)) ||
         !openapi_make(server, err))
@@ -190,8 +193,6 @@ static void stop(struct life *life)
     behind_free(server->behind);
     pool_close(server->pool);
     workers_free(server->workers);
-    shelf_free(server->answers);
-    shelf_free(server->packages); /* its bytes are the registry's */
     queue_free(server->queue);
     registry_close(server->registry);
     spawner_stop(server->spawner);
@@ -326,18 +327,29 @@ static void say(void *context, const char *text)
     puts(text);
 }
 
+static bool open_stopped(struct life *life, const struct settings *settings, struct error *err)
+{
+    *life = (struct life){.server = {.settings = *settings}, .lock_fd = -1};
+    arena_init(&life->server.arena);
+    return lock_data(life, false, err) && open_registry(&life->server, err);
+}
+
+static void close_stopped(struct life *life)
+{
+    registry_close(life->server.registry);
+    arena_release(&life->server.arena);
+    if (life->lock_fd >= 0)
+        close(life->lock_fd);
+}
+
 bool server_fsck(const struct settings *settings, bool repair, unsigned long *out_faults,
                  struct error *err)
 {
-    struct life life = {.server = {.settings = *settings}, .lock_fd = -1};
+    struct life life;
     struct checked checked = {0};
-    arena_init(&life.server.arena);
-    bool ok = lock_data(&life, err) && open_registry(&life.server, err) &&
+    bool ok = open_stopped(&life, settings, err) &&
               registry_fsck(life.server.registry, repair, say, NULL, &checked, err);
-    registry_close(life.server.registry);
-    arena_release(&life.server.arena);
-    if (life.lock_fd >= 0)
-        close(life.lock_fd);
+    close_stopped(&life);
     if (!ok)
         return false;
     printf(
@@ -351,15 +363,11 @@ bool server_fsck(const struct settings *settings, bool repair, unsigned long *ou
 
 bool server_gc(const struct settings *settings, struct error *err)
 {
-    struct life life = {.server = {.settings = *settings}, .lock_fd = -1};
+    struct life life;
     struct tended tended = {0};
-    arena_init(&life.server.arena);
-    bool ok = lock_data(&life, err) && open_registry(&life.server, err) &&
-              registry_tend(life.server.registry, &tended, err);
-    registry_close(life.server.registry);
-    arena_release(&life.server.arena);
-    if (life.lock_fd >= 0)
-        close(life.lock_fd);
+    bool ok =
+        open_stopped(&life, settings, err) && registry_tend(life.server.registry, &tended, err);
+    close_stopped(&life);
     if (ok)
         printf("%u packages evicted, %u objects removed, %llu bytes kept\n", tended.evicted,
                tended.objects_removed, (unsigned long long)tended.bytes);

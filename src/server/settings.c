@@ -173,13 +173,14 @@ void settings_print(const struct settings *settings, struct strbuf *out)
     }
 }
 
-static bool one_of(const char *name, const char *text, const char *const *choices,
-                   struct error *err)
+/* choices: between bars, as they are printed. */
+static bool one_of(const char *name, const char *text, const char *choices, struct error *err)
 {
-    for (uint32_t i = 0; choices[i]; i++)
-        if (strcmp(choices[i], text) == 0)
+    size_t length = strlen(text);
+    for (const char *at = choices; length > 0 && (at = strstr(at, text)) != NULL; at += length)
+        if ((at == choices || at[-1] == '|') && (at[length] == '|' || at[length] == '\0'))
             return true;
-    return fail(err, ERR_USAGE, "%s is '%.60s', which is none of its values", name, text);
+    return fail(err, ERR_USAGE, "%s is '%.60s', expected one of %s", name, text, choices);
 }
 
 static bool is_loopback(const char *host)
@@ -190,10 +191,8 @@ static bool is_loopback(const char *host)
 
 bool settings_check(const struct settings *settings, struct error *err)
 {
-    static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
-    static const char *const strategies[] = {"emergency", "fast", "standard", NULL};
-    if (!one_of("log_level", settings->log_level, levels, err) ||
-        !one_of("strategy", settings->strategy, strategies, err))
+    if (!one_of("log_level", settings->log_level, "debug|info|warning|error", err) ||
+        !one_of("strategy", settings->strategy, "emergency|fast|standard", err))
         return false;
     if ((settings->tls_certificate[0] == '\0') != (settings->tls_key[0] == '\0'))
         return fail(err, ERR_USAGE, "tls_certificate and tls_key go together");

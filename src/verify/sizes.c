@@ -192,7 +192,7 @@ static void take_bare_ends(struct chooser *c)
             dims[name] = dims_legal(&c->dims->names.items[name], far);
             if (graph_cost(&c->contents->graph, dims) > c->bare / 4)
                 continue;
-            take_bare(c, dims, "far, run only");
+            take_bare(c, dims, "far");
             break;
         }
     }
@@ -368,12 +368,12 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
         int64_t dims[LIMIT_NAMED_DIMS] = {0};
         for (uint32_t i = 0; i < c.dims->names.count; i++)
             dims[i] = dims_legal(&c.dims->names.items[i], all);
-        take_bare(&c, dims, "run only");
+        take_bare(&c, dims, all == 2 ? "small" : "larger");
     }
     if (target) {
         take_bare_ends(&c);
         c.bare *= BARE_TYPICAL;
-        take_bare(&c, typical, "typical, run only");
+        take_bare(&c, typical, "typical");
     }
     c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);
     if (target) {
