@@ -278,7 +278,7 @@ def fault_run(folder, seed_world, plan, size):
         wrong += worker.wrong
         lived = service.process.poll() is None
         status = service.stop() if lived else service.reap()
-        if lived and status != 0:
+        if lived and status != 0 and not (kind == "memory" and status == NO_MEMORY):
             wrong.append(f"it stopped with status {status}")
         service.status = status
     if not lived and (service.status <= 0 or
