@@ -209,8 +209,6 @@ static void errors_have_the_class_that_the_service_said(void **state)
          "axis 3", "node 'a'"},
         {"400 Bad Request", "{\"error\":\"CompilationError\",\"message\":\"x\"}", ERR_COMPILE, "x",
          ""},
-        {"422 Unprocessable Content", "{\"error\":\"CompilationError\",\"message\":\"x\"}",
-         ERR_COMPILER_DIED, "x", ""},
         {"401 Unauthorized", "{\"error\":\"UnauthorizedError\",\"message\":\"who\"}", ERR_TOKEN,
          "who", ""},
         {"409 Conflict", "{\"error\":\"NeverHeardOfError\",\"message\":\"y\"}", ERR_CONFLICT, "y",
