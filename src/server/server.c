@@ -159,6 +159,21 @@ static bool start(struct life *life, const char *home, struct error *err)
     return server->feeder && http_start(server, err);
 }
 
+/* Where memory for what lives as long as the service ends, it does not start. */
+static bool start_guarded(struct life *life, const char *home, struct error *err)
+{
+    jmp_buf no_memory;
+    bool ok = false;
+    if (setjmp(no_memory) != 0)
+        fail(err, ERR_NOMEM, "no memory for the service");
+    else {
+        life->server.arena.oom = &no_memory;
+        ok = start(life, home, err);
+    }
+    life->server.arena.oom = NULL;
+    return ok;
+}
+
 /* Requests that were read are answered; what is under way gets a while. */
 static void stop(struct life *life)
 {
@@ -293,7 +308,7 @@ bool server_run(const struct server_options *options, struct error *err)
     signal(SIGPIPE, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     err->code = ERR_NONE;
-    bool ok = start(life, options->home, err);
+    bool ok = start_guarded(life, options->home, err);
     if (ok) {
         announce(server, options);
         serve(server, &signals);
