@@ -34,18 +34,13 @@ struct urza_answer *answer_new(struct exchange *exchange, struct error *err)
     return answer;
 }
 
-/* The class of a name; where several have it, the one of this status. */
-static enum error_code class_of(const char *name, int http)
+/* The class of a name: the first that has it. ERR_NONE: no class of ours. */
+static enum error_code class_of(const char *name)
 {
-    enum error_code found = ERR_NONE;
-    for (enum error_code code = ERR_NONE + 1; code < ERR_COUNT; code++) {
-        if (strcmp(error_name(code), name) != 0)
-            continue;
-        if (error_http(code) == http)
+    for (enum error_code code = ERR_NONE + 1; code < ERR_COUNT; code++)
+        if (strcmp(error_name(code), name) == 0)
             return code;
-        found = found == ERR_NONE ? code : found;
-    }
-    return found;
+    return ERR_NONE;
 }
 
 /* Of an answer that names no class: from something before the service, as a proxy. */
@@ -73,7 +68,7 @@ bool answer_fail(const json_t *value, int http, struct error *err)
     const char *name = json_string_value(json_object_get(value, "error")),
                *message = json_string_value(json_object_get(value, "message")),
                *place = json_string_value(json_object_get(value, "place"));
-    enum error_code code = name ? class_of(name, http) : ERR_NONE;
+    enum error_code code = name ? class_of(name) : ERR_NONE;
     if (code == ERR_NONE)
         code = class_of_status(http);
     if (message)
