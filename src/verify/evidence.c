@@ -66,10 +66,24 @@ static json_t *outputs(const struct verify_report *report)
     return list;
 }
 
+static json_t *sizes(const struct verify_report *report)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < report->size_count; i++) {
+        const struct verify_size *s = &report->sizes[i];
+        json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:I, s:I, s:b}", "target", s->target,
+                                              "dims", text(s->dims), "why", text(s->why),
+                                              "elements", (json_int_t)s->elements, "checked",
+                                              (json_int_t)s->checked, "runtime", s->runtime));
+    }
+    return list;
+}
+
 static json_t *evidence_json(const struct verify_report *report)
 {
-    return json_pack("{s:s, s:b, s:o, s:o, s:o}", "format", FORMAT, "pass", report->pass, "checks",
-                     checks_of(report), "kernels", kernels(report), "outputs", outputs(report));
+    return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o}", "format", FORMAT, "pass", report->pass,
+                     "checks", checks_of(report), "kernels", kernels(report), "outputs",
+                     outputs(report), "sizes", sizes(report));
 }
 
 static bool is_not_run(const struct verify_check *check)
@@ -154,6 +168,34 @@ static void describe_kernels(const json_t *rows, struct strbuf *out)
     }
 }
 
+/* Sizes at which less than all was done, a line for each target. */
+static void describe_sizes(const json_t *rows, struct strbuf *out)
+{
+    const char *before = "";
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *s = json_array_get(rows, i);
+        const char *target = json_string_value(json_object_get(s, "target"));
+        double elements = number_of(s, "elements"), checked = number_of(s, "checked");
+        bool called = json_is_true(json_object_get(s, "runtime"));
+        if (!target || (called && checked >= elements))
+            continue;
+        if (strcmp(before, target) != 0) {
+            strbuf_puts(out, *before ? "\n  " : "  ");
+            put(s, "target", 0, out);
+            strbuf_puts(out, " in part:");
+            before = target;
+        } else {
+            strbuf_puts(out, ";");
+        }
+        strbuf_puts(out, " ");
+        put(s, "dims", 0, out);
+        strbuf_printf(out, "%s%.2g %% compared%s",
+                      json_string_length(json_object_get(s, "dims")) > 0 ? " " : "",
+                      elements > 0 ? 100 * checked / elements : 100, called ? "" : ", not called");
+    }
+    strbuf_puts(out, *before ? "\n" : "");
+}
+
 static void describe_outputs(const json_t *rows, struct strbuf *out)
 {
     for (size_t i = 0; i < json_array_size(rows); i++) {
@@ -178,6 +220,7 @@ bool evidence_describe(const char *json, size_t size, bool kernels_too, struct s
     if (known) {
         describe_checks(json_object_get(root, "checks"), out);
         describe_outputs(json_object_get(root, "outputs"), out);
+        describe_sizes(json_object_get(root, "sizes"), out);
         if (kernels_too)
             describe_kernels(json_object_get(root, "kernels"), out);
     }

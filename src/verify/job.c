@@ -100,7 +100,10 @@ static bool judge_size(struct job *job, uint32_t index)
     struct sample sample;
     struct error err;
     void **outputs;
-    enum judging judging = size->bare ? JUDGE_BARE : index == 0 ? JUDGE_CLOSELY : JUDGE_USUAL;
+    enum judging judging = size->glance ? JUDGE_GLANCE
+                           : size->bare ? JUDGE_DRAWN
+                           : index == 0 ? JUDGE_CLOSELY
+                                        : JUDGE_USUAL;
     arena_init(&arena);
     name_size(job, "kernels", size);
     bool ok = sample_make(&sample, &v->contents->graph, v->contents->params, size->dims,
@@ -108,20 +111,22 @@ static bool judge_size(struct job *job, uint32_t index)
               outcome_fail(&job->result->kernels, "%s", err.message);
     ok = ok && walk_run(job->walk, &sample, judging, job->result->stage, &arena, &outputs,
                         &job->result->kernels);
-    bool partial = walk_is_partial(job->walk);
+    struct size_result *note = &job->result->sizes[job->result->size_count];
+    *note = (struct size_result){0};
+    walk_note(job->walk, note);
+    size_print(&v->contents->graph.dims, size, note->dims, sizeof note->dims);
+    snprintf(note->why, sizeof note->why, "%s", size->why);
+    note->runtime = !size->bare && !note->partial;
     if (ok && is_whole(v, size) && index == 0) {
         keep_outputs(job, &sample, outputs);
-        job->result->outputs_partial = partial;
+        job->result->outputs_partial = note->partial;
     }
     if (ok)
         name_size(job, "the runtime", size);
-    ok = ok && (size->bare || partial ||
-                run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
+    ok = ok &&
+         (!note->runtime || run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
     arena_release(&arena);
-    if (ok && !size->bare)
-        job->result->size_count++;
-    if (ok && !size->bare && partial)
-        job->result->share_count++;
+    job->result->size_count += ok;
     return ok;
 }
 

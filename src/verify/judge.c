@@ -10,11 +10,9 @@
 /* So many undetermined elements of a result are none: of a small one they would be a large share.
  */
 #define UNCHECKED_FEW 4
-/* The fewest elements that are drawn of a result, unless they are dear; and all that may be needed
- * for a portion of them. */
+/* The fewest elements that are drawn of a result, unless they are dear. */
 #define DRAWN_LEAST 16
 #define SHARE_DRAWN 64 /* times as many, of which those are kept that a share has written */
-#define DRAWN_ELEMENTS 400000
 
 /* "y[3,17]" */
 static void print_place(const int64_t *shape, uint32_t rank, int64_t flat, char *out, size_t size)
@@ -148,18 +146,19 @@ static int64_t keep_written(const uint8_t *written, int64_t count, int64_t *poin
  */
 static bool judge_drawn(const struct launch_case *c, uint32_t output, const int64_t *dims,
                         const struct points_source *sources, const struct result *result,
-                        int64_t most, struct arena *arena, struct verdict *verdict,
+                        const struct care *care, struct arena *arena, struct verdict *verdict,
                         struct outcome *outcome, bool *out_failed)
 {
     const struct interp_options options = {.mode = INTERP_REFERENCE};
     value_id value = c->graph.outputs.items[output].value;
     const struct node *node = graph_node(&c->graph, value);
+    int64_t most = care->drawn;
     struct drawn drawn = {.rank = node->rank};
     struct error err;
     if (!shape_of(&c->graph, value, dims, drawn.shape, &err))
         return false;
     size_t item = dtype_bytes((enum dtype)node->dtype);
-    const struct drawing drawing = {&c->graph, &options, dims, sources, value, DRAWN_ELEMENTS};
+    const struct drawing drawing = {&c->graph, &options, dims, sources, value, care->elements};
     struct interp_tensor expected = {.dtype = (enum dtype)node->dtype, .rank = 1};
     int64_t drawn_count = result->written ? most * SHARE_DRAWN : most;
     drawn.points = ARENA_ARRAY(arena, int64_t, drawn_count);
@@ -182,7 +181,7 @@ static bool judge_drawn(const struct launch_case *c, uint32_t output, const int6
 
 /* False when one of the results cannot be judged so. */
 static bool judge_points(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                         const struct result *results, int64_t most, struct arena *arena,
+                         const struct result *results, const struct care *care, struct arena *arena,
                          struct verdict *verdict, struct outcome *outcome, bool *out_failed)
 {
     const struct graph *g = &c->graph;
@@ -190,7 +189,7 @@ static bool judge_points(const struct launch_case *c, const int64_t *dims, void 
     for (uint32_t i = 0; i < g->inputs.count; i++)
         sources[i].data = reads[i];
     for (uint32_t i = 0; i < g->outputs.count && !*out_failed; i++)
-        if (!judge_drawn(c, i, dims, sources, &results[i], most, arena, verdict, outcome,
+        if (!judge_drawn(c, i, dims, sources, &results[i], care, arena, verdict, outcome,
                          out_failed))
             return false;
     return true;
@@ -209,11 +208,11 @@ bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const 
         results[i] = (struct result){writes[i], written ? written[i] : NULL};
     bool whole = !written && graph_cost(&c->graph, dims) <= care->cost &&
                  graph_cells(&c->graph, dims) <= CELLS_MOST;
-    bool drawn = !whole && judge_points(c, dims, reads, results, care->drawn, &arena, &verdict,
-                                        outcome, &failed);
+    bool drawn =
+        !whole && judge_points(c, dims, reads, results, care, &arena, &verdict, outcome, &failed);
     if (!drawn) {
         verdict = (struct verdict){0};
-        failed = !written &&
+        failed = !written && (whole || !care->drawn_only) &&
                  !judge_whole(c, dims, reads, writes, care->threads, &arena, &verdict, outcome);
     }
     arena_release(&arena);

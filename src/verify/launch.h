@@ -79,6 +79,8 @@ struct care {
     double cost;
     int64_t drawn;
     uint32_t threads;
+    int64_t elements; /* that a portion of drawn ones may need */
+    bool drawn_only;  /* where elements cannot be drawn there is no judgement, of no element */
 };
 #define JUDGE_COST 5e6 /* for arguments of its own */
 /* written: by output, which elements there are; NULL: all. */

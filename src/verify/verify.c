@@ -35,6 +35,7 @@ struct driver {
     VEC(struct verify_check) checks;
     VEC(struct verify_kernel) kernels;
     VEC(struct verify_output) outputs;
+    VEC(struct verify_size) sizes;
 };
 
 /* Elements and bytes of all outputs at the size of the whole. */
@@ -212,14 +213,34 @@ static void add_quality(struct driver *d, uint32_t target)
 /* What a check that passed was about: kernels (0), the runtime in its ways (others). */
 static void describe_sizes(const struct target_result *r, size_t check, struct outcome *outcome)
 {
+    uint32_t shares = 0, calls = 0;
     char *detail = outcome->detail;
-    if (check == 0 && r->share_count > 0)
+    for (uint32_t i = 0; i < r->size_count; i++) {
+        shares += r->sizes[i].partial;
+        calls += r->sizes[i].runtime;
+    }
+    if (check == 0 && shares > 0)
         snprintf(detail, DETAIL_BYTES, "at %u sizes; at %u, which take too long, a share of each",
-                 r->size_count, r->share_count);
-    else if (check == 0)
-        snprintf(detail, DETAIL_BYTES, "at %u sizes", r->size_count);
-    else if (r->share_count == r->size_count)
+                 r->size_count, shares);
+    else if (calls == 0 && check > 0)
         snprintf(detail, DETAIL_BYTES, "not run: calls take too long");
+    else
+        snprintf(detail, DETAIL_BYTES, "at %u sizes", check == 0 ? r->size_count : calls);
+}
+
+static void add_sizes(struct driver *d, uint32_t target)
+{
+    const struct target_result *r = &d->v->targets[target];
+    for (uint32_t i = 0; i < r->size_count; i++) {
+        const struct size_result *size = &r->sizes[i];
+        struct verify_size row = {d->v->contents->targets[target].name,
+                                  arena_strdup(d->arena, size->dims),
+                                  arena_strdup(d->arena, size->why),
+                                  size->elements,
+                                  size->checked,
+                                  size->runtime};
+        VEC_PUSH(d->arena, &d->sizes, row);
+    }
 }
 
 static void report_target(struct driver *d, uint32_t target)
@@ -254,6 +275,7 @@ static void report_target(struct driver *d, uint32_t target)
         add_check(d, rows[i].name, name, o, o->detail);
     }
     add_kernels(d, target);
+    add_sizes(d, target);
     struct outcome *passes = &d->v->result.passes[target];
     if (!passes->ran)
         outcome_fail(passes, "%s", d->v->result.stage);
@@ -276,6 +298,8 @@ static void report(struct driver *d, struct verify_report *out)
                                 .count = d->checks.count,
                                 .kernel_count = d->kernels.count,
                                 .output_count = d->outputs.count,
+                                .sizes = d->sizes.items,
+                                .size_count = d->sizes.count,
                                 .pass = true};
     for (uint32_t i = 0; i < all.count; i++)
         all.pass = all.pass && all.checks[i].pass;

@@ -42,6 +42,13 @@ struct verify_output {
     double quality; /* rms error over the plain interpreter's, at most 4; < 0: no floats, or f64 */
 };
 
+/* A size at which the kernels of a target ran. */
+struct verify_size {
+    const char *target, *dims, *why; /* "B=4 S=128", "typical" */
+    int64_t elements, checked;       /* of distinct kernels' results */
+    bool runtime;                    /* whether the package was called there as a user would */
+};
+
 struct verify_options {
     uint64_t seed;
     const char *dims;    /* "B=32,S=16": one size instead of several; NULL: several */
@@ -59,6 +66,8 @@ struct verify_report {
     struct verify_output *outputs; /* by target, by output */
     uint32_t count, kernel_count, output_count;
     bool pass;
+    struct verify_size *sizes; /* by target, in the order in which they ran */
+    uint32_t size_count;
 };
 
 /* Fails only when checking itself is impossible (a package that does not load, no memory); a check

@@ -19,10 +19,12 @@
 
 /* sizes.c: which sizes are tried. */
 #define SIZES_MAX 40
+#define SIZE_BYTES 80 /* of its text */
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
     const char *why; /* "typical", "around 12 of B*S" */
-    bool bare;       /* run for its bits alone, not judged */
+    bool bare;       /* kernels only, few elements of their results compared, */
+    bool glance;     /* of bare ones: and still fewer */
     double cost;     /* of the reference: operations, roughly */
 };
 /* From this cost on a size is run no more often than it must be. */
@@ -60,6 +62,14 @@ struct kernel_result {
     uint32_t samples;
 };
 
+/* What was done at one size. */
+struct size_result {
+    char dims[SIZE_BYTES], why[SIZE_BYTES];
+    int64_t elements, checked; /* of results of distinct kernels; drawn and determined */
+    bool partial;              /* some launch did a share of its iterations */
+    bool runtime;              /* the runtime was called */
+};
+
 /* walk.c: a target's plan, launch by launch, in fenced memory. */
 struct walk;
 /* Maps the code, places parameters. NULL after failing *err. walk_close unmaps all. */
@@ -71,15 +81,15 @@ void walk_close(struct walk *walk);
  * judged unless an equal one was at this size. *stage always says where it is. outputs: the results
  * of the whole, by output of the graph, in arena. False after failing the outcome. */
 enum judging {
-    JUDGE_BARE = 1,
-    JUDGE_USUAL,
-    JUDGE_CLOSELY
-}; /* not at all; drawn or whole; whole
-      where that can be paid */
+    JUDGE_GLANCE = 1, /* fewest drawn elements of each result */
+    JUDGE_DRAWN,      /* a few */
+    JUDGE_USUAL,      /* drawn or whole */
+    JUDGE_CLOSELY     /* whole where that can be paid */
+};
 bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
               struct arena *arena, void ***outputs, struct outcome *outcome);
-/* Whether some launch did only a share of its iterations at the last size. */
-bool walk_is_partial(const struct walk *walk);
+/* What the last size came to: elements, checked, partial. */
+void walk_note(const struct walk *walk, struct size_result *out);
 /* Whether enough of every result was checked: on what a network makes, or where that leaves too
  * much open, on exact or small arguments. Results that are no floats may stay open, where
  * comparisons of equal sums leave them so on all arguments. False after failing the outcome. */
@@ -115,8 +125,8 @@ bool subject_bounds(const struct subject *subject, const struct sample *sample, 
 struct target_result {
     char stage[STAGE_BYTES]; /* what it is doing: of a job that died, what it died of */
     bool done;
-    uint32_t size_count;  /* sizes at which kernels were judged */
-    uint32_t share_count; /* those of them at which launches did a share of their iterations */
+    struct size_result sizes[SIZES_MAX];
+    uint32_t size_count;
     bool outputs_partial; /* at the size of the whole */
     struct outcome kernels, runtime, threads, bounds;
     struct kernel_result *results; /* by launch */

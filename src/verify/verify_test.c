@@ -13,6 +13,13 @@ static const char graph_text[] = "graph \"twice\"\n"
                                  "%2 = add %1, %1 : f32[B, 3]\n"
                                  "output \"y\" %2\n";
 
+/* The same with a typical size that costs too much to be judged as a whole. */
+static const char long_text[] = "graph \"twice\"\n"
+                                "dim B 1..1000000 multiple 1 typical 900000\n"
+                                "%1 = input \"x\" : f32[B, 3]\n"
+                                "%2 = add %1, %1 : f32[B, 3]\n"
+                                "output \"y\" %2\n";
+
 static const char plan_text[] =
     "{\"buffers\":["
     "{\"dtype\":\"f32\",\"elements\":\"3*B\",\"index\":0,\"kind\":\"input\",\"value\":1},"
@@ -71,7 +78,13 @@ static const struct kernel {
      CODE("\x48\x83\x3e\x18\x7c\x01\xc3" HEAD TWICE), "is not written"},
 };
 
+/* Zeros from B = 700000 on: cmp qword [rsi], 700000; jl +23; xor eax, eax */
+static const struct kernel wrong_when_large = {
+    "zeros from 700000 on",
+    CODE("\x48\x81\x3e\x60\xae\x0a\x00\x7c\x17" HEAD "\x31\xc0" STORE HEAD TWICE), "is off by"};
+
 struct fixture {
+    const char *text;
     struct arena arena;
     struct error err;
     struct package_contents contents;
@@ -80,7 +93,8 @@ struct fixture {
 static int setup(void **state)
 {
     static struct fixture f;
-    f = (struct fixture){.contents = {.name = "twice",
+    f = (struct fixture){.text = graph_text,
+                         .contents = {.name = "twice",
                                       .compiler = "by hand",
                                       .strategy = "fast",
                                       .blueprint_json = "{}",
@@ -109,8 +123,8 @@ static struct strbuf write_package(struct fixture *f, const struct kernel *kerne
     if (kernel) {
         f->contents.target_count = 1;
         f->contents.targets[0] = (struct package_target){.name = "x86-64-v2",
-                                                         .optimised = graph_text,
-                                                         .optimised_bytes = strlen(graph_text),
+                                                         .optimised = f->text,
+                                                         .optimised_bytes = strlen(f->text),
                                                          .code = kernel->code,
                                                          .code_bytes = kernel->bytes,
                                                          .kernel_count = 1,
@@ -176,6 +190,26 @@ static void shares_are_judged(void **state)
         assert_non_null(strstr(report.checks[0].detail,
                                kernels[i].detail ? kernels[i].detail : "a share of each"));
         assert_true(!report.pass || report.kernels[0].checked < report.kernels[0].elements);
+    }
+}
+
+/* Sizes that cost too much to be compared as a whole are at drawn elements. */
+static void large_sizes_are_compared(void **state)
+{
+    struct fixture *f = *state;
+    f->text = long_text;
+    must(graph_parse(&f->contents.graph, &f->arena, f->text, strlen(f->text), &f->err), &f->err);
+    for (int right = 0; right < 2; right++) {
+        struct verify_report report;
+        struct strbuf package = write_package(f, right ? &kernels[0] : &wrong_when_large, false);
+        verify(f, &package, NULL, &report);
+        if (!right)
+            assert_non_null(strstr(report.checks[0].detail, "kernels at B=900000"));
+        assert_int_equal(report.pass, right);
+        for (uint32_t i = 0; right && i < report.size_count; i++)
+            if (strcmp(report.sizes[i].dims, "B=900000") == 0)
+                assert_in_range(report.sizes[i].checked, 16, 1000);
+        assert_true(!right || report.size_count > 4);
     }
 }
 
@@ -246,7 +280,8 @@ static void prints_evidence(void **state)
     };
     struct verify_kernel kernel = {"v4", "add", 3, 0.25, 0, 24, 24};
     struct verify_output output = {"y", "v4", 0, 1.5};
-    struct verify_report report = {rows, &kernel, &output, 3, 1, 1, false};
+    struct verify_size size = {"v4", "B=4", "typical", 100, 25, false};
+    struct verify_report report = {rows, &kernel, &output, 3, 1, 1, false, &size, 1};
     struct strbuf out, table;
     strbuf_init(&out, &f->arena);
     strbuf_init(&table, &f->arena);
@@ -261,10 +296,13 @@ static void prints_evidence(void **state)
         "\"pass\":false}],\"format\":\"urza.evidence/2\",\"kernels\":["
         "{\"checked\":24,\"elements\":24,\"label\":\"add\",\"not_checked\":0,\"ratio\":0.25,"
         "\"samples\":3,\"target\":\"v4\"}],\"outputs\":["
-        "{\"name\":\"y\",\"not_checked\":0,\"quality\":1.5,\"target\":\"v4\"}],\"pass\":false}");
+        "{\"name\":\"y\",\"not_checked\":0,\"quality\":1.5,\"target\":\"v4\"}],\"pass\":false,"
+        "\"sizes\":[{\"checked\":25,\"dims\":\"B=4\",\"elements\":100,\"runtime\":false,"
+        "\"target\":\"v4\",\"why\":\"typical\"}]}");
     assert_true(evidence_describe(out.data, out.size_bytes, true, &table));
     assert_non_null(strstr(table.data, "FAIL  bounds v4"));
     assert_non_null(strstr(table.data, "error 1.5 times a plain loop's"));
+    assert_non_null(strstr(table.data, "v4 in part: B=4 25 % compared, not called"));
     assert_false(evidence_describe("{}", 2, true, &table));
 }
 
@@ -273,6 +311,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(kernels_are_judged, setup, teardown),
         cmocka_unit_test_setup_teardown(shares_are_judged, setup, teardown),
+        cmocka_unit_test_setup_teardown(large_sizes_are_compared, setup, teardown),
         cmocka_unit_test_setup_teardown(sizes_and_checks, setup, teardown),
         cmocka_unit_test_setup_teardown(interpreter_only, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_checked, setup, teardown),

@@ -14,14 +14,20 @@
 /* What the whole reference of a launch may cost. */
 #define CLOSE_COST 3e7
 #define THOROUGH_COST 1.5e8
-#define DRAWN_MOST 512  /* elements of a result */
+#define DRAWN_MOST 512 /* elements of a result */
+#define DRAWN_ELEMENTS 400000
+#define DRAWN_FEW 64 /* at sizes that cost much, where a smaller reference is no matter: */
+#define DRAWN_FEWEST 8
+#define DRAWN_COST 1e5
 #define SHARE_WORK 1e10 /* operations of a launch: about a second with short vectors */
 #define SHARE_WORK_THOROUGH 1e12
 
 struct walk {
     const struct target_case *target;
-    struct care usual, closely, apart; /* on what a network makes; on arguments of its own */
-    struct kernel_result *results;     /* by launch */
+    struct care glance, drawn, usual, closely; /* on what a network makes */
+    struct care apart;                         /* on arguments of its own */
+    int64_t elements, checked;                 /* of results at this size */
+    struct kernel_result *results;             /* by launch */
     void *code;
     struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
     bool *judged;           /* by launch: at this size */
@@ -63,12 +69,15 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
     const struct plan *plan = &target->target->plan;
     struct arena *arena = plan->arena;
     struct walk *walk = ARENA_NEW(arena, struct walk);
-    *walk = (struct walk){.target = target,
-                          .usual = {thorough ? THOROUGH_COST : JUDGE_COST, DRAWN_MOST, threads},
-                          .closely = {thorough ? THOROUGH_COST : CLOSE_COST, DRAWN_MOST, threads},
-                          .apart = {JUDGE_COST, DRAWN_MOST / 8, threads},
-                          .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
-                          .results = results};
+    *walk = (struct walk){
+        .target = target,
+        .usual = {thorough ? THOROUGH_COST : JUDGE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS},
+        .closely = {thorough ? THOROUGH_COST : CLOSE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS},
+        .drawn = {DRAWN_COST, DRAWN_FEW, threads, DRAWN_ELEMENTS / 4, true},
+        .glance = {DRAWN_COST, DRAWN_FEWEST, threads, DRAWN_ELEMENTS / 4, true},
+        .apart = {JUDGE_COST, DRAWN_MOST / 8, threads, DRAWN_ELEMENTS},
+        .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
+        .results = results};
     walk->buffers = ARENA_ARRAY(arena, struct fenced, plan->buffers.count);
     walk->judged = ARENA_ARRAY(arena, bool, target->count);
     bool ok = map_code(walk, err);
@@ -115,9 +124,11 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
         reads[i] = run->pointers[c->reads[i]];
     for (uint32_t i = 0; i < c->graph.outputs.count; i++)
         writes[i] = run->results[i].data;
-    const struct care *care = fill != FILL_NORMAL              ? &walk->apart
-                              : walk->judging == JUDGE_CLOSELY ? &walk->closely
-                                                               : &walk->usual;
+    const struct care *const cares[] = {[JUDGE_GLANCE] = &walk->glance,
+                                        [JUDGE_DRAWN] = &walk->drawn,
+                                        [JUDGE_USUAL] = &walk->usual,
+                                        [JUDGE_CLOSELY] = &walk->closely};
+    const struct care *care = fill == FILL_NORMAL ? cares[walk->judging] : &walk->apart;
     bool ok = judge_launch(c, run->dims, reads, writes, run->written, care, &verdict, outcome);
     result->ratio = fmax(result->ratio, verdict.ratio);
     if (fill == FILL_NORMAL)
@@ -129,6 +140,8 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
         result->floats_least = fmin(floats_least, verdict.floats_not_checked);
         result->tried = true;
     }
+    walk->elements += verdict.elements;
+    walk->checked += verdict.checked;
     result->elements += verdict.elements;
     result->checked += verdict.checked;
     result->samples++;
@@ -169,8 +182,7 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_twice(&run, arena, outcome);
     walk->partial |= run.share < run.extent;
-    ok = ok && (walk->judging == JUDGE_BARE || is_judged(walk, index) ||
-                judge(walk, index, &run, FILL_NORMAL, arena, outcome));
+    ok = ok && (is_judged(walk, index) || judge(walk, index, &run, FILL_NORMAL, arena, outcome));
     for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
         struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
         fenced_close(buffer);
@@ -229,6 +241,7 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
     memset(walk->judged, 0, t->count * sizeof *walk->judged);
     walk->judging = judging;
     walk->partial = false;
+    walk->elements = walk->checked = 0;
     if (!place_inputs(walk, sample, outcome))
         return false;
     for (uint32_t i = walk->prepared ? t->prepare_count : 0; i < t->count; i++) {
@@ -242,9 +255,11 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
     return true;
 }
 
-bool walk_is_partial(const struct walk *walk)
+void walk_note(const struct walk *walk, struct size_result *out)
 {
-    return walk->partial;
+    out->elements = walk->elements;
+    out->checked = walk->checked;
+    out->partial = walk->partial;
 }
 
 /* Whether the launch may leave out keys that a mask made of indices alone hides: what these hold
