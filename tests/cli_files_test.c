@@ -62,6 +62,9 @@ static void test_huge_tensors(void **state)
             TEST_FAILED("urza %s: exit status %d: %s", lines[i], outcome.status, outcome.err);
         assert_false(exists(f, "out"));
     }
+    /* What checks would take is known before they run. */
+    struct outcome outcome = expect(f, ERR_NOMEM, "compile input.json -o out");
+    assert_non_null(strstr(outcome.err, "checking it takes"));
 }
 
 /* Sparse, so that only reading it would take what it claims to be. */
