@@ -100,7 +100,10 @@ static bool judge_size(struct job *job, uint32_t index)
     struct sample sample;
     struct error err;
     void **outputs;
-    enum judging judging = size->bare ? JUDGE_DRAWN : index == 0 ? JUDGE_CLOSELY : JUDGE_USUAL;
+    enum judging judging = size->glance ? JUDGE_GLANCE
+                           : size->bare ? JUDGE_DRAWN
+                           : index == 0 ? JUDGE_CLOSELY
+                                        : JUDGE_USUAL;
     arena_init(&arena);
     name_size(job, "kernels", size);
     bool ok = sample_make(&sample, &v->contents->graph, v->contents->params, size->dims,

@@ -125,7 +125,7 @@ struct chooser {
     const struct dim_table *dims;
     const struct plan *plan; /* NULL: the graph alone */
     double budget, spent;
-    double bare; /* what a size may cost that is run for its bits alone */
+    double bare; /* what a size may cost where kernels alone run */
     struct arena *arena;
     struct sizes *out;
     const struct plan_edge **edges; /* distinct ones, of all launches */
@@ -159,15 +159,15 @@ static bool take(struct chooser *c, const int64_t *dims, const char *why, bool m
     return true;
 }
 
-/* Whether running it for its bits alone costs little enough, of time and of memory. */
+/* Whether running kernels alone costs little enough, of time and of memory. */
 static bool is_bare(const struct chooser *c, const int64_t *dims)
 {
     return graph_cost(&c->contents->graph, dims) <= c->bare &&
            graph_cells(&c->contents->graph, dims) <= CELLS_MOST;
 }
 
-/* A size that is run for its bits alone, which costs little: what a kernel leaves unwritten shows.
- * Halved until it can be paid for. */
+/* A size at which kernels alone run and few elements are compared, which costs little: what a
+ * kernel leaves unwritten shows. Halved until it can be paid for. */
 static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
 {
     int64_t dims[LIMIT_NAMED_DIMS];
@@ -369,6 +369,8 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
         for (uint32_t i = 0; i < c.dims->names.count; i++)
             dims[i] = dims_legal(&c.dims->names.items[i], all);
         take_bare(&c, dims, all == 2 ? "small" : "larger");
+        struct size *last = &out->items[out->count - 1];
+        last->glance = last->bare;
     }
     if (target) {
         take_bare_ends(&c);

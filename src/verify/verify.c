@@ -333,7 +333,7 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
             driver.job_bytes =
                 fmax(driver.job_bytes, sizes_memory(contents, &contents->targets[i], sizes));
     if (driver.job_bytes > (double)JOB_BYTES)
-        return fail(err, ERR_LIMIT, "checking it takes %.1f GB of memory, at most %.0f may be used",
+        return fail(err, ERR_NOMEM, "checking it takes %.1f GB of memory, at most %.0f may be used",
                     driver.job_bytes / 1e9, (double)JOB_BYTES / 1e9);
     size_t shared_bytes;
     driver.v = share(&v, &shared_bytes, err);

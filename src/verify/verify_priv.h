@@ -23,7 +23,8 @@
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
     const char *why; /* "typical", "around 12 of B*S" */
-    bool bare;       /* kernels only, few elements of their results compared */
+    bool bare;       /* kernels only, few elements of their results compared, */
+    bool glance;     /* of bare ones: and still fewer */
     double cost;     /* of the reference: operations, roughly */
 };
 /* From this cost on a size is run no more often than it must be. */
@@ -80,9 +81,10 @@ void walk_close(struct walk *walk);
  * judged unless an equal one was at this size. *stage always says where it is. outputs: the results
  * of the whole, by output of the graph, in arena. False after failing the outcome. */
 enum judging {
-    JUDGE_DRAWN = 1, /* a few drawn elements of each result */
-    JUDGE_USUAL,     /* drawn or whole */
-    JUDGE_CLOSELY    /* whole where that can be paid */
+    JUDGE_GLANCE = 1, /* fewest drawn elements of each result */
+    JUDGE_DRAWN,      /* a few */
+    JUDGE_USUAL,      /* drawn or whole */
+    JUDGE_CLOSELY     /* whole where that can be paid */
 };
 bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
               struct arena *arena, void ***outputs, struct outcome *outcome);

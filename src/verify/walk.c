@@ -17,16 +17,17 @@
 #define DRAWN_MOST 512 /* elements of a result */
 #define DRAWN_ELEMENTS 400000
 #define DRAWN_FEW 64 /* at sizes that cost much, where a smaller reference is no matter: */
+#define DRAWN_FEWEST 8
 #define DRAWN_COST 1e5
 #define SHARE_WORK 1e10 /* operations of a launch: about a second with short vectors */
 #define SHARE_WORK_THOROUGH 1e12
 
 struct walk {
     const struct target_case *target;
-    struct care drawn, usual, closely; /* on what a network makes */
-    struct care apart;                 /* on arguments of its own */
-    int64_t elements, checked;         /* of results at this size */
-    struct kernel_result *results;     /* by launch */
+    struct care glance, drawn, usual, closely; /* on what a network makes */
+    struct care apart;                         /* on arguments of its own */
+    int64_t elements, checked;                 /* of results at this size */
+    struct kernel_result *results;             /* by launch */
     void *code;
     struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
     bool *judged;           /* by launch: at this size */
@@ -73,6 +74,7 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
         .usual = {thorough ? THOROUGH_COST : JUDGE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS},
         .closely = {thorough ? THOROUGH_COST : CLOSE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS},
         .drawn = {DRAWN_COST, DRAWN_FEW, threads, DRAWN_ELEMENTS / 4, true},
+        .glance = {DRAWN_COST, DRAWN_FEWEST, threads, DRAWN_ELEMENTS / 4, true},
         .apart = {JUDGE_COST, DRAWN_MOST / 8, threads, DRAWN_ELEMENTS},
         .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
         .results = results};
@@ -122,7 +124,8 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
         reads[i] = run->pointers[c->reads[i]];
     for (uint32_t i = 0; i < c->graph.outputs.count; i++)
         writes[i] = run->results[i].data;
-    const struct care *const cares[] = {[JUDGE_DRAWN] = &walk->drawn,
+    const struct care *const cares[] = {[JUDGE_GLANCE] = &walk->glance,
+                                        [JUDGE_DRAWN] = &walk->drawn,
                                         [JUDGE_USUAL] = &walk->usual,
                                         [JUDGE_CLOSELY] = &walk->closely};
     const struct care *care = fill == FILL_NORMAL ? cares[walk->judging] : &walk->apart;
