@@ -252,17 +252,14 @@ bool work_take_profiled(const struct child_answer *answer, struct work_profiled 
 bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
              struct error *err)
 {
-    bool ok = false;
     compile_in_child();
     switch (work->kind) {
-    case WORK_COMPILE: ok = compile(work, arena, out, err); break;
-    case WORK_VERIFY: ok = verify(work, arena, out, err); break;
-    case WORK_PROFILE: ok = profile(work, arena, out, err); break;
-    case WORK_KINDS: return fail(err, ERR_BUG, "no such work");
+    case WORK_COMPILE: return compile(work, arena, out, err);
+    case WORK_VERIFY: return verify(work, arena, out, err);
+    case WORK_PROFILE: return profile(work, arena, out, err);
+    case WORK_KINDS: break;
     }
-    if (!ok && err->code == ERR_NOMEM) /* the same end, wherever memory ran out */
-        child_no_memory();
-    return ok;
+    return fail(err, ERR_BUG, "no such work");
 }
 
 _Static_assert(offsetof(struct verify_summary, pass) == 0, "work_take_verified looks there");
