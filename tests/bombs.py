@@ -26,7 +26,7 @@ TIMEOUT_S = 3
 MEMORY_MB = 1024
 BODY_MB = 16
 DESCRIPTORS_MORE = 8  # each thread that reads keeps its own link to the catalogue
-RSS_MOST = 300 << 20
+RSS_MOST = 400 << 20  # 202 to 275 MiB were seen; four workers may each read a largest request
 BOMBS = {}
 
 
@@ -551,7 +551,8 @@ def main():
         tap.ok(left == 2, "no process is left but the service and its spawner",
                service.processes())
         tap.say(f"the service had {watch.most >> 20} MiB at most")
-        tap.ok(watch.most < RSS_MOST, "it stays below 300 MiB", f"{watch.most >> 20} MiB")
+        tap.ok(watch.most < RSS_MOST, f"it stays below {RSS_MOST >> 20} MiB",
+               f"{watch.most >> 20} MiB")
         tap.ok(service.stop() == 0, "it stops")
         tap.ok(not service.gone_within(1), "nothing of it is left", service.processes())
         status, said = service.tool("fsck")
