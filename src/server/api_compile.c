@@ -39,16 +39,11 @@ static void key_bytes(const char *hex, uint8_t out[SHA256_BYTES])
     out[31] ^= 1; /* no digest of a body */
 }
 
-static void release_kept(void *held)
-{
-    shelf_unref(held);
-}
-
-static enum handled reply_kept(struct request *request, struct shelf_value *value)
+static enum handled reply_shelved(struct request *request, struct shelf_value *value)
 {
     metrics_add(request->server->metrics, METRIC_CACHE, "memory", 1);
     registry_used(request->server->registry, value->kernel);
-    request->reply.release = release_kept;
+    request->reply.release = shelf_give_back;
     request->reply.held = value;
     return reply_text(request, 200, "application/json", value->data, value->size_bytes);
 }
@@ -326,7 +321,7 @@ static enum handled compile_later(struct request *request, struct error *err)
     if (value) {
         if (wish->has_bytes_key)
             shelf_add(request->server->answers, wish->bytes_key, value, wish->epoch);
-        return reply_kept(request, value);
+        return reply_shelved(request, value);
     }
     return compile_wish(request, single, err);
 }
@@ -343,7 +338,7 @@ enum handled route_compile(struct request *request, struct error *err)
         digest_body(request, digest);
         struct shelf_value *value = shelf_find(server->answers, digest);
         if (value)
-            return reply_kept(request, value);
+            return reply_shelved(request, value);
     }
     return request_later(request, compile_later, err);
 }

@@ -55,11 +55,6 @@ static bool accepts_zstd(const struct request *request)
 
 /* Replies. */
 
-static void release_kept(void *held)
-{
-    shelf_unref(held);
-}
-
 static bool etag_matches(const char *header, const char *etag)
 {
     const char *at = header ? strstr(header, etag) : NULL;
@@ -124,7 +119,7 @@ static enum handled reply_range(struct request *request, const struct shelf_valu
 static enum handled reply_package(struct request *request, struct shelf_value *value,
                                   bool compressed)
 {
-    request->reply.release = release_kept;
+    request->reply.release = shelf_give_back;
     request->reply.held = value;
     registry_used(request->server->registry, value->kernel);
     reply_header(request, "ETag", value->etag);

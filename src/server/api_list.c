@@ -10,7 +10,7 @@
 #define LIMIT_MOST 500
 #define NAME_BYTES 80
 
-static json_t *list_value(const char *list)
+json_t *list_value(const char *list)
 {
     json_t *array = json_array();
     for (const char *at = list; *at != '\0';) {

@@ -56,7 +56,7 @@ struct server {
 /* Requests and replies. */
 
 struct request;
-enum body_kind { BODY_NOTHING, BODY_JSON, BODY_SOURCE, BODY_BYTES };
+enum body_kind { BODY_NOTHING, BODY_JSON, BODY_SOURCE };
 enum source_kind { SOURCE_JSON, SOURCE_MODEL }; /* by Content-Type */
 
 enum handled {
@@ -155,6 +155,8 @@ enum handled reply_json(struct request *request, unsigned status, json_t *value)
 enum handled reply_text(struct request *request, unsigned status, const char *type,
                         const char *text, size_t size);
 void reply_header(struct request *request, const char *name, const char *value);
+/* A list of the catalogue, ",a,b,", as an array. */
+json_t *list_value(const char *list);
 /* As {error, message, place?, blueprint_id, request_id}, with the class's status. */
 void reply_error(struct request *request, const struct error *err);
 /* The same as a value, for one among several. */

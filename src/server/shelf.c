@@ -66,6 +66,11 @@ void shelf_unref(struct shelf_value *value)
     free(value);
 }
 
+void shelf_give_back(void *value)
+{
+    shelf_unref(value);
+}
+
 static struct shard *shard_of(struct shelf *shelf, const uint8_t *key)
 {
     return &shelf->shards[key[0] % SHARDS];

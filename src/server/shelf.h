@@ -35,6 +35,7 @@ void shelf_free(struct shelf *shelf);  /* nothing of it may be in use; NULL is f
  * fill before anybody else sees it. */
 struct shelf_value *shelf_value_new(const char *data, size_t size);
 void shelf_unref(struct shelf_value *value); /* NULL is fine */
+void shelf_give_back(void *value);           /* the same, as what a reply calls once it was sent */
 
 struct shelf_value *shelf_find(struct shelf *shelf, const uint8_t key[SHA256_BYTES]); /* NULL: none
                                                                                        */

@@ -1,5 +1,5 @@
 /* What a slot does with a task: looks once more whether it is done already, runs the pipeline,
- * publishes, makes the answer. And verification behind answers that were given first. */
+ * publishes, makes the answer. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,22 +14,22 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-struct open_key_context {
+/* What build_run's callbacks are about. */
+struct step_context {
     struct server *server;
-    struct task *task; /* NULL: verification behind */
+    struct task *task;
 };
 
 static bool open_key(void *context, struct signing_key *out, struct error *err)
 {
-    const struct open_key_context *opened = context;
-    return keys_open(opened->server->home, out, err);
+    const struct step_context *at = context;
+    return keys_open(at->server->home, out, err);
 }
 
 static void on_step(void *context, enum build_step step)
 {
-    const struct open_key_context *opened = context;
-    if (opened->task)
-        atomic_store(&opened->task->step, (int)step);
+    const struct step_context *at = context;
+    atomic_store(&at->task->step, (int)step);
 }
 
 struct compile_options task_limits(const struct settings *settings)
@@ -108,18 +108,6 @@ static const char *list_targets(struct task *task, const struct build_result *bu
     return text.data;
 }
 
-static json_t *split(const char *list)
-{
-    json_t *array = json_array();
-    for (const char *at = list; *at != '\0';) {
-        size_t length = strcspn(at, ",");
-        if (length > 0)
-            json_array_append_new(array, json_stringn(at, length));
-        at += length + (at[length] == ',');
-    }
-    return array;
-}
-
 static const char *evidence_of(const struct task *task, const struct build_result *built)
 {
     if (built->evidence)
@@ -138,7 +126,7 @@ static json_t *make_answer(struct server *server, struct task *task,
     json_object_set_new(metadata, "stages_ms", describe_stages(built));
     json_object_set_new(metadata, "degraded", describe_degraded(task, built));
     json_object_set_new(metadata, "warnings", describe_warnings(built));
-    json_object_set_new(metadata, "targets", split(targets));
+    json_object_set_new(metadata, "targets", list_value(targets));
     json_object_set_new(metadata, "strategy", json_string(strategy_name(task->ask.hints.strategy)));
     json_object_set_new(metadata, "evidence", json_string(evidence_of(task, built)));
     json_object_set_new(metadata, "kernels", json_integer(built->compiled.kernels));
@@ -287,7 +275,7 @@ static bool found_meanwhile(struct server *server, struct task *task, json_t **o
 static bool compile(struct server *server, struct task *task, json_t **out_answer, char *out_kernel,
                     struct error *err)
 {
-    struct open_key_context context = {server, task};
+    struct step_context context = {server, task};
     struct build_result built;
     enum strategy strategy = task->ask.hints.strategy;
     struct build_request request = {.source = task->ask.source,
