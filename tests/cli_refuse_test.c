@@ -26,6 +26,8 @@ static void test_usage(void **state)
     refuse(f, ERR_USAGE, "compile net.json -o x --seed 18446744073709551616 --json");
     refuse(f, ERR_USAGE, "compile net.json -o x --strategy best --json");
     refuse(f, ERR_USAGE, "compile net.json --dump graphs --json");
+    refuse(f, ERR_USAGE, "compile net.json -o x --strat fast --json"); /* names are not cut short */
+    refuse(f, ERR_USAGE, "compile net.json -o x --strat=fast --json");
     refuse(f, ERR_USAGE, "run x --threads 0 --json");
     refuse(f, ERR_USAGE, "run x --threads 257 --json");
     refuse(f, ERR_USAGE, "bench x --seconds -1 --json");

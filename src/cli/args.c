@@ -130,6 +130,21 @@ static void fill_tables(struct tables *tables, const struct option_row *rows)
         add_row(tables, &common_rows[i], &letter_count);
 }
 
+/* The option that was just read, as it was written; what follows it may be its value. */
+static const char *last_option(char **argv)
+{
+    return argv[optind - 1] == optarg ? argv[optind - 2] : argv[optind - 1];
+}
+
+/* getopt_long also takes the beginning of a name that is the only one to begin so. Here a name is a
+ * name: what a command line means must not change when options are added. */
+static bool is_spelled_out(const char *word, const struct option *option)
+{
+    size_t length = strlen(option->name);
+    return strncmp(word, "--", 2) == 0 && strncmp(word + 2, option->name, length) == 0 &&
+           (word[2 + length] == '\0' || word[2 + length] == '=');
+}
+
 static const struct option_row *find_row(const struct tables *tables, int found)
 {
     if (found >= LONG_ONLY && found < LONG_ONLY + tables->count)
@@ -147,13 +162,18 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
     fill_tables(&tables, rows);
     opterr = 0;
     optind = 1;
-    for (int found; (found = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1;) {
+    for (;;) {
+        int at = -1, found = getopt_long(argc, argv, tables.letters, tables.longs, &at);
+        if (found == -1)
+            break;
         const struct option_row *row = find_row(&tables, found);
+        if (row && at >= 0 && !is_spelled_out(last_option(argv), &tables.longs[at]))
+            row = NULL;
         if (found == ':')
             return fail(err, ERR_USAGE, "'%s' needs a value", argv[optind - 1]);
         if (!row)
             return fail(err, ERR_USAGE, "'%s' is no option of 'urza %s'; see urza %s --help",
-                        argv[optind - 1], cli->command->name, cli->command->name);
+                        last_option(argv), cli->command->name, cli->command->name);
         if (row == &common_rows[0]) {
             cli->json = true;
         } else if (row == &common_rows[1]) {
