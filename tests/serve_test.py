@@ -254,6 +254,8 @@ class Batch(Case):
         self.assertEqual(self.post("/compile/batch", {"requests": []}).json(), {"results": []})
         for body in ({}, {"requests": {}}, {"requests": [], "more": 1}, [], b"{", b""):
             self.check_error(self.server.post("/compile/batch", body), 400, "InvalidRequestError")
+        reply = self.server.post("/compile/batch?async=true", {"requests": []})
+        self.check_error(reply, 400, "InvalidRequestError") # there are no jobs of several
         reply = self.server.post("/compile/batch", {"requests": [{}] * 257})
         self.check_error(reply, 413, "LimitExceededError")
 
@@ -510,7 +512,8 @@ class Catalogue(Case):
         self.assertEqual(self.pages("/api/v1/kernels?min_size_bytes=1000000000", 5), [])
         blueprint = self.get(path).json()["blueprint"]
         self.assertEqual(self.pages("/api/v1/kernels?blueprint=" + blueprint, 5), [self.made[0]])
-        for query in ("min_size_bytes=x", "min_size_bytes=nan", "max_latency_us=inf",
+        for query in ("status=RETIRE", "status=", "strategy=quick", "evidence=verified,",
+                      "min_size_bytes=x", "min_size_bytes=nan", "max_latency_us=inf",
                       "min_size_bytes=0x10", "size_bytes=1"):
             self.check_error(self.server.get("/api/v1/kernels?" + query), 400,
                              "InvalidRequestError")
@@ -700,6 +703,27 @@ class Errors(Case):
                                  "wrong")
         self.check_error(self.server.compile(wrong(lambda ir: ir.update(color=1))), 400,
                          "InvalidRequestError", "wrong")
+
+    def test_a_failure_is_tried_once(self):
+        ir = chain("never", 4, "linear", "relu")
+        ir["nodes"][1]["attributes"].update(in_features=5)
+        before = self.failures()
+        answers = [self.server.compile(ir) for _ in range(3)]
+        for answer in answers:
+            self.check_error(answer, 400, "InvalidBlueprintError", "never", "n0")
+        self.assertEqual(len({(a.json()["message"], a.json()["place"]) for a in answers}), 1)
+        self.assertEqual(self.failures(), before + 1)
+        listed = self.get("/api/v1/failures?error=ShapeError").json()["items"]
+        mine = [failure for failure in listed if failure["blueprint"] == "never"]
+        self.assertEqual([failure["deaths"] for failure in mine], [0])
+        self.ask("DELETE", "/api/v1/failures/" + mine[0]["id"])
+        self.check_error(self.server.compile(ir), 400, "InvalidBlueprintError", "never", "n0")
+        self.assertEqual(self.failures(), before + 2)
+        self.check_error(self.server.ask("DELETE", "/api/v1/failures/none"), 404, "NotFoundError")
+
+    def failures(self):
+        return sum(1 for made in self.get("/api/v1/compilations?limit=500").json()["items"]
+                   if made["status"] == "failed")
 
     def test_requests(self):
         for body, place in ((b"{", "line 1"), (b"", ""), (b"[]", ""), (b'{"a": 1, "a": 2}', ""),

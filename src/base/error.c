@@ -116,6 +116,14 @@ int error_exit(enum error_code code)
     return row_of(code)->exit;
 }
 
+enum error_code error_of_exit(int status)
+{
+    for (int code = ERR_NONE + 1; code < ERR_COUNT; code++)
+        if (rows[code].exit == status)
+            return (enum error_code)code;
+    return ERR_NONE;
+}
+
 bool error_retryable(enum error_code code)
 {
     return row_of(code)->retryable;

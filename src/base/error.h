@@ -36,6 +36,7 @@ const char *error_name(enum error_code code); /* class name, "ShapeError" */
 const char *error_text(enum error_code code); /* what the class means */
 int error_http(enum error_code code);         /* HTTP status */
 int error_exit(enum error_code code);         /* exit status of a command */
+enum error_code error_of_exit(int status);    /* ERR_NONE: of no class */
 bool error_retryable(enum error_code code);
 
 #endif

@@ -86,8 +86,10 @@ static void test_table(void **state)
     assert_int_equal(error_exit(ERR_USAGE), 64);
     assert_true(error_retryable(ERR_IO));
     assert_false(error_retryable(ERR_SHAPE));
+    assert_int_equal(error_of_exit(1), ERR_NONE);
     for (int a = 0; a < ERR_COUNT; a++) {
         assert_true(error_text((enum error_code)a)[0] != '\0');
+        assert_int_equal(error_of_exit(error_exit((enum error_code)a)), a);
         for (int b = 0; b < a; b++)
             assert_int_not_equal(error_exit((enum error_code)a), error_exit((enum error_code)b));
     }

@@ -362,6 +362,17 @@ bool json_opt_bool(const json_t *object, const char *key, bool *out, struct erro
     return true;
 }
 
+static bool refuse_field(const char *key, const char *const *allowed, struct error *err)
+{
+    char names[400] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; allowed[i] && used < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
+                                 allowed[i]);
+    return fail(err, ERR_JSON, "unknown field '%.100s': %s%s", key,
+                allowed[0] ? "these are known: " : "none is known here", names);
+}
+
 bool json_only_keys(const json_t *object, const char *const *allowed, struct error *err)
 {
     if (!check_object(object, err))
@@ -373,7 +384,7 @@ bool json_only_keys(const json_t *object, const char *const *allowed, struct err
         while (*name && strcmp(*name, key) != 0)
             name++;
         if (!*name)
-            return fail(err, ERR_JSON, "unknown field '%s'", key);
+            return refuse_field(key, allowed, err);
     }
     return true;
 }

@@ -64,6 +64,7 @@ struct record_field {
     const char *name;
     enum field_type type;
     bool find;     /* queries may name it */
+    bool one_of;   /* doc is the list of its values, between ", " */
     bool secret;   /* no client is shown it */
     size_t offset; /* in its record's struct */
     const char *doc;

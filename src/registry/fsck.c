@@ -111,6 +111,7 @@ static void evict_kernel(struct edit *edit, void *record)
 {
     struct kernel_record *kernel = record;
     kernel->object = "";
+    kernel->lost_ms = 0;
     edit_put(edit, RECORD_kernel, EXPECT_SAME, kernel);
 }
 

@@ -140,13 +140,16 @@ static bool old_kernel(struct edit *edit, struct publishing *p, const struct ker
     const struct kernel_record *given = p->given->kernel;
     struct kernel_record *kernel = &p->kernel;
     enum object_state state = OBJECT_WHOLE; /* the same bytes have just been put */
+    bool verified = strcmp(given->evidence, "verified") == 0;
+    if (strcmp(old->evidence, "failed") == 0 && !verified)
+        return fail(err, ERR_VERIFY, "%.400s", old->reason);
     *kernel = *old;
     kernel->used_ms = edit->now_ms;
+    kernel->lost_ms = 0;
     if (strcmp(old->object, p->package) != 0 &&
         !object_look(p->registry, old->object, &state, NULL, err))
         return false;
-    if (state != OBJECT_WHOLE ||
-        (strcmp(given->evidence, "verified") == 0 && strcmp(old->evidence, "verified") != 0)) {
+    if (state != OBJECT_WHOLE || (verified && strcmp(old->evidence, "verified") != 0)) {
         kernel->object = p->package;
         kernel->size_bytes = (int64_t)p->given->package_bytes;
         kernel->evidence = given->evidence;
@@ -287,6 +290,7 @@ static bool replace_body(struct edit *edit, void *context, struct error *err)
     struct kernel_record *kernel = found;
     snprintf(replacing->old, sizeof replacing->old, "%s", kernel->object);
     kernel->object = replacing->object;
+    kernel->lost_ms = 0;
     kernel->size_bytes = (int64_t)replacing->size;
     kernel->evidence = replacing->evidence;
     edit_put(edit, RECORD_kernel, EXPECT_SAME, kernel);

@@ -11,15 +11,16 @@
 
 #define ID_BYTES_MOST 200
 
-enum use { USE_PLAIN, USE_FIND, USE_SECRET };
+enum use { USE_PLAIN, USE_FIND, USE_ONE_OF, USE_SECRET };
 
 #define RECORD(kind, doc) static const struct record_field kind##_fields[] = {
-#define FIELD(kind, type, name, use, doc)  \
-    {#name,                                \
-     FIELD_##type,                         \
-     USE_##use == USE_FIND,                \
-     USE_##use == USE_SECRET,              \
-     offsetof(struct kind##_record, name), \
+#define FIELD(kind, type, name, use, doc)              \
+    {#name,                                            \
+     FIELD_##type,                                     \
+     USE_##use == USE_FIND || USE_##use == USE_ONE_OF, \
+     USE_##use == USE_ONE_OF,                          \
+     USE_##use == USE_SECRET,                          \
+     offsetof(struct kind##_record, name),             \
      doc},
 #define END(kind) \
     }             \

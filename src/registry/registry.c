@@ -109,7 +109,8 @@ bool registry_find(struct registry *registry, const char *key, struct arena *are
         !catalogue_get(registry->catalogue, RECORD_kernel, record->kernel, arena, &kernel, err))
         return false;
     const struct kernel_record *answer = kernel;
-    bool answers = answer && answer->object[0] != '\0' && strcmp(answer->status, "RETIRED") != 0;
+    bool answers = answer && answer->object[0] != '\0' && answer->lost_ms == 0 &&
+                   strcmp(answer->status, "RETIRED") != 0;
     *out_key = found;
     *out_kernel = answers ? kernel : NULL;
     return true;
@@ -155,6 +156,25 @@ static void tell_damage(struct registry *registry, const char *id, const char *m
     arena_release(&arena);
 }
 
+struct losing {
+    const char *id, *object;
+};
+
+/* Nothing answers with it any more, so that it is compiled again. */
+static bool lose_body(struct edit *edit, void *context, struct error *err)
+{
+    const struct losing *losing = context;
+    void *found = NULL;
+    if (!edit_find(edit, RECORD_kernel, losing->id, &found, err))
+        return false;
+    struct kernel_record *kernel = found;
+    if (!kernel || strcmp(kernel->object, losing->object) != 0 || kernel->lost_ms != 0)
+        return true;
+    kernel->lost_ms = edit->now_ms;
+    edit_put(edit, RECORD_kernel, EXPECT_SAME, kernel);
+    return true;
+}
+
 /* What an object that the record names has become: replaced or evicted since it was read, or lost.
  */
 static bool open_again(struct registry *registry, const char *id, struct blob *out,
@@ -172,7 +192,10 @@ static bool open_again(struct registry *registry, const char *id, struct blob *o
     if (ok && state != OBJECT_WHOLE) {
         ok = fail(err, ERR_BUSY, "the package of '%.200s', object %.64s, is %s", id, kernel->object,
                   state == OBJECT_GONE ? "lost" : "damaged");
+        struct losing losing = {id, kernel->object};
+        struct error ignored; /* the next who looks finds it lost again */
         tell_damage(registry, id, err->message);
+        registry_edit(registry, lose_body, &losing, &ignored);
     }
     arena_release(&arena);
     return ok;

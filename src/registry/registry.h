@@ -58,7 +58,8 @@ struct publication {
     const char *client;
 };
 /* Publishes, or finds it published: the kernel's object and key are there afterwards. A kernel that
- * was retired comes back as VALIDATED. The package of one that is there is taken over where that
+ * was retired comes back as VALIDATED; one that was refuted does so only when verified, else
+ * ERR_VERIFY. The package of one that is there is taken over where that
  * one's is gone or damaged, or where only the new one is verified. *out (NULL: not asked for) lies
  * in arena. ERR_NOT_FOUND, ERR_CONFLICT: the blueprint that was named is none, or has other
  * content; ERR_BUSY: others change the same records without end. */
@@ -68,22 +69,42 @@ bool registry_publish(struct registry *registry, const struct publication *publi
 bool registry_replace(struct registry *registry, const char *id, const void *package, size_t size,
                       const char *evidence, struct error *err);
 
-/* What a key answers; *out_kernel NULL: nothing (none, retired, evicted). *out_key is set where
- * there is a record of the key. */
+/* What a key answers; *out_kernel NULL: nothing (none, retired, evicted, lost). *out_key is set
+ * where there is a record of the key. */
 bool registry_find(struct registry *registry, const char *key, struct arena *arena,
                    struct key_record **out_key, struct kernel_record **out_kernel,
                    struct error *err);
 /* Why nothing answers a key: the nearest one that does, and what of it differs: "no kernel of this
  * blueprint", "hint 'strategy' differs from kernel-…: fast", "the compiler was urza 0.1.0",
- * "evicted", "retired: REASON". Text in arena. */
+ * "evicted", "lost", "retired: REASON". Text in arena. */
 bool registry_why(struct registry *registry, const struct key_record *wanted, struct arena *arena,
                   const char **out, struct error *err);
+
+/* What a compilation of a key failed with, so that nobody compiles again what cannot be compiled. A
+ * failure of the blueprint settles its key for good, as the compiler's version is part of it. A
+ * death of the compiler (time, memory, a crash) may be bad luck: FAILURE_DEATHS of them settle it,
+ * for as long as no compiler may have more time or memory than those had. Other failures (a full
+ * disk, a cancellation) say nothing about a key and are not kept. */
+#define FAILURE_DEATHS 3
+struct attempt {
+    const char *key, *blueprint, *compiler; /* blueprint: its own id; "" */
+    uint32_t timeout_seconds, memory_mb;
+};
+bool registry_note_failure(struct registry *registry, const struct attempt *attempt,
+                           const struct error *why, struct error *err);
+/* *out_settled: this attempt would fail with *out_why. */
+bool registry_find_failure(struct registry *registry, const struct attempt *attempt,
+                           struct arena *arena, bool *out_settled, struct error *out_why,
+                           struct error *err);
+/* The key may be tried again. ERR_NOT_FOUND: nothing is known of it. */
+bool registry_forget_failure(struct registry *registry, const char *key, struct error *err);
 
 /* By id or by alias. ERR_NOT_FOUND. */
 bool registry_kernel(struct registry *registry, const char *id_or_alias, struct arena *arena,
                      struct kernel_record **out, struct error *err);
 /* Its package; registry_blobs releases it. ERR_NOT_FOUND: retired kernels have theirs, evicted ones
- * have not; ERR_BUSY: it should be there and is not, or is damaged (an event says so). */
+ * have not; ERR_BUSY: it should be there and is not, or is damaged: an event says so, and its keys
+ * answer nothing until it is published again. */
 bool registry_package(struct registry *registry, const struct kernel_record *kernel,
                       struct blob *out, struct error *err);
 /* Counts a use, in memory; written down by registry_tend: at least once, and twice where a commit
@@ -96,6 +117,9 @@ void registry_used(struct registry *registry, const char *id);
 bool registry_set_status(struct registry *registry, enum record_kind kind, const char *id,
                          const char *status, const char *reason, const char *client,
                          struct error *err);
+/* A kernel did not pass its verification: RETIRED, with evidence "failed". ERR_NOT_FOUND. */
+bool registry_refute(struct registry *registry, const char *id, const char *reason,
+                     struct error *err);
 /* Points a name at a kernel ("": nowhere any more). ERR_NOT_FOUND, ERR_INPUT for a name that looks
  * like a kernel's id or has other bytes than letters, digits and ._- (at most 100), ERR_CONFLICT
  * for a kernel that was evicted. */
@@ -122,9 +146,10 @@ bool registry_record(struct registry *registry, const struct compilation_record 
                      struct error *err);
 
 /* Now and then, on any one thread: writes uses down, evicts beyond size and age (those first that
- * were not asked for for longest), forgets objects nobody needs and old compilations. Asks the
- * catalogue about each object that is older than an hour: minutes apart is often enough. What fails
- * is done the next time. */
+ * were not asked for for longest), forgets objects nobody needs and, of what only grows, the
+ * oldest: 1,000 compilations are kept, 10,000 events, failures and ended jobs, 100,000 changes and
+ * observations. Asks the catalogue about each object that is older than an hour: minutes apart is
+ * often enough. What fails is done the next time. */
 struct tended {
     uint32_t evicted, objects_removed;
     uint64_t bytes; /* of packages that are kept */

@@ -12,6 +12,11 @@
  * committed or failed by then. */
 #define GRACE_MS ((int64_t)3600 * 1000)
 #define COMPILATIONS_KEPT 1000
+#define EVENTS_KEPT 10000
+#define FAILURES_KEPT 10000
+#define JOBS_KEPT 10000 /* of those that have ended */
+#define CHANGES_KEPT 100000
+#define OBSERVATIONS_KEPT 100000
 
 /* Milliseconds since 1970. Tests move it. */
 typedef int64_t registry_clock(void *context);

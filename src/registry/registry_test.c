@@ -442,6 +442,48 @@ static void what_is_lost_is_said_and_comes_back(void **state)
     fixture_is_sound(f);
 }
 
+static void a_lost_kernel_answers_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct sample sample;
+    struct blob blob;
+    const char *why;
+    sample_init(&sample, 1, 1);
+    publish(f, &sample);
+    lose(f, sample.digest);
+    assert_non_null(fixture_answer(f, &sample)); /* nobody knows yet */
+    ASSERT_FAILS(f, ERR_BUSY,
+                 registry_package(f->registry, fixture_kernel(f, &sample), &blob, &f->err));
+    assert_null(fixture_answer(f, &sample));
+    ASSERT_OK(f, registry_why(f->registry, &sample.key, &f->arena, &why, &f->err));
+    assert_string_equal(why, "lost");
+    publish(f, &sample);
+    assert_non_null(fixture_answer(f, &sample));
+    assert_int_equal(fixture_kernel(f, &sample)->lost_ms, 0);
+}
+
+static void jobs_that_ended_go_and_others_stay(void **state)
+{
+    struct fixture *f = *state;
+    struct catalogue *catalogue = registry_catalogue(f->registry);
+    struct job_record *job = record_new(RECORD_job, &f->arena);
+    enum { MANY = 400 };
+    struct change changes[MANY];
+    job->state = "QUEUED";
+    job->head.id = "waits";
+    ASSERT_OK(f, commit_one(catalogue, RECORD_job, EXPECT_NEW, job, &f->err));
+    job->head.id = "";
+    job->state = "DONE";
+    for (int i = 0; i < MANY; i++)
+        changes[i] = (struct change){.kind = RECORD_job, .expect = EXPECT_NEW, .record = job};
+    for (int i = 0; i < JOBS_KEPT + MANY; i += MANY)
+        ASSERT_OK(f, catalogue_commit(catalogue, changes, MANY, &f->err));
+    assert_int_equal(fixture_count(f, RECORD_job, NULL, NULL), 1 + JOBS_KEPT + MANY);
+    tend(f);
+    assert_int_equal(fixture_count(f, RECORD_job, "state", "DONE"), JOBS_KEPT);
+    assert_non_null(fixture_get(f, RECORD_job, "waits"));
+}
+
 static void count_fault(void *context, const char *text)
 {
     ++*(int *)context;
@@ -537,6 +579,8 @@ int main(void)
         OVER_STORES(orphans_go_after_an_hour),
         OVER_STORES(old_compilations_go),
         OVER_STORES(what_is_lost_is_said_and_comes_back),
+        OVER_STORES(a_lost_kernel_answers_nothing),
+        OVER_STORES(jobs_that_ended_go_and_others_stay),
         OVER_STORES(fsck_finds_and_repairs),
         OVER_STORES(no_repair_while_the_disk_errs),
     };

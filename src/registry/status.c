@@ -119,6 +119,34 @@ bool registry_set_status(struct registry *registry, enum record_kind kind, const
     return registry_edit(registry, status_body, &setting, err);
 }
 
+struct refuting {
+    const char *id, *reason;
+};
+
+static bool refute_body(struct edit *edit, void *context, struct error *err)
+{
+    const struct refuting *refuting = context;
+    void *found;
+    if (!edit_get(edit, RECORD_kernel, refuting->id, &found, err))
+        return false;
+    struct kernel_record *kernel = found;
+    const char *before = kernel->status;
+    kernel->status = "RETIRED";
+    kernel->reason = refuting->reason;
+    kernel->evidence = "failed";
+    edit_put(edit, RECORD_kernel, EXPECT_SAME, kernel);
+    if (strcmp(before, "RETIRED") != 0)
+        edit_history(edit, refuting->id, before, "RETIRED", refuting->reason, "");
+    return true;
+}
+
+bool registry_refute(struct registry *registry, const char *id, const char *reason,
+                     struct error *err)
+{
+    struct refuting refuting = {id, reason};
+    return registry_edit(registry, refute_body, &refuting, err);
+}
+
 static bool is_alias(const char *name)
 {
     static const char bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";

@@ -1,5 +1,5 @@
 /* What is done now and then: uses are written down, packages beyond age and size evicted, orphans
- * and old compilations removed.
+ * and records beyond their number removed.
  *
  * Eviction: the kernel's record says first that its object is gone, with the record's revision
  * expected; whoever made the kernel needed meanwhile (a status, an alias, a publication) has put it
@@ -70,6 +70,7 @@ static bool evict_body(struct edit *edit, void *context, struct error *err)
         return true;
     snprintf(eviction->object, sizeof eviction->object, "%s", kernel->object);
     kernel->object = "";
+    kernel->lost_ms = 0;
     edit_put(edit, RECORD_kernel, EXPECT_SAME, kernel);
     return true;
 }
@@ -218,36 +219,59 @@ static bool sweep_objects(struct registry *registry, struct tended *tended, stru
     return blobs_list(registry->blobs, sweep_object, &sweep, err) && sweep.ok;
 }
 
-/* Of a page of compilations, newest first, those from `first` on. */
-static bool remove_compilations(struct registry *registry, const struct records *page,
-                                uint32_t first, struct error *err)
+/* Kinds that only grow, and how many of each are kept: the newest. */
+static const struct filter ended[] = {{"state", FILTER_IS_NOT, "QUEUED", 0},
+                                      {"state", FILTER_IS_NOT, "LEASED", 0}};
+static const struct growing {
+    enum record_kind kind;
+    int64_t most;
+    const struct filter *filters; /* others are not touched */
+    uint32_t filter_count;
+} growing_kinds[] = {
+    {RECORD_compilation, COMPILATIONS_KEPT, NULL, 0},
+    {RECORD_event, EVENTS_KEPT, NULL, 0},
+    {RECORD_failure, FAILURES_KEPT, NULL, 0},
+    {RECORD_job, JOBS_KEPT, ended, 2},
+    {RECORD_change, CHANGES_KEPT, NULL, 0},
+    {RECORD_observation, OBSERVATIONS_KEPT, NULL, 0},
+};
+
+/* Removes the oldest one of a kind, and up to a page of them; *left: how many are too many. */
+static bool remove_oldest(struct registry *registry, const struct growing *growing, int64_t *left,
+                          struct error *err)
 {
+    const struct query query = {.kind = growing->kind,
+                                .filters = growing->filters,
+                                .filter_count = growing->filter_count,
+                                .limit = *left < PAGE ? (uint32_t)*left : PAGE};
     struct change changes[PAGE];
-    uint32_t count = 0;
-    for (uint32_t i = first; i < page->count; i++)
-        changes[count++] =
-            (struct change){.kind = RECORD_compilation, .remove = true, .record = page->items[i]};
-    return catalogue_commit(registry->catalogue, changes, count, err);
+    struct records page;
+    struct arena arena;
+    arena_init(&arena);
+    bool ok = catalogue_list(registry->catalogue, &query, &arena, &page, err);
+    for (uint32_t i = 0; ok && i < page.count; i++)
+        changes[i] = (struct change){
+            .kind = growing->kind, .expect = EXPECT_SAME, .remove = true, .record = page.items[i]};
+    bool done = ok && catalogue_commit(registry->catalogue, changes, page.count, err);
+    *left = done && page.count > 0 ? *left - page.count : 0;
+    ok = done || (ok && err->code == ERR_CONFLICT); /* one lives again: the next time */
+    arena_release(&arena);
+    return ok;
 }
 
-static bool forget_compilations(struct registry *registry, struct error *err)
+static bool forget_old(struct registry *registry, struct error *err)
 {
-    struct query query = {.kind = RECORD_compilation, .newest_first = true, .limit = PAGE};
-    struct records page = {.count = PAGE};
-    uint32_t seen = 0;
-    while (page.count == PAGE) {
-        struct arena arena;
-        arena_init(&arena);
-        bool ok = catalogue_list(registry->catalogue, &query, &arena, &page, err);
-        uint32_t keep = COMPILATIONS_KEPT - seen < PAGE ? COMPILATIONS_KEPT - seen : PAGE;
-        if (ok && page.count > 0) {
-            query.after = ((const struct record *)page.items[page.count - 1])->serial;
-            ok = page.count <= keep || remove_compilations(registry, &page, keep, err);
-            seen += keep;
-        }
-        arena_release(&arena);
-        if (!ok)
+    for (size_t i = 0; i < sizeof growing_kinds / sizeof *growing_kinds; i++) {
+        const struct growing *growing = &growing_kinds[i];
+        const struct query query = {.kind = growing->kind,
+                                    .filters = growing->filters,
+                                    .filter_count = growing->filter_count};
+        struct totals totals;
+        if (!catalogue_total(registry->catalogue, &query, NULL, &totals, err))
             return false;
+        for (int64_t left = totals.count - growing->most; left > 0;)
+            if (!remove_oldest(registry, growing, &left, err))
+                return false;
     }
     return true;
 }
@@ -258,7 +282,7 @@ bool registry_tend(struct registry *registry, struct tended *out, struct error *
     if (!uses_write(registry, err) ||
         (registry->ttl_ms > 0 && !evict_aged(registry, &tended, err)) ||
         (registry->size_limit_bytes > 0 && !evict_beyond_size(registry, &tended, err)) ||
-        !sweep_objects(registry, &tended, err) || !forget_compilations(registry, err) ||
+        !sweep_objects(registry, &tended, err) || !forget_old(registry, err) ||
         !kept_bytes(registry, &tended.bytes, err))
         return false;
     *out = tended;

@@ -80,7 +80,9 @@ static const char *silence(const struct kernel_record *kernel, struct arena *are
         strbuf_printf(&text, "retired%s%s", kernel->reason[0] ? ": " : "", kernel->reason);
         return text.data;
     }
-    return kernel->object[0] == '\0' ? "evicted" : NULL;
+    if (kernel->object[0] == '\0')
+        return "evicted";
+    return kernel->lost_ms != 0 ? "lost" : NULL;
 }
 
 bool registry_why(struct registry *registry, const struct key_record *wanted, struct arena *arena,

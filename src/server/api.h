@@ -14,6 +14,7 @@ enum handled list_records(struct request *request, enum record_kind kind,
                           const struct filter *fixed, uint32_t fixed_count, struct error *err);
 /* Appends the parameters of such a listing, as OpenAPI has them. */
 void list_parameters(enum record_kind kind, json_t *parameters);
+json_t *field_values(const struct record_field *field); /* of a one_of */
 
 /* 202 with a job for what is asked. */
 enum handled job_submit(struct request *request, const struct ask *ask, uint32_t priority,

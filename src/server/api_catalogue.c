@@ -411,6 +411,18 @@ enum handled route_compilations(struct request *request, struct error *err)
     return list_records(request, RECORD_compilation, NULL, 0, err);
 }
 
+enum handled route_failures(struct request *request, struct error *err)
+{
+    return list_records(request, RECORD_failure, NULL, 0, err);
+}
+
+enum handled route_forget_failure(struct request *request, struct error *err)
+{
+    const void *record = find(request, RECORD_failure, request->args[0], err);
+    bool ok = record && registry_forget_failure(request->server->registry, request->args[0], err);
+    return ok ? reply_record(request, 200, RECORD_failure, record) : HANDLED_FAILED;
+}
+
 enum handled route_events(struct request *request, struct error *err)
 {
     return list_records(request, RECORD_event, NULL, 0, err);

@@ -133,6 +133,21 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     return task;
 }
 
+/* Level 3 of what cannot be compiled: err then says why. */
+static bool find_failed(struct server *server, struct wish *wish, struct error *err)
+{
+    const struct attempt attempt = attempt_of(&server->settings, &wish->ask);
+    struct error why;
+    bool settled;
+    if (!server->settings.enable_kernel_cache ||
+        !registry_find_failure(server->registry, &attempt, wish->arena, &settled, &why, err) ||
+        !settled)
+        return false;
+    metrics_add(server->metrics, METRIC_CACHE, "failure", 1);
+    *err = why;
+    return true;
+}
+
 /* find_published, where memory that runs out is an error here. */
 static json_t *find_guarded(struct server *server, struct wish *wish, const char **out_miss,
                             struct error *err)
@@ -146,6 +161,8 @@ static json_t *find_guarded(struct server *server, struct wish *wish, const char
     }
     wish->arena->oom = &no_memory;
     json_t *answer = find_published(server, wish, out_miss, err);
+    if (!answer && *out_miss && find_failed(server, wish, err))
+        *out_miss = NULL;
     wish->arena->oom = outer;
     return answer;
 }
@@ -163,7 +180,7 @@ static json_t *find_or_submit(struct request *request, struct wish *wish, struct
     if (answer)
         return answer;
     *out_failed = true;
-    if (!miss) /* the catalogue is away: compiling needs it, too */
+    if (!miss) /* it cannot be compiled; or the catalogue, which compiling needs, is away */
         return NULL;
     metrics_add(server->metrics, METRIC_CACHE, "none", 1);
     struct task *task = make_task(wish, miss, err);
@@ -268,12 +285,17 @@ static bool parse_model(struct request *request, struct ask *ask, struct error *
     return ok;
 }
 
+/* Of a model, hints are among them. */
 static bool check_queries(struct request *request, uint32_t *out_priority, struct error *err)
 {
-    const char *allowed[16] = {"async", "priority"}, *async = request_query(request, "async");
+    const char *async = request_query(request, "async");
+    struct strbuf allowed;
+    strbuf_init(&allowed, &request->arena);
+    strbuf_puts(&allowed, "async priority");
     for (uint32_t i = 0; request->source_kind == SOURCE_MODEL && hint_names[i]; i++)
-        allowed[2 + i] = hint_names[i];
-    if (!request_only_queries(request, allowed, err) || !take_priority(request, out_priority, err))
+        strbuf_printf(&allowed, " %s", hint_names[i]);
+    if (!request_only_queries(request, allowed.data, err) ||
+        !take_priority(request, out_priority, err))
         return false;
     return !async || strcmp(async, "true") == 0 || strcmp(async, "false") == 0 ||
            fail(err, ERR_JSON, "query argument 'async' is neither true nor false");
@@ -355,8 +377,7 @@ enum handled route_optimize(struct request *request, struct error *err)
     json_t *hints = NULL, *body = request_json(request, err);
     if (!body)
         return HANDLED_FAILED;
-    bool ok = request_only_queries(request, (const char *const[]){"priority", NULL}, err) &&
-              take_priority(request, &wish->priority, err) &&
+    bool ok = take_priority(request, &wish->priority, err) &&
               registry_kernel(server->registry, request->args[0], &request->arena, &kernel, err);
     if (ok) {
         const json_t *given = json_object_get(body, "optimization_hints");

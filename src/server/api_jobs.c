@@ -83,6 +83,21 @@ enum handled route_cancel(struct request *request, struct error *err)
     return reply_json(request, 200, job_value(server, job));
 }
 
+enum handled route_release(struct request *request, struct error *err)
+{
+    struct server *server = request->server;
+    struct job_record *job;
+    if (!parse_id(request->args[0], request, &job, err))
+        return HANDLED_FAILED;
+    if (!registry_forget_failure(server->registry, job->key, err) && err->code != ERR_NOT_FOUND)
+        return HANDLED_FAILED;
+    if (!queue_release(server->queue, request->args[0], err) ||
+        !parse_id(request->args[0], request, &job, err))
+        return HANDLED_FAILED;
+    feeder_wake(server->feeder);
+    return reply_json(request, 200, job_value(server, job));
+}
+
 /* Server-sent events. A stream is asked for more by the thread of its connection, which may not
  * wait: what changed since is looked up now and then. */
 

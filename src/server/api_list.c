@@ -88,10 +88,21 @@ static bool parse_number(const char *name, const char *text, double *out, struct
     return true;
 }
 
+static bool is_one_of(const struct record_field *field, const char *text, struct error *err)
+{
+    size_t length = strlen(text);
+    const char *at = length > 0 ? strstr(field->doc, text) : NULL;
+    for (; at; at = strstr(at + 1, text))
+        if ((at == field->doc || at[-1] == ' ') && (at[length] == ',' || at[length] == '\0'))
+            return true;
+    return fail(err, ERR_JSON, "query argument '%s' is '%.60s', and none of %s", field->name, text,
+                field->doc);
+}
+
 struct listing {
     struct filter filters[FILTERS_MOST];
     uint32_t filter_count;
-    VEC(const char *) allowed;
+    struct strbuf allowed;
 };
 
 static bool add_filters(struct request *request, const struct record_field *field,
@@ -103,11 +114,13 @@ static bool add_filters(struct request *request, const struct record_field *fiel
         const char *name = arena_strdup(&request->arena, arguments[i].name);
         const char *text = request_query(request, name);
         struct filter filter = {.field = field->name, .op = arguments[i].op, .text = text};
-        VEC_PUSH(&request->arena, &listing->allowed, name);
+        strbuf_printf(&listing->allowed, " %s", name);
         if (!text)
             continue;
         if (arguments[i].op != FILTER_IS && arguments[i].op != FILTER_HAS &&
             !parse_number(name, text, &filter.number, err))
+            return false;
+        if (field->one_of && !is_one_of(field, text, err))
             return false;
         if (listing->filter_count == FILTERS_MOST)
             return fail(err, ERR_LIMIT, "more than %d filters", FILTERS_MOST);
@@ -145,17 +158,16 @@ enum handled list_records(struct request *request, enum record_kind kind,
     struct listing listing = {.filter_count = 0};
     struct query query = {.kind = kind, .newest_first = true};
     struct records records;
+    strbuf_init(&listing.allowed, &request->arena);
+    strbuf_puts(&listing.allowed, "limit cursor");
     for (uint32_t i = 0; i < fixed_count; i++)
         listing.filters[listing.filter_count++] = fixed[i];
     for (uint32_t i = 0; i < type->field_count; i++)
         if (!add_filters(request, &type->fields[i], &listing, err))
             return HANDLED_FAILED;
-    VEC_PUSH(&request->arena, &listing.allowed, "limit");
-    VEC_PUSH(&request->arena, &listing.allowed, "cursor");
-    VEC_PUSH(&request->arena, &listing.allowed, NULL);
     query.filters = listing.filters;
     query.filter_count = listing.filter_count;
-    if (!request_only_queries(request, listing.allowed.items, err) ||
+    if (!request_only_queries(request, listing.allowed.data, err) ||
         !take_page(request, &query, err) ||
         !catalogue_list(registry_catalogue(request->server->registry), &query, &request->arena,
                         &records, err))
@@ -172,6 +184,26 @@ enum handled list_records(struct request *request, enum record_kind kind,
     return reply_json(request, 200, json_pack("{s:o, s:o}", "items", items, "next", next));
 }
 
+json_t *field_values(const struct record_field *field)
+{
+    json_t *values = json_array();
+    for (const char *at = field->doc; *at != '\0';) {
+        size_t length = strcspn(at, ",");
+        json_array_append_new(values, json_stringn(at, length));
+        at += length + strspn(at + length, ", ");
+    }
+    return values;
+}
+
+static json_t *argument_schema(const struct record_field *field)
+{
+    if (field->one_of)
+        return json_pack("{s:o}", "enum", field_values(field));
+    if (field->type == FIELD_TEXT || field->type == FIELD_LIST)
+        return json_pack("{s:s, s:s}", "type", "string", "pattern", "^[^\\u0000]*$");
+    return json_pack("{s:s}", "type", "number");
+}
+
 void list_parameters(enum record_kind kind, json_t *parameters)
 {
     const struct record_type *type = record_type(kind);
@@ -179,12 +211,10 @@ void list_parameters(enum record_kind kind, json_t *parameters)
         struct argument arguments[2];
         uint32_t count = arguments_of(&type->fields[i], arguments);
         for (uint32_t a = 0; a < count; a++) {
-            bool text = arguments[a].op == FILTER_IS || arguments[a].op == FILTER_HAS;
-            json_array_append_new(
-                parameters,
-                json_pack("{s:s, s:s, s:s, s:{s:s, s:s*}}", "name", arguments[a].name, "in",
-                          "query", "description", type->fields[i].doc, "schema", "type",
-                          text ? "string" : "number", "pattern", text ? "^[^\\u0000]*$" : NULL));
+            json_array_append_new(parameters,
+                                  json_pack("{s:s, s:s, s:s, s:o}", "name", arguments[a].name, "in",
+                                            "query", "description", type->fields[i].doc, "schema",
+                                            argument_schema(&type->fields[i])));
         }
     }
     json_array_append_new(parameters,

@@ -68,8 +68,7 @@ static void retire(struct server *server, const char *id, const struct error *wh
     struct error err;
     registry_event(server->registry, "evidence", id, why->message);
     metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
-    if (!registry_set_status(server->registry, RECORD_kernel, id, "RETIRED", why->message, "",
-                             &err))
+    if (!registry_refute(server->registry, id, why->message, &err))
         log_line(server, LOG_ERROR, "cannot retire a kernel that did not pass",
                  json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
 }

@@ -30,25 +30,37 @@ const char *request_query(const struct request *request, const char *name)
 }
 
 struct query_check {
-    const char *const *allowed;
+    const char *allowed;
     struct error *err;
     bool ok;
 };
+
+static bool has_word(const char *words, const char *word)
+{
+    size_t length = strlen(word);
+    const char *at = length > 0 ? strstr(words, word) : NULL;
+    while (at && !((at == words || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0')))
+        at = strstr(at + 1, word);
+    return at != NULL;
+}
 
 static enum MHD_Result check_query(void *context, enum MHD_ValueKind kind, const char *key,
                                    const char *value)
 {
     struct query_check *check = context;
     (void)kind;
-    for (uint32_t i = 0; check->allowed[i]; i++)
-        if (strcmp(check->allowed[i], key) == 0 && value)
-            return MHD_YES;
-    check->ok = fail(check->err, ERR_JSON, "unknown query argument '%.60s'", key);
+    if (value && has_word(check->allowed, key))
+        return MHD_YES;
+    if (check->allowed[0] == '\0')
+        check->ok = fail(check->err, ERR_JSON, "unknown query argument '%.60s': none is", key);
+    else
+        check->ok =
+            fail(check->err, ERR_JSON, "unknown query argument '%.60s': these are known: %s", key,
+                 check->allowed);
     return MHD_NO;
 }
 
-bool request_only_queries(const struct request *request, const char *const *allowed,
-                          struct error *err)
+bool request_only_queries(const struct request *request, const char *allowed, struct error *err)
 {
     struct query_check check = {allowed, err, true};
     MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, check_query, &check);
@@ -201,10 +213,15 @@ static bool handle_now(struct request *request)
 static bool dispatch(struct request *request)
 {
     struct error err;
+    const struct route *route = request->route;
     request->begun = true;
-    if (!request->route->later)
+    if (route->queries[0] != '*' && !request_only_queries(request, route->queries, &err)) {
+        refuse(request, &err);
+        return true;
+    }
+    if (!route->later)
         return handle_now(request);
-    request_later(request, request->route->handle, &err);
+    request_later(request, route->handle, &err);
     return false;
 }
 

@@ -37,7 +37,9 @@ static json_t *field_schema(const struct record_field *field)
             schema, json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string"));
     else if (field->type != FIELD_JSON)
         json_object_set_new(schema, "type", json_string(types[field->type]));
-    if (field->doc[0] != '\0')
+    if (field->one_of)
+        json_object_set_new(schema, "enum", field_values(field));
+    else if (field->doc[0] != '\0')
         json_object_set_new(schema, "description", json_string(field->doc));
     return schema;
 }
@@ -72,6 +74,7 @@ static const struct shown {
              {"Alias", "Aliases", RECORD_alias},
              {"Job", "Jobs", RECORD_job},
              {"Compilation", "Compilations", RECORD_compilation},
+             {"Failure", "Failures", RECORD_failure},
              {"Event", "Events", RECORD_event}};
 #define SHOWN_COUNT (sizeof shown / sizeof shown[0])
 

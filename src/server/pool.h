@@ -63,6 +63,8 @@ const char *pool_stage(struct pool *pool, const char *job);
 void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting,
                 uint32_t *out_slots);
 
+/* What the service would try an ask with. Borrowed from both. */
+struct attempt attempt_of(const struct settings *settings, const struct ask *ask);
 /* The answer of a hit: what the key's record kept of the first one, with where it was found and how
  * its kernel's evidence stands today. */
 json_t *answer_again(const char *stored, const char *level, const char *evidence);

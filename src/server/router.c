@@ -5,8 +5,8 @@
 #include "server/server_priv.h"
 
 static const struct route routes[] = {
-#define ROUTE(method, path, handler, scope, place, body, answers, doc) \
-    {#method, path, handler, SCOPE_##scope, PLACE_##place, BODY_##body, answers, doc},
+#define ROUTE(method, path, handler, scope, place, body, queries, answers, doc) \
+    {#method, path, handler, SCOPE_##scope, PLACE_##place, BODY_##body, queries, answers, doc},
 #define PLACE_NOW false
 #define PLACE_LATER true
 #include "server/routes.def"

@@ -73,9 +73,9 @@ struct route {
     enum scope scope;
     bool later;
     enum body_kind body;
-    const char *answers, *doc;
+    const char *queries, *answers, *doc;
 };
-#define ROUTE(method, path, handler, scope, place, body, answers, doc) route_fn handler;
+#define ROUTE(method, path, handler, scope, place, body, queries, answers, doc) route_fn handler;
 #include "server/routes.def"
 #undef ROUTE
 
@@ -132,9 +132,8 @@ struct request {
 
 const char *request_header(const struct request *request, const char *name); /* NULL: none */
 const char *request_query(const struct request *request, const char *name);  /* NULL: none */
-/* Fails with ERR_JSON for a query argument that is none of these (NULL ends the list). */
-bool request_only_queries(const struct request *request, const char *const *allowed,
-                          struct error *err);
+/* Fails with ERR_JSON for a query argument that is none of these, between spaces. */
+bool request_only_queries(const struct request *request, const char *allowed, struct error *err);
 /* The body as an object; the caller drops it. */
 json_t *request_json(struct request *request, struct error *err);
 /* Before a handler hands its request to another thread and returns HANDLED_WAITS: suspends the

@@ -38,6 +38,15 @@ struct compile_options task_limits(const struct settings *settings)
                                     .memory_bytes = settings->compile_memory_mb * MIB};
 }
 
+struct attempt attempt_of(const struct settings *settings, const struct ask *ask)
+{
+    return (struct attempt){.key = ask->key,
+                            .blueprint = ask->blueprint_id ? ask->blueprint_id : "",
+                            .compiler = ask->compiler,
+                            .timeout_seconds = settings->compile_timeout_seconds,
+                            .memory_mb = settings->compile_memory_mb};
+}
+
 /* The answer. */
 
 static json_t *describe_degraded(const struct task *task, const struct build_result *built)
@@ -237,7 +246,11 @@ static void note_failure(struct server *server, struct task *task, const struct 
     compilation->miss = task->miss;
     compilation->at_ms = registry_now_ms();
     json_decref(error);
-    registry_record(server->registry, compilation, &err); /* best effort */
+    const struct attempt attempt = attempt_of(&server->settings, &task->ask);
+    if (!registry_record(server->registry, compilation, &err) ||
+        !registry_note_failure(server->registry, &attempt, failure, &err))
+        log_line(server, LOG_WARNING, "a failure could not be written down",
+                 json_pack("{s:s, s:s*}", "key", task->ask.key, "message", err.message));
     metrics_add(server->metrics, METRIC_COMPILATIONS, compilation->status, 1);
 }
 
@@ -264,20 +277,28 @@ static bool found_meanwhile(struct server *server, struct task *task, json_t **o
     struct key_record *key;
     struct kernel_record *kernel;
     struct error err;
-    if (!server->settings.enable_kernel_cache ||
-        !registry_find(server->registry, task->ask.key, &task->arena, &key, &kernel, &err) ||
+    if (!registry_find(server->registry, task->ask.key, &task->arena, &key, &kernel, &err) ||
         !kernel || !(*out_answer = answer_again(key->answer, "catalogue", kernel->evidence)))
         return false;
     snprintf(out_kernel, SHELF_NAME_BYTES, "%s", kernel->head.id);
     return true;
 }
 
-static bool compile(struct server *server, struct task *task, json_t **out_answer, char *out_kernel,
-                    struct error *err)
+static bool failed_meanwhile(struct server *server, struct task *task, struct error *out_why)
+{
+    const struct attempt attempt = attempt_of(&server->settings, &task->ask);
+    struct error ignored;
+    bool settled;
+    return registry_find_failure(server->registry, &attempt, &task->arena, &settled, out_why,
+                                 &ignored) &&
+           settled;
+}
+
+/* One run of the pipeline, and its result published. */
+static bool build(struct server *server, struct task *task, enum strategy strategy,
+                  struct build_result *out, json_t **out_answer, double *out_ms, struct error *err)
 {
     struct step_context context = {server, task};
-    struct build_result built;
-    enum strategy strategy = task->ask.hints.strategy;
     struct build_request request = {.source = task->ask.source,
                                     .size = task->ask.source_bytes,
                                     .compile = task_limits(&server->settings),
@@ -291,21 +312,35 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
     request.compile.strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy;
     request.compile.plain = task->ask.hints.optimization_level == 0;
     uint64_t begin_ns = clock_ns();
-    bool ok = build_run(&request, &task->arena, &built, err);
+    bool ok = build_run(&request, &task->arena, out, err);
     if (!ok && err->code == ERR_NOMEM) /* a child's: what this process lacks is told by a jump */
         err->code = ERR_LIMIT;
-    double total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
-    json_t *answer = ok ? make_answer(server, task, &built, total_ms) : NULL;
-    if (ok && !publish(server, task, &built, answer, total_ms, err)) {
-        json_decref(answer);
-        ok = false;
-    }
+    *out_ms = (double)(clock_ns() - begin_ns) * 1e-6;
+    if (!ok)
+        return false;
+    *out_answer = make_answer(server, task, out, *out_ms);
+    if (publish(server, task, out, *out_answer, *out_ms, err))
+        return true;
+    json_decref(*out_answer);
+    *out_answer = NULL;
+    return false;
+}
+
+static bool compile(struct server *server, struct task *task, json_t **out_answer, char *out_kernel,
+                    struct error *err)
+{
+    struct build_result built;
+    double total_ms;
+    bool ok = build(server, task, task->ask.hints.strategy, &built, out_answer, &total_ms, err);
+    if (!ok && err->code == ERR_VERIFY && task->ask.hints.strategy == STRATEGY_FAST)
+        /* What it makes has been refuted behind an earlier answer: verified first this time, it
+         * degrades to what passes. */
+        ok = build(server, task, STRATEGY_STANDARD, &built, out_answer, &total_ms, err);
     if (!ok) {
         note_failure(server, task, err, total_ms);
         return false;
     }
     note_success(server, task, &built, total_ms);
-    *out_answer = answer;
     snprintf(out_kernel, SHELF_NAME_BYTES, "%s", built.compiled.kernel_id);
     return true;
 }
@@ -321,8 +356,10 @@ bool task_run(struct pool *pool, struct task *task, json_t **out_answer,
         return fail(err, ERR_NOMEM, "no memory for this compilation");
     }
     task->arena.oom = &no_memory;
-    bool ok = found_meanwhile(server, task, out_answer, out_kernel) ||
-              compile(server, task, out_answer, out_kernel, err);
+    bool cached = server->settings.enable_kernel_cache;
+    bool ok = cached && found_meanwhile(server, task, out_answer, out_kernel);
+    if (!ok && !(cached && failed_meanwhile(server, task, err)))
+        ok = compile(server, task, out_answer, out_kernel, err);
     task->arena.oom = NULL;
     if (ok)
         behind_add(server->behind, out_kernel);
