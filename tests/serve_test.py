@@ -113,6 +113,10 @@ class Compile(Case):
                               strategy="emergency", expected_workload="training")
         what = {item["what"] for item in answer["metadata"]["degraded"]}
         self.assertEqual(what, {"target_hardware", "precision", "expected_workload"})
+        kernel = self.get("/api/v1/kernels/" + answer["kernel_id"]).json()
+        self.assertEqual((kernel["precision"], kernel["strategy"]), ("fp32", "emergency"))
+        answer = self.compile(tiny("less", 8), strategy="aggressive")
+        self.assertEqual(answer["metadata"]["strategy"], "standard")
         self.assertTrue(all(item["why"] for item in answer["metadata"]["degraded"]))
 
     def test_hints_that_are_none(self):
@@ -235,6 +239,24 @@ class Batch(Case):
         self.assertEqual(ids[::3], ids[2::3])
         self.assertEqual(len(set(ids)), 2)
         self.assertEqual(self.server.compilations(), before + 2)
+
+    def test_many_of_them_at_once(self):
+        """Items that end while others are still submitted keep their places."""
+        irs = [tiny("many%d" % i, 3 + i) for i in range(6)]
+        requests = [{"blueprint_ir": ir, "hints": CHEAP} for ir in irs * 4]
+        replies = [None] * 12
+
+        def ask(at):
+            replies[at] = self.server.post("/compile/batch", {"requests": requests})
+        threads = [threading.Thread(target=ask, args=(at,)) for at in range(len(replies))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        orders = {tuple(result["kernel_id"] for result in reply.json()["results"])
+                  for reply in replies}
+        self.assertEqual(len(orders), 1)
+        self.assertEqual(len(set(orders.pop())), len(irs))
 
     def test_errors_of_items(self):
         cycle = chain("cycle", 4, "relu", "tanh")

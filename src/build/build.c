@@ -90,6 +90,16 @@ static bool verify(const struct build_request *request, struct build_result *res
     return fail_at(err, "check '%s'", summary.name);
 }
 
+static enum dtype precision_of(const struct graph *graph)
+{
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        enum dtype dtype = graph->nodes.items[graph->outputs.items[i].value].dtype;
+        if (dtype_is_float(dtype))
+            return dtype;
+    }
+    return DTYPE_NONE;
+}
+
 /* What a child says of its package, or a cache, is believed only as far as the package says it. The
  * evidence is written here. */
 static bool inspect(const struct compile_options *options, struct build_result *result,
@@ -114,6 +124,7 @@ static bool inspect(const struct compile_options *options, struct build_result *
     result->package_bytes = compiled->package_bytes;
     result->evidence = NULL;
     result->verify_ms = -1;
+    result->precision = precision_of(&out->graph);
     return true;
 }
 

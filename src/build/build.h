@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #include "compiler/compile.h"
+#include "graph/dtype.h"
 #include "verify/verify.h"
 
 struct spawner;
@@ -32,9 +33,9 @@ struct build_request {
     const char *dims;               /* of verification: as in verify_options */
     bool unchecked;                 /* not verified, whatever the strategy */
     bool degrade;                   /* otherwise the first failure is the answer */
-    /* Opens the signing key into *out, which is wiped after use; NULL: the package is unsigned. */
     const char *closed; /* a folder of which the source may read nothing: that of the key, say;
                            NULL: none */
+    /* Opens the signing key into *out, which is wiped after use; NULL: the package is unsigned. */
     bool (*open_key)(void *context, struct signing_key *out, struct error *err);
     void (*on_step)(void *context, enum build_step step); /* NULL: nobody asks */
     void *context;                                        /* of both */
@@ -54,8 +55,9 @@ struct build_result {
     size_t package_bytes;
     const char *evidence; /* JSON; NULL: not verified */
     size_t evidence_bytes;
-    double verify_ms;    /* < 0: not verified */
-    uint64_t peak_bytes; /* most memory that a compiler's process had; 0: there was none */
+    double verify_ms;     /* < 0: not verified */
+    enum dtype precision; /* of the first output of floating-point numbers; DTYPE_NONE: none is */
+    uint64_t peak_bytes;  /* most memory that a compiler's process had; 0: there was none */
     struct build_degraded degraded[BUILD_DEGRADED_MOST];
     uint32_t degraded_count;
 };

@@ -1,4 +1,5 @@
 /* The public interface: opening, and calls that are one exchange. */
+#include <math.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,8 @@ static bool take_token(struct urza_client *client, const urza_client_options *op
         strbuf_printf(&line, "Authorization: Bearer %s", token);
         client->authorization = line.data;
     }
+    if (text)
+        OPENSSL_cleanse(text, size);
     free(text);
     return ok;
 }
@@ -268,9 +271,13 @@ static bool add_hints(struct bytes *path, json_t *hints, struct error *err)
     json_object_foreach(hints, name, value)
     {
         if (strspn(name, "abcdefghijklmnopqrstuvwxyz_") != strlen(name) ||
-            (!json_is_string(value) && !json_is_integer(value)))
-            return fail(err, ERR_JSON, "hint '%.60s': for a model, a text or a whole number", name);
-        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(value));
+            !(json_is_string(value) || json_is_integer(value) || json_is_boolean(value)))
+            return fail(err, ERR_JSON,
+                        "hint '%.60s': for a model, a text, a whole number or a truth", name);
+        if (json_is_boolean(value))
+            snprintf(number, sizeof number, "%s", json_is_true(value) ? "true" : "false");
+        else
+            snprintf(number, sizeof number, "%lld", (long long)json_integer_value(value));
         add_query(path, name, json_is_string(value) ? json_string_value(value) : number);
     }
     return true;
@@ -366,11 +373,46 @@ URZA_EXPORT int urza_client_optimize(urza_client *client, const char *kernel, co
     return client_result(ok, &error, err);
 }
 
+static bool is_cancelled(struct urza_client *client, const char *job)
+{
+    struct error ignored;
+    struct urza_answer *answer;
+    if (!ask_of(client, "GET", "/api/v1/jobs/", job, "", NULL, true, &answer, &ignored))
+        return false;
+    const char *json = urza_answer_json(answer);
+    json_t *value = json_read(json, strlen(json), &ignored);
+    const char *state = json_string_value(json_object_get(value, "state"));
+    bool cancelled = state && strcmp(state, "CANCELLED") == 0;
+    json_decref(value);
+    urza_answer_free(answer);
+    return cancelled;
+}
+
 URZA_EXPORT int urza_client_cancel(urza_client *client, const char *job, urza_error *err)
 {
     struct error error;
     bool ok = ask_of(client, "DELETE", "/api/v1/jobs/", job, "", NULL, true, NULL, &error);
+    if (!ok && error.code == ERR_CONFLICT) /* cancelled already: by a first try that was not heard
+                                              of, say */
+        ok = is_cancelled(client, job);
     return client_result(ok, &error, err);
+}
+
+static bool is_utf8(const char *text)
+{
+    json_t *value = text ? json_string(text) : json_null();
+    json_decref(value);
+    return value != NULL;
+}
+
+static bool observation_is_fit(const urza_observation *observation)
+{
+    for (uint32_t i = 0; i < observation->sample_count; i++)
+        if (!isfinite(observation->sample_us[i]) || observation->sample_us[i] < 0)
+            return false;
+    return isfinite(observation->p95_us) && observation->p50_us > 0 &&
+           observation->p50_us <= observation->p95_us && is_utf8(observation->profile) &&
+           is_utf8(observation->host);
 }
 
 static char *print_observation(const urza_observation *observation)
@@ -401,6 +443,10 @@ URZA_EXPORT int urza_client_observe(urza_client *client, const char *kernel,
     if (observation->sample_count > SAMPLE_MOST)
         return client_result(fail(&error, ERR_LIMIT, "a sample has at most %d times", SAMPLE_MOST),
                              &error, err);
+    if (!observation_is_fit(observation))
+        return client_result(
+            fail(&error, ERR_USAGE, "expected finite times, 0 < p50_us <= p95_us, and UTF-8 texts"),
+            &error, err);
     char *json = print_observation(observation);
     bool ok = json || fail(&error, ERR_NOMEM, "no memory for a report");
     ok = ok && ask_of(client, "POST", "/api/v1/kernels/", kernel, "/observations", json, false,

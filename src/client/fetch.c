@@ -3,8 +3,8 @@
  *              in the folder   asked            answer
  *   id         yes             no
  *   id, CHECK  yes             with its etag    304: the folder's; else new bytes of the same id
- *   alias      yes             with its etag    304: the folder's; else another kernel, or new
- * bytes any        no              without          bytes
+ *   alias      yes             with its etag    304: the folder's; else what it names now
+ *   any        no              without          bytes
  */
 #include <stdlib.h>
 #include <string.h>

@@ -65,6 +65,8 @@ struct record_field {
     enum field_type type;
     bool find;     /* queries may name it */
     bool one_of;   /* doc is the list of its values, between ", " */
+    bool object;   /* the digest of an object that it needs; "" for none */
+    bool known;    /* 0 says that nothing is known */
     bool secret;   /* no client is shown it */
     size_t offset; /* in its record's struct */
     const char *doc;

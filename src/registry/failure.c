@@ -5,12 +5,9 @@
 #include "base/arena.h"
 #include "registry/registry_priv.h"
 
-/* What a failure says about its key. */
-enum verdict { SAYS_NOTHING, SAYS_BLUEPRINT, SAYS_DEATH };
-
-static enum verdict verdict_of(enum error_code code)
+enum blames failure_blames(enum error_code code)
 {
-    switch ((int)code) {
+    switch (code) {
     case ERR_JSON:
     case ERR_BLUEPRINT:
     case ERR_SHAPE:
@@ -20,11 +17,29 @@ static enum verdict verdict_of(enum error_code code)
     case ERR_TARGET:
     case ERR_INPUT:
     case ERR_VERIFY:
-    case ERR_BUG: return SAYS_BLUEPRINT;
+    case ERR_BUG: return BLAMES_BLUEPRINT;
     case ERR_COMPILER_DIED:
-    case ERR_LIMIT: return SAYS_DEATH;
-    default: return SAYS_NOTHING;
+    case ERR_LIMIT: return BLAMES_COMPILER;
+    case ERR_NONE:
+    case ERR_USAGE:
+    case ERR_IO:
+    case ERR_NOT_FOUND:
+    case ERR_PACKAGE:
+    case ERR_SIGNATURE:
+    case ERR_NOMEM:
+    case ERR_CANCELLED:
+    case ERR_CONFLICT:
+    case ERR_BUSY:
+    case ERR_TOKEN:
+    case ERR_SCOPE:
+    case ERR_METHOD:
+    case ERR_MEDIA:
+    case ERR_CONNECTION:
+    case ERR_PROTOCOL:
+    case ERR_SPACE:
+    case ERR_COUNT: break;
     }
+    return BLAMES_NOBODY;
 }
 
 /* It had less than a compiler of this attempt would have: what it says is of no use here. */
@@ -48,7 +63,7 @@ static bool note_body(struct edit *edit, void *context, struct error *err)
     if (!edit_find(edit, RECORD_failure, attempt->key, &found, err))
         return false;
     const struct failure_record *old = found;
-    bool death = verdict_of(noting->why->code) == SAYS_DEATH;
+    bool death = failure_blames(noting->why->code) == BLAMES_COMPILER;
     int64_t deaths = old && !had_less(old, attempt) ? old->deaths : 0;
     noting->failure = (struct failure_record){.head.id = attempt->key,
                                               .head.revision = old ? old->head.revision : 0,
@@ -70,7 +85,7 @@ bool registry_note_failure(struct registry *registry, const struct attempt *atte
                            const struct error *why, struct error *err)
 {
     struct noting noting = {.attempt = attempt, .why = why};
-    return verdict_of(why->code) == SAYS_NOTHING ||
+    return failure_blames(why->code) == BLAMES_NOBODY ||
            registry_edit(registry, note_body, &noting, err);
 }
 

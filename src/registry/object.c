@@ -88,22 +88,29 @@ bool object_look(struct registry *registry, const char *digest, enum object_stat
     return true;
 }
 
+static bool field_refers(struct registry *registry, enum record_kind kind,
+                         const struct record_field *field, const char *digest, bool *out,
+                         struct error *err)
+{
+    const struct filter filter = {field->name, FILTER_IS, digest, 0};
+    const struct query query = {.kind = kind, .filters = &filter, .filter_count = 1, .limit = 1};
+    struct totals totals = {0};
+    if (!catalogue_total(registry->catalogue, &query, NULL, &totals, err))
+        return false;
+    *out = totals.count > 0;
+    return true;
+}
+
 bool object_referenced(struct registry *registry, const char *digest, bool *out, struct error *err)
 {
-    static const struct {
-        enum record_kind kind;
-        const char *field;
-    } referrers[] = {
-        {RECORD_kernel, "object"}, {RECORD_blueprint, "source"}, {RECORD_job, "request"}};
-    struct totals totals = {0};
-    for (size_t i = 0; totals.count == 0 && i < sizeof referrers / sizeof referrers[0]; i++) {
-        const struct filter filter = {referrers[i].field, FILTER_IS, digest, 0};
-        const struct query query = {
-            .kind = referrers[i].kind, .filters = &filter, .filter_count = 1, .limit = 1};
-        if (!catalogue_total(registry->catalogue, &query, NULL, &totals, err))
-            return false;
+    *out = false;
+    for (int kind = RECORD_NONE + 1; kind < RECORD_COUNT; kind++) {
+        const struct record_type *type = record_type((enum record_kind)kind);
+        for (uint32_t i = 0; !*out && i < type->field_count; i++)
+            if (type->fields[i].object &&
+                !field_refers(registry, (enum record_kind)kind, &type->fields[i], digest, out, err))
+                return false;
     }
-    *out = totals.count > 0;
     return true;
 }
 

@@ -90,41 +90,16 @@ static struct observation_record *last_of(struct registry *registry, const char 
     return ok && records.count > 0 ? records.items[0] : NULL;
 }
 
-/* The newest version before this one of the same blueprint, targets, precision and strategy. */
-static struct kernel_record *version_before(struct registry *registry,
-                                            const struct kernel_record *kernel, struct arena *arena)
-{
-    const struct filter filters[] = {
-        {.field = "blueprint", .op = FILTER_IS, .text = kernel->blueprint}};
-    const struct query query = {.kind = RECORD_kernel,
-                                .filters = filters,
-                                .filter_count = 1,
-                                .newest_first = true,
-                                .limit = 100};
-    struct kernel_record *best = NULL;
-    struct records records;
-    struct error err;
-    if (!catalogue_list(registry_catalogue(registry), &query, arena, &records, &err))
-        return NULL;
-    for (uint32_t i = 0; i < records.count; i++) {
-        struct kernel_record *other = records.items[i];
-        if (strcmp(other->targets, kernel->targets) == 0 &&
-            strcmp(other->profile, kernel->profile) == 0 &&
-            strcmp(other->precision, kernel->precision) == 0 &&
-            strcmp(other->strategy, kernel->strategy) == 0 && other->version < kernel->version &&
-            (!best || other->version > best->version))
-            best = other;
-    }
-    return best;
-}
-
 static void look_for_regression(struct registry *registry, const struct kernel_record *kernel,
                                 const struct observation_record *now, struct arena *arena)
 {
-    const struct kernel_record *before = version_before(registry, kernel, arena);
+    struct kernel_record *before;
+    struct error ignored;
+    struct strbuf text;
+    if (!version_find(registry->catalogue, kernel, kernel->version, arena, &before, &ignored))
+        return;
     const struct observation_record *then =
         before ? last_of(registry, before->head.id, now, arena) : NULL;
-    struct strbuf text;
     if (!then || !observation_slower(then, now))
         return;
     strbuf_init(&text, arena);

@@ -84,40 +84,9 @@ static bool meet_blueprint(struct edit *edit, struct publishing *p, bool *out_is
     return true;
 }
 
-/* 1 + the highest among its like. Versions rise with serials, as they are given one after the
- * other. */
-static bool next_version(struct edit *edit, const struct kernel_record *kernel, int64_t *out,
-                         struct error *err)
-{
-    const struct filter filters[] = {{"blueprint", FILTER_IS, kernel->blueprint, 0},
-                                     {"profile", FILTER_IS, kernel->profile, 0},
-                                     {"precision", FILTER_IS, kernel->precision, 0},
-                                     {"strategy", FILTER_IS, kernel->strategy, 0}};
-    struct query query = {.kind = RECORD_kernel,
-                          .filters = filters,
-                          .filter_count = 4,
-                          .newest_first = true,
-                          .limit = 50};
-    struct records found;
-    do {
-        if (!catalogue_list(edit->catalogue, &query, edit->arena, &found, err))
-            return false;
-        for (uint32_t i = 0; i < found.count; i++) {
-            const struct kernel_record *other = found.items[i];
-            query.after = other->head.serial;
-            if (strcmp(other->targets, kernel->targets) == 0) {
-                *out = other->version + 1;
-                return true;
-            }
-        }
-    } while (found.count == query.limit);
-    *out = 1;
-    return true;
-}
-
 static bool new_kernel(struct edit *edit, struct publishing *p, struct error *err)
 {
-    struct kernel_record *kernel = &p->kernel;
+    struct kernel_record *kernel = &p->kernel, *last;
     *kernel = *p->given->kernel;
     kernel->blueprint = p->blueprint.head.id;
     kernel->status = "VALIDATED";
@@ -126,8 +95,9 @@ static bool new_kernel(struct edit *edit, struct publishing *p, struct error *er
     kernel->size_bytes = (int64_t)p->given->package_bytes;
     kernel->created_ms = kernel->used_ms = edit->now_ms;
     kernel->uses = 0;
-    if (!next_version(edit, kernel, &kernel->version, err))
+    if (!version_find(edit->catalogue, kernel, INT64_MAX, edit->arena, &last, err))
         return false;
+    kernel->version = last ? last->version + 1 : 1;
     edit_history(edit, kernel->head.id, "", "VALIDATED", "", p->given->client);
     return true;
 }

@@ -11,17 +11,19 @@
 
 #define ID_BYTES_MOST 200
 
-enum use { USE_PLAIN, USE_FIND, USE_ONE_OF, USE_SECRET };
+enum use { USE_PLAIN, USE_FIND, USE_ONE_OF, USE_OBJECT, USE_KNOWN, USE_SECRET };
 
 #define RECORD(kind, doc) static const struct record_field kind##_fields[] = {
-#define FIELD(kind, type, name, use, doc)              \
-    {#name,                                            \
-     FIELD_##type,                                     \
-     USE_##use == USE_FIND || USE_##use == USE_ONE_OF, \
-     USE_##use == USE_ONE_OF,                          \
-     USE_##use == USE_SECRET,                          \
-     offsetof(struct kind##_record, name),             \
-     doc},
+#define FIELD(kind, form, field, use, text)                     \
+    {.name = #field,                                            \
+     .type = FIELD_##form,                                      \
+     .find = USE_##use != USE_PLAIN && USE_##use != USE_SECRET, \
+     .one_of = USE_##use == USE_ONE_OF,                         \
+     .object = USE_##use == USE_OBJECT,                         \
+     .known = USE_##use == USE_KNOWN,                           \
+     .secret = USE_##use == USE_SECRET,                         \
+     .offset = offsetof(struct kind##_record, field),           \
+     .doc = text},
 #define END(kind) \
     }             \
     ;

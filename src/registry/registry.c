@@ -35,6 +35,8 @@ bool registry_open_over(const struct registry_options *options, struct catalogue
     registry->size_limit_bytes = options->size_limit_bytes;
     registry->ttl_ms = options->ttl_ms;
     registry->alone = options->alone;
+    registry->on_event = options->on_event;
+    registry->event_context = options->context;
     registry->clock = wall_clock;
     pthread_mutex_init(&registry->flights_mutex, NULL);
     pthread_cond_init(&registry->flight_ended, NULL);
@@ -220,7 +222,8 @@ void registry_event(struct registry *registry, const char *kind, const char *sub
                                        .message = message,
                                        .at_ms = registry_time_ms(registry)};
     const struct change change = {.kind = RECORD_event, .expect = EXPECT_NEW, .record = &event};
-    catalogue_commit(registry->catalogue, &change, 1, &ignored);
+    if (catalogue_commit(registry->catalogue, &change, 1, &ignored) && registry->on_event)
+        registry->on_event(registry->event_context, kind);
 }
 
 bool registry_record(struct registry *registry, const struct compilation_record *compilation,

@@ -23,6 +23,8 @@ struct registry_options {
     const char *catalogue, *blobs; /* URLs */
     uint64_t size_limit_bytes;     /* of packages; 0: none */
     int64_t ttl_ms;                /* packages not asked for so long are evicted; 0: never */
+    void (*on_event)(void *context, const char *kind); /* for each that is written; NULL: nobody */
+    void *context;
     bool alone; /* no other process publishes here: what is evicted is removed at once, and not only
                    an hour after it was put last */
 };
@@ -38,9 +40,7 @@ int64_t registry_now_ms(void); /* wall clock */
 
 /* Statuses: who may follow whom; each may follow itself. */
 bool kernel_status_known(const char *status);
-bool kernel_status_may_follow(const char *before, const char *after);
 bool blueprint_status_known(const char *status);
-bool blueprint_status_may_follow(const char *before, const char *after);
 
 struct publication {
     const void *package;
@@ -86,6 +86,8 @@ bool registry_why(struct registry *registry, const struct key_record *wanted, st
  * for as long as no compiler may have more time or memory than those had. Other failures (a full
  * disk, a cancellation) say nothing about a key and are not kept. */
 #define FAILURE_DEATHS 3
+enum blames { BLAMES_NOBODY, BLAMES_BLUEPRINT, BLAMES_COMPILER };
+enum blames failure_blames(enum error_code code);
 struct attempt {
     const char *key, *blueprint, *compiler; /* blueprint: its own id; "" */
     uint32_t timeout_seconds, memory_mb;
@@ -117,12 +119,16 @@ void registry_used(struct registry *registry, const char *id);
 bool registry_set_status(struct registry *registry, enum record_kind kind, const char *id,
                          const char *status, const char *reason, const char *client,
                          struct error *err);
+/* A kernel's status, its tags (a LIST), or both: NULL for what stays. */
+bool registry_change_kernel(struct registry *registry, const char *id, const char *status,
+                            const char *reason, const char *tags, const char *client,
+                            struct error *err);
 /* A kernel did not pass its verification: RETIRED, with evidence "failed". ERR_NOT_FOUND. */
 bool registry_refute(struct registry *registry, const char *id, const char *reason,
                      struct error *err);
 /* Points a name at a kernel ("": nowhere any more). ERR_NOT_FOUND, ERR_INPUT for a name that looks
- * like a kernel's id or has other bytes than letters, digits and ._- (at most 100), ERR_CONFLICT
- * for a kernel that was evicted. */
+ * like a kernel's id or has other bytes than letters, digits and ._- (at most 100, no dot first),
+ * ERR_CONFLICT for a kernel that was evicted. */
 bool registry_set_alias(struct registry *registry, const char *name, const char *kernel,
                         const char *client, struct error *err);
 /* A new one, UNVALIDATED; id "": made from its content: its digest or, where that is "", its bytes.
@@ -146,15 +152,17 @@ bool registry_record(struct registry *registry, const struct compilation_record 
                      struct error *err);
 
 /* Now and then, on any one thread: writes uses down, evicts beyond size and age (those first that
- * were not asked for for longest), forgets objects nobody needs and, of what only grows, the
- * oldest: 1,000 compilations are kept, 10,000 events, failures and ended jobs, 100,000 changes and
- * observations. Asks the catalogue about each object that is older than an hour: minutes apart is
- * often enough. What fails is done the next time. */
+ * were not asked for for longest) and, of what only grows, forgets the oldest: 1,000 compilations
+ * are kept, 10,000 events, failures and ended jobs, 100,000 changes and observations. What fails
+ * is done the next time. */
 struct tended {
     uint32_t evicted, objects_removed;
     uint64_t bytes; /* of packages that are kept */
 };
 bool registry_tend(struct registry *registry, struct tended *out, struct error *err);
+/* Forgets objects nobody needs. Asks the catalogue about each object that is older than an hour:
+ * now and again is often enough. */
+bool registry_sweep(struct registry *registry, uint32_t *out_removed, struct error *err);
 
 /* Looks at everything: that records and objects are whole and belong together. say (NULL: nobody)
  * is called for each fault, with what was done about it when repair is set: damaged objects are

@@ -75,7 +75,9 @@ static bool tend(struct script *s, uint64_t limit, struct error *err)
     s->f->registry->size_limit_bytes = limit;
     registry_used(s->f->registry, s->a.kernel_id);
     atomic_fetch_add(&s->f->moved_ms, 2 * HOUR_MS);
-    return registry_tend(s->f->registry, &tended, err);
+    uint32_t swept;
+    return registry_tend(s->f->registry, &tended, err) &&
+           registry_sweep(s->f->registry, &swept, err);
 }
 
 static bool do_step(struct script *s, enum step step, struct error *err)

@@ -47,6 +47,8 @@ struct registry {
     uint64_t size_limit_bytes;
     int64_t ttl_ms;
     bool alone;
+    void (*on_event)(void *context, const char *kind);
+    void *event_context;
     registry_clock *clock;
     void *clock_context;
     pthread_mutex_t flights_mutex;
@@ -90,6 +92,10 @@ void uses_release(struct uses *uses);
 bool uses_pending(struct uses *uses, const char *id);
 /* Writes all of them into their kernels' records. What could not be written stays. */
 bool uses_write(struct registry *registry, struct error *err);
+
+/* The newest version of what is like this kernel, below a version. *out NULL: there is none. */
+bool version_find(struct catalogue *catalogue, const struct kernel_record *like, int64_t below,
+                  struct arena *arena, struct kernel_record **out, struct error *err);
 
 /* Whether a kernel may not be evicted. */
 bool kernel_is_needed(struct registry *registry, const struct kernel_record *kernel, bool *out,

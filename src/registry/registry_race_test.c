@@ -92,7 +92,9 @@ static bool evict(struct race *race, struct error *err)
 {
     struct tended tended;
     race->f->registry->size_limit_bytes = 1;
-    bool ok = registry_tend(race->f->registry, &tended, err);
+    uint32_t swept;
+    bool ok = registry_tend(race->f->registry, &tended, err) &&
+              registry_sweep(race->f->registry, &swept, err);
     race->f->registry->size_limit_bytes = 0;
     return ok;
 }

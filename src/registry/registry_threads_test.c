@@ -72,7 +72,9 @@ static void *evict_all(void *context)
     struct error err;
     while (!atomic_load(&crowd->stopped)) {
         struct tended tended;
-        if (!registry_tend(crowd->f->registry, &tended, &err))
+        uint32_t swept;
+        if (!registry_tend(crowd->f->registry, &tended, &err) ||
+            !registry_sweep(crowd->f->registry, &swept, &err))
             count_failure(crowd, "tend", &err);
     }
     return NULL;

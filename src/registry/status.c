@@ -52,24 +52,15 @@ bool kernel_status_known(const char *status)
     return find(kernel_statuses, status) != NULL;
 }
 
-bool kernel_status_may_follow(const char *before, const char *after)
-{
-    return may_follow(kernel_statuses, before, after);
-}
-
 bool blueprint_status_known(const char *status)
 {
     return find(blueprint_statuses, status) != NULL;
 }
 
-bool blueprint_status_may_follow(const char *before, const char *after)
-{
-    return may_follow(blueprint_statuses, before, after);
-}
-
 struct setting {
     enum record_kind kind;
-    const char *id, *status, *reason, *client;
+    const char *id, *status, *reason, *client; /* status NULL: as it is */
+    const char *tags;                          /* of a kernel; NULL: as they are */
 };
 
 static bool refuse(const struct setting *setting, const char *before, struct error *err)
@@ -89,10 +80,16 @@ static bool status_body(struct edit *edit, void *context, struct error *err)
     struct blueprint_record *blueprint = is_kernel ? NULL : found;
     const char **status = is_kernel ? &kernel->status : &blueprint->status;
     const char *before = *status;
+    bool changes = setting->status && strcmp(before, setting->status) != 0;
+    if (kernel && setting->tags)
+        kernel->tags = setting->tags;
+    if (!changes && !(kernel && setting->tags))
+        return true;
+    edit_put(edit, setting->kind, EXPECT_SAME, found);
+    if (!changes)
+        return true;
     if (!may_follow(is_kernel ? kernel_statuses : blueprint_statuses, before, setting->status))
         return refuse(setting, before, err);
-    if (strcmp(before, setting->status) == 0)
-        return true;
     if (is_kernel && kernel->object[0] == '\0' && strcmp(setting->status, "DEPLOYED") == 0)
         return fail(err, ERR_CONFLICT,
                     "kernel '%.200s' was evicted: it is deployed once it is "
@@ -105,7 +102,6 @@ static bool status_body(struct edit *edit, void *context, struct error *err)
         blueprint->reason = setting->reason;
         blueprint->updated_ms = edit->now_ms;
     }
-    edit_put(edit, setting->kind, EXPECT_SAME, found);
     edit_history(edit, setting->id, before, setting->status, setting->reason, setting->client);
     return true;
 }
@@ -115,7 +111,21 @@ bool registry_set_status(struct registry *registry, enum record_kind kind, const
                          struct error *err)
 {
     assert(kind == RECORD_kernel || kind == RECORD_blueprint);
-    struct setting setting = {kind, id, status, reason, client};
+    struct setting setting = {
+        .kind = kind, .id = id, .status = status, .reason = reason, .client = client};
+    return registry_edit(registry, status_body, &setting, err);
+}
+
+bool registry_change_kernel(struct registry *registry, const char *id, const char *status,
+                            const char *reason, const char *tags, const char *client,
+                            struct error *err)
+{
+    struct setting setting = {.kind = RECORD_kernel,
+                              .id = id,
+                              .status = status,
+                              .reason = reason,
+                              .client = client,
+                              .tags = tags};
     return registry_edit(registry, status_body, &setting, err);
 }
 
@@ -151,8 +161,8 @@ static bool is_alias(const char *name)
 {
     static const char bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t length = strlen(name);
-    return length > 0 && length <= ALIAS_BYTES_MOST && strspn(name, bytes) == length &&
-           strncmp(name, "kernel-", 7) != 0;
+    return length > 0 && length <= ALIAS_BYTES_MOST && *name != '.' &&
+           strspn(name, bytes) == length && strncmp(name, "kernel-", 7) != 0;
 }
 
 struct naming {
@@ -201,7 +211,7 @@ bool registry_set_alias(struct registry *registry, const char *name, const char 
     if (!is_alias(name))
         return fail(err, ERR_INPUT,
                     "'%.100s' is no name for a kernel: at most %d letters, digits and ._- that do "
-                    "not begin with \"kernel-\"",
+                    "not begin with a dot or \"kernel-\"",
                     name, ALIAS_BYTES_MOST);
     return registry_edit(registry, alias_body, &naming, err);
 }

@@ -191,7 +191,7 @@ static bool evict_beyond_size(struct registry *registry, struct tended *tended, 
 
 struct sweep {
     struct registry *registry;
-    struct tended *tended;
+    uint32_t *removed;
     int64_t put_before_ms;
     bool ok;
     struct error *err;
@@ -205,17 +205,18 @@ static bool sweep_object(void *context, const char *digest, uint64_t size, int64
     if (put_ms > sweep->put_before_ms)
         return true;
     sweep->ok = object_forget(sweep->registry, digest, &removed, sweep->err);
-    sweep->tended->objects_removed += removed;
+    *sweep->removed += removed;
     return sweep->ok;
 }
 
-static bool sweep_objects(struct registry *registry, struct tended *tended, struct error *err)
+bool registry_sweep(struct registry *registry, uint32_t *out_removed, struct error *err)
 {
     struct sweep sweep = {.registry = registry,
-                          .tended = tended,
+                          .removed = out_removed,
                           .put_before_ms = registry_time_ms(registry) - GRACE_MS,
                           .ok = true,
                           .err = err};
+    *out_removed = 0;
     return blobs_list(registry->blobs, sweep_object, &sweep, err) && sweep.ok;
 }
 
@@ -282,8 +283,7 @@ bool registry_tend(struct registry *registry, struct tended *out, struct error *
     if (!uses_write(registry, err) ||
         (registry->ttl_ms > 0 && !evict_aged(registry, &tended, err)) ||
         (registry->size_limit_bytes > 0 && !evict_beyond_size(registry, &tended, err)) ||
-        !sweep_objects(registry, &tended, err) || !forget_old(registry, err) ||
-        !kept_bytes(registry, &tended.bytes, err))
+        !forget_old(registry, err) || !kept_bytes(registry, &tended.bytes, err))
         return false;
     *out = tended;
     return true;

@@ -23,14 +23,6 @@ enum handled job_submit(struct request *request, const struct ask *ask, uint32_t
 /* The source of a blueprint; released by blobs_release. ERR_NOT_FOUND. */
 bool blueprint_source(struct server *server, const char *id, struct arena *arena, struct blob *out,
                       struct error *err);
-/* Jobs: a thread that leases them for this server's own slots, while the pool works. */
-struct feeder;
-struct feeder *feeder_start(struct server *server, struct error *err);
-void feeder_wake(struct feeder *feeder); /* there is a new job */
-void feeder_stop(struct feeder *feeder); /* leases no more; before the pool is stopped */
-void feeder_free(struct feeder *feeder); /* after it */
-/* For a stream that has nothing to say, on its connection's thread: suspended for a moment. */
-void feeder_park(struct feeder *feeder, struct MHD_Connection *connection);
 
 bool openapi_make(struct server *server, struct error *err);
 

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "server/api.h"
+#include "server/feeder.h"
 #include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
@@ -169,7 +170,7 @@ enum handled route_submit(struct request *request, struct error *err)
     if (ok && extra && !json_is_object(extra))
         ok = fail(err, ERR_JSON, "field 'metadata' is not an object");
     if (!ok) {
-        json_decref(body);
+        request_drop_json(request);
         return HANDLED_FAILED;
     }
     strbuf_init(&source, &request->arena);
@@ -181,7 +182,7 @@ enum handled route_submit(struct request *request, struct error *err)
     wanted->name = ask_blueprint_id(blueprint, &request->arena);
     wanted->name = wanted->name ? wanted->name : "";
     wanted->metadata = metadata.data;
-    json_decref(body);
+    request_drop_json(request);
     if (!registry_submit(request->server->registry, wanted, source.data, source.size_bytes,
                          &request->arena, &made, err))
         return HANDLED_FAILED;
@@ -202,7 +203,7 @@ enum handled route_blueprint_status(struct request *request, struct error *err)
                   "field 'status' is '%.40s': UNVALIDATED, COMPILING, VALIDATED or FAILED", status);
     ok = ok && registry_set_status(request->server->registry, RECORD_blueprint, request->args[0],
                                    status, reason, request->client, err);
-    json_decref(body);
+    request_drop_json(request);
     return ok ? route_blueprint(request, err) : HANDLED_FAILED;
 }
 
@@ -222,41 +223,25 @@ enum handled route_kernel(struct request *request, struct error *err)
     return reply_record(request, 200, RECORD_kernel, kernel);
 }
 
-static bool set_tags(struct request *request, const char *id, const char *tags, struct error *err)
-{
-    struct catalogue *catalogue = registry_catalogue(request->server->registry);
-    for (int tries = 0; tries < 20; tries++) {
-        struct kernel_record *kernel = find(request, RECORD_kernel, id, err);
-        if (!kernel)
-            return false;
-        kernel->tags = tags;
-        const struct change change = {
-            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
-        if (catalogue_commit(catalogue, &change, 1, err))
-            return true;
-        if (err->code != ERR_CONFLICT)
-            return false;
-    }
-    return false;
-}
-
 static void forget(struct server *server, const char *kernel)
 {
     shelf_forget(server->answers, kernel);
     shelf_forget(server->packages, kernel);
 }
 
-static bool set_status(struct request *request, const char *id, const char *status,
-                       const char *reason, struct error *err)
+/* status, tags: NULL where they stay. */
+static bool change_kernel(struct request *request, const char *id, const char *status,
+                          const char *reason, const char *tags, struct error *err)
 {
-    if (!kernel_status_known(status))
+    if (status && !kernel_status_known(status))
         return fail(err, ERR_JSON,
                     "field 'status' is '%.40s': VALIDATED, TESTING, DEPLOYED or RETIRED", status);
-    if (strcmp(status, "RETIRED") == 0 && !(request->scopes & 1u << SCOPE_ADMIN))
+    if (status && strcmp(status, "RETIRED") == 0 && !(request->scopes & 1u << SCOPE_ADMIN))
         return fail(err, ERR_SCOPE, "retiring needs scope admin");
-    bool ok = registry_set_status(request->server->registry, RECORD_kernel, id, status, reason,
-                                  request->client, err);
-    forget(request->server, id);
+    bool ok = registry_change_kernel(request->server->registry, id, status, reason, tags,
+                                     request->client, err);
+    if (status)
+        forget(request->server, id);
     return ok;
 }
 
@@ -272,9 +257,8 @@ enum handled route_change_kernel(struct request *request, struct error *err)
         take_tags(body, &request->arena, &tags, err) &&
         registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel, err);
     ok = ok && check_reason(reason, err);
-    ok = ok && (!status || set_status(request, kernel->head.id, status, reason, err)) &&
-         (!tags || set_tags(request, kernel->head.id, tags, err));
-    json_decref(body);
+    ok = ok && change_kernel(request, kernel->head.id, status, reason, tags, err);
+    request_drop_json(request);
     return ok ? route_kernel(request, err) : HANDLED_FAILED;
 }
 
@@ -283,7 +267,7 @@ enum handled route_retire(struct request *request, struct error *err)
     struct kernel_record *kernel;
     if (!registry_kernel(request->server->registry, request->args[0], &request->arena, &kernel,
                          err) ||
-        !set_status(request, kernel->head.id, "RETIRED", "retired by a client", err))
+        !change_kernel(request, kernel->head.id, "RETIRED", "retired by a client", NULL, err))
         return HANDLED_FAILED;
     request->args[0] = kernel->head.id;
     return route_kernel(request, err);
@@ -367,7 +351,7 @@ enum handled route_observe(struct request *request, struct error *err)
               take_observation(body, &request->arena, observation, err) &&
               registry_observe(request->server->registry, request->args[0], observation,
                                &request->arena, err);
-    json_decref(body);
+    request_drop_json(request);
     return ok ? reply_record(request, 201, RECORD_observation, observation) : HANDLED_FAILED;
 }
 
@@ -388,7 +372,7 @@ enum handled route_set_alias(struct request *request, struct error *err)
     if (ok && *kernel == '\0')
         ok = fail(err, ERR_JSON, "field 'kernel' is empty");
     ok = ok && registry_set_alias(server->registry, request->args[0], kernel, request->client, err);
-    json_decref(body);
+    request_drop_json(request);
     shelf_forget(server->packages, NULL); /* which of them the name brought is not known */
     const void *record = ok ? find(request, RECORD_alias, request->args[0], err) : NULL;
     return record ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;

@@ -167,29 +167,31 @@ static json_t *find_guarded(struct server *server, struct wish *wish, const char
     return answer;
 }
 
-/* An answer that is there already (the caller's), or NULL: the waiter will be told, and what it
- * belongs to may be gone; or NULL with *out_failed. */
-static json_t *find_or_submit(struct request *request, struct wish *wish, struct waiter *waiter,
-                              bool *out_failed, struct error *err)
+enum found {
+    NOT_FOUND, /* err says why */
+    FOUND,     /* *out_answer, the caller's, is there already */
+    SUBMITTED /* the waiter is told on a slot's thread, perhaps before this returns: what it belongs
+                 to must not be touched any more */
+};
+
+static enum found find_or_submit(struct request *request, struct wish *wish, struct waiter *waiter,
+                                 json_t **out_answer, struct error *err)
 {
     struct server *server = request->server;
     const char *miss;
-    err->code = ERR_NONE;
-    *out_failed = false;
     json_t *answer = find_guarded(server, wish, &miss, err);
-    if (answer)
-        return answer;
-    *out_failed = true;
+    if (answer) {
+        *out_answer = answer;
+        return FOUND;
+    }
     if (!miss) /* it cannot be compiled; or the catalogue, which compiling needs, is away */
-        return NULL;
+        return NOT_FOUND;
     metrics_add(server->metrics, METRIC_CACHE, "none", 1);
     struct task *task = make_task(wish, miss, err);
     if (!task)
-        return NULL;
+        return NOT_FOUND;
     request_wait(request);
-    bool submitted = pool_submit(server->pool, task, waiter, err);
-    *out_failed = !submitted;
-    return NULL;
+    return pool_submit(server->pool, task, waiter, err) ? SUBMITTED : NOT_FOUND;
 }
 
 /* The answer to a request to optimise, which names the kernel that it began from whatever was there
@@ -244,16 +246,16 @@ static void on_single(void *context, const struct outcome *outcome)
 
 static enum handled compile_wish(struct request *request, struct single *single, struct error *err)
 {
-    bool failed;
+    json_t *answer;
     single->request = request;
     single->wish.arena = &request->arena;
     single->wish.client = request->client;
     single->waiter = (struct waiter){.done = on_single, .context = single};
     request->blueprint_id = single->wish.ask.blueprint_id;
-    json_t *answer = find_or_submit(request, &single->wish, &single->waiter, &failed, err);
-    if (answer)
+    enum found found = find_or_submit(request, &single->wish, &single->waiter, &answer, err);
+    if (found == FOUND)
         return reply_json(request, 200, with_parent(answer, single->wish.parent));
-    return failed ? HANDLED_FAILED : HANDLED_WAITS;
+    return found == SUBMITTED ? HANDLED_WAITS : HANDLED_FAILED;
 }
 
 static bool take_priority(struct request *request, uint32_t *out, struct error *err)
@@ -314,7 +316,7 @@ static bool parse_wish(struct request *request, struct wish *wish, struct error 
     if (!ok)
         request->blueprint_id =
             ask_blueprint_id(json_object_get(body, "blueprint_ir"), &request->arena);
-    json_decref(body);
+    request_drop_json(request);
     return ok;
 }
 
@@ -393,7 +395,7 @@ enum handled route_optimize(struct request *request, struct error *err)
     ok = ok && ask_hints(&server->settings, hints, &request->arena, &wish->ask, err) &&
          blueprint_source(server, kernel->blueprint, &request->arena, &source, err);
     json_decref(hints);
-    json_decref(body);
+    request_drop_json(request);
     if (!ok)
         return HANDLED_FAILED;
     ask_bytes(arena_memdup(&request->arena, source.data, source.size_bytes), source.size_bytes,
@@ -442,25 +444,42 @@ static void on_item(void *context, const struct outcome *outcome)
     settle(item->batch);
 }
 
+/* The request waits already, so memory that runs out is an error of the item. */
+static bool parse_item(struct request *request, const json_t *ask, struct wish *wish,
+                       struct error *err)
+{
+    jmp_buf no_memory;
+    volatile bool ok = false;
+    if (setjmp(no_memory) != 0)
+        fail(err, ERR_NOMEM, "no memory for this request");
+    else {
+        request->arena.oom = &no_memory;
+        ok = ask_parse(&request->server->settings, ask, &request->arena, &wish->ask, err);
+        if (!ok)
+            wish->ask.blueprint_id =
+                ask_blueprint_id(json_object_get(ask, "blueprint_ir"), &request->arena);
+    }
+    request->arena.oom = NULL;
+    return ok;
+}
+
 static void submit_item(struct request *request, struct item *item, const json_t *ask)
 {
     struct error err;
-    bool failed = true;
     struct wish *wish = &item->wish;
+    json_t *answer = NULL;
     wish->arena = &request->arena;
     wish->client = request->client;
     wish->parent = "";
     wish->epoch = shelf_epoch(request->server->answers);
     item->waiter = (struct waiter){.done = on_item, .context = item};
-    if (ask_parse(&request->server->settings, ask, &request->arena, &wish->ask, &err))
-        item->result = find_or_submit(request, wish, &item->waiter, &failed, &err);
-    else
-        wish->ask.blueprint_id =
-            ask_blueprint_id(json_object_get(ask, "blueprint_ir"), &request->arena);
-    if (failed)
-        item->result = error_value(&err, wish->ask.blueprint_id);
-    if (failed || item->result)
-        settle(item->batch);
+    enum found found = parse_item(request, ask, wish, &err)
+                           ? find_or_submit(request, wish, &item->waiter, &answer, &err)
+                           : NOT_FOUND;
+    if (found == SUBMITTED)
+        return;
+    item->result = answer ? answer : error_value(&err, wish->ask.blueprint_id);
+    settle(item->batch);
 }
 
 enum handled route_batch(struct request *request, struct error *err)
@@ -474,7 +493,7 @@ enum handled route_batch(struct request *request, struct error *err)
     if (ok && count > BATCH_MOST)
         ok = fail(err, ERR_LIMIT, "%zu requests in one; at most %d are taken", count, BATCH_MOST);
     if (!ok) {
-        json_decref(body);
+        request_drop_json(request);
         return HANDLED_FAILED;
     }
     struct batch *batch = ARENA_NEW(&request->arena, struct batch);
@@ -487,7 +506,7 @@ enum handled route_batch(struct request *request, struct error *err)
         batch->items[i].batch = batch;
         submit_item(request, &batch->items[i], json_array_get(list, i));
     }
-    json_decref(body);
+    request_drop_json(request);
     settle(batch);
     return HANDLED_WAITS;
 }

@@ -159,10 +159,8 @@ static bool open_blob(struct request *request, const struct kernel_record *kerne
         *out = held;
         return true;
     }
-    if (err->code == ERR_BUSY) {
-        metrics_add(server->metrics, METRIC_EVENTS, "damage", 1);
-        shelf_forget(server->answers, kernel->head.id); /* it is to be compiled again */
-    }
+    if (err->code == ERR_BUSY)
+        shelf_forget(server->answers, kernel->head.id); /* lost: it is to be compiled again */
     free(held);
     return false;
 }

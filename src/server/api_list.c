@@ -1,5 +1,6 @@
 /* Records as JSON, and listings of them: both follow from the rows of records.def. */
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +126,9 @@ static bool add_filters(struct request *request, const struct record_field *fiel
         if (listing->filter_count == FILTERS_MOST)
             return fail(err, ERR_LIMIT, "more than %d filters", FILTERS_MOST);
         listing->filters[listing->filter_count++] = filter;
+        if (field->known && filter.op == FILTER_AT_MOST && listing->filter_count < FILTERS_MOST)
+            listing->filters[listing->filter_count++] =
+                (struct filter){.field = field->name, .op = FILTER_AT_LEAST, .number = DBL_MIN};
     }
     return true;
 }

@@ -254,6 +254,7 @@ void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *
                             ? json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &ignored)
                             : NULL;
     out->blueprint_id = ask_blueprint_id(blueprint, arena);
+    out->blueprint_name = name_of(blueprint, arena);
     json_decref(blueprint);
     out->source = bytes;
     out->source_bytes = size;

@@ -67,7 +67,6 @@ static void retire(struct server *server, const char *id, const struct error *wh
 {
     struct error err;
     registry_event(server->registry, "evidence", id, why->message);
-    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
     if (!registry_refute(server->registry, id, why->message, &err))
         log_line(server, LOG_ERROR, "cannot retire a kernel that did not pass",
                  json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
@@ -80,7 +79,6 @@ static void give_up(struct server *server, const char *id, struct arena *arena,
     struct kernel_record *kernel;
     struct error err;
     registry_event(server->registry, "evidence", id, why->message);
-    metrics_add(server->metrics, METRIC_EVENTS, "evidence", 1);
     for (int tries = 0; tries < TRIES; tries++) {
         if (!registry_kernel(server->registry, id, arena, &kernel, &err) ||
             strcmp(kernel->evidence, "pending") != 0)

@@ -1,7 +1,5 @@
-/* Takes jobs of the queue for this server's own slots, keeps their leases, and wakes the streams of
- * those who watch them; with compile_submitted it also makes jobs of blueprints that were
- * submitted. One thread. */
-#include <microhttpd.h>
+/* One thread. Leases belong to it, but for what slots tell it: `over`, and `woken` under the lock.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,14 +9,14 @@
 #include "base/json.h"
 #include "build/spawner.h"
 #include "registry/queue.h"
-#include "server/api.h"
+#include "server/feeder.h"
 #include "server/pool.h"
+#include "server/streams.h"
 
 #define LEASE_SECONDS 60
 #define BEAT_NS UINT64_C(10000000000)
 #define WAKE_NS 200000000L
-#define PARKED_MOST 4096
-#define ADOPTED_MOST 64 /* blueprints at a time */
+#define PAUSE_NS UINT64_C(5000000000) /* after a failure that says nothing about its job */
 
 /* A job that this server has leased. */
 struct lease {
@@ -27,7 +25,7 @@ struct lease {
     struct waiter waiter;
     char job[72], token[80], blueprint[208]; /* the last of one that was submitted; "" */
     uint64_t beat_ns;
-    bool over; /* under the lock */
+    atomic_bool over; /* the slot has nothing to do with it any more */
 };
 
 struct feeder {
@@ -39,20 +37,20 @@ struct feeder {
     bool stopping, woken;
     struct lease *leases;
     uint32_t lease_count;
-    struct MHD_Connection *parked[PARKED_MOST];
-    uint32_t parked_count;
+    _Atomic uint64_t paused_until_ns;
 };
 
-/* How a job that did not come to its end is put down: deaths are tried again a few times. */
+/* How a job that did not come to its end is put down. */
 static enum job_failure failure_of(enum error_code code)
 {
-    switch ((int)code) {
-    case ERR_BUSY:
-    case ERR_CANCELLED: return JOB_FAILURE_DRAINED;
-    case ERR_COMPILER_DIED: return JOB_FAILURE_CRASH;
-    case ERR_NOMEM: return JOB_FAILURE_MEMORY;
-    default: return JOB_FAILURE_COMPILE;
+    if (code == ERR_NOT_FOUND) /* the object with its request: it does not come back */
+        return JOB_FAILURE_COMPILE;
+    switch (failure_blames(code)) {
+    case BLAMES_NOBODY: return JOB_FAILURE_DRAINED;
+    case BLAMES_BLUEPRINT: return JOB_FAILURE_COMPILE;
+    case BLAMES_COMPILER: break;
     }
+    return code == ERR_LIMIT ? JOB_FAILURE_MEMORY : JOB_FAILURE_CRASH;
 }
 
 /* A blueprint that was submitted, and whose job has ended for good. */
@@ -66,15 +64,18 @@ static void note_blueprint(struct server *server, const char *blueprint, const c
                  json_pack("{s:s, s:s}", "blueprint", blueprint, "message", err.message));
 }
 
-static void fail_job(struct server *server, const char *job, const char *token,
+static void fail_job(struct feeder *feeder, const char *job, const char *token,
                      const char *blueprint, const char *own_id, const struct error *why)
 {
+    struct server *server = feeder->server;
     struct error err;
     struct arena arena;
     struct job_record *after;
     jmp_buf no_memory;
     json_t *value = error_value(why, own_id);
     char *text = json_dumps(value, JSON_COMPACT);
+    if (failure_blames(why->code) == BLAMES_NOBODY && why->code != ERR_CANCELLED)
+        atomic_store(&feeder->paused_until_ns, clock_ns() + PAUSE_NS);
     queue_fail(server->queue, job, token, failure_of(why->code), text ? text : "", &err);
     free(text);
     json_decref(value);
@@ -97,15 +98,12 @@ static void on_done(void *context, const struct outcome *outcome)
     struct server *server = feeder->server;
     struct error err;
     if (!outcome->ok)
-        fail_job(server, lease->job, lease->token, lease->blueprint, outcome->blueprint_id,
+        fail_job(feeder, lease->job, lease->token, lease->blueprint, outcome->blueprint_id,
                  &outcome->error);
     else if (queue_complete(server->queue, lease->job, lease->token, outcome->kernel, &err))
         note_blueprint(server, lease->blueprint, "VALIDATED", "");
-    pthread_mutex_lock(&feeder->lock);
-    lease->over = true;
-    feeder->woken = true;
-    pthread_cond_signal(&feeder->changed);
-    pthread_mutex_unlock(&feeder->lock);
+    atomic_store(&lease->over, true);
+    feeder_wake(feeder);
 }
 
 static struct task *make_task(struct feeder *feeder, const struct job_record *job,
@@ -132,7 +130,6 @@ static struct task *make_task(struct feeder *feeder, const struct job_record *jo
                   &task->arena, &task->ask);
         task->client = arena_strdup(&task->arena, job->client);
         task->blueprint = arena_strdup(&task->arena, job->blueprint);
-        task->job = arena_strdup(&task->arena, job->head.id);
         task->priority = (uint32_t)job->priority;
         task->miss = "asked for as a job";
     }
@@ -153,71 +150,22 @@ static void begin(struct feeder *feeder, const struct job_record *job)
         fail(&err, ERR_NOMEM, "no memory for a job");
     if (!task) {
         free(lease);
-        fail_job(feeder->server, job->head.id, job->token, job->blueprint, NULL, &err);
+        fail_job(feeder, job->head.id, job->token, job->blueprint, NULL, &err);
         return;
     }
     lease->feeder = feeder;
-    lease->waiter = (struct waiter){.done = on_done, .context = lease};
+    lease->waiter = (struct waiter){.done = on_done, .context = lease, .job = lease->job};
     lease->beat_ns = clock_ns();
     snprintf(lease->job, sizeof lease->job, "%s", job->head.id);
     snprintf(lease->token, sizeof lease->token, "%s", job->token);
     snprintf(lease->blueprint, sizeof lease->blueprint, "%s", job->blueprint);
-    pthread_mutex_lock(&feeder->lock);
     lease->next = feeder->leases;
     feeder->leases = lease;
     feeder->lease_count++;
-    pthread_mutex_unlock(&feeder->lock);
     if (pool_submit(feeder->server->pool, task, &lease->waiter, &err))
         return;
-    fail_job(feeder->server, job->head.id, job->token, job->blueprint, NULL, &err);
-    pthread_mutex_lock(&feeder->lock);
-    lease->over = true;
-    pthread_mutex_unlock(&feeder->lock);
-}
-
-/* A job for a blueprint that was submitted, with the hints that stand for none. What is compiled is
- * what stands in its source, so that object's digest is that of the content. */
-static bool adopt(struct server *server, const struct blueprint_record *blueprint,
-                  struct arena *arena, struct error *err)
-{
-    struct job_record *wanted = record_new(RECORD_job, arena), *job;
-    struct ask ask;
-    bool joined;
-    if (!ask_hints(&server->settings, NULL, arena, &ask, err))
-        return false;
-    snprintf(ask.content, sizeof ask.content, "%s", blueprint->source);
-    ask_finish(arena, &ask);
-    wanted->key = ask.key;
-    wanted->request = blueprint->source;
-    wanted->hints = ask.hints_text;
-    wanted->blueprint = blueprint->head.id;
-    if (!queue_add(server->queue, wanted, arena, &job, &joined, err))
-        return false;
-    if (strcmp(job->blueprint, blueprint->head.id) != 0)
-        return true; /* somebody else's, for the same content: after it */
-    return registry_set_status(server->registry, RECORD_blueprint, blueprint->head.id, "COMPILING",
-                               "", "", err);
-}
-
-static void adopt_submitted(struct server *server)
-{
-    const struct filter filter = {.field = "status", .op = FILTER_IS, .text = "UNVALIDATED"};
-    const struct query query = {
-        .kind = RECORD_blueprint, .filters = &filter, .filter_count = 1, .limit = ADOPTED_MOST};
-    struct records records;
-    struct arena arena;
-    struct error err;
-    jmp_buf no_memory;
-    arena_init(&arena);
-    if (setjmp(no_memory) == 0) {
-        arena.oom = &no_memory;
-        if (catalogue_list(registry_catalogue(server->registry), &query, &arena, &records, &err))
-            for (uint32_t i = 0; i < records.count; i++)
-                if (!adopt(server, records.items[i], &arena, &err) && err.code == ERR_BUSY)
-                    break;
-    }
-    arena.oom = NULL;
-    arena_release(&arena);
+    fail_job(feeder, job->head.id, job->token, job->blueprint, NULL, &err);
+    atomic_store(&lease->over, true);
 }
 
 /* As many jobs as there are slots for. */
@@ -229,12 +177,10 @@ static void take_jobs(struct feeder *feeder)
     uint32_t active, waiting, slots, count;
     struct error err;
     jmp_buf no_memory;
-    if (!spawner_alive(server->spawner))
+    if (!spawner_alive(server->spawner) || clock_ns() < atomic_load(&feeder->paused_until_ns))
         return; /* they wait for who can do them */
     pool_count(server->pool, &active, &waiting, &slots);
-    pthread_mutex_lock(&feeder->lock);
     uint32_t mine = feeder->lease_count;
-    pthread_mutex_unlock(&feeder->lock);
     uint32_t busy = active + waiting > mine ? active + waiting : mine;
     if (busy >= slots)
         return;
@@ -254,10 +200,9 @@ static void take_jobs(struct feeder *feeder)
 static void keep_leases(struct feeder *feeder)
 {
     uint64_t now = clock_ns();
-    pthread_mutex_lock(&feeder->lock);
     for (struct lease **at = &feeder->leases; *at;) {
         struct lease *lease = *at;
-        if (lease->over) {
+        if (atomic_load(&lease->over)) {
             *at = lease->next;
             feeder->lease_count--;
             free(lease);
@@ -276,26 +221,6 @@ static void keep_leases(struct feeder *feeder)
         }
         at = &lease->next;
     }
-    pthread_mutex_unlock(&feeder->lock);
-}
-
-static void wake_streams(struct feeder *feeder)
-{
-    pthread_mutex_lock(&feeder->lock);
-    for (uint32_t i = 0; i < feeder->parked_count; i++)
-        MHD_resume_connection(feeder->parked[i]);
-    feeder->parked_count = 0;
-    pthread_mutex_unlock(&feeder->lock);
-}
-
-void feeder_park(struct feeder *feeder, struct MHD_Connection *connection)
-{
-    pthread_mutex_lock(&feeder->lock);
-    if (feeder->parked_count < PARKED_MOST && !feeder->stopping) {
-        MHD_suspend_connection(connection);
-        feeder->parked[feeder->parked_count++] = connection;
-    }
-    pthread_mutex_unlock(&feeder->lock);
 }
 
 static void *feed(void *context)
@@ -320,11 +245,10 @@ static void *feed(void *context)
                 adopt_submitted(feeder->server);
             take_jobs(feeder);
         }
-        wake_streams(feeder);
+        streams_look(feeder->server->streams);
         pthread_mutex_lock(&feeder->lock);
     }
     pthread_mutex_unlock(&feeder->lock);
-    wake_streams(feeder);
     return NULL;
 }
 
@@ -344,11 +268,11 @@ struct feeder *feeder_start(struct server *server, struct error *err)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&feeder->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    if (queue_take_back(server->queue, feeder->worker, err) &&
-        pthread_create(&feeder->thread, NULL, feed, feeder) == 0)
+    bool ok = queue_take_back(server->queue, feeder->worker, err);
+    if (ok && pthread_create(&feeder->thread, NULL, feed, feeder) != 0)
+        ok = fail(err, ERR_NOMEM, "cannot start a thread");
+    if (ok)
         return feeder;
-    if (err->code == ERR_NONE)
-        fail(err, ERR_NOMEM, "cannot start a thread");
     free(feeder);
     return NULL;
 }

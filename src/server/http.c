@@ -79,7 +79,15 @@ json_t *request_json(struct request *request, struct error *err)
         fail(err, ERR_JSON, "the body is not a JSON object");
         return NULL;
     }
+    request_drop_json(request);
+    request->json = value;
     return value;
+}
+
+void request_drop_json(struct request *request)
+{
+    json_decref(request->json);
+    request->json = NULL;
 }
 
 /* An error before there is a route: Allow is kept. */
@@ -323,6 +331,7 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
     if (request->reply.release)
         request->reply.release(request->reply.held);
     http->busy -= request->headed;
+    request_drop_json(request);
     free(request->body);
     arena_release(&request->arena);
     free(request);

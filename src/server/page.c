@@ -295,7 +295,6 @@ enum handled route_page_file(struct request *request, struct error *err)
                HANDLED_FAILED;
     add_headers(request, "no-cache");
     reply_header(request, "ETag", file->etag);
-    request->reply.is_static = true;
     if (known && (strcmp(known, "*") == 0 || strstr(known, file->etag)))
         return reply_text(request, 304, NULL, "", 0);
     return reply_text(request, 200, file->type, file->data, file->size_bytes);

@@ -35,7 +35,7 @@ struct task *task_new(void)
     if (!task)
         return NULL;
     arena_init(&task->arena);
-    task->client = task->blueprint = task->parent = task->miss = task->job = "";
+    task->client = task->blueprint = task->parent = task->miss = "";
     return task;
 }
 
@@ -158,7 +158,7 @@ bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, st
         waiter->next = other->waiters;
         other->waiters = waiter;
         pthread_cond_signal(&pool->changed);
-    } else
+    } else if (err->code == ERR_BUSY && !pool->stopping)
         metrics_add(pool->server->metrics, METRIC_REFUSED, "queue", 1);
     pthread_mutex_unlock(&pool->lock);
     task_free(task);
@@ -195,7 +195,6 @@ static void run(struct pool *pool, struct task *task)
     json_decref(answer);
 }
 
-/* One slot at least is left by those who verify behind, where there are two. */
 static void *serve(void *context)
 {
     struct pool *pool = context;
@@ -291,7 +290,9 @@ void pool_stop(struct pool *pool, uint64_t deadline_ns)
     pthread_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->slots; i++)
         pthread_join(pool->threads[i], NULL);
+    pthread_mutex_lock(&pool->lock);
     pool->slots = 0;
+    pthread_mutex_unlock(&pool->lock);
 }
 
 void pool_close(struct pool *pool)
@@ -303,11 +304,19 @@ void pool_close(struct pool *pool)
     free(pool);
 }
 
+static bool has_job(const struct task *task, const char *job)
+{
+    for (const struct waiter *waiter = task->waiters; waiter; waiter = waiter->next)
+        if (waiter->job && strcmp(waiter->job, job) == 0)
+            return true;
+    return false;
+}
+
 static struct task *find_job(struct pool *pool, const char *job)
 {
     for (uint32_t i = 0; i < CHAINS; i++)
         for (struct task *task = pool->chains[i]; task; task = task->chain)
-            if (strcmp(task->job, job) == 0)
+            if (has_job(task, job))
                 return task;
     return NULL;
 }
@@ -316,7 +325,7 @@ void pool_cancel(struct pool *pool, const char *job)
 {
     pthread_mutex_lock(&pool->lock);
     struct task *task = find_job(pool, job);
-    if (task && (!task->waiters || !task->waiters->next))
+    if (task && !task->waiters->next)
         cancel(task);
     pthread_mutex_unlock(&pool->lock);
 }

@@ -25,7 +25,8 @@ struct outcome {
 struct waiter {
     void (*done)(void *context, const struct outcome *outcome);
     void *context;
-    bool joined; /* filled by pool_submit */
+    const char *job; /* the job in the catalogue; NULL: none */
+    bool joined;     /* filled by pool_submit */
     struct waiter *next;
 };
 
@@ -35,7 +36,6 @@ struct task {
     const char *client, *blueprint; /* the id of a blueprint that was submitted; "" */
     const char *parent;             /* the kernel that it is to improve on; "" */
     const char *miss;               /* why it was not found */
-    const char *job;                /* the job in the catalogue; "" */
     uint32_t priority;              /* 0 … 9; higher first */
     /* The pool's. */
     atomic_bool cancelled;
@@ -53,12 +53,12 @@ struct pool *pool_start(struct server *server, uint32_t slots, struct error *err
 void pool_stop(struct pool *pool, uint64_t deadline_ns);
 void pool_close(struct pool *pool); /* a stopped one, that nobody asks any more; NULL is fine */
 
-/* Always takes the task, and the waiter if it returns true: which is where it lies until done.
- * false: ERR_BUSY. */
+/* Owns the task in any case. On true the waiter stays valid until its done was called; false:
+ * ERR_BUSY, ERR_NOMEM. */
 bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err);
-/* Cancels the task of a job, if it is here and nobody else waits for it. */
+/* Cancels the task that a job waits for, if it is here and nobody else waits for it. */
 void pool_cancel(struct pool *pool, const char *job);
-/* What the task of a job is at: "waiting", "compiling" …; NULL: it is not here. */
+/* What the task that a job waits for is at: "waiting", "compiling" …; NULL: it is not here. */
 const char *pool_stage(struct pool *pool, const char *job);
 void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting,
                 uint32_t *out_slots);

@@ -1,5 +1,5 @@
 /* The life of the service: everything is started in the order in which it needs each other, tended
- * now and then, and stopped in the reverse order. */
+ * now and then, and stopped: first whoever brings work, then who does it, then what they use. */
 #include "server/server.h"
 
 #include <errno.h>
@@ -19,12 +19,15 @@
 #include "registry/queue.h"
 #include "server/api.h"
 #include "server/behind.h"
+#include "server/feeder.h"
 #include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
+#include "server/streams.h"
 #include "server/tokens.h"
 
-#define TEND_NS UINT64_C(15000000000)
+#define TEND_SECONDS 15
+#define SWEEP_NS UINT64_C(600000000000)
 #define STOP_NS UINT64_C(8000000000) /* for what is under way */
 #define GIB ((uint64_t)1 << 30)
 #define MIB ((uint64_t)1 << 20)
@@ -35,6 +38,10 @@
 struct life {
     struct server server;
     int lock_fd;
+    pthread_t tender;
+    pthread_mutex_t lock;
+    pthread_cond_t ends;
+    bool tended, ending; /* the latter under the lock */
 };
 
 static const char *join(struct arena *arena, const char *a, const char *b)
@@ -63,6 +70,13 @@ static bool lock_data(struct life *life, bool make, struct error *err)
     return true;
 }
 
+static void count_event(void *context, const char *kind)
+{
+    const struct server *server = context;
+    if (server->metrics)
+        metrics_add(server->metrics, METRIC_EVENTS, kind, 1);
+}
+
 static bool open_registry(struct server *server, struct error *err)
 {
     const struct settings *settings = &server->settings;
@@ -77,7 +91,9 @@ static bool open_registry(struct server *server, struct error *err)
         .blobs = blobs,
         .size_limit_bytes = (uint64_t)(settings->max_cache_size_gb * (double)GIB),
         .ttl_ms = settings->cache_ttl_hours * MS_PER_HOUR,
-        .alone = settings->catalogue[0] == '\0'};
+        .on_event = count_event,
+        .context = server,
+        .alone = settings->catalogue[0] == '\0' && settings->blobs[0] == '\0'};
     return registry_open(&options, &server->registry, err);
 }
 
@@ -85,10 +101,11 @@ static bool open_keys(struct server *server, const char *home, struct error *err
 {
     struct signing_key key;
     server->home = home ? home : join(&server->arena, server->settings.data, "/home");
-    bool ok = keys_open(server->home, &key, err);
+    if (!keys_open(server->home, &key, err))
+        return false;
     memcpy(server->public_key, key.public_key, sizeof server->public_key);
     OPENSSL_cleanse(&key, sizeof key);
-    return ok;
+    return true;
 }
 
 static uint32_t cores(uint32_t asked)
@@ -129,6 +146,74 @@ static bool check_hints(struct server *server, struct error *err)
     return false;
 }
 
+static void sweep(struct server *server)
+{
+    struct error err;
+    uint32_t removed;
+    if (!registry_sweep(server->registry, &removed, &err))
+        log_line(server, LOG_WARNING, "cannot look for objects that nobody needs",
+                 json_pack("{s:s}", "message", err.message));
+}
+
+static void tend(struct server *server)
+{
+    struct tended tended;
+    struct error err;
+    if (!registry_tend(server->registry, &tended, &err)) {
+        log_line(server, LOG_WARNING, "cannot tend the registry",
+                 json_pack("{s:s}", "message", err.message));
+        return;
+    }
+    if (tended.evicted > 0) { /* answers must not name what is gone */
+        shelf_forget(server->answers, NULL);
+        shelf_forget(server->packages, NULL);
+    }
+    metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
+    behind_look(server->behind);
+    malloc_trim(0);
+}
+
+/* A thread of its own: it waits for the disk. */
+static void *tend_on(void *context)
+{
+    struct life *life = context;
+    uint64_t swept_ns = 0;
+    struct timespec until;
+    pthread_mutex_lock(&life->lock);
+    while (!life->ending) {
+        pthread_mutex_unlock(&life->lock);
+        tend(&life->server);
+        if (clock_ns() - swept_ns > SWEEP_NS) {
+            sweep(&life->server);
+            swept_ns = clock_ns();
+        }
+        pthread_mutex_lock(&life->lock);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += TEND_SECONDS;
+        if (!life->ending)
+            pthread_cond_timedwait(&life->ends, &life->lock, &until);
+    }
+    pthread_mutex_unlock(&life->lock);
+    return NULL;
+}
+
+static bool start_tender(struct life *life, struct error *err)
+{
+    life->tended = pthread_create(&life->tender, NULL, tend_on, life) == 0;
+    return life->tended || fail(err, ERR_NOMEM, "cannot start a thread");
+}
+
+static void stop_tender(struct life *life)
+{
+    if (!life->tended)
+        return;
+    pthread_mutex_lock(&life->lock);
+    life->ending = true;
+    pthread_cond_signal(&life->ends);
+    pthread_mutex_unlock(&life->lock);
+    pthread_join(life->tender, NULL);
+}
+
 /* The spawner comes before every thread: it is a copy of this process. */
 static bool start(struct life *life, const char *home, struct error *err)
 {
@@ -141,7 +226,7 @@ static bool start(struct life *life, const char *home, struct error *err)
         !openapi_make(server, err))
         return false;
     server->spawner = spawner_start(err);
-    if (!server->spawner || !open_registry(server, err) || !make_memory(server, err))
+    if (!server->spawner || !make_memory(server, err) || !open_registry(server, err))
         return false;
     server->queue = queue_new(registry_catalogue(server->registry), settings->queue_limit);
     if (!server->queue)
@@ -155,8 +240,11 @@ static bool start(struct life *life, const char *home, struct error *err)
     server->workers = workers_start(cores(settings->workers) + 2, err);
     if (!server->workers)
         return false;
+    server->streams = streams_new(server);
+    if (!server->streams)
+        return fail(err, ERR_NOMEM, "no memory for the service");
     server->feeder = feeder_start(server, err);
-    return server->feeder && http_start(server, err);
+    return server->feeder && http_start(server, err) && start_tender(life, err);
 }
 
 /* Where memory for what lives as long as the service ends, it does not start. */
@@ -182,7 +270,10 @@ static void stop(struct life *life)
     atomic_store(&server->stopping, true);
     if (server->http)
         http_quiesce(server);
+    stop_tender(life);
     feeder_stop(server->feeder);
+    if (server->streams)
+        streams_end(server->streams);
     behind_stop(server->behind);
     pool_stop(server->pool, deadline - STOP_NS / 4);
     workers_stop(server->workers);
@@ -190,6 +281,9 @@ static void stop(struct life *life)
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     http_stop(server);
     feeder_free(server->feeder);
+    streams_free(server->streams);
+    shelf_free(server->answers);
+    shelf_free(server->packages);
     behind_free(server->behind);
     pool_close(server->pool);
     workers_free(server->workers);
@@ -200,24 +294,6 @@ static void stop(struct life *life)
     arena_release(&server->arena);
     if (life->lock_fd >= 0)
         close(life->lock_fd);
-}
-
-static void tend(struct server *server)
-{
-    struct tended tended;
-    struct error err;
-    if (!registry_tend(server->registry, &tended, &err)) {
-        log_line(server, LOG_WARNING, "cannot tend the registry",
-                 json_pack("{s:s}", "message", err.message));
-        return;
-    }
-    if (tended.evicted > 0) { /* answers must not name what is gone */
-        shelf_forget(server->answers, NULL);
-        shelf_forget(server->packages, NULL);
-    }
-    metrics_add(server->metrics, METRIC_EVICTED, NULL, tended.evicted);
-    behind_look(server->behind);
-    malloc_trim(0);
 }
 
 /* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
@@ -233,13 +309,8 @@ static void look_after_spawner(struct server *server, bool *was_alive)
 
 static void serve(struct server *server, const sigset_t *signals)
 {
-    uint64_t next = 0;
     bool was_alive = true;
     for (;;) {
-        if (clock_ns() >= next) {
-            tend(server);
-            next = clock_ns() + TEND_NS;
-        }
         int number = sigtimedwait(signals, NULL, &(struct timespec){.tv_sec = 1});
         if (number == SIGTERM || number == SIGINT)
             return;
@@ -251,14 +322,14 @@ static void serve(struct server *server, const sigset_t *signals)
 static void announce(struct server *server, const struct server_options *options)
 {
     bool v6 = strchr(server->settings.host, ':') != NULL;
-    struct strbuf url;
-    strbuf_init(&url, &server->arena);
-    strbuf_printf(&url, "http%s://%s%s%s:%u", server->settings.tls_key[0] != '\0' ? "s" : "",
-                  v6 ? "[" : "", server->settings.host, v6 ? "]" : "", http_port(server));
+    char url[320];
+    snprintf(url, sizeof url, "http%s://%s%.255s%s:%u",
+             server->settings.tls_key[0] != '\0' ? "s" : "", v6 ? "[" : "", server->settings.host,
+             v6 ? "]" : "", http_port(server));
     log_line(server, LOG_INFO, "listening",
-             json_pack("{s:s, s:s}", "url", url.data, "version", compiler_version()));
+             json_pack("{s:s, s:s}", "url", url, "version", compiler_version()));
     if (options->on_ready)
-        options->on_ready(options->context, url.data);
+        options->on_ready(options->context, url);
 }
 
 /* Of jansson: a value that is made from what is known needs little, and has no way to say that it
@@ -298,6 +369,8 @@ bool server_run(const struct server_options *options, struct error *err)
     keep_memory_small();
     json_set_alloc_funcs(json_memory, free);
     life->lock_fd = -1;
+    pthread_mutex_init(&life->lock, NULL);
+    pthread_cond_init(&life->ends, NULL);
     server->settings = options->settings;
     server->log_level = level_of(options->settings.log_level);
     server->started_ms = registry_now_ms();
@@ -307,7 +380,6 @@ bool server_run(const struct server_options *options, struct error *err)
     sigaddset(&signals, SIGINT);
     signal(SIGPIPE, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    err->code = ERR_NONE;
     bool ok = start_guarded(life, options->home, err);
     if (ok) {
         announce(server, options);
@@ -365,11 +437,13 @@ bool server_gc(const struct settings *settings, struct error *err)
 {
     struct life life;
     struct tended tended = {0};
-    bool ok =
-        open_stopped(&life, settings, err) && registry_tend(life.server.registry, &tended, err);
+    uint32_t swept = 0;
+    bool ok = open_stopped(&life, settings, err) &&
+              registry_tend(life.server.registry, &tended, err) &&
+              registry_sweep(life.server.registry, &swept, err);
     close_stopped(&life);
     if (ok)
         printf("%u packages evicted, %u objects removed, %llu bytes kept\n", tended.evicted,
-               tended.objects_removed, (unsigned long long)tended.bytes);
+               tended.objects_removed + swept, (unsigned long long)tended.bytes);
     return ok;
 }

@@ -24,6 +24,7 @@ struct shelf;
 struct pool;
 struct queue;
 struct spawner;
+struct streams;
 struct tokens;
 struct workers;
 
@@ -43,7 +44,8 @@ struct server {
     struct tokens *tokens;            /* tokens.h; NULL: everybody may do everything */
     struct metrics *metrics;          /* metrics.h */
     struct workers *workers;
-    struct feeder *feeder; /* api.h */
+    struct feeder *feeder;   /* feeder.h */
+    struct streams *streams; /* streams.h */
     struct MHD_Daemon *daemon;
     struct http *http; /* http.c */
     atomic_bool stopping;
@@ -95,7 +97,6 @@ struct reply {
     void (*release)(void *held); /* of data, once it was sent; NULL: it lies in the request's arena
                                     or is static */
     void *held;
-    bool is_static; /* data outlives every request */
     struct reply_header {
         const char *name, *value; /* in the arena, or static */
     } headers[REPLY_HEADERS_MOST];
@@ -111,6 +112,7 @@ struct request {
     const char *method, *path;
     const char *args[ROUTE_ARGS_MOST];
     struct arena arena;
+    json_t *json; /* request_json */
     char *body;
     size_t body_bytes, body_capacity, dropped_bytes;
     enum source_kind source_kind;
@@ -126,7 +128,7 @@ struct request {
     bool begun, ended, suspended;
     struct reply reply;
     void *context;        /* of whoever goes on with it */
-    route_fn *then;       /* what a worker calls, in place of the route's handler; NULL: that */
+    route_fn *then;       /* what a worker calls */
     struct request *next; /* in the queue of workers */
 };
 
@@ -134,10 +136,13 @@ const char *request_header(const struct request *request, const char *name); /* 
 const char *request_query(const struct request *request, const char *name);  /* NULL: none */
 /* Fails with ERR_JSON for a query argument that is none of these, between spaces. */
 bool request_only_queries(const struct request *request, const char *allowed, struct error *err);
-/* The body as an object; the caller drops it. */
+/* The body as an object. It is the request's, and is gone with it: memory that runs out leaves
+ * handlers by a jump. Who waits for long drops it before. */
 json_t *request_json(struct request *request, struct error *err);
+void request_drop_json(struct request *request);
 /* Before a handler hands its request to another thread and returns HANDLED_WAITS: suspends the
- * connection if it is not. request_finish, on any thread, goes on with it. */
+ * connection if it is not. request_finish, on any thread, goes on with it. The request's arena is
+ * unguarded from then on (oom is NULL). */
 void request_wait(struct request *request);
 /* The reply stands. */
 void request_finish(struct request *request);

@@ -2,8 +2,9 @@
  * by the digest in their id. Bounded; what was not used for longest goes first.
  *
  * Values are shared: they stay as they are until the last user gives them back. Any number of
- * threads. A value is found until somebody forgets its kernel; one that was made from what had been
- * read before that is not taken any more (shelf_epoch). */
+ * threads. A value is found until somebody forgets its kernel. Whoever makes a value says which
+ * epoch it was before anything was read for it: where a kernel was forgotten since, the value may
+ * be stale, and is dropped. */
 #ifndef URZA_SERVER_SHELF_H
 #define URZA_SERVER_SHELF_H
 
@@ -24,7 +25,7 @@ struct shelf_value {
     char kernel[SHELF_NAME_BYTES];              /* the id of the kernel it is about */
     char etag[SHELF_NAME_BYTES];                /* with its quotes; "" */
     void (*release)(struct shelf_value *value); /* of data and held; NULL: free(data) */
-    void *held, *owner;
+    void *held;
     atomic_uint refs; /* the maker's is the first */
 };
 

@@ -49,6 +49,13 @@ struct attempt attempt_of(const struct settings *settings, const struct ask *ask
 
 /* The answer. */
 
+/* What was done, where what was asked cannot be. */
+static enum strategy strategy_of(const struct task *task)
+{
+    enum strategy asked = task->ask.hints.strategy;
+    return asked == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : asked;
+}
+
 static json_t *describe_degraded(const struct task *task, const struct build_result *built)
 {
     json_t *list = json_array();
@@ -136,7 +143,7 @@ static json_t *make_answer(struct server *server, struct task *task,
     json_object_set_new(metadata, "degraded", describe_degraded(task, built));
     json_object_set_new(metadata, "warnings", describe_warnings(built));
     json_object_set_new(metadata, "targets", list_value(targets));
-    json_object_set_new(metadata, "strategy", json_string(strategy_name(task->ask.hints.strategy)));
+    json_object_set_new(metadata, "strategy", json_string(strategy_name(strategy_of(task))));
     json_object_set_new(metadata, "evidence", json_string(evidence_of(task, built)));
     json_object_set_new(metadata, "kernels", json_integer(built->compiled.kernels));
     json_object_set_new(metadata, "size_bytes", json_integer((json_int_t)built->package_bytes));
@@ -176,6 +183,18 @@ static const char *print(struct arena *arena, const json_t *value)
     return text.data;
 }
 
+/* As hints spell it: "fp32". */
+static const char *precision_of(struct task *task, const struct build_result *built)
+{
+    const char *name = dtype_name(built->precision);
+    struct strbuf text;
+    if (built->precision == DTYPE_NONE || built->precision == DTYPE_BF16)
+        return built->precision == DTYPE_NONE ? "" : name;
+    strbuf_init(&text, &task->arena);
+    strbuf_printf(&text, "fp%s", name + 1);
+    return text.data;
+}
+
 static void fill_kernel(struct task *task, const struct build_result *built, const json_t *answer,
                         double total_ms, struct kernel_record *kernel)
 {
@@ -183,8 +202,8 @@ static void fill_kernel(struct task *task, const struct build_result *built, con
     kernel->head.id = built->compiled.kernel_id;
     kernel->name = task->ask.blueprint_name ? task->ask.blueprint_name : "";
     kernel->targets = list_targets(task, built);
-    kernel->precision = task->ask.hints.precision;
-    kernel->strategy = strategy_name(task->ask.hints.strategy);
+    kernel->precision = precision_of(task, built);
+    kernel->strategy = strategy_name(strategy_of(task));
     kernel->parent = task->parent;
     kernel->evidence = evidence_of(task, built);
     kernel->degraded = print(&task->arena, json_object_get(metadata, "degraded"));
@@ -240,7 +259,7 @@ static void note_failure(struct server *server, struct task *task, const struct 
     bool cancelled = failure->code == ERR_CANCELLED;
     compilation->blueprint = task->ask.blueprint_id ? task->ask.blueprint_id : "";
     compilation->status = cancelled ? "cancelled" : "failed";
-    compilation->strategy = strategy_name(task->ask.hints.strategy);
+    compilation->strategy = strategy_name(strategy_of(task));
     compilation->error = print(&task->arena, error);
     compilation->total_ms = total_ms;
     compilation->miss = task->miss;
@@ -309,7 +328,7 @@ static bool build(struct server *server, struct task *task, enum strategy strate
                                     .spawner = server->spawner,
                                     .cancelled = &task->cancelled};
     request.compile.targets = task->ask.hints.targets;
-    request.compile.strategy = strategy == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : strategy;
+    request.compile.strategy = strategy;
     request.compile.plain = task->ask.hints.optimization_level == 0;
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, out, err);
@@ -331,7 +350,7 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
 {
     struct build_result built;
     double total_ms;
-    bool ok = build(server, task, task->ask.hints.strategy, &built, out_answer, &total_ms, err);
+    bool ok = build(server, task, strategy_of(task), &built, out_answer, &total_ms, err);
     if (!ok && err->code == ERR_VERIFY && task->ask.hints.strategy == STRATEGY_FAST)
         /* What it makes has been refuted behind an earlier answer: verified first this time, it
          * degrades to what passes. */

@@ -1,6 +1,7 @@
 /* Threads that take requests from one queue. */
 #include <stdlib.h>
 
+#include "server/metrics.h"
 #include "server/server_priv.h"
 
 #define WAITING_MOST 4096
@@ -41,6 +42,7 @@ enum handled request_later(struct request *request, route_fn *then, struct error
     request_wait(request);
     if (workers_add(request->server->workers, request))
         return HANDLED_WAITS;
+    metrics_add(request->server->metrics, METRIC_REFUSED, "requests", 1);
     fail(err, ERR_BUSY, "too many requests wait");
     reply_error(request, err);
     request_finish(request);
@@ -62,8 +64,7 @@ static void *work(void *context)
             workers->last = &workers->first;
         workers->waiting--;
         pthread_mutex_unlock(&workers->lock);
-        request_complete(request, request->then ? request->then : request->route->handle,
-                         request->context);
+        request_complete(request, request->then, request->context);
         pthread_mutex_lock(&workers->lock);
     }
     pthread_mutex_unlock(&workers->lock);
