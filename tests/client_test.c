@@ -183,8 +183,10 @@ static void errors_come_through(void **state)
     must_give(urza_client_request(f->client, "DELETE", "/status", NULL, &answer, &err), ERR_METHOD,
               &err, "");
     compile(f->client, "net", "{\"strategy\": \"fast\"}", id);
-    must_give(urza_client_observe(f->client, id, &(urza_observation){.calls = 0}, &err), ERR_JSON,
-              &err, "calls");
+    must_give(urza_client_observe(f->client, id, &(urza_observation){.calls = 1}, &err), ERR_USAGE,
+              &err, "p50_us");
+    const urza_observation none = {.calls = 0, .p50_us = 1, .p95_us = 2};
+    must_give(urza_client_observe(f->client, id, &none, &err), ERR_JSON, &err, "calls");
     must_give(urza_client_optimize(f->client, id, "{\"wish\": 1}", &answer, &err), ERR_JSON, &err,
               "wish");
     urza_client *stranger = open_client(f, NULL, false);

@@ -45,7 +45,7 @@ class Server:
         for name, value in settings.items():
             value = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["--" + name.replace("_", "-"), value]
-        with open(self.log_path, "ab") as log:
+        with self.open_log() as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
                                             env={**clean_environment(), **(environment or {})})
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
@@ -57,6 +57,9 @@ class Server:
             raise AssertionError(f"it did not start: {line!r} {self.log()[-600:]}")
         self.url = line.split("serves at ")[1].split(";")[0]
         self.port = int(self.url.rsplit(":", 1)[1])
+
+    def open_log(self):
+        return open(self.log_path, "ab")
 
     def log(self):
         return self.log_path.read_text(errors="replace")

@@ -434,3 +434,14 @@ bool file_make_dirs(const char *path, unsigned mode, struct error *err)
     free(prefix);
     return ok;
 }
+
+bool file_is_ours(const struct stat *info, const char *path, struct error *err)
+{
+    if (info->st_uid != geteuid() && info->st_uid != 0)
+        return fail(err, ERR_SIGNATURE,
+                    "'%s' belongs to another user (%ju), who decides what it says; chown it", path,
+                    (uintmax_t)info->st_uid);
+    if ((info->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return fail(err, ERR_SIGNATURE, "others may write to '%s'; chmod go-w it", path);
+    return true;
+}

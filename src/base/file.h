@@ -44,6 +44,10 @@ bool file_write_atomic(const char *path, const void *data, size_t size, unsigned
                        struct error *err);
 /* Makes a folder and its parents; fine when it exists. ERR_IO. */
 bool file_make_dirs(const char *path, unsigned mode, struct error *err);
+/* What a program believes must be this user's or root's, and nobody else's to write.
+ * ERR_SIGNATURE. */
+struct stat;
+bool file_is_ours(const struct stat *info, const char *path, struct error *err);
 /* Waits until the names in the folder of path are on the disk, where the file system can. */
 void file_sync_folder_of(const char *path);
 

@@ -6,6 +6,8 @@
 #include "base/limits.h"
 #include "client/client_priv.h"
 
+#define ANSWER_BYTES_MOST ((size_t)16 << 20) /* packages aside */
+
 struct urza_answer {
     struct bytes json;
     json_t *value;
@@ -15,6 +17,10 @@ struct urza_answer *answer_new(struct exchange *exchange, struct error *err)
 {
     struct error why;
     struct bytes *bytes = &exchange->answer;
+    if (bytes->size > 0 && json_count(bytes->data, bytes->size) > LIMIT_REQUEST_VALUES) {
+        fail(err, ERR_PROTOCOL, "the answer has more than %zu JSON values", LIMIT_REQUEST_VALUES);
+        return NULL;
+    }
     json_t *value = json_read(bytes->data ? bytes->data : "", bytes->size, &why);
     if (!json_is_object(value)) {
         json_decref(value);
@@ -82,7 +88,8 @@ bool answer_error(const struct exchange *exchange, struct error *err)
 {
     struct error ignored;
     const struct bytes *bytes = &exchange->answer;
-    json_t *value = bytes->size > 0 ? json_read(bytes->data, bytes->size, &ignored) : NULL;
+    bool readable = bytes->size > 0 && json_count(bytes->data, bytes->size) <= LIMIT_REQUEST_VALUES;
+    json_t *value = readable ? json_read(bytes->data, bytes->size, &ignored) : NULL;
     answer_fail(value, (int)exchange->status, err);
     json_decref(value);
     return false;
@@ -92,7 +99,7 @@ bool answer_ask(struct urza_client *client, struct exchange *exchange, struct ur
                 struct error *err)
 {
     exchange->answer_type = "application/json";
-    exchange->answer_bytes = LIMIT_JSON_BYTES;
+    exchange->answer_bytes = ANSWER_BYTES_MOST;
     if (exchange->deadline_ns == 0)
         exchange->deadline_ns = deadline_after(client->timeout_ms);
     bool ok = exchange_run(client, exchange, err);

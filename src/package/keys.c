@@ -54,18 +54,6 @@ static bool make_path(struct path *out, struct error *err, const char *fmt, ...)
            fail(err, ERR_LIMIT, "the path of the key folder is too long");
 }
 
-/* Whoever can write to a key or its folder decides who is trusted. ERR_SIGNATURE. */
-static bool check_place(const struct stat *info, const char *path, struct error *err)
-{
-    if (info->st_uid != geteuid() && info->st_uid != 0)
-        return fail(err, ERR_SIGNATURE,
-                    "'%s' belongs to another user (%ju), who decides what it says; chown it", path,
-                    (uintmax_t)info->st_uid);
-    if ((info->st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        return fail(err, ERR_SIGNATURE, "others may write to '%s'; chmod go-w it", path);
-    return true;
-}
-
 /* The folders of the keys as far as they exist, from home on. */
 static bool check_folders(const char *home, struct error *err)
 {
@@ -75,7 +63,7 @@ static bool check_folders(const char *home, struct error *err)
         struct stat info;
         if (!make_path(&path, err, "%s%s", home, inner[i]))
             return false;
-        if (stat(path.text, &info) == 0 && !check_place(&info, path.text, err))
+        if (stat(path.text, &info) == 0 && !file_is_ours(&info, path.text, err))
             return false;
     }
     return true;
@@ -91,7 +79,7 @@ static bool read_checked(const char *path, mode_t forbidden, struct small_file *
     if (fd < 0)
         return false;
     bool ok = fstat(fd, &info) == 0 || fail(err, ERR_IO, "'%s': %s", path, strerror(errno));
-    ok = ok && check_place(&info, path, err);
+    ok = ok && file_is_ours(&info, path, err);
     if (ok && (info.st_mode & forbidden) != 0) {
         fail(err, ERR_SIGNATURE, "others may read it; its mode must be 0600");
         ok = fail_at(err, "%s", path);

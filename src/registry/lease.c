@@ -387,6 +387,7 @@ static bool complete_body(struct edit *edit, void *context, struct error *err)
     if (!check_lease(edit, job, saying, err))
         return false;
     job->state = "DONE";
+    job->request = ""; /* its object may go */
     job->stage = "";
     job->error = "";
     job->kernel = saying->kernel;
@@ -418,6 +419,7 @@ static bool fail_body(struct edit *edit, void *context, struct error *err)
     if (compile) {
         add_attempt(job, reason, edit->arena, edit->now_ms);
         job->state = "FAILED";
+        job->request = "";
         job->stage = "";
         job->updated_ms = edit->now_ms;
     } else if (saying->failure == JOB_FAILURE_DRAINED) {

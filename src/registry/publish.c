@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "registry/queue_priv.h"
 #include "registry/registry_priv.h"
 
 #define BLUEPRINT_PREFIX "blueprint-"
@@ -369,4 +370,24 @@ bool registry_submit(struct registry *registry, const struct blueprint_record *b
         return false;
     *out = found;
     return found || fail(err, ERR_BUSY, "blueprint '%.200s' was removed at once", made->head.id);
+}
+
+bool registry_enqueue(struct registry *registry, struct queue *queue, struct job_record *job,
+                      const void *source, size_t size, struct arena *arena, struct job_record **out,
+                      struct error *err)
+{
+    char digest[SHA256_HEX_BYTES], id[JOB_ID_BYTES];
+    struct flight flight = {0};
+    struct error ignored;
+    bool joined, removed;
+    sha256_hex(source, size, digest);
+    job->request = digest;
+    flight_begin(registry, &flight, digest);
+    bool ok =
+        object_put(registry, digest, source, size, err) && queue_put(queue, job, id, &joined, err);
+    flight_end(registry, &flight);
+    job->request = "";
+    if (!ok) /* what was refused takes no space */
+        object_forget(registry, digest, &removed, &ignored);
+    return ok && queue_find(queue, id, arena, out, err);
 }

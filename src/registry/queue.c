@@ -15,8 +15,6 @@
 #include "registry/blobs_priv.h"
 #include "registry/queue_priv.h"
 
-#define ID_BYTES 80
-
 static int64_t wall_clock(void *context)
 {
     (void)context;
@@ -89,7 +87,7 @@ struct adding {
     struct queue *queue;
     const struct job_record *given;
     struct job_record job;
-    char id[ID_BYTES];
+    char id[JOB_ID_BYTES];
     bool joined;
 };
 
@@ -148,14 +146,26 @@ static bool join(struct edit *edit, struct adding *adding, struct job_record *jo
     return true;
 }
 
+/* That are queued; of a client: NULL: of all. */
+static bool count_jobs(struct edit *edit, const char *client, int64_t *out, struct error *err)
+{
+    const struct filter filters[] = {{"state", FILTER_IS, "QUEUED", 0},
+                                     {"client", FILTER_IS, client, 0}};
+    const struct query query = {
+        .kind = RECORD_job, .filters = filters, .filter_count = client ? 2 : 1};
+    struct totals totals;
+    if (!catalogue_total(edit->catalogue, &query, NULL, &totals, err))
+        return false;
+    *out = totals.count;
+    return true;
+}
+
 static bool add_body(struct edit *edit, void *context, struct error *err)
 {
     struct adding *adding = context;
     const struct job_record *given = adding->given;
     struct job_record *waiting = NULL, *leased = NULL, *last = NULL;
-    const struct filter filter = {"state", FILTER_IS, "QUEUED", 0};
-    const struct query query = {.kind = RECORD_job, .filters = &filter, .filter_count = 1};
-    struct totals queued;
+    int64_t queued, own, limit = adding->queue->limit;
     adding->joined = false;
     /* The newest first: one that comes later is met by the other two, or by its id. They find an
      * older one that was released. */
@@ -167,11 +177,15 @@ static bool add_body(struct edit *edit, void *context, struct error *err)
         return join(edit, adding, last);
     if (waiting || leased)
         return join(edit, adding, waiting ? waiting : leased);
-    if (!catalogue_total(edit->catalogue, &query, NULL, &queued, err))
+    if (!count_jobs(edit, NULL, &queued, err) || !count_jobs(edit, given->client, &own, err))
         return false;
-    if (queued.count >= adding->queue->limit)
-        return fail(err, ERR_BUSY, "%lld jobs are queued, at most %u may be",
-                    (long long)queued.count, adding->queue->limit);
+    if (queued >= limit)
+        return fail(err, ERR_BUSY, "%lld jobs are queued, at most %lld may be", (long long)queued,
+                    (long long)limit);
+    if (own >= limit - limit / 4)
+        return fail(err, ERR_BUSY,
+                    "%lld jobs of '%.100s' are queued, and the other places are for others",
+                    (long long)own, given->client);
     if (!make_id(adding, last, err))
         return false;
     adding->job = (struct job_record){.head.id = adding->id,
@@ -194,17 +208,25 @@ static bool add_body(struct edit *edit, void *context, struct error *err)
     return true;
 }
 
-bool queue_add(struct queue *queue, const struct job_record *job, struct arena *arena,
-               struct job_record **out, bool *out_joined, struct error *err)
+bool queue_put(struct queue *queue, const struct job_record *job, char out_id[JOB_ID_BYTES],
+               bool *out_joined, struct error *err)
 {
     struct adding adding = {.queue = queue, .given = job};
     pthread_mutex_lock(&queue->adding);
     bool ok = queue_edit(queue, add_body, &adding, err);
     pthread_mutex_unlock(&queue->adding);
-    if (!ok || !queue_find(queue, adding.id, arena, out, err))
+    if (!ok)
         return false;
+    snprintf(out_id, JOB_ID_BYTES, "%s", adding.id);
     *out_joined = adding.joined;
     return true;
+}
+
+bool queue_add(struct queue *queue, const struct job_record *job, struct arena *arena,
+               struct job_record **out, bool *out_joined, struct error *err)
+{
+    char id[JOB_ID_BYTES];
+    return queue_put(queue, job, id, out_joined, err) && queue_find(queue, id, arena, out, err);
 }
 
 bool queue_find(struct queue *queue, const char *job, struct arena *arena, struct job_record **out,
@@ -260,6 +282,7 @@ static bool cancel_body(struct edit *edit, void *context, struct error *err)
     json_write_string(ending->client, strlen(ending->client), &error);
     strbuf_puts(&error, "}");
     job->state = "CANCELLED";
+    job->request = ""; /* its object may go */
     job->error = error.data;
     job->updated_ms = edit->now_ms;
     edit_put(edit, RECORD_job, EXPECT_SAME, job);
@@ -311,7 +334,8 @@ static bool take_body(struct edit *edit, void *context, struct error *err)
     if (!catalogue_list(edit->catalogue, &query, edit->arena, &found, err))
         return false;
     for (uint32_t i = 0; i < found.count; i++) {
-        job_put_back(found.items[i], edit->now_ms);
+        if (!job_died(found.items[i], "crash", edit->arena, edit->now_ms, err))
+            return false;
         edit_put(edit, RECORD_job, EXPECT_SAME, found.items[i]);
     }
     taking->count = found.count;

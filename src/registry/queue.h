@@ -26,7 +26,8 @@ void queue_free(struct queue *queue); /* NULL is fine */
 
 /* job: key, client, request, hints, blueprint, priority. A job for the same key that is QUEUED or
  * LEASED is answered instead of a second one (its priority rises where the new one's is higher).
- * ERR_BUSY: the queue is full. */
+ * ERR_BUSY: the queue is full, or three quarters of it are this
+ * client's. */
 bool queue_add(struct queue *queue, const struct job_record *job, struct arena *arena,
                struct job_record **out, bool *out_joined, struct error *err);
 
@@ -68,8 +69,8 @@ bool queue_find(struct queue *queue, const char *job, struct arena *arena, struc
 /* How many are QUEUED, and LEASED. */
 bool queue_depth(struct queue *queue, uint64_t *out_queued, uint64_t *out_leased,
                  struct error *err);
-/* At start of a server that alone uses its catalogue: what a worker of this name had leased is
- * QUEUED again, without a death. */
+/* At start of a worker: what one of this name had leased counts as a crash, as it did not come to
+ * its end: a job that kills workers does not go on for ever. */
 bool queue_take_back(struct queue *queue, const char *worker, struct error *err);
 
 #endif

@@ -27,6 +27,11 @@ void queue_set_clock(struct queue *queue, queue_clock *clock, void *context);
 int64_t queue_time_ms(struct queue *queue);
 bool queue_edit(struct queue *queue, edit_body *body, void *context, struct error *err);
 
+/* queue_add without reading the job again. */
+#define JOB_ID_BYTES 80
+bool queue_put(struct queue *queue, const struct job_record *job, char out_id[JOB_ID_BYTES],
+               bool *out_joined, struct error *err);
+
 /* 32 hex digits that nobody can guess. */
 #define TOKEN_BYTES 33
 bool token_make(char out[TOKEN_BYTES], struct error *err);

@@ -136,6 +136,12 @@ bool registry_set_alias(struct registry *registry, const char *name, const char 
 bool registry_submit(struct registry *registry, const struct blueprint_record *blueprint,
                      const void *source, size_t size, struct arena *arena,
                      struct blueprint_record **out, struct error *err);
+/* queue_add of a job for this source, of which the registry keeps the bytes. job: all but request.
+ * Nothing is kept of a job that is refused. */
+struct queue;
+bool registry_enqueue(struct registry *registry, struct queue *queue, struct job_record *job,
+                      const void *source, size_t size, struct arena *arena, struct job_record **out,
+                      struct error *err);
 /* How long calls of a kernel (id or alias) took: fills observation->kernel, keeps it, and raises an
  * event where the version before was faster: Mann-Whitney over both samples, by 5 % at least.
  * ERR_NOT_FOUND. */

@@ -14,6 +14,7 @@
 #define TAG_MOST 64
 #define SAMPLE_MOST 1000
 #define TEXT_MOST 1000
+#define METADATA_MOST 65536
 #define ID_MOST 200
 #define ID_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@:+-"
 
@@ -178,6 +179,10 @@ enum handled route_submit(struct request *request, struct error *err)
     json_write_canonical(blueprint, &source);
     if (extra)
         json_write_canonical(extra, &metadata);
+    if (metadata.size_bytes > METADATA_MOST) {
+        fail(err, ERR_LIMIT, "field 'metadata' has more than %d bytes", METADATA_MOST);
+        return HANDLED_FAILED;
+    }
     wanted->head.id = arena_strdup(&request->arena, wanted->head.id);
     wanted->name = ask_blueprint_id(blueprint, &request->arena);
     wanted->name = wanted->name ? wanted->name : "";

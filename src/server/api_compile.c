@@ -244,13 +244,19 @@ static void on_single(void *context, const struct outcome *outcome)
     request_complete(single->request, fill_single, single);
 }
 
+static bool single_gone(void *context)
+{
+    const struct single *single = context;
+    return request_gone(single->request);
+}
+
 static enum handled compile_wish(struct request *request, struct single *single, struct error *err)
 {
     json_t *answer;
     single->request = request;
     single->wish.arena = &request->arena;
     single->wish.client = request->client;
-    single->waiter = (struct waiter){.done = on_single, .context = single};
+    single->waiter = (struct waiter){.done = on_single, .gone = single_gone, .context = single};
     request->blueprint_id = single->wish.ask.blueprint_id;
     enum found found = find_or_submit(request, &single->wish, &single->waiter, &answer, err);
     if (found == FOUND)
@@ -444,6 +450,12 @@ static void on_item(void *context, const struct outcome *outcome)
     settle(item->batch);
 }
 
+static bool item_gone(void *context)
+{
+    const struct item *item = context;
+    return request_gone(item->batch->request);
+}
+
 /* The request waits already, so memory that runs out is an error of the item. */
 static bool parse_item(struct request *request, const json_t *ask, struct wish *wish,
                        struct error *err)
@@ -472,7 +484,7 @@ static void submit_item(struct request *request, struct item *item, const json_t
     wish->client = request->client;
     wish->parent = "";
     wish->epoch = shelf_epoch(request->server->answers);
-    item->waiter = (struct waiter){.done = on_item, .context = item};
+    item->waiter = (struct waiter){.done = on_item, .gone = item_gone, .context = item};
     enum found found = parse_item(request, ask, wish, &err)
                            ? find_or_submit(request, wish, &item->waiter, &answer, &err)
                            : NOT_FOUND;

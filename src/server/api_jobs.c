@@ -37,17 +37,13 @@ enum handled job_submit(struct request *request, const struct ask *ask, uint32_t
 {
     struct server *server = request->server;
     struct job_record *wanted = record_new(RECORD_job, &request->arena), *job;
-    char *digest = arena_alloc(&request->arena, SHA256_HEX_BYTES, 1);
     struct strbuf location;
-    bool joined;
-    if (!blobs_put(registry_blobs(server->registry), ask->source, ask->source_bytes, digest, err))
-        return HANDLED_FAILED;
     wanted->key = ask->key;
     wanted->client = request->client;
-    wanted->request = digest;
     wanted->hints = ask->hints_text;
     wanted->priority = priority;
-    if (!queue_add(server->queue, wanted, &request->arena, &job, &joined, err)) {
+    if (!registry_enqueue(server->registry, server->queue, wanted, ask->source, ask->source_bytes,
+                          &request->arena, &job, err)) {
         if (err->code == ERR_BUSY)
             metrics_add(server->metrics, METRIC_REFUSED, "jobs", 1);
         return HANDLED_FAILED;
@@ -75,10 +71,16 @@ enum handled route_job(struct request *request, struct error *err)
 enum handled route_cancel(struct request *request, struct error *err)
 {
     struct server *server = request->server;
+    struct job_record *job;
+    if (!find_job(request, &job, err))
+        return HANDLED_FAILED;
+    if (strcmp(job->client, request->client) != 0 && !(request->scopes & 1u << SCOPE_ADMIN)) {
+        fail(err, ERR_SCOPE, "the job is another client's: cancelling it needs scope admin");
+        return HANDLED_FAILED;
+    }
     if (!queue_cancel(server->queue, request->args[0], request->client, err))
         return HANDLED_FAILED;
     pool_cancel(server->pool, request->args[0]);
-    struct job_record *job;
     if (!find_job(request, &job, err))
         return HANDLED_FAILED;
     if (job->blueprint[0] != '\0' && /* one that was submitted: nobody compiles it any more */

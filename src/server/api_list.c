@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "server/api.h"
 
 #define LIMIT_DEFAULT 50
 #define LIMIT_MOST 500
 #define NAME_BYTES 80
+#define FETCHED 20 /* records at a time */
+#define PAGE_BYTES ((size_t)2 << 20)
 
 json_t *list_value(const char *list)
 {
@@ -155,13 +158,44 @@ static bool take_page(struct request *request, struct query *query, struct error
     return true;
 }
 
+/* A page ends where it has its records or its bytes, whichever comes first: records may be large.
+ */
+static enum handled reply_page(struct request *request, struct query *query, struct error *err)
+{
+    struct strbuf text;
+    uint32_t left = query->limit;
+    bool more = true;
+    strbuf_init(&text, &request->arena);
+    strbuf_puts(&text, "{\"items\":[");
+    for (bool first = true; more && left > 0 && text.size_bytes < PAGE_BYTES;) {
+        struct records records;
+        query->limit = left < FETCHED ? left : FETCHED;
+        if (!catalogue_list(registry_catalogue(request->server->registry), query, &request->arena,
+                            &records, err))
+            return HANDLED_FAILED;
+        for (uint32_t i = 0; i < records.count; i++, first = false) {
+            json_t *value = record_value(query->kind, records.items[i]);
+            strbuf_puts(&text, first ? "" : ",");
+            json_write_canonical(value, &text);
+            json_decref(value);
+            query->after = ((const struct record *)records.items[i])->serial;
+        }
+        more = records.count == query->limit;
+        left -= records.count;
+    }
+    if (more)
+        strbuf_printf(&text, "],\"next\":\"%lld\"}", (long long)query->after);
+    else
+        strbuf_puts(&text, "],\"next\":null}");
+    return reply_text(request, 200, "application/json", text.data, text.size_bytes);
+}
+
 enum handled list_records(struct request *request, enum record_kind kind,
                           const struct filter *fixed, uint32_t fixed_count, struct error *err)
 {
     const struct record_type *type = record_type(kind);
     struct listing listing = {.filter_count = 0};
     struct query query = {.kind = kind, .newest_first = true};
-    struct records records;
     strbuf_init(&listing.allowed, &request->arena);
     strbuf_puts(&listing.allowed, "limit cursor");
     for (uint32_t i = 0; i < fixed_count; i++)
@@ -172,20 +206,9 @@ enum handled list_records(struct request *request, enum record_kind kind,
     query.filters = listing.filters;
     query.filter_count = listing.filter_count;
     if (!request_only_queries(request, listing.allowed.data, err) ||
-        !take_page(request, &query, err) ||
-        !catalogue_list(registry_catalogue(request->server->registry), &query, &request->arena,
-                        &records, err))
+        !take_page(request, &query, err))
         return HANDLED_FAILED;
-    json_t *items = json_array(), *next = json_null();
-    for (uint32_t i = 0; i < records.count; i++)
-        json_array_append_new(items, record_value(kind, records.items[i]));
-    if (records.count == query.limit) {
-        char cursor[24];
-        const struct record *last = records.items[records.count - 1];
-        snprintf(cursor, sizeof cursor, "%lld", (long long)last->serial);
-        next = json_string(cursor);
-    }
-    return reply_json(request, 200, json_pack("{s:o, s:o}", "items", items, "next", next));
+    return reply_page(request, &query, err);
 }
 
 json_t *field_values(const struct record_field *field)

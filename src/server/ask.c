@@ -250,9 +250,9 @@ bool ask_parse(const struct settings *settings, const json_t *body, struct arena
 void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *out)
 {
     json_error_t ignored;
-    json_t *blueprint = size > 0 && *(const char *)bytes == '{'
-                            ? json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &ignored)
-                            : NULL;
+    bool readable =
+        size > 0 && *(const char *)bytes == '{' && json_count(bytes, size) <= LIMIT_REQUEST_VALUES;
+    json_t *blueprint = readable ? json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &ignored) : NULL;
     out->blueprint_id = ask_blueprint_id(blueprint, arena);
     out->blueprint_name = name_of(blueprint, arena);
     json_decref(blueprint);

@@ -252,6 +252,19 @@ static void *feed(void *context)
     return NULL;
 }
 
+/* After the host and the folder of data: the same after a restart, and no other's. */
+static void name_worker(const struct server *server, char *out, size_t size)
+{
+    char host[64] = "", folder[SHA256_HEX_BYTES];
+    char *path = realpath(server->settings.data, NULL);
+    const char *place = path ? path : server->settings.data;
+    if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
+        snprintf(host, sizeof host, "server");
+    sha256_hex(place, strlen(place), folder);
+    snprintf(out, size, "%s-%.8s", host, folder);
+    free(path);
+}
+
 struct feeder *feeder_start(struct server *server, struct error *err)
 {
     struct feeder *feeder = calloc(1, sizeof *feeder);
@@ -261,8 +274,7 @@ struct feeder *feeder_start(struct server *server, struct error *err)
         return NULL;
     }
     feeder->server = server;
-    if (gethostname(feeder->worker, sizeof feeder->worker - 1) != 0 || feeder->worker[0] == '\0')
-        snprintf(feeder->worker, sizeof feeder->worker, "server");
+    name_worker(server, feeder->worker, sizeof feeder->worker);
     pthread_mutex_init(&feeder->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -8,15 +8,19 @@
  * 2. Whatever happens, each request that began is completed once (on_completed), which frees it. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "server/http_priv.h"
 #include "server/metrics.h"
+#include "server/shares.h"
 
 #define DROPPED_BODIES 4 /* so many of the largest allowed are read on behalf of an error */
 #define BODY_FIRST ((size_t)16 << 10)
+#define BODY_WEIGHT 4    /* what a byte of a body costs in all: it is parsed, printed and copied */
+#define REPLY_RATE 32768 /* bytes a second: a client that reads more slowly is given up */
 #define STREAM_BLOCK 4096
 
 const char *request_header(const struct request *request, const char *name)
@@ -30,6 +34,7 @@ const char *request_query(const struct request *request, const char *name)
 }
 
 struct query_check {
+    const struct request *request;
     const char *allowed;
     struct error *err;
     bool ok;
@@ -49,8 +54,11 @@ static enum MHD_Result check_query(void *context, enum MHD_ValueKind kind, const
 {
     struct query_check *check = context;
     (void)kind;
-    if (value && has_word(check->allowed, key))
-        return MHD_YES;
+    if (value && has_word(check->allowed, key)) {
+        check->ok = request_query(check->request, key) == value ||
+                    fail(check->err, ERR_JSON, "query argument '%.60s' stands there twice", key);
+        return check->ok ? MHD_YES : MHD_NO;
+    }
     if (check->allowed[0] == '\0')
         check->ok = fail(check->err, ERR_JSON, "unknown query argument '%.60s': none is", key);
     else
@@ -62,7 +70,7 @@ static enum MHD_Result check_query(void *context, enum MHD_ValueKind kind, const
 
 bool request_only_queries(const struct request *request, const char *allowed, struct error *err)
 {
-    struct query_check check = {allowed, err, true};
+    struct query_check check = {request, allowed, err, true};
     MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, check_query, &check);
     return check.ok;
 }
@@ -164,6 +172,13 @@ static bool take_body(struct request *request, const char *data, size_t size)
         size_t capacity = request->body_capacity ? 2 * request->body_capacity : BODY_FIRST;
         while (capacity < request->body_bytes + size + 1)
             capacity *= 2;
+        uint64_t more = (uint64_t)(capacity - request->body_capacity) * BODY_WEIGHT;
+        if (!shares_take(request->server->shares, request->client, more, &err)) {
+            metrics_add(request->server->metrics, METRIC_REFUSED, "memory", 1);
+            refuse(request, &err);
+            return true;
+        }
+        request->share_bytes += more;
         char *grown = realloc(request->body, capacity);
         if (!grown) {
             fail(&err, ERR_NOMEM, "no memory for the body");
@@ -194,6 +209,14 @@ void request_finish(struct request *request)
 {
     request->ended = true;
     MHD_resume_connection(request->connection);
+}
+
+bool request_gone(const struct request *request)
+{
+    char byte;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 /* False: it waits, and may be another thread's already. */
@@ -256,7 +279,9 @@ static struct MHD_Response *make_response(const struct request *request)
 static enum MHD_Result send_reply(struct request *request)
 {
     struct MHD_Response *response = make_response(request);
-    http_set_deadline(request->connection, UINT64_MAX);
+    uint64_t seconds = http_patience(request->server) + request->reply.size / REPLY_RATE;
+    http_set_deadline(request->connection,
+                      request->reply.stream ? UINT64_MAX : clock_ns() + seconds * NS_PER_S);
     if (!response)
         return MHD_NO;
     enum MHD_Result sent = MHD_queue_response(request->connection, request->reply.status, response);
@@ -332,6 +357,7 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
         request->reply.release(request->reply.held);
     http->busy -= request->headed;
     request_drop_json(request);
+    shares_give(http->server->shares, request->client, request->share_bytes);
     free(request->body);
     arena_release(&request->arena);
     free(request);

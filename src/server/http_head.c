@@ -174,6 +174,46 @@ static bool check_headers(struct request *request, const char *version, uint64_t
     return true;
 }
 
+/* Pages of other origins: a browser on this machine can reach a service that asks for no token, and
+ * whoever wrote the page it shows can make it ask. So such a service is asked by its address or a
+ * name without dots (any other may have been made to lead here by whoever owns it), and by no page
+ * but its own. */
+
+static bool is_own_name(const char *host, const struct settings *settings)
+{
+    char name[HOST_BYTES_MOST + 1];
+    struct in_addr address;
+    bool v6 = host[0] == '[';
+    size_t length = v6 ? strcspn(++host, "]") : strcspn(host, ":");
+    snprintf(name, sizeof name, "%.*s", (int)length, host);
+    return strcasecmp(name, settings->host) == 0 || (!v6 && !strchr(name, '.')) ||
+           (v6 && strcmp(name, "::1") == 0) ||
+           (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
+}
+
+/* "http://HOST", with the host as it was asked. */
+static bool is_own_origin(const char *origin, const char *host)
+{
+    const char *at = strstr(origin, "://");
+    return at && host && strcasecmp(at + 3, host) == 0;
+}
+
+static bool check_origin(const struct request *request, struct error *err)
+{
+    const char *host = request_header(request, "Host"), *origin = request_header(request, "Origin");
+    const char *site = request_header(request, "Sec-Fetch-Site");
+    bool reads = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
+    if (host && !is_own_name(host, &request->server->settings))
+        return fail(err, ERR_SCOPE,
+                    "a service without tokens is asked as localhost or by its address, not as "
+                    "'%.100s'",
+                    host);
+    if ((origin && !is_own_origin(origin, host)) ||
+        (site && !reads && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0))
+        return fail(err, ERR_SCOPE, "a service without tokens takes nothing from pages of others");
+    return true;
+}
+
 /* Who it is. */
 
 static bool id_ok(const char *id)
@@ -231,7 +271,7 @@ static bool authorise(struct request *request, struct error *err)
     request->scopes = ~0u;
     if (!tokens) {
         name_client(request);
-        return true;
+        return needed == SCOPE_ANYBODY || check_origin(request, err);
     }
     const char *header = request_header(request, "Authorization");
     request->scopes = 0;

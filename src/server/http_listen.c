@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -15,6 +16,8 @@
 
 #define MEMORY_OF_CONNECTION ((size_t)32 << 10) /* headers of a request, and its reply's */
 #define OTHER_FILES 256                         /* descriptors besides those of connections */
+#define CROWDED_PART 4 /* idle connections are closed when less than this part is free */
+#define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 /* Connections. */
 
@@ -33,6 +36,7 @@ static void open_connection(struct http *http, struct MHD_Connection *handle, vo
     if (connection->next)
         connection->next->at = &connection->next;
     http->connections = connection;
+    http->connection_count++;
     pthread_mutex_unlock(&http->lock);
     http_await_request(http->server, handle);
 }
@@ -42,8 +46,10 @@ static void close_connection(struct http *http, struct connection *connection)
     if (!connection)
         return;
     pthread_mutex_lock(&http->lock);
-    if (connection->at)
+    if (connection->at) {
         *connection->at = connection->next;
+        http->connection_count--;
+    }
     if (connection->at && connection->next)
         connection->next->at = connection->at;
     pthread_mutex_unlock(&http->lock);
@@ -59,22 +65,36 @@ static void on_connection(void *context, struct MHD_Connection *handle, void **s
         close_connection(context, *socket_context);
 }
 
-void http_set_deadline(struct MHD_Connection *handle, uint64_t deadline_ns)
+static struct connection *find_connection(struct MHD_Connection *handle)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct connection *connection = info ? info->socket_context : NULL;
+    return info ? info->socket_context : NULL;
+}
+
+void http_set_deadline(struct MHD_Connection *handle, uint64_t deadline_ns)
+{
+    struct connection *connection = find_connection(handle);
     if (!connection)
         return;
     atomic_store(&connection->deadline_ns, deadline_ns);
     atomic_store(&connection->ended, false);
+    atomic_store(&connection->idle_ns, 0);
+}
+
+uint64_t http_patience(const struct server *server)
+{
+    const struct settings *settings = &server->settings;
+    return (uint64_t)settings->connection_timeout_seconds + settings->request_timeout_seconds;
 }
 
 void http_await_request(const struct server *server, struct MHD_Connection *handle)
 {
-    const struct settings *settings = &server->settings;
-    uint64_t seconds = settings->connection_timeout_seconds + settings->request_timeout_seconds;
-    http_set_deadline(handle, clock_ns() + seconds * NS_PER_S);
+    struct connection *connection = find_connection(handle);
+    uint64_t now = clock_ns();
+    http_set_deadline(handle, now + http_patience(server) * NS_PER_S);
+    if (connection)
+        atomic_store(&connection->idle_ns, now);
 }
 
 /* Whether a client that has not said all will say no more. The library, which asks for edges of
@@ -92,9 +112,13 @@ void http_close_late(struct server *server)
     struct http *http = server->http;
     uint64_t now = clock_ns();
     pthread_mutex_lock(&http->lock);
+    uint32_t most = server->settings.max_connections;
+    bool crowded = http->connection_count > most - most / CROWDED_PART;
     for (struct connection *at = http->connections; at; at = at->next) {
-        uint64_t deadline_ns = atomic_load(&at->deadline_ns);
-        if (deadline_ns != UINT64_MAX && (deadline_ns < now || is_abandoned(at)))
+        uint64_t deadline_ns = atomic_load(&at->deadline_ns), idle_ns = atomic_load(&at->idle_ns);
+        bool idle = idle_ns != 0 && idle_ns + NS_PER_S < now;
+        if (deadline_ns != UINT64_MAX &&
+            (deadline_ns < now || (crowded && idle) || is_abandoned(at)))
             shutdown(at->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&http->lock);
@@ -144,15 +168,26 @@ static bool read_pem(const char *path, struct arena *arena, const char **out, st
     return true;
 }
 
-/* As many descriptors as connections need, where the system allows it. */
-static void allow_files(uint32_t connections)
+static bool is_ours(const char *path, struct error *err)
+{
+    struct stat info;
+    return stat(path, &info) != 0 || file_is_ours(&info, path, err);
+}
+
+/* As many descriptors as connections need, or fewer connections where the system allows less. */
+static void allow_files(struct settings *settings)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= connections + OTHER_FILES)
+    rlim_t wanted = (rlim_t)settings->max_connections + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
-    limit.rlim_cur =
-        connections + OTHER_FILES < limit.rlim_max ? connections + OTHER_FILES : limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
+        return;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t others = limit.rlim_cur / 2 < OTHER_FILES ? limit.rlim_cur / 2 : OTHER_FILES;
+    if (limit.rlim_cur - others < settings->max_connections)
+        settings->max_connections = (uint32_t)(limit.rlim_cur - others);
 }
 
 static struct MHD_Daemon *start_daemon(struct http *http, int fd, const char *certificate,
@@ -162,7 +197,7 @@ static struct MHD_Daemon *start_daemon(struct http *http, int fd, const char *ce
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned threads = settings->workers ? settings->workers : cores > 0 ? (unsigned)cores : 1;
     bool tls = certificate != NULL;
-    struct MHD_OptionItem options[] = {
+    struct MHD_OptionItem options[16] = {
         {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_on_target, http},
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_on_completed, http},
         {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, http},
@@ -170,13 +205,18 @@ static struct MHD_Daemon *start_daemon(struct http *http, int fd, const char *ce
         {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)settings->max_connections, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)settings->connection_timeout_seconds, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)MEMORY_OF_CONNECTION, NULL},
-        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
-        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
-        {tls ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, (void *)(uintptr_t)certificate},
+        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL}};
+    const struct MHD_OptionItem of_tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)certificate},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key},
-        {MHD_OPTION_END, 0, NULL}};
-    if (threads == 1) /* the end of the list would hide what follows */
-        options[8] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS}};
+    size_t count = 8;
+    if (threads > 1)
+        options[count++] =
+            (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL};
+    for (size_t i = 0; tls && i < sizeof of_tls / sizeof of_tls[0]; i++)
+        options[count++] = of_tls[i];
+    options[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
                                 MHD_USE_TURBO | (tls ? MHD_USE_TLS : 0),
                             0, NULL, NULL, http_on_request, http, MHD_OPTION_ARRAY, options,
@@ -195,7 +235,8 @@ bool http_start(struct server *server, struct error *err)
     pthread_mutex_init(&http->lock, NULL);
     RAND_bytes((uint8_t *)&http->id_base, sizeof http->id_base);
     bool ok = settings->tls_certificate[0] == '\0' ||
-              (read_pem(settings->tls_certificate, &server->arena, &certificate, err) &&
+              (is_ours(settings->tls_key, err) &&
+               read_pem(settings->tls_certificate, &server->arena, &certificate, err) &&
                read_pem(settings->tls_key, &server->arena, &key, err));
     if (ok) {
         http->listen_fd = listen_at(settings, err);
@@ -203,7 +244,7 @@ bool http_start(struct server *server, struct error *err)
     }
     if (ok) {
         server->http = http;
-        allow_files(settings->max_connections);
+        allow_files(&server->settings);
         server->daemon = start_daemon(http, http->listen_fd, certificate, key);
         ok = server->daemon || fail(err, ERR_IO, "cannot start HTTP%s",
                                     certificate ? "S: are certificate and key right?" : "");

@@ -1,4 +1,5 @@
 /* Logs: one write a line, so that lines of threads do not mix. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,29 @@
 
 #include "server/server_priv.h"
 
+#define LINE_MOST                                                                   \
+    4000 /* what a pipe takes that has room at all, the note of lost lines included \
+          */
+
 static const char *const names[] = {"debug", "info", "warning", "error"};
+
+/* A log that nobody can read, or reads in time, is no reason to stop, nor to wait: a pipe that is
+ * full loses lines. How many, the next line says. */
+static void put(const char *text, size_t size)
+{
+    static atomic_uint lost;
+    char note[64];
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) == 0) {
+        atomic_fetch_add(&lost, 1);
+        return;
+    }
+    unsigned count = atomic_exchange(&lost, 0);
+    int length = snprintf(note, sizeof note, "{\"event\":\"lines lost\",\"count\":%u}\n", count);
+    ssize_t written = count > 0 ? write(STDERR_FILENO, note, (size_t)length) : 0;
+    written = write(STDERR_FILENO, text, size < LINE_MOST ? size : LINE_MOST);
+    (void)written;
+}
 
 void log_line(const struct server *server, enum log_level level, const char *what, json_t *fields)
 {
@@ -33,7 +56,6 @@ void log_line(const struct server *server, enum log_level level, const char *wha
         return;
     size_t size = strlen(text);
     text[size] = '\n'; /* in place of the zero byte */
-    ssize_t written = write(STDERR_FILENO, text, size + 1);
-    (void)written; /* a log that nobody can read is no reason to stop */
+    put(text, size + 1);
     free(text);
 }

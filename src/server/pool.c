@@ -9,22 +9,14 @@
 #include "server/pool_priv.h"
 
 #define CHAINS 1024
-#define CLIENT_BYTES 80
-
-/* The tasks of one client that wait, by priority, then age. */
-struct client {
-    struct client *next; /* in a ring */
-    char name[CLIENT_BYTES];
-    struct task *first;
-};
 
 struct pool {
     struct server *server;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct client *turn;         /* whose turn it was last; NULL: nobody waits */
+    struct turns turns;          /* tasks that wait */
     struct task *chains[CHAINS]; /* all tasks by key, linked by `chain` */
-    uint32_t waiting, active, slots;
+    uint32_t active, slots;
     bool stopping;
     pthread_t threads[];
 };
@@ -60,54 +52,6 @@ static void unchain(struct pool *pool, struct task *task)
     *at = task->chain;
 }
 
-static struct client *client_of(struct pool *pool, const char *name)
-{
-    struct client *client = pool->turn;
-    if (client)
-        do {
-            if (strncmp(client->name, name, CLIENT_BYTES - 1) == 0)
-                return client;
-            client = client->next;
-        } while (client != pool->turn);
-    client = calloc(1, sizeof *client);
-    if (!client)
-        return NULL;
-    snprintf(client->name, sizeof client->name, "%s", name);
-    if (pool->turn) { /* behind the one whose turn it was: it is the last of the ring */
-        client->next = pool->turn->next;
-        pool->turn->next = client;
-    } else
-        client->next = client;
-    pool->turn = client;
-    return client;
-}
-
-/* The next task: of the highest priority, of the client after the one whose turn it was. */
-static struct task *take(struct pool *pool)
-{
-    struct client *best = NULL, *before_best = NULL, *before = pool->turn;
-    if (!pool->turn)
-        return NULL;
-    do {
-        struct client *client = before->next;
-        if (!best || client->first->priority > best->first->priority) {
-            best = client;
-            before_best = before;
-        }
-        before = client;
-    } while (before != pool->turn);
-    struct task *task = best->first;
-    best->first = task->next;
-    pool->turn = best;
-    pool->waiting--;
-    if (best->first)
-        return task;
-    pool->turn = before_best == best ? NULL : before_best;
-    before_best->next = best->next;
-    free(best);
-    return task;
-}
-
 static bool refuse_stopping(struct error *err)
 {
     return fail(err, ERR_BUSY, "the service is being stopped");
@@ -119,19 +63,11 @@ static bool enqueue(struct pool *pool, struct task *task, struct error *err)
         return refuse_stopping(err);
     if (!spawner_alive(pool->server->spawner))
         return fail(err, ERR_BUSY, "no compiler can be started until the service is restarted");
-    if (pool->waiting >= pool->server->settings.queue_limit)
-        return fail(err, ERR_BUSY, "%u compilations wait already", pool->waiting);
-    struct client *client = client_of(pool, task->client);
-    if (!client)
-        return fail(err, ERR_NOMEM, "no memory for a compilation");
-    struct task **at = &client->first;
-    while (*at && (*at)->priority >= task->priority)
-        at = &(*at)->next;
-    task->next = *at;
-    *at = task;
+    task->turn = (struct turn){.priority = task->priority, .item = task};
+    if (!turns_add(&pool->turns, task->client, &task->turn, err))
+        return fail_at(err, "compilations");
     task->chain = *chain_of(pool, task->ask.key);
     *chain_of(pool, task->ask.key) = task;
-    pool->waiting++;
     return true;
 }
 
@@ -181,6 +117,25 @@ static void settle(struct pool *pool, struct task *task, struct outcome *outcome
     task_free(task);
 }
 
+/* Under the lock: nobody joins it afterwards, if so. */
+static bool nobody_waits(struct task *task)
+{
+    for (const struct waiter *waiter = task->waiters; waiter; waiter = waiter->next)
+        if (!waiter->gone || !waiter->gone(waiter->context))
+            return false;
+    atomic_store(&task->cancelled, true);
+    return true;
+}
+
+/* What nobody waits for any more is not done. */
+static void drop(struct pool *pool, struct task *task)
+{
+    struct outcome outcome = {.ok = false, .blueprint_id = task->ask.blueprint_id};
+    fail(&outcome.error, ERR_CANCELLED, "whoever asked for it has gone");
+    metrics_add(pool->server->metrics, METRIC_COMPILATIONS, "cancelled", 1);
+    settle(pool, task, &outcome);
+}
+
 static void run(struct pool *pool, struct task *task)
 {
     struct outcome outcome = {.ok = false, .blueprint_id = task->ask.blueprint_id};
@@ -200,18 +155,22 @@ static void *serve(void *context)
     struct pool *pool = context;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        struct task *task = take(pool);
+        struct task *task = turns_take(&pool->turns);
         if (!task) {
             if (pool->stopping)
                 break;
             pthread_cond_wait(&pool->changed, &pool->lock);
             continue;
         }
-        pool->active++;
+        bool wanted = !nobody_waits(task);
+        pool->active += wanted;
         pthread_mutex_unlock(&pool->lock);
-        run(pool, task);
+        if (wanted)
+            run(pool, task);
+        else
+            drop(pool, task);
         pthread_mutex_lock(&pool->lock);
-        pool->active--;
+        pool->active -= wanted;
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -238,6 +197,7 @@ struct pool *pool_start(struct server *server, uint32_t slots, struct error *err
         return NULL;
     }
     pool->server = server;
+    pool->turns.most = server->settings.queue_limit;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->changed, NULL);
     for (; pool->slots < slots; pool->slots++)
@@ -266,7 +226,7 @@ static void refuse_waiting(struct pool *pool)
 {
     struct outcome outcome = {.ok = false};
     refuse_stopping(&outcome.error);
-    for (struct task *task; (task = take(pool)) != NULL;) {
+    for (struct task *task; (task = turns_take(&pool->turns)) != NULL;) {
         pthread_mutex_unlock(&pool->lock);
         settle(pool, task, &outcome);
         pthread_mutex_lock(&pool->lock);
@@ -343,7 +303,7 @@ void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting, 
 {
     pthread_mutex_lock(&pool->lock);
     *out_active = pool->active;
-    *out_waiting = pool->waiting;
+    *out_waiting = pool->turns.count;
     *out_slots = pool->slots;
     pthread_mutex_unlock(&pool->lock);
 }

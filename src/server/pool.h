@@ -1,6 +1,6 @@
 /* The compilations under way: each key once, whoever asks; clients in turn; so many at a time.
  *
- *   submit ─► clients' queues ─► slot (a thread) ─► build/ ─► publish ─► answer ─► waiters
+ *   submit ─► clients in turn ─► slot (a thread) ─► build/ ─► publish ─► answer ─► waiters
  *                                                                └─ behind.h: the rest
  *
  * A task is owned by the pool from pool_submit on. Whoever submits one for a key that is under way
@@ -10,6 +10,7 @@
 
 #include "server/ask.h"
 #include "server/server_priv.h"
+#include "server/turns.h"
 
 struct pool;
 
@@ -24,6 +25,8 @@ struct outcome {
 
 struct waiter {
     void (*done)(void *context, const struct outcome *outcome);
+    bool (*gone)(void *context); /* whether it waits no more: asked before a task is begun, under
+                                    the pool's lock; NULL: it waits whatever happens */
     void *context;
     const char *job; /* the job in the catalogue; NULL: none */
     bool joined;     /* filled by pool_submit */
@@ -36,12 +39,13 @@ struct task {
     const char *client, *blueprint; /* the id of a blueprint that was submitted; "" */
     const char *parent;             /* the kernel that it is to improve on; "" */
     const char *miss;               /* why it was not found */
-    uint32_t priority;              /* 0 … 9; higher first */
+    uint32_t priority;              /* 0 … 9; higher first (turns.h) */
     /* The pool's. */
     atomic_bool cancelled;
     atomic_int step; /* enum build_step, 0: waits */
     struct waiter *waiters;
-    struct task *next, *chain;
+    struct turn turn;
+    struct task *chain;
 };
 
 struct task *task_new(void); /* NULL: no memory; its arena has no oom */

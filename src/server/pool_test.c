@@ -175,7 +175,7 @@ static void clients_in_turn(void **state)
     wait_for(bed, 8);
     assert_int_equal(bed->ok, 8);
     const char *b = memchr(bed->order, 'b', 8), *c = memchr(bed->order, 'c', 8);
-    assert_true(c && c - bed->order <= 2); /* a higher priority goes first */
+    assert_true(c && c - bed->order <= 2); /* a higher priority goes first at every other turn */
     assert_true(b && b - bed->order <= 4);
 }
 
@@ -193,7 +193,7 @@ static void a_full_queue_refuses(void **state)
         if (!ok)
             assert_int_equal(err.code, ERR_BUSY);
     }
-    assert_true(refused > 0 && taken >= 8);
+    assert_true(refused > 0 && taken >= 6); /* the last quarter is for others */
     wait_for(bed, taken);
     assert_int_equal(bed->ok, taken);
     assert_true(submit(bed, source_of(50, text), 'a', 0, &err)); /* and then takes again */

@@ -23,6 +23,7 @@
 #include "server/shelf.h"
 #include "server/metrics.h"
 #include "server/pool.h"
+#include "server/shares.h"
 #include "server/streams.h"
 #include "server/tokens.h"
 
@@ -58,9 +59,12 @@ static bool lock_data(struct life *life, bool make, struct error *err)
 {
     const char *data = life->server.settings.data;
     const char *path = join(&life->server.arena, data, "/lock");
+    struct stat info;
     if (make && !file_make_dirs(data, 0700, err))
         return false;
-    life->lock_fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+    if (stat(data, &info) == 0 && !file_is_ours(&info, data, err))
+        return false;
+    life->lock_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (make ? O_CREAT : 0), 0600);
     if (life->lock_fd < 0 && errno == ENOENT)
         return fail(err, ERR_NOT_FOUND, "'%s' holds no data of a registry", data);
     if (life->lock_fd < 0)
@@ -118,9 +122,10 @@ static bool make_memory(struct server *server, struct error *err)
 {
     size_t bytes = server->settings.answer_cache_mb * MIB;
     server->metrics = metrics_new();
+    server->shares = shares_new(server->settings.max_bodies_mb * MIB);
     server->answers = shelf_new(bytes / 4);
     server->packages = shelf_new(bytes / 4 * 3);
-    if (!server->metrics || !server->answers || !server->packages)
+    if (!server->metrics || !server->shares || !server->answers || !server->packages)
         return fail(err, ERR_NOMEM, "no memory for the service");
     metrics_set(server->metrics, METRIC_START, NULL, (double)server->started_ms * 1e-3);
     metrics_set(server->metrics, METRIC_INFO, URZA_VERSION, 1);
@@ -282,6 +287,7 @@ static void stop(struct life *life)
     http_stop(server);
     feeder_free(server->feeder);
     streams_free(server->streams);
+    shares_free(server->shares);
     shelf_free(server->answers);
     shelf_free(server->packages);
     behind_free(server->behind);

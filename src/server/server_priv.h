@@ -12,6 +12,7 @@
 #include "base/strbuf.h"
 #include "registry/registry.h"
 #include "server/server.h"
+#include "server/turns.h"
 
 struct MHD_Connection;
 struct MHD_Daemon;
@@ -20,6 +21,7 @@ struct behind;
 struct feeder;
 struct http;
 struct metrics;
+struct shares;
 struct shelf;
 struct pool;
 struct queue;
@@ -41,6 +43,7 @@ struct server {
     struct pool *pool;                /* pool.h */
     struct behind *behind;            /* behind.h */
     struct shelf *answers, *packages; /* shelf.h */
+    struct shares *shares;            /* shares.h: of memory for bodies */
     struct tokens *tokens;            /* tokens.h; NULL: everybody may do everything */
     struct metrics *metrics;          /* metrics.h */
     struct workers *workers;
@@ -115,6 +118,7 @@ struct request {
     json_t *json; /* request_json */
     char *body;
     size_t body_bytes, body_capacity, dropped_bytes;
+    uint64_t share_bytes; /* taken of shares.h for the body */
     enum source_kind source_kind;
     const char *client;       /* the token's name, or the address */
     unsigned scopes;          /* a bit each */
@@ -127,9 +131,9 @@ struct request {
     bool headed; /* its head is there */
     bool begun, ended, suspended;
     struct reply reply;
-    void *context;        /* of whoever goes on with it */
-    route_fn *then;       /* what a worker calls */
-    struct request *next; /* in the queue of workers */
+    void *context;    /* of whoever goes on with it */
+    route_fn *then;   /* what a worker calls */
+    struct turn turn; /* of the workers */
 };
 
 const char *request_header(const struct request *request, const char *name); /* NULL: none */
@@ -146,6 +150,8 @@ void request_drop_json(struct request *request);
 void request_wait(struct request *request);
 /* The reply stands. */
 void request_finish(struct request *request);
+/* Whether nobody will read the reply of a request that waits: its client closed the connection. */
+bool request_gone(const struct request *request);
 
 /* For who goes on with a request that waited: fill fills its reply, as a handler would; then, or
  * where memory runs out, it is finished. */
@@ -168,8 +174,8 @@ json_t *error_value(const struct error *err, const char *blueprint_id);
 
 /* Work threads, for handlers that may wait. */
 struct workers *workers_start(uint32_t count, struct error *err);
-/* False where too much waits already. */
-bool workers_add(struct workers *workers, struct request *request);
+/* ERR_BUSY: too much waits already. */
+bool workers_add(struct workers *workers, struct request *request, struct error *err);
 void workers_stop(struct workers *workers); /* ends what waits first; takes no more */
 void workers_free(struct workers *workers); /* stopped ones, that nobody asks any more */
 

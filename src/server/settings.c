@@ -1,5 +1,6 @@
 #include "server/settings.h"
 
+#include <arpa/inet.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,8 +186,9 @@ static bool one_of(const char *name, const char *text, const char *choices, stru
 
 static bool is_loopback(const char *host)
 {
+    struct in_addr address;
     return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           strncmp(host, "127.", 4) == 0;
+           (inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
 }
 
 bool settings_check(const struct settings *settings, struct error *err)

@@ -149,8 +149,6 @@ static json_t *make_answer(struct server *server, struct task *task,
     json_object_set_new(metadata, "size_bytes", json_integer((json_int_t)built->package_bytes));
     json_object_set_new(metadata, "compiler", json_string(compiler_version()));
     json_object_set_new(metadata, "key", json_string(task->ask.key));
-    if (task->ask.cache_key[0] != '\0')
-        json_object_set_new(metadata, "cache_key", json_string(task->ask.cache_key));
     json_object_set_new(answer, "kernel_id", json_string(built->compiled.kernel_id));
     json_object_set_new(answer, "compilation_time_ms", json_real(round(total_ms * 1e3) / 1e3));
     json_object_set_new(answer, "optimizations_applied", describe_passes(server, built));

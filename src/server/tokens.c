@@ -75,13 +75,6 @@ static bool read_line(struct tokens *tokens, char *line, struct arena *arena, st
     return true;
 }
 
-static bool others_may_write(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
-                                      (info.st_uid != geteuid() && info.st_uid != 0));
-}
-
 bool tokens_read(const char *path, struct arena *arena, struct tokens **out, struct error *err)
 {
     struct tokens *tokens = ARENA_NEW(arena, struct tokens);
@@ -89,8 +82,8 @@ bool tokens_read(const char *path, struct arena *arena, struct tokens **out, str
     size_t size;
     if (!file_read(path, FILE_MOST, &text, &size, err))
         return false;
-    bool ok = !others_may_write(path) ||
-              fail(err, ERR_SIGNATURE, "'%.100s' may be changed by others", path);
+    struct stat info;
+    bool ok = stat(path, &info) != 0 || file_is_ours(&info, path, err);
     unsigned number = 1;
     for (char *line = text, *end; ok && line; line = end, number++) {
         end = strchr(line, '\n');

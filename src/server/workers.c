@@ -1,4 +1,4 @@
-/* Threads that take requests from one queue. */
+/* Threads that take requests, of clients in turn. */
 #include <stdlib.h>
 
 #include "server/metrics.h"
@@ -9,8 +9,8 @@
 struct workers {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct request *first, **last; /* waiting */
-    uint32_t waiting, count;
+    struct turns turns; /* requests that wait */
+    uint32_t count;
     bool stopping;
     pthread_t threads[];
 };
@@ -40,10 +40,10 @@ enum handled request_later(struct request *request, route_fn *then, struct error
 {
     request->then = then;
     request_wait(request);
-    if (workers_add(request->server->workers, request))
+    if (workers_add(request->server->workers, request, err))
         return HANDLED_WAITS;
     metrics_add(request->server->metrics, METRIC_REFUSED, "requests", 1);
-    fail(err, ERR_BUSY, "too many requests wait");
+    fail_at(err, "requests");
     reply_error(request, err);
     request_finish(request);
     return HANDLED_WAITS;
@@ -54,15 +54,11 @@ static void *work(void *context)
     struct workers *workers = context;
     pthread_mutex_lock(&workers->lock);
     for (;;) {
-        while (!workers->first && !workers->stopping)
+        while (workers->turns.count == 0 && !workers->stopping)
             pthread_cond_wait(&workers->changed, &workers->lock);
-        struct request *request = workers->first;
+        struct request *request = turns_take(&workers->turns);
         if (!request)
             break;
-        workers->first = request->next;
-        if (!workers->first)
-            workers->last = &workers->first;
-        workers->waiting--;
         pthread_mutex_unlock(&workers->lock);
         request_complete(request, request->then, request->context);
         pthread_mutex_lock(&workers->lock);
@@ -80,7 +76,7 @@ struct workers *workers_start(uint32_t count, struct error *err)
     }
     pthread_mutex_init(&workers->lock, NULL);
     pthread_cond_init(&workers->changed, NULL);
-    workers->last = &workers->first;
+    workers->turns.most = WAITING_MOST;
     for (; workers->count < count; workers->count++)
         if (pthread_create(&workers->threads[workers->count], NULL, work, workers) != 0)
             break;
@@ -91,17 +87,14 @@ struct workers *workers_start(uint32_t count, struct error *err)
     return NULL;
 }
 
-bool workers_add(struct workers *workers, struct request *request)
+bool workers_add(struct workers *workers, struct request *request, struct error *err)
 {
     pthread_mutex_lock(&workers->lock);
-    bool ok = workers->waiting < WAITING_MOST && !workers->stopping;
-    if (ok) {
-        request->next = NULL;
-        *workers->last = request;
-        workers->last = &request->next;
-        workers->waiting++;
+    request->turn = (struct turn){.item = request};
+    bool ok = workers->stopping ? fail(err, ERR_BUSY, "the service is being stopped")
+                                : turns_add(&workers->turns, request->client, &request->turn, err);
+    if (ok)
         pthread_cond_signal(&workers->changed);
-    }
     pthread_mutex_unlock(&workers->lock);
     return ok;
 }
