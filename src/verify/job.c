@@ -28,6 +28,7 @@ static const struct way {
 
 struct job {
     struct verification *v;
+    uint32_t part;
     struct target_result *result;
     struct target_case target;
     struct sizes sizes;
@@ -195,22 +196,18 @@ static void run(struct job *job)
     if (!load_all(job))
         return;
     for (uint32_t i = 0; i < job->sizes.count; i++)
-        if (!judge_size(job, i))
+        if ((v->parts == 1 || (i > 0) == job->part) && !judge_size(job, i))
             return;
-    if (!judge_apart(job))
-        return;
-    snprintf(job->result->stage, STAGE_BYTES, "kernels");
-    if (!walk_checked(job->walk, job->result->stage, &job->result->kernels))
-        return;
-    job->result->done = true;
+    job->result->done = job->part > 0 || judge_apart(job);
 }
 
-void job_target(struct verification *v, uint32_t target)
+void job_target(struct verification *v, uint32_t target, uint32_t part)
 {
     struct arena arena;
     arena_init(&arena);
     struct job job = {.v = v,
-                      .result = &v->targets[target],
+                      .part = part,
+                      .result = &v->targets[target][part],
                       .target.target = &v->contents->targets[target],
                       .subject = {v->bytes, v->size, v->options, v->contents->targets[target].name},
                       .arena = &arena};

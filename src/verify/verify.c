@@ -71,7 +71,8 @@ static struct verification *share(const struct verification *from, size_t *out_b
     total += 2 * elements * sizeof(double) + from->contents->graph.outputs.count * sizeof(int64_t);
     for (uint32_t i = 0; i < from->contents->target_count; i++) {
         const struct plan *plan = &from->contents->targets[i].plan;
-        total += bytes + (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
+        total += bytes +
+                 PARTS * (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
     }
     char *map = mmap(NULL, total, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -89,9 +90,11 @@ static struct verification *share(const struct verification *from, size_t *out_b
     map += from->contents->graph.outputs.count * sizeof(int64_t);
     for (uint32_t i = 0; i < from->contents->target_count; i++) {
         const struct plan *plan = &from->contents->targets[i].plan;
-        v->targets[i].results = (struct kernel_result *)(void *)map;
-        map += (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
-        v->targets[i].outputs = (uint8_t *)map;
+        for (uint32_t part = 0; part < PARTS; part++) {
+            v->targets[i][part].results = (struct kernel_result *)(void *)map;
+            map += (plan->prepare.count + plan->forward.count) * sizeof(struct kernel_result);
+        }
+        v->targets[i][0].outputs = (uint8_t *)map;
         map += bytes;
     }
     *out_bytes = total;
@@ -100,7 +103,7 @@ static struct verification *share(const struct verification *from, size_t *out_b
 
 static void run_target(void *context, uint32_t index)
 {
-    job_target(context, index);
+    job_target(context, index / PARTS, index % PARTS);
 }
 
 static void run_whole(void *context, uint32_t index)
@@ -112,19 +115,22 @@ static void run_whole(void *context, uint32_t index)
 static bool run_jobs(struct driver *d, struct error *err)
 {
     struct verification *v = d->v;
-    struct job_row rows[PACKAGE_TARGETS + 1];
-    uint32_t count = 0;
+    struct job_row rows[PACKAGE_TARGETS * PARTS + 1];
+    uint32_t count = 0, targets = 0;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    for (uint32_t i = 0; i < v->contents->target_count; i++)
+        targets += d->native[i];
+    v->parts = cores > 0 && targets < (unsigned long)cores ? PARTS : 1;
     for (uint32_t i = v->contents->target_count; i-- > 0;)
-        if (d->native[i])
+        for (uint32_t part = 0; d->native[i] && part < v->parts; part++)
             rows[count++] = (struct job_row){.run = run_target,
                                              .context = v,
-                                             .index = i,
-                                             .died = v->targets[i].stage,
+                                             .index = i * PARTS + part,
+                                             .died = v->targets[i][part].stage,
                                              .died_bytes = STAGE_BYTES};
     rows[count++] = (struct job_row){
         .run = run_whole, .context = v, .died = v->result.stage, .died_bytes = STAGE_BYTES};
     uint32_t seconds = v->options->timeout_s ? v->options->timeout_s : DEFAULT_SECONDS;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t at_once = cores > 0 && cores < 64 ? (uint32_t)cores : 1;
     if (d->job_bytes * at_once > ALL_BYTES)
         at_once = d->job_bytes < ALL_BYTES ? (uint32_t)(ALL_BYTES / d->job_bytes) : 1;
@@ -151,16 +157,21 @@ static void place_failure(struct outcome *outcome, const char *stage)
     memcpy(outcome->detail, text, sizeof text);
 }
 
+/* By the index that results have. */
+static const struct plan_launch *launch_at(const struct plan *plan, uint32_t index)
+{
+    return index < plan->prepare.count ? &plan->prepare.items[index]
+                                       : &plan->forward.items[index - plan->prepare.count];
+}
+
 /* One distinct kernel a row: equal launches were judged as one. */
 static void add_kernels(struct driver *d, uint32_t target)
 {
     const struct package_target *t = &d->v->contents->targets[target];
     const struct plan *plan = &t->plan;
     for (uint32_t i = 0; i < plan->prepare.count + plan->forward.count; i++) {
-        const struct kernel_result *r = &d->v->targets[target].results[i];
-        const struct plan_launch *launch = i < plan->prepare.count
-                                               ? &plan->prepare.items[i]
-                                               : &plan->forward.items[i - plan->prepare.count];
+        const struct kernel_result *r = &d->v->targets[target][0].results[i];
+        const struct plan_launch *launch = launch_at(plan, i);
         if (r->samples == 0)
             continue;
         struct verify_kernel row = {t->name,        launch->label, r->samples, r->ratio,
@@ -173,7 +184,7 @@ static void add_kernels(struct driver *d, uint32_t target)
 static double output_unchecked(const struct driver *d, uint32_t target, uint32_t output)
 {
     const struct plan *plan = &d->v->contents->targets[target].plan;
-    const struct kernel_result *results = d->v->targets[target].results + plan->prepare.count;
+    const struct kernel_result *results = d->v->targets[target][0].results + plan->prepare.count;
     double share = 0;
     for (uint32_t i = 0; i < plan->forward.count; i++)
         for (uint32_t a = 0; a < plan->forward.items[i].arg_count && a < 32; a++) {
@@ -194,8 +205,8 @@ static void add_quality(struct driver *d, uint32_t target)
         struct verify_output row = {graph->outputs.items[o].name, name,
                                     output_unchecked(d, target, o), -1};
         double quality, limit, excess;
-        if (d->v->result.referenced && d->v->targets[target].done &&
-            !d->v->targets[target].outputs_partial &&
+        if (d->v->result.referenced && d->v->targets[target][0].done &&
+            !d->v->targets[target][0].outputs_partial &&
             whole_quality(d->v, target, o, &quality, &limit, &excess)) {
             row.quality = quality;
             outcome.figure = fmax(outcome.figure, quality / limit);
@@ -230,7 +241,7 @@ static void describe_sizes(const struct target_result *r, size_t check, struct o
 
 static void add_sizes(struct driver *d, uint32_t target)
 {
-    const struct target_result *r = &d->v->targets[target];
+    const struct target_result *r = &d->v->targets[target][0];
     for (uint32_t i = 0; i < r->size_count; i++) {
         const struct size_result *size = &r->sizes[i];
         struct verify_size row = {d->v->contents->targets[target].name,
@@ -243,27 +254,112 @@ static void add_sizes(struct driver *d, uint32_t target)
     }
 }
 
-static void report_target(struct driver *d, uint32_t target)
+#define OUTCOMES 4
+
+static void list_outcomes(struct target_result *r, struct outcome *out[OUTCOMES])
 {
-    struct target_result *r = &d->v->targets[target];
-    const char *name = d->v->contents->targets[target].name;
-    struct {
-        const char *name;
-        struct outcome *outcome;
-    } rows[] = {{"kernels", &r->kernels},
-                {"runtime", &r->runtime},
-                {"threads", &r->threads},
-                {"bounds", &r->bounds}};
+    out[0] = &r->kernels;
+    out[1] = &r->runtime;
+    out[2] = &r->threads;
+    out[3] = &r->bounds;
+}
+
+/* Failures of a job say where they were found. */
+static void conclude(struct target_result *r)
+{
+    struct outcome *outcomes[OUTCOMES];
     bool failed = false;
-    for (size_t i = 0; i < 4; i++)
-        failed |= rows[i].outcome->ran && !rows[i].outcome->pass;
+    list_outcomes(r, outcomes);
+    for (size_t i = 0; i < OUTCOMES; i++)
+        failed |= outcomes[i]->ran && !outcomes[i]->pass;
     r->kernels.bound = 1;
     if (!r->done && !failed) /* it died */
         outcome_fail(&r->kernels, "%s", "");
-    for (size_t i = 0; i < 4; i++) {
-        struct outcome *o = rows[i].outcome;
+    for (size_t i = 0; i < OUTCOMES; i++)
+        if (outcomes[i]->ran && !outcomes[i]->pass)
+            place_failure(outcomes[i], r->stage);
+}
+
+static void merge_kernel(struct kernel_result *r, const struct kernel_result *other)
+{
+    double least = r->tried ? r->least : INFINITY;
+    double floats_least = r->tried ? r->floats_least : INFINITY;
+    if (other->tried) {
+        r->least = fmin(least, other->least);
+        r->floats_least = fmin(floats_least, other->floats_least);
+    }
+    r->tried |= other->tried;
+    r->ratio = fmax(r->ratio, other->ratio);
+    r->not_checked = fmax(r->not_checked, other->not_checked);
+    r->elements += other->elements;
+    r->checked += other->checked;
+    r->samples += other->samples;
+}
+
+/* Another part of the same target. */
+static void merge(struct target_result *r, struct target_result *other, uint32_t launches)
+{
+    struct outcome *to[OUTCOMES], *from[OUTCOMES];
+    list_outcomes(r, to);
+    list_outcomes(other, from);
+    for (size_t i = 0; i < OUTCOMES; i++) {
+        double figure = fmax(to[i]->figure, from[i]->figure);
+        if (from[i]->ran && !from[i]->pass && !(to[i]->ran && !to[i]->pass))
+            *to[i] = *from[i];
+        to[i]->figure = figure;
+        to[i]->ran |= from[i]->ran;
+    }
+    for (uint32_t i = 0; i < other->size_count; i++)
+        r->sizes[r->size_count++] = other->sizes[i];
+    for (uint32_t i = 0; i < launches; i++)
+        merge_kernel(&r->results[i], &other->results[i]);
+    r->done &= other->done;
+}
+
+static uint32_t launch_count(const struct driver *d, uint32_t target)
+{
+    const struct plan *plan = &d->v->contents->targets[target].plan;
+    return plan->prepare.count + plan->forward.count;
+}
+
+/* Whether enough of every result was checked: on what a network makes, or where that leaves too
+ * much open, on exact or small arguments. Results that are no floats may stay open, where
+ * comparisons of equal sums leave them so on all arguments. */
+static void check_enough(struct driver *d, uint32_t target)
+{
+    struct target_result *r = &d->v->targets[target][0];
+    const struct plan *plan = &d->v->contents->targets[target].plan;
+    for (uint32_t i = 0; r->done && i < launch_count(d, target); i++) {
+        bool prepare = i < plan->prepare.count;
+        uint32_t number = prepare ? i : i - plan->prepare.count;
+        double least = r->results[i].floats_least;
+        if (least <= UNCHECKED_MOST)
+            continue;
+        outcome_fail(&r->kernels,
+                     "kernels: %s launch %u (%.100s): %.3g %% of a result cannot be "
+                     "checked",
+                     prepare ? "prepare" : "forward", number, launch_at(plan, i)->label,
+                     100 * least);
+        return;
+    }
+}
+
+static void report_target(struct driver *d, uint32_t target)
+{
+    static const char *const names[] = {"kernels", "runtime", "threads", "bounds"};
+    struct target_result *r = &d->v->targets[target][0];
+    const char *name = d->v->contents->targets[target].name;
+    struct outcome *outcomes[OUTCOMES];
+    for (uint32_t part = 0; part < d->v->parts; part++)
+        conclude(&d->v->targets[target][part]);
+    if (d->v->parts > 1)
+        merge(r, &d->v->targets[target][1], launch_count(d, target));
+    check_enough(d, target);
+    list_outcomes(r, outcomes);
+    for (size_t i = 0; i < OUTCOMES; i++) {
+        struct outcome *o = outcomes[i];
         if (o->ran && !o->pass) {
-            place_failure(o, r->stage);
+            /* says what failed, and where */
         } else if (r->done) {
             o->pass = true;
         } else {
@@ -272,7 +368,7 @@ static void report_target(struct driver *d, uint32_t target)
         }
         if (o->pass)
             describe_sizes(r, i, o);
-        add_check(d, rows[i].name, name, o, o->detail);
+        add_check(d, names[i], name, o, o->detail);
     }
     add_kernels(d, target);
     add_sizes(d, target);

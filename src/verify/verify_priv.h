@@ -50,6 +50,9 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
 /* "B=8 S=3" */
 void size_print(const struct dim_table *dims, const struct size *size, char *out, size_t bytes);
 
+/* More of a result, and it has not been checked. */
+#define UNCHECKED_MOST 0.01
+
 /* What is known of one launch after all sizes. */
 struct kernel_result {
     double ratio;
@@ -90,10 +93,6 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
               struct arena *arena, void ***outputs, struct outcome *outcome);
 /* What the last size came to: elements, checked, partial. */
 void walk_note(const struct walk *walk, struct size_result *out);
-/* Whether enough of every result was checked: on what a network makes, or where that leaves too
- * much open, on exact or small arguments. Results that are no floats may stay open, where
- * comparisons of equal sums leave them so on all arguments. False after failing the outcome. */
-bool walk_checked(const struct walk *walk, char *stage, struct outcome *outcome);
 /* Every distinct launch by itself, on arguments filled so; judged as above. Exact ones only where
  * they say more, or too little was checked so far; small ones only where too little of floats was.
  * once: of two fills only the one that says more, exact numbers where there are sums of products,
@@ -122,6 +121,9 @@ bool subject_bounds(const struct subject *subject, const struct sample *sample, 
 
 /* What the jobs of one verification share with the driver: one mapping, no pointers of children. */
 #define STAGE_BYTES 240
+/* A target is one job, or two where processors would have nothing to do: the first size with what
+ * is judged apart, and the other sizes. */
+#define PARTS 2
 struct target_result {
     char stage[STAGE_BYTES]; /* what it is doing: of a job that died, what it died of */
     bool done;
@@ -151,11 +153,12 @@ struct verification {
     struct size whole; /* at which passes and quality are judged */
     double budget;     /* operations of the reference, for one target */
     uint32_t threads;  /* of one job's interpreter */
-    struct target_result targets[PACKAGE_TARGETS];
+    struct target_result targets[PACKAGE_TARGETS][PARTS]; /* the first is all of it in the end */
+    uint32_t parts;
     struct whole_result result;
 };
-/* job.c: everything about one target. Runs in a child. */
-void job_target(struct verification *v, uint32_t target);
+/* job.c: one part of a target, or all of it. Runs in a child. */
+void job_target(struct verification *v, uint32_t target, uint32_t part);
 /* whole.c: whether a result may jump where a float operand moves by little; of a cast it hangs on
  * the dtypes. */
 bool prim_jumps(enum prim prim);

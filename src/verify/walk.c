@@ -374,9 +374,6 @@ static bool exact_says_more(const struct graph *g)
     return false;
 }
 
-/* More of a result, and it has not been checked. */
-#define UNCHECKED_MOST 0.01
-
 /* Whether a launch needs such arguments of its own. What a network makes may overflow nearly
  * everywhere, exact ones behind a large factor, too. */
 static bool apart_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
@@ -408,19 +405,6 @@ bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool onc
         arena_release(&arena);
         if (!ok)
             return false;
-    }
-    return true;
-}
-
-bool walk_checked(const struct walk *walk, char *stage, struct outcome *outcome)
-{
-    for (uint32_t i = 0; i < walk->target->count; i++) {
-        const struct kernel_result *r = &walk->results[i];
-        if (r->floats_least <= UNCHECKED_MOST)
-            continue;
-        name_stage(walk, i, stage);
-        return outcome_fail(outcome, "%.3g %% of a result cannot be checked",
-                            100 * r->floats_least);
     }
     return true;
 }

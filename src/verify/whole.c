@@ -512,7 +512,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
     double size = 0, largest = 0;
     for (int64_t i = 0; ours && plain && sizes && i < count; i++) {
         double right = v->result.reference[first + i], other = v->result.plain[first + i];
-        double mine = element(dtype, v->targets[target].outputs + byte, drawn ? points[i] : i);
+        double mine = element(dtype, v->targets[target][0].outputs + byte, drawn ? points[i] : i);
         if (!isfinite(right) || !isfinite(other) || !isfinite(mine))
             continue; /* kernels are judged on these one by one */
         sizes[used] = fabs(right);
