@@ -115,8 +115,21 @@ class Compile(Case):
         self.assertEqual(what, {"target_hardware", "precision", "expected_workload"})
         kernel = self.get("/api/v1/kernels/" + answer["kernel_id"]).json()
         self.assertEqual((kernel["precision"], kernel["strategy"]), ("fp32", "emergency"))
-        answer = self.compile(tiny("less", 8), strategy="aggressive")
-        self.assertEqual(answer["metadata"]["strategy"], "standard")
+
+    def test_aggressive_measures(self):
+        ir = chain("measured", 96, "linear", "relu", "linear")
+        first = self.compile(ir, strategy="standard", target_hardware="native")
+        answer = self.post("/optimize/" + first["kernel_id"], {"strategy": "aggressive"}).json()
+        self.assertEqual(answer["metadata"]["strategy"], "aggressive")
+        self.assertEqual(answer["metadata"]["evidence"], "verified")
+        self.assertEqual(answer["metadata"]["degraded"], [])
+        tuned = answer["metadata"]["tuned"]
+        self.assertGreaterEqual(tuned["kernels"], 1)
+        self.assertLessEqual(tuned["chosen_us"], tuned["heuristic_us"])
+        kept = self.get("/api/v1/tuning?kernel=" + answer["kernel_id"]).json()["items"]
+        self.assertEqual(len(kept), tuned["kernels"])
+        self.assertTrue(all(item["config"]["ns"] > 0 and item["device"]["cpu"] for item in kept))
+        self.assertGreaterEqual(self.server.metric('urza_optimization_speedup{type="tuning"}'), 1)
         self.assertTrue(all(item["why"] for item in answer["metadata"]["degraded"]))
 
     def test_hints_that_are_none(self):
@@ -815,7 +828,13 @@ class Errors(Case):
 
 
 class Overload(Case):
-    settings = {"max_concurrent_compilations": 1, "queue_limit": 1}
+    settings = {"max_concurrent_compilations": 1, "queue_limit": 1, "tune_seconds": 0}
+
+    def test_nothing_is_measured(self):
+        metadata = self.compile(tiny("less", 8), strategy="aggressive")["metadata"]
+        self.assertEqual(metadata["strategy"], "standard")
+        self.assertEqual([item["what"] for item in metadata["degraded"]], ["strategy"])
+        self.assertNotIn("tuned", metadata)
 
     def test_busy(self):
         replies = {}

@@ -51,12 +51,15 @@ static bool compile(const struct build_request *request, const struct compile_op
     struct child_answer answer;
     if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
+    result->tuned = NULL;
     work_compile(request->source, request->size, options,
+                 options->strategy == STRATEGY_AGGRESSIVE && !options->plain ? request->tune_s : 0,
                  options->cache ? cache_folder(options->cache) : NULL, request->closed, arena,
                  &work);
     if (!run_work(request, &work, "the compiler", arena, &answer, err) ||
         !compile_take_answer(&answer, out, err))
         return false;
+    result->tuned = work_take_tuned(&answer);
     result->peak_bytes = answer.peak_bytes;
     return true;
 }

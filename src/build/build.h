@@ -30,9 +30,11 @@ struct build_request {
     size_t size;
     struct compile_options compile; /* key: not here; where a chooser or observer is given,
                                        this process forks */
-    const char *dims;               /* of verification: as in verify_options */
-    bool unchecked;                 /* not verified, whatever the strategy */
-    bool degrade;                   /* otherwise the first failure is the answer */
+    double tune_s; /* > 0, without a chooser: configs of kernels are measured for about so long, on
+                      this machine, for targets that it can run; for STRATEGY_AGGRESSIVE */
+    const char *dims;   /* of verification: as in verify_options */
+    bool unchecked;     /* not verified, whatever the strategy */
+    bool degrade;       /* otherwise the first failure is the answer */
     const char *closed; /* a folder of which the source may read nothing: that of the key, say;
                            NULL: none */
     /* Opens the signing key into *out, which is wiped after use; NULL: the package is unsigned. */
@@ -55,6 +57,9 @@ struct build_result {
     size_t package_bytes;
     const char *evidence; /* JSON; NULL: not verified */
     size_t evidence_bytes;
+    /* What was measured to choose configs: {"device", "entries": as urza_tuner_list has them};
+     * NULL: nothing. */
+    const char *tuned;
     double verify_ms;     /* < 0: not verified */
     enum dtype precision; /* of the first output of floating-point numbers; DTYPE_NONE: none is */
     uint64_t peak_bytes;  /* most memory that a compiler's process had; 0: there was none */

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/strbuf.h"
 #include "profile/profile.h"
+#include "tuner/tuner.h"
 
 #define COMPILE_MS 120000
 #define VERIFY_S 300 /* the default of verify_options */
@@ -22,9 +23,16 @@
 #define PROFILE_MS 60000
 #define PROFILE_BYTES ((uint64_t)8 << 30)
 #define TEXTS_MOST 5
+#define TUNE_MORE 2     /* times as long as it is to take, measuring may take */
+#define TUNE_KERNELS 8  /* no kernel takes more than such a part of the time */
+#define TUNE_KERNEL_S 3 /* nor so many seconds */
+
+#define TUNED_PART 2      /* of the answer: where a dump would be */
+#define TUNED_MOST 100000 /* JSON values */
 
 struct compile_wire {
     uint64_t seed;
+    double tune_s;
     uint32_t strategy;
     bool training, plain;
 };
@@ -79,10 +87,11 @@ static bool take_options(const struct child_part *part, void *out, size_t bytes,
 }
 
 void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  const char *cache_folder, const char *closed, struct arena *arena,
+                  double tune_s, const char *cache_folder, const char *closed, struct arena *arena,
                   struct work_order *out)
 {
     const struct compile_wire wire = {.seed = options->seed,
+                                      .tune_s = tune_s,
                                       .strategy = options->strategy,
                                       .training = options->training,
                                       .plain = options->plain};
@@ -95,9 +104,10 @@ void work_compile(const char *source, size_t size, const struct compile_options 
     }
     const char *const texts[] = {options->targets, options->folder, options->dump, kernels, closed};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES;
+    uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
         .kind = WORK_COMPILE,
-        .limits = {.timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS,
+        .limits = {.timeout_ms = timeout_ms + (uint32_t)(TUNE_MORE * 1e3 * tune_s),
                    .memory_bytes = memory,
                    .answer_bytes = memory,
                    .file_bytes = KERNEL_FILE_BYTES,
@@ -144,6 +154,31 @@ void work_profile(const void *package, size_t size, const uint8_t signer[32], do
         .parts = {put_options(&wire, sizeof wire, arena), {NULL, 0}, {package, size}}};
 }
 
+/* It measures and forgets: nothing of it is on a disk. */
+static bool open_tuner(double seconds, urza_tuner **out, struct error *err)
+{
+    double share_s = seconds / TUNE_KERNELS; /* or the first kernels would take it all */
+    const urza_tuner_options options = {.policy = URZA_TUNE_AUTOTUNE,
+                                        .budget_s =
+                                            share_s < TUNE_KERNEL_S ? share_s : TUNE_KERNEL_S,
+                                        .total_s = seconds};
+    return urza_tuner_open(&options, out, NULL) == 0 ||
+           fail(err, ERR_NOMEM, "no memory for a tuner");
+}
+
+const char *work_take_tuned(const struct child_answer *answer)
+{
+    const struct child_part *part = &answer->parts[TUNED_PART];
+    struct error ignored;
+    json_t *list = part->size_bytes > 0 && json_count(part->data, part->size_bytes) <= TUNED_MOST
+                       ? json_read(part->data, part->size_bytes, &ignored)
+                       : NULL;
+    bool ok = json_is_object(json_object_get(list, "device")) &&
+              json_is_array(json_object_get(list, "entries"));
+    json_decref(list);
+    return ok ? part->data : NULL;
+}
+
 static bool compile(const struct work_order *work, struct arena *arena, struct child_answer *out,
                     struct error *err)
 {
@@ -154,6 +189,10 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
         !take_texts(&work->parts[1], texts, 5, err))
         return false;
+    urza_tuner *tuner = NULL;
+    if (wire.tune_s > 0 && !open_tuner(wire.tune_s, &tuner, err))
+        return false;
+    const struct config_chooser chooser = tuner_chooser(tuner);
     struct cache *cache = texts[3] ? cache_new(&(struct cache_options){.folder = texts[3]}) : NULL;
     const struct compile_options options = {.targets = texts[0],
                                             .strategy = (enum strategy)wire.strategy,
@@ -163,13 +202,23 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                             .folder = texts[1],
                                             .dump = texts[2],
                                             .cache = cache,
+                                            .chooser = tuner ? &chooser : NULL,
                                             .kernels_only = true};
     /* The source may name files in its folder, and nothing else. */
-    confine_calls(&(struct confinement){
-        .reads = options.folder, .closed = texts[4], .writes = cache ? cache_folder(cache) : NULL});
+    confine_calls(&(struct confinement){.reads = options.folder,
+                                        .closed = texts[4],
+                                        .writes = cache ? cache_folder(cache) : NULL,
+                                        .memory_files = tuner != NULL});
     if (!compile_blueprint(source->data, source->size_bytes, &options, arena, &result, err))
         return false;
-    compile_answer(&result, arena, out); /* the process ends, and the cache's values with it */
+    compile_answer(&result, arena, out); /* the process ends, and all that is open with it */
+    char *list = NULL;
+    if (tuner && urza_tuner_list(tuner, &list, NULL) == 0 && list) {
+        struct strbuf tuned;
+        strbuf_init(&tuned, arena);
+        strbuf_printf(&tuned, "{\"device\":%s,\"entries\":%s}", urza_tuner_device(tuner), list);
+        out->parts[TUNED_PART] = (struct child_part){tuned.data, tuned.size_bytes};
+    }
     return true;
 }
 

@@ -19,10 +19,12 @@ struct work_order {
 
 /* Compiling with these options, without key, chooser and observer, and with a cache for kernels
  * that is part of cache_folder (NULL: none): no child writes what is found as a whole package.
- * closed: as in build_request. */
+ * tune_s, closed: as in build_request. */
 void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  const char *cache_folder, const char *closed, struct arena *arena,
+                  double tune_s, const char *cache_folder, const char *closed, struct arena *arena,
                   struct work_order *out);
+/* What was measured meanwhile, as build_result has it: NULL where it is none or damaged. */
+const char *work_take_tuned(const struct child_answer *answer);
 /* verify_package with these options, but without trusted keys. As a whole it takes half a minute
  * more than its checks may. */
 void work_verify(const void *package, size_t size, const struct verify_options *options,

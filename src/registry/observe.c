@@ -90,6 +90,18 @@ static struct observation_record *last_of(struct registry *registry, const char 
     return ok && records.count > 0 ? records.items[0] : NULL;
 }
 
+bool registry_before(struct registry *registry, const struct kernel_record *kernel,
+                     struct arena *arena, struct kernel_record **out, struct error *err)
+{
+    void *found = NULL;
+    if (kernel->parent[0] == '\0')
+        return version_find(registry->catalogue, kernel, kernel->version, arena, out, err);
+    if (!catalogue_get(registry->catalogue, RECORD_kernel, kernel->parent, arena, &found, err))
+        return false;
+    *out = found;
+    return true;
+}
+
 static void look_for_regression(struct registry *registry, const struct kernel_record *kernel,
                                 const struct observation_record *now, struct arena *arena)
 {

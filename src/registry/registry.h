@@ -148,6 +148,10 @@ bool registry_enqueue(struct registry *registry, struct queue *queue, struct job
 bool registry_observe(struct registry *registry, const char *kernel,
                       struct observation_record *observation, struct arena *arena,
                       struct error *err);
+/* What a kernel is to be compared with: the one that it was to improve on, else the version before.
+ * *out NULL: there is none. */
+bool registry_before(struct registry *registry, const struct kernel_record *kernel,
+                     struct arena *arena, struct kernel_record **out, struct error *err);
 /* Whether newer is: for tests. */
 bool observation_slower(const struct observation_record *older,
                         const struct observation_record *newer);
@@ -159,8 +163,8 @@ bool registry_record(struct registry *registry, const struct compilation_record 
 
 /* Now and then, on any one thread: writes uses down, evicts beyond size and age (those first that
  * were not asked for for longest) and, of what only grows, forgets the oldest: 1,000 compilations
- * are kept, 10,000 events, failures and ended jobs, 100,000 changes and observations. What fails
- * is done the next time. */
+ * are kept, 10,000 events, failures, tunings and ended jobs, 100,000 changes and observations. What
+ * fails is done the next time. */
 struct tended {
     uint32_t evicted, objects_removed;
     uint64_t bytes; /* of packages that are kept */

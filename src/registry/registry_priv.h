@@ -15,6 +15,7 @@
 #define EVENTS_KEPT 10000
 #define FAILURES_KEPT 10000
 #define JOBS_KEPT 10000 /* of those that have ended */
+#define TUNINGS_KEPT 10000
 #define CHANGES_KEPT 100000
 #define OBSERVATIONS_KEPT 100000
 

@@ -229,11 +229,9 @@ static const struct growing {
     const struct filter *filters; /* others are not touched */
     uint32_t filter_count;
 } growing_kinds[] = {
-    {RECORD_compilation, COMPILATIONS_KEPT, NULL, 0},
-    {RECORD_event, EVENTS_KEPT, NULL, 0},
-    {RECORD_failure, FAILURES_KEPT, NULL, 0},
-    {RECORD_job, JOBS_KEPT, ended, 2},
-    {RECORD_change, CHANGES_KEPT, NULL, 0},
+    {RECORD_compilation, COMPILATIONS_KEPT, NULL, 0}, {RECORD_event, EVENTS_KEPT, NULL, 0},
+    {RECORD_failure, FAILURES_KEPT, NULL, 0},         {RECORD_job, JOBS_KEPT, ended, 2},
+    {RECORD_change, CHANGES_KEPT, NULL, 0},           {RECORD_tuning, TUNINGS_KEPT, NULL, 0},
     {RECORD_observation, OBSERVATIONS_KEPT, NULL, 0},
 };
 

@@ -412,6 +412,11 @@ enum handled route_forget_failure(struct request *request, struct error *err)
     return ok ? reply_record(request, 200, RECORD_failure, record) : HANDLED_FAILED;
 }
 
+enum handled route_tunings(struct request *request, struct error *err)
+{
+    return list_records(request, RECORD_tuning, NULL, 0, err);
+}
+
 enum handled route_events(struct request *request, struct error *err)
 {
     return list_records(request, RECORD_event, NULL, 0, err);

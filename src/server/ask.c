@@ -62,14 +62,15 @@ static bool take_hardware(const char *text, struct arena *arena, struct ask *ask
            fail(err, ERR_JSON, "hint 'target_hardware' is empty, or its last level");
 }
 
-static bool take_strategy(const char *text, struct ask *ask, struct error *err)
+static bool take_strategy(const struct settings *settings, const char *text, struct ask *ask,
+                          struct error *err)
 {
     enum strategy strategy = strategy_from_name(text);
     if (strategy == STRATEGY_NONE)
         return fail(err, ERR_JSON,
                     "hint 'strategy' is '%.60s': emergency, fast, standard or aggressive", text);
-    if (strategy == STRATEGY_AGGRESSIVE)
-        do_without(ask, "strategy", "measuring configs needs a machine of its own: standard");
+    if (strategy == STRATEGY_AGGRESSIVE && !(settings->tune_seconds > 0))
+        do_without(ask, "strategy", "this service measures no configs (tune_seconds): standard");
     ask->hints.strategy = strategy;
     return true;
 }
@@ -155,7 +156,8 @@ bool ask_hints(const struct settings *settings, const json_t *object, struct are
                    !json_opt_string(object, "expected_workload", &workload, err) ||
                    !take_numbers(object, &ask, err)))
         return false;
-    if (!take_hardware(hardware, arena, &ask, err) || !take_strategy(strategy, &ask, err) ||
+    if (!take_hardware(hardware, arena, &ask, err) ||
+        !take_strategy(settings, strategy, &ask, err) ||
         (precision && !take_precision(precision, &ask, err)) ||
         (workload && !take_workload(workload, &ask, err)))
         return false;

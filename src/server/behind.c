@@ -150,6 +150,27 @@ static bool note_profile(struct server *server, const char *id, const struct wor
     return false;
 }
 
+static double measured_us(const struct kernel_record *kernel)
+{
+    json_t *figures = kernel->measured[0] != '\0' ? json_loads(kernel->measured, 0, NULL) : NULL;
+    double p50_us = json_number_value(json_object_get(figures, "p50_us"));
+    json_decref(figures);
+    return p50_us;
+}
+
+/* Against what was there before. */
+static void note_speedup(struct server *server, const struct kernel_record *kernel, double p50_us,
+                         struct arena *arena)
+{
+    struct kernel_record *before = NULL;
+    struct error ignored;
+    double before_us = registry_before(server->registry, kernel, arena, &before, &ignored) && before
+                           ? measured_us(before)
+                           : 0;
+    if (before_us > 0 && p50_us > 0)
+        metrics_set(server->metrics, METRIC_SPEEDUP, "version", before_us / p50_us);
+}
+
 static bool measure(struct behind *behind, const struct kernel_record *kernel, struct arena *arena,
                     struct error *err)
 {
@@ -163,6 +184,7 @@ static bool measure(struct behind *behind, const struct kernel_record *kernel, s
                        &profile, err) ||
         !note_profile(server, kernel->head.id, &profile, arena, err))
         return false;
+    note_speedup(server, kernel, profile.p50_us, arena);
     metrics_add(server->metrics, METRIC_MEASURED, NULL, 1);
     return true;
 }

@@ -74,6 +74,7 @@ static const struct shown {
              {"Alias", "Aliases", RECORD_alias},
              {"Job", "Jobs", RECORD_job},
              {"Compilation", "Compilations", RECORD_compilation},
+             {"Tuning", "Tunings", RECORD_tuning},
              {"Failure", "Failures", RECORD_failure},
              {"Event", "Events", RECORD_event}};
 #define SHOWN_COUNT (sizeof shown / sizeof shown[0])

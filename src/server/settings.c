@@ -194,7 +194,7 @@ static bool is_loopback(const char *host)
 bool settings_check(const struct settings *settings, struct error *err)
 {
     if (!one_of("log_level", settings->log_level, "debug|info|warning|error", err) ||
-        !one_of("strategy", settings->strategy, "emergency|fast|standard", err))
+        !one_of("strategy", settings->strategy, "emergency|fast|standard|aggressive", err))
         return false;
     if ((settings->tls_certificate[0] == '\0') != (settings->tls_key[0] == '\0'))
         return fail(err, ERR_USAGE, "tls_certificate and tls_key go together");

@@ -94,7 +94,7 @@ static void what_does_not_go_together(void **state)
     settings.log_level = "loud";
     assert_false(settings_check(&settings, &err));
     settings.log_level = "debug";
-    settings.strategy = "aggressive";
+    settings.strategy = "reckless";
     assert_false(settings_check(&settings, &err));
 }
 

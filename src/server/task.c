@@ -50,10 +50,11 @@ struct attempt attempt_of(const struct settings *settings, const struct ask *ask
 /* The answer. */
 
 /* What was done, where what was asked cannot be. */
-static enum strategy strategy_of(const struct task *task)
+static enum strategy strategy_of(const struct server *server, const struct task *task)
 {
     enum strategy asked = task->ask.hints.strategy;
-    return asked == STRATEGY_AGGRESSIVE ? STRATEGY_STANDARD : asked;
+    bool measures = server->settings.tune_seconds > 0;
+    return asked == STRATEGY_AGGRESSIVE && !measures ? STRATEGY_STANDARD : asked;
 }
 
 static json_t *describe_degraded(const struct task *task, const struct build_result *built)
@@ -131,6 +132,38 @@ static const char *evidence_of(const struct task *task, const struct build_resul
     return task->ask.hints.strategy == STRATEGY_FAST ? "pending" : "none";
 }
 
+/* Times of calls of all kernels that were measured, as the heuristics have them and as chosen. */
+static bool sum_tuned(const struct build_result *built, double *out_before_ns, double *out_after_ns,
+                      json_int_t *out_count)
+{
+    json_t *tuned = built->tuned ? json_loads(built->tuned, 0, NULL) : NULL, *entry;
+    size_t i;
+    *out_before_ns = *out_after_ns = 0;
+    *out_count = 0;
+    json_array_foreach(json_object_get(tuned, "entries"), i, entry)
+    {
+        double before = json_number_value(json_object_get(entry, "heuristic_ns"));
+        double after = json_number_value(json_object_get(entry, "ns"));
+        if (!(before > 0) || !(after > 0))
+            continue;
+        *out_before_ns += before;
+        *out_after_ns += after;
+        ++*out_count;
+    }
+    json_decref(tuned);
+    return *out_count > 0;
+}
+
+static json_t *describe_tuned(const struct build_result *built)
+{
+    double before_ns, after_ns;
+    json_int_t count;
+    if (!sum_tuned(built, &before_ns, &after_ns, &count))
+        return NULL;
+    return json_pack("{s:I, s:f, s:f}", "kernels", count, "heuristic_us", before_ns * 1e-3,
+                     "chosen_us", after_ns * 1e-3);
+}
+
 static json_t *make_answer(struct server *server, struct task *task,
                            const struct build_result *built, double total_ms)
 {
@@ -143,8 +176,12 @@ static json_t *make_answer(struct server *server, struct task *task,
     json_object_set_new(metadata, "degraded", describe_degraded(task, built));
     json_object_set_new(metadata, "warnings", describe_warnings(built));
     json_object_set_new(metadata, "targets", list_value(targets));
-    json_object_set_new(metadata, "strategy", json_string(strategy_name(strategy_of(task))));
+    json_object_set_new(metadata, "strategy",
+                        json_string(strategy_name(strategy_of(server, task))));
     json_object_set_new(metadata, "evidence", json_string(evidence_of(task, built)));
+    json_t *tuned = describe_tuned(built);
+    if (tuned)
+        json_object_set_new(metadata, "tuned", tuned);
     json_object_set_new(metadata, "kernels", json_integer(built->compiled.kernels));
     json_object_set_new(metadata, "size_bytes", json_integer((json_int_t)built->package_bytes));
     json_object_set_new(metadata, "compiler", json_string(compiler_version()));
@@ -193,15 +230,15 @@ static const char *precision_of(struct task *task, const struct build_result *bu
     return text.data;
 }
 
-static void fill_kernel(struct task *task, const struct build_result *built, const json_t *answer,
-                        double total_ms, struct kernel_record *kernel)
+static void fill_kernel(struct server *server, struct task *task, const struct build_result *built,
+                        const json_t *answer, double total_ms, struct kernel_record *kernel)
 {
     const json_t *metadata = json_object_get(answer, "metadata");
     kernel->head.id = built->compiled.kernel_id;
     kernel->name = task->ask.blueprint_name ? task->ask.blueprint_name : "";
     kernel->targets = list_targets(task, built);
     kernel->precision = precision_of(task, built);
-    kernel->strategy = strategy_name(strategy_of(task));
+    kernel->strategy = strategy_name(strategy_of(server, task));
     kernel->parent = task->parent;
     kernel->evidence = evidence_of(task, built);
     kernel->degraded = print(&task->arena, json_object_get(metadata, "degraded"));
@@ -218,7 +255,7 @@ static bool publish(struct server *server, struct task *task, const struct build
     struct key_record *key = record_new(RECORD_key, &task->arena);
     struct compilation_record *compilation = record_new(RECORD_compilation, &task->arena);
     const char *own_id = task->ask.blueprint_id ? task->ask.blueprint_id : "";
-    fill_kernel(task, built, answer, total_ms, kernel);
+    fill_kernel(server, task, built, answer, total_ms, kernel);
     key->head.id = task->ask.key;
     key->content = task->ask.content;
     key->hints = task->ask.hints_text;
@@ -248,6 +285,36 @@ static bool publish(struct server *server, struct task *task, const struct build
     return registry_publish(server->registry, &publication, &task->arena, NULL, err);
 }
 
+/* What was measured, a record for each kernel and CPU. Best effort. */
+static void note_tuned(struct server *server, struct task *task, const struct build_result *built)
+{
+    json_t *tuned = built->tuned ? json_loads(built->tuned, 0, NULL) : NULL, *entry;
+    char digest[SHA256_HEX_BYTES], id[SHA256_HEX_BYTES + 20];
+    struct error err = {.code = ERR_NONE};
+    size_t i;
+    if (!tuned)
+        return;
+    const char *device = print(&task->arena, json_object_get(tuned, "device"));
+    sha256_hex(device, strlen(device), digest);
+    json_array_foreach(json_object_get(tuned, "entries"), i, entry)
+    {
+        const char *key = json_string_value(json_object_get(entry, "key"));
+        if (!key || !json_object_get(entry, "ns"))
+            continue;
+        struct tuning_record *record = record_new(RECORD_tuning, &task->arena);
+        snprintf(id, sizeof id, "%.64s-%.16s", key, digest);
+        record->head.id = id;
+        record->kernel = built->compiled.kernel_id;
+        record->config = print(&task->arena, entry);
+        record->device = device;
+        record->at_ms = registry_now_ms();
+        const struct change change = {.kind = RECORD_tuning, .record = record};
+        if (!catalogue_commit(registry_catalogue(server->registry), &change, 1, &err))
+            break;
+    }
+    json_decref(tuned);
+}
+
 static void note_failure(struct server *server, struct task *task, const struct error *failure,
                          double total_ms)
 {
@@ -257,7 +324,7 @@ static void note_failure(struct server *server, struct task *task, const struct 
     bool cancelled = failure->code == ERR_CANCELLED;
     compilation->blueprint = task->ask.blueprint_id ? task->ask.blueprint_id : "";
     compilation->status = cancelled ? "cancelled" : "failed";
-    compilation->strategy = strategy_name(strategy_of(task));
+    compilation->strategy = strategy_name(strategy_of(server, task));
     compilation->error = print(&task->arena, error);
     compilation->total_ms = total_ms;
     compilation->miss = task->miss;
@@ -278,6 +345,10 @@ static void note_success(struct server *server, const struct task *task,
                 built->degraded_count > 0 ? "degraded" : "success", 1);
     metrics_observe(server->metrics, METRIC_DURATION, total_ms * 1e-3);
     metrics_set(server->metrics, METRIC_MEMORY_PEAK, NULL, (double)built->peak_bytes);
+    double before_ns, after_ns;
+    json_int_t tuned;
+    if (sum_tuned(built, &before_ns, &after_ns, &tuned))
+        metrics_set(server->metrics, METRIC_SPEEDUP, "tuning", before_ns / after_ns);
     for (uint32_t i = 0; i < built->degraded_count; i++)
         metrics_add(server->metrics, METRIC_DEGRADED, built->degraded[i].what, 1);
     for (uint32_t i = 0; i < task->ask.less_count; i++)
@@ -320,6 +391,7 @@ static bool build(struct server *server, struct task *task, enum strategy strate
                                     .size = task->ask.source_bytes,
                                     .compile = task_limits(&server->settings),
                                     .degrade = true,
+                                    .tune_s = server->settings.tune_seconds,
                                     .open_key = open_key,
                                     .on_step = on_step,
                                     .context = &context,
@@ -348,7 +420,7 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
 {
     struct build_result built;
     double total_ms;
-    bool ok = build(server, task, strategy_of(task), &built, out_answer, &total_ms, err);
+    bool ok = build(server, task, strategy_of(server, task), &built, out_answer, &total_ms, err);
     if (!ok && err->code == ERR_VERIFY && task->ask.hints.strategy == STRATEGY_FAST)
         /* What it makes has been refuted behind an earlier answer: verified first this time, it
          * degrades to what passes. */
@@ -358,6 +430,7 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
         return false;
     }
     note_success(server, task, &built, total_ms);
+    note_tuned(server, task, &built);
     snprintf(out_kernel, SHELF_NAME_BYTES, "%s", built.compiled.kernel_id);
     return true;
 }
