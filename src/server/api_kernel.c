@@ -276,7 +276,10 @@ enum handled route_evidence(struct request *request, struct error *err)
     return reply_part(request, "evidence.json", err);
 }
 
-enum handled route_picture(struct request *request, struct error *err)
+typedef bool picture_fn(const void *bytes, size_t size, struct arena *arena, struct strbuf *out,
+                        struct error *err);
+
+static enum handled reply_picture(struct request *request, picture_fn *draw, struct error *err)
 {
     struct kernel_record *kernel;
     struct held_blob *held;
@@ -286,7 +289,17 @@ enum handled route_picture(struct request *request, struct error *err)
         return HANDLED_FAILED;
     request->reply.release = release_part;
     request->reply.held = held;
-    if (!picture_of_package(held->blob.data, held->blob.size_bytes, &request->arena, &text, err))
+    if (!draw(held->blob.data, held->blob.size_bytes, &request->arena, &text, err))
         return HANDLED_FAILED;
     return reply_text(request, 200, "image/svg+xml", text.data, text.size_bytes);
+}
+
+enum handled route_picture(struct request *request, struct error *err)
+{
+    return reply_picture(request, picture_of_package, err);
+}
+
+enum handled route_memory_picture(struct request *request, struct error *err)
+{
+    return reply_picture(request, picture_of_memory, err);
 }

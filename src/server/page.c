@@ -132,7 +132,8 @@ static void put_parts(struct strbuf *out, const json_t *value)
     static const char *const parts[][2] = {{"", "package"},
                                            {"/manifest", "manifest"},
                                            {"/evidence", "evidence"},
-                                           {"/graph.svg", "graph"}};
+                                           {"/graph.svg", "graph"},
+                                           {"/memory.svg", "memory"}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         strbuf_printf(out, "%s<a href=\"/kernel/", i > 0 ? " " : "");
         put_word(out, value);

@@ -70,25 +70,35 @@ static const char *best_target(const void *bytes, size_t size)
     return best;
 }
 
-bool picture_of_package(const void *bytes, size_t size, struct arena *arena, struct strbuf *out,
-                        struct error *err)
+bool picture_open(const void *bytes, size_t size, struct arena *arena, struct graph *graph,
+                  struct plan *plan, const char **out_target, struct error *err)
 {
     const char *target = best_target(bytes, size), *text;
     size_t text_size;
-    struct graph graph;
-    struct plan plan;
     struct error inner;
     if (!find_entry(bytes, size, target ? "optimised/" : "graph", target ? target : "", &text,
                     &text_size))
         return fail(err, ERR_PACKAGE, "the package has no graph");
-    bool ok = graph_parse(&graph, arena, text, text_size, &inner);
+    bool ok = graph_parse(graph, arena, text, text_size, &inner);
     if (ok && target)
         ok = find_entry(bytes, size, "plan/", target, &text, &text_size)
-                 ? plan_parse(&plan, arena, &graph.dims, text, text_size, &inner) &&
-                       check_plan(&plan, &graph, &inner)
+                 ? plan_parse(plan, arena, &graph->dims, text, text_size, &inner) &&
+                       check_plan(plan, graph, &inner)
                  : fail(&inner, ERR_PACKAGE, "there is no plan");
     if (!ok)
         return fail(err, ERR_PACKAGE, "%s: %s", target ? target : "graph", inner.message);
+    *out_target = target;
+    return true;
+}
+
+bool picture_of_package(const void *bytes, size_t size, struct arena *arena, struct strbuf *out,
+                        struct error *err)
+{
+    struct graph graph;
+    struct plan plan;
+    const char *target;
+    if (!picture_open(bytes, size, arena, &graph, &plan, &target, err))
+        return false;
     draw(&graph, target ? &plan : NULL, target, arena, out);
     return true;
 }

@@ -10,9 +10,9 @@
 #include "base/strbuf.h"
 #include "server/picture_priv.h"
 
-#define COLUMN 7.25 /* width of a letter of 12 units */
+#define COLUMN PICTURE_COLUMN
 #define SMALL_COLUMN 6.65
-#define MARGIN 20
+#define MARGIN PICTURE_MARGIN
 #define HEAD 62 /* height of heading and legend */
 
 static const char style[] =
@@ -34,6 +34,8 @@ static const char style[] =
     ".urza-picture .tip{fill:#6b7685;fill:var(--line)}\n"
     ".urza-picture .box{fill:#fff;fill:var(--box);stroke:#6b7685;stroke:var(--line)}\n"
     ".urza-picture .ring{fill:none;stroke:#17202a;stroke:var(--text)}\n"
+    ".urza-picture .bar{fill:#6b7685;fill:var(--line)}\n"
+    ".urza-picture .peak{fill:#17202a;fill:var(--text)}\n"
     ".urza-picture .stored{stroke:#17202a;stroke:var(--text);stroke-width:2.5}\n";
 
 static int whole(double length)
@@ -208,12 +210,8 @@ static const struct label legend[] = {
     {"Frame: one kernel; dashed: runs once, at load. Thick border: written to memory.", 79},
 };
 
-void picture_print(struct picture *picture, struct strbuf *out)
+void picture_begin(struct strbuf *out, double width, double height, const struct label *heading)
 {
-    const struct layering *layout = &picture->whole.layout;
-    double text = fmax(legend[0].columns * SMALL_COLUMN, picture->heading.columns * COLUMN);
-    double width = fmax(layout->width, text) + 2 * MARGIN;
-    double height = HEAD + layout->height + 2 * MARGIN;
     strbuf_printf(out,
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"urza-picture\" role=\"group\" "
                   "aria-labelledby=\"urza-picture-title\" width=\"%d\" height=\"%d\" "
@@ -223,10 +221,18 @@ void picture_print(struct picture *picture, struct strbuf *out)
                   "<defs><marker id=\"urza-tip\" viewBox=\"0 0 8 8\" refX=\"7.5\" refY=\"4\" "
                   "markerWidth=\"6\" markerHeight=\"6\" orient=\"auto\">"
                   "<path class=\"tip\" d=\"M0 0.5L8 4L0 7.5z\"/></marker></defs>\n",
-                  whole(width), whole(height), whole(width), whole(height), picture->heading.xml,
-                  style);
+                  whole(width), whole(height), whole(width), whole(height), heading->xml, style);
     print_rect(out, "paper", 0, 0, width, height, 0);
-    print_text(out, "left name", MARGIN, 26, &picture->heading);
+    print_text(out, "left name", MARGIN, 26, heading);
+}
+
+void picture_print(struct picture *picture, struct strbuf *out)
+{
+    const struct layering *layout = &picture->whole.layout;
+    double text = fmax(legend[0].columns * SMALL_COLUMN, picture->heading.columns * COLUMN);
+    double width = fmax(layout->width, text) + 2 * MARGIN;
+    double height = HEAD + layout->height + 2 * MARGIN;
+    picture_begin(out, width, height, &picture->heading);
     for (int i = 0; i < (picture->kernels ? 2 : 1); i++)
         print_text(out, "left faint small", MARGIN, 44 + 15 * i, &legend[i]);
     if (picture->note.columns > 0)

@@ -199,6 +199,15 @@ static struct strbuf draw(struct fixture *f, const struct strbuf *package)
     return out;
 }
 
+static struct strbuf draw_memory(struct fixture *f, const struct strbuf *package)
+{
+    struct strbuf out;
+    strbuf_init(&out, &f->arena);
+    must(picture_of_memory(package->data, package->size_bytes, &f->arena, &out, &f->err), &f->err);
+    check_xml(&out);
+    return out;
+}
+
 static void must_have(const struct strbuf *svg, const char *text)
 {
     if (!strstr(svg->data, text))
@@ -235,6 +244,8 @@ static void kernels_are_framed(void **state)
     /* w-%3-border, x-border-%4, border-border-%4, %4-%7-border, border-y */
     assert_int_equal(count_of(&svg, "class=\"line\""), 10 - 1);
     assert_int_equal(count_of(&svg, "marker-end"), 5);
+    svg = draw_memory(f, &package);
+    must_have(&svg, "for x86-64-v3: no temporaries");
 }
 
 static void without_code_the_graph_is_drawn(void **state)
@@ -247,6 +258,8 @@ static void without_code_the_graph_is_drawn(void **state)
     assert_int_equal(count_of(&svg, "class=\"line\""), 5);
     assert_int_equal(count_of(&svg, "class=\"frame"), 0);
     assert_string_equal(svg.data, again.data);
+    svg = draw_memory(f, &package);
+    must_have(&svg, "no code, so no temporaries");
 }
 
 static void damaged_packages_are_refused(void **state)
@@ -259,6 +272,8 @@ static void damaged_packages_are_refused(void **state)
     assert_non_null(strstr(f->err.message, "buffer 1"));
     package = make_package(f, small_graph, "graph", make_plan(f, 7, 1));
     assert_false(picture_of_package(package.data, package.size_bytes, &f->arena, &out, &f->err));
+    assert_int_equal(f->err.code, ERR_PACKAGE);
+    assert_false(picture_of_memory(package.data, package.size_bytes, &f->arena, &out, &f->err));
     assert_int_equal(f->err.code, ERR_PACKAGE);
     assert_false(picture_of_package("nothing", 7, &f->arena, &out, &f->err));
     assert_int_equal(f->err.code, ERR_PACKAGE);
@@ -323,6 +338,10 @@ static void large_plans_are_cut(void **state)
     must_have(&svg, "lines are not drawn");
     assert_true(count_of(&svg, "<g role=\"img\"><title>") < 800);
     assert_true(svg.size_bytes < 2000000);
+    svg = draw_memory(f, &package); /* each lives for 60 launches */
+    must_have(&svg, "598 temporaries over 400 launches, at most 244 B");
+    must_have(&svg, "518 more are not drawn.");
+    assert_int_equal(count_of(&svg, "class=\"bar\""), 80 + 400 - count_of(&svg, "class=\"peak\""));
 }
 
 /* One kernel, and many launches at load of which it needs the first; each takes two boxes. */

@@ -85,6 +85,11 @@ function graph(picture) {
         h("p", { class: "faint" }, "There is no drawing of this kernel's graph."));
 }
 
+function memoryPlan(picture) {
+    return section("Memory plan", picture ? drawing(picture) :
+        h("p", { class: "faint" }, "There is no drawing of this kernel's memory."));
+}
+
 function stages(kernel) {
     const rows = stagesOf(kernel.details?.metadata?.stages_ms);
     const sum = rows.reduce((total, row) => total + row[1], 0);
@@ -258,10 +263,11 @@ function history(rows) {
 export async function show({ args, signal }) {
     const kernel = await get(record(args[0]), signal);
     const id = kernel.id; // args[0] may be an alias
-    const [manifest, found, picture, changes, aliases, versions] = await Promise.all([
+    const [manifest, found, picture, memory, changes, aliases, versions] = await Promise.all([
         part(kernel, get, "/manifest", signal),
         part(kernel, get, "/evidence", signal),
         part(kernel, text, "/graph.svg", signal),
+        part(kernel, text, "/memory.svg", signal),
         get(record(id, "/history"), signal),
         get(`/api/v1/aliases${query({ kernel: id })}`, signal),
         get(`/api/v1/kernels${query({ blueprint: kernel.blueprint, limit: VERSIONS_MOST })}`,
@@ -275,6 +281,7 @@ export async function show({ args, signal }) {
         properties(kernel, aliases.items),
         callable(manifest),
         graph(picture),
+        memoryPlan(memory),
         stages(kernel),
         making(kernel),
         evidence(kernel, found),
