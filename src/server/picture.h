@@ -1,6 +1,6 @@
-/* Drawings of packages as SVG. Of the graph: values of primitives in layers from inputs to outputs, and
- * a frame around what one kernel computes. Works without scripts; each node has a title for screen
- * readers. */
+/* Drawings of packages as SVG. Of the graph: values of primitives in layers from inputs to outputs,
+ * and a frame around what one kernel computes. Works without scripts; each node has a title for
+ * screen readers. */
 #ifndef URZA_SERVER_PICTURE_H
 #define URZA_SERVER_PICTURE_H
 
