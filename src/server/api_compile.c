@@ -14,6 +14,7 @@
 #include "server/pool.h"
 
 #define BATCH_MOST 256
+#define HASHED_AT_ONCE ((size_t)256 << 10) /* bytes of a body: a tenth of a millisecond or two */
 
 /* One compilation that a request asks for. */
 struct wish {
@@ -25,8 +26,6 @@ struct wish {
     bool has_bytes_key;
     uint64_t epoch; /* of answers, before anything was looked up */
 };
-
-/* Level 1. */
 
 static void digest_body(const struct request *request, uint8_t out[SHA256_BYTES])
 {
@@ -333,44 +332,56 @@ static bool wants_job(const struct request *request)
     return (prefer && strstr(prefer, "respond-async")) || (query && strcmp(query, "true") == 0);
 }
 
+/* Level 1. */
+static struct shelf_value *find_by_bytes(const struct request *request,
+                                         uint8_t digest[SHA256_BYTES])
+{
+    const struct server *server = request->server;
+    digest_body(request, digest);
+    return server->settings.enable_kernel_cache ? shelf_find(server->answers, digest) : NULL;
+}
+
+/* Level 2. */
+static struct shelf_value *find_by_key(const struct request *request, struct wish *wish)
+{
+    const struct server *server = request->server;
+    uint8_t key[SHA256_BYTES];
+    key_bytes(wish->ask.key, key);
+    struct shelf_value *value =
+        server->settings.enable_kernel_cache ? shelf_find(server->answers, key) : NULL;
+    if (value && wish->has_bytes_key)
+        shelf_add(server->answers, wish->bytes_key, value, wish->epoch);
+    return value;
+}
+
 static enum handled compile_later(struct request *request, struct error *err)
 {
     struct single *single = ARENA_NEW(&request->arena, struct single);
     struct wish *wish = &single->wish;
-    uint8_t key[SHA256_BYTES];
+    struct shelf_value *value = NULL;
+    wish->has_bytes_key = request->source_kind == SOURCE_JSON && !wants_job(request);
+    if (wish->has_bytes_key)
+        value = find_by_bytes(request, wish->bytes_key);
+    if (value)
+        return reply_shelved(request, value);
     if (!parse_wish(request, wish, err))
         return HANDLED_FAILED;
     if (wants_job(request))
         return job_submit(request, &wish->ask, wish->priority, err);
-    wish->has_bytes_key = request->source_kind == SOURCE_JSON;
-    digest_body(request, wish->bytes_key);
-    key_bytes(wish->ask.key, key);
-    struct shelf_value *value = request->server->settings.enable_kernel_cache
-                                    ? shelf_find(request->server->answers, key)
-                                    : NULL;
-    if (value) {
-        if (wish->has_bytes_key)
-            shelf_add(request->server->answers, wish->bytes_key, value, wish->epoch);
-        return reply_shelved(request, value);
-    }
-    return compile_wish(request, single, err);
+    value = find_by_key(request, wish);
+    return value ? reply_shelved(request, value) : compile_wish(request, single, err);
 }
 
 enum handled route_compile(struct request *request, struct error *err)
 {
     uint8_t digest[SHA256_BYTES];
     uint32_t priority;
-    struct server *server = request->server;
     if (!check_queries(request, &priority, err))
         return HANDLED_FAILED;
-    if (request->source_kind == SOURCE_JSON && server->settings.enable_kernel_cache &&
-        !wants_job(request)) {
-        digest_body(request, digest);
-        struct shelf_value *value = shelf_find(server->answers, digest);
-        if (value)
-            return reply_shelved(request, value);
-    }
-    return request_later(request, compile_later, err);
+    bool quick = request->source_kind == SOURCE_JSON && request->body_bytes <= HASHED_AT_ONCE;
+    struct shelf_value *value =
+        quick && !wants_job(request) ? find_by_bytes(request, digest) : NULL;
+    return value ? reply_shelved(request, value) : request_later(request, compile_later, err);
 }
 
 /* Optimising again. */

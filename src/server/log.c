@@ -14,6 +14,14 @@
 
 static const char *const names[] = {"debug", "info", "warning", "error"};
 
+int log_level_from_name(const char *name)
+{
+    int level = LOG_DEBUG;
+    while (level < LOG_ERROR && strcmp(names[level], name) != 0)
+        level++;
+    return level;
+}
+
 /* A log that nobody can read, or reads in time, is no reason to stop, nor to wait: a pipe that is
  * full loses lines. How many, the next line says. */
 static void put(const char *text, size_t size)

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "compiler/compile.h"
 #include "server/api.h"
+#include "server/tokens.h"
 
 static json_t *reference(const char *name)
 {
@@ -218,19 +219,13 @@ static void add_parameters(const struct route *route, json_t *operation)
     json_object_set_new(operation, "parameters", parameters);
 }
 
-static const char *scope_text(enum scope scope)
-{
-    static const char *const texts[] = {"", "read", "compile", "admin", "worker"};
-    return texts[scope];
-}
-
 static json_t *make_operation(const struct route *route)
 {
     json_t *operation = json_object();
     json_object_set_new(operation, "summary", json_string(route->doc));
     if (route->scope != SCOPE_ANYBODY)
         json_object_set_new(operation, "security",
-                            json_pack("[{s:[s]}, {}]", "token", scope_text(route->scope)));
+                            json_pack("[{s:[s]}, {}]", "token", scope_name(route->scope)));
     add_parameters(route, operation);
     add_body(route, operation);
     add_answers(route, operation);

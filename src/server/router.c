@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "server/server_priv.h"
+#include "server/tokens.h"
 
 static const struct route routes[] = {
 #define ROUTE(method, path, handler, scope, place, body, queries, answers, doc) \
@@ -77,10 +78,10 @@ const struct route *route_find(const char *method, const char *path, struct aren
 
 bool server_endpoint(uint32_t index, struct endpoint *out)
 {
-    static const char *const scopes[SCOPE_COUNT] = {"anybody", "read", "compile", "admin",
-                                                    "worker"};
     const struct route *route = route_at(index);
-    if (route)
-        *out = (struct endpoint){route->method, route->path, scopes[route->scope], route->doc};
-    return route != NULL;
+    if (!route)
+        return false;
+    const char *scope = route->scope == SCOPE_ANYBODY ? "anybody" : scope_name(route->scope);
+    *out = (struct endpoint){route->method, route->path, scope, route->doc};
+    return true;
 }

@@ -132,15 +132,6 @@ static bool make_memory(struct server *server, struct error *err)
     return true;
 }
 
-static int level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warning"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(names[i], name) == 0)
-            return i;
-    return LOG_ERROR;
-}
-
 /* Hints of requests that give none are settings. */
 static bool check_hints(struct server *server, struct error *err)
 {
@@ -378,7 +369,7 @@ bool server_run(const struct server_options *options, struct error *err)
     pthread_mutex_init(&life->lock, NULL);
     pthread_cond_init(&life->ends, NULL);
     server->settings = options->settings;
-    server->log_level = level_of(options->settings.log_level);
+    server->log_level = log_level_from_name(options->settings.log_level);
     server->started_ms = registry_now_ms();
     arena_init(&server->arena);
     sigemptyset(&signals);

@@ -189,6 +189,7 @@ void http_close_late(struct server *server);     /* connections, to be called ea
 
 /* Logs: a line of JSON on standard error. fields: a jansson object, released; NULL: none. */
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
+int log_level_from_name(const char *name); /* LOG_ERROR for what is none */
 void log_line(const struct server *server, enum log_level level, const char *what, json_t *fields);
 
 #endif

@@ -31,6 +31,11 @@ static const char *const scope_names[] = {[SCOPE_ANYBODY] = "",
                                           [SCOPE_ADMIN] = "admin",
                                           [SCOPE_WORKER] = "worker"};
 
+const char *scope_name(int scope)
+{
+    return scope_names[scope];
+}
+
 unsigned tokens_scopes(const char *text)
 {
     unsigned scopes = 0;

@@ -14,6 +14,7 @@ bool tokens_read(const char *path, struct arena *arena, struct tokens **out, str
 /* The name and scopes (a bit each, enum scope) of a token; false: unknown. */
 bool tokens_find(const struct tokens *tokens, const char *token, const char **out_name,
                  unsigned *out_scopes);
+const char *scope_name(int scope); /* of enum scope: "read"; "" for anybody's */
 /* "read,compile" → bits; 0 where one is none. */
 unsigned tokens_scopes(const char *text);
 
