@@ -126,6 +126,17 @@ bool registry_change_kernel(struct registry *registry, const char *id, const cha
 /* A kernel did not pass its verification: RETIRED, with evidence "failed". ERR_NOT_FOUND. */
 bool registry_refute(struct registry *registry, const char *id, const char *reason,
                      struct error *err);
+/* Its verification needs more than it may have: evidence "none" instead of "pending". */
+bool registry_give_up_evidence(struct registry *registry, const char *id, struct error *err);
+/* What measuring it found: as JSON, the temporaries of a call, its median (which what runtimes
+ * report counts for more than). ERR_NOT_FOUND. */
+struct measurement {
+    const char *json;
+    int64_t memory_bytes;
+    double p50_us;
+};
+bool registry_note_measured(struct registry *registry, const char *id,
+                            const struct measurement *measurement, struct error *err);
 /* Points a name at a kernel ("": nowhere any more). ERR_NOT_FOUND, ERR_INPUT for a name that looks
  * like a kernel's id or has other bytes than letters, digits and ._- (at most 100, no dot first),
  * ERR_CONFLICT for a kernel that was evicted. */

@@ -157,6 +157,51 @@ bool registry_refute(struct registry *registry, const char *id, const char *reas
     return registry_edit(registry, refute_body, &refuting, err);
 }
 
+static bool give_up_body(struct edit *edit, void *context, struct error *err)
+{
+    void *found;
+    if (!edit_get(edit, RECORD_kernel, context, &found, err))
+        return false;
+    struct kernel_record *kernel = found;
+    if (strcmp(kernel->evidence, "pending") != 0)
+        return true;
+    kernel->evidence = "none";
+    edit_put(edit, RECORD_kernel, EXPECT_SAME, kernel);
+    return true;
+}
+
+bool registry_give_up_evidence(struct registry *registry, const char *id, struct error *err)
+{
+    return registry_edit(registry, give_up_body, (void *)(uintptr_t)id, err);
+}
+
+struct measuring {
+    const char *id;
+    const struct measurement *found;
+};
+
+static bool measure_body(struct edit *edit, void *context, struct error *err)
+{
+    const struct measuring *measuring = context;
+    void *found;
+    if (!edit_get(edit, RECORD_kernel, measuring->id, &found, err))
+        return false;
+    struct kernel_record *kernel = found;
+    kernel->measured = measuring->found->json;
+    kernel->memory_bytes = measuring->found->memory_bytes;
+    if (!(kernel->latency_us > 0))
+        kernel->latency_us = measuring->found->p50_us;
+    edit_put(edit, RECORD_kernel, EXPECT_SAME, kernel);
+    return true;
+}
+
+bool registry_note_measured(struct registry *registry, const char *id,
+                            const struct measurement *measurement, struct error *err)
+{
+    struct measuring measuring = {id, measurement};
+    return registry_edit(registry, measure_body, &measuring, err);
+}
+
 static bool is_alias(const char *name)
 {
     static const char bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";

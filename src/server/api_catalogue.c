@@ -15,6 +15,7 @@
 #define SAMPLE_MOST 1000
 #define TEXT_MOST 1000
 #define METADATA_MOST 65536
+#define CALL_US_MOST 1e12 /* eleven days */
 #define ID_MOST 200
 #define ID_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@:+-"
 
@@ -335,8 +336,10 @@ static bool take_observation(const json_t *body, struct arena *arena,
         !json_opt_double(body, "p95_us", &out->p95_us, err) ||
         !take_sample(body, arena, &out->sample_us, err))
         return false;
-    if (out->calls < 1 || !(out->p50_us > 0) || !(out->p95_us >= out->p50_us))
-        return fail(err, ERR_JSON, "expected calls of 1 or more, and 0 < p50_us <= p95_us");
+    if (out->calls < 1 || !(out->p50_us > 0) || !(out->p95_us >= out->p50_us) ||
+        out->p95_us > CALL_US_MOST)
+        return fail(err, ERR_JSON, "expected calls of 1 or more, and 0 < p50_us <= p95_us <= %.0f",
+                    CALL_US_MOST);
     if (text_length(out->profile) > TEXT_MOST || text_length(out->host) > TEXT_MOST)
         return fail(err, ERR_JSON, "a text has more than %d characters", TEXT_MOST);
     out->profile = arena_strdup(arena, out->profile);

@@ -112,18 +112,7 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     }
     task->arena.oom = &no_memory;
     struct arena *arena = &task->arena;
-    task->ask = wish->ask;
-    task->ask.source = arena_memdup(arena, wish->ask.source, wish->ask.source_bytes);
-    task->ask.hints.target_hardware = arena_strdup(arena, wish->ask.hints.target_hardware);
-    if (wish->ask.hints.targets)
-        task->ask.hints.targets = arena_strdup(arena, wish->ask.hints.targets);
-    task->ask.hints_text = arena_strdup(arena, wish->ask.hints_text);
-    task->ask.compiler = arena_strdup(arena, wish->ask.compiler);
-    task->ask.cache_key = arena_strdup(arena, wish->ask.cache_key);
-    if (wish->ask.blueprint_id)
-        task->ask.blueprint_id = arena_strdup(arena, wish->ask.blueprint_id);
-    if (wish->ask.blueprint_name)
-        task->ask.blueprint_name = arena_strdup(arena, wish->ask.blueprint_name);
+    ask_copy(&wish->ask, arena, &task->ask);
     task->client = arena_strdup(arena, wish->client);
     task->parent = arena_strdup(arena, wish->parent);
     task->miss = arena_strdup(arena, miss);

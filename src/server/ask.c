@@ -263,3 +263,23 @@ void ask_bytes(const void *bytes, size_t size, struct arena *arena, struct ask *
     sha256_hex(bytes, size, out->content);
     ask_finish(arena, out);
 }
+
+static const char *copy_text(struct arena *arena, const char *text)
+{
+    return text ? arena_strdup(arena, text) : NULL;
+}
+
+/* What is not copied here is a value, or lives for ever: the names of precisions and workloads,
+ * reasons of what was left out. */
+void ask_copy(const struct ask *ask, struct arena *arena, struct ask *out)
+{
+    *out = *ask;
+    out->source = arena_memdup(arena, ask->source, ask->source_bytes);
+    out->hints.target_hardware = copy_text(arena, ask->hints.target_hardware);
+    out->hints.targets = copy_text(arena, ask->hints.targets);
+    out->hints_text = copy_text(arena, ask->hints_text);
+    out->compiler = copy_text(arena, ask->compiler);
+    out->cache_key = copy_text(arena, ask->cache_key);
+    out->blueprint_id = copy_text(arena, ask->blueprint_id);
+    out->blueprint_name = copy_text(arena, ask->blueprint_name);
+}

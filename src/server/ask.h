@@ -45,6 +45,9 @@ struct ask {
     uint32_t less_count;
 };
 
+/* With all that it points at in arena. */
+void ask_copy(const struct ask *ask, struct arena *arena, struct ask *out);
+
 /* Characters of UTF-8. */
 size_t text_length(const char *text);
 extern const char *const hint_names[]; /* NULL ends them */

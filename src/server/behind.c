@@ -13,7 +13,6 @@
 
 #define WAITING_MOST 1024
 #define MEASURE_SECONDS 0.1
-#define TRIES 20
 
 struct waiting {
     struct waiting *next;
@@ -73,23 +72,13 @@ static void retire(struct server *server, const char *id, const struct error *wh
 }
 
 /* Verification of it needs more than it may have: nobody tries again. */
-static void give_up(struct server *server, const char *id, struct arena *arena,
-                    const struct error *why)
+static void give_up(struct server *server, const char *id, const struct error *why)
 {
-    struct kernel_record *kernel;
     struct error err;
     registry_event(server->registry, "evidence", id, why->message);
-    for (int tries = 0; tries < TRIES; tries++) {
-        if (!registry_kernel(server->registry, id, arena, &kernel, &err) ||
-            strcmp(kernel->evidence, "pending") != 0)
-            return;
-        kernel->evidence = "none";
-        const struct change change = {
-            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
-        if (catalogue_commit(registry_catalogue(server->registry), &change, 1, &err) ||
-            err.code != ERR_CONFLICT)
-            return; /* or it is found pending again */
-    }
+    if (!registry_give_up_evidence(server->registry, id, &err)) /* it is found pending again */
+        log_line(server, LOG_WARNING, "cannot note that a kernel stays unverified",
+                 json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
 }
 
 static void forget(struct server *server, const char *id)
@@ -116,7 +105,7 @@ static bool verify(struct behind *behind, const struct kernel_record *kernel, st
     if (refuted)
         retire(server, kernel->head.id, err);
     if (beyond)
-        give_up(server, kernel->head.id, arena, err);
+        give_up(server, kernel->head.id, err);
     if (ok || refuted || beyond)
         forget(server, kernel->head.id);
     metrics_add(server->metrics, METRIC_VERIFICATIONS,
@@ -128,27 +117,6 @@ static bool verify(struct behind *behind, const struct kernel_record *kernel, st
 }
 
 /* Measuring. */
-
-static bool note_profile(struct server *server, const char *id, const struct work_profiled *profile,
-                         struct arena *arena, struct error *err)
-{
-    for (int tries = 0; tries < TRIES; tries++) {
-        struct kernel_record *kernel;
-        if (!registry_kernel(server->registry, id, arena, &kernel, err))
-            return false;
-        kernel->measured = profile->json;
-        kernel->memory_bytes = (int64_t)profile->temporaries_bytes;
-        if (!(kernel->latency_us > 0)) /* what runtimes report counts more */
-            kernel->latency_us = profile->p50_us;
-        const struct change change = {
-            .kind = RECORD_kernel, .expect = EXPECT_SAME, .record = kernel};
-        if (catalogue_commit(registry_catalogue(server->registry), &change, 1, err))
-            return true;
-        if (err->code != ERR_CONFLICT)
-            return false;
-    }
-    return false;
-}
 
 static double measured_us(const struct kernel_record *kernel)
 {
@@ -182,7 +150,12 @@ static bool measure(struct behind *behind, const struct kernel_record *kernel, s
     if (!read_package(behind, kernel, arena, &package, &size, err) ||
         !build_profile(&request, package, size, server->public_key, MEASURE_SECONDS, arena,
                        &profile, err) ||
-        !note_profile(server, kernel->head.id, &profile, arena, err))
+        !registry_note_measured(
+            server->registry, kernel->head.id,
+            &(struct measurement){.json = profile.json,
+                                  .memory_bytes = (int64_t)profile.temporaries_bytes,
+                                  .p50_us = profile.p50_us},
+            err))
         return false;
     note_speedup(server, kernel, profile.p50_us, arena);
     metrics_add(server->metrics, METRIC_MEASURED, NULL, 1);
