@@ -915,6 +915,21 @@ class Figures(Case):
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
         self.assertEqual((done.returncode, done.stderr.decode()), (0, ""))
 
+    def test_open_metrics(self):
+        reply = self.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
+        self.assertTrue(reply.headers["Content-Type"].startswith("application/openmetrics-text"))
+        lines = reply.body.decode().splitlines()
+        self.assertEqual(lines[-1], "# EOF")
+        families = {line.split()[2]: line.split()[3] for line in lines
+                    if line.startswith("# TYPE ")}
+        self.assertFalse([name for name in families if name.endswith("_total")])
+        self.assertEqual(families["urza_compilations"], "counter")
+        self.assertIn('le="1.0"', reply.body.decode())
+
+    def test_server_timing(self):
+        reply = self.server.compile(tiny("timed", 11), **CHEAP)
+        self.assertRegex(reply.headers["Server-Timing"], r"read;dur=[\d.]+.*, compilation;dur=")
+
     def test_openapi(self):
         document = self.get("/openapi.json").json()
         self.assertEqual(document["openapi"], "3.1.0")

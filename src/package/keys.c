@@ -10,13 +10,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/entropy.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strbuf.h"
@@ -174,9 +174,7 @@ static bool make_key(const char *path, struct error *err)
     char pem[PEM_BYTES];
     uint64_t own; /* makes the temporary name ours alone */
     struct path temp;
-    bool ok =
-        (RAND_priv_bytes(seed, sizeof seed) == 1 && RAND_bytes((uint8_t *)&own, sizeof own) == 1) ||
-        fail(err, ERR_IO, "libcrypto gives no random bytes");
+    bool ok = entropy_fill(seed, sizeof seed, err) && entropy_fill(&own, sizeof own, err);
     print_pem(seed, pem);
     ok = ok && make_path(&temp, err, "%s.%" PRIx64, path, own) &&
          file_write_atomic(temp.text, pem, sizeof pem, 0600, err);

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "base/entropy.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/strbuf.h"
@@ -62,8 +62,8 @@ bool queue_edit(struct queue *queue, edit_body *body, void *context, struct erro
 bool token_make(char out[TOKEN_BYTES], struct error *err)
 {
     uint8_t bytes[TOKEN_BYTES / 2];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        return fail(err, ERR_IO, "no random bytes: %s", strerror(errno));
+    if (!entropy_fill(bytes, sizeof bytes, err))
+        return false;
     hex_encode(bytes, sizeof bytes, out);
     return true;
 }

@@ -202,6 +202,21 @@ struct single {
     const struct outcome *outcome; /* while the waiter is told */
 };
 
+/* How long the stages took, for who looks at the reply in a browser. */
+static void tell_times(struct request *request, const json_t *answer)
+{
+    const json_t *metadata = json_object_get(answer, "metadata");
+    json_t *stages = json_object_get(metadata, "stages_ms"), *ms;
+    struct strbuf text;
+    const char *name;
+    strbuf_init(&text, &request->arena);
+    json_object_foreach(stages, name, ms)
+        strbuf_printf(&text, "%s;dur=%.3f, ", name, json_number_value(ms));
+    strbuf_printf(&text, "compilation;dur=%.3f",
+                  json_number_value(json_object_get(answer, "compilation_time_ms")));
+    reply_header(request, "Server-Timing", text.data);
+}
+
 static enum handled fill_single(struct request *request, struct error *err)
 {
     struct single *single = request->context;
@@ -221,6 +236,7 @@ static enum handled fill_single(struct request *request, struct error *err)
             keep(request->server, &single->wish, outcome->kernel, again);
         json_decref(again);
     }
+    tell_times(request, outcome->answer);
     json_t *answer = json_incref((json_t *)(uintptr_t)outcome->answer);
     return reply_json(request, 200, with_parent(answer, single->wish.parent));
 }

@@ -162,9 +162,14 @@ enum handled route_metrics(struct request *request, struct error *err)
     metrics_set(server->metrics, METRIC_QUEUED, NULL, waiting);
     metrics_set(server->metrics, METRIC_HIT_RATE, NULL, hit_rate(server));
     strbuf_init(&text, &request->arena);
-    metrics_print(server->metrics, &text);
-    return reply_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", text.data,
-                      text.size_bytes);
+    const char *accepted = request_header(request, "Accept");
+    bool open = accepted && strstr(accepted, "application/openmetrics-text");
+    metrics_print(server->metrics, open, &text);
+    reply_header(request, "Vary", "Accept");
+    return reply_text(request, 200,
+                      open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                           : "text/plain; version=0.0.4; charset=utf-8",
+                      text.data, text.size_bytes);
 }
 
 enum handled route_openapi(struct request *request, struct error *err)

@@ -2,7 +2,6 @@
  * closed, however little at a time they send. */
 #include <errno.h>
 #include <netdb.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/entropy.h"
 #include "base/file.h"
 #include "server/http_priv.h"
 
@@ -233,11 +233,11 @@ bool http_start(struct server *server, struct error *err)
     http->server = server;
     http->listen_fd = -1;
     pthread_mutex_init(&http->lock, NULL);
-    RAND_bytes((uint8_t *)&http->id_base, sizeof http->id_base);
-    bool ok = settings->tls_certificate[0] == '\0' ||
-              (is_ours(settings->tls_key, err) &&
-               read_pem(settings->tls_certificate, &server->arena, &certificate, err) &&
-               read_pem(settings->tls_key, &server->arena, &key, err));
+    bool ok = entropy_fill(&http->id_base, sizeof http->id_base, err);
+    ok = ok && (settings->tls_certificate[0] == '\0' ||
+                (is_ours(settings->tls_key, err) &&
+                 read_pem(settings->tls_certificate, &server->arena, &certificate, err) &&
+                 read_pem(settings->tls_key, &server->arena, &key, err)));
     if (ok) {
         http->listen_fd = listen_at(settings, err);
         ok = http->listen_fd >= 0;

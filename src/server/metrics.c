@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,9 +153,20 @@ void metrics_request(struct metrics *metrics, const struct route *route, unsigne
 
 /* Printing. */
 
-static void print_head(struct strbuf *out, const char *name, const char *kind, const char *doc)
+struct printing {
+    struct strbuf *out;
+    bool open; /* OpenMetrics */
+};
+
+/* A family of OpenMetrics is called without the ending of its counters. */
+static void print_head(const struct printing *p, const char *name, const char *kind,
+                       const char *doc)
 {
-    strbuf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, doc, name, kind);
+    size_t length = strlen(name), ending = sizeof "_total" - 1;
+    if (p->open && length > ending && strcmp(name + length - ending, "_total") == 0)
+        length -= ending;
+    strbuf_printf(p->out, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int)length, name, doc, (int)length,
+                  name, kind);
 }
 
 static void print_label(struct strbuf *out, const char *label, const char *value)
@@ -168,16 +180,25 @@ static void print_label(struct strbuf *out, const char *label, const char *value
     strbuf_puts(out, "\"");
 }
 
+/* In OpenMetrics a bound is no whole number. */
+static void print_bound(const struct printing *p, double bound)
+{
+    strbuf_double(p->out, bound);
+    if (p->open && bound == floor(bound))
+        strbuf_puts(p->out, ".0");
+}
+
 /* labels: what stands in the braces besides, with a comma at its end; "". */
-static void print_histogram(struct strbuf *out, const char *name, const char *labels,
+static void print_histogram(const struct printing *p, const char *name, const char *labels,
                             const struct histogram *histogram)
 {
+    struct strbuf *out = p->out;
     uint64_t sum = 0;
     for (int i = 0; i <= BUCKETS; i++) {
         sum += atomic_load(&histogram->buckets[i]);
         strbuf_printf(out, "%s_bucket{%sle=\"", name, labels);
         if (i < BUCKETS)
-            strbuf_double(out, bounds[i]);
+            print_bound(p, bounds[i]);
         else
             strbuf_puts(out, "+Inf");
         strbuf_printf(out, "\"} %llu\n", (unsigned long long)sum);
@@ -210,10 +231,11 @@ static void print_values(struct strbuf *out, const struct row *row,
     }
 }
 
-static void print_routes(struct metrics *metrics, struct strbuf *out)
+static void print_routes(struct metrics *metrics, const struct printing *p)
 {
+    struct strbuf *out = p->out;
     static const char name[] = "urza_http_request_duration_seconds";
-    print_head(out, "urza_http_requests_total", "counter", "Requests, by route and status");
+    print_head(p, "urza_http_requests_total", "counter", "Requests, by route and status");
     for (uint32_t i = 0; i <= ROUTES_MOST; i++) {
         const char *path = i < ROUTES_MOST && route_at(i) ? route_at(i)->path : "";
         const char *method = path[0] != '\0' ? route_at(i)->method : "";
@@ -228,7 +250,7 @@ static void print_routes(struct metrics *metrics, struct strbuf *out)
         if (i < ROUTES_MOST && !route_at(i))
             i = ROUTES_MOST - 1;
     }
-    print_head(out, name, "histogram", "Time from a request's first byte to its reply's last");
+    print_head(p, name, "histogram", "Time from a request's first byte to its reply's last");
     for (uint32_t i = 0; route_at(i) && i < ROUTES_MOST; i++) {
         char labels[200];
         uint64_t count = 0;
@@ -237,19 +259,22 @@ static void print_routes(struct metrics *metrics, struct strbuf *out)
         snprintf(labels, sizeof labels, "method=\"%s\",route=\"%s\",", route_at(i)->method,
                  route_at(i)->path);
         if (count > 0)
-            print_histogram(out, name, labels, &metrics->routes[i].histogram);
+            print_histogram(p, name, labels, &metrics->routes[i].histogram);
     }
 }
 
-void metrics_print(struct metrics *metrics, struct strbuf *out)
+void metrics_print(struct metrics *metrics, bool open, struct strbuf *out)
 {
+    const struct printing p = {out, open};
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
     for (int i = METRIC_NONE + 1; i < METRIC_COUNT; i++) {
-        print_head(out, rows[i].name, kinds[rows[i].kind], rows[i].doc);
+        print_head(&p, rows[i].name, kinds[rows[i].kind], rows[i].doc);
         if (rows[i].kind == KIND_SECONDS)
-            print_histogram(out, rows[i].name, "", &metrics->states[i].histogram);
+            print_histogram(&p, rows[i].name, "", &metrics->states[i].histogram);
         else
             print_values(out, &rows[i], &metrics->states[i]);
     }
-    print_routes(metrics, out);
+    print_routes(metrics, &p);
+    if (open)
+        strbuf_puts(out, "# EOF\n");
 }

@@ -3,6 +3,7 @@
 #ifndef URZA_SERVER_METRICS_H
 #define URZA_SERVER_METRICS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct metrics;
@@ -29,7 +30,7 @@ double metrics_get(const struct metrics *metrics, enum metric metric, const char
 void metrics_request(struct metrics *metrics, const struct route *route, unsigned status,
                      double seconds);
 
-/* The text format 0.0.4. */
-void metrics_print(struct metrics *metrics, struct strbuf *out);
+/* The text format 0.0.4, or OpenMetrics 1.0. */
+void metrics_print(struct metrics *metrics, bool open, struct strbuf *out);
 
 #endif

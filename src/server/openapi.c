@@ -121,6 +121,7 @@ static json_t *answer_content(const struct route *route)
 {
     static const char *const raw[][2] = {{"package", "application/vnd.urza.package"},
                                          {"text", "text/plain"},
+                                         {"text", "application/openmetrics-text"},
                                          {"source", "application/octet-stream"},
                                          {"file", "text/javascript"},
                                          {"file", "text/css"},

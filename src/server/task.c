@@ -402,8 +402,8 @@ static bool build(struct server *server, struct task *task, enum strategy strate
     request.compile.plain = task->ask.hints.optimization_level == 0;
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, out, err);
-    if (!ok && err->code == ERR_NOMEM) /* a child's: what this process lacks is told by a jump */
-        err->code = ERR_LIMIT;
+    if (!ok && err->code == ERR_NOMEM && atomic_load(&task->step) != BUILD_SIGN)
+        err->code = ERR_LIMIT; /* a child's; signing is done here */
     *out_ms = (double)(clock_ns() - begin_ns) * 1e-6;
     if (!ok)
         return false;

@@ -1,13 +1,13 @@
 #include "server/tokens.h"
 
 #include <errno.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/entropy.h"
 #include "base/file.h"
 #include "server/server_priv.h"
 
@@ -143,8 +143,8 @@ bool server_new_token(const char *name, const char *scopes, struct arena *arena,
     if (tokens_scopes(scopes) == 0)
         return fail(err, ERR_USAGE,
                     "'%.80s': scopes are read, compile, admin, worker, between commas", scopes);
-    if (RAND_bytes(bytes, sizeof bytes) != 1)
-        return fail(err, ERR_IO, "no random numbers");
+    if (!entropy_fill(bytes, sizeof bytes, err))
+        return false;
     spell(bytes, token);
     sha256_hex(token, strlen(token), digest);
     strbuf_init(&line, arena);
