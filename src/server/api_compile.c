@@ -69,35 +69,59 @@ static void keep(struct server *server, const struct wish *wish, const char *ker
     shelf_unref(value);
 }
 
-/* Level 3: the answer (the caller's), or NULL. */
-static json_t *find_published(struct server *server, struct wish *wish, const char **out_miss,
-                              struct error *err)
+enum found {
+    NOT_FOUND, /* err says why */
+    FOUND,     /* *out_answer, the caller's, is there already */
+    MISSED,    /* it may be compiled */
+    SUBMITTED /* the waiter is told on a slot's thread, perhaps before this returns: what it belongs
+                 to must not be touched any more */
+};
+
+/* Of what cannot be compiled; err then says why. */
+static bool find_failed(struct server *server, struct wish *wish, struct error *err)
+{
+    const struct attempt attempt = attempt_of(&server->settings, &wish->ask);
+    struct error why;
+    bool settled;
+    if (!registry_find_failure(server->registry, &attempt, wish->arena, &settled, &why, err) ||
+        !settled)
+        return false;
+    metrics_add(server->metrics, METRIC_CACHE, "failure", 1);
+    *err = why;
+    return true;
+}
+
+/* Level 3. What is missed costs more: whether there is a place for it is asked before. */
+static enum found find_published(struct server *server, struct wish *wish, json_t **out_answer,
+                                 const char **out_miss, struct error *err)
 {
     struct key_record *key;
     struct kernel_record *kernel;
-    *out_miss = NULL;
     if (!server->settings.enable_kernel_cache) {
         *out_miss = "the cache is off";
-        return NULL;
+        return MISSED;
     }
     if (!registry_find(server->registry, wish->ask.key, wish->arena, &key, &kernel, err))
-        return NULL;
+        return NOT_FOUND;
     json_t *answer = kernel ? answer_again(key->answer, "memory", kernel->evidence) : NULL;
     if (answer) {
         keep(server, wish, kernel->head.id, answer);
         registry_used(server->registry, kernel->head.id);
         json_decref(answer);
         metrics_add(server->metrics, METRIC_CACHE, "catalogue", 1);
-        return answer_again(key->answer, "catalogue", kernel->evidence);
+        *out_answer = answer_again(key->answer, "catalogue", kernel->evidence);
+        return FOUND;
     }
+    if (!pool_admits(server->pool, wish->client, wish->ask.key, err) ||
+        find_failed(server, wish, err))
+        return NOT_FOUND;
     struct key_record *wanted = record_new(RECORD_key, wish->arena);
     wanted->head.id = wish->ask.key;
     wanted->content = wish->ask.content;
     wanted->hints = wish->ask.hints_text;
     wanted->compiler = wish->ask.compiler;
     wanted->name = wish->ask.cache_key;
-    registry_why(server->registry, wanted, wish->arena, out_miss, err);
-    return NULL;
+    return registry_why(server->registry, wanted, wish->arena, out_miss, err) ? MISSED : NOT_FOUND;
 }
 
 /* A task with copies of all that the request's arena holds. */
@@ -121,59 +145,30 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     return task;
 }
 
-/* Level 3 of what cannot be compiled: err then says why. */
-static bool find_failed(struct server *server, struct wish *wish, struct error *err)
-{
-    const struct attempt attempt = attempt_of(&server->settings, &wish->ask);
-    struct error why;
-    bool settled;
-    if (!server->settings.enable_kernel_cache ||
-        !registry_find_failure(server->registry, &attempt, wish->arena, &settled, &why, err) ||
-        !settled)
-        return false;
-    metrics_add(server->metrics, METRIC_CACHE, "failure", 1);
-    *err = why;
-    return true;
-}
-
 /* find_published, where memory that runs out is an error here. */
-static json_t *find_guarded(struct server *server, struct wish *wish, const char **out_miss,
-                            struct error *err)
+static enum found find_guarded(struct server *server, struct wish *wish, json_t **out_answer,
+                               const char **out_miss, struct error *err)
 {
     jmp_buf no_memory, *outer = wish->arena->oom;
     if (setjmp(no_memory) != 0) {
         wish->arena->oom = outer;
-        *out_miss = NULL;
         fail(err, ERR_NOMEM, "no memory for this request");
-        return NULL;
+        return NOT_FOUND;
     }
     wish->arena->oom = &no_memory;
-    json_t *answer = find_published(server, wish, out_miss, err);
-    if (!answer && *out_miss && find_failed(server, wish, err))
-        *out_miss = NULL;
+    enum found found = find_published(server, wish, out_answer, out_miss, err);
     wish->arena->oom = outer;
-    return answer;
+    return found;
 }
-
-enum found {
-    NOT_FOUND, /* err says why */
-    FOUND,     /* *out_answer, the caller's, is there already */
-    SUBMITTED /* the waiter is told on a slot's thread, perhaps before this returns: what it belongs
-                 to must not be touched any more */
-};
 
 static enum found find_or_submit(struct request *request, struct wish *wish, struct waiter *waiter,
                                  json_t **out_answer, struct error *err)
 {
     struct server *server = request->server;
-    const char *miss;
-    json_t *answer = find_guarded(server, wish, &miss, err);
-    if (answer) {
-        *out_answer = answer;
-        return FOUND;
-    }
-    if (!miss) /* it cannot be compiled; or the catalogue, which compiling needs, is away */
-        return NOT_FOUND;
+    const char *miss = NULL;
+    enum found found = find_guarded(server, wish, out_answer, &miss, err);
+    if (found != MISSED)
+        return found;
     metrics_add(server->metrics, METRIC_CACHE, "none", 1);
     struct task *task = make_task(wish, miss, err);
     if (!task)
@@ -386,7 +381,9 @@ enum handled route_compile(struct request *request, struct error *err)
     bool quick = request->source_kind == SOURCE_JSON && request->body_bytes <= HASHED_AT_ONCE;
     struct shelf_value *value =
         quick && !wants_job(request) ? find_by_bytes(request, digest) : NULL;
-    return value ? reply_shelved(request, value) : request_later(request, compile_later, err);
+    if (value)
+        return reply_shelved(request, value);
+    return request_later(request, compile_later, err);
 }
 
 /* Optimising again. */

@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "build/build.h"
 #include "build/work.h"
@@ -13,6 +14,7 @@
 
 #define WAITING_MOST 1024
 #define MEASURE_SECONDS 0.1
+#define PAUSE_NS 20000000
 
 struct waiting {
     struct waiting *next;
@@ -167,7 +169,16 @@ static bool is_pending(const struct kernel_record *kernel)
     return strcmp(kernel->evidence, "pending") == 0;
 }
 
-static bool look_after(struct behind *behind, const char *id, struct arena *arena,
+/* Measuring beside compilations would take from them, and measure them. */
+static bool pool_is_quiet(struct server *server)
+{
+    uint32_t active, waiting, slots;
+    pool_count(server->pool, &active, &waiting, &slots);
+    return active + waiting == 0;
+}
+
+/* *out_later: it is to be measured, at a quieter time. */
+static bool look_after(struct behind *behind, const char *id, struct arena *arena, bool *out_later,
                        struct error *err)
 {
     struct server *server = behind->server;
@@ -181,21 +192,23 @@ static bool look_after(struct behind *behind, const char *id, struct arena *aren
         return false;
     if (!server->settings.measure || kernel->measured[0] != '\0')
         return true;
-    return measure(behind, kernel, arena, err);
+    *out_later = !pool_is_quiet(server);
+    return *out_later || measure(behind, kernel, arena, err);
 }
 
-static void handle(struct behind *behind, const char *id)
+static void handle(struct behind *behind, const char *id, bool *out_later)
 {
     struct arena arena;
     struct error err = {.code = ERR_NONE};
     jmp_buf no_memory;
     volatile bool ok = false;
+    *out_later = false;
     arena_init(&arena);
     if (setjmp(no_memory) != 0)
         fail(&err, ERR_NOMEM, "no memory");
     else {
         arena.oom = &no_memory;
-        ok = look_after(behind, id, &arena, &err);
+        ok = look_after(behind, id, &arena, out_later, &err);
     }
     arena.oom = NULL;
     if (!ok && err.code != ERR_CANCELLED)
@@ -218,7 +231,12 @@ static void *work(void *context)
         behind->last = behind->first ? behind->last : &behind->first;
         behind->count--;
         pthread_mutex_unlock(&behind->lock);
-        handle(behind, waiting->kernel);
+        bool later;
+        handle(behind, waiting->kernel, &later);
+        if (later) {
+            nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+            behind_add(behind, waiting->kernel);
+        }
         free(waiting);
         pthread_mutex_lock(&behind->lock);
     }

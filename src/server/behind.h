@@ -1,6 +1,7 @@
 /* What is done to kernels behind their answers, one after the other, on one thread of its own, so
  * that no slot of the pool waits for it: verification, where the strategy answered first (evidence
- * "pending"), then measuring. A kernel that does not pass is retired, with an event.
+ * "pending"), then measuring, while nothing is compiled. A kernel that does not pass is retired,
+ * with an event.
  *
  * No verification is lost when the service ends: what is pending is read off the kernels' records.
  * What was to be measured then stays unmeasured. */

@@ -57,12 +57,20 @@ static bool refuse_stopping(struct error *err)
     return fail(err, ERR_BUSY, "the service is being stopped");
 }
 
-static bool enqueue(struct pool *pool, struct task *task, struct error *err)
+/* Whether it takes any, of this client. */
+static bool is_open(struct pool *pool, const char *client, struct error *err)
 {
     if (pool->stopping)
         return refuse_stopping(err);
     if (!spawner_alive(pool->server->spawner))
         return fail(err, ERR_BUSY, "no compiler can be started until the service is restarted");
+    return turns_room(&pool->turns, client, err) || fail_at(err, "compilations");
+}
+
+static bool enqueue(struct pool *pool, struct task *task, struct error *err)
+{
+    if (!is_open(pool, task->client, err))
+        return false;
     task->turn = (struct turn){.priority = task->priority, .item = task};
     if (!turns_add(&pool->turns, task->client, &task->turn, err))
         return fail_at(err, "compilations");
@@ -77,6 +85,23 @@ static struct task *find(struct pool *pool, const char *key)
     while (task && (strcmp(task->ask.key, key) != 0 || atomic_load(&task->cancelled)))
         task = task->chain;
     return task;
+}
+
+/* A client that finds no place is told so; one that finds the service stopping is no figure. */
+static void count_refusal(struct pool *pool, const struct error *err)
+{
+    if (err->code == ERR_BUSY && !pool->stopping)
+        metrics_add(pool->server->metrics, METRIC_REFUSED, "queue", 1);
+}
+
+bool pool_admits(struct pool *pool, const char *client, const char *key, struct error *err)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool ok = find(pool, key) || is_open(pool, client, err);
+    if (!ok)
+        count_refusal(pool, err);
+    pthread_mutex_unlock(&pool->lock);
+    return ok;
 }
 
 bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err)
@@ -94,8 +119,8 @@ bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, st
         waiter->next = other->waiters;
         other->waiters = waiter;
         pthread_cond_signal(&pool->changed);
-    } else if (err->code == ERR_BUSY && !pool->stopping)
-        metrics_add(pool->server->metrics, METRIC_REFUSED, "queue", 1);
+    } else
+        count_refusal(pool, err);
     pthread_mutex_unlock(&pool->lock);
     task_free(task);
     return ok;

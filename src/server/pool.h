@@ -60,6 +60,8 @@ void pool_close(struct pool *pool); /* a stopped one, that nobody asks any more;
 /* Owns the task in any case. On true the waiter stays valid until its done was called; false:
  * ERR_BUSY, ERR_NOMEM. */
 bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err);
+/* Whether one for this key would be taken, before anything is spent on making it. ERR_BUSY. */
+bool pool_admits(struct pool *pool, const char *client, const char *key, struct error *err);
 /* Cancels the task that a job waits for, if it is here and nobody else waits for it. */
 void pool_cancel(struct pool *pool, const char *job);
 /* What the task that a job waits for is at: "waiting", "compiling" …; NULL: it is not here. */

@@ -64,8 +64,8 @@ void reply_error(struct request *request, const struct error *err)
 {
     unsigned status = (unsigned)error_http(err->code);
     json_t *value = error_value(err, request->blueprint_id);
-    if (status >= 500)
-        log_line(request->server, LOG_WARNING, "failed",
+    if (status >= 500) /* refusals are figures: who causes them must not fill the log */
+        log_line(request->server, err->code == ERR_BUSY ? LOG_DEBUG : LOG_WARNING, "failed",
                  json_pack("{s:s, s:s, s:O}", "request_id", request->id, "error",
                            error_name(err->code), "message", json_object_get(value, "message")));
     json_object_set_new(value, "request_id", json_string(request->id));

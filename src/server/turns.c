@@ -42,14 +42,22 @@ static struct turns_client *enter(struct turns *turns, const char *name)
     return client;
 }
 
-bool turns_add(struct turns *turns, const char *name, struct turn *turn, struct error *err)
+bool turns_room(const struct turns *turns, const char *name, struct error *err)
 {
-    struct turns_client *client = find(turns, name);
+    const struct turns_client *client = find(turns, name);
     if (turns->count >= turns->most)
         return fail(err, ERR_BUSY, "%u wait already", turns->count);
     if (client && client->count >= turns->most - turns->most / 4)
         return fail(err, ERR_BUSY, "%u of '%s' wait already, and the other places are for others",
                     client->count, name);
+    return true;
+}
+
+bool turns_add(struct turns *turns, const char *name, struct turn *turn, struct error *err)
+{
+    if (!turns_room(turns, name, err))
+        return false;
+    struct turns_client *client = find(turns, name);
     if (!client)
         client = enter(turns, name);
     if (!client)

@@ -23,6 +23,8 @@ struct turns {
     uint32_t count, most, taken;
 };
 
+/* Whether another of this client would be added. ERR_BUSY. */
+bool turns_room(const struct turns *turns, const char *client, struct error *err);
 /* ERR_BUSY: there are too many, at all or of this client; ERR_NOMEM. turn: item and priority. */
 bool turns_add(struct turns *turns, const char *client, struct turn *turn, struct error *err);
 void *turns_take(struct turns *turns); /* the item; NULL: none waits */
