@@ -236,7 +236,7 @@ static void test_only_keys(void **state)
     static const char *const none[] = {NULL};
     assert_true(json_only_keys(o, all, &err));
     assert_false(json_only_keys(o, few, &err));
-    assert_string_equal(err.message, "unknown field 'o'");
+    assert_string_equal(err.message, "unknown field 'o': these are known: s, i, r, b, a, n");
     assert_true(json_only_keys(json_object_get(o, "o"), none, &err));
     assert_false(json_only_keys(json_object_get(o, "a"), none, &err));
     json_decref(o);

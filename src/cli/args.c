@@ -1,4 +1,5 @@
 /* Command lines over getopt_long, and the help that follows from the same table. */
+#include <assert.h>
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
 
-#define OPTIONS_MAX 32
+#define OPTIONS_MAX 64
 #define LONG_ONLY 256 /* getopt's value of the first row; letters lie below */
 
 static const struct option_row common_rows[] = {
@@ -104,8 +105,7 @@ struct tables {
 
 static void add_row(struct tables *tables, const struct option_row *row, size_t *letter_count)
 {
-    if (tables->count == OPTIONS_MAX)
-        return;
+    assert(tables->count < OPTIONS_MAX);
     bool valued = row->kind != OPTION_FLAG;
     tables->rows[tables->count] = row;
     tables->longs[tables->count] =
