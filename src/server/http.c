@@ -280,8 +280,8 @@ static enum MHD_Result send_reply(struct request *request)
 {
     struct MHD_Response *response = make_response(request);
     uint64_t seconds = http_patience(request->server) + request->reply.size / REPLY_RATE;
-    http_set_deadline(request->connection,
-                      request->reply.stream ? UINT64_MAX : clock_ns() + seconds * NS_PER_S);
+    http_set_reply_deadline(request->connection,
+                            request->reply.stream ? UINT64_MAX : clock_ns() + seconds * NS_PER_S);
     if (!response)
         return MHD_NO;
     enum MHD_Result sent = MHD_queue_response(request->connection, request->reply.status, response);

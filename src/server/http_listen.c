@@ -79,7 +79,17 @@ void http_set_deadline(struct MHD_Connection *handle, uint64_t deadline_ns)
         return;
     atomic_store(&connection->deadline_ns, deadline_ns);
     atomic_store(&connection->ended, false);
+    atomic_store(&connection->replying, false);
     atomic_store(&connection->idle_ns, 0);
+}
+
+void http_set_reply_deadline(struct MHD_Connection *handle, uint64_t deadline_ns)
+{
+    struct connection *connection = find_connection(handle);
+    if (!connection)
+        return;
+    atomic_store(&connection->replying, true);
+    atomic_store(&connection->deadline_ns, deadline_ns);
 }
 
 uint64_t http_patience(const struct server *server)
@@ -103,7 +113,8 @@ void http_await_request(const struct server *server, struct MHD_Connection *hand
 static bool is_abandoned(struct connection *connection)
 {
     char byte;
-    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 &&
+    return !atomic_load(&connection->replying) &&
+           recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 &&
            atomic_exchange(&connection->ended, true);
 }
 

@@ -14,6 +14,7 @@ struct connection {
     int fd;
     atomic_ullong deadline_ns; /* of clock_ns; UINT64_MAX: nothing is being read */
     atomic_bool ended;         /* nothing more comes, as was seen since the deadline was set */
+    atomic_bool replying;      /* who reads a reply may have said all there is to say */
     atomic_ullong idle_ns;     /* since when no request is on it; 0: one is */
 };
 
@@ -38,6 +39,8 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
                        enum MHD_RequestTerminationCode code);
 /* What is being read on its connection must be there by then. */
 void http_set_deadline(struct MHD_Connection *connection, uint64_t deadline_ns);
+/* Its reply must have been read by then. */
+void http_set_reply_deadline(struct MHD_Connection *connection, uint64_t deadline_ns);
 /* How many seconds a connection may take to ask, or to read what it asked for. */
 uint64_t http_patience(const struct server *server);
 /* The same where nothing of a request is there yet: it may be idle for a while. */
