@@ -184,10 +184,10 @@ static void *tend_on(void *context)
             swept_ns = clock_ns();
         }
         pthread_mutex_lock(&life->lock);
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until); /* a clock that is set back must not stop this */
         until.tv_sec += TEND_SECONDS;
         if (!life->ending)
-            pthread_cond_timedwait(&life->ends, &life->lock, &until);
+            pthread_cond_clockwait(&life->ends, &life->lock, CLOCK_MONOTONIC, &until);
     }
     pthread_mutex_unlock(&life->lock);
     return NULL;
