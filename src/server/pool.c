@@ -167,6 +167,9 @@ static void run(struct pool *pool, struct task *task)
     json_t *answer = NULL;
     char kernel[SHELF_NAME_BYTES];
     outcome.ok = task_run(pool, task, &answer, kernel, &outcome.error);
+    pthread_mutex_lock(&pool->lock);
+    pool->active--; /* before the waiters are told: who has an answer finds a slot free */
+    pthread_mutex_unlock(&pool->lock);
     if (!outcome.ok && outcome.error.code == ERR_CANCELLED && pool_stopping(pool))
         refuse_stopping(&outcome.error);
     outcome.answer = answer;
@@ -195,7 +198,6 @@ static void *serve(void *context)
         else
             drop(pool, task);
         pthread_mutex_lock(&pool->lock);
-        pool->active -= wanted;
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
