@@ -133,6 +133,10 @@ struct block {
     double propagated[BLOCK_ROWS][BLOCK_LANES];
     double row_magnitudes[TILE_ROWS][PANEL_TERMS];
     int64_t batch, row, row_count, lane, lane_count;
+    /* Where sums are not finite (find_nans): whether a row or a lane has a NaN that is determined,
+     * and whether it has anything that is not. */
+    bool searched, row_nan[BLOCK_ROWS], row_open[BLOCK_ROWS], lane_nan[BLOCK_LANES],
+        lane_open[BLOCK_LANES];
 };
 
 struct job {
@@ -250,6 +254,55 @@ static bool is_special(const struct block *block, int64_t row, int64_t lane)
     return !(block->magnitudes[row][lane] + block->propagated[row][lane] < INFINITY);
 }
 
+static void find_row_nans(const struct job *job, struct block *block)
+{
+    const struct product *p = job->product;
+    const struct interp_tensor *side = p->row_side;
+    for (int64_t row = 0; row < block->row_count; row++) {
+        int64_t at = row_start(p, block->batch, block->row + row);
+        bool nan = false, open = false;
+        for (int64_t k = at; k < at + p->terms; k++)
+            nan |= isnan(side->cells[k].f);
+        for (int64_t k = at; side->bounds && k < at + p->terms; k++)
+            open |= !(side->bounds[k] < INFINITY);
+        block->row_nan[row] = nan;
+        block->row_open[row] = open;
+    }
+}
+
+static void find_lane_nans(const struct job *job, struct block *block)
+{
+    const struct product *p = job->product;
+    memset(block->lane_nan, 0, sizeof block->lane_nan);
+    memset(block->lane_open, 0, sizeof block->lane_open);
+    for (int64_t first = 0; first < p->terms; first += PANEL_TERMS) {
+        int64_t count = least(PANEL_TERMS, p->terms - first);
+        for (int64_t lane = 0; lane < block->lane_count; lane += PANEL_LANES) {
+            struct panel panel = {block->batch,    block->lane + lane,
+                                  first,           count,
+                                  block->cells[0], p->lane_errors ? block->errors[0] : NULL};
+            p->fill(p, &panel);
+            for (int64_t k = 0; k < count * PANEL_LANES; k++)
+                block->lane_nan[lane + k % PANEL_LANES] |= isnan(panel.cells[k].f);
+            for (int64_t k = 0; panel.errors && k < count * PANEL_LANES; k++)
+                block->lane_open[lane + k % PANEL_LANES] |= !(panel.errors[k] < INFINITY);
+        }
+    }
+}
+
+/* Whether a dot product is NaN whatever its other terms are: a NaN, all of it and of what it is
+ * multiplied by determined. */
+static bool is_nan(const struct job *job, struct block *block, int64_t row, int64_t lane)
+{
+    if (!block->searched) {
+        find_row_nans(job, block);
+        find_lane_nans(job, block);
+        block->searched = true;
+    }
+    return (block->row_nan[row] || block->lane_nan[lane]) && !block->row_open[row] &&
+           !block->lane_open[lane];
+}
+
 /* Does the special ones of eight dot products of a row again, term by term. */
 static void put_by_terms(const struct job *job, struct block *block, int64_t row, int64_t lane)
 {
@@ -263,6 +316,10 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
     for (int64_t l = 0; l < lanes; l++) {
         fold_begin(&folds[l], FOLD_SUM, p->op->out->dtype);
         settled[l] = !is_special(block, row, lane + l);
+        if (!settled[l] && is_nan(job, block, row, lane + l)) {
+            fold_add(&folds[l], (union cell){.f = (double)NAN}, 0);
+            settled[l] = true;
+        }
         left += !settled[l];
     }
     for (int64_t first = 0; left > 0 && first < p->terms; first += PANEL_TERMS) {
@@ -336,6 +393,7 @@ static void run_block(void *context, int64_t turn, uint32_t worker)
     block->lane_count = least(BLOCK_LANES, p->lanes - block->lane);
     size_t bytes = (size_t)((block->row_count + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS) *
                    sizeof block->sums[0];
+    block->searched = false;
     memset(block->sums, 0, bytes);
     memset(block->magnitudes, 0, bytes);
     memset(block->propagated, 0, bytes);

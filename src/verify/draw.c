@@ -15,8 +15,7 @@
 #include "verify/verify_priv.h"
 
 #define BLOCKS_MOST 32
-#define POINT_ELEMENTS 16000000 /* that one drawn element may need: some 800 MB */
-#define DEAR_ELEMENTS 8000000   /* that few dear ones may need, after each other */
+#define DEAR_ELEMENTS 8000000 /* that few dear ones may need, after each other */
 
 struct blocks {
     int64_t size[BLOCKS_MOST];
@@ -102,12 +101,12 @@ bool draw_interpret(const struct drawing *d, const int64_t *points, int64_t *cou
             spent += (double)limit;
             if (done >= least || spent >= DEAR_ELEMENTS)
                 break;
-        } else if (err->code != ERR_LIMIT || (portion == 1 && limit == POINT_ELEMENTS)) {
+        } else if (err->code != ERR_LIMIT || (portion == 1 && limit >= d->most)) {
             return false;
         } else if (portion > 1) {
             portion = portion < 4 ? 1 : portion / 4;
         } else {
-            limit = limit < POINT_ELEMENTS / 4 ? limit * 4 : POINT_ELEMENTS;
+            limit = limit < d->most / 4 ? limit * 4 : d->most;
         }
     }
     *count = done;

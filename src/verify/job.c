@@ -22,7 +22,7 @@ static const struct way {
 /* Loading costs what parameters do: packages with more of them are loaded in three ways, with many
  * in two. */
 #define SOME_BYTES ((size_t)256 << 10)
-#define MANY_BYTES ((size_t)64 << 20)
+#define MANY_BYTES ((size_t)4 << 20)
 #define WIDE_EDGES 3  /* sizes around edges at which kernels get wide values */
 #define WIDE_SHARE 32 /* of the budget, for each of them */
 
@@ -93,31 +93,26 @@ static bool run_whole(struct job *job, const struct sample *sample, void *const 
                   subject_bounds(subject, sample, job->modules[0], expected, heavy, &r->bounds));
 }
 
-static bool judge_size(struct job *job, uint32_t index)
+/* Kernels one by one on what a network makes, then the runtime. */
+static bool walk_size(struct job *job, uint32_t index, struct size_result *note)
 {
+    static const enum judging by_way[] = {
+        [SIZE_USUAL] = JUDGE_USUAL, [SIZE_BARE] = JUDGE_DRAWN, [SIZE_GLANCE] = JUDGE_GLANCE};
     struct verification *v = job->v;
     const struct size *size = &job->sizes.items[index];
+    enum judging judging = index == 0 ? JUDGE_CLOSELY : by_way[size->way];
     struct arena arena;
     struct sample sample;
     struct error err;
     void **outputs;
-    enum judging judging = size->glance ? JUDGE_GLANCE
-                           : size->bare ? JUDGE_DRAWN
-                           : index == 0 ? JUDGE_CLOSELY
-                                        : JUDGE_USUAL;
     arena_init(&arena);
-    name_size(job, "kernels", size);
     bool ok = sample_make(&sample, &v->contents->graph, v->contents->params, size->dims,
                           v->options->seed + index * 1000003u, FILL_NORMAL, &arena, &err) ||
               outcome_fail(&job->result->kernels, "%s", err.message);
     ok = ok && walk_run(job->walk, &sample, judging, job->result->stage, &arena, &outputs,
                         &job->result->kernels);
-    struct size_result *note = &job->result->sizes[job->result->size_count];
-    *note = (struct size_result){0};
     walk_note(job->walk, note);
-    size_print(&v->contents->graph.dims, size, note->dims, sizeof note->dims);
-    snprintf(note->why, sizeof note->why, "%s", size->why);
-    note->runtime = !size->bare && !note->partial;
+    note->runtime = size->way == SIZE_USUAL && !note->partial;
     if (ok && is_whole(v, size) && index == 0) {
         keep_outputs(job, &sample, outputs);
         job->result->outputs_partial = note->partial;
@@ -127,6 +122,26 @@ static bool judge_size(struct job *job, uint32_t index)
     ok = ok &&
          (!note->runtime || run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
     arena_release(&arena);
+    return ok;
+}
+
+static bool judge_size(struct job *job, uint32_t index)
+{
+    struct verification *v = job->v;
+    const struct size *size = &job->sizes.items[index];
+    struct size_result *note = &job->result->sizes[job->result->size_count];
+    *note = (struct size_result){0};
+    size_print(&v->contents->graph.dims, size, note->dims, sizeof note->dims);
+    snprintf(note->why, sizeof note->why, "%s", size->why);
+    name_size(job, "kernels", size);
+    bool ok;
+    if (size->way == SIZE_FAR) {
+        ok = walk_far(job->walk, size->dims, v->options->seed + index * 1000003u,
+                      job->result->stage, &job->result->kernels);
+        walk_note(job->walk, note);
+    } else {
+        ok = walk_size(job, index, note);
+    }
     job->result->size_count += ok;
     return ok;
 }
@@ -153,7 +168,7 @@ static bool judge_apart(struct job *job)
         const struct size *size = &job->sizes.items[i];
         if (strcmp(size->why, "odd") == 0)
             small = size;
-        if (!size->bare && size->cost <= job->v->budget / 8 && size->cost > large->cost)
+        if (size->way == SIZE_USUAL && size->cost <= job->v->budget / 8 && size->cost > large->cost)
             large = size;
     }
     if (!judge_fill(job, small, FILL_SPECIAL, "kernels on special values", 0) ||

@@ -158,7 +158,8 @@ static bool judge_drawn(const struct launch_case *c, uint32_t output, const int6
     if (!shape_of(&c->graph, value, dims, drawn.shape, &err))
         return false;
     size_t item = dtype_bytes((enum dtype)node->dtype);
-    const struct drawing drawing = {&c->graph, &options, dims, sources, value, care->elements};
+    const struct drawing drawing = {&c->graph, &options,       dims,      sources,
+                                    value,     care->elements, care->most};
     struct interp_tensor expected = {.dtype = (enum dtype)node->dtype, .rank = 1};
     int64_t drawn_count = result->written ? most * SHARE_DRAWN : most;
     drawn.points = ARENA_ARRAY(arena, int64_t, drawn_count);

@@ -61,7 +61,9 @@ struct drawing {
     const struct points_source *sources;
     value_id value;
     int64_t elements; /* that a portion may need */
+    int64_t most;     /* that one element may need */
 };
+#define POINT_ELEMENTS 16000000 /* of these, usually: some 800 MB */
 bool draw_interpret(const struct drawing *drawing, const int64_t *points, int64_t *count,
                     int64_t least, union cell *out_cells, double *out_bounds, struct error *err);
 
@@ -80,9 +82,10 @@ struct care {
     int64_t drawn;
     uint32_t threads;
     int64_t elements; /* that a portion of drawn ones may need */
+    int64_t most;     /* that one drawn element may need */
     bool drawn_only;  /* where elements cannot be drawn there is no judgement, of no element */
 };
-#define JUDGE_COST 5e6 /* for arguments of its own */
+#define JUDGE_COST 2e6 /* for arguments of its own */
 /* written: by output, which elements there are; NULL: all. */
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
                   void *const *writes, uint8_t *const *written, const struct care *care,
@@ -107,6 +110,24 @@ bool run_begin(struct run *run, const struct plan *plan, const struct launch_cas
                const int64_t *dims, struct arena *arena, struct outcome *outcome);
 /* Both runs; afterwards run->results holds what was written, sealed. */
 bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome);
+
+/* far.c: two iterations of a launch at a size of which far_cost is finite; some of what they
+ * write must be written, and right. blocks: what arguments are made of, for all launches; starts at
+ * {0}. */
+#define FAR_BLOCKS 16
+struct far_blocks {
+    struct far_block {
+        enum dtype dtype;
+        int64_t extent; /* that its numbers index; 0: none */
+        uint8_t *map;
+        size_t bytes;
+    } items[FAR_BLOCKS];
+    uint32_t count;
+};
+void far_blocks_close(struct far_blocks *blocks);
+bool far_launch(const struct launch_case *c, const struct plan *plan, urza_kernel_fn *kernel,
+                const int64_t *dims, struct far_blocks *blocks, uint64_t seed,
+                const struct care *care, struct verdict *out, struct outcome *outcome);
 /* The size of a value; false: it has none. */
 bool value_bytes(const struct graph *g, value_id value, const int64_t *dims, size_t *out);
 

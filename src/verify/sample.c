@@ -54,13 +54,17 @@ bool sample_make(struct sample *out, const struct graph *graph, const struct pac
     return true;
 }
 
-bool sample_sources(const struct sample *sample, struct interp_tensor *sources, struct arena *arena,
-                    struct error *err)
+bool sample_sources(const struct sample *sample, const struct interp_tensor *params,
+                    struct interp_tensor *sources, struct arena *arena, struct error *err)
 {
     const struct graph *graph = sample->graph;
     uint32_t count = sample->input_count + graph->params.count;
     for (uint32_t i = 0; i < count; i++) {
         struct tensor t;
+        if (params && i >= sample->input_count) {
+            sources[i] = params[i - sample->input_count];
+            continue;
+        }
         if (i < sample->input_count) {
             t = sample->inputs[i];
         } else {
@@ -83,7 +87,7 @@ bool sample_expect(struct sample *sample, struct arena *arena, struct error *err
     uint32_t count = sample->input_count + graph->params.count;
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, count);
     struct interp_tensor *expected = ARENA_ARRAY(arena, struct interp_tensor, sample->output_count);
-    if (!sample_sources(sample, sources, arena, err) ||
+    if (!sample_sources(sample, NULL, sources, arena, err) ||
         !interp_run(graph, &options, sample->dims, sources, count, arena, expected, err))
         return false;
     sample->expected = expected;

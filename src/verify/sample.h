@@ -73,9 +73,10 @@ int64_t *index_extents(const struct graph *graph, const int64_t *dims, struct ar
 bool sample_make(struct sample *out, const struct graph *graph, const struct package_param *params,
                  const int64_t *dims, uint64_t seed, enum fill fill, struct arena *arena,
                  struct error *err);
-/* The interpreter's sources, inputs then params, as many as the graph has. */
-bool sample_sources(const struct sample *sample, struct interp_tensor *sources, struct arena *arena,
-                    struct error *err);
+/* The interpreter's sources, inputs then params, as many as the graph has. params: as they came out
+ * of another sample of the graph, to be used again; NULL: they are loaded. */
+bool sample_sources(const struct sample *sample, const struct interp_tensor *params,
+                    struct interp_tensor *sources, struct arena *arena, struct error *err);
 /* Runs the reference on the inputs as they stand (a caller may have written them). */
 bool sample_expect(struct sample *sample, struct arena *arena, struct error *err);
 

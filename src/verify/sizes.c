@@ -16,11 +16,14 @@
 #define DRAWN_SHARE 20  /* what running a kernel costs beside its whole reference */
 #define LARGE_SIZE 67   /* beyond most blocks: each dim gets so far where that can be paid at all */
 #define FAR_SIZE 4099   /* beyond nearly all of them */
-#define END_SHARE 12    /* of the budget, for each dim */
-#define TYPICAL_COST 4e6 /* what the reference of the typical size may cost */
-#define BARE_COST 5e7    /* of a size that is not judged */
-#define BARE_TYPICAL 8   /* times that: of the typical size, which users meet first */
+#define FAR_OTHERS 3    /* the other dims, where one is far out */
+#define FAR_SHRINK ((int64_t)1 << 40)
+#define FAR_COST 2e8     /* of two iterations of each kernel */
+#define END_SHARE 12     /* of the budget, for each dim */
+#define TYPICAL_COST 2e6 /* what the reference of the typical size may cost */
+#define BARE_COST 2e7    /* of a size that is not judged */
 #define BARE_COST_THOROUGH 4e9
+#define THOROUGH_FAR 8
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
 /* How often the elements of a node are visited: for sums of products, their depth. */
@@ -126,6 +129,7 @@ struct chooser {
     const struct plan *plan; /* NULL: the graph alone */
     double budget, spent;
     double bare; /* what a size may cost where kernels alone run */
+    double far;  /* and where they do two iterations */
     struct arena *arena;
     struct sizes *out;
     const struct plan_edge **edges; /* distinct ones, of all launches */
@@ -177,7 +181,7 @@ static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
             dims[i] = dims_legal(&c->dims->names.items[i], wish[i] / shrink);
     double spent = c->spent;
     if (is_bare(c, dims) && take(c, dims, why, true))
-        c->out->items[c->out->count - 1].bare = true;
+        c->out->items[c->out->count - 1].way = SIZE_BARE;
     c->spent = spent;
 }
 
@@ -194,6 +198,38 @@ static void take_bare_ends(struct chooser *c)
                 continue;
             take_bare(c, dims, "far");
             break;
+        }
+    }
+}
+
+/* A size at which two iterations of each kernel are done; it costs no budget. */
+static bool take_far(struct chooser *c, const int64_t *dims, const char *why)
+{
+    double spent = c->spent;
+    if (far_cost(c->plan, dims) > c->far || !take(c, dims, why, true))
+        return false;
+    c->out->items[c->out->count - 1].way = SIZE_FAR;
+    c->spent = spent;
+    return true;
+}
+
+/* Each dim by itself as far out as its range and far_cost let it; then all, in the proportions that
+ * their ranges have. */
+static void take_far_ends(struct chooser *c)
+{
+    uint32_t names = c->dims->names.count;
+    for (uint32_t name = 0; name < names + (names > 1); name++) {
+        for (int64_t shrink = 1; shrink <= FAR_SHRINK; shrink *= 2) {
+            int64_t dims[LIMIT_NAMED_DIMS] = {0}, least = 0;
+            for (uint32_t i = 0; i < names; i++) {
+                const struct dim_name *dim = &c->dims->names.items[i];
+                bool is_far = name == i || name == names;
+                dims[i] = dims_legal(dim, is_far ? dim->max / shrink : FAR_OTHERS);
+                if (is_far && dims[i] > least)
+                    least = dims[i];
+            }
+            if (least <= LARGE_SIZE || take_far(c, dims, "end of range"))
+                break;
         }
     }
 }
@@ -348,6 +384,7 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
                         .plan = target ? &target->plan : NULL,
                         .budget = budget,
                         .bare = options->thorough ? BARE_COST_THOROUGH : BARE_COST,
+                        .far = options->thorough ? THOROUGH_FAR * FAR_COST : FAR_COST,
                         .arena = arena,
                         .out = out};
     int64_t typical[LIMIT_NAMED_DIMS] = {0};
@@ -370,12 +407,13 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
             dims[i] = dims_legal(&c.dims->names.items[i], all);
         take_bare(&c, dims, all == 2 ? "small" : "larger");
         struct size *last = &out->items[out->count - 1];
-        last->glance = last->bare;
+        last->way = last->way == SIZE_BARE ? SIZE_GLANCE : last->way;
     }
     if (target) {
-        take_bare_ends(&c);
-        c.bare *= BARE_TYPICAL;
         take_bare(&c, typical, "typical");
+        take_far(&c, typical, "typical");
+        take_bare_ends(&c);
+        take_far_ends(&c);
     }
     c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);
     if (target) {

@@ -22,9 +22,9 @@
 #define JOB_BYTES ((uint64_t)12000000000) /* address space of one job */
 #define ALL_BYTES 4e9 /* what jobs may take together; one that takes more runs alone */
 /* Operations of the reference for one target: some tenth of a second. */
-#define BUDGET 2e7
+#define BUDGET 5e6
 #define THOROUGH 4
-#define WHOLE_BUDGET 8e6
+#define WHOLE_BUDGET 2e6
 #define QUALITY_MOST 4.0
 
 struct driver {
@@ -121,6 +121,8 @@ static bool run_jobs(struct driver *d, struct error *err)
     for (uint32_t i = 0; i < v->contents->target_count; i++)
         targets += d->native[i];
     v->parts = cores > 0 && targets < (unsigned long)cores ? PARTS : 1;
+    rows[count++] = (struct job_row){
+        .run = run_whole, .context = v, .died = v->result.stage, .died_bytes = STAGE_BYTES};
     for (uint32_t i = v->contents->target_count; i-- > 0;)
         for (uint32_t part = 0; d->native[i] && part < v->parts; part++)
             rows[count++] = (struct job_row){.run = run_target,
@@ -128,8 +130,6 @@ static bool run_jobs(struct driver *d, struct error *err)
                                              .index = i * PARTS + part,
                                              .died = v->targets[i][part].stage,
                                              .died_bytes = STAGE_BYTES};
-    rows[count++] = (struct job_row){
-        .run = run_whole, .context = v, .died = v->result.stage, .died_bytes = STAGE_BYTES};
     uint32_t seconds = v->options->timeout_s ? v->options->timeout_s : DEFAULT_SECONDS;
     uint32_t at_once = cores > 0 && cores < 64 ? (uint32_t)cores : 1;
     if (d->job_bytes * at_once > ALL_BYTES)

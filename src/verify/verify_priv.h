@@ -23,9 +23,13 @@
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
     const char *why; /* "typical", "around 12 of B*S" */
-    bool bare;       /* kernels only, few elements of their results compared, */
-    bool glance;     /* of bare ones: and still fewer */
-    double cost;     /* of the reference: operations, roughly */
+    enum size_way {
+        SIZE_USUAL,  /* kernels, then the runtime */
+        SIZE_BARE,   /* kernels only, few elements of their results compared */
+        SIZE_GLANCE, /* still fewer */
+        SIZE_FAR     /* a few iterations of kernels by themselves (far.c) */
+    } way;
+    double cost; /* of the reference: operations, roughly */
 };
 /* From this cost on a size is run no more often than it must be. */
 #define SIZE_HEAVY 5e7
@@ -99,6 +103,14 @@ void walk_note(const struct walk *walk, struct size_result *out);
  * special ones elsewhere. */
 bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool once, uint64_t seed,
                 char *stage, struct outcome *outcome);
+
+/* A few iterations of every distinct launch by itself (far.c), few elements of its results. */
+bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, char *stage,
+              struct outcome *outcome);
+
+/* far.c: what two iterations of every launch come to at a size, in operations. INFINITY: they
+ * take too much memory, or have no size there. */
+double far_cost(const struct plan *plan, const int64_t *dims);
 
 /* runtime.c: the package in the runtime. */
 struct subject {

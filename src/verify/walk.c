@@ -12,9 +12,9 @@
 #include "verify/verify_priv.h"
 
 /* What the whole reference of a launch may cost. */
-#define CLOSE_COST 3e7
+#define CLOSE_COST 8e6
 #define THOROUGH_COST 1.5e8
-#define DRAWN_MOST 512 /* elements of a result */
+#define DRAWN_MOST 192 /* elements of a result */
 #define DRAWN_ELEMENTS 400000
 #define DRAWN_FEW 64 /* at sizes that cost much, where a smaller reference is no matter: */
 #define DRAWN_FEWEST 8
@@ -25,9 +25,10 @@
 struct walk {
     const struct target_case *target;
     struct care glance, drawn, usual, closely; /* on what a network makes */
-    struct care apart;                         /* on arguments of its own */
-    int64_t elements, checked;                 /* of results at this size */
-    struct kernel_result *results;             /* by launch */
+    struct care far, apart;                    /* on arguments of its own */
+    struct far_blocks blocks;
+    int64_t elements, checked;     /* of results at this size */
+    struct kernel_result *results; /* by launch */
     void *code;
     struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
     bool *judged;           /* by launch: at this size */
@@ -71,11 +72,14 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
     struct walk *walk = ARENA_NEW(arena, struct walk);
     *walk = (struct walk){
         .target = target,
-        .usual = {thorough ? THOROUGH_COST : JUDGE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS},
-        .closely = {thorough ? THOROUGH_COST : CLOSE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS},
-        .drawn = {DRAWN_COST, DRAWN_FEW, threads, DRAWN_ELEMENTS / 4, true},
-        .glance = {DRAWN_COST, DRAWN_FEWEST, threads, DRAWN_ELEMENTS / 4, true},
-        .apart = {JUDGE_COST, DRAWN_MOST / 8, threads, DRAWN_ELEMENTS},
+        .usual = {thorough ? THOROUGH_COST : JUDGE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS,
+                  POINT_ELEMENTS},
+        .closely = {thorough ? THOROUGH_COST : CLOSE_COST, DRAWN_MOST, threads, DRAWN_ELEMENTS,
+                    POINT_ELEMENTS},
+        .drawn = {DRAWN_COST, DRAWN_FEW, threads, DRAWN_ELEMENTS / 4, POINT_ELEMENTS, true},
+        .glance = {DRAWN_COST, DRAWN_FEWEST, threads, DRAWN_ELEMENTS / 4, POINT_ELEMENTS, true},
+        .far = {0, DRAWN_FEWEST / 2, threads, DRAWN_ELEMENTS / 4, DRAWN_ELEMENTS / 4, true},
+        .apart = {JUDGE_COST, DRAWN_MOST / 4, threads, DRAWN_ELEMENTS, POINT_ELEMENTS},
         .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
         .results = results};
     walk->buffers = ARENA_ARRAY(arena, struct fenced, plan->buffers.count);
@@ -100,16 +104,35 @@ void walk_close(struct walk *walk)
     for (uint32_t i = 0; i < walk->target->target->plan.buffers.count; i++)
         fenced_close(&walk->buffers[i]);
     fence_pool_release(&walk->pool);
+    far_blocks_close(&walk->blocks);
     if (walk->code)
         munmap(walk->code, walk->target->target->code_bytes);
 }
 
+static urza_kernel_fn *kernel_of(const struct walk *walk, const struct launch_case *c)
+{
+    return (urza_kernel_fn *)((uintptr_t)walk->code +
+                              walk->target->target->kernel_offsets[c->launch->kernel]);
+}
+
 static struct run run_of(struct walk *walk, const struct launch_case *c)
 {
-    uintptr_t entry =
-        (uintptr_t)walk->code + walk->target->target->kernel_offsets[c->launch->kernel];
     return (struct run){
-        .pool = &walk->pool, .kernel = (urza_kernel_fn *)entry, .share_work = walk->share_work};
+        .pool = &walk->pool, .kernel = kernel_of(walk, c), .share_work = walk->share_work};
+}
+
+/* What a judgement adds to what is known of a launch. */
+static void note_verdict(struct walk *walk, uint32_t index, const struct verdict *verdict,
+                         struct outcome *outcome)
+{
+    struct kernel_result *result = &walk->results[index];
+    result->ratio = fmax(result->ratio, verdict->ratio);
+    walk->elements += verdict->elements;
+    walk->checked += verdict->checked;
+    result->elements += verdict->elements;
+    result->checked += verdict->checked;
+    result->samples++;
+    outcome->figure = fmax(outcome->figure, verdict->ratio);
 }
 
 static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum fill fill,
@@ -130,7 +153,7 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
                                         [JUDGE_CLOSELY] = &walk->closely};
     const struct care *care = fill == FILL_NORMAL ? cares[walk->judging] : &walk->apart;
     bool ok = judge_launch(c, run->dims, reads, writes, run->written, care, &verdict, outcome);
-    result->ratio = fmax(result->ratio, verdict.ratio);
+    note_verdict(walk, index, &verdict, outcome);
     if (fill == FILL_NORMAL)
         result->not_checked = fmax(result->not_checked, verdict.not_checked);
     if (fill == FILL_NORMAL || fill == FILL_EXACT || fill == FILL_SMALL) {
@@ -140,12 +163,6 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
         result->floats_least = fmin(floats_least, verdict.floats_not_checked);
         result->tried = true;
     }
-    walk->elements += verdict.elements;
-    walk->checked += verdict.checked;
-    result->elements += verdict.elements;
-    result->checked += verdict.checked;
-    result->samples++;
-    outcome->figure = fmax(outcome->figure, verdict.ratio);
     return ok;
 }
 
@@ -403,6 +420,28 @@ bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool onc
         name_stage(walk, i, stage);
         bool ok = apart(walk, i, dims, fill, seed + i * 64, &arena, outcome);
         arena_release(&arena);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, char *stage,
+              struct outcome *outcome)
+{
+    const struct target_case *t = walk->target;
+    memset(walk->judged, 0, t->count * sizeof *walk->judged);
+    walk->elements = walk->checked = 0;
+    walk->partial = true;
+    for (uint32_t i = t->prepare_count; i < t->count; i++) {
+        const struct launch_case *c = &t->launches[i];
+        struct verdict verdict;
+        if (is_judged(walk, i))
+            continue;
+        name_stage(walk, i, stage);
+        bool ok = far_launch(c, &t->target->plan, kernel_of(walk, c), dims, &walk->blocks,
+                             seed + i * 64, &walk->far, &verdict, outcome);
+        note_verdict(walk, i, &verdict, outcome);
         if (!ok)
             return false;
     }

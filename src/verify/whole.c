@@ -19,14 +19,24 @@
 #define TRIMMED 0.01     /* where single elements jump: the share of the worst left out */
 #define TRIMMED_FROM 100 /* elements; of fewer those are left out that may jump */
 
+#define WEIGHTY 1000 /* elements of which a root mean square is no chance any more */
+
 #define WHOLE_COST 1e8 /* of a reference; beyond it elements are drawn, where prims allow */
 #define DRAWN_MOST 64  /* of each output, as far as they do not need more than so many others */
 #define DRAWN_LEAST 4
 #define DRAWN_ELEMENTS 1000000
 #define MEMO_BYTES ((size_t)512 << 20) /* of values that several graphs have */
 
+/* What is kept while the whole is judged. */
+struct whole {
+    struct verification *v;
+    struct arena *arena;
+    struct interp_tensor *params; /* loaded once; NULL: not yet */
+};
+
 /* A sample at which graphs are compared. */
 struct scene {
+    struct whole *whole;
     struct sample sample;
     bool drawn;                    /* elements of each output */
     struct interp_tensor *sources; /* where all are */
@@ -47,7 +57,8 @@ static bool interpret_points(const struct graph *graph, const struct interp_opti
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
         const struct tensor *t = &sample->outputs[o];
         const struct drawing drawing = {
-            graph, options, sample->dims, sources, graph->outputs.items[o].value, DRAWN_ELEMENTS};
+            graph,          options,       sample->dims, sources, graph->outputs.items[o].value,
+            DRAWN_ELEMENTS, POINT_ELEMENTS};
         int64_t points[DRAWN_MOST];
         out[o] = (struct interp_tensor){.dtype = t->dtype, .rank = 1};
         out[o].cells = ARENA_ARRAY(arena, union cell, DRAWN_MOST);
@@ -61,25 +72,37 @@ static bool interpret_points(const struct graph *graph, const struct interp_opti
     return true;
 }
 
-static bool load_sources(struct scene *scene, struct arena *arena, struct error *err)
+static bool load_sources(struct scene *scene, struct error *err)
 {
+    struct arena *arena = scene->whole->arena;
     const struct graph *graph = scene->sample.graph;
     scene->drawn = false;
     scene->sources =
         ARENA_ARRAY(arena, struct interp_tensor, graph->inputs.count + graph->params.count + 1);
-    return sample_sources(&scene->sample, scene->sources, arena, err);
+    if (!sample_sources(&scene->sample, scene->whole->params, scene->sources, arena, err))
+        return false;
+    scene->whole->params = scene->sources + graph->inputs.count;
+    return true;
 }
 
-static bool scene_make(struct scene *out, const struct verification *v, const int64_t *dims,
-                       uint64_t seed, enum fill fill, const char *what, struct arena *arena,
-                       struct error *err)
+/* To be interpreted as a whole. */
+static bool is_too_much(const struct graph *graph, const int64_t *dims)
 {
-    const struct graph *graph = &v->contents->graph;
+    return graph_cost(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > CELLS_MOST;
+}
+
+static bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims, uint64_t seed,
+                       enum fill fill, const char *what, struct error *err)
+{
+    const struct package_contents *contents = whole->v->contents;
+    const struct graph *graph = &contents->graph;
+    out->whole = whole;
     out->what = what;
-    if (!sample_make(&out->sample, graph, v->contents->params, dims, seed, fill, arena, err))
+    if (!sample_make(&out->sample, graph, contents->params, dims, whole->v->options->seed + seed,
+                     fill, whole->arena, err))
         return false;
-    out->drawn = graph_cost(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > CELLS_MOST;
-    return out->drawn || load_sources(out, arena, err);
+    out->drawn = is_too_much(graph, dims);
+    return out->drawn || load_sources(out, err);
 }
 
 /* A graph with the sample's inputs and params. The first one interpreted, which is the one before
@@ -97,7 +120,7 @@ static bool interpret(const struct graph *graph, const struct interp_options *op
             *err = why;
             return false;
         }
-        if (!load_sources(scene, arena, err))
+        if (!load_sources(scene, err))
             return false;
     }
     return interp_run(graph, options, scene->sample.dims, scene->sources,
@@ -247,9 +270,10 @@ static bool any_exponentials(const struct graph *graph)
 
 /* At a small size: values that passes must not treat otherwise; many ties, where these matter;
  * large ones where a power must be kept from overflowing. */
-static void judge_passes_apart(struct verification *v, const struct interp_options *options,
-                               struct arena *arena)
+static void judge_passes_apart(struct whole *whole, const struct interp_options *options)
 {
+    struct verification *v = whole->v;
+    struct arena *arena = whole->arena;
     static const struct {
         enum fill fill;
         const char *name;
@@ -270,8 +294,7 @@ static void judge_passes_apart(struct verification *v, const struct interp_optio
             if (strcmp(sizes.items[i].why, "odd") == 0)
                 size = &sizes.items[i];
         ok = ok &&
-             scene_make(&scene, v, size->dims, v->options->seed + 11 + f, fills[f].fill,
-                        fills[f].name, arena, &err) &&
+             scene_make(&scene, whole, size->dims, 11 + f, fills[f].fill, fills[f].name, &err) &&
              interpret(&v->contents->graph, options, &scene, arena, &before, &err);
         if (ok)
             judge_passes(v, &scene, before, options);
@@ -327,9 +350,19 @@ static void judge_few(struct verification *v, struct scene *scene, struct arena 
     }
 }
 
-/* The runtime's interpreter, loaded and called as a user would, gives what the interpreter does. */
-static void judge_interpreter(struct verification *v)
+static const struct size *cheapest(const struct sizes *sizes)
 {
+    const struct size *least = &sizes->items[0];
+    for (uint32_t i = 1; i < sizes->count; i++)
+        if (sizes->items[i].cost < least->cost)
+            least = &sizes->items[i];
+    return least;
+}
+
+/* The runtime's interpreter, loaded and called as a user would, gives what the interpreter does. */
+static void judge_interpreter(struct whole *whole)
+{
+    struct verification *v = whole->v;
     struct subject subject = {v->bytes, v->size, v->options, "interpreter"};
     const struct graph *graph = &v->contents->graph;
     struct outcome *outcome = &v->result.interpreter;
@@ -338,28 +371,24 @@ static void judge_interpreter(struct verification *v)
     struct scene scene = {0};
     struct interp_tensor *results;
     struct error err;
-    struct arena arena;
+    struct arena *arena = whole->arena;
     urza_module *module = NULL;
-    arena_init(&arena);
-    bool ok = sizes_choose(v->contents, NULL, v->options, v->budget, &arena, &sizes, &err);
-    const struct size *size = &sizes.items[ok && sizes.count > 1 ? 1 : 0]; /* the smallest */
-    if (ok && graph_cost(graph, size->dims) > WHOLE_COST) { /* it would be run twice */
+    bool ok = sizes_choose(v->contents, NULL, v->options, v->budget, arena, &sizes, &err);
+    const struct size *size = ok ? cheapest(&sizes) : NULL;
+    if (ok && is_too_much(graph, size->dims)) { /* it would be run twice */
         snprintf(outcome->detail, sizeof outcome->detail, "not run: too large");
         outcome->ran = outcome->pass = true;
-        arena_release(&arena);
         return;
     }
-    ok = ok &&
-         scene_make(&scene, v, size->dims, v->options->seed + 5, FILL_NORMAL, "random", &arena,
-                    &err) &&
-         interpret(graph, &options, &scene, &arena, &results, &err);
+    ok = ok && scene_make(&scene, whole, size->dims, 5, FILL_NORMAL, "random", &err) &&
+         interpret(graph, &options, &scene, arena, &results, &err);
     if (!ok) {
         outcome_fail(outcome, "%s", err.message);
     } else {
         const struct sample *sample = &scene.sample;
-        void **expected = ARENA_ARRAY(&arena, void *, sample->output_count + 1);
+        void **expected = ARENA_ARRAY(arena, void *, sample->output_count + 1);
         for (uint32_t i = 0; i < sample->output_count; i++) {
-            expected[i] = arena_alloc(&arena, sample->outputs[i].bytes, 64);
+            expected[i] = arena_alloc(arena, sample->outputs[i].bytes, 64);
             interp_store(&results[i], expected[i]);
         }
         snprintf(v->result.stage, STAGE_BYTES, "the interpreter");
@@ -368,7 +397,6 @@ static void judge_interpreter(struct verification *v)
         outcome->ran = true;
     }
     urza_unload(module);
-    arena_release(&arena);
 }
 
 void job_whole(struct verification *v)
@@ -380,6 +408,7 @@ void job_whole(struct verification *v)
     struct scene scene = {0};
     struct error err;
     struct arena arena;
+    struct whole whole = {.v = v, .arena = &arena};
     arena_init(&arena);
     const struct interp_options wide = {.mode = INTERP_REFERENCE,
                                         .memory_limit = REFERENCE_BYTES,
@@ -387,13 +416,12 @@ void job_whole(struct verification *v)
                                         .wide = true,
                                         .memo = interp_memo_new(&arena, MEMO_BYTES)};
     snprintf(v->result.stage, STAGE_BYTES, "the reference of the whole");
-    bool ok = scene_make(&scene, v, v->whole.dims, v->options->seed, FILL_NORMAL, "random", &arena,
-                         &err) &&
+    bool ok = scene_make(&scene, &whole, v->whole.dims, 0, FILL_NORMAL, "random", &err) &&
               interpret(graph, &wide, &scene, &arena, &before, &err);
     v->result.is_drawn = scene.drawn;
     if (ok) {
         judge_passes(v, &scene, before, &wide);
-        judge_passes_apart(v, &wide, &arena);
+        judge_passes_apart(&whole, &wide);
         snprintf(v->result.stage, STAGE_BYTES, "the plain interpretation of the whole");
         ok = interpret(graph, &plain, &scene, &arena, &loops, &err);
     }
@@ -408,8 +436,8 @@ void job_whole(struct verification *v)
     for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
         if (!v->result.passes[t].ran)
             outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
+    judge_interpreter(&whole);
     arena_release(&arena);
-    judge_interpreter(v);
     v->result.done = true;
 }
 
@@ -461,6 +489,19 @@ static double count_weighty(double *sizes, int64_t count)
         fourths += square * square;
     }
     return fourths > 0 ? squares * squares / fourths : (double)count;
+}
+
+/* The same up to WEIGHTY, which some of very many mostly show. */
+static double enough_weighty(double *sizes, int64_t count)
+{
+    double some[8 * WEIGHTY];
+    int64_t most = sizeof some / sizeof some[0];
+    if (count > most)
+        for (int64_t i = 0; i < most; i++)
+            some[i] = sizes[i * (count / most)];
+    if (count > most && count_weighty(some, most) >= WEIGHTY)
+        return WEIGHTY;
+    return count_weighty(sizes, count);
 }
 
 /* Where an output's elements start among all, its count, shape and dtype. */
@@ -532,8 +573,8 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
             trim ? 0 : most / fmax(plain_most, unit * largest + dtype_min_subnormal(dtype));
         /* The fewer elements, the more either error is chance. A sort, where it may matter. */
         bool worse = *out_quality > 1 || *out_excess > 1;
-        double weighty = worse ? count_weighty(sizes, used) : (double)used;
-        *out_limit = weighty >= 1000 ? 1 : 1 + 30 / weighty;
+        double weighty = worse ? enough_weighty(sizes, used) : (double)used;
+        *out_limit = weighty >= WEIGHTY ? 1 : 1 + 30 / weighty;
     }
     free(ours);
     free(plain);

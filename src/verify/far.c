@@ -1,0 +1,289 @@
+/* Launches at sizes that take too long, and too much memory, as a whole.
+ *
+ * Two iterations of a launch are done: the first and the last. What it reads and
+ * writes has its true size, but is there only where it is touched: arguments are one block of
+ * random numbers, mapped again and again; results are pages that the system makes when they are
+ * written.
+ *
+ *     argument   | block | block | block | blo      the same pages
+ *     result     |  .............................   a few pages
+ *
+ * Elements of each result are drawn, the corners first, and marked before. Where no mark of a
+ * result has gone, the kernel did not do its work; those that are written are compared with the
+ * reference. So a kernel that stops from some size on is found, and one that counts with too few
+ * bits. */
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "verify/verify_priv.h"
+
+#define PIECES 2        /* iterations that are done */
+#define FAR_BYTES 5e9   /* of address space, for one launch */
+#define LAUNCH_COST 5e4 /* operations that a launch costs beside its work: mappings, judging */
+#define MARK 0xa5       /* in each byte: no bool, no likely number */
+#define BLOCK_PAGES 257 /* odd, so that rows of a power of two do not meet the same numbers */
+#define SHIFT_PAGES 37  /* by which each argument starts further in the block */
+#define POINTS 16       /* drawn elements of a result */
+
+static double piece_share(int64_t extent)
+{
+    return extent > PIECES ? PIECES / (double)extent : 1;
+}
+
+double far_cost(const struct plan *plan, const int64_t *dims)
+{
+    double cost = 0;
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        dim_id operations = launch->done != DIM_NONE ? launch->done : launch->work;
+        int64_t extent, scratch, work, elements;
+        double bytes = 0;
+        if (!dim_eval(plan->dims, launch->extent, dims, &extent) || extent < 0 ||
+            !dim_eval(plan->dims, launch->scratch_bytes, dims, &scratch) ||
+            !dim_eval(plan->dims, operations, dims, &work))
+            return INFINITY;
+        for (uint32_t a = 0; a < launch->arg_count; a++) {
+            const struct plan_buffer *buffer = &plan->buffers.items[launch->args[a]];
+            if (!dim_eval(plan->dims, buffer->elements, dims, &elements))
+                return INFINITY;
+            bytes += (double)elements * (double)(1 + dtype_bytes(buffer->dtype));
+        }
+        if (bytes + (double)scratch > FAR_BYTES)
+            return INFINITY;
+        cost += LAUNCH_COST + (double)work * piece_share(extent);
+    }
+    return cost;
+}
+
+/* A launch's address space: what is placed in it, one behind the other, between protected pages. */
+struct room {
+    uint8_t *map;
+    size_t bytes, used, page;
+};
+
+static size_t round_up(size_t bytes, size_t page)
+{
+    return (bytes + page - 1) / page * page;
+}
+
+static uint8_t *room_take(struct room *room, size_t bytes)
+{
+    uint8_t *at = room->map + room->used;
+    room->used += round_up(bytes, room->page) + room->page;
+    return at;
+}
+
+static uint8_t *room_place(struct room *room, size_t bytes)
+{
+    uint8_t *at = room_take(room, bytes);
+    return bytes == 0 || mprotect(at, round_up(bytes, room->page), PROT_READ | PROT_WRITE) == 0
+               ? at
+               : NULL;
+}
+
+/* Random numbers in memory that can be mapped again. NULL: there is none to be had. */
+static uint8_t *block_make(enum dtype dtype, int64_t extent, uint64_t seed, size_t bytes)
+{
+    void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return NULL;
+    random_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), seed, FILL_NORMAL, extent, map);
+    if (mprotect(map, bytes, PROT_READ) == 0)
+        return map;
+    munmap(map, bytes);
+    return NULL;
+}
+
+/* The block of a dtype, and of what it indexes: made once. */
+static uint8_t *block_of(struct far_blocks *blocks, enum dtype dtype, int64_t extent, uint64_t seed,
+                         size_t bytes)
+{
+    for (uint32_t i = 0; i < blocks->count; i++)
+        if (blocks->items[i].dtype == dtype && blocks->items[i].extent == extent)
+            return blocks->items[i].map;
+    uint8_t *map = block_make(dtype, extent, seed, bytes);
+    if (!map)
+        return NULL;
+    if (blocks->count == FAR_BLOCKS) {
+        blocks->count--;
+        munmap(blocks->items[blocks->count].map, bytes);
+    }
+    blocks->items[blocks->count++] = (struct far_block){dtype, extent, map, bytes};
+    return map;
+}
+
+void far_blocks_close(struct far_blocks *blocks)
+{
+    for (; blocks->count > 0; blocks->count--)
+        munmap(blocks->items[blocks->count - 1].map, blocks->items[blocks->count - 1].bytes);
+}
+
+/* The block again and again, from the argument's place in it on. */
+static uint8_t *room_repeat(struct room *room, size_t bytes, uint8_t *map, uint32_t argument)
+{
+    uint8_t *start = room_take(room, bytes);
+    size_t block = BLOCK_PAGES * room->page, total = round_up(bytes, room->page);
+    size_t from = (size_t)argument * SHIFT_PAGES % BLOCK_PAGES * room->page;
+    for (size_t at = 0; at < total; from = 0) {
+        size_t part = block - from < total - at ? block - from : total - at;
+        /* Of nothing that is shared: the same pages once more. */
+        if (mremap(map + from, 0, part, MREMAP_MAYMOVE | MREMAP_FIXED, start + at) == MAP_FAILED)
+            return NULL;
+        at += part;
+    }
+    return start;
+}
+
+/* One launch amid its memory. */
+struct far {
+    struct room room;
+    const struct launch_case *c;
+    const int64_t *dims;
+    size_t *result_bytes;
+    uint8_t **results, **written; /* by output; written by element */
+    void **reads;                 /* by input */
+    void *pointers[LIMIT_KERNEL_BUFFERS];
+};
+
+static bool room_open(struct far *far, size_t scratch, struct outcome *outcome)
+{
+    const struct graph *g = &far->c->graph;
+    long page = sysconf(_SC_PAGESIZE);
+    struct room *room = &far->room;
+    room->page = page > 0 ? (size_t)page : 4096;
+    room->used = room->page;
+    room->bytes = 2 * room->page + round_up(scratch, room->page) + room->page;
+    for (uint32_t i = 0; i < g->inputs.count; i++) {
+        size_t bytes;
+        if (!value_bytes(g, g->inputs.items[i], far->dims, &bytes))
+            return outcome_fail(outcome, "an argument has no size");
+        room->bytes += round_up(bytes, room->page) + room->page;
+    }
+    for (uint32_t o = 0; o < g->outputs.count; o++) {
+        value_id value = g->outputs.items[o].value;
+        size_t item = dtype_bytes((enum dtype)graph_node(g, value)->dtype);
+        size_t *bytes = &far->result_bytes[o];
+        if (!value_bytes(g, value, far->dims, bytes))
+            return outcome_fail(outcome, "a result has no size");
+        room->bytes += round_up(*bytes, room->page) + round_up(*bytes / item, room->page);
+        room->bytes += 2 * room->page;
+    }
+    void *map =
+        mmap(NULL, room->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    room->map = map == MAP_FAILED ? NULL : map;
+    return room->map || outcome_fail(outcome, "no room for its arguments");
+}
+
+static bool place_arguments(struct far *far, struct far_blocks *blocks, uint64_t seed,
+                            struct arena *arena)
+{
+    const struct launch_case *c = far->c;
+    const struct graph *g = &c->graph;
+    int64_t *extents = index_extents(g, far->dims, arena);
+    for (uint32_t i = 0; i < g->inputs.count; i++) {
+        enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
+        size_t bytes = 0;
+        uint8_t *block = block_of(blocks, dtype, extents[i], seed, BLOCK_PAGES * far->room.page);
+        value_bytes(g, g->inputs.items[i], far->dims, &bytes);
+        if (!block || !(far->reads[i] = room_repeat(&far->room, bytes, block, i)))
+            return false;
+        for (uint32_t a = 0; a < c->launch->arg_count; a++)
+            if (c->launch->args[a] == c->launch->args[c->reads[i]])
+                far->pointers[a] = far->reads[i];
+    }
+    return true;
+}
+
+/* The drawn elements of a result. */
+static int64_t draw(const struct far *far, uint32_t output, int64_t *points)
+{
+    const struct graph *g = &far->c->graph;
+    const struct node *node = graph_node(g, g->outputs.items[output].value);
+    int64_t shape[LIMIT_RANK];
+    for (uint32_t d = 0; d < node->rank; d++)
+        dim_eval(&g->dims, node->shape[d], far->dims, &shape[d]);
+    return draw_points(shape, node->rank, far->c->config, far->c->seed + output + 1, POINTS,
+                       points);
+}
+
+static bool place_results(struct far *far)
+{
+    const struct graph *g = &far->c->graph;
+    for (uint32_t o = 0; o < g->outputs.count; o++) {
+        size_t item = dtype_bytes((enum dtype)graph_node(g, g->outputs.items[o].value)->dtype);
+        int64_t points[POINTS], count = draw(far, o, points);
+        far->results[o] = room_place(&far->room, far->result_bytes[o]);
+        far->written[o] = room_place(&far->room, far->result_bytes[o] / item);
+        if (!far->results[o] || !far->written[o])
+            return false;
+        for (int64_t i = 0; i < count; i++)
+            memset(far->results[o] + (size_t)points[i] * item, MARK, item);
+        far->pointers[far->c->writes[o]] = far->results[o];
+    }
+    return true;
+}
+
+/* Which marks have gone: some, of the first element of the first result, if no other. */
+static bool note_written(struct far *far, struct outcome *outcome)
+{
+    const struct graph *g = &far->c->graph;
+    bool any = false, none = true;
+    for (uint32_t o = 0; o < g->outputs.count; o++) {
+        size_t item = dtype_bytes((enum dtype)graph_node(g, g->outputs.items[o].value)->dtype);
+        int64_t points[POINTS], count = draw(far, o, points);
+        uint8_t mark[16];
+        memset(mark, MARK, sizeof mark);
+        for (int64_t i = 0; i < count; i++) {
+            bool gone = memcmp(far->results[o] + (size_t)points[i] * item, mark, item) != 0;
+            far->written[o][points[i]] = gone;
+            any |= gone;
+        }
+        none &= count == 0;
+    }
+    return any || none ||
+           outcome_fail(outcome, "its first and its last iteration write no corner of a result");
+}
+
+static void run_pieces(struct far *far, urza_kernel_fn *kernel, int64_t extent, void *scratch)
+{
+    if (extent > PIECES)
+        kernel(far->pointers, far->dims, scratch, extent - 1, extent);
+    kernel(far->pointers, far->dims, scratch, 0, extent > PIECES ? 1 : extent);
+}
+
+bool far_launch(const struct launch_case *c, const struct plan *plan, urza_kernel_fn *kernel,
+                const int64_t *dims, struct far_blocks *blocks, uint64_t seed,
+                const struct care *care, struct verdict *out, struct outcome *outcome)
+{
+    uint32_t outputs = c->graph.outputs.count;
+    int64_t extent = 0, scratch_bytes = 0;
+    struct arena arena;
+    arena_init(&arena);
+    struct far far = {.c = c,
+                      .dims = dims,
+                      .result_bytes = ARENA_ARRAY(&arena, size_t, outputs),
+                      .results = ARENA_ARRAY(&arena, uint8_t *, outputs),
+                      .written = ARENA_ARRAY(&arena, uint8_t *, outputs),
+                      .reads = ARENA_ARRAY(&arena, void *, c->graph.inputs.count + 1)};
+    dim_eval(plan->dims, c->launch->extent, dims, &extent);
+    dim_eval(plan->dims, c->launch->scratch_bytes, dims, &scratch_bytes);
+    bool ok = room_open(&far, (size_t)scratch_bytes, outcome);
+    uint8_t *scratch = ok ? room_place(&far.room, (size_t)scratch_bytes) : NULL;
+    if (ok && (!scratch || !place_arguments(&far, blocks, seed, &arena) || !place_results(&far)))
+        ok = outcome_fail(outcome, "no memory for its arguments");
+    *out = (struct verdict){0};
+    if (ok && extent > 0) {
+        run_pieces(&far, kernel, extent, scratch);
+        ok = note_written(&far, outcome) &&
+             judge_launch(c, dims, far.reads, (void *const *)far.results, far.written, care, out,
+                          outcome);
+    }
+    if (far.room.map)
+        munmap(far.room.map, far.room.bytes);
+    arena_release(&arena);
+    return ok;
+}
