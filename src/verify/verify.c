@@ -201,6 +201,7 @@ static void add_quality(struct driver *d, uint32_t target)
     const struct graph *graph = &d->v->contents->graph;
     const char *name = d->v->contents->targets[target].name;
     struct outcome outcome = {.pass = true, .ran = true, .bound = QUALITY_MOST};
+    uint32_t judged = 0;
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
         struct verify_output row = {graph->outputs.items[o].name, name,
                                     output_unchecked(d, target, o), -1};
@@ -209,6 +210,7 @@ static void add_quality(struct driver *d, uint32_t target)
             !d->v->targets[target][0].outputs_partial &&
             whole_quality(d->v, target, o, &quality, &limit, &excess)) {
             row.quality = quality;
+            judged++;
             outcome.figure = fmax(outcome.figure, quality / limit);
             if (!(quality <= QUALITY_MOST * limit) || !(excess <= 4 * QUALITY_MOST * limit))
                 outcome_fail(&outcome,
@@ -218,6 +220,11 @@ static void add_quality(struct driver *d, uint32_t target)
         }
         VEC_PUSH(d->arena, &d->outputs, row);
     }
+    if (judged == 0)
+        snprintf(outcome.detail, sizeof outcome.detail, "%s",
+                 d->v->targets[target][0].outputs_partial
+                     ? "not judged: the size takes too long"
+                     : "not judged: no output below f64 has elements that are finite and settled");
     add_check(d, "quality", name, &outcome, outcome.detail);
 }
 

@@ -171,15 +171,15 @@ struct verification {
 };
 /* job.c: one part of a target, or all of it. Runs in a child. */
 void job_target(struct verification *v, uint32_t target, uint32_t part);
-/* whole.c: whether a result may jump where a float operand moves by little; of a cast it hangs on
+/* quality.c: whether a result may jump where a float operand moves by little; of a cast it hangs on
  * the dtypes. */
 bool prim_jumps(enum prim prim);
 /* whole.c: the passes, the references for quality, the interpreter's path. Runs in a child. */
 void job_whole(struct verification *v);
-/* The quality of a target's output at the size of the whole: its rms error over that of the plain
- * native interpretation, against float64. False where there is nothing to compare: no float below
- * float64, or no finite element. *out_excess: the largest error over the largest of the plain
- * one's; 0 where rounding steps and comparisons make single elements jump. */
+/* quality.c: the quality of a target's output at the size of the whole: its rms error over that of
+ * the plain native interpretation, against float64. False where there is nothing to compare: no
+ * float below float64, or no finite element. *out_excess: the largest error over the largest of the
+ * plain one's; 0 where rounding steps and comparisons make single elements jump. */
 bool whole_quality(const struct verification *v, uint32_t target, uint32_t output,
                    double *out_quality, double *out_limit, double *out_excess);
 

@@ -78,6 +78,7 @@ enum {
     KIND_ALWAYS = 2, /* on every subject of the selection */
     KIND_DIGITS = 4, /* a fault in the last digits: where no result leaves the bounds of the
                         reference, nor is far from the right one, it may be none */
+    KIND_MUST = 8, /* the selection fails when one is missed: a kernel that does not do its work */
 };
 
 struct kind {

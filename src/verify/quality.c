@@ -1,0 +1,295 @@
+#include "verify/quality.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+#define TRIMMED 0.01     /* where single elements jump: the share of the worst left out */
+#define TRIMMED_FROM 100 /* elements */
+#define WEIGHTY 1000     /* elements of which a root mean square is no chance any more */
+#define NUDGES 3
+#define NUDGE_TIMES 4 /* what all roundings may come to, beside those of inputs and params */
+
+bool prim_jumps(enum prim prim)
+{
+    switch (prim) {
+    case PRIM_SIGN:
+    case PRIM_FLOOR:
+    case PRIM_CEIL:
+    case PRIM_ROUND:
+    case PRIM_TRUNC:
+    case PRIM_REM:
+    case PRIM_EQ:
+    case PRIM_NE:
+    case PRIM_LT:
+    case PRIM_LE:
+    case PRIM_BITCAST:
+    case PRIM_ARGMAX:
+    case PRIM_ARGMIN:
+    case PRIM_ARGSORT: return true;
+    default: return false;
+    }
+}
+
+static bool jumps(const struct graph *graph, const struct node *node)
+{
+    bool from_float =
+        node->operand_count > 0 && dtype_is_float(graph_node(graph, node->operands[0])->dtype);
+    bool to_whole = node->prim == PRIM_CAST && !dtype_is_float(node->dtype);
+    return from_float && (to_whole || prim_jumps((enum prim)node->prim));
+}
+
+bool any_jumps(const struct graph *graph)
+{
+    bool any = false;
+    for (value_id v = 1; v < graph->nodes.count; v++)
+        any |= jumps(graph, graph_node(graph, v));
+    return any;
+}
+
+/* Floats of all outputs, one behind the other; zeros for other dtypes. Notes how many there are. */
+static void keep(const struct sample *sample, const struct interp_tensor *tensors, double *to,
+                 int64_t *counts)
+{
+    for (uint32_t o = 0; o < sample->output_count; o++) {
+        for (int64_t i = 0; i < tensors[o].count; i++)
+            to[i] = dtype_is_float(tensors[o].dtype) ? tensors[o].cells[i].f : 0;
+        to += sample->outputs[o].count;
+        counts[o] = tensors[o].count < counts[o] ? tensors[o].count : counts[o];
+    }
+}
+
+/* By how much results move where inputs and params are moved by one rounding each: by output and
+ * element, INFINITY where that is not known. */
+static void find_spread(struct scene *scene, struct arena *arena, double *spread)
+{
+    const struct verification *v = scene->whole->v;
+    const struct graph *graph = &v->contents->graph;
+    const struct interp_options wide = {.mode = INTERP_REFERENCE,
+                                        .memory_limit = REFERENCE_BYTES,
+                                        .threads = v->threads,
+                                        .wide = true};
+    for (uint64_t n = 0; n < NUDGES; n++) {
+        struct scene nudged;
+        struct interp_tensor *tensors;
+        struct error err;
+        bool known = scene_nudge(&nudged, scene, v->options->seed + n, &err) &&
+                     interpret(graph, &wide, &nudged, arena, &tensors, &err);
+        const double *reference = v->result.reference;
+        double *to = spread;
+        for (uint32_t o = 0; o < graph->outputs.count; o++) {
+            for (int64_t i = 0; i < v->result.drawn[o]; i++) {
+                bool is = known && i < tensors[o].count && dtype_is_float(tensors[o].dtype);
+                double moved = is ? fabs(tensors[o].cells[i].f - reference[i]) : INFINITY;
+                to[i] = moved >= to[i] ? moved : moved < INFINITY ? to[i] : INFINITY;
+            }
+            to += scene->sample.outputs[o].count;
+            reference += scene->sample.outputs[o].count;
+        }
+    }
+}
+
+/* Of outputs of few elements none is left out for being among the worst. A plain loop may be right
+ * by luck, where large terms cancel, too, or where a comparison went as it does in float64. So its
+ * error counts as what that many roundings come to when they add up as a random walk does: their
+ * bound over the root of their number. Where bounds have grown beyond all bounds through depth, or
+ * a comparison may go either way, it counts as what becomes of one rounding of each input and
+ * param. */
+static void judge_few(struct scene *scene, struct arena *arena)
+{
+    struct verification *v = scene->whole->v;
+    const struct graph *graph = &v->contents->graph;
+    const struct interp_options bounded = {
+        .mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
+    double *reference = v->result.reference, *plain = v->result.plain, *spread = NULL;
+    double roundings = (double)(graph->nodes.count + graph_terms(graph, scene->sample.dims));
+    struct interp_tensor *tensors;
+    struct error err;
+    int64_t elements = 0;
+    bool few = false;
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        few |= v->result.drawn[o] < TRIMMED_FROM;
+        elements += scene->sample.outputs[o].count;
+    }
+    if (!few || !any_jumps(graph))
+        return;
+    bool known = interpret(graph, &bounded, scene, arena, &tensors, &err);
+    int64_t first = 0;
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        for (int64_t i = 0; v->result.drawn[o] < TRIMMED_FROM && i < v->result.drawn[o]; i++) {
+            double bound = known && i < tensors[o].count ? 0 : INFINITY;
+            if (bound == 0 && tensors[o].bounds)
+                bound = tensors[o].bounds[i];
+            double error = bound / sqrt(roundings);
+            if (!(bound < INFINITY)) {
+                if (!spread) {
+                    spread = ARENA_ARRAY(arena, double, elements + 1);
+                    find_spread(scene, arena, spread);
+                }
+                error = NUDGE_TIMES * spread[first + i];
+            }
+            plain[i] = reference[i] + fmax(fabs(plain[i] - reference[i]), error);
+            if (!(error < INFINITY))
+                reference[i] = (double)NAN;
+        }
+        first += scene->sample.outputs[o].count;
+        reference += scene->sample.outputs[o].count;
+        plain += scene->sample.outputs[o].count;
+    }
+}
+
+void quality_keep(struct scene *scene, const struct interp_tensor *reference,
+                  const struct interp_tensor *plain)
+{
+    struct verification *v = scene->whole->v;
+    for (uint32_t o = 0; o < scene->sample.output_count; o++)
+        v->result.drawn[o] = reference[o].count;
+    keep(&scene->sample, reference, v->result.reference, v->result.drawn);
+    keep(&scene->sample, plain, v->result.plain, v->result.drawn);
+    judge_few(scene, scene->whole->arena);
+    v->result.referenced = true;
+}
+
+static double element(enum dtype dtype, const uint8_t *data, int64_t i)
+{
+    switch (dtype) {
+    case DTYPE_F64: return ((const double *)(const void *)data)[i];
+    case DTYPE_F32: return (double)((const float *)(const void *)data)[i];
+    case DTYPE_F16: return f16_to_double(((const uint16_t *)(const void *)data)[i]);
+    default: return bf16_to_double(((const uint16_t *)(const void *)data)[i]);
+    }
+}
+
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Root mean square and maximum of errors, the worst left out where single elements jump. */
+static void summarise(double *errors, int64_t count, bool trim, double *out_rms, double *out_most)
+{
+    int64_t skip = 0;
+    double sum = 0, most = 0;
+    if (trim) {
+        qsort(errors, (size_t)count, sizeof *errors, descending);
+        skip = (int64_t)ceil(TRIMMED * (double)count);
+    }
+    for (int64_t i = skip; i < count; i++) {
+        sum += errors[i] * errors[i];
+        most = fmax(most, errors[i]);
+    }
+    *out_rms = count > skip ? sqrt(sum / (double)(count - skip)) : 0;
+    *out_most = most;
+}
+
+/* How many elements make up a root mean square, whose errors are in proportion to them: equal ones,
+ * as of a value that is spread or gathered, count once, and small ones beside large ones nothing.
+ * Sorts them. */
+static double count_weighty(double *sizes, int64_t count)
+{
+    double squares = 0, fourths = 0;
+    qsort(sizes, (size_t)count, sizeof *sizes, descending);
+    for (int64_t i = 0; i < count && sizes[0] > 0; i++) {
+        double share = sizes[i] / sizes[0], square = share * share;
+        if (i > 0 && sizes[i] == sizes[i - 1])
+            continue;
+        squares += square;
+        fourths += square * square;
+    }
+    return fourths > 0 ? squares * squares / fourths : (double)count;
+}
+
+/* The same up to WEIGHTY, which some of very many mostly show. */
+static double enough_weighty(double *sizes, int64_t count)
+{
+    double some[8 * WEIGHTY];
+    int64_t most = sizeof some / sizeof some[0];
+    if (count > most)
+        for (int64_t i = 0; i < most; i++)
+            some[i] = sizes[i * (count / most)];
+    if (count > most && count_weighty(some, most) >= WEIGHTY)
+        return WEIGHTY;
+    return count_weighty(sizes, count);
+}
+
+/* Where an output's elements start among all, its count, shape and dtype. */
+static int64_t output_place(const struct verification *v, uint32_t output, int64_t *out_count,
+                            int64_t *out_shape, enum dtype *out_dtype, size_t *out_byte)
+{
+    const struct graph *graph = &v->contents->graph;
+    int64_t first = 0, count = 0;
+    size_t byte = 0;
+    for (uint32_t o = 0; o <= output; o++) {
+        const struct node *node = graph_node(graph, graph->outputs.items[o].value);
+        first += count;
+        byte += (size_t)count * (o > 0 ? dtype_bytes(*out_dtype) : 0);
+        count = 1;
+        for (uint32_t i = 0; i < node->rank; i++) {
+            int64_t dim = 0;
+            dim_eval(&graph->dims, node->shape[i], v->whole.dims, &dim);
+            out_shape[i] = dim;
+            count *= dim;
+        }
+        *out_dtype = (enum dtype)node->dtype;
+    }
+    *out_count = count;
+    *out_byte = byte;
+    return first;
+}
+
+bool whole_quality(const struct verification *v, uint32_t target, uint32_t output,
+                   double *out_quality, double *out_limit, double *out_excess)
+{
+    const struct graph *graph = &v->contents->graph;
+    int64_t count, used = 0;
+    enum dtype dtype = DTYPE_NONE;
+    size_t byte;
+    int64_t shape[LIMIT_RANK], points[SCENE_DRAWN];
+    int64_t first = output_place(v, output, &count, shape, &dtype, &byte);
+    if (!dtype_is_float(dtype) || dtype == DTYPE_F64 || count == 0)
+        return false; /* of f64 the reference has errors of the same size */
+    bool drawn = v->result.is_drawn;
+    if (drawn) {
+        count = v->result.drawn[output];
+        draw_points(shape, graph_node(graph, graph->outputs.items[output].value)->rank, NULL,
+                    output + 1, SCENE_DRAWN, points);
+    }
+    bool trim = count >= TRIMMED_FROM && any_jumps(graph);
+    double *ours = malloc((size_t)count * sizeof *ours),
+           *plain = malloc((size_t)count * sizeof *plain),
+           *sizes = malloc((size_t)count * sizeof *sizes);
+    double size = 0, largest = 0;
+    for (int64_t i = 0; ours && plain && sizes && i < count; i++) {
+        double right = v->result.reference[first + i], other = v->result.plain[first + i];
+        double mine = element(dtype, v->targets[target][0].outputs + byte, drawn ? points[i] : i);
+        if (!isfinite(right) || !isfinite(other) || !isfinite(mine))
+            continue; /* kernels are judged on these one by one */
+        sizes[used] = fabs(right);
+        ours[used] = fabs(mine - right);
+        plain[used++] = fabs(other - right);
+        size += right * right;
+        largest = fmax(largest, fabs(right));
+    }
+    double rms, most, plain_rms, plain_most, unit = dtype_unit_roundoff(dtype);
+    if (used > 0) {
+        summarise(ours, used, trim, &rms, &most);
+        summarise(plain, used, trim, &plain_rms, &plain_most);
+        /* The plain result may be right by luck; one rounding of each element is no error. */
+        double floor_rms = unit * sqrt(size / (double)used) + dtype_min_subnormal(dtype);
+        *out_quality = rms / fmax(plain_rms, floor_rms / 2);
+        *out_excess =
+            trim ? 0 : most / fmax(plain_most, unit * largest + dtype_min_subnormal(dtype));
+        /* The fewer elements, the more either error is chance. A sort, where it may matter. */
+        bool worse = *out_quality > 1 || *out_excess > 1;
+        double weighty = worse ? enough_weighty(sizes, used) : (double)used;
+        *out_limit = weighty >= WEIGHTY ? 1 : 1 + 30 / weighty;
+    }
+    free(ours);
+    free(plain);
+    free(sizes);
+    return used > 0;
+}

@@ -1,0 +1,149 @@
+#include "verify/scene.h"
+
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/rng.h"
+
+#define WHOLE_COST 1e8 /* of a reference; beyond it elements are drawn, where prims allow */
+#define DRAWN_LEAST 4
+#define DRAWN_ELEMENTS 1000000 /* that drawn elements may need, of all values */
+
+/* The outputs of a graph at drawn elements, as tensors of these. A graph that needs more for an
+ * element has fewer of the same ones. */
+static bool interpret_points(const struct graph *graph, const struct interp_options *options,
+                             const struct sample *sample, struct arena *arena,
+                             struct interp_tensor *out, struct error *err)
+{
+    uint32_t inputs = graph->inputs.count;
+    struct points_source *sources =
+        ARENA_ARRAY(arena, struct points_source, inputs + graph->params.count + 1);
+    for (uint32_t i = 0; i < inputs + graph->params.count; i++)
+        sources[i].data = i < inputs ? sample->inputs[i].data : sample->params[i - inputs].data;
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        const struct tensor *t = &sample->outputs[o];
+        const struct drawing drawing = {
+            graph,          options,       sample->dims, sources, graph->outputs.items[o].value,
+            DRAWN_ELEMENTS, POINT_ELEMENTS};
+        int64_t points[SCENE_DRAWN];
+        out[o] = (struct interp_tensor){.dtype = t->dtype, .rank = 1};
+        out[o].cells = ARENA_ARRAY(arena, union cell, SCENE_DRAWN);
+        out[o].bounds = ARENA_ARRAY(arena, double, SCENE_DRAWN);
+        out[o].count = draw_points(t->shape, t->rank, NULL, o + 1, SCENE_DRAWN, points);
+        if (!draw_interpret(&drawing, points, &out[o].count, DRAWN_LEAST, out[o].cells,
+                            out[o].bounds, err))
+            return false;
+        out[o].shape[0] = out[o].count;
+    }
+    return true;
+}
+
+/* Params of the package are loaded once. */
+static bool load_sources(struct scene *scene, struct error *err)
+{
+    struct whole *whole = scene->whole;
+    const struct graph *graph = scene->sample.graph;
+    bool own = scene->sample.params != whole->v->contents->params;
+    scene->drawn = false;
+    scene->sources = ARENA_ARRAY(whole->arena, struct interp_tensor,
+                                 graph->inputs.count + graph->params.count + 1);
+    if (!sample_sources(&scene->sample, own ? NULL : whole->params, scene->sources, whole->arena,
+                        err))
+        return false;
+    if (!own)
+        whole->params = scene->sources + graph->inputs.count;
+    return true;
+}
+
+bool is_too_much(const struct graph *graph, const int64_t *dims)
+{
+    return graph_cost(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > CELLS_MOST;
+}
+
+bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims, uint64_t seed,
+                enum fill fill, const char *what, struct error *err)
+{
+    const struct package_contents *contents = whole->v->contents;
+    const struct graph *graph = &contents->graph;
+    out->whole = whole;
+    out->what = what;
+    if (!sample_make(&out->sample, graph, contents->params, dims, whole->v->options->seed + seed,
+                     fill, whole->arena, err))
+        return false;
+    out->drawn = is_too_much(graph, dims);
+    return out->drawn || load_sources(out, err);
+}
+
+bool interpret(const struct graph *graph, const struct interp_options *options, struct scene *scene,
+               struct arena *arena, struct interp_tensor **out, struct error *err)
+{
+    struct error why;
+    *out = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count + 1);
+    if (scene->drawn) {
+        if (interpret_points(graph, options, &scene->sample, arena, *out, &why))
+            return true;
+        if (graph != scene->sample.graph) {
+            *err = why;
+            return false;
+        }
+        if (!load_sources(scene, err))
+            return false;
+    }
+    return interp_run(graph, options, scene->sample.dims, scene->sources,
+                      graph->inputs.count + graph->params.count, arena, *out, err);
+}
+
+/* Neighbours in a dtype have neighbouring bits, zero, infinities and NaNs aside. */
+static uint64_t nudged(uint64_t bits, uint64_t exponent, uint32_t random)
+{
+    uint64_t magnitude = bits & (2 * exponent - 1);
+    if (magnitude < 2 || (bits & exponent) == exponent || random % 3 == 0)
+        return bits;
+    return random % 3 == 1 ? bits - 1 : bits + 1;
+}
+
+static void nudge(enum dtype dtype, const void *from, int64_t count, uint64_t key, void *to)
+{
+    memcpy(to, from, (size_t)count * dtype_bytes(dtype));
+    for (int64_t i = 0; dtype_is_float(dtype) && i < count; i++) {
+        uint32_t random = rng_u32(key, (uint64_t)i) >> 8;
+        uint64_t *f64 = (uint64_t *)to + (dtype == DTYPE_F64 ? i : 0);
+        uint32_t *f32 = (uint32_t *)to + (dtype == DTYPE_F32 ? i : 0);
+        uint16_t *half = (uint16_t *)to + i;
+        switch (dtype) {
+        case DTYPE_F64: *f64 = nudged(*f64, 0x7ff0000000000000u, random); break;
+        case DTYPE_F32: *f32 = (uint32_t)nudged(*f32, 0x7f800000u, random); break;
+        case DTYPE_F16: *half = (uint16_t)nudged(*half, 0x7c00u, random); break;
+        default: *half = (uint16_t)nudged(*half, 0x7f80u, random);
+        }
+    }
+}
+
+bool scene_nudge(struct scene *out, const struct scene *from, uint64_t seed, struct error *err)
+{
+    const struct sample *sample = &from->sample;
+    uint32_t count = sample->graph->params.count;
+    struct arena *arena = from->whole->arena;
+    struct package_param *params = ARENA_ARRAY(arena, struct package_param, count + 1);
+    *out = *from;
+    out->sample.inputs =
+        arena_memdup(arena, sample->inputs, (sample->input_count + 1) * sizeof sample->inputs[0]);
+    for (uint32_t i = 0; i < sample->input_count; i++) {
+        struct tensor *t = &out->sample.inputs[i];
+        t->data = arena_raw(arena, t->bytes, 64);
+        nudge(t->dtype, sample->inputs[i].data, t->count, rng_key(seed + i), t->data);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        enum dtype dtype =
+            (enum dtype)graph_node(sample->graph, sample->graph->params.items[i])->dtype;
+        size_t bytes = sample->params[i].data_bytes;
+        void *data = arena_raw(arena, bytes, 64);
+        nudge(dtype, sample->params[i].data, (int64_t)(bytes / dtype_bytes(dtype)),
+              rng_key(~(seed + i)), data);
+        params[i] = sample->params[i];
+        params[i].data = data;
+    }
+    out->sample.params = params;
+    return from->drawn || load_sources(out, err);
+}
