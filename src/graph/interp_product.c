@@ -290,17 +290,22 @@ static void find_lane_nans(const struct job *job, struct block *block)
     }
 }
 
-/* Whether a dot product is NaN whatever its other terms are: a NaN, all of it and of what it is
- * multiplied by determined. */
-static bool is_nan(const struct job *job, struct block *block, int64_t row, int64_t lane)
+/* Whether a dot product is known without its terms: NaN whatever the others are, where one is NaN
+ * and nothing is undetermined; undetermined, where something is and nothing NaN. */
+static bool is_known(const struct job *job, struct block *block, int64_t row, int64_t lane,
+                     struct fold *fold)
 {
     if (!block->searched) {
         find_row_nans(job, block);
         find_lane_nans(job, block);
         block->searched = true;
     }
-    return (block->row_nan[row] || block->lane_nan[lane]) && !block->row_open[row] &&
-           !block->lane_open[lane];
+    bool nan = block->row_nan[row] || block->lane_nan[lane];
+    bool open = block->row_open[row] || block->lane_open[lane];
+    if (nan != open)
+        fold_add(fold, (union cell){.f = nan ? (double)NAN : block->sums[row][lane]},
+                 nan ? 0 : INFINITY);
+    return nan != open;
 }
 
 /* Does the special ones of eight dot products of a row again, term by term. */
@@ -316,10 +321,8 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
     for (int64_t l = 0; l < lanes; l++) {
         fold_begin(&folds[l], FOLD_SUM, p->op->out->dtype);
         settled[l] = !is_special(block, row, lane + l);
-        if (!settled[l] && is_nan(job, block, row, lane + l)) {
-            fold_add(&folds[l], (union cell){.f = (double)NAN}, 0);
-            settled[l] = true;
-        }
+        if (!settled[l])
+            settled[l] = is_known(job, block, row, lane + l, &folds[l]);
         left += !settled[l];
     }
     for (int64_t first = 0; left > 0 && first < p->terms; first += PANEL_TERMS) {

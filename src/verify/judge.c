@@ -12,6 +12,8 @@
 #define UNCHECKED_FEW 4
 /* The fewest elements that are drawn of a result, unless they are dear. */
 #define DRAWN_LEAST 16
+#define ELEMENT_COST 100 /* of one that a drawn one needs, beside one of a whole reference */
+#define WHOLE_MOST 1.5e7
 #define SHARE_DRAWN 64 /* times as many, of which those are kept that a share has written */
 
 /* "y[3,17]" */
@@ -196,6 +198,15 @@ static bool judge_points(const struct launch_case *c, const int64_t *dims, void 
     return true;
 }
 
+/* A whole reference is also taken where drawn elements would cost more: of deep sums. */
+static bool is_whole(const struct graph *graph, const int64_t *dims, const struct care *care)
+{
+    double cost = graph_cost(graph, dims);
+    double drawn = ELEMENT_COST * graph_depth(graph, dims) * (double)care->drawn;
+    return graph_cells(graph, dims) <= CELLS_MOST &&
+           (cost <= care->cost || (!care->drawn_only && cost <= fmin(drawn, WHOLE_MOST)));
+}
+
 bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
                   void *const *writes, uint8_t *const *written, const struct care *care,
                   struct verdict *out, struct outcome *outcome)
@@ -207,8 +218,7 @@ bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const 
     arena_init(&arena);
     for (uint32_t i = 0; i < c->graph.outputs.count; i++)
         results[i] = (struct result){writes[i], written ? written[i] : NULL};
-    bool whole = !written && graph_cost(&c->graph, dims) <= care->cost &&
-                 graph_cells(&c->graph, dims) <= CELLS_MOST;
+    bool whole = !written && is_whole(&c->graph, dims, care);
     bool drawn =
         !whole && judge_points(c, dims, reads, results, care, &arena, &verdict, outcome, &failed);
     if (!drawn) {

@@ -26,30 +26,50 @@
 #define THOROUGH_FAR 8
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
-/* How often the elements of a node are visited: for sums of products, their depth. */
-static double node_cost(const struct graph *graph, const struct node *n, const int64_t *dims)
+/* Elements of a value. INFINITY when a dim has none. */
+static double value_elements(const struct graph *graph, const struct node *n, const int64_t *dims)
 {
-    double elements = 1, depth = 1;
+    double elements = 1;
     int64_t dim = 0;
-    const struct node *of = n;
-    bool reduces = (n->prim >= PRIM_REDUCE_SUM && n->prim <= PRIM_ARGSORT) && n->operand_count > 0;
-    if (reduces)
-        of = graph_node(graph, n->operands[0]);
-    for (uint32_t i = 0; i < of->rank; i++)
-        elements *= dim_eval(&graph->dims, of->shape[i], dims, &dim) ? (double)dim : INFINITY;
+    for (uint32_t i = 0; i < n->rank; i++)
+        elements *= dim_eval(&graph->dims, n->shape[i], dims, &dim) ? (double)dim : INFINITY;
+    return elements;
+}
+
+static bool reduces(const struct node *n)
+{
+    return n->prim >= PRIM_REDUCE_SUM && n->prim <= PRIM_ARGSORT && n->operand_count > 0;
+}
+
+/* How many elements one of a node takes, of sums of products by pairs. */
+static double node_depth(const struct graph *graph, const struct node *n, const int64_t *dims)
+{
+    double depth = 1;
+    int64_t dim = 0;
     if (n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT) {
         const struct node *w = graph_node(graph, n->operands[1]);
         uint32_t first = n->prim == PRIM_CONV ? 1 : (uint32_t)w->rank - n->attrs->contract;
         for (uint32_t i = first; i < w->rank; i++)
             depth *= dim_eval(&graph->dims, w->shape[i], dims, &dim) ? (double)dim : INFINITY;
+    } else if (reduces(n)) {
+        double own = value_elements(graph, n, dims);
+        depth = own > 0 ? value_elements(graph, graph_node(graph, n->operands[0]), dims) / own : 0;
     }
     for (uint32_t i = 0; i < n->attrs->window_count && n->prim != PRIM_CONV; i++)
         depth *= (double)n->attrs->window[i].size;
+    return depth;
+}
+
+/* How often the elements of a node are visited: for sums of products, their depth. */
+static double node_cost(const struct graph *graph, const struct node *n, const int64_t *dims)
+{
+    double elements = value_elements(graph, n, dims);
+    double cost = elements * node_depth(graph, n, dims);
+    int64_t dim = 0;
     if (n->prim == PRIM_ARGSORT && dim_eval(&graph->dims, n->shape[n->attrs->axis], dims, &dim))
-        depth *= 1 + (double)dim / 20; /* compiled code compares all with all */
+        cost *= 1 + (double)dim / 20; /* compiled code compares all with all */
     /* Sums of products run blocked; others element by element. */
-    return n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT ? elements * depth / 4 + elements
-                                                            : elements * depth;
+    return n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT ? cost / 4 + elements : cost;
 }
 
 double graph_cost(const struct graph *graph, const int64_t *dims)
@@ -66,15 +86,19 @@ double graph_cost(const struct graph *graph, const int64_t *dims)
 double graph_cells(const struct graph *graph, const int64_t *dims)
 {
     double cells = 0;
-    int64_t dim = 0;
     for (value_id v = 1; v < graph->nodes.count; v++) {
         const struct node *n = graph_node(graph, v);
-        double elements = n->prim == PRIM_PARAM ? 0 : 1;
-        for (uint32_t i = 0; i < n->rank; i++)
-            elements *= dim_eval(&graph->dims, n->shape[i], dims, &dim) ? (double)dim : INFINITY;
-        cells += elements;
+        cells += n->prim == PRIM_PARAM ? 0 : value_elements(graph, n, dims);
     }
     return isnan(cells) ? INFINITY : cells;
+}
+
+double graph_depth(const struct graph *graph, const int64_t *dims)
+{
+    double most = 1;
+    for (value_id v = 1; v < graph->nodes.count; v++)
+        most = fmax(most, node_depth(graph, graph_node(graph, v), dims));
+    return most;
 }
 
 int64_t graph_terms(const struct graph *graph, const int64_t *dims)

@@ -41,6 +41,9 @@ struct sizes {
  * INFINITY when a dim has no value. */
 double graph_cost(const struct graph *graph, const int64_t *dims);
 double graph_cells(const struct graph *graph, const int64_t *dims);
+/* What one element of one node takes, at most: terms of a sum, of products or not, or of a window.
+ */
+double graph_depth(const struct graph *graph, const int64_t *dims);
 /* Terms of the longest sum that is no sum of products; 0: there is none. */
 int64_t graph_terms(const struct graph *graph, const int64_t *dims);
 /* Memory that checking a target takes at these sizes, roughly: bytes. */

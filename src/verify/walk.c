@@ -13,6 +13,7 @@
 
 /* What the whole reference of a launch may cost. */
 #define CLOSE_COST 8e6
+
 #define THOROUGH_COST 1.5e8
 #define DRAWN_MOST 192 /* elements of a result */
 #define DRAWN_ELEMENTS 400000
