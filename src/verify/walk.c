@@ -22,6 +22,7 @@
 #define DRAWN_COST 1e5
 #define SHARE_WORK 1e10 /* operations of a launch: about a second with short vectors */
 #define SHARE_WORK_THOROUGH 1e12
+#define SHARE_APART 20 /* times less on arguments of its own */
 
 struct walk {
     const struct target_case *target;
@@ -321,6 +322,7 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     int64_t *extents = index_extents(g, dims, arena);
     struct error err;
     struct run run = run_of(walk, c);
+    run.share_work /= SHARE_APART;
     bool ok = run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome);
     bool skips = may_skip_keys(g, arena);
     struct peaks peaks = {.terms = graph_terms(g, dims)};
