@@ -148,6 +148,24 @@ void urza_result_release(urza_result *hold);
 int urza_param_set(urza_module *module, const char *name, const DLTensor *value, urza_error *err);
 int urza_prepare(urza_module *module, urza_error *err);
 
+/* A trace: when each launch ran, and where. */
+typedef struct urza_span {
+    /* By the order in the package's plan: launches of urza_prepare first, then those of a call. One
+     * that has no iterations at a size is not run there. */
+    uint32_t launch;
+    uint32_t chunk, chunks;    /* which part of the launch, of how many */
+    int64_t thread;            /* the system's number of the thread that ran it */
+    uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC */
+} urza_span;
+
+/* From now on the launches of calls and of urza_prepare are noted in spans, as far as there is
+ * room, in the order in which they end. spans stays the caller's, and must live until the end of
+ * the trace. Neither function may run beside a call. While nothing is traced, tracing costs a
+ * comparison for each launch. */
+int urza_trace_begin(urza_module *module, urza_span *spans, uint32_t room, urza_error *err);
+/* How many spans there were; more than the room: the rest is lost. 0 where nothing is traced. */
+uint32_t urza_trace_end(urza_module *module);
+
 typedef struct urza_stats {
     uint64_t calls; /* all, refused ones included */
     uint64_t native_calls, fallback_calls;

@@ -1,5 +1,5 @@
 /* Calls a package for a while, beside measurements of the machine. */
-#include "profile/profile.h"
+#include "profile/profile_priv.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -10,59 +10,22 @@
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "package/package.h"
-#include "verify/verify.h"
 
 #define TIMES_MOST 1000000
 #define WARM_UP_SHARE 0.1 /* of the time */
 
-struct subject {
-    urza_module *module;
-    struct graph graph;
-    int64_t dims[LIMIT_NAMED_DIMS];
-    DLTensor *inputs, *outputs;
-};
-
-static bool fail_as(const urza_error *from, struct error *err)
-{
-    bool known = from->code > ERR_NONE && from->code < ERR_COUNT;
-    fail(err, known ? (enum error_code)from->code : ERR_BUG, "%s", from->message);
-    return from->place[0] == '\0' ? false : fail_at(err, "%s", from->place);
-}
-
-static bool make_tensors(struct subject *subject, struct arena *arena, struct error *err)
-{
-    const struct graph *graph = &subject->graph;
-    subject->inputs = ARENA_ARRAY(arena, DLTensor, graph->inputs.count);
-    subject->outputs = ARENA_ARRAY(arena, DLTensor, graph->outputs.count);
-    for (uint32_t i = 0; i < graph->inputs.count; i++) {
-        const struct node *node = graph_node(graph, graph->inputs.items[i]);
-        if (!tensor_make(arena, graph, graph->inputs.items[i], subject->dims,
-                         urza_input_info(subject->module, i)->dtype, &subject->inputs[i], err))
-            return fail_at(err, "input '%s'", node->attrs->name);
-        tensor_random(&subject->inputs[i], node->dtype, node->attrs->name, 0);
-    }
-    for (uint32_t i = 0; i < graph->outputs.count; i++)
-        if (!tensor_make(arena, graph, graph->outputs.items[i].value, subject->dims,
-                         urza_output_info(subject->module, i)->dtype, &subject->outputs[i], err))
-            return fail_at(err, "output '%s'", graph->outputs.items[i].name);
-    return true;
-}
-
 /* Calls until the time is over and at least once; microseconds in the order of the calls in times,
  * which has room for TIMES_MOST. */
-static bool time_calls(struct subject *subject, double seconds, double *times, uint32_t *out_count,
+static bool time_calls(struct loaded *loaded, double seconds, double *times, uint32_t *out_count,
                        struct error *err)
 {
-    const struct graph *graph = &subject->graph;
     uint64_t warm = clock_ns() + (uint64_t)(seconds * WARM_UP_SHARE * 1e9);
     uint64_t end = clock_ns() + (uint64_t)(seconds * 1e9);
     uint32_t count = 0, calls = 0;
-    urza_error problem = {.code = 0};
     for (uint64_t now = clock_ns(); count == 0 || (now < end && count < TIMES_MOST); calls++) {
         uint64_t begin = clock_ns();
-        if (urza_call(subject->module, subject->inputs, graph->inputs.count, subject->outputs,
-                      graph->outputs.count, NULL, &problem) != 0)
-            return fail_as(&problem, err);
+        if (!loaded_call(loaded, err))
+            return false;
         now = clock_ns();
         if (now >= warm && calls > 0)
             times[count++] = (double)(now - begin) * 1e-3;
@@ -91,13 +54,13 @@ static void sum_up(double *times, uint32_t count, struct profile *out)
 }
 
 /* What the machine can do is the best it showed. */
-static bool best_peak(struct subject *subject, const struct profile_options *options, double bytes,
+static bool best_peak(struct loaded *loaded, const struct profile_options *options, double bytes,
                       struct peak *best, struct error *err)
 {
     uint32_t threads = options->load.threads ? options->load.threads : 1;
     for (uint32_t i = 0; i < options->peaks; i++) {
         struct peak peak = {0};
-        if (!peak_measure(urza_target(subject->module), threads, bytes, false, &peak, err))
+        if (!peak_measure(urza_target(loaded->module), threads, bytes, false, &peak, err))
             return false;
         best->flops = peak.flops > best->flops ? peak.flops : best->flops;
         best->bytes_per_s =
@@ -152,15 +115,7 @@ static bool look_into(const void *bytes, size_t size, const struct profile_optio
     return true;
 }
 
-static void print_dims(const struct dim_table *dims, const int64_t *values, char *out, size_t size)
-{
-    size_t used = 0;
-    for (uint32_t i = 0; i < dims->names.count && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%s=%lld", i > 0 ? "," : "",
-                                 dims->names.items[i].name, (long long)values[i]);
-}
-
-static bool measure(struct subject *subject, const struct profile_options *options,
+static bool measure(struct loaded *loaded, const struct profile_options *options,
                     struct arena *arena, struct profile *out, struct error *err)
 {
     double *times = malloc(TIMES_MOST * sizeof *times);
@@ -168,20 +123,18 @@ static bool measure(struct subject *subject, const struct profile_options *optio
     urza_stats stats;
     if (!times)
         return fail(err, ERR_NOMEM, "no memory for measurements");
-    bool ok = dims_choose(&subject->graph.dims, options->dims, subject->dims, err) &&
-              work_count(&subject->graph, subject->dims, arena, &out->work, err) &&
-              make_tensors(subject, arena, err) &&
-              best_peak(subject, options, out->work.bytes, &out->peak, err) &&
-              time_calls(subject, options->seconds, times, &count, err) &&
-              best_peak(subject, options, out->work.bytes, &out->peak, err);
+    bool ok = work_count(&loaded->graph, loaded->dims, arena, &out->work, err) &&
+              best_peak(loaded, options, out->work.bytes, &out->peak, err) &&
+              time_calls(loaded, options->seconds, times, &count, err) &&
+              best_peak(loaded, options, out->work.bytes, &out->peak, err);
     if (ok) {
         sum_up(times, count, out);
         share(out);
-        urza_stats_get(subject->module, &stats);
+        urza_stats_get(loaded->module, &stats);
         out->temporaries_bytes = stats.arena_bytes;
         if (stats.fallback_calls > 0)
             snprintf(out->fallback, sizeof out->fallback, "%s", stats.last_fallback);
-        print_dims(&subject->graph.dims, subject->dims, out->dims, sizeof out->dims);
+        print_dims(&loaded->graph.dims, loaded->dims, out->dims, sizeof out->dims);
     }
     free(times);
     return ok;
@@ -190,20 +143,16 @@ static bool measure(struct subject *subject, const struct profile_options *optio
 bool profile_package(const void *bytes, size_t size, const struct profile_options *options,
                      struct arena *arena, struct profile *out, struct error *err)
 {
-    struct subject *subject = ARENA_NEW(arena, struct subject);
+    struct loaded *loaded = ARENA_NEW(arena, struct loaded);
     struct profile *profile = ARENA_NEW(arena, struct profile);
-    urza_error problem = {.code = 0};
-    const uint8_t *text;
-    size_t text_size;
-    if (urza_load_memory(bytes, size, &options->load, &subject->module, &problem) != 0)
-        return fail_as(&problem, err);
-    profile->threads = options->load.threads ? options->load.threads : 1;
-    snprintf(profile->target, sizeof profile->target, "%s", urza_target(subject->module));
-    bool ok = package_entry(bytes, size, "graph", &text, &text_size, err) &&
-              graph_parse(&subject->graph, arena, (const char *)text, text_size, err) &&
-              measure(subject, options, arena, profile, err) &&
-              look_into(bytes, size, options, subject->dims, arena, profile, err);
-    urza_unload(subject->module);
+    bool ok = loaded_open(loaded, bytes, size, options, arena, err);
+    if (ok) {
+        profile->threads = options->load.threads ? options->load.threads : 1;
+        snprintf(profile->target, sizeof profile->target, "%s", urza_target(loaded->module));
+        ok = measure(loaded, options, arena, profile, err) &&
+             look_into(bytes, size, options, loaded->dims, arena, profile, err);
+    }
+    loaded_close(loaded);
     if (ok)
         *out = *profile;
     return ok;

@@ -82,4 +82,48 @@ bool profile_package(const void *bytes, size_t size, const struct profile_option
  * of launches; null without code), "fallback", "sample_us"}. */
 void profile_print(const struct profile *profile, struct strbuf *out);
 
+/* One launch, of urza_prepare or of a call. */
+struct launch_profile {
+    const char *label; /* its ops: "contract+add" */
+    bool prepare;
+    uint32_t chunks; /* that it was split into; 0: it has no iterations at this size */
+    double us;       /* from the beginning of its first chunk to the end of its last: the median */
+    double share;    /* of the sum of these, of the call or of urza_prepare */
+    double asked, done; /* scalar operations, 2 for a multiply-add: of the graph; of the kernel,
+                           which may compute some several times */
+    double bytes;       /* its arguments, each once */
+    struct peak peak;   /* of this machine, for as many bytes; zeros: not measured */
+    double percent;     /* of it: operations asked for, or bytes, whichever is more */
+    bool compute;       /* it is operations */
+    bool noise;         /* more than the machine showed */
+};
+/* One chunk of a launch in one call, or in one urza_prepare. */
+struct chunk_profile {
+    uint32_t launch, chunk, thread; /* thread: 0, 1 … in the order in which they appear */
+    double begin_us, end_us;        /* from the beginning of the first launch */
+};
+struct trace_profile {
+    char dims[256], target[32];
+    uint32_t threads;
+    uint64_t calls;                  /* that were traced */
+    double call_us;                  /* a call, from outside: the median */
+    double outside_us;               /* of this, what no launch took */
+    struct launch_profile *launches; /* those of urza_prepare first */
+    uint32_t launch_count, prepare_count;
+    struct chunk_profile *chunks; /* of urza_prepare, then of the call nearest to the median */
+    uint32_t chunk_count, prepare_chunk_count;
+};
+/* Calls with each launch timed. options as above; peaks: how often each level of memory is
+ * measured. Refused beside what profile_package refuses: ERR_UNSUPPORTED where calls are
+ * interpreted. */
+bool profile_launches(const void *bytes, size_t size, const struct profile_options *options,
+                      struct arena *arena, struct trace_profile *out, struct error *err);
+/* Canonical JSON: {"dims", "target", "threads", "calls", "call_us", "outside_us", "launches":
+ * [{"label", "prepare", "chunks", "us", "share", "asked", "done", "bytes", "gflops", "gb_per_s",
+ * "peak_gflops", "peak_gb_per_s", "percent", "bound", "noise"}], "timeline": {"prepare", "call":
+ * [{"launch", "chunk", "thread", "begin_us", "end_us"}]}}. */
+void launches_print(const struct trace_profile *profile, struct strbuf *out);
+/* The timeline as a picture: SVG, a row for each thread. */
+void timeline_print(const struct trace_profile *profile, struct strbuf *out);
+
 #endif

@@ -1,19 +1,43 @@
 /* Launches, one after the other. A launch is split into contiguous chunks of its iterations; what
  * an iteration computes does not depend on the chunk it is in, so neither does the result. Each
  * chunk has its own scratch memory. */
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
 #include "runtime/runtime_priv.h"
 
 struct split {
+    struct trace *trace;
     const struct shape_launch *launch;
     void *const *buffers;
     const int64_t *dims;
     char *scratch;
 };
 
-static void run_kernel(const struct split *split, char *scratch, int64_t begin, int64_t end)
+static void note(struct trace *trace, const struct urza_span *span)
 {
+    uint32_t at = atomic_fetch_add_explicit(&trace->count, 1, memory_order_relaxed);
+    if (at < trace->room)
+        trace->spans[at] = *span;
+}
+
+/* What is timed is the kernel alone. */
+static void run_kernel(const struct split *split, char *scratch, uint32_t chunk, int64_t begin,
+                       int64_t end)
+{
+    const struct shape_launch *launch = split->launch;
     struct fp_mode before = fp_mode_begin();
-    split->launch->kernel(split->buffers, split->dims, scratch, begin, end);
+    if (!split->trace->spans) {
+        launch->kernel(split->buffers, split->dims, scratch, begin, end);
+    } else {
+        urza_span span = {.launch = launch->number, .chunk = chunk, .chunks = launch->chunks};
+        span.begin_ns = clock_ns();
+        launch->kernel(split->buffers, split->dims, scratch, begin, end);
+        span.end_ns = clock_ns();
+        span.thread = gettid();
+        note(split->trace, &span);
+    }
     fp_mode_end(&before);
 }
 
@@ -24,20 +48,20 @@ static void run_chunk(void *argument, uint32_t index)
     int64_t each = launch->extent / launch->chunks, more = launch->extent % launch->chunks;
     int64_t begin = each * index + (index < more ? index : more);
     int64_t end = begin + each + (index < more);
-    run_kernel(split, split->scratch + index * launch->scratch_stride, begin, end);
+    run_kernel(split, split->scratch + index * launch->scratch_stride, index, begin, end);
 }
 
-void launch_run(struct pool *pool, const struct shape_launch *launch, void *const *buffers,
+void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,
                 const int64_t *dims, char *scratch)
 {
-    struct split split = {launch, buffers, dims, scratch};
+    struct split split = {&module->trace, launch, buffers, dims, scratch};
     if (launch->chunks == 1)
-        run_kernel(&split, scratch, 0, launch->extent);
+        run_kernel(&split, scratch, 0, 0, launch->extent);
     else
-        pool_run(pool, run_chunk, &split, launch->chunks);
+        pool_run(module->pool, run_chunk, &split, launch->chunks);
 }
 
-void execute(const struct urza_module *module, struct call_context *context)
+void execute(struct urza_module *module, struct call_context *context)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     for (uint32_t i = 0; i < module->patch_count; i++)
@@ -45,6 +69,28 @@ void execute(const struct urza_module *module, struct call_context *context)
     char *scratch = context->memory + entry->scratch_offset;
     for (uint32_t i = 0; i < entry->launch_count; i++) {
         const struct shape_launch *launch = &entry->launches[i];
-        launch_run(module->pool, launch, context->table + launch->first_slot, entry->dims, scratch);
+        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
     }
+}
+
+URZA_EXPORT int urza_trace_begin(urza_module *module, urza_span *spans, uint32_t room,
+                                 urza_error *err)
+{
+    struct error e;
+    if (!module || !spans)
+        return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
+    if (module->trace.spans)
+        return public_result(fail(&e, ERR_USAGE, "the module is traced already"), &e, err);
+    module->trace.room = room;
+    atomic_store(&module->trace.count, 0);
+    module->trace.spans = spans;
+    return public_result(true, &e, err);
+}
+
+URZA_EXPORT uint32_t urza_trace_end(urza_module *module)
+{
+    if (!module || !module->trace.spans)
+        return 0;
+    module->trace.spans = NULL;
+    return atomic_load(&module->trace.count);
 }

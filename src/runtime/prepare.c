@@ -100,6 +100,7 @@ static bool size_launch(const struct urza_module *module, const struct plan_laun
                                                           : module->threads;
     *out = (struct shape_launch){
         .kernel = module->kernels[launch->kernel],
+        .number = (uint32_t)(launch - module->target->plan.prepare.items),
         .chunks = chunks,
         .extent = extent,
         .scratch_stride = (size_t)scratch,
@@ -108,7 +109,7 @@ static bool size_launch(const struct urza_module *module, const struct plan_laun
            fail(err, ERR_LIMIT, "launch '%s' needs too much scratch memory", launch->label);
 }
 
-static void run_launch(const struct urza_module *module, const struct plan_launch *launch,
+static void run_launch(struct urza_module *module, const struct plan_launch *launch,
                        const struct shape_launch *sized, char *scratch)
 {
     static const int64_t no_dims[LIMIT_NAMED_DIMS];
@@ -116,7 +117,7 @@ static void run_launch(const struct urza_module *module, const struct plan_launc
     for (uint32_t i = 0; i < launch->arg_count; i++)
         buffers[i] = module->fixed[launch->args[i]];
     if (sized->extent > 0)
-        launch_run(module->pool, sized, buffers, no_dims, scratch);
+        launch_run(module, sized, buffers, no_dims, scratch);
 }
 
 bool prepare_run(struct urza_module *module, struct error *err)

@@ -19,6 +19,7 @@
 /* One launch at one shape. */
 struct shape_launch {
     urza_kernel_fn *kernel;
+    uint32_t number;     /* as in urza_span */
     uint32_t first_slot; /* of its pointer table in the context's */
     uint32_t chunks;     /* 1: the caller alone */
     int64_t extent;      /* > 0 */
@@ -92,6 +93,13 @@ struct slot_patch {
     uint32_t slot, tensor;
 };
 
+/* Launches are noted while spans is not NULL. */
+struct trace {
+    urza_span *spans;
+    uint32_t room;
+    _Atomic uint32_t count;
+};
+
 struct urza_module {
     struct arena arena; /* written while loading only */
     struct package_contents package;
@@ -121,6 +129,7 @@ struct urza_module {
     urza_tensor_info *inputs, *outputs, *param_infos;
     urza_dim_info *dim_infos;
 
+    struct trace trace;
     struct shape_cache shapes;
     struct stack contexts;
     struct result_pool *results;
@@ -169,8 +178,8 @@ struct shape_entry *shape_entry_new(struct urza_module *module, const struct cal
                                     uint64_t hash, struct error *err);
 
 /* execute.c: all forward launches of the context's entry. Cannot fail. */
-void execute(const struct urza_module *module, struct call_context *context);
-void launch_run(struct pool *pool, const struct shape_launch *launch, void *const *buffers,
+void execute(struct urza_module *module, struct call_context *context);
+void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,
                 const int64_t *dims, char *scratch);
 
 /* fallback.c: the same by the interpreter, from and to context.data; counts and reports. */

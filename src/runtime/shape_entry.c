@@ -135,6 +135,7 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
             scratch_bytes = needed;
         entry->launches[entry->launch_count++] = (struct shape_launch){
             .kernel = module->kernels[launch->kernel],
+            .number = plan->prepare.count + i,
             .first_slot = first_slot,
             .chunks = chunks,
             .extent = extent,

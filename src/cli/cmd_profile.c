@@ -1,0 +1,122 @@
+/* urza profile: where the time of a call goes, launch by launch. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/strbuf.h"
+#include "cli/cli_priv.h"
+#include "profile/profile.h"
+
+struct request {
+    struct bundle_options open;
+    struct text_list keys;
+    const char *dims, *svg;
+    double seconds;
+    bool no_peak;
+};
+
+static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
+                          struct error *err)
+{
+    char **words;
+    *out = (struct request){.open = {.threads = 1, .keys = &out->keys}, .seconds = 1};
+    const struct option_row rows[] = {
+        {"dims", 0, OPTION_TEXT, "LIST", &out->dims, "B=32,S=16: sizes (default: typical ones)"},
+        {"threads", 0, OPTION_COUNT, "N", &out->open.threads, "threads to use (default: 1)"},
+        {"seconds", 0, OPTION_REAL, "S", &out->seconds, "how long to call (default: 1)"},
+        {"target", 0, OPTION_TEXT, "NAME", &out->open.target,
+         "the code of this target (default: the best here)"},
+        {"svg", 0, OPTION_TEXT, "FILE", &out->svg, "write a timeline over the threads"},
+        {"no-peak", 0, OPTION_FLAG, NULL, &out->no_peak,
+         "do not measure what this machine can do, some 0.3 s for each level of memory"},
+        {"key", 0, OPTION_LIST, "HEX", &out->keys, "trust this public key too"},
+        {"allow-unsigned", 0, OPTION_FLAG, NULL, &out->open.allow_unsigned,
+         "accept a package without a signature"},
+        {0},
+    };
+    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+        return false;
+    out->open.path = words[0];
+    return true;
+}
+
+static bool measure(struct cli *cli, const struct request *request, struct trace_profile *out,
+                    struct error *err)
+{
+    struct trusted_keys trusted;
+    const void *bytes;
+    size_t size;
+    if (!bundle_trusted(cli, &request->keys, &trusted, err) ||
+        !bundle_read(cli, request->open.path, &bytes, &size, err))
+        return false;
+    const struct profile_options options = {.load = {.trust = request->open.allow_unsigned
+                                                                  ? URZA_TRUST_ALLOW_UNSIGNED
+                                                                  : URZA_TRUST_REQUIRE,
+                                                     .trusted_keys = trusted.keys,
+                                                     .trusted_key_count = trusted.count,
+                                                     .threads = request->open.threads,
+                                                     .target = request->open.target},
+                                            .dims = request->dims,
+                                            .seconds = request->seconds,
+                                            .peaks = request->no_peak ? 0 : 1};
+    return profile_launches(bytes, size, &options, cli->arena, out, err) ||
+           fail_at(err, "%s", request->open.path);
+}
+
+static void print_launch(const struct launch_profile *l)
+{
+    char limit[32] = "";
+    double per_us = l->us > 0 ? 1e-3 / l->us : 0;
+    if (l->peak.flops > 0)
+        snprintf(limit, sizeof limit, "%s%.0f %% of %s", l->noise ? "over " : "", l->percent,
+                 l->compute ? "compute" : "memory");
+    report_lines(stdout, "%8s %10.2f %6.1f %% %9.2f %9.2f %7.2f  %-18s %s\n",
+                 l->prepare ? "prepare" : "call", l->us, 100 * l->share, l->asked * per_us,
+                 l->bytes * per_us, l->asked > 0 ? l->done / l->asked : 1, limit, l->label);
+}
+
+static void print(const struct trace_profile *p)
+{
+    report_lines(stdout,
+                 "%s%s%s, %u thread%s, %llu calls: %.2f us each, %.2f us of it outside kernels\n",
+                 p->target, p->dims[0] ? ", " : "", p->dims, p->threads, p->threads == 1 ? "" : "s",
+                 (unsigned long long)p->calls, p->call_us, p->outside_us);
+    report_lines(stdout, "%8s %10s %8s %9s %9s %7s  %-18s %s\n", "", "us", "share", "GFLOP/s",
+                 "GB/s", "work", "limit", "ops");
+    for (uint32_t i = 0; i < p->launch_count; i++)
+        print_launch(&p->launches[i]);
+    report_lines(stdout, "work: operations done over those asked for; limit: share of what this "
+                         "machine does on as many bytes\n");
+}
+
+static bool write_svg(struct cli *cli, const char *path, const struct trace_profile *profile,
+                      struct error *err)
+{
+    struct strbuf text;
+    strbuf_init(&text, cli->arena);
+    timeline_print(profile, &text);
+    return file_write_atomic(path, text.data, text.size_bytes, 0644, err);
+}
+
+bool cmd_profile(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    struct request request;
+    struct trace_profile profile;
+    if (!parse_request(cli, argc, argv, &request, err))
+        return false;
+    progress_begin(cli, "measuring");
+    bool ok = measure(cli, &request, &profile, err);
+    progress_end(cli);
+    if (!ok || (request.svg && !write_svg(cli, request.svg, &profile, err)))
+        return false;
+    if (cli->json) {
+        struct strbuf text;
+        strbuf_init(&text, cli->arena);
+        launches_print(&profile, &text);
+        report_lines(stdout, "%s\n", text.data);
+    } else {
+        print(&profile);
+    }
+    return true;
+}
