@@ -12,9 +12,7 @@ import time
 import unittest
 from pathlib import Path
 
-from serve_util import Held, Server, main, run_urza, tiny, wait_for
-
-CHEAP = {"strategy": "emergency"}
+from serve_util import CHEAP, Held, Server, main, run_urza, tiny, wait_for
 
 
 def tokens_file(folder, **clients):

@@ -14,9 +14,7 @@ import time
 import unittest
 from pathlib import Path
 
-from serve_util import Held, Server, chain, children_of, main, run_urza, tiny, wait_for
-
-CHEAP = {"strategy": "emergency"}
+from serve_util import CHEAP, Held, Server, chain, children_of, main, run_urza, tiny, wait_for
 
 
 class Case(unittest.TestCase):

@@ -3,6 +3,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -219,6 +220,53 @@ def chain(name, width, *kinds, rows=-1):
 
 def tiny(name="tiny", width=4, kind="relu"):
     return chain(name, width, kind)
+
+
+# Tests.
+
+KERNEL_ID = re.compile(r"kernel-[0-9a-f]{64}$")
+CHEAP = {"strategy": "emergency"}
+
+
+class ServedCase(unittest.TestCase):
+    """Tests that share one server."""
+    settings = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(**cls.settings)
+        cls.addClassCleanup(cls.server.close)
+
+    def get(self, path, status=200, **headers):
+        reply = self.server.get(path, **headers)
+        self.assertEqual(reply.status, status, reply.body[:400])
+        return reply
+
+    def post(self, path, body, status=200, **headers):
+        reply = self.server.post(path, body, **headers)
+        self.assertEqual(reply.status, status, reply.body[:400])
+        return reply
+
+    def ask(self, method, path, body=None, status=200, **headers):
+        reply = self.server.ask(method, path, body, **headers)
+        self.assertEqual(reply.status, status, reply.body[:400])
+        return reply
+
+    def compile(self, ir, **hints):
+        reply = self.server.compile(ir, **hints)
+        self.assertEqual(reply.status, 200, reply.body[:400])
+        return reply.json()
+
+    def check_error(self, reply, status, name, blueprint_id=None, place=None):
+        self.assertEqual(reply.status, status, reply.body[:400])
+        body = reply.json()
+        self.assertEqual(body["error"], name, body)
+        self.assertTrue(body["message"])
+        self.assertEqual(body["blueprint_id"], blueprint_id, body)
+        self.assertEqual(body["request_id"], reply.headers["X-Request-Id"])
+        if place:
+            self.assertIn(place, body.get("place", ""), body)
+        self.assertEqual(reply.headers["Content-Type"], "application/json")
 
 
 # TAP.
