@@ -48,6 +48,7 @@ static const uint32_t always[] = {
     SYS_munmap,
     SYS_mprotect,
     SYS_madvise,
+    SYS_mincore,
     SYS_mremap,
     SYS_brk,
     SYS_futex,

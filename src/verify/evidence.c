@@ -160,11 +160,13 @@ static void describe_kernels(const json_t *rows, struct strbuf *out)
         put(k, "target", 10, out);
         strbuf_puts(out, " ");
         put(k, "label", 44, out);
-        strbuf_printf(out, " %8.0f %8.3g %12.0f  %.3g %%\n", number_of(k, "samples"),
-                      number_of(k, "ratio"), number_of(k, "elements"),
-                      number_of(k, "elements") > 0
-                          ? 100 * number_of(k, "checked") / number_of(k, "elements")
-                          : 100);
+        double elements = number_of(k, "elements");
+        strbuf_printf(out, " %8.0f %8.3g %12.0f", number_of(k, "samples"), number_of(k, "ratio"),
+                      elements);
+        if (elements > 0)
+            strbuf_printf(out, "  %.3g %%\n", 100 * number_of(k, "checked") / elements);
+        else
+            strbuf_puts(out, "  nothing\n");
     }
 }
 
@@ -189,9 +191,12 @@ static void describe_sizes(const json_t *rows, struct strbuf *out)
         }
         strbuf_puts(out, " ");
         put(s, "dims", 0, out);
-        strbuf_printf(out, "%s%.2g %% compared%s",
-                      json_string_length(json_object_get(s, "dims")) > 0 ? " " : "",
-                      elements > 0 ? 100 * checked / elements : 100, called ? "" : ", not called");
+        strbuf_puts(out, json_string_length(json_object_get(s, "dims")) > 0 ? " " : "");
+        if (elements > 0)
+            strbuf_printf(out, "%.3g %% compared", 100 * checked / elements);
+        else
+            strbuf_puts(out, "nothing compared");
+        strbuf_puts(out, called ? "" : ", not called");
     }
     strbuf_puts(out, *before ? "\n" : "");
 }

@@ -1,17 +1,18 @@
 /* Launches at sizes that take too long, and too much memory, as a whole.
  *
- * Two iterations of a launch are done: the first and the last. What it reads and
- * writes has its true size, but is there only where it is touched: arguments are one block of
- * random numbers, mapped again and again; results are pages that the system makes when they are
- * written.
+ * Of a launch the first iteration is done, one in the middle, and the last two at a time. What it
+ * reads and writes has its true size, but is there only where it is touched: arguments are
+ * one block of random numbers, mapped again and again; results are pages that the system makes when
+ * they are written.
  *
  *     argument   | block | block | block | blo      the same pages
- *     result     |  .............................   a few pages
+ *     result     |  ......M..........M........ M|   M: drawn elements, their pages marked
  *
- * Elements of each result are drawn, the corners first, and marked before. Where no mark of a
- * result has gone, the kernel did not do its work; those that are written are compared with the
- * reference. So a kernel that stops from some size on is found, and one that counts with too few
- * bits. */
+ * Each time something must be written: a page that was not there, or over a mark. The first
+ * iteration must write the first element and the last one the last, but where places hang on
+ * values, as in sorting. Drawn elements that are written are compared with the reference. So a
+ * kernel that stops from some size on is found, or does some of its iterations only, or fewer than
+ * there are. */
 #include <math.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,20 +22,23 @@
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
-#define PIECES 2        /* iterations that are done */
-#define FAR_BYTES 5e9   /* of address space, for one launch */
-#define LAUNCH_COST 5e4 /* operations that a launch costs beside its work: mappings, judging */
-#define MARK 0xa5       /* in each byte: no bool, no likely number */
-#define BLOCK_PAGES 257 /* odd, so that rows of a power of two do not meet the same numbers */
-#define SHIFT_PAGES 37  /* by which each argument starts further in the block */
-#define POINTS 16       /* drawn elements of a result */
+#define ITERATIONS 4     /* that are done */
+#define FAR_LAUNCH 1.2e8 /* what a launch may cost */
+#define FAR_BYTES 1e10   /* of address space, for one launch */
+#define LAUNCH_COST 5e4  /* operations that a launch costs beside its work: mappings, judging */
+#define BLOCK_PAGES 257  /* odd, so that rows of a power of two do not meet the same numbers */
+#define SHIFT_PAGES 37   /* by which each argument starts further in the block */
+#define POINTS 16        /* drawn elements of a result */
+
+/* What marked pages hold, in each byte: a result that happens to be the one is not the other. */
+static const uint8_t MARKS[] = {0xa5, 0x5a};
 
 static double piece_share(int64_t extent)
 {
-    return extent > PIECES ? PIECES / (double)extent : 1;
+    return extent > ITERATIONS ? ITERATIONS / (double)extent : 1;
 }
 
-double far_cost(const struct plan *plan, const int64_t *dims)
+double far_cost(const struct plan *plan, const bool *distinct, const int64_t *dims)
 {
     double cost = 0;
     for (uint32_t i = 0; i < plan->forward.count; i++) {
@@ -50,11 +54,17 @@ double far_cost(const struct plan *plan, const int64_t *dims)
             const struct plan_buffer *buffer = &plan->buffers.items[launch->args[a]];
             if (!dim_eval(plan->dims, buffer->elements, dims, &elements))
                 return INFINITY;
-            bytes += (double)elements * (double)(1 + dtype_bytes(buffer->dtype));
+            bool written = launch->written >> a & 1;
+            bytes += (double)elements * (double)(written + dtype_bytes(buffer->dtype));
         }
         if (bytes + (double)scratch > FAR_BYTES)
             return INFINITY;
-        cost += LAUNCH_COST + (double)work * piece_share(extent);
+        double share = piece_share(extent) * ((double)work + bytes); /* each byte is a page's part
+                                                                      */
+        if (share > FAR_LAUNCH)
+            return INFINITY;
+        if (distinct[i])
+            cost += LAUNCH_COST + share;
     }
     return cost;
 }
@@ -144,7 +154,8 @@ struct far {
     const struct launch_case *c;
     const int64_t *dims;
     size_t *result_bytes;
-    uint8_t **results, **written; /* by output; written by element */
+    uint8_t **results, **written; /* by output; written by element, */
+    uint8_t **resident;           /* by page */
     void **reads;                 /* by input */
     void *pointers[LIMIT_KERNEL_BUFFERS];
 };
@@ -210,49 +221,146 @@ static int64_t draw(const struct far *far, uint32_t output, int64_t *points)
                        points);
 }
 
-static bool place_results(struct far *far)
+static size_t item_of(const struct far *far, uint32_t output)
 {
     const struct graph *g = &far->c->graph;
-    for (uint32_t o = 0; o < g->outputs.count; o++) {
-        size_t item = dtype_bytes((enum dtype)graph_node(g, g->outputs.items[o].value)->dtype);
-        int64_t points[POINTS], count = draw(far, o, points);
-        far->results[o] = room_place(&far->room, far->result_bytes[o]);
-        far->written[o] = room_place(&far->room, far->result_bytes[o] / item);
+    return dtype_bytes((enum dtype)graph_node(g, g->outputs.items[output].value)->dtype);
+}
+
+static bool place_results(struct far *far, struct arena *arena)
+{
+    for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
+        size_t bytes = far->result_bytes[o];
+        far->results[o] = room_place(&far->room, bytes);
+        far->written[o] = room_place(&far->room, bytes / item_of(far, o));
+        far->resident[o] = arena_raw(arena, bytes / far->room.page + 1, 1);
         if (!far->results[o] || !far->written[o])
             return false;
-        for (int64_t i = 0; i < count; i++)
-            memset(far->results[o] + (size_t)points[i] * item, MARK, item);
+        if (bytes > 0) /* a page, not many, comes with what is written: refused where none would */
+            madvise(far->results[o], round_up(bytes, far->room.page), MADV_NOHUGEPAGE);
         far->pointers[far->c->writes[o]] = far->results[o];
     }
     return true;
 }
 
-/* Which marks have gone: some, of the first element of the first result, if no other. */
-static bool note_written(struct far *far, struct outcome *outcome)
+/* The page of a drawn element, and how many bytes of it are the result's. */
+static uint8_t *page_of(const struct far *far, uint32_t output, int64_t point, size_t *out_bytes)
 {
-    const struct graph *g = &far->c->graph;
-    bool any = false, none = true;
-    for (uint32_t o = 0; o < g->outputs.count; o++) {
-        size_t item = dtype_bytes((enum dtype)graph_node(g, g->outputs.items[o].value)->dtype);
-        int64_t points[POINTS], count = draw(far, o, points);
-        uint8_t mark[16];
-        memset(mark, MARK, sizeof mark);
-        for (int64_t i = 0; i < count; i++) {
-            bool gone = memcmp(far->results[o] + (size_t)points[i] * item, mark, item) != 0;
-            far->written[o][points[i]] = gone;
-            any |= gone;
-        }
-        none &= count == 0;
-    }
-    return any || none ||
-           outcome_fail(outcome, "its first and its last iteration write no corner of a result");
+    size_t at = (size_t)point * item_of(far, output) / far->room.page * far->room.page;
+    size_t left = far->result_bytes[output] - at;
+    *out_bytes = left < far->room.page ? left : far->room.page;
+    return far->results[output] + at;
 }
 
-static void run_pieces(struct far *far, urza_kernel_fn *kernel, int64_t extent, void *scratch)
+/* Results as they are before an iteration: nothing, but for marks. */
+static void put_marks(struct far *far, uint8_t mark)
 {
-    if (extent > PIECES)
-        kernel(far->pointers, far->dims, scratch, extent - 1, extent);
-    kernel(far->pointers, far->dims, scratch, 0, extent > PIECES ? 1 : extent);
+    for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
+        int64_t points[POINTS], count = draw(far, o, points);
+        if (count > 0)
+            madvise(far->results[o], round_up(far->result_bytes[o], far->room.page), MADV_DONTNEED);
+        for (int64_t i = 0; i < count; i++) {
+            size_t bytes;
+            uint8_t *page = page_of(far, o, points[i], &bytes);
+            memset(page, mark, bytes);
+            far->written[o][points[i]] = false;
+        }
+    }
+}
+
+static bool is_gone(const struct far *far, uint32_t output, int64_t element, uint8_t mark)
+{
+    size_t item = item_of(far, output);
+    const uint8_t *at = far->results[output] + (size_t)element * item;
+    bool gone = false;
+    for (size_t i = 0; i < item; i++)
+        gone |= at[i] != mark;
+    return gone;
+}
+
+/* What an iteration did. */
+struct trail {
+    bool any, first, last; /* wrote something; the first, the last element of a result */
+};
+
+/* Notes which drawn elements are written, too. */
+static bool find_trail(struct far *far, uint8_t mark, struct trail *trail, struct outcome *outcome)
+{
+    for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
+        int64_t points[POINTS], count = draw(far, o, points);
+        size_t item = item_of(far, o), bytes = far->result_bytes[o];
+        size_t pages = (bytes + far->room.page - 1) / far->room.page;
+        uint8_t *resident = far->resident[o];
+        if (count == 0) {
+            trail->any = trail->first = trail->last = true;
+            continue;
+        }
+        if (mincore(far->results[o], bytes, resident) != 0)
+            return outcome_fail(outcome, "the system does not say which pages are there");
+        for (int64_t i = 0; i < count; i++) {
+            size_t size;
+            const uint8_t *page = page_of(far, o, points[i], &size);
+            resident[(size_t)(page - far->results[o]) / far->room.page] = 0;
+            for (size_t b = 0; b < size; b++)
+                trail->any |= page[b] != mark;
+            far->written[o][points[i]] = is_gone(far, o, points[i], mark);
+        }
+        for (size_t p = 0; p < pages; p++)
+            trail->any |= resident[p] & 1;
+        trail->first |= is_gone(far, o, 0, mark);
+        trail->last |= is_gone(far, o, (int64_t)(bytes / item) - 1, mark);
+    }
+    return true;
+}
+
+/* Whether what is written where hangs on values. */
+static bool is_sorting(const struct graph *g)
+{
+    for (value_id v = 1; v < g->nodes.count; v++)
+        if (graph_node(g, v)->prim == PRIM_ARGSORT)
+            return true;
+    return false;
+}
+
+/* Some iterations, or all of them, where there are few, must leave a trail. */
+static bool run_piece(struct far *far, urza_kernel_fn *kernel, void *scratch, int64_t begin,
+                      int64_t end, int64_t extent, struct outcome *outcome)
+{
+    bool sorting = is_sorting(&far->c->graph);
+    struct trail trail = {false, sorting || begin > 0, sorting || end < extent};
+    for (size_t m = 0; m < sizeof MARKS && !(trail.any && trail.first && trail.last); m++) {
+        put_marks(far, MARKS[m]);
+        kernel(far->pointers, far->dims, scratch, begin, end);
+        if (!find_trail(far, MARKS[m], &trail, outcome))
+            return false;
+    }
+    if (!trail.any)
+        return outcome_fail(outcome, "iteration %lld of %lld writes nothing", (long long)begin,
+                            (long long)extent);
+    return (trail.first && trail.last) ||
+           outcome_fail(outcome, "its %s iteration does not write the %s element of a result",
+                        trail.first ? "last" : "first", trail.first ? "last" : "first");
+}
+
+static bool run_pieces(struct far *far, urza_kernel_fn *kernel, int64_t extent, void *scratch,
+                       const struct care *care, struct verdict *out, struct outcome *outcome)
+{
+    const struct {
+        int64_t begin, end;
+    } pieces[] = {{extent - 2, extent}, {extent / 2, extent / 2 + 1}, {0, 1}}, all = {0, extent};
+    for (size_t i = 0; i < (extent > ITERATIONS ? sizeof pieces / sizeof pieces[0] : 1); i++) {
+        int64_t begin = extent > ITERATIONS ? pieces[i].begin : all.begin;
+        int64_t end = extent > ITERATIONS ? pieces[i].end : all.end;
+        struct verdict verdict;
+        if (!run_piece(far, kernel, scratch, begin, end, extent, outcome) ||
+            !judge_launch(far->c, far->dims, far->reads, (void *const *)far->results, far->written,
+                          care, &verdict, outcome))
+            return false;
+        out->ratio = fmax(out->ratio, verdict.ratio);
+        out->elements = verdict.elements > out->elements ? verdict.elements : out->elements;
+        out->checked += verdict.checked;
+    }
+    return true;
 }
 
 bool far_launch(const struct launch_case *c, const struct plan *plan, urza_kernel_fn *kernel,
@@ -268,20 +376,18 @@ bool far_launch(const struct launch_case *c, const struct plan *plan, urza_kerne
                       .result_bytes = ARENA_ARRAY(&arena, size_t, outputs),
                       .results = ARENA_ARRAY(&arena, uint8_t *, outputs),
                       .written = ARENA_ARRAY(&arena, uint8_t *, outputs),
+                      .resident = ARENA_ARRAY(&arena, uint8_t *, outputs),
                       .reads = ARENA_ARRAY(&arena, void *, c->graph.inputs.count + 1)};
     dim_eval(plan->dims, c->launch->extent, dims, &extent);
     dim_eval(plan->dims, c->launch->scratch_bytes, dims, &scratch_bytes);
     bool ok = room_open(&far, (size_t)scratch_bytes, outcome);
     uint8_t *scratch = ok ? room_place(&far.room, (size_t)scratch_bytes) : NULL;
-    if (ok && (!scratch || !place_arguments(&far, blocks, seed, &arena) || !place_results(&far)))
+    if (ok &&
+        (!scratch || !place_arguments(&far, blocks, seed, &arena) || !place_results(&far, &arena)))
         ok = outcome_fail(outcome, "no memory for its arguments");
     *out = (struct verdict){0};
-    if (ok && extent > 0) {
-        run_pieces(&far, kernel, extent, scratch);
-        ok = note_written(&far, outcome) &&
-             judge_launch(c, dims, far.reads, (void *const *)far.results, far.written, care, out,
-                          outcome);
-    }
+    if (ok && extent > 0)
+        ok = run_pieces(&far, kernel, extent, scratch, care, out, outcome);
     if (far.room.map)
         munmap(far.room.map, far.room.bytes);
     arena_release(&arena);

@@ -103,9 +103,22 @@ static double float_value(enum dtype dtype, uint64_t key, uint64_t normal_key, i
     return bell(normal_key, i);
 }
 
-/* Mostly small, negative ones among them (great when unsigned); one in 64 of any size. */
-static int64_t int_value(uint32_t random)
+/* A bool says something of a long conjunction only where most are true, of a disjunction where most
+ * are false: some pieces of elements are so, and some are fair. */
+#define BOOL_PIECE 97
+static bool bool_value(uint64_t key, uint32_t random, int64_t i, enum fill fill)
 {
+    uint32_t kind = fill == FILL_NORMAL ? 0 : rng_u32(~key, (uint64_t)(i / BOOL_PIECE)) % 3;
+    return kind == 0 ? random >> 31 : (random >> 25 == 0) == (kind == 1);
+}
+
+/* Mostly small, negative ones among them (great when unsigned); one in 64 of any size. Exact ones
+ * are mostly 1 or -1, so that a product of many says something of each. */
+static int64_t int_value(uint32_t random, enum fill fill)
+{
+    static const int64_t exact[] = {1, -1, 1, 1, -1, 1, 3, 2};
+    if (fill == FILL_EXACT)
+        return exact[random >> 29];
     if ((random >> 4 & 63) == 63)
         return (int64_t)((uint64_t)random * 0x9e3779b97f4a7c15u);
     return (random & 15) == 0 ? -(int64_t)(random >> 29) - 1 : (int64_t)(random >> 29);
@@ -135,24 +148,42 @@ static void draw(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
         }
         uint32_t random = rng_u32(key, (uint64_t)i);
         if (dtype == DTYPE_BOOL)
-            store_int(dtype, data, i, random >> 31);
+            store_int(dtype, data, i, bool_value(key, random, i, fill));
         else
             store_int(dtype, data, i,
-                      index_extent > 0 ? index_value(random, index_extent) : int_value(random));
+                      index_extent > 0 ? index_value(random, index_extent)
+                                       : int_value(random, fill));
     }
 }
 
-/* A prime number of elements: large tensors repeat so many, which no stride of theirs divides. */
+/* A prime number of elements: large tensors repeat so many, which no stride of theirs divides. Each
+ * time one element is another, beyond the others in size, so that extremes lie anywhere. */
 #define PERIOD 32749
+
+static void put_peak(enum dtype dtype, void *data, int64_t at, uint32_t random)
+{
+    double height = 3.5 + (double)(random >> 8 & 0xffff) * 0x1p-16;
+    if (dtype_is_float(dtype))
+        store_float(dtype, data, at, random & 1 ? height : -height);
+    else if (dtype != DTYPE_BOOL)
+        store_int(dtype, data, at, (int64_t)((uint64_t)random * 0x9e3779b97f4a7c15u));
+}
 
 void random_fill(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
                  int64_t index_extent, void *data)
 {
     int64_t drawn = count > 4 * PERIOD ? PERIOD : count;
     size_t bytes = (size_t)count * dtype_bytes(dtype), done = (size_t)drawn * dtype_bytes(dtype);
+    uint64_t key = rng_key(seed ^ PERIOD);
     draw(dtype, drawn, seed, fill, index_extent, data);
     for (size_t period = done; done < bytes; done += period)
         memcpy((char *)data + done, data, bytes - done < period ? bytes - done : period);
+    for (int64_t first = 0;
+         drawn < count && fill == FILL_NORMAL && index_extent == 0 && first < count - PERIOD;
+         first += PERIOD) {
+        uint32_t random = rng_u32(key, (uint64_t)first);
+        put_peak(dtype, data, first + random % PERIOD, random * 0x9e3779b1u);
+    }
 }
 
 #define PIECE 32

@@ -111,8 +111,8 @@ bool run_begin(struct run *run, const struct plan *plan, const struct launch_cas
 /* Both runs; afterwards run->results holds what was written, sealed. */
 bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome);
 
-/* far.c: two iterations of a launch at a size of which far_cost is finite; some of what they
- * write must be written, and right. blocks: what arguments are made of, for all launches; starts at
+/* far.c: some iterations of a launch at a size of which far_cost is finite; all must write, and
+ * what was drawn of them is right. blocks: what arguments are made of, for all launches; starts at
  * {0}. */
 #define FAR_BLOCKS 16
 struct far_blocks {

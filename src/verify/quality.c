@@ -50,6 +50,25 @@ bool any_jumps(const struct graph *graph)
     return any;
 }
 
+/* Whether one of the values that an output is made of jumps. */
+static bool output_jumps(const struct graph *graph, uint32_t output)
+{
+    value_id value = graph->outputs.items[output].value;
+    bool *needed = calloc(graph->nodes.count, sizeof *needed), any = !needed;
+    if (needed)
+        needed[value] = true;
+    for (value_id v = value + 1; needed && v-- > 1;) {
+        const struct node *node = graph_node(graph, v);
+        if (!needed[v])
+            continue;
+        any |= jumps(graph, node);
+        for (uint32_t i = 0; i < node->operand_count; i++)
+            needed[node->operands[i]] = true;
+    }
+    free(needed);
+    return any;
+}
+
 /* Floats of all outputs, one behind the other; zeros for other dtypes. Notes how many there are. */
 static void keep(const struct sample *sample, const struct interp_tensor *tensors, double *to,
                  int64_t *counts)
@@ -93,11 +112,11 @@ static void find_spread(struct scene *scene, struct arena *arena, double *spread
 }
 
 /* Of outputs of few elements none is left out for being among the worst. A plain loop may be right
- * by luck, where large terms cancel, too, or where a comparison went as it does in float64. So its
- * error counts as what that many roundings come to when they add up as a random walk does: their
- * bound over the root of their number. Where bounds have grown beyond all bounds through depth, or
- * a comparison may go either way, it counts as what becomes of one rounding of each input and
- * param. */
+ * by luck, where large terms cancel, or where a comparison went as it does in float64. So where
+ * something jumps its error counts as what that many roundings come to when they add up as a random
+ * walk does: their bound over the root of their number. Where the bound has grown without end,
+ * through depth or as a comparison may go either way, it counts as what becomes of one rounding of
+ * each input and param. */
 static void judge_few(struct scene *scene, struct arena *arena)
 {
     struct verification *v = scene->whole->v;
@@ -109,17 +128,19 @@ static void judge_few(struct scene *scene, struct arena *arena)
     struct interp_tensor *tensors;
     struct error err;
     int64_t elements = 0;
-    bool few = false;
+    bool any = false;
+    bool *few = ARENA_ARRAY(arena, bool, graph->outputs.count + 1);
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
-        few |= v->result.drawn[o] < TRIMMED_FROM;
+        few[o] = v->result.drawn[o] < TRIMMED_FROM && output_jumps(graph, o);
+        any |= few[o];
         elements += scene->sample.outputs[o].count;
     }
-    if (!few || !any_jumps(graph))
+    if (!any)
         return;
     bool known = interpret(graph, &bounded, scene, arena, &tensors, &err);
     int64_t first = 0;
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
-        for (int64_t i = 0; v->result.drawn[o] < TRIMMED_FROM && i < v->result.drawn[o]; i++) {
+        for (int64_t i = 0; few[o] && i < v->result.drawn[o]; i++) {
             double bound = known && i < tensors[o].count ? 0 : INFINITY;
             if (bound == 0 && tensors[o].bounds)
                 bound = tensors[o].bounds[i];
@@ -258,7 +279,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
         draw_points(shape, graph_node(graph, graph->outputs.items[output].value)->rank, NULL,
                     output + 1, SCENE_DRAWN, points);
     }
-    bool trim = count >= TRIMMED_FROM && any_jumps(graph);
+    bool trim = count >= TRIMMED_FROM && output_jumps(graph, output);
     double *ours = malloc((size_t)count * sizeof *ours),
            *plain = malloc((size_t)count * sizeof *plain),
            *sizes = malloc((size_t)count * sizeof *sizes);

@@ -34,8 +34,9 @@ struct sample {
 };
 
 /* What random inputs hold. Floats are nearly standard normal; integers mostly lie within -8 … 7,
- * some anywhere; bool is fair. An integer that indexes a dim of index_extent elements (0: it does
- * not) is drawn from all of it, and now and then from beyond, where indices clamp or are dropped.
+ * some anywhere; bool is fair (but FILL_NORMAL: in pieces, mostly true or mostly false). An integer
+ * that indexes a dim of index_extent elements (0: it does not) is drawn from all of it, and now and
+ * then from beyond, where indices clamp or are dropped.
  */
 enum fill {
     FILL_NORMAL,

@@ -18,12 +18,13 @@
 #define FAR_SIZE 4099   /* beyond nearly all of them */
 #define FAR_OTHERS 3    /* the other dims, where one is far out */
 #define FAR_SHRINK ((int64_t)1 << 40)
-#define FAR_COST 2e8     /* of two iterations of each kernel */
+#define FAR_COST 3e8     /* of some iterations of each kernel */
 #define END_SHARE 12     /* of the budget, for each dim */
 #define TYPICAL_COST 2e6 /* what the reference of the typical size may cost */
 #define BARE_COST 2e7    /* of a size that is not judged */
 #define BARE_COST_THOROUGH 4e9
-#define THOROUGH_FAR 8
+#define THOROUGH_FAR 2
+#define BYTE_COST 0.05      /* of memory that is touched */
 #define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
 
 /* Elements of a value. INFINITY when a dim has none. */
@@ -151,19 +152,64 @@ struct chooser {
     const struct package_contents *contents;
     const struct dim_table *dims;
     const struct plan *plan; /* NULL: the graph alone */
+    const bool *distinct;    /* by forward launch */
     double budget, spent;
     double bare; /* what a size may cost where kernels alone run */
-    double far;  /* and where they do two iterations */
+    double far;  /* and where they do some iterations */
     struct arena *arena;
     struct sizes *out;
     const struct plan_edge **edges; /* distinct ones, of all launches */
     uint32_t edge_count;
 };
 
+/* Bytes of what is made anew at each size. */
+static double plan_bytes(const struct plan *plan, const int64_t *dims)
+{
+    double bytes = 0;
+    for (uint32_t i = 0; i < plan->buffers.count; i++) {
+        const struct plan_buffer *buffer = &plan->buffers.items[i];
+        int64_t elements = 0;
+        if (buffer->kind == BUFFER_PARAM || buffer->kind == BUFFER_PREPARED)
+            continue;
+        if (!dim_eval(plan->dims, buffer->elements, dims, &elements))
+            return INFINITY;
+        bytes += (double)elements * (double)dtype_bytes(buffer->dtype);
+    }
+    return bytes;
+}
+
+/* Equal launches are judged as one: by forward launch, whether it is the first of its kernel. */
+static const bool *find_distinct(const struct plan *plan, struct arena *arena)
+{
+    bool *seen = ARENA_ARRAY(arena, bool, plan->kernel_count + 1);
+    bool *distinct = ARENA_ARRAY(arena, bool, plan->forward.count + 1);
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        distinct[i] = !seen[plan->forward.items[i].kernel];
+        seen[plan->forward.items[i].kernel] = true;
+    }
+    return distinct;
+}
+
+/* The share of the work that distinct launches have. */
+static double distinct_share(const struct chooser *c, const int64_t *dims)
+{
+    double all = 0, distinct = 0;
+    for (uint32_t i = 0; i < c->plan->forward.count; i++) {
+        int64_t work = 0;
+        if (!dim_eval(c->plan->dims, c->plan->forward.items[i].work, dims, &work))
+            return 1;
+        all += (double)work;
+        distinct += c->distinct[i] ? (double)work : 0;
+    }
+    return all > 0 ? distinct / all : 1;
+}
+
 static double size_cost(const struct chooser *c, const int64_t *dims)
 {
     double launches = c->plan ? (double)(c->plan->forward.count + c->plan->prepare.count) : 0;
     double cost = graph_cost(&c->contents->graph, dims);
+    if (c->plan)
+        cost = cost * distinct_share(c, dims) + BYTE_COST * plan_bytes(c->plan, dims);
     if (cost > JUDGE_COST) /* most launches are then judged by drawn elements */
         cost = JUDGE_COST + (cost - JUDGE_COST) / DRAWN_SHARE;
     return cost + LAUNCH_COST * launches;
@@ -226,11 +272,11 @@ static void take_bare_ends(struct chooser *c)
     }
 }
 
-/* A size at which two iterations of each kernel are done; it costs no budget. */
+/* A size at which some iterations of each kernel are done; it costs no budget. */
 static bool take_far(struct chooser *c, const int64_t *dims, const char *why)
 {
     double spent = c->spent;
-    if (far_cost(c->plan, dims) > c->far || !take(c, dims, why, true))
+    if (far_cost(c->plan, c->distinct, dims) > c->far || !take(c, dims, why, true))
         return false;
     c->out->items[c->out->count - 1].way = SIZE_FAR;
     c->spent = spent;
@@ -252,7 +298,7 @@ static void take_far_ends(struct chooser *c)
                 if (is_far && dims[i] > least)
                     least = dims[i];
             }
-            if (least <= LARGE_SIZE || take_far(c, dims, "end of range"))
+            if (least <= LARGE_SIZE || take_far(c, dims, shrink == 1 ? "end of range" : "far out"))
                 break;
         }
     }
@@ -406,6 +452,7 @@ bool sizes_choose(const struct package_contents *contents, const struct package_
     struct chooser c = {.contents = contents,
                         .dims = &contents->graph.dims,
                         .plan = target ? &target->plan : NULL,
+                        .distinct = target ? find_distinct(&target->plan, arena) : NULL,
                         .budget = budget,
                         .bare = options->thorough ? BARE_COST_THOROUGH : BARE_COST,
                         .far = options->thorough ? THOROUGH_FAR * FAR_COST : FAR_COST,

@@ -18,7 +18,7 @@
 #define CELL_BYTES 16.0
 
 /* sizes.c: which sizes are tried. */
-#define SIZES_MAX 40
+#define SIZES_MAX 128
 #define SIZE_BYTES 80 /* of its text */
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
@@ -111,9 +111,9 @@ bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool onc
 bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, char *stage,
               struct outcome *outcome);
 
-/* far.c: what two iterations of every launch come to at a size, in operations. INFINITY: they
- * take too much memory, or have no size there. */
-double far_cost(const struct plan *plan, const int64_t *dims);
+/* far.c: what four iterations of every distinct launch come to at a size, in operations. INFINITY:
+ * they take too much memory, or have no size there. */
+double far_cost(const struct plan *plan, const bool *distinct, const int64_t *dims);
 
 /* runtime.c: the package in the runtime. */
 struct subject {

@@ -86,13 +86,16 @@ void code_returns(struct mutation *m, const struct package_damage *p)
     STUB(m, p, "\xc3"); /* ret */
 }
 
-/* When the first named dim has at least so large a value. */
-static void returns_beyond(struct mutation *m, const struct package_damage *p, int32_t limit)
+/* A stub that runs when a named dim has at least so large a value: from its third byte on a
+ * comparison with it, then a jump over the rest. */
+static void put_beyond(struct mutation *m, const struct package_damage *p, int32_t limit,
+                       const uint8_t *rest, uint8_t rest_bytes)
 {
-    /* cmp qword [rsi + dim·8], limit; jl on; ret; on: */
-    uint8_t stub[] = {0x48, 0x81, 0x7e, 0, 0, 0, 0, 0, 0x7c, 0x01, 0xc3};
+    /* cmp qword [rsi + dim·8], limit; jl on; rest; on: */
+    uint8_t stub[64] = {0x48, 0x81, 0x7e, 0, 0, 0, 0, 0, 0x7c, rest_bytes};
     uint32_t dims = p->target->plan.dims->names.count;
     memcpy(stub + 4, &limit, sizeof limit);
+    memcpy(stub + 10, rest, rest_bytes);
     for (uint32_t dim = 0; dim < dims && dim < 8 && !m->done; dim++)
         for (uint32_t k = 0; k < p->target->kernel_count && !m->done; k++) {
             bool prepare = true;
@@ -101,8 +104,28 @@ static void returns_beyond(struct mutation *m, const struct package_damage *p, i
                 !mutation_here(m, "kernel %u %s, dim %u", k, p->target->kernel_names[k], dim))
                 continue;
             stub[3] = (uint8_t)(8 * dim);
-            put_stub(p, k, stub, sizeof stub);
+            put_stub(p, k, stub, 10u + rest_bytes);
         }
+}
+
+static void returns_beyond(struct mutation *m, const struct package_damage *p, int32_t limit)
+{
+    static const uint8_t ret[] = {0xc3};
+    put_beyond(m, p, limit, ret, sizeof ret);
+}
+
+void code_first_chunk_beyond_1000(struct mutation *m, const struct package_damage *p)
+{
+    static const uint8_t rest[] = {0x48, 0x85, 0xc9, 0x74, 0x01, 0xc3}; /* test rcx, rcx; jz; ret */
+    put_beyond(m, p, 1000, rest, sizeof rest);
+}
+
+void code_half_beyond_1000(struct mutation *m, const struct package_damage *p)
+{
+    static const uint8_t rest[] = {0x4a, 0x8d, 0x44, 0x01, 0x01, /* lea rax, [rcx + r8 + 1] */
+                                   0x48, 0xd1, 0xe8,             /* shr rax, 1 */
+                                   0x49, 0x89, 0xc0};            /* mov r8, rax */
+    put_beyond(m, p, 1000, rest, sizeof rest);
 }
 
 void code_returns_beyond_50(struct mutation *m, const struct package_damage *p)
