@@ -96,10 +96,21 @@ static bool trace(struct tracer *tracer, bool prepare, uint32_t *out_count, doub
                       : loaded_call(&tracer->loaded, err);
     *out_us = (double)(clock_ns() - begin) * 1e-3;
     *out_count = urza_trace_end(tracer->loaded.module);
-    if (ok && *out_count > tracer->room)
-        return fail(err, ERR_BUG, "%u parts of launches ran, room was for %u", *out_count,
-                    tracer->room);
     return ok;
+}
+
+/* At one size launches are split alike each time. */
+static bool make_room(struct tracer *tracer, struct error *err)
+{
+    static urza_span none[1];
+    double us;
+    uint32_t prepare, call;
+    tracer->spans = none;
+    if (!trace(tracer, true, &prepare, &us, err) || !trace(tracer, false, &call, &us, err))
+        return false;
+    tracer->room = prepare > call ? prepare : call;
+    tracer->spans = ARENA_ARRAY(tracer->arena, urza_span, tracer->room + 1);
+    return true;
 }
 
 static struct chunk_profile *keep_chunks(struct tracer *tracer, uint32_t count)
@@ -272,19 +283,18 @@ static bool measure(struct tracer *tracer, const struct profile_options *options
 {
     const struct plan *plan = tracer->plan;
     uint32_t threads = options->load.threads ? options->load.threads : 1;
-    uint32_t chunks = options->load.chunks > threads ? options->load.chunks : threads;
     out->threads = threads;
     out->launch_count = launch_total(plan);
     out->prepare_count = plan->prepare.count;
-    tracer->room = out->launch_count * chunks + 1;
-    tracer->spans = ARENA_ARRAY(tracer->arena, urza_span, tracer->room);
+    if (!make_room(tracer, err))
+        return false;
     tracer->calls_most = TIMES_MOST / (out->launch_count + 1);
     tracer->calls_most = tracer->calls_most < CALLS_MOST ? tracer->calls_most + 1 : CALLS_MOST;
     tracer->calls = ARENA_ARRAY(tracer->arena, double, tracer->calls_most);
     tracer->times =
         ARENA_ARRAY(tracer->arena, double, (size_t)tracer->calls_most *(out->launch_count + 1));
     out->launches = ARENA_ARRAY(tracer->arena, struct launch_profile, out->launch_count + 1);
-    out->chunks = ARENA_ARRAY(tracer->arena, struct chunk_profile, 2 * tracer->room);
+    out->chunks = ARENA_ARRAY(tracer->arena, struct chunk_profile, 2 * tracer->room + 1);
     for (uint32_t l = 0; l < out->launch_count; l++)
         describe(tracer, l, &out->launches[l]);
     const char *target = urza_target(tracer->loaded.module);

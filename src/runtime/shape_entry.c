@@ -10,6 +10,10 @@
 #include "base/checked.h"
 #include "runtime/runtime_priv.h"
 
+#define CHUNKS_PER_THREAD 4
+#define FINER_SCRATCH_BYTES \
+    ((int64_t)4 << 20) /* for all chunks of a launch; more is not worth it */
+
 static const char too_large[] = "sizes of the plan do not fit";
 
 static size_t carve_entry(struct carve *carve, const struct urza_module *module,
@@ -99,18 +103,35 @@ static bool lay_out_temps(const struct plan *plan, struct shape_entry *entry, bo
     return ok || fail(err, ERR_NOMEM, "no memory to lay out temporaries");
 }
 
+/* Several chunks for each thread, where they are worth it: iterations need not take equally long,
+ * those of a last block of few rows for instance, and whoever is done takes the next chunk. */
+static uint32_t count_finer(const struct urza_module *module, int64_t work, int64_t extent,
+                            int64_t scratch_stride)
+{
+    int64_t chunks = (int64_t)module->threads * CHUNKS_PER_THREAD, scratch;
+    chunks = chunks < LIMIT_THREADS ? chunks : LIMIT_THREADS;
+    chunks = chunks < extent ? chunks : extent;
+    bool fits = checked_mul_i64(scratch_stride, chunks, &scratch) && scratch <= FINER_SCRATCH_BYTES;
+    return fits && work / chunks >= PARALLEL_WORK ? (uint32_t)chunks : module->threads;
+}
+
 /* How many chunks a launch is split into: cheap ones stay with the caller. */
 static uint32_t count_chunks(const struct urza_module *module, const struct plan_launch *launch,
-                             const int64_t *dims, int64_t extent)
+                             const int64_t *dims, int64_t extent, int64_t scratch_stride)
 {
     int64_t work;
     if (module->chunks > 0)
         return extent < module->chunks ? (uint32_t)extent : module->chunks;
     if (module->threads == 1 || extent == 1)
         return 1;
-    if (dim_eval(module->target->plan.dims, launch->work, dims, &work) && work < PARALLEL_WORK)
+    /* What is asked for, where that is known: the estimate counts blocks of rows as full. */
+    dim_id operations = launch->asked != DIM_NONE ? launch->asked : launch->work;
+    if (!dim_eval(module->target->plan.dims, operations, dims, &work))
+        work = INT64_MAX;
+    if (work < PARALLEL_WORK)
         return 1;
-    return extent < module->threads ? (uint32_t)extent : module->threads;
+    return extent < module->threads ? (uint32_t)extent
+                                    : count_finer(module, work, extent, scratch_stride);
 }
 
 static bool fill_launches(const struct urza_module *module, struct shape_entry *entry)
@@ -127,9 +148,10 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
             return false;
         if (extent == 0)
             continue;
-        uint32_t chunks = count_chunks(module, launch, entry->dims, extent);
-        if (!plan_size(plan, launch->scratch_bytes, entry->dims, 1, &stride) ||
-            !checked_mul_i64(stride, chunks, &needed))
+        if (!plan_size(plan, launch->scratch_bytes, entry->dims, 1, &stride))
+            return false;
+        uint32_t chunks = count_chunks(module, launch, entry->dims, extent, stride);
+        if (!checked_mul_i64(stride, chunks, &needed))
             return false;
         if (needed > scratch_bytes)
             scratch_bytes = needed;
