@@ -215,14 +215,22 @@ static double size_cost(const struct chooser *c, const int64_t *dims)
     return cost + LAUNCH_COST * launches;
 }
 
+static bool is_taken(const struct chooser *c, const int64_t *dims)
+{
+    size_t bytes = c->dims->names.count * sizeof *dims;
+    for (uint32_t i = 0; i < c->out->count; i++)
+        if (bytes == 0 || memcmp(c->out->items[i].dims, dims, bytes) == 0)
+            return true;
+    return false;
+}
+
 /* Takes the size unless it is there already or costs too much; always when it must be. */
 static bool take(struct chooser *c, const int64_t *dims, const char *why, bool must)
 {
     double cost = size_cost(c, dims);
     size_t bytes = c->dims->names.count * sizeof *dims;
-    for (uint32_t i = 0; i < c->out->count; i++)
-        if (bytes == 0 || memcmp(c->out->items[i].dims, dims, bytes) == 0)
-            return false;
+    if (is_taken(c, dims))
+        return false;
     if (c->out->count == SIZES_MAX || (!must && !(c->spent + cost <= c->budget)))
         return false;
     struct size *size = &c->out->items[c->out->count++];
@@ -298,7 +306,8 @@ static void take_far_ends(struct chooser *c)
                 if (is_far && dims[i] > least)
                     least = dims[i];
             }
-            if (least <= LARGE_SIZE || take_far(c, dims, shrink == 1 ? "end of range" : "far out"))
+            if (least <= LARGE_SIZE || is_taken(c, dims) ||
+                take_far(c, dims, shrink == 1 ? "end of range" : "far out"))
                 break;
         }
     }
