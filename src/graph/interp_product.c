@@ -133,8 +133,8 @@ struct block {
     double propagated[BLOCK_ROWS][BLOCK_LANES];
     double row_magnitudes[TILE_ROWS][PANEL_TERMS];
     int64_t batch, row, row_count, lane, lane_count;
-    /* Where sums are not finite (find_nans): whether a row or a lane has a NaN that is determined,
-     * and whether it has anything that is not. */
+    /* Where sums are not finite (fold_known), once searched: whether a row or a lane has a NaN that
+     * is determined, and whether it has anything that is not. */
     bool searched, row_nan[BLOCK_ROWS], row_open[BLOCK_ROWS], lane_nan[BLOCK_LANES],
         lane_open[BLOCK_LANES];
 };
@@ -290,10 +290,11 @@ static void find_lane_nans(const struct job *job, struct block *block)
     }
 }
 
-/* Whether a dot product is known without its terms: NaN whatever the others are, where one is NaN
- * and nothing is undetermined; undetermined, where something is and nothing NaN. */
-static bool is_known(const struct job *job, struct block *block, int64_t row, int64_t lane,
-                     struct fold *fold)
+/* A dot product that is known without its terms goes into the fold: NaN whatever the others are,
+ * where one is NaN and nothing is undetermined; undetermined, where something is and nothing NaN.
+ * False where it is neither. */
+static bool fold_known(const struct job *job, struct block *block, int64_t row, int64_t lane,
+                       struct fold *fold)
 {
     if (!block->searched) {
         find_row_nans(job, block);
@@ -322,7 +323,7 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
         fold_begin(&folds[l], FOLD_SUM, p->op->out->dtype);
         settled[l] = !is_special(block, row, lane + l);
         if (!settled[l])
-            settled[l] = is_known(job, block, row, lane + l, &folds[l]);
+            settled[l] = fold_known(job, block, row, lane + l, &folds[l]);
         left += !settled[l];
     }
     for (int64_t first = 0; left > 0 && first < p->terms; first += PANEL_TERMS) {

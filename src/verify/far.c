@@ -236,7 +236,7 @@ static bool place_results(struct far *far, struct arena *arena)
         far->resident[o] = arena_raw(arena, bytes / far->room.page + 1, 1);
         if (!far->results[o] || !far->written[o])
             return false;
-        if (bytes > 0) /* a page, not many, comes with what is written: refused where none would */
+        if (bytes > 0) /* else a write makes neighbours resident; fails where there are no such */
             madvise(far->results[o], round_up(bytes, far->room.page), MADV_NOHUGEPAGE);
         far->pointers[far->c->writes[o]] = far->results[o];
     }

@@ -86,8 +86,8 @@ void code_returns(struct mutation *m, const struct package_damage *p)
     STUB(m, p, "\xc3"); /* ret */
 }
 
-/* A stub that runs when a named dim has at least so large a value: from its third byte on a
- * comparison with it, then a jump over the rest. */
+/* Instructions (at most 54 bytes) in front of a kernel that run where a named dim has at least so
+ * large a value. */
 static void put_beyond(struct mutation *m, const struct package_damage *p, int32_t limit,
                        const uint8_t *rest, uint8_t rest_bytes)
 {
