@@ -10,7 +10,6 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "package/package.h"
 #include "profile/profile_priv.h"
 
 #define CALLS_MOST 2000
@@ -39,26 +38,6 @@ static const struct plan_launch *launch_of(const struct plan *plan, uint32_t num
 static uint32_t launch_total(const struct plan *plan)
 {
     return plan->prepare.count + plan->forward.count;
-}
-
-/* The package again, as the runtime read it: for the plan. */
-static bool find_plan(struct tracer *tracer, const void *bytes, size_t size,
-                      const struct profile_options *options, struct error *err)
-{
-    struct package_contents *contents = ARENA_NEW(tracer->arena, struct package_contents);
-    const struct trusted_keys trusted = {.keys = options->load.trusted_keys,
-                                         .count = options->load.trusted_key_count};
-    bool allowed = options->load.trust == URZA_TRUST_ALLOW_UNSIGNED;
-    const char *target = urza_target(tracer->loaded.module);
-    char id[KERNEL_ID_BYTES];
-    if (!package_read(bytes, size, allowed ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted,
-                      tracer->arena, contents, id, err))
-        return false;
-    for (uint32_t i = 0; i < contents->target_count; i++)
-        if (strcmp(contents->targets[i].name, target) == 0)
-            tracer->plan = &contents->targets[i].plan;
-    return tracer->plan ||
-           fail(err, ERR_UNSUPPORTED, "calls are interpreted: there are no launches");
 }
 
 /* By launch: from the beginning of its first chunk to the end of its last. Those that did not run
@@ -135,22 +114,8 @@ static struct chunk_profile *keep_chunks(struct tracer *tracer, uint32_t count)
     return chunks;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-static double median_of(double *values, uint32_t count)
-{
-    if (count == 0)
-        return 0;
-    qsort(values, count, sizeof *values, compare);
-    return values[count / 2];
-}
-
-/* Calls until the time is over. Keeps the chunks of the call nearest to the median so far, which
- * is that of many calls soon. */
+/* Calls until the time is over. Keeps the chunks of the call nearest to the median
+ * of the first 1, 2, 4, 8 … calls, which soon is that of all. */
 static bool trace_calls(struct tracer *tracer, double seconds, struct trace_profile *out,
                         struct error *err)
 {
@@ -314,7 +279,10 @@ bool profile_launches(const void *bytes, size_t size, const struct profile_optio
     tracer->arena = arena;
     *out = (struct trace_profile){.calls = 0};
     bool ok = loaded_open(&tracer->loaded, bytes, size, options, arena, err) &&
-              find_plan(tracer, bytes, size, options, err) && measure(tracer, options, out, err);
+              loaded_plan(&tracer->loaded, bytes, size, options, arena, &tracer->plan, err) &&
+              (tracer->plan ||
+               fail(err, ERR_UNSUPPORTED, "calls are interpreted: there are no launches")) &&
+              measure(tracer, options, out, err);
     loaded_close(&tracer->loaded);
     return ok;
 }

@@ -1,9 +1,10 @@
 /* Loading a package and making tensors for it. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "package/package.h"
 #include "profile/profile_priv.h"
 #include "verify/verify.h"
 
@@ -56,9 +57,43 @@ bool loaded_call(struct loaded *loaded, struct error *err)
            fail_as(&problem, err);
 }
 
+bool loaded_plan(const struct loaded *loaded, const void *bytes, size_t size,
+                 const struct profile_options *options, struct arena *arena,
+                 const struct plan **out, struct error *err)
+{
+    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
+    const struct trusted_keys trusted = {.keys = options->load.trusted_keys,
+                                         .count = options->load.trusted_key_count};
+    bool allowed = options->load.trust == URZA_TRUST_ALLOW_UNSIGNED;
+    const char *target = urza_target(loaded->module);
+    char id[KERNEL_ID_BYTES];
+    *out = NULL;
+    if (!package_read(bytes, size, allowed ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted, arena,
+                      contents, id, err))
+        return false;
+    for (uint32_t i = 0; i < contents->target_count; i++)
+        if (strcmp(contents->targets[i].name, target) == 0)
+            *out = &contents->targets[i].plan;
+    return true;
+}
+
 void loaded_close(struct loaded *loaded)
 {
     urza_unload(loaded->module);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+double median_of(double *values, uint32_t count)
+{
+    if (count == 0)
+        return 0;
+    qsort(values, count, sizeof *values, compare);
+    return values[count / 2];
 }
 
 void print_dims(const struct dim_table *dims, const int64_t *values, char *out, size_t size)

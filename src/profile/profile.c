@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "package/package.h"
 
 #define TIMES_MOST 1000000
 #define WARM_UP_SHARE 0.1 /* of the time */
@@ -34,21 +33,14 @@ static bool time_calls(struct loaded *loaded, double seconds, double *times, uin
     return true;
 }
 
-static int compare_times(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 static void sum_up(double *times, uint32_t count, struct profile *out)
 {
     uint32_t shown = count < PROFILE_SAMPLE_MOST ? count : PROFILE_SAMPLE_MOST;
     for (uint32_t i = 0; i < shown; i++)
         out->sample_us[i] = times[(uint64_t)i * count / shown];
     out->sample_count = shown;
-    qsort(times, count, sizeof *times, compare_times);
     out->calls = count;
-    out->p50_us = times[count / 2];
+    out->p50_us = median_of(times, count); /* sorted from here on */
     out->p95_us = times[(uint64_t)count * 95 / 100];
     out->min_us = times[0];
 }
@@ -97,24 +89,6 @@ static double count_traffic(const struct plan *plan, const int64_t *dims)
     return sum;
 }
 
-static bool look_into(const void *bytes, size_t size, const struct profile_options *options,
-                      const int64_t *dims, struct arena *arena, struct profile *out,
-                      struct error *err)
-{
-    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
-    const struct trusted_keys trusted = {.keys = options->load.trusted_keys,
-                                         .count = options->load.trusted_key_count};
-    char id[KERNEL_ID_BYTES];
-    bool allowed = options->load.trust == URZA_TRUST_ALLOW_UNSIGNED;
-    if (!package_read(bytes, size, allowed ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted, arena,
-                      contents, id, err))
-        return false;
-    for (uint32_t i = 0; i < contents->target_count; i++)
-        if (strcmp(contents->targets[i].name, out->target) == 0)
-            out->traffic_bytes = count_traffic(&contents->targets[i].plan, dims);
-    return true;
-}
-
 static bool measure(struct loaded *loaded, const struct profile_options *options,
                     struct arena *arena, struct profile *out, struct error *err)
 {
@@ -145,13 +119,16 @@ bool profile_package(const void *bytes, size_t size, const struct profile_option
 {
     struct loaded *loaded = ARENA_NEW(arena, struct loaded);
     struct profile *profile = ARENA_NEW(arena, struct profile);
+    const struct plan *plan = NULL;
     bool ok = loaded_open(loaded, bytes, size, options, arena, err);
     if (ok) {
         profile->threads = options->load.threads ? options->load.threads : 1;
         snprintf(profile->target, sizeof profile->target, "%s", urza_target(loaded->module));
         ok = measure(loaded, options, arena, profile, err) &&
-             look_into(bytes, size, options, loaded->dims, arena, profile, err);
+             loaded_plan(loaded, bytes, size, options, arena, &plan, err);
     }
+    if (ok && plan)
+        profile->traffic_bytes = count_traffic(plan, loaded->dims);
     loaded_close(loaded);
     if (ok)
         *out = *profile;
