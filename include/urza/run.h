@@ -65,8 +65,8 @@ typedef struct urza_load_options {
     urza_trust trust;                  /* default: URZA_TRUST_REQUIRE */
     const uint8_t (*trusted_keys)[32]; /* Ed25519 public keys */
     uint32_t trusted_key_count;
-    /* Threads of the module's pool, the caller included; with parallel, the tasks that a launch is
-     * split into. Default 1. */
+    /* Threads of the module's pool, the caller included; with parallel, the tasks that may
+     * run at one time: a launch is split into up to four times as many. Default 1. */
     uint32_t threads;
     /* Split every launch into this many chunks (as far as it has iterations), whatever its work and
      * the threads there are: for checking that results are the same bits. 0: as it pays. */
@@ -161,7 +161,7 @@ typedef struct urza_span {
 /* From now on the launches of calls and of urza_prepare are noted in spans, as far as there is
  * room, in the order in which they end. spans stays the caller's, and must live until the end of
  * the trace. Neither function may run beside a call. While nothing is traced, tracing costs a
- * comparison for each launch. */
+ * comparison for each chunk. */
 int urza_trace_begin(urza_module *module, urza_span *spans, uint32_t room, urza_error *err);
 /* How many spans there were; more than the room: the rest is lost. 0 where nothing is traced. */
 uint32_t urza_trace_end(urza_module *module);
