@@ -1,10 +1,11 @@
-/* Every example blueprint: compiled for all targets and verified, with tensors against protected
- * pages at every alignment. */
+/* Every example blueprint: compiled for all targets, with every schedule step taken that was
+ * wanted, and verified, with tensors against protected pages at every alignment. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -28,7 +29,8 @@ static void compiles_and_verifies(void **state)
     size_t size;
     struct arena arena;
     struct error err = {0};
-    struct compile_options options = {.strategy = STRATEGY_STANDARD, .folder = "examples"};
+    struct compile_options options = {
+        .strategy = STRATEGY_STANDARD, .folder = "examples", .dump = "schedule"};
     struct compile_result result = {0};
     struct verify_report report = {0};
     struct verify_options verify = {
@@ -39,6 +41,9 @@ static void compiles_and_verifies(void **state)
         fail_msg("%s: %s", path, err.message);
     if (!compile_blueprint(text, size, &options, &arena, &result, &err))
         fail_msg("%s: %s: %s", example->name, err.place, err.message);
+    const char *refused = strstr(result.dump, "refused ");
+    if (refused || !strstr(result.dump, "parallel "))
+        fail_msg("%s: %.200s", example->name, refused ? refused : "no schedules");
     if (!work_is_bounded(result.package, result.package_bytes, &err))
         fail_msg("%s: %s: %s", example->name, err.place, err.message);
     if (!verify_package(result.package, result.package_bytes, &verify, &arena, &report, &err))

@@ -55,7 +55,7 @@ struct kernel_question {
     struct scheduling *scheduling; /* this one, begun: sched_default and sched_space may be asked */
 };
 
-/* How a kernel's nest is to be scheduled, from its anchor. */
+/* What scheduling a kernel's nest needs to know beside its loops. */
 struct sched_hint kernel_hint(const struct graph *graph, const struct group *group);
 
 /* Writes a config for a kernel; ERR_… when there must be one and is none. */

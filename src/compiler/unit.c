@@ -36,19 +36,6 @@ struct sched_hint kernel_hint(const struct graph *graph, const struct group *gro
     struct sched_hint hint = {.once = group->prepare};
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         hint.output |= graph->outputs.items[i].value == group->root;
-    if (group->anchor == VALUE_NONE)
-        return hint;
-    const struct node *n = graph_node(graph, group->anchor);
-    if (n->prim == PRIM_CONV)
-        hint.anchor = ANCHOR_CONV;
-    if (n->prim != PRIM_CONTRACT)
-        return hint;
-    uint32_t shared = (uint32_t)n->attrs->batch + n->attrs->contract;
-    hint.anchor = ANCHOR_CONTRACT;
-    hint.rows = group->staged != VALUE_NONE;
-    hint.batch_dims = n->attrs->batch;
-    hint.m_dims = (uint8_t)(graph_node(graph, n->operands[0])->rank - shared);
-    hint.n_dims = (uint8_t)(graph_node(graph, n->operands[1])->rank - shared);
     return hint;
 }
 
@@ -83,6 +70,7 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
         if (job_dumps(job, "schedule")) {
             sched_print(&k->schedule, &job->dump);
             strbuf_puts(&job->dump, "\n");
+            sched_print_refused(&k->schedule, &job->dump);
             nest_print(k->nest, &job->dump);
         }
     }

@@ -150,11 +150,22 @@ static const char *without_idle_dims(const char *text, struct arena *arena)
     return text;
 }
 
-/* Alone, every result is an output and every kernel runs in calls: only loops must agree. */
-static bool same_loops(const struct sched_hint *a, const struct sched_hint *b)
+/* Alone, every result is an output and every kernel runs in calls: only loops must agree. They
+ * follow from what the groups are made around. */
+static bool same_loops(const struct kernel_case *k, const struct kernel_question *question)
 {
-    return a->anchor == b->anchor && a->batch_dims == b->batch_dims && a->m_dims == b->m_dims &&
-           a->n_dims == b->n_dims && a->rows == b->rows;
+    const struct group *mine = k->group, *theirs = question->group;
+    const struct node *a = graph_node(&k->graph, mine->anchor);
+    const struct node *b = graph_node(question->graph, theirs->anchor);
+    if ((mine->anchor == VALUE_NONE) != (theirs->anchor == VALUE_NONE) ||
+        (mine->staged == VALUE_NONE) != (theirs->staged == VALUE_NONE))
+        return false;
+    if (mine->anchor == VALUE_NONE)
+        return true;
+    return a->prim == b->prim && a->rank == b->rank &&
+           (a->prim != PRIM_CONTRACT || (a->attrs->batch == b->attrs->batch &&
+                                         graph_node(&k->graph, a->operands[0])->rank ==
+                                             graph_node(question->graph, b->operands[0])->rank));
 }
 
 bool invocation_make(const struct kernel_question *question, struct arena *arena,
@@ -172,8 +183,7 @@ bool invocation_make(const struct kernel_question *question, struct arena *arena
     graph_print(alone, &text);
     if (!case_parse(without_idle_dims(text.data, arena), question->target->name, arena, k, err))
         return false;
-    if (!same_loops(&k->hint, question->hint) ||
-        strcmp(k->group->label, question->group->label) != 0)
+    if (!same_loops(k, question) || strcmp(k->group->label, question->group->label) != 0)
         return fail(err, ERR_UNSUPPORTED, "the kernel is another one by itself");
     return invocation_of_case(k, arena, out, err);
 }

@@ -51,7 +51,7 @@ uint32_t kit_buffer(struct kit *kit, enum dtype dtype, bool out, int64_t per_s, 
 struct stmt *kit_loop(struct kit *kit, struct stmt *parent, const char *name, expr_id extent,
                       uint32_t lanes, bool independent, expr_id *out_var)
 {
-    uint32_t var = nest_var(&kit->nest, name, extent);
+    uint32_t var = nest_var(&kit->nest, name, OVER_NONE, extent);
     struct stmt *loop = stmt_for(&kit->nest, var, independent);
     if (lanes) {
         loop->loop_kind = LOOP_VECTOR;

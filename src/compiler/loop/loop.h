@@ -19,6 +19,7 @@
 #define URZA_COMPILER_LOOP_LOOP_H
 
 #include "base/limits.h"
+#include "compiler/loop/role.h"
 #include "graph/dim.h"
 #include "graph/dtype.h"
 
@@ -51,8 +52,10 @@ struct expr {
     uint64_t vars, locals; /* what it depends on, as bits; locals modulo 64 */
 };
 
+#define VAR_NONE UINT32_MAX
 struct nest_var {
     const char *name;
+    uint8_t role;   /* what the loop runs over; one made from another has that one's */
     expr_id extent; /* 0 ≤ var < extent; EXPR_NONE while unbound */
     expr_id full;   /* the loop may run on to here, which changes nothing; EXPR_NONE: it may not */
 };
@@ -128,7 +131,8 @@ struct nest {
 
 void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims,
                const char *name);
-uint32_t nest_var(struct nest *nest, const char *name, expr_id extent); /* name is made unique */
+/* The name is made unique. */
+uint32_t nest_var(struct nest *nest, const char *name, enum loop_role role, expr_id extent);
 uint32_t nest_buffer(struct nest *nest, const struct nest_buffer *buffer);
 uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype);
 
@@ -220,7 +224,8 @@ void block_add(struct nest *nest, struct block *block, struct stmt *stmt);
 void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var,
                 expr_id value);
 /* SHA-256 of all that decides a nest's code on a target: equal for nests that are equal but for the
- * names of kernel, buffers, loops and locals. The same in every process. Uses the nest's arena. */
+ * names of kernel, buffers, loops and locals, and for the roles of loops. The same in every
+ * process. Uses the nest's arena. */
 void nest_digest(const struct nest *nest, uint8_t out[32]);
 
 /* The start value of a reduction: 0, 1, -inf or the least integer, … */

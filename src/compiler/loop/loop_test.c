@@ -68,7 +68,7 @@ static void splitting_and_joining_an_index_is_the_identity(void **state)
     struct fixture *f = *state;
     struct nest *n = &f->nest;
     expr_id S = expr_dim(n, f->S), c64 = index_const(n, 64);
-    uint32_t v = nest_var(n, "e", index_mul(n, S, c64));
+    uint32_t v = nest_var(n, "e", OVER_NONE, index_mul(n, S, c64));
     expr_id e = expr_var(n, v);
     expr_id q = index_div(n, e, c64), r = index_mod(n, e, c64);
     assert_int_equal(index_add(n, index_mul(n, q, c64), r), e);
@@ -83,7 +83,7 @@ static void merged_symbolic_indices_come_apart_again(void **state)
     struct fixture *f = *state;
     struct nest *n = &f->nest;
     expr_id S = expr_dim(n, f->S);
-    uint32_t b = nest_var(n, "b", index_const(n, 7)), s = nest_var(n, "s", S);
+    uint32_t b = nest_var(n, "b", OVER_NONE, index_const(n, 7)), s = nest_var(n, "s", OVER_NONE, S);
     expr_id flat = index_add(n, index_mul(n, expr_var(n, b), S), expr_var(n, s));
     assert_int_equal(index_div(n, flat, S), expr_var(n, b));
     assert_int_equal(index_mod(n, flat, S), expr_var(n, s));
@@ -97,7 +97,8 @@ static void a_shifted_tile_stays_inside(void **state)
     struct fixture *f = *state;
     struct nest *n = &f->nest;
     expr_id M = index_const(n, 100), c12 = index_const(n, 12);
-    uint32_t mo = nest_var(n, "mo", index_const(n, 9)), mi = nest_var(n, "mi", c12);
+    uint32_t mo = nest_var(n, "mo", OVER_NONE, index_const(n, 9)),
+             mi = nest_var(n, "mi", OVER_NONE, c12);
     expr_id start = index_min(n, index_mul(n, expr_var(n, mo), c12), index_sub(n, M, c12));
     expr_id m = index_add(n, start, expr_var(n, mi));
     assert_true(index_le(n, index_add(n, m, index_const(n, 1)), M));
@@ -141,10 +142,10 @@ static void common_factors_leave_a_quotient(void **state)
     struct fixture *f = *state;
     struct nest *n = &f->nest;
     expr_id sizes[] = {index_const(n, 28), expr_dim(n, f->S)}, eight = index_const(n, 8);
-    expr_id c = expr_var(n, nest_var(n, "c", index_const(n, 256)));
+    expr_id c = expr_var(n, nest_var(n, "c", OVER_NONE, index_const(n, 256)));
     for (int k = 0; k < 2; k++) {
-        expr_id y = expr_var(n, nest_var(n, "y", sizes[k])),
-                x = expr_var(n, nest_var(n, "x", sizes[0]));
+        expr_id y = expr_var(n, nest_var(n, "y", OVER_NONE, sizes[k])),
+                x = expr_var(n, nest_var(n, "x", OVER_NONE, sizes[0]));
         expr_id pixels = index_mul(n, sizes[k], sizes[0]);
         expr_id pixel = index_add(n, index_mul(n, y, sizes[0]), x);
         expr_id at = index_add(n, index_mul(n, c, pixels), pixel);
@@ -165,9 +166,9 @@ static void simplified_indices_keep_their_values(void **state)
 {
     struct fixture *f = *state;
     struct nest *n = &f->nest;
-    nest_var(n, "i", index_const(n, 5));
-    nest_var(n, "j", expr_dim(n, f->S));
-    nest_var(n, "k", index_const(n, 1000));
+    nest_var(n, "i", OVER_NONE, index_const(n, 5));
+    nest_var(n, "j", OVER_NONE, expr_dim(n, f->S));
+    nest_var(n, "k", OVER_NONE, index_const(n, 1000));
     uint64_t key = rng_key(11), counter = 0;
     for (int round = 0; round < 3000; round++) {
         int64_t S = 1 + rng_u32(key, counter++) % 100;
@@ -191,7 +192,7 @@ static void the_verifier_refuses_broken_nests(void **state)
         n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
     uint32_t in = nest_buffer(
         n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
-    uint32_t v = nest_var(n, "i", S);
+    uint32_t v = nest_var(n, "i", OVER_NONE, S);
     expr_id i = expr_var(n, v);
     struct stmt *loop = stmt_for(n, v, true);
     struct stmt *store = stmt_store(n, out, i, expr_load(n, in, i, EXPR_NONE), EXPR_NONE);
@@ -218,7 +219,7 @@ static void a_prefetch_is_printed_and_verified(void **state)
     expr_id S = expr_dim(n, f->S);
     uint32_t x = nest_buffer(
         n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_I64, .role = ROLE_IN, .elements = S});
-    uint32_t j = nest_var(n, "j", index_const(n, 3)), k = nest_var(n, "k", S);
+    uint32_t j = nest_var(n, "j", OVER_NONE, index_const(n, 3)), k = nest_var(n, "k", OVER_NONE, S);
     expr_id at = index_add(n, expr_var(n, k), index_const(n, 8));
     struct stmt *rows = stmt_for(n, j, true), *loop = stmt_for(n, k, true);
     struct stmt *ahead = stmt_prefetch(n, x, at);
@@ -258,7 +259,8 @@ static void a_copy_renames_what_it_declares(void **state)
         n, &(struct nest_buffer){.name = "y", .dtype = DTYPE_F32, .role = ROLE_OUT, .elements = S});
     uint32_t in = nest_buffer(
         n, &(struct nest_buffer){.name = "x", .dtype = DTYPE_F32, .role = ROLE_IN, .elements = S});
-    uint32_t v = nest_var(n, "i", S), k = nest_var(n, "k", S), l = nest_local(n, "acc", DTYPE_F32);
+    uint32_t v = nest_var(n, "i", OVER_NONE, S), k = nest_var(n, "k", OVER_NONE, S),
+             l = nest_local(n, "acc", DTYPE_F32);
     struct stmt *loop = stmt_for(n, v, true), *inner = stmt_for(n, k, false);
     block_add(n, &loop->body, stmt_local(n, l, expr_const(n, DTYPE_F32, 0)));
     block_add(n, &inner->body,
@@ -318,7 +320,7 @@ static void digest_of(const struct change *c, uint8_t out[32])
                                   .elements = index_const(&n, 1),
                                   .table = table,
                                   .table_bytes = sizeof table};
-    uint32_t t = nest_buffer(&n, &buffer), var = nest_var(&n, c->name, extent);
+    uint32_t t = nest_buffer(&n, &buffer), var = nest_var(&n, c->name, OVER_NONE, extent);
     struct stmt *loop = stmt_for(&n, var, true);
     loop->loop_kind = (uint8_t)c->kind;
     expr_id i = expr_var(&n, var), v = expr_load(&n, x, i, EXPR_NONE);

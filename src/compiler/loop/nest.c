@@ -20,7 +20,17 @@ static bool var_name_taken(const struct nest *nest, const char *name)
     return false;
 }
 
-uint32_t nest_var(struct nest *nest, const char *name, expr_id extent)
+const char *loop_role_stem(enum loop_role role)
+{
+    static const char *const stems[OVER_COUNT] = {
+#define ROLE(id, stem, doc) [OVER_##id] = stem,
+#include "compiler/loop/roles.def"
+#undef ROLE
+    };
+    return stems[role];
+}
+
+uint32_t nest_var(struct nest *nest, const char *name, enum loop_role role, expr_id extent)
 {
     struct strbuf unique;
     strbuf_init(&unique, nest->arena);
@@ -29,7 +39,8 @@ uint32_t nest_var(struct nest *nest, const char *name, expr_id extent)
         strbuf_init(&unique, nest->arena);
         strbuf_printf(&unique, "%s%d", name, n);
     }
-    VEC_PUSH(nest->arena, &nest->vars, ((struct nest_var){.name = unique.data, .extent = extent}));
+    VEC_PUSH(nest->arena, &nest->vars,
+             ((struct nest_var){.name = unique.data, .role = (uint8_t)role, .extent = extent}));
     return nest->vars.count - 1;
 }
 
@@ -186,8 +197,9 @@ static void copy_block(struct nest *nest, const struct block *from, struct block
         copy->body = copy->orelse = (struct block){0};
         if (s->kind == STMT_FOR) {
             expr_id extent = rename_expr(nest, nest->vars.items[s->var].extent, names);
-            copy->var = nest_var(nest, nest->vars.items[s->var].name, extent);
-            nest->vars.items[copy->var].full = nest->vars.items[s->var].full;
+            const struct nest_var old = nest->vars.items[s->var];
+            copy->var = nest_var(nest, old.name, (enum loop_role)old.role, extent);
+            nest->vars.items[copy->var].full = old.full;
             names->from[names->count] = s->var;
             names->to[names->count++] = expr_var(nest, copy->var);
         }

@@ -158,7 +158,7 @@ static void find_limit(struct lowering *l, const struct at *at, uint32_t rank, d
 void limit_row(struct lowering *l, value_id row, const struct at *at, uint32_t var)
 {
     const struct row_limit *r = &l->row_limit;
-    if (var == UINT32_MAX || r->limit == EXPR_NONE || !l->partition->in_rows[row] ||
+    if (var == VAR_NONE || r->limit == EXPR_NONE || !l->partition->in_rows[row] ||
         l->nest->vars.items[var].extent != expr_dim(l->nest, r->full) ||
         memcmp(at->idx, r->row.idx, r->row_rank * sizeof(expr_id)) != 0)
         return;
@@ -177,7 +177,7 @@ expr_id stage_value(struct lowering *l, value_id value, const struct at *at)
         return gen_node(l, value, at);
     go_out(l, at, last, &saved);
     uint32_t depth = l->depth;
-    uint32_t var = open_loop(l, "j", node->shape[last], true, &row.idx[last]);
+    uint32_t var = open_loop(l, OVER_KEY, node->shape[last], true, &row.idx[last]);
     expr_id expr = gen_node(l, value, &row);
     snprintf(name, sizeof name, "row%u", l->kept.count);
     struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name),

@@ -6,26 +6,33 @@ struct block *block_here(struct lowering *l)
     return l->depth ? &l->open[l->depth - 1]->body : &l->nest->body;
 }
 
-uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent,
-                   expr_id *out_index)
+/* As open_loop, called `name`. */
+static uint32_t open_named(struct lowering *l, const char *name, enum loop_role role, dim_id extent,
+                           bool independent, expr_id *out_index)
 {
     int64_t n;
     if (dim_is_const(&l->graph->dims, extent, &n) && n == 1) {
         *out_index = index_const(l->nest, 0);
-        return UINT32_MAX;
+        return VAR_NONE;
     }
     if (l->nest->vars.count >= NEST_MAX_VARS - 16 || l->depth == MAX_OPEN) { /* the schedule needs
                                                                                 some, too */
         l->failed = l->failed || !fail(l->err, ERR_LIMIT, "a kernel with more than %d loops",
                                        NEST_MAX_VARS - 16);
         *out_index = index_const(l->nest, 0);
-        return UINT32_MAX;
+        return VAR_NONE;
     }
-    uint32_t var = nest_var(l->nest, name, expr_dim(l->nest, extent));
+    uint32_t var = nest_var(l->nest, name, role, expr_dim(l->nest, extent));
     l->extent[var] = extent;
     l->open[l->depth++] = stmt_for(l->nest, var, independent);
     *out_index = expr_var(l->nest, var);
     return var;
+}
+
+uint32_t open_loop(struct lowering *l, enum loop_role role, dim_id extent, bool independent,
+                   expr_id *out_index)
+{
+    return open_named(l, loop_role_stem(role), role, extent, independent, out_index);
 }
 
 void close_loops(struct lowering *l, uint32_t depth)
@@ -82,10 +89,26 @@ static void index_of_root(struct lowering *l, const struct at *anchor_at, struct
     }
 }
 
-static const char *loop_name(uint32_t i)
+static const char *dim_name(uint32_t i)
 {
     static const char *const names[] = {"i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7"};
     return names[i];
+}
+
+/* What the loop over a dim of the domain runs over. */
+static enum loop_role dim_role(const struct lowering *l, uint32_t dim)
+{
+    const struct node *anchor = graph_node(l->graph, l->group->anchor);
+    if (l->group->anchor == VALUE_NONE)
+        return OVER_ELEMENT;
+    if (anchor->prim == PRIM_CONV)
+        return dim == 0 ? OVER_IMAGE : dim == 1 ? OVER_CHANNEL : OVER_PIXEL;
+    if (anchor->prim != PRIM_CONTRACT)
+        return OVER_ELEMENT;
+    uint32_t batch = anchor->attrs->batch;
+    uint32_t rows =
+        graph_node(l->graph, anchor->operands[0])->rank - batch - anchor->attrs->contract;
+    return dim < batch ? OVER_BATCH : dim < batch + rows ? OVER_ROW : OVER_COLUMN;
 }
 
 /* Puts down what the product's rows are made of before the product asks for it: first the staged
@@ -120,14 +143,15 @@ static void lower_rows(struct lowering *l, const struct at *at)
 static expr_id open_dim(struct lowering *l, uint32_t dim, dim_id extent, int64_t size)
 {
     struct dim_table *dims = &l->graph->dims;
+    enum loop_role role = dim_role(l, dim);
     dim_id blocks = size ? dim_div_exact(dims, extent, dim_const(dims, size)) : DIM_NONE;
     expr_id index, inside;
     if (blocks == DIM_NONE) {
-        l->dim_var[dim] = open_loop(l, loop_name(dim), extent, true, &index);
+        l->dim_var[dim] = open_named(l, dim_name(dim), role, extent, true, &index);
         return index;
     }
-    open_loop(l, loop_name(dim), blocks, true, &index);
-    open_loop(l, loop_name(dim), dim_const(dims, size), true, &inside);
+    open_named(l, dim_name(dim), role, blocks, true, &index);
+    open_named(l, dim_name(dim), role, dim_const(dims, size), true, &inside);
     return index_add(l->nest, index_mul(l->nest, index, index_const(l->nest, size)), inside);
 }
 

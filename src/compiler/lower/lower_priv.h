@@ -75,7 +75,7 @@ struct lowering {
     value_id weights; /* what the product of rows reads, once it is put down; VALUE_NONE: before */
     uint32_t *buffer_of; /* by value: nest buffer + 1 */
     VEC(value_id) args;
-    uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root; UINT32_MAX: none */
+    uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root, or VAR_NONE */
     int64_t parts[LIMIT_RANK]; /* reductions need a dim of the root in blocks of so many; 0: not */
     VEC(uint64_t) row_vars;    /* for each reduction: the variables its index depends on */
 };
@@ -125,8 +125,8 @@ void come_back(struct lowering *l, const struct place *saved);
 /* The number of open loops down to the innermost that e depends on. */
 uint32_t depth_of_expr(const struct lowering *l, expr_id e);
 
-/* loops */
-uint32_t open_loop(struct lowering *l, const char *name, dim_id extent, bool independent,
+/* loops; of a dim of size 1 there is none (VAR_NONE), and its index is 0 */
+uint32_t open_loop(struct lowering *l, enum loop_role role, dim_id extent, bool independent,
                    expr_id *out_index);
 void close_loops(struct lowering *l, uint32_t depth); /* until depth loops are open */
 struct block *block_here(struct lowering *l);

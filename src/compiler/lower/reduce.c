@@ -135,7 +135,7 @@ static void open_axes(struct lowering *l, const struct node *node, const struct 
     for (uint32_t i = 0; i < x->rank; i++) {
         if (reduced[i])
             limit_row(l, node->operands[0], at,
-                      open_loop(l, "r", x->shape[i], false, &out->idx[i]));
+                      open_loop(l, OVER_REDUCED, x->shape[i], false, &out->idx[i]));
         else
             out->idx[i] = at->idx[from++];
     }
@@ -205,8 +205,9 @@ static expr_id gen_contract(struct lowering *l, value_id value, const struct at 
     for (uint32_t i = 0; i < n; i++)
         at_b.idx[batch + i] = at->idx[batch + m + i];
     for (uint32_t i = 0; i < contract; i++) {
-        limit_row(l, node->operands[0], at,
-                  open_loop(l, "k", a->shape[batch + m + i], false, &at_a.idx[batch + m + i]));
+        limit_row(
+            l, node->operands[0], at,
+            open_loop(l, OVER_DEPTH, a->shape[batch + m + i], false, &at_a.idx[batch + m + i]));
         at_b.idx[batch + n + i] = at_a.idx[batch + m + i];
     }
     expr_id x = gen(l, node->operands[0], &at_a), y = gen(l, node->operands[1], &at_b);
@@ -271,12 +272,12 @@ static void open_conv(struct lowering *l, const struct node *node, const struct 
     uint32_t count = node->attrs->window_count;
     bool last = x->prim == PRIM_TRANSPOSE && x->attrs->axes[1] + 1 == x->rank;
     if (!last)
-        open_loop(l, "c", w->shape[1], false, &weight[1]);
+        open_loop(l, OVER_INPUT, w->shape[1], false, &weight[1]);
     for (uint32_t i = 0; i < count; i++) {
         const struct window *window = &node->attrs->window[i];
         expr_id o = at->idx[2 + i], ignored = EXPR_NONE;
-        uint32_t var = open_loop(l, "w", w->shape[2 + i], false, &weight[2 + i]);
-        bool limited = last && i + 1 < count && var != UINT32_MAX && window->base_dilation == 1 &&
+        uint32_t var = open_loop(l, OVER_WINDOW, w->shape[2 + i], false, &weight[2 + i]);
+        bool limited = last && i + 1 < count && var != VAR_NONE && window->base_dilation == 1 &&
                        window->dilation == 1;
         if (limited)
             weight[2 + i] = limit_window(l, window, var, o, x->shape[2 + i]);
@@ -284,7 +285,7 @@ static void open_conv(struct lowering *l, const struct node *node, const struct 
                                           limited ? &ignored : inside);
     }
     if (last)
-        open_loop(l, "c", w->shape[1], false, &weight[1]);
+        open_loop(l, OVER_INPUT, w->shape[1], false, &weight[1]);
 }
 
 static expr_id gen_conv(struct lowering *l, value_id value, const struct at *at)
@@ -331,7 +332,7 @@ static expr_id gen_window(struct lowering *l, value_id value, const struct at *a
     for (uint32_t i = 0; i < node->attrs->window_count; i++) {
         const struct window *w = &node->attrs->window[i];
         expr_id k;
-        open_loop(l, "w", dim_const(dims, w->size), false, &k);
+        open_loop(l, OVER_WINDOW, dim_const(dims, w->size), false, &k);
         inner.idx[first + i] =
             window_position(l, w, at->idx[first + i], k, x->shape[first + i], &inside);
     }

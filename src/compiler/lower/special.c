@@ -13,7 +13,7 @@ static void open_all(struct lowering *l, const struct node *node, int32_t axis, 
     at->guard = EXPR_NONE;
     for (uint32_t i = 0; i < node->rank; i++)
         if ((int32_t)i != axis)
-            open_loop(l, "i", node->shape[i], independent, &at->idx[i]);
+            open_loop(l, OVER_ELEMENT, node->shape[i], independent, &at->idx[i]);
 }
 
 #define SCAN_BLOCK 32 /* elements of a block of a running sum, or blocks of a block of blocks */
@@ -79,7 +79,7 @@ static uint32_t scan_level(struct lowering *l, struct scan *s, expr_id first, ex
     uint32_t run = scan_local(l, "run", s->dtype, combine_identity(n, s->combine, s->dtype));
     expr_id blocks =
         index_div(n, index_add(n, extent, index_const(n, size - 1)), index_const(n, size));
-    uint32_t var = nest_var(n, "s", blocks), depth = l->depth;
+    uint32_t var = nest_var(n, loop_role_stem(OVER_SCAN), OVER_SCAN, blocks), depth = l->depth;
     l->extent[var] = before == EXPR_NONE ? s->extent : dim_const(&l->graph->dims, 1);
     l->open[l->depth++] = stmt_for(n, var, false);
     expr_id start = index_mul(n, expr_var(n, var), index_const(n, size));
@@ -143,7 +143,7 @@ static void lower_argsort(struct lowering *l, const struct node *node)
     uint32_t local = nest_local(n, "rank", DTYPE_I64), depth = l->depth;
     l->local_depth[local] = l->depth;
     block_add(n, block_here(l), stmt_local(n, local, expr_int(n, DTYPE_I64, 0)));
-    open_loop(l, "j", node->shape[axis], false, &j);
+    open_loop(l, OVER_RIVAL, node->shape[axis], false, &j);
     other = at;
     other.idx[axis] = j;
     expr_id theirs = gen(l, node->operands[0], &other);

@@ -31,13 +31,13 @@ static void find_crossing(struct nest *nest, expr_id e, void *context)
     expr_walk(nest, e, check_crossing, context);
 }
 
-static bool swap_inside(struct scheduling *c, const char *name, const struct stmt *last)
+static bool swap_inside(struct scheduling *c, uint32_t loop, const struct stmt *last)
 {
     struct loop_site site;
     const struct stmt *inner;
-    while (site_find(c->nest, name, &site) && (inner = only_loop(&site.loop->body)) != NULL &&
+    while (site_of(c->nest, loop, &site) && (inner = only_loop(&site.loop->body)) != NULL &&
            inner != last)
-        if (!take_step(c, STEP_SWAP, name, loop_label(c->nest, inner), 0))
+        if (!take_step(c, STEP_SWAP, loop, inner->var, 0, NULL))
             return false;
     return true;
 }
@@ -69,13 +69,13 @@ bool tile_across(struct scheduling *c)
     if (!along)
         return false;
     index_range(nest, nest->vars.items[to->var].extent, &lo, &hi);
-    struct name outer = derived(loop_label(nest, to), ""), tile = derived(outer.text, "i");
-    struct name vector = derived(loop_label(nest, along), "");
+    uint32_t vector = along->var;
+    struct made tile;
     struct loop_site site;
-    if (lo < lanes || !take_step(c, STEP_TILE, outer.text, NULL, lanes) ||
-        !swap_inside(c, vector.text, NULL) || !site_find(nest, vector.text, &site) ||
-        !swap_inside(c, tile.text, site.loop))
+    if (lo < lanes || !take_step(c, STEP_TILE, to->var, VAR_NONE, lanes, &tile) ||
+        !swap_inside(c, vector, NULL) || !site_of(nest, vector, &site) ||
+        !swap_inside(c, tile.vars[1], site.loop))
         return false;
-    return take_step(c, STEP_VECTOR, vector.text, NULL, lanes_for(c, site.loop, 1)) &&
-           take_step(c, STEP_JAM, tile.text, NULL, 0);
+    return take_step(c, STEP_VECTOR, vector, VAR_NONE, lanes_for(c, site.loop, 1), NULL) &&
+           take_step(c, STEP_JAM, tile.vars[1], VAR_NONE, 0, NULL);
 }

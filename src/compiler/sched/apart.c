@@ -93,12 +93,15 @@ static int64_t most_times(struct nest *nest, const struct stmt *loop)
     return hi;
 }
 
-bool part_lanes(struct scheduling *c, const char *loop, int64_t lanes)
+uint32_t part_lanes(struct scheduling *c, uint32_t loop, int64_t lanes)
 {
     struct loop_site site;
-    return site_find(c->nest, loop, &site) && adds_floats(c->nest, &site.loop->body) &&
-           most_times(c->nest, site.loop) > 2 * PART_STEPS * lanes &&
-           take_step(c, STEP_SPLIT, loop, NULL, PART_STEPS * lanes);
+    struct made part;
+    if (!site_of(c->nest, loop, &site) || !adds_floats(c->nest, &site.loop->body) ||
+        most_times(c->nest, site.loop) <= 2 * PART_STEPS * lanes ||
+        !take_step(c, STEP_SPLIT, loop, VAR_NONE, PART_STEPS * lanes, &part))
+        return loop;
+    return part.vars[1];
 }
 
 /* Parts a reduction, what is inside first. Returns the number of additions in a row that one run of
@@ -112,14 +115,14 @@ static int64_t part_reduction(struct scheduling *c, struct stmt *loop, int64_t s
         return 1; /* merged when it ends */
     if (inner && !inner->independent) {
         row = part_reduction(c, inner, steps);
-        if (row >= steps && take_step(c, STEP_APART, loop_label(nest, inner), NULL, 0))
+        if (row >= steps && take_step(c, STEP_APART, inner->var, VAR_NONE, 0, NULL))
             row = 1;
     }
     int64_t part = steps / row > 1 ? steps / row : 1;
     while (times > 2 * part) {
-        struct name name = derived(loop_label(nest, loop), "");
-        if (!take_step(c, STEP_SPLIT, name.text, NULL, part) ||
-            !take_step(c, STEP_APART, derived(name.text, "i").text, NULL, 0))
+        struct made made;
+        if (!take_step(c, STEP_SPLIT, loop->var, VAR_NONE, part, &made) ||
+            !take_step(c, STEP_APART, made.vars[1], VAR_NONE, 0, NULL))
             return times * row;
         times = (times + part - 1) / part; /* the loop is now the one over parts */
         part = steps;
@@ -142,7 +145,7 @@ static void part_block(struct scheduling *c, struct block *block, int64_t steps,
         if (!adds_floats(c->nest, &s->body) || block_stores(c->nest, &s->body))
             continue;
         if (part_reduction(c, s, steps) >= PART_STEPS && around)
-            take_step(c, STEP_APART, loop_label(c->nest, s), NULL, 0);
+            take_step(c, STEP_APART, s->var, VAR_NONE, 0, NULL);
     }
 }
 

@@ -7,27 +7,55 @@
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
 
-bool take_step(struct scheduling *c, enum step_kind kind, const char *loop, const char *other,
-               int64_t number)
+static bool write_name(char out[STEP_NAME_BYTES], const char *name, struct error *err)
 {
-    struct error ignored = {0};
-    struct step step = {.kind = (uint8_t)kind, .number = number};
-    if (strlen(loop) >= STEP_NAME_BYTES || (other && strlen(other) >= STEP_NAME_BYTES))
-        return false;
-    memcpy(step.loop, loop, strlen(loop) + 1);
-    if (other)
-        memcpy(step.other, other, strlen(other) + 1);
-    if (!sched_apply(c->nest, &step, &ignored))
-        return false;
-    VEC_PUSH(c->nest->arena, &c->steps.steps, step);
+    if (strlen(name) >= STEP_NAME_BYTES)
+        return fail(err, ERR_UNSUPPORTED, "the name '%s' is too long", name);
+    memcpy(out, name, strlen(name) + 1);
     return true;
 }
 
-struct name derived(const char *name, const char *suffix)
+/* loop, other: names; NULL where the step has none. wanted: a refusal is noted. */
+static bool apply_named(struct scheduling *c, struct step *step, const char *loop,
+                        const char *other, bool wanted, struct made *out)
 {
-    struct name out;
-    snprintf(out.text, sizeof out.text, "%.*s%.8s", STEP_NAME_BYTES - 9, name, suffix);
-    return out;
+    struct error err = {0};
+    if (write_name(step->loop, loop, &err) && (!other || write_name(step->other, other, &err)) &&
+        sched_apply(c->nest, step, out, &err)) {
+        VEC_PUSH(c->nest->arena, &c->steps.steps, *step);
+        return true;
+    }
+    if (wanted)
+        VEC_PUSH(c->nest->arena, &c->steps.refused,
+                 ((struct refusal){*step, arena_strdup(c->nest->arena, err.message)}));
+    return false;
+}
+
+static const char *var_name(const struct nest *nest, uint32_t var)
+{
+    return var == VAR_NONE ? NULL : nest->vars.items[var].name;
+}
+
+bool take_step(struct scheduling *c, enum step_kind kind, uint32_t loop, uint32_t other,
+               int64_t number, struct made *out)
+{
+    struct step step = {.kind = (uint8_t)kind, .number = number};
+    return apply_named(c, &step, var_name(c->nest, loop), var_name(c->nest, other), true, out);
+}
+
+bool try_step(struct scheduling *c, enum step_kind kind, uint32_t loop, uint32_t other,
+              int64_t number, struct made *out)
+{
+    struct step step = {.kind = (uint8_t)kind, .number = number};
+    return apply_named(c, &step, var_name(c->nest, loop), var_name(c->nest, other), false, out);
+}
+
+bool take_buffer_step(struct scheduling *c, enum step_kind kind, uint32_t loop, uint32_t buffer,
+                      int64_t number)
+{
+    struct step step = {.kind = (uint8_t)kind, .number = number};
+    const char *name = c->nest->buffers.items[buffer].name, *first = var_name(c->nest, loop);
+    return apply_named(c, &step, first ? first : name, first ? name : NULL, true, NULL);
 }
 
 /* Whether replacing (outer, inner) by one variable leaves no quotient of it anywhere. */
@@ -64,7 +92,7 @@ static bool fuses_cleanly(struct scheduling *c, const struct loop_site *outer,
     struct fusing f = {.outer = outer->loop->var,
                        .inner = inner->var,
                        .clean = true,
-                       .fused = nest_var(nest, "trial", total)};
+                       .fused = nest_var(nest, "trial", OVER_NONE, total)};
     f.by_div = index_div(nest, expr_var(nest, f.fused), extent);
     f.by_mod = index_mod(nest, expr_var(nest, f.fused), extent);
     block_visit(nest, &inner->body, check_fused, &f);
@@ -87,7 +115,7 @@ void fuse_chains(struct scheduling *c, struct block *block)
         while (s->kind == STMT_FOR && (inner = only_loop(&s->body)) != NULL) {
             struct loop_site site = {.loop = s};
             if (s->independent != inner->independent || !fuses_cleanly(c, &site, inner) ||
-                !take_step(c, STEP_FUSE, loop_label(c->nest, s), loop_label(c->nest, inner), 0))
+                !take_step(c, STEP_FUSE, s->var, inner->var, 0, NULL))
                 break;
         }
         fuse_chains(c, &s->body);
@@ -106,8 +134,8 @@ int access_score(struct nest *nest, expr_id index, uint32_t var, int64_t block)
 {
     int64_t n;
     if (block) {
-        uint32_t inner = nest_var(nest, "trial", index_const(nest, block));
-        uint32_t outer = nest_var(nest, "trial", nest->vars.items[var].extent);
+        uint32_t inner = nest_var(nest, "trial", OVER_NONE, index_const(nest, block));
+        uint32_t outer = nest_var(nest, "trial", OVER_NONE, nest->vars.items[var].extent);
         expr_id start = index_mul(nest, expr_var(nest, outer), index_const(nest, block));
         index = expr_replace(nest, index, var, index_add(nest, start, expr_var(nest, inner)));
         var = inner;
@@ -202,16 +230,29 @@ static bool has_vector(const struct block *block)
     return false;
 }
 
-/* Whether a reduction inside could run in lanes itself. */
+static bool has_loops(const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR || has_loops(&s->body) || has_loops(&s->orelse))
+            return true;
+    }
+    return false;
+}
+
+/* Whether a reduction could run in lanes itself. */
+static bool fits_lanes(struct scheduling *c, const struct stmt *s)
+{
+    return s->kind == STMT_FOR && !has_loops(&s->body) && !s->independent &&
+           !block_stores(c->nest, &s->body) && lane_score(c, s, 0) >= 0;
+}
+
+/* Whether one inside could. */
 static bool reduces_in_lanes(struct scheduling *c, const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         const struct stmt *s = block->stmts.items[i];
-        bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
-        if (innermost && !s->independent && !block_stores(c->nest, &s->body) &&
-            lane_score(c, s, 0) >= 0)
-            return true;
-        if (reduces_in_lanes(c, &s->body) || reduces_in_lanes(c, &s->orelse))
+        if (fits_lanes(c, s) || reduces_in_lanes(c, &s->body) || reduces_in_lanes(c, &s->orelse))
             return true;
     }
     return false;
@@ -236,11 +277,9 @@ static void best_independent(struct scheduling *c, const struct block *block,
     }
 }
 
-static void reduce_in_lanes(struct scheduling *c, const char *loop, int64_t lanes)
+static void reduce_in_lanes(struct scheduling *c, uint32_t loop, int64_t lanes)
 {
-    struct name name = derived(loop, "");
-    bool parts = part_lanes(c, name.text, lanes);
-    take_step(c, STEP_VECTOR, parts ? derived(name.text, "i").text : name.text, NULL, lanes);
+    take_step(c, STEP_VECTOR, part_lanes(c, loop, lanes), VAR_NONE, lanes, NULL);
 }
 
 /* Reductions outside vector loops: the innermost loop in lanes, when its loads are contiguous. */
@@ -250,23 +289,21 @@ static void vectorise_reductions(struct scheduling *c, const struct block *block
         const struct stmt *s = block->stmts.items[i];
         if (s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR)
             continue;
-        bool innermost = s->kind == STMT_FOR && !only_loop(&s->body);
-        if (innermost && !s->independent && !block_stores(c->nest, &s->body) &&
-            lane_score(c, s, 0) >= 0)
-            reduce_in_lanes(c, loop_label(c->nest, s), lanes_for(c, s, 4));
+        if (fits_lanes(c, s))
+            reduce_in_lanes(c, s->var, lanes_for(c, s, 4));
         vectorise_reductions(c, &s->body);
         vectorise_reductions(c, &s->orelse);
     }
 }
 
 /* A loop whose accesses are contiguous goes inside of those that move by more. */
-static void move_inside(struct scheduling *c, const char *name)
+static void move_inside(struct scheduling *c, uint32_t loop)
 {
     struct loop_site site;
     const struct stmt *inner;
-    while (site_find(c->nest, name, &site) && (inner = only_loop(&site.loop->body)) != NULL &&
+    while (site_of(c->nest, loop, &site) && (inner = only_loop(&site.loop->body)) != NULL &&
            inner->independent && lane_score(c, inner, 0) < lane_score(c, site.loop, 0))
-        if (!take_step(c, STEP_SWAP, name, loop_label(c->nest, inner), 0))
+        if (!take_step(c, STEP_SWAP, loop, inner->var, 0, NULL))
             return;
 }
 
@@ -283,10 +320,10 @@ void vectorise_rest(struct scheduling *c, int64_t lanes)
         best_independent(c, &one, &best, &score);
         if (!best)
             continue;
-        struct name name = derived(loop_label(c->nest, best), "");
+        uint32_t loop = best->var;
         lanes = lanes ? lanes : lanes_for(c, best, 1);
-        move_inside(c, name.text);
-        take_step(c, STEP_VECTOR, name.text, NULL, lanes);
+        move_inside(c, loop);
+        take_step(c, STEP_VECTOR, loop, VAR_NONE, lanes, NULL);
     }
     vectorise_reductions(c, &c->nest->body);
 }
@@ -302,7 +339,7 @@ void parallelise(struct scheduling *c)
         return;
     while ((inner = only_loop(&top->body)) != NULL && inner->independent &&
            inner->loop_kind == LOOP_SERIAL)
-        if (!take_step(c, STEP_FUSE, loop_label(c->nest, top), loop_label(c->nest, inner), 0))
+        if (!try_step(c, STEP_FUSE, top->var, inner->var, 0, NULL)) /* as far as it goes */
             break;
-    take_step(c, STEP_PARALLEL, loop_label(c->nest, top), NULL, 0);
+    take_step(c, STEP_PARALLEL, top->var, VAR_NONE, 0, NULL);
 }

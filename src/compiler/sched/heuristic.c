@@ -9,194 +9,8 @@
  *
  *   block of rows (row_block) · panel of columns · tile of rows · k · row of the tile · column
  *   block of panels (column_block) · tile of rows · panel · k · row of the tile · column */
-#include <stdio.h>
-
-#include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
-
-static bool exists(struct scheduling *c, const char *name, struct loop_site *site)
-{
-    return site_find(c->nest, name, site);
-}
-
-/* The last loop among i<first> … i<first+count-1> that still exists: fused loops keep the name of
- * the first. */
-static void last_loop(struct scheduling *c, uint32_t first, uint32_t count, char name[8])
-{
-    struct loop_site site;
-    for (uint32_t i = count; i-- > 0;) {
-        snprintf(name, 8, "i%u", (first + i) % 100);
-        if (exists(c, name, &site))
-            return;
-    }
-    name[0] = 0;
-}
-
-/* Whether a load under a reduction walks var with step one. */
-struct contiguous_load {
-    uint32_t var;
-    int64_t block;
-    bool found;
-    uint32_t buffer;
-};
-
-static void check_load(struct nest *nest, expr_id e, void *context)
-{
-    struct contiguous_load *f = context;
-    struct expr x = *expr_at(nest, e);
-    if (x.op != EXPR_LOAD || access_score(nest, x.operand[0], f->var, f->block) != 2)
-        return;
-    f->found = true;
-    f->buffer = x.index;
-}
-
-static void find_contiguous(struct nest *nest, expr_id e, void *context)
-{
-    expr_walk(nest, e, check_load, context);
-}
-
-static void find_in_reductions(struct nest *nest, const struct block *block,
-                               struct contiguous_load *out)
-{
-    for (uint32_t i = 0; i < block->stmts.count; i++) {
-        const struct stmt *s = block->stmts.items[i];
-        if (s->kind == STMT_FOR && !s->independent)
-            block_visit(nest, &s->body, find_contiguous, out);
-        else
-            find_in_reductions(nest, &s->body, out);
-    }
-}
-
-#define SCATTER_DEPTH 64 /* sums so long that it matters little where results are stored */
-
-static int panel_score(struct scheduling *c, const struct stmt *columns, int64_t panel,
-                       bool scatter)
-{
-    return scatter ? lane_score_of_sums(c, columns, panel) : lane_score(c, columns, panel);
-}
-
-static void look_at_contract(struct scheduling *c, const struct sched_hint *hint)
-{
-    struct loop_site site;
-    last_loop(c, hint->batch_dims, hint->m_dims, c->row);
-    last_loop(c, (uint32_t)hint->batch_dims + hint->m_dims, hint->n_dims, c->column);
-    if (!c->column[0] || !exists(c, c->column, &site))
-        return;
-    bool scatter = sum_depth(c->nest, &site.loop->body) >= SCATTER_DEPTH;
-    int64_t lanes = c->target->lanes;
-    int usual = panel_score(c, site.loop, 2 * lanes, scatter);
-    c->panel = panel_score(c, site.loop, 4 * lanes, scatter) == usual ? 4 * lanes : 2 * lanes;
-    if (usual < (scatter ? 2 : 0))
-        return; /* columns are not contiguous: the reduction itself may be */
-    c->form = hint->rows ? FORM_ROWS : FORM_PRODUCT;
-    struct contiguous_load f = {.var = site.loop->var};
-    find_in_reductions(c->nest, &site.loop->body, &f);
-    c->packed = !f.found;
-    c->operand = f.buffer;
-}
-
-/* Whether a reduction reads every second element, or further apart, along var. */
-struct far_load {
-    uint32_t var;
-    bool found;
-};
-
-static void check_far(struct nest *nest, expr_id e, void *context)
-{
-    struct far_load *f = context;
-    struct expr x = *expr_at(nest, e);
-    int64_t n;
-    if (x.op != EXPR_LOAD)
-        return;
-    expr_id stride = index_stride(nest, x.operand[0], f->var);
-    f->found |= stride != EXPR_NONE && index_is_const(nest, stride, &n) && n > 1;
-}
-
-static void find_far(struct nest *nest, expr_id e, void *context)
-{
-    expr_walk(nest, e, check_far, context);
-}
-
-static bool strided(struct scheduling *c, const char *loop)
-{
-    struct loop_site site;
-    if (!exists(c, loop, &site))
-        return false;
-    struct far_load f = {.var = site.loop->var};
-    block_visit(c->nest, &site.loop->body, find_far, &f);
-    return f.found;
-}
-
-/* Every output channel reads one input channel: there is no loop over channels to sum. */
-static bool depthwise(struct scheduling *c)
-{
-    struct loop_site site;
-    return !exists(c, "c", &site);
-}
-
-/* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel,
- * and the results, which lie apart, are put into order once per tile); else the last spatial dim
- * in vectors, and pixels above each other, or channels, as rows. */
-static void look_at_conv(struct scheduling *c)
-{
-    struct loop_site site, channels;
-    const char *last = exists(c, "i4", &site) ? "i4" : exists(c, "i3", &site) ? "i3" : "i2";
-    bool has_channels = exists(c, "i1", &channels);
-    if (!exists(c, last, &site))
-        return;
-    struct contiguous_load f = {.block = 8 * (int64_t)c->target->lanes};
-    while (has_channels && !f.found && f.block > 2 * (int64_t)c->target->lanes) {
-        f.var = channels.loop->var;
-        f.block /= 2;
-        find_in_reductions(c->nest, &channels.loop->body, &f);
-    }
-    c->panel = f.found && !depthwise(c) ? f.block : 0; /* filters of one channel lie in no panels */
-    if (f.found)
-        c->form = FORM_PIXELS;
-    else if (lane_score(c, site.loop, 0) >= 0)
-        c->form = FORM_CHANNELS;
-    else
-        return;
-    /* Where every channel has its own image, or images move by one, rows of pixels share what they
-     * read; else channels do. */
-    bool rows = !f.found && strcmp(last, "i2") != 0 && (depthwise(c) || !strided(c, last));
-    const char *above = strcmp(last, "i4") == 0 ? "i3" : "i2";
-    snprintf(c->row, sizeof c->row, "%s", f.found ? last : rows ? above : has_channels ? "i1" : "");
-    snprintf(c->column, sizeof c->column, "%s", f.found ? "i1" : last);
-}
-
-/* Reductions along another axis than the last, in vectors of the last one. */
-static void look_at_columns(struct scheduling *c)
-{
-    struct stmt *loop = only_loop(&c->nest->body), *inner;
-    while (loop && loop->independent && (inner = only_loop(&loop->body)) != NULL)
-        loop = inner;
-    if (!loop || !loop->independent || strlen(loop_label(c->nest, loop)) >= sizeof c->column ||
-        lane_score(c, loop, 0) < 0 || lane_score_of_sums(c, loop, 0) < 2)
-        return;
-    c->form = FORM_COLUMNS;
-    snprintf(c->column, sizeof c->column, "%.7s", loop_label(c->nest, loop));
-}
-
-struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
-                               const struct target *target)
-{
-    struct scheduling *c = ARENA_NEW(nest->arena, struct scheduling);
-    *c = (struct scheduling){
-        .nest = nest, .target = target, .output = hint->output, .once = hint->once};
-    fuse_chains(c, &nest->body);
-    const struct stmt *top = only_loop(&nest->body);
-    if (hint->anchor == ANCHOR_CONTRACT)
-        look_at_contract(c, hint);
-    else if (hint->anchor == ANCHOR_CONV)
-        look_at_conv(c);
-    else if (top && top->independent && !only_loop(&top->body) && lane_score(c, top, 0) >= 0)
-        c->form = FORM_FLAT;
-    if (hint->anchor == ANCHOR_NONE)
-        look_at_columns(c);
-    return c;
-}
 
 #define SPILL_COST \
     32 /* operations on a result from which writing them once beats keeping it in a register */
@@ -227,42 +41,38 @@ static bool stores_across(struct nest *nest, const struct stmt *rows)
            !store_walks(nest, store, vector->var);
 }
 
-static bool jam(struct scheduling *c, const char *row)
+static bool jam(struct scheduling *c, uint32_t row)
 {
     struct loop_site site;
-    if (!take_step(c, STEP_JAM, row, NULL, 0))
+    if (!take_step(c, STEP_JAM, row, VAR_NONE, 0, NULL))
         return false;
-    if (exists(c, row, &site) &&
+    if (site_of(c->nest, row, &site) &&
         (store_cost(c->nest, &site.loop->body) > SPILL_COST || stores_across(c->nest, site.loop)))
-        take_step(c, STEP_SPILL, row, NULL, 0);
+        take_step(c, STEP_SPILL, row, VAR_NONE, 0, NULL);
     return true;
 }
 
-static int64_t most_of(struct scheduling *c, const char *name)
+static int64_t most_of(struct scheduling *c, uint32_t var)
 {
-    struct loop_site site;
-    int64_t lo, hi;
-    if (!exists(c, name, &site))
-        return 0;
-    index_range(c->nest, c->nest->vars.items[site.loop->var].extent, &lo, &hi);
-    return hi;
+    return var == VAR_NONE ? 0 : loop_extent(c, var).hi;
 }
 
 /* The tile of rows: jammed, or, where there are fewer rows than a tile has, tiles of few rows.
- * panel: a loop that goes between the tiles and the rows of a tile; NULL: none. */
-static void tile_rows(struct scheduling *c, const struct config *config, const char *panel)
+ * panel: a loop that goes between the tiles and the rows of a tile; VAR_NONE: none. Returns the
+ * loop over tiles; VAR_NONE: there is one tile. */
+static uint32_t tile_rows(struct scheduling *c, const struct config *config, uint32_t panel)
 {
     int64_t rows = config->value[CONFIG_ROWS], few = config->value[CONFIG_FEW_ROWS];
-    struct name inner = derived(c->row, "i"), rest = derived(c->row, "t");
     bool whole = most_of(c, c->row) == rows;
-    const char *row = whole ? c->row : inner.text;
-    if (rows <= 1 || (!whole && !take_step(c, STEP_TILE, c->row, NULL, rows)))
-        return;
-    if (panel)
-        take_step(c, STEP_SWAP, row, panel, 0);
-    jam(c, row);
-    if (few > 1 && !whole && take_step(c, STEP_CLAMP, rest.text, NULL, few))
-        jam(c, derived(rest.text, "i").text);
+    struct made tile = {.count = 2, .vars = {VAR_NONE, c->row}}, rest;
+    if (rows <= 1 || (!whole && !take_step(c, STEP_TILE, c->row, VAR_NONE, rows, &tile)))
+        return VAR_NONE;
+    if (panel != VAR_NONE)
+        take_step(c, STEP_SWAP, tile.vars[1], panel, 0, NULL);
+    jam(c, tile.vars[1]);
+    if (few > 1 && tile.count == 3 && take_step(c, STEP_CLAMP, tile.vars[2], VAR_NONE, few, &rest))
+        jam(c, rest.vars[1]);
+    return tile.vars[0];
 }
 
 /* Loops between the tile's two go outside both. */
@@ -270,29 +80,39 @@ static void bring_together(struct scheduling *c)
 {
     struct loop_site row;
     const struct stmt *inner;
-    while (c->row[0] && exists(c, c->row, &row) && (inner = only_loop(&row.loop->body)) != NULL &&
-           inner->independent && strcmp(loop_label(c->nest, inner), c->column) != 0)
-        if (!take_step(c, STEP_SWAP, c->row, loop_label(c->nest, inner), 0))
+    while (site_of(c->nest, c->row, &row) && (inner = only_loop(&row.loop->body)) != NULL &&
+           inner->independent && inner->var != c->column)
+        if (!take_step(c, STEP_SWAP, c->row, inner->var, 0, NULL))
             return;
 }
 
-/* The column loop in vectors, panel by panel where it is wide. A panel is one wide vector, or, when
- * its columns are no power of two, some vectors of the machine side by side. */
-static bool column_vectors(struct scheduling *c, int64_t columns, bool wide)
+/* Panels of so many columns, the last one moved back where there are to be no masks. */
+static bool cut_panels(struct scheduling *c, int64_t columns, bool several, struct made *out)
 {
-    struct name inner = wide ? derived(c->column, "i") : derived(c->column, "");
+    if (several)
+        return take_step(c, STEP_TILE, c->column, VAR_NONE, columns, out);
+    return (c->form == FORM_CHANNELS &&
+            try_step(c, STEP_TILE, c->column, VAR_NONE, columns, out)) ||
+           take_step(c, STEP_SPLIT, c->column, VAR_NONE, columns, out);
+}
+
+/* The column loop in vectors, panel by panel where it is wide: *out_panels is then the loop over
+ * panels, else VAR_NONE. A panel is one wide vector, or, when its columns are no power of two, some
+ * vectors of the machine side by side. */
+static bool column_vectors(struct scheduling *c, int64_t columns, uint32_t *out_panels)
+{
     bool several = (columns & (columns - 1)) != 0;
-    bool whole = several || c->form == FORM_CHANNELS; /* the last panel moved back: no masks */
+    struct made panel = {.count = 2, .vars = {VAR_NONE, c->column}}, vectors;
     if (columns < 2 ||
-        (wide && !take_step(c, whole ? STEP_TILE : STEP_SPLIT, c->column, NULL, columns) &&
-         (several || !take_step(c, STEP_SPLIT, c->column, NULL, columns))))
+        (most_of(c, c->column) > columns && !cut_panels(c, columns, several, &panel)))
         return false;
-    if (several && take_step(c, STEP_SPLIT, inner.text, NULL, c->target->lanes)) {
-        take_step(c, STEP_VECTOR, derived(inner.text, "i").text, NULL, c->target->lanes);
-        take_step(c, STEP_JAM, derived(inner.text, "o").text, NULL, 0);
+    *out_panels = panel.vars[0];
+    if (several && take_step(c, STEP_SPLIT, panel.vars[1], VAR_NONE, c->target->lanes, &vectors)) {
+        take_step(c, STEP_VECTOR, vectors.vars[1], VAR_NONE, c->target->lanes, NULL);
+        take_step(c, STEP_JAM, vectors.vars[0], VAR_NONE, 0, NULL);
         return true;
     }
-    take_step(c, STEP_VECTOR, inner.text, NULL, columns);
+    take_step(c, STEP_VECTOR, panel.vars[1], VAR_NONE, columns, NULL);
     return true;
 }
 
@@ -307,70 +127,62 @@ static const struct stmt *reduction_in(const struct block *block)
 }
 
 /* The reduction inside block by block: each meets all panels of a block of columns. */
-static void sum_blocks(struct scheduling *c, const char *panel, int64_t depth)
+static void sum_blocks(struct scheduling *c, uint32_t panel, int64_t depth)
 {
     struct loop_site site;
     const struct stmt *reduction;
-    if (depth < 1 || !exists(c, panel, &site) ||
+    struct made blocks;
+    if (depth < 1 || !site_of(c->nest, panel, &site) ||
         (reduction = reduction_in(&site.loop->body)) == NULL)
         return;
-    struct name sum = derived(loop_label(c->nest, reduction), "");
-    if (take_step(c, STEP_SPLIT, sum.text, NULL, depth))
-        take_step(c, STEP_SUMS, panel, derived(sum.text, "o").text, 0);
+    if (take_step(c, STEP_SPLIT, reduction->var, VAR_NONE, depth, &blocks))
+        take_step(c, STEP_SUMS, panel, blocks.vars[0], 0, NULL);
 }
 
-/* rows × columns in registers: the columns in vectors, rows jammed around them. */
-static void register_tile(struct scheduling *c, const struct config *config)
+/* rows × columns in registers: the columns in vectors, rows jammed around them. Returns the loop
+ * over panels of columns; VAR_NONE: there is one, or there are blocks of them. */
+static uint32_t register_tile(struct scheduling *c, const struct config *config)
 {
     int64_t columns = config->value[CONFIG_COLUMNS], block = config->value[CONFIG_ROW_BLOCK];
-    int64_t panels = config->value[CONFIG_COLUMN_BLOCK];
-    struct loop_site site;
-    struct name outer = derived(c->column, "o");
-    bool wide = most_of(c, c->column) > columns;
-    bring_together(c);
-    if (!column_vectors(c, columns, wide))
-        return;
-    if (!c->row[0]) {
-        if (wide && panels > 0 && take_step(c, STEP_SPLIT, outer.text, NULL, panels))
-            sum_blocks(c, derived(outer.text, "i").text, config->value[CONFIG_DEPTH]);
-        return;
-    }
+    int64_t panels = config->value[CONFIG_COLUMN_BLOCK], depth = config->value[CONFIG_DEPTH];
     bool pack = config->value[CONFIG_PACK] && c->form == FORM_PRODUCT && !c->packed;
-    if (wide && panels > 0 && take_step(c, STEP_SPLIT, outer.text, NULL, panels)) {
-        take_step(c, STEP_SWAP, c->row, derived(outer.text, "o").text, 0);
-        if (pack)
-            take_step(c, STEP_PACK, c->row, NULL, c->operand);
-        tile_rows(c, config, derived(outer.text, "i").text);
-        struct name tiles = derived(c->row, "o"), panel = derived(outer.text, "i");
-        sum_blocks(c, exists(c, tiles.text, &site) ? tiles.text : panel.text,
-                   config->value[CONFIG_DEPTH]);
-        return;
+    struct made blocks = {0};
+    uint32_t panel = VAR_NONE, tiles;
+    bring_together(c);
+    if (!column_vectors(c, columns, &panel))
+        return VAR_NONE;
+    bool in_blocks = panel != VAR_NONE && panels > 0 &&
+                     take_step(c, STEP_SPLIT, panel, VAR_NONE, panels, &blocks);
+    if (c->row == VAR_NONE) {
+        if (in_blocks)
+            sum_blocks(c, blocks.vars[1], depth);
+        return in_blocks ? VAR_NONE : panel;
     }
-    if (wide)
-        take_step(c, STEP_SWAP, c->row, outer.text, 0);
+    if (panel != VAR_NONE)
+        take_step(c, STEP_SWAP, c->row, in_blocks ? blocks.vars[0] : panel, 0, NULL);
     if (pack)
-        take_step(c, STEP_PACK, c->row, NULL, c->operand);
-    tile_rows(c, config, NULL);
-    struct name tiles = derived(c->row, "o");
-    if (wide && block > 0 && take_step(c, STEP_SPLIT, tiles.text, NULL, block))
-        take_step(c, STEP_SWAP, outer.text, derived(tiles.text, "o").text, 0);
+        take_step(c, STEP_PACK, c->row, VAR_NONE, c->operand, NULL);
+    tiles = tile_rows(c, config, in_blocks ? blocks.vars[1] : VAR_NONE);
+    if (in_blocks) {
+        sum_blocks(c, tiles != VAR_NONE ? tiles : blocks.vars[1], depth);
+        return VAR_NONE;
+    }
+    if (panel != VAR_NONE && block > 0 && tiles != VAR_NONE &&
+        take_step(c, STEP_SPLIT, tiles, VAR_NONE, block, &blocks))
+        take_step(c, STEP_SWAP, panel, blocks.vars[0], 0, NULL);
+    return panel;
 }
 
 /* One tile of rows, stage by stage: the scores as a product, softmax row by row, the result as a
  * product. */
-static void tile_stages(struct scheduling *c, const char *rows)
+static void tile_stages(struct scheduling *c, uint32_t rows)
 {
-    struct loop_site last;
-    if (!take_step(c, STEP_PART, rows, NULL, 0))
+    struct made stages;
+    if (!take_step(c, STEP_PART, rows, VAR_NONE, 0, &stages))
         return;
-    take_step(c, STEP_JAM, derived(rows, "a").text, NULL, 0);
-    for (const char *suffix = "edc"; *suffix; suffix++) {
-        struct name name = derived(rows, (char[]){*suffix, 0});
-        if (!exists(c, name.text, &last))
-            continue;
-        take_step(c, STEP_JAM, name.text, NULL, 0);
-        return;
-    }
+    take_step(c, STEP_JAM, stages.vars[0], VAR_NONE, 0, NULL);
+    if (stages.count > 2)
+        take_step(c, STEP_JAM, stages.vars[stages.count - 1], VAR_NONE, 0, NULL);
 }
 
 /* Keys and columns in vectors, rows in tiles. */
@@ -378,31 +190,32 @@ static void tile_attention(struct scheduling *c, const struct config *config)
 {
     int64_t columns = config->value[CONFIG_COLUMNS], rows = config->value[CONFIG_ROWS];
     int64_t few = config->value[CONFIG_FEW_ROWS];
-    struct loop_site keys;
-    struct name inner = derived(c->row, "i"), rest = derived(c->row, "t");
+    uint32_t keys[LIMIT_RANK], count = loops_over(c->nest, OVER_KEY, keys);
+    struct loop_site site;
+    struct made made = {.count = 2, .vars = {VAR_NONE, c->column}};
     if (columns < 2)
         return;
-    for (int i = 0; i < 2; i++) { /* scores, and what is made of them in the end */
-        const char *loop = i == 0 ? "j" : "j2";
-        if (exists(c, loop, &keys) && lane_score(c, keys.loop, columns) >= 0 &&
-            take_step(c, STEP_SPLIT, loop, NULL, columns))
-            take_step(c, STEP_VECTOR, derived(loop, "i").text, NULL, columns);
+    for (uint32_t i = 0; i < count; i++) { /* scores, and what is made of them in the end */
+        struct made parts;
+        if (site_of(c->nest, keys[i], &site) && lane_score(c, site.loop, columns) >= 0 &&
+            take_step(c, STEP_SPLIT, keys[i], VAR_NONE, columns, &parts))
+            take_step(c, STEP_VECTOR, parts.vars[1], VAR_NONE, columns, NULL);
     }
-    bool wide = most_of(c, c->column) > columns;
-    if (wide && !take_step(c, STEP_SPLIT, c->column, NULL, columns))
+    if (most_of(c, c->column) > columns &&
+        !take_step(c, STEP_SPLIT, c->column, VAR_NONE, columns, &made))
         return;
-    take_step(c, STEP_VECTOR, wide ? derived(c->column, "i").text : c->column, NULL, columns);
+    take_step(c, STEP_VECTOR, made.vars[1], VAR_NONE, columns, NULL);
     if (rows <= 1)
         return;
     if (most_of(c, c->row) == rows) {
         tile_stages(c, c->row);
         return;
     }
-    if (!take_step(c, STEP_TILE, c->row, NULL, rows))
+    if (!take_step(c, STEP_TILE, c->row, VAR_NONE, rows, &made))
         return;
-    tile_stages(c, inner.text);
-    if (few > 1 && take_step(c, STEP_CLAMP, rest.text, NULL, few))
-        tile_stages(c, derived(rest.text, "i").text);
+    tile_stages(c, made.vars[1]);
+    if (few > 1 && made.count == 3 && take_step(c, STEP_CLAMP, made.vars[2], VAR_NONE, few, &made))
+        tile_stages(c, made.vars[1]);
 }
 
 /* The channel loop goes innermost; its blocks, once split, go back out: a panel of weights stays in
@@ -411,13 +224,13 @@ static void tile_pixels(struct scheduling *c, const struct config *config)
 {
     struct loop_site channels;
     const struct stmt *inner;
-    while (exists(c, "i1", &channels) && (inner = only_loop(&channels.loop->body)) != NULL &&
-           inner->independent)
-        if (!take_step(c, STEP_SWAP, "i1", loop_label(c->nest, inner), 0))
+    while (site_of(c->nest, c->column, &channels) &&
+           (inner = only_loop(&channels.loop->body)) != NULL && inner->independent)
+        if (!take_step(c, STEP_SWAP, c->column, inner->var, 0, NULL))
             return;
-    register_tile(c, config);
-    if (exists(c, "i1o", &channels) && channels.around)
-        take_step(c, STEP_SWAP, loop_label(c->nest, channels.around), "i1o", 0);
+    uint32_t panel = register_tile(c, config);
+    if (site_of(c->nest, panel, &channels) && channels.around)
+        take_step(c, STEP_SWAP, channels.around->var, panel, 0, NULL);
 }
 
 #define MAX_UNROLLED 96 /* copies of a statement, jammed rows counted */
@@ -440,10 +253,10 @@ static void unroll_windows(struct scheduling *c, struct block *block, int64_t co
         bool lanes = vector || (s->kind == STMT_FOR && s->loop_kind == LOOP_VECTOR);
         unroll_windows(c, &s->body, jammed, lanes);
         unroll_windows(c, &s->orelse, jammed, lanes);
-        if (vector && constant && !s->independent && s->loop_kind == LOOP_SERIAL && extent <= 7 &&
-            (c->form != FORM_PIXELS || s->body.stmts.items[0]->kind != STMT_FOR) &&
+        if (vector && constant && !s->independent && s->loop_kind == LOOP_SERIAL && extent >= 1 &&
+            extent <= 7 && (c->form != FORM_PIXELS || s->body.stmts.items[0]->kind != STMT_FOR) &&
             extent * copies * s->body.stmts.count <= most &&
-            take_step(c, STEP_UNROLL, loop_label(c->nest, s), NULL, 0))
+            take_step(c, STEP_UNROLL, s->var, VAR_NONE, 0, NULL))
             i += (uint32_t)extent * s->body.stmts.count - 1;
     }
 }
@@ -463,8 +276,8 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
     case FORM_ROWS: tile_attention(c, config); break;
     case FORM_PIXELS: tile_pixels(c, config); break;
     case FORM_FLAT:
-        if (block > 0 && most_of(c, loop_label(c->nest, top)) > block)
-            take_step(c, STEP_SPLIT, loop_label(c->nest, top), NULL, block);
+        if (block > 0 && most_of(c, top->var) > block)
+            take_step(c, STEP_SPLIT, top->var, VAR_NONE, block, NULL);
         break;
     case FORM_LOOPS:
         if (!c->once)

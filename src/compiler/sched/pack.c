@@ -119,7 +119,7 @@ static struct stmt *copy_loops(struct nest *nest, struct packing *p, expr_id *ou
         expr_id range = nest->vars.items[from->var].extent;
         for (uint32_t k = 0; k < i; k++)
             range = expr_replace(nest, range, p->loops[k]->var, expr_var(nest, vars[k]));
-        uint32_t var = vars[i] = nest_var(nest, "p", range);
+        uint32_t var = vars[i] = nest_var(nest, "p", OVER_NONE, range);
         expr_id extent = whole_extent(nest, from);
         struct stmt *loop = stmt_for(nest, var, true);
         loop->loop_kind = from->loop_kind;
@@ -152,7 +152,7 @@ bool apply_pack(struct nest *nest, const struct step *step, struct error *err)
         return fail(err, ERR_UNSUPPORTED, "no argument %lld that is read", (long long)step->number);
     block_visit(nest, &site.loop->body, find_loads, &p);
     if (p.load == EXPR_NONE || p.several || !find_loops(nest, &site.loop->body, &p) ||
-        p.count == 0 || nest->vars.count + p.count + 1 >= NEST_MAX_VARS)
+        p.count == 0 || !room_for(nest, p.count))
         return fail(err, ERR_UNSUPPORTED, "'%s' does not read argument %lld in one place",
                     step->loop, (long long)step->number);
     vector_last(&p);

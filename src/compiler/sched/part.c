@@ -15,13 +15,11 @@
  * memory that an iteration writes gets a row for each, some elements longer than needed so that
  * rows do not compete for the same ways of a cache. A loop inside that may run on (nest_var.full)
  * runs as far as the last iteration's, so that all rows of a stage are alike. */
-#include <stdio.h>
-
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 
 #define ROW_PAD 16 /* elements */
-#define MAX_STAGES 8
+#define MAX_STAGES STEP_MADE_MOST
 
 struct parting {
     struct nest *nest;
@@ -199,23 +197,23 @@ static void run_on(struct parting *p, const struct block *block)
     }
 }
 
-static void make_loops(struct parting *p, const struct loop_site *site, const char *name)
+static void make_loops(struct parting *p, const struct loop_site *site, struct made *out)
 {
     struct nest *nest = p->nest;
+    uint32_t whole = p->loop->var;
     for (uint32_t i = 0; i < p->count; i++) {
-        char text[64];
-        snprintf(text, sizeof text, "%s%c", name, (char)('a' + i));
-        uint32_t var = nest_var(nest, arena_strdup(nest->arena, text), index_const(nest, p->rows));
+        uint32_t var = derived_var(nest, whole, (char)('a' + i), index_const(nest, p->rows));
         struct stmt *loop = i == 0 ? p->loop : stmt_for(nest, var, true);
         block_exchange(nest, &p->stages[i], p->var, expr_var(nest, var));
         loop->var = var;
         loop->body = p->stages[i];
+        made_add(out, var);
         if (i > 0)
             insert_stmt(nest, site->parent, site->at + i, loop);
     }
 }
 
-bool apply_part(struct nest *nest, const struct step *step, struct error *err)
+bool apply_part(struct nest *nest, const struct step *step, struct made *out, struct error *err)
 {
     struct loop_site site;
     struct parting p = {.nest = nest};
@@ -225,7 +223,7 @@ bool apply_part(struct nest *nest, const struct step *step, struct error *err)
     p.loop = site.loop;
     p.var = expr_var(nest, site.loop->var);
     if (!index_is_const(nest, nest->vars.items[site.loop->var].extent, &p.rows) || p.rows < 1 ||
-        p.rows > NEST_MAX_JAM || !cut(&p) || nest->vars.count + p.count + 1 >= NEST_MAX_VARS)
+        p.rows > NEST_MAX_JAM || !cut(&p) || !room_for(nest, p.count))
         return fail(err, ERR_UNSUPPORTED, "'%s' is no loop of few rows over stages", step->loop);
     if (!widen_all(&p, err))
         return false;
@@ -234,6 +232,6 @@ bool apply_part(struct nest *nest, const struct step *step, struct error *err)
         for (uint32_t i = 0, n = p.stages[stage].stmts.count; i < n; i++)
             if (p.stages[stage].stmts.items[i]->kind == STMT_LOCAL)
                 hand_over(&p, stage, p.stages[stage].stmts.items[i]->local);
-    make_loops(&p, &site, step->loop);
+    make_loops(&p, &site, out);
     return true;
 }

@@ -88,16 +88,15 @@ bool apply_prefetch(struct nest *nest, const struct step *step, struct error *er
 }
 
 /* The innermost serial loops whose iterations read the operand far apart, reductions and copies. */
-static bool prefetch_inside(struct scheduling *c, struct block *block, const char *name,
-                            int64_t distance)
+static bool prefetch_inside(struct scheduling *c, struct block *block, int64_t distance)
 {
     bool taken = false;
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         struct stmt *s = block->stmts.items[i];
-        bool inside = prefetch_inside(c, &s->body, name, distance);
-        inside |= prefetch_inside(c, &s->orelse, name, distance);
+        bool inside = prefetch_inside(c, &s->body, distance);
+        inside |= prefetch_inside(c, &s->orelse, distance);
         if (!inside && s->kind == STMT_FOR && s->loop_kind == LOOP_SERIAL)
-            inside = take_step(c, STEP_PREFETCH, loop_label(c->nest, s), name, distance);
+            inside = take_buffer_step(c, STEP_PREFETCH, s->var, c->operand, distance);
         taken |= inside;
     }
     return taken;
@@ -105,5 +104,5 @@ static bool prefetch_inside(struct scheduling *c, struct block *block, const cha
 
 void prefetch_operand(struct scheduling *c, int64_t distance)
 {
-    prefetch_inside(c, &c->nest->body, c->nest->buffers.items[c->operand].name, distance);
+    prefetch_inside(c, &c->nest->body, distance);
 }

@@ -30,33 +30,46 @@ struct step {
     int64_t number;              /* split: factor; vector: lanes; … */
 };
 
+/* A step that a heuristic wanted and could not take, and why: speed that was hoped for is lost. */
+struct refusal {
+    struct step step;
+    const char *why;
+};
+
 struct schedule {
     VEC(struct step) steps;
+    VEC(struct refusal) refused;
+};
+
+/* The loops that a step made, by variable, in the order in which the step's row names them: fuse
+ * the one, split, tile and clamp NAMEo and NAMEi (tile, where a block may not be whole, NAMEt,
+ * element by element), part one a stage. */
+#define STEP_MADE_MOST 8
+struct made {
+    uint32_t count, vars[STEP_MADE_MOST];
 };
 
 /* Applies one step. ERR_UNSUPPORTED, with the step as place, when it is not legal; the nest is then
- * unchanged. */
-bool sched_apply(struct nest *nest, const struct step *step, struct error *err);
+ * unchanged. out may be NULL. */
+bool sched_apply(struct nest *nest, const struct step *step, struct made *out, struct error *err);
 bool sched_replay(struct nest *nest, const struct schedule *schedule, struct error *err);
 
-/* "split i1 32; swap i0 i1o; vector i1i 32; parallel p", and back (ERR_PARSE). */
+/* "split i1 32; swap i0 i1o; vector i1i 32; parallel p", and back (ERR_PARSE). What was refused is
+ * a line each: "refused jam i0i: a loop inside depends on 'i0i'". */
+void sched_print_refused(const struct schedule *schedule, struct strbuf *out);
 void sched_print(const struct schedule *schedule, struct strbuf *out);
 bool sched_parse(struct schedule *schedule, struct arena *arena, const char *text,
                  struct error *err);
 
-/* What a kernel does around its anchor, as far as heuristics care. */
-enum sched_anchor { ANCHOR_NONE, ANCHOR_CONTRACT, ANCHOR_CONV };
+/* What the loops do not say, and heuristics care for. */
 struct sched_hint {
-    uint8_t anchor;
-    uint8_t batch_dims, m_dims, n_dims; /* contraction: loops i0 … in this order */
-    bool rows;   /* contraction: rows of its first operand are computed inside, staged by loop j */
     bool output; /* the result is the graph's: nothing in the graph reads it */
     bool once;   /* it runs when parameters change: little code matters more than speed */
 };
 
 /* A config: the choices in a schedule that only speed depends on, by key; 0: the kernel has no such
  * choice, or does without. Whatever the numbers are, the schedule is right: a step that is not
- * legal is left out. */
+ * legal is left out, and noted. */
 enum config_key {
 #define CONFIG(id, text, most, doc) CONFIG_##id,
 #include "compiler/sched/configs.def"

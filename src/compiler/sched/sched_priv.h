@@ -14,8 +14,9 @@ struct loop_site {
     struct stmt *around; /* the loop directly around it whose only statement it is; NULL if none */
 };
 
+/* By name, as steps have it, or by variable; false: there is no such loop (any more). */
 bool site_find(struct nest *nest, const char *name, struct loop_site *out);
-const char *loop_label(const struct nest *nest, const struct stmt *loop);
+bool site_of(struct nest *nest, uint32_t var, struct loop_site *out);
 bool block_stores(const struct nest *nest, const struct block *block); /* results; scratch does not
                                                                           count */
 
@@ -24,6 +25,14 @@ bool block_stores(const struct nest *nest, const struct block *block); /* result
 void block_visit(struct nest *nest, const struct block *block, expr_visitor *visit, void *context);
 /* Replaces var in all of them. */
 void block_replace(struct nest *nest, struct block *block, uint32_t var, expr_id value);
+
+/* Whether so many loops can be added; some variables are left for trials (access_score). */
+#define TRIAL_VARS 2
+bool room_for(const struct nest *nest, uint32_t loops);
+
+/* A variable of a loop made from another, called like it with a letter behind. */
+uint32_t derived_var(struct nest *nest, uint32_t from, char suffix, expr_id extent);
+void made_add(struct made *out, uint32_t var);
 
 /* Remembers that the code differs around `at` of an extent; constant extents and those that loop
  * variables are in have no such size. */
@@ -49,20 +58,22 @@ struct scheduling {
     const struct target *target;
     struct schedule steps;
     enum sched_form form;
-    char row[8], column[8]; /* names of the tile's loops; "" when there is none */
-    uint32_t operand;       /* product: the argument whose columns lie together … */
-    bool packed;            /* … in panels already */
-    int64_t panel;          /* columns that lie together, at least; filters of a convolution */
-    bool output;            /* nothing in the graph reads the result */
-    bool once;              /* of `prepare` */
+    uint32_t row, column; /* the tile's loops, by variable; VAR_NONE when there is none */
+    uint32_t operand;     /* product: the argument whose columns lie together … */
+    bool packed;          /* … in panels already */
+    int64_t panel;        /* columns that lie together, at least; filters of a convolution */
+    bool output;          /* nothing in the graph reads the result */
+    bool once;            /* of `prepare` */
 };
 
-/* config.c */
+/* The loops of a role, outermost first; returns their number, at most LIMIT_RANK. */
+uint32_t loops_over(const struct nest *nest, enum loop_role role, uint32_t out[LIMIT_RANK]);
+
+/* default.c */
 struct range {
     int64_t lo, hi;
 };
-struct range loop_extent(struct scheduling *c, const char *name); /* 1 for a loop that is not there
-                                                                   */
+struct range loop_extent(struct scheduling *c, uint32_t var); /* 1 for a loop that is not there */
 /* A config that reads a large second operand in order, for few rows. */
 void sum_tile(const struct target *t, struct range m, struct range n, int64_t depth,
               struct config *out);
@@ -70,12 +81,16 @@ void sum_tile(const struct target *t, struct range m, struct range n, int64_t de
 int64_t sum_depth(struct nest *nest, const struct block *block);
 
 /* fit.c */
-bool take_step(struct scheduling *c, enum step_kind kind, const char *loop, const char *other,
-               int64_t number); /* false: not legal, not taken */
-struct name {                   /* of a loop */
-    char text[STEP_NAME_BYTES];
-};
-struct name derived(const char *name, const char *suffix); /* "i0" and "oi" give "i0oi" */
+/* Takes a step on loops (other: VAR_NONE where it names one), and says what loops it made (out may
+ * be NULL). False: it is not legal; nothing has changed. take_step notes that as speed lost,
+ * try_step does not: there is another way. */
+bool take_step(struct scheduling *c, enum step_kind kind, uint32_t loop, uint32_t other,
+               int64_t number, struct made *out);
+bool try_step(struct scheduling *c, enum step_kind kind, uint32_t loop, uint32_t other,
+              int64_t number, struct made *out);
+/* As take_step, where the step names a buffer: instead of a loop (loop: VAR_NONE), or beside it. */
+bool take_buffer_step(struct scheduling *c, enum step_kind kind, uint32_t loop, uint32_t buffer,
+                      int64_t number);
 struct stmt *only_loop(const struct block *block); /* the loop that is all of a block, or NULL */
 void fuse_chains(struct scheduling *c, struct block *block);
 /* How well an access, or all of them inside a loop, fits lanes of a variable: 2 contiguous, 1 the
@@ -116,7 +131,7 @@ void stream_results(struct scheduling *c, int64_t size_kib);
 /* apart.c: the step; whether a long loop that will run in lanes was split into parts; parts for all
  * other long sums. */
 bool apply_apart(struct nest *nest, const struct step *step, struct error *err);
-bool part_lanes(struct scheduling *c, const char *loop, int64_t lanes);
+uint32_t part_lanes(struct scheduling *c, uint32_t loop, int64_t lanes);
 void part_sums(struct scheduling *c);
 
 /* sums.c */
@@ -127,7 +142,7 @@ bool goes_on(const struct nest *nest, const struct block *block); /* with what i
 bool tile_across(struct scheduling *c); /* across.c; false: it has another form */
 
 /* spill.c, pack.c, part.c */
-bool apply_part(struct nest *nest, const struct step *step, struct error *err);
+bool apply_part(struct nest *nest, const struct step *step, struct made *out, struct error *err);
 bool store_walks(struct nest *nest, const struct stmt *store, uint32_t var); /* with step one */
 bool apply_pack(struct nest *nest, const struct step *step, struct error *err);
 bool apply_spill(struct nest *nest, const struct step *step, struct error *err);

@@ -179,7 +179,7 @@ static uint32_t random_schedule(struct trial *t, uint64_t key, uint32_t length)
         struct error err = {0};
         struct step step = random_step(&t->nest, key, &counter);
         const char *before = tree_of(arena, &t->nest);
-        if (!sched_apply(&t->nest, &step, &err)) {
+        if (!sched_apply(&t->nest, &step, NULL, &err)) {
             assert_int_equal(err.code, ERR_UNSUPPORTED);
             assert_string_equal(tree_of(arena, &t->nest), before);
             continue;
@@ -232,26 +232,6 @@ static void random_steps_keep_results(void **state)
     assert_true(each_kernel(try_random, 0, 6) > 250);
 }
 
-static struct sched_hint hint_for(const struct lowered *l, uint32_t kernel)
-{
-    struct sched_hint hint = {0};
-    value_id anchor = l->kernels[kernel].group->anchor;
-    const struct node *n = graph_node(&l->graph, anchor);
-    if (anchor == VALUE_NONE)
-        return hint;
-    hint.anchor = n->prim == PRIM_CONV       ? ANCHOR_CONV
-                  : n->prim == PRIM_CONTRACT ? ANCHOR_CONTRACT
-                                             : ANCHOR_NONE;
-    if (n->prim == PRIM_CONTRACT) {
-        uint32_t shared = (uint32_t)n->attrs->batch + n->attrs->contract;
-        hint.rows = l->kernels[kernel].group->staged != VALUE_NONE;
-        hint.batch_dims = n->attrs->batch;
-        hint.m_dims = (uint8_t)(graph_node(&l->graph, n->operands[0])->rank - shared);
-        hint.n_dims = (uint8_t)(graph_node(&l->graph, n->operands[1])->rank - shared);
-    }
-    return hint;
-}
-
 static void expect_sizes(struct trial *t)
 {
     struct error err = {0};
@@ -271,7 +251,7 @@ static void try_heuristic(struct lowered *l, uint32_t kernel, uint64_t number)
     struct error err = {0};
     (void)number;
     for (uint32_t i = 0; target_at(i); i++) {
-        struct sched_hint hint = hint_for(l, kernel);
+        const struct sched_hint hint = {0};
         struct schedule schedule;
         struct trial t;
         trial_begin(&t, l, kernel);
@@ -279,6 +259,9 @@ static void try_heuristic(struct lowered *l, uint32_t kernel, uint64_t number)
         const char *text = schedule_text(&l->arena, &schedule);
         if (!nest_verify(&t.nest, &err))
             fail_msg("%s, after '%s': %s", l->example.row->name, text, err.message);
+        if (schedule.refused.count > 0)
+            fail_msg("%s, after '%s': a step was wanted and %s", l->example.row->name, text,
+                     schedule.refused.items[0].why);
         expect_same(&t, &t.nest, text);
         expect_replay(&t, &schedule);
         expect_sizes(&t);
@@ -309,7 +292,7 @@ static struct config random_config(struct scheduling *s, uint64_t key)
 static void try_config(struct lowered *l, uint32_t kernel, uint64_t number)
 {
     struct error err = {0};
-    struct sched_hint hint = hint_for(l, kernel);
+    const struct sched_hint hint = {0};
     struct schedule schedule;
     struct trial t;
     trial_begin(&t, l, kernel);
@@ -372,7 +355,7 @@ static void hand_scale(struct hand *h, bool constant)
         constant ? index_const(n, h->values[1]) : expr_dim(n, dim_named(&h->dims, h->columns));
     buffer(n, "out", ROLE_OUT, index_mul(n, R, C));
     buffer(n, "x", ROLE_IN, index_mul(n, R, C));
-    uint32_t i0 = nest_var(n, "i0", R), i1 = nest_var(n, "i1", C);
+    uint32_t i0 = nest_var(n, "i0", OVER_NONE, R), i1 = nest_var(n, "i1", OVER_NONE, C);
     expr_id at = index_add(n, index_mul(n, expr_var(n, i0), C), expr_var(n, i1));
     expr_id v = expr_load(n, 1, at, EXPR_NONE);
     struct stmt *outer = stmt_for(n, i0, true), *inner = stmt_for(n, i1, true);
@@ -389,7 +372,7 @@ static void hand_sums(struct hand *h, bool tops)
             C = expr_dim(n, dim_named(&h->dims, h->columns));
     buffer(n, "out", ROLE_OUT, R);
     buffer(n, "x", ROLE_IN, index_mul(n, R, C));
-    uint32_t i = nest_var(n, "i", R), k = nest_var(n, "k", C),
+    uint32_t i = nest_var(n, "i", OVER_NONE, R), k = nest_var(n, "k", OVER_NONE, C),
              acc = nest_local(n, "acc", DTYPE_F32);
     expr_id at = index_add(n, index_mul(n, expr_var(n, i), C), expr_var(n, k));
     struct stmt *outer = stmt_for(n, i, true), *inner = stmt_for(n, k, false);
@@ -504,10 +487,10 @@ static void expect_refused(enum hand_kind kind, const char *text, const char *me
     hand_make(&h, kind, 8, 9);
     assert_true(sched_parse(&schedule, &h.arena, text, &err));
     for (uint32_t i = 0; i + 1 < schedule.steps.count; i++)
-        if (!sched_apply(&h.nest, &schedule.steps.items[i], &err))
+        if (!sched_apply(&h.nest, &schedule.steps.items[i], NULL, &err))
             fail_msg("'%s': %s", text, err.message);
     const char *before = text_of(&h.arena, &h.nest);
-    if (sched_apply(&h.nest, &schedule.steps.items[schedule.steps.count - 1], &err))
+    if (sched_apply(&h.nest, &schedule.steps.items[schedule.steps.count - 1], NULL, &err))
         fail_msg("'%s' was applied", text);
     assert_int_equal(err.code, ERR_UNSUPPORTED);
     assert_non_null(strstr(err.place, "step on loop"));

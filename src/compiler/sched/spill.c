@@ -69,7 +69,7 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
     if (runs_together(nest, site.loop))
         return fail(err, ERR_UNSUPPORTED, "around '%s' iterations run together", step->loop);
     struct stmt *vector = only_stmt(&site.loop->body);
-    if (!vector || !has_form(vector) || nest->vars.count + 2 > NEST_MAX_VARS)
+    if (!vector || !has_form(vector) || !room_for(nest, 2))
         return fail(err, ERR_UNSUPPORTED, "'%s' is not a tile with one reduction and one store",
                     step->loop);
     struct stmt *store = vector->body.stmts.items[2];
@@ -85,9 +85,10 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
         pitch *= 2;
     uint32_t tile = scratch_buffer(nest, "tile", dtype,
                                    index_const(nest, across ? width * pitch : rows * width));
-    uint32_t row2 = nest_var(nest, "r", nest->vars.items[row].extent);
-    uint32_t column2 = nest_var(
-        nest, "c", expr_replace(nest, nest->vars.items[column].extent, row, expr_var(nest, row2)));
+    uint32_t row2 = nest_var(nest, "r", OVER_NONE, nest->vars.items[row].extent);
+    uint32_t column2 =
+        nest_var(nest, "c", OVER_NONE,
+                 expr_replace(nest, nest->vars.items[column].extent, row, expr_var(nest, row2)));
     expr_id there =
         across ? tile_index(nest, column, row, pitch) : tile_index(nest, row, column, width);
     expr_id loaded = expr_load(nest, tile, there, EXPR_NONE);

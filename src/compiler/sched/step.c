@@ -5,33 +5,36 @@
 
 #include "base/error.h"
 
-static bool find_in(struct nest *nest, struct block *block, struct stmt *around, const char *name,
-                    struct loop_site *out)
+static bool find_in(struct block *block, struct stmt *around, uint32_t var, struct loop_site *out)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
         struct stmt *s = block->stmts.items[i];
-        if (s->kind == STMT_FOR && strcmp(nest->vars.items[s->var].name, name) == 0) {
+        if (s->kind == STMT_FOR && s->var == var) {
             *out = (struct loop_site){.parent = block,
                                       .at = i,
                                       .loop = s,
                                       .around = block->stmts.count == 1 ? around : NULL};
             return true;
         }
-        if (find_in(nest, &s->body, s->kind == STMT_FOR ? s : NULL, name, out) ||
-            find_in(nest, &s->orelse, NULL, name, out))
+        if (find_in(&s->body, s->kind == STMT_FOR ? s : NULL, var, out) ||
+            find_in(&s->orelse, NULL, var, out))
             return true;
     }
     return false;
 }
 
-bool site_find(struct nest *nest, const char *name, struct loop_site *out)
+bool site_of(struct nest *nest, uint32_t var, struct loop_site *out)
 {
-    return find_in(nest, &nest->body, NULL, name, out);
+    return find_in(&nest->body, NULL, var, out);
 }
 
-const char *loop_label(const struct nest *nest, const struct stmt *loop)
+/* Names of loops are unique, and no loop is without. */
+bool site_find(struct nest *nest, const char *name, struct loop_site *out)
 {
-    return nest->vars.items[loop->var].name;
+    for (uint32_t var = 0; var < nest->vars.count && name[0]; var++)
+        if (strcmp(nest->vars.items[var].name, name) == 0)
+            return site_of(nest, var, out);
+    return false;
 }
 
 bool block_stores(const struct nest *nest, const struct block *block)
@@ -122,6 +125,12 @@ void insert_stmt(struct nest *nest, struct block *block, uint32_t at, struct stm
     block->stmts.items[at] = stmt;
 }
 
+void made_add(struct made *out, uint32_t var)
+{
+    if (out->count < STEP_MADE_MOST)
+        out->vars[out->count++] = var;
+}
+
 static bool plain(const struct stmt *loop)
 {
     return loop->loop_kind == LOOP_SERIAL;
@@ -147,14 +156,16 @@ static bool find_pair(struct nest *nest, const struct step *step, struct loop_si
     return true;
 }
 
-static bool apply_fuse(struct nest *nest, const struct step *step, struct error *err)
+static bool apply_fuse(struct nest *nest, const struct step *step, struct made *out,
+                       struct error *err)
 {
     struct loop_site outer, inner;
     if (!find_pair(nest, step, &outer, &inner, err))
         return false;
     expr_id inner_extent = nest->vars.items[inner.loop->var].extent;
     expr_id total = index_mul(nest, nest->vars.items[outer.loop->var].extent, inner_extent);
-    uint32_t var = nest_var(nest, "fused", total);
+    const struct nest_var *old = &nest->vars.items[outer.loop->var];
+    uint32_t var = nest_var(nest, "fused", (enum loop_role)old->role, total);
     expr_id f = expr_var(nest, var);
     block_replace(nest, &inner.loop->body, outer.loop->var, index_div(nest, f, inner_extent));
     block_replace(nest, &inner.loop->body, inner.loop->var, index_mod(nest, f, inner_extent));
@@ -162,6 +173,7 @@ static bool apply_fuse(struct nest *nest, const struct step *step, struct error 
     nest->vars.items[outer.loop->var].name = "";
     outer.loop->var = var;
     outer.loop->body = inner.loop->body;
+    made_add(out, var);
     return true;
 }
 
@@ -178,11 +190,12 @@ static bool apply_swap(struct nest *nest, const struct step *step, struct error 
     return true;
 }
 
-static uint32_t derived_var(struct nest *nest, const char *name, char suffix, expr_id extent)
+uint32_t derived_var(struct nest *nest, uint32_t from, char suffix, expr_id extent)
 {
+    const struct nest_var *old = &nest->vars.items[from];
     char text[64];
-    snprintf(text, sizeof text, "%s%c", name, suffix);
-    return nest_var(nest, arena_strdup(nest->arena, text), extent);
+    snprintf(text, sizeof text, "%s%c", old->name, suffix);
+    return nest_var(nest, text, (enum loop_role)old->role, extent);
 }
 
 static bool find_plain(struct nest *nest, const struct step *step, struct loop_site *site,
@@ -208,7 +221,8 @@ static bool divides(struct nest *nest, expr_id extent, int64_t factor)
            zero == 0;
 }
 
-static bool apply_split(struct nest *nest, const struct step *step, struct error *err)
+static bool apply_split(struct nest *nest, const struct step *step, struct made *out,
+                        struct error *err)
 {
     struct loop_site site;
     if (!find_plain(nest, step, &site, err))
@@ -222,7 +236,7 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
     note_edge(nest, extent, step->number);
     /* A reduction does not run on: what it would read may not be written. */
     expr_id full = site.loop->independent ? nest->vars.items[site.loop->var].full : EXPR_NONE;
-    uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
+    uint32_t outer = derived_var(nest, site.loop->var, 'o', blocks_of(nest, extent, step->number));
     expr_id start = index_mul(nest, expr_var(nest, outer), factor), left = factor;
     if (full != EXPR_NONE)
         nest->vars.items[outer].full = blocks_of(nest, full, step->number);
@@ -230,7 +244,7 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
         full = extent;
     if (!divides(nest, full, step->number))
         left = index_min(nest, factor, index_sub(nest, full, start));
-    uint32_t inner = derived_var(nest, step->loop, 'i', left);
+    uint32_t inner = derived_var(nest, site.loop->var, 'i', left);
     struct stmt *inner_loop = stmt_for(nest, inner, site.loop->independent);
     block_replace(nest, &site.loop->body, site.loop->var,
                   index_add(nest, start, expr_var(nest, inner)));
@@ -238,12 +252,15 @@ static bool apply_split(struct nest *nest, const struct step *step, struct error
     site.loop->body = (struct block){0};
     site.loop->var = outer;
     block_add(nest, &site.loop->body, inner_loop);
+    made_add(out, outer);
+    made_add(out, inner);
     return true;
 }
 
 /* Whole blocks of the factor; the last one is moved back so that it ends where the loop ends. What
  * it computes again it computes from the same inputs in the same order, so the stores repeat. */
-static bool apply_tile(struct nest *nest, const struct step *step, struct error *err)
+static bool apply_tile(struct nest *nest, const struct step *step, struct made *out,
+                       struct error *err)
 {
     struct loop_site site;
     int64_t lo, hi;
@@ -256,22 +273,22 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
     if (divides(nest, extent, step->number))
-        return apply_split(nest, step, err);
+        return apply_split(nest, step, out, err);
     index_range(nest, extent, &lo, &hi);
     if (hi < step->number)
         return fail(err, ERR_UNSUPPORTED, "'%s' is shorter than a block", step->loop);
     note_edge(nest, extent, step->number);
-    uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
+    uint32_t outer = derived_var(nest, site.loop->var, 'o', blocks_of(nest, extent, step->number));
     expr_id first = index_mul(nest, expr_var(nest, outer), factor);
     struct stmt *rest = NULL;
     if (lo < step->number) {
-        uint32_t slow = derived_var(nest, step->loop, 't',
+        uint32_t slow = derived_var(nest, site.loop->var, 't',
                                     index_min(nest, factor, index_sub(nest, extent, first)));
         rest = stmt_for(nest, slow, true);
         block_copy(nest, &site.loop->body, &rest->body, site.loop->var,
                    index_add(nest, first, expr_var(nest, slow)));
     }
-    uint32_t inner = derived_var(nest, step->loop, 'i', factor);
+    uint32_t inner = derived_var(nest, site.loop->var, 'i', factor);
     struct stmt *inner_loop = stmt_for(nest, inner, true), *choice = NULL;
     expr_id start = index_min(nest, first, index_sub(nest, extent, factor));
     block_replace(nest, &site.loop->body, site.loop->var,
@@ -285,11 +302,16 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct error 
         block_add(nest, &choice->orelse, rest);
     }
     block_add(nest, &site.loop->body, choice ? choice : inner_loop);
+    made_add(out, outer);
+    made_add(out, inner);
+    if (rest)
+        made_add(out, rest->var);
     return true;
 }
 
 /* Whole blocks of the factor, the last one filled up with its last element, again and again. */
-static bool apply_clamp(struct nest *nest, const struct step *step, struct error *err)
+static bool apply_clamp(struct nest *nest, const struct step *step, struct made *out,
+                        struct error *err)
 {
     struct loop_site site;
     if (!find_plain(nest, step, &site, err))
@@ -300,9 +322,9 @@ static bool apply_clamp(struct nest *nest, const struct step *step, struct error
         return fail(err, ERR_UNSUPPORTED, "iterations of '%s' may not run twice", step->loop);
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
-    uint32_t outer = derived_var(nest, step->loop, 'o', blocks_of(nest, extent, step->number));
+    uint32_t outer = derived_var(nest, site.loop->var, 'o', blocks_of(nest, extent, step->number));
     note_edge(nest, extent, step->number);
-    uint32_t inner = derived_var(nest, step->loop, 'i', factor);
+    uint32_t inner = derived_var(nest, site.loop->var, 'i', factor);
     struct stmt *inner_loop = stmt_for(nest, inner, true);
     expr_id at =
         index_add(nest, index_mul(nest, expr_var(nest, outer), factor), expr_var(nest, inner));
@@ -312,6 +334,8 @@ static bool apply_clamp(struct nest *nest, const struct step *step, struct error
     site.loop->body = (struct block){0};
     site.loop->var = outer;
     block_add(nest, &site.loop->body, inner_loop);
+    made_add(out, outer);
+    made_add(out, inner);
     return true;
 }
 
@@ -463,7 +487,7 @@ static bool apply_unroll(struct nest *nest, const struct step *step, struct erro
         extent > MAX_UNROLL)
         return fail(err, ERR_UNSUPPORTED, "'%s' is not of small constant extent", step->loop);
     count_inside(&site.loop->body, &loops, &locals);
-    if (nest->vars.count + loops * extent + 3 >= NEST_MAX_VARS ||
+    if (!room_for(nest, loops * (uint32_t)extent) ||
         nest->locals.count + locals * extent > NEST_MAX_LOCALS)
         return fail(err, ERR_UNSUPPORTED, "too many loops or locals");
     struct block body = {0};
@@ -494,31 +518,56 @@ static bool apply_parallel(struct nest *nest, const struct step *step, struct er
     return true;
 }
 
-/* Whether there is room for the variables of a step, and for those of the copy that a tile makes;
- * one variable is left for trials. */
-static bool has_room(const struct nest *nest, const struct step *step)
+bool room_for(const struct nest *nest, uint32_t loops)
 {
-    uint32_t loops = 0, locals = 0;
-    if (step->kind == STEP_TILE)
-        count_inside(&nest->body, &loops, &locals);
-    return nest->vars.count + loops + 3 < NEST_MAX_VARS &&
-           nest->locals.count + locals <= NEST_MAX_LOCALS;
+    return nest->vars.count + loops + TRIAL_VARS <= NEST_MAX_VARS;
 }
 
-bool sched_apply(struct nest *nest, const struct step *step, struct error *err)
+/* For the loops that a step makes, and for those of the copy that a tile makes. */
+static bool has_room(const struct nest *nest, const struct step *step)
 {
-    static bool (*const apply[STEP_COUNT])(struct nest *, const struct step *, struct error *) = {
-        [STEP_FUSE] = apply_fuse,     [STEP_SWAP] = apply_swap,
-        [STEP_SPLIT] = apply_split,   [STEP_TILE] = apply_tile,
-        [STEP_CLAMP] = apply_clamp,   [STEP_VECTOR] = apply_vector,
-        [STEP_JAM] = apply_jam,       [STEP_PARALLEL] = apply_parallel,
-        [STEP_SPILL] = apply_spill,   [STEP_PACK] = apply_pack,
-        [STEP_PART] = apply_part,     [STEP_PREFETCH] = apply_prefetch,
-        [STEP_UNROLL] = apply_unroll, [STEP_SUMS] = apply_sums,
-        [STEP_STREAM] = apply_stream, [STEP_APART] = apply_apart,
+    uint32_t loops = step->kind == STEP_FUSE ? 1 : 2, locals = 0;
+    if (step->kind == STEP_TILE) {
+        loops = 3;
+        count_inside(&nest->body, &loops, &locals);
+    }
+    return room_for(nest, loops) && nest->locals.count + locals <= NEST_MAX_LOCALS;
+}
+
+bool sched_apply(struct nest *nest, const struct step *step, struct made *out, struct error *err)
+{
+    static const struct {
+        bool (*changes)(struct nest *, const struct step *, struct error *);
+        bool (*makes)(struct nest *, const struct step *, struct made *, struct error *);
+    } steps[STEP_COUNT] = {
+        [STEP_FUSE] = {.makes = apply_fuse},
+        [STEP_SWAP] = {apply_swap},
+        [STEP_SPLIT] = {.makes = apply_split},
+        [STEP_TILE] = {.makes = apply_tile},
+        [STEP_CLAMP] = {.makes = apply_clamp},
+        [STEP_VECTOR] = {apply_vector},
+        [STEP_JAM] = {apply_jam},
+        [STEP_PARALLEL] = {apply_parallel},
+        [STEP_SPILL] = {apply_spill},
+        [STEP_PACK] = {apply_pack},
+        [STEP_PART] = {.makes = apply_part},
+        [STEP_PREFETCH] = {apply_prefetch},
+        [STEP_UNROLL] = {apply_unroll},
+        [STEP_SUMS] = {apply_sums},
+        [STEP_STREAM] = {apply_stream},
+        [STEP_APART] = {apply_apart},
     };
+    struct made made = {0};
     assert(step->kind > STEP_NONE && step->kind < STEP_COUNT);
-    bool room = has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals");
-    return (room && apply[step->kind](nest, step, err)) ||
-           fail_at(err, "step on loop '%s'", step->loop);
+    bool ok;
+    if (steps[step->kind].changes)
+        ok = steps[step->kind].changes(nest, step, err);
+    else
+        ok = (has_room(nest, step) || fail(err, ERR_UNSUPPORTED, "too many loops or locals")) &&
+             steps[step->kind].makes(nest, step, &made, err);
+    if (!ok)
+        return fail_at(err, "step on loop '%s'", step->loop);
+    if (out)
+        *out = made;
+    return true;
 }

@@ -52,5 +52,5 @@ void stream_results(struct scheduling *c, int64_t size_kib)
 {
     for (uint32_t i = 0; i < c->nest->buffers.count; i++)
         if (c->nest->buffers.items[i].role == ROLE_OUT)
-            take_step(c, STEP_STREAM, c->nest->buffers.items[i].name, NULL, size_kib);
+            take_buffer_step(c, STEP_STREAM, VAR_NONE, i, size_kib);
 }

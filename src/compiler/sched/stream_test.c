@@ -31,7 +31,7 @@ static void expect(int64_t rows, enum dtype dtype, bool output, const char *step
     extent = index_mul(&n, extent, index_const(&n, 1024));
     struct nest_buffer buffer = {
         .name = "y", .dtype = (uint8_t)dtype, .role = ROLE_OUT, .elements = extent};
-    uint32_t y = nest_buffer(&n, &buffer), var = nest_var(&n, "i0", extent);
+    uint32_t y = nest_buffer(&n, &buffer), var = nest_var(&n, "i0", OVER_NONE, extent);
     buffer.name = "x";
     buffer.role = ROLE_IN;
     uint32_t x = nest_buffer(&n, &buffer);

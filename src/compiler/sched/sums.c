@@ -37,12 +37,12 @@ static bool find_loops(struct stmt *loop, struct sums *s)
     return true;
 }
 
-static bool has_form(const struct nest *nest, const struct sums *s, const char *reduction)
+static bool has_form(const struct nest *nest, const struct sums *s, const struct stmt *reduction)
 {
     struct stmt *const *leaf = s->leaf->stmts.items;
     return s->leaf->stmts.count == 3 && leaf[0]->kind == STMT_LOCAL && leaf[1]->kind == STMT_FOR &&
-           strcmp(loop_label(nest, leaf[1]), reduction) == 0 && !leaf[1]->independent &&
-           leaf[1]->loop_kind == LOOP_SERIAL && leaf[2]->kind == STMT_STORE &&
+           leaf[1] == reduction && !leaf[1]->independent && leaf[1]->loop_kind == LOOP_SERIAL &&
+           leaf[2]->kind == STMT_STORE &&
            (expr_at(nest, nest->vars.items[leaf[1]->var].extent)->vars & s->vars) == 0;
 }
 
@@ -85,7 +85,7 @@ static struct stmt *in_loops(struct nest *nest, const struct sums *s, struct stm
     for (uint32_t i = 0; i < s->count; i++) {
         const struct stmt *from = s->loops[i];
         const struct nest_var old = nest->vars.items[from->var];
-        uint32_t var = nest_var(nest, old.name, old.extent);
+        uint32_t var = nest_var(nest, old.name, (enum loop_role)old.role, old.extent);
         struct stmt *loop = stmt_for(nest, var, true);
         loop->loop_kind = from->loop_kind;
         loop->lanes = from->lanes;
@@ -129,7 +129,7 @@ static void turn_inside_out(struct nest *nest, struct loop_site *site, struct su
 
 bool apply_sums(struct nest *nest, const struct step *step, struct error *err)
 {
-    struct loop_site site;
+    struct loop_site site, reduction;
     struct sums s = {0};
     if (!site_find(nest, step->loop, &site))
         return fail(err, ERR_UNSUPPORTED, "no such loop");
@@ -137,10 +137,11 @@ bool apply_sums(struct nest *nest, const struct step *step, struct error *err)
         return fail(err, ERR_UNSUPPORTED, "around '%s' iterations run together", step->loop);
     if (site.loop->loop_kind != LOOP_SERIAL)
         return fail(err, ERR_UNSUPPORTED, "'%s' has its kind already", step->loop);
-    if (!find_loops(site.loop, &s) || !has_form(nest, &s, step->other) || !only_the_sum(nest, &s))
+    if (!site_find(nest, step->other, &reduction) || !find_loops(site.loop, &s) ||
+        !has_form(nest, &s, reduction.loop) || !only_the_sum(nest, &s))
         return fail(err, ERR_UNSUPPORTED, "'%s' is not all that '%s' adds up", step->other,
                     step->loop);
-    if (nest->vars.count + 2 * s.count + 1 >= NEST_MAX_VARS || !make_buffer(nest, &s))
+    if (!room_for(nest, 2 * s.count) || !make_buffer(nest, &s))
         return fail(err, ERR_UNSUPPORTED, "no room for the sums of '%s'", step->loop);
     turn_inside_out(nest, &site, &s);
     return true;

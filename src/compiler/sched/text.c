@@ -31,6 +31,19 @@ void sched_print(const struct schedule *schedule, struct strbuf *out)
     }
 }
 
+void sched_print_refused(const struct schedule *schedule, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < schedule->refused.count; i++) {
+        struct schedule one = {0};
+        struct step step = schedule->refused.items[i].step;
+        one.steps.items = &step;
+        one.steps.count = 1;
+        strbuf_puts(out, "refused ");
+        sched_print(&one, out);
+        strbuf_printf(out, ": %s\n", schedule->refused.items[i].why);
+    }
+}
+
 /* Copies the next word to out (room for size); false at the end of the step. */
 static bool next_word(const char **text, char *out, size_t size)
 {
@@ -90,7 +103,7 @@ bool sched_parse(struct schedule *schedule, struct arena *arena, const char *tex
 bool sched_replay(struct nest *nest, const struct schedule *schedule, struct error *err)
 {
     for (uint32_t i = 0; i < schedule->steps.count; i++)
-        if (!sched_apply(nest, &schedule->steps.items[i], err))
+        if (!sched_apply(nest, &schedule->steps.items[i], NULL, err))
             return false;
     return true;
 }
