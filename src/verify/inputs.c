@@ -124,14 +124,16 @@ static int64_t int_value(uint32_t random, enum fill fill)
     return (random & 15) == 0 ? -(int64_t)(random >> 29) - 1 : (int64_t)(random >> 29);
 }
 
-/* All of what is indexed; one in eight counts from its end, lies just behind it, or far outside. */
-static int64_t index_value(uint32_t random, int64_t extent)
+/* All of what is indexed, its ends more often; one in eight counts from its end, lies just behind
+ * it, or so far outside that 32 bits do not hold it; by turns, so that few elements meet all. */
+static int64_t index_value(uint32_t random, uint64_t turn, int64_t extent)
 {
-    int64_t at = (int64_t)((uint64_t)(random >> 4) % (uint64_t)extent);
-    switch (random & 15) {
+    int64_t at = (int64_t)((uint64_t)random % (uint64_t)extent);
+    switch (turn % 16) {
     case 0: return -1 - at;
-    case 1: return extent + (int64_t)(random >> 4 & 3);
+    case 1: return turn & 16 ? at + ((int64_t)1 << 32) : extent + (int64_t)(random & 3);
     case 2: return extent - 1;
+    case 3: return 0;
     default: return at;
     }
 }
@@ -151,7 +153,7 @@ static void draw(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
             store_int(dtype, data, i, bool_value(key, random, i, fill));
         else
             store_int(dtype, data, i,
-                      index_extent > 0 ? index_value(random, index_extent)
+                      index_extent > 0 ? index_value(random, key + (uint64_t)i, index_extent)
                                        : int_value(random, fill));
     }
 }
