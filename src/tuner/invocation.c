@@ -30,7 +30,7 @@ static void find_roles(struct extract *x)
         const struct node *node = graph_node(g, v);
         if (x->role[v] == ROLE_NONE)
             continue;
-        bool inlined = x->q->partition->placement[v] == PLACE_INLINE;
+        bool inlined = x->q->partition->values[v].place == PLACE_INLINE;
         x->role[v] = v == root || inlined ? ROLE_INSIDE : ROLE_READ;
         for (uint32_t i = 0; x->role[v] == ROLE_INSIDE && i < node->operand_count; i++)
             x->role[node->operands[i]] = ROLE_INSIDE;

@@ -5,7 +5,7 @@
 
 uint32_t gen_buffer(struct lowering *l, value_id value)
 {
-    value_id memory = l->partition->memory[value];
+    value_id memory = l->partition->values[value].memory;
     if (l->buffer_of[memory])
         return l->buffer_of[memory] - 1;
     const struct node *node = graph_node(l->graph, memory);
@@ -186,7 +186,7 @@ expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
 static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
-    uint8_t place = l->partition->placement[value];
+    uint8_t place = l->partition->values[value].place;
     if (place != PLACE_INLINE && value != l->group->root)
         return expr_load(l->nest, gen_buffer(l, value), gen_flat(l, node, at->idx), at->guard);
     uint64_t hash = hash64_mix(value, at->guard);
@@ -199,7 +199,7 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
             memcmp(g->at.idx, at->idx, node->rank * sizeof(expr_id)) == 0)
             return g->expr;
     }
-    bool keep = l->partition->kept[value], stage = l->group->staged == value;
+    bool keep = l->partition->values[value].kept, stage = l->group->staged == value;
     bool row = keep || stage || value == l->weights;
     expr_id expr = row ? keep_find(l, value, at) : EXPR_NONE;
     if (expr == EXPR_NONE && stage)

@@ -158,7 +158,7 @@ static void find_limit(struct lowering *l, const struct at *at, uint32_t rank, d
 void limit_row(struct lowering *l, value_id row, const struct at *at, uint32_t var)
 {
     const struct row_limit *r = &l->row_limit;
-    if (var == VAR_NONE || r->limit == EXPR_NONE || !l->partition->in_rows[row] ||
+    if (var == VAR_NONE || r->limit == EXPR_NONE || !l->partition->values[row].in_rows ||
         l->nest->vars.items[var].extent != expr_dim(l->nest, r->full) ||
         memcmp(at->idx, r->row.idx, r->row_rank * sizeof(expr_id)) != 0)
         return;

@@ -51,7 +51,7 @@ static bool *reached_from_anchor(struct lowering *l)
     reached[0] = true;
     for (value_id v = anchor + 1; v <= root; v++) {
         const struct node *node = graph_node(l->graph, v);
-        if (v != root && l->partition->placement[v] != PLACE_INLINE)
+        if (v != root && l->partition->values[v].place != PLACE_INLINE)
             continue;
         for (uint32_t i = 0; i < node->operand_count; i++)
             reached[v - anchor] |=
@@ -125,7 +125,7 @@ static void lower_rows(struct lowering *l, const struct at *at)
     made_of[0] = true;
     for (value_id v = staged + 1; v < root; v++) {
         const struct node *n = graph_node(l->graph, v);
-        if (!l->partition->in_rows[v])
+        if (!l->partition->values[v].in_rows)
             continue;
         for (uint32_t i = 0; i < n->operand_count; i++)
             made_of[v - staged] |= n->operands[i] >= staged && made_of[n->operands[i] - staged];
@@ -133,7 +133,7 @@ static void lower_rows(struct lowering *l, const struct at *at)
             gen(l, v, at);
     }
     value_id weights = graph_node(l->graph, l->group->anchor)->operands[0];
-    if (l->partition->kept[weights])
+    if (l->partition->values[weights].kept)
         return;
     l->weights = weights;
     stage_value(l, weights, &row);

@@ -40,12 +40,27 @@ struct group {
     const char *label; /* "contract+add+erfc": for people */
 };
 
+/* Why a value has its place: the rule that decided (cut_rules.def). */
+enum cut_rule {
+    CUT_NONE,
+#define CUT_RULE(id, applies, place, reason) CUT_##id,
+#include "compiler/opt/cut_rules.def"
+#undef CUT_RULE
+    CUT_COUNT
+};
+const char *cut_rule_reason(enum cut_rule rule); /* "it is an output" */
+
+struct placed {
+    uint8_t place;   /* enum placement; PLACE_NONE: no output depends on it */
+    uint8_t rule;    /* enum cut_rule */
+    bool in_rows;    /* inlined, and computed row by row for the product that reads it */
+    bool kept;       /* inlined, but worth keeping for a row between its uses */
+    value_id memory; /* whose memory it lies in (itself, or what it is an alias of); VALUE_NONE if
+                        inlined */
+};
+
 struct partition {
-    uint8_t *placement; /* by value */
-    bool *kept;         /* by value: inlined, but worth keeping for a row between its uses */
-    bool *in_rows;    /* by value: inlined, and computed row by row for the product that reads it */
-    value_id *memory; /* by value: whose memory it lies in (itself, or what it is an alias of);
-                         VALUE_NONE if inlined */
+    struct placed *values;    /* by value */
     VEC(struct group) groups; /* in an order in which they can run */
 };
 
@@ -54,7 +69,7 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
  * would become of them. Marks of sources, leaves and views are ignored. */
 void partition_storing(const struct graph *graph, const bool *stored, struct arena *arena,
                        struct partition *out);
-/* One line a group (--dump groups). */
+/* One line a group, with the reason why its value is stored (--dump groups). */
 void partition_print(const struct graph *graph, const struct partition *partition,
                      struct strbuf *out);
 

@@ -15,12 +15,6 @@ static inline bool is_elementwise(enum prim prim)
  * parameters and constants. */
 bool *values_per_call(const struct graph *graph, struct arena *arena);
 
-/* Marks, by value, what is computed row by row in the kernel of the product that reads it, and by
- * product the value to put down as a row (rows.c). What is to be stored, as outputs are, takes no
- * part. */
-void rows_find(const struct graph *graph, const bool *live, const bool *stored, bool *out_member,
-               value_id *out_staged);
-
 /* panels.c. Whether neighbours along dim are neighbours in the memory behind the views. */
 bool columns_contiguous(struct graph *g, value_id v, int dim);
 /* b[batch…, n…, k…] with its n dim `column` moved to the end of a stored copy. */

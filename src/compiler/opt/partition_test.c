@@ -95,18 +95,18 @@ static void check_invariants(struct fixture *f)
         needs_input[v] = n->prim == PRIM_INPUT;
         for (uint32_t i = 0; i < n->operand_count; i++)
             needs_input[v] |= needs_input[n->operands[i]];
-        uint8_t place = f->p.placement[v];
+        uint8_t place = f->p.values[v].place;
         if (place == PLACE_STORED || place == PLACE_SOURCE)
-            assert_int_equal(f->p.memory[v], v);
+            assert_int_equal(f->p.values[v].memory, v);
         if (place == PLACE_INLINE)
-            assert_int_equal(f->p.memory[v], VALUE_NONE);
+            assert_int_equal(f->p.values[v].memory, VALUE_NONE);
         if (place == PLACE_ALIAS)
-            assert_true(f->p.placement[f->p.memory[v]] == PLACE_STORED ||
-                        f->p.placement[f->p.memory[v]] == PLACE_SOURCE);
+            assert_true(f->p.values[f->p.values[v].memory].place == PLACE_STORED ||
+                        f->p.values[f->p.values[v].memory].place == PLACE_SOURCE);
     }
     for (uint32_t i = 0; i < f->p.groups.count; i++) {
         const struct group *group = &f->p.groups.items[i];
-        assert_int_equal(f->p.placement[group->root], PLACE_STORED);
+        assert_int_equal(f->p.values[group->root].place, PLACE_STORED);
         assert_true(i == 0 || f->p.groups.items[i - 1].root < group->root);
         assert_true(group->anchor == VALUE_NONE || group->anchor <= group->root);
         assert_false(group->prepare && needs_input[group->root]);
@@ -114,7 +114,7 @@ static void check_invariants(struct fixture *f)
             assert_false(group->prepare && g->outputs.items[o].value == group->root);
     }
     for (uint32_t o = 0; o < g->outputs.count; o++)
-        assert_int_equal(f->p.placement[g->outputs.items[o].value], PLACE_STORED);
+        assert_int_equal(f->p.values[g->outputs.items[o].value].place, PLACE_STORED);
 }
 
 static void expect_groups(struct fixture *f, uint32_t prepare, uint32_t forward)

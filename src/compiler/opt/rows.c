@@ -8,11 +8,12 @@
  *
  * Attention. Stored, s and e would be by far the largest tensors of a network; but a row of y needs
  * one row of them only. So everything from s to p is computed in the kernel of the outer product,
- * some rows at a time: t, the last value before the first reduction, is put down as a row, what
- * follows reads it there, and p is put down in the end. (Dividing y instead of e would save as many
- * divisions as there are keys more than columns, but a sum of e·v may overflow where one of p·v
- * does not.) */
-#include "compiler/opt/opt_priv.h"
+ * some rows at a time: t, the last value before the first reduction, is stored in scratch memory as
+ * a row, what follows reads it there, and p is stored so at the end. (Dividing y instead of e would
+ * save as many divisions as there are keys more than columns, but a sum of e·v may overflow where
+ * one of p·v does not.)
+ */
+#include "compiler/opt/cut_priv.h"
 
 #define MAX_ROW_VALUES 64
 
@@ -81,7 +82,7 @@ static value_id find_inner(const struct graph *g, value_id v, uint32_t depth)
 
 /* Everything that is computed from the inner contraction, up to the outer one and what is made of
  * rows beside it; false when something else uses any of it. */
-static bool gather(struct rows *r, const bool *live)
+static bool gather(struct rows *r, const struct cut *c)
 {
     const struct graph *g = r->g;
     bool *after = ARENA_ARRAY(g->arena, bool, g->nodes.count); /* computed from the outer one */
@@ -92,7 +93,7 @@ static bool gather(struct rows *r, const bool *live)
         bool made_of_rows = has_member_operand(r, n);
         for (uint32_t i = 0; i < n->operand_count; i++)
             after[v] |= after[n->operands[i]];
-        if (!live[v] || v == r->product || !made_of_rows)
+        if (!c->values[v].live || v == r->product || !made_of_rows)
             continue;
         if (after[v] && n->prim >= PRIM_NEG && n->prim <= PRIM_CAST)
             continue; /* y = product / sum */
@@ -117,20 +118,21 @@ static value_id last_before_reductions(const struct rows *r)
 }
 
 /* Whether one of them needs memory of its own. */
-static bool has_stored(const struct rows *r, const bool *stored)
+static bool has_stored(const struct rows *r, const struct cut *c)
 {
     for (uint32_t i = 0; i < r->count; i++)
-        if (stored[r->members[i]])
+        if (c->values[r->members[i]].marked)
             return true;
     return false;
 }
 
-void rows_find(const struct graph *g, const bool *live, const bool *stored, bool *out_member,
-               value_id *out_staged)
+void rows_find(struct cut *c)
 {
+    const struct graph *g = c->g;
     for (value_id v = 1; v < g->nodes.count; v++) {
         const struct node *n = graph_node(g, v);
-        if (!live[v] || n->prim != PRIM_CONTRACT || n->attrs->batch == 0 || n->attrs->contract != 1)
+        if (!c->values[v].live || n->prim != PRIM_CONTRACT || n->attrs->batch == 0 ||
+            n->attrs->contract != 1)
             continue;
         const struct node *e = graph_node(g, n->operands[0]);
         if (e->prim == PRIM_MUL || e->prim == PRIM_DIV)
@@ -138,11 +140,11 @@ void rows_find(const struct graph *g, const bool *live, const bool *stored, bool
         if (e->prim != PRIM_EXP || (e->dtype != DTYPE_F32 && e->dtype != DTYPE_F64))
             continue;
         struct rows r = {.g = g, .product = v, .inner = find_inner(g, n->operands[0], 16)};
-        if (r.inner == VALUE_NONE || !same_shape(graph_node(g, r.inner), e) || !gather(&r, live) ||
-            has_stored(&r, stored))
+        if (r.inner == VALUE_NONE || !same_shape(graph_node(g, r.inner), e) || !gather(&r, c) ||
+            has_stored(&r, c))
             continue;
         for (uint32_t i = 0; i < r.count; i++)
-            out_member[r.members[i]] = true;
-        out_staged[v] = last_before_reductions(&r);
+            c->p->values[r.members[i]].in_rows = true;
+        c->values[v].staged = last_before_reductions(&r);
     }
 }

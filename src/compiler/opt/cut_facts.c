@@ -1,0 +1,150 @@
+/* What the graph says of its values, for the rules of the cut: how dear they are, who uses them,
+ * and what must be stored whoever uses it. */
+#include "compiler/opt/cut_priv.h"
+
+bool cut_is_cheap(enum prim prim)
+{
+    switch (prim) {
+    case PRIM_NEG:
+    case PRIM_ABS:
+    case PRIM_NOT:
+    case PRIM_ADD:
+    case PRIM_SUB:
+    case PRIM_MUL:
+    case PRIM_CAST:
+    case PRIM_BITCAST:
+    case PRIM_EQ:
+    case PRIM_NE:
+    case PRIM_LT:
+    case PRIM_LE:
+    case PRIM_SELECT: return true;
+    default: return is_view(prim) || is_leaf(prim);
+    }
+}
+
+bool cut_is_moved_result(const struct cut *c, value_id v)
+{
+    const struct node *n = cut_node(c, v);
+    enum prim prim = PRIM_NONE;
+    if (n->prim == PRIM_TRANSPOSE && c->values[n->operands[0]].users == 1)
+        prim = (enum prim)cut_node(c, n->operands[0])->prim;
+    return prim == PRIM_CONV || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX;
+}
+
+/* The first mark stays. */
+static void mark(struct cut *c, value_id v, enum cut_rule rule)
+{
+    if (!c->values[v].marked)
+        c->values[v].marked = (uint8_t)rule;
+}
+
+/* What arithmetic costs, operands first. */
+static void find_costs(struct cut *c, value_id v)
+{
+    const struct node *n = cut_node(c, v);
+    struct cut_value *x = &c->values[v];
+    enum prim prim = (enum prim)n->prim;
+    bool local = is_elementwise(prim) || is_view(prim) || prim == PRIM_CONCAT || prim == PRIM_PAD;
+    x->costly =
+        (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
+    for (uint32_t i = 0; i < n->operand_count; i++) {
+        const struct cut_value *o = &c->values[n->operands[i]];
+        uint32_t depth = (o->marked ? 0 : o->cheap_depth) + is_elementwise(prim);
+        bool reduction = is_reduction((enum prim)cut_node(c, n->operands[i])->prim);
+        if (cut_is_cheap(prim) && depth > x->cheap_depth)
+            x->cheap_depth = depth;
+        x->costly |= local && o->costly && !reduction;
+        x->behind_reduction |= local && (o->behind_reduction || reduction);
+    }
+}
+
+static void find_sources(struct cut *c)
+{
+    const bool *per_call = values_per_call(c->g, c->arena);
+    for (value_id v = 1; v < c->g->nodes.count; v++) {
+        const struct node *n = cut_node(c, v);
+        c->values[v].per_call = per_call[v];
+        c->values[v].from_param = n->prim == PRIM_PARAM;
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            c->values[v].from_param |= c->values[n->operands[i]].from_param;
+    }
+}
+
+static void find_users(struct cut *c)
+{
+    for (uint32_t i = 0; i < c->g->outputs.count; i++) {
+        struct cut_value *x = &c->values[c->g->outputs.items[i].value];
+        x->live = true;
+        x->users++;
+    }
+    for (value_id v = c->g->nodes.count; v-- > 1;) {
+        const struct node *n = cut_node(c, v);
+        for (uint32_t i = 0; c->values[v].live && i < n->operand_count; i++) {
+            c->values[n->operands[i]].live = true;
+            c->values[n->operands[i]].users++;
+        }
+    }
+}
+
+/* Memory behind the views: the operand of an anchor is read through them. */
+static void mark_memory(struct cut *c, value_id v)
+{
+    while (is_view((enum prim)cut_node(c, v)->prim) && !cut_is_moved_result(c, v))
+        v = cut_node(c, v)->operands[0];
+    if (!is_leaf((enum prim)cut_node(c, v)->prim))
+        mark(c, v, CUT_OPERAND);
+}
+
+/* What a view of something computed from parameters shows, else v itself: a mask made of numbers
+ * alone, as it stands where it is read, tells more than its values would. */
+static value_id behind_views(const struct cut *c, value_id v)
+{
+    value_id base = v;
+    while (is_view((enum prim)cut_node(c, base)->prim))
+        base = cut_node(c, base)->operands[0];
+    return c->values[base].from_param ? base : v;
+}
+
+/* What a call reads of what follows from parameters. */
+static void mark_prepared(struct cut *c, value_id v)
+{
+    const struct node *n = cut_node(c, v);
+    for (uint32_t i = 0; c->values[v].per_call && i < n->operand_count; i++) {
+        value_id o = behind_views(c, n->operands[i]);
+        enum prim prim = (enum prim)cut_node(c, o)->prim;
+        bool computed =
+            prim != PRIM_INPUT && prim != PRIM_PARAM && !is_leaf(prim) && !is_view(prim);
+        if (!c->values[o].per_call && computed)
+            mark(c, o, CUT_PREPARED);
+    }
+}
+
+static void mark_stored(struct cut *c, value_id v)
+{
+    const struct node *n = cut_node(c, v);
+    enum prim prim = (enum prim)n->prim;
+    if (is_special(prim) || prim == PRIM_COPY)
+        mark(c, v, CUT_KERNEL);
+    for (uint32_t i = 0; (is_anchor(prim) || prim == PRIM_ARGSORT) && i < n->operand_count; i++)
+        if (!c->p->values[n->operands[i]].in_rows)
+            mark_memory(c, n->operands[i]);
+    mark_prepared(c, v);
+}
+
+void cut_find_facts(struct cut *c, const bool *stored)
+{
+    uint32_t count = c->g->nodes.count;
+    for (value_id v = 1; stored && v < count; v++)
+        if (stored[v] && !is_view((enum prim)cut_node(c, v)->prim))
+            mark(c, v, CUT_EXCESS);
+    for (value_id v = 1; v < count; v++)
+        find_costs(c, v);
+    find_sources(c);
+    find_users(c);
+    for (uint32_t i = 0; i < c->g->outputs.count; i++)
+        mark(c, c->g->outputs.items[i].value, CUT_OUTPUT);
+    rows_find(c);
+    for (value_id v = 1; v < count; v++)
+        if (c->values[v].live)
+            mark_stored(c, v);
+}

@@ -1,0 +1,205 @@
+/* The rules of the cut: for each row of cut_rules.def, when it applies. */
+#include "compiler/opt/cut_priv.h"
+
+#include <assert.h>
+
+#define MAX_KERNEL_OPERANDS \
+    150                     /* keeps a kernel's code, its buffers and recursion over it bounded */
+#define MAX_CHEAP_DEPTH 2   /* operations that several kernels rather repeat than read */
+#define MAX_KERNEL_LOOPS 24 /* of reductions: a nest has few loops and locals */
+#define MAX_COPIES 32       /* code grows with them: x + shifted x, done n times, has 2^n */
+#define MAX_REDUCTION_COPIES 8
+
+static enum prim prim_of(const struct cut *c, value_id v)
+{
+    return (enum prim)cut_node(c, v)->prim;
+}
+
+/* The kernel of the one root that uses v; not of what several use. */
+static const struct cut_value *kernel_of(const struct cut *c, value_id v)
+{
+    assert(c->values[v].owner != SEVERAL && c->values[v].owner != VALUE_NONE);
+    return &c->values[c->values[v].owner];
+}
+
+static bool is_source(const struct cut *c, value_id v)
+{
+    return prim_of(c, v) == PRIM_INPUT || prim_of(c, v) == PRIM_PARAM;
+}
+
+/* An output needs memory of its own: a second name for an input, a parameter or another output is a
+ * kernel. */
+static bool is_alias(const struct cut *c, value_id v)
+{
+    if (prim_of(c, v) != PRIM_RESHAPE || c->values[v].marked == CUT_OUTPUT)
+        return false;
+    value_id o = cut_node(c, v)->operands[0];
+    return is_source(c, o) || c->values[o].marked;
+}
+
+static bool is_number(const struct cut *c, value_id v)
+{
+    return is_leaf(prim_of(c, v));
+}
+
+static bool is_row(const struct cut *c, value_id v)
+{
+    return c->p->values[v].in_rows && c->values[v].owner != SEVERAL;
+}
+
+/* The one user of v up to root. */
+static value_id user_of(const struct cut *c, value_id v, value_id root)
+{
+    for (value_id u = v + 1; u <= root; u++) {
+        const struct node *n = cut_node(c, u);
+        for (uint32_t i = 0; c->values[u].live && i < n->operand_count; i++)
+            if (n->operands[i] == v)
+                return u;
+    }
+    return VALUE_NONE;
+}
+
+/* Whether everything computed from v is elementwise and inside the kernel of root: then all of it
+ * needs v at one index only, however many uses there are (gelu(x) = x·φ(x)). */
+static bool only_elementwise(const struct cut *c, value_id v, value_id root)
+{
+    bool *reached = ARENA_ARRAY(c->arena, bool, root + 1 - v);
+    reached[0] = true;
+    for (value_id u = v + 1; u < c->g->nodes.count; u++) {
+        const struct node *n = cut_node(c, u);
+        for (uint32_t i = 0; c->values[u].live && i < n->operand_count; i++) {
+            if (n->operands[i] < v || n->operands[i] >= root || !reached[n->operands[i] - v])
+                continue;
+            if (u > root || !is_elementwise((enum prim)n->prim) ||
+                (u != root && c->values[u].owner != root))
+                return false;
+            reached[u - v] = true;
+        }
+    }
+    return reached[root - v];
+}
+
+/* Whether only pointwise prims lead from v to its root, whose kernel has neither an anchor nor a
+ * reduction. */
+static bool may_anchor(const struct cut *c, value_id v)
+{
+    const struct cut_value *kernel = kernel_of(c, v);
+    value_id root = c->values[v].owner;
+    if (kernel->anchor != VALUE_NONE || kernel->loops > 0)
+        return false;
+    for (value_id at = v; at != root;) {
+        if (c->values[at].users > 1)
+            return only_elementwise(c, at, root);
+        value_id user = user_of(c, at, root);
+        enum prim prim = user == VALUE_NONE ? PRIM_NONE : prim_of(c, user);
+        bool copied = prim == PRIM_COPY && user == root;
+        if (!is_elementwise(prim) && prim != PRIM_RESHAPE && prim != PRIM_TRANSPOSE && !copied)
+            return false;
+        at = user;
+    }
+    return true;
+}
+
+static bool is_moved_apart(const struct cut *c, value_id v)
+{
+    return cut_is_moved_result(c, v) && !c->p->values[v].in_rows &&
+           (c->values[v].owner == SEVERAL || !may_anchor(c, v));
+}
+
+static bool is_shared_cheap(const struct cut *c, value_id v)
+{
+    return c->values[v].owner == SEVERAL && !c->p->values[v].in_rows &&
+           cut_is_cheap(prim_of(c, v)) && c->values[v].cheap_depth <= MAX_CHEAP_DEPTH;
+}
+
+static bool is_shared(const struct cut *c, value_id v)
+{
+    return c->values[v].owner == SEVERAL;
+}
+
+static bool is_aside(const struct cut *c, value_id v)
+{
+    return is_special(prim_of(c, c->values[v].owner)) && !cut_is_cheap(prim_of(c, v));
+}
+
+static bool is_over_bound(const struct cut *c, value_id v)
+{
+    return kernel_of(c, v)->operands >= MAX_KERNEL_OPERANDS || c->values[v].copies > MAX_COPIES;
+}
+
+/* What depends on a reduction itself, as the exponentials of softmax do, is kept for a row instead
+ * (placed.kept). */
+static bool is_again(const struct cut *c, value_id v)
+{
+    const struct cut_value *x = &c->values[v];
+    return kernel_of(c, v)->loops > 0 && x->users > 1 && x->costly && !x->behind_reduction;
+}
+
+static bool is_kernel_anchor(const struct cut *c, value_id v)
+{
+    return is_anchor(prim_of(c, v)) && may_anchor(c, v);
+}
+
+static bool is_anchor_apart(const struct cut *c, value_id v)
+{
+    return is_anchor(prim_of(c, v));
+}
+
+/* argmax runs twice: for the maximum, then for where it is. */
+uint32_t cut_reduction_loops(const struct node *n)
+{
+    bool by_axes = prim_info((enum prim)n->prim)->attrs & ATTR_AXES;
+    return by_axes ? n->attrs->axis_count + 1u : 2;
+}
+
+static bool is_reduction_here(const struct cut *c, value_id v)
+{
+    const struct cut_value *kernel = kernel_of(c, v);
+    return is_reduction(prim_of(c, v)) && kernel->anchor == VALUE_NONE &&
+           c->values[v].copies <= MAX_REDUCTION_COPIES &&
+           kernel->loops + cut_reduction_loops(cut_node(c, v)) <= MAX_KERNEL_LOOPS &&
+           !is_special(prim_of(c, c->values[v].owner));
+}
+
+static bool is_reduction_apart(const struct cut *c, value_id v)
+{
+    return is_reduction(prim_of(c, v));
+}
+
+static bool is_inside(const struct cut *c, value_id v)
+{
+    (void)c;
+    (void)v;
+    return true;
+}
+
+struct rule_row {
+    bool (*applies)(const struct cut *c, value_id v);
+    uint8_t place;
+    const char *reason;
+};
+
+#define MARKED NULL
+static const struct rule_row rows[CUT_COUNT] = {
+#define CUT_RULE(id, applies, place, reason) [CUT_##id] = {applies, PLACE_##place, reason},
+#include "compiler/opt/cut_rules.def"
+#undef CUT_RULE
+};
+
+const char *cut_rule_reason(enum cut_rule rule)
+{
+    return rows[rule].reason;
+}
+
+enum placement cut_place(enum cut_rule rule)
+{
+    return (enum placement)rows[rule].place;
+}
+
+enum cut_rule cut_decide(const struct cut *c, value_id v)
+{
+    int rule = CUT_NONE + 1;
+    while (rows[rule].applies ? !rows[rule].applies(c, v) : c->values[v].marked != rule)
+        rule++; /* the last one applies always */
+    return (enum cut_rule)rule;
+}
