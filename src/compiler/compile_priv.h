@@ -23,8 +23,6 @@ struct job {
 struct kernel {
     const struct group *group;
     struct nest *nest;
-    value_id *args;
-    uint32_t arg_count;
     struct schedule schedule;
     struct sched_sizes sizes; /* in the unit's graph's dims, as asked and done */
     dim_id asked, done;       /* see struct lowered_group */

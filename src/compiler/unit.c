@@ -19,8 +19,6 @@ bool unit_lower(struct job *job, struct unit *unit, struct error *err)
         struct kernel *k = &unit->kernels[i];
         k->group = &unit->partition.groups.items[i];
         k->nest = lowered[i].nest;
-        k->args = lowered[i].args;
-        k->arg_count = lowered[i].arg_count;
         k->asked = lowered[i].asked;
         k->done = lowered[i].done;
     }
@@ -162,14 +160,19 @@ static void plan_edges(struct planning *p, const struct sched_sizes *sizes,
 static bool plan_kernel(struct planning *p, uint32_t kernel)
 {
     struct kernel *k = &p->unit->kernels[kernel];
-    uint32_t *args = ARENA_ARRAY(p->job->arena, uint32_t, k->arg_count);
-    for (uint32_t i = 0; i < k->arg_count; i++)
-        if (!buffer_for(p, k->args[i], &args[i]))
+    uint32_t count = k->nest->arguments.count, written = 0;
+    uint32_t *args = ARENA_ARRAY(p->job->arena, uint32_t, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct nest_buffer *b = nest_argument(k->nest, i);
+        if (!buffer_for(p, b->value, &args[i]))
             return false;
+        if (b->role == ROLE_OUT)
+            written |= UINT32_C(1) << i;
+    }
     struct plan_launch launch = {.kernel = k->code,
-                                 .arg_count = k->arg_count,
+                                 .arg_count = count,
                                  .args = args,
-                                 .written = 1,
+                                 .written = written,
                                  .extent = to_package(p, k->sizes.extent),
                                  .work = to_package(p, k->sizes.work),
                                  .scratch_bytes = to_package(p, k->sizes.scratch_bytes),

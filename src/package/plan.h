@@ -51,7 +51,7 @@ struct plan_edge {
 struct plan_launch {
     uint32_t kernel; /* index into the target's kernel table */
     uint32_t arg_count;
-    const uint32_t *args; /* buffer indices, in the kernel's order */
+    const uint32_t *args; /* buffers, in the order of the kernel's arguments (loop.h: arguments) */
     uint32_t written;     /* bit i: args[i] is written (first 32; outputs come first); not 0 */
     dim_id extent;        /* parallel iterations; 0 of them: not launched */
     /* Estimated cost of the whole launch, in scalar operations: below a threshold one thread runs

@@ -99,12 +99,13 @@ static bool measure_value(const struct bench *b, value_id value, struct interp_t
     return true;
 }
 
-static bool make_buffers(struct bench *b, const value_id *args, struct error *err)
+static bool make_buffers(struct bench *b, const struct nest *nest, struct error *err)
 {
     int64_t total = 0, bytes = 0;
+    b->buffer_count = nest->arguments.count;
     for (uint32_t i = 0; i < b->buffer_count; i++) {
         struct interp_tensor tensor;
-        if (!measure_value(b, args[i], &tensor, &total, &bytes, err))
+        if (!measure_value(b, nest_argument(nest, i)->value, &tensor, &total, &bytes, err))
             return false;
         if (i == 0) {
             b->result = tensor;
@@ -120,7 +121,7 @@ static bool make_buffers(struct bench *b, const value_id *args, struct error *er
 }
 
 /* The interpreter's result, with bounds. */
-static bool interpret(struct bench *b, const value_id *args, struct error *err)
+static bool interpret(struct bench *b, const struct nest *nest, struct error *err)
 {
     const struct graph *g = &b->kernel->graph;
     struct interp_tensor *sources =
@@ -131,7 +132,7 @@ static bool interpret(struct bench *b, const value_id *args, struct error *err)
         const void *data = NULL;
         int64_t total = 0, bytes;
         for (uint32_t a = 1; a < b->buffer_count; a++)
-            if (args[a] == input)
+            if (nest_argument(nest, a)->value == input)
                 data = b->buffers[a];
         if (!measure_value(b, input, &shape, &total, &bytes, err))
             return false;
@@ -148,10 +149,8 @@ static bool interpret(struct bench *b, const value_id *args, struct error *err)
 bool case_question(struct kernel_case *kernel, struct arena *arena, struct nest *nest,
                    struct kernel_question *out, struct error *err)
 {
-    value_id *args;
-    uint32_t count;
-    if (!lower_group(&kernel->graph, &kernel->partition, kernel->group, arena, nest, &args, &count,
-                     err))
+    const struct lower_task task = {&kernel->graph, &kernel->partition, kernel->group, arena};
+    if (!lower_group(&task, nest, err))
         return false;
     *out = (struct kernel_question){.graph = &kernel->graph,
                                     .partition = &kernel->partition,
@@ -337,10 +336,10 @@ static double tolerance_of(const struct bench *b)
                 terms * dtype_unit_roundoff(b->result.dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32));
 }
 
-static bool judge(struct bench *b, const value_id *args, int64_t work, struct error *err)
+static bool judge(struct bench *b, const struct nest *nest, int64_t work, struct error *err)
 {
     if (work <= INTERP_WORK)
-        return interpret(b, args, err);
+        return interpret(b, nest, err);
     if (build(b, 0) != 0)
         return fail(err, ERR_COMPILE, "the kernel does not compile with its default config");
     run(b, 0);
@@ -358,16 +357,15 @@ bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena
     struct dim_table *dims = &kernel->graph.dims;
     struct config *configs = ARENA_ARRAY(arena, struct config, candidates_max);
     struct sched_sizes sizes;
-    value_id *args;
+    const struct lower_task task = {&kernel->graph, &kernel->partition, kernel->group, arena};
     int64_t work;
     *b = (struct bench){.kernel = kernel, .arena = arena};
     if (!target_supported_here(kernel->target->name))
         return fail(err, ERR_TARGET, "this machine cannot run code for %s", kernel->target->name);
     for (uint32_t i = 0; i < dims->names.count; i++)
         b->dims[i] = dim_typical(&dims->names.items[i]);
-    if (!lower_group(&kernel->graph, &kernel->partition, kernel->group, arena, nest, &args,
-                     &b->buffer_count, err) ||
-        !sched_measure(nest, dims, &sizes, err) || !make_buffers(b, args, err))
+    if (!lower_group(&task, nest, err) || !sched_measure(nest, dims, &sizes, err) ||
+        !make_buffers(b, nest, err))
         return false;
     if (!dim_eval(dims, sizes.work, b->dims, &work))
         work = INT64_MAX;
@@ -376,7 +374,7 @@ bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena
     b->candidates = ARENA_ARRAY(arena, struct candidate, b->count);
     for (uint32_t i = 0; i < b->count; i++)
         b->candidates[i].config = configs[i];
-    if (!judge(b, args, work, err)) {
+    if (!judge(b, nest, work, err)) {
         bench_free(b);
         return false;
     }

@@ -470,7 +470,6 @@ static void emit_buffers(struct emitter *e)
                 i64 = LLVMInt64TypeInContext(e->context);
     LLVMTypeRef i8 = LLVMInt8TypeInContext(e->context);
     LLVMValueRef scratch = LLVMGetParam(e->function, 2), used = const_i64(e, 0);
-    uint32_t argument = 0;
     for (uint32_t i = 0; i < e->nest->buffers.count; i++) {
         struct nest_buffer b = e->nest->buffers.items[i];
         if (b.role == ROLE_TABLE) {
@@ -483,7 +482,7 @@ static void emit_buffers(struct emitter *e)
                                  const_i64(e, -64), "");
             used = LLVMBuildAdd(e->builder, used, bytes, "");
         } else {
-            LLVMValueRef at = LLVMConstInt(i64, argument++, 0);
+            LLVMValueRef at = LLVMConstInt(i64, b.argument, 0);
             LLVMValueRef slot =
                 LLVMBuildGEP2(e->builder, pointer, LLVMGetParam(e->function, 0), &at, 1, "");
             e->buffers[i] = LLVMBuildLoad2(e->builder, pointer, slot, "");

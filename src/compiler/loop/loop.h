@@ -65,11 +65,12 @@ struct nest_buffer {
     const char *name;
     uint8_t dtype, role;
     expr_id elements; /* size; no loop variables */
-    expr_id stream;   /* OUT: where this holds (of sizes only), vectors are written past the caches;
-                         EXPR_NONE: never */
-    const void *table; /* ROLE_TABLE: constant elements, native layout; borrowed from the graph's
-                          arena */
+    expr_id stream;   /* OUT: if this holds (of sizes only), vectors pass the caches; EXPR_NONE: not
+                       */
+    const void *table; /* ROLE_TABLE: constant elements, native layout; of the graph's arena */
     uint32_t table_bytes;
+    uint32_t value;    /* OUT, IN: the graph's value whose memory it is; 0: of no graph */
+    uint32_t argument; /* OUT, IN: which of the kernel's arguments it is; nest_buffer says it */
 };
 
 /* A loop's extent around which its code differs: for plan_edge. */
@@ -118,8 +119,8 @@ struct nest {
     VEC(struct expr) exprs; /* [0] unused */
     struct map interned;
     VEC(struct nest_var) vars;
-    VEC(struct nest_buffer) buffers; /* outs, then ins, in the order of the kernel's arguments; then
-                                        scratch, tables */
+    VEC(struct nest_buffer) buffers;
+    VEC(uint32_t) arguments; /* the kernel's, in order: buffers, outs first; for all to read */
     VEC(struct nest_local) locals;
     VEC(struct nest_edge) edges; /* noted by schedule steps; decide nothing */
     struct block body;
@@ -134,6 +135,10 @@ void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *d
 /* The name is made unique. */
 uint32_t nest_var(struct nest *nest, const char *name, enum loop_role role, expr_id extent);
 uint32_t nest_buffer(struct nest *nest, const struct nest_buffer *buffer);
+static inline const struct nest_buffer *nest_argument(const struct nest *nest, uint32_t argument)
+{
+    return &nest->buffers.items[nest->arguments.items[argument]];
+}
 uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype);
 
 /* Expressions. Constructors fold constants and simple identities that hold exactly (never float
@@ -142,9 +147,9 @@ static inline const struct expr *expr_at(const struct nest *nest, expr_id e)
 {
     return &nest->exprs.items[e];
 }
-expr_id expr_const(struct nest *nest, enum dtype dtype, double value); /* integer dtypes:
-                                                                          (int64_t)value */
-expr_id expr_int(struct nest *nest, enum dtype dtype, int64_t value);  /* integer dtypes and bool */
+/* Of an integer dtype: (int64_t)value. */
+expr_id expr_const(struct nest *nest, enum dtype dtype, double value);
+expr_id expr_int(struct nest *nest, enum dtype dtype, int64_t value); /* integer dtypes and bool */
 expr_id expr_var(struct nest *nest, uint32_t var);
 expr_id expr_dim(struct nest *nest, dim_id dim); /* any dim expression, i64 */
 expr_id expr_local(struct nest *nest, uint32_t local);
@@ -162,10 +167,9 @@ expr_id expr_convert(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_bitcast(struct nest *nest, expr_id a, enum dtype dtype);
 /* The number of a narrow float dtype that is nearest to e, as f32; e may be of any dtype. */
 expr_id expr_round(struct nest *nest, expr_id e, enum dtype narrow);
-/* Whether e, of f32, is known to be a number of dtype, or a NaN; false where dtype is not narrow.
- */
+/* Whether e, of f32, is known to be a number of a narrow dtype, or a NaN. */
 bool expr_is_rounded(const struct nest *nest, expr_id e, enum dtype dtype);
-/* What e rounds to dtype; e itself where it is no such rounding of an f32. */
+/* What e rounds to dtype; e itself where it is none. */
 expr_id expr_before_rounding(const struct nest *nest, expr_id e, enum dtype dtype);
 
 /* Index arithmetic (i64), in normal form: sums of coefficient × product of atoms. Non-negative by
@@ -189,10 +193,8 @@ expr_id index_stride(struct nest *nest, expr_id e, uint32_t var);
 /* Terms of a sum, at most max of them; returns their number, or 0 when there are more. */
 uint32_t index_terms(const struct nest *nest, expr_id e, expr_id *out, uint32_t max);
 
-/* e with var replaced by value, everywhere. */
+/* e with var replaced by value, everywhere; with any expression inside it replaced. */
 expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value);
-
-/* e with any expression inside it replaced. */
 expr_id expr_exchange(struct nest *nest, expr_id e, expr_id what, expr_id value);
 /* The same in many expressions: what was found in one is remembered for the next. */
 struct expr_exchange {

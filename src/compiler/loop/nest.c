@@ -46,7 +46,11 @@ uint32_t nest_var(struct nest *nest, const char *name, enum loop_role role, expr
 
 uint32_t nest_buffer(struct nest *nest, const struct nest_buffer *buffer)
 {
-    VEC_PUSH(nest->arena, &nest->buffers, *buffer);
+    struct nest_buffer b = *buffer;
+    b.argument = nest->arguments.count;
+    if (b.role == ROLE_OUT || b.role == ROLE_IN)
+        VEC_PUSH(nest->arena, &nest->arguments, nest->buffers.count);
+    VEC_PUSH(nest->arena, &nest->buffers, b);
     return nest->buffers.count - 1;
 }
 

@@ -387,7 +387,7 @@ static bool prepare(struct run *r, void *const *arguments)
         else if (b->role == ROLE_SCRATCH)
             r->memory[i] = arena_array(r->arena, (size_t)elements.i, dtype_bytes(b->dtype));
         else
-            r->memory[i] = *arguments++;
+            r->memory[i] = arguments[b->argument];
     }
     return true;
 }

@@ -178,8 +178,8 @@ static bool lower_round(struct cutter *c, struct lowered_group *out, bool *out_a
         const struct group *group = &c->partition->groups.items[i];
         struct lowered_group *k = &out[i];
         k->nest = ARENA_NEW(c->arena, struct nest);
-        if (!lower_counted(c->graph, c->partition, group, c->arena, &c->work, k->nest, &k->args,
-                           &k->arg_count, err))
+        const struct lower_task task = {c->graph, c->partition, group, c->arena};
+        if (!lower_counted(&task, &c->work, k->nest, err))
             return false;
         value_id worst = judge(c, group, k);
         if (worst != VALUE_NONE)

@@ -118,8 +118,7 @@ static int64_t unbounded_work(struct fixture *f, value_id output, int64_t size)
 {
     struct partition p;
     struct nest nest;
-    value_id *args;
-    uint32_t count, nodes = f->graph.nodes.count;
+    uint32_t nodes = f->graph.nodes.count;
     struct kernel_work work = {.made = ARENA_ARRAY(&f->arena, bool, nodes),
                                .done = ARENA_ARRAY(&f->arena, dim_id, nodes),
                                .asked = ARENA_ARRAY(&f->arena, dim_id, nodes)};
@@ -128,8 +127,8 @@ static int64_t unbounded_work(struct fixture *f, value_id output, int64_t size)
     partition_graph(&f->graph, &f->arena, &p);
     f->graph.outputs.count = 0;
     assert_int_equal(p.groups.count, 1);
-    assert_true(lower_counted(&f->graph, &p, &p.groups.items[0], &f->arena, &work, &nest, &args,
-                              &count, &f->err));
+    const struct lower_task task = {&f->graph, &p, &p.groups.items[0], &f->arena};
+    assert_true(lower_counted(&task, &work, &nest, &f->err));
     for (uint32_t i = 0; i < work.values.count; i++)
         sum += at(f, work.done[work.values.items[i]], size);
     return sum;

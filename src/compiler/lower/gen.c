@@ -12,19 +12,19 @@ uint32_t gen_buffer(struct lowering *l, value_id value)
     expr_id elements = index_const(l->nest, 1);
     for (uint32_t i = 0; i < node->rank; i++)
         elements = index_mul(l->nest, elements, expr_dim(l->nest, node->shape[i]));
+    uint32_t argument = l->nest->arguments.count;
     char name[16];
-    snprintf(name, sizeof name, "b%u", l->args.count); /* by position: equal kernels have equal text
-                                                        */
+    snprintf(name, sizeof name, "b%u", argument); /* by position: equal kernels have equal text */
     struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name),
                                  .dtype = node->dtype,
                                  .elements = elements,
-                                 .role = l->args.count == 0 ? ROLE_OUT : ROLE_IN};
-    if (l->args.count >= LIMIT_KERNEL_BUFFERS && !l->failed)
+                                 .role = argument == 0 ? ROLE_OUT : ROLE_IN,
+                                 .value = memory};
+    if (argument >= LIMIT_KERNEL_BUFFERS && !l->failed)
         l->failed =
             !fail(l->err, ERR_LIMIT, "a kernel with more than %d buffers", LIMIT_KERNEL_BUFFERS);
     uint32_t at = nest_buffer(l->nest, &buffer);
     l->buffer_of[memory] = at + 1;
-    VEC_PUSH(l->nest->arena, &l->args, memory);
     return at;
 }
 

@@ -222,34 +222,32 @@ static bool better_loops(const struct lowering *l, uint8_t *order, int64_t *part
     return changed;
 }
 
-bool lower_counted(struct graph *graph, const struct partition *partition,
-                   const struct group *group, struct arena *arena, struct kernel_work *work,
-                   struct nest *out, value_id **out_args, uint32_t *out_arg_count,
+bool lower_counted(const struct lower_task *task, struct kernel_work *work, struct nest *out,
                    struct error *err)
 {
-    struct lowering like = {.graph = graph, .partition = partition, .group = group, .err = err}, l;
-    like.work = work;
+    struct lowering like = {.graph = task->graph,
+                            .partition = task->partition,
+                            .group = task->group,
+                            .work = work,
+                            .err = err},
+                    l;
     uint8_t order[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
     int64_t parts[LIMIT_RANK] = {0};
-    begin(&l, &like, arena, out);
+    begin(&l, &like, task->arena, out);
     if (!lower_special(&l)) {
         lower_store(&l, order, parts);
-        if (!l.failed && group->anchor == VALUE_NONE && l.row_vars.count > 0 &&
+        if (!l.failed && l.group->anchor == VALUE_NONE && l.row_vars.count > 0 &&
             better_loops(&l, order, parts)) {
-            begin(&l, &like, arena, out);
+            begin(&l, &like, task->arena, out);
             lower_store(&l, order, parts);
         }
     }
     if (l.failed)
-        return fail_at(err, "kernel '%s'", group->label);
-    *out_args = l.args.items;
-    *out_arg_count = l.args.count;
+        return fail_at(err, "kernel '%s'", l.group->label);
     return nest_verify(out, err);
 }
 
-bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
-                 struct arena *arena, struct nest *out, value_id **out_args,
-                 uint32_t *out_arg_count, struct error *err)
+bool lower_group(const struct lower_task *task, struct nest *out, struct error *err)
 {
-    return lower_counted(graph, partition, group, arena, NULL, out, out_args, out_arg_count, err);
+    return lower_counted(task, NULL, out, err);
 }

@@ -10,21 +10,22 @@
 #include "compiler/loop/loop.h"
 #include "compiler/opt/opt.h"
 
-/* The nest of one group. Its buffers are the root, then the stored values and sources it reads;
- * out_args[i] is the value whose memory buffer i of the kernel's arguments is (arena). The graph's
- * nodes are left alone; its table of dims may grow, and the nest's extents are of that table.
- * ERR_LIMIT. */
-bool lower_group(struct graph *graph, const struct partition *partition, const struct group *group,
-                 struct arena *arena, struct nest *out, value_id **out_args,
-                 uint32_t *out_arg_count, struct error *err);
+/* The nest of one group. Its arguments are the root, then the stored values and sources it reads.
+ * The graph's nodes are left alone; its table of dims may grow, and the nest's extents are of that
+ * table. ERR_LIMIT. */
+struct lower_task {
+    struct graph *graph;
+    const struct partition *partition;
+    const struct group *group;
+    struct arena *arena; /* of the nest */
+};
+bool lower_group(const struct lower_task *task, struct nest *out, struct error *err);
 
 /* A kernel as it was lowered, and its operations as dims: what the graph asks of it, and what it
  * does, in which what it computes several times counts several times. A value that several
  * kernels compute is asked of the first of them. */
 struct lowered_group {
     struct nest *nest;
-    value_id *args; /* as out_args above */
-    uint32_t arg_count;
     dim_id asked, done; /* DIM_NONE: cannot be expressed */
 };
 

@@ -73,8 +73,7 @@ struct lowering {
     VEC(struct kept) kept;
     struct row_limit row_limit;
     value_id weights; /* what the product of rows reads, once it is put down; VALUE_NONE: before */
-    uint32_t *buffer_of; /* by value: nest buffer + 1 */
-    VEC(value_id) args;
+    uint32_t *buffer_of;          /* by value: nest buffer + 1 */
     uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root, or VAR_NONE */
     int64_t parts[LIMIT_RANK]; /* reductions need a dim of the root in blocks of so many; 0: not */
     VEC(uint64_t) row_vars;    /* for each reduction: the variables its index depends on */
@@ -137,10 +136,8 @@ bool work_moves_only(const struct graph *graph, value_id value); /* asks for non
 /* Counts one element of value, made inside the outermost `depth` open loops. */
 void work_add(struct lowering *l, value_id value, uint32_t depth);
 void work_clear(struct kernel_work *work);
-/* lower_group, with work counted; it was cleared. */
-bool lower_counted(struct graph *graph, const struct partition *partition,
-                   const struct group *group, struct arena *arena, struct kernel_work *work,
-                   struct nest *out, value_id **out_args, uint32_t *out_arg_count,
+/* lower_group, with work counted (NULL: not). */
+bool lower_counted(const struct lower_task *task, struct kernel_work *work, struct nest *out,
                    struct error *err);
 
 /* special.c: roots that are not one store per element. */

@@ -119,12 +119,11 @@ static void many_buffers_are_cut(void **state)
     struct partition p;
     partition_graph(&g, &arena, &p);
     struct nest nest;
-    value_id *args;
-    uint32_t count;
     assert_true(p.groups.count > 1);
     for (uint32_t i = 0; i < p.groups.count; i++) {
-        assert_true(lower_group(&g, &p, &p.groups.items[i], &arena, &nest, &args, &count, &err));
-        assert_true(count <= LIMIT_KERNEL_BUFFERS);
+        assert_true(
+            lower_group(&(struct lower_task){&g, &p, &p.groups.items[i], &arena}, &nest, &err));
+        assert_true(nest.arguments.count <= LIMIT_KERNEL_BUFFERS);
     }
     arena_release(&arena);
 }
@@ -153,9 +152,7 @@ static void a_group_is_reduced_once(void **state)
     partition_graph(&g, &arena, &p);
     assert_int_equal(p.groups.count, 1);
     struct nest nest;
-    value_id *args;
-    uint32_t count;
-    assert_true(lower_group(&g, &p, &p.groups.items[0], &arena, &nest, &args, &count, &err));
+    assert_true(lower_group(&(struct lower_task){&g, &p, &p.groups.items[0], &arena}, &nest, &err));
     const struct stmt *group = nest.body.stmts.items[0]->body.stmts.items[0];
     assert_int_equal(group->kind, STMT_FOR);
     assert_int_equal(group->body.stmts.count, 3); /* declared, summed, then read by a loop */
@@ -201,17 +198,17 @@ static void a_row_is_kept_where_it_begins(void **state)
     partition_graph(&g, &arena, &p);
     assert_int_equal(p.groups.count, 1);
     struct nest nest;
-    value_id *args;
-    uint32_t count;
-    assert_true(lower_group(&g, &p, &p.groups.items[0], &arena, &nest, &args, &count, &err));
+    assert_true(lower_group(&(struct lower_task){&g, &p, &p.groups.items[0], &arena}, &nest, &err));
     for (int n = 0; n < I * K; n++)
         xs[n] = (float)(n % 4);
     for (int n = 0; n < J * K; n++)
         ws[n] = (float)(n % 3) + 1;
     void *memory[3];
-    assert_int_equal(count, 3);
-    for (uint32_t a = 0; a < count; a++)
-        memory[a] = args[a] == x ? (void *)xs : args[a] == w ? (void *)ws : (void *)ys;
+    assert_int_equal(nest.arguments.count, 3);
+    for (uint32_t a = 0; a < nest.arguments.count; a++) {
+        value_id v = nest_argument(&nest, a)->value;
+        memory[a] = v == x ? (void *)xs : v == w ? (void *)ws : (void *)ys;
+    }
     assert_true(nest_eval(&nest, memory, NULL, true, &err));
     for (int n = 0; n < I * J; n++) {
         double total = 0, high = 0, largest = 0;

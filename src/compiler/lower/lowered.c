@@ -65,11 +65,11 @@ static bool lower_all(struct lowered *l, struct error *err)
         struct lowered_kernel *k = &l->kernels[i];
         k->group = &l->partition.groups.items[i];
         k->nest = *lowered[i].nest;
-        k->args = lowered[i].args;
-        k->arg_count = lowered[i].arg_count;
-        for (uint32_t a = 0; a < k->arg_count; a++)
-            if (!l->memory[k->args[a]] && !allocate(l, k->args[a], err))
+        for (uint32_t a = 0; a < k->nest.arguments.count; a++) {
+            value_id value = nest_argument(&k->nest, a)->value;
+            if (!l->memory[value] && !allocate(l, value, err))
                 return false;
+        }
     }
     return true;
 }
@@ -100,17 +100,16 @@ void lowered_release(struct lowered *lowered)
 
 bool lowered_again(struct lowered *lowered, uint32_t kernel, struct nest *out, struct error *err)
 {
-    value_id *args;
-    uint32_t count;
-    return lower_group(&lowered->graph, &lowered->partition, lowered->kernels[kernel].group,
-                       &lowered->arena, out, &args, &count, err);
+    const struct lower_task task = {&lowered->graph, &lowered->partition,
+                                    lowered->kernels[kernel].group, &lowered->arena};
+    return lower_group(&task, out, err);
 }
 
 void lowered_arguments(const struct lowered *lowered, uint32_t kernel, void **out)
 {
     const struct lowered_kernel *k = &lowered->kernels[kernel];
-    for (uint32_t i = 0; i < k->arg_count; i++)
-        out[i] = lowered->memory[k->args[i]];
+    for (uint32_t i = 0; i < k->nest.arguments.count; i++)
+        out[i] = lowered->memory[nest_argument(&k->nest, i)->value];
 }
 
 bool lowered_evaluate(struct lowered *lowered, struct error *err)

@@ -14,8 +14,6 @@ struct target;
 struct lowered_kernel {
     const struct group *group;
     struct nest nest;
-    value_id *args;
-    uint32_t arg_count;
 };
 
 struct lowered {

@@ -90,7 +90,7 @@ static void trial_begin(struct trial *t, struct lowered *l, uint32_t kernel)
     *t = (struct trial){.l = l, .kernel = kernel};
     assert_true(lowered_again(l, kernel, &t->nest, &err));
     lowered_arguments(l, kernel, t->arguments);
-    t->bytes = l->bytes[l->kernels[kernel].args[0]];
+    t->bytes = l->bytes[nest_argument(&t->nest, 0)->value];
     if (!nest_eval(&t->nest, t->arguments, l->example.dim_values, true, &err))
         fail_msg("%s: %s", err.place, err.message);
     t->before = arena_memdup(&l->arena, t->arguments[0], t->bytes);
