@@ -5,6 +5,9 @@
  * test-honest ops [NAME]           all examples of all ops, or of one, in every float type, with
  *                                  constant and with named dims
  * test-honest graphs SEED COUNT    random graphs
+ * test-honest write DIR TARGET     not verified but written to DIR as packages for a target, which
+ *                                  this CPU need not have (tests/check_packages.c): all examples
+ *                                  of all ops, and 500 random graphs
  *
  * A graph whose package does not pass is printed. */
 #include <stdio.h>
@@ -12,6 +15,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/strbuf.h"
 #include "compiler/compile.h"
 #include "support/case.h"
@@ -24,6 +28,7 @@
 #define CASE_SECONDS 300
 #define SOME_OPS 11 /* without arguments: every so manieth case of ops */
 #define SOME_GRAPHS 60
+#define WRITTEN_GRAPHS 500
 
 /* Random graphs whose right packages verification once refused. */
 static const uint64_t ONCE_REFUSED[] = {543, 995, 1534, 3738, 3972, 4495, 4844};
@@ -89,6 +94,7 @@ struct candidate {
     const struct graph *graph;
     const char *target;
     uint64_t seed;
+    const char *file; /* where the package goes; NULL: it is verified */
 };
 
 struct answer {
@@ -99,6 +105,7 @@ struct answer {
 
 struct counts {
     uint32_t cases, failures;
+    const char *folder; /* where packages are written; NULL: they are verified */
 };
 
 /* In a child. */
@@ -116,6 +123,12 @@ static void check(const void *argument, void *out)
     struct verify_options verify = {.seed = c->seed, .size_count = 1, .allow_unsigned = true};
     answer->compiled =
         params && compile_graph(c->graph, params, NULL, &options, &arena, &compiled, &answer->err);
+    if (c->file) {
+        answer->passed =
+            answer->compiled && file_write_atomic(c->file, compiled.package, compiled.package_bytes,
+                                                  0644, &answer->err);
+        return;
+    }
     answer->passed = answer->compiled && verify_package(compiled.package, compiled.package_bytes,
                                                         &verify, &arena, &report, &answer->err);
     if (!answer->passed)
@@ -127,10 +140,11 @@ static void check(const void *argument, void *out)
 static void run(const struct graph *graph, const char *target, uint64_t seed, const char *name,
                 struct counts *counts)
 {
-    struct candidate candidate = {graph, target, seed};
+    char file[512];
+    struct candidate candidate = {graph, target, seed, counts->folder ? file : NULL};
     struct answer answer = {0};
     struct error err;
-    counts->cases++;
+    snprintf(file, sizeof file, "%s/%05u.urza", counts->folder, ++counts->cases);
     if (!isolate(check, &candidate, &answer, sizeof answer, CASE_SECONDS, &err))
         answer.err = err;
     if (answer.passed)
@@ -231,12 +245,17 @@ int main(int argc, char **argv)
 {
     const char *targets[CASE_TARGETS];
     uint32_t target_count = case_targets(targets) - 1; /* the last is the interpreter */
+    bool write = argc == 4 && strcmp(argv[1], "write") == 0;
     struct counts counts = {0};
     if (target_count == 0) {
         printf("no target for this CPU\n");
         return 77;
     }
-    if (argc > 1 && strcmp(argv[1], "ops") == 0)
+    if (write) {
+        counts.folder = argv[2];
+        run_ops(NULL, 1, (const char *const *)&argv[3], 1, &counts);
+        run_graphs(1, WRITTEN_GRAPHS, (const char *const *)&argv[3], 1, &counts);
+    } else if (argc > 1 && strcmp(argv[1], "ops") == 0)
         run_ops(argc > 2 ? argv[2] : NULL, 1, targets, target_count, &counts);
     else if (argc == 4 && strcmp(argv[1], "graphs") == 0)
         run_graphs(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), targets, target_count,
@@ -246,6 +265,7 @@ int main(int argc, char **argv)
         run_graphs(1, SOME_GRAPHS, targets, target_count, &counts);
         run_once_refused(targets, target_count, &counts);
     }
-    printf("%u packages verified, %u refused\n", counts.cases, counts.failures);
+    printf("%u packages %s, %u refused\n", counts.cases, write ? "written" : "verified",
+           counts.failures);
     return counts.failures > 0;
 }

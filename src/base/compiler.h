@@ -1,4 +1,5 @@
-/* The only place that names compiler extensions. */
+/* The only place that names compiler extensions, and with the drivers of cpu.h the only one that
+ * asks which processor a program is built for. */
 #ifndef URZA_BASE_COMPILER_H
 #define URZA_BASE_COMPILER_H
 
@@ -18,14 +19,6 @@
 #define URZA_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
 #define URZA_SUB_OVERFLOW(a, b, out) __builtin_sub_overflow(a, b, out)
 #define URZA_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
-
-/* Whether the CPU, and the operating system where it has a part in it, can do what one of GCC's
- * feature names says. */
-#if defined(__x86_64__)
-#define URZA_CPU_SUPPORTS(feature) (__builtin_cpu_supports(feature) != 0)
-#else
-#define URZA_CPU_SUPPORTS(feature) 0
-#endif
 
 /* For a function of plain loops: the C compiler vectorises them, once for each level of x86-64, and
  * the program takes the best that its CPU has. Results are the same bits on all: lanes never change
@@ -58,18 +51,24 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 /* Tells the core that this is a spinning loop. */
 #if defined(__x86_64__)
 #define URZA_CPU_RELAX() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define URZA_CPU_RELAX() __asm__ volatile("yield")
 #else
 #define URZA_CPU_RELAX() ((void)0)
 #endif
 
-/* The word that holds rounding, flushing, masks and flags of floating point. Where there is none
- * <fenv.h> has to do. */
+/* The word that holds rounding, flushing, masks and flags of floating point. */
 #if defined(__x86_64__)
 #define URZA_HAS_MXCSR 1
 #define URZA_MXCSR_GET() __builtin_ia32_stmxcsr()
 #define URZA_MXCSR_SET(word) __builtin_ia32_ldmxcsr(word)
 #else
 #define URZA_HAS_MXCSR 0
+#endif
+
+/* Of system calls that can be filtered; where there is none, they are not (confine.c). */
+#if defined(__x86_64__)
+#define URZA_AUDIT_ARCH AUDIT_ARCH_X86_64
 #endif
 
 /* The low half of XCR0: which register state the system saves. Only where CPUID reports OSXSAVE. */

@@ -40,7 +40,7 @@ void confine_descriptors(int keep)
     syscall(SYS_close_range, keep >= 3 ? keep + 1 : 3, ~0u, 0);
 }
 
-#if defined(__x86_64__)
+#ifdef URZA_AUDIT_ARCH
 
 /* Needed by all. */
 static const uint32_t always[] = {
@@ -188,7 +188,7 @@ static void filter_calls(const struct confinement *c, bool signals_scoped)
     static const uint32_t of_descriptors[] = {F_GETFD, F_SETFD, F_GETFL, F_ADD_SEALS};
     struct program program = {.count = 0}, *p = &program;
     ADD(p, LOAD(arch));
-    ADD(p, SKIP_IF(AUDIT_ARCH_X86_64, 1));
+    ADD(p, SKIP_IF(URZA_AUDIT_ARCH, 1));
     ADD(p, REFUSE(EPERM));
     ADD(p, LOAD(nr));
     allow(p, always, COUNT_OF(always));

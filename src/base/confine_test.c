@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -258,7 +259,7 @@ static long try_fork(void)
 }
 static long try_alarm(void)
 {
-    return syscall(SYS_alarm, 1000);
+    return setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
 }
 static long try_limits(void)
 {

@@ -4,11 +4,7 @@
 
 #include <math.h>
 
-#include "base/compiler.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "base/cpu.h"
 
 uint64_t rng_key(uint64_t seed)
 {
@@ -39,48 +35,9 @@ double rng_uniform(uint64_t key, uint64_t counter)
     return (double)rng_u32(key, counter) * 0x1p-32;
 }
 
-#if defined(__x86_64__)
-
-#define LANES 8
-
-/* As rng_u32, eight at a time; gives how many it did. */
-URZA_TARGET("avx512f,avx512dq")
-static size_t uniforms_avx512(uint64_t key, uint64_t first, size_t count, double *out)
-{
-    const __m512i keys = _mm512_set1_epi64((long long)key);
-    __m512i counter = _mm512_add_epi64(_mm512_set1_epi64((long long)first),
-                                       _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
-    size_t done = 0;
-    for (; done + LANES <= count; done += LANES) {
-        __m512i y = _mm512_mullo_epi64(counter, keys), z = _mm512_add_epi64(y, keys), x = y;
-        x = _mm512_rol_epi64(_mm512_add_epi64(_mm512_mullo_epi64(x, x), y), 32);
-        x = _mm512_rol_epi64(_mm512_add_epi64(_mm512_mullo_epi64(x, x), z), 32);
-        x = _mm512_rol_epi64(_mm512_add_epi64(_mm512_mullo_epi64(x, x), y), 32);
-        x = _mm512_srli_epi64(_mm512_add_epi64(_mm512_mullo_epi64(x, x), z), 32);
-        _mm512_storeu_pd(out + done, _mm512_mul_pd(_mm512_cvtepu64_pd(x), _mm512_set1_pd(0x1p-32)));
-        counter = _mm512_add_epi64(counter, _mm512_set1_epi64(LANES));
-    }
-    return done;
-}
-
-#else
-
-static size_t uniforms_avx512(uint64_t key, uint64_t first, size_t count, double *out)
-{
-    (void)key;
-    (void)first;
-    (void)count;
-    (void)out;
-    return 0;
-}
-
-#endif
-
 void rng_uniforms(uint64_t key, uint64_t first, size_t count, double *out)
 {
-    size_t done = 0;
-    if (URZA_CPU_SUPPORTS("avx512dq"))
-        done = uniforms_avx512(key, first, count, out);
+    size_t done = cpu_uniforms(key, first, count, out);
     for (; done < count; done++)
         out[done] = rng_uniform(key, first + done);
 }

@@ -146,7 +146,8 @@ static bool compile_targets(struct job *job, const struct graph *graph, struct e
     if (job->strategy == STRATEGY_EMERGENCY)
         return true;
     for (uint32_t i = 0; !list && target_at(i); i++)
-        if (!compile_for_target(job, graph, target_at(i), err))
+        if (target_of_this_family(target_at(i)->name) &&
+            !compile_for_target(job, graph, target_at(i), err))
             return false;
     while (list && *list) {
         char name[32];

@@ -117,7 +117,8 @@ bool guards_bind(const struct graph *graph, const struct guard_input *inputs, ui
 bool guards_complete(const struct graph *graph, struct error *err);
 
 /* Targets as data (targets.def): name and the CPU features it requires. */
-bool target_supported_here(const char *name);  /* by CPUID; false for an unknown name */
+bool target_supported_here(const char *name);  /* by this CPU; false for an unknown name */
+bool target_of_this_family(const char *name);  /* of processors; false for an unknown name */
 const char *target_best_here(void);            /* the highest that this CPU supports; NULL: none */
 int target_rank(const char *name);             /* higher is better; -1 for an unknown name */
 const char *target_name_at(uint32_t index);    /* NULL behind the last */

@@ -11,8 +11,8 @@ struct json_t;
 /* CRC-32 (the polynomial of ZIP). The tables take microseconds to make, so whoever needs them makes
  * them. */
 struct crc32 {
+    bool by_tables; /* never by what the processor has */
     uint32_t tables[8][256];
-    bool products; /* the CPU has carry-less products */
 };
 void crc32_init(struct crc32 *crc);
 uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size);

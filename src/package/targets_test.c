@@ -1,3 +1,4 @@
+#include "base/compiler.h"
 #include "package/test_util.h"
 
 static void table(void **state)
@@ -24,7 +25,7 @@ static void table(void **state)
 static void agrees_with_the_compiler(void **state)
 {
     (void)state;
-#if defined(__x86_64__)
+#if URZA_HAS_MXCSR /* x86-64 */
     bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
     bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
               __builtin_cpu_supports("bmi2");

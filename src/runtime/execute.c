@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "runtime/runtime_priv.h"
 
@@ -27,7 +28,8 @@ static void run_kernel(const struct split *split, char *scratch, uint32_t chunk,
                        int64_t end)
 {
     const struct shape_launch *launch = split->launch;
-    struct fp_mode before = fp_mode_begin();
+    struct cpu_fp before;
+    cpu_fp_begin(&before);
     if (!split->trace->spans) {
         launch->kernel(split->buffers, split->dims, scratch, begin, end);
     } else {
@@ -38,7 +40,7 @@ static void run_kernel(const struct split *split, char *scratch, uint32_t chunk,
         span.thread = gettid();
         note(split->trace, &span);
     }
-    fp_mode_end(&before);
+    cpu_fp_end(&before);
 }
 
 static void run_chunk(void *argument, uint32_t index)

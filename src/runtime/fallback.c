@@ -2,6 +2,7 @@
  * with its reason, and reported to the host. */
 #include <pthread.h>
 
+#include "base/cpu.h"
 #include "graph/interp.h"
 #include "runtime/runtime_priv.h"
 
@@ -76,9 +77,10 @@ bool fallback_run(struct urza_module *module, struct call_context *context, cons
     arena.limit_bytes = memory_half(); /* the interpreter takes eight bytes for each element */
     stat_add(&context->stats.fallback_calls, 1);
     report(module, reason);
-    struct fp_mode before = fp_mode_begin();
+    struct cpu_fp before;
+    cpu_fp_begin(&before);
     bool ok = interpret_guarded(module, context, &arena, err);
-    fp_mode_end(&before);
+    cpu_fp_end(&before);
     arena_release(&arena);
     pthread_setcancelstate(cancel, &cancel);
     return ok;

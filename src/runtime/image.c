@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "base/file.h"
 #include "runtime/parts_priv.h"
 
@@ -41,6 +42,7 @@ bool image_map(struct image *out, const void *code, size_t size, struct error *e
     close(fd);
     if (mapped == MAP_FAILED)
         return fail(err, ERR_IO, "code cannot be mapped: %s", strerror(reason));
+    cpu_sync_code(mapped, size);
     *out = (struct image){mapped, size};
     return true;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/file.h"
 #include "base/strbuf.h"
 #include "base/compiler.h"
@@ -232,10 +233,11 @@ struct reading {
 static void read_package(void *argument)
 {
     struct reading *reading = argument;
-    struct fp_mode before = fp_mode_begin(); /* numbers in text are read as they were written */
+    struct cpu_fp before;
+    cpu_fp_begin(&before); /* numbers in text are read as they were written */
     reading->ok = read_guarded(reading->module, reading->bytes, reading->size, reading->options,
                                &reading->err);
-    fp_mode_end(&before);
+    cpu_fp_end(&before);
 }
 
 /* Dims that are nested in each other take hundreds of kilobytes of stack to read. Where the calling

@@ -16,10 +16,6 @@
 #include "graph/dtype.h"
 #include "urza/run.h"
 
-#if !URZA_HAS_MXCSR
-#include <fenv.h>
-#endif
-
 #define BLOCK_ALIGN ((size_t)64)
 #define POOLED_MAX 1024 /* contexts, or results kept for use again, of one module */
 
@@ -46,20 +42,6 @@ struct image {
 };
 bool image_map(struct image *out, const void *code, size_t size, struct error *err); /* ERR_IO */
 void image_unmap(struct image *image);
-
-/* fp_mode.c: whatever computes lies between begin and end, on the thread that computes: to nearest,
- * subnormal numbers as they are, no exception is a signal. end brings back the thread's own mode
- * and flags. What the host gave us to call lies outside. */
-struct fp_mode {
-#if URZA_HAS_MXCSR
-    uint32_t word;
-    bool changed;
-#else
-    fenv_t environment;
-#endif
-};
-struct fp_mode fp_mode_begin(void);
-void fp_mode_end(const struct fp_mode *before);
 
 /* layout.c: places items so that two that live at the same time (inclusive intervals) never share
  * a byte. Offsets are multiples of 64. work: room for 2 × count pointers. False when the total does

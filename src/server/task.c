@@ -121,7 +121,8 @@ static const char *list_targets(struct task *task, const struct build_result *bu
     if (asked)
         strbuf_printf(&text, "%s,", asked);
     for (uint32_t i = 0; !asked && target_name_at(i); i++)
-        strbuf_printf(&text, "%s,", target_name_at(i));
+        if (target_of_this_family(target_name_at(i)))
+            strbuf_printf(&text, "%s,", target_name_at(i));
     return text.data;
 }
 

@@ -24,6 +24,7 @@
 /* What the kernels of one call share. Nothing that a kernel may change: contexts remember. */
 struct backend {
     const struct target *target;
+    const struct architecture *architecture; /* the target's */
     const struct code_options *options;
     LLVMTargetMachineRef machine, hasty; /* hasty: for what runs once; NULL when nothing does */
     LLVMTargetDataRef layout;
@@ -47,10 +48,7 @@ static void begin_process(void)
         "-disable-machine-dce", "-disable-mergeicmps", "-disable-constant-hoisting",
         "-disable-partial-libcall-inlining", "-disable-early-ifcvt"};
     LLVMParseCommandLineOptions(sizeof options / sizeof options[0], options, "");
-    LLVMInitializeX86TargetInfo();
-    LLVMInitializeX86Target();
-    LLVMInitializeX86TargetMC();
-    LLVMInitializeX86AsmPrinter();
+    architectures_begin_process();
 }
 
 static bool backend_begin(struct backend *b, struct error *err)
@@ -65,12 +63,13 @@ static bool backend_begin(struct backend *b, struct error *err)
         LLVMDisposeMessage(message);
         return false;
     }
-    b->machine = LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
-                                         LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelSmall);
+    b->machine =
+        LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
+                                LLVMCodeGenLevelLess, LLVMRelocPIC, b->architecture->code_model);
     if (b->options->once)
-        b->hasty =
-            LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
-                                    LLVMCodeGenLevelNone, LLVMRelocPIC, LLVMCodeModelSmall);
+        b->hasty = LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu,
+                                           target->features, LLVMCodeGenLevelNone, LLVMRelocPIC,
+                                           b->architecture->code_model);
     b->layout = LLVMCreateTargetDataLayout(b->machine);
     return true;
 }
@@ -93,6 +92,7 @@ static void emit_nest(const struct backend *b, LLVMModuleRef module, struct nest
     e->module = module;
     e->builder = LLVMCreateBuilderInContext(e->context);
     e->target = b->target;
+    e->architecture = b->architecture;
     e->nest = nest;
     e->arena = nest->arena;
     e->kernel = kernel;
@@ -168,11 +168,11 @@ static bool generate(const struct backend *b, struct nest *nest, uint32_t kernel
     LLVMSetModuleDataLayout(module, b->layout);
     nest_expand_jam(nest);
     emit_nest(b, module, nest, kernel);
-    bool ok =
-        (b->options->trust || verify_module(module, err)) && run_passes(b, module, err) &&
-        dump_module(b, kernel, module, err) &&
-        (object = emit(b, kernel, module, LLVMObjectFile, err)) &&
-        image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object), arena, out, err);
+    bool ok = (b->options->trust || verify_module(module, err)) && run_passes(b, module, err) &&
+              dump_module(b, kernel, module, err) &&
+              (object = emit(b, kernel, module, LLVMObjectFile, err)) &&
+              image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object),
+                                b->architecture, arena, out, err);
     if (object)
         LLVMDisposeMemoryBuffer(object);
     LLVMDisposeModule(module);
@@ -271,7 +271,9 @@ bool codegen(struct nest *const *nests, uint32_t count, const struct target *tar
              struct error *err)
 {
     static const struct code_options plain = {0};
-    struct backend b = {.target = target, .options = options ? options : &plain};
+    struct backend b = {.target = target,
+                        .architecture = architecture_find(target->family),
+                        .options = options ? options : &plain};
     struct kernel_image *kernels = ARENA_ARRAY(arena, struct kernel_image, count + 1);
     struct code_image image = {0};
     bool ok = true;

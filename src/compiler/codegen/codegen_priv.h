@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <llvm-c/Core.h>
 
+#include "compiler/codegen/architecture.h"
 #include "compiler/codegen/codegen.h"
 #include "compiler/loop/loop.h"
 #include "compiler/target/target.h"
@@ -42,6 +43,7 @@ struct emitter {
     LLVMBuilderRef builder;
     LLVMValueRef function, entry_mark; /* allocas go before entry_mark */
     const struct target *target;
+    const struct architecture *architecture;
     struct nest *nest;
     struct arena *arena;
     uint32_t kernel; /* its number, for dumps */
@@ -174,7 +176,7 @@ struct kernel_image {
 };
 
 /* image.c: an ELF object of one function. */
-bool image_from_object(const void *object, size_t size, struct arena *arena,
-                       struct kernel_image *out, struct error *err);
+bool image_from_object(const void *object, size_t size, const struct architecture *architecture,
+                       struct arena *arena, struct kernel_image *out, struct error *err);
 
 #endif

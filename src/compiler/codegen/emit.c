@@ -493,7 +493,7 @@ static void emit_buffers(struct emitter *e)
 /* What went past the caches is seen by other threads, in its place among other writes. */
 static void fence_streams(struct emitter *e)
 {
-    for (uint32_t i = 0; i < e->nest->buffers.count; i++) {
+    for (uint32_t i = 0; e->architecture->stream_fence && i < e->nest->buffers.count; i++) {
         expr_id stream = e->nest->buffers.items[i].stream;
         if (stream == EXPR_NONE)
             continue;
@@ -504,7 +504,7 @@ static void fence_streams(struct emitter *e)
         else
             LLVMBuildCondBr(e->builder, large, fence, exit);
         level_continue(e, fence);
-        emit_intrinsic(e, "llvm.x86.sse.sfence", NULL, 0, NULL, 0);
+        emit_intrinsic(e, e->architecture->stream_fence, NULL, 0, NULL, 0);
         LLVMBuildBr(e->builder, exit);
         level_continue(e, exit);
     }

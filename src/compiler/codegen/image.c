@@ -56,8 +56,8 @@ static const Elf64_Sym *symbols_of(const struct object *o, const Elf64_Shdr *rel
     return (const Elf64_Sym *)(o->bytes + table->sh_offset);
 }
 
-static bool relocate(const struct object *o, const Elf64_Shdr *section, uint8_t *image,
-                     struct error *err)
+static bool relocate(const struct object *o, const Elf64_Shdr *section,
+                     const struct architecture *architecture, uint8_t *image, struct error *err)
 {
     const char *names;
     const Elf64_Sym *symbols = symbols_of(o, section, &names);
@@ -70,13 +70,14 @@ static bool relocate(const struct object *o, const Elf64_Shdr *section, uint8_t 
             return fail(err, ERR_COMPILE, "generated code needs the symbol '%s'",
                         names + symbol->st_name);
         uint64_t target = o->placed[symbol->st_shndx];
-        if ((type != R_X86_64_PC32 && type != R_X86_64_PLT32) || target == UINT64_MAX)
-            return fail(err, ERR_COMPILE, "generated code has a relocation of type %u", type);
+        if (target == UINT64_MAX)
+            return fail(err, ERR_COMPILE, "generated code refers to what is not loaded");
         uint64_t place = base + rela[i].r_offset;
-        int64_t value = (int64_t)(target + symbol->st_value) + rela[i].r_addend - (int64_t)place;
-        int32_t narrow = (int32_t)value;
-        assert(narrow == value);
-        memcpy(image + place, &narrow, sizeof narrow);
+        const struct relocation relocation = {image + place, type,
+                                              (int64_t)(target + symbol->st_value) +
+                                                  rela[i].r_addend - (int64_t)place};
+        if (!architecture->relocate(&relocation, err))
+            return false;
     }
     return true;
 }
@@ -99,8 +100,8 @@ static bool find_entry(const struct object *o, uint64_t *out, struct error *err)
     return fail(err, ERR_BUG, "no kernel in the object");
 }
 
-bool image_from_object(const void *object, size_t size, struct arena *arena,
-                       struct kernel_image *out, struct error *err)
+bool image_from_object(const void *object, size_t size, const struct architecture *architecture,
+                       struct arena *arena, struct kernel_image *out, struct error *err)
 {
     /* The object comes from LLVM in this process: well-formed by contract. A copy gives it
      * alignment. */
@@ -120,7 +121,7 @@ bool image_from_object(const void *object, size_t size, struct arena *arena,
     for (uint32_t i = 0; i < o.header->e_shnum; i++) {
         const Elf64_Shdr *s = &o.sections[i];
         if (s->sh_type == SHT_RELA && o.placed[s->sh_info] != UINT64_MAX &&
-            !relocate(&o, s, bytes, err))
+            !relocate(&o, s, architecture, bytes, err))
             return false;
     }
     image.bytes = bytes;

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 struct target {
-    const char *name; /* as in packages: "x86-64-v4" */
+    const char *name;   /* as in packages: "x86-64-v4" */
+    const char *family; /* of processors: "x86-64" */
     const char *triple;
     const char *cpu;             /* LLVM's name of the feature level */
     const char *features;        /* LLVM's feature string, beyond cpu */

@@ -1,0 +1,101 @@
+/* AArch64, on Linux. */
+#include "base/cpu.h"
+
+#include <arm_acle.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "base/compiler.h"
+
+const char *cpu_family(void)
+{
+    return "aarch64";
+}
+
+/* What the kernel says in the auxiliary vector: Documentation/arch/arm64/elf_hwcaps.rst. */
+static const struct feature {
+    const char *name;
+    unsigned long bit;
+} features[] = {{"fp", HWCAP_FP}, {"asimd", HWCAP_ASIMD}, {"crc32", HWCAP_CRC32}};
+
+static bool has_feature(unsigned long words, const char *name, size_t size)
+{
+    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
+        if (strlen(features[i].name) == size && memcmp(features[i].name, name, size) == 0)
+            return (words & features[i].bit) != 0;
+    return false;
+}
+
+bool cpu_has(const char *list)
+{
+    unsigned long words = getauxval(AT_HWCAP);
+    while (*list != '\0') {
+        size_t size = strcspn(list, " ");
+        if (!has_feature(words, list, size))
+            return false;
+        list += size + (list[size] == ' ');
+    }
+    return true;
+}
+
+/* The main identification register, which the kernel lets programs read: vendor, part. */
+void cpu_model(char *out, size_t size)
+{
+    uint64_t midr = 0;
+    if (getauxval(AT_HWCAP) & HWCAP_CPUID)
+        __asm__("mrs %0, MIDR_EL1" : "=r"(midr));
+    snprintf(out, size, "arm-%u %u", (unsigned)(midr >> 24 & 0xff), (unsigned)(midr >> 4 & 0xfff));
+}
+
+void cpu_sync_code(const void *code, size_t size)
+{
+    char *begin = (char *)(uintptr_t)code;
+    __builtin___clear_cache(begin, begin + size);
+}
+
+/* FPCR: rounding, flushing and traps are all 0 by default; FPSR: flags. */
+void cpu_fp_begin(struct cpu_fp *out)
+{
+    uint64_t control, flags;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    __asm__ volatile("mrs %0, fpsr" : "=r"(flags));
+    if (control != 0)
+        __asm__ volatile("msr fpcr, %0" : : "r"(UINT64_C(0)));
+    *out = (struct cpu_fp){control << 32 | (uint32_t)flags, control != 0};
+}
+
+void cpu_fp_end(const struct cpu_fp *before)
+{
+    if (before->changed)
+        __asm__ volatile("msr fpcr, %0" : : "r"(before->word >> 32));
+    __asm__ volatile("msr fpsr, %0" : : "r"(before->word & UINT32_MAX));
+}
+
+__attribute__((target("+crc"))) static uint32_t add_words(uint32_t sum, const uint8_t *data,
+                                                          size_t words)
+{
+    for (size_t i = 0; i < words; i++) {
+        uint64_t word;
+        memcpy(&word, data + 8 * i, sizeof word);
+        sum = __crc32d(sum, word);
+    }
+    return sum;
+}
+
+size_t cpu_crc32(uint32_t *sum, const uint8_t *data, size_t size)
+{
+    if (!cpu_has("crc32"))
+        return 0;
+    *sum = add_words(*sum, data, size / 8);
+    return size / 8 * 8;
+}
+
+size_t cpu_uniforms(uint64_t key, uint64_t first, size_t count, double *out)
+{
+    (void)key;
+    (void)first;
+    (void)count;
+    (void)out;
+    return 0;
+}

@@ -1,0 +1,21 @@
+/* The table of processor families. */
+#include "compiler/codegen/architecture.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const struct architecture *const all[] = {&architecture_x86_64, &architecture_aarch64};
+
+const struct architecture *architecture_find(const char *family)
+{
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (strcmp(all[i]->family, family) == 0)
+            return all[i];
+    return NULL;
+}
+
+void architectures_begin_process(void)
+{
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        all[i]->begin_process();
+}

@@ -1,0 +1,31 @@
+/* What is measured of a processor: loops of its own for each feature level, the widest first. One
+ * file a family (peak_x86_64.c, peak_aarch64.c), chosen when the program is built. */
+#ifndef URZA_PROFILE_PEAK_PRIV_H
+#define URZA_PROFILE_PEAK_PRIV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define STEPS 1024           /* multiply-adds of each accumulator in one repetition */
+#define PART_UNIT_BYTES 1024 /* whole loops of every read_fn */
+
+/* Sums 12 chains of multiply-adds, which hides their latency; returns the sum so that they are
+ * made. */
+typedef float multiply_add_fn(void);
+/* Sums count floats, a multiple of PART_UNIT_BYTES / 4 and aligned as much. */
+typedef float read_fn(const float *data, size_t count);
+
+/* As memcpy, past the caches, of a multiple of PART_UNIT_BYTES / 2 bytes; aligned as much. */
+typedef void *copy_fn(void *to, const void *from, size_t bytes);
+extern copy_fn *const peak_copy_past_caches;
+
+struct variant {
+    const char *target;     /* "": any */
+    uint32_t lanes, chains; /* of multiply_add */
+    multiply_add_fn *multiply_add;
+    read_fn *read;
+};
+extern const struct variant peak_variants[];
+extern const uint32_t peak_variant_count;
+
+#endif
