@@ -284,7 +284,8 @@ static bool print_output(struct cli *cli, const struct call *call, uint32_t inde
     }
     struct interp_tensor values;
     shown = count < SHOWN_VALUES ? count : SHOWN_VALUES;
-    if (!interp_load(&values, cli->arena, dtype, 1, &shown, tensor_data(tensor), err))
+    if (!interp_load(&values, cli->arena,
+                     &(struct native_tensor){dtype, 1, &shown, tensor_data(tensor)}, err))
         return false;
     for (int64_t i = 0; i < shown; i++) {
         if (dtype_is_float(dtype))

@@ -117,8 +117,9 @@ run_prim_threads(struct bed *bed, enum interp_mode mode, enum prim prim, const s
     if (id == VALUE_NONE || !graph_output(graph, "y", id, &bed->err))
         fail_msg("%s: %s", prim_info(prim)->name, bed->err.message);
     struct interp_tensor out;
-    if (!interp_run(graph, &(struct interp_options){.mode = mode, .threads = threads}, NULL,
-                    operands, count, &bed->arena, &out, &bed->err))
+    if (!interp_run(graph, &(struct interp_options){.mode = mode, .threads = threads},
+                    &(struct interp_arguments){NULL, operands, count}, &bed->arena, &out,
+                    &bed->err))
         fail_msg("%s: %s", prim_info(prim)->name, bed->err.message);
     return out;
 }

@@ -349,8 +349,8 @@ static bool interpret(struct model *m, const struct call *call, struct interp_te
         const DLTensor *t = &call->in[i];
         enum dtype dtype = (enum dtype)graph_node(graph, graph->inputs.items[i])->dtype;
         given[i] = (struct guard_input){dtype, (uint32_t)t->ndim, t->shape};
-        if (!interp_load(&sources[i], m->arena, dtype, (uint32_t)t->ndim, t->shape, t->data,
-                         &m->err))
+        const struct native_tensor native = {dtype, (uint32_t)t->ndim, t->shape, t->data};
+        if (!interp_load(&sources[i], m->arena, &native, &m->err))
             return false;
     }
     if (!guards_bind(graph, given, call->inputs, dims, &m->err))
@@ -361,12 +361,14 @@ static bool interpret(struct model *m, const struct call *call, struct interp_te
         for (uint32_t d = 0; d < node->rank; d++)
             if (!dim_eval(&graph->dims, node->shape[d], dims, &shape[d]))
                 return fail(&m->err, ERR_SHAPE, "param %u has no size", i);
-        if (!interp_load(&sources[call->inputs + i], m->arena, (enum dtype)node->dtype, node->rank,
-                         shape, m->params[i].data, &m->err))
+        const struct native_tensor native = {(enum dtype)node->dtype, node->rank, shape,
+                                             m->params[i].data};
+        if (!interp_load(&sources[call->inputs + i], m->arena, &native, &m->err))
             return false;
     }
-    return interp_run(graph, &options, dims, sources, call->inputs + graph->params.count, m->arena,
-                      out, &m->err);
+    return interp_run(graph, &options,
+                      &(struct interp_arguments){dims, sources, call->inputs + graph->params.count},
+                      m->arena, out, &m->err);
 }
 
 static bool compare(struct model *m, const struct call *call)

@@ -190,8 +190,8 @@ static struct interp_tensor *run(struct trip *t, const struct graph *graph)
         dims[n] =
             strcmp(graph->dims.names.items[n].name, "d1") == 0 ? 2 * DIM_VALUE + 3 : DIM_VALUE;
     uint32_t count = graph->inputs.count + graph->params.count;
-    if (!interp_run(graph, &(struct interp_options){.mode = INTERP_REFERENCE}, dims, t->tensors,
-                    count, &t->arena, out, &t->err))
+    if (!interp_run(graph, &(struct interp_options){.mode = INTERP_REFERENCE},
+                    &(struct interp_arguments){dims, t->tensors, count}, &t->arena, out, &t->err))
         fail_msg("run: %s: %s", t->err.place, t->err.message);
     return out;
 }

@@ -42,12 +42,13 @@ static bool refer(struct lowered *l, const struct graph *graph, uint64_t seed, s
         const struct op_example_operand *o = &l->example.operands[i];
         data[i] = arena_array(&l->arena, (size_t)o->count, dtype_bytes(o->dtype));
         op_example_fill(o, seed + 100 + i, data[i]);
-        if (!interp_load(&in[i], &l->arena, o->dtype, o->rank, o->shape, data[i], err))
+        if (!interp_load(&in[i], &l->arena,
+                         &(struct native_tensor){o->dtype, o->rank, o->shape, data[i]}, err))
             return false;
     }
     if (!interp_run(graph, &(struct interp_options){.mode = INTERP_REFERENCE},
-                    l->example.dim_values, in, l->example.operand_count, &l->arena, l->expected,
-                    err))
+                    &(struct interp_arguments){l->example.dim_values, in, l->example.operand_count},
+                    &l->arena, l->expected, err))
         return false;
     for (uint32_t i = 0; i < l->example.operand_count; i++)
         l->memory[l->graph.inputs.items[i]] = data[i];

@@ -26,12 +26,13 @@ void op_run(struct op_run *run, const char *op, const char *text)
         const struct op_example_operand *operand = &run->example.operands[i];
         void *data = arena_array(&run->arena, (size_t)operand->count, dtype_bytes(operand->dtype));
         op_example_fill(operand, 100 + i, data);
-        ok = interp_load(&run->in[i], &run->arena, operand->dtype, operand->rank, operand->shape,
-                         data, &err);
+        const struct native_tensor native = {operand->dtype, operand->rank, operand->shape, data};
+        ok = interp_load(&run->in[i], &run->arena, &native, &err);
     }
-    ok = ok && interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
-                          run->example.dim_values, run->in, run->example.operand_count, &run->arena,
-                          run->out, &err);
+    const struct interp_arguments arguments = {run->example.dim_values, run->in,
+                                               run->example.operand_count};
+    ok = ok && interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE}, &arguments,
+                          &run->arena, run->out, &err);
     if (!ok) {
         fail_msg("%s %s: %s: %s", op, text, err.place, err.message);
     }

@@ -347,12 +347,14 @@ static void check_symbolic(const struct op_row *row, uint32_t index, uint64_t se
             const struct op_example_operand *operand = &example.operands[i];
             void *data = arena_array(&arena, (size_t)operand->count, 8);
             op_example_fill(operand, seed + i, data);
-            ok = interp_load(&in[i], &arena, operand->dtype, operand->rank, operand->shape, data,
-                             &err);
+            const struct native_tensor native = {operand->dtype, operand->rank, operand->shape,
+                                                 data};
+            ok = interp_load(&in[i], &arena, &native, &err);
         }
         ok = ok &&
              interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
-                        example.dim_values, in, example.operand_count, &arena, out[symbolic], &err);
+                        &(struct interp_arguments){example.dim_values, in, example.operand_count},
+                        &arena, out[symbolic], &err);
         if (!ok) {
             fail_msg("%s, example %u: %s: %s", row->name, index, err.place, err.message);
         }
@@ -401,11 +403,13 @@ static void run_rounded(const struct op_row *row, uint32_t index, enum dtype nar
         for (int64_t k = 0; operand->dtype == DTYPE_F64 && k < operand->count; k++) {
             elements[k] = dtype_round(narrow, elements[k]);
         }
-        ok = interp_load(&in[i], arena, operand->dtype, operand->rank, operand->shape, data, &err);
+        const struct native_tensor native = {operand->dtype, operand->rank, operand->shape, data};
+        ok = interp_load(&in[i], arena, &native, &err);
     }
+    const struct interp_arguments arguments = {example->dim_values, in, example->operand_count};
     ok = ok && interp_run(&graph,
                           &(struct interp_options){.mode = wide ? INTERP_REFERENCE : INTERP_NATIVE},
-                          example->dim_values, in, example->operand_count, arena, out, &err);
+                          &arguments, arena, out, &err);
     if (!ok) {
         fail_msg("%s, example %u: %s: %s", row->name, index, err.place, err.message);
     }

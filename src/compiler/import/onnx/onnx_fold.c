@@ -87,9 +87,9 @@ static bool run(const struct step *s, const enum dtype *dtypes, union cell *cons
                                             .cells = cells[i]};
         memcpy(sources[i].shape, s->in[i]->shape, sizeof sources[i].shape);
     }
-    return interp_run(&graph,
-                      &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = MEMORY_LIMIT},
-                      NULL, sources, s->node->operand_count, s->scratch, out, &err);
+    return interp_run(
+        &graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = MEMORY_LIMIT},
+        &(struct interp_arguments){NULL, sources, s->node->operand_count}, s->scratch, out, &err);
 }
 
 /* An empty result of the node's type; NULL when its shape is not constant or too large. */
@@ -362,8 +362,8 @@ void onnx_know_tensor(struct onnx *o, value_id param, const struct import_tensor
     if (!known)
         return;
     arena_init(&scratch);
-    if (interp_load(&cells, &scratch, tensor->dtype, tensor->rank, tensor->shape, tensor->data,
-                    &err)) {
+    const struct native_tensor native = {tensor->dtype, tensor->rank, tensor->shape, tensor->data};
+    if (interp_load(&cells, &scratch, &native, &err)) {
         keep_cells(o, cells.cells, known);
         reach(o);
         o->known.items[param] = known;
