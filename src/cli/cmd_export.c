@@ -51,12 +51,12 @@ static bool read_package(struct cli *cli, const struct request *request, const v
 {
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
     struct trusted_keys trusted;
-    char id[KERNEL_ID_BYTES];
-    enum package_trust trust = request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE;
+    const struct trust trust = {request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                                &trusted};
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
     apart_confine(cli, NULL);
-    if (!package_read(bytes, size, trust, &trusted, cli->arena, contents, id, err))
+    if (!package_read(bytes, size, &trust, cli->arena, contents, err))
         return false;
     *out = (struct source){&contents->graph, contents->params};
     return true;

@@ -31,13 +31,13 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
     }
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
     struct trusted_keys trusted;
-    char id[KERNEL_ID_BYTES];
+    const struct trust trust = {request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                                &trusted};
     *out = &contents->graph;
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
     apart_confine(cli, NULL);
-    return package_read(bytes, size, request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
-                        &trusted, cli->arena, contents, id, err);
+    return package_read(bytes, size, &trust, cli->arena, contents, err);
 }
 
 static bool print_graph(struct cli *cli, void *context, struct child_answer *out, struct error *err)

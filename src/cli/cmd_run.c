@@ -167,10 +167,10 @@ static bool fill_inputs(struct cli *cli, const struct request *request, struct c
         } else if (!fill) {
             fail(err, ERR_INPUT, "missing: give --in %s=FILE, or --random", name);
             return fail_at(err, "input '%s'", name);
-        } else if (!tensor_make(cli->arena, graph, graph->inputs.items[i], dims, dtype, tensor,
-                                err)) {
+        } else if (!tensor_make(cli->arena, graph, graph->inputs.items[i], dims, tensor, err)) {
             return fail_at(err, "input '%s'", name);
         } else {
+            tensor->dtype = dtype;
             tensor_random(tensor, input_node(graph, i)->dtype, name, request->seed);
         }
     }

@@ -63,7 +63,7 @@ static void report(struct urza_module *module, const char *reason)
 {
     atomic_store(&module->last_fallback, reason);
     if (module->on_event) {
-        urza_event event = {.kind = "fallback", .kernel_id = module->id, .reason = reason};
+        urza_event event = {.kind = "fallback", .kernel_id = module->package.id, .reason = reason};
         module->on_event(module->user, &event);
     }
 }

@@ -47,7 +47,6 @@ bool subject_open(struct subject *s, const char *name, const char *path, const c
 {
     struct compile_result result;
     struct trusted_keys trusted = {(const uint8_t(*)[32]) & key->public_key, 1};
-    char id[KERNEL_ID_BYTES];
     *s = (struct subject){.name = name, .key = *key};
     arena_init(&s->arena);
     s->folder = folder_of(&s->arena, path);
@@ -60,8 +59,8 @@ bool subject_open(struct subject *s, const char *name, const char *path, const c
     s->package = arena_alloc(&s->arena, result.package_bytes, 64);
     memcpy((void *)(uintptr_t)s->package, result.package, result.package_bytes);
     s->package_bytes = result.package_bytes;
-    return package_read(s->package, s->package_bytes, TRUST_REQUIRE, &trusted, &s->arena,
-                        &s->contents, id, err) &&
+    return package_read(s->package, s->package_bytes, &(struct trust){TRUST_REQUIRE, &trusted},
+                        &s->arena, &s->contents, err) &&
            plant_count(s, err);
 }
 

@@ -205,10 +205,9 @@ static bool is_folded(const struct graph *graph)
 static bool find_answer(struct model *m, const struct compile_result *compiled)
 {
     struct package_contents contents;
-    char id[KERNEL_ID_BYTES];
     struct graph optimised, live;
-    if (!package_read(compiled->package, compiled->package_bytes, TRUST_ALLOW_UNSIGNED, NULL,
-                      m->arena, &contents, id, &m->err) ||
+    if (!package_read(compiled->package, compiled->package_bytes,
+                      &(struct trust){TRUST_ALLOW_UNSIGNED, NULL}, m->arena, &contents, &m->err) ||
         !graph_parse(&optimised, m->arena, contents.targets[0].optimised,
                      contents.targets[0].optimised_bytes, &m->err))
         return fail_at(&m->err, "package");
