@@ -106,7 +106,7 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.out = NULL};
     struct child_answer made;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the model to write"},
         {"seed", 0, OPTION_SEED, "N", &request.seed,
@@ -116,9 +116,9 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
          "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    request.file = words[0];
+    request.file = words.items[0];
     if (!request.out)
         return fail(err, ERR_USAGE, "-o OUT says where the model goes");
     if (!apart_read(cli, export, &request, &made, err))

@@ -64,7 +64,7 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.dot = false};
     struct child_answer text;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"dot", 0, OPTION_FLAG, NULL, &request.dot, "in Graphviz's language"},
         {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
@@ -72,9 +72,9 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
          "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    request.file = words[0];
+    request.file = words.items[0];
     if (!apart_read(cli, print_graph, &request, &text, err))
         return false;
     if (cli->json)

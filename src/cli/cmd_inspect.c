@@ -262,7 +262,7 @@ bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
     struct trusted_keys trusted;
     bool allow_unsigned = false;
     const char *what = NULL;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"dump", 0, OPTION_TEXT, "WHAT", &what, "print manifest, graph, plan or schedule"},
         {"key", 0, OPTION_LIST, "HEX", &keys, "trust this public key too"},
@@ -271,11 +271,11 @@ bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
         {0},
     };
     struct view *view = ARENA_NEW(cli->arena, struct view);
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err) ||
+    if (!args_parse(cli, rows, argc, argv, &words, err) ||
         !bundle_trusted(cli, &keys, &trusted, err) ||
-        !bundle_read(cli, words[0], &view->bytes, &view->size_bytes, err))
+        !bundle_read(cli, words.items[0], &view->bytes, &view->size_bytes, err))
         return false;
-    view->path = words[0];
+    view->path = words.items[0];
     const struct trust trust = {allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted};
     if (!package_read(view->bytes, view->size_bytes, &trust, cli->arena, &view->contents, err))
         return fail_at(err, "%s", view->path);

@@ -37,7 +37,7 @@ struct call {
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
                           struct error *err)
 {
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     *out = (struct request){.open = {.threads = 1, .keys = &out->keys}};
     const struct option_row rows[] = {
         {"in", 0, OPTION_LIST, "NAME=FILE", &out->in, "an input's values, a .npy file"},
@@ -54,9 +54,9 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    out->open.path = words[0];
+    out->open.path = words.items[0];
     return !out->random || args_number(out->random, UINT64_MAX, &out->seed) ||
            fail(err, ERR_USAGE, "--random expects a seed from 0 to 2^64 - 1, not '%s'",
                 out->random);
