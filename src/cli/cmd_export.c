@@ -34,14 +34,9 @@ static bool read_blueprint(struct cli *cli, const struct request *request, const
     const struct graph *graph = &blueprint->graph;
     struct package_param *params =
         ARENA_ARRAY(cli->arena, struct package_param, graph->params.count);
-    for (uint32_t i = 0; i < graph->params.count; i++) {
-        void *data;
-        params[i].dtype = (enum dtype)graph_node(graph, graph->params.items[i])->dtype;
-        if (!blueprint_param_data(blueprint, i, folder, cli->arena, &data, &params[i].data_bytes,
-                                  err))
+    for (uint32_t i = 0; i < graph->params.count; i++)
+        if (!blueprint_param_data(blueprint, i, folder, cli->arena, &params[i], err))
             return false;
-        params[i].data = data;
-    }
     *out = (struct source){graph, params};
     return true;
 }
@@ -88,17 +83,16 @@ static bool export(struct cli *cli, void *context, struct child_answer *out, str
     const struct request *request = context;
     struct source source;
     struct strbuf refused;
-    const void *model;
-    size_t size;
+    struct onnx_file model;
     if (!read_source(cli, request, &source, err))
         return fail_at(err, "%s", request->file);
     strbuf_init(&refused, cli->arena);
-    if (!onnx_write(source.graph, source.params, cli->arena, &refused, &model, &size, err)) {
+    if (!onnx_write(source.graph, source.params, cli->arena, &refused, &model, err)) {
         if (refused.size_bytes >= sizeof err->message)
             report_lines(stderr, "%s\n", refused.data);
         return fail_at(err, "%s", request->file);
     }
-    out->parts[0] = (struct child_part){model, size};
+    out->parts[0] = (struct child_part){model.data, model.size_bytes};
     return true;
 }
 

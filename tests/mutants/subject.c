@@ -25,14 +25,9 @@ static bool read_blueprint(struct subject *s, const char *path, struct error *er
     s->graph = blueprint->graph;
     s->json = blueprint->json;
     s->params = ARENA_ARRAY(&s->arena, struct package_param, count + 1);
-    for (uint32_t i = 0; i < count; i++) {
-        void *data;
-        s->params[i].dtype = graph_node(&s->graph, s->graph.params.items[i])->dtype;
-        if (!blueprint_param_data(blueprint, i, s->folder, &s->arena, &data,
-                                  &s->params[i].data_bytes, err))
+    for (uint32_t i = 0; i < count; i++)
+        if (!blueprint_param_data(blueprint, i, s->folder, &s->arena, &s->params[i], err))
             return false;
-        s->params[i].data = data;
-    }
     return true;
 }
 

@@ -169,15 +169,9 @@ static bool read_params(struct model *m)
 {
     uint32_t count = m->blueprint->graph.params.count;
     m->params = ARENA_ARRAY(m->arena, struct package_param, count);
-    for (uint32_t i = 0; i < count; i++) {
-        value_id param = m->blueprint->graph.params.items[i];
-        void *data;
-        if (!blueprint_param_data(m->blueprint, i, NULL, m->arena, &data, &m->params[i].data_bytes,
-                                  &m->err))
+    for (uint32_t i = 0; i < count; i++)
+        if (!blueprint_param_data(m->blueprint, i, NULL, m->arena, &m->params[i], &m->err))
             return false;
-        m->params[i].dtype = graph_node(&m->blueprint->graph, param)->dtype;
-        m->params[i].data = data;
-    }
     return true;
 }
 

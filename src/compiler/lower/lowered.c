@@ -83,7 +83,8 @@ bool lowered_build(struct lowered *out, const struct op_row *row, uint32_t index
     *out = (struct lowered){0};
     arena_init(&out->arena);
     graph_init(&graph, &out->arena);
-    if (!op_example_build(row, index, seed, max_dim, dtype, symbolic, &graph, &out->example, err))
+    if (!op_example_build(row, &(struct op_example_request){index, seed, max_dim, dtype, symbolic},
+                          &graph, &out->example, err))
         return fail_at(err, "example");
     if (!optimise(out, &graph, target, err))
         return false;

@@ -21,7 +21,8 @@ void op_run(struct op_run *run, const char *op, const char *text)
     memset(run, 0, sizeof *run);
     arena_init(&run->arena);
     graph_init(&graph, &run->arena);
-    bool ok = op_example_build(&row, 0, 1, 1, DTYPE_F64, false, &graph, &run->example, &err);
+    bool ok = op_example_build(&row, &(struct op_example_request){0, 1, 1, DTYPE_F64, false},
+                               &graph, &run->example, &err);
     for (uint32_t i = 0; ok && i < run->example.operand_count; i++) {
         const struct op_example_operand *operand = &run->example.operands[i];
         void *data = arena_array(&run->arena, (size_t)operand->count, dtype_bytes(operand->dtype));

@@ -51,7 +51,8 @@ static bool build(struct run *run, struct arena *arena, const struct op_row *row
                   enum dtype dtype, struct error *err)
 {
     graph_init(&run->graph, arena);
-    return op_example_build(row, index, 5, 9, dtype, false, &run->graph, &run->example, err);
+    return op_example_build(row, &(struct op_example_request){index, 5, 9, dtype, false},
+                            &run->graph, &run->example, err);
 }
 
 /* The operands of the narrow run, and the same numbers in the other dtype for the other. */

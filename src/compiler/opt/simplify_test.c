@@ -210,7 +210,8 @@ static void check_example(const struct op_row *row, uint32_t index, bool symboli
     struct interp_tensor in[LIMIT_OPERANDS], a[OP_MAX_OUTPUTS], b[OP_MAX_OUTPUTS];
     arena_init(&arena);
     graph_init(&from, &arena);
-    bool ok = op_example_build(row, index, 7, 3, DTYPE_F32, symbolic, &from, &example, &err);
+    bool ok = op_example_build(row, &(struct op_example_request){index, 7, 3, DTYPE_F32, symbolic},
+                               &from, &example, &err);
     assert_true(ok);
     run_pass(pass_simplify, &to, &arena, &from);
     for (uint32_t i = 0; i < example.operand_count; i++) {
