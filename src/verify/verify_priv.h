@@ -12,6 +12,8 @@
 #include "verify/sample.h"
 #include "verify/verify.h"
 
+struct verification;
+
 /* Elements of all values of a graph that is interpreted as a whole; beyond it some are drawn, where
  * prims allow. Each takes so many bytes. */
 #define CELLS_MOST 4e7
@@ -52,7 +54,6 @@ double sizes_memory(const struct package_contents *contents, const struct packag
 /* Sizes that reach every way through the code of a target, as far as `budget` operations of the
  * reference go; target NULL: for the graph alone. With options->dims that one. Of v contents and
  * options count. ERR_USAGE. */
-struct verification;
 bool sizes_choose(const struct verification *v, const struct package_target *target, double budget,
                   struct arena *arena, struct sizes *out, struct error *err);
 /* "B=8 S=3" */
