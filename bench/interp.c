@@ -154,7 +154,7 @@ static double time_of(const struct row *row, uint32_t threads, bool errors, int6
         uint64_t start = threads > 1 ? clock_ns() : clock_thread_ns();
         if (!interp_run(&graph,
                         &(struct interp_options){.mode = INTERP_REFERENCE, .threads = threads},
-                        NULL, in, count, &work, &out, &err))
+                        &(struct interp_arguments){NULL, in, count}, &work, &out, &err))
             fail_with(row, &err);
         double ns = (double)((threads > 1 ? clock_ns() : clock_thread_ns()) - start);
         least = fmin(least, ns);

@@ -207,7 +207,6 @@ static bool make_ready(struct subject *subject, uint32_t threads,
                        const struct config_chooser *chooser, struct error *err)
 {
     const char *text = subject->test->blueprint;
-    char id[KERNEL_ID_BYTES];
     urza_stats stats;
     struct compile_options options = {
         .targets = target_best_here(), .strategy = STRATEGY_FAST, .chooser = chooser};
@@ -218,8 +217,8 @@ static bool make_ready(struct subject *subject, uint32_t threads,
     subject->package = memcpy(package, result.package, result.package_bytes);
     subject->package_bytes = result.package_bytes;
     subject->compile_ms = result.total_ms;
-    if (!package_read(package, result.package_bytes, TRUST_ALLOW_UNSIGNED, NULL, &subject->arena,
-                      &subject->contents, id, err) ||
+    if (!package_read(package, result.package_bytes, &(struct trust){TRUST_ALLOW_UNSIGNED, NULL},
+                      &subject->arena, &subject->contents, err) ||
         !dims_choose(&subject->contents.graph.dims, subject->test->dims, subject->dims, err) ||
         !work_count(&subject->contents.graph, subject->dims, &subject->arena, &subject->work,
                     err) ||

@@ -10,7 +10,7 @@ static void body(struct arena *arena, const uint8_t *data, size_t size)
 {
     static struct package_contents contents; /* plans point into it */
     struct error err = {0};
-    char id[KERNEL_ID_BYTES], again[KERNEL_ID_BYTES];
+    char again[KERNEL_ID_BYTES];
     const uint8_t *entry;
     size_t entry_bytes;
     struct strbuf out;
@@ -19,13 +19,14 @@ static void body(struct arena *arena, const uint8_t *data, size_t size)
         memcpy(copy, data, size);
     bool is_signed = package_entry(copy, size, "signature", &entry, &entry_bytes, &err);
     memset(&contents, 0, sizeof contents);
-    if (!package_read(copy, size, TRUST_ALLOW_UNSIGNED, NULL, arena, &contents, id, &err)) {
+    if (!package_read(copy, size, &(struct trust){TRUST_ALLOW_UNSIGNED, NULL}, arena, &contents,
+                      &err)) {
         fuzz_require(err.code != ERR_NONE && err.code != ERR_BUG);
         return;
     }
     strbuf_init(&out, arena);
     fuzz_require(package_write(&contents, NULL, &out, again, &err));
-    fuzz_require(strcmp(id, again) == 0);
+    fuzz_require(strcmp(contents.id, again) == 0);
     fuzz_require(is_signed || (out.size_bytes == size && memcmp(out.data, data, size) == 0));
 }
 

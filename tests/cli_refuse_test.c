@@ -343,8 +343,8 @@ static void test_wrong_results(void **state)
     const char *read = get(f, "net.urza", &size);
     char *bytes = arena_alloc(&f->arena, size, 64);
     memcpy(bytes, read, size);
-    assert_true(
-        package_read(bytes, size, TRUST_ALLOW_UNSIGNED, NULL, &f->arena, contents, id, &err));
+    assert_true(package_read(bytes, size, &(struct trust){TRUST_ALLOW_UNSIGNED, NULL}, &f->arena,
+                             contents, &err));
     for (value_id value = 1; value < contents->graph.nodes.count; value++) {
         struct node *node = &contents->graph.nodes.items[value];
         changed += node->prim == PRIM_MAX;

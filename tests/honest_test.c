@@ -176,7 +176,9 @@ static void run_example(const struct op_row *row, uint32_t index, enum dtype dty
     graph_init(&graph, &arena);
     snprintf(name, sizeof name, "%s example %u %s%s", row->name, index, dtype_name(dtype),
              symbolic ? " named dims" : "");
-    bool ok = op_example_build(row, index, seed, MAX_DIM, dtype, symbolic, &graph, &example, &err);
+    bool ok =
+        op_example_build(row, &(struct op_example_request){index, seed, MAX_DIM, dtype, symbolic},
+                         &graph, &example, &err);
     bool wanted = !ok || dtype == DTYPE_F32 || op_case_has(&example, dtype);
     if (ok && wanted && op_case_bind(&graph, &err) && (!symbolic || graph.dims.names.count > 0))
         run(&graph, target, seed, name, counts);

@@ -202,11 +202,13 @@ static bool interpreted_right(const struct given *given, const struct graph *gra
         }
         tensor.data = ARENA_ARRAY(arena, double, tensor.count);
         fill_given(given, i, &tensor, 0);
-        if (!interp_load(&in[i], arena, tensor.dtype, tensor.rank, tensor.shape, tensor.data, err))
+        const struct native_tensor native = {tensor.dtype, tensor.rank, tensor.shape, tensor.data};
+        if (!interp_load(&in[i], arena, &native, err))
             return false;
     }
     const struct interp_options options = {.mode = INTERP_NATIVE};
-    if (!interp_run(graph, &options, NULL, in, graph->inputs.count, arena, out, err))
+    if (!interp_run(graph, &options, &(struct interp_arguments){NULL, in, graph->inputs.count},
+                    arena, out, err))
         return false;
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
         for (int64_t i = 0; i < out[o].count; i++) {

@@ -85,9 +85,8 @@ static bool write_tensor(const struct run *run, const struct subject *s,
 static bool write_case(struct run *run, const struct subject *s, const struct sample *sample,
                        struct error *err)
 {
-    const void *model;
-    size_t size;
-    if (!onnx_write(s->graph, s->params, s->arena, NULL, &model, &size, err)) {
+    struct onnx_file model;
+    if (!onnx_write(s->graph, s->params, s->arena, NULL, &model, err)) {
         if (err->code != ERR_UNSUPPORTED)
             return false;
         count(run, s->name, FATE_REFUSED, err->message);
@@ -96,7 +95,7 @@ static bool write_case(struct run *run, const struct subject *s, const struct sa
     for (uint32_t i = 0; i < sample->input_count; i++)
         if (!write_tensor(run, s, sample, i, err))
             return false;
-    return file_write_atomic(path_of(run, s, ".onnx"), model, size, 0600, err);
+    return file_write_atomic(path_of(run, s, ".onnx"), model.data, model.size_bytes, 0600, err);
 }
 
 static bool read_output(const struct run *run, const struct subject *s, uint32_t index,
@@ -156,8 +155,9 @@ static void run_case(struct run *run, const struct subject *s)
         return;
     uint32_t wrong = run->counts[FATE_WRONG];
     run->index++;
-    bool ok =
-        sample_make(&sample, s->graph, s->params, s->dims, s->seed, FILL_NORMAL, s->arena, &err);
+    bool ok = sample_make(
+        &sample, &(struct sample_request){s->graph, s->params, s->dims, s->seed, FILL_NORMAL},
+        s->arena, &err);
     for (uint32_t i = 0; ok && s->example && i < sample.input_count; i++)
         op_case_fill(s->example, i, &sample.inputs[i], s->seed + i);
     ok = ok &&
@@ -186,7 +186,8 @@ static void run_op(struct run *run, const struct op_row *row, uint32_t index, en
     snprintf(name, sizeof name, "%s example %u %s%s", row->name, index, dtype_name(dtype),
              symbolic ? " named dims" : "");
     bool ok =
-        op_example_build(row, index, seed, MAX_DIM, dtype, symbolic, &graph, &example, &err) &&
+        op_example_build(row, &(struct op_example_request){index, seed, MAX_DIM, dtype, symbolic},
+                         &graph, &example, &err) &&
         op_case_bind(&graph, &err);
     struct subject s = {name, &graph, NULL, example.dim_values, seed, &example, &arena};
     if (!ok)
@@ -256,11 +257,8 @@ static void run_blueprint(struct run *run, const char *name)
               blueprint_read(text, size, &options, &arena, b, &err);
     if (ok)
         params = ARENA_ARRAY(&arena, struct package_param, b->graph.params.count);
-    for (uint32_t i = 0; ok && i < b->graph.params.count; i++) {
-        void *data;
-        ok = blueprint_param_data(b, i, "examples", &arena, &data, &params[i].data_bytes, &err);
-        params[i].data = data;
-    }
+    for (uint32_t i = 0; ok && i < b->graph.params.count; i++)
+        ok = blueprint_param_data(b, i, "examples", &arena, &params[i], &err);
     for (uint32_t n = 0; ok && n < b->graph.dims.names.count; n++) {
         const struct dim_name *dim = &b->graph.dims.names.items[n];
         dims[n] = dim->min < 3 && dim->max >= 3 && dim->multiple_of == 1 ? 3 : dim->min;

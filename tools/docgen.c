@@ -165,7 +165,8 @@ static bool put_op(struct strbuf *out, const struct op_row *row, struct error *e
     struct op_example *example = ARENA_NEW(out->arena, struct op_example);
     struct graph graph;
     graph_init(&graph, out->arena);
-    if (!op_example_build(row, 0, 1, 4, DTYPE_F32, true, &graph, example, err))
+    if (!op_example_build(row, &(struct op_example_request){0, 1, 4, DTYPE_F32, true}, &graph,
+                          example, err))
         return fail_at(err, "op '%s'", row->name);
     strbuf_printf(out, "| `%s` | `%s` | ", row->name, row->operands);
     put_attributes(out, row->attrs);

@@ -98,14 +98,16 @@ bool file_write_quietly(int fd, const void *data, size_t size)
 }
 
 /* Reads fd to its end. The expected size is a first guess only: the file may grow or shrink
- * meanwhile, and the files of /proc claim to be empty. */
-static bool read_to_end(int fd, const char *path, size_t expected, size_t limit, char **out_data,
-                        size_t *out_size, struct error *err)
+ * meanwhile, and the files of /proc claim to be empty. NULL after failing *err. */
+static char *read_to_end(int fd, const char *path, size_t expected, size_t limit, size_t *out_size,
+                         struct error *err)
 {
     size_t capacity = expected + 2, size = 0; /* one to see the end, one for the terminator */
     char *data = malloc(capacity);
-    if (!data)
-        return fail(err, ERR_NOMEM, "no memory for the %zu bytes of '%s'", expected, path);
+    if (!data) {
+        fail(err, ERR_NOMEM, "no memory for the %zu bytes of '%s'", expected, path);
+        return NULL;
+    }
     for (;;) {
         ssize_t n = read_some(fd, data + size, capacity - 1 - size);
         if (n < 0) {
@@ -114,9 +116,8 @@ static bool read_to_end(int fd, const char *path, size_t expected, size_t limit,
         }
         if (n == 0) {
             data[size] = '\0';
-            *out_data = data;
             *out_size = size;
-            return true;
+            return data;
         }
         size += (size_t)n;
         if (size > limit) {
@@ -134,7 +135,7 @@ static bool read_to_end(int fd, const char *path, size_t expected, size_t limit,
         capacity *= 2;
     }
     free(data);
-    return false;
+    return NULL;
 }
 
 /* fd, when it is a regular file; -1 otherwise, closed. */
@@ -270,7 +271,10 @@ bool file_read_open(int fd, const char *name, size_t limit, char **out_data, siz
     if ((uintmax_t)info.st_size > limit)
         return fail(err, ERR_LIMIT, "'%s' has %jd bytes, at most %zu are allowed", name,
                     (intmax_t)info.st_size, limit);
-    return read_to_end(fd, name, (size_t)info.st_size, limit, out_data, out_size, err);
+    char *data = read_to_end(fd, name, (size_t)info.st_size, limit, out_size, err);
+    if (data)
+        *out_data = data;
+    return data != NULL;
 }
 
 bool file_read(const char *path, size_t limit, char **out_data, size_t *out_size, struct error *err)

@@ -52,10 +52,14 @@ static bool compile(const struct build_request *request, const struct compile_op
     if (options->chooser || options->observer) /* they are of this process */
         return compile_isolated(request->source, request->size, options, arena, out, err);
     result->tuned = NULL;
-    work_compile(request->source, request->size, options,
-                 options->strategy == STRATEGY_AGGRESSIVE && !options->plain ? request->tune_s : 0,
-                 options->cache ? cache_folder(options->cache) : NULL, request->closed, arena,
-                 &work);
+    const struct compile_order order = {
+        .source = request->source,
+        .size = request->size,
+        .options = options,
+        .tune_s = options->strategy == STRATEGY_AGGRESSIVE && !options->plain ? request->tune_s : 0,
+        .cache_folder = options->cache ? cache_folder(options->cache) : NULL,
+        .closed = request->closed};
+    work_compile(&order, arena, &work);
     if (!run_work(request, &work, "the compiler", arena, &answer, err) ||
         !compile_take_answer(&answer, out, err))
         return false;
@@ -110,14 +114,13 @@ static bool inspect(const struct compile_options *options, struct build_result *
 {
     struct compile_result *compiled = &result->compiled;
     enum strategy strategy = options->strategy ? options->strategy : STRATEGY_STANDARD;
-    char id[KERNEL_ID_BYTES];
-    bool ok = package_read(compiled->package, compiled->package_bytes, TRUST_ALLOW_UNSIGNED, NULL,
-                           arena, out, id, err);
+    const struct trust trust = {.policy = TRUST_ALLOW_UNSIGNED};
+    bool ok = package_read(compiled->package, compiled->package_bytes, &trust, arena, out, err);
     if (!ok && err->code != ERR_NOMEM)
         err->code = ERR_COMPILER_DIED;
     if (!ok)
         return fail_at(err, "what the compiler made");
-    if (strcmp(id, compiled->kernel_id) != 0 ||
+    if (strcmp(out->id, compiled->kernel_id) != 0 ||
         strcmp(out->strategy, strategy_name(strategy)) != 0 ||
         strcmp(out->compiler, compiler_version()) != 0)
         return fail(err, ERR_COMPILER_DIED, "the compiler made another package than it says");
@@ -260,37 +263,37 @@ bool build_run(const struct build_request *request, struct arena *arena, struct 
     return true;
 }
 
-/* Without its signature, which must be by the request's own key where there is one. */
-static bool unsign(const struct build_request *request, const void *package, size_t size,
-                   struct arena *arena, struct build_result *out, struct package_contents *contents,
-                   struct error *err)
+/* Takes the signature off the result's package, which must be by the request's own key where there
+ * is one. */
+static bool unsign(const struct build_request *request, struct build_result *result,
+                   struct arena *arena, struct package_contents *contents, struct error *err)
 {
     struct signing_key key = {.public_key = {0}};
     uint8_t own[1][32];
     struct strbuf bytes;
-    char id[KERNEL_ID_BYTES];
     strbuf_init(&bytes, arena);
     bool ok = !request->open_key || request->open_key(request->context, &key, err);
     memcpy(own[0], key.public_key, sizeof own[0]);
     OPENSSL_cleanse(&key, sizeof key);
     const struct trusted_keys trusted = {.keys = (const uint8_t(*)[32])own,
                                          .count = request->open_key ? 1 : 0};
+    const struct trust trust = {TRUST_ALLOW_UNSIGNED, &trusted};
     if (!ok ||
-        !package_read(package, size, TRUST_ALLOW_UNSIGNED, &trusted, arena, contents, id, err) ||
-        !package_write(contents, NULL, &bytes, out->compiled.kernel_id, err))
+        !package_read(result->package, result->package_bytes, &trust, arena, contents, err) ||
+        !package_write(contents, NULL, &bytes, result->compiled.kernel_id, err))
         return false;
-    out->package = arena_alloc(arena, bytes.size_bytes, 64);
-    memcpy((void *)(uintptr_t)out->package, bytes.data, bytes.size_bytes);
-    out->package_bytes = bytes.size_bytes;
+    result->package = arena_alloc(arena, bytes.size_bytes, 64);
+    memcpy((void *)(uintptr_t)result->package, bytes.data, bytes.size_bytes);
+    result->package_bytes = bytes.size_bytes;
     return true;
 }
 
 bool build_verify(const struct build_request *request, const void *package, size_t size,
                   struct arena *arena, struct build_result *out, struct error *err)
 {
-    struct build_result result = {.evidence = NULL};
+    struct build_result result = {.package = package, .package_bytes = size};
     struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
-    if (!unsign(request, package, size, arena, &result, contents, err) ||
+    if (!unsign(request, &result, arena, contents, err) ||
         !begin_step(request, BUILD_VERIFY, err) || !verify(request, &result, arena, err) ||
         !begin_step(request, BUILD_SIGN, err) || !finish(request, contents, arena, &result, err))
         return false;
@@ -298,13 +301,13 @@ bool build_verify(const struct build_request *request, const void *package, size
     return true;
 }
 
-bool build_profile(const struct build_request *request, const void *package, size_t size,
-                   const uint8_t signer[32], double seconds, struct arena *arena,
-                   struct work_profiled *out, struct error *err)
+bool build_profile(const struct build_request *request, const struct build_measured *measured,
+                   struct arena *arena, struct work_profiled *out, struct error *err)
 {
     struct work_order work;
     struct child_answer answer;
-    work_profile(package, size, signer, seconds, arena, &work);
+    work_profile(measured->package, measured->size, measured->signer, measured->seconds, arena,
+                 &work);
     return run_work(request, &work, "measuring", arena, &answer, err) &&
            work_take_profiled(&answer, out, err);
 }

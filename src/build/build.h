@@ -79,12 +79,17 @@ bool build_run(const struct build_request *request, struct arena *arena, struct 
  * cancelled count. *out has package and evidence; ERR_VERIFY as above. Its id stays what it was. */
 bool build_verify(const struct build_request *request, const void *package, size_t size,
                   struct arena *arena, struct build_result *out, struct error *err);
-/* Measures a package at typical sizes for so many seconds, in a child: what is measured is what
- * signer signed. Of request only spawner and cancelled count. *out lies in arena. */
+/* A package that is to be measured at typical sizes. */
+struct build_measured {
+    const void *package;
+    size_t size;
+    const uint8_t *signer; /* the 32 bytes of the key that must have signed it */
+    double seconds;        /* how long */
+};
+/* In a child. Of request only spawner and cancelled count. *out lies in arena. */
 struct work_profiled;
-bool build_profile(const struct build_request *request, const void *package, size_t size,
-                   const uint8_t signer[32], double seconds, struct arena *arena,
-                   struct work_profiled *out, struct error *err);
+bool build_profile(const struct build_request *request, const struct build_measured *measured,
+                   struct arena *arena, struct work_profiled *out, struct error *err);
 void build_release(const struct build_request *request, struct build_result *result);
 
 #endif

@@ -106,10 +106,10 @@ static void whoever_forks(void **state)
     assert_int_equal(own.compiled.passes, other.compiled.passes);
     struct trusted_keys trusted;
     struct package_contents *contents = ARENA_NEW(&bed->arena, struct package_contents);
-    char id[KERNEL_ID_BYTES];
     assert_true(keys_trusted(bed->folder, &bed->arena, &trusted, &bed->err));
-    assert_true(package_read(own.package, own.package_bytes, TRUST_REQUIRE, &trusted, &bed->arena,
-                             contents, id, &bed->err));
+    assert_true(package_read(own.package, own.package_bytes,
+                             &(struct trust){TRUST_REQUIRE, &trusted}, &bed->arena, contents,
+                             &bed->err));
     assert_int_equal(contents->evidence_bytes, own.evidence_bytes);
     spawner_stop(request.spawner);
 }
@@ -238,7 +238,6 @@ static void verified_afterwards(void **state)
     struct build_result fast, later;
     struct package_contents *contents = ARENA_NEW(&bed->arena, struct package_contents);
     struct trusted_keys trusted;
-    char id[KERNEL_ID_BYTES];
     request.compile.strategy = STRATEGY_FAST;
     assert_true(build_run(&request, &bed->arena, &fast, &bed->err));
     assert_null(fast.evidence);
@@ -249,8 +248,8 @@ static void verified_afterwards(void **state)
     assert_true(keys_trusted(bed->folder, &bed->arena, &trusted, &bed->err));
     void *aligned = arena_alloc(&bed->arena, later.package_bytes, 64);
     memcpy(aligned, later.package, later.package_bytes);
-    assert_true(package_read(aligned, later.package_bytes, TRUST_REQUIRE, &trusted, &bed->arena,
-                             contents, id, &bed->err));
+    assert_true(package_read(aligned, later.package_bytes, &(struct trust){TRUST_REQUIRE, &trusted},
+                             &bed->arena, contents, &bed->err));
     assert_int_equal(contents->evidence_bytes, later.evidence_bytes);
     assert_memory_equal(contents->evidence_json, later.evidence, later.evidence_bytes);
 

@@ -44,7 +44,8 @@ static struct child_exit compile(struct spawner *spawner, const struct child_lim
     const struct compile_options options = {.strategy = STRATEGY_FAST, .targets = "x86-64-v2"};
     struct child_answer answer;
     struct work_order work;
-    work_compile(text, size, &options, 0, NULL, NULL, arena, &work);
+    work_compile(&(struct compile_order){.source = text, .size = size, .options = &options}, arena,
+                 &work);
     if (limits)
         work.limits = *limits;
     struct child_exit end = spawner_run(spawner, &work, cancelled, arena, &answer, err);
@@ -109,7 +110,9 @@ static void ends_are_told(void **state)
     struct spawner *spawner = spawner_start(&err);
     struct work_order work;
     const struct compile_options options = {.strategy = STRATEGY_FAST};
-    work_compile("{\"nodes\": 3}", 12, &options, 0, NULL, NULL, &arena, &work);
+    const struct compile_order order = {
+        .source = "{\"nodes\": 3}", .size = 12, .options = &options};
+    work_compile(&order, &arena, &work);
     assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
     assert_int_equal(err.code, ERR_JSON);
     work.parts[0].size_bytes = 3;

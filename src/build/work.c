@@ -86,34 +86,35 @@ static bool take_options(const struct child_part *part, void *out, size_t bytes,
     return true;
 }
 
-void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  double tune_s, const char *cache_folder, const char *closed, struct arena *arena,
-                  struct work_order *out)
+void work_compile(const struct compile_order *order, struct arena *arena, struct work_order *out)
 {
+    const struct compile_options *options = order->options;
     const struct compile_wire wire = {.seed = options->seed,
-                                      .tune_s = tune_s,
+                                      .tune_s = order->tune_s,
                                       .strategy = options->strategy,
                                       .training = options->training,
                                       .plain = options->plain};
     const char *kernels = NULL;
-    if (cache_folder) {
+    if (order->cache_folder) {
         struct strbuf path;
         strbuf_init(&path, arena);
-        strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, cache_folder);
+        strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, order->cache_folder);
         kernels = path.data;
     }
-    const char *const texts[] = {options->targets, options->folder, options->dump, kernels, closed};
+    const char *const texts[] = {options->targets, options->folder, options->dump, kernels,
+                                 order->closed};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES;
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
         .kind = WORK_COMPILE,
-        .limits = {.timeout_ms = timeout_ms + (uint32_t)(TUNE_MORE * 1e3 * tune_s),
+        .limits = {.timeout_ms = timeout_ms + (uint32_t)(TUNE_MORE * 1e3 * order->tune_s),
                    .memory_bytes = memory,
                    .answer_bytes = memory,
                    .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
-        .parts = {
-            put_options(&wire, sizeof wire, arena), put_texts(texts, 5, arena), {source, size}}};
+        .parts = {put_options(&wire, sizeof wire, arena),
+                  put_texts(texts, 5, arena),
+                  {order->source, order->size}}};
 }
 
 void work_verify(const void *package, size_t size, const struct verify_options *options,

@@ -17,12 +17,17 @@ struct work_order {
     struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package: borrowed */
 };
 
-/* Compiling with these options, without key, chooser and observer, and with a cache for kernels
- * that is part of cache_folder (NULL: none): no child writes what is found as a whole package.
- * tune_s, closed: as in build_request. */
-void work_compile(const char *source, size_t size, const struct compile_options *options,
-                  double tune_s, const char *cache_folder, const char *closed, struct arena *arena,
-                  struct work_order *out);
+/* What is to be compiled, and how. */
+struct compile_order {
+    const char *source; /* as in build_request, like size, tune_s and closed */
+    size_t size;
+    const struct compile_options *options; /* key, chooser and observer do not count */
+    double tune_s;
+    const char *cache_folder; /* a part of it is a cache for kernels; NULL: there is none */
+    const char *closed;
+};
+/* Compiling so: no child writes what is found as a whole package. */
+void work_compile(const struct compile_order *order, struct arena *arena, struct work_order *out);
 /* What was measured meanwhile, as build_result has it: NULL where it is none or damaged. */
 const char *work_take_tuned(const struct child_answer *answer);
 /* verify_package with these options, but without trusted keys. As a whole it takes half a minute

@@ -7,12 +7,10 @@
 #define URZA_CLI_APART_PRIV_H
 
 #include "base/child.h"
+#include "verify/verify.h"
 
 struct cli;
 struct error;
-struct verify_options;
-struct strbuf;
-struct verify_summary;
 
 /* Runs in the child, where cli->arena is the child's own. */
 typedef bool apart_fn(struct cli *cli, void *context, struct child_answer *out, struct error *err);
@@ -22,16 +20,26 @@ typedef bool apart_fn(struct cli *cli, void *context, struct child_answer *out, 
  * Who measures on this machine cannot have it so (urza tune). */
 void apart_confine(struct cli *cli, const char *folder);
 
-/* who: the subject of what is said when the child dies, ERR_COMPILER_DIED or ERR_NOMEM; timeout_ms
- * 0: none. */
-bool apart_run(struct cli *cli, apart_fn *work, void *context, uint32_t timeout_ms, const char *who,
-               struct child_answer *out, struct error *err);
+struct apart {
+    apart_fn *work;
+    void *context;
+    uint32_t timeout_ms; /* 0: none */
+    const char *who;     /* the subject of what is said when the child dies */
+};
+/* ERR_COMPILER_DIED or ERR_NOMEM when the child dies. */
+bool apart_run(struct cli *cli, const struct apart *apart, struct child_answer *out,
+               struct error *err);
 /* The same for work that reads a file and folds its constants: ten minutes at most. */
 bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_answer *out,
                 struct error *err);
-/* verify_package in a child that is confined as the library's is; its evidence is appended. */
+/* verify_package in a child that is confined as the library's is. */
+struct apart_verdict {
+    struct verify_summary summary;
+    const char *evidence; /* JSON */
+    size_t evidence_bytes;
+};
 bool apart_verify(struct cli *cli, const void *bytes, size_t size,
-                  const struct verify_options *options, struct verify_summary *out,
-                  struct strbuf *evidence, struct error *err);
+                  const struct verify_options *options, struct apart_verdict *out,
+                  struct error *err);
 
 #endif

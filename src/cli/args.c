@@ -156,7 +156,7 @@ static const struct option_row *find_row(const struct tables *tables, int found)
 }
 
 bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char **argv,
-                uint32_t minimum, uint32_t maximum, char ***out_words, struct error *err)
+                struct words *words, struct error *err)
 {
     struct tables tables;
     fill_tables(&tables, rows);
@@ -184,8 +184,8 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
         }
     }
     uint32_t count = (uint32_t)(argc - optind);
-    if (count < minimum || count > maximum)
+    if (count < words->least || count > words->most)
         return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
-    *out_words = argv + optind;
+    words->items = argv + optind;
     return true;
 }

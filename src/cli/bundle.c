@@ -81,21 +81,32 @@ bool bundle_fail(const urza_error *from, struct error *err)
     return from->place[0] == '\0' ? false : fail_at(err, "%s", from->place);
 }
 
-bool bundle_open(struct cli *cli, const struct bundle_options *options, struct bundle *out,
-                 struct error *err)
+bool bundle_prepare(struct cli *cli, const struct bundle_options *options, struct bundle *out,
+                    urza_load_options *out_load, struct error *err)
 {
     struct trusted_keys trusted;
     struct bundle bundle = {.module = NULL};
     if (!bundle_trusted(cli, options->keys, &trusted, err) ||
         !bundle_read(cli, options->path, &bundle.bytes, &bundle.size_bytes, err))
         return false;
-    urza_load_options load = {
+    *out = bundle;
+    *out_load = (urza_load_options){
         .trust = options->allow_unsigned ? URZA_TRUST_ALLOW_UNSIGNED : URZA_TRUST_REQUIRE,
         .trusted_keys = trusted.keys,
         .trusted_key_count = trusted.count,
         .threads = options->threads,
         .target = options->target,
     };
+    return true;
+}
+
+bool bundle_open(struct cli *cli, const struct bundle_options *options, struct bundle *out,
+                 struct error *err)
+{
+    struct bundle bundle;
+    urza_load_options load;
+    if (!bundle_prepare(cli, options, &bundle, &load, err))
+        return false;
     urza_error problem = {.code = 0};
     if (urza_load_memory(bundle.bytes, bundle.size_bytes, &load, &bundle.module, &problem) != 0) {
         bundle_fail(&problem, err);

@@ -80,11 +80,16 @@ struct option_row {
     const char *doc;
 };
 
-/* Parses argv[1 …] by rows (--json and --help are always there). Writes what is not an option to
- * *out_words, terminated by NULL: at least minimum, at most maximum of them. ERR_USAGE. --help
- * prints the help and returns false with an untouched error: nothing is left to be done. */
+/* What is not an option. */
+struct words {
+    uint32_t least, most; /* how many there may be: set by the caller */
+    char **items;         /* terminated by NULL */
+};
+
+/* Parses argv[1 …] by rows (--json and --help are always there). ERR_USAGE. --help prints the help
+ * and returns false with an untouched error: nothing is left to be done. */
 bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char **argv,
-                uint32_t minimum, uint32_t maximum, char ***out_words, struct error *err);
+                struct words *words, struct error *err);
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
 
 /* Reports. What is printed as plain text goes through these: unprintable characters are shown by
@@ -137,6 +142,9 @@ struct bundle {
     urza_module *module;
     struct graph graph; /* as the package states it */
 };
+/* Reads the package, and says how the runtime is to load it. */
+bool bundle_prepare(struct cli *cli, const struct bundle_options *options, struct bundle *out,
+                    urza_load_options *out_load, struct error *err);
 /* Loads with the public runtime. bundle_release after success only. */
 bool bundle_open(struct cli *cli, const struct bundle_options *options, struct bundle *out,
                  struct error *err);

@@ -8,61 +8,21 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "cli/cli_priv.h"
+#include "cli/measuring_priv.h"
 #include "profile/profile.h"
 
 #define PEAKS 2 /* measured before the calls, and as many behind them */
 
-struct request {
-    struct bundle_options open;
-    struct text_list keys;
-    const char *dims;
-    double seconds;
-};
-
-static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
-                          struct error *err)
-{
-    char **words;
-    *out = (struct request){.open = {.threads = 1, .keys = &out->keys}, .seconds = 1};
-    const struct option_row rows[] = {
-        {"dims", 0, OPTION_TEXT, "LIST", &out->dims, "B=32,S=16: sizes (default: typical ones)"},
-        {"threads", 0, OPTION_COUNT, "N", &out->open.threads, "threads to use (default: 1)"},
-        {"seconds", 0, OPTION_REAL, "S", &out->seconds, "how long to measure (default: 1)"},
-        {"target", 0, OPTION_TEXT, "NAME", &out->open.target,
-         "measure the code of this target, or the interpreter (default: the best here)"},
-        {"key", 0, OPTION_LIST, "HEX", &out->keys, "trust this public key too"},
-        {"allow-unsigned", 0, OPTION_FLAG, NULL, &out->open.allow_unsigned,
-         "accept a package without a signature"},
-        {0},
-    };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
-        return false;
-    out->open.path = words[0];
-    return true;
-}
-
-static bool measure(struct cli *cli, const struct request *request, struct profile *out,
+static bool measure(struct cli *cli, const struct measuring *measuring, struct profile *out,
                     struct error *err)
 {
-    struct trusted_keys trusted;
-    const void *bytes;
-    size_t size;
-    if (!bundle_trusted(cli, &request->keys, &trusted, err) ||
-        !bundle_read(cli, request->open.path, &bytes, &size, err))
+    struct bundle bundle;
+    struct profile_options options;
+    if (!measuring_open(cli, measuring, &bundle, &options, err))
         return false;
-    const struct profile_options options = {.load = {.trust = request->open.allow_unsigned
-                                                                  ? URZA_TRUST_ALLOW_UNSIGNED
-                                                                  : URZA_TRUST_REQUIRE,
-                                                     .trusted_keys = trusted.keys,
-                                                     .trusted_key_count = trusted.count,
-                                                     .threads = request->open.threads,
-                                                     .target = request->open.target},
-                                            .dims = request->dims,
-                                            .seconds = request->seconds,
-                                            .peaks = PEAKS};
-    return profile_package(bytes, size, &options, cli->arena, out, err) ||
-           fail_at(err, "%s", request->open.path);
+    options.peaks = PEAKS;
+    return profile_package(bundle.bytes, bundle.size_bytes, &options, cli->arena, out, err) ||
+           fail_at(err, "%s", measuring->open.path);
 }
 
 static void print(const struct profile *profile)
@@ -85,12 +45,15 @@ static void print(const struct profile *profile)
 
 bool cmd_bench(struct cli *cli, int argc, char **argv, struct error *err)
 {
-    struct request request;
+    static const struct measuring_rows rows = {
+        "how long to measure (default: 1)",
+        "measure the code of this target, or the interpreter (default: the best here)", NULL};
+    struct measuring measuring;
     struct profile *profile = ARENA_NEW(cli->arena, struct profile);
-    if (!parse_request(cli, argc, argv, &request, err))
+    if (!measuring_parse(cli, argc, argv, &rows, &measuring, err))
         return false;
     progress_begin(cli, "measuring");
-    bool ok = measure(cli, &request, profile, err);
+    bool ok = measure(cli, &measuring, profile, err);
     progress_end(cli);
     if (!ok)
         return false;

@@ -41,7 +41,7 @@ struct outcome {
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
                           struct error *err)
 {
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     struct request request = {.strategy_text = "standard", .cache = cli->cache};
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the package to write"},
@@ -67,9 +67,9 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"no-cache", 0, OPTION_FLAG, NULL, &request.no_cache, "compile everything anew"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    request.file = words[0];
+    request.file = words.items[0];
     request.strategy = strategy_from_name(request.strategy_text);
     if (request.strategy == STRATEGY_NONE)
         return fail(err, ERR_USAGE, "'%s' is no strategy: standard, aggressive, fast or emergency",

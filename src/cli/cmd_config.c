@@ -159,13 +159,14 @@ static bool schema(struct cli *cli, struct error *err)
 
 bool cmd_config(struct cli *cli, int argc, char **argv, struct error *err)
 {
-    char **words;
+    struct words words = {.most = 2};
     urza_tuner *tuner;
     urza_tuner_options options = {.record = 0};
     const struct option_row rows[] = {{0}};
-    if (!args_parse(cli, rows, argc, argv, 0, 2, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    const char *verb = words[0] ? words[0] : "list", *word = words[0] ? words[1] : NULL;
+    const char *verb = words.items[0] ? words.items[0] : "list";
+    const char *word = words.items[0] ? words.items[1] : NULL;
     if (!tuning_open(cli, &options, &tuner, err))
         return false;
     bool ok;

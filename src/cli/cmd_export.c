@@ -34,14 +34,9 @@ static bool read_blueprint(struct cli *cli, const struct request *request, const
     const struct graph *graph = &blueprint->graph;
     struct package_param *params =
         ARENA_ARRAY(cli->arena, struct package_param, graph->params.count);
-    for (uint32_t i = 0; i < graph->params.count; i++) {
-        void *data;
-        params[i].dtype = (enum dtype)graph_node(graph, graph->params.items[i])->dtype;
-        if (!blueprint_param_data(blueprint, i, folder, cli->arena, &data, &params[i].data_bytes,
-                                  err))
+    for (uint32_t i = 0; i < graph->params.count; i++)
+        if (!blueprint_param_data(blueprint, i, folder, cli->arena, &params[i], err))
             return false;
-        params[i].data = data;
-    }
     *out = (struct source){graph, params};
     return true;
 }
@@ -51,12 +46,12 @@ static bool read_package(struct cli *cli, const struct request *request, const v
 {
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
     struct trusted_keys trusted;
-    char id[KERNEL_ID_BYTES];
-    enum package_trust trust = request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE;
+    const struct trust trust = {request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                                &trusted};
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
     apart_confine(cli, NULL);
-    if (!package_read(bytes, size, trust, &trusted, cli->arena, contents, id, err))
+    if (!package_read(bytes, size, &trust, cli->arena, contents, err))
         return false;
     *out = (struct source){&contents->graph, contents->params};
     return true;
@@ -88,17 +83,16 @@ static bool export(struct cli *cli, void *context, struct child_answer *out, str
     const struct request *request = context;
     struct source source;
     struct strbuf refused;
-    const void *model;
-    size_t size;
+    struct onnx_file model;
     if (!read_source(cli, request, &source, err))
         return fail_at(err, "%s", request->file);
     strbuf_init(&refused, cli->arena);
-    if (!onnx_write(source.graph, source.params, cli->arena, &refused, &model, &size, err)) {
+    if (!onnx_write(source.graph, source.params, cli->arena, &refused, &model, err)) {
         if (refused.size_bytes >= sizeof err->message)
             report_lines(stderr, "%s\n", refused.data);
         return fail_at(err, "%s", request->file);
     }
-    out->parts[0] = (struct child_part){model, size};
+    out->parts[0] = (struct child_part){model.data, model.size_bytes};
     return true;
 }
 
@@ -106,7 +100,7 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.out = NULL};
     struct child_answer made;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the model to write"},
         {"seed", 0, OPTION_SEED, "N", &request.seed,
@@ -116,9 +110,9 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
          "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    request.file = words[0];
+    request.file = words.items[0];
     if (!request.out)
         return fail(err, ERR_USAGE, "-o OUT says where the model goes");
     if (!apart_read(cli, export, &request, &made, err))

@@ -31,13 +31,13 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
     }
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
     struct trusted_keys trusted;
-    char id[KERNEL_ID_BYTES];
+    const struct trust trust = {request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                                &trusted};
     *out = &contents->graph;
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
     apart_confine(cli, NULL);
-    return package_read(bytes, size, request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
-                        &trusted, cli->arena, contents, id, err);
+    return package_read(bytes, size, &trust, cli->arena, contents, err);
 }
 
 static bool print_graph(struct cli *cli, void *context, struct child_answer *out, struct error *err)
@@ -64,7 +64,7 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.dot = false};
     struct child_answer text;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"dot", 0, OPTION_FLAG, NULL, &request.dot, "in Graphviz's language"},
         {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
@@ -72,9 +72,9 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
          "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    request.file = words[0];
+    request.file = words.items[0];
     if (!apart_read(cli, print_graph, &request, &text, err))
         return false;
     if (cli->json)

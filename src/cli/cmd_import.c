@@ -191,7 +191,7 @@ bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct request request = {.out = NULL};
     struct child_answer made;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the blueprint to write"},
         {"known", 0, OPTION_LIST, "NAME=FILE.npy", &request.known,
@@ -202,9 +202,9 @@ bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
          "of parameters that the blueprint gives no values (default: 0)"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    request.file = words[0];
+    request.file = words.items[0];
     if (!request.out)
         return fail(err, ERR_USAGE, "-o OUT says where the blueprint goes");
     return apart_read(cli, import, &request, &made, err) && write_files(cli, &request, &made, err);

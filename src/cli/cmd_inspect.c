@@ -13,7 +13,6 @@ struct view {
     const char *path;
     const void *bytes;
     size_t size_bytes;
-    char id[KERNEL_ID_BYTES];
     struct package_contents contents;
     bool is_signed;
 };
@@ -126,7 +125,7 @@ static bool describe(struct cli *cli, const struct view *view, json_t **out, str
     json_t *object = json_object(), *targets = json_array();
     for (uint32_t i = 0; i < contents->target_count; i++)
         json_array_append_new(targets, json_string(contents->targets[i].name));
-    json_object_set_new(object, "kernel_id", json_string(view->id));
+    json_object_set_new(object, "kernel_id", json_string(view->contents.id));
     json_object_set_new(object, "name", report_text(contents->name));
     json_object_set_new(object, "compiler", report_text(contents->compiler));
     json_object_set_new(object, "strategy", report_text(contents->strategy));
@@ -165,7 +164,7 @@ static void print(struct cli *cli, const struct view *view)
 {
     const struct package_contents *contents = &view->contents;
     const struct graph *graph = &contents->graph;
-    report_lines(stdout, "%s\n", view->id);
+    report_lines(stdout, "%s\n", view->contents.id);
     report_lines(stdout, "%-9s %s\n", "name", report_word(cli, contents->name));
     report_lines(stdout, "%-9s %s, strategy %s\n", "compiler", contents->compiler,
                  contents->strategy);
@@ -263,7 +262,7 @@ bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
     struct trusted_keys trusted;
     bool allow_unsigned = false;
     const char *what = NULL;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"dump", 0, OPTION_TEXT, "WHAT", &what, "print manifest, graph, plan or schedule"},
         {"key", 0, OPTION_LIST, "HEX", &keys, "trust this public key too"},
@@ -272,14 +271,13 @@ bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
         {0},
     };
     struct view *view = ARENA_NEW(cli->arena, struct view);
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err) ||
+    if (!args_parse(cli, rows, argc, argv, &words, err) ||
         !bundle_trusted(cli, &keys, &trusted, err) ||
-        !bundle_read(cli, words[0], &view->bytes, &view->size_bytes, err))
+        !bundle_read(cli, words.items[0], &view->bytes, &view->size_bytes, err))
         return false;
-    view->path = words[0];
-    if (!package_read(view->bytes, view->size_bytes,
-                      allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted, cli->arena,
-                      &view->contents, view->id, err))
+    view->path = words.items[0];
+    const struct trust trust = {allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted};
+    if (!package_read(view->bytes, view->size_bytes, &trust, cli->arena, &view->contents, err))
         return fail_at(err, "%s", view->path);
     view->is_signed = is_signed(view);
     if (what)

@@ -138,23 +138,23 @@ static bool distrust(struct cli *cli, const char *name, struct error *err)
 
 bool cmd_keys(struct cli *cli, int argc, char **argv, struct error *err)
 {
-    char **words;
+    struct words words = {.most = 3};
     const struct option_row rows[] = {{0}};
-    if (!args_parse(cli, rows, argc, argv, 0, 3, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
     if (!cli->home)
         return fail(err, ERR_USAGE, "no folder for keys: set URZA_HOME");
     uint32_t count = 0;
-    while (words[count])
+    while (words.items[count])
         count++;
-    const char *verb = count > 0 ? words[0] : "list";
+    const char *verb = count > 0 ? words.items[0] : "list";
     if (count <= 1 && strcmp(verb, "list") == 0)
         return list(cli, err);
     if (count == 1 && strcmp(verb, "show") == 0)
         return show(cli, err);
     if (count == 3 && strcmp(verb, "trust") == 0)
-        return trust(cli, words[1], words[2], err);
+        return trust(cli, words.items[1], words.items[2], err);
     if (count == 2 && strcmp(verb, "distrust") == 0)
-        return distrust(cli, words[1], err);
+        return distrust(cli, words.items[1], err);
     return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
 }

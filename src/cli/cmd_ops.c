@@ -46,13 +46,13 @@ static void print_onnx(struct cli *cli)
 bool cmd_ops(struct cli *cli, int argc, char **argv, struct error *err)
 {
     bool onnx = false;
-    char **words;
+    struct words words = {.most = 0};
     const struct option_row rows[] = {
         {"onnx", 0, OPTION_FLAG, NULL, &onnx,
          "operations of ONNX: opsets, types (F floats, I integers, B bool, W: wide inside), notes"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 0, 0, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
     if (onnx)
         print_onnx(cli);

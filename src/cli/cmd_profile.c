@@ -5,63 +5,40 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strbuf.h"
-#include "cli/cli_priv.h"
+#include "cli/measuring_priv.h"
 #include "profile/profile.h"
 
 struct request {
-    struct bundle_options open;
-    struct text_list keys;
-    const char *dims, *svg;
-    double seconds;
+    struct measuring measuring;
+    const char *svg;
     bool no_peak;
 };
 
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
                           struct error *err)
 {
-    char **words;
-    *out = (struct request){.open = {.threads = 1, .keys = &out->keys}, .seconds = 1};
-    const struct option_row rows[] = {
-        {"dims", 0, OPTION_TEXT, "LIST", &out->dims, "B=32,S=16: sizes (default: typical ones)"},
-        {"threads", 0, OPTION_COUNT, "N", &out->open.threads, "threads to use (default: 1)"},
-        {"seconds", 0, OPTION_REAL, "S", &out->seconds, "how long to call (default: 1)"},
-        {"target", 0, OPTION_TEXT, "NAME", &out->open.target,
-         "the code of this target (default: the best here)"},
+    *out = (struct request){.svg = NULL};
+    const struct option_row own[] = {
         {"svg", 0, OPTION_TEXT, "FILE", &out->svg, "write a timeline over the threads"},
         {"no-peak", 0, OPTION_FLAG, NULL, &out->no_peak,
          "do not measure what this machine can do, some 0.3 s for each level of memory"},
-        {"key", 0, OPTION_LIST, "HEX", &out->keys, "trust this public key too"},
-        {"allow-unsigned", 0, OPTION_FLAG, NULL, &out->open.allow_unsigned,
-         "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
-        return false;
-    out->open.path = words[0];
-    return true;
+    const struct measuring_rows rows = {"how long to call (default: 1)",
+                                        "the code of this target (default: the best here)", own};
+    return measuring_parse(cli, argc, argv, &rows, &out->measuring, err);
 }
 
 static bool measure(struct cli *cli, const struct request *request, struct trace_profile *out,
                     struct error *err)
 {
-    struct trusted_keys trusted;
-    const void *bytes;
-    size_t size;
-    if (!bundle_trusted(cli, &request->keys, &trusted, err) ||
-        !bundle_read(cli, request->open.path, &bytes, &size, err))
+    struct bundle bundle;
+    struct profile_options options;
+    if (!measuring_open(cli, &request->measuring, &bundle, &options, err))
         return false;
-    const struct profile_options options = {.load = {.trust = request->open.allow_unsigned
-                                                                  ? URZA_TRUST_ALLOW_UNSIGNED
-                                                                  : URZA_TRUST_REQUIRE,
-                                                     .trusted_keys = trusted.keys,
-                                                     .trusted_key_count = trusted.count,
-                                                     .threads = request->open.threads,
-                                                     .target = request->open.target},
-                                            .dims = request->dims,
-                                            .seconds = request->seconds,
-                                            .peaks = request->no_peak ? 0 : 1};
-    return profile_launches(bytes, size, &options, cli->arena, out, err) ||
-           fail_at(err, "%s", request->open.path);
+    options.peaks = request->no_peak ? 0 : 1;
+    return profile_launches(bundle.bytes, bundle.size_bytes, &options, cli->arena, out, err) ||
+           fail_at(err, "%s", request->measuring.open.path);
 }
 
 static void print_launch(const struct launch_profile *l)

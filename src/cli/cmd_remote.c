@@ -440,7 +440,7 @@ static bool open_client(struct remote *remote, struct error *err)
 bool cmd_remote(struct cli *cli, int argc, char **argv, struct error *err)
 {
     struct remote remote = {.cli = cli};
-    char **words;
+    struct words words = {.least = 1, .most = 34};
     const struct option_row rows[] = {
         {"url", 0, OPTION_TEXT, "URL", &remote.url, "the registry ($URZA_URL, " DEFAULT_URL ")"},
         {"token-file", 0, OPTION_TEXT, "FILE", &remote.token_file, "a token; else $URZA_TOKEN"},
@@ -456,12 +456,12 @@ bool cmd_remote(struct cli *cli, int argc, char **argv, struct error *err)
         {"allow-unsigned", 0, OPTION_FLAG, NULL, &remote.allow_unsigned,
          "take packages that nobody signed"},
         {0}};
-    if (!args_parse(cli, rows, argc, argv, 1, 34, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    const struct verb *verb = find_verb(words);
+    const struct verb *verb = find_verb(words.items);
     if (!verb)
         return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
-    remote.words = words + 1;
+    remote.words = words.items + 1;
     if (!open_client(&remote, err))
         return false;
     bool ok = verb->run(&remote, err);

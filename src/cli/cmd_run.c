@@ -37,7 +37,7 @@ struct call {
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
                           struct error *err)
 {
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     *out = (struct request){.open = {.threads = 1, .keys = &out->keys}};
     const struct option_row rows[] = {
         {"in", 0, OPTION_LIST, "NAME=FILE", &out->in, "an input's values, a .npy file"},
@@ -54,9 +54,9 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "accept a package without a signature"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    out->open.path = words[0];
+    out->open.path = words.items[0];
     return !out->random || args_number(out->random, UINT64_MAX, &out->seed) ||
            fail(err, ERR_USAGE, "--random expects a seed from 0 to 2^64 - 1, not '%s'",
                 out->random);
@@ -167,10 +167,10 @@ static bool fill_inputs(struct cli *cli, const struct request *request, struct c
         } else if (!fill) {
             fail(err, ERR_INPUT, "missing: give --in %s=FILE, or --random", name);
             return fail_at(err, "input '%s'", name);
-        } else if (!tensor_make(cli->arena, graph, graph->inputs.items[i], dims, dtype, tensor,
-                                err)) {
+        } else if (!tensor_make(cli->arena, graph, graph->inputs.items[i], dims, tensor, err)) {
             return fail_at(err, "input '%s'", name);
         } else {
+            tensor->dtype = dtype;
             tensor_random(tensor, input_node(graph, i)->dtype, name, request->seed);
         }
     }
@@ -284,7 +284,8 @@ static bool print_output(struct cli *cli, const struct call *call, uint32_t inde
     }
     struct interp_tensor values;
     shown = count < SHOWN_VALUES ? count : SHOWN_VALUES;
-    if (!interp_load(&values, cli->arena, dtype, 1, &shown, tensor_data(tensor), err))
+    if (!interp_load(&values, cli->arena,
+                     &(struct native_tensor){dtype, 1, &shown, tensor_data(tensor)}, err))
         return false;
     for (int64_t i = 0; i < shown; i++) {
         if (dtype_is_float(dtype))

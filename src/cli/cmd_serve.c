@@ -81,13 +81,13 @@ bool cmd_serve(struct cli *cli, int argc, char **argv, struct error *err)
     struct server_options server = {.on_ready = say_ready, .context = cli};
     const char *file = NULL;
     bool print = false;
-    char **words;
+    struct words words = {.most = 0};
     list_settings(options);
     add_row(options, (struct option_row){"config", 0, OPTION_TEXT, "FILE", &file,
                                          "settings, one `name = value` a line"});
     add_row(options, (struct option_row){"print-config", 0, OPTION_FLAG, NULL, &print,
                                          "print all settings as such a file, and end"});
-    if (!args_parse(cli, options->rows, argc, argv, 0, 0, &words, err) ||
+    if (!args_parse(cli, options->rows, argc, argv, &words, err) ||
         !gather(cli, file, options, &server.settings, err))
         return false;
     if (print) {
@@ -107,7 +107,7 @@ static bool open_stopped(struct cli *cli, int argc, char **argv, bool *repair, s
 {
     struct setting_options *options = ARENA_NEW(cli->arena, struct setting_options);
     const char *data = NULL, *file = NULL;
-    char **words;
+    struct words words = {.most = 0};
     struct option_row rows[4] = {
         {"data", 0, OPTION_TEXT, "DIR", &data, "the folder of a service that is stopped"},
         {"config", 0, OPTION_TEXT, "FILE", &file, "its settings"},
@@ -115,8 +115,7 @@ static bool open_stopped(struct cli *cli, int argc, char **argv, bool *repair, s
     if (repair)
         rows[2] =
             (struct option_row){"repair", 0, OPTION_FLAG, NULL, repair, "mend what can be mended"};
-    if (!args_parse(cli, rows, argc, argv, 0, 0, &words, err) ||
-        !gather(cli, file, options, out, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err) || !gather(cli, file, options, out, err))
         return false;
     return !data || settings_set(out, "data", data, cli->arena, err);
 }
@@ -142,16 +141,16 @@ bool cmd_gc(struct cli *cli, int argc, char **argv, struct error *err)
 bool cmd_token(struct cli *cli, int argc, char **argv, struct error *err)
 {
     const char *scopes = "read,compile", *token, *line;
-    char **words;
+    struct words words = {.least = 2, .most = 2};
     const struct option_row rows[] = {
         {"scopes", 0, OPTION_TEXT, "LIST", &scopes,
          "of read, compile, admin, worker, between commas (default: read,compile)"},
         {0}};
-    if (!args_parse(cli, rows, argc, argv, 2, 2, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    if (strcmp(words[0], "new") != 0)
+    if (strcmp(words.items[0], "new") != 0)
         return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
-    if (!server_new_token(words[1], scopes, cli->arena, &token, &line, err))
+    if (!server_new_token(words.items[1], scopes, cli->arena, &token, &line, err))
         return false;
     if (cli->json)
         report_json(json_pack("{s:s, s:s}", "token", token, "line", line));

@@ -198,8 +198,9 @@ static void tune_one(struct cli *cli, urza_tuner *tuner, const char *record, dou
     struct measuring measuring = {tuner, record, budget_s};
     struct error err = {.code = ERR_NONE};
     struct child_answer answer;
-    bool ok = apart_run(cli, measure, &measuring, MEASURE_MS + (uint32_t)(2e3 * budget_s),
-                        "the process that measures", &answer, &err);
+    const struct apart apart = {measure, &measuring, MEASURE_MS + (uint32_t)(2e3 * budget_s),
+                                "the process that measures"};
+    bool ok = apart_run(cli, &apart, &answer, &err);
     json_t *row = find_row(tuner, record);
     if (cli->progress)
         fputs("\r\033[K", stderr);
@@ -243,7 +244,7 @@ static bool tune(struct cli *cli, const struct request *request, urza_tuner *tun
 
 bool cmd_tune(struct cli *cli, int argc, char **argv, struct error *err)
 {
-    char **words;
+    struct words words = {.most = 1};
     struct request request = {.file = NULL};
     urza_tuner *tuner;
     urza_tuner_options options = {.on_progress = tuning_progress, .user = cli};
@@ -257,9 +258,9 @@ bool cmd_tune(struct cli *cli, int argc, char **argv, struct error *err)
          "code for these (default: the best that this machine runs)"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 0, 1, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    request.file = words[0];
+    request.file = words.items[0];
     if (!request.file == !request.recorded)
         return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
     if (request.budget_s > SECONDS_MAX)

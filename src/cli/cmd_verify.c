@@ -22,12 +22,12 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
     struct verify_options options = {.size_count = 2, .thorough = true};
     struct text_list keys = {0};
     struct trusted_keys trusted;
-    struct verify_summary summary;
-    struct strbuf evidence, table;
+    struct apart_verdict verdict;
+    struct strbuf table;
     bool kernels_too = false;
     const void *bytes;
     size_t size;
-    char **words;
+    struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"dims", 0, OPTION_TEXT, "LIST", &options.dims,
          "B=32,S=16: at these sizes (default: several)"},
@@ -38,23 +38,22 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
          "accept a package without a signature"},
         {0},
     };
-    strbuf_init(&evidence, cli->arena);
     strbuf_init(&table, cli->arena);
-    if (!args_parse(cli, rows, argc, argv, 1, 1, &words, err) ||
+    if (!args_parse(cli, rows, argc, argv, &words, err) ||
         !bundle_trusted(cli, &keys, &trusted, err) ||
-        !bundle_read(cli, words[0], &bytes, &size, err))
+        !bundle_read(cli, words.items[0], &bytes, &size, err))
         return false;
     options.trusted = &trusted;
     progress_begin(cli, "verifying");
-    bool ok = apart_verify(cli, bytes, size, &options, &summary, &evidence, err);
+    bool ok = apart_verify(cli, bytes, size, &options, &verdict, err);
     progress_end(cli);
     if (!ok)
-        return fail_at(err, "%s", words[0]);
+        return fail_at(err, "%s", words.items[0]);
     if (cli->json) {
-        printf("%s\n", evidence.data);
+        printf("%s\n", verdict.evidence);
     } else {
-        evidence_describe(evidence.data, evidence.size_bytes, kernels_too, &table);
+        evidence_describe(verdict.evidence, verdict.evidence_bytes, kernels_too, &table);
         report_lines(stdout, "%s", table.data);
     }
-    return judge(&summary, words[0], err);
+    return judge(&verdict.summary, words.items[0], err);
 }

@@ -14,7 +14,7 @@ struct check {
     size_t size;
     struct arena arena;
     jmp_buf no_memory;
-    char *id;
+    char id[KERNEL_ID_BYTES]; /* of one that is */
     bool ok;
     struct error err;
 };
@@ -30,8 +30,10 @@ static void *read_package(void *context)
     } else {
         check->arena.oom = &check->no_memory;
         struct package_contents *contents = ARENA_NEW(&check->arena, struct package_contents);
-        check->ok = package_read(check->bytes, check->size, client->trust, &client->trusted,
-                                 &check->arena, contents, check->id, &check->err);
+        const struct trust trust = {client->trust, &client->trusted};
+        check->ok =
+            package_read(check->bytes, check->size, &trust, &check->arena, contents, &check->err);
+        memcpy(check->id, contents->id, sizeof check->id);
     }
     check->arena.oom = NULL;
     arena_release(&check->arena);
@@ -41,8 +43,7 @@ static void *read_package(void *context)
 bool check_package(const struct urza_client *client, const void *bytes, size_t size,
                    char out_id[KERNEL_ID_BYTES], struct error *err)
 {
-    char id[KERNEL_ID_BYTES] = "";
-    struct check check = {.client = client, .bytes = bytes, .size = size, .id = id};
+    struct check check = {.client = client, .bytes = bytes, .size = size};
     pthread_attr_t attributes;
     pthread_t thread;
     pthread_attr_init(&attributes);
@@ -56,6 +57,6 @@ bool check_package(const struct urza_client *client, const void *bytes, size_t s
         *err = check.err;
         return false;
     }
-    memcpy(out_id, id, sizeof id);
+    memcpy(out_id, check.id, sizeof check.id);
     return true;
 }

@@ -337,29 +337,37 @@ URZA_EXPORT int urza_client_submit(urza_client *client, const urza_request *requ
 
 /* Everything else. */
 
-static bool ask(struct urza_client *client, const char *method, const char *path, const char *json,
-                bool repeatable, urza_answer **out, struct error *err)
+struct question {
+    const char *method;
+    const char *path; /* all of it, or what stands before a name */
+    const char *json; /* NULL: no body */
+    bool repeatable;  /* as of an exchange */
+};
+
+static bool ask(struct urza_client *client, const struct question *question, urza_answer **out,
+                struct error *err)
 {
-    struct exchange exchange = {.method = method,
-                                .path = path,
+    const char *json = question->json;
+    struct exchange exchange = {.method = question->method,
+                                .path = question->path,
                                 .type = json ? "application/json" : NULL,
                                 .body = json,
                                 .body_bytes = json ? strlen(json) : 0,
-                                .repeatable = repeatable};
+                                .repeatable = question->repeatable};
     return answer_ask(client, &exchange, out, err);
 }
 
 /* The same with a path that names something. */
-static bool ask_of(struct urza_client *client, const char *method, const char *before,
-                   const char *name, const char *behind, const char *json, bool repeatable,
-                   urza_answer **out, struct error *err)
+static bool ask_of(struct urza_client *client, struct question question, const char *name,
+                   const char *behind, urza_answer **out, struct error *err)
 {
     char path[64 + NAME_BYTES];
     if (!name || !name_is_fit(name))
         return fail(err, ERR_USAGE, "no id: letters, digits, ._- and at most %d of them",
                     NAME_BYTES - 1);
-    snprintf(path, sizeof path, "%s%s%s", before, name, behind);
-    return ask(client, method, path, json, repeatable, out, err);
+    snprintf(path, sizeof path, "%s%s%s", question.path, name, behind);
+    question.path = path;
+    return ask(client, &question, out, err);
 }
 
 URZA_EXPORT int urza_client_optimize(urza_client *client, const char *kernel, const char *hints,
@@ -368,8 +376,8 @@ URZA_EXPORT int urza_client_optimize(urza_client *client, const char *kernel, co
     struct error error;
     if (!out)
         return client_result(fail(&error, ERR_USAGE, "an argument is NULL"), &error, err);
-    bool ok =
-        ask_of(client, "POST", "/optimize/", kernel, "", hints ? hints : "{}", true, out, &error);
+    const struct question question = {"POST", "/optimize/", hints ? hints : "{}", true};
+    bool ok = ask_of(client, question, kernel, "", out, &error);
     return client_result(ok, &error, err);
 }
 
@@ -377,7 +385,8 @@ static bool is_cancelled(struct urza_client *client, const char *job)
 {
     struct error ignored;
     struct urza_answer *answer;
-    if (!ask_of(client, "GET", "/api/v1/jobs/", job, "", NULL, true, &answer, &ignored))
+    const struct question question = {"GET", "/api/v1/jobs/", NULL, true};
+    if (!ask_of(client, question, job, "", &answer, &ignored))
         return false;
     const char *json = urza_answer_json(answer);
     json_t *value = json_read(json, strlen(json), &ignored);
@@ -391,7 +400,8 @@ static bool is_cancelled(struct urza_client *client, const char *job)
 URZA_EXPORT int urza_client_cancel(urza_client *client, const char *job, urza_error *err)
 {
     struct error error;
-    bool ok = ask_of(client, "DELETE", "/api/v1/jobs/", job, "", NULL, true, NULL, &error);
+    const struct question question = {"DELETE", "/api/v1/jobs/", NULL, true};
+    bool ok = ask_of(client, question, job, "", NULL, &error);
     if (!ok && error.code == ERR_CONFLICT) /* cancelled already: by a first try that was not heard
                                               of, say */
         ok = is_cancelled(client, job);
@@ -449,8 +459,8 @@ URZA_EXPORT int urza_client_observe(urza_client *client, const char *kernel,
             &error, err);
     char *json = print_observation(observation);
     bool ok = json || fail(&error, ERR_NOMEM, "no memory for a report");
-    ok = ok && ask_of(client, "POST", "/api/v1/kernels/", kernel, "/observations", json, false,
-                      NULL, &error);
+    const struct question question = {"POST", "/api/v1/kernels/", json, false};
+    ok = ok && ask_of(client, question, kernel, "/observations", NULL, &error);
     free(json);
     return client_result(ok, &error, err);
 }
@@ -460,7 +470,8 @@ URZA_EXPORT int urza_client_status(urza_client *client, urza_answer **out, urza_
     struct error error;
     if (!out)
         return client_result(fail(&error, ERR_USAGE, "an argument is NULL"), &error, err);
-    return client_result(ask(client, "GET", "/status", NULL, true, out, &error), &error, err);
+    const struct question question = {"GET", "/status", NULL, true};
+    return client_result(ask(client, &question, out, &error), &error, err);
 }
 
 URZA_EXPORT int urza_client_request(urza_client *client, const char *method, const char *path,
@@ -474,5 +485,6 @@ URZA_EXPORT int urza_client_request(urza_client *client, const char *method, con
     if (!method || known == 5 || !path || *path != '/' || strlen(path) > PATH_BYTES_MOST ||
         !is_printable(path) || strchr(path, '#'))
         return client_result(fail(&error, ERR_USAGE, "no such method, or no path"), &error, err);
-    return client_result(ask(client, method, path, json, known < 3, out, &error), &error, err);
+    const struct question question = {method, path, json, known < 3};
+    return client_result(ask(client, &question, out, &error), &error, err);
 }

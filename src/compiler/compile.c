@@ -235,14 +235,9 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
         return false;
     uint32_t count = blueprint->graph.params.count;
     struct package_param *params = ARENA_ARRAY(arena, struct package_param, count + 1);
-    for (uint32_t i = 0; i < count; i++) {
-        void *data;
-        params[i].dtype = graph_node(&blueprint->graph, blueprint->graph.params.items[i])->dtype;
-        if (!blueprint_param_data(blueprint, i, options->folder, arena, &data,
-                                  &params[i].data_bytes, err))
+    for (uint32_t i = 0; i < count; i++)
+        if (!blueprint_param_data(blueprint, i, options->folder, arena, &params[i], err))
             return false;
-        params[i].data = data;
-    }
     job->contents.blueprint_json = blueprint->json;
     job->contents.blueprint_bytes = blueprint->json_bytes;
     job_lap(job, STAGE_READ);

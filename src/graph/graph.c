@@ -207,14 +207,15 @@ value_id graph_add(struct graph *graph, enum prim prim, const value_id *operands
     return append(graph, &q);
 }
 
-static value_id add_source(struct graph *graph, enum prim prim, const char *name, enum dtype dtype,
+/* attrs: the name and dtype. */
+static value_id add_source(struct graph *graph, enum prim prim, struct attrs attrs,
                            const dim_id *shape, uint32_t rank, struct error *err)
 {
-    struct attrs attrs = {.name = name, .dtype = (uint8_t)dtype, .rank = (uint8_t)rank};
     if (rank > LIMIT_RANK) {
         fail(err, ERR_LIMIT, "%s: rank %u, at most %d", prim_info(prim)->name, rank, LIMIT_RANK);
         return VALUE_NONE;
     }
+    attrs.rank = (uint8_t)rank;
     if (rank > 0)
         memcpy(attrs.shape, shape, rank * sizeof *shape);
     return graph_add(graph, prim, NULL, 0, &attrs, err);
@@ -223,13 +224,15 @@ static value_id add_source(struct graph *graph, enum prim prim, const char *name
 value_id graph_input(struct graph *graph, const char *name, enum dtype dtype, const dim_id *shape,
                      uint32_t rank, struct error *err)
 {
-    return add_source(graph, PRIM_INPUT, name, dtype, shape, rank, err);
+    const struct attrs attrs = {.name = name, .dtype = (uint8_t)dtype};
+    return add_source(graph, PRIM_INPUT, attrs, shape, rank, err);
 }
 
 value_id graph_param(struct graph *graph, const char *name, enum dtype dtype, const dim_id *shape,
                      uint32_t rank, struct error *err)
 {
-    return add_source(graph, PRIM_PARAM, name, dtype, shape, rank, err);
+    const struct attrs attrs = {.name = name, .dtype = (uint8_t)dtype};
+    return add_source(graph, PRIM_PARAM, attrs, shape, rank, err);
 }
 
 bool graph_output(struct graph *graph, const char *name, value_id value, struct error *err)

@@ -175,12 +175,18 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
 bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,
                      struct error *err);
 
-/* What computes some values from others, as a graph of its own. leaves become its inputs, named
- * "a0", "a1" … by their place in the list and standing in the order of their ids; roots its outputs
- * "y0", "y1" …; the named dims are all there, in the same order. Leaves that no root needs are
- * inputs too. ERR_VERIFY when an input or param is needed that is no leaf, or a root is a leaf. */
+/* What lies between some values of a graph. */
+struct graph_part {
+    const value_id *roots; /* what is computed, */
+    uint32_t root_count;
+    const value_id *leaves; /* from what */
+    uint32_t leaf_count;
+};
+/* A part as a graph of its own. Leaves become its inputs, named "a0", "a1" … by their place in the
+ * list and standing in the order of their ids; roots its outputs "y0", "y1" …; the named dims are
+ * all there, in the same order. Leaves that no root needs are inputs too. ERR_VERIFY when an input
+ * or param is needed that is no leaf, or a root is a leaf. */
 bool graph_extract(struct graph *to, struct arena *arena, const struct graph *from,
-                   const value_id *roots, uint32_t root_count, const value_id *leaves,
-                   uint32_t leaf_count, struct error *err);
+                   const struct graph_part *part, struct error *err);
 
 #endif

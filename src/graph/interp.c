@@ -552,9 +552,8 @@ static bool give_output(struct run *run, value_id id, struct interp_tensor *out)
 }
 
 bool interp_run(const struct graph *graph, const struct interp_options *options,
-                const int64_t *dim_values, const struct interp_tensor *sources,
-                uint32_t source_count, struct arena *arena, struct interp_tensor *out,
-                struct error *err)
+                const struct interp_arguments *arguments, struct arena *arena,
+                struct interp_tensor *out, struct error *err)
 {
     struct pool own = {0};
     struct run run = {.graph = graph,
@@ -563,8 +562,8 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                       .wide = options->wide,
                       .plain = options->mode == INTERP_PLAIN,
                       .threads = options->threads,
-                      .dim_values = dim_values,
-                      .sources = sources,
+                      .dim_values = arguments->dims,
+                      .sources = arguments->sources,
                       .arena = arena,
                       .memo = options->memo,
                       .memory = options->memo ? memo_arena(options->memo) : arena,
@@ -573,7 +572,8 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                       .limit_bytes = options->memory_limit,
                       .err = err};
     run.values = ARENA_ARRAY(arena, struct value, graph->nodes.count);
-    if (!interp_check_dims(graph, dim_values, err) || !take_sources(&run, source_count))
+    if (!interp_check_dims(graph, arguments->dims, err) ||
+        !take_sources(&run, arguments->source_count))
         return false;
     find_uses(&run);
     for (value_id id = 1; id < graph->nodes.count; id++) {

@@ -37,9 +37,16 @@ struct interp_tensor {
     double *bounds; /* REFERENCE mode: count bounds ≥ 0; NULL: all zero */
 };
 
-/* Between cells and dense row-major memory in the dtype's own layout. */
-bool interp_load(struct interp_tensor *out, struct arena *arena, enum dtype dtype, uint32_t rank,
-                 const int64_t *shape, const void *data, struct error *err);
+/* Dense row-major memory in the dtype's own layout; borrowed. */
+struct native_tensor {
+    enum dtype dtype;
+    uint32_t rank;
+    const int64_t *shape;
+    const void *data;
+};
+/* Between cells and native memory. */
+bool interp_load(struct interp_tensor *out, struct arena *arena, const struct native_tensor *native,
+                 struct error *err);
 void interp_store(const struct interp_tensor *tensor, void *data);
 
 struct interp_options {
@@ -55,14 +62,19 @@ struct interp_options {
     struct interp_memo *memo; /* see interp_memo.h; NULL: none */
 };
 
-/* Runs the graph. The same bits on any number of threads. sources: the graph's inputs, then its
- * params, in declaration order; their shapes must be the declared ones at dim_values (one value per
- * named dim, inside its range): ERR_INPUT otherwise. out: one tensor per graph output. ERR_LIMIT
- * when a tensor would pass LIMIT_TENSOR_BYTES or memory_limit. */
+/* What a graph is run on; borrowed. */
+struct interp_arguments {
+    const int64_t *dims;                 /* a value for each named dim; NULL: there are none */
+    const struct interp_tensor *sources; /* inputs, then params, in declaration order */
+    uint32_t source_count;
+};
+/* Runs the graph. The same bits on any number of threads. ERR_INPUT unless dims lie inside their
+ * ranges and the sources are as many as the graph has, in the declared shapes at these dims. out:
+ * one tensor per graph output. ERR_LIMIT when a tensor would pass LIMIT_TENSOR_BYTES or
+ * memory_limit. */
 bool interp_run(const struct graph *graph, const struct interp_options *options,
-                const int64_t *dim_values, const struct interp_tensor *sources,
-                uint32_t source_count, struct arena *arena, struct interp_tensor *out,
-                struct error *err);
+                const struct interp_arguments *arguments, struct arena *arena,
+                struct interp_tensor *out, struct error *err);
 
 /* Compares native memory with a reference result: the largest |difference| / bound over determined
  * elements (0/0 = 0; NaN must meet NaN), where it lies, and how many elements were not determined.

@@ -59,10 +59,12 @@ static void check_random(struct bed *bed, enum dtype dtype, uint64_t seed, int64
     grow(&graph, dtype, rng_key(seed), &bed->err);
     for (uint64_t i = 0; i < 3; i++)
         sources[i] = random_of(bed, dtype, SHAPE(4, 8), seed * 3 + i);
-    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE}, NULL,
-                           sources, 3, &bed->arena, reference, &bed->err));
-    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE}, NULL, sources,
-                           3, &bed->arena, native, &bed->err));
+    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
+                           &(struct interp_arguments){NULL, sources, 3}, &bed->arena, reference,
+                           &bed->err));
+    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                           &(struct interp_arguments){NULL, sources, 3}, &bed->arena, native,
+                           &bed->err));
     for (uint32_t i = 0; i < graph.outputs.count; i++) {
         struct interp_difference difference;
         void *data = arena_array(&bed->arena, (size_t)native[i].count, 8);

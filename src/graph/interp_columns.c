@@ -71,11 +71,17 @@ static void add_eight_sums(struct columns *restrict c, const double *restrict x,
     }
 }
 
-/* Maxima: of one row or, for eight columns, of four of them in all rows, whose state stays in
- * registers. sign: 1 for maxima, -1 for minima. */
-URZA_VECTORISED
-static void add_maxima(struct columns *restrict c, double sign, const double *restrict x)
+static double sign_of(const struct columns *c)
 {
+    return c->kind == FOLD_MIN ? -1 : 1;
+}
+
+/* Maxima: of one row or, for eight columns, of four of them in all rows, whose state stays in
+ * registers. */
+URZA_VECTORISED
+static void add_maxima(struct columns *restrict c, const double *restrict x)
+{
+    double sign = sign_of(c);
     for (int64_t l = 0; l < c->width; l++) {
         double value = sign * x[l];
         c->special[l] = value == value ? c->special[l] : INFINITY;
@@ -84,9 +90,9 @@ static void add_maxima(struct columns *restrict c, double sign, const double *re
 }
 
 URZA_VECTORISED
-static void add_four_maxima(struct columns *c, double sign, const double *x, int64_t rows,
-                            int64_t stride, int l)
+static void add_four_maxima(struct columns *c, const double *x, int64_t rows, int64_t stride, int l)
 {
+    double sign = sign_of(c);
     urza_f64x4 most = URZA_F64X4(c->value + l);
     urza_i64x4 numbers = most == most;
     for (int64_t row = 0; row < rows; row++) {
@@ -103,9 +109,10 @@ static void add_four_maxima(struct columns *c, double sign, const double *x, int
 
 /* The largest of value - error. */
 URZA_VECTORISED
-static void add_leasts(struct columns *restrict c, double sign, const double *restrict x,
+static void add_leasts(struct columns *restrict c, const double *restrict x,
                        const double *restrict errors)
 {
+    double sign = sign_of(c);
     for (int64_t l = 0; l < c->width; l++) {
         double low = sign * x[l] - errors[l];
         c->special[l] = errors[l] < INFINITY ? c->special[l] : INFINITY;
@@ -114,9 +121,10 @@ static void add_leasts(struct columns *restrict c, double sign, const double *re
 }
 
 URZA_VECTORISED
-static void add_four_leasts(struct columns *c, double sign, const double *x, const double *errors,
-                            int64_t rows, int64_t stride, int l)
+static void add_four_leasts(struct columns *c, const double *x, const double *errors, int64_t rows,
+                            int64_t stride, int l)
 {
+    double sign = sign_of(c);
     const urza_f64x4 infinite = {INFINITY, INFINITY, INFINITY, INFINITY};
     urza_f64x4 most = URZA_F64X4(c->magnitude + l);
     urza_i64x4 finite = infinite == infinite;
@@ -135,9 +143,10 @@ static void add_four_leasts(struct columns *c, double sign, const double *x, con
 
 /* The largest error of those that reach it. */
 URZA_VECTORISED
-static void add_reaches(struct columns *restrict c, double sign, const double *restrict x,
+static void add_reaches(struct columns *restrict c, const double *restrict x,
                         const double *restrict errors)
 {
+    double sign = sign_of(c);
     for (int64_t l = 0; l < c->width; l++) {
         double counts = sign * x[l] + errors[l] >= c->magnitude[l] ? errors[l] : 0;
         c->error[l] = counts > c->error[l] ? counts : c->error[l];
@@ -145,9 +154,10 @@ static void add_reaches(struct columns *restrict c, double sign, const double *r
 }
 
 URZA_VECTORISED
-static void add_four_reaches(struct columns *c, double sign, const double *x, const double *errors,
-                             int64_t rows, int64_t stride, int l)
+static void add_four_reaches(struct columns *c, const double *x, const double *errors, int64_t rows,
+                             int64_t stride, int l)
 {
+    double sign = sign_of(c);
     urza_f64x4 least = URZA_F64X4(c->magnitude + l), most = URZA_F64X4(c->error + l);
     for (int64_t row = 0; row < rows; row++) {
         urza_f64x4 error = URZA_F64X4(errors + row * stride + l);
@@ -159,15 +169,9 @@ static void add_four_reaches(struct columns *c, double sign, const double *x, co
         c->error[l + i] = most[i];
 }
 
-static double sign_of(const struct columns *c)
-{
-    return c->kind == FOLD_MIN ? -1 : 1;
-}
-
 void columns_add(struct columns *c, const double *x, const double *errors, int64_t rows,
                  int64_t stride)
 {
-    double sign = sign_of(c);
     if (c->kind == FOLD_SUM) {
         (c->width == 8   ? add_eight_sums
          : c->width == 1 ? add_one_sum
@@ -175,14 +179,14 @@ void columns_add(struct columns *c, const double *x, const double *errors, int64
         return;
     }
     for (int l = 0; c->width == 8 && l < 8; l += 4) {
-        add_four_maxima(c, sign, x, rows, stride, l);
+        add_four_maxima(c, x, rows, stride, l);
         if (errors)
-            add_four_leasts(c, sign, x, errors, rows, stride, l);
+            add_four_leasts(c, x, errors, rows, stride, l);
     }
     for (int64_t row = 0; c->width != 8 && row < rows; row++) {
-        add_maxima(c, sign, x + row * stride);
+        add_maxima(c, x + row * stride);
         if (errors)
-            add_leasts(c, sign, x + row * stride, errors + row * stride);
+            add_leasts(c, x + row * stride, errors + row * stride);
     }
 }
 
@@ -190,9 +194,9 @@ void columns_add_errors(struct columns *c, const double *x, const double *errors
                         int64_t stride)
 {
     for (int l = 0; c->width == 8 && l < 8; l += 4)
-        add_four_reaches(c, sign_of(c), x, errors, rows, stride, l);
+        add_four_reaches(c, x, errors, rows, stride, l);
     for (int64_t row = 0; c->width != 8 && row < rows; row++)
-        add_reaches(c, sign_of(c), x + row * stride, errors + row * stride);
+        add_reaches(c, x + row * stride, errors + row * stride);
 }
 
 static double larger(double a, double b)
@@ -222,10 +226,11 @@ void columns_join(struct columns *c)
 bool columns_put(const struct columns *c, const struct op *op, int64_t at, int64_t first,
                  int64_t count, int64_t terms)
 {
+    const struct sums sums = {count, terms, c->value + first, c->magnitude + first,
+                              c->error + first};
     bool plain = true;
     if (c->kind == FOLD_SUM)
-        return terms > 0 && sums_put(op, at, 1, count, terms, c->value + first,
-                                     c->magnitude + first, c->error + first);
+        return terms > 0 && sums_put(op, at, 1, &sums);
     for (int64_t l = first; l < first + count; l++, at++) {
         op_put(op, at, (struct approx){sign_of(c) * c->value[l], c->error[l]});
         plain &= c->special[l] == 0 && isfinite(c->value[l]);

@@ -66,7 +66,8 @@ static void run(struct bed *bed, const char *text, struct interp_memo *memo,
     struct graph graph;
     struct interp_options options = {.mode = INTERP_REFERENCE, .memo = memo};
     assert_true(graph_parse(&graph, &bed->arena, text, strlen(text), &bed->err));
-    assert_true(interp_run(&graph, &options, NULL, sources, 2, &bed->arena, out, &bed->err));
+    assert_true(interp_run(&graph, &options, &(struct interp_arguments){NULL, sources, 2},
+                           &bed->arena, out, &bed->err));
 }
 
 static void assert_same_tensors(const struct interp_tensor *a, const struct interp_tensor *b)

@@ -115,19 +115,19 @@ void interp_load_points(enum dtype dtype, int64_t count, const void *data, const
         out[i] = load_cell(dtype, data, points[i]);
 }
 
-bool interp_load(struct interp_tensor *out, struct arena *arena, enum dtype dtype, uint32_t rank,
-                 const int64_t *shape, const void *data, struct error *err)
+bool interp_load(struct interp_tensor *out, struct arena *arena, const struct native_tensor *native,
+                 struct error *err)
 {
-    struct interp_tensor tensor = {.dtype = dtype, .rank = rank};
-    if (rank > LIMIT_RANK)
-        return fail(err, ERR_LIMIT, "rank %u, at most %d", rank, LIMIT_RANK);
-    if (!interp_count(dtype, shape, rank, &tensor.count))
+    struct interp_tensor tensor = {.dtype = native->dtype, .rank = native->rank};
+    if (native->rank > LIMIT_RANK)
+        return fail(err, ERR_LIMIT, "rank %u, at most %d", native->rank, LIMIT_RANK);
+    if (!interp_count(native->dtype, native->shape, native->rank, &tensor.count))
         return fail(err, ERR_LIMIT, "a dim is negative or the tensor larger than %lld bytes",
                     (long long)LIMIT_TENSOR_BYTES);
-    for (uint32_t i = 0; i < rank; i++)
-        tensor.shape[i] = shape[i];
+    for (uint32_t i = 0; i < native->rank; i++)
+        tensor.shape[i] = native->shape[i];
     tensor.cells = arena_raw_array(arena, (size_t)tensor.count, sizeof *tensor.cells);
-    interp_load_cells(dtype, tensor.count, data, tensor.cells);
+    interp_load_cells(native->dtype, tensor.count, native->data, tensor.cells);
     *out = tensor;
     return true;
 }

@@ -162,8 +162,11 @@ static struct interp_tensor run(struct bed *bed, enum prim prim, const struct at
                                 uint32_t count, const struct interp_tensor *in)
 {
     struct interp_tensor y[2];
-    for (uint32_t i = 0; i < 2; i++)
-        y[i] = run_prim_threads(bed, INTERP_REFERENCE, prim, attrs, count, in, i == 0 ? 1 : 3);
+    struct interp_options options = {.mode = INTERP_REFERENCE};
+    for (uint32_t i = 0; i < 2; i++) {
+        options.threads = i == 0 ? 1 : 3;
+        y[i] = run_prim_with(bed, options, prim, attrs, count, in);
+    }
     size_t bytes = (size_t)y[0].count * sizeof(double);
     if (memcmp(y[0].cells, y[1].cells, bytes) != 0 ||
         (y[0].bounds && memcmp(y[0].bounds, y[1].bounds, bytes) != 0))

@@ -204,34 +204,31 @@ static struct interp_tensor collect(struct points *p, value_id id, const struct 
     return to;
 }
 
-/* Runs units first … end-1 as the prim and attributes say, on what they read. */
+/* Runs `dense`, the op as it is on what units first … end-1 read side by side. */
 static void run_units(struct points *p, value_id id, const struct op *op, int64_t first,
-                      int64_t end, enum prim prim, const struct attrs *attrs,
-                      struct interp_tensor *out)
+                      int64_t end, struct op dense)
 {
     struct interp_tensor in[3];
-    struct op run = *op;
     assert(op->in_count <= sizeof in / sizeof *in);
     for (uint32_t k = 0; k < op->in_count; k++) {
         in[k] = collect(p, id, op, k, first, end);
-        run.in[k] = &in[k];
+        dense.in[k] = &in[k];
     }
-    run.prim = prim;
-    run.attrs = attrs;
-    run.out = out;
-    op_round(&run, p->options->wide);
-    op_evaluate(&run);
+    op_round(&dense, p->options->wide);
+    op_evaluate(&dense);
 }
 
-static void run_elementwise(struct points *p, value_id id, struct op *op)
+static void run_elementwise(struct points *p, value_id id, const struct op *op)
 {
     struct demand *demand = p->demands[id];
+    struct op dense = *op;
     struct interp_tensor out = demand->whole; /* iota knows its place by the shape */
     out.count = demand->at.count;
     out.cells = demand->at.cells;
     out.bounds = demand->at.bounds;
-    op->points = demand->needed.items;
-    run_units(p, id, op, 0, out.count, op->prim, op->attrs, &out);
+    dense.out = &out;
+    dense.points = demand->needed.items;
+    run_units(p, id, op, 0, out.count, dense);
 }
 
 /* An element that is read at an index that may be another one is not determined. */
@@ -271,9 +268,10 @@ static void run_lines_at(struct points *p, value_id id, const struct op *op)
     static const struct attrs along = {.axis = 1, .axis_count = 1, .axes = {1}};
     struct demand *demand = p->demands[id];
     bool is_window = op->prim == PRIM_WINDOW_SUM || op->prim == PRIM_WINDOW_MAX;
-    enum prim prim = op->prim == PRIM_WINDOW_SUM   ? PRIM_REDUCE_SUM
-                     : op->prim == PRIM_WINDOW_MAX ? PRIM_REDUCE_MAX
-                                                   : op->prim;
+    struct op dense = *op;
+    dense.attrs = &along;
+    if (is_window)
+        dense.prim = op->prim == PRIM_WINDOW_SUM ? PRIM_REDUCE_SUM : PRIM_REDUCE_MAX;
     for (int64_t first = 0, end; first < demand->at.count; first = end) {
         end = is_window ? same_terms(p, op, demand, first) : demand->at.count;
         struct interp_tensor part = demand->at;
@@ -281,7 +279,8 @@ static void run_lines_at(struct points *p, value_id id, const struct op *op)
         part.cells += first;
         if (part.bounds)
             part.bounds += first;
-        run_units(p, id, op, first, end, prim, &along, &part);
+        dense.out = &part;
+        run_units(p, id, op, first, end, dense);
     }
 }
 
@@ -290,10 +289,13 @@ static void run_whole_lines(struct points *p, value_id id, const struct op *op)
     struct demand *demand = p->demands[id];
     int64_t size = op->in[0]->shape[op->attrs->axis], cursor = 0, place;
     struct attrs attrs = *op->attrs;
+    struct op dense = *op;
     struct interp_tensor lines =
         tensor_make(p, demand->whole.dtype, demand->lines.count, size, demand->at.bounds != NULL);
     attrs.axis = 1;
-    run_units(p, id, op, 0, demand->lines.count, op->prim, &attrs, &lines);
+    dense.attrs = &attrs;
+    dense.out = &lines;
+    run_units(p, id, op, 0, demand->lines.count, dense);
     for (int64_t i = 0; i < demand->needed.count; i++) {
         int64_t line = points_line(op, demand->needed.items[i], &place);
         int64_t at = indices_find(&demand->lines, line, &cursor) * size + place;
@@ -322,7 +324,11 @@ static void run_products(struct points *p, value_id id, const struct op *op)
 {
     static const struct attrs rows = {.batch = 1, .contract = 1};
     struct interp_tensor *at = &p->demands[id]->at;
-    run_units(p, id, op, 0, at->count, PRIM_CONTRACT, &rows, at);
+    struct op dense = *op;
+    dense.prim = PRIM_CONTRACT;
+    dense.attrs = &rows;
+    dense.out = at;
+    run_units(p, id, op, 0, at->count, dense);
     if (op->prim == PRIM_CONV && dtype_is_float(at->dtype) && at->bounds)
         doubt_padding(p, id, op);
 }
@@ -429,37 +435,38 @@ static bool *find_constants(const struct graph *graph, const struct interp_optio
 }
 
 bool interp_points(const struct graph *graph, const struct interp_options *options,
-                   const int64_t *dims, const struct points_source *sources, value_id value,
-                   const int64_t *points, int64_t count, int64_t element_limit, struct arena *arena,
-                   union cell *out_cells, double *out_bounds, struct error *err)
+                   const struct points_request *request, struct arena *arena,
+                   struct points_result out, struct error *err)
 {
+    const int64_t *dims = request->dims, *points = request->points;
+    value_id value = request->value;
     struct points p = {.graph = graph,
                        .options = options,
                        .constant = find_constants(graph, options, arena),
                        .dims = dims,
-                       .limit = element_limit,
-                       .left = element_limit,
-                       .under = {.arena = arena, .most = element_limit},
+                       .limit = request->element_limit,
+                       .left = request->element_limit,
+                       .under = {.arena = arena, .most = request->element_limit},
                        .arena = arena,
                        .scratch = {.arena = arena},
                        .err = err};
-    struct interp_tensor whole, out;
+    struct interp_tensor whole, elements;
     uint32_t inputs = graph->inputs.count;
     if (!interp_check_dims(graph, dims, err) || !interp_shape(graph, dims, value, &whole, err))
         return false;
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < request->count; i++)
         if (points[i] < 0 || points[i] >= whole.count)
             return fail(err, ERR_INPUT, "point %lld is element %lld of value %u, which has %lld",
                         (long long)i, (long long)points[i], value, (long long)whole.count);
     p.sources = ARENA_ARRAY(arena, const void *, graph->nodes.count);
     for (uint32_t i = 0; i < inputs + graph->params.count; i++)
         p.sources[i < inputs ? graph->inputs.items[i] : graph->params.items[i - inputs]] =
-            sources[i].data;
-    if (!evaluate(&p, value, points, count, &out))
+            request->sources[i].data;
+    if (!evaluate(&p, value, points, request->count, &elements))
         return false;
-    for (int64_t i = 0; i < count; i++) {
-        out_cells[i] = out.cells[i];
-        out_bounds[i] = bound_at(&out, i);
+    for (int64_t i = 0; i < request->count; i++) {
+        out.cells[i] = elements.cells[i];
+        out.bounds[i] = bound_at(&elements, i);
     }
     return true;
 }

@@ -25,19 +25,30 @@ struct points_source {
     const void *data; /* NULL: never needed, or without elements */
 };
 
-/* options: mode and wide count; memory and threads do not. Fills out_cells and out_bounds, `count`
- * of each, with the elements of `value` at `points`: flat row-major indices in any order, which may
- * repeat. dims: a value for each named dim, as in interp_run. sources: the graph's inputs, then its
- * params. element_limit: the most elements that may be needed, of all values together, each as
- * often as another element needs it.
+/* Elements of a value; all is borrowed. */
+struct points_request {
+    const int64_t *dims;                 /* a value for each named dim */
+    const struct points_source *sources; /* the graph's inputs, then its params */
+    value_id value;
+    const int64_t *points; /* flat row-major indices in any order, which may repeat */
+    int64_t count;         /* of points */
+    int64_t element_limit; /* the most elements that may be needed, of all values together, each as
+                              often as another element needs it */
+};
+/* Where they go, with their bounds: the caller's memory, by point. */
+struct points_result {
+    union cell *cells;
+    double *bounds;
+};
+
+/* options: mode and wide count; memory and threads do not.
  *
  * Fails with ERR_UNSUPPORTED when the points need an element of a scatter; ERR_LIMIT when they need
  * too many elements, a tensor is larger than LIMIT_TENSOR_BYTES or lookups are nested too deep;
  * ERR_INPUT when a point lies outside the value, a dim has no legal value, or a source that is
  * needed is NULL. */
 bool interp_points(const struct graph *graph, const struct interp_options *options,
-                   const int64_t *dims, const struct points_source *sources, value_id value,
-                   const int64_t *points, int64_t count, int64_t element_limit, struct arena *arena,
-                   union cell *out_cells, double *out_bounds, struct error *err);
+                   const struct points_request *request, struct arena *arena,
+                   struct points_result out, struct error *err);
 
 #endif

@@ -445,9 +445,9 @@ static void check_value(struct program *p, value_id id, const struct kin *kin,
     count = all ? whole[0].count : count;
     for (int64_t i = 0; i < count; i++)
         points[i] = all ? count - 1 - i : roll(p, 0, whole[0].count - 1);
-    if (!interp_points(&p->graph, &(struct interp_options){.mode = INTERP_REFERENCE}, p->dims,
-                       sources, id, points, count, 10000000, &p->bed->arena, cells, bounds,
-                       &p->bed->err))
+    const struct points_request request = {p->dims, sources, id, points, count, 10000000};
+    if (!interp_points(&p->graph, &(struct interp_options){.mode = INTERP_REFERENCE}, &request,
+                       &p->bed->arena, (struct points_result){cells, bounds}, &p->bed->err))
         fail_msg("value %u: %s", id, p->bed->err.message);
     for (int64_t i = 0; i < count; i++) {
         int64_t at = points[i];
@@ -492,8 +492,9 @@ static void check_program(struct bed *bed, uint64_t seed, bool special, struct t
         assert_true(graph_output(&p->graph, name, p->values[i], &bed->err));
     }
     for (int m = 0; m < 3; m++)
-        if (!interp_run(&p->graph, &(struct interp_options){.mode = modes[m]}, p->dims, tensors,
-                        count, &bed->arena, out[m], &bed->err))
+        if (!interp_run(&p->graph, &(struct interp_options){.mode = modes[m]},
+                        &(struct interp_arguments){p->dims, tensors, count}, &bed->arena, out[m],
+                        &bed->err))
             fail_msg("seed %llu: %s", (unsigned long long)seed, bed->err.message);
     struct kin *kin = ARENA_ARRAY(&bed->arena, struct kin, p->graph.nodes.count);
     find_kin(p, kin);

@@ -22,8 +22,13 @@ static bool answer(struct bed *bed, const struct ask *ask, const int64_t *points
     if (!graph_parse(&graph, &bed->arena, ask->text, strlen(ask->text), &bed->err))
         fail_msg("%s: %s", bed->err.place, bed->err.message);
     struct interp_options options = {.mode = ask->mode ? ask->mode : INTERP_REFERENCE};
-    return interp_points(&graph, &options, NULL, sources, graph.outputs.items[0].value, points,
-                         count, ask->limit, &bed->arena, cells, bounds, &bed->err);
+    const struct points_request request = {.sources = sources,
+                                           .value = graph.outputs.items[0].value,
+                                           .points = points,
+                                           .count = count,
+                                           .element_limit = ask->limit};
+    return interp_points(&graph, &options, &request, &bed->arena,
+                         (struct points_result){cells, bounds}, &bed->err);
 }
 
 static void expect_failure(struct bed *bed, const struct ask *ask, int64_t point,

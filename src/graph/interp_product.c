@@ -362,8 +362,9 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
 static void put_floats(const struct job *job, struct block *block, int64_t row, int64_t at)
 {
     const struct product *p = job->product;
-    if (sums_put(p->op, at, p->lane_stride, block->lane_count, p->terms, block->sums[row],
-                 block->magnitudes[row], block->propagated[row]))
+    const struct sums sums = {block->lane_count, p->terms, block->sums[row], block->magnitudes[row],
+                              block->propagated[row]};
+    if (sums_put(p->op, at, p->lane_stride, &sums))
         return;
     for (int64_t lane = 0; lane < block->lane_count; lane += PANEL_LANES) {
         bool special = false;

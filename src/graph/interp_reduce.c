@@ -211,14 +211,16 @@ static bool scan_sums(const struct scan *s, int64_t base, int64_t stride, int64_
         for (int64_t l = 0; op->attrs->exclusive && j == 0 && l < count; l++)
             op_put_exact(op, at + l * stride, (union cell){.f = 0}, 0);
         if (op->attrs->exclusive && j > 0)
-            plain &= sums_put(op, at, stride, count, j, sums.value, sums.magnitude, sums.error);
+            plain &= sums_put(op, at, stride,
+                              &(struct sums){count, j, sums.value, sums.magnitude, sums.error});
         for (int64_t l = 0; l < count; l++)
             values[l] = x->cells[at + l * stride].f;
         for (int64_t l = 0; x->bounds && l < count; l++)
             errors[l] = x->bounds[at + l * stride];
         columns_add(&sums, values, x->bounds ? errors : NULL, 1, 0);
         if (!op->attrs->exclusive)
-            plain &= sums_put(op, at, stride, count, j + 1, sums.value, sums.magnitude, sums.error);
+            plain &= sums_put(op, at, stride,
+                              &(struct sums){count, j + 1, sums.value, sums.magnitude, sums.error});
     }
     return plain;
 }

@@ -27,8 +27,9 @@ static void test_run(void **state)
     build(bed, &graph);
     for (int64_t rows = 0; rows <= 8; rows += 2) {
         struct interp_tensor x = random_of(bed, DTYPE_F32, SHAPE(rows, 3), 1);
-        assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE}, &rows, &x,
-                               1, &bed->arena, out, &bed->err));
+        assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                               &(struct interp_arguments){&rows, &x, 1}, &bed->arena, out,
+                               &bed->err));
         assert_true(out[0].count == rows * 3 && out[0].shape[0] == rows && !out[0].bounds);
         assert_ptr_not_equal(out[1].cells, x.cells);
         for (int64_t i = 0; i < x.count; i++) {
@@ -48,7 +49,8 @@ static void test_refusals(void **state)
     static const int64_t bad_dims[] = {-2, 3, 10};
     for (int i = 0; i < 3; i++) {
         assert_false(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
-                                &bad_dims[i], &x, 1, &bed->arena, out, &bed->err));
+                                &(struct interp_arguments){&bad_dims[i], &x, 1}, &bed->arena, out,
+                                &bed->err));
         assert_int_equal(bed->err.code, ERR_INPUT);
     }
     struct interp_tensor bad[4] = {x, x, x, x};
@@ -59,18 +61,19 @@ static void test_refusals(void **state)
         uint32_t count = i == 3 ? 2 : 1;
         bed->err.code = ERR_NONE;
         assert_false(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
-                                (int64_t[]){4}, &bad[i], count, &bed->arena, out, &bed->err));
+                                &(struct interp_arguments){(int64_t[]){4}, &bad[i], count},
+                                &bed->arena, out, &bed->err));
         assert_int_equal(bed->err.code, ERR_INPUT);
     }
     /* exp, the sum, and the copy of the source, 12 elements each; the last takes back the memory of
      * exp. */
     assert_false(interp_run(
         &graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = 2 * 96 - 1},
-        (int64_t[]){4}, &x, 1, &bed->arena, out, &bed->err));
+        &(struct interp_arguments){(int64_t[]){4}, &x, 1}, &bed->arena, out, &bed->err));
     assert_int_equal(bed->err.code, ERR_LIMIT);
-    assert_true(interp_run(&graph,
-                           &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = 2 * 96},
-                           (int64_t[]){4}, &x, 1, &bed->arena, out, &bed->err));
+    assert_true(
+        interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = 2 * 96},
+                   &(struct interp_arguments){(int64_t[]){4}, &x, 1}, &bed->arena, out, &bed->err));
     assert_same(out[1].cells[5].f, x.cells[5].f);
 }
 
@@ -89,8 +92,9 @@ static void test_tensor_limit(void **state)
                           .shape = {dim_named(&graph.dims, name), dim_const(&graph.dims, 8)}};
     id = graph_add(&graph, PRIM_BROADCAST, &id, 1, &attrs, &bed->err);
     assert_true(graph_output(&graph, "y", id, &bed->err));
-    assert_false(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE}, &size, &x, 1,
-                            &bed->arena, &out, &bed->err));
+    assert_false(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                            &(struct interp_arguments){&size, &x, 1}, &bed->arena, &out,
+                            &bed->err));
     assert_int_equal(bed->err.code, ERR_LIMIT);
 }
 
@@ -108,16 +112,19 @@ static void test_memory(void **state)
             t.cells[1].i = 200;
         char memory[64];
         interp_store(&t, memory);
-        assert_true(interp_load(&back, &bed->arena, dtype, 2, t.shape, memory, &bed->err));
+        assert_true(interp_load(&back, &bed->arena,
+                                &(struct native_tensor){dtype, 2, t.shape, memory}, &bed->err));
         assert_memory_equal(back.cells, t.cells, 6 * sizeof *t.cells);
         assert_true(back.count == 6 && !back.bounds);
     }
     struct interp_tensor t;
-    assert_false(interp_load(&t, &bed->arena, DTYPE_F32, 9, (int64_t[9]){0}, NULL, &bed->err));
+    assert_false(interp_load(
+        &t, &bed->arena, &(struct native_tensor){DTYPE_F32, 9, (int64_t[9]){0}, NULL}, &bed->err));
     assert_int_equal(bed->err.code, ERR_LIMIT);
-    assert_false(interp_load(&t, &bed->arena, DTYPE_F32, 1, (int64_t[]){-1}, NULL, &bed->err));
-    assert_false(
-        interp_load(&t, &bed->arena, DTYPE_F32, 2, (int64_t[]){INT64_MAX, 2}, NULL, &bed->err));
+    assert_false(interp_load(
+        &t, &bed->arena, &(struct native_tensor){DTYPE_F32, 1, (int64_t[]){-1}, NULL}, &bed->err));
+    const struct native_tensor native = {DTYPE_F32, 2, (int64_t[]){INT64_MAX, 2}, NULL};
+    assert_false(interp_load(&t, &bed->arena, &native, &bed->err));
 }
 
 static void test_compare(void **state)
@@ -166,8 +173,8 @@ static void test_shared_values(void **state)
     assert_true(graph_output(&graph, "a", square, &bed->err));
     assert_true(graph_output(&graph, "b", last, &bed->err));
     assert_true(graph_output(&graph, "c", square, &bed->err));
-    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE}, NULL, &x, 1,
-                           &bed->arena, out, &bed->err));
+    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
+                           &(struct interp_arguments){NULL, &x, 1}, &bed->arena, out, &bed->err));
     for (int i = 0; i < 16; i++) {
         double s = x.cells[i].f * x.cells[i].f;
         assert_same(out[0].cells[i].f, s);
@@ -195,10 +202,12 @@ static void test_reshape_memory(void **state)
         assert_true(graph_output(&graph, "r", r, &bed->err));
         if (shown)
             assert_true(graph_output(&graph, "e", e, &bed->err));
-        assert_int_equal(interp_run(&graph, &options, NULL, &x, 1, &bed->arena, out, &bed->err),
+        assert_int_equal(interp_run(&graph, &options, &(struct interp_arguments){NULL, &x, 1},
+                                    &bed->arena, out, &bed->err),
                          !shown);
         options.memory_limit = 0;
-        assert_true(interp_run(&graph, &options, NULL, &x, 1, &bed->arena, out, &bed->err));
+        assert_true(interp_run(&graph, &options, &(struct interp_arguments){NULL, &x, 1},
+                               &bed->arena, out, &bed->err));
         assert_true(out[0].rank == 2 && (!shown || out[0].cells != out[1].cells));
         for (int i = 0; i < 4; i++)
             assert_same(out[0].cells[i].f, -x.cells[i].f);

@@ -71,42 +71,43 @@ static void put_values(const struct op *op, int64_t at, int64_t stride, int64_t 
 }
 
 /* Narrow floats round in a way of their own, one by one. */
-static bool put_narrow(const struct op *op, int64_t at, int64_t stride, int64_t count,
-                       const struct sum_error *e, const double *values, const double *magnitudes,
-                       const double *errors)
+static bool put_narrow(const struct op *op, int64_t at, int64_t stride, const struct sums *sums,
+                       const struct sum_error *e)
 {
     bool plain = true;
-    for (int64_t i = 0; i < count; i++) {
-        double most = magnitudes[i] + errors[i];
-        bool exact = errors[i] == 0 && most <= op->rounding.exact_sums;
-        double error = exact ? 0 : errors[i] + e->relative * most + e->tiny;
-        op_put_narrow(op, at + i * stride,
-                      (struct approx){values[i], most <= op->rounding.sum_max ? error : INFINITY});
+    for (int64_t i = 0; i < sums->count; i++) {
+        double error = sums->errors[i], most = sums->magnitudes[i] + error;
+        bool exact = error == 0 && most <= op->rounding.exact_sums;
+        double bound = exact ? 0 : error + e->relative * most + e->tiny;
+        op_put_narrow(
+            op, at + i * stride,
+            (struct approx){sums->values[i], most <= op->rounding.sum_max ? bound : INFINITY});
         plain &= most < INFINITY;
     }
     return plain;
 }
 
-bool sums_put(const struct op *op, int64_t at, int64_t stride, int64_t count, int64_t terms,
-              const double *values, const double *magnitudes, const double *errors)
+bool sums_put(const struct op *op, int64_t at, int64_t stride, const struct sums *sums)
 {
     const struct rounding *r = &op->rounding;
     struct sum_error e = {.rounding = *r,
-                          .relative = INTERP_SAFETY * roundings_error(terms, r->sum_unit),
-                          .tiny = INTERP_SAFETY * (double)terms * r->sum_tiny};
+                          .relative = INTERP_SAFETY * roundings_error(sums->terms, r->sum_unit),
+                          .tiny = INTERP_SAFETY * (double)sums->terms * r->sum_tiny};
     bool plain = true;
     if (op->reference && r->narrow)
-        return put_narrow(op, at, stride, count, &e, values, magnitudes, errors);
-    for (int64_t i = 0; i < count; i += CHUNK) {
-        int64_t size = count - i < CHUNK ? count - i : CHUNK;
+        return put_narrow(op, at, stride, sums, &e);
+    for (int64_t i = 0; i < sums->count; i += CHUNK) {
+        const double *values = sums->values + i, *magnitudes = sums->magnitudes + i;
+        const double *errors = sums->errors + i;
+        int64_t size = sums->count - i < CHUNK ? sums->count - i : CHUNK;
         double bounds[CHUNK];
-        put_values(op, at + i * stride, stride, size, values + i);
+        put_values(op, at + i * stride, stride, size, values);
         if (!op->out->bounds)
             continue;
         double *to = stride == 1 ? op->out->bounds + at + i : bounds;
-        plain &= sum_errors(&e, size, values + i, magnitudes + i, errors + i, to);
+        plain &= sum_errors(&e, size, values, magnitudes, errors, to);
         if (r->exact_sums > 0)
-            find_exact(op, size, values + i, magnitudes + i, errors + i, to);
+            find_exact(op, size, values, magnitudes, errors, to);
         for (int64_t k = 0; stride != 1 && k < size; k++)
             op->out->bounds[at + (i + k) * stride] = bounds[k];
     }

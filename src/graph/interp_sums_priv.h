@@ -5,12 +5,17 @@
 
 #include "graph/interp_priv.h"
 
-/* `count` float sums of `terms` > 0 terms each: their values, Σ|terms| and Σ errors of the terms;
- * the latter two count in REFERENCE mode only. Stored at `at`, stride apart. False when one of them
- * is special, that is has a Σ that is not finite: what was stored there does not count, and a fold
- * has to tell. */
-bool sums_put(const struct op *op, int64_t at, int64_t stride, int64_t count, int64_t terms,
-              const double *values, const double *magnitudes, const double *errors);
+/* Float sums of as many terms each. */
+struct sums {
+    int64_t count; /* of sums */
+    int64_t terms; /* of each, > 0 */
+    const double *values;
+    const double *magnitudes; /* Σ|terms|, and */
+    const double *errors;     /* Σ errors of the terms: both count in REFERENCE mode only */
+};
+/* Stores sums at `at`, stride apart. False when one of them is special, that is has a Σ that is not
+ * finite: what was stored there does not count, and a fold has to tell. */
+bool sums_put(const struct op *op, int64_t at, int64_t stride, const struct sums *sums);
 
 /* Folds of floats side by side: sums, maxima or minima of the columns of rows. */
 #define COLUMNS_MOST 64

@@ -90,9 +90,10 @@ static inline struct interp_tensor with_bound(struct bed *bed, struct interp_ten
 }
 
 /* A graph of one prim over inputs like the given tensors, run. */
-static inline struct interp_tensor
-run_prim_threads(struct bed *bed, enum interp_mode mode, enum prim prim, const struct attrs *attrs,
-                 uint32_t count, const struct interp_tensor *operands, uint32_t threads)
+static inline struct interp_tensor run_prim_with(struct bed *bed, struct interp_options options,
+                                                 enum prim prim, const struct attrs *attrs,
+                                                 uint32_t count,
+                                                 const struct interp_tensor *operands)
 {
     struct graph *graph = ARENA_NEW(&bed->arena, struct graph);
     value_id ids[LIMIT_OPERANDS];
@@ -117,8 +118,8 @@ run_prim_threads(struct bed *bed, enum interp_mode mode, enum prim prim, const s
     if (id == VALUE_NONE || !graph_output(graph, "y", id, &bed->err))
         fail_msg("%s: %s", prim_info(prim)->name, bed->err.message);
     struct interp_tensor out;
-    if (!interp_run(graph, &(struct interp_options){.mode = mode, .threads = threads}, NULL,
-                    operands, count, &bed->arena, &out, &bed->err))
+    if (!interp_run(graph, &options, &(struct interp_arguments){NULL, operands, count}, &bed->arena,
+                    &out, &bed->err))
         fail_msg("%s: %s", prim_info(prim)->name, bed->err.message);
     return out;
 }
@@ -127,7 +128,8 @@ static inline struct interp_tensor run_prim_of(struct bed *bed, enum interp_mode
                                                enum prim prim, const struct attrs *attrs,
                                                uint32_t count, const struct interp_tensor *operands)
 {
-    return run_prim_threads(bed, mode, prim, attrs, count, operands, 1);
+    return run_prim_with(bed, (struct interp_options){.mode = mode, .threads = 1}, prim, attrs,
+                         count, operands);
 }
 
 static inline void assert_same(double got, double expected)

@@ -129,8 +129,7 @@ static bool closed(const struct graph *view, struct arena *arena, struct error *
 }
 
 bool graph_extract(struct graph *to, struct arena *arena, const struct graph *from,
-                   const value_id *roots, uint32_t root_count, const value_id *leaves,
-                   uint32_t leaf_count, struct error *err)
+                   const struct graph_part *part, struct error *err)
 {
     struct graph view = *from; /* shares all but the nodes that change */
     view.name = "";
@@ -139,14 +138,14 @@ bool graph_extract(struct graph *to, struct arena *arena, const struct graph *fr
     memset(&view.outputs, 0, sizeof view.outputs);
     view.nodes.items =
         arena_memdup(arena, from->nodes.items, from->nodes.count * sizeof *from->nodes.items);
-    for (uint32_t i = 0; i < leaf_count; i++) {
-        become_input(&view.nodes.items[leaves[i]], numbered(arena, 'a', i), arena);
-        VEC_PUSH(arena, &view.inputs, leaves[i]);
+    for (uint32_t i = 0; i < part->leaf_count; i++) {
+        become_input(&view.nodes.items[part->leaves[i]], numbered(arena, 'a', i), arena);
+        VEC_PUSH(arena, &view.inputs, part->leaves[i]);
     }
-    for (uint32_t i = 0; i < root_count; i++) {
-        struct graph_output output = {numbered(arena, 'y', i), roots[i]};
-        for (uint32_t k = 0; k < leaf_count; k++)
-            if (leaves[k] == roots[i])
+    for (uint32_t i = 0; i < part->root_count; i++) {
+        struct graph_output output = {numbered(arena, 'y', i), part->roots[i]};
+        for (uint32_t k = 0; k < part->leaf_count; k++)
+            if (part->leaves[k] == part->roots[i])
                 return fail(err, ERR_VERIFY, "it reads what it writes");
         VEC_PUSH(arena, &view.outputs, output);
     }

@@ -228,8 +228,7 @@ static bool parse_signature(const struct zip_entry *entry, struct arena *arena, 
            hex_decode(signature, out_signature, ED25519_SIGNATURE_BYTES);
 }
 
-static bool check_signature(const struct zip *zip, enum package_trust trust,
-                            const struct trusted_keys *trusted, struct arena *arena,
+static bool check_signature(const struct zip *zip, const struct trust *trust, struct arena *arena,
                             struct error *err)
 {
     const struct zip_entry *manifest = zip_find(zip, MANIFEST);
@@ -238,14 +237,14 @@ static bool check_signature(const struct zip *zip, enum package_trust trust,
     if (!manifest || !evidence)
         return fail(err, ERR_PACKAGE, "there is no %s", manifest ? EVIDENCE : MANIFEST);
     if (!entry)
-        return trust == TRUST_ALLOW_UNSIGNED ||
+        return trust->policy == TRUST_ALLOW_UNSIGNED ||
                fail(err, ERR_SIGNATURE, "the package is not signed");
     uint8_t key[32], signature[ED25519_SIGNATURE_BYTES], message[MESSAGE_BYTES];
     if (!parse_signature(entry, arena, key, signature)) {
         fail(err, ERR_SIGNATURE, "the text is no signature");
         return refuse(err, SIGNATURE);
     }
-    if (!is_trusted(trusted, key)) {
+    if (!is_trusted(trust->keys, key)) {
         fail(err, ERR_SIGNATURE, "the key that signed is not trusted");
         return refuse(err, SIGNATURE);
     }
@@ -329,12 +328,11 @@ static bool read_entries(const struct zip *zip, struct arena *arena, struct pack
     return true;
 }
 
-bool package_read(const void *bytes, size_t size, enum package_trust trust,
-                  const struct trusted_keys *trusted, struct arena *arena,
-                  struct package_contents *out, char out_id[KERNEL_ID_BYTES], struct error *err)
+bool package_read(const void *bytes, size_t size, const struct trust *trust, struct arena *arena,
+                  struct package_contents *out, struct error *err)
 {
     struct zip *zip = ARENA_NEW(arena, struct zip);
-    if (!zip_read(bytes, size, zip, err) || !check_signature(zip, trust, trusted, arena, err))
+    if (!zip_read(bytes, size, zip, err) || !check_signature(zip, trust, arena, err))
         return false;
     uint32_t index = 0;
     const struct zip_entry *manifest = take(zip, &index, MANIFEST, err);
@@ -353,7 +351,7 @@ bool package_read(const void *bytes, size_t size, enum package_trust trust,
     *out = *contents;
     for (uint32_t i = 0; i < out->target_count; i++)
         out->targets[i].plan.dims = &out->graph.dims;
-    kernel_id(text, manifest->size_bytes, out_id);
+    kernel_id(text, manifest->size_bytes, out->id);
     return true;
 }
 

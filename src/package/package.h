@@ -55,6 +55,7 @@ struct package_param {
 };
 
 struct package_contents {
+    char id[KERNEL_ID_BYTES]; /* the kernel's, of one that was read; who writes has it beside */
     const char *name;
     const char *compiler; /* version string of the compiler */
     const char *strategy; /* "fast" … */
@@ -83,14 +84,19 @@ struct trusted_keys {
     uint32_t count;
 };
 
+/* Whose packages are taken. */
+struct trust {
+    enum package_trust policy;
+    const struct trusted_keys *keys; /* NULL: nobody's signature */
+};
+
 /* Verifies and parses: container, hashes of all entries, signature under the policy (a present
  * signature must be right and trusted even where unsigned packages are allowed), manifest, graph,
  * plans. bytes must stay valid and unchanged while contents is used, and be 64-aligned for code and
  * params to be aligned. Everything else lives in arena. The plans point at out->graph.dims, so *out
  * must stay where it is. ERR_PACKAGE, ERR_SIGNATURE, ERR_LIMIT; place names the entry. */
-bool package_read(const void *bytes, size_t size, enum package_trust trust,
-                  const struct trusted_keys *trusted, struct arena *arena,
-                  struct package_contents *out, char out_id[KERNEL_ID_BYTES], struct error *err);
+bool package_read(const void *bytes, size_t size, const struct trust *trust, struct arena *arena,
+                  struct package_contents *out, struct error *err);
 
 /* params.safetensors of the graph's params, widest dtype first so that each tensor is aligned to
  * its elements. ERR_PACKAGE when a param has no constant shape or its data another size, ERR_LIMIT

@@ -99,22 +99,22 @@ static struct strbuf write_package(struct fixture *f, bool sign, char id[KERNEL_
 
 /* Reads an aligned copy with the trust of most tests: signed by the fixture's key, or unsigned. */
 static bool read_package(struct fixture *f, const struct strbuf *package,
-                         struct package_contents *out, char id[KERNEL_ID_BYTES])
+                         struct package_contents *out)
 {
     char *copy = arena_alloc(&f->arena, package->size_bytes, 64);
     memcpy(copy, package->data, package->size_bytes);
-    return package_read(copy, package->size_bytes, TRUST_ALLOW_UNSIGNED, &f->trusted, &f->arena,
-                        out, id, &f->err);
+    const struct trust trust = {TRUST_ALLOW_UNSIGNED, &f->trusted};
+    return package_read(copy, package->size_bytes, &trust, &f->arena, out, &f->err);
 }
 
 static void reads_what_it_wrote(void **state)
 {
     struct fixture *f = *state;
-    char id[KERNEL_ID_BYTES], read_id[KERNEL_ID_BYTES];
+    char id[KERNEL_ID_BYTES];
     struct strbuf package = write_package(f, true, id);
     struct package_contents found;
-    must(read_package(f, &package, &found, read_id), &f->err);
-    assert_string_equal(id, read_id);
+    must(read_package(f, &package, &found), &f->err);
+    assert_string_equal(id, found.id);
     assert_memory_equal(id, "kernel-", 7);
     assert_int_equal(strlen(id), 71);
     assert_string_equal(found.name, "mlp");
@@ -212,7 +212,7 @@ static void same_contents_same_bytes(void **state)
 
     /* What was read is written as the same bytes. */
     struct package_contents found;
-    must(read_package(f, &a, &found, other), &f->err);
+    must(read_package(f, &a, &found), &f->err);
     struct strbuf again;
     strbuf_init(&again, &f->arena);
     must(package_write(&found, &f->key, &again, other, &f->err), &f->err);
@@ -224,9 +224,9 @@ static void same_contents_same_bytes(void **state)
 static void refuses_every_flip_and_cut(void **state)
 {
     struct fixture *f = *state;
-    char id[KERNEL_ID_BYTES] = "untouched";
     char written_id[KERNEL_ID_BYTES];
     struct strbuf package = write_package(f, true, written_id);
+    const struct trust trust = {TRUST_ALLOW_UNSIGNED, &f->trusted};
     struct package_contents found = {.target_count = 77};
     struct arena arena;
     arena_init(&arena);
@@ -234,23 +234,21 @@ static void refuses_every_flip_and_cut(void **state)
     memcpy(bytes, package.data, package.size_bytes);
     for (size_t bit = 0; bit < package.size_bytes * 8; bit++) {
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
-        bool ok = package_read(bytes, package.size_bytes, TRUST_ALLOW_UNSIGNED, &f->trusted, &arena,
-                               &found, id, &f->err);
+        bool ok = package_read(bytes, package.size_bytes, &trust, &arena, &found, &f->err);
         if (ok || (f->err.code != ERR_PACKAGE && f->err.code != ERR_SIGNATURE))
             TEST_FAILED("bit %zu may flip", bit);
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
         arena_release(&arena);
     }
     for (size_t cut = 0; cut < package.size_bytes; cut++) {
-        bool ok = package_read(bytes, cut, TRUST_ALLOW_UNSIGNED, &f->trusted, &arena, &found, id,
-                               &f->err);
+        bool ok = package_read(bytes, cut, &trust, &arena, &found, &f->err);
         must_fail(ok, &f->err, ERR_PACKAGE, "");
         arena_release(&arena);
     }
     assert_int_equal(found.target_count, 77);
-    assert_string_equal(id, "untouched");
-    must(package_read(bytes, package.size_bytes, TRUST_REQUIRE, &f->trusted, &arena, &found, id,
-                      &f->err),
+    assert_string_equal(found.id, "");
+    must(package_read(bytes, package.size_bytes, &(struct trust){TRUST_REQUIRE, &f->trusted},
+                      &arena, &found, &f->err),
          &f->err);
     arena_release(&arena);
 }
@@ -263,18 +261,18 @@ static void trust(void **state)
     struct package_contents found;
     const uint8_t other[1][32] = {{9}};
     const struct trusted_keys wrong = {other, 1};
-    must(package_read(open.data, open.size_bytes, TRUST_ALLOW_UNSIGNED, NULL, &f->arena, &found, id,
-                      &f->err),
-         &f->err);
-    must_fail(package_read(open.data, open.size_bytes, TRUST_REQUIRE, &f->trusted, &f->arena,
-                           &found, id, &f->err),
+    const struct trust any = {.policy = TRUST_ALLOW_UNSIGNED},
+                       signed_only = {TRUST_REQUIRE, &f->trusted};
+    must(package_read(open.data, open.size_bytes, &any, &f->arena, &found, &f->err), &f->err);
+    must_fail(package_read(open.data, open.size_bytes, &signed_only, &f->arena, &found, &f->err),
               &f->err, ERR_SIGNATURE, "not signed");
     for (int policy = TRUST_REQUIRE; policy <= TRUST_ALLOW_UNSIGNED; policy++) {
-        bool ok = package_read(sealed.data, sealed.size_bytes, (enum package_trust)policy, &wrong,
-                               &f->arena, &found, id, &f->err);
+        const struct trust in_other = {(enum package_trust)policy, &wrong};
+        const struct trust in_none = {.policy = (enum package_trust)policy};
+        bool ok =
+            package_read(sealed.data, sealed.size_bytes, &in_other, &f->arena, &found, &f->err);
         must_fail(ok, &f->err, ERR_SIGNATURE, "not trusted");
-        ok = package_read(sealed.data, sealed.size_bytes, (enum package_trust)policy, NULL,
-                          &f->arena, &found, id, &f->err);
+        ok = package_read(sealed.data, sealed.size_bytes, &in_none, &f->arena, &found, &f->err);
         must_fail(ok, &f->err, ERR_SIGNATURE, "not trusted");
     }
     f->key.public_key[0] ^= 1;
@@ -323,17 +321,17 @@ static void signed_parts_cannot_change(void **state)
     struct strbuf package = write_package(f, true, id);
     struct package_contents found;
     struct strbuf bad = tamper(f, &package, "evidence.json", "17", "16", false);
-    must_fail(read_package(f, &bad, &found, id), &f->err, ERR_SIGNATURE, "does not fit");
+    must_fail(read_package(f, &bad, &found), &f->err, ERR_SIGNATURE, "does not fit");
     bad = tamper(f, &package, "manifest.json", "fast", "slow", false);
-    must_fail(read_package(f, &bad, &found, id), &f->err, ERR_SIGNATURE, "does not fit");
+    must_fail(read_package(f, &bad, &found), &f->err, ERR_SIGNATURE, "does not fit");
     bad = tamper(f, &package, "graph", "typical 8", "typical 4", true);
-    must_fail(read_package(f, &bad, &found, id), &f->err, ERR_SIGNATURE, "does not fit");
+    must_fail(read_package(f, &bad, &found), &f->err, ERR_SIGNATURE, "does not fit");
     bad = tamper(f, &package, "graph", "typical 8", "typical 4", false);
-    must_fail(read_package(f, &bad, &found, id), &f->err, ERR_PACKAGE, "'graph'");
+    must_fail(read_package(f, &bad, &found), &f->err, ERR_PACKAGE, "'graph'");
     bad = tamper(f, &package, "signature", "\"key\":", "\"key\": ", false);
-    must_fail(read_package(f, &bad, &found, id), &f->err, ERR_SIGNATURE, "no signature");
+    must_fail(read_package(f, &bad, &found), &f->err, ERR_SIGNATURE, "no signature");
     bad = tamper(f, &package, "signature", "{\"key\":\"", "{\"kee\":\"", false);
-    must_fail(read_package(f, &bad, &found, id), &f->err, ERR_SIGNATURE, "no signature");
+    must_fail(read_package(f, &bad, &found), &f->err, ERR_SIGNATURE, "no signature");
 }
 
 /* Whoever may leave a package unsigned still cannot make the entries contradict each other. */
@@ -386,7 +384,7 @@ static void refuses_contradictions(void **state)
         struct package_contents found;
         struct strbuf bad =
             tamper(f, &package, rows[i].entry, rows[i].from, rows[i].to, rows[i].rehash);
-        bool ok = read_package(f, &bad, &found, id);
+        bool ok = read_package(f, &bad, &found);
         must_fail(ok, &f->err, ERR_PACKAGE, rows[i].text);
     }
 }
@@ -407,7 +405,7 @@ static void refuses_other_entries(void **state)
             if (i != left_out)
                 zip.entries[zip.count++] = whole.entries[i];
         must(zip_write(&zip, &bytes, &f->err), &f->err);
-        must_fail(read_package(f, &bytes, &found, id), &f->err, ERR_PACKAGE, "");
+        must_fail(read_package(f, &bytes, &found), &f->err, ERR_PACKAGE, "");
     }
     for (uint32_t i = 1; i < whole.count; i++) {
         struct strbuf bytes;
@@ -416,15 +414,16 @@ static void refuses_other_entries(void **state)
         zip.entries[i] = whole.entries[i - 1];
         zip.entries[i - 1] = whole.entries[i];
         must(zip_write(&zip, &bytes, &f->err), &f->err);
-        must_fail(read_package(f, &bytes, &found, id), &f->err, ERR_PACKAGE, "out of order");
+        must_fail(read_package(f, &bytes, &found), &f->err, ERR_PACKAGE, "out of order");
     }
     struct strbuf bytes;
     strbuf_init(&bytes, &f->arena);
     zip = whole;
     zip_add(&zip, "readme", "hello", 5);
     must(zip_write(&zip, &bytes, &f->err), &f->err);
-    must_fail(read_package(f, &bytes, &found, id), &f->err, ERR_PACKAGE, "'readme'");
-    must_fail(package_read("", 0, TRUST_ALLOW_UNSIGNED, NULL, &f->arena, &found, id, &f->err),
+    must_fail(read_package(f, &bytes, &found), &f->err, ERR_PACKAGE, "'readme'");
+    must_fail(package_read("", 0, &(struct trust){TRUST_ALLOW_UNSIGNED, NULL}, &f->arena, &found,
+                           &f->err),
               &f->err, ERR_PACKAGE, "");
 }
 
@@ -437,7 +436,7 @@ static void interpreter_only(void **state)
     f->contents.evidence_json = "{}";
     f->contents.evidence_bytes = 2;
     struct strbuf package = write_package(f, true, id);
-    must(read_package(f, &package, &found, id), &f->err);
+    must(read_package(f, &package, &found), &f->err);
     assert_int_equal(found.target_count, 0);
     const uint8_t *data;
     size_t size;
@@ -489,8 +488,8 @@ static void runs_out_of_memory(void **state)
     for (limit = 1;; limit += 251) {
         arena.limit_bytes = limit;
         if (setjmp(oom) == 0) {
-            must(package_read(package.data, package.size_bytes, TRUST_REQUIRE, &f->trusted, &arena,
-                              &found, id, &f->err),
+            must(package_read(package.data, package.size_bytes,
+                              &(struct trust){TRUST_REQUIRE, &f->trusted}, &arena, &found, &f->err),
                  &f->err);
             break;
         }

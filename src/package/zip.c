@@ -333,12 +333,22 @@ static uint32_t get32(const uint8_t *at)
     return get16(at) | get16(at + 2) << 16;
 }
 
-/* Compares what stands at *at with the header that must stand there, and moves *at behind it. */
-static bool match(const uint8_t *bytes, size_t size, size_t *at, const struct header *header)
+/* An archive that is being read. */
+struct reader {
+    const uint8_t *bytes;
+    size_t size, at;      /* of the archive; what lies ahead of `at` was read */
+    struct header header; /* that must stand there */
+    struct crc32 crc;
+};
+
+/* Compares what stands there with the header that must, and moves behind it. */
+static bool match(struct reader *r)
 {
-    if (size - *at < header->size || memcmp(bytes + *at, header->bytes, header->size) != 0)
+    const struct header *header = &r->header;
+    if (r->size - r->at < header->size ||
+        memcmp(r->bytes + r->at, header->bytes, header->size) != 0)
         return false;
-    *at += header->size;
+    r->at += header->size;
     return true;
 }
 
@@ -355,42 +365,41 @@ static bool local_size(const uint8_t *local, size_t size, uint32_t name_bytes, u
     return true;
 }
 
-/* Reads the entry whose local header starts at *at; the signature has been seen. */
-static bool read_entry(const uint8_t *bytes, size_t size, size_t *at, const struct crc32 *crc,
-                       struct header *header, struct zip *zip, struct error *err)
+/* Reads the entry whose local header starts there; the signature has been seen. */
+static bool read_entry(struct reader *r, struct zip *zip, struct error *err)
 {
     if (zip->count == LIMIT_PACKAGE_ENTRIES)
         return fail(err, ERR_LIMIT, "the archive has more than %d entries", LIMIT_PACKAGE_ENTRIES);
-    if (size - *at < LOCAL_BYTES)
+    if (r->size - r->at < LOCAL_BYTES)
         return fail(err, ERR_PACKAGE, "the archive ends inside a header");
-    const uint8_t *local = bytes + *at;
+    const uint8_t *local = r->bytes + r->at;
     struct zip_entry entry = {
         .name = (const char *)local + LOCAL_BYTES,
         .name_bytes = get16(local + 26),
-        .offset = *at,
+        .offset = r->at,
     };
-    if (size - *at - LOCAL_BYTES < entry.name_bytes)
+    if (r->size - r->at - LOCAL_BYTES < entry.name_bytes)
         return fail(err, ERR_PACKAGE, "the archive ends inside an entry name");
     if (!zip_name_ok(entry.name, entry.name_bytes) ||
         find_name(zip, zip->count, entry.name, entry.name_bytes))
         return fail(err, ERR_PACKAGE, "entry %u has a bad or double name", zip->count);
-    uint64_t entry_bytes, data = size;
-    if (local_size(local, size - *at, entry.name_bytes, &entry_bytes)) {
+    uint64_t entry_bytes, data = r->size;
+    if (local_size(local, r->size - r->at, entry.name_bytes, &entry_bytes)) {
         entry.size_bytes = entry_bytes;
-        data = data_offset(&entry, header->wide_from);
+        data = data_offset(&entry, r->header.wide_from);
     }
-    if (data > size || size - data < entry_bytes) {
+    if (data > r->size || r->size - data < entry_bytes) {
         fail(err, ERR_PACKAGE, "the archive ends inside the entry");
         return fail_at(err, "%.*s", (int)entry.name_bytes, entry.name);
     }
-    entry.data = bytes + data;
-    entry.crc = crc32_of(crc, entry.data, entry.size_bytes);
-    make_local(header, &entry);
-    if (!match(bytes, size, at, header)) {
+    entry.data = r->bytes + data;
+    entry.crc = crc32_of(&r->crc, entry.data, entry.size_bytes);
+    make_local(&r->header, &entry);
+    if (!match(r)) {
         fail(err, ERR_PACKAGE, "the entry does not match its header");
         return fail_at(err, "%.*s", (int)entry.name_bytes, entry.name);
     }
-    *at += entry.size_bytes;
+    r->at += entry.size_bytes;
     zip->entries[zip->count++] = entry;
     return true;
 }
@@ -400,23 +409,20 @@ bool zip_read_wide(const void *archive, size_t size, uint64_t wide_from, struct 
 {
     if (size > LIMIT_PACKAGE_BYTES)
         return fail_large(err);
-    struct crc32 crc;
-    crc32_init(&crc);
-    struct header header = {.wide_from = wide_from};
-    const uint8_t *bytes = archive;
-    size_t at = 0;
+    struct reader r = {.bytes = archive, .size = size, .header.wide_from = wide_from};
+    crc32_init(&r.crc);
     zip->count = 0;
-    while (size - at >= 4 && get32(bytes + at) == LOCAL_SIGNATURE)
-        if (!read_entry(bytes, size, &at, &crc, &header, zip, err))
+    while (size - r.at >= 4 && get32(r.bytes + r.at) == LOCAL_SIGNATURE)
+        if (!read_entry(&r, zip, err))
             return false;
-    size_t central_offset = at;
+    size_t central_offset = r.at;
     for (uint32_t i = 0; i < zip->count; i++) {
-        make_central(&header, &zip->entries[i]);
-        if (!match(bytes, size, &at, &header))
+        make_central(&r.header, &zip->entries[i]);
+        if (!match(&r))
             return fail(err, ERR_PACKAGE, "the archive's directory is damaged");
     }
-    make_end(&header, zip->count, central_offset, at - central_offset);
-    if (!match(bytes, size, &at, &header) || at != size)
+    make_end(&r.header, zip->count, central_offset, r.at - central_offset);
+    if (!match(&r) || r.at != size)
         return fail(err, ERR_PACKAGE, "not an archive as this program writes them");
     return true;
 }

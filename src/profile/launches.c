@@ -279,7 +279,7 @@ bool profile_launches(const void *bytes, size_t size, const struct profile_optio
     tracer->arena = arena;
     *out = (struct trace_profile){.calls = 0};
     bool ok = loaded_open(&tracer->loaded, bytes, size, options, arena, err) &&
-              loaded_plan(&tracer->loaded, bytes, size, options, arena, &tracer->plan, err) &&
+              loaded_plan(&tracer->loaded, arena, &tracer->plan, err) &&
               (tracer->plan ||
                fail(err, ERR_UNSUPPORTED, "calls are interpreted: there are no launches")) &&
               measure(tracer, options, out, err);

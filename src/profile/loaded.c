@@ -22,15 +22,18 @@ static bool make_tensors(struct loaded *loaded, struct arena *arena, struct erro
     loaded->outputs = ARENA_ARRAY(arena, DLTensor, graph->outputs.count);
     for (uint32_t i = 0; i < graph->inputs.count; i++) {
         const struct node *node = graph_node(graph, graph->inputs.items[i]);
-        if (!tensor_make(arena, graph, graph->inputs.items[i], loaded->dims,
-                         urza_input_info(loaded->module, i)->dtype, &loaded->inputs[i], err))
+        if (!tensor_make(arena, graph, graph->inputs.items[i], loaded->dims, &loaded->inputs[i],
+                         err))
             return fail_at(err, "input '%s'", node->attrs->name);
+        loaded->inputs[i].dtype = urza_input_info(loaded->module, i)->dtype;
         tensor_random(&loaded->inputs[i], node->dtype, node->attrs->name, 0);
     }
-    for (uint32_t i = 0; i < graph->outputs.count; i++)
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
         if (!tensor_make(arena, graph, graph->outputs.items[i].value, loaded->dims,
-                         urza_output_info(loaded->module, i)->dtype, &loaded->outputs[i], err))
+                         &loaded->outputs[i], err))
             return fail_at(err, "output '%s'", graph->outputs.items[i].name);
+        loaded->outputs[i].dtype = urza_output_info(loaded->module, i)->dtype;
+    }
     return true;
 }
 
@@ -40,7 +43,7 @@ bool loaded_open(struct loaded *out, const void *bytes, size_t size,
     urza_error problem = {.code = 0};
     const uint8_t *text;
     size_t text_size;
-    *out = (struct loaded){0};
+    *out = (struct loaded){.bytes = bytes, .size = size, .options = options};
     if (urza_load_memory(bytes, size, &options->load, &out->module, &problem) != 0)
         return fail_as(&problem, err);
     return package_entry(bytes, size, "graph", &text, &text_size, err) &&
@@ -57,19 +60,17 @@ bool loaded_call(struct loaded *loaded, struct error *err)
            fail_as(&problem, err);
 }
 
-bool loaded_plan(const struct loaded *loaded, const void *bytes, size_t size,
-                 const struct profile_options *options, struct arena *arena,
-                 const struct plan **out, struct error *err)
+bool loaded_plan(const struct loaded *loaded, struct arena *arena, const struct plan **out,
+                 struct error *err)
 {
     struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
-    const struct trusted_keys trusted = {.keys = options->load.trusted_keys,
-                                         .count = options->load.trusted_key_count};
-    bool allowed = options->load.trust == URZA_TRUST_ALLOW_UNSIGNED;
+    const urza_load_options *load = &loaded->options->load;
+    const struct trusted_keys trusted = {load->trusted_keys, load->trusted_key_count};
+    const struct trust trust = {
+        load->trust == URZA_TRUST_ALLOW_UNSIGNED ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted};
     const char *target = urza_target(loaded->module);
-    char id[KERNEL_ID_BYTES];
     *out = NULL;
-    if (!package_read(bytes, size, allowed ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted, arena,
-                      contents, id, err))
+    if (!package_read(loaded->bytes, loaded->size, &trust, arena, contents, err))
         return false;
     for (uint32_t i = 0; i < contents->target_count; i++)
         if (strcmp(contents->targets[i].name, target) == 0)

@@ -124,8 +124,8 @@ bool profile_package(const void *bytes, size_t size, const struct profile_option
     if (ok) {
         profile->threads = options->load.threads ? options->load.threads : 1;
         snprintf(profile->target, sizeof profile->target, "%s", urza_target(loaded->module));
-        ok = measure(loaded, options, arena, profile, err) &&
-             loaded_plan(loaded, bytes, size, options, arena, &plan, err);
+        ok =
+            measure(loaded, options, arena, profile, err) && loaded_plan(loaded, arena, &plan, err);
     }
     if (ok && plan)
         profile->traffic_bytes = count_traffic(plan, loaded->dims);

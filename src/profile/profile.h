@@ -37,9 +37,10 @@ struct peak {
 bool peak_measure(const char *target, uint32_t threads, double bytes, bool thread_time,
                   struct peak *out, struct error *err);
 
-/* Dense memory in the arena for a tensor of these dims, as the runtime takes it. ERR_LIMIT. */
+/* Dense memory in the arena for a tensor of these dims, as the runtime takes it, which also has the
+ * dtype to be put in. ERR_LIMIT. */
 bool tensor_make(struct arena *arena, const struct graph *graph, value_id value,
-                 const int64_t *dims, DLDataType dtype, DLTensor *out, struct error *err);
+                 const int64_t *dims, DLTensor *out, struct error *err);
 /* Values of a tensor made by tensor_make: floats standard normal, integers 0 … 99, both a function
  * of seed, name and place only. */
 void tensor_random(const DLTensor *tensor, enum dtype dtype, const char *name, uint64_t seed);

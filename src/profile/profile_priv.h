@@ -7,6 +7,9 @@
 
 /* A package in the runtime, at one size, with tensors to call it with. */
 struct loaded {
+    const void *bytes; /* of the package; borrowed, like the options */
+    size_t size;
+    const struct profile_options *options;
     urza_module *module;
     struct graph graph;
     int64_t dims[LIMIT_NAMED_DIMS];
@@ -20,9 +23,8 @@ bool loaded_call(struct loaded *loaded, struct error *err);
 void loaded_close(struct loaded *loaded);
 /* The plan of the code that runs, read from the package again; NULL where calls are interpreted.
  * False after failing *err. */
-bool loaded_plan(const struct loaded *loaded, const void *bytes, size_t size,
-                 const struct profile_options *options, struct arena *arena,
-                 const struct plan **out, struct error *err);
+bool loaded_plan(const struct loaded *loaded, struct arena *arena, const struct plan **out,
+                 struct error *err);
 /* An error of the runtime as one of ours; false. */
 bool fail_as(const urza_error *from, struct error *err);
 

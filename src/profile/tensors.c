@@ -12,7 +12,7 @@
 #define ALIGNMENT 64
 
 bool tensor_make(struct arena *arena, const struct graph *graph, value_id value,
-                 const int64_t *dims, DLDataType dtype, DLTensor *out, struct error *err)
+                 const int64_t *dims, DLTensor *out, struct error *err)
 {
     const struct node *node = graph_node(graph, value);
     int64_t *shape = ARENA_ARRAY(arena, int64_t, LIMIT_RANK);
@@ -25,7 +25,6 @@ bool tensor_make(struct arena *arena, const struct graph *graph, value_id value,
     *out = (DLTensor){.data = arena_alloc(arena, (size_t)bytes, ALIGNMENT),
                       .device = {.device_type = kDLCPU},
                       .ndim = (int32_t)node->rank,
-                      .dtype = dtype,
                       .shape = shape};
     return true;
 }

@@ -287,16 +287,16 @@ static void lease_all(void *context)
     }
 }
 
-bool queue_lease(struct queue *queue, const char *worker, uint32_t most, uint32_t seconds,
-                 struct arena *arena, struct job_record ***out, uint32_t *out_count,
-                 struct error *err)
+bool queue_lease(struct queue *queue, const struct lease_request *request, struct arena *arena,
+                 struct job_record ***out, uint32_t *out_count, struct error *err)
 {
+    uint32_t seconds = request->seconds;
     seconds = seconds < LEASE_SECONDS_LEAST  ? LEASE_SECONDS_LEAST
               : seconds > LEASE_SECONDS_MOST ? LEASE_SECONDS_MOST
                                              : seconds;
     struct leasing leasing = {.queue = queue,
-                              .worker = worker,
-                              .most = most < LEASES_MOST ? most : LEASES_MOST,
+                              .worker = request->worker,
+                              .most = request->most < LEASES_MOST ? request->most : LEASES_MOST,
                               .lease_ms = (int64_t)seconds * 1000,
                               .arena = arena,
                               .err = err,

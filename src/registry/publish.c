@@ -285,7 +285,8 @@ bool registry_replace(struct registry *registry, const char *id, const void *pac
     return true;
 }
 
-struct submission {
+/* A submission under way. */
+struct submitting {
     struct registry *registry;
     struct blueprint_record blueprint;
     char id[ID_BYTES_MOST + 1];
@@ -301,10 +302,10 @@ static bool same_content(const struct blueprint_record *old, const struct bluepr
 }
 
 /* There already: it is that one, with its source where that was lost. */
-static bool submit_again(struct edit *edit, const struct submission *submission,
+static bool submit_again(struct edit *edit, const struct submitting *submitting,
                          struct blueprint_record *old, struct error *err)
 {
-    const struct blueprint_record *blueprint = &submission->blueprint;
+    const struct blueprint_record *blueprint = &submitting->blueprint;
     enum object_state state;
     bool was_lost = old->source[0] == '\0' && strcmp(old->status, "FAILED") == 0;
     if (!same_content(old, blueprint))
@@ -312,7 +313,7 @@ static bool submit_again(struct edit *edit, const struct submission *submission,
                     old->head.id);
     if (strcmp(old->source, blueprint->source) == 0)
         return true;
-    if (!object_look(submission->registry, old->source, &state, NULL, err))
+    if (!object_look(submitting->registry, old->source, &state, NULL, err))
         return false;
     if (state == OBJECT_WHOLE)
         return true;
@@ -330,41 +331,40 @@ static bool submit_again(struct edit *edit, const struct submission *submission,
 
 static bool submit_body(struct edit *edit, void *context, struct error *err)
 {
-    struct submission *submission = context;
-    struct blueprint_record *blueprint = &submission->blueprint;
+    struct submitting *submitting = context;
+    struct blueprint_record *blueprint = &submitting->blueprint;
     void *found = NULL;
     if (!edit_find(edit, RECORD_blueprint, blueprint->head.id, &found, err))
         return false;
     if (found)
-        return submit_again(edit, submission, found, err);
+        return submit_again(edit, submitting, found, err);
     blueprint->created_ms = blueprint->updated_ms = edit->now_ms;
     edit_put(edit, RECORD_blueprint, EXPECT_NEW, blueprint);
     edit_history(edit, blueprint->head.id, "", "UNVALIDATED", "", "");
     return true;
 }
 
-bool registry_submit(struct registry *registry, const struct blueprint_record *blueprint,
-                     const void *source, size_t size, struct arena *arena,
-                     struct blueprint_record **out, struct error *err)
+bool registry_submit(struct registry *registry, const struct submission *submission,
+                     struct arena *arena, struct blueprint_record **out, struct error *err)
 {
-    struct submission submission = {.registry = registry, .blueprint = *blueprint};
-    struct blueprint_record *made = &submission.blueprint;
+    struct submitting submitting = {.registry = registry, .blueprint = *submission->blueprint};
+    struct blueprint_record *made = &submitting.blueprint;
     char digest[SHA256_HEX_BYTES];
-    const struct cargo cargo = {digest, source, size};
+    const struct cargo cargo = {digest, submission->source, submission->source_bytes};
     void *found = NULL;
-    sha256_hex(source, size, digest);
-    snprintf(submission.id, sizeof submission.id, BLUEPRINT_PREFIX "%.64s",
+    sha256_hex(submission->source, submission->source_bytes, digest);
+    snprintf(submitting.id, sizeof submitting.id, BLUEPRINT_PREFIX "%.64s",
              made->digest[0] != '\0' ? made->digest : digest);
     if (made->head.id[0] == '\0')
-        made->head.id = submission.id;
+        made->head.id = submitting.id;
     else if (strncmp(made->head.id, BLUEPRINT_PREFIX, sizeof BLUEPRINT_PREFIX - 1) == 0 &&
-             strcmp(made->head.id, submission.id) != 0)
+             strcmp(made->head.id, submitting.id) != 0)
         return fail(err, ERR_CONFLICT, "'%.200s' is the id of a blueprint with other content",
                     made->head.id);
     made->status = "UNVALIDATED";
     made->reason = "";
     made->source = digest;
-    if (!edit_with(registry, &cargo, 1, submit_body, &submission, err))
+    if (!edit_with(registry, &cargo, 1, submit_body, &submitting, err))
         return false;
     if (!catalogue_get(registry->catalogue, RECORD_blueprint, made->head.id, arena, &found, err))
         return false;
@@ -372,21 +372,20 @@ bool registry_submit(struct registry *registry, const struct blueprint_record *b
     return found || fail(err, ERR_BUSY, "blueprint '%.200s' was removed at once", made->head.id);
 }
 
-bool registry_enqueue(struct registry *registry, struct queue *queue, struct job_record *job,
-                      const void *source, size_t size, struct arena *arena, struct job_record **out,
-                      struct error *err)
+bool registry_enqueue(struct registry *registry, struct queue *queue, const struct job_order *order,
+                      struct arena *arena, struct job_record **out, struct error *err)
 {
     char digest[SHA256_HEX_BYTES], id[JOB_ID_BYTES];
     struct flight flight = {0};
     struct error ignored;
     bool joined, removed;
-    sha256_hex(source, size, digest);
-    job->request = digest;
+    sha256_hex(order->source, order->source_bytes, digest);
+    order->job->request = digest;
     flight_begin(registry, &flight, digest);
-    bool ok =
-        object_put(registry, digest, source, size, err) && queue_put(queue, job, id, &joined, err);
+    bool ok = object_put(registry, digest, order->source, order->source_bytes, err) &&
+              queue_put(queue, order->job, id, &joined, err);
     flight_end(registry, &flight);
-    job->request = "";
+    order->job->request = "";
     if (!ok) /* what was refused takes no space */
         object_forget(registry, digest, &removed, &ignored);
     return ok && queue_find(queue, id, arena, out, err);

@@ -31,12 +31,17 @@ void queue_free(struct queue *queue); /* NULL is fine */
 bool queue_add(struct queue *queue, const struct job_record *job, struct arena *arena,
                struct job_record **out, bool *out_joined, struct error *err);
 
-/* Leases up to `most` jobs: by priority, in turn over clients, oldest first. Jobs whose lease has
+/* A worker that wants jobs. */
+struct lease_request {
+    const char *worker;
+    uint32_t most;    /* jobs */
+    uint32_t seconds; /* how long: LEASE_SECONDS_LEAST … LEASE_SECONDS_MOST, which bound it */
+};
+/* Leases jobs: by priority, in turn over clients, oldest first. Jobs whose lease has
  * ended are counted as deaths first, and put back or poisoned. *out_count may be 0. What was leased
  * before a failure is handed out. Heads say the revision from before the lease. */
-bool queue_lease(struct queue *queue, const char *worker, uint32_t most, uint32_t seconds,
-                 struct arena *arena, struct job_record ***out, uint32_t *out_count,
-                 struct error *err);
+bool queue_lease(struct queue *queue, const struct lease_request *request, struct arena *arena,
+                 struct job_record ***out, uint32_t *out_count, struct error *err);
 /* Extends the lease by what was granted, and says what the worker is at. *out_cancel: it may stop,
  * somebody cancelled the job. ERR_CONFLICT, ERR_NOT_FOUND. */
 bool queue_heartbeat(struct queue *queue, const char *job, const char *token, const char *stage,

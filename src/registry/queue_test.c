@@ -48,7 +48,8 @@ static struct job_record *lease(struct fixture *f, struct queue *queue, const ch
 {
     struct job_record **jobs;
     uint32_t count;
-    ASSERT_OK(f, queue_lease(queue, worker, 1, 10, &f->arena, &jobs, &count, &f->err));
+    ASSERT_OK(f, queue_lease(queue, &(struct lease_request){worker, 1, 10}, &f->arena, &jobs,
+                             &count, &f->err));
     return count ? jobs[0] : NULL;
 }
 
@@ -164,19 +165,23 @@ static void one_call_leases_many(void **state)
     uint32_t count;
     for (int i = 0; i < 30; i++)
         add(f, queue, "", i < 25 ? "a" : "b", i % 2);
-    ASSERT_OK(f, queue_lease(queue, "w", 0, 10, &f->arena, &jobs, &count, &f->err));
+    ASSERT_OK(f, queue_lease(queue, &(struct lease_request){"w", 0, 10}, &f->arena, &jobs, &count,
+                             &f->err));
     assert_int_equal(count, 0);
-    ASSERT_OK(f, queue_lease(queue, "w", 20, 1, &f->arena, &jobs, &count, &f->err));
+    ASSERT_OK(f, queue_lease(queue, &(struct lease_request){"w", 20, 1}, &f->arena, &jobs, &count,
+                             &f->err));
     assert_int_equal(count, 20);
     for (uint32_t i = 0; i < count; i++)
         assert_int_equal(jobs[i]->priority, i < 15);
     assert_string_not_equal(jobs[0]->client, jobs[1]->client);
     assert_int_equal(jobs[0]->lease_ms, 5000);
-    ASSERT_OK(f, queue_lease(queue, "w", 20, 10000, &f->arena, &jobs, &count, &f->err));
+    ASSERT_OK(f, queue_lease(queue, &(struct lease_request){"w", 20, 10000}, &f->arena, &jobs,
+                             &count, &f->err));
     assert_int_equal(count, 10);
     assert_int_equal(jobs[0]->lease_ms, 600000);
     ASSERT_OK(f, queue_take_back(queue, "w", &f->err));
-    ASSERT_OK(f, queue_lease(queue, "w", 100, 10, &f->arena, &jobs, &count, &f->err));
+    ASSERT_OK(f, queue_lease(queue, &(struct lease_request){"w", 100, 10}, &f->arena, &jobs, &count,
+                             &f->err));
     assert_int_equal(count, 30);
     assert_non_null(strstr(jobs[29]->attempts, "\"worker\":\"w\",\"reason\":\"crash\""));
     queue_free(queue);
@@ -325,7 +330,8 @@ static void *do_jobs(void *context)
         struct arena arena;
         struct job_record **jobs;
         arena_init(&arena);
-        if (!queue_lease(crew->queue, "worker", 3, 600, &arena, &jobs, &count, &err)) {
+        if (!queue_lease(crew->queue, &(struct lease_request){"worker", 3, 600}, &arena, &jobs,
+                         &count, &err)) {
             atomic_fetch_add(&crew->failures, 1);
             count = 0;
         }

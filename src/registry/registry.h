@@ -113,16 +113,17 @@ bool registry_package(struct registry *registry, const struct kernel_record *ker
  * was done and reported as failed. Not counted where 65,536 other kernels wait to be written. */
 void registry_used(struct registry *registry, const char *id);
 
-/* Of a kernel or a blueprint. ERR_NOT_FOUND; ERR_CONFLICT for a status that may not follow, and for
- * deploying what was evicted. Written into its history; the status that it has already changes
- * nothing. */
-bool registry_set_status(struct registry *registry, enum record_kind kind, const char *id,
-                         const char *status, const char *reason, const char *client,
-                         struct error *err);
-/* A kernel's status, its tags (a LIST), or both: NULL for what stays. */
-bool registry_change_kernel(struct registry *registry, const char *id, const char *status,
-                            const char *reason, const char *tags, const char *client,
-                            struct error *err);
+/* What becomes of a kernel or a blueprint. */
+struct setting {
+    enum record_kind kind;
+    const char *id;
+    const char *status;          /* NULL: as it is */
+    const char *reason, *client; /* for its history; "" */
+    const char *tags;            /* a LIST, of a kernel; NULL: as they are */
+};
+/* ERR_NOT_FOUND; ERR_CONFLICT for a status that may not follow, and for deploying what was evicted.
+ * A status is written into its history; the one that it has already changes nothing. */
+bool registry_set(struct registry *registry, const struct setting *setting, struct error *err);
 /* A kernel did not pass its verification: RETIRED, with evidence "failed". ERR_NOT_FOUND. */
 bool registry_refute(struct registry *registry, const char *id, const char *reason,
                      struct error *err);
@@ -142,17 +143,27 @@ bool registry_note_measured(struct registry *registry, const char *id,
  * ERR_CONFLICT for a kernel that was evicted. */
 bool registry_set_alias(struct registry *registry, const char *name, const char *kernel,
                         const char *client, struct error *err);
-/* A new one, UNVALIDATED; id "": made from its content: its digest or, where that is "", its bytes.
- * One that is there already is answered as it is. ERR_CONFLICT where the id has other content. */
-bool registry_submit(struct registry *registry, const struct blueprint_record *blueprint,
-                     const void *source, size_t size, struct arena *arena,
-                     struct blueprint_record **out, struct error *err);
-/* queue_add of a job for this source, of which the registry keeps the bytes. job: all but request.
- * Nothing is kept of a job that is refused. */
+/* A blueprint that is to be kept, with its source. */
+struct submission {
+    const struct blueprint_record *blueprint; /* id "": made from its content: its digest or, where
+                                                 that is "", its bytes */
+    const void *source;
+    size_t source_bytes;
+};
+/* A new one, UNVALIDATED. One that is there already is answered as it is. ERR_CONFLICT where the id
+ * has other content. */
+bool registry_submit(struct registry *registry, const struct submission *submission,
+                     struct arena *arena, struct blueprint_record **out, struct error *err);
+/* A job for a source, of which the registry keeps the bytes. */
+struct job_order {
+    struct job_record *job; /* all but request */
+    const void *source;
+    size_t source_bytes;
+};
+/* queue_add of the job. Nothing is kept of one that is refused. */
 struct queue;
-bool registry_enqueue(struct registry *registry, struct queue *queue, struct job_record *job,
-                      const void *source, size_t size, struct arena *arena, struct job_record **out,
-                      struct error *err);
+bool registry_enqueue(struct registry *registry, struct queue *queue, const struct job_order *order,
+                      struct arena *arena, struct job_record **out, struct error *err);
 /* How long calls of a kernel (id or alias) took: fills observation->kernel, keeps it, and raises an
  * event where the version before was faster: Mann-Whitney over both samples, by 5 % at least.
  * ERR_NOT_FOUND. */

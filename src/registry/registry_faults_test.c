@@ -63,7 +63,9 @@ static bool lease(struct script *s, struct error *err)
 {
     struct job_record **jobs;
     uint32_t count;
-    if (!queue_lease(s->queue, "worker", 1, 600, &s->f->arena, &jobs, &count, err) || count == 0)
+    if (!queue_lease(s->queue, &(struct lease_request){"worker", 1, 600}, &s->f->arena, &jobs,
+                     &count, err) ||
+        count == 0)
         return false;
     snprintf(s->token, sizeof s->token, "%s", jobs[0]->token);
     return true;
@@ -88,13 +90,12 @@ static bool do_step(struct script *s, enum step step, struct error *err)
     case PUBLISH_A: return sample_publish(r, &s->a, err);
     case PUBLISH_B: return sample_publish(r, &s->b, err);
     case SUBMIT:
-        return registry_submit(r, s->mine, s->c.source, strlen(s->c.source), &s->f->arena, &made,
-                               err);
+        return registry_submit(r, &(struct submission){s->mine, s->c.source, strlen(s->c.source)},
+                               &s->f->arena, &made, err);
     case PUBLISH_C:
     case PUBLISH_C_AGAIN: return sample_publish(r, &s->c, err);
     case ALIAS_A: return registry_set_alias(r, "best", s->a.kernel_id, "", err);
-    case DEPLOY_B:
-        return registry_set_status(r, RECORD_kernel, s->b.kernel_id, "DEPLOYED", "", "", err);
+    case DEPLOY_B: return set_kernel_status(r, s->b.kernel_id, "DEPLOYED", err);
     case REPLACE_B:
         return registry_replace(r, s->b.kernel_id, s->b_verified.package,
                                 sizeof s->b_verified.package, "verified", err);

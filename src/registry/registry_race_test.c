@@ -110,8 +110,8 @@ static bool operate(struct race *race, enum operation operation, struct error *e
     case PUBLISH_OTHER: return sample_publish(r, &race->other, err);
     case EVICT: return evict(race, err);
     case ALIAS: return registry_set_alias(r, "alias", id, "", err);
-    case DEPLOY: return registry_set_status(r, RECORD_kernel, id, "DEPLOYED", "", "", err);
-    case RETIRE: return registry_set_status(r, RECORD_kernel, id, "RETIRED", "", "", err);
+    case DEPLOY: return set_kernel_status(r, id, "DEPLOYED", err);
+    case RETIRE: return set_kernel_status(r, id, "RETIRED", err);
     case REPLACE:
         return registry_replace(r, id, race->verified.package, sizeof race->verified.package,
                                 "verified", err);
@@ -224,8 +224,8 @@ static void rival_acts(void *context)
     bool joined;
     job->key = "key";
     if (rivalry->leases) {
-        ASSERT_OK(f,
-                  queue_lease(rivalry->rival, "rival", 1, 10, &f->arena, &jobs, &count, &f->err));
+        ASSERT_OK(f, queue_lease(rivalry->rival, &(struct lease_request){"rival", 1, 10}, &f->arena,
+                                 &jobs, &count, &f->err));
         assert_int_equal(count, 1);
         return;
     }
@@ -252,7 +252,8 @@ static void queues_meet(void **state)
     assert_string_equal(added->head.id, rivalry.job);
     rivalry.leases = true;
     race.interrupted->act = rival_acts;
-    ASSERT_OK(f, queue_lease(queue, "worker", 1, 10, &f->arena, &jobs, &count, &f->err));
+    ASSERT_OK(f, queue_lease(queue, &(struct lease_request){"worker", 1, 10}, &f->arena, &jobs,
+                             &count, &f->err));
     assert_int_equal(count, 0);
     queue_free(queue);
     queue_free(rivalry.rival);

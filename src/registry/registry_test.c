@@ -22,8 +22,19 @@ static struct tended tend(struct fixture *f)
 
 static void set_status(struct fixture *f, const struct sample *sample, const char *status)
 {
-    ASSERT_OK(f, registry_set_status(f->registry, RECORD_kernel, sample->kernel_id, status,
-                                     "because", "tester", &f->err));
+    const struct setting setting = {.kind = RECORD_kernel,
+                                    .id = sample->kernel_id,
+                                    .status = status,
+                                    .reason = "because",
+                                    .client = "tester"};
+    ASSERT_OK(f, registry_set(f->registry, &setting, &f->err));
+}
+
+static bool submit(struct fixture *f, const struct blueprint_record *blueprint, const char *source,
+                   struct blueprint_record **out)
+{
+    const struct submission submission = {blueprint, source, strlen(source)};
+    return registry_submit(f->registry, &submission, &f->arena, out, &f->err);
 }
 
 static void a_kernel_is_published_whole(void **state)
@@ -94,17 +105,15 @@ static void a_submitted_blueprint_is_validated_by_its_kernel(void **state)
     struct blueprint_record *given = record_new(RECORD_blueprint, &f->arena), *made, *again;
     sample_init(&sample, 1, 1);
     given->head.id = "mine";
-    ASSERT_OK(f, registry_submit(f->registry, given, "source", 6, &f->arena, &made, &f->err));
+    ASSERT_OK(f, submit(f, given, "source", &made));
     assert_string_equal(made->status, "UNVALIDATED");
-    ASSERT_OK(f, registry_submit(f->registry, given, "source", 6, &f->arena, &again, &f->err));
+    ASSERT_OK(f, submit(f, given, "source", &again));
     assert_int_equal(again->head.serial, made->head.serial);
-    ASSERT_FAILS(f, ERR_CONFLICT,
-                 registry_submit(f->registry, given, "sauce", 5, &f->arena, &made, &f->err));
+    ASSERT_FAILS(f, ERR_CONFLICT, submit(f, given, "sauce", &made));
     given->head.id = "blueprint-1";
-    ASSERT_FAILS(f, ERR_CONFLICT,
-                 registry_submit(f->registry, given, "source", 6, &f->arena, &made, &f->err));
+    ASSERT_FAILS(f, ERR_CONFLICT, submit(f, given, "source", &made));
     given->head.id = "";
-    ASSERT_OK(f, registry_submit(f->registry, given, "source", 6, &f->arena, &made, &f->err));
+    ASSERT_OK(f, submit(f, given, "source", &made));
     assert_int_equal(strncmp(made->head.id, "blueprint-", 10), 0);
 
     sample.blueprint = "nobody's";
@@ -138,10 +147,8 @@ static void statuses_follow_their_table(void **state)
     assert_int_equal(fixture_count(f, RECORD_change, "subject", sample.kernel_id), 3);
     assert_string_equal(fixture_kernel(f, &sample)->reason, "because");
     ASSERT_FAILS(f, ERR_CONFLICT,
-                 registry_set_status(f->registry, RECORD_kernel, sample.kernel_id, "DEPLOYED", "",
-                                     "", &f->err));
-    ASSERT_FAILS(f, ERR_NOT_FOUND,
-                 registry_set_status(f->registry, RECORD_kernel, "x", "DEPLOYED", "", "", &f->err));
+                 set_kernel_status(f->registry, sample.kernel_id, "DEPLOYED", &f->err));
+    ASSERT_FAILS(f, ERR_NOT_FOUND, set_kernel_status(f->registry, "x", "DEPLOYED", &f->err));
     assert_null(fixture_answer(f, &sample));
     publish(f, &sample);
     assert_string_equal(fixture_answer(f, &sample)->status, "VALIDATED");
@@ -310,8 +317,7 @@ static void the_least_used_are_evicted_beyond_the_size(void **state)
     ASSERT_FAILS(f, ERR_CONFLICT,
                  registry_set_alias(f->registry, "x", samples[3].kernel_id, "", &f->err));
     ASSERT_FAILS(f, ERR_CONFLICT,
-                 registry_set_status(f->registry, RECORD_kernel, samples[3].kernel_id, "DEPLOYED",
-                                     "", "", &f->err));
+                 set_kernel_status(f->registry, samples[3].kernel_id, "DEPLOYED", &f->err));
     publish(f, &samples[3]); /* it comes back, the same kernel */
     assert_int_equal(fixture_answer(f, &samples[3])->version, 1);
     assert_int_equal(fixture_is_sound(f), 0);
@@ -502,7 +508,7 @@ static void fsck_finds_and_repairs(void **state)
         publish(f, &samples[i]);
     }
     blueprint->head.id = "mine";
-    ASSERT_OK(f, registry_submit(f->registry, blueprint, "source", 6, &f->arena, &made, &f->err));
+    ASSERT_OK(f, submit(f, blueprint, "source", &made));
     samples[0].key.head.id = "lost";
     samples[0].key.kernel = "kernel-lost";
     ASSERT_OK(f, commit_one(catalogue, RECORD_key, EXPECT_NEW, &samples[0].key, &f->err));
@@ -535,7 +541,7 @@ static void fsck_finds_and_repairs(void **state)
     made = fixture_get(f, RECORD_blueprint, "mine");
     assert_string_equal(made->status, "FAILED");
     blueprint->head.id = "mine"; /* and it may be submitted again */
-    ASSERT_OK(f, registry_submit(f->registry, blueprint, "source", 6, &f->arena, &made, &f->err));
+    ASSERT_OK(f, submit(f, blueprint, "source", &made));
     assert_string_equal(made->status, "UNVALIDATED");
     assert_int_equal(fixture_is_sound(f), 0);
 }

@@ -165,6 +165,14 @@ int64_t fixture_count(struct fixture *f, enum record_kind kind, const char *fiel
     return totals.count;
 }
 
+bool set_kernel_status(struct registry *registry, const char *id, const char *status,
+                       struct error *err)
+{
+    const struct setting setting = {
+        .kind = RECORD_kernel, .id = id, .status = status, .reason = "", .client = ""};
+    return registry_set(registry, &setting, err);
+}
+
 bool fixture_has_object(struct fixture *f, const char *digest)
 {
     struct blob blob;

@@ -49,6 +49,9 @@ void sample_init(struct sample *sample, int blueprint, int kernel);
 /* Of the same kernel with other evidence: other bytes, the same id. */
 void sample_verify(struct sample *sample);
 bool sample_publish(struct registry *registry, const struct sample *sample, struct error *err);
+/* registry_set of a kernel's status, by nobody and for no reason. */
+bool set_kernel_status(struct registry *registry, const char *id, const char *status,
+                       struct error *err);
 
 /* NULL: there is none. */
 void *fixture_get(struct fixture *f, enum record_kind kind, const char *id);

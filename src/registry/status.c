@@ -57,12 +57,6 @@ bool blueprint_status_known(const char *status)
     return find(blueprint_statuses, status) != NULL;
 }
 
-struct setting {
-    enum record_kind kind;
-    const char *id, *status, *reason, *client; /* status NULL: as it is */
-    const char *tags;                          /* of a kernel; NULL: as they are */
-};
-
 static bool refuse(const struct setting *setting, const char *before, struct error *err)
 {
     return fail(err, ERR_CONFLICT, "%s '%.200s' is %.50s and cannot become %.50s",
@@ -106,27 +100,10 @@ static bool status_body(struct edit *edit, void *context, struct error *err)
     return true;
 }
 
-bool registry_set_status(struct registry *registry, enum record_kind kind, const char *id,
-                         const char *status, const char *reason, const char *client,
-                         struct error *err)
+bool registry_set(struct registry *registry, const struct setting *setting, struct error *err)
 {
-    assert(kind == RECORD_kernel || kind == RECORD_blueprint);
-    struct setting setting = {
-        .kind = kind, .id = id, .status = status, .reason = reason, .client = client};
-    return registry_edit(registry, status_body, &setting, err);
-}
-
-bool registry_change_kernel(struct registry *registry, const char *id, const char *status,
-                            const char *reason, const char *tags, const char *client,
-                            struct error *err)
-{
-    struct setting setting = {.kind = RECORD_kernel,
-                              .id = id,
-                              .status = status,
-                              .reason = reason,
-                              .client = client,
-                              .tags = tags};
-    return registry_edit(registry, status_body, &setting, err);
+    assert(setting->kind == RECORD_kernel || setting->kind == RECORD_blueprint);
+    return registry_edit(registry, status_body, (void *)(uintptr_t)setting, err);
 }
 
 struct refuting {

@@ -30,7 +30,7 @@ URZA_EXPORT const char *urza_version(void)
 
 URZA_EXPORT const char *urza_kernel_id(const urza_module *module)
 {
-    return module->id;
+    return module->package.id;
 }
 
 URZA_EXPORT const char *urza_target(const urza_module *module)

@@ -8,6 +8,15 @@
 #include "base/compiler.h"
 #include "runtime/runtime_priv.h"
 
+/* What a caller hands over, as urza_call has it. */
+struct request {
+    const DLTensor *inputs;
+    uint32_t input_count;
+    DLTensor *outputs;
+    uint32_t output_count;
+    urza_result **hold; /* NULL: every output has memory */
+};
+
 static const struct node *input_node(const struct urza_module *module, uint32_t input)
 {
     const struct graph *graph = &module->package.graph;
@@ -61,14 +70,14 @@ static bool check_given_output(const DLTensor *given, const urza_tensor_info *in
 }
 
 static bool check_output(const struct urza_module *module, struct call_context *context,
-                         const struct shape_entry *entry, const DLTensor *outputs, uint32_t index,
-                         bool may_hold, struct error *err)
+                         const struct shape_entry *entry, const struct request *request,
+                         uint32_t index, struct error *err)
 {
     struct tensor *tensors = context->tensors + module->package.graph.inputs.count;
     uint32_t before = module->package.graph.inputs.count + index;
-    const DLTensor *given = &outputs[index];
+    const DLTensor *given = &request->outputs[index];
     struct tensor *tensor = &tensors[index];
-    if (!given->data && may_hold) {
+    if (!given->data && request->hold) {
         if (!given->shape && module->outputs[index].rank > 0)
             return fail(err, ERR_INPUT, "has no room for its shape");
         *tensor = (struct tensor){.dense = true, .size_bytes = entry->output_bytes[index]};
@@ -86,15 +95,15 @@ static bool check_output(const struct urza_module *module, struct call_context *
 }
 
 static bool check_outputs(const struct urza_module *module, struct call_context *context,
-                          const struct shape_entry *entry, const DLTensor *outputs, uint32_t count,
-                          bool may_hold, struct error *err)
+                          const struct shape_entry *entry, const struct request *request,
+                          struct error *err)
 {
-    uint32_t expected = module->package.graph.outputs.count;
-    if (count != expected || (!outputs && count > 0))
-        return fail(err, ERR_INPUT, "%u outputs are given, expected %u", outputs ? count : 0,
-                    expected);
+    uint32_t count = request->output_count, expected = module->package.graph.outputs.count;
+    if (count != expected || (!request->outputs && count > 0))
+        return fail(err, ERR_INPUT, "%u outputs are given, expected %u",
+                    request->outputs ? count : 0, expected);
     for (uint32_t i = 0; i < count; i++)
-        if (!check_output(module, context, entry, outputs, i, may_hold, err))
+        if (!check_output(module, context, entry, request, i, err))
             return fail_at(err, "output '%s'", module->outputs[i].name);
     return true;
 }
@@ -188,27 +197,27 @@ static bool run(struct urza_module *module, struct call_context *context,
     return true;
 }
 
-static bool call(struct urza_module *module, struct call_context *context, const DLTensor *inputs,
-                 uint32_t input_count, DLTensor *outputs, uint32_t output_count, urza_result **hold,
-                 struct error *err)
+static bool call(struct urza_module *module, struct call_context *context,
+                 const struct request *request, struct error *err)
 {
     struct urza_result *result = NULL;
+    bool may_hold = request->hold != NULL;
     stat_add(&context->stats.calls, 1);
-    if (!check_inputs(module, context, inputs, input_count, true, err))
+    if (!check_inputs(module, context, request->inputs, request->input_count, true, err))
         return false;
     const struct shape_entry *entry = shapes_find(module, context, err);
-    if (!entry || !check_outputs(module, context, entry, outputs, output_count, hold != NULL, err))
+    if (!entry || !check_outputs(module, context, entry, request, err))
         return false;
     if ((!entry->reason && !context_ready(module, context, err)) ||
-        !place_tensors(module, context, outputs, hold != NULL, &result, err))
+        !place_tensors(module, context, request->outputs, may_hold, &result, err))
         return false;
     if (!run(module, context, entry, err)) {
         urza_result_release(result);
         return false;
     }
-    hand_out(module, context, entry, outputs, hold != NULL);
-    if (hold)
-        *hold = result;
+    hand_out(module, context, entry, request->outputs, may_hold);
+    if (may_hold)
+        *request->hold = result;
     return true;
 }
 
@@ -216,13 +225,14 @@ URZA_EXPORT int urza_call(urza_module *module, const DLTensor *inputs, uint32_t 
                           DLTensor *outputs, uint32_t output_count, urza_result **hold,
                           urza_error *err)
 {
+    const struct request request = {inputs, input_count, outputs, output_count, hold};
     struct error e;
     struct call_context *context = module ? context_take(module, &e) : NULL;
     if (!module)
         fail(&e, ERR_USAGE, "the module is NULL");
     if (!context)
         return public_result(false, &e, err);
-    bool ok = call(module, context, inputs, input_count, outputs, output_count, hold, &e);
+    bool ok = call(module, context, &request, &e);
     context_put(module, context);
     return public_result(ok, &e, err);
 }

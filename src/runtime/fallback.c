@@ -13,15 +13,17 @@ static bool load_sources(const struct urza_module *module, const struct call_con
     uint32_t inputs = graph->inputs.count;
     for (uint32_t i = 0; i < inputs; i++) {
         const struct tensor *tensor = &context->tensors[i];
-        if (!interp_load(&out[i], arena, tensor->dtype, tensor->rank, tensor->shape,
-                         context->data[i], err))
+        const struct native_tensor native = {tensor->dtype, tensor->rank, tensor->shape,
+                                             context->data[i]};
+        if (!interp_load(&out[i], arena, &native, err))
             return false;
     }
     for (uint32_t i = 0; i < graph->params.count; i++) {
         const struct node *node = graph_node(graph, graph->params.items[i]);
         const urza_tensor_info *info = &module->param_infos[i];
-        if (!interp_load(&out[inputs + i], arena, node->dtype, node->rank, info->shape,
-                         module->params[i], err))
+        const struct native_tensor native = {node->dtype, node->rank, info->shape,
+                                             module->params[i]};
+        if (!interp_load(&out[inputs + i], arena, &native, err))
             return false;
     }
     return true;
@@ -36,9 +38,9 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, source_count);
     struct interp_tensor *outputs = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count);
     if (!load_sources(module, context, arena, sources, err) ||
-        !interp_run(graph,
-                    &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = memory_half()},
-                    entry->dims, sources, source_count, arena, outputs, err))
+        !interp_run(
+            graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = memory_half()},
+            &(struct interp_arguments){entry->dims, sources, source_count}, arena, outputs, err))
         return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         if (outputs[i].count > 0)
@@ -62,7 +64,7 @@ static void report(struct urza_module *module, const char *reason)
 {
     atomic_store(&module->last_fallback, reason);
     if (module->on_event) {
-        urza_event event = {.kind = "fallback", .kernel_id = module->id, .reason = reason};
+        urza_event event = {.kind = "fallback", .kernel_id = module->package.id, .reason = reason};
         module->on_event(module->user, &event);
     }
 }

@@ -180,9 +180,10 @@ static bool read_into(struct urza_module *module, const void *bytes, size_t size
 {
     struct arena *arena = &module->arena;
     struct trusted_keys trusted = {options->trusted_keys, options->trusted_key_count};
-    enum package_trust trust =
-        options->trust == URZA_TRUST_ALLOW_UNSIGNED ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE;
-    if (!package_read(bytes, size, trust, &trusted, arena, &module->package, module->id, err) ||
+    const struct trust trust = {options->trust == URZA_TRUST_ALLOW_UNSIGNED ? TRUST_ALLOW_UNSIGNED
+                                                                            : TRUST_REQUIRE,
+                                &trusted};
+    if (!package_read(bytes, size, &trust, arena, &module->package, err) ||
         !choose_target(module, options->target, err))
         return false;
     make_infos(module);

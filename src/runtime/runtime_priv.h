@@ -103,7 +103,6 @@ struct trace {
 struct urza_module {
     struct arena arena; /* written while loading only */
     struct package_contents package;
-    char id[KERNEL_ID_BYTES];
 
     const struct package_target *target; /* NULL: interpreted, for this reason: */
     const char *reason;

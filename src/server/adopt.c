@@ -27,8 +27,12 @@ static bool adopt(struct server *server, const struct blueprint_record *blueprin
         return false;
     if (strcmp(job->blueprint, blueprint->head.id) != 0)
         return true; /* somebody else's, for the same content: after it */
-    return registry_set_status(server->registry, RECORD_blueprint, blueprint->head.id, "COMPILING",
-                               "", "", err);
+    const struct setting setting = {.kind = RECORD_blueprint,
+                                    .id = blueprint->head.id,
+                                    .status = "COMPILING",
+                                    .reason = "",
+                                    .client = ""};
+    return registry_set(server->registry, &setting, err);
 }
 
 void adopt_submitted(struct server *server)

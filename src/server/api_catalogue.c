@@ -189,8 +189,8 @@ enum handled route_submit(struct request *request, struct error *err)
     wanted->name = wanted->name ? wanted->name : "";
     wanted->metadata = metadata.data;
     request_drop_json(request);
-    if (!registry_submit(request->server->registry, wanted, source.data, source.size_bytes,
-                         &request->arena, &made, err))
+    const struct submission submission = {wanted, source.data, source.size_bytes};
+    if (!registry_submit(request->server->registry, &submission, &request->arena, &made, err))
         return HANDLED_FAILED;
     feeder_wake(request->server->feeder);
     return reply_record(request, 201, RECORD_blueprint, made);
@@ -207,8 +207,12 @@ enum handled route_blueprint_status(struct request *request, struct error *err)
     if (ok && !blueprint_status_known(status))
         ok = fail(err, ERR_JSON,
                   "field 'status' is '%.40s': UNVALIDATED, COMPILING, VALIDATED or FAILED", status);
-    ok = ok && registry_set_status(request->server->registry, RECORD_blueprint, request->args[0],
-                                   status, reason, request->client, err);
+    const struct setting setting = {.kind = RECORD_blueprint,
+                                    .id = request->args[0],
+                                    .status = status,
+                                    .reason = reason,
+                                    .client = request->client};
+    ok = ok && registry_set(request->server->registry, &setting, err);
     request_drop_json(request);
     return ok ? route_blueprint(request, err) : HANDLED_FAILED;
 }
@@ -244,8 +248,13 @@ static bool change_kernel(struct request *request, const char *id, const char *s
                     "field 'status' is '%.40s': VALIDATED, TESTING, DEPLOYED or RETIRED", status);
     if (status && strcmp(status, "RETIRED") == 0 && !(request->scopes & 1u << SCOPE_ADMIN))
         return fail(err, ERR_SCOPE, "retiring needs scope admin");
-    bool ok = registry_change_kernel(request->server->registry, id, status, reason, tags,
-                                     request->client, err);
+    const struct setting setting = {.kind = RECORD_kernel,
+                                    .id = id,
+                                    .status = status,
+                                    .reason = reason,
+                                    .client = request->client,
+                                    .tags = tags};
+    bool ok = registry_set(request->server->registry, &setting, err);
     if (status)
         forget(request->server, id);
     return ok;

@@ -42,8 +42,8 @@ enum handled job_submit(struct request *request, const struct ask *ask, uint32_t
     wanted->client = request->client;
     wanted->hints = ask->hints_text;
     wanted->priority = priority;
-    if (!registry_enqueue(server->registry, server->queue, wanted, ask->source, ask->source_bytes,
-                          &request->arena, &job, err)) {
+    const struct job_order order = {wanted, ask->source, ask->source_bytes};
+    if (!registry_enqueue(server->registry, server->queue, &order, &request->arena, &job, err)) {
         if (err->code == ERR_BUSY)
             metrics_add(server->metrics, METRIC_REFUSED, "jobs", 1);
         return HANDLED_FAILED;
@@ -83,9 +83,13 @@ enum handled route_cancel(struct request *request, struct error *err)
     pool_cancel(server->pool, request->args[0]);
     if (!find_job(request, &job, err))
         return HANDLED_FAILED;
+    const struct setting setting = {.kind = RECORD_blueprint,
+                                    .id = job->blueprint,
+                                    .status = "FAILED",
+                                    .reason = "its job was cancelled",
+                                    .client = request->client};
     if (job->blueprint[0] != '\0' && /* one that was submitted: nobody compiles it any more */
-        !registry_set_status(server->registry, RECORD_blueprint, job->blueprint, "FAILED",
-                             "its job was cancelled", request->client, err))
+        !registry_set(server->registry, &setting, err))
         return HANDLED_FAILED;
     return reply_json(request, 200, job_value(server, job));
 }

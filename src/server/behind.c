@@ -150,8 +150,9 @@ static bool measure(struct behind *behind, const struct kernel_record *kernel, s
     const void *package;
     size_t size;
     if (!read_package(behind, kernel, arena, &package, &size, err) ||
-        !build_profile(&request, package, size, server->public_key, MEASURE_SECONDS, arena,
-                       &profile, err) ||
+        !build_profile(&request,
+                       &(struct build_measured){package, size, server->public_key, MEASURE_SECONDS},
+                       arena, &profile, err) ||
         !registry_note_measured(
             server->registry, kernel->head.id,
             &(struct measurement){.json = profile.json,

@@ -58,8 +58,12 @@ static void note_blueprint(struct server *server, const char *blueprint, const c
                            const char *reason)
 {
     struct error err;
-    if (blueprint[0] != '\0' && !registry_set_status(server->registry, RECORD_blueprint, blueprint,
-                                                     status, reason, "", &err))
+    const struct setting setting = {.kind = RECORD_blueprint,
+                                    .id = blueprint,
+                                    .status = status,
+                                    .reason = reason,
+                                    .client = ""};
+    if (blueprint[0] != '\0' && !registry_set(server->registry, &setting, &err))
         log_line(server, LOG_WARNING, "cannot note what became of a blueprint",
                  json_pack("{s:s, s:s}", "blueprint", blueprint, "message", err.message));
 }
@@ -187,8 +191,8 @@ static void take_jobs(struct feeder *feeder)
     arena_init(&arena);
     if (setjmp(no_memory) == 0) {
         arena.oom = &no_memory;
-        if (queue_lease(server->queue, feeder->worker, slots - busy, LEASE_SECONDS, &arena, &jobs,
-                        &count, &err))
+        const struct lease_request request = {feeder->worker, slots - busy, LEASE_SECONDS};
+        if (queue_lease(server->queue, &request, &arena, &jobs, &count, &err))
             for (uint32_t i = 0; i < count; i++)
                 begin(feeder, jobs[i]);
     }

@@ -9,9 +9,10 @@
 
 #define LINE_COLUMNS 100u
 
-static void draw(struct graph *graph, const struct plan *plan, const char *target,
-                 struct arena *arena, struct strbuf *out)
+static void draw(struct picture_subject *subject, struct arena *arena, struct strbuf *out)
 {
+    struct graph *graph = &subject->graph;
+    const struct plan *plan = subject->target ? &subject->plan : NULL;
     struct picture picture;
     struct strbuf text;
     uint32_t values = graph->nodes.count - 1;
@@ -19,8 +20,8 @@ static void draw(struct graph *graph, const struct plan *plan, const char *targe
     strbuf_init(&text, arena);
     strbuf_puts(&text, *graph->name ? graph->name : "graph");
     if (plan)
-        strbuf_printf(&text, ", for %s: %u values; kernels: %u in a call, %u at load", target,
-                      values, plan->forward.count, plan->prepare.count);
+        strbuf_printf(&text, ", for %s: %u values; kernels: %u in a call, %u at load",
+                      subject->target, values, plan->forward.count, plan->prepare.count);
     else
         strbuf_printf(&text, ": %u values, no code", values);
     picture.heading = label_make(arena, text.data, text.size_bytes, LINE_COLUMNS);
@@ -70,12 +71,15 @@ static const char *best_target(const void *bytes, size_t size)
     return best;
 }
 
-bool picture_open(const void *bytes, size_t size, struct arena *arena, struct graph *graph,
-                  struct plan *plan, const char **out_target, struct error *err)
+bool picture_open(const void *bytes, size_t size, struct arena *arena, struct picture_subject *out,
+                  struct error *err)
 {
+    struct graph *graph = &out->graph;
+    struct plan *plan = &out->plan;
     const char *target = best_target(bytes, size), *text;
     size_t text_size;
     struct error inner;
+    *out = (struct picture_subject){.plan.arena = arena};
     if (!find_entry(bytes, size, target ? "optimised/" : "graph", target ? target : "", &text,
                     &text_size))
         return fail(err, ERR_PACKAGE, "the package has no graph");
@@ -87,18 +91,16 @@ bool picture_open(const void *bytes, size_t size, struct arena *arena, struct gr
                  : fail(&inner, ERR_PACKAGE, "there is no plan");
     if (!ok)
         return fail(err, ERR_PACKAGE, "%s: %s", target ? target : "graph", inner.message);
-    *out_target = target;
+    out->target = target;
     return true;
 }
 
 bool picture_of_package(const void *bytes, size_t size, struct arena *arena, struct strbuf *out,
                         struct error *err)
 {
-    struct graph graph;
-    struct plan plan;
-    const char *target;
-    if (!picture_open(bytes, size, arena, &graph, &plan, &target, err))
+    struct picture_subject subject;
+    if (!picture_open(bytes, size, arena, &subject, err))
         return false;
-    draw(&graph, target ? &plan : NULL, target, arena, out);
+    draw(&subject, arena, out);
     return true;
 }

@@ -176,14 +176,12 @@ static void draw(struct chart *chart, const char *target, struct strbuf *out)
 bool picture_of_memory(const void *bytes, size_t size, struct arena *arena, struct strbuf *out,
                        struct error *err)
 {
-    struct graph graph;
-    struct plan plan = {.arena = arena};
-    const char *target;
-    if (!picture_open(bytes, size, arena, &graph, &plan, &target, err))
+    struct picture_subject subject;
+    if (!picture_open(bytes, size, arena, &subject, err))
         return false;
-    struct chart chart = {.graph = &graph, .plan = &plan, .arena = arena};
-    if (target)
-        chart.launches = plan.forward.count < LAUNCHES_MOST ? plan.forward.count : LAUNCHES_MOST;
-    draw(&chart, target, out);
+    struct chart chart = {.graph = &subject.graph, .plan = &subject.plan, .arena = arena};
+    uint32_t launches = subject.plan.forward.count; /* 0 without a target */
+    chart.launches = launches < LAUNCHES_MOST ? launches : LAUNCHES_MOST;
+    draw(&chart, subject.target, out);
     return true;
 }

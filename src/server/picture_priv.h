@@ -103,9 +103,15 @@ void picture_build(struct picture *picture, struct graph *graph, const struct pl
                    struct arena *arena);
 void picture_print(struct picture *picture, struct strbuf *out);
 
-/* The graph of a package's best target and its plan; no target (NULL): the original graph. */
-bool picture_open(const void *bytes, size_t size, struct arena *arena, struct graph *graph,
-                  struct plan *plan, const char **out_target, struct error *err);
+/* What pictures of a package are of. */
+struct picture_subject {
+    struct graph graph; /* the best target's; the original one where there is no code */
+    struct plan plan;   /* empty there */
+    const char *target; /* NULL there */
+};
+/* The plan points at the graph's dims, so *out must stay where it is. */
+bool picture_open(const void *bytes, size_t size, struct arena *arena, struct picture_subject *out,
+                  struct error *err);
 /* Begins a picture of a size, with its style, paper and title; strbuf_puts "</svg>" ends it. */
 void picture_begin(struct strbuf *out, double width, double height, const struct label *heading);
 #define PICTURE_COLUMN 7.25 /* width of a letter */

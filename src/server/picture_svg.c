@@ -82,12 +82,15 @@ void shape_measure(const struct shape *shape, struct layering_node *node)
     }
 }
 
-static void print_rect(struct strbuf *out, const char *classes, double x, double y, double width,
-                       double height, int radius)
+struct rect {
+    double x, y, width, height;
+};
+
+static void print_rect(struct strbuf *out, const char *classes, struct rect rect, int radius)
 {
-    strbuf_printf(out,
-                  "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"%d\"/>\n",
-                  classes, whole(x), whole(y), whole(width), whole(height), radius);
+    strbuf_printf(
+        out, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"%d\"/>\n",
+        classes, whole(rect.x), whole(rect.y), whole(rect.width), whole(rect.height), radius);
 }
 
 static void print_text(struct strbuf *out, const char *classes, double x, double y,
@@ -125,16 +128,17 @@ static void print_shape(struct strbuf *out, const struct shape *shape,
                         const struct layering_node *node, double x, double y)
 {
     double w = node->width, h = node->height;
+    const struct rect box = {x, y, w, h};
     bool small = shape->kind == SHAPE_SMALL;
     strbuf_printf(out, "<g role=\"img\"><title>%s</title>\n", shape->title.xml);
     if (shape->kind == SHAPE_PARAM)
         print_cut(out, x, y, w, h);
     else if (shape->kind == SHAPE_INPUT || shape->kind == SHAPE_OUTPUT)
-        print_rect(out, "box", x, y, w, h, whole(h / 2));
+        print_rect(out, "box", box, whole(h / 2));
     else
-        print_rect(out, shape->stored ? "box stored" : "box", x, y, w, h, small ? 3 : 5);
+        print_rect(out, shape->stored ? "box stored" : "box", box, small ? 3 : 5);
     if (shape->kind == SHAPE_OUTPUT)
-        print_rect(out, "ring", x + 3, y + 3, w - 6, h - 6, whole(h / 2) - 3);
+        print_rect(out, "ring", (struct rect){x + 3, y + 3, w - 6, h - 6}, whole(h / 2) - 3);
     print_labels(out, shape, x + w / 2, y + (small ? 14 : h / 2 - 3), small);
     strbuf_puts(out, "</g>\n");
 }
@@ -166,14 +170,14 @@ static void print_frame(struct strbuf *out, const struct drawing *inside,
                         const struct layering_node *node, double x, double y)
 {
     if (inside->framed)
-        print_rect(out, inside->prepare ? "frame prepare" : "frame", x, y, node->width,
-                   node->height, 10);
+        print_rect(out, inside->prepare ? "frame prepare" : "frame",
+                   (struct rect){x, y, node->width, node->height}, 10);
 }
 
 static void print_title(struct strbuf *out, const struct shape *shape, double x, double y)
 {
     strbuf_printf(out, "<g role=\"img\"><title>%s</title>\n", shape->title.xml);
-    print_rect(out, "tab", x + 8, y + 4, shape->name.columns * COLUMN + 8, 19, 3);
+    print_rect(out, "tab", (struct rect){x + 8, y + 4, shape->name.columns * COLUMN + 8, 19}, 3);
     print_text(out, "left name", x + 12, y + 18, &shape->name);
     strbuf_puts(out, "</g>\n");
 }
@@ -222,7 +226,7 @@ void picture_begin(struct strbuf *out, double width, double height, const struct
                   "markerWidth=\"6\" markerHeight=\"6\" orient=\"auto\">"
                   "<path class=\"tip\" d=\"M0 0.5L8 4L0 7.5z\"/></marker></defs>\n",
                   whole(width), whole(height), whole(width), whole(height), heading->xml, style);
-    print_rect(out, "paper", 0, 0, width, height, 0);
+    print_rect(out, "paper", (struct rect){0, 0, width, height}, 0);
     print_text(out, "left name", MARGIN, 26, heading);
 }
 

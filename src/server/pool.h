@@ -40,6 +40,7 @@ struct task {
     const char *parent;             /* the kernel that it is to improve on; "" */
     const char *miss;               /* why it was not found */
     uint32_t priority;              /* 0 … 9; higher first (turns.h) */
+    double total_ms;                /* of its last run of the pipeline */
     /* The pool's. */
     atomic_bool cancelled;
     atomic_int step; /* enum build_step, 0: waits */

@@ -166,7 +166,7 @@ static json_t *describe_tuned(const struct build_result *built)
 }
 
 static json_t *make_answer(struct server *server, struct task *task,
-                           const struct build_result *built, double total_ms)
+                           const struct build_result *built)
 {
     const char *targets = list_targets(task, built);
     json_t *metadata = json_object(), *answer = json_object(), *cache = json_object();
@@ -188,7 +188,8 @@ static json_t *make_answer(struct server *server, struct task *task,
     json_object_set_new(metadata, "compiler", json_string(compiler_version()));
     json_object_set_new(metadata, "key", json_string(task->ask.key));
     json_object_set_new(answer, "kernel_id", json_string(built->compiled.kernel_id));
-    json_object_set_new(answer, "compilation_time_ms", json_real(round(total_ms * 1e3) / 1e3));
+    json_object_set_new(answer, "compilation_time_ms",
+                        json_real(round(task->total_ms * 1e3) / 1e3));
     json_object_set_new(answer, "optimizations_applied", describe_passes(server, built));
     json_object_set_new(answer, "cache_hit", json_false());
     json_object_set_new(answer, "metadata", metadata);
@@ -232,7 +233,7 @@ static const char *precision_of(struct task *task, const struct build_result *bu
 }
 
 static void fill_kernel(struct server *server, struct task *task, const struct build_result *built,
-                        const json_t *answer, double total_ms, struct kernel_record *kernel)
+                        const json_t *answer, struct kernel_record *kernel)
 {
     const json_t *metadata = json_object_get(answer, "metadata");
     kernel->head.id = built->compiled.kernel_id;
@@ -245,18 +246,18 @@ static void fill_kernel(struct server *server, struct task *task, const struct b
     kernel->degraded = print(&task->arena, json_object_get(metadata, "degraded"));
     kernel->details = print(&task->arena, answer);
     kernel->hints = task->ask.hints_text;
-    kernel->compile_ms = total_ms;
+    kernel->compile_ms = task->total_ms;
     kernel->compiler = task->ask.compiler;
 }
 
 static bool publish(struct server *server, struct task *task, const struct build_result *built,
-                    const json_t *answer, double total_ms, struct error *err)
+                    const json_t *answer, struct error *err)
 {
     struct kernel_record *kernel = record_new(RECORD_kernel, &task->arena);
     struct key_record *key = record_new(RECORD_key, &task->arena);
     struct compilation_record *compilation = record_new(RECORD_compilation, &task->arena);
     const char *own_id = task->ask.blueprint_id ? task->ask.blueprint_id : "";
-    fill_kernel(server, task, built, answer, total_ms, kernel);
+    fill_kernel(server, task, built, answer, kernel);
     key->head.id = task->ask.key;
     key->content = task->ask.content;
     key->hints = task->ask.hints_text;
@@ -269,7 +270,7 @@ static bool publish(struct server *server, struct task *task, const struct build
     compilation->strategy = kernel->strategy;
     compilation->stages_ms =
         print(&task->arena, json_object_get(json_object_get(answer, "metadata"), "stages_ms"));
-    compilation->total_ms = total_ms;
+    compilation->total_ms = task->total_ms;
     compilation->miss = task->miss;
     compilation->at_ms = registry_now_ms();
     const struct publication publication = {.package = built->package,
@@ -316,8 +317,7 @@ static void note_tuned(struct server *server, struct task *task, const struct bu
     json_decref(tuned);
 }
 
-static void note_failure(struct server *server, struct task *task, const struct error *failure,
-                         double total_ms)
+static void note_failure(struct server *server, struct task *task, const struct error *failure)
 {
     struct compilation_record *compilation = record_new(RECORD_compilation, &task->arena);
     struct error err;
@@ -327,7 +327,7 @@ static void note_failure(struct server *server, struct task *task, const struct 
     compilation->status = cancelled ? "cancelled" : "failed";
     compilation->strategy = strategy_name(strategy_of(server, task));
     compilation->error = print(&task->arena, error);
-    compilation->total_ms = total_ms;
+    compilation->total_ms = task->total_ms;
     compilation->miss = task->miss;
     compilation->at_ms = registry_now_ms();
     json_decref(error);
@@ -340,11 +340,11 @@ static void note_failure(struct server *server, struct task *task, const struct 
 }
 
 static void note_success(struct server *server, const struct task *task,
-                         const struct build_result *built, double total_ms)
+                         const struct build_result *built)
 {
     metrics_add(server->metrics, METRIC_COMPILATIONS,
                 built->degraded_count > 0 ? "degraded" : "success", 1);
-    metrics_observe(server->metrics, METRIC_DURATION, total_ms * 1e-3);
+    metrics_observe(server->metrics, METRIC_DURATION, task->total_ms * 1e-3);
     metrics_set(server->metrics, METRIC_MEMORY_PEAK, NULL, (double)built->peak_bytes);
     double before_ns, after_ns;
     json_int_t tuned;
@@ -355,8 +355,9 @@ static void note_success(struct server *server, const struct task *task,
     for (uint32_t i = 0; i < task->ask.less_count; i++)
         metrics_add(server->metrics, METRIC_DEGRADED, task->ask.less[i].what, 1);
     log_line(server, LOG_INFO, "compiled",
-             json_pack("{s:s, s:f, s:s, s:i}", "kernel", built->compiled.kernel_id, "ms", total_ms,
-                       "client", task->client, "degraded", (int)built->degraded_count));
+             json_pack("{s:s, s:f, s:s, s:i}", "kernel", built->compiled.kernel_id, "ms",
+                       task->total_ms, "client", task->client, "degraded",
+                       (int)built->degraded_count));
 }
 
 /* Somebody else, another server of the same catalogue too, may have been faster. */
@@ -385,7 +386,7 @@ static bool failed_meanwhile(struct server *server, struct task *task, struct er
 
 /* One run of the pipeline, and its result published. */
 static bool build(struct server *server, struct task *task, enum strategy strategy,
-                  struct build_result *out, json_t **out_answer, double *out_ms, struct error *err)
+                  struct build_result *out, json_t **out_answer, struct error *err)
 {
     struct step_context context = {server, task};
     struct build_request request = {.source = task->ask.source,
@@ -405,11 +406,11 @@ static bool build(struct server *server, struct task *task, enum strategy strate
     bool ok = build_run(&request, &task->arena, out, err);
     if (!ok && err->code == ERR_NOMEM && atomic_load(&task->step) != BUILD_SIGN)
         err->code = ERR_LIMIT; /* a child's; signing is done here */
-    *out_ms = (double)(clock_ns() - begin_ns) * 1e-6;
+    task->total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
     if (!ok)
         return false;
-    *out_answer = make_answer(server, task, out, *out_ms);
-    if (publish(server, task, out, *out_answer, *out_ms, err))
+    *out_answer = make_answer(server, task, out);
+    if (publish(server, task, out, *out_answer, err))
         return true;
     json_decref(*out_answer);
     *out_answer = NULL;
@@ -420,17 +421,16 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
                     struct error *err)
 {
     struct build_result built;
-    double total_ms;
-    bool ok = build(server, task, strategy_of(server, task), &built, out_answer, &total_ms, err);
+    bool ok = build(server, task, strategy_of(server, task), &built, out_answer, err);
     if (!ok && err->code == ERR_VERIFY && task->ask.hints.strategy == STRATEGY_FAST)
         /* What it makes has been refuted behind an earlier answer: verified first this time, it
          * degrades to what passes. */
-        ok = build(server, task, STRATEGY_STANDARD, &built, out_answer, &total_ms, err);
+        ok = build(server, task, STRATEGY_STANDARD, &built, out_answer, err);
     if (!ok) {
-        note_failure(server, task, err, total_ms);
+        note_failure(server, task, err);
         return false;
     }
-    note_success(server, task, &built, total_ms);
+    note_success(server, task, &built);
     note_tuned(server, task, &built);
     snprintf(out_kernel, SHELF_NAME_BYTES, "%s", built.compiled.kernel_id);
     return true;

@@ -138,12 +138,13 @@ static bool interpret(struct bench *b, const struct nest *nest, struct error *er
             return false;
         if (!data) /* an operand of which only the shape counts */
             data = arena_alloc(b->arena, (size_t)bytes, 64);
-        if (!interp_load(&sources[i], b->arena, shape.dtype, shape.rank, shape.shape, data, err))
+        if (!interp_load(&sources[i], b->arena,
+                         &(struct native_tensor){shape.dtype, shape.rank, shape.shape, data}, err))
             return false;
     }
     return interp_run(
         g, &(struct interp_options){.mode = INTERP_REFERENCE, .memory_limit = (size_t)MOST_BYTES},
-        b->dims, sources, g->inputs.count, b->arena, &b->result, err);
+        &(struct interp_arguments){b->dims, sources, g->inputs.count}, b->arena, &b->result, err);
 }
 
 bool case_question(struct kernel_case *kernel, struct arena *arena, struct nest *nest,

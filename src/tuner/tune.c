@@ -47,8 +47,8 @@ static const char *print_timings(const struct bench *bench, const urza_search_ro
 }
 
 bool tune_case(struct kernel_case *kernel, const struct invocation *invocation,
-               const struct device *device, const struct tune_limits *limits, struct arena *arena,
-               struct entry *out, struct error *err)
+               const struct tune_limits *limits, struct arena *arena, struct entry *out,
+               struct error *err)
 {
     struct bench *bench;
     struct telling telling = {limits, kernel->group->label};
@@ -71,6 +71,5 @@ bool tune_case(struct kernel_case *kernel, const struct invocation *invocation,
                           .at = (int64_t)time(NULL),
                           .timings = print_timings(bench, rows, arena)};
     memcpy(out->key, invocation->key, sizeof out->key);
-    memcpy(out->device, device->fingerprint, sizeof out->device);
     return true;
 }

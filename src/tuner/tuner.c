@@ -107,17 +107,18 @@ bool tuner_measure(urza_tuner *tuner, const struct invocation *invocation, doubl
     pthread_mutex_lock(&tuner->measuring);
     limits.budget_s = budget_now(tuner, budget_s);
     uint64_t begin = clock_ns();
-    bool ok = limits.budget_s > 0
-                  ? tune_case(kernel, invocation, &tuner->device, &limits, arena, out, err)
-                  : fail(err, ERR_LIMIT, "the time for measuring is over");
+    bool ok = limits.budget_s > 0 ? tune_case(kernel, invocation, &limits, arena, out, err)
+                                  : fail(err, ERR_LIMIT, "the time for measuring is over");
     double took_s = (double)(clock_ns() - begin) / NS_PER_S;
     pthread_mutex_unlock(&tuner->measuring);
     tuner_lock(tuner);
     tuner->spent_s += took_s;
     tuner_unlock(tuner);
-    if (ok)
-        tuner_keep(tuner, out);
-    return ok;
+    if (!ok)
+        return false;
+    memcpy(out->device, tuner->device.fingerprint, sizeof out->device);
+    tuner_keep(tuner, out);
+    return true;
 }
 
 /* Measures while somebody waits for an answer: what cannot be measured is not, with a warning where

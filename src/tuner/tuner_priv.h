@@ -143,7 +143,7 @@ urza_search_space bench_space(struct bench *bench);
 bool case_question(struct kernel_case *kernel, struct arena *arena, struct nest *nest,
                    struct kernel_question *out, struct error *err);
 
-/* tune.c: measures a kernel; *out is a measured entry, texts in arena. */
+/* tune.c: measures a kernel; *out is a measured entry of no device yet, texts in arena. */
 struct tune_limits {
     double budget_s;
     uint32_t candidates_max;
@@ -151,8 +151,8 @@ struct tune_limits {
     void *user;
 };
 bool tune_case(struct kernel_case *kernel, const struct invocation *invocation,
-               const struct device *device, const struct tune_limits *limits, struct arena *arena,
-               struct entry *out, struct error *err);
+               const struct tune_limits *limits, struct arena *arena, struct entry *out,
+               struct error *err);
 
 /* search.c */
 bool search(const urza_search_space *space, const urza_search_options *options,

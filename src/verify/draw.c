@@ -85,7 +85,7 @@ int64_t draw_points(const int64_t *shape, uint32_t rank, const char *config, uin
 }
 
 bool draw_interpret(const struct drawing *d, const int64_t *points, int64_t *count, int64_t least,
-                    union cell *out_cells, double *out_bounds, struct error *err)
+                    struct points_result out, struct error *err)
 {
     int64_t portion = *count, limit = d->elements, done = 0;
     double spent = 0;
@@ -93,8 +93,10 @@ bool draw_interpret(const struct drawing *d, const int64_t *points, int64_t *cou
         struct arena arena;
         int64_t now = portion < *count - done ? portion : *count - done;
         arena_init(&arena);
-        bool ok = interp_points(d->graph, d->options, d->dims, d->sources, d->value, points + done,
-                                now, limit, &arena, out_cells + done, out_bounds + done, err);
+        const struct points_request request = {d->dims,       d->sources, d->value,
+                                               points + done, now,        limit};
+        bool ok = interp_points(d->graph, d->options, &request, &arena,
+                                (struct points_result){out.cells + done, out.bounds + done}, err);
         arena_release(&arena);
         if (ok) {
             done += now;

@@ -148,16 +148,26 @@ static uint8_t *room_repeat(struct room *room, size_t bytes, uint8_t *map, uint3
     return start;
 }
 
+/* A result amid its memory. */
+struct far_result {
+    size_t bytes, item; /* of it, of one element */
+    uint8_t *data;
+    uint8_t *resident;      /* by page */
+    int64_t points[POINTS]; /* drawn elements */
+    int64_t point_count;
+};
+
 /* One launch amid its memory. */
 struct far {
-    struct room room;
+    const struct far_request *request;
     const struct launch_case *c;
-    const int64_t *dims;
-    size_t *result_bytes;
-    uint8_t **results, **written; /* by output; written by element, */
-    uint8_t **resident;           /* by page */
-    void **reads;                 /* by input */
+    struct room room;
+    struct far_result *results; /* by output */
+    uint8_t **written;          /* by output, by element */
+    void **reads;               /* by input */
     void *pointers[LIMIT_KERNEL_BUFFERS];
+    int64_t extent; /* iterations */
+    uint8_t *scratch;
 };
 
 static bool room_open(struct far *far, size_t scratch, struct outcome *outcome)
@@ -170,18 +180,18 @@ static bool room_open(struct far *far, size_t scratch, struct outcome *outcome)
     room->bytes = 2 * room->page + round_up(scratch, room->page) + room->page;
     for (uint32_t i = 0; i < g->inputs.count; i++) {
         size_t bytes;
-        if (!value_bytes(g, g->inputs.items[i], far->dims, &bytes))
+        if (!value_bytes(g, g->inputs.items[i], far->request->dims, &bytes))
             return outcome_fail(outcome, "an argument has no size");
         room->bytes += round_up(bytes, room->page) + room->page;
     }
     for (uint32_t o = 0; o < g->outputs.count; o++) {
         value_id value = g->outputs.items[o].value;
-        size_t item = dtype_bytes((enum dtype)graph_node(g, value)->dtype);
-        size_t *bytes = &far->result_bytes[o];
-        if (!value_bytes(g, value, far->dims, bytes))
+        struct far_result *result = &far->results[o];
+        result->item = dtype_bytes((enum dtype)graph_node(g, value)->dtype);
+        if (!value_bytes(g, value, far->request->dims, &result->bytes))
             return outcome_fail(outcome, "a result has no size");
-        room->bytes += round_up(*bytes, room->page) + round_up(*bytes / item, room->page);
-        room->bytes += 2 * room->page;
+        room->bytes += round_up(result->bytes, room->page);
+        room->bytes += round_up(result->bytes / result->item, room->page) + 2 * room->page;
     }
     void *map =
         mmap(NULL, room->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -189,17 +199,18 @@ static bool room_open(struct far *far, size_t scratch, struct outcome *outcome)
     return room->map || outcome_fail(outcome, "no room for its arguments");
 }
 
-static bool place_arguments(struct far *far, struct far_blocks *blocks, uint64_t seed,
-                            struct arena *arena)
+static bool place_arguments(struct far *far, struct arena *arena)
 {
+    const struct far_request *r = far->request;
     const struct launch_case *c = far->c;
     const struct graph *g = &c->graph;
-    int64_t *extents = index_extents(g, far->dims, arena);
+    int64_t *extents = index_extents(g, r->dims, arena);
     for (uint32_t i = 0; i < g->inputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
         size_t bytes = 0;
-        uint8_t *block = block_of(blocks, dtype, extents[i], seed, BLOCK_PAGES * far->room.page);
-        value_bytes(g, g->inputs.items[i], far->dims, &bytes);
+        uint8_t *block =
+            block_of(r->blocks, dtype, extents[i], r->seed, BLOCK_PAGES * far->room.page);
+        value_bytes(g, g->inputs.items[i], r->dims, &bytes);
         if (!block || !(far->reads[i] = room_repeat(&far->room, bytes, block, i)))
             return false;
         for (uint32_t a = 0; a < c->launch->arg_count; a++)
@@ -209,71 +220,67 @@ static bool place_arguments(struct far *far, struct far_blocks *blocks, uint64_t
     return true;
 }
 
-/* The drawn elements of a result. */
-static int64_t draw(const struct far *far, uint32_t output, int64_t *points)
+/* Draws elements of a result. */
+static void draw(struct far *far, uint32_t output)
 {
     const struct graph *g = &far->c->graph;
     const struct node *node = graph_node(g, g->outputs.items[output].value);
+    struct far_result *result = &far->results[output];
     int64_t shape[LIMIT_RANK];
     for (uint32_t d = 0; d < node->rank; d++)
-        dim_eval(&g->dims, node->shape[d], far->dims, &shape[d]);
-    return draw_points(shape, node->rank, far->c->config, far->c->seed + output + 1, POINTS,
-                       points);
-}
-
-static size_t item_of(const struct far *far, uint32_t output)
-{
-    const struct graph *g = &far->c->graph;
-    return dtype_bytes((enum dtype)graph_node(g, g->outputs.items[output].value)->dtype);
+        dim_eval(&g->dims, node->shape[d], far->request->dims, &shape[d]);
+    result->point_count = draw_points(shape, node->rank, far->c->config, far->c->seed + output + 1,
+                                      POINTS, result->points);
 }
 
 static bool place_results(struct far *far, struct arena *arena)
 {
     for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
-        size_t bytes = far->result_bytes[o];
-        far->results[o] = room_place(&far->room, bytes);
-        far->written[o] = room_place(&far->room, bytes / item_of(far, o));
-        far->resident[o] = arena_raw(arena, bytes / far->room.page + 1, 1);
-        if (!far->results[o] || !far->written[o])
+        struct far_result *result = &far->results[o];
+        size_t bytes = result->bytes;
+        result->data = room_place(&far->room, bytes);
+        far->written[o] = room_place(&far->room, bytes / result->item);
+        result->resident = arena_raw(arena, bytes / far->room.page + 1, 1);
+        if (!result->data || !far->written[o])
             return false;
         if (bytes > 0) /* else a write makes neighbours resident; fails where there are no such */
-            madvise(far->results[o], round_up(bytes, far->room.page), MADV_NOHUGEPAGE);
-        far->pointers[far->c->writes[o]] = far->results[o];
+            madvise(result->data, round_up(bytes, far->room.page), MADV_NOHUGEPAGE);
+        far->pointers[far->c->writes[o]] = result->data;
+        draw(far, o);
     }
     return true;
 }
 
 /* The page of a drawn element, and how many bytes of it are the result's. */
-static uint8_t *page_of(const struct far *far, uint32_t output, int64_t point, size_t *out_bytes)
+static uint8_t *page_of(const struct far_result *result, size_t page, int64_t point,
+                        size_t *out_bytes)
 {
-    size_t at = (size_t)point * item_of(far, output) / far->room.page * far->room.page;
-    size_t left = far->result_bytes[output] - at;
-    *out_bytes = left < far->room.page ? left : far->room.page;
-    return far->results[output] + at;
+    size_t at = (size_t)point * result->item / page * page, left = result->bytes - at;
+    *out_bytes = left < page ? left : page;
+    return result->data + at;
 }
 
 /* Results as they are before an iteration: nothing, but for marks. */
 static void put_marks(struct far *far, uint8_t mark)
 {
     for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
-        int64_t points[POINTS], count = draw(far, o, points);
-        if (count > 0)
-            madvise(far->results[o], round_up(far->result_bytes[o], far->room.page), MADV_DONTNEED);
-        for (int64_t i = 0; i < count; i++) {
+        const struct far_result *result = &far->results[o];
+        if (result->point_count > 0)
+            madvise(result->data, round_up(result->bytes, far->room.page), MADV_DONTNEED);
+        for (int64_t i = 0; i < result->point_count; i++) {
             size_t bytes;
-            uint8_t *page = page_of(far, o, points[i], &bytes);
+            uint8_t *page = page_of(result, far->room.page, result->points[i], &bytes);
             memset(page, mark, bytes);
-            far->written[o][points[i]] = false;
+            far->written[o][result->points[i]] = false;
         }
     }
 }
 
-static bool is_gone(const struct far *far, uint32_t output, int64_t element, uint8_t mark)
+static bool is_gone(const struct far_result *result, int64_t element, uint8_t mark)
 {
-    size_t item = item_of(far, output);
-    const uint8_t *at = far->results[output] + (size_t)element * item;
+    const uint8_t *at = result->data + (size_t)element * result->item;
     bool gone = false;
-    for (size_t i = 0; i < item; i++)
+    for (size_t i = 0; i < result->item; i++)
         gone |= at[i] != mark;
     return gone;
 }
@@ -287,28 +294,26 @@ struct trail {
 static bool find_trail(struct far *far, uint8_t mark, struct trail *trail, struct outcome *outcome)
 {
     for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
-        int64_t points[POINTS], count = draw(far, o, points);
-        size_t item = item_of(far, o), bytes = far->result_bytes[o];
-        size_t pages = (bytes + far->room.page - 1) / far->room.page;
-        uint8_t *resident = far->resident[o];
-        if (count == 0) {
+        const struct far_result *result = &far->results[o];
+        size_t pages = (result->bytes + far->room.page - 1) / far->room.page;
+        if (result->point_count == 0) {
             trail->any = trail->first = trail->last = true;
             continue;
         }
-        if (mincore(far->results[o], bytes, resident) != 0)
+        if (mincore(result->data, result->bytes, result->resident) != 0)
             return outcome_fail(outcome, "the system does not say which pages are there");
-        for (int64_t i = 0; i < count; i++) {
+        for (int64_t i = 0; i < result->point_count; i++) {
             size_t size;
-            const uint8_t *page = page_of(far, o, points[i], &size);
-            resident[(size_t)(page - far->results[o]) / far->room.page] = 0;
+            const uint8_t *page = page_of(result, far->room.page, result->points[i], &size);
+            result->resident[(size_t)(page - result->data) / far->room.page] = 0;
             for (size_t b = 0; b < size; b++)
                 trail->any |= page[b] != mark;
-            far->written[o][points[i]] = is_gone(far, o, points[i], mark);
+            far->written[o][result->points[i]] = is_gone(result, result->points[i], mark);
         }
         for (size_t p = 0; p < pages; p++)
-            trail->any |= resident[p] & 1;
-        trail->first |= is_gone(far, o, 0, mark);
-        trail->last |= is_gone(far, o, (int64_t)(bytes / item) - 1, mark);
+            trail->any |= result->resident[p] & 1;
+        trail->first |= is_gone(result, 0, mark);
+        trail->last |= is_gone(result, (int64_t)(result->bytes / result->item) - 1, mark);
     }
     return true;
 }
@@ -323,28 +328,28 @@ static bool is_sorting(const struct graph *g)
 }
 
 /* Some iterations, or all of them, where there are few, must leave a trail. */
-static bool run_piece(struct far *far, urza_kernel_fn *kernel, void *scratch, int64_t begin,
-                      int64_t end, int64_t extent, struct outcome *outcome)
+static bool run_piece(struct far *far, int64_t begin, int64_t end, struct outcome *outcome)
 {
     bool sorting = is_sorting(&far->c->graph);
-    struct trail trail = {false, sorting || begin > 0, sorting || end < extent};
+    struct trail trail = {false, sorting || begin > 0, sorting || end < far->extent};
     for (size_t m = 0; m < sizeof MARKS && !(trail.any && trail.first && trail.last); m++) {
         put_marks(far, MARKS[m]);
-        kernel(far->pointers, far->dims, scratch, begin, end);
+        far->request->kernel(far->pointers, far->request->dims, far->scratch, begin, end);
         if (!find_trail(far, MARKS[m], &trail, outcome))
             return false;
     }
     if (!trail.any)
         return outcome_fail(outcome, "iteration %lld of %lld writes nothing", (long long)begin,
-                            (long long)extent);
+                            (long long)far->extent);
     return (trail.first && trail.last) ||
            outcome_fail(outcome, "its %s iteration does not write the %s element of a result",
                         trail.first ? "last" : "first", trail.first ? "last" : "first");
 }
 
-static bool run_pieces(struct far *far, urza_kernel_fn *kernel, int64_t extent, void *scratch,
-                       const struct care *care, struct verdict *out, struct outcome *outcome)
+static bool run_pieces(struct far *far, const struct launch_memory *memory, struct verdict *out,
+                       struct outcome *outcome)
 {
+    int64_t extent = far->extent;
     const struct {
         int64_t begin, end;
     } pieces[] = {{extent - 2, extent}, {extent / 2, extent / 2 + 1}, {0, 1}}, all = {0, extent};
@@ -352,9 +357,8 @@ static bool run_pieces(struct far *far, urza_kernel_fn *kernel, int64_t extent, 
         int64_t begin = extent > ITERATIONS ? pieces[i].begin : all.begin;
         int64_t end = extent > ITERATIONS ? pieces[i].end : all.end;
         struct verdict verdict;
-        if (!run_piece(far, kernel, scratch, begin, end, extent, outcome) ||
-            !judge_launch(far->c, far->dims, far->reads, (void *const *)far->results, far->written,
-                          care, &verdict, outcome))
+        if (!run_piece(far, begin, end, outcome) ||
+            !judge_launch(far->c, memory, far->request->care, &verdict, outcome))
             return false;
         out->ratio = fmax(out->ratio, verdict.ratio);
         out->elements = verdict.elements > out->elements ? verdict.elements : out->elements;
@@ -363,31 +367,31 @@ static bool run_pieces(struct far *far, urza_kernel_fn *kernel, int64_t extent, 
     return true;
 }
 
-bool far_launch(const struct launch_case *c, const struct plan *plan, urza_kernel_fn *kernel,
-                const int64_t *dims, struct far_blocks *blocks, uint64_t seed,
-                const struct care *care, struct verdict *out, struct outcome *outcome)
+bool far_launch(const struct far_request *request, struct verdict *out, struct outcome *outcome)
 {
+    const struct launch_case *c = request->launch;
     uint32_t outputs = c->graph.outputs.count;
-    int64_t extent = 0, scratch_bytes = 0;
+    int64_t scratch_bytes = 0;
     struct arena arena;
     arena_init(&arena);
-    struct far far = {.c = c,
-                      .dims = dims,
-                      .result_bytes = ARENA_ARRAY(&arena, size_t, outputs),
-                      .results = ARENA_ARRAY(&arena, uint8_t *, outputs),
+    struct far far = {.request = request,
+                      .c = c,
+                      .results = ARENA_ARRAY(&arena, struct far_result, outputs),
                       .written = ARENA_ARRAY(&arena, uint8_t *, outputs),
-                      .resident = ARENA_ARRAY(&arena, uint8_t *, outputs),
                       .reads = ARENA_ARRAY(&arena, void *, c->graph.inputs.count + 1)};
-    dim_eval(plan->dims, c->launch->extent, dims, &extent);
-    dim_eval(plan->dims, c->launch->scratch_bytes, dims, &scratch_bytes);
+    void **writes = ARENA_ARRAY(&arena, void *, outputs);
+    const struct launch_memory memory = {request->dims, far.reads, writes, far.written};
+    dim_eval(request->plan->dims, c->launch->extent, request->dims, &far.extent);
+    dim_eval(request->plan->dims, c->launch->scratch_bytes, request->dims, &scratch_bytes);
     bool ok = room_open(&far, (size_t)scratch_bytes, outcome);
-    uint8_t *scratch = ok ? room_place(&far.room, (size_t)scratch_bytes) : NULL;
-    if (ok &&
-        (!scratch || !place_arguments(&far, blocks, seed, &arena) || !place_results(&far, &arena)))
+    far.scratch = ok ? room_place(&far.room, (size_t)scratch_bytes) : NULL;
+    if (ok && (!far.scratch || !place_arguments(&far, &arena) || !place_results(&far, &arena)))
         ok = outcome_fail(outcome, "no memory for its arguments");
+    for (uint32_t o = 0; o < outputs; o++)
+        writes[o] = far.results[o].data;
     *out = (struct verdict){0};
-    if (ok && extent > 0)
-        ok = run_pieces(&far, kernel, extent, scratch, care, out, outcome);
+    if (ok && far.extent > 0)
+        ok = run_pieces(&far, &memory, out, outcome);
     if (far.room.map)
         munmap(far.room.map, far.room.bytes);
     arena_release(&arena);

@@ -105,12 +105,15 @@ static bool walk_size(struct job *job, uint32_t index, struct size_result *note)
     struct sample sample;
     struct error err;
     void **outputs;
+    const struct sample_request request = {.graph = &v->contents->graph,
+                                           .params = v->contents->params,
+                                           .dims = size->dims,
+                                           .seed = v->options->seed + index * 1000003u,
+                                           .fill = FILL_NORMAL};
     arena_init(&arena);
-    bool ok = sample_make(&sample, &v->contents->graph, v->contents->params, size->dims,
-                          v->options->seed + index * 1000003u, FILL_NORMAL, &arena, &err) ||
+    bool ok = sample_make(&sample, &request, &arena, &err) ||
               outcome_fail(&job->result->kernels, "%s", err.message);
-    ok = ok && walk_run(job->walk, &sample, judging, job->result->stage, &arena, &outputs,
-                        &job->result->kernels);
+    ok = ok && walk_run(job->walk, &sample, judging, &arena, &outputs, &job->result->kernels);
     walk_note(job->walk, note);
     note->runtime = size->way == SIZE_USUAL && !note->partial;
     if (ok && is_whole(v, size) && index == 0) {
@@ -137,7 +140,7 @@ static bool judge_size(struct job *job, uint32_t index)
     bool ok;
     if (size->way == SIZE_FAR) {
         ok = walk_far(job->walk, size->dims, v->options->seed + index * 1000003u,
-                      job->result->stage, &job->result->kernels);
+                      &job->result->kernels);
         walk_note(job->walk, note);
     } else {
         ok = walk_size(job, index, note);
@@ -153,7 +156,7 @@ static bool judge_fill(struct job *job, const struct size *size, enum fill fill,
     bool once = size->cost > SIZE_HEAVY || (fill == FILL_WIDE && strcmp(size->why, "odd") != 0);
     name_size(job, name, size);
     return walk_apart(job->walk, size->dims, fill, once, job->v->options->seed + seed,
-                      job->result->stage, &job->result->kernels);
+                      &job->result->kernels);
 }
 
 /* Special ones at a small odd size; exact ones, and small ones where need be, at the largest that
@@ -199,9 +202,9 @@ static void run(struct job *job)
         outcome_fail(&job->result->kernels, "%s: %s", err.place, err.message);
         return;
     }
-    if (!sizes_choose(v->contents, target, v->options, v->budget, job->arena, &job->sizes, &err) ||
+    if (!sizes_choose(v, target, v->budget, job->arena, &job->sizes, &err) ||
         !(job->walk = walk_open(&job->target, v->threads, v->options->thorough,
-                                job->result->results, &err))) {
+                                job->result->results, job->result->stage, &err))) {
         outcome_fail(&job->result->kernels, "%s", err.message);
         return;
     }

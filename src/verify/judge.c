@@ -103,36 +103,33 @@ static bool shape_of(const struct graph *g, value_id value, const int64_t *dims,
 }
 
 /* The whole reference of a launch, and the comparison of every element. */
-static bool judge_whole(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                        void *const *writes, uint32_t threads, struct arena *arena,
-                        struct verdict *verdict, struct outcome *outcome)
+static bool judge_whole(const struct launch_case *c, const struct launch_memory *memory,
+                        uint32_t threads, struct arena *arena, struct verdict *verdict,
+                        struct outcome *outcome)
 {
     const struct graph *g = &c->graph;
     const struct interp_options options = {
         .mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES, .threads = threads};
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, g->inputs.count + 1);
     struct interp_tensor *expected = ARENA_ARRAY(arena, struct interp_tensor, g->outputs.count);
+    const struct interp_arguments arguments = {memory->dims, sources, g->inputs.count};
     struct error err;
     bool ok = true;
     for (uint32_t i = 0; ok && i < g->inputs.count; i++) {
         const struct node *node = graph_node(g, g->inputs.items[i]);
         int64_t shape[LIMIT_RANK];
-        ok = shape_of(g, g->inputs.items[i], dims, shape, &err) &&
-             interp_load(&sources[i], arena, (enum dtype)node->dtype, node->rank, shape, reads[i],
-                         &err);
+        const struct native_tensor native = {(enum dtype)node->dtype, node->rank, shape,
+                                             memory->reads[i]};
+        ok = shape_of(g, g->inputs.items[i], memory->dims, shape, &err) &&
+             interp_load(&sources[i], arena, &native, &err);
     }
-    ok = ok && interp_run(g, &options, dims, sources, g->inputs.count, arena, expected, &err);
+    ok = ok && interp_run(g, &options, &arguments, arena, expected, &err);
     if (!ok)
         return outcome_fail(outcome, "cannot be judged: %s: %s", error_name(err.code), err.message);
     for (uint32_t i = 0; ok && i < g->outputs.count; i++)
-        ok = judge_result(&expected[i], NULL, writes[i], verdict, outcome);
+        ok = judge_result(&expected[i], NULL, memory->writes[i], verdict, outcome);
     return ok;
 }
-
-struct result {
-    const void *data;
-    const uint8_t *written; /* by element; NULL: all are */
-};
 
 /* The first `most` points that were written, in their order. */
 static int64_t keep_written(const uint8_t *written, int64_t count, int64_t *points, int64_t most)
@@ -144,56 +141,64 @@ static int64_t keep_written(const uint8_t *written, int64_t count, int64_t *poin
     return kept;
 }
 
-/* One result at drawn elements. False, with *out_failed as it is, when its prims do not allow it.
- */
-static bool judge_drawn(const struct launch_case *c, uint32_t output, const int64_t *dims,
-                        const struct points_source *sources, const struct result *result,
-                        const struct care *care, struct arena *arena, struct verdict *verdict,
-                        struct outcome *outcome, bool *out_failed)
+/* A launch that is judged at drawn elements. */
+struct trial {
+    const struct launch_case *c;
+    const struct launch_memory *memory;
+    const struct care *care;
+    struct points_source *sources; /* what it read */
+    struct arena *arena;
+    struct verdict *verdict;
+    struct outcome *outcome;
+    bool failed; /* a result is wrong */
+};
+
+/* One result. False, with `failed` as it is, when its prims do not allow it. */
+static bool judge_drawn(struct trial *t, uint32_t output)
 {
     const struct interp_options options = {.mode = INTERP_REFERENCE};
-    value_id value = c->graph.outputs.items[output].value;
-    const struct node *node = graph_node(&c->graph, value);
-    int64_t most = care->drawn;
+    const struct graph *g = &t->c->graph;
+    const int64_t *dims = t->memory->dims;
+    const uint8_t *written = t->memory->written ? t->memory->written[output] : NULL;
+    value_id value = g->outputs.items[output].value;
+    const struct node *node = graph_node(g, value);
+    int64_t most = t->care->drawn;
     struct drawn drawn = {.rank = node->rank};
     struct error err;
-    if (!shape_of(&c->graph, value, dims, drawn.shape, &err))
+    if (!shape_of(g, value, dims, drawn.shape, &err))
         return false;
     size_t item = dtype_bytes((enum dtype)node->dtype);
-    const struct drawing drawing = {&c->graph, &options,       dims,      sources,
-                                    value,     care->elements, care->most};
+    const struct drawing drawing = {g,     &options,          dims,         t->sources,
+                                    value, t->care->elements, t->care->most};
     struct interp_tensor expected = {.dtype = (enum dtype)node->dtype, .rank = 1};
-    int64_t drawn_count = result->written ? most * SHARE_DRAWN : most;
-    drawn.points = ARENA_ARRAY(arena, int64_t, drawn_count);
-    expected.cells = ARENA_ARRAY(arena, union cell, most);
-    expected.bounds = ARENA_ARRAY(arena, double, most);
-    drawn_count = draw_points(drawn.shape, drawn.rank, c->config, c->seed + output + 1, drawn_count,
-                              drawn.points);
-    most = keep_written(result->written, drawn_count, drawn.points, most);
-    if (!draw_interpret(&drawing, drawn.points, &most, DRAWN_LEAST, expected.cells, expected.bounds,
-                        &err))
+    int64_t drawn_count = written ? most * SHARE_DRAWN : most;
+    drawn.points = ARENA_ARRAY(t->arena, int64_t, drawn_count);
+    expected.cells = ARENA_ARRAY(t->arena, union cell, most);
+    expected.bounds = ARENA_ARRAY(t->arena, double, most);
+    drawn_count = draw_points(drawn.shape, drawn.rank, t->c->config, t->c->seed + output + 1,
+                              drawn_count, drawn.points);
+    most = keep_written(written, drawn_count, drawn.points, most);
+    if (!draw_interpret(&drawing, drawn.points, &most, DRAWN_LEAST,
+                        (struct points_result){expected.cells, expected.bounds}, &err))
         return false;
     expected.count = expected.shape[0] = most;
-    uint8_t *native = arena_alloc(arena, (size_t)most * item, 64);
+    uint8_t *native = arena_alloc(t->arena, (size_t)most * item, 64);
     for (int64_t i = 0; i < most; i++)
         memcpy(native + (size_t)i * item,
-               (const uint8_t *)result->data + (size_t)drawn.points[i] * item, item);
-    *out_failed = !judge_result(&expected, &drawn, native, verdict, outcome);
+               (const uint8_t *)t->memory->writes[output] + (size_t)drawn.points[i] * item, item);
+    t->failed = !judge_result(&expected, &drawn, native, t->verdict, t->outcome);
     return true;
 }
 
 /* False when one of the results cannot be judged so. */
-static bool judge_points(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                         const struct result *results, const struct care *care, struct arena *arena,
-                         struct verdict *verdict, struct outcome *outcome, bool *out_failed)
+static bool judge_points(struct trial *t)
 {
-    const struct graph *g = &c->graph;
-    struct points_source *sources = ARENA_ARRAY(arena, struct points_source, g->inputs.count + 1);
+    const struct graph *g = &t->c->graph;
+    t->sources = ARENA_ARRAY(t->arena, struct points_source, g->inputs.count + 1);
     for (uint32_t i = 0; i < g->inputs.count; i++)
-        sources[i].data = reads[i];
-    for (uint32_t i = 0; i < g->outputs.count && !*out_failed; i++)
-        if (!judge_drawn(c, i, dims, sources, &results[i], care, arena, verdict, outcome,
-                         out_failed))
+        t->sources[i].data = t->memory->reads[i];
+    for (uint32_t i = 0; i < g->outputs.count && !t->failed; i++)
+        if (!judge_drawn(t, i))
             return false;
     return true;
 }
@@ -207,24 +212,26 @@ static bool is_whole(const struct graph *graph, const int64_t *dims, const struc
            (cost <= care->cost || (!care->drawn_only && cost <= fmin(drawn, WHOLE_MOST)));
 }
 
-bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, uint8_t *const *written, const struct care *care,
-                  struct verdict *out, struct outcome *outcome)
+bool judge_launch(const struct launch_case *c, const struct launch_memory *memory,
+                  const struct care *care, struct verdict *out, struct outcome *outcome)
 {
-    struct result results[LIMIT_KERNEL_BUFFERS];
     struct verdict verdict = {0};
     struct arena arena;
-    bool failed = false;
     arena_init(&arena);
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++)
-        results[i] = (struct result){writes[i], written ? written[i] : NULL};
-    bool whole = !written && is_whole(&c->graph, dims, care);
-    bool drawn =
-        !whole && judge_points(c, dims, reads, results, care, &arena, &verdict, outcome, &failed);
-    if (!drawn) {
+    struct trial trial = {.c = c,
+                          .memory = memory,
+                          .care = care,
+                          .arena = &arena,
+                          .verdict = &verdict,
+                          .outcome = outcome};
+    bool whole = !memory->written && is_whole(&c->graph, memory->dims, care);
+    bool failed;
+    if (!whole && judge_points(&trial)) {
+        failed = trial.failed;
+    } else {
         verdict = (struct verdict){0};
-        failed = !written && (whole || !care->drawn_only) &&
-                 !judge_whole(c, dims, reads, writes, care->threads, &arena, &verdict, outcome);
+        failed = !memory->written && (whole || !care->drawn_only) &&
+                 !judge_whole(c, memory, care->threads, &arena, &verdict, outcome);
     }
     arena_release(&arena);
     *out = verdict;

@@ -28,18 +28,34 @@ static bool same_tensor(const struct graph *a, value_id x, const struct graph *b
     return true;
 }
 
-static bool same_sources(const struct graph *a, const value_id *x, uint32_t count,
-                         const struct graph *b, const value_id *y, uint32_t other,
-                         struct arena *arena, struct error *err)
+/* Inputs or params of a graph. */
+struct sources {
+    const struct graph *graph;
+    const value_id *ids;
+    uint32_t count;
+};
+
+static bool same_sources(struct sources a, struct sources b, struct arena *arena, struct error *err)
 {
-    if (count != other)
-        return fail(err, ERR_VERIFY, "%u inputs or params, the package has %u", other, count);
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(graph_node(a, x[i])->attrs->name, graph_node(b, y[i])->attrs->name) != 0 ||
-            !same_tensor(a, x[i], b, y[i], arena))
-            return fail(err, ERR_VERIFY, "'%s' is not the package's",
-                        graph_node(b, y[i])->attrs->name);
+    if (a.count != b.count)
+        return fail(err, ERR_VERIFY, "%u inputs or params, the package has %u", b.count, a.count);
+    for (uint32_t i = 0; i < a.count; i++) {
+        const char *name = graph_node(b.graph, b.ids[i])->attrs->name;
+        if (strcmp(graph_node(a.graph, a.ids[i])->attrs->name, name) != 0 ||
+            !same_tensor(a.graph, a.ids[i], b.graph, b.ids[i], arena))
+            return fail(err, ERR_VERIFY, "'%s' is not the package's", name);
+    }
     return true;
+}
+
+static struct sources inputs_of(const struct graph *graph)
+{
+    return (struct sources){graph, graph->inputs.items, graph->inputs.count};
+}
+
+static struct sources params_of(const struct graph *graph)
+{
+    return (struct sources){graph, graph->params.items, graph->params.count};
 }
 
 /* The optimised graph is about the same dims, inputs, params and outputs as the package's. */
@@ -55,10 +71,8 @@ static bool check_graph(const struct graph *graph, const struct graph *optimised
             a->multiple_of != b->multiple_of)
             return fail(err, ERR_VERIFY, "dim '%s' is not the package's", b->name);
     }
-    if (!same_sources(graph, graph->inputs.items, graph->inputs.count, optimised,
-                      optimised->inputs.items, optimised->inputs.count, arena, err) ||
-        !same_sources(graph, graph->params.items, graph->params.count, optimised,
-                      optimised->params.items, optimised->params.count, arena, err))
+    if (!same_sources(inputs_of(graph), inputs_of(optimised), arena, err) ||
+        !same_sources(params_of(graph), params_of(optimised), arena, err))
         return false;
     if (graph->outputs.count != optimised->outputs.count)
         return fail(err, ERR_VERIFY, "it has %u outputs, the package %u", optimised->outputs.count,
@@ -126,8 +140,8 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
             leaves[read_count++] = value;
         }
     }
-    if (!graph_extract(&out->graph, arena, &t->optimised, roots, write_count, leaves, read_count,
-                       err))
+    const struct graph_part part = {roots, write_count, leaves, read_count};
+    if (!graph_extract(&out->graph, arena, &t->optimised, &part, err))
         return false;
     out->reads = ARENA_ARRAY(arena, uint32_t, read_count + 1);
     for (uint32_t i = 0; i < out->graph.inputs.count; i++) {

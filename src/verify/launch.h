@@ -65,10 +65,10 @@ struct drawing {
 };
 #define POINT_ELEMENTS 16000000 /* of these, usually: some 800 MB */
 bool draw_interpret(const struct drawing *drawing, const int64_t *points, int64_t *count,
-                    int64_t least, union cell *out_cells, double *out_bounds, struct error *err);
+                    int64_t least, struct points_result out, struct error *err);
 
 /* judge.c: the results of one launch against the interpretation of its graph on the very buffers
- * that it read. data is by input and output of the graph, dense native memory. */
+ * that it read. */
 struct verdict {
     double ratio;              /* worst |difference| over its bound; INFINITY: beyond any */
     int64_t elements, checked; /* of all results; drawn and determined */
@@ -86,10 +86,15 @@ struct care {
     bool drawn_only;  /* where elements cannot be drawn there is no judgement, of no element */
 };
 #define JUDGE_COST 2e6 /* for arguments of its own */
-/* written: by output, which elements there are; NULL: all. */
-bool judge_launch(const struct launch_case *c, const int64_t *dims, void *const *reads,
-                  void *const *writes, uint8_t *const *written, const struct care *care,
-                  struct verdict *out, struct outcome *outcome);
+/* What a launch read and wrote: dense native memory. */
+struct launch_memory {
+    const int64_t *dims;
+    void *const *reads;      /* by input of the launch's graph */
+    void *const *writes;     /* by output */
+    uint8_t *const *written; /* by output, by element: which there are; NULL: all */
+};
+bool judge_launch(const struct launch_case *c, const struct launch_memory *memory,
+                  const struct care *care, struct verdict *out, struct outcome *outcome);
 
 /* run.c: one launch at one size, with memory for what it writes. */
 struct run {
@@ -111,9 +116,7 @@ bool run_begin(struct run *run, const struct plan *plan, const struct launch_cas
 /* Both runs; afterwards run->results holds what was written, sealed. */
 bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome);
 
-/* far.c: some iterations of a launch at a size of which far_cost is finite; all must write, and
- * what was drawn of them is right. blocks: what arguments are made of, for all launches; starts at
- * {0}. */
+/* far.c: what arguments of all launches are made of; starts at {0}. */
 #define FAR_BLOCKS 16
 struct far_blocks {
     struct far_block {
@@ -125,9 +128,18 @@ struct far_blocks {
     uint32_t count;
 };
 void far_blocks_close(struct far_blocks *blocks);
-bool far_launch(const struct launch_case *c, const struct plan *plan, urza_kernel_fn *kernel,
-                const int64_t *dims, struct far_blocks *blocks, uint64_t seed,
-                const struct care *care, struct verdict *out, struct outcome *outcome);
+/* One launch at a size of which far_cost is finite. */
+struct far_request {
+    const struct launch_case *launch;
+    const struct plan *plan; /* that it is of */
+    urza_kernel_fn *kernel;
+    const int64_t *dims;
+    uint64_t seed; /* of its arguments */
+    struct far_blocks *blocks;
+    const struct care *care;
+};
+/* Some of its iterations: all must write, and what was drawn of them is right. */
+bool far_launch(const struct far_request *request, struct verdict *out, struct outcome *outcome);
 /* The size of a value; false: it has none. */
 bool value_bytes(const struct graph *g, value_id value, const int64_t *dims, size_t *out);
 

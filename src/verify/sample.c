@@ -29,12 +29,13 @@ static bool tensor_make(struct tensor *out, const struct graph *graph, value_id 
     return true;
 }
 
-bool sample_make(struct sample *out, const struct graph *graph, const struct package_param *params,
-                 const int64_t *dims, uint64_t seed, enum fill fill, struct arena *arena,
+bool sample_make(struct sample *out, const struct sample_request *request, struct arena *arena,
                  struct error *err)
 {
+    const struct graph *graph = request->graph;
+    const int64_t *dims = request->dims;
     struct sample s = {.graph = graph,
-                       .params = params,
+                       .params = request->params,
                        .input_count = graph->inputs.count,
                        .output_count = graph->outputs.count};
     memcpy(s.dims, dims, graph->dims.names.count * sizeof dims[0]);
@@ -45,7 +46,7 @@ bool sample_make(struct sample *out, const struct graph *graph, const struct pac
         struct tensor *t = &s.inputs[i];
         if (!tensor_make(t, graph, graph->inputs.items[i], dims, arena, err))
             return fail_at(err, "input %u", i);
-        random_fill(t->dtype, t->count, seed + i, fill, extents[i], t->data);
+        random_fill(t->dtype, t->count, request->seed + i, request->fill, extents[i], t->data);
     }
     for (uint32_t i = 0; i < s.output_count; i++)
         if (!tensor_make(&s.outputs[i], graph, graph->outputs.items[i].value, dims, NULL, err))
@@ -73,7 +74,8 @@ bool sample_sources(const struct sample *sample, const struct interp_tensor *par
                 return false;
             t.data = (void *)(uintptr_t)sample->params[param].data; /* read only */
         }
-        if (!interp_load(&sources[i], arena, t.dtype, t.rank, t.shape, t.data, err))
+        if (!interp_load(&sources[i], arena,
+                         &(struct native_tensor){t.dtype, t.rank, t.shape, t.data}, err))
             return false;
     }
     return true;
@@ -88,7 +90,8 @@ bool sample_expect(struct sample *sample, struct arena *arena, struct error *err
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, count);
     struct interp_tensor *expected = ARENA_ARRAY(arena, struct interp_tensor, sample->output_count);
     if (!sample_sources(sample, NULL, sources, arena, err) ||
-        !interp_run(graph, &options, sample->dims, sources, count, arena, expected, err))
+        !interp_run(graph, &options, &(struct interp_arguments){sample->dims, sources, count},
+                    arena, expected, err))
         return false;
     sample->expected = expected;
     return true;

@@ -69,10 +69,17 @@ void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint
 /* By input of the graph: the largest dim that it indexes; 0: none. */
 int64_t *index_extents(const struct graph *graph, const int64_t *dims, struct arena *arena);
 
-/* Shapes at these dims, and random inputs. ERR_LIMIT when a tensor is too large, ERR_INPUT when a
- * dim of the graph has no value there. graph and params are borrowed. */
-bool sample_make(struct sample *out, const struct graph *graph, const struct package_param *params,
-                 const int64_t *dims, uint64_t seed, enum fill fill, struct arena *arena,
+/* What a sample is to be of. */
+struct sample_request {
+    const struct graph *graph;          /* borrowed by the sample, */
+    const struct package_param *params; /* these too */
+    const int64_t *dims;                /* a value for each named dim */
+    uint64_t seed;                      /* of the inputs */
+    enum fill fill;
+};
+/* Shapes at the dims, and random inputs. ERR_LIMIT when a tensor is too large, ERR_INPUT when a
+ * dim of the graph has no value there. */
+bool sample_make(struct sample *out, const struct sample_request *request, struct arena *arena,
                  struct error *err);
 /* The interpreter's sources, inputs then params, as many as the graph has. params: as they came out
  * of another sample of the graph, to be used again; NULL: they are loaded. */

@@ -31,8 +31,8 @@ static bool interpret_points(const struct graph *graph, const struct interp_opti
         out[o].cells = ARENA_ARRAY(arena, union cell, SCENE_DRAWN);
         out[o].bounds = ARENA_ARRAY(arena, double, SCENE_DRAWN);
         out[o].count = draw_points(t->shape, t->rank, NULL, o + 1, SCENE_DRAWN, points);
-        if (!draw_interpret(&drawing, points, &out[o].count, DRAWN_LEAST, out[o].cells,
-                            out[o].bounds, err))
+        if (!draw_interpret(&drawing, points, &out[o].count, DRAWN_LEAST,
+                            (struct points_result){out[o].cells, out[o].bounds}, err))
             return false;
         out[o].shape[0] = out[o].count;
     }
@@ -61,15 +61,16 @@ bool is_too_much(const struct graph *graph, const int64_t *dims)
     return graph_cost(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > CELLS_MOST;
 }
 
-bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims, uint64_t seed,
-                enum fill fill, const char *what, struct error *err)
+bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims,
+                const struct scene_values *values, struct error *err)
 {
     const struct package_contents *contents = whole->v->contents;
     const struct graph *graph = &contents->graph;
     out->whole = whole;
-    out->what = what;
-    if (!sample_make(&out->sample, graph, contents->params, dims, whole->v->options->seed + seed,
-                     fill, whole->arena, err))
+    out->what = values->what;
+    const struct sample_request request = {graph, contents->params, dims,
+                                           whole->v->options->seed + values->seed, values->fill};
+    if (!sample_make(&out->sample, &request, whole->arena, err))
         return false;
     out->drawn = is_too_much(graph, dims);
     return out->drawn || load_sources(out, err);
@@ -90,8 +91,9 @@ bool interpret(const struct graph *graph, const struct interp_options *options, 
         if (!load_sources(scene, err))
             return false;
     }
-    return interp_run(graph, options, scene->sample.dims, scene->sources,
-                      graph->inputs.count + graph->params.count, arena, *out, err);
+    const struct interp_arguments arguments = {scene->sample.dims, scene->sources,
+                                               graph->inputs.count + graph->params.count};
+    return interp_run(graph, options, &arguments, arena, *out, err);
 }
 
 /* Neighbours in a dtype have neighbouring bits, zero, infinities and NaNs aside. */

@@ -26,9 +26,15 @@ struct scene {
 
 /* Whether interpreting all of it at these sizes takes too much. */
 bool is_too_much(const struct graph *graph, const int64_t *dims);
-/* seed: added to that of the options. ERR_LIMIT, ERR_INPUT as sample_make. */
-bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims, uint64_t seed,
-                enum fill fill, const char *what, struct error *err);
+/* What the inputs of a scene hold. */
+struct scene_values {
+    const char *what; /* "random" */
+    enum fill fill;
+    uint64_t seed; /* added to that of the options */
+};
+/* ERR_LIMIT, ERR_INPUT as sample_make. */
+bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims,
+                const struct scene_values *values, struct error *err);
 /* The same one, each float of inputs and params moved to a neighbour in its dtype, or not. */
 bool scene_nudge(struct scene *out, const struct scene *from, uint64_t seed, struct error *err);
 /* A graph with the sample's inputs and params, into arena. The first one interpreted, which is the

@@ -454,10 +454,11 @@ static void take_typical(struct chooser *c, const int64_t *typical)
          true);
 }
 
-bool sizes_choose(const struct package_contents *contents, const struct package_target *target,
-                  const struct verify_options *options, double budget, struct arena *arena,
-                  struct sizes *out, struct error *err)
+bool sizes_choose(const struct verification *v, const struct package_target *target, double budget,
+                  struct arena *arena, struct sizes *out, struct error *err)
 {
+    const struct package_contents *contents = v->contents;
+    const struct verify_options *options = v->options;
     struct chooser c = {.contents = contents,
                         .dims = &contents->graph.dims,
                         .plan = target ? &target->plan : NULL,

@@ -419,16 +419,16 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
                              .budget = options->thorough ? THOROUGH * BUDGET : BUDGET};
     struct driver driver = {.arena = arena};
     struct sizes *sizes = ARENA_NEW(arena, struct sizes);
-    char id[KERNEL_ID_BYTES];
+    const struct trust trust = {options->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                                options->trusted};
     void *copy = (void *)(uintptr_t)bytes;
     if ((uintptr_t)bytes % 64 != 0) { /* code and params must be aligned as in a mapped file */
         copy = arena_alloc(arena, size, 64);
         memcpy(copy, bytes, size);
     }
     v.bytes = copy;
-    if (!package_read(copy, size, options->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
-                      options->trusted, arena, contents, id, err) ||
-        !sizes_choose(contents, NULL, options, WHOLE_BUDGET, arena, sizes, err))
+    if (!package_read(copy, size, &trust, arena, contents, err) ||
+        !sizes_choose(&v, NULL, WHOLE_BUDGET, arena, sizes, err))
         return false;
     v.whole = sizes->items[0];
     for (uint32_t i = 0; i < contents->target_count; i++)

@@ -12,6 +12,8 @@
 #include "verify/sample.h"
 #include "verify/verify.h"
 
+struct verification;
+
 /* Elements of all values of a graph that is interpreted as a whole; beyond it some are drawn, where
  * prims allow. Each takes so many bytes. */
 #define CELLS_MOST 4e7
@@ -49,11 +51,11 @@ int64_t graph_terms(const struct graph *graph, const int64_t *dims);
 /* Memory that checking a target takes at these sizes, roughly: bytes. */
 double sizes_memory(const struct package_contents *contents, const struct package_target *target,
                     const struct sizes *sizes);
-/* Sizes that reach every way through the code of the target, as far as `budget` operations of the
- * reference go; target NULL: for the graph alone. With options->dims that one. ERR_USAGE. */
-bool sizes_choose(const struct package_contents *contents, const struct package_target *target,
-                  const struct verify_options *options, double budget, struct arena *arena,
-                  struct sizes *out, struct error *err);
+/* Sizes that reach every way through the code of a target, as far as `budget` operations of the
+ * reference go; target NULL: for the graph alone. With options->dims that one. Of v contents and
+ * options count. ERR_USAGE. */
+bool sizes_choose(const struct verification *v, const struct package_target *target, double budget,
+                  struct arena *arena, struct sizes *out, struct error *err);
 /* "B=8 S=3" */
 void size_print(const struct dim_table *dims, const struct size *size, char *out, size_t bytes);
 
@@ -82,21 +84,22 @@ struct size_result {
 
 /* walk.c: a target's plan, launch by launch, in fenced memory. */
 struct walk;
-/* Maps the code, places parameters. NULL after failing *err. walk_close unmaps all. */
+/* Maps the code, places parameters. stage, of STAGE_BYTES, always says which launch is at work.
+ * NULL after failing *err. walk_close unmaps all. */
 struct walk *walk_open(const struct target_case *target, uint32_t threads, bool thorough,
-                       struct kernel_result *results, struct error *err);
+                       struct kernel_result *results, char *stage, struct error *err);
 void walk_close(struct walk *walk);
 /* One size: every launch runs on what really arrives from the launches before it, twice (whole, and
  * in chunks from the last to the first, elsewhere, over another fill), with the same bits, and is
- * judged unless an equal one was at this size. *stage always says where it is. outputs: the results
- * of the whole, by output of the graph, in arena. False after failing the outcome. */
+ * judged unless an equal one was at this size. outputs: the results of the whole, by output of the
+ * graph, in arena. False after failing the outcome. */
 enum judging {
     JUDGE_GLANCE = 1, /* fewest drawn elements of each result */
     JUDGE_DRAWN,      /* a few */
     JUDGE_USUAL,      /* drawn or whole */
     JUDGE_CLOSELY     /* whole where that can be paid */
 };
-bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
+bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging,
               struct arena *arena, void ***outputs, struct outcome *outcome);
 /* What the last size came to: elements, checked, partial. */
 void walk_note(const struct walk *walk, struct size_result *out);
@@ -105,11 +108,10 @@ void walk_note(const struct walk *walk, struct size_result *out);
  * once: of two fills only the one that says more, exact numbers where there are sums of products,
  * special ones elsewhere. */
 bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool once, uint64_t seed,
-                char *stage, struct outcome *outcome);
+                struct outcome *outcome);
 
 /* A few iterations of every distinct launch by itself (far.c), few elements of its results. */
-bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, char *stage,
-              struct outcome *outcome);
+bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, struct outcome *outcome);
 
 /* far.c: what four iterations of every distinct launch come to at a size, in operations. INFINITY:
  * they take too much memory, or have no size there. */

@@ -31,6 +31,7 @@ struct walk {
     struct far_blocks blocks;
     int64_t elements, checked;     /* of results at this size */
     struct kernel_result *results; /* by launch */
+    char *stage;                   /* which one is at work, as text */
     void *code;
     struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
     bool *judged;           /* by launch: at this size */
@@ -67,7 +68,7 @@ static bool place(struct walk *walk, struct fenced *out, const void *data, size_
 }
 
 struct walk *walk_open(const struct target_case *target, uint32_t threads, bool thorough,
-                       struct kernel_result *results, struct error *err)
+                       struct kernel_result *results, char *stage, struct error *err)
 {
     const struct plan *plan = &target->target->plan;
     struct arena *arena = plan->arena;
@@ -83,7 +84,8 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
         .far = {0, DRAWN_FEWEST / 2, threads, DRAWN_ELEMENTS / 4, DRAWN_ELEMENTS / 4, true},
         .apart = {JUDGE_COST, DRAWN_MOST / 4, threads, DRAWN_ELEMENTS, POINT_ELEMENTS},
         .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
-        .results = results};
+        .results = results,
+        .stage = stage};
     walk->buffers = ARENA_ARRAY(arena, struct fenced, plan->buffers.count);
     walk->judged = ARENA_ARRAY(arena, bool, target->count);
     bool ok = map_code(walk, err);
@@ -154,7 +156,8 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
                                         [JUDGE_USUAL] = &walk->usual,
                                         [JUDGE_CLOSELY] = &walk->closely};
     const struct care *care = fill == FILL_NORMAL ? cares[walk->judging] : &walk->apart;
-    bool ok = judge_launch(c, run->dims, reads, writes, run->written, care, &verdict, outcome);
+    const struct launch_memory memory = {run->dims, reads, writes, run->written};
+    bool ok = judge_launch(c, &memory, care, &verdict, outcome);
     note_verdict(walk, index, &verdict, outcome);
     if (fill == FILL_NORMAL)
         result->not_checked = fmax(result->not_checked, verdict.not_checked);
@@ -179,8 +182,9 @@ static bool is_judged(struct walk *walk, uint32_t index)
     return false;
 }
 
-static void name_stage(const struct walk *walk, uint32_t index, char *stage)
+static void name_stage(const struct walk *walk, uint32_t index)
 {
+    char *stage = walk->stage;
     const struct launch_case *c = &walk->target->launches[index];
     size_t used = strcspn(stage, ":");
     uint32_t number = c->prepare ? index : index - walk->target->prepare_count;
@@ -189,11 +193,11 @@ static void name_stage(const struct walk *walk, uint32_t index, char *stage)
 }
 
 /* One launch of the whole; its results become the buffers that later ones read. */
-static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, char *stage,
-                        struct arena *arena, struct outcome *outcome)
+static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, struct arena *arena,
+                        struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
-    name_stage(walk, index, stage);
+    name_stage(walk, index);
     struct run run = run_of(walk, c);
     if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
         return false;
@@ -253,7 +257,7 @@ static void take_outputs(const struct walk *walk, const struct sample *sample, s
     *outputs = all;
 }
 
-bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging, char *stage,
+bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging,
               struct arena *arena, void ***outputs, struct outcome *outcome)
 {
     const struct target_case *t = walk->target;
@@ -264,7 +268,7 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
     if (!place_inputs(walk, sample, outcome))
         return false;
     for (uint32_t i = walk->prepared ? t->prepare_count : 0; i < t->count; i++) {
-        if (!walk_launch(walk, i, sample->dims, stage, arena, outcome))
+        if (!walk_launch(walk, i, sample->dims, arena, outcome))
             return false;
         if (i >= t->prepare_count)
             drop_dead(walk, i - t->prepare_count);
@@ -314,17 +318,19 @@ static bool has_exponentials(const struct graph *g)
 
 /* One launch on arguments of its own. */
 static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum fill fill,
-                  uint64_t seed, struct arena *arena, struct outcome *outcome)
+                  uint64_t seed, struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
     const struct graph *g = &c->graph;
-    struct fenced *reads = ARENA_ARRAY(arena, struct fenced, g->inputs.count + 1);
-    int64_t *extents = index_extents(g, dims, arena);
+    struct arena arena;
+    arena_init(&arena);
+    struct fenced *reads = ARENA_ARRAY(&arena, struct fenced, g->inputs.count + 1);
+    int64_t *extents = index_extents(g, dims, &arena);
     struct error err;
     struct run run = run_of(walk, c);
     run.share_work /= SHARE_APART;
-    bool ok = run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome);
-    bool skips = may_skip_keys(g, arena);
+    bool ok = run_begin(&run, &walk->target->target->plan, c, dims, &arena, outcome);
+    bool skips = may_skip_keys(g, &arena);
     struct peaks peaks = {.terms = graph_terms(g, dims)};
     peaks.high = has_exponentials(g) ? 4 : 8;
     peaks.low = has_exponentials(g) ? -8 : 0;
@@ -354,11 +360,12 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
             if (c->launch->args[a] == c->launch->args[c->reads[i]])
                 run.pointers[a] = reads[i].data;
     }
-    ok = ok && run_twice(&run, arena, outcome) && judge(walk, index, &run, fill, arena, outcome);
+    ok = ok && run_twice(&run, &arena, outcome) && judge(walk, index, &run, fill, &arena, outcome);
     for (uint32_t i = 0; i < g->inputs.count; i++)
         fenced_close(&reads[i]);
     for (uint32_t i = 0; i < g->outputs.count; i++)
         fenced_close(&run.results[i]);
+    arena_release(&arena);
     return ok;
 }
 
@@ -412,25 +419,20 @@ static bool apart_says_more(const struct walk *walk, uint32_t index, const int64
 }
 
 bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool once, uint64_t seed,
-                char *stage, struct outcome *outcome)
+                struct outcome *outcome)
 {
     memset(walk->judged, 0, walk->target->count * sizeof *walk->judged);
     for (uint32_t i = 0; i < walk->target->count; i++) {
         if (is_judged(walk, i) || !apart_says_more(walk, i, dims, fill, once))
             continue;
-        struct arena arena;
-        arena_init(&arena);
-        name_stage(walk, i, stage);
-        bool ok = apart(walk, i, dims, fill, seed + i * 64, &arena, outcome);
-        arena_release(&arena);
-        if (!ok)
+        name_stage(walk, i);
+        if (!apart(walk, i, dims, fill, seed + i * 64, outcome))
             return false;
     }
     return true;
 }
 
-bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, char *stage,
-              struct outcome *outcome)
+bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, struct outcome *outcome)
 {
     const struct target_case *t = walk->target;
     memset(walk->judged, 0, t->count * sizeof *walk->judged);
@@ -441,9 +443,15 @@ bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, char *stage
         struct verdict verdict;
         if (is_judged(walk, i))
             continue;
-        name_stage(walk, i, stage);
-        bool ok = far_launch(c, &t->target->plan, kernel_of(walk, c), dims, &walk->blocks,
-                             seed + i * 64, &walk->far, &verdict, outcome);
+        name_stage(walk, i);
+        const struct far_request request = {.launch = c,
+                                            .plan = &t->target->plan,
+                                            .kernel = kernel_of(walk, c),
+                                            .dims = dims,
+                                            .seed = seed + i * 64,
+                                            .blocks = &walk->blocks,
+                                            .care = &walk->far};
+        bool ok = far_launch(&request, &verdict, outcome);
         note_verdict(walk, i, &verdict, outcome);
         if (!ok)
             return false;

@@ -130,26 +130,24 @@ static void judge_passes_apart(struct whole *whole, const struct interp_options 
     struct verification *v = whole->v;
     struct arena *arena = whole->arena;
     static const struct {
-        enum fill fill;
-        const char *name;
+        struct scene_values values;
         bool (*matters)(const struct graph *graph); /* NULL: always */
-    } fills[] = {{FILL_SPECIAL, "special", NULL},
-                 {FILL_EXACT, "few different", any_jumps},
-                 {FILL_FINITE, "large", any_exponentials}};
+    } rows[] = {{{"special", FILL_SPECIAL, 11}, NULL},
+                {{"few different", FILL_EXACT, 12}, any_jumps},
+                {{"large", FILL_FINITE, 13}, any_exponentials}};
     struct sizes sizes;
     struct error err;
-    for (size_t f = 0; f < sizeof fills / sizeof fills[0]; f++) {
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         struct scene scene = {0};
         struct interp_tensor *before;
-        if (fills[f].matters && !fills[f].matters(&v->contents->graph))
+        if (rows[r].matters && !rows[r].matters(&v->contents->graph))
             continue;
-        bool ok = sizes_choose(v->contents, NULL, v->options, v->budget / 8, arena, &sizes, &err);
+        bool ok = sizes_choose(v, NULL, v->budget / 8, arena, &sizes, &err);
         const struct size *size = &sizes.items[0];
         for (uint32_t i = 0; ok && i < sizes.count; i++)
             if (strcmp(sizes.items[i].why, "odd") == 0)
                 size = &sizes.items[i];
-        ok = ok &&
-             scene_make(&scene, whole, size->dims, 11 + f, fills[f].fill, fills[f].name, &err) &&
+        ok = ok && scene_make(&scene, whole, size->dims, &rows[r].values, &err) &&
              interpret(&v->contents->graph, options, &scene, arena, &before, &err);
         if (ok)
             judge_passes(v, &scene, before, options);
@@ -181,14 +179,16 @@ static void judge_interpreter(struct whole *whole)
     struct error err;
     struct arena *arena = whole->arena;
     urza_module *module = NULL;
-    bool ok = sizes_choose(v->contents, NULL, v->options, v->budget, arena, &sizes, &err);
+    bool ok = sizes_choose(v, NULL, v->budget, arena, &sizes, &err);
     const struct size *size = ok ? cheapest(&sizes) : NULL;
     if (ok && is_too_much(graph, size->dims)) { /* it would be run twice */
         snprintf(outcome->detail, sizeof outcome->detail, "not run: too large");
         outcome->ran = outcome->pass = true;
         return;
     }
-    ok = ok && scene_make(&scene, whole, size->dims, 5, FILL_NORMAL, "random", &err) &&
+    ok = ok &&
+         scene_make(&scene, whole, size->dims, &(struct scene_values){"random", FILL_NORMAL, 5},
+                    &err) &&
          interpret(graph, &options, &scene, arena, &results, &err);
     if (!ok) {
         outcome_fail(outcome, "%s", err.message);
@@ -224,7 +224,8 @@ void job_whole(struct verification *v)
                                         .wide = true,
                                         .memo = interp_memo_new(&arena, MEMO_BYTES)};
     snprintf(v->result.stage, STAGE_BYTES, "the reference of the whole");
-    bool ok = scene_make(&scene, &whole, v->whole.dims, 0, FILL_NORMAL, "random", &err) &&
+    bool ok = scene_make(&scene, &whole, v->whole.dims,
+                         &(struct scene_values){"random", FILL_NORMAL, 0}, &err) &&
               interpret(graph, &wide, &scene, &arena, &before, &err);
     v->result.is_drawn = scene.drawn;
     if (ok) {

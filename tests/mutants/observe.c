@@ -110,8 +110,13 @@ static bool add_trial(struct subject *s, const int64_t *dims, const char *fill, 
         return true;
     struct trial *t = &s->trials[s->trial_count];
     *t = (struct trial){.fill = fill, .shift = s->trial_count % 2};
-    if (!sample_make(&t->sample, &s->contents.graph, s->contents.params, dims,
-                     seed + 1000 * s->trial_count, strcmp(fill, "special") == 0, &s->arena, err))
+    const struct sample_request request = {.graph = &s->contents.graph,
+                                           .params = s->contents.params,
+                                           .dims = dims,
+                                           .seed = seed + 1000 * s->trial_count,
+                                           .fill = strcmp(fill, "special") == 0 ? FILL_SPECIAL
+                                                                                : FILL_NORMAL};
+    if (!sample_make(&t->sample, &request, &s->arena, err))
         return false;
     refill(t, seed + 77 * s->trial_count);
     s->trial_count++;

@@ -167,9 +167,8 @@ static bool damage_package(const struct subject *s, const struct kind *kind, str
                            struct error *err)
 {
     struct trusted_keys trusted = {(const uint8_t(*)[32]) & s->key.public_key, 1};
-    char id[KERNEL_ID_BYTES];
-    if (!package_read(s->package, s->package_bytes, TRUST_REQUIRE, &trusted, arena, contents, id,
-                      err))
+    if (!package_read(s->package, s->package_bytes, &(struct trust){TRUST_REQUIRE, &trusted}, arena,
+                      contents, err))
         return false;
     for (uint32_t i = 0; i < contents->target_count; i++) {
         struct package_damage damage = {contents, &contents->targets[i], arena};

@@ -25,14 +25,9 @@ static bool read_blueprint(struct subject *s, const char *path, struct error *er
     s->graph = blueprint->graph;
     s->json = blueprint->json;
     s->params = ARENA_ARRAY(&s->arena, struct package_param, count + 1);
-    for (uint32_t i = 0; i < count; i++) {
-        void *data;
-        s->params[i].dtype = graph_node(&s->graph, s->graph.params.items[i])->dtype;
-        if (!blueprint_param_data(blueprint, i, s->folder, &s->arena, &data,
-                                  &s->params[i].data_bytes, err))
+    for (uint32_t i = 0; i < count; i++)
+        if (!blueprint_param_data(blueprint, i, s->folder, &s->arena, &s->params[i], err))
             return false;
-        s->params[i].data = data;
-    }
     return true;
 }
 
@@ -47,7 +42,6 @@ bool subject_open(struct subject *s, const char *name, const char *path, const c
 {
     struct compile_result result;
     struct trusted_keys trusted = {(const uint8_t(*)[32]) & key->public_key, 1};
-    char id[KERNEL_ID_BYTES];
     *s = (struct subject){.name = name, .key = *key};
     arena_init(&s->arena);
     s->folder = folder_of(&s->arena, path);
@@ -60,8 +54,8 @@ bool subject_open(struct subject *s, const char *name, const char *path, const c
     s->package = arena_alloc(&s->arena, result.package_bytes, 64);
     memcpy((void *)(uintptr_t)s->package, result.package, result.package_bytes);
     s->package_bytes = result.package_bytes;
-    return package_read(s->package, s->package_bytes, TRUST_REQUIRE, &trusted, &s->arena,
-                        &s->contents, id, err) &&
+    return package_read(s->package, s->package_bytes, &(struct trust){TRUST_REQUIRE, &trusted},
+                        &s->arena, &s->contents, err) &&
            plant_count(s, err);
 }
 

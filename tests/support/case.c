@@ -143,11 +143,13 @@ static bool check_exact(const struct sample *sample, void *const *outputs, struc
     struct interp_tensor in[LIMIT_OPERANDS], out[LIMIT_OPERANDS];
     for (uint32_t i = 0; i < sample->input_count; i++) {
         const struct tensor *t = &sample->inputs[i];
-        if (!interp_load(&in[i], arena, t->dtype, t->rank, t->shape, t->data, err))
+        if (!interp_load(&in[i], arena,
+                         &(struct native_tensor){t->dtype, t->rank, t->shape, t->data}, err))
             return false;
     }
     const struct interp_options options = {.mode = INTERP_NATIVE};
-    if (!interp_run(sample->graph, &options, sample->dims, in, sample->input_count, arena, out,
+    if (!interp_run(sample->graph, &options,
+                    &(struct interp_arguments){sample->dims, in, sample->input_count}, arena, out,
                     err))
         return false;
     for (uint32_t i = 0; i < sample->output_count; i++) {
@@ -193,7 +195,8 @@ static bool run_fill(const struct test_case *test, const struct package_param *p
                      struct error *err)
 {
     struct sample sample;
-    if (!sample_make(&sample, test->graph, params, dims, seed, fill, arena, err))
+    const struct sample_request request = {test->graph, params, dims, seed, fill};
+    if (!sample_make(&sample, &request, arena, err))
         return false;
     for (uint32_t i = 0; test->fill && i < sample.input_count; i++)
         test->fill(test->user, i, &sample.inputs[i], seed + i);

@@ -169,15 +169,9 @@ static bool read_params(struct model *m)
 {
     uint32_t count = m->blueprint->graph.params.count;
     m->params = ARENA_ARRAY(m->arena, struct package_param, count);
-    for (uint32_t i = 0; i < count; i++) {
-        value_id param = m->blueprint->graph.params.items[i];
-        void *data;
-        if (!blueprint_param_data(m->blueprint, i, NULL, m->arena, &data, &m->params[i].data_bytes,
-                                  &m->err))
+    for (uint32_t i = 0; i < count; i++)
+        if (!blueprint_param_data(m->blueprint, i, NULL, m->arena, &m->params[i], &m->err))
             return false;
-        m->params[i].dtype = graph_node(&m->blueprint->graph, param)->dtype;
-        m->params[i].data = data;
-    }
     return true;
 }
 
@@ -205,10 +199,9 @@ static bool is_folded(const struct graph *graph)
 static bool find_answer(struct model *m, const struct compile_result *compiled)
 {
     struct package_contents contents;
-    char id[KERNEL_ID_BYTES];
     struct graph optimised, live;
-    if (!package_read(compiled->package, compiled->package_bytes, TRUST_ALLOW_UNSIGNED, NULL,
-                      m->arena, &contents, id, &m->err) ||
+    if (!package_read(compiled->package, compiled->package_bytes,
+                      &(struct trust){TRUST_ALLOW_UNSIGNED, NULL}, m->arena, &contents, &m->err) ||
         !graph_parse(&optimised, m->arena, contents.targets[0].optimised,
                      contents.targets[0].optimised_bytes, &m->err))
         return fail_at(&m->err, "package");
@@ -349,8 +342,8 @@ static bool interpret(struct model *m, const struct call *call, struct interp_te
         const DLTensor *t = &call->in[i];
         enum dtype dtype = (enum dtype)graph_node(graph, graph->inputs.items[i])->dtype;
         given[i] = (struct guard_input){dtype, (uint32_t)t->ndim, t->shape};
-        if (!interp_load(&sources[i], m->arena, dtype, (uint32_t)t->ndim, t->shape, t->data,
-                         &m->err))
+        const struct native_tensor native = {dtype, (uint32_t)t->ndim, t->shape, t->data};
+        if (!interp_load(&sources[i], m->arena, &native, &m->err))
             return false;
     }
     if (!guards_bind(graph, given, call->inputs, dims, &m->err))
@@ -361,12 +354,14 @@ static bool interpret(struct model *m, const struct call *call, struct interp_te
         for (uint32_t d = 0; d < node->rank; d++)
             if (!dim_eval(&graph->dims, node->shape[d], dims, &shape[d]))
                 return fail(&m->err, ERR_SHAPE, "param %u has no size", i);
-        if (!interp_load(&sources[call->inputs + i], m->arena, (enum dtype)node->dtype, node->rank,
-                         shape, m->params[i].data, &m->err))
+        const struct native_tensor native = {(enum dtype)node->dtype, node->rank, shape,
+                                             m->params[i].data};
+        if (!interp_load(&sources[call->inputs + i], m->arena, &native, &m->err))
             return false;
     }
-    return interp_run(graph, &options, dims, sources, call->inputs + graph->params.count, m->arena,
-                      out, &m->err);
+    return interp_run(graph, &options,
+                      &(struct interp_arguments){dims, sources, call->inputs + graph->params.count},
+                      m->arena, out, &m->err);
 }
 
 static bool compare(struct model *m, const struct call *call)

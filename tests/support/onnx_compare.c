@@ -159,8 +159,10 @@ bool onnx_compare_data(const struct interp_tensor *reference, const void *found,
     if (expected->dtype != dtype)
         return fail(err, ERR_VERIFY, "is %s, the data are %s", dtype_name(dtype),
                     dtype_name(expected->dtype));
-    if (!interp_load(&want, arena, dtype, expected->rank, expected->shape, expected->data, err) ||
-        !interp_load(&have, arena, dtype, reference->rank, reference->shape, found, err))
+    const struct native_tensor native = {dtype, expected->rank, expected->shape, expected->data};
+    if (!interp_load(&want, arena, &native, err) ||
+        !interp_load(&have, arena,
+                     &(struct native_tensor){dtype, reference->rank, reference->shape, found}, err))
         return false;
     if (want.count != reference->count)
         return fail(err, ERR_VERIFY, "has %lld elements, the data %lld",

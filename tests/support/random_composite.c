@@ -28,7 +28,8 @@ struct item gen_composite(struct gen *gen)
         return (struct item){0};
     struct item x = gen_tame(gen, picked, 8);
     if (x.value == VALUE_NONE ||
-        !op_expand(&gen->b, op, &x.value, 1, NULL, 0, false, out, &count, &gen->err))
+        !op_expand(&gen->b, op, &(struct op_arguments){&x.value, 1, NULL, 0, false}, out, &count,
+                   &gen->err))
         return (struct item){0};
     bool same_dtype = gen_node(gen, &x)->dtype == graph_node(gen->b.graph, out[0])->dtype;
     return (struct item){.value = out[gen_roll(gen, count)],
@@ -55,7 +56,8 @@ struct item gen_linear(struct gen *gen)
     if (gen_roll(gen, 2) == 0)
         in[2] = gen_source(gen, dtype, shape, 1).value;
     if (in[1] == VALUE_NONE ||
-        !op_expand(&gen->b, op, in, 3, NULL, 0, false, out, &count, &gen->err))
+        !op_expand(&gen->b, op, &(struct op_arguments){in, 3, NULL, 0, false}, out, &count,
+                   &gen->err))
         return (struct item){0};
     return (struct item){.value = out[0], .size = 16 * x.size};
 }

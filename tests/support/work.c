@@ -33,9 +33,9 @@ bool work_is_bounded(const void *package, size_t size, struct error *err)
 {
     struct arena arena;
     struct package_contents contents;
-    char id[KERNEL_ID_BYTES];
     arena_init(&arena);
-    bool ok = package_read(package, size, TRUST_ALLOW_UNSIGNED, NULL, &arena, &contents, id, err);
+    bool ok = package_read(package, size, &(struct trust){TRUST_ALLOW_UNSIGNED, NULL}, &arena,
+                           &contents, err);
     uint32_t names = ok ? contents.graph.dims.names.count : 0;
     for (uint32_t greatest = 0; ok && greatest < names + 2; greatest++) { /* none, each, all */
         int64_t dims[LIMIT_NAMED_DIMS] = {0};

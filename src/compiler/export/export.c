@@ -192,7 +192,7 @@ static void add_ranges(struct export *e, Onnx__ModelProto *model)
     }
 }
 
-static bool pack(struct export *e, Onnx__GraphProto *graph, const void **out, size_t *out_size,
+static bool pack(struct export *e, Onnx__GraphProto *graph, struct onnx_file *out,
                  struct error *err)
 {
     Onnx__ModelProto *model = ARENA_NEW(e->arena, Onnx__ModelProto);
@@ -214,8 +214,7 @@ static bool pack(struct export *e, Onnx__GraphProto *graph, const void **out, si
         return fail(err, ERR_LIMIT, "the model would have %zu bytes, more than 2 GiB", size);
     uint8_t *bytes = arena_alloc(e->arena, size, 1);
     onnx__model_proto__pack(model, bytes);
-    *out = bytes;
-    *out_size = size;
+    *out = (struct onnx_file){bytes, size};
     return true;
 }
 
@@ -237,7 +236,7 @@ static void translate(struct export *e)
 }
 
 bool onnx_write(const struct graph *graph, const struct package_param *params, struct arena *arena,
-                struct strbuf *refused, const void **out, size_t *out_size, struct error *err)
+                struct strbuf *refused, struct onnx_file *out, struct error *err)
 {
     struct graph *live = ARENA_NEW(arena, struct graph);
     struct export *e = ARENA_NEW(arena, struct export);
@@ -261,5 +260,5 @@ bool onnx_write(const struct graph *graph, const struct package_param *params, s
         proto->initializer[i] = initializer(e, live->params.items[i], &params[i]);
     add_outputs(e, proto);
     add_nodes(e, proto);
-    return check_refusals(e, refused, err) && pack(e, proto, out, out_size, err);
+    return check_refusals(e, refused, err) && pack(e, proto, out, err);
 }

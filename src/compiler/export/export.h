@@ -15,6 +15,11 @@ struct strbuf;
 
 #define EXPORT_OPSET 18
 
+/* A model as the bytes of a file. */
+struct onnx_file {
+    const void *data;
+    size_t size_bytes;
+};
 /* Writes the graph as a model of opset EXPORT_OPSET. params: by the graph's param order. Inputs and
  * params keep their names; so does an output, unless an input or param has the same. A named dim
  * becomes a dim_param where a dim of an input is just that; its range stands in the model's
@@ -23,6 +28,6 @@ struct strbuf;
  * ERR_UNSUPPORTED lists all that ONNX cannot say, and why; refused, when not NULL, gets the same
  * text uncut. ERR_LIMIT when the model would pass the 2 GiB of its format. */
 bool onnx_write(const struct graph *graph, const struct package_param *params, struct arena *arena,
-                struct strbuf *refused, const void **out, size_t *out_size, struct error *err);
+                struct strbuf *refused, struct onnx_file *out, struct error *err);
 
 #endif

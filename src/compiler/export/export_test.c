@@ -29,8 +29,7 @@ struct trip {
     struct interp_tensor tensors[SOURCES]; /* of the inputs, then of the params */
     struct error err;
     struct strbuf refused;
-    const void *model;
-    size_t size;
+    struct onnx_file model;
 };
 
 /* Graphs of the primitives that are not elementwise; one output each, or several. */
@@ -179,7 +178,7 @@ static void make_sources(struct trip *t)
 
 static bool write_model(struct trip *t)
 {
-    return onnx_write(&t->graph, t->params, &t->arena, &t->refused, &t->model, &t->size, &t->err);
+    return onnx_write(&t->graph, t->params, &t->arena, &t->refused, &t->model, &t->err);
 }
 
 static struct interp_tensor *run(struct trip *t, const struct graph *graph)
@@ -190,8 +189,8 @@ static struct interp_tensor *run(struct trip *t, const struct graph *graph)
         dims[n] =
             strcmp(graph->dims.names.items[n].name, "d1") == 0 ? 2 * DIM_VALUE + 3 : DIM_VALUE;
     uint32_t count = graph->inputs.count + graph->params.count;
-    if (!interp_run(graph, &(struct interp_options){.mode = INTERP_REFERENCE}, dims, t->tensors,
-                    count, &t->arena, out, &t->err))
+    if (!interp_run(graph, &(struct interp_options){.mode = INTERP_REFERENCE},
+                    &(struct interp_arguments){dims, t->tensors, count}, &t->arena, out, &t->err))
         fail_msg("run: %s: %s", t->err.place, t->err.message);
     return out;
 }
@@ -223,7 +222,7 @@ static void go(struct trip *t, const char *what)
     make_sources(t);
     if (!write_model(t))
         fail_msg("%s: export: %s", what, t->err.message);
-    if (!onnx_read(t->model, t->size, &options, &t->arena, &t->back, &t->err))
+    if (!onnx_read(t->model.data, t->model.size_bytes, &options, &t->arena, &t->back, &t->err))
         fail_msg("%s: read: %s: %s", what, t->err.place, t->err.message);
     struct interp_tensor *expected = run(t, &t->graph), *got = run(t, &t->back.graph);
     assert_int_equal(t->graph.outputs.count, t->back.graph.outputs.count);
@@ -399,11 +398,12 @@ static void test_ranges_that_lie(void **state)
     struct import_options options = {.seed = 0};
     parse(t, "%1 = input \"x\" : f32[N]\noutput \"y\" %1\n");
     assert_true(write_model(t));
-    char *range = memmem(t->model, t->size, "1..64 multiple 1", 16);
+    char *range = memmem(t->model.data, t->model.size_bytes, "1..64 multiple 1", 16);
     assert_non_null(range);
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         memcpy(range, ranges[i], 16);
-        assert_false(onnx_read(t->model, t->size, &options, &t->arena, &t->back, &t->err));
+        assert_false(
+            onnx_read(t->model.data, t->model.size_bytes, &options, &t->arena, &t->back, &t->err));
         assert_true(t->err.code == ERR_PARSE || t->err.code == ERR_BLUEPRINT);
     }
 }
@@ -415,11 +415,10 @@ static void test_same_bytes(void **state)
              "%3 = contract %1, %2 {batch 0, contract 1} : f16[N, 4]\noutput \"y\" %3\n");
     make_sources(t);
     assert_true(write_model(t));
-    const void *first = t->model;
-    size_t size = t->size;
+    const struct onnx_file first = t->model;
     assert_true(write_model(t));
-    assert_int_equal(size, t->size);
-    assert_memory_equal(first, t->model, size);
+    assert_int_equal(first.size_bytes, t->model.size_bytes);
+    assert_memory_equal(first.data, t->model.data, first.size_bytes);
 }
 
 int main(void)

@@ -212,9 +212,17 @@ static bool spell_linear(struct chain *c)
     return true;
 }
 
-static bool append_conv_block(struct chain *c, size_t i, size_t count, int64_t in, int64_t out,
-                              const char *activation, const char *pool, int64_t pool_size)
+/* What all blocks of convolutions share. */
+struct conv_blocks {
+    size_t count;
+    const char *activation, *pool; /* types */
+    int64_t pool_size;
+};
+
+static bool append_conv_block(struct chain *c, const struct conv_blocks *blocks, size_t i,
+                              int64_t in, int64_t out)
 {
+    size_t count = blocks->count;
     int64_t kernel = 0, stride = 0, padding = 0;
     char id[32];
     if (!get_of_block(c, "kernel_sizes", 3, i, count, &kernel) ||
@@ -228,10 +236,10 @@ static bool append_conv_block(struct chain *c, size_t i, size_t count, int64_t i
     snprintf(id, sizeof id, "bn%zu", i + 1);
     append(c, id, "batch_norm", with_int(import_object(), "num_features", out));
     snprintf(id, sizeof id, "act%zu", i + 1);
-    append(c, id, "activation", with_text(import_object(), "type", activation));
+    append(c, id, "activation", with_text(import_object(), "type", blocks->activation));
     snprintf(id, sizeof id, "pool%zu", i + 1);
-    json_t *pooling = with_text(import_object(), "type", pool);
-    append(c, id, "pooling", with_int(pooling, "kernel_size", pool_size));
+    json_t *pooling = with_text(import_object(), "type", blocks->pool);
+    append(c, id, "pooling", with_int(pooling, "kernel_size", blocks->pool_size));
     return true;
 }
 
@@ -268,26 +276,27 @@ static bool spell_conv(struct chain *c)
     static const char *const activations[] = {"relu", "gelu", NULL}, *const pools[] = {"max", "avg",
                                                                                        NULL};
     static const int64_t channels_default[] = {64, 128, 256};
-    const char *activation = NULL, *pool = NULL;
-    int64_t channels = 0, pool_size = 0;
+    struct conv_blocks blocks = {.count = 0};
+    int64_t channels = 0;
     bool ok = true;
     if (!get_size(c, "in_channels", 3, 1, &channels) ||
-        !get_size(c, "pool_size", 2, 1, &pool_size) ||
-        !get_word(c, "activation", activations, &activation) ||
-        !get_word(c, "pool_type", pools, &pool))
+        !get_size(c, "pool_size", 2, 1, &blocks.pool_size) ||
+        !get_word(c, "activation", activations, &blocks.activation) ||
+        !get_word(c, "pool_type", pools, &blocks.pool))
         return false;
     json_t *shape = conv_input(c, channels), *size;
     if (!shape)
         return false;
     append_input(c, shape);
     json_t *out_channels = get_sizes(c, "out_channels", channels_default, 3);
-    size_t i, count = json_array_size(out_channels);
+    size_t i;
     if (!out_channels)
         return false;
+    blocks.count = json_array_size(out_channels);
     json_array_foreach(out_channels, i, size)
     {
         int64_t out = json_integer_value(size);
-        ok = ok && append_conv_block(c, i, count, channels, out, activation, pool, pool_size);
+        ok = ok && append_conv_block(c, &blocks, i, channels, out);
         channels = out;
     }
     json_decref(out_channels);

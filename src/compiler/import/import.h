@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "graph/graph.h"
+#include "package/package.h"
 
 struct error;
 struct strbuf;
@@ -126,7 +127,6 @@ json_t *dialect_from_architecture(const json_t *document, const struct import_op
  * relative paths start. Params must have constant shapes. ERR_NOT_FOUND, ERR_IO, ERR_PARSE,
  * ERR_SHAPE for INIT_FILE. */
 bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, const char *folder,
-                          struct arena *arena, void **out_data, size_t *out_bytes,
-                          struct error *err);
+                          struct arena *arena, struct package_param *out, struct error *err);
 
 #endif

@@ -161,6 +161,7 @@ bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena
 
 /* A parameter's constant shape. */
 struct extent {
+    const char *name; /* of the parameter */
     enum dtype dtype;
     uint32_t rank;
     int64_t shape[LIMIT_RANK];
@@ -171,7 +172,10 @@ struct extent {
 static bool measure(const struct blueprint *blueprint, const struct node *node, struct extent *out,
                     struct error *err)
 {
-    *out = (struct extent){.dtype = (enum dtype)node->dtype, .rank = node->rank, .count = 1};
+    *out = (struct extent){.name = node->attrs->name,
+                           .dtype = (enum dtype)node->dtype,
+                           .rank = node->rank,
+                           .count = 1};
     for (uint32_t i = 0; i < node->rank; i++) {
         if (!dim_is_const(&blueprint->graph.dims, node->shape[i], &out->shape[i]))
             return fail(err, ERR_SHAPE, "dim %u is not constant", i);
@@ -270,8 +274,7 @@ static void store_row(enum dtype dtype, void *data, int64_t first, const double 
 #define ROW 256
 #define NPY_HEAD_BYTES 65536 /* more than the header of a .npy file takes */
 
-static void fill(const struct param_init *init, const char *name, const struct extent *e,
-                 void *data)
+static void fill(const struct param_init *init, const struct extent *e, void *data)
 {
     if (init->kind == INIT_ZEROS)
         return; /* the arena gives zeros */
@@ -283,7 +286,7 @@ static void fill(const struct param_init *init, const char *name, const struct e
     double start = 0, scale = 0;
     bool normal = false;
     find_distribution(init, e, &start, &scale, &normal);
-    uint64_t key = make_key(init->seed, name);
+    uint64_t key = make_key(init->seed, e->name);
     for (int64_t i = 0; i < e->count; i += ROW) {
         int64_t count = e->count - i < ROW ? e->count - i : ROW;
         double row[ROW] = {0};
@@ -319,14 +322,14 @@ static bool read_npy(int fd, const char *path, const struct extent *e, struct ar
     return true;
 }
 
-static bool read_file(const struct param_init *init, const char *name, const char *folder,
-                      const struct extent *e, struct arena *arena, void **out, struct error *err)
+static bool read_file(const struct param_init *init, const char *folder, const struct extent *e,
+                      struct arena *arena, void **out, struct error *err)
 {
     if (!folder)
         return fail(err, ERR_UNSUPPORTED,
                     "values from a file need a blueprint that lies in a folder");
     struct import_tensor tensor = {
-        .name = name, .dtype = e->dtype, .rank = e->rank, .bytes = e->bytes};
+        .name = e->name, .dtype = e->dtype, .rank = e->rank, .bytes = e->bytes};
     memcpy(tensor.shape, e->shape, sizeof tensor.shape);
     int fd = file_open_below(folder, init->path, err);
     if (fd < 0)
@@ -339,13 +342,13 @@ static bool read_file(const struct param_init *init, const char *name, const cha
 }
 
 bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, const char *folder,
-                          struct arena *arena, void **out_data, size_t *out_bytes,
-                          struct error *err)
+                          struct arena *arena, struct package_param *out, struct error *err)
 {
     const struct node *node = graph_node(&blueprint->graph, blueprint->graph.params.items[index]);
     const struct param_init *init = &blueprint->inits[index];
     const char *name = node->attrs->name;
     struct extent e;
+    void *made = NULL;
     if (!measure(blueprint, node, &e, err))
         return fail_at(err, "param '%s'", name);
     if (init->kind == INIT_NONE) {
@@ -353,15 +356,16 @@ bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, con
         return fail_at(err, "param '%s'", name);
     }
     if (reads_file(init->kind)) {
-        if (!read_file(init, name, folder, &e, arena, out_data, err))
+        if (!read_file(init, folder, &e, arena, &made, err))
             return fail_at(err, "param '%s'", name);
     } else if (init->kind == INIT_DATA) {
         assert(init->data_bytes == e.bytes);
-        *out_data = (void *)init->data; /* given out to be read */
     } else {
-        *out_data = arena_alloc(arena, e.bytes, 64);
-        fill(init, name, &e, *out_data);
+        made = arena_alloc(arena, e.bytes, 64);
+        fill(init, &e, made);
     }
-    *out_bytes = e.bytes;
+    *out = (struct package_param){.dtype = e.dtype,
+                                  .data = init->kind == INIT_DATA ? init->data : made,
+                                  .data_bytes = e.bytes};
     return true;
 }

@@ -22,18 +22,17 @@ static const char *document(struct arena *arena, const char *dtype, const char *
     return text.data;
 }
 
-static void *values(struct arena *arena, const char *dtype, const char *shape, const char *init,
-                    size_t bytes)
+static const void *values(struct arena *arena, const char *dtype, const char *shape,
+                          const char *init, size_t bytes)
 {
     struct error err = {0};
     struct blueprint b = must_read(arena, document(arena, dtype, shape, init));
-    void *data = NULL;
-    size_t size = 0;
-    if (!blueprint_param_data(&b, 0, NULL, arena, &data, &size, &err))
+    struct package_param param;
+    if (!blueprint_param_data(&b, 0, NULL, arena, &param, &err))
         TEST_FAILED("%s: %s", err.place, err.message);
-    assert_int_equal(size, bytes);
-    assert_int_equal((uintptr_t)data % 64, 0);
-    return data;
+    assert_int_equal(param.data_bytes, bytes);
+    assert_int_equal((uintptr_t)param.data % 64, 0);
+    return param.data;
 }
 
 static void expect_f64(const char *shape, const char *init, size_t count, double first,
@@ -130,15 +129,14 @@ static void test_seed_and_name(void **state)
                        "{\"id\": \"c\", \"dtype\": \"f64\", \"shape\": []}],"
                        "\"nodes\": [], \"outputs\": [\"a\"]}";
     struct blueprint blueprint = must_read(&arena, text);
-    void *data[3];
-    size_t bytes = 0;
-    assert_true(blueprint_param_data(&blueprint, 0, NULL, &arena, &data[0], &bytes, &err));
-    assert_true(blueprint_param_data(&blueprint, 1, NULL, &arena, &data[1], &bytes, &err));
-    assert_true(*(double *)data[0] != *(double *)data[1]);
+    struct package_param params[3];
+    assert_true(blueprint_param_data(&blueprint, 0, NULL, &arena, &params[0], &err));
+    assert_true(blueprint_param_data(&blueprint, 1, NULL, &arena, &params[1], &err));
+    assert_true(*(const double *)params[0].data != *(const double *)params[1].data);
     blueprint.inits[0].seed = 2;
-    assert_true(blueprint_param_data(&blueprint, 0, NULL, &arena, &data[2], &bytes, &err));
-    assert_true(*(double *)data[0] != *(double *)data[2]);
-    assert_false(blueprint_param_data(&blueprint, 2, NULL, &arena, &data[2], &bytes, &err));
+    assert_true(blueprint_param_data(&blueprint, 0, NULL, &arena, &params[2], &err));
+    assert_true(*(const double *)params[0].data != *(const double *)params[2].data);
+    assert_false(blueprint_param_data(&blueprint, 2, NULL, &arena, &params[2], &err));
     assert_int_equal(err.code, ERR_NOT_FOUND);
     assert_string_equal(err.place, "param 'c'");
     arena_release(&arena);
@@ -184,13 +182,12 @@ static void test_refused(void **state)
 static bool load(struct arena *arena, const char *dtype, const char *shape, const char *folder,
                  float *out, struct error *err)
 {
-    void *data = NULL;
-    size_t bytes = 0;
+    struct package_param param;
     struct blueprint b = must_read(
         arena, document(arena, dtype, shape, "{\"kind\": \"file\", \"path\": \"w..1.npy\"}"));
-    if (!blueprint_param_data(&b, 0, folder, arena, &data, &bytes, err))
+    if (!blueprint_param_data(&b, 0, folder, arena, &param, err))
         return false;
-    memcpy(out, data, bytes);
+    memcpy(out, param.data, param.data_bytes);
     return true;
 }
 

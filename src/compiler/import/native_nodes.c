@@ -364,8 +364,9 @@ static bool expand(struct reader *r, struct pending *node)
     if (!expand_operands(r, node, operands) || !read_attrs(r, node, attrs, &attr_count) ||
         (r->options->training && drops(node->row, attrs, attr_count) &&
          !supply_seed(r, node, operands, &count)) ||
-        !op_expand(&b, node->row, operands, count, attrs, attr_count, r->options->training, results,
-                   &node->result_count, r->err) ||
+        !op_expand(&b, node->row,
+                   &(struct op_arguments){operands, count, attrs, attr_count, r->options->training},
+                   results, &node->result_count, r->err) ||
         !check_result(r, node->json, results[0]))
         return false;
     size_t names = json_array_size(json_object_get(node->json, "out"));

@@ -59,8 +59,8 @@ static void test_examples(void **state)
     struct import_options training = {.training = true};
     for (size_t i = 0; i < EXAMPLE_COUNT; i++) {
         struct arena arena;
-        size_t size = 0, bytes = 0;
-        void *data = NULL;
+        size_t size = 0;
+        struct package_param param;
         struct error err = {0};
         char *text = read_example(i, &size);
         arena_init(&arena);
@@ -68,7 +68,7 @@ static void test_examples(void **state)
         assert_string_equal(output_type(&b, 0), types[i]);
         (void)must_read_with(&arena, text, &training);
         for (uint32_t k = 0; k < b.graph.params.count; k++)
-            assert_true(blueprint_param_data(&b, k, NULL, &arena, &data, &bytes, &err));
+            assert_true(blueprint_param_data(&b, k, NULL, &arena, &param, &err));
         arena_release(&arena);
         free(text);
     }
@@ -88,25 +88,24 @@ static void test_implied_values(void **state)
         "{\"source\": \"fc\", \"target\": \"y\"}]}";
     struct arena arena;
     struct error err = {0};
-    void *weight = NULL, *bias = NULL, *again = NULL;
-    size_t bytes = 0;
+    struct package_param weight, bias, again;
     arena_init(&arena);
     struct blueprint b = must_read(&arena, text);
-    assert_true(blueprint_param_data(&b, 0, NULL, &arena, &weight, &bytes, &err));
-    assert_int_equal(bytes, 4 * 9 * 8);
-    assert_true(fabs(((double *)weight)[0] - -0.1770641675684601) < 1e-15);
-    assert_true(fabs(((double *)weight)[1] - -0.03188768611289561) < 1e-15);
-    assert_true(blueprint_param_data(&b, 1, NULL, &arena, &bias, &bytes, &err));
+    assert_true(blueprint_param_data(&b, 0, NULL, &arena, &weight, &err));
+    assert_int_equal(weight.data_bytes, 4 * 9 * 8);
+    assert_true(fabs(((const double *)weight.data)[0] - -0.1770641675684601) < 1e-15);
+    assert_true(fabs(((const double *)weight.data)[1] - -0.03188768611289561) < 1e-15);
+    assert_true(blueprint_param_data(&b, 1, NULL, &arena, &bias, &err));
     for (int i = 0; i < 9; i++)
-        assert_true(fabs(((double *)bias)[i]) <= 0.5);
+        assert_true(fabs(((const double *)bias.data)[i]) <= 0.5);
     struct blueprint native = must_read(&arena, b.json);
-    assert_true(blueprint_param_data(&native, 0, NULL, &arena, &again, &bytes, &err));
-    assert_memory_equal(weight, again, bytes);
+    assert_true(blueprint_param_data(&native, 0, NULL, &arena, &again, &err));
+    assert_memory_equal(weight.data, again.data, again.data_bytes);
     struct import_options other = {.seed = UINT64_MAX};
     struct blueprint c = must_read_with(&arena, text, &other);
     assert_true(c.inits[0].seed == UINT64_MAX);
-    assert_true(blueprint_param_data(&c, 0, NULL, &arena, &again, &bytes, &err));
-    assert_memory_not_equal(weight, again, bytes);
+    assert_true(blueprint_param_data(&c, 0, NULL, &arena, &again, &err));
+    assert_memory_not_equal(weight.data, again.data, again.data_bytes);
     arena_release(&arena);
 }
 

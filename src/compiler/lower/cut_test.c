@@ -62,7 +62,8 @@ static value_id op(struct fixture *f, const char *name, const value_id *operands
     uint32_t out_count;
     const struct op_row *row = op_find(name);
     assert_non_null(row);
-    if (!op_expand(&f->b, row, operands, count, attrs, attr_count, false, out, &out_count, &f->err))
+    if (!op_expand(&f->b, row, &(struct op_arguments){operands, count, attrs, attr_count, false},
+                   out, &out_count, &f->err))
         fail_msg("%s: %s: %s", name, f->err.place, f->err.message);
     return out[0];
 }

@@ -42,12 +42,13 @@ static bool refer(struct lowered *l, const struct graph *graph, uint64_t seed, s
         const struct op_example_operand *o = &l->example.operands[i];
         data[i] = arena_array(&l->arena, (size_t)o->count, dtype_bytes(o->dtype));
         op_example_fill(o, seed + 100 + i, data[i]);
-        if (!interp_load(&in[i], &l->arena, o->dtype, o->rank, o->shape, data[i], err))
+        if (!interp_load(&in[i], &l->arena,
+                         &(struct native_tensor){o->dtype, o->rank, o->shape, data[i]}, err))
             return false;
     }
     if (!interp_run(graph, &(struct interp_options){.mode = INTERP_REFERENCE},
-                    l->example.dim_values, in, l->example.operand_count, &l->arena, l->expected,
-                    err))
+                    &(struct interp_arguments){l->example.dim_values, in, l->example.operand_count},
+                    &l->arena, l->expected, err))
         return false;
     for (uint32_t i = 0; i < l->example.operand_count; i++)
         l->memory[l->graph.inputs.items[i]] = data[i];
@@ -82,7 +83,8 @@ bool lowered_build(struct lowered *out, const struct op_row *row, uint32_t index
     *out = (struct lowered){0};
     arena_init(&out->arena);
     graph_init(&graph, &out->arena);
-    if (!op_example_build(row, index, seed, max_dim, dtype, symbolic, &graph, &out->example, err))
+    if (!op_example_build(row, &(struct op_example_request){index, seed, max_dim, dtype, symbolic},
+                          &graph, &out->example, err))
         return fail_at(err, "example");
     if (!optimise(out, &graph, target, err))
         return false;

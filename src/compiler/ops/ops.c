@@ -236,15 +236,15 @@ static bool check_attrs(const struct op_row *row, const struct op_value *attrs, 
     return true;
 }
 
-bool op_expand(struct builder *b, const struct op_row *row, const value_id *operands,
-               uint32_t operand_count, const struct op_value *attrs, uint32_t attr_count,
-               bool training, value_id out[OP_MAX_OUTPUTS], uint32_t *out_count, struct error *err)
+bool op_expand(struct builder *b, const struct op_row *row, const struct op_arguments *arguments,
+               value_id out[OP_MAX_OUTPUTS], uint32_t *out_count, struct error *err)
 {
     struct builder builder = {.graph = b->graph, .err = err};
-    struct op_call call = {.b = &builder, .row = row, .training = training};
-    if (!check_operands(row, operands, operand_count, &call, err) ||
-        !check_unknown(row, attrs, attr_count, err) ||
-        !check_attrs(row, attrs, attr_count, &call, err) || !row->expand(&call)) {
+    struct op_call call = {.b = &builder, .row = row, .training = arguments->training};
+    if (!check_operands(row, arguments->operands, arguments->operand_count, &call, err) ||
+        !check_unknown(row, arguments->attrs, arguments->attr_count, err) ||
+        !check_attrs(row, arguments->attrs, arguments->attr_count, &call, err) ||
+        !row->expand(&call)) {
         return false;
     }
     assert(call.out_count > 0 && call.out_count <= OP_MAX_OUTPUTS);

@@ -61,12 +61,19 @@ struct op_row {
 const struct op_row *op_find(const char *name); /* NULL if there is none */
 const struct op_row *op_at(uint32_t index);     /* NULL behind the last */
 
-/* Checks operands and attributes against the row, fills defaults, expands into b's graph. training
- * false: inference. Errors: ERR_BLUEPRINT for unknown, missing or ill-typed attributes and operand
- * counts, with "attribute 'x'" as place; ERR_SHAPE from the rules. out holds *out_count values. */
-bool op_expand(struct builder *b, const struct op_row *row, const value_id *operands,
-               uint32_t operand_count, const struct op_value *attrs, uint32_t attr_count,
-               bool training, value_id out[OP_MAX_OUTPUTS], uint32_t *out_count, struct error *err);
+/* What an operation is given. */
+struct op_arguments {
+    const value_id *operands; /* VALUE_NONE: absent */
+    uint32_t operand_count;
+    const struct op_value *attrs;
+    uint32_t attr_count;
+    bool training; /* false: inference */
+};
+/* Checks operands and attributes against the row, fills defaults, expands into b's graph. Errors:
+ * ERR_BLUEPRINT for unknown, missing or ill-typed attributes and operand counts, with "attribute
+ * 'x'" as place; ERR_SHAPE from the rules. out holds *out_count values. */
+bool op_expand(struct builder *b, const struct op_row *row, const struct op_arguments *arguments,
+               value_id out[OP_MAX_OUTPUTS], uint32_t *out_count, struct error *err);
 
 /* One built example. The graph's inputs are the operands, in order and under their names (a
  * repeated operand: name, name1, name2 …); its outputs are "out0", "out1" …. */
@@ -88,12 +95,18 @@ struct op_example {
 };
 
 uint32_t op_example_count(const struct op_row *row);
-/* Builds example `index` (< count) into *graph, which is initialised and empty. Letters take sizes
- * in 1 … max_dim chosen from seed. symbolic: they are named dims of range 1 … 64 (max_dim ≤ 64),
- * else constants. Fails with ERR_PARSE on a bad row, else as op_expand. */
-bool op_example_build(const struct op_row *row, uint32_t index, uint64_t seed, int64_t max_dim,
-                      enum dtype float_dtype, bool symbolic, struct graph *graph,
-                      struct op_example *out, struct error *err);
+/* Which example of a row, and how. */
+struct op_example_request {
+    uint32_t index;         /* < count */
+    uint64_t seed;          /* from which letters take sizes */
+    int64_t max_dim;        /* in 1 … max_dim */
+    enum dtype float_dtype; /* under test */
+    bool symbolic; /* letters are named dims of range 1 … 64 (max_dim ≤ 64), else constants */
+};
+/* Builds it into *graph, which is initialised and empty. Fails with ERR_PARSE on a bad row, else as
+ * op_expand. */
+bool op_example_build(const struct op_row *row, const struct op_example_request *request,
+                      struct graph *graph, struct op_example *out, struct error *err);
 /* Writes legal random elements of one operand, dense, in the dtype's own layout. */
 void op_example_fill(const struct op_example_operand *operand, uint64_t seed, void *data);
 

@@ -251,30 +251,31 @@ static bool read_words(struct reader *r, const char *text, size_t size, struct e
     return true;
 }
 
-bool op_example_build(const struct op_row *row, uint32_t index, uint64_t seed, int64_t max_dim,
-                      enum dtype float_dtype, bool symbolic, struct graph *graph,
-                      struct op_example *out, struct error *err)
+bool op_example_build(const struct op_row *row, const struct op_example_request *request,
+                      struct graph *graph, struct op_example *out, struct error *err)
 {
     size_t size = 0;
-    const char *text = find_example(row, index, &size);
-    assert(text != NULL && max_dim >= 1 && (!symbolic || max_dim <= 64));
+    const char *text = find_example(row, request->index, &size);
+    assert(text != NULL && request->max_dim >= 1 && (!request->symbolic || request->max_dim <= 64));
     struct dim_table letters;
     dim_table_init(&letters, graph->arena);
     *out = (struct op_example){.row = row};
     struct reader r = {.row = row,
                        .graph = graph,
-                       .dims = symbolic ? &graph->dims : &letters,
+                       .dims = request->symbolic ? &graph->dims : &letters,
                        .out = out,
-                       .key = rng_key(seed),
-                       .max_dim = max_dim,
-                       .float_dtype = float_dtype,
-                       .symbolic = symbolic};
+                       .key = rng_key(request->seed),
+                       .max_dim = request->max_dim,
+                       .float_dtype = request->float_dtype,
+                       .symbolic = request->symbolic};
     if (!read_words(&r, text, size, err)) {
         return false;
     }
     struct builder b = {.graph = graph, .err = err};
     value_id results[OP_MAX_OUTPUTS];
-    if (!op_expand(&b, row, r.operands, r.operand_count, r.attrs, r.attr_count, out->training,
+    if (!op_expand(&b, row,
+                   &(struct op_arguments){r.operands, r.operand_count, r.attrs, r.attr_count,
+                                          out->training},
                    results, &out->out_count, err)) {
         return false;
     }

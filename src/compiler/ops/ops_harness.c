@@ -21,17 +21,19 @@ void op_run(struct op_run *run, const char *op, const char *text)
     memset(run, 0, sizeof *run);
     arena_init(&run->arena);
     graph_init(&graph, &run->arena);
-    bool ok = op_example_build(&row, 0, 1, 1, DTYPE_F64, false, &graph, &run->example, &err);
+    bool ok = op_example_build(&row, &(struct op_example_request){0, 1, 1, DTYPE_F64, false},
+                               &graph, &run->example, &err);
     for (uint32_t i = 0; ok && i < run->example.operand_count; i++) {
         const struct op_example_operand *operand = &run->example.operands[i];
         void *data = arena_array(&run->arena, (size_t)operand->count, dtype_bytes(operand->dtype));
         op_example_fill(operand, 100 + i, data);
-        ok = interp_load(&run->in[i], &run->arena, operand->dtype, operand->rank, operand->shape,
-                         data, &err);
+        const struct native_tensor native = {operand->dtype, operand->rank, operand->shape, data};
+        ok = interp_load(&run->in[i], &run->arena, &native, &err);
     }
-    ok = ok && interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
-                          run->example.dim_values, run->in, run->example.operand_count, &run->arena,
-                          run->out, &err);
+    const struct interp_arguments arguments = {run->example.dim_values, run->in,
+                                               run->example.operand_count};
+    ok = ok && interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE}, &arguments,
+                          &run->arena, run->out, &err);
     if (!ok) {
         fail_msg("%s %s: %s: %s", op, text, err.place, err.message);
     }

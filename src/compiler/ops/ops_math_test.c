@@ -341,18 +341,21 @@ static void check_symbolic(const struct op_row *row, uint32_t index, uint64_t se
         struct graph graph;
         struct interp_tensor in[LIMIT_OPERANDS];
         graph_init(&graph, &arena);
-        bool ok =
-            op_example_build(row, index, seed, 6, DTYPE_F64, symbolic != 0, &graph, &example, &err);
+        bool ok = op_example_build(
+            row, &(struct op_example_request){index, seed, 6, DTYPE_F64, symbolic != 0}, &graph,
+            &example, &err);
         for (uint32_t i = 0; ok && i < example.operand_count; i++) {
             const struct op_example_operand *operand = &example.operands[i];
             void *data = arena_array(&arena, (size_t)operand->count, 8);
             op_example_fill(operand, seed + i, data);
-            ok = interp_load(&in[i], &arena, operand->dtype, operand->rank, operand->shape, data,
-                             &err);
+            const struct native_tensor native = {operand->dtype, operand->rank, operand->shape,
+                                                 data};
+            ok = interp_load(&in[i], &arena, &native, &err);
         }
         ok = ok &&
              interp_run(&graph, &(struct interp_options){.mode = INTERP_REFERENCE},
-                        example.dim_values, in, example.operand_count, &arena, out[symbolic], &err);
+                        &(struct interp_arguments){example.dim_values, in, example.operand_count},
+                        &arena, out[symbolic], &err);
         if (!ok) {
             fail_msg("%s, example %u: %s: %s", row->name, index, err.place, err.message);
         }
@@ -382,17 +385,24 @@ static void test_symbolic_results(void **state)
     }
 }
 
+struct rounded {
+    struct op_example example;
+    struct interp_tensor out[OP_MAX_OUTPUTS];
+};
+
 /* One example in a narrow dtype or in f64, on the same elements: those that the narrow dtype holds.
  */
 static void run_rounded(const struct op_row *row, uint32_t index, enum dtype narrow, bool wide,
-                        struct arena *arena, struct op_example *example, struct interp_tensor *out)
+                        struct arena *arena, struct rounded *rounded)
 {
+    struct op_example *example = &rounded->example;
     struct graph graph;
     struct interp_tensor in[LIMIT_OPERANDS];
     struct error err = {0};
     graph_init(&graph, arena);
-    bool ok =
-        op_example_build(row, index, 5, 8, wide ? DTYPE_F64 : narrow, false, &graph, example, &err);
+    bool ok = op_example_build(
+        row, &(struct op_example_request){index, 5, 8, wide ? DTYPE_F64 : narrow, false}, &graph,
+        example, &err);
     for (uint32_t i = 0; ok && i < example->operand_count; i++) {
         const struct op_example_operand *operand = &example->operands[i];
         void *data = arena_array(arena, (size_t)operand->count, 8);
@@ -401,11 +411,13 @@ static void run_rounded(const struct op_row *row, uint32_t index, enum dtype nar
         for (int64_t k = 0; operand->dtype == DTYPE_F64 && k < operand->count; k++) {
             elements[k] = dtype_round(narrow, elements[k]);
         }
-        ok = interp_load(&in[i], arena, operand->dtype, operand->rank, operand->shape, data, &err);
+        const struct native_tensor native = {operand->dtype, operand->rank, operand->shape, data};
+        ok = interp_load(&in[i], arena, &native, &err);
     }
+    const struct interp_arguments arguments = {example->dim_values, in, example->operand_count};
     ok = ok && interp_run(&graph,
                           &(struct interp_options){.mode = wide ? INTERP_REFERENCE : INTERP_NATIVE},
-                          example->dim_values, in, example->operand_count, arena, out, &err);
+                          &arguments, arena, rounded->out, &err);
     if (!ok) {
         fail_msg("%s, example %u: %s: %s", row->name, index, err.place, err.message);
     }
@@ -417,23 +429,23 @@ static void run_rounded(const struct op_row *row, uint32_t index, enum dtype nar
 static void check_narrow(const struct op_row *row, uint32_t index, enum dtype narrow)
 {
     struct arena arena;
-    struct interp_tensor wide_out[OP_MAX_OUTPUTS], narrow_out[OP_MAX_OUTPUTS];
-    struct op_example example;
+    struct rounded wide, rounded;
     double units = strcmp(row->name, "multi_head_attention") == 0 ? 64 : 4;
     arena_init(&arena);
-    run_rounded(row, index, narrow, true, &arena, &example, wide_out);
-    run_rounded(row, index, narrow, false, &arena, &example, narrow_out);
-    for (uint32_t o = 0; o < example.out_count; o++) {
+    run_rounded(row, index, narrow, true, &arena, &wide);
+    run_rounded(row, index, narrow, false, &arena, &rounded);
+    for (uint32_t o = 0; o < rounded.example.out_count; o++) {
         double largest = 0;
-        for (int64_t i = 0; dtype_is_float(narrow_out[o].dtype) && i < wide_out[o].count; i++) {
-            largest = fmax(largest, fabs(op_at_flat(&wide_out[o], i)));
+        for (int64_t i = 0; dtype_is_float(rounded.out[o].dtype) && i < wide.out[o].count; i++) {
+            largest = fmax(largest, fabs(op_at_flat(&wide.out[o], i)));
         }
-        for (int64_t i = 0; dtype_is_float(narrow_out[o].dtype) && i < wide_out[o].count; i++) {
-            double expected = op_at_flat(&wide_out[o], i), got = op_at_flat(&narrow_out[o], i);
+        for (int64_t i = 0; dtype_is_float(rounded.out[o].dtype) && i < wide.out[o].count; i++) {
+            double expected = op_at_flat(&wide.out[o], i);
+            double found = op_at_flat(&rounded.out[o], i);
             double bound = units * dtype_unit_roundoff(narrow) * (fabs(expected) + largest / 10);
-            if (!(fabs(got - expected) <= bound)) {
+            if (!(fabs(found - expected) <= bound)) {
                 fail_msg("%s, example %u, %s: %.9g, expected %.9g within %.3g", row->name, index,
-                         dtype_name(narrow), got, expected, bound);
+                         dtype_name(narrow), found, expected, bound);
             }
         }
     }

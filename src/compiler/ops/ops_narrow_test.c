@@ -51,7 +51,8 @@ static bool build(struct run *run, struct arena *arena, const struct op_row *row
                   enum dtype dtype, struct error *err)
 {
     graph_init(&run->graph, arena);
-    return op_example_build(row, index, 5, 9, dtype, false, &run->graph, &run->example, err);
+    return op_example_build(row, &(struct op_example_request){index, 5, 9, dtype, false},
+                            &run->graph, &run->example, err);
 }
 
 /* The operands of the narrow run, and the same numbers in the other dtype for the other. */
@@ -63,7 +64,8 @@ static bool fill(struct run *narrow, struct run *exact, double factor, struct ar
         struct interp_tensor *to = &narrow->in[i];
         void *data = arena_array(arena, (size_t)o->count, dtype_bytes(o->dtype));
         op_example_fill(o, 70 + i, data);
-        if (!interp_load(to, arena, o->dtype, o->rank, o->shape, data, err))
+        if (!interp_load(to, arena, &(struct native_tensor){o->dtype, o->rank, o->shape, data},
+                         err))
             return false;
         bool scales = dtype_is_float(o->dtype) && o->low < 0 && o->index_bound == 0;
         for (int64_t e = 0; e < to->count && scales; e++)
@@ -77,8 +79,9 @@ static bool fill(struct run *narrow, struct run *exact, double factor, struct ar
 static bool interpret(struct run *run, struct arena *arena, struct error *err)
 {
     const struct interp_options options = {.mode = INTERP_NATIVE};
-    return interp_run(&run->graph, &options, run->example.dim_values, run->in,
-                      run->example.operand_count, arena, run->out, err);
+    const struct interp_arguments arguments = {run->example.dim_values, run->in,
+                                               run->example.operand_count};
+    return interp_run(&run->graph, &options, &arguments, arena, run->out, err);
 }
 
 /* Half a unit in the last place, a little for what f32 rounds on the way, and more for what

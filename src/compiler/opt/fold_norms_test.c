@@ -77,8 +77,9 @@ static value_id call(struct fixture *f, const char *op, const value_id *operands
 {
     value_id out[OP_MAX_OUTPUTS];
     uint32_t out_count;
-    if (!op_expand(&f->b, op_find(op), operands, count, attrs, attr_count, false, out, &out_count,
-                   &f->err))
+    if (!op_expand(&f->b, op_find(op),
+                   &(struct op_arguments){operands, count, attrs, attr_count, false}, out,
+                   &out_count, &f->err))
         fail_msg("%s: %s: %s", op, f->err.place, f->err.message);
     return out[0];
 }

@@ -84,8 +84,8 @@ UTIL struct interp_tensor *run_graph(const struct graph *graph, enum interp_mode
         value_id id = input ? graph->inputs.items[i] : graph->params.items[i - graph->inputs.count];
         make_source(graph, id, dims, special, seed + i, arena, &sources[i]);
     }
-    if (!interp_run(graph, &(struct interp_options){.mode = mode}, dims, sources, count, arena, out,
-                    &err))
+    if (!interp_run(graph, &(struct interp_options){.mode = mode},
+                    &(struct interp_arguments){dims, sources, count}, arena, out, &err))
         fail_msg("%s: %s\n%s", err.place, err.message, graph_text(graph, arena));
     return out;
 }

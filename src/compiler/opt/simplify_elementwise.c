@@ -18,8 +18,8 @@ static value_id evaluate(struct simplifier *s, enum prim prim, const struct attr
         operands[i] = graph_add(&graph, PRIM_CONST, NULL, 0, constants[i], s->err);
     value_id y = graph_add(&graph, prim, operands, count, attrs, s->err);
     if (!graph_output(&graph, "y", y, s->err) ||
-        !interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE}, NULL, NULL, 0, arena,
-                    &result, s->err))
+        !interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                    &(struct interp_arguments){NULL, NULL, 0}, arena, &result, s->err))
         return VALUE_NONE;
     struct attrs out = {.dtype = (uint8_t)result.dtype};
     if (dtype_is_float(result.dtype))

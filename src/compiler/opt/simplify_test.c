@@ -210,19 +210,23 @@ static void check_example(const struct op_row *row, uint32_t index, bool symboli
     struct interp_tensor in[LIMIT_OPERANDS], a[OP_MAX_OUTPUTS], b[OP_MAX_OUTPUTS];
     arena_init(&arena);
     graph_init(&from, &arena);
-    bool ok = op_example_build(row, index, 7, 3, DTYPE_F32, symbolic, &from, &example, &err);
+    bool ok = op_example_build(row, &(struct op_example_request){index, 7, 3, DTYPE_F32, symbolic},
+                               &from, &example, &err);
     assert_true(ok);
     run_pass(pass_simplify, &to, &arena, &from);
     for (uint32_t i = 0; i < example.operand_count; i++) {
         const struct op_example_operand *o = &example.operands[i];
         void *data = arena_array(&arena, (size_t)o->count, dtype_bytes(o->dtype));
         op_example_fill(o, 50 + i, data);
-        ok &= interp_load(&in[i], &arena, o->dtype, o->rank, o->shape, data, &err);
+        ok &= interp_load(&in[i], &arena,
+                          &(struct native_tensor){o->dtype, o->rank, o->shape, data}, &err);
     }
     ok = ok && interp_run(&from, &(struct interp_options){.mode = INTERP_NATIVE},
-                          example.dim_values, in, example.operand_count, &arena, a, &err);
-    ok = ok && interp_run(&to, &(struct interp_options){.mode = INTERP_NATIVE}, example.dim_values,
-                          in, example.operand_count, &arena, b, &err);
+                          &(struct interp_arguments){example.dim_values, in, example.operand_count},
+                          &arena, a, &err);
+    ok = ok && interp_run(&to, &(struct interp_options){.mode = INTERP_NATIVE},
+                          &(struct interp_arguments){example.dim_values, in, example.operand_count},
+                          &arena, b, &err);
     if (!ok)
         fail_msg("%s: %s: %s", row->name, err.place, err.message);
     for (uint32_t i = 0; i < from.outputs.count; i++)

@@ -70,12 +70,12 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
 }
 
 bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
-               uint32_t in_count, value_id *out, uint32_t out_max, bool *out_refused)
+               uint32_t in_count, value_id out[OP_MAX_OUTPUTS], bool *out_refused)
 {
     struct onnx_scope *scope = ARENA_NEW(c->o->arena, struct onnx_scope);
     *scope = (struct onnx_scope){.parent = c->scope, .opset = c->scope->opset};
     struct error *err = c->b->err;
-    if (body->n_input != in_count || body->n_output > out_max)
+    if (body->n_input != in_count || body->n_output > OP_MAX_OUTPUTS)
         return fail(err, ERR_BLUEPRINT, "the body has %zu inputs and %zu outputs", body->n_input,
                     body->n_output);
     for (uint32_t i = 0; i < in_count; i++)
@@ -113,7 +113,7 @@ static bool branch(struct onnx_call *c, const char *name, value_id *out)
 {
     bool refused = false;
     const Onnx__GraphProto *body = graph_of(c, name);
-    if (!body || !onnx_body(c, body, NULL, 0, out, OP_MAX_OUTPUTS, &refused))
+    if (!body || !onnx_body(c, body, NULL, 0, out, &refused))
         return false;
     c->out_count = (uint32_t)body->n_output;
     return refused ? onnx_refuse(c, "a node of the branch") : true;

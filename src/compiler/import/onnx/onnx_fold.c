@@ -87,9 +87,9 @@ static bool run(const struct step *s, const enum dtype *dtypes, union cell *cons
                                             .cells = cells[i]};
         memcpy(sources[i].shape, s->in[i]->shape, sizeof sources[i].shape);
     }
-    return interp_run(&graph,
-                      &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = MEMORY_LIMIT},
-                      NULL, sources, s->node->operand_count, s->scratch, out, &err);
+    return interp_run(
+        &graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = MEMORY_LIMIT},
+        &(struct interp_arguments){NULL, sources, s->node->operand_count}, s->scratch, out, &err);
 }
 
 /* An empty result of the node's type; NULL when its shape is not constant or too large. */
@@ -362,8 +362,8 @@ void onnx_know_tensor(struct onnx *o, value_id param, const struct import_tensor
     if (!known)
         return;
     arena_init(&scratch);
-    if (interp_load(&cells, &scratch, tensor->dtype, tensor->rank, tensor->shape, tensor->data,
-                    &err)) {
+    const struct native_tensor native = {tensor->dtype, tensor->rank, tensor->shape, tensor->data};
+    if (interp_load(&cells, &scratch, &native, &err)) {
         keep_cells(o, cells.cells, known);
         reach(o);
         o->known.items[param] = known;
@@ -462,7 +462,7 @@ bool onnx_const_reals(struct onnx_call *c, uint32_t index, double *out, uint32_t
     return true;
 }
 
-bool onnx_list(struct onnx_call *c, const char *attr, uint32_t index, int64_t *out, uint32_t max,
+bool onnx_list(struct onnx_call *c, const char *attr, uint32_t index, int64_t out[LIMIT_RANK],
                uint32_t *out_count, bool *out_given)
 {
     const int64_t *ints = attr ? onnx_ints(c, attr, out_count) : NULL;
@@ -470,14 +470,14 @@ bool onnx_list(struct onnx_call *c, const char *attr, uint32_t index, int64_t *o
     if (onnx_failed(c))
         return false;
     if (ints) {
-        if (*out_count > max)
-            return b_fail(c->b, ERR_SHAPE, "attribute '%s' has %u integers, at most %u", attr,
-                          *out_count, max);
+        if (*out_count > LIMIT_RANK)
+            return b_fail(c->b, ERR_SHAPE, "attribute '%s' has %u integers, at most %d", attr,
+                          *out_count, LIMIT_RANK);
         memcpy(out, ints, *out_count * sizeof *out);
         return true;
     }
     if (onnx_given(c, index))
-        return onnx_const_ints(c, index, out, max, out_count);
+        return onnx_const_ints(c, index, out, LIMIT_RANK, out_count);
     *out_given = false;
     *out_count = 0;
     return true;

@@ -182,9 +182,10 @@ void assert_refused(struct model *m, int code, const char *part)
 struct interp_tensor run_model(struct model *m, enum dtype dtype, int64_t count, const void *data)
 {
     struct interp_tensor in, out;
-    if (!read_model(m) || !interp_load(&in, &m->arena, dtype, 1, &count, data, &m->err) ||
-        !interp_run(&m->blueprint.graph, &(struct interp_options){.mode = INTERP_NATIVE}, NULL, &in,
-                    1, &m->arena, &out, &m->err))
+    if (!read_model(m) ||
+        !interp_load(&in, &m->arena, &(struct native_tensor){dtype, 1, &count, data}, &m->err) ||
+        !interp_run(&m->blueprint.graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                    &(struct interp_arguments){NULL, &in, 1}, &m->arena, &out, &m->err))
         fail_msg("%s %s", m->err.place, m->err.message);
     return out;
 }

@@ -41,7 +41,7 @@ static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, ui
     bool refused = false;
     if (u->trips == MAX_TRIPS)
         return onnx_refuse(c, "more than %d trips", MAX_TRIPS);
-    if (!onnx_body(c, u->body, in, count, out, OP_MAX_OUTPUTS, &refused))
+    if (!onnx_body(c, u->body, in, count, out, &refused))
         return false;
     if (refused)
         return onnx_refuse(c, "a node of the body");

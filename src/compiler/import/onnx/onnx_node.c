@@ -135,8 +135,8 @@ value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, ui
     for (uint32_t i = 0; i < count; i++)
         if (in[i] == VALUE_NONE && i == 0)
             return VALUE_NONE;
-    if (!op_expand(c->b, op_find(op), in, count, attrs, attr_count, false, out, &out_count,
-                   c->b->err))
+    if (!op_expand(c->b, op_find(op), &(struct op_arguments){in, count, attrs, attr_count, false},
+                   out, &out_count, c->b->err))
         return VALUE_NONE;
     return out[0];
 }

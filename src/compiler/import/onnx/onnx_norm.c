@@ -15,14 +15,18 @@ static value_id by_channel(struct onnx_call *c, value_id x, uint32_t rank)
     return b_reshape(c->b, x, shape, rank - 1);
 }
 
-/* (x - mean) / sqrt(variance + epsilon) over axes; *out_mean and *out_variance keep the dims. */
+struct moments {
+    value_id mean, variance; /* over some axes, which they keep with size 1 */
+};
+
+/* (x - mean) / sqrt(variance + epsilon) over axes. */
 static value_id standardise(struct onnx_call *c, value_id x, const int64_t *axes, uint32_t count,
-                            double epsilon, value_id *out_mean, value_id *out_variance)
+                            double epsilon, struct moments *out)
 {
     struct builder *b = c->b;
-    value_id centred = b_centred(b, x, axes, count, out_mean);
-    *out_variance = b_mean(b, b_mul(b, centred, centred), axes, count, true);
-    return b_mul(b, centred, b_unary(b, PRIM_RSQRT, b_shift(b, *out_variance, epsilon)));
+    value_id centred = b_centred(b, x, axes, count, &out->mean);
+    out->variance = b_mean(b, b_mul(b, centred, centred), axes, count, true);
+    return b_mul(b, centred, b_unary(b, PRIM_RSQRT, b_shift(b, out->variance, epsilon)));
 }
 
 /* In f32 where the operand is narrower. */
@@ -44,16 +48,16 @@ static bool train_batch_norm(struct onnx_call *c, double epsilon)
     uint32_t rank = onnx_rank(c, c->in[0]), count = 0;
     double keep = onnx_float(c, "momentum", 0.9);
     int64_t axes[LIMIT_RANK];
-    value_id mean, variance;
+    struct moments moments;
     for (uint32_t i = 0; i < rank; i++)
         if (i != 1)
             axes[count++] = i;
     value_id x = widen(c, c->in[0]), scale = by_channel(c, widen(c, c->in[1]), rank);
-    value_id y = standardise(c, x, axes, count, epsilon, &mean, &variance);
+    value_id y = standardise(c, x, axes, count, epsilon, &moments);
     y = b_add(b, b_mul(b, y, scale), by_channel(c, widen(c, c->in[2]), rank));
     const struct node *vector = graph_node(b->graph, c->in[3]);
-    mean = b_reshape(b, mean, vector->shape, vector->rank);
-    variance = b_reshape(b, variance, vector->shape, vector->rank);
+    value_id mean = b_reshape(b, moments.mean, vector->shape, vector->rank);
+    value_id variance = b_reshape(b, moments.variance, vector->shape, vector->rank);
     c->out[0] = b_cast(b, y, onnx_type(c, c->in[0]));
     c->out[1] = running(c, c->in[3], mean, keep);
     c->out[2] = running(c, c->in[4], variance, keep);
@@ -91,7 +95,8 @@ bool onnx_instance_norm(struct onnx_call *c)
 bool onnx_layer_norm(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    value_id x = widen(c, c->in[0]), mean, variance;
+    value_id x = widen(c, c->in[0]);
+    struct moments moments;
     uint32_t rank = onnx_rank(c, x), count = 0;
     int axis = b_axis(b, x, onnx_int(c, "axis", -1));
     double epsilon = onnx_float(c, "epsilon", 1e-5);
@@ -100,13 +105,13 @@ bool onnx_layer_norm(struct onnx_call *c)
         return false;
     for (uint32_t i = (uint32_t)axis; i < rank; i++)
         axes[count++] = i;
-    value_id y = standardise(c, x, axes, count, epsilon, &mean, &variance);
+    value_id y = standardise(c, x, axes, count, epsilon, &moments);
     y = b_mul(b, b_cast(b, y, onnx_type(c, c->in[0])), c->in[1]);
     if (onnx_given(c, 2))
         y = b_add(b, y, c->in[2]);
     c->out[0] = y;
-    c->out[1] = mean;
-    c->out[2] = b_unary(b, PRIM_RSQRT, b_shift(b, variance, epsilon));
+    c->out[1] = moments.mean;
+    c->out[2] = b_unary(b, PRIM_RSQRT, b_shift(b, moments.variance, epsilon));
     c->out_count = 3;
     return !onnx_failed(c);
 }
@@ -133,7 +138,8 @@ bool onnx_group_norm(struct onnx_call *c)
 {
     struct builder *b = c->b;
     int64_t groups = onnx_int(c, "num_groups", 0);
-    value_id x = widen(c, c->in[0]), mean, variance;
+    value_id x = widen(c, c->in[0]);
+    struct moments moments;
     const struct node *node = graph_node(b->graph, c->in[0]);
     dim_id shape[LIMIT_RANK], whole[LIMIT_RANK];
     uint32_t rank = node->rank;
@@ -152,7 +158,7 @@ bool onnx_group_norm(struct onnx_call *c)
         axes[i - 2] = i;
     }
     value_id y = standardise(c, b_reshape(b, x, shape, rank + 1), axes, rank - 1,
-                             onnx_float(c, "epsilon", 1e-5), &mean, &variance);
+                             onnx_float(c, "epsilon", 1e-5), &moments);
     y = b_cast(b, y, onnx_type(c, c->in[0]));
     bool by_group = c->opset < 21;
     if (!by_group)
@@ -167,10 +173,10 @@ bool onnx_mvn(struct onnx_call *c)
     static const int64_t usual[] = {0, 2, 3};
     uint32_t count = 3;
     const int64_t *axes = onnx_has(c, "axes") ? onnx_ints(c, "axes", &count) : usual;
-    value_id mean, variance;
+    struct moments moments;
     if (!axes || count > LIMIT_RANK)
         return b_fail(c->b, ERR_SHAPE, "%u axes", count);
-    return onnx_return(c, standardise(c, c->in[0], axes, count, 1e-9, &mean, &variance));
+    return onnx_return(c, standardise(c, c->in[0], axes, count, 1e-9, &moments));
 }
 
 bool onnx_lp_norm(struct onnx_call *c)

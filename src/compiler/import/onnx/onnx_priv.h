@@ -131,7 +131,7 @@ const Onnx__FunctionProto *onnx_function_find(const struct onnx *o, const char *
 bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, bool *out_refused,
                    struct error *err);
 bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
-               uint32_t in_count, value_id *out, uint32_t out_max, bool *out_refused);
+               uint32_t in_count, value_id out[OP_MAX_OUTPUTS], bool *out_refused);
 /* Remembers a refusal that is no node's. */
 void onnx_note_refusal(struct onnx *o, const char *what, const char *why);
 /* Makes names of a scope; ERR_BLUEPRINT when taken. */
@@ -230,7 +230,7 @@ bool onnx_const_reals(struct onnx_call *c, uint32_t index, double *out, uint32_t
                       uint32_t *out_count);
 /* Integers from an attribute, or from the operand that took its place in a later opset. *out_count
  * 0 and *out_given false when there is neither. */
-bool onnx_list(struct onnx_call *c, const char *attr, uint32_t index, int64_t *out, uint32_t max,
+bool onnx_list(struct onnx_call *c, const char *attr, uint32_t index, int64_t out[LIMIT_RANK],
                uint32_t *out_count, bool *out_given);
 
 #endif

@@ -68,7 +68,7 @@ bool onnx_reduce(struct onnx_call *c)
 {
     struct axes axes = {.keep = onnx_int(c, "keepdims", 1) != 0};
     bool given = false;
-    if (!onnx_list(c, "axes", 1, axes.list, LIMIT_RANK, &axes.count, &given))
+    if (!onnx_list(c, "axes", 1, axes.list, &axes.count, &given))
         return false;
     if (axes.count == 0 && onnx_int(c, "noop_with_empty_axes", 0) != 0)
         return onnx_return(c, c->in[0]);

@@ -81,8 +81,7 @@ bool onnx_squeeze(struct onnx_call *c)
     uint32_t count = 0, gone = 0, rank = onnx_rank(c, c->in[0]), left = 0;
     bool given = false;
     dim_id shape[LIMIT_RANK];
-    if (!onnx_list(c, "axes", 1, axes, LIMIT_RANK, &count, &given) ||
-        !axis_bits(c, axes, count, rank, &gone))
+    if (!onnx_list(c, "axes", 1, axes, &count, &given) || !axis_bits(c, axes, count, rank, &gone))
         return false;
     for (uint32_t i = 0; i < rank; i++) {
         dim_id dim = b_dim(b, c->in[0], i);
@@ -102,7 +101,7 @@ bool onnx_unsqueeze(struct onnx_call *c)
     uint32_t count = 0, added = 0, next = 0;
     bool given = false;
     dim_id shape[LIMIT_RANK];
-    if (!onnx_list(c, "axes", 1, axes, LIMIT_RANK, &count, &given))
+    if (!onnx_list(c, "axes", 1, axes, &count, &given))
         return false;
     uint32_t rank = onnx_rank(c, c->in[0]) + count;
     if (rank > LIMIT_RANK)

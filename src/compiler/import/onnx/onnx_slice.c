@@ -34,12 +34,12 @@ static bool read_bounds(struct onnx_call *c, struct bounds *out)
         return false;
     }
     bool fits = count == out->count;
-    if (!onnx_list(c, "axes", 3, out->axes, LIMIT_RANK, &count, &given))
+    if (!onnx_list(c, "axes", 3, out->axes, &count, &given))
         return false;
     fits = fits && (!given || count == out->count);
     for (uint32_t i = 0; i < out->count && !given; i++)
         out->axes[i] = i;
-    if (!onnx_list(c, NULL, 4, out->steps, LIMIT_RANK, &count, &given))
+    if (!onnx_list(c, NULL, 4, out->steps, &count, &given))
         return false;
     fits = fits && (!given || count == out->count);
     for (uint32_t i = 0; i < out->count && !given; i++)
@@ -124,7 +124,7 @@ static bool read_pads(struct onnx_call *c, struct pads *out)
     for (uint32_t i = 0; ints && i < count; i++)
         list[i] = b_dim_const(b, ints[i]);
     if ((!ints && !onnx_dims(c, 1, list, 2 * LIMIT_RANK, &count)) ||
-        !onnx_list(c, NULL, 3, axes, LIMIT_RANK, &chosen, &given))
+        !onnx_list(c, NULL, 3, axes, &chosen, &given))
         return false;
     chosen = given ? chosen : rank;
     if (count != 2 * chosen)

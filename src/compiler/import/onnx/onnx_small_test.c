@@ -11,17 +11,21 @@
 #include <cmocka.h>
 
 /* x of one type, cast to another, and to a third. */
-static struct interp_tensor run_casts(struct model *m, int32_t from, int32_t to, int32_t then,
-                                      enum dtype dtype, int64_t count, const void *data)
+struct casts {
+    int32_t from, to, then; /* types of ONNX; then 0: no second cast */
+};
+
+static struct interp_tensor run_casts(struct model *m, struct casts casts, enum dtype dtype,
+                                      int64_t count, const void *data)
 {
     char size[16];
     snprintf(size, sizeof size, "%lld", (long long)count);
     start_over(m);
-    add_input(m, "x", from, (const char *const[]){size, NULL});
-    add_int(m, add_node(m, "Cast", "x", NULL, "y"), "to", to);
-    add_int(m, add_node(m, "Cast", "y", NULL, "z"), "to", then);
-    add_output(m, then ? "z" : "y");
-    m->graph->n_node = then ? 2 : 1;
+    add_input(m, "x", casts.from, (const char *const[]){size, NULL});
+    add_int(m, add_node(m, "Cast", "x", NULL, "y"), "to", casts.to);
+    add_int(m, add_node(m, "Cast", "y", NULL, "z"), "to", casts.then);
+    add_output(m, casts.then ? "z" : "y");
+    m->graph->n_node = casts.then ? 2 : 1;
     return run_model(m, dtype, count, data);
 }
 
@@ -44,9 +48,9 @@ static void small_floats_come_back(void **state)
         for (int wide = 0; wide < 2; wide++) {
             int32_t between = wide ? 11 : 1;
             struct interp_tensor numbers =
-                run_casts(m, types[t].type, between, 0, DTYPE_U8, count, codes);
-            struct interp_tensor back =
-                run_casts(m, types[t].type, between, types[t].type, DTYPE_U8, count, codes);
+                run_casts(m, (struct casts){types[t].type, between, 0}, DTYPE_U8, count, codes);
+            struct interp_tensor back = run_casts(
+                m, (struct casts){types[t].type, between, types[t].type}, DTYPE_U8, count, codes);
             for (int64_t i = 0; i < count; i++) {
                 bool nan = numbers.cells[i].f != numbers.cells[i].f;
                 /* In e5m2 infinity is a code, which a cast that saturates does not give. */
@@ -84,14 +88,16 @@ static void small_floats_round(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         double wide = (double)rows[i].x;
-        struct interp_tensor y = run_casts(m, 1, rows[i].type, 0, DTYPE_F32, 1, &rows[i].x);
+        struct interp_tensor y =
+            run_casts(m, (struct casts){1, rows[i].type, 0}, DTYPE_F32, 1, &rows[i].x);
         assert_int_equal(y.cells[0].i, rows[i].code);
-        y = run_casts(m, 11, rows[i].type, 0, DTYPE_F64, 1, &wide);
+        y = run_casts(m, (struct casts){11, rows[i].type, 0}, DTYPE_F64, 1, &wide);
         assert_int_equal(y.cells[0].i, rows[i].code);
     }
     /* One rounding: by way of f32 the number would fall onto the tie. */
     double above = 1.0625 + 0x1p-40;
-    assert_int_equal(run_casts(m, 11, 17, 0, DTYPE_F64, 1, &above).cells[0].i, 0x39);
+    assert_int_equal(run_casts(m, (struct casts){11, 17, 0}, DTYPE_F64, 1, &above).cells[0].i,
+                     0x39);
 }
 
 static void small_integers_are_unpacked(void **state)
@@ -117,7 +123,7 @@ static void small_integers_are_unpacked(void **state)
         assert_refused(m, ERR_UNSUPPORTED, narrow ? "input 1 is int2" : "input 1 is int4");
     }
     static const float wide[] = {-9, 8, 17.9f};
-    struct interp_tensor y = run_casts(m, 1, 22, 0, DTYPE_F32, 3, wide);
+    struct interp_tensor y = run_casts(m, (struct casts){1, 22, 0}, DTYPE_F32, 3, wide);
     assert_int_equal(y.cells[0].i, 7);
     assert_int_equal(y.cells[1].i, -8);
     assert_int_equal(y.cells[2].i, 1);

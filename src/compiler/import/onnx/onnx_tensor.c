@@ -112,13 +112,15 @@ static bool external_number(const Onnx__TensorProto *proto, const char *key, siz
 }
 
 /* Takes memory only for what the file has. */
-static bool read_part(int fd, const char *path, size_t offset, size_t size, struct arena *arena,
-                      void **out, struct error *err)
+/* NULL after failing *err. */
+static void *read_part(int fd, const char *path, size_t offset, size_t size, struct arena *arena,
+                       struct error *err)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0 || (uint64_t)info.st_size < (uint64_t)offset + size)
-        return fail(err, ERR_PARSE, "external data '%.200s' ends before byte %zu", path,
-                    offset + size);
+    if (fstat(fd, &info) != 0 || (uint64_t)info.st_size < (uint64_t)offset + size) {
+        fail(err, ERR_PARSE, "external data '%.200s' ends before byte %zu", path, offset + size);
+        return NULL;
+    }
     void *data = arena_alloc(arena, size, 64);
     size_t done = 0;
     while (done < size) {
@@ -127,8 +129,10 @@ static bool read_part(int fd, const char *path, size_t offset, size_t size, stru
             break;
         done += (size_t)n;
     }
-    *out = data;
-    return done == size || fail(err, ERR_IO, "cannot read external data '%.200s'", path);
+    if (done == size)
+        return data;
+    fail(err, ERR_IO, "cannot read external data '%.200s'", path);
+    return NULL;
 }
 
 static bool read_external(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
@@ -148,9 +152,9 @@ static bool read_external(const Onnx__TensorProto *proto, const char *folder, st
     int fd = file_open_below(folder, location, err);
     if (fd < 0)
         return fail_at(err, "external data");
-    bool ok = read_part(fd, location, offset, bytes, arena, out, err);
+    *out = read_part(fd, location, offset, bytes, arena, err);
     close(fd);
-    return ok;
+    return *out != NULL;
 }
 
 /* Elements of narrow types stand in 32-bit fields, one each. */

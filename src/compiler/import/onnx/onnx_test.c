@@ -51,17 +51,16 @@ static void initializers_become_params(void **state)
 {
     struct model *m = *state;
     static const float data[] = {1, 2, 3};
-    void *found;
-    size_t bytes;
+    struct package_param found;
     add_input(m, "x", 1, (const char *const[]){"3", NULL});
     add_initializer(m, "w", 1, 3, data, sizeof data);
     add_node(m, "Mul", "x", "w", "y");
     add_output(m, "y");
     assert_true(read_model(m));
     assert_int_equal(m->blueprint.graph.params.count, 1);
-    assert_true(blueprint_param_data(&m->blueprint, 0, NULL, &m->arena, &found, &bytes, &m->err));
-    assert_int_equal(bytes, sizeof data);
-    assert_memory_equal(found, data, sizeof data);
+    assert_true(blueprint_param_data(&m->blueprint, 0, NULL, &m->arena, &found, &m->err));
+    assert_int_equal(found.data_bytes, sizeof data);
+    assert_memory_equal(found.data, data, sizeof data);
     m->initializers[0]->dims[0] = 4;
     assert_refused(m, ERR_PARSE, "bytes");
     m->initializers[0]->dims[0] = INT64_MAX / 2;

@@ -79,8 +79,8 @@ static bool expand_all(struct aten_call *c, const char *op, const value_id *in, 
     uint32_t count = read_attrs(c, attrs);
     if (aten_failed(c) || c->refused)
         return false;
-    return op_expand(c->b, op_find(op), in, in_count, attrs, count, false, c->out, &c->out_count,
-                     c->b->err);
+    return op_expand(c->b, op_find(op), &(struct op_arguments){in, in_count, attrs, count, false},
+                     c->out, &c->out_count, c->b->err);
 }
 
 bool aten_expand_row(struct aten_call *c, const char *op)
@@ -107,8 +107,8 @@ value_id aten_expand(struct aten_call *c, const char *op, const value_id *in, ui
         attr_count++;
     if (aten_failed(c) || in[0] == VALUE_NONE)
         return VALUE_NONE;
-    if (!op_expand(c->b, op_find(op), in, count, attrs, attr_count, false, out, &out_count,
-                   c->b->err))
+    if (!op_expand(c->b, op_find(op), &(struct op_arguments){in, count, attrs, attr_count, false},
+                   out, &out_count, c->b->err))
         return VALUE_NONE;
     return out[0];
 }

@@ -224,8 +224,9 @@ bool aten_split(struct aten_call *c)
         struct op_value attrs[] = {
             {.name = "split_size", .kind = OP_INT, .i = size, .f = (double)size},
             {.name = "dim", .kind = OP_INT, .i = dim, .f = (double)dim}};
-        return !aten_failed(c) && op_expand(b, op_find("split"), &x, 1, attrs, 2, false, c->out,
-                                            &c->out_count, b->err);
+        return !aten_failed(c) &&
+               op_expand(b, op_find("split"), &(struct op_arguments){&x, 1, attrs, 2, false},
+                         c->out, &c->out_count, b->err);
     }
     c->out_count = aten_dims(c, name, sizes, OP_MAX_OUTPUTS);
     for (uint32_t i = 0; i < c->out_count; i++) {

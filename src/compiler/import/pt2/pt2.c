@@ -113,9 +113,7 @@ struct pt2_name *pt2_find(struct pt2 *p, const char *name, struct error *err)
 static value_id read_input(struct pt2 *p, const char *name, struct error *err)
 {
     const json_t *meta = json_object_get(json_object_get(p->body, "tensor_values"), name);
-    enum dtype dtype = DTYPE_NONE;
-    dim_id shape[LIMIT_RANK];
-    uint32_t rank = 0;
+    struct pt2_type type;
     struct builder b = {.graph = p->graph, .err = err};
     for (uint32_t i = 0; i < p->options->fixed_count; i++) {
         const struct import_tensor *fixed = &p->options->fixed[i];
@@ -125,9 +123,9 @@ static value_id read_input(struct pt2 *p, const char *name, struct error *err)
             return b_fail(&b, ERR_LIMIT, "more than %d elements", LIMIT_LITERAL_ELEMENTS);
         return b_literal(&b, fixed->dtype, fixed->shape, fixed->rank, fixed->data);
     }
-    if (!pt2_tensor_type(p, meta, true, &dtype, shape, &rank, err))
+    if (!pt2_tensor_type(p, meta, true, &type, err))
         return VALUE_NONE;
-    return graph_input(p->graph, name, dtype, shape, rank, err);
+    return graph_input(p->graph, name, type.dtype, type.shape, type.rank, err);
 }
 
 static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)

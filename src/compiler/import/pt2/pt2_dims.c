@@ -252,19 +252,19 @@ bool pt2_dtype(int64_t scalar_type, enum dtype *out, struct error *err)
     return true;
 }
 
-bool pt2_tensor_type(struct pt2 *p, const json_t *meta, bool declare, enum dtype *dtype,
-                     dim_id shape[LIMIT_RANK], uint32_t *rank, struct error *err)
+bool pt2_tensor_type(struct pt2 *p, const json_t *meta, bool declare, struct pt2_type *out,
+                     struct error *err)
 {
     const json_t *sizes = json_object_get(meta, "sizes"), *type = json_object_get(meta, "dtype");
     if (!json_is_array(sizes) || !json_is_integer(type))
         return fail(err, ERR_PARSE, "a tensor has no dtype or sizes");
     if (json_array_size(sizes) > LIMIT_RANK)
         return fail(err, ERR_LIMIT, "rank %zu, at most %d", json_array_size(sizes), LIMIT_RANK);
-    if (!pt2_dtype(json_integer_value(type), dtype, err))
+    if (!pt2_dtype(json_integer_value(type), &out->dtype, err))
         return false;
-    *rank = (uint32_t)json_array_size(sizes);
-    for (uint32_t i = 0; i < *rank; i++)
-        if (!pt2_sym_int(p, json_array_get(sizes, i), declare, &shape[i], err))
+    out->rank = (uint32_t)json_array_size(sizes);
+    for (uint32_t i = 0; i < out->rank; i++)
+        if (!pt2_sym_int(p, json_array_get(sizes, i), declare, &out->shape[i], err))
             return fail_at(err, "dim %u", i);
     return true;
 }

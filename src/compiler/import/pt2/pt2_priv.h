@@ -93,8 +93,13 @@ bool pt2_dtype(int64_t scalar_type, enum dtype *out, struct error *err);
  * ERR_UNSUPPORTED. */
 bool pt2_sym_int(struct pt2 *p, const json_t *json, bool declare, dim_id *out, struct error *err);
 /* A tensor's dtype and shape, from its TensorMeta. */
-bool pt2_tensor_type(struct pt2 *p, const json_t *meta, bool declare, enum dtype *dtype,
-                     dim_id shape[LIMIT_RANK], uint32_t *rank, struct error *err);
+struct pt2_type {
+    enum dtype dtype;
+    uint32_t rank;
+    dim_id shape[LIMIT_RANK];
+};
+bool pt2_tensor_type(struct pt2 *p, const json_t *meta, bool declare, struct pt2_type *out,
+                     struct error *err);
 
 /* The values of a parameter, buffer or constant by its name in the module. ERR_PARSE, ERR_SHAPE,
  * ERR_LIMIT, ERR_UNSUPPORTED. */

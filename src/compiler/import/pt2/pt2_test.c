@@ -68,8 +68,8 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
     int64_t dims[LIMIT_NAMED_DIMS] = {0}, shape[LIMIT_RANK];
     const struct node *input = graph_node(graph, graph->inputs.items[0]);
     uint32_t index;
-    assert_true(interp_load(&sources[0], arena, (enum dtype)input->dtype, in.rank, in.shape,
-                            in.data, &err));
+    const struct native_tensor x = {(enum dtype)input->dtype, in.rank, in.shape, in.data};
+    assert_true(interp_load(&sources[0], arena, &x, &err));
     for (uint32_t i = 0; i < input->rank; i++) {
         uint32_t count = 0;
         const struct dim_term *terms = dim_terms(&graph->dims, input->shape[i], &count);
@@ -82,11 +82,13 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
         const struct node *param = graph_node(graph, graph->params.items[i]);
         for (uint32_t k = 0; k < param->rank; k++)
             assert_true(dim_is_const(&graph->dims, param->shape[k], &shape[k]));
-        assert_true(interp_load(&sources[1 + i], arena, (enum dtype)param->dtype, param->rank,
-                                shape, blueprint->inits[i].data, &err));
+        const struct native_tensor native = {(enum dtype)param->dtype, param->rank, shape,
+                                             blueprint->inits[i].data};
+        assert_true(interp_load(&sources[1 + i], arena, &native, &err));
     }
-    assert_true(interp_run(graph, &(struct interp_options){.mode = INTERP_NATIVE}, dims, sources,
-                           1 + graph->params.count, arena, &result, &err));
+    assert_true(interp_run(graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                           &(struct interp_arguments){dims, sources, 1 + graph->params.count},
+                           arena, &result, &err));
     assert_int_equal(result.count, out.data_bytes / sizeof(float));
     for (int64_t i = 0; i < result.count; i++) {
         double want = (double)((const float *)out.data)[i];

@@ -64,12 +64,14 @@ static bool read_int(const json_t *json, int64_t *out, struct error *err)
 
 static bool read_view(struct pt2 *p, const json_t *meta, struct pt2_view *out, struct error *err)
 {
-    dim_id shape[LIMIT_RANK];
+    struct pt2_type type;
     const json_t *sizes = json_object_get(meta, "sizes");
     const json_t *strides = json_object_get(meta, "strides");
     *out = (struct pt2_view){.dtype = DTYPE_NONE};
-    if (!pt2_tensor_type(p, meta, false, &out->dtype, shape, &out->rank, err))
+    if (!pt2_tensor_type(p, meta, false, &type, err))
         return false;
+    out->dtype = type.dtype;
+    out->rank = type.rank;
     if (json_array_size(strides) != out->rank)
         return fail(err, ERR_PARSE, "it has %zu strides", json_array_size(strides));
     if (!read_int(json_object_get(meta, "storage_offset"), &out->offset, err))
