@@ -16,6 +16,7 @@ struct target;
 struct pass_row {
     const char *name, *doc;
     bool needed; /* runs where nothing is optimised, too */
+    bool target; /* asks what the target is; others take NULL for it, too */
     bool (*run)(struct graph *to, struct arena *arena, const struct graph *from,
                 const struct target *target, struct error *err);
 };

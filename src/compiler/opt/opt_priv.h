@@ -37,7 +37,7 @@ bool unit_window(const struct node *conv, const struct node *w, const struct gra
 
 typedef bool pass_fn(struct graph *to, struct arena *arena, const struct graph *from,
                      const struct target *target, struct error *err);
-#define PASS(name, function, needed, doc) pass_fn function;
+#define PASS(name, function, needed, target, doc) pass_fn function;
 #include "compiler/opt/passes.def"
 #undef PASS
 

@@ -5,7 +5,7 @@
 #include "compiler/opt/opt_priv.h"
 
 static const struct pass_row rows[] = {
-#define PASS(name, function, needed, doc) {name, doc, needed, function},
+#define PASS(name, function, needed, target, doc) {name, doc, needed, target, function},
 #include "compiler/opt/passes.def"
 #undef PASS
 };
