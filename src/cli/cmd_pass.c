@@ -26,15 +26,26 @@ static const char *target_name(uint32_t index)
     return target_at(index) ? target_at(index)->name : NULL;
 }
 
+static json_t *name_properties(uint32_t set)
+{
+    json_t *list = json_array();
+    for (int p = 0; p < PROPERTY_COUNT; p++)
+        if (set >> p & 1)
+            json_array_append_new(list, json_string(property_name((enum property)p)));
+    return list;
+}
+
 static void list_passes(struct cli *cli)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; pass_at(i); i++) {
         const struct pass_row *pass = pass_at(i);
         if (cli->json)
-            json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:s}", "pass", pass->name,
-                                                  "needed", pass->needed, "target", pass->target,
-                                                  "doc", pass->doc));
+            json_array_append_new(
+                list, json_pack("{s:s, s:b, s:b, s:o, s:o, s:o, s:s}", "pass", pass->name, "needed",
+                                pass->needed, "target", pass->target, "needs",
+                                name_properties(pass->needs), "gives", name_properties(pass->gives),
+                                "keeps", name_properties(pass->keeps), "doc", pass->doc));
         else
             printf("%-17s %s%s\n", pass->name, pass->doc, pass->target ? " (--target)" : "");
     }
@@ -44,6 +55,19 @@ static void list_passes(struct cli *cli)
         json_decref(list);
 }
 
+/* What a pass relies on is a bug where the pipeline lacks it, and here the graph's business. */
+static bool has_needs(const struct pass_row *pass, const struct graph *graph, struct arena *arena,
+                      struct error *err)
+{
+    value_id where;
+    for (int p = 0; p < PROPERTY_COUNT; p++)
+        if ((pass->needs >> p & 1) && !property_holds((enum property)p, graph, arena, &where))
+            return fail(err, ERR_UNSUPPORTED,
+                        "'%s' needs graphs in which %s, unlike %%%u; simplify makes them so",
+                        pass->name, property_doc((enum property)p), where);
+    return true;
+}
+
 /* Reads, runs and prints, in the child: a text is what anybody wrote. */
 static bool run_pass(struct cli *cli, void *context, struct child_answer *out, struct error *err)
 {
@@ -51,7 +75,8 @@ static bool run_pass(struct cli *cli, void *context, struct child_answer *out, s
     struct graph graph, next, live;
     struct strbuf text;
     apart_confine(cli, NULL);
-    if (!graph_parse(&graph, cli->arena, request->text, request->size, err))
+    if (!graph_parse(&graph, cli->arena, request->text, request->size, err) ||
+        !has_needs(request->pass, &graph, cli->arena, err))
         return fail_at(err, "%s", request->file);
     if (!pass_run(request->pass, &next, cli->arena, &graph, request->target, true, err) ||
         !graph_copy_live(&live, cli->arena, &next, err))

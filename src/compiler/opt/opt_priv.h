@@ -15,6 +15,9 @@ static inline bool is_elementwise(enum prim prim)
  * parameters and constants. */
 bool *values_per_call(const struct graph *graph, struct arena *arena);
 
+/* outputs.c: whether an output is no value of its own, or known before a call. */
+bool output_is_shared(const struct graph *g, uint32_t output, const bool *per_call);
+
 /* Marks, by value, what is computed row by row in the kernel of the product that reads it, and by
  * product the value to put down as a row (rows.c). What is to be stored, as outputs are, takes no
  * part. */
@@ -37,7 +40,7 @@ bool unit_window(const struct node *conv, const struct node *w, const struct gra
 
 typedef bool pass_fn(struct graph *to, struct arena *arena, const struct graph *from,
                      const struct target *target, struct error *err);
-#define PASS(name, function, needed, target, doc) pass_fn function;
+#define PASS(name, function, ...) pass_fn function;
 #include "compiler/opt/passes.def"
 #undef PASS
 
