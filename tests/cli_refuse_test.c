@@ -33,6 +33,19 @@ static void test_usage(void **state)
     refuse(f, ERR_USAGE, "bench x --seconds -1 --json");
     refuse(f, ERR_USAGE, "verify x --key abc --json");
     refuse(f, ERR_USAGE, "keys trust me --json");
+    refuse(f, ERR_USAGE, "pass simplify --json");
+    refuse(f, ERR_USAGE, "pass simplify net.json x --json");
+    refuse(f, ERR_USAGE, "pass simplify net.json --target x86-64-v3 --json");
+    refuse(f, ERR_USAGE, "pass products net.json --json");
+    refuse(f, ERR_TARGET, "pass products net.json --target x86-64-v33 --json");
+    refuse(f, ERR_PARSE, "pass simplify net.json --json");
+    refuse(f, ERR_NOT_FOUND, "pass simplify none.txt --json");
+    static const char dead[] = "graph \"\"\n%1 = input \"x\" : f32[2]\n%2 = neg %1 : f32[2]\n"
+                               "output \"y\" %1\n";
+    put(f, "dead.txt", dead, strlen(dead));
+    refuse(f, ERR_UNSUPPORTED, "pass split-reductions dead.txt --json");
+    assert_non_null(
+        strstr(expect(f, ERR_USAGE, "pass simplfy net.json").err, "is 'simplify' meant"));
     refuse(f, ERR_NOT_FOUND, "compile none.json -o x --json");
     refuse(f, ERR_NOT_FOUND, "run none.urza --json");
     refuse(f, ERR_IO, "compile net.json -o none/x --strategy fast --json");

@@ -241,6 +241,43 @@ static void test_dump(void **state)
     json_decref(dumped);
 }
 
+/* A graph through two passes: what a dump prints goes in, and what comes out is read again. */
+static void test_pass(void **state)
+{
+    struct fixture *f = *state;
+    static const char graph[] = "graph \"\"\n"
+                                "%1 = input \"x\" : f32[2, 3]\n"
+                                "%2 = neg %1 : f32[2, 3]\n"
+                                "%3 = neg %2 : f32[2, 3]\n"
+                                "output \"y\" %3\n",
+                      simple[] = "graph \"\"\n"
+                                 "%1 = input \"x\" : f32[2, 3]\n"
+                                 "output \"y\" %1\n";
+    put(f, "graph.txt", graph, strlen(graph));
+    struct outcome first = expect(f, ERR_NONE, "pass simplify graph.txt");
+    assert_string_equal(first.out, simple);
+    struct outcome piped =
+        run_at(f, "home", path_of(f, "graph.txt"), path_of(f, "stdout"), "pass simplify -");
+    assert_int_equal(piped.status, 0);
+    put(f, "simple.txt", first.out, first.out_bytes);
+    assert_non_null(strstr(expect(f, ERR_NONE, "pass own-outputs simple.txt").out, "= copy %1"));
+
+    put(f, "net.json", blueprint_mlp, strlen(blueprint_mlp));
+    struct outcome dump = expect(f, ERR_NONE, "compile net.json --dump graph --target x86-64-v3");
+    put(f, "mlp.txt", dump.out, dump.out_bytes);
+    json_t *packed = answer(f, "pass products mlp.txt --target x86-64-v3 --json");
+    assert_non_null(strstr(json_string_value(member(packed, "graph")), "contract"));
+    json_decref(packed);
+    dump = expect(f, ERR_NONE, "compile net.json --dump optimised --target x86-64-v3");
+    put(f, "mlp.txt", dump.out, dump.out_bytes);
+    expect(f, ERR_NONE, "pass simplify mlp.txt");
+
+    assert_non_null(strstr(expect(f, ERR_NONE, "pass").out, "\nfold-norms "));
+    json_t *list = answer(f, "pass --json");
+    assert_string_equal(json_string_value(member(json_array_get(list, 0), "pass")), "simplify");
+    json_decref(list);
+}
+
 static void test_stdin(void **state)
 {
     struct fixture *f = *state;
@@ -356,6 +393,7 @@ int main(void)
         CLI_TEST(test_inspect, build),
         CLI_TEST(test_bench, build),
         CLI_TEST(test_dump, build),
+        CLI_TEST(test_pass, build),
         CLI_TEST(test_stdin, build),
         CLI_TEST(test_cache, build),
         CLI_TEST(test_warnings, build),

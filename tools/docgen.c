@@ -249,6 +249,40 @@ static bool put_blueprint(struct strbuf *out, struct error *err)
     return put_ops(out, err) && put_prims(out, err);
 }
 
+static void put_properties(struct strbuf *out, uint32_t set)
+{
+    const char *before = " ";
+    for (int p = 0; p < PROPERTY_COUNT; p++) {
+        if (!(set >> p & 1))
+            continue;
+        strbuf_printf(out, "%s%s", before, property_name((enum property)p));
+        before = ", ";
+    }
+    strbuf_puts(out, " |");
+}
+
+static void put_passes(struct strbuf *out)
+{
+    strbuf_puts(out, "| pass | needs | gives | keeps | what it does |\n"
+                     "| --- | --- | --- | --- | --- |\n");
+    for (uint32_t i = 0; pass_at(i); i++) {
+        const struct pass_row *pass = pass_at(i);
+        strbuf_printf(out, "| `%s` |", pass->name);
+        put_properties(out, pass->needs);
+        put_properties(out, pass->gives);
+        put_properties(out, pass->keeps);
+        strbuf_puts(out, " ");
+        put_text(out, pass->doc);
+        strbuf_puts(out, " |\n");
+    }
+    strbuf_puts(out, "\n| property | what holds |\n| --- | --- |\n");
+    for (int p = 0; p < PROPERTY_COUNT; p++) {
+        strbuf_printf(out, "| %s | ", property_name((enum property)p));
+        put_text(out, property_doc((enum property)p));
+        strbuf_puts(out, " |\n");
+    }
+}
+
 static bool put_architecture(struct strbuf *out, struct error *err)
 {
     static const struct {
@@ -259,12 +293,7 @@ static bool put_architecture(struct strbuf *out, struct error *err)
 #undef STEP
     };
     (void)err;
-    strbuf_puts(out, "| pass | what it does |\n| --- | --- |\n");
-    for (uint32_t i = 0; pass_at(i); i++) {
-        strbuf_printf(out, "| `%s` | ", pass_at(i)->name);
-        put_text(out, pass_at(i)->doc);
-        strbuf_puts(out, " |\n");
-    }
+    put_passes(out);
     strbuf_puts(out, "\n| schedule step | what becomes of the loops |\n| --- | --- |\n");
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         strbuf_printf(out, "| `%s` | ", steps[i].text);

@@ -12,6 +12,7 @@
 #include "cli/cli_priv.h"
 
 #define OPTIONS_MAX 64
+#define NAME_MAX_BYTES 64
 #define LONG_ONLY 256 /* getopt's value of the first row; letters lie below */
 
 static const struct option_row common_rows[] = {
@@ -19,6 +20,35 @@ static const struct option_row common_rows[] = {
     {"help", 'h', OPTION_FLAG, NULL, NULL, "print this text"},
 };
 #define COMMON_COUNT (sizeof common_rows / sizeof common_rows[0])
+
+/* Letters to put in, take out or exchange; what is longer than any name is as far as can be. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[NAME_MAX_BYTES], width = strlen(b);
+    if (width >= NAME_MAX_BYTES || strlen(a) >= NAME_MAX_BYTES)
+        return NAME_MAX_BYTES;
+    for (size_t j = 0; j <= width; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        size_t corner = row[0]++;
+        for (size_t j = 0; j < width; j++) {
+            size_t least = corner + (a[i] != b[j]);
+            corner = row[j + 1];
+            least = corner + 1 < least ? corner + 1 : least;
+            row[j + 1] = row[j] + 1 < least ? row[j] + 1 : least;
+        }
+    }
+    return row[width];
+}
+
+const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index))
+{
+    const char *best = name_at(0);
+    for (uint32_t i = 1; name_at(i); i++)
+        if (distance(given, name_at(i)) < distance(given, best))
+            best = name_at(i);
+    return best;
+}
 
 bool args_number(const char *text, uint64_t maximum, uint64_t *out)
 {

@@ -1,7 +1,9 @@
 /* Packages as commands use them: read, trusted, loaded by the public runtime, fed with tensors. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -52,6 +54,43 @@ bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size
     free(data);
     *out_bytes = bytes;
     *out_size = size;
+    return true;
+}
+
+static bool read_stdin(struct arena *arena, const char **out_text, size_t *out_size,
+                       struct error *err)
+{
+    struct strbuf text;
+    char part[16384];
+    size_t limit = 0;
+    strbuf_init(&text, arena);
+    for (;;) {
+        ssize_t n = read(STDIN_FILENO, part, sizeof part);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(err, ERR_IO, "cannot read standard input: %s", strerror(errno));
+        if (n == 0)
+            break;
+        strbuf_add(&text, part, (size_t)n);
+        limit = limit > 0 ? limit : bundle_limit(text.data, text.size_bytes);
+        if (text.size_bytes > limit)
+            return fail(err, ERR_LIMIT, "standard input has more than %zu bytes", limit);
+    }
+    *out_text = text.data;
+    *out_size = text.size_bytes;
+    return true;
+}
+
+bool bundle_read_source(struct cli *cli, const char *path, const char **out_text, size_t *out_size,
+                        struct error *err)
+{
+    const void *bytes;
+    if (strcmp(path, "-") == 0)
+        return read_stdin(cli->arena, out_text, out_size, err);
+    if (!bundle_read(cli, path, &bytes, out_size, err))
+        return false;
+    *out_text = bytes;
     return true;
 }
 

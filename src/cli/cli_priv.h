@@ -90,6 +90,9 @@ struct words {
  * and returns false with an untouched error: nothing is left to be done. */
 bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char **argv,
                 struct words *words, struct error *err);
+/* Of the names that name_at gives (NULL behind the last; there is one at least), the one that
+ * differs from what was given in the fewest letters. */
+const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index));
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
 
 /* Reports. What is printed as plain text goes through these: unprintable characters are shown by
@@ -124,6 +127,9 @@ size_t bundle_limit(const void *head, size_t size);
  * found before anything is read. */
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,
                  struct error *err);
+/* The same; "-" is standard input. */
+bool bundle_read_source(struct cli *cli, const char *path, const char **out_text, size_t *out_size,
+                        struct error *err);
 /* The user's trusted keys and those given in hex (--key). ERR_USAGE for text that is no key. */
 bool bundle_trusted(struct cli *cli, const struct text_list *keys, struct trusted_keys *out,
                     struct error *err);

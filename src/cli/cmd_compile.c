@@ -3,12 +3,10 @@
  * The file is written last and at once: whatever fails before leaves what was there. Configs that
  * were measured on this machine are used; with the strategy `aggressive` the others are measured
  * now. */
-#include <errno.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -104,43 +102,6 @@ static bool dump_level_ok(const char *level)
     }
 }
 
-static bool read_stdin(struct arena *arena, const char **out_text, size_t *out_size,
-                       struct error *err)
-{
-    struct strbuf text;
-    char part[16384];
-    size_t limit = 0;
-    strbuf_init(&text, arena);
-    for (;;) {
-        ssize_t n = read(STDIN_FILENO, part, sizeof part);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail(err, ERR_IO, "cannot read standard input: %s", strerror(errno));
-        if (n == 0)
-            break;
-        strbuf_add(&text, part, (size_t)n);
-        limit = limit > 0 ? limit : bundle_limit(text.data, text.size_bytes);
-        if (text.size_bytes > limit)
-            return fail(err, ERR_LIMIT, "the blueprint has more than %zu bytes", limit);
-    }
-    *out_text = text.data;
-    *out_size = text.size_bytes;
-    return true;
-}
-
-static bool read_blueprint(struct cli *cli, const char *path, const char **out_text,
-                           size_t *out_size, struct error *err)
-{
-    const void *bytes;
-    if (strcmp(path, "-") == 0)
-        return read_stdin(cli->arena, out_text, out_size, err);
-    if (!bundle_read(cli, path, &bytes, out_size, err))
-        return false;
-    *out_text = bytes;
-    return true;
-}
-
 static bool open_key(void *context, struct signing_key *out, struct error *err)
 {
     const struct cli *cli = context;
@@ -216,8 +177,8 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     urza_tuner *tuner;
     if (request->dump && !dump_level_ok(request->dump))
         return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request->dump);
-    if (!read_blueprint(cli, request->file, &text, &size, err) || !check_key(cli, request, err) ||
-        !open_tuner(cli, request, &tuner, err))
+    if (!bundle_read_source(cli, request->file, &text, &size, err) ||
+        !check_key(cli, request, err) || !open_tuner(cli, request, &tuner, err))
         return false;
     struct config_chooser chooser = tuner_chooser(tuner);
     /* The child's memory is not ours: all that counts is the folder. */

@@ -61,7 +61,8 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
             job->result.passes |= 1u << i;
         from = next;
     }
-    return graph_copy_live(out, job->arena, from, err);
+    return graph_copy_live(out, job->arena, from, err) &&
+           (!job->verify_ir || partition_check(out, job->arena, err));
 }
 
 static bool generate(struct job *job, struct unit *unit, struct error *err)

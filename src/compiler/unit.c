@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/map.h"
+#include "compiler/loop/text.h"
 #include "compiler/lower/lower.h"
 #include "compiler/target/target.h"
 

@@ -48,8 +48,6 @@ const char *scatter_mode_name(unsigned mode); /* "add"; NULL when there is no su
 /* "f32[B, 784]" */
 void text_print_type(const struct graph *graph, enum dtype dtype, uint32_t rank,
                      const dim_id *shape, struct strbuf *out);
-/* In double quotes, with JSON's escapes. */
-void text_print_string(const char *text, struct strbuf *out);
 /* The attributes of a node as the text form has them, with a leading space; nothing if there are
  * none. */
 void text_print_attrs(const struct graph *graph, const struct node *node, struct strbuf *out);

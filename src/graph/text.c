@@ -2,6 +2,7 @@
  * attributes are those of the result for every prim that has them, so they stand in the type only.
  */
 #include "graph/graph_priv.h"
+#include "graph/text.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -36,6 +37,35 @@ void text_print_string(const char *text, struct strbuf *out)
             strbuf_add(out, text, 1);
     }
     strbuf_puts(out, "\"");
+}
+
+void text_print_number(enum dtype dtype, double value, int64_t integer, struct strbuf *out)
+{
+    if (dtype_is_float(dtype))
+        strbuf_double(out, value);
+    else if (dtype == DTYPE_U64)
+        strbuf_printf(out, "%" PRIu64, (uint64_t)integer);
+    else
+        strbuf_printf(out, "%" PRId64, integer);
+}
+
+void text_print_hex(const void *bytes, uint32_t size_bytes, struct strbuf *out)
+{
+    strbuf_puts(out, "0x");
+    for (uint32_t i = 0; i < size_bytes; i++)
+        strbuf_printf(out, "%02x", ((const uint8_t *)bytes)[i]);
+}
+
+void text_print_dims(const struct dim_table *dims, const char *indent, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < dims->names.count; i++) {
+        const struct dim_name *dim = &dims->names.items[i];
+        strbuf_printf(out, "%sdim %s %" PRId64 "..%" PRId64 " multiple %" PRId64, indent, dim->name,
+                      dim->min, dim->max, dim->multiple_of);
+        if (dim->typical != 0)
+            strbuf_printf(out, " typical %" PRId64, dim->typical);
+        strbuf_puts(out, "\n");
+    }
 }
 
 static void print_dims(const struct graph *graph, uint32_t rank, const dim_id *dims,
@@ -115,18 +145,13 @@ void text_print_attrs(const struct graph *graph, const struct node *node, struct
         strbuf_puts(out, " ");
         text_print_string(attrs->name, out);
     }
-    if ((bits & ATTR_VALUE) && dtype_is_float((enum dtype)attrs->dtype)) {
+    if (bits & ATTR_VALUE) {
         strbuf_puts(out, " ");
-        strbuf_double(out, attrs->value);
-    } else if ((bits & ATTR_VALUE) && attrs->dtype == DTYPE_U64) {
-        strbuf_printf(out, " %" PRIu64, (uint64_t)attrs->integer);
-    } else if (bits & ATTR_VALUE) {
-        strbuf_printf(out, " %" PRId64, attrs->integer);
+        text_print_number((enum dtype)attrs->dtype, attrs->value, attrs->integer, out);
     }
     if (bits & ATTR_DATA) {
-        strbuf_puts(out, " 0x");
-        for (uint32_t i = 0; i < attrs->data_bytes; i++)
-            strbuf_printf(out, "%02x", ((const uint8_t *)attrs->data)[i]);
+        strbuf_puts(out, " ");
+        text_print_hex(attrs->data, attrs->data_bytes, out);
     }
     const char *before = " {";
     for (size_t i = 0; i < ATTR_NAMES_COUNT; i++) {
@@ -144,14 +169,7 @@ void graph_print(const struct graph *graph, struct strbuf *out)
     strbuf_puts(out, "graph ");
     text_print_string(graph->name, out);
     strbuf_puts(out, "\n");
-    for (uint32_t i = 0; i < graph->dims.names.count; i++) {
-        const struct dim_name *dim = &graph->dims.names.items[i];
-        strbuf_printf(out, "dim %s %" PRId64 "..%" PRId64 " multiple %" PRId64, dim->name, dim->min,
-                      dim->max, dim->multiple_of);
-        if (dim->typical != 0)
-            strbuf_printf(out, " typical %" PRId64, dim->typical);
-        strbuf_puts(out, "\n");
-    }
+    text_print_dims(&graph->dims, "", out);
     for (value_id id = 1; id < graph->nodes.count; id++) {
         const struct node *node = graph_node(graph, id);
         strbuf_printf(out, "%%%u = %s", id, prim_info((enum prim)node->prim)->name);

@@ -14,7 +14,6 @@
 
 #define MAX_TERMS 48
 #define MAX_ATOMS 8
-#define OPAQUE 1u /* expr.index of a sum or product that is an atom */
 
 struct term {
     int64_t coefficient;
@@ -67,7 +66,7 @@ static void read_term(const struct nest *nest, expr_id e, struct term *out)
     const struct expr *x = expr_at(nest, e);
     if (x->op == EXPR_CONST) {
         out->coefficient = (int64_t)((uint64_t)out->coefficient * (uint64_t)x->integer);
-    } else if (x->op == EXPR_MUL && x->index != OPAQUE) {
+    } else if (x->op == EXPR_MUL && x->index != EXPR_OPAQUE) {
         read_term(nest, x->operand[0], out);
         read_term(nest, x->operand[1], out);
     } else {
@@ -84,7 +83,7 @@ static void read_term(const struct nest *nest, expr_id e, struct term *out)
 static void poly_read(const struct nest *nest, expr_id e, int64_t factor, struct poly *out)
 {
     const struct expr *x = expr_at(nest, e);
-    while (x->op == EXPR_ADD && x->index != OPAQUE) {
+    while (x->op == EXPR_ADD && x->index != EXPR_OPAQUE) {
         poly_read(nest, x->operand[1], factor, out);
         e = x->operand[0];
         x = expr_at(nest, e);
@@ -103,8 +102,8 @@ static expr_id raw_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id
 static expr_id opaque(struct nest *nest, enum expr_op op, expr_id a, expr_id b)
 {
     return expr_intern(
-        nest,
-        (struct expr){.op = (uint8_t)op, .dtype = DTYPE_I64, .index = OPAQUE, .operand = {a, b}});
+        nest, (struct expr){
+                  .op = (uint8_t)op, .dtype = DTYPE_I64, .index = EXPR_OPAQUE, .operand = {a, b}});
 }
 
 static expr_id build_term(struct nest *nest, const struct term *term)

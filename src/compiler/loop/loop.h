@@ -24,7 +24,6 @@
 #include "graph/dtype.h"
 
 struct error;
-struct strbuf;
 
 typedef uint32_t expr_id;
 #define EXPR_NONE 0u
@@ -241,9 +240,5 @@ void nest_expand_jam(struct nest *nest);
  * parallel loop and it outermost, vector lanes a power of two, stores only to ROLE_OUT and
  * ROLE_SCRATCH. ERR_BUG. */
 bool nest_verify(struct nest *nest, struct error *err);
-
-/* Text, one statement a line (--dump loops). */
-void nest_print(const struct nest *nest, struct strbuf *out);
-void expr_print(const struct nest *nest, expr_id e, struct strbuf *out);
 
 #endif

@@ -6,6 +6,19 @@
 
 #include "compiler/loop/loop.h"
 
+/* expr.index of an i64 sum or product that is an atom: it passed a bound of the normal form. */
+#define EXPR_OPAQUE 1u
+
+/* What the text calls operations: "floordiv"; infix signs with their spaces, NULL for the rest. */
+const char *expr_op_text(enum expr_op op);
+const char *expr_op_infix(enum expr_op op);
+/* How tightly an infix sign binds; EXPR_PRIMARY for all else. Equals group to the left. */
+int expr_op_level(enum expr_op op);
+#define EXPR_PRIMARY 6
+bool expr_is_opaque(const struct expr *e);
+
+bool nest_find_var(const struct nest *nest, const char *name, uint32_t *out);
+
 /* By content, operands by id. */
 uint64_t expr_hash(const struct expr *e);
 bool expr_same(const struct expr *a, const struct expr *b);

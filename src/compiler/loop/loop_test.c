@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "base/strbuf.h"
 #include "compiler/loop/loop.h"
+#include "compiler/loop/text.h"
 #include <cmocka.h>
 
 struct fixture {
@@ -276,7 +277,7 @@ static void a_copy_renames_what_it_declares(void **state)
     struct strbuf text;
     strbuf_init(&text, &f->arena);
     nest_print(n, &text);
-    assert_non_null(strstr(text.data, "y[3] = acc"));
+    assert_non_null(strstr(text.data, "y[3] = acc@1\n"));
     assert_non_null(strstr(text.data, "for k2 in S reduce"));
 }
 

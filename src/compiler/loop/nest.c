@@ -12,30 +12,52 @@ void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *d
     VEC_PUSH(arena, &nest->exprs, (struct expr){0});
 }
 
-static bool var_name_taken(const struct nest *nest, const char *name)
+bool nest_find_var(const struct nest *nest, const char *name, uint32_t *out)
 {
-    for (uint32_t i = 0; i < nest->vars.count; i++)
-        if (strcmp(nest->vars.items[i].name, name) == 0)
+    for (uint32_t i = 0; i < nest->vars.count; i++) {
+        if (strcmp(nest->vars.items[i].name, name) == 0) {
+            *out = i;
             return true;
+        }
+    }
     return false;
 }
 
 const char *loop_role_stem(enum loop_role role)
 {
     static const char *const stems[OVER_COUNT] = {
-#define ROLE(id, stem, doc) [OVER_##id] = stem,
+#define ROLE(id, text, stem, doc) [OVER_##id] = stem,
 #include "compiler/loop/roles.def"
 #undef ROLE
     };
     return stems[role];
 }
 
+const char *loop_role_name(enum loop_role role)
+{
+    static const char *const names[OVER_COUNT] = {
+#define ROLE(id, text, stem, doc) [OVER_##id] = text,
+#include "compiler/loop/roles.def"
+#undef ROLE
+    };
+    return names[role];
+}
+
+enum loop_role loop_role_from_name(const char *name)
+{
+    for (int role = OVER_NONE + 1; role < OVER_COUNT; role++)
+        if (strcmp(loop_role_name((enum loop_role)role), name) == 0)
+            return (enum loop_role)role;
+    return OVER_NONE;
+}
+
 uint32_t nest_var(struct nest *nest, const char *name, enum loop_role role, expr_id extent)
 {
     struct strbuf unique;
+    uint32_t other;
     strbuf_init(&unique, nest->arena);
     strbuf_puts(&unique, name);
-    for (int n = 2; var_name_taken(nest, unique.data); n++) {
+    for (int n = 2; nest_find_var(nest, unique.data, &other); n++) {
         strbuf_init(&unique, nest->arena);
         strbuf_printf(&unique, "%s%d", name, n);
     }

@@ -1,18 +1,32 @@
-/* The text form of nests: buffers, then statements, one a line. Inside a statement an operation
- * that is used more than once is named on a line of its own first: written out as trees,
- * expressions would grow without bound. */
+/* The text form of nests, written; text.h has its grammar.
+ *
+ * Inside a statement, what is used more than once is named on a line of its own first: written out
+ * as trees, expressions would grow without bound. So is what lies too deep for whoever reads it
+ * back. Names are given operands first, in the order of writing, whatever the ids are: a nest that
+ * was read back has others. */
 #include <inttypes.h>
+#include <math.h>
+#include <string.h>
 
 #include "base/strbuf.h"
 #include "compiler/loop/loop_priv.h"
+#include "compiler/loop/text.h"
+#include "graph/text.h"
 
-static const char *const op_text[EXPR_OP_COUNT] = {
+#define SHORT_NODES 8   /* indices and loads of so many nodes are written again */
+#define NAMED_HEIGHT 24 /* brackets inside each other; well below what is read */
+
+const char *expr_op_text(enum expr_op op)
+{
+    static const char *const texts[EXPR_OP_COUNT] = {
 #define EXPR(id, text, n) [EXPR_##id] = text,
 #include "compiler/loop/exprs.def"
 #undef EXPR
-};
+    };
+    return texts[op];
+}
 
-static const char *infix(enum expr_op op)
+const char *expr_op_infix(enum expr_op op)
 {
     switch (op) {
     case EXPR_ADD: return " + ";
@@ -29,188 +43,473 @@ static const char *infix(enum expr_op op)
     }
 }
 
+int expr_op_level(enum expr_op op)
+{
+    switch (op) {
+    case EXPR_OR: return 1;
+    case EXPR_AND: return 2;
+    case EXPR_EQ:
+    case EXPR_NE:
+    case EXPR_LT:
+    case EXPR_LE: return 3;
+    case EXPR_ADD:
+    case EXPR_SUB: return 4;
+    case EXPR_MUL:
+    case EXPR_DIV: return 5;
+    default: return EXPR_PRIMARY;
+    }
+}
+
+bool expr_is_opaque(const struct expr *e)
+{
+    return e->dtype == DTYPE_I64 && (e->op == EXPR_ADD || e->op == EXPR_MUL) &&
+           e->index == EXPR_OPAQUE;
+}
+
+static int level_of(const struct expr *x)
+{
+    return expr_is_opaque(x) ? EXPR_PRIMARY : expr_op_level((enum expr_op)x->op);
+}
+
+/* The least level that an operand of an infix sign may have without brackets. Those of comparisons
+ * would not need some on the left, but a < b == c asks the reader for more than (a < b) == c. */
+static int level_of_operand(const struct expr *x, int which)
+{
+    return level_of(x) + (which > 0 || level_of(x) == expr_op_level(EXPR_EQ));
+}
+
+struct printer {
+    const struct nest *nest;
+    struct strbuf *out;
+    uint64_t vars, locals; /* of loops and declarations in the body, as bits */
+    /* By expression, of the line under way. */
+    uint8_t *uses, *size, *height; /* up to 2; nodes and brackets when written out, up to 255 */
+    uint32_t *name;                /* 0: none */
+    VEC(expr_id) seen;             /* operands first */
+    uint32_t names;
+};
+
+/* Names of buffers and locals need not be unique. */
+static void print_buffer(const struct printer *p, uint32_t buffer)
+{
+    const char *name = p->nest->buffers.items[buffer].name;
+    bool twice = false;
+    for (uint32_t i = 0; i < p->nest->buffers.count; i++)
+        twice |= i != buffer && strcmp(p->nest->buffers.items[i].name, name) == 0;
+    strbuf_puts(p->out, name);
+    if (twice)
+        strbuf_printf(p->out, "@%u", buffer);
+}
+
+static void print_local(const struct printer *p, uint32_t local)
+{
+    const char *name = p->nest->locals.items[local].name;
+    bool twice = false;
+    for (uint32_t i = 0; i < p->nest->locals.count; i++)
+        twice |= i != local && strcmp(p->nest->locals.items[i].name, name) == 0;
+    strbuf_puts(p->out, name);
+    if (twice)
+        strbuf_printf(p->out, "@%u", local);
+}
+
+static bool is_var(const struct nest *nest, const char *name)
+{
+    uint32_t var;
+    return nest_find_var(nest, name, &var);
+}
+
+static bool is_local(const struct nest *nest, const char *name)
+{
+    for (uint32_t i = 0; i < nest->locals.count; i++)
+        if (strcmp(nest->locals.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 static void print_const(const struct expr *x, struct strbuf *out)
 {
-    if (dtype_is_float(x->dtype)) {
-        strbuf_double(out, x->value);
-        if (x->dtype == DTYPE_F32)
-            strbuf_puts(out, "f");
-    } else
-        strbuf_printf(out, "%" PRId64, x->integer);
-}
-
-/* uses: how often each expression is used in the statement; those used more than once have a name.
- * NULL: none. */
-static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses,
-                            struct strbuf *out);
-
-static void print_expr(const struct nest *nest, expr_id e, const uint8_t *uses, struct strbuf *out)
-{
-    if (uses && uses[e] > 1)
-        strbuf_printf(out, "t%u", e);
-    else
-        print_operation(nest, e, uses, out);
-}
-
-static void print_operation(const struct nest *nest, expr_id e, const uint8_t *uses,
-                            struct strbuf *out)
-{
-    const struct expr *x = expr_at(nest, e);
-    if (x->op == EXPR_CONST)
-        print_const(x, out);
-    else if (x->op == EXPR_VAR)
-        strbuf_puts(out, nest->vars.items[x->index].name);
-    else if (x->op == EXPR_DIM)
-        strbuf_puts(out, nest->dims->names.items[x->index].name);
-    else if (x->op == EXPR_LOCAL)
-        strbuf_puts(out, nest->locals.items[x->index].name);
-    else if (x->op == EXPR_PARAM)
-        strbuf_puts(out, op_text[x->op]);
-    else if (x->op == EXPR_LOAD) {
-        strbuf_printf(out, "%s[", nest->buffers.items[x->index].name);
-        print_expr(nest, x->operand[0], uses, out);
-        if (x->operand[1] != EXPR_NONE) {
-            strbuf_puts(out, " if ");
-            print_expr(nest, x->operand[1], uses, out);
-        }
-        strbuf_puts(out, "]");
-    } else if (infix((enum expr_op)x->op)) {
-        strbuf_puts(out, "(");
-        print_expr(nest, x->operand[0], uses, out);
-        strbuf_puts(out, infix((enum expr_op)x->op));
-        print_expr(nest, x->operand[1], uses, out);
-        strbuf_puts(out, ")");
+    double usual = (double)NAN;
+    if (dtype_is_float(x->dtype) && isnan(x->value) &&
+        memcmp(&usual, &x->value, sizeof usual) != 0) {
+        uint64_t bits;
+        memcpy(&bits, &x->value, sizeof bits);
+        strbuf_printf(out, "0x%" PRIx64, bits);
     } else {
-        strbuf_printf(out, "%s",
-                      x->op == EXPR_CAST || x->op == EXPR_CONVERT || x->op == EXPR_BITCAST
-                          ? dtype_name(x->dtype)
-                          : op_text[x->op]);
-        for (int i = 0; i < 3 && x->operand[i] != EXPR_NONE; i++) {
-            strbuf_puts(out, i ? ", " : "(");
-            print_expr(nest, x->operand[i], uses, out);
-        }
-        strbuf_puts(out, ")");
+        text_print_number((enum dtype)x->dtype, x->value, x->integer, out);
     }
+    if (x->dtype == DTYPE_F32 && isfinite(x->value))
+        strbuf_puts(out, "f");
+    else if (x->dtype != DTYPE_I64)
+        strbuf_printf(out, ":%s", dtype_name((enum dtype)x->dtype));
 }
 
-void expr_print(const struct nest *nest, expr_id e, struct strbuf *out)
+/* The magnitude of a constant ≤ -1, as which a term is written behind " - "; 0 for all else. */
+static int64_t taken_off(const struct expr *x)
 {
-    print_operation(nest, e, NULL, out);
+    return x->op == EXPR_CONST && x->dtype == DTYPE_I64 && x->integer < 0 && x->integer != INT64_MIN
+               ? -x->integer
+               : 0;
 }
 
-static void count_use(const struct nest *nest, expr_id e, uint8_t *uses)
+static void print_operation(const struct printer *p, expr_id e);
+
+static void print_at(const struct printer *p, expr_id e, int level)
 {
-    const struct expr *x = expr_at(nest, e);
-    if (e == EXPR_NONE || uses[e] == 2)
+    bool named = p->name && p->name[e];
+    bool brackets = !named && level_of(expr_at(p->nest, e)) < level;
+    strbuf_puts(p->out, brackets ? "(" : "");
+    if (named)
+        strbuf_printf(p->out, "%%%u", p->name[e]);
+    else
+        print_operation(p, e);
+    strbuf_puts(p->out, brackets ? ")" : "");
+}
+
+static void print_whole(const struct printer *p, expr_id e)
+{
+    print_at(p, e, 0);
+}
+
+/* Of a sum of i64: " - 3", " - x*3", where the term is negative. */
+static bool print_difference(const struct printer *p, const struct expr *sum)
+{
+    const struct expr *term = expr_at(p->nest, sum->operand[1]);
+    bool product = term->op == EXPR_MUL && !expr_is_opaque(term);
+    if (sum->op != EXPR_ADD || sum->dtype != DTYPE_I64 || (p->name && p->name[sum->operand[1]]))
+        return false;
+    int64_t off = taken_off(product ? expr_at(p->nest, term->operand[1]) : term);
+    if (off == 0 || (product && p->name && p->name[term->operand[1]]))
+        return false;
+    print_at(p, sum->operand[0], expr_op_level(EXPR_ADD));
+    strbuf_puts(p->out, " - ");
+    if (product)
+        print_at(p, term->operand[0], expr_op_level(EXPR_MUL));
+    if (!product || off != 1)
+        strbuf_printf(p->out, "%s%" PRId64, product ? "*" : "", off);
+    return true;
+}
+
+static void print_infix(const struct printer *p, const struct expr *x)
+{
+    if (print_difference(p, x))
         return;
-    if (uses[e]++ == 0)
-        for (int i = 0; i < 3; i++)
-            count_use(nest, x->operand[i], uses);
+    print_at(p, x->operand[0], level_of_operand(x, 0));
+    strbuf_puts(p->out, expr_op_infix((enum expr_op)x->op));
+    print_at(p, x->operand[1], level_of_operand(x, 1));
 }
 
-/* Names what the statement uses more than once, operands first (ids ascend). Leaves, loads and
- * index arithmetic keep being written out where they are short. */
-static void print_names(const struct nest *nest, const struct stmt *s, int indent, uint8_t *uses,
-                        struct strbuf *out)
+static void print_call(const struct printer *p, const struct expr *x)
 {
-    count_use(nest, s->value, uses);
-    for (expr_id e = 1; e <= s->value; e++) {
-        const struct expr *x = expr_at(nest, e);
-        if (uses[e] > 1 && (x->operand[0] == EXPR_NONE || x->op == EXPR_LOAD ||
-                            (x->dtype == DTYPE_I64 && !x->loads)))
-            uses[e] = 1;
-        if (uses[e] < 2)
+    if (x->op != EXPR_CAST)
+        strbuf_puts(p->out, expr_op_text((enum expr_op)x->op));
+    if (x->op == EXPR_CONVERT || x->op == EXPR_BITCAST)
+        strbuf_puts(p->out, ":");
+    if (x->op == EXPR_CAST || x->op == EXPR_CONVERT || x->op == EXPR_BITCAST)
+        strbuf_puts(p->out, dtype_name((enum dtype)x->dtype));
+    for (int i = 0; i < 3 && x->operand[i] != EXPR_NONE; i++) {
+        strbuf_puts(p->out, i ? ", " : "(");
+        print_whole(p, x->operand[i]);
+    }
+    strbuf_puts(p->out, ")");
+}
+
+static void print_dim(const struct printer *p, const char *name)
+{
+    bool hidden = is_var(p->nest, name) || is_local(p->nest, name);
+    strbuf_printf(p->out, hidden ? "dim(%s)" : "%s", name);
+}
+
+static void print_operation(const struct printer *p, expr_id e)
+{
+    const struct nest *nest = p->nest;
+    const struct expr *x = expr_at(nest, e);
+    switch ((enum expr_op)x->op) {
+    case EXPR_CONST: print_const(x, p->out); return;
+    case EXPR_VAR: strbuf_puts(p->out, nest->vars.items[x->index].name); return;
+    case EXPR_DIM: print_dim(p, nest->dims->names.items[x->index].name); return;
+    case EXPR_PARAM: strbuf_printf(p->out, "param:%s", dtype_name((enum dtype)x->dtype)); return;
+    case EXPR_LOCAL: {
+        bool hidden = is_var(nest, nest->locals.items[x->index].name);
+        strbuf_puts(p->out, hidden ? "local(" : "");
+        print_local(p, x->index);
+        strbuf_puts(p->out, hidden ? ")" : "");
+        return;
+    }
+    case EXPR_LOAD:
+        print_buffer(p, x->index);
+        strbuf_puts(p->out, "[");
+        print_whole(p, x->operand[0]);
+        if (x->operand[1] != EXPR_NONE) {
+            strbuf_puts(p->out, " if ");
+            print_whole(p, x->operand[1]);
+        }
+        strbuf_puts(p->out, "]");
+        return;
+    default: break;
+    }
+    if (level_of(x) < EXPR_PRIMARY)
+        print_infix(p, x);
+    else
+        print_call(p, x);
+}
+
+static void count_use(struct printer *p, expr_id e)
+{
+    if (e == EXPR_NONE || p->uses[e] == 2 || p->uses[e]++ > 0)
+        return;
+    for (int i = 0; i < 3; i++)
+        count_use(p, expr_at(p->nest, e)->operand[i]);
+    VEC_PUSH(p->nest->arena, &p->seen, e);
+}
+
+/* Nodes and brackets of an expression whose operands have theirs. */
+static void measure(struct printer *p, expr_id e)
+{
+    const struct expr *x = expr_at(p->nest, e);
+    uint32_t size = 1, height = 0;
+    for (int i = 0; i < 3 && x->operand[i] != EXPR_NONE; i++) {
+        expr_id o = x->operand[i];
+        bool bare =
+            level_of(x) < EXPR_PRIMARY && level_of(expr_at(p->nest, o)) >= level_of(x) + (i > 0);
+        uint32_t inside = p->height[o] + !bare;
+        size += p->name[o] ? 1 : p->size[o];
+        height = !p->name[o] && inside > height ? inside : height;
+    }
+    p->size[e] = (uint8_t)(size < UINT8_MAX ? size : UINT8_MAX);
+    p->height[e] = (uint8_t)height;
+}
+
+static bool needs_name(const struct printer *p, expr_id e)
+{
+    const struct expr *x = expr_at(p->nest, e);
+    bool again = x->op == EXPR_LOAD || (x->dtype == DTYPE_I64 && !x->loads);
+    if (x->op == EXPR_CAST || x->operand[0] == EXPR_NONE)
+        again = true;
+    return (p->uses[e] > 1 && p->size[e] > (again ? SHORT_NODES : 1)) ||
+           p->height[e] >= NAMED_HEIGHT;
+}
+
+static void indent(const struct printer *p, int depth)
+{
+    strbuf_printf(p->out, "%*s", 2 * depth, "");
+}
+
+/* Names what is used more than once of what was seen since `from`, a line each. open: a line of
+ * the text is under way, and ends before the first name. */
+static void name_seen(struct printer *p, uint32_t from, uint32_t to, int depth, bool *open)
+{
+    for (uint32_t i = from; i < to; i++) {
+        expr_id e = p->seen.items[i];
+        measure(p, e);
+        if (!needs_name(p, e))
             continue;
-        strbuf_printf(out, "t%u = ", e);
-        print_operation(nest, e, uses, out);
-        strbuf_printf(out, "\n%*s", 2 * indent, "");
+        strbuf_puts(p->out, *open ? "\n" : "");
+        *open = false;
+        indent(p, depth);
+        strbuf_printf(p->out, "%%%u = ", p->names + 1);
+        print_operation(p, e);
+        strbuf_puts(p->out, "\n");
+        p->name[e] = ++p->names;
     }
 }
 
-static void print_for(const struct nest *nest, const struct stmt *s, struct strbuf *out)
+/* For one line with some roots; end_names forgets. */
+static void begin_names(struct printer *p, const expr_id *roots, uint32_t count, int depth)
+{
+    bool open = false;
+    for (uint32_t i = 0; i < count; i++)
+        count_use(p, roots[i]);
+    name_seen(p, 0, p->seen.count, depth, &open);
+}
+
+static void end_names(struct printer *p)
+{
+    for (uint32_t i = 0; i < p->seen.count; i++)
+        p->uses[p->seen.items[i]] = 0, p->name[p->seen.items[i]] = 0;
+    p->seen.count = 0;
+    p->names = 0;
+}
+
+static void print_for(const struct printer *p, const struct stmt *s)
 {
     static const char *const kinds[] = {"", "for", "parallel", "vector", "jam", "apart"};
-    strbuf_printf(out, "%s", kinds[s->loop_kind]);
+    const struct nest_var *v = &p->nest->vars.items[s->var];
+    strbuf_puts(p->out, kinds[s->loop_kind]);
     if (s->loop_kind == LOOP_VECTOR)
-        strbuf_printf(out, "(%u)", s->lanes);
-    strbuf_printf(out, " %s in ", nest->vars.items[s->var].name);
-    expr_print(nest, nest->vars.items[s->var].extent, out);
-    strbuf_puts(out, s->independent ? "\n" : " reduce\n");
+        strbuf_printf(p->out, "(%u)", s->lanes);
+    strbuf_printf(p->out, " %s", v->name);
+    if (v->role != OVER_NONE)
+        strbuf_printf(p->out, " over %s", loop_role_name((enum loop_role)v->role));
+    strbuf_puts(p->out, " in ");
+    print_whole(p, v->extent);
+    if (v->full != EXPR_NONE) {
+        strbuf_puts(p->out, " to ");
+        print_whole(p, v->full);
+    }
+    strbuf_puts(p->out, s->independent ? "" : " reduce");
 }
 
-static void print_block(const struct nest *nest, const struct block *block, int indent,
-                        struct strbuf *out);
-
-static void print_stmt(const struct nest *nest, const struct stmt *s, int indent,
-                       struct strbuf *out)
+static void print_stmt(const struct printer *p, const struct stmt *s)
 {
     static const char *const combines[] = {"", "+=", "*=", "max=", "min="};
-    strbuf_printf(out, "%*s", 2 * indent, "");
-    uint8_t *uses = s->value ? ARENA_ARRAY(nest->arena, uint8_t, s->value + 1) : NULL;
-    if (uses)
-        print_names(nest, s, indent, uses, out);
     switch ((enum stmt_kind)s->kind) {
-    case STMT_FOR:
-        print_for(nest, s, out);
-        print_block(nest, &s->body, indent + 1, out);
-        return;
+    case STMT_FOR: print_for(p, s); return;
     case STMT_IF:
-        strbuf_puts(out, "if ");
-        expr_print(nest, s->cond, out);
-        strbuf_puts(out, "\n");
-        print_block(nest, &s->body, indent + 1, out);
-        if (s->orelse.stmts.count) {
-            strbuf_printf(out, "%*selse\n", 2 * indent, "");
-            print_block(nest, &s->orelse, indent + 1, out);
-        }
+        strbuf_puts(p->out, "if ");
+        print_whole(p, s->cond);
         return;
     case STMT_LOCAL:
-        strbuf_printf(out, "local %s %s = ", nest->locals.items[s->local].name,
-                      dtype_name(nest->locals.items[s->local].dtype));
+        strbuf_puts(p->out, "local ");
+        print_local(p, s->local);
+        strbuf_puts(p->out, " = ");
         break;
     case STMT_UPDATE:
-        strbuf_printf(out, "%s %s ", nest->locals.items[s->local].name, combines[s->combine]);
+        print_local(p, s->local);
+        strbuf_printf(p->out, " %s ", combines[s->combine]);
         break;
     case STMT_PREFETCH:
-        strbuf_printf(out, "prefetch %s[", nest->buffers.items[s->buffer].name);
-        expr_print(nest, s->index, out);
-        strbuf_puts(out, "]\n");
-        return;
     case STMT_STORE:
-        strbuf_printf(out, "%s[", nest->buffers.items[s->buffer].name);
-        expr_print(nest, s->index, out);
-        strbuf_puts(out, "] = ");
+        strbuf_puts(p->out, s->kind == STMT_PREFETCH ? "prefetch " : "");
+        print_buffer(p, s->buffer);
+        strbuf_puts(p->out, "[");
+        print_whole(p, s->index);
+        strbuf_puts(p->out, s->kind == STMT_PREFETCH ? "]" : "] = ");
+        if (s->kind == STMT_PREFETCH)
+            return;
         break;
     }
-    print_expr(nest, s->value, uses, out);
+    print_whole(p, s->value);
     if (s->guard != EXPR_NONE) {
-        strbuf_puts(out, " if ");
-        expr_print(nest, s->guard, out);
+        strbuf_puts(p->out, " if ");
+        print_whole(p, s->guard);
     }
-    strbuf_puts(out, "\n");
 }
 
-static void print_block(const struct nest *nest, const struct block *block, int indent,
-                        struct strbuf *out)
+static void print_block(struct printer *p, const struct block *block, int depth)
 {
-    for (uint32_t i = 0; i < block->stmts.count; i++)
-        print_stmt(nest, block->stmts.items[i], indent, out);
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        const struct nest_var *v = s->kind == STMT_FOR ? &p->nest->vars.items[s->var] : NULL;
+        const expr_id roots[] = {s->index,
+                                 s->value,
+                                 s->guard,
+                                 s->cond,
+                                 v ? v->extent : EXPR_NONE,
+                                 v ? v->full : EXPR_NONE};
+        begin_names(p, roots, sizeof roots / sizeof *roots, depth);
+        indent(p, depth);
+        print_stmt(p, s);
+        strbuf_puts(p->out, "\n");
+        end_names(p);
+        print_block(p, &s->body, depth + 1);
+        if (s->orelse.stmts.count) {
+            indent(p, depth);
+            strbuf_puts(p->out, "else\n");
+            print_block(p, &s->orelse, depth + 1);
+        }
+    }
+}
+
+static void print_buffers(const struct printer *p)
+{
+    static const char *const roles[] = {"", "out", "in", "scratch", "table"};
+    for (uint32_t i = 0; i < p->nest->buffers.count; i++) {
+        const struct nest_buffer *b = &p->nest->buffers.items[i];
+        strbuf_printf(p->out, "  %s %s %s[", roles[b->role], b->name,
+                      dtype_name((enum dtype)b->dtype));
+        print_whole(p, b->elements);
+        strbuf_puts(p->out, "]");
+        if (b->stream != EXPR_NONE) {
+            strbuf_puts(p->out, " stream if ");
+            print_whole(p, b->stream);
+        }
+        if (b->role == ROLE_TABLE) {
+            strbuf_puts(p->out, " ");
+            text_print_hex(b->table, b->table_bytes, p->out);
+        }
+        strbuf_puts(p->out, "\n");
+    }
+}
+
+static void find_live(struct printer *p, const struct block *block)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR)
+            p->vars |= (uint64_t)1 << s->var;
+        if (s->kind == STMT_LOCAL)
+            p->locals |= (uint64_t)1 << s->local % 64;
+        find_live(p, &s->body);
+        find_live(p, &s->orelse);
+    }
+}
+
+/* Of index arithmetic; those of loops and locals that are gone cannot be made again. */
+static bool is_live_atom(const struct printer *p, expr_id e)
+{
+    const struct expr *x = expr_at(p->nest, e);
+    bool inner = (x->op == EXPR_ADD || x->op == EXPR_MUL) && !expr_is_opaque(x);
+    return x->dtype == DTYPE_I64 && x->op != EXPR_CONST && !inner && !(x->vars & ~p->vars) &&
+           !(x->locals & ~p->locals);
+}
+
+/* All atoms, the oldest first. A name is given only behind all that is older than what it names. */
+static void print_order(struct printer *p)
+{
+    uint32_t *ends = ARENA_ARRAY(p->nest->arena, uint32_t, p->nest->exprs.count), from = 0;
+    bool open = false;
+    find_live(p, &p->nest->body);
+    for (expr_id e = 1; e < p->nest->exprs.count; e++) {
+        if (is_live_atom(p, e))
+            count_use(p, e);
+        ends[e] = p->seen.count;
+    }
+    for (expr_id e = 1; e < p->nest->exprs.count; e++) {
+        if (!is_live_atom(p, e))
+            continue;
+        name_seen(p, from, ends[e], 1, &open);
+        from = ends[e];
+        strbuf_puts(p->out, open ? ", " : "  order ");
+        open = true;
+        print_whole(p, e);
+    }
+    strbuf_puts(p->out, open ? "\n" : "");
+    end_names(p);
+}
+
+static void print_lists(const struct printer *p)
+{
+    const struct nest *nest = p->nest;
+    for (uint32_t i = 0; i < nest->vars.count; i++) {
+        const char *name = nest->vars.items[i].name;
+        strbuf_printf(p->out, "%s%s", i ? ", " : "  loops ", *name ? name : "\"\"");
+    }
+    strbuf_puts(p->out, nest->vars.count ? "\n" : "");
+    for (uint32_t i = 0; i < nest->locals.count; i++)
+        strbuf_printf(p->out, "%s%s %s", i ? ", " : "  locals ", nest->locals.items[i].name,
+                      dtype_name((enum dtype)nest->locals.items[i].dtype));
+    strbuf_puts(p->out, nest->locals.count ? "\n" : "");
 }
 
 void nest_print(const struct nest *nest, struct strbuf *out)
 {
-    static const char *const roles[] = {"", "out", "in", "scratch", "table"};
-    strbuf_printf(out, "kernel %s(", nest->name);
-    for (uint32_t i = 0; i < nest->buffers.count; i++) {
-        const struct nest_buffer *b = &nest->buffers.items[i];
-        strbuf_printf(out, "%s%s %s[", i ? ", " : "", b->name, dtype_name(b->dtype));
-        expr_print(nest, b->elements, out);
-        strbuf_printf(out, "] %s", roles[b->role]);
-        if (b->stream != EXPR_NONE) {
-            strbuf_puts(out, " stream if ");
-            expr_print(nest, b->stream, out);
-        }
+    uint32_t count = nest->exprs.count;
+    struct printer p = {.nest = nest, .out = out};
+    strbuf_puts(out, "kernel ");
+    text_print_string(nest->name, out);
+    strbuf_puts(out, "\n");
+    text_print_dims(nest->dims, "  ", out);
+    print_buffers(&p);
+    print_lists(&p);
+    p.uses = ARENA_ARRAY(nest->arena, uint8_t, count);
+    p.size = ARENA_ARRAY(nest->arena, uint8_t, count);
+    p.height = ARENA_ARRAY(nest->arena, uint8_t, count);
+    p.name = ARENA_ARRAY(nest->arena, uint32_t, count);
+    print_order(&p);
+    for (uint32_t i = 0; i < nest->edges.count; i++) {
+        strbuf_puts(out, "  edge ");
+        print_whole(&p, nest->edges.items[i].size);
+        strbuf_printf(out, " at %" PRId64 "\n", nest->edges.items[i].at);
     }
-    strbuf_puts(out, ")\n");
-    print_block(nest, &nest->body, 1, out);
+    print_block(&p, &nest->body, 1);
 }

@@ -6,11 +6,13 @@
 
 enum loop_role {
     OVER_NONE, /* scratch memory of a schedule, and tests */
-#define ROLE(id, stem, doc) OVER_##id,
+#define ROLE(id, text, stem, doc) OVER_##id,
 #include "compiler/loop/roles.def"
 #undef ROLE
     OVER_COUNT
 };
-const char *loop_role_stem(enum loop_role role); /* of names: "k" */
+const char *loop_role_stem(enum loop_role role);      /* of names: "k" */
+const char *loop_role_name(enum loop_role role);      /* "depth"; NULL for OVER_NONE */
+enum loop_role loop_role_from_name(const char *name); /* OVER_NONE: there is none such */
 
 #endif

@@ -46,7 +46,9 @@ static bool check_for(struct scope *s, const struct stmt *f)
     const char *name = nest->vars.items[f->var].name;
     if (s->vars >> f->var & 1)
         return bad(s, "a loop inside itself", name);
-    if (!check_index(s, nest->vars.items[f->var].extent, name))
+    if (!check_index(s, nest->vars.items[f->var].extent, name) ||
+        (nest->vars.items[f->var].full != EXPR_NONE &&
+         !check_index(s, nest->vars.items[f->var].full, name)))
         return false;
     if (f->loop_kind == LOOP_PARALLEL && (s->depth > 0 || !f->independent))
         return bad(s, "a parallel loop must be outermost and independent", name);
@@ -136,6 +138,8 @@ static bool check_block(struct scope *s, const struct block *block)
 
 static bool check_buffer(struct scope *s, const struct nest_buffer *b)
 {
+    if (!check_index(s, b->elements, b->name))
+        return false;
     if (b->stream == EXPR_NONE)
         return true;
     if (b->role != ROLE_OUT)

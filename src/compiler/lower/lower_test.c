@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "compiler/loop/nest_eval.h"
+#include "compiler/loop/text.h"
 #include "compiler/lower/lowered.h"
 #include "compiler/target/target.h"
 #include "graph/build.h"

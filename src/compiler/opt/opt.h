@@ -13,15 +13,33 @@ struct error;
 struct strbuf;
 struct target;
 
+/* What may hold of a graph; sets of them are bits, 1 << PROPERTY_LIVE. */
+enum property {
+#define PROPERTY(id, name, find, doc) PROPERTY_##id,
+#include "compiler/opt/properties.def"
+#undef PROPERTY
+    PROPERTY_COUNT
+};
+const char *property_name(enum property property); /* "live" */
+const char *property_doc(enum property property);
+/* Exact. False: *out_where is a value of which it does not hold. */
+bool property_holds(enum property property, const struct graph *graph, struct arena *arena,
+                    value_id *out_where);
+
 struct pass_row {
     const char *name, *doc;
     bool needed; /* runs where nothing is optimised, too */
+    bool target; /* asks what the target is; others take NULL for it, too */
+    /* Sets of properties: what it relies on; what holds of its result, whatever held before; and
+     * what holds of its result if it held before. */
+    uint32_t needs, gives, keeps;
     bool (*run)(struct graph *to, struct arena *arena, const struct graph *from,
                 const struct target *target, struct error *err);
 };
 const struct pass_row *pass_at(uint32_t index); /* NULL behind the last */
 const struct pass_row *pass_find(const char *name);
-/* Runs the pass; verifies its result when verify is set. */
+/* Runs the pass. When verify is set, its result is verified, and so are its row's properties,
+ * before and behind it: ERR_BUG names the pass, the property and a value. */
 bool pass_run(const struct pass_row *pass, struct graph *to, struct arena *arena,
               const struct graph *from, const struct target *target, bool verify,
               struct error *err);
@@ -64,6 +82,8 @@ struct partition {
     VEC(struct group) groups; /* in an order in which they can run */
 };
 
+/* Checks what the cut relies on, as the needs of a pass are checked. */
+bool partition_check(const struct graph *graph, struct arena *arena, struct error *err);
 void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out);
 /* The same, where the values marked in `stored` (by value; NULL: none) are stored, whatever else
  * would become of them. Marks of sources, leaves and views are ignored. */

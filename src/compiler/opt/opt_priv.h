@@ -15,6 +15,9 @@ static inline bool is_elementwise(enum prim prim)
  * parameters and constants. */
 bool *values_per_call(const struct graph *graph, struct arena *arena);
 
+/* outputs.c: whether an output is no value of its own, or known before a call. */
+bool output_is_shared(const struct graph *g, uint32_t output, const bool *per_call);
+
 /* panels.c. Whether neighbours along dim are neighbours in the memory behind the views. */
 bool columns_contiguous(struct graph *g, value_id v, int dim);
 /* b[batch…, n…, k…] with its n dim `column` moved to the end of a stored copy. */
@@ -31,7 +34,7 @@ bool unit_window(const struct node *conv, const struct node *w, const struct gra
 
 typedef bool pass_fn(struct graph *to, struct arena *arena, const struct graph *from,
                      const struct target *target, struct error *err);
-#define PASS(name, function, needed, doc) pass_fn function;
+#define PASS(name, function, ...) pass_fn function;
 #include "compiler/opt/passes.def"
 #undef PASS
 

@@ -2,7 +2,7 @@
  * value as an earlier output is copied, and so is one that `prepare` computes. */
 #include "compiler/opt/opt_priv.h"
 
-static bool needs_copy(const struct graph *g, uint32_t output, const bool *per_call)
+bool output_is_shared(const struct graph *g, uint32_t output, const bool *per_call)
 {
     value_id v = g->outputs.items[output].value;
     enum prim prim = (enum prim)graph_node(g, v)->prim;
@@ -23,7 +23,7 @@ bool pass_own_outputs(struct graph *to, struct arena *arena, const struct graph 
         return false;
     for (uint32_t i = 0; i < to->outputs.count; i++) {
         const bool *per_call = values_per_call(to, arena);
-        while (needs_copy(to, i, per_call)) {
+        while (output_is_shared(to, i, per_call)) {
             value_id copy = graph_add(to, PRIM_COPY, &to->outputs.items[i].value, 1, NULL, err);
             per_call = values_per_call(to, arena);
             if (copy == VALUE_NONE)

@@ -4,8 +4,15 @@
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 
+enum { /* sets of properties, as rows write them */
+#define PROPERTY(id, name, find, doc) id = 1u << PROPERTY_##id,
+#include "compiler/opt/properties.def"
+#undef PROPERTY
+};
+
 static const struct pass_row rows[] = {
-#define PASS(name, function, needed, doc) {name, doc, needed, function},
+#define PASS(name, function, needed, target, needs, gives, keeps, doc) \
+    {name, doc, needed, target, needs, gives, keeps, function},
 #include "compiler/opt/passes.def"
 #undef PASS
 };
@@ -23,10 +30,48 @@ const struct pass_row *pass_find(const char *name)
     return NULL;
 }
 
+/* Those of wanted that hold. */
+static uint32_t holding(const struct graph *graph, uint32_t wanted, struct arena *arena)
+{
+    uint32_t held = 0;
+    value_id where;
+    for (int p = 0; p < PROPERTY_COUNT; p++)
+        if ((wanted >> p & 1) && property_holds((enum property)p, graph, arena, &where))
+            held |= 1u << p;
+    return held;
+}
+
+static bool check(const struct graph *graph, uint32_t wanted, const char *what, struct arena *arena,
+                  struct error *err)
+{
+    value_id where;
+    for (int p = 0; p < PROPERTY_COUNT; p++)
+        if ((wanted >> p & 1) && !property_holds((enum property)p, graph, arena, &where))
+            return fail(err, ERR_BUG, "%s '%s' (%s), which does not hold of %%%u", what,
+                        property_name((enum property)p), property_doc((enum property)p), where);
+    return true;
+}
+
+static bool run_checked(const struct pass_row *pass, struct graph *to, struct arena *arena,
+                        const struct graph *from, const struct target *target, struct error *err)
+{
+    if (!check(from, pass->needs, "it needs", arena, err))
+        return false;
+    uint32_t kept = holding(from, pass->keeps, arena);
+    return pass->run(to, arena, from, target, err) && graph_verify(to, err) &&
+           check(to, pass->gives, "it gives", arena, err) &&
+           check(to, kept, "it keeps", arena, err);
+}
+
 bool pass_run(const struct pass_row *pass, struct graph *to, struct arena *arena,
               const struct graph *from, const struct target *target, bool verify, struct error *err)
 {
-    if (!pass->run(to, arena, from, target, err) || (verify && !graph_verify(to, err)))
-        return fail_at(err, "pass '%s'", pass->name);
-    return true;
+    bool ok = verify ? run_checked(pass, to, arena, from, target, err)
+                     : pass->run(to, arena, from, target, err);
+    return ok || fail_at(err, "pass '%s'", pass->name);
+}
+
+bool partition_check(const struct graph *graph, struct arena *arena, struct error *err)
+{
+    return check(graph, OWNED, "it needs", arena, err) || fail_at(err, "the cut");
 }

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/strbuf.h"
 #include "compiler/loop/nest_eval.h"
+#include "compiler/loop/text.h"
 #include "compiler/lower/lowered.h"
 #include "compiler/sched/sched.h"
 #include "compiler/target/target.h"

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "compiler/loop/text.h"
 #include "compiler/sched/sched.h"
 #include "compiler/target/target.h"
 #include <cmocka.h>
@@ -54,13 +55,13 @@ static void expect(int64_t rows, enum dtype dtype, bool output, const char *step
 static void large_results_are_streamed(void **state)
 {
     (void)state;
-    expect(4095, DTYPE_F32, true, "", "] out, ");
-    expect(4096, DTYPE_F32, true, "stream y 16384", "] out stream if 1, ");
-    expect(4096, DTYPE_F32, false, "", "] out, ");
-    expect(4096, DTYPE_F16, true, "", "] out, ");
-    expect(8192, DTYPE_F16, true, "stream y 16384", "] out stream if 1, ");
-    expect(16384, DTYPE_F32, false, "stream y 65536", "] out stream if 1, ");
-    expect(0, DTYPE_F32, true, "stream y 16384", "] out stream if (4194304 <= (R*1024)), ");
+    expect(4095, DTYPE_F32, true, "", "]\n  in x");
+    expect(4096, DTYPE_F32, true, "stream y 16384", "] stream if 1:bool\n");
+    expect(4096, DTYPE_F32, false, "", "]\n  in x");
+    expect(4096, DTYPE_F16, true, "", "]\n  in x");
+    expect(8192, DTYPE_F16, true, "stream y 16384", "] stream if 1:bool\n");
+    expect(16384, DTYPE_F32, false, "stream y 65536", "] stream if 1:bool\n");
+    expect(0, DTYPE_F32, true, "stream y 16384", "] stream if 4194304 <= R*1024\n");
 }
 
 int main(void)
