@@ -50,6 +50,7 @@ static bool same_graph(const struct graph *a, const struct graph *b)
 static bool optimise(struct job *job, const struct graph *graph, const struct target *target,
                      struct graph *out, struct error *err)
 {
+    const struct compile_observer *observer = job->options->observer;
     const struct graph *from = graph;
     for (uint32_t i = 0; pass_at(i); i++) {
         if (job->options->plain && !pass_at(i)->needed)
@@ -59,6 +60,12 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
             return false;
         if (!same_graph(from, next))
             job->result.passes |= 1u << i;
+        if (observer && observer->pass)
+            observer->pass(observer->context, &(struct compile_view){.stage = STAGE_OPTIMISE,
+                                                                     .target = target,
+                                                                     .arena = job->arena,
+                                                                     .graph = next,
+                                                                     .pass = pass_at(i)});
         from = next;
     }
     return graph_copy_live(out, job->arena, from, err);
@@ -97,15 +104,7 @@ static void show(struct job *job, struct unit *unit, enum stage stage)
     const struct compile_observer *observer = job->options->observer;
     if (!observer)
         return;
-    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->kernel_count + 1);
-    for (uint32_t i = 0; i < unit->kernel_count; i++)
-        nests[i] = unit->kernels[i].nest;
-    struct compile_view view = {.stage = stage,
-                                .target = unit->target,
-                                .arena = job->arena,
-                                .graph = &unit->graph,
-                                .nests = nests,
-                                .nest_count = unit->kernel_count};
+    struct compile_view view = unit_view(job, unit, stage);
     if (stage == STAGE_PACKAGE)
         view.plan = &job->contents.targets[job->contents.target_count - 1].plan;
     observer->see(observer->context, &view);

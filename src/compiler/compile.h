@@ -16,8 +16,10 @@ struct graph;
 struct group;
 struct nest;
 struct partition;
+struct pass_row;
 struct sched_hint;
 struct scheduling;
+struct step;
 struct strbuf;
 struct target;
 
@@ -70,11 +72,15 @@ struct config_chooser {
 struct compile_view {
     enum stage stage; /* that has just ended */
     const struct target *target;
-    struct arena *arena; /* of the job */
-    struct graph *graph; /* READ: where the passes start; OPTIMISE: what they made */
-    struct nest **nests; /* LOWER, SCHEDULE: one a group */
+    struct arena *arena;         /* of the job */
+    struct graph *graph;         /* READ: where the passes start; OPTIMISE: what they made */
+    const struct pass_row *pass; /* for pass: that made the graph */
+    struct nest **nests;         /* LOWER, SCHEDULE: one a group */
+    const char *const *labels;   /* of these groups */
     uint32_t nest_count;
-    struct plan *plan; /* PACKAGE: of the target */
+    uint32_t kernel;         /* for step: the nest … */
+    const struct step *step; /* … and the step it has just taken */
+    struct plan *plan;       /* PACKAGE: of the target */
 };
 
 /* For tests and tools. see is called for each target after the stages read, optimise, lower,
@@ -83,6 +89,9 @@ struct compile_view {
 struct compile_observer {
     void (*see)(void *context, const struct compile_view *view);
     void *context;
+    /* NULL, or called after each pass (in stage optimise), and after each step of a schedule. */
+    void (*pass)(void *context, const struct compile_view *view);
+    void (*step)(void *context, const struct compile_view *view);
 };
 
 struct compile_options {

@@ -13,6 +13,8 @@
 #include "base/limits.h"
 #include "compiler/compile.h"
 #include "compiler/loop/loop.h"
+#include "compiler/opt/opt.h"
+#include "compiler/sched/sched.h"
 
 #include <cmocka.h>
 
@@ -75,7 +77,7 @@ static void options_decide_the_id(void **state)
 
 /* Counts what it is shown; with damage it takes the iterations of the first launch. */
 struct watcher {
-    uint32_t seen[STAGE_COUNT], nests;
+    uint32_t seen[STAGE_COUNT], nests, passes, steps;
     bool damage;
 };
 
@@ -91,6 +93,27 @@ static void watch(void *context, const struct compile_view *view)
         view->plan->forward.items[0].extent = dim_const(view->plan->dims, 0);
 }
 
+/* Passes in their order, for one target after the other. */
+static void watch_pass(void *context, const struct compile_view *view)
+{
+    struct watcher *w = context;
+    uint32_t count = 0;
+    while (pass_at(count))
+        count++;
+    assert_ptr_equal(view->pass, pass_at(w->passes++ % count));
+    assert_int_equal(view->stage, STAGE_OPTIMISE);
+    assert_true(view->graph->outputs.count > 0);
+}
+
+static void watch_step(void *context, const struct compile_view *view)
+{
+    struct watcher *w = context;
+    w->steps++;
+    assert_true(view->kernel < view->nest_count && view->step->kind != STEP_NONE);
+    assert_true(view->nests[view->kernel]->body.stmts.count > 0);
+    assert_non_null(view->labels[view->kernel]);
+}
+
 static void an_observer_sees_every_stage_and_may_change_it(void **state)
 {
     (void)state;
@@ -104,7 +127,8 @@ static void an_observer_sees_every_stage_and_may_change_it(void **state)
     size_t size;
     char *text = read_example("mlp", &size);
     struct watcher watcher = {.damage = false}, damager = {.damage = true};
-    struct compile_observer watching = {watch, &watcher}, damaging = {watch, &damager};
+    struct compile_observer watching = {watch, &watcher, watch_pass, watch_step},
+                            damaging = {.see = watch, .context = &damager};
     struct compile_options alone = {.strategy = STRATEGY_FAST, .targets = "x86-64-v3,x86-64-v2"},
                            watched = alone, damaged = alone;
     struct compile_result a = {0}, b = {0}, c = {0};
@@ -115,7 +139,7 @@ static void an_observer_sees_every_stage_and_may_change_it(void **state)
     assert_true(compile_blueprint(text, size, &watched, &arena, &b, &err));
     assert_true(compile_blueprint(text, size, &damaged, &arena, &c, &err));
     assert_memory_equal(watcher.seen, once, sizeof once);
-    assert_true(watcher.nests > 0);
+    assert_true(watcher.nests > 0 && watcher.passes > 0 && watcher.steps > watcher.nests / 2);
     assert_string_equal(a.kernel_id, b.kernel_id);
     assert_string_not_equal(a.kernel_id, c.kernel_id);
     arena_release(&arena);

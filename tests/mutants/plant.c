@@ -155,7 +155,7 @@ static void see(void *context, const struct compile_view *view)
 static bool compile(struct planting *p, struct arena *arena, struct compile_result *result)
 {
     const struct subject *s = p->subject;
-    struct compile_observer observer = {see, p};
+    struct compile_observer observer = {.see = see, .context = p};
     struct compile_options options = s->options;
     options.observer = &observer;
     return compile_graph(&s->graph, s->params, s->json, &options, arena, result, p->err) &&
