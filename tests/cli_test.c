@@ -241,6 +241,25 @@ static void test_dump(void **state)
     json_decref(dumped);
 }
 
+static void test_debug(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "net.json", blueprint_mlp, strlen(blueprint_mlp));
+    assert_non_null(strstr(expect(f, ERR_NONE, "debug bisect net.json").out, "Nothing is wrong"));
+    compile(f, blueprint_mlp, " --strategy fast");
+    json_t *found = answer(f, "debug bisect net.urza --dims B=3 --seed 5 --json");
+    assert_true(json_is_false(member(found, "found")));
+    assert_string_equal(json_string_value(member(found, "place")), "none");
+    assert_true(json_integer_value(member(found, "kernels")) > 0);
+    assert_true(json_is_null(member(found, "blueprint")));
+    json_decref(found);
+    expect(f, ERR_USAGE, "debug bisect");
+    expect(f, ERR_USAGE, "debug halve net.json");
+    expect(f, ERR_USAGE, "debug bisect net.json --dims Q=3");
+    expect(f, ERR_TARGET, "debug bisect net.json --target x86-64-v9");
+    expect(f, ERR_NOT_FOUND, "debug bisect nowhere.json");
+}
+
 static void test_stdin(void **state)
 {
     struct fixture *f = *state;
@@ -357,6 +376,7 @@ int main(void)
         CLI_TEST(test_bench, build),
         CLI_TEST(test_dump, build),
         CLI_TEST(test_stdin, build),
+        CLI_TEST(test_debug, build),
         CLI_TEST(test_cache, build),
         CLI_TEST(test_warnings, build),
         CLI_TEST(test_keys, build),
