@@ -241,6 +241,76 @@ static void test_dump(void **state)
     json_decref(dumped);
 }
 
+/* Every tag that is opened is closed, in order, but those that close themselves. */
+static bool is_well_formed(const char *page)
+{
+    const char *open[64];
+    size_t depth = 0;
+    for (const char *at = page; (at = strchr(at, '<')) != NULL; at++) {
+        const char *end = strchr(at, '>');
+        if (!end || strchr("!abcdefghijklmnopqrstuvwxyz/", at[1]) == NULL)
+            return false;
+        if (at[1] == '!' || end[-1] == '/')
+            continue;
+        const char *name = at + 1 + (at[1] == '/');
+        size_t length = strcspn(name, " >");
+        if (at[1] != '/') {
+            if (depth == sizeof open / sizeof open[0])
+                return false;
+            open[depth++] = name;
+        } else if (depth-- == 0 || strncmp(open[depth], name, length) != 0) {
+            return false;
+        }
+    }
+    return depth == 0;
+}
+
+static void test_dump_all(void **state)
+{
+    struct fixture *f = *state;
+    static const char network[] =
+        "{\"format\": \"urza.blueprint/1\", \"name\": \"</pre><b>&\\\"'\","
+        "\"dims\": {\"B\": {\"min\": 1, \"max\": 64}},"
+        "\"inputs\": [{\"id\": \"x<i>&amp;\", \"dtype\": \"f32\", \"shape\": [\"B\", 6]}],"
+        "\"nodes\": [{\"id\": \"h\", \"op\": \"softmax\", \"in\": [\"x<i>&amp;\"],"
+        " \"attrs\": {\"dim\": -1}}], \"outputs\": [\"h\"]}";
+    static const char *const same[][2] = {{"graph", "graph.txt"},
+                                          {"optimised", "x86-64-v3.optimised.txt"},
+                                          {"groups", "x86-64-v3.groups.txt"},
+                                          {"loops", "x86-64-v3.loops.txt"},
+                                          {"plan", "x86-64-v3.plan.txt"}};
+    static const char *const shown[] = {"<h4>graph</h4>", "<h4>group</h4>",
+                                        "<h4>loops</h4>", "<h4>schedule</h4>",
+                                        "<h4>asm</h4>",   "<h2>x86-64-v2</h2>"};
+    char name[80], line[120];
+    size_t size;
+    put(f, "net.json", network, strlen(network));
+    expect(f, ERR_NONE, "compile net.json --dump-all out --target x86-64-v3,x86-64-v2");
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        snprintf(name, sizeof name, "out/%s", same[i][1]);
+        snprintf(line, sizeof line, "compile net.json --dump %s --target x86-64-v3", same[i][0]);
+        assert_string_equal(get(f, name, &size), expect(f, ERR_NONE, line).out);
+    }
+    assert_non_null(strstr(get(f, "out/x86-64-v2.s", &size), "kernel_0:"));
+    assert_non_null(strstr(get(f, "out/x86-64-v3.ll", &size), "define void"));
+    assert_non_null(strstr(get(f, "out/x86-64-v3.schedule.txt", &size), "parallel"));
+    const char *page = get(f, "out/index.html", &size);
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++)
+        assert_non_null(strstr(page, shown[i]));
+    assert_true(is_well_formed(page));
+    assert_null(strstr(page, "<b>"));
+    assert_null(strstr(page, "<i>"));
+    assert_null(strstr(page, "<script"));
+    assert_non_null(strstr(page, "&lt;/pre&gt;&lt;b&gt;&amp;"));
+    assert_non_null(strstr(page, "x&lt;i&gt;&amp;amp;"));
+    expect(f, ERR_NONE, "compile net.json --dump-all out -o net.urza --strategy fast");
+    assert_true(exists(f, "net.urza") && exists(f, "out/x86-64-v4.s"));
+    expect(f, ERR_USAGE, "compile net.json --dump-all out --target x86-64-v3"); /* v4 is there */
+    expect(f, ERR_USAGE, "compile net.json --dump-all home");
+    expect(f, ERR_USAGE, "compile net.json --dump-all out --dump graph");
+    expect(f, ERR_IO, "compile net.json --dump-all net.json");
+}
+
 static void test_debug(void **state)
 {
     struct fixture *f = *state;
@@ -376,6 +446,7 @@ int main(void)
         CLI_TEST(test_bench, build),
         CLI_TEST(test_dump, build),
         CLI_TEST(test_stdin, build),
+        CLI_TEST(test_dump_all, build),
         CLI_TEST(test_debug, build),
         CLI_TEST(test_cache, build),
         CLI_TEST(test_warnings, build),

@@ -146,6 +146,55 @@ static void an_observer_sees_every_stage_and_may_change_it(void **state)
     free(text);
 }
 
+/* All levels come as sections that hold what each level by itself has. */
+static void a_dump_of_all_levels_has_sections(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct error err = {0};
+    struct compile_options all = {
+        .strategy = STRATEGY_FAST, .targets = "x86-64-v3", .dump = DUMP_ALL};
+    struct compile_options loops = all;
+    struct compile_result result = {0}, alone = {0};
+    struct dump_section s;
+    size_t size, at = 0;
+    uint32_t kernels = 0, assemblies = 0;
+    char *text = read_example("mlp", &size);
+    loops.dump = "loops";
+    arena_init(&arena);
+    assert_true(compile_blueprint(text, size, &all, &arena, &result, &err));
+    assert_true(compile_blueprint(text, size, &loops, &arena, &alone, &err));
+    const char *dump = result.dump;
+    while (dump_next(&dump, &s)) {
+        bool is_loops = strcmp(s.level, "loops") == 0;
+        assemblies += strcmp(s.level, "asm") == 0 && s.size > 0;
+        assert_string_equal(s.target, strcmp(s.level, "graph") == 0 ? "" : "x86-64-v3");
+        if (!is_loops)
+            continue;
+        assert_int_equal(s.kernel, kernels++);
+        assert_true(s.label[0] != 0);
+        assert_memory_equal(s.text, alone.dump + at, s.size);
+        at += s.size;
+    }
+    assert_int_equal(*dump, 0);
+    assert_int_equal(at, strlen(alone.dump));
+    assert_true(kernels > 0 && assemblies == kernels);
+    static const char *const damaged[] = {"",
+                                          "loops",
+                                          "\x1eloops",
+                                          "\x1eloops x86-64-v3 0 5 a\nabc",
+                                          "\x1eloops x86-64-v3 0\nabc",
+                                          "\x1eloops x86-64-v3 0 18446744073709551615 a\nabc",
+                                          "\x1e\n"};
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        dump = damaged[i];
+        assert_false(dump_next(&dump, &s));
+        assert_ptr_equal(dump, damaged[i]);
+    }
+    arena_release(&arena);
+    free(text);
+}
+
 static void bad_targets_are_refused(void **state)
 {
     (void)state;
@@ -317,6 +366,7 @@ int main(void)
         cmocka_unit_test(time_of_the_child_is_limited),
         cmocka_unit_test(errors_cross_the_pipe),
         cmocka_unit_test(an_observer_sees_every_stage_and_may_change_it),
+        cmocka_unit_test(a_dump_of_all_levels_has_sections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

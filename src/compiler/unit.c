@@ -39,10 +39,11 @@ bool unit_lower(struct job *job, struct unit *unit, struct error *err)
         k->asked = lowered[i].asked;
         k->done = lowered[i].done;
     }
-    if (job_dumps(job, "optimised"))
-        graph_print(&unit->graph, &job->dump);
-    if (job_dumps(job, "groups"))
-        partition_print(&unit->graph, &unit->partition, &job->dump);
+    struct strbuf *dump;
+    if ((dump = job_dump(job, "optimised", unit, NULL)) != NULL)
+        graph_print(&unit->graph, dump);
+    if ((dump = job_dump(job, "groups", unit, NULL)) != NULL)
+        partition_print(&unit->graph, &unit->partition, dump);
     return true;
 }
 
@@ -96,19 +97,20 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
 {
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         struct kernel *k = &unit->kernels[i];
-        if (job_dumps(job, "loops"))
-            nest_print(k->nest, &job->dump);
+        struct strbuf *dump;
+        if ((dump = job_dump(job, "loops", unit, k)) != NULL)
+            nest_print(k->nest, dump);
         if (!schedule(job, unit, k, err))
             return false;
         if (job->verify_ir && !nest_verify(k->nest, err))
             return false;
         if (!sched_measure(k->nest, &unit->graph.dims, &k->sizes, err))
             return false;
-        if (job_dumps(job, "schedule")) {
-            sched_print(&k->schedule, &job->dump);
-            strbuf_puts(&job->dump, "\n");
-            sched_print_refused(&k->schedule, &job->dump);
-            nest_print(k->nest, &job->dump);
+        if ((dump = job_dump(job, "schedule", unit, k)) != NULL) {
+            sched_print(&k->schedule, dump);
+            strbuf_puts(dump, "\n");
+            sched_print_refused(&k->schedule, dump);
+            nest_print(k->nest, dump);
         }
     }
     return true;
@@ -274,8 +276,9 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
             return false;
     plan_finish(&out->plan);
     describe_kernels(&p);
-    if (job_dumps(job, "plan"))
-        plan_describe(&out->plan, &job->dump);
+    struct strbuf *dump = job_dump(job, "plan", unit, NULL);
+    if (dump)
+        plan_describe(&out->plan, dump);
     job->contents.target_count++;
     job->result.kernels = unit->codes.count;
     return true;
