@@ -278,6 +278,95 @@ static void test_pass(void **state)
     json_decref(list);
 }
 
+/* Every tag that is opened is closed, in order, but those that close themselves. */
+static bool is_well_formed(const char *page)
+{
+    const char *open[64];
+    size_t depth = 0;
+    for (const char *at = page; (at = strchr(at, '<')) != NULL; at++) {
+        const char *end = strchr(at, '>');
+        if (!end || strchr("!abcdefghijklmnopqrstuvwxyz/", at[1]) == NULL)
+            return false;
+        if (at[1] == '!' || end[-1] == '/')
+            continue;
+        const char *name = at + 1 + (at[1] == '/');
+        size_t length = strcspn(name, " >");
+        if (at[1] != '/') {
+            if (depth == sizeof open / sizeof open[0])
+                return false;
+            open[depth++] = name;
+        } else if (depth-- == 0 || strncmp(open[depth], name, length) != 0) {
+            return false;
+        }
+    }
+    return depth == 0;
+}
+
+static void test_dump_all(void **state)
+{
+    struct fixture *f = *state;
+    static const char network[] =
+        "{\"format\": \"urza.blueprint/1\", \"name\": \"</pre><b>&\\\"'\","
+        "\"dims\": {\"B\": {\"min\": 1, \"max\": 64}},"
+        "\"inputs\": [{\"id\": \"x<i>&amp;\", \"dtype\": \"f32\", \"shape\": [\"B\", 6]}],"
+        "\"nodes\": [{\"id\": \"h\", \"op\": \"softmax\", \"in\": [\"x<i>&amp;\"],"
+        " \"attrs\": {\"dim\": -1}}], \"outputs\": [\"h\"]}";
+    static const char *const same[][2] = {{"graph", "graph.txt"},
+                                          {"optimised", "x86-64-v3.optimised.txt"},
+                                          {"groups", "x86-64-v3.groups.txt"},
+                                          {"loops", "x86-64-v3.loops.txt"},
+                                          {"plan", "x86-64-v3.plan.txt"}};
+    static const char *const shown[] = {"<h4>graph</h4>", "<h4>group</h4>",
+                                        "<h4>loops</h4>", "<h4>schedule</h4>",
+                                        "<h4>asm</h4>",   "<h2>x86-64-v2</h2>"};
+    char name[80], line[120];
+    size_t size;
+    put(f, "net.json", network, strlen(network));
+    expect(f, ERR_NONE, "compile net.json --dump-all out --target x86-64-v3,x86-64-v2");
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        snprintf(name, sizeof name, "out/%s", same[i][1]);
+        snprintf(line, sizeof line, "compile net.json --dump %s --target x86-64-v3", same[i][0]);
+        assert_string_equal(get(f, name, &size), expect(f, ERR_NONE, line).out);
+    }
+    assert_non_null(strstr(get(f, "out/x86-64-v2.s", &size), "kernel_0:"));
+    assert_non_null(strstr(get(f, "out/x86-64-v3.ll", &size), "define void"));
+    assert_non_null(strstr(get(f, "out/x86-64-v3.schedule.txt", &size), "parallel"));
+    const char *page = get(f, "out/index.html", &size);
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++)
+        assert_non_null(strstr(page, shown[i]));
+    assert_true(is_well_formed(page));
+    assert_null(strstr(page, "<b>"));
+    assert_null(strstr(page, "<i>"));
+    assert_null(strstr(page, "<script"));
+    assert_non_null(strstr(page, "&lt;/pre&gt;&lt;b&gt;&amp;"));
+    assert_non_null(strstr(page, "x&lt;i&gt;&amp;amp;"));
+    expect(f, ERR_NONE, "compile net.json --dump-all out -o net.urza --strategy fast");
+    assert_true(exists(f, "net.urza") && exists(f, "out/x86-64-v4.s"));
+    expect(f, ERR_USAGE, "compile net.json --dump-all out --target x86-64-v3"); /* v4 is there */
+    expect(f, ERR_USAGE, "compile net.json --dump-all home");
+    expect(f, ERR_USAGE, "compile net.json --dump-all out --dump graph");
+    expect(f, ERR_IO, "compile net.json --dump-all net.json");
+}
+
+static void test_debug(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "net.json", blueprint_mlp, strlen(blueprint_mlp));
+    assert_non_null(strstr(expect(f, ERR_NONE, "debug bisect net.json").out, "Nothing is wrong"));
+    compile(f, blueprint_mlp, " --strategy fast");
+    json_t *found = answer(f, "debug bisect net.urza --dims B=3 --seed 5 --json");
+    assert_true(json_is_false(member(found, "found")));
+    assert_string_equal(json_string_value(member(found, "place")), "none");
+    assert_true(json_integer_value(member(found, "kernels")) > 0);
+    assert_true(json_is_null(member(found, "blueprint")));
+    json_decref(found);
+    expect(f, ERR_USAGE, "debug bisect");
+    expect(f, ERR_USAGE, "debug halve net.json");
+    expect(f, ERR_USAGE, "debug bisect net.json --dims Q=3");
+    expect(f, ERR_TARGET, "debug bisect net.json --target x86-64-v9");
+    expect(f, ERR_NOT_FOUND, "debug bisect nowhere.json");
+}
+
 static void test_stdin(void **state)
 {
     struct fixture *f = *state;
@@ -395,6 +484,8 @@ int main(void)
         CLI_TEST(test_dump, build),
         CLI_TEST(test_pass, build),
         CLI_TEST(test_stdin, build),
+        CLI_TEST(test_dump_all, build),
+        CLI_TEST(test_debug, build),
         CLI_TEST(test_cache, build),
         CLI_TEST(test_warnings, build),
         CLI_TEST(test_keys, build),

@@ -66,15 +66,15 @@ class Tidy(unittest.TestCase):
 
     def test_helpers_of_tests(self):
         opt = '#include "compiler/opt/opt.h"'
-        for name in ("nest_eval.c", "lowered.h", "codegen_kit.c", "x_test_util.h", "x_harness.c"):
+        for name in ("lowered.h", "codegen_kit.c", "x_test_util.h", "x_harness.c"):
             self.assertEqual(self.includes("src/compiler/sched/" + name, opt), [])
             self.assertEqual(len(self.includes("src/compiler/loop/" + name, opt)), 1)
-        helper = '#include "compiler/loop/nest_eval.h"'
-        Path("src/compiler/loop/nest_eval.h").touch()
+        helper = '#include "compiler/loop/math_eval.h"'
+        Path("src/compiler/loop/math_eval.h").touch()
         self.assertEqual(self.includes("src/compiler/sched/x_test.c", helper), [])
         self.assertEqual(self.includes("src/compiler/sched/lowered.c", helper), [])
         self.assertEqual(self.includes("src/compiler/sched/x.c", helper),
-                         ["compiler/loop/nest_eval.h is for tests only"])
+                         ["compiler/loop/math_eval.h is for tests only"])
 
     def test_private_headers(self):
         private = '#include "graph/g_priv.h"'

@@ -207,7 +207,7 @@ static void degrades(void **state)
     struct build_request request = request_of(bed, &steps);
     struct build_result result;
     const struct config_chooser chooser = {refuse_to_choose, NULL};
-    const struct compile_observer observer = {damage, NULL};
+    const struct compile_observer observer = {.see = damage};
     request.compile.chooser = &chooser;
     assert_false(build_run(&request, &bed->arena, &result, &bed->err));
     assert_int_equal(bed->err.code, ERR_COMPILE);

@@ -116,6 +116,10 @@ json_t *report_text(const char *text); /* a string; bytes that are not UTF-8 bec
 void progress_begin(struct cli *cli, const char *what);
 void progress_end(struct cli *cli);
 
+/* Dumps: DUMP_ALL of compile.h as files in a folder, with a page; the folder is made, and refused
+ * (ERR_USAGE) where it holds anything but such files. ERR_IO. */
+bool dump_all_write(struct cli *cli, const char *path, const char *dump, struct error *err);
+
 /* Packages. */
 
 const char *bundle_keys(struct cli *cli); /* the folder of keys; NULL: there is none */

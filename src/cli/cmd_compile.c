@@ -24,7 +24,7 @@
 #define COMPILE_MS 120000
 
 struct request {
-    const char *file, *out, *targets, *strategy_text, *dims, *dump, *cache;
+    const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache;
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade;
     double tune_s; /* 0: nothing is measured */
@@ -35,6 +35,20 @@ struct outcome {
     struct build_result built;
     const char *warnings; /* as built.compiled.warnings, which is gone; an empty text ends them */
 };
+
+/* Whether level is one of the names in DUMP_LEVELS. */
+static bool dump_level_ok(const char *level)
+{
+    size_t size = strlen(level);
+    for (const char *at = DUMP_LEVELS;; at++) {
+        size_t length = strcspn(at, "|");
+        if (length == size && memcmp(at, level, size) == 0)
+            return true;
+        at += length;
+        if (*at == '\0')
+            return false;
+    }
+}
 
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
                           struct error *err)
@@ -55,6 +69,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
         {"dump", 0, OPTION_TEXT, "LEVEL", &request.dump, "print " DUMP_LEVELS},
+        {"dump-all", 0, OPTION_TEXT, "DIR", &request.dump_all,
+         "write every level to files in DIR, and index.html, which shows kernels side by side"},
         {"seed", 0, OPTION_SEED, "N", &request.seed,
          "of parameters that the blueprint gives no values (default: 0)"},
         {"degrade", 0, OPTION_FLAG, NULL, &request.degrade,
@@ -82,24 +98,14 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         request.targets = target_best_here();
     if (request.no_cache)
         request.cache = NULL;
-    if (!request.out && !request.dump)
+    if (request.dump && request.dump_all)
+        return fail(err, ERR_USAGE, "--dump and --dump-all exclude each other");
+    if (request.dump && !dump_level_ok(request.dump))
+        return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request.dump);
+    if (!request.out && !request.dump && !request.dump_all)
         return fail(err, ERR_USAGE, "-o OUT says where the package goes");
     *out = request;
     return true;
-}
-
-/* Whether level is one of the names in DUMP_LEVELS. */
-static bool dump_level_ok(const char *level)
-{
-    size_t size = strlen(level);
-    for (const char *at = DUMP_LEVELS;; at++) {
-        size_t length = strcspn(at, "|");
-        if (length == size && memcmp(at, level, size) == 0)
-            return true;
-        at += length;
-        if (*at == '\0')
-            return false;
-    }
 }
 
 static bool open_key(void *context, struct signing_key *out, struct error *err)
@@ -175,8 +181,6 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     const char *text = NULL;
     size_t size = 0;
     urza_tuner *tuner;
-    if (request->dump && !dump_level_ok(request->dump))
-        return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request->dump);
     if (!bundle_read_source(cli, request->file, &text, &size, err) ||
         !check_key(cli, request, err) || !open_tuner(cli, request, &tuner, err))
         return false;
@@ -191,7 +195,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .strategy = request->strategy,
                     .seed = request->seed,
                     .folder = bundle_folder(cli, request->file),
-                    .dump = request->dump,
+                    .dump = request->dump_all ? DUMP_ALL : request->dump,
                     .cache = cache,
                     .chooser = tuner ? &chooser : NULL,
                     .timeout_ms = COMPILE_MS + (uint32_t)(2e3 * request->tune_s)},
@@ -208,6 +212,9 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
         forbid(err);
     if (ok && request->out)
         ok = file_write_atomic(request->out, built->package, built->package_bytes, 0644, err);
+    if (ok && request->dump_all)
+        ok = dump_all_write(cli, request->dump_all,
+                            built->compiled.dump ? built->compiled.dump : "", err);
     if (ok) {
         outcome.warnings = copy_warnings(cli->arena, &built->compiled);
         build_release(&build, built);
@@ -252,6 +259,8 @@ static json_t *describe(const struct request *request, const struct outcome *out
     json_object_set_new(object, "degraded", describe_degraded(&outcome->built));
     if (request->dump)
         json_object_set_new(object, "dump", report_text(compiled->dump ? compiled->dump : ""));
+    if (request->dump_all)
+        json_object_set_new(object, "dump_all", report_text(request->dump_all));
     return object;
 }
 
@@ -265,6 +274,8 @@ static void print(const struct request *request, const struct outcome *outcome, 
                      outcome->built.degraded[i].why);
     if (request->dump && compiled->dump)
         report_block(stdout, compiled->dump, strlen(compiled->dump));
+    if (request->dump_all)
+        report_lines(stdout, "%s/index.html\n", request->dump_all);
     if (!request->out || request->dump)
         return;
     report_lines(stdout, "%s\n%s: %zu bytes, %u kernels, %.1f ms%s\n", compiled->kernel_id,

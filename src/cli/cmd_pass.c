@@ -108,24 +108,24 @@ bool cmd_pass(struct cli *cli, int argc, char **argv, struct error *err)
     struct request request = {.pass = NULL};
     struct child_answer text;
     const char *target = NULL;
-    char **words;
+    struct words words = {.least = 0, .most = 2};
     const struct option_row rows[] = {
         {"target", 0, OPTION_TEXT, "NAME", &target, "x86-64-v3 ...: of passes that ask for one"},
         {0},
     };
-    if (!args_parse(cli, rows, argc, argv, 0, 2, &words, err))
+    if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
-    if (!words[0]) {
+    if (!words.items[0]) {
         list_passes(cli);
         return true;
     }
-    request.pass = pass_find(words[0]);
+    request.pass = pass_find(words.items[0]);
     if (!request.pass)
         return fail(err, ERR_USAGE, "'%s' is no pass; is '%s' meant? urza pass lists them",
-                    words[0], args_nearest(words[0], pass_name));
-    if (!words[1])
-        return fail(err, ERR_USAGE, "no graph is named for '%s' to run on", words[0]);
-    request.file = words[1];
+                    words.items[0], args_nearest(words.items[0], pass_name));
+    if (!words.items[1])
+        return fail(err, ERR_USAGE, "no graph is named for '%s' to run on", words.items[0]);
+    request.file = words.items[1];
     if (!find_target(request.pass, target, &request.target, err) ||
         !bundle_read_source(cli, request.file, &request.text, &request.size, err) ||
         !apart_read(cli, run_pass, &request, &text, err))

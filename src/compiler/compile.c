@@ -27,11 +27,6 @@ void job_lap(struct job *job, enum stage stage)
     job->lap_ns = now;
 }
 
-bool job_dumps(const struct job *job, const char *level)
-{
-    return job->options->dump && strcmp(job->options->dump, level) == 0;
-}
-
 /* Whether a pass left everything as it was, as far as operations and their operands say. */
 static bool same_graph(const struct graph *a, const struct graph *b)
 {
@@ -50,6 +45,7 @@ static bool same_graph(const struct graph *a, const struct graph *b)
 static bool optimise(struct job *job, const struct graph *graph, const struct target *target,
                      struct graph *out, struct error *err)
 {
+    const struct compile_observer *observer = job->options->observer;
     const struct graph *from = graph;
     for (uint32_t i = 0; pass_at(i); i++) {
         if (job->options->plain && !pass_at(i)->needed)
@@ -59,6 +55,12 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
             return false;
         if (!same_graph(from, next))
             job->result.passes |= 1u << i;
+        if (observer && observer->pass)
+            observer->pass(observer->context, &(struct compile_view){.stage = STAGE_OPTIMISE,
+                                                                     .target = target,
+                                                                     .arena = job->arena,
+                                                                     .graph = next,
+                                                                     .pass = pass_at(i)});
         from = next;
     }
     return graph_copy_live(out, job->arena, from, err) &&
@@ -71,8 +73,12 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, count + 1);
     uint8_t(*digests)[32] = arena_array(job->arena, count + 1, sizeof *digests);
     bool *once = ARENA_ARRAY(job->arena, bool, count + 1);
-    struct code_options options = {.llvm = job_dumps(job, "llvm") ? &job->dump : NULL,
-                                   .assembly = job_dumps(job, "asm") ? &job->dump : NULL,
+    struct strbuf llvm, assembly;
+    strbuf_init(&llvm, job->arena);
+    strbuf_init(&assembly, job->arena);
+    bool all = job_dumps_all(job);
+    struct code_options options = {.llvm = all ? &llvm : job_dump(job, "llvm", unit, NULL),
+                                   .assembly = all ? &assembly : job_dump(job, "asm", unit, NULL),
                                    .cache = job->options->cache,
                                    .digests = (const uint8_t(*)[32])digests,
                                    .once = once,
@@ -86,6 +92,10 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
         once[unit->kernels[i].code] &= unit->kernels[i].group->prepare;
     if (!codegen(nests, count, unit->target, &options, job->arena, &unit->image, err))
         return false;
+    if (all) {
+        job_dump_modules(job, "llvm", unit, &llvm, "; ModuleID = ");
+        job_dump_modules(job, "asm", unit, &assembly, "\t.text\n\t.file\t");
+    }
     job->result.generated += unit->image.generated;
     job->result.memory_hits += unit->image.memory_hits;
     job->result.disk_hits += unit->image.disk_hits;
@@ -98,15 +108,7 @@ static void show(struct job *job, struct unit *unit, enum stage stage)
     const struct compile_observer *observer = job->options->observer;
     if (!observer)
         return;
-    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->kernel_count + 1);
-    for (uint32_t i = 0; i < unit->kernel_count; i++)
-        nests[i] = unit->kernels[i].nest;
-    struct compile_view view = {.stage = stage,
-                                .target = unit->target,
-                                .arena = job->arena,
-                                .graph = &unit->graph,
-                                .nests = nests,
-                                .nest_count = unit->kernel_count};
+    struct compile_view view = unit_view(job, unit, stage);
     if (stage == STAGE_PACKAGE)
         view.plan = &job->contents.targets[job->contents.target_count - 1].plan;
     observer->see(observer->context, &view);
@@ -179,6 +181,7 @@ static bool finish(struct job *job, struct compile_result *out, struct error *er
     job->result.package = bytes.data;
     job->result.package_bytes = bytes.size_bytes;
     job->result.total_ms = (double)(clock_ns() - job->start_ns) * 1e-6;
+    job_dump_end(job);
     job->result.dump = job->options->dump ? job->dump.data : NULL;
     *out = job->result;
     return true;
@@ -206,8 +209,9 @@ static bool run(struct job *job, const struct graph *graph, const struct package
         !graph_copy_live(&job->contents.graph, job->arena, graph, err))
         return false;
     job_warn(job, graph);
-    if (job_dumps(job, "graph"))
-        graph_print(graph, &job->dump);
+    struct strbuf *dump = job_dump(job, "graph", NULL, NULL);
+    if (dump)
+        graph_print(graph, dump);
     return compile_targets(job, graph, err) && finish(job, out, err);
 }
 

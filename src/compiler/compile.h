@@ -16,8 +16,10 @@ struct graph;
 struct group;
 struct nest;
 struct partition;
+struct pass_row;
 struct sched_hint;
 struct scheduling;
+struct step;
 struct strbuf;
 struct target;
 
@@ -44,6 +46,20 @@ enum stage {
 const char *stage_name(enum stage stage);
 
 #define DUMP_LEVELS "graph|optimised|groups|loops|schedule|llvm|asm|plan"
+/* All levels at once, as sections: graph; then by target its optimised graph, groups, plan, and of
+ * each kernel its loops, schedule, llvm and asm. */
+#define DUMP_ALL "all"
+struct dump_section {
+    char level[16], target[32]; /* target: "" for graph */
+    uint32_t kernel;            /* number among the target's groups; DUMP_NO_KERNEL */
+    char label[160];            /* of the kernel; "" */
+    const char *text;           /* borrowed from the dump */
+    size_t size;
+};
+#define DUMP_NO_KERNEL UINT32_MAX
+/* Starts with *at at the dump of DUMP_ALL; writes the section there and moves *at behind it. False
+ * at the end, and where a text is no such dump: it may come from a child. */
+bool dump_next(const char **at, struct dump_section *out);
 
 /* A kernel about to be scheduled, for who chooses its config. All borrowed for the call. */
 struct kernel_question {
@@ -70,11 +86,15 @@ struct config_chooser {
 struct compile_view {
     enum stage stage; /* that has just ended */
     const struct target *target;
-    struct arena *arena; /* of the job */
-    struct graph *graph; /* READ: where the passes start; OPTIMISE: what they made */
-    struct nest **nests; /* LOWER, SCHEDULE: one a group */
+    struct arena *arena;         /* of the job */
+    struct graph *graph;         /* READ: where the passes start; OPTIMISE: what they made */
+    const struct pass_row *pass; /* for pass: that made the graph */
+    struct nest **nests;         /* LOWER, SCHEDULE: one a group */
+    const char *const *labels;   /* of these groups */
     uint32_t nest_count;
-    struct plan *plan; /* PACKAGE: of the target */
+    uint32_t kernel;         /* for step: the nest … */
+    const struct step *step; /* … and the step it has just taken */
+    struct plan *plan;       /* PACKAGE: of the target */
 };
 
 /* For tests and tools. see is called for each target after the stages read, optimise, lower,
@@ -83,6 +103,9 @@ struct compile_view {
 struct compile_observer {
     void (*see)(void *context, const struct compile_view *view);
     void *context;
+    /* NULL, or called after each pass (in stage optimise), and after each step of a schedule. */
+    void (*pass)(void *context, const struct compile_view *view);
+    void (*step)(void *context, const struct compile_view *view);
 };
 
 struct compile_options {
@@ -96,7 +119,7 @@ struct compile_options {
     const char *folder; /* where relative paths of the blueprint start; NULL: it may name no files
                          */
     const struct signing_key *key; /* NULL: unsigned */
-    const char *dump;              /* one of DUMP_LEVELS; NULL: none */
+    const char *dump;              /* one of DUMP_LEVELS, or DUMP_ALL; NULL: none */
     uint32_t timeout_ms;           /* compile_isolated: 0 means 120,000 */
     uint64_t memory_bytes;         /* compile_isolated, beside what the caller has: 0 means 8 GiB */
     struct cache *cache;           /* of kernels and whole packages; NULL: none. The bytes are the

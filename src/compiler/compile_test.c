@@ -13,6 +13,8 @@
 #include "base/limits.h"
 #include "compiler/compile.h"
 #include "compiler/loop/loop.h"
+#include "compiler/opt/opt.h"
+#include "compiler/sched/sched.h"
 
 #include <cmocka.h>
 
@@ -75,7 +77,7 @@ static void options_decide_the_id(void **state)
 
 /* Counts what it is shown; with damage it takes the iterations of the first launch. */
 struct watcher {
-    uint32_t seen[STAGE_COUNT], nests;
+    uint32_t seen[STAGE_COUNT], nests, passes, steps;
     bool damage;
 };
 
@@ -91,6 +93,27 @@ static void watch(void *context, const struct compile_view *view)
         view->plan->forward.items[0].extent = dim_const(view->plan->dims, 0);
 }
 
+/* Passes in their order, for one target after the other. */
+static void watch_pass(void *context, const struct compile_view *view)
+{
+    struct watcher *w = context;
+    uint32_t count = 0;
+    while (pass_at(count))
+        count++;
+    assert_ptr_equal(view->pass, pass_at(w->passes++ % count));
+    assert_int_equal(view->stage, STAGE_OPTIMISE);
+    assert_true(view->graph->outputs.count > 0);
+}
+
+static void watch_step(void *context, const struct compile_view *view)
+{
+    struct watcher *w = context;
+    w->steps++;
+    assert_true(view->kernel < view->nest_count && view->step->kind != STEP_NONE);
+    assert_true(view->nests[view->kernel]->body.stmts.count > 0);
+    assert_non_null(view->labels[view->kernel]);
+}
+
 static void an_observer_sees_every_stage_and_may_change_it(void **state)
 {
     (void)state;
@@ -104,7 +127,8 @@ static void an_observer_sees_every_stage_and_may_change_it(void **state)
     size_t size;
     char *text = read_example("mlp", &size);
     struct watcher watcher = {.damage = false}, damager = {.damage = true};
-    struct compile_observer watching = {watch, &watcher}, damaging = {watch, &damager};
+    struct compile_observer watching = {watch, &watcher, watch_pass, watch_step},
+                            damaging = {.see = watch, .context = &damager};
     struct compile_options alone = {.strategy = STRATEGY_FAST, .targets = "x86-64-v3,x86-64-v2"},
                            watched = alone, damaged = alone;
     struct compile_result a = {0}, b = {0}, c = {0};
@@ -115,9 +139,58 @@ static void an_observer_sees_every_stage_and_may_change_it(void **state)
     assert_true(compile_blueprint(text, size, &watched, &arena, &b, &err));
     assert_true(compile_blueprint(text, size, &damaged, &arena, &c, &err));
     assert_memory_equal(watcher.seen, once, sizeof once);
-    assert_true(watcher.nests > 0);
+    assert_true(watcher.nests > 0 && watcher.passes > 0 && watcher.steps > watcher.nests / 2);
     assert_string_equal(a.kernel_id, b.kernel_id);
     assert_string_not_equal(a.kernel_id, c.kernel_id);
+    arena_release(&arena);
+    free(text);
+}
+
+/* All levels come as sections that hold what each level by itself has. */
+static void a_dump_of_all_levels_has_sections(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct error err = {0};
+    struct compile_options all = {
+        .strategy = STRATEGY_FAST, .targets = "x86-64-v3", .dump = DUMP_ALL};
+    struct compile_options loops = all;
+    struct compile_result result = {0}, alone = {0};
+    struct dump_section s;
+    size_t size, at = 0;
+    uint32_t kernels = 0, assemblies = 0;
+    char *text = read_example("mlp", &size);
+    loops.dump = "loops";
+    arena_init(&arena);
+    assert_true(compile_blueprint(text, size, &all, &arena, &result, &err));
+    assert_true(compile_blueprint(text, size, &loops, &arena, &alone, &err));
+    const char *dump = result.dump;
+    while (dump_next(&dump, &s)) {
+        bool is_loops = strcmp(s.level, "loops") == 0;
+        assemblies += strcmp(s.level, "asm") == 0 && s.size > 0;
+        assert_string_equal(s.target, strcmp(s.level, "graph") == 0 ? "" : "x86-64-v3");
+        if (!is_loops)
+            continue;
+        assert_int_equal(s.kernel, kernels++);
+        assert_true(s.label[0] != 0);
+        assert_memory_equal(s.text, alone.dump + at, s.size);
+        at += s.size;
+    }
+    assert_int_equal(*dump, 0);
+    assert_int_equal(at, strlen(alone.dump));
+    assert_true(kernels > 0 && assemblies == kernels);
+    static const char *const damaged[] = {"",
+                                          "loops",
+                                          "\x1eloops",
+                                          "\x1eloops x86-64-v3 0 5 a\nabc",
+                                          "\x1eloops x86-64-v3 0\nabc",
+                                          "\x1eloops x86-64-v3 0 18446744073709551615 a\nabc",
+                                          "\x1e\n"};
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        dump = damaged[i];
+        assert_false(dump_next(&dump, &s));
+        assert_ptr_equal(dump, damaged[i]);
+    }
     arena_release(&arena);
     free(text);
 }
@@ -293,6 +366,7 @@ int main(void)
         cmocka_unit_test(time_of_the_child_is_limited),
         cmocka_unit_test(errors_cross_the_pipe),
         cmocka_unit_test(an_observer_sees_every_stage_and_may_change_it),
+        cmocka_unit_test(a_dump_of_all_levels_has_sections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

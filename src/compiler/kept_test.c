@@ -293,7 +293,7 @@ static void nothing_is_kept_of_what_is_observed(void **state)
     struct compile_result result = {0};
     uint32_t calls = 0;
     const char *text = read_example(f, "mlp");
-    struct compile_observer observer = {look_away, &calls};
+    struct compile_observer observer = {.see = look_away, .context = &calls};
     f->options.observer = &observer;
     for (int i = 0; i < 2; i++) {
         assert_true(compile_blueprint(text, strlen(text), &f->options, &f->arena, &result, &err));

@@ -9,6 +9,23 @@
 #include "compiler/lower/lower.h"
 #include "compiler/target/target.h"
 
+struct compile_view unit_view(struct job *job, struct unit *unit, enum stage stage)
+{
+    struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, unit->kernel_count + 1);
+    const char **labels = ARENA_ARRAY(job->arena, const char *, unit->kernel_count + 1);
+    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+        nests[i] = unit->kernels[i].nest;
+        labels[i] = unit->kernels[i].group->label;
+    }
+    return (struct compile_view){.stage = stage,
+                                 .target = unit->target,
+                                 .arena = job->arena,
+                                 .graph = &unit->graph,
+                                 .nests = nests,
+                                 .labels = labels,
+                                 .nest_count = unit->kernel_count};
+}
+
 bool unit_lower(struct job *job, struct unit *unit, struct error *err)
 {
     struct lowered_group *lowered;
@@ -23,10 +40,11 @@ bool unit_lower(struct job *job, struct unit *unit, struct error *err)
         k->asked = lowered[i].asked;
         k->done = lowered[i].done;
     }
-    if (job_dumps(job, "optimised"))
-        graph_print(&unit->graph, &job->dump);
-    if (job_dumps(job, "groups"))
-        partition_print(&unit->graph, &unit->partition, &job->dump);
+    struct strbuf *dump;
+    if ((dump = job_dump(job, "optimised", unit, NULL)) != NULL)
+        graph_print(&unit->graph, dump);
+    if ((dump = job_dump(job, "groups", unit, NULL)) != NULL)
+        partition_print(&unit->graph, &unit->partition, dump);
     return true;
 }
 
@@ -38,11 +56,33 @@ struct sched_hint kernel_hint(const struct graph *graph, const struct group *gro
     return hint;
 }
 
+/* Shows the steps of one kernel to an observer. */
+struct showing {
+    const struct compile_observer *observer;
+    struct compile_view view;
+};
+
+static void show_step(void *context, struct nest *nest, const struct step *step)
+{
+    struct showing *showing = context;
+    (void)nest; /* is the view's */
+    showing->view.step = step;
+    showing->observer->step(showing->observer->context, &showing->view);
+}
+
 static bool schedule(struct job *job, struct unit *unit, struct kernel *k, struct error *err)
 {
     const struct config_chooser *chooser = job->options->chooser;
-    struct sched_hint hint = kernel_hint(&unit->graph, k->group);
-    struct scheduling *s = sched_begin(k->nest, &hint, unit->target);
+    const struct compile_observer *observer = job->options->observer;
+    struct sched_hint hint = kernel_hint(&unit->graph, k->group), shown = hint;
+    struct showing showing = {.observer = observer};
+    const struct sched_watch watch = {show_step, &showing};
+    if (observer && observer->step) {
+        showing.view = unit_view(job, unit, STAGE_SCHEDULE);
+        showing.view.kernel = (uint32_t)(k - unit->kernels);
+        shown.watch = &watch;
+    }
+    struct scheduling *s = sched_begin(k->nest, &shown, unit->target);
     struct kernel_question question = {
         &unit->graph, &unit->partition, k->group, unit->target, &hint, s};
     struct config config;
@@ -58,19 +98,20 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
 {
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         struct kernel *k = &unit->kernels[i];
-        if (job_dumps(job, "loops"))
-            nest_print(k->nest, &job->dump);
+        struct strbuf *dump;
+        if ((dump = job_dump(job, "loops", unit, k)) != NULL)
+            nest_print(k->nest, dump);
         if (!schedule(job, unit, k, err))
             return false;
         if (job->verify_ir && !nest_verify(k->nest, err))
             return false;
         if (!sched_measure(k->nest, &unit->graph.dims, &k->sizes, err))
             return false;
-        if (job_dumps(job, "schedule")) {
-            sched_print(&k->schedule, &job->dump);
-            strbuf_puts(&job->dump, "\n");
-            sched_print_refused(&k->schedule, &job->dump);
-            nest_print(k->nest, &job->dump);
+        if ((dump = job_dump(job, "schedule", unit, k)) != NULL) {
+            sched_print(&k->schedule, dump);
+            strbuf_puts(dump, "\n");
+            sched_print_refused(&k->schedule, dump);
+            nest_print(k->nest, dump);
         }
     }
     return true;
@@ -236,8 +277,9 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
             return false;
     plan_finish(&out->plan);
     describe_kernels(&p);
-    if (job_dumps(job, "plan"))
-        plan_describe(&out->plan, &job->dump);
+    struct strbuf *dump = job_dump(job, "plan", unit, NULL);
+    if (dump)
+        plan_describe(&out->plan, dump);
     job->contents.target_count++;
     job->result.kernels = unit->codes.count;
     return true;

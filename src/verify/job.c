@@ -202,7 +202,8 @@ static void run(struct job *job)
         outcome_fail(&job->result->kernels, "%s: %s", err.place, err.message);
         return;
     }
-    if (!sizes_choose(v, target, v->budget, job->arena, &job->sizes, &err) ||
+    const struct size_wish wish = {v->contents, target, v->options, v->budget};
+    if (!sizes_choose(&wish, job->arena, &job->sizes, &err) ||
         !(job->walk = walk_open(&job->target, v->threads, v->options->thorough,
                                 job->result->results, job->result->stage, &err))) {
         outcome_fail(&job->result->kernels, "%s", err.message);

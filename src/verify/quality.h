@@ -6,8 +6,6 @@
 
 #include "verify/scene.h"
 
-/* Whether a comparison, a rounding step or the like makes results jump. */
-bool any_jumps(const struct graph *graph);
 /* Takes what whole_quality (verify_priv.h) needs into the memory that jobs share: the outputs of
  * the graph before the passes in float64, and of a plain loop. */
 void quality_keep(struct scene *scene, const struct interp_tensor *reference,

@@ -454,16 +454,17 @@ static void take_typical(struct chooser *c, const int64_t *typical)
          true);
 }
 
-bool sizes_choose(const struct verification *v, const struct package_target *target, double budget,
-                  struct arena *arena, struct sizes *out, struct error *err)
+bool sizes_choose(const struct size_wish *wish, struct arena *arena, struct sizes *out,
+                  struct error *err)
 {
-    const struct package_contents *contents = v->contents;
-    const struct verify_options *options = v->options;
+    const struct package_contents *contents = wish->contents;
+    const struct package_target *target = wish->target;
+    const struct verify_options *options = wish->options;
     struct chooser c = {.contents = contents,
                         .dims = &contents->graph.dims,
                         .plan = target ? &target->plan : NULL,
                         .distinct = target ? find_distinct(&target->plan, arena) : NULL,
-                        .budget = budget,
+                        .budget = wish->budget,
                         .bare = options->thorough ? BARE_COST_THOROUGH : BARE_COST,
                         .far = options->thorough ? THOROUGH_FAR * FAR_COST : FAR_COST,
                         .arena = arena,

@@ -428,7 +428,8 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
     }
     v.bytes = copy;
     if (!package_read(copy, size, &trust, arena, contents, err) ||
-        !sizes_choose(&v, NULL, WHOLE_BUDGET, arena, sizes, err))
+        !sizes_choose(&(struct size_wish){contents, NULL, options, WHOLE_BUDGET}, arena, sizes,
+                      err))
         return false;
     v.whole = sizes->items[0];
     for (uint32_t i = 0; i < contents->target_count; i++)

@@ -83,6 +83,7 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
         .glance = {DRAWN_COST, DRAWN_FEWEST, threads, DRAWN_ELEMENTS / 4, POINT_ELEMENTS, true},
         .far = {0, DRAWN_FEWEST / 2, threads, DRAWN_ELEMENTS / 4, DRAWN_ELEMENTS / 4, true},
         .apart = {JUDGE_COST, DRAWN_MOST / 4, threads, DRAWN_ELEMENTS, POINT_ELEMENTS},
+        .judging = JUDGE_USUAL,
         .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
         .results = results,
         .stage = stage};
@@ -285,9 +286,7 @@ void walk_note(const struct walk *walk, struct size_result *out)
     out->partial = walk->partial;
 }
 
-/* Whether the launch may leave out keys that a mask made of indices alone hides: what these hold
- * counts for nothing there, an infinity or a NaN included, as docs/architecture.md says. */
-static bool may_skip_keys(const struct graph *g, struct arena *arena)
+bool may_skip_keys(const struct graph *g, struct arena *arena)
 {
     bool *index = ARENA_ARRAY(arena, bool, g->nodes.count), compares = false, weighs = false;
     for (value_id v = 1; v < g->nodes.count; v++) {

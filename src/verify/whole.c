@@ -142,7 +142,8 @@ static void judge_passes_apart(struct whole *whole, const struct interp_options 
         struct interp_tensor *before;
         if (rows[r].matters && !rows[r].matters(&v->contents->graph))
             continue;
-        bool ok = sizes_choose(v, NULL, v->budget / 8, arena, &sizes, &err);
+        const struct size_wish wish = {v->contents, NULL, v->options, v->budget / 8};
+        bool ok = sizes_choose(&wish, arena, &sizes, &err);
         const struct size *size = &sizes.items[0];
         for (uint32_t i = 0; ok && i < sizes.count; i++)
             if (strcmp(sizes.items[i].why, "odd") == 0)
@@ -179,7 +180,8 @@ static void judge_interpreter(struct whole *whole)
     struct error err;
     struct arena *arena = whole->arena;
     urza_module *module = NULL;
-    bool ok = sizes_choose(v, NULL, v->budget, arena, &sizes, &err);
+    const struct size_wish wish = {v->contents, NULL, v->options, v->budget};
+    bool ok = sizes_choose(&wish, arena, &sizes, &err);
     const struct size *size = ok ? cheapest(&sizes) : NULL;
     if (ok && is_too_much(graph, size->dims)) { /* it would be run twice */
         snprintf(outcome->detail, sizeof outcome->detail, "not run: too large");

@@ -131,6 +131,10 @@ void subject_close(struct subject *subject);
 bool plant(const struct subject *subject, const struct kind *kind, struct mutation *m,
            struct arena *arena, struct strbuf *out, struct error *err);
 bool plant_count(struct subject *subject, struct error *err);
+/* The graph with the kind's damage at the mutation's site, if it has that many; of a kind that
+ * damages values. */
+bool graph_damage(struct graph *graph, const struct kind *kind, struct mutation *m,
+                  struct arena *arena, struct error *err);
 /* nest_walk.c: shows every statement, or every expression in it, to the kind. */
 void nest_damage(struct nest *nest, const struct kind *kind, struct mutation *m);
 

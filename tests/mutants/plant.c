@@ -60,8 +60,8 @@ static value_id damage_value(struct graph *to, value_id copy, const struct graph
     return value;
 }
 
-static bool damage_graph(struct graph *graph, const struct kind *kind, struct mutation *m,
-                         struct arena *arena, struct error *err)
+bool graph_damage(struct graph *graph, const struct kind *kind, struct mutation *m,
+                  struct arena *arena, struct error *err)
 {
     struct rule rule = {kind, m};
     struct graph *to = ARENA_NEW(arena, struct graph);
@@ -137,7 +137,7 @@ static bool damage_view(struct planting *p, const struct compile_view *view,
     if (kind->stage == MUTANT_JSON)
         return damage_json(p->subject, kind, m, view->arena, view->graph, p->err);
     if (kind->stage <= MUTANT_GRAPH)
-        return damage_graph(view->graph, kind, m, view->arena, p->err);
+        return graph_damage(view->graph, kind, m, view->arena, p->err);
     for (uint32_t i = 0; i < view->nest_count; i++)
         nest_damage(view->nests[i], kind, m);
     return true;
@@ -155,7 +155,7 @@ static void see(void *context, const struct compile_view *view)
 static bool compile(struct planting *p, struct arena *arena, struct compile_result *result)
 {
     const struct subject *s = p->subject;
-    struct compile_observer observer = {see, p};
+    struct compile_observer observer = {.see = see, .context = p};
     struct compile_options options = s->options;
     options.observer = &observer;
     return compile_graph(&s->graph, s->params, s->json, &options, arena, result, p->err) &&

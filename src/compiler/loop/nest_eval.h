@@ -1,4 +1,5 @@
-/* For tests: runs a nest statement by statement, one scalar at a time.
+/* Runs a nest statement by statement, one scalar at a time: for tests, and for who looks for the
+ * place where a compilation goes wrong (debug/). Slow.
  *
  * It gives every expression the meaning that exprs.def states and runs every kind of loop in order
  * from 0, a parallel one over its whole extent; so it judges lowering, schedule steps and generated

@@ -185,6 +185,7 @@ struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
     struct scheduling *c = ARENA_NEW(nest->arena, struct scheduling);
     *c = (struct scheduling){.nest = nest,
                              .target = target,
+                             .watch = hint->watch,
                              .row = VAR_NONE,
                              .column = VAR_NONE,
                              .output = hint->output,

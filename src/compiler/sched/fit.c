@@ -23,6 +23,8 @@ static bool apply_named(struct scheduling *c, struct step *step, const char *loo
     if (write_name(step->loop, loop, &err) && (!other || write_name(step->other, other, &err)) &&
         sched_apply(c->nest, step, out, &err)) {
         VEC_PUSH(c->nest->arena, &c->steps.steps, *step);
+        if (c->watch)
+            c->watch->see(c->watch->context, c->nest, step);
         return true;
     }
     if (wanted)

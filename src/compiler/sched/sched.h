@@ -61,10 +61,18 @@ void sched_print(const struct schedule *schedule, struct strbuf *out);
 bool sched_parse(struct schedule *schedule, struct arena *arena, const char *text,
                  struct error *err);
 
+/* For tests and tools: told of each step that a heuristic took, with the nest as it is then, which
+ * it may change. */
+struct sched_watch {
+    void (*see)(void *context, struct nest *nest, const struct step *step);
+    void *context;
+};
+
 /* What the loops do not say, and heuristics care for. */
 struct sched_hint {
     bool output; /* the result is the graph's: nothing in the graph reads it */
     bool once;   /* it runs when parameters change: little code matters more than speed */
+    const struct sched_watch *watch; /* NULL, but in tests and tools; decides nothing */
 };
 
 /* A config: the choices in a schedule that only speed depends on, by key; 0: the kernel has no such

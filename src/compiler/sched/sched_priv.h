@@ -56,6 +56,7 @@ enum sched_form {
 struct scheduling {
     struct nest *nest;
     const struct target *target;
+    const struct sched_watch *watch; /* or NULL */
     struct schedule steps;
     enum sched_form form;
     uint32_t row, column; /* the tile's loops, by variable; VAR_NONE when there is none */
