@@ -284,8 +284,8 @@ static void code_of_other_kernels_is_judged(void **state)
     uint32_t failed = 0;
     arena_init(&arena);
     options.plain = true;
-    assert_true(
-        compile_graph(&other.graph, other.params, other.json, &options, &arena, &result, &err));
+    assert_true(compile_graph(&(struct compile_source){&other.graph, other.params, other.json},
+                              &options, &arena, &result, &err));
     void *copy = arena_alloc(&arena, result.package_bytes, 64);
     memcpy(copy, result.package, result.package_bytes);
     other.package = copy;

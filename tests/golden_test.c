@@ -40,7 +40,8 @@ static bool pass_case(const char *head, const struct graph *graph, struct arena 
     char name[64], target[64] = "";
     if (sscanf(head, "%63[^ :] %63[^ :]", name, target) < 1 || !pass_find(name))
         return fail(err, ERR_NOT_FOUND, "no pass is named in '%s'", head);
-    if (!pass_run(pass_find(name), &next, arena, graph, target_find(target), true, err) ||
+    if (!pass_run(pass_find(name), &next, arena, graph,
+                  &(struct pass_setting){target_find(target), true}, err) ||
         !graph_copy_live(&live, arena, &next, err))
         return false;
     graph_print(&live, out);
@@ -54,7 +55,8 @@ static bool nest_case(const char *head, const struct graph *graph, struct arena 
     struct lowered_group *groups;
     struct graph owned;
     (void)head;
-    if (!pass_run(pass_find("own-outputs"), &owned, arena, graph, NULL, true, err) ||
+    if (!pass_run(pass_find("own-outputs"), &owned, arena, graph,
+                  &(struct pass_setting){NULL, true}, err) ||
         !lower_graph(&owned, arena, &partition, &groups, err))
         return false;
     for (uint32_t i = 0; i < partition.groups.count; i++) {

@@ -121,8 +121,8 @@ static void check(const void *argument, void *out)
     struct compile_options options = {
         .targets = c->target, .strategy = STRATEGY_FAST, .plain = c->seed % 5 == 2};
     struct verify_options verify = {.seed = c->seed, .size_count = 1, .allow_unsigned = true};
-    answer->compiled =
-        params && compile_graph(c->graph, params, NULL, &options, &arena, &compiled, &answer->err);
+    answer->compiled = params && compile_graph(&(struct compile_source){c->graph, params, NULL},
+                                               &options, &arena, &compiled, &answer->err);
     if (c->file) {
         answer->passed =
             answer->compiled && file_write_atomic(c->file, compiled.package, compiled.package_bytes,

@@ -1,6 +1,7 @@
 /* A list of the system calls that the compiler, the judge, the runtime and the C library need after
  * the fork; all else is refused. Which files may be opened and who may be signalled is Landlock's
  * part, as filters read no paths and know no children. */
+#include "base/compiler.h"
 #include "base/confine.h"
 
 #include <dirent.h>

@@ -78,7 +78,8 @@ static bool run_pass(struct cli *cli, void *context, struct child_answer *out, s
     if (!graph_parse(&graph, cli->arena, request->text, request->size, err) ||
         !has_needs(request->pass, &graph, cli->arena, err))
         return fail_at(err, "%s", request->file);
-    if (!pass_run(request->pass, &next, cli->arena, &graph, request->target, true, err) ||
+    if (!pass_run(request->pass, &next, cli->arena, &graph,
+                  &(struct pass_setting){request->target, true}, err) ||
         !graph_copy_live(&live, cli->arena, &next, err))
         return false;
     strbuf_init(&text, cli->arena);

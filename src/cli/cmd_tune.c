@@ -68,7 +68,8 @@ static bool compile_package(struct cli *cli, const void *bytes, size_t size,
         params[i].data_bytes = (size_t)count * dtype_bytes(params[i].dtype);
         params[i].data = arena_alloc(cli->arena, params[i].data_bytes, 64);
     }
-    return compile_graph(graph, params, NULL, options, cli->arena, &result, err);
+    return compile_graph(&(struct compile_source){graph, params, NULL}, options, cli->arena,
+                         &result, err);
 }
 
 static bool compile_kernels(struct cli *cli, struct finding *f, struct error *err)

@@ -46,12 +46,13 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
                      struct graph *out, struct error *err)
 {
     const struct compile_observer *observer = job->options->observer;
+    const struct pass_setting setting = {target, job->verify_ir};
     const struct graph *from = graph;
     for (uint32_t i = 0; pass_at(i); i++) {
         if (job->options->plain && !pass_at(i)->needed)
             continue;
         struct graph *next = ARENA_NEW(job->arena, struct graph);
-        if (!pass_run(pass_at(i), next, job->arena, from, target, job->verify_ir, err))
+        if (!pass_run(pass_at(i), next, job->arena, from, &setting, err))
             return false;
         if (!same_graph(from, next))
             job->result.passes |= 1u << i;
@@ -90,7 +91,8 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     }
     for (uint32_t i = 0; i < unit->kernel_count; i++)
         once[unit->kernels[i].code] &= unit->kernels[i].group->prepare;
-    if (!codegen(nests, count, unit->target, &options, job->arena, &unit->image, err))
+    const struct code_request request = {nests, count, unit->target, &options};
+    if (!codegen(&request, job->arena, &unit->image, err))
         return false;
     if (all) {
         job_dump_modules(job, "llvm", unit, &llvm, "; ModuleID = ");
@@ -215,15 +217,14 @@ static bool run(struct job *job, const struct graph *graph, const struct package
     return compile_targets(job, graph, err) && finish(job, out, err);
 }
 
-bool compile_graph(const struct graph *graph, const struct package_param *params,
-                   const char *blueprint_json, const struct compile_options *options,
+bool compile_graph(const struct compile_source *source, const struct compile_options *options,
                    struct arena *arena, struct compile_result *out, struct error *err)
 {
     struct job *job = ARENA_NEW(arena, struct job);
     begin(job, options, arena);
-    job->contents.blueprint_json = blueprint_json ? blueprint_json : "{}";
+    job->contents.blueprint_json = source->blueprint_json ? source->blueprint_json : "{}";
     job->contents.blueprint_bytes = strlen(job->contents.blueprint_json);
-    return run(job, graph, params, out, err);
+    return run(job, source->graph, source->params, out, err);
 }
 
 bool compile_blueprint(const char *text, size_t size, const struct compile_options *options,

@@ -152,10 +152,13 @@ struct compile_result {
  * that back, before the cache is freed. On failure *out is unchanged. */
 bool compile_blueprint(const char *text, size_t size, const struct compile_options *options,
                        struct arena *arena, struct compile_result *out, struct error *err);
-/* The same from a finished graph (left as it is), with its parameters' values by param order;
- * blueprint_json may be NULL: "{}" is kept then. */
-bool compile_graph(const struct graph *graph, const struct package_param *params,
-                   const char *blueprint_json, const struct compile_options *options,
+/* The same from a finished graph, left as it is. */
+struct compile_source {
+    const struct graph *graph;
+    const struct package_param *params; /* its parameters' values, by param order */
+    const char *blueprint_json;         /* that the package keeps; NULL: "{}" */
+};
+bool compile_graph(const struct compile_source *source, const struct compile_options *options,
                    struct arena *arena, struct compile_result *out, struct error *err);
 /* ERR_COMPILER_DIED when the child crashes or takes too long, ERR_NOMEM when it runs out of memory;
  * otherwise as above. The child is not confined (base/confine.h): a chooser may measure. Forks:

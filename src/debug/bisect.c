@@ -126,7 +126,8 @@ static bool compile(struct bisect *b, const struct compile_observer *observer,
                                             .strategy = STRATEGY_STANDARD,
                                             .observer = observer,
                                             .cache = b->cache};
-    return compile_graph(&contents->graph, contents->params, "{}", &options, b->arena, out, err);
+    return compile_graph(&(struct compile_source){&contents->graph, contents->params, NULL},
+                         &options, b->arena, out, err);
 }
 
 /* One kernel compiled again, on the arguments that showed that it is wrong: as it was lowered,

@@ -67,7 +67,7 @@ static bool pass_fails(struct bisect *b, const struct graph *from, struct arena 
     struct graph to;
     struct error err = {0};
     char detail[DETAIL_BYTES];
-    if (!pass_run(b->pass, &to, arena, from, target, false, &err))
+    if (!pass_run(b->pass, &to, arena, from, &(struct pass_setting){target, false}, &err))
         return false;
     if (fault && fault->pass)
         fault->pass(fault->context, &(struct compile_view){.stage = STAGE_OPTIMISE,

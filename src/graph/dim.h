@@ -5,6 +5,9 @@
  * coefficients: a sorted sum of coefficient × product of atoms, where an atom is a named dim, a
  * floor division of two dims, or a maximum of two dims. Two dims that are equal as polynomials have
  * the same id. Named dims declare a range and a divisor, which give every expression an interval.
+ * Indices in loop nests (compiler/loop/loop.h) are polynomials, too, but in a table of their own:
+ * theirs are made and dropped with a nest, their atoms are any expressions, loads among them, and
+ * they are asked for strides; dims live as long as a graph, print and parse, and are proved about.
  *
  * The table lives in an arena and belongs to one graph; one thread at a time writes it. Every
  * constructor returns DIM_NONE when the exact result cannot be represented (overflow,

@@ -205,7 +205,7 @@ static bool generate(struct bench *b, struct candidate *c, const char **out_step
         !dim_eval(dims, sizes.extent, b->dims, &c->extent) ||
         !dim_eval(dims, sizes.scratch_bytes, b->dims, &scratch_bytes) || scratch_bytes > MOST_BYTES)
         return fail(err, ERR_LIMIT, "its sizes cannot be told");
-    if (!codegen(&nest, 1, k->target, NULL, &c->arena, &image, err))
+    if (!codegen(&(struct code_request){&nest, 1, k->target, NULL}, &c->arena, &image, err))
         return false;
     c->scratch = arena_alloc(&c->arena, (size_t)scratch_bytes, 64);
     *out_steps = steps.data;

@@ -158,7 +158,8 @@ static bool compile(struct planting *p, struct arena *arena, struct compile_resu
     struct compile_observer observer = {.see = see, .context = p};
     struct compile_options options = s->options;
     options.observer = &observer;
-    return compile_graph(&s->graph, s->params, s->json, &options, arena, result, p->err) &&
+    return compile_graph(&(struct compile_source){&s->graph, s->params, s->json}, &options, arena,
+                         result, p->err) &&
            !p->failed;
 }
 

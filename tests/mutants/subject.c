@@ -49,7 +49,8 @@ bool subject_open(struct subject *s, const char *name, const char *path, const c
     s->options = (struct compile_options){
         .strategy = STRATEGY_FAST, .targets = targets, .key = &s->key, .cache = s->cache};
     if (!read_blueprint(s, path, err) ||
-        !compile_graph(&s->graph, s->params, s->json, &s->options, &s->arena, &result, err))
+        !compile_graph(&(struct compile_source){&s->graph, s->params, s->json}, &s->options,
+                       &s->arena, &result, err))
         return false;
     s->package = arena_alloc(&s->arena, result.package_bytes, 64);
     memcpy((void *)(uintptr_t)s->package, result.package, result.package_bytes);

@@ -288,7 +288,8 @@ static void check(const void *argument, void *out)
     const struct package_param *params = case_params(test->graph, test->seed, &arena, &answer->err);
     if (!params)
         return;
-    if (!compile_graph(test->graph, params, NULL, &options, &arena, &compiled, &answer->err)) {
+    if (!compile_graph(&(struct compile_source){test->graph, params, NULL}, &options, &arena,
+                       &compiled, &answer->err)) {
         fail_at(&answer->err, "compile");
         return;
     }

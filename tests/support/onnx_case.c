@@ -223,8 +223,9 @@ static bool compile_and_load(struct model *m, urza_module **out)
         if (target_supported_here(target_name_at(i)) &&
             (!options.targets || target_rank(target_name_at(i)) > target_rank(options.targets)))
             options.targets = target_name_at(i);
-    if (!compile_graph(&m->blueprint->graph, m->params, m->blueprint->json, &options, m->arena,
-                       compiled, &m->err))
+    if (!compile_graph(
+            &(struct compile_source){&m->blueprint->graph, m->params, m->blueprint->json}, &options,
+            m->arena, compiled, &m->err))
         return fail_at(&m->err, "compile");
     if (urza_load_memory(compiled->package, compiled->package_bytes, &load, out, &failure) != 0)
         return fail(&m->err, (enum error_code)failure.code, "load: %s %s", failure.place,

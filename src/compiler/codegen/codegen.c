@@ -266,14 +266,14 @@ static void join(const struct kernel_image *kernels, uint32_t count, struct aren
     out->bytes = bytes;
 }
 
-bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
-             const struct code_options *options, struct arena *arena, struct code_image *out,
+bool codegen(const struct code_request *request, struct arena *arena, struct code_image *out,
              struct error *err)
 {
     static const struct code_options plain = {0};
-    struct backend b = {.target = target,
-                        .architecture = architecture_find(target->family),
-                        .options = options ? options : &plain};
+    uint32_t count = request->count;
+    struct backend b = {.target = request->target,
+                        .architecture = architecture_find(request->target->family),
+                        .options = request->options ? request->options : &plain};
     struct kernel_image *kernels = ARENA_ARRAY(arena, struct kernel_image, count + 1);
     struct code_image image = {0};
     bool ok = true;
@@ -283,7 +283,7 @@ bool codegen(struct nest *const *nests, uint32_t count, const struct target *tar
         if (kept && find_kernel(&b, key, &kernels[i], &image))
             continue;
         ok = (b.machine || backend_begin(&b, err)) &&
-             generate(&b, nests[i], i, arena, &kernels[i], err);
+             generate(&b, request->nests[i], i, arena, &kernels[i], err);
         image.generated += ok;
         if (ok && kept)
             keep_kernel(&b, key, &kernels[i]);

@@ -38,10 +38,16 @@ struct code_options {
     bool trust;       /* LLVM's verifier is not asked whether what we made is well-formed */
 };
 
-/* Verified nests in, whose jammed loops are expanded here; out lives in arena. ERR_COMPILE when
- * LLVM refuses or the code would need more than its own image. */
-bool codegen(struct nest *const *nests, uint32_t count, const struct target *target,
-             const struct code_options *options, struct arena *arena, struct code_image *out,
+/* What code is to be generated of. */
+struct code_request {
+    struct nest *const *nests; /* verified; their jammed loops are expanded */
+    uint32_t count;
+    const struct target *target;
+    const struct code_options *options; /* NULL: none */
+};
+/* out lives in arena. ERR_COMPILE when LLVM refuses or the code would need more than its own image.
+ */
+bool codegen(const struct code_request *request, struct arena *arena, struct code_image *out,
              struct error *err);
 
 /* For the whole process: *handler, which must stay where it is and not return, is called where LLVM

@@ -49,10 +49,10 @@ uint32_t kit_buffer(struct kit *kit, enum dtype dtype, bool out, int64_t per_s, 
                                                 .elements = elements});
 }
 
-struct stmt *kit_loop(struct kit *kit, struct stmt *parent, const char *name, expr_id extent,
-                      uint32_t lanes, bool independent, expr_id *out_var)
+struct stmt *kit_loop(struct kit *kit, struct stmt *parent, expr_id extent, uint32_t lanes,
+                      bool independent, expr_id *out_var)
 {
-    uint32_t var = nest_var(&kit->nest, name, OVER_NONE, extent);
+    uint32_t var = nest_var(&kit->nest, "i", OVER_NONE, extent);
     struct stmt *loop = stmt_for(&kit->nest, var, independent);
     if (lanes) {
         loop->loop_kind = LOOP_VECTOR;
@@ -154,7 +154,7 @@ void kit_check(struct kit *kit, const char *what, const struct kit_check *check)
     for (uint32_t t = 0; target_at(t); t++) {
         const struct target *target = target_at(t);
         struct code_image image;
-        if (!codegen(&nest, 1, target, NULL, &kit->arena, &image, &err))
+        if (!codegen(&(struct code_request){&nest, 1, target, NULL}, &kit->arena, &image, &err))
             fail_msg("%s, %s: %s", what, target->name, err.message);
         if (!target_supported_here(target->name))
             continue; /* it compiles; check_packages runs such code under an emulator */

@@ -29,8 +29,8 @@ void kit_release(struct kit *kit);
 uint32_t kit_buffer(struct kit *kit, enum dtype dtype, bool out, int64_t per_s, int64_t more,
                     const void *data);
 /* A loop on var under parent (NULL: the nest's body); lanes 0: serial. */
-struct stmt *kit_loop(struct kit *kit, struct stmt *parent, const char *name, expr_id extent,
-                      uint32_t lanes, bool independent, expr_id *out_var);
+struct stmt *kit_loop(struct kit *kit, struct stmt *parent, expr_id extent, uint32_t lanes,
+                      bool independent, expr_id *out_var);
 
 /* Compiles for each target of this CPU and compares every written element with nest_eval, for each
  * S given. Floats must agree in all bits, NaN with NaN; or, with a tolerance, |a - b| ≤ tolerance *

@@ -73,7 +73,7 @@ static void vectors_with_every_tail(void **state)
             uint32_t back = kit_buffer(&kit, memory_dtypes[d], true, 1, 0, NULL);
             uint32_t x = kit_buffer(&kit, memory_dtypes[d], false, 1, 0,
                                     random_data(&kit, memory_dtypes[d], d));
-            struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+            struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
             expr_id v = expr_load(n, x, i, EXPR_NONE);
             expr_id turned = index_sub(n, plus(&kit, kit.S, -1), i); /* stride -1: gathered and
                                                                         scattered */
@@ -110,8 +110,8 @@ static void streamed_vectors(void **state)
             n->buffers.items[out].stream = shift == 3
                                                ? expr_int(n, DTYPE_BOOL, 1)
                                                : expr_binary(n, EXPR_LE, index_const(n, 20), kit.S);
-            struct stmt *rows = kit_loop(&kit, NULL, "i", index_const(n, 3), 0, true, &i);
-            struct stmt *loop = kit_loop(&kit, rows, "j", kit.S, lanes[(k + w) % 3], true, &j);
+            struct stmt *rows = kit_loop(&kit, NULL, index_const(n, 3), 0, true, &i);
+            struct stmt *loop = kit_loop(&kit, rows, kit.S, lanes[(k + w) % 3], true, &j);
             expr_id at = index_add(n, index_mul(n, i, kit.S), j);
             store(&kit, loop, out, plus(&kit, at, shift), expr_load(n, x, at, EXPR_NONE),
                   EXPR_NONE);
@@ -136,7 +136,7 @@ static void vectors_of_constant_extent(void **state)
         uint32_t out = kit_buffer(&kit, DTYPE_F32, true, 0, extents[k], NULL);
         uint32_t x =
             kit_buffer(&kit, DTYPE_F32, false, 0, extents[k], random_data(&kit, DTYPE_F32, 1));
-        struct stmt *loop = kit_loop(&kit, NULL, "i", index_const(n, extents[k]), 8, true, &i);
+        struct stmt *loop = kit_loop(&kit, NULL, index_const(n, extents[k]), 8, true, &i);
         expr_id v = expr_load(n, x, i, EXPR_NONE);
         store(&kit, loop, out, i, expr_binary(n, EXPR_MUL, v, v), EXPR_NONE);
         kit_check(&kit, "constant extent", &(struct kit_check){.s = &s, .s_count = 1});
@@ -158,7 +158,7 @@ static void deep_nests(void **state)
     flat = index_const(n, 0);
     for (int depth = 0; depth < 40; depth++) {
         bool wide = depth % 8 == 0;
-        loop = kit_loop(&kit, loop, "i", wide ? index_const(n, 2) : kit.S, 0, true, &i);
+        loop = kit_loop(&kit, loop, wide ? index_const(n, 2) : kit.S, 0, true, &i);
         if (wide)
             flat = index_add(n, index_mul(n, flat, index_const(n, 2)), i);
     }
@@ -180,7 +180,7 @@ static void guards_keep_memory_untouched(void **state)
             uint32_t out = kit_buffer(&kit, memory_dtypes[d], true, 1, 0, NULL);
             uint32_t x = kit_buffer(&kit, memory_dtypes[d], false, 1, 0,
                                     random_data(&kit, memory_dtypes[d], d));
-            struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+            struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
             expr_id ahead = plus(&kit, i, 3), guard = expr_binary(n, EXPR_LT, ahead, kit.S);
             expr_id third = index_mod(n, i, index_const(n, 3));
             expr_id keep = expr_binary(n, EXPR_NE, third, index_const(n, 1));
@@ -203,7 +203,7 @@ static void a_prefetch_touches_nothing(void **state)
         struct nest *n = &kit.nest;
         uint32_t out = kit_buffer(&kit, DTYPE_F32, true, 1, 0, NULL);
         uint32_t x = kit_buffer(&kit, DTYPE_F32, false, 1, 0, random_data(&kit, DTYPE_F32, lanes));
-        struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+        struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
         expr_id far[] = {plus(&kit, i, 3), plus(&kit, i, 1 << 20), kit.S,
                          index_mul(n, i, index_const(n, 1024))};
         for (int k = 0; k < 4; k++)
@@ -235,7 +235,7 @@ static void stores_across_lanes(void **state)
                                 : kit_buffer(&kit, dtype, true, pitch, 0, NULL),
                  x = kit_buffer(&kit, dtype, false, 0, MOST, random_data(&kit, dtype, k));
         expr_id extent = symbolic ? index_const(n, 15) : kit.S;
-        struct stmt *loop = kit_loop(&kit, NULL, "i", extent, lanes, true, &i);
+        struct stmt *loop = kit_loop(&kit, NULL, extent, lanes, true, &i);
         for (uint32_t r = 0; r < count; r++)
             store(&kit, loop, out, plus(&kit, index_mul(n, i, far), r),
                   expr_load(n, x, plus(&kit, i, 40 * r), EXPR_NONE), EXPR_NONE);
@@ -263,7 +263,7 @@ static void index_arithmetic_in_vectors(void **state)
         uint32_t moved = kit_buffer(&kit, DTYPE_I64, true, 2, 2, NULL);
         uint32_t p = kit_buffer(&kit, DTYPE_I64, false, 2, 2, order);
         expr_id extent = plus(&kit, index_mul(n, kit.S, index_const(n, 2)), 2);
-        struct stmt *loop = kit_loop(&kit, NULL, "i", extent, lanes, true, &i);
+        struct stmt *loop = kit_loop(&kit, NULL, extent, lanes, true, &i);
         expr_id at = expr_load(n, p, i, EXPR_NONE);
         expr_id many = index_mul(n, at, index_const(n, 123456789012)), wide = plus(&kit, kit.S, 3);
         store(&kit, loop, q, i,
@@ -298,11 +298,11 @@ static void reductions_over_lanes(void **state)
                     nest_eval_store(memory, data, 100, (union nest_value){.f = NAN});
                 uint32_t out = kit_buffer(&kit, memory, true, 0, 3, NULL),
                          x = kit_buffer(&kit, memory, false, 3, 0, data);
-                struct stmt *rows = kit_loop(&kit, NULL, "r", index_const(n, 3), 0, true, &r);
+                struct stmt *rows = kit_loop(&kit, NULL, index_const(n, 3), 0, true, &r);
                 uint32_t acc = nest_local(n, "acc", dtype);
                 block_add(n, &rows->body,
                           stmt_local(n, acc, combine_identity(n, (enum combine)combine, dtype)));
-                struct stmt *loop = kit_loop(&kit, rows, "k", kit.S, lanes, false, &k);
+                struct stmt *loop = kit_loop(&kit, rows, kit.S, lanes, false, &k);
                 expr_id v = expr_load(n, x, index_add(n, index_mul(n, r, kit.S), k), EXPR_NONE);
                 block_add(n, &loop->body, stmt_update(n, acc, (enum combine)combine, v));
                 store(&kit, rows, out, r, expr_local(n, acc), EXPR_NONE);
@@ -333,15 +333,15 @@ static void sums_in_parts(void **state)
                  least = kit_buffer(&kit, DTYPE_F32, true, 0, 10, NULL);
         uint32_t x = kit_buffer(&kit, DTYPE_F32, false, 10, 0, data);
         expr_id seven = index_const(n, 7), rows_count = index_const(n, 10);
-        struct stmt *rows = kit_loop(&kit, NULL, "r", rows_count, way == 1 ? 4 : 0, true, &r);
+        struct stmt *rows = kit_loop(&kit, NULL, rows_count, way == 1 ? 4 : 0, true, &r);
         uint32_t acc = nest_local(n, "acc", DTYPE_F32), low = nest_local(n, "low", DTYPE_F32);
         block_add(n, &rows->body, stmt_local(n, acc, expr_const(n, DTYPE_F32, 5)));
         block_add(n, &rows->body, stmt_local(n, low, expr_const(n, DTYPE_F32, 0)));
         expr_id parts = index_div(n, plus(&kit, kit.S, 6), seven);
-        struct stmt *outer = kit_loop(&kit, rows, "ko", parts, 0, false, &ko);
+        struct stmt *outer = kit_loop(&kit, rows, parts, 0, false, &ko);
         expr_id start = index_mul(n, ko, seven);
         expr_id left = index_min(n, seven, index_sub(n, kit.S, start));
-        struct stmt *part = kit_loop(&kit, outer, "ki", left, way == 2 ? 4 : 0, false, &ki);
+        struct stmt *part = kit_loop(&kit, outer, left, way == 2 ? 4 : 0, false, &ki);
         if (way < 2)
             part->loop_kind = LOOP_APART;
         else
@@ -369,11 +369,11 @@ static void locals_live_through_loops(void **state)
         uint32_t out = kit_buffer(&kit, DTYPE_F32, true, 5, 0, NULL),
                  last = kit_buffer(&kit, DTYPE_F32, true, 1, 0, NULL);
         uint32_t x = kit_buffer(&kit, DTYPE_F32, false, 5, 0, random_data(&kit, DTYPE_F32, 3));
-        struct stmt *rows = kit_loop(&kit, NULL, "r", kit.S, lanes, true, &r);
+        struct stmt *rows = kit_loop(&kit, NULL, kit.S, lanes, true, &r);
         uint32_t run = nest_local(n, "run", DTYPE_F32), top = nest_local(n, "top", DTYPE_F32);
         block_add(n, &rows->body, stmt_local(n, run, expr_const(n, DTYPE_F32, 1)));
         block_add(n, &rows->body, stmt_local(n, top, expr_const(n, DTYPE_F32, -INFINITY)));
-        struct stmt *scan = kit_loop(&kit, rows, "k", index_const(n, 5), 0, false, &k);
+        struct stmt *scan = kit_loop(&kit, rows, index_const(n, 5), 0, false, &k);
         expr_id at = index_add(n, index_mul(n, r, index_const(n, 5)), k),
                 v = expr_load(n, x, at, EXPR_NONE);
         block_add(n, &scan->body, stmt_update(n, run, COMBINE_SUM, v));
@@ -397,19 +397,19 @@ static void branches(void **state)
         uint32_t out = kit_buffer(&kit, DTYPE_I32, true, 4, 0, NULL),
                  sums = kit_buffer(&kit, DTYPE_I32, true, 0, 4, NULL);
         uint32_t x = kit_buffer(&kit, DTYPE_I32, false, 4, 0, random_data(&kit, DTYPE_I32, 4));
-        struct stmt *rows = kit_loop(&kit, NULL, "r", index_const(n, 4), 0, true, &r);
+        struct stmt *rows = kit_loop(&kit, NULL, index_const(n, 4), 0, true, &r);
         uint32_t sum = nest_local(n, "sum", DTYPE_I32);
         block_add(n, &rows->body, stmt_local(n, sum, expr_int(n, DTYPE_I32, 0)));
         struct stmt *choice =
             stmt_if(n, expr_binary(n, EXPR_LT, index_mul(n, r, index_const(n, 5)), kit.S));
         block_add(n, &rows->body, choice);
-        struct stmt *yes = kit_loop(&kit, choice, "i", kit.S, lanes, true, &i);
+        struct stmt *yes = kit_loop(&kit, choice, kit.S, lanes, true, &i);
         expr_id at = index_add(n, index_mul(n, r, kit.S), i), v = expr_load(n, x, at, EXPR_NONE);
         store(&kit, yes, out, at, expr_unary(n, EXPR_NEG, v), EXPR_NONE);
         block_add(n, &choice->body,
                   stmt_update(n, sum, COMBINE_SUM, expr_cast(n, kit.S, DTYPE_I32)));
         struct stmt other = {0};
-        struct stmt *no = kit_loop(&kit, &other, "j", kit.S, 0, true, &i);
+        struct stmt *no = kit_loop(&kit, &other, kit.S, 0, true, &i);
         choice->orelse = other.body;
         at = index_add(n, index_mul(n, r, kit.S), i);
         store(&kit, no, out, at, expr_load(n, x, at, EXPR_NONE), EXPR_NONE);
@@ -431,9 +431,9 @@ static void parallel_ranges_cover_the_whole(void **state)
         struct nest *n = &kit.nest;
         uint32_t out = kit_buffer(&kit, DTYPE_F32, true, 9, 0, NULL);
         uint32_t x = kit_buffer(&kit, DTYPE_F32, false, 9, 0, random_data(&kit, DTYPE_F32, 8));
-        struct stmt *outer = kit_loop(&kit, NULL, "p", kit.S, 0, true, &p);
+        struct stmt *outer = kit_loop(&kit, NULL, kit.S, 0, true, &p);
         outer->loop_kind = LOOP_PARALLEL;
-        struct stmt *inner = kit_loop(&kit, outer, "i", index_const(n, 9), 4, true, &i);
+        struct stmt *inner = kit_loop(&kit, outer, index_const(n, 9), 4, true, &i);
         expr_id at = index_add(n, index_mul(n, p, index_const(n, 9)), i),
                 v = expr_load(n, x, at, EXPR_NONE);
         store(&kit, inner, out, at, expr_binary(n, EXPR_MUL, v, v), EXPR_NONE);
@@ -474,13 +474,13 @@ static void scratch_and_tables(void **state)
                                                       .elements = index_const(n, 3),
                                                       .table = bytes,
                                                       .table_bytes = sizeof bytes});
-    struct stmt *first = kit_loop(&kit, NULL, "i", index_const(n, 3), 0, true, &i);
+    struct stmt *first = kit_loop(&kit, NULL, index_const(n, 3), 0, true, &i);
     store(&kit, first, odd, i, expr_load(n, u, i, EXPR_NONE), EXPR_NONE);
-    struct stmt *second = kit_loop(&kit, NULL, "j", kit.S, 8, true, &i);
+    struct stmt *second = kit_loop(&kit, NULL, kit.S, 8, true, &i);
     expr_id five = expr_load(n, t, index_mod(n, i, index_const(n, 5)), EXPR_NONE);
     store(&kit, second, whole, i, expr_binary(n, EXPR_ADD, expr_load(n, x, i, EXPR_NONE), five),
           EXPR_NONE);
-    struct stmt *third = kit_loop(&kit, NULL, "k", kit.S, 8, true, &i);
+    struct stmt *third = kit_loop(&kit, NULL, kit.S, 8, true, &i);
     store(&kit, third, out, i,
           expr_load(n, whole, index_sub(n, plus(&kit, kit.S, -1), i), EXPR_NONE), EXPR_NONE);
     store(&kit, third, small, i, expr_load(n, odd, index_mod(n, i, index_const(n, 3)), EXPR_NONE),
@@ -498,7 +498,7 @@ static struct nest *scaling(struct kit *kit, uint32_t number)
     kit_init(kit);
     uint32_t out = kit_buffer(kit, DTYPE_F16, true, 1, 0, NULL),
              x = kit_buffer(kit, DTYPE_F32, false, 1, 0, NULL);
-    struct stmt *loop = kit_loop(kit, NULL, "i", kit->S, 8u << number, true, &i);
+    struct stmt *loop = kit_loop(kit, NULL, kit->S, 8u << number, true, &i);
     expr_id v = expr_load(&kit->nest, x, i, EXPR_NONE);
     v = expr_binary(&kit->nest, EXPR_MUL, v, expr_const(&kit->nest, DTYPE_F32, 0.1 + number));
     store(kit, loop, out, i, v, EXPR_NONE);
@@ -517,8 +517,8 @@ static void emission_is_deterministic(void **state)
         for (uint32_t k = 0; k < 9; k++)
             nests[k] = scaling(&kits[k], k % 3);
         for (uint32_t round = 0; round < 2; round++)
-            assert_true(codegen(nests + 3 * round, 3, target_at(t), NULL, &kits[0].arena,
-                                &images[round], &err));
+            assert_true(codegen(&(struct code_request){nests + 3 * round, 3, target_at(t), NULL},
+                                &kits[0].arena, &images[round], &err));
         assert_int_equal(images[0].size_bytes, images[1].size_bytes);
         assert_memory_equal(images[0].bytes, images[1].bytes, images[0].size_bytes);
         assert_memory_equal(images[0].kernel_offsets, images[1].kernel_offsets,
@@ -526,8 +526,8 @@ static void emission_is_deterministic(void **state)
         for (uint32_t k = 0; k < 3; k++) {
             uint32_t at = images[0].kernel_offsets[k];
             assert_int_equal(at % 64, 0);
-            assert_true(
-                codegen(nests + 6 + k, 1, target_at(t), NULL, &kits[0].arena, &alone, &err));
+            assert_true(codegen(&(struct code_request){nests + 6 + k, 1, target_at(t), NULL},
+                                &kits[0].arena, &alone, &err));
             assert_int_equal(alone.kernel_offsets[0], 0);
             assert_true(at + alone.size_bytes <= images[0].size_bytes);
             assert_memory_equal(alone.bytes, images[0].bytes + at, alone.size_bytes);

@@ -166,7 +166,7 @@ static void check_operations(enum dtype dtype, const enum expr_op *ops, uint32_t
             out[o - first] = kit_buffer(&kit, compares ? DTYPE_BOOL : dtype, true, 1, 0, NULL);
         uint32_t x = kit_buffer(&kit, dtype, false, 1, 0, a),
                  y = kit_buffer(&kit, dtype, false, 1, 0, b);
-        struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+        struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
         expr_id vx = expr_load(n, x, i, EXPR_NONE), vy = expr_load(n, y, i, EXPR_NONE);
         for (uint32_t o = first; o < last; o++) {
             expr_id v = binary ? expr_binary(n, ops[o], vx, vy) : expr_unary(n, ops[o], vx);
@@ -231,7 +231,7 @@ static void shifts(void **state)
                 out[o] = kit_buffer(&kit, dtype, true, 1, 0, NULL);
             uint32_t x = kit_buffer(&kit, dtype, false, 1, 0, a),
                      y = kit_buffer(&kit, dtype, false, 1, 0, b);
-            struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+            struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
             for (int o = 0; o < 3; o++) {
                 expr_id v =
                     expr_binary(n, (enum expr_op)(EXPR_SHL + o), expr_load(n, x, i, EXPR_NONE),
@@ -260,7 +260,7 @@ static void casts_between_all_dtypes(void **state)
                                 value_count(register_dtypes[from]);
                 uint32_t out = kit_buffer(&kit, (enum dtype)to, true, 1, 0, NULL);
                 uint32_t x = kit_buffer(&kit, register_dtypes[from], false, 1, 0, b);
-                struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+                struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
                 expr_id v = expr_cast(n, expr_load(n, x, i, EXPR_NONE), (enum dtype)to);
                 block_add(n, &loop->body, stmt_store(n, out, i, v, EXPR_NONE));
                 snprintf(what, sizeof what, "cast %s to %s, %u lanes",
@@ -292,7 +292,7 @@ static void bits_and_quick_conversions(void **state)
             uint32_t c = kit_buffer(&kit, real, true, 1, 0, NULL);
             uint32_t x =
                 kit_buffer(&kit, real, false, 1, 0, wide ? (const void *)f64 : (const void *)f32);
-            struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+            struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
             expr_id v = expr_load(n, x, i, EXPR_NONE), bits = expr_bitcast(n, v, integer);
             expr_id cleared = expr_binary(n, EXPR_AND, bits, expr_int(n, integer, ~(int64_t)0xff));
             block_add(n, &loop->body, stmt_store(n, a, i, expr_convert(n, v, integer), EXPR_NONE));
@@ -321,7 +321,7 @@ static void multiply_add_and_select(void **state)
                      chosen = kit_buffer(&kit, dtype, true, 1, 0, NULL);
             uint32_t x = kit_buffer(&kit, dtype, false, 1, 0, a),
                      y = kit_buffer(&kit, dtype, false, 1, 0, b);
-            struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+            struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
             expr_id vx = expr_load(n, x, i, EXPR_NONE), vy = expr_load(n, y, i, EXPR_NONE);
             expr_id third = expr_const(n, dtype, 1.0 / 3);
             block_add(n, &loop->body, stmt_store(n, out, i, expr_fma(n, vx, third, vy), EXPR_NONE));
@@ -353,16 +353,16 @@ static void functions_in_expressions(void **state)
         five = index_const(n, 5);
         expr_id param = expr_param(n, DTYPE_F64);
         expr_id f = expr_fma(n, param, param, expr_const(n, DTYPE_F64, 1.0 / 3));
-        struct stmt *loop = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+        struct stmt *loop = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
         expr_id vx = expr_load(n, x, i, EXPR_NONE), vy = expr_load(n, y, i, EXPR_NONE);
         expr_id v = expr_select(n, expr_binary(n, EXPR_LT, vx, vy), expr_apply(n, vx, f), vy);
         block_add(n, &loop->body, stmt_store(n, chosen, i, v, EXPR_NONE));
         v = expr_apply(n, vy, f);
         block_add(n, &loop->body, stmt_store(n, alone, i, v, EXPR_NONE));
-        struct stmt *rows = kit_loop(&kit, NULL, "i", kit.S, 0, true, &i);
+        struct stmt *rows = kit_loop(&kit, NULL, kit.S, 0, true, &i);
         expr_id row = expr_cast(n, i, DTYPE_F64), limit = expr_const(n, DTYPE_F64, 100);
         v = expr_select(n, expr_binary(n, EXPR_LT, limit, row), expr_apply(n, row, f), row);
-        loop = kit_loop(&kit, rows, "j", five, lanes, true, &j);
+        loop = kit_loop(&kit, rows, five, lanes, true, &j);
         i = index_add(n, index_mul(n, i, five), j);
         v = expr_binary(n, EXPR_ADD, v, expr_cast(n, j, DTYPE_F64));
         block_add(n, &loop->body, stmt_store(n, outer, i, v, EXPR_NONE));
@@ -402,11 +402,11 @@ static void narrow_floats_exhaustively(void **state)
                      again = kit_buffer(&kit, dtype, true, 4, 0, NULL);
             uint32_t x = kit_buffer(&kit, dtype, false, 1, 0, patterns),
                      y = kit_buffer(&kit, DTYPE_F32, false, 4, 0, singles);
-            struct stmt *widen = kit_loop(&kit, NULL, "i", kit.S, lanes, true, &i);
+            struct stmt *widen = kit_loop(&kit, NULL, kit.S, lanes, true, &i);
             block_add(n, &widen->body,
                       stmt_store(n, wide, i, expr_load(n, x, i, EXPR_NONE), EXPR_NONE));
             struct stmt *round =
-                kit_loop(&kit, NULL, "j", index_mul(n, kit.S, index_const(n, 4)), lanes, true, &i);
+                kit_loop(&kit, NULL, index_mul(n, kit.S, index_const(n, 4)), lanes, true, &i);
             expr_id v = expr_load(n, y, i, EXPR_NONE), r = expr_round(n, v, dtype);
             block_add(n, &round->body, stmt_store(n, narrow, i, v, EXPR_NONE));
             block_add(n, &round->body, stmt_store(n, rounded, i, r, EXPR_NONE));

@@ -94,48 +94,54 @@ static void transpose(struct emitter *e, LLVMValueRef *rows, uint32_t width)
     }
 }
 
+/* What a run of stores writes, and where: `values` by statement, each a lane for each place that
+ * is `stride` elements further from `base`. */
+struct stores {
+    LLVMValueRef *values, base, stride;
+    enum dtype dtype;
+    uint32_t width; /* of the square blocks that are transposed */
+};
+
 /* The first count elements of v, where the lane of the loop that they belong to is active. */
-static void store_row(struct emitter *e, LLVMValueRef v, LLVMValueRef pointer, enum dtype dtype,
-                      uint32_t width, uint32_t count, uint32_t lane)
+static void store_row(struct emitter *e, const struct stores *s, LLVMValueRef v,
+                      LLVMValueRef pointer, uint32_t count, uint32_t lane)
 {
     LLVMTypeRef i1 = LLVMInt1TypeInContext(e->context), i32 = LLVMInt32TypeInContext(e->context);
+    unsigned bytes = (unsigned)dtype_bytes(s->dtype);
     LLVMValueRef bits[MAX_WIDTH];
-    if (!e->mask && count == width) {
-        LLVMSetAlignment(LLVMBuildStore(e->builder, v, pointer), (unsigned)dtype_bytes(dtype));
+    if (!e->mask && count == s->width) {
+        LLVMSetAlignment(LLVMBuildStore(e->builder, v, pointer), bytes);
         return;
     }
-    for (uint32_t i = 0; i < width; i++)
+    for (uint32_t i = 0; i < s->width; i++)
         bits[i] = LLVMConstInt(i1, i < count, 0);
-    LLVMValueRef mask = LLVMConstVector(bits, width);
+    LLVMValueRef mask = LLVMConstVector(bits, s->width);
     if (e->mask) {
         LLVMValueRef active =
             LLVMBuildExtractElement(e->builder, e->mask, LLVMConstInt(i32, lane, 0), "");
-        mask = LLVMBuildAnd(e->builder, mask, splat(e, active, width), "");
+        mask = LLVMBuildAnd(e->builder, mask, splat(e, active, s->width), "");
     }
     LLVMTypeRef types[2] = {LLVMTypeOf(v), LLVMTypeOf(pointer)};
-    LLVMValueRef args[4] = {v, pointer, LLVMConstInt(i32, dtype_bytes(dtype), 0), mask};
+    LLVMValueRef args[4] = {v, pointer, LLVMConstInt(i32, bytes, 0), mask};
     emit_intrinsic(e, "llvm.masked.store", types, 2, args, 4);
 }
 
 /* Statements from … from + count - 1 of the run, count ≤ width. */
-static void store_part(struct emitter *e, const struct run *run, LLVMValueRef *values,
-                       LLVMValueRef base, LLVMValueRef stride, uint32_t from, uint32_t count,
-                       uint32_t width)
+static void store_part(struct emitter *e, const struct stores *s, uint32_t from, uint32_t count)
 {
-    enum dtype dtype = e->nest->buffers.items[run->first->buffer].dtype;
-    LLVMTypeRef element = type_in_memory(e, dtype);
+    LLVMTypeRef element = type_in_memory(e, s->dtype);
     LLVMValueRef rows[MAX_WIDTH];
-    for (uint32_t start = 0; start < e->lanes; start += width) {
-        for (uint32_t i = 0; i < width; i++)
-            rows[i] = i < count ? part(e, values[from + i], start, width)
-                                : LLVMGetPoison(LLVMVectorType(element, width));
-        transpose(e, rows, width);
-        for (uint32_t i = 0; i < width; i++) {
+    for (uint32_t start = 0; start < e->lanes; start += s->width) {
+        for (uint32_t i = 0; i < s->width; i++)
+            rows[i] = i < count ? part(e, s->values[from + i], start, s->width)
+                                : LLVMGetPoison(LLVMVectorType(element, s->width));
+        transpose(e, rows, s->width);
+        for (uint32_t i = 0; i < s->width; i++) {
             LLVMValueRef offset =
-                LLVMBuildMul(e->builder, stride, const_int_like(stride, start + i), "");
-            offset = LLVMBuildAdd(e->builder, offset, const_int_like(stride, from), "");
-            LLVMValueRef at = LLVMBuildGEP2(e->builder, element, base, &offset, 1, "");
-            store_row(e, rows[i], at, dtype, width, count, start + i);
+                LLVMBuildMul(e->builder, s->stride, const_int_like(s->stride, start + i), "");
+            offset = LLVMBuildAdd(e->builder, offset, const_int_like(s->stride, from), "");
+            LLVMValueRef at = LLVMBuildGEP2(e->builder, element, s->base, &offset, 1, "");
+            store_row(e, s, rows[i], at, count, start + i);
         }
     }
 }
@@ -146,21 +152,23 @@ uint32_t emit_transposed_stores(struct emitter *e, const struct block *block, ui
     if (run.count == 0)
         return 0;
     enum dtype dtype = e->nest->buffers.items[run.first->buffer].dtype;
-    LLVMValueRef base = emit_first_lane(e, run.first->buffer, run.first->index, run.stride);
-    if (!base)
+    struct stores stores = {.values = ARENA_ARRAY(e->arena, LLVMValueRef, run.count),
+                            .base =
+                                emit_first_lane(e, run.first->buffer, run.first->index, run.stride),
+                            .dtype = dtype,
+                            .width = e->lanes < e->target->lanes ? e->lanes : e->target->lanes};
+    if (!stores.base)
         return 0;
-    LLVMValueRef *values = ARENA_ARRAY(e->arena, LLVMValueRef, run.count);
     for (uint32_t i = 0; i < run.count; i++) {
         expr_id value = block->stmts.items[at + i]->value;
-        values[i] =
+        stores.values[i] =
             emit_to_memory(e, emit_vector(e, value), dtype, expr_is_rounded(e->nest, value, dtype));
     }
-    LLVMValueRef stride = emit_value(e, run.stride);
-    uint32_t width = e->lanes < e->target->lanes ? e->lanes : e->target->lanes;
-    assert(width <= MAX_WIDTH);
-    for (uint32_t from = 0; from < run.count; from += width) {
+    stores.stride = emit_value(e, run.stride);
+    assert(stores.width <= MAX_WIDTH);
+    for (uint32_t from = 0; from < run.count; from += stores.width) {
         uint32_t left = run.count - from;
-        store_part(e, &run, values, base, stride, from, left < width ? left : width, width);
+        store_part(e, &stores, from, left < stores.width ? left : stores.width);
     }
     e->memory_changed = ++e->now;
     return run.count;

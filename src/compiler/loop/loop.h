@@ -171,8 +171,9 @@ bool expr_is_rounded(const struct nest *nest, expr_id e, enum dtype dtype);
 /* What e rounds to dtype; e itself where it is none. */
 expr_id expr_before_rounding(const struct nest *nest, expr_id e, enum dtype dtype);
 
-/* Index arithmetic (i64), in normal form: sums of coefficient × product of atoms. Non-negative by
- * contract where a division is involved. */
+/* Index arithmetic (i64), in normal form: sums of coefficient × product of atoms, which are any
+ * other expressions (graph/dim.h says why dims are not kept so). Non-negative by contract where a
+ * division is involved. */
 expr_id index_const(struct nest *nest, int64_t value);
 expr_id index_add(struct nest *nest, expr_id a, expr_id b);
 expr_id index_sub(struct nest *nest, expr_id a, expr_id b);

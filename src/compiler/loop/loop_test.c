@@ -108,27 +108,44 @@ static void a_shifted_tile_stays_inside(void **state)
 }
 
 /* A random index expression and, beside it, its value by plain arithmetic. */
-static expr_id random_index(struct nest *n, uint64_t key, uint64_t *counter, int depth,
-                            const int64_t *vars, int64_t S, dim_id dim_S, int64_t *value)
+/* Random indices of three variables and a dim, and what they are at some values of these. */
+struct indices {
+    struct nest *nest;
+    uint64_t key, counter;
+    const int64_t *vars;
+    int64_t S;
+    dim_id dim_S;
+};
+
+static uint32_t draw(struct indices *r)
 {
-    uint32_t r = rng_u32(key, (*counter)++) % (depth == 0 ? 3 : 8);
-    int64_t a, b, c = 1 + rng_u32(key, (*counter)++) % 9;
-    if (r == 0) {
-        *value = c;
-        return index_const(n, c);
+    return rng_u32(r->key, r->counter++);
+}
+
+static expr_id random_leaf(struct indices *r, uint32_t kind, int64_t constant, int64_t *value)
+{
+    if (kind == 0) {
+        *value = constant;
+        return index_const(r->nest, constant);
     }
-    if (r == 1) {
-        *value = S;
-        return expr_dim(n, dim_S);
+    if (kind == 1) {
+        *value = r->S;
+        return expr_dim(r->nest, r->dim_S);
     }
-    if (r == 2) {
-        uint32_t v = rng_u32(key, (*counter)++) % 3;
-        *value = vars[v];
-        return expr_var(n, v);
-    }
-    expr_id x = random_index(n, key, counter, depth - 1, vars, S, dim_S, &a);
-    expr_id y = random_index(n, key, counter, depth - 1, vars, S, dim_S, &b);
-    switch (r) {
+    uint32_t v = draw(r) % 3;
+    *value = r->vars[v];
+    return expr_var(r->nest, v);
+}
+
+static expr_id random_index(struct indices *r, int depth, int64_t *value)
+{
+    struct nest *n = r->nest;
+    uint32_t kind = draw(r) % (depth == 0 ? 3 : 8);
+    int64_t a, b, c = 1 + draw(r) % 9;
+    if (kind < 3)
+        return random_leaf(r, kind, c, value);
+    expr_id x = random_index(r, depth - 1, &a), y = random_index(r, depth - 1, &b);
+    switch (kind) {
     case 3: *value = a + b; return index_add(n, x, y);
     case 4: *value = a * c; return index_mul(n, x, index_const(n, c));
     case 5: *value = a / c; return index_div(n, x, index_const(n, c));
@@ -170,13 +187,14 @@ static void simplified_indices_keep_their_values(void **state)
     nest_var(n, "i", OVER_NONE, index_const(n, 5));
     nest_var(n, "j", OVER_NONE, expr_dim(n, f->S));
     nest_var(n, "k", OVER_NONE, index_const(n, 1000));
-    uint64_t key = rng_key(11), counter = 0;
+    struct indices r = {.nest = n, .key = rng_key(11), .dim_S = f->S};
     for (int round = 0; round < 3000; round++) {
-        int64_t S = 1 + rng_u32(key, counter++) % 100;
-        int64_t vars[3] = {rng_u32(key, counter++) % 5, rng_u32(key, counter++) % (uint32_t)S,
-                           rng_u32(key, counter++) % 1000};
+        int64_t S = 1 + draw(&r) % 100;
+        int64_t vars[3] = {draw(&r) % 5, draw(&r) % (uint32_t)S, draw(&r) % 1000};
         int64_t value, lo, hi;
-        expr_id e = random_index(n, key, &counter, 4, vars, S, f->S, &value);
+        r.vars = vars;
+        r.S = S;
+        expr_id e = random_index(&r, 4, &value);
         assert_int_equal(eval(n, e, vars, S), value);
         index_range(n, e, &lo, &hi);
         assert_true(lo <= value && value <= hi);

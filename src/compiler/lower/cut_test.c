@@ -83,7 +83,8 @@ static void optimise(struct fixture *f, value_id output)
     assert_true(graph_output(&f->graph, "y", output, &f->err));
     for (uint32_t i = 0; pass_at(i); i++) {
         struct graph next;
-        if (!pass_run(pass_at(i), &next, &f->arena, &f->graph, target_at(2), true, &f->err))
+        if (!pass_run(pass_at(i), &next, &f->arena, &f->graph,
+                      &(struct pass_setting){target_at(2), true}, &f->err))
             fail_msg("%s: %s", f->err.place, f->err.message);
         f->graph = next;
     }

@@ -110,8 +110,9 @@ expr_id gen_as(struct nest *nest, expr_id x, enum dtype to); /* x cast to a dtyp
 bool view_source(struct lowering *l, const struct node *node, const struct at *at, struct at *out);
 void view_forward(struct lowering *l, const struct node *view, const struct at *operand_at,
                   struct at *out);
-void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_rank,
-                   const expr_id *from, const dim_id *to_shape, uint32_t to_rank, expr_id *to);
+/* The index in `to`, which has the elements of `from` in another shape. */
+void reshape_index(struct lowering *l, const struct node *from, const expr_id *at,
+                   const struct node *to, expr_id *out);
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);

@@ -22,8 +22,10 @@ static int check_example(const struct op_row *row, uint32_t index, uint64_t seed
 {
     struct lowered l;
     struct error err = {0};
-    bool ok = lowered_build(&l, row, index, seed, max_dim, dtype, symbolic, target_at(0), &err) &&
-              lowered_evaluate(&l, &err);
+    bool ok =
+        lowered_build(&l, row, &(struct op_example_request){index, seed, max_dim, dtype, symbolic},
+                      target_at(0), &err) &&
+        lowered_evaluate(&l, &err);
     const char *wrong = ok ? lowered_check(&l) : NULL;
     for (uint32_t i = 0; ok && i < l.kernel_count; i++)
         ok = nest_verify(&l.kernels[i].nest, &err);
@@ -83,7 +85,8 @@ static void lowering_again_gives_the_same_text(void **state)
     for (uint32_t i = 0; (row = op_at(i)) != NULL; i += 3) {
         struct lowered l;
         struct error err = {0};
-        assert_true(lowered_build(&l, row, 0, 5, 9, DTYPE_F32, true, target_at(1), &err));
+        assert_true(lowered_build(&l, row, &(struct op_example_request){0, 5, 9, DTYPE_F32, true},
+                                  target_at(1), &err));
         for (uint32_t k = 0; k < l.kernel_count; k++) {
             struct nest again;
             struct strbuf a, b;

@@ -11,7 +11,8 @@ static bool optimise(struct lowered *l, struct graph *graph, const struct target
     l->graph = *graph;
     for (uint32_t i = 0; pass_at(i); i++) {
         struct graph next;
-        if (!pass_run(pass_at(i), &next, &l->arena, &l->graph, target, true, err))
+        if (!pass_run(pass_at(i), &next, &l->arena, &l->graph, &(struct pass_setting){target, true},
+                      err))
             return false;
         l->graph = next;
     }
@@ -75,22 +76,21 @@ static bool lower_all(struct lowered *l, struct error *err)
     return true;
 }
 
-bool lowered_build(struct lowered *out, const struct op_row *row, uint32_t index, uint64_t seed,
-                   int64_t max_dim, enum dtype dtype, bool symbolic, const struct target *target,
+bool lowered_build(struct lowered *out, const struct op_row *row,
+                   const struct op_example_request *request, const struct target *target,
                    struct error *err)
 {
     struct graph graph;
     *out = (struct lowered){0};
     arena_init(&out->arena);
     graph_init(&graph, &out->arena);
-    if (!op_example_build(row, &(struct op_example_request){index, seed, max_dim, dtype, symbolic},
-                          &graph, &out->example, err))
+    if (!op_example_build(row, request, &graph, &out->example, err))
         return fail_at(err, "example");
     if (!optimise(out, &graph, target, err))
         return false;
     out->memory = ARENA_ARRAY(&out->arena, void *, out->graph.nodes.count);
     out->bytes = ARENA_ARRAY(&out->arena, size_t, out->graph.nodes.count);
-    if (!refer(out, &graph, seed, err))
+    if (!refer(out, &graph, request->seed, err))
         return fail_at(err, "reference");
     return lower_all(out, err);
 }

@@ -31,8 +31,8 @@ struct lowered {
 
 /* Initialises *out in any case; release it with lowered_release. A stage that fails fills err, with
  * the stage as place. Letters of the example take sizes up to max_dim. */
-bool lowered_build(struct lowered *out, const struct op_row *row, uint32_t index, uint64_t seed,
-                   int64_t max_dim, enum dtype dtype, bool symbolic, const struct target *target,
+bool lowered_build(struct lowered *out, const struct op_row *row,
+                   const struct op_example_request *request, const struct target *target,
                    struct error *err);
 void lowered_release(struct lowered *lowered);
 

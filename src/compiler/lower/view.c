@@ -7,42 +7,52 @@ static expr_id dim_expr(struct lowering *l, dim_id dim)
     return expr_dim(l->nest, dim);
 }
 
-/* One segment of a reshape: dims [f0, f1) of the source hold the same elements as dims [t0, t1) of
- * the target. */
-static void map_segment(struct lowering *l, const dim_id *from_shape, uint32_t f0, uint32_t f1,
-                        const expr_id *from, const dim_id *to_shape, uint32_t t0, uint32_t t1,
-                        expr_id *to)
+/* Dims [first, end) of a value. */
+struct segment {
+    const struct node *of;
+    uint32_t first, end;
+};
+
+/* One segment of a reshape: dims of the source that hold the same elements as dims of the target.
+ */
+static void map_segment(struct nest *nest, const struct segment *from, const expr_id *at,
+                        const struct segment *to, expr_id *out)
 {
-    struct nest *nest = l->nest;
     expr_id flat = index_const(nest, 0);
-    for (uint32_t i = f0; i < f1; i++)
-        flat = index_add(nest, index_mul(nest, flat, dim_expr(l, from_shape[i])), from[i]);
-    for (uint32_t i = t1; i-- > t0;) {
-        expr_id size = dim_expr(l, to_shape[i]);
-        to[i] = i == t0 ? flat : index_mod(nest, flat, size);
-        flat = i == t0 ? flat : index_div(nest, flat, size);
+    for (uint32_t i = from->first; i < from->end; i++)
+        flat = index_add(nest, index_mul(nest, flat, expr_dim(nest, from->of->shape[i])), at[i]);
+    for (uint32_t i = to->end; i-- > to->first;) {
+        expr_id size = expr_dim(nest, to->of->shape[i]);
+        out[i] = i == to->first ? flat : index_mod(nest, flat, size);
+        flat = i == to->first ? flat : index_div(nest, flat, size);
     }
 }
 
-/* Reshapes segment by segment, so that dims that stay as they are keep their index untouched. */
-void reshape_index(struct lowering *l, const dim_id *from_shape, uint32_t from_rank,
-                   const expr_id *from, const dim_id *to_shape, uint32_t to_rank, expr_id *to)
+/* The next dim of a segment that grows; 1 behind the last. */
+static dim_id next_dim(struct dim_table *dims, struct segment *s)
+{
+    return s->end < s->of->rank ? s->of->shape[s->end++] : dim_const(dims, 1);
+}
+
+/* Segment by segment, so that dims that stay as they are keep their index untouched. */
+void reshape_index(struct lowering *l, const struct node *from, const expr_id *at,
+                   const struct node *to, expr_id *out)
 {
     struct dim_table *dims = &l->graph->dims;
-    uint32_t f = 0, t = 0;
-    while (f < from_rank || t < to_rank) {
-        uint32_t f0 = f, t0 = t;
-        dim_id pf = f < from_rank ? from_shape[f++] : dim_const(dims, 1);
-        dim_id pt = t < to_rank ? to_shape[t++] : dim_const(dims, 1);
-        while (pf != pt && (f < from_rank || t < to_rank)) {
-            bool grow_from =
-                f < from_rank && (t == to_rank || dim_div_exact(dims, pt, pf) != DIM_NONE);
+    struct segment f = {.of = from}, t = {.of = to};
+    while (f.end < from->rank || t.end < to->rank) {
+        f.first = f.end;
+        t.first = t.end;
+        dim_id pf = next_dim(dims, &f), pt = next_dim(dims, &t);
+        while (pf != pt && (f.end < from->rank || t.end < to->rank)) {
+            bool grow_from = f.end < from->rank &&
+                             (t.end == to->rank || dim_div_exact(dims, pt, pf) != DIM_NONE);
             if (grow_from)
-                pf = dim_mul(dims, pf, from_shape[f++]);
+                pf = dim_mul(dims, pf, next_dim(dims, &f));
             else
-                pt = dim_mul(dims, pt, to_shape[t++]);
+                pt = dim_mul(dims, pt, next_dim(dims, &t));
         }
-        map_segment(l, from_shape, f0, f, from, to_shape, t0, t, to);
+        map_segment(l->nest, &f, at, &t, out);
     }
 }
 
@@ -77,9 +87,7 @@ bool view_source(struct lowering *l, const struct node *node, const struct at *a
     *out = *at;
     switch ((enum prim)node->prim) {
     case PRIM_COPY: return true;
-    case PRIM_RESHAPE:
-        reshape_index(l, node->shape, node->rank, at->idx, x->shape, x->rank, out->idx);
-        return true;
+    case PRIM_RESHAPE: reshape_index(l, node, at->idx, x, out->idx); return true;
     case PRIM_TRANSPOSE:
         for (uint32_t i = 0; i < node->rank; i++)
             out->idx[a->axes[i]] = at->idx[i];
@@ -116,7 +124,7 @@ void view_forward(struct lowering *l, const struct node *view, const struct at *
     const struct node *x = graph_node(l->graph, view->operands[0]);
     *out = *operand_at;
     if (view->prim == PRIM_RESHAPE)
-        reshape_index(l, x->shape, x->rank, operand_at->idx, view->shape, view->rank, out->idx);
+        reshape_index(l, x, operand_at->idx, view, out->idx);
     else if (view->prim == PRIM_TRANSPOSE)
         for (uint32_t i = 0; i < view->rank; i++)
             out->idx[i] = operand_at->idx[view->attrs->axes[i]];

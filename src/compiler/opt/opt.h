@@ -38,11 +38,14 @@ struct pass_row {
 };
 const struct pass_row *pass_at(uint32_t index); /* NULL behind the last */
 const struct pass_row *pass_find(const char *name);
-/* Runs the pass. When verify is set, its result is verified, and so are its row's properties,
- * before and behind it: ERR_BUG names the pass, the property and a value. */
+/* Runs the pass. With `checked` its result is verified, and so are the properties that the pass
+ * needs, gives and keeps. */
+struct pass_setting {
+    const struct target *target; /* NULL: for passes that do not ask */
+    bool checked;
+};
 bool pass_run(const struct pass_row *pass, struct graph *to, struct arena *arena,
-              const struct graph *from, const struct target *target, bool verify,
-              struct error *err);
+              const struct graph *from, const struct pass_setting *setting, struct error *err);
 
 /* The cut. Every value is a source (input, param), stored (a kernel writes it), an alias (the same
  * memory as another value: a reshape), or inlined into the kernels of its users. */

@@ -58,8 +58,9 @@ UTIL void fill_source(struct interp_tensor *tensor, bool special, uint64_t key)
     }
 }
 
-UTIL void make_source(const struct graph *graph, value_id id, const int64_t *dims, bool special,
-                      uint64_t seed, struct arena *arena, struct interp_tensor *out)
+/* A source of that shape, at these dims. */
+UTIL void make_source(const struct graph *graph, value_id id, const int64_t *dims,
+                      struct arena *arena, struct interp_tensor *out)
 {
     const struct node *node = graph_node(graph, id);
     *out = (struct interp_tensor){.dtype = (enum dtype)node->dtype, .rank = node->rank, .count = 1};
@@ -68,7 +69,6 @@ UTIL void make_source(const struct graph *graph, value_id id, const int64_t *dim
         out->count *= out->shape[i];
     }
     out->cells = ARENA_ARRAY(arena, union cell, out->count);
-    fill_source(out, special, rng_key(seed));
 }
 
 UTIL struct interp_tensor *run_graph(const struct graph *graph, enum interp_mode mode,
@@ -82,7 +82,8 @@ UTIL struct interp_tensor *run_graph(const struct graph *graph, enum interp_mode
     for (uint32_t i = 0; i < count; i++) {
         bool input = i < graph->inputs.count;
         value_id id = input ? graph->inputs.items[i] : graph->params.items[i - graph->inputs.count];
-        make_source(graph, id, dims, special, seed + i, arena, &sources[i]);
+        make_source(graph, id, dims, arena, &sources[i]);
+        fill_source(&sources[i], special, rng_key(seed + i));
     }
     if (!interp_run(graph, &(struct interp_options){.mode = mode},
                     &(struct interp_arguments){dims, sources, count}, arena, out, &err))

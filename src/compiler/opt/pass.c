@@ -64,10 +64,10 @@ static bool run_checked(const struct pass_row *pass, struct graph *to, struct ar
 }
 
 bool pass_run(const struct pass_row *pass, struct graph *to, struct arena *arena,
-              const struct graph *from, const struct target *target, bool verify, struct error *err)
+              const struct graph *from, const struct pass_setting *setting, struct error *err)
 {
-    bool ok = verify ? run_checked(pass, to, arena, from, target, err)
-                     : pass->run(to, arena, from, target, err);
+    bool ok = setting->checked ? run_checked(pass, to, arena, from, setting->target, err)
+                               : pass->run(to, arena, from, setting->target, err);
     return ok || fail_at(err, "pass '%s'", pass->name);
 }
 

@@ -86,8 +86,9 @@ static void expect_caught(const char *nodes, struct pass_row row, const char *me
     struct graph graph = read(&arena, nodes);
     row.name = "spoil";
     row.run = spoil;
-    assert_true(pass_run(&row, &to, &arena, &graph, NULL, false, &err)); /* nobody looks */
-    bool ok = pass_run(&row, &to, &arena, &graph, NULL, true, &err);
+    assert_true(pass_run(&row, &to, &arena, &graph, &(struct pass_setting){NULL, false},
+                         &err)); /* nobody looks */
+    bool ok = pass_run(&row, &to, &arena, &graph, &(struct pass_setting){NULL, true}, &err);
     if (!message && !ok)
         fail_msg("%s: %s", err.place, err.message);
     if (message && (ok || err.code != ERR_BUG || strcmp(err.place, "pass 'spoil'") != 0 ||

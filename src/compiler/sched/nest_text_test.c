@@ -81,7 +81,8 @@ static void try_example(const struct op_row *row, uint32_t index, enum dtype dty
 {
     struct lowered l;
     struct error err = {0};
-    if (!lowered_build(&l, row, index, seed, 7, dtype, seed % 2, target_at(2), &err) ||
+    if (!lowered_build(&l, row, &(struct op_example_request){index, seed, 7, dtype, seed % 2},
+                       target_at(2), &err) ||
         !lowered_evaluate(&l, &err))
         fail_msg("%s: %s: %s", row->name, err.place, err.message);
     for (uint32_t k = 0; k < l.kernel_count; k++) {
@@ -167,7 +168,8 @@ static void garbage_does_no_harm(void **state)
         struct schedule schedule;
         const struct op_row *row = op_find(names[i]);
         assert_non_null(row);
-        assert_true(lowered_build(&l, row, 0, i, 7, DTYPE_F32, true, target_at(2), &err));
+        assert_true(lowered_build(&l, row, &(struct op_example_request){0, i, 7, DTYPE_F32, true},
+                                  target_at(2), &err));
         struct nest *nest = &l.kernels[l.kernel_count - 1].nest;
         for (int scheduled = 0; scheduled < 2; scheduled++) {
             struct strbuf text = print(nest, &l.arena);

@@ -208,8 +208,10 @@ static uint32_t each_kernel(visitor *visit, uint64_t seed, int64_t max_dim)
         for (uint32_t index = 0; index < op_example_count(row); index++) {
             struct lowered l;
             struct error err = {0};
-            if (!lowered_build(&l, row, index, seed + number, max_dim, DTYPE_F32,
-                               (number + seed) % 2, target_at(2), &err) ||
+            if (!lowered_build(&l, row,
+                               &(struct op_example_request){index, seed + number, max_dim,
+                                                            DTYPE_F32, (number + seed) % 2},
+                               target_at(2), &err) ||
                 !lowered_evaluate(&l, &err))
                 fail_msg("%s: %s: %s", row->name, err.place, err.message);
             for (uint32_t k = 0; k < l.kernel_count; k++)
