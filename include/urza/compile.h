@@ -47,7 +47,7 @@ void urza_compiler_close(urza_compiler *compiler);
 int urza_compiler_key(const urza_compiler *compiler, uint8_t out[32]);
 
 typedef struct urza_compile_options {
-    const char *targets;  /* "x86-64-v4,x86-64-v3"; NULL: all */
+    const char *targets;  /* "x86-64-v4,x86-64-v3"; NULL: all for the family of this machine */
     const char *strategy; /* "standard": verified; "fast": not verified; "emergency": no code. NULL:
                              standard */
     const char *dims;     /* "B=32,S=16": verify at these sizes; NULL: at several */

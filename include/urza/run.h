@@ -65,8 +65,8 @@ typedef struct urza_load_options {
     urza_trust trust;                  /* default: URZA_TRUST_REQUIRE */
     const uint8_t (*trusted_keys)[32]; /* Ed25519 public keys */
     uint32_t trusted_key_count;
-    /* Threads of the module's pool, the caller included; with parallel, the tasks that may
-     * run at one time: a launch is split into up to four times as many. Default 1. */
+    /* Threads of the module's pool, the caller included; with parallel, how many tasks may run at
+     * one time. A launch is split into at most four times as many chunks. Default 1. */
     uint32_t threads;
     /* Split every launch into this many chunks (as far as it has iterations), whatever its work and
      * the threads there are: for checking that results are the same bits. 0: as it pays. */

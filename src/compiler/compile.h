@@ -111,7 +111,7 @@ struct compile_observer {
 struct compile_options {
     const struct config_chooser *chooser;    /* NULL: heuristics */
     const struct compile_observer *observer; /* NULL, but in tests and tools */
-    const char *targets;    /* comma-separated; NULL: every target of target/targets.def */
+    const char *targets;    /* comma-separated; NULL: all of this machine's family */
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect implies */
     bool training;

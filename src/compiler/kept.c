@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/strbuf.h"
 #include "compiler/cache/cache.h"
 #include "compiler/codegen/codegen.h"
@@ -45,8 +46,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
         onnx_looks_like(text, size) || pt2_looks_like(text, size))
         return false;
     sha256(text, size, key.text);
-    if (options->targets)
-        sha256(options->targets, strlen(options->targets), key.targets);
+    const char *targets = options->targets ? options->targets : cpu_family();
+    sha256(targets, strlen(targets), key.targets);
     if (options->key)
         memcpy(key.public_key, options->key->public_key, sizeof key.public_key);
     codegen_version(version);

@@ -34,11 +34,6 @@ bool buffer_is_bound(enum buffer_kind kind)
     return kind == BUFFER_INPUT || kind == BUFFER_OUTPUT || kind == BUFFER_PARAM;
 }
 
-static bool launch_writes(const struct plan_launch *launch, uint32_t arg)
-{
-    return arg < 32 && (launch->written >> arg & 1) != 0;
-}
-
 /* A constant must not be negative; where a constant is needed, anything else is refused. */
 static bool check_dim(const struct plan *plan, dim_id dim, bool need_const, const char *what,
                       struct error *err)

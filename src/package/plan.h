@@ -65,6 +65,10 @@ struct plan_launch {
     dim_id asked, done;
     const char *label; /* "linear+gelu": for people */
 };
+static inline bool launch_writes(const struct plan_launch *launch, uint32_t arg)
+{
+    return arg < 32 && (launch->written >> arg & 1) != 0;
+}
 
 struct plan {
     struct arena *arena;

@@ -91,13 +91,12 @@ static bool size_launch(const struct urza_module *module, const struct plan_laun
                         struct shape_launch *out, int64_t *out_scratch_bytes, struct error *err)
 {
     const struct dim_table *dims = module->target->plan.dims;
-    int64_t extent, work, scratch;
-    if (!dim_is_const(dims, launch->extent, &extent) || !dim_is_const(dims, launch->work, &work) ||
+    static const int64_t no_dims[LIMIT_NAMED_DIMS];
+    int64_t extent, scratch;
+    if (!dim_is_const(dims, launch->extent, &extent) ||
         !dim_is_const(dims, launch->scratch_bytes, &scratch) || !block_round(scratch, &scratch))
         return fail(err, ERR_PACKAGE, "launch '%s' has no fixed size", launch->label);
-    uint32_t chunks = work < PARALLEL_WORK || extent <= 1 ? 1
-                      : extent < module->threads          ? (uint32_t)extent
-                                                          : module->threads;
+    uint32_t chunks = launch_chunks(module, launch, no_dims, extent, scratch);
     *out = (struct shape_launch){
         .kernel = module->kernels[launch->kernel],
         .number = (uint32_t)(launch - module->target->plan.prepare.items),

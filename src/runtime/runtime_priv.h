@@ -176,6 +176,10 @@ void shapes_release(struct urza_module *module);
 struct shape_entry *shape_entry_new(struct urza_module *module, const struct call_context *context,
                                     uint64_t hash, struct error *err);
 
+/* shape_entry.c: how many chunks a launch is split into: as many as the host asked for, else cheap
+ * ones stay with the caller, and others are shared by the threads. dims: as the plan has them. */
+uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
+                       const int64_t *dims, int64_t extent, int64_t scratch_stride);
 /* execute.c: all forward launches of the context's entry. Cannot fail. */
 void execute(struct urza_module *module, struct call_context *context);
 void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,

@@ -115,14 +115,13 @@ static uint32_t count_finer(const struct urza_module *module, int64_t work, int6
     return fits && work / chunks >= PARALLEL_WORK ? (uint32_t)chunks : module->threads;
 }
 
-/* How many chunks a launch is split into: cheap ones stay with the caller. */
-static uint32_t count_chunks(const struct urza_module *module, const struct plan_launch *launch,
-                             const int64_t *dims, int64_t extent, int64_t scratch_stride)
+uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
+                       const int64_t *dims, int64_t extent, int64_t scratch_stride)
 {
     int64_t work;
-    if (module->chunks > 0)
+    if (module->chunks > 0 && extent > 0)
         return extent < module->chunks ? (uint32_t)extent : module->chunks;
-    if (module->threads == 1 || extent == 1)
+    if (module->threads == 1 || extent <= 1)
         return 1;
     /* What is asked for, where that is known: the estimate counts blocks of rows as full. */
     dim_id operations = launch->asked != DIM_NONE ? launch->asked : launch->work;
@@ -150,7 +149,7 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
             continue;
         if (!plan_size(plan, launch->scratch_bytes, entry->dims, 1, &stride))
             return false;
-        uint32_t chunks = count_chunks(module, launch, entry->dims, extent, stride);
+        uint32_t chunks = launch_chunks(module, launch, entry->dims, extent, stride);
         if (!checked_mul_i64(stride, chunks, &needed))
             return false;
         if (needed > scratch_bytes)

@@ -276,7 +276,7 @@ static void collect(struct scene *s, const struct plan_launch *launch)
 {
     s->list.count = 0;
     for (uint32_t i = 0; i < launch->arg_count; i++) {
-        bool writes = i < 32 && (launch->written >> i & 1) != 0;
+        bool writes = launch_writes(launch, i);
         value_id value = s->plan->buffers.items[launch->args[i]].value;
         if (writes)
             continue;
@@ -286,7 +286,7 @@ static void collect(struct scene *s, const struct plan_launch *launch)
     }
     for (uint32_t i = 0; i < launch->arg_count && i < 32; i++) {
         value_id value = s->plan->buffers.items[launch->args[i]].value;
-        if ((launch->written >> i & 1) == 0 || s->met[value] == s->group)
+        if (!launch_writes(launch, i) || s->met[value] == s->group)
             continue;
         s->met[value] = s->group;
         s->place[value] = MET_ROOT;
@@ -352,7 +352,7 @@ static struct label kernel_title(struct scene *s, const struct plan_launch *laun
     struct strbuf text;
     uint32_t written = 0;
     for (uint32_t i = 0; i < launch->arg_count && i < 32; i++)
-        written += launch->written >> i & 1;
+        written += launch_writes(launch, i);
     strbuf_init(&text, s->arena);
     strbuf_printf(&text, "Kernel %u%s: %s; reads %u buffers, writes %u; ", number,
                   prepare ? " of those that run once at load" : "", launch->label,
@@ -397,7 +397,7 @@ static void draw_launch(struct scene *s, const struct plan_launch *launch, uint3
     for (uint32_t i = 0; i < launch->arg_count && i < 32; i++) {
         value_id value = s->plan->buffers.items[launch->args[i]].value;
         outs[i] = NOWHERE;
-        if ((launch->written >> i & 1) == 0 || place_of(s, value) == NOWHERE)
+        if (!launch_writes(launch, i) || place_of(s, value) == NOWHERE)
             continue;
         outs[i] = add_border(s, inside, false);
         add_line(s, inside, place_of(s, value), outs[i], 0, 0);
@@ -434,7 +434,7 @@ static int compare_turns(const void *a, const void *b)
 static void lower_needs(const struct plan_launch *launch, uint32_t *needs, uint32_t need)
 {
     for (uint32_t i = 0; i < launch->arg_count; i++)
-        if ((i >= 32 || (launch->written >> i & 1) == 0) && needs[launch->args[i]] > need)
+        if (!launch_writes(launch, i) && needs[launch->args[i]] > need)
             needs[launch->args[i]] = need;
 }
 
@@ -451,7 +451,7 @@ static struct turn *order_prepare(struct scene *s)
         const struct plan_launch *launch = &plan->prepare.items[i];
         turns[i] = (struct turn){UINT32_MAX, i};
         for (uint32_t k = 0; k < launch->arg_count && k < 32; k++)
-            if ((launch->written >> k & 1) != 0 && needs[launch->args[k]] < turns[i].need)
+            if (launch_writes(launch, k) && needs[launch->args[k]] < turns[i].need)
                 turns[i].need = needs[launch->args[k]];
         lower_needs(launch, needs, turns[i].need);
     }

@@ -54,7 +54,7 @@ double far_cost(const struct plan *plan, const bool *distinct, const int64_t *di
             const struct plan_buffer *buffer = &plan->buffers.items[launch->args[a]];
             if (!dim_eval(plan->dims, buffer->elements, dims, &elements))
                 return INFINITY;
-            bool written = launch->written >> a & 1;
+            bool written = launch_writes(launch, a);
             bytes += (double)elements * (double)(written + dtype_bytes(buffer->dtype));
         }
         if (bytes + (double)scratch > FAR_BYTES)

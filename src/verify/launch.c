@@ -129,7 +129,7 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
     out->writes = ARENA_ARRAY(arena, uint32_t, launch->arg_count + 1);
     for (uint32_t i = 0; i < launch->arg_count; i++) {
         value_id value = t->target->plan.buffers.items[launch->args[i]].value;
-        bool writes = i < 32 && (launch->written >> i & 1) != 0, known = false;
+        bool writes = launch_writes(launch, i), known = false;
         for (uint32_t k = 0; k < read_count; k++)
             known |= leaves[k] == value; /* the same buffer twice */
         if (writes) {

@@ -189,7 +189,7 @@ static double output_unchecked(const struct driver *d, uint32_t target, uint32_t
     for (uint32_t i = 0; i < plan->forward.count; i++)
         for (uint32_t a = 0; a < plan->forward.items[i].arg_count && a < 32; a++) {
             const struct plan_buffer *b = &plan->buffers.items[plan->forward.items[i].args[a]];
-            if ((plan->forward.items[i].written >> a & 1) && b->kind == BUFFER_OUTPUT &&
+            if (launch_writes(&plan->forward.items[i], a) && b->kind == BUFFER_OUTPUT &&
                 b->index == output)
                 share = fmax(share, results[i].not_checked);
         }

@@ -7,11 +7,6 @@
 #include "kinds.def"
 #undef KIND
 
-static bool writes(const struct plan_launch *l, uint32_t arg)
-{
-    return arg < 32 && (l->written >> arg & 1);
-}
-
 static const struct plan_buffer *buffer_of(const struct plan *plan, const struct plan_launch *l,
                                            uint32_t arg)
 {
@@ -38,7 +33,7 @@ void plan_args_swapped(struct mutation *m, const struct package_damage *p)
         struct plan_launch *l = &plan->forward.items[i];
         for (uint32_t a = 0; a < l->arg_count; a++)
             for (uint32_t b = a + 1; b < l->arg_count; b++) {
-                if (writes(l, a) || writes(l, b) || l->args[a] == l->args[b] ||
+                if (launch_writes(l, a) || launch_writes(l, b) || l->args[a] == l->args[b] ||
                     !same_size(buffer_of(plan, l, a), buffer_of(plan, l, b)) ||
                     !mutation_here(m, "launch %u %s: %u, %u", i, l->label, a, b))
                     continue;
@@ -61,8 +56,8 @@ static void replace_arg(struct mutation *m, const struct package_damage *p, enum
                 const struct plan_buffer *own = buffer_of(plan, l, a),
                                          *other = &plan->buffers.items[b];
                 bool late = other->kind == BUFFER_TEMP && other->first_launch >= i;
-                if (writes(l, a) || b == l->args[a] || own->kind != kind || other->kind != kind ||
-                    late || !same_size(own, other) ||
+                if (launch_writes(l, a) || b == l->args[a] || own->kind != kind ||
+                    other->kind != kind || late || !same_size(own, other) ||
                     !mutation_here(m, "launch %u %s: %u is %u", i, l->label, a, b))
                     continue;
                 own_args(p, l)[a] = b;
@@ -101,8 +96,9 @@ void plan_input_for_temp(struct mutation *m, const struct package_damage *p)
             for (uint32_t b = 0; b < plan->buffers.count; b++) {
                 const struct plan_buffer *own = buffer_of(plan, l, a),
                                          *other = &plan->buffers.items[b];
-                if (writes(l, a) || own->kind != BUFFER_TEMP || other->kind != BUFFER_INPUT ||
-                    !same_size(own, other) || !mutation_here(m, "launch %u %s: %u", i, l->label, a))
+                if (launch_writes(l, a) || own->kind != BUFFER_TEMP ||
+                    other->kind != BUFFER_INPUT || !same_size(own, other) ||
+                    !mutation_here(m, "launch %u %s: %u", i, l->label, a))
                     continue;
                 own_args(p, l)[a] = b;
                 return;
@@ -155,7 +151,8 @@ static uint32_t first_writer(const struct plan *plan, uint32_t buffer)
 {
     for (uint32_t i = 0; i < plan->forward.count; i++)
         for (uint32_t a = 0; a < plan->forward.items[i].arg_count; a++)
-            if (plan->forward.items[i].args[a] == buffer && writes(&plan->forward.items[i], a))
+            if (plan->forward.items[i].args[a] == buffer &&
+                launch_writes(&plan->forward.items[i], a))
                 return i;
     return plan->forward.count;
 }
@@ -301,7 +298,7 @@ void plan_launch_again(struct mutation *m, const struct package_damage *p)
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         struct plan_launch again = plan->forward.items[i];
         for (uint32_t a = 1; a < again.arg_count; a++) {
-            if (writes(&again, a) || !writes(&again, 0) ||
+            if (launch_writes(&again, a) || !launch_writes(&again, 0) ||
                 !same_size(buffer_of(plan, &again, 0), buffer_of(plan, &again, a)) ||
                 !mutation_here(m, "launch %u %s", i, again.label))
                 continue;

@@ -60,6 +60,7 @@ static bool relocate(const struct relocation *r, struct error *err)
 const struct architecture architecture_aarch64 = {
     .family = "aarch64",
     .begin_process = begin_process,
+    .options = (const char *const[]){NULL},
     .code_model = LLVMCodeModelTiny,
     .relocate = relocate,
 };

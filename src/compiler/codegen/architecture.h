@@ -1,6 +1,7 @@
-/* What one family of processors has of its own in code generation. A new family is a driver (a file
- * that defines one of these), its line in architecture.c, and rows of target/targets.def; nothing
- * else here asks what processor it is.
+/* What one family of processors has of its own in code generation; nothing else in this room asks
+ * what processor it is. A new family is a driver (a file that defines one of these), its lines here
+ * and in architecture.c, rows of compiler/target/targets.def and package/targets.def, and for the
+ * machines themselves base/cpu_*.c, profile/peak_*.c and the macros of base/compiler.h.
  *
  * A kernel's image may lie at any address that is a multiple of 64, and is moved about by that much
  * before it is loaded: so code refers to its constants from where it stands, never by pages. */
@@ -9,6 +10,7 @@
 
 #include <llvm-c/TargetMachine.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct error;
@@ -23,6 +25,7 @@ struct relocation {
 struct architecture {
     const char *family;          /* of targets */
     void (*begin_process)(void); /* makes LLVM know the family; once */
+    const char *const *options;  /* for LLVM, ended by NULL: passes that find nothing in our code */
     LLVMCodeModel code_model;
     /* ERR_COMPILE: a type that needs work at load time, or does not reach so far. */
     bool (*relocate)(const struct relocation *relocation, struct error *err);
@@ -35,6 +38,7 @@ extern const struct architecture architecture_x86_64, architecture_aarch64;
 
 /* NULL: there is none. */
 const struct architecture *architecture_find(const char *family);
-void architectures_begin_process(void);
+/* By number; NULL behind the last. */
+const struct architecture *architecture_at(size_t index);
 
 #endif

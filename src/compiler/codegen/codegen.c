@@ -35,20 +35,38 @@ static bool runs_once(const struct backend *b, uint32_t kernel)
     return b->options->once && b->options->once[kernel];
 }
 
-/* For the whole process, once. What schedules have decided already takes LLVM a third of its time
- * to think over, and what it finds is no faster: which addresses a loop keeps, what is computed
- * where, in which order. */
+#define MAX_OPTIONS 64
+
+/* For the whole process, once. These LLVM passes repeat decisions of the schedule (addressing,
+ * placement, order) or find nothing to do in our code: they took a third of the compile time and
+ * made no code faster. */
 static void begin_process(void)
 {
-    static const char *const options[] = {
-        "urza", "-disable-lsr", "-disable-cgp", "-enable-misched=0",
-        /* These find nothing to do in our code, at a price even for the smallest kernel. */
-        "-disable-x86-domain-reassignment", "-disable-postra-machine-licm", "-disable-x86-lea-opt",
-        "-disable-tail-duplicate", "-disable-post-ra", "-no-stack-coloring", "-disable-cfi-fixup",
-        "-disable-machine-dce", "-disable-mergeicmps", "-disable-constant-hoisting",
-        "-disable-partial-libcall-inlining", "-disable-early-ifcvt"};
-    LLVMParseCommandLineOptions(sizeof options / sizeof options[0], options, "");
-    architectures_begin_process();
+    static const char *const common[] = {"urza",
+                                         "-disable-lsr",
+                                         "-disable-cgp",
+                                         "-enable-misched=0",
+                                         "-disable-postra-machine-licm",
+                                         "-disable-tail-duplicate",
+                                         "-disable-post-ra",
+                                         "-no-stack-coloring",
+                                         "-disable-cfi-fixup",
+                                         "-disable-machine-dce",
+                                         "-disable-mergeicmps",
+                                         "-disable-constant-hoisting",
+                                         "-disable-partial-libcall-inlining",
+                                         "-disable-early-ifcvt"};
+    const char *options[MAX_OPTIONS];
+    int count = sizeof common / sizeof common[0];
+    memcpy(options, common, sizeof common);
+    for (size_t i = 0; architecture_at(i); i++) {
+        architecture_at(i)->begin_process();
+        for (const char *const *o = architecture_at(i)->options; *o; o++) {
+            assert(count < MAX_OPTIONS);
+            options[count++] = *o;
+        }
+    }
+    LLVMParseCommandLineOptions(count, options, "");
 }
 
 static bool backend_begin(struct backend *b, struct error *err)
@@ -57,6 +75,9 @@ static bool backend_begin(struct backend *b, struct error *err)
     const struct target *target = b->target;
     LLVMTargetRef llvm_target;
     char *message = NULL;
+    if (!b->architecture)
+        return fail(err, ERR_TARGET, "'%s': no code is generated for %s", target->name,
+                    target->family);
     pthread_once(&once, begin_process);
     if (LLVMGetTargetFromTriple(target->triple, &llvm_target, &message)) {
         fail(err, ERR_COMPILE, "LLVM: %s", message);

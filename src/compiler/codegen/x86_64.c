@@ -15,6 +15,9 @@ static void begin_process(void)
     LLVMInitializeX86AsmPrinter();
 }
 
+static const char *const options[] = {"-disable-x86-domain-reassignment", "-disable-x86-lea-opt",
+                                      NULL};
+
 static bool relocate(const struct relocation *r, struct error *err)
 {
     int32_t narrow = (int32_t)r->distance;
@@ -29,6 +32,7 @@ static bool relocate(const struct relocation *r, struct error *err)
 const struct architecture architecture_x86_64 = {
     .family = "x86-64",
     .begin_process = begin_process,
+    .options = options,
     .code_model = LLVMCodeModelSmall,
     .relocate = relocate,
     .stream_fence = "llvm.x86.sse.sfence",

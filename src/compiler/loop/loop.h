@@ -56,7 +56,8 @@ struct nest_var {
     const char *name;
     uint8_t role;   /* what the loop runs over; one made from another has that one's */
     expr_id extent; /* 0 ≤ var < extent; EXPR_NONE while unbound */
-    expr_id full;   /* the loop may run on to here, which changes nothing; EXPR_NONE: it may not */
+    expr_id full;   /* a larger extent that gives the same: iterations beyond add nothing, as masked
+                       keys do; EXPR_NONE: none */
 };
 
 enum buffer_role { ROLE_OUT = 1, ROLE_IN, ROLE_SCRATCH, ROLE_TABLE };

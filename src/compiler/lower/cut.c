@@ -87,8 +87,8 @@ static void find_users(struct cutter *c)
     }
 }
 
-/* By value: what storing it would save, nearly: its own excess, and that of the chain of values of
- * as many elements that it alone is made of. */
+/* By value: an estimate of what storing it saves: what it computes again itself, and what those of
+ * its producers do that have one user and as many elements. */
 static void find_savings(struct cutter *c, enum sizes sizes)
 {
     for (uint32_t i = 0; i < c->work.values.count; i++)

@@ -116,8 +116,8 @@ void reshape_index(struct lowering *l, const struct node *from, const expr_id *a
 
 /* reduce.c: reductions, contractions, convolutions, windows. */
 expr_id gen_reduction(struct lowering *l, value_id value, const struct at *at);
-/* An elementwise value; computed once and kept in a local where a loop goes on around it and
- * reductions have locals in the same place. */
+/* An elementwise value; in a local of the outermost loop that it depends on, where a reduction has
+ * a local there, too. */
 expr_id gen_once(struct lowering *l, value_id value, const struct at *at);
 /* To the innermost loop that the first `rank` indices and the guard depend on, and back. */
 void go_out(struct lowering *l, const struct at *at, uint32_t rank, struct place *saved);

@@ -20,8 +20,8 @@ uint32_t depth_of_expr(const struct lowering *l, expr_id e)
     return depth;
 }
 
-/* A reduction for every so many values of a loop, as one over groups of channels: the loop should
- * come in two. */
+/* Where a reduction is indexed by i / size, as one over groups of channels is, the loop over i
+ * should be two, over i / size and i % size. */
 static void note_blocks(struct lowering *l, expr_id index)
 {
     const struct expr *x = expr_at(l->nest, index);

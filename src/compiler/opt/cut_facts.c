@@ -31,14 +31,15 @@ bool cut_is_moved_result(const struct cut *c, value_id v)
     return prim == PRIM_CONV || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX;
 }
 
-/* The first mark stays. */
+/* Of several marks the rule that stands first in the table counts, in whatever order they come. */
 static void mark(struct cut *c, value_id v, enum cut_rule rule)
 {
-    if (!c->values[v].marked)
-        c->values[v].marked = (uint8_t)rule;
+    uint8_t *marked = &c->values[v].marked;
+    if (*marked == CUT_NONE || (uint8_t)rule < *marked)
+        *marked = (uint8_t)rule;
 }
 
-/* What arithmetic costs, operands first. */
+/* What arithmetic costs, operands first; nothing is marked yet but what was over the bound. */
 static void find_costs(struct cut *c, value_id v)
 {
     const struct node *n = cut_node(c, v);

@@ -30,8 +30,8 @@ struct pass_row {
     const char *name, *doc;
     bool needed; /* runs where nothing is optimised, too */
     bool target; /* asks what the target is; others take NULL for it, too */
-    /* Sets of properties: what it relies on; what holds of its result, whatever held before; and
-     * what holds of its result if it held before. */
+    /* Sets of properties. needs: required of the graph it gets. gives: true of its result. keeps:
+     * true of its result where it is true of what it gets. */
     uint32_t needs, gives, keeps;
     bool (*run)(struct graph *to, struct arena *arena, const struct graph *from,
                 const struct target *target, struct error *err);

@@ -143,8 +143,8 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
     out->value[CONFIG_ROW_BLOCK] = (int32_t)tiles;
 }
 
-/* From so many rows, or fewer when the reduction is long, reading columns that lie far apart again
- * and again costs more than copying them. */
+/* An operand whose columns lie far apart is copied from PACK_ROWS rows on, or from PACK_FEW_ROWS
+ * where the reduction has PACK_DEPTH steps: reading it again for each tile costs more then. */
 #define PACK_ROWS 256
 #define PACK_FEW_ROWS 48
 #define PACK_DEPTH 2048

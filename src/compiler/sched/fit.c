@@ -108,8 +108,7 @@ struct stmt *only_loop(const struct block *block)
     return s && s->kind == STMT_FOR ? s : NULL;
 }
 
-/* Fuses what is contiguous, in every chain of loops; forced: whatever the index arithmetic costs.
- */
+/* Fuses each pair of perfectly nested loops whose fused indices need no division. */
 void fuse_chains(struct scheduling *c, struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -323,9 +322,9 @@ void vectorise_rest(struct scheduling *c, int64_t lanes)
         if (!best)
             continue;
         uint32_t loop = best->var;
-        lanes = lanes ? lanes : lanes_for(c, best, 1);
+        int64_t wide = lanes ? lanes : lanes_for(c, best, 1);
         move_inside(c, loop);
-        take_step(c, STEP_VECTOR, loop, VAR_NONE, lanes, NULL);
+        take_step(c, STEP_VECTOR, loop, VAR_NONE, wide, NULL);
     }
     vectorise_reductions(c, &c->nest->body);
 }

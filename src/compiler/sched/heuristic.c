@@ -126,7 +126,8 @@ static const struct stmt *reduction_in(const struct block *block)
     return found;
 }
 
-/* The reduction inside block by block: each meets all panels of a block of columns. */
+/* Splits the reduction into blocks of `depth` steps; each runs over all panels of a block of
+ * columns before the next does, while the partial sums wait in scratch memory. */
 static void sum_blocks(struct scheduling *c, uint32_t panel, int64_t depth)
 {
     struct loop_site site;

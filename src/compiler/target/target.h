@@ -13,8 +13,7 @@ struct target {
     const char *features;        /* LLVM's feature string, beyond cpu */
     uint32_t lanes;              /* 32-bit lanes of a vector register */
     uint32_t registers;          /* vector registers */
-    bool fma, f16c, masks;       /* fused multiply-add; half conversions; masked loads and stores in
-                                    hardware */
+    bool fma, f16c;              /* fused multiply-add; half conversions */
     uint32_t l1_bytes, l2_bytes; /* typical for the level; heuristics only */
 };
 
