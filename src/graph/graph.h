@@ -113,6 +113,12 @@ struct prim_info {
     double ulp;
 };
 const struct prim_info *prim_info(enum prim prim);
+/* An element of the result needs the operands at its own index alone. prims.def keeps these
+ * together, from NEG to CAST, as it does reductions, from REDUCE_SUM on. */
+static inline bool prim_is_elementwise(enum prim prim)
+{
+    return prim >= PRIM_NEG && prim <= PRIM_CAST;
+}
 /* The bound of compiled code in dtype: the ulp column; for f64 more where that is dear. */
 double prim_ulp(enum prim prim, enum dtype dtype);
 /* Whether a float result may have to be rounded: other prims choose or move numbers they get, or

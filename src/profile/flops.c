@@ -74,7 +74,7 @@ static bool add_flops(const struct count *count, value_id value, double *flops, 
         each = 1;
         if (!elements_of(count, node->operands[0], &results, err))
             return false;
-    } else if (node->prim >= PRIM_NEG && node->prim <= PRIM_CAST) {
+    } else if (prim_is_elementwise((enum prim)node->prim)) {
         each = 1;
     }
     *flops += results * each;

@@ -3,22 +3,20 @@
 
 #include <stdio.h>
 
-uint32_t gen_buffer(struct lowering *l, value_id value)
+/* The memory of a value as the nest's next argument. */
+static uint32_t add_argument(struct lowering *l, value_id memory, enum buffer_role role)
 {
-    value_id memory = l->partition->values[value].memory;
-    if (l->buffer_of[memory])
-        return l->buffer_of[memory] - 1;
     const struct node *node = graph_node(l->graph, memory);
+    uint32_t argument = l->nest->arguments.count;
     expr_id elements = index_const(l->nest, 1);
+    char name[16];
     for (uint32_t i = 0; i < node->rank; i++)
         elements = index_mul(l->nest, elements, expr_dim(l->nest, node->shape[i]));
-    uint32_t argument = l->nest->arguments.count;
-    char name[16];
     snprintf(name, sizeof name, "b%u", argument); /* by position: equal kernels have equal text */
     struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name),
                                  .dtype = node->dtype,
                                  .elements = elements,
-                                 .role = argument == 0 ? ROLE_OUT : ROLE_IN,
+                                 .role = (uint8_t)role,
                                  .value = memory};
     if (argument >= LIMIT_KERNEL_BUFFERS && !l->failed)
         l->failed =
@@ -26,6 +24,18 @@ uint32_t gen_buffer(struct lowering *l, value_id value)
     uint32_t at = nest_buffer(l->nest, &buffer);
     l->buffer_of[memory] = at + 1;
     return at;
+}
+
+uint32_t gen_output(struct lowering *l)
+{
+    assert(l->nest->arguments.count == 0 && "outputs come first");
+    return add_argument(l, l->group->root, ROLE_OUT);
+}
+
+uint32_t gen_buffer(struct lowering *l, value_id value)
+{
+    value_id memory = l->partition->values[value].memory;
+    return l->buffer_of[memory] ? l->buffer_of[memory] - 1 : add_argument(l, memory, ROLE_IN);
 }
 
 expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx)
@@ -205,7 +215,7 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
     if (expr == EXPR_NONE && stage)
         expr = stage_value(l, value, at);
     if (expr == EXPR_NONE) {
-        bool elementwise = node->prim >= PRIM_NEG && node->prim <= PRIM_CAST;
+        bool elementwise = prim_is_elementwise((enum prim)node->prim);
         expr = elementwise ? gen_once(l, value, at) : gen_node(l, value, at);
         if (keep)
             keep_value(l, value, at, expr);

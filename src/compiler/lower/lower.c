@@ -84,8 +84,9 @@ static void index_of_root(struct lowering *l, const struct at *anchor_at, struct
     while (count-- > 0) {
         struct at before = *out;
         const struct node *node = graph_node(l->graph, chain[count]);
-        if (node->prim == PRIM_RESHAPE || node->prim == PRIM_TRANSPOSE)
-            view_forward(l, node, &before, out);
+        if (!view_forward(l, node, &before, out) && !l->failed)
+            l->failed = !fail(l->err, ERR_BUG, "the cut put '%s' between an anchor and its root",
+                              prim_info((enum prim)node->prim)->name);
     }
 }
 
@@ -166,7 +167,7 @@ static void lower_store(struct lowering *l, const uint8_t *order, const int64_t 
     root_at = at;
     if (l->group->anchor != VALUE_NONE)
         index_of_root(l, &at, &root_at);
-    uint32_t out = gen_buffer(l, l->group->root);
+    uint32_t out = gen_output(l);
     if (l->group->staged != VALUE_NONE)
         lower_rows(l, &at);
     expr_id index = gen_flat(l, root, root_at.idx);

@@ -84,6 +84,8 @@ expr_id gen(struct lowering *l, value_id value, const struct at *at);
 expr_id gen_node(struct lowering *l, value_id value, const struct at *at); /* generated here, even
                                                                              if it is known already
                                                                            */
+uint32_t gen_output(struct lowering *l); /* the nest buffer of the root, before any other is asked
+                                            for */
 uint32_t gen_buffer(struct lowering *l, value_id value); /* the nest buffer of a stored value */
 expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx); /* row-major
                                                                                       offset */
@@ -108,7 +110,9 @@ expr_id gen_as(struct nest *nest, expr_id x, enum dtype to); /* x cast to a dtyp
 /* view.c: where a view's element comes from; false when it has more than one operand (pad, concat:
  * gen.c). */
 bool view_source(struct lowering *l, const struct node *node, const struct at *at, struct at *out);
-void view_forward(struct lowering *l, const struct node *view, const struct at *operand_at,
+/* Where the element of a value goes in what one user makes of it; false where that is not one place
+ * that follows from this index. */
+bool view_forward(struct lowering *l, const struct node *user, const struct at *operand_at,
                   struct at *out);
 /* The index in `to`, which has the elements of `from` in another shape. */
 void reshape_index(struct lowering *l, const struct node *from, const expr_id *at,

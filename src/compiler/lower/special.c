@@ -105,7 +105,7 @@ static void lower_scan(struct lowering *l, const struct node *node)
                      .combine = scan_combine((enum prim)node->prim),
                      .dtype = compute_dtype(node->dtype),
                      .extent = extent,
-                     .out = gen_buffer(l, l->group->root)};
+                     .out = gen_output(l)};
     int64_t lo, hi, size = 1;
     open_all(l, node, node->attrs->axis, true, &s.at);
     dim_range(&l->graph->dims, extent, &lo, &hi);
@@ -136,7 +136,7 @@ static expr_id sorts_before(struct nest *n, expr_id x, expr_id y, bool descendin
 static void lower_argsort(struct lowering *l, const struct node *node)
 {
     struct nest *n = l->nest;
-    uint32_t out = gen_buffer(l, l->group->root), axis = (uint32_t)node->attrs->axis;
+    uint32_t out = gen_output(l), axis = (uint32_t)node->attrs->axis;
     struct at at, other;
     open_all(l, node, -1, true, &at);
     expr_id i = at.idx[axis], mine = gen(l, node->operands[0], &at), j;
@@ -177,7 +177,7 @@ static void lower_scatter(struct lowering *l, const struct node *node)
 {
     struct nest *n = l->nest;
     const struct node *updates = graph_node(l->graph, node->operands[2]);
-    uint32_t out = gen_buffer(l, l->group->root), axis = (uint32_t)node->attrs->axis;
+    uint32_t out = gen_output(l), axis = (uint32_t)node->attrs->axis;
     struct at at;
     open_all(l, node, -1, true, &at);
     expr_id base = gen(l, node->operands[0], &at);

@@ -118,14 +118,17 @@ bool view_source(struct lowering *l, const struct node *node, const struct at *a
     }
 }
 
-void view_forward(struct lowering *l, const struct node *view, const struct at *operand_at,
+bool view_forward(struct lowering *l, const struct node *user, const struct at *operand_at,
                   struct at *out)
 {
-    const struct node *x = graph_node(l->graph, view->operands[0]);
+    const struct node *x = graph_node(l->graph, user->operands[0]);
     *out = *operand_at;
-    if (view->prim == PRIM_RESHAPE)
-        reshape_index(l, x, operand_at->idx, view, out->idx);
-    else if (view->prim == PRIM_TRANSPOSE)
-        for (uint32_t i = 0; i < view->rank; i++)
-            out->idx[i] = operand_at->idx[view->attrs->axes[i]];
+    if (user->prim == PRIM_RESHAPE)
+        reshape_index(l, x, operand_at->idx, user, out->idx);
+    else if (user->prim == PRIM_TRANSPOSE)
+        for (uint32_t i = 0; i < user->rank; i++)
+            out->idx[i] = operand_at->idx[user->attrs->axes[i]];
+    else
+        return prim_is_elementwise((enum prim)user->prim) || user->prim == PRIM_COPY;
+    return true;
 }

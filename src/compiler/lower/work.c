@@ -25,8 +25,7 @@ static int64_t operations_of(enum prim prim)
     }
     if (prim >= PRIM_RSQRT && prim <= PRIM_ERFC)
         return ELEMENTARY;
-    return (prim >= PRIM_NEG && prim <= PRIM_CAST) ||
-           (prim >= PRIM_REDUCE_SUM && prim <= PRIM_CUM_MAX) ||
+    return prim_is_elementwise(prim) || (prim >= PRIM_REDUCE_SUM && prim <= PRIM_CUM_MAX) ||
            (prim >= PRIM_CONTRACT && prim <= PRIM_WINDOW_MAX);
 }
 

@@ -146,7 +146,8 @@ static value_id move_behind(struct layout *l, value_id copy, uint32_t images)
     memcpy(operands, n.operands, sizeof(value_id) * n.operand_count);
     for (uint32_t i = 0; i < images; i++)
         operands[i] = last(l, operands[i]);
-    struct attrs attrs = is_elementwise((enum prim)n.prim) ? *n.attrs : last_attrs(n.attrs, n.rank);
+    struct attrs attrs =
+        prim_is_elementwise((enum prim)n.prim) ? *n.attrs : last_attrs(n.attrs, n.rank);
     return first(l, add(l, (enum prim)n.prim, operands, n.operand_count, &attrs));
 }
 
@@ -302,7 +303,8 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
     case PRIM_WINDOW_SUM:
     case PRIM_WINDOW_MAX: return is_first(l, n->operands[0]) ? first(l, last(l, copy)) : copy;
     default:
-        return is_elementwise((enum prim)n->prim) ? move_behind(l, copy, n->operand_count) : copy;
+        return prim_is_elementwise((enum prim)n->prim) ? move_behind(l, copy, n->operand_count)
+                                                       : copy;
     }
 }
 
@@ -314,7 +316,7 @@ static bool *find_wanted(const struct layout *l, const struct graph *g, struct a
     for (value_id v = g->nodes.count; v-- > 1;) {
         const struct node *n = graph_node(g, v);
         enum prim prim = (enum prim)n->prim;
-        bool passes = is_elementwise(prim) || prim == PRIM_PAD || prim == PRIM_SLICE ||
+        bool passes = prim_is_elementwise(prim) || prim == PRIM_PAD || prim == PRIM_SLICE ||
                       prim == PRIM_REVERSE || prim == PRIM_CONCAT || prim == PRIM_WINDOW_SUM ||
                       prim == PRIM_WINDOW_MAX || prim == PRIM_RESHAPE;
         bool reads =

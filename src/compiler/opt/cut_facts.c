@@ -45,12 +45,13 @@ static void find_costs(struct cut *c, value_id v)
     const struct node *n = cut_node(c, v);
     struct cut_value *x = &c->values[v];
     enum prim prim = (enum prim)n->prim;
-    bool local = is_elementwise(prim) || is_view(prim) || prim == PRIM_CONCAT || prim == PRIM_PAD;
+    bool local =
+        prim_is_elementwise(prim) || is_view(prim) || prim == PRIM_CONCAT || prim == PRIM_PAD;
     x->costly =
         (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
     for (uint32_t i = 0; i < n->operand_count; i++) {
         const struct cut_value *o = &c->values[n->operands[i]];
-        uint32_t depth = (o->marked ? 0 : o->cheap_depth) + is_elementwise(prim);
+        uint32_t depth = (o->marked ? 0 : o->cheap_depth) + prim_is_elementwise(prim);
         bool reduction = is_reduction((enum prim)cut_node(c, n->operands[i])->prim);
         if (cut_is_cheap(prim) && depth > x->cheap_depth)
             x->cheap_depth = depth;

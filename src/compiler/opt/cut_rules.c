@@ -70,7 +70,7 @@ static bool only_elementwise(const struct cut *c, value_id v, value_id root)
         for (uint32_t i = 0; c->values[u].live && i < n->operand_count; i++) {
             if (n->operands[i] < v || n->operands[i] >= root || !reached[n->operands[i] - v])
                 continue;
-            if (u > root || !is_elementwise((enum prim)n->prim) ||
+            if (u > root || !prim_is_elementwise((enum prim)n->prim) ||
                 (u != root && c->values[u].owner != root))
                 return false;
             reached[u - v] = true;
@@ -93,7 +93,7 @@ static bool may_anchor(const struct cut *c, value_id v)
         value_id user = user_of(c, at, root);
         enum prim prim = user == VALUE_NONE ? PRIM_NONE : prim_of(c, user);
         bool copied = prim == PRIM_COPY && user == root;
-        if (!is_elementwise(prim) && prim != PRIM_RESHAPE && prim != PRIM_TRANSPOSE && !copied)
+        if (!prim_is_elementwise(prim) && prim != PRIM_RESHAPE && prim != PRIM_TRANSPOSE && !copied)
             return false;
         at = user;
     }

@@ -6,11 +6,6 @@
 
 struct builder;
 
-static inline bool is_elementwise(enum prim prim)
-{
-    return prim >= PRIM_NEG && prim <= PRIM_CAST;
-}
-
 /* By value: whether it is known only when a call brings inputs and sizes. The rest follows from
  * parameters and constants. */
 bool *values_per_call(const struct graph *graph, struct arena *arena);

@@ -14,7 +14,7 @@
 static void note_index(struct cut *c, value_id user, value_id operand)
 {
     struct cut_value *u = &c->values[user], *o = &c->values[operand];
-    bool same = is_elementwise((enum prim)cut_node(c, user)->prim);
+    bool same = prim_is_elementwise((enum prim)cut_node(c, user)->prim);
     uint32_t set = same ? u->index_set : ++c->index_sets;
     if (o->index_set == set)
         return;

@@ -51,7 +51,7 @@ static bool stays_in_rows(const struct rows *r, const struct node *n)
     const struct node *inner = graph_node(r->g, r->inner);
     const struct node *x = n->operand_count ? graph_node(r->g, n->operands[0]) : NULL;
     enum prim prim = (enum prim)n->prim;
-    if (prim >= PRIM_NEG && prim <= PRIM_CAST)
+    if (prim_is_elementwise(prim))
         return true;
     if (prim == PRIM_REDUCE_MAX || prim == PRIM_REDUCE_SUM)
         return same_shape(x, inner) && n->attrs->axis_count == 1 &&
@@ -68,7 +68,7 @@ static value_id find_inner(const struct graph *g, value_id v, uint32_t depth)
     value_id found = VALUE_NONE;
     if (prim == PRIM_CONTRACT)
         return v;
-    if (depth == 0 || !((prim >= PRIM_NEG && prim <= PRIM_CAST) || prim == PRIM_BROADCAST ||
+    if (depth == 0 || !(prim_is_elementwise(prim) || prim == PRIM_BROADCAST ||
                         prim == PRIM_RESHAPE || prim == PRIM_REDUCE_MAX))
         return VALUE_NONE;
     for (uint32_t i = 0; i < n->operand_count; i++) {
@@ -95,7 +95,7 @@ static bool gather(struct rows *r, const struct cut *c)
             after[v] |= after[n->operands[i]];
         if (!c->values[v].live || v == r->product || !made_of_rows)
             continue;
-        if (after[v] && n->prim >= PRIM_NEG && n->prim <= PRIM_CAST)
+        if (after[v] && prim_is_elementwise((enum prim)n->prim))
             continue; /* y = product / sum */
         if (after[v] || !stays_in_rows(r, n) || r->count == MAX_ROW_VALUES)
             return false;

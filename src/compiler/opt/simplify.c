@@ -26,7 +26,7 @@ static const struct rule {
 static bool rule_is_for(const struct rule *rule, enum prim prim)
 {
     return rule->prim == PRIM_ANY || rule->prim == (int)prim ||
-           (rule->prim == PRIM_ELEMENTWISE && is_elementwise(prim));
+           (rule->prim == PRIM_ELEMENTWISE && prim_is_elementwise(prim));
 }
 
 static value_id simplify_value(struct simplifier *s, value_id value)

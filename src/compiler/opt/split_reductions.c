@@ -50,7 +50,7 @@ static bool shared(const struct graph *g, const struct reductions *r, value_id v
 {
     const struct node *n = graph_node(g, v);
     enum prim prim = (enum prim)n->prim;
-    bool inside = is_elementwise(prim) || prim == PRIM_RESHAPE || prim == PRIM_TRANSPOSE ||
+    bool inside = prim_is_elementwise(prim) || prim == PRIM_RESHAPE || prim == PRIM_TRANSPOSE ||
                   prim == PRIM_BROADCAST || prim == PRIM_SLICE;
     if (prim >= PRIM_REDUCE_SUM && prim <= PRIM_ARGMIN)
         return true;
