@@ -144,7 +144,9 @@ static void run(const struct graph *graph, const char *target, uint64_t seed, co
     struct candidate candidate = {graph, target, seed, counts->folder ? file : NULL};
     struct answer answer = {0};
     struct error err;
-    snprintf(file, sizeof file, "%s/%05u.urza", counts->folder, ++counts->cases);
+    counts->cases++;
+    if (counts->folder)
+        snprintf(file, sizeof file, "%s/%05u.urza", counts->folder, counts->cases);
     if (!isolate(check, &candidate, &answer, sizeof answer, CASE_SECONDS, &err))
         answer.err = err;
     if (answer.passed)

@@ -76,3 +76,11 @@ bool apart_verify(struct cli *cli, const void *bytes, size_t size,
         return child_fail(end, &work.limits, "verification", ERR_COMPILER_DIED, err);
     return work_take_verified(&answer, &out->summary, &out->evidence, &out->evidence_bytes, err);
 }
+
+void apart_print_graph(const struct cli *cli, const struct child_answer *answer)
+{
+    if (cli->json)
+        report_json(json_pack("{s:o}", "graph", report_text(answer->parts[0].data)));
+    else
+        report_block(stdout, answer->parts[0].data, answer->parts[0].size_bytes);
+}

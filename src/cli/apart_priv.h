@@ -32,6 +32,8 @@ bool apart_run(struct cli *cli, const struct apart *apart, struct child_answer *
 /* The same for work that reads a file and folds its constants: ten minutes at most. */
 bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_answer *out,
                 struct error *err);
+/* Prints the graph in text, or its drawing, that is the answer's only part. */
+void apart_print_graph(const struct cli *cli, const struct child_answer *answer);
 /* verify_package in a child that is confined as the library's is. */
 struct apart_verdict {
     struct verify_summary summary;

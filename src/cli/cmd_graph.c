@@ -77,9 +77,6 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
     request.file = words.items[0];
     if (!apart_read(cli, print_graph, &request, &text, err))
         return false;
-    if (cli->json)
-        report_json(json_pack("{s:o}", "graph", report_text(text.parts[0].data)));
-    else
-        report_block(stdout, text.parts[0].data, text.parts[0].size_bytes);
+    apart_print_graph(cli, &text);
     return true;
 }

@@ -131,9 +131,6 @@ bool cmd_pass(struct cli *cli, int argc, char **argv, struct error *err)
         !bundle_read_source(cli, request.file, &request.text, &request.size, err) ||
         !apart_read(cli, run_pass, &request, &text, err))
         return false;
-    if (cli->json)
-        report_json(json_pack("{s:o}", "graph", report_text(text.parts[0].data)));
-    else
-        report_block(stdout, text.parts[0].data, text.parts[0].size_bytes);
+    apart_print_graph(cli, &text);
     return true;
 }

@@ -18,9 +18,6 @@
 
 #define WHOLE_COST 2e7 /* of one interpretation; beyond it elements are drawn */
 #define WHOLE_CELLS 1e7
-#define DRAWN 64 /* elements of an output … */
-#define DRAWN_LEAST 4
-#define DRAWN_ELEMENTS 1000000
 #define LOST 0.01 /* elements that a pass may leave undetermined: a share, or so many */
 #define LOST_FEW 4
 #define BUDGET 2e7
@@ -28,43 +25,12 @@
 static const struct interp_options WIDE = {
     .mode = INTERP_REFERENCE, .wide = true, .memory_limit = REFERENCE_BYTES};
 
-/* Outputs at drawn elements, as tensors of these. */
-static bool interpret_points(const struct graph *g, const struct interp_options *options,
-                             const struct sample *sample, struct arena *arena,
-                             struct interp_tensor *out, struct error *err)
-{
-    uint32_t inputs = g->inputs.count;
-    struct points_source *sources =
-        ARENA_ARRAY(arena, struct points_source, inputs + g->params.count + 1);
-    for (uint32_t i = 0; i < inputs + g->params.count; i++)
-        sources[i].data = i < inputs ? sample->inputs[i].data : sample->params[i - inputs].data;
-    for (uint32_t o = 0; o < g->outputs.count; o++) {
-        const struct tensor *t = &sample->outputs[o];
-        const struct drawing drawing = {g,
-                                        options,
-                                        sample->dims,
-                                        sources,
-                                        g->outputs.items[o].value,
-                                        DRAWN_ELEMENTS,
-                                        POINT_ELEMENTS};
-        int64_t points[DRAWN];
-        out[o] = (struct interp_tensor){.dtype = t->dtype, .rank = 1};
-        out[o].cells = ARENA_ARRAY(arena, union cell, DRAWN);
-        out[o].bounds = ARENA_ARRAY(arena, double, DRAWN);
-        out[o].count = draw_points(t->shape, t->rank, NULL, o + 1, DRAWN, points);
-        const struct points_result drawn = {out[o].cells, out[o].bounds};
-        if (!draw_interpret(&drawing, points, &out[o].count, DRAWN_LEAST, drawn, err))
-            return false;
-    }
-    return true;
-}
-
 static bool interpret(const struct graph *g, const struct interp_options *options,
                       const struct probe *probe, struct arena *arena, struct interp_tensor *out,
                       struct error *err)
 {
     if (!probe->sources)
-        return interpret_points(g, options, &probe->sample, arena, out, err);
+        return draw_outputs(g, options, &probe->sample, arena, out, err);
     const struct interp_arguments arguments = {probe->sample.dims, probe->sources,
                                                g->inputs.count + g->params.count};
     return interp_run(g, options, &arguments, arena, out, err);
@@ -75,9 +41,9 @@ static void print_place(const struct probe *probe, uint32_t output, int64_t at, 
                         size_t size)
 {
     const struct tensor *t = &probe->sample.outputs[output];
-    int64_t points[DRAWN], index[LIMIT_RANK] = {0};
+    int64_t points[OUTPUT_DRAWN], index[LIMIT_RANK] = {0};
     if (!probe->sources) {
-        draw_points(t->shape, t->rank, NULL, output + 1, DRAWN, points);
+        draw_points(t->shape, t->rank, NULL, output + 1, OUTPUT_DRAWN, points);
         at = points[at];
     }
     for (uint32_t i = t->rank; i-- > 0;) {

@@ -114,3 +114,33 @@ bool draw_interpret(const struct drawing *d, const int64_t *points, int64_t *cou
     *count = done;
     return true;
 }
+
+#define OUTPUT_LEAST 4
+#define OUTPUT_ELEMENTS 1000000 /* that drawn elements may need, of all values */
+
+bool draw_outputs(const struct graph *graph, const struct interp_options *options,
+                  const struct sample *sample, struct arena *arena, struct interp_tensor *out,
+                  struct error *err)
+{
+    uint32_t inputs = graph->inputs.count;
+    struct points_source *sources =
+        ARENA_ARRAY(arena, struct points_source, inputs + graph->params.count + 1);
+    for (uint32_t i = 0; i < inputs + graph->params.count; i++)
+        sources[i].data = i < inputs ? sample->inputs[i].data : sample->params[i - inputs].data;
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        const struct tensor *t = &sample->outputs[o];
+        const struct drawing drawing = {
+            graph,           options,       sample->dims, sources, graph->outputs.items[o].value,
+            OUTPUT_ELEMENTS, POINT_ELEMENTS};
+        int64_t points[OUTPUT_DRAWN];
+        out[o] = (struct interp_tensor){.dtype = t->dtype, .rank = 1};
+        out[o].cells = ARENA_ARRAY(arena, union cell, OUTPUT_DRAWN);
+        out[o].bounds = ARENA_ARRAY(arena, double, OUTPUT_DRAWN);
+        out[o].count = draw_points(t->shape, t->rank, NULL, o + 1, OUTPUT_DRAWN, points);
+        if (!draw_interpret(&drawing, points, &out[o].count, OUTPUT_LEAST,
+                            (struct points_result){out[o].cells, out[o].bounds}, err))
+            return false;
+        out[o].shape[0] = out[o].count;
+    }
+    return true;
+}

@@ -66,6 +66,14 @@ struct drawing {
 #define POINT_ELEMENTS 16000000 /* of these, usually: some 800 MB */
 bool draw_interpret(const struct drawing *drawing, const int64_t *points, int64_t *count,
                     int64_t least, struct points_result out, struct error *err);
+/* The outputs of a graph on a sample, at up to OUTPUT_DRAWN elements of each, as tensors of these;
+ * in which order they are is draw_points' with the number of the output + 1 as seed. A graph that
+ * needs more for an element has fewer of the same ones. out: by output, in arena. */
+#define OUTPUT_DRAWN 64
+struct sample;
+bool draw_outputs(const struct graph *graph, const struct interp_options *options,
+                  const struct sample *sample, struct arena *arena, struct interp_tensor *out,
+                  struct error *err);
 
 /* judge.c: the results of one launch against the interpretation of its graph on the very buffers
  * that it read. */

@@ -269,7 +269,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
     int64_t count, used = 0;
     enum dtype dtype = DTYPE_NONE;
     size_t byte;
-    int64_t shape[LIMIT_RANK], points[SCENE_DRAWN];
+    int64_t shape[LIMIT_RANK], points[OUTPUT_DRAWN];
     int64_t first = output_place(v, output, &count, shape, &dtype, &byte);
     if (!dtype_is_float(dtype) || dtype == DTYPE_F64 || count == 0)
         return false; /* of f64 the reference has errors of the same size */
@@ -277,7 +277,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
     if (drawn) {
         count = v->result.drawn[output];
         draw_points(shape, graph_node(graph, graph->outputs.items[output].value)->rank, NULL,
-                    output + 1, SCENE_DRAWN, points);
+                    output + 1, OUTPUT_DRAWN, points);
     }
     bool trim = count >= TRIMMED_FROM && output_jumps(graph, output);
     double *ours = malloc((size_t)count * sizeof *ours),

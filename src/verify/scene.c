@@ -7,37 +7,6 @@
 #include "base/rng.h"
 
 #define WHOLE_COST 1e8 /* of a reference; beyond it elements are drawn, where prims allow */
-#define DRAWN_LEAST 4
-#define DRAWN_ELEMENTS 1000000 /* that drawn elements may need, of all values */
-
-/* The outputs of a graph at drawn elements, as tensors of these. A graph that needs more for an
- * element has fewer of the same ones. */
-static bool interpret_points(const struct graph *graph, const struct interp_options *options,
-                             const struct sample *sample, struct arena *arena,
-                             struct interp_tensor *out, struct error *err)
-{
-    uint32_t inputs = graph->inputs.count;
-    struct points_source *sources =
-        ARENA_ARRAY(arena, struct points_source, inputs + graph->params.count + 1);
-    for (uint32_t i = 0; i < inputs + graph->params.count; i++)
-        sources[i].data = i < inputs ? sample->inputs[i].data : sample->params[i - inputs].data;
-    for (uint32_t o = 0; o < graph->outputs.count; o++) {
-        const struct tensor *t = &sample->outputs[o];
-        const struct drawing drawing = {
-            graph,          options,       sample->dims, sources, graph->outputs.items[o].value,
-            DRAWN_ELEMENTS, POINT_ELEMENTS};
-        int64_t points[SCENE_DRAWN];
-        out[o] = (struct interp_tensor){.dtype = t->dtype, .rank = 1};
-        out[o].cells = ARENA_ARRAY(arena, union cell, SCENE_DRAWN);
-        out[o].bounds = ARENA_ARRAY(arena, double, SCENE_DRAWN);
-        out[o].count = draw_points(t->shape, t->rank, NULL, o + 1, SCENE_DRAWN, points);
-        if (!draw_interpret(&drawing, points, &out[o].count, DRAWN_LEAST,
-                            (struct points_result){out[o].cells, out[o].bounds}, err))
-            return false;
-        out[o].shape[0] = out[o].count;
-    }
-    return true;
-}
 
 /* Params of the package are loaded once. */
 static bool load_sources(struct scene *scene, struct error *err)
@@ -82,7 +51,7 @@ bool interpret(const struct graph *graph, const struct interp_options *options, 
     struct error why;
     *out = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count + 1);
     if (scene->drawn) {
-        if (interpret_points(graph, options, &scene->sample, arena, *out, &why))
+        if (draw_outputs(graph, options, &scene->sample, arena, *out, &why))
             return true;
         if (graph != scene->sample.graph) {
             *err = why;

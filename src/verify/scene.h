@@ -21,9 +21,6 @@ struct scene {
     const char *what;              /* its values */
 };
 
-/* The most elements of an output that are drawn. */
-#define SCENE_DRAWN 64
-
 /* Whether interpreting all of it at these sizes takes too much. */
 bool is_too_much(const struct graph *graph, const int64_t *dims);
 /* What the inputs of a scene hold. */

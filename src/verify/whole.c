@@ -25,7 +25,7 @@ static void compare_passes(const struct graph *graph, const struct interp_tensor
                            struct outcome *outcome)
 {
     const char *what = scene->what;
-    int64_t fewest = SCENE_DRAWN;
+    int64_t fewest = OUTPUT_DRAWN;
     outcome->bound = 1;
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
         const struct interp_tensor *a = &before[o], *b = &after[o];
