@@ -68,13 +68,12 @@ void job_warn(struct job *job, const struct graph *graph);
 struct blueprint;
 bool kept_reads_files(const struct blueprint *blueprint);
 
-/* unit.c */
-/* What an observer is shown of a unit. */
+/* unit.c. What an observer is shown of a unit. */
 struct compile_view unit_view(struct job *job, struct unit *unit, enum stage stage);
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels that are the same code */
-bool unit_plan(struct job *job, struct unit *unit, struct error *err); /* adds the target to
-                                                                          job->contents */
+/* planner.c: adds the target to job->contents. */
+bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 
 #endif

@@ -1,0 +1,153 @@
+/* The plan of one target: which launches, in which order, over which buffers. */
+#include "compiler/compile_priv.h"
+
+#include "base/error.h"
+#include "compiler/target/target.h"
+
+/* Buffers of the plan by the value whose memory they are. */
+struct planning {
+    struct job *job;
+    struct unit *unit;
+    struct package_target *out;
+    uint32_t *buffer_of; /* by value: index + 1 */
+    struct error *err;
+};
+
+static dim_id to_package(struct planning *p, dim_id dim)
+{
+    return dim_import(&p->job->contents.graph.dims, &p->unit->graph.dims, dim);
+}
+
+static bool describe_buffer(struct planning *p, value_id value, struct plan_buffer *out)
+{
+    const struct graph *g = &p->unit->graph;
+    const struct node *n = graph_node(g, value);
+    *out = (struct plan_buffer){.kind = BUFFER_TEMP, .dtype = n->dtype, .value = value};
+    out->elements = to_package(p, graph_elements(&p->unit->graph, value));
+    for (uint32_t i = 0; i < g->inputs.count; i++)
+        if (g->inputs.items[i] == value)
+            out->kind = BUFFER_INPUT, out->index = i;
+    for (uint32_t i = 0; i < g->params.count; i++)
+        if (g->params.items[i] == value)
+            out->kind = BUFFER_PARAM, out->index = i;
+    for (uint32_t i = 0; i < p->unit->kernel_count; i++)
+        if (p->unit->kernels[i].group->root == value && p->unit->kernels[i].group->prepare)
+            out->kind = BUFFER_PREPARED;
+    for (uint32_t i = 0; i < g->outputs.count; i++)
+        if (g->outputs.items[i].value == value)
+            out->kind = BUFFER_OUTPUT, out->index = i;
+    return out->elements != DIM_NONE ||
+           fail(p->err, ERR_LIMIT, "a tensor's size cannot be expressed");
+}
+
+static bool buffer_for(struct planning *p, value_id value, uint32_t *out)
+{
+    if (p->buffer_of[value] == 0) {
+        struct plan_buffer buffer;
+        if (!describe_buffer(p, value, &buffer))
+            return false;
+        VEC_PUSH(p->job->arena, &p->out->plan.buffers, buffer);
+        p->buffer_of[value] = p->out->plan.buffers.count;
+    }
+    *out = p->buffer_of[value] - 1;
+    return true;
+}
+
+/* Those that can be said in the package's dims; a size that overflows is none that can be tried. */
+static void plan_edges(struct planning *p, const struct sched_sizes *sizes,
+                       struct plan_launch *launch)
+{
+    struct plan_edge *edges = ARENA_ARRAY(p->job->arena, struct plan_edge, sizes->edge_count);
+    for (uint32_t i = 0; i < sizes->edge_count; i++) {
+        dim_id size = to_package(p, sizes->edges[i].size);
+        if (size != DIM_NONE)
+            edges[launch->edge_count++] = (struct plan_edge){size, sizes->edges[i].at};
+    }
+    launch->edges = edges;
+}
+
+static bool plan_kernel(struct planning *p, uint32_t kernel)
+{
+    struct kernel *k = &p->unit->kernels[kernel];
+    uint32_t count = k->nest->arguments.count, written = 0;
+    uint32_t *args = ARENA_ARRAY(p->job->arena, uint32_t, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct nest_buffer *b = nest_argument(k->nest, i);
+        if (!buffer_for(p, b->value, &args[i]))
+            return false;
+        if (b->role == ROLE_OUT)
+            written |= UINT32_C(1) << i;
+    }
+    struct plan_launch launch = {.kernel = k->code,
+                                 .arg_count = count,
+                                 .args = args,
+                                 .written = written,
+                                 .extent = to_package(p, k->sizes.extent),
+                                 .work = to_package(p, k->sizes.work),
+                                 .scratch_bytes = to_package(p, k->sizes.scratch_bytes),
+                                 .asked = to_package(p, k->asked),
+                                 .done = to_package(p, k->done),
+                                 .label = k->group->label};
+    if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* too many terms: estimated */
+        launch.asked = launch.done = launch.work;
+    if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
+        return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
+                    k->group->label);
+    plan_edges(p, &k->sizes, &launch);
+    if (k->group->prepare)
+        VEC_PUSH(p->job->arena, &p->out->plan.prepare, launch);
+    else
+        VEC_PUSH(p->job->arena, &p->out->plan.forward, launch);
+    return true;
+}
+
+static void describe_kernels(struct planning *p)
+{
+    struct unit *unit = p->unit;
+    const char **names = ARENA_ARRAY(p->job->arena, const char *, unit->codes.count + 1);
+    const char **configs = ARENA_ARRAY(p->job->arena, const char *, unit->codes.count + 1);
+    for (uint32_t i = 0; i < unit->codes.count; i++) {
+        struct strbuf text;
+        strbuf_init(&text, p->job->arena);
+        sched_print(&unit->codes.items[i]->schedule, &text);
+        names[i] = unit->codes.items[i]->group->label;
+        configs[i] = text.data;
+    }
+    p->out->kernel_names = names;
+    p->out->kernel_configs = configs;
+}
+
+bool unit_plan(struct job *job, struct unit *unit, struct error *err)
+{
+    if (job->contents.target_count == PACKAGE_TARGETS)
+        return fail(err, ERR_LIMIT, "more than %d targets in one package", PACKAGE_TARGETS);
+    struct package_target *out = &job->contents.targets[job->contents.target_count];
+    struct planning p = {.job = job,
+                         .unit = unit,
+                         .out = out,
+                         .err = err,
+                         .buffer_of = ARENA_ARRAY(job->arena, uint32_t, unit->graph.nodes.count)};
+    *out = (struct package_target){.name = unit->target->name,
+                                   .code = unit->image.bytes,
+                                   .code_bytes = unit->image.size_bytes,
+                                   .kernel_count = unit->codes.count,
+                                   .kernel_offsets = unit->image.kernel_offsets};
+    struct strbuf optimised;
+    strbuf_init(&optimised, job->arena);
+    graph_print(&unit->graph, &optimised);
+    out->optimised = optimised.data;
+    out->optimised_bytes = optimised.size_bytes;
+    out->plan = (struct plan){
+        .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        if (!plan_kernel(&p, i))
+            return false;
+    plan_finish(&out->plan);
+    describe_kernels(&p);
+    struct strbuf *dump = job_dump(job, "plan", unit, NULL);
+    if (dump)
+        plan_describe(&out->plan, dump);
+    job->contents.target_count++;
+    job->result.kernels = unit->codes.count;
+    return true;
+}
