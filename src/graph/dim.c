@@ -3,11 +3,12 @@
  * A floor division is rewritten until no rule applies, and only then becomes an atom; building a
  * dim from its own printed form therefore gives the same id. Let c > 0, everything an integer:
  *
- *     a // b               = q                  a = q × b as polynomials
- *     (c × X + R) // c     = X + R // c         c a number or a product; constants leave a rest in
- * 0 … c-1 (g × S + r) // (g×c) = (S + r // g) // c  g > 1 divides each coefficient of S; r a
- * constant (X // d + r) // c    = (X + r × d) // (d × c) a // b               = k when the ranges
- * leave no other value */
+ *     a // b                = q                     a = q × b as polynomials
+ *     (c × X + R) // c      = X + R // c            c a number or a product; constants leave a rest
+ *                                                   in 0 … c-1
+ *     (g × S + r) // (g×c)  = (S + r // g) // c     g > 1 divides each coefficient of S; r a number
+ *     (X // d + r) // c     = (X + r × d) // (d × c)
+ *     a // b                = k                     the ranges leave no other value */
 #include "graph/dim.h"
 
 #include <assert.h>
@@ -108,7 +109,10 @@ int64_t dim_typical(const struct dim_name *name)
 dim_id dim_named(struct dim_table *table, uint32_t name_index)
 {
     assert(name_index < table->names.count);
-    return intern_atom(table, (struct dim_atom){.kind = DIM_ATOM_NAME, .name = name_index});
+    int64_t multiple = table->names.items[name_index].multiple_of;
+    struct dim_atom atom = {.kind = DIM_ATOM_NAME, .name = name_index, .divisor = multiple};
+    struct term term = {.coefficient = multiple, .atom_count = 1, .atoms = {atom}};
+    return intern_term(table, &term);
 }
 
 /* a + factor × b */
@@ -139,7 +143,7 @@ dim_id dim_mul(struct dim_table *table, dim_id a, dim_id b)
     struct poly poly = {.count = 0};
     const struct dim_expr *expr = dim_expr_of(table, a);
     for (uint32_t i = 0; i < expr->term_count; i++) {
-        struct term factor = term_load(&expr->terms[i]);
+        struct term factor = term_load(table, &expr->terms[i]);
         if (!poly_add_scaled(table, &poly, &factor, b))
             return DIM_NONE;
     }
@@ -151,7 +155,8 @@ dim_id dim_div_exact(struct dim_table *table, dim_id a, dim_id b)
 {
     if (a == DIM_NONE || b == DIM_NONE || dim_expr_of(table, b)->term_count == 0)
         return DIM_NONE;
-    const struct term lead = term_load(&dim_expr_of(table, b)->terms[0]), one = term_const(1);
+    const struct term lead = term_load(table, &dim_expr_of(table, b)->terms[0]),
+                      one = term_const(1);
     struct poly rest = {.count = 0}, quotient = {.count = 0};
     if (!poly_add_scaled(table, &rest, &one, a))
         return DIM_NONE;
@@ -197,12 +202,7 @@ static bool cancel_common(struct poly *dividend, int64_t *divisor)
     int64_t common = *divisor;
     for (uint32_t i = 0; i < dividend->count; i++)
         if (dividend->terms[i].atom_count > 0)
-            for (int64_t x = dividend->terms[i].coefficient; x != 0;) {
-                int64_t rest = common % x;
-                common = x;
-                x = rest;
-            }
-    common = common < 0 ? -common : common;
+            common = gcd_i64(common, dividend->terms[i].coefficient);
     if (common == 1)
         return false;
     uint32_t kept = 0;
@@ -263,7 +263,7 @@ dim_id dim_floordiv(struct dim_table *table, dim_id a, dim_id b)
     if (divisor->term_count != 1)
         return floordiv_atom(table, a, b);
     const struct term one = term_const(1);
-    struct term by = term_load(&divisor->terms[0]);
+    struct term by = term_load(table, &divisor->terms[0]);
     struct poly rest = {.count = 0}, quotient;
     if (by.coefficient < 0 || !poly_add_scaled(table, &rest, &one, a))
         return floordiv_atom(table, a, b);
@@ -327,6 +327,17 @@ bool dim_is_const(const struct dim_table *table, dim_id dim, int64_t *out_value)
     return true;
 }
 
+bool dim_is_name(const struct dim_table *table, dim_id dim, uint32_t *out_index)
+{
+    const struct dim_expr *expr = dim_expr_of(table, dim);
+    const struct dim_term *term = expr->terms;
+    if (expr->term_count != 1 || term->coefficient != 1 || term->atom_count != 1 ||
+        term->atoms->kind != DIM_ATOM_NAME || term->atoms->divisor != 1)
+        return false;
+    *out_index = term->atoms->name;
+    return true;
+}
+
 const struct dim_term *dim_terms(const struct dim_table *table, dim_id dim, uint32_t *out_count)
 {
     const struct dim_expr *expr = dim_expr_of(table, dim);
@@ -339,8 +350,9 @@ static dim_id import_atom(struct dim_table *to, const struct dim_table *from,
 {
     uint32_t name;
     if (atom->kind == DIM_ATOM_NAME)
-        return dim_find_name(to, from->names.items[atom->name].name, &name) ? dim_named(to, name)
-                                                                            : DIM_NONE;
+        return dim_find_name(to, from->names.items[atom->name].name, &name)
+                   ? dim_floordiv(to, dim_named(to, name), dim_const(to, atom->divisor))
+                   : DIM_NONE;
     dim_id a = dim_import(to, from, atom->a), b = dim_import(to, from, atom->b);
     return atom->kind == DIM_ATOM_MAX ? dim_max(to, a, b) : dim_floordiv(to, a, b);
 }

@@ -5,6 +5,7 @@
  * coefficients: a sorted sum of coefficient × product of atoms, where an atom is a named dim, a
  * floor division of two dims, or a maximum of two dims. Two dims that are equal as polynomials have
  * the same id. Named dims declare a range and a divisor, which give every expression an interval.
+ * A named dim that is a multiple of m divides by the divisors of m without a rest: 2*(H//2) is H.
  * Indices in loop nests (compiler/loop/loop.h) are polynomials, too, but in a table of their own:
  * theirs are made and dropped with a nest, their atoms are any expressions, loads among them, and
  * they are asked for strides; dims live as long as a graph, print and parse, and are proved about.
@@ -74,6 +75,8 @@ dim_id dim_product(struct dim_table *table, const dim_id *dims, uint32_t count);
 
 bool dim_is_const(const struct dim_table *table, dim_id dim, int64_t *out_value); /* out_value may
                                                                                      be NULL */
+/* Whether dim is a named dim by itself. */
+bool dim_is_name(const struct dim_table *table, dim_id dim, uint32_t *out_index);
 /* An interval that contains every value under the declared ranges; saturates at ±INT64_MAX. */
 void dim_range(const struct dim_table *table, dim_id dim, int64_t *out_min, int64_t *out_max);
 /* Whether no value is negative, as far as can be proved (dim_sign.c): dim_range, and terms that
@@ -101,8 +104,9 @@ bool dim_parse(struct dim_table *table, const char **text, dim_id *out, struct e
 enum dim_atom_kind { DIM_ATOM_NAME = 1, DIM_ATOM_FLOORDIV, DIM_ATOM_MAX };
 struct dim_atom {
     uint8_t kind;
-    uint32_t name; /* DIM_ATOM_NAME: index of the named dim */
-    dim_id a, b;   /* the others: operands */
+    uint32_t name;   /* DIM_ATOM_NAME: index of the named dim … */
+    int64_t divisor; /* … which is divided by this divisor of its multiple_of */
+    dim_id a, b;     /* the others: operands */
 };
 struct dim_term {
     int64_t coefficient;

@@ -64,7 +64,7 @@ static int64_t max_i64(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static int64_t gcd(int64_t a, int64_t b)
+int64_t gcd_i64(int64_t a, int64_t b)
 {
     while (b != 0) {
         int64_t rest = a % b;
@@ -78,8 +78,9 @@ void dim_atom_range(const struct dim_table *table, const struct dim_atom *atom, 
                     int64_t *out_max)
 {
     if (atom->kind == DIM_ATOM_NAME) {
-        *out_min = table->names.items[atom->name].min;
-        *out_max = table->names.items[atom->name].max;
+        const struct dim_name *name = &table->names.items[atom->name];
+        *out_min = dim_legal(name, name->min) / atom->divisor;
+        *out_max = dim_legal(name, name->max) / atom->divisor;
         return;
     }
     const struct dim_facts *a = &dim_expr_of(table, atom->a)->facts;
@@ -96,17 +97,17 @@ void dim_atom_range(const struct dim_table *table, const struct dim_atom *atom, 
 static int64_t atom_multiple(const struct dim_table *table, const struct dim_atom *atom)
 {
     if (atom->kind == DIM_ATOM_NAME)
-        return table->names.items[atom->name].multiple_of;
+        return table->names.items[atom->name].multiple_of / atom->divisor;
     int64_t a = dim_expr_of(table, atom->a)->facts.multiple, divisor;
     if (atom->kind == DIM_ATOM_MAX)
-        return gcd(a, dim_expr_of(table, atom->b)->facts.multiple);
+        return gcd_i64(a, dim_expr_of(table, atom->b)->facts.multiple);
     return dim_is_const(table, atom->b, &divisor) && a % divisor == 0 ? a / divisor : 1;
 }
 
 /* A product too large for int64 keeps the factors so far: they divide as well. */
 static int64_t term_multiple(const struct dim_table *table, const struct term *term)
 {
-    int64_t multiple = gcd(term->coefficient, 0);
+    int64_t multiple = gcd_i64(term->coefficient, 0);
     for (uint32_t i = 0; i < term->atom_count; i++)
         (void)checked_mul_i64(multiple, atom_multiple(table, &term->atoms[i]), &multiple);
     return multiple;
@@ -186,7 +187,7 @@ static void refine_by_choice(struct dim_table *table, const struct poly *poly,
     int64_t max = smaller ? min_i64(x->max, y->max) : max_i64(x->max, y->max);
     facts->min = max_i64(facts->min, min);
     facts->max = min_i64(facts->max, max);
-    facts->multiple = max_i64(facts->multiple, gcd(x->multiple, y->multiple));
+    facts->multiple = max_i64(facts->multiple, gcd_i64(x->multiple, y->multiple));
 }
 
 /* rest + m·c·⌊a/c⌋ lies within m·(c - 1) of rest + m·a, whose interval may say more: that is how
@@ -227,7 +228,7 @@ bool dim_facts_find(struct dim_table *table, const struct poly *poly, struct dim
         term_range(table, &poly->terms[i], &min, &max);
         facts.min = bound_add(facts.min, min);
         facts.max = bound_add(facts.max, max);
-        facts.multiple = gcd(facts.multiple, term_multiple(table, &poly->terms[i]));
+        facts.multiple = gcd_i64(facts.multiple, term_multiple(table, &poly->terms[i]));
     }
     refine_by_choice(table, poly, &facts);
     refine_by_quotient(table, poly, &facts);
@@ -254,7 +255,7 @@ static bool eval_atom(const struct dim_table *table, const struct dim_atom *atom
 {
     int64_t a, b;
     if (atom->kind == DIM_ATOM_NAME) {
-        *out_value = name_values[atom->name];
+        *out_value = name_values[atom->name] / atom->divisor;
         return true;
     }
     if (!dim_eval(table, atom->a, name_values, &a) || !dim_eval(table, atom->b, name_values, &b))

@@ -54,8 +54,9 @@ int dim_compare(const struct dim_table *table, dim_id a, dim_id b)
         int order = compare_monomials(table, s->atoms, s->atom_count, t->atoms, t->atom_count);
         if (order != 0)
             return order;
-        if (s->coefficient != t->coefficient)
-            return s->coefficient < t->coefficient ? -1 : 1;
+        struct term u = term_load(table, s), v = term_load(table, t);
+        if (u.coefficient != v.coefficient)
+            return u.coefficient < v.coefficient ? -1 : 1;
     }
     return x->term_count < y->term_count ? -1 : 1;
 }
@@ -65,13 +66,32 @@ struct term term_const(int64_t value)
     return (struct term){.coefficient = value};
 }
 
-struct term term_load(const struct dim_term *term)
+struct term term_load(const struct dim_table *table, const struct dim_term *term)
 {
     struct term out = {.coefficient = term->coefficient, .atom_count = term->atom_count};
     assert(term->atom_count <= DIM_MAX_ATOMS);
-    for (uint32_t i = 0; i < term->atom_count; i++)
-        out.atoms[i] = term->atoms[i];
+    for (uint32_t i = 0; i < term->atom_count; i++) {
+        struct dim_atom *atom = &out.atoms[i];
+        *atom = term->atoms[i];
+        if (atom->kind != DIM_ATOM_NAME)
+            continue;
+        out.coefficient *= table->names.items[atom->name].multiple_of / atom->divisor;
+        atom->divisor = table->names.items[atom->name].multiple_of;
+    }
     return out;
+}
+
+/* The reverse: as many whole names as the coefficient has multiples for, the first ones first. */
+static void write_names(struct term *term)
+{
+    for (uint32_t i = 0; i < term->atom_count; i++) {
+        struct dim_atom *atom = &term->atoms[i];
+        if (atom->kind != DIM_ATOM_NAME)
+            continue;
+        int64_t common = gcd_i64(term->coefficient, atom->divisor);
+        term->coefficient /= common;
+        atom->divisor /= common;
+    }
 }
 
 bool term_mul(const struct dim_table *table, const struct term *a, const struct term *b,
@@ -151,7 +171,7 @@ bool poly_add_scaled(const struct dim_table *table, struct poly *poly, const str
 {
     const struct dim_expr *expr = dim_expr_of(table, dim);
     for (uint32_t i = 0; i < expr->term_count; i++) {
-        struct term term = term_load(&expr->terms[i]), product;
+        struct term term = term_load(table, &expr->terms[i]), product;
         if (!term_mul(table, factor, &term, &product) || !poly_add(table, poly, &product))
             return false;
     }
@@ -169,6 +189,7 @@ static uint64_t hash_poly(const struct poly *poly)
             const struct dim_atom *atom = &term->atoms[j];
             hash = hash64_mix(hash, (uint64_t)atom->kind << 32 | atom->name);
             hash = hash64_mix(hash, (uint64_t)atom->a << 32 | atom->b);
+            hash = hash64_mix(hash, (uint64_t)atom->divisor);
         }
     }
     return hash;
@@ -184,7 +205,8 @@ static bool same_poly(const struct dim_expr *expr, const struct poly *poly)
         if (a->coefficient != b->coefficient || a->atom_count != b->atom_count)
             return false;
         for (uint32_t j = 0; j < a->atom_count; j++)
-            if (!same_atom(&a->atoms[j], &b->atoms[j]))
+            if (!same_atom(&a->atoms[j], &b->atoms[j]) ||
+                a->atoms[j].divisor != b->atoms[j].divisor)
                 return false;
     }
     return true;
@@ -205,17 +227,20 @@ static const struct dim_term *store_terms(struct arena *arena, const struct poly
 
 dim_id poly_intern(struct dim_table *table, const struct poly *poly)
 {
-    uint64_t hash = hash_poly(poly);
+    struct poly written = *poly;
+    for (uint32_t i = 0; i < poly->count; i++)
+        write_names(&written.terms[i]);
+    uint64_t hash = hash_poly(&written);
     uint32_t cursor = 0, id;
     while (map_next(&table->interned, hash, &cursor, &id))
-        if (same_poly(dim_expr_of(table, id), poly))
+        if (same_poly(dim_expr_of(table, id), &written))
             return id;
     struct dim_facts facts;
     if (!dim_facts_find(table, poly, &facts))
         return DIM_NONE;
     struct dim_expr *expr = ARENA_NEW(table->arena, struct dim_expr);
     expr->term_count = poly->count;
-    expr->terms = store_terms(table->arena, poly);
+    expr->terms = store_terms(table->arena, &written);
     expr->facts = facts;
     id = table->exprs.count;
     VEC_PUSH(table->arena, &table->exprs, expr);

@@ -21,7 +21,10 @@ struct term {
     struct dim_atom atoms[DIM_MAX_ATOMS]; /* sorted */
 };
 
-/* Terms by falling degree, then by atoms: a monomial order, so that long division works. */
+/* While a poly is under construction, an atom of a named dim stands for name / multiple_of, so that
+ * the quotients of a name are integer multiples of one atom. Interned terms are written with whole
+ * names as far as their coefficients allow. Terms by falling degree, then by atoms: a monomial
+ * order, so that long division works. */
 struct poly {
     uint32_t count;
     struct term terms[LIMIT_DIM_TERMS];
@@ -45,7 +48,7 @@ const struct dim_expr *dim_expr_of(const struct dim_table *table, dim_id dim);
 int dim_compare(const struct dim_table *table, dim_id a, dim_id b);
 
 struct term term_const(int64_t value);
-struct term term_load(const struct dim_term *term);
+struct term term_load(const struct dim_table *table, const struct dim_term *term);
 bool term_mul(const struct dim_table *table, const struct term *a, const struct term *b,
               struct term *out);
 bool term_div(const struct term *a, const struct term *b, struct term *out); /* exactly */
@@ -61,5 +64,6 @@ bool dim_facts_find(struct dim_table *table, const struct poly *poly, struct dim
 void dim_atom_range(const struct dim_table *table, const struct dim_atom *atom, int64_t *out_min,
                     int64_t *out_max);
 int64_t floor_div(int64_t a, int64_t b); /* b > 0 */
+int64_t gcd_i64(int64_t a, int64_t b);   /* ≥ 0 */
 
 #endif

@@ -1,24 +1,40 @@
 /* Whether an expression is proved not to be negative, where its interval alone does not say so.
  *
- * Each negative term is paid for by positive ones that hold all its atoms: as x*y ≥ min(x)·y, a
- * term 2*x*y with x ≥ 32 pays for 64 times y. A positive term is spent as it pays. Where that does
- * not do, floor divisions by a number are replaced by their bounds, which share terms with the
- * rest:
+ * Each atom x with the range lo … hi is replaced by lo + x', x' ≥ 0, or one of them by hi - x'. A
+ * polynomial of what is not negative whose coefficients are not negative is not negative: with
+ * h, w ≥ 2, (h - 2)*(w - 2) becomes h'*w'. Where that does not do, floor divisions by a number are
+ * replaced by their bounds, which share terms with the rest:
  *
  *   (a - b + 1)/b ≤ floor(a/b) ≤ a/b
  *
  * A proof that is not found is no proof of the contrary. */
 #include "graph/dim_priv.h"
 
-#define MOST_TERMS 64
 #define MOST_DIVISIONS 16
-#define ROUNDING 1e-12 /* relative: what is spent is rounded up by so much */
 
-static double least(const struct dim_table *table, const struct dim_atom *atom)
+/* product × (bound + sign × atom). False: it does not fit. */
+static bool multiply(const struct dim_table *table, struct poly *product,
+                     const struct dim_atom *atom, int64_t bound, int64_t sign)
 {
-    int64_t lo, hi;
-    dim_atom_range(table, atom, &lo, &hi);
-    return (double)lo;
+    const struct term factors[2] = {
+        {.coefficient = sign, .atom_count = 1, .atoms = {*atom}},
+        {.coefficient = bound},
+    };
+    struct poly sum = {.count = 0};
+    for (uint32_t i = 0; i < product->count; i++)
+        for (uint32_t f = 0; f < 2; f++) {
+            struct term term;
+            if (!term_mul(table, &product->terms[i], &factors[f], &term) ||
+                !poly_add(table, &sum, &term))
+                return false;
+        }
+    *product = sum;
+    return true;
+}
+
+static bool is_bound(int64_t value)
+{
+    return value != INT64_MAX && value != -INT64_MAX;
 }
 
 static bool same_atom(const struct dim_atom *a, const struct dim_atom *b)
@@ -26,62 +42,52 @@ static bool same_atom(const struct dim_atom *a, const struct dim_atom *b)
     return a->kind == b->kind && a->name == b->name && a->a == b->a && a->b == b->b;
 }
 
-static bool atoms_not_negative(const struct dim_table *table, const struct dim_term *term)
+/* Whether no coefficient is negative behind the replacement; `from_top` is the atom that counts
+ * down from its most, NULL: none does. */
+static bool positive_behind(const struct dim_table *table, dim_id dim,
+                            const struct dim_atom *from_top)
 {
-    for (uint32_t i = 0; i < term->atom_count; i++)
-        if (least(table, &term->atoms[i]) < 0)
-            return false;
-    return true;
-}
-
-/* The least value of large's atoms without those of small; 0 when small has others. Atoms are
- * sorted. */
-static double least_quotient(const struct dim_table *table, const struct dim_term *large,
-                             const struct dim_term *small)
-{
-    double product = 1;
-    uint32_t next = 0;
-    for (uint32_t i = 0; i < large->atom_count; i++) {
-        if (next < small->atom_count && same_atom(&large->atoms[i], &small->atoms[next]))
-            next++;
-        else
-            product *= least(table, &large->atoms[i]);
-    }
-    return next == small->atom_count ? product : 0;
-}
-
-static bool positive_terms_pay(const struct dim_table *table, dim_id dim)
-{
-    uint32_t count;
-    const struct dim_term *terms = dim_terms(table, dim, &count);
-    double left[MOST_TERMS];
-    if (count > MOST_TERMS)
-        return false;
-    for (uint32_t i = 0; i < count; i++) {
-        left[i] = (double)terms[i].coefficient;
-        if (!atoms_not_negative(table, &terms[i]))
-            return false;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        double need = -left[i];
-        for (uint32_t p = 0; need > 0 && p < count; p++) {
-            double worth = left[p] > 0 ? least_quotient(table, &terms[p], &terms[i]) : 0;
-            double paid = left[p] * worth < need ? left[p] * worth : need;
-            if (worth <= 0)
-                continue;
-            need -= paid;
-            left[p] -= paid / worth * (1 + ROUNDING);
+    struct poly sum = {.count = 0};
+    const struct dim_expr *expr = dim_expr_of(table, dim);
+    for (uint32_t i = 0; i < expr->term_count; i++) {
+        struct term term = term_load(table, &expr->terms[i]);
+        struct poly product = {.count = 1, .terms = {term_const(term.coefficient)}};
+        for (uint32_t k = 0; k < term.atom_count; k++) {
+            const struct dim_atom *atom = &term.atoms[k];
+            bool down = from_top && same_atom(atom, from_top);
+            int64_t lo, hi;
+            dim_atom_range(table, atom, &lo, &hi);
+            if (!is_bound(down ? hi : lo) ||
+                !multiply(table, &product, atom, down ? hi : lo, down ? -1 : 1))
+                return false;
         }
-        if (need > 0)
-            return false;
+        for (uint32_t k = 0; k < product.count; k++)
+            if (!poly_add(table, &sum, &product.terms[k]))
+                return false;
     }
+    for (uint32_t i = 0; i < sum.count; i++)
+        if (sum.terms[i].coefficient < 0)
+            return false;
     return true;
+}
+
+static bool coefficients_tell(const struct dim_table *table, dim_id dim)
+{
+    if (positive_behind(table, dim, NULL))
+        return true;
+    const struct dim_expr *expr = dim_expr_of(table, dim);
+    for (uint32_t i = 0; i < expr->term_count; i++)
+        for (uint32_t k = 0; k < expr->terms[i].atom_count; k++)
+            if (positive_behind(table, dim, &expr->terms[i].atoms[k]))
+                return true;
+    return false;
 }
 
 static dim_id atom_dim(struct dim_table *table, const struct dim_atom *atom)
 {
     switch ((enum dim_atom_kind)atom->kind) {
-    case DIM_ATOM_NAME: return dim_named(table, atom->name);
+    case DIM_ATOM_NAME:
+        return dim_floordiv(table, dim_named(table, atom->name), dim_const(table, atom->divisor));
     case DIM_ATOM_FLOORDIV: return dim_floordiv(table, atom->a, atom->b);
     case DIM_ATOM_MAX: return dim_max(table, atom->a, atom->b);
     }
@@ -98,6 +104,19 @@ static dim_id term_dim(struct dim_table *table, const struct dim_term *term, uin
     return product;
 }
 
+/* Whether the sign of the term is that of its coefficient, whatever the atom at `without` is. */
+static bool others_not_negative(const struct dim_table *table, const struct dim_term *term,
+                                uint32_t without)
+{
+    for (uint32_t i = 0; i < term->atom_count; i++) {
+        int64_t lo, hi;
+        dim_atom_range(table, &term->atoms[i], &lo, &hi);
+        if (i != without && lo < 0)
+            return false;
+    }
+    return true;
+}
+
 /* The divisor times an expression that is not larger, with one floor division less; DIM_NONE where
  * there is none. */
 static dim_id without_division(struct dim_table *table, dim_id dim)
@@ -109,7 +128,7 @@ static dim_id without_division(struct dim_table *table, dim_id dim)
             struct dim_atom atom = terms[i].atoms[k];
             int64_t by;
             if (atom.kind != DIM_ATOM_FLOORDIV || !dim_is_const(table, atom.b, &by) ||
-                !atoms_not_negative(table, &terms[i]))
+                !others_not_negative(table, &terms[i], k))
                 continue;
             int64_t off = terms[i].coefficient < 0 ? 0 : by - 1;
             dim_id rest = dim_sub(table, dim, term_dim(table, &terms[i], UINT32_MAX));
@@ -125,7 +144,7 @@ bool dim_never_negative(struct dim_table *table, dim_id dim)
     for (int i = 0; i <= MOST_DIVISIONS && dim != DIM_NONE; i++) {
         int64_t lo, hi;
         dim_range(table, dim, &lo, &hi);
-        if (lo >= 0 || positive_terms_pay(table, dim))
+        if (lo >= 0 || coefficients_tell(table, dim))
             return true;
         dim = without_division(table, dim);
     }

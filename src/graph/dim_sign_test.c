@@ -64,9 +64,15 @@ static void proves_what_terms_outweigh(void **state)
         "2*B*H - B*((H + 7)//8)*8",
         "Z*H - 16*Z",
         "B*B - 2*B + 1*B",
+        "(B - 1)*(H - 16)",
+        "(6 - B)*(H - 16)",
+        "(24 - H)*Z",
+        "B*H*Z - 16*B*Z - H*Z + 16*Z",
     };
     static const char *const no[] = {
-        "-1", "B*H - 17*B", "B*Z - B", "H - 3*(H//2)", "B*(H//2) - 9*B", "Z*H - H", "Z - B",
+        "-1",        "B*H - 17*B",   "B*Z - B",        "(B - 2)*(H - 16)",
+        "(5 - B)*Z", "H - 3*(H//2)", "B*(H//2) - 9*B", "Z*H - H",
+        "Z - B",
     };
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
         if (!dim_never_negative(&f->table, parse(f, yes[i])))

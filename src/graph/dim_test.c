@@ -276,7 +276,9 @@ static void test_simplification(void **state)
         {"min(0, B)", "0"},
         {"max(B*S, 0)", "B*S"},
         {"min(B, 20)", "B"},
-        {"--B", "B"},
+        {"2*((H + 1)//2) - H", "0"}, /* H is a multiple of 4 */
+        {"(H//2 + 1)//2 + H//4", "H//2"},
+        {"H*(seq.len_2//2)*6", "3*H*seq.len_2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (strcmp(print(f, parse(f, cases[i][0])), cases[i][1]) != 0)

@@ -20,6 +20,11 @@
 
 #define PARSE_NESTING (2 * DIM_MAX_DEPTH + 1)
 
+static bool is_quotient(const struct dim_atom *atom)
+{
+    return atom->kind == DIM_ATOM_FLOORDIV || (atom->kind == DIM_ATOM_NAME && atom->divisor > 1);
+}
+
 /* An operand of a floor division: bare when it is one factor without a sign. */
 static void print_operand(const struct dim_table *table, dim_id dim, struct strbuf *out)
 {
@@ -29,7 +34,7 @@ static void print_operand(const struct dim_table *table, dim_id dim, struct strb
     bool bare = dim_is_const(table, dim, &value)
                     ? value >= 0
                     : count == 1 && terms[0].coefficient == 1 && terms[0].atom_count == 1 &&
-                          terms[0].atoms[0].kind != DIM_ATOM_FLOORDIV;
+                          !is_quotient(&terms[0].atoms[0]);
     if (!bare)
         strbuf_puts(out, "(");
     dim_print(table, dim, out);
@@ -41,7 +46,11 @@ static void print_atom(const struct dim_table *table, const struct dim_atom *ato
                        struct strbuf *out)
 {
     if (atom->kind == DIM_ATOM_NAME) {
-        strbuf_puts(out, table->names.items[atom->name].name);
+        const char *name = table->names.items[atom->name].name;
+        if (atom->divisor == 1)
+            strbuf_puts(out, name);
+        else
+            strbuf_printf(out, alone ? "%s//%" PRId64 : "(%s//%" PRId64 ")", name, atom->divisor);
     } else if (atom->kind == DIM_ATOM_MAX) {
         strbuf_puts(out, "max(");
         dim_print(table, atom->a, out);

@@ -133,11 +133,8 @@ bool shape_like(struct shape_query *q, const struct node *node)
 
 bool shape_at_least(struct shape_query *q, dim_id dim, int64_t bound)
 {
-    int64_t min, max;
-    if (dim == DIM_NONE)
-        return false;
-    dim_range(&q->graph->dims, dim, &min, &max);
-    return min >= bound;
+    struct dim_table *dims = &q->graph->dims;
+    return dim_never_negative(dims, dim_sub(dims, dim, dim_const(dims, bound)));
 }
 
 /* Shape and dtype of the answer are those of the attributes. */
@@ -380,7 +377,7 @@ static bool check_size(struct shape_query *q)
     int64_t min, max;
     for (uint32_t i = 0; i < q->rank; i++) {
         dim_range(dims, q->shape[i], &min, &max);
-        if (min < 0)
+        if (!shape_at_least(q, q->shape[i], 0))
             return shape_bad(q, "dim %u of the result, %s, may be negative", i,
                              shape_dim_text(q, q->shape[i]));
         if (min > LIMIT_DIM_VALUE)

@@ -14,7 +14,8 @@ static bool one_name(const struct dim_table *dims, dim_id dim, uint32_t *out_ind
     uint32_t count;
     const struct dim_term *terms = dim_terms(dims, dim, &count);
     if (count < 1 || count > 2 || terms[0].coefficient < 1 || terms[0].atom_count != 1 ||
-        terms[0].atoms[0].kind != DIM_ATOM_NAME || (count == 2 && terms[1].atom_count != 0))
+        terms[0].atoms[0].kind != DIM_ATOM_NAME || terms[0].atoms[0].divisor != 1 ||
+        (count == 2 && terms[1].atom_count != 0))
         return false;
     *out_index = terms[0].atoms[0].name;
     *out_scale = terms[0].coefficient;

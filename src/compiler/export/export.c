@@ -40,17 +40,15 @@ static Onnx__TensorShapeProto__Dimension *describe_dim(struct export *e, dim_id 
 {
     Onnx__TensorShapeProto__Dimension *proto =
         ARENA_NEW(e->arena, Onnx__TensorShapeProto__Dimension);
-    uint32_t count;
+    uint32_t name;
     int64_t value;
     onnx__tensor_shape_proto__dimension__init(proto);
-    const struct dim_term *terms = dim_terms(&e->graph->dims, dim, &count);
     if (dim_is_const(&e->graph->dims, dim, &value)) {
         proto->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
         proto->dim_value = value;
-    } else if (count == 1 && terms->coefficient == 1 && terms->atom_count == 1 &&
-               terms->atoms->kind == DIM_ATOM_NAME) {
+    } else if (dim_is_name(&e->graph->dims, dim, &name)) {
         proto->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
-        proto->dim_param = (char *)e->graph->dims.names.items[terms->atoms->name].name;
+        proto->dim_param = (char *)e->graph->dims.names.items[name].name;
     }
     return proto;
 }

@@ -16,7 +16,8 @@ static bool is_linear(const struct dim_table *dims, dim_id dim, uint32_t name,
         const struct dim_atom *atom = terms[i].atoms;
         if (terms[i].atom_count == 0)
             *out_rest = terms[i].coefficient;
-        else if (terms[i].atom_count == 1 && atom->kind == DIM_ATOM_NAME && atom->name == name)
+        else if (terms[i].atom_count == 1 && atom->kind == DIM_ATOM_NAME && atom->name == name &&
+                 atom->divisor == 1)
             *out_coefficient = terms[i].coefficient;
         else
             return false;
@@ -55,8 +56,10 @@ static const char *named(struct export *e, uint32_t name)
 static const char *atom_item(struct export *e, const struct dim_atom *atom)
 {
     int64_t least, most;
-    if (atom->kind == DIM_ATOM_NAME)
-        return dim_item(e, dim_named(&e->graph->dims, atom->name));
+    if (atom->kind == DIM_ATOM_NAME) {
+        const char *name = dim_item(e, dim_named(&e->graph->dims, atom->name));
+        return atom->divisor == 1 ? name : NODE(e, "Div", name, export_list(e, &atom->divisor, 1));
+    }
     const char *a = dim_item(e, atom->a), *b = dim_item(e, atom->b);
     if (atom->kind == DIM_ATOM_MAX)
         return NODE(e, "Max", a, b);
@@ -86,9 +89,9 @@ static const char *computed(struct export *e, dim_id dim)
     uint32_t count;
     const struct dim_term *terms = dim_terms(&e->graph->dims, dim, &count);
     const char *x = NULL;
-    if (count == 1 && terms->coefficient == 1 && terms->atom_count == 1 &&
-        terms->atoms->kind == DIM_ATOM_NAME)
-        return named(e, terms->atoms->name);
+    uint32_t name;
+    if (dim_is_name(&e->graph->dims, dim, &name))
+        return named(e, name);
     for (uint32_t i = 0; i < count; i++) {
         const char *term = term_item(e, &terms[i]);
         x = x ? NODE(e, "Add", x, term) : term;

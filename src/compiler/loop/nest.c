@@ -85,9 +85,10 @@ uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype)
 
 static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
 {
-    if (atom->kind == DIM_ATOM_NAME)
-        return expr_intern(nest,
-                           (struct expr){.op = EXPR_DIM, .dtype = DTYPE_I64, .index = atom->name});
+    if (atom->kind == DIM_ATOM_NAME) {
+        const struct expr name = {.op = EXPR_DIM, .dtype = DTYPE_I64, .index = atom->name};
+        return index_div(nest, expr_intern(nest, name), index_const(nest, atom->divisor));
+    }
     expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
     return atom->kind == DIM_ATOM_MAX ? index_max(nest, a, b) : index_div(nest, a, b);
 }
