@@ -97,8 +97,8 @@ expr_id gen_once(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     uint32_t depth = depth_of_index(l, at, node->rank);
-    bool rows = l->group->staged != VALUE_NONE; /* `part` divides the kernel between its loops: only
-                                                   quotients get a local */
+    bool rows = l->group->staged != VALUE_NONE; /* in a staged kernel locals may go through memory
+                                                   (sched/part.c) */
     struct place saved;
     if (depth == l->depth || !has_locals(l, depth) || (rows && node->prim != PRIM_DIV))
         return gen_node(l, value, at);
