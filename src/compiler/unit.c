@@ -1,4 +1,4 @@
-/* One target's kernels: groups to nests, nests to schedules, all of it to a plan. */
+/* The kernels of one target: from groups to nests, to schedules, to the plan. */
 #include "compiler/compile_priv.h"
 
 #include <stdio.h>
@@ -56,7 +56,7 @@ struct sched_hint kernel_hint(const struct graph *graph, const struct group *gro
     return hint;
 }
 
-/* Shows the steps of one kernel to an observer. */
+/* For calling an observer with the steps of one kernel. */
 struct showing {
     const struct compile_observer *observer;
     struct compile_view view;
@@ -65,7 +65,7 @@ struct showing {
 static void show_step(void *context, struct nest *nest, const struct step *step)
 {
     struct showing *showing = context;
-    (void)nest; /* is the view's */
+    (void)nest; /* it is in the view */
     showing->view.step = step;
     showing->observer->step(showing->observer->context, &showing->view);
 }
@@ -137,7 +137,7 @@ void unit_share(struct job *job, struct unit *unit)
     }
 }
 
-/* Buffers of the plan by the value whose memory they are. */
+/* For making a plan: its buffers, by the value whose memory they are. */
 struct planning {
     struct job *job;
     struct unit *unit;
@@ -186,7 +186,7 @@ static bool buffer_for(struct planning *p, value_id value, uint32_t *out)
     return true;
 }
 
-/* Those that can be said in the package's dims; a size that overflows is none that can be tried. */
+/* The edges that are representable in the package's dims; a size that overflows cannot be tried. */
 static void plan_edges(struct planning *p, const struct sched_sizes *sizes,
                        struct plan_launch *launch)
 {
@@ -221,7 +221,7 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
                                  .asked = to_package(p, k->asked),
                                  .done = to_package(p, k->done),
                                  .label = k->group->label};
-    if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* too many terms: estimated */
+    if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* not representable: an estimate */
         launch.asked = launch.done = launch.work;
     if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
         return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
