@@ -20,7 +20,7 @@ struct job {
     const struct compile_options *options;
     struct arena *arena;
     enum strategy strategy;
-    bool verify_ir; /* run verifiers after each pass and schedule */
+    bool verify_ir; /* verify graphs, nests and modules in between */
     uint64_t start_ns, lap_ns;
     struct strbuf dump;          /* of one level; DUMP_ALL: of all levels, joined at the end … */
     VEC(struct dump_part) parts; /* … from these */

@@ -79,7 +79,7 @@ struct emitter {
     } pointers[256]; /* partial addresses; a direct-mapped cache */
 };
 
-/* codegen.c → emit.c */
+/* emit.c: emits the whole kernel. */
 void emit_kernel(struct emitter *e);
 
 /* value.c: the value of an expression at the current place: scalar, or a vector if it varies over

@@ -161,7 +161,7 @@ LLVMValueRef emit_remainder(struct emitter *e, LLVMValueRef a, LLVMValueRef b)
     if (!function) {
         LLVMBuilderRef outside = e->builder;
         function = LLVMAddFunction(e->module, name, type);
-        LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: the kernel has the only one */
+        LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: only the kernel has one */
         e->builder = LLVMCreateBuilderInContext(e->context);
         LLVMPositionBuilderAtEnd(e->builder,
                                  LLVMAppendBasicBlockInContext(e->context, function, ""));

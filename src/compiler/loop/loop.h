@@ -60,8 +60,8 @@ struct nest_var {
     const char *name;
     uint8_t role;   /* enum loop_role; a step that derives a loop from another copies it */
     expr_id extent; /* 0 ≤ var < extent; EXPR_NONE while unbound */
-    expr_id full;   /* a larger extent with the same results, EXPR_NONE if there is none: iterations
-                       from extent on would add 0 (masked keys) */
+    expr_id full;   /* a larger extent with the same results: iterations from extent on contribute
+                       nothing (masked keys). EXPR_NONE: none */
 };
 
 enum buffer_role { ROLE_OUT = 1, ROLE_IN, ROLE_SCRATCH, ROLE_TABLE };

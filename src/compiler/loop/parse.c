@@ -376,7 +376,7 @@ static bool parse_prefetch(struct nest_parser *p, struct block *out)
     return text_end_line(&p->in);
 }
 
-/* Behind the buffer's name. */
+/* The rest of a store, behind the buffer's name. */
 static bool parse_store(struct nest_parser *p, uint32_t buffer, struct block *out)
 {
     expr_id index, value, guard = EXPR_NONE;
@@ -391,7 +391,7 @@ static bool parse_store(struct nest_parser *p, uint32_t buffer, struct block *ou
     return text_end_line(&p->in);
 }
 
-/* Behind the local's name. */
+/* The rest of an update, behind the local's name. */
 static bool parse_update(struct nest_parser *p, uint32_t local, struct block *out)
 {
     static const char *const signs[] = {"", "+=", "*=", "max=", "min="};

@@ -15,8 +15,9 @@
  * kernel for which the proof fails counts as over the bound.
  *
  * The worst value is one whose storing saves many operations at typical sizes, or else at the least
- * sizes: among those that save more than half of the most, the one with the fewest elements, and of
- * equal ones the last, which is a reduction rather than its operand. */
+ * sizes, or else one whose operations may exceed those required at some size. Among those that save
+ * more than half of the most it is the one with the fewest elements, and of equal ones the last,
+ * which is a reduction rather than its operand. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -43,7 +43,7 @@ static const double exp2_q64[] = {
     1.0178047502336782e-07, 7.0548148260777992e-09, 4.4572437307246319e-10, 2.5855219901122127e-11,
 };
 
-/* ln 2 in two parts; n times the first is exact. */
+/* ln 2 as a sum of two numbers; n times the first is exact. */
 static const double ln2_high[] = {0x1.62e4p-1, 0x1.62e42feep-1};
 static const double ln2_low[] = {0x1.7f7d1cf79abcap-20, 0x1.a39ef35793c76p-33};
 

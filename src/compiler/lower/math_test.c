@@ -126,7 +126,7 @@ static void built_free(struct built *b)
     free(b);
 }
 
-/* The greatest error seen, and where. */
+/* The greatest error so far, and its arguments. */
 struct worst {
     double ulp[2]; /* without FMA, with FMA */
     double x[2], y[2];
@@ -259,7 +259,8 @@ static void check_f64(const struct program *p, const struct function *f,
     }
 }
 
-/* Uniform over the function's range, and uniform exponents within it. */
+/* Samples that are uniform over the function's range, and samples with uniform exponents within
+ * it. */
 static void test_unary_f64(void **state)
 {
     (void)state;
@@ -369,7 +370,7 @@ static void test_pow_special_values(void **state)
     free(registers);
 }
 
-/* Bases over all exponents and near 1; powers so that most results are finite. */
+/* Samples of pow: bases over all exponents and near 1; powers for which most results are finite. */
 static double pow_sample(uint64_t *seed, double exponents, double *out_y)
 {
     double u = unit(seed);

@@ -108,7 +108,7 @@ static void look_at_product(struct scheduling *c)
     c->operand = f.buffer;
 }
 
-/* Whether a load in a reduction has a constant stride above 1 in var. */
+/* Whether a load has a constant stride above 1 in var. */
 struct far_load {
     uint32_t var;
     bool found;

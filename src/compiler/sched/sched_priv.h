@@ -64,7 +64,7 @@ struct scheduling {
     uint32_t operand;     /* product: the argument with contiguous columns … */
     bool packed;          /* … which are in panels already */
     int64_t panel;        /* contiguous columns, at least; of a convolution, filters */
-    bool output;          /* no other kernel of the graph need read the result */
+    bool output;          /* the result is an output of the graph */
     bool once;            /* it runs at load */
 };
 
