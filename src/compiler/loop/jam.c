@@ -1,5 +1,5 @@
 /* Expands jammed loops. Each statement is copied once per value of the variable, before the next
- * statement is; a loop inside is kept once, with the copies in its body. A local declared inside
+ * statement is; a loop inside stays one loop, with the copies in its body. A local declared inside
  * becomes one local per copy. Serial, parallel and vector loops are left. */
 #include "compiler/loop/loop_priv.h"
 

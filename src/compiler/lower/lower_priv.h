@@ -17,6 +17,7 @@ struct at {
     expr_id guard; /* EXPR_NONE: always */
 };
 
+/* The expression of a value at an index, for reuse. */
 struct generated {
     value_id value;
     struct at at;
@@ -36,9 +37,9 @@ struct kept {
 /* The keys of a row that are not masked. A masked key contributes exp(-inf) = 0 to the row, so
  * loops over keys may stop before it. */
 struct row_limit {
-    expr_id limit; /* number of keys; EXPR_NONE: all */
-    dim_id full;
-    uint32_t row_rank;
+    expr_id limit;     /* number of keys; EXPR_NONE: all */
+    dim_id full;       /* number of all keys */
+    uint32_t row_rank; /* the first so many indices of `row` say which row it is */
     struct at row;
 };
 
@@ -58,7 +59,7 @@ struct kernel_work {
 };
 
 struct lowering {
-    struct graph *graph;
+    struct graph *graph; /* its nodes do not change; its dims may grow */
     const struct partition *partition;
     const struct group *group;
     struct nest *nest;

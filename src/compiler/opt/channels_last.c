@@ -28,7 +28,7 @@
 struct layout {
     struct builder b;
     int64_t panel;          /* columns of a panel of packed weights */
-    const bool *from_input; /* by value of the old graph: whether it depends on an input */
+    const bool *from_input; /* by value of the old graph: whether it depends on inputs or sizes */
     const bool *wanted;     /* whether a convolution reads it, or a value computed from it */
 };
 

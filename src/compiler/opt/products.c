@@ -18,7 +18,7 @@
 
 struct products {
     const struct target *target;
-    const bool *from_input; /* by value of the old graph */
+    const bool *from_input; /* by value of the old graph: whether it depends on inputs or sizes */
 };
 
 bool unit_window(const struct node *conv, const struct node *w, const struct graph *g)

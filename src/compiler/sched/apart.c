@@ -5,18 +5,17 @@
  *                                        apart ki: acc += x[ko·32 + ki]
  *
  * A loop `apart` has partial sums of its own, which start at 0 and are added to the sums around it
- * when it ends. With blocks of blocks, each element takes part in about 32 additions per level, so
- * the rounding error of n terms grows with the logarithm of n and not with n. The cost is one
- * addition more per block. A vector loop has partial sums of its own anyway, one per lane, which it
- * merges at its end, so it only needs the split.
+ * when it ends. With blocks of blocks, an element passes through about 32 additions per level of
+ * blocks, so the rounding error of n terms grows with the logarithm of n and not with n. The cost
+ * is one addition more per block. A vector loop has partial sums of its own anyway, one per lane,
+ * which it merges at its end, so it only needs the split.
  *
  * How a sum is divided depends on sizes and lanes only. */
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 
 /* About how many additions go to one partial sum; a sum of up to twice as many is not divided.
- * Blocks of products are longer, because their accumulators fill the registers and must be
- * spilled. */
+ * Blocks of products are longer, because their sums fill the registers already. */
 #define PART_STEPS 32
 #define PART_STEPS_OF_PRODUCT 512
 

@@ -54,6 +54,7 @@ enum sched_form {
     FORM_CHANNELS, /* a convolution with vectors of pixels: rows of the tile are lines of pixels, or
                       channels */
 };
+/* A nest between sched_begin and sched_finish. */
 struct scheduling {
     struct nest *nest;
     const struct target *target;
