@@ -19,7 +19,7 @@
 #include "compiler/import/import.h"
 #include "compiler/target/target.h"
 
-/* Adds the time since the last lap to a stage. */
+/* Adds the time since the last call to a stage. */
 void job_lap(struct job *job, enum stage stage)
 {
     uint64_t now = clock_ns();
@@ -27,7 +27,7 @@ void job_lap(struct job *job, enum stage stage)
     job->lap_ns = now;
 }
 
-/* Whether a pass left everything as it was, as far as operations and their operands say. */
+/* Whether two graphs have the same prims, dtypes and operands: a pass changed nothing. */
 static bool same_graph(const struct graph *a, const struct graph *b)
 {
     if (a->nodes.count != b->nodes.count)
@@ -104,7 +104,7 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     return true;
 }
 
-/* Shows a unit as it stands after a stage to the observer, if there is one. */
+/* Calls the observer, if there is one, with the unit after a stage. */
 static void show(struct job *job, struct unit *unit, enum stage stage)
 {
     const struct compile_observer *observer = job->options->observer;

@@ -1,4 +1,4 @@
-/* Inside the pipeline: one compile job, and the work on one target. */
+/* Shared by the files of the pipeline: a compile job, and its work for one target. */
 #ifndef URZA_COMPILER_COMPILE_PRIV_H
 #define URZA_COMPILER_COMPILE_PRIV_H
 
@@ -20,9 +20,9 @@ struct job {
     const struct compile_options *options;
     struct arena *arena;
     enum strategy strategy;
-    bool verify_ir; /* run verifiers after each pass and step */
+    bool verify_ir; /* verify graphs, nests and modules in between */
     uint64_t start_ns, lap_ns;
-    struct strbuf dump;          /* of one level; DUMP_ALL: of all, at the end … */
+    struct strbuf dump;          /* of one level; DUMP_ALL: of all levels, joined at the end … */
     VEC(struct dump_part) parts; /* … from these */
     struct package_contents contents;
     struct compile_result result;
@@ -32,13 +32,13 @@ struct kernel {
     const struct group *group;
     struct nest *nest;
     struct schedule schedule;
-    struct sched_sizes sizes; /* in the unit's graph's dims, as asked and done */
+    struct sched_sizes sizes; /* in dims of the unit's graph, as are asked and done */
     dim_id asked, done;       /* see struct lowered_group */
     uint8_t digest[32];       /* of the scheduled nest */
     uint32_t code;            /* index among the unit's distinct nests */
 };
 
-/* Everything about one target. */
+/* The compilation for one target. */
 struct unit {
     const struct target *target;
     struct graph graph; /* optimised */
@@ -51,29 +51,32 @@ struct unit {
 
 void job_lap(struct job *job, enum stage stage);
 
-/* dump.c: where the text of a level goes; NULL: it is not asked for. unit: NULL for the graph;
- * kernel: NULL where the text is of none. */
+/* dump.c: the buffer for the text of a level; NULL: the level is not requested. unit: NULL for the
+ * graph; kernel: NULL if the text is not of one kernel. */
 struct strbuf *job_dump(struct job *job, const char *level, const struct unit *unit,
                         const struct kernel *kernel);
 bool job_dumps_all(const struct job *job);
-/* The texts of all modules of a unit, which begin with `begin`, as sections by kernel. */
+/* Divides the text of all modules of a unit into sections by kernel; each module starts with
+ * `begin`. */
 void job_dump_modules(struct job *job, const char *level, const struct unit *unit,
                       const struct strbuf *all, const char *begin);
-void job_dump_end(struct job *job); /* the parts become job->dump */
+void job_dump_end(struct job *job); /* joins the parts in job->dump */
 
 /* warn.c: fills job->result's warnings. */
 void job_warn(struct job *job, const struct graph *graph);
 
-/* kept.c: whether parameters come from files. */
+/* kept.c: whether values of parameters come from files. */
 struct blueprint;
 bool kept_reads_files(const struct blueprint *blueprint);
 
-/* unit.c. What an observer is shown of a unit. */
+/* unit.c */
+/* The view of a unit for an observer. */
 struct compile_view unit_view(struct job *job, struct unit *unit, enum stage stage);
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
-void unit_share(struct job *job, struct unit *unit); /* finds kernels that are the same code */
+void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal code */
 /* planner.c: adds the target to job->contents. */
+bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 
 #endif

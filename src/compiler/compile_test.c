@@ -1,5 +1,5 @@
-/* The pipeline as a whole: the same input gives the same bytes, limits hold, and what goes wrong in
- * the compiler's process is an error in the caller's. */
+/* The whole pipeline: the same input gives the same bytes, limits hold, and failures in the
+ * compiler's process are errors in the caller's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,7 +75,7 @@ static void options_decide_the_id(void **state)
     free(text);
 }
 
-/* Counts what it is shown; with damage it takes the iterations of the first launch. */
+/* Counts the calls; with damage it sets the extent of the first launch to zero. */
 struct watcher {
     uint32_t seen[STAGE_COUNT], nests, passes, steps;
     bool damage;
@@ -93,7 +93,7 @@ static void watch(void *context, const struct compile_view *view)
         view->plan->forward.items[0].extent = dim_const(view->plan->dims, 0);
 }
 
-/* Passes in their order, for one target after the other. */
+/* Expects passes in their order, for one target after the other. */
 static void watch_pass(void *context, const struct compile_view *view)
 {
     struct watcher *w = context;
@@ -146,7 +146,7 @@ static void an_observer_sees_every_stage_and_may_change_it(void **state)
     free(text);
 }
 
-/* All levels come as sections that hold what each level by itself has. */
+/* A dump of all levels has sections with the same texts as dumps of each level. */
 static void a_dump_of_all_levels_has_sections(void **state)
 {
     (void)state;
@@ -258,8 +258,8 @@ static void time_of_the_child_is_limited(void **state)
     free(text);
 }
 
-/* Wherever memory runs out, in an arena of ours, in LLVM or in the C++ library, it is called that;
- * and with enough of it there is a package. */
+/* Running out of memory in an arena, in LLVM or in the C++ library is reported as such; with enough
+ * memory there is a package. */
 static void memory_of_the_child_is_limited(void **state)
 {
     (void)state;
@@ -356,7 +356,8 @@ static void warns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        /* First: later ones leave free memory behind, which a child has too and no limit counts. */
+        /* First: later tests leave free memory behind, which a child has, too, and which no limit
+         * counts. */
         cmocka_unit_test(memory_of_the_child_is_limited),
         cmocka_unit_test(warns),
         cmocka_unit_test(same_input_same_bytes),

@@ -1,9 +1,11 @@
-/* Dumps: the texts of one level as they come, or those of all levels as sections.
+/* Dumps: the concatenated texts of one level, or those of all levels as sections.
  *
- * A section is a line and a text of so many bytes: no name in a text can be taken for a line.
+ * A section is a header line and a text of the length that the header gives, so no text can be
+ * mistaken for a header:
  *
- *   RS level target kernel bytes label LF      RS: 0x1e; target and kernel: "-" where there is none
- */
+ *   RS level target kernel bytes label LF
+ *
+ * RS is 0x1e; target and kernel are "-" where there is none. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +37,7 @@ struct strbuf *job_dump(struct job *job, const char *level, const struct unit *u
     return part.text;
 }
 
-/* Where the next module begins; the end of the text when there is none. */
+/* The start of the next module; the end of the text if there is none. */
 static const char *next_module(const char *from, const char *begin)
 {
     const char *next = strstr(from, begin);

@@ -1,5 +1,5 @@
-/* Compiling in a child process; see base/child.h. The answer: the result, whose pointers mean
- * nothing here, the package, the dump, the warnings. */
+/* Compiling in a child process; see base/child.h. The answer has four parts: the result, whose
+ * pointers are meaningless here, the package, the dump, the warnings. */
 #include <stddef.h>
 #include <string.h>
 
@@ -49,14 +49,16 @@ bool compile_take_answer(const struct child_answer *answer, struct compile_resul
 {
     struct compile_result result;
     const unsigned char *bytes = answer->parts[0].data;
-    char *warnings = (char *)(uintptr_t)answer->parts[3].data; /* in the arena of who received it */
+    char *warnings = (char *)(uintptr_t)answer->parts[3].data; /* in the receiver's arena, so
+                                                                  writable */
     size_t warnings_bytes = answer->parts[3].size_bytes,
            keepable = offsetof(struct compile_result, keepable);
     if (answer->parts[0].size_bytes != sizeof result ||
         (warnings_bytes > 0 && warnings[warnings_bytes - 1] != '\0'))
         return fail(err, ERR_COMPILER_DIED, "the compiler's answer is damaged");
     memcpy(&result, bytes, sizeof result);
-    result.keepable = bytes[keepable] == 1; /* a byte that may have any value */
+    result.keepable = bytes[keepable] == 1; /* a byte from the child may have any value, but a bool
+                                               may not */
     result.package = answer->parts[1].data;
     result.package_bytes = answer->parts[1].size_bytes;
     result.dump = result.dump ? answer->parts[2].data : NULL;

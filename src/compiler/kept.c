@@ -1,9 +1,8 @@
-/* Whole packages in the cache: asked before anything else is done.
+/* Whole packages in the cache.
  *
- * What decides the bytes of a package is the text of the blueprint, the options named below, this
- * compiler and LLVM. Files are something else: a package whose parameters come from files (as those
- * of ONNX may), or whose kernels someone else chooses configs for, is not kept, and so is never
- * found. */
+ * The bytes of a package are decided by the text of the blueprint, the options named below, this
+ * compiler and LLVM. Files are not part of the key. So a package is not cached if values of
+ * parameters come from files (as those of ONNX may), or if a chooser chooses configs. */
 #include <stdio.h>
 #include <sys/uio.h>
 
@@ -15,8 +14,8 @@
 #include "compiler/compile_priv.h"
 #include "compiler/import/import.h"
 
-/* What is kept ahead of the package's bytes, which it leaves 64-aligned; the warnings follow these.
- */
+/* The head of a cached value. It is followed by the package, which stays 64-aligned, and the
+ * warnings. */
 struct kept_head {
     char kernel_id[KERNEL_ID_BYTES];
     uint8_t padding[116 - KERNEL_ID_BYTES];

@@ -1,5 +1,5 @@
-/* Compiling with a cache: the bytes are those of compiling without one, what did not change is not
- * generated again, and what did is. */
+/* Compiling with a cache: the bytes are the same as without one, what did not change is not
+ * generated again, and what changed is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ struct fixture {
     struct arena arena;
     char folder[32];
     struct cache *cache;
-    struct compile_options options; /* one target; the cache above */
+    struct compile_options options; /* one target, with the cache above */
 };
 
 static void begin_cache(struct fixture *f)
@@ -83,7 +83,7 @@ static const char *replace(struct fixture *f, const char *text, const char *from
     return out.data;
 }
 
-/* Compiles with the options' cache, compares with compiling without, and releases. */
+/* Compiles with the cache, compares the package with one compiled without it, and releases it. */
 static struct compile_result compile(struct fixture *f, const char *text, size_t size)
 {
     struct compile_result kept = {0}, plain = {0};
@@ -141,7 +141,7 @@ static void only_changed_kernels_are_generated(void **state)
     struct compile_result first = compile_text(f, text);
     static const char *const changes[][2] = {
         {"\"relu\"", "\"gelu\""},         /* an epilogue */
-        {"\"max\": 4096", "\"max\": 33"}, /* a range: of every kernel that runs over it */
+        {"\"max\": 4096", "\"max\": 33"}, /* a range: it is part of every kernel that uses it */
         {"\"min\": 1", "\"min\": 32"},    /* a range that decides which loops need a test */
         {"[10, 128]", "[11, 128]"},       /* a size */
     };
@@ -154,7 +154,7 @@ static void only_changed_kernels_are_generated(void **state)
         assert_true(result.generated > 0);
         assert_true(result.memory_hits > 0);
     }
-    /* Other values of parameters, and other names, are the same kernels. */
+    /* With other values of parameters, and other names, the kernels are the same. */
     struct compile_result result = compile_text(f, replace(f, text, "\"seed\": 1", "\"seed\": 2"));
     assert_int_equal(result.found, CACHE_NONE);
     assert_int_equal(result.generated, 0);
@@ -190,7 +190,7 @@ static void options_are_part_of_the_key(void **state)
         }
     }
     f->options = base;
-    f->options.dump = "groups"; /* which a kept package does not have */
+    f->options.dump = "groups"; /* which a cached package does not have */
     assert_int_equal(compile_text(f, text).found, CACHE_NONE);
     f->options = base;
     f->options.folder = "/nowhere";
@@ -212,7 +212,7 @@ static void write_values(struct fixture *f, float first)
     assert_true(file_write_atomic(path, out.data, out.size_bytes, 0644, &err));
 }
 
-/* A package whose values come from a file is made again: nothing tells when the file changes. */
+/* A package with values from a file is made again, because nothing tells when the file changes. */
 static void packages_with_files_are_not_kept(void **state)
 {
     struct fixture *f = *state;
@@ -230,7 +230,7 @@ static void packages_with_files_are_not_kept(void **state)
     }
 }
 
-/* The child writes kernels and package to the folder, where the parent finds them. */
+/* The child adds kernels and package to the folder, where the parent finds them. */
 static void children_share_the_folder(void **state)
 {
     struct fixture *f = *state;
@@ -254,7 +254,7 @@ static void children_share_the_folder(void **state)
     compile_release(&f->options, &result);
 }
 
-/* Two processes at once, the files of the folder damaged before and between. */
+/* Two concurrent processes, with files of the folder damaged before and between. */
 static void damaged_folders_do_no_harm(void **state)
 {
     struct fixture *f = *state;
@@ -285,7 +285,7 @@ static void look_away(void *context, const struct compile_view *view)
     ++*(uint32_t *)context;
 }
 
-/* What an observer may have changed is no package for others. */
+/* A package that an observer may have changed is not cached. */
 static void nothing_is_kept_of_what_is_observed(void **state)
 {
     struct fixture *f = *state;

@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "compiler/target/target.h"
 
-/* Buffers of the plan by the value whose memory they are. */
+/* For making a plan: its buffers, by the value whose memory they are. */
 struct planning {
     struct job *job;
     struct unit *unit;
@@ -53,7 +53,7 @@ static bool buffer_for(struct planning *p, value_id value, uint32_t *out)
     return true;
 }
 
-/* Those that can be said in the package's dims; a size that overflows is none that can be tried. */
+/* The edges that are representable in the package's dims; a size that overflows cannot be tried. */
 static void plan_edges(struct planning *p, const struct sched_sizes *sizes,
                        struct plan_launch *launch)
 {
@@ -88,7 +88,7 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
                                  .asked = to_package(p, k->asked),
                                  .done = to_package(p, k->done),
                                  .label = k->group->label};
-    if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* too many terms: estimated */
+    if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* not representable: an estimate */
         launch.asked = launch.done = launch.work;
     if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
         return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",

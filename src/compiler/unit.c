@@ -1,4 +1,4 @@
-/* One target's kernels: groups to nests, nests to schedules. */
+/* The kernels of one target: from groups to nests, to schedules. */
 #include "compiler/compile_priv.h"
 
 #include <stdio.h>
@@ -56,7 +56,7 @@ struct sched_hint kernel_hint(const struct graph *graph, const struct group *gro
     return hint;
 }
 
-/* Shows the steps of one kernel to an observer. */
+/* For calling an observer with the steps of one kernel. */
 struct showing {
     const struct compile_observer *observer;
     struct compile_view view;
@@ -65,7 +65,7 @@ struct showing {
 static void show_step(void *context, struct nest *nest, const struct step *step)
 {
     struct showing *showing = context;
-    (void)nest; /* is the view's */
+    (void)nest; /* it is in the view */
     showing->view.step = step;
     showing->observer->step(showing->observer->context, &showing->view);
 }

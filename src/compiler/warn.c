@@ -1,5 +1,5 @@
-/* What a blueprint says that its author may not have meant. Read off the graph as it was read,
- * before passes take out what is not needed. */
+/* Warnings about things in a blueprint that its author may not have meant. They are found in the
+ * graph as it was read, before passes remove what is not needed. */
 #include "base/strbuf.h"
 #include "compiler/compile_priv.h"
 
@@ -25,7 +25,7 @@ static struct uses find_uses(const struct graph *graph, struct arena *arena)
     return uses;
 }
 
-/* Whether a dim of the value depends on sizes of inputs, as a tensor of ones of B rows does. */
+/* Whether a dim of the value is symbolic, as in a tensor of ones with B rows. */
 static bool has_dynamic_dim(const struct graph *graph, value_id value)
 {
     const struct node *node = graph_node(graph, value);
@@ -39,7 +39,7 @@ void job_warn(struct job *job, const struct graph *graph)
 {
     struct uses uses = find_uses(graph, job->arena);
     struct strbuf text;
-    /* In training, ops leave params alone that they read otherwise. */
+    /* In training, ops do not read some params that they read otherwise. */
     uint32_t params = job->options->training ? 0 : graph->params.count;
     strbuf_init(&text, job->arena);
     for (uint32_t i = 0; i < graph->inputs.count + params; i++) {

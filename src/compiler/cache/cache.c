@@ -1,13 +1,14 @@
-/* The memory level, and how the two levels play together.
+/* The memory level, and the combination of both levels.
  *
- *   find   memory, then the folder; what the folder had is kept in memory
+ *   find   memory, then the folder; what the folder had is added to memory
  *   add    both
  *
  * Invariants:
  * 1. The mutex guards the table, the list by last use and all reference counts; files are read and
  *    written outside of it.
- * 2. An entry in the table has one reference for that. Who drops the last one frees the entry.
- * 3. used_bytes is the sum over the entries in the table; those that are only held do not count. */
+ * 2. An entry in the table has one reference for that. Whoever drops the last one frees the entry.
+ * 3. used_bytes is the sum over the entries in the table; evicted ones that callers hold do not
+ *    count. */
 #include "compiler/cache/cache_priv.h"
 
 #include <assert.h>
@@ -42,7 +43,8 @@ struct cache *cache_new(const struct cache_options *options)
 
 static struct cache_entry **bucket_of(struct cache *cache, const uint8_t *key)
 {
-    return &cache->buckets[(key[0] | key[1] << 8) % BUCKETS]; /* a digest is spread already */
+    return &cache->buckets[(key[0] | key[1] << 8) % BUCKETS]; /* the bytes of a digest are
+                                                                 uniform */
 }
 
 static void list_remove(struct cache *cache, struct cache_entry *e)
@@ -95,7 +97,7 @@ void cache_free(struct cache *cache)
     free(cache);
 }
 
-/* Finds key in memory, and holds it. */
+/* Finds key in memory, and adds a reference for the caller. */
 static struct cache_entry *table_find(struct cache *cache, const uint8_t *key)
 {
     struct cache_entry *e = *bucket_of(cache, key);
@@ -109,8 +111,8 @@ static struct cache_entry *table_find(struct cache *cache, const uint8_t *key)
     return e;
 }
 
-/* Takes file over. The entry that holds its value now, held once for the caller: another one when
- * the key was there. NULL: no memory. */
+/* Takes ownership of file. Returns the entry for its key, with a reference for the caller: an older
+ * one if the key was there. NULL: no memory. */
 static struct cache_entry *table_add(struct cache *cache, struct cache_file *file)
 {
     struct cache_entry *e = calloc(1, sizeof *e);
@@ -160,7 +162,7 @@ void cache_release(struct cache *cache, const struct cache_value *value)
     if (!value)
         return;
     pthread_mutex_lock(&cache->mutex);
-    drop((struct cache_entry *)value); /* value is its first member */
+    drop((struct cache_entry *)value); /* value is the entry's first member */
     pthread_mutex_unlock(&cache->mutex);
 }
 
@@ -184,8 +186,7 @@ void cache_add(struct cache *cache, const uint8_t key[SHA256_BYTES], const struc
     struct cache_entry *e = table_add(cache, file);
     if (e && cache->folder && size <= cache->disk_bytes / 4 && !folder_has(cache->folder, key)) {
         folder_write(cache->folder, e->file);
-        /* Keys are digests: one in sixteen looks whether there is too much, in whichever process.
-         */
+        /* One in sixteen keys, in whichever process, causes a check of the folder's size. */
         if (key[SHA256_BYTES - 1] % 16 == 0 || size > cache->disk_bytes / 64)
             folder_trim(cache->folder, cache->disk_bytes);
     }

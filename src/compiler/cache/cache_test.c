@@ -1,5 +1,5 @@
-/* Values come back as they were or not at all, from memory and from the folder, whatever happened
- * to the files; and both levels stay within their bounds. */
+/* A value comes back unchanged or not at all, from memory and from the folder, whatever happened to
+ * the files; and both levels stay within their bounds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,7 +59,7 @@ static void path_of(const char *folder, uint32_t number, char path[PATH_BYTES])
     snprintf(path, PATH_BYTES, "%s/%.2s/%s", folder, hex, hex + 2);
 }
 
-/* A value is its number again and again. */
+/* Adds a value of bytes that are all its number. */
 static void add(struct cache *cache, uint32_t number, size_t size)
 {
     uint8_t key[SHA256_BYTES], *value = malloc(size + 1);
@@ -127,7 +127,7 @@ static void memory_alone(void **state)
     cache_free(NULL);
 }
 
-/* The least recently used goes; what is held stays as it is. */
+/* The least recently used value is evicted; one that a caller holds does not change. */
 static void memory_is_bounded(void **state)
 {
     (void)state;
@@ -144,7 +144,7 @@ static void memory_is_bounded(void **state)
     assert_int_equal(find(cache, 1, 100), CACHE_MEMORY);
     for (uint32_t i = 2; i < 10; i++)
         assert_int_equal(find(cache, i, 100), CACHE_NONE);
-    add(cache, 21, 1001); /* more than all */
+    add(cache, 21, 1001); /* more than the bound */
     assert_int_equal(find(cache, 21, 1001), CACHE_NONE);
     assert_int_equal(find(cache, 20, 800), CACHE_MEMORY);
     add(cache, 22, 1000);
@@ -156,7 +156,7 @@ static void memory_is_bounded(void **state)
     cache_free(cache);
 }
 
-/* Every byte and every length of a file: what is not whole is a miss, and removed. */
+/* Changes every byte and every length of a file: a damaged one is a miss, and removed. */
 static void damage_is_a_miss(void **state)
 {
     enum { SIZE = 100, FILE_BYTES = SIZE + (int)sizeof(struct cache_file) };
@@ -180,12 +180,12 @@ static void damage_is_a_miss(void **state)
         assert_int_equal(find_afresh(*state, 5, SIZE), flips && padding ? CACHE_DISK : CACHE_NONE);
         assert_int_equal(access(path, F_OK) == 0, flips && padding);
     }
-    f = fopen(path, "wb"); /* longer than it says */
+    f = fopen(path, "wb"); /* longer than its header says */
     fwrite(bytes, 1, sizeof bytes, f);
     fputc(0, f);
     fclose(f);
     assert_int_equal(find_afresh(*state, 5, SIZE), CACHE_NONE);
-    char other[PATH_BYTES]; /* under another key's name */
+    char other[PATH_BYTES]; /* with the name of another key */
     path_of(*state, 6, other);
     cache = cache_new(&(struct cache_options){.folder = *state});
     add(cache, 6, SIZE);
@@ -230,7 +230,8 @@ static uint64_t bytes_in(const char *folder)
     return bytes;
 }
 
-/* Each value passes a 64th of the bound, so each write looks. Those used of late stay. */
+/* Each value is larger than a 64th of the bound, so each write checks the size. Recently used
+ * values stay. */
 static void disk_is_bounded(void **state)
 {
     char path[PATH_BYTES], abandoned[PATH_BYTES + 8];
@@ -243,7 +244,7 @@ static void disk_is_bounded(void **state)
     for (uint32_t i = 1; i < 100; i++) {
         path_of(*state, i - 1, path);
         run("touch -d '1 hour ago' %s 2>/dev/null || true", path);
-        assert_int_equal(find(cache, 0, 2000), CACHE_DISK); /* which is a use */
+        assert_int_equal(find(cache, 0, 2000), CACHE_DISK); /* this counts as a use */
         add(cache, i, 2000);
         assert_true(bytes_in(*state) <= options.disk_bytes);
     }
@@ -251,7 +252,7 @@ static void disk_is_bounded(void **state)
     assert_int_equal(find(cache, 99, 2000), CACHE_DISK);
     assert_int_equal(find(cache, 1, 2000), CACHE_NONE);
     assert_int_equal(access(abandoned, F_OK), -1);
-    add(cache, 200, 30000); /* more than a quarter of all */
+    add(cache, 200, 30000); /* more than a quarter of the bound */
     assert_int_equal(find(cache, 200, 30000), CACHE_NONE);
     cache_free(cache);
 }
@@ -273,10 +274,10 @@ static void bad_folders_are_no_failure(void **state)
         cache_free(cache);
         assert_int_equal(find_afresh(folders[i], 1, 10), CACHE_NONE);
     }
-    assert_int_equal(rmdir(shared), 0); /* nothing was put into it */
+    assert_int_equal(rmdir(shared), 0); /* it is empty */
 }
 
-/* The disk takes no more, at every point of a file; and the folder disappears meanwhile. */
+/* The disk is full at every point of a file; and the folder disappears meanwhile. */
 static void failing_writes_leave_nothing(void **state)
 {
     char path[PATH_BYTES];
@@ -318,7 +319,7 @@ static void work(const char *folder, uint32_t seed, struct cache *shared)
     }
 }
 
-/* Writing, reading and trimming at once: whatever is found is right. */
+/* Concurrent writing, reading and trimming: values that are found are correct. */
 static void many_processes(void **state)
 {
     pid_t children[3];

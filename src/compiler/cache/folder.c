@@ -1,9 +1,9 @@
-/* The level on disk: one file a value, in 256 subfolders.
+/* The disk level: one file per value, in 256 subfolders.
  *
- * A file is written under another name and renamed, without waiting for the disk: who reads sees
- * all of it or nothing, but for a machine that loses power, and that is what the digest is for.
- * The time of last change is the time of last use. Nothing here reports an error: what cannot be
- * done is left. */
+ * A file is written under a temporary name and renamed, without waiting for the disk. So a reader
+ * sees all of it or nothing, except after a power failure, which the digest detects. The
+ * modification time is the time of last use. No function reports an error: an operation that fails
+ * has no effect. */
 #include "compiler/cache/cache_priv.h"
 
 #include <dirent.h>
@@ -23,7 +23,7 @@
 #define SUBFOLDERS 256
 #define NAME_DIGITS (2 * SHA256_BYTES - 2)
 #define PATH_BYTES (NAME_DIGITS + 16) /* "/KK/K…", a suffix and a terminator */
-#define ABANDONED_S 3600              /* age of a temporary file whose writer is surely gone */
+#define ABANDONED_S 3600              /* age at which a temporary file counts as abandoned */
 
 _Static_assert(sizeof(struct cache_file) % 64 == 0, "values are 64-aligned");
 
@@ -47,7 +47,7 @@ bool folder_usable(const char *folder)
            info.st_uid == geteuid() && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
-/* folder/KK/K… and suffix, in memory that the caller frees; NULL: none. */
+/* folder/KK/K… with suffix, to be freed by the caller; NULL: no memory. */
 static char *path_of(const char *folder, const uint8_t *key, const char *suffix)
 {
     size_t capacity = strlen(folder) + PATH_BYTES;
@@ -68,7 +68,7 @@ static bool intact(struct cache_file *file, size_t size, const uint8_t *key)
     return memcmp(digest, file->digest, SHA256_BYTES) == 0;
 }
 
-/* What fd holds; *out_damaged when it is not this key's value. */
+/* The file of fd; *out_damaged is set if it is not this key's value. */
 static struct cache_file *read_file(int fd, const uint8_t *key, bool *out_damaged)
 {
     struct stat info;
@@ -83,7 +83,7 @@ static struct cache_file *read_file(int fd, const uint8_t *key, bool *out_damage
         return NULL;
     *out_damaged = !file_read_all(fd, file, (size_t)info.st_size) || !intact(file, size, key);
     if (!*out_damaged) {
-        (void)futimens(fd, NULL); /* used now */
+        (void)futimens(fd, NULL); /* last use is now */
         return file;
     }
     free(file);
@@ -143,7 +143,7 @@ out:
     free(temp);
 }
 
-/* A file of the folder, for trimming. */
+/* A file of the folder, when it is trimmed. */
 struct item {
     struct timespec used;
     uint64_t size_bytes;

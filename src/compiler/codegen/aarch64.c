@@ -1,5 +1,5 @@
-/* AArch64. References are fields of instructions ("ELF for the Arm 64-bit Architecture", AAELF64);
- * in the tiny code model they count from the instruction itself, and reach a megabyte. */
+/* AArch64. A reference is a bit field of an instruction ("ELF for the Arm 64-bit Architecture",
+ * AAELF64). In the tiny code model it is relative to the instruction, and reaches a megabyte. */
 #include <elf.h>
 #include <llvm-c/Target.h>
 #include <stddef.h>
@@ -16,8 +16,8 @@ static void begin_process(void)
     LLVMInitializeAArch64AsmPrinter();
 }
 
-/* Where the distance goes: `bits` bits of it, from bit `low` of the instruction on, in units of
- * 2^scale bytes. split: the lowest two stand apart, as in ADR. */
+/* Where a relocation type stores the distance: in `bits` bits from bit `low` of the instruction on,
+ * in units of 2^scale bytes. split: the lowest two bits are elsewhere, as in ADR. */
 static const struct field {
     uint32_t type;
     uint8_t bits, low, scale;

@@ -1,16 +1,18 @@
-/* Functions in expressions. A body becomes a private function of the module, which jammed copies
- * and all numbers of lanes share; vectors call it by way of another, lane by lane. Each takes a
- * condition, the argument and what the result is where the condition does not hold.
+/* APPLY: functions in expressions. A body becomes a private function of the module, which jammed
+ * copies and vectors of any number of lanes share; the function for vectors calls it lane by lane.
+ * Each takes a condition, the argument, and the result for the case that the condition does not
+ * hold.
  *
- * A select of such a value is a branch around the call, where the builder stands at the end of the
- * innermost level. In an outer level, whose block has its jump already, the call stands
- * unconditionally: such code runs seldom, and the function begins with a branch of its own. */
+ * A select whose first alternative is an APPLY becomes a branch around the call if it is emitted at
+ * the innermost level, where the builder is at the end of a block. The block of an outer level has
+ * its terminator already, so there the call is unconditional: such code runs seldom, and the
+ * function itself starts with a branch. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* The branch to yes is rarely taken. */
+/* A conditional branch; weights say that `yes` is rare. */
 static void branch_rarely(struct emitter *e, LLVMValueRef condition, LLVMBasicBlockRef yes,
                           LLVMBasicBlockRef no)
 {
@@ -25,7 +27,7 @@ static void branch_rarely(struct emitter *e, LLVMValueRef condition, LLVMBasicBl
                     LLVMMetadataAsValue(e->context, node));
 }
 
-/* f of one value, with an emitter that knows nothing but that. */
+/* The body of f for one value, with a new emitter that has only this function. */
 static void build_scalar(struct emitter *e, LLVMValueRef function, expr_id f)
 {
     LLVMValueRef c = LLVMGetParam(function, 0), x = LLVMGetParam(function, 1);
@@ -48,7 +50,7 @@ static void build_scalar(struct emitter *e, LLVMValueRef function, expr_id f)
 static LLVMValueRef call(struct emitter *e, expr_id f, LLVMValueRef c, LLVMValueRef x,
                          LLVMValueRef other);
 
-/* Lane by lane: vectors of f would be much code for what never runs in most programs. */
+/* Lane by lane, because a vector body would be much code that most programs never run. */
 static void build_vector(struct emitter *e, LLVMValueRef function, expr_id f)
 {
     LLVMBuilderRef b = e->builder;
@@ -97,7 +99,7 @@ static LLVMValueRef call(struct emitter *e, expr_id f, LLVMValueRef c, LLVMValue
     LLVMValueRef function = LLVMGetNamedFunction(e->module, name);
     if (!function) {
         function = LLVMAddFunction(e->module, name, type);
-        LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: the kernel has the only one */
+        LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: only the kernel has one */
         build(e, function, f);
     }
     return LLVMBuildCall2(e->builder, type, function, (LLVMValueRef[]){c, x, other}, 3, "");

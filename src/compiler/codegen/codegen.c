@@ -1,7 +1,6 @@
-/* From nests to an image: for each nest a module of its own, light passes, object, image; the
- * images one behind the other. Kernels know nothing of each other, so the bytes of one do not
- * depend on which others are generated beside it: an image that was kept is as good as a new one.
- */
+/* From nests to an image. Each nest becomes an LLVM module, which goes through light passes and
+ * becomes an object and an image; the images are concatenated. The bytes of a kernel do not depend
+ * on which others are generated beside it, so an image from the cache equals a new one. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <llvm-c/Analysis.h>
@@ -17,16 +16,18 @@
 #include "base/strbuf.h"
 #include "compiler/cache/cache.h"
 
-/* Vectors are written out already, addresses placed, and nothing is said twice; what is left for
- * LLVM is to turn locals into registers. */
+/* Vectors are explicit, addresses computed and common subexpressions merged already; LLVM only has
+ * to turn locals into registers. */
 #define PASSES "function(mem2reg)"
 
-/* What the kernels of one call share. Nothing that a kernel may change: contexts remember. */
+/* What the kernels of one call share. An LLVM context is not among it: contexts keep state, and the
+ * bytes of one kernel could depend on others. */
 struct backend {
     const struct target *target;
-    const struct architecture *architecture; /* the target's */
+    const struct architecture *architecture; /* of the target */
     const struct code_options *options;
-    LLVMTargetMachineRef machine, hasty; /* hasty: for what runs once; NULL when nothing does */
+    LLVMTargetMachineRef machine, hasty; /* hasty: without optimisation, for kernels that run once;
+                                            NULL if there are none */
     LLVMTargetDataRef layout;
 };
 
@@ -37,7 +38,7 @@ static bool runs_once(const struct backend *b, uint32_t kernel)
 
 #define MAX_OPTIONS 64
 
-/* For the whole process, once. These LLVM passes repeat decisions of the schedule (addressing,
+/* Once per process. The LLVM passes turned off here repeat decisions of the schedule (addressing,
  * placement, order) or find nothing to do in our code: they took a third of the compile time and
  * made no code faster. */
 static void begin_process(void)
@@ -208,8 +209,8 @@ void codegen_version(char out[CODEGEN_VERSION_BYTES])
     snprintf(out, CODEGEN_VERSION_BYTES, "%u.%u.%u", major, minor, patch);
 }
 
-/* False when there is no cache to ask. Kernels know nothing of their neighbours, so what decides
- * the bytes is the nest, the target, this compiler and LLVM. */
+/* The key of a kernel in the cache: what decides its bytes is the nest, the target, this compiler
+ * and LLVM. False when the cache is not used. */
 static bool cache_key(const struct backend *b, uint32_t kernel, uint8_t out[SHA256_BYTES])
 {
     const struct code_options *options = b->options;
@@ -228,9 +229,8 @@ static bool cache_key(const struct backend *b, uint32_t kernel, uint8_t out[SHA2
     return true;
 }
 
-/* What the cache keeps: the entry's offset as 64 bytes, little-endian ahead of zeros, and the
- * image.
- */
+/* A value in the cache: 64 bytes that start with the entry's offset, little-endian, and are zero
+ * otherwise; then the image. */
 #define HEAD_BYTES 64
 
 static bool find_kernel(const struct backend *b, const uint8_t *key, struct kernel_image *out,

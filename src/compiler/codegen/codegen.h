@@ -1,12 +1,13 @@
-/* Code generation: scheduled nests in, one flat machine-code image out.
+/* Code generation: from scheduled nests to one flat image of machine code.
  *
- * The only room that knows LLVM. Loops come with their kind already decided; vectors are written
- * out here and LLVM is given only light passes. The image is a row of kernels, each code and then
- * constants, 64-aligned. It is position independent, imports nothing and needs no relocation; the
- * same nest gives the same bytes, whatever stands beside it. One call uses one LLVM context on the
- * calling thread; calls on different threads are independent. The first call sets options of LLVM
- * for the whole process. LLVM may end the process on internal errors or when memory runs out:
- * callers that must survive compile in a child process. */
+ * The only room that includes LLVM. Loops come with their kind decided; vectors are emitted
+ * explicitly, and LLVM runs only light passes. The image is a sequence of kernels, 64-aligned, each
+ * with its code and then its constants. It is position independent, imports nothing and has no
+ * relocations left. The same nest gives the same bytes, whichever kernels are beside it.
+ *
+ * One call uses one LLVM context on the calling thread; calls on different threads are independent.
+ * The first call sets options of LLVM for the whole process. LLVM may end the process on internal
+ * errors or out of memory: a caller that must survive that compiles in a child process. */
 #ifndef URZA_COMPILER_CODEGEN_CODEGEN_H
 #define URZA_COMPILER_CODEGEN_CODEGEN_H
 
@@ -24,39 +25,41 @@ struct target;
 struct code_image {
     const uint8_t *bytes;
     size_t size_bytes;
-    uint32_t *kernel_offsets; /* entry of each nest, in the order given; urza_kernel_fn
+    uint32_t *kernel_offsets; /* entry point of each nest, in the order given; a urza_kernel_fn
                                  (package/plan.h) */
-    uint32_t generated, memory_hits, disk_hits; /* kernels, by where their code comes from */
+    uint32_t generated, memory_hits, disk_hits; /* kernels, by the source of their code */
 };
 
 /* All may be NULL. */
 struct code_options {
-    struct strbuf *llvm, *assembly; /* receive the text of every kernel; no cache then */
-    struct cache *cache;            /* where kernels may be found, and are kept … */
-    const uint8_t (*digests)[32];   /* … by nest_digest of each nest */
-    const bool *once; /* by nest: it runs once after load, so it is generated in haste */
-    bool trust;       /* LLVM's verifier is not asked whether what we made is well-formed */
+    struct strbuf *llvm, *assembly; /* receive the text of every kernel; the cache is not used
+                                       then */
+    struct cache *cache;            /* of kernels; NULL: none */
+    const uint8_t (*digests)[32];   /* by nest: its nest_digest; with a cache */
+    const bool *once; /* by nest: it runs once, after load, so it is compiled fast and not
+                         optimised */
+    bool trust;       /* skip LLVM's verifier of the emitted IR */
 };
 
-/* What code is to be generated of. */
+/* The input of code generation. */
 struct code_request {
-    struct nest *const *nests; /* verified; their jammed loops are expanded */
+    struct nest *const *nests; /* verified; codegen expands their jammed loops */
     uint32_t count;
     const struct target *target;
     const struct code_options *options; /* NULL: none */
 };
-/* out lives in arena. ERR_COMPILE when LLVM refuses or the code would need more than its own image.
- */
+/* *out is in the arena. ERR_COMPILE when LLVM refuses, or when the code would refer to anything
+ * outside of its image. */
 bool codegen(const struct code_request *request, struct arena *arena, struct code_image *out,
              struct error *err);
 
-/* For the whole process: *handler, which must stay where it is and not return, is called where LLVM
- * needs memory that there is not. For child processes. */
+/* For the whole process: when LLVM finds no memory, *handler is called, which must not return. The
+ * pointer must stay valid. For child processes. */
 typedef void codegen_handler(void);
 void codegen_on_no_memory(codegen_handler *const *handler);
 
-#define CODEGEN_BACKEND "llvm 19" /* part of what decides the bytes … */
-/* … and its version to the last digit, "19.1.7", which is known when the library is there. */
+#define CODEGEN_BACKEND "llvm 19" /* the generator's name, and … */
+/* … its full version ("19.1.7"), known at run time; both decide the bytes of code. */
 #define CODEGEN_VERSION_BYTES 36
 void codegen_version(char out[CODEGEN_VERSION_BYTES]);
 

@@ -63,7 +63,7 @@ struct stmt *kit_loop(struct kit *kit, struct stmt *parent, expr_id extent, uint
     return loop;
 }
 
-/* Memory whose last byte is followed by a page that may not be touched. */
+/* Memory directly before an inaccessible page. */
 struct fence {
     unsigned char *map, *data;
     size_t map_bytes;
@@ -157,7 +157,7 @@ void kit_check(struct kit *kit, const char *what, const struct kit_check *check)
         if (!codegen(&(struct code_request){&nest, 1, target, NULL}, &kit->arena, &image, &err))
             fail_msg("%s, %s: %s", what, target->name, err.message);
         if (!target_supported_here(target->name))
-            continue; /* it compiles; check_packages runs such code under an emulator */
+            continue; /* it only compiles; check_packages runs such code in an emulator */
         void *code = mmap(NULL, image.size_bytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_true(code != MAP_FAILED);

@@ -1,5 +1,5 @@
-/* For tests: one hand-made nest, run as machine code of every target this CPU can run and by
- * nest_eval. Every buffer of the machine code ends where an inaccessible page begins. */
+/* For tests: a hand-made nest, compiled for every target, run on those this CPU supports, and
+ * compared with nest_eval. Every buffer of the machine code ends at an inaccessible page. */
 #ifndef URZA_COMPILER_CODEGEN_CODEGEN_KIT_PRIV_H
 #define URZA_COMPILER_CODEGEN_CODEGEN_KIT_PRIV_H
 
@@ -11,7 +11,7 @@ struct kit_buffer {
     enum dtype dtype;
     bool out;
     int64_t per_s, more; /* elements: per_s * S + more */
-    const void *data; /* what it holds at first, at least that many elements; NULL: bytes of 0xcc */
+    const void *data;    /* initial content, at least that many elements; NULL: bytes of 0xcc */
 };
 
 struct kit {
@@ -25,17 +25,17 @@ struct kit {
 
 void kit_init(struct kit *kit);
 void kit_release(struct kit *kit);
-/* Outs first. Gives the nest's buffer. */
+/* Declares a buffer, outputs first; returns the nest's buffer. */
 uint32_t kit_buffer(struct kit *kit, enum dtype dtype, bool out, int64_t per_s, int64_t more,
                     const void *data);
-/* A loop on var under parent (NULL: the nest's body); lanes 0: serial. */
+/* Adds a loop over *out_var to parent (NULL: to the nest's body); lanes 0: serial. */
 struct stmt *kit_loop(struct kit *kit, struct stmt *parent, expr_id extent, uint32_t lanes,
                       bool independent, expr_id *out_var);
 
-/* Compiles for each target of this CPU and compares every written element with nest_eval, for each
- * S given. Floats must agree in all bits, NaN with NaN; or, with a tolerance, |a - b| ≤ tolerance *
- * (1 + |b|). pieces: into how many calls the parallel range [0, extent) is cut. Fails the test with
- * the target, S and element. */
+/* Compiles for each target and compares every written element with nest_eval, for each S given.
+ * Floats must agree in all bits, NaN with NaN, or within a tolerance: |a - b| ≤ tolerance * (1 +
+ * |b|). pieces: the number of calls that share the parallel range [0, extent). Fails the test with
+ * target, S and element. */
 struct kit_check {
     const int64_t *s;
     uint32_t s_count;

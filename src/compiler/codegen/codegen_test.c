@@ -1,6 +1,6 @@
-/* Loops and memory as machine code: vectors with tails of every length, masks against a fence,
- * reductions over lanes, locals that live through loops, branches, ranges, scratch, tables, and the
- * image itself. */
+/* Loops and memory as machine code: vectors with remainders of every length, masks before an
+ * inaccessible page, reductions over lanes, locals in loops, branches, ranges, scratch memory,
+ * tables, and the image itself. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -89,8 +89,8 @@ static void vectors_with_every_tail(void **state)
     }
 }
 
-/* Vectors past the caches where sizes and addresses allow; buffers begin anywhere, so both ways are
- * taken. */
+/* Vector stores that bypass the caches where sizes and addresses allow. Buffers start at any
+ * address, so both branches are taken. */
 static void streamed_vectors(void **state)
 {
     (void)state;
@@ -144,7 +144,7 @@ static void vectors_of_constant_extent(void **state)
     }
 }
 
-/* More loops inside one another than lowering and schedule steps make. */
+/* More nested loops than lowering and schedule steps make. */
 static void deep_nests(void **state)
 {
     (void)state;
@@ -167,7 +167,8 @@ static void deep_nests(void **state)
     kit_release(&kit);
 }
 
-/* Shifted reads whose guard keeps them inside, stores that skip elements; scalar and in vectors. */
+/* Shifted loads that a guard keeps inside the buffer, and stores that skip elements; scalar and in
+ * vectors. */
 static void guards_keep_memory_untouched(void **state)
 {
     (void)state;
@@ -191,8 +192,7 @@ static void guards_keep_memory_untouched(void **state)
     }
 }
 
-/* What is prefetched lies outside, in a page that may not be touched; scalar, in vectors, gathered.
- */
+/* Prefetches outside of the buffer, in an inaccessible page; scalar, in vectors, gathered. */
 static void a_prefetch_touches_nothing(void **state)
 {
     (void)state;
@@ -214,8 +214,8 @@ static void a_prefetch_touches_nothing(void **state)
     }
 }
 
-/* Statements whose stores are neighbours, lanes that are not: lane by lane or transposed, constant
- * and symbolic distances, whole vectors and tails. */
+/* Stores that are consecutive from statement to statement but not from lane to lane: stored lane by
+ * lane or transposed, with constant and symbolic strides, whole vectors and remainders. */
 static void stores_across_lanes(void **state)
 {
     (void)state;
@@ -316,8 +316,9 @@ static void reductions_over_lanes(void **state)
     }
 }
 
-/* Sums that start anew for each part of a row, and products and minima, which need not: the same
- * numbers, rows in lanes, parts in lanes, or one by one. Whole numbers add up exactly. */
+/* Sums in a loop `apart`, and products and minima, which are not changed by it: all give the same
+ * numbers, with rows in lanes, with parts in lanes, and one by one. Whole numbers add up
+ * exactly. */
 static void sums_in_parts(void **state)
 {
     (void)state;
@@ -357,7 +358,7 @@ static void sums_in_parts(void **state)
     }
 }
 
-/* A running sum along each row that is stored at every step; rows in lanes or one by one. */
+/* A cumulative sum along each row, stored at every step; rows in lanes or one by one. */
 static void locals_live_through_loops(void **state)
 {
     (void)state;
@@ -505,7 +506,7 @@ static struct nest *scaling(struct kit *kit, uint32_t number)
     return &kit->nest;
 }
 
-/* The same nests give the same bytes. A kernel's bytes do not depend on what stands beside it. */
+/* The same nests give the same bytes, whichever kernels are beside them. */
 static void emission_is_deterministic(void **state)
 {
     (void)state;

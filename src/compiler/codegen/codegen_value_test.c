@@ -1,5 +1,4 @@
-/* Operations and conversions as machine code, scalar and in vectors, on the values where they are
- * difficult. */
+/* Operations and conversions as machine code, scalar and in vectors, on difficult values. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -333,7 +332,7 @@ static void multiply_add_and_select(void **state)
     }
 }
 
-/* A function chosen by a select and alone, of what varies over lanes and of what an outer loop
+/* APPLY in a select and alone, of a value that varies over lanes and of one that an outer loop
  * holds. */
 static void functions_in_expressions(void **state)
 {
@@ -371,8 +370,9 @@ static void functions_in_expressions(void **state)
     }
 }
 
-/* Every narrow pattern widens; every narrow value, the ties between neighbours and what lies beside
- * them round: into memory, in registers, and what was rounded once more into memory. */
+/* Converts every pattern of a narrow float to f32; rounds every narrow value, the ties between
+ * neighbours and their neighbours, into memory and in registers, and rounded values again into
+ * memory. */
 static void narrow_floats_exhaustively(void **state)
 {
     (void)state;

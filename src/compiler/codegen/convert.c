@@ -1,6 +1,6 @@
-/* Conversions. f16 and bf16 live in memory only: loads widen to f32, stores round, and so does a
- * cast to them, whose result stays an f32. bf16, and f16 where the target has no instruction for
- * it, are done with integer operations, so that no library is called. */
+/* Conversions. f16 and bf16 exist in memory only: loads convert to f32, stores round, and a cast to
+ * them rounds but stays an f32. Conversions of bf16, and of f16 where the target has no instruction
+ * for it, use integer operations, so that no library is called. */
 #include "compiler/codegen/codegen_priv.h"
 
 static LLVMTypeRef i32_like(struct emitter *e, LLVMValueRef v)
@@ -25,8 +25,8 @@ static LLVMValueRef is_nan(struct emitter *e, LLVMValueRef v)
     return LLVMBuildFCmp(e->builder, LLVMRealUNO, v, v, "");
 }
 
-/* Adds half of the last kept place, and one more when that place is odd: the bits to keep are then
- * the upper 16. */
+/* Rounds to nearest even: adds half a unit in the last place of the upper 16 bits, less one if that
+ * place is even. The result is in the upper 16 bits. */
 static LLVMValueRef bf16_in_upper_bits(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
@@ -53,8 +53,8 @@ static LLVMValueRef round_to_bf16(struct emitter *e, LLVMValueRef v)
     return LLVMBuildBitCast(e->builder, bits, LLVMTypeOf(v), "");
 }
 
-/* Exponent and mantissa shifted into place and scaled by 2^112, which also makes subnormals right.
- */
+/* Exponent and mantissa are shifted into place and scaled by 2^112, which is correct for
+ * subnormals, too. */
 static LLVMValueRef f16_to_f32_by_integers(struct emitter *e, LLVMValueRef bits)
 {
     LLVMBuilderRef b = e->builder;
@@ -73,9 +73,9 @@ static LLVMValueRef f16_to_f32_by_integers(struct emitter *e, LLVMValueRef bits)
     return LLVMBuildBitCast(b, out, f32_like(e, bits), "");
 }
 
-/* Normal results: rebias and round as bf16 does. Subnormal ones: the addition of 0.5 rounds at the
- * right place. What rounds past the largest f16 becomes infinity because the carry runs into the
- * exponent. */
+/* Normal results: the exponent is rebiased and the mantissa rounded as in bf16. Subnormal results:
+ * adding 0.5 rounds at the right place. A value that rounds past the largest f16 becomes infinity,
+ * because the carry runs into the exponent. */
 static LLVMValueRef f32_to_f16_by_integers(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
@@ -102,8 +102,8 @@ static LLVMValueRef f32_to_f16_by_integers(struct emitter *e, LLVMValueRef v)
     return LLVMBuildTrunc(b, out, type_like(LLVMInt16TypeInContext(e->context), v), "");
 }
 
-/* As above, the result where it was: below the least normal number adding 0.5 and taking it away
- * rounds, what is at least 65520 becomes infinity. */
+/* As above, with the result as an f32: below the least normal number adding and subtracting 0.5
+ * rounds, and values from 65520 on become infinity. */
 static LLVMValueRef round_to_f16_by_integers(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
@@ -128,7 +128,7 @@ static LLVMValueRef round_to_f16_by_integers(struct emitter *e, LLVMValueRef v)
     return LLVMBuildBitCast(b, LLVMBuildOr(b, out, sign, ""), LLVMTypeOf(v), "");
 }
 
-/* An f32 to the nearest number of a narrow dtype, as f32. */
+/* Rounds an f32 to a narrow dtype, as f32. */
 static LLVMValueRef round_to(struct emitter *e, LLVMValueRef v, enum dtype narrow)
 {
     if (narrow == DTYPE_BF16)
@@ -195,8 +195,8 @@ static bool in_f32(enum dtype dtype)
     return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16;
 }
 
-/* f64 to f32 where another rounding follows: what is not exact gets an odd last bit, so that the
- * second rounding sees on which side of a tie the value lies. */
+/* f64 to f32 before another rounding, by rounding to odd: an inexact result gets an odd last bit,
+ * so the second rounding is as if it were the only one. */
 static LLVMValueRef f64_to_odd_f32(struct emitter *e, LLVMValueRef v)
 {
     LLVMBuilderRef b = e->builder;
@@ -213,8 +213,7 @@ static LLVMValueRef f64_to_odd_f32(struct emitter *e, LLVMValueRef v)
     return LLVMBuildBitCast(b, LLVMBuildSelect(b, inexact, odd, bits, ""), f32_like(e, v), "");
 }
 
-/* i64 or u64 to f64 in the same manner: the bits that do not fit become one that says whether any
- * was set. */
+/* i64 or u64 to f64, also rounded to odd: the bits that do not fit become one sticky bit. */
 static LLVMValueRef wide_to_odd_f64(struct emitter *e, LLVMValueRef v, bool is_unsigned)
 {
     LLVMBuilderRef b = e->builder;

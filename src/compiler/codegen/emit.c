@@ -1,13 +1,13 @@
 /* Statements and loops of one kernel.
  *
- *   level 0   entry: arguments, sizes, all that depends on no loop
+ *   level 0   entry: arguments, sizes, everything that depends on no loop
  *   level 1   body of the parallel loop …
- *   level n   body of the innermost open loop or branch: where statements go
+ *   level n   body of the innermost open loop or branch, where statements are emitted
  *
- * A vector loop runs its body with a whole vector per statement: full vectors first, then one
- * masked vector for what is left. Locals that are declared outside such a loop and updated inside
- * get one accumulator per lane for the time of the loop; the lanes are merged at its end, halves
- * onto halves, so the order of a sum depends on sizes only. */
+ * Each statement of a vector loop works on a whole vector: first the full vectors, then one masked
+ * vector for the remainder. A local that is declared outside such a loop and updated inside has one
+ * accumulator per lane during the loop. The lanes are merged at its end, the upper half onto the
+ * lower half, so the order of a sum depends on sizes only. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <stdio.h>
@@ -63,7 +63,7 @@ static LLVMValueRef entry_alloca(struct emitter *e, LLVMTypeRef type)
 
 static void emit_block(struct emitter *e, const struct block *block);
 
-/* Locals updated anywhere in block, as marks by local. */
+/* Marks the locals that are updated anywhere in block. */
 static void updated_locals(const struct block *block, bool *marks)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -85,7 +85,7 @@ static bool stores_inside(const struct block *block)
     return false;
 }
 
-/* While a loop runs, the locals it updates stand still nowhere but in its body. */
+/* Inside a loop, locals that it updates are constant in its body only, not in outer levels. */
 static uint32_t *enter_updates(struct emitter *e, const struct block *body, const bool *marks)
 {
     uint32_t *saved = ARENA_ARRAY(e->arena, uint32_t, e->nest->locals.count + 1);
@@ -116,11 +116,10 @@ static void leave_updates(struct emitter *e, const struct block *body, const boo
         e->memory_changed = e->now;
 }
 
-/* for (i = start; i < bound; i += step) body(i), with the level of the body open while emit runs.
- */
+/* for (i = start; i < bound; i += step) body(i) */
 struct counted {
     LLVMValueRef start, bound, step;
-    bool runs; /* at least once, provably */
+    bool runs; /* at least one iteration, provably */
 };
 
 static void emit_counted(struct emitter *e, const struct stmt *s, struct counted c,
@@ -170,7 +169,7 @@ static void emit_serial(struct emitter *e, const struct stmt *s)
     emit_counted(e, s, c, NULL);
 }
 
-/* One vector of the loop, at base, with the lanes below left (NULL: all). */
+/* One iteration of the vector loop, from base on; lanes from `left` on are masked (NULL: none). */
 static void emit_one_vector(struct emitter *e, const struct stmt *s, LLVMValueRef base,
                             LLVMValueRef left)
 {
@@ -228,7 +227,7 @@ static void emit_vectors(struct emitter *e, const struct stmt *s)
     emit_one_vector(e, s, whole, LLVMBuildSub(e->builder, total, whole, ""));
 }
 
-/* Merges the lanes of v, halves onto halves. */
+/* Merges the lanes of v: each time the upper half onto the lower half. */
 static LLVMValueRef merge_lanes(struct emitter *e, enum combine combine, enum dtype dtype,
                                 LLVMValueRef v)
 {
@@ -263,8 +262,8 @@ static enum combine combine_of(const struct block *block, uint32_t local)
     return COMBINE_NONE;
 }
 
-/* Sums of floats that a loop updates start anew: states of the locals before, by local; marks says
- * which. */
+/* Gives the float sums that a loop updates new partial sums, which start at 0. Returns the states
+ * of the locals before, by local; marks says which they are. */
 static struct local_state *begin_apart(struct emitter *e, const struct stmt *s, bool *marks)
 {
     uint32_t count = e->nest->locals.count;
@@ -323,7 +322,7 @@ static void emit_vector_loop(struct emitter *e, const struct stmt *s)
     e->lanes = s->lanes;
     e->now++;
     for (uint32_t i = 0; i < count; i++) {
-        marks[i] &= e->locals[i].storage != NULL; /* declared outside */
+        marks[i] &= e->locals[i].storage != NULL; /* those declared outside of the loop */
         if (!marks[i])
             continue;
         outside[i] = e->locals[i];
@@ -462,8 +461,8 @@ static LLVMValueRef table_global(struct emitter *e, const struct nest_buffer *b)
     return global;
 }
 
-/* Arguments: pointers are read from the table; scratch buffers stand one behind the other,
- * 64-aligned. */
+/* Base pointers: those of arguments are loaded from the argument table; scratch buffers are one
+ * behind the other, 64-aligned. */
 static void emit_buffers(struct emitter *e)
 {
     LLVMTypeRef pointer = LLVMPointerTypeInContext(e->context, 0),
@@ -490,7 +489,8 @@ static void emit_buffers(struct emitter *e)
     }
 }
 
-/* What went past the caches is seen by other threads, in its place among other writes. */
+/* Non-temporal stores are weakly ordered: the fence makes them visible to other threads in order
+ * with other writes. */
 static void fence_streams(struct emitter *e)
 {
     for (uint32_t i = 0; e->architecture->stream_fence && i < e->nest->buffers.count; i++) {

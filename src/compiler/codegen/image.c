@@ -1,7 +1,7 @@
-/* An ELF object becomes a flat image: the allocated sections one behind the other, every relocation
- * resolved now. References from code to constants are relative to the program counter, so the
+/* From an ELF object to a flat image: the allocated sections are concatenated and every relocation
+ * is resolved now. References from code to constants are relative to the program counter, so the
  * image runs wherever it is mapped. Anything that would need work at load time (an import, an
- * absolute address) is an error here. */
+ * absolute address) is an error. */
 #include <elf.h>
 
 #include "base/error.h"
@@ -82,7 +82,7 @@ static bool relocate(const struct object *o, const Elf64_Shdr *section,
     return true;
 }
 
-/* The module's only function that is not private. */
+/* The kernel is the only function with a symbol: all others of the module are private. */
 static bool find_entry(const struct object *o, uint64_t *out, struct error *err)
 {
     for (uint32_t i = 0; i < o->header->e_shnum; i++) {
@@ -103,8 +103,8 @@ static bool find_entry(const struct object *o, uint64_t *out, struct error *err)
 bool image_from_object(const void *object, size_t size, const struct architecture *architecture,
                        struct arena *arena, struct kernel_image *out, struct error *err)
 {
-    /* The object comes from LLVM in this process: well-formed by contract. A copy gives it
-     * alignment. */
+    /* The object comes from LLVM in this process, so it is well-formed. It is copied because its
+     * sections must be aligned. */
     struct object o = {.bytes = arena_memdup(arena, object, size)};
     o.header = (const Elf64_Ehdr *)(const void *)o.bytes;
     o.sections = (const Elf64_Shdr *)(const void *)(o.bytes + o.header->e_shoff);

@@ -1,5 +1,5 @@
-/* What lanes of a vector loop allow: comparisons with their number, and loads of every second,
- * third or fourth element. */
+/* What is emitted from the stride of lanes: comparisons with lane numbers, and loads of every
+ * second, third or fourth element. */
 #include "compiler/codegen/codegen_priv.h"
 
 #define MAX_STRIDE 4
@@ -16,7 +16,7 @@ static LLVMValueRef bounded(struct emitter *e, const char *intrinsic, LLVMValueR
     return emit_intrinsic(e, intrinsic, &i64, 1, (LLVMValueRef[]){a, b}, 2);
 }
 
-/* numbers 0, 1 … compared with a scalar, in 32 bits */
+/* Compares lane numbers 0, 1 … with a scalar, in 32 bits. */
 static LLVMValueRef compare_numbers(struct emitter *e, LLVMIntPredicate predicate,
                                     LLVMValueRef bound)
 {
@@ -28,8 +28,9 @@ static LLVMValueRef compare_numbers(struct emitter *e, LLVMIntPredicate predicat
     return LLVMBuildICmp(e->builder, predicate, lanes, bound, "");
 }
 
-/* a ≤ b or a < b on indices, where b - a = rest ± the loop's variable: the first lane, or the last,
- * for which that holds, as a scalar; NULL when it has no such form. */
+/* For a ≤ b or a < b on indices with b - a = rest + sign·variable of the vector loop: the first
+ * lane (sign > 0) or the last lane (sign < 0) for which it holds, as a scalar; NULL if x has
+ * another form. */
 static LLVMValueRef lane_bound(struct emitter *e, const struct expr *x, uint32_t level,
                                bool *out_first)
 {
@@ -92,7 +93,8 @@ bool lane_interval(struct emitter *e, expr_id guard, struct lane_interval *out)
     return true;
 }
 
-/* Which of the elements start, start + 1 … lie between those of the first and the last lane. */
+/* Marks those of the elements start, start + 1 … that are between the elements of the first and the
+ * last lane. */
 static LLVMValueRef element_mask(struct emitter *e, const struct lane_interval *within,
                                  int64_t stride, int64_t start)
 {

@@ -1,7 +1,7 @@
-/* What happens where LLVM or the C++ library finds no memory. Their C interfaces do not tell, and
- * both end the process by SIGABRT, which says nothing of the reason; the functions that set another
- * handler exist in C++ only, so they are looked up by the names that C++ gives them. Where a
- * library does not have them, its own end stays. */
+/* Handlers for LLVM and the C++ library running out of memory. By default both end the process with
+ * SIGABRT, which does not tell the reason, and their C interfaces have no such handlers. The
+ * functions that set them exist in C++ only, so they are looked up by their mangled names. If a
+ * library does not have them, the default stays. */
 #include "compiler/codegen/codegen.h"
 
 #include <dlfcn.h>
@@ -15,7 +15,7 @@ typedef void llvm_handler(void *context, const char *reason, bool crash);
 #define SET_LLVM_HANDLER "_ZN4llvm31install_bad_alloc_error_handlerEPFvPvPKcbES0_"
 #define REMOVE_LLVM_HANDLER "_ZN4llvm30remove_bad_alloc_error_handlerEv"
 
-/* context is the address of the handler. */
+/* context: the address of the handler. */
 static void found_no_memory(void *context, const char *reason, bool crash)
 {
     codegen_handler *const *handler = context;
@@ -27,7 +27,7 @@ void codegen_on_no_memory(codegen_handler *const *handler)
 {
     new_handler *(*set_new)(new_handler *);
     void (*set_llvm)(llvm_handler *, void *), (*remove_llvm)(void);
-    /* ISO C has no conversion from the one kind of pointer to the other. */
+    /* ISO C has no conversion between pointers to objects and to functions. */
     void *found = dlsym(RTLD_DEFAULT, SET_NEW_HANDLER);
     memcpy(&set_new, &found, sizeof found);
     if (found)

@@ -1,5 +1,5 @@
-/* One LLVM instruction, or a few, per operation of the loop IR. Operands come in one shape, scalar
- * or vector. */
+/* One LLVM instruction, or a few, per operation of the loop IR. Operands are all scalars or all
+ * vectors. */
 #include "compiler/codegen/codegen_priv.h"
 
 static LLVMValueRef unary_intrinsic(struct emitter *e, const char *name, LLVMValueRef v)
@@ -29,8 +29,9 @@ static LLVMValueRef int_div(struct emitter *e, LLVMValueRef a, LLVMValueRef b, e
     return LLVMBuildSelect(builder, by_zero, zero, q, ""); /* INT_MIN / 1 is INT_MIN already */
 }
 
-/* Index quotients: operands ≥ 0. A divisor that can be 0 belongs to a loop that does not run.
- * Vectors divide in 32 bits where that is enough, since there is no 64-bit vector division. */
+/* Index quotients: operands are ≥ 0. A divisor that may be 0 is in a loop that does not run then,
+ * so it is replaced by 1. Vectors divide in 32 bits where that suffices, because there is no 64-bit
+ * vector division. */
 static LLVMValueRef index_quotient(struct emitter *e, const struct expr *x, LLVMValueRef a,
                                    LLVMValueRef b, bool mod)
 {
@@ -147,7 +148,7 @@ static LLVMValueRef int_operation(struct emitter *e, const struct expr *x, LLVMV
     }
 }
 
-/* By way of the form in memory, which is not that in registers for narrow floats and bool. */
+/* Through the form in memory, which differs from that in registers for narrow floats and bool. */
 static LLVMValueRef bitcast(struct emitter *e, LLVMValueRef v, enum dtype from, enum dtype to)
 {
     v = emit_to_memory(e, v, from, true);
@@ -175,7 +176,7 @@ LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRe
     return out;
 }
 
-/* NaN wins in either operand; the compiler turns the first select into one instruction. */
+/* A NaN in either operand wins. LLVM turns the first select into one min or max instruction. */
 static LLVMValueRef float_extreme(struct emitter *e, LLVMRealPredicate better, LLVMValueRef a,
                                   LLVMValueRef b)
 {

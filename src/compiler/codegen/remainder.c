@@ -1,11 +1,11 @@
-/* fmod of f64, exact whatever the quotient.
+/* fmod of f64, exact for every quotient.
  *
- * |a| = r 2^(k + e) and |b| = m 2^e with r and m in [1, 2). While k > 0, r becomes r 2^d mod m and
- * k becomes k - d, for a d so small that no step rounds; most quotients need one. What is left is
- * r 2^e. Numbers in the loop lie between 0 and 2^51, so nothing there overflows or is subnormal.
+ * a| = r 2^(k + e) and |b| = m 2^e with r and m in [1, 2). While k > 0, r becomes r 2^d mod m and k
+ * becomes k - d, with d small enough that no step rounds; most quotients need one step. The result
+ * is r 2^e. Numbers in the loop are between 0 and 2^51, so nothing there overflows or is subnormal.
  *
- * A loop cannot stand within an expression, whose operations may be placed anywhere in a block. So
- * it is a private function, one for each number of lanes. */
+ * A loop cannot be part of an expression, whose operations may be placed anywhere in a block. So
+ * fmod is a private function, one for each number of lanes. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <float.h>
@@ -16,7 +16,7 @@
 #define BIAS 1023
 #define SUBNORMAL_SHIFT 54
 
-/* Names for instructions of the function being built. */
+/* Short names for instructions of the function that is built. */
 static LLVMValueRef unary(struct emitter *e, const char *intrinsic, LLVMValueRef v)
 {
     LLVMTypeRef type = LLVMTypeOf(v);
@@ -60,10 +60,10 @@ static LLVMValueRef power_of_two(struct emitter *e, LLVMValueRef n)
     return real_of(e, LLVMBuildShl(e->builder, field, const_int_like(n, FRACTION), ""));
 }
 
-/* v = out_m 2^(exponent - out_shift), where v is finite and above 0. */
+/* v = m 2^(exponent - shift), where v is finite and above 0. */
 struct parts {
     LLVMValueRef m, exponent;
-    LLVMValueRef shift, tiny; /* of subnormal numbers, else 0; whether it is one */
+    LLVMValueRef shift, tiny; /* shift is 0 unless v is subnormal, as tiny says */
 };
 
 static struct parts take_apart(struct emitter *e, LLVMValueRef v)
@@ -81,8 +81,9 @@ static struct parts take_apart(struct emitter *e, LLVMValueRef v)
     return p;
 }
 
-/* x mod m. The quotient may be one too large where it rounds up to a whole number; the correction
- * is exact too. Without FMA the product is taken in two parts, which is why steps are shorter. */
+/* x mod m. The quotient may be one too large, if it rounds up to a whole number; the correction is
+ * exact, too. Without FMA the product is computed as a sum of two, which is why its steps are
+ * shorter. */
 static LLVMValueRef step(struct emitter *e, LLVMValueRef x, LLVMValueRef m)
 {
     LLVMValueRef q = unary(e, "llvm.trunc", LLVMBuildFDiv(e->builder, x, m, "")), r;
@@ -102,7 +103,7 @@ static LLVMValueRef step(struct emitter *e, LLVMValueRef x, LLVMValueRef m)
     return choose(e, below, LLVMBuildFAdd(e->builder, r, m, ""), r);
 }
 
-/* r 2^k mod m, in a loop that the builder is left behind. */
+/* r 2^k mod m, by a loop; the builder is behind it afterwards. */
 static LLVMValueRef reduce(struct emitter *e, LLVMValueRef function, LLVMValueRef r, LLVMValueRef k,
                            LLVMValueRef m)
 {
@@ -133,7 +134,7 @@ static void build(struct emitter *e, LLVMValueRef function)
     LLVMValueRef x = LLVMGetParam(function, 0), y = LLVMGetParam(function, 1);
     LLVMValueRef zero = const_real_like(x, 0), infinity = const_real_like(x, (double)INFINITY);
     LLVMValueRef size = unary(e, "llvm.fabs", x), by = unary(e, "llvm.fabs", y);
-    /* False for NaN in either. */
+    /* false if either is a NaN */
     LLVMValueRef defined = LLVMBuildAnd(b, compare(e, LLVMRealOLT, size, infinity),
                                         compare(e, LLVMRealOGT, by, zero), "");
     LLVMValueRef divides = LLVMBuildAnd(b, defined, compare(e, LLVMRealOGE, size, by), "");
@@ -160,7 +161,7 @@ LLVMValueRef emit_remainder(struct emitter *e, LLVMValueRef a, LLVMValueRef b)
     if (!function) {
         LLVMBuilderRef outside = e->builder;
         function = LLVMAddFunction(e->module, name, type);
-        LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: the kernel has the only one */
+        LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: only the kernel has one */
         e->builder = LLVMCreateBuilderInContext(e->context);
         LLVMPositionBuilderAtEnd(e->builder,
                                  LLVMAppendBasicBlockInContext(e->context, function, ""));

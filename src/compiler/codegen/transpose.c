@@ -1,16 +1,16 @@
-/* Stores that lie together from one statement to the next, and apart from lane to lane:
+/* Stores whose addresses are consecutive from one statement to the next, but not from lane to lane,
+ * as the rows of a jammed loop give them:
  *
  *   y[0 + 100·lane] = a        lanes of a, b, c, d …     stores
  *   y[1 + 100·lane] = b        a0 a1 a2 …                a0 b0 c0 d0 at y
  *   y[2 + 100·lane] = c        b0 b1 b2 …           ->   a1 b1 c1 d1 at y + 100
  *   y[3 + 100·lane] = d        c0 c1 c2 …                …
  *
- * as the rows of a jammed loop give them. The vectors are transposed in registers, W of them at a
- * time: log2 W rounds in which vector i and vector i + W/2 are interleaved to vectors 2i and
- * 2i + 1. */
+ * The vectors are transposed in registers, W at a time, in log2 W rounds: each interleaves vector i
+ * and vector i + W/2 to vectors 2i and 2i + 1. */
 #include "compiler/codegen/codegen_priv.h"
 
-#define MIN_RUN 4 /* statements from which this is worth it */
+#define MIN_RUN 4 /* fewest statements for which this is faster */
 #define MAX_WIDTH 64
 
 struct run {
@@ -38,7 +38,7 @@ static void find_read(struct nest *nest, expr_id id, void *context)
     r->found |= x->op == EXPR_LOAD && x->index == r->buffer;
 }
 
-/* The stores from at on that form a run; count 0: none do. */
+/* The stores from `at` on that form a run; count 0: none. */
 static struct run run_at(struct emitter *e, const struct block *block, uint32_t at)
 {
     const struct stmt *s = block->stmts.items[at];
@@ -73,7 +73,7 @@ static LLVMValueRef part(struct emitter *e, LLVMValueRef v, uint32_t start, uint
     return LLVMBuildShuffleVector(e->builder, v, v, LLVMConstVector(pick, width), "");
 }
 
-/* a and b interleaved: the lower half of the result, or the upper. */
+/* The lower or upper half of a and b interleaved. */
 static LLVMValueRef interleave(struct emitter *e, LLVMValueRef a, LLVMValueRef b, uint32_t width,
                                bool upper)
 {
@@ -94,15 +94,15 @@ static void transpose(struct emitter *e, LLVMValueRef *rows, uint32_t width)
     }
 }
 
-/* What a run of stores writes, and where: `values` by statement, each a lane for each place that
- * is `stride` elements further from `base`. */
+/* What a run of stores writes, and where: `values` by statement; lane i of each goes i·stride
+ * elements behind `base`, plus the number of the statement. */
 struct stores {
     LLVMValueRef *values, base, stride;
     enum dtype dtype;
-    uint32_t width; /* of the square blocks that are transposed */
+    uint32_t width; /* of the square blocks that are transposed, in lanes */
 };
 
-/* The first count elements of v, where the lane of the loop that they belong to is active. */
+/* Stores the first count elements of v, if the lane of the loop that they belong to is active. */
 static void store_row(struct emitter *e, const struct stores *s, LLVMValueRef v,
                       LLVMValueRef pointer, uint32_t count, uint32_t lane)
 {
@@ -126,7 +126,7 @@ static void store_row(struct emitter *e, const struct stores *s, LLVMValueRef v,
     emit_intrinsic(e, "llvm.masked.store", types, 2, args, 4);
 }
 
-/* Statements from … from + count - 1 of the run, count ≤ width. */
+/* Stores statements [from, from + count) of the run, count ≤ width. */
 static void store_part(struct emitter *e, const struct stores *s, uint32_t from, uint32_t count)
 {
     LLVMTypeRef element = type_in_memory(e, s->dtype);

@@ -1,4 +1,4 @@
-/* LLVM types and constants in the shapes that emission needs. */
+/* LLVM types and constants, as scalars or vectors. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <string.h>

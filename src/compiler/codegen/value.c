@@ -1,9 +1,9 @@
 /* Values of expressions.
  *
- * Each expression is emitted once per place where it can differ: code that does not depend on the
- * loops around is put before them (loads stay where they are asked for, since a loop may run zero
- * times). An expression that does not vary over lanes stays scalar; operations widen what they mix.
- */
+ * An expression that does not depend on inner loops is emitted before them and reused inside
+ * (loop-invariant code motion). Loads are not moved, because a loop may have no iteration. An
+ * expression that does not vary over lanes stays scalar; an operation that mixes scalars and
+ * vectors splats the scalars. */
 #include "compiler/codegen/codegen_priv.h"
 
 static uint32_t level_of(const struct emitter *e, const struct expr *x)
@@ -57,7 +57,8 @@ void emit_bind(struct emitter *e, expr_id id, LLVMValueRef value)
     *memo_at(e, id) = make_memo(e, value, e->level);
 }
 
-/* base + terms, outer levels first, so that what inner loops add is one small step. */
+/* The address base + index, added up term by term from the outer levels in, so that an inner loop
+ * adds only the terms of its own variables. */
 static LLVMValueRef emit_address(struct emitter *e, uint32_t buffer, expr_id index)
 {
     struct nest *nest = e->nest;
@@ -119,7 +120,7 @@ bool expr_varies(const struct emitter *e, expr_id id)
     return false;
 }
 
-/* Active lanes under an additional condition; NULL: all. */
+/* The active lanes for which guard holds; NULL: all. */
 static LLVMValueRef mask_with(struct emitter *e, expr_id guard)
 {
     LLVMValueRef mask = e->mask;
@@ -149,7 +150,8 @@ LLVMValueRef emit_first_lane(struct emitter *e, uint32_t buffer, expr_id index, 
     return LLVMBuildGEP2(e->builder, element, pointer, &base, 1, "");
 }
 
-/* Whether consecutive lanes are consecutive elements; then the address of lane 0. */
+/* Whether consecutive lanes are consecutive elements; *out_pointer is the address of lane 0
+ * then. */
 static bool contiguous(struct emitter *e, uint32_t buffer, expr_id index, LLVMValueRef *out_pointer)
 {
     int64_t one;
@@ -174,7 +176,7 @@ static LLVMValueRef alignment(struct emitter *e, enum dtype dtype)
     return LLVMConstInt(LLVMInt32TypeInContext(e->context), dtype_bytes(dtype), 0);
 }
 
-/* A slot of the stack that a false guard redirects to, so that no branch is needed. */
+/* A stack slot of zeros. A false guard redirects the access to it, so that no branch is needed. */
 static LLVMValueRef dummy_slot(struct emitter *e, LLVMTypeRef type)
 {
     LLVMBuilderRef b = LLVMCreateBuilderInContext(e->context);
@@ -185,7 +187,7 @@ static LLVMValueRef dummy_slot(struct emitter *e, LLVMTypeRef type)
     return slot;
 }
 
-/* The same, to be read only, so that one serves all. */
+/* The same for loads only, so that one slot per type serves all. */
 static LLVMValueRef zero_slot(struct emitter *e, LLVMTypeRef type)
 {
     uint32_t i = 0, room = sizeof e->zeros / sizeof e->zeros[0];
@@ -200,7 +202,7 @@ static LLVMValueRef zero_slot(struct emitter *e, LLVMTypeRef type)
     return e->zeros[i].slot;
 }
 
-/* The part of a condition that is the same for all lanes, and the part that is not. */
+/* Splits a conjunction into the conditions that are the same for all lanes and the others. */
 static void split_guard(struct emitter *e, expr_id guard, expr_id *same, expr_id *other)
 {
     struct expr x = guard == EXPR_NONE ? (struct expr){0} : *expr_at(e->nest, guard);
@@ -228,7 +230,7 @@ LLVMValueRef emit_whole_load(struct emitter *e, LLVMTypeRef type, LLVMValueRef p
     return emit_intrinsic(e, "llvm.masked.load", types, 2, args, 4);
 }
 
-/* A load of lanes one by one. */
+/* A load of each lane from its own address. */
 static LLVMValueRef emit_gather(struct emitter *e, const struct expr *x, enum dtype dtype)
 {
     LLVMTypeRef type = LLVMVectorType(type_in_memory(e, dtype), e->lanes);
@@ -240,8 +242,9 @@ static LLVMValueRef emit_gather(struct emitter *e, const struct expr *x, enum dt
     return emit_intrinsic(e, "llvm.masked.gather", types, 2, args, 4);
 }
 
-/* What lies together is loaded as vectors. Where a condition that all lanes share is false, zeros
- * are read from the stack instead, so that it needs no mask. */
+/* Contiguous lanes are loaded as a vector, lanes with a small constant stride as several vectors,
+ * others one by one. A condition that is the same for all lanes needs no mask: if it is false,
+ * zeros are loaded from the stack instead. */
 static LLVMValueRef emit_vector_load(struct emitter *e, const struct expr *x)
 {
     enum dtype dtype = e->nest->buffers.items[x->index].dtype;
@@ -298,10 +301,11 @@ static LLVMValueRef emit_load(struct emitter *e, const struct expr *x)
 }
 
 #define LINE_BYTES 64
-#define STREAM_LEAST_BYTES 16 /* of a vector */
+#define STREAM_LEAST_BYTES 16 /* least size of a vector */
 
-/* Whether vectors of the open loop go past the caches, as an i1 placed outside of it: the buffer
- * is streamed and they are aligned, the first as all others; NULL: they do not. */
+/* The condition under which vector stores of the open loop bypass the caches, as an i1 placed
+ * outside of the loop: the buffer is streamed, and the first vector, and so every one, is aligned.
+ * NULL: never. */
 static LLVMValueRef stream_condition(struct emitter *e, const struct stmt *s, uint64_t align)
 {
     struct nest *nest = e->nest;
@@ -340,7 +344,7 @@ static void store_past_caches(struct emitter *e, LLVMValueRef v, LLVMValueRef po
                     LLVMMetadataAsValue(e->context, list));
 }
 
-/* All lanes of a vector, which lie together from pointer on. */
+/* Stores all lanes of a vector to consecutive elements. */
 static void store_vector(struct emitter *e, const struct stmt *s, LLVMValueRef v,
                          LLVMValueRef pointer)
 {
@@ -400,8 +404,8 @@ void emit_store(struct emitter *e, const struct stmt *s)
     e->memory_changed = ++e->now;
 }
 
-/* One per cache line of the lanes; of lanes that lie apart none. The address may lie outside the
- * buffer: no GEP is inbounds. */
+/* One prefetch per cache line of the lanes; none for lanes that are not contiguous. The address may
+ * be outside of the buffer, because no GEP is inbounds. */
 void emit_prefetch(struct emitter *e, const struct stmt *s)
 {
     LLVMTypeRef i32 = LLVMInt32TypeInContext(e->context), i8 = LLVMInt8TypeInContext(e->context);

@@ -1,4 +1,5 @@
-/* x86-64: a reference is 32 bits, from the end of its field. */
+/* x86-64: a reference is a distance of 32 bits from its place; its addend makes up for the
+ * processor counting from the end of the instruction. */
 #include <elf.h>
 #include <llvm-c/Target.h>
 #include <stddef.h>

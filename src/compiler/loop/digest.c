@@ -1,9 +1,8 @@
-/* Which code a nest is, as a digest. Lowering and scheduling are deterministic, so two groups that
- * are alike make expressions with the same ids in the same order: equal tables and equal trees are
- * equal code. Expressions that nothing reaches count as well, because the order in which ids were
- * given decides the order of terms.
+/* The digest of a nest. Lowering and scheduling are deterministic: for two groups that are alike
+ * they make expressions with the same ids in the same order. So equal tables and equal trees mean
+ * equal code. Unreachable expressions count as well, because ids decide the order of terms.
  *
- * Tables are written as records of fixed size without padding, one behind the other. */
+ * The bytes that are hashed are records of fixed size without padding, one behind the other. */
 #include <string.h>
 
 #include "base/hash.h"
@@ -13,7 +12,7 @@
 struct expr_record {
     uint8_t op, dtype, zero[2];
     uint32_t index, operand[3], zeros;
-    uint64_t bits; /* of the constant */
+    uint64_t bits; /* of a constant, float or integer */
 };
 
 struct stmt_record {
@@ -38,12 +37,12 @@ static void add_exprs(const struct nest *nest, struct strbuf *out)
         r->index = e->index;
         memcpy(r->operand, e->operand, sizeof r->operand);
         memcpy(&r->bits, &e->value, sizeof r->bits);
-        r->bits ^= (uint64_t)e->integer; /* one of both is zero */
+        r->bits ^= (uint64_t)e->integer; /* one of them is zero */
     }
     strbuf_add(out, records, nest->exprs.count * sizeof *records);
 }
 
-/* Ranges of named dims decide which loops need a test ahead of them. */
+/* Ranges of named dims decide for which loops code generation emits a test that they run at all. */
 static void add_ranges(const struct nest *nest, struct strbuf *out)
 {
     for (uint32_t i = 1; i < nest->exprs.count; i++) {

@@ -1,7 +1,11 @@
-/* Interned scalar expressions: construction, constant folding, replacement.
+/* Interned scalar expressions: construction, constant folding, substitution.
  *
- * Invariants: (1) equal content, equal id; (2) operands have smaller ids; (3) i64 sums and products
- * are made by index.c only, in normal form; (4) no folding changes a float result's bits. */
+ *
+ * Invariants:
+ * (1) equal content, equal id;
+ * (2) operands have smaller ids than their users;
+ * (3) i64 sums and products are made by index.c only, in normal form;
+ * (4) folding never changes the bits of a float result. */
 #include "compiler/loop/loop_priv.h"
 
 #include <math.h>
@@ -82,7 +86,7 @@ expr_id expr_local(struct nest *nest, uint32_t local)
         (struct expr){.op = EXPR_LOCAL, .dtype = nest->locals.items[local].dtype, .index = local});
 }
 
-/* The dtype in which a buffer's elements take part in expressions. */
+/* The dtype that a load from a buffer of this dtype has. */
 static enum dtype loaded_dtype(enum dtype dtype)
 {
     return dtype == DTYPE_F16 || dtype == DTYPE_BF16 ? DTYPE_F32 : dtype;
@@ -157,7 +161,7 @@ static bool is_compare(enum expr_op op)
 static expr_id fold_compare(struct nest *nest, enum expr_op op, const struct expr *a,
                             const struct expr *b)
 {
-    int order; /* -1, 0, 1; 2 unordered */
+    int order; /* -1, 0, 1; 2: unordered */
     if (dtype_is_float(a->dtype))
         order =
             isnan(a->value) || isnan(b->value) ? 2 : (a->value > b->value) - (a->value < b->value);
@@ -203,11 +207,12 @@ static expr_id fold_float_binary(struct nest *nest, enum expr_op op, const struc
     case EXPR_MAX: v = y > x ? y : x; break;
     default: return EXPR_NONE;
     }
-    return isnan(v) ? EXPR_NONE : expr_const(nest, a->dtype, v); /* double then float: one rounding
-                                                                    in effect */
+    return isnan(v) ? EXPR_NONE : expr_const(nest, a->dtype, v); /* f32: rounding the double is
+                                                                    innocuous, as if rounded once */
 }
 
-/* Comparisons of indices that hold for all values of the variables. */
+/* Folds a comparison of indices that is proven true, or proven false, for all values of
+ * variables. */
 static expr_id decide_index_compare(struct nest *nest, enum expr_op op, expr_id a, expr_id b)
 {
     expr_id one = index_const(nest, 1);
@@ -316,7 +321,7 @@ expr_id expr_bitcast(struct nest *nest, expr_id a, enum dtype dtype)
                        (struct expr){.op = EXPR_BITCAST, .dtype = (uint8_t)dtype, .operand = {a}});
 }
 
-/* Rebuilds e from replaced operands through the constructors, so that everything folds again. */
+/* Makes e again with other operands, through the constructors, so that it is folded again. */
 expr_id expr_rebuild(struct nest *nest, const struct expr *e, const expr_id operand[3])
 {
     switch ((enum expr_op)e->op) {
@@ -347,10 +352,11 @@ void expr_exchange_begin(struct nest *nest, expr_id what, expr_id value, struct 
     *out = (struct expr_exchange){what, value, ++nest->exchanged.number};
 }
 
-/* Operands have smaller ids than what they are operands of. */
+/* e cannot contain `what` if its id is smaller, or if a variable, local or load of `what` is
+ * missing. */
 expr_id expr_exchange_next(struct nest *nest, const struct expr_exchange *x, expr_id id)
 {
-    struct expr e = *expr_at(nest, id); /* a copy: the table moves when it grows */
+    struct expr e = *expr_at(nest, id); /* a copy: the table may move when it grows */
     const struct expr *what = expr_at(nest, x->what);
     if (id == x->what)
         return x->value;

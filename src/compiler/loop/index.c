@@ -1,14 +1,14 @@
 /* Index arithmetic in polynomial normal form.
  *
- * An i64 sum is kept as a tree of one shape only: terms in a fixed order, left-associated; a term
- * is the product of its atoms in ascending order times a constant. An atom is any i64 expression
- * that is not a sum, a product or a constant: variables, dims, quotients, remainders, minima,
- * loads. So two indices that are equal as polynomials are the same id, and the stride of a variable
- * can be read off its terms.
+ * An i64 sum is a left-associated tree of terms in a fixed order; a term is the product of its
+ * atoms in ascending order of id, times a constant. An atom is any i64 expression that is not a
+ * sum, a product or a constant: a variable, dim, quotient, remainder, minimum, load. So two indices
+ * that are equal as polynomials have the same id, and the stride of a variable can be read off the
+ * terms.
  *
- * Coefficients wrap as int64 does, which is exact for i64 data; indices never get that large (dims
- * are bounded). Sums past MAX_TERMS and products past MAX_ATOMS become opaque atoms: correct, just
- * not simplified further. */
+ * Coefficients wrap as int64 does, which is exact for i64 data; indices never get that large,
+ * because dims are bounded. A sum of more than MAX_TERMS terms or a product of more than MAX_ATOMS
+ * atoms becomes an opaque atom: correct, but not simplified further. */
 #include "base/hash.h"
 #include "compiler/loop/loop_priv.h"
 
@@ -23,7 +23,7 @@ struct term {
 
 struct poly {
     uint32_t count;
-    bool overflow; /* passed a bound: the polynomial is not what was asked for */
+    bool overflow; /* there were more than MAX_TERMS: the polynomial is incomplete */
     struct term terms[MAX_TERMS];
 };
 
@@ -60,7 +60,7 @@ static void poly_add_term(struct poly *p, const struct term *term)
     p->terms[at] = *term;
 }
 
-/* One product tree, as printed by build_term. */
+/* Reads a product, as build_term makes it. */
 static void read_term(const struct nest *nest, expr_id e, struct term *out)
 {
     const struct expr *x = expr_at(nest, e);
@@ -141,8 +141,7 @@ static bool term_times(struct term *a, const struct term *b)
     return true;
 }
 
-/* c·D·(x div D) + c·(x mod D) = c·x, for one pair of terms. True when a pair was found and
- * replaced. */
+/* Rewrites one pair of terms: c·D·(x div D) + c·(x mod D) = c·x. True if there was such a pair. */
 static bool join_division(struct nest *nest, struct poly *p)
 {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -158,7 +157,7 @@ static bool join_division(struct nest *nest, struct poly *p)
                 .atoms = {raw_binary(nest, EXPR_FLOORDIV, mod.operand[0], mod.operand[1])}};
             struct term divisor = {.coefficient = 1};
             if (expr_at(nest, mod.operand[1])->op == EXPR_ADD)
-                continue; /* a sum as divisor would need a product of polynomials */
+                continue; /* a sum as D would need a product of polynomials */
             read_term(nest, mod.operand[1], &divisor);
             wanted = rest;
             if (!term_times(&wanted, &divisor) || !term_times(&wanted, &quotient))
@@ -253,7 +252,7 @@ expr_id index_mul(struct nest *nest, expr_id a, expr_id b)
     return opaque(nest, EXPR_MUL, a, b);
 }
 
-/* Whether t = divisor × something; that something goes to *out. */
+/* Whether divisor divides t; the quotient goes to *out. */
 static bool term_divides(const struct term *t, const struct term *divisor, struct term *out)
 {
     struct term q = {0};
@@ -271,7 +270,8 @@ static bool term_divides(const struct term *t, const struct term *divisor, struc
     return j == divisor->atom_count;
 }
 
-/* a = b·quotient + rest, the quotient made of the terms that b (one term) divides. */
+/* a = b·quotient + rest for a single term b; the quotient is made of the terms of a that b
+ * divides. */
 static bool split_by(struct nest *nest, expr_id a, expr_id b, struct poly *quotient,
                      struct poly *rest)
 {
@@ -313,8 +313,8 @@ static int64_t gcd(int64_t a, int64_t b)
     return a < 0 ? -a : a;
 }
 
-/* The part of a term that could be a factor of b: its sizes, and what its coefficient shares with
- * b's. */
+/* The candidate for a common factor of a term and b: the term's atoms that are sizes, and the
+ * greatest common divisor of the coefficients. */
 static expr_id factor_of(struct nest *nest, const struct term *t, int64_t shared)
 {
     struct term g = {.coefficient = gcd(t->coefficient, shared)};
@@ -326,7 +326,8 @@ static expr_id factor_of(struct nest *nest, const struct term *t, int64_t shared
     return build_term(nest, &g);
 }
 
-/* a = factor·u + rest and b = factor·v, where 0 ≤ rest < factor: then a div b = u div v. */
+/* With a = factor·u + rest, b = factor·v and 0 ≤ rest < factor: a div b = u div v, and a mod b =
+ * factor·(u mod v) + rest. */
 struct common {
     expr_id factor, u, v, rest;
 };
@@ -357,8 +358,8 @@ static bool find_common(struct nest *nest, expr_id a, expr_id b, struct common *
     return false;
 }
 
-/* With a quotient part set aside, the rest must be ≥ 0 for (b·q + r) div b = q + (r div b) to be
- * sound under rounding toward zero in generated code. */
+/* (b·q + r) div b = q + (r div b) is used only for r ≥ 0, because generated code divides with
+ * rounding toward zero. */
 expr_id index_div(struct nest *nest, expr_id a, expr_id b)
 {
     int64_t x, y;

@@ -1,16 +1,17 @@
-/* Expands jammed loops: the body is copied per value of the variable, but statement by statement,
- * so that loops inside are shared: each inner statement runs for all values before the next does.
- * Locals declared inside become one local per value. What is left has serial, parallel and vector
- * loops only. */
+/* Expands jammed loops. Each statement is copied once per value of the variable, before the next
+ * statement is; a loop inside stays one loop, with the copies in its body. A local declared inside
+ * becomes one local per copy. Serial, parallel and vector loops are left. */
 #include "compiler/loop/loop_priv.h"
 
 struct jam {
     struct nest *nest;
-    uint32_t count; /* copies: the product of the extents of the jammed loops around */
+    uint32_t count; /* copies of a statement: the product of the extents of the jammed loops around
+                       it */
     uint32_t var_count;
     uint32_t vars[NEST_MAX_JAM_DEPTH];
     int64_t extents[NEST_MAX_JAM_DEPTH];
-    uint32_t (*locals)[NEST_MAX_JAM]; /* by original local: the local of each copy, index + 1 */
+    uint32_t (*locals)[NEST_MAX_JAM]; /* by original local, the local of each copy, as index + 1; 0:
+                                         declared outside of all jammed loops */
 };
 
 static expr_id rename_copy(struct jam *j, expr_id e, uint32_t copy)
@@ -34,8 +35,8 @@ static expr_id instance(struct jam *j, expr_id e, uint32_t copy)
     return rename_copy(j, e, copy);
 }
 
-/* Inside a further jammed loop every copy so far splits into extent copies, which share outer
- * locals. */
+/* Inside a further jammed loop each copy becomes `extent` copies, which share the locals declared
+ * outside of that loop. */
 static uint32_t (*widen_locals(const struct jam *j, uint32_t extent))[NEST_MAX_JAM]
 {
     uint32_t(*wide)[NEST_MAX_JAM] = arena_array(j->nest->arena, NEST_MAX_LOCALS, sizeof *wide);
@@ -47,7 +48,7 @@ static uint32_t (*widen_locals(const struct jam *j, uint32_t extent))[NEST_MAX_J
 
 static void expand(struct jam *j, const struct block *from, struct block *to);
 
-/* Whether the copies of a statement so far, from the first on, prefetch the same already. */
+/* Whether one of the copies from `first` on prefetches the same element. */
 static bool prefetched(const struct block *block, uint32_t first, const struct stmt *s)
 {
     for (uint32_t i = first; i < block->stmts.count; i++)

@@ -1,20 +1,24 @@
-/* Loop nests: what a kernel group becomes before code generation.
+/* Loop nests: the intermediate representation between a kernel group and LLVM.
  *
- * A nest is a tree of statements over scalar expressions. Expressions are interned u32 ids and
- * pure; index arithmetic (i64) is kept in a polynomial normal form, so that equal indices are the
- * same id and strides can be read off. Statements are arena objects. A loop says how it runs:
- * serial, parallel (split over threads by the caller of the kernel), vector (lanes), or jam
- * (unrolled through everything inside: each statement runs for all values of the variable before
- * the next does; its locals become one register per value), or apart (a reduction that starts its
- * sums anew and adds them to those around it at its end).
+ * A nest is a tree of statements over scalar expressions. Expressions are pure and interned: equal
+ * expressions have the same u32 id. Index arithmetic (i64) is in a polynomial normal form, so equal
+ * indices have the same id and the stride of a variable can be read off. Statements are arena
+ * objects. A loop says how it runs:
  *
- * Loops that lowering makes over results are `independent`: their iterations write different
- * elements, so they may run in any order or together. Loops that only update locals are reductions;
- * they may run as vectors, lane by lane, merged at the end.
+ *   serial    one iteration after the other
+ *   parallel  divided among threads by the caller of the kernel
+ *   vector    `lanes` iterations at once
+ *   jam       unroll-and-jam: each statement inside runs for all values of the variable before the
+ *             next one; a local inside becomes one register per value
+ *   apart     a reduction with partial sums of its own, added to those around it when it ends
  *
- * Narrow floats: loads of f16 and bf16 give f32, stores round; no expression has those dtypes but
- * CAST to them and back (a rounding). A value of the graph with such a dtype is rounded wherever it
- * is used. Everything lives in one arena, one thread. */
+ * Loops over results are `independent`: their iterations write different elements, so they may run
+ * in any order or at once. Loops that only update locals are reductions; as vector loops they have
+ * one partial result per lane, merged at the end.
+ *
+ * Loads of f16 and bf16 give f32 and stores round to them; no other expression has those dtypes but
+ * CAST to them (a rounding). Where the graph has a value of such a dtype, every use is rounded.
+ * Everything lives in one arena and is used by one thread. */
 #ifndef URZA_COMPILER_LOOP_LOOP_H
 #define URZA_COMPILER_LOOP_LOOP_H
 
@@ -42,40 +46,41 @@ enum expr_op {
 
 struct expr {
     uint8_t op, dtype;
-    bool loads;     /* a load is in it */
-    bool unstable;  /* a load from memory that the nest writes is in it */
-    uint32_t index; /* VAR, DIM, LOCAL, LOAD: which */
+    bool loads;     /* contains a LOAD */
+    bool unstable;  /* contains a LOAD from a buffer that the nest stores into */
+    uint32_t index; /* of the variable, dim, local or buffer (LOAD) */
     expr_id operand[3];
     double value;          /* CONST of float dtype */
     int64_t integer;       /* CONST of integer dtype or bool */
-    uint64_t vars, locals; /* what it depends on, as bits; locals modulo 64 */
+    uint64_t vars, locals; /* those that occur in it, as bits; locals modulo 64 */
 };
 
 #define VAR_NONE UINT32_MAX
 struct nest_var {
     const char *name;
-    uint8_t role;   /* what the loop runs over; one made from another has that one's */
+    uint8_t role;   /* enum loop_role; a step that derives a loop from another copies it */
     expr_id extent; /* 0 ≤ var < extent; EXPR_NONE while unbound */
-    expr_id full;   /* a larger extent that gives the same: iterations beyond add nothing, as masked
-                       keys do; EXPR_NONE: none */
+    expr_id full;   /* a larger extent with the same results: iterations from extent on contribute
+                       nothing (masked keys). EXPR_NONE: none */
 };
 
 enum buffer_role { ROLE_OUT = 1, ROLE_IN, ROLE_SCRATCH, ROLE_TABLE };
 struct nest_buffer {
     const char *name;
     uint8_t dtype, role;
-    expr_id elements; /* size; no loop variables */
-    expr_id stream;   /* OUT: if this holds (of sizes only), vectors pass the caches; EXPR_NONE: not
-                       */
-    const void *table; /* ROLE_TABLE: constant elements, native layout; of the graph's arena */
+    expr_id elements;  /* how many; without loop variables */
+    expr_id stream;    /* OUT: vector stores bypass the caches where this condition on sizes holds;
+                          EXPR_NONE: never */
+    const void *table; /* ROLE_TABLE: constant elements in native layout, in the graph's arena */
     uint32_t table_bytes;
-    uint32_t value;    /* OUT, IN: the graph's value whose memory it is; 0: of no graph */
-    uint32_t argument; /* OUT, IN: which of the kernel's arguments it is; nest_buffer says it */
+    uint32_t value;    /* OUT, IN: the graph value that it holds; 0: none */
+    uint32_t argument; /* OUT, IN: its place among the kernel's arguments; set by nest_buffer */
 };
 
-/* A loop's extent around which its code differs: for plan_edge. */
+/* A size (without loop variables) at which the nest's code takes another way; becomes a
+ * plan_edge. */
 struct nest_edge {
-    expr_id size; /* no loop variables */
+    expr_id size;
     int64_t at;
 };
 
@@ -94,20 +99,20 @@ struct block {
 
 struct stmt {
     uint8_t kind;
-    /* FOR: var runs from 0 to its extent; IF: cond is uniform over all vector and jam loops around
-     * it */
+    /* FOR: var runs from 0 below its extent. IF: cond has one value for all iterations of the
+     * vector and jam loops around it */
     uint8_t loop_kind;
     bool independent;
-    uint32_t var, lanes; /* lanes: of a vector loop, a power of two */
+    uint32_t var, lanes; /* lanes: of a vector loop; a power of two */
     expr_id cond;
     struct block body, orelse;
-    /* LOCAL: declares with initial value; UPDATE: local = local combine value (max, min: NaN
-     * wins). Between its declaration and the end of the last loop that updates it a local is
-     * read only by statements in that loop behind the update. */
+    /* LOCAL: declares a local with its initial value. UPDATE: local = local combine value; a NaN
+     * wins in max and min. From its declaration to the end of the last loop that updates it, only
+     * statements in that loop behind the update read the local. */
     uint32_t local, combine;
     expr_id value;
-    /* STORE: buffer[index] = value where guard (EXPR_NONE: always). PREFETCH: buffer[index], which
-     * may lie outside, is about to be read; changes nothing */
+    /* STORE: buffer[index] = value where guard holds (EXPR_NONE: always). PREFETCH: a hint that
+     * buffer[index] is read soon; the index may lie outside of the buffer */
     uint32_t buffer;
     expr_id index, guard;
 };
@@ -120,11 +125,12 @@ struct nest {
     struct map interned;
     VEC(struct nest_var) vars;
     VEC(struct nest_buffer) buffers;
-    VEC(uint32_t) arguments; /* the kernel's, in order: buffers, outs first; for all to read */
+    VEC(uint32_t) arguments; /* buffers by argument of the kernel, outputs first; read only */
     VEC(struct nest_local) locals;
-    VEC(struct nest_edge) edges; /* noted by schedule steps; decide nothing */
+    VEC(struct nest_edge) edges; /* recorded by schedule steps; not part of the code */
     struct block body;
-    struct { /* of expr_exchange_next, by id: what it became, in the exchange of that number */
+    struct { /* memo of expr_exchange_next, by id: the result, valid in the exchange of that
+                number */
         expr_id *became;
         uint32_t *numbers, capacity, number;
     } exchanged;
@@ -132,7 +138,7 @@ struct nest {
 
 void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims,
                const char *name);
-/* The name is made unique. */
+/* A number is appended to the name if another variable has it. */
 uint32_t nest_var(struct nest *nest, const char *name, enum loop_role role, expr_id extent);
 uint32_t nest_buffer(struct nest *nest, const struct nest_buffer *buffer);
 static inline const struct nest_buffer *nest_argument(const struct nest *nest, uint32_t argument)
@@ -141,13 +147,13 @@ static inline const struct nest_buffer *nest_argument(const struct nest *nest, u
 }
 uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype);
 
-/* Expressions. Constructors fold constants and simple identities that hold exactly (never float
- * algebra). */
+/* Expressions. Constructors fold constants and identities that hold exactly, so no algebra on
+ * floats. */
 static inline const struct expr *expr_at(const struct nest *nest, expr_id e)
 {
     return &nest->exprs.items[e];
 }
-/* Of an integer dtype: (int64_t)value. */
+/* Integer dtypes get (int64_t)value. */
 expr_id expr_const(struct nest *nest, enum dtype dtype, double value);
 expr_id expr_int(struct nest *nest, enum dtype dtype, int64_t value); /* integer dtypes and bool */
 expr_id expr_var(struct nest *nest, uint32_t var);
@@ -155,26 +161,25 @@ expr_id expr_dim(struct nest *nest, dim_id dim); /* any dim expression, i64 */
 expr_id expr_local(struct nest *nest, uint32_t local);
 expr_id expr_load(struct nest *nest, uint32_t buffer, expr_id index, expr_id guard);
 expr_id expr_unary(struct nest *nest, enum expr_op op, expr_id a);
-expr_id expr_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id b); /* same dtype; i64
-                                                                                  ADD SUB MUL go to
-                                                                                  index_* */
+/* Of one dtype; i64 ADD, SUB, MUL, MIN and MAX go to index_*. */
+expr_id expr_binary(struct nest *nest, enum expr_op op, expr_id a, expr_id b);
 expr_id expr_select(struct nest *nest, expr_id c, expr_id a, expr_id b);
 expr_id expr_fma(struct nest *nest, expr_id a, expr_id b, expr_id c);
 expr_id expr_param(struct nest *nest, enum dtype dtype);
-expr_id expr_apply(struct nest *nest, expr_id x, expr_id f); /* f: no apply in it */
+expr_id expr_apply(struct nest *nest, expr_id x, expr_id f); /* f(x), f without APPLY */
 expr_id expr_cast(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_convert(struct nest *nest, expr_id a, enum dtype dtype);
 expr_id expr_bitcast(struct nest *nest, expr_id a, enum dtype dtype);
-/* The number of a narrow float dtype that is nearest to e, as f32; e may be of any dtype. */
+/* e (of any dtype) rounded to a narrow float dtype, as f32. */
 expr_id expr_round(struct nest *nest, expr_id e, enum dtype narrow);
-/* Whether e, of f32, is known to be a number of a narrow dtype, or a NaN. */
+/* Whether e (f32) is provably exact in a narrow dtype, or a NaN: rounding it changes nothing. */
 bool expr_is_rounded(const struct nest *nest, expr_id e, enum dtype dtype);
-/* What e rounds to dtype; e itself where it is none. */
+/* If e is a rounding of an f32 value to dtype, that value; otherwise e. */
 expr_id expr_before_rounding(const struct nest *nest, expr_id e, enum dtype dtype);
 
-/* Index arithmetic (i64), in normal form: sums of coefficient × product of atoms, which are any
- * other expressions (graph/dim.h says why dims are not kept so). Non-negative by contract where a
- * division is involved. */
+/* Index arithmetic (i64) in normal form: a sum of coefficient × product of atoms, where an atom is
+ * any other expression (graph/dim.h says why dims have a table of their own). Operands of divisions
+ * are not negative: the caller sees to it. */
 expr_id index_const(struct nest *nest, int64_t value);
 expr_id index_add(struct nest *nest, expr_id a, expr_id b);
 expr_id index_sub(struct nest *nest, expr_id a, expr_id b);
@@ -184,20 +189,19 @@ expr_id index_mod(struct nest *nest, expr_id a, expr_id b);
 expr_id index_min(struct nest *nest, expr_id a, expr_id b);
 expr_id index_max(struct nest *nest, expr_id a, expr_id b);
 bool index_is_const(const struct nest *nest, expr_id e, int64_t *out_value);
-/* Bounds over all values of variables and dims; saturating. */
+/* Bounds over all values of variables and dims; they saturate. */
 void index_range(const struct nest *nest, expr_id e, int64_t *out_min, int64_t *out_max);
-/* Whether a ≤ b provably, for all values. */
+/* Whether a ≤ b is proven for all values of variables and dims. */
 bool index_le(struct nest *nest, expr_id a, expr_id b);
-/* The coefficient of var when e is linear in it (EXPR_NONE when it is not); does not depend on var
- * itself. */
+/* The coefficient of var if e is linear in it, without var; otherwise EXPR_NONE. */
 expr_id index_stride(struct nest *nest, expr_id e, uint32_t var);
-/* Terms of a sum, at most max of them; returns their number, or 0 when there are more. */
+/* The terms of a sum; returns their number, 0 if there are more than max. */
 uint32_t index_terms(const struct nest *nest, expr_id e, expr_id *out, uint32_t max);
 
-/* e with var replaced by value, everywhere; with any expression inside it replaced. */
+/* Substitution in e: of a variable, or of any expression `what`. */
 expr_id expr_replace(struct nest *nest, expr_id e, uint32_t var, expr_id value);
 expr_id expr_exchange(struct nest *nest, expr_id e, expr_id what, expr_id value);
-/* The same in many expressions: what was found in one is remembered for the next. */
+/* Substitution in many expressions, with one memo for all of them. */
 struct expr_exchange {
     expr_id what, value;
     uint32_t number;
@@ -205,15 +209,15 @@ struct expr_exchange {
 void expr_exchange_begin(struct nest *nest, expr_id what, expr_id value, struct expr_exchange *out);
 expr_id expr_exchange_next(struct nest *nest, const struct expr_exchange *exchange, expr_id e);
 
-/* e with the value of a local replaced. */
+/* Substitution of a local's value. */
 expr_id expr_replace_local(struct nest *nest, expr_id e, uint32_t local, expr_id value);
 
-/* Calls visit once for each distinct expression in e, operands first. Expressions share operands,
- * so whoever walks them without remembering where it was may walk for ever. */
+/* Calls visit once for each distinct expression in e, operands first. Expressions are a DAG: a walk
+ * without a memo takes exponential time. */
 typedef void expr_visitor(struct nest *nest, expr_id e, void *context);
 void expr_walk(struct nest *nest, expr_id e, expr_visitor *visit, void *context);
 
-/* Statements. A store of a rounded value rounds itself. */
+/* Statements. stmt_store drops a rounding that the store does anyway. */
 struct stmt *stmt_for(struct nest *nest, uint32_t var, bool independent);
 struct stmt *stmt_if(struct nest *nest, expr_id cond);
 struct stmt *stmt_local(struct nest *nest, uint32_t local, expr_id init);
@@ -222,24 +226,23 @@ struct stmt *stmt_store(struct nest *nest, uint32_t buffer, expr_id index, expr_
                         expr_id guard);
 struct stmt *stmt_prefetch(struct nest *nest, uint32_t buffer, expr_id index);
 void block_add(struct nest *nest, struct block *block, struct stmt *stmt);
-/* A deep copy with var replaced by value; loops and locals inside get fresh variables and locals.
- */
+/* A deep copy with var replaced by value; loops and locals inside get new variables and locals. */
 void block_copy(struct nest *nest, const struct block *from, struct block *to, uint32_t var,
                 expr_id value);
-/* SHA-256 of all that decides a nest's code on a target: equal for nests that are equal but for the
- * names of kernel, buffers, loops and locals, and for the roles of loops. The same in every
- * process. Uses the nest's arena. */
+/* SHA-256 of everything that decides a nest's code on a target. Names (kernel, buffers, loops,
+ * locals) and roles of loops do not count. Equal in every process. Uses the nest's arena. */
 void nest_digest(const struct nest *nest, uint8_t out[32]);
 
-/* The start value of a reduction: 0, 1, -inf or the least integer, … */
+/* The neutral element of a reduction: 0, 1, -inf or the least integer, … */
 expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dtype);
 
-/* Replaces jammed loops by copies, statement by statement; the last step before code generation. */
+/* Replaces jammed loops by copies of each statement; the last transformation before code
+ * generation. */
 void nest_expand_jam(struct nest *nest);
 
-/* Every invariant: ids in range, dtypes of operands, variables used inside their loop only, locals
- * declared before use and updated where allowed, at most one vector loop around a statement, one
- * parallel loop and it outermost, vector lanes a power of two, stores only to ROLE_OUT and
+/* Checks every invariant: ids in range, dtypes of operands, variables used only inside their loop,
+ * locals declared before use and updated where allowed, at most one vector loop around a statement,
+ * one parallel loop and it outermost, lanes a power of two, stores only to ROLE_OUT and
  * ROLE_SCRATCH. ERR_BUG. */
 bool nest_verify(struct nest *nest, struct error *err);
 

@@ -1,5 +1,5 @@
-/* Index algebra is checked against direct evaluation; nests against what the verifier must refuse.
- */
+/* Index arithmetic is compared with plain int64 arithmetic; the verifier must refuse broken
+ * nests. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,8 +107,8 @@ static void a_shifted_tile_stays_inside(void **state)
     assert_false(index_le(n, index_add(n, m, index_const(n, 2)), M));
 }
 
-/* A random index expression and, beside it, its value by plain arithmetic. */
-/* Random indices of three variables and a dim, and what they are at some values of these. */
+/* Draws random index expressions of three variables and a dim, each with its value for given values
+ * of these. */
 struct indices {
     struct nest *nest;
     uint64_t key, counter;
@@ -154,7 +154,7 @@ static expr_id random_index(struct indices *r, int depth, int64_t *value)
     }
 }
 
-/* A group of 8 channels of images of any size, from a pixel of one of its channels. */
+/* A group of 8 channels of images: pixel numbers divided by the pixels of a group. */
 static void common_factors_leave_a_quotient(void **state)
 {
     struct fixture *f = *state;
@@ -171,10 +171,12 @@ static void common_factors_leave_a_quotient(void **state)
         assert_int_equal(index_div(n, at, group), index_div(n, c, eight));
         expr_id rest = index_add(n, index_mul(n, index_mod(n, c, eight), pixels), pixel);
         assert_int_equal(index_mod(n, at, group), rest);
-        expr_id far = index_add(n, at, pixels); /* not below the factor, but a multiple of it */
+        expr_id far = index_add(n, at, pixels); /* the rest is not below the factor, but has it as a
+                                                   term */
         assert_int_equal(index_div(n, far, group),
                          index_div(n, index_add(n, c, index_const(n, 1)), eight));
-        expr_id odd = index_add(n, at, index_const(n, 1)); /* may be the next channel's first */
+        expr_id odd = index_add(n, at, index_const(n, 1)); /* may be the next channel's first
+                                                              pixel */
         assert_int_equal(expr_at(n, index_div(n, odd, group))->op, EXPR_FLOORDIV);
         assert_int_not_equal(index_div(n, odd, group), index_div(n, c, eight));
     }
@@ -253,12 +255,13 @@ static void a_prefetch_is_printed_and_verified(void **state)
     ahead->buffer = 7;
     assert_false(nest_verify(n, &err));
     ahead->buffer = x;
-    ahead->index = expr_load(n, x, expr_var(n, k), EXPR_NONE); /* would be read outside */
+    ahead->index = expr_load(n, x, expr_var(n, k), EXPR_NONE); /* a load that may read outside of
+                                                                  its buffer */
     assert_false(nest_verify(n, &err));
     ahead->index = expr_const(n, DTYPE_F32, 1);
     assert_false(nest_verify(n, &err));
     ahead->index = at;
-    nest_expand_jam(n); /* one for all rows, since it is the same for all */
+    nest_expand_jam(n); /* one for all rows, because the address is the same */
     assert_int_equal(n->body.stmts.items[0]->body.stmts.count, 1);
     ahead->index = index_add(n, at, expr_var(n, j));
     struct block one = {0};
@@ -299,7 +302,7 @@ static void a_copy_renames_what_it_declares(void **state)
     assert_non_null(strstr(text.data, "for k2 in S reduce"));
 }
 
-/* A small nest: y[i] = x[i] * t[0], and what a row of digest_sees_what_decides changes of it. */
+/* The nest y[i] = x[i] * t[0], and what each row of digest_sees_what_decides changes in it. */
 struct change {
     const char *name;
     int64_t max;
@@ -351,7 +354,7 @@ static void digest_of(const struct change *c, uint8_t out[32])
     arena_release(&arena);
 }
 
-/* What is a number of the dtype already is not rounded; a store rounds what it is given once. */
+/* A value that is exact in the dtype is not rounded again; a store rounds once. */
 static void narrow_floats_round_once(void **state)
 {
     struct fixture *f = *state;
@@ -375,13 +378,13 @@ static void narrow_floats_round_once(void **state)
     assert_int_equal(expr_round(n, r, DTYPE_BF16), r);
     assert_true(r != sum && expr_at(n, r)->dtype == DTYPE_F32);
     assert_false(expr_is_rounded(n, w, DTYPE_BF16));
-    assert_false(expr_is_rounded(n, r, DTYPE_F16)); /* which has a smaller range */
+    assert_false(expr_is_rounded(n, r, DTYPE_F16)); /* f16 has a smaller range than bf16 */
     assert_false(expr_is_rounded(n, expr_const(n, DTYPE_F32, 1.001), DTYPE_BF16));
     assert_true(
         expr_is_rounded(n, expr_cast(n, expr_int(n, DTYPE_U8, 255), DTYPE_F32), DTYPE_BF16));
     assert_false(expr_is_rounded(n, x, DTYPE_F32));
     assert_int_equal(stmt_store(n, out, zero, r, EXPR_NONE)->value, sum);
-    expr_id f16 = expr_round(n, sum, DTYPE_F16); /* is another rounding */
+    expr_id f16 = expr_round(n, sum, DTYPE_F16); /* a rounding to another dtype stays */
     assert_int_equal(stmt_store(n, out, zero, f16, EXPR_NONE)->value, f16);
 }
 

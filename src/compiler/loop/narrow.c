@@ -1,12 +1,12 @@
-/* Narrow floats in expressions.
+/* Narrow floats (f16, bf16) in expressions.
  *
- * f16 and bf16 are computed in f32, which has all their values, and a result is rounded to its
- * dtype by a CAST there and back. What a sum, difference, product, quotient or square root of
- * narrow numbers gives in f32 rounds to the dtype as the exact result would: f32 has more than
- * twice their digits. */
+ * They are computed in f32, which contains all their values, and each result is rounded by a CAST
+ * to the dtype and back. For +, -, *, / and sqrt of narrow numbers that double rounding equals a
+ * single one, because f32 has at least twice their digits plus two (S. Figueroa, "When is double
+ * rounding innocuous?", 1995). */
 #include "compiler/loop/loop_priv.h"
 
-/* Expressions share operands: what lies deeper than this is not looked at. */
+/* Bound of the recursion: an expression is a DAG, and a walk without a memo may be exponential. */
 #define MAX_DEPTH 8
 
 static bool is_narrow(enum dtype dtype)
@@ -14,7 +14,7 @@ static bool is_narrow(enum dtype dtype)
     return dtype == DTYPE_F16 || dtype == DTYPE_BF16;
 }
 
-/* Whole numbers of one byte have no more digits than bf16 has. */
+/* Integers of one byte have at most 8 significant bits, as bf16 has. */
 static bool is_byte(enum dtype dtype)
 {
     return !dtype_is_float(dtype) && dtype_bytes(dtype) == 1;

@@ -188,15 +188,15 @@ expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dty
     return expr_const(nest, dtype, 0);
 }
 
-/* What a copy renames: each loop variable and local of the copied block gets a fresh one. */
+/* Substitutions made by a copy: each loop variable and local of the copied block gets a new one. */
 struct rename {
     uint32_t count;
     uint32_t from[NEST_MAX_VARS];
     expr_id to[NEST_MAX_VARS];
-    uint32_t local_to[NEST_MAX_LOCALS]; /* index + 1; 0: kept */
+    uint32_t local_to[NEST_MAX_LOCALS]; /* index + 1; 0: not renamed */
 };
 
-/* New locals are never among the old ones, so one replacement after the other is safe. */
+/* New locals are not among the old ones, so substituting one after the other is safe. */
 static expr_id rename_locals(struct nest *nest, expr_id e, const struct rename *names)
 {
     for (uint32_t i = 0; i < NEST_MAX_LOCALS && expr_at(nest, e)->locals; i++)

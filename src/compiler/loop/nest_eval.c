@@ -1,8 +1,8 @@
-/* Running nests, one scalar at a time; see nest_eval.h.
+/* The interpreter of nests; see nest_eval.h.
  *
- * Operands have smaller ids than what uses them, so the expressions below a root in ascending order
- * are an order of evaluation; it is found once per root. Nothing is kept from one statement to the
- * next. */
+ * Operands have smaller ids than their users, so the expressions below a root in ascending order of
+ * id are an evaluation order; it is computed once per root. Values are not reused from one
+ * statement to the next. */
 #include "compiler/loop/nest_eval.h"
 
 #include <assert.h>
@@ -29,7 +29,7 @@ struct run {
     int64_t *vars;
     union nest_value *locals;
     union nest_value *values; /* by expression */
-    union nest_value param;   /* while the second operand of an APPLY is evaluated */
+    union nest_value param;   /* the argument, while the second operand of an APPLY is evaluated */
     struct order *orders;     /* by root */
 };
 
@@ -165,7 +165,8 @@ static bool compare(enum expr_op op, enum dtype dtype, union nest_value a, union
     }
 }
 
-/* An integer in bf16, rounded once: what a double cannot hold becomes a bit that says so. */
+/* An integer in a narrow float dtype, rounded once. Beyond 2^53 the double would round a first
+ * time: so bits that cannot reach the result are replaced by one sticky bit. */
 static double int_to_narrow(enum dtype from, enum dtype to, int64_t v)
 {
     if (fabs(dtype_int_value(from, v)) > 0x1p53)
@@ -250,7 +251,8 @@ static bool load(struct run *r, const struct expr *x, union nest_value *out)
     return true;
 }
 
-/* The second operand of an APPLY is a root of its own: PARAM has another value for each. */
+/* The second operand of an APPLY is evaluated as a root of its own, because PARAM differs between
+ * uses. */
 static void mark(const struct nest *nest, expr_id e, bool *marks)
 {
     const struct expr *x = expr_at(nest, e);

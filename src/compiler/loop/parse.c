@@ -1,8 +1,8 @@
-/* The text form of nests, read; text.h has its grammar. Recursive descent, a line at a time over
- * the blocks, at most MAX_BLOCKS of them inside each other.
+/* The parser of nests; text.h has the grammar. Recursive descent over blocks, at most MAX_BLOCKS of
+ * them nested, a line at a time.
  *
- * Sizes of buffers stand before the lists of names and the order in which expressions are made,
- * and are made after these. So the lines of buffers are read twice: for names, then for sizes. */
+ * Buffers are declared before loops, locals and `order`, but their sizes must be made after these.
+ * So the lines of buffers are read twice: for names and dtypes, then for sizes. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +19,9 @@ static bool too_many(struct nest_parser *p, const char *what, int limit)
     return text_place(&p->in, p->in.at);
 }
 
-/* A word that may name something: it starts with a letter or _, and no line with it could be read
- * as another. (Nothing is stored into what is called "in" or "table".) */
+/* A name: it starts with a letter or _ and is no word that could start another kind of line. ("in"
+ * and "table" are allowed: no statement starts with the name of such a buffer, which is never
+ * stored into.) */
 static bool parse_name(struct nest_parser *p, char out[LIMIT_NAME + 1], const char *what)
 {
     static const char *const taken[] = {
@@ -53,7 +54,7 @@ static bool take_buffer_role(struct nest_parser *p, uint8_t *out)
     return false;
 }
 
-/* The first reading of a buffer's line, behind the role. */
+/* First reading of a buffer's line, behind the word for its role: name and dtype. */
 static bool declare_buffer(struct nest_parser *p, uint8_t role)
 {
     char name[LIMIT_NAME + 1];
@@ -69,7 +70,7 @@ static bool declare_buffer(struct nest_parser *p, uint8_t role)
     return true;
 }
 
-/* The second one, from the bracket on. */
+/* Second reading, from the bracket on: size, condition, bytes. */
 static bool size_buffer(struct nest_parser *p, struct nest_buffer *b)
 {
     if (!text_expect(&p->in, "[") || !nest_typed(p, DTYPE_I64, &b->elements) ||
@@ -143,7 +144,7 @@ static bool parse_locals(struct nest_parser *p)
     return text_end_line(&p->in);
 }
 
-/* "%3 = VALUE", behind the sign. */
+/* "%3 = VALUE", behind the %. */
 static bool parse_percent(struct nest_parser *p)
 {
     int64_t number;
@@ -189,7 +190,7 @@ static bool parse_edge(struct nest_parser *p)
     return text_end_line(&p->in);
 }
 
-/* Moves to the next line, and takes a word at its start. */
+/* Moves to the next line and accepts a word at its start. */
 static bool line_starts(struct nest_parser *p, const char *word)
 {
     return text_next_line(&p->in) && text_take(&p->in, word);
@@ -245,7 +246,7 @@ static bool take_loop_kind(struct nest_parser *p, uint8_t *out)
     return false;
 }
 
-/* A variable may have several loops, all alike. */
+/* Several loops may share a variable, if role, extent and full extent are the same. */
 static bool bind_var(struct nest_parser *p, uint32_t var, const struct nest_var *given,
                      const char *at)
 {
@@ -298,7 +299,8 @@ static bool parse_for(struct nest_parser *p, uint8_t kind, int level, struct blo
     return text_end_line(&p->in) && parse_block(p, level + 1, &loop->body);
 }
 
-/* Whether the next line stands at a level; *out: the level is right, or smaller. */
+/* *out: the next line has this level; false: it has a smaller one. Fails on any other
+ * indentation. */
 static bool at_level(struct nest_parser *p, int level, bool *out)
 {
     if (!text_next_line(&p->in)) {
@@ -374,7 +376,7 @@ static bool parse_prefetch(struct nest_parser *p, struct block *out)
     return text_end_line(&p->in);
 }
 
-/* Behind the buffer's name. */
+/* The rest of a store, behind the buffer's name. */
 static bool parse_store(struct nest_parser *p, uint32_t buffer, struct block *out)
 {
     expr_id index, value, guard = EXPR_NONE;
@@ -384,12 +386,12 @@ static bool parse_store(struct nest_parser *p, uint32_t buffer, struct block *ou
         (text_take(&p->in, "if") && !nest_typed(p, DTYPE_BOOL, &guard)))
         return false;
     struct stmt *store = stmt_store(p->nest, buffer, index, value, guard);
-    store->value = value; /* as it stands */
+    store->value = value; /* without stmt_store's simplification */
     block_add(p->nest, out, store);
     return text_end_line(&p->in);
 }
 
-/* Behind the local's name. */
+/* The rest of an update, behind the local's name. */
 static bool parse_update(struct nest_parser *p, uint32_t local, struct block *out)
 {
     static const char *const signs[] = {"", "+=", "*=", "max=", "min="};

@@ -1,9 +1,9 @@
-/* The text form of expressions, read; text.h has its grammar.
+/* The parser of expressions; text.h has the grammar.
  *
- * Precedence climbing: a level of brackets is a level of recursion, and there are at most
- * PARSE_NESTING of them. What is read is interned as it stands, without folding: what folded while
- * the nest was made depended on what was known then. Only sums and products of i64 go through
- * index.c, which leaves those in normal form as they are; all others it brings there. */
+ * Precedence climbing: a nested bracket is a nested call, at most PARSE_NESTING of them.
+ * Expressions are interned without folding, because what was folded when the nest was made depended
+ * on what was known then. Only sums and products of i64 go through index.c, which brings them into
+ * normal form and leaves those that have it as they are. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,7 +38,7 @@ bool nest_dtype(struct nest_parser *p, enum dtype *out)
     return true;
 }
 
-/* Behind a name: "@3", where it says which of them is meant. */
+/* "@3" behind a name: the index of the one that is meant. */
 static bool parse_place(struct nest_parser *p, uint32_t count, uint32_t *out)
 {
     int64_t place = 0;
@@ -85,7 +85,8 @@ static expr_id intern(struct nest_parser *p, enum expr_op op, enum dtype dtype,
                                               .operand = {operand[0], operand[1], operand[2]}});
 }
 
-/* What an operation asks of its operands, as text; NULL: they will do. d: their dtypes. */
+/* What an operation requires of its operands if they do not meet it, as text; otherwise NULL. d:
+ * their dtypes. */
 static const char *misfit(enum expr_op op, const enum dtype d[3])
 {
     bool is_float = dtype_is_float(d[0]), narrow = d[0] == DTYPE_F16 || d[0] == DTYPE_BF16;
@@ -121,8 +122,8 @@ static bool is_compare(enum expr_op op)
     return expr_op_level(op) == expr_op_level(EXPR_EQ);
 }
 
-/* An operation that has no dtype of its own. normal: sums and products of i64 are in normal form.
- */
+/* An operation whose dtype follows from its operands. normal: i64 sums and products are brought
+ * into normal form. */
 static bool combine(struct nest_parser *p, enum expr_op op, bool normal, const expr_id operand[3],
                     expr_id *out)
 {
@@ -147,7 +148,7 @@ static bool combine(struct nest_parser *p, enum expr_op op, bool normal, const e
     return true;
 }
 
-/* How far a number reaches: digits, or nan and inf, or bits in hexadecimal. */
+/* The end of a number: digits, nan, inf, or bits in hexadecimal. */
 static const char *number_end(const char *c)
 {
     c += *c == '-';
@@ -169,7 +170,7 @@ static bool is_number(const char *c)
     return (*digits >= '0' && *digits <= '9') || number_end(c)[0] == ':';
 }
 
-/* A NaN that is not the usual one. */
+/* A NaN other than the usual one, as the bits of a double. */
 static bool parse_bits(struct nest_parser *p, enum dtype dtype, expr_id *out)
 {
     const char *c = p->in.at + 2;
@@ -256,7 +257,7 @@ static bool parse_named(struct nest_parser *p, const char *name, const char *at,
     return true;
 }
 
-/* Behind "dim(" and "local(", which say what a name is that others have, too. */
+/* The rest of dim(NAME) or local(NAME), which say what a name means that several things have. */
 static bool parse_hidden(struct nest_parser *p, bool is_dim, expr_id *out)
 {
     char name[LIMIT_NAME + 1];
@@ -281,7 +282,7 @@ static bool parse_operands(struct nest_parser *p, uint32_t count, expr_id out[3]
     return text_expect(&p->in, ")");
 }
 
-/* f32(x), convert:i32(x), bitcast:i32(x), behind the bracket. */
+/* The rest of f32(x), convert:i32(x) or bitcast:i32(x), behind the opening bracket. */
 static bool parse_cast(struct nest_parser *p, enum expr_op op, enum dtype to, expr_id *out)
 {
     expr_id operand[3] = {0};
@@ -305,7 +306,7 @@ static bool parse_apply(struct nest_parser *p, const expr_id operand[3], expr_id
     return true;
 }
 
-/* A word and what stands behind the bracket that follows it. */
+/* The rest of NAME(…), behind the opening bracket. */
 static bool parse_call(struct nest_parser *p, const char *name, const char *at, expr_id *out)
 {
     static const uint8_t counts[EXPR_OP_COUNT] = {
@@ -331,7 +332,7 @@ static bool parse_call(struct nest_parser *p, const char *name, const char *at, 
     return combine(p, (enum expr_op)op, false, operand, out);
 }
 
-/* param:f32, convert:i32(x), bitcast:i32(x), behind the colon. */
+/* The rest of param:f32, convert:i32(x) or bitcast:i32(x), behind the colon. */
 static bool parse_with_dtype(struct nest_parser *p, const char *name, const char *at, expr_id *out)
 {
     enum dtype dtype;
@@ -391,10 +392,11 @@ static bool parse_primary(struct nest_parser *p, expr_id *out)
     return starts_name(*at) ? parse_word(p, out) : text_expected(&p->in, "an expression");
 }
 
-/* Takes a sign that binds at least so tightly; EXPR_OP_NONE: there is none. */
+/* Accepts an infix sign of at least this precedence; EXPR_OP_NONE if there is none. */
 static enum expr_op take_infix(struct nest_parser *p, int level)
 {
-    for (int op = EXPR_OP_COUNT; --op > EXPR_OP_NONE;) { /* <= before <: the later row first */
+    for (int op = EXPR_OP_COUNT; --op > EXPR_OP_NONE;) { /* from the last row up, so that <= is
+                                                            tried before < */
         const char *sign = expr_op_infix((enum expr_op)op);
         char bare[4] = {0};
         if (!sign || expr_op_level((enum expr_op)op) < level)

@@ -1,5 +1,5 @@
-/* Nests from text: the written form, what is said of text that is none, and that no text does harm.
- * sched/nest_text_test.c reads back the nests of all operations. */
+/* Nests from text: the printed form, error messages, and that no text does harm.
+ * sched/nest_text_test.c parses the nests of all operations back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,7 +35,7 @@ static const char *written(struct fixture *f)
     return out.data;
 }
 
-/* Text that prints as itself. */
+/* Text that parses and prints as itself. */
 static void expect_kept(const char *text)
 {
     struct fixture f;
@@ -96,7 +96,7 @@ static void all_there_is_is_kept(void **state)
                 "  y[0] = %2 / (c - (d - %2)) + -0f\n");
 }
 
-/* A kernel with one value of a dtype. */
+/* Parses a store of `value` into an output of a dtype and expects it to print `as`. */
 static void expect_written(const char *dtype, const char *value, const char *as)
 {
     struct fixture f;
@@ -136,7 +136,7 @@ static void expressions_are_kept(void **state)
     expect_written("bool", "(i < j) == b[i] | not(b[j])", "(i < j) == b[i] | not(b[j])");
 }
 
-/* Sums of i64 however they are written. */
+/* Sums and products of i64, in any spelling. */
 static void indices_take_their_normal_form(void **state)
 {
     (void)state;
@@ -208,7 +208,7 @@ static void what_is_wrong_is_said(void **state)
     }
 }
 
-/* A bound that is passed is ERR_LIMIT, and ends nothing but the reading. */
+/* Passing a bound is ERR_LIMIT and ends only the parsing. */
 static void limits_hold(void **state)
 {
     (void)state;

@@ -1,9 +1,9 @@
-/* The text form of nests, written; text.h has its grammar.
+/* The printer of nests; text.h has the grammar.
  *
- * Inside a statement, what is used more than once is named on a line of its own first: written out
- * as trees, expressions would grow without bound. So is what lies too deep for whoever reads it
- * back. Names are given operands first, in the order of writing, whatever the ids are: a nest that
- * was read back has others. */
+ * Expressions are DAGs, and written out as trees they could grow exponentially. So a subexpression
+ * that a statement uses more than once gets a name on a line before it, and so does one that is
+ * nested too deeply for the parser. Names are given operands first, in the order of printing and
+ * not of ids, because a nest that was parsed back has other ids. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -13,8 +13,8 @@
 #include "compiler/loop/text.h"
 #include "graph/text.h"
 
-#define SHORT_NODES 8   /* indices and loads of so many nodes are written again */
-#define NAMED_HEIGHT 24 /* brackets inside each other; well below what is read */
+#define SHORT_NODES 8   /* indices and loads of at most so many nodes are repeated, not named */
+#define NAMED_HEIGHT 24 /* nested brackets; well below PARSE_NESTING */
 
 const char *expr_op_text(enum expr_op op)
 {
@@ -71,8 +71,9 @@ static int level_of(const struct expr *x)
     return expr_is_opaque(x) ? EXPR_PRIMARY : expr_op_level((enum expr_op)x->op);
 }
 
-/* The least level that an operand of an infix sign may have without brackets. Those of comparisons
- * would not need some on the left, but a < b == c asks the reader for more than (a < b) == c. */
+/* The least precedence that an operand of an infix sign may have without brackets. A comparison as
+ * left operand of a comparison gets brackets that the grammar does not need: (a < b) == c is easier
+ * to read than a < b == c. */
 static int level_of_operand(const struct expr *x, int which)
 {
     return level_of(x) + (which > 0 || level_of(x) == expr_op_level(EXPR_EQ));
@@ -81,15 +82,16 @@ static int level_of_operand(const struct expr *x, int which)
 struct printer {
     const struct nest *nest;
     struct strbuf *out;
-    uint64_t vars, locals; /* of loops and declarations in the body, as bits */
-    /* By expression, of the line under way. */
-    uint8_t *uses, *size, *height; /* up to 2; nodes and brackets when written out, up to 255 */
-    uint32_t *name;                /* 0: none */
-    VEC(expr_id) seen;             /* operands first */
+    uint64_t vars, locals; /* those with a loop or a declaration in the body, as bits */
+    /* By expression, for the line that is being printed. */
+    uint8_t *uses, *size, *height; /* uses up to 2; nodes and nested brackets of the printed tree,
+                                      up to 255 */
+    uint32_t *name;                /* 0: it has no name */
+    VEC(expr_id) seen;             /* in the order operands first */
     uint32_t names;
 };
 
-/* Names of buffers and locals need not be unique. */
+/* The index is added where several buffers or locals have the name. */
 static void print_buffer(const struct printer *p, uint32_t buffer)
 {
     const char *name = p->nest->buffers.items[buffer].name;
@@ -143,7 +145,7 @@ static void print_const(const struct expr *x, struct strbuf *out)
         strbuf_printf(out, ":%s", dtype_name((enum dtype)x->dtype));
 }
 
-/* The magnitude of a constant ≤ -1, as which a term is written behind " - "; 0 for all else. */
+/* For a constant ≤ -1 its magnitude, which is printed behind " - "; otherwise 0. */
 static int64_t taken_off(const struct expr *x)
 {
     return x->op == EXPR_CONST && x->dtype == DTYPE_I64 && x->integer < 0 && x->integer != INT64_MIN
@@ -170,7 +172,7 @@ static void print_whole(const struct printer *p, expr_id e)
     print_at(p, e, 0);
 }
 
-/* Of a sum of i64: " - 3", " - x*3", where the term is negative. */
+/* Prints an i64 sum whose last term is negative as a difference: "a - 3", "a - x*3". */
 static bool print_difference(const struct printer *p, const struct expr *sum)
 {
     const struct expr *term = expr_at(p->nest, sum->operand[1]);
@@ -262,7 +264,7 @@ static void count_use(struct printer *p, expr_id e)
     VEC_PUSH(p->nest->arena, &p->seen, e);
 }
 
-/* Nodes and brackets of an expression whose operands have theirs. */
+/* Sets size and height of an expression whose operands have theirs. */
 static void measure(struct printer *p, expr_id e)
 {
     const struct expr *x = expr_at(p->nest, e);
@@ -294,8 +296,8 @@ static void indent(const struct printer *p, int depth)
     strbuf_printf(p->out, "%*s", 2 * depth, "");
 }
 
-/* Names what is used more than once of what was seen since `from`, a line each. open: a line of
- * the text is under way, and ends before the first name. */
+/* Gives names to expressions [from, to) of `seen` that need one, a line each. open: a line has been
+ * started and is ended before the first name. */
 static void name_seen(struct printer *p, uint32_t from, uint32_t to, int depth, bool *open)
 {
     for (uint32_t i = from; i < to; i++) {
@@ -313,7 +315,7 @@ static void name_seen(struct printer *p, uint32_t from, uint32_t to, int depth, 
     }
 }
 
-/* For one line with some roots; end_names forgets. */
+/* Prints the names that a line with these roots needs; end_names forgets them. */
 static void begin_names(struct printer *p, const expr_id *roots, uint32_t count, int depth)
 {
     bool open = false;
@@ -444,7 +446,7 @@ static void find_live(struct printer *p, const struct block *block)
     }
 }
 
-/* Of index arithmetic; those of loops and locals that are gone cannot be made again. */
+/* Whether e is an atom of index arithmetic whose variables and locals still occur in the nest. */
 static bool is_live_atom(const struct printer *p, expr_id e)
 {
     const struct expr *x = expr_at(p->nest, e);
@@ -453,7 +455,8 @@ static bool is_live_atom(const struct printer *p, expr_id e)
            !(x->locals & ~p->locals);
 }
 
-/* All atoms, the oldest first. A name is given only behind all that is older than what it names. */
+/* Prints all live atoms in the order of their ids. A name is printed only after all older atoms,
+ * because printing it makes the named expression. */
 static void print_order(struct printer *p)
 {
     uint32_t *ends = ARENA_ARRAY(p->nest->arena, uint32_t, p->nest->exprs.count), from = 0;

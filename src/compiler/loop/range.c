@@ -1,14 +1,15 @@
-/* What is known of an index over all values of variables and dims: intervals, and a ≤ b.
+/* Proofs about indices over all values of variables and dims: interval analysis, and a ≤ b.
  *
- * index_le minimises b - a symbolically first: a variable that occurs with one sign only is
- * replaced by the end of its range that makes the difference least, so that bounds like s < S need
- * no numbers; what is left is bounded by intervals. "No" means "not proven". */
+ * index_le shows b - a ≥ 0. Intervals alone would not do where bounds are symbolic (s < S), so it
+ * eliminates atoms first: one that occurs in b - a with one sign only is replaced by the end of its
+ * range that minimises b - a. What remains is bounded by intervals. "No" means "not proven". */
 #include "base/checked.h"
 #include "compiler/loop/loop_priv.h"
 
 #define FAR INT64_MAX
 
-/* What a variable stays below, also where its loop runs on. */
+/* The upper bound (exclusive) of a variable. The loop may run to `full`, and then takes those
+ * values, too. */
 static expr_id var_bound(const struct nest *nest, uint32_t var)
 {
     const struct nest_var *v = &nest->vars.items[var];
@@ -98,8 +99,8 @@ static bool expr_nonnegative(const struct nest *nest, expr_id e)
     return lo >= 0;
 }
 
-/* The sign with which atom occurs in the terms of e: 1, -1, or 0 when mixed, nonlinear or absent.
- */
+/* The sign of atom's coefficients in e: 1 or -1; 0 if they are mixed, not known, not linear, or if
+ * it is absent. */
 static int atom_sign(const struct nest *nest, expr_id e, expr_id atom)
 {
     expr_id terms[64];
@@ -147,7 +148,7 @@ static void atoms_of(const struct nest *nest, expr_id e, expr_id *out, uint32_t 
         out[(*count)++] = e;
 }
 
-/* e with one atom replaced at the top level of its polynomial. */
+/* e with an atom replaced where it is a factor of a term, not where it is inside another atom. */
 static expr_id replace_atom(struct nest *nest, expr_id e, expr_id atom, expr_id value)
 {
     struct expr x = *expr_at(nest, e);
@@ -160,8 +161,8 @@ static expr_id replace_atom(struct nest *nest, expr_id e, expr_id atom, expr_id 
     return x.op == EXPR_ADD ? index_add(nest, a, b) : index_mul(nest, a, b);
 }
 
-/* The value of an atom at the end of its range that makes sign·atom least, when it can be said in
- * fewer words; EXPR_NONE otherwise. second: the other choice where there are two. */
+/* A bound of atom that minimises sign·atom, in terms of other atoms; EXPR_NONE if none is known.
+ * *second: min and max have two such bounds, and either one alone suffices for a proof. */
 static expr_id extreme(struct nest *nest, expr_id atom, int sign, expr_id *second)
 {
     struct expr x = *expr_at(nest, atom);
@@ -188,8 +189,8 @@ static bool nonnegative(struct nest *nest, expr_id e, int depth)
     expr_id atoms[32];
     uint32_t count = 0;
     atoms_of(nest, e, atoms, &count, 32);
-    for (uint32_t i = count; i-- > 0;) { /* later ids first: inner variables, whose extents name
-                                            outer ones */
+    for (uint32_t i = count; i-- > 0;) { /* later ids first: these are inner variables, whose
+                                            extents may contain outer ones */
         int sign = atom_sign(nest, e, atoms[i]);
         expr_id second, first = sign ? extreme(nest, atoms[i], sign, &second) : EXPR_NONE;
         if (first == EXPR_NONE)

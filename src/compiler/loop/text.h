@@ -1,4 +1,4 @@
-/* Loop nests as text, for people and for tests: what `urza compile --dump loops` shows, and back.
+/* Loop nests as text: printed for people and tests (`urza compile --dump loops`), and parsed back.
  *
  *   kernel "contract+add"
  *     dim B 1..65536 multiple 1 typical 32
@@ -16,39 +16,57 @@
  *           acc0 += b2[i0*128 + k]*b3[i1 + k*16]
  *         b0[i0*10 + i1] = acc0 + b1[i1]
  *
- * A line is a declaration or a statement; two spaces more are a level further inside. "# …" is a
- * comment. Declarations stand in the order above:
+ * A line is a declaration or a statement; two spaces more indent one level further. "# …" is a
+ * comment. Declarations, in this order:
  *
- *   dim        as in the text of graphs; all named dims of the graph, in their order
- *   out, in, scratch, table    NAME DTYPE[ELEMENTS], in the order of the kernel's arguments; behind
- *              it "stream if CONDITION", or of a table its bytes, 0x…
- *   loops      names of all loop variables, those of no loop any more included: they are taken. ""
- *              is one that has no name any more
- *   locals     all of them
- *   order      expressions that were made first, in this order: the factors of index arithmetic,
- *              because terms and factors are ordered by age. May be left out: then it is the order
- *              of reading. It may be several lines
- *   edge       SIZE at NUMBER
+ *   kernel "NAME"
+ *   dim …                                           all named dims, as in the text of graphs
+ *   out NAME DTYPE[ELEMENTS] [stream if CONDITION]  the kernel's arguments, in their order
+ *   in NAME DTYPE[ELEMENTS]
+ *   scratch NAME DTYPE[ELEMENTS]
+ *   table NAME DTYPE[ELEMENTS] 0x…                  constants, as bytes
+ *   loops NAME, …                                   all variables ever made, as their names are
+ *                                                   taken; "" is one that lost its name
+ *   locals NAME DTYPE, …                            all of them
+ *   order EXPRESSION, …                             any number of lines; see below
+ *   edge SIZE at NUMBER
+ *
+ * The atoms of index arithmetic are sorted by id, that is, by when they were made. `order` makes
+ * expressions in that order before all others; without it they are made in the order of reading.
  *
  * Statements:
  *
- *   for NAME [over ROLE] in EXTENT [to FULL] [reduce]    also parallel, vector(LANES), jam, apart
+ *   for NAME [over ROLE] in EXTENT [to FULL] [reduce]
+ *   parallel | vector(LANES) | jam | apart …        in place of `for`
  *   if CONDITION … [else …]
- *   local NAME = VALUE                                   declares
- *   NAME += VALUE                                        also *=, max=, min=
+ *   local NAME = VALUE                              declaration
+ *   NAME += VALUE                                   or *=, max=, min=
  *   BUFFER[INDEX] = VALUE [if GUARD]
  *   prefetch BUFFER[INDEX]
- *   %1 = VALUE            a name for what the line behind these uses more than once; %1 starts anew
+ *   %1 = VALUE                                      a subexpression that the next statement uses
+ *                                                   more than once; %1 starts a new list
  *
- * Expressions, from what binds most loosely: | & then == != < <= then + - then * / ; all group to
- * the left. Else an operation is written as exprs.def names it, f(a, b); a cast as its dtype,
- * f32(a); BUFFER[INDEX if GUARD] loads. Of i64, a sum or product is in normal form however it is
- * written; add(a, b) and mul(a, b) are those that passed its bounds. Numbers: 3 is i64, 0.5f is
- * f32, all others say their dtype, 7:u8, -inf:f32; a NaN that is not the usual one stands in
- * hexadecimal, as its bits in a double. NAME@3 is the local or buffer of that place where NAME is
- * not enough; dim(B) and local(x) are those whose name is also a loop's (a local's).
+ * Infix operators, from the loosest to the tightest; all associate to the left:
  *
- * One thread at a time, as with the nest. Of a text nothing is kept but copies. */
+ *   |
+ *   &
+ *   == != < <=
+ *   + -
+ *   * /
+ *
+ * Other expressions:
+ *
+ *   f(a, b)                  an operation, as exprs.def names it
+ *   f32(a)                   a cast
+ *   BUFFER[INDEX if GUARD]   a load
+ *   add(a, b), mul(a, b)     i64: an atom, because its normal form would have passed a bound; + and
+ *                            * are brought into normal form, however they are written
+ *   3, 0.5f, 7:u8, -inf:f32  numbers: i64, f32, all others with their dtype
+ *   0x…:f32                  a NaN other than the usual one, as the bits of a double
+ *   NAME@3                   the local or buffer of that index, where the name is not unique
+ *   dim(B), local(x)         a dim or local with the name of a loop; a dim with that of a local
+ *
+ * One thread at a time, as with the nest. The text is copied: it need not outlive the call. */
 #ifndef URZA_COMPILER_LOOP_TEXT_H
 #define URZA_COMPILER_LOOP_TEXT_H
 
@@ -64,13 +82,14 @@ struct strbuf;
 /* Uses the nest's arena. */
 void nest_print(const struct nest *nest, struct strbuf *out);
 
-/* Reads one nest, of at most LIMIT_JSON_BYTES, into a fresh one in the arena, with a fresh table of
- * dims, which must live as long. What comes back has passed nest_verify. print∘parse is the
- * identity on what nest_print writes, and the nest computes the same, bit by bit, and under a
- * schedule becomes the same as the one that was printed. But ids of expressions differ, as those
- * that nothing reaches are not written; so digests do, too, and a minimum or maximum that a step
- * makes of sums that were there before may have its operands in another order. ERR_PARSE with "line
- * L, column C" as place; ERR_LIMIT past a bound (names, loops, locals, nesting). */
+/* Parses one nest, of at most LIMIT_JSON_BYTES, into a new one in the arena, with a new table of
+ * dims that must live as long as the nest. The result has passed nest_verify.
+ *
+ * print∘parse is the identity on the output of nest_print, and the parsed nest computes the same
+ * bits, also under a schedule. Ids of expressions differ, because unreachable expressions are not
+ * printed; so digests differ, and a minimum or maximum that a step makes of older sums may have its
+ * operands in another order. ERR_PARSE with place "line L, column C"; ERR_LIMIT past a bound
+ * (names, loops, locals, nesting). */
 bool nest_parse(struct nest *nest, struct dim_table *dims, struct arena *arena, const char *text,
                 size_t size, struct error *err);
 

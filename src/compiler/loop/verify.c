@@ -1,14 +1,14 @@
-/* The verifier of nests. It is run after lowering and after every schedule, so that a wrong step is
- * named where it happened and not by wrong numbers. */
+/* The verifier of nests. It runs after lowering and after every schedule, so that a wrong step is
+ * found there and not by wrong results. */
 #include "base/error.h"
 #include "compiler/loop/loop_priv.h"
 
 struct scope {
     const struct nest *nest;
     struct error *err;
-    uint64_t vars;   /* loops around */
-    uint64_t locals; /* declared in blocks around */
-    uint32_t depth;  /* number of loops around */
+    uint64_t vars;   /* of the loops around */
+    uint64_t locals; /* declared in the blocks around */
+    uint32_t depth;
     bool in_vector, in_parallel;
 };
 
@@ -85,7 +85,8 @@ static bool check_store(struct scope *s, const struct stmt *st)
     return st->guard == EXPR_NONE || check_expr(s, st->guard, b->name);
 }
 
-/* A prefetch of what lies outside is harmless, a load on the way there would not be. */
+/* A prefetch may have an index outside of its buffer; a load inside that index would then read
+ * there. */
 static bool check_prefetch(struct scope *s, const struct stmt *st)
 {
     const struct nest *nest = s->nest;

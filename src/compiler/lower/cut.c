@@ -1,39 +1,41 @@
-/* The cut, with a bound on what is computed again.
+/* The cut, with a bound on recomputation.
  *
- *   cut ─► lower, count ─► a kernel does more than 5/4 of what is asked of it?
+ *   cut ─► lower, count ─► does a kernel do more than 5/4 of the operations required of it?
  *    ▲                                        │ yes
  *    └─── store the worst value of each ◄─────┘
  *
- * The rules of the cut (opt/partition.c) say what may be inlined; what that costs is only known
- * where lowering has placed everything: a reduction behind padding runs for each element where its
- * index is a flattened one, and before the loops where it is not. So it is counted there, and what
- * does not keep the bound is cut again, until all do. Each round stores one more value at least, of
- * each kernel that is over the bound; what is left at last is computed once.
+ * The rules of the cut (opt/partition.c) say what may be inlined, but how often an inlined value is
+ * computed is known only after lowering. A reduction behind padding, for example, runs once per
+ * element if its index is a flattened one, and once before the loops otherwise. So operations are
+ * counted in the lowered nests, and the graph is cut again until all kernels are within the bound.
+ * Each round stores at least one more value of each kernel over the bound, so the rounds end: a
+ * stored value is computed once.
  *
- * The bound is proved for all legal sizes, by terms of polynomials that outweigh each other. What
- * cannot be proved is taken for broken.
+ * The bound is proved for all legal sizes, by terms of polynomials that outweigh each other. A
+ * kernel for which the proof fails counts as over the bound.
  *
- * Worst is the value whose storing saves the most operations at typical sizes, or else at the
- * least; among those that save more than half as much, the one with the fewest elements, and then
- * the last: a reduction rather than what it reads. */
+ * The worst value is one whose storing saves many operations at typical sizes, or else at the least
+ * sizes, or else one whose operations may exceed those required at some size. Among those that save
+ * more than half of the most it is the one with the fewest elements, and of equal ones the last,
+ * which is a reduction rather than its operand. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "compiler/lower/lower_priv.h"
 
-#define DONE_MOST 5 /* quarters of what is asked */
+#define DONE_MOST 5 /* quarters of what is required */
 #define QUARTERS 4
 
 struct cutter {
     struct graph *graph;
     struct arena *arena;
     struct partition *partition;
-    bool *stored;    /* by value: by this file's decision */
-    bool *asked_for; /* by value: of an earlier kernel of a call */
-    bool prepare;    /* this kernel is no part of a call */
+    bool *stored;    /* by value: stored because of the bound */
+    bool *asked_for; /* by value: required of an earlier kernel of the call */
+    bool prepare;    /* the kernel runs at load, not in a call */
     struct kernel_work work;
-    value_id *user; /* by value: the one that reads it in this kernel; VALUE_NONE, SEVERAL */
-    double *saving; /* by value */
+    value_id *user; /* by value: its only user in this kernel; VALUE_NONE, SEVERAL */
+    double *saving; /* by value: operations that storing it saves */
 };
 
 #define SEVERAL UINT32_MAX
@@ -62,12 +64,12 @@ static dim_id asked_here(const struct cutter *c, value_id v)
     return c->asked_for[v] && !c->prepare ? dim_const(&c->graph->dims, 0) : c->work.asked[v];
 }
 
-/* How many operations more than asked; not more than 0 where that is none. */
+/* Operations done beyond those required; ≤ 0 if there are none. */
 static double excess(const struct cutter *c, value_id v, enum sizes sizes)
 {
     struct dim_table *dims = &c->graph->dims;
     dim_id asked = asked_here(c, v), done = c->work.done[v];
-    if (sizes == SIZES_COUNT) /* at some size, perhaps */
+    if (sizes == SIZES_COUNT) /* whether they may differ at any size */
         return asked != done;
     double most = size_of(dims, done, sizes);
     return isinf(most) ? most : most - size_of(dims, asked, sizes);
@@ -87,13 +89,13 @@ static void find_users(struct cutter *c)
     }
 }
 
-/* By value: an estimate of what storing it saves: what it computes again itself, and what those of
- * its producers do that have one user and as many elements. */
+/* Estimates what storing each value saves: its own excess, and that of producers that have it as
+ * their only user and as many elements. */
 static void find_savings(struct cutter *c, enum sizes sizes)
 {
     for (uint32_t i = 0; i < c->work.values.count; i++)
         c->saving[c->work.values.items[i]] = 0;
-    for (uint32_t i = 0; i < c->work.values.count; i++) { /* operands come first */
+    for (uint32_t i = 0; i < c->work.values.count; i++) { /* in the order operands first */
         value_id v = c->work.values.items[i], user = c->user[v];
         double more = excess(c, v, sizes);
         c->saving[v] += more > 0 ? more : 0;
@@ -140,7 +142,8 @@ static value_id worst_value(struct cutter *c, value_id root)
     return worst;
 }
 
-/* Whether this round stored a value of the kernel: then the next one cuts it anew anyway. */
+/* Whether this round stored a value of the kernel, so that the next one cuts it anew in any
+ * case. */
 static bool changes(const struct cutter *c, value_id root)
 {
     for (uint32_t i = 0; i < c->work.values.count; i++)
@@ -149,7 +152,7 @@ static bool changes(const struct cutter *c, value_id root)
     return false;
 }
 
-/* Adds up the kernel just lowered; a value to store where it is over the bound. */
+/* Sums up the kernel just lowered; returns a value to store if it is over the bound. */
 static value_id judge(struct cutter *c, const struct group *group, struct lowered_group *out)
 {
     struct dim_table *dims = &c->graph->dims;

@@ -1,5 +1,6 @@
-/* What the graph asks for, what kernels do, and that no kernel does much more. Right numbers are
- * counted by hand, from the definitions of the prims and where each value is needed. */
+/* Counts of the operations that the graph requires and that kernels do, and the bound on the
+ * latter. Expected numbers are counted by hand, from the definitions of the prims and where each
+ * value is needed. */
 #include "compiler/lower/lower_priv.h"
 #include "compiler/ops/ops.h"
 #include "compiler/target/target.h"
@@ -101,7 +102,8 @@ static int64_t at(struct fixture *f, dim_id dim, int64_t size)
     return value;
 }
 
-/* All kernels together, and each within its bound at this size of every named dim. */
+/* Expects these sums over all kernels, and each kernel within its bound, with every named dim of
+ * this size. */
 static void expect_work(struct fixture *f, int64_t size, int64_t asked, int64_t done)
 {
     int64_t sum_asked = 0, sum_done = 0;
@@ -115,7 +117,7 @@ static void expect_work(struct fixture *f, int64_t size, int64_t asked, int64_t 
     assert_int_equal(sum_done, done);
 }
 
-/* What one kernel of a cut without the bound does. */
+/* The operations of one kernel if the graph is cut without the bound. */
 static int64_t unbounded_work(struct fixture *f, value_id output, int64_t size)
 {
     struct partition p;
@@ -136,8 +138,8 @@ static int64_t unbounded_work(struct fixture *f, value_id output, int64_t size)
     return sum;
 }
 
-/* softmax of rows of 10: maximum 1, difference 1, exponential 16, sum 1, quotient 1 for each
- * element. The exponentials are kept for the row, so nothing is done twice. */
+/* Softmax of rows of 10: maximum 1, difference 1, exponential 16, sum 1, quotient 1 per element.
+ * The exponentials are kept for the row, so nothing is computed twice. */
 static void softmax_is_done_once(void **state)
 {
     (void)state;
@@ -170,8 +172,8 @@ static void what_a_row_needs_twice_counts_twice(void **state)
     arena_release(&f.arena);
 }
 
-/* Sums of groups behind padding: where the index into a group is a flattened one, each padded
- * element would have its own sum, of 8 elements. Stored, there are 4 of them. */
+/* Sums of groups behind padding. Where the index of a group is a flattened one, each padded element
+ * would have its own sum, of 8 elements. Stored, there are 4 sums. */
 static void a_sum_behind_padding_is_stored(void **state)
 {
     (void)state;
@@ -193,7 +195,7 @@ static void a_sum_behind_padding_is_stored(void **state)
     arena_release(&f.arena);
 }
 
-/* A border of 1 around an image whose least size decides: exp behind it costs (n + 2)² for n². */
+/* A border of 1 around an image, whose least size decides: exp behind it costs (n + 2)² for n². */
 static void the_bound_holds_at_the_least_size(void **state)
 {
     (void)state;
@@ -209,7 +211,8 @@ static void the_bound_holds_at_the_least_size(void **state)
     }
 }
 
-/* Both parts of what is concatenated are computed for all of it, unless they are stored. */
+/* Both operands of a concatenation are computed for every element of the result, unless they are
+ * stored. */
 static void parts_of_a_concatenation_are_stored(void **state)
 {
     (void)state;
@@ -223,7 +226,7 @@ static void parts_of_a_concatenation_are_stored(void **state)
     arena_release(&f.arena);
 }
 
-/* What one kernel asks for, another may not compute again for nothing. */
+/* Operations required of one kernel count as recomputation in another. */
 static void cheap_values_of_two_kernels_are_stored(void **state)
 {
     (void)state;
@@ -263,8 +266,9 @@ static value_id norm_and_conv(struct fixture *f, value_id x, const char *const n
     return conv(f, OP(f, "silu", norm), names[2], filters, channels);
 }
 
-/* The residual block of a U-Net: twice GroupNorm, SiLU and a convolution with a border, and the
- * time's embedding between. The sums of a group are done once, not for each element. */
+/* The residual block of a U-Net: twice GroupNorm, SiLU and a convolution with a border, with the
+ * embedding of the time step between. The sums of a group are computed once, not for each
+ * element. */
 static void a_residual_block_is_bounded(void **state)
 {
     (void)state;
@@ -288,7 +292,7 @@ static void a_residual_block_is_bounded(void **state)
         done += at(&f, f.groups[i].done, 1);
     }
     int64_t products = 2LL * 16 * 400 * 9 * (8 + 16 + 8) + 2LL * 16 * 24;
-    int64_t others = 400LL * (8 + 16) * 32 + 400LL * 16 * 2 + 1000; /* 32: a norm and a SiLU */
+    int64_t others = 400LL * (8 + 16) * 32 + 400LL * 16 * 2 + 1000; /* 32: of a norm and a SiLU */
     assert_true(asked >= products && asked < products + others);
     assert_true(done >= asked && 4 * done <= 5 * asked);
     arena_release(&f.arena);

@@ -1,4 +1,4 @@
-/* Elementwise prims as expressions, with the exact meaning that prims.def gives them. */
+/* Elementwise prims as expressions, with exactly the meaning of prims.def. */
 #include "compiler/lower/lower_priv.h"
 #include "compiler/lower/math.h"
 
@@ -25,14 +25,14 @@ static expr_id zero(struct nest *n, expr_id like)
     return expr_const(n, expr_at(n, like)->dtype, 0);
 }
 
-/* min, max: EXPR_MIN gives its second operand when either is NaN, so only a NaN first operand needs
- * care. */
+/* min and max where a NaN wins. EXPR_MIN and EXPR_MAX give their second operand when either is NaN,
+ * so only a NaN in the first operand needs a select. */
 static expr_id nan_extreme(struct nest *n, enum expr_op op, expr_id a, expr_id b)
 {
     struct expr x = *expr_at(n, a), y = *expr_at(n, b);
     if (!dtype_is_float(x.dtype) || (x.op == EXPR_CONST && x.value == x.value))
         return expr_binary(n, op, a, b);
-    if (y.op == EXPR_CONST && y.value == y.value) /* the second operand wins where one is a NaN */
+    if (y.op == EXPR_CONST && y.value == y.value) /* a is second: a NaN in it wins */
         return expr_binary(n, op, b, a);
     return expr_select(n, is_nan(n, a), a, expr_binary(n, op, a, b));
 }
@@ -47,8 +47,8 @@ static expr_id gen_sign(struct nest *n, expr_id x)
     return dtype_is_float(d) ? expr_select(n, is_nan(n, x), x, out) : out;
 }
 
-/* In double, of which it is a value: what fmod leaves, moved by b where signs differ. The sum of
- * two numbers of a narrower dtype has room in double, so that its one rounding is the caller's. */
+/* The float remainder with the sign of b, computed in f64: fmod, plus b where the signs differ. For
+ * narrower dtypes the f64 sum is exact, so the caller's rounding is the only one. */
 static expr_id gen_float_rem(struct nest *n, expr_id a, expr_id b)
 {
     a = expr_cast(n, a, DTYPE_F64);
@@ -60,7 +60,7 @@ static expr_id gen_float_rem(struct nest *n, expr_id a, expr_id b)
     return expr_select(n, move, expr_binary(n, EXPR_ADD, r, b), r);
 }
 
-/* The remainder toward zero, moved to the sign of b. */
+/* The integer remainder with the sign of b. */
 static expr_id gen_rem(struct nest *n, expr_id a, expr_id b)
 {
     enum dtype d = expr_at(n, a)->dtype;
@@ -88,7 +88,7 @@ static expr_id gen_shift(struct nest *n, enum prim prim, expr_id a, expr_id b)
         return expr_select(n, in_range, expr_binary(n, EXPR_SHL, a, amount), z);
     if (dtype_is_unsigned(d))
         return expr_select(n, in_range, expr_binary(n, EXPR_LSHR, a, amount), z);
-    return expr_binary(n, EXPR_ASHR, a, amount); /* by width - 1: the sign fill */
+    return expr_binary(n, EXPR_ASHR, a, amount); /* by width - 1 if out of range */
 }
 
 static bool is_narrow(enum dtype dtype)
@@ -101,7 +101,7 @@ expr_id gen_as(struct nest *n, expr_id x, enum dtype to)
     return is_narrow(to) ? expr_round(n, x, to) : expr_cast(n, x, to);
 }
 
-/* A narrow float is computed in f32; its bits are those of the value in its own dtype. */
+/* A narrow float is computed in f32, but its bits are those of its own dtype. */
 static expr_id gen_bitcast(struct nest *n, enum dtype from, enum dtype to, expr_id x)
 {
     if (is_narrow(from))

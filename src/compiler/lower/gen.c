@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-/* The memory of a value as the nest's next argument. */
+/* Adds the memory of a value as the nest's next argument. */
 static uint32_t add_argument(struct lowering *l, value_id memory, enum buffer_role role)
 {
     const struct node *node = graph_node(l->graph, memory);
@@ -12,7 +12,7 @@ static uint32_t add_argument(struct lowering *l, value_id memory, enum buffer_ro
     char name[16];
     for (uint32_t i = 0; i < node->rank; i++)
         elements = index_mul(l->nest, elements, expr_dim(l->nest, node->shape[i]));
-    snprintf(name, sizeof name, "b%u", argument); /* by position: equal kernels have equal text */
+    snprintf(name, sizeof name, "b%u", argument); /* by argument: equal kernels have equal text */
     struct nest_buffer buffer = {.name = arena_strdup(l->nest->arena, name),
                                  .dtype = node->dtype,
                                  .elements = elements,
@@ -90,7 +90,7 @@ static expr_id gen_concat(struct lowering *l, const struct node *node, const str
     return out;
 }
 
-/* squares32 of base/rng.h, written in index-free integer operations. */
+/* squares32 of base/rng.h, on i64. */
 static expr_id gen_random(struct lowering *l, const struct node *node, const struct at *at)
 {
     struct nest *n = l->nest;
@@ -170,7 +170,8 @@ static expr_id gen_made(struct lowering *l, value_id value, const struct at *at)
         return gen(l, node->operands[0], &source);
     expr_id v[3] = {0};
     assert(node->operand_count <= 3);
-    /* Later values first: a reduction that keeps a value comes before what reads it directly. */
+    /* Later values first, so that a reduction that keeps a value comes before a direct reader of
+     * it. */
     for (value_id last = value, next; (next = highest_operand(node, last)) != VALUE_NONE;
          last = next)
         for (uint32_t i = 0; i < node->operand_count; i++)
@@ -179,7 +180,7 @@ static expr_id gen_made(struct lowering *l, value_id value, const struct at *at)
     return gen_elementwise(l, node, v);
 }
 
-/* A value has the precision of its dtype wherever it is used, as if it had been stored. */
+/* Every use of a narrow value is rounded to its dtype, as if it had been stored. */
 expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
@@ -188,7 +189,7 @@ expr_id gen_node(struct lowering *l, value_id value, const struct at *at)
     bool reduction = (prim >= PRIM_REDUCE_SUM && prim <= PRIM_ARGMIN) ||
                      (prim >= PRIM_CONTRACT && prim <= PRIM_WINDOW_MAX);
     bool narrow = node->dtype == DTYPE_F16 || node->dtype == DTYPE_BF16;
-    if (!reduction) /* these count where they take elements in */
+    if (!reduction) /* reductions are counted per element taken in (finish) */
         work_add(l, value, depth_of_expr(l, made));
     return narrow && prim_rounds(prim) ? expr_round(l->nest, made, (enum dtype)node->dtype) : made;
 }
@@ -226,8 +227,8 @@ static expr_id gen_guarded(struct lowering *l, value_id value, const struct at *
     return made.expr;
 }
 
-/* Whether the index lies inside the value whatever the guard says: then the guard only makes things
- * depend on loops that they do not depend on. */
+/* Whether the index lies inside the value even without the guard. The guard is dropped then: it
+ * would make the value depend on loops that it does not depend on. */
 static bool always_inside(struct lowering *l, const struct node *node, const expr_id *idx)
 {
     expr_id zero = index_const(l->nest, 0), one = index_const(l->nest, 1);

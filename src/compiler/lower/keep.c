@@ -1,21 +1,25 @@
-/* Keeping a row.
+/* Rows in scratch memory.
  *
- * Softmax computes e^(x - max) for the sum and again for the result. Where such a value is dear,
- * the reduction that computes it first also stores it in scratch memory, indexed by its own loops;
- * what comes later in the same row loads it. That is done for the last axes of a value only: rows
- * are then what runs in lanes, and no two rows share the memory at a time. And only where the row
- * begins: a reduction further inside would store it again and again, behind the place where a
- * reduction of the row alone reads it.
+ * Softmax needs exp(x - max) for the sum and again for the result. Where recomputing such a value
+ * is expensive, the reduction that computes it first also stores it in scratch memory, indexed by
+ * the reduction's own loops, and what follows in the same row loads it: the value is kept.
  *
- * Where the rows of a product are computed in place (opt/rows.c), one value is put down by a loop
- * of its own before anything else reads it, so that this loop can run like any product. When a mask
- * leaves only the first keys of each row, the loops over keys go no further. */
+ *
+ * Conditions:
+ * (1) The stored axes are the last ones of the value, so that vector lanes run along the row and
+ *     the memory is that of one row, used again for the next one.
+ * (2) The reduction's loop is directly in the innermost loop that the other axes depend on.
+ *     Further inside, it would store the row once per iteration, and after reductions that read it.
+ *
+ * In an attention kernel (opt/rows.c) one value, the staged one, is stored as a row by a loop of
+ * its own before anything reads it, so that this loop can be scheduled like any product. If a mask
+ * leaves only the first keys of each row, loops over keys stop there. */
 #include <math.h>
 #include <stdio.h>
 
 #include "compiler/lower/lower_priv.h"
 
-/* The open reduction loop whose variable the index is, when it runs over the whole dim. */
+/* Whether the index is the variable of an open reduction loop that runs over the whole dim. */
 static bool whole_loop(struct lowering *l, expr_id index, dim_id dim)
 {
     const struct expr *x = expr_at(l->nest, index);
@@ -43,8 +47,8 @@ static bool depends_on_reduction(const struct lowering *l, expr_id index)
     return false;
 }
 
-/* Whether the loops over the kept axes stand directly in the innermost loop that the rest of the
- * index depends on. */
+/* Condition (2) of keep.c: whether the loops over the axes from `first` on are directly inside the
+ * innermost loop that the other indices depend on. */
 static bool begins_row(const struct lowering *l, const struct at *at, uint32_t first, uint32_t rank)
 {
     uint32_t depth = 0;
@@ -95,7 +99,7 @@ void keep_value(struct lowering *l, value_id value, const struct at *at, expr_id
     VEC_PUSH(l->nest->arena, &l->kept, kept);
 }
 
-/* Whether the reduction that stores it is done. */
+/* Whether the row is complete: none of the loops that store it is open. */
 static bool complete(const struct lowering *l, const struct kept *k, uint32_t rank)
 {
     for (uint32_t i = k->first_axis; i < rank; i++)
@@ -118,8 +122,8 @@ expr_id keep_find(struct lowering *l, value_id value, const struct at *at)
     return EXPR_NONE;
 }
 
-/* The extent that a mask leaves of the loop over var: value is select(var ≤ bound and …, x, -inf).
- * EXPR_NONE when it is no such mask. */
+/* The number of keys that a mask select(var ≤ bound and …, x, -inf) leaves, EXPR_NONE if cond has
+ * another form: bound + 1. */
 static expr_id masked_extent(struct nest *nest, expr_id cond, expr_id var)
 {
     struct expr x = *expr_at(nest, cond);
@@ -135,7 +139,8 @@ static expr_id masked_extent(struct nest *nest, expr_id cond, expr_id var)
     return lo < 0 ? EXPR_NONE : index_add(nest, x.operand[1], index_const(nest, 1));
 }
 
-/* In rows for a product, e^-inf is all that masked keys become. */
+/* Sets the row limit if value is a masked key. A masked key contributes exp(-inf) = 0, whatever its
+ * value is (even an infinity or NaN), so loops over keys may stop before it. */
 static void find_limit(struct lowering *l, const struct at *at, uint32_t rank, dim_id full,
                        expr_id value)
 {

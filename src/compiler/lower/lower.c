@@ -1,4 +1,5 @@
-/* Loops over the root's elements (or the anchor's, when there is one), one store inside. */
+/* A kernel's outer loops, over the elements of the anchor or, without one, of the root, with one
+ * store inside. */
 #include "compiler/lower/lower_priv.h"
 
 struct block *block_here(struct lowering *l)
@@ -6,7 +7,7 @@ struct block *block_here(struct lowering *l)
     return l->depth ? &l->open[l->depth - 1]->body : &l->nest->body;
 }
 
-/* As open_loop, called `name`. */
+/* open_loop with a given name. */
 static uint32_t open_named(struct lowering *l, const char *name, enum loop_role role, dim_id extent,
                            bool independent, expr_id *out_index)
 {
@@ -15,8 +16,8 @@ static uint32_t open_named(struct lowering *l, const char *name, enum loop_role 
         *out_index = index_const(l->nest, 0);
         return VAR_NONE;
     }
-    if (l->nest->vars.count >= NEST_MAX_VARS - 16 || l->depth == MAX_OPEN) { /* the schedule needs
-                                                                                some, too */
+    if (l->nest->vars.count >= NEST_MAX_VARS - 16 || l->depth == MAX_OPEN) { /* schedule steps make
+                                                                                more */
         l->failed = l->failed || !fail(l->err, ERR_LIMIT, "a kernel with more than %d loops",
                                        NEST_MAX_VARS - 16);
         *out_index = index_const(l->nest, 0);
@@ -43,7 +44,7 @@ void close_loops(struct lowering *l, uint32_t depth)
     }
 }
 
-/* The inlined values that are computed from the anchor: marks by id less the anchor's. */
+/* Marks the inlined values that are computed from the anchor, by id less the anchor's. */
 static bool *reached_from_anchor(struct lowering *l)
 {
     value_id anchor = l->group->anchor, root = l->group->root;
@@ -60,9 +61,8 @@ static bool *reached_from_anchor(struct lowering *l)
     return reached;
 }
 
-/* Follows a pointwise chain from the anchor to the root, moving the index through reshapes and
- * transposes. Where several chains lead there, they are elementwise, so any of them gives the
- * index. */
+/* The root's index at an index of the anchor: follows a chain of elementwise prims, reshapes and
+ * transposes from the anchor to the root. If there are several chains, all give the same index. */
 static void index_of_root(struct lowering *l, const struct at *anchor_at, struct at *out)
 {
     value_id anchor = l->group->anchor, root = l->group->root;
@@ -96,7 +96,7 @@ static const char *dim_name(uint32_t i)
     return names[i];
 }
 
-/* What the loop over a dim of the domain runs over. */
+/* The role of the loop over a dim of the domain. */
 static enum loop_role dim_role(const struct lowering *l, uint32_t dim)
 {
     const struct node *anchor = graph_node(l->graph, l->group->anchor);
@@ -112,9 +112,9 @@ static enum loop_role dim_role(const struct lowering *l, uint32_t dim)
     return dim < batch ? OVER_BATCH : dim < batch + rows ? OVER_ROW : OVER_COLUMN;
 }
 
-/* Puts down what the product's rows are made of before the product asks for it: first the staged
- * value, whose mask may limit all loops over keys, then the reductions of the row in order, as they
- * keep what later ones read, then what the product reads. */
+/* Stores what the rows of the product are made of, before the product: first the staged value,
+ * whose mask may limit all loops over keys; then the reductions of the row in order, because each
+ * keeps what later ones load; then the operand of the product. */
 static void lower_rows(struct lowering *l, const struct at *at)
 {
     value_id staged = l->group->staged, root = l->group->root;
@@ -140,7 +140,7 @@ static void lower_rows(struct lowering *l, const struct at *at)
     stage_value(l, weights, &row);
 }
 
-/* The loop over a dim, in blocks of size where that is not 0. */
+/* The loop over a dim; two loops, over blocks of `size` and inside them, where size is not 0. */
 static expr_id open_dim(struct lowering *l, uint32_t dim, dim_id extent, int64_t size)
 {
     struct dim_table *dims = &l->graph->dims;
@@ -192,9 +192,10 @@ static void begin(struct lowering *l, const struct lowering *like, struct arena 
         work_clear(l->work);
 }
 
-/* Dims come in blocks where reductions ask for them; loops that rows of reductions are made of come
- * first, so that no reduction is computed again in a loop it does not depend on. row_vars was
- * recorded with loops in natural order, where variable i is dim i (less unit dims). */
+/* Better loops than those in natural order: dims are divided into blocks where reductions are
+ * indexed by blocks, and loops that indices of reductions depend on come first, because a reduction
+ * is computed again in every loop around it. row_vars was recorded in natural order, where variable
+ * i is dim i (dims of size 1 not counted). */
 static bool better_loops(const struct lowering *l, uint8_t *order, int64_t *parts)
 {
     const struct node *root = graph_node(l->graph, l->group->root);

@@ -1,6 +1,5 @@
-/* Every example of every op, through the passes, the cut and lowering: the nests, run scalar by
- * scalar, give what the interpreter says the graph means, and touch no element outside their
- * buffers. */
+/* Every example of every op, through the passes, the cut and lowering: the nests, run in nest_eval,
+ * give the interpreter's results and access no element outside of their buffers. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -101,7 +100,7 @@ static void lowering_again_gives_the_same_text(void **state)
     }
 }
 
-/* What would read more buffers than a launch may have is cut into several kernels. */
+/* A kernel that would read more buffers than a launch may have is cut into several. */
 static void many_buffers_are_cut(void **state)
 {
     (void)state;
@@ -132,7 +131,8 @@ static void many_buffers_are_cut(void **state)
     arena_release(&arena);
 }
 
-/* x less the sum of its group of two channels, in the shape of x: once for each group. */
+/* x minus the sum of its group of two channels, in the shape of x: the sum is computed once per
+ * group. */
 static void a_group_is_reduced_once(void **state)
 {
     (void)state;
@@ -159,7 +159,7 @@ static void a_group_is_reduced_once(void **state)
     assert_true(lower_group(&(struct lower_task){&g, &p, &p.groups.items[0], &arena}, &nest, &err));
     const struct stmt *group = nest.body.stmts.items[0]->body.stmts.items[0];
     assert_int_equal(group->kind, STMT_FOR);
-    assert_int_equal(group->body.stmts.count, 3); /* declared, summed, then read by a loop */
+    assert_int_equal(group->body.stmts.count, 3); /* the local, its loop, the reading loop */
     for (int i = 0; i < ALL; i++)
         xs[i] = (float)(i % 7);
     assert_true(nest_eval(&nest, (void *[]){ys, xs}, NULL, true, &err));
@@ -172,8 +172,9 @@ static void a_group_is_reduced_once(void **state)
     arena_release(&arena);
 }
 
-/* y[i, j] = max_k(e[i, k] w[j, k]) + Σ_k e[i, k] with e = exp(x - max x): the maximum runs inside
- * the loop over j, the sum before it. The sum must not read a row that the maximum keeps. */
+/* y[i, j] = max_k(e[i, k] w[j, k]) + Σ_k e[i, k] with e = exp(x - max x): the maximum is inside the
+ * loop over j, and the sum before that loop. So the sum must not load a row that the maximum
+ * stores. */
 static void a_row_is_kept_where_it_begins(void **state)
 {
     (void)state;

@@ -19,7 +19,7 @@ static bool optimise(struct lowered *l, struct graph *graph, const struct target
     return true;
 }
 
-/* Memory of exactly the right size, so that tools see what goes past its end. */
+/* Memory of exactly the right size, so that sanitizers see an access past its end. */
 static bool allocate(struct lowered *l, value_id value, struct error *err)
 {
     const struct node *node = graph_node(&l->graph, value);

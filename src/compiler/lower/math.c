@@ -1,11 +1,11 @@
 /* Elementary functions: the table of functions, and what they share.
  *
- * Coefficients throughout are minimax polynomials found by the Remez exchange in 50 digits; for f32
- * each coefficient was rounded and the rest fitted again. The comment at a table gives the interval
- * and the relative error of the function that it stands for, rounded coefficients included.
+ * All coefficients are minimax polynomials found by the Remez exchange in 50 digits; for f32 each
+ * coefficient was rounded and the others fitted again. The comment at a table gives the interval
+ * and the relative error of the function that it approximates, rounded coefficients included.
  *
- * Without FMA each product rounds; where that would cost too much, constants carry trailing zeros
- * so that the product is exact, and sums run from small to large. */
+ * Without FMA each product rounds. Where that would cost too much accuracy, constants have trailing
+ * zeros so that the product is exact, and sums run from small to large. */
 #include "compiler/lower/math_priv.h"
 
 #include <assert.h>
@@ -63,12 +63,12 @@ struct math_split math_decompose(struct nest *nest, expr_id x, int64_t low_bits)
 {
     const struct float_layout *l = math_layout(nest, x);
     struct math_split split;
-    /* Moving low to 1 makes the exponent field step where m wraps. */
+    /* Adding 1 - low in bits makes the exponent field step where m wraps. */
     expr_id moved = math_bitop(nest, EXPR_ADD, math_bits(nest, x), l->one - low_bits);
     split.biased = math_bitop(nest, EXPR_LSHR, moved, l->mantissa);
     expr_id fraction = math_bitop(nest, EXPR_AND, moved, l->mantissa_mask);
     split.m = math_from_bits(nest, math_bitop(nest, EXPR_ADD, fraction, low_bits));
-    /* To float by placing the integer in the mantissa of 2^mantissa: cheaper than a 64-bit
+    /* To float by placing the integer in the mantissa of 2^mantissa, which is cheaper than a 64-bit
      * conversion. */
     int64_t unit = (l->bias + l->mantissa) << l->mantissa;
     expr_id placed = math_from_bits(nest, math_bitop(nest, EXPR_OR, split.biased, unit));

@@ -1,6 +1,6 @@
 /* Elementary functions as expressions: polynomials over add, mul, fma, bit operations and selects,
- * so that any target runs them and nothing is called. Exact about special values (NaN, ±inf, ±0,
- * domain errors as in C99). Each bound holds with FMA and without; below the least normal number,
+ * so that every target runs them without a library call. Special values (NaN, ±inf, ±0, domain
+ * errors) are as in C99. Each bound holds with FMA and without; below the least normal number it is
  * in units of the least subnormal one.
  *
  * f32: the ulp column of graph/prims.def, proven by running all 2^32 inputs of the unary functions
@@ -10,8 +10,9 @@
  *     expm1, log2, atan, erf      2
  *     sin, cos, tanh              3
  *     tan, erfc                   4
- * sin, cos and tan hold theirs for every finite x. Past 2^29 f64 takes another way, an element at
- * a time, which costs as much as tens of smaller arguments do. */
+ *
+ * The bounds of sin, cos and tan hold for every finite x. Past 2^29, f64 arguments are reduced by
+ * other code, one element at a time, which costs as much as tens of smaller arguments. */
 #ifndef URZA_COMPILER_LOWER_MATH_H
 #define URZA_COMPILER_LOWER_MATH_H
 

@@ -1,12 +1,12 @@
 /* The error function and its complement.
  *
  * erfc a = e^(-a²) w(a); w is a polynomial in 1/(a+k), which maps [0, ∞) to (0, 1/k]. The
- * exponential turns the absolute error of a² into a relative one, so a² comes in two parts:
- * a² = h² + (a-h)(a+h), h with half the bits of a. */
+ * exponential turns the absolute error of a² into a relative one, so a² is a sum of two numbers: a²
+ * = h² + (a-h)(a+h), where h has half the bits of a. */
 #include "compiler/lower/math_priv.h"
 
-/* erf x = x + x P(x² - 0.45) on [0, 1], error 2^-28.4: the shift halves the terms, and with them
- * what their roundings cost. */
+/* erf x = x + x P(x² - 0.45) on [0, 1], error 2^-28.4. The shift by 0.45 halves the terms of P, and
+ * so their rounding errors. */
 #define ERF_SHIFT32 0.45
 static const double erf_p32[] = {
     -0.0202768184, -0.289152086,    0.0822053552,   -0.0189935118,
@@ -27,8 +27,8 @@ static const double erf_q32[] = {
 };
 
 /* f32: w(a) = v + a v² P(v) with v = k/(a+k), on a in [0, 9.2], error 2^-25.3. Near 0, where w
- * falls the fastest, a itself enters and the roundings of v count little. k makes that error small
- * and has few bits, so that a+k is exact more often. */
+ * falls the fastest, a itself is a factor, so rounding errors of v count little. k minimises that
+ * error and has few bits, so that a+k is exact more often. */
 #define ERFC_K32 1.328125
 static const double erfc_p32[] = {
     -0.433066368, -0.113990977, 0.125768334,  0.0929547176, 0.324500054,
@@ -59,11 +59,11 @@ static expr_id erf_small(struct nest *nest, expr_id x)
 static expr_id erfc_f64(struct nest *nest, expr_id x)
 {
     const double k = ERFC_K64;
-    /* The limit is where the power of two is built as 0; all is 0 from 27.3 on. */
+    /* The limit is where the power of two is built as 0; the result is 0 from 27.3 on. */
     expr_id a = math_at_most(nest, math_abs(nest, x), 27.45);
     expr_id sum = math_addk(nest, a, k);
     expr_id inverse = math_div(nest, math_num(nest, a, 1), sum);
-    /* The form whose rounding errors are less. */
+    /* (a-k)/(a+k) in the form with the smaller rounding error. */
     expr_id t = expr_select(nest, math_less(nest, a, 3 * k),
                             math_mul(nest, math_addk(nest, a, -k), inverse),
                             math_fmak(nest, inverse, -2 * k, math_num(nest, a, 1)));
@@ -72,7 +72,7 @@ static expr_id erfc_f64(struct nest *nest, expr_id x)
     expr_id low = math_mul(nest, math_sub(nest, h, a), math_add(nest, a, h));
     struct math_exp e = math_exp_reduced(nest, high, low, 64);
     expr_id p = MATH_POLY(nest, t, erfc_p64);
-    expr_id product = expr_fma(nest, p, e.part, p); /* e.p has a rounding more */
+    expr_id product = expr_fma(nest, p, e.part, p); /* p e.p would round once more */
     expr_id result = math_mul(nest, math_div(nest, product, sum), e.scale);
     return math_mulk(nest, result, 0x1p-64);
 }
@@ -80,7 +80,7 @@ static expr_id erfc_f64(struct nest *nest, expr_id x)
 /* erfc |x| for f32; error at most 3.88 ULP, with FMA and without. */
 static expr_id erfc_f32(struct nest *nest, expr_id x)
 {
-    /* The limit is where the power of two is built as 0; all is 0 from 10.06 on. */
+    /* The limit is where the power of two is built as 0; the result is 0 from 10.06 on. */
     expr_id a = math_at_most(nest, math_abs(nest, x), 10.5);
     expr_id h = math_truncate(nest, a, 12);
     expr_id low = math_mul(nest, math_sub(nest, a, h), math_add(nest, a, h));
@@ -88,7 +88,7 @@ static expr_id erfc_f32(struct nest *nest, expr_id x)
     expr_id v = math_div(nest, math_num(nest, a, ERFC_K32), math_addk(nest, a, ERFC_K32));
     expr_id avv = math_mul(nest, math_mul(nest, a, v), v);
     expr_id w = expr_fma(nest, avv, MATH_POLY(nest, v, erfc_p32), v);
-    expr_id p = expr_fma(nest, w, e.part, w); /* w e.p has a rounding more */
+    expr_id p = expr_fma(nest, w, e.part, w); /* w e.p would round once more */
     return math_mulk(nest, math_mul(nest, p, e.scale), 0x1p-32);
 }
 

@@ -1,5 +1,5 @@
-/* Expressions become steps over registers: operands have smaller ids than their users, so ascending
- * ids are an order of evaluation; a register is free again after its last use. */
+/* Expressions become operations on registers. Operands have smaller ids than their users, so
+ * ascending ids are an evaluation order; a register is free again after its last use. */
 #include "compiler/lower/math_eval.h"
 
 #include <assert.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sets last_use[e] to e for all that root is made of. */
+/* Sets last_use[e] to e for every expression below root. */
 static void mark(const struct nest *nest, expr_id root, uint32_t *last_use)
 {
     bool seen = last_use[root] != 0;
@@ -216,7 +216,7 @@ const union value_block *program_run(const struct program *p, union value_block 
         const union value_block *c = &registers[s->in[2]];
         if (s->op == EXPR_LOCAL)
             *r = s->expr.index == 0 ? *x : *y;
-        else if (s->op == EXPR_PARAM) /* functions are asked about x alone */
+        else if (s->op == EXPR_PARAM) /* a function is tested with x as its argument */
             *r = *x;
         else if (s->dtype == DTYPE_F32)
             run_f32(s, r->f32, a, b, c, fused);

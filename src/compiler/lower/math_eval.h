@@ -1,5 +1,5 @@
-/* An evaluator of loop expressions for tests: floats and the integers of their width, a block of
- * values at a time, exactly as exprs.def says. */
+/* An evaluator of loop expressions for tests: on floats and integers of their width, a block of
+ * values at a time, with exactly the meaning of exprs.def. */
 #ifndef URZA_COMPILER_LOWER_MATH_EVAL_H
 #define URZA_COMPILER_LOWER_MATH_EVAL_H
 
@@ -23,15 +23,15 @@ struct step {
     struct expr expr;
 };
 
-/* An expression as steps over registers; read-only once built. */
+/* An expression as a list of operations on registers; read-only once built. */
 struct program {
     uint32_t count, result, registers;
     struct step steps[MAX_STEPS];
 };
 
-/* Local 0 is x, local 1 is y. Fails an assertion on more than MAX_STEPS operations. */
+/* Local 0 is x, local 1 is y. Asserts that there are at most MAX_STEPS operations. */
 void program_init(struct program *p, const struct nest *nest, expr_id root);
-/* registers: MAX_REGISTERS of them. fused: FMA rounds once, else twice. The result lies in
+/* registers: MAX_REGISTERS of them. fused: FMA rounds once, else twice. Returns one of the
  * registers. */
 const union value_block *program_run(const struct program *p, union value_block *registers,
                                      const union value_block *x, const union value_block *y,

@@ -1,9 +1,10 @@
 /* Exponentials: e^x, 2^x, e^x - 1, tanh.
  *
- * x = n ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial; 2^n by exponent bits. n comes from
- * adding a number so large that the sum's last bit is 1. With the exponent's bias in that number
- * too, the low bits of the sum, shifted into the exponent field, are 2^n, with no further
- * arithmetic. Where 2^n may not exist, it is multiplied in two halves (math_scale). */
+ * x = n ln 2 + r with |r| ≤ ln 2 / 2; e^r is a polynomial; 2^n is made of exponent bits. n comes
+ * from adding a number so large that the unit in the last place of the sum is 1. If that number
+ * also contains the exponent's bias, the low bits of the sum, shifted into the exponent field, are
+ * 2^n without further arithmetic. Where 2^n may not be representable, the factor is applied in two
+ * halves (math_scale). */
 #include "compiler/lower/math_priv.h"
 
 #include <math.h>
@@ -42,13 +43,13 @@ static const double exp2_q64[] = {
     1.0178047502336782e-07, 7.0548148260777992e-09, 4.4572437307246319e-10, 2.5855219901122127e-11,
 };
 
-/* ln 2 in two parts; n times the first is exact. */
+/* ln 2 as a sum of two numbers; n times the first is exact. */
 static const double ln2_high[] = {0x1.62e4p-1, 0x1.62e42feep-1};
 static const double ln2_low[] = {0x1.7f7d1cf79abcap-20, 0x1.a39ef35793c76p-33};
 
-/* n + scale_bias in two halves, each the exponent of a factor. The lesser is 0, and so is its
- * factor, at n = 1 - scale_bias, where the result rounds to 0: then no product is too small for a
- * float, which would be slow. */
+/* n + scale_bias in two halves, each the exponent field of a factor. At n = 1 - scale_bias, where
+ * the result rounds to 0, the lesser half and so its factor are 0: the product is exactly 0 then
+ * and does not underflow, which would be slow. */
 expr_id math_scale(struct nest *nest, expr_id p, expr_id rounded)
 {
     int shift = math_layout(nest, p)->mantissa;
@@ -71,7 +72,8 @@ expr_id math_power_of_two(struct nest *nest, expr_id rounded)
     return math_from_bits(nest, math_bitop(nest, EXPR_SHL, bits, shift));
 }
 
-/* bias: what the exponent field of scale gets on top of n. minus_one: part matters for itself. */
+/* bias: added to n in the exponent field of scale. minus_one: the result is `part`, so its error
+ * counts relative to itself. */
 static struct math_exp reduce(struct nest *nest, expr_id high, expr_id low, int64_t bias,
                               bool minus_one, expr_id *out_rounded)
 {
@@ -81,7 +83,7 @@ static struct math_exp reduce(struct nest *nest, expr_id high, expr_id low, int6
     expr_id sum = low == EXPR_NONE ? high : math_add(nest, high, low);
     *out_rounded = math_fmak(nest, sum, 0x1.71547652b82fep0, magic);
     e.n = math_sub(nest, *out_rounded, magic);
-    /* r = r_high + r_low; r_high is exact, and enters the sum below as it is. */
+    /* r = r_high + r_low; r_high is exact, and is added last, unrounded. */
     expr_id r_high = math_fmak(nest, e.n, -ln2_high[f64], high);
     expr_id r_low = low == EXPR_NONE ? math_mulk(nest, e.n, -ln2_low[f64])
                                      : math_fmak(nest, e.n, -ln2_low[f64], low);
@@ -122,7 +124,7 @@ struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low, int
     return e;
 }
 
-/* x within the exponents that math_scale takes; what was cut off is infinity or 0 all the same. */
+/* Limits x to the exponents that math_scale takes; beyond them the result is infinity or 0. */
 static expr_id limit_exp(struct nest *nest, expr_id x, double least, double greatest)
 {
     return math_at_least(nest, math_at_most(nest, x, greatest), least);
@@ -172,7 +174,7 @@ expr_id math_expm1(struct nest *nest, expr_id x)
 {
     bool f64 = math_is_f64(nest, x);
     expr_id limited = math_at_most(nest, x, f64 ? 709.9 : 89);
-    limited = math_at_least(nest, limited, f64 ? -40 : -20); /* gives -1 */
+    limited = math_at_least(nest, limited, f64 ? -40 : -20); /* the result is -1 there */
     /* scale is 2^(n-1), because 2^n may be too large; the result is doubled at the end. */
     expr_id rounded;
     struct math_exp e =
@@ -183,8 +185,8 @@ expr_id math_expm1(struct nest *nest, expr_id x)
     return expr_select(nest, math_equal(nest, x, 0), x, result); /* -0 */
 }
 
-/* tanh x = x + x P(x² - 17/32) on [0, 1], error 2^-30; the shift keeps the terms, and their
- * roundings, small. */
+/* tanh x = x + x P(x² - 17/32) on [0, 1], error 2^-30. The shift keeps the terms of P, and so their
+ * rounding errors, small. */
 #define TANH_SHIFT 0.53125
 static const double tanh_p32[] = {
     -0.146111399,   -0.227046251,  0.07435406,      -0.0247438755,  0.00824846514,
@@ -200,7 +202,7 @@ expr_id math_tanh(struct nest *nest, expr_id x)
     }
     expr_id z = expr_fma(nest, a, a, math_num(nest, a, -TANH_SHIFT));
     expr_id small = expr_fma(nest, a, MATH_POLY(nest, z, tanh_p32), a);
-    /* 1 - 2 / (e^2a + 1): the quotient is below 1/4 here, so its errors count little. */
+    /* 1 - 2 / (e^2a + 1). The quotient is below 1/4 here, so its error counts little. */
     expr_id twice = math_mulk(nest, math_at_most(nest, a, 10), 2);
     struct math_exp e = math_exp_reduced(nest, twice, EXPR_NONE, 0);
     expr_id power = expr_fma(nest, e.p, e.scale, math_num(nest, x, 1));

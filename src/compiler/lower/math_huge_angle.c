@@ -1,20 +1,21 @@
-/* Huge f64 arguments of sin, cos and tan, modulo π/2, after Payne and Hanek.
+/* Reduction of huge f64 arguments of sin, cos and tan modulo π/2, after Payne and Hanek ("Radian
+ * reduction for trigonometric functions", 1983).
  *
- * x = m 2^k with m of 53 bits. Of the bits of 2/π those above 2^(1-k) give whole turns with m and
- * are left out; the next 192, as an integer times m modulo 2^192, are x 2/π modulo 4: two bits of
- * quarters, then 190 of the fraction. The bits below change it by less than 2^-137. A fraction is
- * never nearer than 2^-62 to 0 or 1, for no f64 is nearer to a multiple of π/2; so at least 75 of
- * its bits are right, counted from the first that is not that of its sign.
+ * x = m 2^k with m of 53 bits. Bits of 2/π above 2^(1-k), times x, are multiples of 4 quarters,
+ * that is whole turns, and are left out. The next 192 bits, as an integer times m modulo 2^192, are
+ * x 2/π modulo 4: two bits of quarters, then 190 of the fraction. The bits below change it by less
+ * than 2^-137. No f64 is nearer to a multiple of π/2 than 2^-62 of a quarter, so at least 75 bits
+ * of the fraction behind its leading sign bits are right.
  *
- * All integers are u64, digits of 32 bits in the product; no sum or product there overflows. */
+ * All integers are u64, and digits of the product have 32 bits, so no sum or product overflows. */
 #include "compiler/lower/math_priv.h"
 
-#define LEAST_EXPONENT 1052 /* biased: of 2^29 */
+#define LEAST_EXPONENT 1052 /* the biased exponent of 2^29 */
 #define WORDS 19
 #define DIGITS 6
 #define DIGIT_MASK 0xffffffff
 
-/* 25 zeros, which the least x begins with, then the bits of 2/π. */
+/* 25 zeros, which are in the window of the least x, then the bits of 2/π. */
 static const uint64_t two_over_pi[WORDS] = {
     0x000000517cc1b727, 0x220a94fe13abe8fa, 0x9a6ee06db14acc9e, 0x21c820ff28b1d5ef,
     0x5de2b0db92371d21, 0x26e9700324977504, 0xe8c90e7f0ef58e58, 0x94d39f74411afa97,
@@ -48,14 +49,14 @@ static expr_id either(struct nest *nest, expr_id a, expr_id b)
     return expr_binary(nest, EXPR_OR, a, b);
 }
 
-/* 192 bits of the table from the bit first on, as digits, the lowest first. */
+/* 192 bits of the table from bit `first` on, as digits, the lowest first. */
 static void table_window(struct nest *nest, expr_id first, expr_id digits[DIGITS])
 {
     expr_id words[WORDS], shift = math_bitop(nest, EXPR_AND, first, 63);
     expr_id other_shift = math_bitop(nest, EXPR_XOR, shift, 63);
     for (int i = 0; i < WORDS; i++)
         words[i] = word(nest, two_over_pi[i]);
-    /* The words from first / 64 on, of which four will count. */
+    /* Moves the words from first / 64 on to the front; four of them are used. */
     for (int step = 8; step > 0; step /= 2) {
         expr_id bit = math_bitop(nest, EXPR_AND, first, 64 * step);
         expr_id set = expr_binary(nest, EXPR_NE, bit, word(nest, 0));
@@ -71,7 +72,7 @@ static void table_window(struct nest *nest, expr_id first, expr_id digits[DIGITS
     }
 }
 
-/* digits times factor, which is less than 2^32, added to product from digit at on. */
+/* Adds digits times factor (less than 2^32) to product, from digit `at` on. */
 static void add_multiple(struct nest *nest, const expr_id digits[DIGITS], expr_id factor, int at,
                          expr_id product[DIGITS])
 {
@@ -84,7 +85,7 @@ static void add_multiple(struct nest *nest, const expr_id digits[DIGITS], expr_i
     }
 }
 
-/* A digit times 2^scale, exactly: placed in the mantissa of 2^(52 + scale). */
+/* A digit times 2^scale, exactly: the digit is placed in the mantissa of 2^(52 + scale). */
 static expr_id digit_value(struct nest *nest, expr_id digit, int scale)
 {
     uint64_t unit = (uint64_t)(1023 + 52 + scale) << 52;
@@ -93,9 +94,9 @@ static expr_id digit_value(struct nest *nest, expr_id digit, int scale)
     return math_sub(nest, placed, base);
 }
 
-/* (high 2^-64 + low 2^-128) π/2. The leading half of the fraction times that of π/2 is exact, so
- * that all but the last rounding are of terms 2^-26 times the result, or of a fraction of few bits
- * at most a quarter of it. */
+/* (high 2^-64 + low 2^-128) π/2. The leading half of the fraction times that of π/2 is exact. So
+ * all roundings but the last are of terms at most 2^-26 of the result, or of a fraction of few bits
+ * that is at most a quarter of it. */
 static expr_id times_half_pi(struct nest *nest, expr_id high, expr_id low)
 {
     const double half_pi = 0x1.921fb54442d18p0, leading = 0x1.921fb54p0,
@@ -134,16 +135,16 @@ struct math_huge_angle math_huge_angle(struct nest *nest, expr_id x)
     expr_id negative = right(nest, high, 63);
     expr_id quarters = math_add(nest, right(nest, p[5], 30), negative);
     expr_id flip = math_sub(nest, word(nest, 0), negative);
-    high = expr_binary(nest, EXPR_XOR, high, flip); /* 2^-128 off, which is nothing */
+    high = expr_binary(nest, EXPR_XOR, high, flip); /* off by 2^-128: negligible */
     low = expr_binary(nest, EXPR_XOR, low, flip);
     expr_id rest = times_half_pi(nest, high, low);
-    rest = math_add(nest, rest, math_sub(nest, x, x)); /* infinity: NaN */
+    rest = math_add(nest, rest, math_sub(nest, x, x)); /* NaN for infinity */
 
     struct math_huge_angle out;
     expr_id sign = left(nest, expr_binary(nest, EXPR_XOR, negative, minus), 63);
     sign = expr_binary(nest, EXPR_XOR, expr_bitcast(nest, rest, DTYPE_U64), sign);
     out.rest = expr_bitcast(nest, sign, DTYPE_F64);
-    /* Times -1 for negative x: (q ^ -1) + 1. */
+    /* Negated for negative x: (q ^ -1) + 1. */
     flip = math_sub(nest, word(nest, 0), minus);
     quarters = math_add(nest, expr_binary(nest, EXPR_XOR, quarters, flip), minus);
     out.quarters = expr_bitcast(nest, quarters, DTYPE_I64);

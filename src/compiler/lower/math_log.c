@@ -1,6 +1,6 @@
 /* Logarithms: x = 2^e (1 + f) with 1 + f in [√½, √2); ln x = e ln 2 + f - f²/2 + tail(f).
  *
- * f is exact and the rest small beside it, so that one rounding dominates. */
+ * f is exact and the rest is small beside it, so the rounding of the last sum dominates. */
 #include "compiler/lower/math_priv.h"
 
 #include <math.h>
@@ -47,7 +47,7 @@ static expr_id log_sum(struct nest *nest, expr_id e, expr_id f)
     return math_fmak(nest, e, ln2_high[f64], y);
 }
 
-/* What a logarithm is at 0, below it, at infinity and NaN. */
+/* Replaces the result at 0, below 0, at infinity and at NaN. */
 static expr_id log_special(struct nest *nest, expr_id x, expr_id result)
 {
     result = expr_select(nest, math_less(nest, x, INFINITY), result, x);
@@ -56,7 +56,7 @@ static expr_id log_special(struct nest *nest, expr_id x, expr_id result)
     return expr_select(nest, math_greater(nest, x, 0), result, low);
 }
 
-/* e and f of x, subnormal numbers included. */
+/* e and f of x, which may be subnormal. */
 static void split(struct nest *nest, expr_id x, expr_id *out_e, expr_id *out_f)
 {
     expr_id shift;
@@ -87,8 +87,8 @@ expr_id math_log1p(struct nest *nest, expr_id x)
     const struct float_layout *l = math_layout(nest, x);
     expr_id u = math_addk(nest, x, 1);
     struct math_split s = math_decompose(nest, u, sqrt_half_bits[math_is_f64(nest, x)]);
-    /* f = (1+x) 2^-e - 1 from x itself: what 1 + x rounds away would be lost. Where x is so large
-     * that nothing of the 1 is left, 2^-e may not exist, and is not needed. */
+    /* f = (1+x) 2^-e - 1 is computed from x, because 1 + x would lose low bits of x. Where x is so
+     * large that the 1 does not count, 2^-e may not be representable, and is not used. */
     expr_id negated = math_sub(nest, math_int(nest, s.biased, 2 * l->bias), s.biased);
     expr_id scale = math_from_bits(nest, math_bitop(nest, EXPR_SHL, negated, l->mantissa));
     expr_id f = expr_fma(nest, x, scale, math_addk(nest, scale, -1));

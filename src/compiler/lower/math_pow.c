@@ -1,8 +1,8 @@
 /* a^b = 2^(b log2 |a|), then sign and special values.
  *
- * f32 computes in f64. f64 carries the logarithm in two numbers whose sum has about 68 bits (the
- * scheme is fdlibm's): factors are cut to 21 bits in the mantissa so that their products are exact
- * without FMA. */
+ * f32 is computed in f64. f64 has the logarithm as a sum of two numbers, of about 68 bits (the
+ * scheme of fdlibm's e_pow.c): factors are cut to 21 bits in the mantissa so that their products
+ * are exact without FMA. */
 #include "compiler/lower/math_priv.h"
 
 #include <math.h>
@@ -40,7 +40,8 @@ static expr_id pow_f32(struct nest *nest, expr_id a, expr_id b)
     struct math_split s = math_decompose(nest, x, 0x3fe6a09e667f3bcd);
     expr_id f = math_addk(nest, s.m, -1);
     expr_id log2 = expr_fma(nest, f, MATH_POLY(nest, f, log2_p), s.exponent);
-    /* 1^∞ is 1: 0 × 2^200; the rest overflows f32 all the same. */
+    /* y is limited, because 1^∞ = 1 but log2(1) × ∞ would be NaN; such a y overflows f32 or gives 0
+     * in any case. */
     y = math_at_least(nest, math_at_most(nest, y, 0x1p200), -0x1p200);
     expr_id power = math_mul(nest, y, log2);
     power = math_at_least(nest, math_at_most(nest, power, 200), -200);
@@ -52,17 +53,17 @@ static expr_id cut(struct nest *nest, expr_id x)
     return math_truncate(nest, x, 32);
 }
 
-/* log2 a = out_high + out_low, out_high cut; a is positive and finite. */
+/* log2 a = out_high + out_low, with out_high cut; a is positive and finite. */
 static void log2_f64(struct nest *nest, expr_id a, expr_id *out_high, expr_id *out_low)
 {
-    const double scale = 0x1.ec709dc3a03fdp-1; /* 2 / (3 ln 2), and in two parts */
+    const double scale = 0x1.ec709dc3a03fdp-1; /* 2 / (3 ln 2), and the same as a sum */
     const double scale_high = 0x1.ec709cp-1, scale_low = 0x1.c3a03fd749fc1p-25;
     const double log2_base_high = 0x1.2b8034p-1, log2_base_low = 0x1.cfdeb43cfd006p-27;
     expr_id shift, zero = math_num(nest, a, 0), one = math_num(nest, a, 1);
     expr_id normal = math_normalize(nest, a, &shift);
     struct math_split split = math_decompose(nest, normal, 0x3febb67ae8584caa); /* √3/2 */
     expr_id n = math_add(nest, split.exponent, shift);
-    /* base 1 or 3/2, whichever is nearer to m: |s| stays below 0.101. */
+    /* base is 1 or 3/2, whichever is nearer to m, so that |s| < 0.101. */
     expr_id upper = math_greater(nest, split.m, 0x1.3988e1409212ep0); /* √(3/2) */
     expr_id base = expr_select(nest, upper, math_num(nest, a, 1.5), one);
     expr_id base_high = expr_select(nest, upper, math_num(nest, a, log2_base_high), zero);
@@ -103,7 +104,8 @@ static expr_id pow_f64(struct nest *nest, expr_id a, expr_id y)
     const double ln2_low = 0x1.efa39ef35793cp-25;
     expr_id log_high, log_low;
     log2_f64(nest, a, &log_high, &log_low);
-    /* |log2 a| > 2^-53 unless it is 0: past 2^80 all overflows, or is 1. */
+    /* Unless log2 a is 0, it is above 2^-53 in magnitude, so a result with |y| > 2^80 overflows or
+     * is 0. */
     y = math_at_least(nest, math_at_most(nest, y, 0x1p80), -0x1p80);
     expr_id y_high = cut(nest, y);
     expr_id low = expr_fma(nest, math_sub(nest, y, y_high), log_high, math_mul(nest, y, log_low));
@@ -124,8 +126,8 @@ static expr_id pow_f64(struct nest *nest, expr_id a, expr_id y)
     expr_id z = math_add(nest, u, v), w = math_sub(nest, v, math_sub(nest, z, u));
     expr_id q = MATH_POLY(nest, z, exp_q);
     expr_id p = math_add(nest, z, expr_fma(nest, math_mul(nest, z, z), q, w));
-    /* Where power was limited, z is huge and p anything: the result overflows or is 0 all the same.
-     */
+    /* Where power was limited, z is huge and p undefined, but the result overflows or is 0 in any
+     * case. */
     p = math_at_least(nest, math_at_most(nest, p, 1), -0.5);
     double one = math_scale_power(l);
     return math_scale(nest, math_fmak(nest, p, one, math_num(nest, y, one)), rounded);
@@ -141,7 +143,7 @@ static expr_id either(struct nest *nest, expr_id a, expr_id b)
     return expr_binary(nest, EXPR_OR, a, b);
 }
 
-/* y is an integer: is its truncation something else? Infinities count as even integers. */
+/* Whether y is no integer: its truncation differs from it. Infinities count as even integers. */
 static expr_id has_fraction(struct nest *nest, expr_id y)
 {
     return expr_binary(nest, EXPR_NE, expr_unary(nest, EXPR_TRUNC, y), y);

@@ -1,6 +1,5 @@
-/* Short names for building float expressions, and the pieces that several functions share. Operands
- * of one call have one float dtype, from which constants and the integer dtype of the same width
- * follow. */
+/* Short names for building float expressions, and what several functions share. Operands of one
+ * call have one float dtype; constants have it, too, and integers the width of it. */
 #ifndef URZA_COMPILER_LOWER_MATH_PRIV_H
 #define URZA_COMPILER_LOWER_MATH_PRIV_H
 
@@ -10,11 +9,11 @@
 struct float_layout {
     enum dtype integer;
     int mantissa;      /* stored bits */
-    int64_t bias, one; /* of the exponent; the bits of 1.0 */
+    int64_t bias, one; /* bias of the exponent; the bits of 1.0 */
     int64_t mantissa_mask, sign;
     double min_normal;
-    int64_t scale_bias;   /* what math_scale wants */
-    double integer_magic; /* 1.5 × 2^mantissa: adding it rounds to an integer, which shows in the
+    int64_t scale_bias;   /* the bias that math_scale expects */
+    double integer_magic; /* 1.5 × 2^mantissa: adding it rounds to an integer, which is then in the
                              low bits */
 };
 const struct float_layout *math_layout(const struct nest *nest, expr_id x);
@@ -81,8 +80,8 @@ static inline expr_id math_equal(struct nest *nest, expr_id a, double k)
 {
     return expr_binary(nest, EXPR_EQ, a, math_num(nest, a, k));
 }
-/* The constant stands first: MIN and MAX give their second operand for NaN, so NaN passes through.
- */
+/* The constant is the first operand, because MIN and MAX give their second operand if either is
+ * NaN: a NaN in a stays NaN. */
 static inline expr_id math_at_most(struct nest *nest, expr_id a, double k)
 {
     return expr_binary(nest, EXPR_MIN, math_num(nest, a, k), a);
@@ -113,38 +112,39 @@ expr_id math_with_sign(struct nest *nest, expr_id magnitude, expr_id x);
 /* x with the low bits of its mantissa cleared. */
 expr_id math_truncate(struct nest *nest, expr_id x, int bits);
 
-/* x = 2^e m; m in [low, 2 low) where low_bits are the bits of low in [1/2, 1). For subnormal, zero,
- * negative and non-finite x both are meaningless. */
+/* x = 2^e m with m in [low, 2 low), where low_bits are the bits of low in [1/2, 1). Undefined for
+ * subnormal, zero, negative and non-finite x. */
 struct math_split {
     expr_id exponent, m;
     expr_id biased; /* e + bias, an integer */
 };
 struct math_split math_decompose(struct nest *nest, expr_id x, int64_t low_bits);
-/* x, times 2^shift where it is smaller than the least normal number; out_exponent: -shift or 0. */
+/* x, times 2^shift if x is below the least normal number; out_exponent: -shift or 0. */
 expr_id math_normalize(struct nest *nest, expr_id x, expr_id *out_exponent);
 
 /* 2^n p = e^(high + low); p in [0.7, 1.42]. low may be EXPR_NONE. */
 struct math_exp {
     expr_id n, p;
-    expr_id part;  /* p - 1, with no cancellation */
-    expr_id scale; /* 2^(n + shift) where that is a normal number, 0 at the exponent below these */
+    expr_id part;  /* p - 1, without cancellation */
+    expr_id scale; /* 2^(n + shift) if that is a normal number; 0 at the exponent below the least
+                      normal one */
 };
 struct math_exp math_exp_reduced(struct nest *nest, expr_id high, expr_id low, int shift);
-/* 2^n p = e^-(high + low) for f32, high ≥ 0 and low in [0, 0.07], in fewer operations: p has an
+/* 2^n p = e^-(high + low) for f32, high ≥ 0 and low in [0, 0.07], with fewer operations; p has an
  * error of 1.5 ULP. */
 struct math_exp math_exp_minus(struct nest *nest, expr_id high, expr_id low, int shift);
-/* 2^n by exponent bits; rounded: a number whose low bits hold n + bias. */
+/* 2^n, made of exponent bits. rounded: a number whose low bits are n + bias. */
 expr_id math_power_of_two(struct nest *nest, expr_id rounded);
-/* 2^n q for q in [0.7, 1.42], rounded once if it is subnormal; p: q math_scale_power(), which is
- * exact; rounded: a number whose low bits hold n + scale_bias, n from 1 - scale_bias (where the
+/* 2^n q for q in [0.7, 1.42], rounded once if it is subnormal. p: q math_scale_power(), which is
+ * exact. rounded: a number whose low bits are n + scale_bias, with n from 1 - scale_bias (where the
  * result is 0) to bias + 2. */
 expr_id math_scale(struct nest *nest, expr_id p, expr_id rounded);
 double math_scale_power(const struct float_layout *l);
 /* 2^x for f64, |x| < 1000, with an error of 2^-31: enough for a result in f32. */
 expr_id math_exp2_coarse(struct nest *nest, expr_id x);
 
-/* x = quarters π/2 + rest, |rest| ≤ π/4, for f64 x from 2^29 on in magnitude; of infinity rest is
- * NaN, of smaller x both are meaningless. */
+/* x = quarters π/2 + rest, |rest| ≤ π/4, for f64 x of magnitude 2^29 or more. rest is NaN for
+ * infinity; both are undefined for smaller x. */
 struct math_huge_angle {
     expr_id rest;     /* f64, exact to 1 ULP */
     expr_id quarters; /* i64; its two low bits count */

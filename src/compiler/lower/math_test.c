@@ -1,8 +1,8 @@
-/* Elementary functions against libm of a wider type, through an evaluator of loop expressions that
- * does exactly what exprs.def says, with FMA rounded once and rounded twice.
+/* Elementary functions compared with libm of a wider type, in an evaluator of loop expressions with
+ * exactly the meaning of exprs.def, with FMA rounded once and rounded twice.
  *
- * By default samples and all special values; with --exhaustive [name]… every f32 of the unary
- * functions. */
+ * By default on samples and all special values; with --exhaustive [name]… on every f32, for the
+ * unary functions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,7 +64,7 @@ static const struct function functions[] = {
 };
 #define FUNCTION_COUNT (sizeof functions / sizeof functions[0])
 
-/* Error in units of the last place of exact, for results of f32; that is never less than the least
+/* The error in units of the last place of `exact` for f32 results; the unit is at least the least
  * subnormal number. Infinity counts as 2^128. */
 static double ulp_f32(float result, double exact)
 {
@@ -126,9 +126,9 @@ static void built_free(struct built *b)
     free(b);
 }
 
-/* The greatest error seen, and where. */
+/* The greatest error so far, and its arguments. */
 struct worst {
-    double ulp[2]; /* without FMA, with */
+    double ulp[2]; /* without FMA, with FMA */
     double x[2], y[2];
 };
 
@@ -259,7 +259,8 @@ static void check_f64(const struct program *p, const struct function *f,
     }
 }
 
-/* Uniform over the function's range, and uniform exponents within it. */
+/* Samples that are uniform over the function's range, and samples with uniform exponents within
+ * it. */
 static void test_unary_f64(void **state)
 {
     (void)state;
@@ -285,7 +286,7 @@ static void test_unary_f64(void **state)
         }
         worst_report(f->name, "f64", f->f64_bound, &w);
         assert_true(w.ulp[0] <= f->f64_bound && w.ulp[1] <= f->f64_bound);
-        assert_true(f->f64_bound <= prim_ulp(f->prim, DTYPE_F64)); /* what packages are judged by */
+        assert_true(f->f64_bound <= prim_ulp(f->prim, DTYPE_F64)); /* the bound of verification */
         built_free(b);
     }
     free(registers);
@@ -299,7 +300,7 @@ static void assert_same(double result, double expected, const char *name, double
         fail_msg("%s(%a, %a) is %a, not %a", name, x, y, result, expected);
 }
 
-/* Zeros with their sign, infinities, NaN and domain errors come out as C99 says, in both dtypes. */
+/* Signed zeros, infinities, NaN and domain errors give what C99 says, in both dtypes. */
 static void test_special_values(void **state)
 {
     (void)state;
@@ -327,7 +328,7 @@ static void test_special_values(void **state)
     free(registers);
 }
 
-/* Every pair of special values, small integers and halves among them. */
+/* Every pair of special values, with small integers and halves among them. */
 static void test_pow_special_values(void **state)
 {
     (void)state;
@@ -369,7 +370,7 @@ static void test_pow_special_values(void **state)
     free(registers);
 }
 
-/* Bases over all exponents and near 1; powers so that most results are finite. */
+/* Samples of pow: bases over all exponents and near 1; powers for which most results are finite. */
 static double pow_sample(uint64_t *seed, double exponents, double *out_y)
 {
     double u = unit(seed);
@@ -419,8 +420,8 @@ static void test_pow(void **state)
     free(registers);
 }
 
-/* f64 nearest to multiples of π/2 for their exponents, the hardest there are, found by continued
- * fractions. The first leaves 2^-60.9. */
+/* The f64 that are nearest to multiples of π/2 for their exponents, found by continued fractions;
+ * they are the hardest arguments. The first leaves 2^-60.9. */
 static const double hard_angles[] = {
     0x1.6ac5b262ca1ffp849, 0x1.6ac5b262ca1ffp850, 0x1.504cac51f1eafp131, 0x1.6ac5b262ca1ffp851,
     0x1.e009c53148be1p991, 0x1.4c96c11134d36p577, 0x1.cfe482285f8edp860, 0x1.db41f3cb71d7bp680,
@@ -429,8 +430,8 @@ static const double hard_angles[] = {
 };
 #define HARD_COUNT (sizeof hard_angles / sizeof hard_angles[0])
 
-/* A hard angle, a number next to one or a small multiple of it; one nearest to a multiple of π/2;
- * or any f64 from about where small angles end, uniform in its exponent. */
+/* One of: a hard angle, a neighbour or a small multiple of it; a number nearest to a multiple of
+ * π/2; any f64 from about the end of small angles on, uniform in its exponent. */
 static double huge_angle(uint64_t *seed, uint32_t i)
 {
     double u = unit(seed), v;

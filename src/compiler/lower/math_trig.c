@@ -1,18 +1,19 @@
 /* sin, cos, tan and atan.
  *
- * f32 arguments are reduced, and the polynomials run, in f64. Reduction works in turns, x / 2π
- * modulo 1, for every finite x: 1/2π is cut into chunks of 27 bits, so that a chunk times the 24
- * bits of x is exact and whole turns can be dropped from each product. Four chunks serve x < 2^50;
- * a greater x is scaled to an integer below 2^50, x 2^-k, which multiplies the chunks of 2^k/2π
- * modulo 1. Quarter turns are dropped as soon as they appear, so that no bit falls off at the end
- * of a sum that is close to one.
+ * f32 arguments are reduced, and the polynomials evaluated, in f64. Reduction works in turns, x /
+ * 2π modulo 1, for every finite x: 1/2π is cut into chunks of 27 bits, so that a chunk times the 24
+ * bits of x is exact and whole turns can be dropped from each product. Four chunks suffice for x <
+ * 2^50; a greater x is scaled to an integer below 2^50, x 2^-k, which multiplies the chunks of
+ * 2^k/2π modulo 1. Quarter turns are dropped as soon as they appear, because a sum near 1 would
+ * lose low bits.
  *
- * f64 arguments up to 2^29 are reduced by π/2 in four parts, three of 24 bits, exact while the
- * quotient has 29 bits; greater ones, which are rare, as math_huge_angle.c says. */
+ * f64 arguments up to 2^29 are reduced by π/2 as a sum of four numbers, of which three have 24
+ * bits: their products are exact while the quotient has 29 bits. Greater ones, which are rare, are
+ * reduced as math_huge_angle.c says. */
 #include "compiler/lower/math_priv.h"
 
-/* sin 2πs = s S(s²) and cos 2πs = 1 + s² C(s²) on |s| ≤ 1/8, errors 2^-37 and 2^-34; at 3/16, where
- * only huge x lead, 2^-31 and 2^-29. */
+/* sin 2πs = s S(s²) and cos 2πs = 1 + s² C(s²) on |s| ≤ 1/8, errors 2^-37 and 2^-34; at 3/16, which
+ * only huge x reach, 2^-31 and 2^-29. */
 static const double sin_turn[] = {
     6.2831853071503438, -41.341702148835978, 81.605203144286861,
     -76.69769542220277, 41.467034461876068,
@@ -39,7 +40,7 @@ struct angle {
     expr_id quarters; /* i64; its two low bits count */
 };
 
-/* Adding it rounds to quarters and leaves their number in the low bits. */
+/* Adding it rounds to quarters; the low bits of the sum are their number. */
 #define QUARTER_MAGIC 0x1.8p50
 
 static expr_id quarters_of(struct nest *nest, expr_id s)
@@ -92,7 +93,7 @@ static struct angle reduce_f32(struct nest *nest, expr_id narrow)
     return angle;
 }
 
-/* Of the rest r, |r| ≤ π/4. */
+/* The sine and cosine of the rest r, |r| ≤ π/4. */
 static struct angle angle_f64(struct nest *nest, expr_id r, expr_id quarters)
 {
     struct angle angle = {.quarters = quarters};
@@ -118,7 +119,7 @@ static struct angle reduce_f64(struct nest *nest, expr_id x)
     return angle_f64(nest, r, math_bits(nest, rounded));
 }
 
-/* A function of x by its formula of an angle. */
+/* A function of x, given its formula of an angle. */
 static expr_id of_angle(struct nest *nest, expr_id x,
                         expr_id (*formula)(struct nest *nest, struct angle a))
 {
@@ -131,7 +132,7 @@ static expr_id of_angle(struct nest *nest, expr_id x,
     return expr_select(nest, huge, expr_apply(nest, x, other), usual);
 }
 
-/* v, negated where bit of quarters is set. */
+/* v, negated if `bit` is set in quarters. */
 static expr_id negate_if(struct nest *nest, expr_id v, expr_id quarters, int bit)
 {
     expr_id sign = math_bitop(nest, EXPR_AND, quarters, (int64_t)1 << bit);

@@ -1,5 +1,5 @@
-/* Reductions, contractions, convolutions and windows: a local, a loop nest that updates it, placed
- * in the body of the innermost loop that the result's index depends on. */
+/* Reductions, contractions, convolutions and windows: each becomes a local and loops that update
+ * it, in the body of the innermost loop that the result's index depends on. */
 #include <stdio.h>
 
 #include "compiler/lower/lower_priv.h"
@@ -21,7 +21,8 @@ uint32_t depth_of_expr(const struct lowering *l, expr_id e)
 }
 
 /* Where a reduction is indexed by i / size, as one over groups of channels is, the loop over i
- * should be two, over i / size and i % size. */
+ * should be two, over i / size and over i % size: then the reduction runs once per block, not once
+ * per i. */
 static void note_blocks(struct lowering *l, expr_id index)
 {
     const struct expr *x = expr_at(l->nest, index);
@@ -83,7 +84,7 @@ static uint32_t declare_local(struct lowering *l, const char *stem, enum dtype d
     return local;
 }
 
-/* Whether reductions declared locals directly inside the innermost of so many open loops. */
+/* Whether reductions declared locals directly in the body of loop number `depth`. */
 static bool has_locals(const struct lowering *l, uint32_t depth)
 {
     for (uint32_t i = 0; i < l->nest->locals.count; i++)
@@ -96,7 +97,8 @@ expr_id gen_once(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
     uint32_t depth = depth_of_index(l, at, node->rank);
-    bool rows = l->group->staged != VALUE_NONE; /* stages are cut between loops: quotients only */
+    bool rows = l->group->staged != VALUE_NONE; /* in a staged kernel locals may go through memory
+                                                   (sched/part.c) */
     struct place saved;
     if (depth == l->depth || !has_locals(l, depth) || (rows && node->prim != PRIM_DIV))
         return gen_node(l, value, at);
@@ -110,7 +112,7 @@ expr_id gen_once(struct lowering *l, value_id value, const struct at *at)
     return e;
 }
 
-/* One element of value more, and the loops down to depth closed. */
+/* Updates the local with one element, and closes the loops down to `depth`. */
 static expr_id finish(struct lowering *l, value_id value, uint32_t local, uint32_t depth,
                       enum combine combine, expr_id element)
 {
@@ -120,7 +122,7 @@ static expr_id finish(struct lowering *l, value_id value, uint32_t local, uint32
     return expr_local(l->nest, local);
 }
 
-/* The operand's index: the result's dims with fresh loops at the reduced axes. */
+/* The operand's index: that of the result, with new loops at the reduced axes. */
 static void open_axes(struct lowering *l, const struct node *node, const struct node *x,
                       const struct at *at, struct at *out)
 {
@@ -167,7 +169,7 @@ static expr_id gen_reduce(struct lowering *l, value_id value, const struct at *a
     return finish(l, value, local, depth, combine, gen(l, node->operands[0], &inner));
 }
 
-/* arg-max: first the maximum, then the least index that holds it (or holds a NaN). */
+/* Arg-max: first the maximum, then the least index of an element that is equal to it or NaN. */
 static expr_id gen_arg(struct lowering *l, value_id value, const struct at *at)
 {
     const struct node *node = graph_node(l->graph, value);
@@ -214,8 +216,8 @@ static expr_id gen_contract(struct lowering *l, value_id value, const struct at 
     return finish(l, value, local, depth, COMBINE_SUM, expr_binary(l->nest, EXPR_MUL, x, y));
 }
 
-/* Position in the operand that window element k of output o reads: o*stride + k*dilation - low;
- * inside is the condition that there is such an element. */
+/* The operand's index that window element k of output o reads: o*stride + k*dilation - low. inside:
+ * and the condition that there is such an element. */
 static expr_id window_position(struct lowering *l, const struct window *w, expr_id o, expr_id k,
                                dim_id extent, expr_id *inside)
 {
@@ -241,12 +243,11 @@ static expr_id known_or_none(struct lowering *l, expr_id guard)
     return x->op == EXPR_CONST && x->integer ? EXPR_NONE : guard;
 }
 
-/* A window's loop over those of its elements that lie inside the image, where the place of the
- * window decides how many these are:
+/* Shortens a window's loop to the elements inside the image:
  *
  *   max(0, low - o·stride) ≤ k < min(size, extent + low - o·stride)
  *
- * Gives the number of the element; that it lies inside needs no condition then. */
+ * Returns the number k of the element. No further condition is needed for it to lie inside. */
 static expr_id limit_window(struct lowering *l, const struct window *w, uint32_t var, expr_id o,
                             dim_id extent)
 {
@@ -261,9 +262,10 @@ static expr_id limit_window(struct lowering *l, const struct window *w, uint32_t
     return index_add(n, expr_var(n, var), first);
 }
 
-/* The loops of a convolution over channels and windows. Where the image is stored channels last,
- * channels go innermost, and all windows but the last, which has vectors or rows around it, are cut
- * off at the borders. */
+/* The loops of a convolution over channels and windows. If the image is stored channels last, the
+ * loop over channels is innermost, and all window loops but the last are shortened at the borders.
+ * The last one keeps its guard: vector or row loops are around it, for whose iterations its extent
+ * would differ. */
 static void open_conv(struct lowering *l, const struct node *node, const struct at *at,
                       expr_id *weight, expr_id *position, expr_id *inside)
 {
@@ -310,8 +312,8 @@ static expr_id gen_conv(struct lowering *l, value_id value, const struct at *at)
     }
     at_x.guard = inside == EXPR_NONE ? EXPR_NONE : known_or_none(l, inside);
     expr_id v = gen(l, node->operands[0], &at_x), weight = gen(l, node->operands[1], &at_w);
-    const struct expr *load = expr_at(n, v); /* a load under the same guard gives 0 outside by
-                                                itself */
+    const struct expr *load = expr_at(n, v); /* a load under the same guard gives 0 outside of the
+                                                image by itself */
     if (at_x.guard != EXPR_NONE && !(load->op == EXPR_LOAD && load->operand[1] == at_x.guard))
         v = expr_select(n, at_x.guard, v, expr_const(n, dtype, 0));
     return finish(l, value, local, depth, COMBINE_SUM, expr_binary(n, EXPR_MUL, v, weight));

@@ -1,4 +1,4 @@
-/* Roots that are not one store per element: running sums, sorting, scattering. */
+/* Roots that are not one store per element: cumulative sums, sorting, scattering. */
 #include "compiler/lower/lower_priv.h"
 
 static enum combine scan_combine(enum prim prim)
@@ -16,12 +16,12 @@ static void open_all(struct lowering *l, const struct node *node, int32_t axis, 
             open_loop(l, OVER_ELEMENT, node->shape[i], independent, &at->idx[i]);
 }
 
-#define SCAN_BLOCK 32 /* elements of a block of a running sum, or blocks of a block of blocks */
+#define SCAN_BLOCK 32 /* elements in a block, or blocks in the next larger block */
 #define MAX_SCAN_LEVELS 5
 
-/* A pass along the axis. Sums of floats run in blocks, and blocks of blocks: each has a running sum
- * of its own, and what came before it is added when it is stored, so that the error grows with the
- * logarithm of the place, not with the place:
+/* A cumulative sum along an axis. Sums of floats run in blocks, and blocks of blocks. Each block
+ * has a running sum of its own, to which the sum before the block is added when an element is
+ * stored, so the error grows with the logarithm of the length and not with the length:
  *
  *   local run1 = 0
  *   for s1
@@ -35,7 +35,8 @@ struct scan {
     enum combine combine;
     enum dtype dtype;
     uint32_t out;
-    dim_id extent; /* of the axis: its blocks together run over it once, which counts as work */
+    dim_id extent; /* of the axis: the outermost loop is counted with this extent and those inside
+                      with 1, because all blocks together run over the axis once */
     struct at at;
 };
 
@@ -47,8 +48,7 @@ static uint32_t scan_local(struct lowering *l, const char *name, enum dtype dtyp
     return local;
 }
 
-/* One element, at place i; before: the sum of all blocks before its own; EXPR_NONE: there are none.
- */
+/* Stores element i of the axis. before: the sum of all blocks before its own; EXPR_NONE: none. */
 static void scan_element(struct lowering *l, struct scan *s, uint32_t run, expr_id before,
                          expr_id i)
 {
@@ -70,8 +70,8 @@ static void scan_element(struct lowering *l, struct scan *s, uint32_t run, expr_
         block_add(n, block_here(l), store);
 }
 
-/* The axis's places first … first + extent - 1, in blocks of `size` of the next level. Returns the
- * local with their sum. */
+/* Sums elements [first, first + extent) of the axis, in blocks of `size` of the next level. Returns
+ * the local with their sum. */
 static uint32_t scan_level(struct lowering *l, struct scan *s, expr_id first, expr_id extent,
                            int64_t size, expr_id before)
 {
@@ -116,7 +116,7 @@ static void lower_scan(struct lowering *l, const struct node *node)
     close_loops(l, 0);
 }
 
-/* Whether x stands before y by value: ascending with NaN last, or the mirror of that. */
+/* Whether x sorts before y by value: ascending with NaN last, or the mirror image. */
 static expr_id sorts_before(struct nest *n, expr_id x, expr_id y, bool descending)
 {
     if (descending) {
@@ -132,7 +132,7 @@ static expr_id sorts_before(struct nest *n, expr_id x, expr_id y, bool descendin
                        expr_binary(n, EXPR_AND, expr_unary(n, EXPR_NOT, x_nan), y_nan));
 }
 
-/* An element's rank is the number of elements that stand before it; its index goes there. */
+/* An element's rank is the number of elements that sort before it; its index is stored there. */
 static void lower_argsort(struct lowering *l, const struct node *node)
 {
     struct nest *n = l->nest;
@@ -172,7 +172,7 @@ static expr_id scattered(struct nest *n, enum scatter_mode mode, expr_id old, ex
     return new;
 }
 
-/* A copy of the base, then the updates one after the other in row-major order. */
+/* A copy of the base, then the updates one by one in row-major order. */
 static void lower_scatter(struct lowering *l, const struct node *node)
 {
     struct nest *n = l->nest;
@@ -191,9 +191,9 @@ static void lower_scatter(struct lowering *l, const struct node *node)
     expr_id inside = expr_binary(n, EXPR_AND, low, high);
     at.idx[axis] = index;
     expr_id flat = gen_flat(l, node, at.idx), old = expr_load(n, out, flat, inside);
-    if (node->attrs->mode == SCATTER_MAX || node->attrs->mode == SCATTER_MIN) { /* NaN wins: as
-                                                                                   prims min and max
-                                                                                 */
+    if (node->attrs->mode == SCATTER_MAX || node->attrs->mode == SCATTER_MIN) { /* a NaN wins, as in
+                                                                                   prims min and
+                                                                                   max */
         expr_id nan = expr_binary(n, EXPR_NE, old, old);
         expr_id v = scattered(n, (enum scatter_mode)node->attrs->mode, old, new);
         new = dtype_is_float(node->dtype) ? expr_select(n, nan, old, v) : v;

@@ -1,5 +1,5 @@
 /* Index maps of views, backwards (where an element comes from) and, for reshape and transpose,
- * forwards. */
+ * forwards (where it goes). */
 #include "compiler/lower/lower_priv.h"
 
 static expr_id dim_expr(struct lowering *l, dim_id dim)
@@ -13,8 +13,7 @@ struct segment {
     uint32_t first, end;
 };
 
-/* One segment of a reshape: dims of the source that hold the same elements as dims of the target.
- */
+/* One segment of a reshape: dims of the source with as many elements as dims of the target. */
 static void map_segment(struct nest *nest, const struct segment *from, const expr_id *at,
                         const struct segment *to, expr_id *out)
 {
@@ -28,13 +27,13 @@ static void map_segment(struct nest *nest, const struct segment *from, const exp
     }
 }
 
-/* The next dim of a segment that grows; 1 behind the last. */
+/* Extends a segment by one dim and returns that dim; 1 behind the last. */
 static dim_id next_dim(struct dim_table *dims, struct segment *s)
 {
     return s->end < s->of->rank ? s->of->shape[s->end++] : dim_const(dims, 1);
 }
 
-/* Segment by segment, so that dims that stay as they are keep their index untouched. */
+/* Segment by segment, so that the index of an unchanged dim stays as it is. */
 void reshape_index(struct lowering *l, const struct node *from, const expr_id *at,
                    const struct node *to, expr_id *out)
 {

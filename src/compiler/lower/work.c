@@ -1,15 +1,16 @@
-/* Scalar operations: what a graph asks for, and what kernels do.
+/* Counts of scalar operations: those that a graph requires, and those that kernels do.
  *
- * A value asks for so many operations by its definition, whatever the kernels are: one for each
- * element and elementwise prim, one for each element that a reduction takes in, two for each
- * product of a contraction. Views and other moves ask for none. What a kernel does is counted
- * where lowering makes it: an operation runs as often as the loops around the innermost one that
- * it depends on, because code generation places it there. */
+ * What a value requires follows from its definition, not from the kernels: one operation for each
+ * element of an elementwise prim, one for each element that a reduction takes in, two for each
+ * product of a contraction. Views and other moves require none. What a kernel does is counted as
+ * lowering places it: an operation runs as often as the loops around the innermost one that it
+ * depends on, because code generation places it there. */
 #include "compiler/lower/lower_priv.h"
 
-#define ELEMENTARY 16 /* operations of a polynomial with its reduction of the argument */
+/* operations of an elementary function: reduction of the argument, and a polynomial */
+#define ELEMENTARY 16
 
-/* By element of the result; of reductions, scans and windows, by element taken in. */
+/* Per element of the result; for reductions, scans and windows, per element taken in. */
 static int64_t operations_of(enum prim prim)
 {
     switch (prim) {
@@ -17,9 +18,9 @@ static int64_t operations_of(enum prim prim)
     case PRIM_POW: return ELEMENTARY;
     case PRIM_CONTRACT:
     case PRIM_CONV: return 2;
-    case PRIM_ARGMAX: /* each of two passes: compare, test for NaN, choose */
+    case PRIM_ARGMAX: /* in each of two passes: compare, test for NaN, select */
     case PRIM_ARGMIN: return 3;
-    case PRIM_ARGSORT: return 6; /* by pair: both orders, NaN, the tie */
+    case PRIM_ARGSORT: return 6; /* per pair: both comparisons, NaN, the tie */
     case PRIM_SCATTER: return 1;
     default: break;
     }
@@ -94,7 +95,8 @@ void work_add(struct lowering *l, value_id value, uint32_t depth)
     dim_id each = dim_const(dims, operations_of((enum prim)graph_node(l->graph, value)->prim));
     dim_id done = dim_mul(dims, each, runs(l, dims, depth));
     dim_id all = dim_mul(dims, each, runs(l, dims, l->depth));
-    if (all == work->asked[value]) /* not more than asked, even where a loop inside runs never */
+    if (all == work->asked[value]) /* no more than required, also at sizes where an inner loop has
+                                      no iteration */
         done = all;
     work->done[value] = dim_add(dims, work->done[value], done);
 }

@@ -1,20 +1,25 @@
 /* Images inside a network are stored channels last.
  *
- * A convolution that sums over channels computes runs of channels fastest, and what comes before
- * and after it reads and writes such runs when they lie together in memory. So each convolution
- * with neighbours shows its result as a transpose of a channels-last value, and these transposes
- * are moved behind what follows, until a convolution reads through one, or an output is reached:
- * a network converts at its borders only. With first(v) for the transpose that shows v[N, s…, C] as
- * [N, C, s…], and last for its inverse:
+ * A convolution computes runs of channels fastest if it reads images whose channels are contiguous,
+ * and so do the operations before and after it. So each convolution with neighbours presents its
+ * result as a transpose of a channels-last value. These transposes are moved behind the following
+ * operations until a convolution reads through one, or an output is reached: a network converts
+ * layouts at its borders only.
+ *
+ *   first(v)   the transpose that presents v[N, s…, C] as [N, C, s…] (channels first)
+ *   last(v)    its inverse
+ *
+ * Rewrites:
  *
  *   conv(x, w)        ->  first(last(conv(x, w)))      a 1x1 convolution: a product of [N, s, C]
  *   f(first(a), b)    ->  first(f(a, last(b)))         elementwise prims and views of images
  *   window(first(a))  ->  first(last(window(first(a))))
  *   last(first(a))    ->  a
  *
- * A convolution reads its weights in packed panels of channels then, and has that padding of its
- * image written out which lowering cannot cut off. One that cannot (weights that are inputs, groups
- * of several channels, an image spread with zeros) gets its image stored channels first again. */
+ * A convolution then reads its weights in packed panels of channels. Padding that lowering cannot
+ * turn into shorter loops is stored with the image. A convolution that cannot use the layout
+ * (weights that are inputs, groups of several channels, base dilation) gets its image stored
+ * channels first. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
@@ -22,18 +27,18 @@
 
 struct layout {
     struct builder b;
-    int64_t panel;          /* columns of a panel of weights */
-    const bool *from_input; /* by value of the old graph … */
-    const bool *wanted;     /* … whether a convolution reads it, or what is computed from it */
+    int64_t panel;          /* columns of a panel of packed weights */
+    const bool *from_input; /* by value of the old graph: whether it depends on inputs or sizes */
+    const bool *wanted;     /* whether a convolution reads it, or a value computed from it */
 };
 
-/* Dim i of a channels-last value is dim last_axis(i) of the image. */
+/* Dim i of a channels-last value is dim last_axis(i) of the channels-first image. */
 static uint8_t last_axis(uint32_t i, uint32_t rank)
 {
     return (uint8_t)(i == 0 ? 0 : i + 1 == rank ? 1 : i + 1);
 }
 
-/* Dim i of an image is dim first_axis(i) of the channels-last value. */
+/* Dim i of a channels-first image is dim first_axis(i) of the channels-last value. */
 static uint8_t first_axis(uint32_t i, uint32_t rank)
 {
     return (uint8_t)(i == 0 ? 0 : i == 1 ? rank - 1 : i - 1);
@@ -70,7 +75,7 @@ static value_id first(struct layout *l, value_id v)
     return transpose_by(l, v, first_axis);
 }
 
-/* The attributes of a view of an image, for the same view of the channels-last value. */
+/* The attributes of a view of a channels-first image, converted for the channels-last value. */
 static struct attrs last_attrs(const struct attrs *a, uint32_t rank)
 {
     struct attrs out = *a;
@@ -94,8 +99,8 @@ static struct attrs last_attrs(const struct attrs *a, uint32_t rank)
 
 static value_id last(struct layout *l, value_id v);
 
-/* What is repeated along dims of the image, repeated along those of the channels-last value: the
- * operand's dims must ascend there, too. */
+/* last() of a broadcast, as a broadcast. Its axes must ascend in the new order, so the operand may
+ * need a transpose. */
 static value_id last_of_broadcast(struct layout *l, const struct node *n)
 {
     value_id x = n->operands[0];
@@ -114,7 +119,7 @@ static value_id last_of_broadcast(struct layout *l, const struct node *n)
     return graph_add(l->b.graph, PRIM_BROADCAST, &x, 1, &attrs, l->b.err);
 }
 
-/* last(v), without a transpose where it can be. */
+/* last(v), without a transpose where possible. */
 static value_id last(struct layout *l, value_id v)
 {
     if (v == VALUE_NONE)
@@ -133,7 +138,7 @@ static value_id add(struct layout *l, enum prim prim, const value_id *operands, 
     return graph_add(l->b.graph, prim, operands, count, attrs, l->b.err);
 }
 
-/* f(first(a), b) -> first(f(a, last(b))). */
+/* f(first(a), b) -> first(f(a, last(b))); the first `images` operands are images. */
 static value_id move_behind(struct layout *l, value_id copy, uint32_t images)
 {
     struct node n = *b_node(&l->b, copy);
@@ -151,7 +156,7 @@ static value_id move_behind(struct layout *l, value_id copy, uint32_t images)
     return first(l, add(l, (enum prim)n.prim, operands, n.operand_count, &attrs));
 }
 
-/* A reshape that only divides or joins what lies behind the channels does so before them. */
+/* reshape(first(a)) -> first(reshape(a)), for a reshape of spatial dims only. */
 static value_id move_behind_reshape(struct layout *l, value_id copy)
 {
     struct node n = *b_node(&l->b, copy), x = *b_node(&l->b, n.operands[0]);
@@ -164,7 +169,7 @@ static value_id move_behind_reshape(struct layout *l, value_id copy)
     return first(l, b_reshape(&l->b, x.operands[0], shape, n.rank));
 }
 
-/* A transpose of first(a): one of a, or a itself. */
+/* transpose(first(a)) -> transpose(a), or a. */
 static value_id join_transposes(struct layout *l, value_id copy)
 {
     struct node n = *b_node(&l->b, copy);
@@ -189,7 +194,7 @@ static bool is_depthwise(const struct graph *g, const struct node *conv)
            conv->attrs->groups == channels && w->shape[0] == x->shape[1] && channels > 1;
 }
 
-/* Whether its channels can be computed in runs. */
+/* Whether vectors of its channels are possible. */
 static bool runs_of_channels(const struct layout *l, const struct graph *g, const struct node *conv)
 {
     int64_t channels;
@@ -200,7 +205,7 @@ static bool runs_of_channels(const struct layout *l, const struct graph *g, cons
            (conv->attrs->groups == 1 || is_depthwise(g, conv));
 }
 
-/* [N, s…, C] · w[O, C] */
+/* A 1x1 convolution as a product: [N, s…, C] · w[O, C]. */
 static value_id conv_as_product(struct layout *l, const struct node *conv)
 {
     struct builder *b = &l->b;
@@ -215,14 +220,14 @@ static value_id conv_as_product(struct layout *l, const struct node *conv)
     return first(l, b_reshape(b, b_contract(b, x, w, 0, 1), shape, conv->rank));
 }
 
-/* A border: the image in memory, channels last where it is shown so. */
+/* Stores the image, in the order in which it is stored already. */
 static value_id stored(struct layout *l, value_id x)
 {
     struct builder *b = &l->b;
     return is_first(l, x) ? first(l, b_unary(b, PRIM_COPY, last(l, x))) : b_unary(b, PRIM_COPY, x);
 }
 
-/* The image with that padding written out which would leave conditions inside the convolution. */
+/* The image, stored with the padding that would leave conditions inside the convolution. */
 static value_id padded(struct layout *l, value_id x, struct window *windows, uint32_t count)
 {
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
@@ -231,7 +236,7 @@ static value_id padded(struct layout *l, value_id x, struct window *windows, uin
         low[i] = high[i] = b_dim_const(&l->b, 0);
     for (uint32_t i = 0; i < count; i++) {
         if (is_first(l, x) && i + 1 < count && windows[i].dilation == 1)
-            continue; /* lowering cuts the windows off */
+            continue; /* lowering shortens the window's loop */
         any |= windows[i].low || windows[i].high;
         low[2 + i] = b_dim_const(&l->b, windows[i].low);
         high[2 + i] = b_dim_const(&l->b, windows[i].high);
@@ -243,9 +248,9 @@ static value_id padded(struct layout *l, value_id x, struct window *windows, uin
     return stored(l, is_first(l, x) ? move_behind(l, y, 1) : y);
 }
 
-#define FEW_PIXELS 7 /* in a row: twice as many channels fill the registers */
+#define FEW_PIXELS 7 /* with so few in a line, twice as many channels fill the registers */
 
-/* Weights in panels of filters, each in the order in which the image is read. */
+/* Weights in panels of filters, each in the order of the image. */
 static value_id pack_filters(struct layout *l, value_id w, const struct node *conv, bool image_last)
 {
     int64_t pixels = 0, filters = 0, panel = l->panel;
@@ -279,7 +284,7 @@ static value_id convert_conv(struct layout *l, const struct graph *from, value_i
     bool depthwise = n.attrs->groups > 1, packed = columns_contiguous(b->graph, w, 0);
     if (!depthwise)
         x = padded(l, x, windows, count);
-    else if (!is_first(l, x)) /* its channels are read in vectors, too */
+    else if (!is_first(l, x)) /* vectors of its channels are read, too */
         x = stored(l, first(l, last(l, x)));
     if (!packed)
         w = depthwise ? columns_last(b, w, 0) : pack_filters(l, w, &n, is_first(l, x));
@@ -308,7 +313,8 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
     }
 }
 
-/* Marks what a convolution reads, through what images pass unchanged. */
+/* Marks the values that a convolution reads, also through operations that do not change the
+ * layout. */
 static bool *find_wanted(const struct layout *l, const struct graph *g, struct arena *arena,
                          bool *out_any)
 {

@@ -1,5 +1,5 @@
-/* Whatever a network of images is made of, storing them channels last changes no bit of its
- * results, and what lies between two convolutions is stored channels last. */
+/* Storing images channels last changes no bit of a network's results, and images between
+ * convolutions are stored channels last. */
 #include <stdio.h>
 
 #include "compiler/opt/opt_test_util.h"
@@ -90,7 +90,7 @@ static struct graph passed(struct net *n)
     return live;
 }
 
-/* Every stored image but inputs and outputs has its channels last. */
+/* Expects channels last for every stored image but inputs and outputs. */
 static void expect_channels_last(struct net *n, const struct graph *graph, int64_t channels)
 {
     struct partition p;

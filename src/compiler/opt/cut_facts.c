@@ -1,5 +1,5 @@
-/* What the graph says of its values, for the rules of the cut: how dear they are, who uses them,
- * and what must be stored whoever uses it. */
+/* Facts of values that the rules of the cut use: how expensive they are, who uses them, and which
+ * must be stored whoever uses them. */
 #include "compiler/opt/cut_priv.h"
 
 bool cut_is_cheap(enum prim prim)
@@ -31,7 +31,8 @@ bool cut_is_moved_result(const struct cut *c, value_id v)
     return prim == PRIM_CONV || prim == PRIM_WINDOW_SUM || prim == PRIM_WINDOW_MAX;
 }
 
-/* Of several marks the rule that stands first in the table counts, in whatever order they come. */
+/* Of several marks, that of the first rule in the table counts, independently of the order of
+ * marking. */
 static void mark(struct cut *c, value_id v, enum cut_rule rule)
 {
     uint8_t *marked = &c->values[v].marked;
@@ -39,7 +40,8 @@ static void mark(struct cut *c, value_id v, enum cut_rule rule)
         *marked = (uint8_t)rule;
 }
 
-/* What arithmetic costs, operands first; nothing is marked yet but what was over the bound. */
+/* Finds the cost of computing v, operands first. At this point only values over the bound are
+ * marked. */
 static void find_costs(struct cut *c, value_id v)
 {
     const struct node *n = cut_node(c, v);
@@ -88,7 +90,7 @@ static void find_users(struct cut *c)
     }
 }
 
-/* Memory behind the views: the operand of an anchor is read through them. */
+/* Marks the memory behind the views of an anchor's operand: it must be stored. */
 static void mark_memory(struct cut *c, value_id v)
 {
     while (is_view((enum prim)cut_node(c, v)->prim) && !cut_is_moved_result(c, v))
@@ -97,8 +99,9 @@ static void mark_memory(struct cut *c, value_id v)
         mark(c, v, CUT_OPERAND);
 }
 
-/* What a view of something computed from parameters shows, else v itself: a mask made of numbers
- * alone, as it stands where it is read, tells more than its values would. */
+/* The value behind views if it is computed from parameters; else v itself, which is then not
+ * prepared if it is a view. So a mask computed from numbers alone stays inlined, and lowering knows
+ * its condition. */
 static value_id behind_views(const struct cut *c, value_id v)
 {
     value_id base = v;
@@ -107,7 +110,7 @@ static value_id behind_views(const struct cut *c, value_id v)
     return c->values[base].from_param ? base : v;
 }
 
-/* What a call reads of what follows from parameters. */
+/* Marks the operands of v that follow from parameters, if v is computed in calls. */
 static void mark_prepared(struct cut *c, value_id v)
 {
     const struct node *n = cut_node(c, v);

@@ -1,7 +1,7 @@
-/* Inside the cut: what is known of each value, and what is decided of it.
+/* Shared by the files of the cut: what is known and what is decided of each value.
  *
- * cut_facts.c says what the graph alone says, cut_rules.c decides (cut_rules.def), partition.c goes
- * through the values and makes groups of them. A new rule is a row, a function and a test. */
+ * cut_facts.c finds what the graph alone says, cut_rules.c decides (cut_rules.def), partition.c
+ * visits the values and makes groups. A new rule is a row, a function and a test. */
 #ifndef URZA_COMPILER_OPT_CUT_PRIV_H
 #define URZA_COMPILER_OPT_CUT_PRIV_H
 
@@ -10,26 +10,28 @@
 #define SEVERAL UINT32_MAX
 
 struct cut_value {
-    /* What the graph says, before anything is decided. */
+    /* Facts of the graph, known before anything is decided. */
     bool live;             /* an output depends on it */
     bool per_call;         /* it depends on an input or a size */
     bool from_param;       /* it depends on a parameter */
-    bool costly;           /* computing an element takes much more than reading one */
+    bool costly;           /* computing an element costs much more than reading it */
     bool behind_reduction; /* computed from a reduction by elementwise prims and views */
-    uint8_t marked;        /* enum cut_rule: what stores it, whoever uses it; CUT_NONE: nothing */
-    uint32_t users;        /* operand slots that name it; outputs count */
-    uint32_t cheap_depth;  /* length of the longest chain of cheap arithmetic that ends here */
+    uint8_t marked;        /* enum cut_rule: the rule that stores it whoever uses it; CUT_NONE:
+                              none */
+    uint32_t users;        /* number of operands and outputs that name it */
+    uint32_t cheap_depth;  /* length of the longest chain of cheap operations that ends here */
     value_id staged;       /* of a product whose rows are computed in place: see struct group */
 
-    /* What its users ask of it: complete when it is decided. */
-    value_id owner;     /* root of the one kernel that uses it; VALUE_NONE: none yet; SEVERAL */
-    uint32_t copies;    /* at how many indices its kernel computes it, at most */
-    uint32_t index_set; /* which indices those are: equal numbers, equal sets; 0: none yet */
+    /* Facts of its users, complete when the value is decided. */
+    value_id owner;     /* root of the only kernel that uses it; VALUE_NONE: none so far; SEVERAL */
+    uint32_t copies;    /* number of different indices at which its kernel computes it, at most */
+    uint32_t index_set; /* names the set of those indices: equal numbers, equal sets; 0: none so
+                           far */
 
-    /* Of a root: its kernel so far. */
+    /* Of a root: the kernel so far. */
     value_id anchor;
-    uint32_t loops;    /* those of reductions in it */
-    uint32_t operands; /* of all values in it */
+    uint32_t loops;    /* loops of the reductions in it */
+    uint32_t operands; /* operands of all values in it */
 };
 
 struct cut {
@@ -37,7 +39,7 @@ struct cut {
     struct arena *arena;
     struct partition *p;
     struct cut_value *values;
-    uint32_t index_sets; /* so far */
+    uint32_t index_sets; /* numbers of index sets in use */
 };
 
 static inline const struct node *cut_node(const struct cut *c, value_id v)
@@ -73,23 +75,23 @@ static inline bool is_special(enum prim prim)
            (prim >= PRIM_CUM_SUM && prim <= PRIM_CUM_MAX);
 }
 
-/* cut_facts.c. stored: by value, what was found to be over the bound (lower/cut.c); NULL: none. */
+/* cut_facts.c. stored: by value, those to store because of the bound (lower/cut.c); NULL: none. */
 void cut_find_facts(struct cut *c, const bool *stored);
-/* The transposed result of a convolution or window: as good to store as the result, and in the
- * order that its users ask for. */
+/* Whether v is the transposed result of a convolution or window, which can be stored instead of the
+ * result, in the order that its users read. */
 bool cut_is_moved_result(const struct cut *c, value_id v);
-/* Costs next to nothing per element. */
+/* Whether the prim costs less per element than a load. */
 bool cut_is_cheap(enum prim prim);
 
-/* rows.c: marks what is computed row by row in the kernel of the product that reads it
- * (placed.in_rows), and by product the value that is stored as a row first (staged). What is marked
- * to be stored takes no part. */
+/* rows.c: marks values that are computed row by row in the kernel of the product that reads them
+ * (placed.in_rows), and for each such product the value to store as a row first (staged). Values
+ * that must be stored take no part. */
 void rows_find(struct cut *c);
 
-/* cut_rules.c: the first rule that applies. Changes nothing. */
+/* cut_rules.c: the first rule that applies; changes nothing. */
 enum cut_rule cut_decide(const struct cut *c, value_id v);
 enum placement cut_place(enum cut_rule rule);
-/* The loops that a reduction makes. */
+/* The number of loops that a reduction becomes. */
 uint32_t cut_reduction_loops(const struct node *n);
 
 #endif

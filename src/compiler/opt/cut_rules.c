@@ -3,11 +3,12 @@
 
 #include <assert.h>
 
-#define MAX_KERNEL_OPERANDS \
-    150                     /* keeps a kernel's code, its buffers and recursion over it bounded */
-#define MAX_CHEAP_DEPTH 2   /* operations that several kernels rather repeat than read */
+#define MAX_KERNEL_OPERANDS 150 /* bounds a kernel's code and buffers, and recursion over it */
+/* most operations that several kernels repeat instead of reading a stored value */
+#define MAX_CHEAP_DEPTH 2
 #define MAX_KERNEL_LOOPS 24 /* of reductions: a nest has few loops and locals */
-#define MAX_COPIES 32       /* code grows with them: x + shifted x, done n times, has 2^n */
+/* code grows with them: x + shifted x, applied n times, would have 2^n */
+#define MAX_COPIES 32
 #define MAX_REDUCTION_COPIES 8
 
 static enum prim prim_of(const struct cut *c, value_id v)
@@ -15,7 +16,7 @@ static enum prim prim_of(const struct cut *c, value_id v)
     return (enum prim)cut_node(c, v)->prim;
 }
 
-/* The kernel of the one root that uses v; not of what several use. */
+/* The kernel of v, which is used by one root only. */
 static const struct cut_value *kernel_of(const struct cut *c, value_id v)
 {
     assert(c->values[v].owner != SEVERAL && c->values[v].owner != VALUE_NONE);
@@ -27,8 +28,8 @@ static bool is_source(const struct cut *c, value_id v)
     return prim_of(c, v) == PRIM_INPUT || prim_of(c, v) == PRIM_PARAM;
 }
 
-/* An output needs memory of its own: a second name for an input, a parameter or another output is a
- * kernel. */
+/* A reshape of something in memory. An output is none: it needs memory of its own, so a view of an
+ * input, a parameter or another output is a kernel. */
 static bool is_alias(const struct cut *c, value_id v)
 {
     if (prim_of(c, v) != PRIM_RESHAPE || c->values[v].marked == CUT_OUTPUT)
@@ -47,7 +48,7 @@ static bool is_row(const struct cut *c, value_id v)
     return c->p->values[v].in_rows && c->values[v].owner != SEVERAL;
 }
 
-/* The one user of v up to root. */
+/* The first user of v up to root. */
 static value_id user_of(const struct cut *c, value_id v, value_id root)
 {
     for (value_id u = v + 1; u <= root; u++) {
@@ -59,8 +60,8 @@ static value_id user_of(const struct cut *c, value_id v, value_id root)
     return VALUE_NONE;
 }
 
-/* Whether everything computed from v is elementwise and inside the kernel of root: then all of it
- * needs v at one index only, however many uses there are (gelu(x) = x·φ(x)). */
+/* Whether everything computed from v is elementwise and inside the kernel of root. Then all of it
+ * needs v at the same index, however many uses there are (gelu(x) = x·φ(x)). */
 static bool only_elementwise(const struct cut *c, value_id v, value_id root)
 {
     bool *reached = ARENA_ARRAY(c->arena, bool, root + 1 - v);
@@ -79,8 +80,8 @@ static bool only_elementwise(const struct cut *c, value_id v, value_id root)
     return reached[root - v];
 }
 
-/* Whether only pointwise prims lead from v to its root, whose kernel has neither an anchor nor a
- * reduction. */
+/* Whether v can be the anchor of its kernel: only elementwise prims, reshapes and transposes lead
+ * from it to the root, and the kernel has neither an anchor nor a reduction. */
 static bool may_anchor(const struct cut *c, value_id v)
 {
     const struct cut_value *kernel = kernel_of(c, v);
@@ -127,8 +128,8 @@ static bool is_over_bound(const struct cut *c, value_id v)
     return kernel_of(c, v)->operands >= MAX_KERNEL_OPERANDS || c->values[v].copies > MAX_COPIES;
 }
 
-/* What depends on a reduction itself, as the exponentials of softmax do, is kept for a row instead
- * (placed.kept). */
+/* Values that depend on a reduction, such as the exponentials of softmax, are excluded: they are
+ * kept for a row instead (placed.kept). */
 static bool is_again(const struct cut *c, value_id v)
 {
     const struct cut_value *x = &c->values[v];
@@ -145,7 +146,7 @@ static bool is_anchor_apart(const struct cut *c, value_id v)
     return is_anchor(prim_of(c, v));
 }
 
-/* argmax runs twice: for the maximum, then for where it is. */
+/* arg-max runs twice: for the maximum, then for its index. */
 uint32_t cut_reduction_loops(const struct node *n)
 {
     bool by_axes = prim_info((enum prim)n->prim)->attrs & ATTR_AXES;
@@ -200,6 +201,6 @@ enum cut_rule cut_decide(const struct cut *c, value_id v)
 {
     int rule = CUT_NONE + 1;
     while (rows[rule].applies ? !rows[rule].applies(c, v) : c->values[v].marked != rule)
-        rule++; /* the last one applies always */
+        rule++; /* the last rule always applies */
     return (enum cut_rule)rule;
 }

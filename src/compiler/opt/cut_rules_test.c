@@ -12,8 +12,8 @@
 struct rule_case {
     enum cut_rule rule;
     enum placement place;
-    value_id value;  /* that it decides */
-    value_id excess; /* is over the bound on work done again; VALUE_NONE: none is */
+    value_id value;  /* the value that the rule decides */
+    value_id excess; /* a value over the bound of recomputation; VALUE_NONE: none */
     const char *graph;
 };
 
@@ -64,7 +64,7 @@ static const struct rule_case cases[] = {
     {CUT_ASIDE, PLACE_STORED, 2, 0,
      "%1 = input \"x\" : f32[8]\n%2 = exp %1 : f32[8]\n"
      "%3 = cum_sum %2 {axis 0, exclusive false, reverse false} : f32[8]\noutput \"y\" %3\n"},
-    {CUT_BOUND, PLACE_STORED, 2, 0, /* at 64 places */
+    {CUT_BOUND, PLACE_STORED, 2, 0, /* at 64 indices */
      "%1 = input \"x\" : f32[8]\n%2 = exp %1 : f32[8]\n" DOUBLED(4, 3, 2) DOUBLED(6, 5, 4) DOUBLED(
          8, 7, 6) DOUBLED(10, 9, 8) DOUBLED(12, 11, 10) DOUBLED(14, 13, 12) "output \"y\" %14\n"},
     {CUT_AGAIN, PLACE_STORED, 2, 0,
@@ -80,7 +80,7 @@ static const struct rule_case cases[] = {
     {CUT_REDUCTION, PLACE_INLINE, 2, 0,
      "%1 = input \"x\" : f32[4, 8]\n%2 = reduce_sum %1 {axes [1]} : f32[4]\n"
      "%3 = exp %2 : f32[4]\noutput \"y\" %3\n"},
-    {CUT_REDUCED, PLACE_STORED, 2, 0, /* beside a product */
+    {CUT_REDUCED, PLACE_STORED, 2, 0, /* in a kernel with a product */
      "%1 = input \"x\" : f32[4, 8]\n%2 = reduce_sum %1 {axes [1]} : f32[4]\n"
      "%3 = contract %1, %1 {batch 0, contract 1} : f32[4, 4]\n"
      "%4 = broadcast %2 {axes [0]} : f32[4, 4]\n%5 = add %3, %4 : f32[4, 4]\noutput \"y\" %5\n"},

@@ -1,4 +1,4 @@
-/* What depends on inputs and sizes, and what on parameters only. */
+/* Which values depend on inputs or sizes of a call, and which on parameters only. */
 #include "compiler/opt/opt_priv.h"
 
 bool *values_per_call(const struct graph *graph, struct arena *arena)

@@ -1,18 +1,20 @@
 /* Affine maps behind a convolution or a product become one factor and one addition.
  *
- *   ((conv(x, w) + b - m) * s) + c   ->   conv(x, w) * s + T
- *                                         T = (b - m) * s + c
+ *   ((conv(x, w) + b - m) * s) + c
+ *     ->  conv(x, w) * s + T
+ *         T = (b - m) * s + c
  *
- * where all but x are parameters or made of them: one number, or one per output channel; a quotient
- * stands for the factor as well. T is then computed once after load, and a batch norm costs one
- * multiply-add. The result differs by a few roundings, as any order of summation does; so f16 and
- * bf16, whose sums round once only, stay as they are. Every value between the convolution and the
- * end of the chain has one user, or nothing would be saved.
+ * All operands but x are parameters or computed from them: one number, or one per output channel. A
+ * quotient may stand for the factor. T is then computed once, after load, and a batch norm costs
+ * one multiply-add. The result differs by a few roundings, as with another order of summation; f16
+ * and bf16, whose sums round only once, are not changed. Every value between the convolution and
+ * the end of the chain has one user, because nothing would be saved otherwise.
  *
- * Condition, on parameters alone: b - m, (b - m) * s and T are finite. Then nothing overflows that
- * would not, but for results within |T| of the largest number, where it cancels. The factor itself
- * stays behind the sum: w * s may overflow or underflow where neither w nor the result does; and
- * two factors are not joined, nor is a quotient turned into a product, for the same reason. */
+ * Condition, on parameters only: b - m, (b - m) * s and T are finite. Then nothing overflows that
+ * did not before, except results within |T| of the largest number, where T cancels. The factor
+ * stays behind the sum, because w * s may overflow or underflow where neither w nor the result
+ * does. For the same reason two factors are not joined, and a quotient does not become a
+ * product. */
 #include <string.h>
 
 #include "compiler/opt/opt_priv.h"
@@ -20,20 +22,21 @@
 
 struct folder {
     const struct graph *from;
-    uint32_t *users;  /* by value of from: operand slots of live nodes and outputs that name it */
-    bool *fixed;      /* by value of from: known after load, in a size that is known before */
+    uint32_t *users;  /* by value of from: number of operands of live nodes and of outputs that name
+                         it */
+    bool *fixed;      /* by value of from: known after load, and of a constant size */
     value_id *copies; /* by value of from: the value in the new graph */
     uint32_t fired;
 };
 
-/* A chain, gathered from its end to the convolution or product it starts from. */
+/* A chain of links, from the convolution or product at its start. */
 struct chain {
     value_id start;
     uint32_t channel_axis; /* of its result */
     uint32_t length;
     struct link {
         enum prim prim;
-        value_id vector; /* in the old graph: one element or one per channel, whatever its rank */
+        value_id vector; /* in the old graph: one element or one per channel, of any rank */
     } links[32];
 };
 
@@ -71,7 +74,7 @@ static bool is_one(const struct graph *g, dim_id dim)
     return dim_is_const(&g->dims, dim, &value) && value == 1;
 }
 
-/* The fixed tensor that value spreads over its shape with one element, or one per index of axis; or
+/* The fixed tensor that value broadcasts, if it has one element or one per index of axis; else
  * VALUE_NONE. */
 static value_id channel_vector(const struct folder *f, value_id value, uint32_t axis)
 {
@@ -88,7 +91,7 @@ static value_id channel_vector(const struct folder *f, value_id value, uint32_t 
     return node->operands[0];
 }
 
-/* Whether the chain can start at value; says which axis the output channels are. */
+/* Whether a chain can start at value; *out_axis is the axis of its output channels. */
 static bool may_start(const struct folder *f, value_id value, uint32_t *out_axis)
 {
     const struct node *node = graph_node(f->from, value);
@@ -107,7 +110,8 @@ static bool is_link(enum prim prim)
     return prim == PRIM_ADD || prim == PRIM_SUB || prim == PRIM_MUL || prim == PRIM_DIV;
 }
 
-/* Follows the operand that is computed from the input, from value down to the start. */
+/* Gathers the chain that ends at value: follows the operand computed from the input back to the
+ * start. */
 static bool gather(const struct folder *f, value_id value, struct chain *chain)
 {
     value_id vectors[32][2];
@@ -118,8 +122,8 @@ static bool gather(const struct folder *f, value_id value, struct chain *chain)
         const struct node *node = graph_node(f->from, at);
         if (!is_link((enum prim)node->prim) || count == most)
             return false;
-        /* The fixed operand may have a symbolic shape; its source tells. At most one side is a
-         * conv's. */
+        /* The fixed operand itself may have a symbolic shape, so its broadcast's source is tested.
+         * At most one side leads to a convolution. */
         bool commutes = node->prim == PRIM_ADD || node->prim == PRIM_MUL;
         const struct node *left = graph_node(f->from, node->operands[0]);
         bool left_is_vector =
@@ -143,7 +147,7 @@ static bool gather(const struct folder *f, value_id value, struct chain *chain)
     return true;
 }
 
-/* Additions to join, across one factor at most. */
+/* Whether there are additions to join, across one factor at most. */
 static bool worth_folding(const struct chain *chain)
 {
     uint32_t factors = 0;
@@ -152,7 +156,7 @@ static bool worth_folding(const struct chain *chain)
     return factors <= 1 && chain->length - factors > 1;
 }
 
-/* As [channels]. */
+/* The vector with shape [channels]. */
 static value_id spread(struct builder *b, value_id vector, dim_id channels)
 {
     if (vector == VALUE_NONE)

@@ -66,7 +66,7 @@ static value_id vector(struct fixture *f, const char *name)
     return param(f, name, 1, (int64_t[]){6});
 }
 
-/* [6] along axis 1 of a result of rank 4. */
+/* [6] along axis 1 of a result of rank 4, as [6, 1, 1]. */
 static value_id per_channel(struct fixture *f, value_id v)
 {
     return b_reshape(&f->b, v, (dim_id[]){number(f, 6), number(f, 1), number(f, 1)}, 3);
@@ -91,7 +91,7 @@ static value_id conv(struct fixture *f, value_id x, value_id w, value_id bias, i
     return call(f, "conv2d", (value_id[]){x, w, bias}, 3, attrs, 2);
 }
 
-/* Runs simplify and the pass; the results of a few sizes agree. */
+/* Runs simplify and the pass, and compares results at a few sizes. */
 static void fold(struct fixture *f, value_id y, struct graph *out)
 {
     struct graph simple;
@@ -107,7 +107,8 @@ static void fold(struct fixture *f, value_id y, struct graph *out)
             run_graph(out, INTERP_REFERENCE, dims, false, seed * 9, &f->arena);
         assert_int_equal(a->count, b->count);
         for (int64_t i = 0; i < a->count; i++) {
-            /* Both are computed in float64; what they bound is the same to within it. */
+            /* Both are computed in float64, so their difference is small, and less than the
+             * bounds. */
             double distance = fabs(a->cells[i].f - b->cells[i].f);
             if (!(distance <= 1e-9 * (1 + fabs(a->cells[i].f))))
                 fail_msg("element %lld: %g against %g", (long long)i, a->cells[i].f, b->cells[i].f);
@@ -116,7 +117,7 @@ static void fold(struct fixture *f, value_id y, struct graph *out)
     }
 }
 
-/* Nodes that an input reaches and that are not the sources themselves. */
+/* The number of nodes of a prim that depend on an input. */
 static uint32_t count_per_call(const struct graph *g, struct arena *arena, enum prim prim)
 {
     bool *from_input = ARENA_ARRAY(arena, bool, g->nodes.count);
@@ -223,7 +224,8 @@ static void test_a_bias_alone_stays(void **state)
     assert_int_equal(count_prim(&g, PRIM_MUL), 0);
 }
 
-/* What is used elsewhere, varies with the input, lies along another axis or rounds coarsely. */
+/* No rewrite if a value is used elsewhere, depends on the input, is along another axis, or has a
+ * narrow dtype. */
 static void test_what_must_not_fold(void **state)
 {
     for (int which = 0; which < 6; which++) {
@@ -269,7 +271,7 @@ static void test_difference_and_quotient_first(void **state)
     expect_per_call(f, &g, 1, 0, 0, 1);
 }
 
-/* Both have as many elements as there are channels, which are elsewhere. */
+/* Both vectors have as many elements as there are channels, but are along another axis. */
 static void test_vector_along_another_axis_stays(void **state)
 {
     struct fixture *f = *state;
@@ -298,7 +300,7 @@ static void test_batched_products_stay(void **state)
     }
 }
 
-/* Twice the same norm behind another: the chain goes as far as single users reach. */
+/* A factor whose result has two users: the chain ends where a value has several users. */
 static void test_chain_ends_at_shared_value(void **state)
 {
     struct fixture *f = *state;

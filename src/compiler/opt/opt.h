@@ -1,8 +1,8 @@
 /* Graph passes, and the cut of a graph into kernel groups.
  *
- * A pass is a function from a graph to a new graph (interning makes rewriting a rebuild: nodes are
- * added again in order, each through the pass's rules), so common subexpressions disappear by
- * themselves and dead nodes are not copied. passes.def lists them in the order in which the
+ * A pass is a function from a graph to a new graph. Rewriting means rebuilding: nodes are added
+ * again in order, each through the pass's rules. Because nodes are interned, common subexpressions
+ * merge, and dead nodes are not copied. passes.def lists the passes in the order in which the
  * pipeline runs them. */
 #ifndef URZA_COMPILER_OPT_OPT_H
 #define URZA_COMPILER_OPT_OPT_H
@@ -13,7 +13,7 @@ struct error;
 struct strbuf;
 struct target;
 
-/* What may hold of a graph; sets of them are bits, 1 << PROPERTY_LIVE. */
+/* What may hold of a graph. Sets of properties are bits, 1 << PROPERTY_LIVE. */
 enum property {
 #define PROPERTY(id, name, find, doc) PROPERTY_##id,
 #include "compiler/opt/properties.def"
@@ -22,46 +22,46 @@ enum property {
 };
 const char *property_name(enum property property); /* "live" */
 const char *property_doc(enum property property);
-/* Exact. False: *out_where is a value of which it does not hold. */
+/* Whether a property holds; exact. False: *out_where is a value that violates it. */
 bool property_holds(enum property property, const struct graph *graph, struct arena *arena,
                     value_id *out_where);
 
 struct pass_row {
     const char *name, *doc;
-    bool needed; /* runs where nothing is optimised, too */
-    bool target; /* asks what the target is; others take NULL for it, too */
-    /* Sets of properties. needs: required of the graph it gets. gives: true of its result. keeps:
-     * true of its result where it is true of what it gets. */
+    bool needed; /* runs also without optimisation */
+    bool target; /* depends on the target; other passes accept NULL as target */
+    /* Sets of properties. needs: required of the pass's graph. gives: hold of its result. keeps:
+     * hold of its result if they hold of its graph. */
     uint32_t needs, gives, keeps;
     bool (*run)(struct graph *to, struct arena *arena, const struct graph *from,
                 const struct target *target, struct error *err);
 };
 const struct pass_row *pass_at(uint32_t index); /* NULL behind the last */
 const struct pass_row *pass_find(const char *name);
-/* Runs the pass. With `checked` its result is verified, and so are the properties that the pass
- * needs, gives and keeps. */
+/* Runs the pass. With `checked` its result is verified, and so are the properties that it needs,
+ * gives and keeps. */
 struct pass_setting {
-    const struct target *target; /* NULL: for passes that do not ask */
+    const struct target *target; /* NULL is for passes that do not depend on it */
     bool checked;
 };
 bool pass_run(const struct pass_row *pass, struct graph *to, struct arena *arena,
               const struct graph *from, const struct pass_setting *setting, struct error *err);
 
-/* The cut. Every value is a source (input, param), stored (a kernel writes it), an alias (the same
- * memory as another value: a reshape), or inlined into the kernels of its users. */
+/* The cut gives every value a place: a source (input, parameter), stored (a kernel writes it), an
+ * alias (the same memory as another value: a reshape), or inlined into the kernels of its users. */
 enum placement { PLACE_NONE, PLACE_SOURCE, PLACE_STORED, PLACE_ALIAS, PLACE_INLINE };
 
 struct group {
     value_id root;     /* the stored value this kernel computes */
-    value_id anchor;   /* the contraction, convolution … inside; VALUE_NONE: the root's own shape
-                          gives the loops */
-    value_id staged;   /* when the anchor's first operand is computed here, row by row: the value to
-                          put down as a row first; else VALUE_NONE */
-    bool prepare;      /* depends on parameters only: runs once after load */
+    value_id anchor;   /* the contraction, convolution … whose dims are the kernel's loops;
+                          VALUE_NONE: the root's dims are */
+    value_id staged;   /* if the anchor's first operand is computed in this kernel, row by row: the
+                          value that is stored as a row first; else VALUE_NONE */
+    bool prepare;      /* depends on parameters only: runs once, after load */
     const char *label; /* "contract+add+erfc": for people */
 };
 
-/* Why a value has its place: the rule that decided (cut_rules.def). */
+/* The rule that gave a value its place (cut_rules.def). */
 enum cut_rule {
     CUT_NONE,
 #define CUT_RULE(id, applies, place, reason) CUT_##id,
@@ -75,9 +75,9 @@ struct placed {
     uint8_t place;   /* enum placement; PLACE_NONE: no output depends on it */
     uint8_t rule;    /* enum cut_rule */
     bool in_rows;    /* inlined, and computed row by row for the product that reads it */
-    bool kept;       /* inlined, but worth keeping for a row between its uses */
-    value_id memory; /* whose memory it lies in (itself, or what it is an alias of); VALUE_NONE if
-                        inlined */
+    bool kept;       /* inlined, but stored for a row between its uses (lower/keep.c) */
+    value_id memory; /* the value whose memory holds it (itself, or what it is an alias of);
+                        VALUE_NONE if inlined */
 };
 
 struct partition {
@@ -85,14 +85,14 @@ struct partition {
     VEC(struct group) groups; /* in an order in which they can run */
 };
 
-/* Checks what the cut relies on, as the needs of a pass are checked. */
+/* Checks the properties that the cut needs, as those that a pass needs are checked. */
 bool partition_check(const struct graph *graph, struct arena *arena, struct error *err);
 void partition_graph(const struct graph *graph, struct arena *arena, struct partition *out);
-/* The same, where the values marked in `stored` (by value; NULL: none) are stored, whatever else
- * would become of them. Marks of sources, leaves and views are ignored. */
+/* The same, but values marked in `stored` (by value; NULL: none) are stored, whatever the rules
+ * say. Marks of sources, leaves and views are ignored. */
 void partition_storing(const struct graph *graph, const bool *stored, struct arena *arena,
                        struct partition *out);
-/* One line a group, with the reason why its value is stored (--dump groups). */
+/* One line per group, with the reason why its root is stored (--dump groups). */
 void partition_print(const struct graph *graph, const struct partition *partition,
                      struct strbuf *out);
 

@@ -1,4 +1,4 @@
-/* Inside the graph passes. */
+/* Shared by the graph passes. */
 #ifndef URZA_COMPILER_OPT_OPT_PRIV_H
 #define URZA_COMPILER_OPT_OPT_PRIV_H
 
@@ -6,25 +6,27 @@
 
 struct builder;
 
-/* By value: whether it is known only when a call brings inputs and sizes. The rest follows from
- * parameters and constants. */
+/* By value: whether it depends on inputs or sizes of a call. The others depend on parameters and
+ * constants only. */
 bool *values_per_call(const struct graph *graph, struct arena *arena);
 
-/* outputs.c: whether an output is no value of its own, or known before a call. */
+/* outputs.c: whether an output shares its value with something else, or is known before a call. */
 bool output_is_shared(const struct graph *g, uint32_t output, const bool *per_call);
 
-/* panels.c. Whether neighbours along dim are neighbours in the memory behind the views. */
+/* panels.c: whether consecutive indices in dim are consecutive elements of the memory behind the
+ * views. */
 bool columns_contiguous(struct graph *g, value_id v, int dim);
-/* b[batch…, n…, k…] with its n dim `column` moved to the end of a stored copy. */
+/* b[batch…, n…, k…] as views around a stored copy, in which dim `column` is last. */
 value_id columns_last(struct builder *b, value_id v, uint32_t column);
-/* b[batch…, n, k] through a stored copy [batch…, n/P, k, P]: panels of columns. */
+/* b[batch…, n, k] as views around a stored copy in panels of columns, [batch…, n/P, k, P]. */
 value_id columns_in_panels(struct builder *b, value_id v, int64_t panel);
 /* The same for a parameter whose first dim is n, and the others k. */
 value_id pack_param(struct builder *b, value_id w, int64_t panel);
-/* Whether there is room for the further dim, and the padding is known not to be negative. */
+/* Whether v may have one dim more, and the padding is provably not negative. */
 bool fits_panels(struct builder *b, value_id v, int64_t panel);
 
-/* products.c: whether a convolution is a product of its weights and single pixels. */
+/* products.c: whether a convolution is a product of its weights and single pixels (window 1, stride
+ * 1). */
 bool unit_window(const struct node *conv, const struct node *w, const struct graph *g);
 
 typedef bool pass_fn(struct graph *to, struct arena *arena, const struct graph *from,

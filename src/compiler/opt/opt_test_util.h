@@ -28,8 +28,8 @@ UTIL const char *graph_text(const struct graph *graph, struct arena *arena)
     return out.data;
 }
 
-/* Runs the pass and checks what holds for every pass: the result is legal, and the pass finds
- * nothing more in it. */
+/* Runs the pass and checks what holds for every pass: the result is legal, and running it again
+ * changes nothing. */
 UTIL void run_pass(pass_fn *pass, struct graph *to, struct arena *arena, struct graph *from)
 {
     struct graph again;
@@ -40,7 +40,7 @@ UTIL void run_pass(pass_fn *pass, struct graph *to, struct arena *arena, struct 
     assert_string_equal(graph_text(to, arena), graph_text(&again, arena));
 }
 
-/* Elements that break careless rewrites are frequent when special is set. */
+/* Fills with random elements; with `special`, NaN, infinities, zeros and bounds are frequent. */
 UTIL void fill_source(struct interp_tensor *tensor, bool special, uint64_t key)
 {
     static const double odd[] = {0.0, -0.0, NAN, INFINITY, -INFINITY, 1, -1, 0.5, 65504, 1e-7};
@@ -58,7 +58,7 @@ UTIL void fill_source(struct interp_tensor *tensor, bool special, uint64_t key)
     }
 }
 
-/* A source of that shape, at these dims. */
+/* Makes a source's tensor, with its shape at these dims. */
 UTIL void make_source(const struct graph *graph, value_id id, const int64_t *dims,
                       struct arena *arena, struct interp_tensor *out)
 {

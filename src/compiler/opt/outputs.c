@@ -1,5 +1,5 @@
-/* Outputs own their memory and are written by each call: one that is a source, a leaf or the same
- * value as an earlier output is copied, and so is one that `prepare` computes. */
+/* Each output owns its memory and is written by every call: one that is a source, a leaf, or the
+ * same value as an earlier output is copied, and so is one that depends on parameters only. */
 #include "compiler/opt/opt_priv.h"
 
 bool output_is_shared(const struct graph *g, uint32_t output, const bool *per_call)

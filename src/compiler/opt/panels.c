@@ -1,14 +1,16 @@
-/* Views around a stored copy, which put an operand's elements in the order in which vectors read
- * them:
+/* Packing: views around a stored copy with an operand's elements in the order in which vectors read
+ * them.
  *
- *   b[batch…, n, k]  ->  pad n to panels of P columns, [batch…, N/P, P, k]  ->  [batch…, N/P, k, P]
+ *   b[batch…, n, k]
+ *     ->  pad n to panels of P columns, [batch…, N/P, P, k]
+ *     ->  [batch…, N/P, k, P]
  *
- * They are ordinary prims: lowering knows nothing of packing. */
+ * They are ordinary prims: lowering needs no knowledge of packing. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "graph/build.h"
 
-/* The operand dim that result dim `dim` of a reshape walks with step one, or -1. */
+/* The operand's dim in which a step is a step in dim `dim` of a reshape's result, or -1. */
 static int reshape_source(struct graph *g, const struct node *view, const struct node *x, int dim)
 {
     uint32_t f = 0, t = 0;

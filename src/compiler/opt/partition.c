@@ -1,16 +1,17 @@
 /* The cut into kernel groups.
  *
  * Values are decided from the outputs back, each by the first rule that applies (cut_rules.def), so
- * that all users of a value are decided before it. Each stored value is the root of one kernel; a
- * value whose users all lie in one kernel may be inlined there.
+ * all users of a value are decided before it. Each stored value is the root of one kernel. A value
+ * whose users are all in one kernel may be inlined there.
  *
- * No rule counts operations. What they would compute again for more than a quarter of what the
- * graph asks of a kernel is found by lower/cut.c, which cuts again with it stored. */
+ * No rule counts operations. If inlined values make a kernel do more than 5/4 of the operations
+ * that the graph requires of it, lower/cut.c finds that, and cuts again with one of them stored. */
 #include "compiler/opt/cut_priv.h"
 
 #include "base/strbuf.h"
 
-/* An elementwise user asks for an operand where it is asked for itself; any other elsewhere. */
+/* Records at how many indices `operand` is computed: an elementwise user needs it at its own
+ * indices, any other user at new ones. */
 static void note_index(struct cut *c, value_id user, value_id operand)
 {
     struct cut_value *u = &c->values[user], *o = &c->values[operand];
@@ -115,7 +116,8 @@ static void make_groups(struct cut *c)
     }
 }
 
-/* An output is written by each call, and so is what is computed from one. */
+/* Kernels of outputs, and of values computed from outputs, run in every call, even if they depend
+ * on parameters only. */
 static void keep_outputs_in_calls(struct cut *c)
 {
     bool *in_call = ARENA_ARRAY(c->arena, bool, c->g->nodes.count);

@@ -1,4 +1,4 @@
-/* Which kernels a graph is cut into: what is fused, what is stored, what runs once at load. */
+/* Into which kernels a graph is cut: what is fused, what is stored, what runs once, after load. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,7 +35,7 @@ static void begin(struct fixture *f)
     f->N = dim_named(&f->graph.dims, name);
 }
 
-/* A tensor whose first dim is N where a is 0. */
+/* A tensor; a dim given as 0 is N. */
 static value_id tensor(struct fixture *f, bool param, const char *name, uint32_t rank,
                        const int64_t *shape)
 {
@@ -85,9 +85,9 @@ static void optimise_and_cut(struct fixture *f)
     partition_graph(&f->graph, &f->arena, &f->p);
 }
 
-/* What holds of every cut: groups in an order that can run, prepare reads parameters only and
- * writes no output, values of outputs stored, inlined values in no memory, aliases in the memory of
- * a stored value or source. */
+/* Invariants of every cut: groups are in an order in which they can run; `prepare` reads parameters
+ * only and writes no output; outputs are stored; inlined values have no memory; aliases have the
+ * memory of a stored value or source. */
 static void check_invariants(struct fixture *f)
 {
     const struct graph *g = &f->graph;
@@ -174,7 +174,7 @@ static void an_epilogue_joins_its_product(void **state)
     value_id y =
         OP(&f, "linear", INPUT(&f, "x", 0, 64), PARAM(&f, "w", 128, 64), PARAM(&f, "b", 128));
     output(&f, "y", OP(&f, "gelu", y));
-    expect_groups(&f, 1, 1); /* the weight is packed at load */
+    expect_groups(&f, 1, 1); /* the weight is packed after load */
     begin(&f);
     y = OP(&f, "linear", INPUT(&f, "x", 0, 64), PARAM(&f, "w", 128, 64));
     value_id z = OP(&f, "linear", OP(&f, "relu", y), PARAM(&f, "v", 32, 128));
@@ -191,7 +191,7 @@ static void attention_is_one_kernel_and_a_copy(void **state)
              v = INPUT(&f, "v", 0, 4, 32, 16);
     output(&f, "y", OP(&f, "scaled_dot_product_attention", q, k, v));
     expect_groups(&f, 0, 2);
-    begin(&f); /* who also wants the weights gets them stored */
+    begin(&f); /* an output of the exponentials: they are stored */
     q = INPUT(&f, "q", 0, 4, 32, 16);
     value_id e = b_exp(&f.b, b_contract(&f.b, q, INPUT(&f, "k", 0, 4, 32, 16), 2, 1));
     output(&f, "e", e);
@@ -208,7 +208,7 @@ static void what_several_kernels_use_is_stored_once(void **state)
     output(&f, "e", e); /* stored, and read by the sum */
     output(&f, "s", b_reduce(&f.b, PRIM_REDUCE_SUM, e, (int64_t[]){1}, 1, false));
     expect_groups(&f, 0, 2);
-    begin(&f); /* dear and used twice: stored; cheap and used twice: computed again */
+    begin(&f); /* expensive and used twice: stored; cheap and used twice: computed again */
     x = INPUT(&f, "x", 0, 64);
     value_id dear = b_exp(&f.b, x), cheap = b_neg(&f.b, x);
     output(&f, "a", b_reduce(&f.b, PRIM_REDUCE_SUM, dear, (int64_t[]){1}, 1, false));
@@ -246,11 +246,11 @@ static void prepare_depends_on_parameters_only(void **state)
     value_id w = PARAM(&f, "w", 64), x = INPUT(&f, "x", 0, 64);
     output(&f, "y", b_mul(&f.b, x, b_exp(&f.b, w)));
     expect_groups(&f, 1, 1);
-    begin(&f); /* an output runs with every call, though it needs parameters only */
+    begin(&f); /* an output is computed in every call, even if it depends on parameters only */
     w = PARAM(&f, "w", 64);
     output(&f, "y", b_exp(&f.b, w));
     expect_groups(&f, 0, 1);
-    begin(&f); /* as large as the input says: not before there is one */
+    begin(&f); /* its size depends on the input, so it is not computed before a call */
     w = PARAM(&f, "w", 1, 64);
     x = INPUT(&f, "x", 0, 64);
     value_id wide =
@@ -258,7 +258,7 @@ static void prepare_depends_on_parameters_only(void **state)
     output(&f, "y",
            b_reduce(&f.b, PRIM_REDUCE_SUM, b_add(&f.b, x, wide), (int64_t[]){0, 1}, 2, false));
     expect_groups(&f, 1, 1);
-    begin(&f); /* behind a view, too; what is made of numbers alone stays where it is read */
+    begin(&f); /* also through a view; a value computed from numbers only is inlined */
     dim_id shape[] = {dim_const(&f.graph.dims, 8), dim_const(&f.graph.dims, 64)};
     w = PARAM(&f, "w", 64);
     x = INPUT(&f, "x", 8, 64);
@@ -282,7 +282,7 @@ static void sorts_and_scans_stand_alone(void **state)
     expect_groups(&f, 0, 2);
 }
 
-/* x + roll(x, 1), rolled by 2, by 4, …: in one kernel the code would triple with each. */
+/* x + roll(x, 1), then rolled by 2, by 4, …: in one kernel each step would double the code. */
 static void moved_sums_are_cut(void **state)
 {
     (void)state;
@@ -299,8 +299,8 @@ static void moved_sums_are_cut(void **state)
     expect_groups(&f, 0, 3);
 }
 
-/* Many reductions over many dims, or one that is asked for at many places: more loops than a nest
- * may have, if they were one kernel. */
+/* Many reductions over many dims, or one that is computed at many indices, would have more loops in
+ * one kernel than a nest may have. */
 static void reductions_are_cut_by_their_loops(void **state)
 {
     (void)state;

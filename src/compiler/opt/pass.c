@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 
-enum { /* sets of properties, as rows write them */
+enum { /* sets of properties, as used in the rows */
 #define PROPERTY(id, name, find, doc) id = 1u << PROPERTY_##id,
 #include "compiler/opt/properties.def"
 #undef PROPERTY
@@ -30,7 +30,7 @@ const struct pass_row *pass_find(const char *name)
     return NULL;
 }
 
-/* Those of wanted that hold. */
+/* Those properties of `wanted` that hold. */
 static uint32_t holding(const struct graph *graph, uint32_t wanted, struct arena *arena)
 {
     uint32_t held = 0;

@@ -1,14 +1,16 @@
-/* Making products out of what can be one, and their operands fit for vectors.
+/* Products: 1x1 convolutions become products, and operands of products are packed for vectors.
  *
  * A 1x1 convolution with stride 1 is a product of the weights and the pixels. The second operand of
- * a product is read in vectors along its n dim. A parameter gets a packed copy, made once by
- * `prepare`:
+ * a product is read in vectors along its n dim. If it is a parameter it gets a packed copy, made
+ * once after load:
  *
- *   w[N, K]  ->  pad N to panels of P columns, [N/P, P, K]  ->  [N/P, K, P]
+ *   w[N, K]
+ *     ->  pad N to panels of P columns, [N/P, P, K]
+ *     ->  [N/P, K, P]
  *
- * where P is two vector registers, so that a tile reads one stream. Another operand whose n dim is
- * not the last one in memory is packed in the same way by a kernel of its own before the product.
- * Both are ordinary views around a stored copy: lowering knows nothing. */
+ * where P is two vector registers, so that a tile reads one sequence of addresses. Another operand
+ * whose n dim is not the last one in memory is packed in the same way, by a kernel of its own
+ * before the product. Both are ordinary views around a stored copy. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
@@ -16,7 +18,7 @@
 
 struct products {
     const struct target *target;
-    const bool *from_input; /* by value of the old graph */
+    const bool *from_input; /* by value of the old graph: whether it depends on inputs or sizes */
 };
 
 bool unit_window(const struct node *conv, const struct node *w, const struct graph *g)
@@ -31,7 +33,7 @@ bool unit_window(const struct node *conv, const struct node *w, const struct gra
     return conv->attrs->groups == 1;
 }
 
-/* y[N, O, s…] = w[O, C] · x[N, C, s…]: the weights are rows, the pixels columns. */
+/* y[N, O, s…] = w[O, C] · x[N, C, s…]: the weights are rows, the pixels are columns. */
 static value_id conv_as_product(struct builder *b, value_id conv)
 {
     const struct node *n = b_node(b, conv);
@@ -48,7 +50,7 @@ static value_id conv_as_product(struct builder *b, value_id conv)
 }
 
 /* The same with pixels as rows and filters as columns, from packed weights: for images whose pixels
- * do not fill vectors, and sums long enough that scattering the results is no matter. */
+ * do not fill vectors, if sums are so long that scattered stores of results cost little. */
 static value_id conv_by_pixels(struct builder *b, value_id conv)
 {
     const struct node *n = b_node(b, conv);
@@ -89,8 +91,8 @@ static bool few_rows(const struct graph *g, const struct node *a, const struct n
 
 #define PAGE_BYTES 4096
 
-/* Rows of the first operand that lie whole pages apart share few lines of L1: tiles have few of
- * them, and twice as many columns instead. */
+/* Whether rows of the first operand are a multiple of a page apart: then they are in the same cache
+ * sets of L1, so tiles have few rows, and twice as many columns instead. */
 static bool rows_collide(const struct graph *g, const struct node *x, uint32_t depth)
 {
     int64_t bytes = (int64_t)dtype_bytes((enum dtype)x->dtype), size;
@@ -123,10 +125,9 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
     return b_contract(b, x, y, batch, depth);
 }
 
-/* A convolution of many channels reads its weights as a product does, 32 channels at a time from
- * packed panels, and its pixels one by one from an image that has its padding written out: no
- * condition is left inside. Where a sum is short, scattering the results would cost more than that
- * saves. */
+/* A convolution of many channels reads its weights as a product does, from packed panels, and its
+ * pixels one by one. Its padding is stored with the image, so that no condition is left inside.
+ * Where a sum is short, scattered stores of results would cost more than that saves. */
 static value_id fit_conv(struct builder *b, value_id conv, bool weights_from_input, int64_t panel)
 {
     const struct node *n = b_node(b, conv);

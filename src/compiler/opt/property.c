@@ -1,4 +1,4 @@
-/* The properties of graphs that passes need, give and keep: properties.def. */
+/* The properties of graphs (properties.def) and their checks. */
 #include "compiler/opt/opt_priv.h"
 
 /* By value: whether an output needs it. */

@@ -1,5 +1,5 @@
-/* The properties of graphs: each check is exact, a pass that breaks one is caught, and what a pass
- * of the pipeline needs is what those before it leave. */
+/* The properties of graphs: each check is exact, a pass that violates one is caught, and each pass
+ * of the pipeline gets what it needs from the passes before it. */
 #include "compiler/opt/opt_test_util.h"
 
 static struct graph read(struct arena *arena, const char *nodes)
@@ -17,7 +17,7 @@ static struct graph read(struct arena *arena, const char *nodes)
 
 #define X "%1 = input \"x\" : f32[2, 3]\n"
 
-/* Of which value the only property that does not hold, does not hold. */
+/* The only property that does not hold, and the value that violates it. */
 static void each_check_is_exact(void **state)
 {
     (void)state;
@@ -59,7 +59,7 @@ static void each_check_is_exact(void **state)
     }
 }
 
-/* A pass that shows the first output in another shape, and leaves a value behind. */
+/* A pass that reshapes the first output twice, and leaves a dead value. */
 static bool spoil(struct graph *to, struct arena *arena, const struct graph *from,
                   const struct target *target, struct error *err)
 {
@@ -87,7 +87,7 @@ static void expect_caught(const char *nodes, struct pass_row row, const char *me
     row.name = "spoil";
     row.run = spoil;
     assert_true(pass_run(&row, &to, &arena, &graph, &(struct pass_setting){NULL, false},
-                         &err)); /* nobody looks */
+                         &err)); /* no check, no error */
     bool ok = pass_run(&row, &to, &arena, &graph, &(struct pass_setting){NULL, true}, &err);
     if (!message && !ok)
         fail_msg("%s: %s", err.place, err.message);
@@ -106,14 +106,15 @@ static void a_pass_that_breaks_a_property_is_caught(void **state)
     const uint32_t live = 1u << PROPERTY_LIVE, joined = 1u << PROPERTY_JOINED;
     expect_caught(fine, (struct pass_row){.needs = live | joined}, NULL);
     expect_caught(fine, (struct pass_row){.keeps = live}, "it keeps 'live'");
-    expect_caught(dead, (struct pass_row){.keeps = live}, NULL); /* it did not hold before */
+    expect_caught(dead, (struct pass_row){.keeps = live}, NULL); /* it did not hold before, so it
+                                                                    need not hold after */
     expect_caught(dead, (struct pass_row){.gives = live}, "it gives 'live'");
     expect_caught(dead, (struct pass_row){.needs = live}, "it needs 'live'");
     expect_caught(fine, (struct pass_row){.gives = joined}, "does not hold of %4");
     expect_caught(fine, (struct pass_row){.keeps = joined}, "it keeps 'joined'");
 }
 
-/* Whatever graph comes in; with all passes, and with those that are needed. */
+/* For any graph; with all passes, and with those that are needed. */
 static void the_pipeline_gives_what_its_passes_need(void **state)
 {
     (void)state;
@@ -127,7 +128,7 @@ static void the_pipeline_gives_what_its_passes_need(void **state)
                 fail_msg("'%s' needs what nothing before it leaves", pass->name);
             held = (held & pass->keeps) | pass->gives;
         }
-        assert_true(held >> PROPERTY_OWNED & 1); /* for the cut */
+        assert_true(held >> PROPERTY_OWNED & 1); /* which the cut needs */
     }
 }
 

@@ -1,15 +1,16 @@
-/* One division for a row of softmax.
+/* One division per row of softmax.
  *
- *   exp(t - max) / sum   ->   exp(t - max) · (1 / sum)
+ *   exp(t - max) / sum
+ *     ->  exp(t - max) · (1 / sum)
  *
- * Condition, proven from the graph: the largest of the exponentials is 1, because the maximum is
- * that of the row itself. So the sum is at least 1 and its reciprocal a normal number: nothing
- * overflows or underflows that would not. The result has one rounding more, which is less than what
- * the sum's own terms leave open; f16 and bf16, which round once only, stay as they are. */
+ * Condition, proven from the graph: max is the maximum of the row itself, so the largest
+ * exponential is 1, the sum is at least 1, and its reciprocal is a normal number. So nothing
+ * overflows or underflows that did not before. The result has one rounding more, which is less than
+ * the error of the sum itself. f16 and bf16, which round only once, are not changed. */
 #include "compiler/opt/opt_priv.h"
 #include "graph/build.h"
 
-/* The value that is the same along whole rows of v; VALUE_NONE if v is no such value. */
+/* The value that v broadcasts along rows; VALUE_NONE if v is no broadcast. */
 static value_id of_rows(const struct graph *g, value_id v)
 {
     const struct node *n = graph_node(g, v);
@@ -20,7 +21,7 @@ static value_id of_rows(const struct graph *g, value_id v)
     return n->prim == PRIM_RESHAPE ? n->operands[0] : v;
 }
 
-/* Whether v, a broadcast, says to each row of x what a reduction of x over axes gave for it. */
+/* Whether v, a broadcast, gives each row of x the result of a reduction of that row over axes. */
 static bool along_rows(const struct graph *g, value_id v, const struct attrs *reduce)
 {
     const struct node *n = graph_node(g, v), *source = graph_node(g, n->operands[0]);

@@ -1,7 +1,7 @@
-/* Softmax by reciprocals: what matches, and that results stay within the bounds. */
+/* Division by reciprocals in softmax: what matches, and that results stay within the bounds. */
 #include "compiler/opt/opt_test_util.h"
 
-/* Softmax of x over axis of [3, B, 5], or the same with what must not match. */
+/* Softmax of x over an axis of [3, B, 5], or a variant that must not match. */
 enum variant { PLAIN, KEPT_DIMS, HALF, NO_MAX, OTHER_AXIS, OTHER_SUM, OTHER_ROWS, VARIANTS };
 
 static value_id spread(struct builder *b, value_id v, const dim_id *shape, int64_t axis)
@@ -18,7 +18,7 @@ static void make(struct graph *g, struct arena *arena, enum variant variant, int
     graph_init(g, arena);
     assert_true(dim_declare(&g->dims, &name, &index, &err));
     dim_id shape[] = {dim_const(&g->dims, 3), dim_named(&g->dims, index), dim_const(&g->dims, 5)};
-    bool turned = variant == OTHER_ROWS; /* the maximum of a column for the row of its number */
+    bool turned = variant == OTHER_ROWS; /* the maximum of column i is subtracted in row i */
     if (turned)
         memcpy(shape, (dim_id[]){shape[2], shape[2], shape[1]}, sizeof shape);
     axis = turned ? axis % 2 : axis;

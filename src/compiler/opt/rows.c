@@ -1,4 +1,4 @@
-/* Products whose rows are computed where they are used.
+/* Products whose rows are computed in the kernel of the product: attention.
  *
  *   s = contract(q, k)                       [batch…, rows, keys]
  *   t = s · scale, masked …
@@ -6,20 +6,21 @@
  *   p = e / sum over keys of e
  *   y = contract(p, v)
  *
- * Attention. Stored, s and e would be by far the largest tensors of a network; but a row of y needs
- * one row of them only. So everything from s to p is computed in the kernel of the outer product,
- * some rows at a time: t, the last value before the first reduction, is stored in scratch memory as
- * a row, what follows reads it there, and p is stored so at the end. (Dividing y instead of e would
- * save as many divisions as there are keys more than columns, but a sum of e·v may overflow where
- * one of p·v does not.)
- */
+ * Stored, s and e would be by far the largest tensors of a network, but a row of y needs only one
+ * row of them. So everything from s to p is computed in the kernel of the outer product, a few rows
+ * at a time. t, the last value before the first reduction, is stored in scratch memory as a row (it
+ * is the staged value), what follows loads it there, and p is stored as a row at the end.
+ *
+ * Dividing y instead of e would save divisions if there are more keys than columns, but a sum of
+ * e·v may overflow where one of p·v does not. */
 #include "compiler/opt/cut_priv.h"
 
 #define MAX_ROW_VALUES 64
 
 struct rows {
     const struct graph *g;
-    value_id product, inner;          /* the outer contraction, and the one it is made of */
+    value_id product, inner;          /* the outer contraction, and the inner one that its operand
+                                         is computed from */
     value_id members[MAX_ROW_VALUES]; /* ascending */
     uint32_t count;
 };
@@ -45,7 +46,8 @@ static bool same_shape(const struct node *a, const struct node *b)
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof(dim_id)) == 0;
 }
 
-/* Elementwise on whole rows, a reduction of rows to one number each, or something per row. */
+/* Whether n is elementwise on rows, a reduction of rows to one number each, or a view of such a
+ * number. */
 static bool stays_in_rows(const struct rows *r, const struct node *n)
 {
     const struct node *inner = graph_node(r->g, r->inner);
@@ -59,8 +61,8 @@ static bool stays_in_rows(const struct rows *r, const struct node *n)
     return prim == PRIM_BROADCAST || prim == PRIM_RESHAPE;
 }
 
-/* The contraction that v is made of elementwise and through reductions of rows; VALUE_NONE when
- * there is none, or more than one. */
+/* The contraction that v is computed from by elementwise prims and reductions of rows; VALUE_NONE:
+ * none, or several. */
 static value_id find_inner(const struct graph *g, value_id v, uint32_t depth)
 {
     const struct node *n = graph_node(g, v);
@@ -80,12 +82,13 @@ static value_id find_inner(const struct graph *g, value_id v, uint32_t depth)
     return found;
 }
 
-/* Everything that is computed from the inner contraction, up to the outer one and what is made of
- * rows beside it; false when something else uses any of it. */
+/* Gathers everything that is computed from the inner contraction, up to the outer one and beside
+ * it; false if anything else uses it. */
 static bool gather(struct rows *r, const struct cut *c)
 {
     const struct graph *g = r->g;
-    bool *after = ARENA_ARRAY(g->arena, bool, g->nodes.count); /* computed from the outer one */
+    bool *after = ARENA_ARRAY(g->arena, bool, g->nodes.count); /* by value: computed from the outer
+                                                                  one */
     r->members[r->count++] = r->inner;
     after[r->product] = true;
     for (value_id v = r->inner + 1; v < g->nodes.count; v++) {
@@ -96,7 +99,7 @@ static bool gather(struct rows *r, const struct cut *c)
         if (!c->values[v].live || v == r->product || !made_of_rows)
             continue;
         if (after[v] && prim_is_elementwise((enum prim)n->prim))
-            continue; /* y = product / sum */
+            continue; /* as in y = product / sum */
         if (after[v] || !stays_in_rows(r, n) || r->count == MAX_ROW_VALUES)
             return false;
         r->members[r->count++] = v;
@@ -104,7 +107,7 @@ static bool gather(struct rows *r, const struct cut *c)
     return is_member(r, graph_node(g, r->product)->operands[0]);
 }
 
-/* The last value of whole rows before any reduction. */
+/* The last value of rows before the first reduction. */
 static value_id last_before_reductions(const struct rows *r)
 {
     value_id last = r->inner;
@@ -117,7 +120,7 @@ static value_id last_before_reductions(const struct rows *r)
     return last;
 }
 
-/* Whether one of them needs memory of its own. */
+/* Whether one of the members must be stored. */
 static bool has_stored(const struct rows *r, const struct cut *c)
 {
     for (uint32_t i = 0; i < r->count; i++)

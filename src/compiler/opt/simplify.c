@@ -1,5 +1,5 @@
-/* Simplification: every node passes the rules of simplify.def until none applies, operands first,
- * so that one rebuild does nearly all; rebuilds go on until nothing fires. */
+/* Simplification: the rules of simplify.def are applied to every node until none fires, operands
+ * first, so that one rebuild does nearly everything; rebuilds are repeated until no rule fires. */
 #include "compiler/opt/simplify_priv.h"
 
 #include <string.h>
@@ -39,8 +39,7 @@ static value_id simplify_value(struct simplifier *s, value_id value)
         if (better == VALUE_NONE)
             return VALUE_NONE;
         if (better != value) {
-            /* What a rule returns was built by simplify_add or is an operand: nothing applies to
-             * it. */
+            /* A rule returns an operand or a result of simplify_add, to which no rule applies. */
             s->fired++;
             return better;
         }

@@ -1,11 +1,11 @@
-/* Rules about elementwise prims: constants, neutral operands, pairs that cancel. */
+/* Rules for elementwise prims: constants, neutral operands, pairs that cancel. */
 #include <math.h>
 #include <string.h>
 
 #include "compiler/opt/simplify_priv.h"
 #include "graph/interp.h"
 
-/* The interpreter alone knows what prims mean: it runs a graph of one node on constants. */
+/* Evaluates a prim on constants, in the interpreter, which defines the meaning of prims. */
 static value_id evaluate(struct simplifier *s, enum prim prim, const struct attrs *const *constants,
                          uint32_t count, const struct attrs *attrs)
 {
@@ -64,7 +64,7 @@ value_id size_of_constant(struct simplifier *s, const struct subject *x)
     return simplify_add(s, PRIM_CONST, NULL, 0, &attrs);
 }
 
-/* Whether `to` has every value of `from`. */
+/* Whether every value of `from` is representable in `to`. */
 static bool has_all_values(enum dtype from, enum dtype to)
 {
     if (from == to)
@@ -75,8 +75,9 @@ static bool has_all_values(enum dtype from, enum dtype to)
                dtype_min_subnormal(to) <= dtype_min_subnormal(from);
     double from_max = dtype_int_value(from, dtype_greatest(from));
     if (dtype_is_float(to))
-        return from_max * dtype_unit_roundoff(to) <= 1; /* whole numbers up to 2^precision */
-    /* No two of these bounds are closer than float64 tells apart. */
+        return from_max * dtype_unit_roundoff(to) <= 1; /* integers up to 2^precision are
+                                                           representable */
+    /* Different bounds of integer dtypes are different as float64, too. */
     return dtype_least(to) <= dtype_least(from) &&
            from_max <= dtype_int_value(to, dtype_greatest(to));
 }
@@ -90,8 +91,7 @@ value_id cast_chain(struct simplifier *s, const struct subject *x)
     if (inner->prim != PRIM_CAST)
         return x->id;
     enum dtype from = (enum dtype)simplify_node(s, inner->operands[0])->dtype;
-    /* An integer that does not fit wraps when it comes from an integer and saturates when from a
-     * float. */
+    /* A value that does not fit wraps if it was an integer, but saturates if it was a float. */
     bool wraps = !dtype_is_float(from) && dtype_is_float(between) && dtype_is_int(to) &&
                  !has_all_values(from, to);
     if (!has_all_values(from, between) || wraps)
@@ -149,10 +149,10 @@ value_id subtract_negated(struct simplifier *s, const struct subject *x)
                         NULL);
 }
 
-/* Constants that change nothing or decide all, as floats and as integers; NAN: there is none. */
+/* Constants that are neutral or absorbing, as floats and as integers; NAN: there is none. */
 struct special_operand {
     enum prim prim;
-    bool left; /* counts as the first operand too */
+    bool left; /* also as the first operand */
     double value;
     int64_t integer;
 };
@@ -195,7 +195,7 @@ value_id neutral_operand(struct simplifier *s, const struct subject *x)
         {PRIM_MIN, true, INFINITY, INT64_MAX},
     };
     for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++) {
-        /* The bounds of narrow integers are not these two wrapped. */
+        /* Wrapping INT64_MIN and INT64_MAX does not give the bounds of narrower integers. */
         bool order = neutral[i].prim == PRIM_MAX || neutral[i].prim == PRIM_MIN;
         if (order && !dtype_is_float((enum dtype)x->node.dtype) && x->node.dtype != DTYPE_I64)
             continue;
@@ -221,7 +221,7 @@ value_id absorbing_operand(struct simplifier *s, const struct subject *x)
     return x->id;
 }
 
-/* Both are one rounding of the same number as long as the factor is exact. */
+/* Quotient and product round the same number once, because the factor is exact. */
 value_id divide_by_power(struct simplifier *s, const struct subject *x)
 {
     enum dtype dtype = (enum dtype)x->node.dtype;
@@ -256,8 +256,7 @@ value_id same_operands(struct simplifier *s, const struct subject *x)
 {
     if (x->node.operand_count != 2 || x->node.operands[0] != x->node.operands[1])
         return x->id;
-    bool is_float = dtype_is_float((enum dtype)operand_node(s, x, 0)->dtype); /* NaN is not itself
-                                                                               */
+    bool is_float = dtype_is_float((enum dtype)operand_node(s, x, 0)->dtype); /* NaN ≠ NaN */
     switch ((int)x->node.prim) {
     case PRIM_MIN:
     case PRIM_MAX:
@@ -288,7 +287,7 @@ value_id select_known(struct simplifier *s, const struct subject *x)
     return simplify_add(s, PRIM_SELECT, turned, 3, NULL);
 }
 
-/* All operands must come from tensors of one shape by the same axes; repeated 0-d values fit any
+/* All operands must be broadcasts from one shape by the same axes, or of 0-d values, which fit any
  * shape. */
 value_id before_broadcast(struct simplifier *s, const struct subject *x)
 {

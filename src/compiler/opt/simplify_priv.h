@@ -1,9 +1,8 @@
-/* Inside simplify: what its rules share.
+/* Shared by the rules of simplify.
  *
  * A rule gets a node that is already in the graph and returns a value of the same meaning, dtype
- * and shape: the node itself where the rule does not apply, VALUE_NONE after failing. It may count
- * on operands that no rule applies to any more. Rules build with simplify_add, whose results are
- * simplified too. */
+ * and shape: the node itself if the rule does not apply, VALUE_NONE on failure. No rule applies to
+ * its operands any more. Rules build with simplify_add, whose results are simplified, too. */
 #ifndef URZA_COMPILER_OPT_SIMPLIFY_PRIV_H
 #define URZA_COMPILER_OPT_SIMPLIFY_PRIV_H
 
@@ -12,10 +11,10 @@
 struct simplifier {
     struct graph *graph;
     struct error *err;
-    uint32_t fired; /* number of rewrites */
+    uint32_t fired; /* number of rewrites so far */
 };
 
-/* The node in question; a copy, because adding nodes moves them. */
+/* The node to simplify; a copy, because adding nodes moves them. */
 struct subject {
     value_id id;
     struct node node;
@@ -29,10 +28,10 @@ typedef value_id simplify_rule(struct simplifier *s, const struct subject *x);
 
 value_id simplify_add(struct simplifier *s, enum prim prim, const value_id *operands,
                       uint32_t count, const struct attrs *attrs);
-/* Views; the value itself where the view would change nothing. */
+/* A reshape and a broadcast; the value itself where the view would change nothing. */
 value_id simplify_reshape(struct simplifier *s, value_id x, const dim_id *shape, uint32_t rank);
 value_id simplify_splat(struct simplifier *s, value_id scalar, const dim_id *shape, uint32_t rank);
-/* A constant of x's dtype in x's shape. */
+/* A constant of x's dtype and shape. */
 value_id simplify_fill(struct simplifier *s, const struct node *x, double value);
 
 static inline const struct node *simplify_node(const struct simplifier *s, value_id x)
@@ -53,9 +52,9 @@ static inline bool dim_is(const struct simplifier *s, dim_id dim, int64_t value)
 }
 
 bool same_shape(const struct node *a, const struct node *b);
-/* The 0-d value that x repeats in every element: x itself when it is 0-d; else VALUE_NONE. */
+/* The 0-d value that every element of x is, x itself if it is 0-d; else VALUE_NONE. */
 value_id splat_of(const struct simplifier *s, value_id x);
-/* The constant that x repeats, or NULL. */
+/* The constant that every element of x is, or NULL. */
 const struct attrs *constant_of(const struct simplifier *s, value_id x);
 
 #endif

@@ -15,7 +15,7 @@ static const char header[] = "graph \"\"\n"
                              "%8 = input \"s\" : f32[]\n";
 
 static const struct rule_case {
-    const char *name, *before, *after; /* behind the header; the last value is the output */
+    const char *name, *before, *after; /* without the header; the last value is the output */
 } cases[] = {
 #define CASE(name, before, after) {name, before, after},
 #include "compiler/opt/simplify_cases.def"
@@ -159,7 +159,7 @@ static void random_graph(struct random_graph *r, struct arena *arena, uint64_t s
     for (value_id id = 1; id < r->graph.nodes.count; id++)
         VEC_PUSH(arena, &r->values, id);
     for (int i = 0; i < 40; i++) {
-        /* Mostly on with what came last, so that chains become long. */
+        /* Mostly operands among the last values, so that chains become long. */
         uint32_t recent = r->values.count < 4 ? r->values.count : 4;
         value_id x =
             draw(r, 4) == 0 ? any_value(r) : r->values.items[r->values.count - 1 - draw(r, recent)];

@@ -1,4 +1,4 @@
-/* Rules about views: joining two into one, and leaving out what moves nothing. */
+/* Rules for views: joining two into one, and removing views that change nothing. */
 #include <string.h>
 
 #include "base/error.h"
@@ -26,7 +26,7 @@ value_id reshape_chain(struct simplifier *s, const struct subject *x)
                                          : simplify_reshape(s, source, x->node.shape, x->node.rank);
 }
 
-/* Whether the axes that hold more than one element stay in order. */
+/* Whether the axes of more than one element stay in order. */
 static bool in_order(const struct simplifier *s, const struct node *source,
                      const struct attrs *attrs)
 {
@@ -75,7 +75,7 @@ value_id reverse_chain(struct simplifier *s, const struct subject *x)
                : simplify_add(s, PRIM_REVERSE, &source, 1, &attrs);
 }
 
-/* Where the dims of an operand go that a reshape only gave dims of 1: false when it did more. */
+/* Whether a reshape only adds dims of 1; `places` are the new positions of the source's dims. */
 static bool reshape_adds_ones(const struct simplifier *s, const struct node *source,
                               const struct node *reshaped, uint8_t places[LIMIT_RANK])
 {
@@ -89,7 +89,8 @@ static bool reshape_adds_ones(const struct simplifier *s, const struct node *sou
     return next == source->rank;
 }
 
-/* Not of 0-d values: a broadcast is their one form, so that rules need to look for no other. */
+/* Whether a broadcast only adds dims of 1. Not for 0-d values: for them broadcast is the canonical
+ * form, so that rules need to look for no other. */
 static bool only_adds_ones(const struct simplifier *s, const struct node *source,
                            const struct node *out)
 {
@@ -125,8 +126,8 @@ value_id broadcast_chain(struct simplifier *s, const struct subject *x)
     return simplify_add(s, PRIM_BROADCAST, &source, 1, &attrs);
 }
 
-/* One slice for two: start + (start' + j step') step. Where the shape rule cannot prove that it
- * fits, both stay. */
+/* slice(slice x): start + (start' + j step') step. If it cannot be proven that the joined slice
+ * fits its operand, both stay. */
 static value_id join_slices(struct simplifier *s, const struct subject *x, const struct node *inner)
 {
     struct dim_table *dims = &s->graph->dims;
@@ -193,7 +194,7 @@ value_id view_of_splat(struct simplifier *s, const struct subject *x)
     return simplify_splat(s, scalar, x->node.shape, x->node.rank);
 }
 
-/* A sum starts at +0: it turns -0 into +0, and so must what replaces it. */
+/* A sum starts at +0, so it turns -0 into +0, and its replacement must do so, too. */
 static value_id sum_of_one(struct simplifier *s, value_id reshaped)
 {
     const struct node *node = simplify_node(s, reshaped);

@@ -1,27 +1,29 @@
-/* Reductions of much to little, in two stages.
+/* Large reductions to few results, in two stages.
  *
- *   reduce(x[N])   ->   reduce(copy(reduce(x[c, N/c])))
+ *   reduce(x[N])
+ *     ->  reduce(copy(reduce(x[c, N/c])))
  *
- * Threads share what a kernel's result is made of, element by element, so a sum of a million terms
- * would be the work of one. The copy stores c partial results, a number that follows from sizes
- * alone, and so the result does not depend on threads. An axis is split where a divisor of its size
- * is known; where several axes are reduced, one of them may wait for the second stage
- * as it is.
+ * Threads share the elements of a kernel's result, so one thread would compute a sum of a million
+ * terms. The copy stores c partial results. c depends on sizes only, so the result does not depend
+ * on threads. An axis is split where a divisor of its size is known; if several axes are reduced,
+ * one of them may be left to the second stage as it is.
  *
  * Roundings change as with another order of summation. f16 and bf16 would round partial results,
- * too, and stay as they are. */
+ * too, and are not changed. */
 #include "compiler/opt/opt_priv.h"
 #include "graph/build.h"
 
-#define LEAST_ELEMENTS (1 << 18) /* to reduce, that threads are worth it, at most … */
-#define LEAST_ALWAYS (1 << 14)   /* … and at least */
-#define ENOUGH_UNITS 16          /* of work: so many threads are busy already */
+/* to reduce: the largest size must have so many for threads to be worth it, … */
+#define LEAST_ELEMENTS (1 << 18)
+#define LEAST_ALWAYS (1 << 14) /* … and the least size so many */
+#define ENOUGH_UNITS 16        /* units of work that keep threads busy without a split */
 #define MOST_UNITS 128
-#define COLUMNS 256 /* that one unit reduces side by side, where the last axis stays */
+#define COLUMNS 256 /* that one unit reduces in parallel, if the last axis is not reduced */
 #define FEWEST_CHUNKS 4
 
 struct reductions {
-    const uint32_t *users; /* by value of the old graph: operand slots that name it */
+    const uint32_t *users; /* by value of the old graph: number of operands and outputs that name
+                              it */
     const bool *per_call;
 };
 
@@ -44,8 +46,8 @@ static struct amount amount_of(const struct graph *g, const struct node *x, cons
     return a;
 }
 
-/* Whether x is computed from other reductions, or for others, as in a softmax: such a kernel reads
- * a row once and uses it several times. */
+/* Whether v is computed from other reductions or used by others, as in softmax: such a kernel reads
+ * a row once and uses it several times, so its reductions stay together. */
 static bool shared(const struct graph *g, const struct reductions *r, value_id v)
 {
     const struct node *n = graph_node(g, v);
@@ -64,8 +66,8 @@ static bool shared(const struct graph *g, const struct reductions *r, value_id v
     return false;
 }
 
-/* Into how many parts of one size the dim can be cut, at most most; the dim itself when it is no
- * larger. DIM_NONE: fewer than are worth it. */
+/* The number of equal parts into which dim can be divided, at most `most`; dim itself if it is no
+ * larger. DIM_NONE: too few parts. */
 static dim_id parts_of(struct graph *g, dim_id dim, int64_t most, int64_t *out_count)
 {
     int64_t lo, hi;
@@ -81,7 +83,7 @@ static dim_id parts_of(struct graph *g, dim_id dim, int64_t most, int64_t *out_c
     return DIM_NONE;
 }
 
-/* The axis that is cut into parts, with the number of parts in *out_parts; -1: none. */
+/* The axis to divide, with the number of parts in *out_parts; -1: none. */
 static int best_axis(struct graph *g, const struct node *x, const struct attrs *attrs, int64_t most,
                      dim_id *out_parts)
 {

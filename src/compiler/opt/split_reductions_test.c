@@ -12,8 +12,8 @@ static const char header[] = "graph \"\"\n"
                              "%7 = param \"w\" : f32[1024, 512]\n";
 
 static const struct {
-    const char *name, *before, *after; /* behind the header, with the output; after NULL: the same
-                                        */
+    const char *name, *before, *after; /* without the header, with the output; after NULL: no
+                                          change */
 } cases[] = {
     {"all", "%8 = reduce_sum %1 {axes [0, 1]} : f32[]\n",
      "%8 = reshape %1 : f32[128, 8, 512]\n"
@@ -92,7 +92,8 @@ static void reductions_become_two(void **state)
     }
 }
 
-/* Integers and maxima exactly; sums, native, within the bounds of the reference before. */
+/* Integers and maxima agree exactly; sums, computed natively, are within the bounds of the
+ * original's reference. */
 static void results_stay(void **state)
 {
     (void)state;

@@ -1,18 +1,19 @@
-/* Loops that read along one dim and write along another, as a change of layout does:
+/* Loops with contiguous loads along one dim and contiguous stores along another, as in a change of
+ * layout:
  *
  *   for t                          for to, …
  *     for v                          jam ti            16 of t
  *       y[… + t] = f(x[… + v])  ->     vector v
  *                                        y[… + t] = f(x[… + v])
  *
- * Vectors along what is read; the stores of the jammed iterations lie together, and code generation
- * transposes them in registers. */
+ * Vectors run along the dim of the loads. The stores of the jammed iterations are then consecutive,
+ * and code generation transposes them in registers. */
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
 
-#define MAX_COST 16 /* operations on an element, written out for each jammed iteration */
+#define MAX_COST 16 /* operations per element, which are repeated for each jammed iteration */
 
-/* A load with neighbours along one loop, and far steps along the other. */
+/* Whether a load is contiguous along one loop and strided along the other. */
 struct crossing {
     uint32_t with, across;
     bool found;

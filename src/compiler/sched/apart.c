@@ -1,25 +1,25 @@
-/* Long sums in parts.
+/* Partial sums.
  *
  *   local acc = 0                      local acc = 0
  *   for k: acc += x[k]          ->     for ko
  *                                        apart ki: acc += x[ko·32 + ki]
  *
- * A loop that runs apart starts its sums anew and adds them to those around it when it ends. So an
- * element passes through as many additions as a part has, then as many as there are parts, and so
- * on: the rounding error of n terms grows with the logarithm of n, not with n, and a part costs one
- * addition more. A vector loop does the same at its end, lane by lane, so its parts need no step
- * but the split.
+ * A loop `apart` has partial sums of its own, which start at 0 and are added to the sums around it
+ * when it ends. With blocks of blocks, an element passes through about 32 additions per level of
+ * blocks, so the rounding error of n terms grows with the logarithm of n and not with n. The cost
+ * is one addition more per block. A vector loop has partial sums of its own anyway, one per lane,
+ * which it merges at its end, so it only needs the split.
  *
- * How a sum is parted follows from sizes and lanes alone. */
+ * How a sum is divided depends on sizes and lanes only. */
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 
-/* Additions in a row to one sum, about; twice as many are left as they are. Results of products
- * fill the registers, so parts of these are longer. */
+/* About how many additions go to one partial sum; a sum of up to twice as many is not divided.
+ * Blocks of products are longer, because their sums fill the registers already. */
 #define PART_STEPS 32
 #define PART_STEPS_OF_PRODUCT 512
 
-/* What is asked of expressions: whether they depend on locals that are marked. */
+/* Whether expressions depend on any of these locals. */
 struct reading {
     uint64_t locals;
     bool found;
@@ -72,7 +72,8 @@ bool apply_apart(struct nest *nest, const struct step *step, struct error *err)
     return true;
 }
 
-/* Whether a sum of floats is updated inside: other reductions do not round, or gain nothing. */
+/* Whether a float sum is updated inside. Other reductions do not round, or would not gain
+ * accuracy. */
 static bool adds_floats(const struct nest *nest, const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -104,15 +105,15 @@ uint32_t part_lanes(struct scheduling *c, uint32_t loop, int64_t lanes)
     return part.vars[1];
 }
 
-/* Parts a reduction, what is inside first. Returns the number of additions in a row that one run of
- * the loop makes. steps: the number that a part should have. */
+/* Divides a reduction into partial sums, the innermost loops first. Returns the number of
+ * consecutive additions to one sum in a run of the loop. steps: the number to aim at. */
 static int64_t part_reduction(struct scheduling *c, struct stmt *loop, int64_t steps)
 {
     struct nest *nest = c->nest;
     struct stmt *inner = only_loop(&loop->body);
     int64_t row = 1, times = most_times(nest, loop);
     if (loop->loop_kind != LOOP_SERIAL)
-        return 1; /* merged when it ends */
+        return 1; /* it merges its own partial sums */
     if (inner && !inner->independent) {
         row = part_reduction(c, inner, steps);
         if (row >= steps && take_step(c, STEP_APART, inner->var, VAR_NONE, 0, NULL))
@@ -124,14 +125,14 @@ static int64_t part_reduction(struct scheduling *c, struct stmt *loop, int64_t s
         if (!take_step(c, STEP_SPLIT, loop->var, VAR_NONE, part, &made) ||
             !take_step(c, STEP_APART, made.vars[1], VAR_NONE, 0, NULL))
             return times * row;
-        times = (times + part - 1) / part; /* the loop is now the one over parts */
+        times = (times + part - 1) / part; /* from here on the loop is the one over blocks */
         part = steps;
         row = 1;
     }
     return times * row;
 }
 
-/* around: there is a reduction around, which goes on with sums that wait in memory. */
+/* around: a reduction is around, which continues sums that wait in scratch memory. */
 static void part_block(struct scheduling *c, struct block *block, int64_t steps, bool around)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {

@@ -1,5 +1,5 @@
-/* What kind of nest it is, by the roles of its loops and by what lies together in memory: the form
- * that decides which steps are worth taking, and the two loops of its register tile. */
+/* Finds the form of a nest, from the roles of its loops and from what is contiguous in memory, and
+ * the two loops of its register tile. */
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
 
@@ -28,14 +28,14 @@ uint32_t loops_over(const struct nest *nest, enum loop_role role, uint32_t out[L
     return r.count;
 }
 
-/* The innermost one; VAR_NONE: there is none. */
+/* The innermost loop of a role; VAR_NONE: there is none. */
 static uint32_t last_over(const struct nest *nest, enum loop_role role)
 {
     uint32_t vars[LIMIT_RANK], count = loops_over(nest, role, vars);
     return count > 0 ? vars[count - 1] : VAR_NONE;
 }
 
-/* Whether lowering made such a loop; what it became does not matter. */
+/* Whether lowering made a loop of this role, even if steps have replaced it since. */
 static bool has_role(const struct nest *nest, enum loop_role role)
 {
     for (uint32_t i = 0; i < nest->vars.count; i++)
@@ -44,7 +44,7 @@ static bool has_role(const struct nest *nest, enum loop_role role)
     return false;
 }
 
-/* Whether a load under a reduction walks var with step one. */
+/* Whether a load in a reduction has stride 1 in var. */
 struct contiguous_load {
     uint32_t var;
     int64_t block;
@@ -79,7 +79,7 @@ static void find_in_reductions(struct nest *nest, const struct block *block,
     }
 }
 
-#define SCATTER_DEPTH 64 /* sums so long that it matters little where results are stored */
+#define SCATTER_DEPTH 64 /* sums so long that scattered stores of results cost little */
 
 static int panel_score(struct scheduling *c, const struct stmt *columns, int64_t panel,
                        bool scatter)
@@ -87,7 +87,7 @@ static int panel_score(struct scheduling *c, const struct stmt *columns, int64_t
     return scatter ? lane_score_of_sums(c, columns, panel) : lane_score(c, columns, panel);
 }
 
-/* A product whose rows are computed in place has loops over keys. */
+/* A product. If it has loops over keys, its rows are computed in place. */
 static void look_at_product(struct scheduling *c)
 {
     struct loop_site site;
@@ -100,7 +100,7 @@ static void look_at_product(struct scheduling *c)
     int usual = panel_score(c, site.loop, 2 * lanes, scatter);
     c->panel = panel_score(c, site.loop, 4 * lanes, scatter) == usual ? 4 * lanes : 2 * lanes;
     if (usual < (scatter ? 2 : 0))
-        return; /* columns are not contiguous: the reduction itself may be */
+        return; /* columns are not contiguous, but the reduction itself may be */
     c->form = has_role(c->nest, OVER_KEY) ? FORM_ROWS : FORM_PRODUCT;
     struct contiguous_load f = {.var = site.loop->var};
     find_in_reductions(c->nest, &site.loop->body, &f);
@@ -108,7 +108,7 @@ static void look_at_product(struct scheduling *c)
     c->operand = f.buffer;
 }
 
-/* Whether a reduction reads every second element, or further apart, along var. */
+/* Whether a load has a constant stride above 1 in var. */
 struct far_load {
     uint32_t var;
     bool found;
@@ -130,9 +130,9 @@ static void find_far(struct nest *nest, expr_id e, void *context)
     expr_walk(nest, e, check_far, context);
 }
 
-/* Channels in vectors when the weights are packed for it (the image is then read pixel by pixel,
- * and the results, which lie apart, are put into order once per tile); else the last spatial dim
- * in vectors, and pixels above each other, or channels, as rows. */
+/* Vectors of channels if the weights are packed for it: the image is then read pixel by pixel, and
+ * results that are not contiguous are reordered once per tile. Otherwise vectors of the last
+ * spatial dim, with pixels of neighbouring lines, or channels, as rows of the tile. */
 static void look_at_conv(struct scheduling *c)
 {
     struct loop_site last, channels;
@@ -146,8 +146,8 @@ static void look_at_conv(struct scheduling *c)
         f.block /= 2;
         find_in_reductions(c->nest, &channels.loop->body, &f);
     }
-    bool depthwise = !has_role(c->nest, OVER_INPUT); /* a channel reads one channel */
-    c->panel = f.found && !depthwise ? f.block : 0;  /* filters of one channel lie in no panels */
+    bool depthwise = !has_role(c->nest, OVER_INPUT); /* each channel reads one channel */
+    c->panel = f.found && !depthwise ? f.block : 0;  /* its filters are not in panels */
     if (f.found) {
         c->form = FORM_PIXELS;
         c->row = last.loop->var;
@@ -156,8 +156,8 @@ static void look_at_conv(struct scheduling *c)
     }
     if (lane_score(c, last.loop, 0) < 0)
         return;
-    /* Where every channel has its own image, or images move by one, rows of pixels share what they
-     * read; else channels do. */
+    /* Where each channel reads an image of its own, or the stride is 1, lines of pixels share
+     * loads; otherwise channels do. */
     struct far_load far = {.var = last.loop->var};
     block_visit(c->nest, &last.loop->body, find_far, &far);
     bool rows = count > 1 && (depthwise || !far.found);
@@ -166,7 +166,7 @@ static void look_at_conv(struct scheduling *c)
     c->column = last.loop->var;
 }
 
-/* Reductions along another axis than the last, in vectors of the last one. */
+/* Reductions along an axis other than the last, in vectors of the last one. */
 static void look_at_columns(struct scheduling *c)
 {
     struct stmt *loop = only_loop(&c->nest->body), *inner;

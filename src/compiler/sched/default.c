@@ -1,4 +1,4 @@
-/* The config that is taken without measuring: from extents, strides and the target. */
+/* The default config, which is taken without measuring: from extents, strides and the target. */
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
 
@@ -26,9 +26,9 @@ int64_t sum_depth(struct nest *nest, const struct block *block)
     return most;
 }
 
-/* How far apart in bytes the values of a variable lie in what a loop reads. */
+/* The stride in bytes of a variable in the loads of a loop. */
 struct row_stride {
-    uint32_t var, buffer; /* buffer: of that argument only; 0 (the result): of any */
+    uint32_t var, buffer; /* buffer: in loads of that argument only; 0 (the result): of any */
     int64_t bytes;
 };
 
@@ -50,7 +50,7 @@ static void visit_stride(struct nest *nest, expr_id e, void *context)
     expr_walk(nest, e, check_stride, context);
 }
 
-/* The same for the innermost reduction inside. */
+/* The same for the innermost reduction inside, as variable. */
 static void find_reduction(struct nest *nest, const struct block *block, struct row_stride *r)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -65,10 +65,11 @@ static void find_reduction(struct nest *nest, const struct block *block, struct 
 }
 
 #define L1_WAYS 8
-#define PAGE_BYTES 4096 /* lines this far apart compete for the same ways of L1 */
+#define PAGE_BYTES 4096 /* lines at this distance are in the same set of L1 */
 
-/* Rows that a walk along all of them at once can keep in L1: where their starts fall onto few sets,
- * no more than those have ways, one of them left for the other operand. */
+/* The number of rows that can be read in parallel and stay in L1. If the distance of rows is a
+ * multiple of a large power of two, they share few sets, so there may be no more rows than these
+ * have ways, with one way left for the other operand. */
 static int64_t rows_in_l1(struct scheduling *c, int64_t depth)
 {
     struct loop_site site;
@@ -81,12 +82,12 @@ static int64_t rows_in_l1(struct scheduling *c, int64_t depth)
     return apart >= PAGE_BYTES ? L1_WAYS - 2 : (L1_WAYS - 1) * (PAGE_BYTES / apart);
 }
 
-#define TILE_STEPS 100 /* what a tile costs beside its sums, in steps of one row */
+#define TILE_STEPS 100 /* cost of a tile besides its sums, in steps of one row */
 
-#define FAR_LOADS 2 /* what a step costs that reads columns which are not packed, in rows */
+#define FAR_LOADS 2 /* cost of a step that reads columns which are not packed, in rows */
 
-/* Rows of a register tile: as many as accumulators allow, fewer when that wastes less of m. loads:
- * the cost of a step beside its rows, in rows. */
+/* Rows of a register tile: as many as the accumulators allow, or fewer where that wastes less of m.
+ * loads: cost of a step besides its rows, in rows. */
 static int64_t rows_for(struct range m, int64_t most, int64_t depth, int64_t loads)
 {
     if (m.lo != m.hi)
@@ -105,7 +106,7 @@ static int64_t rows_for(struct range m, int64_t most, int64_t depth, int64_t loa
     return best;
 }
 
-/* Rows of a tile of accumulators that fill the registers, with some left for operands. */
+/* The most rows whose accumulators fit in registers, with some left for operands. */
 static int64_t most_rows(const struct target *t, enum sched_form form, int64_t columns)
 {
     int64_t vectors = columns / t->lanes > 0 ? columns / t->lanes : 1;
@@ -116,8 +117,8 @@ static int64_t most_rows(const struct target *t, enum sched_form form, int64_t c
     return (t->fma ? 12 : 8) / vectors;
 }
 
-/* How far apart in bytes the reduction's steps lie in the operand whose columns lie together; 0
- * when that is not known. */
+/* The stride in bytes of the reduction's steps in the operand with contiguous columns; 0: not
+ * known. */
 static int64_t step_bytes(struct scheduling *c)
 {
     struct loop_site site;
@@ -128,7 +129,7 @@ static int64_t step_bytes(struct scheduling *c)
     return r.bytes;
 }
 
-/* Rows that stay in half of L2 while all panels pass by. */
+/* The block of rows that stays in half of L2 while all panels are read. */
 static void default_row_block(const struct target *t, struct range m, int64_t depth,
                               struct config *out)
 {
@@ -136,49 +137,52 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
     if (m.hi <= 2 * rows || depth >= half || m.hi <= half / 4 / depth)
         return;
     int64_t tiles = half / 4 / depth / rows > 1 ? half / 4 / depth / rows : 1;
-    if (m.lo == m.hi) { /* blocks alike: threads get the same number of them */
+    if (m.lo == m.hi) { /* equal blocks, so that threads get the same number of them */
         int64_t all = (m.hi + rows - 1) / rows, blocks = (all + tiles - 1) / tiles;
         tiles = (all + blocks - 1) / blocks;
     }
     out->value[CONFIG_ROW_BLOCK] = (int32_t)tiles;
 }
 
-/* An operand whose columns lie far apart is copied from PACK_ROWS rows on, or from PACK_FEW_ROWS
- * where the reduction has PACK_DEPTH steps: reading it again for each tile costs more then. */
+/* An operand whose rows of columns are a multiple of a page apart is packed from PACK_ROWS rows on,
+ * or from PACK_FEW_ROWS if the reduction has PACK_DEPTH steps: reading it again for each tile costs
+ * more then. */
 #define PACK_ROWS 256
 #define PACK_FEW_ROWS 48
 #define PACK_DEPTH 2048
 #define PACK_PANELS 4
-#define SHALLOW_PANELS 8 /* of packed columns: long runs of results */
+#define SHALLOW_PANELS 8 /* panels of packed columns in a block, for long runs of results */
 
-#define FEW_ROWS 48        /* up to so many, reading columns costs more than anything else */
-#define SHALLOW 128        /* a reduction so short that results are written all the time */
-#define PREFETCH_DEPTH 256 /* from so long a reduction on, what a panel holds is not near */
+#define FEW_ROWS 48        /* up to this number, reading columns is the largest cost */
+#define SHALLOW 128        /* up to this depth, storing results is a large cost */
+#define PREFETCH_DEPTH 256 /* from this depth on, a panel is not in a near cache */
 #define PREFETCH_AHEAD 16
 #define MAX_VECTORS 8
 
-/* Few rows, wide panels: with columns that lie in rows of their own, a step of the reduction reads
- * so many lines from one place, and the panel is read once per tile of rows. */
+/* Few rows, wide panels. If columns are not packed, a step of the reduction reads that many lines
+ * from one place, and the panel is read once per tile of rows. */
 static void wide_tile(const struct target *t, struct range m, struct range n, int64_t depth,
                       struct config *out)
 {
     int64_t sums = t->registers == 32 ? 24 : 12, most = m.hi <= FEW_ROWS ? sums / 3 : sums / 4;
     int64_t rows = rows_for(m, most, depth, FAR_LOADS), vectors = sums / rows, lanes = t->lanes;
     vectors = vectors < MAX_VECTORS ? vectors : MAX_VECTORS;
-    bool any = n.lo == n.hi && n.hi >= 4 * vectors * lanes; /* not only powers of two */
+    bool any = n.lo == n.hi && n.hi >= 4 * vectors * lanes; /* vectors need not be a power of two */
     while (vectors > 1 && (vectors * lanes > n.hi || (!any && (vectors & (vectors - 1)))))
         vectors--;
     out->value[CONFIG_ROWS] = (int32_t)rows;
     out->value[CONFIG_COLUMNS] = (int32_t)(vectors * lanes);
 }
 
-#define SUM_DEPTH 8 /* rows of columns that a core reads at once without losing track */
-#define SUM_ROWS 64 /* up to so many the sums of a run stay near */
-#define SUM_RUN 512 /* columns of a run, at least … */
+#define SUM_DEPTH 8 /* rows of columns that hardware prefetchers can follow at once */
+#define SUM_ROWS 64 /* up to this number, the sums of a run stay in a near cache */
+#define SUM_RUN 512 /* least columns of a run */
 #define SUM_RUN_MOST 4096
-#define SUM_CACHES 8 /* times L2: so large an operand is worth reading in order */
+/* in units of L2: an operand from this size on is read in the order of memory */
+#define SUM_CACHES 8
 
-/* The operand is read in runs of columns, some steps of the reduction at a time, as it lies. */
+/* Reads the operand in runs of columns, a few steps of the reduction at a time, in the order of
+ * memory. */
 void sum_tile(const struct target *t, struct range m, struct range n, int64_t depth,
               struct config *out)
 {
@@ -186,7 +190,7 @@ void sum_tile(const struct target *t, struct range m, struct range n, int64_t de
     int64_t vectors = rows == 1 ? MAX_VECTORS : rows <= 4 ? 4 : 2;
     while (vectors > 1 && vectors * rows > sums)
         vectors /= 2;
-    int64_t columns = vectors * t->lanes, run = n.hi / 2; /* two threads have work */
+    int64_t columns = vectors * t->lanes, run = n.hi / 2; /* for two threads */
     run = run < SUM_RUN ? SUM_RUN : run > SUM_RUN_MOST ? SUM_RUN_MOST : run;
     *out = (struct config){0};
     out->value[CONFIG_ROWS] = (int32_t)rows;
@@ -195,7 +199,7 @@ void sum_tile(const struct target *t, struct range m, struct range n, int64_t de
     out->value[CONFIG_DEPTH] = SUM_DEPTH;
 }
 
-/* Columns in rows of their own: how far apart these lie decides. */
+/* For columns that are not packed: their stride decides. */
 static void default_plain(struct scheduling *c, struct range m, struct range n, int64_t depth,
                           struct config *out)
 {
@@ -210,7 +214,7 @@ static void default_plain(struct scheduling *c, struct range m, struct range n, 
     bool pack = far && (m.hi >= PACK_ROWS || (m.hi > PACK_FEW_ROWS && depth >= PACK_DEPTH));
     pack &= n.hi >= 4 * PACK_PANELS * columns;
     bool crowded = rows_in_l1(c, depth) < usual && !pack;
-    /* One row: a long run of columns, as many sums as half of the registers. */
+    /* One row: a long run of columns, with sums in half of the registers. */
     while (known && m.hi == 1 && 2 * columns <= n.hi && 2 * columns <= t->lanes * t->registers / 2)
         out->value[CONFIG_COLUMNS] = (int32_t)(columns *= 2);
     if (known && m.hi > 1 && (m.hi <= FEW_ROWS || depth <= SHALLOW || crowded))
@@ -254,11 +258,9 @@ static void default_tile(struct scheduling *c, struct config *out)
         default_plain(c, m, n, depth, out);
 }
 
-#define CHEAP_STEP                                                                \
-    4 /* operations for an element of a column that leave room for many registers \
-       */
+#define CHEAP_STEP 4 /* operations per element of a column that leave many registers free */
 
-/* Operations for an element of all loops inside. */
+/* Operations per element, over all loops inside. */
 static uint32_t operations_inside(const struct nest *nest, const struct block *block)
 {
     uint32_t count = 0;
@@ -272,7 +274,7 @@ static uint32_t operations_inside(const struct nest *nest, const struct block *b
     return count;
 }
 
-/* Long runs of columns, where registers allow. */
+/* Long runs of columns, where registers suffice. */
 static void default_columns(struct scheduling *c, struct config *out)
 {
     struct loop_site site;
@@ -287,11 +289,11 @@ static void default_columns(struct scheduling *c, struct config *out)
 }
 
 #define BLOCK_ELEMENTS \
-    4096 /* of an elementwise loop: enough work to hand to a thread, small enough for L1 */
+    4096 /* of an elementwise loop: enough work for a thread, small enough for L1 */
 
-/* Sizes in KiB from which on results are written past the caches. Who calls us may read an output
- * soon; what the graph reads itself comes back from a cache that holds more than the typical one.
- */
+/* Sizes in KiB from which on stores of results bypass the caches. The caller may read an output
+ * soon after; a result that the graph reads itself is assumed to be in a cache up to a larger size,
+ * because some caches are larger than typical. */
 #define STREAM_OUTPUT 16384
 #define STREAM_INNER 65536
 

@@ -1,5 +1,5 @@
-/* What all heuristics share: taking steps, fusing what lies together in memory, and finding the
- * loops whose accesses fit vectors. */
+/* What all forms share: taking steps, fusing loops that are contiguous in memory, and finding the
+ * loops whose accesses suit vectors. */
 #include <limits.h>
 #include <stdio.h>
 
@@ -15,7 +15,7 @@ static bool write_name(char out[STEP_NAME_BYTES], const char *name, struct error
     return true;
 }
 
-/* loop, other: names; NULL where the step has none. wanted: a refusal is noted. */
+/* loop, other: names; NULL where the step has none. wanted: a refusal is recorded. */
 static bool apply_named(struct scheduling *c, struct step *step, const char *loop,
                         const char *other, bool wanted, struct made *out)
 {
@@ -60,7 +60,7 @@ bool take_buffer_step(struct scheduling *c, enum step_kind kind, uint32_t loop, 
     return apply_named(c, &step, first ? first : name, first ? name : NULL, true, NULL);
 }
 
-/* Whether replacing (outer, inner) by one variable leaves no quotient of it anywhere. */
+/* Whether fusing (outer, inner) into one variable leaves no division of it anywhere. */
 struct fusing {
     uint32_t outer, inner;
     expr_id by_div, by_mod;
@@ -98,7 +98,7 @@ static bool fuses_cleanly(struct scheduling *c, const struct loop_site *outer,
     f.by_div = index_div(nest, expr_var(nest, f.fused), extent);
     f.by_mod = index_mod(nest, expr_var(nest, f.fused), extent);
     block_visit(nest, &inner->body, check_fused, &f);
-    nest->vars.count--; /* the trial variable is the last one */
+    nest->vars.count--; /* removes the trial variable, the last one */
     return f.clean;
 }
 
@@ -108,7 +108,7 @@ struct stmt *only_loop(const struct block *block)
     return s && s->kind == STMT_FOR ? s : NULL;
 }
 
-/* Fuses each pair of perfectly nested loops whose fused indices need no division. */
+/* Fuses each pair of perfectly nested loops whose indices then need no division. */
 void fuse_chains(struct scheduling *c, struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -130,7 +130,6 @@ struct scoring {
     int score;
 };
 
-/* block: the loop will be split by it first, so that quotients by it fall out; 0: not. */
 int access_score(struct nest *nest, expr_id index, uint32_t var, int64_t block)
 {
     int64_t n;
@@ -157,9 +156,7 @@ static void score_load(struct nest *nest, expr_id e, void *context)
     expr_id stride = index_stride(nest, x.operand[0], s->var);
     int64_t n;
     bool near = stride != EXPR_NONE && index_is_const(nest, stride, &n) && n >= 2 && n <= 4;
-    s->score += near ? 0 : access_score(nest, x.operand[0], s->var, s->block); /* near: a few
-                                                                                  vectors and a
-                                                                                  shuffle */
+    s->score += near ? 0 : access_score(nest, x.operand[0], s->var, s->block); /* a shuffle */
 }
 
 static void score_loads(struct nest *nest, expr_id e, void *context)
@@ -214,7 +211,7 @@ int64_t lanes_for(struct scheduling *c, const struct stmt *loop, int64_t registe
     while (lanes > 2 && lanes / 2 >= hi)
         lanes /= 2;
     if (c->nest->vars.items[loop->var].full != EXPR_NONE)
-        lo = hi / 2; /* of all rows, few are short */
+        lo = hi / 2; /* most rows are longer than the least */
     while (lanes < registers * c->target->lanes && 2 * lanes <= lo)
         lanes *= 2;
     return lanes;
@@ -241,14 +238,14 @@ static bool has_loops(const struct block *block)
     return false;
 }
 
-/* Whether a reduction could run in lanes itself. */
+/* Whether s is a reduction that can be a vector loop. */
 static bool fits_lanes(struct scheduling *c, const struct stmt *s)
 {
     return s->kind == STMT_FOR && !has_loops(&s->body) && !s->independent &&
            !block_stores(c->nest, &s->body) && lane_score(c, s, 0) >= 0;
 }
 
-/* Whether one inside could. */
+/* Whether a reduction inside can. */
 static bool reduces_in_lanes(struct scheduling *c, const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -259,8 +256,8 @@ static bool reduces_in_lanes(struct scheduling *c, const struct block *block)
     return false;
 }
 
-/* The loop with the best score; where accesses do not fit lanes, only if no reduction inside would.
- */
+/* Finds the independent loop with the best score; one whose accesses do not suit vectors only if no
+ * reduction inside can be a vector loop. */
 static void best_independent(struct scheduling *c, const struct block *block,
                              const struct stmt **best, int *best_score)
 {
@@ -283,7 +280,8 @@ static void reduce_in_lanes(struct scheduling *c, uint32_t loop, int64_t lanes)
     take_step(c, STEP_VECTOR, part_lanes(c, loop, lanes), VAR_NONE, lanes, NULL);
 }
 
-/* Reductions outside vector loops: the innermost loop in lanes, when its loads are contiguous. */
+/* Vectorises the innermost loops of reductions outside of vector loops, if their loads suit
+ * that. */
 static void vectorise_reductions(struct scheduling *c, const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -297,7 +295,7 @@ static void vectorise_reductions(struct scheduling *c, const struct block *block
     }
 }
 
-/* A loop whose accesses are contiguous goes inside of those that move by more. */
+/* Moves a loop with contiguous accesses inside of loops with larger strides. */
 static void move_inside(struct scheduling *c, uint32_t loop)
 {
     struct loop_site site;
@@ -329,8 +327,7 @@ void vectorise_rest(struct scheduling *c, int64_t lanes)
     vectorise_reductions(c, &c->nest->body);
 }
 
-/* Outer loops become one, down to the first that is special; a lone vector loop is cut into blocks
- * first. */
+/* Fuses the outer loops, as far as is legal, and makes the result parallel. */
 void parallelise(struct scheduling *c)
 {
     struct stmt *top =
@@ -340,7 +337,7 @@ void parallelise(struct scheduling *c)
         return;
     while ((inner = only_loop(&top->body)) != NULL && inner->independent &&
            inner->loop_kind == LOOP_SERIAL)
-        if (!try_step(c, STEP_FUSE, top->var, inner->var, 0, NULL)) /* as far as it goes */
+        if (!try_step(c, STEP_FUSE, top->var, inner->var, 0, NULL)) /* as far as legal */
             break;
     take_step(c, STEP_PARALLEL, top->var, VAR_NONE, 0, NULL);
 }

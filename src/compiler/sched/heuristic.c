@@ -1,21 +1,20 @@
 /* From a naive nest and a config to a schedule.
  *
- * In order: fuse what lies together in memory; for contractions and convolutions a register tile
- * (rows jammed, columns in vectors); else the loop whose accesses are contiguous becomes vectors,
- * and reductions that are not inside one become vectors themselves; last, the outer loops become
- * one parallel loop.
+ * In order: loops that are contiguous in memory were fused; contractions and convolutions get a
+ * register tile (rows jammed, columns in vectors); in other nests the loop with contiguous accesses
+ * becomes a vector loop, and reductions outside of vector loops become vector loops themselves;
+ * last, the outer loops become one parallel loop.
  *
- * The loops of a product, outermost first, with all that a config can ask for:
+ * The loops of a product, outermost first, with everything that a config can ask for:
  *
  *   block of rows (row_block) · panel of columns · tile of rows · k · row of the tile · column
  *   block of panels (column_block) · tile of rows · panel · k · row of the tile · column */
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
 
-#define SPILL_COST \
-    32 /* operations on a result from which writing them once beats keeping it in a register */
+#define SPILL_COST 32 /* operations of an epilogue from which on spilling the tile is faster */
 
-/* Operations of the one store under a loop, a reduction not counted. */
+/* Operations of the stores under a loop; reductions are not counted. */
 static uint32_t store_cost(const struct nest *nest, const struct block *block)
 {
     uint32_t cost = 0;
@@ -29,8 +28,8 @@ static uint32_t store_cost(const struct nest *nest, const struct block *block)
     return cost;
 }
 
-/* Whether the tile's results are neighbours along its rows, and not along the lanes of its vectors,
- * which would scatter them. */
+/* Whether the tile's results are contiguous along its rows but not along its lanes, so that vector
+ * stores would scatter them. */
 static bool stores_across(struct nest *nest, const struct stmt *rows)
 {
     const struct stmt *vector = only_loop(&rows->body);
@@ -57,9 +56,9 @@ static int64_t most_of(struct scheduling *c, uint32_t var)
     return var == VAR_NONE ? 0 : loop_extent(c, var).hi;
 }
 
-/* The tile of rows: jammed, or, where there are fewer rows than a tile has, tiles of few rows.
- * panel: a loop that goes between the tiles and the rows of a tile; VAR_NONE: none. Returns the
- * loop over tiles; VAR_NONE: there is one tile. */
+/* Makes the tile of rows and jams it; where there may be fewer rows than a tile has, smaller tiles
+ * of few rows. panel: a loop to put between the tiles and the rows of a tile; VAR_NONE: none.
+ * Returns the loop over tiles; VAR_NONE: there is one tile. */
 static uint32_t tile_rows(struct scheduling *c, const struct config *config, uint32_t panel)
 {
     int64_t rows = config->value[CONFIG_ROWS], few = config->value[CONFIG_FEW_ROWS];
@@ -75,7 +74,7 @@ static uint32_t tile_rows(struct scheduling *c, const struct config *config, uin
     return tile.vars[0];
 }
 
-/* Loops between the tile's two go outside both. */
+/* Moves loops between the tile's two loops outside of both. */
 static void bring_together(struct scheduling *c)
 {
     struct loop_site row;
@@ -86,7 +85,8 @@ static void bring_together(struct scheduling *c)
             return;
 }
 
-/* Panels of so many columns, the last one moved back where there are to be no masks. */
+/* Divides columns into panels. If several, or in FORM_CHANNELS if legal, the last panel starts
+ * earlier, so that no masks are needed. */
 static bool cut_panels(struct scheduling *c, int64_t columns, bool several, struct made *out)
 {
     if (several)
@@ -96,9 +96,9 @@ static bool cut_panels(struct scheduling *c, int64_t columns, bool several, stru
            take_step(c, STEP_SPLIT, c->column, VAR_NONE, columns, out);
 }
 
-/* The column loop in vectors, panel by panel where it is wide: *out_panels is then the loop over
- * panels, else VAR_NONE. A panel is one wide vector, or, when its columns are no power of two, some
- * vectors of the machine side by side. */
+/* Makes vectors of columns, in panels if there are more columns: *out_panels is the loop over
+ * panels, else VAR_NONE. A panel is one wide vector or, if its columns are no power of two, several
+ * vectors of the machine, jammed. */
 static bool column_vectors(struct scheduling *c, int64_t columns, uint32_t *out_panels)
 {
     bool several = (columns & (columns - 1)) != 0;
@@ -126,8 +126,8 @@ static const struct stmt *reduction_in(const struct block *block)
     return found;
 }
 
-/* Splits the reduction into blocks of `depth` steps; each runs over all panels of a block of
- * columns before the next does, while the partial sums wait in scratch memory. */
+/* Splits the reduction into blocks of `depth` steps. Each runs over all panels of a block of
+ * columns before the next one, while the partial sums wait in scratch memory. */
 static void sum_blocks(struct scheduling *c, uint32_t panel, int64_t depth)
 {
     struct loop_site site;
@@ -140,8 +140,8 @@ static void sum_blocks(struct scheduling *c, uint32_t panel, int64_t depth)
         take_step(c, STEP_SUMS, panel, blocks.vars[0], 0, NULL);
 }
 
-/* rows × columns in registers: the columns in vectors, rows jammed around them. Returns the loop
- * over panels of columns; VAR_NONE: there is one, or there are blocks of them. */
+/* Makes a register tile of rows × columns: columns in vectors, rows jammed around them. Returns the
+ * loop over panels of columns; VAR_NONE: there is one panel, or there are blocks of panels. */
 static uint32_t register_tile(struct scheduling *c, const struct config *config)
 {
     int64_t columns = config->value[CONFIG_COLUMNS], block = config->value[CONFIG_ROW_BLOCK];
@@ -174,8 +174,8 @@ static uint32_t register_tile(struct scheduling *c, const struct config *config)
     return panel;
 }
 
-/* One tile of rows, stage by stage: the scores as a product, softmax row by row, the result as a
- * product. */
+/* Distributes a tile of rows over the stages: the scores as a product, softmax row by row, the
+ * result as a product. */
 static void tile_stages(struct scheduling *c, uint32_t rows)
 {
     struct made stages;
@@ -186,7 +186,7 @@ static void tile_stages(struct scheduling *c, uint32_t rows)
         take_step(c, STEP_JAM, stages.vars[stages.count - 1], VAR_NONE, 0, NULL);
 }
 
-/* Keys and columns in vectors, rows in tiles. */
+/* Attention: keys and columns in vectors, rows in tiles. */
 static void tile_attention(struct scheduling *c, const struct config *config)
 {
     int64_t columns = config->value[CONFIG_COLUMNS], rows = config->value[CONFIG_ROWS];
@@ -196,7 +196,7 @@ static void tile_attention(struct scheduling *c, const struct config *config)
     struct made made = {.count = 2, .vars = {VAR_NONE, c->column}};
     if (columns < 2)
         return;
-    for (uint32_t i = 0; i < count; i++) { /* scores, and what is made of them in the end */
+    for (uint32_t i = 0; i < count; i++) { /* the scores and, at the end, the weights */
         struct made parts;
         if (site_of(c->nest, keys[i], &site) && lane_score(c, site.loop, columns) >= 0 &&
             take_step(c, STEP_SPLIT, keys[i], VAR_NONE, columns, &parts))
@@ -219,8 +219,8 @@ static void tile_attention(struct scheduling *c, const struct config *config)
         tile_stages(c, made.vars[1]);
 }
 
-/* The channel loop goes innermost; its blocks, once split, go back out: a panel of weights stays in
- * the cache. */
+/* Moves the channel loop innermost for the register tile, and its panels out again, so that a panel
+ * of weights stays in the cache. */
 static void tile_pixels(struct scheduling *c, const struct config *config)
 {
     struct loop_site channels;
@@ -234,13 +234,11 @@ static void tile_pixels(struct scheduling *c, const struct config *config)
         take_step(c, STEP_SWAP, channels.around->var, panel, 0, NULL);
 }
 
-#define MAX_UNROLLED 96 /* copies of a statement, jammed rows counted */
-#define MAX_UNROLLED_PIXELS                                                 \
-    32 /* the same where pixels are the rows: windows that share them would \
-          keep more than there are registers */
+#define MAX_UNROLLED 96        /* most copies of a statement, jammed rows included */
+#define MAX_UNROLLED_PIXELS 32 /* for pixels: values that windows share must fit in registers */
 
-/* Windows: reductions of few constant steps inside vectors, unrolled, so that what a step adds to
- * an index or a condition is a constant. copies: of each statement, so far. */
+/* Unrolls windows: reductions of few constant steps inside vectors, so that each step adds
+ * constants to indices and conditions. copies: of each statement so far. */
 static void unroll_windows(struct scheduling *c, struct block *block, int64_t copies, bool vector)
 {
     int64_t most = c->form == FORM_PIXELS ? MAX_UNROLLED_PIXELS : MAX_UNROLLED;

@@ -1,8 +1,8 @@
-/* Sizes of a nest as dims of the graph: what a plan says about a launch. */
+/* The sizes of a nest as dims of the graph, which a plan records for a launch. */
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 
-/* An index without loop variables as a dim; DIM_NONE when it has no such form. */
+/* An index without loop variables as a dim; DIM_NONE if it is not representable. */
 static dim_id to_dim(const struct nest *nest, struct dim_table *dims, expr_id e)
 {
     const struct expr x = *expr_at(nest, e);
@@ -23,7 +23,7 @@ static dim_id to_dim(const struct nest *nest, struct dim_table *dims, expr_id e)
     }
 }
 
-/* The largest extent a loop has: blocks of a split count as whole. */
+/* A bound of a loop's extent without loop variables: blocks of a split count as whole. */
 static expr_id bound_of(struct nest *nest, expr_id extent)
 {
     struct expr x = *expr_at(nest, extent);
@@ -36,8 +36,9 @@ static expr_id bound_of(struct nest *nest, expr_id extent)
     return hi < LIMIT_DIM_VALUE ? index_const(nest, hi) : EXPR_NONE;
 }
 
-/* Operations are counted once each, as they are computed: ids seen are kept in a small set, and
- * what does not fit there counts again. What is rarely computed does not count. */
+/* Each distinct operation is counted once, because it is computed once. The set of those seen is a
+ * small direct-mapped table, so one that was overwritten counts again. The body of an APPLY does
+ * not count: it is rarely computed. */
 struct seen {
     expr_id ids[512];
 };
@@ -61,7 +62,7 @@ uint32_t expr_operations(const struct nest *nest, expr_id e)
     return count_operations(nest, e, &seen);
 }
 
-/* Adds up, over statements, the product of the extents around times the operations of the
+/* The sum over statements of the product of the extents around times the operations of the
  * statement. */
 static dim_id work_of(struct nest *nest, struct dim_table *dims, const struct block *block)
 {
@@ -138,7 +139,7 @@ bool sched_measure(struct nest *nest, struct dim_table *dims, struct sched_sizes
         sizes.scratch_bytes = dim_add(dims, sizes.scratch_bytes, bytes);
     }
     sizes.work = work_of(nest, dims, &nest->body);
-    if (sizes.work == DIM_NONE) /* an estimate only: too large a polynomial counts as large */
+    if (sizes.work == DIM_NONE) /* only an estimate: if it is not representable, it is large */
         sizes.work = dim_const(dims, LIMIT_DIM_VALUE);
     if (sizes.extent == DIM_NONE || sizes.scratch_bytes == DIM_NONE)
         return fail(err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed", nest->name);

@@ -1,5 +1,5 @@
-/* The text of nests (loop/text.h), over a kernel of each example of each op, naive and scheduled:
- * what is read back prints the same, computes the same bits, and becomes the same under a
+/* The text of nests (loop/text.h), for a kernel of each example of each op, naive and scheduled: a
+ * nest that was parsed back prints the same, computes the same bits, and becomes the same under a
  * schedule. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +37,7 @@ static void read_back(const struct nest *nest, struct arena *arena, struct nest 
     assert_true(nest_verify(out, &err));
 }
 
-/* What the kernel writes, under either nest. */
+/* Expects that both nests write the same bits. */
 static void expect_same_bits(struct lowered *l, uint32_t kernel, const struct nest *nest,
                              const struct nest *read)
 {
@@ -110,8 +110,8 @@ static void every_kernel_is_read_back(void **state)
     }
 }
 
-/* What is accepted has been verified, and prints as text that prints as itself; what is refused is
- * so with a place. */
+/* Accepted text gives a verified nest that prints as text which prints as itself; an error has a
+ * place. */
 static bool try_text(const char *text, size_t size)
 {
     struct arena arena;
@@ -155,7 +155,7 @@ static uint32_t mutate(const struct strbuf *text, uint64_t key)
     return accepted;
 }
 
-/* Some kernels with much in them, and their schedules for vectors. */
+/* A few large kernels, and their schedules for vectors. */
 static void garbage_does_no_harm(void **state)
 {
     (void)state;
@@ -181,7 +181,7 @@ static void garbage_does_no_harm(void **state)
         }
         lowered_release(&l);
     }
-    assert_in_range(accepted, tried / 50, tried / 2); /* both ways were taken */
+    assert_in_range(accepted, tried / 50, tried / 2); /* some texts were accepted, some refused */
 }
 
 int main(void)

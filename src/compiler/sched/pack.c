@@ -8,8 +8,9 @@
  *                                              vector c
  *                                                for k: acc += a[…] · pack[k, c]
  *
- * What every iteration of r reads anew, far apart, is read once and then lies together. The loops
- * around the load that belong to its index (k and c here) are copied; they must not depend on r. */
+ * Elements that every iteration of r would read with a large stride are copied once, so that they
+ * are contiguous. The loops that the load's index depends on (k and c here) are repeated for the
+ * copy; they must not depend on r. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -21,7 +22,7 @@ struct packing {
     uint32_t buffer;
     expr_id load; /* the only load of the buffer */
     bool several;
-    const struct stmt *loops[MAX_PACK_LOOPS]; /* around the load, outermost first */
+    const struct stmt *loops[MAX_PACK_LOOPS]; /* for the load's index, outermost first */
     uint32_t count;
 };
 
@@ -41,7 +42,7 @@ static void find_loads(struct nest *nest, expr_id e, void *context)
         expr_walk(nest, e, find_load, context);
 }
 
-/* Loops inside block that the load's index depends on; false when there are too many. */
+/* Finds the loops inside block that the load's index depends on; false: there are too many. */
 static bool find_loops(const struct nest *nest, const struct block *block, struct packing *p)
 {
     uint64_t vars = expr_at(nest, p->load)->vars;
@@ -58,7 +59,7 @@ static bool find_loops(const struct nest *nest, const struct block *block, struc
     return true;
 }
 
-/* The vector loop last: its lanes lie together. */
+/* Puts the vector loop last, so that its lanes are contiguous in the copy. */
 static void vector_last(struct packing *p)
 {
     for (uint32_t i = 0; i + 1 < p->count; i++) {
@@ -82,7 +83,7 @@ static uint64_t vars_inside(const struct block *block)
     return vars;
 }
 
-/* Whether the load, and the loops to copy, depend on nothing else that runs inside the loop. */
+/* Whether neither the load nor the loops to repeat depend on anything else inside the loop. */
 static bool same_every_time(const struct nest *nest, const struct packing *p,
                             const struct stmt *loop)
 {
@@ -105,7 +106,7 @@ expr_id whole_extent(struct nest *nest, const struct stmt *loop)
     return index_const(nest, hi);
 }
 
-/* The copy: loops around one store; writes where the load's element goes. */
+/* Makes the copy: loops around one store. *out_index is the index of the load's element in it. */
 static struct stmt *copy_loops(struct nest *nest, struct packing *p, expr_id *out_index,
                                uint32_t *out_buffer)
 {

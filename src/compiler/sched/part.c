@@ -1,4 +1,4 @@
-/* Parting a loop over rows into stages.
+/* The step `part`: loop distribution over stages of a row.
  *
  *   for r                          for ra
  *     for j                          for j
@@ -11,10 +11,11 @@
  *                                    for d
  *                                      y[rc, d] = … at[rc] … rows[rc, k]
  *
- * Each stage can then be scheduled for itself: the first and the last as tiles of products. Scratch
- * memory that an iteration writes gets a row for each, some elements longer than needed so that
- * rows do not compete for the same ways of a cache. A loop inside that may run on (nest_var.full)
- * runs as far as the last iteration's, so that all rows of a stage are alike. */
+ * Each stage can then be scheduled by itself: the first and the last as tiles of products. Scratch
+ * memory that an iteration writes gets one row per iteration. Rows are padded, so that they do not
+ * map to the same cache sets. A loop inside whose extent depends on the row and may be longer
+ * (nest_var.full) gets the extent of the last row, so that all rows of a stage have the same
+ * loops. */
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 
@@ -23,7 +24,7 @@
 
 struct parting {
     struct nest *nest;
-    struct stmt *loop; /* the loop to part: over var, rows times */
+    struct stmt *loop; /* the loop to distribute, over var, with `rows` iterations */
     expr_id var;
     int64_t rows;
     struct block stages[MAX_STAGES];
@@ -49,7 +50,7 @@ static bool cut(struct parting *p)
     return p->count > 1;
 }
 
-/* Loads of one buffer found in a block, each once. */
+/* The distinct loads of one buffer in a block. */
 struct loads {
     uint32_t buffer;
     VEC(expr_id) ids;
@@ -72,7 +73,8 @@ static void note_loads(struct nest *nest, expr_id e, void *context)
         expr_walk(nest, e, note_load, context);
 }
 
-/* 1: stored, always at an index without var; -1: stored at others; 0: not stored. */
+/* 1: the block stores into buffer, always at an index without var; -1: also at others; 0: it does
+ * not store into it. */
 static int stores_to(const struct nest *nest, const struct block *block, uint32_t buffer,
                      uint64_t var)
 {
@@ -110,7 +112,7 @@ static bool mentions(struct nest *nest, const struct block *block, uint32_t buff
     return l.ids.count > 0 || stores_to(nest, block, buffer, 0) != 0;
 }
 
-/* A row of a new buffer for each iteration, in place of one for all. */
+/* Replaces a buffer by one with a row per iteration. */
 static void widen(struct parting *p, uint32_t buffer)
 {
     struct nest *nest = p->nest;
@@ -164,7 +166,7 @@ static bool uses_local(const struct nest *nest, const struct block *block, uint3
     return false;
 }
 
-/* A local of one stage that later ones read is put down at its end. */
+/* Stores a local of one stage at the end of it, if later stages read it, and makes them load it. */
 static void hand_over(struct parting *p, uint32_t stage, uint32_t local)
 {
     struct nest *nest = p->nest;
@@ -183,7 +185,7 @@ static void hand_over(struct parting *p, uint32_t stage, uint32_t local)
     }
 }
 
-/* Loops that may run on run as far as in the last iteration. */
+/* Gives loops with a larger allowed extent the extent of the last iteration. */
 static void run_on(struct parting *p, const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {

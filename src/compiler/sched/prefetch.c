@@ -4,8 +4,8 @@
  *     acc += a[…] · b[k, n + c]   ->     prefetch b[k + distance, n + c]
  *                                        acc += a[…] · b[k, n + c]
  *
- * Cores notice by themselves what is read in order; they do not where every step goes to another
- * page. What is asked for behind the last iteration is not needed; it does no harm. */
+ * Hardware prefetchers follow consecutive addresses, but not steps from page to page. Prefetches
+ * beyond the last iteration are useless, but harmless. */
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 
@@ -33,7 +33,7 @@ static void find_loads(struct nest *nest, expr_id e, void *context)
         expr_walk(nest, e, find_load, context);
 }
 
-/* The first statement inside whose value reads the buffer. */
+/* Finds the first statement inside whose value reads the buffer. */
 static bool find_reader(struct nest *nest, struct block *block, struct reading *r,
                         struct block **out, uint32_t *out_at)
 {
@@ -87,7 +87,7 @@ bool apply_prefetch(struct nest *nest, const struct step *step, struct error *er
     return true;
 }
 
-/* The innermost serial loops whose iterations read the operand far apart, reductions and copies. */
+/* Takes the step for the innermost serial loops that read the operand, reductions and copies. */
 static bool prefetch_inside(struct scheduling *c, struct block *block, int64_t distance)
 {
     bool taken = false;

@@ -1,6 +1,5 @@
-/* Whatever a schedule does to a nest, the nest computes the same. nest_eval runs loops in order
- * whatever their kind, so results must agree bit for bit; what it cannot see (lanes) is codegen's
- * to test. */
+/* No schedule changes the results of a nest. nest_eval runs loops of every kind in order, so
+ * results must agree bit for bit; the merging of lanes is tested in codegen. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +17,7 @@
 #include "compiler/target/target.h"
 #include <cmocka.h>
 
-/* One kernel of an example, and what it writes before any step. */
+/* One kernel of an example, with its results before any step. */
 struct trial {
     struct lowered *l;
     uint32_t kernel;
@@ -36,8 +35,8 @@ static const char *text_of(struct arena *arena, const struct nest *nest)
     return out.data;
 }
 
-/* The tree of statements as bytes: every field, expressions by id (text repeats what expressions
- * share, so it can be very long). */
+/* The tree of statements as bytes: every field, expressions by id, because text repeats shared
+ * subexpressions and can be very long. */
 static void add_tree(const struct nest *nest, const struct block *block, struct strbuf *out)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -97,7 +96,7 @@ static void trial_begin(struct trial *t, struct lowered *l, uint32_t kernel)
     t->before = arena_memdup(&l->arena, t->arguments[0], t->bytes);
 }
 
-/* The nest gives what it gave before, whatever memory held. */
+/* Expects the results from before the steps, whatever the output's memory held. */
 static void expect_same(struct trial *t, const struct nest *nest, const char *what)
 {
     struct error err = {0};
@@ -108,9 +107,9 @@ static void expect_same(struct trial *t, const struct nest *nest, const char *wh
                  ok ? "another result" : err.message, text_of(&t->l->arena, nest));
 }
 
-/* The schedule as text, read back and replayed on fresh nests, gives one nest with the same
- * results. (Its text may order the terms of sums otherwise than the nest that the steps were tried
- * on.) */
+/* The schedule as text, parsed back and replayed on new nests, gives one nest with the same
+ * results. (Its text may have terms of sums in another order than the nest on which the steps were
+ * tried.) */
 static void expect_replay(struct trial *t, const struct schedule *schedule)
 {
     struct error err = {0};
@@ -166,7 +165,7 @@ static struct step random_step(const struct nest *nest, uint64_t key, uint64_t *
     if (step.kind == STEP_PREFETCH || step.kind == STEP_STREAM)
         snprintf(step.kind == STEP_STREAM ? step.loop : step.other, sizeof step.other, "%s",
                  nest->buffers.items[rng_u32(key, (*counter)++) % nest->buffers.count].name);
-    if (step.kind == STEP_CLAMP && step.number > 16) /* legal, and ages of work */
+    if (step.kind == STEP_CLAMP && step.number > 16) /* legal, but it would run for very long */
         step.number = 16;
     return step;
 }
@@ -199,7 +198,7 @@ static uint32_t random_schedule(struct trial *t, uint64_t key, uint32_t length)
 
 typedef void visitor(struct lowered *l, uint32_t kernel, uint64_t number);
 
-/* Every kernel of an example of every op; symbolic ones every other time. */
+/* Every kernel of an example of every op, every other one with symbolic sizes. */
 static uint32_t each_kernel(visitor *visit, uint64_t seed, int64_t max_dim)
 {
     const struct op_row *row;
@@ -279,7 +278,7 @@ static void heuristics_keep_results(void **state)
     each_kernel(try_heuristic, 2002, 11);
 }
 
-/* A config of the space, or one that nobody would propose. */
+/* A config of the space, or one with arbitrary numbers. */
 static struct config random_config(struct scheduling *s, uint64_t key)
 {
     struct config space[64], config;
@@ -367,7 +366,7 @@ static void hand_scale(struct hand *h, bool constant)
     block_add(n, &n->body, outer);
 }
 
-/* tops: the largest of all sums up to an element, instead of the last. */
+/* tops: the largest of all partial sums, instead of the last. */
 static void hand_sums(struct hand *h, bool tops)
 {
     struct nest *n = &h->nest;

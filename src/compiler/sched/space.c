@@ -1,9 +1,9 @@
 /* The configs worth measuring, the promising ones first.
  *
- * The model knows what a tile costs in registers and loads, what its last tiles waste, and where
- * what it reads again and again lies: it is good enough to say what is hopeless and what to try
- * first, no more. Costs are cycles of one multiply-add of a vector, for a core that does two of
- * them and two loads at a time. */
+ * A cost model orders them: it estimates what a tile costs in registers and loads, what its last
+ * tiles waste, and from which cache operands are read again. It is good enough to drop hopeless
+ * configs and to say which to measure first. Costs are cycles per vector multiply-add, for a core
+ * that does two of them and two loads per cycle. */
 #include "compiler/sched/sched_priv.h"
 #include "compiler/target/target.h"
 
@@ -12,12 +12,12 @@
 #define FMA_LATENCY 4.0
 #define L2_BYTES_PER_CYCLE 32.0
 #define L3_BYTES_PER_CYCLE 8.0
-#define SPACE_MAX 4096 /* before the cut */
+#define SPACE_MAX 4096 /* before it is cut to max */
 
 struct scored {
     struct config config;
     double cost;
-    uint32_t order; /* among equals the first stays first */
+    uint32_t order; /* the first added wins among equals */
 };
 
 struct space {
@@ -28,7 +28,7 @@ struct space {
     uint32_t count;
 };
 
-/* Elements computed for one that is wanted, where the last of the tiles is not whole. */
+/* Elements computed per element wanted, if the last tile is not whole. */
 static double waste(struct range extent, int64_t tile)
 {
     if (extent.lo != extent.hi || extent.hi <= 0 || tile <= 0)
@@ -36,8 +36,7 @@ static double waste(struct range extent, int64_t tile)
     return (double)((extent.hi + tile - 1) / tile * tile) / (double)extent.hi;
 }
 
-/* Cycles to bring so many bytes where they are used, by the cache that holds what they are part
- * of. */
+/* Cycles to read so many bytes that are part of a larger set, from the cache that holds the set. */
 static double traffic(const struct target *t, double bytes, double part_of_bytes)
 {
     if (part_of_bytes <= (double)t->l1_bytes * 0.75)
@@ -46,8 +45,8 @@ static double traffic(const struct target *t, double bytes, double part_of_bytes
            (part_of_bytes <= (double)t->l2_bytes * 0.75 ? L2_BYTES_PER_CYCLE : L3_BYTES_PER_CYCLE);
 }
 
-/* What a tile reads that is not in registers, for all of its depth, in cycles: one of its operands
- * stays near while the other passes by. */
+/* Cycles of reading a tile's operands for all of its depth, where one operand stays in a near cache
+ * and the other is read past it. */
 static double passing_by(const struct space *s, const struct config *config, double rows,
                          double columns)
 {
@@ -55,7 +54,7 @@ static double passing_by(const struct space *s, const struct config *config, dou
     double depth = (double)s->depth, m = (double)s->m.hi, n = (double)s->n.hi;
     double tile_bytes = 4 * rows * depth, panel_bytes = 4 * columns * depth;
     double block = config->value[CONFIG_ROW_BLOCK], panels = config->value[CONFIG_COLUMN_BLOCK];
-    if (panels > 0) /* the tile of rows stays, panels pass */
+    if (panels > 0) /* the tile of rows stays, panels are read */
         return traffic(t, panel_bytes, panels * panel_bytes + tile_bytes) +
                traffic(t, tile_bytes, tile_bytes + 4 * m * depth) / panels;
     double met = block > 0 && block * rows < m ? block * rows : m;
@@ -97,7 +96,7 @@ static bool tile_fits(const struct space *s, int64_t rows, int64_t vectors)
     return sums >= 8 || s->m.hi < 8 || s->n.hi < columns;
 }
 
-/* Blocks for the caches around one tile. */
+/* Adds configs with blocks for the caches around one tile. */
 static void add_blocks(struct space *s, const struct config *tile)
 {
     int64_t rows = tile->value[CONFIG_ROWS], columns = tile->value[CONFIG_COLUMNS];
@@ -179,7 +178,7 @@ static uint32_t add_other(const struct config *base, const struct config *other,
     return count + 1;
 }
 
-/* What the model does not know the worth of: prefetches, and reading in order. */
+/* Adds configs that the model does not cover: prefetches, and reading in the order of memory. */
 static uint32_t add_readings(const struct space *s, const struct config *base, struct config *out,
                              uint32_t count, uint32_t max)
 {

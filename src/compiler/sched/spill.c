@@ -9,9 +9,9 @@
  *                                      vector c'
  *                                        y[…] = f(tile[r', c'])
  *
- * or the loops over r' and c' the other way round, where results of one column lie together.
- * f is then written once and has all registers to itself, where jamming would write it once per row
- * beside the accumulators. */
+ * or the loops over r' and c' in the other order, if the results of one column are contiguous. f is
+ * then emitted once and can use all registers. Jamming would emit it once per row, beside the
+ * accumulators. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -44,8 +44,8 @@ static expr_id tile_index(struct nest *nest, uint32_t slow, uint32_t fast, int64
                      expr_var(nest, fast));
 }
 
-/* Loops over the tile's rows and columns around moved. In vectors runs what lies together in the
- * result: columns, or, where results of a column are neighbours, rows. */
+/* Loops over the tile's rows and columns around `moved`. The vector loop is the one along which
+ * results are contiguous: columns, or rows if across. */
 static struct stmt *store_loops(struct nest *nest, struct stmt *moved, uint32_t row,
                                 uint32_t column, uint32_t lanes, bool across)
 {
@@ -80,7 +80,7 @@ bool apply_spill(struct nest *nest, const struct step *step, struct error *err)
         return fail(err, ERR_UNSUPPORTED, "a tile %lld wide", (long long)width);
     enum dtype dtype = nest->locals.items[local].dtype;
     bool across = store_walks(nest, store, row) && !store_walks(nest, store, column);
-    int64_t pitch = 2; /* of a column, when rows run in vectors */
+    int64_t pitch = 2; /* of a column, when rows are the vectors */
     while (pitch < rows)
         pitch *= 2;
     uint32_t tile = scratch_buffer(nest, "tile", dtype,

@@ -1,4 +1,4 @@
-/* The steps. Each checks that it is legal, then changes the tree. */
+/* The steps. Each checks that it is legal, then transforms the tree. */
 #include "compiler/sched/sched_priv.h"
 
 #include <stdio.h>
@@ -28,7 +28,7 @@ bool site_of(struct nest *nest, uint32_t var, struct loop_site *out)
     return find_in(&nest->body, NULL, var, out);
 }
 
-/* Names of loops are unique, and no loop is without. */
+/* Names of loops are unique, and no loop has an empty one. */
 bool site_find(struct nest *nest, const char *name, struct loop_site *out)
 {
     for (uint32_t var = 0; var < nest->vars.count && name[0]; var++)
@@ -48,8 +48,8 @@ bool block_stores(const struct nest *nest, const struct block *block)
     return false;
 }
 
-/* Whether iterations of a loop over var would write the same scratch memory: then they run one by
- * one. */
+/* Whether all iterations of a loop over var store into the same scratch memory: then they may only
+ * run one by one. */
 static bool shares_scratch(const struct nest *nest, const struct block *block, uint32_t var)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {
@@ -116,7 +116,7 @@ uint32_t scratch_buffer(struct nest *nest, const char *stem, enum dtype dtype, e
                                                    .elements = elements});
 }
 
-/* In front of statement `at`, or behind the last. */
+/* Before statement `at`, or behind the last one. */
 void insert_stmt(struct nest *nest, struct block *block, uint32_t at, struct stmt *stmt)
 {
     block_add(nest, block, stmt);
@@ -136,7 +136,7 @@ static bool plain(const struct stmt *loop)
     return loop->loop_kind == LOOP_SERIAL;
 }
 
-/* The pair of loops of a step: inner directly inside outer. */
+/* Finds the two loops of a step, the inner one directly inside the outer one. */
 static bool find_pair(struct nest *nest, const struct step *step, struct loop_site *outer,
                       struct loop_site *inner, struct error *err)
 {
@@ -234,7 +234,8 @@ static bool apply_split(struct nest *nest, const struct step *step, struct made 
     expr_id extent = nest->vars.items[site.loop->var].extent,
             factor = index_const(nest, step->number);
     note_edge(nest, extent, step->number);
-    /* A reduction does not run on: what it would read may not be written. */
+    /* `full` is for independent loops only: in the additional iterations, a reduction might read
+     * memory that was not written. */
     expr_id full = site.loop->independent ? nest->vars.items[site.loop->var].full : EXPR_NONE;
     uint32_t outer = derived_var(nest, site.loop->var, 'o', blocks_of(nest, extent, step->number));
     expr_id start = index_mul(nest, expr_var(nest, outer), factor), left = factor;
@@ -257,8 +258,9 @@ static bool apply_split(struct nest *nest, const struct step *step, struct made 
     return true;
 }
 
-/* Whole blocks of the factor; the last one is moved back so that it ends where the loop ends. What
- * it computes again it computes from the same inputs in the same order, so the stores repeat. */
+/* Tile: all blocks are whole; the last one starts earlier, so that it ends where the loop ends.
+ * Elements that it computes again have the same inputs and order of operations, so they are stored
+ * with the same values. */
 static bool apply_tile(struct nest *nest, const struct step *step, struct made *out,
                        struct error *err)
 {
@@ -309,7 +311,7 @@ static bool apply_tile(struct nest *nest, const struct step *step, struct made *
     return true;
 }
 
-/* Whole blocks of the factor, the last one filled up with its last element, again and again. */
+/* Clamp: all blocks are whole; the last one repeats the loop's last element. */
 static bool apply_clamp(struct nest *nest, const struct step *step, struct made *out,
                         struct error *err)
 {
@@ -420,7 +422,8 @@ static bool apply_vector(struct nest *nest, const struct step *step, struct erro
     return true;
 }
 
-/* The most copies that jammed loops make of one statement; 0 when they are nested too deep. */
+/* The greatest number of copies that jammed loops make of one statement; 0: they are nested too
+ * deep. */
 static int64_t jam_copies(const struct nest *nest, const struct block *block, uint32_t depth)
 {
     int64_t most = 1;
@@ -475,7 +478,6 @@ static void count_inside(const struct block *block, uint32_t *loops, uint32_t *l
     }
 }
 
-/* One copy of the body after another, in the order of the loop. */
 static bool apply_unroll(struct nest *nest, const struct step *step, struct error *err)
 {
     struct loop_site site;
@@ -523,7 +525,7 @@ bool room_for(const struct nest *nest, uint32_t loops)
     return nest->vars.count + loops + TRIAL_VARS <= NEST_MAX_VARS;
 }
 
-/* For the loops that a step makes, and for those of the copy that a tile makes. */
+/* Room for the loops that a step makes, and for those in the copy that a tile makes. */
 static bool has_room(const struct nest *nest, const struct step *step)
 {
     uint32_t loops = step->kind == STEP_FUSE ? 1 : 2, locals = 0;

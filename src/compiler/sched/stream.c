@@ -1,6 +1,6 @@
-/* Results that are larger than any cache: a line that is written need not be read first, and what
- * lies in the caches stays there. What is smaller is near when it is read next, so the size
- * decides, and where a named dim is in it, each call. */
+/* The step `stream`: non-temporal stores for results larger than the caches. Such stores need not
+ * read the lines that they write, and do not evict others. A smaller result is still in a cache
+ * when it is read next. So the size decides, at run time where a named dim is in it. */
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 

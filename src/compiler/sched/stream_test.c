@@ -1,4 +1,4 @@
-/* Which results go past the caches. */
+/* For which results the step `stream` is taken. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,8 +12,8 @@
 #include "compiler/target/target.h"
 #include <cmocka.h>
 
-/* The nest y[i] = x[i] for i < 1024·rows, rows 0: a named dim up to 2^20; its schedule's last step,
- * "" when that is another one, and what is printed of the result. */
+/* Expects the last step of the schedule of y[i] = x[i] with i < 1024·rows (rows 0: a named dim up
+ * to 2^20), "" for another one, and the printed form of the result. */
 static void expect(int64_t rows, enum dtype dtype, bool output, const char *step, const char *text)
 {
     struct arena arena;

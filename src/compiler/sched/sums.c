@@ -1,4 +1,4 @@
-/* Sums that wait in scratch memory.
+/* The step `sums`: partial sums that wait in scratch memory.
  *
  *                                      for c: sums[c] = 0
  *   for c                              for ko
@@ -8,8 +8,8 @@
  *                                          sums[c] = acc
  *                                      for c: y[c] = f(sums[c])
  *
- * A block of the reduction then meets all columns before the next block does, so that what lies
- * together is read together. Each sum is added up in the same order as before. */
+ * A block of the reduction is applied to all columns before the next block, so an operand whose
+ * rows are contiguous is read in the order of memory. The order of each sum does not change. */
 #include "base/error.h"
 #include "compiler/sched/sched_priv.h"
 
@@ -18,13 +18,13 @@
 struct sums {
     struct stmt *loops[MAX_SUM_LOOPS]; /* from the step's loop inwards */
     uint32_t count;
-    uint64_t vars;      /* theirs */
+    uint64_t vars;      /* of these loops */
     struct block *leaf; /* local, reduction, store */
     uint32_t buffer;
     expr_id index;
 };
 
-/* The loops one inside the other, down to a block that is not one loop. */
+/* Collects the perfectly nested loops down to a block that is not a single loop. */
 static bool find_loops(struct stmt *loop, struct sums *s)
 {
     for (; loop && loop->kind == STMT_FOR; loop = only_loop(s->leaf)) {
@@ -46,7 +46,8 @@ static bool has_form(const struct nest *nest, const struct sums *s, const struct
            (expr_at(nest, nest->vars.items[leaf[1]->var].extent)->vars & s->vars) == 0;
 }
 
-/* The sum is all that the statements say to each other, and the result alone depends on it. */
+/* Whether the statements of the leaf share nothing but the sum, and only the result depends on
+ * it. */
 static bool only_the_sum(const struct nest *nest, const struct sums *s)
 {
     const struct stmt *local = s->leaf->stmts.items[0], *store = s->leaf->stmts.items[2];
@@ -58,7 +59,7 @@ static bool only_the_sum(const struct nest *nest, const struct sums *s)
     return (expr_at(nest, store->value)->locals & ~sum) == 0;
 }
 
-/* One place for each sum, in the order of the loops. */
+/* Makes a buffer with an element per sum, in the order of the loops. */
 static bool make_buffer(struct nest *nest, struct sums *s)
 {
     expr_id size = index_const(nest, 1);
@@ -76,7 +77,7 @@ static bool make_buffer(struct nest *nest, struct sums *s)
     return true;
 }
 
-/* A statement of the innermost block in loops of its own, like those around it. */
+/* A statement of the leaf inside loops of its own, which are like those around it. */
 static struct stmt *in_loops(struct nest *nest, const struct sums *s, struct stmt *leaf)
 {
     struct stmt *outer = NULL, *inner = NULL;
@@ -102,7 +103,7 @@ static struct stmt *in_loops(struct nest *nest, const struct sums *s, struct stm
     return outer;
 }
 
-/* The reduction's loop goes around the others; what it contained takes its place. */
+/* Moves the reduction's loop around the others; its body takes its place. */
 static void turn_inside_out(struct nest *nest, struct loop_site *site, struct sums *s)
 {
     struct stmt *local = s->leaf->stmts.items[0], *reduction = s->leaf->stmts.items[1];
@@ -147,7 +148,7 @@ bool apply_sums(struct nest *nest, const struct step *step, struct error *err)
     return true;
 }
 
-/* Whether iterations go on with what they left in memory: then none may run twice. */
+/* Whether iterations continue with a value that they left in memory: then none may run twice. */
 bool goes_on(const struct nest *nest, const struct block *block)
 {
     for (uint32_t i = 0; i < block->stmts.count; i++) {

@@ -44,7 +44,8 @@ void sched_print_refused(const struct schedule *schedule, struct strbuf *out)
     }
 }
 
-/* Copies the next word to out (room for size); false at the end of the step. */
+/* Copies the next word to out, which has `size` bytes; false at the end of the step, or if it is
+ * longer. */
 static bool next_word(const char **text, char *out, size_t size)
 {
     size_t n = 0;

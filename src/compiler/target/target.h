@@ -1,4 +1,4 @@
-/* What a target can do, as data. The rows of targets.def; a new CPU family is a new row. */
+/* The capabilities of targets, as data: the rows of targets.def. A new CPU family is a new row. */
 #ifndef URZA_COMPILER_TARGET_TARGET_H
 #define URZA_COMPILER_TARGET_TARGET_H
 

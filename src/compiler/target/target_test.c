@@ -1,5 +1,5 @@
-/* The two tables of targets: what the compiler may use of a target (targets.def here), and what a
- * machine must have for it (package/targets.def). */
+/* The two tables of targets agree: what the compiler may use of a target (targets.def here), and
+ * what a machine must have for it (package/targets.def). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
