@@ -443,7 +443,7 @@ static bool run_named(enum prim prim, enum dtype dtype, const char *target, stru
     for (int64_t least = 0; least < 2; least++) {
         uint32_t index;
         begin(&trial, &arena, prim, dtype);
-        struct dim_name name = {"N", least, 200, 1, 0};
+        struct dim_name name = {"N", least, 200, 1, 0, NULL};
         if (!dim_declare(&trial.graph.dims, &name, &index, &trial.err))
             break;
         trial.n = dim_named(&trial.graph.dims, index);

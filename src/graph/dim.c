@@ -33,13 +33,33 @@ static bool is_name(const char *text)
                '\0';
 }
 
+static const struct dim_alias *find_alias(const struct dim_table *table, const char *name)
+{
+    for (uint32_t i = 0; i < table->aliases.count; i++)
+        if (strcmp(table->aliases.items[i].name, name) == 0)
+            return &table->aliases.items[i];
+    return NULL;
+}
+
+bool dim_declare_alias(struct dim_table *table, const char *name, dim_id dim, struct error *err)
+{
+    uint32_t known;
+    if (!is_name(name))
+        return fail(err, ERR_BLUEPRINT, "'%.64s' is not a name for a dim", name);
+    if (dim_find_name(table, name, &known) || find_alias(table, name))
+        return fail(err, ERR_BLUEPRINT, "dim '%s' is declared twice", name);
+    VEC_PUSH(table->arena, &table->aliases,
+             ((struct dim_alias){arena_strdup(table->arena, name), dim}));
+    return true;
+}
+
 bool dim_declare(struct dim_table *table, const struct dim_name *name, uint32_t *out_index,
                  struct error *err)
 {
     uint32_t known;
     if (!is_name(name->name))
         return fail(err, ERR_BLUEPRINT, "'%.64s' is not a name for a dim", name->name);
-    if (dim_find_name(table, name->name, &known))
+    if (dim_find_name(table, name->name, &known) || find_alias(table, name->name))
         return fail(err, ERR_BLUEPRINT, "dim '%s' is declared twice", name->name);
     if (name->min < 0 || name->min > name->max || name->max > LIMIT_DIM_VALUE)
         return fail(err, ERR_BLUEPRINT,
@@ -56,6 +76,7 @@ bool dim_declare(struct dim_table *table, const struct dim_name *name, uint32_t 
         return fail(err, ERR_LIMIT, "more than %d named dims", LIMIT_NAMED_DIMS);
     struct dim_name copy = *name;
     copy.name = arena_strdup(table->arena, name->name);
+    copy.why = name->why ? arena_strdup(table->arena, name->why) : NULL;
     *out_index = table->names.count;
     VEC_PUSH(table->arena, &table->names, copy);
     return true;
@@ -68,6 +89,27 @@ bool dim_find_name(const struct dim_table *table, const char *name, uint32_t *ou
             *out_index = i;
             return true;
         }
+    return false;
+}
+
+dim_id dim_of_name(struct dim_table *table, const char *name)
+{
+    uint32_t index;
+    if (dim_find_name(table, name, &index))
+        return dim_named(table, index);
+    const struct dim_alias *alias = find_alias(table, name);
+    return alias ? alias->dim : DIM_NONE;
+}
+
+bool dim_needs_not_negative(struct dim_table *table, dim_id dim)
+{
+    table->unproved = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE, dim, DIM_NONE};
+    return false;
+}
+
+bool dim_needs_equal(struct dim_table *table, dim_id a, dim_id b)
+{
+    table->unproved = (struct dim_demand){DIM_NEEDS_EQUAL, a, b};
     return false;
 }
 

@@ -33,6 +33,19 @@ struct dim_name {
     int64_t min, max;    /* 0 ≤ min ≤ max ≤ LIMIT_DIM_VALUE */
     int64_t multiple_of; /* ≥ 1 */
     int64_t typical;     /* a value to tune and to show for; 0: none given (dim_typical) */
+    const char *why;     /* who restricts it and why, for people; NULL: nobody */
+};
+
+/* What a shape rule needed and could not prove. */
+enum dim_need { DIM_NEEDS_NOTHING, DIM_NEEDS_NOT_NEGATIVE, DIM_NEEDS_EQUAL };
+struct dim_demand {
+    enum dim_need need;
+    dim_id a, b; /* a is never negative; a equals b */
+};
+/* Another way to write a dim. */
+struct dim_alias {
+    const char *name;
+    dim_id dim;
 };
 
 struct dim_expr; /* one interned expression, dim.c */
@@ -42,6 +55,8 @@ struct dim_table {
     struct map interned;
     VEC(struct dim_expr *) exprs; /* by id; [0] is unused */
     VEC(struct dim_name) names;
+    VEC(struct dim_alias) aliases;
+    struct dim_demand unproved; /* of the last shape rule that failed */
 };
 
 void dim_table_init(struct dim_table *table, struct arena *arena);
@@ -57,6 +72,10 @@ int64_t dim_legal(const struct dim_name *name, int64_t wish);
 /* The value of a dim that nobody gives one: the declared typical one, else the legal one nearest to
  * 8. */
 int64_t dim_typical(const struct dim_name *name);
+/* From here on dim_parse reads the name as the dim. ERR_BLUEPRINT on a bad or double name. */
+bool dim_declare_alias(struct dim_table *table, const char *name, dim_id dim, struct error *err);
+/* A named dim or an alias; DIM_NONE: neither. */
+dim_id dim_of_name(struct dim_table *table, const char *name);
 bool dim_find_name(const struct dim_table *table, const char *name, uint32_t *out_index);
 
 dim_id dim_const(struct dim_table *table, int64_t value);
@@ -82,6 +101,9 @@ void dim_range(const struct dim_table *table, dim_id dim, int64_t *out_min, int6
 /* Whether no value is negative, as far as can be proved (dim_sign.c): dim_range, and terms that
  * outweigh each other, as in x*y - 2*x for y ≥ 2. */
 bool dim_never_negative(struct dim_table *table, dim_id dim);
+/* Note what a rule needs; false, so that a rule can return it. */
+bool dim_needs_not_negative(struct dim_table *table, dim_id dim);
+bool dim_needs_equal(struct dim_table *table, dim_id a, dim_id b);
 /* A divisor of every value (≥ 1), from coefficients and multiple_of. */
 int64_t dim_known_multiple(const struct dim_table *table, dim_id dim);
 

@@ -18,7 +18,7 @@
 #include <cmocka.h> /* after error.h: cmocka has a macro named fail */
 
 static const struct dim_name NAMES[] = {
-    {"B", 1, 12, 1, 0}, {"S", 0, 9, 1, 4}, {"H", 4, 12, 4, 8}, {"seq.len_2", 2, 10, 2, 0}};
+    {"B", 1, 12, 1, 0, NULL}, {"S", 0, 9, 1, 4, NULL}, {"H", 4, 12, 4, 8, NULL}, {"seq.len_2", 2, 10, 2, 0, NULL}};
 enum { NAME_COUNT = sizeof NAMES / sizeof *NAMES };
 
 struct fixture {
@@ -508,11 +508,11 @@ static void test_declare(void **state)
     char long_name[300] = {0};
     memset(long_name, 'n', sizeof long_name - 1);
     const struct dim_name bad[] = {
-        {"B", 1, 2, 1, 0},  {"", 1, 2, 1, 0},    {"1x", 1, 2, 1, 0},
-        {".x", 1, 2, 1, 0}, {"a-b", 1, 2, 1, 0}, {"x y", 1, 2, 1, 0},
-        {"M", -1, 2, 1, 0}, {"M", 3, 2, 1, 0},   {"M", 1, LIMIT_DIM_VALUE + 1, 1, 0},
-        {"M", 1, 2, 0, 0},  {"M", 5, 7, 4, 0},   {"M", 1, 8, 1, 9},
-        {"M", 4, 8, 4, 6},  {"M", 1, 8, 1, -1},  {long_name, 1, 2, 1, 0},
+        {"B", 1, 2, 1, 0, NULL},  {"", 1, 2, 1, 0, NULL},    {"1x", 1, 2, 1, 0, NULL},
+        {".x", 1, 2, 1, 0, NULL}, {"a-b", 1, 2, 1, 0, NULL}, {"x y", 1, 2, 1, 0, NULL},
+        {"M", -1, 2, 1, 0, NULL}, {"M", 3, 2, 1, 0, NULL},   {"M", 1, LIMIT_DIM_VALUE + 1, 1, 0, NULL},
+        {"M", 1, 2, 0, 0, NULL},  {"M", 5, 7, 4, 0, NULL},   {"M", 1, 8, 1, 9, NULL},
+        {"M", 4, 8, 4, 6, NULL},  {"M", 1, 8, 1, -1, NULL},  {long_name, 1, 2, 1, 0, NULL},
     };
     uint32_t index = 99;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -523,7 +523,7 @@ static void test_declare(void **state)
     char name[8];
     for (uint32_t i = NAME_COUNT; i <= LIMIT_NAMED_DIMS; i++) {
         snprintf(name, sizeof name, "d%u", i); /* copied: the buffer is used again */
-        struct dim_name good = {name, 0, LIMIT_DIM_VALUE, 1, 0};
+        struct dim_name good = {name, 0, LIMIT_DIM_VALUE, 1, 0, NULL};
         assert_int_equal(dim_declare(&f->table, &good, &index, &err), i < LIMIT_NAMED_DIMS);
     }
     assert_int_equal(err.code, ERR_LIMIT);
@@ -548,10 +548,10 @@ static void test_typical(void **state)
         struct dim_name name;
         int64_t expected;
     } rows[] = {
-        {{"B", 1, 64, 1, 0}, 8},   {{"B", 1, 64, 1, 4}, 4},    {{"B", 1, 64, 5, 0}, 10},
-        {{"B", 1, 64, 3, 0}, 9},   {{"B", 1, 64, 6, 0}, 6},    {{"B", 0, 64, 16, 0}, 0},
-        {{"B", 1, 64, 16, 0}, 16}, {{"B", 1, 6, 4, 0}, 4},     {{"B", 20, 64, 3, 0}, 21},
-        {{"B", 0, 7, 1, 0}, 7},    {{"B", 0, 64, 12, 24}, 24},
+        {{"B", 1, 64, 1, 0, NULL}, 8},   {{"B", 1, 64, 1, 4, NULL}, 4},    {{"B", 1, 64, 5, 0, NULL}, 10},
+        {{"B", 1, 64, 3, 0, NULL}, 9},   {{"B", 1, 64, 6, 0, NULL}, 6},    {{"B", 0, 64, 16, 0, NULL}, 0},
+        {{"B", 1, 64, 16, 0, NULL}, 16}, {{"B", 1, 6, 4, 0, NULL}, 4},     {{"B", 20, 64, 3, 0, NULL}, 21},
+        {{"B", 0, 7, 1, 0, NULL}, 7},    {{"B", 0, 64, 12, 24, NULL}, 24},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_int_equal(dim_typical(&rows[i].name), rows[i].expected);

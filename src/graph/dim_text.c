@@ -180,10 +180,10 @@ static bool parse_name(struct parser *parser, dim_id *out)
     bool is_max = strcmp(name, "max") == 0;
     if ((is_max || strcmp(name, "min") == 0) && take(parser, "("))
         return parse_call(parser, is_max, out);
-    uint32_t index;
-    if (!dim_find_name(parser->table, name, &index))
+    dim_id dim = dim_of_name(parser->table, name);
+    if (dim == DIM_NONE)
         return fail(parser->err, ERR_BLUEPRINT, "unknown dim '%s'", name);
-    return checked(parser, dim_named(parser->table, index), out);
+    return checked(parser, dim, out);
 }
 
 static bool parse_factor(struct parser *parser, dim_id *out)

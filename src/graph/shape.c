@@ -70,7 +70,7 @@ bool shape_expect_rank(struct shape_query *q, uint32_t operand, uint32_t rank)
 bool shape_expect_dim(struct shape_query *q, uint32_t operand, uint32_t index, dim_id expected)
 {
     dim_id dim = shape_operand(q, operand)->shape[index];
-    return dim == expected ||
+    return dim == expected || dim_needs_equal(&q->graph->dims, dim, expected) ||
            shape_bad(q, "dim %u of operand %u is %s, expected %s", index, operand,
                      shape_dim_text(q, dim), shape_dim_text(q, expected));
 }
@@ -134,7 +134,8 @@ bool shape_like(struct shape_query *q, const struct node *node)
 bool shape_at_least(struct shape_query *q, dim_id dim, int64_t bound)
 {
     struct dim_table *dims = &q->graph->dims;
-    return dim_never_negative(dims, dim_sub(dims, dim, dim_const(dims, bound)));
+    dim_id over = dim_sub(dims, dim, dim_const(dims, bound));
+    return dim_never_negative(dims, over) || dim_needs_not_negative(dims, over);
 }
 
 /* Shape and dtype of the answer are those of the attributes. */
@@ -412,5 +413,6 @@ bool shape_infer(struct shape_query *q)
     if (info->operands >= 0 && q->operand_count != (uint32_t)info->operands)
         return shape_bad(q, "%u operands, expected %d", q->operand_count, info->operands);
     q->rank = 0;
+    q->graph->dims.unproved.need = DIM_NEEDS_NOTHING;
     return rules[q->prim](q) && check_size(q);
 }

@@ -22,7 +22,8 @@ bool shape_reshape(struct shape_query *q)
     dim_id from = dim_product(dims, x->shape, x->rank), to = dim_product(dims, q->shape, q->rank);
     if (from == DIM_NONE || to == DIM_NONE)
         return fail(q->err, ERR_LIMIT, "reshape: the number of elements cannot be represented");
-    return from == to || shape_bad(q, "operand 0 has %s elements, expected %s as the shape says",
+    return from == to || dim_needs_equal(dims, from, to) ||
+           shape_bad(q, "operand 0 has %s elements, expected %s as the shape says",
                                    shape_dim_text(q, from), shape_dim_text(q, to));
 }
 
@@ -81,7 +82,8 @@ static bool slice_fits(struct shape_query *q, dim_id dim, dim_id start, dim_id c
     dim_id reach = dim_mul(dims, dim_sub(dims, count, one), by);
     return shape_at_least(q, dim_sub(dims, dim_sub(dims, available, one), reach), 0) ||
            shape_at_least(q, dim_sub(dims, dim_ceildiv(dims, available, by), count), 0) ||
-           shape_at_least(q, dim_sub(dims, dim_floordiv(dims, available, by), count), 0);
+           shape_at_least(q, dim_sub(dims, dim_floordiv(dims, available, by), count), 0) ||
+           dim_needs_not_negative(dims, dim_sub(dims, dim_sub(dims, available, one), reach));
 }
 
 bool shape_slice(struct shape_query *q)

@@ -64,6 +64,10 @@ void text_print_dims(const struct dim_table *dims, const char *indent, struct st
                       dim->min, dim->max, dim->multiple_of);
         if (dim->typical != 0)
             strbuf_printf(out, " typical %" PRId64, dim->typical);
+        if (dim->why) {
+            strbuf_puts(out, " why ");
+            text_print_string(dim->why, out);
+        }
         strbuf_puts(out, "\n");
     }
 }

@@ -302,7 +302,7 @@ bool text_hex(struct text_reader *in, struct arena *arena, size_t limit, const v
 
 bool text_dim(struct text_reader *in, struct dim_table *dims)
 {
-    char name[LIMIT_NAME + 1];
+    char name[LIMIT_NAME + 1], why[LIMIT_NAME + 1];
     struct dim_name dim = {.name = name};
     uint32_t index;
     text_skip_space(in);
@@ -313,6 +313,11 @@ bool text_dim(struct text_reader *in, struct dim_table *dims)
         return false;
     if (text_take(in, "typical") && !text_int(in, 1, INT64_MAX, &dim.typical))
         return false;
+    if (text_take(in, "why")) {
+        if (!text_string(in, why))
+            return false;
+        dim.why = why;
+    }
     if (!dim_declare(dims, &dim, &index, in->err))
         return text_place(in, before);
     return text_end_line(in);

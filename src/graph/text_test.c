@@ -76,7 +76,7 @@ static struct attrs random_attrs(struct dice *dice, struct graph *graph, const s
 static void random_graph(struct dice *dice, struct graph *graph, struct arena *arena)
 {
     const struct dim_name names[] = {
-        {"B", 1, 64, 1, 32}, {"S.len", 2, 128, 2, 0}, {"_z", 0, 8, 1, 0}};
+        {"B", 1, 64, 1, 32, NULL}, {"S.len", 2, 128, 2, 0, NULL}, {"_z", 0, 8, 1, 0, NULL}};
     struct error err = {0};
     uint32_t index;
     graph_init(graph, arena);

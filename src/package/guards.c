@@ -36,12 +36,16 @@ static const char *name_text(const struct graph *graph, uint32_t name)
 /* Range and divisor of one named dim. */
 static bool check_value(const struct dim_name *name, int64_t value, struct error *err)
 {
+    const char *open = name->why ? " (" : "", *why = name->why ? name->why : "";
+    const char *close = name->why ? ")" : "";
     if (value < name->min || value > name->max)
-        return fail(err, ERR_INPUT, "dim '%s' is %" PRId64 ", expected %" PRId64 " to %" PRId64,
-                    name->name, value, name->min, name->max);
+        return fail(err, ERR_INPUT,
+                    "dim '%s' is %" PRId64 ", expected %" PRId64 " to %" PRId64 "%s%s%s",
+                    name->name, value, name->min, name->max, open, why, close);
     if (value % name->multiple_of != 0)
-        return fail(err, ERR_INPUT, "dim '%s' is %" PRId64 ", expected a multiple of %" PRId64,
-                    name->name, value, name->multiple_of);
+        return fail(err, ERR_INPUT,
+                    "dim '%s' is %" PRId64 ", expected a multiple of %" PRId64 "%s%s%s", name->name,
+                    value, name->multiple_of, open, why, close);
     return true;
 }
 

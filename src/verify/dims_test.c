@@ -9,7 +9,7 @@ static struct dim_table dims;
 static int setup(void **state)
 {
     static const struct dim_name names[] = {
-        {"B", 1, 64, 1, 32}, {"S", 0, 1000, 12, 0}, {"T", 100, 200, 1, 0}, {"U", 1, 3, 1, 0}};
+        {"B", 1, 64, 1, 32, NULL}, {"S", 0, 1000, 12, 0, NULL}, {"T", 100, 200, 1, 0, NULL}, {"U", 1, 3, 1, 0, NULL}};
     struct error err;
     uint32_t index;
     (void)state;
@@ -77,7 +77,7 @@ static void refuses(void **state)
 static void nearest_legal(void **state)
 {
     (void)state;
-    const struct dim_name by4 = {"x", 3, 30, 4, 0};
+    const struct dim_name by4 = {"x", 3, 30, 4, 0, NULL};
     static const int64_t pairs[][2] = {{0, 4},   {4, 4},   {6, 4},     {7, 8},          {9, 8},
                                        {28, 28}, {30, 28}, {1000, 28}, {INT64_MAX, 28}, {-7, 4}};
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)

@@ -162,7 +162,7 @@ static bool begin(struct gen *gen)
     dim_id shape[LIMIT_RANK];
     for (uint32_t i = 0; i < names; i++) {
         int64_t by = gen_roll(gen, 4) == 0 ? 4 : 1, least = gen_roll(gen, 5) == 0 ? 0 : 1;
-        struct dim_name name = {i == 0 ? "N" : "M", least, 40, by, 0};
+        struct dim_name name = {i == 0 ? "N" : "M", least, 40, by, 0, NULL};
         if (!dim_declare(dims, &name, &index, &gen->err))
             return false;
         for (uint32_t s = 0; s < RANDOM_GRAPH_SIZES; s++)

@@ -217,7 +217,7 @@ static void compare(const char *what, const struct interp_tensor *a, const struc
 static void go(struct trip *t, const char *what)
 {
     /* Of a dim that is none of our names the reader knows no range. */
-    const struct dim_name range = {"d1", 5, 131, 1, 0};
+    const struct dim_name range = {"d1", 5, 131, 1, 0, NULL};
     struct import_options options = {.dims = &range, .dim_count = strstr(what, "*M") ? 1 : 0};
     make_sources(t);
     if (!write_model(t))
@@ -272,7 +272,7 @@ static bool elementwise(struct trip *t, enum prim prim, enum dtype dtype)
     uint32_t n;
     graph_init(&t->graph, &t->arena);
     struct builder b = {.graph = &t->graph, .err = &t->err};
-    dim_declare(&t->graph.dims, &(struct dim_name){"N", 1, 64, 1, 0}, &n, &t->err);
+    dim_declare(&t->graph.dims, &(struct dim_name){"N", 1, 64, 1, 0, NULL}, &n, &t->err);
     dim_id shape[2] = {dim_named(&t->graph.dims, 0), dim_const(&t->graph.dims, 40)};
     for (uint32_t i = 0; i < count; i++) {
         const char *name = (const char *[]){"a", "b", "c"}[i];

@@ -60,6 +60,11 @@ struct import_tensor {
     size_t bytes;
 };
 
+/* A dim that equals an expression of others, which are declared before it. */
+struct import_equal {
+    const char *name, *expression;
+};
+
 struct import_options {
     uint64_t seed; /* for parameters that a dialect implies */
     bool training; /* dropout acts, batch norm uses batch statistics */
@@ -69,6 +74,8 @@ struct import_options {
     uint32_t fixed_count;
     const struct dim_name *dims; /* ranges of named dims; a range of one value makes it constant */
     uint32_t dim_count;
+    const struct import_equal *equal;
+    uint32_t equal_count;
     struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
 };
 

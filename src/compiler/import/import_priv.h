@@ -41,6 +41,27 @@ bool import_dtype(const char *name, enum dtype *out, struct error *err);
  * ERR_LIMIT. */
 bool import_id(const json_t *object, const char *key, const char **out, struct error *err);
 
+/* derive.c. A reading that fails because a shape rule could not prove what it needs is tried again
+ * with named dims restricted so that it holds:
+ *
+ *     derive_begin(&d, options, arena);
+ *     while (!(ok = read(&d.options, &err)) && derive_more(&d, &graph.dims, &demand, why))
+ *         ;
+ *
+ * demand is what failed, why names the node that asks. False: nothing can be derived, or too often;
+ * the error of the reading stands. Everything lives in the arena. */
+struct derivation {
+    struct arena *arena;
+    struct import_options options; /* the caller's, with what was derived so far */
+    VEC(struct dim_name) dims;
+    VEC(struct import_equal) equal;
+    uint32_t rounds;
+    bool changed;
+};
+void derive_begin(struct derivation *d, const struct import_options *options, struct arena *arena);
+bool derive_more(struct derivation *d, const struct dim_table *dims,
+                 const struct dim_demand *demand, const char *why);
+
 /* A native document (borrowed) into a graph; see native.c. */
 bool native_read(const json_t *document, const struct import_options *options, struct arena *arena,
                  struct blueprint *out, struct error *err);

@@ -29,16 +29,34 @@
 
 #define DIM_MAX_DEFAULT 65536
 
+/* {"equals": "2*S"}: another way to write it. */
+static bool read_equal_dim(struct graph *graph, const char *name, const json_t *range,
+                           const char *equals, struct error *err)
+{
+    dim_id dim = DIM_NONE;
+    if (json_object_size(range) > 1)
+        return fail(err, ERR_JSON, "a dim with 'equals' has no other field");
+    return dim_parse(&graph->dims, &equals, &dim, err) &&
+           (*equals == '\0' || fail(err, ERR_PARSE, "'%.32s' behind the expression", equals)) &&
+           dim_declare_alias(&graph->dims, name, dim, err);
+}
+
 static bool read_named_dim(struct graph *graph, const char *name, const json_t *range,
                            struct error *err)
 {
-    static const char *const keys[] = {"min", "max", "multiple_of", "typical", NULL};
+    static const char *const keys[] = {"min", "max",    "multiple_of", "typical",
+                                       "why", "equals", NULL};
+    const char *equals = NULL;
     struct dim_name dim = {.name = name, .min = 1, .max = DIM_MAX_DEFAULT, .multiple_of = 1};
     uint32_t index;
-    return json_only_keys(range, keys, err) && json_opt_int(range, "min", &dim.min, err) &&
-           json_opt_int(range, "max", &dim.max, err) &&
+    if (!json_only_keys(range, keys, err) || !json_opt_string(range, "equals", &equals, err))
+        return false;
+    if (equals)
+        return read_equal_dim(graph, name, range, equals, err);
+    return json_opt_int(range, "min", &dim.min, err) && json_opt_int(range, "max", &dim.max, err) &&
            json_opt_int(range, "multiple_of", &dim.multiple_of, err) &&
            json_opt_int(range, "typical", &dim.typical, err) &&
+           json_opt_string(range, "why", &dim.why, err) &&
            dim_declare(&graph->dims, &dim, &index, err);
 }
 
@@ -64,9 +82,13 @@ static bool read_dims(struct graph *graph, const json_t *document, struct error 
         names[count++] = name;
     }
     qsort(names, count, sizeof *names, compare_names);
-    for (uint32_t i = 0; i < count; i++)
-        if (!read_named_dim(graph, names[i], json_object_get(dims, names[i]), err))
-            return fail_at(err, "dim '%.64s'", names[i]);
+    for (int equal = 0; equal < 2; equal++) /* those that equal others behind the others */
+        for (uint32_t i = 0; i < count; i++) {
+            range = json_object_get(dims, names[i]);
+            if ((json_object_get(range, "equals") != NULL) == (equal == 1) &&
+                !read_named_dim(graph, names[i], range, err))
+                return fail_at(err, "dim '%.64s'", names[i]);
+        }
     return true;
 }
 

@@ -35,42 +35,49 @@ static json_t *content_of(const json_t *native)
     return content;
 }
 
-/* Doubles the least value of the dims that BlueprintIR's -1 makes of image sides ("d2" …); false
- * when there are none or they have reached MAX_LEAST_SIDE. */
-#define MAX_LEAST_SIDE 256
-static bool raise_least_sides(json_t *native)
+/* Writes what was derived, and what the caller says, into the document's dims. */
+static void write_dims(json_t *native, const struct import_options *options)
 {
-    json_t *dims = json_object_get(native, "dims"), *range;
-    const char *name;
-    bool raised = false;
-    json_object_foreach(dims, name, range)
-    {
-        int64_t least = json_integer_value(json_object_get(range, "min"));
-        if (name[0] != 'd' || strcmp(name, "d1") == 0 || least >= MAX_LEAST_SIDE)
+    json_t *dims = json_object_get(native, "dims");
+    for (uint32_t i = 0; dims && i < options->dim_count; i++) {
+        const struct dim_name *name = &options->dims[i];
+        json_t *range = import_object();
+        if (!json_object_get(dims, name->name))
             continue;
-        import_set(range, "min", import_int(2 * least));
-        raised = true;
+        import_set(range, "min", import_int(name->min));
+        import_set(range, "max", import_int(name->max));
+        if (name->multiple_of != 1)
+            import_set(range, "multiple_of", import_int(name->multiple_of));
+        if (name->typical != 0)
+            import_set(range, "typical", import_int(name->typical));
+        if (name->why)
+            import_set(range, "why", import_text(name->why));
+        import_set(dims, name->name, range);
     }
-    return raised;
+    for (uint32_t i = 0; dims && i < options->equal_count; i++) {
+        json_t *equal = import_object();
+        import_set(equal, "equals", import_text(options->equal[i].expression));
+        import_set(dims, options->equal[i].name, equal);
+    }
 }
 
-/* BlueprintIR gives a dynamic dim no range, but a window must fit its image: the least power of two
- * for which all shapes are legal becomes the least value. When there is none, the first attempt's
- * error stands. */
-static bool read_native(const json_t *document, json_t *native,
-                        const struct import_options *options, struct arena *arena,
+static bool read_native(json_t *native, const struct import_options *options, struct arena *arena,
                         struct blueprint *out, struct error *err)
 {
-    if (native_read(native, options, arena, out, err))
-        return true;
-    struct error again = *err;
-    bool guess = !json_object_get(document, "format") && json_object_get(document, "nodes");
-    while (guess && again.code == ERR_SHAPE && raise_least_sides(native)) {
+    struct derivation d;
+    derive_begin(&d, options, arena);
+    for (;;) {
+        struct strbuf why;
         *out = (struct blueprint){.json = NULL};
-        if (native_read(native, options, arena, out, &again))
+        write_dims(native, &d.options);
+        if (native_read(native, options, arena, out, err))
             return true;
+        strbuf_init(&why, arena);
+        strbuf_printf(&why, "%s: %s", err->place, err->message);
+        if (err->code != ERR_SHAPE ||
+            !derive_more(&d, &out->graph.dims, &out->graph.dims.unproved, why.data))
+            return false;
     }
-    return false;
 }
 
 bool blueprint_read(const char *text, size_t size, const struct import_options *options,
@@ -86,7 +93,7 @@ bool blueprint_read(const char *text, size_t size, const struct import_options *
     if (!document)
         return false;
     native = to_native(document, options, err);
-    if (!native || !read_native(document, native, options, arena, &read, err))
+    if (!native || !read_native(native, options, arena, &read, err))
         goto out;
     struct strbuf canonical;
     strbuf_init(&canonical, arena);

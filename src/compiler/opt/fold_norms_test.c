@@ -15,7 +15,7 @@ static int setup(void **state)
 {
     static struct fixture fixture;
     struct fixture *f = &fixture;
-    const struct dim_name names[] = {{"B", 1, 8, 1, 0}, {"S", 5, 9, 1, 0}};
+    const struct dim_name names[] = {{"B", 1, 8, 1, 0, NULL}, {"S", 5, 9, 1, 0, NULL}};
     uint32_t index;
     *f = (struct fixture){0};
     arena_init(&f->arena);

@@ -11,7 +11,7 @@ static value_id spread(struct builder *b, value_id v, const dim_id *shape, int64
 
 static void make(struct graph *g, struct arena *arena, enum variant variant, int64_t axis)
 {
-    static const struct dim_name name = {"B", 1, 9, 1, 0};
+    static const struct dim_name name = {"B", 1, 9, 1, 0, NULL};
     struct error err = {0};
     struct builder b = {g, &err};
     uint32_t index;

@@ -264,6 +264,25 @@ static void refuse_unknown(struct onnx *o, const char *domain, const char *op)
     onnx_note_refusal(o, op, why);
 }
 
+static const char *node_name(const Onnx__NodeProto *node)
+{
+    return node->name && node->name[0] ? node->name : node->n_output > 0 ? node->output[0] : "";
+}
+
+/* Keeps what the first node that fails needed of dims. */
+static void note_demand(struct onnx_call *c, const char *type)
+{
+    struct onnx *o = c->o;
+    const struct dim_demand *unproved = &o->graph->dims.unproved;
+    if (o->demand_why)
+        return;
+    struct strbuf why;
+    strbuf_init(&why, o->arena);
+    strbuf_printf(&why, "%.40s '%.80s': %s", type, node_name(c->node), c->b->err->message);
+    o->demand = *unproved;
+    o->demand_why = why.data;
+}
+
 static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeProto *node,
                      struct error *err)
 {
@@ -272,6 +291,7 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
     struct onnx_call call = {.o = o, .b = &b, .scope = scope, .node = node}, *c = &call;
     const char *domain = domain_of(node->domain), *type = node->op_type ? node->op_type : "";
     bool refused = false;
+    o->graph->dims.unproved.need = DIM_NEEDS_NOTHING;
     c->op = onnx_op_find(domain, type);
     c->opset = domain[0] == '\0' ? scope->opset : opset_of(o->model, domain);
     const Onnx__FunctionProto *function = onnx_function_find(o, domain, type);
@@ -284,12 +304,10 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
         refuse_unknown(o, domain, type);
         refused = true;
     } else if (!translate(c, &refused)) {
+        note_demand(c, type);
         if (failure.code != ERR_UNSUPPORTED) {
             *err = failure;
-            return fail_at(err, "%.40s '%.80s'", type,
-                           node->name && node->name[0] ? node->name
-                           : node->n_output > 0        ? node->output[0]
-                                                       : "");
+            return fail_at(err, "%.40s '%.80s'", type, node_name(node));
         }
         onnx_note_refusal(o, type, failure.message);
         refused = true;
@@ -420,18 +438,29 @@ static bool read_model(struct onnx *o, struct error *err)
 bool onnx_read(const void *bytes, size_t size, const struct import_options *options,
                struct arena *arena, struct blueprint *out, struct error *err)
 {
-    struct blueprint *read = ARENA_NEW(arena, struct blueprint);
-    struct onnx o = {.graph = &read->graph, .arena = arena, .options = options, .out = read};
-    graph_init(&read->graph, arena);
-    o.model = (const Onnx__ModelProto *)onnx_unpack(&onnx__model_proto__descriptor, bytes, size,
-                                                    arena, err);
-    if (!o.model || !check_model(o.model, err))
+    struct derivation d;
+    struct onnx o;
+    struct blueprint *read = ARENA_NEW(arena, struct blueprint), live = {.json = NULL};
+    const Onnx__ModelProto *model = (const Onnx__ModelProto *)onnx_unpack(
+        &onnx__model_proto__descriptor, bytes, size, arena, err);
+    if (!model || !check_model(model, err))
         return false;
-    const char *name = o.model->graph->name;
-    if (name && strlen(name) <= LIMIT_NAME && is_utf8(name))
-        read->graph.name = name;
-    struct blueprint live = {.json = NULL};
-    if (!read_model(&o, err) || !graph_copy_live(&live.graph, arena, &read->graph, err))
+    const char *name = model->graph->name;
+    derive_begin(&d, options, arena);
+    do {
+        *read = (struct blueprint){.json = NULL};
+        o = (struct onnx){.graph = &read->graph,
+                          .arena = arena,
+                          .model = model,
+                          .options = &d.options,
+                          .out = read};
+        graph_init(&read->graph, arena);
+        if (name && strlen(name) <= LIMIT_NAME && is_utf8(name))
+            read->graph.name = name;
+        *err = (struct error){.code = ERR_NONE};
+        read_model(&o, err);
+    } while (err->code != ERR_NONE && derive_more(&d, &read->graph.dims, &o.demand, o.demand_why));
+    if (err->code != ERR_NONE || !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
     import_graph_json(&live, arena);

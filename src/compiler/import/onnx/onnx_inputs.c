@@ -24,16 +24,34 @@ static const char *dim_label(struct onnx *o, const char *param)
     return arena_strndup(o->arena, label, used);
 }
 
-/* A free name d1, d2 … */
+/* Whether a dim of an input is called so, as the model or as we spell it. */
+static bool is_taken(struct onnx *o, const char *label)
+{
+    const Onnx__GraphProto *graph = o->model->graph;
+    for (size_t i = 0; i < graph->n_input; i++) {
+        const Onnx__TypeProto *type = graph->input[i]->type;
+        const Onnx__TensorShapeProto *shape = NULL;
+        if (type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type)
+            shape = type->tensor_type->shape;
+        for (size_t k = 0; shape && k < shape->n_dim; k++) {
+            const Onnx__TensorShapeProto__Dimension *dim = shape->dim[k];
+            if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+                dim->dim_param && strcmp(dim_label(o, dim->dim_param), label) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* d1, d2 … by the order of dims without a name, whatever their values are; the model's own names
+ * are left out. */
 static const char *fresh_label(struct onnx *o)
 {
     char label[16];
-    uint32_t index;
-    for (uint32_t i = 1;; i++) {
-        snprintf(label, sizeof label, "d%u", i);
-        if (!dim_find_name(&o->graph->dims, label, &index))
-            return arena_strdup(o->arena, label);
-    }
+    do
+        snprintf(label, sizeof label, "d%u", ++o->anonymous);
+    while (is_taken(o, label));
+    return arena_strdup(o->arena, label);
 }
 
 /* What models that are exported here say of a dim: "urza.dim.B" is "1..64 multiple 8 typical 16".
@@ -55,7 +73,7 @@ static bool read_range(const struct onnx *o, const char *label, struct dim_name 
                    &multiple, &typical, &end) != 4 ||
             entry->value[end] != '\0' || min < 0 || max > LIMIT_DIM_VALUE)
             return fail(err, ERR_PARSE, "the range of the dim '%s' does not parse", label);
-        *name = (struct dim_name){label, min, max, multiple, typical};
+        *name = (struct dim_name){label, min, max, multiple, typical, NULL};
     }
     return true;
 }
@@ -69,14 +87,22 @@ static bool declare_dim(struct onnx *o, const char *label, dim_id *out, struct e
     for (uint32_t i = 0; i < o->options->dim_count; i++)
         if (strcmp(o->options->dims[i].name, label) == 0)
             name = o->options->dims[i];
+    struct dim_table *dims = &o->graph->dims;
+    *out = dim_of_name(dims, label);
+    if (*out != DIM_NONE)
+        return true;
+    for (uint32_t i = 0; i < o->options->equal_count; i++) {
+        const char *text = o->options->equal[i].expression;
+        if (strcmp(o->options->equal[i].name, label) == 0)
+            return dim_parse(dims, &text, out, err) && dim_declare_alias(dims, label, *out, err);
+    }
     if (name.min == name.max) {
-        *out = dim_const(&o->graph->dims, name.min);
+        *out = dim_const(dims, name.min);
         return true;
     }
-    if (!dim_find_name(&o->graph->dims, label, &index) &&
-        !dim_declare(&o->graph->dims, &name, &index, err))
+    if (!dim_declare(dims, &name, &index, err))
         return false;
-    *out = dim_named(&o->graph->dims, index);
+    *out = dim_named(dims, index);
     return true;
 }
 

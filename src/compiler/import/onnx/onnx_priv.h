@@ -82,6 +82,9 @@ struct onnx {
     uint32_t nodes;                               /* translated so far, bodies included */
     uint32_t random;                              /* values that were drawn so far */
     size_t made_bytes;                            /* of params that are computed here */
+    uint32_t anonymous;                           /* dims without a name so far */
+    struct dim_demand demand;                     /* what the first node that failed needed … */
+    const char *demand_why;                       /* … and which node that is */
 };
 
 /* One node under translation. */
