@@ -22,7 +22,7 @@
 #define COMPILE_BYTES ((uint64_t)8 << 30)
 #define PROFILE_MS 60000
 #define PROFILE_BYTES ((uint64_t)8 << 30)
-#define TEXTS_MOST 5
+#define TEXTS_MOST 6
 #define TUNE_MORE 2     /* times as long as it is to take, measuring may take */
 #define TUNE_KERNELS 8  /* no kernel takes more than such a part of the time */
 #define TUNE_KERNEL_S 3 /* nor so many seconds */
@@ -101,8 +101,8 @@ void work_compile(const struct compile_order *order, struct arena *arena, struct
         strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, order->cache_folder);
         kernels = path.data;
     }
-    const char *const texts[] = {options->targets, options->folder, options->dump, kernels,
-                                 order->closed};
+    const char *const texts[] = {options->targets, options->folder, options->dump,
+                                 kernels,          order->closed,   options->dims};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES;
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
@@ -113,7 +113,7 @@ void work_compile(const struct compile_order *order, struct arena *arena, struct
                    .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
         .parts = {put_options(&wire, sizeof wire, arena),
-                  put_texts(texts, 5, arena),
+                  put_texts(texts, 6, arena),
                   {order->source, order->size}}};
 }
 
@@ -188,7 +188,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct compile_result result;
     const char *texts[TEXTS_MOST] = {NULL};
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
-        !take_texts(&work->parts[1], texts, 5, err))
+        !take_texts(&work->parts[1], texts, 6, err))
         return false;
     urza_tuner *tuner = NULL;
     if (wire.tune_s > 0 && !open_tuner(wire.tune_s, &tuner, err))
@@ -201,6 +201,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                             .training = wire.training,
                                             .plain = wire.plain,
                                             .folder = texts[1],
+                                            .dims = texts[5],
                                             .dump = texts[2],
                                             .cache = cache,
                                             .chooser = tuner ? &chooser : NULL,

@@ -219,3 +219,12 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
     words->items = argv + optind;
     return true;
 }
+
+const char *args_lines(struct cli *cli, const struct text_list *list)
+{
+    struct strbuf lines;
+    strbuf_init(&lines, cli->arena);
+    for (uint32_t i = 0; i < list->texts.count; i++)
+        strbuf_printf(&lines, "%s%s", i > 0 ? "\n" : "", list->texts.items[i]);
+    return lines.data ? lines.data : "";
+}

@@ -93,6 +93,9 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
 /* Of the names that name_at gives (NULL behind the last; there is one at least), the one that
  * differs from what was given in the fewest letters. */
 const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index));
+/* The texts of an option that may be given more than once, a line each. */
+const char *args_lines(struct cli *cli, const struct text_list *list);
+#define DIM_OPTION_HELP "a named dim's size, or its range LEAST..MOST, or FACTOR* for multiples"
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
 
 /* Reports. What is printed as plain text goes through these: unprintable characters are shown by

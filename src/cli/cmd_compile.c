@@ -25,6 +25,7 @@
 
 struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache;
+    struct text_list given_dims;
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade;
     double tune_s; /* 0: nothing is measured */
@@ -66,6 +67,7 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "aggressive: for measuring all kernels together (default: 60)"},
         {"record", 0, OPTION_FLAG, NULL, &request.record,
          "keep the kernels for urza tune --recorded"},
+        {"dim", 0, OPTION_LIST, "NAME=SIZE", &request.given_dims, DIM_OPTION_HELP},
         {"dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
         {"dump", 0, OPTION_TEXT, "LEVEL", &request.dump, "print " DUMP_LEVELS},
@@ -195,6 +197,9 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .strategy = request->strategy,
                     .seed = request->seed,
                     .folder = bundle_folder(cli, request->file),
+                    .dims = request->given_dims.texts.count > 0
+                                ? args_lines(cli, &request->given_dims)
+                                : NULL,
                     .dump = request->dump_all ? DUMP_ALL : request->dump,
                     .cache = cache,
                     .chooser = tuner ? &chooser : NULL,

@@ -46,39 +46,17 @@ static bool read_known(struct cli *cli, const char *text, struct import_tensor *
     return true;
 }
 
-/* NAME=SIZE or NAME=LEAST..MOST */
-static bool read_dim(struct cli *cli, const char *text, struct dim_name *out, struct error *err)
-{
-    const char *equals = strchr(text, '=');
-    uint64_t least = 0, most = 0;
-    if (!equals)
-        return fail(err, ERR_USAGE, "'%s', expected NAME=SIZE or NAME=LEAST..MOST", text);
-    const char *dots = strstr(equals, "..");
-    const char *first = equals + 1;
-    size_t length = dots ? (size_t)(dots - first) : strlen(first);
-    bool ok = args_number(arena_strndup(cli->arena, first, length), LIMIT_DIM_VALUE, &least) &&
-              (!dots || args_number(dots + 2, LIMIT_DIM_VALUE, &most));
-    if (!ok || (dots && most < least))
-        return fail(err, ERR_USAGE, "'%s', expected NAME=SIZE or NAME=LEAST..MOST", text);
-    *out = (struct dim_name){.name = arena_strndup(cli->arena, text, (size_t)(equals - text)),
-                             .min = (int64_t)least,
-                             .max = (int64_t)(dots ? most : least),
-                             .multiple_of = 1};
-    return true;
-}
-
 static bool read_options(struct cli *cli, const struct request *request, struct import_options *out,
                          struct error *err)
 {
-    uint32_t known = request->known.texts.count, dims = request->dims.texts.count;
+    uint32_t known = request->known.texts.count, dims = 0;
     struct import_tensor *tensors = ARENA_ARRAY(cli->arena, struct import_tensor, known);
-    struct dim_name *names = ARENA_ARRAY(cli->arena, struct dim_name, dims);
+    struct dim_name *names = NULL;
     for (uint32_t i = 0; i < known; i++)
         if (!read_known(cli, request->known.texts.items[i], &tensors[i], err))
             return false;
-    for (uint32_t i = 0; i < dims; i++)
-        if (!read_dim(cli, request->dims.texts.items[i], &names[i], err))
-            return false;
+    if (!import_dims_parse(args_lines(cli, &request->dims), cli->arena, &names, &dims, err))
+        return false;
     *out = (struct import_options){.seed = request->seed,
                                    .folder = bundle_folder(cli, request->file),
                                    .fixed = tensors,
@@ -196,8 +174,7 @@ bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
         {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the blueprint to write"},
         {"known", 0, OPTION_LIST, "NAME=FILE.npy", &request.known,
          "an input of a model that is a constant from here on"},
-        {"dim", 0, OPTION_LIST, "NAME=SIZE", &request.dims,
-         "the size of a named dim of a model, or its range LEAST..MOST"},
+        {"dim", 0, OPTION_LIST, "NAME=SIZE", &request.dims, DIM_OPTION_HELP},
         {"seed", 0, OPTION_SEED, "N", &request.seed,
          "of parameters that the blueprint gives no values (default: 0)"},
         {0},

@@ -175,6 +175,8 @@ static void print(struct cli *cli, const struct view *view)
         report_lines(stdout, "%-9s %s  %lld to %lld, multiple of %lld\n", "dim",
                      report_word(cli, dim->name), (long long)dim->min, (long long)dim->max,
                      (long long)dim->multiple_of);
+        if (dim->why)
+            report_lines(stdout, "%-9s %s\n", "", report_word(cli, dim->why));
     }
     for (uint32_t i = 0; i < graph->inputs.count; i++)
         print_tensor(cli, graph, "input", graph_node(graph, graph->inputs.items[i])->attrs->name,

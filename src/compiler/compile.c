@@ -234,9 +234,13 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
     struct import_options import = {
         .seed = options->seed, .training = options->training, .folder = options->folder};
+    struct dim_name *dims = NULL;
     if (!options->kernels_only && compile_find(text, size, options, out))
         return true;
     begin(job, options, arena);
+    if (options->dims && !import_dims_parse(options->dims, arena, &dims, &import.dim_count, err))
+        return false;
+    import.dims = dims;
     if (!blueprint_read(text, size, &import, arena, blueprint, err))
         return false;
     uint32_t count = blueprint->graph.params.count;

@@ -116,6 +116,7 @@ struct compile_options {
     const char *targets;    /* comma-separated; NULL: all targets of this machine's family */
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect initialises */
+    const char *dims;       /* of the source, for import_dims_parse; NULL: nothing is said */
     bool training;
     bool plain;         /* run only the needed graph passes: a fallback when one of the others
                            fails */

@@ -2,7 +2,8 @@
  *
  * The bytes of a package are decided by the text of the blueprint, the options named below, this
  * compiler and LLVM. Files are not part of the key. So a package is not cached if values of
- * parameters come from files (as those of ONNX may), or if a chooser chooses configs. */
+ * parameters come from files (as those of ONNX may), if a chooser chooses configs, or if the caller
+ * restricts dims. */
 #include <stdio.h>
 #include <sys/uio.h>
 
@@ -41,8 +42,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .plain = options->plain};
     _Static_assert(sizeof key == 96 + 16 + 128, "no padding");
     char version[CODEGEN_VERSION_BYTES];
-    if (!options->cache || options->chooser || options->observer || options->dump ||
-        onnx_looks_like(text, size) || pt2_looks_like(text, size))
+    if (!options->cache || options->dims || options->chooser || options->observer ||
+        options->dump || onnx_looks_like(text, size) || pt2_looks_like(text, size))
         return false;
     sha256(text, size, key.text);
     const char *targets = options->targets ? options->targets : cpu_family();

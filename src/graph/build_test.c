@@ -31,9 +31,11 @@ static int setup(void **state)
     arena_init(&f->arena);
     graph_init(&f->graph, &f->arena);
     f->b = (struct builder){&f->graph, &f->err};
-    assert_true(dim_declare(&f->graph.dims, &(struct dim_name){"B", 1, 8, 1, 0, NULL}, &index, &f->err));
+    assert_true(
+        dim_declare(&f->graph.dims, &(struct dim_name){"B", 1, 8, 1, 0, NULL}, &index, &f->err));
     f->B = dim_named(&f->graph.dims, index);
-    assert_true(dim_declare(&f->graph.dims, &(struct dim_name){"S", 1, 8, 1, 0, NULL}, &index, &f->err));
+    assert_true(
+        dim_declare(&f->graph.dims, &(struct dim_name){"S", 1, 8, 1, 0, NULL}, &index, &f->err));
     f->S = dim_named(&f->graph.dims, index);
     dim_id four = dim_const(&f->graph.dims, 4);
     f->x = graph_input(&f->graph, "x", DTYPE_F32, (dim_id[]){f->B, four}, 2, &f->err);

@@ -56,7 +56,7 @@ struct dim_table {
     VEC(struct dim_expr *) exprs; /* by id; [0] is unused */
     VEC(struct dim_name) names;
     VEC(struct dim_alias) aliases;
-    struct dim_demand unproved; /* of the last shape rule that failed */
+    struct dim_demand unproved; /* of the first shape rule that failed since a reader cleared it */
 };
 
 void dim_table_init(struct dim_table *table, struct arena *arena);

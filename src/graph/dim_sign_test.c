@@ -13,7 +13,8 @@
 
 #include <cmocka.h> /* after error.h: cmocka has a macro named fail */
 
-static const struct dim_name NAMES[] = {{"B", 1, 6, 1, 0, NULL}, {"H", 16, 24, 4, 0, NULL}, {"Z", 0, 5, 1, 0, NULL}};
+static const struct dim_name NAMES[] = {
+    {"B", 1, 6, 1, 0, NULL}, {"H", 16, 24, 4, 0, NULL}, {"Z", 0, 5, 1, 0, NULL}};
 enum { NAME_COUNT = sizeof NAMES / sizeof *NAMES, TRIES = 20000, MOST = 24 };
 
 struct fixture {

@@ -17,8 +17,10 @@
 
 #include <cmocka.h> /* after error.h: cmocka has a macro named fail */
 
-static const struct dim_name NAMES[] = {
-    {"B", 1, 12, 1, 0, NULL}, {"S", 0, 9, 1, 4, NULL}, {"H", 4, 12, 4, 8, NULL}, {"seq.len_2", 2, 10, 2, 0, NULL}};
+static const struct dim_name NAMES[] = {{"B", 1, 12, 1, 0, NULL},
+                                        {"S", 0, 9, 1, 4, NULL},
+                                        {"H", 4, 12, 4, 8, NULL},
+                                        {"seq.len_2", 2, 10, 2, 0, NULL}};
 enum { NAME_COUNT = sizeof NAMES / sizeof *NAMES };
 
 struct fixture {
@@ -508,11 +510,21 @@ static void test_declare(void **state)
     char long_name[300] = {0};
     memset(long_name, 'n', sizeof long_name - 1);
     const struct dim_name bad[] = {
-        {"B", 1, 2, 1, 0, NULL},  {"", 1, 2, 1, 0, NULL},    {"1x", 1, 2, 1, 0, NULL},
-        {".x", 1, 2, 1, 0, NULL}, {"a-b", 1, 2, 1, 0, NULL}, {"x y", 1, 2, 1, 0, NULL},
-        {"M", -1, 2, 1, 0, NULL}, {"M", 3, 2, 1, 0, NULL},   {"M", 1, LIMIT_DIM_VALUE + 1, 1, 0, NULL},
-        {"M", 1, 2, 0, 0, NULL},  {"M", 5, 7, 4, 0, NULL},   {"M", 1, 8, 1, 9, NULL},
-        {"M", 4, 8, 4, 6, NULL},  {"M", 1, 8, 1, -1, NULL},  {long_name, 1, 2, 1, 0, NULL},
+        {"B", 1, 2, 1, 0, NULL},
+        {"", 1, 2, 1, 0, NULL},
+        {"1x", 1, 2, 1, 0, NULL},
+        {".x", 1, 2, 1, 0, NULL},
+        {"a-b", 1, 2, 1, 0, NULL},
+        {"x y", 1, 2, 1, 0, NULL},
+        {"M", -1, 2, 1, 0, NULL},
+        {"M", 3, 2, 1, 0, NULL},
+        {"M", 1, LIMIT_DIM_VALUE + 1, 1, 0, NULL},
+        {"M", 1, 2, 0, 0, NULL},
+        {"M", 5, 7, 4, 0, NULL},
+        {"M", 1, 8, 1, 9, NULL},
+        {"M", 4, 8, 4, 6, NULL},
+        {"M", 1, 8, 1, -1, NULL},
+        {long_name, 1, 2, 1, 0, NULL},
     };
     uint32_t index = 99;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -548,10 +560,12 @@ static void test_typical(void **state)
         struct dim_name name;
         int64_t expected;
     } rows[] = {
-        {{"B", 1, 64, 1, 0, NULL}, 8},   {{"B", 1, 64, 1, 4, NULL}, 4},    {{"B", 1, 64, 5, 0, NULL}, 10},
-        {{"B", 1, 64, 3, 0, NULL}, 9},   {{"B", 1, 64, 6, 0, NULL}, 6},    {{"B", 0, 64, 16, 0, NULL}, 0},
-        {{"B", 1, 64, 16, 0, NULL}, 16}, {{"B", 1, 6, 4, 0, NULL}, 4},     {{"B", 20, 64, 3, 0, NULL}, 21},
-        {{"B", 0, 7, 1, 0, NULL}, 7},    {{"B", 0, 64, 12, 24, NULL}, 24},
+        {{"B", 1, 64, 1, 0, NULL}, 8},    {{"B", 1, 64, 1, 4, NULL}, 4},
+        {{"B", 1, 64, 5, 0, NULL}, 10},   {{"B", 1, 64, 3, 0, NULL}, 9},
+        {{"B", 1, 64, 6, 0, NULL}, 6},    {{"B", 0, 64, 16, 0, NULL}, 0},
+        {{"B", 1, 64, 16, 0, NULL}, 16},  {{"B", 1, 6, 4, 0, NULL}, 4},
+        {{"B", 20, 64, 3, 0, NULL}, 21},  {{"B", 0, 7, 1, 0, NULL}, 7},
+        {{"B", 0, 64, 12, 24, NULL}, 24},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_int_equal(dim_typical(&rows[i].name), rows[i].expected);

@@ -9,7 +9,8 @@ static void build(struct bed *bed, struct graph *graph)
 {
     uint32_t name;
     graph_init(graph, &bed->arena);
-    assert_true(dim_declare(&graph->dims, &(struct dim_name){"B", 0, 8, 2, 4, NULL}, &name, &bed->err));
+    assert_true(
+        dim_declare(&graph->dims, &(struct dim_name){"B", 0, 8, 2, 4, NULL}, &name, &bed->err));
     dim_id shape[2] = {dim_named(&graph->dims, name), dim_const(&graph->dims, 3)};
     value_id x = graph_input(graph, "x", DTYPE_F32, shape, 2, &bed->err);
     value_id e = graph_add(graph, PRIM_EXP, &x, 1, NULL, &bed->err);
@@ -86,7 +87,8 @@ static void test_tensor_limit(void **state)
     uint32_t name;
     int64_t size = (int64_t)1 << 40;
     graph_init(&graph, &bed->arena);
-    assert_true(dim_declare(&graph.dims, &(struct dim_name){"N", 1, size, 1, 0, NULL}, &name, &bed->err));
+    assert_true(
+        dim_declare(&graph.dims, &(struct dim_name){"N", 1, size, 1, 0, NULL}, &name, &bed->err));
     value_id id = graph_input(&graph, "x", DTYPE_F32, NULL, 0, &bed->err);
     struct attrs attrs = {.rank = 2,
                           .shape = {dim_named(&graph.dims, name), dim_const(&graph.dims, 8)}};

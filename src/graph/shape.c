@@ -412,7 +412,12 @@ bool shape_infer(struct shape_query *q)
         return shape_bad(q, "no operands, expected at least one");
     if (info->operands >= 0 && q->operand_count != (uint32_t)info->operands)
         return shape_bad(q, "%u operands, expected %d", q->operand_count, info->operands);
+    /* The first failure counts: a composite goes on with other operands. */
+    struct dim_demand *unproved = &q->graph->dims.unproved, before = *unproved;
     q->rank = 0;
-    q->graph->dims.unproved.need = DIM_NEEDS_NOTHING;
-    return rules[q->prim](q) && check_size(q);
+    unproved->need = DIM_NEEDS_NOTHING;
+    bool ok = rules[q->prim](q) && check_size(q);
+    if (ok || before.need != DIM_NEEDS_NOTHING)
+        *unproved = before;
+    return ok;
 }

@@ -24,7 +24,7 @@ bool shape_reshape(struct shape_query *q)
         return fail(q->err, ERR_LIMIT, "reshape: the number of elements cannot be represented");
     return from == to || dim_needs_equal(dims, from, to) ||
            shape_bad(q, "operand 0 has %s elements, expected %s as the shape says",
-                                   shape_dim_text(q, from), shape_dim_text(q, to));
+                     shape_dim_text(q, from), shape_dim_text(q, to));
 }
 
 bool shape_transpose(struct shape_query *q)

@@ -8,8 +8,10 @@ static struct dim_table dims;
 
 static int setup(void **state)
 {
-    static const struct dim_name names[] = {
-        {"B", 1, 64, 1, 32, NULL}, {"S", 0, 1000, 12, 0, NULL}, {"T", 100, 200, 1, 0, NULL}, {"U", 1, 3, 1, 0, NULL}};
+    static const struct dim_name names[] = {{"B", 1, 64, 1, 32, NULL},
+                                            {"S", 0, 1000, 12, 0, NULL},
+                                            {"T", 100, 200, 1, 0, NULL},
+                                            {"U", 1, 3, 1, 0, NULL}};
     struct error err;
     uint32_t index;
     (void)state;

@@ -79,6 +79,11 @@ struct import_options {
     struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
 };
 
+/* What a caller says of named dims, one a line, as sizes and ranges: "N=32", "N=1..512", "N=32*"
+ * (multiples of 32), "N=32..512/32" (those within a range). In the arena. ERR_USAGE. */
+bool import_dims_parse(const char *text, struct arena *arena, struct dim_name **out,
+                       uint32_t *out_count, struct error *err);
+
 /* Reads a model of ONNX (onnx_read), one of PyTorch (pt2_read), or any JSON dialect: native
  * ("format": "urza.blueprint/1"), BlueprintIR ("nodes" with op_type), or an architecture
  * ({"architecture": {…}}). Everything lives in arena; *out is written on success only. The fields

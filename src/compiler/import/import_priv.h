@@ -15,6 +15,7 @@
 #include "compiler/import/import.h"
 
 #define NATIVE_FORMAT "urza.blueprint/1"
+#define DIM_MAX_DEFAULT 65536 /* of a named dim that says nothing */
 
 /* The fields any document may carry that say nothing about its graph, with their types; the
  * canonical form leaves them out. For lists of allowed keys. */
@@ -61,6 +62,10 @@ struct derivation {
 void derive_begin(struct derivation *d, const struct import_options *options, struct arena *arena);
 bool derive_more(struct derivation *d, const struct dim_table *dims,
                  const struct dim_demand *demand, const char *why);
+
+/* Whether each dim of the options is one of the table's. ERR_USAGE names the nearest that is. */
+bool import_check_dims(const struct import_options *options, struct dim_table *dims,
+                       struct error *err);
 
 /* A native document (borrowed) into a graph; see native.c. */
 bool native_read(const json_t *document, const struct import_options *options, struct arena *arena,

@@ -27,8 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIM_MAX_DEFAULT 65536
-
 /* {"equals": "2*S"}: another way to write it. */
 static bool read_equal_dim(struct graph *graph, const char *name, const json_t *range,
                            const char *equals, struct error *err)

@@ -361,6 +361,7 @@ static bool expand(struct reader *r, struct pending *node)
     struct op_value attrs[OP_MAX_ATTRS];
     uint32_t attr_count = 0, count = node->operand_count;
     struct builder b = {.graph = r->graph, .err = r->err};
+    r->graph->dims.unproved.need = DIM_NEEDS_NOTHING;
     if (!expand_operands(r, node, operands) || !read_attrs(r, node, attrs, &attr_count) ||
         (r->options->training && drops(node->row, attrs, attr_count) &&
          !supply_seed(r, node, operands, &count)) ||

@@ -42,8 +42,15 @@ static void write_dims(json_t *native, const struct import_options *options)
     for (uint32_t i = 0; dims && i < options->dim_count; i++) {
         const struct dim_name *name = &options->dims[i];
         json_t *range = import_object();
-        if (!json_object_get(dims, name->name))
+        if (!json_object_get(dims, name->name)) {
+            json_decref(range);
             continue;
+        }
+        import_set(dims, name->name, range);
+        if (name->min == name->max) {
+            import_set(range, "equals", import_textf("%lld", (long long)name->min));
+            continue;
+        }
         import_set(range, "min", import_int(name->min));
         import_set(range, "max", import_int(name->max));
         if (name->multiple_of != 1)
@@ -52,7 +59,6 @@ static void write_dims(json_t *native, const struct import_options *options)
             import_set(range, "typical", import_int(name->typical));
         if (name->why)
             import_set(range, "why", import_text(name->why));
-        import_set(dims, name->name, range);
     }
     for (uint32_t i = 0; dims && i < options->equal_count; i++) {
         json_t *equal = import_object();
@@ -71,7 +77,7 @@ static bool read_native(json_t *native, const struct import_options *options, st
         *out = (struct blueprint){.json = NULL};
         write_dims(native, &d.options);
         if (native_read(native, options, arena, out, err))
-            return true;
+            return import_check_dims(options, &out->graph.dims, err);
         strbuf_init(&why, arena);
         strbuf_printf(&why, "%s: %s", err->place, err->message);
         if (err->code != ERR_SHAPE ||

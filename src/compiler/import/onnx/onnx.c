@@ -460,7 +460,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         *err = (struct error){.code = ERR_NONE};
         read_model(&o, err);
     } while (err->code != ERR_NONE && derive_more(&d, &read->graph.dims, &o.demand, o.demand_why));
-    if (err->code != ERR_NONE || !graph_copy_live(&live.graph, arena, &read->graph, err))
+    if (err->code != ERR_NONE || !import_check_dims(options, &read->graph.dims, err) ||
+        !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
     import_graph_json(&live, arena);

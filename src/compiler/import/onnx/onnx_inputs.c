@@ -10,8 +10,6 @@
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-#define DIM_MAX_DEFAULT 65536
-
 /* A legal name for a dim; exporters write "batch size" and "2*seq" as well. */
 static const char *dim_label(struct onnx *o, const char *param)
 {
@@ -98,7 +96,7 @@ static bool declare_dim(struct onnx *o, const char *label, dim_id *out, struct e
     }
     if (name.min == name.max) {
         *out = dim_const(dims, name.min);
-        return true;
+        return dim_declare_alias(dims, label, *out, err);
     }
     if (!dim_declare(dims, &name, &index, err))
         return false;

@@ -310,18 +310,37 @@ static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err
     return true;
 }
 
+static bool read_once(const void *bytes, size_t size, const struct import_options *options,
+                      struct blueprint *out, struct error *err)
+{
+    struct arena *arena = out->graph.arena;
+    *out = (struct blueprint){.json = NULL};
+    struct pt2 p = {.graph = &out->graph, .arena = arena, .options = options};
+    graph_init(&out->graph, arena);
+    bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) && read_program(&p, out, err);
+    json_decref(p.document);
+    json_decref(p.weights);
+    json_decref(p.constants);
+    return ok;
+}
+
 bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
               struct arena *arena, struct blueprint *out, struct error *err)
 {
     struct blueprint *read = ARENA_NEW(arena, struct blueprint), live = {.json = NULL};
-    struct pt2 p = {.graph = &read->graph, .arena = arena, .options = options};
+    struct derivation d;
+    struct strbuf why;
+    derive_begin(&d, options, arena);
     graph_init(&read->graph, arena);
-    bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) &&
-              read_program(&p, read, err) && graph_copy_live(&live.graph, arena, &read->graph, err);
-    json_decref(p.document);
-    json_decref(p.weights);
-    json_decref(p.constants);
-    if (!ok)
+    while (!read_once(bytes, size, &d.options, read, err)) {
+        strbuf_init(&why, arena);
+        strbuf_printf(&why, "%s: %s", err->place, err->message);
+        if (err->code != ERR_SHAPE ||
+            !derive_more(&d, &read->graph.dims, &read->graph.dims.unproved, why.data))
+            return false;
+    }
+    if (!import_check_dims(options, &read->graph.dims, err) ||
+        !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
     import_graph_json(&live, arena);

@@ -11,7 +11,6 @@
 
 #define MAX_NESTING 32
 #define MAX_POWER 8
-#define DIM_MAX_DEFAULT 65536
 
 struct parser {
     struct pt2 *p;
@@ -62,19 +61,28 @@ static dim_id symbol(struct parser *s, const char *label)
     struct dim_table *dims = &s->p->graph->dims;
     const struct import_options *options = s->p->options;
     uint32_t index;
+    dim_id dim = dim_of_name(dims, label);
+    if (dim != DIM_NONE)
+        return dim;
     for (uint32_t i = 0; i < options->dim_count; i++)
         if (strcmp(options->dims[i].name, label) == 0 &&
-            options->dims[i].min == options->dims[i].max)
-            return dim_const(dims, options->dims[i].min);
-    if (!dim_find_name(dims, label, &index)) {
-        if (!s->declare) {
-            fail(s->err, ERR_UNSUPPORTED, "'%.60s' depends on data", label);
-            return DIM_NONE;
+            options->dims[i].min == options->dims[i].max) {
+            dim = dim_const(dims, options->dims[i].min);
+            return dim_declare_alias(dims, label, dim, s->err) ? dim : DIM_NONE;
         }
-        if (!declare_symbol(s, label, &index))
-            return DIM_NONE;
+    if (!s->declare) {
+        fail(s->err, ERR_UNSUPPORTED, "'%.60s' depends on data", label);
+        return DIM_NONE;
     }
-    return dim_named(dims, index);
+    for (uint32_t i = 0; i < options->equal_count; i++) {
+        const char *text = options->equal[i].expression;
+        if (strcmp(options->equal[i].name, label) == 0)
+            return dim_parse(dims, &text, &dim, s->err) &&
+                           dim_declare_alias(dims, label, dim, s->err)
+                       ? dim
+                       : DIM_NONE;
+    }
+    return declare_symbol(s, label, &index) ? dim_named(dims, index) : DIM_NONE;
 }
 
 /* 'name', … ) of a Symbol. */

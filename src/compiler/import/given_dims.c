@@ -1,0 +1,96 @@
+/* Named dims as a caller gives them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/strbuf.h"
+#include "compiler/import/import_priv.h"
+
+#define DIM_FORMS "expected NAME=SIZE, NAME=LEAST..MOST, NAME=FACTOR* or NAME=LEAST..MOST/FACTOR"
+
+static bool take_number(const char **at, int64_t *out)
+{
+    int64_t value = 0;
+    const char *start = *at;
+    for (; **at >= '0' && **at <= '9' && value <= LIMIT_DIM_VALUE; (*at)++)
+        value = 10 * value + (**at - '0');
+    *out = value;
+    return *at > start && value <= LIMIT_DIM_VALUE;
+}
+
+/* What stands behind "NAME=". */
+static bool parse_range(const char *at, struct dim_name *out)
+{
+    if (!take_number(&at, &out->min))
+        return false;
+    if (strcmp(at, "*") == 0) {
+        out->multiple_of = out->min;
+        out->max = out->min < DIM_MAX_DEFAULT ? DIM_MAX_DEFAULT : out->min;
+        return out->min >= 1;
+    }
+    out->max = out->min;
+    if (strncmp(at, "..", 2) == 0) {
+        at += 2;
+        if (!take_number(&at, &out->max) || out->max < out->min)
+            return false;
+    }
+    if (*at == '/') {
+        at++;
+        if (!take_number(&at, &out->multiple_of) || out->multiple_of < 1)
+            return false;
+    }
+    return *at == '\0';
+}
+
+bool import_dims_parse(const char *text, struct arena *arena, struct dim_name **out,
+                       uint32_t *out_count, struct error *err)
+{
+    uint32_t most = 1, count = 0;
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
+        most++;
+    struct dim_name *dims = ARENA_ARRAY(arena, struct dim_name, most);
+    while (*text != '\0') {
+        size_t length = strcspn(text, "\n");
+        const char *line = arena_strndup(arena, text, length), *equals = strrchr(line, '=');
+        struct dim_name dim = {.multiple_of = 1};
+        if (!equals || equals == line || !parse_range(equals + 1, &dim))
+            return fail(err, ERR_USAGE, "'%.100s', " DIM_FORMS, line);
+        dim.name = arena_strndup(arena, line, (size_t)(equals - line));
+        for (uint32_t i = 0; i < count; i++)
+            if (strcmp(dims[i].name, dim.name) == 0)
+                return fail(err, ERR_USAGE, "the dim '%.100s' is given twice", dim.name);
+        dims[count++] = dim;
+        text += length;
+        text += *text == '\n';
+    }
+    *out = dims;
+    *out_count = count;
+    return true;
+}
+
+/* The names that a user may give, one after the other: NULL behind the last. */
+static const char *name_at(const struct dim_table *dims, uint32_t i)
+{
+    if (i < dims->names.count)
+        return dims->names.items[i].name;
+    i -= dims->names.count;
+    return i < dims->aliases.count ? dims->aliases.items[i].name : NULL;
+}
+
+bool import_check_dims(const struct import_options *options, struct dim_table *dims,
+                       struct error *err)
+{
+    for (uint32_t i = 0; i < options->dim_count; i++) {
+        const char *name = options->dims[i].name, *known;
+        struct strbuf names;
+        if (dim_of_name(dims, name) != DIM_NONE)
+            continue;
+        strbuf_init(&names, dims->arena);
+        for (uint32_t k = 0; (known = name_at(dims, k)) != NULL; k++)
+            strbuf_printf(&names, "%s'%s'", k > 0 ? ", " : "", known);
+        if (names.size_bytes == 0)
+            return fail(err, ERR_USAGE, "'%.100s' is no dim: this model has no named dims", name);
+        return fail(err, ERR_USAGE, "'%.100s' is no dim of this model, which has %.300s", name,
+                    names.data);
+    }
+    return true;
+}
