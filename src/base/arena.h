@@ -32,8 +32,7 @@ void *arena_alloc(struct arena *arena, size_t size, size_t align);
 void *arena_raw(struct arena *arena, size_t size, size_t align);
 /* count × size bytes, zeroed, 16-aligned; an overflowing product counts as out of memory. */
 void *arena_array(struct arena *arena, size_t count, size_t size);
-void *arena_raw_array(struct arena *arena, size_t count, size_t size); /* as arena_array, but not
-                                                                          zeroed */
+void *arena_raw_array(struct arena *arena, size_t count, size_t size); /* not zeroed */
 char *arena_strndup(struct arena *arena, const char *text, size_t length);
 char *arena_strdup(struct arena *arena, const char *text);
 void *arena_memdup(struct arena *arena, const void *data, size_t size);

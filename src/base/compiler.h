@@ -59,8 +59,8 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_CPU_RELAX() ((void)0)
 #endif
 
-/* Whether there is MXCSR, the register with rounding mode, flush to zero, exception masks and
- * flags. */
+/* MXCSR, the register with the rounding mode, flush to zero, exception masks and flags; only x86-64
+ * has it. */
 #if defined(__x86_64__)
 #define URZA_HAS_MXCSR 1
 #define URZA_MXCSR_GET() __builtin_ia32_stmxcsr()

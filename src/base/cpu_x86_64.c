@@ -158,8 +158,7 @@ URZA_TARGET("pclmul") static __m128i fold(__m128i x, __m128i constants, __m128i 
 URZA_TARGET("pclmul") static uint32_t reduce(__m128i x, __m128i by_128)
 {
     const __m128i by_64 = _mm_set_epi64x(0, 0x163cd6124), low = _mm_set_epi32(0, -1, 0, -1);
-    const __m128i barrett = _mm_set_epi64x(0x1f7011641, 0x1db710641); /* quotient of Barrett's
-                                                                         method, the polynomial P */
+    const __m128i barrett = _mm_set_epi64x(0x1f7011641, 0x1db710641); /* x^64 / P, and P */
     x = _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, by_128, 0x10));
     x = _mm_xor_si128(_mm_srli_si128(x, 4),
                       _mm_clmulepi64_si128(_mm_and_si128(x, low), by_64, 0x00));

@@ -26,8 +26,7 @@ value_id b_unary(struct builder *b, enum prim prim, value_id x);
 value_id b_binary(struct builder *b, enum prim prim, value_id x, value_id y); /* broadcasts */
 value_id b_select(struct builder *b, value_id c, value_id x, value_id y);     /* broadcasts */
 value_id b_cast(struct builder *b, value_id x, enum dtype dtype); /* x itself when it has dtype */
-value_id b_bitcast(struct builder *b, value_id x, enum dtype dtype); /* x itself when it has dtype
-                                                                      */
+value_id b_bitcast(struct builder *b, value_id x, enum dtype dtype); /* as b_cast */
 
 value_id b_add(struct builder *b, value_id x, value_id y);
 value_id b_sub(struct builder *b, value_id x, value_id y);
@@ -57,14 +56,12 @@ value_id b_reshape_infer(struct builder *b, value_id x, const dim_id *shape, uin
                          uint32_t infer); /* shape[infer] is computed; the division must be exact */
 value_id b_squeeze(struct builder *b, value_id x, int64_t axis);
 value_id b_unsqueeze(struct builder *b, value_id x, int64_t axis);
-value_id b_flatten(struct builder *b, value_id x, int64_t first, int64_t last); /* merges dims first
-                                                                                   … last */
+/* Merges the dims first … last. */
+value_id b_flatten(struct builder *b, value_id x, int64_t first, int64_t last);
 value_id b_transpose(struct builder *b, value_id x, const uint8_t *axes);
 value_id b_swap(struct builder *b, value_id x, int64_t axis_a, int64_t axis_b);
-value_id b_broadcast_to(struct builder *b, value_id x, const dim_id *shape, uint32_t rank); /* by
-                                                                                               NumPy's
-                                                                                               rule
-                                                                                             */
+/* Broadcasts by NumPy's rule. */
+value_id b_broadcast_to(struct builder *b, value_id x, const dim_id *shape, uint32_t rank);
 /* One axis: elements start, start+step, … (count of them). */
 value_id b_slice(struct builder *b, value_id x, int64_t axis, dim_id start, dim_id count,
                  int64_t step);
