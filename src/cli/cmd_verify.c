@@ -7,7 +7,7 @@
 #include "cli/cli_priv.h"
 #include "verify/verify.h"
 
-/* The outcome as an error: which check failed first, and how many. */
+/* Converts the outcome to an error: the first failed check, and how many failed. */
 static bool judge(const struct verify_summary *summary, const char *path, struct error *err)
 {
     if (summary->pass)
