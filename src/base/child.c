@@ -101,8 +101,8 @@ static void limit_memory(uint64_t bytes)
         limit(RLIMIT_AS, used + bytes);
 }
 
-/* Limits processor time to timeout_ms on all cores together. Unlike an alarm, this limit cannot be
- * postponed by the child. */
+/* Limits processor time to what all cores together have in timeout_ms. Unlike the alarm, this limit
+ * cannot be postponed by the child. */
 static void limit_time(uint32_t timeout_ms)
 {
     struct itimerval timer = {

@@ -205,7 +205,7 @@ static void outer_limits_hold(void **state)
     assert_true(URZA_SANITIZED || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
 }
 
-/* Tells the reader of a pipe when it has begun, holds the pipe open, and never ends. */
+/* Signals through a pipe that it has begun, holds the pipe open, and never ends. */
 static bool tells_and_stays(void *context, struct arena *arena, struct child_answer *out,
                             struct error *err)
 {

@@ -50,7 +50,7 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_F64X4_ABS(x) \
     ((urza_f64x4)((urza_i64x4)(x) & (urza_i64x4){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}))
 
-/* Tells the core that this is a spinning loop. */
+/* Hints to the core that this is a spin loop. */
 #if defined(__x86_64__)
 #define URZA_CPU_RELAX() __builtin_ia32_pause()
 #elif defined(__aarch64__)

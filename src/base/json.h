@@ -11,7 +11,7 @@
 struct error;
 struct strbuf;
 
-/* Parses text, which must be one value with nothing but white space behind it. Bounds:
+/* Parses text, which must be one value with nothing but white space after it. Bounds:
  * LIMIT_JSON_BYTES (ERR_LIMIT), LIMIT_JSON_DEPTH (ERR_LIMIT). Fails with ERR_JSON and "line L,
  * column C" as place. */
 json_t *json_read(const char *text, size_t size, struct error *err);

@@ -1,4 +1,4 @@
-/* Files as NumPy writes them, and hostile ones. */
+/* Files as NumPy writes them, and malformed ones. */
 #include "base/npy.h"
 #include "base/arena.h"
 #include "base/error.h"

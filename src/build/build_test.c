@@ -228,7 +228,6 @@ static void degrades(void **state)
     assert_int_equal(bed->err.code, ERR_VERIFY);
 }
 
-/* Less does not help against what the user wrote. */
 /* A package that was returned before verification gets its evidence later, and keeps its id. */
 static void verified_afterwards(void **state)
 {

@@ -1,4 +1,5 @@
-/* urza debug bisect: the first stage of a compilation that makes the result wrong (debug/debug.h).
+/* urza debug bisect: finds the first stage of a compilation that makes the result wrong
+ * (debug/debug.h).
  *
  * A blueprint or model is first packaged without code, which gives its graph and parameters. The
  * search runs in a child, whose answer is one line of JSON; the text is printed from that. */

@@ -1,4 +1,4 @@
-/* urza verify: the validator on a finished package. */
+/* urza verify: runs the validator on a finished package. */
 #include <stdio.h>
 
 #include "base/error.h"

@@ -1,4 +1,4 @@
-/* Streams in pieces of every size, and past their bounds. */
+/* Streams in pieces of every size, and beyond the limits. */
 #include "client/events.h"
 
 #include <setjmp.h>

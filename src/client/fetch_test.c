@@ -223,7 +223,7 @@ static void damage_is_noticed(void **state)
     service_stop(&f->service);
 }
 
-/* Services that are not as they should be. */
+/* Faulty services. */
 
 static bool flipped(struct service *service, struct heard *heard)
 {

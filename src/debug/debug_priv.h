@@ -64,7 +64,7 @@ struct bisect {
     struct cache *cache; /* of kernels, since the graph is compiled several times */
     bool code_judged; /* kernels were judged by themselves, because the package's are those compiled
                          here */
-    bool failed;      /* an observer failed, which cannot return that */
+    bool failed;      /* set when judging fails inside an observer, which returns nothing */
     struct error *err;
 };
 

@@ -234,7 +234,7 @@ static void run_reverse(const struct op *op)
     run_strided_view(op);
 }
 
-/* Each prim runs as its rule says: run_<rule>. */
+/* Calls run_<rule>, by the prim's rule. */
 void op_evaluate(const struct op *op)
 {
     switch (op->prim) {

@@ -35,7 +35,7 @@ void run_contract(const struct op *op)
     int64_t m = shape_product(a->shape, batch, first_a);
     int64_t n = shape_product(b->shape, batch, first_b);
     int64_t terms = shape_product(a->shape, first_a, a->rank);
-    /* The side with more rows becomes the lanes, unless both fill their vectors. */
+    /* The lanes are the rows of b, unless these do not fill a vector and a has more rows. */
     bool turned = n < PANEL_LANES && m > n;
     const struct interp_tensor *lanes = turned ? a : b;
     struct product product = {.op = op,

@@ -45,8 +45,8 @@ static double reciprocal_sqrt(double x)
     return 1 / sqrt(x);
 }
 
-/* libm's functions of double lose digits where a large angle lies near to a multiple of π/2: the
- * cosine of 6381956970095103 2^797 is 8 ULP off. Those of long double do not. */
+/* For large angles near a multiple of π/2 libm's functions of double are inaccurate: the cosine of
+ * 6381956970095103 2^797 is 8 ULP off. Those of long double are not. */
 #define LARGE_ANGLE 0x1p26
 
 static double sine(double x)

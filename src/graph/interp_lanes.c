@@ -193,7 +193,7 @@ static inline double grown(double t)
     return t * (1 + t + t * t) * ROUNDED;
 }
 
-/* r: the result; slope: of erf and erfc at x. */
+/* r: the result; slope: the derivative at x, for erf and erfc. */
 static inline struct propagated error_unary(enum prim prim, double x, double e, double r,
                                             double slope)
 {

@@ -19,7 +19,7 @@ struct panel {
 
 struct product {
     const struct op *op;
-    /* Result [batches, rows, lanes] lies at batch*rows*lanes + row*row_stride + lane*lane_stride.
+    /* The result [batches, rows, lanes] is at batch*rows*lanes + row*row_stride + lane*lane_stride.
      */
     int64_t batches, rows, lanes, terms;
     int64_t row_stride, lane_stride;

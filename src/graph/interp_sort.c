@@ -27,7 +27,7 @@ static struct approx line_key(const struct line *line, int64_t j)
                                     : cell->f;
     double error = bound_at(line->x, at);
     if (!(error < INFINITY))
-        value = 0; /* the interval is the whole line, so the centre does not matter */
+        value = 0; /* the interval is all numbers, so its centre does not matter */
     return (struct approx){line->down ? -value : value, error};
 }
 

@@ -121,8 +121,8 @@ struct guard_input {
 };
 bool guards_bind(const struct graph *graph, const struct guard_input *inputs, uint32_t input_count,
                  int64_t out_dims[LIMIT_NAMED_DIMS], struct error *err);
-/* Whether every named dim can be computed from one of the input dims. Blueprints must ensure this;
- * packages for which it fails are refused. ERR_BLUEPRINT. */
+/* Whether for every named dim some input dim is an expression of it alone, from which its value
+ * follows. Blueprints must ensure this; packages for which it fails are refused. ERR_BLUEPRINT. */
 bool guards_complete(const struct graph *graph, struct error *err);
 
 /* Targets as data (targets.def): a name and the CPU features that it requires. */

@@ -1,4 +1,4 @@
-/* The plan: which kernels run in which order on which buffers, for one target.
+/* The plan of one target: which kernels run on which buffers, and in which order.
  *
  * Shapes and extents are dim expressions over the graph's named dims, so one plan serves every
  * legal shape. Offsets of temporaries are not in the plan: the runtime lays them out by size and
@@ -15,8 +15,8 @@ struct strbuf;
 
 /* A kernel's entry point. It runs the iterations begin ≤ i < end of the launch's parallel extent.
  * buffers: one pointer per launch argument, in order; dims: the values of the named dims by index;
- * scratch: private memory of this chunk (64-aligned, launch.scratch_bytes). A kernel has no state,
- * allocates nothing and cannot fail. */
+ * scratch: memory that nothing else uses meanwhile (64-aligned, launch.scratch_bytes). A kernel has
+ * no state, allocates nothing and cannot fail. */
 typedef void urza_kernel_fn(void *const *buffers, const int64_t *dims, void *scratch, int64_t begin,
                             int64_t end);
 

@@ -38,8 +38,8 @@ struct peak {
 bool peak_measure(const char *target, uint32_t threads, double bytes, bool thread_time,
                   struct peak *out, struct error *err);
 
-/* Allocates dense memory in the arena for a tensor of these dims, laid out as the runtime takes it;
- * the dtype is in the DLTensor. ERR_LIMIT. */
+/* Allocates dense memory in the arena for a tensor of these dims. Fills all of *out but the dtype,
+ * which the caller takes from the runtime. ERR_LIMIT. */
 bool tensor_make(struct arena *arena, const struct graph *graph, value_id value,
                  const int64_t *dims, DLTensor *out, struct error *err);
 /* Fills a tensor made by tensor_make: floats are standard normal, integers 0 … 99. Values are a

@@ -16,7 +16,7 @@
 
 /* For the headers of a request and of its reply. */
 #define MEMORY_OF_CONNECTION ((size_t)32 << 10)
-#define OTHER_FILES 256 /* descriptors besides those of connections */
+#define OTHER_FILES 256 /* descriptors that are not connections */
 #define CROWDED_PART 4  /* idle connections are closed when less than this part is free */
 #define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 

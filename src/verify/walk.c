@@ -17,7 +17,7 @@
 #define THOROUGH_COST 1.5e8
 #define DRAWN_MOST 192 /* drawn elements of a result */
 #define DRAWN_ELEMENTS 400000
-#define DRAWN_FEW 64 /* at expensive sizes, where cheap references are not whole either: */
+#define DRAWN_FEW 64 /* at expensive sizes, where only references below DRAWN_COST are whole */
 #define DRAWN_FEWEST 8
 #define DRAWN_COST 1e5
 /* Operations of a launch, above which a share runs: about a second with short vectors. */
