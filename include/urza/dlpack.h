@@ -1,5 +1,5 @@
 /* The part of DLPack's C ABI that describes a tensor (DLPack 1.x, dmlc/dlpack): plain structs, no
- * ownership. A host that has DLPack's own header includes that one first; then this file adds
+ * ownership. A host that uses DLPack's own header must include it first; then this file defines
  * nothing. */
 #ifndef URZA_DLPACK_H
 #define URZA_DLPACK_H

@@ -1,5 +1,5 @@
-/* A list of chunks from calloc, or from malloc for a big raw request, the newest first; allocation
- * moves a pointer through the newest.
+/* A list of chunks, newest first; allocating advances a pointer through the newest chunk. Chunks
+ * come from calloc, or from malloc when they hold one large raw request.
  *
  *     chunks -> [header | used ... next ... end] -> [header | used] -> ...
  *
@@ -49,7 +49,7 @@ static struct arena_chunk *chunk_new(struct arena *arena, size_t size, bool raw)
     return chunk;
 }
 
-/* Serves a request that does not fit the newest chunk. */
+/* Serves a request that does not fit into the newest chunk. */
 static void *alloc_slow(struct arena *arena, size_t size, size_t align, bool raw)
 {
     size_t regular = CHUNK_MIN;

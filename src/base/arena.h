@@ -1,9 +1,9 @@
-/* An arena: memory that is given back all at once.
+/* An arena: memory that is freed all at once.
  *
  * One arena per compile job, request or loaded module; what lives in it is never freed piecewise.
  * An arena belongs to one thread at a time. Allocation never returns NULL: when memory runs out the
  * arena jumps to `oom` when one is set (a host process), and otherwise ends the process as
- * child_no_memory does (a compiler is a child process whose death its parent survives). */
+ * child_no_memory does: compilers run in a child process, whose death the parent survives. */
 #ifndef URZA_BASE_ARENA_H
 #define URZA_BASE_ARENA_H
 
@@ -24,15 +24,15 @@ struct arena {
 };
 
 void arena_init(struct arena *arena);
-void arena_release(struct arena *arena); /* gives all memory back; the arena may be used again */
+void arena_release(struct arena *arena); /* frees all memory; the arena may be used again */
 
 /* size bytes, zeroed, aligned to align (a power of two ≤ 64). size 0 gives a valid pointer. */
 void *arena_alloc(struct arena *arena, size_t size, size_t align);
-/* The same with anything in it: saves clearing what is written as a whole at once. */
+/* As arena_alloc, but not zeroed: for memory that the caller overwrites completely at once. */
 void *arena_raw(struct arena *arena, size_t size, size_t align);
 /* count × size bytes, zeroed, 16-aligned; an overflowing product counts as out of memory. */
 void *arena_array(struct arena *arena, size_t count, size_t size);
-void *arena_raw_array(struct arena *arena, size_t count, size_t size); /* with anything in it */
+void *arena_raw_array(struct arena *arena, size_t count, size_t size); /* not zeroed */
 char *arena_strndup(struct arena *arena, const char *text, size_t length);
 char *arena_strdup(struct arena *arena, const char *text);
 void *arena_memdup(struct arena *arena, const void *data, size_t size);

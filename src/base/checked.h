@@ -1,5 +1,5 @@
-/* Size arithmetic on input: each returns false, and leaves *out alone, when the exact result does
- * not fit. */
+/* Size arithmetic on untrusted input: each function returns false, and leaves *out unchanged, when
+ * the exact result does not fit. */
 #ifndef URZA_BASE_CHECKED_H
 #define URZA_BASE_CHECKED_H
 

@@ -1,12 +1,13 @@
 /* A fork, a pipe and a wait.
  *
- * 1. The answer is written in one go after the body has returned: a full answer means a body that
- *    came to its end. A head goes first, which tells the sizes of what follows; the parent takes
- *    nothing that does not have the announced size, nor more than the limit.
- * 2. Time is the parent's business: it reads until a deadline, then kills. An alarm a second later
- *    is for a child whose parent is stopped.
- * 3. The kernel kills the child when the thread that forked it ends. That may have happened before
- *    the child could ask for it, so it looks whose child it is afterwards. */
+ * 1. The answer is written only after the body has returned, so a complete answer means that the
+ *    body ran to its end. A head with the sizes of all parts is written first; the parent reads
+ *    exactly the announced sizes, and refuses sizes above the limit.
+ * 2. The parent enforces the time limit: it reads until a deadline, then kills the child. The
+ *    child also sets an alarm for a second later, in case its parent is stopped.
+ * 3. The kernel kills the child when the thread that forked it ends. The parent may have ended
+ *    before the child asked for this, so the child then checks that it still has the same parent.
+ */
 #include "base/child.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ void child_defaults(void)
     fesetenv(FE_DFL_ENV);
 }
 
-/* The address space in use; 0 when the system does not say. */
+/* The address space in use; 0 when the system does not report it. */
 static uint64_t mapped_bytes(void)
 {
     char text[64];
@@ -81,7 +82,7 @@ static uint64_t mapped_bytes(void)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Never above a limit that the caller is held to itself. */
+/* Sets a resource limit, but never above the limit of the calling process. */
 static void limit(int resource, uint64_t most)
 {
     struct rlimit limit;
@@ -100,7 +101,8 @@ static void limit_memory(uint64_t bytes)
         limit(RLIMIT_AS, used + bytes);
 }
 
-/* Of the processor's time so much as all cores have meanwhile: a limit that no child puts off. */
+/* Limits processor time to what all cores together have in timeout_ms. Unlike the alarm, this limit
+ * cannot be postponed by the child. */
 static void limit_time(uint32_t timeout_ms)
 {
     struct itimerval timer = {
@@ -134,7 +136,8 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     if (limits->file_bytes > 0)
         limit(RLIMIT_FSIZE, limits->file_bytes);
     if (limits->sealed) {
-        setpgid(0, 0); /* for child_kill; whom confine.h confines cannot leave it */
+        setpgid(0, 0); /* so that child_kill reaches its children; a process confined by confine.h
+                          cannot leave the group */
         confine_descriptors(fd);
     }
     arena_init(&arena);
@@ -148,7 +151,7 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     _exit(sent ? 0 : 1);
 }
 
-#define LOOK_MS 20 /* so often somebody looks whether it is over */
+#define LOOK_MS 20 /* interval between checks whether the child has ended or was cancelled */
 
 static bool is_over(const struct child_source *source)
 {
@@ -156,7 +159,7 @@ static bool is_over(const struct child_source *source)
            (source->deadline_ns > 0 && clock_ns() >= source->deadline_ns);
 }
 
-/* For poll. */
+/* The timeout for poll. */
 static int wait_ms(const struct child_source *source)
 {
     uint64_t most = source->cancelled || source->ended ? LOOK_MS : INT_MAX, now = clock_ns();
@@ -166,9 +169,9 @@ static int wait_ms(const struct child_source *source)
     return (int)(left < most ? left : most);
 }
 
-/* Reads size bytes in time. The end of the pipe tells that no more will come; somebody else may
- * hold it open, so whoever knows of the child's end is asked, too: then what lies in the pipe is
- * all. */
+/* Reads size bytes before the deadline. End of file on the pipe means that no more will come.
+ * Another process may hold the pipe open, so source->ended is polled as well: once the child has
+ * ended, everything it wrote is in the pipe. */
 static bool read_in_time(const struct child_source *source, void *data, size_t size)
 {
     for (char *at = data; size > 0;) {
@@ -192,8 +195,9 @@ static bool read_in_time(const struct child_source *source, void *data, size_t s
     return true;
 }
 
-/* Where the parts go. False with *err filled when there cannot be enough. An arena of a host that
- * jumps away would leave the child behind, so it is asked to come back here. */
+/* Allocates the memory that the parts are read into. False with *err filled when there is not
+ * enough. Running out of memory could make the host's arena jump out of this call, which would
+ * leave the child running; so the jump target is replaced by one here. */
 static bool make_room(const struct head *head, const struct child_limits *limits,
                       struct arena *arena, struct child_answer *out, struct error *err)
 {
@@ -211,7 +215,8 @@ static bool make_room(const struct head *head, const struct child_limits *limits
     }
     arena->oom = &no_memory;
     for (size_t i = 0; i < CHILD_PARTS; i++) {
-        size_t size = (size_t)head->size_bytes[i]; /* announced: not touched before it comes */
+        size_t size = (size_t)head->size_bytes[i]; /* announced size only: its pages are not touched
+                                                      before the data comes */
         char *data = arena_raw(arena, size + 1, 64);
         data[size] = '\0';
         out->parts[i] = (struct child_part){data, size};
@@ -220,7 +225,8 @@ static bool make_room(const struct head *head, const struct child_limits *limits
     return true;
 }
 
-/* The bytes of the character at text, which is terminated; 0: no UTF-8, or one that is unwanted. */
+/* The length in bytes of the UTF-8 character at text, which is zero-terminated; 0: invalid UTF-8,
+ * or a control character where those are not allowed. */
 static size_t character_bytes(const unsigned char *text, bool controls)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -251,7 +257,8 @@ void child_clean(char *text, bool controls)
     }
 }
 
-/* A child that went wrong may have said anything. */
+/* Copies an error out of the child. A child that was taken over may have sent any bytes, so they
+ * are checked and cleaned. */
 static void take_error(struct error *from, struct error *out)
 {
     from->place[sizeof from->place - 1] = from->message[sizeof from->message - 1] = '\0';
@@ -298,10 +305,10 @@ bool child_ended(pid_t pid)
 void child_kill(pid_t pid)
 {
     kill(pid, SIGKILL);
-    kill(-pid, SIGKILL); /* it may have children, which are of its group */
+    kill(-pid, SIGKILL); /* the whole process group: it may have children */
 }
 
-/* Waits for its end, and ends what it left. */
+/* Waits for the child's end and kills the processes that it left in its group. */
 static struct child_exit wait_for(pid_t pid)
 {
     siginfo_t info;
@@ -326,7 +333,8 @@ struct child_exit child_exit_of(int status)
     return (struct child_exit){CHILD_STATUS, WEXITSTATUS(status)};
 }
 
-/* Where it has closed its end of the pipe, it is about to end, or goes on. */
+/* Waits until the deadline for a child that has closed its end of the pipe: it is about to end, or
+ * hangs. */
 static bool ends_in_time(pid_t pid, uint64_t deadline_ns)
 {
     while (!child_ended(pid)) {
@@ -372,7 +380,7 @@ struct child_exit child_run(child_body *body, void *context, const struct child_
     close(fds[0]);
     bool late = end.end == CHILD_NONE && !ends_in_time(pid, deadline_ns);
     if (end.end != CHILD_NONE || late)
-        child_kill(pid); /* it has said all; nothing of it shall outlast the call */
+        child_kill(pid); /* the answer is complete; no process of the child may outlive this call */
     struct child_exit own = wait_for(pid);
     if (late)
         return (struct child_exit){CHILD_TIMED_OUT, 0};

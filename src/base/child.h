@@ -1,12 +1,12 @@
 /* Runs code that may crash, hang, end its process or want too much memory, in a child process.
  *
- * The child sees a copy of everything the caller has; what it says comes back through a pipe, as
- * blocks of bytes. It is held to limits on time and memory, and it dies with the thread that
- * called: nothing is left running when the parent is killed. How it ended is data (enum child_end),
- * so that each caller can say it in its own words.
+ * The child has a copy of the caller's memory; its answer comes back through a pipe, as blocks of
+ * bytes. It runs under limits on time and memory, and the kernel kills it when the calling thread
+ * ends: nothing is left running when the parent is killed. How it ended is reported as data (enum
+ * child_end), so that each caller can word its own message.
  *
- * Forks: while other threads run, the body must not need locks that they may hold. Not for bodies
- * that hold secrets back: the child sees those, too, so callers wipe them before. */
+ * The child is made by fork: while other threads run, the body must not need locks that they may
+ * hold. The child also has a copy of any secrets in memory, so callers wipe those first. */
 #ifndef URZA_BASE_CHILD_H
 #define URZA_BASE_CHILD_H
 
@@ -23,37 +23,40 @@ struct arena;
 
 #define CHILD_PARTS 4
 
-/* What a body has to say: up to CHILD_PARTS blocks. In the child they are borrowed until it ends;
- * in the parent they are 64-aligned, lie in the caller's arena and have one zero byte behind them.
+/* The answer of a body: up to CHILD_PARTS blocks of bytes. In the child the blocks are borrowed
+ * until the child ends; in the parent they are 64-aligned, lie in the caller's arena and have one
+ * zero byte after the end.
  */
 struct child_answer {
     struct child_part {
         const void *data;
         size_t size_bytes;
     } parts[CHILD_PARTS];
-    uint64_t peak_bytes; /* in the parent: most memory that was resident, as the child says */
+    uint64_t peak_bytes; /* in the parent: peak resident memory, as the child reports it */
 };
 
 struct child_limits {
     uint32_t timeout_ms;   /* of wall-clock time; 0: none */
-    uint64_t memory_bytes; /* of address space on top of what the caller has; 0: none. Not held
-                              where a sanitizer needs more than any limit */
-    uint64_t answer_bytes; /* all parts together; 0: none */
-    uint64_t file_bytes;   /* of one file that it writes, in memory or elsewhere; 0: none */
-    bool sealed;           /* the child has no descriptors but the one for its answer, and is the
-                              first of a group of processes */
+    uint64_t memory_bytes; /* of address space, in addition to what the caller has mapped; 0: none.
+                              Not enforced under a sanitizer, whose shadow memory exceeds any limit
+                            */
+    uint64_t answer_bytes; /* sum of all parts; 0: none */
+    uint64_t file_bytes;   /* of any one file that it writes, memory files included; 0: none */
+    bool sealed; /* the child keeps no descriptor but the one for its answer, and leads a process
+                    group of its own */
 };
 
 enum child_end {
     CHILD_NONE,
-    CHILD_DONE,      /* the body returned true, *out_answer is filled */
-    CHILD_FAILED,    /* *err says why: the body's error, or ERR_IO or ERR_NOMEM of starting it, or
-                        ERR_LIMIT or ERR_NOMEM of taking the answer */
+    CHILD_DONE,   /* the body returned true, *out_answer is filled */
+    CHILD_FAILED, /* *err holds the reason: the body's error, or ERR_IO or ERR_NOMEM of starting the
+                     child, or ERR_LIMIT or ERR_NOMEM of reading its answer */
     CHILD_TIMED_OUT, /* killed after timeout_ms */
-    CHILD_NO_MEMORY, /* ended itself by child_no_memory */
+    CHILD_NO_MEMORY, /* ended itself through child_no_memory */
     CHILD_SIGNAL,    /* killed by signal `number` */
     CHILD_STATUS,    /* ended itself with exit status `number` */
-    CHILD_LOST       /* it ended, but the host ignores SIGCHLD or waited for it: no status */
+    CHILD_LOST /* it ended, but the exit status is unknown: the host ignores SIGCHLD or has reaped
+                  the child */
 };
 struct child_exit {
     enum child_end end;
@@ -69,53 +72,56 @@ struct child_exit child_run(child_body *body, void *context, const struct child_
                             struct arena *arena, struct child_answer *out_answer,
                             struct error *err);
 
-/* The two halves of child_run, for who forks elsewhere and hands the ends of a pipe out.
+/* The two halves of child_run, for callers that fork elsewhere and pass the ends of the pipe
+ * around.
  *
- * child_serve is the child's: held to the limits, it runs the body, writes its answer to fd and
- * ends. parent: whose child it must still be. */
+ * child_serve runs in the child: it sets the limits, runs the body, writes the answer to fd and
+ * ends the process. parent: the process that must still be its parent. */
 URZA_NORETURN void child_serve(int fd, pid_t parent, child_body *body, void *context,
                                const struct child_limits *limits);
-/* Where an answer comes from, and until when. */
+/* Where an answer is read from, and until when. */
 struct child_source {
     int fd;
     uint64_t deadline_ns;         /* of clock_ns; 0: none */
     const atomic_bool *cancelled; /* NULL: never */
-    bool (*ended)(void *context); /* whether the child has, which somebody may know although others
-                                     hold its end of the pipe; NULL: nobody does */
+    bool (*ended)(void *context); /* whether the child has ended, for callers who know although
+                                     another process may hold its end of the pipe open; NULL:
+                                     unknown */
     void *context;
 };
-/* The other end's: takes the answer, whose texts it does not look at. CHILD_DONE, CHILD_FAILED, or
- * CHILD_NONE: the child did not say all. */
+/* The parent's half: reads the answer without checking the texts in it. Returns CHILD_DONE,
+ * CHILD_FAILED, or CHILD_NONE when the answer is incomplete. */
 enum child_end child_receive(const struct child_source *source, const struct child_limits *limits,
                              struct arena *arena, struct child_answer *out_answer,
                              struct error *err);
-/* For texts of an answer: what is not UTF-8 becomes '?', and control characters, too, unless
- * controls. Errors are cleaned so far that they are UTF-8. */
+/* Cleans a text of an answer: bytes that are not UTF-8 become '?', and so do control characters
+ * unless `controls`. Errors of a child are already cleaned so that they are UTF-8. */
 void child_clean(char *text, bool controls);
 
-/* Whether a child has come to its end, whoever else waits for it; it stays to be waited for. */
+/* Whether a child has ended, whoever waits for it; it is not reaped. */
 bool child_ended(pid_t pid);
-/* Kills a child that was not waited for yet, and what it has forked, if it was sealed. */
+/* Kills a child that has not been reaped, and, if it was sealed, the processes it has forked. */
 void child_kill(pid_t pid);
-/* What a status of waitpid says. */
+/* Decodes a status of waitpid. */
 struct child_exit child_exit_of(int status);
 
 /* For ends that left *err alone: fills it, with who as the subject of the sentence ("the
- * compiler"). CHILD_NO_MEMORY is ERR_NOMEM and names the limit; the others are of class code. */
+ * compiler"). CHILD_NO_MEMORY becomes ERR_NOMEM and names the limit; the others get the class
+ * `code`. */
 bool child_fail(struct child_exit end, const struct child_limits *limits, const char *who,
                 enum error_code code, struct error *err);
 
-/* A limit on memory for work of unknown size: what the machine has, as more cannot end well, and at
- * least 8 GiB. */
+/* A memory limit for work of unknown size: the machine's memory, since using more cannot succeed,
+ * and at least 8 GiB. */
 uint64_t child_memory_most(void);
 
-/* Ends the process by the exit status of ERR_NOMEM, which parents take for CHILD_NO_MEMORY: what an
- * allocation does in a child that can neither have the memory nor go on without. */
+/* Ends the process with the exit status of ERR_NOMEM, which parents report as CHILD_NO_MEMORY: for
+ * a failed allocation in a child that cannot continue without it. */
 URZA_NORETURN void child_no_memory(void);
-/* For a child just forked, which is as its host was: deadly signals kill (the host's handlers, a
- * sanitizer's say, must not turn a crash into an exit), ends of children are told, SIGPIPE and
- * SIGXFSZ are ignored, no core is dumped, floating-point numbers are rounded to the nearest,
- * without traps and with subnormal ones. */
+/* For a child just forked, which has inherited its host's settings. Resets deadly signals to their
+ * default (a handler of the host, such as a sanitizer's, must not turn a crash into an exit) and
+ * SIGCHLD, ignores SIGPIPE and SIGXFSZ, disables core dumps, and sets floating point to round to
+ * nearest, without traps and with subnormals. */
 void child_defaults(void);
 
 #endif

@@ -1,4 +1,5 @@
-/* Every way to end, what comes back, and that nothing is left running. */
+/* Every way in which a child can end, the answers that come back, and that nothing is left
+ * running. */
 #include "base/child.h"
 
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 
 static const struct child_limits no_limits = {0};
 
-/* One call; the answer is checked by the caller. */
+/* The result of one call; the caller checks the answer. */
 struct outcome {
     struct child_exit exit;
     struct child_answer answer;
@@ -43,7 +44,7 @@ static bool says(void *context, struct arena *arena, struct child_answer *out, s
     (void)err;
     memset(large, 'x', 300000);
     out->parts[0] = (struct child_part){context, strlen(context)};
-    out->parts[2] = (struct child_part){large, 300000}; /* more than a pipe holds */
+    out->parts[2] = (struct child_part){large, 300000}; /* more than a pipe buffers */
     return true;
 }
 
@@ -53,7 +54,7 @@ static void answers_come_back(void **state)
     struct outcome o;
     run(&o, says, "hello", &no_limits);
     assert_int_equal(o.exit.end, CHILD_DONE);
-    assert_string_equal(o.answer.parts[0].data, "hello"); /* a zero byte stands behind */
+    assert_string_equal(o.answer.parts[0].data, "hello"); /* a zero byte follows the data */
     assert_int_equal(o.answer.parts[1].size_bytes, 0);
     assert_int_equal(o.answer.parts[2].size_bytes, 300000);
     assert_true(o.answer.peak_bytes >= 300000);
@@ -76,7 +77,7 @@ static void answers_are_bounded(void **state)
     assert_int_equal(o.exit.end, CHILD_FAILED);
     assert_int_equal(o.err.code, ERR_LIMIT);
     arena_release(&o.arena);
-    /* An arena too small for it: an error, for an arena that jumps elsewhere, too. */
+    /* An arena too small for the answer: an error, even if the arena would jump elsewhere. */
     jmp_buf host;
     struct arena arena;
     struct child_answer answer;
@@ -124,7 +125,7 @@ static bool ends(void *context, struct arena *arena, struct child_answer *out, s
     case SPINS:
         for (;;)
             ;
-    case HIDES: /* says nothing more, and goes on */
+    case HIDES: /* writes nothing more, and goes on running */
         close_range(3, 100, 0);
         for (;;)
             pause();
@@ -186,7 +187,7 @@ static void ends_are_told_apart(void **state)
     }
 }
 
-/* The caller's limit holds for the child, too. */
+/* The caller's own resource limits also hold for the child. */
 static void outer_limits_hold(void **state)
 {
     (void)state;
@@ -204,7 +205,7 @@ static void outer_limits_hold(void **state)
     assert_true(URZA_SANITIZED || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
 }
 
-/* Tells the reader of a pipe when it has begun, holds the pipe open, and never ends. */
+/* Signals through a pipe that it has begun, holds the pipe open, and never ends. */
 static bool tells_and_stays(void *context, struct arena *arena, struct child_answer *out,
                             struct error *err)
 {
@@ -234,7 +235,8 @@ static void nothing_outlives_a_killed_parent(void **state)
     assert_int_equal(read(fds[0], &byte, 1), 1);
     kill(parent, SIGKILL);
     assert_int_equal(waitpid(parent, NULL, 0), parent);
-    assert_int_equal(read(fds[0], &byte, 1), 0); /* its end: nobody has the pipe any more */
+    assert_int_equal(read(fds[0], &byte, 1), 0); /* end of file: no process has the pipe open any
+                                                    more */
     close(fds[0]);
 }
 
@@ -299,7 +301,7 @@ static void rounding_is_not_inherited(void **state)
     arena_release(&o.arena);
 }
 
-/* Answers come back all the same; an end that nobody is told of is said to be one. */
+/* Answers still come back; where the exit status is lost, the end is CHILD_LOST. */
 static void the_host_ignores_sigchld(void **state)
 {
     (void)state;
@@ -317,9 +319,9 @@ static void the_host_ignores_sigchld(void **state)
     arena_release(&o.arena);
 }
 
-static int held[2]; /* a pipe of the tester's */
+static int held[2]; /* a pipe of the test */
 
-/* Forks somebody who holds everything open, as another thread of a host might, and dies. */
+/* Forks a process that holds all descriptors open, as another thread of a host might, and dies. */
 static bool leaves_an_heir(void *context, struct arena *arena, struct child_answer *out,
                            struct error *err)
 {
@@ -343,7 +345,7 @@ static void an_open_pipe_keeps_nobody_waiting(void **state)
     assert_int_equal(o.exit.end, CHILD_STATUS);
     assert_int_equal(o.exit.number, 4);
     arena_release(&o.arena);
-    /* One that is sealed leaves none: nobody but us holds its end of this pipe. */
+    /* A sealed child leaves no such process: only the test has this end of the pipe open. */
     assert_int_equal(pipe(held), 0);
     run(&o, leaves_an_heir, NULL, &(struct child_limits){.sealed = true});
     close(held[1]);
@@ -374,7 +376,8 @@ static void limits_cannot_be_put_off(void **state)
     const struct rlimit *limits = o.answer.parts[0].data;
     assert_true(limits[0].rlim_max >= 7 && limits[0].rlim_max <= 7 * 4096);
     assert_int_equal(limits[1].rlim_max, 1000);
-    assert_int_equal(limits[2].rlim_max, RLIM_INFINITY); /* more than there can be: none */
+    assert_int_equal(limits[2].rlim_max, RLIM_INFINITY); /* a limit above the largest possible one
+                                                            means no limit */
     arena_release(&o.arena);
 }
 
@@ -387,7 +390,7 @@ static bool says_much(void *context, struct arena *arena, struct child_answer *o
     return true;
 }
 
-/* Data that is there already does not keep anybody who cancelled. */
+/* Cancelling works although data is already waiting in the pipe. */
 static void cancelling_holds_while_data_comes(void **state)
 {
     (void)state;
@@ -417,7 +420,7 @@ static void cancelling_holds_while_data_comes(void **state)
 
 int main(void)
 {
-    alarm(60); /* what hangs is a failure */
+    alarm(60); /* a test that hangs fails */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_come_back),
         cmocka_unit_test(answers_are_bounded),

@@ -5,6 +5,6 @@
 #include <stdint.h>
 
 uint64_t clock_ns(void);        /* CLOCK_MONOTONIC */
-uint64_t clock_thread_ns(void); /* time that this thread ran */
+uint64_t clock_thread_ns(void); /* processor time of this thread */
 
 #endif

@@ -1,5 +1,5 @@
-/* The only place that names compiler extensions, and with the drivers of cpu.h the only one that
- * asks which processor a program is built for. */
+/* The only file that names compiler extensions and, with the drivers of cpu.h, the only one that
+ * checks which processor a program is built for. */
 #ifndef URZA_BASE_COMPILER_H
 #define URZA_BASE_COMPILER_H
 
@@ -9,7 +9,8 @@
 #define URZA_NODISCARD __attribute__((warn_unused_result))
 #define URZA_NORETURN __attribute__((noreturn))
 #define URZA_EXPORT __attribute__((visibility("default")))
-/* For what functions of other targets call in loops: a call would mix encodings of vectors. */
+/* For functions that are called in loops of functions compiled for another target: a real call
+ * would mix vector encodings (VEX and SSE), which is slow. */
 #define URZA_ALWAYS_INLINE inline __attribute__((always_inline))
 #define URZA_TARGET(features) __attribute__((target(features)))
 #define URZA_LIKELY(x) __builtin_expect(!!(x), 1)
@@ -21,9 +22,10 @@
 #define URZA_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 
 /* For a function of plain loops: the C compiler vectorises them, once for each level of x86-64, and
- * the program takes the best that its CPU has. Results are the same bits on all: lanes never change
- * the order of additions, and no multiplication and addition fuse under -ffp-contract=off. What
- * they call is inlined only while no option beside the level differs. */
+ * the program picks the best version for its CPU at start. All versions give the same bits:
+ * vectorising does not change the order of additions, and -ffp-contract=off keeps multiplications
+ * and additions from being fused. A callee is inlined only if its options differ from the caller's
+ * in nothing but the level. */
 #if defined(__clang__) && defined(__x86_64__)
 #define URZA_VECTORISED \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -36,11 +38,11 @@
 #define URZA_VECTORISED __attribute__((optimize("O3")))
 #endif
 
-/* Four doubles that are added and multiplied lane by lane, and the like for their bits. They need
- * the alignment of a double only. */
+/* Four doubles that are added and multiplied lane by lane, and the integer vector of their bits.
+ * They need only the alignment of a double. */
 typedef double urza_f64x4 __attribute__((vector_size(32), aligned(8)));
 typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
-/* a where a lane of the mask, a comparison's result, is set; b elsewhere. */
+/* Lane by lane: a where mask, the result of a comparison, is set; b elsewhere. */
 #define URZA_F64X4_SELECT(mask, a, b) \
     ((urza_f64x4)(((urza_i64x4)(a) & (mask)) | ((urza_i64x4)(b) & ~(mask))))
 #define URZA_F64X4(address) (*(const urza_f64x4 *)(address))
@@ -48,7 +50,7 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_F64X4_ABS(x) \
     ((urza_f64x4)((urza_i64x4)(x) & (urza_i64x4){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}))
 
-/* Tells the core that this is a spinning loop. */
+/* Hints to the core that this is a spin loop. */
 #if defined(__x86_64__)
 #define URZA_CPU_RELAX() __builtin_ia32_pause()
 #elif defined(__aarch64__)
@@ -57,7 +59,8 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_CPU_RELAX() ((void)0)
 #endif
 
-/* The word that holds rounding, flushing, masks and flags of floating point. */
+/* MXCSR, the register with the rounding mode, flush to zero, exception masks and flags; only x86-64
+ * has it. */
 #if defined(__x86_64__)
 #define URZA_HAS_MXCSR 1
 #define URZA_MXCSR_GET() __builtin_ia32_stmxcsr()
@@ -66,12 +69,14 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_HAS_MXCSR 0
 #endif
 
-/* Of system calls that can be filtered; where there is none, they are not (confine.c). */
+/* The architecture that a system call filter checks for; where it is not defined, calls are not
+ * filtered (confine.c). */
 #if defined(__x86_64__)
 #define URZA_AUDIT_ARCH AUDIT_ARCH_X86_64
 #endif
 
-/* The low half of XCR0: which register state the system saves. Only where CPUID reports OSXSAVE. */
+/* The low half of XCR0: the register state that the system saves. Only where CPUID reports
+ * OSXSAVE. */
 #if defined(__x86_64__)
 #define URZA_XGETBV(out_low)                                                 \
     do {                                                                     \

@@ -1,6 +1,7 @@
-/* A list of the system calls that the compiler, the judge, the runtime and the C library need after
- * the fork; all else is refused. Which files may be opened and who may be signalled is Landlock's
- * part, as filters read no paths and know no children. */
+/* The system calls that the compiler, the verifier, the runtime and the C library need after the
+ * fork are listed; all others are refused. Which files may be opened and which processes may be
+ * signalled is left to Landlock, because filters can neither read paths nor tell children from
+ * other processes. */
 #include "base/compiler.h"
 #include "base/confine.h"
 
@@ -43,7 +44,7 @@ void confine_descriptors(int keep)
 
 #ifdef URZA_AUDIT_ARCH
 
-/* Needed by all. */
+/* Needed by every confined process. */
 static const uint32_t always[] = {
     SYS_mmap,
     SYS_munmap,
@@ -82,13 +83,14 @@ static const uint32_t always[] = {
     SYS_getrusage,
 };
 
-/* Needed to start children that are confined further; prctl and prlimit64 beside, in part. */
+/* Needed to start children that are confined further; of prctl and prlimit64 only some uses are
+ * allowed. */
 static const uint32_t for_processes[] = {
     SYS_wait4, SYS_getppid, SYS_seccomp,     SYS_alarm,     SYS_dup2,
     SYS_read,  SYS_poll,    SYS_close_range, SYS_setrlimit, SYS_setitimer,
 };
 
-/* Where they reach no stranger. */
+/* Allowed where Landlock keeps signals to the process's own children. */
 static const uint32_t for_signals[] = {SYS_kill, SYS_tgkill};
 
 static const uint32_t for_memory_files[] = {SYS_memfd_create, SYS_ftruncate};
@@ -104,18 +106,18 @@ static const uint32_t for_writing[] = {
 
 #define LOAD(field) \
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field))
-/* The low half, which is all that the kernel takes of an int. */
+/* The low half of an argument, which is all that the kernel reads of an int. */
 #define LOAD_ARGUMENT(index)           \
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, \
              (uint32_t)(offsetof(struct seccomp_data, args) + 8 * (size_t)(index)))
 #define RETURN(what) BPF_STMT(BPF_RET | BPF_K, what)
 #define REFUSE(reason) RETURN(SECCOMP_RET_ERRNO | (reason))
-/* Skips `over` instructions when what was loaded is value. */
+/* Skips `over` instructions if the loaded word equals value. */
 #define SKIP_IF(value, over) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, over, 0)
 #define SKIP_UNLESS(value, over) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, over)
 #define SKIP_UNLESS_ANY(bits, over) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, over)
 #define CALLS_MOST 96
-/* What a child must not be: of a namespace of its own, or somebody else's child. */
+/* Clone flags that are refused: those that make a namespace, or a child of another parent. */
 #define NO_CHILD                                                                               \
     (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | \
      CLONE_NEWCGROUP | CLONE_PARENT)
@@ -134,7 +136,7 @@ static void allow(struct program *p, const uint32_t *calls, size_t count)
     }
 }
 
-/* Allows call where its argument is one of the values. */
+/* Allows `call` if its argument is one of the values. */
 static void allow_with(struct program *p, uint32_t call, int argument, const uint32_t *values,
                        uint32_t count)
 {
@@ -144,7 +146,7 @@ static void allow_with(struct program *p, uint32_t call, int argument, const uin
     ADD(p, REFUSE(EPERM));
 }
 
-/* Limits of the process itself; dying with its parent, and not the contrary. */
+/* prlimit64 on the process itself, and prctl to die with the parent but not to undo that. */
 static void allow_own_limits(struct program *p)
 {
     allow_with(p, SYS_prlimit64, 0, (const uint32_t[]){0}, 1);
@@ -159,11 +161,11 @@ static void allow_own_limits(struct program *p)
     ADD(p, REFUSE(EPERM));
 }
 
-/* Threads; processes only where they may be. */
+/* Clone for threads; for processes only where `processes` is set. */
 static void allow_clone(struct program *p, bool processes)
 {
-    ADD(p, SKIP_UNLESS(SYS_clone3, 1)); /* whose flags lie in memory: the C library then uses clone
-                                         */
+    ADD(p, SKIP_UNLESS(SYS_clone3, 1)); /* not filtered by flags, which are in memory: ENOSYS makes
+                                           the C library use clone */
     ADD(p, REFUSE(ENOSYS));
     ADD(p, SKIP_UNLESS(SYS_clone, processes ? 6 : 4));
     ADD(p, LOAD_ARGUMENT(0));
@@ -185,7 +187,8 @@ _Static_assert(COUNT_OF(always) + COUNT_OF(for_processes) + COUNT_OF(for_signals
 
 static void filter_calls(const struct confinement *c, bool signals_scoped)
 {
-    /* Not the commands that make a descriptor send signals, to whom it names. */
+    /* Leaves out the commands that make a descriptor send signals to a process of the caller's
+     * choice. */
     static const uint32_t of_descriptors[] = {F_GETFD, F_SETFD, F_GETFL, F_ADD_SEALS};
     struct program program = {.count = 0}, *p = &program;
     ADD(p, LOAD(arch));
@@ -223,7 +226,7 @@ static void filter_calls(const struct confinement *c, bool signals_scoped)
 
 #endif
 
-/* What the headers of Debian 12 do not know. */
+/* Constants that the headers of Debian 12 do not have. */
 #define RIGHT_TRUNCATE (UINT64_C(1) << 14)
 #define SCOPES (UINT64_C(1) << 0 | UINT64_C(1) << 1) /* abstract sockets, signals */
 struct ruleset {
@@ -244,13 +247,13 @@ static void open_folder(int ruleset, const char *folder, uint64_t rights)
     struct landlock_path_beneath_attr beneath = {.allowed_access = rights};
     beneath.parent_fd = open(folder, O_PATH | O_CLOEXEC);
     if (beneath.parent_fd < 0)
-        return; /* nothing there to open */
+        return; /* the path does not exist: nothing to allow */
     syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0);
     close(beneath.parent_fd);
 }
 
-/* Opens what lies in folder one by one, but for closed: rules only ever add. Both are without links
- * and parts like "..". */
+/* Allows the entries of folder one by one, except for `closed`: Landlock rules can only add rights.
+ * Both paths are free of links and of components such as "..". */
 static void open_around(int ruleset, const char *folder, const char *closed)
 {
     size_t length = strlen(folder);
@@ -296,13 +299,13 @@ static void open_for_reading(int ruleset, const struct confinement *c)
         open_around(ruleset, folder, closed);
 }
 
-/* Whether signals reach this process and its children only, from now on. */
+/* Limits signals to this process and its children from now on; returns whether the system can. */
 static bool limit_reach(const struct confinement *c)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     uint64_t more = version >= 3 ? RIGHT_TRUNCATE : 0;
     if (version >= 2)
-        more |= LANDLOCK_ACCESS_FS_REFER; /* always refused where it is not granted */
+        more |= LANDLOCK_ACCESS_FS_REFER; /* always refused unless granted */
     struct ruleset rules = {.files = RIGHTS_ALL | more, .scoped = SCOPES};
     if (version < 1)
         return false;

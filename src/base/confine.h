@@ -1,31 +1,34 @@
-/* Takes from a process what it has no use for while it works on what strangers wrote: descriptors,
- * files, system calls. All of it is for good, for its threads and its children as well.
+/* Takes from a process all that it does not need to process untrusted input: descriptors, files,
+ * system calls. This cannot be undone, and holds for its threads and children as well.
  *
- * A refused call fails with EPERM, one outside the folders with EACCES or EXDEV. Where the system
- * has no filters (or they are of another machine) the calls stay; where it has no Landlock, a
- * process that may open files at all may open any that its user may. Signals are for its own
- * children only, which Landlock sees to from Linux 6.12 on; before that nobody may send any, and a
- * child that does not end by itself ends with its parent.
+ * A refused call fails with EPERM, opening a file outside the folders with EACCES or EXDEV. Where
+ * the system cannot filter system calls (or the filters are written for another architecture) all
+ * calls stay allowed; where it has no Landlock, a process that may open files at all may open all
+ * that its user may. Signals may be sent to own children only, which Landlock enforces from Linux
+ * 6.12 on; on older systems none may be sent at all, and a child that does not end by itself ends
+ * with its parent.
  */
 #ifndef URZA_BASE_CONFINE_H
 #define URZA_BASE_CONFINE_H
 
 #include <stdbool.h>
 
-/* Closes all descriptors but one (-1: all); standard ones lead nowhere then. */
+/* Closes all descriptors but `keep` (-1: all); standard input, output and error then lead to
+ * /dev/null. */
 void confine_descriptors(int keep);
 
 struct confinement {
     bool processes;     /* may fork, wait for its children and kill them (see above) */
-    bool memory_files;  /* may make files in memory, which no limit on memory counts */
-    const char *closed; /* a folder whose files it may not read, though it lies in the next; NULL:
-                           none. In the other folders that lead there it opens what is there now */
+    bool memory_files;  /* may create memory files, which no memory limit counts */
+    const char *closed; /* a folder inside `reads` whose files it may not read; NULL: none. In the
+                           folders on the path to it only the entries that exist now can be opened
+                         */
     const char *reads;  /* a folder whose files it may read; NULL: none */
-    const char *writes; /* a folder, made before, in which it may do anything; NULL: none */
+    const char *writes; /* an existing folder in which it may do anything; NULL: none */
 };
 
-/* Leaves the calls for memory, threads, time and writing to descriptors that are open, and what is
- * named. No network, no programs, no other users, no tracing. */
+/* Allows only the calls for memory, threads, time and writing to open descriptors, and those that
+ * the confinement names. No network, no execve, no change of user, no tracing. */
 void confine_calls(const struct confinement *confinement);
 
 #endif

@@ -1,5 +1,5 @@
-/* What a confined process tries is refused, attempt by attempt, each in a child of its own; what it
- * needs still works. */
+/* Each call that a confined process must not make is tried in a child of its own and refused; the
+ * calls that it needs still work. */
 #include "base/confine.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@
 
 #include <cmocka.h>
 
-static char folder[64], inside[96], outside[96]; /* outside: a file that nobody may touch */
+static char folder[64], inside[96], outside[96]; /* outside: a file that no child may touch */
 static pid_t tester;
 
 static long try_socket(void)
@@ -274,11 +274,11 @@ static long try_write_inside(void)
     return open(inside, O_WRONLY);
 }
 
-/* SIGNALS: processes, where the system keeps their signals to themselves. */
+/* SIGNALS: PROCESSES where the system can limit signals to children. */
 enum level { SEALED, MEMORY, PROCESSES, SIGNALS, READS, WRITES, LEVELS };
 #define ALL 0
 
-/* levels: bits of those at which it works. */
+/* levels: bits of those at which the attempt succeeds. */
 static const struct attempt {
     const char *name;
     long (*run)(void);
@@ -346,7 +346,7 @@ static void confine_to(enum level level)
                                         .writes = level == WRITES ? folder : NULL});
 }
 
-/* Whether this system has what a level is about. */
+/* Whether this system supports the level. */
 static bool has(enum level level)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -381,7 +381,8 @@ static void attempts_are_refused(void **state)
     assert_true(info.st_nlink == 1 && access("/tmp/urza-confine-made", F_OK) != 0);
 }
 
-/* What is closed stays so, and all else of the folder is open, new names for it included. */
+/* The closed folder stays closed, and everything else in the folder can be read, new names for it
+ * included. */
 static void part_of_a_folder_is_closed(void **state)
 {
     (void)state;
@@ -434,8 +435,9 @@ static void *answer(void *context)
     return context;
 }
 
-/* Memory, threads, time, abort; and files in a folder of one's own. A parent whose signals are not
- * kept to its children cannot send itself one, and dies of the instruction behind. */
+/* Memory, threads, time and abort work, and so do files in the writable folder. Where signals
+ * cannot be limited to children, a process cannot signal itself either, so abort falls through to
+ * the trap instruction after it. */
 static void work_goes_on(void **state)
 {
     (void)state;

@@ -13,7 +13,7 @@ const char *cpu_family(void)
     return "aarch64";
 }
 
-/* What the kernel says in the auxiliary vector: Documentation/arch/arm64/elf_hwcaps.rst. */
+/* The bits of the kernel's auxiliary vector: Documentation/arch/arm64/elf_hwcaps.rst. */
 static const struct feature {
     const char *name;
     unsigned long bit;
@@ -39,7 +39,7 @@ bool cpu_has(const char *list)
     return true;
 }
 
-/* The main identification register, which the kernel lets programs read: vendor, part. */
+/* The main identification register (MIDR), which the kernel lets programs read: vendor, part. */
 void cpu_model(char *out, size_t size)
 {
     uint64_t midr = 0;

@@ -35,10 +35,11 @@ static const struct feature {
     {"avx512bw", 7, 30, STATE_AVX512}, {"avx512vl", 7, 31, STATE_AVX512},
 };
 
-/* What CPUID says, asked once: under a hypervisor each question is a trap of some microseconds. */
+/* The results of CPUID, asked once: under a hypervisor each CPUID is a trap that takes some
+ * microseconds. */
 struct cpu {
     unsigned leaf1_ecx, leaf7_ebx, extended_ecx;
-    unsigned state; /* registers the operating system saves; 0 where it does not say */
+    unsigned state; /* register state that the operating system saves; 0 where it is not reported */
 };
 
 static void cpu_ask(struct cpu *cpu)
@@ -102,20 +103,20 @@ void cpu_model(char *out, size_t size)
     snprintf(out, size, "%s %u %u", vendor, family, model);
 }
 
-/* Its caches see what was written. */
+/* x86-64 keeps instruction caches coherent with writes, so nothing is to be done. */
 void cpu_sync_code(const void *code, size_t size)
 {
     (void)code;
     (void)size;
 }
 
-/* Reading MXCSR takes a nanosecond and writing it a few, but reading it takes some seventy once it
- * has changed, by writing or by a flag that went up. So the usual word (the default mode, and
- * inexact results seen before) is left alone and compared behind the work; any other one is written
- * twice and not read again. Flags are taken back with the rest. */
-#define CONTROL 0xffc0u /* denormals are zero, masks, rounding, flush to zero */
-#define DEFAULT 0x1f80u /* all exceptions masked, to nearest */
-#define INEXACT 0x0020u /* the flag that most work raises */
+/* Reading MXCSR takes a nanosecond and writing it a few, but the first read after it has changed,
+ * by a write or by a flag being raised, takes some seventy. So the usual value (default mode,
+ * inexact flag already set) is left alone and only compared after the work; for any other value the
+ * register is written before and after and not read again. Flags are restored with the rest. */
+#define CONTROL 0xffc0u /* denormals-are-zero, exception masks, rounding, flush-to-zero */
+#define DEFAULT 0x1f80u /* all exceptions masked, round to nearest */
+#define INEXACT 0x0020u /* the flag that most floating-point work raises */
 
 void cpu_fp_begin(struct cpu_fp *out)
 {
@@ -133,11 +134,11 @@ void cpu_fp_end(const struct cpu_fp *before)
 }
 
 /* CRC by carry-less products (Gopal et al., "Fast CRC Computation for Generic Polynomials Using
- * PCLMULQDQ Instruction", Intel 2009): the message is a polynomial, and 128 bits of it that stand n
- * bits ahead of others may be replaced by their product with x^n mod P, which is shorter, added to
- * these. Four such folds run side by side over 64 bytes; then the four are folded into one, and
- * that is reduced by Barrett's method. Constants are those of the paper for the reflected
- * polynomial. */
+ * PCLMULQDQ Instruction", Intel 2009): the message is a polynomial over GF(2). 128 bits that stand
+ * n bits ahead of others may be replaced by their product with x^n mod P, which is shorter, added
+ * to those others: one fold. Four folds run side by side over 64 bytes; then the four are folded
+ * into one, which is reduced by Barrett's method. The constants are those of the paper for the
+ * reflected polynomial. */
 #define FOLDS 4
 
 URZA_TARGET("pclmul") static __m128i load(const uint8_t *at)
@@ -145,7 +146,7 @@ URZA_TARGET("pclmul") static __m128i load(const uint8_t *at)
     return _mm_loadu_si128((const __m128i *)(const void *)at);
 }
 
-/* x moved ahead of what stands there, by as many bits as the pair of constants is made for. */
+/* Folds x onto `there`; the pair of constants decides by how many bits x moves. */
 URZA_TARGET("pclmul") static __m128i fold(__m128i x, __m128i constants, __m128i there)
 {
     __m128i low = _mm_clmulepi64_si128(x, constants, 0x00);
@@ -153,11 +154,11 @@ URZA_TARGET("pclmul") static __m128i fold(__m128i x, __m128i constants, __m128i 
     return _mm_xor_si128(_mm_xor_si128(low, high), there);
 }
 
-/* 128 bits to 32. */
+/* Reduces 128 bits to the CRC's 32. */
 URZA_TARGET("pclmul") static uint32_t reduce(__m128i x, __m128i by_128)
 {
     const __m128i by_64 = _mm_set_epi64x(0, 0x163cd6124), low = _mm_set_epi32(0, -1, 0, -1);
-    const __m128i barrett = _mm_set_epi64x(0x1f7011641, 0x1db710641); /* quotient, polynomial */
+    const __m128i barrett = _mm_set_epi64x(0x1f7011641, 0x1db710641); /* x^64 / P, and P */
     x = _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, by_128, 0x10));
     x = _mm_xor_si128(_mm_srli_si128(x, 4),
                       _mm_clmulepi64_si128(_mm_and_si128(x, low), by_64, 0x00));
@@ -199,7 +200,7 @@ size_t cpu_crc32(uint32_t *sum, const uint8_t *data, size_t size)
 
 #define LANES 8
 
-/* As rng_u32, eight at a time; gives how many it did. */
+/* Eight values of rng_u32 at a time, as doubles; returns how many were written. */
 URZA_TARGET("avx512f,avx512dq")
 static size_t uniforms_avx512(uint64_t key, uint64_t first, size_t count, double *out)
 {

@@ -1,7 +1,8 @@
-/* Tries 1 to 17 digits until the text reads back. printf rounds to the nearest decimal of a given
- * length, so that one is tried first. At a power of two the doubles above lie twice as far apart as
- * those below, and the next decimal up may read back although the nearest one, below, does not
- * (2^-44 is the standard example); so there it is tried too. */
+/* Formats with 1 to 17 digits until the text reads back as the same double. printf rounds to the
+ * nearest decimal of a given length, so that decimal is tried first. At a power of two the distance
+ * to the next double above is twice that to the next one below, so the next decimal up may read
+ * back although the nearest one, below, does not (2^-44 is the standard example); there the next
+ * decimal up is tried, too. */
 #include "base/decimal_priv.h"
 
 #include <assert.h>
@@ -22,13 +23,14 @@ struct decimal {
 
 static bool reads_back(const struct decimal *d, double value)
 {
-    /* An integer with an exponent: no decimal point that a locale could spell otherwise. */
+    /* An integer and an exponent: without a decimal point the locale cannot change how the text is
+     * read. */
     char text[48];
     snprintf(text, sizeof text, "%se%d", d->digits, d->point - d->count);
     return strtod(text, NULL) == value;
 }
 
-/* Rounds a positive value to count digits. */
+/* Rounds a positive value to `count` digits. */
 static void round_to(double value, int count, struct decimal *out)
 {
     char text[64];
@@ -42,7 +44,8 @@ static void round_to(double value, int count, struct decimal *out)
     out->point = (int)strtol(exponent + 1, NULL, 10) + 1;
 }
 
-/* The next decimal of the same length; false for 99…9: its successor is shorter, tried before. */
+/* The next larger decimal of the same length. False for 99…9: its successor has fewer digits, and
+ * shorter texts were tried before. */
 static bool step_up(struct decimal *d)
 {
     int i = d->count - 1;

@@ -1,6 +1,6 @@
-/* The shortest decimal text of a double, as ECMAScript's Number::toString writes it
- * (ECMA-262, 6.1.6.1.20), which RFC 8785 prescribes: the fewest digits that read back as the same
- * double, of those the nearest. Does not depend on the locale. Any thread may call. */
+/* The shortest decimal text of a double, as ECMAScript's Number::toString writes it (ECMA-262,
+ * 6.1.6.1.20), which RFC 8785 prescribes: the fewest digits that read back as the same double, and
+ * of those texts the nearest to it. Does not depend on the locale. Any thread may call. */
 #ifndef URZA_BASE_DECIMAL_PRIV_H
 #define URZA_BASE_DECIMAL_PRIV_H
 

@@ -1,4 +1,4 @@
-/* Random bytes that nobody can guess: keys, tokens, names that must be ours alone. */
+/* Unpredictable random bytes: for keys, tokens, and names that must be unique. */
 #ifndef URZA_BASE_ENTROPY_H
 #define URZA_BASE_ENTROPY_H
 
@@ -7,7 +7,7 @@
 
 struct error;
 
-/* From the kernel, which needs no memory of ours for it. ERR_IO. Any thread. */
+/* Reads from the kernel, without allocating. ERR_IO. Any thread. */
 bool entropy_fill(void *out, size_t size, struct error *err);
 
 #endif

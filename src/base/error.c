@@ -1,9 +1,10 @@
 /* Errors are plain values of fixed size.
  *
  * Invariants:
- * 1. place and message are always terminated, and a cut never falls inside a UTF-8 sequence, so
+ * 1. place and message are always terminated, and cutting never splits a UTF-8 sequence, so
  *    that an error can be put into JSON as it is.
- * 2. Text is formatted aside first, because the arguments may point into the error being filled. */
+ * 2. Text is formatted in a local buffer first, because arguments may point into the error
+ * itself. */
 #include "base/error.h"
 
 #include <assert.h>
@@ -36,7 +37,7 @@ static size_t whole_utf8(const char *text, size_t length)
     return length - (start - 1) < need ? start - 1 : length;
 }
 
-/* Formats into text of size bytes, cut to fit. Returns the length. */
+/* Formats into text, which has size bytes, cutting what does not fit. Returns the length. */
 static size_t format_cut(char *text, size_t size, const char *fmt, va_list args)
 {
     int wanted = vsnprintf(text, size, fmt, args);

@@ -28,15 +28,15 @@ struct error {
 bool fail(struct error *err, enum error_code code, const char *fmt, ...) URZA_PRINTF(3, 4);
 bool fail_v(struct error *err, enum error_code code, const char *fmt, va_list args);
 
-/* Names the place of a failure on its way up; outer places are put before inner ones
- * ("node 'a', attribute 'dim'"). Returns false. */
+/* Names the place of a failure while it is passed up; outer places are put before inner ones ("node
+ * 'a', attribute 'dim'"). Returns false. */
 bool fail_at(struct error *err, const char *fmt, ...) URZA_PRINTF(2, 3);
 
 const char *error_name(enum error_code code); /* class name, "ShapeError" */
 const char *error_text(enum error_code code); /* what the class means */
 int error_http(enum error_code code);         /* HTTP status */
 int error_exit(enum error_code code);         /* exit status of a command */
-enum error_code error_of_exit(int status);    /* ERR_NONE: of no class */
+enum error_code error_of_exit(int status);    /* ERR_NONE: no class has this status */
 bool error_retryable(enum error_code code);
 
 #endif

@@ -19,7 +19,8 @@ static void test_fail_fills_and_empties_place(void **state)
     assert_string_equal(err.message, "axis 3 of 'x'");
     assert_string_equal(err.place, "");
     fail_at(&err, "node 'a'");
-    fail(&err, ERR_IO, "again: %s", err.message); /* an argument inside the error itself */
+    fail(&err, ERR_IO, "again: %s", err.message); /* an argument that points into the error itself
+                                                   */
     assert_string_equal(err.message, "again: axis 3 of 'x'");
     assert_string_equal(err.place, "");
 }

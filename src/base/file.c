@@ -1,8 +1,8 @@
 /* Reading and writing whole files with plain system calls.
  *
- * A write goes to a temporary file beside the target, which rename puts in place: a reader sees the
- * old file or the new one, never a part. The folder is synced afterwards as well as it can be: a
- * file system that does not sync folders is no failure, the file is in place by then. */
+ * A write goes to a temporary file beside the target, which is then renamed: a reader sees the old
+ * file or the new one, never a part. The folder is synced afterwards where possible; failing to is
+ * not an error, because the file is in place by then. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -20,25 +20,25 @@
 
 #include "base/error.h"
 
-/* O_NONBLOCK: opening a pipe must not wait for its other end before it is refused. */
+/* O_NONBLOCK: opening a pipe must not wait for its other end, since it is refused anyway. */
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define FOLDER_FLAGS (O_PATH | O_DIRECTORY | O_CLOEXEC)
 #define LINKS_MAX 40 /* as many as the kernel follows */
 
-/* Reports the current errno as what happened while trying to `verb` path. */
+/* Fills err from errno: it could not `verb` path. */
 static bool fail_errno(struct error *err, const char *verb, const char *path)
 {
     enum error_code code = errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO;
     return fail(err, code, "cannot %s '%s': %s", verb, path, strerror(errno));
 }
 
-/* The writing half never looks for anything: a missing folder is ERR_IO there. */
+/* As fail_errno, for writing, where a missing folder is ERR_IO and not ERR_NOT_FOUND. */
 static bool fail_write(struct error *err, const char *verb, const char *path)
 {
     return fail(err, ERR_IO, "cannot %s '%s': %s", verb, path, strerror(errno));
 }
 
-/* read that goes on after a signal. */
+/* read, repeated when a signal interrupts it. */
 static ssize_t read_some(int fd, char *data, size_t size)
 {
     ssize_t n;
@@ -76,8 +76,8 @@ bool file_write_all(int fd, const void *data, size_t size)
     return true;
 }
 
-/* The signal is for the thread that wrote, which blocks it meanwhile. One that the host had waiting
- * already stays. */
+/* SIGXFSZ is sent to the thread that writes, so that thread blocks it and then takes it back. A
+ * SIGXFSZ that was pending before stays pending. */
 bool file_write_quietly(int fd, const void *data, size_t size)
 {
     static const struct timespec at_once;
@@ -97,12 +97,13 @@ bool file_write_quietly(int fd, const void *data, size_t size)
     return ok;
 }
 
-/* Reads fd to its end. The expected size is a first guess only: the file may grow or shrink
- * meanwhile, and the files of /proc claim to be empty. NULL after failing *err. */
+/* Reads fd to its end. `expected` is only a first guess at the size: the file may grow or shrink
+ * meanwhile, and files of /proc report size 0. NULL with *err filled on failure. */
 static char *read_to_end(int fd, const char *path, size_t expected, size_t limit, size_t *out_size,
                          struct error *err)
 {
-    size_t capacity = expected + 2, size = 0; /* one to see the end, one for the terminator */
+    size_t capacity = expected + 2, size = 0; /* one byte to detect the end, one for the terminator
+                                               */
     char *data = malloc(capacity);
     if (!data) {
         fail(err, ERR_NOMEM, "no memory for the %zu bytes of '%s'", expected, path);
@@ -138,7 +139,7 @@ static char *read_to_end(int fd, const char *path, size_t expected, size_t limit
     return NULL;
 }
 
-/* fd, when it is a regular file; -1 otherwise, closed. */
+/* Returns fd if it is a regular file; otherwise closes it and returns -1. */
 static int only_regular(int fd, const char *path, struct error *err)
 {
     struct stat info;
@@ -163,7 +164,7 @@ int file_open(const char *path, struct error *err)
     return only_regular(fd, path, err);
 }
 
-/* Keeps errno. */
+/* Leaves errno unchanged. */
 static bool is_link(int folder_fd, const char *name)
 {
     struct stat info;
@@ -173,8 +174,8 @@ static bool is_link(int folder_fd, const char *name)
     return found && S_ISLNK(info.st_mode);
 }
 
-/* openat2 for systems without it: follows no links at all. -1 with errno, EXDEV for a path that
- * leaves the folder. Keeps folder_fd. */
+/* Replaces openat2 on systems without it; follows no links at all. -1 with errno, EXDEV for a path
+ * that leaves the folder. Does not close folder_fd. */
 static int open_parts(int folder_fd, const char *path)
 {
     int at = folder_fd, fd = -1;
@@ -221,15 +222,15 @@ static int open_beneath(int folder_fd, const char *path)
             return fd;
         if (errno == ENOSYS || errno == EPERM)
             break;
-        if (errno != EAGAIN) /* somebody renamed a folder meanwhile */
+        if (errno != EAGAIN) /* a folder was renamed meanwhile: try again */
             return -1;
     }
 #endif
     return open_parts(folder_fd, path);
 }
 
-/* Keys and certificates, which whoever names files has no business with: they would come back in
- * what is made of the data. */
+/* Refuses keys and certificates (PEM files): whoever chooses the file names of a source must not be
+ * able to read them, and their bytes would be visible in what is made from the data. */
 static int not_armoured(int fd, const char *path, struct error *err)
 {
     static const char armour[] = "-----BEGIN ";
@@ -300,7 +301,7 @@ bool file_peek(const char *path, void *data, size_t size, size_t *out_size, stru
     return ok;
 }
 
-/* The length of the folder in a path, its last slash included. */
+/* The length of the folder part of a path, with its last slash. */
 static size_t folder_length(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -319,8 +320,8 @@ void file_sync_folder_of(const char *path)
     free(folder);
 }
 
-/* The path behind symbolic links, in memory that the caller frees; what it names need not exist.
- * NULL with errno. */
+/* The path after following symbolic links, in memory that the caller frees; the file it names need
+ * not exist. NULL with errno. */
 static char *follow_links(const char *path)
 {
     char *at = strdup(path);
@@ -378,7 +379,8 @@ static bool replace_file(const char *path, const void *data, size_t size, unsign
     ok = file_write_all(fd, data, size) && fchmod(fd, (mode_t)mode) == 0 && fsync(fd) == 0;
     if (!ok)
         fail_write(err, "write", path);
-    /* Closed once only, but an error of close (late ones of a network file system) counts. */
+    /* Not retried, since close must be called once only; but its error counts, as a network file
+     * system may report late write errors there. */
     if (close(fd) != 0 && ok)
         ok = fail_write(err, "write", path);
     if (ok && rename(temp, path) != 0)
@@ -406,7 +408,7 @@ bool file_write_atomic(const char *path, const void *data, size_t size, unsigned
     return ok;
 }
 
-/* Makes one folder; fine when it is there, whatever reason mkdir gives for not making it. */
+/* Makes one folder. An existing folder is success, whatever error mkdir reports. */
 static bool make_dir(const char *path, unsigned mode, struct error *err)
 {
     if (mkdir(path, (mode_t)mode) == 0) {

@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-static char folder[64]; /* a fresh one for each test */
+static char folder[64]; /* a new one for each test */
 
 static int enter(void **state)
 {
@@ -137,9 +137,9 @@ static void test_write_failures_leave_nothing(void **state)
     assert_int_equal(entries("dir"), 1);
 }
 
-/* Something at path that behaves as /dev/NAME. Root gets a device of its own: code that replaces
- * what it should write to must not do so to the machine's. Others cannot, and get a link. False
- * where devices cannot be used. */
+/* Makes a file at path that behaves as /dev/NAME. Root gets a device node of its own, because code
+ * that wrongly replaces its target must not harm the machine's /dev. Other users cannot make nodes
+ * and get a symbolic link. False where devices cannot be used. */
 static bool make_device(const char *path, const char *real, unsigned minor_number)
 {
     if (geteuid() != 0)
@@ -154,7 +154,7 @@ static bool make_device(const char *path, const char *real, unsigned minor_numbe
     return fd >= 0;
 }
 
-/* What `-o` may name: a device is written to and stays, a link keeps being one. */
+/* Targets that `-o` may name: a device is written to in place, a symbolic link stays a link. */
 static void test_write_where_things_are(void **state)
 {
     (void)state;
@@ -189,7 +189,7 @@ static void test_write_where_things_are(void **state)
     assert_int_equal(mkdir("dir", 0700), 0);
     assert_int_equal(symlink("second", "dir/first"), 0);
     assert_int_equal(symlink("target", "dir/second"), 0);
-    for (int i = 0; i < 2; i++) { /* the target is made, then replaced */
+    for (int i = 0; i < 2; i++) { /* the link's target is made first, then replaced */
         assert_true(file_write_atomic("dir/first", "12", (size_t)i + 1, 0644, &err));
         assert_true(file_read("dir/target", 9, &data, &size, &err));
         assert_int_equal(size, i + 1);
@@ -211,7 +211,7 @@ static int open_and_close(const char *folder_path, const char *path, struct erro
     return fd >= 0 ? 0 : (int)err->code;
 }
 
-/* links: whether those that stay inside are followed. */
+/* links: whether links that stay inside the folder are followed. */
 static void check_below(bool links)
 {
     struct error err = {0};
@@ -248,7 +248,7 @@ static void test_open_below(void **state)
     check_below(true);
 }
 
-/* A kernel without openat2, as a filter makes it look. */
+/* A kernel without openat2, simulated by a system call filter. */
 static void test_open_below_on_old_kernels(void **state)
 {
     (void)state;
@@ -264,7 +264,7 @@ static void test_open_below_on_old_kernels(void **state)
     if (child == 0) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
             prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
-            check_below(false); /* a failure ends the child by another status */
+            check_below(false); /* a failure ends the child with another status */
         _exit(7);
     }
     assert_int_equal(waitpid(child, &status, 0), child);

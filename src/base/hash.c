@@ -1,8 +1,8 @@
-/* hash64 takes eight bytes a step: each word is spread by a multiplication and a shift, folded into
- * the state, and the state is multiplied and shifted again. Each step is a bijection of the word
- * for a given state and of the state for a given word, so two inputs that differ in one word only
- * never collide. The size goes into the start, which tells "" from "\0". Its values are for tables
- * in one process: they depend on byte order. */
+/* hash64 consumes eight bytes per step: each word is mixed by a multiplication and a shift,
+ * combined with the state, and the state is multiplied and shifted again. Each step is a bijection
+ * of the word for a given state, and of the state for a given word, so two inputs that differ in
+ * one word only never collide. The size is part of the initial state, which distinguishes "" from
+ * "\0". The values depend on byte order and are only for tables in one process. */
 #include "base/hash.h"
 
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -37,8 +37,8 @@ uint64_t hash64(const void *data, size_t size, uint64_t seed)
 
 void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES])
 {
-    /* Unlike EVP's, these functions cannot fail: they allocate nothing, and a host may be short of
-     * memory. */
+    /* The deprecated SHA256_* functions: unlike EVP's they cannot fail, since they allocate
+     * nothing. */
     SHA256_CTX context;
     SHA256_Init(&context);
     SHA256_Update(&context, data, size);
@@ -62,7 +62,7 @@ void hex_encode(const uint8_t *bytes, size_t size, char *out)
     *out = '\0';
 }
 
-/* The value of a lower-case hex digit, -1 for anything else. */
+/* The value of a lower-case hex digit; -1 for any other character. */
 static int digit_value(char c)
 {
     if (c >= '0' && c <= '9')
@@ -74,7 +74,8 @@ static int digit_value(char c)
 
 int hex_decode(const char *text, uint8_t *out, size_t size)
 {
-    /* Checked as a whole first: out is written only on success. The terminator is no digit. */
+    /* All digits are checked first, since out is written only on success. The terminator is not a
+     * digit, so reading stops there. */
     for (size_t i = 0; i < 2 * size; i++)
         if (digit_value(text[i]) < 0)
             return 0;

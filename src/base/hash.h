@@ -1,4 +1,4 @@
-/* hash64 for tables (fast, not against chosen keys), SHA-256 for identity (libcrypto). */
+/* hash64 for tables (fast, not safe against chosen keys); SHA-256 for identity (libcrypto). */
 #ifndef URZA_BASE_HASH_H
 #define URZA_BASE_HASH_H
 
@@ -14,8 +14,8 @@ uint64_t hash64(const void *data, size_t size, uint64_t seed);
 #define HASH64_K2 0xd6e8feb86659fd93u
 #define HASH64_K3 0xa0761d6478bd642fu
 
-/* One step of hash64: a hash of many words is a chain of these. Good enough for tables that spread
- * hashes once more, as ours do. */
+/* One step of hash64; a sequence of words is hashed by a chain of these. Only for tables that mix
+ * hashes once more, as map.c does. */
 static inline uint64_t hash64_mix(uint64_t hash, uint64_t word)
 {
     word *= HASH64_K1;
@@ -28,7 +28,8 @@ static inline uint64_t hash64_mix(uint64_t hash, uint64_t word)
 void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES]);
 void sha256_hex(const void *data, size_t size, char out[SHA256_HEX_BYTES]); /* lower case */
 void hex_encode(const uint8_t *bytes, size_t size, char *out);              /* 2 × size + 1 bytes */
-/* Reads exactly size bytes from 2 × size lower-case hex digits; 0 when text is anything else. */
+/* Decodes 2 × size lower-case hex digits into exactly size bytes. Returns 0 if text is anything
+ * else. */
 int hex_decode(const char *text, uint8_t *out, size_t size);
 
 #endif

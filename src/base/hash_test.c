@@ -1,4 +1,4 @@
-/* Known SHA-256 digests, hex, and the quality that tables need of hash64. */
+/* Known SHA-256 digests, hex, and the distribution of hash64. */
 #include "base/hash.h"
 
 #include <setjmp.h>

@@ -1,13 +1,12 @@
-/* jansson does the parsing; this file adds what it leaves open.
+/* jansson parses; this file adds checks and the canonical form.
  *
- * 1. Nesting is measured before jansson recurses, so hostile depth costs a scan and no stack.
- * 2. Numbers are kept exact or refused: an integer that does not fit int64 and a real that
- * overflows a double are ERR_JSON, never rounded to something near.
+ * 1. Nesting is checked before jansson recurses, so hostile depth costs a scan but no stack.
+ * 2. Numbers are exact or refused: an integer that does not fit int64 and a real that overflows a
+ * double are ERR_JSON, never rounded.
  * 3. The canonical form sorts keys by UTF-16 code units. UTF-8 order agrees with it except that
  * characters from U+10000 (surrogates D800..DFFF in UTF-16) come before U+E000..U+FFFF.
  * 4. An integral real from 2^63 up to 1e21 has a canonical form without exponent, as the RFC
- * demands; by (2) that form is then not read back. Nothing that json_read accepts as an integer is
- * affected. */
+ * demands; by (2) json_read refuses that form. Integers that json_read accepts are not affected. */
 #include "base/json.h"
 
 #include <assert.h>
@@ -31,9 +30,9 @@ static bool fail_here(struct error *err, enum error_code code, const char *text,
     return fail_at(err, "line %zu, column %zu", line, column);
 }
 
-/* Refuses what jansson must not see: NUL bytes, and nesting beyond the limit. Brackets in strings
- * do not count; text that is not JSON may be counted wrongly, but never as shallower than jansson
- * would recurse. */
+/* Refuses NUL bytes, and nesting beyond the limit. Brackets in strings are not counted; for text
+ * that is not JSON the count may be wrong, but never less than the depth to which jansson would
+ * recurse. */
 static bool check_nesting(const char *text, size_t size, struct error *err)
 {
     int depth = 0;
@@ -75,7 +74,7 @@ size_t json_count(const char *text, size_t size)
     return count;
 }
 
-/* Whether there is memory for something of the text's size. */
+/* Whether there is memory for parsing a text of this size. */
 static bool has_memory(size_t size)
 {
     void *volatile probe = malloc(2 * size + 4096);
@@ -84,8 +83,9 @@ static bool has_memory(size_t size)
     return has;
 }
 
-/* When jansson fails without a word, an allocation inside has failed. Its lexer calls that a wrong
- * token: what is wrong is read once more, and is wrong only if there is memory and it still fails.
+/* When jansson fails without a message, an allocation has failed inside. Its lexer reports that as
+ * a bad token; so a text that fails is parsed once more, and is a bad text only if memory is
+ * available and it fails again.
  */
 static json_t *load(const char *text, size_t size, json_error_t *why, bool *out_no_memory)
 {
@@ -128,7 +128,7 @@ void json_write_string(const char *text, size_t size, struct strbuf *out)
     static const char short_escapes[32] = {
         ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
     strbuf_puts(out, "\"");
-    size_t start = 0; /* of the run not yet written */
+    size_t start = 0; /* start of the characters not yet written */
     for (size_t i = 0; i < size; i++) {
         uint8_t c = (uint8_t)text[i];
         if (c >= 32 && c != '"' && c != '\\')
@@ -152,7 +152,7 @@ struct member {
     const json_t *value;
 };
 
-/* Orders valid UTF-8 by UTF-16 code units. */
+/* Compares valid UTF-8 in the order of UTF-16 code units. */
 static int compare_members(const void *a_, const void *b_)
 {
     const struct member *a = a_, *b = b_;
@@ -161,7 +161,8 @@ static int compare_members(const void *a_, const void *b_)
         uint8_t x = (uint8_t)a->key[i], y = (uint8_t)b->key[i];
         if (x == y)
             continue;
-        /* Bytes from 0xee on are leads: 0xee and 0xef of U+E000..U+FFFF, above of pairs. */
+        /* Lead bytes from 0xf0 on start characters that are surrogate pairs in UTF-16 (D800 …
+         * DFFF), which order before 0xee and 0xef, the lead bytes of U+E000 … U+FFFF. */
         bool x_pair = x >= 0xf0, y_pair = y >= 0xf0;
         if (x >= 0xee && y >= 0xee && x_pair != y_pair)
             return x_pair ? -1 : 1;
@@ -174,7 +175,8 @@ static void write_object(const json_t *object, struct strbuf *out)
 {
     size_t count = json_object_size(object), at = 0;
     struct member *members = ARENA_ARRAY(out->arena, struct member, count);
-    json_t *walked = (json_t *)object; /* jansson's iterators want it so; nothing is changed */
+    json_t *walked = (json_t *)object; /* jansson's iterators take non-const pointers; nothing is
+                                          changed */
     for (void *it = json_object_iter(walked); it; it = json_object_iter_next(walked, it)) {
         assert(at < count);
         members[at++] = (struct member){json_object_iter_key(it), json_object_iter_key_len(it),
@@ -254,7 +256,7 @@ static bool fail_type(struct error *err, const char *key, const char *expected, 
                 type_text(found));
 }
 
-/* Sets *out to the field, NULL when it is absent and need not be there. */
+/* Sets *out to the field, or to NULL when it is absent and not required. */
 static bool find(const json_t *object, const char *key, bool required, json_t **out,
                  struct error *err)
 {

@@ -11,23 +11,23 @@
 struct error;
 struct strbuf;
 
-/* Parses text, which must be one value with nothing but white space behind it. Bounds:
+/* Parses text, which must be one value with nothing but white space after it. Bounds:
  * LIMIT_JSON_BYTES (ERR_LIMIT), LIMIT_JSON_DEPTH (ERR_LIMIT). Fails with ERR_JSON and "line L,
  * column C" as place. */
 json_t *json_read(const char *text, size_t size, struct error *err);
-/* How many values a text has at most, without reading it: each takes some hundred bytes once it is
- * read, and two in the text. */
+/* An upper bound on the number of values in a text, found without parsing: a value takes some
+ * hundred bytes once parsed, but only two in the text. */
 size_t json_count(const char *text, size_t size);
 
 /* Appends the canonical form (RFC 8785): keys sorted by UTF-16 code units, no white space,
  * ECMAScript numbers. Integers beyond 2^53 are written exactly (an extension; the reader keeps them
  * exact too). */
 void json_write_canonical(const json_t *value, struct strbuf *out);
-/* One string in that form, quotes and escapes included; text is UTF-8. */
+/* Appends one string in canonical form, with quotes and escapes; text is UTF-8. */
 void json_write_string(const char *text, size_t size, struct strbuf *out);
 
-/* Field access for objects. Each fails with ERR_JSON, naming the field, when it is missing (unless
- * the getter is _opt, which then leaves *out alone) or of another type. Strings are borrowed. */
+/* Read a field of an object. ERR_JSON, naming the field, when it has another type or is missing;
+ * the _opt getters leave *out unchanged when it is missing. Strings are borrowed. */
 bool json_get_string(const json_t *object, const char *key, const char **out, struct error *err);
 bool json_get_int(const json_t *object, const char *key, int64_t *out, struct error *err);
 bool json_get_array(const json_t *object, const char *key, json_t **out, struct error *err);

@@ -47,7 +47,7 @@ static void test_canonical_form(void **state)
     (void)state;
     expect_canonical(" {\"b\" : [1, 2.50, true,\nnull, false], \"a\": {}, \"\": []} ",
                      "{\"\":[],\"a\":{},\"b\":[1,2.5,true,null,false]}");
-    /* RFC 8785, 3.2.2 and 3.2.4 (numbers without the one that is no int64) */
+    /* RFC 8785, 3.2.2 and 3.2.4 (without the number that does not fit int64) */
     expect_canonical("{\"numbers\": [333333333.33333329, 1E30, 4.50, 2e-3, "
                      "0.000000000000000000000000001],"
                      "\"string\": \"\\u20ac$\\u000F\\u000aA'\\u0042\\u0022\\u005c\\\\\\\"\\/\","
@@ -154,7 +154,8 @@ static void test_limits(void **state)
     assert_non_null(brackets);
     memset(brackets, '{', deep);
     expect_error(brackets, deep, ERR_LIMIT, NULL);
-    memset(brackets, '[', deep); /* in a string they do not count, escaped quotes do not end it */
+    memset(brackets, '[', deep); /* brackets in strings are not counted, and escaped quotes do not
+                                    end a string */
     memcpy(brackets, "\"\\\"", 3);
     brackets[deep - 1] = '"';
     value = json_read(brackets, deep, &err);
@@ -249,7 +250,7 @@ static void *fail_one(size_t size)
     return --allocations_left == 0 ? NULL : malloc(size);
 }
 
-/* An allocation that fails is never a fault of the text. */
+/* A failed allocation is never reported as a fault of the text. */
 static void test_no_memory(void **state)
 {
     (void)state;

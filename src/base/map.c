@@ -1,9 +1,9 @@
 /* Open addressing with linear probing over a power-of-two table.
  *
  * Invariants:
- * 1. At most 3/4 of the slots are full, so every walk meets an empty one.
- * 2. Nothing is ever removed: an empty slot ends a run for good.
- * 3. A cursor counts the probes made so far; adding to the map ends the walk it belongs to. */
+ * 1. At most 3/4 of the slots are full, so every probe sequence meets an empty one.
+ * 2. Entries are never removed, so an empty slot ends a probe sequence.
+ * 3. A cursor counts the probes made so far; adding an entry invalidates it. */
 #include "base/map.h"
 
 #include <assert.h>
@@ -12,7 +12,7 @@
 #include "base/arena.h"
 #include "base/hash.h"
 
-/* The caller's hash may be weak in its low bits, so it is spread once more. */
+/* The caller's hash may be weak in its low bits, so it is mixed once more. */
 static uint32_t home_of(const struct map *map, uint64_t hash)
 {
     return (uint32_t)(((hash ^ (hash >> 32)) * 0x9e3779b97f4a7c15u) >> 32) & (map->capacity - 1);

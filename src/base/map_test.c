@@ -59,7 +59,7 @@ static void test_many_weak_hashes(void **state)
         assert_int_equal(found, id);
         longest = cursor > longest ? cursor : longest;
     }
-    assert_true(longest < 200); /* probes: weak hashes still spread */
+    assert_true(longest < 200); /* probes: weak hashes are spread as well */
     assert_int_equal(map.count, 50000);
     arena_release(&arena);
 }

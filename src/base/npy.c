@@ -3,11 +3,11 @@
  *     \x93NUMPY  major minor  header size (u16, from 2.0 on u32)  header  data
  *
  * where the header is a Python dict literal with the keys descr, fortran_order and shape, padded
- * with spaces and ended by a newline. The reader takes just the literals such a dict can hold; the
- * keys may stand in any order, each once.
+ * with spaces and ended by a newline. The parser accepts only the literals that such a dict can
+ * hold; the keys may be in any order, each once.
  *
- * Invariants: the cursor never passes its end; nothing is allocated before the size of the data is
- * known to agree with the file, so an allocation is never larger than the input. */
+ * Invariants: the cursor never passes its end; memory is allocated only after the data size was
+ * found to agree with the file's, so an allocation is never larger than the input. */
 #include "base/npy.h"
 
 #include <assert.h>
@@ -56,7 +56,7 @@ static void skip_spaces(struct cursor *c)
         c->at++;
 }
 
-/* Takes one character, with spaces before it, when it is next. */
+/* Consumes `wanted`, and spaces before it, if it comes next. */
 static bool take(struct cursor *c, char wanted)
 {
     skip_spaces(c);
@@ -76,7 +76,7 @@ static bool take_word(struct cursor *c, const char *word)
     return true;
 }
 
-/* A quoted string of at most size - 1 printable characters without escapes. */
+/* Parses a quoted string of at most size - 1 printable characters without escapes. */
 static bool take_string(struct cursor *c, char *out, size_t size)
 {
     skip_spaces(c);
@@ -94,7 +94,7 @@ static bool take_string(struct cursor *c, char *out, size_t size)
     return true;
 }
 
-/* A decimal integer as Python writes it: no sign, no leading zero. */
+/* Parses a decimal integer as Python writes it: no sign, no leading zero. */
 static bool parse_dim(struct cursor *c, int64_t *out, struct error *err)
 {
     skip_spaces(c);
@@ -112,7 +112,8 @@ static bool parse_dim(struct cursor *c, int64_t *out, struct error *err)
     return true;
 }
 
-/* A tuple of dims; one of length 1 needs its comma, without which Python reads a mere integer. */
+/* Parses a tuple of dims; one of length 1 needs its comma, without which Python reads an integer in
+ * parentheses. */
 static bool parse_shape(struct cursor *c, struct npy *out, struct error *err)
 {
     if (!take(c, '('))
@@ -146,7 +147,7 @@ static bool set_type(struct npy *out, const char *descr)
     return false;
 }
 
-/* One `key: value` of the dict. */
+/* Parses one `key: value` of the dict. */
 static bool parse_entry(struct cursor *c, struct header *h, struct error *err)
 {
     char key[16], descr[sizeof h->npy.descr];
@@ -192,7 +193,8 @@ static bool parse_header(struct cursor *c, struct header *h, struct error *err)
     return true;
 }
 
-/* Computes data_bytes. A zero dim makes any shape empty, whatever the others multiply to. */
+/* Computes data_bytes. A zero dim makes the array empty even if the product of the others
+ * overflows. */
 static bool set_size(struct npy *npy, struct error *err)
 {
     int64_t bytes = (int64_t)npy->item_bytes;
@@ -207,7 +209,8 @@ static bool set_size(struct npy *npy, struct error *err)
     return true;
 }
 
-/* Copies src, where the first index runs fastest, to dst, where the last does. */
+/* Copies src, in Fortran order (the first index varies fastest), to dst in C order (the last
+ * does). */
 static void transpose(const struct npy *npy, char *dst, const char *src)
 {
     size_t stride[LIMIT_RANK], index[LIMIT_RANK] = {0}, step = npy->item_bytes;

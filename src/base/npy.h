@@ -1,9 +1,9 @@
 /* NumPy's .npy files: reading formats 1.0 to 3.0, writing 1.0.
  *
- * Little-endian elements only. What is read is always in C order: data in Fortran order is
- * transposed. Parsing is strict and bounded, for files from anywhere; the bytes must be one array
- * exactly, with nothing behind it. Parsed data lives in the arena; a struct npy to be written
- * borrows its data. No shared state.
+ * Little-endian elements only. Arrays are always in C order once parsed: data in Fortran order is
+ * transposed. Parsing is strict and bounded, for untrusted files; the bytes must be exactly one
+ * array, with nothing after it. Parsed data lives in the arena; a struct npy to be written borrows
+ * its data. No shared state.
  * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html */
 #ifndef URZA_BASE_NPY_H
 #define URZA_BASE_NPY_H
@@ -31,13 +31,13 @@ struct npy {
  * it does in files written from Python; 0 for any other descr. */
 size_t npy_item_bytes(const char *descr);
 
-/* Fills *out for writing; data is borrowed. ERR_PARSE: descr is not one of the above. ERR_LIMIT:
- * rank, a dim or the tensor is too large. Dims must be ≥ 0. */
+/* Fills *out for writing; data is borrowed. ERR_PARSE: descr is none of those of npy_item_bytes.
+ * ERR_LIMIT: rank, a dim or the tensor is too large. Dims must be ≥ 0. */
 bool npy_init(struct npy *out, const char *descr, uint32_t rank, const int64_t *shape,
               const void *data, struct error *err);
 
 /* Parses size bytes; the data is copied into the arena, aligned to 64. Reads |V2 as <V2. Booleans
- * must be 0 or 1. ERR_PARSE: says what was found and expected. ERR_LIMIT: as above. */
+ * must be 0 or 1. ERR_PARSE names what was found and what was expected. ERR_LIMIT: as npy_init. */
 bool npy_parse(const void *bytes, size_t size, struct arena *arena, struct npy *out,
                struct error *err);
 

@@ -1,4 +1,4 @@
-/* Files as NumPy writes them, and hostile ones. */
+/* Files as NumPy writes them, and malformed ones. */
 #include "base/npy.h"
 #include "base/arena.h"
 #include "base/error.h"
@@ -14,7 +14,8 @@
 
 #include <cmocka.h>
 
-/* A version `major` file with this dict (padded by one space and a newline) and these data. */
+/* Makes a file of version `major` with this dict (padded by one space and a newline) and this
+ * data. */
 static void make_file(struct strbuf *out, int major, const char *dict, const void *data,
                       size_t size)
 {
@@ -25,7 +26,8 @@ static void make_file(struct strbuf *out, int major, const char *dict, const voi
     strbuf_add(out, data, size);
 }
 
-/* Parses a copy that ends where malloc's memory does, so that a sanitizer sees any read beyond. */
+/* Parses a copy in an allocation of exactly its size, so that a sanitizer reports any read beyond
+ * it. */
 static bool parse_copy(const char *bytes, size_t size, struct arena *arena, struct npy *npy,
                        struct error *err)
 {
@@ -222,7 +224,8 @@ static void test_sizes(void **state)
     assert_int_equal(npy_item_bytes("f4"), 0);
 }
 
-/* Every cut, and every byte replaced by some telling ones, is refused or parsed, never worse. */
+/* Every truncation, and every byte replaced by special values, is refused or parsed, without memory
+ * errors. */
 static void test_damaged_files(void **state)
 {
     (void)state;

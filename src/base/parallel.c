@@ -1,5 +1,5 @@
-/* Threads that take turns of a loop from a counter. They block all signals: handlers are the
- * caller's matter. */
+/* Threads that take loop iterations from a shared counter. They block all signals, so that handlers
+ * run on the host's own threads. */
 #include "base/parallel.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* Loops whose turns run at the same time: each turn once, workers in their range. */
+/* Parallel loops: each turn runs once, and workers are in their range. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
-/* Widynski's squares: four rounds of squaring with a swap of halves ("middle square"), driven by
- * the counter times the key. */
+/* Widynski's squares: four rounds of squaring followed by swapping the halves ("middle square"),
+ * started from counter × key. */
 #include "base/rng.h"
 
 #include <math.h>

@@ -63,7 +63,7 @@ static void test_many_are_as_one_by_one(void **state)
         uint64_t key = rng_key(seed);
         for (size_t f = 0; f < sizeof firsts / sizeof firsts[0]; f++)
             for (size_t count = 0; count < sizeof many / sizeof many[0]; count++) {
-                many[count] = -1; /* behind the last */
+                many[count] = -1; /* after the last element */
                 rng_uniforms(key, firsts[f], count, many);
                 for (size_t i = 0; i < count; i++)
                     assert_true(many[i] == rng_uniform(key, firsts[f] + i));

@@ -1,5 +1,5 @@
 /* data[size_bytes] is always the terminator, so capacity_bytes > size_bytes. Growing copies into
- * new arena memory and leaves the old in place; bytes added may therefore point into the buffer
+ * new arena memory and leaves the old memory valid, so bytes being added may point into the buffer
  * itself. */
 #include "base/strbuf.h"
 
@@ -29,7 +29,7 @@ void strbuf_reserve(struct strbuf *buf, size_t size)
 {
     size_t need;
     if (!checked_add_size(buf->size_bytes, size, &need) || !checked_add_size(need, 1, &need))
-        need = SIZE_MAX; /* which the arena refuses */
+        need = SIZE_MAX; /* too much for any arena */
     if (need <= buf->capacity_bytes)
         return;
     size_t capacity = need;
@@ -58,7 +58,8 @@ void strbuf_puts(struct strbuf *buf, const char *text)
 
 void strbuf_printf(struct strbuf *buf, const char *fmt, ...)
 {
-    /* Short text is formatted once; the copy on the stack lets arguments point into the buffer. */
+    /* Short text is formatted once, into a local buffer, because the arguments may point into the
+     * buffer being extended. */
     char text[256];
     va_list args, again;
     va_start(args, fmt);

@@ -1,5 +1,5 @@
-/* One attempt is compile, verify; attempts with less follow where the compiler is to blame; the
- * first that comes to its end is signed. */
+/* An attempt compiles and verifies. If it fails because of the compiler, further attempts leave
+ * something out. The first that succeeds is signed. */
 #include "build/build.h"
 
 #include <openssl/crypto.h>
@@ -49,7 +49,7 @@ static bool compile(const struct build_request *request, const struct compile_op
     struct compile_result *out = &result->compiled;
     struct work_order work;
     struct child_answer answer;
-    if (options->chooser || options->observer) /* they are of this process */
+    if (options->chooser || options->observer) /* these callbacks need this process's memory */
         return compile_isolated(request->source, request->size, options, arena, out, err);
     result->tuned = NULL;
     const struct compile_order order = {
@@ -91,7 +91,8 @@ static bool verify(const struct build_request *request, struct build_result *res
     result->verify_ms = (double)(clock_ns() - begin_ns) * 1e-6;
     if (summary.pass)
         return true;
-    if (timeout_s > 0 && result->verify_ms >= 1e3 * timeout_s) /* less would not be faster */
+    if (timeout_s > 0 && result->verify_ms >= 1e3 * timeout_s) /* a plainer package would not verify
+                                                                  faster */
         return fail(err, ERR_LIMIT, "verification did not finish within %u s", timeout_s);
     fail(err, ERR_VERIFY, "%s", summary.detail);
     return fail_at(err, "check '%s'", summary.name);
@@ -107,8 +108,8 @@ static enum dtype precision_of(const struct graph *graph)
     return DTYPE_NONE;
 }
 
-/* What a child says of its package, or a cache, is believed only as far as the package says it. The
- * evidence is written here. */
+/* A package from a child or from the cache is read as untrusted input: what is claimed about it
+ * must agree with its contents. The evidence is written here. */
 static bool inspect(const struct compile_options *options, struct build_result *result,
                     struct arena *arena, struct package_contents *out, struct error *err)
 {
@@ -134,7 +135,7 @@ static bool inspect(const struct compile_options *options, struct build_result *
     return true;
 }
 
-/* From the cache, or anew where what is there is of no use. */
+/* Takes the package from the cache, or compiles it if there is none or it is invalid. */
 static bool make(const struct build_request *request, const struct compile_options *options,
                  struct arena *arena, struct build_result *result, struct package_contents *out,
                  struct error *err)
@@ -149,7 +150,7 @@ static bool make(const struct build_request *request, const struct compile_optio
            inspect(options, result, arena, out, err);
 }
 
-/* One way of compiling. What the cache holds is given back when it fails. */
+/* One attempt. If it fails, memory held by the cache is released. */
 static bool attempt(const struct build_request *request, const struct compile_options *options,
                     struct arena *arena, struct build_result *result,
                     struct package_contents *contents, struct error *err)
@@ -168,7 +169,8 @@ static bool attempt(const struct build_request *request, const struct compile_op
     return false;
 }
 
-/* Whether less may help: where the compiler, and not what the user wrote, is the reason. */
+/* Whether an attempt that leaves something out may succeed: if the compiler is the cause, and not
+ * the user's source. */
 static bool may_degrade(enum error_code code)
 {
     return code == ERR_COMPILE || code == ERR_COMPILER_DIED || code == ERR_NOMEM ||
@@ -194,7 +196,7 @@ static bool attempt_all(const struct build_request *request, struct arena *arena
         if (options.strategy == STRATEGY_EMERGENCY || (options.plain && !fewer[i].emergency))
             continue;
         options.plain = fewer[i].plain;
-        options.chooser = NULL; /* what it chose may be the reason */
+        options.chooser = NULL; /* its choices may be the cause */
         if (fewer[i].emergency)
             options.strategy = STRATEGY_EMERGENCY;
         result->degraded[result->degraded_count++] =
@@ -206,7 +208,8 @@ static bool attempt_all(const struct build_request *request, struct arena *arena
     return ok;
 }
 
-/* Into *key, which the caller wipes, whatever happens: an arena that would jump away comes back. */
+/* Signs the package. The caller wipes *key whatever happens; so an arena that would jump out is
+ * made to jump back here. */
 static bool sign(const struct build_request *request, const struct package_contents *contents,
                  struct signing_key *key, struct strbuf *package, char id[KERNEL_ID_BYTES],
                  struct error *err)
@@ -224,7 +227,7 @@ static bool sign(const struct build_request *request, const struct package_conte
     return ok;
 }
 
-/* Writes the package again, with the evidence there is, and signed unless it stays unsigned. */
+/* Writes the package again, with its evidence, and signed if there is a key. */
 static bool finish(const struct build_request *request, struct package_contents *contents,
                    struct arena *arena, struct build_result *result, struct error *err)
 {
@@ -263,8 +266,8 @@ bool build_run(const struct build_request *request, struct arena *arena, struct 
     return true;
 }
 
-/* Takes the signature off the result's package, which must be by the request's own key where there
- * is one. */
+/* Removes the signature of the result's package; it must be by the request's own key, if there is
+ * one. */
 static bool unsign(const struct build_request *request, struct build_result *result,
                    struct arena *arena, struct package_contents *contents, struct error *err)
 {

@@ -1,5 +1,5 @@
-/* The pipeline and its public interface: the same packages whoever forks, steps, degrading, keys,
- * cancelling, many jobs at once. */
+/* The pipeline and its public interface: packages do not depend on which process forks; steps,
+ * degrading, keys, cancelling, many jobs at once. */
 #include <fenv.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -84,7 +84,7 @@ static struct build_request request_of(struct bed *bed, struct steps *steps)
         .context = steps};
 }
 
-/* Packages are the same to the byte but for the times that evidence may hold. */
+/* Packages are equal byte for byte, except for times in the evidence. */
 static void whoever_forks(void **state)
 {
     struct bed *bed = *state;
@@ -128,7 +128,7 @@ static void found_in_the_cache(void **state)
     struct build_result first, second;
     assert_true(build_run(&request, &bed->arena, &first, &bed->err));
     assert_true(first.compiled.found == CACHE_NONE && !first.evidence && first.verify_ms < 0);
-    const struct compile_result fast = first.compiled; /* in the arena */
+    const struct compile_result fast = first.compiled; /* memory is in the arena */
     assert_true(build_run(&request, &bed->arena, &second, &bed->err));
     assert_int_equal(second.compiled.found, CACHE_MEMORY);
     assert_memory_equal(first.package, second.package, first.package_bytes);
@@ -139,7 +139,7 @@ static void found_in_the_cache(void **state)
     assert_true(build_run(&request, &bed->arena, &second, &bed->err));
     assert_int_equal(second.compiled.found, CACHE_DISK);
     build_release(&request, &second);
-    /* What is kept under another source's name, say, is not taken for its. */
+    /* An entry of the cache that is under the wrong source's name, say, is not used. */
     struct compile_options other = request.compile;
     other.strategy = STRATEGY_EMERGENCY;
     assert_true(fast.keepable);
@@ -155,7 +155,7 @@ static void found_in_the_cache(void **state)
     spawner_stop(request.spawner);
 }
 
-/* A child may answer anything. */
+/* A child may send back anything. */
 static void answers_are_not_believed(void **state)
 {
     struct bed *bed = *state;
@@ -190,7 +190,7 @@ static bool refuse_to_choose(void *context, const struct kernel_question *questi
     return false;
 }
 
-/* What the kernels compute is no longer what the graph says. */
+/* Changes a kernel, so that its results are wrong. */
 static void damage(void *context, const struct compile_view *view)
 {
     (void)context;
@@ -228,8 +228,7 @@ static void degrades(void **state)
     assert_int_equal(bed->err.code, ERR_VERIFY);
 }
 
-/* Less does not help against what the user wrote. */
-/* A package that was answered first gets its evidence later, and keeps its id. */
+/* A package that was returned before verification gets its evidence later, and keeps its id. */
 static void verified_afterwards(void **state)
 {
     struct bed *bed = *state;
@@ -253,7 +252,7 @@ static void verified_afterwards(void **state)
     assert_int_equal(contents->evidence_bytes, later.evidence_bytes);
     assert_memory_equal(contents->evidence_json, later.evidence, later.evidence_bytes);
 
-    /* One that somebody else signed is not ours to vouch for. */
+    /* A package signed by somebody else is not signed here. */
     struct steps other = {.count = 0};
     char folder[96];
     request = request_of(bed, &other);
@@ -264,7 +263,7 @@ static void verified_afterwards(void **state)
     assert_int_equal(bed->err.code, ERR_SIGNATURE);
 }
 
-/* Without a folder a source names no files, not even those of the current one. */
+/* Without a folder a source cannot name files, not even those in the current folder. */
 static void sources_without_a_folder(void **state)
 {
     struct bed *bed = *state;
@@ -280,7 +279,7 @@ static void sources_without_a_folder(void **state)
     request.size = sizeof text - 1;
     assert_false(build_run(&request, &bed->arena, &result, &bed->err));
     assert_int_equal(bed->err.code, ERR_UNSUPPORTED);
-    request.compile.folder = "."; /* now it is read, and is no array */
+    request.compile.folder = "."; /* now the file is read, and is not a valid array */
     assert_false(build_run(&request, &bed->arena, &result, &bed->err));
     assert_int_not_equal(bed->err.code, ERR_UNSUPPORTED);
 }
@@ -348,7 +347,7 @@ static void public_jobs(void **state)
     assert_int_equal(urza_compile(compiler, "{", 1, NULL, &none, &err), ERR_JSON);
     assert_null(none);
     urza_compiler_close(compiler);
-    assert_non_null(urza_job_package(job, &size)); /* it outlives the compiler */
+    assert_non_null(urza_job_package(job, &size)); /* the package outlives the compiler */
     assert_string_equal(urza_error_name(urza_job_wait(job, 0, &err)), "None");
     urza_job_free(job);
 }
@@ -375,7 +374,7 @@ static void jobs_are_cancelled(void **state)
     urza_job_cancel(jobs[JOBS - 1]);
     assert_int_equal(urza_job_wait(jobs[JOBS - 1], -1, &err), ERR_CANCELLED);
     urza_job_free(jobs[JOBS - 1]);
-    urza_job_free(jobs[0]); /* while it runs */
+    urza_job_free(jobs[0]); /* while the job is running */
     urza_compiler_close(compiler);
     for (int i = 1; i < JOBS - 1; i++) {
         assert_int_equal(urza_job_wait(jobs[i], 0, &err), ERR_CANCELLED);
@@ -423,7 +422,7 @@ static void many_threads(void **state)
     urza_compiler_close(compiler);
 }
 
-/* No descriptor and no process is left. */
+/* No descriptors and no processes are left. */
 static void nothing_is_left(void **state)
 {
     struct bed *bed = *state;
@@ -455,7 +454,7 @@ static void *wait_for_ever(void *job)
     return NULL;
 }
 
-/* A thread that is cancelled while it waits leaves the compiler to the others. */
+/* If a waiting thread is cancelled, other threads can still use the compiler. */
 static void waiting_threads_are_cancelled(void **state)
 {
     struct bed *bed = *state;
@@ -480,7 +479,7 @@ static void waiting_threads_are_cancelled(void **state)
     urza_compiler_close(compiler);
 }
 
-/* The host's rounding and current folder are no business of the compiler's. */
+/* The host's rounding mode and current folder do not affect the compiler. */
 static void hosts_change_their_mind(void **state)
 {
     struct bed *bed = *state;

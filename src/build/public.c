@@ -1,8 +1,8 @@
-/* The public interface: a job is a thread that runs build_run, and what it leaves.
+/* The public interface. A job is a thread that runs build_run, and its result.
  *
- * The threads are ours, not the host's: they have a stack that suffices, the default rounding, and
- * leave signals to the host's own. A host may cancel a thread (pthread_cancel) that waits in
- * urza_job_wait; in the other functions that is put off. */
+ * Jobs run on threads of their own, which have a sufficient stack and the default rounding mode,
+ * and block all signals. A host may cancel a thread (pthread_cancel) that waits in urza_job_wait;
+ * in the other functions cancellation is disabled. */
 #include "urza/compile.h"
 
 #include <errno.h>
@@ -32,17 +32,17 @@ struct urza_compiler {
     struct spawner *spawner;
     struct cache *cache; /* NULL: none */
     char *home;          /* NULL: packages are unsigned */
-    char *keys;          /* the folder there */
+    char *keys;          /* its folder of keys */
     uint8_t public_key[32];
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* running or a job */
+    pthread_cond_t changed; /* signalled when `running` or a job changes */
     uint32_t jobs_max, running;
     bool closing;
     struct urza_job *jobs; /* not freed yet, linked by next */
 };
 
 struct urza_job {
-    urza_compiler *compiler; /* NULL when that was closed */
+    urza_compiler *compiler; /* NULL once it is closed */
     struct urza_job *next;
     pthread_t thread;
     struct arena arena;
@@ -51,7 +51,7 @@ struct urza_job {
     void *user;
     atomic_bool cancelled;
     struct build_request request;
-    /* Under the compiler's lock while `done` is false. */
+    /* Protected by the compiler's lock while `done` is false. */
     bool done, joined, ok;
     struct build_result result;
     struct error error;
@@ -90,7 +90,7 @@ static void step(void *context, enum build_step at)
         job->on_step(job->user, build_step_name(at));
 }
 
-/* As the current folder is now: it may be another one when the path is used. */
+/* Makes a path absolute now, since the current folder may be another one when it is used. */
 static bool absolute(const char *path, char out[PATH_MAX], struct error *err)
 {
     char folder[PATH_MAX] = "";
@@ -203,7 +203,8 @@ static void add_text(struct strbuf *out, const char *before, const char *text)
     json_write_string(text, strlen(text), out);
 }
 
-/* urza_job_details. Its texts are UTF-8: those of children are cleaned where they are read. */
+/* The JSON of urza_job_details. Its texts are UTF-8: those from children are cleaned when they are
+ * read. */
 static const char *describe(const struct build_request *request, const struct build_result *result,
                             struct arena *arena)
 {
@@ -237,7 +238,7 @@ static const char *describe(const struct build_request *request, const struct bu
     return text.data;
 }
 
-/* The whole of it, on the job's thread. The arena jumps back to here. */
+/* The whole job, on its thread. The arena jumps back to here when it is out of memory. */
 static bool run(urza_job *job)
 {
     if (setjmp(job->no_memory) != 0)
@@ -247,7 +248,7 @@ static bool run(urza_job *job)
     if (!build_run(&job->request, &job->arena, result, &job->error))
         return false;
     job->details = describe(&job->request, result, &job->arena);
-    if (result->compiled.held) { /* the cache may go before the job */
+    if (result->compiled.held) { /* the cache may be freed before the job */
         const void *package = arena_memdup(&job->arena, result->package, result->package_bytes);
         build_release(&job->request, result);
         result->package = package;
@@ -275,7 +276,7 @@ static void *run_job(void *context)
     return NULL;
 }
 
-/* Signals are for the host's threads. */
+/* Blocks all signals in the thread, so that the host's threads handle them. */
 static bool start_thread(urza_job *job)
 {
     pthread_attr_t attributes;
@@ -296,7 +297,7 @@ static const char *copy_text(struct arena *arena, const char *text)
     return text ? arena_strdup(arena, text) : NULL;
 }
 
-/* False with job->error filled. */
+/* Fills job->request. False with job->error filled. */
 static bool fill_request(urza_job *job, const void *source, size_t size,
                          const urza_compile_options *options)
 {
@@ -308,7 +309,7 @@ static bool fill_request(urza_job *job, const void *source, size_t size,
     if (strategy == STRATEGY_NONE || strategy == STRATEGY_AGGRESSIVE)
         return fail(&job->error, ERR_USAGE, "'%.40s' is no strategy: standard, fast or emergency",
                     name);
-    char folder[PATH_MAX]; /* the spawner's current folder is another one, maybe */
+    char folder[PATH_MAX]; /* the spawner may have another current folder */
     if (options->folder && !absolute(options->folder, folder, &job->error))
         return false;
     job->on_step = options->on_step;
@@ -380,7 +381,7 @@ URZA_EXPORT int urza_compile_start(urza_compiler *compiler, const void *source, 
     return 0;
 }
 
-/* On a thread of the host, which may have traps. */
+/* Runs on a thread of the host, which may have floating-point traps enabled. */
 static struct timespec deadline_in(double seconds)
 {
     struct timespec at;
@@ -403,7 +404,7 @@ static void unlock(void *mutex)
     pthread_mutex_unlock(mutex);
 }
 
-/* A thread that is cancelled here leaves the compiler to the others. */
+/* If the thread is cancelled here, the lock is released. */
 static bool wait_until(urza_job *job, bool for_ever, const struct timespec *deadline)
 {
     urza_compiler *c = job->compiler;
@@ -432,7 +433,7 @@ URZA_EXPORT void urza_job_cancel(urza_job *job)
     atomic_store(&job->cancelled, true);
     if (!job->compiler)
         return;
-    pthread_mutex_lock(&job->compiler->lock); /* one that waits for its turn is woken */
+    pthread_mutex_lock(&job->compiler->lock); /* wakes a job that waits for its turn */
     pthread_cond_broadcast(&job->compiler->changed);
     pthread_mutex_unlock(&job->compiler->lock);
 }

@@ -1,16 +1,16 @@
-/* The owner and the spawner share a socket of packets. A request is a packet of numbers with three
- * descriptors: a memory file that holds the parts of the work one behind the other, the end of a
- * pipe for the child's answer, and the end of another for its exit status, which the spawner writes
- * when it has waited for it. A second kind of packet says that a request is over, whatever came of
- * it: its child is killed if it is still there. A third ends the spawner.
+/* The owner and the spawner are connected by a packet socket. A request is a packet of numbers with
+ * three descriptors: a memory file with the parts of the work one after the other, the write end of
+ * a pipe for the child's answer, and that of a second pipe for its exit status, which the spawner
+ * writes after reaping the child. A second kind of packet says that a request is over: its child is
+ * killed if it still runs. A third kind ends the spawner.
  *
- * 1. Nobody relies on the end of a pipe or socket, since a process that the owner forked meanwhile
- *    may hold all of them open: a child's end is told by its status, the spawner's is seen by
- *    waiting for it, the owner's by whose child the spawner is.
- * 2. Deadlines and cancelling are the owner's business and need nothing of the spawner, which may
- *    be stopped. It keeps the deadlines, too, for an owner that is.
- * 3. A child is the first of a group that its own children cannot leave. Who lost its parent
- *    becomes the spawner's child. */
+ * 1. End of file on a pipe or socket proves nothing, since a process that the owner forked
+ *    meanwhile may hold all of them open. A child's end is known from its exit status, the
+ *    spawner's by waiting for it, and the owner's by the spawner's parent having changed.
+ * 2. The owner enforces deadlines and cancelling without help of the spawner, which may be stopped.
+ *    The spawner enforces the deadlines, too, in case the owner is stopped.
+ * 3. A child leads a process group that its own children cannot leave. Orphans become children of
+ *    the spawner. */
 #include "build/spawner.h"
 
 #include <errno.h>
@@ -38,8 +38,9 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define CHILDREN_MOST 1024
 #define REQUEST_FDS 3
-#define LOOK_MS 500   /* so often it looks whether its owner is there */
-#define GRACE_MS 3000 /* for a spawner to end by itself; for an owner to say that time is over */
+#define LOOK_MS 500 /* how often the spawner checks that its owner still exists */
+/* For a spawner to end by itself; for an owner to report that a request is over. */
+#define GRACE_MS 3000
 #define STACK_BYTES ((size_t)16 << 20)
 
 enum packet_kind { PACKET_WORK = 1, PACKET_OVER, PACKET_STOP };
@@ -55,11 +56,11 @@ struct packet {
 struct spawner {
     pid_t pid;
     int socket;
-    pthread_mutex_t lock; /* of next_id */
+    pthread_mutex_t lock; /* protects next_id */
     uint64_t next_id;
 };
 
-/* In the spawner. */
+/* State of the spawner's process. */
 struct server {
     int socket, signals;
     struct running {
@@ -78,8 +79,8 @@ static void close_all(const int *fds, int count)
             close(fds[i]);
 }
 
-/* A packet and its descriptors, of which there are as many as its kind has; -1 otherwise. False at
- * the end of the socket. */
+/* Receives a packet and its descriptors, of which there are as many as its kind has; the others are
+ * -1. False when the other end is closed. */
 static bool receive(int socket, struct packet *out, int fds[REQUEST_FDS])
 {
     union {
@@ -110,10 +111,10 @@ static bool receive(int socket, struct packet *out, int fds[REQUEST_FDS])
 
 struct ordered {
     const struct packet *packet;
-    const char *parts; /* NULL: they could not be mapped */
+    const char *parts; /* NULL: mapping failed */
 };
 
-/* The parts; NULL when there are not as many as the packet says, or no memory. */
+/* Maps the parts; NULL when the file is smaller than the packet says, or there is no memory. */
 static const char *map_parts(const struct packet *packet, int memory)
 {
     size_t total = 0;
@@ -129,7 +130,7 @@ static const char *map_parts(const struct packet *packet, int memory)
     return map == MAP_FAILED ? NULL : map;
 }
 
-/* In the child. */
+/* Runs the work, in the child. */
 static bool do_ordered(void *context, struct arena *arena, struct child_answer *out,
                        struct error *err)
 {
@@ -162,7 +163,7 @@ static void start(struct server *server, const struct packet *packet, int fds[RE
     struct ordered ordered = {.packet = packet};
     pid_t self = getpid();
     if (server->count == CHILDREN_MOST) {
-        close_all(fds, REQUEST_FDS); /* an end without a status: the owner says so */
+        close_all(fds, REQUEST_FDS); /* the owner reports a missing status */
         return;
     }
     pid_t pid = fork();
@@ -172,7 +173,8 @@ static void start(struct server *server, const struct packet *packet, int fds[RE
         for (uint32_t i = 0; i < server->count; i++)
             close(server->children[i].status_fd);
         close(fds[2]);
-        ordered.parts = map_parts(packet, fds[0]); /* the child has no descriptors then */
+        ordered.parts = map_parts(packet, fds[0]); /* must be done here: the child closes its
+                                                      descriptors */
         child_serve(fds[1], self, do_ordered, &ordered, &packet->limits);
     }
     close(fds[0]);
@@ -184,7 +186,7 @@ static void start(struct server *server, const struct packet *packet, int fds[RE
             (struct running){packet->id, pid, fds[2], overdue_ns(&packet->limits)};
 }
 
-/* Those of a request that is over; id 0: those that are overdue. */
+/* Kills the children of a request that is over; id 0: those past their deadline. */
 static void end_children(const struct server *server, uint64_t id)
 {
     for (uint32_t i = 0; i < server->count; i++) {
@@ -194,7 +196,8 @@ static void end_children(const struct server *server, uint64_t id)
     }
 }
 
-/* What a child that has ended leaves is ended before it is waited for, while its number is its own.
+/* Before an ended child is reaped its process group is killed, since afterwards its number may be
+ * reused.
  */
 static void reap(struct server *server)
 {
@@ -215,7 +218,8 @@ static void reap(struct server *server)
     }
 }
 
-/* The compiler's first steps, which each child would take anew: its tables stay in memory. */
+/* Runs the compiler's first steps, which each child would otherwise repeat; their tables stay in
+ * memory. */
 static void warm_up(void)
 {
     static const char text[] =
@@ -233,7 +237,7 @@ static void warm_up(void)
     arena_release(&arena);
 }
 
-/* One packet; false when it is time to end. */
+/* Handles one packet; false when the spawner should end. */
 static bool serve_one(struct server *server)
 {
     struct packet packet;
@@ -277,7 +281,7 @@ static void *serve(void *context)
     _exit(0);
 }
 
-/* On a stack of its own, which its children have as well: that of the thread that opened the
+/* Runs on a stack of its own, which its children inherit: the stack of the thread that opened the
  * compiler may be small. */
 URZA_NORETURN static void become_spawner(int socket, pid_t owner)
 {
@@ -285,7 +289,7 @@ URZA_NORETURN static void become_spawner(int socket, pid_t owner)
     pthread_attr_t attributes;
     pthread_t thread;
     child_defaults();
-    setpgid(0, 0); /* an interrupt at the terminal is the owner's business */
+    setpgid(0, 0); /* so that an interrupt from the terminal goes to the owner only */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "urza-spawner");
     if (socket != 3)
@@ -297,7 +301,7 @@ URZA_NORETURN static void become_spawner(int socket, pid_t owner)
     if (pthread_attr_init(&attributes) == 0 &&
         pthread_attr_setstacksize(&attributes, STACK_BYTES) == 0 &&
         pthread_create(&thread, &attributes, serve, &owner) == 0)
-        pthread_join(thread, NULL); /* it ends the process */
+        pthread_join(thread, NULL); /* the thread ends the process */
     serve(&owner);
     _exit(1);
 }
@@ -337,7 +341,7 @@ bool spawner_alive(const struct spawner *spawner)
     return !child_ended(spawner->pid);
 }
 
-/* Does not wait: EAGAIN when the spawner takes nothing. */
+/* Does not block: EAGAIN when the spawner does not read. */
 static bool send_packet(const struct spawner *spawner, const struct packet *packet, const int *fds,
                         int count)
 {
@@ -373,14 +377,14 @@ void spawner_stop(struct spawner *spawner)
     close(spawner->socket);
     while (!child_ended(spawner->pid) && clock_ns() - begin_ns < GRACE_MS * NS_PER_MS)
         usleep(500);
-    kill(spawner->pid, SIGKILL); /* one that is stopped; its children die with it */
+    kill(spawner->pid, SIGKILL); /* it may be stopped; its children die with it */
     while (waitpid(spawner->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     pthread_mutex_destroy(&spawner->lock);
     free(spawner);
 }
 
-/* A memory file with the parts one behind the other; -1 after failing *err. */
+/* Makes a memory file with the parts one after the other; -1 after failing *err. */
 static int put_parts(const struct work_order *work, struct packet *packet, struct error *err)
 {
     int memory = memfd_create("urza-work", MFD_CLOEXEC);
@@ -398,13 +402,14 @@ static int put_parts(const struct work_order *work, struct packet *packet, struc
     return -1;
 }
 
-/* A request under way, as its owner sees it. */
+/* The owner's view of a running request. */
 struct request {
     const struct spawner *spawner;
     struct packet packet;
     struct child_source source;
     int status_fd;
-    bool ended, known; /* the child, or the spawner and the child with it; status is its own */
+    bool ended, known; /* ended: the child, or the spawner and so the child; known: status is valid
+                        */
     int status;
 };
 
@@ -431,7 +436,7 @@ static bool is_late(const struct request *r)
     return r->source.deadline_ns > 0 && clock_ns() >= r->source.deadline_ns;
 }
 
-/* What became of the child that gave no full answer, or of the order that could not be sent. */
+/* Finds how the child ended that gave no complete answer, or why the order could not be sent. */
 static struct child_exit find_end(struct request *r, struct error *err)
 {
     const struct child_exit failed = {CHILD_FAILED, 0};
@@ -449,7 +454,7 @@ static struct child_exit find_end(struct request *r, struct error *err)
     return failed;
 }
 
-/* Sends the order and takes the answer. What is handed is closed. */
+/* Sends the order and receives the answer. Closes the `handed` descriptors. */
 static struct child_exit ask(struct request *r, int handed[REQUEST_FDS], struct arena *arena,
                              struct child_answer *out, struct error *err)
 {
@@ -481,7 +486,7 @@ struct child_exit spawner_run(struct spawner *spawner, const struct work_order *
     struct request request;
     int answer[2], status[2];
     uint32_t timeout_ms = work->limits.timeout_ms;
-    memset(&request, 0, sizeof request); /* no byte of ours goes along with the packet */
+    memset(&request, 0, sizeof request); /* so that no padding with data of this process is sent */
     request.spawner = spawner;
     request.packet.kind = PACKET_WORK;
     request.packet.work = work->kind;

@@ -1,14 +1,14 @@
-/* A process that forks the processes that work.
+/* A process that forks worker processes.
  *
- * A fork copies the whole process that asks for it: its threads' locks, wherever these stand, and
- * its secrets. A spawner is forked once, early, before there are threads or secrets; it has the
- * compiler ready in memory, one thread that works, and no descriptor but the one on which it is
- * asked. What it is asked goes over as bytes, each piece of work becomes a child of its own, and
- * the answer comes back through a pipe straight from that child.
+ * A fork copies the whole calling process: the locks that other threads hold, and secrets. A
+ * spawner is forked once, early, before there are threads or secrets. It has the compiler
+ * initialised in memory, one working thread, and no descriptor but its request socket. Requests are
+ * sent as bytes, each piece of work runs in a child of its own, and the answer comes back through a
+ * pipe directly from that child.
  *
- * Any number of threads may ask at once. When the owner ends, in any way, the spawner and all its
- * children end. A spawner that died is noticed: whoever asks gets ERR_COMPILER_DIED. One that is
- * stopped keeps nobody from cancelling, nor from being late.
+ * Any number of threads may send requests at once. When the owner ends, in any way, the spawner and
+ * all its children end. If the spawner has died, requests fail with ERR_COMPILER_DIED. If it is
+ * stopped, cancelling and deadlines still work.
  */
 #ifndef URZA_BUILD_SPAWNER_H
 #define URZA_BUILD_SPAWNER_H
@@ -17,11 +17,11 @@
 
 struct spawner;
 
-/* Forks it. NULL after failing *err: ERR_NOMEM, ERR_IO. */
+/* Forks a spawner. NULL after failing *err: ERR_NOMEM, ERR_IO. */
 struct spawner *spawner_start(struct error *err);
-/* Ends it and what it still does; no call may be under way. NULL is fine. */
+/* Ends the spawner and its running work; no call may be in progress. Accepts NULL. */
 void spawner_stop(struct spawner *spawner);
-/* Whether it is there. One that died stays dead: its owner can only begin anew. */
+/* Whether the spawner is running. A dead one is not restarted; the owner must start a new one. */
 bool spawner_alive(const struct spawner *spawner);
 
 /* As work_run. *cancelled (NULL: never) ends the work early: ERR_CANCELLED. */

@@ -1,4 +1,4 @@
-/* The spawner: work of many threads at once, ends of all kinds, owners that are killed. */
+/* The spawner: requests of many threads at once, all kinds of ends, owners that are killed. */
 #include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -27,14 +27,14 @@ static char *text_of(const char *path, size_t *size)
     return text;
 }
 
-/* 64 MiB of parameters. */
+/* A blueprint with 64 MiB of parameters. */
 static const char large[] =
     "{\"nodes\":[{\"id\":\"x\",\"op_type\":\"input\",\"attributes\":{\"shape\":[2,4096]}},"
     "{\"id\":\"l\",\"op_type\":\"linear\",\"attributes\":{\"in_features\":4096,"
     "\"out_features\":4096}},{\"id\":\"y\",\"op_type\":\"output\",\"attributes\":{}}],"
     "\"edges\":[{\"source\":\"x\",\"target\":\"l\"},{\"source\":\"l\",\"target\":\"y\"}]}";
 
-/* Compiles mlp by the spawner, with limits something large; how it ended. */
+/* Compiles a blueprint through the spawner under these limits; returns how the child ended. */
 static struct child_exit compile(struct spawner *spawner, const struct child_limits *limits,
                                  const atomic_bool *cancelled, struct arena *arena,
                                  struct compile_result *out, struct error *err)
@@ -98,7 +98,8 @@ static void many_threads_ask(void **state)
     spawner_stop(spawner);
 }
 
-/* Errors, no time, no memory, damaged orders; and it goes on after each. */
+/* Errors, time limits, memory limits and damaged orders are reported, and the spawner still works
+ * after each. */
 static void ends_are_told(void **state)
 {
     (void)state;
@@ -167,7 +168,7 @@ static void verifies(void **state)
     arena_release(&arena);
 }
 
-/* What /proc says of a process; false when there is none. */
+/* The entry of a process in /proc; false when there is none. */
 struct process {
     char name[32], state;
     int parent, session;
@@ -190,8 +191,8 @@ static bool look(const char *pid, struct process *out)
     return sscanf(close + 1, " %c %d %d %d", &out->state, &out->parent, &group, &out->session) == 4;
 }
 
-/* The number of processes of a session, zombies apart, or of children with a name; *out_pid: the
- * last of them. */
+/* Counts the processes of a session, without zombies, or the children with a name; *out_pid: the
+ * last one. */
 static int count_processes(int session, int parent, const char *name, int *out_pid)
 {
     DIR *folder = opendir("/proc");
@@ -216,7 +217,8 @@ static int count_session(pid_t session)
     return count_processes(session, 0, NULL, &pid);
 }
 
-/* An owner is killed while its spawner's child works; another process that it forked lives on. */
+/* An owner is killed while its spawner's child works; another process that it forked keeps
+ * running. */
 static void nothing_outlives_a_killed_owner(void **state)
 {
     (void)state;
@@ -229,7 +231,7 @@ static void nothing_outlives_a_killed_owner(void **state)
         struct compile_result result;
         struct error err;
         setsid();
-        alarm(20); /* whatever becomes of this test */
+        alarm(20); /* in case the test hangs */
         arena_init(&arena);
         struct spawner *spawner = spawner_start(&err);
         compile(spawner, NULL, NULL, &arena, &result, &err);
@@ -252,12 +254,12 @@ static void nothing_outlives_a_killed_owner(void **state)
     uint64_t begin = clock_ns();
     while (count_session(owner) > 1 && clock_ns() - begin < UINT64_C(2500000000))
         usleep(50000);
-    assert_int_equal(count_session(owner), 1); /* the one that sleeps */
+    assert_int_equal(count_session(owner), 1); /* only the sleeping process */
     close(ready[0]);
     close(ready[1]);
 }
 
-/* A spawner that died is an error for who asks. */
+/* If the spawner has died, requests fail with an error. */
 static void a_dead_spawner_is_told(void **state)
 {
     (void)state;
@@ -277,7 +279,7 @@ static void a_dead_spawner_is_told(void **state)
     arena_release(&arena);
 }
 
-/* Neither cancelling nor a deadline needs the spawner, nor does stopping it. */
+/* Cancelling, deadlines and stopping the spawner work while it is stopped. */
 static void a_stopped_spawner_keeps_nobody(void **state)
 {
     (void)state;
@@ -294,7 +296,7 @@ static void a_stopped_spawner_keeps_nobody(void **state)
     kill(pid, SIGSTOP);
     assert_int_equal(compile(spawner, &short_time, NULL, &arena, &result, &err).end,
                      CHILD_TIMED_OUT);
-    for (int i = 0; i < 1000; i++) { /* more than its socket holds */
+    for (int i = 0; i < 1000; i++) { /* more than its socket buffers */
         assert_int_equal(compile(spawner, NULL, &cancelled, &arena, &result, &err).end,
                          CHILD_FAILED);
         assert_int_equal(err.code, ERR_CANCELLED);
@@ -323,7 +325,7 @@ static void *do_large_work(void *context)
     return NULL;
 }
 
-/* The host forks while a request is under way, and what it forked holds all pipes open; then the
+/* The host forks while a request is running, and the new process holds all pipes open; then the
  * child dies, or the spawner. */
 static void open_pipes_keep_nobody_waiting(void **state)
 {
@@ -358,11 +360,11 @@ static void *start_spawner(void *context)
 {
     struct error err;
     *(struct spawner **)context = spawner_start(&err);
-    pause(); /* a spawner lives as long as its process, but this thread has done enough */
+    pause(); /* the spawner lives as long as this process, which has nothing else to do */
     return NULL;
 }
 
-/* Whatever the host is like: the end of children ignored, little stack. */
+/* Hosts with unusual settings: SIGCHLD ignored, a small stack. */
 static void hosts_of_all_kinds(void **state)
 {
     (void)state;
@@ -392,7 +394,7 @@ static void hosts_of_all_kinds(void **state)
     arena_release(&arena);
 }
 
-/* A host whose files may not grow gets an error, not a signal. */
+/* A host with a limit on file sizes gets an error, not a signal. */
 static void short_files(void **state)
 {
     (void)state;

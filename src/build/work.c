@@ -1,5 +1,5 @@
-/* Options go as a struct without pointers, their texts one behind the other: each with a mark ahead
- * that says whether it is there, and its zero byte. */
+/* Options are sent as a struct without pointers, followed by their texts: each has a byte that says
+ * whether it is NULL, and a terminating zero byte. */
 #include "build/work.h"
 
 #include <stddef.h>
@@ -23,11 +23,11 @@
 #define PROFILE_MS 60000
 #define PROFILE_BYTES ((uint64_t)8 << 30)
 #define TEXTS_MOST 6
-#define TUNE_MORE 2     /* times as long as it is to take, measuring may take */
-#define TUNE_KERNELS 8  /* no kernel takes more than such a part of the time */
-#define TUNE_KERNEL_S 3 /* nor so many seconds */
+#define TUNE_MORE 2     /* measuring may take so many times the given time */
+#define TUNE_KERNELS 8  /* a kernel may take this part of the time at most */
+#define TUNE_KERNEL_S 3 /* nor more than so many seconds */
 
-#define TUNED_PART 2      /* of the answer: where a dump would be */
+#define TUNED_PART 2      /* part of the answer that otherwise holds a dump */
 #define TUNED_MOST 100000 /* JSON values */
 
 struct compile_wire {
@@ -134,7 +134,7 @@ void work_verify(const void *package, size_t size, const struct verify_options *
         .limits = {.timeout_ms = 1000 * ((seconds < most_s ? seconds : most_s) + VERIFY_MORE_S),
                    .memory_bytes = child_memory_most(),
                    .answer_bytes = LIMIT_JSON_BYTES,
-                   .file_bytes = size, /* code in memory */
+                   .file_bytes = size, /* for memory files with code */
                    .sealed = true},
         .parts = {
             put_options(&wire, sizeof wire, arena), put_texts(texts, 1, arena), {package, size}}};
@@ -150,15 +150,16 @@ void work_profile(const void *package, size_t size, const uint8_t signer[32], do
         .limits = {.timeout_ms = PROFILE_MS,
                    .memory_bytes = PROFILE_BYTES,
                    .answer_bytes = LIMIT_JSON_BYTES,
-                   .file_bytes = size, /* code in memory */
+                   .file_bytes = size, /* for memory files with code */
                    .sealed = true},
         .parts = {put_options(&wire, sizeof wire, arena), {NULL, 0}, {package, size}}};
 }
 
-/* It measures and forgets: nothing of it is on a disk. */
+/* Measurements are not stored on disk. */
 static bool open_tuner(double seconds, urza_tuner **out, struct error *err)
 {
-    double share_s = seconds / TUNE_KERNELS; /* or the first kernels would take it all */
+    double share_s = seconds / TUNE_KERNELS; /* otherwise the first kernels would use all of the
+                                                time */
     const urza_tuner_options options = {.policy = URZA_TUNE_AUTOTUNE,
                                         .budget_s =
                                             share_s < TUNE_KERNEL_S ? share_s : TUNE_KERNEL_S,
@@ -206,14 +207,14 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                             .cache = cache,
                                             .chooser = tuner ? &chooser : NULL,
                                             .kernels_only = true};
-    /* The source may name files in its folder, and nothing else. */
+    /* The source may name files in its folder, and no others. */
     confine_calls(&(struct confinement){.reads = options.folder,
                                         .closed = texts[4],
                                         .writes = cache ? cache_folder(cache) : NULL,
                                         .memory_files = tuner != NULL});
     if (!compile_blueprint(source->data, source->size_bytes, &options, arena, &result, err))
         return false;
-    compile_answer(&result, arena, out); /* the process ends, and all that is open with it */
+    compile_answer(&result, arena, out); /* resources are not freed, as the process ends now */
     char *list = NULL;
     if (tuner && urza_tuner_list(tuner, &list, NULL) == 0 && list) {
         struct strbuf tuned;
@@ -246,7 +247,7 @@ static bool verify(const struct work_order *work, struct arena *arena, struct ch
 bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
                       struct arena *arena, struct child_answer *out, struct error *err)
 {
-    /* Its jobs are confined further. */
+    /* The jobs of verification confine themselves further. */
     confine_calls(&(struct confinement){.processes = true, .memory_files = true});
     struct verify_report report;
     struct verify_summary *summary = ARENA_NEW(arena, struct verify_summary);
@@ -321,7 +322,8 @@ bool work_take_verified(const struct child_answer *answer, struct verify_summary
     if (answer->parts[0].size_bytes != sizeof *out || answer->parts[1].size_bytes == 0)
         return fail(err, ERR_COMPILER_DIED, "the answer of verification is damaged");
     memcpy(out, answer->parts[0].data, sizeof *out);
-    out->pass = *(const unsigned char *)answer->parts[0].data == 1; /* any byte may have come */
+    /* The byte may have any value. */
+    out->pass = *(const unsigned char *)answer->parts[0].data == 1;
     out->name[sizeof out->name - 1] = out->detail[sizeof out->detail - 1] = '\0';
     child_clean(out->name, true);
     child_clean(out->detail, true);

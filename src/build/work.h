@@ -1,5 +1,5 @@
-/* Work that a child process does, as bytes: it may be asked of a child of this process, which has
- * its memory, or of a spawner's, which has not. */
+/* Work for a child process, as bytes. It may be done by a child of this process, which shares its
+ * memory, or by a child of a spawner, which does not. */
 #ifndef URZA_BUILD_WORK_H
 #define URZA_BUILD_WORK_H
 
@@ -17,53 +17,55 @@ struct work_order {
     struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package: borrowed */
 };
 
-/* What is to be compiled, and how. */
+/* A compilation and its options. */
 struct compile_order {
-    const char *source; /* as in build_request, like size, tune_s and closed */
+    const char *source; /* source, size, tune_s and closed as in build_request */
     size_t size;
-    const struct compile_options *options; /* key, chooser and observer do not count */
+    const struct compile_options *options; /* key, chooser and observer are not used */
     double tune_s;
-    const char *cache_folder; /* a part of it is a cache for kernels; NULL: there is none */
+    const char *cache_folder; /* the cache of kernels is a folder inside; NULL: no cache */
     const char *closed;
 };
-/* Compiling so: no child writes what is found as a whole package. */
+/* Encodes a compilation. Children cache kernels only, never whole packages. */
 void work_compile(const struct compile_order *order, struct arena *arena, struct work_order *out);
-/* What was measured meanwhile, as build_result has it: NULL where it is none or damaged. */
+/* The measurements of tuning, as in build_result; NULL where there are none or they are damaged. */
 const char *work_take_tuned(const struct child_answer *answer);
-/* verify_package with these options, but without trusted keys. As a whole it takes half a minute
- * more than its checks may. */
+/* Encodes verify_package with these options, without trusted keys. The time limit of the child is
+ * half a minute above that of its checks. */
 void work_verify(const void *package, size_t size, const struct verify_options *options,
                  struct arena *arena, struct work_order *out);
 
-/* profile_package of one thread at typical sizes, for so many seconds; signer: whose package it is.
+/* Encodes profile_package on one thread at typical sizes, for so many seconds; signer: the key that
+ * must have signed the package.
  */
 void work_profile(const void *package, size_t size, const uint8_t signer[32], double seconds,
                   struct arena *arena, struct work_order *out);
 
-/* Does it: for a child. ERR_BUG for what is not as the functions above have it. */
+/* Runs the work; to be called in a child. ERR_BUG if it was not encoded by the functions above. */
 bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
              struct error *err);
 
-/* The same for a child, which it confines, that has the options as they are, trusted keys among
- * them.
+/* To be called in a child of this process: confines the child and verifies. The options are used as
+ * they are, trusted keys included.
  */
 bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
                       struct arena *arena, struct child_answer *out, struct error *err);
-/* What a child answered to either. evidence lies in the answer. ERR_COMPILER_DIED. */
+/* Reads a child's answer to either kind of verification. evidence points into the answer.
+ * ERR_COMPILER_DIED. */
 bool work_take_verified(const struct child_answer *answer, struct verify_summary *out,
                         const char **out_evidence, size_t *out_bytes, struct error *err);
 
-/* What a child answered to a profile: JSON as profile_print has it, checked to be JSON, and figures
- * of it. ERR_COMPILER_DIED. */
+/* Reads a child's answer to a profile: JSON as from profile_print, checked to be JSON, and figures
+ * from it. ERR_COMPILER_DIED. */
 struct work_profiled {
-    const char *json; /* in the answer */
+    const char *json; /* points into the answer */
     double p50_us;
     uint64_t temporaries_bytes;
 };
 bool work_take_profiled(const struct child_answer *answer, struct work_profiled *out,
                         struct error *err);
 
-/* In a child of this process. */
+/* Runs the work in a child of this process. */
 struct child_exit work_run(const struct work_order *work, struct arena *arena,
                            struct child_answer *out_answer, struct error *err);
 

@@ -1,5 +1,5 @@
-/* Work on what others wrote, in a child process: reading, folding and checking may take any time
- * and memory, or die of them. */
+/* Work on untrusted input in a child process: parsing, folding and checking may take any time and
+ * memory, or crash. */
 #include "cli/apart_priv.h"
 
 #include "base/confine.h"
@@ -20,7 +20,7 @@ static bool work_apart(void *context, struct arena *arena, struct child_answer *
 {
     const struct task *task = context;
     struct cli cli = *task->cli;
-    cli.arena = arena; /* the other one jumps to where the parent would end */
+    cli.arena = arena; /* cli->arena jumps to a place in the parent */
     compile_in_child();
     return task->apart->work(&cli, task->apart->context, out, err);
 }
@@ -68,7 +68,8 @@ bool apart_verify(struct cli *cli, const void *bytes, size_t size,
 {
     struct verification verification = {bytes, size, options};
     struct child_answer answer;
-    struct work_order work; /* for its limits: the options have trusted keys beside */
+    struct work_order work; /* for its limits only: the options contain trusted keys, which it
+                               cannot encode */
     work_verify(bytes, size, options, cli->arena, &work);
     struct child_exit end =
         child_run(verify_work, &verification, &work.limits, cli->arena, &answer, err);

@@ -1,8 +1,8 @@
-/* Work on what others wrote, in a child process, so that whatever it wants or does is an error of
- * this one. The child is ended with the program, and held to the machine's memory.
+/* Work on untrusted input in a child process, so that a crash or excessive memory there is an error
+ * here. The child ends with the program, and its memory is limited to the machine's.
  *
- * The functions take what they return from cli->arena. No secret of this process may lie in its
- * memory meanwhile: the child has a copy. */
+ * Results are allocated in cli->arena. No secrets may be in this process's memory meanwhile, since
+ * the child has a copy. */
 #ifndef URZA_CLI_APART_PRIV_H
 #define URZA_CLI_APART_PRIV_H
 
@@ -15,26 +15,26 @@ struct error;
 /* Runs in the child, where cli->arena is the child's own. */
 typedef bool apart_fn(struct cli *cli, void *context, struct child_answer *out, struct error *err);
 
-/* For the child, once it has read what its command names: from here on it reads files of that
- * folder (NULL: none), keys excepted, and does nothing else to the outside but answer and print.
- * Who measures on this machine cannot have it so (urza tune). */
+/* To be called by the child once it has read the file that its command names: from then on it can
+ * only read files of that folder (NULL: none), keys excepted, answer and print. Not usable for
+ * measuring on this machine (urza tune). */
 void apart_confine(struct cli *cli, const char *folder);
 
 struct apart {
     apart_fn *work;
     void *context;
     uint32_t timeout_ms; /* 0: none */
-    const char *who;     /* the subject of what is said when the child dies */
+    const char *who;     /* subject of the error message when the child dies */
 };
 /* ERR_COMPILER_DIED or ERR_NOMEM when the child dies. */
 bool apart_run(struct cli *cli, const struct apart *apart, struct child_answer *out,
                struct error *err);
-/* The same for work that reads a file and folds its constants: ten minutes at most. */
+/* apart_run for reading a file and folding its constants, with a limit of ten minutes. */
 bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_answer *out,
                 struct error *err);
-/* Prints the graph in text, or its drawing, that is the answer's only part. */
+/* Prints the only part of the answer: the graph as text, or its drawing. */
 void apart_print_graph(const struct cli *cli, const struct child_answer *answer);
-/* verify_package in a child that is confined as the library's is. */
+/* verify_package in a child that is confined like the library's. */
 struct apart_verdict {
     struct verify_summary summary;
     const char *evidence; /* JSON */

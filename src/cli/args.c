@@ -1,4 +1,4 @@
-/* Command lines over getopt_long, and the help that follows from the same table. */
+/* Command lines by getopt_long, and help from the same table. */
 #include <assert.h>
 #include <getopt.h>
 #include <math.h>
@@ -13,7 +13,7 @@
 
 #define OPTIONS_MAX 64
 #define NAME_MAX_BYTES 64
-#define LONG_ONLY 256 /* getopt's value of the first row; letters lie below */
+#define LONG_ONLY 256 /* value of the first row for getopt; letters are below */
 
 static const struct option_row common_rows[] = {
     {"json", 0, OPTION_FLAG, NULL, NULL, "print the result, and an error, as one line of JSON"},
@@ -21,7 +21,8 @@ static const struct option_row common_rows[] = {
 };
 #define COMMON_COUNT (sizeof common_rows / sizeof common_rows[0])
 
-/* Letters to put in, take out or exchange; what is longer than any name is as far as can be. */
+/* Edit distance: letters to insert, delete or replace; the maximum for words longer than any
+ * name. */
 static size_t distance(const char *a, const char *b)
 {
     size_t row[NAME_MAX_BYTES], width = strlen(b);
@@ -125,7 +126,7 @@ static void print_help(const struct cli *cli, const struct option_row *rows)
     printf("\nExample:\n  %s\n", command->example);
 }
 
-/* getopt's own tables, made from rows followed by the common rows. */
+/* getopt's tables, for the rows followed by the common rows. */
 struct tables {
     struct option longs[OPTIONS_MAX + 1];
     char letters[2 * OPTIONS_MAX + 2];
@@ -153,21 +154,22 @@ static void add_row(struct tables *tables, const struct option_row *row, size_t 
 static void fill_tables(struct tables *tables, const struct option_row *rows)
 {
     size_t letter_count = 1;
-    *tables = (struct tables){.letters = ":"}; /* ':' first: a missing value is told apart */
+    *tables = (struct tables){.letters = ":"}; /* leading ':': getopt reports a missing value as
+                                                  such */
     for (; rows->name; rows++)
         add_row(tables, rows, &letter_count);
     for (size_t i = 0; i < COMMON_COUNT; i++)
         add_row(tables, &common_rows[i], &letter_count);
 }
 
-/* The option that was just read, as it was written; what follows it may be its value. */
+/* The option that was just parsed, as it was written; the word may be followed by its value. */
 static const char *last_option(char **argv)
 {
     return argv[optind - 1] == optarg ? argv[optind - 2] : argv[optind - 1];
 }
 
-/* getopt_long also takes the beginning of a name that is the only one to begin so. Here a name is a
- * name: what a command line means must not change when options are added. */
+/* getopt_long also accepts unique prefixes of names. They are refused here, since the meaning of a
+ * command line must not change when options are added. */
 static bool is_spelled_out(const char *word, const struct option *option)
 {
     size_t length = strlen(option->name);

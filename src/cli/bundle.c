@@ -1,4 +1,5 @@
-/* Packages as commands use them: read, trusted, loaded by the public runtime, fed with tensors. */
+/* Packages as commands use them: read, checked for trust, loaded by the public runtime, called with
+ * tensors. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

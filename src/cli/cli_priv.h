@@ -1,8 +1,8 @@
-/* What the commands of the program `urza` share.
+/* Shared by the commands of the program `urza`.
  *
  * A command is a row of commands.def and a function in a file of its own. It parses its arguments
- * with args_parse, works in the arena it is given, prints its result on standard output and returns
- * false with a filled error on failure; only main prints errors and ends the process. One thread.
+ * with args_parse, uses the given arena, prints its result to standard output, and on failure
+ * returns false with a filled error; only main prints errors and ends the process. One thread.
  */
 #ifndef URZA_CLI_CLI_PRIV_H
 #define URZA_CLI_CLI_PRIV_H
@@ -23,7 +23,7 @@ struct strbuf;
 
 struct command;
 
-/* The line on the terminal, under way or not. */
+/* The progress line on the terminal, and whether it is shown. */
 struct progress {
     const char *what;
     bool running, stop;
@@ -35,13 +35,14 @@ struct progress {
 struct cli {
     const struct command *command;
     struct arena *arena; /* lives as long as the process */
-    const char *home;    /* folder of keys; NULL when the environment names none */
-    const char *cache;   /* folder of what was compiled before; NULL as above */
-    const char *(*variable)(const char *name); /* of the environment; NULL: not set */
+    const char *home;    /* folder with keys; NULL when the environment names none */
+    const char *cache;   /* folder of the compilation cache; NULL as above */
+    const char *(*variable)(const char *name); /* reads an environment variable; NULL: not set */
     bool json;                                 /* results and errors as JSON */
-    struct signing_key key; /* only while something is signed; all zero otherwise */
-    bool progress;          /* standard error is a terminal, where progress may be shown */
-    struct progress shown;  /* here, because its thread outlives a jump to where memory ran out */
+    struct signing_key key; /* filled only while something is signed; all zero otherwise */
+    bool progress;          /* standard error is a terminal, so progress may be shown */
+    struct progress shown; /* kept here because its thread continues after a jump for lack of memory
+                            */
 };
 
 typedef bool command_fn(struct cli *cli, int argc, char **argv, struct error *err);
@@ -61,7 +62,7 @@ enum option_kind {
     OPTION_NONE,
     OPTION_FLAG,  /* bool */
     OPTION_TEXT,  /* const char *, borrowed from argv */
-    OPTION_LIST,  /* struct text_list: may be given again and again */
+    OPTION_LIST,  /* struct text_list: may be given repeatedly */
     OPTION_COUNT, /* uint32_t, from 1 */
     OPTION_SEED,  /* uint64_t */
     OPTION_REAL,  /* double, above 0 */
@@ -80,68 +81,73 @@ struct option_row {
     const char *doc;
 };
 
-/* What is not an option. */
+/* The arguments that are not options. */
 struct words {
-    uint32_t least, most; /* how many there may be: set by the caller */
+    uint32_t least, most; /* allowed number, set by the caller */
     char **items;         /* terminated by NULL */
 };
 
 /* Parses argv[1 …] by rows (--json and --help are always there). ERR_USAGE. --help prints the help
- * and returns false with an untouched error: nothing is left to be done. */
+ * and returns false with err unchanged. */
 bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char **argv,
                 struct words *words, struct error *err);
-/* Of the names that name_at gives (NULL behind the last; there is one at least), the one that
- * differs from what was given in the fewest letters. */
+/* The name with the smallest edit distance to `given`. name_at returns the names, at least one, and
+ * NULL after the last. */
 const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index));
 /* The texts of an option that may be given more than once, a line each. */
 const char *args_lines(struct cli *cli, const struct text_list *list);
 #define DIM_OPTION_HELP "a named dim's size, or its range LEAST..MOST, or FACTOR* for multiples"
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
 
-/* Reports. What is printed as plain text goes through these: unprintable characters are shown by
- * their numbers (shown.c). */
+/* Output. Untrusted text is printed only through these functions, which print unprintable
+ * characters as their numbers (shown.c). */
 
-void report_lines(FILE *file, const char *fmt, ...) URZA_PRINTF(2, 3); /* keeps line ends, tabs */
-void report_block(FILE *file, const char *text, size_t size);          /* the same */
-void report_part(FILE *file, const char *text); /* of one line: a line end is unprintable, too */
-const char *report_word(struct cli *cli, const char *text); /* such a part, for report_lines */
+/* Keeps line ends and tabs. */
+void report_lines(FILE *file, const char *fmt, ...) URZA_PRINTF(2, 3);
+void report_block(FILE *file, const char *text, size_t size); /* keeps line ends and tabs */
+void report_part(FILE *file, const char *text); /* part of one line: a line end is unprintable, too
+                                                 */
+/* Such a part as a string, for report_lines. */
+const char *report_word(struct cli *cli, const char *text);
 
-/* One line `urza: class: place: message` on standard error, or an object {error, message, place}.
+/* Prints one line `urza: class: place: message` on standard error, or an object {error, message,
+ * place}.
  */
 void report_error(bool json, const struct error *err);
 /* Prints value as one line on standard output and releases it. */
 void report_json(json_t *value);
-json_t *report_number(double value);   /* null for what JSON cannot say */
+json_t *report_number(double value);   /* null for infinities and NaN */
 json_t *report_text(const char *text); /* a string; bytes that are not UTF-8 become '?' */
 
-/* A line on the terminal, once a second, from the first second on, while work goes on between begin
- * and end (again, or without begin: nothing). Uses a thread that takes no locks but its own. */
+/* Shows a line on the terminal, updated every second, from the first second on, between begin and
+ * end (calling end again, or without begin, does nothing). Uses a thread that takes no locks but
+ * its own. */
 void progress_begin(struct cli *cli, const char *what);
 void progress_end(struct cli *cli);
 
-/* Dumps: DUMP_ALL of compile.h as files in a folder, with a page; the folder is made, and refused
- * (ERR_USAGE) where it holds anything but such files. ERR_IO. */
+/* Writes a dump with level DUMP_ALL of compile.h as files in a folder, with a page; the folder is
+ * made. ERR_USAGE if it contains other files; ERR_IO. */
 bool dump_all_write(struct cli *cli, const char *path, const char *dump, struct error *err);
 
 /* Packages. */
 
-const char *bundle_keys(struct cli *cli); /* the folder of keys; NULL: there is none */
-/* The folder of a blueprint's file, where its relative paths start; NULL for "-". */
+const char *bundle_keys(struct cli *cli); /* the folder with keys; NULL: there is none */
+/* The folder of a blueprint's file, to which its relative paths refer; NULL for "-". */
 const char *bundle_folder(struct cli *cli, const char *path);
-/* How large a file may be, by its first bytes: a package, a model, or JSON. */
+/* The size limit of a file, by its first bytes: for a package, a model, or JSON. */
 size_t bundle_limit(const void *head, size_t size);
-/* The bytes of such a file, 64-aligned, in the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT, which is
- * found before anything is read. */
+/* Reads such a file, 64-aligned, into the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT, which is checked
+ * before reading. */
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,
                  struct error *err);
-/* The same; "-" is standard input. */
+/* As bundle_read; "-" is standard input. */
 bool bundle_read_source(struct cli *cli, const char *path, const char **out_text, size_t *out_size,
                         struct error *err);
-/* The user's trusted keys and those given in hex (--key). ERR_USAGE for text that is no key. */
+/* The user's trusted keys, and those given in hex (--key). ERR_USAGE for text that is not a key. */
 bool bundle_trusted(struct cli *cli, const struct text_list *keys, struct trusted_keys *out,
                     struct error *err);
 
-/* How a command opens a package to run it. */
+/* Options for opening a package to run it. */
 struct bundle_options {
     const char *path;
     const struct text_list *keys;
@@ -153,16 +159,16 @@ struct bundle {
     const void *bytes;
     size_t size_bytes;
     urza_module *module;
-    struct graph graph; /* as the package states it */
+    struct graph graph; /* as stored in the package */
 };
-/* Reads the package, and says how the runtime is to load it. */
+/* Reads the package, and fills the options for loading it in the runtime. */
 bool bundle_prepare(struct cli *cli, const struct bundle_options *options, struct bundle *out,
                     urza_load_options *out_load, struct error *err);
-/* Loads with the public runtime. bundle_release after success only. */
+/* Loads the package with the public runtime. Call bundle_release only after success. */
 bool bundle_open(struct cli *cli, const struct bundle_options *options, struct bundle *out,
                  struct error *err);
 void bundle_release(struct bundle *bundle);
-bool bundle_fail(const urza_error *from, struct error *err); /* the runtime's error as ours; false
-                                                              */
+/* Converts an error of the runtime; returns false. */
+bool bundle_fail(const urza_error *from, struct error *err);
 
 #endif

@@ -1,6 +1,6 @@
-/* urza bench: how long a call takes, and which share of this machine's speed that is.
+/* urza bench: how long a call takes, and which share of this machine's peak that is.
  *
- * The yardstick is measured in the same run on as many threads: multiply-adds in registers, and
+ * The peaks are measured in the same run, on as many threads: multiply-adds in registers, and
  * copying a working set as large as the package's. A kernel is bound by one of the two, so the
  * larger share counts. */
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "cli/measuring_priv.h"
 #include "profile/profile.h"
 
-#define PEAKS 2 /* measured before the calls, and as many behind them */
+#define PEAKS 2 /* measured before the calls, and as many again after them */
 
 static bool measure(struct cli *cli, const struct measuring *measuring, struct profile *out,
                     struct error *err)

@@ -1,8 +1,8 @@
-/* urza compile: blueprint in, package out, by the pipeline (build/build.h).
+/* urza compile: compiles a blueprint to a package by the pipeline (build/build.h).
  *
- * The file is written last and at once: whatever fails before leaves what was there. Configs that
- * were measured on this machine are used; with the strategy `aggressive` the others are measured
- * now. */
+ * The file is written last and atomically: after a failure an old file is unchanged. Configs that
+ * were measured on this machine before are used; with the strategy `aggressive` the others are
+ * measured now. */
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,13 +28,14 @@ struct request {
     struct text_list given_dims;
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade;
-    double tune_s; /* 0: nothing is measured */
+    double tune_s; /* 0: do not measure */
     enum strategy strategy;
 };
 
 struct outcome {
     struct build_result built;
-    const char *warnings; /* as built.compiled.warnings, which is gone; an empty text ends them */
+    const char *warnings; /* a copy of built.compiled.warnings, which is freed earlier; ends with an
+                             empty text */
 };
 
 /* Whether level is one of the names in DUMP_LEVELS. */
@@ -124,7 +125,7 @@ static void show_step(void *context, enum build_step step)
         progress_begin(cli, build_step_name(step));
 }
 
-/* A key that cannot be used is an error before a long compilation, not behind it. */
+/* Checks the key before compiling, so that an unusable one is reported at once. */
 static bool check_key(struct cli *cli, const struct request *request, struct error *err)
 {
     if (request->is_unsigned)
@@ -136,12 +137,13 @@ static bool check_key(struct cli *cli, const struct request *request, struct err
     return ok;
 }
 
-/* The user's tuner, where it has something to say or to do; NULL: the heuristics choose. */
+/* Opens the user's tuner, if it has or makes measurements; NULL: the heuristics choose. */
 static bool open_tuner(struct cli *cli, const struct request *request, urza_tuner **out,
                        struct error *err)
 {
     bool measures = request->tune_s > 0;
-    double share_s = request->tune_s / 8; /* or the first kernels would take it all */
+    double share_s = request->tune_s / 8; /* otherwise the first kernels would use all of the time
+                                           */
     urza_tuner_options options = {.policy = measures ? URZA_TUNE_AUTOTUNE : URZA_TUNE_HEURISTIC,
                                   .budget_s = share_s < KERNEL_SECONDS ? share_s : KERNEL_SECONDS,
                                   .total_s = request->tune_s,
@@ -160,7 +162,7 @@ static bool open_tuner(struct cli *cli, const struct request *request, urza_tune
     return true;
 }
 
-/* Says that a package that did not pass is not written. */
+/* Adds to the error that a package which failed verification is not written. */
 static void forbid(struct error *err)
 {
     struct error was = *err;
@@ -187,7 +189,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
         !check_key(cli, request, err) || !open_tuner(cli, request, &tuner, err))
         return false;
     struct config_chooser chooser = tuner_chooser(tuner);
-    /* The child's memory is not ours: all that counts is the folder. */
+    /* A cache in the child's memory would be lost, so only the folder matters. */
     struct cache *cache =
         request->cache ? cache_new(&(struct cache_options){.folder = request->cache}) : NULL;
     struct build_request build = {

@@ -1,4 +1,4 @@
-/* urza config: what tuning has found, listed, shown, carried elsewhere and forgotten. */
+/* urza config: lists, shows, exports, imports and clears the results of tuning. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "cli/cli_priv.h"
 #include "cli/tuning_priv.h"
 
-/* A text of the tuner's as JSON; the text is freed. */
+/* Parses a text of the tuner as JSON, and frees it. */
 static json_t *take_json(char *text)
 {
     json_t *value = json_loads(text, 0, NULL);

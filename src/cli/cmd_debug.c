@@ -1,7 +1,8 @@
-/* urza debug bisect: the first stage of a compilation that makes the result wrong (debug/debug.h).
+/* urza debug bisect: finds the first stage of a compilation that makes the result wrong
+ * (debug/debug.h).
  *
- * A blueprint or model is first packaged without code, which has its graph and its parameters. The
- * search runs in a child and answers with one line of JSON, from which the text is printed. */
+ * A blueprint or model is first packaged without code, which gives its graph and parameters. The
+ * search runs in a child, whose answer is one line of JSON; the text is printed from that. */
 #include <stdio.h>
 #include <string.h>
 
@@ -30,7 +31,7 @@ static bool is_package(const void *bytes, size_t size)
     return size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0;
 }
 
-/* The contents of a package, given or made without code. */
+/* Reads the contents of a given package, or of one made without code. */
 static bool read_contents(struct cli *cli, const struct request *request, const void *bytes,
                           size_t size, struct bisect_request *bisect, struct error *err)
 {

@@ -1,4 +1,4 @@
-/* urza export: a blueprint of any dialect, a model or a package, written as a model of ONNX. */
+/* urza export: writes a blueprint of any dialect, a model or a package as an ONNX model. */
 #include <stdio.h>
 #include <string.h>
 
@@ -57,7 +57,7 @@ static bool read_package(struct cli *cli, const struct request *request, const v
     return true;
 }
 
-/* Archives of PyTorch are ZIP files, too: a package is one with a manifest. */
+/* PyTorch archives are ZIP files, too, so a package is recognised by its manifest. */
 static bool is_package(const void *bytes, size_t size)
 {
     struct error none = {0};

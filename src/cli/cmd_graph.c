@@ -1,4 +1,4 @@
-/* urza graph: the graph of a blueprint as it is read, or of a package as it is stated there. */
+/* urza graph: prints the graph of a blueprint as it is read, or the graph stored in a package. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* urza import: a model or a blueprint of any dialect, written as a native blueprint. Values of
- * parameters that came with a model go into a safetensors file beside it. */
+/* urza import: writes a model or a blueprint of any dialect as a native blueprint. Parameter values
+ * that came with a model are written to a safetensors file beside it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ struct request {
     uint64_t seed;
 };
 
-/* NAME=FILE.npy */
+/* Parses NAME=FILE.npy. */
 static bool read_known(struct cli *cli, const char *text, struct import_tensor *out,
                        struct error *err)
 {
@@ -66,7 +66,7 @@ static bool read_options(struct cli *cli, const struct request *request, struct 
     return true;
 }
 
-/* The path of the file of parameters: that of the blueprint with another ending. */
+/* The path of the file of parameters: the blueprint's with another extension. */
 static const char *params_path(struct cli *cli, const char *out)
 {
     struct strbuf path;
@@ -79,7 +79,8 @@ static const char *params_path(struct cli *cli, const char *out)
     return path.data;
 }
 
-/* Prints the parameters that came with the model, and says in the document where they are. */
+/* Prints the parameters that came with the model, and adds a reference to their file to the
+ * document. */
 static bool print_params(struct cli *cli, const struct blueprint *blueprint, const char *path,
                          json_t *document, struct strbuf *out, struct error *err)
 {
@@ -145,8 +146,8 @@ static bool import(struct cli *cli, void *context, struct child_answer *out, str
     return print_blueprint(cli, request, blueprint, out, err);
 }
 
-/* The parameters first: a blueprint never names a file that is not there. Nothing can lie beside a
- * device or a pipe: it gets the blueprint alone. */
+/* Parameters are written first, so that a blueprint never names a missing file. A device or pipe
+ * has no folder for a second file, and gets only the blueprint. */
 static bool write_files(struct cli *cli, const struct request *request,
                         const struct child_answer *made, struct error *err)
 {

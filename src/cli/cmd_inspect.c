@@ -1,4 +1,4 @@
-/* urza inspect: what a package holds, after all of it has been verified. */
+/* urza inspect: prints the contents of a package, after verifying all of it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ struct view {
     bool is_signed;
 };
 
-/* Scalar operations of a call: what the graph asks for, and what the kernels do. */
+/* Scalar operations of a call: those that the graph asks for, and those that the kernels do. */
 struct operations {
     int64_t asked, done;
 };
@@ -38,7 +38,8 @@ static bool add_up(const struct plan *plan, const int64_t *dims, struct operatio
     return true;
 }
 
-/* Of the target that does the most for what is asked; false where nothing is native, or counted. */
+/* Counts for the target whose kernels do the most in relation to what is asked; false if there is
+ * no native code, or nothing was counted. */
 static bool count_operations(const struct package_contents *contents, struct operations *out)
 {
     int64_t dims[LIMIT_NAMED_DIMS];
@@ -106,7 +107,7 @@ static json_t *describe_outputs(struct cli *cli, const struct graph *graph)
     return list;
 }
 
-/* Guards are taken from the manifest, where whoever decides about loading reads them. */
+/* Guards are printed from the manifest, which programs read before loading. */
 static bool describe(struct cli *cli, const struct view *view, json_t **out, struct error *err)
 {
     const struct package_contents *contents = &view->contents;

@@ -1,4 +1,4 @@
-/* urza keys: which keys may sign packages that this user loads. */
+/* urza keys: manages the keys whose packages this user trusts. */
 #include <dirent.h>
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -29,7 +29,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct named_key *)a)->name, ((const struct named_key *)b)->name);
 }
 
-/* The key in folder/file, which keys_trusted has found to be one. */
+/* Reads the key in folder/file, which keys_trusted has already checked. */
 static bool read_key(struct cli *cli, const char *folder, const char *file, struct named_key *out,
                      struct error *err)
 {

@@ -1,4 +1,4 @@
-/* urza ops: the operations of blueprints, or those of ONNX that are read. */
+/* urza ops: lists the operations of blueprints, or the ONNX operations that can be read. */
 #include <stdio.h>
 
 #include "base/error.h"

@@ -1,4 +1,4 @@
-/* urza pass: one graph pass, on a graph in text. */
+/* urza pass: runs one graph pass on a graph in text form. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ struct request {
     const char *file, *text;
     size_t size;
     const struct pass_row *pass;
-    const struct target *target; /* NULL: the pass asks for none */
+    const struct target *target; /* NULL: the pass does not depend on the target */
 };
 
 static const char *pass_name(uint32_t index)
@@ -55,7 +55,8 @@ static void list_passes(struct cli *cli)
         json_decref(list);
 }
 
-/* What a pass relies on is a bug where the pipeline lacks it, and here the graph's business. */
+/* Checks what the pass needs. In the pipeline a violation would be a bug; here it is a fault of the
+ * given graph. */
 static bool has_needs(const struct pass_row *pass, const struct graph *graph, struct arena *arena,
                       struct error *err)
 {
@@ -68,7 +69,7 @@ static bool has_needs(const struct pass_row *pass, const struct graph *graph, st
     return true;
 }
 
-/* Reads, runs and prints, in the child: a text is what anybody wrote. */
+/* Reads, runs and prints in the child, since the text is untrusted. */
 static bool run_pass(struct cli *cli, void *context, struct child_answer *out, struct error *err)
 {
     const struct request *request = context;

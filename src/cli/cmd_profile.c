@@ -1,4 +1,4 @@
-/* urza profile: where the time of a call goes, launch by launch. */
+/* urza profile: the time of a call by launch. */
 #include <stdio.h>
 #include <string.h>
 

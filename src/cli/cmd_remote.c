@@ -1,4 +1,4 @@
-/* urza remote: a registry from the command line, over the public client. */
+/* urza remote: a registry from the command line, by the public client. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +16,10 @@
 struct remote {
     struct cli *cli;
     urza_client *client;
-    char **words; /* behind the verb */
+    char **words; /* arguments after the verb */
     const char *url, *token_file, *ca_file, *out;
     struct text_list hints, keys;
-    double timeout_s; /* 0: the client's */
+    double timeout_s; /* 0: the client's default */
     bool later, check, allow_unsigned;
 };
 
@@ -30,7 +30,7 @@ static bool fail_as(const urza_error *from, struct error *err)
     return bundle_fail(from, err);
 }
 
-/* The answer's JSON, in the caller's hands; NULL on failure. Frees the answer. */
+/* The JSON of an answer, which the caller owns; NULL on failure. Frees the answer. */
 static json_t *value_of(urza_answer *answer, struct error *err)
 {
     const char *text = urza_answer_json(answer);
@@ -51,7 +51,7 @@ static json_t *ask(struct remote *remote, const char *method, const char *path, 
     return value_of(answer, err);
 }
 
-/* A value as a word of a line: lists between commas, objects as JSON. */
+/* Prints a value as one word: lists separated by commas, objects as JSON. */
 static const char *word_of(struct cli *cli, const json_t *value)
 {
     struct strbuf text;
@@ -71,7 +71,7 @@ static const char *word_of(struct cli *cli, const json_t *value)
     return report_word(cli, text.data);
 }
 
-/* All members, a line each. Takes the value. */
+/* Prints all members, one per line. Releases the value. */
 static bool show(struct cli *cli, json_t *value)
 {
     const char *key;
@@ -88,7 +88,7 @@ static bool show(struct cli *cli, json_t *value)
     return true;
 }
 
-/* Says that something was done, in words or as the service's answer. Takes the value. */
+/* Reports success, in words or as the service's answer. Releases the value. */
 static bool say(struct cli *cli, json_t *value, const char *what, const char *subject)
 {
     if (!value)
@@ -143,7 +143,8 @@ static bool write_package(struct remote *remote, const char *kernel, struct erro
     return ok;
 }
 
-/* NAME=VALUE: a value that is a number, true or false in JSON is that, all else is a text. */
+/* Parses NAME=VALUE: a VALUE that is a number, true or false in JSON becomes that, anything else a
+ * string. */
 static bool take_hints(const struct remote *remote, json_t *out, struct error *err)
 {
     for (uint32_t i = 0; i < remote->hints.texts.count; i++) {
@@ -360,7 +361,7 @@ static bool run_cancel(struct remote *remote, struct error *err)
                remote->words[0]);
 }
 
-/* trust NAME [KEY]: a key that is given must be the service's. */
+/* trust NAME [KEY]: the given key must equal the service's. */
 static bool run_trust(struct remote *remote, struct error *err)
 {
     struct cli *cli = remote->cli;
@@ -386,7 +387,7 @@ static bool run_trust(struct remote *remote, struct error *err)
 
 static const struct verb {
     const char *name;
-    uint32_t least, most; /* words behind it */
+    uint32_t least, most; /* allowed number of arguments after the verb */
     bool (*run)(struct remote *remote, struct error *err);
 } verbs[] = {
     {"compile", 1, 1, run_compile}, {"fetch", 1, 1, run_fetch}, {"list", 0, 32, run_list},

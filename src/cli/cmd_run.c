@@ -1,6 +1,6 @@
-/* urza run: a package on files, or on random numbers.
+/* urza run: runs a package on files, or on random numbers.
  *
- * Outputs are written after the call has succeeded, each file at once. */
+ * Outputs are written after the call has succeeded, each file atomically. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include "verify/verify.h"
 
 #define SHOWN_VALUES 8
-#define NPY_HEAD_BYTES 65536 /* more than the header of a .npy file takes */
+#define NPY_HEAD_BYTES 65536 /* more than the header of any .npy file */
 
 struct request {
     struct bundle_options open;
@@ -24,14 +24,14 @@ struct request {
     uint64_t seed;
 };
 
-/* One call under way; arrays are by index of input or output. */
+/* The state of one call; arrays are indexed by input or output. */
 struct call {
     struct bundle bundle;
-    const struct npy **given; /* NULL: none */
+    const struct npy **given; /* NULL: random values */
     DLTensor *inputs, *outputs;
     const char **paths;
     urza_result *hold;
-    char fallback[128]; /* empty: ran natively */
+    char fallback[128]; /* empty: it ran natively */
 };
 
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
@@ -62,7 +62,7 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
                 out->random);
 }
 
-/* The largest file that an input's values may lie in: no more of it is read. */
+/* Limit on the size of a file with an input's values, which is checked before reading. */
 static size_t npy_limit(const struct graph *graph, const struct node *node)
 {
     int64_t bytes = (int64_t)dtype_bytes(node->dtype), least, most;
@@ -91,7 +91,8 @@ static const struct node *input_node(const struct graph *graph, uint32_t index)
     return graph_node(graph, graph->inputs.items[index]);
 }
 
-/* Reads NAME=FILE. A name may hold '=', so the longest one that is an input counts. */
+/* Reads NAME=FILE. A name may contain '=', so the longest prefix that is an input's name is
+ * used. */
 static bool read_input(struct cli *cli, const char *text, struct call *call, struct error *err)
 {
     const struct graph *graph = &call->bundle.graph;
@@ -128,7 +129,7 @@ static bool read_input(struct cli *cli, const char *text, struct call *call, str
     return true;
 }
 
-/* Sizes for random inputs: what files say comes before what --dims says. */
+/* Sizes of random inputs: sizes of files take precedence over --dims. */
 static bool choose_dims(struct call *call, const char *text, int64_t *dims, struct error *err)
 {
     struct graph *graph = &call->bundle.graph;
@@ -203,7 +204,8 @@ static const void *tensor_data(const DLTensor *tensor)
     return (const char *)tensor->data + tensor->byte_offset;
 }
 
-/* folder/NAME.npy; what could leave the folder or hide is written as %XX, so names stay apart. */
+/* folder/NAME.npy. Characters that could leave the folder or hide the file are written as %XX, so
+ * different names give different files. */
 static const char *output_path(struct cli *cli, const char *folder, const char *name)
 {
     struct strbuf path;
@@ -264,7 +266,7 @@ static json_t *describe(const struct call *call)
     return object;
 }
 
-/* "y  f32[8, 10]  results/y.npy", or the first values when no file was asked for. */
+/* Prints "y  f32[8, 10]  results/y.npy", or the first values if no file was requested. */
 static bool print_output(struct cli *cli, const struct call *call, uint32_t index,
                          struct error *err)
 {

@@ -1,4 +1,4 @@
-/* urza serve, fsck, gc, token: the registry as a service, and what is done to its data while it is
+/* urza serve, fsck, gc, token: the registry as a service, and maintenance of its data while it is
  * stopped. Every setting (server/settings.def) is an option of serve. */
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #define ROWS_MOST 64
 #define NAME_BYTES 64
 
-/* The rows of all settings: values as texts, parsed where they are set. */
+/* Options for all settings: values are texts, and parsed when they are set. */
 struct setting_options {
     struct option_row rows[ROWS_MOST];
     char names[ROWS_MOST][NAME_BYTES];
@@ -50,7 +50,7 @@ static const char *variable_of(struct cli *cli, const char *setting)
     return cli->variable(name.data);
 }
 
-/* Defaults, the file, the environment, options. */
+/* Collects settings from defaults, the file, the environment and options. */
 static bool gather(struct cli *cli, const char *file, const struct setting_options *options,
                    struct settings *out, struct error *err)
 {
@@ -101,7 +101,7 @@ bool cmd_serve(struct cli *cli, int argc, char **argv, struct error *err)
     return server_run(&server, err);
 }
 
-/* fsck and gc: --data, and the rest from file and environment. */
+/* For fsck and gc: --data, and other settings from file and environment. */
 static bool open_stopped(struct cli *cli, int argc, char **argv, bool *repair, struct settings *out,
                          struct error *err)
 {

@@ -1,7 +1,7 @@
 /* urza tune: measures the kernels of a blueprint or package, or all that were recorded.
  *
- * Everything that may die does so in a child: one finds the kernels, and one for each kernel
- * measures it and writes the result to the cache, which is where this process reads it. */
+ * Everything that may crash runs in a child: one finds the kernels, and one per kernel measures it
+ * and writes the result to the cache, from which this process reads it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +19,21 @@
 
 #define SECONDS_EACH 3.0
 #define SECONDS_MAX 1e6
-#define MEASURE_MS 120000 /* for what measuring needs besides the budget */
+#define MEASURE_MS 120000 /* time for measuring in addition to the budget */
 
 struct request {
     const char *file, *targets;
-    double budget_s; /* 0: SECONDS_EACH for each kernel */
+    double budget_s; /* 0: SECONDS_EACH per kernel */
     bool recorded, again;
 };
 
 struct kernels {
-    VEC(const char *) records; /* JSON, each once */
+    VEC(const char *) records; /* JSON, without duplicates */
 };
 
 struct finding {
     const struct request *request;
-    struct strbuf records; /* one a line */
+    struct strbuf records; /* one per line */
 };
 
 static bool write_record(void *context, const char *record, struct error *err)
@@ -46,7 +46,7 @@ static bool write_record(void *context, const char *record, struct error *err)
     return true;
 }
 
-/* A package is compiled from its graph: parameters' values do not matter. */
+/* Compiles a package's graph again; the values of parameters do not matter. */
 static bool compile_package(struct cli *cli, const void *bytes, size_t size,
                             const struct compile_options *options, struct error *err)
 {
@@ -105,7 +105,7 @@ static bool find_kernels(struct cli *cli, void *context, struct child_answer *ou
     return true;
 }
 
-/* The records of a file's kernels. */
+/* Reads the records of a file's kernels. */
 static bool read_records(struct cli *cli, const struct request *request, struct kernels *out,
                          struct error *err)
 {
@@ -137,7 +137,8 @@ static bool measure(struct cli *cli, void *context, struct child_answer *out, st
            bundle_fail(&problem, err);
 }
 
-/* Entries of the cache by what was asked for: those not measured yet that this machine can run. */
+/* Selects from the cache the recorded entries that were not measured yet and that this machine can
+ * run. */
 static bool choose_recorded(struct cli *cli, urza_tuner *tuner, struct kernels *out,
                             struct error *err)
 {
@@ -166,7 +167,7 @@ static bool choose_recorded(struct cli *cli, urza_tuner *tuner, struct kernels *
     return true;
 }
 
-/* The entry as urza_tuner_list has it, or NULL. */
+/* The record's entry, as in urza_tuner_list, or NULL. */
 static json_t *find_row(urza_tuner *tuner, const char *record)
 {
     urza_error problem;
@@ -192,7 +193,7 @@ static bool is_measured(urza_tuner *tuner, const char *record)
     return measured;
 }
 
-/* Measures one kernel; what fails is said and passed over. */
+/* Measures one kernel; a failure is reported and skipped. */
 static void tune_one(struct cli *cli, urza_tuner *tuner, const char *record, double budget_s,
                      json_t *rows)
 {

@@ -1,4 +1,4 @@
-/* urza verify: the validator on a finished package. */
+/* urza verify: runs the validator on a finished package. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -7,7 +7,7 @@
 #include "cli/cli_priv.h"
 #include "verify/verify.h"
 
-/* The outcome as an error: which check failed first, and how many. */
+/* Converts the outcome to an error: the first failed check, and how many failed. */
 static bool judge(const struct verify_summary *summary, const char *path, struct error *err)
 {
     if (summary->pass)

@@ -2,10 +2,10 @@
  *
  *   DIR/graph.txt
  *   DIR/TARGET.LEVEL.txt    optimised, groups, loops, schedule, plan; TARGET.ll, TARGET.s
- *   DIR/index.html          needs nothing else: no scripts, no other files
+ *   DIR/index.html          self-contained: no scripts, no other files
  *
- * The texts hold names that somebody chose, and come from a child: they are escaped in the page,
- * and only known levels and targets become names of files. */
+ * The texts contain untrusted names and come from a child: they are escaped in the page, and only
+ * known levels and targets become file names. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@
 
 static const struct level {
     const char *name, *suffix;
-    const char *comment; /* begins the line that names a kernel; NULL: the text names it */
+    const char *comment; /* prefix of lines that name a kernel; NULL: the text itself names it */
 } levels[] = {
     {"graph", ".txt", NULL},
     {"optimised", ".optimised.txt", NULL},
@@ -35,7 +35,7 @@ static const struct level {
     {"plan", ".plan.txt", NULL},
 };
 #define LEVELS (sizeof levels / sizeof levels[0])
-/* What is shown of a kernel, a column each. */
+/* The columns that are shown for a kernel. */
 static const char *const columns[] = {"groups", "loops", "schedule", "asm"};
 #define COLUMNS (sizeof columns / sizeof columns[0])
 
@@ -104,7 +104,7 @@ static bool add_files(struct folder *f, const char *dump, struct error *err)
     return f->count > 0 || fail(err, ERR_UNSUPPORTED, "there is nothing to dump");
 }
 
-/* Text that is safe between tags and in attributes. */
+/* Escapes text for use between tags and in attributes. */
 static void escape(struct strbuf *out, const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
@@ -144,7 +144,7 @@ static const struct dump_section *find_section(const struct folder *f, const cha
     return NULL;
 }
 
-/* The line of a kernel among the groups, which are a line each in the order of kernels. */
+/* Selects the line of a kernel in the text of groups, which has one line per kernel, in order. */
 static void line_of(struct dump_section *groups, uint32_t kernel)
 {
     const char *at = groups->text, *end = at + groups->size;
@@ -217,7 +217,7 @@ static void put_page(const struct folder *f, struct strbuf *page)
     strbuf_puts(page, "</body></html>\n");
 }
 
-/* The folder is there, and holds nothing but what will be written. */
+/* Opens or makes the folder, which must contain nothing but files that will be written. */
 static bool open_folder(const struct folder *f, struct error *err)
 {
     const struct dirent *entry;

@@ -1,4 +1,4 @@
-/* The program `urza`: finds the command and reads the environment, which nothing below does. */
+/* The program `urza`: selects the command and reads the environment, which no other code does. */
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,9 +42,9 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* A folder of $URZA_HOME, else urza in the folder that a variable names, else in one of $HOME; NULL
- * when nothing names one. Relative folders of XDG's variables do not count, as its specification
- * says. */
+/* A folder in $URZA_HOME, else urza in the folder that a variable names, else in a folder of $HOME;
+ * NULL when none is set. Relative paths in XDG variables are ignored, as the XDG specification
+ * demands. */
 static const char *find_folder(struct arena *arena, const char *of_own, const char *variable,
                                const char *of_user)
 {
@@ -62,7 +62,7 @@ static const char *find_folder(struct arena *arena, const char *of_own, const ch
     return path.data;
 }
 
-/* Found ahead of parsing, so that a wrong command line is reported in the form that was asked for.
+/* Detected before parsing, so that a wrong command line is reported in the requested form.
  */
 static bool wants_json(int argc, char **argv)
 {
@@ -72,7 +72,7 @@ static bool wants_json(int argc, char **argv)
     return false;
 }
 
-/* False with err untouched: help was printed, and all is well. */
+/* False with err unchanged: help was printed, which is success. */
 static bool run(struct cli *cli, int argc, char **argv, struct error *err)
 {
     const char *name = argc > 1 ? argv[1] : "";
@@ -84,7 +84,7 @@ static bool run(struct cli *cli, int argc, char **argv, struct error *err)
         puts(compiler_version());
         return true;
     }
-    /* Memory that a request wants and the machine lacks is an error like any other. */
+    /* If the machine lacks the memory that a request needs, that is reported as an error. */
     jmp_buf no_memory;
     if (setjmp(no_memory) != 0) {
         cli->arena->oom = NULL;
@@ -110,7 +110,7 @@ int main(int argc, char **argv)
     struct arena arena;
     struct error err = {.code = ERR_NONE};
     arena_init(&arena);
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of writing, not an end */
+    signal(SIGXFSZ, SIG_IGN); /* so that exceeding a file size limit is an error of writing */
     struct cli cli = {.arena = &arena,
                       .home = find_folder(&arena, "", "XDG_CONFIG_HOME", ".config"),
                       .cache = find_folder(&arena, "/cache", "XDG_CACHE_HOME", ".cache"),

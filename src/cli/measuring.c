@@ -1,5 +1,5 @@
-/* The command lines of urza bench and urza profile. Help shows a command's own options between
- * those that say what is measured and those that say whose packages are taken. */
+/* Command lines of urza bench and urza profile. Help lists a command's own options between those
+ * that select what is measured and those about trust. */
 #include "cli/measuring_priv.h"
 
 #include <assert.h>

@@ -1,4 +1,4 @@
-/* What the commands that measure a package share: options, and reading it. */
+/* Shared by the commands that measure a package: options, and reading the package. */
 #ifndef URZA_CLI_MEASURING_PRIV_H
 #define URZA_CLI_MEASURING_PRIV_H
 
@@ -7,19 +7,19 @@
 struct measuring {
     struct bundle_options open;
     struct text_list keys; /* --key */
-    const char *dims;      /* as in profile_options, like seconds */
+    const char *dims;      /* dims and seconds as in profile_options */
     double seconds;
 };
 
-/* What differs from command to command. */
+/* The differences between the commands. */
 struct measuring_rows {
-    const char *seconds_doc, *target_doc; /* of these options */
-    const struct option_row *own;         /* further options, ended by {0}; NULL: none */
+    const char *seconds_doc, *target_doc; /* help texts of these options */
+    const struct option_row *own;         /* further options, ending with {0}; NULL: none */
 };
-/* Parses the command line into *out. As args_parse. */
+/* Parses the command line into *out. Fails as args_parse. */
 bool measuring_parse(struct cli *cli, int argc, char **argv, const struct measuring_rows *rows,
                      struct measuring *out, struct error *err);
-/* Reads the package, and fills options but for peaks. */
+/* Reads the package, and fills the options except peaks. */
 bool measuring_open(struct cli *cli, const struct measuring *measuring, struct bundle *out,
                     struct profile_options *out_options, struct error *err);
 

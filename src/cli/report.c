@@ -1,4 +1,4 @@
-/* What commands print: results on standard output, errors and progress on standard error. */
+/* Output of commands: results on standard output, errors and progress on standard error. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ json_t *report_text(const char *text)
 static void print_line(const json_t *value, FILE *file)
 {
     if (!value)
-        child_no_memory(); /* jansson had none for it */
+        child_no_memory(); /* jansson is out of memory */
     struct arena arena;
     struct strbuf text;
     arena_init(&arena);
@@ -74,11 +74,11 @@ void report_error(bool json, const struct error *err)
 static void put_terminal(const char *text)
 {
     ssize_t written = write(STDERR_FILENO, text, strlen(text));
-    (void)written; /* a terminal that is gone needs no progress */
+    (void)written; /* if the terminal is gone, progress does not matter */
 }
 
-/* Writes with write(2), not stdio: compilation forks while this runs, and the child must not
- * inherit a stream that somebody holds. */
+/* Uses write(2), not stdio: compilation forks while this thread runs, and the child must not
+ * inherit a locked stream. */
 static void *show_progress(void *argument)
 {
     struct progress *progress = argument;
@@ -116,7 +116,7 @@ void progress_begin(struct cli *cli, const char *what)
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&progress->mutex, NULL);
 
-    sigset_t all, before; /* signals are for the thread that works */
+    sigset_t all, before; /* signals are for the main thread */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     progress->running = pthread_create(&progress->thread, NULL, show_progress, progress) == 0;

@@ -1,7 +1,7 @@
-/* Text on its way to a terminal. Names, paths and messages quote what others wrote: a control
- * character there would move the cursor, retitle the window or hide what follows, and one that
- * turns the direction of writing shows other text than there is. Such characters are printed by
- * their numbers: \x1b for a byte, \u202e for a character. */
+/* Makes text safe for a terminal. Names, paths and messages quote untrusted text: a control
+ * character in it could move the cursor, change the window's title or hide text, and one that
+ * changes the direction of writing would make it look different. Such characters are printed as
+ * numbers: \x1b for a byte, \u202e for a character. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
 
-/* The character at text and its bytes; 0 bytes for what is no UTF-8. */
+/* Decodes the character at text and returns its length; 0 for invalid UTF-8. */
 static size_t decode(const char *text, size_t size, uint32_t *out)
 {
     static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
@@ -29,8 +29,8 @@ static size_t decode(const char *text, size_t size, uint32_t *out)
     return code < least[length] || code > 0x10ffff || surrogate ? 0 : length;
 }
 
-/* Controls, and what Unicode has to turn or break lines: marks, embeddings, overrides, isolates,
- * separators. */
+/* Whether a character may be printed: not control characters, nor Unicode's characters that change
+ * direction or break lines (marks, embeddings, overrides, isolates, separators). */
 static bool is_plain(uint32_t code, bool lines)
 {
     if (code < 0x20)
@@ -40,7 +40,7 @@ static bool is_plain(uint32_t code, bool lines)
            code != 0xfeff;
 }
 
-/* The bytes of text up to the first character that must not be printed. */
+/* The number of bytes before the first character that must not be printed. */
 static size_t plain_bytes(const char *text, size_t size, bool lines)
 {
     size_t at = 0;
@@ -52,8 +52,9 @@ static size_t plain_bytes(const char *text, size_t size, bool lines)
     return at;
 }
 
-/* How the character at text is printed instead; returns its bytes. In JSON, where there are no
- * other control characters than DEL and those beyond ASCII, it is an escape of the same meaning. */
+/* The replacement for the character at text; returns the character's length. In JSON output, where
+ * the only unescaped control characters are DEL and those beyond ASCII, the replacement is an
+ * escape with the same meaning. */
 static size_t escape(const char *text, size_t size, char out[16])
 {
     uint32_t code = 0;

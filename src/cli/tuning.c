@@ -1,4 +1,4 @@
-/* The user's tuner: where its cache lies, how its warnings and entries look. */
+/* The user's tuner: the folder of its cache, and printing its warnings and entries. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,13 +37,13 @@ void tuning_progress(void *user, const urza_tune_progress *p)
     if (!cli->progress)
         return;
     snprintf(op, sizeof op, "%s", p->op);
-    for (char *at = op; *at != '\0'; at++) /* nothing for the terminal to obey */
+    for (char *at = op; *at != '\0'; at++) /* replaces control characters */
         *at = *at < ' ' || *at > '~' ? '?' : *at;
     int size =
         snprintf(line, sizeof line, "%s%s: %u of %u tried, %u left, %.1f s%s", clear, op, p->tried,
                  p->candidates, p->alive, p->elapsed_s, p->elapsed_s >= p->budget_s ? clear : "");
     ssize_t written = size > 0 ? write(STDERR_FILENO, line, strnlen(line, sizeof line)) : 0;
-    (void)written; /* a terminal that is gone needs no progress */
+    (void)written; /* if the terminal is gone, progress does not matter */
 }
 
 void tuning_time(double ns, char out[TUNING_TIME_BYTES])

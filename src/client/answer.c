@@ -1,4 +1,4 @@
-/* JSON of the service, and its errors as ours. */
+/* JSON answers of the service, and conversion of its errors. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +6,8 @@
 #include "base/limits.h"
 #include "client/client_priv.h"
 
-#define ANSWER_BYTES_MOST ((size_t)16 << 20) /* packages aside */
+/* Of JSON; packages have a limit of their own. */
+#define ANSWER_BYTES_MOST ((size_t)16 << 20)
 
 struct urza_answer {
     struct bytes json;
@@ -40,7 +41,7 @@ struct urza_answer *answer_new(struct exchange *exchange, struct error *err)
     return answer;
 }
 
-/* The class of a name: the first that has it. ERR_NONE: no class of ours. */
+/* The first error class with this name. ERR_NONE: no known class. */
 static enum error_code class_of(const char *name)
 {
     for (enum error_code code = ERR_NONE + 1; code < ERR_COUNT; code++)
@@ -49,7 +50,8 @@ static enum error_code class_of(const char *name)
     return ERR_NONE;
 }
 
-/* Of an answer that names no class: from something before the service, as a proxy. */
+/* The class for an answer that names none, which comes from something in front of the service, such
+ * as a proxy. */
 static enum error_code class_of_status(int http)
 {
     switch (http) {

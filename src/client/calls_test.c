@@ -1,5 +1,5 @@
-/* Calls whose answers are JSON: what is sent, what errors become, what is tried again; and watching
- * a job over streams that break. */
+/* Calls with JSON answers: what is sent, how errors are converted, what is retried; and watching a
+ * job over streams that break. */
 #include "client/test_util.h"
 
 #include <jansson.h>
@@ -81,7 +81,7 @@ static bool echo(struct service *service, struct heard *heard)
     return true;
 }
 
-/* Takes the answer. */
+/* Checks an answer against what was sent, and frees it. */
 static void sent(urza_answer *answer, const char *key, const char *expected)
 {
     json_t *value = json_loads(urza_answer_json(answer), 0, NULL);
@@ -304,7 +304,7 @@ static void a_report_is_not_counted_twice(void **state)
     must_give(urza_client_observe(client, "best", &report, &err), ERR_LIMIT, &err, "");
     urza_client_close(client);
     service_stop(&service);
-    client = open_client(service.url, &quick); /* nobody listens: nothing can have arrived */
+    client = open_client(service.url, &quick); /* nobody listens, so nothing can have arrived */
     report.sample_count = 3;
     must_give(urza_client_observe(client, "best", &report, &err), ERR_CONNECTION, &err, "");
     urza_client_close(client);
@@ -331,7 +331,7 @@ static bool job(struct service *service, struct heard *heard)
         return true;
     }
     say(heard->fd, head);
-    if (heard->number == 2) { /* broken amid an event */
+    if (heard->number == 2) { /* broken in the middle of an event */
         say(heard->fd, PROGRESS("compiling") ": a comment\n\n" PROGRESS("verifying") "event: pro");
         return false;
     }
@@ -457,14 +457,15 @@ static void a_watch_has_an_end(void **state)
     urza_client_close(client);
     service_stop(&service);
 
-    start(&service, say_text, "{}"); /* no stream */
+    start(&service, say_text, "{}"); /* not a stream */
     client = open_client(service.url, &quick);
     must_give(urza_client_watch(client, "job-1", 20, NULL, NULL, NULL, &err), ERR_PROTOCOL, &err,
               "application/json");
     urza_client_close(client);
     service_stop(&service);
 
-    client = open_client(service.url, &(urza_client_options){.timeout_ms = 500}); /* away */
+    /* The service is away. */
+    client = open_client(service.url, &(urza_client_options){.timeout_ms = 500});
     must_give(urza_client_watch(client, "job-1", -1, NULL, NULL, NULL, &err), ERR_CONNECTION, &err,
               "");
     urza_client_close(client);

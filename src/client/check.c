@@ -1,7 +1,7 @@
-/* Whether bytes from elsewhere are a package of somebody who is trusted.
+/* Checks whether bytes are a package signed by a trusted key.
  *
- * The package is read on a thread of its own: dims that are nested in each other take more stack
- * than a host's thread may have, and numbers are to be read in the usual mode of floating point. */
+ * The package is parsed on a separate thread: nested dims take more stack than a host's thread may
+ * have, and numbers must be parsed in the default floating-point mode. */
 #include <fenv.h>
 
 #include "client/client_priv.h"
@@ -14,7 +14,7 @@ struct check {
     size_t size;
     struct arena arena;
     jmp_buf no_memory;
-    char id[KERNEL_ID_BYTES]; /* of one that is */
+    char id[KERNEL_ID_BYTES]; /* of a valid package */
     bool ok;
     struct error err;
 };

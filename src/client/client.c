@@ -1,4 +1,4 @@
-/* The public interface: opening, and calls that are one exchange. */
+/* The public interface: opening, and calls that consist of one exchange. */
 #include <math.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -206,7 +206,7 @@ static bool is_json(const urza_request *request)
     return at < end && *at == '{';
 }
 
-/* Hints as a JSON object of the caller's; NULL on failure. */
+/* Parses hints to a JSON object that the caller owns; NULL on failure. */
 static json_t *read_hints(const char *hints, struct error *err)
 {
     json_t *value = hints ? json_read(hints, strlen(hints), err) : json_object();
@@ -230,7 +230,7 @@ static void add_value(struct bytes *body, json_t *value)
     json_decref(value);
 }
 
-/* The source goes into the body as it is: it was found to be one value of JSON, and no more. */
+/* The source is inserted into the body unchanged: it was checked to be exactly one JSON value. */
 static bool make_body(const urza_request *request, json_t *hints, struct bytes *body,
                       struct error *err)
 {
@@ -262,7 +262,7 @@ static void add_query(struct bytes *path, const char *name, const char *value)
     curl_free(safe);
 }
 
-/* A model's hints stand in the query. */
+/* Hints for a model are passed in the query. */
 static bool add_hints(struct bytes *path, json_t *hints, struct error *err)
 {
     const char *name;
@@ -309,7 +309,7 @@ static bool compile(struct urza_client *client, const urza_request *request, boo
                                 .type = model ? "application/octet-stream" : "application/json",
                                 .body = model ? request->source : body.data,
                                 .body_bytes = model ? request->size : body.size,
-                                .repeatable = true}; /* what is compiled already is found */
+                                .repeatable = true}; /* finds an earlier try's result */
     ok = ok && answer_ask(client, &exchange, out, err);
     json_decref(hints);
     bytes_release(&body);
@@ -339,9 +339,9 @@ URZA_EXPORT int urza_client_submit(urza_client *client, const urza_request *requ
 
 struct question {
     const char *method;
-    const char *path; /* all of it, or what stands before a name */
+    const char *path; /* the whole path, or the part before a name */
     const char *json; /* NULL: no body */
-    bool repeatable;  /* as of an exchange */
+    bool repeatable;  /* as in struct exchange */
 };
 
 static bool ask(struct urza_client *client, const struct question *question, urza_answer **out,
@@ -357,7 +357,7 @@ static bool ask(struct urza_client *client, const struct question *question, urz
     return answer_ask(client, &exchange, out, err);
 }
 
-/* The same with a path that names something. */
+/* As ask, with a name appended to the path. */
 static bool ask_of(struct urza_client *client, struct question question, const char *name,
                    const char *behind, urza_answer **out, struct error *err)
 {
@@ -402,8 +402,8 @@ URZA_EXPORT int urza_client_cancel(urza_client *client, const char *job, urza_er
     struct error error;
     const struct question question = {"DELETE", "/api/v1/jobs/", NULL, true};
     bool ok = ask_of(client, question, job, "", NULL, &error);
-    if (!ok && error.code == ERR_CONFLICT) /* cancelled already: by a first try that was not heard
-                                              of, say */
+    if (!ok && error.code == ERR_CONFLICT) /* it may have been cancelled by an earlier try whose
+                                              answer was lost */
         ok = is_cancelled(client, job);
     return client_result(ok, &error, err);
 }

@@ -1,5 +1,5 @@
-/* A stream as lines, lines as events: an empty line ends one. Lines end with LF or CR LF; a CR
- * alone, which the standard allows too, is skipped wherever it stands. */
+/* Splits a stream into lines, and lines into events: an empty line ends one. Lines end with LF or
+ * CR LF; a CR alone, which the standard also allows as a line end, is ignored. */
 #include "client/events.h"
 
 #include <stdio.h>
@@ -20,7 +20,7 @@ void events_begin(struct events *events)
     forget(events);
 }
 
-/* What a line says of a field; NULL: it is about another one. */
+/* The value in a line of this field; NULL: the line has another field. */
 static const char *value_of(const char *line, const char *field)
 {
     size_t length = strlen(field);

@@ -1,4 +1,4 @@
-/* Streams in pieces of every size, and past their bounds. */
+/* Streams in pieces of every size, and beyond the limits. */
 #include "client/events.h"
 
 #include <setjmp.h>
@@ -13,7 +13,7 @@
 
 struct told {
     char text[512];
-    int most; /* events that are taken */
+    int most; /* number of events that are accepted */
 };
 
 static bool tell(void *context, const char *kind, const char *data)
@@ -68,7 +68,7 @@ static void what_is_not_ended_is_dropped(void **state)
     free(events);
 }
 
-/* A line of size bytes, or data of several lines with as many. */
+/* Parses a line of size bytes, or several lines of data with as many in total. */
 static bool take_long(struct events *events, size_t size, size_t lines)
 {
     char *line = malloc(size + 16);

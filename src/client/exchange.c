@@ -1,12 +1,12 @@
-/* A request and its answer, tried as often as that can help.
+/* A request and its answer, with retries.
  *
- *   answer of 503, 429           again, after what the service says, or else a time that doubles
- *   no connection                again, after a time that doubles
- *   broken amid an exchange      the same, when the request may be repeated
- *   all else                     at once to the caller
+ *   answer of 503, 429           retry after the time the service gives, or else a doubling time
+ *   no connection                retry after a doubling time
+ *   broken in an exchange        the same, if the request is repeatable
+ *   everything else              returned to the caller at once
  *
- * Each pause is drawn between a half and all of its time, so that clients that failed together do
- * not come back together. */
+ * Each pause is random between half and all of its time, so that clients that failed together do
+ * not retry together. */
 #include <time.h>
 
 #include "base/clock.h"
@@ -44,7 +44,7 @@ bool pause_before_next(struct urza_client *client, uint32_t attempt, long asked_
     return true;
 }
 
-/* True: a success. */
+/* Whether the answer is a success. */
 static bool judge(const struct exchange *exchange, struct error *err)
 {
     long status = exchange->status;

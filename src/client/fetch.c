@@ -3,7 +3,7 @@
  *              in the folder   asked            answer
  *   id         yes             no
  *   id, CHECK  yes             with its etag    304: the folder's; else new bytes of the same id
- *   alias      yes             with its etag    304: the folder's; else what it names now
+ *   alias      yes             with its etag    304: the folder's; else the kernel it names now
  *   any        no              without          bytes
  */
 #include <stdlib.h>
@@ -28,7 +28,7 @@ bool name_is_id(const char *name)
            hex_decode(name + 7, digest, sizeof digest);
 }
 
-/* The package in an answer. NULL on failure. */
+/* Makes a package of an answer, after verifying it. NULL on failure. */
 static struct urza_package *take_package(struct urza_client *client, const char *name,
                                          struct exchange *exchange, struct error *err)
 {
@@ -52,7 +52,7 @@ static struct urza_package *take_package(struct urza_client *client, const char 
     return package;
 }
 
-/* etag NULL: the folder has nothing. *out stays NULL when the folder's bytes are still right. */
+/* etag NULL: the folder has no bytes. *out stays NULL if the folder's bytes are still current. */
 static bool download(struct urza_client *client, const char *name, const char *etag,
                      struct urza_package **out, struct error *err)
 {
@@ -76,7 +76,7 @@ static bool download(struct urza_client *client, const char *name, const char *e
     return ok || fail_at(err, "%s", name);
 }
 
-/* The etag of the bytes at hand, NULL when it is not known. */
+/* The etag of the folder's bytes; NULL if it is unknown. */
 static const char *etag_of(const struct kept_name *known, const struct urza_package *kept)
 {
     char digest[SHA256_HEX_BYTES];

@@ -1,5 +1,5 @@
-/* Fetching: what is kept, what is asked for again, and that a service that lies, breaks off or
- * never ends leaves an error of the right class and nothing in the folder. */
+/* Fetching: what is stored, what is requested again; and that a service that lies, breaks off or
+ * never ends causes an error of the right class and leaves nothing in the folder. */
 #include "client/test_util.h"
 
 #include <dirent.h>
@@ -14,8 +14,8 @@
 
 struct fixture {
     struct signing_key key, stranger;
-    struct test_package package, again, other, unsigned_one; /* again: the id of package, signed by
-                                                                the stranger, who is trusted too */
+    /* Again: the id of package, but signed by a second trusted key. */
+    struct test_package package, again, other, unsigned_one;
     char home[64], stranger_home[64], cache[64];
     uint8_t trusted[1][32], both[2][32];
     struct service service;
@@ -76,7 +76,7 @@ static void serve_package(struct service *service, const struct test_package *pa
     service->id = package->id;
 }
 
-/* A service as it should be: bytes, their digest as etag, 304. */
+/* A correct service: bytes, their digest as etag, 304. */
 static bool honest(struct service *service, struct heard *heard)
 {
     char etag[SHA256_HEX_BYTES + 2], headers[512], given[256];
@@ -132,7 +132,7 @@ static void an_id_is_asked_for_once(void **state)
     fetch(client, f->package.id, URZA_FETCH_DEFAULT, &f->package, 1);
     assert_int_equal(f->service.requests, 1);
     service_stop(&f->service);
-    fetch(client, f->package.id, URZA_FETCH_DEFAULT, &f->package, 1); /* offline */
+    fetch(client, f->package.id, URZA_FETCH_DEFAULT, &f->package, 1); /* without a service */
     fetch(client, f->package.id, URZA_FETCH_LOCAL, &f->package, 1);
     refuse(client, f->package.id, URZA_FETCH_CHECK, ERR_CONNECTION, "");
     urza_client_close(client);
@@ -152,7 +152,7 @@ static void evidence_that_is_newer_is_fetched(void **state)
     fetch(client, f->package.id, URZA_FETCH_CHECK, &f->again, 0);
     fetch(client, f->package.id, URZA_FETCH_DEFAULT, &f->again, 1);
     assert_int_equal(f->service.requests, 3);
-    assert_int_equal(f->service.connections, 1); /* kept for the next call */
+    assert_int_equal(f->service.connections, 1); /* the connection was reused */
     urza_client_close(client);
     service_stop(&f->service);
 }
@@ -181,7 +181,7 @@ static void an_alias_is_asked_for_each_time(void **state)
     urza_client_close(client);
 }
 
-/* The folder's package is damaged in each of these ways, and fetched again. */
+/* The folder's package is damaged in each of these ways, and must be fetched again. */
 static void damage_is_noticed(void **state)
 {
     struct fixture *f = *state;
@@ -223,7 +223,7 @@ static void damage_is_noticed(void **state)
     service_stop(&f->service);
 }
 
-/* Services that are not as they should be. */
+/* Faulty services. */
 
 static bool flipped(struct service *service, struct heard *heard)
 {
@@ -459,7 +459,7 @@ static void unsigned_ones_when_allowed(void **state)
     service_start(&f->service);
     must_work(urza_client_open(f->service.url, &options, &client, &err), &err);
     fetch(client, f->package.id, URZA_FETCH_DEFAULT, &f->unsigned_one, 0);
-    serve_package(&f->service, &f->package); /* a signature that is there must be right */
+    serve_package(&f->service, &f->package); /* a signature that is present must be valid */
     refuse(client, f->package.id, URZA_FETCH_DEFAULT, ERR_SIGNATURE, "");
     urza_client_close(client);
     service_stop(&f->service);
@@ -487,7 +487,7 @@ static void the_folder_has_a_bound(void **state)
     service_stop(&f->service);
 }
 
-/* A folder that cannot be written to, or has no room, is no failure. */
+/* A folder that is not writable, or has no space, is no failure. */
 static void a_folder_that_goes_away(void **state)
 {
     struct fixture *f = *state;
@@ -553,7 +553,7 @@ static void many_threads(void **state)
         assert_int_equal(threads[i].good, ROUNDS);
     assert_in_range(f->service.connections, 1, THREADS);
     snprintf(path, sizeof path, "%s/packages", f->cache);
-    assert_int_equal(folder_files(path, NULL, 0), 1); /* and nothing written aside */
+    assert_int_equal(folder_files(path, NULL, 0), 1); /* and no temporary files */
     urza_client_close(client);
     service_stop(&f->service);
 }

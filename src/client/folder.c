@@ -1,14 +1,14 @@
 /* The folder of packages.
  *
- *   packages/kernel-….urza   bytes as they were verified; any process may read them
- *   names/URL/NAME           three lines: which kernel a name is, the etag that came with it, the
- *                            SHA-256 of the bytes that the etag speaks of. URL is a digest.
+ *   packages/kernel-….urza   verified packages; any process may read them
+ *   names/URL/NAME           three lines: the kernel id of a name, the etag that came with it, the
+ *                            SHA-256 of the bytes that the etag belongs to. URL is a digest.
  *
- * 1. A file is written aside and renamed: a reader sees all of it or nothing.
- * 2. Nothing is believed: a package is verified whenever it is read, and an etag is sent only when
- *    the bytes at hand are those that it came with. So files may be written, removed and damaged by
- *    anybody at any time, and the worst is a package that is fetched again.
- * 3. Reading a package marks it as used (mtime); what was not used for longest goes first. */
+ * 1. A file is written under a temporary name and renamed: a reader sees all of it or nothing.
+ * 2. The folder is not trusted: a package is verified whenever it is read, and an etag is sent only
+ *    if the bytes in the folder are those that it came with. So if files are changed, removed or
+ *    damaged by others at any time, the worst consequence is that a package is fetched again.
+ * 3. Reading a package updates its mtime; the least recently used ones are removed first. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 
 #define PATH_BYTES 4096
 #define NAME_FILE_BYTES 1024
-#define FILES_MOST 65536 /* looked at in one go, when there is too much */
+#define FILES_MOST 65536 /* limit on files considered at once when the folder is too large */
 
 static bool path_of(const char *folder, const char *name, const char *suffix, char out[PATH_BYTES])
 {
@@ -30,7 +30,7 @@ static bool path_of(const char *folder, const char *name, const char *suffix, ch
     return length > 0 && length < PATH_BYTES;
 }
 
-/* Takes the next line of *at, without its end. */
+/* Copies the next line of *at, without its line end, and moves *at past it. */
 static bool take_line(char **at, char *out, size_t out_size)
 {
     char *end = strchr(*at, '\n');
@@ -104,7 +104,7 @@ static int compare_use(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* All files of the folder, and how many bytes they have. *out is the caller's. */
+/* Lists all files of the folder, and the sum of their sizes. The caller frees *out. */
 static uint32_t list_files(DIR *dir, struct old_file **out, uint64_t *out_bytes)
 {
     uint32_t count = 0, capacity = 0;

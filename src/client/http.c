@@ -1,8 +1,8 @@
 /* One request over libcurl.
  *
- * Each call takes a handle, and with it the connection that the handle keeps; no two threads ever
- * share one. What is refused is refused as early as it shows: another type before the first byte of
- * the body, a size when it is announced, or else when it is passed. */
+ * Each call takes a handle, which includes a connection; no two threads ever use the same one. An
+ * unacceptable answer is refused as early as possible: a wrong content type before the first byte
+ * of the body, a size limit when the size is announced, or else when it is exceeded. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static CURL *take_handle(struct urza_client *client)
 
 static void give_back(struct urza_client *client, CURL *handle)
 {
-    curl_easy_reset(handle); /* options, not connections */
+    curl_easy_reset(handle); /* resets options, but not connections */
     pthread_mutex_lock(&client->lock);
     bool kept = client->idle_count < IDLE_MOST;
     if (kept)
@@ -101,7 +101,7 @@ static bool right_type(const struct exchange *exchange)
            (type[length] == '\0' || type[length] == ';' || type[length] == ' ');
 }
 
-/* The value of a header line when it has this name: copied, cut at the size. */
+/* Copies the value of a header line with this name, cut to the buffer's size. */
 static bool header_is(const char *line, size_t size, const char *name, char *out, size_t out_size)
 {
     size_t length = strlen(name);
@@ -112,7 +112,8 @@ static bool header_is(const char *line, size_t size, const char *name, char *out
         from++;
     while (to > from && strchr(" \t\r\n", line[to - 1]))
         to--;
-    size_t count = to - from < out_size - 1 ? to - from : 0; /* too long: as if it were not there */
+    /* A value that is too long is treated as missing. */
+    size_t count = to - from < out_size - 1 ? to - from : 0;
     memcpy(out, line + from, count);
     out[count] = '\0';
     return true;
@@ -128,7 +129,7 @@ static size_t take_header(char *line, size_t one, size_t count, void *context)
         exchange->broken = BROKEN_HEADERS;
         return 0;
     }
-    if (size > 5 && strncmp(line, "HTTP/", 5) == 0) { /* an interim answer came before */
+    if (size > 5 && strncmp(line, "HTTP/", 5) == 0) { /* an interim answer came before this one */
         exchange->answered_type[0] = exchange->answered_etag[0] = exchange->kernel_id[0] = '\0';
         exchange->retry_after_s = -1;
     }
@@ -168,7 +169,8 @@ static size_t take_body(char *data, size_t one, size_t count, void *context)
     return size;
 }
 
-/* The status is known when the body starts, but libcurl tells it only when asked. */
+/* State of a transfer. When the body starts the status is known, but libcurl only reports it on
+ * request. */
 struct trip {
     CURL *handle;
     struct exchange *exchange;
@@ -198,7 +200,7 @@ static bool add_header(struct curl_slist **list, const char *name, const char *v
 static bool make_headers(const struct urza_client *client, const struct exchange *exchange,
                          struct curl_slist **list)
 {
-    return add_header(list, "Expect:", "") /* nothing waits for an interim answer */
+    return add_header(list, "Expect:", "") /* do not wait for an interim answer */
            && add_header(list, "Accept: ", exchange->answer_type) &&
            (!client->authorization || add_header(list, client->authorization, "")) &&
            (exchange->type ? add_header(list, "Content-Type: ", exchange->type)
@@ -235,17 +237,18 @@ static void set_options(const struct urza_client *client, struct trip *trip, con
     curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(handle, CURLOPT_PROXY, ""); /* else the environment names one */
+    curl_easy_setopt(handle, CURLOPT_PROXY, ""); /* ignore proxies of the environment */
     curl_easy_setopt(handle, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "urza/" URZA_VERSION);
     curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
-    /* On a connection that was kept and turns out dead libcurl sends again on its own. */
+    /* If a reused connection turns out to be dead, libcurl sends the request again by itself, so
+     * only repeatable requests may reuse one. */
     curl_easy_setopt(handle, CURLOPT_FRESH_CONNECT, exchange->repeatable ? 0L : 1L);
     if (client->ca_file)
         curl_easy_setopt(handle, CURLOPT_CAINFO, client->ca_file);
-    if (exchange->method[0] == 'P') { /* POST, PUT, PATCH: a length is wanted, 0 too */
+    if (exchange->method[0] == 'P') { /* POST, PUT, PATCH need a Content-Length, even 0 */
         curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->body_bytes);
         curl_easy_setopt(handle, CURLOPT_POSTFIELDS, exchange->body ? exchange->body : "");
     }
@@ -257,8 +260,9 @@ static void set_options(const struct urza_client *client, struct trip *trip, con
     set_limits(client, exchange, handle);
 }
 
-/* Writing to a connection that the other end has closed raises SIGPIPE inside OpenSSL, and how the
- * host takes signals is not ours to change: it waits meanwhile, and one of ours is taken away. */
+/* Writing to a connection that the other end has closed raises SIGPIPE inside OpenSSL. The host's
+ * signal handlers must not be changed, so the signal is blocked during the call, and one that was
+ * raised by it is removed. */
 static CURLcode perform(CURL *handle)
 {
     sigset_t pipe, before, pending;

@@ -1,4 +1,4 @@
-/* A service that answers as a test wants. */
+/* A service whose answers a test defines. */
 #include "client/test_util.h"
 
 #include <arpa/inet.h>
@@ -28,7 +28,7 @@ static bool wait_readable(struct service *service, int fd)
     return false;
 }
 
-/* One request. False: the connection is over. */
+/* Reads one request. False: the connection was closed. */
 static bool hear(struct service *service, int fd, struct heard *heard)
 {
     size_t size = 0, length = 0;
@@ -175,7 +175,7 @@ const char *folder_new(char out[64])
     return out;
 }
 
-/* Calls itself for folders below; removes everything when asked to. */
+/* Walks a folder recursively; removes everything if asked to. */
 static unsigned walk(const char *folder, bool removes, char *last, size_t last_size)
 {
     unsigned count = 0;

@@ -1,8 +1,8 @@
-/* Following a job: server-sent events, taken up again when the stream breaks.
+/* Follows a job by server-sent events, reconnecting when the stream breaks.
  *
- * The service starts each stream with how the job stands, so nothing is lost between two of them;
- * an event that says what the last one said is not told again. A stream that is silent is asked for
- * anew now and then: whether the other end is still there cannot be seen otherwise. */
+ * The service begins each stream with the current state of the job, so nothing is lost between two
+ * streams; an event equal to the last one is not reported again. A silent stream is opened again
+ * after a while, since a dead connection cannot be detected otherwise. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +17,8 @@ struct watch {
     int (*on_event)(void *user, const urza_job_event *event);
     void *user;
     bool reached; /* the service answered */
-    bool over;    /* it said that the job is */
-    bool stopped; /* the callback wants no more */
+    bool over;    /* it reported the end of the job */
+    bool stopped; /* the callback ended the call */
     char last[EVENT_BYTES];
     struct events events;
 };
@@ -42,7 +42,7 @@ static bool take_bytes(void *context, const char *data, size_t size)
     return events_take(&watch->events, data, size);
 }
 
-/* One stream. True: it ended, or broke in a way that allows another. */
+/* Follows one stream. True: it ended, or broke in a way that allows another try. */
 static bool follow(struct watch *watch, const char *path, uint64_t deadline_ns, struct error *err)
 {
     struct exchange exchange = {.method = "GET",
@@ -66,7 +66,7 @@ static bool follow(struct watch *watch, const char *path, uint64_t deadline_ns, 
     return ok || (!watch->stopped && (err->code == ERR_CONNECTION || err->code == ERR_BUSY));
 }
 
-/* 1: it is over and done; 0: it is not over; -1: *err says what became of it. */
+/* Reads the job. 1: it is done; 0: it has not ended; -1: *err says how it ended. */
 static int look(struct urza_client *client, const char *job, struct urza_answer **out,
                 struct error *err)
 {
@@ -101,7 +101,7 @@ static int look(struct urza_client *client, const char *job, struct urza_answer 
     return result;
 }
 
-/* A service that is away is waited for, as long as a call would. */
+/* If the service is unreachable, retries for as long as a call would. */
 static bool watch_job(struct watch *watch, const char *job, uint64_t deadline_ns,
                       struct urza_answer **out, struct error *err)
 {

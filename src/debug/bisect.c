@@ -6,7 +6,7 @@
  *   compile ──► where a kernel is wrong: its nest as lowered and as scheduled, on what showed it
  *   compile ──► where the scheduled nest is wrong: that nest after each step
  *
- * The first thing that is found ends the judging, not the compilation. */
+ * After the first fault is found nothing more is judged, but the compilation goes on. */
 #include "debug/debug.h"
 
 #include <stdio.h>
@@ -20,8 +20,8 @@
 #include "debug/debug_priv.h"
 #include "verify/verify.h"
 
-#define TRACE_COST 1e7 /* operations of the reference of a kernel that is evaluated again */
-#define SIZES_COST 2e7 /* operations of the reference, for all sizes of a target */
+#define TRACE_COST 1e7 /* limit on the reference of a kernel that is evaluated again */
+#define SIZES_COST 2e7 /* limit on the references of all sizes of a target */
 
 const char *fault_place_name(enum fault_place place)
 {
@@ -70,7 +70,7 @@ bool bisect_sizes(const struct bisect *b, const char *target, struct sizes *out,
     return sizes_choose(&wish, b->arena, out, err);
 }
 
-/* What the planted fault does comes before what is judged. */
+/* The planted fault acts on a view before the view is judged. */
 static void see(void *context, const struct compile_view *view)
 {
     struct bisect *b = context;
@@ -130,12 +130,12 @@ static bool compile(struct bisect *b, const struct compile_observer *observer,
                          &options, b->arena, out, err);
 }
 
-/* One kernel compiled again, on the arguments that showed that it is wrong: as it was lowered,
- * after each step, and as it is scheduled. */
+/* Compiles one kernel again and judges its nest on the arguments that showed the fault: as lowered,
+ * after each step, and as scheduled. */
 struct tracing {
     struct bisect *b;
     const struct suspects *suspects;
-    bool steps; /* else before and behind them */
+    bool steps; /* also after each step, not only before and after all of them */
     bool found;
 };
 
@@ -196,10 +196,10 @@ static void trace(struct bisect *b, bool steps)
             tracing.suspects = &b->targets[i];
     const struct graph *part = &tracing.suspects->items[b->suspect].launch.graph;
     if (graph_cost(part, b->draw.dims) <= TRACE_COST)
-        compile(b, &observer, &result, &err); /* what was found counts, even where it fails */
+        compile(b, &observer, &result, &err); /* a finding counts, even if compiling fails */
 }
 
-/* Code that is wrong may come of a nest that is, at sizes at which nests were not evaluated. */
+/* Wrong code may come from a wrong nest, at sizes at which nests were not evaluated. */
 static void trace_kernel(struct bisect *b)
 {
     if (b->finding.kernel[0] == 0)
@@ -210,7 +210,7 @@ static void trace_kernel(struct bisect *b)
         trace(b, true);
 }
 
-/* The package that is judged as a whole: the given one, or the one that was compiled. */
+/* The package that is judged: the given one, or the one that was compiled. */
 struct whole {
     const void *bytes;
     size_t size;
@@ -245,7 +245,7 @@ static bool judge_package(struct bisect *b, const struct whole *whole, struct er
     return true;
 }
 
-/* The first compilation, whose package says at which sizes its code differs. */
+/* The first compilation: its package holds the sizes at which code differs. */
 static bool compile_first(struct bisect *b, struct whole *whole, struct error *err)
 {
     const struct trusted_keys none = {.count = 0};

@@ -1,8 +1,8 @@
-/* Machine code by itself: each kernel is called as its nest says, on random arguments, in the
- * validator's fenced memory, and judged by the validator's judge. The plan has no part in it.
+/* Judges machine code without the plan: each kernel is called with the arguments of its nest,
+ * filled at random, in the validator's fenced memory, and its results are judged by the validator.
  *
- * It runs in a child. What it finds stands in shared memory, so that of a child that dies it is
- * known which kernel it was running. */
+ * It runs in a child and writes its findings to shared memory, so that after its death it is known
+ * which kernel was running. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,12 +14,12 @@
 #include "debug/debug_priv.h"
 #include "verify/jobs.h"
 
-#define SIZE_COST 1e7 /* of the reference of a kernel */
+#define SIZE_COST 1e7 /* limit on the reference of a kernel */
 #define SECONDS 300
-#define ENOUGH_NS 200000000000u /* behind which no other size is begun */
+#define ENOUGH_NS 200000000000u /* after this time no further size is begun */
 #define ADDRESS_BYTES ((uint64_t)12000000000)
 
-/* Shared with the child. */
+/* Memory shared with the child. */
 struct report {
     char stage[STAGE_BYTES];
     uint32_t suspect;
@@ -31,7 +31,7 @@ struct job {
     struct bisect *b;
     struct suspects *suspects;
     const struct package_contents *contents;
-    struct package_target target; /* the package's code, and a plan of dims alone */
+    struct package_target target; /* the package's code, with a plan that has dims only */
     struct sizes sizes;
     struct report *report;
     uint64_t end_ns;
@@ -47,7 +47,7 @@ static bool run_at(struct job *job, struct walk *walk, const struct size *size, 
     return walk_apart(walk, size->dims, fill, false, r->draw.seed, &r->outcome);
 }
 
-/* One kernel. False: it is wrong. */
+/* Runs and judges one kernel. False: it is wrong. */
 static bool run_kernel(struct job *job, struct walk *walk)
 {
     static const enum fill fills[] = {FILL_SPECIAL, FILL_EXACT, FILL_WIDE, FILL_PEAKS};
@@ -95,7 +95,8 @@ static void run(void *context, uint32_t index)
     job->report->done = true;
 }
 
-/* Whether the package's kernels are those that were compiled: it may come of another version. */
+/* Whether the package has the kernels that were compiled here; it may come from another version of
+ * the compiler. */
 static bool is_same(const struct suspects *s, const struct package_target *target,
                     struct arena *arena)
 {

@@ -1,9 +1,10 @@
-/* Nests, evaluated one scalar at a time, beside the interpretation of what they are to compute.
+/* Evaluates nests, one scalar at a time, and compares them with the interpretation of their part of
+ * the graph.
  *
- * A nest says which values of the graph its arguments are; what lies between those it reads and
- * the one it writes is what it must compute. The plan has no part in it. Equal nests of equal parts
- * are judged once. Evaluating is slow, so a kernel gets small sizes, the smallest first, as far as
- * a budget goes. */
+ * A nest says which values of the graph its arguments are; it must compute the part of the graph
+ * between those it reads and the one it writes. The plan is not used. Equal nests of equal parts
+ * are judged once. Evaluating is slow, so a kernel is evaluated at small sizes, the smallest first,
+ * as far as a budget goes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,12 @@
 #include "compiler/target/target.h"
 #include "debug/debug_priv.h"
 
-#define BUDGET 6e5     /* operations of the reference, for all evaluations of a kernel … */
-#define MOST 4e6       /* … and for the first, which is done even so */
-#define CHEAP 0.1      /* of the budget: sizes that get all kinds of values */
-#define UNWRITTEN 0x7f /* a NaN or a huge number, no bool, no likely integer */
+#define BUDGET 6e5 /* operations of the reference, for all evaluations of a kernel */
+#define MOST 4e6   /* for the first evaluation, which is made even beyond BUDGET */
+/* Part of the budget: sizes that cost less are evaluated on all kinds of values. */
+#define CHEAP 0.1
+/* Fill of results: a NaN or huge number as a float, no valid bool, an unlikely integer. */
+#define UNWRITTEN 0x7f
 
 static const struct care WHOLE = {
     .cost = 1e12, .drawn = 64, .threads = 1, .elements = POINT_ELEMENTS, .most = POINT_ELEMENTS};
@@ -31,7 +34,8 @@ static uint32_t first_same(const struct nest *nest, uint32_t argument)
     return i;
 }
 
-/* The launch of a nest: arguments are numbered by themselves, equal ones alike. */
+/* Makes the launch of a nest. A buffer's number is the index of the first argument with the same
+ * value. */
 static bool make_case(const struct graph *graph, const struct nest *nest, const char *label,
                       struct arena *arena, struct launch_case *out, struct error *err)
 {
@@ -60,14 +64,14 @@ static bool make_case(const struct graph *graph, const struct nest *nest, const 
     if (!graph_extract(&out->graph, arena, graph, &part, err))
         return fail_at(err, "kernel '%s'", label);
     for (uint32_t i = 0; i < out->graph.inputs.count; i++) {
-        const char *name = graph_node(&out->graph, out->graph.inputs.items[i])->attrs->name; /* "a3"
-                                                                                              */
+        /* "a3": the leaf 3. */
+        const char *name = graph_node(&out->graph, out->graph.inputs.items[i])->attrs->name;
         out->reads[i] = read_args[strtoul(name + 1, NULL, 10)];
     }
     return true;
 }
 
-/* Whether an earlier suspect has such a nest that is to compute the same. */
+/* Whether an earlier suspect has an equal nest that must compute the same. */
 static bool is_known(struct suspects *s, uint32_t index)
 {
     struct strbuf text;
@@ -181,7 +185,7 @@ static bool judge_at(struct bisect *b, struct suspect *s, const int64_t *dims, b
     return true;
 }
 
-/* One nest at all sizes that can be paid. False: it is wrong. */
+/* Judges one nest at all affordable sizes. False: it is wrong. */
 static bool judge(struct bisect *b, struct suspect *s, const struct sizes *sizes, bool *out_large)
 {
     struct measured *by_cost = ARENA_ARRAY(b->arena, struct measured, sizes->count + 1);
@@ -203,7 +207,7 @@ static bool judge(struct bisect *b, struct suspect *s, const struct sizes *sizes
     return true;
 }
 
-/* All nests as they are; the first that is wrong is noted as of lowering. */
+/* Judges all nests; the first wrong one is recorded as a fault of lowering. */
 static void judge_all(struct bisect *b, struct suspects *s, bool count)
 {
     struct error err = {0};
@@ -229,7 +233,7 @@ void suspects_judge_naive(struct bisect *b, struct suspects *s)
         judge_all(b, s, true);
 }
 
-/* Kernels of equal nests share code, which lies in the order of the first of each. */
+/* Equal nests share machine code; code is numbered in the order of the first nest of each kind. */
 static bool measure(struct bisect *b, struct suspects *s, struct error *err)
 {
     uint8_t(*digests)[32] = arena_array(b->arena, s->count + 1, sizeof *digests);
@@ -261,7 +265,7 @@ void suspects_judge_scheduled(struct bisect *b, struct suspects *s, struct graph
     if (b->finding.place != FAULT_NONE || !measure(b, s, &err))
         return;
     s->graph = ARENA_NEW(b->arena, struct graph);
-    *s->graph = *graph; /* what is shown lies on the compiler's stack */
+    *s->graph = *graph; /* copied: the observed graph is on the compiler's stack */
     judge_all(b, s, false);
     if (b->finding.place == FAULT_LOWER) {
         b->finding.place = FAULT_STEP;

@@ -1,8 +1,8 @@
-/* Graph beside graph, in float64.
+/* Compares graphs in float64.
  *
- * The graph before all passes is interpreted on a few samples; each graph that a pass makes is
- * interpreted on the same ones, with the bounds of float64 arithmetic, and must agree with the last
- * within both bounds. A pass that changes nothing costs nothing: graphs of equal text are equal.
+ * The graph before all passes is interpreted on a few samples. Each graph that a pass makes is
+ * interpreted on the same samples, with the bounds of float64 arithmetic, and must agree with the
+ * last graph within both bounds. A graph with the same text as the last one is not interpreted.
  * Where interpreting everything costs too much, elements of the outputs are drawn. */
 #include <math.h>
 #include <stdio.h>
@@ -16,9 +16,9 @@
 #include "verify/sizes.h"
 #include "verify/verify.h"
 
-#define WHOLE_COST 2e7 /* of one interpretation; beyond it elements are drawn */
+#define WHOLE_COST 2e7 /* limit on one whole interpretation; above it elements are drawn */
 #define WHOLE_CELLS 1e7
-#define LOST 0.01 /* elements that a pass may leave undetermined: a share, or so many */
+#define LOST 0.01 /* share of elements that a pass may leave undetermined, or so many */
 #define LOST_FEW 4
 #define BUDGET 2e7
 
@@ -36,7 +36,8 @@ static bool interpret(const struct graph *g, const struct interp_options *option
     return interp_run(g, options, &arguments, arena, out, err);
 }
 
-/* "[3, 5]" of the element of an output; a drawn one is drawn again. */
+/* Prints "[3, 5]" for an element of an output. If elements were drawn, draws them again to find its
+ * index. */
 static void print_place(const struct probe *probe, uint32_t output, int64_t at, char *out,
                         size_t size)
 {
@@ -75,7 +76,7 @@ static bool element_agrees(const struct interp_tensor *a, const struct interp_te
            fabs(x - y) <= reach + more;
 }
 
-/* Whether the outputs after are those before, within both bounds. */
+/* Whether the outputs after the pass equal those before, within both bounds. */
 static bool agree(const struct graph *g, const struct probe *probe,
                   const struct interp_tensor *before, const struct interp_tensor *after,
                   char detail[DETAIL_BYTES])
@@ -104,7 +105,7 @@ static bool agree(const struct graph *g, const struct probe *probe,
     return true;
 }
 
-/* Copies what outlives the arena of an interpretation. */
+/* Copies tensors that must outlive the arena of an interpretation. */
 static void keep(struct arena *arena, const struct interp_tensor *from, uint32_t count,
                  struct interp_tensor *to)
 {
@@ -145,7 +146,8 @@ static bool make_probe(struct bisect *b, const int64_t *dims, enum fill fill, st
     if (interpret(g, &WIDE, p, &scratch, out, &why)) {
         keep(b->arena, out, g->outputs.count, p->first);
         b->probe_count++;
-    } /* else its elements cannot be drawn, and all of them are too dear */
+    } /* else the probe is dropped: its elements cannot be drawn, and computing all costs too much
+       */
     arena_release(&scratch);
     return true;
 }
@@ -204,7 +206,8 @@ static bool same_text(const struct graph *a, const struct graph *b)
     return same;
 }
 
-/* Constants as they stand, then those that the pass may have folded with their error. */
+/* First with constants taken as exact, then with the error that folding in the pass may have
+ * caused. */
 static bool still_agrees(const struct bisect *b, struct probe *probe, const struct graph *graph,
                          char detail[DETAIL_BYTES])
 {
@@ -255,7 +258,7 @@ void probes_judge(struct bisect *b, const struct target *target, struct graph *g
         return;
     }
     struct graph *right = ARENA_NEW(b->arena, struct graph);
-    *right = *graph; /* what is shown may lie on the compiler's stack */
+    *right = *graph; /* copied: the observed graph may be on the compiler's stack */
     b->from = right;
 }
 

@@ -1,9 +1,10 @@
-/* A small blueprint around what was found.
+/* Makes a small blueprint that has the fault.
  *
- * Of a pass: the smallest neighbourhood of a value of the graph before it that the pass still gets
- * wrong: the value, and what it is computed from, up to a few nodes away; what lies behind becomes
- * an input. Of a kernel: the part of the graph that it computes. Params become inputs, too, so the
- * values may be others; whether a blueprint fails by itself is tried. */
+ * For a pass: the smallest neighbourhood of a value, in the graph before the pass, that the pass
+ * still gets wrong: the value and the nodes that it is computed from, up to a few steps away;
+ * values beyond become inputs. For a kernel: the part of the graph that it computes. Params become
+ * inputs, too, so their values may change; the blueprint is therefore compiled to see whether it
+ * fails by itself. */
 #include <string.h>
 
 #include "base/arena.h"
@@ -29,8 +30,8 @@ static void print_blueprint(struct bisect *b, const struct graph *graph)
     b->finding.blueprint = out.data;
 }
 
-/* The value and what it is computed from, up to so many nodes away. False: it is a source, or all
- * of it depends on nothing. */
+/* The value and the nodes it is computed from, up to `distance` steps away. False if the value is a
+ * source, or depends on no source. */
 static bool neighbourhood(const struct graph *g, value_id root, uint32_t distance,
                           struct arena *arena, struct graph *out)
 {
@@ -59,7 +60,7 @@ static bool neighbourhood(const struct graph *g, value_id root, uint32_t distanc
     return leaf_count > 0 && graph_extract(out, arena, g, &part, &err);
 }
 
-/* Whether the pass, with the fault that was planted behind it, makes another graph of it. */
+/* Whether the pass, followed by the planted fault, changes what this graph computes. */
 static bool pass_fails(struct bisect *b, const struct graph *from, struct arena *arena)
 {
     const struct compile_observer *fault = b->request->fault;
@@ -97,7 +98,7 @@ static void shrink_pass(struct bisect *b)
         }
 }
 
-/* Compiled and judged by itself. */
+/* Whether this part of the graph, compiled and judged by itself, has the fault. */
 static bool fails_alone(struct bisect *b, const struct graph *part)
 {
     struct package_contents *contents = ARENA_NEW(b->arena, struct package_contents);

@@ -1,4 +1,5 @@
-/* Attributes in normal form, compared and hashed field by field (padding has no meaning). */
+/* Attributes in normal form, compared and hashed field by field, so that padding bytes do not
+ * count. */
 #include "graph/graph_priv.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Building graphs: constants, elementwise prims with NumPy's broadcasting, arithmetic on dims.
  *
- * A failure is reported once, where it happens; what follows passes VALUE_NONE or DIM_NONE on and
- * leaves the error as it is. */
+ * A failure is reported once, where it happens; later calls pass VALUE_NONE or DIM_NONE on and
+ * leave the error as it is. */
 #include "graph/build_priv.h"
 
 #include <math.h>
@@ -53,7 +53,7 @@ value_id build_add2(struct builder *b, enum prim prim, value_id x, value_id y,
     return graph_add(b->graph, prim, (value_id[]){x, y}, 2, attrs, b->err);
 }
 
-/* As the cast prim: toward zero, saturating, NaN to 0. */
+/* As the cast prim: truncates toward zero, saturates, and maps NaN to 0. */
 static int64_t to_integer(double value)
 {
     if (isnan(value))
@@ -124,7 +124,7 @@ struct shape {
     dim_id dims[LIMIT_RANK];
 };
 
-/* Widens *shape so that x broadcasts to it; on a misfit names prim. */
+/* Widens *shape so that x broadcasts to it; if the shapes do not match, the error names prim. */
 static bool widen(struct builder *b, enum prim prim, struct shape *shape, const struct node *x)
 {
     if (x->rank > shape->rank) {

@@ -1,4 +1,4 @@
-/* Short spellings for building graphs. Every function returns VALUE_NONE after a failure and passes
+/* Short functions for building graphs. Every function returns VALUE_NONE after a failure and passes
  * VALUE_NONE (and DIM_NONE among dims) through, so expansions read as formulas and check once at
  * the end. Binary functions broadcast as NumPy does (trailing dims align, 1 stretches) by adding
  * reshape and broadcast nodes; dtypes must agree. */
@@ -10,11 +10,11 @@
 
 struct builder {
     struct graph *graph;
-    struct error *err; /* filled by the first failure; zero before it */
+    struct error *err; /* filled by the first failure; must be zero before it */
 };
 
 const struct node *b_node(const struct builder *b, value_id x);
-/* Fills err; VALUE_NONE. */
+/* Fills err and returns VALUE_NONE. */
 value_id b_fail(struct builder *b, int error_code, const char *fmt, ...) URZA_PRINTF(3, 4);
 
 value_id b_const(struct builder *b, enum dtype dtype, double value); /* 0-d; integer dtypes:
@@ -26,7 +26,7 @@ value_id b_unary(struct builder *b, enum prim prim, value_id x);
 value_id b_binary(struct builder *b, enum prim prim, value_id x, value_id y); /* broadcasts */
 value_id b_select(struct builder *b, value_id c, value_id x, value_id y);     /* broadcasts */
 value_id b_cast(struct builder *b, value_id x, enum dtype dtype); /* x itself when it has dtype */
-value_id b_bitcast(struct builder *b, value_id x, enum dtype dtype); /* likewise */
+value_id b_bitcast(struct builder *b, value_id x, enum dtype dtype); /* as b_cast */
 
 value_id b_add(struct builder *b, value_id x, value_id y);
 value_id b_sub(struct builder *b, value_id x, value_id y);
@@ -45,23 +45,23 @@ int b_axis(struct builder *b, value_id x, int64_t axis);
 value_id b_reduce(struct builder *b, enum prim prim, value_id x, const int64_t *axes,
                   uint32_t count, bool keep_dims);
 value_id b_mean(struct builder *b, value_id x, const int64_t *axes, uint32_t count, bool keep_dims);
-/* x less its mean over axes; *out_mean keeps the dims. The mean is taken of differences from the
- * first element, so equal elements give 0, however large they are. A first element that is not
- * finite, or so large that differences might not be (2^100, 2^1000 in f64), stays out of it. */
+/* x minus its mean over axes; *out_mean keeps these dims, with size 1. The mean is computed from
+ * differences to the first element, so equal elements give exactly 0, however large they are. If
+ * the first element is not finite, or so large that differences might overflow (2^100, or 2^1000 in
+ * f64), 0 is used in its place. */
 value_id b_centred(struct builder *b, value_id x, const int64_t *axes, uint32_t count,
                    value_id *out_mean);
 value_id b_reshape(struct builder *b, value_id x, const dim_id *shape, uint32_t rank);
 value_id b_reshape_infer(struct builder *b, value_id x, const dim_id *shape, uint32_t rank,
-                         uint32_t infer); /* shape[infer] is computed (must divide exactly) */
+                         uint32_t infer); /* shape[infer] is computed; the division must be exact */
 value_id b_squeeze(struct builder *b, value_id x, int64_t axis);
 value_id b_unsqueeze(struct builder *b, value_id x, int64_t axis);
-value_id b_flatten(struct builder *b, value_id x, int64_t first, int64_t last); /* merges dims first
-                                                                                   … last */
+/* Merges the dims first … last. */
+value_id b_flatten(struct builder *b, value_id x, int64_t first, int64_t last);
 value_id b_transpose(struct builder *b, value_id x, const uint8_t *axes);
 value_id b_swap(struct builder *b, value_id x, int64_t axis_a, int64_t axis_b);
-value_id b_broadcast_to(struct builder *b, value_id x, const dim_id *shape, uint32_t rank); /* NumPy
-                                                                                               rule
-                                                                                             */
+/* Broadcasts by NumPy's rule. */
+value_id b_broadcast_to(struct builder *b, value_id x, const dim_id *shape, uint32_t rank);
 /* One axis: elements start, start+step, … (count of them). */
 value_id b_slice(struct builder *b, value_id x, int64_t axis, dim_id start, dim_id count,
                  int64_t step);
@@ -79,7 +79,7 @@ value_id b_conv(struct builder *b, value_id x, value_id w, const struct window *
                 uint32_t count, int64_t groups);
 value_id b_window(struct builder *b, enum prim prim, value_id x, const struct window *windows,
                   uint32_t count);
-/* Dims of a value and dim arithmetic, DIM_NONE (with ERR_LIMIT filled) on overflow. */
+/* Dims of a value, and dim arithmetic: DIM_NONE on overflow, with ERR_LIMIT. */
 dim_id b_dim(struct builder *b, value_id x, int64_t axis);
 dim_id b_dim_const(struct builder *b, int64_t value);
 dim_id b_dim_add(struct builder *b, dim_id x, dim_id y);

@@ -1,4 +1,4 @@
-/* Building graphs: prims that work along axes. Axes count from the end when negative. */
+/* Building graphs: prims that work along axes. Negative axes count from the end. */
 #include "graph/build_priv.h"
 
 #include <string.h>
@@ -66,7 +66,7 @@ value_id b_reduce(struct builder *b, enum prim prim, value_id x, const int64_t *
     return b_reshape(b, reduced, shape, node->rank);
 }
 
-/* The number of elements that a reduction of x takes together, as a 0-d value. */
+/* The number of elements over which x is reduced, as a 0-d value. */
 static value_id count_elements(struct builder *b, value_id x, const int64_t *axes, uint32_t count,
                                enum dtype dtype)
 {
@@ -87,7 +87,7 @@ value_id b_mean(struct builder *b, value_id x, const int64_t *axes, uint32_t cou
     if (!dtype_is_float(dtype))
         return b_fail(b, ERR_SHAPE, "mean: operand 0 is %s, expected a float dtype",
                       dtype_name(dtype));
-    /* The sum and the count of a narrow type overflow long before the mean does. */
+    /* In a narrow type the sum and the count overflow long before the mean does, so f32 is used. */
     enum dtype wide = dtype_bytes(dtype) < sizeof(float) ? DTYPE_F32 : dtype;
     value_id sum = b_reduce(b, PRIM_REDUCE_SUM, b_cast(b, x, wide), axes, count, keep_dims);
     if (sum == VALUE_NONE || count == 0)
@@ -95,8 +95,8 @@ value_id b_mean(struct builder *b, value_id x, const int64_t *axes, uint32_t cou
     return b_cast(b, b_div(b, sum, count_elements(b, x, axes, count, wide)), dtype);
 }
 
-/* The first element along axes, 0 where it is huge or not finite; VALUE_NONE where there may be
- * none, or where it would not help: a narrow type rounds the mean anyway. */
+/* The first element along axes, or 0 where that is huge or not finite. VALUE_NONE where an axis may
+ * be empty, and for narrow types, where it would not help because the mean is rounded anyway. */
 static value_id first_element(struct builder *b, value_id x, const int64_t *axes, uint32_t count)
 {
     enum dtype dtype = (enum dtype)b_node(b, x)->dtype;

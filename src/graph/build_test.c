@@ -1,4 +1,4 @@
-/* The builder: what it adds, as text; failures are reported once and pass through. */
+/* The builder: the nodes that it adds, as text; failures are reported once and passed on. */
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "graph/build.h"
@@ -52,7 +52,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* The lines behind the two inputs must be `text`. */
+/* The text of the graph after its two input lines must be `text`. */
 static void expect_text(struct fixture *f, value_id last, const char *text)
 {
     if (last == VALUE_NONE)

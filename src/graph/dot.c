@@ -21,7 +21,7 @@ static void print_node(const struct graph *graph, value_id id, struct strbuf *ou
     struct strbuf label;
     strbuf_init(&label, out->arena);
     strbuf_printf(&label, "%%%u %s", id, prim_info((enum prim)node->prim)->name);
-    if (node->prim != PRIM_LITERAL) /* whose data would fill the picture */
+    if (node->prim != PRIM_LITERAL) /* a literal's data would fill the picture */
         text_print_attrs(graph, node, &label);
     strbuf_printf(out, "  v%u [%s, label=\"", id, style);
     print_label(label.data, out);

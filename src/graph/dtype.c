@@ -1,7 +1,7 @@
 /* The table of element types, and rounding to the narrow floats.
  *
- * f16 and bf16 are made from the bits of the float64 in one rounding: by way of float32 a value
- * just above a tie would first fall onto the tie and then to the wrong side. */
+ * f16 and bf16 are made from the bits of the float64 in one rounding. Rounding to float32 first
+ * would be wrong: a value just above a tie could round to the tie, and then to the wrong side. */
 #include "graph/dtype.h"
 
 #include <assert.h>
@@ -21,7 +21,7 @@ static const struct dtype_row ROWS[DTYPE_COUNT] = {
 #undef DTYPE
 };
 
-/* What other programs call the types; "torch." may stand before any name. */
+/* Names that other programs use; each may have the prefix "torch.". */
 static const struct {
     const char *name;
     enum dtype dtype;
@@ -111,12 +111,12 @@ static uint16_t narrow_from_double(struct narrow format, double value)
     uint64_t magnitude;
     if (exponent == 0x7ff) {
         magnitude = infinity;
-        if (fraction != 0) /* the quiet bit keeps a NaN whose payload lies in the lost bits a NaN */
+        if (fraction != 0) /* setting the quiet bit keeps a NaN a NaN when its payload is only in
+                              the bits that are cut off */
             magnitude |= fraction >> (52 - fraction_bits) | (uint64_t)1 << (fraction_bits - 1);
         return (uint16_t)(sign | magnitude);
     }
-    /* A subnormal float64 lies far below half the smallest narrow value: the shift takes it to
-     * zero. */
+    /* A subnormal float64 is far below half the smallest narrow value: the shift makes it zero. */
     const int narrow_exponent = exponent - 1023 + bias;
     const int shift = 52 - fraction_bits + (narrow_exponent < 1 ? 1 - narrow_exponent : 0);
     if (shift > 53)
@@ -125,7 +125,8 @@ static uint16_t narrow_from_double(struct narrow format, double value)
     const uint64_t half = (uint64_t)1 << (shift - 1), rest = significand & (2 * half - 1);
     magnitude = significand >> shift;
     magnitude += rest > half || (rest == half && (magnitude & 1) != 0);
-    /* The significand's leading one adds itself to the exponent field, and so does a carry. */
+    /* The significand's leading one is added to the exponent field, and so is a carry from
+     * rounding. */
     if (narrow_exponent > 1)
         magnitude += (uint64_t)(narrow_exponent - 1) << fraction_bits;
     return (uint16_t)(sign | (magnitude < infinity ? magnitude : infinity));
@@ -182,7 +183,8 @@ double dtype_round(enum dtype float_dtype, double value)
     return value;
 }
 
-/* Precision with the leading bit, and the exponents of the smallest normal and the largest value.
+/* Precision counts the leading bit; the exponents are those of the smallest normal and of the
+ * largest value.
  */
 struct float_facts {
     int precision, min_exponent, max_exponent;
@@ -260,7 +262,8 @@ int64_t dtype_saturate(enum dtype int_dtype, double value)
     value = trunc(value);
     if (value <= dtype_int_value(int_dtype, least))
         return least;
-    /* The greatest of 64 bits is rounded up, to the first that does not fit. */
+    /* The largest 64-bit value is rounded up as a double, to the first value that does not fit;
+     * hence >=. */
     if (value >= dtype_int_value(int_dtype, greatest))
         return greatest;
     return int_dtype == DTYPE_U64 ? (int64_t)(uint64_t)value : (int64_t)value;

@@ -1,4 +1,5 @@
-/* Element types. The rows of dtypes.def; numbers are stable (they stand in packages). */
+/* Element types: the rows of dtypes.def. Their numbers are stable, because they are stored in
+ * packages. */
 #ifndef URZA_GRAPH_DTYPE_H
 #define URZA_GRAPH_DTYPE_H
 
@@ -51,14 +52,14 @@ double dtype_max(enum dtype float_dtype);           /* largest finite value */
 double dtype_min_normal(enum dtype float_dtype);    /* smallest normal value */
 double dtype_min_subnormal(enum dtype float_dtype);
 
-/* Integers and bool are held in an int64_t; one of u64 as its bits, so that a great one is negative
- * there, and order, size and value are those that these functions tell. */
+/* Integers and bool are held in an int64_t. A u64 is held as its bits, so a large one is a negative
+ * int64_t: compare, bound and convert elements with the functions below only. */
 
 /* Wraps to the width of an integer dtype (two's complement); bool: value != 0. */
 int64_t dtype_wrap(enum dtype int_dtype, int64_t value);
 int64_t dtype_least(enum dtype int_dtype);
 int64_t dtype_greatest(enum dtype int_dtype);
-/* The value of an element as a number: rounded when it has more than 53 bits. */
+/* The value of an element as a double; rounded when it has more than 53 bits. */
 static inline double dtype_int_value(enum dtype int_dtype, int64_t value)
 {
     return int_dtype == DTYPE_U64 ? (double)(uint64_t)value : (double)value;
@@ -67,7 +68,8 @@ static inline bool dtype_int_less(enum dtype int_dtype, int64_t a, int64_t b)
 {
     return int_dtype == DTYPE_U64 ? (uint64_t)a < (uint64_t)b : a < b;
 }
-/* The cast of a float: toward zero, the nearest there is when out of range, 0 for a NaN. */
+/* Casts a float to an integer dtype: truncates toward zero, saturates to the range, and maps NaN to
+ * 0. */
 int64_t dtype_saturate(enum dtype int_dtype, double value);
 
 #endif

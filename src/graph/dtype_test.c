@@ -101,12 +101,12 @@ static void check_round_trips(const struct format *f)
     }
 }
 
-/* Between neighbours the nearer wins, ties go to the even pattern, with both signs. */
+/* Between neighbours the nearer one is chosen, ties go to the even pattern, with both signs. */
 static void check_ties(const struct format *f)
 {
     for (uint16_t bits = 0; bits < f->infinity; bits++) {
         double low = f->to(bits), high = f->to((uint16_t)(bits + 1));
-        if (isinf(high)) /* the next value, had the exponent one more step */
+        if (isinf(high)) /* the next value if the exponent range went one further */
             high = low + (low - f->to((uint16_t)(bits - 1)));
         double tie = low + (high - low) / 2;
         uint16_t even = (uint16_t)(bits + (bits & 1)), up = (uint16_t)(bits + 1);
@@ -139,7 +139,7 @@ static void test_narrow_floats(void **state)
     }
     assert_true(f16_to_double(0x3c00) == 1 && f16_to_double(0xc000) == -2);
     assert_true(bf16_to_double(0x3f80) == 1 && bf16_to_double(0xc049) == -3.140625);
-    /* Through float32 these would round twice, down. */
+    /* By way of float32 these would be rounded twice, and down. */
     assert_int_equal(f16_from_double(1 + ldexp(1, -11) + ldexp(1, -40)), 0x3c01);
     assert_int_equal(bf16_from_double(1 + ldexp(1, -8) + ldexp(1, -40)), 0x3f81);
 }

@@ -3,10 +3,10 @@
  * Invariants:
  * 1. dtype and shape follow from prim, operands and normal attributes, so these alone decide
  * identity.
- * 2. graph->interned holds three kinds of ids, kept apart by the seed of their hash and by
- * comparing what an id leads to: nodes by content; inputs and params by name only; outputs (their
- * index) by name.
- * 3. A node that is found in the table was valid when it entered, so nothing is inferred twice. */
+ * 2. graph->interned holds three kinds of ids, distinguished by the seed of their hash and by
+ *    comparing the entries: nodes by content; inputs and params by name only; outputs (their index)
+ *    by name.
+ * 3. A node in the table was valid when it was added, so it is not inferred again. */
 #include "graph/graph_priv.h"
 
 #include <assert.h>
@@ -133,7 +133,7 @@ static bool check_name(const char *what, const char *name, struct error *err)
     return true;
 }
 
-/* Puts an inferred node behind the others. */
+/* Appends an inferred node. */
 static value_id append(struct graph *graph, const struct shape_query *q)
 {
     struct arena *arena = graph->arena;
@@ -207,7 +207,7 @@ value_id graph_add(struct graph *graph, enum prim prim, const value_id *operands
     return append(graph, &q);
 }
 
-/* attrs: the name and dtype. */
+/* Adds an input or param. attrs: its name and dtype. */
 static value_id add_source(struct graph *graph, enum prim prim, struct attrs attrs,
                            const dim_id *shape, uint32_t rank, struct error *err)
 {

@@ -3,8 +3,8 @@
  * A value is a u32 id; operands have smaller ids than their users, so ids are a topological order.
  * Nodes are immutable and interned: the same prim with the same operands, attributes and shape is
  * the same value (inputs and params are distinct by name). Everything lives in the graph's arena.
- * One thread at a time builds; any number may read. Composite ops do not appear here: ops/ expands
- * them while building. */
+ * One thread at a time builds; any number may read. Composite ops do not appear here: compiler/ops
+ * expands them while the graph is built. */
 #ifndef URZA_GRAPH_GRAPH_H
 #define URZA_GRAPH_GRAPH_H
 
@@ -45,7 +45,7 @@ enum attr_bit {
     ATTR_LOW = 1 << 15,
     ATTR_HIGH = 1 << 16,
     ATTR_MODE = 1 << 17,
-    ATTR_DIM = 1 << 18, /* shape, which here is not the shape of the result */
+    ATTR_DIM = 1 << 18, /* attrs.shape, where it is not the shape of the result */
 };
 
 enum scatter_mode { SCATTER_SET = 1, SCATTER_ADD, SCATTER_MAX, SCATTER_MIN };
@@ -57,7 +57,7 @@ struct window {
     int64_t size, stride, low, high, dilation, base_dilation;
 };
 
-/* The attributes of any prim; prims.def names those that count, the others are zero. */
+/* The attributes of any prim; prims.def says which of them a prim has, and all others are zero. */
 struct attrs {
     uint8_t rank; /* of shape, start, step, low, high */
     dim_id shape[LIMIT_RANK];
@@ -99,39 +99,42 @@ struct graph {
     struct dim_table dims;
     VEC(struct node) nodes; /* by id; [0] is unused */
     struct map interned;
-    VEC(value_id) inputs; /* in declaration order: the order of call arguments */
+    VEC(value_id) inputs; /* in declaration order, the order of call arguments */
     VEC(value_id) params;
     VEC(struct graph_output) outputs;
     const char *name; /* of the graph; "" if none */
 };
 
-/* What prims.def says of a prim. */
+/* The row of a prim in prims.def. */
 struct prim_info {
     const char *name, *doc;
-    int operands; /* -1: any number from 1 */
+    int operands; /* -1: any number, but at least 1 */
     uint32_t attrs;
     double ulp;
 };
 const struct prim_info *prim_info(enum prim prim);
-/* An element of the result needs the operands at its own index alone. prims.def keeps these
- * together, from NEG to CAST, as it does reductions, from REDUCE_SUM on. */
+/* Whether an element of the result depends only on the operands' elements at the same index. The
+ * enum lists these prims together, from NEG to CAST; reductions, too, are together, from REDUCE_SUM
+ * on. */
 static inline bool prim_is_elementwise(enum prim prim)
 {
     return prim >= PRIM_NEG && prim <= PRIM_CAST;
 }
-/* The bound of compiled code in dtype: the ulp column; for f64 more where that is dear. */
+/* The error bound of compiled code in dtype, in ulp: the ulp column of prims.def; larger in f64 for
+ * some prims, where that precision would be expensive. */
 double prim_ulp(enum prim prim, enum dtype dtype);
-/* Whether a float result may have to be rounded: other prims choose or move numbers they get, or
- * make whole ones of them. */
+/* Whether a float result may be rounded. The other prims return one of their operands' numbers, or
+ * a whole number. */
 bool prim_rounds(enum prim prim);
 enum prim prim_from_name(const char *name);
 
 void graph_init(struct graph *graph, struct arena *arena);
 
-/* The one way to add a node: checks operands and attributes, infers dtype and shape, interns. attrs
- * may be NULL when the prim has none. Operands that are VALUE_NONE give VALUE_NONE and leave err as
- * it is, so a chain of calls needs one check at its end. Fails with ERR_SHAPE (names the prim, the
- * operand and what was expected) or ERR_LIMIT. Copies everything it keeps. */
+/* All nodes are added by this function: it checks operands and attributes, infers dtype and shape,
+ * and interns the node. attrs may be NULL when the prim has none. Operands that are VALUE_NONE give
+ * VALUE_NONE and leave err as it is, so a chain of calls needs one check at its end. Fails with
+ * ERR_SHAPE (names the prim, the operand and what was expected) or ERR_LIMIT. Copies names, data
+ * and attributes. */
 value_id graph_add(struct graph *graph, enum prim prim, const value_id *operands,
                    uint32_t operand_count, const struct attrs *attrs, struct error *err);
 /* Names are unique among inputs and params together (and among outputs): ERR_BLUEPRINT otherwise.
@@ -148,50 +151,50 @@ static inline const struct node *graph_node(const struct graph *graph, value_id 
 }
 dim_id graph_elements(struct graph *graph, value_id value); /* product of the shape */
 
-/* Checks every invariant: operands smaller and in range, attributes legal, shapes and dtypes as the
- * rules infer them again, outputs in range. ERR_BUG with the value as place. */
+/* Checks every invariant: operands have smaller ids and are in range, attributes are legal, shapes
+ * and dtypes equal what the rules infer, outputs are in range. ERR_BUG with the value as place. */
 bool graph_verify(struct graph *graph, struct error *err);
 
-/* Text form, one line a node; print∘parse is the identity on what print writes:
+/* Text form, one line per node; printing what was parsed from a printed text gives the same text:
  *   graph "mlp"
  *   dim B 1..65536 multiple 1 typical 32
  *   %1 = input "x" : f32[B, 784]
  *   %3 = contract %1, %2 {batch 0, contract 1} : f32[B, 256]
  *   output "y" %7
  * Parsing is bounded and strict: ERR_PARSE with "line L, column C" as place; the type after ':'
- * must be what the rules infer. graph_parse initialises *graph in arena. Values that no output
- * needs are printed too. */
+ * must be the one that the rules infer. graph_parse initialises *graph in arena. Values that no
+ * output needs are printed too. */
 void graph_print(const struct graph *graph, struct strbuf *out);
 bool graph_parse(struct graph *graph, struct arena *arena, const char *text, size_t size,
                  struct error *err);
-/* Graphviz DOT of the same. */
+/* The graph as Graphviz DOT. */
 void graph_print_dot(const struct graph *graph, struct strbuf *out);
 
-/* Rebuilds *from into *to (fresh): what outputs, inputs and params need is added again in order.
- * rule, when given, sees each node right after it was added and returns the value to use in its
- * place: the copy itself, or something it adds to *to (VALUE_NONE after failing). Unused copies
- * stay in *to until the next rebuild. */
+/* Rebuilds *from in *to, a new graph: inputs, params and all nodes that outputs need are added
+ * again in order. rule, if not NULL, is called with each node right after it was added and returns
+ * the value to use in its place: the copy itself, or a value that it adds to *to (VALUE_NONE on
+ * failure). Unused copies stay in *to until the next rebuild. */
 typedef value_id graph_rule(struct graph *to, value_id copy, const struct graph *from, value_id old,
                             void *context, struct error *err);
 bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
                    graph_rule *rule, void *context, struct error *err);
 
-/* Copies the nodes that outputs, inputs and params need into *to (fresh): dead nodes disappear, ids
- * are renumbered in order. */
+/* Copies inputs, params and the nodes that outputs need to *to, a new graph: dead nodes are
+ * dropped, ids are renumbered in order. */
 bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,
                      struct error *err);
 
-/* What lies between some values of a graph. */
+/* The part of a graph between some values: from the leaves to the roots. */
 struct graph_part {
-    const value_id *roots; /* what is computed, */
+    const value_id *roots; /* the values that the part computes, */
     uint32_t root_count;
-    const value_id *leaves; /* from what */
+    const value_id *leaves; /* the values that it computes them from */
     uint32_t leaf_count;
 };
-/* A part as a graph of its own. Leaves become its inputs, named "a0", "a1" … by their place in the
- * list and standing in the order of their ids; roots its outputs "y0", "y1" …; the named dims are
- * all there, in the same order. Leaves that no root needs are inputs too. ERR_VERIFY when an input
- * or param is needed that is no leaf, or a root is a leaf. */
+/* Makes a part a graph of its own. Leaves become its inputs, named "a0", "a1" … by their place in
+ * the list and declared in the order of their ids; roots become its outputs "y0", "y1" …; it has
+ * all named dims, in the same order. Leaves that no root needs are inputs too. ERR_VERIFY when an
+ * input or param is needed that is no leaf, or a root is a leaf. */
 bool graph_extract(struct graph *to, struct arena *arena, const struct graph *from,
                    const struct graph_part *part, struct error *err);
 

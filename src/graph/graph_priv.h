@@ -6,37 +6,37 @@
 #include "base/compiler.h"
 #include "graph/graph.h"
 
-/* Copies what counts for prim and zeroes the rest, so that equal meaning is equal content: integer
- * constants wrap to their dtype, float constants are rounded to it and have one NaN. Borrows name
- * and data. in may be NULL (all zero). Fails with ERR_LIMIT on counts beyond the arrays, ERR_SHAPE
- * on a bad dtype. */
+/* Copies the attributes that prim has and zeroes the rest, so that attributes of equal meaning have
+ * equal content: integer constants are wrapped to their dtype, float constants are rounded to it,
+ * and all NaNs become the same one. Borrows name and data. in may be NULL (all zero). Fails with
+ * ERR_LIMIT on counts beyond the arrays, ERR_SHAPE on a bad dtype. */
 bool attrs_normalise(enum prim prim, const struct attrs *in, struct attrs *out, struct error *err);
 bool attrs_equal(const struct attrs *a, const struct attrs *b);
 uint64_t attrs_hash(const struct attrs *attrs, uint64_t seed);
 
-/* The id of an equal node, or VALUE_NONE. attrs are normal. */
+/* The id of an equal node, or VALUE_NONE. attrs must be in normal form. */
 value_id graph_find(const struct graph *graph, enum prim prim, const value_id *operands,
                     uint32_t operand_count, const struct attrs *attrs);
 
-/* One question to a shape rule and its answer. */
+/* The input of a shape rule, and the dtype and shape that it infers. */
 struct shape_query {
     struct graph *graph;
     enum prim prim;
-    const value_id *operands; /* in range */
+    const value_id *operands; /* ids in range */
     uint32_t operand_count;
-    const struct attrs *attrs; /* normal */
+    const struct attrs *attrs; /* in normal form */
     struct error *err;
-    enum dtype dtype; /* the answer */
+    enum dtype dtype; /* the result, from here on */
     uint32_t rank;
     dim_id shape[LIMIT_RANK];
 };
 
-/* Checks operands and attributes and fills the answer. ERR_SHAPE, ERR_LIMIT, ERR_BLUEPRINT (a bad
+/* Checks operands and attributes and fills the result. ERR_SHAPE, ERR_LIMIT, ERR_BLUEPRINT (a bad
  * name). */
 bool shape_infer(struct shape_query *q);
 
-/* Attributes that stand in braces, in the order of the text form; the others are part of the type
- * or stand behind the prim's name. */
+/* Attributes that the text form prints in braces, in this order; the others are part of the type or
+ * follow the prim's name. */
 struct attr_name {
     uint32_t bit;
     const char *name;
@@ -48,8 +48,7 @@ const char *scatter_mode_name(unsigned mode); /* "add"; NULL when there is no su
 /* "f32[B, 784]" */
 void text_print_type(const struct graph *graph, enum dtype dtype, uint32_t rank,
                      const dim_id *shape, struct strbuf *out);
-/* The attributes of a node as the text form has them, with a leading space; nothing if there are
- * none. */
+/* Prints the attributes of a node in text form, after a space; nothing if there are none. */
 void text_print_attrs(const struct graph *graph, const struct node *node, struct strbuf *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* Interning, names, limits, the verifier on damaged graphs, copying what is live. */
+/* Interning, names, limits, the verifier on damaged graphs, copying live nodes. */
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "graph/graph.h"
@@ -60,7 +60,7 @@ static void test_same_content_same_value(void **state)
 
     struct attrs axis0 = {.axis_count = 1}, axis1 = {.axis_count = 1, .axes = {1}};
     struct attrs garbage;
-    memset(&garbage, 0x5a, sizeof garbage); /* beside what a reduction looks at */
+    memset(&garbage, 0x5a, sizeof garbage); /* fields that a reduction does not have */
     garbage.axis_count = 1;
     garbage.axes[0] = 0;
     value_id sum0 = graph_add(&f->graph, PRIM_REDUCE_SUM, &f->x, 1, &axis0, &f->err);
@@ -68,7 +68,8 @@ static void test_same_content_same_value(void **state)
     assert_int_equal(graph_add(&f->graph, PRIM_REDUCE_SUM, &f->x, 1, &garbage, &f->err), sum0);
     assert_int_equal(graph_add(&f->graph, PRIM_ADD, xy, 2, &garbage, &f->err), sum);
     assert_ptr_equal(graph_node(&f->graph, sum)->attrs,
-                     graph_node(&f->graph, VALUE_NONE)->attrs); /* the one without attributes */
+                     graph_node(&f->graph, VALUE_NONE)->attrs); /* the shared attributes of nodes
+                                                                   that have none */
     assert_true(graph_verify(&f->graph, &f->err));
 }
 
@@ -104,7 +105,7 @@ static void test_names(void **state)
     value_id longest = graph_input(&f->graph, name, DTYPE_I8, NULL, 0, &f->err);
     assert_int_not_equal(longest, VALUE_NONE);
     assert_string_equal(graph_node(&f->graph, longest)->attrs->name, name);
-    name[0] = 'b'; /* copied */
+    name[0] = 'b'; /* changed after the call: the name was copied */
     assert_int_equal(graph_node(&f->graph, longest)->attrs->name[0], 'a');
     assert_int_equal(graph_param(&f->graph, "x", DTYPE_I8, NULL, 0, &f->err), VALUE_NONE);
     assert_int_equal(f->err.code, ERR_BLUEPRINT);
@@ -119,7 +120,8 @@ static void test_names(void **state)
     assert_int_equal(f->graph.inputs.count, 2);
     assert_int_equal(f->graph.params.count, 1);
 
-    assert_true(graph_output(&f->graph, "x", f->x, &f->err)); /* a namespace of its own */
+    assert_true(graph_output(&f->graph, "x", f->x, &f->err)); /* outputs have a namespace of their
+                                                                 own */
     assert_false(graph_output(&f->graph, "x", f->y, &f->err));
     assert_int_equal(f->err.code, ERR_BLUEPRINT);
     assert_false(graph_output(&f->graph, "", f->y, &f->err));
@@ -243,7 +245,7 @@ static void test_copy_live(void **state)
     struct graph live;
     arena_init(&arena);
     assert_true(graph_copy_live(&live, &arena, &f->graph, &f->err));
-    teardown(state); /* the copy keeps nothing of the old graph */
+    teardown(state); /* the copy does not use memory of the old graph */
     struct strbuf text;
     strbuf_init(&text, &arena);
     graph_print(&live, &text);

@@ -1,7 +1,7 @@
-/* The driver: checks what it is given, evaluates shapes, runs the live nodes in order.
+/* The driver: checks its arguments, evaluates shapes, runs the live nodes in order.
  *
- * A node's memory goes back to a pool after its last use, so that the arena grows to the peak of
- * what lives at the same time and not to the sum. Only nodes that an output needs are run. */
+ * A node's memory goes back to a pool after its last use, so the arena grows to the peak of live
+ * memory and not to the sum of all results. Only nodes that an output needs are run. */
 #include "graph/interp_memo_priv.h"
 #include "graph/interp_op_priv.h"
 
@@ -11,13 +11,13 @@
 #include "base/error.h"
 #include "base/rng.h"
 
-#define FOLDED_ROUNDINGS 8 /* units that a folded constant may be off */
+#define FOLDED_ROUNDINGS 8 /* error of a folded constant, in unit roundoffs */
 
 struct value {
     struct interp_tensor tensor;
-    value_id last_use;  /* the last node that reads it; VALUE_NONE: nobody */
-    bool output, owned; /* owned: its memory is the pool's */
-    bool constant;      /* depends on constants alone */
+    value_id last_use;  /* the last node that reads it; VALUE_NONE: none does */
+    bool output, owned; /* owned: its memory belongs to the pool */
+    bool constant;      /* depends on constants only */
     uint32_t number;    /* in the memo, if there is one */
 };
 
@@ -31,14 +31,14 @@ struct run {
     struct arena *arena;
     struct value *values; /* by id */
     struct interp_memo *memo;
-    struct arena *memory; /* of cells and bounds */
+    struct arena *memory; /* for cells and bounds */
     struct pool *pool;
     size_t used_bytes, limit_bytes;
     struct scratch scratch;
     struct error *err;
 };
 
-/* The smallest buffer of the pool that is large enough, or a new one. */
+/* Takes the smallest buffer of the pool that is large enough, or makes a new one. */
 static bool pool_take(struct run *run, int64_t count, void **out_data)
 {
     struct buffer *items = run->pool->buffers.items;
@@ -98,7 +98,8 @@ static bool is_sum(enum prim prim)
            prim == PRIM_CONV || prim == PRIM_WINDOW_SUM;
 }
 
-/* wide: as if every float dtype had float64's precision, but its own range. */
+/* How results of prim in dtype are rounded. wide: as if every float dtype had float64's precision,
+ * but its own range. */
 static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
 {
     double ulp = prim_ulp(prim, dtype);
@@ -113,15 +114,17 @@ static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
                          .sum_max = dtype_max(dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32)};
     if (!prim_rounds(prim))
         return r;
-    /* A sum's own terms are counted one by one; what is left is its last rounding. */
+    /* A sum's additions are counted separately, by the fold; what is left is its last rounding. */
     bool once = is_sum(prim) || ulp <= 0.5;
-    if (narrow && once) { /* f32 is wide enough for two roundings to be one */
+    if (narrow && once) { /* computed in f32 and rounded again: f32 has enough digits that both
+                             roundings act as one */
         r.max = INFINITY;
         return r;
     }
     r.relative = once ? unit : 2 * ulp * unit;
     r.past_max = once ? 0 : 1;
-    if (once && dtype != DTYPE_F64) /* half a unit behind the last number, all but a little */
+    if (once && dtype != DTYPE_F64) /* values less than half a unit above the largest number still
+                                       round to it */
         r.max *= 1 + 0.49 * unit;
     r.tiny = fmax(ulp, 1) * dtype_min_subnormal(precision) + 0x1p-1074;
     return r;
@@ -174,13 +177,13 @@ static void run_size(const struct op *op)
     op_put_exact(op, 0, (union cell){.i = op->start[0]}, 0);
 }
 
-/* Inputs and params are given, not run. */
+/* Inputs and params are already filled by the driver. */
 static void run_source(const struct op *op)
 {
     assert(!op);
 }
 
-/* Rules that differ in what they accept and not in how they run. */
+/* These rules differ in the operands that they accept, not in how they run. */
 static void run_unary_float(const struct op *op)
 {
     run_unary_num(op);
@@ -231,7 +234,7 @@ static void run_reverse(const struct op *op)
     run_strided_view(op);
 }
 
-/* Each prim runs as its rule says: run_<rule>. */
+/* Calls run_<rule>, by the prim's rule. */
 void op_evaluate(const struct op *op)
 {
     switch (op->prim) {
@@ -269,7 +272,7 @@ bool interp_is_exact(const struct interp_tensor *tensor)
     return true;
 }
 
-/* Exact results need no bounds, and what reads them is faster without. */
+/* Drops bounds that are all zero: nodes that read the result run faster without. */
 static void drop_zero_bounds(struct run *run, struct interp_tensor *tensor)
 {
     if (!interp_is_exact(tensor))
@@ -291,8 +294,8 @@ static void release_operands(struct run *run, value_id id)
     }
 }
 
-/* A reshape or copy has the memory of its operand: takes it over where nobody else reads it, or
- * shares it where it is not this run's. */
+/* A reshape or copy can use its operand's memory: takes it over if no other node reads the operand,
+ * or shares it if the memory does not belong to this run. */
 static bool take_over(struct run *run, value_id id)
 {
     const struct node *node = graph_node(run->graph, id);
@@ -308,7 +311,7 @@ static bool take_over(struct run *run, value_id id)
     return true;
 }
 
-/* Gives the result to the memo. */
+/* Hands the result to the memo. */
 static void remember(struct run *run, const struct op *op, const uint32_t *operands,
                      struct value *value)
 {
@@ -339,8 +342,9 @@ static void digit_range(double value, int *out_low, int *out_high)
 
 #define GRID_DIGITS 24
 
-/* The largest power of two that all elements are multiples of; 0 when there is none that is large
- * beside the elements, or elements are not exact. Ends at the second of random elements. */
+/* The largest power of two of which all elements are multiples; 0 when an element is not exact, or
+ * when that power is more than 2^GRID_DIGITS below the largest element. On random elements it
+ * returns at the second. */
 static double tensor_grid(const struct interp_tensor *x)
 {
     int low = INT_MAX, high = INT_MIN;
@@ -360,11 +364,12 @@ static double tensor_grid(const struct interp_tensor *x)
     return low == INT_MAX ? (double)INFINITY : ldexp(1, low);
 }
 
-/* For rounding.exact_sums: terms are elements, or products of two. Zeros are multiples of all. */
+/* Computes rounding.exact_sums. Terms are elements, or products of two elements. Zero is a multiple
+ * of every number. */
 static double exact_sums(const struct op *op)
 {
     double grid = tensor_grid(op->in[0]), other = op->in_count == 2 ? tensor_grid(op->in[1]) : 1;
-    /* 2^p of these units: p bits of the accumulator. */
+    /* An accumulator of p bits holds multiples of this unit exactly up to 2^p of them. */
     return grid > 0 && other > 0 ? grid * other / (2 * (op->rounding.sum_unit - INTERP_UNIT)) : 0;
 }
 
@@ -424,7 +429,7 @@ static bool run_node(struct run *run, value_id id)
     }
     if (op.constant_error > 0)
         value->constant = false;
-    if (run->wide && value->constant) /* passes fold it as native arithmetic does */
+    if (run->wide && value->constant) /* passes fold it as native arithmetic computes it */
         op.reference = false;
     void *memory;
     uint32_t numbers[LIMIT_OPERANDS];
@@ -460,7 +465,8 @@ static bool run_node(struct run *run, value_id id)
     return true;
 }
 
-/* Marks what outputs need, from the last value to the first. Operands are smaller than their users.
+/* Marks the values that outputs need, from the last to the first. Operands have smaller ids than
+ * their users.
  */
 static void find_uses(struct run *run)
 {
@@ -531,7 +537,7 @@ static bool take_sources(struct run *run, uint32_t source_count)
     return true;
 }
 
-/* Outputs are the caller's: one that is a source is copied. */
+/* Outputs belong to the caller, so an output that is a source is copied. */
 static bool give_output(struct run *run, value_id id, struct interp_tensor *out)
 {
     const struct value *value = &run->values[id];

@@ -1,18 +1,19 @@
-/* The interpreter: the meaning of every prim, from its definition. It shares nothing with lowering
- * or code generation, so that it can judge them, and it runs what has no native code.
+/* The interpreter: computes every prim from its definition. It shares no code with lowering or code
+ * generation, so that their results can be compared with it, and it runs packages that have no
+ * native code.
  *
- * Two modes over one implementation. REFERENCE computes floats in float64 whatever their dtype and
- * carries, beside each element, a bound on how far a correct native computation may lie from it (a
- * running error analysis: unit roundoff of each value's dtype × the ulp column of prims.def,
- * propagated through each prim; sums and contractions by γ·Σ|terms| (γ of n roundings), valid for
- * any order of summation). Values of f16 and bf16 have the precision of their dtype wherever they
- * are used: each is rounded in all modes, and its bound is 0 where all that lies within the error
- * of what was computed, in f32 or wider, rounds to one number. INFINITY means "not determined": an
- * input's error reaches across a comparison, a rounding step or an overflow threshold. NATIVE
- * rounds every result to its dtype (sums accumulate in float64 and round once, scattered ones with
- * each update) and has no bounds. PLAIN is NATIVE with sums as a plain loop has them: in
- * contractions, convolutions and reductions each partial sum is rounded to f32 (f64 for f64).
- * Integers are exact in 64 bits and wrap to their width.
+ * One implementation, three modes. REFERENCE computes floats in float64 whatever their dtype and
+ * computes, with each element, a bound on its distance from any correct native result (a running
+ * error analysis: unit roundoff of each value's dtype × the ulp column of prims.def, propagated
+ * through each prim; for sums and contractions γ·Σ|terms|, with γ for n roundings, valid for any
+ * order of summation). Values of f16 and bf16 have the precision of their dtype wherever they are
+ * used: each is rounded in all modes, and its bound is 0 where all values within the error of the
+ * result in f32 or wider round to the same number. A bound of INFINITY means "not determined": an
+ * operand's error reaches across a comparison, a rounding step or an overflow threshold. NATIVE
+ * rounds every result to its dtype (sums accumulate in float64 and are rounded once, those of
+ * scatter after each update) and has no bounds. PLAIN is NATIVE with sums computed as in a plain
+ * loop: in contractions, convolutions and reductions each partial sum is rounded to f32 (f64 for
+ * f64). Integers are exact in 64 bits and wrap to their width.
  *
  * Elements are 64-bit cells in row-major order. Memory comes from the arena; values are freed with
  * it. Thread-safe on distinct arenas. */
@@ -37,39 +38,41 @@ struct interp_tensor {
     double *bounds; /* REFERENCE mode: count bounds ≥ 0; NULL: all zero */
 };
 
-/* Dense row-major memory in the dtype's own layout; borrowed. */
+/* A dense row-major tensor in the dtype's native layout; borrowed. */
 struct native_tensor {
     enum dtype dtype;
     uint32_t rank;
     const int64_t *shape;
     const void *data;
 };
-/* Between cells and native memory. */
+/* Convert between cells and native memory. */
 bool interp_load(struct interp_tensor *out, struct arena *arena, const struct native_tensor *native,
                  struct error *err);
 void interp_store(const struct interp_tensor *tensor, void *data);
 
 struct interp_options {
     enum interp_mode mode;
-    /* REFERENCE: bounds are those of computing in float64, whatever the dtypes; what depends on
-     * constants alone is rounded to its dtype, as by NATIVE. For comparing graphs with graphs. */
+    /* REFERENCE: bounds are those of computing in float64, whatever the dtypes; values that depend
+     * on constants only are rounded to their dtype, as in NATIVE. For comparing graphs with
+     * graphs. */
     bool wide;
-    /* Wide: floats that stand in this graph are exact; others may be results of native arithmetic
-     * that passes folded, and have its error. NULL: all are exact. */
+    /* With wide: floats that are constants of this graph are exact; others may have been folded by
+     * passes in native arithmetic, and get that error. NULL: all are exact. */
     const struct graph *constants;
-    size_t memory_limit;      /* bytes of all cells and bounds alive at one time; 0: none */
-    uint32_t threads;         /* that work at one time; 0 or 1: the caller alone, none is created */
+    size_t memory_limit; /* bytes of all cells and bounds that are alive at the same time; 0: none
+                          */
+    uint32_t threads;    /* that run in parallel; 0 or 1: only the calling thread */
     struct interp_memo *memo; /* see interp_memo.h; NULL: none */
 };
 
-/* What a graph is run on; borrowed. */
+/* The arguments of a graph; borrowed. */
 struct interp_arguments {
     const int64_t *dims;                 /* a value for each named dim; NULL: there are none */
     const struct interp_tensor *sources; /* inputs, then params, in declaration order */
     uint32_t source_count;
 };
-/* Runs the graph. The same bits on any number of threads. ERR_INPUT unless dims lie inside their
- * ranges and the sources are as many as the graph has, in the declared shapes at these dims. out:
+/* Runs the graph. The result has the same bits on any number of threads. ERR_INPUT unless dims are
+ * in their ranges and the sources are those of the graph in number and shape, at these dims. out:
  * one tensor per graph output. ERR_LIMIT when a tensor would pass LIMIT_TENSOR_BYTES or
  * memory_limit. */
 bool interp_run(const struct graph *graph, const struct interp_options *options,
@@ -77,7 +80,8 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                 struct interp_tensor *out, struct error *err);
 
 /* Compares native memory with a reference result: the largest |difference| / bound over determined
- * elements (0/0 = 0; NaN must meet NaN), where it lies, and how many elements were not determined.
+ * elements (0/0 = 0; a NaN matches only a NaN), its index, and how many elements were not
+ * determined.
  */
 struct interp_difference {
     double worst_ratio;    /* ≤ 1: within bounds; INFINITY where NaN or inf do not match */

@@ -1,8 +1,8 @@
-/* Bounds: native results lie within them, they are not much larger than they must be, and they are
+/* Bounds: native results are within them, they are not much larger than necessary, and they are
  * infinite exactly where a result is not determined. */
 #include "graph/interp_test_util.h"
 
-/* Random expressions over three inputs: prims whose operands always lie in their domain often
+/* Random expressions over three inputs, from prims whose operands are in their domain often
  * enough. */
 static const enum prim UNARY[] = {
     PRIM_NEG,   PRIM_ABS, PRIM_SIGN, PRIM_FLOOR, PRIM_CEIL, PRIM_ROUND, PRIM_TRUNC, PRIM_SQRT,
@@ -88,7 +88,7 @@ static void test_random_graphs(void **state)
         for (uint64_t seed = 0; seed < 1500; seed++)
             check_random(*state, dtypes[d], seed, &determined, &total);
         assert_true(total > 100000);
-        if (determined < total / 2) /* or the test shows nothing */
+        if (determined < total / 2) /* else the test proves nothing */
             fail_msg("%s: %lld of %lld elements are determined", dtype_name(dtypes[d]),
                      (long long)determined, (long long)total);
     }
@@ -99,7 +99,7 @@ static struct interp_tensor chain(struct bed *bed, enum prim prim, struct interp
     return run_prim_of(bed, INTERP_REFERENCE, prim, NULL, 1, &x);
 }
 
-/* Real float arithmetic, with the math library's own float functions and another order of
+/* Real float arithmetic, with the math library's float functions and a different order of
  * summation. */
 static void test_float_arithmetic(void **state)
 {
@@ -132,7 +132,7 @@ static void test_float_arithmetic(void **state)
 static struct approx_row {
     enum prim prim;
     double a, ea, b, eb; /* b NAN: a unary prim */
-    double least, most;  /* where the bound must lie */
+    double least, most;  /* range in which the bound must be */
 } const ROWS[] = {
     {PRIM_ADD, 1, 0.25, 2, 0.5, 0.75, 0.7501},
     {PRIM_SUB, 1, 0.25, 2, 0.5, 0.75, 0.7501},
@@ -171,7 +171,7 @@ static struct approx_row {
     {PRIM_ROUND, 1.5, 0.25, NAN, 0, 1, 1},
     {PRIM_SQRT, 1, 0.5, NAN, 0, 0.292, 0.293},
     {PRIM_SQRT, 1, 2, NAN, 0, INFINITY, INFINITY},
-    /* What rounds correctly gives exactly what is a number. */
+    /* Correctly rounded prims are exact where the result is representable. */
     {PRIM_ADD, 1, 0, 2, 0, 0, 0},
     {PRIM_ADD, 1, 0, 0x1p-23, 0, 0, 0},
     {PRIM_ADD, 1, 0, 0x1p-24, 0, 0x1p-24, 0x1.1p-24},
@@ -238,7 +238,7 @@ static void test_casts_and_integers(void **state)
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_BOOL, 0.5, 1), INFINITY);
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F64, 0.5, 0.125), 0.125);
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 0.5, 0), 0);
-    /* Narrow floats are rounded: to one number unless a tie lies within the error. */
+    /* Narrow floats are rounded: the result is one number unless a tie is within the error. */
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1e6, 0), 0);
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 1e6, 1e5), 0);
     assert_same(cast_bound(bed, DTYPE_F32, DTYPE_F16, 65519, 2), INFINITY);
@@ -272,8 +272,8 @@ static void test_casts_and_integers(void **state)
     assert_same(bound_of(&y, 0), 0);
 }
 
-/* A native program computes f16 and bf16 in f32 or wider and rounds once: nothing is left open but
- * what lies next to a tie. */
+/* A native program computes f16 and bf16 in f32 or wider and rounds once: only results next to a
+ * tie are not determined. */
 static void test_narrow(void **state)
 {
     enum { COUNT = 4096 };
@@ -301,7 +301,7 @@ static void test_narrow(void **state)
         int64_t open = 0;
         for (int64_t i = 0; i < s.count; i++)
             open += bound_of(&s, i) > 0;
-        assert_true(open < s.count / 5); /* sums of few digits are ties often */
+        assert_true(open < s.count / 5); /* sums of numbers with few digits are often ties */
     }
 }
 
@@ -313,8 +313,8 @@ static void test_folds(void **state)
         bed, DTYPE_F32, SHAPE(5, 3),
         VALUES(1e30, 1e30, 1e-30, 1e-30, 1e-30, 1e30, INFINITY, 0, 2, 2, 3, 4, 3e38, 3e38, -3e38));
     struct interp_tensor y = run_prim_of(bed, INTERP_REFERENCE, PRIM_REDUCE_PROD, &attrs, 1, &x);
-    assert_same(y.bounds[0], INFINITY);                      /* an order overflows */
-    assert_true(y.bounds[1] > 1e-17 && y.bounds[1] < 1e-13); /* an order underflows */
+    assert_same(y.bounds[0], INFINITY);                      /* one order overflows */
+    assert_true(y.bounds[1] > 1e-17 && y.bounds[1] < 1e-13); /* one order underflows */
     assert_true(isnan(y.cells[2].f) && y.bounds[2] == 0);
     assert_true(y.cells[3].f == 24 && y.bounds[3] < 1e-4);
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_REDUCE_SUM, &attrs, 1, &x);
@@ -329,8 +329,8 @@ static void test_folds(void **state)
     assert_same(y.bounds[0], 0.5);
 }
 
-/* What stands beside a row of a tensor, and how the row is computed for it, does not change the
- * row's bound. Sums of zeros are exact in every precision. */
+/* A row's bound depends neither on the other rows of the tensor nor on the code path that they
+ * cause. Sums of zeros are exact in every precision. */
 static void test_sums_beside_others(void **state)
 {
     struct bed *bed = *state;

@@ -1,8 +1,9 @@
 /* Sums, maxima and minima of many columns at once.
  *
- * Of a maximum the value is the largest element. Its error is the largest of those elements that
- * may be the largest in a native program: whose reach, value + error, comes up to the largest of
- * value - error. That takes a second pass. Minima are maxima of what is negated. */
+ * The value of a maximum is the largest element. Its error is the largest error among the elements
+ * that may be the largest one in a native program, that is those where value + error ≥ the maximum
+ * of value - error over all elements. That maximum is only known after a first pass, so errors take
+ * a second one. A minimum is the maximum of the negated elements. */
 #include "base/compiler.h"
 #include "graph/interp_sums_priv.h"
 
@@ -33,7 +34,7 @@ static void add_sums(struct columns *restrict c, const double *restrict x,
     }
 }
 
-/* The same for one column. */
+/* As add_sums, for one column. */
 static void add_one_sum(struct columns *restrict c, const double *restrict x,
                         const double *restrict errors, int64_t rows, int64_t stride)
 {
@@ -49,7 +50,7 @@ static void add_one_sum(struct columns *restrict c, const double *restrict x,
     c->error[0] = error;
 }
 
-/* The same for eight columns, whose sums stay in registers. */
+/* As add_sums, for eight columns, whose sums stay in registers. */
 URZA_VECTORISED
 static void add_eight_sums(struct columns *restrict c, const double *restrict x,
                            const double *restrict errors, int64_t rows, int64_t stride)
@@ -76,8 +77,8 @@ static double sign_of(const struct columns *c)
     return c->kind == FOLD_MIN ? -1 : 1;
 }
 
-/* Maxima: of one row or, for eight columns, of four of them in all rows, whose state stays in
- * registers. */
+/* Adds one row of elements to maxima. add_four_maxima adds all rows of four columns, whose maxima
+ * stay in registers; it is used where there are eight columns. */
 URZA_VECTORISED
 static void add_maxima(struct columns *restrict c, const double *restrict x)
 {
@@ -107,7 +108,7 @@ static void add_four_maxima(struct columns *c, const double *x, int64_t rows, in
     }
 }
 
-/* The largest of value - error. */
+/* Updates the maximum of value - error. */
 URZA_VECTORISED
 static void add_leasts(struct columns *restrict c, const double *restrict x,
                        const double *restrict errors)
@@ -141,7 +142,7 @@ static void add_four_leasts(struct columns *c, const double *x, const double *er
     }
 }
 
-/* The largest error of those that reach it. */
+/* Updates the largest error of the elements whose value + error reaches that maximum. */
 URZA_VECTORISED
 static void add_reaches(struct columns *restrict c, const double *restrict x,
                         const double *restrict errors)

@@ -1,13 +1,14 @@
-/* Contractions and convolutions: the dot products that they are.
+/* Contractions and convolutions, as many dot products.
  *
- * contract multiplies rows of a with rows of b. conv multiplies filters with patches, that is with
- * what lies under one window in all channels of a group, zeros where nothing does. */
+ * contract multiplies rows of a with rows of b. conv multiplies filters with patches: a patch holds
+ * the elements under one window in all channels of a group, and zeros where the window lies on
+ * padding. */
 #include "graph/interp_window_priv.h"
 #include "graph/interp_op_priv.h"
 
 #include <assert.h>
 
-/* Rows of a tensor, eight side by side. */
+/* Fills a panel with eight rows of a tensor side by side. */
 static void fill_rows(const struct product *p, const struct panel *panel)
 {
     const struct interp_tensor *x = p->source;
@@ -34,7 +35,7 @@ void run_contract(const struct op *op)
     int64_t m = shape_product(a->shape, batch, first_a);
     int64_t n = shape_product(b->shape, batch, first_b);
     int64_t terms = shape_product(a->shape, first_a, a->rank);
-    /* The lanes are the more numerous, unless both fill their vectors. */
+    /* The lanes are the rows of b, unless these do not fill a vector and a has more rows. */
     bool turned = n < PANEL_LANES && m > n;
     const struct interp_tensor *lanes = turned ? a : b;
     struct product product = {.op = op,
@@ -52,7 +53,7 @@ void run_contract(const struct op *op)
     product_run(&product);
 }
 
-/* A batch is a group of an image: its channels lie together in x. */
+/* A batch is one group of channels of one image; its channels are contiguous in x. */
 static void fill_patches(const struct product *p, const struct panel *panel)
 {
     const struct windows *w = p->source;

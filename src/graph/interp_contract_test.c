@@ -3,7 +3,7 @@
 
 static void test_contract(void **state)
 {
-    /* a[2 batch, 3, 2, 4, 5], b[2 batch, 7, 4, 5]; more rows than one block. */
+    /* a[2 batch, 3, 2, 4, 5], b[2 batch, 7, 4, 5]; a has more rows than one block. */
     for (int dtype = 0; dtype < 2; dtype++) {
         enum dtype d = dtype ? DTYPE_I32 : DTYPE_F64;
         struct interp_tensor t[2] = {random_of(*state, d, SHAPE(2, 3, 2, 4, 5), 1),
@@ -32,7 +32,8 @@ static void test_contract(void **state)
 static void test_contract_cases(void **state)
 {
     struct bed *bed = *state;
-    /* No contracted elements: zeros. Infinities that are exact stay determined, overflow is not. */
+    /* No contracted elements: zeros. Exact infinities stay determined; overflow is not
+     * determined. */
     struct interp_tensor t[2] = {tensor_of(bed, DTYPE_F32, SHAPE(2, 0), NULL),
                                  tensor_of(bed, DTYPE_F32, SHAPE(1, 0), NULL)};
     struct attrs attrs = {.contract = 1};
@@ -47,7 +48,7 @@ static void test_contract_cases(void **state)
     assert_same(y.cells[2].f, NAN);
     assert_same(y.bounds[0] + y.bounds[1] + y.bounds[2], 0);
     assert_true(isinf(y.bounds[3]));
-    /* Operand errors: |a|eb + |b|ea + ea·eb. */
+    /* Errors of operands: |a|eb + |b|ea + ea·eb. */
     t[0] = with_bound(bed, tensor_of(bed, DTYPE_F32, SHAPE(1, 2), VALUES(1, -2)), 0.25);
     t[1] = with_bound(bed, tensor_of(bed, DTYPE_F32, SHAPE(1, 2), VALUES(3, 4)), 0.5);
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_CONTRACT, &attrs, 2, t);

@@ -1,5 +1,5 @@
-/* What elements of operands an element of a result needs: arithmetic on indices, prim by prim, and
- * the sets of indices that come of it. */
+/* The elements of operands that an element of a result reads: index arithmetic for each prim, and
+ * the sets of indices that it gives. */
 #include "graph/interp_points_priv.h"
 
 #include <assert.h>
@@ -23,7 +23,7 @@ void indices_push(struct indices *list, int64_t index)
     list->items[list->count++] = index;
 }
 
-/* The end of the ascending run that starts there. */
+/* The end of the ascending run that begins at `start`. */
 static int64_t run_end(const struct indices *list, int64_t start)
 {
     int64_t end = start < list->count ? start + 1 : start;
@@ -32,7 +32,7 @@ static int64_t run_end(const struct indices *list, int64_t start)
     return end;
 }
 
-/* Merges two runs of `from` to the end of `to`, each index once. */
+/* Merges two runs of `from` and appends them to `to`, each index once. */
 static void merge(const struct indices *from, int64_t start, int64_t middle, int64_t end,
                   struct indices *to)
 {
@@ -84,7 +84,7 @@ int64_t indices_find(const struct indices *list, int64_t index, int64_t *cursor)
     return *cursor = low;
 }
 
-/* The index in each dim of a shape. */
+/* Splits a flat index into the index in each dim of a shape. */
 static void unravel(const struct interp_tensor *tensor, int64_t element, int64_t *out)
 {
     for (uint32_t d = tensor->rank; d-- > 0; element /= tensor->shape[d])
@@ -103,7 +103,7 @@ static void reads_same(const struct op *op, uint32_t operand, struct points_unit
     indices_push(out, unit.index);
 }
 
-/* The only element of a 0-d operand. */
+/* Reads the only element of a 0-d operand. */
 static void reads_scalar(const struct op *op, uint32_t operand, struct points_unit unit,
                          struct indices *out)
 {
@@ -123,7 +123,7 @@ static void reads_view(const struct op *op, uint32_t operand, struct points_unit
     indices_push(out, box.base);
 }
 
-/* The element of a tensor at `at`, or -1 outside of it. */
+/* The flat index of `at`, or -1 where that is outside of the tensor. */
 static int64_t element_at(const struct interp_tensor *tensor, const int64_t *at)
 {
     int64_t index = 0;
@@ -217,7 +217,7 @@ int64_t points_line(const struct op *op, int64_t element, int64_t *out_place)
     return element / inner / size * inner + element % inner;
 }
 
-/* Lines are numbered as the elements of an arg-reduction are. */
+/* Lines are numbered as the elements of an argmax or argmin along the axis are. */
 static void reads_line(const struct op *op, uint32_t operand, struct points_unit unit,
                        struct indices *out)
 {
@@ -246,8 +246,9 @@ static void reads_contract(const struct op *op, uint32_t operand, struct points_
     push_run(out, row * terms, terms);
 }
 
-/* A window, dims d and on: its first position in each dim, and where in the operand it is so far;
- * -1 where that is padding. Without `padding` only what finds an element is pushed. */
+/* State of walking a window's taps from dim d on: the window's first position in each dim. `at` is
+ * the flat index in the operand so far; -1 on padding. Taps on padding are pushed only if `padding`
+ * is set. */
 struct window_reads {
     const struct window *window;
     const int64_t *shape;
@@ -301,7 +302,8 @@ static void reads_window(const struct op *op, uint32_t operand, struct points_un
     reads_taps(&w, 0, unit.index / out_plane * plane, out);
 }
 
-/* A patch in all channels of the group; the filter of the result's channel. */
+/* Operand 0: the patch in all channels of the group. Operand 1: the filter of the result's
+ * channel. */
 static void reads_conv(const struct op *op, uint32_t operand, struct points_unit unit,
                        struct indices *out)
 {
@@ -321,7 +323,7 @@ static void reads_conv(const struct op *op, uint32_t operand, struct points_unit
         reads_taps(&w, 0, (first + c) * plane, out);
 }
 
-/* By the rules of prims.def. */
+/* Indexed by the rules of prims.def. */
 #define ELEMENTWISE {reads_same, POINTS_ELEMENTWISE}
 #define GENERATOR {NULL, POINTS_ELEMENTWISE}
 #define VIEW {reads_view, POINTS_MOVE}

@@ -1,7 +1,8 @@
 /* Elementwise prims: loops over cells, integer arithmetic, comparisons, select, casts.
  *
- * Integers are exact and carry an error only behind a float that was not: then sums and the like
- * pass it on while nothing can wrap, and everything else is not determined. */
+ * Integers are exact, and have an error only if they were computed from a float with one. Sums,
+ * products, extrema, negation and absolute values then pass it on as long as nothing can wrap; the
+ * results of all other prims are not determined. */
 #include "graph/interp_exact_priv.h"
 #include "graph/interp_priv.h"
 #include "graph/interp_op_priv.h"
@@ -10,8 +11,8 @@
 
 #include "base/compiler.h"
 
-/* Of exact operands the result is the rounding of what float64 gives, which itself has more than
- * twice the digits. */
+/* For exact operands the result is the float64 result rounded once: float64 has more than twice the
+ * digits. */
 void op_put_narrow(const struct op *op, int64_t index, struct approx x)
 {
     enum dtype dtype = op->out->dtype;
@@ -74,7 +75,7 @@ static int64_t int_shr(enum dtype dtype, int64_t a, int64_t b, bool shifts)
 {
     if (dtype == DTYPE_U64)
         return shifts ? (int64_t)((uint64_t)a >> b) : 0;
-    return a >> (shifts ? b : 63); /* cells of the narrower unsigned types are not negative */
+    return a >> (shifts ? b : 63); /* the cells of narrower unsigned types are never negative */
 }
 
 static int64_t int_binary(enum prim prim, enum dtype dtype, int64_t a, int64_t b)
@@ -99,7 +100,8 @@ static int64_t int_binary(enum prim prim, enum dtype dtype, int64_t a, int64_t b
     return 0;
 }
 
-/* Whether nothing wraps between value - error and value + error, and float64 tells them apart. */
+/* Whether nothing wraps between value - error and value + error, and float64 holds all integers
+ * there exactly. */
 static bool fits(enum dtype dtype, double value, double error)
 {
     return value - error >= dtype_int_value(dtype, dtype_least(dtype)) &&
@@ -107,7 +109,7 @@ static bool fits(enum dtype dtype, double value, double error)
            fabs(value) + error <= 0x1p53;
 }
 
-/* The error of an integer result. b is 0 for unary prims. */
+/* The error of an integer result. For unary prims b is 0. */
 static double int_error(enum prim prim, enum dtype dtype, struct approx a, struct approx b)
 {
     double result, error;
@@ -159,7 +161,7 @@ static void integer_binary(const struct op *op)
     }
 }
 
-/* Stores y, the result of a and b: without error where there is none. */
+/* Stores y, the result of operands a and b; with bound 0 if it is exact. */
 static void put_correct(const struct op *op, int64_t i, double a, double b, struct approx y)
 {
     bool exact = op->reference && y.error == 0 && isfinite(y.value) &&
@@ -178,9 +180,9 @@ static void put_unary(const struct op *op, int64_t i)
     put_correct(op, i, x.value, 0, approx_unary(op->prim, x));
 }
 
-/* Operands that are finite are numbers of the dtype, however far their errors reach. So a sum of
- * which one operand is less than half a unit of the largest number rounds to a number at most: a
- * mask of the least float stays one when scores are added. */
+/* Every finite operand is a number of the dtype, however large its error. So a sum in which one
+ * operand is less than half a unit of the largest number rounds to that number at most: a mask
+ * value of the lowest finite float stays finite when a score is added. */
 static bool sum_stays_finite(const struct op *op, struct approx a, struct approx b)
 {
     enum dtype dtype = op->out->dtype;
@@ -230,7 +232,7 @@ void run_binary_num(const struct op *op)
         put_binary(op, i);
 }
 
-/* A comparison is determined when the intervals have no point in common, or are points. */
+/* A comparison is determined if the intervals have no common point, or are both points. */
 static double compare_error(struct approx a, struct approx b)
 {
     double error = a.error + b.error;
@@ -287,7 +289,7 @@ void run_is_nan(const struct op *op)
                      bound_at(x, i) < INFINITY ? 0 : INFINITY);
 }
 
-/* A native program may take the other branch: what that moves the result by. */
+/* A native program may take the other branch, which moves the result by this much. */
 static double other_branch_error(enum dtype dtype, union cell taken, double taken_error,
                                  union cell other, double other_error)
 {
@@ -301,7 +303,7 @@ static double other_branch_error(enum dtype dtype, union cell taken, double take
     return isnan(result) ? INFINITY : result;
 }
 
-/* Cells, whatever is in them, or bounds. */
+/* Selects cells of any dtype (copied as doubles), or bounds. */
 URZA_VECTORISED
 static void select_cells(int64_t count, const union cell *restrict c, const double *restrict a,
                          const double *restrict b, double *restrict out)
@@ -370,9 +372,9 @@ static void cast_to_float(const struct op *op, struct approx x, int64_t i)
         op_put_representable(op, i, x);
 }
 
-/* An integer on its way to a float dtype. Float64 rounds beyond 2^53, which is an error of its own
- * in REFERENCE; a value that rounds again keeps a sticky bit instead, so that both roundings
- * together are one. */
+/* Converts an integer on its way to a float dtype. Float64 rounds integers above 2^53. In REFERENCE
+ * that rounding is added to the error; in other modes, where the value is rounded again to a
+ * narrower dtype, a sticky bit is kept, so that both roundings together act as one. */
 static struct approx int_as_float(const struct op *op, int64_t i)
 {
     struct approx y = int_approx(op->in[0], i);

@@ -1,8 +1,9 @@
-/* Where a float prim on exact operands rounds nothing.
+/* Finds float results that are exact because the prim rounds nothing on these operands.
  *
- * add, sub, mul, div and sqrt round correctly (their ulp in prims.def is 1/2). So where the result
- * is a number as it stands, correct native code gives just that, and its bound is 0: sums of a few
- * whole numbers, anything times 0, x + 0. Ties between such results are decided then. */
+ * add, sub, mul, div and sqrt are rounded correctly (their ulp in prims.def is 1/2). So where the
+ * exact result is representable, correct native code returns it, and its bound is 0: sums of a few
+ * whole numbers, anything times 0, x + 0. Comparisons of such results are therefore determined,
+ * ties included. */
 #ifndef URZA_GRAPH_INTERP_EXACT_PRIV_H
 #define URZA_GRAPH_INTERP_EXACT_PRIV_H
 
@@ -13,15 +14,17 @@ static URZA_ALWAYS_INLINE bool is_f32(double x)
     return (double)(float)x == x;
 }
 
-/* Whether float64 gives a·b as it is, for finite a, b and product: 24 digits each are enough. */
+/* Whether the float64 product of a and b is exact, for finite a, b and product: factors of 24
+ * digits each suffice. */
 static URZA_ALWAYS_INLINE bool is_exact_product(double a, double b)
 {
     return (is_f32(a) & is_f32(b)) | (a == 0) | (b == 0);
 }
 
-/* Whether the finite result y of a prim on exact operands is what the prim means, without rounding,
- * and a number of what it is computed in. What rounds correctly then gives just that. False for
- * prims that do not, and where it is not known. b: that of unary prims is anything. */
+/* Whether y, the finite result of a prim on exact operands, is the exact result, and is
+ * representable in the type it is computed in. A correctly rounded prim then returns exactly y.
+ * False for prims that are not rounded correctly, and where it is not known. For unary prims b is
+ * ignored. */
 static URZA_ALWAYS_INLINE bool rounds_nothing(enum prim prim, const struct rounding *r, double a,
                                               double b, double y)
 {

@@ -1,15 +1,15 @@
-/* Float prims on values with errors: what the result is, and how far it may move when the operands
- * move.
+/* Float prims on values with errors: the result, and how far it may move when the operands move
+ * within their errors.
  *
  * An operand [value ± error] is an interval that holds every correct native operand. A result's
  * error is the largest distance from the result at the values to the result anywhere on the
- * intervals: from the derivative where it is a constant, from the ends of the interval where the
- * function is monotone. Where the interval leaves the function's domain or meets a pole the result
- * is not determined.
+ * intervals. It follows from the derivative where that is constant, and from the ends of the
+ * interval where the function is monotone. Where the interval leaves the function's domain or meets
+ * a pole the result is not determined.
  *
- * The ends are computed in float64 too, so an interval is widened by one ulp of its centre first
- * and a distance between two results by one ulp of theirs: for f64 that is as large as the errors
- * themselves. */
+ * The results at the ends are computed in float64 too, so an interval is widened by one ulp of its
+ * centre, and a distance between two results by one ulp of these. For f64 that is as large as the
+ * errors themselves. */
 #include "graph/interp_priv.h"
 
 #include <assert.h>
@@ -19,15 +19,15 @@
 enum function_kind {
     FUNCTION_ISOMETRY = 1, /* |f(x) - f(y)| ≤ |x - y| */
     FUNCTION_MONOTONE,
-    FUNCTION_STEP, /* monotone, whole numbers */
-    FUNCTION_WAVE, /* an isometry within [-1, 1] */
+    FUNCTION_STEP, /* monotone, with whole numbers as results */
+    FUNCTION_WAVE, /* |f(x) - f(y)| ≤ |x - y|, with results in [-1, 1] */
     FUNCTION_TAN,
 };
 
 struct function {
     double (*at)(double);
     enum function_kind kind;
-    double above; /* the domain: x > above */
+    double above; /* the domain is x > above */
 };
 
 static double negate(double x)
@@ -45,8 +45,8 @@ static double reciprocal_sqrt(double x)
     return 1 / sqrt(x);
 }
 
-/* libm's functions of double lose digits where a large angle lies near to a multiple of π/2: the
- * cosine of 6381956970095103 2^797 is 8 ULP off. Those of long double do not. */
+/* For large angles near a multiple of π/2 libm's functions of double are inaccurate: the cosine of
+ * 6381956970095103 2^797 is 8 ULP off. Those of long double are not. */
 #define LARGE_ANGLE 0x1p26
 
 static double sine(double x)
@@ -72,7 +72,7 @@ static const struct function FUNCTIONS[PRIM_COUNT] = {
     [PRIM_CEIL] = {ceil, FUNCTION_STEP, -INFINITY},
     [PRIM_ROUND] = {nearbyint, FUNCTION_STEP, -INFINITY},
     [PRIM_TRUNC] = {trunc, FUNCTION_STEP, -INFINITY},
-    [PRIM_SQRT] = {sqrt, FUNCTION_MONOTONE, -0x1p-1074}, /* zero belongs to the domain */
+    [PRIM_SQRT] = {sqrt, FUNCTION_MONOTONE, -0x1p-1074}, /* so that zero is in the domain */
     [PRIM_RSQRT] = {reciprocal_sqrt, FUNCTION_MONOTONE, 0},
     [PRIM_EXP] = {exp, FUNCTION_MONOTONE, -INFINITY},
     [PRIM_EXP2] = {exp2, FUNCTION_MONOTONE, -INFINITY},
@@ -89,7 +89,7 @@ static const struct function FUNCTIONS[PRIM_COUNT] = {
     [PRIM_ERFC] = {erfc, FUNCTION_MONOTONE, -INFINITY},
 };
 
-/* The larger distance from r to the results at the ends of an interval, widened. */
+/* The larger distance from r to the results at the ends of the interval, widened. */
 static double ends_error(double r, double low, double high)
 {
     double distance = fmax(fabs(low - r), fabs(high - r));
@@ -100,7 +100,7 @@ static double unary_error(const struct function *f, struct approx x, double r)
 {
     double reach = x.error + ULP * fabs(x.value);
     double low = x.value - reach, high = x.value + reach;
-    if (high < f->above) /* outside of the domain, wherever it lies: NaN */
+    if (high < f->above) /* the whole interval is outside of the domain: NaN, exactly */
         return 0;
     if (!(low > f->above))
         return INFINITY;
@@ -110,7 +110,7 @@ static double unary_error(const struct function *f, struct approx x, double r)
     case FUNCTION_MONOTONE: return ends_error(r, f->at(low), f->at(high));
     case FUNCTION_STEP: return fmax(fabs(f->at(low) - r), fabs(f->at(high) - r));
     case FUNCTION_TAN: {
-        /* Less than a period apart with cosines of one sign: no pole between. */
+        /* No pole if the ends are less than a period apart and their cosines have the same sign. */
         bool pole = reach >= 1.5 || !(cosine(low) * cosine(high) > 0);
         return pole ? INFINITY : ends_error(r, tangent(low), tangent(high));
     }
@@ -129,13 +129,14 @@ struct approx approx_unary(enum prim prim, struct approx x)
         return (struct approx){x.value, 0};
     if (x.error > 0)
         return (struct approx){r, unary_error(f, x, r)};
-    /* From a finite operand only a pole gives infinity; the others overflow. */
+    /* The result of a finite operand is infinite at a pole, which is exact, or by overflow (exp and
+     * its like), which is not determined. */
     bool overflow = isinf(r) && isfinite(x.value) &&
                     (prim == PRIM_EXP || prim == PRIM_EXP2 || prim == PRIM_EXPM1);
     return (struct approx){r, overflow ? INFINITY : 0};
 }
 
-/* Cases that are the same for all binary prims: an undetermined operand, a NaN. */
+/* Handles the cases that all binary prims share: an undetermined operand, a NaN. */
 static bool settled(struct approx a, struct approx b, double r, struct approx *out)
 {
     if (!(a.error < INFINITY && b.error < INFINITY)) {
@@ -214,7 +215,8 @@ static double floor_mod(double a, double b)
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
-/* a - q·b while the quotient's floor q cannot change; else both results lie between 0 and b. */
+/* The result is a - q·b, and moves with a and b while q, the floor of the quotient, cannot change;
+ * otherwise both results are only known to be between 0 and b. */
 static struct approx approx_rem(struct approx a, struct approx b)
 {
     struct approx result;
@@ -238,7 +240,7 @@ static struct approx approx_rem(struct approx a, struct approx b)
     return (struct approx){r, fmin(whole, a.error + fabs(floor(least)) * b.error)};
 }
 
-/* A base that is not exact to an exact whole power, over the base's magnitude. */
+/* The error of an inexact base to an exact whole power, from the power of |base|. */
 static double whole_power_error(struct approx a, double b, double r)
 {
     double magnitude = fabs(a.value), reach = a.error + ULP * magnitude;
@@ -257,7 +259,8 @@ static struct approx approx_pow(struct approx a, struct approx b)
 {
     struct approx result;
     double r = pow(a.value, b.value);
-    /* 1 to any power and anything to the power 0 are 1, even of NaN. */
+    /* 1 to any power, and anything to the power 0, is 1 even for NaN; so a NaN operand is not
+     * decisive if the other may be that. */
     if ((isnan(a.value) && may_be_zero(b)) ||
         (isnan(b.value) && may_be_zero((struct approx){a.value - 1, a.error})))
         return (struct approx){r, INFINITY};
@@ -271,10 +274,10 @@ static struct approx approx_pow(struct approx a, struct approx b)
         return (struct approx){r, INFINITY};
     if (b.error == 0 && b.value == floor(b.value) && isfinite(b.value))
         return (struct approx){r, whole_power_error(a, b.value, r)};
-    /* Monotone in each operand for a positive base: the extremes are at the corners. */
+    /* For a positive base pow is monotone in each operand, so the extremes are at the corners. */
     double reach_a = a.error + ULP * fabs(a.value), reach_b = b.error + ULP * fabs(b.value);
     if (a.value + reach_a < 0 && b.error == 0 && b.value != floor(b.value))
-        return (struct approx){r, 0}; /* NaN, wherever the base lies */
+        return (struct approx){r, 0}; /* NaN for every base in the interval */
     if (!(a.value - reach_a > 0))
         return (struct approx){r, INFINITY};
     double low = ends_error(r, pow(a.value - reach_a, b.value - reach_b),

@@ -1,11 +1,13 @@
-/* Folds, one by one: sums, products, maxima and minima of terms with errors.
+/* Folds, one term at a time: sums, products, maxima and minima of terms with errors.
  *
- * A native program may combine terms in any order, so the error of a fold holds for all of them:
- * sum      γ·Σ|terms| (γ of n roundings of the accumulator) and the terms' own errors;
- * product  γ·|product| and Π(|x| + e) - Π|x|; where a partial product of some order may overflow
- * the result is not determined, and where one may underflow the error is n times the least number
- * that the other factors can enlarge; maximum  the larger error of those that may be the largest.
- */
+ * A native program may combine terms in any order, so the error of a fold holds for all orders:
+ *
+ *     sum      γ·Σ|terms|, γ for n roundings of the accumulator, plus the errors of the terms
+ *     product  γ·|product|, plus Π(|x| + e) - Π|x|
+ *     maximum  the largest error of the elements that may be the maximum
+ *
+ * A product is not determined where a partial product of some order may overflow. Where one may
+ * underflow, the error includes n times the smallest number, enlarged by the other factors. */
 #include "graph/interp_priv.h"
 
 void fold_begin(struct fold *fold, enum fold_kind kind, enum dtype dtype)
@@ -102,7 +104,8 @@ static double prod_error(const struct fold *fold, const struct rounding *r)
         return 0;
     if (!(fold->magnitude <= r->max))
         return INFINITY;
-    /* An infinity stays one while no partial product of the others can become zero. */
+    /* The product stays infinite as long as no partial product of the other factors can become
+     * zero. */
     if (fold->special)
         return fold->least >= 0x1p30 * r->tiny ? 0 : INFINITY;
     return fold->error + INTERP_SAFETY * (roundings_error(fold->count, r->relative) *
@@ -142,7 +145,7 @@ void fold_put(const struct fold *fold, const struct op *op, int64_t index)
     }
     if (op->out->bounds)
         error = float_error(fold, &op->rounding);
-    /* As sums_put: what is exact before its last rounding may be so after it. */
+    /* As sums_put: a result that is exact before its last rounding may be exact after it, too. */
     if (fold->kind == FOLD_SUM)
         op_put_representable(op, index, (struct approx){fold->value.f, error});
     else

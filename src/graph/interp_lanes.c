@@ -1,14 +1,14 @@
 /* Elementwise float prims, many elements at a time.
  *
  * Values and errors are computed for all lanes by formulas that hold where operands and result are
- * finite and errors are small; where they do not hold a lane is marked and done again by the
+ * finite and errors are small. Lanes where they do not hold are marked and computed again by the
  * definition in interp_float.c. The formulas are those of the definition, except that the error of
- * an elementary function comes from its derivative: the largest on [x - e, x + e] times e, with
+ * an elementary function is e times the largest derivative on [x - e, x + e], with
  *
  *     e^t ≤ 1 + t + t² for 0 ≤ t ≤ 1
  *     |ln ξ - ln x| ≤ δ / (1 - δ) for |ξ - x| ≤ δ|x|, δ < 1
  *
- * which for small e is what the ends of the interval give, without evaluating them. */
+ * For small e this agrees with the results at the ends of the interval, without evaluating them. */
 #include "base/compiler.h"
 #include "base/parallel.h"
 #include "graph/interp_exact_priv.h"
@@ -17,21 +17,21 @@
 #define CHUNK 256
 #define TURN 4096
 #define ULP 0x1p-52
-#define SMALL 0x1p-5 /* the largest t of the formulas: they are then at most 1/32 too large */
-#define MARK (-1.0)  /* the bound of a lane that is to be done again */
-/* Covers the rounding of the formulas themselves. */
+#define SMALL 0x1p-5 /* the largest t of the formulas, which are then at most 1/32 too large */
+#define MARK (-1.0)  /* the bound of a lane that must be computed again */
+/* Covers the rounding of evaluating the formulas. */
 #define ROUNDED (1 + 0x1p-20)
 
 static const double ZEROS[CHUNK];
 
-/* Operands and results of some elements; no pointer is NULL. */
+/* Operands and results of a chunk of elements; no pointer is NULL. */
 struct lanes {
     int64_t count;
     const double *a, *ea, *b, *eb;
     double *y, *ey;
 };
 
-/* A propagated error and whether it holds. */
+/* A propagated error, and whether the formula for it holds. */
 struct propagated {
     double error;
     bool holds;
@@ -83,12 +83,12 @@ static inline void loop_binary(enum prim prim, const struct rounding *rounding,
     const double *restrict a = lanes->a, *restrict ea = lanes->ea;
     const double *restrict b = lanes->b, *restrict eb = lanes->eb;
     double *restrict y = lanes->y, *restrict ey = lanes->ey;
-    double mark = 0, propagated = 1; /* 0: some lane has no error but its own */
+    double mark = 0, propagated = 1; /* propagated == 0: some lane has exact operands */
     for (int64_t i = 0; i < lanes->count; i++) {
         double value = value_binary(prim, a[i], b[i]);
         struct propagated p = error_binary(prim, a[i], ea[i], b[i], eb[i], value);
         double error = finite_rounding_error(&r, value, p.error);
-        bool holds = p.holds & (error < INFINITY); /* else the definition may know better */
+        bool holds = p.holds & (error < INFINITY); /* the definition may give a finite error */
         y[i] = value;
         ey[i] = holds ? error : MARK;
         mark = holds ? mark : MARK;
@@ -133,7 +133,7 @@ static inline double value_simple(enum prim prim, double x)
     }
 }
 
-/* Functions that are cheap at the ends of an interval: monotone all, but for |x|. */
+/* Functions that are cheap to evaluate at the ends of the interval: all monotone, except |x|. */
 static inline struct propagated error_simple(enum prim prim, double x, double e, double r)
 {
     bool plain = (fabs(x) < INFINITY) & (fabs(r) < INFINITY) & (e < INFINITY);
@@ -186,13 +186,14 @@ static bool lanes_simple(enum prim prim, const struct rounding *r, const struct 
     return marked;
 }
 
-/* For an error whose share t of x, or of the result, is small. */
+/* An upper bound of t·e^t, for small t: a relative error t times the growth of the slope over
+ * it. */
 static inline double grown(double t)
 {
     return t * (1 + t + t * t) * ROUNDED;
 }
 
-/* r: the result; slope: of erf and erfc at x. */
+/* r: the result; slope: the derivative at x, for erf and erfc. */
 static inline struct propagated error_unary(enum prim prim, double x, double e, double r,
                                             double slope)
 {
@@ -214,10 +215,10 @@ static inline struct propagated error_unary(enum prim prim, double x, double e, 
                                    plain & (e <= SMALL * (1 + x)) & (x > -1)};
     case PRIM_SIN:
     case PRIM_COS: return (struct propagated){e < 2 ? e : 2, plain & (e < INFINITY)};
-    case PRIM_ATAN: /* |(ln f')'| ≤ 1 */
+    case PRIM_ATAN: /* |(ln f')'| ≤ 1, so f' grows by e^t at most */
         return (struct propagated){grown(e) / (1 + x * x),
                                    plain & (e <= SMALL) & (fabs(x) < 0x1p100)};
-    case PRIM_TANH: /* |(ln f')'| ≤ 2 */
+    case PRIM_TANH: /* |(ln f')'| ≤ 2, as above */
         t = 2 * e;
         return (struct propagated){0.5 * grown(t) * ((1 - size) * (1 + size) + ULP),
                                    plain & (t <= SMALL)};
@@ -266,7 +267,7 @@ static bool lanes_unary(enum prim prim, const struct rounding *r, const struct l
     return marked;
 }
 
-/* The power's logarithm moves by less than t: (|b| + eb)·|ln ξ - ln a| + eb·|ln a|. */
+/* The logarithm of the power moves by less than t = (|b| + eb)·|ln ξ - ln a| + eb·|ln a|. */
 static bool lanes_pow(const struct rounding *r, const struct lanes *lanes)
 {
     bool marked = false;
@@ -302,7 +303,7 @@ static void slopes_of(const struct lanes *lanes, double *out)
 struct lanes_job {
     const struct op *op;
     double (*at)(double);                              /* unary: the function */
-    void (*again)(const struct op *op, int64_t index); /* one element by the definition */
+    void (*again)(const struct op *op, int64_t index); /* computes one element by the definition */
 };
 
 /* Fills y, and ey when the mode has bounds; true when lanes are marked. */

@@ -1,6 +1,6 @@
-/* Two tables: of tensors, by what they hold, and of nodes, by what they compute of which tensors. A
- * tensor's number is its place in the first. One that does not fit has a number and no memory: it
- * equals nothing, and is computed again. */
+/* Two tables: tensors by their content, and nodes by the prim and the operand tensors. A tensor's
+ * number is its index in the first table. A tensor that does not fit into the memory gets a number
+ * without content: no other tensor equals it, and it is computed again when needed. */
 #include "graph/interp_memo_priv.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@
 
 struct known_node {
     enum prim prim;
-    struct attrs attrs; /* without what shapes say, or names */
+    struct attrs attrs; /* without shapes and names */
     bool reference;
     double constant_error;
     enum dtype dtype;
@@ -24,7 +24,7 @@ struct interp_memo {
     struct arena *arena;
     size_t bytes_left;
     uint32_t found;
-    struct pool pool;                  /* from run to run */
+    struct pool pool;                  /* reused from run to run */
     VEC(struct interp_tensor) tensors; /* by number; without cells: did not fit */
     struct map by_content;
     VEC(struct known_node) nodes;
@@ -53,7 +53,7 @@ struct pool *memo_pool(struct interp_memo *memo)
     return &memo->pool;
 }
 
-/* Of 64-bit words, four at a time. */
+/* Hashes 64-bit words, four at a time. */
 static uint64_t hash_words(const void *words, int64_t count, uint64_t seed)
 {
     const uint64_t factor = 0x9e3779b97f4a7c15u;
@@ -110,7 +110,8 @@ uint32_t memo_source(struct interp_memo *memo, const struct interp_tensor *sourc
     return find_tensor(memo, source, hash, &number) ? number : add_tensor(memo, source, hash);
 }
 
-/* Dims have other ids in each graph; what they come to stands beside the attributes. */
+/* Dim ids differ between graphs, so attributes are compared without dims, and the values of the
+ * dims are stored beside them. */
 static struct known_node describe(const struct op *op, const uint32_t *operands)
 {
     struct known_node node = {.prim = op->prim,
@@ -183,7 +184,7 @@ static enum memo_kept number_tensor(struct interp_memo *memo, struct interp_tens
         nothing.cells = NULL;
         nothing.bounds = NULL;
         *out_number = memo->tensors.count;
-        VEC_PUSH(memo->arena, &memo->tensors, nothing); /* not by content */
+        VEC_PUSH(memo->arena, &memo->tensors, nothing); /* not added to the table by content */
         return MEMO_LEFT;
     }
     memo->bytes_left -= bytes;

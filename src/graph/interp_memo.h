@@ -1,9 +1,10 @@
-/* What was computed once is found again: for graphs that differ in little and read the same
- * sources, as a graph before and after a pass.
+/* Finds results that were computed before: for runs of graphs that differ little and read the same
+ * sources, such as a graph before and after a pass.
  *
- * A node is known by its prim, attributes, shape and the numbers of its operands; values get one
- * number when they have the same elements with the same bounds, however they came to have them. So
- * a weight that one graph packs and unpacks again is the weight, and what reads it is the same. */
+ * A node is identified by its prim, attributes, shape and the numbers of its operands. Values with
+ * the same elements and bounds share one number, however they were computed. So a weight that is
+ * packed and unpacked again has the number of the original weight, and nodes that read it are
+ * found. */
 #ifndef URZA_GRAPH_INTERP_MEMO_H
 #define URZA_GRAPH_INTERP_MEMO_H
 
@@ -13,12 +14,12 @@
 
 struct interp_memo;
 
-/* Keeps values of up to `bytes` of cells and bounds in the arena; what does not fit is computed
- * anew. For runs with the same options but `constants`, on one thread at a time. Sources are known
- * by their memory: while the memo lives they stay there, unchanged. Results of a run are in the
- * memo's arena, not to be written to. */
+/* Stores values of up to `bytes` of cells and bounds in the arena; values that do not fit are
+ * computed again. All runs must have the same options, except `constants`, one thread at a time.
+ * Sources are identified by address, so their memory must stay unchanged while the memo lives.
+ * Results of a run are in the memo's arena and must not be written to. */
 struct interp_memo *interp_memo_new(struct arena *arena, size_t bytes);
-/* Nodes that were found and not run, so far. */
+/* The number of nodes so far whose results were found instead of computed. */
 uint32_t interp_memo_found(const struct interp_memo *memo);
 
 #endif

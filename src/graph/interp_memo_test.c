@@ -1,5 +1,5 @@
-/* Runs with a memo give the bits of runs without, and find what was computed before: not less, and
- * not what is another thing. */
+/* Runs with a memo give the same bits as runs without, and find exactly the nodes that were
+ * computed before. */
 #include "graph/interp_memo.h"
 
 #include <string.h>
@@ -14,7 +14,7 @@ static const char plain[] = "graph \"p\"\n"
                             "%3 = contract %1, %2 {batch 0, contract 1} : f32[3, 6]\n"
                             "%4 = exp %3 : f32[3, 6]\n"
                             "output \"y\" %4\n";
-/* The same with the weight packed and unpacked again; then something of its own. */
+/* As the first graph, with the weight packed and unpacked again; then one more node. */
 static const char packed[] = "graph \"p\"\n"
                              "%1 = input \"x\" : f32[3, 4]\n"
                              "%2 = param \"w\" : f32[6, 4]\n"
@@ -24,7 +24,7 @@ static const char packed[] = "graph \"p\"\n"
                              "%6 = contract %1, %5 {batch 0, contract 1} : f32[3, 6]\n"
                              "%7 = exp %6 : f32[3, 6]\n"
                              "output \"y\" %7\n";
-/* Nearly the same: other terms, though of one shape. */
+/* Nearly the same: different terms of the same shape. */
 static const char reversed[] = "graph \"p\"\n"
                                "%1 = input \"x\" : f32[3, 4]\n"
                                "%2 = param \"w\" : f32[6, 4]\n"
@@ -46,7 +46,7 @@ static const char slices[] = "graph \"s\"\n"
                              "output \"b\" %7\n"
                              "output \"c\" %8\n"
                              "output \"d\" %9\n";
-/* A source, a view of one, and a value that is read again behind its reshape. */
+/* A source, a view of it, and a value that is read again after its reshape. */
 static const char shared[] = "graph \"v\"\n"
                              "%1 = input \"x\" : f32[3, 4]\n"
                              "%2 = param \"w\" : f32[6, 4]\n"
@@ -121,7 +121,7 @@ static void test_found(void **state)
     assert_int_equal(interp_memo_found(memo), 2 + 5);
 }
 
-/* Other sources are other values; equal ones elsewhere are the same. */
+/* Other sources are other values; equal sources at another address are the same value. */
 static void test_sources(void **state)
 {
     struct bed *bed = *state;
@@ -139,7 +139,7 @@ static void test_sources(void **state)
     assert_int_equal(interp_memo_found(memo), 2);
 }
 
-/* Where nothing may be kept, nothing is found. */
+/* Where no memory may be used, nothing is found. */
 static void test_full(void **state)
 {
     struct bed *bed = *state;

@@ -1,4 +1,4 @@
-/* The border between cells and native memory: load, store, compare. */
+/* Conversion between cells and native memory: load, store, compare. */
 #include "graph/interp_op_priv.h"
 
 #include <assert.h>
@@ -25,7 +25,7 @@ bool interp_count(enum dtype dtype, const int64_t *shape, uint32_t rank, int64_t
     return true;
 }
 
-/* One element in memory. */
+/* One element in native memory. */
 union element {
     double f64;
     float f32;
@@ -83,8 +83,8 @@ static union element element_of(enum dtype dtype, union cell cell)
     return (union element){.u8 = 0};
 }
 
-/* Bits are known of a value that is exact. Those of a NaN are not: which NaN an operation gives is
- * left to it. */
+/* The bits of an exact value are known, except for a NaN: which NaN an operation returns is
+ * unspecified. */
 void run_bitcast(const struct op *op)
 {
     const struct interp_tensor *x = op->in[0];

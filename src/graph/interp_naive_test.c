@@ -1,7 +1,7 @@
-/* Contractions, convolutions, windows and reductions against their definitions, term by term in
- * long double, with the bound that follows from them: over random shapes that fill no block,
- * special values, and operands with errors. A bound may not be smaller than the one that is proven,
- * nor larger by more than a twentieth. */
+/* Contractions, convolutions, windows and reductions compared with their definitions, computed term
+ * by term in long double, and with the bounds that follow from these: over random shapes that fill
+ * no block, special values, and operands with errors. A bound may be neither smaller than the
+ * proven one, nor larger by more than a twentieth. */
 #include <float.h>
 
 #include "graph/interp_test_util.h"
@@ -12,12 +12,12 @@ struct term {
     double value, error;
 };
 
-/* What a result is made of. */
+/* The terms of one result. */
 struct terms {
     enum prim prim;
     enum dtype dtype;
     bool padded;   /* some terms are zeros of padding */
-    bool products; /* of two numbers each */
+    bool products; /* each term is a product of two numbers */
     int64_t count;
     struct term items[TERMS_MOST];
 };
@@ -53,13 +53,13 @@ static void add_product(struct terms *t, double a, double ea, double b, double e
     t->products = true;
 }
 
-/* The smallest error that a program with its rounding of dtype can be held to; *value what it
- * approaches. */
+/* The smallest error bound that holds for every program that rounds to dtype; *value is the value
+ * it is around. */
 static double sum_bound(const struct terms *t, double *value)
 {
     long double sum = 0, magnitude = 0, error = 0, n = (long double)t->count;
     double special = 0;
-    bool nan = false; /* one that is known makes a NaN of the sum, whatever the others are */
+    bool nan = false; /* a determined NaN makes the sum NaN, whatever the other terms are */
     for (int64_t i = 0; i < t->count; i++) {
         nan |= isnan(t->items[i].value) && t->items[i].error == 0;
         error += t->items[i].error;
@@ -88,7 +88,7 @@ static double sum_bound(const struct terms *t, double *value)
     return fabsl(sum) + e > max ? INFINITY : (double)e;
 }
 
-/* Of a maximum, a NaN wins; sign -1: of a minimum. */
+/* For a maximum; a NaN decides it. sign -1: for a minimum. */
 static double max_bound(const struct terms *t, double sign, double *value)
 {
     double most = -INFINITY, least = -INFINITY, error = 0;
@@ -123,7 +123,7 @@ static void check(const struct terms *t, const struct interp_tensor *y, int64_t 
     } else if (!isfinite(value)) {
         right = got_bound == 0 && (isnan(value) ? isnan(got) : got == value);
     } else {
-        /* The f64 unit is part of every bound: the values differ by less. */
+        /* The f64 unit is part of every bound, so the values may differ by less than it. */
         right = got_bound >= bound * (1 - 1e-9) && got_bound <= 1.05 * bound &&
                 fabs(got - value) <= (t->dtype == DTYPE_F64 ? bound : bound * 0x1p-25);
     }
@@ -133,7 +133,8 @@ static void check(const struct terms *t, const struct interp_tensor *y, int64_t 
                  got, got_bound, value, bound);
 }
 
-/* Normal numbers; by the dice with errors, and with special values and errors here and there. */
+/* Random normal numbers; depending on the dice with errors, and with special values and errors at
+ * some places. */
 static struct interp_tensor operand_of(struct bed *bed, struct dice *dice, enum dtype dtype,
                                        const int64_t *shape, size_t rank)
 {
@@ -157,7 +158,7 @@ static struct interp_tensor operand_of(struct bed *bed, struct dice *dice, enum 
     return t;
 }
 
-/* The same bits on one thread and on three. */
+/* Runs on one thread and on three, which must give the same bits. */
 static struct interp_tensor run(struct bed *bed, enum prim prim, const struct attrs *attrs,
                                 uint32_t count, const struct interp_tensor *in)
 {
@@ -259,7 +260,7 @@ static void check_window(struct bed *bed, struct dice *dice, struct terms *t, en
 {
     struct window w[2] = {roll_window(dice), roll_window(dice)};
     int64_t planes = roll(dice, 1, 3), height = roll(dice, 8, 20), width = roll(dice, 8, 30);
-    if (roll(dice, 0, 5) == 0) { /* the whole plane; and more than there is */
+    if (roll(dice, 0, 5) == 0) { /* the whole plane, or more than the plane */
         w[0] = (struct window){height, 1, 0, 0, 1, 1};
         w[1] = (struct window){width + 1000, 1, 500, 501, 1, 1};
     }
@@ -344,7 +345,7 @@ static void test_reduce(void **state)
     run_all(*state, check_reduce, 150);
 }
 
-/* Σ over so many terms that γ is no longer n·u: exactly n·u / (1 - n·u), and nothing beyond. */
+/* A sum of so many terms that γ differs from n·u: the bound is exactly n·u / (1 - n·u). */
 static void test_long_sums(void **state)
 {
     struct bed *bed = *state;
@@ -364,13 +365,14 @@ static void test_long_sums(void **state)
     }
 }
 
-/* Elementwise prims: the farthest that the result gets from the one in the middle while operands
- * keep to their intervals, which is at the ends for those that are monotone there. */
+/* Elementwise prims: the largest distance of the result from the one at the interval's centre, for
+ * operands within their intervals; for functions that are monotone there, the maximum is at the
+ * ends. */
 struct elementwise {
     enum prim prim;
     long double (*unary)(long double);
     long double (*binary)(long double, long double);
-    bool tight; /* the ends give the bound, and not a part of it */
+    bool tight; /* the ends give the whole bound, not only a part */
 };
 
 static long double add(long double a, long double b)
@@ -422,7 +424,7 @@ static void check_element(const struct elementwise *row, const struct interp_ten
         away = fmaxl(away, fabsl(result(row, corner & 1 ? (long double)a + ea : (long double)a - ea,
                                         corner & 2 ? (long double)b + eb : (long double)b - eb) -
                                  middle));
-    if (bound_of(y, i) == INFINITY) { /* a pole or the end of the domain is within reach */
+    if (bound_of(y, i) == INFINITY) { /* a pole or the end of the domain is within the error */
         if (row->prim != PRIM_TAN && ea <= fabs(a) / 64 && eb <= fabs(b) / 64 &&
             fabsl(middle) < 1e30L)
             fail_msg("%s(%.17g ± %g, %.17g ± %g) is not determined", prim_info(row->prim)->name, a,
@@ -431,10 +433,10 @@ static void check_element(const struct elementwise *row, const struct interp_ten
     }
     long double unit = dtype_unit_roundoff(y->dtype) + 0x1p-53L;
     long double local = (ulp < 0.5 ? 0 : 2 * ulp * unit) * (fabsl(middle) + away);
-    /* Of f64 the arithmetic of the bound itself is a part. */
+    /* In f64 the rounding of the bound's own computation is part of it. */
     long double most = 1.05L * (away + local) + 2 * dtype_min_normal(y->dtype) +
                        (y->dtype == DTYPE_F64 ? 4 * unit * fabsl(middle) : 0);
-    /* What rounds correctly is exact where the result is a number. */
+    /* Correctly rounded prims are exact where the result is representable. */
     bool number = fabsl(dtype_round(y->dtype, (double)middle) - middle) <= 0x1p-60L * fabsl(middle);
     long double least = number && ulp <= 0.5 ? away : away + local;
     bool right = bound_of(y, i) >= (double)least * (1 - 1e-9) &&

@@ -1,4 +1,4 @@
-/* One node as the interpreter sets it up: what interp_run and interp_points share. */
+/* Sets up one node for evaluation: shared by interp_run and interp_points. */
 #ifndef URZA_GRAPH_INTERP_OP_PRIV_H
 #define URZA_GRAPH_INTERP_OP_PRIV_H
 
@@ -6,37 +6,38 @@
 
 /* ERR_INPUT unless each named dim has a legal value. */
 bool interp_check_dims(const struct graph *graph, const int64_t *dim_values, struct error *err);
-/* Dtype, shape and count of a value, without memory. ERR_LIMIT when it is too large. */
+/* Fills dtype, shape and count of a value, but no memory. ERR_LIMIT when it is too large. */
 bool interp_shape(const struct graph *graph, const int64_t *dim_values, value_id id,
                   struct interp_tensor *out, struct error *err);
 bool interp_is_exact(const struct interp_tensor *tensor); /* no bounds, or all are zero */
 
-/* The dims that prims take beside shapes. */
+/* Evaluates the attributes that are dims, except for shapes. */
 bool op_eval_dims(struct op *op, const struct graph *graph, const int64_t *dim_values,
                   struct error *err);
-/* For op.constant_error of a node. */
+/* The value of op.constant_error for a node. */
 double constant_error(const struct interp_options *options, const struct node *node);
-/* Whether errors can arise in the result, or come from operands. */
+/* Whether the result may have errors, of its own or from operands. */
 bool op_needs_bounds(const struct op *op);
-/* Fills op->rounding, with the operands' cells and bounds there; wide: as in interp_options. */
+/* Fills op->rounding; the operands' cells and bounds must be there. wide: as in interp_options. */
 void op_round(struct op *op, bool wide);
-/* Runs it, by the rule of its prim. */
+/* Runs the node by the rule of its prim. */
 void op_evaluate(const struct op *op);
 
-/* What element i of op->out is of the whole result. */
+/* The flat index in the whole result of element i of op->out. */
 static inline int64_t op_point(const struct op *op, int64_t i)
 {
     return op->points ? op->points[i] : i;
 }
 
-/* A box of elements: where it starts and how it strides. */
+/* A strided box of elements: where it starts, and its strides. */
 struct box {
     int64_t base, stride[LIMIT_RANK];
 };
-/* What transpose, broadcast, slice and reverse read, by the dims of the result. */
+/* The box that transpose, broadcast, slice and reverse read, with a stride for each dim of the
+ * result. */
 struct box op_view(const struct op *op);
 
-/* Where take and gather read. */
+/* The index at which take and gather read. */
 static inline int64_t clamp_index(int64_t index, int64_t size)
 {
     return index < 0 ? 0 : index >= size ? size - 1 : index;
@@ -45,13 +46,12 @@ static inline int64_t clamp_index(int64_t index, int64_t size)
 /* Elements of a shape; false when a dim is negative or the tensor passes LIMIT_TENSOR_BYTES. */
 bool interp_count(enum dtype dtype, const int64_t *shape, uint32_t rank, int64_t *out_count);
 
-/* Native memory to cells; and those elements that have these flat indices. */
+/* Converts native memory to cells: all elements, or those at the given flat indices. */
 void interp_load_cells(enum dtype dtype, int64_t count, const void *data, union cell *out);
 void interp_load_points(enum dtype dtype, int64_t count, const void *data, const int64_t *points,
                         union cell *out);
 
-/* The prims, by the rules of prims.def. All results fit; those that can fail are checked by the
- * driver before. */
+/* The prims, by the rules of prims.def. The driver has checked beforehand whatever can fail. */
 void run_unary_num(const struct op *op);
 void run_binary_num(const struct op *op);
 void run_compare(const struct op *op);

@@ -1,13 +1,13 @@
-/* Demand, then supply. From the value down, each value collects the elements that its users need:
- * ids are a topological order, so a list is complete when its turn comes, and is sorted then. From
- * the lowest id up, each node takes what it needs of its operands side by side into small dense
- * tensors, on which the interpreter's own functions run.
+/* Demand, then supply. From the requested value down, each value collects the indices of the
+ * elements that its users read. Ids are a topological order, so a list is complete when its value
+ * is reached; it is then sorted. From the lowest id up, each node gathers the operand elements that
+ * it reads into small dense tensors, on which the interpreter's own functions run.
  *
  *     elements   2 7 9      of a contraction of lines of four terms
  *     operands   [3][4] · [3][4], batch by batch -> [3]
  *
- * What take and gather read depends on values. These are computed first, at the elements that
- * matter, by an evaluation of its own. */
+ * The elements that take and gather read depend on values. Those index values are computed first,
+ * at the indices that are needed, by a nested evaluation. */
 #include "graph/interp_points.h"
 
 #include <assert.h>
@@ -16,27 +16,27 @@
 #include "base/error.h"
 #include "graph/interp_points_priv.h"
 
-/* Evaluations inside of each other: of indices that depend on indices. */
+/* Nested evaluations: of indices that are looked up by indices. */
 #define LEVELS 16
 
-/* A value that the points need. */
+/* The elements of one value that the points need. */
 struct demand {
     struct interp_tensor whole; /* dtype and shape, no cells */
-    struct indices needed;      /* its elements; sorted from its turn on */
-    struct indices lines;       /* POINTS_LINES: those of its elements, sorted */
+    struct indices needed;      /* its elements; sorted once the value is reached */
+    struct indices lines;       /* POINTS_LINES: the lines that hold its elements, sorted */
     int64_t *looked_up;         /* POINTS_LOOKUP: the index of each element */
-    double *index_bounds;       /* and its bound; NULL: all zero */
-    struct interp_tensor at;    /* the elements, once they are computed */
+    double *index_bounds;       /* and the bound of the index; NULL: all zero */
+    struct interp_tensor at;    /* the elements' values, once computed */
 };
 
 struct points {
     const struct graph *graph;
     const int64_t *dims;
     const void **sources;                      /* by id */
-    struct demand **levels[LEVELS], **demands; /* by id; demands: of the level at work */
+    struct demand **levels[LEVELS], **demands; /* by id; demands: of the current level */
     uint32_t depth;
     int64_t limit, left;  /* elements */
-    struct indices under; /* scratch: what a unit reads */
+    struct indices under; /* scratch: the elements that a unit reads */
     const struct interp_options *options;
     bool *constant; /* by value */
     struct arena *arena;
@@ -52,7 +52,7 @@ static bool over_limit(struct points *p)
     return fail(p->err, ERR_LIMIT, "the points need more than %lld elements", (long long)p->limit);
 }
 
-/* NULL: the error is filled. */
+/* NULL on failure, with the error filled. */
 static struct demand *demand_of(struct points *p, value_id id)
 {
     if (p->demands[id])
@@ -65,7 +65,7 @@ static struct demand *demand_of(struct points *p, value_id id)
     return p->demands[id] = demand;
 }
 
-/* A node as its reads see it: with shapes and no cells. */
+/* The op of a node as its read function takes it: with shapes but no cells. */
 static bool op_of(struct points *p, value_id id, struct op *op)
 {
     const struct node *node = graph_node(p->graph, id);
@@ -88,13 +88,13 @@ static bool op_of(struct points *p, value_id id, struct op *op)
     return op_eval_dims(op, p->graph, p->dims, p->err);
 }
 
-/* What a node is asked for: elements, or lines. */
+/* The units that a node is asked for: elements, or lines. */
 static const struct indices *units_of(const struct demand *demand, const struct points_rule *rule)
 {
     return rule->kind == POINTS_LINES ? &demand->lines : &demand->needed;
 }
 
-/* Fills p->under with what a unit reads. */
+/* Fills p->under with the elements that a unit reads. */
 static void read_unit(struct points *p, const struct op *op, const struct demand *demand,
                       int64_t unit, uint32_t operand)
 {
@@ -122,7 +122,7 @@ static bool look_up(struct points *p, const struct op *op, value_id index, struc
     return true;
 }
 
-/* Turns the elements that are needed of a value into those that are needed of its operands. */
+/* Adds the operand elements that the needed elements of a value read. */
 static bool demand_operands(struct points *p, value_id id)
 {
     const struct node *node = graph_node(p->graph, id);
@@ -162,7 +162,7 @@ static bool demand_operands(struct points *p, value_id id)
     return true;
 }
 
-/* [rows, columns], with memory. */
+/* Makes a tensor [rows, columns], with memory. */
 static struct interp_tensor tensor_make(struct points *p, enum dtype dtype, int64_t rows,
                                         int64_t columns, bool bounds)
 {
@@ -183,7 +183,8 @@ static void move(struct interp_tensor *to, int64_t at, const struct demand *from
         to->bounds[at] = bound_at(&from->at, place);
 }
 
-/* What units first … end-1 read of an operand, side by side; zeros for nothing. All read as many.
+/* Gathers the elements of an operand that units first … end-1 read, one row per unit; zeros for
+ * index -1. All units read equally many.
  */
 static struct interp_tensor collect(struct points *p, value_id id, const struct op *op, uint32_t k,
                                     int64_t first, int64_t end)
@@ -204,7 +205,7 @@ static struct interp_tensor collect(struct points *p, value_id id, const struct 
     return to;
 }
 
-/* Runs `dense`, the op as it is on what units first … end-1 read side by side. */
+/* Runs `dense`: the op on the gathered operands of units first … end-1. */
 static void run_units(struct points *p, value_id id, const struct op *op, int64_t first,
                       int64_t end, struct op dense)
 {
@@ -222,7 +223,7 @@ static void run_elementwise(struct points *p, value_id id, const struct op *op)
 {
     struct demand *demand = p->demands[id];
     struct op dense = *op;
-    struct interp_tensor out = demand->whole; /* iota knows its place by the shape */
+    struct interp_tensor out = demand->whole; /* iota computes its values from the whole shape */
     out.count = demand->at.count;
     out.cells = demand->at.cells;
     out.bounds = demand->at.bounds;
@@ -231,7 +232,7 @@ static void run_elementwise(struct points *p, value_id id, const struct op *op)
     run_units(p, id, op, 0, out.count, dense);
 }
 
-/* An element that is read at an index that may be another one is not determined. */
+/* An element is not determined if its index has an error, since it may be another element. */
 static void run_moves(struct points *p, value_id id, const struct op *op)
 {
     const struct node *node = graph_node(p->graph, id);
@@ -249,7 +250,7 @@ static void run_moves(struct points *p, value_id id, const struct op *op)
     }
 }
 
-/* Units first … end-1 of those with as many terms. */
+/* The end of the units from `first` on that have equally many terms. */
 static int64_t same_terms(struct points *p, const struct op *op, const struct demand *demand,
                           int64_t first)
 {
@@ -305,8 +306,8 @@ static void run_whole_lines(struct points *p, value_id id, const struct op *op)
     }
 }
 
-/* A program may leave padding out of a sum: 0 · infinity is NaN in the one and nothing in the
- * other. */
+/* A program may leave padding out of a sum or multiply by it: 0 · infinity is NaN in one and
+ * nothing in the other, so the result is not determined. */
 static void doubt_padding(struct points *p, value_id id, const struct op *op)
 {
     struct interp_tensor *at = &p->demands[id]->at;
@@ -345,13 +346,13 @@ static bool load_source(struct points *p, value_id id)
     return true;
 }
 
-/* Computes the elements of a value that are needed; those of its operands are there. */
+/* Computes the needed elements of a value; those of its operands are already computed. */
 static bool supply(struct points *p, value_id id)
 {
     const struct node *node = graph_node(p->graph, id);
     struct demand *demand = p->demands[id];
     struct op op, at;
-    p->under.most = INT64_MAX; /* this time it fits */
+    p->under.most = INT64_MAX; /* no limit: the same reads fitted before */
     if (!op_of(p, id, &op))
         return false;
     at = op;
@@ -399,7 +400,7 @@ static bool evaluate_level(struct points *p, value_id value, const int64_t *poin
     return true;
 }
 
-/* Computes elements of a value, one for each point, on a level of its own. */
+/* Computes elements of a value, one for each point, on a new level. */
 static bool evaluate(struct points *p, value_id value, const int64_t *points, int64_t count,
                      struct interp_tensor *out)
 {
@@ -419,7 +420,7 @@ static bool evaluate(struct points *p, value_id value, const int64_t *points, in
     return ok;
 }
 
-/* What depends on constants alone, which passes fold as native arithmetic does. */
+/* Values that depend on constants only, which passes fold in native arithmetic. */
 static bool *find_constants(const struct graph *graph, const struct interp_options *options,
                             struct arena *arena)
 {

@@ -1,5 +1,5 @@
-/* Points against the whole: random graphs of all prims, each value of which is computed at points
- * and compared with what interp_run makes of it.
+/* Random graphs of all prims; each value is computed at points and compared with the result of
+ * interp_run.
  *
  * What must hold of an element, where bounds are finite:
  * 1. Without a sum on the way the cell has the same bits (a NaN any), and the bound is the same.
@@ -31,7 +31,7 @@ struct program {
     dim_id n;
 };
 
-/* What has been seen. */
+/* Counts over all cases. */
 struct tally {
     int64_t by_prim[PRIM_COUNT], elements, determined, smaller;
 };
@@ -197,7 +197,7 @@ static value_id make_lookup(struct program *p, enum prim prim, value_id data)
     memcpy(shape, x->shape, x->rank * sizeof *shape);
     shape[attrs.axis] = roll_dim(p);
     in[1] = source(p, DTYPE_I64, shape, x->rank);
-    if (roll(p, 0, 2) == 0) { /* 2^i, not quite: an index that may be another one */
+    if (roll(p, 0, 2) == 0) { /* 2^i, inexact: an index whose error may reach another one */
         value_id inexact = add(p, PRIM_CAST, &in[1], 1, &(struct attrs){.dtype = DTYPE_F32});
         inexact = add(p, PRIM_EXP2, &inexact, 1, NULL);
         in[1] = add(p, PRIM_CAST, &inexact, 1, &(struct attrs){.dtype = DTYPE_I32});
@@ -222,7 +222,7 @@ static value_id make_reshape(struct program *p, value_id x)
     return add(p, PRIM_RESHAPE, &x, 1, &attrs);
 }
 
-/* Shapes and places of a move of x. */
+/* Random shapes and offsets for a move of x. */
 static struct attrs roll_move(struct program *p, enum prim prim, const struct node *x)
 {
     struct attrs attrs = {.rank = x->rank};
@@ -293,7 +293,7 @@ static value_id make_along(struct program *p, enum prim prim, value_id x)
     return add(p, prim, &x, 1, &attrs);
 }
 
-/* VALUE_NONE where nothing fits. */
+/* VALUE_NONE where no attributes fit. */
 static value_id make(struct program *p, enum prim prim, value_id x)
 {
     const struct node *node = node_of(p, x);
@@ -364,7 +364,7 @@ static struct interp_tensor tensor_for(struct program *p, value_id id)
     return t;
 }
 
-/* What a value's elements come of. */
+/* Kinds of prims that a value depends on. */
 struct kin {
     bool sums, maxima, wide;
     bool is_conv; /* of floats */
@@ -406,7 +406,7 @@ static bool same_bits(enum dtype dtype, union cell a, union cell b)
     return a.i == b.i || (dtype_is_float(dtype) && isnan(a.f) && isnan(b.f));
 }
 
-/* An element by points, of the whole, and as native programs have it. */
+/* One element: by points, from the whole result, and from native programs. */
 struct element {
     enum dtype dtype;
     union cell cell, whole, native, plain;

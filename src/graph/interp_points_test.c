@@ -1,11 +1,11 @@
-/* What points cost, and what they refuse. */
+/* The cost of points, and the cases that they refuse. */
 #include <string.h>
 #include <sys/mman.h>
 
 #include "graph/interp_points.h"
 #include "graph/interp_test_util.h"
 
-/* A graph by its text, at points of its first output, from one list of data by source. */
+/* A graph in text form, at points of its first output; data is a list with one entry per source. */
 struct ask {
     const char *text;
     const void *data[3];
@@ -40,7 +40,7 @@ static void expect_failure(struct bed *bed, const struct ask *ask, int64_t point
     assert_int_equal(bed->err.code, code);
 }
 
-/* Two gigabytes of elements that nobody stores. */
+/* Two gigabytes of elements that are never stored. */
 static void test_huge(void **state)
 {
     enum { COUNT = 100, ROWS = 65536, COLUMNS = 32768 };
@@ -81,7 +81,7 @@ static void test_huge(void **state)
     free(x);
 }
 
-/* Zeros that are mapped when they are read, and a row of numbers in each operand. */
+/* Zeros in memory that is mapped when read, and one row of numbers in each operand. */
 static void test_product(void **state)
 {
     enum { COUNT = 64, SIZE = 4096 };
@@ -118,7 +118,7 @@ static void test_product(void **state)
     for (int i = 0; i < COUNT; i++) {
         bool full = points[i] == points[7];
         assert_true(fabs(cells[i].f - (full ? sum : 0)) <= 1e-12 * magnitude);
-        /* 4096 roundings of f32; of zeros, so many of its least number. */
+        /* 4096 roundings of f32; for zeros, as many times the smallest f32. */
         double bound = full ? SIZE * 0x1p-24 * magnitude : SIZE * 0x1p-149;
         assert_true(bounds[i] >= bound && bounds[i] <= 1.02 * bound);
     }
@@ -130,7 +130,7 @@ static void test_product(void **state)
         munmap(in[i], sizeof(float) * SIZE * SIZE);
 }
 
-/* Infinities beside padding, in modes without bounds too. */
+/* Infinities beside padding, also in modes without bounds. */
 static void test_padding(void **state)
 {
     static const enum interp_mode modes[] = {INTERP_REFERENCE, INTERP_NATIVE, INTERP_PLAIN};
@@ -159,7 +159,7 @@ static void test_padding(void **state)
     }
 }
 
-/* A line is needed once, however many of its elements are. */
+/* A line is needed once, however many of its elements are asked for. */
 static void test_lines(void **state)
 {
     enum { COUNT = 2000 };
@@ -186,7 +186,7 @@ static void test_lines(void **state)
     }
 }
 
-/* Indices looked up by indices, `depth` times: a permutation's power. */
+/* Indices looked up by indices, nested `depth` times: a power of a permutation. */
 static bool nested_lookups(struct bed *bed, int depth, int64_t point, union cell *cell)
 {
     static const int64_t next[5] = {2, 3, 4, 0, 1};
@@ -207,7 +207,8 @@ static void test_lookups(void **state)
     union cell cell;
     for (int64_t i = 0; i < 5; i++) {
         assert_true(nested_lookups(bed, 14, i, &cell));
-        assert_int_equal(cell.i, i); /* (0 2 4 1 3) has order 5, and 15 of them are taken */
+        assert_int_equal(cell.i, i); /* the permutation (0 2 4 1 3) has order 5, and is applied 15
+                                        times */
     }
     assert_false(nested_lookups(bed, 16, 0, &cell));
     assert_int_equal(bed->err.code, ERR_LIMIT);

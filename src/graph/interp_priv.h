@@ -1,8 +1,8 @@
-/* What the parts of the interpreter share: one node being evaluated, values with errors, folds, and
+/* Shared by the files of the interpreter: one node being evaluated, values with errors, folds, and
  * walks over strided elements.
  *
- * A float under evaluation is a value and an error: how far a correct native result may lie from
- * the value. Three invariants hold for every element that has been stored:
+ * A float is evaluated as a value and an error: the largest distance of a correct native result
+ * from the value. Three invariants hold for every stored element:
  * 1. an error is ≥ 0 and never NaN; INFINITY means "not determined";
  * 2. a NaN or an infinity has error 0 or INFINITY: it is exactly that, or not determined;
  * 3. a finite value with a finite error stays finite in its dtype: |value| + error ≤ dtype_max.
@@ -19,26 +19,27 @@
 /* Covers the rounding of the error arithmetic itself and of small rewrites; there is no other
  * tolerance. */
 #define INTERP_SAFETY 1.01
-/* The unit roundoff of the reference's own arithmetic, which is part of every difference. */
+/* The unit roundoff of the reference's own float64 arithmetic, which is part of every bound. */
 #define INTERP_UNIT 0x1p-53
 
 struct approx {
     double value, error;
 };
 
-/* How results of one node round. f16 and bf16 are computed in f32 or wider and rounded once, which
- * is a step of its own: relative, tiny, flush and max are those of what is computed. */
+/* How results of one node are rounded. f16 and bf16 are computed in f32 or wider, and rounded to
+ * the dtype in a separate step (op_put_narrow): for them relative, tiny and max describe the wider
+ * computation. */
 struct rounding {
     bool narrow;     /* the result is f16 or bf16 */
-    bool single;     /* it is computed in f32, or as if it were */
+    bool single;     /* computed in f32 precision */
     double relative; /* local error over |result|; 0: exact */
-    double tiny;     /* local error of a result near zero */
-    double max;      /* what lies beyond may become infinite */
+    double tiny;     /* absolute local error of a result near zero */
+    double max;      /* results beyond this may become infinite */
     double past_max; /* 1: the local error may take a result beyond max; 0: results are rounded
-                        correctly, and max is where that gives infinity */
+                        correctly, and become infinite only from max on */
     double sum_unit, sum_tiny, sum_max; /* of the accumulator */
-    /* Sums whose terms are multiples of one number, and whose magnitudes add up to no more than
-     * this, are exact in any order of an accumulator of that precision; 0: not known. */
+    /* Terms that are all multiples of one number and whose magnitudes add up to no more than this
+     * are summed exactly, in any order, by an accumulator of that precision; 0: not known. */
     double exact_sums;
 };
 
@@ -47,20 +48,22 @@ struct op {
     enum prim prim;
     const struct attrs *attrs;
     bool reference;
-    double constant_error; /* of a float const: over its magnitude */
+    double constant_error; /* error of a float const, relative to its magnitude */
     bool plain;            /* float sums round each partial sum to f32, or f64 for f64 */
-    uint32_t threads;      /* that may work on it; 0 or 1: the caller alone */
+    uint32_t threads;      /* limit on threads; 0 or 1: only the calling thread */
     const struct interp_tensor *in[LIMIT_OPERANDS];
     uint32_t in_count;
     struct interp_tensor *out; /* shape, cells, and bounds where errors can arise */
     struct rounding rounding;  /* when the result is a float */
-    int64_t start[LIMIT_RANK], low[LIMIT_RANK]; /* of slice, of pad */
-    const int64_t *points;   /* literal, iota, random: which elements out has; NULL: all */
+    int64_t start[LIMIT_RANK], low[LIMIT_RANK]; /* evaluated attributes: start of slice, low of pad
+                                                 */
+    const int64_t *points;   /* for literal, iota, random: the flat indices of the elements of out;
+                                NULL: all elements */
     struct arena *arena;     /* scratch */
-    struct scratch *scratch; /* of all nodes, one after the other */
+    struct scratch *scratch; /* shared by all nodes, one after the other */
 };
 
-/* Memory that a node uses while it runs: one piece for each purpose. */
+/* Memory that a node uses while it runs: one buffer for each purpose. */
 enum scratch_use { SCRATCH_WORKERS, SCRATCH_TAPS, SCRATCH_COUNTS, SCRATCH_COUNT };
 struct scratch {
     struct arena *arena;
@@ -69,10 +72,10 @@ struct scratch {
         size_t bytes;
     } pieces[SCRATCH_COUNT];
 };
-/* At least `bytes`, 64-aligned, with anything in them. */
+/* At least `bytes` of uninitialised memory, 64-aligned. */
 void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes);
 
-/* The error of a finite result whose operands contribute `propagated` < INFINITY. */
+/* The error of a finite result to which the operands contribute `propagated` < INFINITY. */
 static URZA_ALWAYS_INLINE double finite_rounding_error(const struct rounding *r, double value,
                                                        double propagated)
 {
@@ -91,8 +94,8 @@ static inline double rounding_error(const struct rounding *r, double value, doub
     return finite_rounding_error(r, value, propagated);
 }
 
-/* γ = n·u / (1 - n·u), the relative error of n roundings one after the other, each of at most u
- * (Higham, Accuracy and Stability of Numerical Algorithms, lemma 3.1). INFINITY where n·u ≥ 1. */
+/* γ = n·u / (1 - n·u): the relative error of n successive roundings, each of at most u (Higham,
+ * Accuracy and Stability of Numerical Algorithms, lemma 3.1). INFINITY where n·u ≥ 1. */
 static inline double roundings_error(int64_t n, double unit)
 {
     double product = (double)n * unit;
@@ -114,18 +117,19 @@ static inline struct approx approx_at(const struct interp_tensor *tensor, int64_
     return (struct approx){tensor->cells[index].f, bound_at(tensor, index)};
 }
 
-/* The threads for so many terms or so: each takes as long to start as some ten thousands of them.
+/* The number of threads for about `work` terms: starting a thread takes as long as some ten
+ * thousand of them.
  */
 #define INTERP_THREAD_WORK 3e5
 static inline uint32_t op_threads(const struct op *op, double work)
 {
     return work > INTERP_THREAD_WORK ? op->threads : 1;
 }
-/* Stores an f16 or bf16 of REFERENCE: rounding is monotone, so native results lie between the
+/* Stores an f16 or bf16 in REFERENCE: rounding is monotone, so native results are between the
  * rounded ends of the interval. */
 void op_put_narrow(const struct op *op, int64_t index, struct approx x);
 
-/* Stores a float result and its local error. */
+/* Stores a float result with its local error added. */
 static inline void op_put(const struct op *op, int64_t index, struct approx x)
 {
     struct interp_tensor *out = op->out;
@@ -138,7 +142,7 @@ static inline void op_put(const struct op *op, int64_t index, struct approx x)
         out->bounds[index] = rounding_error(&op->rounding, x.value, x.error);
 }
 
-/* Stores a result as it is. */
+/* Stores a result with exactly this error. */
 static inline void op_put_exact(const struct op *op, int64_t index, union cell cell, double error)
 {
     op->out->cells[index] = cell;
@@ -146,11 +150,10 @@ static inline void op_put_exact(const struct op *op, int64_t index, union cell c
         op->out->bounds[index] = error;
 }
 
-/* Stores a float result that is exact whenever it comes from exact operands and its dtype can hold
- * it. */
+/* Stores a float result that is exact if its operands are exact and its dtype can represent it. */
 void op_put_representable(const struct op *op, int64_t index, struct approx x);
 
-/* Prims on floats: value and propagated error, without the local rounding. */
+/* Float prims: the value and the propagated error, without the local rounding. */
 typedef struct approx approx_binary(struct approx a, struct approx b);
 struct approx approx_unary(enum prim prim, struct approx x);
 approx_binary *approx_binary_function(enum prim prim);
@@ -159,8 +162,8 @@ struct approx approx_mul(struct approx a, struct approx b);
 struct approx approx_min(struct approx a, struct approx b);
 struct approx approx_max(struct approx a, struct approx b);
 
-/* Elementwise float prims, many elements at a time; `again` does one by its definition. False when
- * the prim is not among those that are done so: nothing is done then. */
+/* Elementwise float prims, many elements at a time; `again` computes one element by its definition.
+ * False, with nothing done, for prims that have no such code. */
 bool lanes_run_unary(const struct op *op, void (*again)(const struct op *op, int64_t index));
 bool lanes_run_binary(const struct op *op, void (*again)(const struct op *op, int64_t index));
 
@@ -177,7 +180,8 @@ static inline void walk_push(struct walk *walk, int64_t size, int64_t stride)
     walk->stride[walk->rank++] = stride;
 }
 
-/* The next element; false, and back at the first, after the last. Not for shapes without elements.
+/* Moves to the next element; after the last it returns false and is back at the first. Not for
+ * shapes without elements.
  */
 static inline bool walk_next(struct walk *walk)
 {
@@ -196,8 +200,8 @@ void row_strides(const int64_t *shape, uint32_t rank, int64_t *out_stride);
 /* Product of shape[first … end-1]. */
 int64_t shape_product(const int64_t *shape, uint32_t first, uint32_t end);
 
-/* A sum, product, maximum or minimum in the making, of floats, integers or bool, with its error for
- * every order of combination. */
+/* A sum, product, maximum or minimum being accumulated, of floats, integers or bool, with an error
+ * that holds for every order of combination. */
 enum fold_kind { FOLD_SUM = 1, FOLD_PROD, FOLD_MAX, FOLD_MIN };
 struct fold {
     enum fold_kind kind;

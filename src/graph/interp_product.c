@@ -1,18 +1,19 @@
 /* Blocked dot products.
  *
- * A block is some rows by some lanes of one batch; threads take blocks. A block goes over the terms
- * in panels: the lanes are packed eight side by side, so that eight sums grow in one vector, and
- * four rows pass over a panel at a time.
+ * A block is a range of rows by a range of lanes of one batch; threads take blocks. A block
+ * processes its terms in panels: eight lanes are packed side by side, so that one vector holds
+ * eight sums, and four rows are multiplied with a panel at a time.
  *
  *               lanes →  8       8             one tile: 4 rows × 8 lanes
  *     terms ↓  [ panel ][ panel ] …            sum[r][l] += row[r][k] · panel[k][l]
  *
- * A sum adds its terms one after the other within a panel and then the panels' sums: lanes never
- * meet, so that the order, and with it the bits, do not depend on vectors, threads or CPU.
+ * A sum adds its terms one after the other within a panel, and then the panels' sums. Lanes are
+ * never added to each other, so the order of additions, and with it the result's bits, does not
+ * depend on vectors, threads or CPU.
  *
- * A float product in REFERENCE has three sums: of the terms, of their magnitudes, and of the errors
- * that operands bring, which are products themselves: Σ|a|·eb + Σea·(|b| + eb). Where one is not
- * finite the dot product is done again term by term, which tells infinities that are exact from
+ * In REFERENCE a float dot product has three sums: of the terms, of their magnitudes, and of the
+ * propagated errors, which are products themselves: Σ|a|·eb + Σea·(|b| + eb). If one of them is not
+ * finite, the dot product is computed again term by term, which distinguishes exact infinities from
  * overflow. */
 #include "graph/interp_product_priv.h"
 
@@ -24,7 +25,7 @@
 #define BLOCK_ROWS 128
 #define TILE_ROWS 4
 
-/* Four rows, each from one term on, and the panel of these terms. */
+/* Four rows, each starting at the same term, and the panel of these terms. */
 struct tile {
     const double *rows[TILE_ROWS];
     const double *panel;
@@ -53,7 +54,7 @@ static void tile_values(const struct tile *tile)
     }
 }
 
-/* As a plain loop in f32 has it: products and partial sums are rounded, one after the other. */
+/* As in a plain f32 loop: each product and each partial sum is rounded. */
 URZA_VECTORISED
 static void tile_plain(const struct tile *tile)
 {
@@ -96,7 +97,7 @@ static void tile_magnitudes(const struct tile *tile)
     }
 }
 
-/* Integers wrap, so that any order gives the same. */
+/* Integers wrap, so any order of additions gives the same result. */
 URZA_VECTORISED
 static void row_integers(const union cell *restrict row, const union cell *restrict panel,
                          int64_t terms, double *restrict sums)
@@ -109,7 +110,7 @@ static void row_integers(const union cell *restrict row, const union cell *restr
     memcpy(sums, sum, sizeof sum);
 }
 
-/* Where rows and lanes bring errors: |a| of a tile's rows; |b| + eb. */
+/* For operands with errors: |a| of a tile's rows; |b| + eb. */
 URZA_VECTORISED
 static void magnitudes_of(const double *restrict x, const double *restrict errors, int64_t count,
                           double *restrict out)
@@ -123,7 +124,7 @@ static void magnitudes_of(const double *restrict x, const double *restrict error
     }
 }
 
-/* What a worker needs for a block. */
+/* The scratch memory of a worker for one block. */
 struct block {
     union cell cells[BLOCK_PANELS][PANEL_TERMS * PANEL_LANES];
     double errors[BLOCK_PANELS][PANEL_TERMS * PANEL_LANES];
@@ -133,8 +134,8 @@ struct block {
     double propagated[BLOCK_ROWS][BLOCK_LANES];
     double row_magnitudes[TILE_ROWS][PANEL_TERMS];
     int64_t batch, row, row_count, lane, lane_count;
-    /* Where sums are not finite (fold_known), once searched: whether a row or a lane has a NaN that
-     * is determined, and whether it has anything that is not. */
+    /* Used where sums are not finite (fold_known), once `searched`: whether a row or lane has a
+     * determined NaN, and whether it has an undetermined element. */
     bool searched, row_nan[BLOCK_ROWS], row_open[BLOCK_ROWS], lane_nan[BLOCK_LANES],
         lane_open[BLOCK_LANES];
 };
@@ -170,7 +171,8 @@ static void fill_panels(const struct job *job, struct block *block, int64_t firs
     }
 }
 
-/* The rows of a tile, the last one again where the block has no more: what they give is not read.
+/* The rows of a tile; where the block has fewer than four left, the last is repeated and the extra
+ * results are not read.
  */
 static void tile_rows(const struct job *job, const struct block *block, int64_t row, int64_t first,
                       int64_t out_at[TILE_ROWS])
@@ -181,7 +183,7 @@ static void tile_rows(const struct job *job, const struct block *block, int64_t 
                     first;
 }
 
-/* Adds the terms' errors to a tile's. */
+/* Adds the errors of the terms to a tile's. */
 static void add_errors(const struct job *job, struct block *block, const int64_t at[TILE_ROWS],
                        struct tile *tile, int64_t row)
 {
@@ -227,7 +229,7 @@ static void add_floats(const struct job *job, struct block *block, int64_t first
     }
 }
 
-/* An integer result is determined when all its operands are exact. */
+/* An integer result is determined if all its operands are exact. */
 static void add_integers(const struct job *job, struct block *block, int64_t first, int64_t count)
 {
     const struct interp_tensor *side = job->product->row_side;
@@ -248,7 +250,7 @@ static void add_integers(const struct job *job, struct block *block, int64_t fir
     }
 }
 
-/* Whether a row's lanes lane … lane+7 have sums that are not finite. */
+/* Whether sums of the lanes lane … lane+7 of a row are not finite. */
 static bool is_special(const struct block *block, int64_t row, int64_t lane)
 {
     return !(block->magnitudes[row][lane] + block->propagated[row][lane] < INFINITY);
@@ -290,9 +292,9 @@ static void find_lane_nans(const struct job *job, struct block *block)
     }
 }
 
-/* A dot product that is known without its terms goes into the fold: NaN whatever the others are,
- * where one is NaN and nothing is undetermined; undetermined, where something is and nothing NaN.
- * False where it is neither. */
+/* Decides a dot product without its terms, where that is possible, and adds the answer to the fold:
+ * NaN, if an operand is a determined NaN and none is undetermined; undetermined, if one is
+ * undetermined and none is NaN. False if neither holds. */
 static bool fold_known(const struct job *job, struct block *block, int64_t row, int64_t lane,
                        struct fold *fold)
 {
@@ -309,7 +311,7 @@ static bool fold_known(const struct job *job, struct block *block, int64_t row, 
     return nan != open;
 }
 
-/* Does the special ones of eight dot products of a row again, term by term. */
+/* Computes the special dot products among eight of a row again, term by term. */
 static void put_by_terms(const struct job *job, struct block *block, int64_t row, int64_t lane)
 {
     const struct product *p = job->product;
@@ -318,7 +320,7 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
     int64_t lanes = least(PANEL_LANES, block->lane_count - lane);
     int64_t left = 0;
     struct fold folds[PANEL_LANES];
-    bool settled[PANEL_LANES]; /* not to be done again, or known already */
+    bool settled[PANEL_LANES]; /* not to be computed again, or already decided */
     for (int64_t l = 0; l < lanes; l++) {
         fold_begin(&folds[l], FOLD_SUM, p->op->out->dtype);
         settled[l] = !is_special(block, row, lane + l);
@@ -338,7 +340,8 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
             struct approx b = {panel.cells[k].f, panel.errors ? panel.errors[k] : 0};
             struct approx product = approx_mul(approx_at(side, at + first + k / PANEL_LANES), b);
             fold_add(&folds[l], (union cell){.f = product.value}, product.error);
-            if (isnan(product.value) && product.error == 0) { /* whatever the others are */
+            if (isnan(product.value) && product.error == 0) { /* a determined NaN: the other terms
+                                                                 do not matter */
                 folds[l].error = 0;
                 folds[l].magnitude = 0;
                 settled[l] = true;
@@ -348,8 +351,8 @@ static void put_by_terms(const struct job *job, struct block *block, int64_t row
     }
     for (int64_t l = 0; l < lanes; l++) {
         int64_t to = block->lane + lane + l;
-        /* A program may leave padding out of the sum: 0 · infinity is NaN in the one and nothing in
-         * the other. */
+        /* A program may leave padding out of the sum or multiply by it: 0 · infinity is NaN in one
+         * and nothing in the other, so the result is not determined. */
         if (!isfinite(folds[l].value.f) && p->padded && p->padded(p, block->batch, to))
             folds[l].error = INFINITY;
         if (is_special(block, row, lane + l))

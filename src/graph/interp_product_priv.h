@@ -1,7 +1,7 @@
-/* Many dot products of the rows of one side with the rows of another: contract and conv.
+/* Many dot products, of rows of one operand with rows of the other: for contract and conv.
  *
- * One side's rows lie in a tensor, each contiguous. Those of the other, the lanes, are given by a
- * function, eight at a time and side by side. */
+ * The rows of one operand are contiguous in a tensor. Those of the other, called lanes, are packed
+ * by a function, eight at a time and side by side. */
 #ifndef URZA_GRAPH_INTERP_PRODUCT_PRIV_H
 #define URZA_GRAPH_INTERP_PRODUCT_PRIV_H
 
@@ -10,16 +10,16 @@
 #define PANEL_LANES 8
 #define PANEL_TERMS 256 /* at most */
 
-/* Terms first … first+count-1 of lanes lane … lane+7: [count][8]. */
+/* Terms first … first+count-1 of lanes lane … lane+7, as [count][8]. */
 struct panel {
     int64_t batch, lane, first, count;
     union cell *cells;
-    double *errors; /* NULL: not asked for */
+    double *errors; /* NULL: not wanted */
 };
 
 struct product {
     const struct op *op;
-    /* Result [batches, rows, lanes] lies at batch*rows*lanes + row*row_stride + lane*lane_stride.
+    /* The result [batches, rows, lanes] is at batch*rows*lanes + row*row_stride + lane*lane_stride.
      */
     int64_t batches, rows, lanes, terms;
     int64_t row_stride, lane_stride;
@@ -27,9 +27,9 @@ struct product {
     int64_t row_batches;                  /* batch b takes the rows of b % row_batches */
     bool lane_errors;                     /* lanes have errors */
     const void *source;
-    /* Fills a panel with zeros for lanes that do not exist. Runs on several threads. */
+    /* Fills a panel, with zeros for lanes that do not exist. Called on several threads. */
     void (*fill)(const struct product *product, const struct panel *panel);
-    /* Whether a native program may leave terms of a lane out because they are zeros. NULL: none. */
+    /* Whether a native program may skip terms of a lane because they are padding. NULL: never. */
     bool (*padded)(const struct product *product, int64_t batch, int64_t lane);
 };
 

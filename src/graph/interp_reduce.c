@@ -1,23 +1,26 @@
 /* Reductions and scans: folds over lines of elements.
  *
- * Sums, maxima and minima of floats are made many at a time; the rest, and what is not finite, is
- * folded one by one. */
+ * Float sums, maxima and minima are computed many at a time, as columns; everything else, and
+ * results that are not finite, are folded term by term. */
 #include "base/parallel.h"
 #include "graph/interp_sums_priv.h"
 #include "graph/interp_op_priv.h"
 
-/* A reduction with its dims merged where neighbours are both kept or both reduced.
+/* A reduction, with neighbouring dims merged where both are kept or both are reduced. How elements
+ * are spread over columns depends on whether the last dim is reduced:
  *
- *     the last is reduced:  [kept, reduced, …, line]: a line goes through eight columns; its sum
- *                           through one, so that it is the same in any layout
- *     the last is kept:     [kept, reduced, …, columns]: rows are added to up to 64 columns */
+ *     reduced: [kept, reduced, …, line]     each line is one result: for a maximum it is spread
+ *                                           over eight columns, which are then joined; for a sum
+ *                                           it is one column, added in the order of its elements
+ *     kept:    [kept, reduced, …, columns]  up to 64 results side by side are one column each, to
+ *                                           which rows are added */
 struct reduction {
     const struct op *op;
     const struct interp_tensor *x;
     enum fold_kind kind;
-    struct walk kept, reduced; /* without the last dim */
-    bool lines;                /* the last is reduced */
-    int64_t last, terms;       /* elements of the last dim; of a fold */
+    struct walk kept, reduced; /* all dims but the last */
+    bool lines;                /* whether the last dim is reduced */
+    int64_t last, terms;       /* size of the last dim; elements of one result */
     bool by_terms;
 };
 
@@ -61,7 +64,7 @@ static void reduction_init(struct reduction *r, const struct op *op)
         !dtype_is_float(x->dtype) || r->kind == FOLD_PROD || x->count == 0 || r->op->plain;
 }
 
-/* The fold of all elements from `base` on. */
+/* Folds one result term by term, from the element at `base` on. */
 static void reduce_by_terms(const struct reduction *r, int64_t base, int64_t index)
 {
     struct walk reduced = r->reduced;
@@ -78,7 +81,8 @@ static void reduce_by_terms(const struct reduction *r, int64_t base, int64_t ind
     fold_put(&fold, r->op, index);
 }
 
-/* Adds to columns->width columns what lies at base, line by line or row by row. */
+/* Adds the line or row at base to the columns. A line is taken as rows of columns->width elements,
+ * the last of which may be shorter. */
 static void add_at(const struct reduction *r, struct columns *columns, int64_t base, bool errors)
 {
     const double *x = &r->x->cells[base].f, *e = r->x->bounds ? r->x->bounds + base : NULL;
@@ -101,7 +105,8 @@ static void add_all(const struct reduction *r, struct columns *columns, int64_t 
     do
         add_at(r, columns, base + reduced.offset, false);
     while (walk_next(&reduced));
-    if (second && r->lines) { /* every column must know the largest of value - error */
+    if (second && r->lines) { /* every column must compare with the maximum of value - error over
+                                 all columns */
         struct columns joined = *columns;
         columns_join(&joined);
         for (int64_t l = 0; l < columns->width; l++)
@@ -113,7 +118,7 @@ static void add_all(const struct reduction *r, struct columns *columns, int64_t 
     }
 }
 
-/* Up to 64 results: of as many lines, or of columns side by side. */
+/* Computes up to 64 results: those of 64 lines, or of 64 columns side by side. */
 static void reduce_turn(void *context, int64_t turn, uint32_t worker)
 {
     const struct reduction *r = context;
@@ -162,7 +167,7 @@ void run_reduce(const struct op *op)
     parallel_for(op_threads(op, (double)r.x->count), turns, reduce_turn, &r);
 }
 
-/* Lines of one scan; up to 64 go forward together. */
+/* A scan; up to 64 lines advance together. */
 struct scan {
     const struct op *op;
     enum fold_kind kind;
@@ -197,7 +202,7 @@ static void scan_by_terms(const struct scan *s, int64_t base)
     }
 }
 
-/* Sums of `count` lines whose elements lie `stride` apart. */
+/* Sums of `count` lines whose elements are `stride` apart. */
 static bool scan_sums(const struct scan *s, int64_t base, int64_t stride, int64_t count)
 {
     const struct op *op = s->op;
@@ -228,7 +233,8 @@ static bool scan_sums(const struct scan *s, int64_t base, int64_t stride, int64_
 static void scan_turn(void *context, int64_t turn, uint32_t worker)
 {
     const struct scan *s = context;
-    int64_t side = s->inner > 1 ? s->inner : s->lines; /* lines side by side */
+    int64_t side = s->inner > 1 ? s->inner : s->lines; /* number of lines that can advance together
+                                                        */
     int64_t per_side = (side + COLUMNS_MOST - 1) / COLUMNS_MOST;
     int64_t column = turn % per_side * COLUMNS_MOST, first = turn / per_side * side + column;
     int64_t count = side - column < COLUMNS_MOST ? side - column : COLUMNS_MOST;

@@ -1,5 +1,5 @@
-/* The driver and the border to native memory: dims, sources, limits, dead and shared values, load,
- * store, compare. */
+/* The driver and the conversion to native memory: dims, sources, limits, dead and shared values,
+ * load, store, compare. */
 #include "graph/interp_test_util.h"
 
 #include <string.h>
@@ -66,7 +66,7 @@ static void test_refusals(void **state)
                                 &bed->arena, out, &bed->err));
         assert_int_equal(bed->err.code, ERR_INPUT);
     }
-    /* exp, the sum, and the copy of the source, 12 elements each; the last takes back the memory of
+    /* exp, the sum, and the copy of the source, of 12 elements each; the last reuses the memory of
      * exp. */
     assert_false(interp_run(
         &graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = 2 * 96 - 1},
@@ -78,7 +78,7 @@ static void test_refusals(void **state)
     assert_same(out[1].cells[5].f, x.cells[5].f);
 }
 
-/* A tensor whose named dim makes it too large. */
+/* A tensor that is too large because of its named dim. */
 static void test_tensor_limit(void **state)
 {
     struct bed *bed = *state;
@@ -158,7 +158,7 @@ static void test_compare(void **state)
     assert_true(d.worst_ratio == 0.5);
 }
 
-/* A value read by many and given out twice keeps its memory. */
+/* A value with several users that is returned twice keeps its memory. */
 static void test_shared_values(void **state)
 {
     struct bed *bed = *state;
@@ -187,7 +187,7 @@ static void test_shared_values(void **state)
     }
 }
 
-/* A reshape takes the memory of a value that nobody else needs, and of no other. */
+/* A reshape reuses the memory of an operand that nobody else needs, and of no other. */
 static void test_reshape_memory(void **state)
 {
     struct bed *bed = *state;

@@ -1,7 +1,7 @@
-/* argmax, argmin and argsort: answers that are indices.
+/* argmax, argmin and argsort: results that are indices.
  *
- * An index is determined when no error lets another element take the place. Exact ties are: the
- * first wins. */
+ * An index is determined if no error can make another element take its place. Exact ties are
+ * determined: the first element wins. */
 #include "graph/interp_priv.h"
 #include "graph/interp_op_priv.h"
 
@@ -9,7 +9,7 @@
 struct line {
     const struct interp_tensor *x;
     int64_t base, stride, size;
-    bool is_float, down; /* down: the order is turned round */
+    bool is_float, down; /* down: the order is reversed */
 };
 
 static int64_t line_at(const struct line *line, int64_t j)
@@ -17,7 +17,7 @@ static int64_t line_at(const struct line *line, int64_t j)
     return line->base + j * line->stride;
 }
 
-/* An element as the order sees it: greater is later, a NaN is the greatest. */
+/* The sort key of an element, as an interval: larger keys come later, and NaN is the largest. */
 static struct approx line_key(const struct line *line, int64_t j)
 {
     int64_t at = line_at(line, j);
@@ -27,11 +27,11 @@ static struct approx line_key(const struct line *line, int64_t j)
                                     : cell->f;
     double error = bound_at(line->x, at);
     if (!(error < INFINITY))
-        value = 0; /* its interval is everything, whatever it is */
+        value = 0; /* the interval is all numbers, so its centre does not matter */
     return (struct approx){line->down ? -value : value, error};
 }
 
-/* True when element i comes before element j whatever their places in the line. */
+/* Whether element i is ordered before element j, not counting their places in the line. */
 static bool line_before(const struct line *line, int64_t i, int64_t j)
 {
     union cell a = line->x->cells[line_at(line, line->down ? j : i)];
@@ -41,8 +41,7 @@ static bool line_before(const struct line *line, int64_t i, int64_t j)
     return isnan(b.f) ? !isnan(a.f) : a.f < b.f;
 }
 
-/* True when no element's error lets it change places with the one at j: with `later`, the latest in
- * order. */
+/* Whether no element's error lets it take the place of element j, the first one. */
 static bool first_is_determined(const struct line *line, int64_t j)
 {
     struct approx first = line_key(line, j);
@@ -58,7 +57,7 @@ static bool first_is_determined(const struct line *line, int64_t j)
     return true;
 }
 
-/* With the order turned so that the answer comes first; a NaN does so in either direction. */
+/* The first element in the order (which `down` reverses); a NaN is first in both directions. */
 static int64_t first_of(const struct line *line)
 {
     int64_t best = 0;
@@ -87,7 +86,7 @@ void run_arg_reduce(const struct op *op)
     }
 }
 
-/* Stable merge sort, bottom up; the result ends in `order`. */
+/* Stable merge sort, bottom up; the result is in `order`. */
 static void sort_line(const struct line *line, int64_t *order, int64_t *scratch)
 {
     int64_t size = line->size, *from = order, *to = scratch;
@@ -111,10 +110,10 @@ static void sort_line(const struct line *line, int64_t *order, int64_t *scratch)
         memcpy(order, from, (size_t)size * sizeof *order);
 }
 
-/* Fills errors, one for each place of the sorted line: undetermined where an earlier element may
- * come later or a later one earlier. Two passes, with the farthest reach of what lies on one side:
- * of all elements, and of the inexact ones alone, since exact elements keep their order among
- * themselves. */
+/* Fills errors, one for each place of the sorted line: a place is not determined if an earlier
+ * element may move behind it or a later one before it. There is one pass for each direction. It
+ * compares with the largest key + error so far: over all elements for an inexact element, but only
+ * over inexact ones for an exact element, since exact elements keep their order. */
 static void sort_errors(const struct line *line, const int64_t *order, double *errors)
 {
     for (int64_t p = 0; p < line->size; p++)

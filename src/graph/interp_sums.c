@@ -1,17 +1,17 @@
-/* The results of many float sums at once: plain loops over values and bounds, by the formulas of
+/* Finishes many float sums at once: plain loops over values and bounds, with the formulas of
  * fold_put and rounding_error. */
 #include "base/compiler.h"
 #include "graph/interp_sums_priv.h"
 
 #define CHUNK 64
 
-/* What is the same for all sums of one length. */
+/* The same for all sums of one length. */
 struct sum_error {
     struct rounding rounding;
-    double relative, tiny; /* of all additions */
+    double relative, tiny; /* error of all additions together */
 };
 
-/* Fills out; false when an error is not finite before it is rounded. */
+/* Computes the errors; false when one is not finite before the last rounding. */
 URZA_VECTORISED
 static bool sum_errors(const struct sum_error *e, int64_t count, const double *restrict values,
                        const double *restrict magnitudes, const double *restrict errors,
@@ -35,7 +35,8 @@ static void round_f32(int64_t count, const double *restrict values, double *rest
         out[i] = (double)(float)values[i];
 }
 
-/* Those of exact terms that cannot round on the way have only their last rounding, if any. */
+/* Sums of exact terms that are exact in every order have the last rounding as their only error, if
+ * they need one. */
 static void find_exact(const struct op *op, int64_t count, const double *values,
                        const double *magnitudes, const double *errors, double *out)
 {
@@ -47,7 +48,7 @@ static void find_exact(const struct op *op, int64_t count, const double *values,
                          : rounding_error(r, values[i], 0);
 }
 
-/* Stores values in the way of the mode. */
+/* Stores values, rounded unless the mode is REFERENCE. */
 static void put_values(const struct op *op, int64_t at, int64_t stride, int64_t count,
                        const double *values)
 {
@@ -70,7 +71,7 @@ static void put_values(const struct op *op, int64_t at, int64_t stride, int64_t 
         to[i * stride].f = values[i];
 }
 
-/* Narrow floats round in a way of their own, one by one. */
+/* Narrow floats are rounded in a separate step, one by one. */
 static bool put_narrow(const struct op *op, int64_t at, int64_t stride, const struct sums *sums,
                        const struct sum_error *e)
 {

@@ -1,4 +1,4 @@
-/* Every prim against values worked out by hand or by plain loops. */
+/* Every prim, compared with values computed by hand or by plain loops. */
 #include "graph/interp_test_util.h"
 
 #include <string.h>
@@ -161,7 +161,7 @@ static void test_integers(void **state)
     assert_same(unary(*state, PRIM_SIGN, DTYPE_I8, -9), -1);
     assert_same(unary(*state, PRIM_NOT, DTYPE_U8, 1), 254);
     assert_same(unary(*state, PRIM_NOT, DTYPE_BOOL, 1), 0);
-    /* Beyond 2^53 every unit counts. */
+    /* Above 2^53 float64 cannot represent every integer. */
     struct interp_tensor t[2] = {scalar_of(*state, DTYPE_I64, 0x1p53),
                                  scalar_of(*state, DTYPE_I64, 1)};
     for (int mode = INTERP_REFERENCE; mode <= INTERP_NATIVE; mode++) {
@@ -170,7 +170,7 @@ static void test_integers(void **state)
     }
 }
 
-/* The upper half of u64, which float64 and int64_t both cannot hold. */
+/* The upper half of u64, which neither float64 nor int64_t can hold. */
 static void test_u64(void **state)
 {
     static const uint64_t most = UINT64_MAX, half = (uint64_t)1 << 63;
@@ -252,7 +252,7 @@ static void test_select_and_cast(void **state)
         {DTYPE_I32, DTYPE_F16, 2049, 2048},
         {DTYPE_F32, DTYPE_F16, 1e6, INFINITY},
         {DTYPE_F64, DTYPE_BF16, 1.01, 1.0078125},
-        /* One above a tie of f32: two roundings would fall onto the tie. */
+        /* Just above a tie of f32: two roundings would give the tie first. */
         {DTYPE_F64, DTYPE_F32, 1 + 0x1p-24 + 0x1p-50, 1 + 0x1p-23},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -296,7 +296,7 @@ static void test_sources(void **state)
         assert_int_equal(y.cells[i].i, rng_u32(rng_key(42), (uint64_t)i));
 }
 
-/* x[2, 3, 4] over every set of axes, by one loop over all elements. */
+/* x[2, 3, 4] over every set of axes, computed by one loop over all elements. */
 static void test_reduce(void **state)
 {
     static const enum prim prims[] = {PRIM_REDUCE_SUM, PRIM_REDUCE_PROD, PRIM_REDUCE_MAX,
@@ -402,7 +402,7 @@ static void test_order(void **state)
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_ARGSORT, &attrs, 1, &x);
     assert_ints(&y, VALUES(0, 2, 4, 1, 3, 1, 3, 4, 0, 2));
     assert_null(y.bounds);
-    /* Errors: 1, 1.5 and 4 with ±0.3 each: the first two may change places. */
+    /* Elements 1, 1.5 and 4 with an error of 0.3 each: the first two may change places. */
     x = with_bound(bed, tensor_of(bed, DTYPE_F32, SHAPE(3), VALUES(1.5, 4, 1)), 0.3);
     attrs = (struct attrs){.axis = 0};
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_ARGSORT, &attrs, 1, &x);
@@ -412,7 +412,8 @@ static void test_order(void **state)
     assert_true(y.cells[0].i == 1 && bound_of(&y, 0) == 0);
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_ARGMIN, &attrs, 1, &x);
     assert_true(y.cells[0].i == 2 && isinf(bound_of(&y, 0)));
-    /* One wide error at the end reaches over all; sorting a long line against its definition. */
+    /* A large error at the end reaches all elements; a long line is sorted and compared with the
+     * definition. */
     x.bounds[0] = x.bounds[2] = 0;
     x.bounds[1] = 10;
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_ARGSORT, &attrs, 1, &x);
@@ -455,7 +456,7 @@ static void test_views(void **state)
     attrs = (struct attrs){.axis = 1};
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_CONCAT, &attrs, 2, two);
     assert_floats(&y, VALUES(0, 1, 2, 7, 3, 4, 5, 8));
-    /* Nothing, moved. */
+    /* Moves of tensors without elements. */
     x = tensor_of(bed, DTYPE_F32, SHAPE(0, 3), NULL);
     attrs = (struct attrs){.axis_count = 2, .axes = {1, 0}};
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_TRANSPOSE, &attrs, 1, &x);

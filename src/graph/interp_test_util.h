@@ -1,5 +1,4 @@
-/* What the interpreter's tests share: a test bed with an arena, tensors from doubles, one prim run
- * alone. */
+/* Shared by the interpreter's tests: an arena, tensors from doubles, and one prim run alone. */
 #ifndef URZA_GRAPH_INTERP_TEST_UTIL_H
 #define URZA_GRAPH_INTERP_TEST_UTIL_H
 
@@ -43,7 +42,7 @@ static inline int bed_teardown(void **state)
     return 0;
 }
 
-/* values NULL: zeros. */
+/* values NULL: all zeros. */
 static inline struct interp_tensor tensor_of(struct bed *bed, enum dtype dtype,
                                              const int64_t *shape, size_t rank,
                                              const double *values)
@@ -66,7 +65,7 @@ static inline struct interp_tensor scalar_of(struct bed *bed, enum dtype dtype, 
     return tensor_of(bed, dtype, SCALAR, &value);
 }
 
-/* Normal numbers for floats, small whole numbers else. */
+/* Normally distributed floats, or small whole numbers for other dtypes. */
 static inline struct interp_tensor random_of(struct bed *bed, enum dtype dtype,
                                              const int64_t *shape, size_t rank, uint64_t seed)
 {
@@ -89,7 +88,7 @@ static inline struct interp_tensor with_bound(struct bed *bed, struct interp_ten
     return t;
 }
 
-/* A graph of one prim over inputs like the given tensors, run. */
+/* Runs a graph of one prim, whose inputs have the dtypes and shapes of the given tensors. */
 static inline struct interp_tensor run_prim_with(struct bed *bed, struct interp_options options,
                                                  enum prim prim, const struct attrs *attrs,
                                                  uint32_t count,
@@ -107,7 +106,7 @@ static inline struct interp_tensor run_prim_with(struct bed *bed, struct interp_
         ids[i] = graph_input(graph, name, operands[i].dtype, dims, operands[i].rank, &bed->err);
     }
     struct attrs copy = attrs ? *attrs : (struct attrs){0};
-    /* Attributes give dims as plain numbers. */
+    /* The attributes hold dims as plain numbers. */
     for (uint32_t i = 0; i < LIMIT_RANK; i++) {
         copy.shape[i] = dim_const(&graph->dims, copy.shape[i]);
         copy.start[i] = dim_const(&graph->dims, copy.start[i]);

@@ -1,4 +1,4 @@
-/* Prims that move elements with their errors: boxes of strided copies, and moves by computed
+/* Prims that move elements, with their errors: copies of strided boxes, and moves at computed
  * indices. */
 #include "graph/interp_op_priv.h"
 
@@ -8,7 +8,7 @@ static void move_element(const struct op *op, int64_t to, const struct interp_te
     op_put_exact(op, to, from->cells[at], bound_at(from, at));
 }
 
-/* Cells, whatever is in them, or bounds. */
+/* Copies cells of any dtype, as doubles, or bounds. */
 static void copy_run(double *to, int64_t to_stride, const double *from, int64_t from_stride,
                      int64_t size)
 {
@@ -46,7 +46,7 @@ static void copy_box(const struct op *op, const struct box *to, const struct int
     } while (walk_next(&writes));
 }
 
-/* The driver gives the operand's memory where it can. */
+/* The driver reuses the operand's memory where it can, and then this is not called. */
 void run_reshape(const struct op *op)
 {
     if (op->out->count == 0)
@@ -115,7 +115,7 @@ void run_concat(const struct op *op)
     }
 }
 
-/* An element read at an index that may be another one is not determined. */
+/* An element is not determined if its index has an error. */
 static void move_indexed(const struct op *op, int64_t to, const struct interp_tensor *from,
                          int64_t at, double index_error)
 {
@@ -142,7 +142,8 @@ void run_take(const struct op *op)
     }
 }
 
-/* Walks the elements of an index tensor over another tensor's elements beside the axis. */
+/* Walks the elements of an index tensor; the offsets are those of the first element of each line of
+ * `over` along the axis. */
 static struct walk index_walk(const struct interp_tensor *index, const struct interp_tensor *over,
                               uint32_t axis, int64_t *out_stride)
 {
@@ -168,7 +169,7 @@ void run_gather(const struct op *op)
     }
 }
 
-/* Puts one update in its place. A sum rounds with each. */
+/* Applies one update. A sum is rounded after each. */
 static void scatter_float(const struct op *op, int64_t to, struct approx update)
 {
     struct approx old = approx_at(op->out, to), new = update;
@@ -206,7 +207,7 @@ static void scatter_int(const struct op *op, int64_t to, int64_t update, double 
     op_put_exact(op, to, (union cell){.i = new}, error);
 }
 
-/* An index that may be another one may touch its whole line. */
+/* An index with an error may write any element of its line. */
 static void scatter_unknown(const struct op *op, int64_t base, int64_t stride, int64_t size)
 {
     for (int64_t j = 0; j < size; j++)
@@ -231,7 +232,7 @@ void run_scatter(const struct op *op)
             scatter_int(op, to, updates->cells[i].i, bound_at(updates, i));
         walk_next(&walk);
     }
-    /* Last, so that no later update of the line covers it up. */
+    /* After all updates, so that no later update of the line replaces the bound. */
     for (int64_t i = 0; index->bounds && i < index->count; i++) {
         if (bound_at(index, i) > 0)
             scatter_unknown(op, walk.offset, stride, size);

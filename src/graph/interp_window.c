@@ -1,4 +1,4 @@
-/* Windows: which elements lie under them, and their sums and maxima. */
+/* Windows: the elements under them, and their sums and maxima. */
 #include "graph/interp_window_priv.h"
 #include "graph/interp_op_priv.h"
 
@@ -27,7 +27,7 @@ bool windows_init(struct windows *w, const struct op *op)
     return true;
 }
 
-/* The window's first position in each dim. */
+/* The first position of the window in each dim. */
 static void window_at(const struct windows *w, int64_t position, int64_t *out_start)
 {
     for (uint32_t d = w->rank; d-- > 0;) {
@@ -36,7 +36,7 @@ static void window_at(const struct windows *w, int64_t position, int64_t *out_st
     }
 }
 
-/* The element that tap t of a dim finds, or -1. */
+/* The element that tap t of a dim reads, or -1. */
 static int64_t find(const struct windows *w, uint32_t d, int64_t start, int64_t t)
 {
     int64_t position = start + t * w->window[d].dilation, base = w->window[d].base_dilation;
@@ -58,13 +58,13 @@ int64_t windows_count(const struct windows *w, int64_t position)
     return count;
 }
 
-/* Where one tap finds elements for eight lanes, or -1. */
+/* The offsets that one tap reads for eight lanes; -1 for padding. */
 struct tap {
     int64_t offset[PANEL_LANES];
-    enum { TAP_MIXED, TAP_RUN, TAP_PADDING } kind; /* RUN: elements that lie side by side */
+    enum { TAP_MIXED, TAP_RUN, TAP_PADDING } kind; /* RUN: eight consecutive elements */
 };
 
-/* Fills out for taps `first` and the following of all channels. */
+/* Finds `count` taps from panel->first on, in all channels. */
 static void find_taps(const struct windows *w, const struct panel *panel, int64_t count,
                       struct tap *out)
 {
@@ -125,7 +125,7 @@ void windows_find(struct windows *w, const struct op *op)
     }
 }
 
-/* Moves what `count` taps find to [count][8]; x: cells, or bounds. */
+/* Copies the elements of `count` taps to [count][8]; x: cells, or bounds. */
 URZA_VECTORISED
 static void move_taps(const struct tap *restrict taps, int64_t count, const double *restrict x,
                       double padding, double *restrict out)
@@ -154,7 +154,7 @@ void windows_fill(const struct windows *w, const struct panel *panel, int64_t st
     } else {
         find_taps(w, panel, count, found);
     }
-    /* The same taps in each channel. */
+    /* The taps are the same in each channel. */
     for (int64_t k = 0; k < panel->count; k += size, tap = 0, start += w->plane) {
         size = count - tap < panel->count - k ? count - tap : panel->count - k;
         double *errors = panel->errors ? panel->errors + k * PANEL_LANES : NULL;
@@ -167,7 +167,8 @@ void windows_fill(const struct windows *w, const struct panel *panel, int64_t st
     }
 }
 
-/* Adds what lies under one window, dims d and on; huge windows have few elements. */
+/* Adds the elements under one window, from dim d on. Only taps on elements are visited: a huge
+ * window may have few. */
 static void fold_window(const struct windows *w, struct fold *fold, const int64_t *start,
                         uint32_t d, int64_t at)
 {
@@ -199,7 +200,7 @@ static void window_by_terms(const struct windows *w, const struct op *op, int64_
 struct window_job {
     const struct op *op;
     const struct windows *windows;
-    int64_t panels; /* of a channel */
+    int64_t panels; /* per channel */
     bool by_terms;
 };
 

@@ -1,4 +1,4 @@
-/* What lies under windows: elements of x by output position and tap, for conv and the windows. */
+/* The elements of x under windows, by output position and tap: for conv and the window prims. */
 #ifndef URZA_GRAPH_INTERP_WINDOW_PRIV_H
 #define URZA_GRAPH_INTERP_WINDOW_PRIV_H
 
@@ -13,24 +13,27 @@ struct windows {
     uint32_t rank;
     const struct window *window;
     const struct interp_tensor *x;
-    const int64_t *shape, *out_shape; /* spatial */
+    const int64_t *shape, *out_shape; /* of the spatial dims */
     int64_t stride[LIMIT_RANK];
-    int64_t plane, out_plane; /* elements of x and results in one channel */
-    int64_t taps;             /* of a window, with those on padding */
-    struct tap *known;        /* NULL, or all taps of eight positions after those of eight others */
-    int64_t *counts;          /* with them: taps of each position that find an element */
+    int64_t plane, out_plane; /* elements of x and of the result in one channel */
+    int64_t taps;             /* taps of a window, those on padding included */
+    struct tap *known; /* NULL, or the taps of all output positions: of the first eight positions,
+                          then of the next eight … */
+    int64_t *counts;   /* set with it: for each position, how many taps find an element */
 };
-/* False when a window has too many taps to speak of (conv's are elements of its filters). */
+/* False when a window has more taps than can be counted; for conv that cannot happen, since taps
+ * are elements of its filters. */
 bool windows_init(struct windows *windows, const struct op *op);
-/* Finds all taps ahead, where they are not too many, for more than one use of each. */
+/* Finds the taps of all positions ahead, unless they are too many, where each is used more than
+ * once. */
 void windows_find(struct windows *windows, const struct op *op);
 
-/* Taps that find an element, of the window at a flat output position. */
+/* The number of taps that find an element, for the window at a flat output position. */
 int64_t windows_count(const struct windows *windows, int64_t position);
 
 /* Fills a panel whose lanes are output positions and whose terms are taps, channel after channel;
- * start: the first channel's first element. Where a tap finds padding or a lane does not exist
- * stands `padding`, which has no error. */
+ * start: the first element of the first channel. Taps on padding, and lanes that do not exist, get
+ * the value `padding`, with no error. */
 void windows_fill(const struct windows *windows, const struct panel *panel, int64_t start,
                   union cell padding);
 

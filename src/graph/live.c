@@ -1,6 +1,6 @@
-/* Rebuilding a graph from what is needed. Ids are a topological order, so one walk from the highest
- * id down marks what the outputs reach, and one walk up adds it again, each node through the
- * caller's rule. */
+/* Rebuilding a graph from the nodes that are needed. Ids are a topological order, so one walk from
+ * the highest id down marks all nodes that outputs depend on, and one walk up adds them again, each
+ * through the caller's rule. */
 #include "graph/graph_priv.h"
 
 #include <stdio.h>
@@ -97,7 +97,7 @@ static const char *numbered(struct arena *arena, char letter, uint32_t number)
     return arena_strdup(arena, name);
 }
 
-/* The node as an input of that name. */
+/* Turns the node into an input of that name. */
 static void become_input(struct node *node, const char *name, struct arena *arena)
 {
     struct attrs *attrs = ARENA_NEW(arena, struct attrs);
@@ -110,7 +110,7 @@ static void become_input(struct node *node, const char *name, struct arena *aren
     node->attrs = attrs;
 }
 
-/* Whether all that outputs need comes from inputs of the view and constants. */
+/* Whether outputs depend only on inputs of the view and on constants. */
 static bool closed(const struct graph *view, struct arena *arena, struct error *err)
 {
     bool *live = ARENA_ARRAY(arena, bool, view->nodes.count),
@@ -131,7 +131,7 @@ static bool closed(const struct graph *view, struct arena *arena, struct error *
 bool graph_extract(struct graph *to, struct arena *arena, const struct graph *from,
                    const struct graph_part *part, struct error *err)
 {
-    struct graph view = *from; /* shares all but the nodes that change */
+    struct graph view = *from; /* shares all nodes but those that change */
     view.name = "";
     memset(&view.inputs, 0, sizeof view.inputs);
     memset(&view.params, 0, sizeof view.params);

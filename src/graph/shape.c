@@ -1,8 +1,9 @@
-/* Shape inference: the way of a query, what the rules share, and the rules of sources, elementwise
+/* Shape inference: running a query, helpers of the rules, and the rules of sources, elementwise
  * prims, reductions and contractions. The other rules are in shape_move.c and shape_window.c.
  *
- * Dims are equal when their ids are. What must hold for every value of the named dims has to follow
- * from their declared ranges; what cannot be proved is refused. */
+ * Dims are equal if and only if their ids are. Conditions must hold for every value of the named
+ * dims: they are proved from the declared ranges, and a graph for which one cannot be proved is
+ * refused. */
 #include "graph/shape_priv.h"
 
 #include <stdio.h>
@@ -138,7 +139,7 @@ bool shape_at_least(struct shape_query *q, dim_id dim, int64_t bound)
     return dim_never_negative(dims, over) || dim_needs_not_negative(dims, over);
 }
 
-/* Shape and dtype of the answer are those of the attributes. */
+/* The result has the shape and dtype of the attributes. */
 static bool like_attrs(struct shape_query *q)
 {
     q->dtype = (enum dtype)q->attrs->dtype;
@@ -369,8 +370,8 @@ bool shape_contract(struct shape_query *q)
            shape_push_range(q, b, batch, b->rank - contract);
 }
 
-/* What holds for every value: dims are ≥ 0, and neither they, nor the elements, nor the bytes must
- * pass the limits at the least values of the named dims. */
+/* Dims must be ≥ 0 for every value of the named dims. Dims, the number of elements and the size in
+ * bytes must be within their limits at the smallest values of the named dims. */
 static bool check_size(struct shape_query *q)
 {
     const char *name = prim_info(q->prim)->name;

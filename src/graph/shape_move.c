@@ -67,9 +67,10 @@ bool shape_broadcast(struct shape_query *q)
     return true;
 }
 
-/* start + (count-1)*step < dim wherever count > 0. Intervals lose what terms share, so the same
- * inequality is tried in three forms: as it stands, and as count ≤ ceil or floor((dim - start) /
- * step). */
+/* Proves start + (count-1)*step < dim wherever count > 0. Interval arithmetic ignores that two
+ * terms share a dim, so equivalent forms may succeed where one fails. Three are tried: the
+ * inequality itself, count ≤ ceil((dim - start) / step), and the stronger count ≤ floor((dim -
+ * start) / step). */
 static bool slice_fits(struct shape_query *q, dim_id dim, dim_id start, dim_id count, int64_t step)
 {
     struct dim_table *dims = &q->graph->dims;
@@ -163,7 +164,7 @@ bool shape_reverse(struct shape_query *q)
     return shape_expect_axes(q, x->rank) && shape_like(q, x);
 }
 
-/* Any integers but u64, whose greatest would not be indices of a dim. */
+/* Any integer dtype but u64, whose largest values cannot be indices. */
 static bool expect_index(struct shape_query *q)
 {
     return shape_expect_kind(q, 1, KIND_INT) &&
@@ -171,7 +172,7 @@ static bool expect_index(struct shape_query *q)
             shape_bad(q, "operand 1 is u64, expected another integer dtype"));
 }
 
-/* Indices clamp to the dim, so there must be something to clamp to. */
+/* Indices are clamped to the dim, so the dim must not be empty. */
 static bool expect_indexable(struct shape_query *q)
 {
     const struct node *data = shape_operand(q, 0);
@@ -194,7 +195,7 @@ bool shape_take(struct shape_query *q)
            shape_push_range(q, data, axis + 1, data->rank);
 }
 
-/* Beside the axis, operand 1 must lie within operand 0. */
+/* In the other dims, operand 1 must not be larger than operand 0. */
 static bool expect_index_inside(struct shape_query *q)
 {
     const struct node *data = shape_operand(q, 0), *index = shape_operand(q, 1);

@@ -1,6 +1,6 @@
-/* What the shape rules share. A rule is a function shape_<rule> over a query: it checks operands
- * and attributes and fills the answer; each row of prims.def names one. All return false with the
- * query's error filled. */
+/* Shared by the shape rules. A rule is a function shape_<rule> of a query: it checks operands and
+ * attributes and fills the result; each row of prims.def names one. On failure all functions return
+ * false and fill the query's error. */
 #ifndef URZA_GRAPH_SHAPE_PRIV_H
 #define URZA_GRAPH_SHAPE_PRIV_H
 
@@ -24,7 +24,7 @@ static inline const struct node *shape_operand(const struct shape_query *q, uint
     return graph_node(q->graph, q->operands[index]);
 }
 
-/* ERR_SHAPE with the prim's name before the message. */
+/* Fails with ERR_SHAPE; the message begins with the prim's name. */
 bool shape_bad(struct shape_query *q, const char *fmt, ...) URZA_PRINTF(2, 3);
 const char *shape_dim_text(struct shape_query *q, dim_id dim);
 
@@ -33,18 +33,19 @@ bool shape_expect_dtype(struct shape_query *q, uint32_t operand, enum dtype dtyp
 bool shape_expect_rank(struct shape_query *q, uint32_t operand, uint32_t rank);
 bool shape_expect_dim(struct shape_query *q, uint32_t operand, uint32_t index, dim_id expected);
 bool shape_expect_shape(struct shape_query *q, uint32_t operand, const struct node *like);
-/* attrs->axis lies in 0 … rank-1 */
+/* Requires attrs->axis to be in 0 … rank-1. */
 bool shape_expect_axis(struct shape_query *q, uint32_t rank);
-/* attrs->axes are strictly ascending and below rank */
+/* Requires attrs->axes to be strictly ascending and below rank. */
 bool shape_expect_axes(struct shape_query *q, uint32_t rank);
 
-/* Appends a dim to the answer; DIM_NONE and too high a rank are ERR_LIMIT. */
+/* Appends a dim to the result's shape; ERR_LIMIT for DIM_NONE and if the rank gets too high. */
 bool shape_push(struct shape_query *q, dim_id dim);
 bool shape_push_range(struct shape_query *q, const struct node *node, uint32_t first, uint32_t end);
-/* The answer is like an operand: its dtype, its shape. */
+/* The result has the dtype and shape of an operand. */
 bool shape_like(struct shape_query *q, const struct node *node);
 
-/* True when every value the named dims allow is ≥ bound; DIM_NONE never is. */
+/* Whether dim ≥ bound for all values of the named dims, as far as can be proved; false for
+ * DIM_NONE. */
 bool shape_at_least(struct shape_query *q, dim_id dim, int64_t bound);
 
 #endif

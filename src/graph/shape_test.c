@@ -1,6 +1,6 @@
-/* Every prim once with operands that fit, and every way they may not. Cases are lines of the text
- * form behind one set of inputs, as the parser hands attributes to the rules as they are; what it
- * cannot write goes through graph_add. */
+/* Every prim with operands that fit, and with every kind that does not. Cases are lines of the text
+ * form after a common set of inputs, since the parser passes attributes to the rules unchanged;
+ * cases that the text form cannot express call graph_add. */
 #include "base/error.h"
 #include "graph/graph.h"
 
@@ -36,8 +36,8 @@ static const char prelude[] = "graph \"shapes\"\n"
                               "%16 = input \"sources\" : f32[3, 5]\n";
 
 struct shape_case {
-    const char *line;  /* behind "%17 = " */
-    const char *error; /* part of the message; NULL: fits */
+    const char *line;  /* the text after "%17 = " */
+    const char *error; /* part of the message; NULL: no error */
 };
 
 static const struct shape_case sources[] = {
@@ -314,7 +314,7 @@ CASES(windows)
 CASES(moves)
 CASES(indexing)
 
-/* The prims of one class follow one rule; here each of them is at least built. */
+/* The prims of one class share one rule; here each is at least built once. */
 static void test_every_elementwise_prim(void **state)
 {
     (void)state;
@@ -339,7 +339,7 @@ static void test_every_elementwise_prim(void **state)
     arena_release(&arena);
 }
 
-/* Counts, axes and dtypes that text cannot spell. */
+/* Counts, axes and dtypes that the text form cannot express. */
 static void test_attributes_out_of_bounds(void **state)
 {
     (void)state;

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 
-/* All numbers of a window within what arithmetic on them can bear. */
+/* Requires the numbers of a window to be small enough that arithmetic on them does not overflow. */
 static bool check_window(struct shape_query *q, uint32_t index)
 {
     const struct window *w = &q->attrs->window[index];
@@ -26,7 +26,7 @@ static bool check_window(struct shape_query *q, uint32_t index)
     return true;
 }
 
-/* Appends the output dim of window `index` over dim `d` of operand 0. */
+/* Appends the output dim of window `index`, over dim `d` of operand 0. */
 static bool push_window(struct shape_query *q, uint32_t index, uint32_t d)
 {
     struct dim_table *dims = &q->graph->dims;
@@ -68,7 +68,7 @@ bool shape_window(struct shape_query *q)
     return true;
 }
 
-/* Channels: x[N, C, …], w[O, C/groups, …]. */
+/* Checks the channels of x[N, C, …] and w[O, C/groups, …]. */
 static bool check_channels(struct shape_query *q)
 {
     const struct node *x = shape_operand(q, 0), *w = shape_operand(q, 1);

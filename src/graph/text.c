@@ -1,5 +1,5 @@
-/* The text form, written. Attributes stand in the order of attr_names; shape and dtype of the
- * attributes are those of the result for every prim that has them, so they stand in the type only.
+/* Printing the text form. Attributes are printed in the order of attr_names. For every prim that
+ * has shape or dtype attributes these are the result's, so they are printed in the type only.
  */
 #include "graph/graph_priv.h"
 #include "graph/text.h"

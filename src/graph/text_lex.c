@@ -1,5 +1,5 @@
-/* The pieces of the text form: signs, words, numbers, strings. Reading never passes the terminator
- * of the text. */
+/* The tokens of the text form: punctuation, words, numbers, strings. Parsing never passes the
+ * terminator of the text. */
 #include "graph/text.h"
 
 #include <inttypes.h>
@@ -29,7 +29,6 @@ bool text_open(struct text_reader *in, struct arena *arena, const char *text, si
     return text_place(in, zero);
 }
 
-/* Completes a failure with the place of `at`. */
 bool text_place(struct text_reader *in, const char *at)
 {
     unsigned line = 1;
@@ -62,7 +61,6 @@ static bool is_word_char(char c)
            c == '.';
 }
 
-/* Takes text, which is a word or a sign, when it comes next. */
 bool text_take(struct text_reader *in, const char *text)
 {
     size_t length = strlen(text);
@@ -166,7 +164,7 @@ bool text_unsigned(struct text_reader *in, uint64_t *out)
     return true;
 }
 
-/* The value of \uXXXX behind the u, -1 unless it is an ASCII character. */
+/* The value of the four digits after \u, or -1 unless it is an ASCII character. */
 static int unicode_escape(const char *digits)
 {
     char text[5] = {0};
@@ -210,7 +208,7 @@ bool text_string(struct text_reader *in, char out[LIMIT_NAME + 1])
     return true;
 }
 
-/* Decimal text with a point would be read by the locale's rules, so strtod gets an integer and an
+/* strtod would read a decimal point by the locale's rules, so it gets an integer and an
  * exponent. */
 bool text_decimal(struct text_reader *in, double *out)
 {

@@ -1,4 +1,5 @@
-/* The text form, read. Recursive descent over a terminated copy of the text; one statement a line:
+/* Parsing the text form, by recursive descent over a zero-terminated copy of the text. One
+ * statement per line:
  *
  *   text    = graph { dim } { node } { output }
  *   graph   = "graph" string
@@ -8,10 +9,11 @@
  *   output  = "output" string operand
  *   type    = dtype "[" [ dim-expression { "," dim-expression } ] "]"
  *
- * Blank lines are skipped, and "# …" to the end of a line.
+ * Blank lines are skipped, and so are comments, from "#" to the end of the line.
  *
- * The number before "=" is the id the node gets, so ids count up from 1 and no node stands there
- * twice. Strings know JSON's escapes, \u for ASCII only. Every list, name and number has a bound.
+ * The number before "=" must be the id that the node gets, so ids count up from 1, and no line may
+ * repeat an earlier node. Strings have JSON's escapes, with \u for ASCII only. Every list, name and
+ * number has a bound.
  */
 #include "graph/graph_priv.h"
 #include "graph/text.h"
@@ -122,7 +124,7 @@ static bool parse_mode(struct parser *p, uint8_t *out)
     return text_expected(&p->in, "set, add, max or min");
 }
 
-/* The lists that share attrs->rank must be of one length. */
+/* Lists that share attrs->rank must have the same length. */
 static bool same_rank(struct parser *p, struct attrs *attrs, uint32_t bit, uint32_t count)
 {
     uint32_t first = ATTR_START | ATTR_LOW | ATTR_DIM;
@@ -196,7 +198,7 @@ static size_t number_length(const char *text)
 }
 
 struct type {
-    const char *at; /* where it stands */
+    const char *at; /* its position in the text */
     enum dtype dtype;
     uint32_t rank;
     dim_id shape[LIMIT_RANK];
@@ -217,7 +219,8 @@ static bool parse_type(struct parser *p, struct type *out)
     return parse_dims(p, out->shape, &out->rank);
 }
 
-/* What stands between the prim and its type; a number is read later, when its dtype is known. */
+/* Parses everything between the prim and the type. A number is only skipped: its syntax depends on
+ * the dtype, which comes later. */
 static bool parse_arguments(struct parser *p, uint32_t bits, value_id operands[LIMIT_OPERANDS],
                             uint32_t *out_count, struct attrs *attrs, const char **out_number)
 {
@@ -264,7 +267,7 @@ static bool check_type(struct parser *p, const struct node *node, const struct t
     return text_place(&p->in, type->at);
 }
 
-/* Reads the number that was passed over, now that its dtype is known. */
+/* Parses the number that was skipped, now that its dtype is known. */
 static bool parse_number_at(struct parser *p, const char *number, enum dtype dtype,
                             struct attrs *attrs)
 {
@@ -275,7 +278,7 @@ static bool parse_number_at(struct parser *p, const char *number, enum dtype dty
             text_expected(&back, "the end of the number"));
 }
 
-/* The attributes that stand in the type. */
+/* Takes the attributes that are part of the type. */
 static bool take_type(struct parser *p, uint32_t bits, const struct type *type, struct attrs *attrs)
 {
     if (bits & ATTR_DTYPE)

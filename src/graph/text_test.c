@@ -1,5 +1,6 @@
-/* Printing and parsing are inverse on random graphs; places of errors; damaged text never does
- * harm. The random graphs also go through the verifier and through graph_copy_live. */
+/* Printing and parsing are inverse on random graphs; places of errors; damaged text is refused or
+ * parsed, without memory errors. The random graphs also go through the verifier and
+ * graph_copy_live. */
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/strbuf.h"
@@ -72,7 +73,7 @@ static struct attrs random_attrs(struct dice *dice, struct graph *graph, const s
     return attrs;
 }
 
-/* Tries prims on random values until enough of them fitted. */
+/* Tries prims on random values until enough of them have fitted. */
 static void random_graph(struct dice *dice, struct graph *graph, struct arena *arena)
 {
     const struct dim_name names[] = {
@@ -175,7 +176,9 @@ static void test_mutated_text_does_no_harm(void **state)
             for (uint32_t i = 0; i < edits && size > 0; i++) {
                 uint32_t at = roll(&dice, (uint32_t)size), to = roll(&dice, (uint32_t)size);
                 switch (roll(&dice, 4)) {
-                case 0: copy[at] = spice[roll(&dice, sizeof spice)]; break; /* also the 0 */
+                case 0:
+                    copy[at] = spice[roll(&dice, sizeof spice)];
+                    break; /* the terminator of spice, too */
                 case 1: copy[at] = copy[to]; break;
                 case 2: memmove(copy + at, copy + at + 1, size - at - 1), size--; break;
                 default: size = round % 8 == 0 ? at + 1 : size; break;
@@ -193,7 +196,7 @@ static void test_mutated_text_does_no_harm(void **state)
         }
         arena_release(&arena);
     }
-    assert_in_range(survived, 1, 3000); /* both ways were taken */
+    assert_in_range(survived, 1, 3000); /* both outcomes occurred */
 }
 
 static void test_written_form(void **state)

@@ -1,5 +1,5 @@
-/* The verifier: every node is inferred again and must come out as it stands. A failure is a bug of
- * whoever built or changed the graph, so it is ERR_BUG, with the value as place. */
+/* The verifier: every node is inferred again and must equal the result. A failure is a bug of the
+ * code that built or changed the graph, so it is ERR_BUG, with the value as place. */
 #include "graph/graph_priv.h"
 
 #include <string.h>
@@ -20,7 +20,7 @@ static bool dims_exist(const struct graph *graph, const dim_id *dims, uint32_t c
     return true;
 }
 
-/* What must hold before a rule may look at the node. */
+/* Conditions that must hold before a shape rule may read the node. */
 static bool check_form(const struct graph *graph, value_id id, struct error *err)
 {
     const struct node *node = graph_node(graph, id);

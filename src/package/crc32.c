@@ -1,6 +1,6 @@
-/* Slicing by eight (Kounavis and Berry 2005), where the processor has nothing faster: table k holds
- * the effect of a byte that k more bytes follow, so eight independent look-ups take the place of a
- * chain of eight. */
+/* Slicing by eight (Kounavis and Berry 2005), used where the processor has no CRC instructions:
+ * table k holds the effect of a byte that is followed by k more bytes, so eight independent
+ * look-ups replace a chain of eight dependent ones. */
 #include "package/package_priv.h"
 
 #include "base/cpu.h"

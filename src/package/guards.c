@@ -1,12 +1,13 @@
-/* Guards follow from the graph alone: an input dim that depends on one name only (S, S + 2, 4*D)
- * binds it, every other dim is checked once all names have values. */
+/* Guards are derived from the graph alone: an input dim that is an expression of one name only (S,
+ * S + 2, 4*D) gives that name its value; all other dims are checked when all names have values. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "package/package.h"
 
-/* Whether dim is scale × one named dim + offset, scale ≥ 1: then the dim's value tells the name's.
+/* Whether dim is scale × one named dim + offset with scale ≥ 1; the named dim then follows from the
+ * dim's value.
  */
 static bool one_name(const struct dim_table *dims, dim_id dim, uint32_t *out_index,
                      int64_t *out_scale, int64_t *out_offset)
@@ -33,7 +34,7 @@ static const char *name_text(const struct graph *graph, uint32_t name)
     return graph->dims.names.items[name].name;
 }
 
-/* Range and divisor of one named dim. */
+/* Checks a named dim's range and divisor. */
 static bool check_value(const struct dim_name *name, int64_t value, struct error *err)
 {
     const char *open = name->why ? " (" : "", *why = name->why ? name->why : "";
@@ -49,7 +50,8 @@ static bool check_value(const struct dim_name *name, int64_t value, struct error
     return true;
 }
 
-/* Takes and checks the names that input binds; bound is a bit set over named dims. */
+/* Solves for the named dims that the input determines, and checks them; bound is a bit set over
+ * named dims. */
 static bool bind_input(const struct graph *graph, uint32_t input, const struct guard_input *given,
                        int64_t *values, uint64_t *bound, struct error *err)
 {
@@ -69,7 +71,7 @@ static bool bind_input(const struct graph *graph, uint32_t input, const struct g
             continue;
         bool plain = scale == 1 && offset == 0, known = *bound >> name & 1;
         if (URZA_SUB_OVERFLOW(given->shape[axis], offset, &value) || value % scale != 0)
-            continue; /* check_shape names it, once all names have values */
+            continue; /* reported by check_shape, once all names have values */
         value /= scale;
         if (known && !plain)
             continue;

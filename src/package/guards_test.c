@@ -125,7 +125,7 @@ static void complete(void **state)
     must_fail(guards_bind(&graph, &input, 1, dims, &f->err), &f->err, ERR_INPUT, "'C'");
 }
 
-/* One name in an expression is enough: 2*B + 1 = 9 makes B 4; an even size fits no B. */
+/* An expression with one name is enough: from 2*B + 1 = 9 follows B = 4; an even size fits no B. */
 static void solves_for_one_name(void **state)
 {
     struct fixture *f = *state;

@@ -1,11 +1,12 @@
-/* A JSON tree is jansson's memory, what is made of it an arena's. An arena that runs out jumps, so
- * the tree must be freed on the way. */
+/* A JSON tree is in jansson's memory; what is read from it goes into an arena. An arena without
+ * memory jumps out, so the jump is caught here to free the tree. */
 #include <setjmp.h>
 
 #include "base/json.h"
 #include "package/package_priv.h"
 
-/* Apart from its caller, so that no variable that setjmp could spoil lives in a register here. */
+/* A function of its own, so that no local variable of the caller can be lost when setjmp returns a
+ * second time. */
 static bool read_guarded(struct arena *arena, json_t *root, json_reader *read, void *context,
                          struct error *err)
 {
@@ -28,7 +29,8 @@ bool json_read_into(struct arena *arena, const char *text, size_t size, json_rea
     json_t *root = json_read(text, size, err);
     if (!root)
         return false;
-    /* Without a place to jump to, running out ends the process. */
+    /* Without a jump target, running out of memory ends the process, and there is nothing to
+     * catch. */
     bool ok = arena->oom ? read_guarded(arena, root, read, context, err) : read(context, root, err);
     json_decref(root);
     return ok;

@@ -1,11 +1,13 @@
-/* Keys in a folder: keys/signing.pem is PKCS #8, so that openssl can read it; keys/trusted holds a
- * file for each key that others sign with.
+/* Keys in a folder: keys/signing.pem is PKCS #8, so that openssl can read it; keys/trusted holds
+ * one file for each public key of somebody else that is trusted.
  *
- * The secret is read and written here, not by libcrypto, which would leave copies in memory that it
- * gave back: for an Ed25519 key all of the file but 32 bytes is the same (RFC 8410).
+ * The private key is parsed and written here, not by libcrypto, which would leave copies in memory
+ * that it has freed. That is simple, since files of Ed25519 keys differ in 32 bytes only (RFC
+ * 8410).
  *
- * Two processes may need the first key at once. Each writes its own to a temporary file and links
- * it to its final name, which only one can do; both then read what is there. */
+ * Two processes may make the first key at the same time. Each writes its own to a temporary file
+ * and links it to the final name, which only the first link can do; both then read the file of that
+ * name. */
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -54,7 +56,7 @@ static bool make_path(struct path *out, struct error *err, const char *fmt, ...)
            fail(err, ERR_LIMIT, "the path of the key folder is too long");
 }
 
-/* The folders of the keys as far as they exist, from home on. */
+/* Checks owner and mode of the key folders that exist, from home down. */
 static bool check_folders(const char *home, struct error *err)
 {
     static const char *const inner[] = {"", "/keys", "/keys/trusted"};
@@ -69,8 +71,8 @@ static bool check_folders(const char *home, struct error *err)
     return true;
 }
 
-/* Reads a small file whose place and mode are in order; forbidden: mode bits that it must not have.
- * What lies in *out is the caller's to wipe, also after a failure. */
+/* Reads a small file after checking its owner and mode; forbidden: mode bits that it must not have.
+ * The caller wipes *out, also after a failure. */
 static bool read_checked(const char *path, mode_t forbidden, struct small_file *out,
                          struct error *err)
 {
@@ -121,7 +123,7 @@ static void print_pem(const uint8_t private_key[32], char out[PEM_BYTES])
     OPENSSL_cleanse(der, sizeof der);
 }
 
-/* False when it is not such a key. Line ends may be of any kind. */
+/* False if the text is not a PKCS #8 Ed25519 key. Line ends may be LF or CRLF. */
 static bool parse_pem(const struct small_file *file, uint8_t out[32])
 {
     uint8_t der[DER_BYTES];
@@ -167,12 +169,12 @@ static bool read_key(const char *path, struct signing_key *out, struct error *er
     return ok || (read && fail_at(err, "%s", path));
 }
 
-/* Puts a new key at path unless one is there by now. */
+/* Makes a new key at path, unless another process has made one meanwhile. */
 static bool make_key(const char *path, struct error *err)
 {
     uint8_t seed[32];
     char pem[PEM_BYTES];
-    uint64_t own; /* makes the temporary name ours alone */
+    uint64_t own; /* random, to make the temporary name unique */
     struct path temp;
     bool ok = entropy_fill(seed, sizeof seed, err) && entropy_fill(&own, sizeof own, err);
     print_pem(seed, pem);
@@ -208,7 +210,7 @@ bool keys_open(const char *home, struct signing_key *out, struct error *err)
            read_key(path.text, out, err);
 }
 
-/* A name that stays inside its folder and does not hide. */
+/* A name without a folder part that does not begin with a dot. */
 static bool name_ok(const char *name)
 {
     size_t size = strlen(name);
@@ -248,7 +250,7 @@ bool keys_distrust(const char *home, const char *name, struct error *err)
                 strerror(errno));
 }
 
-/* 64 hex digits, and at most one line end. */
+/* Reads a file of 64 hex digits, and at most one line end. */
 static bool read_public(const char *path, uint8_t out[32], struct error *err)
 {
     struct small_file file;

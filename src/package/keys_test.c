@@ -63,7 +63,7 @@ static void makes_one_key(void **state)
     free(text);
 }
 
-/* Whether size bytes lie anywhere in the memory of a process. */
+/* Whether the bytes occur anywhere in the memory of a process. */
 static bool has_bytes(int pid, const void *bytes, size_t size)
 {
     char path[64], line[512];
@@ -88,11 +88,11 @@ static bool has_bytes(int pid, const void *bytes, size_t size)
     return found;
 }
 
-/* Makes the key, opens it again and signs; then waits to be looked at. */
+/* Makes the key, opens it again and signs; then waits while its memory is searched. */
 static void use_key(struct fixture *f, int ready)
 {
     static const char known[] = "a text that is found";
-    char *shown = strdup(known); /* in writable memory */
+    char *shown = strdup(known); /* copied to writable memory, which the search covers */
     struct signing_key key;
     uint8_t signature[ED25519_SIGNATURE_BYTES];
     assert_non_null(shown);
@@ -106,7 +106,7 @@ static void use_key(struct fixture *f, int ready)
         pause();
 }
 
-/* A process forked later would have what is left. */
+/* Copies of the key in memory would be inherited by a process that is forked later. */
 static void nothing_is_left_of_the_key(void **state)
 {
     struct fixture *f = *state;
@@ -125,7 +125,7 @@ static void nothing_is_left_of_the_key(void **state)
     must(keys_open(f->home, &key, &f->err), &f->err);
     must(file_read(in_home(f, "keys/signing.pem"), 4096, &pem, &size, &f->err), &f->err);
     assert_int_equal(EVP_Digest(key.private_key, 32, expanded, NULL, EVP_sha512(), NULL), 1);
-    for (int i = 0; i < 32; i++) /* as SHA-512 has it in its words */
+    for (int i = 0; i < 32; i++) /* the byte order in which SHA-512 loads it into words */
         swapped[i] = key.private_key[i / 8 * 8 + 7 - i % 8];
     bool looked = has_bytes(pid, "a text that is found", 20);
     bool found = has_bytes(pid, key.private_key, 16) || has_bytes(pid, key.private_key + 16, 16) ||
@@ -138,7 +138,7 @@ static void nothing_is_left_of_the_key(void **state)
     free(pem);
     if (!looked)
         print_message("skipped: the memory of a child cannot be read here\n");
-    else if (!URZA_SANITIZED) /* which keeps what was freed */
+    else if (!URZA_SANITIZED) /* the sanitizer keeps freed memory */
         assert_false(found);
 }
 
@@ -181,7 +181,7 @@ static void refuses_bad_key_files(void **state)
     assert_int_equal(chmod(path, 0640), 0);
     must_fail(keys_open(f->home, &key, &f->err), &f->err, ERR_SIGNATURE, "0600");
     must_fail(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err, ERR_SIGNATURE, "0600");
-    /* An X25519 key: the right form, the wrong kind. */
+    /* An X25519 key: the right format, the wrong algorithm. */
     static const char other[] = "-----BEGIN PRIVATE KEY-----\n"
                                 "MC4CAQAwBQYDK2VuBCIEIHcHbQpzGKV9PBbBclGyZkXfTC+H68CZKrF3+6UduSwq\n"
                                 "-----END PRIVATE KEY-----\n";
@@ -207,7 +207,8 @@ static void trust_and_distrust(void **state)
     struct signing_key local;
     must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
     assert_int_equal(trusted.count, 0);
-    assert_int_not_equal(access(in_home(f, "keys"), F_OK), 0); /* asking makes nothing */
+    assert_int_not_equal(access(in_home(f, "keys"), F_OK), 0); /* reading the trusted keys creates
+                                                                  nothing */
 
     const uint8_t a[32] = {1}, b[32] = {2};
     must(keys_trust(f->home, "alice", a, &f->err), &f->err);
@@ -249,7 +250,7 @@ static void refuses_bad_names_and_files(void **state)
     must(file_write_atomic(path, hex, 63, 0644, &f->err), &f->err);
     must_fail(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err, ERR_SIGNATURE,
               "mallory.pub");
-    must(file_write_atomic(path, hex, 64, 0644, &f->err), &f->err); /* no line end: fine */
+    must(file_write_atomic(path, hex, 64, 0644, &f->err), &f->err); /* no line end: accepted */
     must(keys_trusted(f->home, &f->arena, &trusted, &f->err), &f->err);
     assert_int_equal(trusted.count, 2);
 
@@ -280,7 +281,7 @@ static void limits_the_number_of_keys(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
-/* Who may write to a key or a folder above it could have put another key there. */
+/* Anyone who may write to a key file, or to a folder above it, could have replaced the key. */
 static void places_belong_to_the_user(void **state)
 {
     struct fixture *f = *state;
@@ -312,7 +313,7 @@ static void places_belong_to_the_user(void **state)
         assert_int_equal(trusted.count, 2);
     }
     if (geteuid() != 0)
-        return; /* only root gives files away */
+        return; /* only root can change a file's owner */
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         assert_int_equal(chown(in_home(f, places[i]), 65534, (gid_t)-1), 0);
         bool ok = keys_trusted(f->home, &f->arena, &trusted, &f->err);

@@ -1,8 +1,8 @@
-/* The manifest: what the package is, for whoever decides before mapping anything.
+/* The manifest: describes the package for programs that decide about it before mapping anything.
  *
- * Printing writes the keys in the order of RFC 8785 by itself. Most of the manifest repeats what
- * graph and entries say; a reader compares all of it with a manifest made from them, so it cannot
- * contradict them. */
+ * The printer itself writes the keys in the order of RFC 8785. Most of the manifest repeats what
+ * the graph and the entries contain; the reader makes that part again from them and compares, so
+ * the manifest cannot contradict them. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,14 +13,14 @@
 #include "base/strbuf.h"
 #include "package/package_priv.h"
 
-/* "key":"text", the text escaped. */
+/* Prints "key":"text", with the text escaped. */
 static void put_member(const char *key, const char *text, struct strbuf *out)
 {
     strbuf_printf(out, "\"%s\":", key);
     json_write_string(text ? text : "", text ? strlen(text) : 0, out);
 }
 
-/* A comma before every item but the first. */
+/* Prints a comma before every item but the first. */
 static void put_comma(uint32_t index, struct strbuf *out)
 {
     if (index > 0)
@@ -87,7 +87,7 @@ static void print_sources(const struct graph *graph, const value_id *values, uin
     }
 }
 
-/* What guards_bind checks, as a list of conditions. */
+/* The conditions that guards_bind checks, as a list. */
 static void print_guards(const struct graph *graph, struct strbuf *out)
 {
     uint32_t printed = 0;
@@ -283,7 +283,7 @@ bool manifest_parse(const char *text, size_t size, const struct entry_hashes *ha
     return json_read_into(arena, text, size, parse_root, &reading, err);
 }
 
-/* The first key whose value differs between two objects, NULL when there is none. */
+/* The first key whose value differs between two objects; NULL when they are equal. */
 static const char *first_difference(json_t *a, json_t *b)
 {
     for (void *it = json_object_iter(a); it; it = json_object_iter_next(a, it)) {

@@ -1,14 +1,14 @@
 /* Writing and reading whole packages.
  *
- * Reading trusts nothing before it has been checked, in this order: the container (every header
- * byte and CRC), the signature over manifest and evidence, the hashes of all other entries in the
- * manifest, the meaning of the entries, and last the manifest against that meaning. So every byte
- * is covered by a comparison: a name or header by the container, manifest and evidence by the
+ * The reader checks everything before it is used, in this order: the container (every header byte
+ * and CRC), the signature over manifest and evidence, the hashes of all other entries in the
+ * manifest, the content of the entries, and last the manifest against that content. So every byte
+ * is covered by a comparison: names and headers by the container, manifest and evidence by the
  * signature, the rest by the manifest.
  *
- * Entries stand in one order: manifest.json, blueprint.json, graph, then plan/T,
- * code/T and optimised/T for each target in the manifest's order, params.safetensors,
- * evidence.json, signature. */
+ * Entries have a fixed order: manifest.json, blueprint.json, graph, then plan/T, code/T and
+ * optimised/T for each target in the manifest's order, params.safetensors, evidence.json,
+ * signature. */
 #include <string.h>
 
 #include "base/error.h"
@@ -27,7 +27,8 @@
 #define SIGNATURE_HEX_BYTES 129
 #define MESSAGE_BYTES ((size_t)(2 * SHA256_BYTES))
 
-/* Names the entry, and says "the package is damaged" whatever was found inside. */
+/* Names the entry in the error, and makes the error "the package is damaged", whatever was wrong
+ * with the content. */
 static bool refuse(struct error *err, const char *entry)
 {
     if (err->code != ERR_LIMIT && err->code != ERR_NOMEM && err->code != ERR_SIGNATURE)
@@ -53,7 +54,7 @@ static bool listed(const struct zip_entry *entry)
     return true;
 }
 
-/* Of all entries that the manifest lists. */
+/* Hashes all entries that the manifest lists. */
 static struct entry_hashes *hash_entries(const struct zip *zip, struct arena *arena)
 {
     struct entry_hashes *hashes = ARENA_NEW(arena, struct entry_hashes);
@@ -87,7 +88,7 @@ static void print_signature(const char key[KEY_HEX_BYTES], const char hex[SIGNAT
     strbuf_printf(out, "{\"key\":\"%s\",\"signature\":\"%s\"}", key, hex);
 }
 
-/* What must hold between the graph and the code of each target; both directions check it. */
+/* Conditions between the graph and the code of each target; checked on writing and on reading. */
 static bool check_targets(const struct package_contents *contents, struct error *err)
 {
     for (uint32_t i = 0; i < contents->target_count; i++) {
@@ -210,7 +211,7 @@ static bool is_trusted(const struct trusted_keys *trusted, const uint8_t key[32]
     return false;
 }
 
-/* Takes key and signature out of the one text that print_signature makes of them. */
+/* Parses key and signature; the text must be exactly what print_signature prints for them. */
 static bool parse_signature(const struct zip_entry *entry, struct arena *arena, uint8_t out_key[32],
                             uint8_t out_signature[ED25519_SIGNATURE_BYTES])
 {
@@ -253,7 +254,7 @@ static bool check_signature(const struct zip *zip, const struct trust *trust, st
     return sign_verify(key, message, sizeof message, signature, err) || refuse(err, SIGNATURE);
 }
 
-/* The entry at *index if it has the name; moves on. */
+/* Returns the entry at *index and advances, if it has that name; else NULL. */
 static const struct zip_entry *take(const struct zip *zip, uint32_t *index, const char *name,
                                     struct error *err)
 {
@@ -300,7 +301,7 @@ static bool read_target(const struct zip *zip, uint32_t *index, struct arena *ar
     return true;
 }
 
-/* Everything but manifest and signature, in the order of the archive. */
+/* Reads all entries but manifest and signature, in the order of the archive. */
 static bool read_entries(const struct zip *zip, struct arena *arena, struct package_contents *out,
                          struct error *err)
 {

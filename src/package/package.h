@@ -1,14 +1,14 @@
 /* The package: one file that holds a compiled blueprint.
  *
  * A ZIP archive that any tool can list: entries stored (not compressed), data aligned to 64 bytes,
- * no timestamps, no extra fields but the alignment padding, so that the same content is the same
- * bytes. The reader accepts exactly what the writer makes (it re-derives every header byte), so a
- * flipped bit anywhere is refused.
+ * no timestamps, no extra fields but the alignment padding, so that equal contents give equal
+ * bytes. The reader accepts exactly the archives that the writer makes (it derives every header
+ * byte again), so a flipped bit anywhere is refused.
  *
  * - manifest.json: canonical JSON; lists the SHA-256 of every entry that follows from the input;
  *   its own SHA-256 is the kernel id.
  * - blueprint.json: the blueprint in the native dialect, canonical.
- * - graph: the optimised-from graph in text form, what the interpreter runs.
+ * - graph: the graph of primitives before optimisation, in text form; the interpreter runs it.
  * - plan/TARGET: the plan (plan.h); code/TARGET: the flat image, position independent;
  *   optimised/TARGET: the graph whose values the plan's buffers hold, in text form.
  * - params.safetensors: parameters in PyTorch's orientation, widest dtype first, without gaps.
@@ -16,7 +16,7 @@
  * - signature: {"key", "signature"}, Ed25519 over SHA-256(manifest) ‖ SHA-256(evidence); absent
  *   when the package is unsigned.
  *
- * Writing owns nothing it is given; a read package borrows the bytes it was read from. */
+ * The writer borrows its arguments; a package that was read borrows the bytes it was read from. */
 #ifndef URZA_PACKAGE_PACKAGE_H
 #define URZA_PACKAGE_PACKAGE_H
 
@@ -36,14 +36,14 @@ struct strbuf;
 struct package_target {
     const char *name; /* "x86-64-v4": a row of package/targets.def, never a CPU model */
     struct plan plan;
-    /* The graph that was cut into the plan's kernels, in text form: who judges kernels parses it,
-     * who runs them does not. Borrowed. */
+    /* The graph that was cut into the plan's kernels, in text form. The verifier parses it to judge
+     * kernels; the runtime does not. Borrowed. */
     const char *optimised;
     size_t optimised_bytes;
-    const uint8_t *code; /* the image; borrowed */
+    const uint8_t *code; /* the code image; borrowed */
     size_t code_bytes;
     uint32_t kernel_count;
-    const uint32_t *kernel_offsets; /* of each kernel's entry inside the image */
+    const uint32_t *kernel_offsets; /* offset of each kernel's entry point in the image */
     const char *const *kernel_names;
     const char *const *kernel_configs; /* schedule steps of each kernel, text */
 };
@@ -55,16 +55,17 @@ struct package_param {
 };
 
 struct package_contents {
-    char id[KERNEL_ID_BYTES]; /* the kernel's, of one that was read; who writes has it beside */
+    char id[KERNEL_ID_BYTES]; /* the kernel id of a package that was read; package_write returns the
+                                 id instead */
     const char *name;
     const char *compiler; /* version string of the compiler */
     const char *strategy; /* "fast" … */
     struct graph graph;
     const char *blueprint_json; /* canonical */
     size_t blueprint_bytes;
-    struct package_param *params;                   /* by the graph's param order */
+    struct package_param *params;                   /* in the graph's param order */
     uint32_t target_count;                          /* 0: interpreter only */
-    struct package_target targets[PACKAGE_TARGETS]; /* each name once */
+    struct package_target targets[PACKAGE_TARGETS]; /* no name twice */
     const char *evidence_json;                      /* canonical; "{}" when there is none */
     size_t evidence_bytes;
 };
@@ -72,8 +73,9 @@ struct package_contents {
 struct signing_key;
 
 /* Appends the whole archive to *out; key NULL leaves it unsigned. out_id receives the kernel id.
- * The same contents and key give the same bytes. Refuses what package_read would: ERR_PACKAGE,
- * ERR_LIMIT (an archive has at most LIMIT_PACKAGE_BYTES), ERR_BLUEPRINT (guards_complete). */
+ * The same contents and key give the same bytes. Fails where package_read would refuse the result:
+ * ERR_PACKAGE, ERR_LIMIT (an archive has at most LIMIT_PACKAGE_BYTES), ERR_BLUEPRINT
+ * (guards_complete). */
 bool package_write(const struct package_contents *contents, const struct signing_key *key,
                    struct strbuf *out, char out_id[KERNEL_ID_BYTES], struct error *err);
 
@@ -84,33 +86,34 @@ struct trusted_keys {
     uint32_t count;
 };
 
-/* Whose packages are taken. */
+/* Which packages are accepted. */
 struct trust {
     enum package_trust policy;
-    const struct trusted_keys *keys; /* NULL: nobody's signature */
+    const struct trusted_keys *keys; /* NULL: no key is trusted */
 };
 
-/* Verifies and parses: container, hashes of all entries, signature under the policy (a present
- * signature must be right and trusted even where unsigned packages are allowed), manifest, graph,
- * plans. bytes must stay valid and unchanged while contents is used, and be 64-aligned for code and
- * params to be aligned. Everything else lives in arena. The plans point at out->graph.dims, so *out
- * must stay where it is. ERR_PACKAGE, ERR_SIGNATURE, ERR_LIMIT; place names the entry. */
+/* Verifies and parses: container, hashes of all entries, signature by the policy (where unsigned
+ * packages are allowed, a signature that is present must still be valid and trusted), manifest,
+ * graph, plans. bytes must stay valid and unchanged while contents is used, and be 64-aligned for
+ * code and params to be aligned. Everything else lives in arena. The plans point to
+ * out->graph.dims, so *out must not be moved. ERR_PACKAGE, ERR_SIGNATURE, ERR_LIMIT; place names
+ * the entry. */
 bool package_read(const void *bytes, size_t size, const struct trust *trust, struct arena *arena,
                   struct package_contents *out, struct error *err);
 
-/* params.safetensors of the graph's params, widest dtype first so that each tensor is aligned to
- * its elements. ERR_PACKAGE when a param has no constant shape or its data another size, ERR_LIMIT
- * when it is too large. */
+/* Prints params.safetensors from the graph's params, widest dtype first, so that each tensor is
+ * aligned to its elements. ERR_PACKAGE when the shape of a param is not constant or its data has
+ * the wrong size, ERR_LIMIT when it is too large. */
 bool params_write(const struct graph *graph, const struct package_param *params, struct strbuf *out,
                   struct error *err);
 
-/* One entry's bytes of an archive that need not be otherwise valid beyond its container; for
- * inspection. */
+/* The bytes of one entry of an archive; only the container is checked, not the rest of the package.
+ * For inspection. */
 bool package_entry(const void *bytes, size_t size, const char *name, const uint8_t **out_data,
                    size_t *out_size, struct error *err);
 
-/* Guards, decidable before anything is mapped: binds named dims from input shapes and checks
- * ranges, multiples, ranks and dtypes. ERR_INPUT names the input and the dim. Allocates nothing. */
+/* Guards, decided before any code is mapped: bind named dims from input shapes and check ranges,
+ * multiples, ranks and dtypes. ERR_INPUT names the input and the dim. Allocates nothing. */
 struct guard_input {
     enum dtype dtype;
     uint32_t rank;
@@ -118,29 +121,30 @@ struct guard_input {
 };
 bool guards_bind(const struct graph *graph, const struct guard_input *inputs, uint32_t input_count,
                  int64_t out_dims[LIMIT_NAMED_DIMS], struct error *err);
-/* Whether every named dim is bound by some input dim that is just its name (a blueprint must ensure
- * it; packages are refused otherwise). ERR_BLUEPRINT. */
+/* Whether for every named dim some input dim is an expression of it alone, from which its value
+ * follows. Blueprints must ensure this; packages for which it fails are refused. ERR_BLUEPRINT. */
 bool guards_complete(const struct graph *graph, struct error *err);
 
-/* Targets as data (targets.def): name and the CPU features it requires. */
+/* Targets as data (targets.def): a name and the CPU features that it requires. */
 bool target_supported_here(const char *name);  /* by this CPU; false for an unknown name */
-bool target_of_this_family(const char *name);  /* of processors; false for an unknown name */
+bool target_of_this_family(const char *name);  /* whether it is a target for this processor family;
+                                                  false for an unknown name */
 const char *target_best_here(void);            /* the highest that this CPU supports; NULL: none */
 int target_rank(const char *name);             /* higher is better; -1 for an unknown name */
-const char *target_name_at(uint32_t index);    /* NULL behind the last */
+const char *target_name_at(uint32_t index);    /* NULL after the last */
 const char *target_features(const char *name); /* separated by spaces; NULL for an unknown name */
 
 /* Keys: $home/keys/signing.pem (0600, made at first use) and $home/keys/trusted/NAME.pub (64 hex
- * digits). The local signing key is always trusted. home is the caller's (a command reads the
- * environment). What another user owns, root apart, or others may write to, files and their folders
- * from home on, is ERR_SIGNATURE. */
+ * digits). The local signing key is always trusted. The caller passes home (commands take it from
+ * the environment). ERR_SIGNATURE if a file, or a folder above it up to home, belongs to another
+ * user than this one and root, or is writable by others. */
 struct signing_key {
     uint8_t private_key[32], public_key[32];
 };
-/* Makes the key when it is missing. ERR_IO; ERR_SIGNATURE when the file is no key or others may
- * read it. */
+/* Makes the key when it is missing. ERR_IO; ERR_SIGNATURE when the file is not a key or readable by
+ * others. */
 bool keys_open(const char *home, struct signing_key *out, struct error *err);
-/* Makes nothing. A file NAME.pub that is no key is ERR_SIGNATURE; ERR_LIMIT beyond 1024 keys. */
+/* Creates nothing. ERR_SIGNATURE if a file NAME.pub is not a key; ERR_LIMIT above 1024 keys. */
 bool keys_trusted(const char *home, struct arena *arena, struct trusted_keys *out,
                   struct error *err);
 /* name: at most 64 of [A-Za-z0-9._-], no leading dot (ERR_USAGE). Trusting a name again replaces

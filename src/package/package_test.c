@@ -97,7 +97,8 @@ static struct strbuf write_package(struct fixture *f, bool sign, char id[KERNEL_
     return out;
 }
 
-/* Reads an aligned copy with the trust of most tests: signed by the fixture's key, or unsigned. */
+/* Reads an aligned copy under the policy of most tests: signed by the fixture's key, or
+ * unsigned. */
 static bool read_package(struct fixture *f, const struct strbuf *package,
                          struct package_contents *out)
 {
@@ -128,7 +129,7 @@ static void reads_what_it_wrote(void **state)
     assert_int_equal(found.params[0].data_bytes, 3);
     assert_memory_equal(found.params[0].data, "\1\2\3", 3);
     assert_memory_equal(found.params[1].data, weights, sizeof weights);
-    assert_int_equal((uintptr_t)found.params[1].data % 64, 0); /* the widest comes first */
+    assert_int_equal((uintptr_t)found.params[1].data % 64, 0); /* the widest dtype comes first */
     assert_int_equal(found.target_count, 2);
     for (uint32_t i = 0; i < 2; i++) {
         const struct package_target *target = &found.targets[i];
@@ -185,7 +186,7 @@ static void manifest_text(void **state)
         package_entry(package.data, package.size_bytes, "signature", &manifest, &size, &f->err),
         &f->err, ERR_NOT_FOUND, "signature");
 
-    /* Canonical by the judgement of the general writer as well. */
+    /* The general JSON printer also finds it canonical. */
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
     struct strbuf canonical;
     strbuf_init(&canonical, &f->arena);
@@ -202,7 +203,7 @@ static void same_contents_same_bytes(void **state)
     assert_int_equal(a.size_bytes, b.size_bytes);
     assert_memory_equal(a.data, b.data, a.size_bytes);
 
-    /* Neither signature nor evidence changes the id; anything else does. */
+    /* Signature and evidence do not change the id; everything else does. */
     f->contents.evidence_json = "{\"p50_ns\":18}";
     write_package(f, false, other);
     assert_string_equal(id, other);
@@ -210,7 +211,7 @@ static void same_contents_same_bytes(void **state)
     write_package(f, false, other);
     assert_string_not_equal(id, other);
 
-    /* What was read is written as the same bytes. */
+    /* Writing the package that was read gives the same bytes. */
     struct package_contents found;
     must(read_package(f, &a, &found), &f->err);
     struct strbuf again;
@@ -282,8 +283,8 @@ static void trust(void **state)
               "halves");
 }
 
-/* The package with one entry's text changed, and the container right again. With rehash the
- * manifest lists the new hash. */
+/* The package with the text of one entry changed and a valid container. With rehash, the manifest
+ * lists the new hash. */
 static struct strbuf tamper(struct fixture *f, const struct strbuf *package, const char *name,
                             const char *from, const char *to, bool rehash)
 {
@@ -334,7 +335,7 @@ static void signed_parts_cannot_change(void **state)
     must_fail(read_package(f, &bad, &found), &f->err, ERR_SIGNATURE, "no signature");
 }
 
-/* Whoever may leave a package unsigned still cannot make the entries contradict each other. */
+/* Entries that contradict each other are refused, even in an unsigned package. */
 static void refuses_contradictions(void **state)
 {
     struct fixture *f = *state;
@@ -471,8 +472,8 @@ static void refuses_to_write(void **state)
     assert_int_equal(out.size_bytes, 0);
 }
 
-/* Fails the arena at one point after the other. That nothing leaks is what a build with the address
- * sanitizer sees. */
+/* Lets the arena run out of memory at every allocation in turn. The address sanitizer shows that
+ * nothing leaks. */
 static void runs_out_of_memory(void **state)
 {
     struct fixture *f = *state;

@@ -1,9 +1,10 @@
 /* params.safetensors: eight bytes of header size, a JSON header, then the tensors without gaps.
  *
  * Invariants:
- * 1. Tensors stand widest dtype first and otherwise in the graph's order, and the header is padded
- * with spaces until the data starts at a multiple of 64, so each tensor is aligned to its elements.
- * 2. All but the data follows from the graph: the reader makes the header again and compares. */
+ * 1. Tensors are ordered by element size, widest first, then by the graph's order, and the header
+ *    is padded with spaces until the data starts at a multiple of 64; so each tensor is aligned to
+ *    its elements.
+ * 2. The header follows from the graph: the reader makes it again and compares. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@
 #define SIZE_BYTES 8u /* of the header's size, little-endian */
 #define DATA_ALIGN 64u
 
-/* Where each param's data lies, by the graph's order. */
+/* The position of each param's data, in the graph's order. */
 struct layout {
     uint32_t *order; /* params in the file's order */
     size_t *offsets, *sizes;
@@ -81,7 +82,7 @@ static void print_tensor(const struct graph *graph, const struct layout *layout,
     strbuf_printf(out, "],\"data_offsets\":[%zu,%zu]}", start, start + layout->sizes[param]);
 }
 
-/* Everything before the data. */
+/* Prints everything before the data. */
 static bool print_header(const struct graph *graph, const struct layout *layout, struct strbuf *out,
                          struct error *err)
 {

@@ -1,7 +1,7 @@
-/* What a plan must be, lifetimes, and the form for people.
+/* Checks of a plan, lifetimes, and the plan as text for people.
  *
- * Launches run in order, prepare before forward, so "written before read" is one walk with a flag
- * per buffer. */
+ * Launches run in order, prepare before forward, so "written before read" is checked in one walk
+ * with a flag per buffer. */
 #include <assert.h>
 #include <string.h>
 
@@ -34,7 +34,7 @@ bool buffer_is_bound(enum buffer_kind kind)
     return kind == BUFFER_INPUT || kind == BUFFER_OUTPUT || kind == BUFFER_PARAM;
 }
 
-/* A constant must not be negative; where a constant is needed, anything else is refused. */
+/* A constant must not be negative; with need_const a dim that is not constant is refused. */
 static bool check_dim(const struct plan *plan, dim_id dim, bool need_const, const char *what,
                       struct error *err)
 {
@@ -57,7 +57,7 @@ static bool check_buffer(const struct plan *plan, const struct plan_buffer *buff
     return check_dim(plan, buffer->elements, need_const, "the number of elements", err);
 }
 
-/* One argument; written: whether a launch before this one wrote the buffer. */
+/* Checks one argument; written: whether an earlier launch wrote the buffer. */
 static bool check_arg(const struct plan_buffer *buffer, bool prepare, bool writes, bool written,
                       struct error *err)
 {
@@ -72,7 +72,7 @@ static bool check_arg(const struct plan_buffer *buffer, bool prepare, bool write
     return given || written || fail(err, ERR_PACKAGE, "is read before it is written");
 }
 
-/* Checks one launch and marks what it writes. */
+/* Checks one launch and marks the buffers that it writes. */
 static bool check_launch(const struct plan *plan, const struct plan_launch *launch, bool prepare,
                          bool *written, struct error *err)
 {
@@ -123,7 +123,7 @@ bool plan_check(const struct plan *plan, struct error *err)
     return true;
 }
 
-/* Lifetimes of a plan that has been checked. */
+/* Computes the lifetimes of a checked plan. */
 void plan_lifetimes(struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
@@ -153,7 +153,8 @@ void plan_finish(struct plan *plan)
     plan_lifetimes(plan);
 }
 
-/* The value a bound buffer stands for, VALUE_NONE when the graph has none of that index. */
+/* The graph's value for an input, output or param buffer; VALUE_NONE when the graph has none with
+ * that index. */
 static value_id bound_value(const struct graph *graph, const struct plan_buffer *buffer)
 {
     uint32_t i = buffer->index;
@@ -169,7 +170,7 @@ bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct
     uint32_t starts[] = {[BUFFER_INPUT] = 0,
                          [BUFFER_OUTPUT] = graph->inputs.count,
                          [BUFFER_PARAM] = graph->inputs.count + graph->outputs.count};
-    /* By (kind, index): 1 + the buffer that stands for it. */
+    /* By (kind, index): 1 + the buffer for it; 0: none so far. */
     uint32_t *seen =
         ARENA_ARRAY(plan->arena, uint32_t, starts[BUFFER_PARAM] + (size_t)graph->params.count);
     bool *written = ARENA_ARRAY(plan->arena, bool, plan->buffers.count);

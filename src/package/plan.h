@@ -1,10 +1,9 @@
-/* The plan: which kernels run in which order on which buffers, for one target.
+/* The plan of one target: which kernels run on which buffers, and in which order.
  *
  * Shapes and extents are dim expressions over the graph's named dims, so one plan serves every
  * legal shape. Offsets of temporaries are not in the plan: the runtime lays them out by size and
- * lifetime when it first sees a shape. A plan is data: plan_parse checks every index and lifetime,
- * so that whoever executes a parsed plan needs no checks of its own. Everything lives in the arena
- * it was built or parsed in. */
+ * lifetime when it first sees a shape. plan_parse checks every index and lifetime, so executing a
+ * parsed plan needs no further checks. Everything lives in the arena it was built or parsed in. */
 #ifndef URZA_PACKAGE_PLAN_H
 #define URZA_PACKAGE_PLAN_H
 
@@ -14,10 +13,10 @@
 struct error;
 struct strbuf;
 
-/* How a kernel is called. buffers: one pointer per launch argument, in order; dims: the values of
- * the named dims by index; scratch: this thread's private memory (64-aligned,
- * launch.scratch_bytes); it executes the iterations begin ≤ i < end of the launch's parallel
- * extent. No state, no allocation, no failure. */
+/* A kernel's entry point. It runs the iterations begin ≤ i < end of the launch's parallel extent.
+ * buffers: one pointer per launch argument, in order; dims: the values of the named dims by index;
+ * scratch: memory that nothing else uses meanwhile (64-aligned, launch.scratch_bytes). A kernel has
+ * no state, allocates nothing and cannot fail. */
 typedef void urza_kernel_fn(void *const *buffers, const int64_t *dims, void *scratch, int64_t begin,
                             int64_t end);
 
@@ -25,24 +24,25 @@ enum buffer_kind {
     BUFFER_INPUT = 1, /* index: input of the graph */
     BUFFER_OUTPUT,    /* index: output of the graph */
     BUFFER_PARAM,     /* index: param of the graph */
-    /* Computed from params by the prepare launches, kept while the module lives; constant shape. */
+    /* Computed from params by the prepare launches; valid as long as the module is loaded; has a
+     * constant shape. */
     BUFFER_PREPARED,
-    BUFFER_TEMP, /* lives inside one call */
+    BUFFER_TEMP, /* lives during one call */
 };
 
 struct plan_buffer {
     uint8_t kind, dtype;
-    uint32_t index;  /* 0 for prepared and temporary buffers */
-    uint32_t value;  /* of the target's optimised graph: what the buffer holds, row-major */
+    uint32_t index; /* 0 for prepared and temporary buffers */
+    uint32_t value; /* a value of the target's optimised graph, which the buffer holds, row-major */
     dim_id elements; /* bytes = elements × dtype size */
-    /* BUFFER_TEMP: first and last launch (of forward) that touches it; filled by plan_finish. One
-     * that no launch touches has first_launch > last_launch. */
+    /* BUFFER_TEMP: first and last forward launch that reads or writes it; filled by plan_finish. If
+     * no launch does, first_launch > last_launch. */
     uint32_t first_launch, last_launch;
 };
 
-/* Where a kernel's code takes another way: it differs for `size` below `at`, at it, above it, and
- * around multiples of it (a tile of rows, a vector, a block, results large enough to be written
- * past the caches). For whoever chooses sizes to check. */
+/* A size around which a kernel's code takes another path: it differs for `size` below `at`, equal
+ * to it and above it, and around multiples of it (a tile of rows, a vector, a block, results large
+ * enough to be written past the caches). The verifier chooses sizes by these edges. */
 struct plan_edge {
     dim_id size; /* not constant */
     int64_t at;  /* > 0 */
@@ -52,18 +52,19 @@ struct plan_launch {
     uint32_t kernel; /* index into the target's kernel table */
     uint32_t arg_count;
     const uint32_t *args; /* buffers, in the order of the kernel's arguments (loop.h: arguments) */
-    uint32_t written;     /* bit i: args[i] is written (first 32; outputs come first); not 0 */
-    dim_id extent;        /* parallel iterations; 0 of them: not launched */
-    /* Estimated cost of the whole launch, in scalar operations: below a threshold one thread runs
-     * it. */
+    uint32_t written;     /* bit i: args[i] is written (only the first 32 are tracked; outputs come
+                             first); not 0 */
+    dim_id extent;        /* parallel iterations; a launch with 0 iterations is skipped */
+    /* Estimated cost of the whole launch, in scalar operations: below a threshold it runs on one
+     * thread. */
     dim_id work;
     dim_id scratch_bytes; /* per thread */
     const struct plan_edge *edges;
     uint32_t edge_count; /* ≤ LIMIT_KERNEL_EDGES */
-    /* Scalar operations: what the graph asks of this launch, and what it computes, some of it
-     * several times. DIM_NONE, both: not known. */
+    /* Scalar operations: those that the graph asks of this launch, and those that it does,
+     * including values computed more than once. Both DIM_NONE: not known. */
     dim_id asked, done;
-    const char *label; /* "linear+gelu": for people */
+    const char *label; /* for people: "linear+gelu" */
 };
 static inline bool launch_writes(const struct plan_launch *launch, uint32_t arg)
 {
@@ -79,7 +80,7 @@ struct plan {
     uint32_t kernel_count;
 };
 
-/* Computes lifetimes of temporaries; asserts what plan_parse would refuse. */
+/* Computes lifetimes of temporaries; asserts everything that plan_parse checks. */
 void plan_finish(struct plan *plan);
 
 /* Canonical JSON, and back. Parsing refuses (ERR_PACKAGE) indices out of range; a temporary, output
@@ -87,13 +88,12 @@ void plan_finish(struct plan *plan);
  * or a prepared buffer; a prepare launch that touches anything but params (reading) and prepared
  * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
  * fields. ERR_LIMIT: LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions
- * that are not constant are checked by whoever evaluates them. Dims are added to *dims. A launch
- * has "asked" and "done" or neither. plan_parse
- * initialises *plan; plan_finish has been done. */
+ * that are not constant are checked when they are evaluated. Dims are added to *dims. A launch has
+ * "asked" and "done" or neither. plan_parse initialises *plan and calls plan_finish. */
 void plan_print(const struct plan *plan, struct strbuf *out);
 bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,
                 size_t size, struct error *err);
-/* One line a launch, for people (--dump plan). */
+/* One line per launch, for people (--dump plan). */
 void plan_describe(const struct plan *plan, struct strbuf *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* The plan as canonical JSON. Printing writes the keys in order by itself; parsing checks fields
- * and leaves everything about their meaning to plan_check. */
+/* The plan as canonical JSON. The printer itself writes the keys in order; the parser checks
+ * fields, and plan_check their meaning. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@
 static void print_dim(const struct plan *plan, const char *key, dim_id dim, struct strbuf *out)
 {
     strbuf_printf(out, "\"%s\":\"", key);
-    dim_print(plan->dims, dim, out); /* names and arithmetic: nothing to escape */
+    dim_print(plan->dims, dim, out); /* consists of names and operators: nothing to escape */
     strbuf_puts(out, "\"");
 }
 
@@ -267,6 +267,6 @@ bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, 
     if (ok)
         plan_lifetimes(plan);
     else if (err->code != ERR_LIMIT && err->code != ERR_NOMEM)
-        err->code = ERR_PACKAGE; /* what is wrong with a plan is wrong with its package */
+        err->code = ERR_PACKAGE; /* an invalid plan makes its package invalid */
     return ok;
 }

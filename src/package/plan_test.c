@@ -78,7 +78,7 @@ static void lifetimes(void **state)
     assert_int_equal(used->first_launch, 0);
     assert_int_equal(used->last_launch, 1);
     assert_true(unused->first_launch > unused->last_launch);
-    plan_finish(&plan); /* again: the same */
+    plan_finish(&plan); /* a second time changes nothing */
     assert_int_equal(used->first_launch, 0);
     assert_int_equal(used->last_launch, 1);
 }

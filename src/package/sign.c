@@ -1,7 +1,8 @@
 /* Ed25519 through libcrypto. Signatures are deterministic (RFC 8032), so a signed package is as
- * reproducible as an unsigned one. A wrong signature is an answer, not a fault, so it leaves
- * nothing in libcrypto's error queue, which the host may read. libcrypto wipes what it gives back
- * of keys, but for the stack: that is wiped here, as a process forked later has a copy of it. */
+ * reproducible as an unsigned one. A wrong signature is a result, not an internal failure, so it
+ * must leave nothing in libcrypto's error queue, which the host may read. libcrypto wipes key
+ * material in memory that it frees, but not on the stack; the stack is wiped here, since a process
+ * that is forked later has a copy of it. */
 #include <openssl/err.h>
 #include <openssl/evp.h>
 

@@ -1,4 +1,4 @@
-/* Feature levels, and which of them this processor has. */
+/* Targets (feature levels), and which of them this processor supports. */
 #include <string.h>
 
 #include "base/cpu.h"

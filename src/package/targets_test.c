@@ -21,7 +21,7 @@ static void table(void **state)
     assert_false(target_supported_here(""));
 }
 
-/* The compiler's own run-time library asks the processor in another way. */
+/* The C compiler's run-time library detects features independently, and must agree. */
 static void agrees_with_the_compiler(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
-/* What the tests of this folder share. */
+/* Shared by the tests of this folder. */
 #ifndef URZA_PACKAGE_TEST_UTIL_H
 #define URZA_PACKAGE_TEST_UTIL_H
 
-/* cmocka wants these first. */
+/* cmocka.h needs these before it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,17 +16,17 @@
 #include "base/strbuf.h"
 #include "package/package_priv.h"
 
-/* What cmocka's fail_msg does. */
+/* As cmocka's fail_msg. */
 #define TEST_FAILED(...) (print_error(__VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
 
-/* Shows the error of a call that must not fail. */
+/* Fails the test with the error of a call that must succeed. */
 static inline void must(bool ok, const struct error *err)
 {
     if (!ok)
         TEST_FAILED("%s: %s: %s", error_name(err->code), err->place, err->message);
 }
 
-/* The call failed with this code, and message or place contain text. */
+/* The call must have failed with this code, and message or place must contain text. */
 static inline void must_fail(bool ok, const struct error *err, enum error_code code,
                              const char *text)
 {
@@ -36,7 +36,7 @@ static inline void must_fail(bool ok, const struct error *err, enum error_code c
                     ok ? "" : err->message);
 }
 
-/* text with the first `from` replaced by `to`; from must occur. */
+/* Replaces the first `from` in text by `to`; from must occur. */
 static inline struct strbuf replace(struct arena *arena, const char *text, const char *from,
                                     const char *to)
 {

@@ -1,5 +1,5 @@
-/* A file of its own, so that the array is no part of the caller's frame: it must lie below, where
- * the frames of the caller's calls were. */
+/* In a file of its own, so that it is not inlined: the array must lie below the caller's frame,
+ * where the frames of the functions that it called have been. */
 #include <openssl/crypto.h>
 
 #include "package/package_priv.h"

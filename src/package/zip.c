@@ -6,19 +6,19 @@
  *     ZIP64 end record | its locator          where the end record needs them
  *     end record
  *
- * Data starts at a multiple of 64, which a local header's extra field fills up to.
+ * Data starts at a multiple of 64; an extra field in the local header pads up to there.
  *
- * That is the alignment field that Android's zipalign defined (id 0xd935: the alignment, then zero
- * bytes), so that other tools know what it is.
+ * It is the alignment field of Android's zipalign (id 0xd935: the alignment, then zero bytes),
+ * which other tools know.
  *
- * A size or offset that 32 bits do not hold, or whose 32 bits would all be ones, is written as ones
- * there and in 64 bits in a ZIP64 field (id 1: size twice, then the local header's offset, those
- * that need it), or for the directory in the ZIP64 end record. Nothing else takes these forms.
+ * A size or offset of UINT32_MAX or more is written as UINT32_MAX there, and in 64 bits in a ZIP64
+ * field (id 1: the size twice, then the local header's offset, each only if needed), or, for the
+ * directory, in the ZIP64 end record. Smaller numbers never have the ZIP64 form.
  *
  * Invariants:
- * 1. Every byte outside of names and data follows from names, data and their order. The reader
- * takes only name and size from a local header, makes all headers again and compares.
- * 2. An archive has at most LIMIT_PACKAGE_BYTES, so sums of sizes and offsets do not wrap. */
+ * 1. Every byte outside of names and data follows from names, data and their order. The reader uses
+ *    only name and size of a local header, makes all headers again and compares.
+ * 2. An archive has at most LIMIT_PACKAGE_BYTES, so sums of sizes and offsets do not overflow. */
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
@@ -43,19 +43,19 @@
 #define WIDE_END_SIGNATURE 0x06064b50u
 #define WIDE_LOCATOR_SIGNATURE 0x07064b50u
 #define VERSION_NEEDED 10u
-#define WIDE_VERSION 45u /* the first that knows ZIP64 */
+#define WIDE_VERSION 45u /* the first version with ZIP64 */
 #define MADE_BY_UNIX 0x0314u
 #define WIDE_MADE_BY_UNIX 0x032du
-#define DATE_1980 0x21u /* 1 January; the format cannot say "none" */
+#define DATE_1980 0x21u /* 1 January 1980; the format cannot express "none" */
 #define REGULAR_FILE_0644 ((uint32_t)0100644 << 16)
 #define ALIGNMENT_FIELD 0xd935u
 #define WIDE_FIELD 1u
 
-/* A header under construction; the longest is shorter than a central one with all extra fields. */
+/* A header being built; the longest is shorter than a central header with all extra fields. */
 struct header {
     uint8_t bytes[CENTRAL_BYTES + LIMIT_NAME + WIDE_BYTES_MAX + EXTRA_BYTES + DATA_ALIGN];
     uint32_t size;
-    uint64_t wide_from; /* from here on numbers take their ZIP64 form */
+    uint64_t wide_from; /* numbers from this on take their ZIP64 form */
 };
 
 static void put16(struct header *header, uint32_t value)
@@ -87,7 +87,7 @@ static void put_name(struct header *header, const struct zip_entry *entry)
     header->size += entry->name_bytes;
 }
 
-/* The part that local and central headers share. */
+/* Appends the fields that local and central headers share. */
 static void put_description(struct header *header, const struct zip_entry *entry,
                             uint32_t extra_bytes, bool wide)
 {
@@ -114,7 +114,7 @@ static uint32_t padding_of(const struct zip_entry *entry, uint32_t wide_bytes)
     return (uint32_t)-end & (DATA_ALIGN - 1);
 }
 
-/* Where the entry's data starts; name, size and offset must be known. */
+/* The offset of the entry's data; name, size and offset must be filled. */
 static uint64_t data_offset(const struct zip_entry *entry, uint64_t wide_from)
 {
     uint32_t wide_bytes = local_wide_bytes(entry, wide_from);
@@ -185,7 +185,7 @@ static void put_wide_end(struct header *header, uint32_t count, uint64_t central
                          uint64_t central_bytes)
 {
     put32(header, WIDE_END_SIGNATURE);
-    put64(header, WIDE_END_BYTES - 12); /* what follows this number */
+    put64(header, WIDE_END_BYTES - 12); /* size of the record after this field */
     put16(header, WIDE_MADE_BY_UNIX);
     put16(header, WIDE_VERSION);
     put32(header, 0); /* this disk */
@@ -195,12 +195,12 @@ static void put_wide_end(struct header *header, uint32_t count, uint64_t central
     put64(header, central_bytes);
     put64(header, central_offset);
     put32(header, WIDE_LOCATOR_SIGNATURE);
-    put32(header, 0);                              /* disk of the record above */
+    put32(header, 0);                              /* disk of the ZIP64 end record */
     put64(header, central_offset + central_bytes); /* its offset */
     put32(header, 1);                              /* number of disks */
 }
 
-/* The ZIP64 end record too, where there must be one. */
+/* Makes the end record, with the ZIP64 end record before it where it is needed. */
 static void make_end(struct header *header, uint32_t count, uint64_t central_offset,
                      uint64_t central_bytes)
 {
@@ -235,7 +235,7 @@ bool zip_name_ok(const char *name, size_t size)
     return true;
 }
 
-/* Among the first count entries. */
+/* Searches the first count entries. */
 static const struct zip_entry *find_name(const struct zip *zip, uint32_t count, const char *name,
                                          size_t size)
 {
@@ -269,7 +269,7 @@ static bool fail_large(struct error *err)
                 LIMIT_PACKAGE_BYTES);
 }
 
-/* Gives each entry its offset, and the archive's size. */
+/* Computes the offset of each entry, and the archive's size. */
 static bool lay_out(struct zip *zip, uint64_t wide_from, size_t *out_bytes, struct error *err)
 {
     uint64_t offset = 0, central = 0;
@@ -336,12 +336,12 @@ static uint32_t get32(const uint8_t *at)
 /* An archive that is being read. */
 struct reader {
     const uint8_t *bytes;
-    size_t size, at;      /* of the archive; what lies ahead of `at` was read */
-    struct header header; /* that must stand there */
+    size_t size, at;      /* of the archive; bytes before `at` have been read */
+    struct header header; /* the header expected at `at` */
     struct crc32 crc;
 };
 
-/* Compares what stands there with the header that must, and moves behind it. */
+/* Compares the bytes at `at` with the expected header, and advances past them. */
 static bool match(struct reader *r)
 {
     const struct header *header = &r->header;
@@ -352,7 +352,8 @@ static bool match(struct reader *r)
     return true;
 }
 
-/* The size of the entry whose local header and name are there; false where a ZIP64 field is not. */
+/* The size of an entry from its local header, whose fixed part and name are in memory; false if the
+ * ZIP64 field is missing. */
 static bool local_size(const uint8_t *local, size_t size, uint32_t name_bytes, uint64_t *out)
 {
     *out = get32(local + 18);
@@ -365,7 +366,7 @@ static bool local_size(const uint8_t *local, size_t size, uint32_t name_bytes, u
     return true;
 }
 
-/* Reads the entry whose local header starts there; the signature has been seen. */
+/* Reads the entry whose local header starts at `at`; its signature has been checked. */
 static bool read_entry(struct reader *r, struct zip *zip, struct error *err)
 {
     if (zip->count == LIMIT_PACKAGE_ENTRIES)

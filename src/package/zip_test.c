@@ -38,10 +38,10 @@ static void crc_has_its_check_value(void **state)
     char bytes[64];
     for (int i = 0; i < 64; i++)
         bytes[i] = (char)i;
-    assert_int_equal(crc32_of(&crc, bytes, 64), 0x100ece8c); /* zlib's answer */
+    assert_int_equal(crc32_of(&crc, bytes, 64), 0x100ece8c); /* the value that zlib computes */
 }
 
-/* Bit by bit, as the polynomial is defined. */
+/* Bit by bit, from the definition of the polynomial. */
 static uint32_t plain_crc(const uint8_t *bytes, size_t size)
 {
     uint32_t sum = UINT32_MAX;
@@ -128,7 +128,7 @@ static void refuses_every_flip_and_cut(void **state)
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
     }
     for (size_t cut = 0; cut < size; cut++) {
-        /* An exact copy, so that a checker of memory sees a read behind the end. */
+        /* A copy of exactly this size, so that a sanitizer detects a read beyond the end. */
         char *copy = test_malloc(cut + 1);
         memcpy(copy, bytes, cut);
         if (zip_read(copy, cut, &zip, &f->err))
@@ -183,7 +183,8 @@ static void small_archives_have_no_wide_fields(void **state)
 {
     struct fixture *f = *state;
     char hex[SHA256_HEX_BYTES];
-    sha256_hex(f->bytes.data, f->bytes.size_bytes, hex); /* as written before there was ZIP64 */
+    sha256_hex(f->bytes.data, f->bytes.size_bytes, hex); /* the digest from before ZIP64 was
+                                                            supported */
     assert_string_equal(hex, "174517f614a05dff825afbf26cd12855bd960578b6ff5bf4bc1e4ba7c5e6729e");
 }
 
@@ -221,7 +222,8 @@ static void wide_fields_are_those_of_the_standard(void **state)
     assert_memory_equal(bytes.data, expected, sizeof expected - 1);
 }
 
-/* From every number on that makes a difference: all wide, some sizes, offsets only, nothing. */
+/* Every value of wide_from that makes a difference: all numbers wide, some sizes, only offsets,
+ * none. */
 static void reads_what_it_wrote_wide(void **state)
 {
     struct fixture *f = *state;
@@ -238,7 +240,7 @@ static void reads_what_it_wrote_wide(void **state)
             assert_int_equal(zip.entries[i].offset, written.entries[i].offset);
             assert_int_equal((zip.entries[i].data - (const uint8_t *)bytes.data) % 64, 0);
         }
-        /* The form belongs to the sizes: what is wide without need is refused. */
+        /* The form follows from the sizes: a number that is wide without need is refused. */
         if (bytes.size_bytes != f->bytes.size_bytes ||
             memcmp(bytes.data, f->bytes.data, bytes.size_bytes) != 0)
             must_fail(zip_read(bytes.data, bytes.size_bytes, &zip, &f->err), &f->err, ERR_PACKAGE,
@@ -290,7 +292,7 @@ static void limits(void **state)
     must_fail(zip_read("", (size_t)LIMIT_PACKAGE_BYTES + 1, &zip, &f->err), &f->err, ERR_LIMIT,
               "larger");
 
-    /* As many entries as there may be, and a directory that begins like one more. */
+    /* As many entries as are allowed, and a directory that looks like one more entry. */
     static char names[LIMIT_PACKAGE_ENTRIES][16];
     struct strbuf bytes;
     strbuf_init(&bytes, &f->arena);

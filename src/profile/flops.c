@@ -1,8 +1,8 @@
-/* What a graph must compute and move, whatever a compiler makes of it.
+/* Counts the operations and bytes that a graph needs, independent of how it is compiled.
  *
- * Only values that an output needs count, and only those that depend on an input: the rest is
- * prepared ahead. Moving elements about (reshape, slice, concat, take …) is no work, as a good
- * kernel reads them where they lie. */
+ * Only values that an output depends on and that depend on an input are counted; the others are
+ * computed once, by prepare. Prims that only move elements (reshape, slice, concat, take …) count
+ * as no work, since a good kernel reads the elements in place. */
 #include <string.h>
 
 #include "base/error.h"
@@ -38,7 +38,7 @@ static bool extent_of(const struct count *count, dim_id dim, double *out, struct
     return true;
 }
 
-/* Multiply-adds behind one element of a contraction or convolution. */
+/* Multiply-adds for one element of a contraction or convolution. */
 static bool inner_products(const struct count *count, const struct node *node, double *out,
                            struct error *err)
 {
@@ -46,7 +46,7 @@ static bool inner_products(const struct count *count, const struct node *node, d
     bool is_contract = node->prim == PRIM_CONTRACT;
     const struct node *operand = graph_node(count->graph, node->operands[is_contract ? 0 : 1]);
     uint32_t first = is_contract ? (uint32_t)(operand->rank - attrs->contract) : 1;
-    *out = 1; /* convolution: the weights' dims behind the first are channels and window */
+    *out = 1; /* convolution: all dims of the weights but the first, that is channels and window */
     for (uint32_t axis = first; axis < operand->rank; axis++) {
         double size = 0;
         if (!extent_of(count, operand->shape[axis], &size, err))
@@ -99,7 +99,8 @@ static void mark(const struct count *count)
     }
 }
 
-/* Whether table is only ever looked up: then what is taken counts, not the table. */
+/* Whether all users of the table take elements of it: then only the elements taken are counted, not
+ * the table. */
 static bool only_taken(const struct count *count, value_id table)
 {
     bool used = false;

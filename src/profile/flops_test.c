@@ -1,4 +1,4 @@
-/* Counts against numbers worked out by hand. */
+/* Counts compared with numbers computed by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

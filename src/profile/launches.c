@@ -1,6 +1,6 @@
-/* Where the time of a call goes, launch by launch.
+/* Measures the time of a call by launch.
  *
- * The runtime notes when each chunk of a launch ran (urza_trace_begin). A launch's time is the
+ * The runtime records when each chunk of a launch ran (urza_trace_begin). A launch's time is the
  * median over the calls; the timeline is that of the call whose time is nearest to the median. */
 #include <math.h>
 #include <stdio.h>
@@ -15,17 +15,18 @@
 #define CALLS_MOST 2000
 #define TIMES_MOST 4000000 /* of all launches in all calls: 32 MB */
 #define WARM_UP_CALLS 3
-#define LEVELS_FROM ((double)(16 << 10)) /* working sets up to this are measured as one, */
-#define LEVELS_STEP 8                    /* then up to so many times that, and so on */
+/* One measurement of peaks serves working sets up to this size; */
+#define LEVELS_FROM ((double)(16 << 10))
+#define LEVELS_STEP 8 /* the next one sizes up to so many times larger, and so on */
 
 struct tracer {
     struct loaded loaded;
     const struct plan *plan;
     struct arena *arena;
-    urza_span *spans; /* of one call, room of them */
+    urza_span *spans; /* chunks of one call; array of `room` */
     uint32_t room;
-    double *times; /* launches' times: by call, by launch */
-    double *calls; /* calls' own */
+    double *times; /* of launches: by call, then by launch */
+    double *calls; /* of whole calls */
     uint32_t call_count, calls_most;
 };
 
@@ -40,8 +41,8 @@ static uint32_t launch_total(const struct plan *plan)
     return plan->prepare.count + plan->forward.count;
 }
 
-/* By launch: from the beginning of its first chunk to the end of its last. Those that did not run
- * are left alone. */
+/* By launch: the time from the start of its first chunk to the end of its last. Launches that did
+ * not run are left unchanged. */
 static void launch_times(const urza_span *spans, uint32_t count, struct launch_profile *launches,
                          double *out_us)
 {
@@ -50,7 +51,7 @@ static void launch_times(const urza_span *spans, uint32_t count, struct launch_p
         launches[l].chunks = spans[i].chunks;
         out_us[l] = 0;
     }
-    for (uint32_t i = 0, first = 0; i < count; i++) { /* chunks of a launch come together */
+    for (uint32_t i = 0, first = 0; i < count; i++) { /* the chunks of a launch are consecutive */
         const urza_span *span = &spans[i];
         if (span->launch != spans[first].launch)
             first = i;
@@ -63,7 +64,7 @@ static void launch_times(const urza_span *spans, uint32_t count, struct launch_p
     }
 }
 
-/* Runs once, traced. */
+/* One traced run, of urza_prepare or of a call. */
 static bool trace(struct tracer *tracer, bool prepare, uint32_t *out_count, double *out_us,
                   struct error *err)
 {
@@ -78,7 +79,7 @@ static bool trace(struct tracer *tracer, bool prepare, uint32_t *out_count, doub
     return ok;
 }
 
-/* At one size launches are split alike each time. */
+/* Finds how many spans are needed: at one size a launch always has the same chunks. */
 static bool make_room(struct tracer *tracer, struct error *err)
 {
     static urza_span none[1];
@@ -114,8 +115,8 @@ static struct chunk_profile *keep_chunks(struct tracer *tracer, uint32_t count)
     return chunks;
 }
 
-/* Calls until the time is over. Keeps the chunks of the call nearest to the median
- * of the first 1, 2, 4, 8 … calls, which soon is that of all. */
+/* Calls until the time is over. Stores the chunks of the call nearest to the median of the first 1,
+ * 2, 4, 8 … calls, which soon approximates that of all. */
 static bool trace_calls(struct tracer *tracer, double seconds, struct trace_profile *out,
                         struct error *err)
 {
@@ -134,7 +135,7 @@ static bool trace_calls(struct tracer *tracer, double seconds, struct trace_prof
         launch_times(tracer->spans, count, out->launches, tracer->times + (size_t)call * total);
         tracer->calls[tracer->call_count++] = us;
         bool power = (tracer->call_count & (tracer->call_count - 1)) == 0;
-        if (power) { /* the median of so many */
+        if (power) { /* the median of the calls so far */
             memcpy(sorted, tracer->calls, tracer->call_count * sizeof *sorted);
             middle = median_of(sorted, tracer->call_count);
             nearest = INFINITY;
@@ -193,7 +194,7 @@ static double level_of(double bytes)
     return level;
 }
 
-/* Each level of memory that a launch's arguments lie in, once. */
+/* Measures peaks once for each level of memory that the arguments of a launch fit into. */
 static bool find_peaks(const char *target, uint32_t threads, uint32_t times,
                        struct trace_profile *profile, struct error *err)
 {

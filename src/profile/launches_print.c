@@ -1,4 +1,4 @@
-/* What profile_launches found, as JSON. */
+/* Prints the results of profile_launches as JSON. */
 #include <jansson.h>
 
 #include "base/json.h"

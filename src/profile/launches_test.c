@@ -1,4 +1,5 @@
-/* Tracing: every launch once a call, in order, whole; its figures; the printed forms. */
+/* Tracing: every launch is traced once a call, in order and completely; the figures of launches;
+ * the printed forms. */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,7 +57,7 @@ static struct profile_options options_of(uint32_t threads, uint32_t chunks)
         .seconds = 0.02};
 }
 
-/* Chunks of a launch come together, launches one after the other. */
+/* The chunks of a launch are consecutive, launch after launch. */
 static void check_chunks(const struct trace_profile *p, uint32_t first, uint32_t count,
                          uint32_t launches_from, uint32_t launches_to)
 {
@@ -101,17 +102,18 @@ static void launches(void **state)
             us += p.launches[l].us;
         }
         assert_true(threads == 3 ? most == 7 : most >= threads);
-        /* 2 · 64 rows · all weights, a bias and a maximum aside */
+        /* 2 · 64 rows · all weights, not counting a bias and a maximum */
         double products = 2.0 * 64 * (784 * 256 + 256 * 128 + 128 * 10);
         assert_true(asked >= products && asked <= 1.01 * products);
         assert_true(share > 0.999 && share < 1.001);
         assert_true(p.call_us > 0 && p.outside_us <= p.call_us);
-        assert_true(us <= 2 * p.call_us);                      /* medians of parts, and a median */
+        assert_true(us <= 2 * p.call_us); /* the sum of medians may exceed the median of the sum */
         assert_true(p.launches[p.prepare_count].percent == 0); /* no peak was measured */
     }
 }
 
-/* What is worth it is split finer than there are threads: iterations need not take equally long. */
+/* Large launches are split into more chunks than there are threads, since iterations need not take
+ * equally long. */
 static void finer(void **state)
 {
     struct bed *bed = *state;
@@ -176,7 +178,7 @@ static void refuses(void **state)
     assert_int_equal(err.code, ERR_SIGNATURE);
 }
 
-/* Spans beyond the room are counted and lost; what is not traced is not noted. */
+/* Spans beyond the array's end are counted but not stored; untraced calls are not recorded. */
 static void room(void **state)
 {
     struct bed *bed = *state;

@@ -1,8 +1,9 @@
-/* What this machine can do: multiply-adds in registers, copying and reading, on several threads at
- * once.
+/* Measures this machine's peaks: multiply-adds in registers, copying and reading, on several
+ * threads at once.
  *
  * A round starts all threads together and ends when the last is done. Rounds are made long enough
- * for the clock, and the fastest of several counts: whatever disturbs a round makes it slower. */
+ * for the clock's resolution, and the fastest of several counts, since any disturbance makes a
+ * round slower. */
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -43,7 +44,7 @@ enum probe_kind { PROBE_NONE, PROBE_MULTIPLY_ADD, PROBE_COPY, PROBE_STREAM, PROB
 struct probe {
     enum probe_kind kind;
     const struct variant *variant;
-    copy_fn *volatile copy; /* volatile: each copy is made */
+    copy_fn *volatile copy; /* volatile, so that no copy is optimised away */
     uint64_t (*clock)(void);
     char *memory;
     size_t part_bytes; /* of each thread */
@@ -107,7 +108,7 @@ static bool run_round(struct probe *probe, struct worker *workers, uint32_t thre
     return started == threads || fail(err, ERR_NOMEM, "cannot start %u threads", threads);
 }
 
-/* Repetitions per second and thread. */
+/* Measures repetitions per second and thread. */
 static bool measure(struct probe *probe, enum probe_kind kind, struct worker *workers,
                     uint32_t threads, double *out, struct error *err)
 {

@@ -1,11 +1,11 @@
-/* AArch64: what the compiler makes of plain loops. */
+/* AArch64: plain loops, vectorised by the C compiler. */
 #include <string.h>
 
 #include "profile/peak_priv.h"
 
 #define CHAINS 16
 
-/* Whatever vectors the compiler makes of it. */
+/* Vectorised by the C compiler. */
 static float multiply_add_plain(void)
 {
     float sums[CHAINS], sum = 0;

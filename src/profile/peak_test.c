@@ -1,4 +1,4 @@
-/* Speeds depend on the machine; what holds on any is tested. */
+/* Speeds depend on the machine, so only what holds on any machine is tested. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* x86-64: one, two and four times the vectors. */
+/* x86-64: vectors of one, two and four times 128 bits. */
 #include <immintrin.h>
 
 #include "base/compiler.h"
@@ -103,7 +103,8 @@ static float read_sse(const float *data, size_t count)
     return _mm_cvtss_f32(sum);
 }
 
-/* The C library does so, too, but not from every size on where it pays, nor in order. */
+/* The C library also has such copies, but does not use them from every size on where they pay, and
+ * does not copy in order. */
 static void *copy_streaming(void *to, const void *from, size_t bytes)
 {
     float *out = to;

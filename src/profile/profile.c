@@ -1,4 +1,4 @@
-/* Calls a package for a while, beside measurements of the machine. */
+/* Calls a package for a while, and measures the machine before and after. */
 #include "profile/profile_priv.h"
 
 #include <jansson.h>
@@ -13,8 +13,8 @@
 #define TIMES_MOST 1000000
 #define WARM_UP_SHARE 0.1 /* of the time */
 
-/* Calls until the time is over and at least once; microseconds in the order of the calls in times,
- * which has room for TIMES_MOST. */
+/* Calls until the time is over, at least once. times gets microseconds in the order of the calls;
+ * it has room for TIMES_MOST. */
 static bool time_calls(struct loaded *loaded, double seconds, double *times, uint32_t *out_count,
                        struct error *err)
 {
@@ -40,12 +40,12 @@ static void sum_up(double *times, uint32_t count, struct profile *out)
         out->sample_us[i] = times[(uint64_t)i * count / shown];
     out->sample_count = shown;
     out->calls = count;
-    out->p50_us = median_of(times, count); /* sorted from here on */
+    out->p50_us = median_of(times, count); /* times is sorted from here on */
     out->p95_us = times[(uint64_t)count * 95 / 100];
     out->min_us = times[0];
 }
 
-/* What the machine can do is the best it showed. */
+/* The machine's peak is the best of all measurements. */
 static bool best_peak(struct loaded *loaded, const struct profile_options *options, double bytes,
                       struct peak *best, struct error *err)
 {
@@ -73,7 +73,7 @@ static void share(struct profile *profile)
     profile->percent_of_peak = profile->noise ? 100 : percent;
 }
 
-/* What the launches of a call read and write. */
+/* Bytes that the launches of a call read and write. */
 static double count_traffic(const struct plan *plan, const int64_t *dims)
 {
     double sum = 0;
@@ -137,7 +137,8 @@ bool profile_package(const void *bytes, size_t size, const struct profile_option
 
 static void put(json_t *object, const char *name, double value)
 {
-    json_object_set_new(object, name, json_real(value)); /* none for what JSON cannot say */
+    /* Infinities and NaNs, which JSON does not have, are omitted. */
+    json_object_set_new(object, name, json_real(value));
 }
 
 void profile_print(const struct profile *profile, struct strbuf *out)

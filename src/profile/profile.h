@@ -1,5 +1,5 @@
-/* How fast a package runs: what its block must compute and move, what this machine can do, and how
- * long calls take. Pure functions but for the time that measuring takes. */
+/* How fast a package runs: the operations and bytes that its block needs, this machine's peaks, and
+ * how long calls take. Pure functions, apart from the time that measuring takes. */
 #ifndef URZA_PROFILE_PROFILE_H
 #define URZA_PROFILE_PROFILE_H
 
@@ -13,68 +13,70 @@ struct arena;
 struct error;
 struct strbuf;
 
-/* What one forward run at these dims must compute and move. Work that depends on parameters only is
- * not counted: it is done once, ahead. */
+/* The work of one forward run at these dims. Work that depends on parameters only is not counted,
+ * because prepare does it once. */
 struct work {
     double flops; /* 2 for each multiply-add of a contraction or convolution, 1 for each result of
                      an elementwise op and each element that a reduction reads */
-    double bytes; /* inputs and parameters read once (of tables only what is taken), outputs written
-                     once */
+    double bytes; /* inputs and parameters are read once (of looked-up tables only the rows that are
+                     taken), outputs written once */
 };
 /* ERR_LIMIT when a size overflows. */
 bool work_count(const struct graph *graph, const int64_t *dims, struct arena *arena,
                 struct work *out, struct error *err);
 
-/* What this machine does in this run, on that many threads at once. */
+/* This machine's peaks, on that many threads at once. */
 struct peak {
     double flops;       /* float32 multiply-adds count 2, per second */
-    double bytes_per_s; /* copying (read and written) or reading, whichever is faster */
+    double bytes_per_s; /* of copying (bytes read plus written) or of reading, whichever is larger
+                         */
 };
-/* target: whose vector width counts; anything but a row of targets.def: the widest here. bytes:
- * size of the working set, because caches have their own speeds. thread_time, for one thread: only
- * the time that it ran counts, as on a machine that has nothing else to do. Takes about 0.3 s.
+/* target: decides the vector width; if it is no row of targets.def, the widest of this machine is
+ * used. bytes: size of the working set, since the caches differ in speed. thread_time, for one
+ * thread: measures processor time, as if the machine were idle otherwise. Takes about 0.3 s.
  * ERR_NOMEM. */
 bool peak_measure(const char *target, uint32_t threads, double bytes, bool thread_time,
                   struct peak *out, struct error *err);
 
-/* Dense memory in the arena for a tensor of these dims, as the runtime takes it, which also has the
- * dtype to be put in. ERR_LIMIT. */
+/* Allocates dense memory in the arena for a tensor of these dims. Fills all of *out but the dtype,
+ * which the caller takes from the runtime. ERR_LIMIT. */
 bool tensor_make(struct arena *arena, const struct graph *graph, value_id value,
                  const int64_t *dims, DLTensor *out, struct error *err);
-/* Values of a tensor made by tensor_make: floats standard normal, integers 0 … 99, both a function
- * of seed, name and place only. */
+/* Fills a tensor made by tensor_make: floats are standard normal, integers 0 … 99. Values are a
+ * function of seed, name and index only. */
 void tensor_random(const DLTensor *tensor, enum dtype dtype, const char *name, uint64_t seed);
 
 struct profile_options {
     urza_load_options load; /* trust, target, threads */
     const char *dims;       /* "B=32,S=16"; NULL: typical sizes */
-    double seconds;         /* how long to call; at least one call is made */
-    uint32_t peaks;         /* how often the machine is measured before the calls, and behind them:
-                               the best counts, as it may be busy with others' work. 0.3 s each */
+    double seconds;         /* how long calls are repeated; at least one is made */
+    uint32_t peaks; /* how often the machine is measured before the calls, and again after them: the
+                       best counts, since other work may disturb a measurement. 0.3 s each */
 };
 
 #define PROFILE_SAMPLE_MOST 1000
 
-/* A package at one size. */
+/* The figures of a package at one size. */
 struct profile {
     char dims[256];     /* "B=32,S=16": all named dims */
-    char target[32];    /* whose code ran, or "interpreter" */
-    char fallback[128]; /* why calls were interpreted all the same; "": they were not */
+    char target[32];    /* the target that ran, or "interpreter" */
+    char fallback[128]; /* why calls were interpreted although there is code; "": they were not */
     uint32_t threads;
     uint64_t calls; /* that were measured */
     double p50_us, p95_us, min_us;
     struct work work;
     struct peak peak;
-    double percent_of_peak; /* of arithmetic or of memory, whichever is more */
-    bool compute;           /* it is arithmetic's */
-    bool noise; /* more than the machine showed: it was busier while its peak was measured */
+    double percent_of_peak; /* of the arithmetic or the memory peak, whichever is more */
+    bool compute;           /* the larger one is arithmetic */
+    bool noise; /* above the measured peak: the machine was busier while that was measured */
     uint64_t temporaries_bytes;
-    double traffic_bytes; /* what launches read and write, each buffer once a launch; 0: no code */
-    double sample_us[PROFILE_SAMPLE_MOST]; /* some of the times, over the whole measurement */
+    double traffic_bytes; /* read and written by launches, each buffer once per launch; 0: there is
+                             no code */
+    double sample_us[PROFILE_SAMPLE_MOST]; /* some of the times, spread over the whole measurement
+                                            */
     uint32_t sample_count;
 };
-/* Loads with the public runtime. What it refuses is refused here; ERR_LIMIT for sizes beyond
- * memory. */
+/* Loads with the public runtime and fails as it does; ERR_LIMIT for sizes beyond memory. */
 bool profile_package(const void *bytes, size_t size, const struct profile_options *options,
                      struct arena *arena, struct profile *out, struct error *err);
 /* As canonical JSON: {"dims", "target", "threads", "calls", "p50_us", "p95_us", "min_us", "flops",
@@ -87,36 +89,37 @@ void profile_print(const struct profile *profile, struct strbuf *out);
 struct launch_profile {
     const char *label; /* its ops: "contract+add" */
     bool prepare;
-    uint32_t chunks; /* that it was split into; 0: it has no iterations at this size */
-    double us;       /* from the beginning of its first chunk to the end of its last: the median */
-    double share;    /* of the sum of these, of the call or of urza_prepare */
-    double asked, done; /* scalar operations, 2 for a multiply-add: of the graph; of the kernel,
-                           which may compute some several times */
-    double bytes;       /* its arguments, each once */
-    struct peak peak;   /* of this machine, for as many bytes; zeros: not measured */
-    double percent;     /* of it: operations asked for, or bytes, whichever is more */
-    bool compute;       /* it is operations */
-    bool noise;         /* more than the machine showed */
+    uint32_t chunks; /* number of chunks it was split into; 0: it has no iterations at this size */
+    double us;    /* median of the time from the start of its first chunk to the end of its last */
+    double share; /* of the sum of these times, over the call or over urza_prepare */
+    double asked, done; /* scalar operations, 2 for a multiply-add: those that the graph asks for;
+                           those that the kernel does, including values computed more than once */
+    double bytes;       /* of its arguments, each counted once */
+    struct peak peak; /* of this machine, for a working set of that many bytes; zeros: not measured
+                       */
+    double percent;   /* of the peak: operations asked for, or bytes, whichever is more */
+    bool compute;     /* the larger one is operations */
+    bool noise;       /* above the measured peak */
 };
 /* One chunk of a launch in one call, or in one urza_prepare. */
 struct chunk_profile {
-    uint32_t launch, chunk, thread; /* thread: 0, 1 … in the order in which they appear */
-    double begin_us, end_us;        /* from the beginning of the first launch */
+    uint32_t launch, chunk, thread; /* threads are numbered 0, 1 … in the order in which they appear
+                                     */
+    double begin_us, end_us;        /* since the start of the first launch */
 };
 struct trace_profile {
     char dims[256], target[32];
     uint32_t threads;
     uint64_t calls;                  /* that were traced */
-    double call_us;                  /* a call, from outside: the median */
-    double outside_us;               /* of this, what no launch took */
+    double call_us;                  /* time of a call measured from outside: the median */
+    double outside_us;               /* the part of it that is in no launch */
     struct launch_profile *launches; /* those of urza_prepare first */
     uint32_t launch_count, prepare_count;
     struct chunk_profile *chunks; /* of urza_prepare, then of the call nearest to the median */
     uint32_t chunk_count, prepare_chunk_count;
 };
-/* Calls with each launch timed. options as above; peaks: how often each level of memory is
- * measured. Refused beside what profile_package refuses: ERR_UNSUPPORTED where calls are
- * interpreted. */
+/* Calls the package with each launch timed. options as above; peaks: how often each level of memory
+ * is measured. Fails as profile_package, and with ERR_UNSUPPORTED where calls are interpreted. */
 bool profile_launches(const void *bytes, size_t size, const struct profile_options *options,
                       struct arena *arena, struct trace_profile *out, struct error *err);
 /* Canonical JSON: {"dims", "target", "threads", "calls", "call_us", "outside_us", "launches":
@@ -124,7 +127,7 @@ bool profile_launches(const void *bytes, size_t size, const struct profile_optio
  * "peak_gflops", "peak_gb_per_s", "percent", "bound", "noise"}], "timeline": {"prepare", "call":
  * [{"launch", "chunk", "thread", "begin_us", "end_us"}]}}. */
 void launches_print(const struct trace_profile *profile, struct strbuf *out);
-/* The timeline as a picture: SVG, a row for each thread. */
+/* The timeline as an SVG picture, with a row for each thread. */
 void timeline_print(const struct trace_profile *profile, struct strbuf *out);
 
 #endif

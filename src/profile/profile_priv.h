@@ -1,13 +1,13 @@
-/* What the parts of the profile room share. */
+/* Shared by the files of the profile room. */
 #ifndef URZA_PROFILE_PRIV_H
 #define URZA_PROFILE_PRIV_H
 
 #include "package/package.h"
 #include "profile/profile.h"
 
-/* A package in the runtime, at one size, with tensors to call it with. */
+/* A package loaded in the runtime, with tensors to call it at one size. */
 struct loaded {
-    const void *bytes; /* of the package; borrowed, like the options */
+    const void *bytes; /* of the package; borrowed, as the options are */
     size_t size;
     const struct profile_options *options;
     urza_module *module;
@@ -15,20 +15,20 @@ struct loaded {
     int64_t dims[LIMIT_NAMED_DIMS];
     DLTensor *inputs, *outputs;
 };
-/* All but the module in the arena. What the runtime refuses is refused; ERR_LIMIT, ERR_USAGE for
- * dims. loaded_close in any case. */
+/* Everything but the module is in the arena. Fails as the runtime does; ERR_LIMIT, ERR_USAGE for
+ * dims. Call loaded_close in any case. */
 bool loaded_open(struct loaded *out, const void *bytes, size_t size,
                  const struct profile_options *options, struct arena *arena, struct error *err);
 bool loaded_call(struct loaded *loaded, struct error *err);
 void loaded_close(struct loaded *loaded);
-/* The plan of the code that runs, read from the package again; NULL where calls are interpreted.
+/* Reads the plan of the running code from the package again; NULL where calls are interpreted.
  * False after failing *err. */
 bool loaded_plan(const struct loaded *loaded, struct arena *arena, const struct plan **out,
                  struct error *err);
-/* An error of the runtime as one of ours; false. */
+/* Converts an error of the runtime; returns false. */
 bool fail_as(const urza_error *from, struct error *err);
 
-/* Sorts them. 0 when there are none. */
+/* The median; sorts the values. 0 when there are none. */
 double median_of(double *values, uint32_t count);
 
 /* "B=32,S=16" */

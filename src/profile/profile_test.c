@@ -1,4 +1,5 @@
-/* Measuring a package: counts that follow from its graph, times in order, the printed form. */
+/* Measuring a package: counts that follow from its graph, the order of the times, the printed
+ * form. */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
-/* A timeline as SVG: urza_prepare above, the call below, a row for each thread, a box for each
- * chunk of a launch with what it is as its title; what has room for its name shows it. */
+/* A timeline as SVG: urza_prepare above, the call below, a row for each thread, and a box for each
+ * chunk of a launch. A box's title describes the chunk; boxes that are wide enough show the
+ * launch's name. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #define ROW 28.0
 #define TOP 44.0
 #define GAP 60.0
-#define LETTER 6.2 /* the width of one, roughly */
+#define LETTER 6.2 /* width of a letter, roughly */
 #define TICKS 8
 
 static const char *const COLOURS[] = {"#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2",
@@ -30,7 +31,7 @@ static void put_text(struct strbuf *out, const char *text, size_t most)
     }
 }
 
-/* Some of the chunks, from the top of the picture on; what they took. */
+/* A section of the picture, starting at `top`, with its chunks and their duration. */
 struct part {
     const char *name;
     const struct chunk_profile *chunks;

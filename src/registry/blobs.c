@@ -1,5 +1,5 @@
-/* What stands before every driver of objects: which one a URL means, digests that are none, and
- * bytes that are not those that were put. */
+/* The checks before every driver of object stores: it selects the driver by URL, rejects texts that
+ * are no digests, and compares bytes with their digest. */
 #include "registry/blobs_priv.h"
 
 #include <string.h>

@@ -1,13 +1,13 @@
 /* Objects as files in a folder:
  *
- *     PATH/ab/abcdef…            an object, under its digest
- *     PATH/aside/abcdef….XXXXXX  one that is being put
+ *     PATH/ab/abcdef…            an object, named by its digest
+ *     PATH/aside/abcdef….XXXXXX  an object that is being written
  *
  * Invariants:
- * 1. A name in one of the 256 folders stands for a whole object: it was written aside and waited
- *    for before it was renamed to there. The folder is waited for before put returns.
- * 2. All folders are there, and on the disk, before the store is open. Nobody removes them.
- * 3. The time of last change is the time of the last put. */
+ * 1. A file in one of the 256 folders is a complete object: it was written in "aside" and synced
+ *    before it was renamed. The folder is synced before put returns.
+ * 2. All folders exist, and are synced, before the store is open. They are never removed.
+ * 3. A file's modification time is the time of the last put. */
 #include "registry/blobs_priv.h"
 
 #include <dirent.h>
@@ -26,8 +26,10 @@
 #define FOLDERS 256
 #define ASIDE "aside"
 #define DIGITS (SHA256_HEX_BYTES - 1)
-#define NAME_BYTES (DIGITS + 16) /* "ab/" or "aside/", a suffix, the terminator */
-#define ABANDONED_MS 3600000     /* age of a file aside whose writer is surely gone */
+/* "ab/" or "aside/", the digest, a suffix, the terminator. */
+#define NAME_BYTES (DIGITS + 16)
+/* Age from which on the writer of a temporary file has certainly ended. */
+#define ABANDONED_MS 3600000
 
 struct files {
     struct blobs blobs;
@@ -35,7 +37,7 @@ struct files {
     char path[];
 };
 
-static const _Alignas(64) char nothing[64]; /* what an object without bytes points to */
+static const _Alignas(64) char nothing[64]; /* data of an empty object */
 
 static bool fail_errno(struct files *files, const char *doing, const char *name, struct error *err)
 {
@@ -93,7 +95,7 @@ static bool files_open(const char *place, struct blobs **out, struct error *err)
     return ok;
 }
 
-/* Waits until the name of an object is on the disk, or is gone from there. */
+/* Syncs the folder of an object, after it was renamed there or removed. */
 static bool sync_folder(struct files *files, const char *digest, struct error *err)
 {
     char name[3] = {digest[0], digest[1], '\0'};
@@ -104,7 +106,7 @@ static bool sync_folder(struct files *files, const char *digest, struct error *e
     return ok;
 }
 
-/* The bytes of what is open. Closes nothing. */
+/* Maps an open file. Does not close it. */
 static bool map(int fd, struct blob *out)
 {
     struct stat info;
@@ -126,8 +128,8 @@ static void unmap(struct blob *blob)
         munmap((void *)blob->data, blob->size_bytes);
 }
 
-/* Whether the object is there already, whole, and now counts as put at this moment. False also when
- * something fails on the way: it is written anew then. */
+/* Whether the object exists and is intact, in which case its put time was updated. False also after
+ * a failure; the object is then written again. */
 static bool put_again(struct files *files, const char *digest, const void *data, size_t size)
 {
     char name[NAME_BYTES];
@@ -148,7 +150,7 @@ static bool put_again(struct files *files, const char *digest, const void *data,
     return ok;
 }
 
-/* Makes a file aside with a name that nobody has. -1 with errno. */
+/* Makes a temporary file with a unique name. -1 with errno. */
 static int open_aside(struct files *files, const char *digest, char name[NAME_BYTES])
 {
     for (uint32_t attempt = 0; attempt < 100; attempt++) {
@@ -220,7 +222,7 @@ static bool files_remove(struct blobs *blobs, const char *digest, struct error *
     return fail_errno(files, "remove", name, err);
 }
 
-/* What a walk over a folder's regular files calls; false ends it. */
+/* Called for each regular file of a folder; false ends the walk. */
 typedef bool walk_visit(void *context, int folder_fd, const char *name, const struct stat *info);
 
 static int64_t changed_ms(const struct stat *info)
@@ -228,7 +230,7 @@ static int64_t changed_ms(const struct stat *info)
     return (int64_t)info->st_mtim.tv_sec * 1000 + info->st_mtim.tv_nsec / 1000000;
 }
 
-/* *out_more: visit did not end it. */
+/* *out_more: visit did not end the walk. */
 static bool walk(struct files *files, const char *name, walk_visit *visit, void *context,
                  bool *out_more, struct error *err)
 {
@@ -272,7 +274,7 @@ static bool visit_object(void *context, int folder_fd, const char *name, const s
     uint8_t bytes[SHA256_BYTES];
     (void)folder_fd;
     if (hex_decode(name, bytes, SHA256_BYTES) == 0)
-        return true; /* somebody else's */
+        return true; /* not a file of this store */
     return listing->visit(listing->context, name, (uint64_t)info->st_size, changed_ms(info));
 }
 

@@ -1,5 +1,5 @@
-/* Objects in memory: a list under one lock, for tests. An object counts who has it open, and its
- * being in the list is one more; the last one frees it. */
+/* Objects in memory, for tests: a list under one lock. An object counts its openers, plus one for
+ * being in the list; it is freed when the count is 0. */
 #include "registry/blobs_priv.h"
 
 #include <pthread.h>
@@ -18,7 +18,7 @@ struct object {
 struct memory {
     struct blobs blobs;
     pthread_mutex_t mutex;
-    struct object *objects; /* the newest first */
+    struct object *objects; /* newest first */
 };
 
 static bool memory_open(const char *place, struct blobs **out, struct error *err)
@@ -52,7 +52,8 @@ static void memory_close(struct blobs *blobs)
     free(memory);
 }
 
-/* The place of a pointer to it; to NULL at the end where it is not there. */
+/* The pointer that points to the object; the NULL pointer at the end of the list if it is
+ * absent. */
 static struct object **find(struct memory *memory, const char *digest)
 {
     struct object **at = &memory->objects;
@@ -130,7 +131,7 @@ static bool memory_remove(struct blobs *blobs, const char *digest, struct error 
     return true;
 }
 
-/* Of a copy, as visit may remove. */
+/* Lists a copy, since visit may remove objects. */
 static bool memory_list(struct blobs *blobs, blobs_visit *visit, void *context, struct error *err)
 {
     struct memory *memory = (struct memory *)blobs;

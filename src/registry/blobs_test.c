@@ -1,5 +1,5 @@
-/* The contract of stores of objects, over every driver, and over every driver below a faulty one
- * that has nothing planned; and what is particular to files. */
+/* The contract of object stores, for every driver, alone and under a fault injector that injects
+ * nothing; and the details of files. */
 #include "registry/test_util.h"
 
 #include <fcntl.h>
@@ -142,7 +142,8 @@ struct crowd {
     pthread_t thread;
 };
 
-/* Puts, gets and removes what all others do, too: each gets all of it or none. */
+/* Puts, gets and removes the same objects as the other threads: each gets a complete object or
+ * none. */
 static void *jostle(void *context)
 {
     struct crowd *crowd = context;
@@ -194,7 +195,7 @@ static void wrong_urls(void **state)
     blobs_close(NULL);
 }
 
-/* Files under the object's folder, by a command whose output is a number. */
+/* Counts the files in the store's folder with a command that prints a number. */
 static long count_files(struct bed *bed, const char *below)
 {
     char command[256], line[64] = "";
@@ -273,7 +274,7 @@ static void leftovers_go_when_they_are_old(void **state)
     blobs_close(blobs);
 }
 
-/* No space, by a limit on the size of files: nothing is left. */
+/* A limit on the file size simulates a full disk: no file is left. */
 static void no_space(void **state)
 {
     struct bed *bed = *state;

@@ -1,5 +1,5 @@
-/* What stands before every driver: which one a URL means, and arguments that are checked once,
- * here, so that a driver can trust them. */
+/* The checks before every driver of catalogues: it selects the driver by URL, and checks arguments
+ * once, so that drivers can rely on them. */
 #include "registry/catalogue_priv.h"
 
 #include <assert.h>
@@ -26,7 +26,7 @@ void catalogue_close(struct catalogue *catalogue)
         catalogue->driver->close(catalogue);
 }
 
-/* For a removal only the id is read. */
+/* For a removal only the id is used. */
 static bool check_change(const struct change *change, struct error *err)
 {
     assert(change->kind > RECORD_NONE && change->kind < RECORD_COUNT);
@@ -93,7 +93,7 @@ static bool check_query(const struct query *query, struct error *err)
     return true;
 }
 
-/* Whether a filter asks for a word that no list can have. */
+/* Whether a filter asks for a word that no list can contain. */
 static bool is_vain(const struct query *query)
 {
     for (uint32_t i = 0; i < query->filter_count; i++) {

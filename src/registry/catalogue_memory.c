@@ -1,8 +1,8 @@
-/* A catalogue in memory: an array per kind, by rising serial, under one lock. It ends with the
- * process, so it is for tests, and for saying in few lines what a driver has to do.
+/* A catalogue in memory: an array per kind, by increasing serial, under one lock. It is for tests,
+ * and a short specification of a driver.
  *
- * A commit is done in place and undone when a later change of it fails. What undoing needs is there
- * before the first change, so that it cannot fail. */
+ * A commit is applied in place and undone when a later change of it fails. All memory for undoing
+ * is allocated before the first change, so undoing cannot fail. */
 #include "registry/catalogue_priv.h"
 
 #include <assert.h>
@@ -13,22 +13,22 @@
 
 #include "base/arena.h"
 
-/* Records are blocks of record_pack. */
+/* The records of one kind; blocks from record_pack. */
 struct shelf {
     struct record **records;
     size_t count, capacity;
-    int64_t serial; /* the last that was given */
+    int64_t serial; /* the last one assigned */
 };
 
 struct memory {
     struct catalogue catalogue;
     pthread_mutex_t mutex;
     struct shelf shelves[RECORD_COUNT];
-    int64_t revision; /* the last that was given, over all kinds: an id that was removed and put
-                         again does not see its old ones */
+    int64_t revision; /* the last one assigned, over all kinds, so that a record that is removed and
+                         put again gets a new one */
 };
 
-/* Of one change: what stood there before it, and what stands there since. Either may be NULL. */
+/* For undoing one change: the record before it, and the one after it. Either may be NULL. */
 struct step {
     enum record_kind kind;
     struct record *before, *after;
@@ -61,13 +61,13 @@ static void memory_close(struct catalogue *catalogue)
 
 static struct record *find(const struct shelf *shelf, const char *id)
 {
-    for (size_t i = shelf->count; i-- > 0;) /* the newest are asked for most */
+    for (size_t i = shelf->count; i-- > 0;) /* new records are looked up most often */
         if (strcmp(shelf->records[i]->id, id) == 0)
             return shelf->records[i];
     return NULL;
 }
 
-/* Where the first record with this serial or a later one stands. */
+/* The index of the first record with this serial or a later one. */
 static size_t position(const struct shelf *shelf, int64_t serial)
 {
     size_t low = 0, high = shelf->count;
@@ -94,7 +94,8 @@ static bool reserve(struct shelf *shelf, size_t more)
     return true;
 }
 
-/* Puts `to` where `from` stands; NULL: nothing stood there, or nothing shall. Room is reserved. */
+/* Replaces record `from` by `to`; NULL: there was none, or there shall be none. Room is
+ * reserved. */
 static void exchange(struct shelf *shelf, const struct record *from, struct record *to)
 {
     if (!from && !to)
@@ -111,13 +112,13 @@ static void exchange(struct shelf *shelf, const struct record *from, struct reco
     }
 }
 
-/* The block for what change puts, with its id, serial and revision. NULL: no memory. */
+/* The block for the record that a change puts, with id, serial and revision. NULL: no memory. */
 static struct record *packed(struct memory *memory, const struct change *change,
                              const struct record *before)
 {
     struct shelf *shelf = &memory->shelves[change->kind];
     struct record *head;
-    struct { /* any kind's struct fits */
+    struct { /* large enough for the struct of any kind */
         struct record head;
         char rest[1024];
     } filled;
@@ -190,7 +191,7 @@ static bool memory_commit(struct catalogue *catalogue, const struct change *chan
     return ok;
 }
 
-/* What a reader wants and gets; the lock is held around it. */
+/* Arguments and results of a reader, which runs under the lock. */
 struct reading {
     struct memory *memory;
     const struct query *query;
@@ -229,7 +230,7 @@ static bool memory_get(struct catalogue *catalogue, enum record_kind kind, const
     return true;
 }
 
-/* Exactly, where a double cannot hold the integer: negative, 0 or positive. */
+/* Compares exactly, even where a double cannot represent the integer: negative, 0 or positive. */
 static int compare_integer(int64_t a, double b)
 {
     if (b >= 0x1p63)

@@ -1,5 +1,5 @@
-/* Operations drawn at random, on the catalogue in memory and on the one of SQLite: both say and
- * hold the same. The seed is printed; --seed takes one. */
+/* Random operations on the catalogue in memory and on that of SQLite, which must return and hold
+ * the same. The seed is printed; --seed sets it. */
 #include "registry/test_util.h"
 
 #include <time.h>
@@ -20,7 +20,7 @@ static uint32_t below(struct draw *draw, uint32_t bound)
 static const char *const words[] = {"", "a", "b", "B", "'", "ab"};
 static const char *const lists[] = {"", ",a,", ",b,", ",a,b,", ",ab,", ",B,a,"};
 
-/* A kernel with an id and fields from a few. */
+/* A random kernel: the id and fields are chosen from a few values. */
 static struct kernel_record *drawn_kernel(struct draw *draw, struct arena *arena)
 {
     static const char *const ids[] = {"p", "q", "r", "s", "7", "12"};
@@ -52,7 +52,7 @@ static struct filter drawn_filter(struct draw *draw)
     return filter;
 }
 
-/* The same commit to both. Revisions are the same: both give them in the same order. */
+/* Makes the same commit in both. Revisions are equal, since both assign them in the same order. */
 static void same_commit(struct bed *bed, struct draw *draw, struct catalogue *a,
                         struct catalogue *b)
 {
@@ -99,7 +99,7 @@ static void same_list(struct bed *bed, struct draw *draw, struct catalogue *a, s
     ASSERT_OK(bed, catalogue_total(a, &query, field, &totals_a, &bed->err));
     ASSERT_OK(bed, catalogue_total(b, &query, field, &totals_b, &bed->err));
     assert_int_equal(totals_a.count, totals_b.count);
-    assert_true(totals_a.sum == totals_b.sum); /* multiples of a half: exact in any order */
+    assert_true(totals_a.sum == totals_b.sum); /* exact in any order: multiples of a half */
 }
 
 static void drivers_agree(void **state)

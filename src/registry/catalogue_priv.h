@@ -1,5 +1,5 @@
-/* What the catalogue's drivers share: the fields of a record by their rows, records in one block of
- * memory, and arenas that run out while a lock is held. */
+/* Shared by the catalogue's drivers: the fields of a record by their rows, records in one block of
+ * memory, and catching arenas that run out of memory while a lock is held. */
 #ifndef URZA_REGISTRY_CATALOGUE_PRIV_H
 #define URZA_REGISTRY_CATALOGUE_PRIV_H
 
@@ -27,16 +27,16 @@ static inline bool field_is_text(const struct record_field *field)
     return field->type == FIELD_TEXT || field->type == FIELD_LIST || field->type == FIELD_JSON;
 }
 
-/* A record with its texts behind it in one block: how large that is, and the copy into one. */
+/* A record followed by its texts in one block: its size, and copying a record into it. */
 size_t record_bytes(enum record_kind kind, const void *record);
 void record_pack(enum record_kind kind, const void *record, void *out);
 
-/* Whether a change may be made where a record of its id has this revision; 0: there is none.
+/* Whether a change's expectation holds if the stored record has this revision; 0: there is none.
  * ERR_CONFLICT. */
 bool expectation_holds(const struct change *change, int64_t revision, struct error *err);
 
 /* Calls body, which allocates in arena. False when the arena ran out of memory: whatever its `oom`
- * says, control comes back here, so that locks and statements can be given back. */
+ * is, the jump ends here, so that locks and statements can be released. */
 bool arena_catch(struct arena *arena, void (*body)(void *context), void *context);
 
 #endif

@@ -1,7 +1,7 @@
-/* A catalogue in a file of SQLite: one thread writes (sqlite_writer.c), any number read, each on a
- * connection of its own from a list of idle ones, and sees what was committed when its statement
- * began. The file is written ahead, so that readers and the writer never wait for each other. Other
- * processes may do all of that on the same file. */
+/* A catalogue in an SQLite file. One thread writes (sqlite_writer.c); any number read, each on a
+ * connection of its own from a list of idle ones, and see the commits made before their statement
+ * began. The file uses write-ahead logging, so readers and the writer never wait for each other.
+ * Other processes may read and write the same file. */
 #include "registry/catalogue_priv.h"
 #include "registry/sqlite_priv.h"
 
@@ -15,18 +15,18 @@
 #include "base/arena.h"
 #include "base/file.h"
 
-#define IDLE_MOST 16 /* connections that wait for readers */
+#define IDLE_MOST 16 /* idle connections for readers */
 
 struct store {
     struct catalogue catalogue;
     char *path;
     struct sqlite_writer *writer;
-    pthread_mutex_t mutex; /* of what follows */
+    pthread_mutex_t mutex; /* protects the members below */
     struct sqlite_link *idle;
     uint32_t idle_count;
 };
 
-/* Makes the file and its folder where they are not there yet, for its owner only. */
+/* Creates the file and its folder if they do not exist, accessible to their owner only. */
 static bool make_file(const char *path, struct error *err)
 {
     const char *slash = strrchr(path, '/');
@@ -92,7 +92,7 @@ static bool sqlite_commit(struct catalogue *catalogue, const struct change *chan
     return sqlite_writer_commit(((struct store *)catalogue)->writer, changes, count, err);
 }
 
-/* A new connection for reading. */
+/* A new connection for reading, made at this count of surveys. */
 static struct sqlite_link *open_reader(struct store *store, uint64_t surveys, struct error *err)
 {
     struct sqlite_link *link = sqlite_link_open(store->path, err);
@@ -104,7 +104,7 @@ static struct sqlite_link *open_reader(struct store *store, uint64_t surveys, st
     return NULL;
 }
 
-/* A connection for reading, for this thread until it gives it back. NULL: failed. */
+/* Takes a connection for reading; the thread returns it by give_back. NULL: failed. */
 static struct sqlite_link *borrow(struct store *store, struct error *err)
 {
     uint64_t surveys = sqlite_writer_surveys(store->writer);
@@ -135,14 +135,14 @@ static void give_back(struct store *store, struct sqlite_link *link)
         sqlite_link_close(link);
 }
 
-/* A column's text in arena, "" for NULL, which only a damaged file has. */
+/* A column's text, copied to arena; "" for NULL, which occurs only in a damaged file. */
 static const char *text_of(sqlite3_stmt *statement, int at, struct arena *arena)
 {
     const char *text = (const char *)sqlite3_column_text(statement, at);
     return text ? arena_strdup(arena, text) : "";
 }
 
-/* The record that statement stands at; columns as sql_add_columns has them. */
+/* The record in the statement's current row; columns as in sql_add_columns. */
 static void *row_of(sqlite3_stmt *statement, enum record_kind kind, struct arena *arena)
 {
     const struct record_type *type = record_type(kind);
@@ -163,13 +163,13 @@ static void *row_of(sqlite3_stmt *statement, enum record_kind kind, struct arena
     return record;
 }
 
-/* A statement whose rows are records, and what becomes of them. */
+/* A statement whose rows are records, and the records read from it. */
 struct reading {
     sqlite3_stmt *statement;
     enum record_kind kind;
     struct arena *arena;
     VEC(void *) found;
-    int step; /* what SQLite said last */
+    int step; /* SQLite's last result code */
 };
 
 static void read_rows(void *context)
@@ -178,7 +178,7 @@ static void read_rows(void *context)
     while ((reading->step = sqlite3_step(reading->statement)) == SQLITE_ROW) {
         void *record = row_of(reading->statement, reading->kind, reading->arena);
         VEC_PUSH(reading->arena, &reading->found, record);
-        /* A column's text is NULL, too, where SQLite had no memory for it. */
+        /* A column's text is also NULL if SQLite had no memory for it. */
         if (sqlite3_errcode(sqlite3_db_handle(reading->statement)) == SQLITE_NOMEM) {
             reading->step = SQLITE_NOMEM;
             return;
@@ -186,7 +186,7 @@ static void read_rows(void *context)
     }
 }
 
-/* Reads all rows of a statement that is bound. */
+/* Reads all rows of a bound statement. */
 static bool read_all(struct sqlite_link *link, struct reading *reading, struct error *err)
 {
     if (!arena_catch(reading->arena, read_rows, reading))
@@ -218,7 +218,7 @@ static bool sqlite_get(struct catalogue *catalogue, enum record_kind kind, const
     return ok;
 }
 
-/* " WHERE …" for the filters: parameter i + 1 is that of filter i. */
+/* Appends " WHERE …" for the filters; parameter i + 1 belongs to filter i. */
 static void add_filters(struct sql *sql, const struct query *query)
 {
     static const char *const operators[] = {

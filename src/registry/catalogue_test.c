@@ -1,17 +1,17 @@
-/* The catalogue's contract, over every driver, and over every driver below a faulty one that has
- * nothing planned; and what stands before the drivers. */
+/* The catalogue's contract, for every driver, alone and under a fault injector that injects
+ * nothing; and the checks before the drivers. */
 #include "registry/test_util.h"
 
 #include <pthread.h>
 
 #include "registry/faults.h"
 
-/* One way to have a catalogue. */
+/* One kind of catalogue. */
 struct way {
     const char *name;
     const char *driver;
     bool faulty;
-    bool lasts; /* what was committed is there after close and open */
+    bool lasts; /* commits are still there after close and open */
 };
 static const struct way ways[] = {
     {"memory", "memory", false, false},
@@ -40,7 +40,7 @@ static void stage_open(struct stage *stage)
     assert_non_null(stage->catalogue);
 }
 
-/* Closes and opens again, where that keeps anything. */
+/* Closes and opens again, if that preserves commits. */
 static void stage_reopen(struct stage *stage)
 {
     if (!stage->way->lasts)
@@ -49,7 +49,7 @@ static void stage_reopen(struct stage *stage)
     stage_open(stage);
 }
 
-/* Runs one case over all ways. */
+/* Runs one case on all kinds of catalogue. */
 static void each_way(void **state, void (*body)(struct stage *stage))
 {
     for (size_t i = 0; i < WAYS; i++) {
@@ -118,7 +118,7 @@ static void puts_gets_removes(struct stage *stage)
     stage_reopen(stage);
     ASSERT_OK(bed, commit_one(stage->catalogue, RECORD_kernel, EXPECT_NEW, k, &bed->err));
     back = kernel_of(stage, "k-1");
-    assert_true(back->head.serial > again->head.serial); /* never given again */
+    assert_true(back->head.serial > again->head.serial); /* serials are never reused */
     assert_true(back->head.revision > again->head.revision);
     ASSERT_OK(bed, catalogue_commit(stage->catalogue, NULL, 0, &bed->err));
 }
@@ -145,7 +145,7 @@ static void expectations(struct stage *stage)
                  commit_one(stage->catalogue, RECORD_alias, EXPECT_SAME, old, &bed->err));
     ASSERT_FAILS(bed, ERR_CONFLICT,
                  remove_one(stage->catalogue, RECORD_alias, EXPECT_SAME, old, &bed->err));
-    /* Removed and put again: not the one that was seen. */
+    /* Removed and put again: not the record that was read. */
     ASSERT_OK(bed,
               catalogue_get(stage->catalogue, RECORD_alias, "prod", &bed->arena, &back, &bed->err));
     ASSERT_OK(bed, remove_one(stage->catalogue, RECORD_alias, EXPECT_SAME, back, &bed->err));
@@ -197,7 +197,7 @@ static void ids_from_serials(struct stage *stage)
     k->head.id = "3";
     ASSERT_OK(bed, commit_one(stage->catalogue, RECORD_kernel, EXPECT_NEW, k, &bed->err));
     k->head.id = "";
-    for (int i = 0; i < 3; i++) { /* 2, 4 as 3 is taken, 5 */
+    for (int i = 0; i < 3; i++) { /* 2, then 4 since 3 is taken, then 5 */
         ASSERT_OK(bed, commit_one(stage->catalogue, RECORD_kernel, EXPECT_NEW, k, &bed->err));
         stage_reopen(stage);
     }
@@ -214,7 +214,7 @@ static void ids_from_serials(struct stage *stage)
     }
 }
 
-/* The kernels that pass, as their ids one behind the other. */
+/* The ids of the kernels that pass the filters, concatenated. */
 static const char *ids_of(struct stage *stage, const struct filter *filters, uint32_t count)
 {
     struct bed *bed = stage->bed;
@@ -365,7 +365,7 @@ static void odd_texts(struct stage *stage)
     assert_same_fields(RECORD_blueprint, b, back);
 }
 
-/* A caller's arena that is too small is a failure, and harms nothing. */
+/* If the caller's arena is too small, the call fails, and the catalogue still works. */
 static void small_arenas(struct stage *stage)
 {
     struct bed *bed = stage->bed;
@@ -400,7 +400,7 @@ struct racer {
 #define RACERS 6
 #define ROUNDS 40
 
-/* Reads and writes back until it won ROUNDS times. */
+/* Reads and writes back until it has won ROUNDS times. */
 static void *race(void *context)
 {
     struct racer *racer = context;

@@ -1,5 +1,6 @@
-/* Edits: changes that depend on what they change. Nothing is locked while one is thought out; a
- * commit says what it expects, and who was too slow starts over. */
+/* Edits: changes that depend on the records they change (optimistic concurrency). Nothing is locked
+ * while the new records are computed; the commit states its expectations, and starts over if
+ * another one was faster. */
 #include <assert.h>
 #include <time.h>
 
@@ -12,7 +13,7 @@
 #define TRIES 100
 #define PAUSE_NS_MOST 20000000u /* between two tries */
 
-/* Longer after each conflict, and differently long in each thread. */
+/* The pause grows with each conflict, and differs between threads. */
 static void pause_before(uint32_t attempt)
 {
     uint64_t most = (uint64_t)20000 << (attempt < 10 ? attempt : 10);

@@ -1,4 +1,4 @@
-/* Keys that were tried and made no kernel. */
+/* Keys whose compilation failed. */
 #include <stdio.h>
 #include <string.h>
 
@@ -42,7 +42,8 @@ enum blames failure_blames(enum error_code code)
     return BLAMES_NOBODY;
 }
 
-/* It had less than a compiler of this attempt would have: what it says is of no use here. */
+/* Whether the failed compiler had a lower limit than this attempt, so that its death does not
+ * predict the attempt's. */
 static bool had_less(const struct failure_record *failure, const struct attempt *attempt)
 {
     return failure->deaths > 0 && (failure->timeout_seconds < attempt->timeout_seconds ||

@@ -1,4 +1,4 @@
-/* What is kept of compilations that made no kernel, and of kernels that did not pass. */
+/* Records of compilations that failed, and of kernels that failed verification. */
 #include "registry/registry_test_util.h"
 
 static bool is_settled(struct fixture *f, const struct attempt *attempt, struct error *why)
@@ -49,13 +49,13 @@ static void deaths_settle_a_key_for_their_limits(void **state)
     for (int death = 1; death <= FAILURE_DEATHS; death++) {
         assert_false(is_settled(f, &attempt, &why));
         note(f, &attempt, death == 2 ? ERR_LIMIT : ERR_COMPILER_DIED);
-        attempt.timeout_seconds--; /* with less it dies, too */
+        attempt.timeout_seconds--; /* with a lower limit it fails, too */
     }
     assert_true(is_settled(f, &attempt, &why));
     assert_int_equal(why.code, ERR_COMPILER_DIED);
     attempt.memory_mb++;
     assert_false(is_settled(f, &attempt, &why));
-    note(f, &attempt, ERR_COMPILER_DIED); /* the first with so much */
+    note(f, &attempt, ERR_COMPILER_DIED); /* the first death at these limits */
     assert_false(is_settled(f, &attempt, &why));
 }
 

@@ -1,4 +1,4 @@
-/* Stores that count their calls, and fail those that the plan names. */
+/* Stores that count their calls and fail those that the plan names. */
 #include "registry/faults.h"
 
 #include <stdlib.h>
@@ -16,7 +16,7 @@ struct faulty_blobs {
     struct faults *faults;
 };
 
-/* What is planned for the call that begins now. */
+/* The fault planned for the call that begins now. */
 static enum fault next_fault(struct faults *faults)
 {
     long call = atomic_fetch_add(&faults->calls, 1) + 1;
@@ -27,7 +27,7 @@ static enum fault next_fault(struct faults *faults)
     return fault;
 }
 
-/* Whether the call is to be done. False: *err says what is planned instead. */
+/* Whether the call shall be done. If not, *err is the planned error. */
 static bool goes_ahead(enum fault fault, bool writes, struct error *err)
 {
     if (fault == FAULT_ERROR || (fault == FAULT_SPACE && !writes))
@@ -37,7 +37,7 @@ static bool goes_ahead(enum fault fault, bool writes, struct error *err)
     return true;
 }
 
-/* What is said of a call that was done. */
+/* The result of a call that was done. */
 static bool answer(enum fault fault, bool ok, struct error *err)
 {
     return ok && fault == FAULT_LOST ? fail(err, ERR_IO, "planned: the answer is lost") : ok;
@@ -129,7 +129,7 @@ static void faulty_blobs_close(struct blobs *blobs)
     free(faulty);
 }
 
-/* Drivers are called as they are: what stands before them was done for the faulty one already. */
+/* Drivers are called directly: the checks before them were made for the faulty one. */
 static bool faulty_put(struct blobs *blobs, const char *digest, const void *data, size_t size,
                        struct error *err)
 {

@@ -1,7 +1,7 @@
-/* For tests: stores that fail by plan, over stores that work.
+/* For tests: stores that inject planned faults into other stores.
  *
- * Every call of a driver's commit, get, list, total, put, remove counts; the plan says which
- * fails, and how. Any number of threads, as long as the plan stands still. */
+ * Every call of a driver's commit, get, list, total, put, remove counts; the plan says which call
+ * fails, and how. Any number of threads, while the plan does not change. */
 #ifndef URZA_REGISTRY_FAULTS_H
 #define URZA_REGISTRY_FAULTS_H
 
@@ -13,9 +13,9 @@
 enum fault {
     FAULT_NONE,
     FAULT_ERROR, /* ERR_IO, nothing was done */
-    FAULT_LOST,  /* done, and ERR_IO all the same */
-    FAULT_DELAY, /* done, 50 ms late */
-    FAULT_SPACE, /* ERR_SPACE, nothing was done (of what writes; reading: ERR_IO) */
+    FAULT_LOST,  /* done, but ERR_IO is returned */
+    FAULT_DELAY, /* done, after 50 ms */
+    FAULT_SPACE, /* ERR_SPACE, nothing was done (for calls that write; others: ERR_IO) */
     FAULT_COUNT
 };
 
@@ -23,10 +23,10 @@ struct faults {
     enum fault fault;
     atomic_long calls; /* so far */
     long at;           /* the call that fails, from 1; 0: none */
-    bool on;           /* and all that follow it, too */
+    bool on;           /* all later calls fail, too */
 };
 
-/* Over a catalogue or store that the new one closes with itself. NULL: no memory. faults is
+/* Wraps a catalogue or store, which the new one closes with itself. NULL: no memory. faults is
  * borrowed. */
 struct catalogue *catalogue_faulty(struct catalogue *under, struct faults *faults);
 struct blobs *blobs_faulty(struct blobs *under, struct faults *faults);

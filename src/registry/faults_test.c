@@ -1,5 +1,5 @@
-/* A kernel is published, as the registry will do it, and every call on the way fails once, in every
- * way: what was acknowledged is there afterwards, nothing is there by half, and doing it again
+/* A kernel is published as the registry does it, and every call on the way fails once, in every
+ * way: afterwards everything acknowledged is there, nothing is incomplete, and publishing again
  * succeeds. */
 #include "registry/faults.h"
 #include "registry/test_util.h"
@@ -14,7 +14,7 @@ struct stores {
     struct blobs *blobs;
 };
 
-/* url suffixes tell the rounds apart. */
+/* url suffixes distinguish the rounds. */
 static void stores_open(struct bed *bed, struct stores *stores, int round)
 {
     char url[128];
@@ -36,8 +36,8 @@ static void stores_close(struct stores *stores)
 
 static const char bytes[] = "a package, say";
 
-/* The object, then the kernel with its change and, in the same commit, the alias. Fine where an
- * earlier attempt did it all. */
+/* Puts the object, then commits the kernel with its history and the alias. Succeeds if an earlier
+ * attempt did it all. */
 static bool publish(struct bed *bed, struct stores *stores, struct error *err)
 {
     char object[SHA256_HEX_BYTES];
@@ -63,7 +63,7 @@ static bool publish(struct bed *bed, struct stores *stores, struct error *err)
     return catalogue_commit(stores->catalogue, changes, 3, err);
 }
 
-/* All or nothing of it; whether there is anything. */
+/* Checks that everything is there, or nothing; returns which. */
 static bool published(struct bed *bed, struct stores *stores)
 {
     void *kernel = NULL, *alias = NULL;
@@ -120,7 +120,7 @@ static void every_call_fails_once(void **state)
     print_message("# %d rounds\n", round);
 }
 
-/* What each kind of fault does and says. */
+/* The effect and the result of each kind of fault. */
 static void kinds_of_fault(void **state)
 {
     static const struct {

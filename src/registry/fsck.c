@@ -1,7 +1,8 @@
-/* Looks at everything there is: each record at what it refers to, each object at its bytes.
+/* Checks everything: for each record the records and objects that it refers to, for each object its
+ * bytes.
  *
- * It may run while others work. A record that was changed since it was read is no fault, and what
- * is repaired is expected to be as it was read. */
+ * It may run while others work. A record that was changed since it was read is not reported, and a
+ * repair expects the record to be unchanged. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,7 @@ struct checking {
 
 static void tell(struct checking *c, const char *repair, const char *fmt, ...) URZA_PRINTF(3, 4);
 
-/* repair: what was done about it; NULL: nothing. */
+/* Reports a fault. repair: what was done about it; NULL: nothing. */
 static void tell(struct checking *c, const char *repair, const char *fmt, ...)
 {
     char text[1024];
@@ -39,7 +40,7 @@ static void tell(struct checking *c, const char *repair, const char *fmt, ...)
         c->say(c->context, text);
 }
 
-/* A repair of one record: change says what becomes of it, unless it is another one by now. */
+/* The repair of one record: `change` changes it, unless it was changed since it was read. */
 struct fix {
     enum record_kind kind;
     const struct record *seen;
@@ -60,7 +61,7 @@ static bool fix_body(struct edit *edit, void *context, struct error *err)
     return true;
 }
 
-/* Whether the record still is what was read; and, to repair, changes it. */
+/* Whether the record is unchanged since it was read; if repairing, changes it. */
 static bool confirm(struct checking *c, enum record_kind kind, const void *seen,
                     void (*change)(struct edit *edit, void *record), bool *out_confirmed,
                     struct error *err)
@@ -95,7 +96,7 @@ static bool exists(struct checking *c, enum record_kind kind, const char *id, bo
     return ok;
 }
 
-/* After nothing refers to a damaged object any more. */
+/* Removes a damaged object after the last reference to it is gone. */
 static bool drop_object(struct checking *c, const char *digest, struct error *err)
 {
     bool removed;
@@ -289,7 +290,7 @@ static bool walk(struct checking *c, enum record_kind kind,
     return true;
 }
 
-/* Those that records refer to were looked at with their records. */
+/* Objects that records refer to have been checked with their records. */
 static bool check_object(void *context, const char *digest, uint64_t size, int64_t put_ms)
 {
     struct checking *c = context;

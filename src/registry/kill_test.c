@@ -1,5 +1,5 @@
-/* Processes that are killed amid commits and puts, at random moments: what they had acknowledged
- * through a pipe is there when the stores are opened again, and nothing is there by half. */
+/* Processes are killed at random moments during commits and puts. When the stores are opened again,
+ * everything that they had acknowledged through a pipe is there, and nothing is incomplete. */
 #include "registry/test_util.h"
 
 #include <pthread.h>
@@ -24,12 +24,12 @@ struct writer {
     pthread_t thread;
 };
 
-/* What a writer acknowledges: that its records and the object of this step are there. */
+/* What a writer acknowledges: the records and the object of this step are stored. */
 struct step {
     int round, number, step;
 };
 
-/* A text that only this step has, which names its object. */
+/* A text unique to this step, which is its object. */
 static void text_of(const struct step *step, char text[TEXT_BYTES])
 {
     int length = snprintf(text, TEXT_BYTES, "%d/%d/%d:", step->round, step->number, step->step);
@@ -79,7 +79,7 @@ static void open_stores(struct bed *bed, struct catalogue **catalogue, struct bl
     ASSERT_OK(bed, blobs_open(url, blobs, &bed->err));
 }
 
-/* The child's life. */
+/* Runs in the child. */
 static void write_until_killed(struct bed *bed, int fd, int round)
 {
     struct writer writers[WRITERS];
@@ -112,8 +112,8 @@ static void assert_there(struct bed *bed, struct catalogue *catalogue, struct bl
     blobs_release(blobs, &blob);
 }
 
-/* Reads what was acknowledged and looks whether it is there; then whether every record there is
- * whole. Returns how many were acknowledged. */
+/* Reads the acknowledgements and checks that what they name is there; then checks that every record
+ * is complete. Returns the number of acknowledgements. */
 static int check_after(struct bed *bed, int fd)
 {
     struct catalogue *catalogue;

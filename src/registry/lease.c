@@ -1,9 +1,9 @@
-/* Leases: whose turn it is, and what becomes of a job in a worker's hands.
+/* Leases: which client is served next, and what happens to a leased job.
  *
- * Turns: the clients that have a job of the highest priority waiting are served one after the
- * other, in an order that is nobody's choice (by a digest of their names), starting behind the one
- * that was served last. Each gets its oldest job. The last one is remembered by the process:
- * several that lease from one catalogue each serve in turn. */
+ * Turns: the clients that have a waiting job of the highest priority are served round-robin, by a
+ * digest of their names, so that no client can choose its place, starting after the client that was
+ * served last. Each time the client's oldest job is leased. The last client served is remembered in
+ * memory: several processes that lease from one catalogue each have their own turns. */
 #include <string.h>
 
 #include "base/arena.h"
@@ -34,7 +34,7 @@ enum job_failure job_failure_from_name(const char *name)
     return JOB_FAILURE_NONE;
 }
 
-/* How many of the attempts were deaths, and whether on more than one worker. */
+/* Counts how many attempts ended in deaths; *out_many: on more than one worker. */
 static bool count_deaths(const char *attempts, size_t *out_deaths, bool *out_many,
                          struct error *err)
 {
@@ -61,7 +61,7 @@ static bool count_deaths(const char *attempts, size_t *out_deaths, bool *out_man
     return true;
 }
 
-/* One more in the record's list. */
+/* Appends an attempt to the record's list. */
 static void add_attempt(struct job_record *job, const char *reason, struct arena *arena,
                         int64_t now_ms)
 {
@@ -69,7 +69,7 @@ static void add_attempt(struct job_record *job, const char *reason, struct arena
     size_t length = strlen(job->attempts);
     strbuf_init(&list, arena);
     if (length > 1) {
-        strbuf_add(&list, job->attempts, length - 1); /* without its bracket */
+        strbuf_add(&list, job->attempts, length - 1); /* without its closing bracket */
         strbuf_puts(&list, ",");
     } else {
         strbuf_puts(&list, "[");
@@ -96,7 +96,7 @@ bool job_died(struct job_record *job, const char *reason, struct arena *arena, i
     return true;
 }
 
-/* Some whose lease has ended: how many there were. */
+/* Handles some jobs whose lease has expired, and counts them. */
 static bool reap_body(struct edit *edit, void *context, struct error *err)
 {
     const struct filter filters[] = {
@@ -126,10 +126,10 @@ static uint64_t client_order(const char *client)
 }
 
 struct turn {
-    uint64_t order; /* of the client */
+    uint64_t order; /* digest of the client's name */
     struct job_record *job;
-    uint32_t seen; /* jobs of the client */
-    bool skipped;  /* its further jobs are not listed */
+    uint32_t seen; /* jobs of the client seen so far */
+    bool skipped;  /* the listing leaves out its further jobs */
 };
 
 struct leasing {
@@ -138,7 +138,7 @@ struct leasing {
     uint32_t most;
     int64_t lease_ms;
     struct arena *arena;  /* the caller's */
-    struct arena scratch; /* of a round */
+    struct arena scratch; /* of one round */
     struct job_record **jobs;
     uint32_t count;
     struct error *err;
@@ -163,7 +163,7 @@ static void note_turn(struct round *round, struct job_record *job)
     VEC_PUSH(round->arena, &round->turns, ((struct turn){.order = order, .job = job, .seen = 1}));
 }
 
-/* Lists no more of the client of which there are most: it may have thousands. */
+/* Excludes the client with the most jobs from the rest of the listing, as it may have thousands. */
 static void skip_busiest(struct round *round)
 {
     struct turn *busiest = NULL;
@@ -181,7 +181,7 @@ static void skip_busiest(struct round *round)
         (struct filter){"client", FILTER_IS_NOT, busiest->job->client, 0};
 }
 
-/* The oldest job of each client with one of this priority. */
+/* Finds the oldest job of each client that has one of this priority. */
 static bool gather(struct queue *queue, int64_t priority, struct round *round, struct error *err)
 {
     struct query query = {.kind = RECORD_job, .filters = round->filters, .limit = PAGE};
@@ -203,7 +203,7 @@ static bool gather(struct queue *queue, int64_t priority, struct round *round, s
     return true;
 }
 
-/* The next client behind the last one in the ring of orders; NULL: all were served. */
+/* The client after `last` in the circular order; NULL: all were served. */
 static struct turn *next_turn(struct round *round, uint64_t last)
 {
     struct turn *next = NULL;
@@ -215,7 +215,7 @@ static struct turn *next_turn(struct round *round, uint64_t last)
     return next;
 }
 
-/* Whether the lease is there although its commit was reported as failed. */
+/* Whether the job was leased although the commit was reported as failed. */
 static bool is_leased(struct leasing *l, const struct job_record *job)
 {
     struct arena arena;
@@ -230,8 +230,8 @@ static bool is_leased(struct leasing *l, const struct job_record *job)
     return leased;
 }
 
-/* What is handed out is in the caller's arena before it is leased. Somebody else's job by now: it
- * is passed over. */
+/* Leases a job. It is copied to the caller's arena before the commit, so that running out of memory
+ * cannot lose a leased job. Skips jobs that were changed by others meanwhile. */
 static bool lease_job(struct leasing *l, struct job_record *seen, struct error *err)
 {
     char token[TOKEN_BYTES];
@@ -258,7 +258,7 @@ static bool lease_job(struct leasing *l, struct job_record *seen, struct error *
     return false;
 }
 
-/* One job of each client at most. *out_any: there were jobs. */
+/* Leases one job of each client at most. *out_any: there were jobs. */
 static bool serve_round(struct leasing *l, int64_t priority, bool *out_any)
 {
     struct round round = {.arena = &l->scratch};
@@ -319,14 +319,14 @@ bool queue_lease(struct queue *queue, const struct lease_request *request, struc
     return true;
 }
 
-/* What the holder of a lease says. */
+/* A message from the holder of a lease. */
 struct saying {
     const char *job, *token, *stage, *kernel, *error;
     enum job_failure failure;
     bool cancelled;
 };
 
-/* ERR_CONFLICT: it is another's job, or nobody's, by now. */
+/* ERR_CONFLICT: the lease was lost: the job belongs to another worker, or to none. */
 static bool check_lease(const struct edit *edit, const struct job_record *job,
                         const struct saying *saying, struct error *err)
 {
@@ -374,7 +374,8 @@ bool queue_heartbeat(struct queue *queue, const char *job, const char *token, co
     return true;
 }
 
-/* Said twice by the same worker, because the first answer was lost: it is done. */
+/* If the same worker reports completion twice, because the first answer was lost, the second one
+ * succeeds, too. */
 static bool complete_body(struct edit *edit, void *context, struct error *err)
 {
     const struct saying *saying = context;
@@ -387,7 +388,7 @@ static bool complete_body(struct edit *edit, void *context, struct error *err)
     if (!check_lease(edit, job, saying, err))
         return false;
     job->state = "DONE";
-    job->request = ""; /* its object may go */
+    job->request = ""; /* its object may be removed */
     job->stage = "";
     job->error = "";
     job->kernel = saying->kernel;

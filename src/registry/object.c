@@ -1,13 +1,13 @@
 /* Objects between their store and the catalogue.
  *
- * A publisher puts an object first and commits the record that refers to it later. In between it is
- * an orphan that must not be removed. Two things see to it:
+ * A publisher first puts an object, and then commits the record that refers to it. In between the
+ * object is an orphan that must not be removed. Two mechanisms ensure this:
  *
- *   1. Within a process: flights. A publisher's lasts from before put until after its commit; a
- *      removal's from before it looks for references until after it removed. The two exclude each
- *      other for one digest, so a removal sees the commit of every publisher that was before it,
- *      and a publisher puts after every removal that was before it.
- *   2. Between processes: an orphan that was put within GRACE_MS stays (tend.c). */
+ *   1. Within a process: flights. A publisher's flight lasts from before put until after its
+ * commit; a removal's from before it looks for references until after the removal. The two exclude
+ * each other for the same digest, so a removal sees the commits of all publishers before it, and a
+ *      publisher puts the object after all removals before it.
+ *   2. Between processes: an orphan put less than GRACE_MS ago is not removed (tend.c). */
 #include <string.h>
 
 #include "registry/registry_priv.h"

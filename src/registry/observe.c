@@ -1,5 +1,6 @@
-/* How long calls take, as those who run kernels report it, and whether a version got slower than
- * the one before: the Mann-Whitney test over both samples, and an effect of 5 % at least. */
+/* How long calls take, as reported by the processes that run kernels, and whether a version is
+ * slower than the one before: by the Mann-Whitney test on both samples, and a difference of at
+ * least 5 %. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,7 +13,8 @@
 #define SAMPLE_MOST 1000
 #define SAMPLE_LEAST 20
 #define EFFECT_LEAST 1.05
-#define DEVIATIONS_LEAST 3.0 /* of the statistic: one false alarm in some 700 comparisons */
+/* Of the test statistic: one false alarm in about 700 comparisons. */
+#define DEVIATIONS_LEAST 3.0
 #define TRIES 20
 
 struct value {
@@ -36,8 +38,8 @@ static uint32_t read_sample(const char *text, bool newer, struct value *out)
     return count;
 }
 
-/* How many standard deviations the sum of the newer ones' ranks lies above what chance gives, ties
- * corrected. */
+/* By how many standard deviations the rank sum of the newer sample exceeds its expectation,
+ * corrected for ties. */
 static double rank_deviation(struct value *values, uint32_t older, uint32_t newer)
 {
     uint32_t count = older + newer;
@@ -71,7 +73,7 @@ bool observation_slower(const struct observation_record *older,
     return slower;
 }
 
-/* The last observation of a kernel at a profile on a host; NULL. */
+/* The last observation of a kernel at a profile on a host; NULL: none. */
 static struct observation_record *last_of(struct registry *registry, const char *kernel,
                                           const struct observation_record *like,
                                           struct arena *arena)

@@ -1,4 +1,4 @@
-/* Observations: kept with their kernel; a version that is slower than the one before raises an
+/* Observations are stored with their kernel; a version that is slower than the one before raises an
  * event, noise does not. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +37,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Times around a median, spread by some percent, as a list of JSON. */
+/* Random times around a median, with a spread in percent, as a JSON list. */
 static struct observation_record *times(struct bed *bed, double median_us, double spread,
                                         uint32_t count, uint64_t seed)
 {
@@ -63,17 +63,17 @@ static void told_apart(void **state)
     uint32_t alarms = 0;
     assert_true(observation_slower(times(bed, 100, 0.05, 50, 1), times(bed, 110, 0.05, 50, 2)));
     assert_false(observation_slower(times(bed, 110, 0.05, 50, 1), times(bed, 100, 0.05, 50, 2)));
-    /* 3 % are no effect, whatever the statistics say. */
+    /* A difference of 3 % is ignored, however significant. */
     assert_false(
         observation_slower(times(bed, 100, 0.001, 500, 1), times(bed, 103, 0.001, 500, 2)));
-    /* Medians said to differ, of samples that do not. */
+    /* The reported medians differ, but the samples do not. */
     for (uint64_t seed = 0; seed < 200; seed++) {
         struct observation_record *newer = times(bed, 100, 0.2, 40, 2 * seed + 1);
         newer->p50_us = 106;
         alarms += observation_slower(times(bed, 100, 0.2, 40, 2 * seed), newer);
     }
     assert_true(alarms <= 2);
-    /* Too few, equal, or no numbers at all. */
+    /* Too few samples, equal ones, or values that are not numbers. */
     assert_false(observation_slower(times(bed, 100, 0.05, 5, 1), times(bed, 200, 0.05, 5, 2)));
     assert_false(observation_slower(times(bed, 100, 0, 50, 1), times(bed, 100, 0, 50, 2)));
     struct observation_record *odd = times(bed, 200, 0, 0, 1);
@@ -81,7 +81,7 @@ static void told_apart(void **state)
     assert_false(observation_slower(times(bed, 100, 0.05, 50, 1), odd));
 }
 
-/* A kernel of version 1 or 2 of one blueprint. */
+/* Publishes a kernel, version 1 or 2 of the same blueprint. */
 static const char *publish(struct bed *bed, const char *id, const char *key)
 {
     struct kernel_record *kernel = record_new(RECORD_kernel, &bed->arena);
@@ -136,7 +136,7 @@ static void regressions_are_events(void **state)
     assert_int_equal(events(bed), 1);
     assert_true(registry_kernel(bed->registry, second, &bed->arena, &kernel, &bed->err));
     assert_true(kernel->latency_us > 129 && kernel->latency_us < 131);
-    observe(bed, first, 200, 4); /* the older one has nothing before it */
+    observe(bed, first, 200, 4); /* the first version has none before it */
     assert_int_equal(events(bed), 1);
     assert_false(registry_observe(bed->registry, "kernel-3", times(bed, 1, 0, 1, 1), &bed->arena,
                                   &bed->err));

@@ -1,10 +1,10 @@
-/* Publishing: objects first, then one commit with all that speaks of them.
+/* Publishing: first objects, then one commit of all records that refer to them.
  *
- *   1. A kernel that is published is put again each time, with its revision expected: an eviction
- *      that has read it before then fails, or this does and starts over.
- *   2. Its blueprint is put with each new kernel, likewise: versions are given one after the other.
- *   3. The caller's arena is used when no object is in flight any more: running out of it by a jump
- *      cannot leave one behind. */
+ *   1. A kernel that is published again is put again, expecting its revision: an eviction that
+ *      has read it before then conflicts, or this commit does and starts over.
+ *   2. Its blueprint is put with each new kernel, likewise, so versions are assigned in sequence.
+ *   3. The caller's arena is used only when no object is in flight any more: if it runs out of
+ *      memory, its jump cannot leave a flight behind. */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@
 struct publishing {
     struct registry *registry;
     const struct publication *given;
-    char package[SHA256_HEX_BYTES], source[SHA256_HEX_BYTES]; /* digests; source "": none */
+    char package[SHA256_HEX_BYTES], source[SHA256_HEX_BYTES]; /* digests; source "": no source */
     char blueprint_id[ID_BYTES_MOST + 1];
     struct blueprint_record blueprint;
     struct kernel_record kernel;
@@ -26,7 +26,7 @@ struct publishing {
     struct compilation_record compilation;
 };
 
-/* The first one of this content; NULL: there is none. */
+/* The first blueprint with this content; NULL: there is none. */
 static bool blueprint_of_content(struct edit *edit, const char *content,
                                  struct blueprint_record **out, struct error *err)
 {
@@ -40,7 +40,7 @@ static bool blueprint_of_content(struct edit *edit, const char *content,
     return true;
 }
 
-/* Into p->blueprint: the one that was named, or has the content, or a new one; VALIDATED. */
+/* Finds p->blueprint, by name or by content, or makes a new one; its status becomes VALIDATED. */
 static bool meet_blueprint(struct edit *edit, struct publishing *p, bool *out_is_new,
                            struct error *err)
 {
@@ -103,8 +103,8 @@ static bool new_kernel(struct edit *edit, struct publishing *p, struct error *er
     return true;
 }
 
-/* Of a kernel that is there: its package is the one that is there, unless it was evicted, is lost,
- * or the other one is verified and it is not. */
+/* Updates an existing kernel. It keeps its package, unless that was evicted or is lost, or only the
+ * new one is verified. */
 static bool old_kernel(struct edit *edit, struct publishing *p, const struct kernel_record *old,
                        struct error *err)
 {
@@ -193,8 +193,8 @@ static void *put(void *context)
     return NULL;
 }
 
-/* Puts one or two objects, at the same time, as each waits for the disk; then edits. They are in
- * flight all the while. */
+/* Puts one or two objects in parallel, since each waits for the disk, then runs an edit. The
+ * objects are in flight all the time. */
 static bool edit_with(struct registry *registry, const struct cargo *cargo, uint32_t count,
                       edit_body *body, void *context, struct error *err)
 {
@@ -279,21 +279,21 @@ bool registry_replace(struct registry *registry, const char *id, const void *pac
     sha256_hex(package, size, digest);
     if (!edit_with(registry, &cargo, 1, replace_body, &replacing, err))
         return false;
-    if (registry->alone && strcmp(replacing.old, digest) != 0) /* else it is an orphan for a while
-                                                                */
+    if (registry->alone && strcmp(replacing.old, digest) != 0) /* otherwise it stays an orphan for a
+                                                                  while */
         object_forget(registry, replacing.old, &removed, &ignored);
     return true;
 }
 
-/* A submission under way. */
+/* State of a submission. */
 struct submitting {
     struct registry *registry;
     struct blueprint_record blueprint;
     char id[ID_BYTES_MOST + 1];
 };
 
-/* By the canonical form where both have been read, else by their bytes; nobody knows where those of
- * the old one were lost. */
+/* Compares the canonical form if both have one, else the bytes. If the bytes of the old one were
+ * lost, the contents count as equal, as nothing shows otherwise. */
 static bool same_content(const struct blueprint_record *old, const struct blueprint_record *given)
 {
     if (old->digest[0] != '\0' && given->digest[0] != '\0')
@@ -301,7 +301,8 @@ static bool same_content(const struct blueprint_record *old, const struct bluepr
     return old->source[0] == '\0' || strcmp(old->source, given->source) == 0;
 }
 
-/* There already: it is that one, with its source where that was lost. */
+/* Submits an existing blueprint again: its record stays, and its source is restored if it was
+ * lost. */
 static bool submit_again(struct edit *edit, const struct submitting *submitting,
                          struct blueprint_record *old, struct error *err)
 {
@@ -386,7 +387,7 @@ bool registry_enqueue(struct registry *registry, struct queue *queue, const stru
               queue_put(queue, order->job, id, &joined, err);
     flight_end(registry, &flight);
     order->job->request = "";
-    if (!ok) /* what was refused takes no space */
+    if (!ok) /* a refused submission takes no space */
         object_forget(registry, digest, &removed, &ignored);
     return ok && queue_find(queue, id, arena, out, err);
 }

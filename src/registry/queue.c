@@ -1,8 +1,8 @@
-/* Jobs: how they come, are looked at and are taken back. Leases stand in lease.c.
+/* Jobs: adding, reading and cancelling them. Leases are in lease.c.
  *
- * Of one key there is one job that waits or is worked at. Ids make sure of it: that of a key's n-th
- * job is made from the key and n, so of two that add one at the same time one meets the other's
- * record, reads again, and joins. */
+ * For each key at most one job is waiting or leased. Ids ensure this: the id of a key's n-th job is
+ * made from the key and n, so if two threads add one at the same time, one of them conflicts with
+ * the other's record, reads again, and joins that job. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +91,7 @@ struct adding {
     bool joined;
 };
 
-/* The newest job of the key in a state, or in any; NULL: there is none. */
+/* The newest job of the key in a state, or in any state; NULL: there is none. */
 static bool newest(struct edit *edit, const char *key, const char *state, struct job_record **out,
                    struct error *err)
 {
@@ -108,8 +108,8 @@ static bool newest(struct edit *edit, const char *key, const char *state, struct
     return true;
 }
 
-/* The id of the job after `last`, the newest of its key (NULL: the first); a job without a key has
- * one of chance. */
+/* The id of the job after `last`, the newest of its key (NULL: of the first job). A job without a
+ * key has a random id. */
 static bool make_id(struct adding *adding, const struct job_record *last, struct error *err)
 {
     char digest[SHA256_HEX_BYTES];
@@ -146,7 +146,7 @@ static bool join(struct edit *edit, struct adding *adding, struct job_record *jo
     return true;
 }
 
-/* That are queued; of a client: NULL: of all. */
+/* Counts queued jobs of a client; NULL: of all clients. */
 static bool count_jobs(struct edit *edit, const char *client, int64_t *out, struct error *err)
 {
     const struct filter filters[] = {{"state", FILTER_IS, "QUEUED", 0},
@@ -167,8 +167,8 @@ static bool add_body(struct edit *edit, void *context, struct error *err)
     struct job_record *waiting = NULL, *leased = NULL, *last = NULL;
     int64_t queued, own, limit = adding->queue->limit;
     adding->joined = false;
-    /* The newest first: one that comes later is met by the other two, or by its id. They find an
-     * older one that was released. */
+    /* The newest job is read first: a job added after that is found by the two other reads, or
+     * conflicts by its id. Those two also find an older job that was released. */
     if (given->key[0] != '\0' && (!newest(edit, given->key, NULL, &last, err) ||
                                   !newest(edit, given->key, "QUEUED", &waiting, err) ||
                                   !newest(edit, given->key, "LEASED", &leased, err)))
@@ -282,7 +282,7 @@ static bool cancel_body(struct edit *edit, void *context, struct error *err)
     json_write_string(ending->client, strlen(ending->client), &error);
     strbuf_puts(&error, "}");
     job->state = "CANCELLED";
-    job->request = ""; /* its object may go */
+    job->request = ""; /* its object may be removed */
     job->error = error.data;
     job->updated_ms = edit->now_ms;
     edit_put(edit, RECORD_job, EXPECT_SAME, job);
@@ -317,7 +317,7 @@ bool queue_release(struct queue *queue, const char *job, struct error *err)
     return queue_edit(queue, release_body, &ending, err);
 }
 
-/* Up to EDIT_CHANGES_MOST at once, and none when there are no more. */
+/* Takes back up to EDIT_CHANGES_MOST jobs at once; 0 when there are no more. */
 struct taking {
     const char *worker;
     uint32_t count;

@@ -1,4 +1,4 @@
-/* What the queue promises, over each catalogue. */
+/* The queue's contract, on each kind of catalogue. */
 #include <pthread.h>
 
 #include "base/json.h"
@@ -43,7 +43,7 @@ static const struct job_record *add(struct fixture *f, struct queue *queue, cons
     return added;
 }
 
-/* One job; NULL: there is none. */
+/* Leases one job; NULL: there is none. */
 static struct job_record *lease(struct fixture *f, struct queue *queue, const char *worker)
 {
     struct job_record **jobs;
@@ -126,7 +126,7 @@ static void equal_keys_join(void **state)
     queue_free(queue);
 }
 
-/* A client with hundreds of jobs, and thirteen with a few: each is served in each round. */
+/* One client has hundreds of jobs, thirteen others a few: each is served in each round. */
 static void clients_are_served_in_turn(void **state)
 {
     struct fixture *f = *state;
@@ -150,7 +150,7 @@ static void clients_are_served_in_turn(void **state)
         }
         for (int i = 0; i < 14; i++)
             assert_int_equal(served[i], 1);
-        assert_int_equal(serial, round + 1); /* the oldest first */
+        assert_int_equal(serial, round + 1); /* oldest first */
     }
     const struct job_record *first = add(f, queue, "", "late", 5);
     assert_string_equal(lease(f, queue, "worker")->head.id, first->head.id);
@@ -209,7 +209,8 @@ static void a_late_worker_has_lost_the_job(void **state)
     queue_free(queue);
 }
 
-/* Deaths by these workers, one letter each, until it is poison: how many it took. */
+/* Repeats deaths on these workers (one letter each) until the job is poison; returns how many it
+ * took. */
 static size_t deaths_until_poison(struct fixture *f, const char *workers)
 {
     struct queue *queue = open_queue(f, LIMIT);
@@ -307,7 +308,7 @@ static void *add_jobs(void *context)
     struct error err;
     char key[32];
     int next;
-    while ((next = atomic_fetch_add(&crew->added, 1) / 2) < JOBS) { /* each is asked for twice */
+    while ((next = atomic_fetch_add(&crew->added, 1) / 2) < JOBS) { /* each job is added twice */
         struct arena arena;
         struct job_record *added;
         bool joined;
@@ -370,7 +371,7 @@ static void each_job_is_done_once(void **state)
     queue_free(crew.queue);
 }
 
-/* As processes on one catalogue have it: each with a queue of its own. */
+/* Two queues on one catalogue, as two processes have them. */
 static void two_queues_share_a_catalogue(void **state)
 {
     struct fixture *f = *state;

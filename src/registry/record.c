@@ -1,4 +1,4 @@
-/* Records as rows of records.def: their tables, copies and checks. */
+/* Records as rows of records.def: descriptions of their fields, copying and checking. */
 #include "registry/catalogue_priv.h"
 
 #include <assert.h>
@@ -80,7 +80,7 @@ size_t record_bytes(enum record_kind kind, const void *record)
     return size;
 }
 
-/* Moves a text to *at, and *at behind it. */
+/* Copies a text to *at, and moves *at past it. */
 static const char *pack_text(const char *text, char **at)
 {
     size_t size = strlen(text) + 1;
@@ -110,7 +110,7 @@ void *record_copy(enum record_kind kind, const void *record, struct arena *arena
     return copy;
 }
 
-/* The bytes of the character at text, by table 3-7 of the Unicode standard; 0: none is there. */
+/* The length of the UTF-8 character at text, by table 3-7 of the Unicode standard; 0: invalid. */
 static size_t utf8_size(const unsigned char *text)
 {
     unsigned char first = text[0], low = 0x80, high = 0xbf;
@@ -143,7 +143,7 @@ static bool is_utf8(const char *text)
     return true;
 }
 
-/* "" or words, each between commas. */
+/* Whether the text is "" or words, each between commas. */
 static bool is_list(const char *text)
 {
     size_t length = strlen(text);

@@ -1,4 +1,4 @@
-/* The registry's opening and closing, and reading by key, id and alias. */
+/* Opening and closing the registry, and reading by key, id and alias. */
 #include "registry/registry_priv.h"
 
 #include <assert.h>
@@ -137,7 +137,7 @@ bool registry_kernel(struct registry *registry, const char *id_or_alias, struct 
     return true;
 }
 
-/* One event an hour and kernel, however often it is asked for. */
+/* Writes an event about a damaged package, at most one per hour and kernel. */
 static void tell_damage(struct registry *registry, const char *id, const char *message)
 {
     struct arena arena;
@@ -162,7 +162,8 @@ struct losing {
     const char *id, *object;
 };
 
-/* Nothing answers with it any more, so that it is compiled again. */
+/* Marks the kernel's package as lost: its keys then return nothing, so that it is compiled
+ * again. */
 static bool lose_body(struct edit *edit, void *context, struct error *err)
 {
     const struct losing *losing = context;
@@ -177,7 +178,8 @@ static bool lose_body(struct edit *edit, void *context, struct error *err)
     return true;
 }
 
-/* What an object that the record names has become: replaced or evicted since it was read, or lost.
+/* Opens a kernel's package when the object named in the record that was read is not there or
+ * damaged: it may have been replaced or evicted since, or is lost.
  */
 static bool open_again(struct registry *registry, const char *id, struct blob *out,
                        struct error *err)
@@ -195,7 +197,7 @@ static bool open_again(struct registry *registry, const char *id, struct blob *o
         ok = fail(err, ERR_BUSY, "the package of '%.200s', object %.64s, is %s", id, kernel->object,
                   state == OBJECT_GONE ? "lost" : "damaged");
         struct losing losing = {id, kernel->object};
-        struct error ignored; /* the next who looks finds it lost again */
+        struct error ignored; /* the next reader will find the loss again */
         tell_damage(registry, id, err->message);
         registry_edit(registry, lose_body, &losing, &ignored);
     }

@@ -1,6 +1,6 @@
-/* A sequence of all that changes the registry and its queue, with the n-th call of a store failing,
- * for every n and in every way. Afterwards what was acknowledged is there, nothing is half there,
- * fsck finds no fault, and all of it can be done again. */
+/* A sequence of all operations that change the registry and its queue, in which the n-th call of a
+ * store fails, for every n and in every way. Afterwards everything acknowledged is there, nothing
+ * is incomplete, fsck finds no fault, and everything can be done again. */
 #include "registry/queue_priv.h"
 #include "registry/registry_test_util.h"
 
@@ -58,7 +58,7 @@ static bool add(struct script *s, struct error *err)
     return true;
 }
 
-/* A lease that is not acknowledged ends, and is a death. */
+/* A lease that was not acknowledged expires, and counts as a death. */
 static bool lease(struct script *s, struct error *err)
 {
     struct job_record **jobs;
@@ -109,7 +109,7 @@ static bool do_step(struct script *s, enum step step, struct error *err)
     return false;
 }
 
-/* All that a publication brings, or nothing of it. */
+/* Checks that everything of a publication is there, or nothing. */
 static void check_whole(struct script *s, const struct sample *sample, bool acked)
 {
     const struct kernel_record *kernel = fixture_kernel(s->f, sample);
@@ -154,7 +154,7 @@ static void check_acknowledged(struct script *s)
     assert_true(fixture_count(s->f, RECORD_job, NULL, NULL) <= 1);
 }
 
-/* Again, without faults: after a while, when nothing of before is in the way. */
+/* Repeats the sequence without faults, after a time in which leases have expired. */
 static void do_again(struct script *s)
 {
     struct error *err = &s->f->err;
@@ -162,7 +162,7 @@ static void do_again(struct script *s)
         bool job_is_done = fixture_count(s->f, RECORD_job, "state", "DONE") > 0;
         if (step < ADD || step > COMPLETE || !job_is_done)
             ASSERT_OK(s->f, do_step(s, (enum step)step, err));
-        if (step == SUBMIT) /* what was evicted has to come back before it is deployed */
+        if (step == SUBMIT) /* an evicted kernel must be restored before it is deployed */
             fixture_is_sound(s->f);
     }
     assert_non_null(fixture_answer(s->f, &s->a));
@@ -172,7 +172,7 @@ static void do_again(struct script *s)
     assert_true(fixture_kernel(s->f, &s->a)->uses > 0);
 }
 
-/* False: the sequence ends before its at-th call. */
+/* False: the sequence has fewer than `at` calls. */
 static bool walk_one(const struct stores *stores, enum fault fault, long at, bool on)
 {
     struct script s;
@@ -189,7 +189,7 @@ static bool walk_one(const struct stores *stores, enum fault fault, long at, boo
         assert_true(s.acked[step]);
     check_acknowledged(&s);
     fixture_is_sound(s.f);
-    atomic_fetch_add(&s.f->moved_ms, HOUR_MS); /* leases end */
+    atomic_fetch_add(&s.f->moved_ms, HOUR_MS); /* so that leases expire */
     do_again(&s);
     queue_free(s.queue);
     fixture_free(s.f);
@@ -208,7 +208,7 @@ static void memory_fails_at_each_call(void **state)
         }
 }
 
-/* Each disk write is waited for here, so not every call in every way. */
+/* Here each write waits for the disk, so only some calls fail, and not in every way. */
 static void files_fail_at_some_calls(void **state)
 {
     (void)state;

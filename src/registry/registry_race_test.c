@@ -1,14 +1,14 @@
-/* Each operation with each other one done between its reading and its commit. */
+/* Each operation, with each other operation done between its reading and its commit. */
 #include "registry/queue_priv.h"
 #include "registry/registry_test_util.h"
 
 #define HOUR_MS ((int64_t)3600 * 1000)
 
-/* A catalogue that lets somebody else go first, once, before a commit. */
+/* A catalogue that runs another operation, once, before a commit. */
 struct interrupted {
     struct catalogue catalogue;
     struct catalogue *under;
-    void (*act)(void *context); /* NULL: nobody does */
+    void (*act)(void *context); /* NULL: no other operation */
     void *context;
 };
 
@@ -154,9 +154,9 @@ static void check(struct race *race, enum operation first)
     if (race->acked[DEPLOY] && first != REPAIR)
         assert_true(there);
     if (first == PUBLISH || first == PUBLISH_VERIFIED || first == REPLACE)
-        assert_true(there); /* its commit is the last one */
+        assert_true(there); /* it committed last */
     if (first == EVICT && (race->second == PUBLISH || race->second == PUBLISH_VERIFIED))
-        assert_true(there); /* asked for since it was chosen */
+        assert_true(there); /* it was used after it was chosen for eviction */
     if (race->acked[RETIRE] && first != PUBLISH && first != PUBLISH_VERIFIED &&
         race->second != PUBLISH && race->second != PUBLISH_VERIFIED)
         assert_string_equal(kernel->status, "RETIRED");
@@ -185,13 +185,14 @@ static void each_operation_meets_each(void **state)
             assert_null(race.interrupted->act);
             if (first == REPAIR && second != PUBLISH && second != PUBLISH_VERIFIED &&
                 second != REPLACE)
-                ASSERT_OK(f, operate(&race, REPAIR, &f->err)); /* what changed was passed over */
+                ASSERT_OK(f, operate(&race, REPAIR, &f->err)); /* records changed meanwhile were
+                                                                  skipped */
             check(&race, (enum operation)first);
             fixture_free(f);
         }
 }
 
-/* What comes back while it is repaired is not thrown away. */
+/* An object that is put again during a repair is not removed. */
 static void a_repair_leaves_what_came_back(void **state)
 {
     struct fixture *f = *state;

@@ -1,4 +1,4 @@
-/* What the registry promises, over each pair of stores. */
+/* The registry's contract, on each pair of stores. */
 #include "registry/registry_test_util.h"
 
 #include "registry/blobs_priv.h"
@@ -239,7 +239,7 @@ static void better_evidence_replaces_the_package(void **state)
     assert_string_equal(after->evidence, "verified");
     assert_string_equal(after->object, verified.digest);
     assert_false(fixture_has_object(f, sample.digest));
-    ASSERT_OK(f, registry_package(f->registry, before, &blob, &f->err)); /* the one there is now */
+    ASSERT_OK(f, registry_package(f->registry, before, &blob, &f->err)); /* the new package */
     assert_memory_equal(blob.data, verified.package, sizeof verified.package);
     blobs_release(registry_blobs(f->registry), &blob);
     publish(f, &sample);
@@ -279,7 +279,7 @@ static void uses_are_written_down(void **state)
     assert_int_equal(f->registry->uses.count, 0);
     registry_used(f->registry, samples[0].kernel_id);
     if (f->stores == &test_stores[0])
-        return; /* nothing of it outlives the registry */
+        return; /* stores in memory end with the registry */
     fixture_reopen(f);
     assert_int_equal(fixture_kernel(f, &samples[0])->uses, 2);
 }
@@ -318,7 +318,7 @@ static void the_least_used_are_evicted_beyond_the_size(void **state)
                  registry_set_alias(f->registry, "x", samples[3].kernel_id, "", &f->err));
     ASSERT_FAILS(f, ERR_CONFLICT,
                  set_kernel_status(f->registry, samples[3].kernel_id, "DEPLOYED", &f->err));
-    publish(f, &samples[3]); /* it comes back, the same kernel */
+    publish(f, &samples[3]); /* the same kernel, restored */
     assert_int_equal(fixture_answer(f, &samples[3])->version, 1);
     assert_int_equal(fixture_is_sound(f), 0);
 }
@@ -368,7 +368,7 @@ static void orphans_go_after_an_hour(void **state)
     assert_true(fixture_has_object(f, request));
     assert_int_equal(fixture_is_sound(f), 0);
 
-    f->registry->alone = false; /* others publish here: what is evicted is an orphan first */
+    f->registry->alone = false; /* others publish here: an evicted object is an orphan at first */
     f->registry->size_limit_bytes = 1;
     atomic_store(&f->moved_ms, 0);
     ASSERT_OK(f, blobs_put(registry_blobs(f->registry), sample.package, sizeof sample.package,
@@ -403,13 +403,13 @@ static void old_compilations_go(void **state)
     assert_int_equal(((const struct compilation_record *)oldest.items[0])->at_ms, 101);
 }
 
-/* Loses an object behind the registry's back. */
+/* Removes an object without the registry's knowledge. */
 static void lose(struct fixture *f, const char *digest)
 {
     ASSERT_OK(f, blobs_remove(registry_blobs(f->registry), digest, &f->err));
 }
 
-/* Other bytes under a digest. */
+/* Stores other bytes under a digest. */
 static void damage(struct fixture *f, const char *digest)
 {
     struct blobs *blobs = registry_blobs(f->registry);
@@ -456,7 +456,7 @@ static void a_lost_kernel_answers_nothing(void **state)
     sample_init(&sample, 1, 1);
     publish(f, &sample);
     lose(f, sample.digest);
-    assert_non_null(fixture_answer(f, &sample)); /* nobody knows yet */
+    assert_non_null(fixture_answer(f, &sample)); /* the damage was not noticed yet */
     ASSERT_FAILS(f, ERR_BUSY,
                  registry_package(f->registry, fixture_kernel(f, &sample), &blob, &f->err));
     assert_null(fixture_answer(f, &sample));
@@ -517,7 +517,8 @@ static void fsck_finds_and_repairs(void **state)
     struct job_record *job = record_new(RECORD_job, &f->arena);
     job->head.id = "job";
     job->state = "QUEUED";
-    job->request = samples[0].content; /* the digest of no object, but for the blueprint's source */
+    job->request = samples[0].content; /* no object has this digest, except the blueprint's source
+                                        */
     ASSERT_OK(f, commit_one(catalogue, RECORD_job, EXPECT_NEW, job, &f->err));
     lose(f, samples[0].digest);
     damage(f, samples[1].digest);

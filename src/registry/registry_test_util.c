@@ -11,7 +11,7 @@ int64_t fixture_clock(void *context)
     return registry_now_ms() + atomic_load(&f->moved_ms);
 }
 
-/* The URL with the folder in it. */
+/* The URL with the test's folder filled in. */
 static const char *place(const struct fixture *f, const char *url, char out[256])
 {
     const char *at = strstr(url, "%s");
@@ -90,7 +90,7 @@ void sample_init(struct sample *sample, int blueprint, int kernel)
     fill_package(sample, text);
     snprintf(sample->kernel_id, sizeof sample->kernel_id, "kernel-%s", sample->digest);
     sha256_hex(sample->kernel_id, strlen(sample->kernel_id), sample->key_id);
-    struct arena arena; /* of records whose texts are all "" */
+    struct arena arena; /* for records whose texts are all "" */
     arena_init(&arena);
     memcpy(&sample->kernel, record_new(RECORD_kernel, &arena), sizeof sample->kernel);
     memcpy(&sample->key, record_new(RECORD_key, &arena), sizeof sample->key);

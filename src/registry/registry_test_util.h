@@ -1,5 +1,5 @@
-/* For tests of the registry and its queue: one over each pair of stores, which fail when a test
- * says so, with a clock that tests move; and publications that differ where a test wants them to.
+/* For tests of the registry and its queue: a registry on each pair of stores, with planned faults
+ * and a clock that tests can advance; and publications that differ where a test wants them to.
  */
 #ifndef URZA_REGISTRY_REGISTRY_TEST_UTIL_H
 #define URZA_REGISTRY_REGISTRY_TEST_UTIL_H
@@ -9,7 +9,7 @@
 #include "registry/test_util.h"
 
 struct stores {
-    const char *catalogue, *blobs; /* "memory:", or "sqlite:%s/…": in a folder of the test's own */
+    const char *catalogue, *blobs; /* "memory:", or "sqlite:%s/…": in a folder of the test */
 };
 #define STORES_COUNT 2
 extern const struct stores test_stores[STORES_COUNT];
@@ -20,18 +20,18 @@ struct fixture {
     struct faults faults;
     struct arena arena;
     struct error err;
-    _Atomic int64_t moved_ms; /* the registry's clock before the wall's */
+    _Atomic int64_t moved_ms; /* how far the registry's clock is ahead of the wall clock */
     char folder[64];
 };
 
 struct fixture *fixture_new(const struct stores *stores);
 void fixture_free(struct fixture *f);
-/* Closes the registry and opens it again; stores in memory are empty then. */
+/* Closes the registry and opens it again; stores in memory are then empty. */
 void fixture_reopen(struct fixture *f);
-/* For cmocka: *state is a struct stores before, a struct fixture after. */
+/* For cmocka: before, *state is a struct stores; afterwards, a struct fixture. */
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
-/* A clock; context: the fixture. */
+/* The registry's clock; context: the fixture. */
 int64_t fixture_clock(void *context);
 
 /* A publication with its records. */
@@ -46,25 +46,25 @@ struct sample {
 };
 /* Kernel number `kernel` of blueprint number `blueprint`, under a key of both. */
 void sample_init(struct sample *sample, int blueprint, int kernel);
-/* Of the same kernel with other evidence: other bytes, the same id. */
+/* The same kernel with other evidence: other bytes, the same id. */
 void sample_verify(struct sample *sample);
 bool sample_publish(struct registry *registry, const struct sample *sample, struct error *err);
-/* registry_set of a kernel's status, by nobody and for no reason. */
+/* registry_set of a kernel's status, without client and reason. */
 bool set_kernel_status(struct registry *registry, const char *id, const char *status,
                        struct error *err);
 
-/* NULL: there is none. */
+/* NULL: no such record. */
 void *fixture_get(struct fixture *f, enum record_kind kind, const char *id);
 struct kernel_record *fixture_kernel(struct fixture *f, const struct sample *sample);
-/* What a key answers; NULL: nothing. */
+/* The kernel of a key; NULL: none. */
 struct kernel_record *fixture_answer(struct fixture *f, const struct sample *sample);
 int64_t fixture_count(struct fixture *f, enum record_kind kind, const char *field,
                       const char *value);
 bool fixture_has_object(struct fixture *f, const char *digest);
-/* Asserts that registry_fsck finds no fault; says how many orphans there are. */
+/* Asserts that registry_fsck finds no fault; returns the number of orphans. */
 uint64_t fixture_is_sound(struct fixture *f);
 
-/* cmocka's row of a test over a pair of stores. */
+/* cmocka's table entry for a test on a pair of stores. */
 #define OVER(stores_index, test)        \
     {.name = #test " " #stores_index,   \
      .test_func = test,                 \

@@ -1,5 +1,5 @@
-/* Publishers, readers and evictions at once, over each pair of stores. The registry's clock stands
- * two hours before the wall's: no object is young enough to be kept for that alone. */
+/* Publishers, readers and evictions in parallel, on each pair of stores. The registry's clock is
+ * two hours ahead of the wall clock, so no object is protected by its age. */
 #include <pthread.h>
 
 #include "registry/registry_test_util.h"
@@ -21,7 +21,7 @@ static void count_failure(struct crowd *crowd, const char *what, const struct er
     print_error("%s: %s: %s\n", what, error_name(err->code), err->message);
 }
 
-/* Whether the kernel's package is there; *out_gone: it was evicted. */
+/* Whether the kernel's package exists; *out_gone: it was evicted. */
 static bool read_package(struct crowd *crowd, const char *id, bool *out_gone, struct error *err)
 {
     struct registry *registry = crowd->f->registry;
@@ -38,7 +38,7 @@ static bool read_package(struct crowd *crowd, const char *id, bool *out_gone, st
     return ok;
 }
 
-/* Publishes and reads all the time; its first kernel gets an alias, and is there from then on. */
+/* Publishes and reads repeatedly; its first kernel gets an alias, and must exist from then on. */
 static void *publish_and_read(void *context)
 {
     struct crowd *crowd = context;
@@ -55,7 +55,7 @@ static void *publish_and_read(void *context)
         if (!named && i > ROUNDS / 2) {
             named = registry_set_alias(crowd->f->registry, alias,
                                        crowd->samples[self % 2].kernel_id, "", &err);
-            if (!named && err.code != ERR_CONFLICT) /* evicted again */
+            if (!named && err.code != ERR_CONFLICT) /* evicted before the alias was set */
                 count_failure(crowd, "alias", &err);
         }
         if (named && !read_package(crowd, alias, &gone, &err))
@@ -114,7 +114,8 @@ static void *publish_new(void *context)
     int self = atomic_fetch_add(&crowd->next, 1);
     for (int i = 0; i < 10; i++) {
         struct sample sample;
-        sample_init(&sample, 1, i % 5 == 0 ? i : self * 100 + i); /* some are everybody's */
+        /* Some are the same for all threads. */
+        sample_init(&sample, 1, i % 5 == 0 ? i : self * 100 + i);
         if (!sample_publish(crowd->f->registry, &sample, &err))
             count_failure(crowd, "publish", &err);
     }

@@ -1,4 +1,4 @@
-/* A connection to a file of SQLite, with the statements that it used last kept prepared. */
+/* A connection to an SQLite file, with a cache of prepared statements. */
 #include "registry/sqlite_priv.h"
 
 #include <assert.h>
@@ -28,8 +28,8 @@ void sql_add_columns(struct sql *sql, const struct record_type *type)
         sql_add(sql, ", \"%s\"", type->fields[i].name);
 }
 
-/* Debian's SQLite calls a write that found no space SQLITE_FULL, but for the file of its shared
- * memory and for quotas. */
+/* Whether a write found no space: mostly SQLITE_FULL in Debian's SQLite, but other codes for the
+ * shared-memory file and for quotas. */
 static bool out_of_space(sqlite3 *db, int code)
 {
     int reason = sqlite3_system_errno(db);
@@ -59,7 +59,7 @@ bool sqlite_link_fail(struct sqlite_link *link, const char *doing, struct error 
 
 struct sqlite_link *sqlite_link_open(const char *path, struct error *err)
 {
-    /* A name that SQLite would take for something else, ":memory:" say, becomes a path. */
+    /* A name that SQLite treats specially, such as ":memory:", is turned into a path. */
     size_t size = strlen(path) + sizeof "./";
     char *plain = malloc(size);
     struct sqlite_link *link = calloc(1, sizeof *link);

@@ -2,10 +2,10 @@
  *
  *     "KIND"     serial INTEGER PRIMARY KEY AUTOINCREMENT, revision, id UNIQUE, one column per
  *                field; an index for each field that listings may ask for
- *     revisions  one row: the last revision that was given
+ *     revisions  one row: the last revision that was assigned
  *
- * Migration adds what is missing, tables, columns and indexes, in one transaction. A change of the
- * tables that is more than that needs a new version and a step of its own here. */
+ * Migration adds missing tables, columns and indexes in one transaction. Any other change of the
+ * tables needs a new version and a migration step here. */
 #include "registry/sqlite_priv.h"
 
 #include <string.h>
@@ -25,7 +25,7 @@ static bool run_sql(struct sqlite_link *link, const struct sql *sql, struct erro
     return sqlite_link_run(link, sql->text, err);
 }
 
-/* Refuses what is not ours to change. A file without anything is. */
+/* Refuses files of other programs. An empty file is accepted. */
 static bool check_owner(struct sqlite_link *link, struct error *err)
 {
     int64_t application, version, things;
@@ -64,7 +64,7 @@ static bool add_missing_columns(struct sqlite_link *link, const struct record_ty
     return true;
 }
 
-/* No index can find a word in a list. */
+/* LIST fields get no index, since it could not find single words. */
 static bool add_indexes(struct sqlite_link *link, const struct record_type *type, struct error *err)
 {
     for (uint32_t i = 0; i < type->field_count; i++) {
@@ -112,7 +112,7 @@ static bool migrate(struct sqlite_link *link, struct error *err)
            run_sql(link, &owner, err) && run_sql(link, &version, err);
 }
 
-/* One attempt; ERR_BUSY: another connection is in the way. */
+/* One attempt to enable write-ahead logging; ERR_BUSY: another connection holds a lock. */
 static bool try_write_ahead(struct sqlite_link *link, struct error *err)
 {
     sqlite3_stmt *statement = sqlite_link_prepare(link, "PRAGMA journal_mode = WAL", err);
@@ -127,8 +127,8 @@ static bool try_write_ahead(struct sqlite_link *link, struct error *err)
     return ok;
 }
 
-/* SQLite itself does not wait for the lock that this takes: two processes that make a catalogue at
- * the same time meet here. */
+/* Retries, since SQLite does not wait for the lock that this takes: two processes that create a
+ * catalogue at the same time may collide. */
 static bool write_ahead(struct sqlite_link *link, struct error *err)
 {
     struct error reason = {.code = ERR_NONE};
@@ -158,7 +158,7 @@ bool sqlite_schema_open(struct sqlite_link *link, struct error *err)
     return false;
 }
 
-/* What PRAGMA quick_check says: "ok", or a row for each thing it found. */
+/* Runs PRAGMA quick_check, which returns "ok", or a row for each fault. */
 static bool check_pages(struct sqlite_link *link, struct error *err)
 {
     sqlite3_stmt *statement = sqlite_link_prepare(link, "PRAGMA quick_check(1)", err);

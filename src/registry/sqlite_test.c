@@ -1,5 +1,5 @@
-/* What is particular to catalogues in files of SQLite: groups of commits, versions, files that are
- * no catalogue or damaged ones, no space, and several processes. */
+/* Details of catalogues in SQLite files: grouped commits, versions, files that are no catalogue or
+ * damaged, a full disk, and several processes. */
 #include "registry/test_util.h"
 
 #include <pthread.h>
@@ -34,7 +34,7 @@ static struct catalogue *open_it(struct bed *bed)
     return catalogue;
 }
 
-/* Runs SQL on the file as any other program could. */
+/* Runs SQL on the file, as another program could. */
 static void run_sql(struct bed *bed, const char *sql)
 {
     char path[128];
@@ -69,7 +69,7 @@ struct committer {
     struct catalogue *catalogue;
     pthread_t thread;
     int commits;
-    bool conflicts; /* each commit is followed by one that is in conflict */
+    bool conflicts; /* each commit is followed by one that conflicts */
 };
 
 static void *commit_many(void *context)
@@ -124,7 +124,7 @@ static void commits_are_grouped(void **state)
     catalogue_close(catalogue);
 }
 
-/* A reader never waits: here for a writer of another program that does not end. */
+/* A reader does not wait, even for a writer of another program that does not end. */
 static void readers_do_not_wait(void **state)
 {
     struct bed *bed = *state;
@@ -155,7 +155,7 @@ static void versions(void **state)
     ASSERT_FAILS(bed, ERR_UNSUPPORTED, try_open(bed, &catalogue));
     assert_non_null(strstr(bed->err.message, "has version 2"));
 
-    /* An earlier one, and with less in it. */
+    /* An earlier version, without some of the tables and indexes. */
     run_sql(bed, "PRAGMA user_version = 0; DROP INDEX event_subject; DROP TABLE tuning;"
                  "ALTER TABLE event DROP COLUMN subject; ALTER TABLE event DROP COLUMN at_ms;"
                  "ALTER TABLE event ADD COLUMN unknown TEXT");
@@ -201,7 +201,7 @@ static void not_a_catalogue(void **state)
     assert_int_equal(info.st_mode & 0777, 0600);
 }
 
-/* Serials and revisions that SQLite finds nothing wrong with. */
+/* Wrong serials and revisions, in which SQLite itself finds no fault. */
 static void check_finds_wrong_rows(void **state)
 {
     static const char *const damage[] = {
@@ -226,7 +226,7 @@ static void check_finds_wrong_rows(void **state)
     }
 }
 
-/* Bytes that changed in the file: what is done on it fails or not, and nothing crashes. */
+/* The file has damaged bytes: operations may fail or not, but nothing crashes. */
 static void damaged_files(void **state)
 {
     struct bed *bed = *state;
@@ -269,7 +269,7 @@ static void damaged_files(void **state)
     free(whole);
 }
 
-/* A limit on the size of files stands for a disk that is full. */
+/* A limit on the file size simulates a full disk. */
 static void no_space(void **state)
 {
     struct bed *bed = *state;
@@ -298,7 +298,7 @@ static void no_space(void **state)
     catalogue_close(catalogue);
 }
 
-/* Counts one record up so many times, and makes another each time. */
+/* Increments one record so many times, and adds another one each time. */
 static void count_up(struct bed *bed, int rounds)
 {
     struct catalogue *catalogue = open_it(bed);
@@ -322,7 +322,7 @@ static void several_processes(void **state)
 {
     struct bed *bed = *state;
     pid_t children[3];
-    /* All make the catalogue at the same moment. */
+    /* All processes create the catalogue at the same moment. */
     for (int i = 0; i < 3; i++) {
         children[i] = fork();
         assert_true(children[i] >= 0);

@@ -1,12 +1,12 @@
-/* Every write and every wait for the disk that SQLite does during a few commits fails once: a
- * commit that was acknowledged is there when the file is opened again, one that failed for lack of
- * space is not, and the catalogue goes on working where the disk does. */
+/* Every write and every sync that SQLite does during a few commits fails once: an acknowledged
+ * commit is there when the file is opened again, one that failed for lack of space is not, and the
+ * catalogue works again when the disk does. */
 #include "registry/test_util.h"
 
 #include <sqlite3.h>
 #include <stdatomic.h>
 
-/* SQLite's own files behind methods that count. */
+/* SQLite's own file with methods that count calls. */
 struct counted_file {
     sqlite3_file base;
     sqlite3_file *under;
@@ -14,7 +14,7 @@ struct counted_file {
 
 enum plan { PLAN_NO_SPACE, PLAN_WRITE_ERROR, PLAN_SYNC_ERROR, PLAN_COUNT };
 
-/* What is planned; SQLite takes its files from one place in a process. */
+/* The plan; global, since SQLite's VFS is registered once per process. */
 static struct {
     sqlite3_vfs vfs;
     sqlite3_vfs *under;
@@ -173,7 +173,7 @@ static bool commit_pair(struct bed *bed, struct catalogue *catalogue, int i, str
     return catalogue_commit(catalogue, changes, 2, err);
 }
 
-/* All of commit i or nothing of it; whether it is there. */
+/* Checks that all of commit i is there, or nothing; returns which. */
 static bool is_there(struct bed *bed, struct catalogue *catalogue, int i)
 {
     void *e = NULL, *a = NULL;
@@ -185,7 +185,7 @@ static bool is_there(struct bed *bed, struct catalogue *catalogue, int i)
     return e != NULL;
 }
 
-/* One life with one failure. False: the plan's call never came. */
+/* Opens, commits and closes, with one failure. False: the planned call did not occur. */
 static bool live(struct bed *bed, enum plan plan, long at, int round)
 {
     char url[128];
@@ -196,7 +196,7 @@ static bool live(struct bed *bed, enum plan plan, long at, int round)
     disk.plan = plan;
     disk.calls = 0;
     disk.at = at;
-    while (!catalogue_open(url, &catalogue, &bed->err)) /* fails once at most */
+    while (!catalogue_open(url, &catalogue, &bed->err)) /* fails at most once */
         assert_true(disk.calls >= at && (bed->err.code == ERR_IO || bed->err.code == ERR_SPACE));
     for (int i = 0; i < COMMITS; i++)
         ok[i] = commit_pair(bed, catalogue, i, &errs[i]);

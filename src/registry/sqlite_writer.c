@@ -1,17 +1,17 @@
-/* The thread that writes. Commits that wait at the same moment share a transaction, and so one wait
- * for the disk:
+/* The writing thread. Commits that wait at the same moment share a transaction, and so a single
+ * sync:
  *
  *     BEGIN IMMEDIATE
  *       SAVEPOINT one   changes of the first commit    RELEASE, or ROLLBACK TO for a conflict
  *       SAVEPOINT one   changes of the second …
- *     COMMIT            all are answered now
+ *     COMMIT            then all are answered
  *
  * Invariants:
- * 1. Nobody is answered "done" before COMMIT returned.
- * 2. A conflict is answered only from a transaction that was committed, or that changed nothing:
- *    what it is in conflict with is there.
- * 3. Where a transaction of several finds no space, each is tried alone: one that is too large does
- *    not fail the others. Any other failure fails them all. */
+ * 1. No request is answered as done before COMMIT has returned.
+ * 2. A conflict is answered only from a transaction that was committed or changed nothing, so the
+ *    record it conflicts with is really there.
+ * 3. If a transaction of several requests finds no space, each is tried alone, so that one that is
+ *    too large does not fail the others. Any other failure fails them all. */
 #include "registry/sqlite_priv.h"
 
 #include <assert.h>
@@ -23,25 +23,25 @@
 #include "registry/catalogue_priv.h"
 
 #define GROUP_MOST 256    /* commits in a transaction */
-#define SURVEY_FIRST 1024 /* revisions before the indexes are looked into */
+#define SURVEY_FIRST 1024 /* revisions before the first ANALYZE */
 
 struct request {
     const struct change *changes;
     uint32_t count;
     bool ok, answered;
-    struct error err; /* why not ok */
+    struct error err; /* if not ok */
     pthread_cond_t answer;
     struct request *next;
 };
 
 struct sqlite_writer {
-    struct sqlite_link *link; /* the thread's */
-    int64_t revision;         /* the last that was given; the thread's, inside of a transaction */
-    int64_t next_survey;      /* the revision at which indexes are looked into; the thread's */
+    struct sqlite_link *link; /* used by the thread only */
+    int64_t revision;         /* the last one assigned; used by the thread, inside a transaction */
+    int64_t next_survey;      /* the revision at which ANALYZE runs next; used by the thread */
     pthread_t thread;
-    pthread_mutex_t mutex; /* of what follows, and of requests */
+    pthread_mutex_t mutex; /* protects the members below, and requests */
     pthread_cond_t work;
-    struct request *first, **last; /* that wait, in order */
+    struct request *first, **last; /* waiting requests, in order */
     bool stopping;
     uint64_t transactions, surveys;
 };
@@ -55,7 +55,7 @@ static bool step_done(struct sqlite_writer *writer, sqlite3_stmt *statement, str
     return ok;
 }
 
-/* Looks an id up. *out_serial is 0 where there is none. */
+/* Looks up an id. *out_serial is 0 if there is no such record. */
 static bool find(struct sqlite_writer *writer, const struct record_type *type, const char *id,
                  int64_t *out_serial, int64_t *out_revision, struct error *err)
 {
@@ -74,7 +74,7 @@ static bool find(struct sqlite_writer *writer, const struct record_type *type, c
     return ok;
 }
 
-/* The next serial whose digits, where they are to be the id, are no record's id yet. */
+/* The next serial; if its digits become the id, one whose digits are not yet an id. */
 static bool next_serial(struct sqlite_writer *writer, const struct record_type *type,
                         bool digits_are_id, int64_t *out, struct error *err)
 {
@@ -132,7 +132,7 @@ static bool insert(struct sqlite_writer *writer, enum record_kind kind, const st
     return step_done(writer, statement, err);
 }
 
-/* Whether a column holds something else than a field. */
+/* Whether a column differs from the record's field. */
 static bool differs(sqlite3_stmt *statement, int at, const void *record,
                     const struct record_field *field)
 {
@@ -144,8 +144,8 @@ static bool differs(sqlite3_stmt *statement, int at, const void *record,
     return !text || strcmp(text, *record_text(record, field)) != 0;
 }
 
-/* Writes the fields that change and no others: each costs its index, and most puts change one or
- * two of twenty. */
+/* Writes only the fields that change: each changed field updates its index, and most puts change
+ * one or two of twenty. */
 static bool update(struct sqlite_writer *writer, enum record_kind kind, const struct record *record,
                    int64_t serial, struct error *err)
 {
@@ -208,7 +208,7 @@ static bool apply(struct sqlite_writer *writer, const struct change *change, str
                        : update(writer, change->kind, record, serial, err);
 }
 
-/* All changes of a request, or none of them. */
+/* Applies all changes of a request, or none. */
 static bool apply_all(struct sqlite_writer *writer, const struct request *request,
                       struct error *err)
 {
@@ -219,7 +219,7 @@ static bool apply_all(struct sqlite_writer *writer, const struct request *reques
         if (apply(writer, &request->changes[i], err))
             continue;
         writer->revision = revision;
-        /* Another failure ends the transaction, and may have done so already. */
+        /* Failures other than a conflict end the transaction, and may have done so already. */
         struct error undone;
         if (err->code == ERR_CONFLICT &&
             (!sqlite_link_run(writer->link, "ROLLBACK TO one", &undone) ||
@@ -240,7 +240,8 @@ static bool save_revision(struct sqlite_writer *writer, struct error *err)
     return step_done(writer, statement, err);
 }
 
-/* One transaction for the whole list. False: it failed, with *err, whatever requests say. */
+/* Runs one transaction for the whole list. False: it failed with *err, whatever the requests'
+ * results are. */
 static bool transact(struct sqlite_writer *writer, struct request *list, struct error *err)
 {
     struct sqlite_link *link = writer->link;
@@ -284,7 +285,7 @@ static void serve(struct sqlite_writer *writer, struct request *list)
     }
 }
 
-/* The requests that wait, as a list; NULL: no more will come. The lock is held. */
+/* Takes the waiting requests as a list; NULL: stopping, and none is left. The lock is held. */
 static struct request *take(struct sqlite_writer *writer)
 {
     while (!writer->first && !writer->stopping)
@@ -300,9 +301,9 @@ static struct request *take(struct sqlite_writer *writer)
     return list;
 }
 
-/* Counts anew how many rows the values of each index have, from samples: without that SQLite takes
- * any index that a query could use, that of a status which all records have, say. Each time that
- * there are twice as many revisions. */
+/* Runs ANALYZE, which samples how selective each index is. Without it SQLite may choose any usable
+ * index, such as that of a status which all records have. Repeated whenever the number of revisions
+ * has doubled. */
 static void survey(struct sqlite_writer *writer)
 {
     struct error ignored;
@@ -326,7 +327,7 @@ static void *writer_main(void *context)
         serve(writer, list);
         pthread_mutex_lock(&writer->mutex);
         for (struct request *request = list; request; request = request->next) {
-            request->answered = true; /* its owner goes on when the lock is free */
+            request->answered = true; /* its owner continues when the lock is released */
             pthread_cond_signal(&request->answer);
         }
         pthread_mutex_unlock(&writer->mutex);

@@ -7,7 +7,7 @@
 #define ALIAS_BYTES_MOST 100
 #define STATUSES 4
 
-/* One row per status: which may follow it. */
+/* One row per status, with those that may follow it. */
 struct status {
     const char *name;
     const char *after[STATUSES];
@@ -192,8 +192,8 @@ struct naming {
     struct alias_record alias;
 };
 
-/* The kernel is put as well, as it was: an eviction that has read it then fails, and so does this
- * when the eviction was faster. */
+/* The kernel is put as well, unchanged: an eviction that has read it before then conflicts, and if
+ * the eviction was first, this conflicts. */
 static bool alias_body(struct edit *edit, void *context, struct error *err)
 {
     struct naming *naming = context;

@@ -1,10 +1,10 @@
-/* What is done now and then: uses are written down, packages beyond age and size evicted, orphans
- * and records beyond their number removed.
+/* Regular maintenance: writes uses to the catalogue, evicts packages beyond the limits of age and
+ * size, removes orphans and surplus records.
  *
- * Eviction: the kernel's record says first that its object is gone, with the record's revision
- * expected; whoever made the kernel needed meanwhile (a status, an alias, a publication) has put it
- * and wins. Only then the object is removed, unless another record refers to it (object.c). What a
- * process that dies in between leaves behind is an orphan, for a later round. */
+ * Eviction: first the object is removed from the kernel's record, expecting the record's revision.
+ * Any change that makes the kernel needed (a status, an alias, a publication) puts the record, so
+ * the eviction then conflicts. Only after that the object is removed, unless another record refers
+ * to it (object.c). If the process dies in between, the object is an orphan, for a later round. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 
 #define PAGE 200
 
-/* Kernels whose packages are kept. */
+/* Kernels that have a package. */
 static const struct filter kept = {"object", FILTER_IS_NOT, "", 0};
 
 bool kernel_is_needed(struct registry *registry, const struct kernel_record *kernel, bool *out,
@@ -48,7 +48,7 @@ struct candidate {
 struct eviction {
     struct registry *registry;
     const struct candidate *candidate;
-    char object[SHA256_HEX_BYTES]; /* that it had; "": it was not evicted */
+    char object[SHA256_HEX_BYTES]; /* the object that it had; "": it was not evicted */
 };
 
 static bool evict_body(struct edit *edit, void *context, struct error *err)
@@ -75,7 +75,7 @@ static bool evict_body(struct edit *edit, void *context, struct error *err)
     return true;
 }
 
-/* Unless it is needed, or was used since it became a candidate. */
+/* Evicts a kernel, unless it is needed, or was used since it became a candidate. */
 static bool evict(struct registry *registry, const struct candidate *candidate,
                   struct tended *tended, bool *out_evicted, struct error *err)
 {
@@ -165,7 +165,7 @@ static int by_use(const void *a, const void *b)
     return (first > second) - (first < second);
 }
 
-/* Those first that were not asked for for longest. */
+/* Evicts the least recently used packages first. */
 static bool evict_beyond_size(struct registry *registry, struct tended *tended, struct error *err)
 {
     struct candidates list = {0};
@@ -220,13 +220,13 @@ bool registry_sweep(struct registry *registry, uint32_t *out_removed, struct err
     return blobs_list(registry->blobs, sweep_object, &sweep, err) && sweep.ok;
 }
 
-/* Kinds that only grow, and how many of each are kept: the newest. */
+/* Kinds that only grow, and how many of the newest records of each are kept. */
 static const struct filter ended[] = {{"state", FILTER_IS_NOT, "QUEUED", 0},
                                       {"state", FILTER_IS_NOT, "LEASED", 0}};
 static const struct growing {
     enum record_kind kind;
     int64_t most;
-    const struct filter *filters; /* others are not touched */
+    const struct filter *filters; /* other records are not removed */
     uint32_t filter_count;
 } growing_kinds[] = {
     {RECORD_compilation, COMPILATIONS_KEPT, NULL, 0}, {RECORD_event, EVENTS_KEPT, NULL, 0},
@@ -235,7 +235,7 @@ static const struct growing {
     {RECORD_observation, OBSERVATIONS_KEPT, NULL, 0},
 };
 
-/* Removes the oldest one of a kind, and up to a page of them; *left: how many are too many. */
+/* Removes up to a page of the oldest records of a kind; *left: how many are too many. */
 static bool remove_oldest(struct registry *registry, const struct growing *growing, int64_t *left,
                           struct error *err)
 {
@@ -253,7 +253,8 @@ static bool remove_oldest(struct registry *registry, const struct growing *growi
             .kind = growing->kind, .expect = EXPECT_SAME, .remove = true, .record = page.items[i]};
     bool done = ok && catalogue_commit(registry->catalogue, changes, page.count, err);
     *left = done && page.count > 0 ? *left - page.count : 0;
-    ok = done || (ok && err->code == ERR_CONFLICT); /* one lives again: the next time */
+    ok = done || (ok && err->code == ERR_CONFLICT); /* a record was changed meanwhile: retried the
+                                                       next time */
     arena_release(&arena);
     return ok;
 }

@@ -1,4 +1,4 @@
-/* For tests of the registry: a folder that goes away again, catalogues by name, and small records.
+/* For tests of the registry: a temporary folder, catalogues by name, and small records.
  */
 #ifndef URZA_REGISTRY_TEST_UTIL_H
 #define URZA_REGISTRY_TEST_UTIL_H
@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "registry/catalogue.h"
 
-/* What a test has. */
+/* A test's folder, arena and error. */
 struct bed {
     char folder[64];
     struct arena arena;
@@ -47,7 +47,7 @@ static inline int bed_teardown(void **state)
     return 0;
 }
 
-/* Asserts with the error's text. */
+/* Asserts success; prints the error's text. */
 #define ASSERT_OK(bed, call)                                                          \
     do {                                                                              \
         if (!(call)) {                                                                \
@@ -62,7 +62,7 @@ static inline int bed_teardown(void **state)
         assert_string_equal(error_name((bed)->err.code), error_name(expected)); \
     } while (0)
 
-/* All but serial and revision. */
+/* Compares all fields but serial and revision. */
 static inline void assert_same_fields(enum record_kind kind, const void *a, const void *b)
 {
     const struct record_type *type = record_type(kind);
@@ -79,7 +79,7 @@ static inline void assert_same_fields(enum record_kind kind, const void *a, cons
     }
 }
 
-/* One change of a record. */
+/* Commits one change of a record. */
 static inline bool commit_one(struct catalogue *catalogue, enum record_kind kind,
                               enum expect expect, const void *record, struct error *err)
 {

@@ -1,6 +1,7 @@
-/* Uses of kernels: counted in memory, as every answer is one, and written down now and then.
+/* Uses of kernels: every answer is one, so they are counted in memory and written to the catalogue
+ * regularly.
  *
- * A use is written down at least once; twice where a commit was done and reported as failed. */
+ * A use is written at least once, and twice if a commit was done but reported as failed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ void uses_release(struct uses *uses)
     pthread_mutex_destroy(&uses->mutex);
 }
 
-/* The place of a pointer to it; to NULL at the end where it is not there. */
+/* The pointer that points to the use; the NULL pointer at the end of the chain if there is none. */
 static struct use **find(struct uses *uses, const char *id)
 {
     struct use **at = &uses->chains[hash64(id, strlen(id), 0) % CHAINS];
@@ -66,7 +67,7 @@ bool uses_pending(struct uses *uses, const char *id)
     return found;
 }
 
-/* Takes a chain out. */
+/* Removes a chain from the table and returns it. */
 static struct use *take(struct uses *uses, size_t chain)
 {
     pthread_mutex_lock(&uses->mutex);
@@ -78,7 +79,7 @@ static struct use *take(struct uses *uses, size_t chain)
     return first;
 }
 
-/* Some uses of one commit, as a list. */
+/* Writes a list of uses in one commit. */
 static bool write_body(struct edit *edit, void *context, struct error *err)
 {
     uint32_t count = 0;

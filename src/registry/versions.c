@@ -1,5 +1,5 @@
-/* Versions: kernels of one blueprint, profile, precision, strategy and targets. They rise with
- * serials, as they are given one after the other. */
+/* Versions of kernels with the same blueprint, profile, precision, strategy and targets. They
+ * increase with serials, since they are assigned in sequence. */
 #include <string.h>
 
 #include "registry/registry_priv.h"

@@ -1,4 +1,4 @@
-/* Why no kernel answers a key. */
+/* Explains why no kernel is found for a key. */
 #include <jansson.h>
 #include <string.h>
 
@@ -7,15 +7,15 @@
 #include "base/strbuf.h"
 #include "registry/registry_priv.h"
 
-#define KEYS_LOOKED_AT 50 /* the newest of the same content */
-#define NAMED_MOST 3      /* differences that are told */
+#define KEYS_LOOKED_AT 50 /* the newest with the same content */
+#define NAMED_MOST 3      /* differences that are reported */
 
-/* Nothing here is freed piecewise but what jansson allocates. */
+/* Memory is not freed piecewise, except for what jansson allocates. */
 struct wondering {
     const struct key_record *wanted;
     struct arena *arena;
     json_t *hints;
-    char *best; /* what is said of the nearest one */
+    char *best; /* the text about the nearest key */
     uint32_t best_count;
 };
 
@@ -69,7 +69,7 @@ static void compare(struct wondering *w, const struct key_record *key, json_t *h
     }
 }
 
-/* NULL: it answers. */
+/* Why the kernel is not returned; NULL: it is. */
 static const char *silence(const struct kernel_record *kernel, struct arena *arena)
 {
     struct strbuf text;

@@ -1,4 +1,4 @@
-/* What a module says about itself, its statistics, and errors for the outside. */
+/* Queries of a module, its statistics, and conversion of errors to public ones. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,20 +1,21 @@
-/* One call: check the tensors, find the shape, stage what is strided, run, hand out.
+/* One call: check the tensors, find the shape entry, copy strided tensors to staging memory, run,
+ * copy strided outputs back.
  *
- * Nothing of the caller's is written before all that can be refused has been accepted; only the
- * interpreter can fail after that, and it writes outputs last. */
+ * The caller's memory is written only after all arguments have been accepted. After that only the
+ * interpreter can fail, and it writes outputs last. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/compiler.h"
 #include "runtime/runtime_priv.h"
 
-/* What a caller hands over, as urza_call has it. */
+/* The arguments of urza_call. */
 struct request {
     const DLTensor *inputs;
     uint32_t input_count;
     DLTensor *outputs;
     uint32_t output_count;
-    urza_result **hold; /* NULL: every output has memory */
+    urza_result **hold; /* NULL: every output has memory of the caller's */
 };
 
 static const struct node *input_node(const struct urza_module *module, uint32_t input)
@@ -50,7 +51,7 @@ static bool check_inputs(const struct urza_module *module, struct call_context *
     return true;
 }
 
-/* An output in the caller's memory. */
+/* Checks an output in the caller's memory. */
 static bool check_given_output(const DLTensor *given, const urza_tensor_info *info,
                                const int64_t *shape, struct tensor *out, struct error *err)
 {
@@ -113,7 +114,7 @@ static size_t rounded(size_t size)
     return (size + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
 }
 
-/* Gives every tensor dense memory: its own, staging, or the result's. */
+/* Gives every tensor dense memory: its own, staging memory, or memory of the result. */
 static bool place_tensors(struct urza_module *module, struct call_context *context,
                           const DLTensor *outputs, bool may_hold, struct urza_result **out_result,
                           struct error *err)
@@ -160,7 +161,8 @@ static void copy_strided_inputs(const struct urza_module *module, struct call_co
     }
 }
 
-/* Copies strided outputs to where they belong and describes held ones. */
+/* Copies strided outputs from staging memory to the caller's, and fills the DLTensors of outputs
+ * held by the result. */
 static void hand_out(const struct urza_module *module, struct call_context *context,
                      const struct shape_entry *entry, DLTensor *outputs, bool may_hold)
 {

@@ -3,7 +3,7 @@
 #define ROWS 3
 #define COUNT (ROWS * 4)
 
-/* One module and the tensors of a call with three rows. */
+/* One module, and the tensors of a call with three rows. */
 struct fixture {
     urza_module *module;
     float x[4 * COUNT], y[4 * COUNT], s[4 * COUNT];
@@ -72,7 +72,7 @@ static void threads_do_not_change_the_result(void **state)
         urza_load_options options = {.trust = URZA_TRUST_ALLOW_UNSIGNED, .threads = threads};
         urza_module *module = test_load("4*B", &options);
         for (int round = 0; round < 5; round++)
-            test_call(module, 40001); /* work above the threshold, chunks of unequal size */
+            test_call(module, 40001); /* more work than the threshold, in chunks of unequal size */
         test_call(module, 2);
         urza_unload(module);
     }
@@ -105,7 +105,7 @@ static void the_hosts_threads_can_be_used(void **state)
 static void strided_tensors_are_copied(void **state)
 {
     struct fixture *f = *state;
-    /* Input by columns, one output with gaps, the other backwards. */
+    /* The input column-major, one output with gaps, the other with negative strides. */
     float columns[COUNT];
     for (int i = 0; i < COUNT; i++)
         columns[i % 4 * ROWS + i / 4] = test_x(i);
@@ -169,7 +169,7 @@ static void results_are_held(void **state)
         urza_result_release(held[i]);
     urza_result_release(NULL);
     must_work(urza_call(f->module, &f->in.dl, 1, f->outputs, 2, &held[0], &f->err), &f->err);
-    assert_null(held[0]); /* all outputs had memory */
+    assert_null(held[0]); /* all outputs had memory of the caller's */
 }
 
 static void results_outlive_their_module(void **state)
@@ -184,7 +184,7 @@ static void results_outlive_their_module(void **state)
         data[i][0] = f->outputs[0].data;
         data[i][1] = f->outputs[1].data;
     }
-    urza_result_release(held[1]); /* one is idle when the module goes */
+    urza_result_release(held[1]); /* one result is unused when the module is unloaded */
     urza_unload(module);
     check_dense(data[0][0], data[0][1]);
     urza_result_release(held[0]);
@@ -278,7 +278,8 @@ static void refuses_strides_that_meet(void **state)
         give_strides(f, 0, bad[i][0], bad[i][1]);
         must_give(call(f), ERR_INPUT, &f->err, "same address");
     }
-    /* A strided output over the other one, dense or strided, and over an input of either kind. */
+    /* A strided output that overlaps the other output, dense or strided, or an input of either
+     * kind. */
     f->outputs[0] = y;
     give_strides(f, 0, 8, 2);
     f->outputs[0].data = f->s - 2;
@@ -291,17 +292,17 @@ static void refuses_strides_that_meet(void **state)
     f->outputs[0].data = f->x + 11;
     must_give(call(f), ERR_INPUT, &f->err, "shares memory");
     f->in.dl.strides = memcpy(f->in.strides, (int64_t[]){8, 2}, 16);
-    must_work(call(f), &f->err); /* between the elements of x */
+    must_work(call(f), &f->err); /* in the gaps between the elements of x */
     f->outputs[0].data = f->x + 12;
     must_give(call(f), ERR_INPUT, &f->err, "shares memory");
     f->outputs[0] = y;
     f->outputs[0].data = f->x + 4;
     must_give(call(f), ERR_INPUT, &f->err, "shares memory");
-    for (int i = 0; i < COUNT; i += 2) /* nothing was written where it was refused */
+    for (int i = 0; i < COUNT; i += 2) /* the refused calls wrote nothing */
         assert_true(f->x[i] == test_x(i));
 }
 
-/* Outputs and an input in three columns of one matrix out of four, in turn. */
+/* Outputs and an input are three of the four columns of one matrix. */
 static void interleaved_tensors_are_parted(void **state)
 {
     struct fixture *f = *state;
@@ -341,7 +342,7 @@ static void tells_output_shapes(void **state)
 static void params_change_at_prepare(void **state)
 {
     struct fixture *f = *state;
-    float w[8] = {1, 0, 2, 0, 3, 0, 4, 0}; /* every second one */
+    float w[8] = {1, 0, 2, 0, 3, 0, 4, 0}; /* only every second element is used */
     struct test_tensor given;
     test_tensor_init(&given, w, 4);
     given.dl.ndim = 1;
@@ -349,7 +350,7 @@ static void params_change_at_prepare(void **state)
     given.dl.strides = given.strides;
     must_work(urza_param_set(f->module, "w", &given.dl, &f->err), &f->err);
     must_work(call(f), &f->err);
-    check_dense(f->y, f->s); /* still the old ones */
+    check_dense(f->y, f->s); /* results with the old params */
     must_work(urza_prepare(f->module, &f->err), &f->err);
     must_work(call(f), &f->err);
     for (int i = 0; i < COUNT; i++)

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-/* One thread that has been told to end before it calls anything. */
+/* A thread that is cancelled before it calls anything. */
 struct doomed {
     const char *path;
     const char *temp_elements; /* NULL: interpreted */
@@ -12,7 +12,7 @@ struct doomed {
     bool parallel;
     int callbacks;
     bool loaded, called, unloaded;
-    int state; /* of cancellation behind all that */
+    int state; /* cancellation state after the calls */
 };
 
 static void on_event(void *user, const urza_event *event)
@@ -53,7 +53,7 @@ static void *use_module(void *argument)
     doomed->called = doomed->loaded && urza_call(module, &in.dl, 1, outputs, 2, NULL, &err) == 0;
     urza_unload(module);
     doomed->unloaded = true;
-    /* Not cancelled after all: sanitizers do not know what became of the frames. */
+    /* The thread then ends normally: sanitizers cannot follow the unwinding of a cancelled one. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &doomed->state);
     return NULL;
 }

@@ -1,5 +1,6 @@
-/* Contexts: made when none is free, kept until the module is unloaded, so that a host that has
- * settled allocates nothing. Memory only grows to what the largest shape asked for.
+/* Contexts: a new one is made when none is free, and all are reused until the module is unloaded,
+ * so in steady state calls allocate nothing. A context's memory only grows, to the needs of the
+ * largest shape.
  *
  *     block of a context: [ struct | table | key | tensors | data | given ]
  *     its memory:         [ temporaries | scratch of chunk 0 | scratch of chunk 1 | … ] */
@@ -52,7 +53,7 @@ void context_put(struct urza_module *module, struct call_context *context)
     stack_put(&module->contexts, &context->pooled);
 }
 
-/* Gives at least size bytes; what was there is lost. */
+/* Replaces the memory by size bytes or more; its content is lost. */
 static bool grow(char **memory, size_t *bytes, size_t size, const char *what, struct error *err)
 {
     if (*bytes >= size)
@@ -92,7 +93,8 @@ void contexts_release(struct urza_module *module)
     uint32_t count = atomic_load(&module->contexts.count);
     for (uint32_t i = 0; i < count; i++) {
         struct call_context *context = (struct call_context *)module->contexts.items[i];
-        if (!context) /* a fork came between its number and itself */
+        if (!context) /* another thread had registered the index but not stored the context when the
+                         process forked */
             continue;
         free(context->memory);
         free(context->staging);

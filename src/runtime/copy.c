@@ -1,10 +1,10 @@
-/* Strided copies, an odometer over all dims but the last. Elements are moved by memcpy, which
- * needs no alignment. Misaligned dense tensors come here too: theirs are the dense strides. */
+/* Strided copies: all dims but the last are counted like an odometer. Elements are moved by memcpy,
+ * which needs no alignment. Misaligned dense tensors are copied here too, with dense strides. */
 #include <string.h>
 
 #include "runtime/parts_priv.h"
 
-/* Both sides of a copy; steps in bytes. */
+/* One row of a copy; steps in bytes. */
 struct row {
     char *to;
     const char *from;
@@ -18,7 +18,7 @@ static void copy_row(struct row row, int64_t count, size_t size)
         return;
     }
     for (int64_t i = 0; i < count; i++) {
-        /* Constant sizes become single moves. */
+        /* With a constant size memcpy becomes a single move. */
         switch (size) {
         case 1: *row.to = *row.from; break;
         case 2: memcpy(row.to, row.from, 2); break;

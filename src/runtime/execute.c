@@ -1,6 +1,6 @@
-/* Launches, one after the other. A launch is split into contiguous chunks of its iterations; what
- * an iteration computes does not depend on the chunk it is in, so neither does the result. Each
- * chunk has its own scratch memory. */
+/* Launches, one after the other. A launch is split into contiguous chunks of its iterations; an
+ * iteration computes the same in any chunk, so the result does not depend on the split. Each chunk
+ * has its own scratch memory. */
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -23,7 +23,7 @@ static void note(struct trace *trace, const struct urza_span *span)
         trace->spans[at] = *span;
 }
 
-/* What is timed is the kernel alone. */
+/* Only the kernel itself is timed. */
 static void run_kernel(const struct split *split, char *scratch, uint32_t chunk, int64_t begin,
                        int64_t end)
 {

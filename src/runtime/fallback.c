@@ -1,5 +1,5 @@
-/* What cannot run natively runs in the interpreter: right, and slow. Each such call is counted,
- * with its reason, and reported to the host. */
+/* Runs calls in the interpreter where native code cannot: correct, but slow. Each such call is
+ * counted, with the reason, and reported to the host. */
 #include <pthread.h>
 
 #include "base/cpu.h"
@@ -48,7 +48,8 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
     return true;
 }
 
-/* Apart, so that nothing that setjmp could spoil lives in the caller's registers. */
+/* A function of its own, so that no local variable of the caller can be lost when setjmp returns a
+ * second time. */
 static bool interpret_guarded(struct urza_module *module, struct call_context *context,
                               struct arena *arena, struct error *err)
 {
@@ -59,7 +60,7 @@ static bool interpret_guarded(struct urza_module *module, struct call_context *c
     return interpret(module, context, arena, err);
 }
 
-/* reason lives as long as the module. */
+/* reason must live as long as the module. */
 static void report(struct urza_module *module, const char *reason)
 {
     atomic_store(&module->last_fallback, reason);

@@ -25,7 +25,7 @@ static urza_load_options listening(struct events *events)
         .trust = URZA_TRUST_ALLOW_UNSIGNED, .on_event = on_event, .user = events};
 }
 
-/* test_call compares with what native code gives. */
+/* test_call compares the results with those of native code. */
 static void check_interpreted(urza_module *module, struct events *events, const char *reason)
 {
     assert_string_equal(urza_target(module), "interpreter");
@@ -80,7 +80,8 @@ static void code_that_cannot_be_mapped_is_no_error(void **state)
     urza_unload(module);
 }
 
-/* In a child, since the limit cannot be raised again and the signal would end the process. */
+/* In a child process, since the limit cannot be raised again, and the signal would end the
+ * process. */
 static void load_with_small_files(bool host_has_one_waiting)
 {
     struct events events = {0};
@@ -93,7 +94,7 @@ static void load_with_small_files(bool host_has_one_waiting)
     if (host_has_one_waiting)
         raise(SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, NULL, &before);
-    const struct rlimit limit = {64, 64}; /* less than the code has */
+    const struct rlimit limit = {64, 64}; /* smaller than the code */
     bool ok = setrlimit(RLIMIT_FSIZE, &limit) == 0;
     urza_module *module = test_load("4*B", &options);
     pthread_sigmask(SIG_BLOCK, NULL, &after);
@@ -123,7 +124,7 @@ static void sizes_beyond_the_plan_are_interpreted(void **state)
     (void)state;
     struct events events = {0};
     urza_load_options options = listening(&events);
-    /* Legal for the graph; the temporary passes the limit of a tensor from B = 3. */
+    /* Legal for the graph, but from B = 3 on the temporary exceeds LIMIT_TENSOR_BYTES. */
     urza_module *module = test_load("1000000000000*B*B", &options);
     test_call(module, 1000);
     test_call(module, 0);

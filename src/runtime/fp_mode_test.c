@@ -23,8 +23,8 @@ static const struct {
 };
 #define MODES (sizeof modes / sizeof modes[0])
 
-/* What the params are set to, and the first rows of x: sums of subnormal numbers, sums that must be
- * rounded, sums and doubles that overflow. */
+/* The values of the params, and the first rows of x: sums of subnormals, sums that must be rounded,
+ * sums and doublings that overflow. */
 static const float w[4] = {1e-40f, 3e38f, 0.1f, -1e-3f};
 static const float x[] = {2e-39f, 3e38f, 0.3f,    7.77f, -1e-40f, 1,
                           1e-8f,  1e9f,  -1e-40f, 1e8f,  1.f / 3, -5};
@@ -49,7 +49,7 @@ static urza_module *load(const char *temp_elements, const urza_load_options *opt
     return module;
 }
 
-/* Loads, prepares and calls in the mode; each function must leave the word as it finds it. */
+/* Loads, prepares and calls with this MXCSR value; each function must restore it. */
 static void work_in_mode(uint32_t word, const char *temp_elements, const urza_load_options *options,
                          float *out)
 {
@@ -81,8 +81,8 @@ static void work_in_mode(uint32_t word, const char *temp_elements, const urza_lo
     urza_unload(module);
 }
 
-/* By the definition of the format: a sum of two floats in double, rounded once more, is the sum
- * rounded once, as double has more than twice the digits. */
+/* The expected results of float arithmetic: the double sum of two floats, rounded to float, equals
+ * the float sum, since double has more than twice the digits. */
 static void check_first(const float *y, const float *s)
 {
     for (size_t i = 0; i < FIRST; i++) {
@@ -141,7 +141,7 @@ static void *run_one(void *argument)
     return NULL;
 }
 
-/* Each task on a thread with a mode of its own. */
+/* Runs each task on a thread with another floating-point mode. */
 static void host_parallel(void *user, pool_task *run, void *argument, uint32_t count)
 {
     *(uint32_t *)user = URZA_MXCSR_GET();
@@ -193,7 +193,7 @@ int main(void)
 
 int main(void)
 {
-    return 77; /* skipped: the modes above are those of x86-64 */
+    return 77; /* skipped: the modes above exist on x86-64 only */
 }
 
 #endif

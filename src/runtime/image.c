@@ -1,8 +1,8 @@
-/* Code comes to memory through a sealed memory file: written while nobody can execute it, then
- * sealed against every change, then mapped to be read and executed. Nothing here makes a page that
- * is writable and executable, and the file cannot change any more. The mapping is private, so the
- * process itself can still have its own copy of a page made writable (mprotect): seals guard
- * against stray writes and other holders of the file, not against code that runs in the process. */
+/* Code is loaded through a sealed memory file: it is written while it cannot be executed, then
+ * sealed against every change, then mapped as readable and executable. No page is ever writable and
+ * executable here, and the file cannot change any more. The mapping is private, so the process
+ * itself can still make its own copy of a page writable (mprotect): seals protect against stray
+ * writes and other holders of the file, not against code that runs in the process. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

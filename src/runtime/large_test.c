@@ -13,7 +13,7 @@ static int open_test_file(char *path)
     return fd;
 }
 
-/* Files with nothing in them, which are as large as they say without taking room. */
+/* Sparse files, which have a large size but use no disk space. */
 static void what_is_too_large_is_not_read(void **state)
 {
     (void)state;
@@ -56,7 +56,7 @@ static const char graph_text[] = "graph \"large\"\n"
                                  "output \"y\" %4\n";
 static const float v[4] = {1, -2, 3, 0.5f};
 
-/* Writes what is not zero; the rest of the file takes no room. */
+/* Writes only non-zero blocks; the rest of the file takes no disk space. */
 static void write_sparse(int fd, const char *bytes, size_t size)
 {
     enum { BLOCK = 1 << 16 };
@@ -69,7 +69,7 @@ static void write_sparse(int fd, const char *bytes, size_t size)
     }
 }
 
-/* w is almost all zeros that take no memory either. */
+/* w is almost all zeros in pages that take no memory either. */
 static void write_large_package(int fd, float *w, char id[KERNEL_ID_BYTES])
 {
     struct arena arena;

@@ -1,7 +1,7 @@
-/* Greedy best fit: the largest item first, each into the smallest gap that holds it between items
- * that live at the same time, else behind them. Large items decide the total, so they choose first;
- * small ones find room between. Ties are broken by lifetime and place in the list, so that the
- * result depends on nothing else. */
+/* Greedy best fit: items are placed from the largest to the smallest, each in the smallest
+ * sufficient gap between placed items that live at the same time, or after them if there is none.
+ * Large items decide the total, so they come first; small ones fit into gaps. Ties are broken by
+ * lifetime and place in the list, so the result is deterministic. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +24,9 @@ static bool live_together(const struct layout_item *a, const struct layout_item 
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* Where size bytes go among those of placed (by offset) that live together with item. Everything
- * placed ends below 2^63 after rounding, so plain arithmetic is exact here. */
+/* The offset for an item of size bytes, given the placed items that live at the same time, sorted
+ * by offset. All placed items end below 2^63 after rounding, so plain arithmetic cannot overflow
+ * here. */
 static int64_t find_offset(const struct layout_item *item, int64_t size,
                            struct layout_item *const *placed, uint32_t count)
 {

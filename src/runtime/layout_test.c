@@ -24,7 +24,7 @@ static void check(const struct layout_item *items, uint32_t count, int64_t total
     }
 }
 
-/* The most bytes (rounded) alive at one time: no layout can take less. */
+/* The largest sum of (rounded) sizes alive at one time: a lower bound for every layout. */
 static int64_t peak(const struct layout_item *items, uint32_t count, uint32_t times)
 {
     int64_t most = 0;
@@ -83,7 +83,8 @@ static void a_chain_takes_two_places(void **state)
 static void takes_the_smallest_gap(void **state)
 {
     (void)state;
-    /* Two gaps open at time 1: of 640 bytes at 0, of 128 bytes behind the first wall. */
+    /* At time 1 there are two gaps: 640 bytes at 0, and 128 bytes after the first item that spans
+     * both times. */
     struct layout_item items[] = {
         {.size_bytes = 640, .first = 0, .last = 0},  {.size_bytes = 1024, .first = 0, .last = 1},
         {.size_bytes = 128, .first = 0, .last = 0},  {.size_bytes = 100, .first = 1, .last = 1},

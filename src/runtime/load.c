@@ -1,12 +1,12 @@
 /* Loading: verify everything, choose the code, map it, copy the params, run prepare.
  *
- * What makes native code impossible (no code for this CPU, mapping refused) leaves a module that
- * interprets, with the reason; what makes the package unfit, or a wrong option, is an error. The
- * package's bytes are not needed afterwards.
+ * If native code cannot be used (no code for this CPU, mapping refused), the module interprets, and
+ * has the reason. An invalid package or option is an error. The package's bytes are not needed
+ * afterwards.
  *
- * Files are read here and threads joined, which are points where pthread_cancel may end the thread
- * and leave behind what it holds. So cancellation is off meanwhile. Calls have no such points but
- * the host's own callbacks; pool.c and fallback.c look after those. */
+ * Reading files and joining threads are cancellation points, where pthread_cancel would end the
+ * thread and leak its memory and files. So cancellation is disabled here. Calls have no
+ * cancellation points but the host's own callbacks, for which pool.c and fallback.c disable it. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -78,7 +78,8 @@ static bool choose_target(struct urza_module *module, const char *name, struct e
     return true;
 }
 
-/* Pointers to all kernels of the target; without memory for code to be mapped there is none. */
+/* Maps the target's code and looks up all kernels; if it cannot be mapped, the module has no native
+ * target. */
 static void map_code(struct urza_module *module)
 {
     struct error why;
@@ -95,7 +96,8 @@ static void map_code(struct urza_module *module)
     }
 }
 
-/* The pointer tables of all forward launches in one row, and where inputs and outputs go. */
+/* Lays out the pointer tables of all forward launches one after the other, and lists the slots of
+ * inputs and outputs. */
 static void make_slots(struct urza_module *module)
 {
     const struct plan *plan = &module->target->plan;
@@ -174,7 +176,7 @@ static void make_infos(struct urza_module *module)
     }
 }
 
-/* All that lives in the module's arena. */
+/* Fills everything that lives in the module's arena. */
 static bool read_into(struct urza_module *module, const void *bytes, size_t size,
                       const urza_load_options *options, struct error *err)
 {
@@ -197,7 +199,7 @@ static bool read_into(struct urza_module *module, const void *bytes, size_t size
     return true;
 }
 
-/* The rest: threads, memory, what is computed from params. */
+/* Starts threads, and makes the memory and values that are computed from params. */
 static bool start(struct urza_module *module, const urza_load_options *options, struct error *err)
 {
     module->pool = pool_new(module->target ? module->threads : 1, options->parallel, options->user);
@@ -209,7 +211,8 @@ static bool start(struct urza_module *module, const urza_load_options *options, 
     return prepare_init(module, err);
 }
 
-/* Apart, so that nothing that setjmp could spoil lives in the caller's registers. */
+/* A function of its own, so that no local variable of the caller can be lost when setjmp returns a
+ * second time. */
 static bool read_guarded(struct urza_module *module, const void *bytes, size_t size,
                          const urza_load_options *options, struct error *err)
 {
@@ -228,21 +231,21 @@ struct reading {
     size_t size;
     const urza_load_options *options;
     bool ok;
-    struct error err; /* where not ok */
+    struct error err; /* filled if not ok */
 };
 
 static void read_package(void *argument)
 {
     struct reading *reading = argument;
     struct cpu_fp before;
-    cpu_fp_begin(&before); /* numbers in text are read as they were written */
+    cpu_fp_begin(&before); /* numbers in text must be converted in the default rounding mode */
     reading->ok = read_guarded(reading->module, reading->bytes, reading->size, reading->options,
                                &reading->err);
     cpu_fp_end(&before);
 }
 
-/* Dims that are nested in each other take hundreds of kilobytes of stack to read. Where the calling
- * thread has less, another one reads. */
+/* Parsing nested dims takes hundreds of kilobytes of stack. Where the calling thread has less left,
+ * another thread parses. */
 static bool read_aside(struct urza_module *module, const void *bytes, size_t size,
                        const urza_load_options *options, struct error *err)
 {
@@ -288,7 +291,7 @@ URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load
     if (size > LIMIT_PACKAGE_BYTES)
         return public_result(fail(&e, ERR_LIMIT, "%zu bytes are more than a package has", size), &e,
                              err);
-    /* A private copy: what has been verified must not change while it is read again. */
+    /* A private copy: the bytes must not change between verifying and using them. */
     void *copy = block_new(size);
     if (!copy)
         return public_result(fail(&e, ERR_NOMEM, "no memory for %zu bytes", size), &e, err);
@@ -306,7 +309,8 @@ static bool load_file(const char *path, const urza_load_options *options, urza_m
                       struct error *err)
 {
     char *bytes;
-    size_t size, limit = memory_half(); /* the params are copied beside the file */
+    size_t size, limit = memory_half(); /* half of the memory, as the params are copied while the
+                                           file is in memory */
     if (limit > LIMIT_PACKAGE_BYTES)
         limit = (size_t)LIMIT_PACKAGE_BYTES;
     if (!file_read(path, limit, &bytes, &size, err))

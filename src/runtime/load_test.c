@@ -6,9 +6,9 @@
 
 #include "base/compiler.h"
 
-/* Allocation faults by counting. The program's own malloc stands in front of the C library's, so
- * that every allocation counts, those of libcrypto too. jansson's do not: its lexer (2.14) does not
- * survive one that fails. Sanitizers bring their own malloc. */
+/* Allocation failures by counting. The program's own malloc replaces the C library's, so that every
+ * allocation is counted, those of libcrypto included. jansson's are not: its lexer (2.14) crashes
+ * when one fails. Sanitizers have a malloc of their own. */
 #ifndef __has_feature
 #define __has_feature(x) 0
 #endif
@@ -21,7 +21,7 @@
 
 static struct {
     _Atomic bool on;
-    _Atomic uint64_t count, fail_at; /* fail_at: 1 is the first; 0: none fails */
+    _Atomic uint64_t count, fail_at; /* fail_at: 1 fails the first; 0: none fails */
     _Atomic int64_t live;            /* allocated and not freed */
 } counted;
 
@@ -107,7 +107,7 @@ static void loading_survives_every_failed_allocation(void **state)
     urza_load_options options = {
         .trusted_keys = &key.public_key, .trusted_key_count = 1, .threads = 2};
     test_package_make(&package, "4*B", &key);
-    uint64_t n = 0; /* the first round fails nothing, and fills the caches of the libraries */
+    uint64_t n = 0; /* in the first round none fails; it fills the caches of the libraries */
     for (;; n++) {
         urza_module *module = NULL;
         urza_error err = {0};
@@ -124,7 +124,7 @@ static void loading_survives_every_failed_allocation(void **state)
             assert_true(err.code == code && strlen(err.message) > 0);
             continue;
         }
-        test_call(module, 3); /* a pool with fewer threads is no failure */
+        test_call(module, 3); /* a pool with fewer threads than asked for still works */
         urza_unload(module);
         if (n > 0 && counted.count < n)
             break;
@@ -133,7 +133,7 @@ static void loading_survives_every_failed_allocation(void **state)
     test_package_free(&package);
 }
 
-/* Calls with a new shape until every allocation of it has failed once. */
+/* Repeats the first call with a new shape until every allocation of it has failed once. */
 static void walk_first_call(const char *temp_elements, uint64_t at_least)
 {
     float x[12], y[12], s[12];
@@ -144,7 +144,7 @@ static void walk_first_call(const char *temp_elements, uint64_t at_least)
     test_tensor_init(&out[0], y, 3);
     test_tensor_init(&out[1], s, 3);
     memcpy(in.strides, (int64_t[]){-4, 1}, 16);
-    in.dl.strides = in.strides; /* staging is allocated too */
+    in.dl.strides = in.strides; /* so that staging memory is allocated too */
     in.dl.byte_offset = 8 * sizeof(float);
     uint64_t n = 1;
     for (int code = -1; code != 0; n++) {

@@ -1,34 +1,35 @@
-/* Whether elements share memory, as a question about sums: is there a sum of steps, each taken at
- * most so many times, that gives a certain number?
+/* Whether elements share memory, as a bounded subset-sum problem: is a given number a sum of steps,
+ * each taken at most a given number of times?
  *
- * A tensor's elements lie at low + Σ step · index with steps > 0, once dims that run backwards are
- * counted from their other end. Two tensors meet where
+ * A tensor's elements lie at low + Σ step · index with steps > 0, if dims with negative strides are
+ * indexed from their other end. Two tensors share a byte where
  *
  *     low(a) + Σ step · index + i = low(b) + Σ step · index + j,    i, j bytes inside an element,
  *
- * and counting the right side's indices down instead of up puts all terms on the left. A tensor
- * meets itself where the difference of two of its elements, Σ step · z with |z| < dim and not all z
- * zero, is 0; the first z that is not zero may be taken to be positive.
+ * and replacing each index on the right by dim - 1 - index brings all terms to the left with
+ * positive steps. Two elements of one tensor share a byte where their difference, Σ step · z with
+ * |z| < dim and not all z zero, is 0; the first z that is not zero may be assumed to be positive.
  *
- * The largest step is chosen first: in layouts without overlap it mostly is larger than all others
- * together, so hardly more than one choice is left for each term. What such layouts are not may
- * take time that grows with the product of dims, so the search ends after SEARCH_MAX choices. */
+ * The search fixes the count of the largest step first. In most layouts without overlap each step
+ * is larger than the sum of all smaller ones, so hardly more than one count is possible per term.
+ * Other layouts may take time that grows with the product of the dims, so the search stops after
+ * SEARCH_MAX tries. */
 #include "runtime/parts_priv.h"
 
 #define SEARCH_MAX 20000
 #define TERMS_MAX (2 * LIMIT_RANK + 1)
 
 struct term {
-    uint64_t step, most; /* how often it may be taken */
+    uint64_t step, most; /* the largest number of times it may be taken */
 };
 
-/* Sums stay below 2^64: a tensor's steps reach less than 2^63 (tensor_check). */
+/* Sums stay below 2^64, since each tensor's steps span less than 2^63 bytes (tensor_check). */
 struct search {
     struct term terms[TERMS_MAX]; /* largest step first */
     uint32_t count;
-    uint64_t most[TERMS_MAX + 1];    /* what the terms from here on add up to at most */
-    uint64_t divisor[TERMS_MAX + 1]; /* what divides all steps from here on */
-    uint32_t left;                   /* choices */
+    uint64_t most[TERMS_MAX + 1];    /* largest sum of the terms from this one on */
+    uint64_t divisor[TERMS_MAX + 1]; /* common divisor of all steps from this one on */
+    uint32_t left;                   /* tries left */
 };
 
 static uint64_t common_divisor(uint64_t a, uint64_t b)
@@ -41,7 +42,7 @@ static uint64_t common_divisor(uint64_t a, uint64_t b)
     return a;
 }
 
-/* Keeps the order, and equal steps together. */
+/* Inserts a term in order; equal steps become one term. */
 static void add_term(struct search *search, uint64_t step, uint64_t most)
 {
     if (step == 0 || most == 0)
@@ -58,7 +59,7 @@ static void add_term(struct search *search, uint64_t step, uint64_t most)
     search->terms[at] = (struct term){step, most};
 }
 
-/* Whether terms from `at` on can give the sum. */
+/* Whether the terms from `at` on can give the sum. */
 static bool reach(struct search *search, uint32_t at, uint64_t sum)
 {
     if (sum == 0)
@@ -112,7 +113,8 @@ bool tensor_meets_itself(const struct tensor *tensor)
             continue;
         if (steps[first] == 0)
             return true;
-        /* z[first] = most - (times taken), the others times taken - (dim - 1). */
+        /* Substituted so that counts are ≥ 0: z[first] = most - count, the other z = count - (dim -
+         * 1). */
         struct search search = {.count = 0};
         uint64_t sum = most * magnitude(steps[first]);
         add_term(&search, magnitude(steps[first]), most - 1);
@@ -146,8 +148,10 @@ bool tensors_meet(const struct tensor *a, const struct tensor *b)
     struct search search = {.count = 0};
     add_steps(&search, a);
     add_steps(&search, b);
-    uint64_t sum = b->low - a->low + b->span_bytes - size_b; /* wraps to ≥ 0: spans meet */
-    /* Elements of one size that lie on one grid share all bytes or none. */
+    uint64_t sum = b->low - a->low + b->span_bytes - size_b; /* ≥ 0 modulo 2^64, since the spans
+                                                                overlap */
+    /* Elements of the same size at offsets that are multiples of it share all bytes or none; others
+     * need single bytes as steps. */
     if (size_a != size_b || (b->low - a->low) % size_a != 0) {
         add_term(&search, 1, size_a - 1 + size_b - 1);
         sum += size_b - 1;

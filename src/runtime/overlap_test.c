@@ -1,6 +1,6 @@
 #include "runtime/test_util.h"
 
-/* Room for all that the random layouts reach, and a tensor in it. */
+/* Memory for all random layouts, and a tensor in it. */
 #define BYTES 1024
 static char memory[BYTES];
 
@@ -23,7 +23,7 @@ static void make(struct layout *layout, uint32_t rank, DLDataType dtype, int64_t
     must(tensor_check(&dl, true, &layout->tensor, &err), &err);
 }
 
-/* Counts in used how many elements hold each byte; false: one does that another one held. */
+/* Counts in `used` the elements that cover each byte; false if one byte is covered twice. */
 static bool mark(const struct layout *layout, uint8_t *used)
 {
     const struct tensor *tensor = &layout->tensor;
@@ -60,13 +60,13 @@ static void draw_layout(struct layout *layout, uint32_t *seed)
         layout->shape[i] = (int64_t)draw(seed, 5);
         layout->strides[i] = (int64_t)draw(seed, 15) - 7;
     }
-    /* Often on the grid of the elements, sometimes beside it. */
+    /* Mostly at a multiple of the element size, sometimes not. */
     uint32_t dtype = draw(seed, 4);
     int64_t offset = BYTES / 2 + 8 * ((int64_t)draw(seed, 17) - 8);
     make(layout, rank, dtypes[dtype], offset + (draw(seed, 4) == 0 ? draw(seed, 8) : 0));
 }
 
-/* As counting every byte says. */
+/* The answer must equal that of counting every byte. */
 static void decides_small_layouts_exactly(void **state)
 {
     (void)state;
@@ -95,7 +95,7 @@ static void decides_small_layouts_exactly(void **state)
         assert_true(met[i] > 10000 && parted[i] > 10000);
 }
 
-/* A tensor far larger than memory: only addresses matter. */
+/* A tensor far larger than memory; only addresses are used. */
 static struct tensor large(struct layout *layout, uint32_t rank, const int64_t (*dims)[2],
                            int64_t offset)
 {
@@ -111,14 +111,14 @@ static void decides_large_interleaved_layouts(void **state)
 {
     (void)state;
     struct layout a, b;
-    /* Columns of one matrix in turn; then the same columns. */
+    /* Alternating columns of one matrix; then the same columns. */
     static const int64_t columns[][2] = {{100000, 2000}, {1000, 2}};
     struct tensor even = large(&a, 2, columns, 0), odd = large(&b, 2, columns, 4);
     assert_false(tensors_meet(&even, &odd));
     odd = large(&b, 2, columns, 8 * 2000 + 16);
     assert_true(tensors_meet(&even, &odd));
     assert_false(tensor_meets_itself(&even));
-    /* Rows in turn, one of them backwards and by columns. */
+    /* Alternating rows, one set of them transposed and with a negative stride. */
     static const int64_t rows[][2] = {{5000, 600}, {300, 1}},
                          turned[][2] = {{300, 1}, {5000, -600}};
     struct tensor upper = large(&a, 2, rows, 0),
@@ -126,7 +126,7 @@ static void decides_large_interleaved_layouts(void **state)
     assert_false(tensors_meet(&upper, &lower));
     lower = large(&b, 2, turned, 4 * (4999 * 600 + 299));
     assert_true(tensors_meet(&upper, &lower));
-    /* Channels of images, in parts of 3 and 5. */
+    /* Channels of images, in groups of 3 and 5. */
     static const int64_t three[][2] = {{64, 8 * 49}, {3, 49}, {7, 7}, {7, 1}};
     static const int64_t five[][2] = {{64, 8 * 49}, {5, 49}, {7, 7}, {7, 1}};
     struct tensor first = large(&a, 4, three, 0), second = large(&b, 4, five, 4 * 3 * 49);
@@ -139,8 +139,8 @@ static void gives_up_on_the_safe_side(void **state)
 {
     (void)state;
     struct layout a, b;
-    /* Apart, as listing all 6561 places of both shows, but steps of about one size say little about
-     * what the others can add up to. */
+    /* Disjoint, as comparing all 6561 elements of each shows; but with steps of nearly equal size
+     * the search cannot rule out sums early. */
     static const int64_t one[][2] = {
         {9, 199999999573}, {9, 182345678917}, {9, 173456789023}, {9, 161234567891}};
     static const int64_t other[][2] = {

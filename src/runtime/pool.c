@@ -1,13 +1,13 @@
 /* A pool of threads that serves one call at a time.
  *
- * The job is a ticket: generation, number of tasks and the next task to take, in one word. Whoever
- * wants a task advances the ticket by compare-and-swap, so a task of an old job cannot be taken for
- * one of the new, and who has taken one knows that the job's other fields stay until it is done:
- * the caller waits for all tasks. Tasks are taken by whoever comes first, which decides where but
- * not what they compute.
+ * A job is a ticket, one word with the generation, the number of tasks and the next task. A thread
+ * takes a task by advancing the ticket with compare-and-swap, so it cannot mistake a task of an old
+ * job for one of the new job. While it runs the task, the job's other fields do not change, because
+ * the caller waits for all tasks. Which thread runs a task varies, but not what the task computes.
  *
- * Threads spin for some microseconds before they sleep on a futex; nobody is woken when nobody
- * sleeps. After a fork the child has no threads: its callers run all tasks themselves. */
+ * Threads spin for some microseconds before they sleep on a futex; the wake-up call is skipped if
+ * no thread sleeps. After a fork the child has no threads, and its callers run all tasks
+ * themselves. */
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -24,7 +24,7 @@
 struct pool {
     pool_parallel *parallel;
     void *user;
-    pid_t owner; /* the process that has the threads */
+    pid_t owner; /* the process that the threads belong to */
     uint32_t thread_count;
     pthread_t *threads;
     pool_task *task;
@@ -57,7 +57,7 @@ static uint32_t ticket_next(uint64_t ticket)
     return (uint32_t)(ticket & 0xffff);
 }
 
-/* Takes and runs tasks until none is left. */
+/* Takes and runs tasks until no task is left. */
 static void drain(struct pool *pool)
 {
     uint64_t ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
@@ -72,7 +72,7 @@ static void drain(struct pool *pool)
     }
 }
 
-/* Until *word is another value. */
+/* Waits until *word differs from value. */
 static void wait_change(_Atomic uint32_t *word, uint32_t value, _Atomic uint32_t *sleepers)
 {
     for (int i = 0; i < SPINS; i++) {
@@ -146,8 +146,8 @@ static void run_alone(pool_task *task, void *argument, uint32_t count)
 void pool_run(struct pool *pool, pool_task *task, void *argument, uint32_t count)
 {
     if (count > 1 && pool->parallel) {
-        /* Tasks may still run elsewhere when the host's function is cancelled, on memory that the
-         * caller would take along. */
+        /* If the host's function were cancelled, tasks might still run on other threads and use
+         * memory that ends with the caller's stack. */
         int cancel;
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
         pool->parallel(pool->user, task, argument, count);

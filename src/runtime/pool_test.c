@@ -56,7 +56,7 @@ static void meet_task(void *argument, uint32_t index)
         sched_yield();
 }
 
-/* Ends only when three threads run at the same time. */
+/* Finishes only if three threads run at the same time. */
 static void runs_tasks_at_the_same_time(void **state)
 {
     (void)state;
@@ -135,7 +135,7 @@ static void one_piece_of_work_gets_a_stack(void **state)
     assert_int_equal(sigismember(&inside, SIGTERM), 1);
     assert_int_equal(sigismember(&after, SIGTERM), 0);
     sigemptyset(&inside);
-    assert_false(thread_run((size_t)1 << 60, note_signals, &inside)); /* more than there can be */
+    assert_false(thread_run((size_t)1 << 60, note_signals, &inside)); /* impossibly much stack */
     assert_int_equal(sigismember(&inside, SIGTERM), 0);
 }
 

@@ -1,8 +1,9 @@
-/* Params and what is computed from them.
+/* Params, and the buffers that are computed from them.
  *
- * A module owns a copy of its params, each 64-aligned, so that the package's bytes can go after
- * load and params can change. New values wait in module.pending until the next prepare, so native
- * code and the interpreter always see params and prepared buffers that belong together. */
+ * A module has its own copy of its params, each 64-aligned, so that the package's bytes can be
+ * freed after loading and params can change. New values wait in module.pending until the next
+ * prepare, so native code and the interpreter always see params and prepared buffers that belong
+ * together. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static bool copy_params(struct urza_module *module, struct error *err)
     return true;
 }
 
-/* Bytes of a prepared buffer, rounded. */
+/* The size of a prepared buffer in bytes, rounded up. */
 static bool prepared_size(const struct plan *plan, const struct plan_buffer *buffer, int64_t *out)
 {
     int64_t elements, bytes;
@@ -86,7 +87,7 @@ static void commit_pending(struct urza_module *module)
     }
 }
 
-/* One prepare launch; all its dims are constants (plan_parse). */
+/* Sizes one prepare launch; all its dims are constants (plan_parse checks it). */
 static bool size_launch(const struct urza_module *module, const struct plan_launch *launch,
                         struct shape_launch *out, int64_t *out_scratch_bytes, struct error *err)
 {

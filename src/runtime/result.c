@@ -1,5 +1,6 @@
-/* Results: made when none is free and kept for the next call. The pool is not a part of the module,
- * because hosts may hold results longer than that: whoever gives up the last reference frees it. */
+/* Results: a new one is made when none is free, and it is reused after its release. The pool is not
+ * part of the module, because hosts may hold results longer than the module: the last reference
+ * that is released frees it. */
 #include <stdlib.h>
 
 #include "runtime/runtime_priv.h"
@@ -19,7 +20,8 @@ static void unref(struct result_pool *pool)
     uint32_t count = atomic_load(&pool->stack.count);
     for (uint32_t i = 0; i < count; i++) {
         struct urza_result *result = (struct urza_result *)pool->stack.items[i];
-        if (!result) /* a fork came between its number and itself */
+        if (!result) /* another thread had registered the index but not stored the result when the
+                        process forked */
             continue;
         free(result->memory);
         free(result);
@@ -44,7 +46,7 @@ struct urza_result *result_take(struct result_pool *pool, size_t size, struct er
             return NULL;
         }
         result->pool = pool;
-        /* One beyond the number that is kept lives only until its release. */
+        /* If the pool is full the result is not registered, and is freed on its release. */
         stack_register(&pool->stack, &result->pooled);
     }
     atomic_fetch_add(&pool->references, 1);

@@ -1,10 +1,10 @@
-/* What the parts of the runtime share.
+/* Shared by the files of the runtime.
  *
- * A module is immutable after load but for the shape cache, the pools of contexts and results, and
- * its statistics; those are shared by atomics. A call takes a context, which is its own until it
- * puts it back. Only loading, a shape seen for the first time and the interpreter allocate. Nothing
- * takes a lock, which the child of a fork could find locked for ever. Every allocation may fail and
- * is checked. */
+ * After loading a module is immutable, except for the shape cache, the pools of contexts and
+ * results, and its statistics, which are accessed by atomics. A call takes a context from the pool
+ * and has it to itself until it puts it back. Only loading, a shape seen for the first time and the
+ * interpreter allocate. There are no locks, since the child of a fork could find one locked for
+ * ever. Every allocation may fail and is checked. */
 #ifndef URZA_RUNTIME_PRIV_H
 #define URZA_RUNTIME_PRIV_H
 
@@ -13,41 +13,42 @@
 
 #define SHAPE_SETS 64
 #define SHAPE_WAYS 8
-/* Launches of less estimated work (scalar operations) are not worth waking a thread for. */
+/* Launches of less estimated work (in scalar operations) run on the calling thread, since waking
+ * another costs more. */
 #define PARALLEL_WORK ((int64_t)1 << 17)
 
-/* One launch at one shape. */
+/* One launch at one shape of the inputs. */
 struct shape_launch {
     urza_kernel_fn *kernel;
     uint32_t number;     /* as in urza_span */
-    uint32_t first_slot; /* of its pointer table in the context's */
-    uint32_t chunks;     /* 1: the caller alone */
+    uint32_t first_slot; /* index of its first pointer in the context's table */
+    uint32_t chunks;     /* 1: runs on the calling thread only */
     int64_t extent;      /* > 0 */
     size_t scratch_stride;
 };
 
-/* All that follows from input shapes; immutable once published. Without a plan, or where sizes do
- * not fit, reason says why calls are interpreted. */
+/* Everything that follows from the input shapes; immutable once published. Without a plan, or where
+ * sizes do not fit, `reason` says why calls are interpreted. */
 struct shape_entry {
     uint64_t hash;
     const char *reason; /* NULL: native */
-    int64_t *key;       /* input shapes one behind the other: module.key_count */
+    int64_t *key;       /* input shapes, concatenated; module.key_count dims */
     int64_t *dims;      /* values of the named dims */
     int64_t (*output_shapes)[LIMIT_RANK];
     size_t *output_bytes;
-    struct shape_launch *launches; /* those with iterations */
+    struct shape_launch *launches; /* only launches with iterations */
     uint32_t launch_count;
     size_t *temp_offsets;  /* by buffer of the plan */
-    size_t memory_bytes;   /* temporaries, and scratch behind them */
+    size_t memory_bytes;   /* temporaries, followed by scratch memory */
     size_t scratch_offset; /* = bytes of temporaries */
     uint64_t intermediate_bytes;
-    struct shape_entry *older; /* in the list of retired ones */
+    struct shape_entry *older; /* next in the list of retired entries */
 };
 
 struct shape_cache {
-    _Atomic uint64_t hashes[SHAPE_SETS][SHAPE_WAYS]; /* a hint: saves looking at the entry */
+    _Atomic uint64_t hashes[SHAPE_SETS][SHAPE_WAYS]; /* a hint that saves reading the entry */
     struct shape_entry *_Atomic entries[SHAPE_SETS][SHAPE_WAYS];
-    _Atomic uint8_t oldest[SHAPE_SETS]; /* way to replace next, modulo SHAPE_WAYS */
+    _Atomic uint8_t oldest[SHAPE_SETS]; /* the way to replace next, modulo SHAPE_WAYS */
     struct shape_entry *_Atomic retired;
 };
 
@@ -55,12 +56,13 @@ struct context_stats {
     _Atomic uint64_t calls, native_calls, fallback_calls, launches, shape_misses, copied_inputs;
 };
 
-/* What one call works with. The owner alone touches it, but for entry and stats, which others
- * read. entry keeps what it points at alive (shapes.c), also between calls. */
+/* The working memory of one call. Only the owner accesses it, except for entry and stats, which
+ * other threads read. The shape entry that `entry` points to is not freed (shapes.c), also between
+ * calls. */
 struct call_context {
     struct pooled pooled;
     struct shape_entry *_Atomic entry;
-    bool table_filled; /* table holds what entry and memory ask for */
+    bool table_filled; /* the table matches the current entry and memory */
     char *memory;
     size_t memory_bytes;
     char *staging; /* dense copies of strided tensors */
@@ -73,12 +75,12 @@ struct call_context {
     struct context_stats stats;
 };
 
-/* The results of one module. The module and each result that the host holds count as a reference,
- * so a result may be released after its module was unloaded. */
+/* The results of one module. The module and each result that the host holds count as references, so
+ * a result may be released after its module was unloaded. */
 struct result_pool {
     struct stack stack;
     _Atomic uint32_t references;
-    _Atomic bool unloaded; /* nobody takes any more: memory is freed at once */
+    _Atomic bool unloaded; /* no more results are taken: released memory is freed at once */
 };
 
 struct urza_result {
@@ -88,12 +90,12 @@ struct urza_result {
     size_t memory_bytes;
 };
 
-/* Where an input's or output's pointer goes in a context's table. */
+/* The slot of a context's table that gets the pointer of an input or output. */
 struct slot_patch {
     uint32_t slot, tensor;
 };
 
-/* Launches are noted while spans is not NULL. */
+/* Launches are recorded while spans is not NULL. */
 struct trace {
     urza_span *spans;
     uint32_t room;
@@ -101,16 +103,16 @@ struct trace {
 };
 
 struct urza_module {
-    struct arena arena; /* written while loading only */
+    struct arena arena; /* only written while loading */
     struct package_contents package;
 
-    const struct package_target *target; /* NULL: interpreted, for this reason: */
+    const struct package_target *target; /* NULL: calls are interpreted, for this reason: */
     const char *reason;
     struct image image;
     urza_kernel_fn **kernels; /* by index in the target's table */
     struct pool *pool;
     uint32_t threads;
-    uint32_t chunks; /* of every launch; 0: as it pays */
+    uint32_t chunks; /* of every launch; 0: chosen by launch_chunks */
     void (*on_event)(void *user, const urza_event *event);
     void *user;
 
@@ -118,8 +120,8 @@ struct urza_module {
     void **params;  /* by param */
     void **pending; /* by param: values set but not prepared yet; NULL: none */
     char *prepared_memory;
-    void **fixed;          /* by buffer of the plan: params and prepared ones; NULL: others */
-    uint32_t slot_count;   /* arguments of all forward launches */
+    void **fixed;          /* by buffer of the plan: params and prepared buffers; NULL for others */
+    uint32_t slot_count;   /* arguments of all forward launches together */
     uint32_t *slot_buffer; /* by slot */
     struct slot_patch *patches;
     uint32_t patch_count;
@@ -133,23 +135,24 @@ struct urza_module {
     struct stack contexts;
     struct result_pool *results;
     _Atomic uint64_t arena_bytes, intermediate_bytes;
-    const char *_Atomic last_fallback; /* reason, as old as the module; NULL: none yet */
+    const char *_Atomic last_fallback; /* the reason, which lives as long as the module; NULL: none
+                                          yet */
 };
 
 /* load.c */
 bool module_load(const void *bytes, size_t size, const urza_load_options *options,
                  struct urza_module **out, struct error *err);
 
-/* prepare.c: memory of params and prepared buffers, and the launches that fill the latter. */
+/* prepare.c: memory of params and prepared buffers, and the launches that fill prepared buffers. */
 bool prepare_init(struct urza_module *module, struct error *err);
-bool prepare_run(struct urza_module *module, struct error *err); /* ERR_NOMEM: nothing happened */
+bool prepare_run(struct urza_module *module, struct error *err); /* ERR_NOMEM: no change */
 void prepare_release(struct urza_module *module);
 
 /* context.c */
 struct call_context *context_take(struct urza_module *module, struct error *err);
 void context_put(struct urza_module *module, struct call_context *context);
 bool context_reserve_staging(struct call_context *context, size_t size, struct error *err);
-/* Memory and a filled pointer table for the context's entry. */
+/* Ensures memory and a filled pointer table for the context's entry. */
 bool context_ready(const struct urza_module *module, struct call_context *context,
                    struct error *err);
 void contexts_release(struct urza_module *module);
@@ -157,39 +160,41 @@ void contexts_release(struct urza_module *module);
 /* result.c */
 struct result_pool *results_new(void); /* NULL: no memory */
 struct urza_result *result_take(struct result_pool *pool, size_t size, struct error *err);
-void result_put(struct urza_result *result); /* any thread, also after results_unload */
+void result_put(struct urza_result *result); /* from any thread, also after results_unload */
 void results_unload(struct result_pool *pool);
-/* Statistics have one writer, so adding needs no locked instruction. */
+/* Each statistic has one writer, so adding needs no locked instruction. */
 static inline void stat_add(_Atomic uint64_t *stat, uint64_t amount)
 {
     atomic_store_explicit(stat, atomic_load_explicit(stat, memory_order_relaxed) + amount,
                           memory_order_relaxed);
 }
 
-/* shapes.c: the entry for context.key; it stays valid while the context points at it. Fails
- * with ERR_INPUT (guards), ERR_LIMIT (an output that cannot be), ERR_NOMEM. */
+/* shapes.c: the entry for context.key; it stays valid while the context points to it. ERR_INPUT
+ * (guards), ERR_LIMIT (an output that is too large), ERR_NOMEM. */
 const struct shape_entry *shapes_find(struct urza_module *module, struct call_context *context,
                                       struct error *err);
 void shapes_release(struct urza_module *module);
 
-/* shape_entry.c: makes an entry; context.given holds the inputs' shapes. */
+/* shape_entry.c: makes an entry; context.given must hold the inputs' shapes. */
 struct shape_entry *shape_entry_new(struct urza_module *module, const struct call_context *context,
                                     uint64_t hash, struct error *err);
 
-/* shape_entry.c: how many chunks a launch is split into: as many as the host asked for, else cheap
- * ones stay with the caller, and others are shared by the threads. dims: as the plan has them. */
+/* shape_entry.c: into how many chunks a launch is split. The host's number, if it set one; else 1
+ * for cheap launches, and otherwise enough to share them among the threads. dims: as in the
+ * plan. */
 uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
                        const int64_t *dims, int64_t extent, int64_t scratch_stride);
-/* execute.c: all forward launches of the context's entry. Cannot fail. */
+/* execute.c: runs all forward launches of the context's entry. Cannot fail. */
 void execute(struct urza_module *module, struct call_context *context);
 void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,
                 const int64_t *dims, char *scratch);
 
-/* fallback.c: the same by the interpreter, from and to context.data; counts and reports. */
+/* fallback.c: runs the graph in the interpreter, from and to context.data; counts and reports the
+ * call. */
 bool fallback_run(struct urza_module *module, struct call_context *context, const char *reason,
                   struct error *err);
 
-/* api.c: copies *from to *err when the call failed; gives the public code. */
+/* api.c: copies *from to *err if the call failed; returns the public code. */
 int public_result(bool ok, const struct error *from, urza_error *err);
 
 #endif

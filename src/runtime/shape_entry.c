@@ -1,8 +1,8 @@
-/* What follows from the shapes of the inputs: values of the named dims, shapes of the outputs,
- * sizes and places of temporaries, extents of launches. One block holds it all.
+/* Computes everything that follows from the shapes of the inputs: values of the named dims, shapes
+ * of the outputs, sizes and offsets of temporaries, extents of launches. All of it is in one block.
  *
- * Input that the graph does not allow is an error. What the graph allows and the plan cannot
- * express in 63 bits makes an entry with a reason: such calls are interpreted. */
+ * Inputs that the graph does not allow are an error. Where the graph allows them, but sizes of the
+ * plan do not fit in 63 bits, the entry gets a reason, and such calls are interpreted. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 #define CHUNKS_PER_THREAD 4
 #define FINER_SCRATCH_BYTES \
-    ((int64_t)4 << 20) /* for all chunks of a launch; more is not worth it */
+    ((int64_t)4 << 20) /* limit on scratch memory of all chunks of a launch for splitting finer */
 
 static const char too_large[] = "sizes of the plan do not fit";
 
@@ -55,7 +55,8 @@ static bool fill_output(const struct graph *graph, struct shape_entry *entry, ui
     return true;
 }
 
-/* A size of the plan at these dims, in units of unit bytes, rounded; false when it does not fit. */
+/* Evaluates a size of the plan at these dims, in units of `unit` bytes, and rounds it up; false
+ * when it does not fit. */
 static bool plan_size(const struct plan *plan, dim_id dim, const int64_t *dims, int64_t unit,
                       int64_t *out)
 {
@@ -88,7 +89,7 @@ static bool place_temps(const struct plan *plan, struct shape_entry *entry,
     return true;
 }
 
-/* Places temporaries; ERR_NOMEM when there is no room to think. */
+/* Places temporaries; ERR_NOMEM when there is no memory for the working arrays. */
 static bool lay_out_temps(const struct plan *plan, struct shape_entry *entry, bool *out_fits,
                           struct error *err)
 {
@@ -103,8 +104,9 @@ static bool lay_out_temps(const struct plan *plan, struct shape_entry *entry, bo
     return ok || fail(err, ERR_NOMEM, "no memory to lay out temporaries");
 }
 
-/* Several chunks for each thread, where they are worth it: iterations need not take equally long,
- * those of a last block of few rows for instance, and whoever is done takes the next chunk. */
+/* Splits a launch into several chunks per thread if the chunks are large enough: iterations may
+ * take different times (a last block of few rows, for instance), and a thread that is done takes
+ * the next chunk. */
 static uint32_t count_finer(const struct urza_module *module, int64_t work, int64_t extent,
                             int64_t scratch_stride)
 {
@@ -123,7 +125,8 @@ uint32_t launch_chunks(const struct urza_module *module, const struct plan_launc
         return extent < module->chunks ? (uint32_t)extent : module->chunks;
     if (module->threads == 1 || extent <= 1)
         return 1;
-    /* What is asked for, where that is known: the estimate counts blocks of rows as full. */
+    /* The exact number of operations where it is known: the estimate counts partial blocks of rows
+     * as full. */
     dim_id operations = launch->asked != DIM_NONE ? launch->asked : launch->work;
     if (!dim_eval(module->target->plan.dims, operations, dims, &work))
         work = INT64_MAX;

@@ -1,20 +1,22 @@
-/* The shape cache: a set-associative table of immutable entries, read and written without a lock: a
- * lock that some thread holds while another one forks would stay locked in the child.
+/* The shape cache: a set-associative table of immutable entries, read and written without locks,
+ * since a lock that one thread holds while another forks would stay locked in the child.
  *
- * Entries are replaced, so a reader must keep the one it uses from being freed. Each context points
- * at its entry; that pointer is the reader's claim (a hazard pointer), and it stays when the call
- * is over, so that the next call with the same shapes compares its key and is done.
+ * Entries are replaced, so a reader must prevent the one it uses from being freed. Each context
+ * points to its entry; that pointer is a hazard pointer, called the context's claim. It is not
+ * cleared after the call, so that the next call with the same shapes only has to compare the key.
  *
- * 1. A reader claims an entry, then looks again whether the slot still holds it. Only then does it
- *    read the entry.
- * 2. A writer first takes an entry out of its slot, then puts it on the retired list. Whoever frees
- *    takes the whole list, so that each entry is in one thread's hands, and looks at all claims
- *    after that. Both orders are sequentially consistent, so one of the two sees the other.
- * 3. What is claimed goes back to the retired list for the next writer; there is at most one such
- *    entry for each context.
- * 4. Threads that lay out the same shape at the same time may each publish an entry, and writers of
- *    one slot may leave it with another's hash. Either costs laying a shape out once more. In the
- *    child of a fork what other threads had in hand is lost memory, and nothing worse. */
+ * 1. A reader claims an entry, then checks that the slot still holds it. Only then does it read the
+ *    entry.
+ * 2. A writer first removes an entry from its slot, then puts it on the retired list. A thread that
+ *    frees entries takes the whole list, so that it alone has them, and then reads all claims.
+ *    These operations are sequentially consistent, so either the reader sees the slot change or the
+ *    freeing thread sees the claim.
+ * 3. Claimed entries go back to the retired list for the next writer; there is at most one for each
+ *    context.
+ * 4. Threads that lay out the same shape at the same time may each publish an entry, and two
+ *    writers of one slot may leave the entry of one with the hash of the other. Either only costs
+ *    laying out a shape again. In the child of a fork, entries that other threads had taken are
+ *    leaked, but nothing else happens. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +35,7 @@ static void claim(struct call_context *context, struct shape_entry *entry)
     context->table_filled = false;
 }
 
-/* The claimed entry of the set that has the context's key, NULL when there is none. */
+/* Finds and claims the entry in the set with the context's key; NULL when there is none. */
 static struct shape_entry *find_in_set(struct urza_module *module, struct call_context *context,
                                        uint64_t hash, uint32_t set)
 {
@@ -86,7 +88,7 @@ static void free_unclaimed(struct urza_module *module)
     }
 }
 
-/* Puts entry in the place of the oldest of its set. */
+/* Replaces the oldest entry of the set. */
 static void publish(struct urza_module *module, struct shape_entry *entry, uint32_t set)
 {
     struct shape_cache *cache = &module->shapes;
@@ -98,7 +100,8 @@ static void publish(struct urza_module *module, struct shape_entry *entry, uint3
     free_unclaimed(module);
 }
 
-/* Lays out a new shape; of two threads that do so the first one mostly wins. */
+/* Makes an entry for a new shape; if another thread has published one meanwhile, that one is
+ * used. */
 static struct shape_entry *add_entry(struct urza_module *module, struct call_context *context,
                                      uint64_t hash, uint32_t set, struct error *err)
 {

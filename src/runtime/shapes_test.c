@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MANY_SHAPES 3000 /* several times what the cache holds */
+#define MANY_SHAPES 3000 /* several times the capacity of the cache */
 
 static void remembers_shapes(void **state)
 {
@@ -28,7 +28,7 @@ static void forgets_the_oldest(void **state)
     uint32_t retired = 0;
     for (struct shape_entry *entry = module->shapes.retired; entry; entry = entry->older)
         retired++;
-    assert_true(retired <= 1); /* what the one context points at */
+    assert_true(retired <= 1); /* the entry that the one context claims */
     urza_unload(module);
 }
 
@@ -41,7 +41,7 @@ static void *call_often(void *argument)
 {
     const struct caller *caller = argument;
     for (uint32_t i = 0; i < 4000; i++) {
-        /* Shapes that all threads use, among many that push each other out. */
+        /* A few shapes that all threads use, among many that evict each other. */
         int64_t rows = i % 3 == 0 ? i % 17 : (i * 7919 + caller->number * 101) % MANY_SHAPES;
         test_call(caller->module, rows % 200 + (i % 5 == 0 ? rows : 0));
     }
@@ -86,7 +86,7 @@ static void *lay_out_until_told(void *argument)
     return NULL;
 }
 
-/* The child calls with shapes that are new to it, old ones, all it can ask, and goes. */
+/* The child calls with new and old shapes, uses all queries, and exits. */
 static void use_and_leave(urza_module *module)
 {
     alarm(20);
@@ -112,7 +112,7 @@ static void a_child_calls_though_threads_laid_out_shapes(void **state)
     urza_load_options options = {.trust = URZA_TRUST_ALLOW_UNSIGNED, .threads = 3};
     struct layer layer = {.module = test_load("4*B", &options)};
     struct error e;
-    for (int i = 0; i < CONTEXTS; i++) /* each is looked at when a shape is published */
+    for (int i = 0; i < CONTEXTS; i++) /* all contexts are checked when a shape is published */
         assert_non_null(context_take(layer.module, &e));
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, lay_out_until_told, &layer), 0);
@@ -148,7 +148,7 @@ static void *take_and_put(void *argument)
     return NULL;
 }
 
-/* Nothing on the stack has two owners or gets lost. */
+/* No item on the stack is taken twice or lost. */
 static void the_stack_gives_each_item_once(void **state)
 {
     (void)state;

@@ -1,6 +1,7 @@
-/* Treiber's stack over indices: the head carries a count of changes beside the index, so that a
- * head that went away and came back is not taken for unchanged. Objects are never freed while the
- * stack is in use, so reading the link of one that somebody else just took is harmless. */
+/* Treiber's stack over indices. The head holds a count of changes beside the index, which prevents
+ * the ABA problem: a head that was taken and put back is not mistaken for an unchanged one. Objects
+ * are never freed while the stack is in use, so reading the link of an object that another thread
+ * has just taken is harmless. */
 #include "runtime/parts_priv.h"
 
 #define CHANGE ((uint64_t)1 << 32)
@@ -40,7 +41,7 @@ bool stack_register(struct stack *stack, struct pooled *item)
             return false;
     } while (!atomic_compare_exchange_weak(&stack->count, &index, index + 1));
     item->number = index + 1;
-    /* Sequentially consistent: shapes.c relies on a registered context being seen. */
+    /* Sequentially consistent: shapes.c relies on seeing every registered context. */
     atomic_store(&stack->items[index], item);
     return true;
 }

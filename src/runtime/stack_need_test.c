@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #define PROMISED ((size_t)16 << 10)
-#define ROOM ((size_t)1 << 20) /* more than anything here takes */
+#define ROOM ((size_t)1 << 20) /* more stack than anything here takes */
 
-/* Dims that take much stack to read: quotients in each other, and maxima. */
+/* Dims that take much stack to parse: nested quotients, and maxima. */
 static const char quotients[] =
     "4*B + ((6*(2*((6*((2*(((7*(6*((((7*((4*((5*((6*((4*((6*((3*((3*(4*B)//3*3 + 3)//3)//4*4 + "
     "4)//3)//3*3 + 3)//6)//3*3 + 3)//4)//9*9 + 9)//6)//4*4 + 4)//5)//1*1 + 1)//4)//6*6 + 6)//7 + "
@@ -57,7 +57,8 @@ static void *unload(void *argument)
     return NULL;
 }
 
-/* On a stack of so many bytes, with a page below it that nobody may touch. How much was used. */
+/* Runs work on a stack of this size with an inaccessible page below it, and returns how much stack
+ * was used. */
 static size_t run_on(size_t stack_bytes, void *(*work)(void *), void *argument)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -85,7 +86,7 @@ static void check_package(const char *temp_elements, const char *target)
 {
     struct job job = {.target = target};
     test_package_make(&job.package, temp_elements, NULL);
-    size_t start = run_on(ROOM, nothing, NULL); /* what a thread needs to be one */
+    size_t start = run_on(ROOM, nothing, NULL); /* what starting a thread takes */
     run_on(start + PROMISED, load, &job);
     run_on(start + PROMISED, call, &job);
     run_on(start + PROMISED, unload, &job);

@@ -1,5 +1,5 @@
-/* Nothing a host puts into a DLTensor is believed: sizes are computed with overflow checks, and
- * what is not plain dense memory is marked as to be copied. */
+/* Nothing in a host's DLTensor is trusted: sizes are computed with overflow checks, and tensors
+ * that are not plain dense memory are marked to be copied. */
 #include <inttypes.h>
 
 #include "base/checked.h"
@@ -35,8 +35,8 @@ static enum dtype dtype_of(DLDataType given)
     return DTYPE_NONE;
 }
 
-/* Elements and dense bytes of the shape. Dims of 0 do not hide an overflow of the others: strides
- * are computed from them too. */
+/* Counts elements and dense bytes of the shape. Dims of 0 do not excuse an overflow of the others,
+ * since strides are computed from them too. */
 static bool measure(struct tensor *tensor, struct error *err)
 {
     int64_t elements = 1, bytes;
@@ -75,13 +75,13 @@ void tensor_steps(const struct tensor *tensor, int64_t steps[LIMIT_RANK])
 {
     int64_t size = (int64_t)dtype_bytes(tensor->dtype), dense = size;
     for (uint32_t i = tensor->rank; i-- > 0;) {
-        bool moves = tensor->shape[i] > 1; /* or its stride may be anything */
+        bool moves = tensor->shape[i] > 1; /* the stride of a dim of size 1 may be anything */
         steps[i] = !moves ? 0 : tensor->strides ? tensor->strides[i] * size : dense;
         dense *= tensor->shape[i];
     }
 }
 
-/* The farthest element must be addressable, or the copy would wander off. */
+/* Strides must be small enough that the offset of the farthest element does not overflow. */
 static bool check_strides(const struct tensor *tensor, struct error *err)
 {
     int64_t size = (int64_t)dtype_bytes(tensor->dtype);
@@ -96,7 +96,7 @@ static bool check_strides(const struct tensor *tensor, struct error *err)
     return true;
 }
 
-/* Where the memory lies: nothing of it may be behind the end of all addresses. */
+/* Computes the range of addresses, which must not wrap around the end of the address space. */
 static bool check_span(struct tensor *tensor, struct error *err)
 {
     if (tensor->elements == 0)
@@ -105,7 +105,7 @@ static bool check_span(struct tensor *tensor, struct error *err)
     size_t below = 0, above = dtype_bytes(tensor->dtype), low, end;
     tensor_steps(tensor, steps);
     for (uint32_t i = 0; i < tensor->rank; i++) {
-        int64_t reach = steps[i] * (tensor->shape[i] - 1); /* all of them: below 2^63 */
+        int64_t reach = steps[i] * (tensor->shape[i] - 1); /* the sum over all dims is below 2^63 */
         if (reach < 0)
             below += (size_t)-reach;
         else

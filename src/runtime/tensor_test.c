@@ -163,7 +163,7 @@ static void dtypes_go_both_ways(void **state)
     }
 }
 
-/* Every element size, strides forward, backward and permuted: there and back. */
+/* Every element size with forward, backward and permuted strides, copied both ways. */
 static void copies_keep_every_element(void **state)
 {
     (void)state;

@@ -1,13 +1,13 @@
-/* What the tests of this folder share: a small package with machine code written by hand, so that
- * no compiler is needed.
+/* Shared by the tests of this folder: a small package with handwritten machine code, so that no
+ * compiler is needed.
  *
  *     y = (x + 2w) + x,  s = (x + 2w) + (x + 2w)     x f32[B, 4], w f32[4]
  *
- * 2w is prepared; x + 2w is a temporary, and goes through scratch memory. */
+ * 2w is a prepared buffer; x + 2w is a temporary, computed in scratch memory. */
 #ifndef URZA_RUNTIME_TEST_UTIL_H
 #define URZA_RUNTIME_TEST_UTIL_H
 
-/* cmocka wants these first. */
+/* cmocka.h needs these before it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +29,7 @@ static inline void must(bool ok, const struct error *err)
         TEST_FAILED("%s: %s: %s", error_name(err->code), err->place, err->message);
 }
 
-/* The same for the public functions. */
+/* As must_fail, for the public functions. */
 static inline void must_give(int code, enum error_code expected, const urza_error *err,
                              const char *text)
 {
@@ -158,7 +158,7 @@ static inline void test_package_free(struct test_package *package)
     arena_release(&package->arena);
 }
 
-/* Loads the package; options NULL: unsigned ones allowed. */
+/* Loads the package; options NULL: unsigned packages are allowed. */
 static inline urza_module *test_load(const char *temp_elements, const urza_load_options *options)
 {
     urza_load_options allow = {.trust = URZA_TRUST_ALLOW_UNSIGNED};
@@ -173,7 +173,7 @@ static inline urza_module *test_load(const char *temp_elements, const urza_load_
     return module;
 }
 
-/* A tensor with the memory of its dims; f32[rows, 4] unless changed. */
+/* A tensor and the memory of its shape and strides; f32[rows, 4] unless changed. */
 struct test_tensor {
     DLTensor dl;
     int64_t shape[8];
@@ -208,7 +208,7 @@ static inline float test_s(int64_t i)
     return h + h;
 }
 
-/* One call with `rows` rows in fresh dense memory; checks every element. */
+/* One call with `rows` rows in newly allocated dense memory; checks every element. */
 static inline void test_call(urza_module *module, int64_t rows)
 {
     size_t count = (size_t)rows * 4;

@@ -1,4 +1,4 @@
-/* Threads of the runtime. They take no signals: those are the host's threads' business. */
+/* Threads of the runtime. They block all signals, so that the host's threads handle them. */
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
@@ -6,7 +6,8 @@
 
 #include "runtime/parts_priv.h"
 
-#define FIRST_STACK_MAX ((size_t)64 << 20) /* the system keeps twice that free below its top */
+/* The system keeps twice that free below the first thread's stack. */
+#define FIRST_STACK_MAX ((size_t)64 << 20)
 #define PAGE_BYTES 4096
 
 bool thread_start(pthread_t *out, const pthread_attr_t *attributes, void *(*work)(void *),
@@ -21,8 +22,9 @@ bool thread_start(pthread_t *out, const pthread_attr_t *attributes, void *(*work
     return ok;
 }
 
-/* The first thread's stack lies below the strings that the program was started with, and far above
- * everything else. pthread_getattr_np would read all of /proc/self/maps for it. */
+/* The first thread's stack lies just below the strings that the program was started with, and far
+ * above everything else. pthread_getattr_np would have to read all of /proc/self/maps to find
+ * it. */
 static size_t first_stack_left(uintptr_t here)
 {
     uintptr_t top = getauxval(AT_EXECFN);
@@ -35,7 +37,8 @@ static size_t first_stack_left(uintptr_t here)
     return used < most ? most - used : 0;
 }
 
-/* Hosts may run on stacks that are none of the thread's (coroutines): then nothing is known. */
+/* 0 where the host runs on a stack that is not the thread's (a coroutine's), since its bounds are
+ * unknown. */
 size_t thread_stack_left(void)
 {
     pthread_attr_t attributes;

@@ -1,14 +1,14 @@
-/* Jobs for blueprints that were submitted to the catalogue. */
+/* Makes jobs for blueprints that were submitted to the catalogue. */
 #include <string.h>
 
 #include "registry/queue.h"
 #include "server/ask.h"
 #include "server/feeder.h"
 
-#define ADOPTED_MOST 64 /* at a time */
+#define ADOPTED_MOST 64 /* at once */
 
-/* A job for a blueprint that was submitted, with the hints that stand for none. What is compiled is
- * what stands in its source, so that object's digest is that of the content. */
+/* Adds a job for a submitted blueprint, with the default hints. Its source is compiled as it is
+ * stored, so the object's digest serves as the digest of the content. */
 static bool adopt(struct server *server, const struct blueprint_record *blueprint,
                   struct arena *arena, struct error *err)
 {
@@ -26,7 +26,7 @@ static bool adopt(struct server *server, const struct blueprint_record *blueprin
     if (!queue_add(server->queue, wanted, arena, &job, &joined, err))
         return false;
     if (strcmp(job->blueprint, blueprint->head.id) != 0)
-        return true; /* somebody else's, for the same content: after it */
+        return true; /* another client's job for the same content: wait until it has ended */
     const struct setting setting = {.kind = RECORD_blueprint,
                                     .id = blueprint->head.id,
                                     .status = "COMPILING",

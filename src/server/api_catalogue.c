@@ -1,4 +1,4 @@
-/* /api/v1 and /internal/v1: what the catalogue knows, and what clients may change of it. */
+/* /api/v1 and /internal/v1: reading the catalogue, and the changes that clients may make. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +43,7 @@ static bool has_controls(const char *text)
     return *text != '\0';
 }
 
-/* A body's words as a list of the catalogue: ",a,b,". */
+/* Converts a JSON array of words to a list of the catalogue: ",a,b,". */
 static bool take_tags(const json_t *object, struct arena *arena, const char **out,
                       struct error *err)
 {
@@ -146,7 +146,7 @@ enum handled route_blueprint_history(struct request *request, struct error *err)
     return list_records(request, RECORD_change, &fixed, 1, err);
 }
 
-/* An id that a path can name, and every shell and log shows as it is. */
+/* An id that can be part of a path, and needs no escaping in shells and logs. */
 static bool check_id(const char *id, struct error *err)
 {
     size_t length = strlen(id);
@@ -239,7 +239,7 @@ static void forget(struct server *server, const char *kernel)
     shelf_forget(server->packages, kernel);
 }
 
-/* status, tags: NULL where they stay. */
+/* status, tags: NULL leaves them unchanged. */
 static bool change_kernel(struct request *request, const char *id, const char *status,
                           const char *reason, const char *tags, struct error *err)
 {
@@ -390,7 +390,8 @@ enum handled route_set_alias(struct request *request, struct error *err)
         ok = fail(err, ERR_JSON, "field 'kernel' is empty");
     ok = ok && registry_set_alias(server->registry, request->args[0], kernel, request->client, err);
     request_drop_json(request);
-    shelf_forget(server->packages, NULL); /* which of them the name brought is not known */
+    shelf_forget(server->packages, NULL); /* all entries, since those found by this name are not
+                                             known */
     const void *record = ok ? find(request, RECORD_alias, request->args[0], err) : NULL;
     return record ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;
 }
@@ -405,7 +406,7 @@ enum handled route_drop_alias(struct request *request, struct error *err)
     return ok ? reply_record(request, 200, RECORD_alias, record) : HANDLED_FAILED;
 }
 
-/* What happened. */
+/* History. */
 
 enum handled route_compilations(struct request *request, struct error *err)
 {

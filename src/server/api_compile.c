@@ -3,7 +3,7 @@
  *   bytes ─ digest ─► answers (memory) ─► parsed ─ key ─► answers ─► catalogue ─► pool
  *              level 1                         level 2       level 3      miss
  *
- * What is found farther right is kept farther left. */
+ * An answer found at one level is stored in the levels left of it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,9 @@
 #include "server/pool.h"
 
 #define BATCH_MOST 256
-#define HASHED_AT_ONCE ((size_t)256 << 10) /* bytes of a body: a tenth of a millisecond or two */
+/* Larger bodies are not hashed on the connection's thread: this takes a tenth of a millisecond
+ * or two. */
+#define HASHED_AT_ONCE ((size_t)256 << 10)
 
 /* One compilation that a request asks for. */
 struct wish {
@@ -24,7 +26,7 @@ struct wish {
     uint32_t priority;
     uint8_t bytes_key[SHA256_BYTES]; /* level 1 */
     bool has_bytes_key;
-    uint64_t epoch; /* of answers, before anything was looked up */
+    uint64_t epoch; /* of answers, from before the first look-up */
 };
 
 static void digest_body(const struct request *request, uint8_t out[SHA256_BYTES])
@@ -35,7 +37,7 @@ static void digest_body(const struct request *request, uint8_t out[SHA256_BYTES]
 static void key_bytes(const char *hex, uint8_t out[SHA256_BYTES])
 {
     hex_decode(hex, out, SHA256_BYTES);
-    out[31] ^= 1; /* no digest of a body */
+    out[31] ^= 1; /* differs from the digest of any body */
 }
 
 static enum handled reply_shelved(struct request *request, struct shelf_value *value)
@@ -70,14 +72,14 @@ static void keep(struct server *server, const struct wish *wish, const char *ker
 }
 
 enum found {
-    NOT_FOUND, /* err says why */
-    FOUND,     /* *out_answer, the caller's, is there already */
+    NOT_FOUND, /* failed: err says why */
+    FOUND,     /* *out_answer is the answer, owned by the caller */
     MISSED,    /* it may be compiled */
-    SUBMITTED /* the waiter is told on a slot's thread, perhaps before this returns: what it belongs
-                 to must not be touched any more */
+    SUBMITTED  /* the waiter is called on a slot's thread, perhaps before this returns: what it
+                  belongs to must not be accessed any more */
 };
 
-/* Of what cannot be compiled; err then says why. */
+/* Whether the key is known to fail; err then says why. */
 static bool find_failed(struct server *server, struct wish *wish, struct error *err)
 {
     const struct attempt attempt = attempt_of(&server->settings, &wish->ask);
@@ -91,7 +93,8 @@ static bool find_failed(struct server *server, struct wish *wish, struct error *
     return true;
 }
 
-/* Level 3. What is missed costs more: whether there is a place for it is asked before. */
+/* Level 3. A miss is more expensive than the look-up, so whether the pool has room is checked
+ * before. */
 static enum found find_published(struct server *server, struct wish *wish, json_t **out_answer,
                                  const char **out_miss, struct error *err)
 {
@@ -124,7 +127,7 @@ static enum found find_published(struct server *server, struct wish *wish, json_
     return registry_why(server->registry, wanted, wish->arena, out_miss, err) ? MISSED : NOT_FOUND;
 }
 
-/* A task with copies of all that the request's arena holds. */
+/* Makes a task with copies of everything in the request's arena. */
 static struct task *make_task(const struct wish *wish, const char *miss, struct error *err)
 {
     struct task *task = task_new();
@@ -145,7 +148,7 @@ static struct task *make_task(const struct wish *wish, const char *miss, struct 
     return task;
 }
 
-/* find_published, where memory that runs out is an error here. */
+/* find_published, with running out of memory as an error instead of a jump. */
 static enum found find_guarded(struct server *server, struct wish *wish, json_t **out_answer,
                                const char **out_miss, struct error *err)
 {
@@ -177,8 +180,8 @@ static enum found find_or_submit(struct request *request, struct wish *wish, str
     return pool_submit(server->pool, task, waiter, err) ? SUBMITTED : NOT_FOUND;
 }
 
-/* The answer to a request to optimise, which names the kernel that it began from whatever was there
- * before. Takes the answer. */
+/* The answer to a request to optimise, with `parent` as the kernel that it improves on, whichever
+ * the stored answer has. Takes ownership of the answer. */
 static json_t *with_parent(json_t *answer, const char *parent)
 {
     if (*parent == '\0')
@@ -189,15 +192,15 @@ static json_t *with_parent(json_t *answer, const char *parent)
     return copy;
 }
 
-/* The one that a request waits for. */
+/* A compilation that a single request waits for. */
 struct single {
     struct wish wish;
     struct waiter waiter;
     struct request *request;
-    const struct outcome *outcome; /* while the waiter is told */
+    const struct outcome *outcome; /* valid while the waiter is called */
 };
 
-/* How long the stages took, for who looks at the reply in a browser. */
+/* Adds a Server-Timing header with the duration of the stages. */
 static void tell_times(struct request *request, const json_t *answer)
 {
     const json_t *metadata = json_object_get(answer, "metadata");
@@ -272,13 +275,14 @@ static bool take_priority(struct request *request, uint32_t *out, struct error *
     return true;
 }
 
-/* A model's hints are query arguments of their names. */
+/* Hints for a model are query arguments with the hints' names. */
 static bool parse_model(struct request *request, struct ask *ask, struct error *err)
 {
     json_t *hints = json_object();
     for (uint32_t i = 0; hint_names[i]; i++) {
         const char *text = request_query(request, hint_names[i]);
-        json_error_t ignored; /* what is no JSON is a text: an enumeration's names need no quotes */
+        json_error_t ignored; /* a value that is not JSON is a text: names of enumerations need no
+                                 quotes */
         json_t *value = text ? json_loads(text, JSON_DECODE_ANY, &ignored) : NULL;
         if (text)
             json_object_set_new(hints, hint_names[i], value ? value : json_string(text));
@@ -292,7 +296,7 @@ static bool parse_model(struct request *request, struct ask *ask, struct error *
     return ok;
 }
 
-/* Of a model, hints are among them. */
+/* For models, hints are allowed, too. */
 static bool check_queries(struct request *request, uint32_t *out_priority, struct error *err)
 {
     const char *async = request_query(request, "async");
@@ -332,7 +336,7 @@ static bool wants_job(const struct request *request)
     return (prefer && strstr(prefer, "respond-async")) || (query && strcmp(query, "true") == 0);
 }
 
-/* Level 1. */
+/* Level 1: by the digest of the body. */
 static struct shelf_value *find_by_bytes(const struct request *request,
                                          uint8_t digest[SHA256_BYTES])
 {
@@ -341,7 +345,7 @@ static struct shelf_value *find_by_bytes(const struct request *request,
     return server->settings.enable_kernel_cache ? shelf_find(server->answers, digest) : NULL;
 }
 
-/* Level 2. */
+/* Level 2: by the key. */
 static struct shelf_value *find_by_key(const struct request *request, struct wish *wish)
 {
     const struct server *server = request->server;
@@ -436,7 +440,7 @@ struct batch {
     struct request *request;
     struct item *items;
     uint32_t count;
-    atomic_uint left; /* items, and one for whoever still submits */
+    atomic_uint left; /* items that are not done, plus 1 while items are being submitted */
 };
 
 static enum handled fill_batch(struct request *request, struct error *err)
@@ -469,7 +473,7 @@ static bool item_gone(void *context)
     return request_gone(item->batch->request);
 }
 
-/* The request waits already, so memory that runs out is an error of the item. */
+/* The request is already suspended, so running out of memory becomes an error of the item. */
 static bool parse_item(struct request *request, const json_t *ask, struct wish *wish,
                        struct error *err)
 {

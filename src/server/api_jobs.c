@@ -1,5 +1,5 @@
-/* Jobs: work that a client asked for and does not wait for. They stand in the catalogue's queue, so
- * they outlive the process; this server takes them as a worker does, when it has slots. */
+/* Jobs: work that a client requests without waiting for it. They are in the catalogue's queue, so
+ * they outlive the process; when this server has free slots, it leases jobs as a worker does. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,7 +88,7 @@ enum handled route_cancel(struct request *request, struct error *err)
                                     .status = "FAILED",
                                     .reason = "its job was cancelled",
                                     .client = request->client};
-    if (job->blueprint[0] != '\0' && /* one that was submitted: nobody compiles it any more */
+    if (job->blueprint[0] != '\0' && /* a submitted blueprint: it will not be compiled now */
         !registry_set(server->registry, &setting, err))
         return HANDLED_FAILED;
     return reply_json(request, 200, job_value(server, job));

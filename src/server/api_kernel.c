@@ -1,4 +1,4 @@
-/* GET /kernel/{id} and its parts: bytes, from memory where they were asked for before. */
+/* GET /kernel/{id} and its parts: bytes of packages, from memory after the first request. */
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -12,7 +12,7 @@
 #define ZSTD_LEVEL 3
 #define TYPE_PACKAGE "application/vnd.urza.package"
 
-/* What a value of `packages` holds besides: the object that its bytes lie in. */
+/* The object that holds the bytes of a value in `packages`. */
 struct held_blob {
     struct blobs *blobs;
     struct blob blob;
@@ -25,7 +25,7 @@ static void release_blob(struct shelf_value *value)
     free(held);
 }
 
-/* Keys in memory: of what was asked for, and whether it is compressed. */
+/* The key in memory, from the requested id and whether the bytes are compressed. */
 static void key_of(const char *id, bool compressed, uint8_t out[SHA256_BYTES])
 {
     size_t length = strlen(id);
@@ -36,7 +36,7 @@ static void key_of(const char *id, bool compressed, uint8_t out[SHA256_BYTES])
     out[31] ^= compressed ? 1 : 0;
 }
 
-/* "gzip, zstd;q=0.5": among those that are taken, with a weight above zero. */
+/* Whether Accept-Encoding, such as "gzip, zstd;q=0.5", contains zstd with a weight above zero. */
 static bool accepts_zstd(const struct request *request)
 {
     const char *at = request_header(request, "Accept-Encoding");
@@ -61,7 +61,8 @@ static bool etag_matches(const char *header, const char *etag)
     return header && (strcmp(header, "*") == 0 || at != NULL);
 }
 
-/* "bytes=A-B", one range. 0: the header is of no form that counts; -1: it cannot be satisfied. */
+/* Parses "bytes=A-B", one range. 0: the header has another form and is ignored; -1: the range
+ * cannot be satisfied. */
 static int parse_range(const char *header, size_t size, size_t *out_from, size_t *out_to)
 {
     unsigned long long from, to;
@@ -115,7 +116,7 @@ static enum handled reply_range(struct request *request, const struct shelf_valu
     return reply_text(request, 206, TYPE_PACKAGE, value->data + from, to - from + 1);
 }
 
-/* Takes the caller's reference. */
+/* Takes over the caller's reference. */
 static enum handled reply_package(struct request *request, struct shelf_value *value,
                                   bool compressed)
 {
@@ -160,7 +161,7 @@ static bool open_blob(struct request *request, const struct kernel_record *kerne
         return true;
     }
     if (err->code == ERR_BUSY)
-        shelf_forget(server->answers, kernel->head.id); /* lost: it is to be compiled again */
+        shelf_forget(server->answers, kernel->head.id); /* lost: it must be compiled again */
     free(held);
     return false;
 }

@@ -1,4 +1,4 @@
-/* Records as JSON, and listings of them: both follow from the rows of records.def. */
+/* Records as JSON, and listings of them: both are derived from the rows of records.def. */
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -56,8 +56,8 @@ json_t *record_value(enum record_kind kind, const void *record)
     return value;
 }
 
-/* Query arguments of a field. A text: its name. A list: one word, by the name without its plural. A
- * number: min_NAME, max_NAME. */
+/* Query arguments of a field. TEXT: its name. LIST: one word, under the name without its plural s.
+ * Number: min_NAME, max_NAME. */
 struct argument {
     char name[NAME_BYTES];
     enum filter_op op;
@@ -158,7 +158,8 @@ static bool take_page(struct request *request, struct query *query, struct error
     return true;
 }
 
-/* A page ends where it has its records or its bytes, whichever comes first: records may be large.
+/* A page ends when it has enough records or enough bytes, whichever comes first, since records may
+ * be large.
  */
 static enum handled reply_page(struct request *request, struct query *query, struct error *err)
 {

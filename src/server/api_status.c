@@ -1,4 +1,4 @@
-/* /status, health, metrics, the description of the interface. */
+/* /status, health, metrics, and the description of the interface. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,7 @@ static double compilations(const struct server *server)
     return sum;
 }
 
-/* The last compilations, of all servers of the catalogue and all times. */
+/* Adds the last compilations of all servers that use the catalogue. */
 static bool add_history(struct request *request, uint32_t count, json_t *status, struct error *err)
 {
     const struct query query = {
@@ -57,7 +57,7 @@ static bool add_history(struct request *request, uint32_t count, json_t *status,
     return true;
 }
 
-/* Of the packages that are kept: how many, and their bytes. */
+/* Counts the stored packages, and their bytes. */
 static bool total_kernels(const struct server *server, struct totals *out, struct error *err)
 {
     const struct filter there = {.field = "object", .op = FILTER_IS_NOT, .text = ""};
@@ -111,7 +111,8 @@ enum handled route_status(struct request *request, struct error *err)
     json_object_set_new(status, "version", json_string(compiler_version()));
     char key[2 * sizeof server->public_key + 1];
     hex_encode(server->public_key, sizeof server->public_key, key);
-    json_object_set_new(status, "public_key", json_string(key)); /* packages are signed with it */
+    /* The key that packages are signed with. */
+    json_object_set_new(status, "public_key", json_string(key));
     json_object_set_new(status, "uptime_s",
                         json_integer((registry_now_ms() - server->started_ms) / 1000));
     json_object_set_new(status, "compilations_total",
@@ -153,7 +154,7 @@ enum handled route_metrics(struct request *request, struct error *err)
     uint32_t active, waiting, slots;
     struct totals totals;
     struct strbuf text;
-    struct error ignored; /* figures are wanted most when the catalogue is away */
+    struct error ignored; /* metrics are printed even if the catalogue does not work */
     (void)err;
     if (total_kernels(server, &totals, &ignored))
         metrics_set(server->metrics, METRIC_CACHE_BYTES, NULL, totals.sum);

@@ -30,7 +30,7 @@ static void do_without(struct ask *ask, const char *what, const char *why)
         ask->less[ask->less_count++] = (struct ask_less){what, why};
 }
 
-/* cpu, native, cuda, or levels of targets.def between commas. */
+/* Parses "cpu", "native", "cuda", or levels of targets.def separated by commas. */
 static bool take_hardware(const char *text, struct arena *arena, struct ask *ask, struct error *err)
 {
     struct hints *hints = &ask->hints;
@@ -269,8 +269,8 @@ static const char *copy_text(struct arena *arena, const char *text)
     return text ? arena_strdup(arena, text) : NULL;
 }
 
-/* What is not copied here is a value, or lives for ever: the names of precisions and workloads,
- * reasons of what was left out. */
+/* Members that are not copied here are values or static: the names of precisions and workloads, the
+ * reasons in `less`. */
 void ask_copy(const struct ask *ask, struct arena *arena, struct ask *out)
 {
     *out = *ask;

@@ -47,7 +47,7 @@ static struct build_request request_of(struct behind *behind)
                                   .cancelled = &behind->cancelled};
 }
 
-/* Its bytes, 64-aligned, in arena: the object may be replaced meanwhile. */
+/* Copies the package's bytes into arena, 64-aligned, since the object may be replaced meanwhile. */
 static bool read_package(struct behind *behind, const struct kernel_record *kernel,
                          struct arena *arena, const void **out, size_t *out_size, struct error *err)
 {
@@ -63,7 +63,7 @@ static bool read_package(struct behind *behind, const struct kernel_record *kern
     return true;
 }
 
-/* A kernel that does not pass is answered no more. */
+/* Retires a kernel that failed verification; it is not returned any more. */
 static void retire(struct server *server, const char *id, const struct error *why)
 {
     struct error err;
@@ -73,12 +73,13 @@ static void retire(struct server *server, const char *id, const struct error *wh
                  json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
 }
 
-/* Verification of it needs more than it may have: nobody tries again. */
+/* Verification exceeded its limits: it is not tried again. */
 static void give_up(struct server *server, const char *id, const struct error *why)
 {
     struct error err;
     registry_event(server->registry, "evidence", id, why->message);
-    if (!registry_give_up_evidence(server->registry, id, &err)) /* it is found pending again */
+    if (!registry_give_up_evidence(server->registry, id, &err)) /* the record is still pending, and
+                                                                   will be found again */
         log_line(server, LOG_WARNING, "cannot note that a kernel stays unverified",
                  json_pack("{s:s, s:s*}", "kernel", id, "message", err.message));
 }
@@ -128,7 +129,7 @@ static double measured_us(const struct kernel_record *kernel)
     return p50_us;
 }
 
-/* Against what was there before. */
+/* Compares the time with that of the kernel before. */
 static void note_speedup(struct server *server, const struct kernel_record *kernel, double p50_us,
                          struct arena *arena)
 {
@@ -170,7 +171,8 @@ static bool is_pending(const struct kernel_record *kernel)
     return strcmp(kernel->evidence, "pending") == 0;
 }
 
-/* Measuring beside compilations would take from them, and measure them. */
+/* Whether nothing is compiled: measuring in parallel would slow compilations down, and be disturbed
+ * by them. */
 static bool pool_is_quiet(struct server *server)
 {
     uint32_t active, waiting, slots;
@@ -178,7 +180,7 @@ static bool pool_is_quiet(struct server *server)
     return active + waiting == 0;
 }
 
-/* *out_later: it is to be measured, at a quieter time. */
+/* *out_later: the kernel is still to be measured, at a quieter time. */
 static bool look_after(struct behind *behind, const char *id, struct arena *arena, bool *out_later,
                        struct error *err)
 {

@@ -1,4 +1,5 @@
-/* One thread. Leases belong to it, but for what slots tell it: `over`, and `woken` under the lock.
+/* One thread. Only it accesses leases, except for `over`, which slots set, and `woken`, which the
+ * lock protects.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,16 +17,16 @@
 #define LEASE_SECONDS 60
 #define BEAT_NS UINT64_C(10000000000)
 #define WAKE_NS 200000000L
-#define PAUSE_NS UINT64_C(5000000000) /* after a failure that says nothing about its job */
+#define PAUSE_NS UINT64_C(5000000000) /* after a failure that is not the job's */
 
-/* A job that this server has leased. */
+/* A job leased by this server. */
 struct lease {
     struct feeder *feeder;
     struct lease *next;
     struct waiter waiter;
-    char job[72], token[80], blueprint[208]; /* the last of one that was submitted; "" */
+    char job[72], token[80], blueprint[208]; /* blueprint: id of a submitted one; "" */
     uint64_t beat_ns;
-    atomic_bool over; /* the slot has nothing to do with it any more */
+    atomic_bool over; /* the slot does not use it any more */
 };
 
 struct feeder {
@@ -40,10 +41,10 @@ struct feeder {
     _Atomic uint64_t paused_until_ns;
 };
 
-/* How a job that did not come to its end is put down. */
+/* The kind of failure that is reported for a job. */
 static enum job_failure failure_of(enum error_code code)
 {
-    if (code == ERR_NOT_FOUND) /* the object with its request: it does not come back */
+    if (code == ERR_NOT_FOUND) /* the request's object is missing, and will not come back */
         return JOB_FAILURE_COMPILE;
     switch (failure_blames(code)) {
     case BLAMES_NOBODY: return JOB_FAILURE_DRAINED;
@@ -53,7 +54,7 @@ static enum job_failure failure_of(enum error_code code)
     return code == ERR_LIMIT ? JOB_FAILURE_MEMORY : JOB_FAILURE_CRASH;
 }
 
-/* A blueprint that was submitted, and whose job has ended for good. */
+/* Sets the status of a submitted blueprint whose job has ended. */
 static void note_blueprint(struct server *server, const char *blueprint, const char *status,
                            const char *reason)
 {
@@ -94,7 +95,7 @@ static void fail_job(struct feeder *feeder, const char *job, const char *token,
     arena_release(&arena);
 }
 
-/* The end of a job: on a slot's thread. */
+/* Reports the end of a job; called on a slot's thread. */
 static void on_done(void *context, const struct outcome *outcome)
 {
     struct lease *lease = context;
@@ -172,7 +173,7 @@ static void begin(struct feeder *feeder, const struct job_record *job)
     atomic_store(&lease->over, true);
 }
 
-/* As many jobs as there are slots for. */
+/* Leases as many jobs as there are free slots. */
 static void take_jobs(struct feeder *feeder)
 {
     struct server *server = feeder->server;
@@ -182,7 +183,7 @@ static void take_jobs(struct feeder *feeder)
     struct error err;
     jmp_buf no_memory;
     if (!spawner_alive(server->spawner) || clock_ns() < atomic_load(&feeder->paused_until_ns))
-        return; /* they wait for who can do them */
+        return; /* leave them to other workers */
     pool_count(server->pool, &active, &waiting, &slots);
     uint32_t mine = feeder->lease_count;
     uint32_t busy = active + waiting > mine ? active + waiting : mine;
@@ -200,7 +201,7 @@ static void take_jobs(struct feeder *feeder)
     arena_release(&arena);
 }
 
-/* Leases that are over go; the others are kept. */
+/* Drops leases that are over, and extends the others. */
 static void keep_leases(struct feeder *feeder)
 {
     uint64_t now = clock_ns();
@@ -244,7 +245,7 @@ static void *feed(void *context)
         feeder->woken = false;
         pthread_mutex_unlock(&feeder->lock);
         keep_leases(feeder);
-        if (woken || turns++ % 5 == 0) { /* other servers add some, too */
+        if (woken || turns++ % 5 == 0) { /* periodically, too, since other servers also add jobs */
             if (feeder->server->settings.compile_submitted)
                 adopt_submitted(feeder->server);
             take_jobs(feeder);
@@ -256,7 +257,7 @@ static void *feed(void *context)
     return NULL;
 }
 
-/* After the host and the folder of data: the same after a restart, and no other's. */
+/* The worker's name, from the host and the data folder: the same after a restart, and unique. */
 static void name_worker(const struct server *server, char *out, size_t size)
 {
     char host[64] = "", folder[SHA256_HEX_BYTES];

@@ -1,4 +1,4 @@
-/* Takes jobs of the queue for this server's own slots, and keeps their leases. */
+/* Leases jobs of the queue for this server's own slots, and extends the leases. */
 #ifndef URZA_SERVER_FEEDER_H
 #define URZA_SERVER_FEEDER_H
 
@@ -6,14 +6,15 @@
 
 struct feeder;
 
-/* Takes back what a server of this name had leased before: one service of a data folder runs at a
- * time. */
+/* Before that, it takes back jobs still leased under this server's name: only one service at a time
+ * uses a data folder. */
 struct feeder *feeder_start(struct server *server, struct error *err);
-void feeder_wake(struct feeder *feeder); /* there is a new job, or a slot; any thread */
-void feeder_stop(struct feeder *feeder); /* leases no more; before the pool is stopped */
-void feeder_free(struct feeder *feeder); /* after it */
+void feeder_wake(struct feeder *feeder); /* called when there is a new job, or a free slot; any
+                                            thread */
+void feeder_stop(struct feeder *feeder); /* stops leasing; call it before the pool is stopped */
+void feeder_free(struct feeder *feeder); /* call it after the pool is stopped */
 
-/* Makes jobs of blueprints that were submitted, some at a time. */
+/* Makes jobs of submitted blueprints, a limited number at a time. */
 void adopt_submitted(struct server *server);
 
 #endif

@@ -3,9 +3,9 @@
  *   target ─► head (http_head.c) ─► body ─► dispatch ─► reply
  *                                              └─ suspended ─► request_finish ┘
  *
- * 1. A request belongs to the thread of its connection, but while it is suspended: then to whoever
+ * 1. A request belongs to the thread of its connection; while it is suspended, to the thread that
  *    will call request_finish.
- * 2. Whatever happens, each request that began is completed once (on_completed), which frees it. */
+ * 2. Each request that began is completed exactly once (on_completed), which frees it. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,10 +17,11 @@
 #include "server/metrics.h"
 #include "server/shares.h"
 
-#define DROPPED_BODIES 4 /* so many of the largest allowed are read on behalf of an error */
+/* After an error up to so many times the largest allowed body is read and dropped. */
+#define DROPPED_BODIES 4
 #define BODY_FIRST ((size_t)16 << 10)
-#define BODY_WEIGHT 4    /* what a byte of a body costs in all: it is parsed, printed and copied */
-#define REPLY_RATE 32768 /* bytes a second: a client that reads more slowly is given up */
+#define BODY_WEIGHT 4    /* memory per byte of a body: it is parsed, printed and copied */
+#define REPLY_RATE 32768 /* bytes per second: slower readers are disconnected */
 #define STREAM_BLOCK 4096
 
 const char *request_header(const struct request *request, const char *name)
@@ -98,7 +99,7 @@ void request_drop_json(struct request *request)
     request->json = NULL;
 }
 
-/* An error before there is a route: Allow is kept. */
+/* Replies with an error before a route is known; keeps the Allow header. */
 static void refuse(struct request *request, const struct error *err)
 {
     struct reply before = request->reply;
@@ -139,7 +140,7 @@ void *http_on_target(void *context, const char *target, struct MHD_Connection *c
     return request;
 }
 
-/* The head is there: as the arena may run out, what it says is looked at under a guard. */
+/* Processes the complete head. The arena may run out of memory, so this is done under a guard. */
 static bool begin(struct request *request, const char *version, struct error *err)
 {
     jmp_buf no_memory;
@@ -159,7 +160,8 @@ static bool take_body(struct request *request, const char *data, size_t size)
 {
     uint64_t most = (uint64_t)request->server->settings.max_body_mb << 20;
     struct error err;
-    if (request->ended) { /* the reply follows: who still writes may not read it */
+    if (request->ended) { /* the error reply follows after the body: a client that still writes may
+                             not read it earlier */
         request->dropped_bytes += size;
         return request->dropped_bytes <= DROPPED_BODIES * most;
     }
@@ -198,7 +200,8 @@ static bool take_body(struct request *request, const char *data, size_t size)
 
 void request_wait(struct request *request)
 {
-    request->arena.oom = NULL; /* whoever goes on has another stack */
+    request->arena.oom = NULL; /* the jump target is on this thread's stack, and another thread goes
+                                  on */
     if (request->suspended)
         return;
     request->suspended = true;
@@ -219,7 +222,7 @@ bool request_gone(const struct request *request)
     return info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-/* False: it waits, and may be another thread's already. */
+/* False: the request waits, and another thread may already have it. */
 static bool handle_now(struct request *request)
 {
     struct error err;
@@ -289,13 +292,15 @@ static enum MHD_Result send_reply(struct request *request)
     return sent;
 }
 
-/* Whether a refusal waits until the body was read, so that a client that is busy writing sees it.
+/* Whether an error reply waits until the body was read, so that a client that is still writing sees
+ * it.
  */
 static bool can_read_on(const struct request *request)
 {
     const char *length = request_header(request, "Content-Length");
     uint64_t most = (uint64_t)request->server->settings.max_body_mb << 20;
-    bool none = request->route && request->route->body == BODY_NOTHING; /* and none may come */
+    /* A body is announced that the route does not have. */
+    bool none = request->route && request->route->body == BODY_NOTHING;
     return !request->framing_wrong && !none && !request_header(request, "Expect") &&
            (!length || strtoull(length, NULL, 10) <= DROPPED_BODIES * most);
 }
@@ -308,10 +313,10 @@ enum MHD_Result http_on_request(void *context, struct MHD_Connection *connection
     struct request *request = *state;
     struct error err;
     if (!request)
-        return MHD_NO; /* there was no memory for it */
+        return MHD_NO; /* there was no memory for the request */
     if (!request->headed) {
         request->headed = true;
-        request->path = url; /* of the connection's memory, as long as the request */
+        request->path = url; /* in the connection's memory, valid as long as the request */
         request->method = method;
         http->busy++;
         if (begin(request, version, &err))

@@ -1,5 +1,5 @@
-/* The head of a request: what intermediaries might read in another way than we is refused; then who
- * it is, what is asked for, and whether its body can be read. */
+/* The head of a request. What proxies might interpret differently is refused; then client, route
+ * and body are checked. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,8 @@ bool head_target_ok(const char *target, struct arena *arena)
         }
         text[count++] = (char)c;
     }
-    json_t *utf8 = target[0] == '/' ? json_stringn(text, count) : NULL; /* NULL for other bytes */
+    /* NULL if the bytes are not UTF-8. */
+    json_t *utf8 = target[0] == '/' ? json_stringn(text, count) : NULL;
     json_decref(utf8);
     return utf8 != NULL;
 }
@@ -54,11 +55,11 @@ bool head_target_ok(const char *target, struct arena *arena)
 struct header_check {
     uint32_t count, hosts, lengths, encodings;
     uint64_t length;
-    uintptr_t next;    /* in the connection's memory: where the next line begins */
-    const char *wrong; /* NULL: nothing is */
+    uintptr_t next;    /* where the next line begins, in the connection's memory */
+    const char *wrong; /* NULL: nothing is wrong */
 };
 
-/* A name, an IPv4 address, or an IPv6 address in brackets; then perhaps a port. */
+/* A name, an IPv4 address, or an IPv6 address in brackets, with an optional port. */
 static bool host_ok(const char *value)
 {
     const char *at = value;
@@ -101,9 +102,10 @@ static void check_one(struct header_check *check, const char *key, const char *v
         check->wrong = "the Expect header is something else than 100-continue";
 }
 
-/* The library keeps lines where they were read, cuts them by zero bytes and does not say what else
- * it let pass: zero bytes within, folded lines, ends without CR, more than one space in the first.
- * Wherever one part ends, the next must begin. */
+/* The library terminates lines in the read buffer by zero bytes, and accepts, without telling us,
+ * zero bytes inside lines, folded lines, lines without CR, and several spaces in the first line. In
+ * all these cases the parts of the head do not follow each other directly in the buffer, which is
+ * checked here. */
 #define LINE_WRONG "a line is folded, has zero bytes or odd spaces, or does not end in CR LF"
 #define LINE_END_BYTES 2
 
@@ -134,7 +136,7 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     for (size_t i = 0; i < value_size; i++)
         if (((unsigned char)value[i] < 0x20 && value[i] != '\t') || value[i] == 0x7f)
             check->wrong = "a header's value has control characters";
-    char text[HOST_BYTES_MOST + 2]; /* white space at the end is none of the value */
+    char text[HOST_BYTES_MOST + 2]; /* trailing white space is not part of the value */
     while (value_size > 0 && strchr(" \t", value[value_size - 1]))
         value_size--;
     snprintf(text, sizeof text, "%.*s", (int)(value_size < sizeof text ? value_size : sizeof text),
@@ -164,7 +166,7 @@ static bool check_headers(struct request *request, const char *version, uint64_t
         check.wrong = "Transfer-Encoding excludes Content-Length and HTTP/1.0";
     if (check.wrong) {
         request->framing_wrong = true;
-        reply_header(request, "Connection", "close"); /* where it ends is not certain */
+        reply_header(request, "Connection", "close"); /* the end of the body is uncertain */
         return fail(err, ERR_JSON, "%s", check.wrong);
     }
     if (check.count > HEADERS_MOST)
@@ -174,10 +176,10 @@ static bool check_headers(struct request *request, const char *version, uint64_t
     return true;
 }
 
-/* Pages of other origins: a browser on this machine can reach a service that asks for no token, and
- * whoever wrote the page it shows can make it ask. So such a service is asked by its address or a
- * name without dots (any other may have been made to lead here by whoever owns it), and by no page
- * but its own. */
+/* Requests by pages of other origins: a browser on this machine can reach a service that needs no
+ * token, and any web page can make it send requests. So such a service accepts only its address, or
+ * a host name without dots, as Host (the owner of any other name may have made it resolve to this
+ * machine), and only its own page as origin. */
 
 static bool is_own_name(const char *host, const struct settings *settings)
 {
@@ -191,7 +193,7 @@ static bool is_own_name(const char *host, const struct settings *settings)
            (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
 }
 
-/* "http://HOST", with the host as it was asked. */
+/* Whether origin is "http://HOST", with the host of the request. */
 static bool is_own_origin(const char *origin, const char *host)
 {
     const char *at = strstr(origin, "://");
@@ -214,7 +216,7 @@ static bool check_origin(const struct request *request, struct error *err)
     return true;
 }
 
-/* Who it is. */
+/* Identity. */
 
 static bool id_ok(const char *id)
 {
@@ -222,7 +224,8 @@ static bool id_ok(const char *id)
     return length > 0 && length <= 32 && strspn(id, DIGITS LETTERS "-_") == length;
 }
 
-/* "00-TRACE-SPAN-FLAGS" of the W3C's Trace Context, where neither id is all zeros. */
+/* Whether the text is "00-TRACE-SPAN-FLAGS" of the W3C's Trace Context, with neither id all
+ * zeros. */
 static bool traceparent_ok(const char *text)
 {
     static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";

@@ -1,5 +1,5 @@
-/* Listening, and the connections that are open: those that take too long to say what they want are
- * closed, however little at a time they send. */
+/* Listening, and open connections: those that take too long to send a request are closed, even if
+ * they keep sending bytes. */
 #include <errno.h>
 #include <netdb.h>
 #include <stdlib.h>
@@ -14,9 +14,10 @@
 #include "base/file.h"
 #include "server/http_priv.h"
 
-#define MEMORY_OF_CONNECTION ((size_t)32 << 10) /* headers of a request, and its reply's */
-#define OTHER_FILES 256                         /* descriptors besides those of connections */
-#define CROWDED_PART 4 /* idle connections are closed when less than this part is free */
+/* For the headers of a request and of its reply. */
+#define MEMORY_OF_CONNECTION ((size_t)32 << 10)
+#define OTHER_FILES 256 /* descriptors that are not connections */
+#define CROWDED_PART 4  /* idle connections are closed when less than this part is free */
 #define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 /* Connections. */
@@ -27,7 +28,7 @@ static void open_connection(struct http *http, struct MHD_Connection *handle, vo
         MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct connection *connection = calloc(1, sizeof *connection);
     *socket_context = connection;
-    if (!connection || !info) /* it is held to the timeout of idle ones */
+    if (!connection || !info) /* it gets the timeout of idle connections only */
         return;
     connection->fd = info->connect_fd;
     pthread_mutex_lock(&http->lock);
@@ -61,7 +62,7 @@ static void on_connection(void *context, struct MHD_Connection *handle, void **s
 {
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
         open_connection(context, handle, socket_context);
-    else /* its descriptor is closed after this */
+    else /* the descriptor is closed afterwards */
         close_connection(context, *socket_context);
 }
 
@@ -107,9 +108,10 @@ void http_await_request(const struct server *server, struct MHD_Connection *hand
         atomic_store(&connection->idle_ns, now);
 }
 
-/* Whether a client that has not said all will say no more. The library, which asks for edges of
- * readiness, misses an end that comes together with the last bytes. What it has read already it
- * works on meanwhile, so an end counts when it is seen a second time. */
+/* Whether a client has closed its end before sending a whole request. The library uses
+ * edge-triggered readiness, and misses an end of file that arrives together with the last bytes. It
+ * may still be processing bytes it has read, so the end of file counts only when it is seen a
+ * second time. */
 static bool is_abandoned(struct connection *connection)
 {
     char byte;
@@ -185,7 +187,8 @@ static bool is_ours(const char *path, struct error *err)
     return stat(path, &info) != 0 || file_is_ours(&info, path, err);
 }
 
-/* As many descriptors as connections need, or fewer connections where the system allows less. */
+/* Raises the limit on descriptors to what connections need, or lowers the number of connections
+ * where the system does not allow it. */
 static void allow_files(struct settings *settings)
 {
     struct rlimit limit;

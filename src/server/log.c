@@ -1,4 +1,4 @@
-/* Logs: one write a line, so that lines of threads do not mix. */
+/* Logs: each line is one write, so that lines of several threads do not mix. */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +8,8 @@
 
 #include "server/server_priv.h"
 
-#define LINE_MOST                                                                   \
-    4000 /* what a pipe takes that has room at all, the note of lost lines included \
+#define LINE_MOST                                                                             \
+    4000 /* a pipe with any room takes so much at once; the note about lost lines is included \
           */
 
 static const char *const names[] = {"debug", "info", "warning", "error"};
@@ -22,8 +22,8 @@ int log_level_from_name(const char *name)
     return level;
 }
 
-/* A log that nobody can read, or reads in time, is no reason to stop, nor to wait: a pipe that is
- * full loses lines. How many, the next line says. */
+/* A log that cannot be written must neither stop nor delay the service: lines that do not fit into
+ * a full pipe are lost, and the next line says how many. */
 static void put(const char *text, size_t size)
 {
     static atomic_uint lost;
@@ -63,7 +63,7 @@ void log_line(const struct server *server, enum log_level level, const char *wha
     if (!text)
         return;
     size_t size = strlen(text);
-    text[size] = '\n'; /* in place of the zero byte */
+    text[size] = '\n'; /* replaces the zero byte */
     put(text, size + 1);
     free(text);
 }

@@ -30,7 +30,7 @@ static const double bounds[BUCKETS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                        0.1,   0.25,   0.5,   1,    5,     30};
 
 struct histogram {
-    atomic_ullong buckets[BUCKETS + 1]; /* not summed up */
+    atomic_ullong buckets[BUCKETS + 1]; /* counts per bucket, not cumulative */
     atomic_ullong micros;
 };
 
@@ -41,12 +41,12 @@ struct value {
 
 struct metric_state {
     struct value values[VALUES_MOST];
-    atomic_uint count; /* of values; those below it are whole */
+    atomic_uint count; /* of values; those below it are initialised */
     struct histogram histogram;
 };
 
 struct metrics {
-    pthread_mutex_t lock; /* of new label values */
+    pthread_mutex_t lock; /* protects adding label values */
     struct metric_state states[METRIC_COUNT];
     struct route_state {
         atomic_ullong statuses[STATUSES];
@@ -81,7 +81,7 @@ static struct value *find(const struct metric_state *state, const char *label)
     return NULL;
 }
 
-/* The value of a label; the last one is everybody's where there are too many. */
+/* The value of a label; if there are too many labels, the last one is shared. */
 static struct value *value_of(struct metrics *metrics, enum metric metric, const char *label)
 {
     struct metric_state *state = &metrics->states[metric];
@@ -158,7 +158,7 @@ struct printing {
     bool open; /* OpenMetrics */
 };
 
-/* A family of OpenMetrics is called without the ending of its counters. */
+/* In OpenMetrics a metric family's name has no _total suffix. */
 static void print_head(const struct printing *p, const char *name, const char *kind,
                        const char *doc)
 {
@@ -180,7 +180,7 @@ static void print_label(struct strbuf *out, const char *label, const char *value
     strbuf_puts(out, "\"");
 }
 
-/* In OpenMetrics a bound is no whole number. */
+/* OpenMetrics writes bounds with a decimal point. */
 static void print_bound(const struct printing *p, double bound)
 {
     strbuf_double(p->out, bound);
@@ -188,7 +188,7 @@ static void print_bound(const struct printing *p, double bound)
         strbuf_puts(p->out, ".0");
 }
 
-/* labels: what stands in the braces besides, with a comma at its end; "". */
+/* labels: further labels inside the braces, with a comma at the end; "". */
 static void print_histogram(const struct printing *p, const char *name, const char *labels,
                             const struct histogram *histogram)
 {
@@ -205,7 +205,7 @@ static void print_histogram(const struct printing *p, const char *name, const ch
     }
     size_t length = strlen(labels);
     const char *open = length > 0 ? "{" : "", *close = length > 0 ? "}" : "";
-    int shown = length > 0 ? (int)length - 1 : 0; /* without the comma */
+    int shown = length > 0 ? (int)length - 1 : 0; /* without the comma at the end */
     strbuf_printf(out, "%s_sum%s%.*s%s ", name, open, shown, labels, close);
     strbuf_double(out, (double)atomic_load(&histogram->micros) * 1e-6);
     strbuf_printf(out, "\n%s_count%s%.*s%s %llu\n", name, open, shown, labels, close,

@@ -1,5 +1,5 @@
-/* Counters, gauges and histograms (metrics.def), and those of HTTP by route and status. Any number
- * of threads; nothing blocks but the first use of a label's value. */
+/* Counters, gauges and histograms (metrics.def), and those of HTTP requests by route and status.
+ * Any number of threads; nothing blocks, except the first use of a label value. */
 #ifndef URZA_SERVER_METRICS_H
 #define URZA_SERVER_METRICS_H
 
@@ -21,16 +21,16 @@ enum metric {
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *metrics);
 
-/* label: its value; NULL where the metric has none. */
+/* label: its value; NULL if the metric has no label. */
 void metrics_add(struct metrics *metrics, enum metric metric, const char *label, double value);
 void metrics_set(struct metrics *metrics, enum metric metric, const char *label, double value);
 void metrics_observe(struct metrics *metrics, enum metric metric, double seconds);
 double metrics_get(const struct metrics *metrics, enum metric metric, const char *label);
-/* One HTTP request; route: NULL where there was none. */
+/* Counts one HTTP request; route NULL: it had none. */
 void metrics_request(struct metrics *metrics, const struct route *route, unsigned status,
                      double seconds);
 
-/* The text format 0.0.4, or OpenMetrics 1.0. */
+/* Prints text format 0.0.4, or OpenMetrics 1.0. */
 void metrics_print(struct metrics *metrics, bool open, struct strbuf *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* The description of the interface, from routes.def and records.def. */
+/* The OpenAPI description of the interface, from routes.def and records.def. */
 #include <string.h>
 
 #include "base/json.h"
@@ -23,8 +23,8 @@ static json_t *content(const char *type, json_t *schema)
     return json_pack("{s:{s:o}}", type, "schema", schema);
 }
 
-/* Schemas: those of records, and those in schemas.json. What they cannot say stands in a
- * description there: that a blueprint is a graph, say. */
+/* Schemas: those of records, and those in schemas.json. Constraints that schemas cannot express
+ * (that a blueprint is a graph, say) are in descriptions there. */
 
 extern const char schemas_json[]; /* written by tools/embed */
 
@@ -64,7 +64,7 @@ static json_t *page_schema(const char *of)
                      "string", "null", "required", "items", "next");
 }
 
-/* What the answers of routes.def are called, and what they list. */
+/* The names of answers in routes.def, and the kinds that they list. */
 static const struct shown {
     const char *one, *many;
     enum record_kind kind;
@@ -131,7 +131,7 @@ static json_t *answer_content(const struct route *route)
     const char *answers = route->answers;
     if (strcmp(answers, "object") == 0)
         return content("application/json", json_pack("{s:s}", "type", "object"));
-    if (strcmp(answers, "events") == 0) /* each has a name, and JSON as its data */
+    if (strcmp(answers, "events") == 0) /* a stream of events, each with a name and JSON data */
         return content("text/event-stream",
                        json_pack("{s:s}", "description",
                                  "events `progress` and `end`: {state, stage, kernel_id}"));

@@ -2,12 +2,13 @@
  *
  *   /status, /api/v1/kernels ─ as JSON ─► tables ─► index.html at its mark ─► `/`
  *
- * `/` can be read without scripts. With them, the modules of page/ take the place of what was
- * written here and keep it new; they draw the same figures and tables first, so nothing jumps.
+ * `/` can be read without scripts. With scripts, the modules of page/ replace the content made here
+ * and keep it up to date; they first draw the same figures and tables, so the layout does not
+ * change.
  *
- * 1. Every text that is not of this file passes through put_text.
- * 2. Nothing comes from another host, and no script or style stands within a document: POLICY has
- *    browsers refuse both. */
+ * 1. Every text that is not a constant of this file is printed by put_text, which escapes it.
+ * 2. Nothing is loaded from other hosts, and documents contain no inline scripts or styles: POLICY
+ *    makes browsers refuse both. */
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -109,8 +110,8 @@ static void put_time(struct strbuf *out, const json_t *value)
         put_text(out, text);
 }
 
-/* A kernel's id, its first letters to be seen. Where scripts run, app.js leads such links to its
- * own view of the kernel. */
+/* A kernel's id, of which the first characters are shown. With scripts, app.js makes such links
+ * lead to its own view of the kernel. */
 static void put_kernel(struct strbuf *out, const json_t *value)
 {
     const char *id = json_is_string(value) ? json_string_value(value) : "";
@@ -141,7 +142,7 @@ static void put_parts(struct strbuf *out, const json_t *value)
     }
 }
 
-/* Figures and tables. view_status.js has the same rows. */
+/* Figures and tables, with the same rows as view_status.js. */
 
 struct shown {
     const char *title, *key;
@@ -216,7 +217,7 @@ static void put_heading(struct strbuf *out, const json_t *status)
     strbuf_puts(out, "</span></p>\n");
 }
 
-/* What another route answers here, as a value; the caller drops it. NULL: it failed. */
+/* The answer of another route, as a value that the caller releases. NULL: it failed. */
 static json_t *answer_of(struct request *request, route_fn *handle, struct error *err)
 {
     if (handle(request, err) != HANDLED_DONE)

@@ -1,4 +1,4 @@
-/* The files of the page for people, as the build put them into the program (tools/embed). */
+/* The files of the page for people, which the build embeds in the program (tools/embed). */
 #ifndef URZA_SERVER_PAGE_H
 #define URZA_SERVER_PAGE_H
 
@@ -9,7 +9,7 @@ struct page_file {
     const char *name; /* "app.js" */
     const char *type; /* Content-Type */
     const char *etag; /* with its quotes */
-    const char *data; /* a zero stands behind the last byte */
+    const char *data; /* followed by a zero byte */
     size_t size_bytes;
 };
 extern const struct page_file page_files[];

@@ -1,4 +1,4 @@
-/* From a package to a picture: finds the graph and the plan of the best target. */
+/* Reads a package for a picture: the graph and the plan of the best target. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -34,7 +34,7 @@ static void draw(struct picture_subject *subject, struct arena *arena, struct st
     picture_print(&picture, out);
 }
 
-/* What plan_parse cannot know: values and outputs are those of the graph. */
+/* Checks what plan_parse cannot: values and outputs in the plan exist in the graph. */
 static bool check_plan(const struct plan *plan, const struct graph *graph, struct error *err)
 {
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
@@ -46,7 +46,7 @@ static bool check_plan(const struct plan *plan, const struct graph *graph, struc
     return true;
 }
 
-/* One entry, named by its folder and the target; absence is no failure. */
+/* Finds the entry FOLDER/TARGET; absence is no failure. */
 static bool find_entry(const void *bytes, size_t size, const char *folder, const char *target,
                        const char **out_text, size_t *out_size)
 {

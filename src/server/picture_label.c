@@ -1,4 +1,4 @@
-/* Text of strangers, made safe for XML. */
+/* Makes untrusted text safe for XML. */
 #include <string.h>
 
 #include "base/arena.h"
@@ -7,8 +7,8 @@
 
 #define REPLACEMENT 0xfffdu
 
-/* Controls, marks without width that could change how the text around is read, and what is no
- * character. */
+/* Excludes control characters, zero-width marks that could change how the surrounding text is read,
+ * and code points that are no characters. */
 static bool is_printable(uint32_t c)
 {
     static const uint32_t refused[][2] = {
@@ -23,7 +23,7 @@ static bool is_printable(uint32_t c)
     return (c & 0xfffe) != 0xfffe;
 }
 
-/* The next character of UTF-8; one byte that begins none is a character that was replaced. */
+/* Decodes the next UTF-8 character; a byte that begins none becomes U+FFFD. */
 static uint32_t next_char(const unsigned char **at, const unsigned char *end)
 {
     static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
@@ -48,7 +48,7 @@ static uint32_t next_char(const unsigned char **at, const unsigned char *end)
     return is_printable(c) ? c : REPLACEMENT;
 }
 
-/* Scripts of East Asia and pictures are drawn in two columns. */
+/* East Asian characters and pictographs take two columns. */
 static uint32_t columns_of(uint32_t c)
 {
     return (c >= 0x1100 && c < 0x2000) || (c >= 0x2e80 && c != REPLACEMENT) ? 2 : 1;

@@ -1,19 +1,19 @@
-/* A layered drawing, after Sugiyama: layers, order in the layers, coordinates.
+/* A layered drawing by Sugiyama's method: layers, order inside layers, coordinates.
  *
- *     layer 0      a     b           a line that crosses a layer has an item there, as a node
- *                  |\   /            has; all lines of a net share these: its stem
+ *     layer 0      a     b           a line that crosses a layer has an item there, as nodes
+ *                  |\   /            have; all lines of a net share these: its stem
  *     layer 1      | (c)
  *                  |  |
  *     layer 2     ( d  )
  *
- * 1. A node stands one layer above the first of its users, so sources stand near to what needs
- *    them. Layers run from the top, and a link joins items of neighbouring layers.
- * 2. Order: each layer is sorted by the mean place of its neighbours in the layer above, then in
- * the one below, a few times; the order with the fewest crossings is kept.
- * 3. Coordinates: in a fixed order, the least squares distance from the neighbours' mean is an
+ * 1. A node is one layer above the first of its users, so sources are near their users. Layers are
+ *    numbered from the top, and a link joins items of neighbouring layers.
+ * 2. Order: each layer is sorted by the mean position of an item's neighbours in the layer above,
+ *    then in the one below, a few times; the order with the fewest crossings is used.
+ * 3. Coordinates: minimising squared distances from the neighbours' mean in a fixed order is an
  *    isotonic regression, solved exactly by merging blocks (pool adjacent violators).
- * 4. Everything is decided by numbers of the input and ties by place: the same input gives the same
- *    drawing. */
+ * 4. Everything depends on the input only, and ties are broken by position: the same input gives
+ *    the same drawing. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -22,16 +22,16 @@
 #include "server/picture_priv.h"
 
 #define NO_ITEM UINT32_MAX
-#define STEM_ITEMS_MAX 8192u /* crossings of layers that are laid out */
+#define STEM_ITEMS_MAX 8192u /* limit on items of stems */
 #define ORDER_SWEEPS 16
 #define PLACE_SWEEPS 40
 
 struct item {
-    uint32_t node; /* NO_ITEM: of a stem */
+    uint32_t node; /* NO_ITEM: an item of a stem */
     uint32_t layer, place;
     double width, x;
-    double key, weight; /* of the sweep: wanted place or wanted x */
-    bool drawn;         /* of a stem: a line that was asked for passes it */
+    double key, weight; /* key: wanted position, or wanted x */
+    bool drawn;         /* for stems: a requested line passes it */
 };
 
 /* Offsets from the items' left sides. */
@@ -40,24 +40,24 @@ struct link {
     double upper_x, lower_x, weight;
 };
 
-/* Which links an item has on one side: links[list[first[item] … first[item + 1] - 1]]. */
+/* The links of each item on one side: links[list[first[item] … first[item + 1] - 1]]. */
 struct side {
     uint32_t *first, *list;
 };
 
 struct layer {
-    uint32_t first, count; /* in order */
+    uint32_t first, count; /* range in `order` */
     double y, height, space_below;
 };
 
 struct layering_state {
-    VEC(struct item) items; /* the nodes', then those of stems */
+    VEC(struct item) items; /* those of nodes, then those of stems */
     VEC(struct link) links;
     struct side above, below;
     uint32_t layer_count;
     struct layer *layers;
-    uint32_t *order;      /* items, layer after layer */
-    uint32_t *stem;       /* by net: its first item; NO_ITEM: none */
+    uint32_t *order;      /* items, layer by layer */
+    uint32_t *stem;       /* by net: the first item of its stem; NO_ITEM: none */
     uint32_t *stem_count; /* by net */
     double *keys, *merged;
     struct layering_pass *passes;
@@ -91,7 +91,8 @@ static void add_item(struct layering_state *s, struct arena *arena, uint32_t nod
     VEC_PUSH(arena, &s->items, item);
 }
 
-/* Items of nodes, then those of each net's stem, which ends above its lowest target. */
+/* Adds the items of nodes, then those of each net's stem, which ends one layer above its lowest
+ * target. */
 static void add_items(struct layering *l, struct layering_state *s, struct arena *arena)
 {
     uint32_t room = STEM_ITEMS_MAX;
@@ -120,7 +121,7 @@ static void add_items(struct layering *l, struct layering_state *s, struct arena
     }
 }
 
-/* The item from which a line of this net comes to a layer; the node's own where there is no stem.
+/* The item from which a line of this net enters a layer; the node's own if it has no stem.
  */
 static uint32_t item_above(const struct layering *l, const struct layering_state *s, uint32_t net,
                            uint32_t layer)
@@ -136,7 +137,7 @@ static void add_link(struct layering *l, struct layering_state *s, struct arena 
     const struct item *a = &s->items.items[upper], *b = &s->items.items[lower];
     struct link link = {upper, lower, a->node == NO_ITEM ? 0 : l->nets.items[net].x, lower_x, 1};
     if (a->layer + 1 != b->layer)
-        return; /* a line without a stem */
+        return; /* the line has no stem */
     link.weight =
         l->nets.items[net].weight * (a->node == NO_ITEM ? 4 : 1) * (b->node == NO_ITEM ? 4 : 1);
     VEC_PUSH(arena, &s->links, link);
@@ -146,7 +147,8 @@ static struct side make_side(const struct layering_state *s, struct arena *arena
 {
     struct side side = {ARENA_ARRAY(arena, uint32_t, s->items.count + 2),
                         ARENA_ARRAY(arena, uint32_t, s->links.count + 1)};
-    /* Counted two further, filled one further, so that in the end each list starts at its own. */
+    /* Counts are stored two places further and advanced while filling, so that in the end first[i]
+     * is the start of each list. */
     for (uint32_t i = 0; i < s->links.count; i++)
         side.first[2 + (upper ? s->links.items[i].upper : s->links.items[i].lower)]++;
     for (uint32_t i = 1; i < s->items.count + 2; i++)
@@ -183,7 +185,7 @@ static void first_order(struct layering_state *s, struct arena *arena)
     }
 }
 
-/* Where a link ends in its layer: places are 1 apart, ports of an item less. */
+/* The position of a link's end in its layer: items are 1 apart, the ports of one item less. */
 static double end_place(const struct item *item, double x)
 {
     return item->place + (item->width > 0 ? 0.9 * x / item->width : 0.45);
@@ -229,7 +231,7 @@ static void sort_layer(struct layering_state *s, uint32_t index, bool by_above,
     }
 }
 
-/* Sorts keys and counts the pairs that stood the wrong way round. */
+/* Sorts the keys and counts the inversions. */
 static uint64_t count_inversions(double *keys, double *merged, size_t count)
 {
     if (count < 2)
@@ -293,7 +295,7 @@ static void find_order(struct layering_state *s, struct arena *arena)
             s->items.items[s->order[s->layers[i].first + k]].place = k;
 }
 
-/* The wanted x of an item from its links on one side, weighted; adds to sum and weight. */
+/* Adds the weighted wishes for an item's x, from its links on one side, to sum and weight. */
 static void add_wish(const struct layering_state *s, uint32_t item, bool above, double *sum,
                      double *weight)
 {
@@ -312,8 +314,9 @@ struct block {
     uint32_t count;
 };
 
-/* Sets x of a layer's items, in order and apart, nearest to item.key in the sense of weighted
- * squares. An item's x less the widths before it never falls: isotonic regression. */
+/* Sets the x of a layer's items, in order and without overlap, at the least weighted squared
+ * distance from item.key. x minus the widths of the items before must not decrease: isotonic
+ * regression. */
 static void spread(struct layering_state *s, const struct layer *layer, double space,
                    struct block *blocks)
 {
@@ -375,7 +378,7 @@ static void find_x(struct layering *l, struct layering_state *s, struct arena *a
     }
 }
 
-/* Layers below each other; more space where lines go far to the side. */
+/* Places the layers below each other, with more space between where lines run far sideways. */
 static void find_y(struct layering *l, struct layering_state *s)
 {
     double y = 0;
@@ -399,7 +402,7 @@ static void find_y(struct layering *l, struct layering_state *s)
         struct layering_node *node = &l->nodes.items[i];
         const struct layer *layer = &s->layers[node->layer];
         node->x = s->items.items[i].x;
-        /* Sources stand near to what needs them. */
+        /* Sources are placed near their users. */
         bool source = s->above.first[i] == s->above.first[i + 1];
         node->y = layer->y + floor((layer->height - node->height) / (source ? 1 : 2));
     }
@@ -426,7 +429,7 @@ uint32_t layering_passes(struct layering *layout, uint32_t index, const struct l
     const struct layering_net *net = &layout->nets.items[line->net];
     const struct layering_node *from = &layout->nodes.items[net->from];
     const struct layering_node *to = &layout->nodes.items[line->to];
-    struct layering_pass *pass = s->passes + s->layer_count + 2; /* filled from the end */
+    struct layering_pass *pass = s->passes + s->layer_count + 2; /* filled from its end */
     uint32_t count = 1;
     bool joined = false;
     *--pass = (struct layering_pass){to->x + line->x, s->layers[to->layer].y, to->y + line->y};

@@ -17,8 +17,8 @@
 #define HEAD 56
 #define NAME_COLUMNS 56u
 #define NAME_WIDTH (NAME_COLUMNS * PICTURE_COLUMN + 12)
-#define CHART 640 /* width of all launches, where they are few */
-#define STRIP 60  /* height of what all take together */
+#define CHART 640 /* width of all launches together, if they are few */
+#define STRIP 60  /* height of the strip with the sum */
 #define LINE_COLUMNS 100u
 
 struct temporary {
@@ -33,7 +33,7 @@ struct chart {
     struct arena *arena;
     struct temporary *rows;
     uint32_t count, left_out, launches;
-    int64_t *live, peak; /* bytes, by launch; the most of them */
+    int64_t *live, peak; /* bytes, by launch; their maximum */
     double step;         /* width of a launch */
 };
 
@@ -56,7 +56,7 @@ static int by_time(const void *a, const void *b)
     return first->index < second->index ? -1 : 1;
 }
 
-/* Whatever a package says: sizes that overflow are drawn as none. */
+/* Packages are untrusted: sizes that overflow are drawn as 0. */
 static int64_t bytes_of(const struct chart *chart, const struct plan_buffer *buffer,
                         const int64_t *dims)
 {
@@ -126,7 +126,7 @@ static void print_row(const struct chart *chart, uint32_t number, struct strbuf 
                   left + first * chart->step, y + 3, (last - first + 1) * chart->step - 1, ROW - 6);
 }
 
-/* What all take together, launch by launch, the most of it darker. */
+/* Prints the sum over all temporaries, launch by launch, with the maximum darker. */
 static void print_strip(const struct chart *chart, struct strbuf *out)
 {
     int top = HEAD + (int)chart->count * ROW + 8, left = (int)(PICTURE_MARGIN + NAME_WIDTH);
@@ -180,7 +180,7 @@ bool picture_of_memory(const void *bytes, size_t size, struct arena *arena, stru
     if (!picture_open(bytes, size, arena, &subject, err))
         return false;
     struct chart chart = {.graph = &subject.graph, .plan = &subject.plan, .arena = arena};
-    uint32_t launches = subject.plan.forward.count; /* 0 without a target */
+    uint32_t launches = subject.plan.forward.count; /* 0 if there is no target */
     chart.launches = launches < LAUNCHES_MOST ? launches : LAUNCHES_MOST;
     draw(&chart, subject.target, out);
     return true;

@@ -1,14 +1,14 @@
-/* What is drawn of a graph and a plan.
+/* Chooses what is drawn of a graph and a plan.
  *
- * With code: each launch of the plan is a frame of its own around the values that lie between the
- * buffers it reads and those it writes, laid out alone; then frames, inputs and outputs are laid
- * out as nodes, joined by lines for buffers. So a value that two kernels compute stands in both. A
- * param stands inside of the kernel that reads it. Without code: all values in one drawing.
+ * With code: each launch of the plan is a frame around the values between the buffers it reads and
+ * those it writes, laid out by itself; then frames, inputs and outputs are laid out as nodes,
+ * joined by lines for buffers. So a value that two kernels compute is drawn in both. A param is
+ * drawn inside the kernel that reads it. Without code: all values are in one drawing.
  *
- * Constants, and tensors that repeat one, are no boxes: they are written as operands.
+ * Constants, and tensors that repeat one, have no boxes: they are written as operands.
  *
- * Bounds: BOXES_MAX boxes and LINES_MAX lines, given out in the order of drawing: launches as they
- * run, those that prepare right before the first that needs them. */
+ * Bounds: BOXES_MAX boxes and LINES_MAX lines, used up in the order of drawing: launches in the
+ * order in which they run, with prepare launches right before the first launch that needs them. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -23,31 +23,32 @@
 #define NAME_COLUMNS 32u
 #define KERNEL_COLUMNS 44u
 #define TITLE_COLUMNS 400u
-#define TITLE_BYTES 4096u /* of a line of the graph's text that are looked at */
+#define TITLE_BYTES 4096u /* largest part of a line of the graph's text that is used */
 #define NOWHERE UINT32_MAX
 
-/* What a group, one launch or the whole, knows of a value that has no node in it. */
-#define MET_LEAF (NOWHERE - 1)   /* is read */
-#define MET_NEEDED (NOWHERE - 2) /* is read, and something here needs it */
-#define MET_VALUE (NOWHERE - 3)  /* is computed */
-#define MET_ROOT (NOWHERE - 4)   /* is computed and written */
+/* States of a value that has no node in the group (one launch, or the whole graph). */
+#define MET_LEAF (NOWHERE - 1)   /* read */
+#define MET_NEEDED (NOWHERE - 2) /* read, and used by a value of the group */
+#define MET_VALUE (NOWHERE - 3)  /* computed */
+#define MET_ROOT (NOWHERE - 4)   /* computed and written */
 
 struct scene {
     struct arena *arena;
     struct graph *graph;
     const struct plan *plan; /* NULL: no code */
     struct picture *picture;
-    uint32_t boxes, lines; /* that may still be drawn */
-    uint32_t group;        /* that is being drawn, from 1 */
-    const char **texts;    /* by value: its line of the text form, which ends in \n */
-    value_id *constant;    /* by value: the constant that it repeats; NONE */
+    uint32_t boxes, lines; /* how many may still be drawn */
+    uint32_t group;        /* the group being drawn, from 1 */
+    const char **texts;    /* by value: its line of the text form, ending in \n */
+    value_id *constant;    /* by value: the constant that it repeats; VALUE_NONE */
     bool *shown;           /* by value */
-    uint32_t *met;         /* by value: the group it was last met in */
-    uint32_t *place;       /* by value: MET_… or its node there */
-    uint32_t *leaf;        /* by value: the buffer that the group reads it from */
-    uint32_t *input_net;   /* by value: of the whole; NOWHERE */
-    uint32_t *buffer_net;  /* by buffer: of the whole, from its last writer; NOWHERE */
-    VEC(value_id) list;    /* of the group's values, operands first */
+    uint32_t *met;         /* by value: the last group that has it */
+    uint32_t *place;       /* by value: MET_… or its node, in that group */
+    uint32_t *leaf;        /* by value: the buffer from which the group reads it */
+    uint32_t *input_net;   /* by value: its net in the whole drawing; NOWHERE */
+    uint32_t *buffer_net;  /* by buffer: its net in the whole drawing, from its last writer; NOWHERE
+                            */
+    VEC(value_id) list;    /* the group's values, operands first */
 };
 
 /* Prims that only move elements. */
@@ -84,7 +85,7 @@ static void print_constant(struct scene *s, value_id value, struct strbuf *out)
         strbuf_printf(out, "%" PRId64, node->attrs->integer);
 }
 
-/* "add", or with a constant among the operands "max(·, 0)". */
+/* Prints "add", or with a constant operand "max(·, 0)". */
 static void print_call(struct scene *s, const struct node *node, struct strbuf *out)
 {
     bool any = false;
@@ -128,7 +129,7 @@ static uint32_t add_shape(struct scene *s, struct drawing *d, const struct shape
     return d->shapes.count - 1;
 }
 
-/* Lines from params and from kernels that run once are secondary. */
+/* Lines from params and from prepare launches have a smaller weight. */
 static uint32_t add_net(struct scene *s, struct drawing *d, uint32_t node, double x, double y)
 {
     const struct shape *shape = &d->shapes.items[node];
@@ -150,7 +151,7 @@ static void add_line(struct scene *s, struct drawing *d, uint32_t net, uint32_t 
     }
 }
 
-/* A value's box, without lines. Inputs and params have their names in it. NOWHERE: no room. */
+/* Adds a value's box, without lines; for inputs and params with their names. NOWHERE: no room. */
 static uint32_t add_box(struct scene *s, struct drawing *d, value_id value, bool stored)
 {
     const struct node *node = graph_node(s->graph, value);
@@ -198,7 +199,7 @@ static uint32_t add_output(struct scene *s, struct drawing *d, uint32_t index)
     return add_shape(s, d, &shape);
 }
 
-/* The node of a value in the group; NOWHERE when it is not drawn there. */
+/* The node of a value in the group; NOWHERE if it is not drawn there. */
 static uint32_t place_of(const struct scene *s, value_id value)
 {
     return s->met[value] == s->group && s->place[value] < MET_ROOT ? s->place[value] : NOWHERE;
@@ -208,12 +209,12 @@ static void set_place(struct scene *s, struct drawing *d, value_id value, uint32
 {
     s->met[value] = s->group;
     s->place[value] = node;
-    /* Inside of a group, nets go by nodes. */
+    /* Inside a group, nets are numbered by nodes. */
     const struct layering_node *box = &d->layout.nodes.items[node];
     add_net(s, d, node, box->width / 2, box->height);
 }
 
-/* Lines to a value's box from its operands, side by side; constants need none. */
+/* Adds lines to a value's box from its operands, side by side; constants have none. */
 static void add_operands(struct scene *s, struct drawing *d, value_id value, uint32_t to)
 {
     const struct node *node = graph_node(s->graph, value);
@@ -247,7 +248,7 @@ static bool draw_value(struct scene *s, struct drawing *d, value_id value, bool 
     return true;
 }
 
-/* The net of a buffer in the whole; inputs are drawn when they are first read. */
+/* The net of a buffer in the whole drawing; an input is added when it is first read. */
 static uint32_t buffer_source(struct scene *s, uint32_t index)
 {
     const struct plan_buffer *buffer = &s->plan->buffers.items[index];
@@ -270,8 +271,8 @@ static int compare_values(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-/* Lists what lies between the roots, the values that a launch writes, and the leaves, which it
- * reads; the leaves that are needed too. */
+/* Lists the values between the leaves, which a launch reads, and the roots, which it writes; and
+ * the leaves that are used. */
 static void collect(struct scene *s, const struct plan_launch *launch)
 {
     s->list.count = 0;
@@ -305,13 +306,13 @@ static void collect(struct scene *s, const struct plan_launch *launch)
             VEC_PUSH(s->arena, &s->list, operand);
         }
     }
-    if (s->list.count > 0) /* else there may be no items to point at */
+    if (s->list.count > 0) /* items may be NULL for an empty list */
         qsort(s->list.items, s->list.count, sizeof *s->list.items, compare_values);
 }
 
-/* What joins a kernel's inside with the whole. */
+/* Connects a kernel's inside with the whole drawing. */
 struct port {
-    uint32_t node, net; /* inside; of the whole */
+    uint32_t node, net; /* inside the kernel; in the whole drawing */
 };
 struct ports {
     VEC(struct port) items;
@@ -325,8 +326,8 @@ static uint32_t add_border(struct scene *s, struct drawing *d, bool first)
     return node;
 }
 
-/* The inside of a kernel, of what was collected; *in receives its ports for what it reads. Returns
- * how many values had no room. */
+/* Draws the inside of a kernel from the collected values; *in receives the ports of its reads.
+ * Returns the number of values without room. */
 static uint32_t draw_inside(struct scene *s, struct drawing *d, struct ports *in)
 {
     uint32_t hidden = 0;
@@ -420,7 +421,7 @@ static void draw_launch(struct scene *s, const struct plan_launch *launch, uint3
 }
 
 struct turn {
-    uint32_t need, index; /* the first launch of forward that needs it */
+    uint32_t need, index; /* need: the first forward launch that needs it */
 };
 
 static int compare_turns(const void *a, const void *b)
@@ -438,7 +439,8 @@ static void lower_needs(const struct plan_launch *launch, uint32_t *needs, uint3
             needs[launch->args[i]] = need;
 }
 
-/* The launches of prepare in the order of what needs them, a launch after those it needs. */
+/* Orders the prepare launches by the first launch that needs them, each after those that it
+ * needs. */
 static struct turn *order_prepare(struct scene *s)
 {
     const struct plan *plan = s->plan;
@@ -487,7 +489,7 @@ static void draw_plan(struct scene *s)
             add_box(s, whole, value, false);
 }
 
-/* All values in one drawing, each source when it is needed first. */
+/* Draws all values in one drawing, each source when it is first used. */
 static void draw_values(struct scene *s)
 {
     struct drawing *inside = ARENA_NEW(s->arena, struct drawing);
@@ -520,7 +522,7 @@ static void draw_values(struct scene *s)
     add_shape(s, &s->picture->whole, &shape);
 }
 
-/* What a value repeats: a constant, broadcast or moved. */
+/* The constant that a value repeats, because it broadcasts or moves it. */
 static value_id find_constant(const struct scene *s, value_id value)
 {
     const struct node *node = graph_node(s->graph, value);

@@ -1,8 +1,8 @@
-/* A picture as SVG: first the frames and the lines, then the boxes over them.
+/* Prints a picture as SVG: first frames and lines, then the boxes over them.
  *
- * Kinds differ in shape and in what is written on them: colour says nothing that they do not. Sizes
- * come from counting letters, so the font is one whose letters are equally wide. Colours are
- * variables of CSS with a plain colour before each, for programs that know no variables. */
+ * Kinds of boxes differ in shape and text, so colour carries no information of its own. Sizes are
+ * computed by counting characters, so the font is monospaced. Colours are CSS variables, each
+ * preceded by a plain colour for programs without variables. */
 #include <math.h>
 #include <string.h>
 
@@ -43,7 +43,7 @@ static int whole(double length)
     return (int)floor(length + 0.5);
 }
 
-/* An even number, so that middles are whole. */
+/* Rounds up to an even number, so that middles are whole. */
 static double even(double length)
 {
     return 2 * ceil(length / 2);
@@ -100,7 +100,7 @@ static void print_text(struct strbuf *out, const char *classes, double x, double
                   whole(y), text->xml);
 }
 
-/* "name number" over "type", in the middle of a box, or all in one line. */
+/* Prints "name number" above "type" in the middle of a box, or both in one line. */
 static void print_labels(struct strbuf *out, const struct shape *shape, double x, double y,
                          bool one_line)
 {
@@ -115,7 +115,7 @@ static void print_labels(struct strbuf *out, const struct shape *shape, double x
         print_text(out, "", x, y + 15, &shape->type);
 }
 
-/* A box with its corners cut off. */
+/* Prints a box with cut corners. */
 static void print_cut(struct strbuf *out, double x, double y, double width, double height)
 {
     int cut = 10, w = whole(width), h = whole(height);
@@ -182,7 +182,7 @@ static void print_title(struct strbuf *out, const struct shape *shape, double x,
     strbuf_puts(out, "</g>\n");
 }
 
-/* Frames of kernels hold drawings without frames in them: two levels. */
+/* Frames of kernels contain drawings without frames, so there are two levels. */
 static void print_drawing(struct strbuf *out, struct drawing *drawing, double x, double y)
 {
     struct layering *layout = &drawing->layout;

@@ -1,4 +1,4 @@
-/* cmocka wants these first. */
+/* cmocka.h needs these before it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ static void must(bool ok, const struct error *err)
         TEST_FAILED("%s: %s: %s", error_name(err->code), err->place, err->message);
 }
 
-/* A package of two kernels, one of which prepares, and its parts. */
+/* A package of two kernels, one of which runs in prepare, and its parts. */
 
 static const char small_graph[] = "graph \"mlp <&>\"\n"
                                   "dim B 1..64 multiple 1 typical 8\n"
@@ -37,7 +37,7 @@ static const char small_graph[] = "graph \"mlp <&>\"\n"
                                   "%7 = max %4, %6 : f32[B, 3]\n"
                                   "output \"y\" %7\n";
 
-/* Its buffers, with the value of the output and others behind the four; its launches. */
+/* Its buffers (the value of the output, and further buffers, are inserted), and its launches. */
 static const char small_buffers[] =
     "{\"buffers\":["
     "{\"dtype\":\"f32\",\"elements\":\"2*B\",\"index\":0,\"kind\":\"input\",\"value\":1},"
@@ -73,7 +73,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* The plan of small_graph, with count launches at load, of which the kernel needs the last. */
+/* The plan of small_graph with `count` prepare launches, of which the kernel needs the last. */
 static const char *make_plan(struct fixture *f, int output_value, uint32_t count)
 {
     struct strbuf plan, others;
@@ -130,7 +130,7 @@ static struct strbuf make_package(struct fixture *f, const char *graph, const ch
     return out;
 }
 
-/* Well-formed XML, as far as it is used: elements, attributes, text, five entities. */
+/* Checks well-formedness of the XML features in use: elements, attributes, text, five entities. */
 
 struct xml {
     const char *at;
@@ -149,7 +149,7 @@ static void xml_text(struct xml *x, const char *stop)
     }
 }
 
-/* An element from its '<' on; returns behind it. */
+/* Parses an element from its '<'; returns with `at` after it. */
 static void xml_element(struct xml *x, int depth)
 {
     char name[32];
@@ -236,7 +236,7 @@ static void kernels_are_framed(void **state)
     must_have(&svg, ">max(·, 0.5)<");
     must_have(&svg, "<title>%4 = contract %1, %3 {batch 0, contract 1} : f32[B, 3]</title>");
     assert_null(strstr(svg.data, "not drawn"));
-    /* x, w, %3, %4, %7, y and two frames; constants are no boxes. */
+    /* x, w, %3, %4, %7, y and two frames; constants have no boxes */
     assert_int_equal(count_of(&svg, "<g role=\"img\"><title>"), 8);
     assert_int_equal(count_of(&svg, "class=\"frame\""), 1);
     assert_int_equal(count_of(&svg, "class=\"frame prepare\""), 1);
@@ -280,7 +280,7 @@ static void damaged_packages_are_refused(void **state)
     assert_int_equal(out.size_bytes, 0);
 }
 
-/* Most values use two others: many lines, many layers. */
+/* Most values have two operands: many lines and many layers. */
 static void large_graphs_are_cut(void **state)
 {
     struct fixture *f = *state;
@@ -299,7 +299,7 @@ static void large_graphs_are_cut(void **state)
     assert_true(svg.size_bytes < 500000);
 }
 
-/* Hundreds of launches, each of which reads what all before it wrote: the worst of lines. */
+/* Hundreds of launches, each of which reads all earlier results: the largest number of lines. */
 static void large_plans_are_cut(void **state)
 {
     struct fixture *f = *state;
@@ -338,25 +338,25 @@ static void large_plans_are_cut(void **state)
     must_have(&svg, "lines are not drawn");
     assert_true(count_of(&svg, "<g role=\"img\"><title>") < 800);
     assert_true(svg.size_bytes < 2000000);
-    svg = draw_memory(f, &package); /* each lives for 60 launches */
+    svg = draw_memory(f, &package); /* each is alive for 60 launches */
     must_have(&svg, "598 temporaries over 400 launches, at most 244 B");
     must_have(&svg, "518 more are not drawn.");
     assert_int_equal(count_of(&svg, "class=\"bar\""), 80 + 400 - count_of(&svg, "class=\"peak\""));
 }
 
-/* One kernel, and many launches at load of which it needs the first; each takes two boxes. */
+/* One kernel, and many prepare launches, of which it needs the first; each takes two boxes. */
 static void frames_are_cut(void **state)
 {
     struct fixture *f = *state;
     struct strbuf package = make_package(f, small_graph, small_graph, make_plan(f, 7, 500));
     struct strbuf svg = draw(f, &package);
     assert_int_equal(count_of(&svg, "class=\"frame\""), 1);
-    /* w and %3; x, %4 and %7; then w and %3 again and again, the last time without %3. */
+    /* First w and %3; then x, %4 and %7; then w and %3 repeatedly, the last time without %3. */
     assert_int_equal(count_of(&svg, "class=\"frame prepare\""), 1 + 198);
     must_have(&svg, "at load 198: pack, values not drawn: 1");
 }
 
-/* A launch that writes what it reads: there is nothing to draw in it. */
+/* A launch that writes a buffer that it reads: it has nothing to draw. */
 static void empty_kernels_have_no_frame(void **state)
 {
     struct fixture *f = *state;
@@ -381,9 +381,11 @@ static void names_are_made_safe(void **state)
         {"abcdefghijk", 10, "abc…fghijk", 10},
         {"<<<<<<<<<<<", 4, "&lt;…&lt;&lt;", 4},
         {"a\x01\n\x7f", 9, "a���", 4},
-        {"\xff\xc0\xaf\xed\xa0\x80", 9, "������", 6},      /* no UTF-8, too long, a surrogate */
-        {"\xf4\x90\x80\x80\xe2\x82", 9, "������", 6},      /* beyond Unicode, cut off */
-        {"\xe2\x80\xae\xef\xbf\xbf\xc2\x85", 9, "���", 3}, /* right to left, no character, C1 */
+        {"\xff\xc0\xaf\xed\xa0\x80", 9, "������", 6}, /* invalid UTF-8, an overlong form, a
+                                                         surrogate */
+        {"\xf4\x90\x80\x80\xe2\x82", 9, "������", 6}, /* beyond Unicode, truncated */
+        /* Right-to-left override, a non-character, a C1 control. */
+        {"\xe2\x80\xae\xef\xbf\xbf\xc2\x85", 9, "���", 3},
         {"é界\xf0\x9f\x98\x80", 9, "é界\xf0\x9f\x98\x80", 5},
         {"界界界界界界", 7, "界…界界", 7},
     };
@@ -428,7 +430,7 @@ static void add_random_lines(struct layering *l, struct arena *arena, struct ran
     for (uint32_t k = 0; to > 0 && k < 3; k++) {
         uint32_t from = random_below(random, to);
         if (k > 0 && from + 20 < to)
-            continue; /* most are short */
+            continue; /* most lines are short */
         struct layering_line line = {from, to, 10.0 * (k + 1), 0};
         VEC_PUSH(arena, &l->lines, line);
     }
@@ -459,7 +461,7 @@ static void check_passes(struct layering *l, uint32_t line)
         assert_true(i == 0 || pass[i - 1].bottom < pass[i].top);
     }
     assert_true(pass[count - 1].bottom == to->y);
-    /* Where it passes a layer it passes no node. */
+    /* Where a line passes a layer, it passes no node. */
     for (uint32_t i = 1; i + 1 < count; i++)
         for (uint32_t k = 0; k < l->nodes.count; k++) {
             const struct layering_node *node = &l->nodes.items[k];

@@ -1,4 +1,4 @@
-/* Who is next, who joins whom; what a slot then does stands in task.c. */
+/* Which task is next, and which requests join a task; task.c has what a slot then does. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ struct pool {
     struct server *server;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct turns turns;          /* tasks that wait */
+    struct turns turns;          /* waiting tasks */
     struct task *chains[CHAINS]; /* all tasks by key, linked by `chain` */
     uint32_t active, slots;
     bool stopping;
@@ -57,7 +57,7 @@ static bool refuse_stopping(struct error *err)
     return fail(err, ERR_BUSY, "the service is being stopped");
 }
 
-/* Whether it takes any, of this client. */
+/* Whether the pool accepts tasks of this client. */
 static bool is_open(struct pool *pool, const char *client, struct error *err)
 {
     if (pool->stopping)
@@ -87,7 +87,7 @@ static struct task *find(struct pool *pool, const char *key)
     return task;
 }
 
-/* A client that finds no place is told so; one that finds the service stopping is no figure. */
+/* Counts a client that finds no room; refusals because the service stops are not counted. */
 static void count_refusal(struct pool *pool, const struct error *err)
 {
     if (err->code == ERR_BUSY && !pool->stopping)
@@ -126,7 +126,7 @@ bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, st
     return ok;
 }
 
-/* A task that is over: nobody joins it any more; those who did are told. */
+/* Ends a task: nobody can join it any more, and its waiters are called. */
 static void settle(struct pool *pool, struct task *task, struct outcome *outcome)
 {
     pthread_mutex_lock(&pool->lock);
@@ -134,7 +134,7 @@ static void settle(struct pool *pool, struct task *task, struct outcome *outcome
     struct waiter *waiter = task->waiters;
     pthread_mutex_unlock(&pool->lock);
     while (waiter) {
-        struct waiter *next = waiter->next; /* done may free it */
+        struct waiter *next = waiter->next; /* done may free the waiter */
         outcome->joined = waiter->joined;
         waiter->done(waiter->context, outcome);
         waiter = next;
@@ -142,7 +142,7 @@ static void settle(struct pool *pool, struct task *task, struct outcome *outcome
     task_free(task);
 }
 
-/* Under the lock: nobody joins it afterwards, if so. */
+/* Called under the lock; if true, nobody joins the task afterwards. */
 static bool nobody_waits(struct task *task)
 {
     for (const struct waiter *waiter = task->waiters; waiter; waiter = waiter->next)
@@ -152,7 +152,7 @@ static bool nobody_waits(struct task *task)
     return true;
 }
 
-/* What nobody waits for any more is not done. */
+/* Drops a task that nobody waits for any more. */
 static void drop(struct pool *pool, struct task *task)
 {
     struct outcome outcome = {.ok = false, .blueprint_id = task->ask.blueprint_id};
@@ -168,7 +168,8 @@ static void run(struct pool *pool, struct task *task)
     char kernel[SHELF_NAME_BYTES];
     outcome.ok = task_run(pool, task, &answer, kernel, &outcome.error);
     pthread_mutex_lock(&pool->lock);
-    pool->active--; /* before the waiters are told: who has an answer finds a slot free */
+    pool->active--; /* before the waiters are called, so that a client that has its answer finds the
+                       slot free */
     pthread_mutex_unlock(&pool->lock);
     if (!outcome.ok && outcome.error.code == ERR_CANCELLED && pool_stopping(pool))
         refuse_stopping(&outcome.error);

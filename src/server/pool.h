@@ -1,10 +1,11 @@
-/* The compilations under way: each key once, whoever asks; clients in turn; so many at a time.
+/* The running compilations: one per key, whichever clients ask; clients take turns; a limited
+ * number at a time.
  *
  *   submit ─► clients in turn ─► slot (a thread) ─► build/ ─► publish ─► answer ─► waiters
  *                                                                └─ behind.h: the rest
  *
- * A task is owned by the pool from pool_submit on. Whoever submits one for a key that is under way
- * joins that one. Waiters are called on a slot's thread, once, in any order. */
+ * The pool owns a task from pool_submit on. Submitting one for a key that is being compiled joins
+ * that task. Each waiter is called once, on a slot's thread, in any order. */
 #ifndef URZA_SERVER_POOL_H
 #define URZA_SERVER_POOL_H
 
@@ -14,36 +15,36 @@
 
 struct pool;
 
-/* What came out. Borrowed for the call. */
+/* The result of a task. Borrowed during the call. */
 struct outcome {
     bool ok, joined;
-    struct error error;       /* not ok */
-    const json_t *answer;     /* ok: as POST /compile answers */
-    const char *kernel;       /* ok: its id */
+    struct error error;       /* if not ok */
+    const json_t *answer;     /* if ok: the JSON that POST /compile replies */
+    const char *kernel;       /* if ok: the kernel's id */
     const char *blueprint_id; /* the blueprint's own; NULL */
 };
 
 struct waiter {
     void (*done)(void *context, const struct outcome *outcome);
-    bool (*gone)(void *context); /* whether it waits no more: asked before a task is begun, under
-                                    the pool's lock; NULL: it waits whatever happens */
+    bool (*gone)(void *context); /* whether the client no longer waits: called before a task is
+                                    begun, under the pool's lock; NULL: it always waits */
     void *context;
-    const char *job; /* the job in the catalogue; NULL: none */
-    bool joined;     /* filled by pool_submit */
+    const char *job; /* id of the job in the catalogue; NULL: none */
+    bool joined;     /* set by pool_submit */
     struct waiter *next;
 };
 
 struct task {
-    struct arena arena; /* all below lies in it, and goes with it */
+    struct arena arena; /* holds everything below, and is released with the task */
     struct ask ask;
-    const char *client, *blueprint; /* the id of a blueprint that was submitted; "" */
-    const char *parent;             /* the kernel that it is to improve on; "" */
-    const char *miss;               /* why it was not found */
+    const char *client, *blueprint; /* blueprint: id of a submitted one; "" */
+    const char *parent;             /* the kernel to be improved; "" */
+    const char *miss;               /* why the key was not found */
     uint32_t priority;              /* 0 … 9; higher first (turns.h) */
-    double total_ms;                /* of its last run of the pipeline */
-    /* The pool's. */
+    double total_ms;                /* duration of its last run of the pipeline */
+    /* Used by the pool only. */
     atomic_bool cancelled;
-    atomic_int step; /* enum build_step, 0: waits */
+    atomic_int step; /* enum build_step, 0: waiting */
     struct waiter *waiters;
     struct turn turn;
     struct task *chain;
@@ -53,27 +54,28 @@ struct task *task_new(void); /* NULL: no memory; its arena has no oom */
 void task_free(struct task *task);
 
 struct pool *pool_start(struct server *server, uint32_t slots, struct error *err);
-/* Refuses what waits and whatever comes (ERR_BUSY), gives what is under way until the deadline,
- * then cancels it (ERR_BUSY). All waiters have been told when it returns. NULL is fine. */
+/* Refuses waiting and new tasks (ERR_BUSY), lets running ones continue until the deadline, then
+ * cancels them (ERR_BUSY). All waiters have been called when it returns. Accepts NULL. */
 void pool_stop(struct pool *pool, uint64_t deadline_ns);
-void pool_close(struct pool *pool); /* a stopped one, that nobody asks any more; NULL is fine */
+void pool_close(struct pool *pool); /* frees a stopped pool that is no longer used; accepts NULL */
 
-/* Owns the task in any case. On true the waiter stays valid until its done was called; false:
- * ERR_BUSY, ERR_NOMEM. */
+/* Takes ownership of the task in any case. If true, the waiter must stay valid until its done was
+ * called; false: ERR_BUSY, ERR_NOMEM. */
 bool pool_submit(struct pool *pool, struct task *task, struct waiter *waiter, struct error *err);
-/* Whether one for this key would be taken, before anything is spent on making it. ERR_BUSY. */
+/* Whether a task for this key would be accepted, to check before making one. ERR_BUSY. */
 bool pool_admits(struct pool *pool, const char *client, const char *key, struct error *err);
-/* Cancels the task that a job waits for, if it is here and nobody else waits for it. */
+/* Cancels the task that a job waits for, if this server has it and nobody else waits for it. */
 void pool_cancel(struct pool *pool, const char *job);
-/* What the task that a job waits for is at: "waiting", "compiling" …; NULL: it is not here. */
+/* The stage of the task that a job waits for: "waiting", "compiling" …; NULL: this server does not
+ * have it. */
 const char *pool_stage(struct pool *pool, const char *job);
 void pool_count(struct pool *pool, uint32_t *out_active, uint32_t *out_waiting,
                 uint32_t *out_slots);
 
-/* What the service would try an ask with. Borrowed from both. */
+/* The limits with which the service would compile an ask. Borrows from both. */
 struct attempt attempt_of(const struct settings *settings, const struct ask *ask);
-/* The answer of a hit: what the key's record kept of the first one, with where it was found and how
- * its kernel's evidence stands today. */
+/* The answer for a hit: the stored answer of the key's record, with the level at which it was found
+ * and the current evidence of its kernel. */
 json_t *answer_again(const char *stored, const char *level, const char *evidence);
 
 #endif

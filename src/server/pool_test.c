@@ -1,6 +1,6 @@
-/* The pool: equal requests compile once, clients in turn, a full queue refuses, failures are told
- * to all who wait, stopping leaves nobody waiting. Packages without code: a compilation takes
- * milliseconds. */
+/* The pool: equal requests compile once, clients take turns, a full queue refuses, failures are
+ * reported to all waiters, stopping leaves no waiter uncalled. Packages have no code, so a
+ * compilation takes milliseconds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +25,7 @@ struct bed {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t done, ok;
-    char order[WAITERS]; /* of clients, as they were told */
+    char order[WAITERS]; /* of clients, as they were called */
     struct error last;
     char kernel[SHELF_NAME_BYTES];
 };
@@ -115,7 +115,7 @@ static bool submit(struct bed *bed, const char *source, char client, uint32_t pr
     return ok;
 }
 
-/* The number-th of many small blueprints. */
+/* Source number `number` of many small blueprints. */
 static const char *source_of(uint32_t number, char out[300])
 {
     snprintf(out, 300,
@@ -160,7 +160,8 @@ static void equal_ones_compile_once(void **state)
     assert_memory_equal(bed->kernel, "kernel-", 7);
 }
 
-/* With one slot that is busy, what waits is taken in turn over clients, whoever came first. */
+/* While the only slot is busy, waiting tasks of several clients are taken in turn, whichever came
+ * first. */
 static void clients_in_turn(void **state)
 {
     struct bed *bed = *state;
@@ -175,7 +176,7 @@ static void clients_in_turn(void **state)
     wait_for(bed, 8);
     assert_int_equal(bed->ok, 8);
     const char *b = memchr(bed->order, 'b', 8), *c = memchr(bed->order, 'c', 8);
-    assert_true(c && c - bed->order <= 2); /* a higher priority goes first at every other turn */
+    assert_true(c && c - bed->order <= 2); /* a higher priority goes first in every second turn */
     assert_true(b && b - bed->order <= 4);
 }
 
@@ -193,10 +194,10 @@ static void a_full_queue_refuses(void **state)
         if (!ok)
             assert_int_equal(err.code, ERR_BUSY);
     }
-    assert_true(refused > 0 && taken >= 6); /* the last quarter is for others */
+    assert_true(refused > 0 && taken >= 6); /* the last quarter is left to other clients */
     wait_for(bed, taken);
     assert_int_equal(bed->ok, taken);
-    assert_true(submit(bed, source_of(50, text), 'a', 0, &err)); /* and then takes again */
+    assert_true(submit(bed, source_of(50, text), 'a', 0, &err)); /* then it accepts tasks again */
     wait_for(bed, taken + 1);
 }
 

@@ -32,7 +32,7 @@ void reply_header(struct request *request, const char *name, const char *value)
         reply->headers[reply->header_count++] = (struct reply_header){name, value};
 }
 
-/* A message may quote bytes that are no UTF-8: those become '?'. */
+/* A message may quote bytes that are not UTF-8; they become '?'. */
 static json_t *text_value(const char *text)
 {
     json_t *value = json_string(text);
@@ -48,7 +48,7 @@ static json_t *text_value(const char *text)
 
 json_t *error_value(const struct error *err, const char *blueprint_id)
 {
-    /* A shape that does not fit is one way in which a blueprint is wrong. */
+    /* A shape error is reported as an error of the blueprint. */
     enum error_code code = err->code == ERR_SHAPE ? ERR_BLUEPRINT : err->code;
     json_t *value = json_object();
     json_object_set_new(value, "error", json_string(error_name(code)));
@@ -64,12 +64,13 @@ void reply_error(struct request *request, const struct error *err)
 {
     unsigned status = (unsigned)error_http(err->code);
     json_t *value = error_value(err, request->blueprint_id);
-    if (status >= 500) /* refusals are figures: who causes them must not fill the log */
+    if (status >= 500) /* refusals are only counted: clients that cause them must not fill the log
+                        */
         log_line(request->server, err->code == ERR_BUSY ? LOG_DEBUG : LOG_WARNING, "failed",
                  json_pack("{s:s, s:s, s:O}", "request_id", request->id, "error",
                            error_name(err->code), "message", json_object_get(value, "message")));
     json_object_set_new(value, "request_id", json_string(request->id));
-    if (request->reply.release) /* of what was to be sent instead */
+    if (request->reply.release) /* releases the reply that was prepared before */
         request->reply.release(request->reply.held);
     request->reply = (struct reply){.status = 0};
     if (status == 503 || status == 429)

@@ -1,5 +1,5 @@
-/* Which route a path has. There are few enough to look at each: a request costs some 50 compares of
- * a few bytes. */
+/* Finds the route of a path. There are few, so a linear search is enough: some 50 comparisons of a
+ * few bytes. */
 #include <string.h>
 
 #include "server/server_priv.h"
@@ -27,7 +27,7 @@ struct part {
     size_t length;
 };
 
-/* Whether path is of the pattern's form; parts in braces go to *args. */
+/* Whether path matches the pattern; parts in braces are stored in *args. */
 static bool matches(const char *pattern, const char *path, struct part args[ROUTE_ARGS_MOST])
 {
     uint32_t count = 0;

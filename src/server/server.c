@@ -1,5 +1,6 @@
-/* The life of the service: everything is started in the order in which it needs each other, tended
- * now and then, and stopped: first whoever brings work, then who does it, then what they use. */
+/* The life cycle of the service: everything is started in order of dependence, maintained
+ * regularly, and stopped: first the parts that bring work, then those that do it, then those that
+ * both use. */
 #include "server/server.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@
 
 #define TEND_SECONDS 15
 #define SWEEP_NS UINT64_C(600000000000)
-#define STOP_NS UINT64_C(8000000000) /* for what is under way */
+#define STOP_NS UINT64_C(8000000000) /* for requests and compilations in progress */
 #define GIB ((uint64_t)1 << 30)
 #define MIB ((uint64_t)1 << 20)
 #define ARENAS 4
@@ -42,7 +43,7 @@ struct life {
     pthread_t tender;
     pthread_mutex_t lock;
     pthread_cond_t ends;
-    bool tended, ending; /* the latter under the lock */
+    bool tended, ending; /* ending: protected by the lock */
 };
 
 static const char *join(struct arena *arena, const char *a, const char *b)
@@ -53,8 +54,8 @@ static const char *join(struct arena *arena, const char *a, const char *b)
     return text.data;
 }
 
-/* One process at a time uses a folder of data. make: one that is missing; otherwise it must hold a
- * service's data. */
+/* Locks the data folder, which one process at a time uses. make: creates a missing one; otherwise
+ * it must be a service's data folder. */
 static bool lock_data(struct life *life, bool make, struct error *err)
 {
     const char *data = life->server.settings.data;
@@ -132,7 +133,7 @@ static bool make_memory(struct server *server, struct error *err)
     return true;
 }
 
-/* Hints of requests that give none are settings. */
+/* Checks the default hints, which are settings. */
 static bool check_hints(struct server *server, struct error *err)
 {
     struct ask ask;
@@ -160,7 +161,7 @@ static void tend(struct server *server)
                  json_pack("{s:s}", "message", err.message));
         return;
     }
-    if (tended.evicted > 0) { /* answers must not name what is gone */
+    if (tended.evicted > 0) { /* answers in memory must not name evicted kernels */
         shelf_forget(server->answers, NULL);
         shelf_forget(server->packages, NULL);
     }
@@ -169,7 +170,7 @@ static void tend(struct server *server)
     malloc_trim(0);
 }
 
-/* A thread of its own: it waits for the disk. */
+/* Runs on its own thread, since it waits for the disk. */
 static void *tend_on(void *context)
 {
     struct life *life = context;
@@ -184,7 +185,7 @@ static void *tend_on(void *context)
             swept_ns = clock_ns();
         }
         pthread_mutex_lock(&life->lock);
-        clock_gettime(CLOCK_MONOTONIC, &until); /* a clock that is set back must not stop this */
+        clock_gettime(CLOCK_MONOTONIC, &until); /* unaffected by changes of the wall clock */
         until.tv_sec += TEND_SECONDS;
         if (!life->ending)
             pthread_cond_clockwait(&life->ends, &life->lock, CLOCK_MONOTONIC, &until);
@@ -210,7 +211,7 @@ static void stop_tender(struct life *life)
     pthread_join(life->tender, NULL);
 }
 
-/* The spawner comes before every thread: it is a copy of this process. */
+/* The spawner is started before any thread, since it is a copy of this process. */
 static bool start(struct life *life, const char *home, struct error *err)
 {
     struct server *server = &life->server;
@@ -243,7 +244,7 @@ static bool start(struct life *life, const char *home, struct error *err)
     return server->feeder && http_start(server, err) && start_tender(life, err);
 }
 
-/* Where memory for what lives as long as the service ends, it does not start. */
+/* If memory for what lives as long as the service runs out, the service does not start. */
 static bool start_guarded(struct life *life, const char *home, struct error *err)
 {
     jmp_buf no_memory;
@@ -258,7 +259,7 @@ static bool start_guarded(struct life *life, const char *home, struct error *err
     return ok;
 }
 
-/* Requests that were read are answered; what is under way gets a while. */
+/* Requests that were read are answered; running compilations get a grace period. */
 static void stop(struct life *life)
 {
     struct server *server = &life->server;
@@ -293,8 +294,9 @@ static void stop(struct life *life)
         close(life->lock_fd);
 }
 
-/* Cached kernels are served on; compiling and readiness are 503. A new one would be a copy of a
- * process with threads and secrets, so whoever tends the service must restart it. */
+/* If the spawner has died, cached kernels are still served, but compiling and readiness are 503. A
+ * new spawner would be a copy of a process with threads and secrets, so the service must be
+ * restarted. */
 static void look_after_spawner(struct server *server, bool *was_alive)
 {
     if (*was_alive && !spawner_alive(server->spawner)) {
@@ -329,10 +331,11 @@ static void announce(struct server *server, const struct server_options *options
         options->on_ready(options->context, url);
 }
 
-/* Of jansson: a value that is made from what is known needs little, and has no way to say that it
- * could not have it: half of an answer would be sent, and kept. So it waits for what others give
- * back, and then the service ends; whoever starts it again finds what was acknowledged. What is
- * large is read from requests, where jansson's failure is told from an error of the text. */
+/* jansson's allocator. Values built by this program are small, and a failed allocation in building
+ * one is not noticed: half of an answer would be sent and stored. So a failed small allocation is
+ * retried for a while, as other threads free memory, and then the service ends; everything
+ * acknowledged is there after a restart. Large allocations come from parsing requests, where
+ * jansson reports the failure and it is distinguished from an error of the text. */
 static void *json_memory(size_t size)
 {
     static const char said[] = "{\"level\":\"error\",\"event\":\"out of memory\"}\n";
@@ -347,8 +350,8 @@ static void *json_memory(size_t size)
     _exit(error_exit(ERR_NOMEM));
 }
 
-/* What large requests took goes back to the system: large blocks are mapped (the limit for that
- * would rise with each one that is freed), and few arenas keep pieces of small ones. */
+/* Makes freed memory of large requests go back to the system: large blocks are always mapped (by
+ * default the threshold rises with each freed one), and few arenas hold small ones. */
 static void keep_memory_small(void)
 {
     mallopt(M_MMAP_THRESHOLD, 256 << 10);

@@ -1,4 +1,4 @@
-/* What the parts of the service share. */
+/* Shared by the parts of the service. */
 #ifndef URZA_SERVER_SERVER_PRIV_H
 #define URZA_SERVER_SERVER_PRIV_H
 
@@ -36,15 +36,16 @@ struct server {
     struct settings settings;
     const char *home;
     uint8_t public_key[32];
-    struct arena arena; /* settings and what lives as long; only before it listens */
+    struct arena arena; /* settings, and what lives as long as the service; used only before it
+                           listens */
     struct registry *registry;
     struct queue *queue;
     struct spawner *spawner;
     struct pool *pool;                /* pool.h */
     struct behind *behind;            /* behind.h */
     struct shelf *answers, *packages; /* shelf.h */
-    struct shares *shares;            /* shares.h: of memory for bodies */
-    struct tokens *tokens;            /* tokens.h; NULL: everybody may do everything */
+    struct shares *shares;            /* shares.h: memory for bodies */
+    struct tokens *tokens;            /* tokens.h; NULL: every client may do everything */
     struct metrics *metrics;          /* metrics.h */
     struct workers *workers;
     struct feeder *feeder;   /* feeder.h */
@@ -65,10 +66,10 @@ enum body_kind { BODY_NOTHING, BODY_JSON, BODY_SOURCE };
 enum source_kind { SOURCE_JSON, SOURCE_MODEL }; /* by Content-Type */
 
 enum handled {
-    HANDLED_FAILED, /* err says why */
-    HANDLED_DONE,   /* the reply stands */
-    HANDLED_WAITS   /* somebody else calls request_finish; only from NOW-handlers that suspended
-                       it, and LATER-handlers */
+    HANDLED_FAILED, /* err holds the reason */
+    HANDLED_DONE,   /* the reply is filled */
+    HANDLED_WAITS /* another thread will call request_finish; only from NOW handlers that suspended
+                     the request, and from LATER handlers */
 };
 typedef enum handled route_fn(struct request *request, struct error *err);
 
@@ -84,10 +85,10 @@ struct route {
 #include "server/routes.def"
 #undef ROUTE
 
-const struct route *route_at(uint32_t index); /* NULL behind the last */
+const struct route *route_at(uint32_t index); /* NULL after the last */
 #define ROUTE_ARGS_MOST 2
-/* The route of a path, its arguments copied into arena. NULL: none. *out_methods: what the path
- * allows, "GET, HEAD, POST"; "" where no route has it. */
+/* Finds the route of a path, with its arguments copied into arena. NULL: none. *out_methods: the
+ * methods of the path, "GET, HEAD, POST"; "" if no route has the path. */
 const struct route *route_find(const char *method, const char *path, struct arena *arena,
                                const char *args[ROUTE_ARGS_MOST], const char **out_methods);
 
@@ -97,14 +98,14 @@ struct reply {
     const char *type; /* Content-Type */
     const void *data;
     size_t size;
-    void (*release)(void *held); /* of data, once it was sent; NULL: it lies in the request's arena
-                                    or is static */
+    void (*release)(void *held); /* frees data after it was sent; NULL: data is in the request's
+                                    arena or static */
     void *held;
     struct reply_header {
         const char *name, *value; /* in the arena, or static */
     } headers[REPLY_HEADERS_MOST];
     uint32_t header_count;
-    /* A stream instead of data: as MHD_ContentReaderCallback; state is given back by release. */
+    /* A stream instead of data, as MHD_ContentReaderCallback; release frees its state. */
     ssize_t (*stream)(void *state, uint64_t at, char *out, size_t most);
 };
 
@@ -115,81 +116,86 @@ struct request {
     const char *method, *path;
     const char *args[ROUTE_ARGS_MOST];
     struct arena arena;
-    json_t *json; /* request_json */
+    json_t *json; /* set by request_json */
     char *body;
     size_t body_bytes, body_capacity, dropped_bytes;
-    uint64_t share_bytes; /* taken of shares.h for the body */
+    uint64_t share_bytes; /* taken from `shares` for the body */
     enum source_kind source_kind;
-    const char *client;       /* the token's name, or the address */
-    unsigned scopes;          /* a bit each */
-    char id[33];              /* of the request: given by the client, or drawn */
-    const char *traceparent;  /* as it was sent, if it is one; NULL */
-    const char *blueprint_id; /* of the blueprint it is about; NULL */
+    const char *client;       /* the token's name, or the client's address */
+    unsigned scopes;          /* one bit per scope */
+    char id[33];              /* id of the request: the client's, or a random one */
+    const char *traceparent;  /* as it was sent, if valid; NULL */
+    const char *blueprint_id; /* id of the blueprint concerned; NULL */
     uint64_t begin_ns;
-    const char *target_end; /* in the connection's memory, where it ended before it was read */
+    const char *target_end; /* in the connection's memory: where the target ended before it was
+                               parsed */
     bool target_wrong, framing_wrong;
-    bool headed; /* its head is there */
+    bool headed; /* the head is complete */
     bool begun, ended, suspended;
     struct reply reply;
-    void *context;    /* of whoever goes on with it */
-    route_fn *then;   /* what a worker calls */
-    struct turn turn; /* of the workers */
+    void *context;    /* for the code that continues the request */
+    route_fn *then;   /* the function that a worker thread calls */
+    struct turn turn; /* place in the workers' queue */
 };
 
 const char *request_header(const struct request *request, const char *name); /* NULL: none */
 const char *request_query(const struct request *request, const char *name);  /* NULL: none */
-/* Fails with ERR_JSON for a query argument that is none of these, between spaces. */
+/* ERR_JSON for a query argument that is not in the list, which is separated by spaces. */
 bool request_only_queries(const struct request *request, const char *allowed, struct error *err);
-/* The body as an object. It is the request's, and is gone with it: memory that runs out leaves
- * handlers by a jump. Who waits for long drops it before. */
+/* The body as an object, which the request owns. Handlers may be left by a jump when memory runs
+ * out, so they cannot free it. A handler that waits for long may drop it before. */
 json_t *request_json(struct request *request, struct error *err);
 void request_drop_json(struct request *request);
-/* Before a handler hands its request to another thread and returns HANDLED_WAITS: suspends the
- * connection if it is not. request_finish, on any thread, goes on with it. The request's arena is
- * unguarded from then on (oom is NULL). */
+/* To be called before a handler passes its request to another thread and returns HANDLED_WAITS:
+ * suspends the connection, unless it is suspended. request_finish, on any thread, resumes it. From
+ * then on the request's arena has no jump target (oom is NULL). */
 void request_wait(struct request *request);
-/* The reply stands. */
+/* To be called when the reply is filled. */
 void request_finish(struct request *request);
-/* Whether nobody will read the reply of a request that waits: its client closed the connection. */
+/* Whether the client of a waiting request has closed its connection, so that nobody will read the
+ * reply. */
 bool request_gone(const struct request *request);
 
-/* For who goes on with a request that waited: fill fills its reply, as a handler would; then, or
- * where memory runs out, it is finished. */
+/* Continues a waiting request: fill fills its reply, as a handler would; afterwards, or if memory
+ * runs out, the request is finished. */
 void request_complete(struct request *request, route_fn *fill, void *context);
-/* From a NOW-handler: the rest of the work is done by `then`, on a thread that may wait. */
+/* For NOW handlers: lets a worker thread, which may block, call `then`. */
 enum handled request_later(struct request *request, route_fn *then, struct error *err);
 
-/* Fills the reply; value is released. */
+/* Fills the reply; releases value. */
 enum handled reply_json(struct request *request, unsigned status, json_t *value);
 /* text: in the arena, or static. */
 enum handled reply_text(struct request *request, unsigned status, const char *type,
                         const char *text, size_t size);
 void reply_header(struct request *request, const char *name, const char *value);
-/* A list of the catalogue, ",a,b,", as an array. */
+/* Converts a list of the catalogue, ",a,b,", to an array. */
 json_t *list_value(const char *list);
-/* As {error, message, place?, blueprint_id, request_id}, with the class's status. */
+/* Replies {error, message, place?, blueprint_id, request_id}, with the status of the error's
+ * class. */
 void reply_error(struct request *request, const struct error *err);
-/* The same as a value, for one among several. */
+/* The same as a JSON value, for one of several items. */
 json_t *error_value(const struct error *err, const char *blueprint_id);
 
-/* Work threads, for handlers that may wait. */
+/* Worker threads, for handlers that may block. */
 struct workers *workers_start(uint32_t count, struct error *err);
-/* ERR_BUSY: too much waits already. */
+/* ERR_BUSY: too many requests wait already. */
 bool workers_add(struct workers *workers, struct request *request, struct error *err);
-void workers_stop(struct workers *workers); /* ends what waits first; takes no more */
-void workers_free(struct workers *workers); /* stopped ones, that nobody asks any more */
+void workers_stop(struct workers *workers); /* finishes waiting requests first; accepts no more */
+void workers_free(struct workers *workers); /* frees stopped workers that are no longer used */
 
 /* Listening. */
 bool http_start(struct server *server, struct error *err);
 unsigned http_port(const struct server *server);
-void http_quiesce(struct server *server);        /* no new connections */
-void http_stop(struct server *server);           /* nothing may be suspended */
-uint32_t http_busy(const struct server *server); /* requests under way */
-void http_close_late(struct server *server);     /* connections, to be called each second */
+void http_quiesce(struct server *server);        /* accepts no new connections */
+void http_stop(struct server *server);           /* no request may be suspended */
+uint32_t http_busy(const struct server *server); /* number of requests in progress */
+void http_close_late(struct server *server); /* closes connections past their deadline; to be called
+                                                each second */
 
-/* Logs: a line of JSON on standard error. fields: a jansson object, released; NULL: none. */
+/* Writes a log line as JSON to standard error. fields: a jansson object, which is released; NULL:
+ * none. */
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
-int log_level_from_name(const char *name); /* LOG_ERROR for what is none */
+int log_level_from_name(const char *name); /* LOG_ERROR for unknown names */
 void log_line(const struct server *server, enum log_level level, const char *what, json_t *fields);
 
 #endif

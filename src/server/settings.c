@@ -113,7 +113,7 @@ bool settings_set(struct settings *settings, const char *name, const char *text,
     return set(settings, setting, arena_strdup(arena, text), err);
 }
 
-/* Cuts white space off both ends, in place. */
+/* Trims white space on both ends, in place. */
 static char *trim(char *text)
 {
     text += strspn(text, " \t\r");
@@ -174,7 +174,7 @@ void settings_print(const struct settings *settings, struct strbuf *out)
     }
 }
 
-/* choices: between bars, as they are printed. */
+/* choices: separated by bars, as they are printed. */
 static bool one_of(const char *name, const char *text, const char *choices, struct error *err)
 {
     size_t length = strlen(text);

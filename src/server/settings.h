@@ -1,5 +1,5 @@
-/* Settings (settings.def): from their defaults, a file, the environment and flags, in this order;
- * the later one wins. Texts live in the arena that was given. */
+/* Settings (settings.def): from their defaults, a file, the environment and options, in this order;
+ * later values win. Texts live in the given arena. */
 #ifndef URZA_SERVER_SETTINGS_H
 #define URZA_SERVER_SETTINGS_H
 
@@ -27,19 +27,19 @@ struct setting_row {
     const char *doc;
     bool flag;
 };
-const struct setting_row *setting_at(uint32_t index); /* NULL behind the last */
+const struct setting_row *setting_at(uint32_t index); /* NULL after the last */
 
 void settings_default(struct settings *out);
-/* ERR_USAGE for a name or value that is none; text is copied. */
+/* ERR_USAGE for an unknown name or an invalid value; text is copied. */
 bool settings_set(struct settings *settings, const char *name, const char *text,
                   struct arena *arena, struct error *err);
-/* An INI file: lines `name = value`; # and ; begin comments; sections are allowed and mean nothing.
- * ERR_USAGE names the line. */
+/* Reads an INI file: lines `name = value`; # and ; begin comments; section headers are allowed and
+ * ignored. ERR_USAGE names the line. */
 bool settings_read(struct settings *settings, const char *path, struct arena *arena,
                    struct error *err);
-/* As such a file. */
+/* Prints settings as such a file. */
 void settings_print(const struct settings *settings, struct strbuf *out);
-/* What does not go together: ERR_USAGE. */
+/* Checks that settings are compatible: ERR_USAGE. */
 bool settings_check(const struct settings *settings, struct error *err);
 
 #endif

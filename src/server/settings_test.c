@@ -1,4 +1,4 @@
-/* Settings: every row by name, bounds, files, what they print is what they read. */
+/* Settings: every row by name, limits, files, and that printed settings are read back unchanged. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

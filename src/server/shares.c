@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-/* Clients that have something are few: they are as many as have requests under way. */
+/* A client with a share; there are at most as many as requests in progress, so a list is enough. */
 struct share {
     struct share *next;
     uint64_t bytes;

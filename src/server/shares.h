@@ -1,5 +1,5 @@
-/* Memory for what clients send, shared out: there is so much in all, and no client ever has the
- * last quarter of it. Any number of threads. */
+/* Divides the memory for request bodies among clients: there is a total, and no client ever gets
+ * the last quarter of it. Any number of threads. */
 #ifndef URZA_SERVER_SHARES_H
 #define URZA_SERVER_SHARES_H
 
@@ -10,9 +10,10 @@ struct error;
 struct shares;
 
 struct shares *shares_new(uint64_t most_bytes); /* NULL: no memory */
-void shares_free(struct shares *shares);        /* NULL is fine */
-/* ERR_BUSY: not so much at the moment; ERR_NOMEM. */
+void shares_free(struct shares *shares);        /* accepts NULL */
+/* ERR_BUSY: not so much is free at the moment; ERR_NOMEM. */
 bool shares_take(struct shares *shares, const char *client, uint64_t bytes, struct error *err);
-void shares_give(struct shares *shares, const char *client, uint64_t bytes); /* what was taken */
+/* Returns what was taken. */
+void shares_give(struct shares *shares, const char *client, uint64_t bytes);
 
 #endif

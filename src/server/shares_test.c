@@ -1,4 +1,4 @@
-/* Memory that is shared out: so much in all, and never all of it to one. */
+/* Dividing memory: a total, of which one client never gets everything. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

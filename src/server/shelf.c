@@ -1,5 +1,5 @@
-/* Shards, each a table of chains and a list by use, under a lock of its own. All share one bound:
- * whoever adds drops what its own shard did not use for longest, then what others did not. */
+/* Shards, each a hash table and an LRU list under its own lock. All shards share one limit: adding
+ * evicts least recently used values, first of the value's own shard, then of others. */
 #include "server/shelf.h"
 
 #include <assert.h>
@@ -9,7 +9,7 @@
 
 #define SHARDS 16
 #define CHAINS 4096
-#define ENTRY_BYTES 256 /* counted for each entry besides its data */
+#define ENTRY_BYTES 256 /* overhead counted for each entry */
 
 struct entry {
     uint8_t key[SHA256_BYTES];
@@ -28,7 +28,7 @@ struct shard {
 
 struct shelf {
     size_t most;
-    atomic_size_t bytes; /* of all shards */
+    atomic_size_t bytes; /* sum over all shards */
     atomic_ullong epoch;
     struct shard shards[SHARDS];
 };
@@ -95,7 +95,8 @@ static void link_newest(struct shard *shard, struct entry *entry)
     shard->newest = entry;
 }
 
-/* Of a value that is not in this process's memory but in a file, at most a part of the bound. */
+/* The counted size of a value; one whose data is in a mapped file and not in this process's memory
+ * counts only in part. */
 static size_t counted(const struct shelf *shelf, const struct shelf_value *value)
 {
     size_t part = shelf->most / 4, bytes = value->size_bytes + ENTRY_BYTES;
@@ -146,7 +147,7 @@ uint64_t shelf_epoch(const struct shelf *shelf)
     return atomic_load(&shelf->epoch);
 }
 
-/* Drops what other shards did not use for longest while there is too much. */
+/* Evicts least recently used values of other shards while the limit is exceeded. */
 static void shrink(struct shelf *shelf, const struct shard *but)
 {
     for (int i = 0; i < SHARDS && atomic_load(&shelf->bytes) > shelf->most; i++) {
@@ -167,9 +168,10 @@ void shelf_add(struct shelf *shelf, const uint8_t key[SHA256_BYTES], struct shel
     size_t bytes = counted(shelf, value);
     struct entry *entry = bytes <= shelf->most / 2 ? calloc(1, sizeof *entry) : NULL;
     if (!entry)
-        return; /* found again by another way */
+        return; /* too large: not stored */
     pthread_mutex_lock(&shard->lock);
-    if (atomic_load(&shelf->epoch) != epoch) { /* somebody may have forgotten what it was made of */
+    if (atomic_load(&shelf->epoch) != epoch) { /* a kernel that the value was made from may have
+                                                  been forgotten meanwhile */
         pthread_mutex_unlock(&shard->lock);
         free(entry);
         return;

@@ -1,5 +1,5 @@
-/* The shelf: bounded, oldest first, whole while somebody reads it, and never with what was
- * forgotten while it was made. */
+/* The shelf: bounded, least recently used first, values unchanged while they are read, and no
+ * values of kernels that were forgotten while the value was made. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,18 +55,18 @@ static void found_until_forgotten(void **state)
     shelf_forget(shelf, "kernel-a");
     assert_null(get(shelf, 1));
     assert_null(get(shelf, 2));
-    assert_int_equal(held->data[99], 1); /* still whole for who has it */
+    assert_int_equal(held->data[99], 1); /* unchanged for those who hold it */
     shelf_unref(held);
     held = get(shelf, 3);
     assert_non_null(held);
     shelf_unref(held);
-    put(shelf, 3, "kernel-c", 50); /* one key has one value */
+    put(shelf, 3, "kernel-c", 50); /* replaces the value of the key */
     shelf_size(shelf, &count, &bytes);
     assert_int_equal(count, 1);
     shelf_free(shelf);
 }
 
-/* What was read before somebody forgot its kernel is not put down afterwards. */
+/* A value made from reads before its kernel was forgotten is not added afterwards. */
 static void late_values_are_refused(void **state)
 {
     struct shelf *shelf = shelf_new(1 << 20);
@@ -100,7 +100,7 @@ static void bounded(void **state)
     }
     assert_true(count > 500);
     assert_null(get(shelf, 1));
-    put(shelf, 9999, "kernel-a", 1 << 20); /* larger than a shard may be */
+    put(shelf, 9999, "kernel-a", 1 << 20); /* too large for a shard */
     assert_null(get(shelf, 9999));
     shelf_free(shelf);
 }

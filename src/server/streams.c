@@ -14,13 +14,13 @@ struct stream {
     struct stream *next;
     struct MHD_Connection *connection;
     char job[JOB_BYTES];
-    char last[512]; /* the state that was told last; the looking thread's */
+    char last[512]; /* the last state sent; used by the looking thread only */
     uint32_t refs;
-    /* Under the lock. */
-    char text[640]; /* of which `sent` bytes are with the client */
+    /* Protected by the lock. */
+    char text[640]; /* of which `sent` bytes were sent */
     size_t size, sent;
-    bool parked; /* its connection is suspended */
-    bool over;   /* the text is the last */
+    bool parked; /* the connection is suspended */
+    bool over;   /* text is the last one */
 };
 
 struct streams {
@@ -66,7 +66,8 @@ static void wake(struct stream *stream)
     stream->parked = false;
 }
 
-/* The connection's thread: the text that there is; else it is suspended, or at its end. */
+/* Called on the connection's thread: returns the text if there is any; otherwise suspends the
+ * connection, or ends the stream. */
 static ssize_t read_stream(void *state, uint64_t at, char *out, size_t most)
 {
     struct stream *stream = state;
@@ -120,7 +121,7 @@ enum handled streams_open(struct streams *streams, struct request *request, cons
     return HANDLED_DONE;
 }
 
-/* What is to be told of the job now; false: nobody can say at the moment. */
+/* The current event of the job; false: it cannot be read at the moment. */
 static bool look(struct streams *streams, const char *id, char *out, size_t size, bool *out_over)
 {
     struct server *server = streams->server;
@@ -148,7 +149,7 @@ static bool look(struct streams *streams, const char *id, char *out, size_t size
     return ok;
 }
 
-/* Leaves the stream what changed. Its last text is with the client, or it says more at once. */
+/* Gives the stream a changed state to send; its previous text must have been sent completely. */
 static void tell(struct stream *stream, const char *now, bool over)
 {
     if (now && strcmp(now, stream->last) != 0) {

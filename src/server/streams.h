@@ -1,8 +1,9 @@
-/* Server-sent events: each stream tells one client how one job goes on, until it ends.
+/* Server-sent events: each stream reports the progress of one job to one client, until the job
+ * ends.
  *
- * A stream is asked for more by the thread of its connection, which may not wait. So one other
- * thread looks jobs up and leaves each stream what it is to say next; a connection with nothing to
- * say is suspended until then. */
+ * The thread of a stream's connection asks for more data, but must not block. So another thread
+ * looks up jobs and gives each stream its next event; a connection without data is suspended until
+ * then. */
 #ifndef URZA_SERVER_STREAMS_H
 #define URZA_SERVER_STREAMS_H
 
@@ -11,11 +12,11 @@
 struct streams;
 
 struct streams *streams_new(struct server *server); /* NULL: no memory */
-void streams_free(struct streams *streams);         /* no stream may be open; NULL is fine */
-/* Replies with the events of a job that is there. */
+void streams_free(struct streams *streams);         /* no stream may be open; accepts NULL */
+/* Replies with the events of an existing job. */
 enum handled streams_open(struct streams *streams, struct request *request, const char *job,
                           struct error *err);
-void streams_look(struct streams *streams); /* now and then, on any one thread */
-void streams_end(struct streams *streams);  /* all end now, and later ones at once */
+void streams_look(struct streams *streams); /* to be called regularly, on one thread at a time */
+void streams_end(struct streams *streams);  /* ends all streams, and later ones at once */
 
 #endif

@@ -1,5 +1,5 @@
-/* What a slot does with a task: looks once more whether it is done already, runs the pipeline,
- * publishes, makes the answer. */
+/* What a slot does with a task: checks once more whether the result exists already, runs the
+ * pipeline, publishes, makes the answer. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-/* What build_run's callbacks are about. */
+/* Context of build_run's callbacks. */
 struct step_context {
     struct server *server;
     struct task *task;
@@ -49,7 +49,7 @@ struct attempt attempt_of(const struct settings *settings, const struct ask *ask
 
 /* The answer. */
 
-/* What was done, where what was asked cannot be. */
+/* The strategy that is used, if the requested one cannot be. */
 static enum strategy strategy_of(const struct server *server, const struct task *task)
 {
     enum strategy asked = task->ask.hints.strategy;
@@ -85,7 +85,7 @@ static json_t *describe_warnings(const struct build_result *built)
     json_t *list = json_array();
     const char *end = built->compiled.warnings + built->compiled.warnings_bytes;
     for (const char *at = built->compiled.warnings; at < end; at += strlen(at) + 1)
-        json_array_append_new(list, json_string(at)); /* not UTF-8: left out */
+        json_array_append_new(list, json_string(at)); /* left out if it is not UTF-8 */
     return list;
 }
 
@@ -109,7 +109,7 @@ static bool without_code(const struct task *task, const struct build_result *bui
     return without;
 }
 
-/* ",x86-64-v3,x86-64-v4,": what there is code for. */
+/* The targets with code, as a list: ",x86-64-v3,x86-64-v4,". */
 static const char *list_targets(struct task *task, const struct build_result *built)
 {
     const char *asked = task->ask.hints.targets;
@@ -133,7 +133,7 @@ static const char *evidence_of(const struct task *task, const struct build_resul
     return task->ask.hints.strategy == STRATEGY_FAST ? "pending" : "none";
 }
 
-/* Times of calls of all kernels that were measured, as the heuristics have them and as chosen. */
+/* Sums the times of all measured kernels, with the heuristic's configs and with the chosen ones. */
 static bool sum_tuned(const struct build_result *built, double *out_before_ns, double *out_after_ns,
                       json_int_t *out_count)
 {
@@ -220,7 +220,7 @@ static const char *print(struct arena *arena, const json_t *value)
     return text.data;
 }
 
-/* As hints spell it: "fp32". */
+/* In the spelling of hints: "fp32". */
 static const char *precision_of(struct task *task, const struct build_result *built)
 {
     const char *name = dtype_name(built->precision);
@@ -287,7 +287,7 @@ static bool publish(struct server *server, struct task *task, const struct build
     return registry_publish(server->registry, &publication, &task->arena, NULL, err);
 }
 
-/* What was measured, a record for each kernel and CPU. Best effort. */
+/* Stores measurements, one record per kernel and CPU. Failures are ignored. */
 static void note_tuned(struct server *server, struct task *task, const struct build_result *built)
 {
     json_t *tuned = built->tuned ? json_loads(built->tuned, 0, NULL) : NULL, *entry;
@@ -360,7 +360,7 @@ static void note_success(struct server *server, const struct task *task,
                        (int)built->degraded_count));
 }
 
-/* Somebody else, another server of the same catalogue too, may have been faster. */
+/* Another server with the same catalogue, say, may have published the result meanwhile. */
 static bool found_meanwhile(struct server *server, struct task *task, json_t **out_answer,
                             char *out_kernel)
 {
@@ -384,7 +384,7 @@ static bool failed_meanwhile(struct server *server, struct task *task, struct er
            settled;
 }
 
-/* One run of the pipeline, and its result published. */
+/* One run of the pipeline, with its result published. */
 static bool build(struct server *server, struct task *task, enum strategy strategy,
                   struct build_result *out, json_t **out_answer, struct error *err)
 {
@@ -405,7 +405,7 @@ static bool build(struct server *server, struct task *task, enum strategy strate
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, out, err);
     if (!ok && err->code == ERR_NOMEM && atomic_load(&task->step) != BUILD_SIGN)
-        err->code = ERR_LIMIT; /* a child's; signing is done here */
+        err->code = ERR_LIMIT; /* a child's failure; signing is done in this process */
     task->total_ms = (double)(clock_ns() - begin_ns) * 1e-6;
     if (!ok)
         return false;
@@ -423,8 +423,8 @@ static bool compile(struct server *server, struct task *task, json_t **out_answe
     struct build_result built;
     bool ok = build(server, task, strategy_of(server, task), &built, out_answer, err);
     if (!ok && err->code == ERR_VERIFY && task->ask.hints.strategy == STRATEGY_FAST)
-        /* What it makes has been refuted behind an earlier answer: verified first this time, it
-         * degrades to what passes. */
+        /* A package of this key failed verification after it had been returned: this time verify
+         * first, and degrade until it passes. */
         ok = build(server, task, STRATEGY_STANDARD, &built, out_answer, err);
     if (!ok) {
         note_failure(server, task, err);

@@ -28,7 +28,7 @@ static struct turns_client *find(const struct turns *turns, const char *name)
     return NULL;
 }
 
-/* Behind the one whose turn it was: it is the last of the ring. */
+/* Adds a client after the one served last, so that it is the last of the ring. */
 static struct turns_client *enter(struct turns *turns, const char *name)
 {
     struct turns_client *client = calloc(1, sizeof *client);
@@ -72,7 +72,7 @@ bool turns_add(struct turns *turns, const char *name, struct turn *turn, struct 
     return true;
 }
 
-/* The one before whose turn it is. */
+/* The client before the one whose turn is next. */
 static struct turns_client *before_next(const struct turns *turns)
 {
     struct turns_client *best = turns->last, *before = best;

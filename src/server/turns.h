@@ -1,8 +1,9 @@
-/* What waits, of several clients, in turn: however much one of them has waiting, another waits for
- * one of it at most. A client never has the last quarter of the places.
+/* A queue that serves clients in turn (round-robin): however many items one client has waiting,
+ * another waits for at most one of them. A client never gets the last quarter of the places.
  *
- * Of one client the higher priority goes first, then age. Every other turn priorities count over
- * clients as well; the turns between see to it that nobody starves. The caller locks. */
+ * Among the items of one client the higher priority goes first, then the older one. In every second
+ * turn, priorities are compared across clients, too; the other turns prevent starvation. The caller
+ * locks. */
 #ifndef URZA_SERVER_TURNS_H
 #define URZA_SERVER_TURNS_H
 
@@ -11,7 +12,7 @@
 
 struct error;
 
-/* Lies in what waits. */
+/* Embedded in the waiting item. */
 struct turn {
     struct turn *next;
     uint32_t priority;
@@ -19,14 +20,15 @@ struct turn {
 };
 
 struct turns {
-    struct turns_client *last; /* whose turn it was, in a ring; NULL: nobody waits */
+    struct turns_client *last; /* the client served last, in a ring; NULL: the queue is empty */
     uint32_t count, most, taken;
 };
 
-/* Whether another of this client would be added. ERR_BUSY. */
+/* Whether one more item of this client would be accepted. ERR_BUSY. */
 bool turns_room(const struct turns *turns, const char *client, struct error *err);
-/* ERR_BUSY: there are too many, at all or of this client; ERR_NOMEM. turn: item and priority. */
+/* ERR_BUSY: too many items, in total or of this client; ERR_NOMEM. turn: item and priority must be
+ * set. */
 bool turns_add(struct turns *turns, const char *client, struct turn *turn, struct error *err);
-void *turns_take(struct turns *turns); /* the item; NULL: none waits */
+void *turns_take(struct turns *turns); /* the item; NULL: the queue is empty */
 
 #endif

@@ -1,4 +1,4 @@
-/* Clients in turn: nobody starves, whatever others add; nobody has the last quarter. */
+/* Clients in turn: no client starves, whatever others add; no client gets the last quarter. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,7 +31,7 @@ static struct thing *add(struct turns *turns, char client, uint32_t number, uint
     return NULL;
 }
 
-/* Whose, and which: "a3"; frees it. */
+/* Takes an item, checks its client and number, and frees it. */
 static void take(struct turns *turns, char client, uint32_t number)
 {
     struct thing *thing = turns_take(turns);
@@ -74,7 +74,7 @@ static void priority_orders_within_a_client(void **state)
     take(&turns, 'a', 0);
 }
 
-/* Whoever always has something urgent gets every other turn at most. */
+/* A client that always has an urgent item gets at most every second turn. */
 static void priority_starves_nobody(void **state)
 {
     struct turns turns = {.most = 100};
@@ -115,7 +115,7 @@ static void the_last_quarter_is_for_others(void **state)
         free(thing);
 }
 
-/* Against a list that is searched: every thing once, each client's in order. */
+/* Compared with a list that is searched: each item is taken once, each client's in order. */
 static void nothing_is_lost(void **state)
 {
     struct turns turns = {.most = 64};

@@ -1,4 +1,4 @@
-/* Threads that take requests, of clients in turn. */
+/* Worker threads that take requests of clients in turn. */
 #include <stdlib.h>
 
 #include "server/metrics.h"
@@ -9,7 +9,7 @@
 struct workers {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct turns turns; /* requests that wait */
+    struct turns turns; /* waiting requests */
     uint32_t count;
     bool stopping;
     pthread_t threads[];

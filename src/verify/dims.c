@@ -17,7 +17,7 @@ static bool is_legal(const struct dim_name *name, int64_t value)
     return value >= name->min && value <= name->max && value % name->multiple_of == 0;
 }
 
-/* One "NAME=VALUE" up to the comma or the end; *text moves behind it. */
+/* Parses one "NAME=VALUE" up to a comma or the end; *text moves past it. */
 static bool read_one(const struct dim_table *dims, const char **text, int64_t *values,
                      uint32_t *seen, struct error *err)
 {

@@ -4,8 +4,8 @@
 
 #include "graph/dim.h"
 
-/* The legal value (range, multiple) of a named dim that is nearest to the wish; of two, the
- * smaller. */
+/* The legal value (range, multiple) of a named dim that is nearest to the wish; of two equally
+ * near, the smaller. */
 int64_t dims_legal(const struct dim_name *name, int64_t wish);
 
 #endif

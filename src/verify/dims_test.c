@@ -44,7 +44,7 @@ static void expect(const char *text, int64_t b, int64_t s, int64_t t, int64_t u)
 static void chooses(void **state)
 {
     (void)state;
-    expect(NULL, 32, 12, 100, 3); /* typical; nearest to 8; above; below */
+    expect(NULL, 32, 12, 100, 3); /* the typical value; nearest to 8; above the range; below it */
     expect("", 32, 12, 100, 3);
     expect("B=1", 1, 12, 100, 3);
     expect("S=0,B=64", 64, 0, 100, 3);

@@ -1,12 +1,15 @@
-/* Which elements of a result are drawn where a whole reference costs too much.
+/* Draws elements of a result where a whole reference costs too much: which elements, and their
+ * reference values.
  *
- * An element is drawn dim by dim. Half of the indices are uniform; the others stand where code
- * changes: the ends, and on both sides of multiples of the numbers in the kernel's schedule, which
- * are its tiles, blocks and lanes. The corners are always there, the last element first. That no
- * element was left unwritten is known of all of them (walk.c).
+ * An element's indices are drawn dim by dim. Half of them are uniform; the others are where the
+ * kernel's code path may change: at the ends of the dim, and on both sides of multiples of the
+ * numbers in the kernel's schedule, which are its tiles, blocks and lanes. The corners are always
+ * drawn first, beginning with the last element. Whether elements were left unwritten is checked for
+ * all elements, not only drawn ones (run.c).
  *
- * What drawn elements need of other values is counted before it is computed. Where that is too much
- * for one go, they are computed few at a time, so memory holds what a portion needs. */
+ * The interpreter limits the number of other elements that drawn ones may depend on. Where all
+ * drawn elements together pass the limit, they are computed in portions, so that memory holds the
+ * elements of one portion only. */
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -15,14 +18,15 @@
 #include "verify/verify_priv.h"
 
 #define BLOCKS_MOST 32
-#define DEAR_ELEMENTS 8000000 /* that few dear ones may need, after each other */
+/* Stop after portions with so many elements, even if fewer than `least` points are done. */
+#define DEAR_ELEMENTS 8000000
 
 struct blocks {
     int64_t size[BLOCKS_MOST];
     uint32_t count;
 };
 
-/* The numbers of a schedule's text above 1, and products of two that follow each other. */
+/* Numbers above 1 in the text of a schedule, and products of successive ones. */
 static struct blocks blocks_of(const char *config)
 {
     struct blocks blocks = {{0}, 0};
@@ -116,7 +120,8 @@ bool draw_interpret(const struct drawing *d, const int64_t *points, int64_t *cou
 }
 
 #define OUTPUT_LEAST 4
-#define OUTPUT_ELEMENTS 1000000 /* that drawn elements may need, of all values */
+/* Limit on elements of all values that a portion of drawn elements may depend on. */
+#define OUTPUT_ELEMENTS 1000000
 
 bool draw_outputs(const struct graph *graph, const struct interp_options *options,
                   const struct sample *sample, struct arena *arena, struct interp_tensor *out,

@@ -11,13 +11,14 @@
 #define FORMAT "urza.evidence/2"
 #define TEXT_BYTES 512
 
-/* JSON has no infinity: null stands for "beyond all bounds". */
+/* JSON has no infinity: null stands for an infinite value. */
 static json_t *number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* Texts quote what failed, cut to size: what is no UTF-8 loses its other characters. */
+/* Texts quote what failed. In a text that is not UTF-8, as it may be cut inside a character, bytes
+ * outside of ASCII become '?'. */
 static json_t *text(const char *from)
 {
     json_t *whole = json_string(from);
@@ -94,7 +95,7 @@ static bool is_not_run(const struct verify_check *check)
 void verify_summarise(const struct verify_report *report, struct verify_summary *out)
 {
     *out = (struct verify_summary){.pass = report->pass, .count = report->count};
-    const struct verify_check *first = NULL; /* one that ran, if there is one */
+    const struct verify_check *first = NULL; /* the first check that ran, if there is one */
     for (uint32_t i = 0; i < report->count; i++) {
         const struct verify_check *c = &report->checks[i];
         out->failed += !c->pass;
@@ -114,8 +115,8 @@ void verify_print(const struct verify_report *report, struct strbuf *out)
     json_decref(root);
 }
 
-/* Appends a text of the evidence in at least `width` columns; a package cannot print lines of its
- * own. */
+/* Appends a text of the evidence, padded to `width` columns; control characters become '?', so that
+ * a package cannot print lines of its own. */
 static void put(const json_t *object, const char *key, int width, struct strbuf *out)
 {
     const char *value = json_string_value(json_object_get(object, key));
@@ -147,7 +148,7 @@ static void describe_checks(const json_t *checks, struct strbuf *out)
     }
 }
 
-/* One line a distinct kernel, the sharpest first among equals in the order of the plan. */
+/* One line per distinct kernel, the largest ratio first, and otherwise in the order of the plan. */
 static void describe_kernels(const json_t *rows, struct strbuf *out)
 {
     if (json_array_size(rows) == 0)
@@ -170,7 +171,7 @@ static void describe_kernels(const json_t *rows, struct strbuf *out)
     }
 }
 
-/* Sizes at which less than all was done, a line for each target. */
+/* Sizes at which kernels were not fully judged, one line per target. */
 static void describe_sizes(const json_t *rows, struct strbuf *out)
 {
     const char *before = "";

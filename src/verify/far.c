@@ -1,18 +1,18 @@
-/* Launches at sizes that take too long, and too much memory, as a whole.
+/* Runs a few iterations of launches at sizes that would take too long, and too much memory, to run
+ * whole.
  *
- * Of a launch the first iteration is done, one in the middle, and the last two at a time. What it
- * reads and writes has its true size, but is there only where it is touched: arguments are
- * one block of random numbers, mapped again and again; results are pages that the system makes when
- * they are written.
+ * Of each launch three pieces run: the first iteration, one in the middle, and the last two
+ * together. Its arguments and results have their true size, but take little memory: an argument is
+ * one block of random numbers, mapped repeatedly; a result consists of pages that the system
+ * allocates when they are written.
  *
  *     argument   | block | block | block | blo      the same pages
  *     result     |  ......M..........M........ M|   M: drawn elements, their pages marked
  *
- * Each time something must be written: a page that was not there, or over a mark. The first
- * iteration must write the first element and the last one the last, but where places hang on
- * values, as in sorting. Drawn elements that are written are compared with the reference. So a
- * kernel that stops from some size on is found, or does some of its iterations only, or fewer than
- * there are. */
+ * Each piece must write something: an unallocated page, or over a mark. The first iteration must
+ * write the first element and the last one the last element, except where places depend on values,
+ * as in sorting. Drawn elements that are written are compared with the reference. This finds
+ * kernels that do nothing from some size on, or that skip some of their iterations. */
 #include <math.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,15 +22,17 @@
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
-#define ITERATIONS 4     /* that are done */
-#define FAR_LAUNCH 1.2e8 /* what a launch may cost */
+#define ITERATIONS 4     /* iterations that run, of each launch */
+#define FAR_LAUNCH 1.2e8 /* limit on the cost of these iterations of one launch */
 #define FAR_BYTES 1e10   /* of address space, for one launch */
-#define LAUNCH_COST 5e4  /* operations that a launch costs beside its work: mappings, judging */
-#define BLOCK_PAGES 257  /* odd, so that rows of a power of two do not meet the same numbers */
-#define SHIFT_PAGES 37   /* by which each argument starts further in the block */
-#define POINTS 16        /* drawn elements of a result */
+#define LAUNCH_COST 5e4  /* fixed cost of a launch, in operations: mappings, judging */
+/* Odd, so that rows whose length is a power of two do not all read the same numbers. */
+#define BLOCK_PAGES 257
+#define SHIFT_PAGES 37 /* each argument starts so many pages further in the block */
+#define POINTS 16      /* drawn elements per result */
 
-/* What marked pages hold, in each byte: a result that happens to be the one is not the other. */
+/* Fill of marked pages. A second run with the other byte detects a result that equals the first one
+ * by chance. */
 static const uint8_t MARKS[] = {0xa5, 0x5a};
 
 static double piece_share(int64_t extent)
@@ -59,8 +61,8 @@ double far_cost(const struct plan *plan, const bool *distinct, const int64_t *di
         }
         if (bytes + (double)scratch > FAR_BYTES)
             return INFINITY;
-        double share = piece_share(extent) * ((double)work + bytes); /* each byte is a page's part
-                                                                      */
+        /* Bytes cost, too, since touched pages must be mapped. */
+        double share = piece_share(extent) * ((double)work + bytes);
         if (share > FAR_LAUNCH)
             return INFINITY;
         if (distinct[i])
@@ -69,7 +71,8 @@ double far_cost(const struct plan *plan, const bool *distinct, const int64_t *di
     return cost;
 }
 
-/* A launch's address space: what is placed in it, one behind the other, between protected pages. */
+/* The address space of a launch: arguments and results are placed in it one after the other, with
+ * protected pages between. */
 struct room {
     uint8_t *map;
     size_t bytes, used, page;
@@ -95,7 +98,8 @@ static uint8_t *room_place(struct room *room, size_t bytes)
                : NULL;
 }
 
-/* Random numbers in memory that can be mapped again. NULL: there is none to be had. */
+/* Makes a block of random numbers in shared memory, which can be mapped repeatedly. NULL: no
+ * memory. */
 static uint8_t *block_make(enum dtype dtype, int64_t extent, uint64_t seed, size_t bytes)
 {
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -108,7 +112,7 @@ static uint8_t *block_make(enum dtype dtype, int64_t extent, uint64_t seed, size
     return NULL;
 }
 
-/* The block of a dtype, and of what it indexes: made once. */
+/* The block for a dtype and for the extent that its numbers index; made at first use. */
 static uint8_t *block_of(struct far_blocks *blocks, enum dtype dtype, int64_t extent, uint64_t seed,
                          size_t bytes)
 {
@@ -132,7 +136,8 @@ void far_blocks_close(struct far_blocks *blocks)
         munmap(blocks->items[blocks->count - 1].map, blocks->items[blocks->count - 1].bytes);
 }
 
-/* The block again and again, from the argument's place in it on. */
+/* Maps the block repeatedly over an argument's range, starting at the argument's own offset in the
+ * block. */
 static uint8_t *room_repeat(struct room *room, size_t bytes, uint8_t *map, uint32_t argument)
 {
     uint8_t *start = room_take(room, bytes);
@@ -140,7 +145,7 @@ static uint8_t *room_repeat(struct room *room, size_t bytes, uint8_t *map, uint3
     size_t from = (size_t)argument * SHIFT_PAGES % BLOCK_PAGES * room->page;
     for (size_t at = 0; at < total; from = 0) {
         size_t part = block - from < total - at ? block - from : total - at;
-        /* Of nothing that is shared: the same pages once more. */
+        /* mremap with an old size of 0 maps the same shared pages a second time. */
         if (mremap(map + from, 0, part, MREMAP_MAYMOVE | MREMAP_FIXED, start + at) == MAP_FAILED)
             return NULL;
         at += part;
@@ -148,16 +153,16 @@ static uint8_t *room_repeat(struct room *room, size_t bytes, uint8_t *map, uint3
     return start;
 }
 
-/* A result amid its memory. */
+/* A result and its memory. */
 struct far_result {
-    size_t bytes, item; /* of it, of one element */
+    size_t bytes, item; /* size of the result, of one element */
     uint8_t *data;
-    uint8_t *resident;      /* by page */
+    uint8_t *resident;      /* by page: whether it is allocated */
     int64_t points[POINTS]; /* drawn elements */
     int64_t point_count;
 };
 
-/* One launch amid its memory. */
+/* One launch and its memory. */
 struct far {
     const struct far_request *request;
     const struct launch_case *c;
@@ -220,7 +225,7 @@ static bool place_arguments(struct far *far, struct arena *arena)
     return true;
 }
 
-/* Draws elements of a result. */
+/* Chooses the elements of a result to be compared. */
 static void draw(struct far *far, uint32_t output)
 {
     const struct graph *g = &far->c->graph;
@@ -243,7 +248,8 @@ static bool place_results(struct far *far, struct arena *arena)
         result->resident = arena_raw(arena, bytes / far->room.page + 1, 1);
         if (!result->data || !far->written[o])
             return false;
-        if (bytes > 0) /* else a write makes neighbours resident; fails where there are no such */
+        if (bytes > 0) /* a huge page would make neighbouring pages resident; fails on systems
+                          without huge pages */
             madvise(result->data, round_up(bytes, far->room.page), MADV_NOHUGEPAGE);
         far->pointers[far->c->writes[o]] = result->data;
         draw(far, o);
@@ -251,7 +257,7 @@ static bool place_results(struct far *far, struct arena *arena)
     return true;
 }
 
-/* The page of a drawn element, and how many bytes of it are the result's. */
+/* The page that holds a drawn element, and how many of its bytes belong to the result. */
 static uint8_t *page_of(const struct far_result *result, size_t page, int64_t point,
                         size_t *out_bytes)
 {
@@ -260,7 +266,7 @@ static uint8_t *page_of(const struct far_result *result, size_t page, int64_t po
     return result->data + at;
 }
 
-/* Results as they are before an iteration: nothing, but for marks. */
+/* Empties all results before a piece runs, except for the marked pages. */
 static void put_marks(struct far *far, uint8_t mark)
 {
     for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
@@ -285,12 +291,12 @@ static bool is_gone(const struct far_result *result, int64_t element, uint8_t ma
     return gone;
 }
 
-/* What an iteration did. */
+/* What a piece of a launch wrote. */
 struct trail {
-    bool any, first, last; /* wrote something; the first, the last element of a result */
+    bool any, first, last; /* anything; the first element, the last element of a result */
 };
 
-/* Notes which drawn elements are written, too. */
+/* Fills *trail, and notes which drawn elements were written. */
 static bool find_trail(struct far *far, uint8_t mark, struct trail *trail, struct outcome *outcome)
 {
     for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
@@ -318,7 +324,7 @@ static bool find_trail(struct far *far, uint8_t mark, struct trail *trail, struc
     return true;
 }
 
-/* Whether what is written where hangs on values. */
+/* Whether the places of written elements depend on values. */
 static bool is_sorting(const struct graph *g)
 {
     for (value_id v = 1; v < g->nodes.count; v++)
@@ -327,7 +333,8 @@ static bool is_sorting(const struct graph *g)
     return false;
 }
 
-/* Some iterations, or all of them, where there are few, must leave a trail. */
+/* Runs iterations begin … end-1, which must write something. If nothing seems to be written, they
+ * run again with the other mark. */
 static bool run_piece(struct far *far, int64_t begin, int64_t end, struct outcome *outcome)
 {
     bool sorting = is_sorting(&far->c->graph);

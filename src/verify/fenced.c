@@ -3,9 +3,9 @@
  *   | protected | canaries  data  canaries | protected |
  *   map         map + page                 map + map_bytes - page
  *
- * With FENCE_END the canaries behind the data are `offset` bytes, with FENCE_START those before it.
- * A canary is a byte derived from its address inside the mapping, so that copying a run of them
- * elsewhere shows. */
+ * With FENCE_END there are `offset` bytes of canaries after the data, with FENCE_START as many
+ * before it. A canary is a byte derived from its address in the mapping, so copying canaries to
+ * another place is detected. */
 #include "verify/fenced.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ static uint8_t canary(size_t at)
     return (uint8_t)(0x5b ^ at * 29);
 }
 
-/* The bytes inside the protected pages that are not data: begin ≤ at < end, relative to map. */
+/* The bytes between the protected pages that are not data: begin ≤ at < end, relative to map. */
 struct span {
     size_t begin, end;
 };
@@ -36,7 +36,8 @@ static void slack(const struct fenced *block, struct span out[2])
     out[1] = (struct span){data + block->data_bytes, block->map_bytes - block->page_bytes};
 }
 
-/* A mapping of that size from the pool; NULL when it has none. The newest first: it is warm. */
+/* Takes a mapping of that size from the pool; NULL when it has none. The newest comes first, as its
+ * pages are warm. */
 static uint8_t *take_spare(struct fence_pool *pool, size_t total)
 {
     for (uint32_t i = pool ? pool->count : 0; i-- > 0;) {
@@ -83,7 +84,8 @@ bool fenced_place(struct fenced *out, struct fence_pool *pool, size_t bytes, enu
         return fail(err, ERR_NOMEM, "no room for %zu bytes between protected pages", bytes);
     }
     if (inner >= HUGE_BYTES && !spare)
-        madvise(map + page, inner, MADV_HUGEPAGE); /* saves time where the system has it */
+        madvise(map + page, inner, MADV_HUGEPAGE); /* saves page faults where the system has huge
+                                                      pages */
     size_t at = side == FENCE_END ? page + inner - offset - bytes : page + offset;
     struct fenced block = {map + at, bytes, map, total, page, pool};
     struct span spans[2];

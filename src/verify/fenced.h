@@ -1,9 +1,9 @@
-/* Memory that tells when somebody leaves it.
+/* Memory that detects accesses outside of it.
  *
  * A fenced block lies between two protected pages, flush against one of them or a chosen number of
- * bytes away. Touching a protected page is a SIGSEGV at once; the slack that whole pages leave
- * around the block is filled with canaries, which fenced_intact looks at afterwards. A closed block
- * cannot be touched either. Every block has its own owner; a pool is for one thread at a time. */
+ * bytes away. Accessing a protected page is a SIGSEGV at once; the rest of the pages around the
+ * block is filled with canaries, which fenced_intact checks afterwards. Accessing a closed block is
+ * a SIGSEGV, too. Every block has its own owner; a pool is for one thread at a time. */
 #ifndef URZA_VERIFY_FENCED_H
 #define URZA_VERIFY_FENCED_H
 
@@ -15,8 +15,8 @@ struct error;
 
 enum fence_side { FENCE_END = 1, FENCE_START };
 
-/* Mappings of closed blocks, protected, for blocks to come: what was there once costs no page
- * faults again. Starts at {0}. */
+/* Protected mappings of closed blocks, for reuse: their pages cause no new page faults. {0} is an
+ * empty pool. */
 #define FENCE_POOL_MOST 32
 struct fence_pool {
     struct fence_spare {
@@ -34,22 +34,25 @@ struct fenced {
     uint8_t *map; /* the mapping, protected pages included; NULL: closed */
     size_t map_bytes;
     size_t page_bytes;
-    struct fence_pool *pool; /* where it goes when it is closed; NULL: nowhere */
+    struct fence_pool *pool; /* where the mapping goes when the block is closed; NULL: it is
+                                unmapped */
 };
 
-#define FENCED_FILL 0xa5 /* what a fresh block holds: a value that no kernel computes by chance */
+/* Initial content of a new block: a value that no kernel computes by chance. */
+#define FENCED_FILL 0xa5
 
-/* offset: bytes between the block and the protected page on that side; 0 is flush. ERR_NOMEM. */
+/* offset: bytes between the block and the protected page on that side; 0: flush. ERR_NOMEM. */
 bool fenced_open(struct fenced *out, size_t bytes, enum fence_side side, size_t offset,
                  struct error *err);
-/* The same without the fill: the block holds anything. From the pool, if it has what fits; NULL:
- * there is none. */
+/* As fenced_open, but the content is undefined, and the mapping comes from the pool if it has one
+ * of the size; pool NULL: there is no pool. */
 bool fenced_place(struct fenced *out, struct fence_pool *pool, size_t bytes, enum fence_side side,
                   size_t offset, struct error *err);
-/* From now on writing the block is a SIGSEGV. ERR_IO. */
+/* Makes the block read-only: writing it is a SIGSEGV from now on. ERR_IO. */
 bool fenced_seal(struct fenced *block, struct error *err);
-/* Whether all canaries stand. Otherwise *out_at is the place of a changed byte relative to data. */
+/* Whether all canaries are unchanged. If not, *out_at is the place of a changed byte relative to
+ * data. */
 bool fenced_intact(const struct fenced *block, ptrdiff_t *out_at);
-void fenced_close(struct fenced *block); /* a zeroed block is fine */
+void fenced_close(struct fenced *block); /* accepts a zeroed block */
 
 #endif

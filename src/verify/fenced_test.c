@@ -58,7 +58,7 @@ struct touch {
     bool write;
 };
 
-/* What a child does to a block; shared with it. */
+/* What a child does to a block; in memory shared with the child. */
 struct attempt {
     struct touch touch;
     int answer;
@@ -76,7 +76,7 @@ static void touch(void *context, uint32_t index)
     attempt->answer = 7;
 }
 
-/* Whether a child can do it; a death must be a SIGSEGV. */
+/* Whether a child survives it; if not, it must die of SIGSEGV. */
 static bool lives(struct touch what)
 {
     struct error err;
@@ -120,8 +120,8 @@ static void fences_kill(void **state)
     fenced_close(&start);
 }
 
-/* A pool hands a closed block's mapping to the next of its size; canaries are new, and so is what
- * does not fit. */
+/* A pool gives a closed block's mapping to the next block of its size; canaries are written anew,
+ * and other sizes are mapped anew. */
 static void pools_keep_mappings(void **state)
 {
     (void)state;
@@ -246,7 +246,7 @@ static void wide_elements(void **state)
         assert_in_range(magnitudes[k], COUNT / 8, COUNT / 2);
 }
 
-/* Rows with no NaN, with one, anywhere or near the end, and with nothing but. */
+/* Rows without NaN, with one anywhere or near the end, and with nothing but special values. */
 static void special_elements(void **state)
 {
     (void)state;

@@ -27,7 +27,7 @@ static void store_int(enum dtype dtype, void *data, int64_t at, int64_t value)
     }
 }
 
-/* The ends of a dtype, and what arithmetic treats in its own way, by turns: kind counts. */
+/* Extremes of a dtype and values that arithmetic treats specially, in turn by `kind`. */
 static double special_value(enum dtype dtype, uint32_t random, uint32_t kind, bool finite)
 {
     double sign = (random & 1) != 0 ? -1.0 : 1.0;
@@ -44,9 +44,9 @@ static double special_value(enum dtype dtype, uint32_t random, uint32_t kind, bo
     }
 }
 
-/* Where specials stand: in every fourth block of elements, of large tensors in two of a thousand
- * elements, the first of a block always. A sum that meets one says little about its other terms,
- * so most must meet none. */
+/* Where special values are put: in every fourth block of elements; in large tensors in about two of
+ * a thousand elements, the first of a block always. A sum with a special term says little about its
+ * other terms, so most sums must have none. */
 struct specials {
     int64_t block;
     uint64_t first, every;
@@ -72,15 +72,16 @@ static bool is_special(const struct specials *s, uint32_t random, int64_t index)
     return block % s->every == 0 && (index % s->block == 0 || random >> s->shift == 0);
 }
 
-/* Nearly standard normal, within ±3.5: four uniform numbers of 16 bits added up. */
+/* Approximately standard normal, within ±3.5: the sum of four uniform 16-bit numbers. */
 static double bell(uint64_t key, int64_t i)
 {
     uint32_t a = rng_u32(key, 2 * (uint64_t)i), b = rng_u32(key, 2 * (uint64_t)i + 1);
     int32_t sum = (int32_t)((a & 0xffff) + (a >> 16) + (b & 0xffff) + (b >> 16)) - 131070;
-    return (double)sum * 2.6428e-5 + 1e-9 * (double)(a >> 12); /* √3 / 2^16, and lower bits */
+    /* √3 / 2^16 scales to variance 1; low bits are added. */
+    return (double)sum * 2.6428e-5 + 1e-9 * (double)(a >> 12);
 }
 
-/* Magnitudes as logarithms: of an f16 those it has normally. */
+/* Magnitudes are uniform in their logarithm; those of f16 are within its normal range. */
 static double wide_value(enum dtype dtype, uint32_t random)
 {
     double least = dtype == DTYPE_F16 ? -14 : -30, most = dtype == DTYPE_F16 ? 15 : 30;
@@ -103,8 +104,8 @@ static double float_value(enum dtype dtype, uint64_t key, uint64_t normal_key, i
     return bell(normal_key, i);
 }
 
-/* A bool says something of a long conjunction only where most are true, of a disjunction where most
- * are false: some pieces of elements are so, and some are fair. */
+/* The terms of a long conjunction only matter where most are true, those of a disjunction where
+ * most are false. So pieces of the elements are mostly true, mostly false, or fair. */
 #define BOOL_PIECE 97
 static bool bool_value(uint64_t key, uint32_t random, int64_t i, enum fill fill)
 {
@@ -112,8 +113,8 @@ static bool bool_value(uint64_t key, uint32_t random, int64_t i, enum fill fill)
     return kind == 0 ? random >> 31 : (random >> 25 == 0) == (kind == 1);
 }
 
-/* Mostly small, negative ones among them (great when unsigned); one in 64 of any size. Exact ones
- * are mostly 1 or -1, so that a product of many says something of each. */
+/* Mostly small, some of them negative (large when unsigned); one in 64 has any size. FILL_EXACT has
+ * mostly 1 and -1, so that each factor matters in a product of many. */
 static int64_t int_value(uint32_t random, enum fill fill)
 {
     static const int64_t exact[] = {1, -1, 1, 1, -1, 1, 3, 2};
@@ -124,8 +125,8 @@ static int64_t int_value(uint32_t random, enum fill fill)
     return (random & 15) == 0 ? -(int64_t)(random >> 29) - 1 : (int64_t)(random >> 29);
 }
 
-/* All of what is indexed, its ends more often; one in eight counts from its end, lies just behind
- * it, or so far outside that 32 bits do not hold it; by turns, so that few elements meet all. */
+/* Indices over the whole extent, with its ends more often. One in eight is negative (-1 - at), just
+ * beyond the end, or beyond 32 bits. The kinds take turns, so that few elements meet all. */
 static int64_t index_value(uint32_t random, uint64_t turn, int64_t extent)
 {
     int64_t at = (int64_t)((uint64_t)random % (uint64_t)extent);
@@ -158,8 +159,9 @@ static void draw(enum dtype dtype, int64_t count, uint64_t seed, enum fill fill,
     }
 }
 
-/* A prime number of elements: large tensors repeat so many, which no stride of theirs divides. Each
- * time one element is another, beyond the others in size, so that extremes lie anywhere. */
+/* The period, a prime number of elements, after which large tensors repeat, so that no stride
+ * divides it. In each period another element is replaced by a larger value, so that extremes may be
+ * anywhere. */
 #define PERIOD 32749
 
 static void put_peak(enum dtype dtype, void *data, int64_t at, uint32_t random)
@@ -226,7 +228,7 @@ void special_rows(enum dtype dtype, int64_t count, int64_t row, uint64_t seed, v
 }
 
 #define PEAKS 64
-#define PEAKS_DENSE 16 /* no more than one in so many */
+#define PEAKS_DENSE 16 /* at most one in so many elements */
 
 void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint64_t seed,
                 void *data)
@@ -242,7 +244,7 @@ void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint
     }
 }
 
-/* Prims through which an index is handed on, or moved by little. */
+/* Prims whose result is still an index if an operand is one, perhaps moved by a little. */
 static bool carries_index(enum prim prim)
 {
     switch (prim) {
@@ -264,7 +266,7 @@ static bool carries_index(enum prim prim)
     }
 }
 
-/* The dim that operand 1 of a node is an index into; 0: it is none. */
+/* The size of the dim that operand 1 of a node indexes; 0: the node has no index operand. */
 static int64_t indexed_dim(const struct graph *graph, const struct node *node, const int64_t *dims)
 {
     int64_t extent = 0;

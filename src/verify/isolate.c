@@ -1,4 +1,4 @@
-/* base/child.h, in the words of the checks: what dies is a check that fails. */
+/* Adapts base/child.h to checks: a child that dies is a check that failed. */
 #include "verify/isolate.h"
 
 #include <signal.h>

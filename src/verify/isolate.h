@@ -1,7 +1,7 @@
 /* Runs code that may crash, hang or end the process, in a child process.
  *
- * The child sees a copy of everything the caller has; what it says comes back as one block of
- * bytes. Forks: a caller with other threads must not hold locks that the body needs. */
+ * The child has a copy of the caller's memory; its answer comes back as one block of bytes. It is
+ * made by fork: if other threads run, the body must not need locks that they may hold. */
 #ifndef URZA_VERIFY_ISOLATE_H
 #define URZA_VERIFY_ISOLATE_H
 
@@ -11,7 +11,7 @@
 
 struct error;
 
-/* Calls body(argument, out) in a child, where out is zeroed, and copies what it wrote into the
+/* Calls body(argument, out) in a child, where out is zeroed, and copies what it wrote to the
  * caller's out (out_bytes ≤ 64 KiB, no pointers). False, with out unchanged, when the child dies
  * first: ERR_VERIFY names the signal ("SIGSEGV") or the exit status; ERR_NOMEM or ERR_IO when it
  * cannot be started. timeout_s > 0. */

@@ -1,5 +1,6 @@
-/* One target: kernel by kernel at every size, then kernel by kernel on arguments that a network
- * would hardly make, then the runtime on the whole. */
+/* One target: all kernels at every size on the values that arrive in the network; then kernels on
+ * arguments made for testing, which a network hardly produces; then the whole package in the
+ * runtime. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +8,8 @@
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
-/* Modules of one package, loaded in all the ways that must not matter. */
+/* Modules of one package, loaded with numbers of threads and chunks that must not change
+ * results. */
 static const struct way {
     uint32_t threads, chunks;
     const char *what;
@@ -19,12 +21,12 @@ static const struct way {
     {2, 7, "in 7 chunks each"},
 };
 #define WAYS (sizeof ways / sizeof ways[0])
-/* Loading costs what parameters do: packages with more of them are loaded in three ways, with many
- * in two. */
+/* Loading takes time proportional to the size of the parameters: packages above SOME_BYTES are
+ * loaded in three ways, above MANY_BYTES in two. */
 #define SOME_BYTES ((size_t)256 << 10)
 #define MANY_BYTES ((size_t)4 << 20)
-#define WIDE_EDGES 3  /* sizes around edges at which kernels get wide values */
-#define WIDE_SHARE 32 /* of the budget, for each of them */
+#define WIDE_EDGES 3  /* sizes around edges at which kernels run on wide values */
+#define WIDE_SHARE 32 /* each of them may cost this part of the budget */
 
 struct job {
     struct verification *v;
@@ -75,7 +77,7 @@ static bool load_all(struct job *job)
     return true;
 }
 
-/* The runtime at one size, whose right bits are known. */
+/* Runs the package in the runtime at one size whose expected bits are known. */
 static bool run_whole(struct job *job, const struct sample *sample, void *const *expected,
                       bool fenced, bool heavy)
 {
@@ -93,7 +95,7 @@ static bool run_whole(struct job *job, const struct sample *sample, void *const 
                   subject_bounds(subject, sample, job->modules[0], expected, heavy, &r->bounds));
 }
 
-/* Kernels one by one on what a network makes, then the runtime. */
+/* At one size: kernels one by one on the network's values, then the runtime. */
 static bool walk_size(struct job *job, uint32_t index, struct size_result *note)
 {
     static const enum judging by_way[] = {
@@ -149,7 +151,7 @@ static bool judge_size(struct job *job, uint32_t index)
     return ok;
 }
 
-/* Kernels on arguments of their own at one size. */
+/* Runs kernels on test arguments at one size. */
 static bool judge_fill(struct job *job, const struct size *size, enum fill fill, const char *name,
                        uint64_t seed)
 {
@@ -159,10 +161,10 @@ static bool judge_fill(struct job *job, const struct size *size, enum fill fill,
                       &job->result->kernels);
 }
 
-/* Special ones at a small odd size; exact ones, and small ones where need be, at the largest that
- * is cheap, where long sums and whole tiles are; for sums ones with peaks, too; wide ones at the
- * odd size, and where there are no sums of products, of which they leave little, at the large one,
- * too, and where code takes another way, as far as that is cheaper still. */
+/* Special values at a small odd size; exact values, and small ones where still needed, at the
+ * largest cheap size, which has long sums and whole tiles; there also values with peaks, for sums.
+ * Wide values at the odd size; at the large size (for kernels without products, since wide values
+ * leave little of those to check); and around edges, at sizes that are cheaper still. */
 static bool judge_apart(struct job *job)
 {
     const struct size *large = &job->sizes.items[0], *small = large;

@@ -1,4 +1,5 @@
-/* Forks and waits. A job's alarm bounds its time; its death is told by its status. */
+/* Forks jobs and waits for them. An alarm in the job limits its time; its exit status says how it
+ * ended. */
 #include "verify/jobs.h"
 
 #include <errno.h>
@@ -18,12 +19,12 @@
 #include "base/error.h"
 
 #define JOBS_MAX 64
-#define KEPT_BYTES (32 << 20) /* the most that mallopt takes */
+#define KEPT_BYTES (32 << 20) /* the largest threshold that mallopt accepts */
 #define TOP_PAD_BYTES (1 << 20)
-#define GRACE_NS 3000000000u /* behind the deadline */
+#define GRACE_NS 3000000000u /* time that a job gets after the deadline to end by itself */
 
-/* Memory that was given back is used again, not given to the system: each page would cost a fault
- * once more. */
+/* Keeps freed memory in the process: memory that goes back to the system costs page faults when it
+ * is allocated again. */
 static void keep_memory(void)
 {
     mallopt(M_MMAP_THRESHOLD, KEPT_BYTES);
@@ -31,7 +32,7 @@ static void keep_memory(void)
     mallopt(M_TOP_PAD, TOP_PAD_BYTES);
 }
 
-/* Nothing outlives a parent that was killed. */
+/* Sets up the job's process; it dies if its parent is killed. */
 static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
 {
     child_defaults();
@@ -43,7 +44,8 @@ static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
     alarm(seconds);
     keep_memory();
     confine_descriptors(-1);
-    confine_calls(&(struct confinement){.memory_files = true}); /* it cannot put off its alarm */
+    /* The job cannot reset its alarm. */
+    confine_calls(&(struct confinement){.memory_files = true});
 }
 
 static void tell_death(const struct job_row *row, int status, uint32_t seconds)
@@ -63,8 +65,8 @@ static void tell_death(const struct job_row *row, int status, uint32_t seconds)
         snprintf(at, left, "%ssignal %d", colon, WTERMSIG(status));
 }
 
-/* Waits for one of the children; clears its place. Their alarms end them in time; one that put its
- * own off is ended here. */
+/* Waits for one of the children and clears its place. Alarms end them in time; a child that has
+ * reset its alarm is killed here. */
 static bool reap(const struct job_row *rows, pid_t *children, uint32_t count, uint32_t seconds,
                  uint64_t deadline_ns)
 {
@@ -114,7 +116,7 @@ bool jobs_run(const struct job_row *rows, uint32_t count, uint32_t at_once, uint
             no_memory |= reap(rows, children, started, seconds, deadline_ns);
             running--;
         } else {
-            break; /* no child could be started */
+            break; /* no more children can be started */
         }
     }
     if (ok && no_memory)

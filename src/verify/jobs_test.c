@@ -12,7 +12,7 @@
 
 struct shared {
     char died[JOBS][120];
-    int ends[JOBS]; /* -1: never; -2: asks for memory until there is none */
+    int ends[JOBS]; /* -1: never; -2: allocates until memory runs out */
     pid_t pids[JOBS];
 };
 
@@ -51,7 +51,7 @@ static void jobs_end_or_die(void **state)
                                    .died_bytes = sizeof shared->died[i]};
     must(jobs_run(rows, 3, 2, 300, URZA_SANITIZED ? 0 : (uint64_t)2 << 30, &err), &err);
     must(jobs_run(rows + 3, 1, 2, 1, 0, &err), &err);
-    assert_string_equal(shared->died[0], "job 0"); /* what it said itself, no more */
+    assert_string_equal(shared->died[0], "job 0"); /* its own text, with nothing appended */
     assert_non_null(strstr(shared->died[1], "job 1: the process ended with status 3"));
     assert_non_null(strstr(shared->died[3], "job 3: SIGALRM: still running after 1 s"));
     if (!URZA_SANITIZED)

@@ -1,4 +1,4 @@
-/* One launch against the interpreter. */
+/* Compares the results of one launch with the interpreter's. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,16 +7,20 @@
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
-/* So many undetermined elements of a result are none: of a small one they would be a large share.
+/* Up to so many undetermined elements of a result are not counted: of a small result they would be
+ * a large share.
  */
 #define UNCHECKED_FEW 4
-/* The fewest elements that are drawn of a result, unless they are dear. */
+/* The fewest elements that are drawn of a result, unless they cost too much. */
 #define DRAWN_LEAST 16
-#define ELEMENT_COST 100 /* of one that a drawn one needs, beside one of a whole reference */
+/* Cost of an element that a drawn one depends on, in elements of a whole reference. */
+#define ELEMENT_COST 100
 #define WHOLE_MOST 1.5e7
-#define SHARE_DRAWN 64 /* times as many, of which those are kept that a share has written */
+/* After a launch of which a share ran, so many times more elements are drawn, and the written
+ * ones are kept. */
+#define SHARE_DRAWN 64
 
-/* "y[3,17]" */
+/* Prints "[3,17]". */
 static void print_place(const int64_t *shape, uint32_t rank, int64_t flat, char *out, size_t size)
 {
     int64_t index[LIMIT_RANK];
@@ -32,7 +36,7 @@ static void print_place(const int64_t *shape, uint32_t rank, int64_t flat, char 
     snprintf(out + used, size - (size_t)used, "]");
 }
 
-/* Bools are 0 or 1: what other bytes mean differs between readers. */
+/* Bools must be 0 or 1: readers treat other bytes differently. */
 static bool bools_clean(const struct interp_tensor *tensor, const uint8_t *data, int64_t *out_at)
 {
     for (int64_t i = 0; tensor->dtype == DTYPE_BOOL && i < tensor->count; i++) {
@@ -44,7 +48,7 @@ static bool bools_clean(const struct interp_tensor *tensor, const uint8_t *data,
     return true;
 }
 
-/* Elements of a result that were drawn; expected and native then hold these. */
+/* The drawn elements of a result; `expected` and the native elements then hold these only. */
 struct drawn {
     uint32_t rank;
     int64_t shape[LIMIT_RANK], *points;
@@ -102,7 +106,7 @@ static bool shape_of(const struct graph *g, value_id value, const int64_t *dims,
     return true;
 }
 
-/* The whole reference of a launch, and the comparison of every element. */
+/* Computes the whole reference of a launch and compares every element. */
 static bool judge_whole(const struct launch_case *c, const struct launch_memory *memory,
                         uint32_t threads, struct arena *arena, struct verdict *verdict,
                         struct outcome *outcome)
@@ -131,7 +135,7 @@ static bool judge_whole(const struct launch_case *c, const struct launch_memory 
     return ok;
 }
 
-/* The first `most` points that were written, in their order. */
+/* Keeps the first `most` points that were written, in order, and returns how many there are. */
 static int64_t keep_written(const uint8_t *written, int64_t count, int64_t *points, int64_t most)
 {
     int64_t kept = 0;
@@ -141,19 +145,20 @@ static int64_t keep_written(const uint8_t *written, int64_t count, int64_t *poin
     return kept;
 }
 
-/* A launch that is judged at drawn elements. */
+/* A launch being judged at drawn elements. */
 struct trial {
     const struct launch_case *c;
     const struct launch_memory *memory;
     const struct care *care;
-    struct points_source *sources; /* what it read */
+    struct points_source *sources; /* the arguments that it read */
     struct arena *arena;
     struct verdict *verdict;
     struct outcome *outcome;
-    bool failed; /* a result is wrong */
+    bool failed; /* a result was found wrong */
 };
 
-/* One result. False, with `failed` as it is, when its prims do not allow it. */
+/* Judges one result. False, without setting `failed`, if the interpreter cannot compute its
+ * elements at points. */
 static bool judge_drawn(struct trial *t, uint32_t output)
 {
     const struct interp_options options = {.mode = INTERP_REFERENCE};
@@ -190,7 +195,7 @@ static bool judge_drawn(struct trial *t, uint32_t output)
     return true;
 }
 
-/* False when one of the results cannot be judged so. */
+/* False if one of the results cannot be judged at drawn elements. */
 static bool judge_points(struct trial *t)
 {
     const struct graph *g = &t->c->graph;
@@ -203,7 +208,7 @@ static bool judge_points(struct trial *t)
     return true;
 }
 
-/* A whole reference is also taken where drawn elements would cost more: of deep sums. */
+/* The whole reference is also computed where drawn elements would cost more, as for long sums. */
 static bool is_whole(const struct graph *graph, const int64_t *dims, const struct care *care)
 {
     double cost = graph_cost(graph, dims);

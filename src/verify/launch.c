@@ -1,9 +1,10 @@
-/* What each launch of a plan must compute, from the plan and the optimised graph alone.
+/* Derives what each launch of a plan must compute, from the plan and the optimised graph only.
  *
  * A buffer holds one value of the graph. A launch must compute the values of the buffers it writes
- * from those of the buffers it reads, so its graph is what lies between. Inputs, params and outputs
- * must be the package's own. So by induction over the launches: where each computes its own values
- * from what it is given, outputs are what the optimised graph says. */
+ * from those of the buffers it reads, so its graph is the part between these values. The buffers of
+ * inputs, params and outputs must hold the package's own inputs, params and outputs. By induction
+ * over the launches, if each computes its values from its arguments, the outputs are those of the
+ * optimised graph. */
 #include <string.h>
 
 #include "base/error.h"
@@ -28,7 +29,7 @@ static bool same_tensor(const struct graph *a, value_id x, const struct graph *b
     return true;
 }
 
-/* Inputs or params of a graph. */
+/* The inputs or the params of a graph. */
 struct sources {
     const struct graph *graph;
     const value_id *ids;
@@ -58,7 +59,8 @@ static struct sources params_of(const struct graph *graph)
     return (struct sources){graph, graph->params.items, graph->params.count};
 }
 
-/* The optimised graph is about the same dims, inputs, params and outputs as the package's. */
+/* Checks that the optimised graph has the same dims, inputs, params and outputs as the
+ * package's. */
 static bool check_graph(const struct graph *graph, const struct graph *optimised,
                         struct arena *arena, struct error *err)
 {
@@ -131,7 +133,7 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
         value_id value = t->target->plan.buffers.items[launch->args[i]].value;
         bool writes = launch_writes(launch, i), known = false;
         for (uint32_t k = 0; k < read_count; k++)
-            known |= leaves[k] == value; /* the same buffer twice */
+            known |= leaves[k] == value; /* the same buffer is read twice */
         if (writes) {
             out->writes[write_count] = i;
             roots[write_count++] = value;
@@ -151,8 +153,8 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
     return true;
 }
 
-/* The key is a digest of the graph, with inputs named by their place among what is read, of the
- * arguments' order and the kernel. */
+/* The key is a digest of the graph (with inputs named by their place among the reads), of the order
+ * of the arguments, and of the kernel. */
 static void make_key(struct launch_case *c, struct arena *arena)
 {
     struct strbuf text;

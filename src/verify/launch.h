@@ -1,7 +1,7 @@
-/* One launch of a plan: what it must compute, running it, and judging what it computed.
+/* One launch of a plan: what it must compute, running it, and judging its results.
  *
- * Graphs and arrays live in the arenas they were made with; whoever runs a launch closes its
- * results. Nothing here is shared by threads. */
+ * Graphs and arrays live in the arenas they were made with; the caller that runs a launch closes
+ * its results. Nothing here is shared between threads. */
 #ifndef URZA_VERIFY_LAUNCH_H
 #define URZA_VERIFY_LAUNCH_H
 
@@ -13,23 +13,23 @@
 
 #define DETAIL_BYTES 480
 
-/* A check's outcome, in memory without pointers. */
+/* The outcome of a check, in memory without pointers. */
 struct outcome {
     bool ran, pass;
     double figure, bound;
     char detail[DETAIL_BYTES];
 };
-/* pass = false with a detail, the first failure only; false. */
+/* Sets pass = false and the detail, unless there was a failure before. Returns false. */
 bool outcome_fail(struct outcome *outcome, const char *fmt, ...) URZA_PRINTF(2, 3);
 
 /* launch.c: what a launch must compute. */
 struct launch_case {
     const struct plan_launch *launch;
-    struct graph graph;        /* inputs: the arguments it reads; outputs: those it writes */
-    uint32_t *reads, *writes;  /* by input, by output of the graph: index among launch->args */
-    const char *config;        /* the kernel's schedule, text */
-    uint64_t seed;             /* of elements that are drawn */
-    uint8_t key[SHA256_BYTES]; /* equal: the same code, meant to compute the same of its arguments
+    struct graph graph;       /* inputs: the buffers that it reads; outputs: those that it writes */
+    uint32_t *reads, *writes; /* by input, by output of the graph: index among launch->args */
+    const char *config;       /* the kernel's schedule as text */
+    uint64_t seed;            /* for drawing elements */
+    uint8_t key[SHA256_BYTES]; /* equal keys: the same code, and the same function of its arguments
                                 */
     bool prepare;
 };
@@ -40,115 +40,118 @@ struct target_case {
     struct launch_case *launches; /* prepare, then forward */
     uint32_t prepare_count, count;
 };
-/* Takes a target apart. ERR_VERIFY when the plan is not one for its optimised graph, or that graph
- * not one with the package's inputs, params and outputs; place names the launch or buffer. */
+/* Derives the launches of a target. ERR_VERIFY when the plan does not fit its optimised graph, or
+ * that graph does not have the package's inputs, params and outputs; place names the launch or
+ * buffer. */
 bool target_case_make(struct target_case *out, const struct package_contents *contents,
                       const struct package_target *target, struct arena *arena, struct error *err);
 
-/* draw.c: `count` elements of a result of that shape as flat indices: corners, both sides of what
- * the kernel's schedule (its text; NULL: none) cuts it into, and anywhere; all, if it has no more.
- * Returns how many. */
+/* draw.c: chooses `count` elements of a result of that shape, as flat indices: corners, both sides
+ * of the boundaries of the kernel's tiles, blocks and lanes (config is its schedule as text; NULL:
+ * none), and random places; all elements, if there are no more. Returns how many. */
 int64_t draw_points(const int64_t *shape, uint32_t rank, const char *config, uint64_t seed,
                     int64_t count, int64_t *out_points);
-/* A value at points, as interp_points. The first of them that `elements` allow; where these are
- * fewer than `least`, portion by portion until there are so many, or it took too long: *count, of
- * the points on entry, is of those computed then, one or more. ERR_LIMIT only when one element
- * alone needs too much. */
+/* Computes a value at points, as interp_points, in portions: a portion is made smaller if it
+ * depends on more than `elements` elements. Stops after a portion when `least` points are done, or
+ * the work is large: *count, the number of points on entry, becomes the number of points computed
+ * (at least one). ERR_LIMIT only if a single point depends on more than `most` elements. */
 struct drawing {
     const struct graph *graph;
     const struct interp_options *options;
     const int64_t *dims;
     const struct points_source *sources;
     value_id value;
-    int64_t elements; /* that a portion may need */
-    int64_t most;     /* that one element may need */
+    int64_t elements; /* that a portion may depend on */
+    int64_t most;     /* that one point may depend on */
 };
-#define POINT_ELEMENTS 16000000 /* of these, usually: some 800 MB */
+#define POINT_ELEMENTS 16000000 /* the usual value of `most`: some 800 MB */
 bool draw_interpret(const struct drawing *drawing, const int64_t *points, int64_t *count,
                     int64_t least, struct points_result out, struct error *err);
-/* The outputs of a graph on a sample, at up to OUTPUT_DRAWN elements of each, as tensors of these;
- * in which order they are is draw_points' with the number of the output + 1 as seed. A graph that
- * needs more for an element has fewer of the same ones. out: by output, in arena. */
+/* Interprets the outputs of a graph on a sample at up to OUTPUT_DRAWN elements each, and returns
+ * these as tensors; their order is that of draw_points with the number of the output + 1 as seed.
+ * If elements depend on too many others, fewer are computed: the first ones of the same order. out:
+ * by output, in arena. */
 #define OUTPUT_DRAWN 64
 struct sample;
 bool draw_outputs(const struct graph *graph, const struct interp_options *options,
                   const struct sample *sample, struct arena *arena, struct interp_tensor *out,
                   struct error *err);
 
-/* judge.c: the results of one launch against the interpretation of its graph on the very buffers
- * that it read. */
+/* judge.c: compares the results of one launch with the interpretation of its graph on the very
+ * buffers that it read. */
 struct verdict {
-    double ratio;              /* worst |difference| over its bound; INFINITY: beyond any */
-    int64_t elements, checked; /* of all results; drawn and determined */
-    double not_checked;        /* largest share of one result that was not determined */
-    double floats_not_checked; /* the same of results that are floats */
+    double ratio;              /* largest |difference| / bound; INFINITY: beyond any bound */
+    int64_t elements, checked; /* of all results; those compared and determined */
+    double not_checked;        /* largest share of undetermined elements in one result */
+    double floats_not_checked; /* the same, over results that are floats */
 };
-/* How closely: a result whose reference costs more is judged by drawn elements, where its prims
- * allow, up to so many. */
+/* How thoroughly to judge: a result whose reference costs more than `cost` is judged at up to
+ * `drawn` drawn elements, if the interpreter can compute its prims at points. */
 struct care {
     double cost;
     int64_t drawn;
     uint32_t threads;
-    int64_t elements; /* that a portion of drawn ones may need */
-    int64_t most;     /* that one drawn element may need */
-    bool drawn_only;  /* where elements cannot be drawn there is no judgement, of no element */
+    int64_t elements; /* that a portion of drawn elements may depend on */
+    int64_t most;     /* that one drawn element may depend on */
+    bool drawn_only;  /* if elements cannot be drawn, the result is not judged */
 };
-#define JUDGE_COST 2e6 /* for arguments of its own */
-/* What a launch read and wrote: dense native memory. */
+#define JUDGE_COST 2e6 /* the usual `cost` */
+/* The buffers that a launch read and wrote: dense native memory. */
 struct launch_memory {
     const int64_t *dims;
     void *const *reads;      /* by input of the launch's graph */
     void *const *writes;     /* by output */
-    uint8_t *const *written; /* by output, by element: which there are; NULL: all */
+    uint8_t *const *written; /* by output, by element: whether it was written; NULL: all were */
 };
 bool judge_launch(const struct launch_case *c, const struct launch_memory *memory,
                   const struct care *care, struct verdict *out, struct outcome *outcome);
 
-/* run.c: one launch at one size, with memory for what it writes. */
+/* run.c: runs one launch at one size, with memory for its results. */
 struct run {
     const struct launch_case *launch;
     const int64_t *dims;
-    struct fence_pool *pool;              /* set by the caller, */
-    urza_kernel_fn *kernel;               /* this too, */
-    double share_work;                    /* and what it may take: operations */
-    void *pointers[LIMIT_KERNEL_BUFFERS]; /* by argument: of those it reads, by the caller */
-    int64_t extent, share;                /* iterations, and how many of them are done */
+    struct fence_pool *pool; /* set by the caller, */
+    urza_kernel_fn *kernel;  /* and this, */
+    double share_work;       /* and this: limit on operations, above which only a share runs */
+    void *pointers[LIMIT_KERNEL_BUFFERS]; /* by argument; the caller sets those that are read */
+    int64_t extent, share;                /* iterations; how many of them run */
     size_t scratch_bytes;
     struct fenced *results; /* by output of the launch's graph; the caller closes them */
     size_t *result_bytes;
-    uint8_t **written; /* by output, by element, where only a share is done; NULL: it is all */
+    uint8_t **written; /* by output, by element, if only a share runs; NULL: all run */
 };
-/* Sizes, as the plan has them. */
+/* Evaluates the sizes of the plan. */
 bool run_begin(struct run *run, const struct plan *plan, const struct launch_case *c,
                const int64_t *dims, struct arena *arena, struct outcome *outcome);
-/* Both runs; afterwards run->results holds what was written, sealed. */
+/* Runs the launch twice; afterwards run->results holds its results, sealed. */
 bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome);
 
-/* far.c: what arguments of all launches are made of; starts at {0}. */
+/* far.c: blocks of random numbers, shared by the arguments of all launches; starts at {0}. */
 #define FAR_BLOCKS 16
 struct far_blocks {
     struct far_block {
         enum dtype dtype;
-        int64_t extent; /* that its numbers index; 0: none */
+        int64_t extent; /* size of the dim that its integers index; 0: none */
         uint8_t *map;
         size_t bytes;
     } items[FAR_BLOCKS];
     uint32_t count;
 };
 void far_blocks_close(struct far_blocks *blocks);
-/* One launch at a size of which far_cost is finite. */
+/* One launch at a size where far_cost is finite. */
 struct far_request {
     const struct launch_case *launch;
-    const struct plan *plan; /* that it is of */
+    const struct plan *plan; /* the plan of the launch */
     urza_kernel_fn *kernel;
     const int64_t *dims;
     uint64_t seed; /* of its arguments */
     struct far_blocks *blocks;
     const struct care *care;
 };
-/* Some of its iterations: all must write, and what was drawn of them is right. */
+/* Runs some of its iterations: each piece must write something, and the drawn elements that were
+ * written must be right. */
 bool far_launch(const struct far_request *request, struct verdict *out, struct outcome *outcome);
-/* The size of a value; false: it has none. */
+/* The size of a value in bytes; false if a dim has no value. */
 bool value_bytes(const struct graph *g, value_id value, const int64_t *dims, size_t *out);
 
 #endif

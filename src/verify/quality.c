@@ -7,11 +7,12 @@
 #include "base/arena.h"
 #include "base/error.h"
 
-#define TRIMMED 0.01     /* where single elements jump: the share of the worst left out */
-#define TRIMMED_FROM 100 /* elements */
-#define WEIGHTY 1000     /* elements of which a root mean square is no chance any more */
+#define TRIMMED 0.01 /* share of the largest errors that is left out where single elements jump */
+#define TRIMMED_FROM 100 /* elements, from which on they are left out */
+#define WEIGHTY 1000 /* elements from which on a root mean square is hardly affected by chance */
 #define NUDGES 3
-#define NUDGE_TIMES 4 /* what all roundings may come to, beside those of inputs and params */
+/* The error from all roundings may be so many times that from rounding inputs and params. */
+#define NUDGE_TIMES 4
 
 bool prim_jumps(enum prim prim)
 {
@@ -50,7 +51,7 @@ bool any_jumps(const struct graph *graph)
     return any;
 }
 
-/* Whether one of the values that an output is made of jumps. */
+/* Whether an output depends on a prim whose result may jump (prim_jumps). */
 static bool output_jumps(const struct graph *graph, uint32_t output)
 {
     value_id value = graph->outputs.items[output].value;
@@ -69,7 +70,8 @@ static bool output_jumps(const struct graph *graph, uint32_t output)
     return any;
 }
 
-/* Floats of all outputs, one behind the other; zeros for other dtypes. Notes how many there are. */
+/* Stores floats of all outputs one after the other; zeros for other dtypes. counts: how many of
+ * each output there are. */
 static void keep(const struct sample *sample, const struct interp_tensor *tensors, double *to,
                  int64_t *counts)
 {
@@ -81,8 +83,8 @@ static void keep(const struct sample *sample, const struct interp_tensor *tensor
     }
 }
 
-/* By how much results move where inputs and params are moved by one rounding each: by output and
- * element, INFINITY where that is not known. */
+/* How far results move when inputs and params are moved by one rounding each: by output and
+ * element; INFINITY where it is not known. */
 static void find_spread(struct scene *scene, struct arena *arena, double *spread)
 {
     const struct verification *v = scene->whole->v;
@@ -111,12 +113,12 @@ static void find_spread(struct scene *scene, struct arena *arena, double *spread
     }
 }
 
-/* Of outputs of few elements none is left out for being among the worst. A plain loop may be right
- * by luck, where large terms cancel, or where a comparison went as it does in float64. So where
- * something jumps its error counts as what that many roundings come to when they add up as a random
- * walk does: their bound over the root of their number. Where the bound has grown without end,
- * through depth or as a comparison may go either way, it counts as what becomes of one rounding of
- * each input and param. */
+/* For outputs with too few elements to leave out the largest errors. There a plain loop may be
+ * right by luck: large terms may cancel, or a comparison may go as it does in float64. So where
+ * results jump, the plain error is taken to be at least that of its roundings adding up as a random
+ * walk: their bound over the root of their number. Where the bound is infinite, because of depth or
+ * since a comparison may go either way, it is taken from the effect of one rounding of each input
+ * and param instead. */
 static void judge_few(struct scene *scene, struct arena *arena)
 {
     struct verification *v = scene->whole->v;
@@ -190,7 +192,7 @@ static int descending(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Root mean square and maximum of errors, the worst left out where single elements jump. */
+/* Root mean square and maximum of errors; with trim, without the largest ones. */
 static void summarise(double *errors, int64_t count, bool trim, double *out_rms, double *out_most)
 {
     int64_t skip = 0;
@@ -207,9 +209,9 @@ static void summarise(double *errors, int64_t count, bool trim, double *out_rms,
     *out_most = most;
 }
 
-/* How many elements make up a root mean square, whose errors are in proportion to them: equal ones,
- * as of a value that is spread or gathered, count once, and small ones beside large ones nothing.
- * Sorts them. */
+/* The effective number of elements in a root mean square, if errors are proportional to the
+ * elements. Equal elements count once, since they may be copies of one value (broadcast or
+ * gathered), and small elements beside large ones hardly count. Sorts the sizes. */
 static double count_weighty(double *sizes, int64_t count)
 {
     double squares = 0, fourths = 0;
@@ -224,7 +226,7 @@ static double count_weighty(double *sizes, int64_t count)
     return fourths > 0 ? squares * squares / fourths : (double)count;
 }
 
-/* The same up to WEIGHTY, which some of very many mostly show. */
+/* As count_weighty, up to WEIGHTY; for very many elements a sample is mostly enough. */
 static double enough_weighty(double *sizes, int64_t count)
 {
     double some[8 * WEIGHTY];
@@ -237,7 +239,8 @@ static double enough_weighty(double *sizes, int64_t count)
     return count_weighty(sizes, count);
 }
 
-/* Where an output's elements start among all, its count, shape and dtype. */
+/* The index of an output's first element in the arrays of all outputs, its count, shape and
+ * dtype. */
 static int64_t output_place(const struct verification *v, uint32_t output, int64_t *out_count,
                             int64_t *out_shape, enum dtype *out_dtype, size_t *out_byte)
 {
@@ -272,7 +275,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
     int64_t shape[LIMIT_RANK], points[OUTPUT_DRAWN];
     int64_t first = output_place(v, output, &count, shape, &dtype, &byte);
     if (!dtype_is_float(dtype) || dtype == DTYPE_F64 || count == 0)
-        return false; /* of f64 the reference has errors of the same size */
+        return false; /* for f64 the reference's own errors are as large */
     bool drawn = v->result.is_drawn;
     if (drawn) {
         count = v->result.drawn[output];
@@ -288,7 +291,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
         double right = v->result.reference[first + i], other = v->result.plain[first + i];
         double mine = element(dtype, v->targets[target][0].outputs + byte, drawn ? points[i] : i);
         if (!isfinite(right) || !isfinite(other) || !isfinite(mine))
-            continue; /* kernels are judged on these one by one */
+            continue; /* non-finite results are checked kernel by kernel only */
         sizes[used] = fabs(right);
         ours[used] = fabs(mine - right);
         plain[used++] = fabs(other - right);
@@ -299,12 +302,14 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
     if (used > 0) {
         summarise(ours, used, trim, &rms, &most);
         summarise(plain, used, trim, &plain_rms, &plain_most);
-        /* The plain result may be right by luck; one rounding of each element is no error. */
+        /* The plain result may be right by luck; an error of about one rounding of each element is
+         * acceptable. */
         double floor_rms = unit * sqrt(size / (double)used) + dtype_min_subnormal(dtype);
         *out_quality = rms / fmax(plain_rms, floor_rms / 2);
         *out_excess =
             trim ? 0 : most / fmax(plain_most, unit * largest + dtype_min_subnormal(dtype));
-        /* The fewer elements, the more either error is chance. A sort, where it may matter. */
+        /* With few elements either error is subject to chance, so the limit is higher. Counting
+         * takes a sort, so it is only done where it may matter. */
         bool worse = *out_quality > 1 || *out_excess > 1;
         double weighty = worse ? enough_weighty(sizes, used) : (double)used;
         *out_limit = weighty >= WEIGHTY ? 1 : 1 + 30 / weighty;

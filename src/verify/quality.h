@@ -1,13 +1,13 @@
-/* How good results are from end to end: the error of compiled results beside that of a plain loop
- * in the same dtypes, both against float64. Bounds add up over a deep graph until they bound
- * nothing; this does not. */
+/* End-to-end accuracy: the errors of compiled results compared with those of plain loops in the
+ * same dtypes, both against float64. Running error bounds grow with the depth of a graph until they
+ * are useless; this comparison does not. */
 #ifndef URZA_VERIFY_QUALITY_H
 #define URZA_VERIFY_QUALITY_H
 
 #include "verify/scene.h"
 
-/* Takes what whole_quality (verify_priv.h) needs into the memory that jobs share: the outputs of
- * the graph before the passes in float64, and of a plain loop. */
+/* Stores what whole_quality (verify_priv.h) needs in memory shared by the jobs: the outputs of the
+ * graph before the passes, in float64 and from a plain loop. */
 void quality_keep(struct scene *scene, const struct interp_tensor *reference,
                   const struct interp_tensor *plain);
 

@@ -1,19 +1,20 @@
-/* One launch, twice.
+/* Runs one launch twice.
  *
- * Whole, and cut into chunks that run from the last to the first. The second time its results lie
- * elsewhere, aligned otherwise, and what they and the scratch memory held before is something else.
- * Whatever was not written, read from scratch memory before it was written there, written by a
- * chunk that it does not belong to, or depends on where one chunk ends, shows as a difference
- * between the two. So every element is known to have been written by the launch, whichever elements
- * are then compared with the reference.
+ * The first run is whole; the second is in chunks, from the last to the first. In the second run
+ * results have other addresses and alignment, and results and scratch memory hold other bytes
+ * beforehand. The two results differ if an element is not written, if scratch memory is read before
+ * it is written, if a chunk writes elements of another, or if a result depends on where a chunk
+ * ends. So every element is known to have been written, whichever elements are then compared with
+ * the reference.
  *
- * A launch that would take too long does a share of its iterations both times: the first ones, some
- * in the middle, the last ones.
+ * Of a launch that would take too long, a share of the iterations runs both times: the first ones,
+ * some in the middle, and the last ones.
  *
  *     iterations   0 [###...........###...........###] extent
  *
- * Results hold random numbers before, others the second time: what is the same afterwards was
- * written. The rest keeps its random numbers, which are as good as any for what reads them. */
+ * Results then hold random numbers beforehand, different ones in the second run: elements that are
+ * equal afterwards were written. The others keep their random numbers, which serve as arguments for
+ * later launches. */
 #include <string.h>
 
 #include "base/arena.h"
@@ -22,10 +23,11 @@
 
 #define CHUNKS_MOST 8
 #define SCRATCH_ALIGN 64
-#define UNWRITTEN 0x5a /* by which random numbers of the second run differ, in their first byte */
+/* Xor of the first byte of an element's random number between the two runs. */
+#define UNWRITTEN 0x5a
 
-/* What memory holds before it is written: a signalling NaN in every float dtype, of another
- * payload in each run; no bool and no likely integer. */
+/* The content of memory before a run: a signalling NaN in every float dtype, with a different
+ * payload in each run; not a valid bool and an unlikely integer. */
 static void fill_before(enum dtype dtype, void *data, size_t bytes, int run)
 {
     static const uint64_t doubles[] = {0x7ff4a5a512345678u, 0xfff35a5a87654321u};
@@ -96,7 +98,7 @@ struct piece {
     int64_t begin, end;
 };
 
-/* Of the second run: single iterations where there are few, else uneven pieces. */
+/* The chunks of the second run: single iterations if there are few, else uneven pieces. */
 static uint32_t find_chunks(int64_t extent, struct piece *out)
 {
     const int64_t ends[] = {1, 3, extent / 3 + 1, extent / 2 + 1, extent - 1, extent};
@@ -111,7 +113,8 @@ static uint32_t find_chunks(int64_t extent, struct piece *out)
     return count;
 }
 
-/* A share: a third of it at either end and in the middle; in the second run each in two. */
+/* The iterations of a share: a third of them at the start, in the middle and at the end; in the
+ * second run each piece is cut in two. */
 static uint32_t find_share(const struct run *run, bool in_chunks, struct piece *out)
 {
     int64_t third = run->share / 3, middle = run->extent / 2 - third / 2;
@@ -132,7 +135,7 @@ static void call(const struct run *run, void *scratch, bool in_chunks)
     struct piece pieces[CHUNKS_MOST] = {{0, run->extent}};
     uint32_t count = 1;
     if (run->extent == 0)
-        return; /* as the runtime has it */
+        return; /* as in the runtime, which skips such launches */
     if (run->share < run->extent)
         count = find_share(run, in_chunks, pieces);
     else if (in_chunks)
@@ -141,7 +144,7 @@ static void call(const struct run *run, void *scratch, bool in_chunks)
         run->kernel(run->pointers, run->dims, scratch, pieces[i].begin, pieces[i].end);
 }
 
-/* What a result holds before: see above. */
+/* Fills a result with its initial content, as described at the top of the file. */
 static void fill_result(const struct run *run, uint32_t output, enum dtype dtype, uint8_t *data,
                         int number)
 {
@@ -155,7 +158,7 @@ static void fill_result(const struct run *run, uint32_t output, enum dtype dtype
         data[at] ^= UNWRITTEN;
 }
 
-/* Runs it into fresh blocks, which the caller closes. */
+/* Runs the launch with results in new blocks, which the caller closes. */
 static bool call_into(struct run *run, struct fenced *blocks, int number, struct outcome *outcome)
 {
     const struct graph *g = &run->launch->graph;
@@ -189,8 +192,8 @@ static bool call_into(struct run *run, struct fenced *blocks, int number, struct
     return ok;
 }
 
-/* Notes which elements a share has written; false, with the place, where the runs differ, or it
- * wrote none. */
+/* Notes which elements a share has written. False, with the place, if an element was changed
+ * differently in the two runs, or if none was written. */
 static bool note_written(const uint8_t *first, const uint8_t *second, size_t count, size_t item,
                          uint8_t *written, size_t *out_at)
 {

@@ -1,6 +1,6 @@
-/* The package in the runtime, loaded and called as a user would: results must be the bits that the
- * launches gave one by one, on every call, at any size, wherever tensors lie, on any number of
- * threads and in any number of chunks. */
+/* The package in the runtime, loaded and called as a user would: results must have the bits of the
+ * launches run one by one, on every call, at any size, for any alignment of tensors, with any
+ * number of threads and chunks. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
-/* Where a tensor lies: its side, and its distance from the fence in elements. */
+/* A tensor's placement: against which fence, and how many elements away from it. */
 static const struct placement {
     enum fence_side side;
     size_t elements;

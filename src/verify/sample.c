@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "package/package.h"
 
-/* Cells of a reference run, all together; beyond it a size cannot be checked on a usual machine. */
+/* Limit on the cells of a whole reference run; beyond it a size cannot be checked on a usual
+ * machine. */
 
 static bool tensor_make(struct tensor *out, const struct graph *graph, value_id value,
                         const int64_t *dims, struct arena *arena, struct error *err)
@@ -72,7 +73,7 @@ bool sample_sources(const struct sample *sample, const struct interp_tensor *par
             uint32_t param = i - sample->input_count;
             if (!tensor_make(&t, graph, graph->params.items[param], sample->dims, NULL, err))
                 return false;
-            t.data = (void *)(uintptr_t)sample->params[param].data; /* read only */
+            t.data = (void *)(uintptr_t)sample->params[param].data; /* only read */
         }
         if (!interp_load(&sources[i], arena,
                          &(struct native_tensor){t.dtype, t.rank, t.shape, t.data}, err))

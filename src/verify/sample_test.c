@@ -4,7 +4,7 @@
 
 #include "verify/sample.h"
 
-/* Whether bits differ in the middle of three elements. */
+/* The answer for three elements of which the middle one has these bits. */
 static void expect(enum dtype dtype, uint64_t a, uint64_t b, bool differs)
 {
     uint8_t x[24] = {0}, y[24] = {0};
@@ -16,8 +16,8 @@ static void expect(enum dtype dtype, uint64_t a, uint64_t b, bool differs)
                     (unsigned long long)b);
 }
 
-/* An element that two overlapping tiles compute is what the later one stores: an infinity times 0
- * gives a NaN of one sign or the other then. */
+/* Where two tiles overlap, the later one's result is stored, and infinity times 0 may give a NaN of
+ * either sign. */
 static void only_the_sign_of_a_nan_is_free(void **state)
 {
     (void)state;
@@ -26,7 +26,8 @@ static void only_the_sign_of_a_nan_is_free(void **state)
     expect(DTYPE_F32, 0, 0x80000000, true);
     expect(DTYPE_F32, 0x7f800000, 0xff800000, true);
     expect(DTYPE_F32, 0x7fc00000, 0xffc00000, false);
-    expect(DTYPE_F32, 0x7fe5a123, 0xfff35a45, true); /* what memory held before, quieted */
+    expect(DTYPE_F32, 0x7fe5a123, 0xfff35a45, true); /* the content of memory before the run, as a
+                                                        quiet NaN */
     expect(DTYPE_F64, 0x7ff8000000000000, 0xfff8000000000000, false);
     expect(DTYPE_F64, 0x7ff0000000000000, 0xfff0000000000000, true);
     expect(DTYPE_F16, 0x7e00, 0xfe00, false);

@@ -6,9 +6,11 @@
 #include "base/error.h"
 #include "base/rng.h"
 
-#define WHOLE_COST 1e8 /* of a reference; beyond it elements are drawn, where prims allow */
+/* Limit on the cost of a whole reference; above it elements are drawn, where the prims allow
+ * that. */
+#define WHOLE_COST 1e8
 
-/* Params of the package are loaded once. */
+/* The package's params are converted once, for all scenes. */
 static bool load_sources(struct scene *scene, struct error *err)
 {
     struct whole *whole = scene->whole;
@@ -65,7 +67,8 @@ bool interpret(const struct graph *graph, const struct interp_options *options, 
     return interp_run(graph, options, &arguments, arena, *out, err);
 }
 
-/* Neighbours in a dtype have neighbouring bits, zero, infinities and NaNs aside. */
+/* Moves a float to a neighbour: neighbouring floats have neighbouring bits, except for zeros,
+ * infinities and NaNs. */
 static uint64_t nudged(uint64_t bits, uint64_t exponent, uint32_t random)
 {
     uint64_t magnitude = bits & (2 * exponent - 1);

@@ -1,5 +1,6 @@
-/* Which sizes find things: where a kernel's code takes another way (its plan says where), the
- * smallest, the typical, odd ones, and the ends of the ranges, as far as time allows. */
+/* Chooses the sizes to test: around the edges of kernels, where their code path changes (from the
+ * plan), the smallest, the typical, odd ones, and the ends of the ranges, as far as the budget
+ * allows. */
 #include "verify/dims.h"
 
 #include <math.h>
@@ -11,23 +12,25 @@
 #include "base/strbuf.h"
 #include "verify/verify_priv.h"
 
-#define ODD_SIZE 13     /* beside every vector width */
-#define RANDOM_SIZES 48 /* random sizes lie below, where ranges allow */
-#define DRAWN_SHARE 20  /* what running a kernel costs beside its whole reference */
-#define LARGE_SIZE 67   /* beyond most blocks: each dim gets so far where that can be paid at all */
-#define FAR_SIZE 4099   /* beyond nearly all of them */
-#define FAR_OTHERS 3    /* the other dims, where one is far out */
+#define ODD_SIZE 13     /* not a multiple of any vector width */
+#define RANDOM_SIZES 48 /* random sizes are below this, where ranges allow */
+/* Running a kernel and judging drawn elements costs so much less than its whole reference. */
+#define DRAWN_SHARE 20
+/* Larger than most blocks: each dim reaches it if that is affordable at all. */
+#define LARGE_SIZE 67
+#define FAR_SIZE 4099 /* larger than nearly all blocks */
+#define FAR_OTHERS 3  /* value of the other dims, while one is far out */
 #define FAR_SHRINK ((int64_t)1 << 40)
-#define FAR_COST 3e8     /* of some iterations of each kernel */
-#define END_SHARE 12     /* of the budget, for each dim */
-#define TYPICAL_COST 2e6 /* what the reference of the typical size may cost */
-#define BARE_COST 2e7    /* of a size that is not judged */
+#define FAR_COST 3e8     /* limit on some iterations of each kernel */
+#define END_SHARE 12     /* part of the budget, for each dim */
+#define TYPICAL_COST 2e6 /* limit on the reference of the typical size */
+#define BARE_COST 2e7    /* limit on a size that is hardly judged */
 #define BARE_COST_THOROUGH 4e9
 #define THOROUGH_FAR 2
-#define BYTE_COST 0.05      /* of memory that is touched */
-#define LAUNCH_COST 20000.0 /* what a launch costs beside its reference: pages, protection */
+#define BYTE_COST 0.05      /* of memory that is written or read */
+#define LAUNCH_COST 20000.0 /* of a launch in addition to its reference: pages, protection */
 
-/* Elements of a value. INFINITY when a dim has none. */
+/* Number of elements of a value; INFINITY when a dim has no value. */
 static double value_elements(const struct graph *graph, const struct node *n, const int64_t *dims)
 {
     double elements = 1;
@@ -42,7 +45,8 @@ static bool reduces(const struct node *n)
     return n->prim >= PRIM_REDUCE_SUM && n->prim <= PRIM_ARGSORT && n->operand_count > 0;
 }
 
-/* How many elements one of a node takes, of sums of products by pairs. */
+/* The number of elements that one element of a node is computed from; for sums of products the
+ * number of pairs. */
 static double node_depth(const struct graph *graph, const struct node *n, const int64_t *dims)
 {
     double depth = 1;
@@ -61,15 +65,16 @@ static double node_depth(const struct graph *graph, const struct node *n, const 
     return depth;
 }
 
-/* How often the elements of a node are visited: for sums of products, their depth. */
+/* The cost of a node: elements times the depth of each. */
 static double node_cost(const struct graph *graph, const struct node *n, const int64_t *dims)
 {
     double elements = value_elements(graph, n, dims);
     double cost = elements * node_depth(graph, n, dims);
     int64_t dim = 0;
     if (n->prim == PRIM_ARGSORT && dim_eval(&graph->dims, n->shape[n->attrs->axis], dims, &dim))
-        cost *= 1 + (double)dim / 20; /* compiled code compares all with all */
-    /* Sums of products run blocked; others element by element. */
+        cost *= 1 + (double)dim / 20; /* compiled code compares each element with each other */
+    /* The interpreter blocks sums of products, which makes them cheaper per term than other
+     * prims. */
     return n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT ? cost / 4 + elements : cost;
 }
 
@@ -115,12 +120,12 @@ int64_t graph_terms(const struct graph *graph, const int64_t *dims)
     return most;
 }
 
-/* Copies of a buffer that there are at one time, at most. */
+/* The largest number of copies of a buffer that exist at the same time. */
 static double buffer_copies(enum buffer_kind kind)
 {
     switch (kind) {
-    case BUFFER_INPUT:  /* of the sample, of the walk, of a call between protected pages */
-    case BUFFER_OUTPUT: /* of two runs; as expected, then of a call */
+    case BUFFER_INPUT:  /* of the sample, of the walk, of a call in fenced memory */
+    case BUFFER_OUTPUT: /* of two runs and the expected one, which a call's replaces later */
     case BUFFER_PREPARED: /* of two runs, then of the modules */ return 3;
     case BUFFER_PARAM: return 1;
     default: return 2;
@@ -147,22 +152,22 @@ double sizes_memory(const struct package_contents *contents, const struct packag
     return most;
 }
 
-/* Choosing for one target. */
+/* State of choosing sizes for one target. */
 struct chooser {
     const struct package_contents *contents;
     const struct dim_table *dims;
     const struct plan *plan; /* NULL: the graph alone */
     const bool *distinct;    /* by forward launch */
     double budget, spent;
-    double bare; /* what a size may cost where kernels alone run */
-    double far;  /* and where they do some iterations */
+    double bare; /* limit on the cost of a size at which only kernels run */
+    double far;  /* limit where only some iterations run */
     struct arena *arena;
     struct sizes *out;
-    const struct plan_edge **edges; /* distinct ones, of all launches */
+    const struct plan_edge **edges; /* distinct edges of all launches */
     uint32_t edge_count;
 };
 
-/* Bytes of what is made anew at each size. */
+/* Bytes of the buffers that are filled anew at each size. */
 static double plan_bytes(const struct plan *plan, const int64_t *dims)
 {
     double bytes = 0;
@@ -178,7 +183,7 @@ static double plan_bytes(const struct plan *plan, const int64_t *dims)
     return bytes;
 }
 
-/* Equal launches are judged as one: by forward launch, whether it is the first of its kernel. */
+/* By forward launch: whether it is the first of its kernel. Equal launches are judged once. */
 static const bool *find_distinct(const struct plan *plan, struct arena *arena)
 {
     bool *seen = ARENA_ARRAY(arena, bool, plan->kernel_count + 1);
@@ -190,7 +195,7 @@ static const bool *find_distinct(const struct plan *plan, struct arena *arena)
     return distinct;
 }
 
-/* The share of the work that distinct launches have. */
+/* The share of the total work that is in distinct launches. */
 static double distinct_share(const struct chooser *c, const int64_t *dims)
 {
     double all = 0, distinct = 0;
@@ -210,7 +215,7 @@ static double size_cost(const struct chooser *c, const int64_t *dims)
     double cost = graph_cost(&c->contents->graph, dims);
     if (c->plan)
         cost = cost * distinct_share(c, dims) + BYTE_COST * plan_bytes(c->plan, dims);
-    if (cost > JUDGE_COST) /* most launches are then judged by drawn elements */
+    if (cost > JUDGE_COST) /* most launches are then judged at drawn elements */
         cost = JUDGE_COST + (cost - JUDGE_COST) / DRAWN_SHARE;
     return cost + LAUNCH_COST * launches;
 }
@@ -224,7 +229,7 @@ static bool is_taken(const struct chooser *c, const int64_t *dims)
     return false;
 }
 
-/* Takes the size unless it is there already or costs too much; always when it must be. */
+/* Adds the size, unless it is there already or costs too much; `must`: whatever it costs. */
 static bool take(struct chooser *c, const int64_t *dims, const char *why, bool must)
 {
     double cost = size_cost(c, dims);
@@ -241,15 +246,15 @@ static bool take(struct chooser *c, const int64_t *dims, const char *why, bool m
     return true;
 }
 
-/* Whether running kernels alone costs little enough, of time and of memory. */
+/* Whether running only the kernels is affordable in time and memory. */
 static bool is_bare(const struct chooser *c, const int64_t *dims)
 {
     return graph_cost(&c->contents->graph, dims) <= c->bare &&
            graph_cells(&c->contents->graph, dims) <= CELLS_MOST;
 }
 
-/* A size at which kernels alone run and few elements are compared, which costs little: what a
- * kernel leaves unwritten shows. Halved until it can be paid for. */
+/* Adds a size at which only kernels run and few elements are compared: it is cheap, and still
+ * detects elements that a kernel leaves unwritten. The wish is halved until it is affordable. */
 static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
 {
     int64_t dims[LIMIT_NAMED_DIMS];
@@ -263,7 +268,7 @@ static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
     c->spent = spent;
 }
 
-/* One dim far out, the others small: as take_bare. */
+/* As take_bare, with one dim large and the others small. */
 static void take_bare_ends(struct chooser *c)
 {
     for (uint32_t name = 0; name < c->dims->names.count; name++) {
@@ -280,7 +285,8 @@ static void take_bare_ends(struct chooser *c)
     }
 }
 
-/* A size at which some iterations of each kernel are done; it costs no budget. */
+/* Adds a size at which only some iterations of each kernel run; it does not count against the
+ * budget. */
 static bool take_far(struct chooser *c, const int64_t *dims, const char *why)
 {
     double spent = c->spent;
@@ -291,8 +297,8 @@ static bool take_far(struct chooser *c, const int64_t *dims, const char *why)
     return true;
 }
 
-/* Each dim by itself as far out as its range and far_cost let it; then all, in the proportions that
- * their ranges have. */
+/* Adds sizes with each dim alone as large as its range and far_cost allow; then one with all dims
+ * large, in proportion to their ranges. */
 static void take_far_ends(struct chooser *c)
 {
     uint32_t names = c->dims->names.count;
@@ -313,7 +319,8 @@ static void take_far_ends(struct chooser *c)
     }
 }
 
-/* Every dim at the legal value nearest to wish, or drawn by key; halved until it is cheap enough.
+/* Adds a size with every dim at the legal value nearest to wish, or drawn by key; halved until it
+ * is affordable.
  */
 static void take_wish(struct chooser *c, int64_t wish, uint64_t key, const char *why)
 {
@@ -337,7 +344,7 @@ static int64_t edge_value(const struct chooser *c, const struct plan_edge *edge,
     return dim_eval(c->dims, edge->size, dims, &value) ? value : -1;
 }
 
-/* Whether some size taken already has this value at the edge. */
+/* Whether at one of the sizes so far the edge's expression has this value. */
 static bool is_reached(const struct chooser *c, const struct plan_edge *edge, int64_t value)
 {
     for (uint32_t i = 0; i < c->out->count; i++)
@@ -346,8 +353,9 @@ static bool is_reached(const struct chooser *c, const struct plan_edge *edge, in
     return false;
 }
 
-/* The least legal value of one dim, the others as they are, at which the edge's size is value or
- * more; sizes grow with their dims, or the search ends where it ends. */
+/* Finds the smallest legal value of one dim, with the others fixed, at which the edge's size is
+ * `value` or more. By bisection, as sizes grow with their dims; where they do not, the result may
+ * not be the smallest. */
 static void solve_dim(const struct chooser *c, const struct plan_edge *edge, int64_t value,
                       uint32_t name, int64_t *dims)
 {
@@ -366,8 +374,8 @@ static void solve_dim(const struct chooser *c, const struct plan_edge *edge, int
     dims[name] = low * by;
 }
 
-/* The cheapest size found at which the edge's size is value: one dim is solved for, the others are
- * small. */
+/* Adds the cheapest size found at which the edge's size is `value`: one dim is solved for, the
+ * others are small. */
 static void take_edge(struct chooser *c, const struct plan_edge *edge, int64_t value)
 {
     static const int64_t others[] = {1, 2, 3, 5};
@@ -411,8 +419,8 @@ static void find_edges(struct chooser *c, const struct plan_launch *launches, ui
     }
 }
 
-/* One dim as large as it may be and time allows, the others small: the end of its range, or the
- * largest value whose reference is affordable. */
+/* Adds sizes with one dim as large as possible and the others small: the end of its range, or the
+ * largest value with an affordable reference. */
 static void take_ends(struct chooser *c)
 {
     for (uint32_t name = 0; name < c->dims->names.count; name++) {
@@ -440,7 +448,8 @@ static void take_ends(struct chooser *c)
     }
 }
 
-/* The typical size, halved until its reference is affordable: what is static costs what it costs.
+/* Adds the typical size, halved until its reference is affordable; dims with a fixed value cannot
+ * shrink.
  */
 static void take_typical(struct chooser *c, const int64_t *typical)
 {

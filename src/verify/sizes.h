@@ -1,5 +1,5 @@
-/* Which sizes are tried of a package, and what checking costs there. Pure functions; what they
- * return lies in the arena that they are given. */
+/* The sizes at which a package is tested, and what testing costs there. Pure functions; results
+ * live in the arena passed to them. */
 #ifndef URZA_VERIFY_SIZES_H
 #define URZA_VERIFY_SIZES_H
 
@@ -8,43 +8,44 @@
 struct verify_options;
 
 #define SIZES_MAX 128
-#define SIZE_BYTES 80 /* of its text */
+#define SIZE_BYTES 80 /* of a size as text */
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
     const char *why; /* "typical", "around 12 of B*S" */
     enum size_way {
-        SIZE_USUAL,  /* kernels, then the runtime */
-        SIZE_BARE,   /* kernels only, few elements of their results compared */
-        SIZE_GLANCE, /* still fewer */
-        SIZE_FAR     /* a few iterations of kernels by themselves (far.c) */
+        SIZE_USUAL,  /* kernels are judged, then the runtime */
+        SIZE_BARE,   /* only kernels run, and few elements are compared */
+        SIZE_GLANCE, /* as BARE, with still fewer elements */
+        SIZE_FAR     /* only a few iterations of each kernel run (far.c) */
     } way;
-    double cost; /* of the reference: operations, roughly */
+    double cost; /* of the reference, in operations, approximately */
 };
-/* From this cost on a size is run no more often than it must be. */
+/* At sizes that cost this much or more, nothing runs more often than necessary. */
 #define SIZE_HEAVY 5e7
 struct sizes {
     struct size items[SIZES_MAX];
-    uint32_t count; /* the typical one first */
+    uint32_t count; /* the typical size comes first */
 };
-/* What the interpreter computes, roughly: operations. Elements of all values, but for parameters.
- * INFINITY when a dim has no value. */
+/* The approximate cost of interpreting the graph, in operations: elements of all values except
+ * parameters. INFINITY when a dim has no value. */
 double graph_cost(const struct graph *graph, const int64_t *dims);
 double graph_cells(const struct graph *graph, const int64_t *dims);
-/* What one element of one node takes, at most: terms of a sum, of products or not, or of a window.
+/* The largest number of terms from which one element of a node is computed: of a sum (of products
+ * or not) or of a window.
  */
 double graph_depth(const struct graph *graph, const int64_t *dims);
-/* Terms of the longest sum that is no sum of products; 0: there is none. */
+/* Terms of the longest sum that is not a sum of products; 0: there is none. */
 int64_t graph_terms(const struct graph *graph, const int64_t *dims);
-/* Whether a comparison, a rounding step or the like makes results jump. */
+/* Whether the graph has prims whose results jump, such as comparisons and rounding steps. */
 bool any_jumps(const struct graph *graph);
-/* Memory that checking a target takes at these sizes, roughly: bytes. */
+/* The approximate memory for checking a target at these sizes, in bytes. */
 double sizes_memory(const struct package_contents *contents, const struct package_target *target,
                     const struct sizes *sizes);
-/* Sizes that reach every way through the code of a target, as far as `budget` operations of the
- * reference go. With options->dims that one. ERR_USAGE. */
+/* Chooses sizes that reach every code path of a target's kernels, as far as `budget` operations of
+ * the reference allow. With options->dims, that size only. ERR_USAGE. */
 struct size_wish {
     const struct package_contents *contents;
-    const struct package_target *target; /* NULL: for the graph alone */
+    const struct package_target *target; /* NULL: for the graph only */
     const struct verify_options *options;
     double budget;
 };

@@ -1,8 +1,8 @@
-/* What the tests of this folder share. */
+/* Shared by the tests of this folder. */
 #ifndef URZA_VERIFY_TEST_UTIL_H
 #define URZA_VERIFY_TEST_UTIL_H
 
-/* cmocka wants these first. */
+/* cmocka.h needs these before it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,10 +13,10 @@
 
 #include "base/error.h"
 
-/* What cmocka's fail_msg does. */
+/* As cmocka's fail_msg. */
 #define TEST_FAILED(...) (print_error(__VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
 
-/* Shows the error of a call that must not fail. */
+/* Fails the test with the error of a call that must succeed. */
 static inline void must(bool ok, const struct error *err)
 {
     if (!ok)

@@ -1,5 +1,6 @@
-/* The driver: one job for each target and one for the whole, children that run side by side, as
- * many as there are processors; then rows of the report from what they found. */
+/* The driver: one job for each target and one for the whole graph, as child processes that run in
+ * parallel, as many as there are processors; then the report's rows are made from their
+ * findings. */
 #include "verify/verify.h"
 
 #include <errno.h>
@@ -20,8 +21,8 @@
 
 #define DEFAULT_SECONDS 300
 #define JOB_BYTES ((uint64_t)12000000000) /* address space of one job */
-#define ALL_BYTES 4e9 /* what jobs may take together; one that takes more runs alone */
-/* Operations of the reference for one target: some tenth of a second. */
+#define ALL_BYTES 4e9 /* limit on all running jobs; a job that takes more runs alone */
+/* Operations of the reference for one target: about a tenth of a second. */
 #define BUDGET 5e6
 #define THOROUGH 4
 #define WHOLE_BUDGET 2e6
@@ -31,14 +32,14 @@ struct driver {
     struct verification *v;
     struct arena *arena;
     bool native[PACKAGE_TARGETS]; /* whether this CPU can run the target */
-    double job_bytes;             /* that a job takes, roughly */
+    double job_bytes;             /* approximate memory of a job */
     VEC(struct verify_check) checks;
     VEC(struct verify_kernel) kernels;
     VEC(struct verify_output) outputs;
     VEC(struct verify_size) sizes;
 };
 
-/* Elements and bytes of all outputs at the size of the whole. */
+/* Counts elements and bytes of all outputs, at the size of the whole. */
 static bool measure_outputs(const struct verification *v, size_t *out_elements, size_t *out_bytes,
                             struct error *err)
 {
@@ -60,7 +61,7 @@ static bool measure_outputs(const struct verification *v, size_t *out_elements, 
     return true;
 }
 
-/* The verification in memory that children share; *out_bytes for giving it back. */
+/* Copies the verification to shared memory; *out_bytes is its size, for unmapping. */
 static struct verification *share(const struct verification *from, size_t *out_bytes,
                                   struct error *err)
 {
@@ -149,7 +150,7 @@ static void add_check(struct driver *d, const char *what, const char *target,
     VEC_PUSH(d->arena, &d->checks, row);
 }
 
-/* Prefixes a failure with the stage in which it was found. */
+/* Puts the stage in which a failure was found before its text. */
 static void place_failure(struct outcome *outcome, const char *stage)
 {
     char text[DETAIL_BYTES];
@@ -157,14 +158,14 @@ static void place_failure(struct outcome *outcome, const char *stage)
     memcpy(outcome->detail, text, sizeof text);
 }
 
-/* By the index that results have. */
+/* The launch with this index in `results`: prepare launches first. */
 static const struct plan_launch *launch_at(const struct plan *plan, uint32_t index)
 {
     return index < plan->prepare.count ? &plan->prepare.items[index]
                                        : &plan->forward.items[index - plan->prepare.count];
 }
 
-/* One distinct kernel a row: equal launches were judged as one. */
+/* Adds a row for each distinct kernel; equal launches were judged once. */
 static void add_kernels(struct driver *d, uint32_t target)
 {
     const struct package_target *t = &d->v->contents->targets[target];
@@ -180,7 +181,7 @@ static void add_kernels(struct driver *d, uint32_t target)
     }
 }
 
-/* The largest share not checked of the kernel that writes an output. */
+/* The largest unchecked share of the kernel that writes an output. */
 static double output_unchecked(const struct driver *d, uint32_t target, uint32_t output)
 {
     const struct plan *plan = &d->v->contents->targets[target].plan;
@@ -228,7 +229,8 @@ static void add_quality(struct driver *d, uint32_t target)
     add_check(d, "quality", name, &outcome, outcome.detail);
 }
 
-/* What a check that passed was about: kernels (0), the runtime in its ways (others). */
+/* The detail of a check that passed: sizes of kernels (check 0), or ways in which the runtime was
+ * used. */
 static void describe_sizes(const struct target_result *r, size_t check, struct outcome *outcome)
 {
     uint32_t shares = 0, calls = 0;
@@ -271,7 +273,7 @@ static void list_outcomes(struct target_result *r, struct outcome *out[OUTCOMES]
     out[3] = &r->bounds;
 }
 
-/* Failures of a job say where they were found. */
+/* Prefixes a job's failures with the stage in which they were found. */
 static void conclude(struct target_result *r)
 {
     struct outcome *outcomes[OUTCOMES];
@@ -280,7 +282,7 @@ static void conclude(struct target_result *r)
     for (size_t i = 0; i < OUTCOMES; i++)
         failed |= outcomes[i]->ran && !outcomes[i]->pass;
     r->kernels.bound = 1;
-    if (!r->done && !failed) /* it died */
+    if (!r->done && !failed) /* the job died */
         outcome_fail(&r->kernels, "%s", "");
     for (size_t i = 0; i < OUTCOMES; i++)
         if (outcomes[i]->ran && !outcomes[i]->pass)
@@ -303,7 +305,7 @@ static void merge_kernel(struct kernel_result *r, const struct kernel_result *ot
     r->samples += other->samples;
 }
 
-/* Another part of the same target. */
+/* Merges the findings of another part of the same target. */
 static void merge(struct target_result *r, struct target_result *other, uint32_t launches)
 {
     struct outcome *to[OUTCOMES], *from[OUTCOMES];
@@ -329,9 +331,9 @@ static uint32_t launch_count(const struct driver *d, uint32_t target)
     return plan->prepare.count + plan->forward.count;
 }
 
-/* Whether enough of every result was checked: on what a network makes, or where that leaves too
- * much open, on exact or small arguments. Results that are no floats may stay open, where
- * comparisons of equal sums leave them so on all arguments. */
+/* Whether enough of every result was checked: on the network's values, or, where these leave too
+ * much undetermined, on exact or small arguments. Results that are not floats may stay
+ * undetermined, since comparisons of equal sums may be so on all arguments. */
 static void check_enough(struct driver *d, uint32_t target)
 {
     struct target_result *r = &d->v->targets[target][0];
@@ -366,7 +368,7 @@ static void report_target(struct driver *d, uint32_t target)
     for (size_t i = 0; i < OUTCOMES; i++) {
         struct outcome *o = outcomes[i];
         if (o->ran && !o->pass) {
-            /* says what failed, and where */
+            /* the detail already says what failed, and where */
         } else if (r->done) {
             o->pass = true;
         } else {

@@ -1,4 +1,4 @@
-/* Packages of hand-written machine code: one that is right, and one for every way to be wrong. */
+/* Packages with handwritten machine code: a correct one, and one for every kind of fault. */
 #include "verify/test_util.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@ static const char graph_text[] = "graph \"twice\"\n"
                                  "%2 = add %1, %1 : f32[B, 3]\n"
                                  "output \"y\" %2\n";
 
-/* The same with a typical size that costs too much to be judged as a whole. */
+/* The same, with a typical size that costs too much to be judged whole. */
 static const char long_text[] = "graph \"twice\"\n"
                                 "dim B 1..1000000 multiple 1 typical 900000\n"
                                 "%1 = input \"x\" : f32[B, 3]\n"
@@ -37,12 +37,12 @@ static const char plan_text[] =
     "\x7c\xea\xc3"
 /* while (rcx < r8) y[rcx++] = eax; return */
 #define STORE "\xeb\x06\x89\x04\x8f\x48\xff\xc1\x4c\x39\xc1\x7c\xf5\xc3"
-/* the same as TWICE with 3x instead of 2x */
+/* as TWICE, with 3x instead of 2x */
 #define THRICE                                                                                     \
     "\xeb\x16\xf3\x0f\x10\x04\x8e\xf3\x0f\x58\xc0\xf3\x0f\x58\x04\x8e\xf3\x0f\x11\x04\x8f\x48\xff" \
     "\xc1\x4c\x39\xc1\x7c\xe5\xc3"
 
-/* The same as TWICE, with 0 where 17 <= |x| <= 63 */
+/* as TWICE, but 0 where 17 <= |x| <= 63 */
 #define GAP                                                                                    \
     "\xeb\x28\x8b\x04\x8e\x25\xff\xff\xff\x7f\xf3\x0f\x10\x04\x8e\xf3\x0f\x58\xc0\x2d\x00\x00" \
     "\x88\x41\x3d\x00\x00\xf4\x00\x77\x03\x0f\x57\xc0\xf3\x0f\x11\x04\x8f\x48\xff\xc1\x4c\x39" \
@@ -54,7 +54,7 @@ static const struct kernel {
     const char *name;
     const uint8_t *code;
     size_t bytes;
-    const char *detail; /* of the failure; NULL: passes */
+    const char *detail; /* of the failure; NULL: it must pass */
 } kernels[] = {
     {"right", CODE(HEAD TWICE), NULL},
     {"wrong values", CODE(HEAD THRICE), "is off by"},
@@ -113,7 +113,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A package of one kernel that calls itself so dear; NULL: of none. */
+/* A package with one kernel, whose plan says that it is expensive if `dear`; kernel NULL: without
+ * kernels. */
 static struct strbuf write_package(struct fixture *f, const struct kernel *kernel, bool dear)
 {
     static const uint32_t offset = 0;
@@ -175,7 +176,7 @@ static void kernels_are_judged(void **state)
     }
 }
 
-/* Launches that would take too long do a share of their iterations. */
+/* Of launches that would take too long, a share of the iterations is judged. */
 static void shares_are_judged(void **state)
 {
     struct fixture *f = *state;
@@ -193,7 +194,7 @@ static void shares_are_judged(void **state)
     }
 }
 
-/* Sizes that cost too much to be compared as a whole are at drawn elements. */
+/* At sizes that cost too much to compare whole, drawn elements are compared. */
 static void large_sizes_are_compared(void **state)
 {
     struct fixture *f = *state;

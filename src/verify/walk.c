@@ -1,7 +1,7 @@
-/* A plan, launch by launch, in memory that tells.
+/* Runs a plan, launch by launch, in fenced memory.
  *
- * Every buffer lies alone between protected pages and can only be read once its launch has written
- * it. A launch runs twice (run.c); then its results are compared with the reference. */
+ * Every buffer has protected pages around it and can be read only after the launch that writes it.
+ * A launch runs twice (run.c); then its results are compared with the reference. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,32 +11,33 @@
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
-/* What the whole reference of a launch may cost. */
+/* Limit on the cost of a launch's whole reference, at the first size. */
 #define CLOSE_COST 8e6
 
 #define THOROUGH_COST 1.5e8
-#define DRAWN_MOST 192 /* elements of a result */
+#define DRAWN_MOST 192 /* drawn elements of a result */
 #define DRAWN_ELEMENTS 400000
-#define DRAWN_FEW 64 /* at sizes that cost much, where a smaller reference is no matter: */
+#define DRAWN_FEW 64 /* at expensive sizes, where only references below DRAWN_COST are whole */
 #define DRAWN_FEWEST 8
 #define DRAWN_COST 1e5
-#define SHARE_WORK 1e10 /* operations of a launch: about a second with short vectors */
+/* Operations of a launch, above which a share runs: about a second with short vectors. */
+#define SHARE_WORK 1e10
 #define SHARE_WORK_THOROUGH 1e12
-#define SHARE_APART 20 /* times less on arguments of its own */
+#define SHARE_APART 20 /* on test arguments the limit is this many times lower */
 
 struct walk {
     const struct target_case *target;
-    struct care glance, drawn, usual, closely; /* on what a network makes */
-    struct care far, apart;                    /* on arguments of its own */
+    struct care glance, drawn, usual, closely; /* on the network's values */
+    struct care far, apart;                    /* on test arguments */
     struct far_blocks blocks;
     int64_t elements, checked;     /* of results at this size */
     struct kernel_result *results; /* by launch */
-    char *stage;                   /* which one is at work, as text */
+    char *stage;                   /* the launch that is running, as text */
     void *code;
-    struct fenced *buffers; /* by buffer of the plan; closed: holds nothing now */
-    bool *judged;           /* by launch: at this size */
+    struct fenced *buffers; /* by buffer of the plan; closed: not written yet, or dead */
+    bool *judged;           /* by launch: judged at this size */
     struct fence_pool pool;
-    bool prepared, partial; /* partial: only a share of some launch was done, at this size */
+    bool prepared, partial; /* partial: of some launch only a share ran, at this size */
     double share_work;
     enum judging judging; /* at this size */
 };
@@ -126,7 +127,7 @@ static struct run run_of(struct walk *walk, const struct launch_case *c)
         .pool = &walk->pool, .kernel = kernel_of(walk, c), .share_work = walk->share_work};
 }
 
-/* What a judgement adds to what is known of a launch. */
+/* Adds a verdict to the results of a launch. */
 static void note_verdict(struct walk *walk, uint32_t index, const struct verdict *verdict,
                          struct outcome *outcome)
 {
@@ -172,7 +173,7 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
     return ok;
 }
 
-/* Whether an equal launch was judged at this size; notes that this one now is. */
+/* Whether an equal launch was judged at this size already; if not, notes that this one is. */
 static bool is_judged(struct walk *walk, uint32_t index)
 {
     const struct launch_case *launches = walk->target->launches;
@@ -193,7 +194,7 @@ static void name_stage(const struct walk *walk, uint32_t index)
              c->prepare ? "prepare" : "forward", number, c->launch->label);
 }
 
-/* One launch of the whole; its results become the buffers that later ones read. */
+/* Runs one launch on the buffers; its results become the buffers that later launches read. */
 static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, struct arena *arena,
                         struct outcome *outcome)
 {
@@ -215,7 +216,7 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
     return ok;
 }
 
-/* Closes temporaries behind the last launch that touches them. */
+/* Closes temporaries after the last launch that reads or writes them. */
 static void drop_dead(struct walk *walk, uint32_t forward)
 {
     const struct plan *plan = &walk->target->target->plan;
@@ -315,7 +316,7 @@ static bool has_exponentials(const struct graph *g)
     return false;
 }
 
-/* One launch on arguments of its own. */
+/* Runs one launch on test arguments. */
 static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum fill fill,
                   uint64_t seed, struct outcome *outcome)
 {
@@ -376,8 +377,8 @@ static bool multiplies(const struct graph *g)
     return false;
 }
 
-/* Whether exact arguments, a few different ones, say what others do not: of sums, whose bound is
- * then 0; of what jumps or compares, which then meets ties. */
+/* Whether exact arguments (a few different values) test more than others: for sums, whose bound is
+ * then 0, and for prims that jump or compare, which then meet ties. */
 static bool exact_says_more(const struct graph *g)
 {
     for (value_id v = 1; v < g->nodes.count; v++) {
@@ -400,8 +401,8 @@ static bool exact_says_more(const struct graph *g)
     return false;
 }
 
-/* Whether a launch needs such arguments of its own. What a network makes may overflow nearly
- * everywhere, exact ones behind a large factor, too. */
+/* Whether a launch needs test arguments of this kind. The network's values may overflow nearly
+ * everywhere, and so may exact ones if they are multiplied by a large factor. */
 static bool apart_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
                             enum fill fill, bool once)
 {

@@ -1,8 +1,8 @@
-/* The graph as a whole: what the passes made of it, and how good results are from end to end.
+/* Judges the graph as a whole: the graph passes, and the accuracy of results from end to end.
  *
  * Passes: both graphs are interpreted in float64 from the same inputs, with running bounds of
- * float64 arithmetic. They must agree within the two bounds, which is some ten digits closer than
- * anything computed in f32 could: a pass changes roundings, never meaning.
+ * float64 arithmetic. They must agree within the two bounds. A pass may change roundings but
+ * nothing else, and these bounds are about ten digits tighter than those of f32 arithmetic.
  *
  * Quality: references for it are made here; see quality.h. */
 #include <math.h>
@@ -15,11 +15,11 @@
 #include "verify/quality.h"
 #include "verify/scene.h"
 
-#define LOST 0.01                      /* elements that a pass may leave undetermined: a share, */
-#define LOST_FEW 4                     /* or so many */
-#define MEMO_BYTES ((size_t)512 << 20) /* of values that several graphs have */
+#define LOST 0.01                      /* share of elements that a pass may leave undetermined, */
+#define LOST_FEW 4                     /* or this many */
+#define MEMO_BYTES ((size_t)512 << 20) /* of values that several graphs have in common */
 
-/* Whether b, of the optimised graph, is a within both bounds. */
+/* Whether the outputs of the optimised graph equal those before the passes within both bounds. */
 static void compare_passes(const struct graph *graph, const struct interp_tensor *before,
                            const struct interp_tensor *after, const struct scene *scene,
                            struct outcome *outcome)
@@ -67,7 +67,7 @@ static void compare_passes(const struct graph *graph, const struct interp_tensor
                  (long long)fewest);
 }
 
-/* The graph of a target as the one before it with the same text was judged. */
+/* Whether a target before t has a graph with the same text, which was judged. */
 static bool is_judged(struct verification *v, uint32_t t)
 {
     const struct package_target *targets = v->contents->targets;
@@ -95,7 +95,8 @@ static void judge_passes(struct verification *v, struct scene *scene,
         arena_init(&arena);
         snprintf(v->result.stage, STAGE_BYTES, "passes of %s on %s values", target->name,
                  scene->what);
-        /* Constants as they stand; then those that passes may have folded with their error. */
+        /* First with constants taken as exact; then with the error that folding in native
+         * arithmetic may have caused. */
         for (int folded = 0; folded < 2; folded++) {
             struct interp_options with = *options;
             struct outcome found = *outcome;
@@ -123,8 +124,8 @@ static bool any_exponentials(const struct graph *graph)
     return any;
 }
 
-/* At a small size: values that passes must not treat otherwise; many ties, where these matter;
- * large ones where a power must be kept from overflowing. */
+/* At a small size: special values, which passes must treat alike; many ties, where comparisons
+ * matter; and large values, where a power must not overflow. */
 static void judge_passes_apart(struct whole *whole, const struct interp_options *options)
 {
     struct verification *v = whole->v;
@@ -166,7 +167,8 @@ static const struct size *cheapest(const struct sizes *sizes)
     return least;
 }
 
-/* The runtime's interpreter, loaded and called as a user would, gives what the interpreter does. */
+/* The runtime's interpreter, loaded and called as a user would, must give the same results as the
+ * interpreter here. */
 static void judge_interpreter(struct whole *whole)
 {
     struct verification *v = whole->v;
@@ -183,7 +185,7 @@ static void judge_interpreter(struct whole *whole)
     const struct size_wish wish = {v->contents, NULL, v->options, v->budget};
     bool ok = sizes_choose(&wish, arena, &sizes, &err);
     const struct size *size = ok ? cheapest(&sizes) : NULL;
-    if (ok && is_too_much(graph, size->dims)) { /* it would be run twice */
+    if (ok && is_too_much(graph, size->dims)) { /* interpreting twice would cost too much */
         snprintf(outcome->detail, sizeof outcome->detail, "not run: too large");
         outcome->ran = outcome->pass = true;
         return;

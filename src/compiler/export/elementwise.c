@@ -1,5 +1,5 @@
-/* Primitives element by element. ONNX stretches operands by itself, so that a broadcast beside an
- * operand of full shape is taken as it was before. */
+/* Elementwise primitives. ONNX broadcasts operands itself, so if one operand has the full shape,
+ * another one that is the result of a broadcast is replaced by the broadcast's operand. */
 #include <math.h>
 
 #include "compiler/export/export_priv.h"
@@ -29,7 +29,7 @@ static const char *truncated(struct export *e, const struct node *node, const ch
     return NODE(e, "Where", below, up, NODE(e, "Floor", x));
 }
 
-/* e^x - 1 is 2t / (1 - t) with t = tanh(x/2), which loses nothing near 0. */
+/* e^x - 1 = 2t / (1 - t) with t = tanh(x/2), which does not cancel near 0. */
 static const char *expm1_of(struct export *e, const struct node *node, const char *x)
 {
     const char *half = NODE(e, "Mul", x, constant(e, node, 0.5));
@@ -48,8 +48,8 @@ static const char *log2_of(struct export *e, const struct node *node, const char
     return NODE(e, "Mul", log, constant(e, node, M_LOG2E));
 }
 
-/* With u = 1 + x as it is rounded, ln(u) · x / (u - 1) undoes the rounding; x itself where u is 1,
- * ln(u) where the 1 is lost. */
+/* With u = 1 + x, rounded, ln(u) · x / (u - 1) corrects the rounding of u; the result is x where u
+ * is 1, and ln(u) where the 1 is lost in rounding. */
 static const char *log1p_of(struct export *e, const struct node *node, const char *x)
 {
     const char *one = constant(e, node, 1);
@@ -90,7 +90,7 @@ static const char *sign_of(struct export *e, const struct node *node, const char
 {
     const char *sign = NODE(e, "Sign", x);
     return dtype_is_float((enum dtype)node->dtype)
-               ? NODE(e, "Where", NODE(e, "IsNaN", x), x, sign) /* ONNX does not say */
+               ? NODE(e, "Where", NODE(e, "IsNaN", x), x, sign) /* undefined in ONNX */
                : sign;
 }
 
@@ -125,7 +125,7 @@ const char *export_unary(struct export *e, const struct node *node, const char *
     }
 }
 
-/* What fmod leaves, moved to the side of b. */
+/* The remainder of fmod, moved to the sign of b. */
 static const char *rem_of(struct export *e, const struct node *node, const char *a, const char *b)
 {
     const char *zero = constant(e, node, 0), *rest = NODE(e, "Mod", a, b);
@@ -185,14 +185,14 @@ const char *export_elementwise(struct export *e, const struct node *node)
 const char *export_select(struct export *e, const struct node *node)
 {
     const char *c = operand(e, node, 0), *a = operand(e, node, 1), *b = operand(e, node, 2);
-    if (node->dtype == DTYPE_BOOL) { /* not every runtime selects these */
+    if (node->dtype == DTYPE_BOOL) { /* not every runtime has Where for bool */
         const char *yes = NODE(e, "And", c, a);
         return NODE(e, "Or", yes, NODE(e, "And", NODE(e, "Not", c), b));
     }
     return export_narrow(e, NODE(e, "Where", c, a, b), (enum dtype)node->dtype);
 }
 
-/* Truncates and saturates, NaN to 0, where ONNX leaves it to the runtime. */
+/* Truncates, saturates, and maps NaN to 0, which ONNX leaves undefined. */
 static const char *float_to_int(struct export *e, const char *x, enum dtype from, enum dtype to)
 {
     enum dtype carrier = export_carrier(to);

@@ -1,4 +1,4 @@
-/* The model around the nodes: inputs, parameters, outputs, and its bytes. */
+/* The model around its nodes: inputs, parameters, outputs, and its serialisation. */
 #include "compiler/export/export.h"
 
 #include <onnx.pb-c.h>
@@ -9,10 +9,10 @@
 #include "base/strbuf.h"
 #include "compiler/export/export_priv.h"
 
-#define IR_VERSION 8              /* the one of opset 18 */
-#define MODEL_BYTES_MAX INT32_MAX /* what readers of protocol buffers take */
+#define IR_VERSION 8              /* the version that belongs to opset 18 */
+#define MODEL_BYTES_MAX INT32_MAX /* limit of protocol buffer parsers */
 
-/* Names of values are "v1", "v2" … with as many underscores behind the v as it takes to differ from
+/* Names of values are "v1", "v2" …, with as many underscores after the v as needed to differ from
  * every name of the graph. */
 static const char *choose_prefix(const struct export *e)
 {
@@ -97,7 +97,8 @@ static Onnx__TensorProto *initializer(struct export *e, value_id value,
     return t;
 }
 
-/* An output's name; with underscores behind it where an input, a param or an output has it too. */
+/* The name of an output; underscores are appended where an input, a param or another output has the
+ * same name. */
 static const char *output_name(struct export *e, struct strmap *taken, const char *name)
 {
     struct strbuf text;
@@ -126,7 +127,7 @@ static void add_outputs(struct export *e, Onnx__GraphProto *graph)
     }
 }
 
-/* Leaves out the nodes whose results nothing needs. */
+/* Adds the nodes, except those whose results are not used. */
 static void add_nodes(struct export *e, Onnx__GraphProto *graph)
 {
     struct strmap needed = {0};
@@ -168,7 +169,7 @@ static bool check_refusals(struct export *e, struct strbuf *refused, struct erro
     return fail(err, ERR_UNSUPPORTED, "%s", text.data);
 }
 
-/* ONNX has no ranges of dims; our reader finds them here. */
+/* ONNX has no ranges of dims; they are stored in the metadata, where onnx_read finds them. */
 static void add_ranges(struct export *e, Onnx__ModelProto *model)
 {
     uint32_t count = e->graph->dims.names.count;
@@ -216,14 +217,15 @@ static bool pack(struct export *e, Onnx__GraphProto *graph, struct onnx_file *ou
     return true;
 }
 
-/* Each value's name, by its nodes. */
+/* Translates each value to nodes, and notes the name of its result. */
 static void translate(struct export *e)
 {
     uint32_t count = e->graph->nodes.count;
     e->names = ARENA_ARRAY(e->arena, const char *, count);
     e->wide = ARENA_ARRAY(e->arena, const char *, count);
     e->thin = ARENA_ARRAY(e->arena, const char *, count);
-    for (uint32_t i = 0; i < e->graph->inputs.count; i++) { /* dims are read off them */
+    for (uint32_t i = 0; i < e->graph->inputs.count; i++) { /* so that dims can be read from their
+                                                               shapes */
         value_id input = e->graph->inputs.items[i];
         e->names[input] = graph_node(e->graph, input)->attrs->name;
     }

@@ -1,4 +1,4 @@
-/* Writing graphs as models of ONNX, so that another runtime can check or replace this one.
+/* Writes graphs as ONNX models, so that another runtime can check or replace this one.
  *
  * Every primitive becomes one or a few nodes of ONNX; composites have been expanded before. The
  * same graph and parameters give the same bytes. */
@@ -20,13 +20,14 @@ struct onnx_file {
     const void *data;
     size_t size_bytes;
 };
-/* Writes the graph as a model of opset EXPORT_OPSET. params: by the graph's param order. Inputs and
- * params keep their names; so does an output, unless an input or param has the same. A named dim
- * becomes a dim_param where a dim of an input is just that; its range stands in the model's
+/* Writes the graph as a model of opset EXPORT_OPSET. params: in the graph's param order. Inputs and
+ * params keep their names, and so do outputs, unless an input or param has the same name. A named
+ * dim becomes a dim_param where it is a whole dim of an input; its range is stored in the model's
  * metadata, where onnx_read finds it. *out lives in arena.
  *
- * ERR_UNSUPPORTED lists all that ONNX cannot say, and why; refused, when not NULL, gets the same
- * text uncut. ERR_LIMIT when the model would pass the 2 GiB of its format. */
+ * ERR_UNSUPPORTED lists everything that cannot be expressed in ONNX, and why; refused, when not
+ * NULL, gets the same text without a length limit. ERR_LIMIT when the model would exceed the 2 GiB
+ * of its format. */
 bool onnx_write(const struct graph *graph, const struct package_param *params, struct arena *arena,
                 struct strbuf *refused, struct onnx_file *out, struct error *err);
 

@@ -1,14 +1,13 @@
 /* Inside the ONNX writer.
  *
  * Values of the graph are translated in order, each by the function of its primitive (prims.c),
- * which adds nodes and returns the name of the result. Nodes that nothing needs in the end, such as
- * the stretched form of a broadcast whose users stretch it themselves, are left out when the model
- * is packed.
+ * which adds nodes and returns the name of the result. Nodes that turn out to be unused, such as an
+ * Expand whose users broadcast its operand themselves, are left out when the model is serialised.
  *
- * ONNX allows more types for an operation than runtimes have code for. So arithmetic is done in
- * four types that all have, the carriers: f16 and bf16 are computed as f32 and small integers as
- * i32, and rounded or wrapped back after each operation, which gives the same numbers. Moving data
- * needs no carrier but where said.
+ * ONNX allows more types for an operation than runtimes implement. So arithmetic uses four types
+ * that all runtimes implement, called carriers: f16 and bf16 are computed as f32 and small integers
+ * as i32, and rounded or wrapped back after each operation, which gives the same numbers. Prims
+ * that move data use no carriers, except where stated.
  *
  * Everything lives in the arena of the export. */
 #ifndef URZA_COMPILER_EXPORT_EXPORT_PRIV_H
@@ -17,14 +16,14 @@
 #include "base/compiler.h"
 #include "compiler/export/export.h"
 
-/* Of onnx.pb-c.h, which the build makes from the schema. */
+/* From onnx.pb-c.h, which the build generates from the schema. */
 typedef struct Onnx__NodeProto Onnx__NodeProto;
 
-#define EXPORT_RANK (LIMIT_RANK + 2) /* of tensors on the way to a result */
+#define EXPORT_RANK (LIMIT_RANK + 2) /* largest rank of intermediate tensors */
 
 struct export_refusal {
     const char *op, *why;
-    uint32_t count; /* nodes refused for the same reason */
+    uint32_t count; /* number of nodes refused for this reason */
 };
 
 struct export_dim {
@@ -38,27 +37,28 @@ struct export
     struct arena *arena;
     VEC(Onnx__NodeProto *) nodes;
     VEC(struct export_refusal) refusals;
-    VEC(struct export_dim) dims; /* those that have been computed */
+    VEC(struct export_dim) dims; /* dims whose values have been computed */
     const char **names;          /* by value */
-    const char **wide;           /* by value: in its carrier; NULL: not yet */
-    const char **thin;           /* by value: a broadcast before it is stretched; NULL: none */
-    const char *prefix;          /* of names that are made here: no other name starts like that */
-    uint32_t made;               /* names made so far */
-    value_id now;                /* the value under translation */
+    const char **wide;  /* by value: its name after casting to the carrier; NULL: not made yet */
+    const char **thin;  /* by value: for a broadcast, the name of its operand, aligned; NULL: not a
+                           broadcast */
+    const char *prefix; /* of generated names: no other name starts with it */
+    uint32_t made;      /* number of names generated so far */
+    value_id now;       /* the value being translated */
 };
 
-/* The translation of one value: the name of its result. */
+/* Translates one value and returns the name of its result. */
 const char *export_prim(struct export *e, const struct node *node);
 
 /* writer.c: nodes. */
 
-/* Adds a node with one result, whose name is returned. Inputs may be "": left out. */
+/* Adds a node with one result, whose name is returned. An input "" is left out. */
 const char *export_node(struct export *e, const char *op, const char *const *in, uint32_t count);
 #define NODE(e, op, ...)                                   \
     export_node(e, op, (const char *const[]){__VA_ARGS__}, \
                 (uint32_t)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)))
-const char *export_name(struct export *e);   /* a new one */
-const char *export_second(struct export *e); /* one more result of the newest node */
+const char *export_name(struct export *e);   /* generates a new name */
+const char *export_second(struct export *e); /* adds another result to the newest node */
 /* Attributes of the newest node. */
 void export_int(struct export *e, const char *name, int64_t value);
 void export_ints(struct export *e, const char *name, const int64_t *values, uint32_t count);
@@ -70,28 +70,29 @@ const char *export_real(struct export *e, enum dtype dtype, double value); /* 0-
 const char *export_whole(struct export *e, enum dtype dtype, int64_t value);
 const char *export_list(struct export *e, const int64_t *values, uint32_t count); /* i64[count] */
 int32_t export_type(enum dtype dtype); /* TensorProto.DataType */
-/* Remembers that the value under translation cannot be said; returns a name, so that the rest is
- * looked at too. */
+/* Records that the value being translated cannot be expressed; returns a name, so that translation
+ * continues and finds further problems. */
 const char *export_refuse(struct export *e, const char *why);
 
-/* Carriers. */
+/* Carriers (see above). */
 enum dtype export_carrier(enum dtype dtype);
 const char *export_cast(struct export *e, const char *x, enum dtype dtype);
-const char *export_wide(struct export *e, value_id value); /* in the carrier of its dtype */
-/* x, which is in the carrier of dtype, as dtype. */
+/* The value, cast to the carrier of its dtype. */
+const char *export_wide(struct export *e, value_id value);
+/* Casts x from the carrier of dtype to dtype. */
 const char *export_narrow(struct export *e, const char *x, enum dtype dtype);
-/* The greater of two whole numbers, or the lesser: Max and Min of ONNX Runtime 1.31 look at the
- * lower half of int64 only. */
+/* The larger of two integers, or the smaller. Built from comparisons, since Max and Min of ONNX
+ * Runtime 1.31 compare only the lower half of an int64. */
 const char *export_bound(struct export *e, const char *a, const char *b, bool greater);
-/* The least value of a dtype and the greatest: infinities for floats. */
+/* The smallest or the largest value of a dtype; infinities for floats. */
 const char *export_extreme(struct export *e, enum dtype dtype, enum dtype as, bool greatest);
 
-/* sizes.c: dims as values. DIM_NONE, which comes of sizes that have no expression, is refused. */
+/* sizes.c: dims as values of the model. DIM_NONE, for sizes that have no expression, is refused. */
 
 const char *export_dims(struct export *e, const dim_id *dims, uint32_t count); /* i64[count] */
 const char *export_dim(struct export *e, dim_id dim);                          /* i64, 0-d */
-bool export_may_be_empty(const struct export *e, dim_id dim); /* DIM_NONE: it may */
-/* The common cases of moving data, where dims are parameters. */
+bool export_may_be_empty(const struct export *e, dim_id dim); /* true for DIM_NONE */
+/* Common ways of moving data, with dims as parameters. */
 const char *export_reshape(struct export *e, const char *x, const dim_id *shape, uint32_t rank);
 const char *export_slice(struct export *e, const char *x, int64_t axis, dim_id start, dim_id end,
                          int64_t step);
@@ -125,14 +126,14 @@ export_fn export_reduce, export_arg_reduce, export_argsort, export_scan;
 export_fn export_contract, export_conv;
 /* window.c */
 export_fn export_window;
-/* Zeros, or what fill holds, between the elements of the last dims, as base_dilation says. *shape
- * is the shape, which changes. */
+/* Inserts zeros, or the value of fill, between the elements of the last dims, by base_dilation.
+ * *shape is updated. */
 const char *export_spread(struct export *e, const char *x, const struct attrs *attrs, dim_id *shape,
                           uint32_t rank, const char *fill);
-/* [all dims before the last count, multiplied; 1; the last count dims] */
+/* Reshapes x to [product of all dims before the last count, 1, the last count dims]. */
 const char *export_plane(struct export *e, const char *x, const dim_id *shape, uint32_t rank,
                          uint32_t count);
-/* strides, dilations, pads and, when wanted, kernel_shape of the newest node. */
+/* Adds strides, dilations, pads and, if wanted, kernel_shape to the newest node. */
 void export_window_attrs(struct export *e, const struct attrs *attrs, bool kernel_shape);
 /* move.c */
 export_fn export_const, export_literal, export_iota, export_reshape_prim, export_transpose,

@@ -1,5 +1,5 @@
-/* Round trips: each primitive is written as a model, read back by the importer, and both graphs run
- * through the reference on the same inputs; what differs must lie within the two bounds. */
+/* Round trips: each primitive is written as a model and read back by the importer, and both graphs
+ * are run in the reference on the same inputs; results must agree within the two bounds. */
 #include "compiler/export/export.h"
 
 #include "base/error.h"
@@ -26,13 +26,13 @@ struct trip {
     struct graph graph;
     struct blueprint back;
     struct package_param params[SOURCES];
-    struct interp_tensor tensors[SOURCES]; /* of the inputs, then of the params */
+    struct interp_tensor tensors[SOURCES]; /* inputs, then params */
     struct error err;
     struct strbuf refused;
     struct onnx_file model;
 };
 
-/* Graphs of the primitives that are not elementwise; one output each, or several. */
+/* Graphs of the primitives that are not elementwise; with one or several outputs. */
 static const char *const texts[] = {
     /* Constants. */
     "%1 = const 1.5 : f32[]\n%2 = broadcast %1 {axes []} : f32[N, 3]\n"
@@ -111,7 +111,7 @@ static const char *const texts[] = {
     "%1 = input \"x\" : f32[2, N]\n%2 = slice %1 {start [0, 0], step [1, 2]} : f32[2, (N + 1)//2]\n"
     "%3 = input \"y\" : f32[2*M + 3]\n%4 = iota {axis 0} : i64[M]\n"
     "output \"a\" %2\noutput \"b\" %4\n",
-    /* By index, some of them out of range. */
+    /* Moves by index, with some indices out of range. */
     "%1 = input \"x\" : f32[4, N]\n%2 = input \"i\" : i64[2, 3]\n%3 = input \"j\" : i32[3, 2]\n"
     "%4 = take %1, %2 {axis 0} : f32[2, 3, N]\n%5 = gather %1, %3 {axis 1} : f32[3, 2]\n"
     "%6 = input \"u\" : f32[3, 2]\n%7 = scatter %1, %3, %6 {axis 1, mode set} : f32[4, N]\n"
@@ -139,7 +139,8 @@ static int end(void **state)
     return 0;
 }
 
-/* Whole numbers from -3 to 7, floats in eighths: also indices out of range, zeros and negatives. */
+/* Whole numbers from -3 to 7, and floats in eighths: also as indices out of range, zeros and
+ * negative numbers. */
 static void fill(struct trip *t, value_id value, uint64_t seed, struct interp_tensor *out)
 {
     const struct node *node = graph_node(&t->graph, value);
@@ -185,7 +186,7 @@ static struct interp_tensor *run(struct trip *t, const struct graph *graph)
 {
     int64_t dims[LIMIT_NAMED_DIMS];
     struct interp_tensor *out = ARENA_ARRAY(&t->arena, struct interp_tensor, graph->outputs.count);
-    for (uint32_t n = 0; n < graph->dims.names.count; n++) /* 2*M + 3 has a name of its own then */
+    for (uint32_t n = 0; n < graph->dims.names.count; n++) /* 2*M + 3 is a name of its own */
         dims[n] =
             strcmp(graph->dims.names.items[n].name, "d1") == 0 ? 2 * DIM_VALUE + 3 : DIM_VALUE;
     uint32_t count = graph->inputs.count + graph->params.count;
@@ -213,10 +214,10 @@ static void compare(const char *what, const struct interp_tensor *a, const struc
     }
 }
 
-/* What is in t->graph, there and back. */
+/* Writes t->graph and reads it back. */
 static void go(struct trip *t, const char *what)
 {
-    /* Of a dim that is none of our names the reader knows no range. */
+    /* For a dim_param without a range in the metadata, the reader has no range. */
     const struct dim_name range = {"d1", 5, 131, 1, 0, NULL};
     struct import_options options = {.dims = &range, .dim_count = strstr(what, "*M") ? 1 : 0};
     make_sources(t);
@@ -245,7 +246,7 @@ static void parse(struct trip *t, const char *text)
         for (uint32_t d = 0; d < input->rank; d++)
             told = told || input->shape[d] == dim_named(&t->graph.dims, 0);
     }
-    if (!told) { /* constants have no input that says what N is */
+    if (!told) { /* graphs of constants have no input that gives N */
         dim_id n = dim_named(&t->graph.dims, 0);
         graph_input(&t->graph, "tells_n", DTYPE_U8, &n, 1, &t->err);
     }
@@ -263,7 +264,7 @@ static void test_other_prims(void **state)
     }
 }
 
-/* One elementwise primitive of one dtype: operands of full shape, and one that is stretched. False
+/* One elementwise primitive in one dtype: operands of full shape, and one that is broadcast. False
  * when the primitive does not take the dtype. */
 static bool elementwise(struct trip *t, enum prim prim, enum dtype dtype)
 {
@@ -332,7 +333,7 @@ static void test_casts(void **state)
         }
 }
 
-/* Every primitive stands in the table above, is elementwise, or is refused. */
+/* Every primitive is in the table above, is elementwise, or is refused. */
 static void test_all_prims_are_there(void **state)
 {
     (void)state;
@@ -373,7 +374,7 @@ static void test_a_dim_that_no_input_tells(void **state)
     assert_non_null(strstr(t->err.message, "no input's shape tells the dim 'N'"));
 }
 
-/* Outputs that are inputs, or have their names, and names like those that are made. */
+/* Outputs that are inputs, or have the names of inputs, and names that look like generated ones. */
 static void test_names(void **state)
 {
     struct trip *t = *state;
@@ -389,7 +390,7 @@ static void test_names(void **state)
                         "y");
 }
 
-/* The range of a dim that the model's metadata states is read strictly. */
+/* A dim's range in the metadata is parsed strictly. */
 static void test_ranges_that_lie(void **state)
 {
     static const char *const ranges[] = {"1..64 multiple x", "9..64 multiple 0", "-..64 multiple 1",

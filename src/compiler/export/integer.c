@@ -1,8 +1,8 @@
-/* Integer arithmetic where ONNX leaves cases to the runtime, or has none: division by 0 and by -1,
- * shifts of signed numbers. */
+/* Integer arithmetic where ONNX leaves cases undefined or has no operation: division by 0 and by
+ * -1, shifts of signed numbers. */
 #include "compiler/export/export_priv.h"
 
-/* Whether an operand is one known number, other than 0 and -1. */
+/* Whether an operand is a single known number other than 0 and -1. */
 static bool is_plain(const struct export *e, value_id value)
 {
     const struct node *node = graph_node(e->graph, value);
@@ -11,7 +11,7 @@ static bool is_plain(const struct export *e, value_id value)
     return node->prim == PRIM_CONST && node->attrs->integer != 0 && node->attrs->integer != -1;
 }
 
-/* x / 0 and x rem 0 are 0, and the least number / -1 wraps: never left to the divider. */
+/* x / 0 and x rem 0 are 0, and the lowest number / -1 wraps: these operands never reach Div. */
 const char *export_divide(struct export *e, const struct node *node, const char *a, const char *b)
 {
     enum dtype carrier = export_carrier((enum dtype)node->dtype);
@@ -31,7 +31,7 @@ const char *export_divide(struct export *e, const struct node *node, const char 
     return NODE(e, "Where", is_zero, zero, result);
 }
 
-/* 2^0 … 2^62, looked up at index. */
+/* 2^0 … 2^62, by index. */
 static const char *power(struct export *e, const char *index)
 {
     int64_t table[63];
@@ -40,8 +40,8 @@ static const char *power(struct export *e, const char *index)
     return NODE(e, "Gather", export_list(e, table, 63), index);
 }
 
-/* ONNX shifts unsigned numbers only. In i64 a shift to the left by b is two products with powers of
- * two, which wrap; one to the right two divisions, of the complement where x is negative. */
+/* ONNX only shifts unsigned numbers. In i64 a left shift by b is two multiplications by powers of
+ * two, which wrap; a right shift is two divisions, of the complement if x is negative. */
 const char *export_shift(struct export *e, const struct node *node, const char *a, const char *b)
 {
     enum dtype dtype = (enum dtype)node->dtype;

@@ -1,4 +1,4 @@
-/* Constants, views, and moving by index. */
+/* Constants, views, and moves by index. */
 #include "compiler/export/export_priv.h"
 
 static const char *name_of(struct export *e, const struct node *node, uint32_t index)
@@ -54,7 +54,7 @@ const char *export_transpose(struct export *e, const struct node *node)
     return result;
 }
 
-/* The operand with a dim of 1 for each that it lacks, but for those in front. */
+/* Inserts a dim of 1 for each axis that the operand lacks, except for leading ones. */
 static const char *aligned(struct export *e, const struct node *node, const char *x)
 {
     int64_t missing[LIMIT_RANK];
@@ -68,8 +68,8 @@ static const char *aligned(struct export *e, const struct node *node, const char
     return count == 0 ? x : NODE(e, "Unsqueeze", x, export_list(e, missing, count));
 }
 
-/* Users that stretch operands themselves take the thin form. Not every runtime stretches a 1 to
- * nothing: that is cut off. */
+/* Users that broadcast operands themselves take `thin`. Not every runtime expands a dim of 1 to 0,
+ * so it is expanded to 1 and then sliced to 0. */
 const char *export_broadcast(struct export *e, const struct node *node)
 {
     enum dtype dtype = (enum dtype)node->dtype;
@@ -78,7 +78,7 @@ const char *export_broadcast(struct export *e, const struct node *node)
     dim_id some[LIMIT_RANK], none = dim_const(&e->graph->dims, 0);
     for (uint32_t d = 0; d < node->rank; d++)
         some[d] = node->shape[d] == none ? dim_const(&e->graph->dims, 1) : node->shape[d];
-    for (uint32_t i = 0; i < node->attrs->axis_count; i++) /* nothing stays nothing */
+    for (uint32_t i = 0; i < node->attrs->axis_count; i++) /* a dim of 0 stays 0 */
         if (export_operand(e, node, 0)->shape[i] == none)
             some[node->attrs->axes[i]] = none;
     const char *shape = export_dims(e, some, node->rank);
@@ -103,8 +103,8 @@ const char *export_slice_prim(struct export *e, const struct node *node)
         if (dim_is_const(dims, start, &first) && first == 0 && size == operand->shape[d] &&
             attrs->step[d] == 1)
             continue;
-        /* What lies behind the last element does not matter, so that an empty slice may end where
-         * it starts. */
+        /* The end may be anywhere between the last element and the next one. With size 0 it must
+         * equal the start, so size × step is used where the size may be 0. */
         dim_range(dims, size, &least, &most);
         dim_id step = dim_const(dims, attrs->step[d]), end;
         if (least > 0)
@@ -157,7 +157,7 @@ static const char *index_of(struct export *e, const struct node *node)
     return is_i64 ? index : export_cast(e, index, DTYPE_I64);
 }
 
-/* Indices into a dim, clamped to it: ONNX counts negative ones from the end. */
+/* Indices clamped to the dim, since ONNX counts negative indices from the end. */
 static const char *clamped(struct export *e, const struct node *node)
 {
     struct dim_table *dims = &e->graph->dims;
@@ -189,7 +189,7 @@ static const char *scatter_mode(enum scatter_mode mode)
     return names[mode];
 }
 
-/* The operand as something that scatter combines: bool counts as i32. */
+/* The operand in a type that scatter can combine: i32 for bool. */
 static const char *scattered(struct export *e, const struct node *node, uint32_t index)
 {
     const char *x = export_wide(e, node->operands[index]);
@@ -197,7 +197,7 @@ static const char *scattered(struct export *e, const struct node *node, uint32_t
     return counts ? export_cast(e, x, DTYPE_I32) : x;
 }
 
-/* What is out of range goes to one more row, which is cut off. */
+/* Updates that are out of range are written to an additional row, which is then cut off. */
 const char *export_scatter(struct export *e, const struct node *node)
 {
     struct dim_table *dims = &e->graph->dims;

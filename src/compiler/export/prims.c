@@ -1,5 +1,5 @@
-/* Which translation a primitive has: the one of its rule in prims.def. A new rule does not compile
- * until it has a row here; a new elementwise primitive is refused until elementwise.c knows it. */
+/* The translation of each primitive, by its rule in prims.def. A new rule does not compile until it
+ * has a row here; a new elementwise primitive is refused until elementwise.c has it. */
 #include "compiler/export/export_priv.h"
 
 static const char *source(struct export *e, const struct node *node)
@@ -67,8 +67,7 @@ static const char *copy(struct export *e, const struct node *node)
 #define RULE_gather export_gather
 #define RULE_scatter export_scatter
 
-/* Runtimes move u64 and convert it to other numbers and back, and have no wider type to compute it
- * in. */
+/* Runtimes can move u64 and cast it, but have no wider type to compute it in. */
 static bool computes_u64(const struct export *e, const struct node *node)
 {
     bool found = node->dtype == DTYPE_U64, floats = dtype_is_float((enum dtype)node->dtype);

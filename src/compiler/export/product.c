@@ -1,7 +1,7 @@
 /* Contractions as MatMul, convolutions as Conv. */
 #include "compiler/export/export_priv.h"
 
-/* An operand as [batch…, rows, summed]. */
+/* Transposes and reshapes an operand to [batch…, rows, summed]. */
 static const char *as_matrix(struct export *e, const struct node *node, uint32_t index,
                              uint32_t *out_rank)
 {

@@ -1,4 +1,4 @@
-/* Reductions, sorting and running reductions. */
+/* Reductions, sorting and scans. */
 #include "compiler/export/export_priv.h"
 
 static const char *axes_list(struct export *e, const struct attrs *attrs)
@@ -9,7 +9,7 @@ static const char *axes_list(struct export *e, const struct attrs *attrs)
     return export_list(e, axes, attrs->axis_count);
 }
 
-/* An operand as something that reductions take: bool is counted as i32. */
+/* The operand in a type that reductions take: i32 for bool. */
 static const char *counted(struct export *e, const struct node *node)
 {
     const char *x = export_wide(e, node->operands[0]);
@@ -25,7 +25,7 @@ static const char *reduce_name(enum prim prim)
     return prim == PRIM_REDUCE_MAX ? "ReduceMax" : "ReduceMin";
 }
 
-/* TopK of all elements; of equal ones the first comes first. */
+/* TopK of all elements; equal elements stay in order. */
 const char *export_argsort(struct export *e, const struct node *node)
 {
     const struct attrs *attrs = node->attrs;
@@ -38,7 +38,7 @@ const char *export_argsort(struct export *e, const struct node *node)
     return export_second(e);
 }
 
-/* x, moved by `by` along axis; what comes in is fill. */
+/* Shifts x by `by` along axis, filling with `fill`. */
 static const char *moved(struct export *e, const struct node *node, const char *x, int64_t by,
                          const char *fill)
 {
@@ -58,8 +58,8 @@ static const char *moved(struct export *e, const struct node *node, const char *
     return export_slice(e, x, axis, none, size, 1);
 }
 
-/* Running products and maxima in steps that double: after each, an element holds what the last 2^k
- * give. */
+/* Running products and maxima in log2(size) steps: after step k, an element combines the last 2^k
+ * elements. */
 static const char *doubled(struct export *e, const struct node *node, const char *x)
 {
     enum dtype dtype = (enum dtype)node->dtype, carrier = export_carrier(dtype);
@@ -80,7 +80,7 @@ static const char *doubled(struct export *e, const struct node *node, const char
     return node->attrs->exclusive ? moved(e, node, x, 1, fill) : x;
 }
 
-/* The value of no elements. */
+/* The result of reducing no elements. */
 static const char *identity(struct export *e, enum prim prim, enum dtype dtype, enum dtype as)
 {
     if (prim == PRIM_REDUCE_SUM || prim == PRIM_REDUCE_PROD)
@@ -88,7 +88,8 @@ static const char *identity(struct export *e, enum prim prim, enum dtype dtype, 
     return export_extreme(e, dtype, as, prim == PRIM_REDUCE_MIN);
 }
 
-/* Other runtimes refuse to reduce nothing: an axis that may be empty gets one more element. */
+/* Other runtimes refuse to reduce an empty axis, so an axis that may be empty is extended by one
+ * element. */
 static const char *guarded(struct export *e, const struct node *node, const char *x,
                            const uint8_t *axes, uint32_t count, const char *fill)
 {
@@ -103,7 +104,7 @@ static const char *guarded(struct export *e, const struct node *node, const char
     return export_pad(e, x, low, high, operand->rank, fill);
 }
 
-/* One more 1 at the end of the last dim, where it may be empty. */
+/* Appends a 1 to the last dim, if that may be empty. */
 static const char *lengthened(struct export *e, const char *x, dim_id *shape, uint32_t rank,
                               enum dtype dtype)
 {
@@ -118,8 +119,8 @@ static const char *lengthened(struct export *e, const char *x, dim_id *shape, ui
     return export_pad(e, x, low, high, rank, export_whole(e, dtype, 1));
 }
 
-/* A product of integers wraps, where other runtimes' ReduceProd saturates: the last element of a
- * running product over the axes. */
+/* A product of integers must wrap, but ReduceProd of other runtimes saturates. So it is the last
+ * element of a running product over the axes. */
 static const char *whole_product(struct export *e, const struct node *node, const char *x)
 {
     const struct node *operand = export_operand(e, node, 0);

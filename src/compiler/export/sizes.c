@@ -1,11 +1,12 @@
-/* Dims as values of the model: constants where they are, and else read off an input's shape. */
+/* Dims as values of the model: constants where they are constant, otherwise computed from an
+ * input's shape. */
 
 #include "base/strbuf.h"
 #include "compiler/export/export_priv.h"
 
 static const char *dim_item(struct export *e, dim_id dim);
 
-/* Whether dim is coefficient · name + rest. */
+/* Whether dim = coefficient · name + rest. */
 static bool is_linear(const struct dim_table *dims, dim_id dim, uint32_t name,
                       int64_t *out_coefficient, int64_t *out_rest)
 {
@@ -25,7 +26,7 @@ static bool is_linear(const struct dim_table *dims, dim_id dim, uint32_t name,
     return *out_coefficient != 0;
 }
 
-/* The value of a named dim, from the input that says it most directly. */
+/* The value of a named dim, from the input dim with the simplest expression in it. */
 static const char *named(struct export *e, uint32_t name)
 {
     const struct graph *graph = e->graph;
@@ -63,7 +64,7 @@ static const char *atom_item(struct export *e, const struct dim_atom *atom)
     const char *a = dim_item(e, atom->a), *b = dim_item(e, atom->b);
     if (atom->kind == DIM_ATOM_MAX)
         return NODE(e, "Max", a, b);
-    /* Div rounds toward zero, Mod has the sign of the divisor. */
+    /* Div rounds toward zero; Mod has the sign of the divisor. */
     dim_range(&e->graph->dims, atom->a, &least, &most);
     if (least < 0)
         a = NODE(e, "Sub", a, NODE(e, "Mod", a, b));
@@ -164,7 +165,7 @@ const char *export_reshape(struct export *e, const char *x, const dim_id *shape,
     const char *result = export_dims(e, shape, rank);
     result = NODE(e, "Reshape", x, result);
     if (may_be_empty)
-        export_int(e, "allowzero", 1); /* without it a 0 stands for the dim of the operand */
+        export_int(e, "allowzero", 1); /* otherwise a 0 means the operand's dim */
     return result;
 }
 

@@ -1,8 +1,8 @@
-/* Windows: MaxPool and Conv with ones where these serve, else one dim after the other as slices,
- * since sums and maxima over a box may be taken so. */
+/* Windows: as MaxPool, or as Conv with a kernel of ones, where possible; otherwise by slices, one
+ * dim after the other, since sums and maxima over a box are separable. */
 #include "compiler/export/export_priv.h"
 
-#define MAX_SLICES 256 /* of one window */
+#define MAX_SLICES 256 /* per window */
 
 const char *export_spread(struct export *e, const char *x, const struct attrs *attrs, dim_id *shape,
                           uint32_t rank, const char *fill)
@@ -64,7 +64,7 @@ void export_window_attrs(struct export *e, const struct attrs *attrs, bool kerne
     export_ints(e, "pads", pads, 2 * count);
 }
 
-/* Windows along one dim: slices that lie one dilation apart, summed or compared. */
+/* The windows along one dim: the sum or maximum of slices that are one dilation apart. */
 static const char *along(struct export *e, const struct node *node, const char *x, uint32_t w)
 {
     struct dim_table *dims = &e->graph->dims;
@@ -103,7 +103,7 @@ static const char *sliced(struct export *e, const struct node *node, const char 
     return x;
 }
 
-/* Runtimes pool one to three dims, and refuse padding that holds a whole window. */
+/* Runtimes pool over one to three dims, and refuse padding as large as a window. */
 static bool is_pool(const struct attrs *attrs)
 {
     for (uint32_t w = 0; w < attrs->window_count; w++)
@@ -113,7 +113,7 @@ static bool is_pool(const struct attrs *attrs)
     return attrs->window_count >= 1 && attrs->window_count <= 3;
 }
 
-/* A convolution of each plane with ones. */
+/* A convolution of each plane with a kernel of ones. */
 static const char *summed(struct export *e, const struct attrs *attrs, const char *x)
 {
     int64_t shape[LIMIT_RANK] = {1};

@@ -1,4 +1,4 @@
-/* Nodes, attributes and constants of the model under construction. */
+/* Adds nodes, attributes and constants to the model being built. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <string.h>

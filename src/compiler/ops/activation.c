@@ -1,12 +1,12 @@
-/* Activations. Each formula is arranged so that no intermediate loses what the result needs: e^-|x|
- * instead of e^x where e^x would overflow, also where only its inverse is wanted; erfc and expm1
+/* Activations. Each formula avoids overflow and cancellation in intermediate values: e^-|x| is used
+ * instead of e^x, which may overflow even where only its inverse is needed; erfc and expm1 are used
  * where 1 - erf and e^x - 1 would cancel. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The result in x's own dtype. */
+/* Casts the result to x's dtype and returns it. */
 static bool narrow(struct op_call *call, value_id y)
 {
     return op_return(call, b_cast(call->b, y, ops_dtype(call->b, call->in[0])));

@@ -1,8 +1,9 @@
 /* Attention: softmax(q·kᵀ * scale + mask)·v.
  *
- * Grouped heads are dims of the contraction, never copies: q's heads are seen as [key heads,
- * group], and the group is one of the m dims of `contract`. It runs in f32 or wider and is rounded
- * once. Rows that a mask closes altogether give zeros, as PyTorch's safe softmax does. */
+ * With grouped heads, k and v are not copied for each query head: q's heads are reshaped to [key
+ * heads, group], and the group becomes one of the m dims of `contract`. Attention is computed in
+ * f32 or wider and rounded once. Rows that are fully masked give zeros, as PyTorch's safe softmax
+ * does. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@
 struct attention {
     value_id q, k, v; /* [batch…, L, E], [batch…, S, E], [batch…, S, V] */
     value_id mask;  /* VALUE_NONE, bool (true: attend) or float (added); broadcasts to the scores */
-    bool is_causal; /* key s is seen by query l when s ≤ l */
+    bool is_causal; /* query l attends to key s only where s ≤ l */
     double scale;
     double dropout_p;
     value_id seed;
@@ -33,7 +34,7 @@ static value_id apply_mask(struct builder *b, value_id scores, value_id mask)
     return b_add(b, scores, b_cast(b, mask, ops_dtype(b, scores)));
 }
 
-/* Softmax over the last dim in which a row of -inf gives zeros. */
+/* Softmax over the last dim, in which a row of -inf gives zeros. */
 static value_id safe_softmax(struct builder *b, value_id x)
 {
     int64_t axis = -1;
@@ -67,7 +68,7 @@ static value_id attend(struct op_call *call, const struct attention *a)
     return b_cast(b, y, ops_dtype(b, a->v));
 }
 
-/* x with dim axis split into outer × the rest. */
+/* Splits dim `axis` of x into outer × inner. */
 static value_id split_dim(struct builder *b, value_id x, int64_t axis, dim_id outer, dim_id inner)
 {
     dim_id shape[LIMIT_RANK];
@@ -86,7 +87,7 @@ static value_id split_dim(struct builder *b, value_id x, int64_t axis, dim_id ou
     return b_reshape(b, x, shape, to);
 }
 
-/* Sees the query heads of a call with fewer key heads as [key heads, group]. */
+/* Reshapes the query heads to [key heads, group], if there are fewer key heads. */
 static bool group_heads(struct op_call *call, struct attention *a)
 {
     struct builder *b = call->b;
@@ -114,7 +115,7 @@ static bool group_heads(struct op_call *call, struct attention *a)
     return a->q != VALUE_NONE;
 }
 
-/* 1/sqrt(E), or what the attribute says. */
+/* 1/sqrt(E), or the value of the attribute. */
 static bool read_scale(struct op_call *call, value_id q, double *out)
 {
     int64_t width = 0;
@@ -175,7 +176,8 @@ static value_id to_heads(struct builder *b, value_id x, dim_id heads)
     return b_swap(b, split_dim(b, x, 2, heads, width), 1, 2);
 }
 
-/* Third `part` of the joint projection applied to x; rows of w_qkv: q, then k, then v. */
+/* Applies part number `part` of the joint projection to x; the rows of w_qkv are those of q, then
+ * k, then v. */
 static value_id project(struct op_call *call, value_id x, uint32_t part, uint32_t parts)
 {
     struct builder *b = call->b;
@@ -188,8 +190,8 @@ static value_id project(struct op_call *call, value_id x, uint32_t part, uint32_
     return ops_linear(b, x, w, has_bias ? ops_head(b, bias, 0, start, count) : bias, has_bias);
 }
 
-/* PyTorch's masks of a module call: true closes, unlike in scaled_dot_product_attention. [L, S] or
- * [B*heads, L, S]. */
+/* The mask of PyTorch's MultiheadAttention, where true hides a key, unlike in
+ * scaled_dot_product_attention. [L, S] or [B*heads, L, S]. */
 static value_id module_mask(struct builder *b, value_id mask, dim_id batch, dim_id heads)
 {
     if (mask == VALUE_NONE) {
@@ -201,8 +203,8 @@ static value_id module_mask(struct builder *b, value_id mask, dim_id batch, dim_
     return ops_rank(b, mask) == 3 ? split_dim(b, mask, 0, batch, heads) : mask;
 }
 
-/* q, k and v as [B, heads, length, width]; one product when they are projections of the same
- * operand. */
+/* Computes q, k and v as [B, heads, length, width]; with a single product if they are projections
+ * of the same operand. */
 static bool project_heads(struct op_call *call, value_id *inputs, dim_id heads, struct attention *a)
 {
     struct builder *b = call->b;
@@ -222,7 +224,7 @@ static bool project_heads(struct op_call *call, value_id *inputs, dim_id heads, 
     return a->q != VALUE_NONE && a->k != VALUE_NONE && a->v != VALUE_NONE;
 }
 
-/* Operands as [B, length, E]: k defaults to q and v to k. */
+/* Reads the operands as [B, length, E]; k defaults to q, and v to k. */
 static bool read_operands(struct op_call *call, value_id inputs[3], bool *out_unbatched)
 {
     struct builder *b = call->b;
@@ -290,7 +292,7 @@ bool expand_multi_head_attention(struct op_call *call)
     return op_return(call, y);
 }
 
-/* Turns the pairs (x[i], x[i + D/2]), or (x[2i], x[2i + 1]) when interleaved, by the angle whose
+/* Rotates the pairs (x[i], x[i + D/2]), or (x[2i], x[2i + 1]) if interleaved, by the angle whose
  * cosine and sine are given. */
 bool expand_rotary_embedding(struct op_call *call)
 {

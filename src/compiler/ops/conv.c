@@ -1,18 +1,19 @@
 /* Convolutions and transposed convolutions of 1, 2 and 3 spatial dims.
  *
- * A transposed convolution is a convolution of the input spread with zeros (base_dilation = stride)
- * with the flipped kernel; padding p becomes dilation*(size-1) - p, and what that leaves below zero
- * is cropped.
+ * A transposed convolution is a convolution, with the flipped kernel, of the input with zeros
+ * inserted between elements (base_dilation = stride). Padding p becomes dilation*(size-1) - p;
+ * where that is negative, the result is cropped.
  *
- * Where strides divide sizes, all but 1/stride of that would be products with the zeros between.
- * Results whose places have the same rest by the stride, a phase, read the input as it is, with
- * every stride-th weight: y[h*s + r] = sum over q of x[h - q] * w[q*s + r]. So the phases are
- * channels of one convolution, and are laid between each other afterwards. */
+ * All but 1/stride of the products would be with inserted zeros. Where strides divide sizes, these
+ * are avoided: results at indices with the same remainder r modulo the stride, a phase, depend on
+ * the original input and every stride-th weight: y[h*s + r] = sum over q of x[h - q] * w[q*s + r].
+ * So the phases are computed as channels of one convolution, and interleaved afterwards. */
 #include "compiler/ops/ops_priv.h"
 
 #include <string.h>
 
-#define MAX_WINDOW ((int64_t)1 << 20) /* keeps the arithmetic of windows far from overflow */
+/* Small enough that arithmetic on windows cannot overflow. */
+#define MAX_WINDOW ((int64_t)1 << 20)
 
 /* Kernel sizes from the last dims of w, strides and dilations from the attributes. */
 static bool read_windows(struct op_call *call, value_id w, uint32_t n, struct window *windows)
@@ -33,7 +34,7 @@ static bool read_windows(struct op_call *call, value_id w, uint32_t n, struct wi
     return true;
 }
 
-/* padding: one number per dim, or all low ones and then all high ones, or a rule. */
+/* Reads padding: one number per dim, or all low ones and then all high ones, or a rule. */
 static bool read_padding(struct op_call *call, uint32_t n, struct window *windows)
 {
     const struct op_value *value = op_attr(call, "padding");
@@ -60,7 +61,7 @@ static bool read_padding(struct op_call *call, uint32_t n, struct window *window
     return true;
 }
 
-/* Adds the bias and takes away the batch dim that an unbatched call was given. */
+/* Adds the bias, and removes the batch dim that was added to an unbatched operand. */
 static bool finish(struct op_call *call, value_id y, uint32_t n, bool unbatched)
 {
     struct builder *b = call->b;
@@ -123,7 +124,7 @@ static bool has_phases(const struct window *windows, uint32_t n)
     return strided;
 }
 
-/* [O, C, q*s…] → [O*s…, C, q…], the q back to front. */
+/* [O, C, q*s…] → [O*s…, C, q…], with q reversed. */
 static value_id split_kernel(struct builder *b, value_id w, const struct window *windows,
                              uint32_t n)
 {
@@ -146,7 +147,7 @@ static value_id split_kernel(struct builder *b, value_id w, const struct window 
     return b_reshape(b, b_transpose(b, w, order), merged, 2 + n);
 }
 
-/* All results, those that padding crops included. */
+/* Computes all results by phases, including those that padding crops. */
 static value_id phases(struct builder *b, value_id x, value_id w, const struct window *windows,
                        uint32_t n, int64_t groups)
 {
@@ -173,7 +174,8 @@ static value_id phases(struct builder *b, value_id x, value_id w, const struct w
     return b_reshape(b, y, merged, 2 + n);
 }
 
-/* The input spread with zeros; what is to be taken away is not computed, where that is possible. */
+/* Computes the convolution of the input with zeros inserted; results that would be cropped are not
+ * computed where possible. */
 static value_id spread(struct builder *b, value_id x, value_id w, struct window *windows,
                        uint32_t n, int64_t groups)
 {
@@ -195,7 +197,7 @@ static value_id spread(struct builder *b, value_id x, value_id w, struct window 
     return b_conv(b, x, w, spreading, n, groups);
 }
 
-/* Takes results away at both ends; fewer than none of them: zeros are added. */
+/* Crops results at both ends; a negative amount adds zeros. */
 static value_id crop(struct builder *b, value_id y, const struct window *windows, uint32_t n)
 {
     dim_id none[LIMIT_RANK], more[LIMIT_RANK];

@@ -1,15 +1,15 @@
 /* einsum: "ij,jk->ik". Operands join one after the other, from the left; each join is one
  * `contract` after transposes bring both sides into its order [batch, own, summed].
  *
- * 1. A term is a value with one label per dim, no label twice.
- * 2. A label is summed as soon as neither the result nor an operand still to come has it.
- * 3. "..." stands for unnamed dims, aligned from the right; they are labels of their own kind and
- * behave as if they stood in the result wherever "..." stands there. */
+ * 1. A term is a value with one label per dim, and no label twice.
+ * 2. A label is summed as soon as neither the result nor a later operand has it.
+ * 3. "..." stands for unnamed dims, aligned from the right. They are labels of their own, and the
+ *    result has them if it contains "...". */
 #include "compiler/ops/ops_priv.h"
 
 #include <string.h>
 
-#define ELLIPSIS 128 /* labels of "..." dims: ELLIPSIS + place from the right */
+#define ELLIPSIS 128 /* labels of "..." dims: ELLIPSIS + position from the right */
 
 struct term {
     value_id value;
@@ -51,7 +51,8 @@ static void remove_label(struct term *term, int64_t axis)
     term->count--;
 }
 
-/* Keeps of two dims with one label the diagonal: what is off it becomes 0 and is summed away. */
+/* Where two dims have the same label, keeps the diagonal: other elements are set to 0 and one dim
+ * is summed. */
 static bool take_diagonals(struct builder *b, struct term *term)
 {
     for (uint32_t i = 0; i < term->count; i++) {
@@ -80,7 +81,7 @@ static bool take_diagonals(struct builder *b, struct term *term)
     return true;
 }
 
-/* One side of "->" up to ',' or '-' or the end. rank < 0: the result, whose "..." has `dots` dims.
+/* Parses one term, up to ',', '-' or the end. rank < 0: the result, whose "..." has `dots` dims.
  */
 static bool parse_term(struct op_call *call, const char **text, int rank, uint32_t dots,
                        struct term *out)
@@ -118,7 +119,8 @@ static bool parse_term(struct op_call *call, const char **text, int rank, uint32
     return true;
 }
 
-/* Without "->": the "..." dims, then the letters that stand once, in alphabetical order. */
+/* The result without "->": the "..." dims, then the letters that occur once, in alphabetical
+ * order. */
 static bool implied_result(struct op_call *call, const struct term *terms, uint32_t count,
                            struct term *out)
 {
@@ -175,7 +177,7 @@ static bool parse_equation(struct op_call *call, struct term *terms, struct term
     return *text == '\0' || ops_attr_fail(call, "equation", "unexpected '%c'", *text);
 }
 
-/* Every label of the result stands in some operand, and once. */
+/* Checks that every label of the result occurs in an operand, and once in the result. */
 static bool check_result(struct op_call *call, const struct term *terms, const struct term *result)
 {
     for (uint32_t i = 0; i < result->count; i++) {
@@ -195,7 +197,7 @@ static bool check_result(struct op_call *call, const struct term *terms, const s
     return true;
 }
 
-/* Sums the labels that neither the result, nor the other term, nor an operand still to come has. */
+/* Sums labels that occur neither in the result, nor in the other term, nor in a later operand. */
 static void sum_unused(struct builder *b, struct term *term, const struct term *other,
                        const struct term *later, uint32_t later_count, const struct term *result)
 {
@@ -212,7 +214,7 @@ static void sum_unused(struct builder *b, struct term *term, const struct term *
     }
 }
 
-/* The term with its dims in the order of labels, which are all of its labels. */
+/* Transposes the term's dims to the order of labels, which are all of its labels. */
 static value_id in_order(struct builder *b, const struct term *term, const int *labels)
 {
     uint8_t axes[LIMIT_RANK] = {0};
@@ -224,7 +226,7 @@ static value_id in_order(struct builder *b, const struct term *term, const int *
     return moved ? b_transpose(b, term->value, axes) : term->value;
 }
 
-/* x·y with nothing to sum: dims of 1 make room for the other side's own dims. */
+/* x·y where nothing is summed: dims of size 1 are added for the other operand's own dims. */
 static value_id multiply(struct builder *b, value_id x, value_id y, uint32_t batch, uint32_t x_own,
                          uint32_t y_own)
 {

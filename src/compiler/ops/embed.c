@@ -5,7 +5,7 @@
 
 bool expand_embedding(struct op_call *call)
 {
-    /* padding_idx only stops gradients, so the result does not depend on it. */
+    /* padding_idx only affects gradients, not the result. */
     return ops_check_rank(call, call->in[1], 2, 2) &&
            op_return(call, b_take(call->b, call->in[1], call->in[0], 0));
 }
@@ -44,7 +44,7 @@ bool expand_gather(struct op_call *call)
     return axis >= 0 && op_return(call, b_gather(call->b, call->in[0], call->in[1], axis));
 }
 
-/* Sums of narrow floats round once. */
+/* Sums in narrow floats are computed in f32 and rounded once. */
 static bool scatter(struct op_call *call, enum scatter_mode mode)
 {
     struct attrs attrs = {.mode = (uint8_t)mode, .axis = ops_axis(call, "dim", call->in[0])};

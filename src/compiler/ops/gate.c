@@ -1,7 +1,7 @@
-/* Selection of the largest: topk, and the gate of a mixture of experts built on it. */
+/* Selection of the largest elements: topk, and the gate of a mixture of experts, which uses it. */
 #include "compiler/ops/ops_priv.h"
 
-/* values and indices of the k largest (or smallest) along axis, sorted, stable. */
+/* Values and indices of the k largest (or smallest) elements along axis, sorted, stable. */
 static bool top_k(struct op_call *call, value_id x, int axis, bool largest, value_id *out_values,
                   value_id *out_indices)
 {
@@ -40,7 +40,8 @@ bool expand_topk_gating(struct op_call *call)
     if (axis < 0) {
         return false;
     }
-    /* Softmax over the selected logits is the full softmax, selected and divided by its sum. */
+    /* The softmax over the selected logits equals the full softmax, selected and divided by its
+     * sum. */
     bool renormalize = op_bool(call, "renormalize");
     value_id x = ops_wide(b, logits);
     x = renormalize ? x : ops_softmax(b, x, axis);

@@ -13,7 +13,7 @@ bool expand_linear(struct op_call *call)
     return op_return(call, ops_linear(call->b, x, w, bias, bias != VALUE_NONE));
 }
 
-/* Stretches the leading dims of x and y to their common shape; both keep their last two dims. */
+/* Broadcasts the leading dims of x and y to their common shape; both keep their last two dims. */
 static bool broadcast_batch(struct builder *b, value_id *x, value_id *y, uint32_t *out_batch)
 {
     value_id values[2] = {*x, *y};
@@ -42,7 +42,7 @@ static bool broadcast_batch(struct builder *b, value_id *x, value_id *y, uint32_
     return *x != VALUE_NONE && *y != VALUE_NONE;
 }
 
-/* torch.matmul: vectors are rows on the left and columns on the right; leading dims broadcast. */
+/* torch.matmul: a vector is a row on the left and a column on the right; leading dims broadcast. */
 static value_id matmul(struct builder *b, value_id x, value_id y)
 {
     uint32_t x_rank = ops_rank(b, x), y_rank = ops_rank(b, y);
@@ -79,7 +79,7 @@ bool expand_bmm(struct op_call *call)
     return op_return(call, b_contract(call->b, call->in[0], right, 1, 1));
 }
 
-/* beta * c + alpha * (x @ y); beta 0 leaves c out, NaN or not. */
+/* beta * c + alpha * (x @ y); with beta 0 c is ignored, even if it is NaN. */
 bool expand_addmm(struct op_call *call)
 {
     struct builder *b = call->b;

@@ -1,4 +1,4 @@
-/* Losses, computed in f32 or wider and reduced as "reduction" says. */
+/* Losses, computed in f32 or wider and reduced as the attribute "reduction" says. */
 #include "compiler/ops/ops_priv.h"
 
 #include <string.h>
@@ -68,7 +68,8 @@ static value_id sum_all(struct builder *b, value_id x)
     return b_reduce(b, PRIM_REDUCE_SUM, x, axes, rank, false);
 }
 
-/* Classes lie along `axis` of log_p; smoothing moves that part of the target to all classes evenly.
+/* Classes are along `axis` of log_p; label smoothing distributes a part of the target evenly over
+ * all classes.
  */
 struct cross_entropy {
     value_id log_p, target, weight; /* weight [C] or VALUE_NONE */
@@ -77,7 +78,8 @@ struct cross_entropy {
     int64_t ignore_index;
 };
 
-/* The target is a class per position. Ignored positions count neither in the sum nor in the mean.
+/* With one class index per position as target. Ignored positions count neither in the sum nor in
+ * the mean.
  */
 static value_id by_class(struct op_call *call, const struct cross_entropy *c)
 {
@@ -112,7 +114,7 @@ static value_id by_class(struct op_call *call, const struct cross_entropy *c)
     return ops_reduce_loss(call, loss);
 }
 
-/* The target is a distribution per position. */
+/* With a distribution per position as target. */
 static value_id by_distribution(struct op_call *call, const struct cross_entropy *c)
 {
     struct builder *b = call->b;

@@ -1,4 +1,4 @@
-/* Prims under PyTorch's names, and reductions with its keyword arguments. */
+/* Prims under PyTorch's names, and reductions with PyTorch's keyword arguments. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
@@ -75,9 +75,10 @@ bool expand_square(struct op_call *call)
     return op_return(call, b_mul(call->b, call->in[0], call->in[0]));
 }
 
-/* floor(x/y) for floats, as NumPy and PyTorch have it: NaN for an infinite x unless y is 0. x/y may
- * have rounded up to a whole number that the quotient does not reach; then the remainder is almost
- * y. It may also have underflowed. Quotients from `whole` on are whole once they are rounded. */
+/* floor(x/y) for floats, as NumPy and PyTorch define it: NaN for an infinite x unless y is 0. The
+ * rounded x/y may be a whole number although the exact quotient is less; then the remainder is
+ * nearly y, and 1 is subtracted. x/y may also have underflowed. Rounded quotients from `whole` on
+ * are always whole numbers, and stay. */
 static value_id floor_quotient(struct builder *b, value_id x, value_id y)
 {
     double whole = ops_dtype(b, x) == DTYPE_F64 ? 0x1p53 : 0x1p24;
@@ -116,7 +117,8 @@ bool expand_div(struct op_call *call)
     if (!down) {
         return op_return(call, quotient);
     }
-    /* The quotient was rounded up where the remainder of floor division is not that of truncation.
+    /* The quotient was rounded up, towards zero, where the remainders of truncating and of floor
+     * division differ.
      */
     value_id truncated = b_sub(b, x, b_mul(b, quotient, y));
     value_id up = b_binary(b, PRIM_NE, truncated, b_binary(b, PRIM_REM, x, y));
@@ -184,14 +186,15 @@ bool expand_masked_fill(struct op_call *call)
     return op_return(call, b_select(b, call->in[1], value, call->in[0]));
 }
 
-/* What sums and products run in: f32 for narrow floats, i64 for integers and bool. */
+/* The dtype in which sums and products are computed: f32 for narrow floats, i64 for integers and
+ * bool. */
 static value_id accumulator(struct builder *b, value_id x)
 {
     enum dtype dtype = ops_dtype(b, x);
     return x == VALUE_NONE || dtype_is_float(dtype) ? ops_wide(b, x) : b_cast(b, x, DTYPE_I64);
 }
 
-/* Back to x's dtype, except for the integers' i64. */
+/* Casts back to x's dtype, except for sums of integers, which stay i64. */
 static value_id back(struct builder *b, value_id y, value_id x)
 {
     return dtype_is_float(ops_dtype(b, x)) ? b_cast(b, y, ops_dtype(b, x)) : y;
@@ -256,7 +259,7 @@ bool expand_mean(struct op_call *call)
                      back(b, b_mean(b, x, axes, count, op_bool(call, "keepdim")), call->in[0]));
 }
 
-/* Σ(x - mean)² / (n - correction), at least 0 below the line. */
+/* Σ(x - mean)² / max(n - correction, 0). */
 static value_id variance(struct op_call *call, value_id x)
 {
     struct builder *b = call->b;
@@ -304,7 +307,7 @@ bool expand_logsumexp(struct op_call *call)
         return false;
     }
     bool keep = op_bool(call, "keepdim");
-    /* An infinite maximum must not meet itself in a difference. */
+    /* The difference to an infinite maximum would be NaN, so 0 is subtracted instead. */
     value_id max = b_reduce(b, PRIM_REDUCE_MAX, x, axes, count, true);
     value_id finite = b_binary(b, PRIM_LT, b_unary(b, PRIM_ABS, max), b_const_like(b, x, INFINITY));
     value_id offset = b_select(b, finite, max, b_const_like(b, x, 0));

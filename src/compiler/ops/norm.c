@@ -1,5 +1,5 @@
-/* Normalisations. Moments take two passes (the mean, then centred squares), in f32 or wider; the
- * affine part runs in the same dtype and the result is rounded once. */
+/* Normalisations. Moments take two passes (the mean, then centred squares), in f32 or wider; weight
+ * and bias are applied in the same dtype, and the result is rounded once. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
@@ -23,7 +23,7 @@ static value_id inverse_deviation(struct builder *b, value_id var, double eps)
     return b_unary(b, PRIM_RSQRT, b_shift(b, var, eps));
 }
 
-/* x normalised over axes. */
+/* Normalises x over axes. */
 static value_id normalize(struct op_call *call, value_id x, const int64_t *axes, uint32_t count)
 {
     struct moments m = find_moments(call->b, x, axes, count);
@@ -31,8 +31,8 @@ static value_id normalize(struct op_call *call, value_id x, const int64_t *axes,
     return b_mul(call->b, m.centred, inverse);
 }
 
-/* y * weight + bias, where present, in the dtype of the call's x. Both broadcast to y, or lie along
- * axis 1 (by_channel). */
+/* y * weight + bias, where present, cast to the dtype of the call's x. Both broadcast to y, or are
+ * along axis 1 (by_channel). */
 static bool finish(struct op_call *call, value_id y, value_id weight, value_id bias,
                    bool by_channel)
 {
@@ -49,7 +49,7 @@ static bool finish(struct op_call *call, value_id y, value_id weight, value_id b
     return op_return(call, b_cast(b, y, ops_dtype(b, call->in[0])));
 }
 
-/* The affine operands of a norm by channel have one dim. */
+/* Checks that weight and bias of a norm by channel have one dim. */
 static bool check_vectors(struct op_call *call, uint32_t first, uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++) {
@@ -60,7 +60,7 @@ static bool check_vectors(struct op_call *call, uint32_t first, uint32_t count)
     return true;
 }
 
-/* old + momentum * (batch's statistic - old); the variance is the unbiased one there. */
+/* old + momentum * (statistic of the batch - old); for the variance that is the unbiased one. */
 static value_id update_running(struct op_call *call, value_id running, value_id statistic)
 {
     struct builder *b = call->b;
@@ -124,7 +124,8 @@ bool expand_batch_norm(struct op_call *call)
     return finish(call, y, VALUE_NONE, call->in[4], true);
 }
 
-/* The trailing axes of x that normalized_shape (checked where dims are constant) or dims names. */
+/* The trailing axes of x that normalized_shape or dims names; sizes are checked where dims are
+ * constant. */
 static bool trailing_axes(struct op_call *call, value_id x, int64_t axes[LIMIT_RANK],
                           uint32_t *count)
 {
@@ -187,7 +188,7 @@ bool expand_rms_norm(struct op_call *call)
     return finish(call, y, call->in[1], VALUE_NONE, false);
 }
 
-/* Moments over each of `groups` equal parts of axis 1 and all dims behind it. */
+/* Moments over each of `groups` equal parts of axis 1, with all dims after it. */
 static bool norm_by_groups(struct op_call *call, dim_id groups)
 {
     struct builder *b = call->b;

@@ -1,7 +1,7 @@
-/* The table of ops, their schemas, and the one way to expand a call.
+/* The table of ops, their schemas, and the expansion of calls.
  *
- * A schema is a short text in the row (see struct op_row); it is read again at each call, which is
- * cheap beside the nodes a call makes and keeps the row the only place where the fact stands. */
+ * A schema is a short text in the row (see struct op_row). It is parsed at each call, which is
+ * cheap compared with the nodes that a call makes, so no second form of it has to be kept. */
 #include "compiler/ops/ops_priv.h"
 
 #include <assert.h>
@@ -32,7 +32,7 @@ const struct op_row *op_at(uint32_t index)
     return index < ROW_COUNT ? &rows[index] : NULL;
 }
 
-/* The next word of a text with blanks between; its length, 0 at the end. */
+/* The length of the next word of a text whose words are separated by blanks; 0 at the end. */
 static int next_word(const char **text)
 {
     *text += strspn(*text, " ");
@@ -87,8 +87,8 @@ static bool word_is(const char *word, int size, const char *text)
     return (int)strlen(text) == size && strncmp(word, text, (size_t)size) == 0;
 }
 
-/* Whether the value is one of the alternatives. Numbers widen: an int is a legal float and a legal
- * list. */
+/* Whether the value has one of the alternative types. Numbers widen: an int is accepted as a float
+ * and as a list. */
 static bool type_accepts(const struct op_attr_schema *schema, const struct op_value *value)
 {
     const char *end = schema->types + schema->types_size;
@@ -117,7 +117,7 @@ static bool type_accepts(const struct op_attr_schema *schema, const struct op_va
     return false;
 }
 
-/* A default as the schema writes it: the first reading that the types accept. */
+/* Parses a default in a schema, as the first of the types that accepts it. */
 static struct op_value parse_default(struct arena *arena, const char *name,
                                      const struct op_attr_schema *schema)
 {

@@ -1,4 +1,4 @@
-/* Convolution, pooling and resizing against direct loops over their definitions. */
+/* Convolution, pooling and resizing compared with direct loops from their definitions. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,7 +92,7 @@ static void test_conv1d_unbatched_and_conv3d(void **state)
     op_run_release(&run);
 }
 
-/* By its definition: every input element is spread over the output. */
+/* By definition: every input element is added to the outputs that it contributes to. */
 static void check_conv_transpose2d(const struct conv_case *c)
 {
     struct op_run run;
@@ -160,7 +160,7 @@ struct pool_case {
     bool include_pad;
 };
 
-/* One axis: PyTorch's definition, with the divisor clipped to the padded input. */
+/* One axis by PyTorch's definition, with the divisor clipped to the padded input. */
 static double pool_at(const struct pool_case *c, const struct interp_tensor *x, int64_t channel,
                       int64_t i, bool mean)
 {
@@ -187,7 +187,7 @@ static void test_pool1d(void **state)
         {"max_pool1d", "x[3,8] kernel_size=3 ceil_mode=true", 3, 3, 0, 1, 3, true},
         {"max_pool1d", "x[3,7] kernel_size=3 stride=2 padding=1 dilation=2 ceil_mode=true", 3, 2, 1,
          2, 3, true},
-        /* the third window would start behind the data */
+        /* the third window would start after the data */
         {"max_pool1d", "x[3,6] kernel_size=2 stride=3 ceil_mode=true", 2, 3, 0, 1, 2, true},
         {"max_pool1d", "x[3,7] kernel_size=2 stride=3 ceil_mode=true", 2, 3, 0, 1, 3, true},
         {"max_pool1d", "x[3,2] kernel_size=5 padding=2 stride=1", 5, 1, 2, 1, 2, true},
@@ -282,9 +282,9 @@ static void test_interpolate(void **state)
     (void)state;
     const struct {
         const char *text;
-        double in[2], out[2]; /* what a scale is made of */
+        double in[2], out[2]; /* the scale is in / out */
         bool align_corners, nearest;
-        double offset; /* of nearest */
+        double offset; /* in nearest mode */
     } cases[] = {
         {"x[1,2,4,5] size=[7,3] mode=bilinear", {4, 5}, {7, 3}, false, false, 0},
         {"x[1,2,4,5] size=[7,3] mode=bilinear align_corners=true", {4, 5}, {7, 3}, true, false, 0},
@@ -305,7 +305,7 @@ static void test_interpolate(void **state)
             double at[2];
             for (int d = 0; d < 2; d++) {
                 double in = cases[n].in[d], out = cases[n].out[d], place = (double)i[2 + d];
-                /* nudged so that exact quotients do not fall below themselves */
+                /* nudged, so that rounding cannot move exact quotients below a whole number */
                 at[d] = cases[n].nearest ? floor((place + cases[n].offset) * in / out + 1e-9)
                                          : source(place, in, out, cases[n].align_corners);
             }

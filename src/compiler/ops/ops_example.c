@@ -1,5 +1,5 @@
-/* Builds the examples of a row. The notation stands in ops.h at struct op_row; one example is read
- * from left to right, and a capital letter gets its size when it is first met. */
+/* Builds the examples of a row. The notation is explained in ops.h at struct op_row; an example is
+ * parsed from left to right, and a capital letter gets its size where it occurs first. */
 #include "compiler/ops/ops_priv.h"
 
 #include <assert.h>
@@ -12,20 +12,19 @@
 struct reader {
     const struct op_row *row;
     struct graph *graph;
-    struct dim_table *dims; /* where letters are declared: the graph's table, or a table of its own
-                             */
+    struct dim_table *dims; /* declares the letters: the graph's table, or a separate one */
     struct op_example *out;
     uint64_t key;
     int64_t max_dim;
     enum dtype float_dtype;
     bool symbolic;
-    value_id operands[LIMIT_OPERANDS]; /* by place in the row */
+    value_id operands[LIMIT_OPERANDS]; /* by position in the row */
     uint32_t operand_count;
     struct op_value attrs[OP_MAX_ATTRS];
     uint32_t attr_count;
 };
 
-/* Example `index`, without the blanks around it; NULL behind the last. */
+/* The text of example `index`, without blanks around it; NULL after the last. */
 static const char *find_example(const struct op_row *row, uint32_t index, size_t *out_size)
 {
     const char *text = row->examples;
@@ -69,7 +68,7 @@ static bool declare_letters(struct reader *r, const char *text, struct error *er
     return true;
 }
 
-/* One expression: its dim in the graph's table and its value. */
+/* Parses one expression: its dim in the graph's table, and its value. */
 static bool read_dim(struct reader *r, const char **text, dim_id *out_dim, int64_t *out_value,
                      struct error *err)
 {
@@ -84,7 +83,7 @@ static bool read_dim(struct reader *r, const char **text, dim_id *out_dim, int64
     return true;
 }
 
-/* ":dtype" and "<range>", both optional. */
+/* Parses ":dtype" and "<range>", both optional. */
 static bool read_type(struct reader *r, const char **text, struct op_example_operand *operand,
                       struct error *err)
 {
@@ -120,7 +119,7 @@ static bool read_type(struct reader *r, const char **text, struct op_example_ope
     return read_dim(r, &inside, &unused, &operand->index_bound, err);
 }
 
-/* Where an operand of this name goes; the next free place for one that repeats. */
+/* The position of the operand of this name; the next free one if it repeats. */
 static bool find_place(struct reader *r, const char *name, uint32_t *out, uint32_t *out_repeat,
                        struct error *err)
 {

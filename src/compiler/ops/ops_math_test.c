@@ -1,5 +1,5 @@
-/* Products, rearrangement and reductions against direct loops; and every example, symbolic against
- * constant. */
+/* Products, rearrangement and reductions compared with direct loops; and every example, symbolic
+ * compared with constant. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +13,8 @@
 
 #include <cmocka.h> /* last: it defines fail as a macro */
 
-/* Sums products over all values of all letters: einsum by its definition. Letters of each operand
- * in terms. */
+/* einsum by its definition: sums products over all values of all letters. terms: the letters of
+ * each operand. */
 static double einsum_at(const struct op_run *run, const char *const *terms, const char *result,
                         const int64_t *at)
 {
@@ -131,7 +131,7 @@ static void test_matmul(void **state)
     op_run_release(&run);
 }
 
-/* Where element i of a padded axis of n comes from, -1: the constant. */
+/* The source of element i of a padded axis of n elements; -1: the constant. */
 static int64_t pad_source(const char *mode, int64_t i, int64_t low, int64_t n)
 {
     int64_t at = i - low;
@@ -329,7 +329,7 @@ static void test_integer_division(void **state)
     }
 }
 
-/* One example, built with constants and with named dims, gives the same elements, and no NaN. */
+/* One example gives the same elements, and no NaN, built with constants and with named dims. */
 static void check_symbolic(const struct op_row *row, uint32_t index, uint64_t seed)
 {
     struct arena arena;
@@ -390,7 +390,8 @@ struct rounded {
     struct interp_tensor out[OP_MAX_OUTPUTS];
 };
 
-/* One example in a narrow dtype or in f64, on the same elements: those that the narrow dtype holds.
+/* Runs one example in a narrow dtype or in f64, on the same elements, which the narrow dtype can
+ * represent.
  */
 static void run_rounded(const struct op_row *row, uint32_t index, enum dtype narrow, bool wide,
                         struct arena *arena, struct rounded *rounded)
@@ -423,9 +424,9 @@ static void run_rounded(const struct op_row *row, uint32_t index, enum dtype nar
     }
 }
 
-/* An op on f16 or bf16 rounds its result and little else: within 4 units of the element plus a
- * tenth of the largest one. Multi-head attention is three ops, each rounded, over sums with
- * cancellation. */
+/* An op on f16 or bf16 has the error of rounding its result and little more: 4 units of the element
+ * plus a tenth of the largest element. Multi-head attention is three ops, each rounded, over sums
+ * with cancellation. */
 static void check_narrow(const struct op_row *row, uint32_t index, enum dtype narrow)
 {
     struct arena arena;

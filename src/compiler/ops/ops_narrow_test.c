@@ -1,5 +1,5 @@
-/* Composites in f16 and bf16 compute inside in f32: their result is that of f64 on the same
- * operands, rounded once, and nothing overflows on the way. */
+/* Composites in f16 and bf16 compute in f32 inside: the result equals that in f64 on the same
+ * operands, rounded once, and no intermediate overflows. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,10 +15,10 @@
 
 #include <cmocka.h> /* last: it defines fail as a macro */
 
-#define LARGE 200 /* whose square f16 does not have */
+#define LARGE 200 /* its square overflows in f16 */
 
-/* Rows that are several operations of their operands' dtype: a product rounds before a bias is
- * added to it, a quotient before it is made whole; a random draw is compared with nothing. */
+/* Rows that consist of several operations in the operands' dtype: a product is rounded before a
+ * bias is added, a quotient before it is truncated; a random draw cannot be compared. */
 static const char *const several[] = {
     "linear",
     "addmm",
@@ -55,7 +55,8 @@ static bool build(struct run *run, struct arena *arena, const struct op_row *row
                             &run->graph, &run->example, err);
 }
 
-/* The operands of the narrow run, and the same numbers in the other dtype for the other. */
+/* Fills the operands of the narrow run with random elements, and those of the exact run with the
+ * same numbers. */
 static bool fill(struct run *narrow, struct run *exact, double factor, struct arena *arena,
                  struct error *err)
 {
@@ -84,8 +85,8 @@ static bool interpret(struct run *run, struct arena *arena, struct error *err)
     return interp_run(&run->graph, &options, &arguments, arena, run->out, err);
 }
 
-/* Half a unit in the last place, a little for what f32 rounds on the way, and more for what
- * cancels.
+/* Half a unit in the last place, a little more for rounding in f32, and a share of the largest
+ * element for cancellation.
  */
 static double allowed(enum dtype dtype, double right, double largest)
 {

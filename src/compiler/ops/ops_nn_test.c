@@ -1,4 +1,4 @@
-/* Norms, attention, activations and losses against direct loops over their definitions. */
+/* Norms, attention, activations and losses compared with direct loops from their definitions. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -174,11 +174,11 @@ static void test_dropout(void **state)
         kept += y != 0;
         op_expect_near("dropout", y, y == 0 ? 0 : GET(run.in[0], i) / 0.75);
     }
-    assert_in_range(kept, 2850, 3150); /* five standard deviations */
+    assert_in_range(kept, 2850, 3150); /* within five standard deviations */
     op_run_release(&run);
 }
 
-/* Mean and biased variance of the count elements from flat index first on, stride apart. */
+/* Mean and biased variance of `count` elements, from flat index `first` on, `stride` apart. */
 static void moments(const struct interp_tensor *x, int64_t first, int64_t stride, int64_t count,
                     double *mean, double *var)
 {
@@ -274,7 +274,7 @@ struct attention_case {
     double scale;
 };
 
-/* One output row by definition. Heads of k and v are shared by groups of query heads. */
+/* One output row by definition. Groups of query heads share the heads of k and v. */
 static void attention_row(const struct attention_case *c, const struct op_run *run, int64_t n,
                           int64_t h, int64_t l, double *out)
 {
@@ -331,8 +331,8 @@ static void test_attention(void **state)
     }
 }
 
-/* The module by definition, one batch element and all heads: x·W + b per part, attention, output
- * projection. */
+/* The module by definition, for one batch element and all heads: x·W + b for q, k and v, attention,
+ * output projection. */
 static double project(const struct interp_tensor *x, const struct interp_tensor *w,
                       const struct interp_tensor *bias, int64_t n, int64_t l, int64_t row)
 {
@@ -410,7 +410,7 @@ static void test_rotary(void **state)
     }
 }
 
-/* -Σ target·weight·log_softmax of position (n, l) of x [N, 5, 3], with the target as a
+/* -Σ target·weight·log_softmax at position (n, l) of x [N, 5, 3], with the target as a
  * distribution. */
 static double entropy(const struct op_run *run, int64_t n, int64_t l, const double *target,
                       bool weighted)

@@ -1,4 +1,4 @@
-/* Shared helpers of the expansions; the contracts stand in ops_priv.h. */
+/* Helpers of the expansions; the contracts are in ops_priv.h. */
 #include "compiler/ops/ops_priv.h"
 
 #include <string.h>
@@ -166,7 +166,7 @@ value_id ops_repeat(struct builder *b, value_id x, int64_t axis, int64_t times, 
     return b_flatten(b, b_broadcast_to(b, y, shape, rank + 1), axis, axis + 1);
 }
 
-/* sigmoid v = top / bottom with e^-|v|, which may be subnormal but does not overflow. */
+/* sigmoid v = top / bottom, both from e^-|v|, which may be subnormal but cannot overflow. */
 static value_id sigmoid_top(struct builder *b, value_id v, value_id *out_bottom)
 {
     value_id e = b_exp(b, b_neg(b, b_unary(b, PRIM_ABS, v)));

@@ -1,5 +1,5 @@
-/* The table itself: every example of every row builds and verifies, schemas are refused where they
- * should be. */
+/* The table itself: every example of every row builds and verifies, and bad attributes and operands
+ * are refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 
 #include <cmocka.h> /* last: it defines fail as a macro */
 
-/* Builds and verifies one example; says what is wrong with it. */
+/* Builds and verifies one example; prints its error. */
 static bool build_one(const struct op_row *row, uint32_t index, uint64_t seed, enum dtype dtype,
                       bool symbolic)
 {
@@ -66,7 +66,7 @@ static void test_every_example_builds(void **state)
     assert_int_equal(failures, 0);
 }
 
-/* A symbolic graph has the shapes of the constant one at the chosen sizes. */
+/* A symbolic graph has the same shapes as the constant one, at the chosen sizes. */
 static void test_symbolic_shapes_agree(void **state)
 {
     (void)state;
@@ -261,7 +261,7 @@ static void test_operand_errors(void **state)
     arena_release(&f.arena);
 }
 
-/* Its probability is one, and training needs a seed. */
+/* With probability 1, and without a seed in training. */
 static void check_dropout(struct fixture *f, value_id x)
 {
     const struct op_value above = float_value("p", 1.5);
@@ -272,7 +272,7 @@ static void check_dropout(struct fixture *f, value_id x)
     assert_true(call(f, "dropout", &x, 1, NULL, 0));
 }
 
-/* Calls that fit the schema and fail in the expansion: with the code and without a crash. */
+/* Calls that fit the schema but must fail in the expansion, with an error code and no crash. */
 static void test_expansion_errors(void **state)
 {
     (void)state;
@@ -341,8 +341,8 @@ static void test_expansion_errors(void **state)
     arena_release(&f.arena);
 }
 
-/* 0-d operands and dims of 0 fail or work, and never crash: every op with one operand, with
- * defaults. */
+/* 0-d operands and dims of 0 fail or work, but never crash: every op with one operand and default
+ * attributes. */
 static void test_odd_shapes(void **state)
 {
     (void)state;

@@ -1,16 +1,17 @@
-/* Pooling over the last dims. ceil_mode is more padding behind the data: as much as the last window
- * may hang over, and never so much that a window would start behind the data and its front padding.
+/* Pooling over the last dims. ceil_mode adds padding after the data, as much as the last window
+ * needs, but never so much that a window would start beyond the data and its low padding.
  */
 #include "compiler/ops/ops_priv.h"
 
 #define MAX_WINDOW ((int64_t)1 << 20)
 
-/* One pooling call; windows with the ceil_mode padding in high, padding as given in pad_high. */
+/* One pooling call. high of the windows includes the padding for ceil_mode; pad_high is the padding
+ * as given. */
 struct pool {
     uint32_t n;
     struct window windows[3];
     int64_t pad_high[3];
-    bool hangs_over; /* ceil_mode added something */
+    bool hangs_over; /* ceil_mode added padding */
 };
 
 static bool read_pool(struct op_call *call, uint32_t n, bool dilated, struct pool *pool)
@@ -51,7 +52,7 @@ static bool max_pool(struct op_call *call, uint32_t n)
            op_return(call, b_window(call->b, PRIM_WINDOW_MAX, call->in[0], pool.windows, n));
 }
 
-/* How many elements each window averages over: in the data, or in data and padding. */
+/* The number of elements that each window averages over: in the data, or in data and padding. */
 static value_id count_elements(struct op_call *call, const struct pool *pool, enum dtype dtype)
 {
     struct builder *b = call->b;
@@ -101,7 +102,7 @@ static bool avg_pool(struct op_call *call, uint32_t n)
     return op_return(call, b_cast(b, b_div(b, sum, count), ops_dtype(b, call->in[0])));
 }
 
-/* Mean or maximum of the parts floor(i*in/out) … ceil((i+1)*in/out) of one axis. */
+/* Mean or maximum of the parts floor(i*in/out) … ceil((i+1)*in/out) along one axis. */
 static value_id adaptive_axis(struct builder *b, value_id x, int64_t axis, int64_t out, bool mean)
 {
     if (x == VALUE_NONE) {
@@ -157,7 +158,7 @@ static bool adaptive_pool(struct op_call *call, uint32_t n, bool mean)
     return op_return(call, b_cast(b, x, ops_dtype(b, call->in[0])));
 }
 
-/* Over all dims behind the channels, which stay as 1. */
+/* Pools over all dims after the channels; they stay, with size 1. */
 static bool global_pool(struct op_call *call, bool mean)
 {
     struct builder *b = call->b;

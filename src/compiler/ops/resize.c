@@ -1,20 +1,21 @@
-/* interpolate. Every axis is resized by itself.
+/* interpolate. Axes are resized one after the other.
  *
- * Source positions are exact fractions in i64, position = numerator / denominator, so the choice of
- * a neighbour never depends on rounding: the neighbour is the quotient and the weight is the
- * remainder over the denominator. A scale is a fraction too: input size over output size, or 1 /
- * scale_factor when that is what the caller gave. */
+ * Source positions are exact fractions in i64, numerator / denominator, so the choice of a
+ * neighbour never depends on rounding: the neighbour is the quotient, and its weight follows from
+ * the remainder. The scale is a fraction, too: input size over output size, or 1 / scale_factor if
+ * the caller gave one. */
 #include "compiler/ops/ops_priv.h"
 
 #include <math.h>
 #include <string.h>
 
-/* One axis: how large it gets, and input elements per output element as numerator / denominator
- * (i64 0-d). */
+/* One axis: its new size, and input elements per output element as numerator / denominator (i64
+ * 0-d). */
 struct resize {
     dim_id in, out;
     value_id numerator, denominator;
-    int64_t whole_factor; /* out is in times this; 0: not a whole number, or not known */
+    int64_t whole_factor; /* out = in × whole_factor; 0: the factor is not a whole number, or not
+                             known */
 };
 
 static bool scale_by(struct op_call *call, double factor, struct resize *r)
@@ -42,7 +43,7 @@ static bool scale_by(struct op_call *call, double factor, struct resize *r)
             "scale_factor %g of a dim that is not known is no fraction with denominator ≤ 64",
             factor);
     }
-    /* Positions use the factor itself, as a fraction of 2^20. */
+    /* Positions use 1 / factor, as a fraction with numerator 2^20. */
     r->out = b_dim_const(b, (int64_t)floor((double)in * factor));
     r->numerator = b_const(b, DTYPE_I64, 0x1p20);
     r->denominator = b_const(b, DTYPE_I64, nearbyint(factor * 0x1p20));
@@ -60,7 +61,8 @@ static void scale_to(struct builder *b, int64_t size, struct resize *r)
     }
 }
 
-/* Where output element i reads: numerators over *out_denominator, clamped to ≥ 0, [out]. */
+/* The position that output element i reads: numerators over *out_denominator, clamped to ≥ 0,
+ * [out]. */
 static value_id positions(struct builder *b, const struct resize *r, bool align_corners,
                           bool centred, value_id *out_denominator)
 {
@@ -112,7 +114,7 @@ static value_id linear_axis(struct builder *b, value_id x, int axis, const struc
                  b_mul(b, b_take(b, x, upper, axis), weight));
 }
 
-/* Fills r[i] for spatial dim i of x from size or scale_factor. */
+/* Fills r[i] for each spatial dim i of x, from size or scale_factor. */
 static bool read_sizes(struct op_call *call, value_id x, uint32_t n, struct resize *r)
 {
     struct builder *b = call->b;

@@ -1,4 +1,4 @@
-/* Joining, cutting and rearranging. Positions follow Python: negative ones count from the end, and
+/* Joining, splitting and rearranging. Indices follow Python: negative ones count from the end, and
  * slices are clamped to the dim. Named dims stay symbolic wherever the arithmetic allows it. */
 #include "compiler/ops/ops_priv.h"
 
@@ -15,7 +15,7 @@ bool expand_cat(struct op_call *call)
     return expand_concat(call);
 }
 
-/* The axis a new dim takes in a result with one dim more than x; -1 after failing. */
+/* The axis of a new dim in a result with one dim more than x; -1 after failing. */
 static int new_axis(struct op_call *call, value_id x)
 {
     int64_t axis = op_int(call, "dim"), rank = ops_rank(call->b, x);
@@ -43,7 +43,7 @@ bool expand_stack(struct op_call *call)
     return op_return(call, b_concat(call->b, parts, call->in_count, axis));
 }
 
-/* Cuts axis into count pieces of the given sizes. */
+/* Splits axis into count pieces of the given sizes. */
 static bool cut(struct op_call *call, int axis, const dim_id *sizes, uint32_t count)
 {
     struct builder *b = call->b;
@@ -63,7 +63,7 @@ static bool cut(struct op_call *call, int axis, const dim_id *sizes, uint32_t co
     return true;
 }
 
-/* Pieces of `size` elements of a dim of n, the last one shorter. */
+/* Splits a dim of n into pieces of `size` elements, the last one shorter. */
 static bool cut_evenly(struct op_call *call, int axis, int64_t n, int64_t size, const char *name)
 {
     dim_id sizes[OP_MAX_OUTPUTS];
@@ -267,7 +267,7 @@ bool expand_unsqueeze(struct op_call *call)
     return axis >= 0 && op_return(call, b_unsqueeze(call->b, call->in[0], axis));
 }
 
-/* size: -1 keeps the dim. New dims stand in front. */
+/* A size of -1 keeps the dim. New dims come first. */
 bool expand_expand(struct op_call *call)
 {
     struct builder *b = call->b;

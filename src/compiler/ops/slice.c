@@ -3,8 +3,9 @@
 
 #include <string.h>
 
-/* Python's reading of a slice bound for a dim of n: from the end when negative, then clamped to 0 …
- * n. Bounds that the range of n already keeps make no maximum. */
+/* Python's interpretation of a slice bound for a dim of n: negative bounds count from the end, then
+ * the bound is clamped to 0 … n. Where the range of n already guarantees that, no maximum is
+ * added. */
 static dim_id clamp_bound(struct builder *b, dim_id n, int64_t bound)
 {
     struct dim_table *dims = &b->graph->dims;
@@ -46,13 +47,13 @@ bool expand_slice(struct op_call *call)
         length = dim_max(dims, length, dim_const(dims, 0));
     }
     if (max <= 0) {
-        start = dim_const(dims, 0); /* an empty slice may begin behind the end */
+        start = dim_const(dims, 0); /* an empty slice may start after the end */
     }
     dim_id count = dim_ceildiv(dims, length, dim_const(dims, step));
     return op_return(call, b_slice(b, x, axis, start, count, step));
 }
 
-/* `size` elements before or behind x along axis, made from x. */
+/* `size` elements made from x, to be put before or after it along axis. */
 static value_id border(struct builder *b, value_id x, int axis, int64_t size, bool behind,
                        const char *mode)
 {
@@ -73,7 +74,7 @@ static value_id border(struct builder *b, value_id x, int axis, int64_t size, bo
     return b_reverse(b, ops_head(b, x, axis, start, amount), axis);
 }
 
-/* Negative amounts crop. */
+/* Negative amounts of padding crop. */
 static value_id crop(struct builder *b, value_id x, int axis, int64_t *low, int64_t *high)
 {
     int64_t front = *low < 0 ? -*low : 0, back = *high < 0 ? -*high : 0;

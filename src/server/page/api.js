@@ -1,4 +1,4 @@
-// Asking the registry: JSON, bytes, streams of events, with the token that this tab holds.
+// Requests to the registry: JSON, bytes, event streams, with the token that is stored in this tab.
 
 const KEY = "urza-token";
 
@@ -37,7 +37,7 @@ async function ask(path, options) {
     try {
         body = await answer.json();
     } catch {
-        // An answer of something between here and the registry: its status says enough.
+        // The answer of a proxy: only its status is used.
     }
     throw new Problem(answer.status, body);
 }
@@ -54,7 +54,7 @@ export async function send(method, path) {
     return (await ask(path, { method })).json();
 }
 
-// Saves what a path answers. A link would do where no token is needed.
+// Saves the answer of a path as a file. Not a link, since a link cannot send a token.
 export async function save(path, name) {
     const bytes = await (await ask(path, {})).blob();
     const link = document.createElement("a");
@@ -64,8 +64,8 @@ export async function save(path, name) {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
-// Server-sent events. EventSource cannot send a token, so the stream is read here: `heard` gets the
-// name and the data of each event; resolves when the stream ends.
+// Server-sent events. EventSource cannot send a token, so the stream is parsed here: `heard` is
+// called with the name and data of each event. Resolves when the stream ends.
 export async function listen(path, heard, signal) {
     const answer = await ask(path, { signal, headers: { Accept: "text/event-stream" } });
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -92,8 +92,8 @@ export function query(fields) {
     return given.length > 0 ? `?${new URLSearchParams(given)}` : "";
 }
 
-// Calls work now and every so often until signal is aborted, never twice at a time, and not while
-// nobody looks at the tab.
+// Calls work now and then repeatedly until signal is aborted; calls never overlap, and pause while
+// the tab is hidden.
 export function every(ms, work, signal) {
     let timer = 0;
     async function turn() {

@@ -1,7 +1,8 @@
-// Which view stands in the page: `#/kernels/ID?x=y` names one, its arguments and what it is asked.
+// Selects the view that the page shows: `#/kernels/ID?x=y` gives its name, arguments and query.
 //
-// A view is a function of {args, asked, signal} to an element. What was there stays until that
-// element is made, so nothing jumps; signal is aborted when another view takes the place.
+// A view is a function of {args, asked, signal} that returns an element. The old view stays until
+// the element is complete, so that the page does not flicker; signal is aborted when another view
+// replaces this one.
 import { setToken, token } from "./api.js";
 import { h, problemNote, say } from "./dom.js";
 import * as compare from "./view_compare.js";
@@ -11,7 +12,7 @@ import * as kernel from "./view_kernel.js";
 import * as kernels from "./view_kernels.js";
 import * as status from "./view_status.js";
 
-// parts: how many words follow the name; link: what the bar calls it.
+// parts: number of path segments after the name; link: text in the navigation bar.
 const VIEWS = [
     { name: "", parts: 0, show: status.show, link: "Status" },
     { name: "kernels", parts: 0, show: kernels.show, link: "Kernels" },
@@ -101,7 +102,7 @@ dialog.addEventListener("close", () => {
     }
     document.getElementById("ask-token").value = "";
 });
-// The skip link leads to an element, not to a view.
+// The skip link's target is an element, not a view.
 document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault();
     main.focus();

@@ -1,11 +1,11 @@
-// Drawings from figures: the stages of a compilation, latency by version. Sizes and places are
-// attributes of SVG and colours are classes, as the page's policy allows no styles in documents.
+// Charts: the stages of a compilation, latency by version. Sizes and positions are SVG attributes,
+// and colours are classes, since the page's policy forbids inline styles.
 import { h, svg } from "./dom.js";
 import { ms, us } from "./format.js";
 
 const STAGES = ["read", "optimise", "schedule", "lower", "codegen", "package", "verify"];
 
-// [[name, ms, class], ...] in the order in which they run; those that no one here knows come last.
+// [[name, ms, class], ...] in the order in which they run; unknown stages come last.
 export function stagesOf(stages) {
     const known = STAGES.filter((name) => name in (stages || {}));
     const others = Object.keys(stages || {}).filter((name) => !STAGES.includes(name)).sort();
@@ -15,7 +15,7 @@ export function stagesOf(stages) {
     });
 }
 
-// A bar of its stages; most: the time of its full width (default: their sum).
+// A bar of a compilation's stages; most: the time for the full width (default: their sum).
 export function stageBar(stages, most = 0) {
     const rows = stagesOf(stages);
     const sum = rows.reduce((total, row) => total + row[1], 0);

@@ -1,4 +1,4 @@
-// Making elements. Text is always text: nothing here parses HTML.
+// Creates elements. Strings become text nodes, and are never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -36,7 +36,7 @@ export function section(title, ...children) {
     return h("section", null, h("h2", null, title), children);
 }
 
-// Names and values: [[name, value], ...]; a value is text, a node or a list of both.
+// A list of names and values: [[name, value], ...]; a value is text, a node or a list of both.
 export function facts(rows, kind = "facts") {
     return h("dl", { class: kind },
         rows.map(([name, value]) => h("div", null, h("dt", null, name),
@@ -51,7 +51,7 @@ const TONES = {
     failed: "bad", FAILED: "bad", POISON: "bad", RETIRED: "bad", damage: "bad", evidence: "bad",
 };
 
-// A status as a word; its colour repeats what the word says.
+// A status as a word; its colour adds no information.
 export function pill(word) {
     return h("span", { class: `pill ${TONES[word] || ""}` }, word || "\u2013");
 }
@@ -68,13 +68,13 @@ export function shortId(id) {
     return id.length > 20 ? id.slice(0, 19) : id;
 }
 
-// Text with the ids of kernels in it as links.
+// Text in which ids of kernels are links.
 export function linked(text) {
     return (text || "").split(/(kernel-[0-9a-f]{64})/).map((part, index) =>
         (index % 2 === 1 ? kernelLink(part) : part));
 }
 
-// For things that screen readers should say though the focus is elsewhere.
+// For text that screen readers should announce while the focus is elsewhere.
 export function say(text) {
     const place = document.getElementById("heard");
     if (place.textContent !== text) {

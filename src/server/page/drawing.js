@@ -1,6 +1,6 @@
-// A drawing that can be moved and enlarged: wheel (with Ctrl, or once it has the focus), buttons,
-// keys, pointer. It stands in a shadow tree with its own style sheet: the policy of the page allows
-// no style element in a document, and the names of its classes meet no others.
+// A drawing that can be panned and zoomed by wheel (with Ctrl, or while it has the focus), buttons,
+// keys and pointer. It is in a shadow tree with its own style sheet, because the page's policy
+// forbids style elements in a document, and so that its class names cannot clash with others.
 import { h } from "./dom.js";
 
 const STYLE = /<style>([^]*?)<\/style>/;
@@ -21,8 +21,8 @@ function parse(text) {
     return [picture, sheet];
 }
 
-// Which part of the picture its frame shows: the left upper corner at (x, y), in the picture's
-// units, and pixels a unit.
+// The part of the picture that the frame shows: its upper left corner (x, y), in units of the
+// picture, and the scale in pixels per unit.
 class Viewport {
     constructor(picture, frame) {
         [this.width, this.height] = picture.getAttribute("viewBox").split(/[ ,]+/).map(Number)
@@ -42,7 +42,7 @@ class Viewport {
         this.picture.setAttribute("viewBox", `${this.x} ${this.y} ${wide} ${high}`);
     }
 
-    // Keeps the point at (px, py) of the frame where it is.
+    // The point at (px, py) of the frame stays in place.
     zoom(factor, px = this.size()[0] / 2, py = this.size()[1] / 2) {
         const before = this.scale;
         this.scale = Math.min(Math.max(before * factor, LEAST), MOST);
@@ -63,7 +63,8 @@ class Viewport {
         this.place();
     }
 
-    // Its upper left part, as much as there is room for, but not smaller than least.
+    // Shows the upper left part of the picture, as much as fits, but at a scale of at least
+    // `least`.
     upper(least) {
         this.scale = Math.max(Math.min(this.size()[0] / this.width, 1), least);
         this.x = this.y = 0;
@@ -92,7 +93,7 @@ function listen(frame, view, keys) {
             view.move(-event.movementX, -event.movementY);
         }
     });
-    let shown = false; // its size is known only once it stands in the page
+    let shown = false; // the size is known only when it is in the page
     new ResizeObserver(() => {
         if (shown) {
             view.place();

@@ -28,12 +28,12 @@ export function us(value) {
     return value >= 1000 ? `${digits(value / 1000)} ms` : `${digits(value)} \u00b5s`;
 }
 
-// Temporaries of a call; 0: there are none, or nobody looked.
+// Size of a call's temporaries; 0: there are none, or the size is unknown.
 export function memory(count) {
     return count > 0 ? bytes(count) : "\u2013";
 }
 
-// "x86-64-v2, v3, v4": what stood before is not said again.
+// "x86-64-v2, v3, v4": a common prefix is not repeated.
 export function targets(names) {
     const short = names.map((name, index) => {
         const at = name.lastIndexOf("-") + 1;
@@ -58,7 +58,7 @@ function two(value) {
     return String(value).padStart(2, "0");
 }
 
-// Of the reader's clock: the hour for today, else the day before it.
+// In the reader's time zone: the time of day, with the date before it unless it is today.
 export function time(at) {
     const when = new Date(at);
     const hour = `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}`;

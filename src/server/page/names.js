@@ -1,12 +1,12 @@
-// What kernels are called: their records do not say, the manifests of their packages do. An id is a
-// manifest's digest, so what was asked for once holds.
+// Names of kernels. They are not in the records but in the packages' manifests. An id is the digest
+// of a manifest, so names can be cached.
 import { get } from "./api.js";
 
 const AT_A_TIME = 4;
 
 const known = new Map();
 
-// Retired and evicted kernels have no package to read.
+// Retired and evicted kernels have no package that can be read.
 export function readable(kernel) {
     return kernel.object !== "" && kernel.status !== "RETIRED";
 }
@@ -16,11 +16,11 @@ async function ask(id, signal) {
         const manifest = await get(`/kernel/${encodeURIComponent(id)}/manifest`, signal);
         known.set(id, manifest.name || "");
     } catch {
-        // It is shown without a name, and asked for again the next time.
+        // It is shown without a name, and requested again the next time.
     }
 }
 
-// Returns once the names of these kernels are known, or cannot be.
+// Resolves when the names of these kernels are known, or cannot be found.
 export async function learn(kernels, signal) {
     const wanted = kernels.filter((kernel) => readable(kernel) && !known.has(kernel.id));
     const work = async () => {

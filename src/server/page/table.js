@@ -15,7 +15,7 @@ export function table(title, columns, rows, empty = "None yet.") {
             h("tbody", null, rows.length > 0 ? body : none)));
 }
 
-// Links to the newest page of a listing and to the one after this; href makes the link of a cursor.
+// Links to the first page of a listing and to the next one; href makes the link for a cursor.
 export function pager(next, cursor, href) {
     return h("nav", { class: "pager", "aria-label": "Pages" },
         cursor ? h("a", { href: href("") }, "Newest") : h("span", { class: "faint" }, "Newest"),

@@ -7,7 +7,7 @@ import { learn, nameOf } from "./names.js";
 
 const CHOICES = 25;
 
-// figure: what is compared by its ratio; value: what is equal or not; with neither, both are shown.
+// figure: compared by ratio; value: equal or not; with neither, both are shown only.
 const ROWS = [
     { title: "Name", value: (kernel) => nameOf(kernel.id) },
     { title: "Kernel", show: (kernel) => kernelLink(kernel.id) },
@@ -40,7 +40,7 @@ const ROWS = [
         .map(([name, value]) => `${name} ${value}`).join(", ") },
 ];
 
-// What is to be said of the second beside the first.
+// The text that compares the second kernel with the first.
 function difference(row, a, b) {
     if (row.figure) {
         const [first, second] = [row.figure(a), row.figure(b)];

@@ -1,4 +1,4 @@
-// What an operator wants to know, newest first.
+// Events for operators, newest first.
 import { get, query } from "./api.js";
 import { h, linked, pill } from "./dom.js";
 import { time } from "./format.js";

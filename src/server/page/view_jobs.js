@@ -1,4 +1,4 @@
-// Compilations that nobody waits for: all of them, and the progress of one.
+// Jobs: compilations that clients do not wait for. A list of all, and the progress of one.
 import { every, get, listen, query, send } from "./api.js";
 import { facts, h, kernelLink, pill, problemNote, say, section } from "./dom.js";
 import { time } from "./format.js";
@@ -22,7 +22,7 @@ function jobLink(id) {
         id.length > 20 ? id.slice(0, 16) : id);
 }
 
-// A button that cancels a job; done is called with the job afterwards.
+// A button that cancels a job and then calls done with it.
 function cancelButton(id, done) {
     const button = h("button", { type: "button", "aria-label": `Cancel ${id}` }, "Cancel");
     button.addEventListener("click", async () => {
@@ -81,7 +81,7 @@ export async function showAll({ asked, signal }) {
                 }
             }, signal);
         } catch {
-            // What a stream does not say, the listing does, two seconds later.
+            // Ignored: the listing shows the state two seconds later.
         }
         streamed.delete(id);
         if (!signal.aborted) {
@@ -146,7 +146,7 @@ export async function showOne({ args, signal }) {
             })));
     }
 
-    // The first event says how things stand, the others what changes.
+    // The first event has the current state, later ones its changes.
     function heard(name, data) {
         const at = progress.childElementCount > 0 ? Date.now() : job.updated_ms;
         const what = [data.state, data.stage].filter(Boolean).join(", ");

@@ -1,4 +1,4 @@
-// One kernel: what it is, its graph, how it was made, what verification found, what came before it.
+// One kernel: its properties, graph, compilation, evidence and earlier versions.
 import { get, query, save, text, token } from "./api.js";
 import { latencyChart, stageBar, stagesOf, swatch } from "./chart.js";
 import { facts, h, kernelLink, pill, section } from "./dom.js";
@@ -9,7 +9,7 @@ import { table } from "./table.js";
 
 const VERSIONS_MOST = 12;
 
-// A part of the package; null: it cannot be had.
+// A part of the package; null: not available.
 async function part(kernel, how, rest, signal) {
     if (!readable(kernel)) {
         return null;
@@ -126,7 +126,7 @@ function outcome(check) {
         check.detail && h("span", { class: "faint" }, `, ${check.detail}`)] : "\u2013";
 }
 
-// A row for each kind of check, a column for each target; those of no target are rows too.
+// A row for each kind of check, a column for each target; checks without a target are rows, too.
 function checksTable(checks, names) {
     const ended = (check) => names.find((name) => check.name.endsWith(` ${name}`));
     const rows = new Map();

@@ -1,4 +1,4 @@
-// Kernels that were published: search, pages.
+// Published kernels: search, in pages.
 import { get, query } from "./api.js";
 import { h } from "./dom.js";
 import { learn } from "./names.js";
@@ -19,8 +19,8 @@ const FIELDS = [
 const COLUMNS = [...KERNELS,
     { title: "Tags", kind: "words", show: (row) => row.tags.join(", ") }];
 
-// The arguments of the listing for what the form says. A latency of 0 says that nobody measured
-// it: such kernels are not among the fast ones.
+// The query arguments for the form's fields. A latency of 0 means that it was not measured, so such
+// kernels do not count as fast ones.
 function argumentsOf(asked) {
     const fields = { limit: LIMIT, cursor: asked.cursor, tag: asked.tag, target: asked.target,
         status: asked.status };

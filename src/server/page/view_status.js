@@ -1,5 +1,5 @@
-// What the service does now: figures every two seconds, the last compilations, the latest kernels.
-// page.c writes the same figures and tables for readers without scripts.
+// The service's current state: figures every two seconds, the last compilations, the latest
+// kernels. page.c writes the same figures and tables for readers without scripts.
 import { every, get } from "./api.js";
 import { stageBar, stageLegend } from "./chart.js";
 import { facts, h, kernelLink, linked, pill, say, section } from "./dom.js";
@@ -62,7 +62,7 @@ function figures(status) {
     }];
 }
 
-// The dot is a slot each, filled while it compiles.
+// One dot per slot, filled while the slot compiles.
 function slots(status) {
     return h("span", { class: "slots", "aria-hidden": "true" },
         Array.from({ length: Math.min(status.compile_slots, 64) }, (_, index) =>
@@ -80,7 +80,7 @@ export async function show({ signal }) {
     const kernels = h("div");
     let before = status.status;
 
-    // Tables are made again only when they have other rows, so that the focus stays where it is.
+    // Tables are rebuilt only if their rows change, so that the focus is not lost.
     function fill(now, published) {
         const newest = `${now.compilations[0]?.id} ${now.compilations.length}`;
         if (compiled.dataset.newest !== newest) {
