@@ -199,6 +199,30 @@ static void test_inspect(void **state)
     refuse(f, ERR_USAGE, "inspect net.urza --dump all --json");
 }
 
+/* The nodes of the blueprint are named beside each launch. */
+static void test_profile(void **state)
+{
+    struct fixture *f = *state;
+    compile(f, blueprint_mlp, " --strategy fast");
+    json_t *profile = answer(f, "profile net.urza --seconds 0.02 --no-peak --json");
+    json_t *launches = member(profile, "launches"), *launch;
+    size_t i;
+    json_array_foreach(launches, i, launch)
+    {
+        json_t *nodes = member(launch, "nodes");
+        size_t last = json_array_size(nodes) - 1;
+        bool prepare = json_is_true(member(launch, "prepare"));
+        assert_string_equal(json_string_value(json_array_get(nodes, last)), prepare ? "h" : "y");
+    }
+    assert_true(i > 0);
+    json_decref(profile);
+    struct outcome shown = expect(f, ERR_NONE, "profile net.urza --seconds 0.02 --no-peak");
+    assert_non_null(strstr(shown.out, "ops"));
+    assert_non_null(strstr(shown.out, "contract+max  h, y\n"));
+    struct outcome plan = expect(f, ERR_NONE, "inspect net.urza --dump plan");
+    assert_non_null(strstr(plan.out, " nodes \"h\", \"y\"\n"));
+}
+
 static void test_bench(void **state)
 {
     struct fixture *f = *state;
@@ -481,6 +505,7 @@ int main(void)
         CLI_TEST(test_verify_and_evidence, build),
         CLI_TEST(test_inspect, build),
         CLI_TEST(test_bench, build),
+        CLI_TEST(test_profile, build),
         CLI_TEST(test_dump, build),
         CLI_TEST(test_pass, build),
         CLI_TEST(test_stdin, build),

@@ -69,6 +69,20 @@ void job_warn(struct job *job, const struct graph *graph);
 struct blueprint;
 bool kept_reads_files(const struct blueprint *blueprint);
 
+/* nodes.c: finds the nodes of the source that a unit's kernels come from, one kernel after the
+ * other. */
+struct node_finder {
+    const struct unit *unit;
+    struct arena *arena;
+    uint32_t *seen, walk; /* seen: by value, the last walk that met it */
+    VEC(value_id) values; /* of the kernel, */
+    VEC(uint32_t) ends;   /* and how many names there are behind each */
+    struct origin_set set;
+};
+void nodes_init(struct node_finder *finder, const struct unit *unit, struct arena *arena);
+/* Fills the launch's nodes. */
+void nodes_find(struct node_finder *finder, const struct group *group, struct plan_launch *out);
+
 /* unit.c */
 /* The view of a unit for an observer. */
 struct compile_view unit_view(struct job *job, struct unit *unit, enum stage stage);

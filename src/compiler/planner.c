@@ -10,6 +10,7 @@ struct planning {
     struct unit *unit;
     struct package_target *out;
     uint32_t *buffer_of; /* by value: index + 1 */
+    struct node_finder nodes;
     struct error *err;
 };
 
@@ -94,6 +95,7 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
         return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
                     k->group->label);
     plan_edges(p, &k->sizes, &launch);
+    nodes_find(&p->nodes, k->group, &launch);
     if (k->group->prepare)
         VEC_PUSH(p->job->arena, &p->out->plan.prepare, launch);
     else
@@ -127,6 +129,7 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
                          .out = out,
                          .err = err,
                          .buffer_of = ARENA_ARRAY(job->arena, uint32_t, unit->graph.nodes.count)};
+    nodes_init(&p.nodes, unit, job->arena);
     *out = (struct package_target){.name = unit->target->name,
                                    .code = unit->image.bytes,
                                    .code_bytes = unit->image.size_bytes,

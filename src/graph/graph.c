@@ -133,6 +133,21 @@ static bool check_name(const char *what, const char *name, struct error *err)
     return true;
 }
 
+/* What a node with operands comes from: the current node of the source, or what they come from. */
+static void set_origin(struct graph *graph, struct node *node)
+{
+    node->constant = !is_source((enum prim)node->prim);
+    for (uint32_t i = 0; i < node->operand_count; i++)
+        node->constant &= graph_node(graph, node->operands[i])->constant;
+    if (node->operand_count > 0)
+        node->origin = graph->origin;
+    for (uint32_t i = 0; i < node->operand_count && graph->origin == ORIGIN_NONE; i++) {
+        const struct node *operand = graph_node(graph, node->operands[i]);
+        if (node->constant || !operand->constant)
+            node->origin = origin_both(graph, node->origin, operand->origin);
+    }
+}
+
 /* Appends an inferred node. */
 static value_id append(struct graph *graph, const struct shape_query *q)
 {
@@ -156,6 +171,7 @@ static value_id append(struct graph *graph, const struct shape_query *q)
         .attrs = attrs,
     };
     value_id id = graph->nodes.count;
+    set_origin(graph, &node);
     VEC_PUSH(arena, &graph->nodes, node);
     map_add(&graph->interned, arena, hash_node(q->prim, node.operands, q->operand_count, attrs),
             id);
@@ -186,8 +202,12 @@ value_id graph_add(struct graph *graph, enum prim prim, const value_id *operands
              prim_info(prim)->name, prim_info((enum prim)graph_node(graph, found)->prim)->name);
         return VALUE_NONE;
     }
-    if (found != VALUE_NONE)
+    if (found != VALUE_NONE) {
+        struct node *node = &graph->nodes.items[found];
+        if (node->operand_count > 0)
+            node->origin = origin_either(graph, node->origin, graph->origin);
         return found;
+    }
 
     struct shape_query q = {
         .graph = graph,

@@ -1,8 +1,9 @@
 /* The graph: one interned, typed, acyclic program over the prims of prims.def.
  *
  * A value is a u32 id; operands have smaller ids than their users, so ids are a topological order.
- * Nodes are immutable and interned: the same prim with the same operands, attributes and shape is
- * the same value (inputs and params are distinct by name). Everything lives in the graph's arena.
+ * Nodes are immutable (except for their origins, which may grow) and interned: the same prim with
+ * the same operands, attributes and shape is the same value (inputs and params are distinct by
+ * name). Everything lives in the graph's arena.
  * One thread at a time builds; any number may read. Composite ops do not appear here: compiler/ops
  * expands them while the graph is built. */
 #ifndef URZA_GRAPH_GRAPH_H
@@ -11,6 +12,7 @@
 #include "base/limits.h"
 #include "graph/dim.h"
 #include "graph/dtype.h"
+#include "graph/origin.h"
 
 struct error;
 struct strbuf;
@@ -83,10 +85,12 @@ struct attrs {
 
 struct node {
     uint8_t prim, dtype, rank;
+    bool constant; /* depends on no input or param */
     uint16_t operand_count;
     const dim_id *shape; /* rank dims */
     const value_id *operands;
     const struct attrs *attrs; /* never NULL */
+    origin_id origin;
 };
 
 struct graph_output {
@@ -103,6 +107,8 @@ struct graph {
     VEC(value_id) params;
     VEC(struct graph_output) outputs;
     const char *name; /* of the graph; "" if none */
+    struct origins origins;
+    origin_id origin; /* of what is added now */
 };
 
 /* The row of a prim in prims.def. */
@@ -173,7 +179,7 @@ void graph_print_dot(const struct graph *graph, struct strbuf *out);
 /* Rebuilds *from in *to, a new graph: inputs, params and all nodes that outputs need are added
  * again in order. rule, if not NULL, is called with each node right after it was added and returns
  * the value to use in its place: the copy itself, or a value that it adds to *to (VALUE_NONE on
- * failure). Unused copies stay in *to until the next rebuild. */
+ * failure). Unused copies stay in *to until the next rebuild. Origins are inherited (origin.h). */
 typedef value_id graph_rule(struct graph *to, value_id copy, const struct graph *from, value_id old,
                             void *context, struct error *err);
 bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,

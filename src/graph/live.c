@@ -1,6 +1,7 @@
 /* Rebuilding a graph from the nodes that are needed. Ids are a topological order, so one walk from
  * the highest id down marks all nodes that outputs depend on, and one walk up adds them again, each
- * through the caller's rule. */
+ * through the caller's rule. A second walk up gives the origins of values of which nothing is left
+ * to the values that took their place. */
 #include "graph/graph_priv.h"
 
 #include <stdio.h>
@@ -51,9 +52,114 @@ static value_id copy_node(struct graph *to, const struct graph *from, const stru
     return graph_add(to, prim, operands, node->operand_count, &attrs, err);
 }
 
+struct rewriting {
+    struct graph *to;
+    const struct graph *from;
+    /* By value of from. */
+    bool *live;
+    value_id *copies;   /* what stands for it */
+    value_id *begins;   /* the first value that was added for it; one more at the end */
+    origin_id *origins; /* in to, by origin of from */
+    bool *kept;         /* by value of to, once it stands: outputs need it */
+};
+
+/* The origins of what is live. */
+static void import_origins(struct rewriting *r)
+{
+    const struct origin *items = r->from->origins.items.items;
+    uint32_t count = r->from->origins.items.count;
+    bool *needed = ARENA_ARRAY(r->to->arena, bool, count + 1);
+    r->origins = ARENA_ARRAY(r->to->arena, origin_id, count + 1);
+    for (value_id id = 1; id < r->from->nodes.count; id++)
+        needed[graph_node(r->from, id)->origin] |= r->live[id];
+    for (origin_id o = count; o-- > 1;)
+        if (needed[o])
+            needed[items[o].first] = needed[items[o].second] = true;
+    for (origin_id o = 1; o < count; o++) {
+        origin_id first = r->origins[items[o].first], second = r->origins[items[o].second];
+        if (!needed[o])
+            continue;
+        r->origins[o] = items[o].name     ? origin_of_node(r->to, items[o].name, ORIGIN_NONE)
+                        : items[o].either ? origin_either(r->to, first, second)
+                                          : origin_both(r->to, first, second);
+    }
+}
+
+/* Whether a value of the new graph can have the origin of `of`: it is kept, has operands, and is no
+ * constant where `of` is none. */
+static bool can_have(const struct rewriting *r, value_id value, const struct node *of)
+{
+    const struct node *node = graph_node(r->to, value);
+    return r->kept[value] && node->operand_count > 0 && (of->constant || !node->constant);
+}
+
+/* What was added for a value comes from all that its operands lost, too. What was there before
+ * stands for it beside what it was. False where nothing can have the value's origin. */
+static bool hand_on(struct rewriting *r, value_id id, origin_id gone)
+{
+    const struct node *of = graph_node(r->from, id);
+    struct node *nodes = r->to->nodes.items;
+    value_id copy = r->copies[id];
+    bool any = false;
+    for (value_id v = r->begins[id]; v < r->begins[id + 1]; v++) {
+        if (!can_have(r, v, of))
+            continue;
+        nodes[v].origin = origin_both(r->to, nodes[v].origin, gone);
+        any = true;
+    }
+    if (copy >= r->begins[id] || !can_have(r, copy, of))
+        return any;
+    nodes[copy].origin =
+        origin_either(r->to, nodes[copy].origin, origin_both(r->to, r->origins[of->origin], gone));
+    return true;
+}
+
+/* A value of which nothing is kept hands its origin on to its users. Constants, which many share,
+ * say nothing about others. */
+static void inherit_origins(struct rewriting *r)
+{
+    struct arena *arena = r->to->arena;
+    origin_id *lost = ARENA_ARRAY(arena, origin_id, r->from->nodes.count);
+    r->kept = ARENA_ARRAY(arena, bool, r->to->nodes.count);
+    mark(r->to, r->kept);
+    for (value_id id = 1; id < r->from->nodes.count; id++) {
+        const struct node *node = graph_node(r->from, id);
+        origin_id gone = ORIGIN_NONE;
+        if (!r->live[id] || node->operand_count == 0)
+            continue;
+        for (uint32_t i = 0; i < node->operand_count; i++)
+            if (node->constant || !graph_node(r->from, node->operands[i])->constant)
+                gone = origin_both(r->to, gone, lost[node->operands[i]]);
+        if (!hand_on(r, id, gone))
+            lost[id] = origin_both(r->to, r->origins[node->origin], gone);
+    }
+}
+
+static bool rebuild(struct rewriting *r, graph_rule *rule, void *context, struct error *err)
+{
+    const struct graph *from = r->from;
+    for (value_id id = 1; id < from->nodes.count; id++) {
+        r->begins[id] = r->to->nodes.count;
+        if (!r->live[id])
+            continue;
+        const struct node *node = graph_node(from, id);
+        r->to->origin = r->origins[node->origin];
+        value_id copy = copy_node(r->to, from, node, r->copies, err);
+        if (copy != VALUE_NONE && rule)
+            copy = rule(r->to, copy, from, id, context, err);
+        if (copy == VALUE_NONE)
+            return false;
+        r->copies[id] = copy;
+    }
+    r->begins[from->nodes.count] = r->to->nodes.count;
+    r->to->origin = ORIGIN_NONE;
+    return true;
+}
+
 bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
                    graph_rule *rule, void *context, struct error *err)
 {
+    uint32_t count = from->nodes.count;
     graph_init(to, arena);
     to->name = arena_strdup(arena, from->name);
     for (uint32_t i = 0; i < from->dims.names.count; i++) {
@@ -63,24 +169,22 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
         if (!dim_declare(&to->dims, &name, &index, err))
             return false;
     }
-    bool *live = ARENA_ARRAY(arena, bool, from->nodes.count);
-    value_id *copies = ARENA_ARRAY(arena, value_id, from->nodes.count);
-    mark(from, live);
-    for (value_id id = 1; id < from->nodes.count; id++) {
-        if (!live[id])
-            continue;
-        value_id copy = copy_node(to, from, graph_node(from, id), copies, err);
-        if (copy != VALUE_NONE && rule)
-            copy = rule(to, copy, from, id, context, err);
-        if (copy == VALUE_NONE)
-            return false;
-        copies[id] = copy;
-    }
+    struct rewriting r = {.to = to,
+                          .from = from,
+                          .live = ARENA_ARRAY(arena, bool, count),
+                          .copies = ARENA_ARRAY(arena, value_id, count),
+                          .begins = ARENA_ARRAY(arena, value_id, count + 1)};
+    mark(from, r.live);
+    import_origins(&r);
+    if (!rebuild(&r, rule, context, err))
+        return false;
     for (uint32_t i = 0; i < from->outputs.count; i++) {
         const struct graph_output *output = &from->outputs.items[i];
-        if (!graph_output(to, output->name, copies[output->value], err))
+        if (!graph_output(to, output->name, r.copies[output->value], err))
             return false;
     }
+    if (rule && from->origins.items.count > 0)
+        inherit_origins(&r);
     return true;
 }
 

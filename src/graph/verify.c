@@ -32,6 +32,8 @@ static bool check_form(const struct graph *graph, value_id id, struct error *err
         return bad(err, id, "the shape holds no dims of this graph");
     if (node->operand_count > LIMIT_OPERANDS)
         return bad(err, id, "too many operands");
+    if (node->origin != ORIGIN_NONE && node->origin >= graph->origins.items.count)
+        return bad(err, id, "no such origin");
     for (uint32_t i = 0; i < node->operand_count; i++)
         if (node->operands[i] == VALUE_NONE || node->operands[i] >= id)
             return bad(err, id, "an operand is not an earlier value");

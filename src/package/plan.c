@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/strbuf.h"
 #include "package/package_priv.h"
@@ -233,6 +234,12 @@ static void describe_launch(const struct plan *plan, const char *entry, uint32_t
     }
     strbuf_puts(out, " scratch ");
     dim_print(plan->dims, launch->scratch_bytes, out);
+    for (uint32_t i = 0; i < launch->node_count; i++) {
+        strbuf_puts(out, i > 0 ? ", " : " nodes ");
+        json_write_string(launch->nodes[i], strlen(launch->nodes[i]), out);
+    }
+    if (launch->more_nodes > 0)
+        strbuf_printf(out, " and %u more", launch->more_nodes);
     strbuf_puts(out, "\n");
 }
 

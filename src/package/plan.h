@@ -65,7 +65,12 @@ struct plan_launch {
      * including values computed more than once. Both DIM_NONE: not known. */
     dim_id asked, done;
     const char *label; /* for people: "linear+gelu" */
+    /* Names of the source's nodes that it comes from, in the order in which they are computed:
+     * those of LAUNCH_NODES, and how many there are beside. None: not known. */
+    const char *const *nodes;
+    uint32_t node_count, more_nodes;
 };
+#define LAUNCH_NODES 16
 static inline bool launch_writes(const struct plan_launch *launch, uint32_t arg)
 {
     return arg < 32 && (launch->written >> arg & 1) != 0;
@@ -89,7 +94,9 @@ void plan_finish(struct plan *plan);
  * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
  * fields. ERR_LIMIT: LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions
  * that are not constant are checked when they are evaluated. Dims are added to *dims. A launch has
- * "asked" and "done" or neither. plan_parse initialises *plan and calls plan_finish. */
+ * "asked" and "done" or neither, and "nodes" if it has any: names of 1 … LIMIT_NAME bytes, with
+ * "more_nodes" only behind LAUNCH_NODES of them. plan_parse initialises *plan and calls
+ * plan_finish. */
 void plan_print(const struct plan *plan, struct strbuf *out);
 bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,
                 size_t size, struct error *err);

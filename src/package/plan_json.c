@@ -42,6 +42,18 @@ static void print_edges(const struct plan *plan, const struct plan_launch *launc
     strbuf_puts(out, "],");
 }
 
+static void print_nodes(const struct plan_launch *launch, struct strbuf *out)
+{
+    if (launch->more_nodes > 0)
+        strbuf_printf(out, "\"more_nodes\":%u,", launch->more_nodes);
+    if (launch->node_count > 0)
+        strbuf_puts(out, "\"nodes\":[");
+    for (uint32_t i = 0; i < launch->node_count; i++) {
+        json_write_string(launch->nodes[i], strlen(launch->nodes[i]), out);
+        strbuf_puts(out, i + 1 < launch->node_count ? "," : "],");
+    }
+}
+
 static void print_launch(const struct plan *plan, const struct plan_launch *launch,
                          struct strbuf *out)
 {
@@ -61,6 +73,7 @@ static void print_launch(const struct plan *plan, const struct plan_launch *laun
     const char *label = launch->label ? launch->label : "";
     json_write_string(label, strlen(label), out);
     strbuf_puts(out, ",");
+    print_nodes(launch, out);
     print_dim(plan, "scratch_bytes", launch->scratch_bytes, out);
     strbuf_puts(out, ",");
     print_dim(plan, "work", launch->work, out);
@@ -184,11 +197,38 @@ static bool parse_edges(struct plan *plan, const json_t *array, struct plan_laun
     return true;
 }
 
+static bool parse_nodes(struct plan *plan, const json_t *object, struct plan_launch *out,
+                        struct error *err)
+{
+    json_t *array = json_object_get(object, "nodes");
+    bool more = json_object_get(object, "more_nodes") != NULL;
+    if (!array && !more)
+        return true;
+    if (!json_get_array(object, "nodes", &array, err) ||
+        (more && !get_u32(object, "more_nodes", &out->more_nodes, err)))
+        return false;
+    size_t count = json_array_size(array);
+    if (count > LAUNCH_NODES)
+        return fail(err, ERR_LIMIT, "more than %d nodes", LAUNCH_NODES);
+    if (count == 0 || (more && (count < LAUNCH_NODES || out->more_nodes == 0)))
+        return fail(err, ERR_PACKAGE, "field 'nodes' has none, or less than 'more_nodes' says");
+    const char **names = ARENA_ARRAY(plan->arena, const char *, count);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = json_string_value(json_array_get(array, i));
+        if (!name || name[0] == '\0' || strlen(name) > LIMIT_NAME)
+            return fail(err, ERR_PACKAGE, "node %zu has no name of 1 to %d bytes", i, LIMIT_NAME);
+        names[i] = arena_strdup(plan->arena, name);
+    }
+    out->nodes = names;
+    out->node_count = (uint32_t)count;
+    return true;
+}
+
 static bool parse_launch(struct plan *plan, const json_t *object, struct plan_launch *out,
                          struct error *err)
 {
-    static const char *const keys[] = {"args",   "asked",   "done",  "edges",
-                                       "extent", "kernel",  "label", "scratch_bytes",
+    static const char *const keys[] = {"args",   "asked",   "done",       "edges", "extent",
+                                       "kernel", "label",   "more_nodes", "nodes", "scratch_bytes",
                                        "work",   "written", NULL};
     bool counted = json_object_get(object, "asked") || json_object_get(object, "done");
     json_t *args, *edges;
@@ -202,7 +242,7 @@ static bool parse_launch(struct plan *plan, const json_t *object, struct plan_la
         !get_dim(plan, object, "scratch_bytes", &out->scratch_bytes, err) ||
         (counted && !get_dim(plan, object, "asked", &out->asked, err)) ||
         (counted && !get_dim(plan, object, "done", &out->done, err)) ||
-        !json_get_string(object, "label", &label, err))
+        !json_get_string(object, "label", &label, err) || !parse_nodes(plan, object, out, err))
         return false;
     for (const char *at = label; *at; at++)
         if ((unsigned char)*at < 0x20 || *at == 0x7f)

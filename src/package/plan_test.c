@@ -209,6 +209,71 @@ static void limits(void **state)
     must_fail(parse(f, text.data, &plan), &f->err, ERR_LIMIT, "buffers");
 }
 
+/* The plan with nodes at its last launch: as many of that name, and `more` if it is not NULL. */
+static struct strbuf with_nodes(struct fixture *f, int count, const char *name, const char *more)
+{
+    struct strbuf nodes;
+    strbuf_init(&nodes, &f->arena);
+    strbuf_puts(&nodes, "\"label\":\"pack\",");
+    if (more)
+        strbuf_printf(&nodes, "\"more_nodes\":%s,", more);
+    strbuf_puts(&nodes, "\"nodes\":[");
+    for (int i = 0; i < count; i++)
+        strbuf_printf(&nodes, "%s\"%s\"", i > 0 ? "," : "", name);
+    strbuf_puts(&nodes, "]");
+    return replace(&f->arena, plan_text, "\"label\":\"pack\"", nodes.data);
+}
+
+/* Bounded, because a package may come from anywhere. */
+static void nodes_of_launches(void **state)
+{
+    struct fixture *f = *state;
+    struct plan plan;
+    struct strbuf out, text = with_nodes(f, LAUNCH_NODES, "q\\n", "4294967295");
+    char name[LIMIT_NAME + 2];
+    must(parse(f, text.data, &plan), &f->err);
+    const struct plan_launch *launch = &plan.prepare.items[0];
+    assert_int_equal(plan.forward.items[0].node_count, 0);
+    assert_int_equal(launch->node_count, LAUNCH_NODES);
+    assert_int_equal(launch->more_nodes, UINT32_MAX);
+    assert_string_equal(launch->nodes[LAUNCH_NODES - 1], "q\n");
+    strbuf_init(&out, &f->arena);
+    plan_print(&plan, &out);
+    assert_string_equal(out.data, text.data);
+    text = with_nodes(f, 2, "q\\n", NULL);
+    must(parse(f, text.data, &plan), &f->err);
+    strbuf_init(&out, &f->arena);
+    plan_describe(&plan, &out);
+    assert_non_null(strstr(out.data, "scratch 0 nodes \"q\\n\", \"q\\n\"\n"));
+
+    static const char *const bad[][2] = {
+        {"\"nodes\":[]", "nodes"},
+        {"\"nodes\":\"a\"", "nodes"},
+        {"\"nodes\":[\"a\",7]", "node 1"},
+        {"\"nodes\":[\"\"]", "node 0"},
+        {"\"more_nodes\":1", "nodes"},
+        {"\"more_nodes\":1,\"nodes\":[\"a\"]", "more_nodes"},
+        {"\"more_nodes\":-1,\"nodes\":[\"a\"]", "more_nodes"},
+        {"\"more_nodes\":4294967296,\"nodes\":[\"a\"]", "more_nodes"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char label[64];
+        snprintf(label, sizeof label, "\"label\":\"pack\",%s", bad[i][0]);
+        text = replace(&f->arena, plan_text, "\"label\":\"pack\"", label);
+        must_fail(parse(f, text.data, &plan), &f->err, ERR_PACKAGE, bad[i][1]);
+    }
+    text = with_nodes(f, LAUNCH_NODES + 1, "q", NULL);
+    must_fail(parse(f, text.data, &plan), &f->err, ERR_LIMIT, "nodes");
+    text = with_nodes(f, LAUNCH_NODES, "q", "0");
+    must_fail(parse(f, text.data, &plan), &f->err, ERR_PACKAGE, "nodes");
+    memset(name, 'n', sizeof name);
+    name[LIMIT_NAME + 1] = '\0';
+    text = with_nodes(f, 1, name, NULL);
+    must_fail(parse(f, text.data, &plan), &f->err, ERR_PACKAGE, "node 0");
+    text = with_nodes(f, 1, name + 1, NULL);
+    must(parse(f, text.data, &plan), &f->err);
+}
+
 static void refuses_what_the_graph_is_not(void **state)
 {
     struct fixture *f = *state;
@@ -263,6 +328,7 @@ int main(void)
         TEST(built_by_hand),
         TEST(refuses),
         TEST(limits),
+        TEST(nodes_of_launches),
         TEST(refuses_what_the_graph_is_not),
         TEST(describes),
     };

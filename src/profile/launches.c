@@ -177,6 +177,9 @@ static void describe(struct tracer *tracer, uint32_t number, struct launch_profi
     const struct plan_launch *launch = launch_of(plan, number);
     const int64_t *dims = tracer->loaded.dims;
     out->label = launch->label;
+    out->nodes = launch->nodes;
+    out->node_count = launch->node_count;
+    out->more_nodes = launch->more_nodes;
     out->prepare = number < plan->prepare.count;
     out->asked = eval(plan, launch->asked, dims);
     out->done = eval(plan, launch->done, dims);

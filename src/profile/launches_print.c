@@ -12,9 +12,13 @@ static void put(json_t *object, const char *name, double value)
 
 static json_t *launch_json(const struct launch_profile *l)
 {
-    json_t *object = json_object();
+    json_t *object = json_object(), *nodes = json_array();
     double per_us = l->us > 0 ? 1e-3 / l->us : 0;
     json_object_set_new(object, "label", json_string(l->label));
+    for (uint32_t i = 0; i < l->node_count; i++)
+        json_array_append_new(nodes, json_string(l->nodes[i]));
+    json_object_set_new(object, "nodes", nodes);
+    json_object_set_new(object, "more_nodes", json_integer(l->more_nodes));
     json_object_set_new(object, "prepare", json_boolean(l->prepare));
     json_object_set_new(object, "chunks", json_integer(l->chunks));
     put(object, "us", l->us);

@@ -144,6 +144,12 @@ static void prints(void **state)
     json_t *value = json_loads(text.data, 0, NULL);
     json_t *rows = json_object_get(value, "launches");
     assert_int_equal(json_array_size(rows), p.launch_count);
+    json_t *first = json_array_get(rows, p.prepare_count);
+    json_t *nodes = json_object_get(first, "nodes");
+    assert_int_equal(json_array_size(nodes), 2);
+    assert_string_equal(json_string_value(json_array_get(nodes, 0)), "fc1");
+    assert_string_equal(json_string_value(json_array_get(nodes, 1)), "h1");
+    assert_int_equal(json_integer_value(json_object_get(first, "more_nodes")), 0);
     json_t *timeline = json_object_get(value, "timeline");
     assert_int_equal(json_array_size(json_object_get(timeline, "prepare")), p.prepare_chunk_count);
     assert_int_equal(json_array_size(json_object_get(timeline, "call")),

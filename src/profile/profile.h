@@ -88,6 +88,9 @@ void profile_print(const struct profile *profile, struct strbuf *out);
 /* One launch, of urza_prepare or of a call. */
 struct launch_profile {
     const char *label; /* its ops: "contract+add" */
+    /* The source's nodes that it comes from: some of them, and how many there are beside. */
+    const char *const *nodes;
+    uint32_t node_count, more_nodes;
     bool prepare;
     uint32_t chunks; /* number of chunks it was split into; 0: it has no iterations at this size */
     double us;    /* median of the time from the start of its first chunk to the end of its last */
@@ -123,9 +126,9 @@ struct trace_profile {
 bool profile_launches(const void *bytes, size_t size, const struct profile_options *options,
                       struct arena *arena, struct trace_profile *out, struct error *err);
 /* Canonical JSON: {"dims", "target", "threads", "calls", "call_us", "outside_us", "launches":
- * [{"label", "prepare", "chunks", "us", "share", "asked", "done", "bytes", "gflops", "gb_per_s",
- * "peak_gflops", "peak_gb_per_s", "percent", "bound", "noise"}], "timeline": {"prepare", "call":
- * [{"launch", "chunk", "thread", "begin_us", "end_us"}]}}. */
+ * [{"label", "nodes", "more_nodes", "prepare", "chunks", "us", "share", "asked", "done", "bytes",
+ * "gflops", "gb_per_s", "peak_gflops", "peak_gb_per_s", "percent", "bound", "noise"}], "timeline":
+ * {"prepare", "call": [{"launch", "chunk", "thread", "begin_us", "end_us"}]}}. */
 void launches_print(const struct trace_profile *profile, struct strbuf *out);
 /* The timeline as an SVG picture, with a row for each thread. */
 void timeline_print(const struct trace_profile *profile, struct strbuf *out);

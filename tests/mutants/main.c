@@ -29,15 +29,15 @@
 #define LEAST_SECONDS 20
 #define TRIES 4 /* sites for one mutant that changes something */
 
-enum origin { ORIGIN_NONE, ORIGIN_OWN, ORIGIN_EXAMPLES, ORIGIN_MODELS };
+enum folder { FOLDER_NONE, FOLDER_OWN, FOLDER_EXAMPLES, FOLDER_MODELS };
 
 static const struct {
-    enum origin origin;
+    enum folder folder;
     const char *name, *path;
 } subjects[] = {
-#define OWN(name) {ORIGIN_OWN, name, "tests/mutants/subjects/" name ".json"}
-#define EXAMPLE(name) {ORIGIN_EXAMPLES, name, "examples/" name ".json"}
-#define MODEL(name, file) {ORIGIN_MODELS, name "/" file, "tests/data/models/" name "/model." file}
+#define OWN(name) {FOLDER_OWN, name, "tests/mutants/subjects/" name ".json"}
+#define EXAMPLE(name) {FOLDER_EXAMPLES, name, "examples/" name ".json"}
+#define MODEL(name, file) {FOLDER_MODELS, name "/" file, "tests/data/models/" name "/model." file}
     OWN("rows"),
     OWN("attention"),
     OWN("images"),
@@ -126,7 +126,7 @@ static bool wanted(const struct arguments *arguments, size_t index)
     const char *name = arguments->subject ? arguments->subject : "own";
     if (arguments->selection && is_deep(subjects[index].name))
         return true;
-    return strcmp(name, "all") == 0 || strcmp(name, groups[subjects[index].origin]) == 0 ||
+    return strcmp(name, "all") == 0 || strcmp(name, groups[subjects[index].folder]) == 0 ||
            strcmp(name, subjects[index].name) == 0;
 }
 

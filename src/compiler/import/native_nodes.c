@@ -390,6 +390,7 @@ static bool walk(struct reader *r, uint32_t start, uint32_t *stack)
         struct pending *node = &r->nodes[stack[depth - 1]];
         node->state = NODE_OPEN;
         if (node->next == node->operand_count) {
+            r->graph->origin = origin_of_node(r->graph, node->id, ORIGIN_NONE);
             if (!expand(r, node))
                 return fail_at(r->err, "node '%s'", node->id);
             depth--;
@@ -465,5 +466,6 @@ bool native_read_nodes(const json_t *document, const struct import_options *opti
     for (uint32_t i = 0; i < r.node_count; i++)
         if (!walk(&r, i, stack))
             return false;
+    r.graph->origin = ORIGIN_NONE;
     return read_outputs(&r, outputs);
 }

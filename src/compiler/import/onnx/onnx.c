@@ -264,9 +264,15 @@ static void refuse_unknown(struct onnx *o, const char *domain, const char *op)
     onnx_note_refusal(o, op, why);
 }
 
+/* What a node is called: by its name, that of its first result, or its op. */
 static const char *node_name(const Onnx__NodeProto *node)
 {
-    return node->name && node->name[0] ? node->name : node->n_output > 0 ? node->output[0] : "";
+    if (node->name && node->name[0] != '\0' && is_utf8(node->name))
+        return node->name;
+    for (size_t i = 0; i < node->n_output; i++)
+        if (node->output[i][0] != '\0' && is_utf8(node->output[i]))
+            return node->output[i];
+    return node->op_type && is_utf8(node->op_type) ? node->op_type : "";
 }
 
 /* Keeps what the first node that fails needed of dims. */
@@ -324,8 +330,12 @@ bool onnx_nodes(struct onnx *o, struct onnx_scope *scope, Onnx__NodeProto *const
         return fail(err, ERR_LIMIT, "bodies nest more than %d deep", MAX_BODIES);
     o->depth++;
     bool ok = true;
-    for (size_t i = 0; i < count && ok; i++)
+    origin_id around = o->graph->origin;
+    for (size_t i = 0; i < count && ok; i++) {
+        o->graph->origin = origin_of_node(o->graph, node_name(nodes[i]), around);
         ok = one_node(o, scope, nodes[i], err);
+    }
+    o->graph->origin = around;
     o->depth--;
     return ok;
 }

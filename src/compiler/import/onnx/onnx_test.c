@@ -1,6 +1,7 @@
 /* Models built with the schema's own packer: names, dims, folding, refusals, external data, and
  * files that lie. What each op computes is tested in tests/onnx_test.c. */
 #include "base/file.h"
+#include "base/strbuf.h"
 #include "compiler/import/onnx/onnx_kit_priv.h"
 
 #include <math.h>
@@ -257,6 +258,44 @@ static void takes_branches(void **state)
     assert_refused(m, ERR_UNSUPPORTED, "branches of different shapes");
 }
 
+/* Those that output 0 comes from: "a b". */
+static const char *nodes_of_output(struct model *m)
+{
+    const struct graph *graph = &m->blueprint.graph;
+    struct origin_set set;
+    struct strbuf out;
+    origin_set_init(&set, graph, &m->arena);
+    strbuf_init(&out, &m->arena);
+    origin_set_add(&set, graph_node(graph, graph->outputs.items[0].value)->origin);
+    for (uint32_t i = 0; i < set.names.count; i++)
+        strbuf_printf(&out, "%s%s", i > 0 ? " " : "", set.names.items[i]);
+    return out.data;
+}
+
+/* By its name, else that of its first result; inside of another node, behind that one's. */
+static void values_know_their_nodes(void **state)
+{
+    struct model *m = *state;
+    static const uint8_t truth[] = {1};
+    add_input(m, "x", 1, (const char *const[]){"2", "3", NULL});
+    Onnx__AttributeProto *attrs[] = {branch(m, "then_branch", "Exp"),
+                                     branch(m, "else_branch", "Abs")};
+    Onnx__NodeProto *node = add_node(m, "If", "c", NULL, "y");
+    node->n_attribute = 2;
+    node->attribute = attrs;
+    add_output(m, "y");
+    add_initializer(m, "c", 9, 1, truth, sizeof truth);
+    assert_true(read_model(m));
+    assert_string_equal(nodes_of_output(m), "y/z");
+    node->name = (char *)"choice";
+    attrs[0]->g->node[0]->name = (char *)"inner";
+    assert_true(read_model(m));
+    assert_string_equal(nodes_of_output(m), "choice/inner");
+    node->name = (char *)"\xff"; /* no text: not a name */
+    assert_true(read_model(m));
+    assert_string_equal(nodes_of_output(m), "y/inner");
+}
+
 /* Graphs in attributes, one in the other. */
 static void bounds_nesting(void **state)
 {
@@ -340,6 +379,7 @@ int main(void)
         TEST(reads_external_data),
         TEST(opens_functions),
         TEST(takes_branches),
+        TEST(values_know_their_nodes),
         TEST(bounds_nesting),
         TEST(remainders_have_a_sign),
         TEST(survives_damage),

@@ -406,6 +406,17 @@ static bool one_node(struct pt2 *p, const json_t *node, struct error *err)
     return op ? tensor_call(&item, op, err) : refused_call(&item, "no such op", err);
 }
 
+/* What a node is called: older documents have only the names of results. */
+static const char *node_name(const json_t *node)
+{
+    const char *name = json_string_value(json_object_get(node, "name"));
+    const json_t *output = json_array_get(json_object_get(node, "outputs"), 0);
+    const json_t *member = json_array_get(json_object_get(output, "as_tensors"), 0);
+    if (!name)
+        name = member ? json_string_value(json_object_get(member, "name")) : name_of(output);
+    return name ? name : "";
+}
+
 bool aten_nodes(struct pt2 *p, struct error *err)
 {
     const json_t *nodes = json_object_get(p->body, "nodes"), *node;
@@ -414,8 +425,10 @@ bool aten_nodes(struct pt2 *p, struct error *err)
         return fail(err, ERR_LIMIT, "more than %d nodes", LIMIT_NODES);
     json_array_foreach(nodes, i, node)
     {
+        p->graph->origin = origin_of_node(p->graph, node_name(node), ORIGIN_NONE);
         if (!one_node(p, node, err))
             return false;
     }
+    p->graph->origin = ORIGIN_NONE;
     return true;
 }

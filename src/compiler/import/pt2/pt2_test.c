@@ -136,6 +136,40 @@ static void test_names_and_ranges(void **state)
     arena_release(&arena);
 }
 
+/* Whether a value comes from the node of that name. */
+static bool has_node(struct arena *arena, const struct graph *graph, const char *name)
+{
+    struct origin_set set;
+    origin_set_init(&set, graph, arena);
+    for (value_id v = 1; v < graph->nodes.count; v++)
+        origin_set_add(&set, graph_node(graph, v)->origin);
+    for (uint32_t i = 0; i < set.names.count; i++)
+        if (strcmp(set.names.items[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* By their names in the document, inside of calls that set a mode, too. */
+static void test_nodes(void **state)
+{
+    static const char *const rows[][2] = {{"mlp", "linear_1"},
+                                          {"mlp", "gelu"},
+                                          {"attention", "scaled_dot_product_attention"},
+                                          {"modes", "mul"},
+                                          {"pickled", "relu_"}};
+    struct arena arena;
+    (void)state;
+    arena_init(&arena);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct blueprint read = must_read(&arena, rows[i][0], &options);
+        if (!has_node(&arena, &read.graph, rows[i][1]))
+            print_error("%s: no value comes from '%s'\n", rows[i][0], rows[i][1]);
+        assert_true(has_node(&arena, &read.graph, rows[i][1]));
+        assert_false(has_node(&arena, &read.graph, "no such node"));
+    }
+    arena_release(&arena);
+}
+
 /* What the one error says of all that is refused. */
 static const char *refusal(struct arena *arena, const char *name)
 {
@@ -278,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_models),   cmocka_unit_test(test_names_and_ranges),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_sizes),    cmocka_unit_test(test_foreign_pickle),
+        cmocka_unit_test(test_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
