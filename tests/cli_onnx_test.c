@@ -99,6 +99,20 @@ static void test_ops(void **state)
     json_decref(list);
 }
 
+/* What is read as something else than it says is said, by both who read it. */
+static void test_warnings(void **state)
+{
+    struct fixture *f = *state;
+    static const char said[] = "urza: warning: ZipMap 'y': there are no maps: output 'y' is the";
+    put_model(f, "ml_zip_map");
+    struct outcome done = expect(f, ERR_NONE, "compile model.onnx -o a.urza --unsigned");
+    assert_non_null(strstr(done.err, said));
+    done = expect(f, ERR_NONE, "import model.onnx -o net.json");
+    assert_non_null(strstr(done.err, said));
+    done = expect(f, ERR_NONE, "compile net.json -o b.urza --unsigned");
+    assert_null(strstr(done.err, "warning"));
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
@@ -107,6 +121,7 @@ int main(void)
         CLI_TEST(test_known_inputs, build),
         CLI_TEST(test_export, build),
         CLI_TEST(test_ops, build),
+        CLI_TEST(test_warnings, build),
     };
     return cmocka_run_group_tests_name("cli-onnx", tests, NULL, NULL);
 }

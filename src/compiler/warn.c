@@ -1,5 +1,5 @@
 /* What a blueprint says that its author may not have meant. Read off the graph as it was read,
- * before passes take out what is not needed. */
+ * before passes take out what is not needed; what reading itself has to say comes first. */
 #include "base/strbuf.h"
 #include "compiler/compile_priv.h"
 
@@ -42,6 +42,7 @@ void job_warn(struct job *job, const struct graph *graph)
     /* In training, ops leave params alone that they read otherwise. */
     uint32_t params = job->options->training ? 0 : graph->params.count;
     strbuf_init(&text, job->arena);
+    strbuf_add(&text, job->read_warnings, job->read_warnings_bytes);
     for (uint32_t i = 0; i < graph->inputs.count + params; i++) {
         bool input = i < graph->inputs.count;
         value_id value =

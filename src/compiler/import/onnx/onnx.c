@@ -423,6 +423,7 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
     struct blueprint *read = ARENA_NEW(arena, struct blueprint);
     struct onnx o = {.graph = &read->graph, .arena = arena, .options = options, .out = read};
     graph_init(&read->graph, arena);
+    strbuf_init(&o.warnings, arena);
     o.model = (const Onnx__ModelProto *)onnx_unpack(&onnx__model_proto__descriptor, bytes, size,
                                                     arena, err);
     if (!o.model || !check_model(o.model, err))
@@ -434,6 +435,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
     if (!read_model(&o, err) || !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
+    live.warnings = o.warnings.data;
+    live.warnings_bytes = o.warnings.size_bytes;
     import_graph_json(&live, arena);
     *out = live;
     return true;

@@ -12,6 +12,7 @@
 #ifndef URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
 #define URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
 
+#include "base/strbuf.h"
 #include "compiler/import/import_priv.h"
 #include "compiler/ops/ops.h"
 
@@ -76,6 +77,7 @@ struct onnx {
     struct blueprint *out;
     VEC(struct onnx_value) values;
     VEC(struct onnx_refusal) refusals;
+    struct strbuf warnings;                       /* see struct blueprint */
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
     uint32_t depth;                               /* of bodies inside bodies */
@@ -181,6 +183,8 @@ enum dtype onnx_type(const struct onnx_call *c, value_id x);
 bool onnx_return(struct onnx_call *c, value_id out); /* the first result; false when VALUE_NONE */
 /* Refuses the node: fails the builder with ERR_UNSUPPORTED. */
 value_id onnx_refuse(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
+/* Says that the node is read as something else than it says. */
+void onnx_warn(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
 /* The first result of one of our composites. attrs ends with a row without a name. */
 value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, uint32_t count,
                      const struct op_value *attrs);
