@@ -307,3 +307,66 @@ value_id ml_transform(struct onnx_call *c, value_id scores, enum ml_transform tr
     }
     return VALUE_NONE;
 }
+
+bool ml_labels(struct onnx_call *c, const char *ints, const char *strings, struct ml_labels *out)
+{
+    struct ml_ints numbers = ml_ints(c, ints);
+    struct ml_texts texts = ml_texts(c, strings);
+    if (onnx_failed(c))
+        return false;
+    if ((numbers.count > 0) == (texts.count > 0))
+        return b_fail(c->b, ERR_BLUEPRINT, "one of the attributes '%s' and '%s' must be given",
+                      ints, strings);
+    *out = (struct ml_labels){numbers.count + texts.count, numbers.count > 0 ? numbers.at : NULL,
+                              strings};
+    return true;
+}
+
+value_id ml_argmax(struct onnx_call *c, value_id scores)
+{
+    struct attrs attrs = {.axis = (int32_t)onnx_rank(c, scores) - 1};
+    return graph_add(c->b->graph, PRIM_ARGMAX, &scores, 1, &attrs, c->b->err);
+}
+
+bool ml_classified(struct onnx_call *c, const struct ml_labels *labels, value_id index,
+                   value_id scores)
+{
+    struct builder *b = c->b;
+    int64_t count = labels->count;
+    bool counted = labels->ints != NULL;
+    char why[240];
+    for (uint32_t i = 0; i < labels->count && counted; i++)
+        counted = labels->ints[i] == i;
+    c->out_count = 2;
+    c->out[1] = b_cast(b, scores, DTYPE_F32);
+    if (counted) {
+        c->out[0] = index;
+    } else if (labels->ints) {
+        c->out[0] = b_take(b, ml_table(c, "labels", DTYPE_I64, &count, 1, labels->ints), index, 0);
+    } else {
+        snprintf(why, sizeof why,
+                 "the labels of %.60s are strings ('%s'), and there are no tensors of strings; its "
+                 "scores can be had from a model without this output",
+                 c->op->name, labels->strings);
+        c->out_why[0] = arena_strdup(c->o->arena, why);
+    }
+    return !onnx_failed(c);
+}
+
+bool ml_classified_by_one(struct onnx_call *c, const struct ml_labels *labels, value_id score,
+                          double border, bool negated, enum ml_transform transform)
+{
+    struct builder *b = c->b;
+    if (onnx_failed(c))
+        return false;
+    if (transform != ML_NONE && transform != ML_LOGISTIC)
+        return onnx_refuse(c, "post_transform %s of two classes by one score",
+                           onnx_text(c, "post_transform", ""));
+    value_id above = b_binary(b, PRIM_LT, b_const_like(b, score, border), score);
+    value_id index = b_squeeze(b, b_cast(b, above, DTYPE_I64), 1);
+    value_id other = negated || transform == ML_LOGISTIC
+                         ? b_neg(b, score)
+                         : b_sub(b, b_const_like(b, score, 1), score);
+    value_id both = b_concat(b, (value_id[]){other, score}, 2, 1);
+    return ml_classified(c, labels, index, ml_transform(c, both, transform));
+}

@@ -60,4 +60,22 @@ enum ml_transform { ML_NONE, ML_SOFTMAX, ML_LOGISTIC, ML_SOFTMAX_ZERO, ML_PROBIT
 enum ml_transform ml_transform_of(struct onnx_call *c); /* the text attribute post_transform */
 value_id ml_transform(struct onnx_call *c, value_id scores, enum ml_transform transform);
 
+/* What a classifier calls its classes. */
+struct ml_labels {
+    uint32_t count;
+    const int64_t *ints; /* NULL: they are strings */
+    const char *strings; /* the attribute that has the strings */
+};
+bool ml_labels(struct onnx_call *c, const char *ints, const char *strings, struct ml_labels *out);
+/* Both results of a classifier: labels by index, i64 [N], which must be < count; scores as f32.
+ * Labels that are strings are no result: whoever needs them is told so. */
+bool ml_classified(struct onnx_call *c, const struct ml_labels *labels, value_id index,
+                   value_id scores);
+value_id ml_argmax(struct onnx_call *c, value_id scores); /* of each row; the first of equals */
+/* Two classes by one score s, [N, 1]: the second one where s is above the border. The classes score
+ * 1 - s and s, or -s and s where negated says so, and LOGISTIC makes its values of -s and s. Other
+ * transforms are refused: implementations differ on what they are of two classes by one score. */
+bool ml_classified_by_one(struct onnx_call *c, const struct ml_labels *labels, value_id score,
+                          double border, bool negated, enum ml_transform transform);
+
 #endif

@@ -109,6 +109,105 @@ static void categories(void **state)
     CHECK_BAD(bad);
 }
 
+#define TWO "coefficients ff 1 0.5 0.25 2; intercepts ff 0.1 0.2; targets i 2; post_transform s "
+#define THREE                                                                                     \
+    "coefficients ff 1 0.5 0.25 2 -1 0.5; intercepts ff 0.1 0.2 0.3; classlabels_ints ii 4 2 9; " \
+    "post_transform s "
+#define ROWS "f32 2x2 0.1 0.2 0.3 0.1"
+
+/* The scores 0, 0 and 0.5: one row of coefficients for each. */
+#define ZEROS "coefficients ff 0 0 0.5; classlabels_ints ii 0 1 2; post_transform s "
+
+static void linear(void **state)
+{
+    static const struct ml_case cases[] = {
+        {"LinearRegressor", 1, TWO "NONE", ROWS, "f32 2x2 0.3 0.625 0.45 0.475", NULL},
+        {"LinearRegressor", 1, "coefficients ff 1 2", "i64 1x2 3 4", "f32 1x1 11", NULL},
+        {"LinearRegressor", 1, TWO "LOGISTIC", ROWS,
+         "f32 2x2 0.574442506 0.651354849 0.610639215 0.616566479", NULL},
+        {"LinearRegressor", 1, TWO "PROBIT", ROWS,
+         "f32 2x2 -0.524445652 0.318650733 -0.125662083 -0.0627068702", NULL},
+        {"LinearClassifier", 1, THREE "NONE", ROWS, "i64 2 2 2",
+         "f32 2x3 0.3 0.625 0.3 0.45 0.475 0.05"},
+        {"LinearClassifier", 1, THREE "LOGISTIC", ROWS, "i64 2 2 2",
+         "f32 2x3 0.574442506 0.651354849 0.574442506 0.610639215 0.616566479 0.512497425"},
+        {"LinearClassifier", 1, THREE "SOFTMAX", ROWS, "i64 2 2 2",
+         "f32 2x3 0.295505613 0.408988804 0.295505613 0.3709701 0.380361259 0.2486687"},
+        {"LinearClassifier", 1, THREE "SOFTMAX_ZERO", ROWS, "i64 2 2 2",
+         "f32 2x3 0.295505613 0.408988804 0.295505613 0.3709701 0.380361259 0.2486687"},
+        {"LinearClassifier", 1, ZEROS "SOFTMAX_ZERO", "f32 1 1", "i64 1 2", "f32 1x3 0 0 1"},
+        {"LinearClassifier", 1, ZEROS "SOFTMAX_ZERO", "f32 1 0", "i64 1 0", "f32 1x3 0.5 0.5 0.5"},
+        {"LinearClassifier", 1, THREE "PROBIT", ROWS, "i64 2 2 2",
+         "f32 2x3 -0.524445652 0.318650733 -0.524445652 -0.125662083 -0.0627068702 -1.64466987"},
+        {"LinearClassifier", 1, "coefficients ff 1; intercepts ff 0; classlabels_ints ii 4 2",
+         "f64 2x1 0.3 -0.05", "i64 2 2 4", "f32 2x2 0.7 0.3 1.05 -0.05"},
+        {"LinearClassifier", 1,
+         "coefficients ff 1 0.5; intercepts ff 0.1; classlabels_ints ii 4 2; "
+         "post_transform s LOGISTIC",
+         "f32 2x2 0.1 0.2 0.3 -0.9", "i64 2 2 4",
+         "f32 2x2 0.425557494 0.574442506 0.512497365 0.487502635"},
+    };
+    static const struct ml_bad bad[] = {
+        {"LinearRegressor", 1, "coefficients ff 1 2 3; targets i 2", "f32 1x2 1 2", ERR_BLUEPRINT,
+         "do not divide into 2 rows"},
+        {"LinearRegressor", 1, "coefficients ff 1 2; intercepts ff 1 2", "f32 1x2 1 2",
+         ERR_BLUEPRINT, "'intercepts' has 2 elements, expected 1"},
+        {"LinearRegressor", 1, "coefficients ff 1 2 3", "f32 1x2 1 2", ERR_SHAPE,
+         "rows of 2 features, the attributes speak of 3"},
+        {"LinearRegressor", 1, "coefficients ff 1 2; targets i 0", "f32 1x2 1 2", ERR_BLUEPRINT,
+         "'targets' is 0"},
+        {"LinearRegressor", 1, "coefficients ff 1 2", "f32 1x1x2 1 2", ERR_SHAPE, "rank 3"},
+        {"LinearClassifier", 1, "coefficients ff 1 2", "f32 1x2 1 2", ERR_BLUEPRINT,
+         "one of the attributes 'classlabels_ints' and 'classlabels_strings'"},
+        {"LinearClassifier", 1, "coefficients ff 1 2; classlabels_ints ii 1 2 3", "f32 1x2 1 2",
+         ERR_BLUEPRINT, "coefficients for 1 scores, and labels of 3 classes"},
+        {"LinearClassifier", 1,
+         "coefficients ff 1 2; classlabels_ints ii 1 2; post_transform s SOFTMAX", "f32 1x2 1 2",
+         ERR_UNSUPPORTED, "SOFTMAX of two classes by one score"},
+        {"LinearClassifier", 1, "coefficients ff 1 2 3 4; classlabels_strings ss a b",
+         "f32 1x2 1 2", ERR_UNSUPPORTED,
+         "output: 'y': the labels of ai.onnx.ml.LinearClassifier are strings"},
+    };
+    CHECK(cases);
+    CHECK_BAD(bad);
+}
+
+/* Labels that are strings are refused where they are an output, and nowhere else. */
+static void scores_without_labels(void **state)
+{
+    struct model *m = *state;
+    static const char attrs[] = "coefficients ff 1 2 3 4; classlabels_strings ss a b";
+    Onnx__NodeProto *node = begin_case(m, "LinearClassifier", 1, attrs);
+    node->n_output = 2;
+    add_output(m, "z");
+    assert_tensor("scores", run_text(m, "f32 1x2 1 1"), "f32 1x2 3 7");
+
+    /* What a node makes of labels is refused with them, by the name of the output. */
+    node = begin_case(m, "LinearClassifier", 1, attrs);
+    node->n_output = 2;
+    add_node(m, "Identity", "y", NULL, "copy");
+    add_input(m, "x", 1, (const char *const[]){"1", "2", NULL});
+    add_output(m, "copy");
+    add_output(m, "z");
+    assert_refused(m, ERR_UNSUPPORTED, "output: 'copy': the labels of ");
+}
+
+static void number_of_features_must_be_known(void **state)
+{
+    struct model *m = *state;
+    begin_case(m, "LinearRegressor", 1, "coefficients ff 1 2");
+    add_input(m, "x", 1, (const char *const[]){"N", "F", NULL});
+    add_output(m, "y");
+    assert_refused(m, ERR_UNSUPPORTED, "the number of features is F, which is not known");
+
+    /* The number of rows need not be. */
+    begin_case(m, "LinearRegressor", 1, "coefficients ff 1 2");
+    add_input(m, "x", 1, (const char *const[]){"N", "2", NULL});
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "N,1");
+}
+
 static void what_is_read_otherwise_is_said(void **state)
 {
     struct model *m = *state;
@@ -134,6 +233,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(features, begin, end),
         cmocka_unit_test_setup_teardown(categories, begin, end),
+        cmocka_unit_test_setup_teardown(linear, begin, end),
+        cmocka_unit_test_setup_teardown(scores_without_labels, begin, end),
+        cmocka_unit_test_setup_teardown(number_of_features_must_be_known, begin, end),
         cmocka_unit_test_setup_teardown(what_is_read_otherwise_is_said, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,6 +54,7 @@ struct onnx_value {
     const struct onnx_list *list;
     uint8_t small; /* the type that the value's elements stand for; 0: their own */
     bool refused;
+    const char *why; /* of a value that is only refused where an output of the model needs it */
 };
 
 /* The names that nodes of one graph or function body see. */
@@ -100,9 +101,10 @@ struct onnx_call {
     uint32_t in_count;
     value_id out[OP_MAX_OUTPUTS];
     const struct onnx_list *out_lists[OP_MAX_OUTPUTS];
-    uint8_t out_small[OP_MAX_OUTPUTS]; /* of ops with the letter S: before it is translated, the
-                                          type of the first operand */
-    uint32_t out_count;                /* how many the node names */
+    uint8_t out_small[OP_MAX_OUTPUTS];   /* of ops with the letter S: before it is translated, the
+                                            type of the first operand */
+    const char *out_why[OP_MAX_OUTPUTS]; /* why a result is not there, though the node is read */
+    uint32_t out_count;                  /* how many the node names */
 };
 
 /* A row of onnx_ops.def. */
