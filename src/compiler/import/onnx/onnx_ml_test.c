@@ -172,6 +172,73 @@ static void linear(void **state)
     CHECK_BAD(bad);
 }
 
+#define KERNEL(kind) "; kernel_params ff 0.5 0.25 3; kernel_type s " kind
+#define SVR                                                                        \
+    "support_vectors ff 1 0 0 1 -1 0.5; coefficients ff 0.5 -1 0.75; rho ff 0.1; " \
+    "n_supports i 3"
+#define SVC                                                                                    \
+    "support_vectors ff 1 0 0 1 -1 0.5 0.5 0.5; coefficients ff 0.5 -1 0.75 0.3 0.2 0.6 -0.4 " \
+    "0.8; rho ff 0.1 -0.2 0.05; vectors_per_class ii 1 2 1; classlabels_ints ii 3 5 7"
+#define PLATT "; prob_a ff -1 -2 -0.5; prob_b ff 0.1 0 -0.1"
+#define SVC2                                                           \
+    "support_vectors ff 1 0 0 1; coefficients ff 0.5 -1; rho ff 0.1; " \
+    "vectors_per_class ii 1 1; classlabels_ints ii 3 5"
+#define POINTS "f32 3x2 0.1 0.2 0.3 -0.9 2 1"
+
+static void support_vectors(void **state)
+{
+    static const struct ml_case cases[] = {
+        {"SVMRegressor", 1, SVR, POINTS, "f32 3x1 -0.05 0.5875 -1.025", NULL},
+        {"SVMRegressor", 1, SVR KERNEL("POLY"), "f32 2x2 0.1 0.2 0.3 -0.9",
+         "f32 2x1 0.0823437572 0.138535157", NULL},
+        {"SVMRegressor", 1, SVR KERNEL("RBF"), "f32 2x2 0.1 0.2 0.3 -0.9",
+         "f32 2x1 0.0958918706 0.324698955", NULL},
+        {"SVMRegressor", 1, SVR KERNEL("SIGMOID"), "f32 2x2 0.1 0.2 0.3 -0.9",
+         "f32 2x1 0.0929697603 0.39408502", NULL},
+        {"SVMRegressor", 1, SVR "; one_class i 1", POINTS, "f32 3x1 -1 1 -1", NULL},
+        {"SVMRegressor", 1, "coefficients ff 0.5 -1; rho ff 0.1", POINTS, "f32 3x1 -0.05 1.15 0.1",
+         NULL},
+        {"SVMClassifier", 1, SVC, POINTS, "i64 3 5 7 5",
+         "f32 3x3 -0.05 -0.135 0.29 0.5875 -0.23 -0.43 -1.025 0.65 2.45"},
+        {"SVMClassifier", 1, SVC PLATT, POINTS, "i64 3 5 7 5",
+         "f32 3x3 0.290251493 0.379351109 0.330397397 0.318766147 0.276430696 0.404803276 "
+         "0.232974365 0.645954847 0.121070743"},
+        {"SVMClassifier", 1, SVC PLATT KERNEL("RBF"), POINTS, "i64 3 3 3 3",
+         "f32 3x3 0.373454928 0.392436683 0.234108448 0.364406228 0.335295796 0.300297886 "
+         "0.332887322 0.356520176 0.310592413"},
+        {"SVMClassifier", 1, SVC2, POINTS, "i64 3 5 3 3", "f32 3x2 0.05 -0.05 -1.15 1.15 -0.1 0.1"},
+        {"SVMClassifier", 1,
+         "coefficients ff 1 0.5 0.25 2 -1 0.5; rho ff 0.1; classlabels_ints ii 3 5 7", POINTS,
+         "i64 3 5 3 3", "f32 3x3 0.3 0.525 0.1 -0.05 -1.625 -0.65 2.6 2.6 -1.4"},
+    };
+    static const struct ml_bad bad[] = {
+        {"SVMRegressor", 1, "coefficients ff 1; rho ff 0; n_supports i 2; support_vectors ff 1 2",
+         "f32 1x1 1", ERR_BLUEPRINT, "'coefficients' has 1 elements, and 'n_supports' 2"},
+        {"SVMRegressor", 1, "coefficients ff 1; rho ff 0; n_supports i 2; support_vectors ff 1 2 3",
+         "f32 1x1 1", ERR_BLUEPRINT, "'support_vectors' has 3 elements"},
+        {"SVMRegressor", 1, "coefficients ff 1; n_supports i 0", "f32 1x1 1", ERR_BLUEPRINT,
+         "'rho' has no elements"},
+        {"SVMRegressor", 1, SVR "; kernel_params ff 1 2", POINTS, ERR_BLUEPRINT,
+         "'kernel_params' has 2 elements"},
+        {"SVMRegressor", 1, SVR "; kernel_type s CUBIC", POINTS, ERR_BLUEPRINT,
+         "'kernel_type' is 'CUBIC', expected one of LINEAR, POLY, RBF, SIGMOID"},
+        {"SVMClassifier", 1, SVC2 "; prob_a ff 1", POINTS, ERR_BLUEPRINT,
+         "'prob_b' has 0 elements, and 'prob_a' 1"},
+        {"SVMClassifier", 1, SVC2 "; prob_a ff 1 2; prob_b ff 1 2", POINTS, ERR_BLUEPRINT,
+         "'prob_a' has 2 elements, and 'pairs of classes' 1"},
+        {"SVMClassifier", 1,
+         "support_vectors ff 1 2; coefficients ff 1 2 3; rho ff 0; vectors_per_class ii 1 1; "
+         "classlabels_ints ii 0 1",
+         "f32 1x1 1", ERR_BLUEPRINT, "'coefficients' has 3 elements, expected 1 rows of 2"},
+        {"SVMClassifier", 1,
+         "support_vectors ff 1 2; coefficients ff 1 2; rho ff 0; vectors_per_class ii -1 1; "
+         "classlabels_ints ii 0 1",
+         "f32 1x1 1", ERR_BLUEPRINT, "'vectors_per_class': element 0 is -1"},
+    };
+    CHECK(cases);
+    CHECK_BAD(bad);
+}
+
 /* Labels that are strings are refused where they are an output, and nowhere else. */
 static void scores_without_labels(void **state)
 {
@@ -234,6 +301,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(features, begin, end),
         cmocka_unit_test_setup_teardown(categories, begin, end),
         cmocka_unit_test_setup_teardown(linear, begin, end),
+        cmocka_unit_test_setup_teardown(support_vectors, begin, end),
         cmocka_unit_test_setup_teardown(scores_without_labels, begin, end),
         cmocka_unit_test_setup_teardown(number_of_features_must_be_known, begin, end),
         cmocka_unit_test_setup_teardown(what_is_read_otherwise_is_said, begin, end),
