@@ -1,4 +1,5 @@
 /* Models of ONNX through the program: compiled, run, written as blueprints, and exported. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,6 +100,33 @@ static void test_ops(void **state)
     json_decref(list);
 }
 
+/* What is read as something else than it says is said, by both who read it. */
+static void test_warnings(void **state)
+{
+    struct fixture *f = *state;
+    static const char said[] = "urza: warning: ZipMap 'y': there are no maps: output 'y' is the";
+    put_model(f, "ml_zip_map");
+    struct outcome done = expect(f, ERR_NONE, "compile model.onnx -o a.urza --unsigned");
+    assert_non_null(strstr(done.err, said));
+    done = expect(f, ERR_NONE, "import model.onnx -o net.json");
+    assert_non_null(strstr(done.err, said));
+    done = expect(f, ERR_NONE, "compile net.json -o b.urza --unsigned");
+    assert_null(strstr(done.err, "warning"));
+}
+
+/* Compiled trees: with verification, and labels of four rows. */
+static void test_trees(void **state)
+{
+    struct fixture *f = *state;
+    static const float x[] = {0, 1, 0.5F, 2, 1, 0, (float)NAN, 3};
+    static const int64_t labels[] = {7, 5, 9, 7};
+    put_model(f, "ml_tree_classifier");
+    put_npy(f, "x.npy", "<f4", 2, (int64_t[]){4, 2}, x);
+    expect(f, ERR_NONE, "compile model.onnx -o a.urza --unsigned");
+    const char *y = run_package(f, "run a.urza --allow-unsigned --in x=x.npy --out o", "o/y.npy");
+    assert_memory_equal(y + 128, labels, sizeof labels);
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
@@ -107,6 +135,8 @@ int main(void)
         CLI_TEST(test_known_inputs, build),
         CLI_TEST(test_export, build),
         CLI_TEST(test_ops, build),
+        CLI_TEST(test_warnings, build),
+        CLI_TEST(test_trees, build),
     };
     return cmocka_run_group_tests_name("cli-onnx", tests, NULL, NULL);
 }

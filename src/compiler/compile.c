@@ -248,6 +248,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     for (uint32_t i = 0; i < count; i++)
         if (!blueprint_param_data(blueprint, i, options->folder, arena, &params[i], err))
             return false;
+    job->read_warnings = blueprint->warnings;
+    job->read_warnings_bytes = blueprint->warnings_bytes;
     job->contents.blueprint_json = blueprint->json;
     job->contents.blueprint_bytes = blueprint->json_bytes;
     job_lap(job, STAGE_READ);

@@ -146,8 +146,8 @@ struct compile_result {
                                       files */
     double stages_ms[STAGE_COUNT]; /* summed over targets */
     double total_ms;
-    const char *warnings; /* about unused inputs and params and constant outputs: texts, each ended
-                             by a zero byte */
+    const char *warnings; /* those of reading (struct blueprint), and about unused inputs and params
+                             and constant outputs: texts, each ended by a zero byte */
     size_t warnings_bytes;
     const char *dump;               /* text of the requested level, else NULL */
     const struct cache_value *held; /* the cache's value that owns package and warnings; NULL: the

@@ -25,6 +25,8 @@ struct job {
     struct strbuf dump;          /* of one level; DUMP_ALL: of all levels, joined at the end … */
     VEC(struct dump_part) parts; /* … from these */
     struct package_contents contents;
+    const char *read_warnings; /* of the blueprint, as result's */
+    size_t read_warnings_bytes;
     struct compile_result result;
 };
 
@@ -62,7 +64,7 @@ void job_dump_modules(struct job *job, const char *level, const struct unit *uni
                       const struct strbuf *all, const char *begin);
 void job_dump_end(struct job *job); /* joins the parts in job->dump */
 
-/* warn.c: fills job->result's warnings. */
+/* warn.c: fills job->result's warnings, those of reading first. */
 void job_warn(struct job *job, const struct graph *graph);
 
 /* kept.c: whether values of parameters come from files. */

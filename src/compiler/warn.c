@@ -1,5 +1,5 @@
-/* Warnings about things in a blueprint that its author may not have meant. They are found in the
- * graph as it was read, before passes remove what is not needed. */
+/* Warnings about things in a blueprint that its author may not have meant: those of reading, and
+ * those that are found in the graph as it was read, before passes remove what is not needed. */
 #include "base/strbuf.h"
 #include "compiler/compile_priv.h"
 
@@ -42,6 +42,7 @@ void job_warn(struct job *job, const struct graph *graph)
     /* In training, ops do not read some params that they read otherwise. */
     uint32_t params = job->options->training ? 0 : graph->params.count;
     strbuf_init(&text, job->arena);
+    strbuf_add(&text, job->read_warnings, job->read_warnings_bytes);
     for (uint32_t i = 0; i < graph->inputs.count + params; i++) {
         bool input = i < graph->inputs.count;
         value_id value =

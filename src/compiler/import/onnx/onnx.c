@@ -185,6 +185,8 @@ static bool take_operands(struct onnx_call *c, bool *out_refused)
         if (!onnx_find(c->o, c->scope, name, &value))
             return b_fail(c->b, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
         *out_refused |= value.refused;
+        for (uint32_t j = 0; j < OP_MAX_OUTPUTS && value.why; j++)
+            c->out_why[j] = value.why;
         c->in[i] = value.value;
         c->lists[i] = value.list;
         c->small[i] = value.small;
@@ -210,6 +212,7 @@ static bool name_results(struct onnx_call *c, struct error *err)
         struct onnx_value *named = &c->o->values.items[c->o->values.count - 1];
         named->list = i < c->out_count ? c->out_lists[i] : NULL;
         named->small = i < c->out_count ? c->out_small[i] : 0;
+        named->why = named->refused && i < OP_MAX_OUTPUTS ? c->out_why[i] : NULL;
         named->refused = named->refused && !named->list;
     }
     return true;
@@ -252,7 +255,7 @@ static bool translate(struct onnx_call *c, bool *out_refused)
         return false;
     for (uint32_t i = 0; i < c->node->n_output && ok; i++)
         if (onnx_wanted(c, i) &&
-            (i >= c->out_count || (c->out[i] == VALUE_NONE && !c->out_lists[i])))
+            (i >= c->out_count || (c->out[i] == VALUE_NONE && !c->out_lists[i] && !c->out_why[i])))
             return onnx_refuse(c, "output %u", i);
     return ok || onnx_refuse(c, "the translation failed");
 }
@@ -391,6 +394,13 @@ static bool report(struct onnx *o, struct error *err)
     return fail(err, ERR_UNSUPPORTED, "%s", text.data);
 }
 
+static void refuse_output(struct onnx *o, const char *name, const char *why)
+{
+    char text[400];
+    snprintf(text, sizeof text, "'%.80s': %s", name, why);
+    onnx_note_refusal(o, "output", text);
+}
+
 static bool read_outputs(struct onnx *o, const struct onnx_scope *scope,
                          const Onnx__GraphProto *graph, struct error *err)
 {
@@ -403,6 +413,8 @@ static bool read_outputs(struct onnx *o, const struct onnx_scope *scope,
             return fail(err, ERR_BLUEPRINT, "output '%.100s' is not the name of a value", name);
         if (value.list)
             onnx_note_refusal(o, "output", "a sequence");
+        if (value.why)
+            refuse_output(o, name, value.why);
         if (o->refusals.count == 0 && !graph_output(o->graph, name, value.value, err))
             return fail_at(err, "output '%.100s'", name);
     }
@@ -465,6 +477,7 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
                           .options = &d.options,
                           .out = read};
         graph_init(&read->graph, arena);
+        strbuf_init(&o.warnings, arena);
         if (name && strlen(name) <= LIMIT_NAME && is_utf8(name))
             read->graph.name = name;
         *err = (struct error){.code = ERR_NONE};
@@ -474,6 +487,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
+    live.warnings = o.warnings.data;
+    live.warnings_bytes = o.warnings.size_bytes;
     import_graph_json(&live, arena);
     *out = live;
     return true;

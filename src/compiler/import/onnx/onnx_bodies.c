@@ -51,6 +51,7 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
         if (!onnx_name(c->o, scope, function->input[i], value.value, err))
             return false;
         onnx_name_small(c->o, value.small);
+        c->o->values.items[c->o->values.count - 1].why = value.why;
     }
     if (!onnx_nodes(c->o, scope, function->node, function->n_node, err))
         return fail_at(err, "function '%.80s'", function->name);
@@ -63,6 +64,7 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
                         function->name, function->output[i]);
         c->out_lists[i] = value.list;
         c->out_small[i] = value.small;
+        c->out_why[i] = value.why;
         c->out[i] = value.value;
     }
     *out_refused = c->o->refusals.count > before;
@@ -94,6 +96,8 @@ bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id
             return onnx_refuse(c, "a body whose result is a sequence");
         if (value.small)
             return onnx_refuse(c, "a body whose result is %s", onnx_small_name(value.small));
+        if (value.why)
+            return onnx_refuse(c, "%s", value.why);
         *out_refused |= value.refused;
         out[i] = value.value;
     }

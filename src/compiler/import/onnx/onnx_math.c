@@ -1,5 +1,6 @@
 /* Element by element: arithmetic, comparison, logic, elementary functions, casts. */
 #include <math.h>
+#include <onnx.pb-c.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
@@ -197,8 +198,10 @@ bool onnx_cast(struct onnx_call *c)
 {
     enum dtype dtype = DTYPE_NONE;
     uint8_t small;
-    return onnx_dtype((int32_t)onnx_int(c, "to", 0), &dtype, &small, c->b->err) &&
-           convert(c, dtype, small);
+    int32_t to = (int32_t)onnx_int(c, "to", 0);
+    if (to == ONNX__TENSOR_PROTO__DATA_TYPE__STRING)
+        return onnx_refuse(c, "to strings, and there are no tensors of strings");
+    return onnx_dtype(to, &dtype, &small, c->b->err) && convert(c, dtype, small);
 }
 
 bool onnx_cast_like(struct onnx_call *c)

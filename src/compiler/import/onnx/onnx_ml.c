@@ -1,5 +1,7 @@
-/* Of the domain ai.onnx.ml: features chosen and compared with a threshold. */
+/* Of the domain ai.onnx.ml: features chosen, named, and compared with a
+ * threshold. */
 #include <math.h>
+#include <onnx.pb-c.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
@@ -14,6 +16,18 @@ bool onnx_array_feature_extractor(struct onnx_call *c)
     value_id index = b_reshape(b, b_cast(b, c->in[1], DTYPE_I64), &count, 1);
     value_id chosen = b_take(b, c->in[0], index, -1);
     return onnx_return(c, onnx_rank(c, chosen) == 1 ? b_unsqueeze(b, chosen, 0) : chosen);
+}
+
+/* A map for each row says nothing more than the row and the names of its columns. */
+bool onnx_ml_zip_map(struct onnx_call *c)
+{
+    if (onnx_rank(c, c->in[0]) < 1 || onnx_rank(c, c->in[0]) > 2)
+        return b_fail(c->b, ERR_SHAPE, "rank %u, expected 1 or 2", onnx_rank(c, c->in[0]));
+    onnx_warn(c,
+              "there are no maps: output '%.100s' is the tensor of all scores, a column for each "
+              "of the labels in their order",
+              c->node->output[0]);
+    return onnx_return(c, c->in[0]);
 }
 
 bool onnx_binarizer(struct onnx_call *c)

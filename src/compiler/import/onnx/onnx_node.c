@@ -123,6 +123,21 @@ value_id onnx_refuse(struct onnx_call *c, const char *fmt, ...)
     return VALUE_NONE;
 }
 
+void onnx_warn(struct onnx_call *c, const char *fmt, ...)
+{
+    struct strbuf *out = &c->o->warnings;
+    char text[400];
+    va_list args;
+    const Onnx__NodeProto *node = c->node;
+    bool named = node->name && node->name[0];
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    strbuf_printf(out, "%.40s '%.80s': %s", node->op_type, named ? node->name : node->output[0],
+                  text);
+    strbuf_add(out, "", 1);
+}
+
 value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, uint32_t count,
                      const struct op_value *attrs)
 {

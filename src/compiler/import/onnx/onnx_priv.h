@@ -12,6 +12,7 @@
 #ifndef URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
 #define URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
 
+#include "base/strbuf.h"
 #include "compiler/import/import_priv.h"
 #include "compiler/ops/ops.h"
 
@@ -53,6 +54,7 @@ struct onnx_value {
     const struct onnx_list *list;
     uint8_t small; /* the type that the value's elements stand for; 0: their own */
     bool refused;
+    const char *why; /* of a value that is only refused where an output of the model needs it */
 };
 
 /* The names that nodes of one graph or function body see. */
@@ -76,6 +78,7 @@ struct onnx {
     struct blueprint *out;
     VEC(struct onnx_value) values;
     VEC(struct onnx_refusal) refusals;
+    struct strbuf warnings;                       /* see struct blueprint */
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
     uint32_t depth;                               /* of bodies inside bodies */
@@ -101,9 +104,10 @@ struct onnx_call {
     uint32_t in_count;
     value_id out[OP_MAX_OUTPUTS];
     const struct onnx_list *out_lists[OP_MAX_OUTPUTS];
-    uint8_t out_small[OP_MAX_OUTPUTS]; /* of ops with the letter S: before it is translated, the
-                                          type of the first operand */
-    uint32_t out_count;                /* how many the node names */
+    uint8_t out_small[OP_MAX_OUTPUTS];   /* of ops with the letter S: before it is translated, the
+                                            type of the first operand */
+    const char *out_why[OP_MAX_OUTPUTS]; /* why a result is not there, though the node is read */
+    uint32_t out_count;                  /* how many the node names */
 };
 
 /* A row of onnx_ops.def. */
@@ -184,6 +188,8 @@ enum dtype onnx_type(const struct onnx_call *c, value_id x);
 bool onnx_return(struct onnx_call *c, value_id out); /* the first result; false when VALUE_NONE */
 /* Refuses the node: fails the builder with ERR_UNSUPPORTED. */
 value_id onnx_refuse(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
+/* Says that the node is read as something else than it says. */
+void onnx_warn(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
 /* The first result of one of our composites. attrs ends with a row without a name. */
 value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, uint32_t count,
                      const struct op_value *attrs);
