@@ -88,6 +88,31 @@ static void test_export(void **state)
     refuse(f, ERR_NOT_FOUND, "export none.json -o same.onnx --json");
 }
 
+/* Names that no file can have, alike but for their ends. */
+static void test_long_names(void **state)
+{
+    struct fixture *f = *state;
+    char text[4096], name[301] = {0}, line[512];
+    memset(name, '/', 300);
+    put_npy(f, "x.npy", "<f4", 1, (int64_t[]){2}, (float[]){-1, 2});
+    snprintf(
+        text, sizeof text,
+        "{\"format\": \"urza.blueprint/1\", \"inputs\": [{\"id\": \"%s\", \"dtype\": \"f32\", "
+        "\"shape\": [2]}], \"nodes\": [{\"id\": \"%s1\", \"op\": \"relu\", \"in\": [\"%s\"]}, "
+        "{\"id\": \"%s2\", \"op\": \"neg\", \"in\": [\"%s\"]}], \"outputs\": [\"%s1\", \"%s2\"]}",
+        name, name, name, name, name, name, name);
+    compile(f, text, " --unsigned --strategy fast");
+    snprintf(line, sizeof line, "run net.urza --allow-unsigned --in %s=x.npy --out y --json", name);
+    json_t *said = answer(f, line), *outputs = member(said, "outputs");
+    const float right[2][2] = {{0, 2}, {1, -2}};
+    for (size_t i = 0; i < 2; i++) {
+        size_t size;
+        const char *path = json_string_value(member(json_array_get(outputs, i), "path"));
+        assert_memory_equal(get(f, path, &size) + 128, right[i], sizeof right[i]);
+    }
+    json_decref(said);
+}
+
 static void test_ops(void **state)
 {
     struct fixture *f = *state;
@@ -106,6 +131,7 @@ int main(void)
         CLI_TEST(test_compile_and_import, build),
         CLI_TEST(test_known_inputs, build),
         CLI_TEST(test_export, build),
+        CLI_TEST(test_long_names, build),
         CLI_TEST(test_ops, build),
     };
     return cmocka_run_group_tests_name("cli-onnx", tests, NULL, NULL);

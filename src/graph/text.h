@@ -45,7 +45,8 @@ bool text_unsigned(struct text_reader *in, uint64_t *out);
 bool text_decimal(struct text_reader *in, double *out);
 /* A number of a dtype; only that of its kind is written. Floats: nan, inf and -inf, too. */
 bool text_number(struct text_reader *in, enum dtype dtype, double *out_value, int64_t *out_integer);
-bool text_string(struct text_reader *in, char out[LIMIT_NAME + 1]);
+/* "…" of any length, into the arena; escapes as in JSON, of ASCII characters only. */
+bool text_string(struct text_reader *in, struct arena *arena, const char **out);
 /* "0x…", at most limit bytes, into the arena. */
 bool text_hex(struct text_reader *in, struct arena *arena, size_t limit, const void **out,
               uint32_t *out_bytes);

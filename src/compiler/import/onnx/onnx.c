@@ -118,14 +118,16 @@ value_id onnx_initializer(struct onnx *o, const char *name, const struct import_
 
 void onnx_note_refusal(struct onnx *o, const char *op, const char *why)
 {
-    struct onnx_refusal refusal = {.op = op, .why = arena_strdup(o->arena, why), .count = 1};
-    for (uint32_t i = 0; i < o->refusals.count; i++) {
-        struct onnx_refusal *known = &o->refusals.items[i];
-        if (strcmp(known->op, op) == 0 && strcmp(known->why, why) == 0) {
-            known->count++;
-            return;
-        }
+    struct strbuf text;
+    uint32_t index;
+    strbuf_init(&text, o->arena);
+    strbuf_printf(&text, "%s: %s", op, why);
+    if (strmap_find(&o->refused, text.data, &index)) {
+        o->refusals.items[index].count++;
+        return;
     }
+    struct onnx_refusal refusal = {.op = op, .why = arena_strdup(o->arena, why), .count = 1};
+    strmap_add(&o->refused, o->arena, text.data, o->refusals.count);
     VEC_PUSH(o->arena, &o->refusals, refusal);
 }
 

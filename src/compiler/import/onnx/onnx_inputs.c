@@ -8,20 +8,45 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "compiler/import/onnx/onnx_priv.h"
 
 #define DIM_MAX_DEFAULT 65536
 
-/* A legal name for a dim; exporters write "batch size" and "2*seq" as well. */
-static const char *dim_label(struct onnx *o, const char *param)
+#define HASH_DIGITS 16
+
+/* A legal name made of another; exporters write "batch size" and "2*seq" as well. What a long name
+ * has more than its label is told by a hash. */
+static const char *legal_label(struct onnx *o, const char *param)
 {
-    char label[LIMIT_NAME + 2];
-    size_t used = 0;
+    char label[LIMIT_NAME + 1];
+    size_t used = 0, most = LIMIT_NAME - HASH_DIGITS - 1, length = strlen(param);
     if (!isalpha((unsigned char)param[0]) && param[0] != '_')
         label[used++] = 'd';
-    for (const char *at = param; *at != '\0' && used < LIMIT_NAME; at++)
+    for (const char *at = param; *at != '\0' && used < most; at++)
         label[used++] = isalnum((unsigned char)*at) || *at == '.' ? *at : '_';
+    if (length >= most)
+        used += (size_t)snprintf(label + used, sizeof label - used, "_%016llx",
+                                 (unsigned long long)hash64(param, length, 0));
     return arena_strndup(o->arena, label, used);
+}
+
+/* The label of a dim's name. Names that would have the same one ("a b" and "a_b") are told apart by
+ * a number, or they would be one dim. */
+static const char *dim_label(struct onnx *o, const char *param)
+{
+    uint32_t index;
+    if (strmap_find(&o->dim_params, param, &index))
+        return o->labels.keys[index];
+    const char *legal = legal_label(o, param), *label = legal;
+    for (uint32_t i = 2; strmap_find(&o->labels, label, &index); i++) {
+        char text[LIMIT_NAME + 1];
+        snprintf(text, sizeof text, "%.*s_%u", LIMIT_NAME - HASH_DIGITS, legal, i);
+        label = arena_strdup(o->arena, text);
+    }
+    strmap_add(&o->dim_params, o->arena, param, o->labels.count);
+    strmap_add(&o->labels, o->arena, label, 0);
+    return label;
 }
 
 /* A free name d1, d2 … */
@@ -31,8 +56,11 @@ static const char *fresh_label(struct onnx *o)
     uint32_t index;
     for (uint32_t i = 1;; i++) {
         snprintf(label, sizeof label, "d%u", i);
-        if (!dim_find_name(&o->graph->dims, label, &index))
-            return arena_strdup(o->arena, label);
+        if (strmap_find(&o->labels, label, &index))
+            continue;
+        const char *kept = arena_strdup(o->arena, label);
+        strmap_add(&o->labels, o->arena, kept, 0);
+        return kept;
     }
 }
 

@@ -76,6 +76,9 @@ struct onnx {
     struct blueprint *out;
     VEC(struct onnx_value) values;
     VEC(struct onnx_refusal) refusals;
+    struct strmap refused;                        /* → refusals, by op and reason */
+    struct strmap dim_params;                     /* → labels, by the name of a dim in the file */
+    struct strmap labels;                         /* of dims, in the order in which they came */
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
     uint32_t depth;                               /* of bodies inside bodies */
