@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Writes the models of tests/data/onnx with their inputs and right outputs.
+
+Usage: python3 tests/data/make_onnx.py [FOLDER] [PART OF A NAME]
+
+Needs onnx 1.23, onnxruntime 1.32 and numpy. Cases have the form of the ONNX project's: model.onnx,
+test_data_set_0/input_0.pb … and output_0.pb …. The outputs of those named test_ort_… are ONNX
+Runtime's, without its optimiser; all others are those of the reference implementation of onnx, or
+stand here.
+"""
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+MICROSOFT = "com.microsoft"
+FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "onnx")
+WANTED = sys.argv[2] if len(sys.argv) > 2 else ""
+made = set()
+
+
+def random(name, seed=0):
+    return np.random.RandomState(zlib.crc32(name.encode()) ^ seed)
+
+
+def floats(name, *shape, seed=0, scale=1.0, dtype="f4"):
+    """Multiples of 1/64 of about the given size, so that they are the same in every float type."""
+    return (np.rint(random(name, seed).randn(*shape) * 64 * scale) / 64).astype(dtype)
+
+
+def integers(name, low, high, *shape, seed=0, dtype="i8"):
+    return random(name, seed).randint(low, high, shape).astype(dtype)
+
+
+def info(name, array, dims=None):
+    kind = helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)
+    return helper.make_tensor_value_info(name, kind, list(dims or np.shape(array)))
+
+
+def node(op, inputs, outputs, **attributes):
+    """Inputs and outputs are names, separated by spaces; "-" stands for one that is left out."""
+    domain, _, kind = op.rpartition(".")
+    names = [["" if n == "-" else n for n in text.split()] for text in (inputs, outputs)]
+    return helper.make_node(kind, *names, domain=domain, **attributes)
+
+
+def run_here(model, inputs):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)
+
+
+def case(name, nodes, inputs, outputs, constants={}, opset=24, dims={}, right=None, ir=10,
+         functions=()):
+    """inputs, constants: arrays by name; outputs: names; dims: of inputs with named dims."""
+    if WANTED not in name:
+        return
+    assert name not in made, name
+    made.add(name)
+    nodes = nodes if isinstance(nodes, list) else [nodes]
+    graph = helper.make_graph(
+        nodes, "g", [info(n, a, dims.get(n)) for n, a in inputs.items()],
+        [helper.make_empty_tensor_value_info(n) for n in outputs.split()],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()])
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=ir, functions=functions)
+    if right is None and name.startswith("ort_"):
+        right = run_here(model, inputs)
+    elif right is None:
+        right = ReferenceEvaluator(model).run(None, inputs)
+    for value, array in zip(graph.output, right):
+        value.CopyFrom(info(value.name, array, dims.get(value.name)))
+    folder = FOLDER / "node" / f"test_{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "test_data_set_0").mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
+    for kind, arrays in (("input", inputs.values()), ("output", right)):
+        for i, array in enumerate(arrays):
+            path = folder / "test_data_set_0" / f"{kind}_{i}.pb"
+            path.write_bytes(numpy_helper.from_array(np.asarray(array)).SerializeToString())
+
+
+def reductions():
+    x = np.array([[1.5, -2], [3, -4]], "f4")
+    positive = {"ReduceLogSum": np.abs(x)}
+    alone = {"ReduceSum": x, "ReduceMean": x, "ReduceMax": x, "ReduceMin": x, "ReduceProd": x,
+             "ReduceL1": abs(x), "ReduceL2": abs(x), "ReduceSumSquare": x * x,
+             "ReduceLogSum": np.log(abs(x)), "ReduceLogSumExp": x}
+    none = np.zeros(0, "i8")
+    for op, right in alone.items():
+        given = {"x": positive.get(op, x)}
+        case(f"noop_{op}", node(op, "x", "y", noop_with_empty_axes=1), given, "y", right=[right])
+        case(f"noop_empty_{op}", node(op, "x axes", "y", noop_with_empty_axes=1, keepdims=0), given,
+             "y", {"axes": none}, right=[right], dims={"x": ["B", 2], "y": ["B", 2]})
+        case(f"all_empty_{op}", node(op, "x axes", "y", keepdims=0), given, "y", {"axes": none},
+             dims={"x": ["B", "N"]})
+    case("noop_ReduceSumSquare_int", node("ReduceSumSquare", "x", "y", noop_with_empty_axes=1),
+         {"x": np.array([-3, 0, 7], "i4")}, "y", right=[np.array([9, 0, 49], "i4")])
+
+
+if __name__ == "__main__":
+    reductions()
+    if not WANTED:
+        for old in (FOLDER / "node").iterdir():
+            if old.name[len("test_"):] not in made:
+                shutil.rmtree(old)
+    print(f"{len(made)} cases")
