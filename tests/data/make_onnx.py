@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 MICROSOFT = "com.microsoft"
@@ -91,6 +91,13 @@ def case(name, nodes, inputs, outputs, constants={}, opset=24, dims={}, right=No
             path.write_bytes(numpy_helper.from_array(np.asarray(array)).SerializeToString())
 
 
+def body(name, nodes, inputs, outputs):
+    """A graph in an attribute; inputs: types and shapes by name."""
+    values = [helper.make_tensor_value_info(n, *kind) for n, kind in inputs.items()]
+    return helper.make_graph(nodes, name, values,
+                             [helper.make_empty_tensor_value_info(n) for n in outputs.split()])
+
+
 def reductions():
     x = np.array([[1.5, -2], [3, -4]], "f4")
     positive = {"ReduceLogSum": np.abs(x)}
@@ -109,8 +116,77 @@ def reductions():
          {"x": np.array([-3, 0, 7], "i4")}, "y", right=[np.array([9, 0, 49], "i4")])
 
 
+def loops():
+    F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    step = body("step", [node("Add", "a x2", "a2"), node("Identity", "c", "c2"),
+                         node("Mul", "a2 a2", "s")],
+                {"i": (I, []), "c": (B, []), "a": (F, ["N"])}, "c2 a2 s")
+    stop = body("stop", [node("Add", "a x2", "a2"), node("Less", "i one", "c2"),
+                         node("Mul", "a2 a2", "s")],
+                {"i": (I, []), "c": (B, []), "a": (F, ["N"])}, "c2 a2 s")
+    x = floats("loops", 2)
+    given = {"x": x, "x2": floats("loops", 2, seed=1)}
+    count = lambda n: np.array(n, "i8")
+    yes, no, one = np.array(True), np.array(False), np.array(1, "i8")
+
+    def unrolled(trips):
+        rows = [given["x"] + (t + 1) * given["x2"] for t in range(trips)]
+        last = rows[-1] if rows else x
+        return [last, np.stack([r * r for r in rows]) if rows else np.zeros((0, 2), "f4")]
+
+    named = {"x": ["N"], "x2": ["N"], "y": ["N"]}
+    for name, inputs, constants, which, trips in (
+            ("loop_no_condition", "n - x", {"n": count(3)}, step, 3),
+            ("loop_no_condition_body_says_stop", "n - x", {"n": count(3), "one": one}, stop, 3),
+            ("loop_no_count", "- c x", {"c": yes, "one": one}, stop, 2),
+            ("loop_no_count_false", "- c x", {"c": no}, step, 0),
+            ("loop_count_and_condition", "n c x", {"n": count(9), "c": yes, "one": one}, stop, 2),
+            ("loop_zero_trips", "n c x", {"n": count(0), "c": yes}, step, 0),
+            ("loop_negative_count", "n - x", {"n": count(-4)}, step, 0),
+            ("loop_false_condition", "n c x", {"n": count(4), "c": no}, step, 0),
+            ("loop_count_of_shape_1", "n c x", {"n": np.array([2], "i8"), "c": np.array([True])},
+             step, 2)):
+        case(name, node("Loop", inputs, "y s", body=which), given, "y s", constants,
+             right=unrolled(trips))
+        case(f"{name}_named", node("Loop", inputs, "y s", body=which), given, "y s", constants,
+             right=unrolled(trips), dims=dict(named, s=[trips, "N"]))
+    case("loop_without_end", node("Loop", "- - x", "y s", body=step), given, "y s",
+         right=unrolled(3))
+    row = body("row", [node("Add", "a r", "a2"), node("Mul", "a2 r", "s")],
+               {"a": (F, [2]), "r": (F, [2])}, "a2 s")
+    for length in (0, 1, 3):
+        rows = floats("scan", 2, length, seed=length)
+        a, s = x, np.zeros((0, 2), "f4")
+        for t in reversed(range(length)):
+            a = a + rows[:, t]
+            s = np.concatenate([s, (a * rows[:, t])[None]])
+        case(f"scan_of_length_{length}",
+             node("Scan", "x rows", "y s", body=row, num_scan_inputs=1, scan_input_axes=[1],
+                  scan_input_directions=[1], scan_output_axes=[1]), {"x": x, "rows": rows}, "y s",
+             right=[a, s.T])
+
+
+def conditions():
+    F = TensorProto.FLOAT
+    then = body("then", [node("Add", "x x", "a")], {}, "a")
+    other = body("other", [node("ReduceSum", "x", "b", keepdims=0)], {}, "b")
+    x = floats("conditions", 3)
+    for value in (True, False):
+        for shape in ((), (1,)):
+            case(f"if_{value}_{len(shape)}".lower(),
+                 node("If", "c", "y", then_branch=then, else_branch=other), {"x": x}, "y",
+                 {"c": np.full(shape, value)}, right=[x + x if value else x.sum()])
+    # The condition is arithmetic on a size that is known.
+    case("if_of_a_shape", [node("Shape", "x", "n"), node("Gather", "n zero", "first"),
+                           node("Greater", "first two", "c"),
+                           node("If", "c", "y", then_branch=then, else_branch=other)],
+         {"x": x}, "y", {"zero": np.array(0), "two": np.array(2)}, right=[x + x])
+
+
 if __name__ == "__main__":
     reductions()
+    loops()
+    conditions()
     if not WANTED:
         for old in (FOLDER / "node").iterdir():
             if old.name[len("test_"):] not in made:
