@@ -183,10 +183,54 @@ def conditions():
          {"x": x}, "y", {"zero": np.array(0), "two": np.array(2)}, right=[x + x])
 
 
+def quantized_lstm():
+    hidden, width = 4, 3
+    for name, steps, batch, kind, direction, columns, more in (
+            ("forward", 5, 1, "u1", "forward", False, ""),
+            ("reverse", 4, 2, "i1", "reverse", False, ""),
+            ("bidirectional", 4, 2, "i1", "bidirectional", False, ""),
+            ("columns", 3, 1, "i1", "bidirectional", True, ""),
+            ("states", 3, 2, "u1", "forward", False, "states"),
+            ("lengths", 4, 2, "i1", "bidirectional", False, "lengths"),
+            ("peepholes", 3, 1, "i1", "forward", False, "peepholes"),
+            ("forgets", 3, 1, "i1", "forward", False, "forget")):
+        name = f"ort_dynamic_quantize_lstm_{name}"
+        ways, four = 2 if direction == "bidirectional" else 1, 4 * hidden
+        low, high = (0, 256) if kind == "u1" else (-127, 128)
+        shape = (ways, four) if columns else (ways,)
+        zero = np.full(shape, 128 if kind == "u1" else 0, kind)
+        scale = lambda seed: (random(name, seed).rand(*shape) * 0.01 + 0.005).astype("f4")
+        given = {"x": floats(name, steps, batch, width)}
+        constants = {
+            "w": integers(name, low, high, ways, width, four, dtype=kind),
+            "r": integers(name, low, high, ways, hidden, four, seed=1, dtype=kind),
+            "b": floats(name, ways, 8 * hidden, seed=2, scale=0.25),
+            "ws": scale(3), "wz": zero, "rs": scale(4), "rz": zero}
+        names = {"sl": "-", "h": "-", "c": "-", "p": "-"}
+        if more == "states":
+            given |= {"h": floats(name, ways, batch, hidden, seed=5),
+                      "c": floats(name, ways, batch, hidden, seed=6)}
+        if more == "lengths":
+            constants["sl"] = np.array([2, 4], "i4")
+        if more == "peepholes":
+            constants["p"] = floats(name, ways, 3 * hidden, seed=7)
+        names = " ".join(n if n in given or n in constants else "-" for n in names)
+        case(name, node("com.microsoft.DynamicQuantizeLSTM", f"x w r b {names} ws wz rs rz",
+                        "y yh yc", hidden_size=hidden, direction=direction,
+                        input_forget=int(more == "forget")), given, "y yh yc", constants)
+    name = "ort_lstm_input_forget"
+    case(name, node("LSTM", "x w r b", "y yh yc", hidden_size=hidden, input_forget=1, clip=3.0),
+         {"x": floats(name, 4, 2, width)}, "y yh yc",
+         {"w": floats(name, 1, 4 * hidden, width, seed=1),
+          "r": floats(name, 1, 4 * hidden, hidden, seed=2),
+          "b": floats(name, 1, 8 * hidden, seed=3, scale=0.25)}, opset=14)
+
+
 if __name__ == "__main__":
     reductions()
     loops()
     conditions()
+    quantized_lstm()
     if not WANTED:
         for old in (FOLDER / "node").iterdir():
             if old.name[len("test_"):] not in made:

@@ -198,6 +198,11 @@ value_id onnx_move_first(struct onnx_call *c, value_id x, int64_t axis);
 /* Each element `times` times in a row along an axis of less than LIMIT_RANK dims. */
 value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times);
 
+/* As u8, with a scale and a zero point from the least and the greatest element, 0 among them; the
+ * scale of zeros is 1. */
+value_id onnx_quantize_by_range(struct onnx_call *c, value_id x, value_id *out_scale,
+                                value_id *out_zero);
+
 /* Translators for those of ops that are these with something around them. */
 bool onnx_conv(struct onnx_call *c);
 bool onnx_layer_norm(struct onnx_call *c);

@@ -116,24 +116,30 @@ bool onnx_dequantize(struct onnx_call *c)
     return onnx_return(c, b_cast(b, y, type));
 }
 
-/* Scale and zero point from the least and the greatest element, 0 among them. */
-bool onnx_dynamic_quantize(struct onnx_call *c)
+value_id onnx_quantize_by_range(struct onnx_call *c, value_id x, value_id *out_scale,
+                                value_id *out_zero)
 {
     struct builder *b = c->b;
     int64_t axes[LIMIT_RANK];
-    uint32_t rank = onnx_rank(c, c->in[0]);
+    uint32_t rank = onnx_rank(c, x);
     for (uint32_t i = 0; i < rank; i++)
         axes[i] = i;
-    value_id most = b_reduce(b, PRIM_REDUCE_MAX, c->in[0], axes, rank, false);
-    value_id least = b_reduce(b, PRIM_REDUCE_MIN, c->in[0], axes, rank, false);
+    value_id most = b_reduce(b, PRIM_REDUCE_MAX, x, axes, rank, false);
+    value_id least = b_reduce(b, PRIM_REDUCE_MIN, x, axes, rank, false);
     most = b_max_const(b, most, 0);
     least = b_min_const(b, least, 0);
     value_id scale = b_div(b, b_sub(b, most, least), b_const_like(b, most, 255));
+    value_id none = b_binary(b, PRIM_EQ, most, least);
+    scale = b_select(b, none, b_const_like(b, most, 1), scale);
     value_id point = b_unary(b, PRIM_ROUND, b_neg(b, b_div(b, least, scale)));
-    point = b_cast(b, point, DTYPE_U8);
-    c->out[0] = quantize(c, c->in[0], scale, point, DTYPE_U8);
-    c->out[1] = scale;
-    c->out[2] = point;
+    *out_scale = scale;
+    *out_zero = b_cast(b, point, DTYPE_U8);
+    return quantize(c, x, scale, *out_zero, DTYPE_U8);
+}
+
+bool onnx_dynamic_quantize(struct onnx_call *c)
+{
+    c->out[0] = onnx_quantize_by_range(c, c->in[0], &c->out[1], &c->out[2]);
     c->out_count = 3;
     return !onnx_failed(c);
 }
