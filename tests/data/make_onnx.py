@@ -226,11 +226,311 @@ def quantized_lstm():
           "b": floats(name, 1, 8 * hidden, seed=3, scale=0.25)}, opset=14)
 
 
+def quantised_ops():
+    """Of com.microsoft, as the quantiser of ONNX Runtime writes them."""
+    scale = lambda v: np.array(v, "f4")
+
+    def codes(name, *shape, kind="u1", seed=0):
+        return integers(name, *((0, 256) if kind == "u1" else (-128, 128)), *shape, seed=seed,
+                        dtype=kind)
+
+    def point(kind, value):
+        return np.array(value, kind)
+
+    for kind, za, zb, zy in (("u1", 120, 7, 131), ("i1", -3, 0, 5)):
+        zeros = {"az": point(kind, za), "bz": point(kind, zb), "yz": point(kind, zy)}
+        for op, sy in (("Add", 0.05), ("Mul", 0.13)):
+            name = f"ort_qlinear_{op}_{kind}".lower()
+            case(name, node(f"com.microsoft.QLinear{op}", "a as az b bs bz ys yz", "y"),
+                 {"a": codes(name, 2, 5, kind=kind), "b": codes(name, 5, kind=kind, seed=1)}, "y",
+                 {"as": scale(0.021), "bs": scale(0.033), "ys": scale(sy), **zeros})
+        for op, more in (("Sigmoid", {}), ("LeakyRelu", {"alpha": 0.15})):
+            name = f"ort_qlinear_{op}_{kind}".lower()
+            case(name, node(f"com.microsoft.QLinear{op}", "a as az ys yz", "y", **more),
+                 {"a": codes(name, 3, 17, kind=kind)}, "y",
+                 {"as": scale(0.041), "ys": scale(0.0052), **zeros})
+        name = f"ort_qlinear_where_{kind}"
+        case(name, node("com.microsoft.QLinearWhere", "c a as az b bs bz ys yz", "y"),
+             {"c": integers(name, 0, 2, 2, 5).astype(bool), "a": codes(name, 2, 5, kind=kind),
+              "b": codes(name, 5, kind=kind, seed=1)}, "y",
+             {"as": scale(0.021), "bs": scale(0.033), "ys": scale(0.05), **zeros})
+        name = f"ort_qlinear_concat_{kind}"
+        case(name, node("com.microsoft.QLinearConcat", "ys yz a as az b bs bz", "y", axis=1),
+             {"a": codes(name, 2, 3, kind=kind), "b": codes(name, 2, 4, kind=kind, seed=1)}, "y",
+             {"as": scale(0.021), "bs": scale(0.033), "ys": scale(0.04), **zeros})
+        # ONNX Runtime's has sums in integers of its own; this is the definition.
+        name = f"qlinear_softmax_{kind}"
+        a = codes(name, 3, 6, kind=kind)
+        e = np.exp((a.astype("f8") - za) * 0.03)
+        y = np.rint(e / e.sum(1, keepdims=True) / 0.0039) + zy - 100
+        case(name, node("com.microsoft.QLinearSoftmax", "a as az ys yz", "y", axis=1, opset=13),
+             {"a": a}, "y",
+             {"as": scale(0.03), "ys": scale(0.0039), "az": zeros["az"],
+              "yz": point(kind, zy - 100)},
+             right=[np.clip(y, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)])
+        for last in (0, 1):
+            name = f"ort_qlinear_average_pool_{kind}_{last}"
+            shape = (1, 5, 6, 3) if last else (1, 3, 5, 6)
+            constants = {"as": scale(0.03), "ys": scale(0.022), **zeros}
+            case(name, node("com.microsoft.QLinearAveragePool", "a as az ys yz", "y",
+                            kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1],
+                            channels_last=last), {"a": codes(name, *shape, kind=kind)}, "y",
+                 constants)
+            name = f"ort_qlinear_global_average_pool_{kind}_{last}"
+            case(name, node("com.microsoft.QLinearGlobalAveragePool", "a as az ys yz", "y",
+                            channels_last=last), {"a": codes(name, *shape, kind=kind)}, "y",
+                 constants)
+            name = f"ort_ms_qlinear_conv_{kind}_{last}"
+            case(name, node("com.microsoft.QLinearConv", "a as az w ws wz ys yz b", "y",
+                            kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1],
+                            channels_last=last), {"a": codes(name, *shape, kind=kind)}, "y",
+                 {"as": scale(0.03), "ys": scale(1.1), "az": zeros["az"], "yz": zeros["yz"],
+                  "w": codes(name, 4, 3, 3, 2, kind=kind, seed=1), "ws": scale(0.02),
+                  "wz": zeros["bz"], "b": integers(name, -500, 500, 4, seed=2, dtype="i4")})
+    for bits, given in ((8, "y"), (8, "f"), (4, "t")):
+        name = f"ort_qgemm_{bits}_{given}"
+        a, w = codes(name, 3, 4), codes(name, 4, 5, kind="i1", seed=1)
+        if given == "t":
+            a, w = a.T.copy(), w.T.copy()
+        columns = given != "y"
+        constants = {"as": scale(0.02), "az": point("u1", 99), "w": w,
+                     "ws": floats(name, 5, seed=2).__abs__() / 32 + scale(0.01) if columns
+                     else scale(0.03), "wz": np.zeros(5 if columns else (), "i1"),
+                     "c": integers(name, -300, 300, 5, seed=3, dtype="i4"), "ys": scale(0.4),
+                     "yz": point("u1", 100)}
+        if given == "f":
+            del constants["ys"], constants["yz"]
+        case(name, node("com.microsoft.QGemm",
+                        "a as az w ws wz c" + " ys yz" * (given != "f"), "y",
+                        alpha=1.5 if given == "f" else 1.0, transA=int(given == "t"),
+                        transB=int(given == "t")), {"a": a}, "y", constants)
+    for name, kind, columns, bias in (("plain", "u1", False, False),
+                                      ("by_columns", "i1", True, True)):
+        constants = {"w": codes(name, 6, 5, kind=kind, seed=1),
+                     "ws": np.abs(floats(name, 5, seed=2)) / 16 + scale(0.01) if columns
+                     else scale(0.02),
+                     "wz": np.zeros(5, kind) if columns else point(kind, 117)}
+        if bias:
+            constants["b"] = floats(name, 5, seed=3)
+        case(f"ort_matmul_integer_to_float_{name}",
+             node("com.microsoft.MatMulIntegerToFloat", "a w as ws az wz" + " b" * bias, "y"),
+             {"a": codes(name, 2, 3, 6)}, "y",
+             {"as": scale(0.031), "az": point("u1", 133), **constants})
+        case(f"ort_dynamic_quantize_matmul_{name}",
+             node("com.microsoft.DynamicQuantizeMatMul", "a w ws wz" + " b" * bias, "y"),
+             {"a": floats(name, 2, 3, 6)}, "y", constants)
+    name = "ort_ms_quantize_linear_u2"
+    case(name, node("com.microsoft.QuantizeLinear", "a s z", "y"), {"a": floats(name, 3, 4)}, "y",
+         {"s": scale(0.0003), "z": np.array(32768, "u2")}, opset=20)
+    case("ort_ms_dequantize_linear_i2_axis", node("com.microsoft.DequantizeLinear", "a s z", "y",
+                                                  axis=0),
+         {"a": integers(name, -3000, 3000, 2, 4, dtype="i2")}, "y",
+         {"s": scale([0.01, 0.3]), "z": np.array([5, -7], "i2")}, opset=20)
+
+
+def few_bits():
+    for name, bits, k, zero in (("4", 4, 32, None), ("4_zero", 4, 40, "packed"),
+                                ("4_float_zero", 4, 32, "floats"), ("8", 8, 48, None),
+                                ("8_zero", 8, 32, "packed"), ("2", 2, 32, None)):
+        name = f"ort_matmul_nbits_{name}"
+        n, size = 3, 16
+        blocks = -(-k // size)
+        constants = {"w": integers(name, 0, 256, n, blocks, size * bits // 8, dtype="u1"),
+                     "s": (np.abs(floats(name, n, blocks, seed=1)) / 8 + np.float32(0.01))}
+        names = "a w s"
+        if zero == "packed":
+            constants["z"] = integers(name, 0, 256, n, -(-blocks * bits // 8), seed=2, dtype="u1")
+            names += " z"
+        elif zero:
+            constants["z"] = floats(name, n, blocks, seed=2, scale=4) + np.float32(8)
+            names += " z"
+        constants["b"] = floats(name, n, seed=3)
+        names += " - - b" if not zero else " - b"
+        case(name, node("com.microsoft.MatMulNBits", names, "y", K=k, N=n, bits=bits,
+                        block_size=size), {"a": floats(name, 2, 2, k)}, "y", constants)
+    for name, bits, zero in (("4", 4, False), ("4_zero", 4, True), ("8", 8, True)):
+        name = f"ort_gather_block_quantized_{name}"
+        width, size = 32, 16
+        constants = {"w": integers(name, 0, 256, 6, width * bits // 8, dtype="u1"),
+                     "s": floats(name, 6, 2, seed=1)}
+        if zero:
+            constants["z"] = integers(name, 0, 256, 6, -(-2 * bits // 8), seed=2, dtype="u1")
+        case(name, node("com.microsoft.GatherBlockQuantized", "w i s" + " z" * zero, "y", bits=bits,
+                        block_size=size, gather_axis=0, quantize_axis=1),
+             {"i": np.array([[0, 5], [-1, 3]], "i8")}, "y", constants)
+
+
+def fused():
+    """Of com.microsoft, as ONNX Runtime's optimisers write them."""
+    image, weights = floats("fused", 1, 3, 5, 6), floats("fused", 4, 3, 3, 3, seed=1, scale=0.5)
+    bias, more = floats("fused", 4, seed=2), floats("fused", 1, 4, 5, 6, seed=3)
+    for name, params in (("Relu", []), ("Tanh", []), ("Sigmoid", []), ("LeakyRelu", [0.2]),
+                         ("Clip", [-0.5, 0.75]), ("HardSigmoid", [0.25, 0.5])):
+        attributes = {"activation_params": params} if params else {}
+        case(f"ort_fused_conv_{name}".lower(),
+             node("com.microsoft.FusedConv", "x w b", "y", activation=name, pads=[1] * 4,
+                  **attributes), {"x": image}, "y", {"w": weights, "b": bias})
+    case("ort_fused_conv_sum", node("com.microsoft.FusedConv", "x w b z", "y", activation="Relu",
+                                    pads=[1] * 4), {"x": image, "z": more}, "y",
+         {"w": weights, "b": bias})
+    for name, more_ in (("Relu", {}), ("LeakyRelu", {"activation_alpha": 0.3})):
+        case(f"ort_fused_gemm_{name}".lower(),
+             node("com.microsoft.FusedGemm", "a w c", "y", activation=name, transB=1, alpha=0.5,
+                  **more_), {"a": floats(name, 3, 4)}, "y",
+             {"w": floats(name, 5, 4, seed=1), "c": floats(name, 5, seed=2)})
+    for name, a, b, more_ in (
+            ("batch_a", (4, 2, 3), (2, 3, 5), {"transBatchA": 1}),
+            ("batch_b", (2, 4, 3), (3, 2, 5), {"transBatchB": 1}),
+            ("batch_both", (3, 2, 4), (5, 2, 3), {"transBatchA": 1, "transA": 1, "transBatchB": 1,
+                                                  "transB": 1, "alpha": 0.25})):
+        name = f"ort_fused_matmul_{name}"
+        case(name, node("com.microsoft.FusedMatMul", "a b", "y", **more_),
+             {"a": floats(name, *a), "b": floats(name, *b, seed=1)}, "y")
+    case("ort_transpose_matmul", node("com.microsoft.TransposeMatMul", "a b", "y", transA=1),
+         {"a": floats("t", 4, 2), "b": floats("t", 4, 3, seed=1)}, "y")
+
+    def conv_last(w):
+        model = ReferenceEvaluator(helper.make_model(helper.make_graph(
+            [node("Conv", "x w b", "y", pads=[1] * 4)], "g",
+            [info("x", image), info("w", w), info("b", bias)],
+            [helper.make_empty_tensor_value_info("y")])))
+        return model.run(None, {"x": image, "w": w, "b": bias})[0].transpose(0, 2, 3, 1)
+
+    case("nhwc_conv", node("com.microsoft.NhwcConv", "x w b", "y", pads=[1] * 4),
+         {"x": image.transpose(0, 2, 3, 1).copy()}, "y",
+         {"w": weights.transpose(0, 2, 3, 1).copy(), "b": bias}, right=[conv_last(weights)])
+
+    def group_norm(x, groups, gamma, beta, swish):
+        n, h, w, channels = x.shape
+        parts = x.astype("f8").reshape(n, h, w, groups, -1)
+        mean, deviation = parts.mean((1, 2, 4), keepdims=True), parts.var((1, 2, 4), keepdims=True)
+        y = ((parts - mean) / np.sqrt(deviation + 1e-5)).reshape(x.shape) * gamma + beta
+        return (y / (1 + np.exp(-y)) if swish else y).astype(x.dtype)
+
+    x = floats("group_norm", 2, 3, 2, 8)
+    scale, shift = floats("group_norm", 8, seed=1), floats("group_norm", 8, seed=2)
+    for swish in (0, 1):
+        case(f"ms_group_norm_{swish}",
+             node("com.microsoft.GroupNorm", "x g b", "y", groups=4, epsilon=1e-5,
+                  activation=swish), {"x": x}, "y", {"g": scale, "b": shift},
+             right=[group_norm(x, 4, scale, shift, swish)])
+    for name, skip in (("whole", floats("skip", 2, 3, 2, 8)), ("channels", floats("skip", 2, 8))):
+        total = x + (skip if skip.ndim == 4 else skip[:, None, None]) + bias.repeat(2)
+        case(f"skip_group_norm_{name}",
+             node("com.microsoft.SkipGroupNorm", "x g b skip c", "y s", groups=2, epsilon=1e-5,
+                  activation=1), {"x": x, "skip": skip}, "y s",
+             {"g": scale, "b": shift, "c": bias.repeat(2)},
+             right=[group_norm(total, 2, scale, shift, 1), total])
+    x = floats("bias", 2, 3, 6)
+    case("bias_add", node("com.microsoft.BiasAdd", "x b s", "y"),
+         {"x": x, "s": floats("bias", 2, 3, 6, seed=1)}, "y", {"b": floats("bias", 6, seed=2)},
+         right=[x + floats("bias", 6, seed=2) + floats("bias", 2, 3, 6, seed=1)])
+    from math import erf
+    wide = (x + floats("bias", 6, seed=2)).astype("f8")
+    gelu = np.vectorize(lambda v: v * 0.5 * (1 + erf(v / 2 ** 0.5)))(wide[..., 3:])
+    case("bias_split_gelu", node("com.microsoft.BiasSplitGelu", "x b", "y"), {"x": x}, "y",
+         {"b": floats("bias", 6, seed=2)}, right=[(wide[..., :3] * gelu).astype("f4")])
+    summed = np.exp((x + floats("bias", 6, seed=2)).astype("f8"))
+    case("bias_softmax", node("com.microsoft.BiasSoftmax", "x b", "y", axis=2,
+                              is_inner_broadcast=0), {"x": x}, "y",
+         {"b": floats("bias", 6, seed=2)},
+         right=[(summed / summed.sum(-1, keepdims=True)).astype("f4")])
+    case("ort_expand_dims", node("com.microsoft.ExpandDims", "x a", "y"), {"x": x}, "y",
+         {"a": np.array(-1, "i4")})
+    for metric in ("euclidean", "sqeuclidean"):
+        case(f"ort_cdist_{metric}", node("com.microsoft.CDist", "a b", "y", metric=metric),
+             {"a": floats(metric, 4, 3), "b": floats(metric, 5, 3, seed=1)}, "y")
+    name = "reduce_sum_integer"
+    a = integers(name, 0, 256, 3, 40, dtype="u1")
+    case(name, node("com.microsoft.ReduceSumInteger", "a", "y", axes=[1], keepdims=1), {"a": a},
+         "y", right=[a.astype("i4").sum(1, keepdims=True, dtype="i4")])
+    case("ort_ms_trilu", node("com.microsoft.Trilu", "x k", "y", upper=0), {"x": x}, "y",
+         {"k": np.array(1)})
+    case("ort_ms_pad", node("com.microsoft.Pad", "x p v", "y"), {"x": x}, "y",
+         {"p": np.array([0, 1, 0, 1, 0, 2]), "v": np.array([0.5], "f4")})
+    case("ort_ms_gather_nd", node("com.microsoft.GatherND", "x i", "y"),
+         {"x": x, "i": np.array([[0, 2], [1, 0]], "i8")}, "y")
+
+
+def attentions():
+    heads, size, width, length, batch = 2, 4, 8, 3, 2
+    name = "ms_attention"
+    x = floats(name, batch, length, width)
+    weights = {"w": floats(name, width, 3 * width, seed=1, scale=0.4),
+               "b": floats(name, 3 * width, seed=2, scale=0.5)}
+    past = floats(name, 2, batch, heads, 5, size, seed=3)
+    for name, given, more, attributes in (
+            ("past", {"past": past}, "- past", {}),
+            ("past_causal", {"past": past}, "- past", {"unidirectional": 1}),
+            ("past_mask", {"past": past}, "m past",
+             {"m": np.array([[1] * 8, [0, 0, 1, 1, 1, 1, 1, 0]], "i4")}),
+            ("mask_rows", {}, "m -", {"m": np.array([[[1, 0, 0], [1, 1, 0], [1, 1, 1]],
+                                                      [[1, 1, 0], [1, 1, 0], [0, 1, 1]]], "i4")}),
+            ("mask_lengths", {}, "m -", {"m": np.array([3, 2], "i4")}),
+            ("mask_ranges", {}, "m -", {"m": np.array([3, 2, 1, 0], "i4")}),
+            ("sizes", {}, "- -", {"qkv_hidden_sizes": [8, 8, 4]})):
+        w = dict(weights)
+        mask = attributes.pop("m", None)
+        if name == "sizes":
+            w = {"w": w["w"][:, :20].copy(), "b": w["b"][:20].copy()}
+        if mask is not None:
+            w["m"] = mask
+        present = name.startswith("past")
+        case(f"ort_ms_attention_{name}",
+             node("com.microsoft.Attention", f"x w b {more}", "y p" if present else "y",
+                  num_heads=heads, **attributes), {"x": x, **given}, "y p" if present else "y", w)
+    name = "ort_qattention"
+    case(name, node("com.microsoft.QAttention", "x w b xs ws m xz wz", "y", num_heads=heads),
+         {"x": integers(name, 0, 256, batch, length, width, dtype="u1")}, "y",
+         {"w": integers(name, -128, 128, width, 3 * width, seed=1, dtype="i1"),
+          "b": weights["b"], "xs": np.array(0.02, "f4"), "ws": np.array(0.01, "f4"),
+          "m": np.array([3, 2], "i4"), "xz": np.array(125, "u1"), "wz": np.array(0, "i1")})
+    name = "mha"
+    q = floats(name, batch, length, width)
+    keys, values = floats(name, batch, 4, width, seed=1), floats(name, batch, 4, width, seed=2)
+    old = {"pk": floats(name, batch, heads, 2, size, seed=3),
+           "pv": floats(name, batch, heads, 2, size, seed=4)}
+    rows = np.array([[[1, 1, 0, 1]] * 3, [[1, 0, 1, 1]] * 3], "i4")
+    split = lambda a, n: a.reshape(batch, -1, heads, n, size)
+    mha = "com.microsoft.MultiHeadAttention"
+    def attended(q, k, v):
+        q, k, v = (a.astype("f8").transpose(0, 2, 1, 3) for a in (q, k, v))
+        e = np.exp(q @ k.transpose(0, 1, 3, 2) / size ** 0.5)
+        y = e / e.sum(-1, keepdims=True) @ v
+        return y.transpose(0, 2, 1, 3).reshape(batch, -1, width).astype("f4")
+
+    # Not for CPUs in ONNX Runtime.
+    packed = split(floats(name, batch, length, 3 * width, seed=5), 3)
+    case("mha_packed_qkv", node(mha, "x", "y", num_heads=heads), {"x": packed}, "y",
+         right=[attended(*(packed[:, :, :, i] for i in range(3)))])
+    packed = split(floats(name, batch, 4, 2 * width, seed=6), 2)
+    case("mha_packed_kv", node(mha, "q kv", "y", num_heads=heads), {"q": q, "kv": packed}, "y",
+         right=[attended(split(q, 1)[:, :, :, 0], packed[:, :, :, 0], packed[:, :, :, 1])])
+    case("ort_mha_mask_rows", node(mha, "q k v - m", "y", num_heads=heads),
+         {"q": q, "k": keys, "v": values}, "y", {"m": rows})
+    case("ort_mha_past_causal", node(mha, "q k v - - - pk pv", "y nk nv", num_heads=heads,
+                                     unidirectional=1),
+         {"q": q, "k": keys[:, :3].copy(), "v": values[:, :3].copy(), **old}, "y nk nv")
+    name = "ort_embed_layer_norm_mask"
+    case(name, node("com.microsoft.EmbedLayerNormalization", "ids seg word place kind g b mask",
+                    "y mi", epsilon=1e-5),
+         {"ids": integers(name, 0, 7, 2, 4, dtype="i4"),
+          "seg": integers(name, 0, 2, 2, 4, seed=1, dtype="i4"),
+          "mask": np.array([[1, 1, 1, 0], [1, 1, 0, 0]], "i4")}, "y mi",
+         {"word": floats(name, 7, 8, seed=2), "place": floats(name, 6, 8, seed=3),
+          "kind": floats(name, 2, 8, seed=4), "g": floats(name, 8, seed=5),
+          "b": floats(name, 8, seed=6)})
+
+
 if __name__ == "__main__":
     reductions()
     loops()
     conditions()
     quantized_lstm()
+    quantised_ops()
+    few_bits()
+    fused()
+    attentions()
     if not WANTED:
         for old in (FOLDER / "node").iterdir():
             if old.name[len("test_"):] not in made:

@@ -13,6 +13,7 @@
 #define URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
 
 #include "compiler/import/import_priv.h"
+#include "compiler/import/onnx/onnx_build_priv.h"
 #include "compiler/ops/ops.h"
 
 /* Of onnx.pb-c.h, which the build makes from the schema. */
@@ -187,27 +188,6 @@ value_id onnx_refuse(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3
 /* The first result of one of our composites. attrs ends with a row without a name. */
 value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, uint32_t count,
                      const struct op_value *attrs);
-
-/* Windows over the last count dims of operand 0, from strides, dilations, pads and auto_pad. */
-bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out);
-
-/* Up to LIMIT_OPERANDS² values of one shape side by side along a new axis. */
-value_id onnx_stack(struct onnx_call *c, const value_id *parts, uint32_t count, int64_t axis);
-/* The first dim becomes dim axis; the others keep their order. */
-value_id onnx_move_first(struct onnx_call *c, value_id x, int64_t axis);
-/* Each element `times` times in a row along an axis of less than LIMIT_RANK dims. */
-value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times);
-
-/* As u8, with a scale and a zero point from the least and the greatest element, 0 among them; the
- * scale of zeros is 1. */
-value_id onnx_quantize_by_range(struct onnx_call *c, value_id x, value_id *out_scale,
-                                value_id *out_zero);
-
-/* Translators for those of ops that are these with something around them. */
-bool onnx_conv(struct onnx_call *c);
-bool onnx_layer_norm(struct onnx_call *c);
-bool onnx_rms_norm(struct onnx_call *c);
-bool onnx_rotary_embedding(struct onnx_call *c);
 
 /* Folding. A known value: elements in row-major order, integers (and bool) as dims, floats as
  * numbers. */
