@@ -1,9 +1,9 @@
 /* NumPy's .npy files: reading formats 1.0 to 3.0, writing 1.0.
  *
- * Little-endian elements only. What is read is always in C order: data in Fortran order is
- * transposed. Parsing is strict and bounded, for files from anywhere; the bytes must be one array
- * exactly, with nothing behind it. Parsed data lives in the arena; a struct npy to be written
- * borrows its data. No shared state.
+ * What is read is always in C order and little-endian: data in Fortran order is transposed, and
+ * bytes of big-endian elements are turned around. Parsing is strict and bounded, for files from
+ * anywhere; the bytes must be one array exactly, with nothing behind it. Parsed data lives in the
+ * arena; a struct npy to be written borrows its data. No shared state.
  * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html */
 #ifndef URZA_BASE_NPY_H
 #define URZA_BASE_NPY_H
