@@ -62,19 +62,20 @@ def run_here(model, inputs):
 
 
 def case(name, nodes, inputs, outputs, constants={}, opset=24, dims={}, right=None, ir=10,
-         functions=()):
-    """inputs, constants: arrays by name; outputs: names; dims: of inputs with named dims."""
+         more_inputs={}):
+    """inputs, constants: arrays by name; outputs: names; dims: of inputs with named dims;
+    more_inputs: constants that are inputs too."""
     if WANTED not in name:
         return
     assert name not in made, name
     made.add(name)
     nodes = nodes if isinstance(nodes, list) else [nodes]
     graph = helper.make_graph(
-        nodes, "g", [info(n, a, dims.get(n)) for n, a in inputs.items()],
+        nodes, "g", [info(n, a, dims.get(n)) for n, a in (inputs | more_inputs).items()],
         [helper.make_empty_tensor_value_info(n) for n in outputs.split()],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()])
     imports = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=ir, functions=functions)
+    model = helper.make_model(graph, opset_imports=imports, ir_version=ir)
     if right is None and name.startswith("ort_"):
         right = run_here(model, inputs)
     elif right is None:
@@ -522,6 +523,77 @@ def attentions():
           "b": floats(name, 8, seed=6)})
 
 
+def pads():
+    x = floats("pads", 2, 4)
+
+    def padded(mode, low, high, axis=1):
+        n = x.shape[axis]
+        front, back = max(-low, 0), max(-high, 0)
+        kept = np.take(x, range(front, n - back), axis)
+        widths = [(0, 0), (0, 0)]
+        widths[axis] = (max(low, 0), max(high, 0))
+        return np.pad(kept, widths, mode)
+
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        for low, high in ((1, 2), (9, 5), (0, 23), (-1, 2), (-2, 11), (-1, -2), (7, -3)):
+            name = f"pad_{mode}_{low}_{high}".replace("-", "m")
+            amounts = np.array([0, low, 0, high])
+            # Named dims begin at 1, so nothing may be cropped off them.
+            named = [("_named", {"x": ["B", "N"]})] if min(low, high) >= 0 else []
+            for suffix, dims in [("", {})] + named:
+                case(name + suffix, node("Pad", "x p", "y", mode=mode), {"x": x}, "y",
+                     {"p": amounts}, right=[padded(mode, low, high)], dims=dims)
+    for mode in ("reflect", "edge", "wrap"):
+        case(f"pad_{mode}_one_element", node("Pad", "x p", "y", mode=mode), {"x": x[:1]}, "y",
+             {"p": np.array([3, 0, 2, 0])}, right=[np.pad(x[:1], ((3, 2), (0, 0)), mode)])
+        # By an amount that is a size: as many columns again before the first.
+        case(f"pad_{mode}_by_a_size",
+             [node("Shape", "x", "n", start=1, end=2), node("Concat", "z n z z", "p", axis=0),
+              node("Pad", "x p", "y", mode=mode)], {"x": x}, "y", {"z": np.zeros(1, "i8")},
+             right=[np.pad(x, ((0, 0), (4, 0)), mode)], dims={"x": ["B", "N"]})
+
+
+def index_types():
+    x = floats("index", 3, 4, 5)
+    for kind in ("i4", "i8"):
+        index = np.array([[2, 0], [-1, 1]], kind)
+        case(f"gather_{kind}", node("Gather", "x i", "y", axis=1), {"x": x, "i": index}, "y")
+        case(f"gather_elements_{kind}", node("GatherElements", "x i", "y", axis=2),
+             {"x": x, "i": np.array([[[4, 0]], [[-5, 2]], [[1, -1]]], kind)}, "y",
+             right=[np.take_along_axis(x[:, :1], np.array([[[4, 0]], [[-5, 2]], [[1, -1]]]), 2)])
+        bounds = {n: np.array(v, kind) for n, v in
+                  (("s", [1, -1]), ("e", [3, -2 ** 31 + 1]), ("a", [-3, 2]), ("t", [1, -2]))}
+        case(f"slice_{kind}", node("Slice", "x s e a t", "y"), {"x": x}, "y", bounds,
+             right=[x[1:3, :, ::-2]])
+        case(f"slice_to_the_end_{kind}", node("Slice", "x s e a", "y"), {"x": x}, "y",
+             {"s": np.array([-2], kind), "e": np.array([np.iinfo(kind).max], kind),
+              "a": np.array([1], kind)}, right=[x[:, -2:]])
+        case(f"one_hot_{kind}", node("OneHot", "i d v", "y"),
+             {"i": np.array([0, 2, -1], kind)}, "y",
+             {"d": np.array(4, kind), "v": np.array([0, 1], kind)},
+             right=[np.eye(4, dtype=kind)[[0, 2, 3]]])
+    u = floats("updates", 2, 1, 2)
+    y = x.copy()
+    y[0, 1, 0], y[0, 2, 1], y[1, 0, 0], y[1, 3, 1] = u.ravel()
+    case("scatter_elements_i4", node("ScatterElements", "x i u", "y", axis=1),
+         {"x": x, "i": np.array([[[1, 2]], [[0, -1]]], "i4"), "u": u}, "y", right=[y])
+    u = floats("updates", 2, 5)
+    y = x.copy()
+    y[2, 1], y[0, -1] = u
+    case("scatter_nd_i8", node("ScatterND", "x i u", "y"),
+         {"x": x, "i": np.array([[2, 1], [0, -1]], "i8"), "u": u}, "y", right=[y])
+    case("range_i4", [node("Range", "a b d", "r"), node("Cast", "r", "f", to=TensorProto.FLOAT),
+                      node("Add", "x f", "y")], {"x": x}, "y",
+         {"a": np.array(0, "i4"), "b": np.array(10, "i4"), "d": np.array(2, "i4")})
+
+
+def defaults():
+    """An initialiser that is an input too: its value holds where a call gives none."""
+    w, x = floats("default", 3), floats("x", 2, 3)
+    case("default_of_an_input", node("Mul", "x w", "y"), {"x": x}, "y", {"w": w},
+         more_inputs={"w": w}, right=[x * w])
+
+
 if __name__ == "__main__":
     reductions()
     loops()
@@ -531,6 +603,9 @@ if __name__ == "__main__":
     few_bits()
     fused()
     attentions()
+    pads()
+    index_types()
+    defaults()
     if not WANTED:
         for old in (FOLDER / "node").iterdir():
             if old.name[len("test_"):] not in made:
