@@ -164,6 +164,9 @@ static bool import(struct cli *cli, void *context, struct child_answer *out, str
             report_lines(stderr, "%s\n", refused.data);
         return fail_at(err, "%s", request->file);
     }
+    const char *end = blueprint->warnings + blueprint->warnings_bytes;
+    for (const char *at = blueprint->warnings; at < end; at += strlen(at) + 1)
+        report_lines(stderr, "urza: warning: %s\n", at);
     return print_blueprint(cli, request, blueprint, out, err);
 }
 

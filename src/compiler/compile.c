@@ -246,6 +246,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
             return false;
     job->contents.blueprint_json = blueprint->json;
     job->contents.blueprint_bytes = blueprint->json_bytes;
+    job->said = blueprint->warnings;
+    job->said_bytes = blueprint->warnings_bytes;
     job_lap(job, STAGE_READ);
     if (!run(job, &blueprint->graph, params, out, err))
         return false;

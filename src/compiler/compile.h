@@ -141,8 +141,8 @@ struct compile_result {
     bool keepable;                 /* it comes of the source alone, and of no files */
     double stages_ms[STAGE_COUNT]; /* summed over targets */
     double total_ms;
-    const char *warnings; /* of unused inputs and params, constant outputs: texts one behind the
-                             other, each with its zero byte */
+    const char *warnings; /* of the reader, unused inputs and params, constant outputs: texts one
+                             behind the other, each with its zero byte */
     size_t warnings_bytes;
     const char *dump;               /* text of the level asked for, else NULL */
     const struct cache_value *held; /* NULL, or package and warnings lie in it, not in the arena */

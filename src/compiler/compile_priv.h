@@ -22,6 +22,8 @@ struct job {
     enum strategy strategy;
     bool verify_ir; /* run verifiers after each pass and step */
     uint64_t start_ns, lap_ns;
+    const char *said; /* warnings of the reader, as in struct blueprint */
+    size_t said_bytes;
     struct strbuf dump;          /* of one level; DUMP_ALL: of all, at the end … */
     VEC(struct dump_part) parts; /* … from these */
     struct package_contents contents;

@@ -42,6 +42,7 @@ void job_warn(struct job *job, const struct graph *graph)
     /* In training, ops leave params alone that they read otherwise. */
     uint32_t params = job->options->training ? 0 : graph->params.count;
     strbuf_init(&text, job->arena);
+    strbuf_add(&text, job->said, job->said_bytes);
     for (uint32_t i = 0; i < graph->inputs.count + params; i++) {
         bool input = i < graph->inputs.count;
         value_id value =

@@ -48,6 +48,9 @@ struct blueprint {
     struct param_init *inits; /* by the graph's param order */
     const char *json;         /* the blueprint in the native dialect, canonical; in the arena */
     size_t json_bytes;
+    const char *warnings; /* of what was read otherwise than a model says: texts one behind the
+                             other, each with a zero byte; in the arena */
+    size_t warnings_bytes;
 };
 
 /* A dense tensor, row-major in its dtype's layout, 64-aligned. */

@@ -323,6 +323,20 @@ static const char *fresh_name(struct onnx *o, const char *name)
     return fresh;
 }
 
+/* Another value that the caller gives an initialiser that is an input too; NULL: none. */
+static const struct import_tensor *override_of(const struct onnx *o, const Onnx__GraphProto *graph,
+                                               const char *name)
+{
+    for (uint32_t i = 0; i < o->options->fixed_count; i++) {
+        if (strcmp(o->options->fixed[i].name, name) != 0)
+            continue;
+        for (size_t k = 0; k < graph->n_input; k++)
+            if (graph->input[k]->name && strcmp(graph->input[k]->name, name) == 0)
+                return &o->options->fixed[i];
+    }
+    return NULL;
+}
+
 bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                        struct error *err)
 {
@@ -331,7 +345,11 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
         struct error failure = {.code = ERR_NONE};
         const char *name = graph->initializer[i]->name ? graph->initializer[i]->name : "";
         value_id value = VALUE_NONE;
-        if (onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor, &failure)) {
+        const struct import_tensor *other = scope->parent ? NULL : override_of(o, graph, name);
+        if (other) {
+            value = onnx_initializer(o, name, other, true, &failure);
+        } else if (onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor,
+                               &failure)) {
             const char *param = scope->parent ? fresh_name(o, name) : name;
             value = onnx_initializer(o, param, &tensor, false, &failure);
         }
@@ -425,6 +443,7 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
     struct blueprint *read = ARENA_NEW(arena, struct blueprint);
     struct onnx o = {.graph = &read->graph, .arena = arena, .options = options, .out = read};
     graph_init(&read->graph, arena);
+    strbuf_init(&o.warnings, arena);
     o.model = (const Onnx__ModelProto *)onnx_unpack(&onnx__model_proto__descriptor, bytes, size,
                                                     arena, err);
     if (!o.model || !check_model(o.model, err))
@@ -436,6 +455,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
     if (!read_model(&o, err) || !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
+    live.warnings = o.warnings.data;
+    live.warnings_bytes = o.warnings.size_bytes;
     import_graph_json(&live, arena);
     *out = live;
     return true;

@@ -168,15 +168,32 @@ static uint8_t small_type(const Onnx__TypeProto *type)
     return small;
 }
 
+/* Until IR version 4 all initialisers are inputs too; from then on one that is has a default. */
+static void warn_of_default(struct onnx *o, const char *name)
+{
+    if (o->model->ir_version < 4)
+        return;
+    for (uint32_t i = 0; i < o->options->fixed_count; i++)
+        if (strcmp(o->options->fixed[i].name, name) == 0)
+            return;
+    strbuf_printf(&o->warnings,
+                  "input '%.200s' keeps its value in the model: a call cannot give another, the "
+                  "option --known of `urza import` can",
+                  name);
+    strbuf_add(&o->warnings, "", 1);
+}
+
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err)
 {
     for (size_t i = 0; i < graph->n_input; i++) {
         const char *name = graph->input[i]->name ? graph->input[i]->name : "";
         struct error failure = {.code = ERR_NONE};
-        struct onnx_value known;
-        if (onnx_find(o, scope, name, &known))
-            continue; /* an initialiser: until IR version 4 those are inputs too */
+        uint32_t index;
+        if (strmap_find(&scope->names, name, &index) && index < graph->n_initializer) {
+            warn_of_default(o, name);
+            continue;
+        }
         value_id value = read_input(o, graph->input[i], name, &failure);
         if (failure.code == ERR_UNSUPPORTED) {
             char why[600];

@@ -12,6 +12,7 @@
 #ifndef URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
 #define URZA_COMPILER_IMPORT_ONNX_ONNX_PRIV_H
 
+#include "base/strbuf.h"
 #include "compiler/import/import_priv.h"
 #include "compiler/import/onnx/onnx_build_priv.h"
 #include "compiler/ops/ops.h"
@@ -77,6 +78,7 @@ struct onnx {
     struct blueprint *out;
     VEC(struct onnx_value) values;
     VEC(struct onnx_refusal) refusals;
+    struct strbuf warnings;                       /* as in struct blueprint */
     struct strmap refused;                        /* → refusals, by op and reason */
     struct strmap dim_params;                     /* → labels, by the name of a dim in the file */
     struct strmap labels;                         /* of dims, in the order in which they came */

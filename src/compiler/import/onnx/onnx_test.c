@@ -91,6 +91,41 @@ static void given_inputs_become_constants(void **state)
     assert_int_equal(m->blueprint.graph.inputs.count, 1);
 }
 
+/* An initialiser that is an input too has a default, which a call cannot change here. */
+static void defaults_are_told(void **state)
+{
+    struct model *m = *state;
+    static const float data[] = {1, 2, 3}, other[] = {7, 8};
+    struct import_tensor fixed = {.name = "w",
+                                  .dtype = DTYPE_F32,
+                                  .rank = 1,
+                                  .shape = {2},
+                                  .data = other,
+                                  .bytes = sizeof other};
+    add_input(m, "x", 1, (const char *const[]){"n", "1", NULL});
+    add_input(m, "w", 1, (const char *const[]){"3", NULL});
+    add_initializer(m, "w", 1, 3, data, sizeof data);
+    add_node(m, "Add", "x", "w", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "n,3");
+    assert_int_equal(m->blueprint.graph.inputs.count, 1);
+    assert_non_null(strstr(m->blueprint.warnings, "input 'w' keeps its value"));
+    assert_int_equal(strlen(m->blueprint.warnings) + 1, m->blueprint.warnings_bytes);
+    m->options.fixed = &fixed;
+    m->options.fixed_count = 1;
+    assert_true(read_model(m));
+    assert_shape(m, "n,2");
+    assert_int_equal(m->blueprint.warnings_bytes, 0);
+    m->options.fixed_count = 0;
+    m->proto->ir_version = 3;
+    assert_true(read_model(m));
+    assert_int_equal(m->blueprint.warnings_bytes, 0);
+    m->inputs[0]->name = (char *)"v";
+    m->inputs[1]->name = (char *)"v";
+    assert_refused(m, ERR_BLUEPRINT, "taken");
+}
+
 /* All reasons in one message; what follows from a refused node is none of its own. */
 static void lists_all_refusals(void **state)
 {
@@ -413,6 +448,7 @@ int main(void)
         TEST(dims_have_names_and_ranges),
         TEST(initializers_become_params),
         TEST(given_inputs_become_constants),
+        TEST(defaults_are_told),
         TEST(lists_all_refusals),
         TEST(refuses_bad_names),
         TEST(names_may_be_long),
