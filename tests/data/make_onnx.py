@@ -523,6 +523,55 @@ def attentions():
           "b": floats(name, 8, seed=6)})
 
 
+def group_query_attention():
+    heads, shared, size = 4, 2, 16
+    angles = np.arange(32)[:, None] / 10.0 ** np.linspace(0, 2, size // 2)
+    turns = {"cos": np.cos(angles).astype("f4"), "sin": np.sin(angles).astype("f4")}
+    for name, batch, length, past, options in (
+            ("first", 2, 5, 0, {}), ("next", 2, 1, 6, {}), ("chunk", 1, 3, 6, {}),
+            ("rotary_first", 2, 5, 0, {"do_rotary": 1}),
+            ("rotary_next", 2, 1, 6, {"do_rotary": 1}),
+            ("rotary_interleaved", 1, 1, 6, {"do_rotary": 1, "rotary_interleaved": 1}),
+            ("window_first", 2, 5, 0, {"local_window_size": 2}),
+            ("window_next", 1, 1, 6, {"local_window_size": 3}),
+            ("scale", 1, 4, 0, {"scale": 0.125}), ("packed", 2, 4, 0, {"do_rotary": 1})):
+        name = f"ort_gqa_{name}"
+        parts = [floats(name, batch, length, n * size, seed=i)
+                 for i, n in enumerate((heads, shared, shared))]
+        given = dict(zip("qkv", parts))
+        if "packed" in name:
+            given = {"q": np.concatenate(parts, 2)}
+        kept = {k: floats(name, batch, shared, past, size, seed=5 + i)
+                for i, k in enumerate(("pk", "pv"))}
+        total = length + past
+        constants = {"n": np.full(batch, total - 1, "i4"), "t": np.array(total, "i4")}
+        if "do_rotary" in options:
+            constants |= turns
+        names = [n if n in given | constants or n in kept and past else "-"
+                 for n in ("q", "k", "v", "pk", "pv", "n", "t", "cos", "sin")]
+        case(name, node("com.microsoft.GroupQueryAttention", " ".join(names), "y nk nv",
+                        num_heads=heads, kv_num_heads=shared, **options),
+             given | (kept if past else {}), "y nk nv", constants)
+    # Rows of different lengths, whose caches end in what nobody reads; sizes that a call brings.
+    name, batch, length, past = "ort_gqa_lengths", 2, 1, 6
+    given = {k: floats(name, batch, length, n * size, seed=i)
+             for i, (k, n) in enumerate((("q", heads), ("k", shared), ("v", shared)))}
+    given |= {k: floats(name, batch, shared, past, size, seed=5 + i)
+              for i, k in enumerate(("pk", "pv"))}
+    given["n"] = np.array([6, 3], "i4")
+    rows = {k: ["B", "L", given[k].shape[2]] for k in "qkv"}
+    cache = {k: ["B", shared, "P", size] for k in ("pk", "pv")}
+    constants = turns | {"t": np.array(7, "i4")}
+    for suffix, dims in (("", {}), ("_named", rows | cache | {"n": ["B"]})):
+        case(name + suffix, node("com.microsoft.GroupQueryAttention", "q k v pk pv n t cos sin",
+                                 "y nk nv", num_heads=heads, kv_num_heads=shared, do_rotary=1),
+             given, "y", constants, dims=dims)
+    case("ort_gqa_bias", node("com.microsoft.GroupQueryAttention", "q k v pk pv n t - - - b",
+                              "y nk nv", num_heads=heads, kv_num_heads=shared),
+         given | {"n": np.array([6, 6], "i4")}, "y",
+         {"t": np.array(7, "i4"), "b": floats(name, batch, 1, length, past + length, seed=9)})
+
+
 def pads():
     x = floats("pads", 2, 4)
 
@@ -603,6 +652,7 @@ if __name__ == "__main__":
     few_bits()
     fused()
     attentions()
+    group_query_attention()
     pads()
     index_types()
     defaults()
