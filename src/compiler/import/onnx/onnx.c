@@ -427,6 +427,7 @@ static bool read_model(struct onnx *o, struct error *err)
 {
     const Onnx__GraphProto *graph = o->model->graph;
     struct onnx_scope scope = {.opset = opset_of(o->model, "")};
+    onnx_functions(o);
     if (!onnx_initializers(o, &scope, graph, err) || !onnx_inputs(o, &scope, graph, err) ||
         !onnx_nodes(o, &scope, graph->node, graph->n_node, err) ||
         !read_outputs(o, &scope, graph, err))

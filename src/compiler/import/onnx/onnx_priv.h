@@ -80,6 +80,7 @@ struct onnx {
     VEC(struct onnx_refusal) refusals;
     struct strbuf warnings;                       /* as in struct blueprint */
     struct strmap refused;                        /* → refusals, by op and reason */
+    struct strmap functions;                      /* → those of the model, by domain and name */
     struct strmap dim_params;                     /* → labels, by the name of a dim in the file */
     struct strmap labels;                         /* of dims, in the order in which they came */
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
@@ -132,8 +133,8 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err);
 /* Bodies: a function that the model defines in place of an op, or a graph in an attribute. */
-const Onnx__FunctionProto *onnx_function_find(const struct onnx *o, const char *domain,
-                                              const char *name);
+const Onnx__FunctionProto *onnx_function_find(struct onnx *o, const char *domain, const char *name);
+void onnx_functions(struct onnx *o); /* makes a table of them, once */
 bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, bool *out_refused,
                    struct error *err);
 bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
