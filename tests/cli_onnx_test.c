@@ -89,6 +89,65 @@ static void test_export(void **state)
     refuse(f, ERR_NOT_FOUND, "export none.json -o same.onnx --json");
 }
 
+/* What a call cannot change is said, by name. And files of big-endian numbers are read. */
+static void test_defaults(void **state)
+{
+    struct fixture *f = *state;
+    char *bytes, file[128 + sizeof(float) * 6 + 1];
+    size_t size;
+    struct error err;
+    assert_true(file_read("tests/data/onnx/node/test_default_of_an_input/model.onnx",
+                          (size_t)1 << 20, &bytes, &size, &err));
+    put(f, "model.onnx", bytes, size);
+    free(bytes);
+    static const char *const lines[] = {"compile model.onnx -o a.urza --unsigned --strategy fast",
+                                        "import model.onnx -o a.json"};
+    for (size_t i = 0; i < 2; i++) {
+        struct outcome done = expect(f, ERR_NONE, lines[i]);
+        assert_non_null(strstr(done.err, "urza: warning: input 'w' keeps its value"));
+    }
+    put_npy(f, "w.npy", "<f4", 1, (int64_t[]){3}, (float[]){1, 2, 3});
+    struct outcome done = expect(f, ERR_NONE, "import model.onnx -o a.json --known w=w.npy");
+    assert_null(strstr(done.err, "warning"));
+    expect(f, ERR_NONE, "compile a.json -o a.urza --unsigned --strategy fast");
+
+    /* 1, 2, -1 and three zeros. */
+    static const uint8_t big[sizeof(float) * 6] = {0x3f, 0x80, 0, 0, 0x40, 0, 0, 0, 0xbf, 0x80};
+    static const float right[6] = {1, 4, -3};
+    snprintf(file, sizeof file, "\x93NUMPY\x01_v_%-117s\n",
+             "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }");
+    file[7] = file[9] = '\0';
+    memcpy(file + 128, big, sizeof big);
+    put(f, "x.npy", file, 128 + sizeof big);
+    const char *y = run_package(f, "run a.urza --allow-unsigned --in x=x.npy --out y", "y/y.npy");
+    assert_memory_equal(y + 128, right, sizeof right);
+}
+
+/* Names that no file can have, alike but for their ends. */
+static void test_long_names(void **state)
+{
+    struct fixture *f = *state;
+    char text[4096], name[301] = {0}, line[512];
+    memset(name, '/', 300);
+    put_npy(f, "x.npy", "<f4", 1, (int64_t[]){2}, (float[]){-1, 2});
+    snprintf(
+        text, sizeof text,
+        "{\"format\": \"urza.blueprint/1\", \"inputs\": [{\"id\": \"%s\", \"dtype\": \"f32\", "
+        "\"shape\": [2]}], \"nodes\": [{\"id\": \"%s1\", \"op\": \"relu\", \"in\": [\"%s\"]}, "
+        "{\"id\": \"%s2\", \"op\": \"neg\", \"in\": [\"%s\"]}], \"outputs\": [\"%s1\", \"%s2\"]}",
+        name, name, name, name, name, name, name);
+    compile(f, text, " --unsigned --strategy fast");
+    snprintf(line, sizeof line, "run net.urza --allow-unsigned --in %s=x.npy --out y --json", name);
+    json_t *said = answer(f, line), *outputs = member(said, "outputs");
+    const float right[2][2] = {{0, 2}, {1, -2}};
+    for (size_t i = 0; i < 2; i++) {
+        size_t size;
+        const char *path = json_string_value(member(json_array_get(outputs, i), "path"));
+        assert_memory_equal(get(f, path, &size) + 128, right[i], sizeof right[i]);
+    }
+    json_decref(said);
+}
+
 static void test_ops(void **state)
 {
     struct fixture *f = *state;
@@ -134,6 +193,8 @@ int main(void)
         CLI_TEST(test_compile_and_import, build),
         CLI_TEST(test_known_inputs, build),
         CLI_TEST(test_export, build),
+        CLI_TEST(test_defaults, build),
+        CLI_TEST(test_long_names, build),
         CLI_TEST(test_ops, build),
         CLI_TEST(test_warnings, build),
         CLI_TEST(test_trees, build),

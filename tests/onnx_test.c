@@ -1,6 +1,6 @@
-/* The cases of the ONNX project, as Debian packs them: each model is read, compiled for this CPU,
- * run, and compared with the reference interpreter and the outputs that stand beside it
- * (support/onnx_case.h).
+/* The cases of the ONNX project, as Debian packs them, and in the test onnx-own ours, which
+ * tests/data/make_onnx.py writes: each model is read, compiled for this CPU, run, and compared with
+ * the reference interpreter and the outputs that stand beside it (support/onnx_case.h).
  *
  * tests/onnx_cases.txt holds what is expected of each: `pass`, what had to be known at compile time
  * for it to pass, or why the model is refused. The test fails when a case is wrong, crashes, or is

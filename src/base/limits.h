@@ -5,7 +5,7 @@
 #define LIMIT_RANK 8                          /* dims of a tensor */
 #define LIMIT_NODES 65536                     /* values in one graph */
 #define LIMIT_OPERANDS 64                     /* operands of one node (concat is the widest) */
-#define LIMIT_NAME 256                        /* bytes of an id or name, without the terminator */
+#define LIMIT_NAME 256                        /* bytes of the name of a dim or an entry */
 #define LIMIT_NAMED_DIMS 32                   /* named dims of one graph */
 #define LIMIT_DIM_TERMS 32                    /* terms of one dim expression in normal form */
 #define LIMIT_DIM_VALUE ((int64_t)1 << 40)    /* largest run-time value of a dim */

@@ -31,7 +31,9 @@ static const struct {
 } types[] = {
     {"<f8", "<f8", 8}, {"<f4", "<f4", 4}, {"<f2", "<f2", 2}, {"<i8", "<i8", 8}, {"<i4", "<i4", 4},
     {"<i2", "<i2", 2}, {"|i1", "|i1", 1}, {"|u1", "|u1", 1}, {"|b1", "|b1", 1}, {"<u8", "<u8", 8},
-    {"<u4", "<u4", 4}, {"<u2", "<u2", 2}, {"<V2", "<V2", 2}, {"|V2", "<V2", 2},
+    {"<u4", "<u4", 4}, {"<u2", "<u2", 2}, {"<V2", "<V2", 2}, {"|V2", "<V2", 2}, {">f8", "<f8", 8},
+    {">f4", "<f4", 4}, {">f2", "<f2", 2}, {">i8", "<i8", 8}, {">i4", "<i4", 4}, {">i2", "<i2", 2},
+    {">u8", "<u8", 8}, {">u4", "<u4", 4}, {">u2", "<u2", 2},
 };
 #define TYPE_COUNT (sizeof types / sizeof types[0])
 
@@ -41,7 +43,7 @@ struct cursor {
 
 struct header {
     struct npy npy;
-    bool has_descr, has_order, has_shape, fortran_order;
+    bool has_descr, has_order, has_shape, fortran_order, big_endian;
 };
 
 static bool fail_expected(struct error *err, const struct cursor *c, const char *expected)
@@ -169,7 +171,10 @@ static bool parse_entry(struct cursor *c, struct header *h, struct error *err)
         return h->fortran_order || take_word(c, "False") || fail_expected(err, c, "True or False");
     }
     if (!take_string(c, descr, sizeof descr) || !set_type(&h->npy, descr))
-        return fail_expected(err, c, "descr to be one of <f8 <f4 <f2 <i8 <i4 <i2 |i1 |u1 |b1 <V2");
+        return fail_expected(err, c,
+                             "descr to be one of f8 f4 f2 i8 i4 i2 u8 u4 u2 behind < or >, |i1 |u1 "
+                             "|b1 <V2");
+    h->big_endian = descr[0] == '>';
     return true;
 }
 
@@ -231,6 +236,19 @@ static void transpose(const struct npy *npy, char *dst, const char *src)
     }
 }
 
+/* Turns the bytes of each element around. */
+static void swap_bytes(const struct npy *npy, char *data)
+{
+    size_t size = npy->item_bytes;
+    for (char *item = data, *end = data + npy->data_bytes; item < end; item += size) {
+        for (size_t i = 0; i < size / 2; i++) {
+            char first = item[i];
+            item[i] = item[size - 1 - i];
+            item[size - 1 - i] = first;
+        }
+    }
+}
+
 /* Splits the file into header and data. */
 static bool open_file(const uint8_t *bytes, size_t size, struct cursor *header, struct cursor *data,
                       struct error *err)
@@ -275,6 +293,8 @@ bool npy_parse(const void *bytes, size_t size, struct arena *arena, struct npy *
         transpose(&h.npy, copy, data.at);
     else if (found > 0)
         memcpy(copy, data.at, found);
+    if (h.big_endian)
+        swap_bytes(&h.npy, copy);
     h.npy.data = copy;
     *out = h.npy;
     return true;

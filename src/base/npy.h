@@ -1,7 +1,7 @@
 /* NumPy's .npy files: reading formats 1.0 to 3.0, writing 1.0.
  *
- * Little-endian elements only. Arrays are always in C order once parsed: data in Fortran order is
- * transposed. Parsing is strict and bounded, for untrusted files; the bytes must be exactly one
+ * Arrays are always in C order and little-endian once parsed: data in Fortran order is transposed,
+ * and the bytes of big-endian elements are reversed. Parsing is strict and bounded, for untrusted files; the bytes must be exactly one
  * array, with nothing after it. Parsed data lives in the arena; a struct npy to be written borrows
  * its data. No shared state.
  * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html */

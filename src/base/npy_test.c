@@ -140,6 +140,40 @@ static void test_fortran_order(void **state)
     arena_release(&arena);
 }
 
+/* As NumPy writes them with '>f4' and the like: the same values, in either order of dims. */
+static void test_big_endian(void **state)
+{
+    (void)state;
+    static const uint8_t data[] = {0, 1, 0x80, 0, 0xff, 0xfe, 0x7f, 0xff, 0, 0, 1, 2};
+    static const int16_t in_order[] = {1, -32768, -2, 32767, 0, 258},
+                         turned[] = {1, -2, 0, -32768, 32767, 258};
+    static const uint8_t wide[] = {0x40, 0x09, 0x21, 0xfb, 0x54, 0x44, 0x2d, 0x18};
+    struct arena arena;
+    arena_init(&arena);
+    for (int fortran = 0; fortran < 2; fortran++) {
+        struct strbuf file;
+        struct npy npy;
+        struct error err = {0};
+        char dict[128];
+        strbuf_init(&file, &arena);
+        snprintf(dict, sizeof dict, "{'descr': '>i2', 'fortran_order': %s, 'shape': (%s), }",
+                 fortran ? "True" : "False", fortran ? "2, 3" : "6,");
+        make_file(&file, 1, dict, data, sizeof data);
+        assert_true(parse_copy(file.data, file.size_bytes, &arena, &npy, &err));
+        assert_string_equal(npy.descr, "<i2");
+        assert_memory_equal(npy.data, fortran ? turned : in_order, sizeof in_order);
+        strbuf_init(&file, &arena);
+        make_file(&file, 2, "{'descr': '>f8', 'fortran_order': False, 'shape': ()}", wide,
+                  sizeof wide);
+        assert_true(parse_copy(file.data, file.size_bytes, &arena, &npy, &err));
+        double pi;
+        memcpy(&pi, npy.data, sizeof pi);
+        assert_true(pi == 0x1.921fb54442d18p+1);
+    }
+    assert_int_equal(npy_item_bytes(">f4"), 0); /* is read, never written */
+    arena_release(&arena);
+}
+
 #define DICT(descr, shape) "{'descr': " descr ", 'fortran_order': False, 'shape': " shape "}"
 
 static void test_headers(void **state)
@@ -255,6 +289,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes_as_numpy),
+        cmocka_unit_test(test_big_endian),
         cmocka_unit_test(test_all_types_and_ranks_round_trip),
         cmocka_unit_test(test_fortran_order),
         cmocka_unit_test(test_headers),

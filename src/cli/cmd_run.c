@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/npy.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
@@ -204,14 +205,22 @@ static const void *tensor_data(const DLTensor *tensor)
     return (const char *)tensor->data + tensor->byte_offset;
 }
 
+#define FILE_NAME_BYTES 200 /* the most of a file system, without what is added to a name */
+
 /* folder/NAME.npy. Characters that could leave the folder or hide the file are written as %XX, so
- * different names give different files. */
+ * different names give different files. A name that is too long for a file ends in its hash, after
+ * a character that no shorter name has. */
 static const char *output_path(struct cli *cli, const char *folder, const char *name)
 {
     struct strbuf path;
     strbuf_init(&path, cli->arena);
     strbuf_printf(&path, "%s/", folder);
+    size_t start = path.size_bytes;
     for (const char *at = name; *at != '\0'; at++) {
+        if (path.size_bytes - start >= FILE_NAME_BYTES) {
+            strbuf_printf(&path, "%%h%016llx", (unsigned long long)hash64(name, strlen(name), 0));
+            break;
+        }
         unsigned char c = (unsigned char)*at;
         bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
                      c == '_' || c == '-' || (c == '.' && at != name);

@@ -128,8 +128,6 @@ static bool check_name(const char *what, const char *name, struct error *err)
 {
     if (!name || name[0] == '\0')
         return fail(err, ERR_BLUEPRINT, "an %s has no name", what);
-    if (strnlen(name, LIMIT_NAME + 1) > LIMIT_NAME)
-        return fail(err, ERR_LIMIT, "the name of an %s has more than %d bytes", what, LIMIT_NAME);
     return true;
 }
 
@@ -198,7 +196,7 @@ value_id graph_add(struct graph *graph, enum prim prim, const value_id *operands
 
     value_id found = graph_find(graph, prim, operands, operand_count, &normal);
     if (found != VALUE_NONE && is_source(prim)) {
-        fail(err, ERR_BLUEPRINT, "name '%s' of %s is taken by another %s", normal.name,
+        fail(err, ERR_BLUEPRINT, "name '%.200s' of %s is taken by another %s", normal.name,
              prim_info(prim)->name, prim_info((enum prim)graph_node(graph, found)->prim)->name);
         return VALUE_NONE;
     }
@@ -266,7 +264,8 @@ bool graph_output(struct graph *graph, const char *name, value_id value, struct 
     uint32_t cursor = 0, index;
     while (map_next(&graph->interned, hash, &cursor, &index))
         if (index < graph->outputs.count && strcmp(graph->outputs.items[index].name, name) == 0)
-            return fail(err, ERR_BLUEPRINT, "name '%s' of output is taken by another output", name);
+            return fail(err, ERR_BLUEPRINT, "name '%.200s' of output is taken by another output",
+                        name);
     if (graph->outputs.count >= LIMIT_NODES)
         return fail(err, ERR_LIMIT, "the graph has %d outputs already", LIMIT_NODES);
     struct graph_output output = {.name = arena_strdup(graph->arena, name), .value = value};

@@ -47,7 +47,8 @@ bool text_decimal(struct text_reader *in, double *out);
 /* Parses a number of the given dtype; only the output of its kind (float or integer) is written.
  * Floats may be nan, inf and -inf. */
 bool text_number(struct text_reader *in, enum dtype dtype, double *out_value, int64_t *out_integer);
-bool text_string(struct text_reader *in, char out[LIMIT_NAME + 1]);
+/* Parses "…" of any length into the arena; escapes as in JSON, of ASCII characters only. */
+bool text_string(struct text_reader *in, struct arena *arena, const char **out);
 /* Parses "0x…", of at most limit bytes, into the arena. */
 bool text_hex(struct text_reader *in, struct arena *arena, size_t limit, const void **out,
               uint32_t *out_bytes);

@@ -177,12 +177,22 @@ static int unicode_escape(const char *digits)
     return code > 0 && code < 0x80 ? (int)code : -1;
 }
 
-bool text_string(struct text_reader *in, char out[LIMIT_NAME + 1])
+/* Bytes up to the quote that ends a string, or to the end of the text. */
+static size_t string_bytes(const char *text)
+{
+    size_t length = 0;
+    while (text[length] != '\0' && text[length] != '"')
+        length += text[length] == '\\' && text[length + 1] != '\0' ? 2 : 1;
+    return length;
+}
+
+bool text_string(struct text_reader *in, struct arena *arena, const char **out)
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
-    size_t length = 0;
     if (!text_expect(in, "\""))
         return false;
+    char *to = arena_alloc(arena, string_bytes(in->at) + 1, 1);
+    *out = to;
     while (*in->at != '"') {
         int c = *in->at++;
         if (c == '\\') {
@@ -197,13 +207,9 @@ bool text_string(struct text_reader *in, char out[LIMIT_NAME + 1])
             in->at--;
             return text_expected(in, "the end of the string");
         }
-        if (length == LIMIT_NAME) {
-            fail(in->err, ERR_LIMIT, "the string has more than %d bytes", LIMIT_NAME);
-            return text_place(in, in->at);
-        }
-        out[length++] = (char)c;
+        *to++ = (char)c;
     }
-    out[length] = '\0';
+    *to = '\0';
     in->at++;
     return true;
 }
@@ -300,7 +306,7 @@ bool text_hex(struct text_reader *in, struct arena *arena, size_t limit, const v
 
 bool text_dim(struct text_reader *in, struct dim_table *dims)
 {
-    char name[LIMIT_NAME + 1], why[LIMIT_NAME + 1];
+    char name[LIMIT_NAME + 1];
     struct dim_name dim = {.name = name};
     uint32_t index;
     text_skip_space(in);
@@ -311,11 +317,8 @@ bool text_dim(struct text_reader *in, struct dim_table *dims)
         return false;
     if (text_take(in, "typical") && !text_int(in, 1, INT64_MAX, &dim.typical))
         return false;
-    if (text_take(in, "why")) {
-        if (!text_string(in, why))
-            return false;
-        dim.why = why;
-    }
+    if (text_take(in, "why") && !text_string(in, dims->arena, &dim.why))
+        return false;
     if (!dim_declare(dims, &dim, &index, in->err))
         return text_place(in, before);
     return text_end_line(in);

@@ -236,9 +236,7 @@ static bool parse_arguments(struct parser *p, uint32_t bits, value_id operands[L
     }
     *out_count = count;
     if (bits & ATTR_NAME) {
-        char *name = arena_alloc(p->graph->arena, LIMIT_NAME + 1, 1);
-        attrs->name = name;
-        if (!text_string(&p->in, name))
+        if (!text_string(&p->in, p->graph->arena, &attrs->name))
             return false;
     }
     if (bits & ATTR_VALUE) {
@@ -338,11 +336,11 @@ static bool parse_node(struct parser *p)
 
 static bool parse_output(struct parser *p)
 {
-    char name[LIMIT_NAME + 1];
+    const char *name;
     value_id value;
     text_skip_space(&p->in);
     const char *before = p->in.at;
-    if (!text_string(&p->in, name) || !parse_value(p, &value))
+    if (!text_string(&p->in, p->graph->arena, &name) || !parse_value(p, &value))
         return false;
     if (!graph_output(p->graph, name, value, p->in.err))
         return text_place(&p->in, before);
@@ -351,10 +349,8 @@ static bool parse_output(struct parser *p)
 
 static bool parse_header(struct parser *p)
 {
-    char name[LIMIT_NAME + 1];
-    if (!text_expect(&p->in, "graph") || !text_string(&p->in, name))
+    if (!text_expect(&p->in, "graph") || !text_string(&p->in, p->graph->arena, &p->graph->name))
         return false;
-    p->graph->name = arena_strdup(p->graph->arena, name);
     return text_end_line(&p->in);
 }
 

@@ -48,8 +48,8 @@ struct blueprint {
     struct param_init *inits; /* by the graph's param order */
     const char *json;         /* the blueprint in the native dialect, canonical; in the arena */
     size_t json_bytes;
-    const char *warnings; /* of what was read as something else than it says: texts one behind the
-                             other, each with its zero byte */
+    const char *warnings; /* about what was read otherwise than the model says: texts, each ended by
+                             a zero byte; in the arena */
     size_t warnings_bytes;
 };
 

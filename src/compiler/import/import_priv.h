@@ -38,8 +38,7 @@ const char *import_type_text(const json_t *value);
 
 /* Reads a dtype by any of its names, "fp32" among them. ERR_BLUEPRINT. */
 bool import_dtype(const char *name, enum dtype *out, struct error *err);
-/* Object's string field key as an id: not empty, at most LIMIT_NAME bytes. ERR_JSON, ERR_BLUEPRINT,
- * ERR_LIMIT. */
+/* Object's string field key as an id: not empty. ERR_JSON, ERR_BLUEPRINT. */
 bool import_id(const json_t *object, const char *key, const char **out, struct error *err);
 
 /* derive.c. A reading that fails because a shape rule could not prove what it needs is tried again

@@ -190,14 +190,21 @@ static bool measure(const struct blueprint *blueprint, const struct node *node, 
     return true;
 }
 
+#define KEY_NAME_BYTES 256
+
 static uint64_t make_key(uint64_t seed, const char *name)
 {
-    uint8_t text[8 + LIMIT_NAME], digest[SHA256_BYTES];
+    uint8_t text[8 + KEY_NAME_BYTES], digest[SHA256_BYTES];
     uint64_t mixed = 0;
     size_t length = strlen(name);
     for (int i = 0; i < 8; i++)
         text[i] = (uint8_t)(seed >> (8 * i));
-    memcpy(text + 8, name, length);
+    if (length <= KEY_NAME_BYTES) {
+        memcpy(text + 8, name, length);
+    } else { /* a longer one counts by its hash */
+        sha256(name, length, text + 8);
+        length = SHA256_BYTES;
+    }
     sha256(text, 8 + length, digest);
     for (int i = 0; i < 8; i++)
         mixed |= (uint64_t)digest[i] << (8 * i);

@@ -69,6 +69,34 @@ static void test_fixed_numbers(void **state)
     expect_f64("[2]", "{\"kind\": \"constant\", \"value\": 0.3}", 2, 0.3, 0.3);
 }
 
+/* What is drawn follows from the whole name, however long. */
+static void test_long_names(void **state)
+{
+    (void)state;
+    struct arena arena;
+    double drawn[3];
+    arena_init(&arena);
+    for (int i = 0; i < 3; i++) {
+        struct strbuf text;
+        struct error err = {0};
+        struct package_param param;
+        char name[5000];
+        memset(name, 'w', sizeof name);
+        snprintf(name + sizeof name - 2, 2, "%d", i % 2);
+        strbuf_init(&text, &arena);
+        strbuf_printf(&text,
+                      "{\"format\": \"urza.blueprint/1\", \"inputs\": [], \"params\": [{\"id\": "
+                      "\"%s\", \"dtype\": \"f64\", \"shape\": [1], \"init\": {\"kind\": "
+                      "\"normal\"}}], \"nodes\": [], \"outputs\": [\"%s\"]}",
+                      name, name);
+        struct blueprint b = must_read(&arena, text.data);
+        assert_true(blueprint_param_data(&b, 0, NULL, &arena, &param, &err));
+        memcpy(&drawn[i], param.data, sizeof drawn[i]);
+    }
+    assert_true(drawn[0] == drawn[2] && drawn[0] != drawn[1]);
+    arena_release(&arena);
+}
+
 static void test_dtypes(void **state)
 {
     (void)state;
@@ -248,9 +276,10 @@ static void test_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixed_numbers), cmocka_unit_test(test_dtypes),
-        cmocka_unit_test(test_distributions), cmocka_unit_test(test_seed_and_name),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_file),
+        cmocka_unit_test(test_fixed_numbers), cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_dtypes),        cmocka_unit_test(test_distributions),
+        cmocka_unit_test(test_seed_and_name), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

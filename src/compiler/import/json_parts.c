@@ -97,9 +97,6 @@ bool import_id(const json_t *object, const char *key, const char **out, struct e
         return false;
     if (id[0] == '\0')
         return fail(err, ERR_BLUEPRINT, "field '%s' is empty, expected a name", key);
-    if (strlen(id) > LIMIT_NAME)
-        return fail(err, ERR_LIMIT, "field '%s' has %zu bytes, at most %d", key, strlen(id),
-                    LIMIT_NAME);
     *out = id;
     return true;
 }

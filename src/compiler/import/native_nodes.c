@@ -80,9 +80,8 @@ static bool declare_results(struct reader *r, uint32_t index)
         return false;
     for (uint32_t i = 0; i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
-        if (!name || name[0] == '\0' || strlen(name) > LIMIT_NAME)
-            return fail(r->err, ERR_BLUEPRINT, "field 'out': expected names of 1 … %d bytes",
-                        LIMIT_NAME);
+        if (!name || name[0] == '\0')
+            return fail(r->err, ERR_BLUEPRINT, "field 'out': expected names");
         if (i == 0 && strcmp(name, node->id) == 0)
             continue;
         if (!declare(r, name, (struct source){.node = index, .result = i}))

@@ -198,13 +198,11 @@ static bool line_starts(struct nest_parser *p, const char *word)
 
 static bool parse_header(struct nest_parser *p, struct dim_table *dims)
 {
-    char name[LIMIT_NAME + 1];
     uint8_t role;
     if (!text_next_line(&p->in) || !text_expect(&p->in, "kernel"))
         return p->in.at != p->in.end ? false : text_expected(&p->in, "'kernel'");
-    if (!text_string(&p->in, name) || !text_end_line(&p->in))
+    if (!text_string(&p->in, p->nest->arena, &p->nest->name) || !text_end_line(&p->in))
         return false;
-    p->nest->name = arena_strdup(p->nest->arena, name);
     while (line_starts(p, "dim"))
         if (!text_dim(&p->in, dims))
             return false;

@@ -118,14 +118,16 @@ value_id onnx_initializer(struct onnx *o, const char *name, const struct import_
 
 void onnx_note_refusal(struct onnx *o, const char *op, const char *why)
 {
-    struct onnx_refusal refusal = {.op = op, .why = arena_strdup(o->arena, why), .count = 1};
-    for (uint32_t i = 0; i < o->refusals.count; i++) {
-        struct onnx_refusal *known = &o->refusals.items[i];
-        if (strcmp(known->op, op) == 0 && strcmp(known->why, why) == 0) {
-            known->count++;
-            return;
-        }
+    struct strbuf text;
+    uint32_t index;
+    strbuf_init(&text, o->arena);
+    strbuf_printf(&text, "%s: %s", op, why);
+    if (strmap_find(&o->refused, text.data, &index)) {
+        o->refusals.items[index].count++;
+        return;
     }
+    struct onnx_refusal refusal = {.op = op, .why = arena_strdup(o->arena, why), .count = 1};
+    strmap_add(&o->refused, o->arena, text.data, o->refusals.count);
     VEC_PUSH(o->arena, &o->refusals, refusal);
 }
 
@@ -352,6 +354,20 @@ static const char *fresh_name(struct onnx *o, const char *name)
     return fresh;
 }
 
+/* Another value that the caller gives an initialiser that is an input too; NULL: none. */
+static const struct import_tensor *override_of(const struct onnx *o, const Onnx__GraphProto *graph,
+                                               const char *name)
+{
+    for (uint32_t i = 0; i < o->options->fixed_count; i++) {
+        if (strcmp(o->options->fixed[i].name, name) != 0)
+            continue;
+        for (size_t k = 0; k < graph->n_input; k++)
+            if (graph->input[k]->name && strcmp(graph->input[k]->name, name) == 0)
+                return &o->options->fixed[i];
+    }
+    return NULL;
+}
+
 bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                        struct error *err)
 {
@@ -360,7 +376,11 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
         struct error failure = {.code = ERR_NONE};
         const char *name = graph->initializer[i]->name ? graph->initializer[i]->name : "";
         value_id value = VALUE_NONE;
-        if (onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor, &failure)) {
+        const struct import_tensor *other = scope->parent ? NULL : override_of(o, graph, name);
+        if (other) {
+            value = onnx_initializer(o, name, other, true, &failure);
+        } else if (onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor,
+                               &failure)) {
             const char *param = scope->parent ? fresh_name(o, name) : name;
             value = onnx_initializer(o, param, &tensor, false, &failure);
         }
@@ -447,6 +467,7 @@ static bool read_model(struct onnx *o, struct error *err)
 {
     const Onnx__GraphProto *graph = o->model->graph;
     struct onnx_scope scope = {.opset = opset_of(o->model, "")};
+    onnx_functions(o);
     if (!onnx_initializers(o, &scope, graph, err) || !onnx_inputs(o, &scope, graph, err) ||
         !onnx_nodes(o, &scope, graph->node, graph->n_node, err) ||
         !read_outputs(o, &scope, graph, err))

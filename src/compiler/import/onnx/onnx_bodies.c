@@ -9,16 +9,30 @@ static const char *plain_domain(const char *domain)
     return !domain || strcmp(domain, "ai.onnx") == 0 ? "" : domain;
 }
 
-const Onnx__FunctionProto *onnx_function_find(const struct onnx *o, const char *domain,
-                                              const char *name)
+static const char *function_key(struct onnx *o, const char *domain, const char *name)
 {
-    for (size_t i = 0; i < o->model->n_functions; i++) {
+    struct strbuf key;
+    strbuf_init(&key, o->arena);
+    strbuf_printf(&key, "%s:%s", domain, name);
+    return key.data;
+}
+
+void onnx_functions(struct onnx *o)
+{
+    for (uint32_t i = 0; i < o->model->n_functions; i++) {
         const Onnx__FunctionProto *function = o->model->functions[i];
-        if (function->name && strcmp(function->name, name) == 0 &&
-            strcmp(plain_domain(function->domain), domain) == 0)
-            return function;
+        const char *domain = plain_domain(function->domain);
+        if (function->name) /* of two the first counts */
+            strmap_add(&o->functions, o->arena, function_key(o, domain, function->name), i);
     }
-    return NULL;
+}
+
+const Onnx__FunctionProto *onnx_function_find(struct onnx *o, const char *domain, const char *name)
+{
+    uint32_t index;
+    bool found =
+        o->functions.count > 0 && strmap_find(&o->functions, function_key(o, domain, name), &index);
+    return found ? o->model->functions[index] : NULL;
 }
 
 static int64_t function_opset(const Onnx__FunctionProto *function, int64_t absent)

@@ -21,13 +21,16 @@ static value_id from_start(struct onnx_call *c, value_id index, dim_id size)
     return b_select(b, below, b_add(b, index, b_size(b, size)), index);
 }
 
+value_id onnx_take_rows(struct onnx_call *c, int axis)
+{
+    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
+    return b_take(c->b, c->in[0], index, axis);
+}
+
 bool onnx_gather(struct onnx_call *c)
 {
     int axis = b_axis(c->b, c->in[0], onnx_int(c, "axis", 0));
-    if (axis < 0)
-        return false;
-    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
-    return onnx_return(c, b_take(c->b, c->in[0], index, axis));
+    return axis >= 0 && onnx_return(c, onnx_take_rows(c, axis));
 }
 
 bool onnx_gather_elements(struct onnx_call *c)

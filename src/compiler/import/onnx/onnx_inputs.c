@@ -8,22 +8,47 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* A legal name for a dim; exporters write "batch size" and "2*seq" as well. */
-static const char *dim_label(struct onnx *o, const char *param)
+#define HASH_DIGITS 16
+
+/* A legal name made of another; exporters write "batch size" and "2*seq" as well. The rest of a
+ * long name is represented by a hash. */
+static const char *legal_label(struct onnx *o, const char *param)
 {
-    char label[LIMIT_NAME + 2];
-    size_t used = 0;
+    char label[LIMIT_NAME + 1];
+    size_t used = 0, most = LIMIT_NAME - HASH_DIGITS - 1, length = strlen(param);
     if (!isalpha((unsigned char)param[0]) && param[0] != '_')
         label[used++] = 'd';
-    for (const char *at = param; *at != '\0' && used < LIMIT_NAME; at++)
+    for (const char *at = param; *at != '\0' && used < most; at++)
         label[used++] = isalnum((unsigned char)*at) || *at == '.' ? *at : '_';
+    if (length >= most)
+        used += (size_t)snprintf(label + used, sizeof label - used, "_%016llx",
+                                 (unsigned long long)hash64(param, length, 0));
     return arena_strndup(o->arena, label, used);
 }
 
-/* Whether a dim of an input is called so, as the model or as we spell it. */
-static bool is_taken(struct onnx *o, const char *label)
+/* The label of a dim's name. Names that would have the same one ("a b" and "a_b") are told apart by
+ * a number, or they would be one dim. */
+static const char *dim_label(struct onnx *o, const char *param)
+{
+    uint32_t index;
+    if (strmap_find(&o->dim_params, param, &index))
+        return o->labels.keys[index];
+    const char *legal = legal_label(o, param), *label = legal;
+    for (uint32_t i = 2; strmap_find(&o->labels, label, &index); i++) {
+        char text[LIMIT_NAME + 1];
+        snprintf(text, sizeof text, "%.*s_%u", LIMIT_NAME - HASH_DIGITS, legal, i);
+        label = arena_strdup(o->arena, text);
+    }
+    strmap_add(&o->dim_params, o->arena, param, o->labels.count);
+    strmap_add(&o->labels, o->arena, label, 0);
+    return label;
+}
+
+/* Whether the model itself calls a dim of an input so. */
+static bool is_spelled(const struct onnx *o, const char *label)
 {
     const Onnx__GraphProto *graph = o->model->graph;
     for (size_t i = 0; i < graph->n_input; i++) {
@@ -31,25 +56,27 @@ static bool is_taken(struct onnx *o, const char *label)
         const Onnx__TensorShapeProto *shape = NULL;
         if (type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type)
             shape = type->tensor_type->shape;
-        for (size_t k = 0; shape && k < shape->n_dim; k++) {
-            const Onnx__TensorShapeProto__Dimension *dim = shape->dim[k];
-            if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
-                dim->dim_param && strcmp(dim_label(o, dim->dim_param), label) == 0)
+        for (size_t k = 0; shape && k < shape->n_dim; k++)
+            if (shape->dim[k]->value_case ==
+                    ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+                shape->dim[k]->dim_param && strcmp(shape->dim[k]->dim_param, label) == 0)
                 return true;
-        }
     }
     return false;
 }
 
-/* d1, d2 … by the order of dims without a name, whatever their values are; the model's own names
+/* d1, d2 … by the order of dims without a name, whatever their values are; names of the model's own
  * are left out. */
 static const char *fresh_label(struct onnx *o)
 {
     char label[16];
+    uint32_t index;
     do
         snprintf(label, sizeof label, "d%u", ++o->anonymous);
-    while (is_taken(o, label));
-    return arena_strdup(o->arena, label);
+    while (strmap_find(&o->labels, label, &index) || is_spelled(o, label));
+    const char *kept = arena_strdup(o->arena, label);
+    strmap_add(&o->labels, o->arena, kept, 0);
+    return kept;
 }
 
 /* What models that are exported here say of a dim: "urza.dim.B" is "1..64 multiple 8 typical 16".
@@ -164,15 +191,32 @@ static uint8_t small_type(const Onnx__TypeProto *type)
     return small;
 }
 
+/* Until IR version 4 all initialisers are inputs too; from then on one that is has a default. */
+static void warn_of_default(struct onnx *o, const char *name)
+{
+    if (o->model->ir_version < 4)
+        return;
+    for (uint32_t i = 0; i < o->options->fixed_count; i++)
+        if (strcmp(o->options->fixed[i].name, name) == 0)
+            return;
+    strbuf_printf(&o->warnings,
+                  "input '%.200s' keeps its value in the model: a call cannot give another, the "
+                  "option --known of `urza import` can",
+                  name);
+    strbuf_add(&o->warnings, "", 1);
+}
+
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err)
 {
     for (size_t i = 0; i < graph->n_input; i++) {
         const char *name = graph->input[i]->name ? graph->input[i]->name : "";
         struct error failure = {.code = ERR_NONE};
-        struct onnx_value known;
-        if (onnx_find(o, scope, name, &known))
-            continue; /* an initialiser: until IR version 4 those are inputs too */
+        uint32_t index;
+        if (strmap_find(&scope->names, name, &index) && index < graph->n_initializer) {
+            warn_of_default(o, name);
+            continue;
+        }
         value_id value = read_input(o, graph->input[i], name, &failure);
         if (failure.code == ERR_UNSUPPORTED) {
             char why[600];

@@ -17,6 +17,7 @@ struct unrolled {
     value_id state[MAX_STATES];
     VEC(value_id) rows[OP_MAX_OUTPUTS]; /* by scan output: one value per trip */
     uint32_t trips;
+    value_id empty[OP_MAX_OUTPUTS]; /* by scan output, where there is no trip: no rows */
 };
 
 static bool prepare(struct onnx_call *c, uint32_t states, uint32_t body_extra, struct unrolled *u)
@@ -53,6 +54,31 @@ static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, ui
     return true;
 }
 
+/* Without any trip the body is translated once all the same: it says what the rows of no trip
+ * would be. Nothing else of it stays. */
+static bool no_trip(struct onnx_call *c, struct unrolled *u, const value_id *in, uint32_t count,
+                    uint32_t body_extra)
+{
+    struct builder *b = c->b;
+    struct unrolled once = *u;
+    value_id out[OP_MAX_OUTPUTS];
+    if (u->scans == 0)
+        return true;
+    if (!trip(c, &once, in, count, body_extra, out))
+        return false;
+    for (uint32_t i = 0; i < u->scans && !onnx_failed(c); i++) {
+        value_id row = out[body_extra + u->states + i];
+        uint32_t rank = onnx_rank(c, row);
+        dim_id shape[LIMIT_RANK] = {b_dim_const(b, 0)};
+        if (rank == LIMIT_RANK)
+            return b_fail(b, ERR_LIMIT, "rank %u, at most %d", rank + 1, LIMIT_RANK);
+        for (uint32_t d = 0; d < rank; d++)
+            shape[d + 1] = b_dim(b, row, d);
+        u->empty[i] = b_broadcast_to(b, b_const_like(b, row, 0), shape, rank + 1);
+    }
+    return !onnx_failed(c);
+}
+
 /* What is known of a condition: 1, 0, or -1 when nothing is. */
 static int truth(struct onnx_call *c, value_id condition)
 {
@@ -69,8 +95,12 @@ static bool read_count(struct onnx_call *c, int64_t *out_count, int *out_go)
 {
     uint32_t one = 0;
     *out_count = INT64_MAX;
+    if (!onnx_given(c, 0) && !onnx_given(c, 1))
+        return onnx_refuse(c, "neither a trip count nor a condition: it does not end");
     if (onnx_given(c, 0) && !onnx_const_ints(c, 0, out_count, 1, &one))
         return false;
+    if (onnx_given(c, 0) && one != 1)
+        return b_fail(c->b, ERR_SHAPE, "input 0 has no element");
     *out_go = onnx_given(c, 1) ? truth(c, c->in[1]) : 1;
     return *out_go >= 0 || onnx_refuse(c, "the condition is not known at compile time");
 }
@@ -80,11 +110,9 @@ static bool put_states(struct onnx_call *c, const struct unrolled *u, int64_t ax
     for (uint32_t i = 0; i < u->states; i++)
         c->out[i] = u->state[i];
     c->out_count = u->states;
-    for (uint32_t i = 0; i < u->scans; i++) {
-        if (u->trips == 0)
-            return onnx_refuse(c, "no trip at all");
-        c->out[c->out_count++] = onnx_stack(c, u->rows[i].items, u->trips, axis);
-    }
+    for (uint32_t i = 0; i < u->scans; i++)
+        c->out[c->out_count++] =
+            u->trips > 0 ? onnx_stack(c, u->rows[i].items, u->trips, axis) : u->empty[i];
     return !onnx_failed(c);
 }
 
@@ -98,14 +126,19 @@ bool onnx_loop(struct onnx_call *c)
     if (!prepare(c, states, 1, &u) || !read_count(c, &count, &go))
         return false;
     memcpy(u.state, c->in + 2, states * sizeof *u.state);
-    bool limited = onnx_given(c, 0);
+    /* Without a condition what the body says of it counts for nothing. */
+    bool limited = onnx_given(c, 0), asked = onnx_given(c, 1);
+    in[0] = b_const(c->b, DTYPE_I64, 0);
+    in[1] = b_const(c->b, DTYPE_BOOL, 1);
+    memcpy(in + 2, u.state, states * sizeof *in);
+    if ((go == 0 || count < 1) && !no_trip(c, &u, in, states + 2, 1))
+        return false;
     while (go == 1 && (!limited || u.trips < count)) {
         in[0] = b_const(c->b, DTYPE_I64, u.trips);
-        in[1] = b_const(c->b, DTYPE_BOOL, 1);
         memcpy(in + 2, u.state, states * sizeof *in);
         if (!trip(c, &u, in, states + 2, 1, out))
             return false;
-        go = truth(c, out[0]);
+        go = asked ? truth(c, out[0]) : 1;
         if (go < 0)
             return onnx_refuse(c, "the condition is not known at compile time");
     }
@@ -148,6 +181,24 @@ static bool read_scan(struct onnx_call *c, struct scan *s)
     return true;
 }
 
+/* What the body gets of scan input i in trip t; zeros of the same shape where there is no trip. */
+static value_id scan_row(struct onnx_call *c, const struct scan *s, uint32_t i, int64_t t)
+{
+    struct builder *b = c->b;
+    value_id x = c->in[s->first + i];
+    int axis = s->axes[i];
+    if (s->length == 0) {
+        uint32_t rank = onnx_rank(c, x);
+        dim_id shape[LIMIT_RANK];
+        for (uint32_t d = 0; d + 1 < rank; d++)
+            shape[d] = b_dim(b, x, d < (uint32_t)axis ? d : d + 1);
+        return b_broadcast_to(b, b_const_like(b, x, 0), shape, rank - 1);
+    }
+    bool back = per_scan(c, "scan_input_directions", i) != 0;
+    dim_id at = b_dim_const(b, back ? s->length - 1 - t : t);
+    return b_squeeze(b, b_slice(b, x, axis, at, b_dim_const(b, 1), 1), axis);
+}
+
 static bool scan(struct onnx_call *c);
 
 /* Until opset 8 the first input is a list of lengths, and all tensors begin with a batch dim. */
@@ -184,15 +235,12 @@ static bool scan(struct onnx_call *c)
     if (!read_scan(c, &s) || !prepare(c, s.first, 0, &u))
         return false;
     memcpy(u.state, c->in, s.first * sizeof *u.state);
-    for (int64_t t = 0; t < s.length; t++) {
+    for (int64_t t = 0; t < s.length || t == 0; t++) {
         memcpy(in, u.state, s.first * sizeof *in);
-        for (uint32_t i = 0; i < s.count; i++) {
-            bool back = per_scan(c, "scan_input_directions", i) != 0;
-            dim_id at = b_dim_const(b, back ? s.length - 1 - t : t);
-            value_id row = b_slice(b, c->in[s.first + i], s.axes[i], at, b_dim_const(b, 1), 1);
-            in[s.first + i] = b_squeeze(b, row, s.axes[i]);
-        }
-        if (onnx_failed(c) || !trip(c, &u, in, c->in_count, 0, out))
+        for (uint32_t i = 0; i < s.count; i++)
+            in[s.first + i] = scan_row(c, &s, i, t);
+        if (onnx_failed(c) || !(s.length > 0 ? trip(c, &u, in, c->in_count, 0, out)
+                                             : no_trip(c, &u, in, c->in_count, 0)))
             return false;
     }
     if (!put_states(c, &u, 0))

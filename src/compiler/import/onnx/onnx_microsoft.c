@@ -1,5 +1,5 @@
-/* Operations of com.microsoft, as ONNX Runtime's optimiser and exporters for it write them: known
- * chains of nodes in one. */
+/* Attention, norms and activations of com.microsoft, as ONNX Runtime's optimiser and exporters for
+ * it write them: known chains of nodes in one. */
 #include <math.h>
 #include <string.h>
 
@@ -10,8 +10,10 @@ bool onnx_fused_matmul(struct onnx_call *c)
     struct builder *b = c->b;
     value_id in[2] = {c->in[0], c->in[1]};
     double alpha = onnx_float(c, "alpha", 1);
-    if (onnx_int(c, "transBatchA", 0) != 0 || onnx_int(c, "transBatchB", 0) != 0)
-        return onnx_refuse(c, "transposed batches");
+    /* The first dim moves behind the batch. */
+    for (uint32_t i = 0; i < 2; i++)
+        if (onnx_int(c, i == 0 ? "transBatchA" : "transBatchB", 0) != 0 && onnx_rank(c, in[i]) > 2)
+            in[i] = onnx_move_first(c, in[i], -2);
     if (onnx_int(c, "transA", 0) != 0 && onnx_rank(c, in[0]) > 1)
         in[0] = b_swap(b, in[0], -2, -1);
     if (onnx_int(c, "transB", 0) != 0 && onnx_rank(c, in[1]) > 1)
@@ -61,11 +63,17 @@ bool onnx_skip_norm(struct onnx_call *c)
     return true;
 }
 
+/* Where operands stand. */
+struct ms_operands {
+    uint32_t mask, past, bias; /* 0: nowhere */
+};
+
 struct heads {
-    value_id q, k, v; /* [B, heads, L, size] */
-    value_id mask;    /* bool or added; VALUE_NONE */
-    value_id bias;    /* added to the scores; VALUE_NONE */
-    double scale;     /* 0: 1/sqrt(size) */
+    value_id q, k, v;        /* [B, heads, L, size] */
+    value_id past_k, past_v; /* before them; VALUE_NONE */
+    value_id mask;           /* bool or added; VALUE_NONE */
+    value_id bias;           /* added to the scores; VALUE_NONE */
+    double scale;            /* 0: 1/sqrt(size) */
     bool causal;
 };
 
@@ -84,9 +92,29 @@ static value_id split(struct onnx_call *c, value_id x, int64_t heads)
     return b_swap(b, b_reshape(b, x, shape, 4), 1, 2);
 }
 
+/* What was kept stands before keys and values. Then query i sees keys up to i behind those. */
+static void take_past(struct onnx_call *c, struct heads *h)
+{
+    struct builder *b = c->b;
+    dim_id past = b_dim(b, h->past_k, 2), length = b_dim(b, h->q, 2);
+    h->k = b_concat(b, (value_id[]){h->past_k, h->k}, 2, 2);
+    h->v = b_concat(b, (value_id[]){h->past_v, h->v}, 2, 2);
+    if (!h->causal || onnx_failed(c))
+        return;
+    dim_id shape[2] = {length, b_dim(b, h->k, 2)};
+    value_id last = b_add(b, b_iota(b, DTYPE_I64, shape, 2, 0), b_size(b, past));
+    value_id seen = b_binary(b, PRIM_LE, b_iota(b, DTYPE_I64, shape, 2, 1), last);
+    h->mask = h->mask == VALUE_NONE ? seen : b_binary(b, PRIM_AND, h->mask, seen);
+    h->causal = false;
+}
+
 static value_id attend(struct onnx_call *c, struct heads *h)
 {
     struct builder *b = c->b;
+    if (h->past_k != VALUE_NONE)
+        take_past(c, h);
+    if (onnx_failed(c))
+        return VALUE_NONE;
     value_id mask = h->bias;
     if (mask == VALUE_NONE)
         mask = h->mask;
@@ -103,58 +131,118 @@ static value_id attend(struct onnx_call *c, struct heads *h)
     return y == VALUE_NONE ? y : b_flatten(b, b_swap(b, y, 1, 2), 2, 3);
 }
 
-/* Which keys count: [B, S] of 0 and 1, or [B] of lengths; [B, 1, 1, S] of bool. */
-static value_id key_mask(struct onnx_call *c, value_id mask, dim_id keys)
+/* Which keys count, [B, 1, 1 or L, S] of bool: from [B, S] or [B, L, S] of 0 and 1, [B] of lengths,
+ * or [2 * B] of ends and starts. */
+static value_id key_mask(struct onnx_call *c, value_id mask, dim_id batch, dim_id keys)
 {
     struct builder *b = c->b;
-    dim_id one = b_dim_const(b, 1);
-    if (onnx_rank(c, mask) == 2) {
-        dim_id shape[4] = {b_dim(b, mask, 0), one, one, b_dim(b, mask, 1)};
+    dim_id one = b_dim_const(b, 1), shape[4] = {batch, one, one, one};
+    uint32_t rank = onnx_rank(c, mask);
+    if (rank == 2 || rank == 3) {
         value_id open = b_binary(b, PRIM_NE, mask, b_const_like(b, mask, 0));
-        return b_reshape(b, open, shape, 4);
+        return rank == 3 ? b_unsqueeze(b, open, 1) : b_unsqueeze(b, b_unsqueeze(b, open, 1), 1);
     }
-    if (onnx_rank(c, mask) != 1)
-        return onnx_refuse(c, "a mask of rank %u", onnx_rank(c, mask));
-    dim_id shape[4] = {b_dim(b, mask, 0), one, one, one};
-    value_id lengths = b_reshape(b, b_cast(b, mask, DTYPE_I64), shape, 4);
-    return b_binary(b, PRIM_LT, b_iota(b, DTYPE_I64, &keys, 1, 0), lengths);
+    bool both = rank == 1 && b_dim(b, mask, 0) == b_dim_mul(b, batch, b_dim_const(b, 2));
+    if (rank != 1 || (!both && b_dim(b, mask, 0) != batch))
+        return onnx_refuse(c, "a mask of rank %u, or of another size", rank);
+    value_id places = b_iota(b, DTYPE_I64, &keys, 1, 0), wide = b_cast(b, mask, DTYPE_I64);
+    value_id ends = b_slice(b, wide, 0, b_dim_const(b, 0), batch, 1);
+    value_id open = b_binary(b, PRIM_LT, places, b_reshape(b, ends, shape, 4));
+    if (!both)
+        return open;
+    value_id starts = b_reshape(b, b_slice(b, wide, 0, batch, batch, 1), shape, 4);
+    return b_binary(b, PRIM_AND, open, b_binary(b, PRIM_LE, starts, places));
 }
 
-/* One projection makes query, key and value; sizes are equal. */
-bool onnx_ms_attention(struct onnx_call *c)
+/* Query, key and value side by side, of equal sizes or of those that an attribute says. */
+static bool split_projection(struct onnx_call *c, value_id all, int64_t heads, value_id out[3])
 {
     struct builder *b = c->b;
-    int64_t count = onnx_int(c, "num_heads", 0);
+    uint32_t count = 0;
+    const int64_t *sizes = onnx_ints(c, "qkv_hidden_sizes", &count);
+    dim_id start = b_dim_const(b, 0);
+    dim_id size = dim_div_exact(&b->graph->dims, b_dim(b, all, -1), b_dim_const(b, 3));
+    if ((sizes && count != 3) || (!sizes && size == DIM_NONE))
+        return b_fail(b, ERR_SHAPE, "the projection does not divide into three");
+    for (uint32_t i = 0; i < 3 && !onnx_failed(c); i++) {
+        size = sizes ? b_dim_const(b, sizes[i]) : size;
+        out[i] = split(c, b_slice(b, all, -1, start, size, 1), heads);
+        start = b_dim_add(b, start, size);
+    }
+    return !onnx_failed(c);
+}
+
+/* Keys and values of past calls lie in one operand, [2, B, heads, P, size], as those of this call
+ * do in the second result. */
+static bool attend_to_all(struct onnx_call *c, value_id all, const struct ms_operands *at)
+{
+    struct builder *b = c->b;
     struct heads h = {.scale = onnx_float(c, "scale", 0),
                       .causal = onnx_int(c, "unidirectional", 0) != 0};
     value_id parts[3];
-    if (onnx_given(c, 4) || onnx_wanted(c, 1) || onnx_has(c, "qkv_hidden_sizes") ||
-        onnx_int(c, "do_rotary", 0) != 0)
-        return onnx_refuse(c, "a cache, sizes that differ, or rotary embeddings");
-    value_id all = onnx_expand(c, "matmul", c->in, 2, NULL);
-    if (onnx_given(c, 2))
-        all = b_add(b, all, c->in[2]);
-    if (all == VALUE_NONE)
+    if (onnx_int(c, "do_rotary", 0) != 0 || onnx_int(c, "past_present_share_buffer", 0) != 0)
+        return onnx_refuse(c, "rotary embeddings, or a shared cache");
+    if (all == VALUE_NONE || !split_projection(c, all, onnx_int(c, "num_heads", 0), parts))
         return false;
-    dim_id size = dim_div_exact(&b->graph->dims, b_dim(b, all, -1), b_dim_const(b, 3));
-    if (size == DIM_NONE)
-        return b_fail(b, ERR_SHAPE, "the projection does not divide into three");
-    for (uint32_t i = 0; i < 3; i++) {
-        dim_id start = b_dim_mul(b, size, b_dim_const(b, i));
-        parts[i] = split(c, b_slice(b, all, -1, start, size, 1), count);
-    }
     h.q = parts[0];
     h.k = parts[1];
     h.v = parts[2];
+    dim_id batch = b_dim(b, h.q, 0), keys = b_dim(b, h.k, 2);
+    if (onnx_given(c, at->past)) {
+        dim_id first = b_dim_const(b, 0), one = b_dim_const(b, 1);
+        h.past_k = b_squeeze(b, b_slice(b, c->in[at->past], 0, first, one, 1), 0);
+        h.past_v = b_squeeze(b, b_slice(b, c->in[at->past], 0, one, one, 1), 0);
+        keys = h.past_k == VALUE_NONE ? keys : b_dim_add(b, keys, b_dim(b, h.past_k, 2));
+    }
+    if (onnx_given(c, at->mask))
+        h.mask = key_mask(c, c->in[at->mask], batch, keys);
+    h.bias = at->bias > 0 && onnx_given(c, at->bias) ? c->in[at->bias] : VALUE_NONE;
     if (onnx_failed(c))
         return false;
-    if (onnx_given(c, 3))
-        h.mask = key_mask(c, c->in[3], b_dim(b, h.k, 2));
-    h.bias = onnx_given(c, 5) ? c->in[5] : VALUE_NONE;
-    return !onnx_failed(c) && onnx_return(c, attend(c, &h));
+    c->out[0] = attend(c, &h);
+    c->out[1] = onnx_wanted(c, 1) ? onnx_stack(c, (value_id[]){h.k, h.v}, 2, 0) : VALUE_NONE;
+    c->out_count = 2;
+    return !onnx_failed(c);
 }
 
-/* Query, key and value already projected: [B, L, heads * size], or keys as [B, heads, S, size]. */
+/* One projection makes query, key and value. */
+bool onnx_ms_attention(struct onnx_call *c)
+{
+    value_id all = onnx_expand(c, "matmul", c->in, 2, NULL);
+    if (onnx_given(c, 2))
+        all = b_add(c->b, all, c->in[2]);
+    return attend_to_all(c, all, &(struct ms_operands){.mask = 3, .past = 4, .bias = 5});
+}
+
+/* The same of integers, up to the projection. */
+bool onnx_qattention(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct onnx_call inner = *c;
+    inner.in[2] = onnx_given(c, 6) ? c->in[6] : VALUE_NONE;
+    inner.in[3] = onnx_given(c, 7) ? c->in[7] : VALUE_NONE;
+    inner.in_count = 4;
+    if (!onnx_matmul_integer(&inner))
+        return false;
+    value_id scale = b_mul(b, b_reshape(b, c->in[3], NULL, 0), c->in[4]);
+    value_id all = b_mul(b, b_cast(b, inner.out[0], onnx_type(c, scale)), scale);
+    if (onnx_given(c, 2))
+        all = b_add(b, all, c->in[2]);
+    return attend_to_all(c, all, &(struct ms_operands){.mask = 5, .past = 8});
+}
+
+/* Part index of packed operands, [B, L, heads, parts, size] → [B, heads, L, size]. */
+static value_id packed_part(struct onnx_call *c, value_id x, int64_t index)
+{
+    struct builder *b = c->b;
+    if (onnx_rank(c, x) != 5)
+        return b_fail(b, ERR_SHAPE, "packed operands of rank %u", onnx_rank(c, x));
+    x = b_slice(b, x, 3, b_dim_const(b, index), b_dim_const(b, 1), 1);
+    return b_swap(b, b_squeeze(b, x, 3), 1, 2);
+}
+
+/* Query, key and value already projected: [B, L, heads * size], or keys as [B, heads, S, size]; or
+ * packed, all in the first operand, or keys and values in the second. */
 bool onnx_ms_multi_head_attention(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -162,8 +250,11 @@ bool onnx_ms_multi_head_attention(struct onnx_call *c)
     struct heads h = {.scale = onnx_float(c, "scale", 0),
                       .causal = onnx_int(c, "unidirectional", 0) != 0};
     value_id in[3] = {c->in[0], c->in[1], c->in[2]};
-    if (!onnx_given(c, 1) || !onnx_given(c, 2))
-        return onnx_refuse(c, "packed operands");
+    uint32_t packed = !onnx_given(c, 1) ? 0 : !onnx_given(c, 2) ? 1 : 3; /* from this operand on */
+    for (uint32_t i = packed; i < 3; i++)
+        in[i] = packed_part(c, c->in[packed], i - packed);
+    if (packed < 3 && onnx_given(c, 3))
+        return onnx_refuse(c, "a bias for packed operands");
     if (onnx_given(c, 3)) {
         dim_id at = b_dim_const(b, 0);
         for (uint32_t i = 0; i < 3; i++) {
@@ -177,16 +268,16 @@ bool onnx_ms_multi_head_attention(struct onnx_call *c)
     h.q = split(c, in[0], count);
     h.k = split(c, in[1], count);
     h.v = split(c, in[2], count);
-    if (onnx_given(c, 6) && onnx_given(c, 7)) {
-        if (h.causal)
-            return onnx_refuse(c, "unidirectional with a cache");
-        h.k = b_concat(b, (value_id[]){c->in[6], h.k}, 2, 2);
-        h.v = b_concat(b, (value_id[]){c->in[7], h.v}, 2, 2);
-    }
     if (onnx_failed(c))
         return false;
+    dim_id keys = b_dim(b, h.k, 2);
+    if (onnx_given(c, 6) && onnx_given(c, 7)) {
+        h.past_k = c->in[6];
+        h.past_v = c->in[7];
+        keys = b_dim_add(b, keys, b_dim(b, h.past_k, 2));
+    }
     if (onnx_given(c, 4))
-        h.mask = key_mask(c, c->in[4], b_dim(b, h.k, 2));
+        h.mask = key_mask(c, c->in[4], b_dim(b, h.q, 0), keys);
     h.bias = onnx_given(c, 5) ? c->in[5] : VALUE_NONE;
     c->out[0] = onnx_failed(c) ? VALUE_NONE : attend(c, &h);
     c->out[1] = h.k;
@@ -222,8 +313,8 @@ bool onnx_embed_layer_norm(struct onnx_call *c)
     struct builder *b = c->b;
     struct onnx_call inner = *c;
     value_id ids = b_cast(b, c->in[0], DTYPE_I64);
-    if (onnx_rank(c, ids) != 2 || onnx_int(c, "mask_index_type", 0) != 0 || onnx_given(c, 7))
-        return onnx_refuse(c, "a mask");
+    if (onnx_rank(c, ids) != 2)
+        return b_fail(b, ERR_SHAPE, "ids of rank %u", onnx_rank(c, ids));
     dim_id shape[2] = {b_dim(b, ids, 0), b_dim(b, ids, 1)};
     value_id places =
         onnx_given(c, 8) ? b_cast(b, c->in[8], DTYPE_I64) : b_iota(b, DTYPE_I64, shape, 2, 1);
@@ -238,6 +329,8 @@ bool onnx_embed_layer_norm(struct onnx_call *c)
         return false;
     c->out[0] = inner.out[0];
     c->out[1] = b_broadcast_to(b, b_const(b, DTYPE_I32, 0), shape, 1); /* no mask: no lengths */
+    if (onnx_given(c, 7))
+        c->out[1] = b_reduce(b, PRIM_REDUCE_SUM, c->in[7], (int64_t[]){1}, 1, false);
     c->out[2] = sum;
     c->out_count = 3;
     return !onnx_failed(c);

@@ -137,7 +137,7 @@ bool onnx_rms_norm(struct onnx_call *c)
 bool onnx_group_norm(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    int64_t groups = onnx_int(c, "num_groups", 0);
+    int64_t groups = onnx_int(c, c->op->with, 0);
     value_id x = widen(c, c->in[0]);
     struct moments moments;
     const struct node *node = graph_node(b->graph, c->in[0]);

@@ -14,6 +14,7 @@
 
 #include "base/strbuf.h"
 #include "compiler/import/import_priv.h"
+#include "compiler/import/onnx/onnx_build_priv.h"
 #include "compiler/ops/ops.h"
 
 /* Of onnx.pb-c.h, which the build makes from the schema. */
@@ -78,7 +79,11 @@ struct onnx {
     struct blueprint *out;
     VEC(struct onnx_value) values;
     VEC(struct onnx_refusal) refusals;
-    struct strbuf warnings;                       /* see struct blueprint */
+    struct strbuf warnings;                       /* as in struct blueprint */
+    struct strmap refused;                        /* → refusals, by op and reason */
+    struct strmap functions;                      /* → those of the model, by domain and name */
+    struct strmap dim_params;                     /* → labels, by the name of a dim in the file */
+    struct strmap labels;                         /* of dims, in the order in which they came */
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
     uint32_t depth;                               /* of bodies inside bodies */
@@ -133,8 +138,8 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err);
 /* Bodies: a function that the model defines in place of an op, or a graph in an attribute. */
-const Onnx__FunctionProto *onnx_function_find(const struct onnx *o, const char *domain,
-                                              const char *name);
+const Onnx__FunctionProto *onnx_function_find(struct onnx *o, const char *domain, const char *name);
+void onnx_functions(struct onnx *o); /* makes a table of them, once */
 bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, bool *out_refused,
                    struct error *err);
 bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
@@ -193,22 +198,6 @@ void onnx_warn(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
 /* The first result of one of our composites. attrs ends with a row without a name. */
 value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, uint32_t count,
                      const struct op_value *attrs);
-
-/* Windows over the last count dims of operand 0, from strides, dilations, pads and auto_pad. */
-bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out);
-
-/* Up to LIMIT_OPERANDS² values of one shape side by side along a new axis. */
-value_id onnx_stack(struct onnx_call *c, const value_id *parts, uint32_t count, int64_t axis);
-/* The first dim becomes dim axis; the others keep their order. */
-value_id onnx_move_first(struct onnx_call *c, value_id x, int64_t axis);
-/* Each element `times` times in a row along an axis of less than LIMIT_RANK dims. */
-value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times);
-
-/* Translators for those of ops that are these with something around them. */
-bool onnx_conv(struct onnx_call *c);
-bool onnx_layer_norm(struct onnx_call *c);
-bool onnx_rms_norm(struct onnx_call *c);
-bool onnx_rotary_embedding(struct onnx_call *c);
 
 /* Folding. A known value: elements in row-major order, integers (and bool) as dims, floats as
  * numbers. */

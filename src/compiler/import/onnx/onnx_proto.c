@@ -61,6 +61,15 @@ static bool read_field(struct cursor *c, uint64_t *out_tag, enum wire *out_wire,
     return true;
 }
 
+/* A name that holds a zero byte would end there, and be another one. */
+static bool check_text(const ProtobufCFieldDescriptor *field, struct cursor text, struct error *err)
+{
+    if (text.at == text.end || strcmp(field->name, "doc_string") == 0 ||
+        !memchr(text.at, 0, (size_t)(text.end - text.at)))
+        return true;
+    return fail(err, ERR_PARSE, "a field '%s' holds a zero byte", field->name);
+}
+
 /* Whether messages nest at most MAX_NESTING deep and every length lies inside its message. Keeps
  * its own stack. */
 static bool check_nesting(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size,
@@ -88,6 +97,8 @@ static bool check_nesting(const ProtobufCMessageDescriptor *type, const uint8_t 
             continue;
         const ProtobufCFieldDescriptor *field =
             protobuf_c_message_descriptor_get_field(stack[depth - 1].type, (unsigned)tag);
+        if (field && field->type == PROTOBUF_C_TYPE_STRING && !check_text(field, part, err))
+            return false;
         if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE)
             continue;
         if (depth == MAX_NESTING)

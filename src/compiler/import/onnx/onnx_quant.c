@@ -39,8 +39,8 @@ static value_id by_element(struct onnx_call *c, value_id x)
     return b_slice(b, x, at, b_dim_const(b, 0), b_dim(b, c->in[0], at), 1);
 }
 
-static value_id quantize(struct onnx_call *c, value_id x, value_id scale, value_id zero,
-                         enum dtype type)
+value_id onnx_quantized(struct onnx_call *c, value_id x, value_id scale, value_id zero,
+                        enum dtype type)
 {
     struct builder *b = c->b;
     value_id y = b_unary(b, PRIM_ROUND, b_div(b, x, scale));
@@ -65,7 +65,7 @@ static value_id quantize_small(struct onnx_call *c, value_id x, value_id scale, 
     enum dtype carrier = DTYPE_NONE;
     onnx_small_find(small, &small, &carrier);
     onnx_small_range(small, &least, &greatest);
-    value_id y = quantize(c, x, scale, zero, DTYPE_I32);
+    value_id y = onnx_quantized(c, x, scale, zero, DTYPE_I32);
     y = b_min_const(b, b_max_const(b, y, least), greatest);
     return b_cast(b, y, carrier);
 }
@@ -87,7 +87,7 @@ bool onnx_quantize(struct onnx_call *c)
     if (onnx_failed(c))
         return false;
     return onnx_return(c, small ? quantize_small(c, x, scale, zero, small)
-                                : quantize(c, x, scale, zero, type));
+                                : onnx_quantized(c, x, scale, zero, type));
 }
 
 /* Operand 0 or 2 as numbers of which differences are exact: i32, or f32 of small floats. */
@@ -116,24 +116,30 @@ bool onnx_dequantize(struct onnx_call *c)
     return onnx_return(c, b_cast(b, y, type));
 }
 
-/* Scale and zero point from the least and the greatest element, 0 among them. */
-bool onnx_dynamic_quantize(struct onnx_call *c)
+value_id onnx_quantize_by_range(struct onnx_call *c, value_id x, value_id *out_scale,
+                                value_id *out_zero)
 {
     struct builder *b = c->b;
     int64_t axes[LIMIT_RANK];
-    uint32_t rank = onnx_rank(c, c->in[0]);
+    uint32_t rank = onnx_rank(c, x);
     for (uint32_t i = 0; i < rank; i++)
         axes[i] = i;
-    value_id most = b_reduce(b, PRIM_REDUCE_MAX, c->in[0], axes, rank, false);
-    value_id least = b_reduce(b, PRIM_REDUCE_MIN, c->in[0], axes, rank, false);
+    value_id most = b_reduce(b, PRIM_REDUCE_MAX, x, axes, rank, false);
+    value_id least = b_reduce(b, PRIM_REDUCE_MIN, x, axes, rank, false);
     most = b_max_const(b, most, 0);
     least = b_min_const(b, least, 0);
     value_id scale = b_div(b, b_sub(b, most, least), b_const_like(b, most, 255));
+    value_id none = b_binary(b, PRIM_EQ, most, least);
+    scale = b_select(b, none, b_const_like(b, most, 1), scale);
     value_id point = b_unary(b, PRIM_ROUND, b_neg(b, b_div(b, least, scale)));
-    point = b_cast(b, point, DTYPE_U8);
-    c->out[0] = quantize(c, c->in[0], scale, point, DTYPE_U8);
-    c->out[1] = scale;
-    c->out[2] = point;
+    *out_scale = scale;
+    *out_zero = b_cast(b, point, DTYPE_U8);
+    return onnx_quantized(c, x, scale, *out_zero, DTYPE_U8);
+}
+
+bool onnx_dynamic_quantize(struct onnx_call *c)
+{
+    c->out[0] = onnx_quantize_by_range(c, c->in[0], &c->out[1], &c->out[2]);
     c->out_count = 3;
     return !onnx_failed(c);
 }
@@ -156,6 +162,31 @@ static value_id integer_product(struct onnx_call *c, uint32_t a, uint32_t a_zero
 {
     value_id in[2] = {centred(c, a, a_zero, -2), centred(c, w, w_zero, -1)};
     return onnx_failed(c) ? VALUE_NONE : onnx_expand(c, "matmul", in, 2, NULL);
+}
+
+/* The product as numbers: times both scales, of all or of each column, plus a bias. */
+static bool scaled_product(struct onnx_call *c, value_id product, value_id scale, uint32_t bias)
+{
+    value_id y = b_mul(c->b, b_cast(c->b, product, onnx_type(c, scale)), scale);
+    return onnx_return(c, onnx_given(c, bias) ? b_add(c->b, y, c->in[bias]) : y);
+}
+
+bool onnx_matmul_integer_to_float(struct onnx_call *c)
+{
+    value_id product = integer_product(c, 0, 4, 1, 5);
+    return product != VALUE_NONE && scaled_product(c, product, b_mul(c->b, c->in[2], c->in[3]), 6);
+}
+
+/* The first operand becomes integers by its range. */
+bool onnx_dynamic_quantize_matmul(struct onnx_call *c)
+{
+    struct onnx_call inner = *c;
+    value_id scale = VALUE_NONE;
+    inner.in[0] = onnx_quantize_by_range(c, c->in[0], &scale, &inner.in[2]);
+    inner.in[3] = onnx_given(c, 3) ? c->in[3] : VALUE_NONE;
+    inner.in_count = 4;
+    value_id product = onnx_failed(c) ? VALUE_NONE : integer_product(&inner, 0, 2, 1, 3);
+    return product != VALUE_NONE && scaled_product(c, product, b_mul(c->b, scale, c->in[2]), 4);
 }
 
 bool onnx_matmul_integer(struct onnx_call *c)

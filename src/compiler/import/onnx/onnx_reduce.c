@@ -60,6 +60,8 @@ static value_id reduce(struct onnx_call *c, const char *kind, value_id x, const 
         return b_unary(b, PRIM_LOG, sum(c, x, axes));
     if (strcmp(kind, "log_sum_exp") == 0)
         return log_sum_exp(c, x, axes);
+    if (strcmp(kind, "l2") == 0 && axes->count == 0)
+        return b_unary(b, PRIM_ABS, x);
     value_id squares = sum(c, b_mul(b, x, x), axes);
     return strcmp(kind, "l2") == 0 ? b_unary(b, PRIM_SQRT, squares) : squares;
 }
@@ -70,9 +72,9 @@ bool onnx_reduce(struct onnx_call *c)
     bool given = false;
     if (!onnx_list(c, "axes", 1, axes.list, &axes.count, &given))
         return false;
-    if (axes.count == 0 && onnx_int(c, "noop_with_empty_axes", 0) != 0)
-        return onnx_return(c, c->in[0]);
-    if (axes.count == 0) {
+    /* With noop_with_empty_axes each element is reduced alone: what is done around the sum remains.
+     */
+    if (axes.count == 0 && onnx_int(c, "noop_with_empty_axes", 0) == 0) {
         axes.count = onnx_rank(c, c->in[0]);
         for (uint32_t i = 0; i < axes.count; i++)
             axes.list[i] = i;

@@ -24,11 +24,12 @@ struct cell {
     struct onnx_call *c;
     enum kind kind;
     int64_t hidden, steps;
-    bool reversed, linear_before_reset;
+    bool quantized, reversed, linear_before_reset, input_forget;
     double clip; /* 0: none */
     struct activation f, g, h;
     value_id inputs;        /* [S, B, gates*H]: x·Wᵀ + bias */
-    value_id weights;       /* [gates*H, H] */
+    value_id weights;       /* [gates*H, H]; of integers: i32 [H, gates*H] */
+    value_id scale;         /* of weights that are integers, scalar or [gates*H]; VALUE_NONE */
     value_id bias;          /* [gates*H] of the state's product; VALUE_NONE */
     value_id peephole;      /* [3*H]: i, o, f; VALUE_NONE */
     value_id lengths;       /* i64 [B, 1]; VALUE_NONE */
@@ -151,12 +152,28 @@ static value_id apply(const struct cell *cell, const struct activation *f, value
     return f->apply(cell->c, clipped(cell, x), f->alpha, f->beta);
 }
 
+/* x·W, where W is integers: x becomes integers of 8 bits by its own range. */
+static value_id integer_product(struct onnx_call *c, value_id x, value_id weights, value_id scale)
+{
+    struct builder *b = c->b;
+    value_id x_scale = VALUE_NONE, zero = VALUE_NONE;
+    value_id whole = onnx_quantize_by_range(c, x, &x_scale, &zero);
+    whole = b_sub(b, b_cast(b, whole, DTYPE_I32), b_cast(b, zero, DTYPE_I32));
+    if (onnx_failed(c))
+        return VALUE_NONE;
+    value_id product = onnx_expand(c, "matmul", (value_id[]){whole, weights}, 2, NULL);
+    return b_mul(b, b_cast(b, product, onnx_type(c, x)), b_mul(b, x_scale, scale));
+}
+
 /* state·Wᵀ + bias for gates from … from+count. */
 static value_id recur(const struct cell *cell, value_id state, int64_t from, int64_t count)
 {
     struct builder *b = cell->c->b;
     dim_id start = b_dim_const(b, from * cell->hidden), size = b_dim_const(b, count * cell->hidden);
-    value_id product = b_contract(b, state, b_slice(b, cell->weights, 0, start, size, 1), 0, 1);
+    value_id product =
+        cell->scale != VALUE_NONE
+            ? integer_product(cell->c, state, cell->weights, cell->scale) /* all gates */
+            : b_contract(b, state, b_slice(b, cell->weights, 0, start, size, 1), 0, 1);
     if (cell->bias == VALUE_NONE)
         return product;
     return b_add(b, product, b_slice(b, cell->bias, 0, start, size, 1));
@@ -196,7 +213,9 @@ static value_id step_lstm(struct cell *cell, value_id x, value_id *out_memory)
     struct builder *b = cell->c->b;
     value_id sum = b_add(b, x, recur(cell, cell->state, 0, 4));
     value_id in = apply(cell, &cell->f, peep(cell, gate(cell, sum, 0), 0, cell->memory));
-    value_id forget = apply(cell, &cell->f, peep(cell, gate(cell, sum, 2), 2, cell->memory));
+    value_id forget = cell->input_forget
+                          ? b_shift(b, b_neg(b, in), 1)
+                          : apply(cell, &cell->f, peep(cell, gate(cell, sum, 2), 2, cell->memory));
     value_id fresh = apply(cell, &cell->g, gate(cell, sum, 3));
     value_id memory = b_add(b, b_mul(b, forget, cell->memory), b_mul(b, in, fresh));
     value_id out = apply(cell, &cell->f, peep(cell, gate(cell, sum, 1), 1, memory));
@@ -262,6 +281,16 @@ static value_id initial(struct cell *cell, uint32_t index, uint32_t direction, d
     return at(c, onnx_int(c, "layout", 0) != 0 ? b_swap(b, given, 0, 1) : given, direction);
 }
 
+/* Weights that are integers, [K, gates*H], less their zero point; a zero point and a scale are one
+ * number for a direction, or one for each column. */
+static value_id integer_weights(struct onnx_call *c, uint32_t index, uint32_t zero,
+                                uint32_t direction)
+{
+    struct builder *b = c->b;
+    value_id weights = b_cast(b, at(c, c->in[index], direction), DTYPE_I32);
+    return b_sub(b, weights, b_cast(b, at(c, c->in[zero], direction), DTYPE_I32));
+}
+
 static bool begin(struct cell *cell, value_id x, uint32_t direction)
 {
     struct onnx_call *c = cell->c;
@@ -269,8 +298,15 @@ static bool begin(struct cell *cell, value_id x, uint32_t direction)
     int64_t gates = cell->kind, width = gates * cell->hidden;
     dim_id all = b_dim_const(b, width), zero = b_dim_const(b, 0);
     value_id bias = operand(c, 3, direction);
-    cell->weights = at(c, c->in[2], direction);
-    cell->inputs = b_contract(b, x, at(c, c->in[1], direction), 0, 1);
+    if (cell->quantized) {
+        cell->weights = integer_weights(c, 2, 11, direction);
+        cell->scale = at(c, c->in[10], direction);
+        cell->inputs =
+            integer_product(c, x, integer_weights(c, 1, 9, direction), at(c, c->in[8], direction));
+    } else {
+        cell->weights = at(c, c->in[2], direction);
+        cell->inputs = b_contract(b, x, at(c, c->in[1], direction), 0, 1);
+    }
     cell->bias = VALUE_NONE;
     if (bias != VALUE_NONE) {
         cell->inputs = b_add(b, cell->inputs, b_slice(b, bias, 0, zero, all, 1));
@@ -307,7 +343,7 @@ static bool finish(struct onnx_call *c, const value_id *y, const value_id *state
     return !onnx_failed(c);
 }
 
-static bool recurrent(struct onnx_call *c, enum kind kind)
+static bool recurrent(struct onnx_call *c, enum kind kind, bool quantized)
 {
     struct builder *b = c->b;
     const char *way = onnx_text(c, "direction", "forward");
@@ -319,18 +355,18 @@ static bool recurrent(struct onnx_call *c, enum kind kind)
         return b_fail(b, ERR_SHAPE, "operands of another rank than 3");
     if (!onnx_is_const(&b->graph->dims, b_dim(b, x, 0), &steps) || steps < 1 || steps > MAX_STEPS)
         return onnx_refuse(c, "sequences that are not of a constant length of 1 … %d", MAX_STEPS);
-    if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[2], 2), &hidden))
+    if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[2], quantized ? 1 : 2), &hidden))
         return onnx_refuse(c, "weights of a size that is not constant");
-    if (onnx_int(c, "input_forget", 0) != 0)
-        return onnx_refuse(c, "input_forget");
     outputs = ARENA_ARRAY(c->o->arena, value_id, steps);
     for (uint32_t d = 0; d < directions; d++) {
         struct cell cell = {.c = c,
                             .kind = kind,
+                            .quantized = quantized,
                             .hidden = hidden,
                             .steps = steps,
                             .reversed = d == 1 || strcmp(way, "reverse") == 0,
                             .linear_before_reset = onnx_int(c, "linear_before_reset", 0) != 0,
+                            .input_forget = onnx_int(c, "input_forget", 0) != 0,
                             .clip = onnx_float(c, "clip", 0)};
         if (!begin(&cell, x, d))
             return false;
@@ -346,15 +382,28 @@ static bool recurrent(struct onnx_call *c, enum kind kind)
 
 bool onnx_rnn(struct onnx_call *c)
 {
-    return recurrent(c, KIND_RNN);
+    return recurrent(c, KIND_RNN, false);
 }
 
 bool onnx_gru(struct onnx_call *c)
 {
-    return recurrent(c, KIND_GRU);
+    return recurrent(c, KIND_GRU, false);
 }
 
 bool onnx_lstm(struct onnx_call *c)
 {
-    return recurrent(c, KIND_LSTM);
+    return recurrent(c, KIND_LSTM, false);
+}
+
+/* Weights of integers, [D, K, 4*H]; where they meet inputs and states, those become integers too,
+ * each time by the range of all that is multiplied at once. */
+bool onnx_dynamic_quantize_lstm(struct onnx_call *c)
+{
+    for (uint32_t i = 8; i < 12; i++)
+        if (!onnx_given(c, i))
+            return b_fail(c->b, ERR_BLUEPRINT, "input %u is left out", i);
+    /* Which rows count for a range is then another matter at each step. */
+    if (onnx_given(c, 4))
+        return onnx_refuse(c, "sequences of different lengths");
+    return recurrent(c, KIND_LSTM, true);
 }

@@ -188,6 +188,28 @@ value_id onnx_move_first(struct onnx_call *c, value_id x, int64_t axis)
     return b_transpose(c->b, x, axes);
 }
 
+value_id onnx_channels_second(struct onnx_call *c, value_id x)
+{
+    uint8_t axes[LIMIT_RANK] = {0};
+    uint32_t rank = onnx_rank(c, x);
+    if (x == VALUE_NONE || rank < 2)
+        return x;
+    for (uint32_t i = 1; i < rank; i++)
+        axes[i] = (uint8_t)(i == 1 ? rank - 1 : i - 1);
+    return b_transpose(c->b, x, axes);
+}
+
+value_id onnx_channels_last(struct onnx_call *c, value_id x)
+{
+    uint8_t axes[LIMIT_RANK] = {0};
+    uint32_t rank = onnx_rank(c, x);
+    if (x == VALUE_NONE || rank < 2)
+        return x;
+    for (uint32_t i = 1; i < rank; i++)
+        axes[i] = (uint8_t)(i + 1 < rank ? i + 1 : 1);
+    return b_transpose(c->b, x, axes);
+}
+
 value_id onnx_repeat(struct onnx_call *c, value_id x, uint32_t axis, dim_id times)
 {
     struct builder *b = c->b;

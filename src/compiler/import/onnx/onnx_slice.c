@@ -169,6 +169,60 @@ static bool pad_constant(struct onnx_call *c, const struct pads *pads)
     return onnx_return(c, x);
 }
 
+/* From which element along an axis of size n each element of the padded one comes: x is its place,
+ * counted from the first of those n. */
+static value_id padded_from(struct onnx_call *c, const char *mode, value_id x, dim_id n)
+{
+    struct builder *b = c->b;
+    value_id size = b_size(b, n), last = b_shift(b, size, -1);
+    if (strcmp(mode, "edge") == 0)
+        return b_binary(b, PRIM_MIN, b_max_const(b, x, 0), last);
+    if (strcmp(mode, "wrap") == 0)
+        return b_binary(b, PRIM_REM, x, size);
+    /* Forth and back again, as often as it takes; of one element, always that. */
+    value_id period = b_max_const(b, b_scale(b, last, 2), 1);
+    x = b_binary(b, PRIM_REM, x, period);
+    return b_binary(b, PRIM_MIN, x, b_sub(b, period, x));
+}
+
+/* Amounts of any size, and of none that is known: element by element. Negative ones crop first. */
+static bool pad_by_index(struct onnx_call *c, const char *mode, const struct pads *pads)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &b->graph->dims;
+    value_id x = c->in[0];
+    for (uint32_t i = 0; i < onnx_rank(c, c->in[0]) && x != VALUE_NONE; i++) {
+        dim_id low = positive(dims, pads->low[i]), high = positive(dims, pads->high[i]);
+        dim_id front = b_dim_sub(b, low, pads->low[i]), back = b_dim_sub(b, high, pads->high[i]);
+        dim_id n = b_dim_sub(b, b_dim(b, x, i), b_dim_add(b, front, back));
+        if (n != b_dim(b, x, i))
+            x = b_slice(b, x, i, front, n, 1);
+        dim_id all = b_dim_add(b, n, b_dim_add(b, low, high));
+        if (onnx_failed(c) || all == n)
+            continue;
+        value_id place = b_sub(b, b_iota(b, DTYPE_I64, &all, 1, 0), b_size(b, low));
+        x = b_take(b, x, padded_from(c, mode, place, n), i);
+    }
+    return onnx_return(c, x);
+}
+
+/* Whether each amount is known, and no more than there surely is beside the edge. */
+static bool pads_are_short(struct onnx_call *c, const char *mode, const struct pads *pads)
+{
+    for (uint32_t i = 0; i < onnx_rank(c, c->in[0]); i++) {
+        int64_t low, high, least, most;
+        if (!onnx_is_const(&c->o->graph->dims, pads->low[i], &low) ||
+            !onnx_is_const(&c->o->graph->dims, pads->high[i], &high))
+            return false;
+        onnx_dim_range(&c->o->graph->dims, b_dim(c->b, c->in[0], i), &least, &most);
+        least += (low < 0 ? low : 0) + (high < 0 ? high : 0);
+        least -= strcmp(mode, "reflect") == 0;
+        if ((low > 0 || high > 0) && strcmp(mode, "edge") != 0 && (low > least || high > least))
+            return false;
+    }
+    return true;
+}
+
 bool onnx_pad(struct onnx_call *c)
 {
     static const char *const modes[][2] = {
@@ -185,11 +239,12 @@ bool onnx_pad(struct onnx_call *c)
         ours = strcmp(mode, modes[i][0]) == 0 ? modes[i][1] : ours;
     if (!ours)
         return b_fail(c->b, ERR_BLUEPRINT, "mode '%.40s'", mode);
+    if (!pads_are_short(c, mode, &pads))
+        return pad_by_index(c, mode, &pads);
     for (uint32_t i = 0; i < rank; i++) {
         uint32_t dim = rank - 1 - i;
-        if (!onnx_is_const(&c->o->graph->dims, pads.low[dim], &amounts[2 * i]) ||
-            !onnx_is_const(&c->o->graph->dims, pads.high[dim], &amounts[2 * i + 1]))
-            return onnx_refuse(c, "mode '%s' by amounts that are not constant", mode);
+        onnx_is_const(&c->o->graph->dims, pads.low[dim], &amounts[2 * i]);
+        onnx_is_const(&c->o->graph->dims, pads.high[dim], &amounts[2 * i + 1]);
         if (amounts[2 * i] != 0 || amounts[2 * i + 1] != 0)
             used = i + 1;
     }

@@ -92,6 +92,41 @@ static void given_inputs_become_constants(void **state)
     assert_int_equal(m->blueprint.graph.inputs.count, 1);
 }
 
+/* An initialiser that is an input too has a default, which a call cannot change here. */
+static void defaults_are_told(void **state)
+{
+    struct model *m = *state;
+    static const float data[] = {1, 2, 3}, other[] = {7, 8};
+    struct import_tensor fixed = {.name = "w",
+                                  .dtype = DTYPE_F32,
+                                  .rank = 1,
+                                  .shape = {2},
+                                  .data = other,
+                                  .bytes = sizeof other};
+    add_input(m, "x", 1, (const char *const[]){"n", "1", NULL});
+    add_input(m, "w", 1, (const char *const[]){"3", NULL});
+    add_initializer(m, "w", 1, 3, data, sizeof data);
+    add_node(m, "Add", "x", "w", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "n,3");
+    assert_int_equal(m->blueprint.graph.inputs.count, 1);
+    assert_non_null(strstr(m->blueprint.warnings, "input 'w' keeps its value"));
+    assert_int_equal(strlen(m->blueprint.warnings) + 1, m->blueprint.warnings_bytes);
+    m->options.fixed = &fixed;
+    m->options.fixed_count = 1;
+    assert_true(read_model(m));
+    assert_shape(m, "n,2");
+    assert_int_equal(m->blueprint.warnings_bytes, 0);
+    m->options.fixed_count = 0;
+    m->proto->ir_version = 3;
+    assert_true(read_model(m));
+    assert_int_equal(m->blueprint.warnings_bytes, 0);
+    m->inputs[0]->name = (char *)"v";
+    m->inputs[1]->name = (char *)"v";
+    assert_refused(m, ERR_BLUEPRINT, "taken");
+}
+
 /* All reasons in one message; what follows from a refused node is none of its own. */
 static void lists_all_refusals(void **state)
 {
@@ -121,6 +156,84 @@ static void refuses_bad_names(void **state)
     assert_refused(m, ERR_BLUEPRINT, "output 'y'");
     node->input[0] = (char *)"nowhere";
     assert_refused(m, ERR_BLUEPRINT, "'nowhere'");
+}
+
+static char *name_of(struct model *m, char letter, size_t bytes)
+{
+    char *name = arena_alloc(&m->arena, bytes + 1, 1);
+    memset(name, letter, bytes);
+    name[bytes] = '\0';
+    return name;
+}
+
+/* Inputs, params, outputs and nodes; and back through the native form. */
+static void names_may_be_long(void **state)
+{
+    struct model *m = *state;
+    static const float data[] = {1, 2, 3};
+    static const size_t sizes[] = {256, 257, 4096, 100000};
+    struct import_options options = {.seed = 0};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct blueprint again;
+        char *x = name_of(m, 'x', sizes[i]), *w = name_of(m, 'w', sizes[i]),
+             *y = name_of(m, '"', sizes[i]), *v = name_of(m, '\n', sizes[i]);
+        start_over(m);
+        add_input(m, x, 1, (const char *const[]){"3", NULL});
+        add_initializer(m, w, 1, 3, data, sizeof data);
+        add_node(m, "Mul", x, w, v)->name = name_of(m, 'n', sizes[i]);
+        add_node(m, "Relu", v, NULL, y)->name = name_of(m, 'n', sizes[i]);
+        add_output(m, y);
+        assert_true(read_model(m));
+        assert_true(blueprint_read(m->blueprint.json, m->blueprint.json_bytes, &options, &m->arena,
+                                   &again, &m->err));
+        assert_string_equal(graph_node(&again.graph, again.graph.inputs.items[0])->attrs->name, x);
+        assert_string_equal(graph_node(&again.graph, again.graph.params.items[0])->attrs->name, w);
+        assert_string_equal(again.graph.outputs.items[0].name, y);
+        add_int(m, m->nodes[1], name_of(m, 'a', sizes[i]), 1);
+        assert_refused(m, ERR_UNSUPPORTED, "Relu: attribute 'aaaa");
+        m->nodes[1]->op_type = name_of(m, 'o', sizes[i]);
+        assert_refused(m, ERR_UNSUPPORTED, "oooo: no such op");
+    }
+}
+
+/* What would end at a zero byte is another name. */
+static void names_hold_no_zero_byte(void **state)
+{
+    struct model *m = *state;
+    size_t size;
+    add_input(m, "x", 1, (const char *const[]){"3", NULL});
+    add_node(m, "Relu", "x", NULL, "y")->doc_string = (char *)"#";
+    add_output(m, "y");
+    m->outputs[0]->doc_string = (char *)"Q";
+    uint8_t *bytes = pack(m, &size);
+    *(uint8_t *)memchr(bytes, 'Q', size) = 0;
+    assert_true(read_bytes(m, bytes, size));
+    m->outputs[0]->name = (char *)"yQ";
+    m->outputs[0]->doc_string = NULL;
+    bytes = pack(m, &size);
+    *(uint8_t *)memchr(bytes, 'Q', size) = 0;
+    assert_false(read_bytes(m, bytes, size));
+    assert_int_equal(m->err.code, ERR_PARSE);
+    assert_non_null(strstr(m->err.message, "zero byte"));
+}
+
+/* Names of dims that become the same label, or begin with the same 256 bytes, are two dims. */
+static void dims_stay_apart(void **state)
+{
+    struct model *m = *state;
+    char *long_a = name_of(m, 'a', 1000), *long_b = name_of(m, 'a', 1000);
+    long_b[999] = 'b';
+    add_input(m, "x", 1, (const char *const[]){"a b", "a_b", "a b", "?", "d1", NULL});
+    add_node(m, "Relu", "x", NULL, "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "a_b,a_b_2,a_b,d1,d1_2");
+    start_over(m);
+    add_input(m, "x", 1, (const char *const[]){long_a, long_b, long_a, NULL});
+    add_node(m, "Relu", "x", NULL, "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_int_equal(m->blueprint.graph.dims.names.count, 2);
 }
 
 static void reads_external_data(void **state)
@@ -374,8 +487,12 @@ int main(void)
         TEST(dims_have_names_and_ranges),
         TEST(initializers_become_params),
         TEST(given_inputs_become_constants),
+        TEST(defaults_are_told),
         TEST(lists_all_refusals),
         TEST(refuses_bad_names),
+        TEST(names_may_be_long),
+        TEST(names_hold_no_zero_byte),
+        TEST(dims_stay_apart),
         TEST(reads_external_data),
         TEST(opens_functions),
         TEST(takes_branches),

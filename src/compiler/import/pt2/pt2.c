@@ -37,8 +37,6 @@ static bool report(struct pt2 *p, struct error *err)
 
 bool pt2_add(struct pt2 *p, const char *name, const struct pt2_name *entry, struct error *err)
 {
-    if (strlen(name) > LIMIT_NAME)
-        return fail(err, ERR_LIMIT, "a name of %zu bytes", strlen(name));
     if (!strmap_add(&p->names, p->arena, name, p->entries.count))
         return fail(err, ERR_BLUEPRINT, "the name '%.100s' is taken already", name);
     VEC_PUSH(p->arena, &p->entries, *entry);

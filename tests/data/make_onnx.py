@@ -1,0 +1,663 @@
+#!/usr/bin/env python3
+"""Writes the models of tests/data/onnx with their inputs and right outputs.
+
+Usage: python3 tests/data/make_onnx.py [FOLDER] [PART OF A NAME]
+
+Needs onnx 1.23, onnxruntime 1.32 and numpy. Cases have the form of the ONNX project's: model.onnx,
+test_data_set_0/input_0.pb … and output_0.pb …. The outputs of those named test_ort_… are ONNX
+Runtime's, without its optimiser; all others are those of the reference implementation of onnx, or
+stand here.
+"""
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+MICROSOFT = "com.microsoft"
+FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "onnx")
+WANTED = sys.argv[2] if len(sys.argv) > 2 else ""
+made = set()
+
+
+def random(name, seed=0):
+    return np.random.RandomState(zlib.crc32(name.encode()) ^ seed)
+
+
+def floats(name, *shape, seed=0, scale=1.0, dtype="f4"):
+    """Multiples of 1/64 of about the given size, so that they are the same in every float type."""
+    return (np.rint(random(name, seed).randn(*shape) * 64 * scale) / 64).astype(dtype)
+
+
+def integers(name, low, high, *shape, seed=0, dtype="i8"):
+    return random(name, seed).randint(low, high, shape).astype(dtype)
+
+
+def info(name, array, dims=None):
+    kind = helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)
+    return helper.make_tensor_value_info(name, kind, list(dims or np.shape(array)))
+
+
+def node(op, inputs, outputs, **attributes):
+    """Inputs and outputs are names, separated by spaces; "-" stands for one that is left out."""
+    domain, _, kind = op.rpartition(".")
+    names = [["" if n == "-" else n for n in text.split()] for text in (inputs, outputs)]
+    return helper.make_node(kind, *names, domain=domain, **attributes)
+
+
+def run_here(model, inputs):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)
+
+
+def case(name, nodes, inputs, outputs, constants={}, opset=24, dims={}, right=None, ir=10,
+         more_inputs={}):
+    """inputs, constants: arrays by name; outputs: names; dims: of inputs with named dims;
+    more_inputs: constants that are inputs too."""
+    if WANTED not in name:
+        return
+    assert name not in made, name
+    made.add(name)
+    nodes = nodes if isinstance(nodes, list) else [nodes]
+    graph = helper.make_graph(
+        nodes, "g", [info(n, a, dims.get(n)) for n, a in (inputs | more_inputs).items()],
+        [helper.make_empty_tensor_value_info(n) for n in outputs.split()],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()])
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=ir)
+    if right is None and name.startswith("ort_"):
+        right = run_here(model, inputs)
+    elif right is None:
+        right = ReferenceEvaluator(model).run(None, inputs)
+    for value, array in zip(graph.output, right):
+        value.CopyFrom(info(value.name, array, dims.get(value.name)))
+    folder = FOLDER / "node" / f"test_{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "test_data_set_0").mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
+    for kind, arrays in (("input", inputs.values()), ("output", right)):
+        for i, array in enumerate(arrays):
+            path = folder / "test_data_set_0" / f"{kind}_{i}.pb"
+            path.write_bytes(numpy_helper.from_array(np.asarray(array)).SerializeToString())
+
+
+def body(name, nodes, inputs, outputs):
+    """A graph in an attribute; inputs: types and shapes by name."""
+    values = [helper.make_tensor_value_info(n, *kind) for n, kind in inputs.items()]
+    return helper.make_graph(nodes, name, values,
+                             [helper.make_empty_tensor_value_info(n) for n in outputs.split()])
+
+
+def reductions():
+    x = np.array([[1.5, -2], [3, -4]], "f4")
+    positive = {"ReduceLogSum": np.abs(x)}
+    alone = {"ReduceSum": x, "ReduceMean": x, "ReduceMax": x, "ReduceMin": x, "ReduceProd": x,
+             "ReduceL1": abs(x), "ReduceL2": abs(x), "ReduceSumSquare": x * x,
+             "ReduceLogSum": np.log(abs(x)), "ReduceLogSumExp": x}
+    none = np.zeros(0, "i8")
+    for op, right in alone.items():
+        given = {"x": positive.get(op, x)}
+        case(f"noop_{op}", node(op, "x", "y", noop_with_empty_axes=1), given, "y", right=[right])
+        case(f"noop_empty_{op}", node(op, "x axes", "y", noop_with_empty_axes=1, keepdims=0), given,
+             "y", {"axes": none}, right=[right], dims={"x": ["B", 2], "y": ["B", 2]})
+        case(f"all_empty_{op}", node(op, "x axes", "y", keepdims=0), given, "y", {"axes": none},
+             dims={"x": ["B", "N"]})
+    case("noop_ReduceSumSquare_int", node("ReduceSumSquare", "x", "y", noop_with_empty_axes=1),
+         {"x": np.array([-3, 0, 7], "i4")}, "y", right=[np.array([9, 0, 49], "i4")])
+
+
+def loops():
+    F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    step = body("step", [node("Add", "a x2", "a2"), node("Identity", "c", "c2"),
+                         node("Mul", "a2 a2", "s")],
+                {"i": (I, []), "c": (B, []), "a": (F, ["N"])}, "c2 a2 s")
+    stop = body("stop", [node("Add", "a x2", "a2"), node("Less", "i one", "c2"),
+                         node("Mul", "a2 a2", "s")],
+                {"i": (I, []), "c": (B, []), "a": (F, ["N"])}, "c2 a2 s")
+    x = floats("loops", 2)
+    given = {"x": x, "x2": floats("loops", 2, seed=1)}
+    count = lambda n: np.array(n, "i8")
+    yes, no, one = np.array(True), np.array(False), np.array(1, "i8")
+
+    def unrolled(trips):
+        rows = [given["x"] + (t + 1) * given["x2"] for t in range(trips)]
+        last = rows[-1] if rows else x
+        return [last, np.stack([r * r for r in rows]) if rows else np.zeros((0, 2), "f4")]
+
+    named = {"x": ["N"], "x2": ["N"], "y": ["N"]}
+    for name, inputs, constants, which, trips in (
+            ("loop_no_condition", "n - x", {"n": count(3)}, step, 3),
+            ("loop_no_condition_body_says_stop", "n - x", {"n": count(3), "one": one}, stop, 3),
+            ("loop_no_count", "- c x", {"c": yes, "one": one}, stop, 2),
+            ("loop_no_count_false", "- c x", {"c": no}, step, 0),
+            ("loop_count_and_condition", "n c x", {"n": count(9), "c": yes, "one": one}, stop, 2),
+            ("loop_zero_trips", "n c x", {"n": count(0), "c": yes}, step, 0),
+            ("loop_negative_count", "n - x", {"n": count(-4)}, step, 0),
+            ("loop_false_condition", "n c x", {"n": count(4), "c": no}, step, 0),
+            ("loop_count_of_shape_1", "n c x", {"n": np.array([2], "i8"), "c": np.array([True])},
+             step, 2)):
+        case(name, node("Loop", inputs, "y s", body=which), given, "y s", constants,
+             right=unrolled(trips))
+        case(f"{name}_named", node("Loop", inputs, "y s", body=which), given, "y s", constants,
+             right=unrolled(trips), dims=dict(named, s=[trips, "N"]))
+    case("loop_without_end", node("Loop", "- - x", "y s", body=step), given, "y s",
+         right=unrolled(3))
+    row = body("row", [node("Add", "a r", "a2"), node("Mul", "a2 r", "s")],
+               {"a": (F, [2]), "r": (F, [2])}, "a2 s")
+    for length in (0, 1, 3):
+        rows = floats("scan", 2, length, seed=length)
+        a, s = x, np.zeros((0, 2), "f4")
+        for t in reversed(range(length)):
+            a = a + rows[:, t]
+            s = np.concatenate([s, (a * rows[:, t])[None]])
+        case(f"scan_of_length_{length}",
+             node("Scan", "x rows", "y s", body=row, num_scan_inputs=1, scan_input_axes=[1],
+                  scan_input_directions=[1], scan_output_axes=[1]), {"x": x, "rows": rows}, "y s",
+             right=[a, s.T])
+
+
+def conditions():
+    F = TensorProto.FLOAT
+    then = body("then", [node("Add", "x x", "a")], {}, "a")
+    other = body("other", [node("ReduceSum", "x", "b", keepdims=0)], {}, "b")
+    x = floats("conditions", 3)
+    for value in (True, False):
+        for shape in ((), (1,)):
+            case(f"if_{value}_{len(shape)}".lower(),
+                 node("If", "c", "y", then_branch=then, else_branch=other), {"x": x}, "y",
+                 {"c": np.full(shape, value)}, right=[x + x if value else x.sum()])
+    # The condition is arithmetic on a size that is known.
+    case("if_of_a_shape", [node("Shape", "x", "n"), node("Gather", "n zero", "first"),
+                           node("Greater", "first two", "c"),
+                           node("If", "c", "y", then_branch=then, else_branch=other)],
+         {"x": x}, "y", {"zero": np.array(0), "two": np.array(2)}, right=[x + x])
+
+
+def quantized_lstm():
+    hidden, width = 4, 3
+    for name, steps, batch, kind, direction, columns, more in (
+            ("forward", 5, 1, "u1", "forward", False, ""),
+            ("reverse", 4, 2, "i1", "reverse", False, ""),
+            ("bidirectional", 4, 2, "i1", "bidirectional", False, ""),
+            ("columns", 3, 1, "i1", "bidirectional", True, ""),
+            ("states", 3, 2, "u1", "forward", False, "states"),
+            ("lengths", 4, 2, "i1", "bidirectional", False, "lengths"),
+            ("peepholes", 3, 1, "i1", "forward", False, "peepholes"),
+            ("forgets", 3, 1, "i1", "forward", False, "forget")):
+        name = f"ort_dynamic_quantize_lstm_{name}"
+        ways, four = 2 if direction == "bidirectional" else 1, 4 * hidden
+        low, high = (0, 256) if kind == "u1" else (-127, 128)
+        shape = (ways, four) if columns else (ways,)
+        zero = np.full(shape, 128 if kind == "u1" else 0, kind)
+        scale = lambda seed: (random(name, seed).rand(*shape) * 0.01 + 0.005).astype("f4")
+        given = {"x": floats(name, steps, batch, width)}
+        constants = {
+            "w": integers(name, low, high, ways, width, four, dtype=kind),
+            "r": integers(name, low, high, ways, hidden, four, seed=1, dtype=kind),
+            "b": floats(name, ways, 8 * hidden, seed=2, scale=0.25),
+            "ws": scale(3), "wz": zero, "rs": scale(4), "rz": zero}
+        names = {"sl": "-", "h": "-", "c": "-", "p": "-"}
+        if more == "states":
+            given |= {"h": floats(name, ways, batch, hidden, seed=5),
+                      "c": floats(name, ways, batch, hidden, seed=6)}
+        if more == "lengths":
+            constants["sl"] = np.array([2, 4], "i4")
+        if more == "peepholes":
+            constants["p"] = floats(name, ways, 3 * hidden, seed=7)
+        names = " ".join(n if n in given or n in constants else "-" for n in names)
+        case(name, node("com.microsoft.DynamicQuantizeLSTM", f"x w r b {names} ws wz rs rz",
+                        "y yh yc", hidden_size=hidden, direction=direction,
+                        input_forget=int(more == "forget")), given, "y yh yc", constants)
+    name = "ort_lstm_input_forget"
+    case(name, node("LSTM", "x w r b", "y yh yc", hidden_size=hidden, input_forget=1, clip=3.0),
+         {"x": floats(name, 4, 2, width)}, "y yh yc",
+         {"w": floats(name, 1, 4 * hidden, width, seed=1),
+          "r": floats(name, 1, 4 * hidden, hidden, seed=2),
+          "b": floats(name, 1, 8 * hidden, seed=3, scale=0.25)}, opset=14)
+
+
+def quantised_ops():
+    """Of com.microsoft, as the quantiser of ONNX Runtime writes them."""
+    scale = lambda v: np.array(v, "f4")
+
+    def codes(name, *shape, kind="u1", seed=0):
+        return integers(name, *((0, 256) if kind == "u1" else (-128, 128)), *shape, seed=seed,
+                        dtype=kind)
+
+    def point(kind, value):
+        return np.array(value, kind)
+
+    for kind, za, zb, zy in (("u1", 120, 7, 131), ("i1", -3, 0, 5)):
+        zeros = {"az": point(kind, za), "bz": point(kind, zb), "yz": point(kind, zy)}
+        for op, sy in (("Add", 0.05), ("Mul", 0.13)):
+            name = f"ort_qlinear_{op}_{kind}".lower()
+            case(name, node(f"com.microsoft.QLinear{op}", "a as az b bs bz ys yz", "y"),
+                 {"a": codes(name, 2, 5, kind=kind), "b": codes(name, 5, kind=kind, seed=1)}, "y",
+                 {"as": scale(0.021), "bs": scale(0.033), "ys": scale(sy), **zeros})
+        for op, more in (("Sigmoid", {}), ("LeakyRelu", {"alpha": 0.15})):
+            name = f"ort_qlinear_{op}_{kind}".lower()
+            case(name, node(f"com.microsoft.QLinear{op}", "a as az ys yz", "y", **more),
+                 {"a": codes(name, 3, 17, kind=kind)}, "y",
+                 {"as": scale(0.041), "ys": scale(0.0052), **zeros})
+        name = f"ort_qlinear_where_{kind}"
+        case(name, node("com.microsoft.QLinearWhere", "c a as az b bs bz ys yz", "y"),
+             {"c": integers(name, 0, 2, 2, 5).astype(bool), "a": codes(name, 2, 5, kind=kind),
+              "b": codes(name, 5, kind=kind, seed=1)}, "y",
+             {"as": scale(0.021), "bs": scale(0.033), "ys": scale(0.05), **zeros})
+        name = f"ort_qlinear_concat_{kind}"
+        case(name, node("com.microsoft.QLinearConcat", "ys yz a as az b bs bz", "y", axis=1),
+             {"a": codes(name, 2, 3, kind=kind), "b": codes(name, 2, 4, kind=kind, seed=1)}, "y",
+             {"as": scale(0.021), "bs": scale(0.033), "ys": scale(0.04), **zeros})
+        # ONNX Runtime's has sums in integers of its own; this is the definition.
+        name = f"qlinear_softmax_{kind}"
+        a = codes(name, 3, 6, kind=kind)
+        e = np.exp((a.astype("f8") - za) * 0.03)
+        y = np.rint(e / e.sum(1, keepdims=True) / 0.0039) + zy - 100
+        case(name, node("com.microsoft.QLinearSoftmax", "a as az ys yz", "y", axis=1, opset=13),
+             {"a": a}, "y",
+             {"as": scale(0.03), "ys": scale(0.0039), "az": zeros["az"],
+              "yz": point(kind, zy - 100)},
+             right=[np.clip(y, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)])
+        for last in (0, 1):
+            name = f"ort_qlinear_average_pool_{kind}_{last}"
+            shape = (1, 5, 6, 3) if last else (1, 3, 5, 6)
+            constants = {"as": scale(0.03), "ys": scale(0.022), **zeros}
+            case(name, node("com.microsoft.QLinearAveragePool", "a as az ys yz", "y",
+                            kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1],
+                            channels_last=last), {"a": codes(name, *shape, kind=kind)}, "y",
+                 constants)
+            name = f"ort_qlinear_global_average_pool_{kind}_{last}"
+            case(name, node("com.microsoft.QLinearGlobalAveragePool", "a as az ys yz", "y",
+                            channels_last=last), {"a": codes(name, *shape, kind=kind)}, "y",
+                 constants)
+            name = f"ort_ms_qlinear_conv_{kind}_{last}"
+            case(name, node("com.microsoft.QLinearConv", "a as az w ws wz ys yz b", "y",
+                            kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1],
+                            channels_last=last), {"a": codes(name, *shape, kind=kind)}, "y",
+                 {"as": scale(0.03), "ys": scale(1.1), "az": zeros["az"], "yz": zeros["yz"],
+                  "w": codes(name, 4, 3, 3, 2, kind=kind, seed=1), "ws": scale(0.02),
+                  "wz": zeros["bz"], "b": integers(name, -500, 500, 4, seed=2, dtype="i4")})
+    for bits, given in ((8, "y"), (8, "f"), (4, "t")):
+        name = f"ort_qgemm_{bits}_{given}"
+        a, w = codes(name, 3, 4), codes(name, 4, 5, kind="i1", seed=1)
+        if given == "t":
+            a, w = a.T.copy(), w.T.copy()
+        columns = given != "y"
+        constants = {"as": scale(0.02), "az": point("u1", 99), "w": w,
+                     "ws": floats(name, 5, seed=2).__abs__() / 32 + scale(0.01) if columns
+                     else scale(0.03), "wz": np.zeros(5 if columns else (), "i1"),
+                     "c": integers(name, -300, 300, 5, seed=3, dtype="i4"), "ys": scale(0.4),
+                     "yz": point("u1", 100)}
+        if given == "f":
+            del constants["ys"], constants["yz"]
+        case(name, node("com.microsoft.QGemm",
+                        "a as az w ws wz c" + " ys yz" * (given != "f"), "y",
+                        alpha=1.5 if given == "f" else 1.0, transA=int(given == "t"),
+                        transB=int(given == "t")), {"a": a}, "y", constants)
+    for name, kind, columns, bias in (("plain", "u1", False, False),
+                                      ("by_columns", "i1", True, True)):
+        constants = {"w": codes(name, 6, 5, kind=kind, seed=1),
+                     "ws": np.abs(floats(name, 5, seed=2)) / 16 + scale(0.01) if columns
+                     else scale(0.02),
+                     "wz": np.zeros(5, kind) if columns else point(kind, 117)}
+        if bias:
+            constants["b"] = floats(name, 5, seed=3)
+        case(f"ort_matmul_integer_to_float_{name}",
+             node("com.microsoft.MatMulIntegerToFloat", "a w as ws az wz" + " b" * bias, "y"),
+             {"a": codes(name, 2, 3, 6)}, "y",
+             {"as": scale(0.031), "az": point("u1", 133), **constants})
+        case(f"ort_dynamic_quantize_matmul_{name}",
+             node("com.microsoft.DynamicQuantizeMatMul", "a w ws wz" + " b" * bias, "y"),
+             {"a": floats(name, 2, 3, 6)}, "y", constants)
+    name = "ort_ms_quantize_linear_u2"
+    case(name, node("com.microsoft.QuantizeLinear", "a s z", "y"), {"a": floats(name, 3, 4)}, "y",
+         {"s": scale(0.0003), "z": np.array(32768, "u2")}, opset=20)
+    case("ort_ms_dequantize_linear_i2_axis", node("com.microsoft.DequantizeLinear", "a s z", "y",
+                                                  axis=0),
+         {"a": integers(name, -3000, 3000, 2, 4, dtype="i2")}, "y",
+         {"s": scale([0.01, 0.3]), "z": np.array([5, -7], "i2")}, opset=20)
+
+
+def few_bits():
+    for name, bits, k, zero in (("4", 4, 32, None), ("4_zero", 4, 40, "packed"),
+                                ("4_float_zero", 4, 32, "floats"), ("8", 8, 48, None),
+                                ("8_zero", 8, 32, "packed"), ("2", 2, 32, None)):
+        name = f"ort_matmul_nbits_{name}"
+        n, size = 3, 16
+        blocks = -(-k // size)
+        constants = {"w": integers(name, 0, 256, n, blocks, size * bits // 8, dtype="u1"),
+                     "s": (np.abs(floats(name, n, blocks, seed=1)) / 8 + np.float32(0.01))}
+        names = "a w s"
+        if zero == "packed":
+            constants["z"] = integers(name, 0, 256, n, -(-blocks * bits // 8), seed=2, dtype="u1")
+            names += " z"
+        elif zero:
+            constants["z"] = floats(name, n, blocks, seed=2, scale=4) + np.float32(8)
+            names += " z"
+        constants["b"] = floats(name, n, seed=3)
+        names += " - - b" if not zero else " - b"
+        case(name, node("com.microsoft.MatMulNBits", names, "y", K=k, N=n, bits=bits,
+                        block_size=size), {"a": floats(name, 2, 2, k)}, "y", constants)
+    for name, bits, zero in (("4", 4, False), ("4_zero", 4, True), ("8", 8, True)):
+        name = f"ort_gather_block_quantized_{name}"
+        width, size = 32, 16
+        constants = {"w": integers(name, 0, 256, 6, width * bits // 8, dtype="u1"),
+                     "s": floats(name, 6, 2, seed=1)}
+        if zero:
+            constants["z"] = integers(name, 0, 256, 6, -(-2 * bits // 8), seed=2, dtype="u1")
+        case(name, node("com.microsoft.GatherBlockQuantized", "w i s" + " z" * zero, "y", bits=bits,
+                        block_size=size, gather_axis=0, quantize_axis=1),
+             {"i": np.array([[0, 5], [-1, 3]], "i8")}, "y", constants)
+
+
+def fused():
+    """Of com.microsoft, as ONNX Runtime's optimisers write them."""
+    image, weights = floats("fused", 1, 3, 5, 6), floats("fused", 4, 3, 3, 3, seed=1, scale=0.5)
+    bias, more = floats("fused", 4, seed=2), floats("fused", 1, 4, 5, 6, seed=3)
+    for name, params in (("Relu", []), ("Tanh", []), ("Sigmoid", []), ("LeakyRelu", [0.2]),
+                         ("Clip", [-0.5, 0.75]), ("HardSigmoid", [0.25, 0.5])):
+        attributes = {"activation_params": params} if params else {}
+        case(f"ort_fused_conv_{name}".lower(),
+             node("com.microsoft.FusedConv", "x w b", "y", activation=name, pads=[1] * 4,
+                  **attributes), {"x": image}, "y", {"w": weights, "b": bias})
+    case("ort_fused_conv_sum", node("com.microsoft.FusedConv", "x w b z", "y", activation="Relu",
+                                    pads=[1] * 4), {"x": image, "z": more}, "y",
+         {"w": weights, "b": bias})
+    for name, more_ in (("Relu", {}), ("LeakyRelu", {"activation_alpha": 0.3})):
+        case(f"ort_fused_gemm_{name}".lower(),
+             node("com.microsoft.FusedGemm", "a w c", "y", activation=name, transB=1, alpha=0.5,
+                  **more_), {"a": floats(name, 3, 4)}, "y",
+             {"w": floats(name, 5, 4, seed=1), "c": floats(name, 5, seed=2)})
+    for name, a, b, more_ in (
+            ("batch_a", (4, 2, 3), (2, 3, 5), {"transBatchA": 1}),
+            ("batch_b", (2, 4, 3), (3, 2, 5), {"transBatchB": 1}),
+            ("batch_both", (3, 2, 4), (5, 2, 3), {"transBatchA": 1, "transA": 1, "transBatchB": 1,
+                                                  "transB": 1, "alpha": 0.25})):
+        name = f"ort_fused_matmul_{name}"
+        case(name, node("com.microsoft.FusedMatMul", "a b", "y", **more_),
+             {"a": floats(name, *a), "b": floats(name, *b, seed=1)}, "y")
+    case("ort_transpose_matmul", node("com.microsoft.TransposeMatMul", "a b", "y", transA=1),
+         {"a": floats("t", 4, 2), "b": floats("t", 4, 3, seed=1)}, "y")
+
+    def conv_last(w):
+        model = ReferenceEvaluator(helper.make_model(helper.make_graph(
+            [node("Conv", "x w b", "y", pads=[1] * 4)], "g",
+            [info("x", image), info("w", w), info("b", bias)],
+            [helper.make_empty_tensor_value_info("y")])))
+        return model.run(None, {"x": image, "w": w, "b": bias})[0].transpose(0, 2, 3, 1)
+
+    case("nhwc_conv", node("com.microsoft.NhwcConv", "x w b", "y", pads=[1] * 4),
+         {"x": image.transpose(0, 2, 3, 1).copy()}, "y",
+         {"w": weights.transpose(0, 2, 3, 1).copy(), "b": bias}, right=[conv_last(weights)])
+
+    def group_norm(x, groups, gamma, beta, swish):
+        n, h, w, channels = x.shape
+        parts = x.astype("f8").reshape(n, h, w, groups, -1)
+        mean, deviation = parts.mean((1, 2, 4), keepdims=True), parts.var((1, 2, 4), keepdims=True)
+        y = ((parts - mean) / np.sqrt(deviation + 1e-5)).reshape(x.shape) * gamma + beta
+        return (y / (1 + np.exp(-y)) if swish else y).astype(x.dtype)
+
+    x = floats("group_norm", 2, 3, 2, 8)
+    scale, shift = floats("group_norm", 8, seed=1), floats("group_norm", 8, seed=2)
+    for swish in (0, 1):
+        case(f"ms_group_norm_{swish}",
+             node("com.microsoft.GroupNorm", "x g b", "y", groups=4, epsilon=1e-5,
+                  activation=swish), {"x": x}, "y", {"g": scale, "b": shift},
+             right=[group_norm(x, 4, scale, shift, swish)])
+    for name, skip in (("whole", floats("skip", 2, 3, 2, 8)), ("channels", floats("skip", 2, 8))):
+        total = x + (skip if skip.ndim == 4 else skip[:, None, None]) + bias.repeat(2)
+        case(f"skip_group_norm_{name}",
+             node("com.microsoft.SkipGroupNorm", "x g b skip c", "y s", groups=2, epsilon=1e-5,
+                  activation=1), {"x": x, "skip": skip}, "y s",
+             {"g": scale, "b": shift, "c": bias.repeat(2)},
+             right=[group_norm(total, 2, scale, shift, 1), total])
+    x = floats("bias", 2, 3, 6)
+    case("bias_add", node("com.microsoft.BiasAdd", "x b s", "y"),
+         {"x": x, "s": floats("bias", 2, 3, 6, seed=1)}, "y", {"b": floats("bias", 6, seed=2)},
+         right=[x + floats("bias", 6, seed=2) + floats("bias", 2, 3, 6, seed=1)])
+    from math import erf
+    wide = (x + floats("bias", 6, seed=2)).astype("f8")
+    gelu = np.vectorize(lambda v: v * 0.5 * (1 + erf(v / 2 ** 0.5)))(wide[..., 3:])
+    case("bias_split_gelu", node("com.microsoft.BiasSplitGelu", "x b", "y"), {"x": x}, "y",
+         {"b": floats("bias", 6, seed=2)}, right=[(wide[..., :3] * gelu).astype("f4")])
+    summed = np.exp((x + floats("bias", 6, seed=2)).astype("f8"))
+    case("bias_softmax", node("com.microsoft.BiasSoftmax", "x b", "y", axis=2,
+                              is_inner_broadcast=0), {"x": x}, "y",
+         {"b": floats("bias", 6, seed=2)},
+         right=[(summed / summed.sum(-1, keepdims=True)).astype("f4")])
+    case("ort_expand_dims", node("com.microsoft.ExpandDims", "x a", "y"), {"x": x}, "y",
+         {"a": np.array(-1, "i4")})
+    for metric in ("euclidean", "sqeuclidean"):
+        case(f"ort_cdist_{metric}", node("com.microsoft.CDist", "a b", "y", metric=metric),
+             {"a": floats(metric, 4, 3), "b": floats(metric, 5, 3, seed=1)}, "y")
+    name = "reduce_sum_integer"
+    a = integers(name, 0, 256, 3, 40, dtype="u1")
+    case(name, node("com.microsoft.ReduceSumInteger", "a", "y", axes=[1], keepdims=1), {"a": a},
+         "y", right=[a.astype("i4").sum(1, keepdims=True, dtype="i4")])
+    case("ort_ms_trilu", node("com.microsoft.Trilu", "x k", "y", upper=0), {"x": x}, "y",
+         {"k": np.array(1)})
+    case("ort_ms_pad", node("com.microsoft.Pad", "x p v", "y"), {"x": x}, "y",
+         {"p": np.array([0, 1, 0, 1, 0, 2]), "v": np.array([0.5], "f4")})
+    case("ort_ms_gather_nd", node("com.microsoft.GatherND", "x i", "y"),
+         {"x": x, "i": np.array([[0, 2], [1, 0]], "i8")}, "y")
+
+
+def attentions():
+    heads, size, width, length, batch = 2, 4, 8, 3, 2
+    name = "ms_attention"
+    x = floats(name, batch, length, width)
+    weights = {"w": floats(name, width, 3 * width, seed=1, scale=0.4),
+               "b": floats(name, 3 * width, seed=2, scale=0.5)}
+    past = floats(name, 2, batch, heads, 5, size, seed=3)
+    for name, given, more, attributes in (
+            ("past", {"past": past}, "- past", {}),
+            ("past_causal", {"past": past}, "- past", {"unidirectional": 1}),
+            ("past_mask", {"past": past}, "m past",
+             {"m": np.array([[1] * 8, [0, 0, 1, 1, 1, 1, 1, 0]], "i4")}),
+            ("mask_rows", {}, "m -", {"m": np.array([[[1, 0, 0], [1, 1, 0], [1, 1, 1]],
+                                                      [[1, 1, 0], [1, 1, 0], [0, 1, 1]]], "i4")}),
+            ("mask_lengths", {}, "m -", {"m": np.array([3, 2], "i4")}),
+            ("mask_ranges", {}, "m -", {"m": np.array([3, 2, 1, 0], "i4")}),
+            ("sizes", {}, "- -", {"qkv_hidden_sizes": [8, 8, 4]})):
+        w = dict(weights)
+        mask = attributes.pop("m", None)
+        if name == "sizes":
+            w = {"w": w["w"][:, :20].copy(), "b": w["b"][:20].copy()}
+        if mask is not None:
+            w["m"] = mask
+        present = name.startswith("past")
+        case(f"ort_ms_attention_{name}",
+             node("com.microsoft.Attention", f"x w b {more}", "y p" if present else "y",
+                  num_heads=heads, **attributes), {"x": x, **given}, "y p" if present else "y", w)
+    name = "ort_qattention"
+    case(name, node("com.microsoft.QAttention", "x w b xs ws m xz wz", "y", num_heads=heads),
+         {"x": integers(name, 0, 256, batch, length, width, dtype="u1")}, "y",
+         {"w": integers(name, -128, 128, width, 3 * width, seed=1, dtype="i1"),
+          "b": weights["b"], "xs": np.array(0.02, "f4"), "ws": np.array(0.01, "f4"),
+          "m": np.array([3, 2], "i4"), "xz": np.array(125, "u1"), "wz": np.array(0, "i1")})
+    name = "mha"
+    q = floats(name, batch, length, width)
+    keys, values = floats(name, batch, 4, width, seed=1), floats(name, batch, 4, width, seed=2)
+    old = {"pk": floats(name, batch, heads, 2, size, seed=3),
+           "pv": floats(name, batch, heads, 2, size, seed=4)}
+    rows = np.array([[[1, 1, 0, 1]] * 3, [[1, 0, 1, 1]] * 3], "i4")
+    split = lambda a, n: a.reshape(batch, -1, heads, n, size)
+    mha = "com.microsoft.MultiHeadAttention"
+    def attended(q, k, v):
+        q, k, v = (a.astype("f8").transpose(0, 2, 1, 3) for a in (q, k, v))
+        e = np.exp(q @ k.transpose(0, 1, 3, 2) / size ** 0.5)
+        y = e / e.sum(-1, keepdims=True) @ v
+        return y.transpose(0, 2, 1, 3).reshape(batch, -1, width).astype("f4")
+
+    # Not for CPUs in ONNX Runtime.
+    packed = split(floats(name, batch, length, 3 * width, seed=5), 3)
+    case("mha_packed_qkv", node(mha, "x", "y", num_heads=heads), {"x": packed}, "y",
+         right=[attended(*(packed[:, :, :, i] for i in range(3)))])
+    packed = split(floats(name, batch, 4, 2 * width, seed=6), 2)
+    case("mha_packed_kv", node(mha, "q kv", "y", num_heads=heads), {"q": q, "kv": packed}, "y",
+         right=[attended(split(q, 1)[:, :, :, 0], packed[:, :, :, 0], packed[:, :, :, 1])])
+    case("ort_mha_mask_rows", node(mha, "q k v - m", "y", num_heads=heads),
+         {"q": q, "k": keys, "v": values}, "y", {"m": rows})
+    case("ort_mha_past_causal", node(mha, "q k v - - - pk pv", "y nk nv", num_heads=heads,
+                                     unidirectional=1),
+         {"q": q, "k": keys[:, :3].copy(), "v": values[:, :3].copy(), **old}, "y nk nv")
+    name = "ort_embed_layer_norm_mask"
+    case(name, node("com.microsoft.EmbedLayerNormalization", "ids seg word place kind g b mask",
+                    "y mi", epsilon=1e-5),
+         {"ids": integers(name, 0, 7, 2, 4, dtype="i4"),
+          "seg": integers(name, 0, 2, 2, 4, seed=1, dtype="i4"),
+          "mask": np.array([[1, 1, 1, 0], [1, 1, 0, 0]], "i4")}, "y mi",
+         {"word": floats(name, 7, 8, seed=2), "place": floats(name, 6, 8, seed=3),
+          "kind": floats(name, 2, 8, seed=4), "g": floats(name, 8, seed=5),
+          "b": floats(name, 8, seed=6)})
+
+
+def group_query_attention():
+    heads, shared, size = 4, 2, 16
+    angles = np.arange(32)[:, None] / 10.0 ** np.linspace(0, 2, size // 2)
+    turns = {"cos": np.cos(angles).astype("f4"), "sin": np.sin(angles).astype("f4")}
+    for name, batch, length, past, options in (
+            ("first", 2, 5, 0, {}), ("next", 2, 1, 6, {}), ("chunk", 1, 3, 6, {}),
+            ("rotary_first", 2, 5, 0, {"do_rotary": 1}),
+            ("rotary_next", 2, 1, 6, {"do_rotary": 1}),
+            ("rotary_interleaved", 1, 1, 6, {"do_rotary": 1, "rotary_interleaved": 1}),
+            ("window_first", 2, 5, 0, {"local_window_size": 2}),
+            ("window_next", 1, 1, 6, {"local_window_size": 3}),
+            ("scale", 1, 4, 0, {"scale": 0.125}), ("packed", 2, 4, 0, {"do_rotary": 1})):
+        name = f"ort_gqa_{name}"
+        parts = [floats(name, batch, length, n * size, seed=i)
+                 for i, n in enumerate((heads, shared, shared))]
+        given = dict(zip("qkv", parts))
+        if "packed" in name:
+            given = {"q": np.concatenate(parts, 2)}
+        kept = {k: floats(name, batch, shared, past, size, seed=5 + i)
+                for i, k in enumerate(("pk", "pv"))}
+        total = length + past
+        constants = {"n": np.full(batch, total - 1, "i4"), "t": np.array(total, "i4")}
+        if "do_rotary" in options:
+            constants |= turns
+        names = [n if n in given | constants or n in kept and past else "-"
+                 for n in ("q", "k", "v", "pk", "pv", "n", "t", "cos", "sin")]
+        case(name, node("com.microsoft.GroupQueryAttention", " ".join(names), "y nk nv",
+                        num_heads=heads, kv_num_heads=shared, **options),
+             given | (kept if past else {}), "y nk nv", constants)
+    # Rows of different lengths, whose caches end in what nobody reads; sizes that a call brings.
+    name, batch, length, past = "ort_gqa_lengths", 2, 1, 6
+    given = {k: floats(name, batch, length, n * size, seed=i)
+             for i, (k, n) in enumerate((("q", heads), ("k", shared), ("v", shared)))}
+    given |= {k: floats(name, batch, shared, past, size, seed=5 + i)
+              for i, k in enumerate(("pk", "pv"))}
+    given["n"] = np.array([6, 3], "i4")
+    rows = {k: ["B", "L", given[k].shape[2]] for k in "qkv"}
+    cache = {k: ["B", shared, "P", size] for k in ("pk", "pv")}
+    constants = turns | {"t": np.array(7, "i4")}
+    for suffix, dims in (("", {}), ("_named", rows | cache | {"n": ["B"]})):
+        case(name + suffix, node("com.microsoft.GroupQueryAttention", "q k v pk pv n t cos sin",
+                                 "y nk nv", num_heads=heads, kv_num_heads=shared, do_rotary=1),
+             given, "y", constants, dims=dims)
+    case("ort_gqa_bias", node("com.microsoft.GroupQueryAttention", "q k v pk pv n t - - - b",
+                              "y nk nv", num_heads=heads, kv_num_heads=shared),
+         given | {"n": np.array([6, 6], "i4")}, "y",
+         {"t": np.array(7, "i4"), "b": floats(name, batch, 1, length, past + length, seed=9)})
+
+
+def pads():
+    x = floats("pads", 2, 4)
+
+    def padded(mode, low, high, axis=1):
+        n = x.shape[axis]
+        front, back = max(-low, 0), max(-high, 0)
+        kept = np.take(x, range(front, n - back), axis)
+        widths = [(0, 0), (0, 0)]
+        widths[axis] = (max(low, 0), max(high, 0))
+        return np.pad(kept, widths, mode)
+
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        for low, high in ((1, 2), (9, 5), (0, 23), (-1, 2), (-2, 11), (-1, -2), (7, -3)):
+            name = f"pad_{mode}_{low}_{high}".replace("-", "m")
+            amounts = np.array([0, low, 0, high])
+            # Named dims begin at 1, so nothing may be cropped off them.
+            named = [("_named", {"x": ["B", "N"]})] if min(low, high) >= 0 else []
+            for suffix, dims in [("", {})] + named:
+                case(name + suffix, node("Pad", "x p", "y", mode=mode), {"x": x}, "y",
+                     {"p": amounts}, right=[padded(mode, low, high)], dims=dims)
+    for mode in ("reflect", "edge", "wrap"):
+        case(f"pad_{mode}_one_element", node("Pad", "x p", "y", mode=mode), {"x": x[:1]}, "y",
+             {"p": np.array([3, 0, 2, 0])}, right=[np.pad(x[:1], ((3, 2), (0, 0)), mode)])
+        # By an amount that is a size: as many columns again before the first.
+        case(f"pad_{mode}_by_a_size",
+             [node("Shape", "x", "n", start=1, end=2), node("Concat", "z n z z", "p", axis=0),
+              node("Pad", "x p", "y", mode=mode)], {"x": x}, "y", {"z": np.zeros(1, "i8")},
+             right=[np.pad(x, ((0, 0), (4, 0)), mode)], dims={"x": ["B", "N"]})
+
+
+def index_types():
+    x = floats("index", 3, 4, 5)
+    for kind in ("i4", "i8"):
+        index = np.array([[2, 0], [-1, 1]], kind)
+        case(f"gather_{kind}", node("Gather", "x i", "y", axis=1), {"x": x, "i": index}, "y")
+        case(f"gather_elements_{kind}", node("GatherElements", "x i", "y", axis=2),
+             {"x": x, "i": np.array([[[4, 0]], [[-5, 2]], [[1, -1]]], kind)}, "y",
+             right=[np.take_along_axis(x[:, :1], np.array([[[4, 0]], [[-5, 2]], [[1, -1]]]), 2)])
+        bounds = {n: np.array(v, kind) for n, v in
+                  (("s", [1, -1]), ("e", [3, -2 ** 31 + 1]), ("a", [-3, 2]), ("t", [1, -2]))}
+        case(f"slice_{kind}", node("Slice", "x s e a t", "y"), {"x": x}, "y", bounds,
+             right=[x[1:3, :, ::-2]])
+        case(f"slice_to_the_end_{kind}", node("Slice", "x s e a", "y"), {"x": x}, "y",
+             {"s": np.array([-2], kind), "e": np.array([np.iinfo(kind).max], kind),
+              "a": np.array([1], kind)}, right=[x[:, -2:]])
+        case(f"one_hot_{kind}", node("OneHot", "i d v", "y"),
+             {"i": np.array([0, 2, -1], kind)}, "y",
+             {"d": np.array(4, kind), "v": np.array([0, 1], kind)},
+             right=[np.eye(4, dtype=kind)[[0, 2, 3]]])
+    u = floats("updates", 2, 1, 2)
+    y = x.copy()
+    y[0, 1, 0], y[0, 2, 1], y[1, 0, 0], y[1, 3, 1] = u.ravel()
+    case("scatter_elements_i4", node("ScatterElements", "x i u", "y", axis=1),
+         {"x": x, "i": np.array([[[1, 2]], [[0, -1]]], "i4"), "u": u}, "y", right=[y])
+    u = floats("updates", 2, 5)
+    y = x.copy()
+    y[2, 1], y[0, -1] = u
+    case("scatter_nd_i8", node("ScatterND", "x i u", "y"),
+         {"x": x, "i": np.array([[2, 1], [0, -1]], "i8"), "u": u}, "y", right=[y])
+    case("range_i4", [node("Range", "a b d", "r"), node("Cast", "r", "f", to=TensorProto.FLOAT),
+                      node("Add", "x f", "y")], {"x": x}, "y",
+         {"a": np.array(0, "i4"), "b": np.array(10, "i4"), "d": np.array(2, "i4")})
+
+
+def defaults():
+    """An initialiser that is an input too: its value holds where a call gives none."""
+    w, x = floats("default", 3), floats("x", 2, 3)
+    case("default_of_an_input", node("Mul", "x w", "y"), {"x": x}, "y", {"w": w},
+         more_inputs={"w": w}, right=[x * w])
+
+
+if __name__ == "__main__":
+    reductions()
+    loops()
+    conditions()
+    quantized_lstm()
+    quantised_ops()
+    few_bits()
+    fused()
+    attentions()
+    group_query_attention()
+    pads()
+    index_types()
+    defaults()
+    if not WANTED:
+        for old in (FOLDER / "node").iterdir():
+            if old.name[len("test_"):] not in made:
+                shutil.rmtree(old)
+    print(f"{len(made)} cases")
