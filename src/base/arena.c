@@ -17,13 +17,21 @@
 #include "base/checked.h"
 #include "base/child.h"
 
+#ifndef CHUNK_MIN /* tests make them so small that each request is a chunk, and may fail */
 #define CHUNK_MIN ((size_t)64 << 10)
 #define CHUNK_MAX ((size_t)8 << 20)
+#endif
 #define ALIGN_MAX ((size_t)64)
 
 struct arena_chunk {
     struct arena_chunk *older;
     size_t regular_bytes; /* size in the doubling series; 0: a chunk of one big request */
+};
+
+struct arena_owned {
+    struct arena_owned *older;
+    void (*release)(void *object);
+    void *object;
 };
 
 URZA_NORETURN static void out_of_memory(struct arena *arena)
@@ -93,6 +101,11 @@ void arena_release(struct arena *arena)
 {
     if (!arena)
         return;
+    while (arena->owned) { /* which lie in chunks */
+        struct arena_owned *owned = arena->owned;
+        arena->owned = owned->older;
+        owned->release(owned->object);
+    }
     for (struct arena_chunk *chunk = arena->chunks; chunk;) {
         struct arena_chunk *older = chunk->older;
         free(chunk);
@@ -187,4 +200,53 @@ void *vec_grow(struct arena *arena, void *items, uint32_t *capacity, size_t item
         memcpy(moved, items, old * item_size);
     *capacity = grown;
     return moved;
+}
+
+bool arena_catch(struct arena *arena, void (*body)(void *context), void *context)
+{
+    jmp_buf no_memory, *outer = arena->oom;
+    if (setjmp(no_memory) != 0) {
+        arena->oom = outer;
+        return false;
+    }
+    arena->oom = &no_memory;
+    body(context);
+    arena->oom = outer;
+    return true;
+}
+
+struct noting {
+    struct arena *arena;
+    struct arena_owned *note;
+};
+
+static void make_note(void *context)
+{
+    struct noting *noting = context;
+    noting->note = ARENA_NEW(noting->arena, struct arena_owned);
+}
+
+void arena_own(struct arena *arena, void (*release)(void *object), void *object)
+{
+    struct noting noting = {arena, NULL};
+    if (!arena_catch(arena, make_note, &noting)) {
+        release(object);
+        out_of_memory(arena);
+    }
+    *noting.note = (struct arena_owned){arena->owned, release, object};
+    arena->owned = noting.note;
+}
+
+static void release_inner(void *arena)
+{
+    arena_release(arena);
+}
+
+struct arena *arena_inside(struct arena *outer)
+{
+    struct arena *inner = ARENA_NEW(outer, struct arena);
+    arena_init(inner);
+    inner->oom = outer->oom;
+    arena_own(outer, release_inner, inner);
+    return inner;
 }

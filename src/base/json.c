@@ -123,6 +123,19 @@ json_t *json_read(const char *text, size_t size, struct error *err)
     return value;
 }
 
+static void give_up(void *value)
+{
+    json_decref(value);
+}
+
+json_t *json_read_in(struct arena *arena, const char *text, size_t size, struct error *err)
+{
+    json_t *value = json_read(text, size, err);
+    if (value)
+        arena_own(arena, give_up, value);
+    return value;
+}
+
 void json_write_string(const char *text, size_t size, struct strbuf *out)
 {
     static const char short_escapes[32] = {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct arena;
 struct error;
 struct strbuf;
 
@@ -15,6 +16,8 @@ struct strbuf;
  * LIMIT_JSON_BYTES (ERR_LIMIT), LIMIT_JSON_DEPTH (ERR_LIMIT). Fails with ERR_JSON and "line L,
  * column C" as place. */
 json_t *json_read(const char *text, size_t size, struct error *err);
+/* The same; the value is the arena's, which gives it up when it is released. */
+json_t *json_read_in(struct arena *arena, const char *text, size_t size, struct error *err);
 /* How many values a text has at most, without reading it: each takes some hundred bytes once it is
  * read, and two in the text. */
 size_t json_count(const char *text, size_t size);
