@@ -19,9 +19,13 @@
  * stands in the way of a measured one.
  *
  * A tuner may be used from several threads at once. Scopes belong to the thread that opened them.
- * Measurements run one at a time. Callbacks run on the thread that asked; they may not call the
- * tuner. Functions that return int give 0 on success and the error's code otherwise; err may be
- * NULL. Texts that are given out are the caller's: urza_tune_free. Configs and records are JSON. */
+ * Measurements run one at a time. Who asks for a config waits neither for these nor for others who
+ * read, write or lock the cache's files. Callbacks run on the thread that asked; they may not call
+ * the tuner. Where memory runs out, a call is an OutOfMemoryError and the tuner goes on; but
+ * measuring compiles, and where LLVM has no memory it ends the process.
+ *
+ * Functions that return int give 0 on success and the error's code otherwise; err may be NULL.
+ * Texts that are given out are the caller's: urza_tune_free. Configs and records are JSON. */
 #ifndef URZA_TUNE_H
 #define URZA_TUNE_H
 
@@ -76,7 +80,8 @@ typedef struct urza_tuner_options {
     double budget_s;         /* for measuring one kernel; default 3 */
     double total_s;          /* for all measuring of this tuner; default: no limit */
     uint32_t candidates_max; /* configs of one kernel that may be tried; default 160 */
-    int record;              /* not 0: keep every invocation that is met, to be tuned later */
+    int record;              /* not 0: keep every invocation that is met, to be tuned later; in the
+                                cache later, when others write just now */
     void (*on_choice)(void *user, const urza_tune_choice *choice);
     /* Something is not as it should be, and is worked around: a damaged cache file, say. */
     void (*on_warning)(void *user, const char *message);
@@ -86,8 +91,9 @@ typedef struct urza_tuner_options {
 
 /* options NULL: the defaults. A cache that cannot be read is empty, with a warning. */
 int urza_tuner_open(const urza_tuner_options *options, urza_tuner **out, urza_error *err);
-void urza_tuner_close(urza_tuner *tuner); /* NULL is fine */
-void urza_tune_free(void *text);          /* NULL is fine */
+/* Writes what could not be written before. NULL is fine. */
+void urza_tuner_close(urza_tuner *tuner);
+void urza_tune_free(void *text); /* NULL is fine */
 
 /* What measurements are valid for: canonical JSON of CPU, features, caches and cores. Borrowed. */
 const char *urza_tuner_device(const urza_tuner *tuner);
