@@ -34,7 +34,7 @@ struct arena_owned {
     void *object;
 };
 
-URZA_NORETURN static void out_of_memory(struct arena *arena)
+void arena_no_memory(struct arena *arena)
 {
     if (arena->oom)
         longjmp(*arena->oom, 1);
@@ -53,7 +53,7 @@ static struct arena_chunk *chunk_new(struct arena *arena, size_t size, bool raw)
     if (checked_add_size(size, sizeof *chunk, &total) && total <= PTRDIFF_MAX)
         chunk = raw ? malloc(total) : calloc(1, total);
     if (!chunk)
-        out_of_memory(arena);
+        arena_no_memory(arena);
     return chunk;
 }
 
@@ -79,7 +79,7 @@ static void *alloc_slow(struct arena *arena, size_t size, size_t align, bool raw
 
     size_t padded;
     if (!checked_add_size(size, ALIGN_MAX, &padded))
-        out_of_memory(arena);
+        arena_no_memory(arena);
     struct arena_chunk *chunk = chunk_new(arena, padded, raw);
     chunk->regular_bytes = 0;
     chunk->older = NULL;
@@ -124,7 +124,7 @@ static void *alloc(struct arena *arena, size_t size, size_t align, bool raw)
     size_t used;
     if (!checked_add_size(arena->used_bytes, size, &used) ||
         (arena->limit_bytes > 0 && used > arena->limit_bytes))
-        out_of_memory(arena);
+        arena_no_memory(arena);
 
     size_t room = (size_t)(arena->end - arena->next);
     size_t padding = -(uintptr_t)arena->next & (align - 1);
@@ -153,7 +153,7 @@ static size_t array_bytes(struct arena *arena, size_t count, size_t size)
 {
     size_t total;
     if (!checked_mul_size(count, size, &total))
-        out_of_memory(arena);
+        arena_no_memory(arena);
     return total;
 }
 
@@ -193,7 +193,7 @@ void *vec_grow(struct arena *arena, void *items, uint32_t *capacity, size_t item
 {
     uint32_t old = *capacity;
     if (old > UINT32_MAX / 2)
-        out_of_memory(arena);
+        arena_no_memory(arena);
     uint32_t grown = old > 0 ? 2 * old : 8;
     void *moved = arena_array(arena, grown, item_size);
     if (old > 0)
@@ -231,7 +231,7 @@ void arena_own(struct arena *arena, void (*release)(void *object), void *object)
     struct noting noting = {arena, NULL};
     if (!arena_catch(arena, make_note, &noting)) {
         release(object);
-        out_of_memory(arena);
+        arena_no_memory(arena);
     }
     *noting.note = (struct arena_owned){arena->owned, release, object};
     arena->owned = noting.note;

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/compiler.h"
+
 struct arena_chunk;
 struct arena_owned;
 
@@ -40,6 +42,8 @@ char *arena_strndup(struct arena *arena, const char *text, size_t length);
 char *arena_strdup(struct arena *arena, const char *text);
 void *arena_memdup(struct arena *arena, const void *data, size_t size);
 
+/* What an allocation does that cannot be had, for memory that is not the arena's. */
+URZA_NORETURN void arena_no_memory(struct arena *arena);
 /* Calls body, which allocates in arena. False when the arena ran out of memory: whatever its `oom`
  * says, control comes back here, so that what is no arena's can be given back. */
 bool arena_catch(struct arena *arena, void (*body)(void *context), void *context);

@@ -112,6 +112,10 @@ uint64_t child_memory_most(void);
 /* Ends the process by the exit status of ERR_NOMEM, which parents take for CHILD_NO_MEMORY: what an
  * allocation does in a child that can neither have the memory nor go on without. */
 URZA_NORETURN void child_no_memory(void);
+/* For a program: what child_no_memory says, if it ends this process and not a child of it (which
+ * child_serve serves). Like a handler of a signal, it belongs to the process; set while there is
+ * one thread. It must not allocate. */
+void child_on_no_memory(void (*say)(void));
 /* For a child just forked, which is as its host was: deadly signals kill (the host's handlers, a
  * sanitizer's say, must not turn a crash into an exit), ends of children are told, SIGPIPE and
  * SIGXFSZ are ignored, no core is dumped, floating-point numbers are rounded to the nearest,

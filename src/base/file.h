@@ -39,10 +39,10 @@ bool file_write_quietly(int fd, const void *data, size_t size);
 
 /* mode: permission bits, 0644 say. Where path is a symbolic link, the file that it names is
  * replaced (or made) and the link stays. What is no regular file, as a device or a pipe, is
- * written to in place. ERR_IO. */
+ * written to in place. ERR_IO, ERR_NOMEM. */
 bool file_write_atomic(const char *path, const void *data, size_t size, unsigned mode,
                        struct error *err);
-/* Makes a folder and its parents; fine when it exists. ERR_IO. */
+/* Makes a folder and its parents; fine when it exists. ERR_IO, ERR_NOMEM. */
 bool file_make_dirs(const char *path, unsigned mode, struct error *err);
 /* What a program believes must be this user's or root's, and nobody else's to write.
  * ERR_SIGNATURE. */

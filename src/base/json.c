@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/strbuf.h"
@@ -121,6 +122,19 @@ json_t *json_read(const char *text, size_t size, struct error *err)
             fail_at(err, "line %d, column %d", why.line, why.column);
     }
     return value;
+}
+
+static void *memory_or_end(size_t size)
+{
+    void *made = malloc(size);
+    if (!made && size > 0)
+        child_no_memory();
+    return made;
+}
+
+void json_end_without_memory(void)
+{
+    json_set_alloc_funcs(memory_or_end, free);
 }
 
 static void give_up(void *value)

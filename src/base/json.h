@@ -18,6 +18,10 @@ struct strbuf;
 json_t *json_read(const char *text, size_t size, struct error *err);
 /* The same; the value is the arena's, which gives it up when it is released. */
 json_t *json_read_in(struct arena *arena, const char *text, size_t size, struct error *err);
+/* For a process that may end (base/child.h): from here on it does, by child_no_memory, where
+ * jansson has no memory. Else what is read may lack characters, for jansson's lexer (2.14) goes on
+ * without those it could not store, and what is made may lack fields. */
+void json_end_without_memory(void);
 /* How many values a text has at most, without reading it: each takes some hundred bytes once it is
  * read, and two in the text. */
 size_t json_count(const char *text, size_t size);

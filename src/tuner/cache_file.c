@@ -127,15 +127,12 @@ static enum outcome read_file(const struct cache_file *file, struct table *table
     if (!file_read(path, LIMIT_JSON_BYTES, &content->text, &content->size, &err)) {
         if (err.code == ERR_NOT_FOUND)
             return CACHE_ABSENT;
+        if (err.code == ERR_NOMEM)
+            arena_no_memory(table->arena);
         warn(warner, "tuning cache: %s", err.message);
         return CACHE_UNREADABLE;
     }
-    bool read = cache_parse(content->text, content->size, file->device, table, &found, &err);
-    if (!read && err.code == ERR_NOMEM) {
-        warn(warner, "tuning cache '%s': %s", path, err.message);
-        return CACHE_UNREADABLE;
-    }
-    if (!read) {
+    if (!cache_parse(content->text, content->size, file->device, table, &found, &err)) {
         warn(warner, "tuning cache '%s' is left alone: %s", path, err.message);
         return CACHE_NEWER;
     }

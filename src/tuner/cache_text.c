@@ -158,9 +158,8 @@ struct line {
     uint32_t number; /* from 1 */
 };
 
-/* False, with ERR_NOMEM, when there was no memory for it: that is no damage. */
-static bool read_line(const struct line *line, const char *device, struct arena *arena,
-                      struct table *into, struct cache_damage *out, struct error *err)
+static void read_line(const struct line *line, const char *device, struct arena *arena,
+                      struct table *into, struct cache_damage *out)
 {
     struct error why = {0};
     struct entry entry = {.measured = false};
@@ -170,12 +169,13 @@ static bool read_line(const struct line *line, const char *device, struct arena 
     else if (object && read_entry(object, arena, &entry, &why) && device &&
              strcmp(entry.device, device) != 0)
         fail(&why, ERR_JSON, "it belongs to another device");
+    if (why.code == ERR_NOMEM) /* which is no damage */
+        arena_no_memory(arena);
     if (why.code == ERR_NONE)
         table_merge(into, &entry);
-    else if (why.code != ERR_NOMEM)
+    else
         damage(out, line->number, why.message);
     arena_release(arena);
-    return why.code != ERR_NOMEM || fail(err, ERR_NOMEM, "%s", why.message);
 }
 
 bool cache_parse(const char *text, size_t size, const char *device, struct table *into,
@@ -194,8 +194,8 @@ bool cache_parse(const char *text, size_t size, const char *device, struct table
             return false;
         if (line.number > 1 && !line.text)
             damage(out, line.number, "its checksum does not fit");
-        else if (line.number > 1 && !read_line(&line, device, scratch, into, out, err))
-            return false;
+        else if (line.number > 1)
+            read_line(&line, device, scratch, into, out);
         at = end ? end + 1 : stop;
     }
     if (line.number == 0 || (announced != UINT32_MAX && line.number - 1 != announced))

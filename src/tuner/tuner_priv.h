@@ -97,14 +97,15 @@ struct cache_damage {
 };
 void cache_print(const struct table *table, struct strbuf *out);
 /* Adds what is whole to *into. device: a fingerprint, entries of others are damage; NULL: any.
- * False with ERR_UNSUPPORTED for a newer format, and with ERR_NOMEM. */
+ * False, with ERR_UNSUPPORTED, for a newer format only. */
 bool cache_parse(const char *text, size_t size, const char *device, struct table *into,
                  struct cache_damage *out, struct error *err);
 
 /* cache_file.c: one file for each device in a folder that many processes share. A change is made
- * under a lock: read, merge, write beside, rename. Readers need no lock. Nothing here fails: what
- * goes wrong is a warning, and the caller goes on with what it has. Several threads may use the
- * same struct; a lock, a disk or a warning may keep them long, so not while they hold a mutex. */
+ * under a lock: read, merge, write beside, rename. Readers need no lock. Nothing here fails but for
+ * lack of memory, where the table's arena jumps: what goes wrong is a warning, and the caller goes
+ * on with what it has. Several threads may use the same struct; a lock, a disk or a warning may
+ * keep them long, so not while they hold a mutex. */
 struct cache_file {
     const char *folder, *path; /* NULL: there is none */
     char device[SHA256_HEX_BYTES];

@@ -160,8 +160,11 @@ static LLVMMemoryBufferRef emit(const struct backend *b, uint32_t kernel, LLVMMo
     LLVMTargetMachineRef machine = runs_once(b, kernel) ? b->hasty : b->machine;
     LLVMMemoryBufferRef buffer = NULL;
     char *message = NULL;
-    if (!LLVMTargetMachineEmitToMemoryBuffer(machine, module, type, &message, &buffer))
+    if (!LLVMTargetMachineEmitToMemoryBuffer(machine, module, type, &message, &buffer)) {
+        if (!buffer)
+            fail(err, ERR_NOMEM, "LLVM has no memory for the code of a kernel");
         return buffer;
+    }
     fail(err, ERR_COMPILE, "LLVM: %s", message);
     LLVMDisposeMessage(message);
     return NULL;
