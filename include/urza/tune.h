@@ -21,10 +21,14 @@
  * never take precedence over a measured one.
  *
  * A tuner may be used from several threads at once. Scopes belong to the thread that opened them.
- * Measurements run one at a time. Callbacks run on the calling thread; they must not call the
- * tuner. Functions that return int return 0 on success and the error's code otherwise; err may be
- * NULL. Returned texts belong to the caller, who frees them with urza_tune_free. Configs and
- * records are JSON. */
+ * Measurements run one at a time. A thread that asks for a config waits neither for these nor for
+ * threads that read, write or lock the cache's files. Callbacks run on the calling thread; they must
+ * not call the tuner. If memory runs out, a call fails with OutOfMemoryError and the tuner stays
+ * usable; but measuring compiles, and if LLVM runs out of memory it ends the process.
+ *
+ * Functions that return int return 0 on success and the error's code otherwise; err may be NULL.
+ * Returned texts belong to the caller, who frees them with urza_tune_free. Configs and records are
+ * JSON. */
 #ifndef URZA_TUNE_H
 #define URZA_TUNE_H
 
@@ -80,7 +84,8 @@ typedef struct urza_tuner_options {
     double budget_s;         /* seconds for measuring one kernel; default 3 */
     double total_s;          /* seconds for all measurements of this tuner; default: no limit */
     uint32_t candidates_max; /* largest number of configs tried for one kernel; default 160 */
-    int record;              /* not 0: record every invocation, to be tuned later */
+    int record;              /* not 0: record every invocation, to be tuned later; written to the
+                                cache later if another process is writing it */
     void (*on_choice)(void *user, const urza_tune_choice *choice);
     /* Called for problems that are worked around, such as a damaged cache file. */
     void (*on_warning)(void *user, const char *message);
@@ -90,8 +95,9 @@ typedef struct urza_tuner_options {
 
 /* options NULL: the defaults. An unreadable cache counts as empty, with a warning. */
 int urza_tuner_open(const urza_tuner_options *options, urza_tuner **out, urza_error *err);
-void urza_tuner_close(urza_tuner *tuner); /* accepts NULL */
-void urza_tune_free(void *text);          /* accepts NULL */
+/* Writes what could not be written before. Accepts NULL. */
+void urza_tuner_close(urza_tuner *tuner);
+void urza_tune_free(void *text); /* accepts NULL */
 
 /* The device that measurements are valid for: canonical JSON of CPU, features, caches and cores.
  * Borrowed. */

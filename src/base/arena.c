@@ -17,8 +17,10 @@
 #include "base/checked.h"
 #include "base/child.h"
 
+#ifndef CHUNK_MIN /* tests make them so small that each request is a chunk, and may fail */
 #define CHUNK_MIN ((size_t)64 << 10)
 #define CHUNK_MAX ((size_t)8 << 20)
+#endif
 #define ALIGN_MAX ((size_t)64)
 
 struct arena_chunk {
@@ -26,7 +28,13 @@ struct arena_chunk {
     size_t regular_bytes; /* size in the doubling series; 0: a chunk of one big request */
 };
 
-URZA_NORETURN static void out_of_memory(struct arena *arena)
+struct arena_owned {
+    struct arena_owned *older;
+    void (*release)(void *object);
+    void *object;
+};
+
+void arena_no_memory(struct arena *arena)
 {
     if (arena->oom)
         longjmp(*arena->oom, 1);
@@ -45,7 +53,7 @@ static struct arena_chunk *chunk_new(struct arena *arena, size_t size, bool raw)
     if (checked_add_size(size, sizeof *chunk, &total) && total <= PTRDIFF_MAX)
         chunk = raw ? malloc(total) : calloc(1, total);
     if (!chunk)
-        out_of_memory(arena);
+        arena_no_memory(arena);
     return chunk;
 }
 
@@ -71,7 +79,7 @@ static void *alloc_slow(struct arena *arena, size_t size, size_t align, bool raw
 
     size_t padded;
     if (!checked_add_size(size, ALIGN_MAX, &padded))
-        out_of_memory(arena);
+        arena_no_memory(arena);
     struct arena_chunk *chunk = chunk_new(arena, padded, raw);
     chunk->regular_bytes = 0;
     chunk->older = NULL;
@@ -93,6 +101,11 @@ void arena_release(struct arena *arena)
 {
     if (!arena)
         return;
+    while (arena->owned) { /* which lie in chunks */
+        struct arena_owned *owned = arena->owned;
+        arena->owned = owned->older;
+        owned->release(owned->object);
+    }
     for (struct arena_chunk *chunk = arena->chunks; chunk;) {
         struct arena_chunk *older = chunk->older;
         free(chunk);
@@ -111,7 +124,7 @@ static void *alloc(struct arena *arena, size_t size, size_t align, bool raw)
     size_t used;
     if (!checked_add_size(arena->used_bytes, size, &used) ||
         (arena->limit_bytes > 0 && used > arena->limit_bytes))
-        out_of_memory(arena);
+        arena_no_memory(arena);
 
     size_t room = (size_t)(arena->end - arena->next);
     size_t padding = -(uintptr_t)arena->next & (align - 1);
@@ -140,7 +153,7 @@ static size_t array_bytes(struct arena *arena, size_t count, size_t size)
 {
     size_t total;
     if (!checked_mul_size(count, size, &total))
-        out_of_memory(arena);
+        arena_no_memory(arena);
     return total;
 }
 
@@ -180,11 +193,60 @@ void *vec_grow(struct arena *arena, void *items, uint32_t *capacity, size_t item
 {
     uint32_t old = *capacity;
     if (old > UINT32_MAX / 2)
-        out_of_memory(arena);
+        arena_no_memory(arena);
     uint32_t grown = old > 0 ? 2 * old : 8;
     void *moved = arena_array(arena, grown, item_size);
     if (old > 0)
         memcpy(moved, items, old * item_size);
     *capacity = grown;
     return moved;
+}
+
+bool arena_catch(struct arena *arena, void (*body)(void *context), void *context)
+{
+    jmp_buf no_memory, *outer = arena->oom;
+    if (setjmp(no_memory) != 0) {
+        arena->oom = outer;
+        return false;
+    }
+    arena->oom = &no_memory;
+    body(context);
+    arena->oom = outer;
+    return true;
+}
+
+struct noting {
+    struct arena *arena;
+    struct arena_owned *note;
+};
+
+static void make_note(void *context)
+{
+    struct noting *noting = context;
+    noting->note = ARENA_NEW(noting->arena, struct arena_owned);
+}
+
+void arena_own(struct arena *arena, void (*release)(void *object), void *object)
+{
+    struct noting noting = {arena, NULL};
+    if (!arena_catch(arena, make_note, &noting)) {
+        release(object);
+        arena_no_memory(arena);
+    }
+    *noting.note = (struct arena_owned){arena->owned, release, object};
+    arena->owned = noting.note;
+}
+
+static void release_inner(void *arena)
+{
+    arena_release(arena);
+}
+
+struct arena *arena_inside(struct arena *outer)
+{
+    struct arena *inner = ARENA_NEW(outer, struct arena);
+    arena_init(inner);
+    inner->oom = outer->oom;
+    arena_own(outer, release_inner, inner);
+    return inner;
 }

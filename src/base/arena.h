@@ -8,11 +8,15 @@
 #define URZA_BASE_ARENA_H
 
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "base/compiler.h"
+
 struct arena_chunk;
+struct arena_owned;
 
 struct arena {
     struct arena_chunk *chunks; /* newest first */
@@ -21,6 +25,7 @@ struct arena {
     size_t used_bytes;  /* sum of all allocations */
     size_t limit_bytes; /* 0: none; passing it counts as out of memory */
     jmp_buf *oom;       /* borrowed; NULL: end the process */
+    struct arena_owned *owned;
 };
 
 void arena_init(struct arena *arena);
@@ -36,6 +41,18 @@ void *arena_raw_array(struct arena *arena, size_t count, size_t size); /* not ze
 char *arena_strndup(struct arena *arena, const char *text, size_t length);
 char *arena_strdup(struct arena *arena, const char *text);
 void *arena_memdup(struct arena *arena, const void *data, size_t size);
+
+/* What an allocation does that cannot be had, for memory that is not the arena's. */
+URZA_NORETURN void arena_no_memory(struct arena *arena);
+/* Calls body, which allocates in arena. False when the arena ran out of memory: whatever its `oom`
+ * says, control comes back here, so that what is no arena's can be given back. */
+bool arena_catch(struct arena *arena, void (*body)(void *context), void *context);
+/* The arena's release calls release(object), the last ones first: for what must be given back even
+ * when memory runs out and control jumps away. Where there is none for the note of it, release is
+ * called at once. It may find that the owner has released the object before. */
+void arena_own(struct arena *arena, void (*release)(void *object), void *object);
+/* An arena that jumps where outer does now, and is released with it, or before. */
+struct arena *arena_inside(struct arena *outer);
 
 #define ARENA_NEW(arena, type) ((type *)arena_alloc(arena, sizeof(type), _Alignof(type)))
 #define ARENA_ARRAY(arena, type, count) ((type *)arena_array(arena, (size_t)(count), sizeof(type)))

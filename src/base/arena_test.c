@@ -153,6 +153,77 @@ static void test_vec(void **state)
     arena_release(&arena);
 }
 
+struct tale {
+    struct arena *arena;
+    char told[8]; /* who was released, in order */
+    size_t size;  /* asked for in the end */
+};
+struct teller {
+    struct tale *tale;
+    char name;
+};
+
+static void tell(void *object)
+{
+    struct teller *teller = object;
+    size_t used = strlen(teller->tale->told);
+    assert_true(used + 1 < sizeof teller->tale->told);
+    teller->tale->told[used] = teller->name;
+}
+
+static void own_and_allocate(void *context)
+{
+    struct tale *tale = context;
+    struct arena *inner = arena_inside(tale->arena);
+    for (const char *name = "abc"; *name != '\0'; name++) {
+        struct arena *owner = *name == 'c' ? inner : tale->arena;
+        struct teller *teller = ARENA_NEW(owner, struct teller);
+        *teller = (struct teller){tale, *name};
+        arena_own(owner, tell, teller);
+    }
+    arena_alloc(inner, 1 << 20, 16);
+    arena_alloc(tale->size > 0 ? tale->arena : inner, tale->size, 16);
+}
+
+static void test_what_is_owned_is_given_back(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    struct tale tale = {.arena = &arena};
+    assert_true(arena_catch(&arena, own_and_allocate, &tale));
+    assert_string_equal(tale.told, "");
+    arena_release(&arena);
+    assert_string_equal(tale.told, "bac");
+    arena.limit_bytes = 4096;
+    tale = (struct tale){.arena = &arena, .size = 5000};
+    assert_false(arena_catch(&arena, own_and_allocate, &tale));
+    assert_null(arena.oom);
+    assert_string_equal(tale.told, "");
+    arena_release(&arena);
+    assert_string_equal(tale.told, "bac");
+}
+
+static void own_without_room(void *context)
+{
+    struct teller *teller = context;
+    arena_own(teller->tale->arena, tell, teller);
+}
+
+static void test_what_cannot_be_noted_is_released(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct tale tale = {.arena = &arena};
+    struct teller teller = {&tale, 'x'};
+    arena_init(&arena);
+    arena.limit_bytes = 1;
+    assert_false(arena_catch(&arena, own_without_room, &teller));
+    assert_string_equal(tale.told, "x");
+    arena_release(&arena);
+    assert_string_equal(tale.told, "x");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +233,8 @@ int main(void)
         cmocka_unit_test(test_without_oom_the_process_ends),
         cmocka_unit_test(test_copies),
         cmocka_unit_test(test_vec),
+        cmocka_unit_test(test_what_is_owned_is_given_back),
+        cmocka_unit_test(test_what_cannot_be_noted_is_released),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

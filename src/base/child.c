@@ -30,6 +30,7 @@
 #include "base/clock.h"
 #include "base/confine.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define LEAST_MEMORY ((uint64_t)8 << 30)
@@ -47,8 +48,18 @@ uint64_t child_memory_most(void)
     return bytes > LEAST_MEMORY ? bytes : LEAST_MEMORY;
 }
 
+/* Mutable and of the process, as what it is about: its end. */
+static void (*last_words)(void);
+
+void child_on_no_memory(void (*say)(void))
+{
+    last_words = say;
+}
+
 void child_no_memory(void)
 {
+    if (last_words)
+        last_words();
     _exit(error_exit(ERR_NOMEM));
 }
 
@@ -131,6 +142,8 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     if (getppid() != parent)
         _exit(1);
     child_defaults();
+    child_on_no_memory(NULL);
+    json_end_without_memory();
     limit_time(limits->timeout_ms);
     limit_memory(limits->memory_bytes);
     if (limits->file_bytes > 0)

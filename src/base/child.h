@@ -118,6 +118,10 @@ uint64_t child_memory_most(void);
 /* Ends the process with the exit status of ERR_NOMEM, which parents report as CHILD_NO_MEMORY: for
  * a failed allocation in a child that cannot continue without it. */
 URZA_NORETURN void child_no_memory(void);
+/* For a program: sets what child_no_memory calls if it ends this process and not a child of it
+ * (which child_serve serves). It belongs to the process; set it while there is one thread. It must
+ * not allocate. */
+void child_on_no_memory(void (*say)(void));
 /* For a child just forked, which has inherited its host's settings. Resets deadly signals to their
  * default (a handler of the host, such as a sanitizer's, must not turn a crash into an exit) and
  * SIGCHLD, ignores SIGPIPE and SIGXFSZ, disables core dumps, and sets floating point to round to

@@ -28,14 +28,17 @@
 /* Fills err from errno: it could not `verb` path. */
 static bool fail_errno(struct error *err, const char *verb, const char *path)
 {
-    enum error_code code = errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO;
+    enum error_code code = errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND
+                           : errno == ENOMEM                   ? ERR_NOMEM
+                                                               : ERR_IO;
     return fail(err, code, "cannot %s '%s': %s", verb, path, strerror(errno));
 }
 
 /* As fail_errno, for writing, where a missing folder is ERR_IO and not ERR_NOT_FOUND. */
 static bool fail_write(struct error *err, const char *verb, const char *path)
 {
-    return fail(err, ERR_IO, "cannot %s '%s': %s", verb, path, strerror(errno));
+    enum error_code code = errno == ENOMEM ? ERR_NOMEM : ERR_IO;
+    return fail(err, code, "cannot %s '%s': %s", verb, path, strerror(errno));
 }
 
 /* read, repeated when a signal interrupts it. */
@@ -310,14 +313,19 @@ static size_t folder_length(const char *path)
 
 void file_sync_folder_of(const char *path)
 {
+    char folder[PATH_MAX] = ".";
     size_t length = folder_length(path);
-    char *folder = length > 0 ? strndup(path, length) : strdup(".");
-    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (length >= sizeof folder)
+        return; /* no such folder can be opened */
+    if (length > 0) {
+        memcpy(folder, path, length);
+        folder[length] = '\0';
+    }
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         (void)fsync(fd);
         close(fd);
     }
-    free(folder);
 }
 
 /* The path after following symbolic links, in memory that the caller frees; the file it names need
@@ -366,7 +374,7 @@ static bool replace_file(const char *path, const void *data, size_t size, unsign
     size_t length = strlen(path);
     char *temp = malloc(length + sizeof suffix);
     if (!temp)
-        return fail(err, ERR_IO, "cannot write '%s': no memory", path);
+        return fail(err, ERR_NOMEM, "cannot write '%s': no memory", path);
     memcpy(temp, path, length);
     memcpy(temp + length, suffix, sizeof suffix);
 
@@ -427,7 +435,7 @@ bool file_make_dirs(const char *path, unsigned mode, struct error *err)
 {
     char *prefix = strdup(path);
     if (!prefix)
-        return fail(err, ERR_IO, "cannot make folder '%s': no memory", path);
+        return fail(err, ERR_NOMEM, "cannot make folder '%s': no memory", path);
     bool ok = true;
     for (char *at = prefix; ok && *at != '\0'; at++) {
         if (*at != '/' || at == prefix || at[-1] == '/')

@@ -40,10 +40,10 @@ bool file_write_quietly(int fd, const void *data, size_t size);
 
 /* Replaces the file at path. mode: permission bits, for example 0644. If path is a symbolic link,
  * the file it leads to is replaced (or made) and the link stays. Anything but a regular file, such
- * as a device or a pipe, is written to in place. ERR_IO. */
+ * as a device or a pipe, is written to in place. ERR_IO, ERR_NOMEM. */
 bool file_write_atomic(const char *path, const void *data, size_t size, unsigned mode,
                        struct error *err);
-/* Makes a folder and its parents; an existing folder is success. ERR_IO. */
+/* Makes a folder and its parents; an existing folder is success. ERR_IO, ERR_NOMEM. */
 bool file_make_dirs(const char *path, unsigned mode, struct error *err);
 /* Checks that a file which the program trusts belongs to this user or root, and that nobody else
  * may write to it. ERR_SIGNATURE. */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/strbuf.h"
@@ -120,6 +121,32 @@ json_t *json_read(const char *text, size_t size, struct error *err)
         if (why.line > 0)
             fail_at(err, "line %d, column %d", why.line, why.column);
     }
+    return value;
+}
+
+static void *memory_or_end(size_t size)
+{
+    void *made = malloc(size);
+    if (!made && size > 0)
+        child_no_memory();
+    return made;
+}
+
+void json_end_without_memory(void)
+{
+    json_set_alloc_funcs(memory_or_end, free);
+}
+
+static void give_up(void *value)
+{
+    json_decref(value);
+}
+
+json_t *json_read_in(struct arena *arena, const char *text, size_t size, struct error *err)
+{
+    json_t *value = json_read(text, size, err);
+    if (value)
+        arena_own(arena, give_up, value);
     return value;
 }
 

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
 #include "compiler/compile.h"
@@ -72,6 +74,34 @@ static bool wants_json(int argc, char **argv)
     return false;
 }
 
+static void *crypto_allocate(size_t size, const char *file, int line)
+{
+    (void)file, (void)line;
+    void *made = size > 0 ? malloc(size) : NULL;
+    if (!made && size > 0)
+        child_no_memory();
+    return made;
+}
+
+static void *crypto_resize(void *old, size_t size, const char *file, int line)
+{
+    (void)file, (void)line;
+    if (size == 0) {
+        free(old);
+        return NULL;
+    }
+    void *made = realloc(old, size);
+    if (!made)
+        child_no_memory();
+    return made;
+}
+
+static void crypto_free(void *old, const char *file, int line)
+{
+    (void)file, (void)line;
+    free(old);
+}
+
 /* False with err unchanged: help was printed, which is success. */
 static bool run(struct cli *cli, int argc, char **argv, struct error *err)
 {
@@ -95,9 +125,29 @@ static bool run(struct cli *cli, int argc, char **argv, struct error *err)
     if (!cli->command)
         return fail(err, ERR_USAGE, "%s%s%s; see urza --help", argc > 1 ? "'" : "",
                     argc > 1 ? name : "no command", argc > 1 ? "' is no command" : "");
+    /* libcrypto (3.0) may crash where it has no memory for its tables. A service has had them from
+     * its start on, and goes on without memory for a signature. */
+    if (cli->command->run != cmd_serve)
+        CRYPTO_set_mem_functions(crypto_allocate, crypto_resize, crypto_free);
     bool ok = cli->command->run(cli, argc - 1, argv + 1, err);
     cli->arena->oom = NULL;
     return ok;
+}
+
+static void say(const char *text)
+{
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written; /* where nobody listens, the exit status tells */
+}
+
+static void say_no_memory(void)
+{
+    say("urza: OutOfMemoryError: out of memory\n");
+}
+
+static void say_no_memory_in_json(void)
+{
+    say("{\"error\":\"OutOfMemoryError\",\"message\":\"out of memory\",\"place\":\"\"}\n");
 }
 
 static const char *variable(const char *name)
@@ -110,6 +160,10 @@ int main(int argc, char **argv)
     struct arena arena;
     struct error err = {.code = ERR_NONE};
     arena_init(&arena);
+    /* Code that cannot return an error ends the program: LLVM, jansson, some arenas. */
+    child_on_no_memory(wants_json(argc, argv) ? say_no_memory_in_json : say_no_memory);
+    json_end_without_memory();
+    compile_in_child();
     signal(SIGXFSZ, SIG_IGN); /* so that exceeding a file size limit is an error of writing */
     struct cli cli = {.arena = &arena,
                       .home = find_folder(&arena, "", "XDG_CONFIG_HOME", ".config"),

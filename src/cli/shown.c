@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
 
@@ -115,7 +116,8 @@ void report_lines(FILE *file, const char *fmt, ...)
     va_start(args, fmt);
     int size = vasprintf(&text, fmt, args);
     va_end(args);
-    if (size >= 0)
-        put_shown(file, text, (size_t)size, true);
+    if (size < 0)
+        child_no_memory();
+    put_shown(file, text, (size_t)size, true);
     free(text);
 }

@@ -191,8 +191,8 @@ void compile_answer(const struct compile_result *result, struct arena *arena,
 bool compile_take_answer(const struct child_answer *answer, struct compile_result *out,
                          struct error *err);
 
-/* For a child process (base/child.h) that compiles: when LLVM runs out of memory, it ends by
- * child_no_memory. */
+/* For a process that compiles by itself and may end (base/child.h): if LLVM runs out of memory, it
+ * ends by child_no_memory. */
 void compile_in_child(void);
 
 /* Allowed without a cache, too. */

@@ -35,8 +35,4 @@ void record_pack(enum record_kind kind, const void *record, void *out);
  * ERR_CONFLICT. */
 bool expectation_holds(const struct change *change, int64_t revision, struct error *err);
 
-/* Calls body, which allocates in arena. False when the arena ran out of memory: whatever its `oom`
- * is, the jump ends here, so that locks and statements can be released. */
-bool arena_catch(struct arena *arena, void (*body)(void *context), void *context);
-
 #endif

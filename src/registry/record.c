@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <setjmp.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -203,17 +202,4 @@ bool expectation_holds(const struct change *change, int64_t revision, struct err
     if (change->expect == EXPECT_SAME && revision != record->revision)
         return fail(err, ERR_CONFLICT, "%s '%s' was changed meanwhile", kind, record->id);
     return true;
-}
-
-bool arena_catch(struct arena *arena, void (*body)(void *context), void *context)
-{
-    jmp_buf here, *outer = arena->oom;
-    volatile bool ok = false;
-    arena->oom = &here;
-    if (setjmp(here) == 0) {
-        body(context);
-        ok = true;
-    }
-    arena->oom = outer;
-    return ok;
 }

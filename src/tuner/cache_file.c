@@ -55,9 +55,22 @@ static void warn(const struct warner *warner, const char *fmt, ...)
         warner->warn(warner->context, message);
 }
 
-/* The lock's descriptor, or -1 after a warning. A process that does not let go must not hang this
- * one. */
-static int lock(const struct cache_file *file, const struct warner *warner)
+bool cache_file_stamp(const struct cache_file *file, struct cache_stamp *out)
+{
+    struct stat info;
+    if (!file->path || stat(file->path, &info) != 0)
+        return false;
+    *out = (struct cache_stamp){.inode = (int64_t)info.st_ino,
+                                .size = (int64_t)info.st_size,
+                                .mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 +
+                                            info.st_mtim.tv_nsec};
+    return true;
+}
+
+/* The lock's descriptor; -1 after a warning, and without one where somebody else has it and nobody
+ * shall wait. A process that does not let go must not hang this one. */
+static int lock(const struct cache_file *file, bool wait, bool *out_busy,
+                const struct warner *warner)
 {
     struct error err;
     char path[4096];
@@ -76,6 +89,11 @@ static int lock(const struct cache_file *file, const struct warner *warner)
             return fd;
         if (errno != EWOULDBLOCK && errno != EINTR)
             break;
+        if (errno == EWOULDBLOCK && !wait) {
+            *out_busy = true;
+            close(fd);
+            return -1;
+        }
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
     warn(warner, "tuning cache: cannot lock '%s': %s", path, strerror(errno));
@@ -83,29 +101,38 @@ static int lock(const struct cache_file *file, const struct warner *warner)
     return -1;
 }
 
-static void unlock(int fd)
-{
-    close(fd);
-}
-
 enum outcome { CACHE_ABSENT, CACHE_GOOD, CACHE_DAMAGED, CACHE_NEWER, CACHE_UNREADABLE };
 
-/* Reads a file into a table; *out_text is malloc'd and the caller's where the file could be read.
- */
-static enum outcome read_file(const struct cache_file *file, struct table *table, char **out_text,
-                              size_t *out_size, const struct warner *warner)
+struct content {
+    char *text; /* malloc'd; NULL: it could not be read */
+    size_t size;
+};
+
+static void free_content(void *object)
+{
+    struct content *content = object;
+    free(content->text);
+    content->text = NULL;
+}
+
+/* Reads a file into a table; *out belongs to the table's arena. */
+static enum outcome read_file(const struct cache_file *file, struct table *table,
+                              struct content **out, const struct warner *warner)
 {
     struct error err;
     struct cache_damage found;
     const char *path = file->path;
-    *out_text = NULL;
-    if (!file_read(path, LIMIT_JSON_BYTES, out_text, out_size, &err)) {
+    struct content *content = *out = ARENA_NEW(table->arena, struct content);
+    arena_own(table->arena, free_content, content);
+    if (!file_read(path, LIMIT_JSON_BYTES, &content->text, &content->size, &err)) {
         if (err.code == ERR_NOT_FOUND)
             return CACHE_ABSENT;
+        if (err.code == ERR_NOMEM)
+            arena_no_memory(table->arena);
         warn(warner, "tuning cache: %s", err.message);
         return CACHE_UNREADABLE;
     }
-    if (!cache_parse(*out_text, *out_size, file->device, table, &found, &err)) {
+    if (!cache_parse(content->text, content->size, file->device, table, &found, &err)) {
         warn(warner, "tuning cache '%s' is left alone: %s", path, err.message);
         return CACHE_NEWER;
     }
@@ -136,104 +163,113 @@ static bool write_table(const char *path, const struct table *table, const struc
 /* A change of the file: everything between is done under the lock. */
 struct change {
     int lock;
-    struct arena arena;
-    struct table table; /* what the file holds, the good part of it */
+    struct arena *arena; /* of the change alone */
+    struct table table;  /* what the file holds, the good part of it */
     enum outcome found;
 };
 
-static bool change_begin(struct cache_file *file, struct change *change,
-                         const struct warner *warner)
+static void unlock(void *object)
 {
-    static const struct warner quiet = {0};
-    char *text;
-    size_t size;
-    if (!file->path || file->frozen)
-        return false;
-    change->lock = lock(file, warner);
-    if (change->lock < 0)
-        return false;
-    arena_init(&change->arena);
-    table_init(&change->table, &change->arena);
-    change->found = read_file(file, &change->table, &text, &size, &quiet);
-    if (change->found == CACHE_DAMAGED) {
-        struct error err;
-        const char *aside = join(&change->arena, file->path, ".damaged", "");
-        warn(warner, "tuning cache: the damaged file is kept as '%s'", aside);
-        if (!file_write_atomic(aside, text, size, 0644, &err))
-            warn(warner, "tuning cache: %s", err.message);
-    }
-    free(text);
-    file->frozen = change->found == CACHE_NEWER;
-    if (change->found == CACHE_NEWER || change->found == CACHE_UNREADABLE) {
-        arena_release(&change->arena);
-        unlock(change->lock);
-        return false;
-    }
-    return true;
+    struct change *change = object;
+    if (change->lock >= 0)
+        close(change->lock);
+    change->lock = -1;
 }
 
-static void change_end(struct cache_file *file, struct change *change, bool write,
+/* NULL: there is nothing to be changed, or it cannot be; see *out_busy. */
+static struct change *change_begin(const struct cache_file *file, struct arena *arena, bool wait,
+                                   bool *out_busy, const struct warner *warner)
+{
+    static const struct warner quiet = {0};
+    struct content *content;
+    *out_busy = false;
+    if (!file->path)
+        return NULL;
+    struct arena *own = arena_inside(arena);
+    struct change *change = ARENA_NEW(own, struct change);
+    change->arena = own;
+    change->lock = -1;
+    arena_own(own, unlock, change);
+    table_init(&change->table, own);
+    change->lock = lock(file, wait, out_busy, warner);
+    if (change->lock >= 0)
+        change->found = read_file(file, &change->table, &content, &quiet);
+    if (change->lock >= 0 && change->found == CACHE_UNREADABLE)
+        warn(warner, "tuning cache '%s' cannot be read, and is left as it is", file->path);
+    if (change->lock < 0 || change->found == CACHE_NEWER || change->found == CACHE_UNREADABLE) {
+        arena_release(own);
+        return NULL;
+    }
+    if (change->found == CACHE_DAMAGED) {
+        struct error err;
+        const char *aside = join(own, file->path, ".damaged", "");
+        warn(warner, "tuning cache: the damaged file is kept as '%s'", aside);
+        if (!file_write_atomic(aside, content->text, content->size, 0644, &err))
+            warn(warner, "tuning cache: %s", err.message);
+    }
+    return change;
+}
+
+static void change_end(const struct cache_file *file, struct change *change, bool write,
                        const struct warner *warner)
 {
     if (write)
         write_table(file->path, &change->table, warner);
-    unlock(change->lock);
-    arena_release(&change->arena);
+    arena_release(change->arena);
 }
 
-void cache_file_read(struct cache_file *file, struct table *table, const struct warner *warner)
+bool cache_file_read(const struct cache_file *file, struct table *table,
+                     const struct warner *warner)
 {
-    struct stat info;
-    struct change change;
-    char *text;
-    size_t size;
-    if (!file->path || file->frozen || stat(file->path, &info) != 0)
-        return;
-    int64_t mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
-    if (file->seen.inode == (int64_t)info.st_ino && file->seen.size == (int64_t)info.st_size &&
-        file->seen.mtime_ns == mtime_ns)
-        return;
-    file->seen.inode = (int64_t)info.st_ino;
-    file->seen.size = (int64_t)info.st_size;
-    file->seen.mtime_ns = mtime_ns;
-    enum outcome found = read_file(file, table, &text, &size, warner);
-    free(text);
-    file->frozen = found == CACHE_NEWER;
+    struct content *content;
+    struct change *change;
+    bool busy;
+    if (!file->path)
+        return false;
+    enum outcome found = read_file(file, table, &content, warner);
+    free_content(content);
     /* Repaired by whoever meets it first; under the lock it may be whole again. */
-    if (found == CACHE_DAMAGED && change_begin(file, &change, warner))
-        change_end(file, &change, change.found == CACHE_DAMAGED, warner);
+    if (found == CACHE_DAMAGED &&
+        (change = change_begin(file, table->arena, false, &busy, warner)) != NULL)
+        change_end(file, change, change->found == CACHE_DAMAGED, warner);
+    return found == CACHE_GOOD || found == CACHE_DAMAGED;
 }
 
-void cache_file_merge(struct cache_file *file, const struct table *changes,
+bool cache_file_merge(const struct cache_file *file, const struct table *changes, bool wait,
                       const struct warner *warner)
 {
-    struct change change;
-    if (changes->entries.count == 0 || !change_begin(file, &change, warner))
-        return;
-    bool changed = change.found == CACHE_DAMAGED;
+    bool busy = false;
+    if (changes->entries.count == 0)
+        return true;
+    struct change *change = change_begin(file, changes->arena, wait, &busy, warner);
+    if (!change)
+        return !busy;
+    bool changed = change->found == CACHE_DAMAGED;
     for (uint32_t i = 0; i < changes->entries.count; i++)
-        changed |= table_merge(&change.table, changes->entries.items[i]);
-    change_end(file, &change, changed, warner);
+        changed |= table_merge(&change->table, changes->entries.items[i]);
+    change_end(file, change, changed, warner);
+    return true;
 }
 
-uint32_t cache_file_remove(struct cache_file *file,
+uint32_t cache_file_remove(const struct cache_file *file, struct arena *arena,
                            bool (*drop)(void *context, const struct entry *entry), void *context,
                            const struct warner *warner)
 {
-    struct change change;
     struct table rest;
     uint32_t dropped = 0;
-    if (!change_begin(file, &change, warner))
+    bool busy;
+    struct change *change = change_begin(file, arena, true, &busy, warner);
+    if (!change)
         return 0;
-    table_init(&rest, &change.arena);
-    for (uint32_t i = 0; i < change.table.entries.count; i++) {
-        const struct entry *entry = change.table.entries.items[i];
+    table_init(&rest, change->arena);
+    for (uint32_t i = 0; i < change->table.entries.count; i++) {
+        const struct entry *entry = change->table.entries.items[i];
         if (drop(context, entry))
             dropped++;
         else
             table_merge(&rest, entry);
     }
-    change.table = rest;
-    change_end(file, &change, dropped > 0 || change.found == CACHE_DAMAGED, warner);
+    change->table = rest;
+    change_end(file, change, dropped > 0 || change->found == CACHE_DAMAGED, warner);
     return dropped;
 }

@@ -50,7 +50,7 @@ static void store(struct fixture *f, uint32_t number, int32_t rows, int64_t at)
     struct invocation invocation = made_up(f, number);
     struct entry entry = entry_from(f, &invocation, rows, at);
     table_merge(&table, &entry);
-    cache_file_merge(&file, &table, &warner);
+    cache_file_merge(&file, &table, true, &warner);
 }
 
 static const struct entry *stored(struct fixture *f, uint32_t number)
@@ -243,7 +243,7 @@ static void folders_may_be_of_no_use(void **state)
     urza_tuner_options options = {.directory = path, .on_warning = note_warning, .user = f};
     urza_tuner *tuner;
     assert_int_equal(urza_tuner_open(&options, &tuner, NULL), 0);
-    tuner_keep(tuner, &entry);
+    keep(tuner, &entry);
     assert_true(f->warning_count > 0);
     assert_int_equal(urza_tuner_choose(tuner, product.json, &config, &source, NULL), 0);
     assert_int_equal(source, URZA_CONFIG_MEMORY);
@@ -261,7 +261,7 @@ static void exported_is_imported(void **state)
     uint32_t count = 0;
     urza_error err;
     urza_tuner *tuner = open_tuner_in(f, URZA_TUNE_HEURISTIC);
-    tuner_keep(tuner, &mine);
+    keep(tuner, &mine);
     assert_int_equal(urza_tuner_export(tuner, &text, NULL), 0);
     assert_int_equal(urza_tuner_clear(tuner, PRODUCT_OP, &count, NULL), 0);
     assert_int_equal(count, 1);

@@ -152,43 +152,54 @@ static bool read_first(const char *text, size_t size, uint32_t *out_count, struc
     return true;
 }
 
-static void read_line(const char *text, size_t size, uint32_t line, const char *device,
+struct line {
+    const char *text; /* behind the checksum */
+    size_t size;
+    uint32_t number; /* from 1 */
+};
+
+static void read_line(const struct line *line, const char *device, struct arena *arena,
                       struct table *into, struct cache_damage *out)
 {
-    struct error err = {0};
+    struct error why = {0};
     struct entry entry = {.measured = false};
-    json_t *object = json_read(text, size, &err);
+    json_t *object = json_read_in(arena, line->text, line->size, &why);
     if (object && !json_is_object(object))
-        fail(&err, ERR_JSON, "expected an object");
-    else if (object && read_entry(object, into->arena, &entry, &err) && device &&
+        fail(&why, ERR_JSON, "expected an object");
+    else if (object && read_entry(object, arena, &entry, &why) && device &&
              strcmp(entry.device, device) != 0)
-        fail(&err, ERR_JSON, "it belongs to another device");
-    if (err.code != ERR_NONE)
-        damage(out, line, err.message);
-    else
+        fail(&why, ERR_JSON, "it belongs to another device");
+    if (why.code == ERR_NOMEM) /* which is no damage */
+        arena_no_memory(arena);
+    if (why.code == ERR_NONE)
         table_merge(into, &entry);
-    json_decref(object);
+    else
+        damage(out, line->number, why.message);
+    arena_release(arena);
 }
 
 bool cache_parse(const char *text, size_t size, const char *device, struct table *into,
                  struct cache_damage *out, struct error *err)
 {
-    uint32_t announced = UINT32_MAX, line = 0;
+    uint32_t announced = UINT32_MAX;
+    struct line line = {.number = 0};
+    struct arena *scratch = arena_inside(into->arena); /* of a line */
     *out = (struct cache_damage){0};
     for (const char *at = text, *stop = text + size; at < stop;) {
         const char *end = memchr(at, '\n', (size_t)(stop - at));
-        size_t length = (size_t)((end ? end : stop) - at), inner = 0;
-        const char *content = checked(at, length, &inner);
-        line++;
-        if (line == 1 && !read_first(content, inner, &announced, out, err))
+        line.size = 0;
+        line.text = checked(at, (size_t)((end ? end : stop) - at), &line.size);
+        line.number++;
+        if (line.number == 1 && !read_first(line.text, line.size, &announced, out, err))
             return false;
-        if (line > 1 && !content)
-            damage(out, line, "its checksum does not fit");
-        else if (line > 1)
-            read_line(content, inner, line, device, into, out);
+        if (line.number > 1 && !line.text)
+            damage(out, line.number, "its checksum does not fit");
+        else if (line.number > 1)
+            read_line(&line, device, scratch, into, out);
         at = end ? end + 1 : stop;
     }
-    if (line == 0 || (announced != UINT32_MAX && line - 1 != announced))
-        damage(out, line, line == 0 ? "the file is empty" : "lines are missing, or too many");
+    if (line.number == 0 || (announced != UINT32_MAX && line.number - 1 != announced))
+        damage(out, line.number,
+               line.number == 0 ? "the file is empty" : "lines are missing, or too many");
     return true;
 }

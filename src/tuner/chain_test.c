@@ -31,7 +31,7 @@ static void each_level_answers(void **state)
     expect(tuner, &product, NULL, URZA_CONFIG_HEURISTIC);
     expect(tuner, &product, NULL, URZA_CONFIG_HEURISTIC); /* the answer was not kept */
     other = open_tuner_in(f, URZA_TUNE_HEURISTIC);
-    tuner_keep(other, &stored);
+    keep(other, &stored);
     urza_tuner_close(other);
     expect(tuner, &product, "{\"rows\":3}", URZA_CONFIG_PERSISTENT);
     expect(tuner, &product, "{\"rows\":3}", URZA_CONFIG_MEMORY);

@@ -6,20 +6,25 @@
 #include "base/strbuf.h"
 #include "tuner/tuner_priv.h"
 
-static void print_json(json_t *value, struct strbuf *out)
-{
-    json_write_canonical(value, out);
-    json_decref(value);
-}
-
+/* In the order of their names, as RFC 8785 has it. */
 void config_print(const struct config *config, struct strbuf *out)
 {
-    json_t *object = json_object();
-    for (int i = 0; i < CONFIG_COUNT; i++)
-        if (config->value[i] != 0)
-            json_object_set_new(object, config_key_name((enum config_key)i),
-                                json_integer(config->value[i]));
-    print_json(object, out);
+    const char *last = "";
+    strbuf_puts(out, "{");
+    for (int printed = 0; printed < CONFIG_COUNT; printed++) {
+        int next = CONFIG_COUNT;
+        for (int i = 0; i < CONFIG_COUNT; i++) {
+            const char *name = config_key_name((enum config_key)i);
+            if (strcmp(name, last) > 0 &&
+                (next == CONFIG_COUNT || strcmp(name, config_key_name((enum config_key)next)) < 0))
+                next = i;
+        }
+        last = config_key_name((enum config_key)next);
+        if (config->value[next] != 0)
+            strbuf_printf(out, "%s\"%s\":%d", out->data[out->size_bytes - 1] == '{' ? "" : ",",
+                          last, (int)config->value[next]);
+    }
+    strbuf_puts(out, "}");
 }
 
 static int find_key(const char *name)
@@ -66,12 +71,14 @@ bool config_parse(const char *text, struct config *out, struct error *err)
 
 void config_schema_print(struct strbuf *out)
 {
-    json_t *keys = json_array();
+    strbuf_puts(out, "[");
     for (int i = 0; i < CONFIG_COUNT; i++) {
         enum config_key key = (enum config_key)i;
-        json_array_append_new(keys,
-                              json_pack("{s:s, s:i, s:s}", "key", config_key_name(key), "most",
-                                        (int)config_key_most(key), "doc", config_key_doc(key)));
+        const char *doc = config_key_doc(key);
+        strbuf_puts(out, i > 0 ? ",{\"doc\":" : "{\"doc\":");
+        json_write_string(doc, strlen(doc), out);
+        strbuf_printf(out, ",\"key\":\"%s\",\"most\":%d}", config_key_name(key),
+                      (int)config_key_most(key));
     }
-    print_json(keys, out);
+    strbuf_puts(out, "]");
 }

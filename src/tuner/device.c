@@ -3,34 +3,36 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/cpu.h"
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "package/package.h"
 #include "tuner/tuner_priv.h"
 
-static json_t *size_of(int name)
+static void print_size(const char *key, int name, struct strbuf *out)
 {
     long value = sysconf(name);
-    return json_integer(value > 0 ? value : 0);
+    strbuf_printf(out, ",\"%s\":%ld", key, value > 0 ? value : 0);
 }
 
 void device_ask(struct arena *arena, struct device *out)
 {
     struct strbuf text;
     char cpu[64];
-    const char *best = target_best_here();
-    strbuf_init(&text, arena);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const char *best = target_best_here(), *features = best ? target_features(best) : "";
     cpu_model(cpu, sizeof cpu);
-    json_t *device = json_object();
-    json_object_set_new(device, "cores", size_of(_SC_NPROCESSORS_ONLN));
-    json_object_set_new(device, "cpu", json_string(cpu));
-    json_object_set_new(device, "features", json_string(best ? target_features(best) : ""));
-    json_object_set_new(device, "l1_bytes", size_of(_SC_LEVEL1_DCACHE_SIZE));
-    json_object_set_new(device, "l2_bytes", size_of(_SC_LEVEL2_CACHE_SIZE));
-    json_object_set_new(device, "l3_bytes", size_of(_SC_LEVEL3_CACHE_SIZE));
-    json_write_canonical(device, &text);
-    json_decref(device);
+    child_clean(cpu, true);
+    strbuf_init(&text, arena);
+    strbuf_printf(&text, "{\"cores\":%ld,\"cpu\":", cores > 0 ? cores : 0);
+    json_write_string(cpu, strlen(cpu), &text);
+    strbuf_puts(&text, ",\"features\":");
+    json_write_string(features, strlen(features), &text);
+    print_size("l1_bytes", _SC_LEVEL1_DCACHE_SIZE, &text);
+    print_size("l2_bytes", _SC_LEVEL2_CACHE_SIZE, &text);
+    print_size("l3_bytes", _SC_LEVEL3_CACHE_SIZE, &text);
+    strbuf_puts(&text, "}");
     out->json = text.data;
     sha256_hex(text.data, text.size_bytes, out->fingerprint);
 }

@@ -1,5 +1,6 @@
 /* What a tuner knows, for people and other machines: lists, export and import, forgetting; and
  * measuring what was recorded. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,20 +9,20 @@
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "package/package.h"
-#include "tuner/tuner_priv.h"
+#include "tuner/visit_priv.h"
 
 /* Memory and cache together, in a table of its own. */
-static void gather(urza_tuner *tuner, struct arena *arena, struct table *out)
+static void gather(struct visit *visit, struct table *out)
 {
-    struct warner warner = tuner_warner(tuner);
-    table_init(out, arena);
-    tuner_lock(tuner);
-    cache_file_read(&tuner->file, &tuner->disk, &warner);
-    for (uint32_t i = 0; i < tuner->disk.entries.count; i++)
-        table_merge(out, tuner->disk.entries.items[i]);
-    for (uint32_t i = 0; i < tuner->known.entries.count; i++)
-        table_merge(out, tuner->known.entries.items[i]);
-    tuner_unlock(tuner);
+    const urza_tuner *tuner = visit->tuner;
+    table_init(out, &visit->arena);
+    tuner_refresh(visit);
+    visit_lock(visit);
+    for (uint32_t i = 0; i < tuner->disk.table.entries.count; i++)
+        table_merge(out, tuner->disk.table.entries.items[i]);
+    for (uint32_t i = 0; i < tuner->memory->known.entries.count; i++)
+        table_merge(out, tuner->memory->known.entries.items[i]);
+    visit_unlock(visit);
 }
 
 static const char *op_of(const json_t *invocation)
@@ -42,61 +43,67 @@ static int compare_listed(const void *a, const void *b)
     return order != 0 ? order : strcmp(x->entry->key, y->entry->key);
 }
 
-static json_t *summary(const struct listed *l)
+static void print_summary(const struct listed *l, struct strbuf *out)
 {
-    json_t *out = json_object();
-    json_object_set_new(out, "key", json_string(l->entry->key));
-    for (const char *const *field =
-             (const char *const[]){"op", "result", "operands", "target", NULL};
-         *field; field++)
-        json_object_set(out, *field, json_object_get(l->invocation, *field));
+    static const char *const fields[] = {"op", "operands", "result", "target"};
+    strbuf_puts(out, "{");
     if (l->entry->measured) {
-        struct arena arena;
-        struct strbuf config;
-        arena_init(&arena);
-        strbuf_init(&config, &arena);
-        config_print(&l->entry->config, &config);
-        json_object_set_new(out, "config", json_loads(config.data, 0, NULL));
-        json_object_set_new(out, "ns", json_real(l->entry->ns));
-        json_object_set_new(out, "heuristic_ns", json_real(l->entry->heuristic_ns));
-        json_object_set_new(out, "at", json_integer(l->entry->at));
-        arena_release(&arena);
+        strbuf_printf(out, "\"at\":%" PRId64 ",\"config\":", l->entry->at);
+        config_print(&l->entry->config, out);
+        strbuf_puts(out, ",\"heuristic_ns\":");
+        strbuf_double(out, l->entry->heuristic_ns);
+        strbuf_puts(out, ",");
     }
-    return out;
+    strbuf_printf(out, "\"key\":\"%s\"", l->entry->key);
+    if (l->entry->measured) {
+        strbuf_puts(out, ",\"ns\":");
+        strbuf_double(out, l->entry->ns);
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        strbuf_printf(out, ",\"%s\":", fields[i]);
+        json_write_canonical(json_object_get(l->invocation, fields[i]), out);
+    }
+    strbuf_puts(out, "}");
 }
 
 /* Entries with their invocations read, by op and key. */
-static struct listed *sorted(const struct table *table, struct arena *arena)
+static bool sorted(const struct table *table, struct listed **out, struct error *err)
 {
-    struct listed *list = ARENA_ARRAY(arena, struct listed, table->entries.count + 1);
+    struct listed *list = ARENA_ARRAY(table->arena, struct listed, table->entries.count + 1);
     for (uint32_t i = 0; i < table->entries.count; i++) {
+        const char *invocation = table->entries.items[i]->invocation;
         list[i].entry = table->entries.items[i];
-        list[i].invocation = json_loads(list[i].entry->invocation, 0, NULL);
+        list[i].invocation = json_read_in(table->arena, invocation, strlen(invocation), err);
+        if (!list[i].invocation)
+            return false;
     }
     qsort(list, table->entries.count, sizeof *list, compare_listed);
-    return list;
+    *out = list;
+    return true;
+}
+
+static bool list_entries(struct visit *visit, void *context, struct error *err)
+{
+    struct table all;
+    struct listed *items;
+    struct strbuf text;
+    gather(visit, &all);
+    if (!sorted(&all, &items, err))
+        return false;
+    strbuf_init(&text, &visit->arena);
+    strbuf_puts(&text, "[");
+    for (uint32_t i = 0; i < all.entries.count; i++) {
+        strbuf_puts(&text, i > 0 ? "," : "");
+        print_summary(&items[i], &text);
+    }
+    strbuf_puts(&text, "]");
+    return tune_give(&text, context, err);
 }
 
 URZA_EXPORT int urza_tuner_list(urza_tuner *tuner, char **list, urza_error *err)
 {
-    struct arena arena;
-    struct table all;
-    struct strbuf text;
     struct error e;
-    arena_init(&arena);
-    gather(tuner, &arena, &all);
-    struct listed *items = sorted(&all, &arena);
-    json_t *array = json_array();
-    for (uint32_t i = 0; i < all.entries.count; i++) {
-        json_array_append_new(array, summary(&items[i]));
-        json_decref(items[i].invocation);
-    }
-    strbuf_init(&text, &arena);
-    json_write_canonical(array, &text);
-    json_decref(array);
-    bool ok = tune_give(&text, list, &e);
-    arena_release(&arena);
-    return tune_result(ok, &e, err);
+    return tune_result(visit_run(tuner, list_entries, list, &e), &e, err);
 }
 
 /* The one entry whose key begins like this. */
@@ -119,40 +126,50 @@ static const struct entry *find_beginning(const struct table *table, const char 
     return found;
 }
 
-URZA_EXPORT int urza_tuner_show(urza_tuner *tuner, const char *key, char **entry, urza_error *err)
+struct showing {
+    const char *key;
+    char **entry;
+};
+
+static bool show(struct visit *visit, void *context, struct error *err)
 {
-    struct arena arena;
+    const struct showing *showing = context;
     struct table all;
     struct strbuf text;
+    gather(visit, &all);
+    const struct entry *found = find_beginning(&all, showing->key, err);
+    if (!found)
+        return false;
+    strbuf_init(&text, &visit->arena);
+    entry_print(found, &text);
+    return tune_give(&text, showing->entry, err);
+}
+
+URZA_EXPORT int urza_tuner_show(urza_tuner *tuner, const char *key, char **entry, urza_error *err)
+{
     struct error e;
-    arena_init(&arena);
-    gather(tuner, &arena, &all);
-    const struct entry *found = find_beginning(&all, key, &e);
-    strbuf_init(&text, &arena);
-    if (found)
-        entry_print(found, &text);
-    bool ok = found && tune_give(&text, entry, &e);
-    arena_release(&arena);
-    return tune_result(ok, &e, err);
+    struct showing showing = {key, entry};
+    return tune_result(visit_run(tuner, show, &showing, &e), &e, err);
+}
+
+static bool print_all(struct visit *visit, void *context, struct error *err)
+{
+    struct table all;
+    struct strbuf printed;
+    gather(visit, &all);
+    strbuf_init(&printed, &visit->arena);
+    cache_print(&all, &printed);
+    return tune_give(&printed, context, err);
 }
 
 URZA_EXPORT int urza_tuner_export(urza_tuner *tuner, char **text, urza_error *err)
 {
-    struct arena arena;
-    struct table all;
-    struct strbuf printed;
     struct error e;
-    arena_init(&arena);
-    gather(tuner, &arena, &all);
-    strbuf_init(&printed, &arena);
-    cache_print(&all, &printed);
-    bool ok = tune_give(&printed, text, &e);
-    arena_release(&arena);
-    return tune_result(ok, &e, err);
+    return tune_result(visit_run(tuner, print_all, text, &e), &e, err);
 }
 
 /* Entries of another device go to that device's file, and not to memory. */
-static void import_foreign(urza_tuner *tuner, const struct table *all, struct arena *arena)
+static void import_foreign(urza_tuner *tuner, const struct table *all)
 {
     struct warner warner = tuner_warner(tuner);
     for (uint32_t i = 0; i < all->entries.count; i++) {
@@ -164,123 +181,169 @@ static void import_foreign(urza_tuner *tuner, const struct table *all, struct ar
             continue;
         struct table same;
         struct cache_file file;
-        table_init(&same, arena);
+        table_init(&same, all->arena);
         for (uint32_t j = i; j < all->entries.count; j++)
             if (strcmp(all->entries.items[j]->device, first->device) == 0)
                 table_merge(&same, all->entries.items[j]);
-        cache_file_init(&file, arena, tuner->file.folder, first->device);
-        cache_file_merge(&file, &same, &warner);
+        cache_file_init(&file, all->arena, tuner->file.folder, first->device);
+        cache_file_merge(&file, &same, true, &warner);
     }
+}
+
+struct import {
+    const char *text;
+    size_t size;
+    uint32_t entries;
+};
+
+static bool import(struct visit *visit, void *context, struct error *err)
+{
+    struct import *import = context;
+    urza_tuner *tuner = visit->tuner;
+    struct table all;
+    struct cache_damage found;
+    table_init(&all, &visit->arena);
+    if (!cache_parse(import->text, import->size, NULL, &all, &found, err))
+        return false;
+    if (found.lines > 0)
+        return fail(err, ERR_JSON, "%s", found.message);
+    visit_lock(visit);
+    struct memory *memory = tuner->memory;
+    for (uint32_t i = 0; i < all.entries.count; i++) {
+        const struct entry *entry = all.entries.items[i];
+        if (strcmp(entry->device, tuner->device.fingerprint) != 0)
+            continue;
+        table_merge(&memory->known, entry);
+        table_merge(&memory->pending, entry);
+        memory->pending_count++;
+    }
+    visit_unlock(visit);
+    tuner_flush(visit, true);
+    import_foreign(tuner, &all);
+    import->entries = all.entries.count;
+    return true;
 }
 
 URZA_EXPORT int urza_tuner_import(urza_tuner *tuner, const char *text, size_t size,
                                   uint32_t *entries, urza_error *err)
 {
-    struct arena arena;
-    struct table all, own;
-    struct cache_damage found;
     struct error e;
-    struct warner warner = tuner_warner(tuner);
-    arena_init(&arena);
-    table_init(&all, &arena);
-    table_init(&own, &arena);
-    bool ok = cache_parse(text, size, NULL, &all, &found, &e);
-    if (ok && found.lines > 0)
-        ok = fail(&e, ERR_JSON, "%s", found.message);
-    if (ok) {
-        tuner_lock(tuner);
-        for (uint32_t i = 0; i < all.entries.count; i++) {
-            const struct entry *entry = all.entries.items[i];
-            if (strcmp(entry->device, tuner->device.fingerprint) != 0)
-                continue;
-            table_merge(&own, entry);
-            table_merge(&tuner->known, entry);
-        }
-        cache_file_merge(&tuner->file, &own, &warner);
-        tuner_unlock(tuner);
-        import_foreign(tuner, &all, &arena);
-        if (entries)
-            *entries = all.entries.count;
-    }
-    arena_release(&arena);
+    struct import wanted = {text, size, 0};
+    bool ok = visit_run(tuner, import, &wanted, &e);
+    if (ok && entries)
+        *entries = wanted.entries;
     return tune_result(ok, &e, err);
 }
 
+struct match {
+    const char *text;
+    struct arena *arena; /* for reading an entry */
+    uint32_t count;      /* of entries that matched */
+};
+
 static bool matches(void *context, const struct entry *entry)
 {
-    const char *match = context;
-    struct arena arena;
+    const struct match *match = context;
     struct invocation invocation;
     struct error err;
-    size_t size = strlen(match);
-    if (strcmp(match, "*") == 0 || (size >= 8 && strncmp(entry->key, match, size) == 0))
+    size_t size = strlen(match->text);
+    if (strcmp(match->text, "*") == 0 || (size >= 8 && strncmp(entry->key, match->text, size) == 0))
         return true;
-    arena_init(&arena);
-    bool same = invocation_read(entry->invocation, strlen(entry->invocation), &arena, &invocation,
-                                NULL, &err) &&
-                strcmp(invocation.op, match) == 0;
-    arena_release(&arena);
+    bool same = invocation_read(entry->invocation, strlen(entry->invocation), match->arena,
+                                &invocation, NULL, &err) &&
+                strcmp(invocation.op, match->text) == 0;
+    arena_release(match->arena);
     return same;
 }
 
-/* Takes matching entries out of a table, whose keys are then those of the rest. */
-static void forget(struct table *table, const char *match, struct arena *dropped,
-                   struct table *out_dropped)
+/* Adds matching entries to dropped, the others to rest (NULL: to nothing). */
+static void divide(const struct table *table, struct match *match, struct table *dropped,
+                   struct table *rest)
 {
-    struct table rest;
-    table_init(&rest, table->arena);
-    table_init(out_dropped, dropped);
     for (uint32_t i = 0; i < table->entries.count; i++) {
         const struct entry *entry = table->entries.items[i];
-        table_merge(matches((void *)(uintptr_t)match, entry) ? out_dropped : &rest, entry);
+        if (matches(match, entry))
+            table_merge(dropped, entry);
+        else if (rest)
+            table_merge(rest, entry);
     }
-    *table = rest;
+}
+
+/* The file first: what is forgotten before may be read again meanwhile. */
+static bool clear(struct visit *visit, void *context, struct error *err)
+{
+    urza_tuner *tuner = visit->tuner;
+    struct match *match = context;
+    struct table dropped, known, pending;
+    struct warner warner = tuner_warner(tuner);
+    (void)err;
+    match->arena = arena_inside(&visit->arena);
+    table_init(&dropped, &visit->arena);
+    tuner_refresh(visit);
+    cache_file_remove(&tuner->file, &visit->arena, matches, match, &warner);
+    visit_lock(visit);
+    struct memory *memory = tuner->memory;
+    table_init(&known, &memory->arena);
+    table_init(&pending, &memory->arena);
+    divide(&tuner->disk.table, match, &dropped, NULL);
+    divide(&memory->pending, match, &dropped, &pending);
+    divide(&memory->known, match, &dropped, &known);
+    memory->known = known;
+    memory->pending = pending;
+    memory->pending_count++;
+    arena_release(&tuner->disk.arena); /* to be read again */
+    table_init(&tuner->disk.table, &tuner->disk.arena);
+    tuner->disk.seen = (struct cache_stamp){0};
+    tuner->clears++;
+    visit_unlock(visit);
+    match->count = dropped.entries.count;
+    return true;
 }
 
 URZA_EXPORT int urza_tuner_clear(urza_tuner *tuner, const char *match, uint32_t *entries,
                                  urza_error *err)
 {
-    struct arena arena;
-    struct table known, disk;
     struct error e;
-    struct warner warner = tuner_warner(tuner);
+    struct match wanted = {.text = match};
     if (strspn(match, "0123456789abcdef") == strlen(match) && strlen(match) < 8) {
         fail(&e, ERR_USAGE, "'%.64s' is too short for a key: 8 digits at least", match);
         return tune_result(false, &e, err);
     }
-    arena_init(&arena);
-    tuner_lock(tuner);
-    cache_file_read(&tuner->file, &tuner->disk, &warner);
-    forget(&tuner->known, match, &arena, &known);
-    forget(&tuner->disk, match, &arena, &disk);
-    cache_file_remove(&tuner->file, matches, (void *)(uintptr_t)match, &warner);
-    tuner_unlock(tuner);
-    for (uint32_t i = 0; i < known.entries.count; i++)
-        table_merge(&disk, known.entries.items[i]);
-    if (entries)
-        *entries = disk.entries.count;
-    arena_release(&arena);
-    return 0;
+    bool ok = visit_run(tuner, clear, &wanted, &e);
+    if (ok && entries)
+        *entries = wanted.count;
+    return tune_result(ok, &e, err);
+}
+
+struct tuning {
+    const char *invocation;
+    double budget_s;
+    char **entry;
+};
+
+static bool tune(struct visit *visit, void *context, struct error *err)
+{
+    const struct tuning *tuning = context;
+    struct invocation found;
+    struct entry measured;
+    struct strbuf text;
+    if (!invocation_read(tuning->invocation, strlen(tuning->invocation), &visit->arena, &found,
+                         NULL, err) ||
+        !tuner_measure(visit, &found, tuning->budget_s, &measured, err))
+        return false;
+    if (!tuning->entry)
+        return true;
+    strbuf_init(&text, &visit->arena);
+    entry_print(&measured, &text);
+    return tune_give(&text, tuning->entry, err);
 }
 
 URZA_EXPORT int urza_tuner_tune(urza_tuner *tuner, const char *invocation, double budget_s,
                                 char **entry, urza_error *err)
 {
-    struct arena arena;
-    struct invocation found;
-    struct entry measured;
-    struct strbuf text;
     struct error e;
-    arena_init(&arena);
-    bool ok = invocation_read(invocation, strlen(invocation), &arena, &found, NULL, &e) &&
-              tuner_measure(tuner, &found, budget_s, &arena, &measured, &e);
-    if (ok && entry) {
-        strbuf_init(&text, &arena);
-        entry_print(&measured, &text);
-        ok = tune_give(&text, entry, &e);
-    }
-    arena_release(&arena);
-    return tune_result(ok, &e, err);
+    struct tuning tuning = {invocation, budget_s, entry};
+    return tune_result(visit_run(tuner, tune, &tuning, &e), &e, err);
 }
 
 static bool wants_tuning(const struct listed *l)
@@ -290,32 +353,43 @@ static bool wants_tuning(const struct listed *l)
     return !l->entry->measured && name && target_supported_here(name);
 }
 
-URZA_EXPORT int urza_tuner_tune_recorded(urza_tuner *tuner, double budget_s, uint32_t *tuned,
-                                         urza_error *err)
+struct recorded {
+    double budget_s;
+    uint32_t tuned;
+};
+
+static bool tune_recorded(struct visit *visit, void *context, struct error *err)
 {
-    struct arena arena;
+    struct recorded *recorded = context;
     struct table all;
-    urza_error problem;
-    uint32_t wanted = 0, done = 0;
-    struct warner warner = tuner_warner(tuner);
-    (void)err;
-    arena_init(&arena);
-    gather(tuner, &arena, &all);
-    struct listed *items = sorted(&all, &arena);
+    struct listed *items;
+    uint32_t wanted = 0;
+    struct warner warner = tuner_warner(visit->tuner);
+    gather(visit, &all);
+    if (!sorted(&all, &items, err))
+        return false;
     for (uint32_t i = 0; i < all.entries.count; i++)
         wanted += wants_tuning(&items[i]);
     for (uint32_t i = 0; i < all.entries.count; i++) {
-        if (wants_tuning(&items[i])) {
-            double share_s = budget_s / wanted;
-            if (urza_tuner_tune(tuner, items[i].entry->invocation, share_s, NULL, &problem) == 0)
-                done++;
-            else if (warner.warn)
-                warner.warn(warner.context, problem.message);
-        }
-        json_decref(items[i].invocation);
+        urza_error problem;
+        if (!wants_tuning(&items[i]))
+            continue;
+        if (urza_tuner_tune(visit->tuner, items[i].entry->invocation, recorded->budget_s / wanted,
+                            NULL, &problem) == 0)
+            recorded->tuned++;
+        else
+            warner.warn(warner.context, problem.message);
     }
-    arena_release(&arena);
-    if (tuned)
-        *tuned = done;
-    return 0;
+    return true;
+}
+
+URZA_EXPORT int urza_tuner_tune_recorded(urza_tuner *tuner, double budget_s, uint32_t *tuned,
+                                         urza_error *err)
+{
+    struct error e;
+    struct recorded recorded = {.budget_s = budget_s};
+    bool ok = visit_run(tuner, tune_recorded, &recorded, &e);
+    if (ok && tuned)
+        *tuned = recorded.tuned;
+    return tune_result(ok, &e, err);
 }

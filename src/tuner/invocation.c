@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
@@ -68,7 +69,9 @@ static struct graph view_of(struct extract *x, struct arena *arena)
     return view;
 }
 
-static json_t *type_of(const struct graph *graph, value_id value, struct arena *arena)
+/* A string of JSON: "f32[B, 16]". */
+static void print_type(const struct graph *graph, value_id value, struct arena *arena,
+                       struct strbuf *out)
 {
     const struct node *node = graph_node(graph, value);
     struct strbuf text;
@@ -80,7 +83,7 @@ static json_t *type_of(const struct graph *graph, value_id value, struct arena *
         dim_print(&graph->dims, node->shape[i], &text);
     }
     strbuf_puts(&text, "]");
-    return json_string(text.data);
+    json_write_string(text.data, text.size_bytes, out);
 }
 
 /* The cut of a kernel's graph; false when it is not one group that computes the output. */
@@ -104,25 +107,47 @@ bool case_parse(const char *graph, const char *target, struct arena *arena, stru
     return graph_parse(&out->graph, arena, graph, strlen(graph), err) && cut(out, arena, err);
 }
 
+static bool is_utf8(const char *text, struct arena *arena)
+{
+    char *clean = arena_strdup(arena, text);
+    child_clean(clean, true);
+    return strcmp(clean, text) == 0;
+}
+
+static void print_field(const char *key, const char *value, struct strbuf *out)
+{
+    strbuf_printf(out, "\"%s\":", key);
+    json_write_string(value, strlen(value), out);
+}
+
 bool invocation_of_case(const struct kernel_case *k, struct arena *arena, struct invocation *out,
                         struct error *err)
 {
     struct strbuf graph, text;
+    const char *features = target_features(k->target->name);
     strbuf_init(&graph, arena);
     strbuf_init(&text, arena);
     graph_print(&k->graph, &graph);
-    json_t *operands = json_array();
-    for (uint32_t i = 0; i < k->graph.inputs.count; i++)
-        json_array_append_new(operands, type_of(&k->graph, k->graph.inputs.items[i], arena));
-    const char *features = target_features(k->target->name);
-    json_t *record = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:o, s:s}", "compiler", compiler_version(), "features",
-        features ? features : "", "graph", graph.data, "op", k->group->label, "operands", operands,
-        "result", type_of(&k->graph, k->group->root, arena), "target", k->target->name);
-    if (!record) /* a label or name that is not UTF-8 */
+    if (!is_utf8(graph.data, arena) || !is_utf8(k->group->label, arena))
         return fail(err, ERR_UNSUPPORTED, "the kernel cannot be written as JSON");
-    json_write_canonical(record, &text);
-    json_decref(record);
+    strbuf_puts(&text, "{");
+    print_field("compiler", compiler_version(), &text);
+    strbuf_puts(&text, ",");
+    print_field("features", features ? features : "", &text);
+    strbuf_puts(&text, ",");
+    print_field("graph", graph.data, &text);
+    strbuf_puts(&text, ",");
+    print_field("op", k->group->label, &text);
+    strbuf_puts(&text, ",\"operands\":[");
+    for (uint32_t i = 0; i < k->graph.inputs.count; i++) {
+        strbuf_puts(&text, i > 0 ? "," : "");
+        print_type(&k->graph, k->graph.inputs.items[i], arena, &text);
+    }
+    strbuf_puts(&text, "],\"result\":");
+    print_type(&k->graph, k->group->root, arena, &text);
+    strbuf_puts(&text, ",");
+    print_field("target", k->target->name, &text);
+    strbuf_puts(&text, "}");
     *out = (struct invocation){.json = text.data, .op = k->group->label};
     sha256_hex(text.data, text.size_bytes, out->key);
     return true;
@@ -241,14 +266,13 @@ static bool read_record(const json_t *record, struct arena *arena, struct invoca
 bool invocation_read(const char *json, size_t size, struct arena *arena, struct invocation *out,
                      struct kernel_case *out_case, struct error *err)
 {
-    json_t *record = json_read(json, size, err);
+    json_t *record = json_read_in(arena, json, size, err);
     struct invocation found;
     bool ok = record != NULL;
     if (ok && !json_is_object(record))
         ok = fail(err, ERR_JSON, "expected an object");
     ok = ok && read_record(record, arena, &found, err) &&
          (!out_case || read_case(record, &found, arena, out_case, err));
-    json_decref(record);
     if (!ok)
         return fail_at(err, "invocation");
     if (out)

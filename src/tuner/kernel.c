@@ -221,6 +221,7 @@ static int build(void *user, uint32_t candidate)
     if (c->map)
         return 0; /* the default, which was needed before */
     arena_init(&c->arena);
+    c->arena.oom = b->arena->oom;
     if (!generate(b, c, &steps, &err)) {
         arena_release(&c->arena);
         return 1;
@@ -234,10 +235,9 @@ static void discard(void *user, uint32_t candidate)
 {
     struct bench *b = user;
     struct candidate *c = &b->candidates[candidate];
-    if (c->map) {
+    if (c->map)
         munmap(c->map, c->map_bytes);
-        arena_release(&c->arena);
-    }
+    arena_release(&c->arena);
     c->map = NULL;
 }
 
@@ -350,6 +350,11 @@ static bool judge(struct bench *b, const struct nest *nest, int64_t work, struct
     return true;
 }
 
+static void free_bench(void *bench)
+{
+    bench_free(bench);
+}
+
 bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena *arena,
                struct bench **out, struct error *err)
 {
@@ -361,6 +366,7 @@ bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena
     const struct lower_task task = {&kernel->graph, &kernel->partition, kernel->group, arena};
     int64_t work;
     *b = (struct bench){.kernel = kernel, .arena = arena};
+    arena_own(arena, free_bench, b);
     if (!target_supported_here(kernel->target->name))
         return fail(err, ERR_TARGET, "this machine cannot run code for %s", kernel->target->name);
     for (uint32_t i = 0; i < dims->names.count; i++)
@@ -370,9 +376,10 @@ bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena
         return false;
     if (!dim_eval(dims, sizes.work, b->dims, &work))
         work = INT64_MAX;
-    b->count =
+    uint32_t count =
         sched_space(sched_begin(nest, &kernel->hint, kernel->target), configs, candidates_max);
-    b->candidates = ARENA_ARRAY(arena, struct candidate, b->count);
+    b->candidates = ARENA_ARRAY(arena, struct candidate, count);
+    b->count = count;
     for (uint32_t i = 0; i < b->count; i++)
         b->candidates[i].config = configs[i];
     if (!judge(b, nest, work, err)) {

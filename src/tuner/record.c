@@ -2,20 +2,30 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "tuner/tuner_priv.h"
+#include "tuner/visit_priv.h"
+
+struct meeting {
+    const struct recorder *recorder;
+    const struct kernel_question *question;
+};
+
+static bool see(struct visit *visit, void *context, struct error *err)
+{
+    const struct meeting *meeting = context;
+    const struct recorder *recorder = meeting->recorder;
+    struct invocation invocation;
+    struct error alone;
+    if (meeting->question->group->prepare ||
+        !invocation_make(meeting->question, &visit->arena, &invocation, &alone))
+        return true;
+    return recorder->see(recorder->context, invocation.json, err);
+}
 
 static bool choose(void *context, const struct kernel_question *question, struct config *out,
                    struct error *err)
 {
-    const struct recorder *recorder = context;
-    struct arena arena;
-    struct invocation invocation;
-    struct error alone;
-    bool ok = true;
-    arena_init(&arena);
-    if (!question->group->prepare && invocation_make(question, &arena, &invocation, &alone))
-        ok = recorder->see(recorder->context, invocation.json, err);
-    arena_release(&arena);
+    struct meeting meeting = {context, question};
+    bool ok = visit_run(NULL, see, &meeting, err);
     sched_default(question->scheduling, out);
     return ok;
 }
@@ -25,14 +35,24 @@ struct config_chooser recorder_chooser(struct recorder *recorder)
     return (struct config_chooser){choose, recorder};
 }
 
+struct keying {
+    const char *record;
+    char *out;
+};
+
+static bool find_key(struct visit *visit, void *context, struct error *err)
+{
+    const struct keying *keying = context;
+    struct invocation invocation;
+    if (!invocation_read(keying->record, strlen(keying->record), &visit->arena, &invocation, NULL,
+                         err))
+        return false;
+    memcpy(keying->out, invocation.key, SHA256_HEX_BYTES);
+    return true;
+}
+
 bool record_key(const char *record, char out[SHA256_HEX_BYTES], struct error *err)
 {
-    struct arena arena;
-    struct invocation invocation;
-    arena_init(&arena);
-    bool ok = invocation_read(record, strlen(record), &arena, &invocation, NULL, err);
-    arena_release(&arena);
-    if (ok)
-        memcpy(out, invocation.key, SHA256_HEX_BYTES);
-    return ok;
+    struct keying keying = {record, out};
+    return visit_run(NULL, find_key, &keying, err);
 }

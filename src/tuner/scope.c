@@ -42,13 +42,32 @@ const struct config *rules_find(const struct rules *rules, const char *key, cons
     return NULL;
 }
 
-struct scope *scopes_push(struct scopes *scopes, struct arena *arena, bool is_policy)
+void rules_copy(struct rules *to, struct arena *arena, const struct rules *from)
+{
+    for (uint32_t i = 0; i < from->rules.count; i++)
+        rules_set(to, arena, from->rules.items[i].match, &from->rules.items[i].config);
+}
+
+struct scope *scopes_push(struct scopes *scopes, struct arena *arena, bool is_policy,
+                          const struct rules *rules)
 {
     struct scope *scope = ARENA_NEW(arena, struct scope);
     scope->owner = pthread_self();
     scope->is_policy = is_policy;
+    if (rules)
+        rules_copy(&scope->rules, arena, rules);
     VEC_PUSH(arena, &scopes->open, scope);
     return scope;
+}
+
+void scopes_copy(struct scopes *to, struct arena *arena, const struct scopes *from)
+{
+    for (uint32_t i = 0; i < from->open.count; i++) {
+        const struct scope *scope = from->open.items[i];
+        struct scope *copy = scopes_push(to, arena, scope->is_policy, &scope->rules);
+        copy->owner = scope->owner;
+        copy->policy = scope->policy;
+    }
 }
 
 /* Counts down from `from` to this thread's next scope of that kind; 0: none. */

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/error.h"
-#include "tuner/tuner_priv.h"
+#include "tuner/visit_priv.h"
 
 #define DEFAULT_BUDGET_S 3.0
 #define DEFAULT_SAMPLES 100
@@ -231,9 +231,8 @@ static bool decide(struct race *r, uint32_t *best, struct error *err)
 }
 
 bool search(const urza_search_space *space, const urza_search_options *options,
-            urza_search_row *rows, uint32_t *best, struct error *err)
+            urza_search_row *rows, uint32_t *best, struct arena *arena, struct error *err)
 {
-    struct arena arena;
     struct race r = {.space = space, .rows = rows, .begin_ns = clock_ns(), .best = INFINITY};
     if (space->count == 0 || !space->run)
         return fail(err, ERR_USAGE, "nothing to search");
@@ -243,26 +242,37 @@ bool search(const urza_search_space *space, const urza_search_options *options,
         r.options.budget_s = DEFAULT_BUDGET_S;
     if (r.options.samples_max == 0)
         r.options.samples_max = DEFAULT_SAMPLES;
-    arena_init(&arena);
-    r.racers = ARENA_ARRAY(&arena, struct racer, space->count);
+    r.racers = ARENA_ARRAY(arena, struct racer, space->count);
     memset(rows, 0, space->count * sizeof rows[0]);
     for (uint32_t i = 0; i < space->count; i++) {
         r.racers[i].index = i;
-        r.racers[i].samples = ARENA_ARRAY(&arena, double, r.options.samples_max);
-        r.racers[i].sorted = ARENA_ARRAY(&arena, double, r.options.samples_max);
+        r.racers[i].samples = ARENA_ARRAY(arena, double, r.options.samples_max);
+        r.racers[i].sorted = ARENA_ARRAY(arena, double, r.options.samples_max);
     }
     trial(&r);
     rounds(&r);
-    bool ok = decide(&r, best, err);
-    arena_release(&arena);
-    return ok;
+    return decide(&r, best, err);
+}
+
+struct wish {
+    const urza_search_space *space;
+    const urza_search_options *options;
+    urza_search_row *rows;
+    uint32_t *best;
+};
+
+static bool search_visit(struct visit *visit, void *context, struct error *err)
+{
+    const struct wish *wish = context;
+    return search(wish->space, wish->options, wish->rows, wish->best, &visit->arena, err);
 }
 
 URZA_EXPORT int urza_search(const urza_search_space *space, const urza_search_options *options,
                             urza_search_row *rows, uint32_t *best, urza_error *err)
 {
     struct error e;
-    return tune_result(search(space, options, rows, best, &e), &e, err);
+    struct wish wish = {space, options, rows, best};
+    return tune_result(visit_run(NULL, search_visit, &wish, &e), &e, err);
 }
 
 URZA_EXPORT const char *urza_search_state_name(urza_search_state state)

@@ -1,8 +1,8 @@
 /* What is known, by key, and which of two entries stays. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/json.h"
 #include "base/strbuf.h"
 #include "tuner/tuner_priv.h"
 
@@ -34,20 +34,24 @@ static int compare(const struct entry *a, const struct entry *b)
     return order != 0 ? order : strcmp(a->timings, b->timings);
 }
 
+/* Nothing is half there where memory runs out: all that is allocated comes first. */
 bool table_merge(struct table *table, const struct entry *entry)
 {
     struct entry *known = table_find(table, entry->key);
     if (known && compare(entry, known) <= 0)
         return false;
-    if (!known) {
-        known = ARENA_NEW(table->arena, struct entry);
-        memcpy(known->key, entry->key, sizeof known->key);
-        strmap_add(&table->by_key, table->arena, known->key, table->entries.count);
-        VEC_PUSH(table->arena, &table->entries, known);
+    struct entry copy = *entry;
+    copy.invocation = arena_strdup(table->arena, entry->invocation);
+    copy.timings = entry->timings ? arena_strdup(table->arena, entry->timings) : NULL;
+    if (known) {
+        *known = copy;
+        return true;
     }
-    *known = *entry;
-    known->invocation = arena_strdup(table->arena, entry->invocation);
-    known->timings = entry->timings ? arena_strdup(table->arena, entry->timings) : NULL;
+    known = arena_memdup(table->arena, &copy, sizeof copy);
+    VEC_PUSH(table->arena, &table->entries, known);
+    table->entries.count--; /* until it can be found */
+    strmap_add(&table->by_key, table->arena, known->key, table->entries.count);
+    table->entries.count++;
     return true;
 }
 
@@ -61,12 +65,10 @@ void entry_print(const struct entry *entry, struct strbuf *out)
     }
     strbuf_printf(out, "\"device\":\"%s\",\"invocation\":%s", entry->device, entry->invocation);
     if (entry->measured) {
-        json_t *measured = json_pack("{s:I, s:f, s:f}", "at", (json_int_t)entry->at, "heuristic_ns",
-                                     entry->heuristic_ns, "ns", entry->ns);
-        strbuf_puts(out, ",\"measured\":");
-        json_write_canonical(measured, out);
-        json_decref(measured);
-        out->data[--out->size_bytes] = '\0'; /* the bracket, for one more field */
+        strbuf_printf(out, ",\"measured\":{\"at\":%" PRId64 ",\"heuristic_ns\":", entry->at);
+        strbuf_double(out, entry->heuristic_ns);
+        strbuf_puts(out, ",\"ns\":");
+        strbuf_double(out, entry->ns);
         strbuf_printf(out, ",\"timings\":%s}", entry->timings);
     }
     strbuf_puts(out, "}");

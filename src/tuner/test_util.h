@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strbuf.h"
-#include "tuner/tuner_priv.h"
+#include "tuner/visit_priv.h"
 
 #include <cmocka.h>
 
@@ -91,6 +91,19 @@ static inline urza_tuner *open_tuner_in(struct fixture *f, urza_tune_policy poli
     urza_tuner *tuner = NULL;
     assert_int_equal(urza_tuner_open(&options, &tuner, NULL), 0);
     return tuner;
+}
+
+static inline bool keep_visit(struct visit *visit, void *context, struct error *err)
+{
+    (void)err;
+    tuner_keep(visit, context, true);
+    return true;
+}
+
+static inline void keep(urza_tuner *tuner, struct entry *entry)
+{
+    struct error err;
+    assert_true(visit_run(tuner, keep_visit, entry, &err));
 }
 
 static inline struct invocation invocation_from(struct fixture *f, const char *graph)

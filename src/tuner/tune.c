@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "base/strbuf.h"
 #include "tuner/tuner_priv.h"
 
@@ -27,22 +26,20 @@ static void tell(void *user, const urza_tune_progress *progress)
 static const char *print_timings(const struct bench *bench, const urza_search_row *rows,
                                  struct arena *arena)
 {
-    json_t *timings = json_array();
-    struct strbuf text, config;
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    strbuf_puts(&text, "[");
     for (uint32_t i = 0; i < bench_count(bench); i++) {
         if (rows[i].state == URZA_SEARCH_UNTRIED)
             continue;
-        strbuf_init(&config, arena);
-        config_print(bench_config(bench, i), &config);
-        json_array_append_new(timings, json_pack("{s:o, s:f, s:i, s:s}", "config",
-                                                 json_loads(config.data, 0, NULL), "ns",
-                                                 round(rows[i].median * 10) / 10, "samples",
-                                                 (int)rows[i].samples, "state",
-                                                 urza_search_state_name(rows[i].state)));
+        strbuf_puts(&text, text.size_bytes > 1 ? ",{\"config\":" : "{\"config\":");
+        config_print(bench_config(bench, i), &text);
+        strbuf_puts(&text, ",\"ns\":");
+        strbuf_double(&text, round(rows[i].median * 10) / 10);
+        strbuf_printf(&text, ",\"samples\":%u,\"state\":\"%s\"}", rows[i].samples,
+                      urza_search_state_name(rows[i].state));
     }
-    strbuf_init(&text, arena);
-    json_write_canonical(timings, &text);
-    json_decref(timings);
+    strbuf_puts(&text, "]");
     return text.data;
 }
 
@@ -59,7 +56,7 @@ bool tune_case(struct kernel_case *kernel, const struct invocation *invocation,
         return fail_at(err, "kernel '%s'", kernel->group->label);
     urza_search_space space = bench_space(bench);
     urza_search_row *rows = ARENA_ARRAY(arena, urza_search_row, space.count);
-    bool ok = search(&space, &options, rows, &best, err);
+    bool ok = search(&space, &options, rows, &best, arena, err);
     bench_free(bench);
     if (!ok)
         return fail_at(err, "kernel '%s'", kernel->group->label);

@@ -1,6 +1,8 @@
 /* Inside the tuner: records, the table of what is known, the cache file, measuring.
  *
- * A record is canonical JSON, so that equal things are equal bytes. All memory is an arena's. */
+ * A record is canonical JSON, so that equal things are equal bytes. All memory is an arena's, which
+ * jumps where it runs out of it: what a function must give back besides, it hands to the arena
+ * (arena_own). Who may be called from outside works in a visit, where the jump ends. */
 #ifndef URZA_TUNER_TUNER_PRIV_H
 #define URZA_TUNER_TUNER_PRIV_H
 
@@ -100,15 +102,16 @@ bool cache_parse(const char *text, size_t size, const char *device, struct table
                  struct cache_damage *out, struct error *err);
 
 /* cache_file.c: one file for each device in a folder that many processes share. A change is made
- * under a lock: read, merge, write beside, rename. Readers need no lock. Nothing here fails: what
- * goes wrong is a warning, and the caller goes on with what it has. */
+ * under a lock: read, merge, write beside, rename. Readers need no lock. Nothing here fails but for
+ * lack of memory, where the table's arena jumps: what goes wrong is a warning, and the caller goes
+ * on with what it has. Several threads may use the same struct; a lock, a disk or a warning may
+ * keep them long, so not while they hold a mutex. */
 struct cache_file {
     const char *folder, *path; /* NULL: there is none */
     char device[SHA256_HEX_BYTES];
-    struct {
-        int64_t inode, size, mtime_ns;
-    } seen;      /* the file as it was last read */
-    bool frozen; /* of a newer format: never written */
+};
+struct cache_stamp { /* another one where the file was replaced */
+    int64_t inode, size, mtime_ns;
 };
 typedef void warn_fn(void *context, const char *message);
 struct warner {
@@ -117,13 +120,17 @@ struct warner {
 };
 void cache_file_init(struct cache_file *file, struct arena *arena, const char *folder,
                      const char *fingerprint);
-/* Merges the file into the table when it has changed since it was last read. */
-void cache_file_read(struct cache_file *file, struct table *table, const struct warner *warner);
-/* Merges the table's entries into the file. */
-void cache_file_merge(struct cache_file *file, const struct table *changes,
+bool cache_file_stamp(const struct cache_file *file, struct cache_stamp *out); /* false: no file */
+/* Merges the file into the table; false when nothing could be read. A damaged file is repaired,
+ * unless somebody changes it just now. */
+bool cache_file_read(const struct cache_file *file, struct table *table,
+                     const struct warner *warner);
+/* Merges the table's entries into the file. wait: until others let go of the lock; else false when
+ * they do not at once. */
+bool cache_file_merge(const struct cache_file *file, const struct table *changes, bool wait,
                       const struct warner *warner);
-/* Takes the entries that drop agrees to out of the file; their number. */
-uint32_t cache_file_remove(struct cache_file *file,
+/* Takes the entries that drop agrees to out of the file; their number. Waits for the lock. */
+uint32_t cache_file_remove(const struct cache_file *file, struct arena *arena,
                            bool (*drop)(void *context, const struct entry *entry), void *context,
                            const struct warner *warner);
 
@@ -132,7 +139,8 @@ struct bench;
 /* Makes operands at dim_typical of the dims and runs the default config, whose result is the
  * reference (for small kernels the interpreter's is, and the default is checked, too). The
  * candidates are those of sched_space; number 0 is the default. ERR_TARGET when this machine cannot
- * run the code, ERR_LIMIT when it is too large to be measured. bench_free after success only. */
+ * run the code, ERR_LIMIT when it is too large to be measured. The bench is the arena's;
+ * bench_free gives back earlier what its candidates took. */
 bool bench_new(struct kernel_case *kernel, uint32_t candidates_max, struct arena *arena,
                struct bench **out, struct error *err);
 void bench_free(struct bench *bench);
@@ -156,7 +164,7 @@ bool tune_case(struct kernel_case *kernel, const struct invocation *invocation,
 
 /* search.c */
 bool search(const urza_search_space *space, const urza_search_options *options,
-            urza_search_row *rows, uint32_t *best, struct error *err);
+            urza_search_row *rows, uint32_t *best, struct arena *arena, struct error *err);
 
 /* scope.c: what overrides the cache, for a match. */
 struct rule {
@@ -168,6 +176,7 @@ struct rules {
 };
 void rules_set(struct rules *rules, struct arena *arena, const char *match,
                const struct config *config);
+void rules_copy(struct rules *to, struct arena *arena, const struct rules *from);
 bool rules_remove(struct rules *rules, const char *match);
 /* key "": the kernel has no record. */
 const struct config *rules_find(const struct rules *rules, const char *key, const char *op);
@@ -181,40 +190,13 @@ struct scope {
 struct scopes {
     VEC(struct scope *) open; /* of all threads, in the order of opening */
 };
-struct scope *scopes_push(struct scopes *scopes, struct arena *arena, bool is_policy);
+/* A scope of this thread with a copy of those rules (NULL: none). */
+struct scope *scopes_push(struct scopes *scopes, struct arena *arena, bool is_policy,
+                          const struct rules *rules);
 struct scope *scopes_top(const struct scopes *scopes, bool is_policy); /* of this thread, or NULL */
 bool scopes_pop(struct scopes *scopes, bool is_policy);
 const struct config *scopes_find(const struct scopes *scopes, const char *key, const char *op);
-
-/* tuner.c */
-struct urza_tuner {
-    pthread_mutex_t mutex;     /* of all but what measuring uses */
-    pthread_mutex_t measuring; /* one measurement at a time; taken before mutex */
-    struct arena arena;
-    urza_tuner_options options;
-    struct device device;
-    struct table known; /* memory */
-    struct table disk;  /* persistent: what the file held when it was last read */
-    struct cache_file file;
-    struct rules overrides;
-    struct scopes scopes;
-    uint64_t counts[URZA_CONFIG_SOURCES];
-    double spent_s; /* on measuring */
-};
-void tuner_lock(urza_tuner *tuner);
-void tuner_unlock(urza_tuner *tuner);
-struct warner tuner_warner(urza_tuner *tuner);
-/* Answers for a kernel with a record, or without one (invocation NULL). */
-struct asked {
-    const struct invocation *invocation;
-    const struct kernel_question *question;
-};
-bool tuner_ask(urza_tuner *tuner, const struct asked *asked, struct config *out,
-               urza_config_source *out_source, struct error *err);
-/* Measures and keeps the result. */
-bool tuner_measure(urza_tuner *tuner, const struct invocation *invocation, double budget_s,
-                   struct arena *arena, struct entry *out, struct error *err);
-void tuner_keep(urza_tuner *tuner, const struct entry *entry); /* in memory and in the cache */
+void scopes_copy(struct scopes *to, struct arena *arena, const struct scopes *from);
 
 /* api.c */
 int tune_result(bool ok, const struct error *from, urza_error *err);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
@@ -32,6 +33,14 @@ bool outcome_fail(struct outcome *outcome, const char *fmt, ...)
     return false;
 }
 
+/* Lack of memory is no verdict: this process, which runs one job, ends of it. */
+static bool does_not_run(const struct error *err, struct outcome *outcome)
+{
+    if (err->code == ERR_NOMEM)
+        child_no_memory();
+    return outcome_fail(outcome, "does not run: %s: %s", error_name(err->code), err->message);
+}
+
 bool subject_load(const struct subject *subject, uint32_t threads, uint32_t chunks,
                   urza_module **out, struct outcome *outcome)
 {
@@ -46,7 +55,10 @@ bool subject_load(const struct subject *subject, uint32_t threads, uint32_t chun
     };
     urza_error failure = {0};
     urza_module *module = NULL;
-    if (urza_load_memory(subject->bytes, subject->size, &load, &module, &failure) != 0)
+    int code = urza_load_memory(subject->bytes, subject->size, &load, &module, &failure);
+    if (code == ERR_NOMEM)
+        child_no_memory();
+    if (code != 0)
         return outcome_fail(outcome, "does not load: %s%s%s", failure.place,
                             failure.place[0] ? ": " : "", failure.message);
     if (strcmp(urza_target(module), subject->target) != 0) {
@@ -93,8 +105,7 @@ bool subject_call(const struct subject *subject, const struct sample *sample, ur
         out[i] = arena_raw(&arena, sample->outputs[i].bytes, 64);
         memset(out[i], FENCED_FILL, sample->outputs[i].bytes);
     }
-    bool ok = sample_call(sample, module, in, out, &err) ||
-              outcome_fail(outcome, "does not run: %s: %s", error_name(err.code), err.message);
+    bool ok = sample_call(sample, module, in, out, &err) || does_not_run(&err, outcome);
     ok = ok && ran(subject, module, outcome) && same(sample, expected, out, what, outcome);
     arena_release(&arena);
     return ok;
@@ -134,7 +145,7 @@ static bool call_fenced(const struct sample *sample, urza_module *module,
     for (uint32_t i = 0; i < count; i++)
         places[i] = blocks[i].data;
     if (!ok || !sample_call(sample, module, places, places + inputs, &err))
-        ok = outcome_fail(out, "does not run: %s: %s", error_name(err.code), err.message);
+        ok = does_not_run(&err, out);
     ok = ok && same(sample, expected, places + inputs, "where tensors lie", out);
     for (uint32_t i = inputs; ok && i < count; i++) {
         if (!fenced_intact(&blocks[i], &at)) {

@@ -3,24 +3,37 @@
  *
  *   URZA_FAIL=disk:N:COUNT:ERRNO:FOLDER   the N-th call that writes below FOLDER, or waits for it
  *   URZA_FAIL=memory:N:COUNT              the N-th allocation
+ *   URZA_FAIL=memory:N:COUNT:children     the N-th allocation of each of its children, from its
+ *                                         fork on, and none of its own
  *   URZA_FAIL_REPORT=FILE                 at the end, how many calls there were goes there
+ *   URZA_FAIL_PLACES=FILE                 the number of the first allocation at each place, and 1
+ * if the program itself asks, 0 if a library does, a line each; a place is the return addresses of
+ * some frames
  *
  * N 0: none fails, all are counted. */
 #undef _FILE_OFFSET_BITS /* it would rename what is defined here */
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#define PLACES ((uint32_t)1 << 17)
+#define FRAMES 6
+#define OWN_FRAMES 3 /* of this file, innermost */
 
 #define SHOWN __attribute__((visibility("default")))
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
@@ -38,8 +51,41 @@ static struct {
     char folder[PATH_MAX];
     size_t folder_bytes;
     const char *report;
+    bool children; /* they, and not the process itself */
+    const char *noted;
     atomic_long calls;
 } plan;
+
+/* Shared with children, which may have closed every file. */
+struct place {
+    long call;
+    bool ours; /* the program's itself, not a library's */
+};
+static struct places {
+    _Atomic uint64_t seen[PLACES]; /* hashes, by open addressing; 0: free */
+    atomic_uint count;
+    struct place found[PLACES / 2];
+} *places; /* NULL: nobody asks */
+static uintptr_t program_begin, program_end;
+static _Thread_local bool inside;
+
+static void note_place(long call)
+{
+    void *frames[OWN_FRAMES + FRAMES];
+    uint64_t hash = 1469598103934665603u, empty = 0;
+    int count = backtrace(frames, OWN_FRAMES + FRAMES);
+    for (int i = OWN_FRAMES; i < count; i++)
+        hash = (hash ^ (uint64_t)(uintptr_t)frames[i]) * 1099511628211u;
+    hash |= 1;
+    uint32_t at = (uint32_t)(hash >> 40) % PLACES;
+    while (places->seen[at] != 0 && places->seen[at] != hash)
+        at = (at + 1) % PLACES;
+    uintptr_t caller = count > OWN_FRAMES ? (uintptr_t)frames[OWN_FRAMES] : 0;
+    bool ours = caller >= program_begin && caller < program_end;
+    if (places->count < PLACES / 2 &&
+        atomic_compare_exchange_strong(&places->seen[at], &empty, hash))
+        places->found[atomic_fetch_add(&places->count, 1)] = (struct place){call, ours};
+}
 
 static bool fails_now(void)
 {
@@ -85,7 +131,14 @@ static bool path_fails(int at, const char *path)
 
 static bool memory_fails(void)
 {
-    if (!atomic_load(&plan.armed) || !plan.memory || !fails_now())
+    if (!atomic_load(&plan.armed) || !plan.memory || inside)
+        return false;
+    if (places) {
+        inside = true;
+        note_place(atomic_load(&plan.calls) + 1);
+        inside = false;
+    }
+    if (!fails_now())
         return false;
     errno = ENOMEM;
     return true;
@@ -244,16 +297,33 @@ static void stand_down(void)
     atomic_store(&plan.armed, false);
 }
 
+/* In a child that was just forked. */
+static void begin_child(void)
+{
+    atomic_store(&plan.armed, plan.children);
+    atomic_store(&plan.calls, 0);
+}
+
+static FILE *file_of(const char *name)
+{
+    return name ? fopen(name, "w") : NULL;
+}
+
 static void report(void)
 {
-    if (!atomic_load(&plan.armed) || !plan.report)
-        return;
+    bool armed = atomic_load(&plan.armed);
     stand_down();
-    FILE *file = fopen(plan.report, "w");
-    if (!file)
-        return;
-    fprintf(file, "%ld\n", atomic_load(&plan.calls));
-    fclose(file);
+    FILE *file = armed || plan.children ? file_of(plan.report) : NULL;
+    if (file) {
+        fprintf(file, "%ld\n", atomic_load(&plan.calls));
+        fclose(file);
+    }
+    file = places ? file_of(plan.noted) : NULL;
+    if (file) {
+        for (uint32_t i = 0; i < places->count; i++)
+            fprintf(file, "%ld %d\n", places->found[i].call, places->found[i].ours);
+        fclose(file);
+    }
 }
 
 static int number_of(const char *name)
@@ -263,20 +333,35 @@ static int number_of(const char *name)
 
 static void arm(const char *text)
 {
-    char name[16] = "";
+    char name[16] = "", who[16] = "";
     long first = 0, count = 1;
     if (!text)
         return;
     plan.disk =
         sscanf(text, "disk:%ld:%ld:%15[A-Z]:%4095s", &first, &count, name, plan.folder) == 4;
-    plan.memory = !plan.disk && sscanf(text, "memory:%ld:%ld", &first, &count) == 2;
+    plan.memory = !plan.disk && sscanf(text, "memory:%ld:%ld:%15s", &first, &count, who) >= 2;
+    plan.children = strcmp(who, "children") == 0;
     plan.first = first;
     plan.last = first + count - 1;
     plan.error = number_of(name);
     plan.folder_bytes = strlen(plan.folder);
-    pthread_atfork(NULL, NULL, stand_down);
+    pthread_atfork(NULL, NULL, begin_child);
     atexit(report);
-    atomic_store(&plan.armed, plan.disk || plan.memory);
+    atomic_store(&plan.armed, (plan.disk || plan.memory) && !plan.children);
+}
+
+/* The first object is the program. */
+static int see_program(struct dl_phdr_info *info, size_t size, void *context)
+{
+    (void)size, (void)context;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type == PT_LOAD && (part->p_flags & PF_X)) {
+            program_begin = (uintptr_t)(info->dlpi_addr + part->p_vaddr);
+            program_end = program_begin + part->p_memsz;
+        }
+    }
+    return 1;
 }
 
 static int (*real_main)(int, char **, char **);
@@ -293,6 +378,15 @@ static const char *value_of(char **environment, const char *name)
 
 static int armed_main(int argc, char **argv, char **environment)
 {
+    void *frame;
+    backtrace(&frame, 1); /* loads what it needs */
+    plan.noted = value_of(environment, "URZA_FAIL_PLACES");
+    if (plan.noted) {
+        dl_iterate_phdr(see_program, NULL);
+        void *shared =
+            mmap(NULL, sizeof *places, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        places = shared == MAP_FAILED ? NULL : shared;
+    }
     plan.report = value_of(environment, "URZA_FAIL_REPORT");
     arm(value_of(environment, "URZA_FAIL"));
     return real_main(argc, argv, environment);

@@ -29,6 +29,9 @@ struct backend {
     LLVMTargetMachineRef machine, hasty; /* hasty: without optimisation, for kernels that run once;
                                             NULL if there are none */
     LLVMTargetDataRef layout;
+    struct cache *cache;          /* that of the options, which may be gone before */
+    struct kernel_image *kernels; /* what the cache holds of them is let go */
+    uint32_t count;
 };
 
 static bool runs_once(const struct backend *b, uint32_t kernel)
@@ -96,23 +99,52 @@ static bool backend_begin(struct backend *b, struct error *err)
     return true;
 }
 
-static void backend_end(struct backend *b)
+/* The arena's, too: control jumps away where memory runs out. */
+static void backend_end(void *object)
 {
-    if (!b->machine)
-        return;
-    LLVMDisposeTargetData(b->layout);
-    LLVMDisposeTargetMachine(b->machine);
+    struct backend *b = object;
+    if (b->layout)
+        LLVMDisposeTargetData(b->layout);
+    if (b->machine)
+        LLVMDisposeTargetMachine(b->machine);
     if (b->hasty)
         LLVMDisposeTargetMachine(b->hasty);
+    b->layout = NULL;
+    b->machine = b->hasty = NULL;
+    for (uint32_t i = 0; b->cache && i < b->count; i++)
+        cache_release(b->cache, b->kernels[i].held);
+    b->count = 0;
 }
 
-static void emit_nest(const struct backend *b, LLVMModuleRef module, struct nest *nest,
+/* What LLVM has of a kernel. */
+struct unit {
+    LLVMContextRef context;
+    LLVMModuleRef module;
+    LLVMBuilderRef builder;
+    LLVMMemoryBufferRef object;
+};
+
+static void unit_end(void *object)
+{
+    struct unit *unit = object;
+    if (unit->builder)
+        LLVMDisposeBuilder(unit->builder);
+    if (unit->object)
+        LLVMDisposeMemoryBuffer(unit->object);
+    if (unit->module)
+        LLVMDisposeModule(unit->module);
+    if (unit->context)
+        LLVMContextDispose(unit->context);
+    *unit = (struct unit){0};
+}
+
+static void emit_nest(const struct backend *b, const struct unit *unit, struct nest *nest,
                       uint32_t kernel)
 {
     struct emitter *e = ARENA_NEW(nest->arena, struct emitter);
-    e->context = LLVMGetModuleContext(module);
-    e->module = module;
-    e->builder = LLVMCreateBuilderInContext(e->context);
+    e->context = unit->context;
+    e->module = unit->module;
+    e->builder = unit->builder;
     e->target = b->target;
     e->architecture = b->architecture;
     e->nest = nest;
@@ -121,7 +153,6 @@ static void emit_nest(const struct backend *b, LLVMModuleRef module, struct nest
     e->buffers = ARENA_ARRAY(nest->arena, LLVMValueRef, nest->buffers.count + 1);
     e->locals = ARENA_ARRAY(nest->arena, struct local_state, nest->locals.count + 1);
     emit_kernel(e);
-    LLVMDisposeBuilder(e->builder);
 }
 
 static LLVMMemoryBufferRef emit(const struct backend *b, uint32_t kernel, LLVMModuleRef module,
@@ -130,8 +161,11 @@ static LLVMMemoryBufferRef emit(const struct backend *b, uint32_t kernel, LLVMMo
     LLVMTargetMachineRef machine = runs_once(b, kernel) ? b->hasty : b->machine;
     LLVMMemoryBufferRef buffer = NULL;
     char *message = NULL;
-    if (!LLVMTargetMachineEmitToMemoryBuffer(machine, module, type, &message, &buffer))
+    if (!LLVMTargetMachineEmitToMemoryBuffer(machine, module, type, &message, &buffer)) {
+        if (!buffer)
+            fail(err, ERR_NOMEM, "LLVM has no memory for the code of a kernel");
         return buffer;
+    }
     fail(err, ERR_COMPILE, "LLVM: %s", message);
     LLVMDisposeMessage(message);
     return NULL;
@@ -183,22 +217,21 @@ static bool run_passes(const struct backend *b, LLVMModuleRef module, struct err
 static bool generate(const struct backend *b, struct nest *nest, uint32_t kernel,
                      struct arena *arena, struct kernel_image *out, struct error *err)
 {
-    LLVMContextRef context = LLVMContextCreate();
-    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("urza", context);
-    LLVMMemoryBufferRef object = NULL;
+    struct unit *unit = ARENA_NEW(arena, struct unit);
+    arena_own(arena, unit_end, unit);
+    unit->context = LLVMContextCreate();
+    LLVMModuleRef module = unit->module = LLVMModuleCreateWithNameInContext("urza", unit->context);
     LLVMSetTarget(module, b->target->triple);
     LLVMSetModuleDataLayout(module, b->layout);
+    unit->builder = LLVMCreateBuilderInContext(unit->context);
     nest_expand_jam(nest);
-    emit_nest(b, module, nest, kernel);
+    emit_nest(b, unit, nest, kernel);
     bool ok = (b->options->trust || verify_module(module, err)) && run_passes(b, module, err) &&
               dump_module(b, kernel, module, err) &&
-              (object = emit(b, kernel, module, LLVMObjectFile, err)) &&
-              image_from_object(LLVMGetBufferStart(object), LLVMGetBufferSize(object),
+              (unit->object = emit(b, kernel, module, LLVMObjectFile, err)) &&
+              image_from_object(LLVMGetBufferStart(unit->object), LLVMGetBufferSize(unit->object),
                                 b->architecture, arena, out, err);
-    if (object)
-        LLVMDisposeMemoryBuffer(object);
-    LLVMDisposeModule(module);
-    LLVMContextDispose(context);
+    unit_end(unit);
     return ok;
 }
 
@@ -292,29 +325,31 @@ bool codegen(const struct code_request *request, struct arena *arena, struct cod
 {
     static const struct code_options plain = {0};
     uint32_t count = request->count;
-    struct backend b = {.target = request->target,
-                        .architecture = architecture_find(request->target->family),
-                        .options = request->options ? request->options : &plain};
-    struct kernel_image *kernels = ARENA_ARRAY(arena, struct kernel_image, count + 1);
+    struct backend *b = ARENA_NEW(arena, struct backend);
+    *b = (struct backend){.target = request->target,
+                          .architecture = architecture_find(request->target->family),
+                          .options = request->options ? request->options : &plain,
+                          .kernels = ARENA_ARRAY(arena, struct kernel_image, count + 1),
+                          .count = count};
+    b->cache = b->options->cache;
     struct code_image image = {0};
     bool ok = true;
+    arena_own(arena, backend_end, b);
     for (uint32_t i = 0; ok && i < count; i++) {
         uint8_t key[SHA256_BYTES];
-        bool kept = cache_key(&b, i, key);
-        if (kept && find_kernel(&b, key, &kernels[i], &image))
+        bool kept = cache_key(b, i, key);
+        if (kept && find_kernel(b, key, &b->kernels[i], &image))
             continue;
-        ok = (b.machine || backend_begin(&b, err)) &&
-             generate(&b, request->nests[i], i, arena, &kernels[i], err);
+        ok = (b->machine || backend_begin(b, err)) &&
+             generate(b, request->nests[i], i, arena, &b->kernels[i], err);
         image.generated += ok;
         if (ok && kept)
-            keep_kernel(&b, key, &kernels[i]);
+            keep_kernel(b, key, &b->kernels[i]);
     }
     if (ok) {
-        join(kernels, count, arena, &image);
+        join(b->kernels, count, arena, &image);
         *out = image;
     }
-    for (uint32_t i = 0; b.options->cache && i < count; i++)
-        cache_release(b.options->cache, kernels[i].held);
-    backend_end(&b);
+    backend_end(b);
     return ok;
 }

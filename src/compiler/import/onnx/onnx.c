@@ -478,6 +478,19 @@ static bool read_model(struct onnx *o, struct error *err)
     return true;
 }
 
+/* A dim may be given by the model's own spelling, too. */
+static bool check_dims(struct onnx *o, const struct import_options *options, struct error *err)
+{
+    for (uint32_t i = 0; i < options->dim_count; i++) {
+        struct import_options one = {.dims = &options->dims[i], .dim_count = 1};
+        uint32_t index;
+        if (!strmap_find(&o->dim_params, options->dims[i].name, &index) &&
+            !import_check_dims(&one, &o->graph->dims, err))
+            return false;
+    }
+    return true;
+}
+
 bool onnx_read(const void *bytes, size_t size, const struct import_options *options,
                struct arena *arena, struct blueprint *out, struct error *err)
 {
@@ -504,7 +517,7 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         *err = (struct error){.code = ERR_NONE};
         read_model(&o, err);
     } while (err->code != ERR_NONE && derive_more(&d, &read->graph.dims, &o.demand, o.demand_why));
-    if (err->code != ERR_NONE || !import_check_dims(options, &read->graph.dims, err) ||
+    if (err->code != ERR_NONE || !check_dims(&o, options, err) ||
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;

@@ -103,15 +103,20 @@ static bool read_range(const struct onnx *o, const char *label, struct dim_name 
     return true;
 }
 
-static bool declare_dim(struct onnx *o, const char *label, dim_id *out, struct error *err)
+/* param: the model's own spelling, which a caller may use as well; NULL: none. */
+static bool declare_dim(struct onnx *o, const char *label, const char *param, dim_id *out,
+                        struct error *err)
 {
     struct dim_name name = {.name = label, .min = 1, .max = DIM_MAX_DEFAULT, .multiple_of = 1};
     uint32_t index;
     if (!read_range(o, label, &name, err))
         return false;
     for (uint32_t i = 0; i < o->options->dim_count; i++)
-        if (strcmp(o->options->dims[i].name, label) == 0)
+        if (strcmp(o->options->dims[i].name, label) == 0 ||
+            (param && strcmp(o->options->dims[i].name, param) == 0)) {
             name = o->options->dims[i];
+            name.name = label;
+        }
     struct dim_table *dims = &o->graph->dims;
     *out = dim_of_name(dims, label);
     if (*out != DIM_NONE)
@@ -144,7 +149,9 @@ static bool read_dim(struct onnx *o, const Onnx__TensorShapeProto__Dimension *di
         *out = dim_const(&o->graph->dims, dim->dim_value);
         return true;
     }
-    return declare_dim(o, param ? dim_label(o, dim->dim_param) : fresh_label(o), out, err);
+    if (!param)
+        return declare_dim(o, fresh_label(o), NULL, out, err);
+    return declare_dim(o, dim_label(o, dim->dim_param), dim->dim_param, out, err);
 }
 
 static bool read_type(struct onnx *o, const Onnx__TypeProto *type, enum dtype *dtype,
