@@ -150,6 +150,9 @@ void level_place(struct emitter *e, uint32_t level); /* positions the builder at
                                                         level's code */
 
 /* types.c */
+void add_attribute(struct emitter *e, LLVMValueRef function, const char *name, uint64_t value);
+/* With what the target says of all its functions. */
+LLVMValueRef add_function(struct emitter *e, const char *name, LLVMTypeRef type);
 LLVMTypeRef type_of(struct emitter *e, enum dtype dtype); /* register form of one element; bool: i1
                                                            */
 LLVMTypeRef type_in_memory(struct emitter *e, enum dtype dtype); /* f16, bf16: i16; bool: i8 */
