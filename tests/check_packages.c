@@ -1,12 +1,13 @@
 /* Runs packages where there is no compiler, and compares what they give with the float64 reference:
  * those of a folder, or files.
  *
- * check-packages [--verify] PATH...
+ * check-packages [--verify] [--on TARGET] PATH...
  *
  * For other processors, whose programs are built and packages compiled elsewhere; the runtime and
  * the validator are the whole of it. Each package is called at small sizes, on usual numbers, on
  * zeros, subnormals and the like, and on all magnitudes, with one thread and in many chunks;
- * --verify verifies it in full. One line for each that is not right; the last line counts.
+ * --verify verifies it in full. --on: whatever else a package has code for, this target's is what
+ * must be taken here. One line for each that is not right; the last line counts.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -27,6 +28,11 @@ struct counts {
     uint32_t packages, wrong;
 };
 
+struct wish {
+    bool in_full;
+    const char *target; /* whose code must be taken; NULL: any, but not the interpreter */
+};
+
 struct checked {
     const char *bytes;
     size_t size;
@@ -44,19 +50,38 @@ static void *const *outputs_of(const struct sample *sample, struct arena *arena)
     return outputs;
 }
 
-/* Natively, with so many chunks, and as near to the reference as its bounds say. */
-static bool call(const struct checked *c, const struct sample *sample, uint32_t chunks,
-                 struct error *err)
+static urza_module *load(const struct checked *c, uint32_t chunks, struct error *err)
 {
     const urza_load_options options = {
         .trust = URZA_TRUST_ALLOW_UNSIGNED, .threads = chunks > 0 ? 2 : 1, .chunks = chunks};
     urza_module *module = NULL;
     urza_error failure = {0};
+    if (urza_load_memory(c->bytes, c->size, &options, &module, &failure) != 0)
+        fail(err, (enum error_code)failure.code, "%s %s", failure.place, failure.message);
+    return module;
+}
+
+static bool takes(const struct checked *c, const char *target, struct error *err)
+{
+    urza_module *module = load(c, 0, err);
+    if (!module)
+        return false;
+    const char *taken = urza_target(module);
+    bool ok = strcmp(taken, target) == 0 || fail(err, ERR_VERIFY, "is run by code for %s", taken);
+    urza_unload(module);
+    return ok;
+}
+
+/* Natively, with so many chunks, and as near to the reference as its bounds say. */
+static bool call(const struct checked *c, const struct sample *sample, uint32_t chunks,
+                 struct error *err)
+{
     urza_stats stats;
     struct interp_difference worst;
     uint32_t output;
-    if (urza_load_memory(c->bytes, c->size, &options, &module, &failure) != 0)
-        return fail(err, (enum error_code)failure.code, "%s %s", failure.place, failure.message);
+    urza_module *module = load(c, chunks, err);
+    if (!module)
+        return false;
     void **inputs = ARENA_ARRAY(c->arena, void *, sample->input_count + 1);
     for (uint32_t i = 0; i < sample->input_count; i++)
         inputs[i] = sample->inputs[i].data;
@@ -111,7 +136,7 @@ static bool verify(const struct checked *c, struct error *err)
     return summary.pass || fail(err, ERR_VERIFY, "%s: %s", summary.name, summary.detail);
 }
 
-static void check(const char *path, bool in_full, struct counts *counts)
+static void check(const char *path, const struct wish *wish, struct counts *counts)
 {
     struct arena arena;
     struct checked c = {.arena = &arena};
@@ -123,8 +148,9 @@ static void check(const char *path, bool in_full, struct counts *counts)
     bool ok = file_read(path, PACKAGE_BYTES, &bytes, &c.size, &err);
     c.bytes = bytes;
     ok = ok && package_read(bytes, c.size, &anybody, &arena, &c.contents, &err);
+    ok = ok && (!wish->target || takes(&c, wish->target, &err));
     /* Behind a comparison the bounds of the whole may not decide; those of each kernel do. */
-    ok = ok && ((!in_full && check_calls(&c, &err)) || verify(&c, &err));
+    ok = ok && ((!wish->in_full && check_calls(&c, &err)) || verify(&c, &err));
     if (!ok) {
         counts->wrong++;
         printf("FAIL %s: %s %s\n", path, err.place, err.message);
@@ -140,16 +166,16 @@ static int is_package(const struct dirent *entry)
     return dot && strcmp(dot, ".urza") == 0;
 }
 
-static void check_all(const char *path, bool in_full, struct counts *counts)
+static void check_all(const char *path, const struct wish *wish, struct counts *counts)
 {
     struct dirent **entries;
     int count = scandir(path, &entries, is_package, alphasort);
     if (count < 0)
-        check(path, in_full, counts);
+        check(path, wish, counts);
     for (int i = 0; i < count; i++) {
         char file[4096];
         if (snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name) < (int)sizeof file)
-            check(file, in_full, counts);
+            check(file, wish, counts);
         free(entries[i]);
     }
     if (count >= 0)
@@ -159,9 +185,14 @@ static void check_all(const char *path, bool in_full, struct counts *counts)
 int main(int argc, char **argv)
 {
     struct counts counts = {0};
-    bool in_full = argc > 1 && strcmp(argv[1], "--verify") == 0;
-    for (int i = in_full ? 2 : 1; i < argc; i++)
-        check_all(argv[i], in_full, &counts);
+    struct wish wish = {.in_full = argc > 1 && strcmp(argv[1], "--verify") == 0};
+    int i = wish.in_full ? 2 : 1;
+    if (i + 1 < argc && strcmp(argv[i], "--on") == 0) {
+        wish.target = argv[i + 1];
+        i += 2;
+    }
+    for (; i < argc; i++)
+        check_all(argv[i], &wish, &counts);
     printf("%u packages run, %u wrong\n", counts.packages, counts.wrong);
     return counts.wrong > 0 || counts.packages == 0;
 }

@@ -5,9 +5,9 @@
  * test-honest ops [NAME]           all examples of all ops, or of one, in every float type, with
  *                                  constant and with named dims
  * test-honest graphs SEED COUNT    random graphs
- * test-honest write DIR TARGET     not verified but written to DIR as packages for a target, which
- *                                  this CPU need not have (tests/check_packages.c): all examples
- *                                  of all ops, and 500 random graphs
+ * test-honest write DIR TARGETS    not verified but written to DIR as packages for targets, between
+ *                                  commas, which this CPU need not have (tests/check_packages.c):
+ *                                  all examples of all ops, and 500 random graphs
  *
  * A graph whose package does not pass is printed. */
 #include <stdio.h>

@@ -22,9 +22,9 @@
  *
  * A tuner may be used from several threads at once. Scopes belong to the thread that opened them.
  * Measurements run one at a time. A thread that asks for a config waits neither for these nor for
- * threads that read, write or lock the cache's files. Callbacks run on the calling thread; they must
- * not call the tuner. If memory runs out, a call fails with OutOfMemoryError and the tuner stays
- * usable; but measuring compiles, and if LLVM runs out of memory it ends the process.
+ * threads that read, write or lock the cache's files. Callbacks run on the calling thread; they
+ * must not call the tuner. If memory runs out, a call fails with OutOfMemoryError and the tuner
+ * stays usable; but measuring compiles, and if LLVM runs out of memory it ends the process.
  *
  * Functions that return int return 0 on success and the error's code otherwise; err may be NULL.
  * Returned texts belong to the caller, who frees them with urza_tune_free. Configs and records are

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 
 #include "base/compiler.h"
 
@@ -13,26 +14,42 @@ const char *cpu_family(void)
     return "aarch64";
 }
 
-/* The bits of the kernel's auxiliary vector: Documentation/arch/arm64/elf_hwcaps.rst. */
+/* The bits of the kernel's auxiliary vector: Documentation/arch/arm64/elf_hwcaps.rst. "sve256" is
+ * no bit there: the system decides how wide SVE's registers are for a thread, and threads inherit
+ * that (Documentation/arch/arm64/sve.rst); the processor's may be wider. */
 static const struct feature {
     const char *name;
-    unsigned long bit;
-} features[] = {{"fp", HWCAP_FP}, {"asimd", HWCAP_ASIMD}, {"crc32", HWCAP_CRC32}};
+    unsigned long first, second; /* bits of AT_HWCAP and AT_HWCAP2 */
+    int vector_bytes;            /* of SVE; 0: any */
+} features[] = {
+    {"fp", HWCAP_FP, 0, 0},       {"asimd", HWCAP_ASIMD, 0, 0},
+    {"crc32", HWCAP_CRC32, 0, 0}, {"sve2", HWCAP_SVE, HWCAP2_SVE2, 0},
+    {"sve256", HWCAP_SVE, 0, 32},
+};
 
-static bool has_feature(unsigned long words, const char *name, size_t size)
+static bool vectors_have(int bytes)
 {
-    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
-        if (strlen(features[i].name) == size && memcmp(features[i].name, name, size) == 0)
-            return (words & features[i].bit) != 0;
+    int length = prctl(PR_SVE_GET_VL);
+    return length >= 0 && (length & PR_SVE_VL_LEN_MASK) == bytes;
+}
+
+static bool has_feature(const char *name, size_t size)
+{
+    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
+        const struct feature *f = &features[i];
+        if (strlen(f->name) == size && memcmp(f->name, name, size) == 0)
+            return (getauxval(AT_HWCAP) & f->first) == f->first &&
+                   (getauxval(AT_HWCAP2) & f->second) == f->second &&
+                   (f->vector_bytes == 0 || vectors_have(f->vector_bytes));
+    }
     return false;
 }
 
 bool cpu_has(const char *list)
 {
-    unsigned long words = getauxval(AT_HWCAP);
     while (*list != '\0') {
         size_t size = strcspn(list, " ");
-        if (!has_feature(words, list, size))
+        if (!has_feature(list, size))
             return false;
         list += size + (list[size] == ' ');
     }

@@ -18,9 +18,9 @@ struct strbuf;
 json_t *json_read(const char *text, size_t size, struct error *err);
 /* The same; the arena owns the value and releases it with its memory. */
 json_t *json_read_in(struct arena *arena, const char *text, size_t size, struct error *err);
-/* For a process that may end (base/child.h): from here on it ends by child_no_memory if jansson runs
- * out of memory. Otherwise parsed values may lack characters, since jansson's lexer (2.14) goes on
- * without those it could not store, and built values may lack fields. */
+/* For a process that may end (base/child.h): from here on it ends by child_no_memory if jansson
+ * runs out of memory. Otherwise parsed values may lack characters, since jansson's lexer (2.14)
+ * goes on without those it could not store, and built values may lack fields. */
 void json_end_without_memory(void);
 /* An upper bound on the number of values in a text, found without parsing: a value takes some
  * hundred bytes once parsed, but only two in the text. */

@@ -1,9 +1,9 @@
 /* NumPy's .npy files: reading formats 1.0 to 3.0, writing 1.0.
  *
  * Arrays are always in C order and little-endian once parsed: data in Fortran order is transposed,
- * and the bytes of big-endian elements are reversed. Parsing is strict and bounded, for untrusted files; the bytes must be exactly one
- * array, with nothing after it. Parsed data lives in the arena; a struct npy to be written borrows
- * its data. No shared state.
+ * and the bytes of big-endian elements are reversed. Parsing is strict and bounded, for untrusted
+ * files; the bytes must be exactly one array, with nothing after it. Parsed data lives in the
+ * arena; a struct npy to be written borrows its data. No shared state.
  * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html */
 #ifndef URZA_BASE_NPY_H
 #define URZA_BASE_NPY_H

@@ -98,7 +98,7 @@ static LLVMValueRef call(struct emitter *e, expr_id f, LLVMValueRef c, LLVMValue
     snprintf(name, sizeof name, "apply_%u_%u", f, is_vector(x) ? LLVMGetVectorSize(value) : 1);
     LLVMValueRef function = LLVMGetNamedFunction(e->module, name);
     if (!function) {
-        function = LLVMAddFunction(e->module, name, type);
+        function = add_function(e, name, type);
         LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: only the kernel has one */
         build(e, function, f);
     }

@@ -252,9 +252,10 @@ static bool cache_key(const struct backend *b, uint32_t kernel, uint8_t out[SHA2
     if (!options->cache || options->llvm || options->assembly)
         return false;
     codegen_version(version);
-    int size = snprintf(text, sizeof text, "kernel %s, %sllvm %s, %s %s %s %s ", cache_revision(),
-                        runs_once(b, kernel) ? "once, " : "", version, target->name, target->triple,
-                        target->cpu, target->features);
+    int size =
+        snprintf(text, sizeof text, "kernel %s, %sllvm %s, %s %s %s %s %u ", cache_revision(),
+                 runs_once(b, kernel) ? "once, " : "", version, target->name, target->triple,
+                 target->cpu, target->features, target->vscale);
     if (size < 0 || (size_t)size + SHA256_BYTES > sizeof text)
         return false;
     memcpy(text + size, options->digests[kernel], SHA256_BYTES);

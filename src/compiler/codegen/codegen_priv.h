@@ -154,6 +154,9 @@ void level_continue(struct emitter *e, LLVMBasicBlockRef block);
 void level_place(struct emitter *e, uint32_t level);
 
 /* types.c */
+void add_attribute(struct emitter *e, LLVMValueRef function, const char *name, uint64_t value);
+/* Adds a function with the attributes that the target wants on all functions. */
+LLVMValueRef add_function(struct emitter *e, const char *name, LLVMTypeRef type);
 /* The type of one element in registers; bool: i1. */
 LLVMTypeRef type_of(struct emitter *e, enum dtype dtype);
 LLVMTypeRef type_in_memory(struct emitter *e, enum dtype dtype); /* f16, bf16: i16; bool: i8 */

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "base/strbuf.h"
 #include "compiler/codegen/codegen.h"
 #include "compiler/codegen/codegen_kit_priv.h"
 #include "compiler/loop/nest_eval.h"
@@ -538,6 +539,30 @@ static void emission_is_deterministic(void **state)
     }
 }
 
+/* Where LLVM is not told how wide registers are, eight lanes are two vectors of four. */
+static void registers_as_wide_as_the_row_says(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *target, *has, *has_not;
+    } cases[] = {{"aarch64-sve2-256", "fmul\tz", ".4s"}, {"aarch64-v8", ".4s", "\tz"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kit kit;
+        struct nest *nest = scaling(&kit, 0);
+        struct strbuf text;
+        struct code_image image;
+        struct error err = {0};
+        strbuf_init(&text, &kit.arena);
+        const struct code_options options = {.assembly = &text};
+        assert_true(
+            codegen(&(struct code_request){&nest, 1, target_find(cases[i].target), &options},
+                    &kit.arena, &image, &err));
+        assert_non_null(strstr(text.data, cases[i].has));
+        assert_null(strstr(text.data, cases[i].has_not));
+        kit_release(&kit);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +581,7 @@ int main(void)
         cmocka_unit_test(parallel_ranges_cover_the_whole),
         cmocka_unit_test(scratch_and_tables),
         cmocka_unit_test(emission_is_deterministic),
+        cmocka_unit_test(registers_as_wide_as_the_row_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -518,10 +518,8 @@ void emit_kernel(struct emitter *e)
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), arguments, 5, 0);
     char name[32];
     snprintf(name, sizeof name, "kernel_%u", e->kernel);
-    e->function = LLVMAddFunction(e->module, name, type);
-    LLVMAddAttributeAtIndex(
-        e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-        LLVMCreateEnumAttribute(e->context, LLVMGetEnumAttributeKindForName("nounwind", 8), 0));
+    e->function = add_function(e, name, type);
+    add_attribute(e, e->function, "nounwind", 0);
     LLVMAddAttributeAtIndex(e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                             LLVMCreateStringAttribute(e->context, "no-builtins", 11, "", 0));
     e->levels[0] = (struct level){.block = level_block(e), .serial = ++e->serials};

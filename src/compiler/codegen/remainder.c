@@ -160,7 +160,7 @@ LLVMValueRef emit_remainder(struct emitter *e, LLVMValueRef a, LLVMValueRef b)
     LLVMValueRef function = LLVMGetNamedFunction(e->module, name);
     if (!function) {
         LLVMBuilderRef outside = e->builder;
-        function = LLVMAddFunction(e->module, name, type);
+        function = add_function(e, name, type);
         LLVMSetLinkage(function, LLVMPrivateLinkage); /* no symbol: only the kernel has one */
         e->builder = LLVMCreateBuilderInContext(e->context);
         LLVMPositionBuilderAtEnd(e->builder,

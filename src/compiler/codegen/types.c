@@ -1,7 +1,24 @@
-/* LLVM types and constants, as scalars or vectors. */
+/* LLVM types, constants as scalars or vectors, and functions of the target. */
 #include "compiler/codegen/codegen_priv.h"
 
 #include <string.h>
+
+void add_attribute(struct emitter *e, LLVMValueRef function, const char *name, uint64_t value)
+{
+    unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+    LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(e->context, kind, value));
+}
+
+/* vscale_range: the least in the upper half, the most in the lower one. */
+LLVMValueRef add_function(struct emitter *e, const char *name, LLVMTypeRef type)
+{
+    LLVMValueRef function = LLVMAddFunction(e->module, name, type);
+    uint64_t vscale = e->target->vscale;
+    if (vscale > 0)
+        add_attribute(e, function, "vscale_range", vscale << 32 | vscale);
+    return function;
+}
 
 LLVMTypeRef type_of(struct emitter *e, enum dtype dtype)
 {

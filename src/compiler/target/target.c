@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const struct target targets[] = {
-#define TARGET(name, family, triple, cpu, features, lanes, regs, fma, f16c, l1, l2) \
-    {name, family, triple, cpu, features, lanes, regs, fma, f16c, l1, l2},
+#define TARGET(name, family, triple, cpu, features, lanes, regs, vscale, fma, f16c, l1, l2) \
+    {name, family, triple, cpu, features, lanes, regs, vscale, fma, f16c, l1, l2},
 #include "compiler/target/targets.def"
 #undef TARGET
 };

@@ -13,6 +13,8 @@ struct target {
     const char *features;        /* LLVM's feature string, beyond cpu */
     uint32_t lanes;              /* 32-bit lanes of a vector register */
     uint32_t registers;          /* vector registers */
+    uint32_t vscale;             /* LLVM's, of vectors whose width is the machine's: a whole number
+                                    of 128 bits. 0: the features say how wide they are */
     bool fma, f16c;              /* fused multiply-add; half conversions */
     uint32_t l1_bytes, l2_bytes; /* typical for the level; heuristics only */
 };

@@ -57,8 +57,7 @@ static bool is_spelled(const struct onnx *o, const char *label)
         if (type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type)
             shape = type->tensor_type->shape;
         for (size_t k = 0; shape && k < shape->n_dim; k++)
-            if (shape->dim[k]->value_case ==
-                    ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+            if (shape->dim[k]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
                 shape->dim[k]->dim_param && strcmp(shape->dim[k]->dim_param, label) == 0)
                 return true;
     }
