@@ -509,26 +509,21 @@ static void test_declare(void **state)
     struct error err;
     char long_name[300] = {0};
     memset(long_name, 'n', sizeof long_name - 1);
-    const struct dim_name bad[] = {
-        {"B", 1, 2, 1, 0, NULL},
-        {"", 1, 2, 1, 0, NULL},
-        {"1x", 1, 2, 1, 0, NULL},
-        {".x", 1, 2, 1, 0, NULL},
-        {"a-b", 1, 2, 1, 0, NULL},
-        {"x y", 1, 2, 1, 0, NULL},
-        {"M", -1, 2, 1, 0, NULL},
-        {"M", 3, 2, 1, 0, NULL},
-        {"M", 1, LIMIT_DIM_VALUE + 1, 1, 0, NULL},
-        {"M", 1, 2, 0, 0, NULL},
-        {"M", 5, 7, 4, 0, NULL},
-        {"M", 1, 8, 1, 9, NULL},
-        {"M", 4, 8, 4, 6, NULL},
-        {"M", 1, 8, 1, -1, NULL},
-        {long_name, 1, 2, 1, 0, NULL},
+    const struct {
+        const char *name;
+        int64_t min, max, multiple_of, typical;
+    } bad[] = {
+        {"B", 1, 2, 1, 0},  {"", 1, 2, 1, 0},    {"1x", 1, 2, 1, 0},
+        {".x", 1, 2, 1, 0}, {"a-b", 1, 2, 1, 0}, {"x y", 1, 2, 1, 0},
+        {"M", -1, 2, 1, 0}, {"M", 3, 2, 1, 0},   {"M", 1, LIMIT_DIM_VALUE + 1, 1, 0},
+        {"M", 1, 2, 0, 0},  {"M", 5, 7, 4, 0},   {"M", 1, 8, 1, 9},
+        {"M", 4, 8, 4, 6},  {"M", 1, 8, 1, -1},  {long_name, 1, 2, 1, 0},
     };
     uint32_t index = 99;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_false(dim_declare(&f->table, &bad[i], &index, &err));
+        const struct dim_name name = {bad[i].name,        bad[i].min,     bad[i].max,
+                                      bad[i].multiple_of, bad[i].typical, NULL};
+        assert_false(dim_declare(&f->table, &name, &index, &err));
         assert_int_equal(err.code, ERR_BLUEPRINT);
     }
     assert_int_equal(index, 99);
@@ -551,24 +546,6 @@ static void test_declare(void **state)
         sum = dim_add(&f->table, sum, dim_named(&f->table, i));
     assert_true(sum != DIM_NONE);
     assert_int_equal(dim_add(&f->table, sum, dim_const(&f->table, 1)), DIM_NONE);
-}
-
-static void test_typical(void **state)
-{
-    (void)state;
-    static const struct {
-        struct dim_name name;
-        int64_t expected;
-    } rows[] = {
-        {{"B", 1, 64, 1, 0, NULL}, 8},    {{"B", 1, 64, 1, 4, NULL}, 4},
-        {{"B", 1, 64, 5, 0, NULL}, 10},   {{"B", 1, 64, 3, 0, NULL}, 9},
-        {{"B", 1, 64, 6, 0, NULL}, 6},    {{"B", 0, 64, 16, 0, NULL}, 0},
-        {{"B", 1, 64, 16, 0, NULL}, 16},  {{"B", 1, 6, 4, 0, NULL}, 4},
-        {{"B", 20, 64, 3, 0, NULL}, 21},  {{"B", 0, 7, 1, 0, NULL}, 7},
-        {{"B", 0, 64, 12, 24, NULL}, 24},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        assert_int_equal(dim_typical(&rows[i].name), rows[i].expected);
 }
 
 static void test_terms(void **state)
@@ -607,7 +584,6 @@ int main(void)
         TEST(test_where_parsing_stops),
         TEST(test_random_text),
         TEST(test_declare),
-        TEST(test_typical),
         TEST(test_terms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
