@@ -291,3 +291,14 @@ bool derive_more(struct derivation *d, const struct dim_table *dims,
     d->options.equal_count = d->equal.count;
     return d->changed;
 }
+
+void derive_warn(const struct derivation *d, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < d->dims.count; i++) {
+        const struct dim_name *name = &d->dims.items[i];
+        if (!name->why)
+            continue;
+        strbuf_printf(out, "the dim '%s' is restricted: %s", name->name, name->why);
+        strbuf_add(out, "", 1);
+    }
+}

@@ -79,9 +79,11 @@ static void test_derived(void **state)
             why = b.graph.dims.names.items[k].why;
         if (e->why && (!why || !strstr(why, e->why)))
             TEST_FAILED("%s\nexpected: %s", why ? why : "no reason", e->why);
+        assert_true(b.warnings_bytes > 0 && strstr(b.warnings, "is restricted: "));
         /* The canonical form says it all, and needs nothing derived. */
         struct blueprint again = must_read(&arena, b.json);
         assert_string_equal(again.json, b.json);
+        assert_int_equal(again.warnings_bytes, 0);
         assert_string_equal(graph_text(&again), graph_text(&b));
         arena_release(&arena);
     }

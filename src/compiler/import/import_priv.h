@@ -61,6 +61,8 @@ struct derivation {
 void derive_begin(struct derivation *d, const struct import_options *options, struct arena *arena);
 bool derive_more(struct derivation *d, const struct dim_table *dims,
                  const struct dim_demand *demand, const char *why);
+/* Appends a warning, ended by a zero byte, for each dim that was restricted. */
+void derive_warn(const struct derivation *d, struct strbuf *out);
 
 /* Whether each dim of the options is one of the table's. ERR_USAGE names the nearest that is. */
 bool import_check_dims(const struct import_options *options, struct dim_table *dims,

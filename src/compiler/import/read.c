@@ -76,9 +76,14 @@ static bool read_native(json_t *native, const struct import_options *options, st
         struct strbuf why;
         *out = (struct blueprint){.json = NULL};
         write_dims(native, &d.options);
-        if (native_read(native, options, arena, out, err))
-            return import_check_dims(options, &out->graph.dims, err);
+        bool ok = native_read(native, options, arena, out, err);
         strbuf_init(&why, arena);
+        if (ok) {
+            derive_warn(&d, &why);
+            out->warnings = why.data;
+            out->warnings_bytes = why.size_bytes;
+            return import_check_dims(options, &out->graph.dims, err);
+        }
         strbuf_printf(&why, "%s: %s", err->place, err->message);
         if (err->code != ERR_SHAPE ||
             !derive_more(&d, &out->graph.dims, &out->graph.dims.unproved, why.data))

@@ -521,6 +521,7 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
+    derive_warn(&d, &o.warnings);
     live.warnings = o.warnings.data;
     live.warnings_bytes = o.warnings.size_bytes;
     import_graph_json(&live, arena);

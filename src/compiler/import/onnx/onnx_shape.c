@@ -74,6 +74,48 @@ static bool axis_bits(struct onnx_call *c, const int64_t *axes, uint32_t count, 
     return true;
 }
 
+/* The rank that the model states for the first result; -1: it states none. */
+static int stated_rank(const struct onnx_call *c)
+{
+    const Onnx__GraphProto *graph = c->o->model->graph;
+    const char *name = c->node->output[0];
+    for (size_t i = 0; i < graph->n_value_info + graph->n_output; i++) {
+        const Onnx__ValueInfoProto *info =
+            i < graph->n_value_info ? graph->value_info[i] : graph->output[i - graph->n_value_info];
+        const Onnx__TypeProto *type = info->type;
+        if (info->name && strcmp(info->name, name) == 0 && type && type->tensor_type &&
+            type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type->shape)
+            return (int)type->tensor_type->shape->n_dim;
+    }
+    return -1;
+}
+
+/* Without axes the rank of the result depends on which dims are 1. Where that is open, dims are 1,
+ * unless the model states a rank that they are part of. */
+static bool settle_ones(struct onnx_call *c)
+{
+    struct dim_table *dims = &c->o->graph->dims;
+    dim_id one = dim_const(dims, 1);
+    int stated = stated_rank(c);
+    uint32_t rank = onnx_rank(c, c->in[0]), kept = 0;
+    for (uint32_t i = 0; i < rank; i++)
+        kept += b_dim(c->b, c->in[0], i) != one;
+    for (uint32_t i = 0; i < rank; i++) {
+        int64_t least, most;
+        dim_id dim = b_dim(c->b, c->in[0], i);
+        onnx_dim_range(dims, dim, &least, &most);
+        if (dim == one || least > 1 || most < 1)
+            continue;
+        if (stated == (int)kept)
+            dim_needs_not_negative(dims, dim_sub(dims, dim, dim_const(dims, 2)));
+        else
+            dim_needs_equal(dims, dim, one);
+        return b_fail(c->b, ERR_SHAPE,
+                      "without axes dim %u goes where it is 1, and stays elsewhere", i);
+    }
+    return true;
+}
+
 bool onnx_squeeze(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -81,14 +123,16 @@ bool onnx_squeeze(struct onnx_call *c)
     uint32_t count = 0, gone = 0, rank = onnx_rank(c, c->in[0]), left = 0;
     bool given = false;
     dim_id shape[LIMIT_RANK];
-    if (!onnx_list(c, "axes", 1, axes, &count, &given) || !axis_bits(c, axes, count, rank, &gone))
+    if (!onnx_list(c, "axes", 1, axes, &count, &given) || !axis_bits(c, axes, count, rank, &gone) ||
+        (!given && !settle_ones(c)))
         return false;
     for (uint32_t i = 0; i < rank; i++) {
         dim_id dim = b_dim(b, c->in[0], i);
         bool one = onnx_is_const(&c->o->graph->dims, dim, &value) && value == 1;
         bool chosen = given ? (gone >> i & 1) != 0 : one;
         if (chosen && !one)
-            return b_fail(b, ERR_SHAPE, "dim %u is not 1", i);
+            return dim_needs_equal(&c->o->graph->dims, dim, b_dim_const(b, 1)) ||
+                   b_fail(b, ERR_SHAPE, "dim %u is not 1", i);
         if (!chosen)
             shape[left++] = dim;
     }

@@ -236,6 +236,26 @@ static void dims_stay_apart(void **state)
     assert_int_equal(m->blueprint.graph.dims.names.count, 2);
 }
 
+/* Without axes: a dim that may be 1 is 1, or at least 2 where the model states the rank. */
+static void squeeze_settles_ones(void **state)
+{
+    struct model *m = *state;
+    for (int stated = 0; stated < 2; stated++) {
+        start_over(m);
+        add_input(m, "x", 1, (const char *const[]){"batch", "1", "2", NULL});
+        add_input(m, "like", 1, (const char *const[]){"3", "2", NULL});
+        add_node(m, "Squeeze", "x", NULL, "y");
+        add_output(m, "y");
+        if (stated)
+            m->outputs[0]->type = m->inputs[1]->type;
+        assert_true(read_model(m));
+        assert_shape(m, stated ? "batch,2" : "2");
+        assert_non_null(strstr(m->blueprint.warnings, "'batch' is restricted"));
+        if (stated)
+            assert_int_equal(m->blueprint.graph.dims.names.items[0].min, 2);
+    }
+}
+
 static void reads_external_data(void **state)
 {
     struct model *m = *state;
@@ -492,6 +512,7 @@ int main(void)
         TEST(refuses_bad_names),
         TEST(names_may_be_long),
         TEST(names_hold_no_zero_byte),
+        TEST(squeeze_settles_ones),
         TEST(dims_stay_apart),
         TEST(reads_external_data),
         TEST(opens_functions),

@@ -341,6 +341,10 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
+    strbuf_init(&why, arena);
+    derive_warn(&d, &why);
+    live.warnings = why.data;
+    live.warnings_bytes = why.size_bytes;
     import_graph_json(&live, arena);
     *out = live;
     return true;
