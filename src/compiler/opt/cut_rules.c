@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#define MAX_SCALAR_USERS 8      /* kernels that compute a number again, at most */
 #define MAX_KERNEL_OPERANDS 150 /* bounds a kernel's code and buffers, and recursion over it */
 /* most operations that several kernels repeat instead of reading a stored value */
 #define MAX_CHEAP_DEPTH 2
@@ -111,6 +112,20 @@ static bool is_shared_cheap(const struct cut *c, value_id v)
 {
     return c->values[v].owner == SEVERAL && !c->p->values[v].in_rows &&
            cut_is_cheap(prim_of(c, v)) && c->values[v].cheap_depth <= MAX_CHEAP_DEPTH;
+}
+
+/* Of an input or a constant: code generation computes it outside of all loops, once in a chunk,
+ * which takes less than a launch and a buffer. */
+static bool is_shared_scalar(const struct cut *c, value_id v)
+{
+    const struct node *node = cut_node(c, v);
+    bool scalar = node->rank == 0 && prim_is_elementwise((enum prim)node->prim) &&
+                  c->values[v].owner == SEVERAL && c->values[v].users <= MAX_SCALAR_USERS;
+    for (uint32_t i = 0; i < node->operand_count && scalar; i++) {
+        const struct node *operand = cut_node(c, node->operands[i]);
+        scalar = operand->rank == 0 && operand->operand_count == 0;
+    }
+    return scalar;
 }
 
 static bool is_shared(const struct cut *c, value_id v)

@@ -58,6 +58,11 @@ static const struct rule_case cases[] = {
     {CUT_CHEAP, PLACE_INLINE, 2, 0,
      "%1 = input \"x\" : f32[8]\n%2 = neg %1 : f32[8]\n%3 = exp %2 : f32[8]\n"
      "%4 = sin %2 : f32[8]\noutput \"y\" %3\noutput \"z\" %4\n"},
+    {CUT_SCALAR, PLACE_INLINE, 3, 0,
+     "%1 = input \"x\" : f32[]\n%2 = input \"v\" : f32[8]\n%3 = exp %1 : f32[]\n"
+     "%4 = broadcast %3 {axes []} : f32[8]\n%5 = mul %2, %4 : f32[8]\n"
+     "%6 = reduce_sum %5 {axes [0]} : f32[]\n%7 = mul %3, %6 : f32[]\n"
+     "output \"y\" %5\noutput \"z\" %7\n"},
     {CUT_SHARED, PLACE_STORED, 2, 0,
      "%1 = input \"x\" : f32[8]\n%2 = exp %1 : f32[8]\n%3 = neg %2 : f32[8]\n"
      "%4 = sin %2 : f32[8]\noutput \"y\" %3\noutput \"z\" %4\n"},
