@@ -6,14 +6,15 @@ static enum combine scan_combine(enum prim prim)
     return prim == PRIM_CUM_PROD ? COMBINE_PROD : prim == PRIM_CUM_MAX ? COMBINE_MAX : COMBINE_SUM;
 }
 
-/* Opens a loop over every dim but axis (-1: all). */
-static void open_all(struct lowering *l, const struct node *node, int32_t axis, bool independent,
+/* Opens a loop over every dim but axis (-1: all). Those over updates depend on each other. */
+static void open_all(struct lowering *l, const struct node *node, int32_t axis, enum loop_role role,
                      struct at *at)
 {
+    bool independent = role != OVER_UPDATE;
     at->guard = EXPR_NONE;
     for (uint32_t i = 0; i < node->rank; i++)
         if ((int32_t)i != axis)
-            open_loop(l, OVER_ELEMENT, node->shape[i], independent, &at->idx[i]);
+            open_loop(l, role, node->shape[i], independent, &at->idx[i]);
 }
 
 #define SCAN_BLOCK 32 /* elements in a block, or blocks in the next larger block */
@@ -107,7 +108,7 @@ static void lower_scan(struct lowering *l, const struct node *node)
                      .extent = extent,
                      .out = gen_output(l)};
     int64_t lo, hi, size = 1;
-    open_all(l, node, node->attrs->axis, true, &s.at);
+    open_all(l, node, node->attrs->axis, OVER_ELEMENT, &s.at);
     dim_range(&l->graph->dims, extent, &lo, &hi);
     bool blocks = s.combine == COMBINE_SUM && dtype_is_float(s.dtype);
     for (int level = 1; blocks && level < MAX_SCAN_LEVELS && hi / size > 2 * SCAN_BLOCK; level++)
@@ -138,7 +139,7 @@ static void lower_argsort(struct lowering *l, const struct node *node)
     struct nest *n = l->nest;
     uint32_t out = gen_output(l), axis = (uint32_t)node->attrs->axis;
     struct at at, other;
-    open_all(l, node, -1, true, &at);
+    open_all(l, node, -1, OVER_ELEMENT, &at);
     expr_id i = at.idx[axis], mine = gen(l, node->operands[0], &at), j;
     uint32_t local = nest_local(n, "rank", DTYPE_I64), depth = l->depth;
     l->local_depth[local] = l->depth;
@@ -179,11 +180,11 @@ static void lower_scatter(struct lowering *l, const struct node *node)
     const struct node *updates = graph_node(l->graph, node->operands[2]);
     uint32_t out = gen_output(l), axis = (uint32_t)node->attrs->axis;
     struct at at;
-    open_all(l, node, -1, true, &at);
+    open_all(l, node, -1, OVER_ELEMENT, &at);
     expr_id base = gen(l, node->operands[0], &at);
     block_add(n, block_here(l), stmt_store(n, out, gen_flat(l, node, at.idx), base, EXPR_NONE));
     close_loops(l, 0);
-    open_all(l, updates, -1, false, &at);
+    open_all(l, updates, -1, OVER_UPDATE, &at);
     expr_id index = expr_cast(n, gen(l, node->operands[1], &at), DTYPE_I64),
             new = gen(l, node->operands[2], &at);
     expr_id low = expr_binary(n, EXPR_LE, index_const(n, 0), index);
