@@ -515,6 +515,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         if (name && strlen(name) <= LIMIT_NAME && is_utf8(name))
             read->graph.name = name;
         *err = (struct error){.code = ERR_NONE};
+        if (options->refused) /* those of this reading */
+            strbuf_init(options->refused, options->refused->arena);
         read_model(&o, err);
     } while (err->code != ERR_NONE && derive_more(&d, &read->graph.dims, &o.demand, o.demand_why));
     if (err->code != ERR_NONE || !check_dims(&o, options, err) ||
