@@ -59,8 +59,10 @@ static dim_id place(struct onnx_call *c, dim_id bound, dim_id size, dim_id low, 
         return low;
     if (most < 0)
         bound = dim_add(dims, bound, size);
-    else if (least < 0)
+    else if (least < 0 && !dim_never_negative(dims, bound)) {
+        dim_needs_not_negative(dims, bound);
         return onnx_refuse(c, "a bound may be negative or not"), DIM_NONE;
+    }
     return dim_max(dims, dim_min(dims, bound, high), low);
 }
 
