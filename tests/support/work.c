@@ -41,7 +41,8 @@ bool work_is_bounded(const void *package, size_t size, struct error *err)
         int64_t dims[LIMIT_NAMED_DIMS] = {0};
         for (uint32_t i = 0; i < names; i++) {
             const struct dim_name *name = &contents.graph.dims.names.items[i];
-            dims[i] = greatest == i + 1 || greatest == names + 1 ? name->max : name->min;
+            bool most = greatest == i + 1 || greatest == names + 1;
+            dims[i] = dim_legal(name, most ? name->max : name->min);
         }
         for (uint32_t i = 0; ok && i < contents.target_count; i++)
             ok = plan_is_bounded(&contents.targets[i].plan, dims, err);
