@@ -165,7 +165,11 @@ value_id b_reshape_infer(struct builder *b, value_id x, const dim_id *shape, uin
         return b_fail(b, ERR_LIMIT, "reshape: the number of elements cannot be represented");
     full[infer] = others == dim_const(dims, 0) ? DIM_NONE : dim_div_exact(dims, total, others);
     if (full[infer] == DIM_NONE) {
-        dim_needs_equal(dims, total, dim_mul(dims, others, dim_floordiv(dims, total, others)));
+        dim_id whole = dim_mul(dims, others, dim_floordiv(dims, total, others));
+        if (whole == DIM_NONE)
+            dim_needs_not_negative(dims, dim_sub(dims, others, dim_const(dims, 1)));
+        else
+            dim_needs_equal(dims, total, whole);
         return b_fail(b, ERR_SHAPE, "reshape: operand 0 has %s elements, expected a multiple of %s",
                       build_dim_text(b, total), build_dim_text(b, others));
     }

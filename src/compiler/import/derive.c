@@ -1,10 +1,10 @@
 /* Dims that a model restricts: from a need that no rule could prove to the weakest restriction of
  * named dims that gives it.
  *
- * An expression of one name is tried at many of its values: those at which the need is met form a
- * range that begins at the least or ends at the most one, or are the multiples of a number. Of the
- * candidates the one that leaves the most values is taken. That is a guess, and becomes a proof
- * when the model is read again and its rules hold for all values that are left. */
+ * A need is tried at many values of one name, whatever the others are: the values that meet it form
+ * a range, or are the multiples of a number. If no single name gives it, all names together are
+ * tried. A restriction counts only if the need can be proved under it; of those found the one is
+ * taken that leaves the most values. The model is then read again. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,17 +13,21 @@
 #include "compiler/import/import_priv.h"
 
 enum {
-    MOST_ROUNDS = 200,    /* readings of one model */
+    MOST_ROUNDS = 2000,   /* readings of one model */
     MOST_MULTIPLE = 8192, /* a divisor that is looked for */
     SAMPLES = 64,
+    DRAWS = 4,   /* of the names that are not varied */
+    MOVES = 24,  /* of an end of a range, until a proof is found */
+    OTHERS = 200 /* drawn values of other names lie below it */
 };
+#define ALL UINT32_MAX
 
-/* A need, over the names it is about. */
+/* A need, over the names it is about. One name is varied, or ALL have the same value. */
 struct question {
     const struct dim_table *dims;
     struct dim_demand demand;
     uint32_t names[LIMIT_NAMED_DIMS];
-    uint32_t name_count;
+    uint32_t name_count, varied;
 };
 
 static void collect(struct question *q, dim_id dim)
@@ -51,17 +55,31 @@ static const struct dim_name *name_of(const struct question *q, uint32_t i)
     return &q->dims->names.items[q->names[i]];
 }
 
-/* Whether the need is met where every name has the legal value that is nearest to value. */
-static bool is_met(const struct question *q, int64_t value)
+static bool is_met_at(const struct question *q, const int64_t *values)
 {
-    int64_t values[LIMIT_NAMED_DIMS] = {0}, a, b = 0;
-    for (uint32_t i = 0; i < q->dims->names.count; i++)
-        values[i] = dim_legal(&q->dims->names.items[i], value);
+    int64_t a, b = 0;
     if (!dim_eval(q->dims, q->demand.a, values, &a))
         return false;
     if (q->demand.need == DIM_NEEDS_NOT_NEGATIVE)
         return a >= 0;
     return dim_eval(q->dims, q->demand.b, values, &b) && a == b;
+}
+
+/* Whether the need is met where the varied name has the legal value that is nearest to value. */
+static bool is_met(const struct question *q, int64_t value)
+{
+    uint64_t key = rng_key(2);
+    for (uint32_t draw = 0; draw < (q->varied == ALL ? 1 : DRAWS); draw++) {
+        int64_t values[LIMIT_NAMED_DIMS] = {0};
+        for (uint32_t i = 0; i < q->dims->names.count; i++) {
+            bool varied = q->varied == ALL || q->names[q->varied] == i;
+            int64_t other = draw == 0 ? 1 : rng_u32(key, draw * LIMIT_NAMED_DIMS + i) % OTHERS;
+            values[i] = dim_legal(&q->dims->names.items[i], varied ? value : other);
+        }
+        if (!is_met_at(q, values))
+            return false;
+    }
+    return true;
 }
 
 /* Values that are left, and how many. */
@@ -70,20 +88,78 @@ struct answer {
     double left;
 };
 
+static bool is_varied(const struct question *q, uint32_t i)
+{
+    return q->varied == ALL || q->varied == i;
+}
+
 static struct answer whole_range(const struct question *q)
 {
     struct answer all = {INT64_MAX, 0, 1, 0};
     for (uint32_t i = 0; i < q->name_count; i++) {
         const struct dim_name *name = name_of(q, i);
         int64_t least = dim_legal(name, name->min), most = dim_legal(name, name->max);
+        if (!is_varied(q, i))
+            continue;
         all.min = least < all.min ? least : all.min;
         all.max = most > all.max ? most : all.max;
     }
     return all;
 }
 
+static int64_t common_multiple(int64_t a, int64_t b)
+{
+    int64_t x = a, y = b;
+    while (y != 0) {
+        int64_t rest = x % y;
+        x = y;
+        y = rest;
+    }
+    return a / x * b;
+}
+
+/* The name restricted by the answer; false: no value is left. */
+static bool narrowed(const struct dim_name *name, const struct answer *to, struct dim_name *out)
+{
+    *out = *name;
+    out->min = to->min > dim_legal(name, name->min) ? to->min : name->min;
+    out->max = to->max < dim_legal(name, name->max) ? to->max : name->max;
+    out->multiple_of = common_multiple(name->multiple_of, to->multiple_of);
+    if (out->min > out->max || out->max / out->multiple_of * out->multiple_of < out->min)
+        return false;
+    if (out->typical != 0)
+        out->typical = dim_legal(out, out->typical);
+    return true;
+}
+
+/* Whether the need follows from the restricted ranges, in a table of its own. */
+static bool is_proved(const struct question *q, const struct answer *answer)
+{
+    struct arena arena;
+    struct dim_table dims;
+    struct error ignored;
+    bool ok = true;
+    arena_init(&arena);
+    dim_table_init(&dims, &arena);
+    for (uint32_t n = 0; ok && n < q->dims->names.count; n++) {
+        struct dim_name name = q->dims->names.items[n];
+        uint32_t index;
+        for (uint32_t i = 0; ok && i < q->name_count; i++)
+            if (q->names[i] == n && is_varied(q, i))
+                ok = narrowed(name_of(q, i), answer, &name);
+        ok = ok && dim_declare(&dims, &name, &index, &ignored);
+    }
+    dim_id a = ok ? dim_import(&dims, q->dims, q->demand.a) : DIM_NONE;
+    if (q->demand.need == DIM_NEEDS_NOT_NEGATIVE)
+        ok = a != DIM_NONE && dim_never_negative(&dims, a);
+    else
+        ok = a != DIM_NONE && a == dim_import(&dims, q->dims, q->demand.b);
+    arena_release(&arena);
+    return ok;
+}
+
 /* Whether the need is met at the ends and at values between, the small ones first. */
-static bool holds(const struct question *q, struct answer *answer)
+static bool holds(const struct question *q, const struct answer *answer)
 {
     int64_t by = answer->multiple_of, first = (answer->min + by - 1) / by,
             count = answer->max / by - first + 1;
@@ -96,13 +172,19 @@ static bool holds(const struct question *q, struct answer *answer)
             !is_met(q, (first + (int64_t)drawn) * by))
             return false;
     }
-    answer->left = (double)count;
     return true;
 }
 
 static void consider(const struct question *q, struct answer candidate, struct answer *best)
 {
-    if (candidate.min <= candidate.max && holds(q, &candidate) && candidate.left > best->left)
+    struct answer all = whole_range(q);
+    if (candidate.min > candidate.max)
+        return;
+    candidate.left = ((double)candidate.max - (double)candidate.min + 1) /
+                     (double)candidate.multiple_of / ((double)all.max - (double)all.min + 1);
+    /* One value becomes a number when the model is read again, and needs no proof. */
+    if (candidate.left > best->left && holds(q, &candidate) &&
+        (candidate.min == candidate.max || is_proved(q, &candidate)))
         *best = candidate;
 }
 
@@ -119,55 +201,117 @@ static int64_t end_of_run(const struct question *q, int64_t met, int64_t unmet)
     return met;
 }
 
-/* The one value at which both sides are equal, where the difference changes its sign once. */
-static int64_t crossing(const struct question *q, struct answer all)
+/* The values at which a need that is met from or up to one value on is met; false: none. */
+static bool met_range(const struct question *q, struct answer all, struct answer *out)
 {
-    struct question below = *q;
-    struct dim_table *dims = (struct dim_table *)q->dims;
-    below.demand = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE,
-                                       dim_sub(dims, q->demand.a, q->demand.b), DIM_NONE};
-    if (below.demand.a == DIM_NONE)
-        return all.min;
-    if (is_met(&below, all.min))
-        return end_of_run(&below, all.min, all.max);
-    return end_of_run(&below, all.max, all.min);
-}
-
-static bool answer(const struct question *q, struct answer *out)
-{
-    struct answer all = whole_range(q), best = {0}, some;
     bool at_least = is_met(q, all.min), at_most = is_met(q, all.max);
+    *out = all;
     if (at_most && !at_least)
-        consider(q, (struct answer){end_of_run(q, all.max, all.min), all.max, 1, 0}, &best);
-    if (at_least && !at_most)
-        consider(q, (struct answer){all.min, end_of_run(q, all.min, all.max), 1, 0}, &best);
-    for (int64_t by = 2; q->demand.need == DIM_NEEDS_EQUAL && by <= MOST_MULTIPLE; by++) {
-        some = (struct answer){all.min, all.max, by, 0};
-        consider(q, some, &best);
-        if (best.multiple_of == by)
-            break;
-    }
-    if (q->demand.need == DIM_NEEDS_EQUAL && best.left == 0) {
-        int64_t only = crossing(q, all);
-        consider(q, (struct answer){only, only, 1, 0}, &best);
-    }
-    *out = best;
-    return best.left > 0;
+        out->min = end_of_run(q, all.max, all.min);
+    else if (at_least && !at_most)
+        out->max = end_of_run(q, all.min, all.max);
+    return at_least || at_most;
 }
 
-static const char *join(struct derivation *d, const char *before, const char *what, const char *why)
+/* A range, whose inner end moves inwards until the need is proved. Where the need is met everywhere
+ * and not proved, the least value moves. */
+static void consider_range(const struct question *q, struct answer all, struct answer *best)
 {
+    struct answer range;
+    if (!met_range(q, all, &range))
+        return;
+    for (uint32_t move = 0; move < MOVES && best->left == 0 && range.min <= range.max; move++) {
+        int64_t step = INT64_C(1) << move / 2;
+        consider(q, range, best);
+        if (range.max < all.max)
+            range.max -= step;
+        else
+            range.min += step;
+    }
+}
+
+/* The range in which both sides are equal, if they are nowhere else. */
+static void consider_equal_range(const struct question *q, struct answer all, struct answer *best)
+{
+    struct dim_table *dims = (struct dim_table *)q->dims;
+    struct question over = *q, under = *q;
+    struct answer a, b;
+    uint64_t key = rng_key(3);
+    over.demand = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE,
+                                      dim_sub(dims, q->demand.a, q->demand.b), DIM_NONE};
+    under.demand = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE,
+                                       dim_sub(dims, q->demand.b, q->demand.a), DIM_NONE};
+    if (over.demand.a == DIM_NONE || under.demand.a == DIM_NONE || !met_range(&over, all, &a) ||
+        !met_range(&under, all, &b))
+        return;
+    a.min = a.min > b.min ? a.min : b.min;
+    a.max = a.max < b.max ? a.max : b.max;
+    for (int64_t i = 0; i < 2 * SAMPLES; i++) {
+        uint64_t drawn = rng_u32(key, (uint64_t)i) % ((uint64_t)(all.max - all.min) + 1);
+        int64_t value = all.min + (i < SAMPLES ? i : (int64_t)drawn);
+        if (value <= all.max && (value < a.min || value > a.max) && is_met(q, value))
+            return;
+    }
+    consider(q, a, best);
+}
+
+static struct answer answer_of(const struct question *q)
+{
+    struct answer all = whole_range(q), best = {0};
+    consider_range(q, all, &best);
+    if (q->demand.need != DIM_NEEDS_EQUAL)
+        return best;
+    for (int64_t by = 2; by <= MOST_MULTIPLE && best.multiple_of != by; by++)
+        consider(q, (struct answer){all.min, all.max, by, 0}, &best);
+    /* What several names together are equal to says nothing of one of them. */
+    if (best.left == 0 && (q->varied != ALL || q->name_count == 1))
+        consider_equal_range(q, all, &best);
+    return best;
+}
+
+/* Of one name, or else of all of them. */
+static bool answer(struct question *q, struct answer *out)
+{
+    uint32_t chosen = ALL;
+    *out = (struct answer){.left = 0};
+    for (q->varied = 0; q->varied < q->name_count; q->varied++) {
+        struct answer one = answer_of(q);
+        if (one.left > out->left) {
+            *out = one;
+            chosen = q->varied;
+        }
+    }
+    q->varied = chosen;
+    if (chosen == ALL && q->name_count > 1)
+        *out = answer_of(q);
+    return out->left > 0;
+}
+
+static struct derived_dim *derived(struct derivation *d, const struct dim_name *name)
+{
+    for (uint32_t i = 0; i < d->reasons.count; i++)
+        if (strcmp(d->reasons.items[i].name, name->name) == 0)
+            return &d->reasons.items[i];
+    VEC_PUSH(d->arena, &d->reasons,
+             ((struct derived_dim){.name = arena_strdup(d->arena, name->name)}));
+    return &d->reasons.items[d->reasons.count - 1];
+}
+
+/* Notes a reason in place of the last one of its kind, and gives the text of all kinds. */
+static const char *note(struct derivation *d, const struct dim_name *name, enum derived_kind kind,
+                        const char *what, const char *why)
+{
+    struct derived_dim *dim = derived(d, name);
     struct strbuf text;
     strbuf_init(&text, d->arena);
-    if (before)
-        strbuf_printf(&text, "%s; ", before);
+    if (kind == DERIVED_EQUAL && dim->why[kind])
+        strbuf_printf(&text, "%s; ", dim->why[kind]);
     strbuf_printf(&text, "%s: %s", what, why);
-    if (text.size_bytes > LIMIT_NAME) {
-        size_t end = LIMIT_NAME - 3; /* "…" */
-        while (end > 0 && ((unsigned char)text.data[end] & 0xc0) == 0x80)
-            end--;
-        memcpy(text.data + end, "…", sizeof "…");
-    }
+    dim->why[kind] = text.data;
+    strbuf_init(&text, d->arena);
+    for (int k = 0; k < DERIVED_KINDS; k++)
+        if (dim->why[k])
+            strbuf_printf(&text, "%s%s", text.size_bytes > 0 ? "; " : "", dim->why[k]);
     return text.data;
 }
 
@@ -182,41 +326,32 @@ static struct dim_name *restricted(struct derivation *d, const struct dim_name *
     return &d->dims.items[d->dims.count - 1];
 }
 
-static int64_t common_multiple(int64_t a, int64_t b)
+static bool restrict_name(struct derivation *d, const struct dim_name *name,
+                          const struct answer *to, const char *why)
 {
-    int64_t x = a, y = b;
-    while (y != 0) {
-        int64_t rest = x % y;
-        x = y;
-        y = rest;
-    }
-    return a / x * b;
-}
-
-static bool restrict_name(struct derivation *d, const struct dim_name *name, struct answer to,
-                          const char *why)
-{
+    struct dim_name now;
+    enum derived_kind kind = DERIVED_MOST;
     char what[96];
-    int64_t by = common_multiple(name->multiple_of, to.multiple_of);
-    struct dim_name now = *name;
-    now.min = to.min > now.min ? to.min : now.min;
-    now.max = to.max < now.max ? to.max : now.max;
-    now.multiple_of = by;
-    if (now.min == name->min && now.max == name->max && by == name->multiple_of)
-        return true;
-    if (now.min > now.max || now.max / by * by < now.min)
+    if (!narrowed(name, to, &now))
         return false;
-    if (by > name->multiple_of)
-        snprintf(what, sizeof what, "a multiple of %lld", (long long)by);
-    else if (now.min == now.max)
-        snprintf(what, sizeof what, "%lld", (long long)now.min);
-    else if (now.min > name->min)
+    if (now.min == name->min && now.max == name->max && now.multiple_of == name->multiple_of)
+        return true;
+    if (now.multiple_of > name->multiple_of) {
+        kind = DERIVED_MULTIPLE;
+        snprintf(what, sizeof what, "a multiple of %lld", (long long)now.multiple_of);
+    } else if (now.min == now.max) {
+        kind = DERIVED_LEAST;
+        snprintf(what, sizeof what, "exactly %lld", (long long)now.min);
+    } else if (now.min > name->min && now.max < name->max) {
+        kind = DERIVED_LEAST;
+        snprintf(what, sizeof what, "%lld to %lld", (long long)now.min, (long long)now.max);
+    } else if (now.min > name->min) {
+        kind = DERIVED_LEAST;
         snprintf(what, sizeof what, "at least %lld", (long long)now.min);
-    else
+    } else {
         snprintf(what, sizeof what, "at most %lld", (long long)now.max);
-    if (now.typical != 0)
-        now.typical = dim_legal(&now, now.typical);
-    now.why = join(d, name->why, what, why);
+    }
+    now.why = note(d, name, kind, what, why);
     struct dim_name *kept = restricted(d, name);
     now.name = kept->name;
     *kept = now;
@@ -225,30 +360,34 @@ static bool restrict_name(struct derivation *d, const struct dim_name *name, str
 }
 
 /* a = b, where one of them is a name by itself that the other is not made of: that name becomes
- * another way to write the other, if it was declared last of all. */
+ * another way to write the other. Of two names the one that was declared later does. */
 static bool equate(struct derivation *d, const struct question *q, const char *why)
 {
     struct dim_table *dims = (struct dim_table *)q->dims;
     const dim_id sides[2] = {q->demand.a, q->demand.b};
-    for (uint32_t s = 0; s < 2; s++) {
+    uint32_t names[2] = {0, 0};
+    const bool is_name[2] = {dim_is_name(dims, sides[0], &names[0]),
+                             dim_is_name(dims, sides[1], &names[1])};
+    bool second = is_name[1] && (!is_name[0] || names[1] > names[0]);
+    for (uint32_t turn = 0; turn < 2; turn++) {
+        uint32_t s = turn == 0 ? second : !second;
         struct question other = {.dims = q->dims};
-        uint32_t name;
-        bool last = true;
-        if (!dim_is_name(dims, sides[s], &name))
-            continue;
+        bool apart = is_name[s];
         collect(&other, sides[1 - s]);
         for (uint32_t i = 0; i < other.name_count; i++)
-            last = last && other.names[i] < name;
-        if (!last || other.name_count == 0)
+            apart = apart && other.names[i] != names[s];
+        if (!apart || other.name_count == 0)
             continue;
         struct strbuf text, what;
-        const struct dim_name *gone = &dims->names.items[name];
+        const struct dim_name *gone = &dims->names.items[names[s]];
         strbuf_init(&text, d->arena);
         strbuf_init(&what, d->arena);
         dim_print(dims, sides[1 - s], &text);
         strbuf_printf(&what, "%s = %s", gone->name, text.data);
-        struct dim_name *kept = restricted(d, &dims->names.items[other.names[0]]);
-        kept->why = join(d, kept->why, what.data, why);
+        for (uint32_t i = 0; i < other.name_count; i++) /* may be declared before their turn */
+            restricted(d, name_of(&other, i));
+        restricted(d, name_of(&other, 0))->why =
+            note(d, name_of(&other, 0), DERIVED_EQUAL, what.data, why);
         VEC_PUSH(d->arena, &d->equal,
                  ((struct import_equal){arena_strdup(d->arena, gone->name), text.data}));
         d->changed = true;
@@ -267,7 +406,7 @@ void derive_begin(struct derivation *d, const struct import_options *options, st
 bool derive_more(struct derivation *d, const struct dim_table *dims,
                  const struct dim_demand *demand, const char *why)
 {
-    struct question q = {.dims = dims, .demand = *demand};
+    struct question q = {.dims = dims, .demand = *demand, .varied = ALL};
     struct answer found;
     if (demand->need == DIM_NEEDS_NOTHING || demand->a == DIM_NONE ||
         (demand->need == DIM_NEEDS_EQUAL && demand->b == DIM_NONE) || ++d->rounds > MOST_ROUNDS)
@@ -282,7 +421,7 @@ bool derive_more(struct derivation *d, const struct dim_table *dims,
         if (!answer(&q, &found))
             return false;
         for (uint32_t i = 0; i < q.name_count; i++)
-            if (!restrict_name(d, name_of(&q, i), found, why))
+            if (is_varied(&q, i) && !restrict_name(d, name_of(&q, i), &found, why))
                 return false;
     }
     d->options.dims = d->dims.items;

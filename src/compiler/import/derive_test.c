@@ -25,7 +25,7 @@ static const struct example examples[] = {
     {"[1, 2, \"H\", \"W\"] [1]", POOL("z", "x"), "H 2..65536 /1; W 2..65536 /1",
      "at least 2: node 'z'"},
     {"[1, 2, \"H\", \"W\"] [1]", POOL("a", "x") "," POOL("b", "a") "," POOL("z", "b"),
-     "H 8..65536 /1; W 8..65536 /1", "at least 4: node 'b'"},
+     "H 8..65536 /1; W 8..65536 /1", "at least 8: node 'z'"},
     {"[1, 2, \"H\", 8] [1]", HALF("a", "x") "," DOUBLE("b", "a") "," ADD("z", "x", "b"),
      "H 1..65536 /2; W 1..65536 /1", "a multiple of 2: node 'z'"},
     {"[1, 2, \"H\", 8] [1]",
@@ -37,6 +37,10 @@ static const struct example examples[] = {
     {"[\"H\", 6] [1]",
      "{\"id\": \"z\", \"op\": \"reshape\", \"in\": [\"x\"], \"attrs\": {\"shape\": [-1, 4]}}",
      "H 1..65536 /2; W 1..65536 /1", "a multiple of 2: node 'z'"},
+    {"[\"H\"] [\"W\"]",
+     "{\"id\": \"a\", \"op\": \"concat\", \"in\": [\"y\", \"y\"], \"attrs\": {\"dim\": 0}}," ADD(
+         "z", "x", "a"),
+     "W 1..65536 /1", "H = 2*W: node 'z'"},
     {"[\"H\", 4] [512, 4]", ADD("z", "x", "y"), "W 1..65536 /1", NULL},
     {"[\"H\", 4] [\"W\", 4]", ADD("z", "x", "y"), "H 1..65536 /1", "W = H: node 'z'"},
     {"[\"H\", 4] [\"W\"]", ADD("z", "x", "y"), "H 1..65536 /1", NULL},
@@ -118,6 +122,26 @@ static void test_no_value_is_lost(void **state)
     arena_release(&arena);
 }
 
+/* What was said of a dim holds of what takes its place. */
+static void test_range_of_an_equal_dim(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    struct blueprint b = must_read(
+        &arena, "{\"format\": \"urza.blueprint/1\", \"dims\": {\"H\": {\"min\": 3, \"max\": 9}, "
+                "\"V\": {\"multiple_of\": 5}, \"W\": {\"multiple_of\": 3}, \"U\": {}}, "
+                "\"inputs\": [{\"id\": "
+                "\"x\", \"dtype\": \"f32\", \"shape\": [\"H\"]}, {\"id\": \"y\", \"dtype\": "
+                "\"f32\", \"shape\": [\"V\"]}, {\"id\": \"w\", \"dtype\": \"f32\", \"shape\": "
+                "[\"W\"]}, {\"id\": \"u\", \"dtype\": \"f32\", \"shape\": [\"U\"]}], \"nodes\": "
+                "[{\"id\": \"a\", \"op\": \"concat\", \"in\": [\"u\", \"u\"], \"attrs\": "
+                "{\"dim\": 0}}, {\"id\": \"b\", \"op\": \"add\", \"in\": [\"x\", \"a\"]}, {\"id\": "
+                "\"c\", \"op\": \"add\", \"in\": [\"y\", \"w\"]}], \"outputs\": [\"b\", \"c\"]}");
+    assert_string_equal(dims_text(&b), "U 2..4 /1; V 1..65536 /15");
+    arena_release(&arena);
+}
+
 static void test_what_cannot_be_derived(void **state)
 {
     (void)state;
@@ -184,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_derived),
         cmocka_unit_test(test_no_value_is_lost),
+        cmocka_unit_test(test_range_of_an_equal_dim),
         cmocka_unit_test(test_what_cannot_be_derived),
         cmocka_unit_test(test_given),
         cmocka_unit_test(test_given_are_used),

@@ -94,3 +94,52 @@ bool import_check_dims(const struct import_options *options, struct dim_table *d
     }
     return true;
 }
+
+static bool names(const char *expression, const char *name)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.0123456789";
+    size_t length = strlen(name);
+    while (*expression != '\0') {
+        size_t word = strspn(expression, letters);
+        if (word == length && memcmp(expression, name, length) == 0)
+            return true;
+        expression += word + strcspn(expression + word, letters);
+    }
+    return false;
+}
+
+static bool lies_within(struct dim_table *dims, dim_id dim, const struct dim_name *range)
+{
+    dim_id over = dim_sub(dims, dim, dim_const(dims, range->min));
+    dim_id under = dim_sub(dims, dim_const(dims, range->max), dim);
+    dim_id by = dim_const(dims, range->multiple_of);
+    dim_id whole = dim_mul(dims, by, dim_floordiv(dims, dim, by));
+    if (!dim_never_negative(dims, over))
+        return dim_needs_not_negative(dims, over);
+    if (range->max != DIM_MAX_DEFAULT && !dim_never_negative(dims, under))
+        return dim_needs_not_negative(dims, under);
+    return whole == dim || dim_needs_equal(dims, dim, whole);
+}
+
+bool import_declare_equal(struct dim_table *dims, const struct import_options *options,
+                          const struct dim_name *range, const char *expression, struct error *err)
+{
+    dim_id dim = DIM_NONE;
+    const char *at = expression;
+    for (uint32_t i = 0; i < options->dim_count; i++) {
+        const struct dim_name *name = &options->dims[i];
+        uint32_t index;
+        if (names(expression, name->name) && dim_of_name(dims, name->name) == DIM_NONE &&
+            !dim_declare(dims, name, &index, err))
+            return false;
+    }
+    if (!dim_parse(dims, &at, &dim, err))
+        return false;
+    if (*at != '\0')
+        return fail(err, ERR_PARSE, "'%.32s' behind the expression", at);
+    if (!lies_within(dims, dim, range))
+        return fail(err, ERR_SHAPE, "the dim '%.64s' is %.100s, whose values leave its range",
+                    range->name, expression);
+    return dim_declare_alias(dims, range->name, dim, err);
+}

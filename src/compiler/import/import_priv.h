@@ -50,11 +50,16 @@ bool import_id(const json_t *object, const char *key, const char **out, struct e
  *
  * demand is what failed, why names the node that asks. False: nothing can be derived, or too often;
  * the error of the reading stands. Everything lives in the arena. */
+enum derived_kind { DERIVED_LEAST, DERIVED_MOST, DERIVED_MULTIPLE, DERIVED_EQUAL, DERIVED_KINDS };
+struct derived_dim {
+    const char *name, *why[DERIVED_KINDS];
+};
 struct derivation {
     struct arena *arena;
     struct import_options options; /* the caller's, with what was derived so far */
     VEC(struct dim_name) dims;
     VEC(struct import_equal) equal;
+    VEC(struct derived_dim) reasons;
     uint32_t rounds;
     bool changed;
 };
@@ -64,6 +69,10 @@ bool derive_more(struct derivation *d, const struct dim_table *dims,
 /* Appends a warning, ended by a zero byte, for each dim that was restricted. */
 void derive_warn(const struct derivation *d, struct strbuf *out);
 
+/* Declares a name as another way to write an expression, whose values must lie within the name's
+ * range; names of the options that the expression needs are declared before. ERR_SHAPE. */
+bool import_declare_equal(struct dim_table *dims, const struct import_options *options,
+                          const struct dim_name *range, const char *expression, struct error *err);
 /* Whether each dim of the options is one of the table's. ERR_USAGE names the nearest that is. */
 bool import_check_dims(const struct import_options *options, struct dim_table *dims,
                        struct error *err);

@@ -27,18 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* {"equals": "2*S"}: another way to write it. */
-static bool read_equal_dim(struct graph *graph, const char *name, const json_t *range,
-                           const char *equals, struct error *err)
-{
-    dim_id dim = DIM_NONE;
-    if (json_object_size(range) > 1)
-        return fail(err, ERR_JSON, "a dim with 'equals' has no other field");
-    return dim_parse(&graph->dims, &equals, &dim, err) &&
-           (*equals == '\0' || fail(err, ERR_PARSE, "'%.32s' behind the expression", equals)) &&
-           dim_declare_alias(&graph->dims, name, dim, err);
-}
-
 static bool read_named_dim(struct graph *graph, const char *name, const json_t *range,
                            struct error *err)
 {
@@ -47,15 +35,16 @@ static bool read_named_dim(struct graph *graph, const char *name, const json_t *
     const char *equals = NULL;
     struct dim_name dim = {.name = name, .min = 1, .max = DIM_MAX_DEFAULT, .multiple_of = 1};
     uint32_t index;
-    if (!json_only_keys(range, keys, err) || !json_opt_string(range, "equals", &equals, err))
+    static const struct import_options none = {.dim_count = 0};
+    if (!json_only_keys(range, keys, err) || !json_opt_int(range, "min", &dim.min, err) ||
+        !json_opt_int(range, "max", &dim.max, err) ||
+        !json_opt_int(range, "multiple_of", &dim.multiple_of, err) ||
+        !json_opt_int(range, "typical", &dim.typical, err) ||
+        !json_opt_string(range, "why", &dim.why, err) ||
+        !json_opt_string(range, "equals", &equals, err))
         return false;
-    if (equals)
-        return read_equal_dim(graph, name, range, equals, err);
-    return json_opt_int(range, "min", &dim.min, err) && json_opt_int(range, "max", &dim.max, err) &&
-           json_opt_int(range, "multiple_of", &dim.multiple_of, err) &&
-           json_opt_int(range, "typical", &dim.typical, err) &&
-           json_opt_string(range, "why", &dim.why, err) &&
-           dim_declare(&graph->dims, &dim, &index, err);
+    return equals ? import_declare_equal(&graph->dims, &none, &dim, equals, err)
+                  : dim_declare(&graph->dims, &dim, &index, err);
 }
 
 static int compare_names(const void *a, const void *b)

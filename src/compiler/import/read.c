@@ -47,10 +47,8 @@ static void write_dims(json_t *native, const struct import_options *options)
             continue;
         }
         import_set(dims, name->name, range);
-        if (name->min == name->max) {
+        if (name->min == name->max)
             import_set(range, "equals", import_textf("%lld", (long long)name->min));
-            continue;
-        }
         import_set(range, "min", import_int(name->min));
         import_set(range, "max", import_int(name->max));
         if (name->multiple_of != 1)
@@ -61,9 +59,11 @@ static void write_dims(json_t *native, const struct import_options *options)
             import_set(range, "why", import_text(name->why));
     }
     for (uint32_t i = 0; dims && i < options->equal_count; i++) {
-        json_t *equal = import_object();
-        import_set(equal, "equals", import_text(options->equal[i].expression));
-        import_set(dims, options->equal[i].name, equal);
+        json_t *range = json_object_get(dims, options->equal[i].name);
+        if (!range)
+            continue;
+        json_object_del(range, "why");
+        import_set(range, "equals", import_text(options->equal[i].expression));
     }
 }
 
@@ -71,6 +71,10 @@ static bool read_native(json_t *native, const struct import_options *options, st
                         struct blueprint *out, struct error *err)
 {
     struct derivation d;
+    if (options->dim_count > 0 && json_object_get(native, "graph"))
+        return fail(
+            err, ERR_USAGE,
+            "the dims of a graph in text are part of it: give --dim to the import of its model");
     derive_begin(&d, options, arena);
     for (;;) {
         struct strbuf why;

@@ -495,6 +495,7 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
                struct arena *arena, struct blueprint *out, struct error *err)
 {
     struct derivation d;
+    struct strbuf why;
     struct onnx o;
     struct blueprint *read = ARENA_NEW(arena, struct blueprint), live = {.json = NULL};
     const Onnx__ModelProto *model = (const Onnx__ModelProto *)onnx_unpack(
@@ -517,7 +518,12 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         *err = (struct error){.code = ERR_NONE};
         if (options->refused) /* those of this reading */
             strbuf_init(options->refused, options->refused->arena);
-        read_model(&o, err);
+        if (!read_model(&o, err) && !o.demand_why) { /* an input, say */
+            strbuf_init(&why, arena);
+            strbuf_printf(&why, "%s: %s", err->place, err->message);
+            o.demand = read->graph.dims.unproved;
+            o.demand_why = why.data;
+        }
     } while (err->code != ERR_NONE && derive_more(&d, &read->graph.dims, &o.demand, o.demand_why));
     if (err->code != ERR_NONE || !check_dims(&o, options, err) ||
         !graph_copy_live(&live.graph, arena, &read->graph, err))

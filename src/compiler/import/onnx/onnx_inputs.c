@@ -120,11 +120,13 @@ static bool declare_dim(struct onnx *o, const char *label, const char *param, di
     *out = dim_of_name(dims, label);
     if (*out != DIM_NONE)
         return true;
-    for (uint32_t i = 0; i < o->options->equal_count; i++) {
-        const char *text = o->options->equal[i].expression;
-        if (strcmp(o->options->equal[i].name, label) == 0)
-            return dim_parse(dims, &text, out, err) && dim_declare_alias(dims, label, *out, err);
-    }
+    for (uint32_t i = 0; i < o->options->equal_count; i++)
+        if (strcmp(o->options->equal[i].name, label) == 0) {
+            bool ok =
+                import_declare_equal(dims, o->options, &name, o->options->equal[i].expression, err);
+            *out = dim_of_name(dims, label);
+            return ok;
+        }
     if (name.min == name.max) {
         *out = dim_const(dims, name.min);
         return dim_declare_alias(dims, label, *out, err);

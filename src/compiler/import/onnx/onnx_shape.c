@@ -90,8 +90,9 @@ static int stated_rank(const struct onnx_call *c)
     return -1;
 }
 
-/* Without axes the rank of the result depends on which dims are 1. Where that is open, dims are 1,
- * unless the model states a rank that they are part of. */
+/* Without axes the rank of the result depends on which dims are 1. Where that is open, the rank
+ * that the model states decides; if it states none, the first dim, a batch of one example, is 1 and
+ * others are not. */
 static bool settle_ones(struct onnx_call *c)
 {
     struct dim_table *dims = &c->o->graph->dims;
@@ -106,12 +107,13 @@ static bool settle_ones(struct onnx_call *c)
         onnx_dim_range(dims, dim, &least, &most);
         if (dim == one || least > 1 || most < 1)
             continue;
-        if (stated == (int)kept)
+        if (stated == (int)kept || (stated < 0 && i > 0))
             dim_needs_not_negative(dims, dim_sub(dims, dim, dim_const(dims, 2)));
         else
             dim_needs_equal(dims, dim, one);
         return b_fail(c->b, ERR_SHAPE,
-                      "without axes dim %u goes where it is 1, and stays elsewhere", i);
+                      "without axes dim %u goes if it is 1 and stays otherwise; --dim says which",
+                      i);
     }
     return true;
 }
@@ -351,8 +353,11 @@ static bool block_size(struct onnx_call *c, int64_t *out)
 
 static dim_id part(struct onnx_call *c, int64_t axis, int64_t divisor)
 {
-    dim_id exact =
-        dim_div_exact(&c->o->graph->dims, b_dim(c->b, c->in[0], axis), b_dim_const(c->b, divisor));
+    struct dim_table *dims = &c->o->graph->dims;
+    dim_id dim = b_dim(c->b, c->in[0], axis), by = dim_const(dims, divisor);
+    dim_id exact = dim_div_exact(dims, dim, by);
+    if (exact == DIM_NONE)
+        dim_needs_equal(dims, dim, dim_mul(dims, by, dim_floordiv(dims, dim, by)));
     if (exact == DIM_NONE)
         b_fail(c->b, ERR_SHAPE, "dim %lld is no multiple of %lld", (long long)axis,
                (long long)divisor);

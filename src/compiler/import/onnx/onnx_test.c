@@ -236,6 +236,39 @@ static void dims_stay_apart(void **state)
     assert_int_equal(m->blueprint.graph.dims.names.count, 2);
 }
 
+/* Of a product only the dim that decides is restricted; equal dims may be declared in any order,
+ * and a caller may use the model's own spelling. */
+static void restricts_what_decides(void **state)
+{
+    struct model *m = *state;
+    const int64_t heads[] = {0, 0, 2, 4}, windows[] = {0, -1, 7, 3};
+    start_over(m);
+    add_input(m, "x", 1, (const char *const[]){"n", "t", "d", NULL});
+    add_initializer(m, "shape", 7, 4, heads, sizeof heads);
+    add_node(m, "Reshape", "x", "shape", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "n,t,2,4");
+    start_over(m);
+    add_input(m, "x", 1, (const char *const[]){"n", "h", "3", NULL});
+    add_initializer(m, "shape", 7, 4, windows, sizeof windows);
+    add_node(m, "Reshape", "x", "shape", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "n,h//7,7,3");
+    assert_int_equal(m->blueprint.graph.dims.names.items[0].multiple_of, 1);
+    start_over(m);
+    add_input(m, "mask", 1, (const char *const[]){"T", NULL});
+    add_input(m, "past", 1, (const char *const[]){"P", NULL});
+    add_input(m, "now", 1, (const char *const[]){"S", NULL});
+    add_node(m, "Concat", "past", "now", "all");
+    add_int(m, m->nodes[0], "axis", 0);
+    add_node(m, "Add", "mask", "all", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_shape(m, "P + S");
+}
+
 /* Without axes: a dim that may be 1 is 1, or at least 2 where the model states the rank. */
 static void squeeze_settles_ones(void **state)
 {
@@ -512,6 +545,7 @@ int main(void)
         TEST(refuses_bad_names),
         TEST(names_may_be_long),
         TEST(names_hold_no_zero_byte),
+        TEST(restricts_what_decides),
         TEST(squeeze_settles_ones),
         TEST(dims_stay_apart),
         TEST(reads_external_data),

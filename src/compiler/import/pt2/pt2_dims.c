@@ -40,7 +40,7 @@ static bool accept(struct parser *s, const char *token)
 }
 
 /* The range the document gives; an end that it leaves open, or that no tensor can have, is ours. */
-static bool declare_symbol(struct parser *s, const char *label, uint32_t *index)
+static struct dim_name symbol_range(const struct parser *s, const char *label)
 {
     const struct import_options *options = s->p->options;
     const json_t *range = json_object_get(s->p->ranges, label);
@@ -53,7 +53,7 @@ static bool declare_symbol(struct parser *s, const char *label, uint32_t *index)
     for (uint32_t i = 0; i < options->dim_count; i++)
         if (strcmp(options->dims[i].name, label) == 0)
             name = options->dims[i];
-    return dim_declare(&s->p->graph->dims, &name, index, s->err);
+    return name;
 }
 
 static dim_id symbol(struct parser *s, const char *label)
@@ -74,15 +74,15 @@ static dim_id symbol(struct parser *s, const char *label)
         fail(s->err, ERR_UNSUPPORTED, "'%.60s' depends on data", label);
         return DIM_NONE;
     }
-    for (uint32_t i = 0; i < options->equal_count; i++) {
-        const char *text = options->equal[i].expression;
-        if (strcmp(options->equal[i].name, label) == 0)
-            return dim_parse(dims, &text, &dim, s->err) &&
-                           dim_declare_alias(dims, label, dim, s->err)
-                       ? dim
+    for (uint32_t i = 0; i < options->equal_count; i++)
+        if (strcmp(options->equal[i].name, label) == 0) {
+            const struct dim_name range = symbol_range(s, label);
+            return import_declare_equal(dims, options, &range, options->equal[i].expression, s->err)
+                       ? dim_of_name(dims, label)
                        : DIM_NONE;
-    }
-    return declare_symbol(s, label, &index) ? dim_named(dims, index) : DIM_NONE;
+        }
+    const struct dim_name name = symbol_range(s, label);
+    return dim_declare(dims, &name, &index, s->err) ? dim_named(dims, index) : DIM_NONE;
 }
 
 /* 'name', … ) of a Symbol. */
