@@ -186,6 +186,27 @@ static void test_trees(void **state)
     assert_memory_equal(y + 128, labels, sizeof labels);
 }
 
+/* An archive of PyTorch is a ZIP archive as a package is: each command that takes either knows. */
+static void test_archives(void **state)
+{
+    struct fixture *f = *state;
+    char *bytes;
+    size_t size;
+    struct error err;
+    assert_true(file_read("tests/data/pt2/mlp.pt2", (size_t)1 << 20, &bytes, &size, &err));
+    put(f, "mlp.pt2", bytes, size);
+    free(bytes);
+    expect(f, ERR_NONE, "compile mlp.pt2 -o mlp.urza --unsigned --strategy fast --target native");
+    static const char *const files[] = {"mlp.pt2", "mlp.urza --allow-unsigned"};
+    static const char *const commands[] = {"graph %s", "debug bisect %s", "export %s -o %s.onnx"};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < 3; k++) {
+            char line[128];
+            snprintf(line, sizeof line, commands[k], files[i], i == 0 ? "a" : "b");
+            expect(f, ERR_NONE, line);
+        }
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
@@ -198,6 +219,7 @@ int main(void)
         CLI_TEST(test_ops, build),
         CLI_TEST(test_warnings, build),
         CLI_TEST(test_trees, build),
+        CLI_TEST(test_archives, build),
     };
     return cmocka_run_group_tests_name("cli-onnx", tests, NULL, NULL);
 }

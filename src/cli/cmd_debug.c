@@ -26,11 +26,6 @@ struct request {
     struct bisect_request bisect;
 };
 
-static bool is_package(const void *bytes, size_t size)
-{
-    return size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0;
-}
-
 /* Reads the contents of a given package, or of one made without code. */
 static bool read_contents(struct cli *cli, const struct request *request, const void *bytes,
                           size_t size, struct bisect_request *bisect, struct error *err)
@@ -40,7 +35,7 @@ static bool read_contents(struct cli *cli, const struct request *request, const 
                                             .folder = bundle_folder(cli, request->file),
                                             .seed = request->bisect.seed};
     struct compile_result result;
-    bool given = is_package(bytes, size);
+    bool given = package_looks_like(bytes, size);
     if (!given) {
         if (!compile_blueprint(bytes, size, &options, cli->arena, &result, err))
             return false;

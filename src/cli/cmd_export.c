@@ -57,16 +57,6 @@ static bool read_package(struct cli *cli, const struct request *request, const v
     return true;
 }
 
-/* PyTorch archives are ZIP files, too, so a package is recognised by its manifest. */
-static bool is_package(const void *bytes, size_t size)
-{
-    struct error none = {0};
-    const uint8_t *data;
-    size_t length;
-    return size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0 &&
-           package_entry(bytes, size, "manifest.json", &data, &length, &none);
-}
-
 static bool read_source(struct cli *cli, const struct request *request, struct source *out,
                         struct error *err)
 {
@@ -74,8 +64,8 @@ static bool read_source(struct cli *cli, const struct request *request, struct s
     size_t size;
     if (!bundle_read(cli, request->file, &bytes, &size, err))
         return false;
-    return is_package(bytes, size) ? read_package(cli, request, bytes, size, out, err)
-                                   : read_blueprint(cli, request, bytes, size, out, err);
+    return package_looks_like(bytes, size) ? read_package(cli, request, bytes, size, out, err)
+                                           : read_blueprint(cli, request, bytes, size, out, err);
 }
 
 static bool export(struct cli *cli, void *context, struct child_answer *out, struct error *err)

@@ -14,15 +14,10 @@ struct request {
     bool allow_unsigned, dot;
 };
 
-static bool is_package(const void *bytes, size_t size)
-{
-    return size >= 4 && memcmp(bytes, "PK\3\4", 4) == 0;
-}
-
 static bool read_graph(struct cli *cli, const struct request *request, const void *bytes,
                        size_t size, const struct graph **out, struct error *err)
 {
-    if (!is_package(bytes, size)) {
+    if (!package_looks_like(bytes, size)) {
         struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
         struct import_options options = {.seed = 0};
         *out = &blueprint->graph;

@@ -89,7 +89,7 @@ static bool compile_kernels(struct cli *cli, struct finding *f, struct error *er
         return fail(err, ERR_TARGET, "this machine runs none of the targets");
     if (!bundle_read(cli, path, &bytes, &size, err))
         return false;
-    if (size > 4 && memcmp(bytes, "PK\3\4", 4) == 0)
+    if (package_looks_like(bytes, size))
         return compile_package(cli, bytes, size, &options, err);
     return compile_blueprint(bytes, size, &options, cli->arena, &result, err);
 }

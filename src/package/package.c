@@ -329,6 +329,15 @@ static bool read_entries(const struct zip *zip, struct arena *arena, struct pack
     return true;
 }
 
+bool package_looks_like(const void *bytes, size_t size)
+{
+    enum { NAME_AT = 30 }; /* in the header of an entry, which its length stands before */
+    static const char signature[] = "PK\3\4";
+    const char *at = bytes;
+    return size >= NAME_AT + strlen(MANIFEST) && memcmp(at, signature, strlen(signature)) == 0 &&
+           memcmp(at + NAME_AT, MANIFEST, strlen(MANIFEST)) == 0;
+}
+
 bool package_read(const void *bytes, size_t size, const struct trust *trust, struct arena *arena,
                   struct package_contents *out, struct error *err)
 {

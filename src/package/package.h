@@ -92,6 +92,10 @@ struct trust {
     const struct trusted_keys *keys; /* NULL: no key is trusted */
 };
 
+/* Whether a file is meant to be a package: a ZIP archive that begins with the manifest, unlike
+ * those of PyTorch. It may be damaged. */
+bool package_looks_like(const void *bytes, size_t size);
+
 /* Verifies and parses: container, hashes of all entries, signature by the policy (where unsigned
  * packages are allowed, a signature that is present must still be valid and trusted), manifest,
  * graph, plans. bytes must stay valid and unchanged while contents is used, and be 64-aligned for

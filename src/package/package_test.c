@@ -428,6 +428,18 @@ static void refuses_other_entries(void **state)
               &f->err, ERR_PACKAGE, "");
 }
 
+static void looks_like_itself(void **state)
+{
+    struct fixture *f = *state;
+    char id[KERNEL_ID_BYTES];
+    struct strbuf package = write_package(f, true, id);
+    assert_true(package_looks_like(package.data, package.size_bytes));
+    assert_true(package_looks_like(package.data, 64)); /* though it is cut off */
+    assert_false(package_looks_like(package.data, 42));
+    package.data[30]++; /* another first entry */
+    assert_false(package_looks_like(package.data, package.size_bytes));
+}
+
 static void interpreter_only(void **state)
 {
     struct fixture *f = *state;
@@ -516,6 +528,7 @@ int main(void)
         TEST(refuses_contradictions),
         TEST(refuses_other_entries),
         TEST(runs_out_of_memory),
+        TEST(looks_like_itself),
         TEST(interpreter_only),
         TEST(refuses_to_write),
     };
