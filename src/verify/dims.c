@@ -41,9 +41,10 @@ static bool read_one(const struct dim_table *dims, const char **text, int64_t *v
     if (*seen >> index & 1)
         return fail(err, ERR_USAGE, "dim '%s' is given twice", name);
     if (!is_legal(dim, value))
-        return fail(err, ERR_USAGE, "dim '%s' is %lld, expected %lld to %lld, a multiple of %lld",
-                    name, value, (long long)dim->min, (long long)dim->max,
-                    (long long)dim->multiple_of);
+        return fail(err, ERR_USAGE,
+                    "dim '%s' is %lld, expected %lld to %lld, a multiple of %lld%s%s%s", name,
+                    value, (long long)dim->min, (long long)dim->max, (long long)dim->multiple_of,
+                    dim->why ? " (" : "", dim->why ? dim->why : "", dim->why ? ")" : "");
     values[index] = value;
     *seen |= 1u << index;
     *text = start + length;

@@ -3,11 +3,80 @@
 
 #include "compiler/import/onnx/onnx_priv.h"
 
+/* Fails where an index, which counts from the end if it is negative, is not one of a dim of this
+ * size. */
+static bool lies_inside(struct onnx_call *c, dim_id index, dim_id size)
+{
+    struct dim_table *dims = &c->o->graph->dims;
+    int64_t least, most;
+    onnx_dim_range(dims, index, &least, &most);
+    dim_id room = most < 0 ? dim_add(dims, size, index)
+                           : dim_sub(dims, dim_sub(dims, size, index), dim_const(dims, 1));
+    if (room == DIM_NONE || (least < 0 && most >= 0) || dim_never_negative(dims, room))
+        return true;
+    dim_needs_not_negative(dims, room);
+    return b_fail(c->b, ERR_SHAPE, "an index reaches beyond the dim that it is for");
+}
+
+#define MOST_STEPS 16 /* between a range and its use as indices */
+
+/* The same elements elsewhere, or as another type: what they were before; VALUE_NONE: it is none.
+ */
+static value_id moved_from(const struct node *node)
+{
+    bool moved =
+        node->prim == PRIM_CAST || node->prim == PRIM_RESHAPE || node->prim == PRIM_BROADCAST;
+    return moved ? node->operands[0] : VALUE_NONE;
+}
+
+static bool known_number(struct onnx_call *c, value_id value, int64_t *out)
+{
+    for (value_id at = value; at != VALUE_NONE; at = moved_from(graph_node(c->o->graph, at)))
+        value = at;
+    const struct known *known = onnx_known(c->o, value);
+    return known->is_known && known->dims && known->count == 1 &&
+           onnx_is_const(&c->o->graph->dims, known->dims[0], out);
+}
+
+/* The greatest of indices that are counted up (i*factor + offset), as positions are; DIM_NONE: they
+ * are others. */
+static dim_id greatest_position(struct onnx_call *c, value_id index)
+{
+    struct dim_table *dims = &c->o->graph->dims;
+    dim_id factor = dim_const(dims, 1), offset = dim_const(dims, 0);
+    for (uint32_t step = 0; step < MOST_STEPS; step++) {
+        const struct node *node = graph_node(c->o->graph, index);
+        int64_t number = 0;
+        value_id next = moved_from(node);
+        if (node->prim == PRIM_IOTA) {
+            dim_id last = dim_sub(dims, node->shape[node->attrs->axis], dim_const(dims, 1));
+            return dim_add(dims, dim_mul(dims, last, factor), offset);
+        }
+        for (uint32_t i = 0; (node->prim == PRIM_ADD || node->prim == PRIM_MUL) && i < 2; i++)
+            if (next == VALUE_NONE && known_number(c, node->operands[i], &number) && number >= 0)
+                next = node->operands[1 - i];
+        if (node->prim == PRIM_ADD)
+            offset = dim_add(dims, offset, dim_mul(dims, factor, dim_const(dims, number)));
+        else if (node->prim == PRIM_MUL)
+            factor = dim_mul(dims, factor, dim_const(dims, number));
+        if (next == VALUE_NONE)
+            return DIM_NONE;
+        index = next;
+    }
+    return DIM_NONE;
+}
+
 /* Indices into a dim, all of them ≥ 0. */
 static value_id from_start(struct onnx_call *c, value_id index, dim_id size)
 {
     struct builder *b = c->b;
     const struct known *known = onnx_known(c->o, index);
+    dim_id greatest = greatest_position(c, index);
+    if (greatest != DIM_NONE && !lies_inside(c, greatest, size))
+        return VALUE_NONE;
+    for (uint32_t i = 0; i < known->count && known->is_known && known->dims; i++)
+        if (!lies_inside(c, known->dims[i], size))
+            return VALUE_NONE;
     bool negative = !known->is_known || !known->dims;
     for (uint32_t i = 0; i < known->count && !negative; i++) {
         int64_t least, most;

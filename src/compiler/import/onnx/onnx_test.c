@@ -269,6 +269,44 @@ static void restricts_what_decides(void **state)
     assert_shape(m, "P + S");
 }
 
+/* Indices that are known, and positions that are counted up, bound the dim that they are for. */
+static void indices_bound_dims(void **state)
+{
+    struct model *m = *state;
+    static const int64_t indices[][2] = {{0, 7}, {-2, -5}}, number[] = {0, 1};
+    static const int64_t least[] = {8, 5};
+    static const float table[20] = {0};
+    static char *range[] = {"zero", "length", "one"};
+    for (uint32_t i = 0; i < 2; i++) {
+        start_over(m);
+        add_input(m, "x", 1, (const char *const[]){"t", NULL});
+        add_initializer(m, "i", 7, 2, indices[i], sizeof indices[i]);
+        add_node(m, "Gather", "x", "i", "y");
+        add_output(m, "y");
+        assert_true(read_model(m));
+        assert_int_equal(m->blueprint.graph.dims.names.items[0].min, least[i]);
+    }
+    start_over(m);
+    add_input(m, "x", 1, (const char *const[]){"t", NULL});
+    add_initializer(m, "table", 1, 20, table, sizeof table);
+    add_initializer(m, "zero", 7, 1, &number[0], sizeof number[0]);
+    add_initializer(m, "one", 7, 1, &number[1], sizeof number[1]);
+    add_node(m, "Shape", "x", NULL, "length");
+    Onnx__NodeProto *node = add_node(m, "Range", "zero", "length", "i");
+    node->input = range;
+    node->n_input = 3;
+    add_node(m, "Gather", "table", "i", "y");
+    add_output(m, "y");
+    assert_true(read_model(m));
+    assert_int_equal(m->blueprint.graph.dims.names.items[0].max, 20);
+    start_over(m); /* of a dim that is known it is an error */
+    add_input(m, "x", 1, (const char *const[]){"7", NULL});
+    add_initializer(m, "i", 7, 2, indices[0], sizeof indices[0]);
+    add_node(m, "Gather", "x", "i", "y");
+    add_output(m, "y");
+    assert_refused(m, ERR_SHAPE, "beyond the dim");
+}
+
 /* Without axes: a dim that may be 1 is 1, or at least 2 where the model states the rank. */
 static void squeeze_settles_ones(void **state)
 {
@@ -546,6 +584,7 @@ int main(void)
         TEST(names_may_be_long),
         TEST(names_hold_no_zero_byte),
         TEST(restricts_what_decides),
+        TEST(indices_bound_dims),
         TEST(squeeze_settles_ones),
         TEST(dims_stay_apart),
         TEST(reads_external_data),
