@@ -269,13 +269,16 @@ static struct answer answer_of(const struct question *q)
     return best;
 }
 
-/* Of one name, or else of all of them. */
+/* Of one name, or else of all of them. Two names that would make two sides equal as well as each
+ * other leave the choice to the caller. */
 static bool answer(struct question *q, struct answer *out)
 {
     uint32_t chosen = ALL;
+    bool open = false;
     *out = (struct answer){.left = 0};
     for (q->varied = 0; q->varied < q->name_count; q->varied++) {
         struct answer one = answer_of(q);
+        open = one.left == out->left ? one.left > 0 : open && one.left < out->left;
         if (one.left > out->left) {
             *out = one;
             chosen = q->varied;
@@ -284,7 +287,7 @@ static bool answer(struct question *q, struct answer *out)
     q->varied = chosen;
     if (chosen == ALL && q->name_count > 1)
         *out = answer_of(q);
-    return out->left > 0;
+    return out->left > 0 && !(open && q->demand.need == DIM_NEEDS_EQUAL);
 }
 
 static struct derived_dim *derived(struct derivation *d, const struct dim_name *name)

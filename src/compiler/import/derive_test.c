@@ -149,6 +149,11 @@ static void test_what_cannot_be_derived(void **state)
     arena_init(&arena);
     const struct example never = {"[1, 2, 1, 8] [1]", POOL("z", "x"), "", ""};
     must_refuse(document(&arena, &never), ERR_SHAPE, "node 'z'", "window 0 reaches over");
+    const struct example open = {"[\"H\", \"W\"] [1]",
+                                 "{\"id\": \"z\", \"op\": \"reshape\", \"in\": [\"x\"], "
+                                 "\"attrs\": {\"shape\": [-1, 8]}}",
+                                 "", ""};
+    must_refuse(document(&arena, &open), ERR_SHAPE, "node 'z'", "expected a multiple of 8");
     const struct example ranks = {"[\"H\", 3] [\"H\", 4]", ADD("z", "x", "y"), "", ""};
     must_refuse(document(&arena, &ranks), ERR_SHAPE, "node 'z'", "do not broadcast");
     arena_release(&arena);
