@@ -330,7 +330,6 @@ class Figures(ServedCase):
         self.compile(tiny("figures", 3))
         self.compile(tiny("figures", 3))
         self.server.compile({"id": "figures", "nodes": [], "edges": []})
-        text = self.get("/metrics").body.decode()
         for line in ('urza_compilations_total{status="success"} 1',
                      'urza_compilations_total{status="failed"} 1',
                      'urza_cache_requests_total{level="memory"} 1',
@@ -338,7 +337,9 @@ class Figures(ServedCase):
                      'urza_compilation_duration_seconds_count 1',
                      'urza_http_requests_total{method="POST",route="/compile",status="200"} 2',
                      'urza_http_requests_total{method="POST",route="/compile",status="400"} 1'):
-            self.assertIn(line + "\n", text)
+            # a request is counted once its reply was sent
+            wait_for(lambda sought=line: sought + "\n" in self.get("/metrics").body.decode(),
+                     what=f"no line {line}")
         self.assertEqual(self.server.metric("urza_kernel_cache_size_bytes"),
                          self.get("/api/v1/kernels").json()["items"][0]["size_bytes"])
 
