@@ -74,6 +74,9 @@ static const struct {
     {"take", "the operand's shape, axis replaced by the shape of the indices"},
     {"gather", "the shape of the indices"},
     {"scatter", "as the first operand"},
+    {"iter", "i64, 0-d"},
+    {"state", "as the operand"},
+    {"loop", "a state's shape; or dim, then the shape of a row"},
 };
 
 static const struct {

@@ -1,6 +1,8 @@
 /* The plan of one target: which launches, in which order, over which buffers. */
 #include "compiler/compile_priv.h"
 
+#include <stdlib.h>
+
 #include "base/error.h"
 #include "compiler/target/target.h"
 
@@ -103,6 +105,96 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
     return true;
 }
 
+/* Where a kernel stands among the others: those of a loop's body together, where the loop's first
+ * result stands among the values. */
+struct turn {
+    value_id at, root;
+    uint32_t kernel;
+};
+
+static int by_turn(const void *a, const void *b)
+{
+    const struct turn *x = a, *y = b;
+    return x->at != y->at ? (x->at < y->at ? -1 : 1) : (x->root > y->root) - (x->root < y->root);
+}
+
+/* The buffer of a loop's value, or of a result that may be missing. */
+static bool loop_buffer(struct planning *p, value_id value, uint32_t *out)
+{
+    *out = PLAN_NONE;
+    return value == VALUE_NONE || buffer_for(p, p->unit->partition.values[value].memory, out);
+}
+
+/* A loop whose kernels were planned last, from launch `first` on. */
+static bool plan_loop(struct planning *p, const struct graph_loop *loop, uint32_t first)
+{
+    struct plan_state *states = ARENA_ARRAY(p->job->arena, struct plan_state, loop->states);
+    struct plan_row *rows = ARENA_ARRAY(p->job->arena, struct plan_row, loop->rows);
+    struct plan_loop out = {.first = first,
+                            .count = p->out->plan.forward.count - first,
+                            .trips = to_package(p, loop->trips),
+                            .states = states,
+                            .rows = rows,
+                            .state_count = loop->states};
+    if (!loop_buffer(p, loop->iter, &out.iter))
+        return false;
+    for (uint32_t i = 0; i < loop->states; i++) {
+        value_id init = graph_node(&p->unit->graph, loop->state[i])->operands[0];
+        if (!loop_buffer(p, init, &states[i].from) ||
+            !loop_buffer(p, loop->state[i], &states[i].state) ||
+            !loop_buffer(p, loop->next[i], &states[i].next) ||
+            !loop_buffer(p, loop->results[i], &states[i].result))
+            return false;
+    }
+    for (uint32_t i = 0; i < loop->rows; i++) {
+        struct plan_row *row = &rows[out.row_count];
+        if (loop->results[loop->states + i] == VALUE_NONE)
+            continue;
+        if (!loop_buffer(p, loop->row[i], &row->row) ||
+            !loop_buffer(p, loop->results[loop->states + i], &row->result))
+            return false;
+        out.row_count++;
+    }
+    if (out.count == 0 || out.trips == DIM_NONE)
+        return fail(p->err, ERR_UNSUPPORTED, "a loop whose trips compute nothing");
+    VEC_PUSH(p->job->arena, &p->out->plan.loops, out);
+    return true;
+}
+
+/* Plans the kernels from *next on that stand before a value. */
+static bool plan_before(struct planning *p, const struct turn *turns, value_id value,
+                        uint32_t *next)
+{
+    for (; *next < p->unit->kernel_count && turns[*next].at < value; ++*next)
+        if (!plan_kernel(p, turns[*next].kernel))
+            return false;
+    return true;
+}
+
+static bool plan_kernels(struct planning *p)
+{
+    const struct unit *unit = p->unit;
+    const struct graph_loops *loops = &unit->partition.loops;
+    struct turn *turns = ARENA_ARRAY(p->job->arena, struct turn, unit->kernel_count + 1);
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < unit->kernel_count; i++) {
+        value_id root = unit->kernels[i].group->root;
+        uint32_t loop = loops->of[root];
+        turns[i] = (struct turn){loop > 0 ? loops->items.items[loop - 1].first : root, root, i};
+    }
+    if (loops->items.count > 0)
+        qsort(turns, unit->kernel_count, sizeof *turns, by_turn);
+    for (uint32_t i = 0; i < loops->items.count; i++) {
+        const struct graph_loop *loop = &loops->items.items[i];
+        if (!plan_before(p, turns, loop->first, &next))
+            return false;
+        uint32_t first = p->out->plan.forward.count;
+        if (!plan_before(p, turns, loop->first + 1, &next) || !plan_loop(p, loop, first))
+            return false;
+    }
+    return plan_before(p, turns, unit->graph.nodes.count, &next);
+}
+
 static void describe_kernels(struct planning *p)
 {
     struct unit *unit = p->unit;
@@ -142,9 +234,8 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
     out->optimised_bytes = optimised.size_bytes;
     out->plan = (struct plan){
         .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
-    for (uint32_t i = 0; i < unit->kernel_count; i++)
-        if (!plan_kernel(&p, i))
-            return false;
+    if (!plan_kernels(&p))
+        return false;
     plan_finish(&out->plan);
     describe_kernels(&p);
     struct strbuf *dump = job_dump(job, "plan", unit, NULL);

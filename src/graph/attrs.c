@@ -93,6 +93,12 @@ bool attrs_normalise(enum prim prim, const struct attrs *in, struct attrs *out, 
         out->groups = in->groups;
     if (bits & ATTR_MODE)
         out->mode = in->mode;
+    if (bits & ATTR_LOOP)
+        out->loop = in->loop;
+    if (bits & ATTR_INDEX)
+        out->index = in->index;
+    if (bits & ATTR_STATES)
+        out->states = in->states;
     return true;
 }
 
@@ -116,6 +122,7 @@ bool attrs_equal(const struct attrs *a, const struct attrs *b)
            a->axis == b->axis && a->axis_count == b->axis_count && a->exclusive == b->exclusive &&
            a->reverse == b->reverse && a->batch == b->batch && a->contract == b->contract &&
            a->window_count == b->window_count && a->groups == b->groups && a->mode == b->mode &&
+           a->loop == b->loop && a->index == b->index && a->states == b->states &&
            a->integer == b->integer && value_bits(a->value) == value_bits(b->value) &&
            same_name(a->name, b->name) && !memcmp(a->shape, b->shape, sizeof a->shape) &&
            !memcmp(a->axes, b->axes, sizeof a->axes) &&
@@ -136,6 +143,7 @@ uint64_t attrs_hash(const struct attrs *attrs, uint64_t seed)
         (uint64_t)attrs->axis,
         (uint64_t)attrs->groups,
         (uint64_t)attrs->integer,
+        attrs->loop | (uint64_t)attrs->index << 24 | (uint64_t)attrs->states << 44,
         value_bits(attrs->value),
     };
     uint64_t hash = hash64(scalars, sizeof scalars, seed);

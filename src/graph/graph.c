@@ -134,7 +134,8 @@ static bool check_name(const char *what, const char *name, struct error *err)
 /* What a node with operands comes from: the current node of the source, or what they come from. */
 static void set_origin(struct graph *graph, struct node *node)
 {
-    node->constant = !is_source((enum prim)node->prim);
+    enum prim prim = (enum prim)node->prim;
+    node->constant = !is_source(prim) && prim != PRIM_ITER && prim != PRIM_STATE;
     for (uint32_t i = 0; i < node->operand_count; i++)
         node->constant &= graph_node(graph, node->operands[i])->constant;
     if (node->operand_count > 0)
@@ -173,6 +174,8 @@ static value_id append(struct graph *graph, const struct shape_query *q)
     VEC_PUSH(arena, &graph->nodes, node);
     map_add(&graph->interned, arena, hash_node(q->prim, node.operands, q->operand_count, attrs),
             id);
+    if (attrs->loop > graph->loops)
+        graph->loops = attrs->loop;
     if (q->prim == PRIM_INPUT)
         VEC_PUSH(arena, &graph->inputs, id);
     if (q->prim == PRIM_PARAM)

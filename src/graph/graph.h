@@ -48,6 +48,9 @@ enum attr_bit {
     ATTR_HIGH = 1 << 16,
     ATTR_MODE = 1 << 17,
     ATTR_DIM = 1 << 18, /* attrs.shape, where it is not the shape of the result */
+    ATTR_LOOP = 1 << 19,
+    ATTR_INDEX = 1 << 20,
+    ATTR_STATES = 1 << 21,
 };
 
 enum scatter_mode { SCATTER_SET = 1, SCATTER_ADD, SCATTER_MAX, SCATTER_MIN };
@@ -80,7 +83,8 @@ struct attrs {
     dim_id start[LIMIT_RANK];
     int64_t step[LIMIT_RANK];
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
-    uint8_t mode; /* enum scatter_mode */
+    uint8_t mode;                 /* enum scatter_mode */
+    uint32_t loop, index, states; /* iter, state, loop: see graph/loops.h */
 };
 
 struct node {
@@ -106,6 +110,7 @@ struct graph {
     VEC(value_id) inputs; /* in declaration order, the order of call arguments */
     VEC(value_id) params;
     VEC(struct graph_output) outputs;
+    uint32_t loops;   /* the highest number of a loop */
     const char *name; /* of the graph; "" if none */
     struct origins origins;
     origin_id origin; /* of what is added now */

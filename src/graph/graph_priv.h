@@ -18,6 +18,15 @@ uint64_t attrs_hash(const struct attrs *attrs, uint64_t seed);
 value_id graph_find(const struct graph *graph, enum prim prim, const value_id *operands,
                     uint32_t operand_count, const struct attrs *attrs);
 
+/* live.c: marks what outputs need, and all inputs and params; live is all false before. */
+void graph_mark_live(const struct graph *from, bool *live);
+/* Makes *to a graph with the name and the named dims of *from, and no nodes. */
+bool graph_begin_copy(struct graph *to, struct arena *arena, const struct graph *from,
+                      struct error *err);
+/* Adds a node of *from to *to. copies: what its operands became, by value of *from. */
+value_id graph_copy_node(struct graph *to, const struct graph *from, const struct node *node,
+                         const value_id *copies, struct error *err);
+
 /* The input of a shape rule, and the dtype and shape that it infers. */
 struct shape_query {
     struct graph *graph;
@@ -41,7 +50,7 @@ struct attr_name {
     uint32_t bit;
     const char *name;
 };
-#define ATTR_NAMES_COUNT 14
+#define ATTR_NAMES_COUNT 17
 extern const struct attr_name attr_names[ATTR_NAMES_COUNT];
 const char *scatter_mode_name(unsigned mode); /* "add"; NULL when there is no such mode */
 

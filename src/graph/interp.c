@@ -2,44 +2,16 @@
  *
  * A node's memory goes back to a pool after its last use, so the arena grows to the peak of live
  * memory and not to the sum of all results. Only nodes that an output needs are run. */
-#include "graph/interp_memo_priv.h"
-#include "graph/interp_op_priv.h"
+#include "graph/interp_run_priv.h"
 
 #include <assert.h>
-#include <limits.h>
 
 #include "base/error.h"
 #include "base/rng.h"
 
 #define FOLDED_ROUNDINGS 8 /* error of a folded constant, in unit roundoffs */
 
-struct value {
-    struct interp_tensor tensor;
-    value_id last_use;  /* the last node that reads it; VALUE_NONE: none does */
-    bool output, owned; /* owned: its memory belongs to the pool */
-    bool constant;      /* depends on constants only */
-    uint32_t number;    /* in the memo, if there is one */
-};
-
-struct run {
-    const struct graph *graph;
-    const struct interp_options *options;
-    bool reference, wide, plain;
-    uint32_t threads;
-    const int64_t *dim_values;
-    const struct interp_tensor *sources;
-    struct arena *arena;
-    struct value *values; /* by id */
-    struct interp_memo *memo;
-    struct arena *memory; /* for cells and bounds */
-    struct pool *pool;
-    size_t used_bytes, limit_bytes;
-    struct scratch scratch;
-    struct error *err;
-};
-
-/* Takes the smallest buffer of the pool that is large enough, or makes a new one. */
-static bool pool_take(struct run *run, int64_t count, void **out_data)
+bool take_memory(struct run *run, int64_t count, void **out_data)
 {
     struct buffer *items = run->pool->buffers.items;
     uint32_t best = UINT32_MAX;
@@ -60,7 +32,7 @@ static bool pool_take(struct run *run, int64_t count, void **out_data)
     return true;
 }
 
-static void pool_give(struct run *run, void *data, int64_t count)
+void give_memory(struct run *run, void *data, int64_t count)
 {
     struct buffer buffer = {data, count};
     if (data && count > 0)
@@ -90,44 +62,6 @@ bool interp_shape(const struct graph *graph, const int64_t *dim_values, value_id
         return fail(err, ERR_LIMIT, "value %u is larger than %lld bytes", id,
                     (long long)LIMIT_TENSOR_BYTES);
     return true;
-}
-
-static bool is_sum(enum prim prim)
-{
-    return prim == PRIM_REDUCE_SUM || prim == PRIM_CUM_SUM || prim == PRIM_CONTRACT ||
-           prim == PRIM_CONV || prim == PRIM_WINDOW_SUM;
-}
-
-/* How results of prim in dtype are rounded. wide: as if every float dtype had float64's precision,
- * but its own range. */
-static struct rounding rounding_of(enum prim prim, enum dtype dtype, bool wide)
-{
-    double ulp = prim_ulp(prim, dtype);
-    enum dtype precision = wide || dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
-    double unit = dtype_unit_roundoff(precision) + INTERP_UNIT;
-    bool narrow = !wide && (dtype == DTYPE_F16 || dtype == DTYPE_BF16);
-    struct rounding r = {.narrow = narrow,
-                         .single = precision == DTYPE_F32,
-                         .max = dtype_max(narrow ? DTYPE_F32 : dtype),
-                         .sum_unit = unit,
-                         .sum_tiny = dtype_min_subnormal(precision) + 0x1p-1074,
-                         .sum_max = dtype_max(dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32)};
-    if (!prim_rounds(prim))
-        return r;
-    /* A sum's additions are counted separately, by the fold; what is left is its last rounding. */
-    bool once = is_sum(prim) || ulp <= 0.5;
-    if (narrow && once) { /* computed in f32 and rounded again: f32 has enough digits that both
-                             roundings act as one */
-        r.max = INFINITY;
-        return r;
-    }
-    r.relative = once ? unit : 2 * ulp * unit;
-    r.past_max = once ? 0 : 1;
-    if (once && dtype != DTYPE_F64) /* values less than half a unit above the largest number still
-                                       round to it */
-        r.max *= 1 + 0.49 * unit;
-    r.tiny = fmax(ulp, 1) * dtype_min_subnormal(precision) + 0x1p-1074;
-    return r;
 }
 
 static void run_const(const struct op *op)
@@ -179,6 +113,22 @@ static void run_size(const struct op *op)
 
 /* Inputs and params are already filled by the driver. */
 static void run_source(const struct op *op)
+{
+    assert(!op);
+}
+
+/* Loops are run by the driver. */
+static void run_iter(const struct op *op)
+{
+    assert(!op);
+}
+
+static void run_state(const struct op *op)
+{
+    assert(!op);
+}
+
+static void run_loop(const struct op *op)
 {
     assert(!op);
 }
@@ -277,7 +227,7 @@ static void drop_zero_bounds(struct run *run, struct interp_tensor *tensor)
 {
     if (!interp_is_exact(tensor))
         return;
-    pool_give(run, tensor->bounds, tensor->count);
+    give_memory(run, tensor->bounds, tensor->count);
     tensor->bounds = NULL;
 }
 
@@ -288,8 +238,8 @@ static void release_operands(struct run *run, value_id id)
         struct value *operand = &run->values[node->operands[i]];
         if (!operand->owned || operand->output || operand->last_use != id)
             continue;
-        pool_give(run, operand->tensor.cells, operand->tensor.count);
-        pool_give(run, operand->tensor.bounds, operand->tensor.count);
+        give_memory(run, operand->tensor.cells, operand->tensor.count);
+        give_memory(run, operand->tensor.bounds, operand->tensor.count);
         operand->owned = false;
     }
 }
@@ -318,59 +268,11 @@ static void remember(struct run *run, const struct op *op, const uint32_t *opera
     struct interp_tensor own = value->tensor;
     enum memo_kept kept = memo_keep(run->memo, op, operands, &value->number, &value->tensor);
     if (kept == MEMO_KNOWN && value->owned) {
-        pool_give(run, own.cells, own.count);
-        pool_give(run, own.bounds, own.count);
+        give_memory(run, own.cells, own.count);
+        give_memory(run, own.bounds, own.count);
     }
     if (kept != MEMO_LEFT)
         value->owned = false;
-}
-
-/* The exponents of the lowest and the highest binary digit of a finite number other than 0. */
-static void digit_range(double value, int *out_low, int *out_high)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    int exponent = (int)(bits >> 52 & 0x7ff);
-    uint64_t digits = bits & (((uint64_t)1 << 52) - 1);
-    if (exponent == 0)
-        exponent = 1;
-    else
-        digits |= (uint64_t)1 << 52;
-    *out_low = exponent - 1075 + __builtin_ctzll(digits);
-    *out_high = exponent - 1075 + 63 - __builtin_clzll(digits);
-}
-
-#define GRID_DIGITS 24
-
-/* The largest power of two of which all elements are multiples; 0 when an element is not exact, or
- * when that power is more than 2^GRID_DIGITS below the largest element. On random elements it
- * returns at the second. */
-static double tensor_grid(const struct interp_tensor *x)
-{
-    int low = INT_MAX, high = INT_MIN;
-    for (int64_t i = 0; i < x->count; i++) {
-        int from, to;
-        double value = x->cells[i].f;
-        if (!isfinite(value) || bound_at(x, i) > 0)
-            return 0;
-        if (value == 0)
-            continue;
-        digit_range(value, &from, &to);
-        low = from < low ? from : low;
-        high = to > high ? to : high;
-        if (high - low > GRID_DIGITS)
-            return 0;
-    }
-    return low == INT_MAX ? (double)INFINITY : ldexp(1, low);
-}
-
-/* Computes rounding.exact_sums. Terms are elements, or products of two elements. Zero is a multiple
- * of every number. */
-static double exact_sums(const struct op *op)
-{
-    double grid = tensor_grid(op->in[0]), other = op->in_count == 2 ? tensor_grid(op->in[1]) : 1;
-    /* An accumulator of p bits holds multiples of this unit exactly up to 2^p of them. */
-    return grid > 0 && other > 0 ? grid * other / (2 * (op->rounding.sum_unit - INTERP_UNIT)) : 0;
 }
 
 bool op_needs_bounds(const struct op *op)
@@ -382,15 +284,6 @@ bool op_needs_bounds(const struct op *op)
     for (uint32_t i = 0; i < op->in_count; i++)
         bounds |= op->in[i]->bounds != NULL;
     return op->reference && bounds;
-}
-
-void op_round(struct op *op, bool wide)
-{
-    if (!dtype_is_float(op->out->dtype))
-        return;
-    op->rounding = rounding_of(op->prim, op->out->dtype, wide);
-    if (op->reference && is_sum(op->prim))
-        op->rounding.exact_sums = exact_sums(op);
 }
 
 double constant_error(const struct interp_options *options, const struct node *node)
@@ -408,10 +301,12 @@ double constant_error(const struct interp_options *options, const struct node *n
     return FOLDED_ROUNDINGS * dtype_unit_roundoff((enum dtype)node->dtype);
 }
 
-static bool run_node(struct run *run, value_id id)
+bool run_node(struct run *run, value_id id)
 {
     const struct node *node = graph_node(run->graph, id);
     struct value *value = &run->values[id];
+    /* What a trip computes is another matter in each. */
+    struct interp_memo *memo = run->loops.of[id] > 0 ? NULL : run->memo;
     struct op op = {.prim = (enum prim)node->prim,
                     .attrs = node->attrs,
                     .reference = run->reference,
@@ -438,36 +333,35 @@ static bool run_node(struct run *run, value_id id)
     if (!interp_shape(run->graph, run->dim_values, id, &value->tensor, run->err) ||
         !op_eval_dims(&op, run->graph, run->dim_values, run->err))
         return false;
-    if (run->memo && memo_find(run->memo, &op, numbers, &value->number, &value->tensor)) {
+    if (memo && memo_find(memo, &op, numbers, &value->number, &value->tensor)) {
         release_operands(run, id);
         return true;
     }
     if (take_over(run, id)) {
-        if (run->memo)
+        if (memo)
             remember(run, &op, numbers, value);
         return true;
     }
-    if (!pool_take(run, value->tensor.count, &memory))
+    if (!take_memory(run, value->tensor.count, &memory))
         return false;
     value->owned = true;
     value->tensor.cells = memory;
     if (op_needs_bounds(&op) && value->tensor.count > 0) {
-        if (!pool_take(run, value->tensor.count, &memory))
+        if (!take_memory(run, value->tensor.count, &memory))
             return false;
         value->tensor.bounds = memory;
     }
     op_round(&op, run->wide);
     op_evaluate(&op);
     drop_zero_bounds(run, &value->tensor);
-    if (run->memo)
+    if (memo)
         remember(run, &op, numbers, value);
     release_operands(run, id);
     return true;
 }
 
 /* Marks the values that outputs need, from the last to the first. Operands have smaller ids than
- * their users.
- */
+ * their users. What a loop reads from outside is needed until its last trip. */
 static void find_uses(struct run *run)
 {
     const struct graph *graph = run->graph;
@@ -476,9 +370,12 @@ static void find_uses(struct run *run)
     for (value_id id = graph->nodes.count; id-- > 1;) {
         const struct node *node = graph_node(graph, id);
         bool live = run->values[id].output || run->values[id].last_use != VALUE_NONE;
+        uint32_t loop = run->loops.of[id];
         for (uint32_t i = 0; live && i < node->operand_count; i++) {
-            value_id *last_use = &run->values[node->operands[i]].last_use;
-            *last_use = *last_use > id ? *last_use : id;
+            value_id *last_use = &run->values[node->operands[i]].last_use, use = id;
+            if (loop > 0 && run->loops.of[node->operands[i]] == 0)
+                use = run->loops.items.items[loop - 1].last;
+            *last_use = *last_use > use ? *last_use : use;
         }
     }
 }
@@ -546,15 +443,31 @@ static bool give_output(struct run *run, value_id id, struct interp_tensor *out)
         return true;
     void *memory;
     size_t bytes = (size_t)out->count * sizeof *out->cells;
-    if (!pool_take(run, out->count, &memory))
+    if (!take_memory(run, out->count, &memory))
         return false;
     out->cells = bytes > 0 ? memcpy(memory, value->tensor.cells, bytes) : memory;
     if (!out->bounds)
         return true;
-    if (!pool_take(run, out->count, &memory))
+    if (!take_memory(run, out->count, &memory))
         return false;
     out->bounds = bytes > 0 ? memcpy(memory, value->tensor.bounds, bytes) : memory;
     return true;
+}
+
+/* Runs a value that is needed: bodies of loops with the first of their loop nodes. */
+static bool run_value(struct run *run, value_id id)
+{
+    const struct value *value = &run->values[id];
+    const struct node *node = graph_node(run->graph, id);
+    bool live = value->output || value->last_use != VALUE_NONE;
+    if (!live || node->prim == PRIM_INPUT || node->prim == PRIM_PARAM || run->loops.of[id] > 0)
+        return true;
+    for (uint32_t i = 0; node->prim == PRIM_LOOP && i < run->loops.items.count; i++) {
+        const struct graph_loop *loop = &run->loops.items.items[i];
+        if (loop->number == node->attrs->loop)
+            return loop->first != id || run_trips(run, loop);
+    }
+    return run_node(run, id);
 }
 
 bool interp_run(const struct graph *graph, const struct interp_options *options,
@@ -579,16 +492,13 @@ bool interp_run(const struct graph *graph, const struct interp_options *options,
                       .err = err};
     run.values = ARENA_ARRAY(arena, struct value, graph->nodes.count);
     if (!interp_check_dims(graph, arguments->dims, err) ||
+        !graph_find_loops(graph, arena, &run.loops, err) ||
         !take_sources(&run, arguments->source_count))
         return false;
     find_uses(&run);
-    for (value_id id = 1; id < graph->nodes.count; id++) {
-        const struct value *value = &run.values[id];
-        uint8_t prim = graph_node(graph, id)->prim;
-        bool live = value->output || value->last_use != VALUE_NONE;
-        if (live && prim != PRIM_INPUT && prim != PRIM_PARAM && !run_node(&run, id))
+    for (value_id id = 1; id < graph->nodes.count; id++)
+        if (!run_value(&run, id))
             return false;
-    }
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         struct interp_tensor result;
         if (!give_output(&run, graph->outputs.items[i].value, &result))

@@ -352,6 +352,8 @@ static const struct points_rule rule_reshape = {reads_same, POINTS_MOVE},
                                 rule_take = {reads_take, POINTS_LOOKUP},
                                 rule_gather = {reads_gather, POINTS_LOOKUP},
                                 rule_scatter = {NULL, POINTS_NONE};
+static const struct points_rule rule_iter = {NULL, POINTS_NONE}, rule_state = {NULL, POINTS_NONE},
+                                rule_loop = {NULL, POINTS_NONE};
 
 const struct points_rule *points_rule(enum prim prim)
 {

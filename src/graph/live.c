@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-static void mark(const struct graph *from, bool *live)
+void graph_mark_live(const struct graph *from, bool *live)
 {
     for (uint32_t i = 0; i < from->outputs.count; i++)
         live[from->outputs.items[i].value] = true;
@@ -35,8 +35,8 @@ static bool import(struct graph *to, const struct graph *from, uint32_t count, d
     return true;
 }
 
-static value_id copy_node(struct graph *to, const struct graph *from, const struct node *node,
-                          const value_id *copies, struct error *err)
+value_id graph_copy_node(struct graph *to, const struct graph *from, const struct node *node,
+                         const value_id *copies, struct error *err)
 {
     enum prim prim = (enum prim)node->prim;
     uint32_t bits = prim_info(prim)->attrs;
@@ -121,7 +121,7 @@ static void inherit_origins(struct rewriting *r)
     struct arena *arena = r->to->arena;
     origin_id *lost = ARENA_ARRAY(arena, origin_id, r->from->nodes.count);
     r->kept = ARENA_ARRAY(arena, bool, r->to->nodes.count);
-    mark(r->to, r->kept);
+    graph_mark_live(r->to, r->kept);
     for (value_id id = 1; id < r->from->nodes.count; id++) {
         const struct node *node = graph_node(r->from, id);
         origin_id gone = ORIGIN_NONE;
@@ -144,7 +144,7 @@ static bool rebuild(struct rewriting *r, graph_rule *rule, void *context, struct
             continue;
         const struct node *node = graph_node(from, id);
         r->to->origin = r->origins[node->origin];
-        value_id copy = copy_node(r->to, from, node, r->copies, err);
+        value_id copy = graph_copy_node(r->to, from, node, r->copies, err);
         if (copy != VALUE_NONE && rule)
             copy = rule(r->to, copy, from, id, context, err);
         if (copy == VALUE_NONE)
@@ -156,10 +156,9 @@ static bool rebuild(struct rewriting *r, graph_rule *rule, void *context, struct
     return true;
 }
 
-bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
-                   graph_rule *rule, void *context, struct error *err)
+bool graph_begin_copy(struct graph *to, struct arena *arena, const struct graph *from,
+                      struct error *err)
 {
-    uint32_t count = from->nodes.count;
     graph_init(to, arena);
     to->name = arena_strdup(arena, from->name);
     for (uint32_t i = 0; i < from->dims.names.count; i++) {
@@ -169,12 +168,21 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
         if (!dim_declare(&to->dims, &name, &index, err))
             return false;
     }
+    return true;
+}
+
+bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
+                   graph_rule *rule, void *context, struct error *err)
+{
+    uint32_t count = from->nodes.count;
+    if (!graph_begin_copy(to, arena, from, err))
+        return false;
     struct rewriting r = {.to = to,
                           .from = from,
                           .live = ARENA_ARRAY(arena, bool, count),
                           .copies = ARENA_ARRAY(arena, value_id, count),
                           .begins = ARENA_ARRAY(arena, value_id, count + 1)};
-    mark(from, r.live);
+    graph_mark_live(from, r.live);
     import_origins(&r);
     if (!rebuild(&r, rule, context, err))
         return false;
@@ -219,7 +227,7 @@ static bool closed(const struct graph *view, struct arena *arena, struct error *
 {
     bool *live = ARENA_ARRAY(arena, bool, view->nodes.count),
          *given = ARENA_ARRAY(arena, bool, view->nodes.count);
-    mark(view, live);
+    graph_mark_live(view, live);
     for (uint32_t i = 0; i < view->inputs.count; i++)
         given[view->inputs.items[i]] = true;
     for (value_id id = 1; id < view->nodes.count; id++) {

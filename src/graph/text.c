@@ -14,7 +14,8 @@ const struct attr_name attr_names[ATTR_NAMES_COUNT] = {
     {ATTR_REVERSE, "reverse"}, {ATTR_BATCH, "batch"},   {ATTR_CONTRACT, "contract"},
     {ATTR_WINDOW, "window"},   {ATTR_GROUPS, "groups"}, {ATTR_START, "start"},
     {ATTR_STEP, "step"},       {ATTR_LOW, "low"},       {ATTR_HIGH, "high"},
-    {ATTR_MODE, "mode"},       {ATTR_DIM, "dim"},
+    {ATTR_MODE, "mode"},       {ATTR_LOOP, "loop"},     {ATTR_INDEX, "index"},
+    {ATTR_STATES, "states"},   {ATTR_DIM, "dim"},
 };
 
 const char *scatter_mode_name(unsigned mode)
@@ -138,6 +139,9 @@ static void print_attr(const struct graph *graph, const struct attrs *attrs, uin
     case ATTR_HIGH: print_dims(graph, attrs->rank, attrs->high, out); break;
     case ATTR_DIM: print_dims(graph, attrs->rank, attrs->shape, out); break;
     case ATTR_MODE: strbuf_puts(out, scatter_mode_name(attrs->mode)); break;
+    case ATTR_LOOP: strbuf_printf(out, "%u", attrs->loop); break;
+    case ATTR_INDEX: strbuf_printf(out, "%u", attrs->index); break;
+    case ATTR_STATES: strbuf_printf(out, "%u", attrs->states); break;
     }
 }
 

@@ -16,6 +16,7 @@
  * number has a bound.
  */
 #include "graph/graph_priv.h"
+#include "graph/loops.h"
 #include "graph/text.h"
 
 #include <inttypes.h>
@@ -136,6 +137,15 @@ static bool same_rank(struct parser *p, struct attrs *attrs, uint32_t bit, uint3
     return true;
 }
 
+static bool parse_number(struct parser *p, int64_t most, uint32_t *out)
+{
+    int64_t value = 0;
+    if (!text_int(&p->in, 0, most, &value))
+        return false;
+    *out = (uint32_t)value;
+    return true;
+}
+
 static bool parse_attr(struct parser *p, uint32_t bit, struct attrs *attrs)
 {
     uint32_t count = 0;
@@ -174,6 +184,9 @@ static bool parse_attr(struct parser *p, uint32_t bit, struct attrs *attrs)
     case ATTR_HIGH: return parse_dims(p, attrs->high, &count) && same_rank(p, attrs, bit, count);
     case ATTR_DIM: return parse_dims(p, attrs->shape, &count) && same_rank(p, attrs, bit, count);
     case ATTR_MODE: return parse_mode(p, &attrs->mode);
+    case ATTR_LOOP: return parse_number(p, LIMIT_NODES, &attrs->loop);
+    case ATTR_INDEX: return parse_number(p, LIMIT_OPERANDS, &attrs->index);
+    case ATTR_STATES: return parse_number(p, LIMIT_OPERANDS, &attrs->states);
     default: return text_expected(&p->in, "an attribute");
     }
 }
@@ -374,5 +387,7 @@ bool graph_parse(struct graph *graph, struct arena *arena, const char *text, siz
     while (text_next_line(&p->in) && text_take(&p->in, "output"))
         if (!parse_output(p))
             return false;
-    return p->in.at == p->in.end || text_expected(&p->in, "the next dim, node or output");
+    struct graph_loops loops;
+    return (p->in.at == p->in.end || text_expected(&p->in, "the next dim, node or output")) &&
+           graph_find_loops(graph, arena, &loops, err);
 }

@@ -1,6 +1,7 @@
 /* The verifier: every node is inferred again and must equal the result. A failure is a bug of the
  * code that built or changed the graph, so it is ERR_BUG, with the value as place. */
 #include "graph/graph_priv.h"
+#include "graph/loops.h"
 
 #include <string.h>
 
@@ -106,5 +107,6 @@ bool graph_verify(struct graph *graph, struct error *err)
         if (!output->name || output->value == VALUE_NONE || output->value >= graph->nodes.count)
             return fail(err, ERR_BUG, "output %u is not a value of the graph", i);
     }
-    return true;
+    struct graph_loops loops;
+    return graph_find_loops(graph, graph->arena, &loops, err);
 }

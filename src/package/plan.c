@@ -114,12 +114,16 @@ bool plan_check(const struct plan *plan, struct error *err)
     for (uint32_t i = 0; i < plan->buffers.count; i++)
         if (!check_buffer(plan, &plan->buffers.items[i], err))
             return fail_at(err, "buffer %u", i);
+    if (!plan_loops_check(plan, err))
+        return false;
     bool *written = ARENA_ARRAY(plan->arena, bool, plan->buffers.count);
     for (uint32_t i = 0; i < plan->prepare.count; i++)
         if (!check_launch(plan, &plan->prepare.items[i], true, written, err))
             return fail_at(err, "prepare launch %u", i);
     for (uint32_t i = 0; i < plan->forward.count; i++)
-        if (!check_launch(plan, &plan->forward.items[i], false, written, err))
+        if (!plan_loop_begin(plan, i, written, err) ||
+            !check_launch(plan, &plan->forward.items[i], false, written, err) ||
+            !plan_loop_end(plan, i, written, err))
             return fail_at(err, "forward launch %u", i);
     return true;
 }
@@ -143,6 +147,7 @@ void plan_lifetimes(struct plan *plan)
             buffer->last_launch = i;
         }
     }
+    plan_loops_lifetimes(plan);
 }
 
 void plan_finish(struct plan *plan)
@@ -180,6 +185,7 @@ bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct
         for (uint32_t k = 0; k < launch->arg_count; k++)
             written[launch->args[k]] |= launch_writes(launch, k);
     }
+    plan_loops_written(plan, written);
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
         const struct plan_buffer *buffer = &plan->buffers.items[i];
         if (!buffer_is_bound(buffer->kind))
@@ -249,4 +255,5 @@ void plan_describe(const struct plan *plan, struct strbuf *out)
         describe_launch(plan, "prepare", i, &plan->prepare.items[i], out);
     for (uint32_t i = 0; i < plan->forward.count; i++)
         describe_launch(plan, "forward", i, &plan->forward.items[i], out);
+    plan_loops_describe(plan, out);
 }

@@ -36,7 +36,8 @@ struct plan_buffer {
     uint32_t value; /* a value of the target's optimised graph, which the buffer holds, row-major */
     dim_id elements; /* bytes = elements × dtype size */
     /* BUFFER_TEMP: first and last forward launch that reads or writes it; filled by plan_finish. If
-     * no launch does, first_launch > last_launch. */
+     * no launch does, first_launch > last_launch. What passes from trip to trip of a loop, and what
+     * the loop reads from outside, lives during the whole loop. */
     uint32_t first_launch, last_launch;
 };
 
@@ -76,12 +77,35 @@ static inline bool launch_writes(const struct plan_launch *launch, uint32_t arg)
     return arg < 32 && (launch->written >> arg & 1) != 0;
 }
 
+/* Forward launches that run in every trip of a loop (graph/loops.h), and what moves between trips.
+ * Before the first trip each state is made a copy of `from`; before trip t, iter holds t; behind it
+ * each row is copied to place t of its result, and then what each state is after the trip to the
+ * state; behind the last trip states are copied to their results. Sizes agree, so that no copy
+ * leaves its buffers. */
+#define PLAN_NONE UINT32_MAX
+struct plan_state {
+    uint32_t from, state, next; /* buffers of one size */
+    uint32_t result;            /* PLAN_NONE: nothing reads it */
+};
+struct plan_row {
+    uint32_t row, result; /* result: trips × the size of row */
+};
+struct plan_loop {
+    uint32_t first, count; /* launches, at least one */
+    dim_id trips;
+    uint32_t iter; /* buffer of one i64; PLAN_NONE: nothing reads it */
+    const struct plan_state *states;
+    const struct plan_row *rows; /* those that something reads */
+    uint32_t state_count, row_count;
+};
+
 struct plan {
     struct arena *arena;
     struct dim_table *dims; /* borrowed: the package's table */
     VEC(struct plan_buffer) buffers;
     VEC(struct plan_launch) prepare; /* run once after load and whenever params change */
     VEC(struct plan_launch) forward;
+    VEC(struct plan_loop) loops; /* one behind the other */
     uint32_t kernel_count;
 };
 
@@ -92,11 +116,12 @@ void plan_finish(struct plan *plan);
  * or prepared buffer read before a launch wrote it; a forward launch that writes an input, a param
  * or a prepared buffer; a prepare launch that touches anything but params (reading) and prepared
  * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
- * fields. ERR_LIMIT: LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions
- * that are not constant are checked when they are evaluated. Dims are added to *dims. A launch has
- * "asked" and "done" or neither, and "nodes" if it has any: names of 1 … LIMIT_NAME bytes, with
- * "more_nodes" only behind LAUNCH_NODES of them. plan_parse initialises *plan and calls
- * plan_finish. */
+ * fields; loops that overlap, or copy what was not written, over what a launch writes, or between
+ * buffers of different sizes. ERR_LIMIT: LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS
+ * args. Expressions that are not constant are checked when they are evaluated. Dims are added to
+ * *dims. A launch has "asked" and "done" or neither, and "nodes" if it has any: names of 1 …
+ * LIMIT_NAME bytes, with "more_nodes" only behind LAUNCH_NODES of them. plan_parse initialises
+ * *plan and calls plan_finish. */
 void plan_print(const struct plan *plan, struct strbuf *out);
 bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,
                 size_t size, struct error *err);

@@ -12,7 +12,7 @@
 
 #define PLAN_FORMAT "urza.plan/2"
 
-static void print_dim(const struct plan *plan, const char *key, dim_id dim, struct strbuf *out)
+void plan_put_dim(const struct plan *plan, const char *key, dim_id dim, struct strbuf *out)
 {
     strbuf_printf(out, "\"%s\":\"", key);
     dim_print(plan->dims, dim, out); /* consists of names and operators: nothing to escape */
@@ -23,7 +23,7 @@ static void print_buffer(const struct plan *plan, const struct plan_buffer *buff
                          struct strbuf *out)
 {
     strbuf_printf(out, "{\"dtype\":\"%s\",", dtype_name(buffer->dtype));
-    print_dim(plan, "elements", buffer->elements, out);
+    plan_put_dim(plan, "elements", buffer->elements, out);
     if (buffer_is_bound(buffer->kind))
         strbuf_printf(out, ",\"index\":%u", buffer->index);
     strbuf_printf(out, ",\"kind\":\"%s\",\"value\":%u}", buffer_kind_name(buffer->kind),
@@ -36,7 +36,7 @@ static void print_edges(const struct plan *plan, const struct plan_launch *launc
     strbuf_puts(out, "\"edges\":[");
     for (uint32_t i = 0; i < launch->edge_count; i++) {
         strbuf_printf(out, "%s{\"at\":%" PRId64 ",", i > 0 ? "," : "", launch->edges[i].at);
-        print_dim(plan, "size", launch->edges[i].size, out);
+        plan_put_dim(plan, "size", launch->edges[i].size, out);
         strbuf_puts(out, "}");
     }
     strbuf_puts(out, "],");
@@ -62,21 +62,21 @@ static void print_launch(const struct plan *plan, const struct plan_launch *laun
         strbuf_printf(out, "%s%u", i > 0 ? "," : "", launch->args[i]);
     strbuf_puts(out, "],");
     if (launch->asked != DIM_NONE) {
-        print_dim(plan, "asked", launch->asked, out);
+        plan_put_dim(plan, "asked", launch->asked, out);
         strbuf_puts(out, ",");
-        print_dim(plan, "done", launch->done, out);
+        plan_put_dim(plan, "done", launch->done, out);
         strbuf_puts(out, ",");
     }
     print_edges(plan, launch, out);
-    print_dim(plan, "extent", launch->extent, out);
+    plan_put_dim(plan, "extent", launch->extent, out);
     strbuf_printf(out, ",\"kernel\":%u,\"label\":", launch->kernel);
     const char *label = launch->label ? launch->label : "";
     json_write_string(label, strlen(label), out);
     strbuf_puts(out, ",");
     print_nodes(launch, out);
-    print_dim(plan, "scratch_bytes", launch->scratch_bytes, out);
+    plan_put_dim(plan, "scratch_bytes", launch->scratch_bytes, out);
     strbuf_puts(out, ",");
-    print_dim(plan, "work", launch->work, out);
+    plan_put_dim(plan, "work", launch->work, out);
     strbuf_printf(out, ",\"written\":%u}", launch->written);
 }
 
@@ -102,12 +102,14 @@ void plan_print(const struct plan *plan, struct strbuf *out)
     }
     strbuf_puts(out, "],\"format\":\"" PLAN_FORMAT "\",\"forward\":");
     print_launches(plan, plan->forward.items, plan->forward.count, out);
-    strbuf_printf(out, ",\"kernels\":%u,\"prepare\":", plan->kernel_count);
+    strbuf_printf(out, ",\"kernels\":%u", plan->kernel_count);
+    plan_loops_print(plan, out);
+    strbuf_puts(out, ",\"prepare\":");
     print_launches(plan, plan->prepare.items, plan->prepare.count, out);
     strbuf_puts(out, "}");
 }
 
-static bool get_u32(const json_t *object, const char *key, uint32_t *out, struct error *err)
+bool plan_get_u32(const json_t *object, const char *key, uint32_t *out, struct error *err)
 {
     int64_t value;
     if (!json_get_int(object, key, &value, err))
@@ -118,8 +120,8 @@ static bool get_u32(const json_t *object, const char *key, uint32_t *out, struct
     return true;
 }
 
-static bool get_dim(struct plan *plan, const json_t *object, const char *key, dim_id *out,
-                    struct error *err)
+bool plan_get_dim(struct plan *plan, const json_t *object, const char *key, dim_id *out,
+                  struct error *err)
 {
     const char *text;
     dim_id dim;
@@ -142,8 +144,8 @@ static bool parse_buffer(struct plan *plan, const json_t *object, struct plan_bu
     const char *kind, *dtype;
     if (!json_get_string(object, "kind", &kind, err) ||
         !json_get_string(object, "dtype", &dtype, err) ||
-        !get_dim(plan, object, "elements", &out->elements, err) ||
-        !get_u32(object, "value", &out->value, err))
+        !plan_get_dim(plan, object, "elements", &out->elements, err) ||
+        !plan_get_u32(object, "value", &out->value, err))
         return false;
     out->kind = (uint8_t)buffer_kind_from_name(kind);
     out->dtype = (uint8_t)dtype_from_name(dtype);
@@ -154,7 +156,7 @@ static bool parse_buffer(struct plan *plan, const json_t *object, struct plan_bu
     bool bound = buffer_is_bound(out->kind);
     if (!json_only_keys(object, bound ? bound_keys : own_keys, err))
         return false;
-    return !bound || get_u32(object, "index", &out->index, err);
+    return !bound || plan_get_u32(object, "index", &out->index, err);
 }
 
 static bool parse_args(struct plan *plan, const json_t *array, struct plan_launch *out,
@@ -187,7 +189,8 @@ static bool parse_edges(struct plan *plan, const json_t *array, struct plan_laun
     for (size_t i = 0; i < count; i++) {
         const json_t *edge = json_array_get(array, i);
         if (!json_get_int(edge, "at", &edges[i].at, err) ||
-            !get_dim(plan, edge, "size", &edges[i].size, err) || !json_only_keys(edge, keys, err))
+            !plan_get_dim(plan, edge, "size", &edges[i].size, err) ||
+            !json_only_keys(edge, keys, err))
             return fail_at(err, "edge %zu", i);
         if (edges[i].at <= 0)
             return fail(err, ERR_PACKAGE, "edge %zu is not above 0", i);
@@ -205,7 +208,7 @@ static bool parse_nodes(struct plan *plan, const json_t *object, struct plan_lau
     if (!array && !more)
         return true;
     if (!json_get_array(object, "nodes", &array, err) ||
-        (more && !get_u32(object, "more_nodes", &out->more_nodes, err)))
+        (more && !plan_get_u32(object, "more_nodes", &out->more_nodes, err)))
         return false;
     size_t count = json_array_size(array);
     if (count > LAUNCH_NODES)
@@ -235,13 +238,13 @@ static bool parse_launch(struct plan *plan, const json_t *object, struct plan_la
     const char *label;
     if (!json_get_array(object, "args", &args, err) || !json_only_keys(object, keys, err) ||
         !json_get_array(object, "edges", &edges, err) || !parse_args(plan, args, out, err) ||
-        !parse_edges(plan, edges, out, err) || !get_u32(object, "kernel", &out->kernel, err) ||
-        !get_u32(object, "written", &out->written, err) ||
-        !get_dim(plan, object, "extent", &out->extent, err) ||
-        !get_dim(plan, object, "work", &out->work, err) ||
-        !get_dim(plan, object, "scratch_bytes", &out->scratch_bytes, err) ||
-        (counted && !get_dim(plan, object, "asked", &out->asked, err)) ||
-        (counted && !get_dim(plan, object, "done", &out->done, err)) ||
+        !parse_edges(plan, edges, out, err) || !plan_get_u32(object, "kernel", &out->kernel, err) ||
+        !plan_get_u32(object, "written", &out->written, err) ||
+        !plan_get_dim(plan, object, "extent", &out->extent, err) ||
+        !plan_get_dim(plan, object, "work", &out->work, err) ||
+        !plan_get_dim(plan, object, "scratch_bytes", &out->scratch_bytes, err) ||
+        (counted && !plan_get_dim(plan, object, "asked", &out->asked, err)) ||
+        (counted && !plan_get_dim(plan, object, "done", &out->done, err)) ||
         !json_get_string(object, "label", &label, err) || !parse_nodes(plan, object, out, err))
         return false;
     for (const char *at = label; *at; at++)
@@ -272,14 +275,15 @@ static bool parse_launches(struct plan *plan, const json_t *root, const char *ke
 static bool parse_root(void *context, const json_t *root, struct error *err)
 {
     struct plan *plan = context;
-    static const char *const keys[] = {"buffers", "format", "forward", "kernels", "prepare", NULL};
+    static const char *const keys[] = {"buffers", "format",  "forward", "kernels",
+                                       "loops",   "prepare", NULL};
     const char *format;
-    json_t *buffers;
+    json_t *buffers, *loops = json_object_get(root, "loops");
     if (!json_get_string(root, "format", &format, err) || !json_only_keys(root, keys, err))
         return false;
     if (strcmp(format, PLAN_FORMAT) != 0)
         return fail(err, ERR_PACKAGE, "format '%s', expected '" PLAN_FORMAT "'", format);
-    if (!get_u32(root, "kernels", &plan->kernel_count, err) ||
+    if (!plan_get_u32(root, "kernels", &plan->kernel_count, err) ||
         !json_get_array(root, "buffers", &buffers, err))
         return false;
     size_t count = json_array_size(buffers);
@@ -296,7 +300,8 @@ static bool parse_root(void *context, const json_t *root, struct error *err)
         return false;
     plan->prepare.capacity = plan->prepare.count;
     plan->forward.capacity = plan->forward.count;
-    return true;
+    return !loops ||
+           (json_get_array(root, "loops", &loops, err) && plan_loops_parse(plan, loops, err));
 }
 
 bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,

@@ -195,7 +195,7 @@ static bool run(struct urza_module *module, struct call_context *context,
         return fallback_run(module, context, entry->reason, err);
     execute(module, context);
     stat_add(&context->stats.native_calls, 1);
-    stat_add(&context->stats.launches, entry->launch_count);
+    stat_add(&context->stats.launches, entry->launches_run);
     return true;
 }
 

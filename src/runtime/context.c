@@ -80,6 +80,8 @@ bool context_ready(const struct urza_module *module, struct call_context *contex
     const struct plan *plan = &module->target->plan;
     for (uint32_t i = 0; i < module->slot_count; i++) {
         uint32_t buffer = module->slot_buffer[i];
+        if (buffer == PLAN_NONE)
+            continue;
         context->table[i] = plan->buffers.items[buffer].kind == BUFFER_TEMP
                                 ? context->memory + entry->temp_offsets[buffer]
                                 : module->fixed[buffer];

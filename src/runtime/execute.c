@@ -1,6 +1,7 @@
 /* Launches, one after the other. A launch is split into contiguous chunks of its iterations; an
  * iteration computes the same in any chunk, so the result does not depend on the split. Each chunk
  * has its own scratch memory. */
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -63,16 +64,56 @@ void launch_run(struct urza_module *module, const struct shape_launch *launch, v
         pool_run(module->pool, run_chunk, &split, launch->chunks);
 }
 
+static void run_launches(struct urza_module *module, struct call_context *context, uint32_t begin,
+                         uint32_t end)
+{
+    const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
+    char *scratch = context->memory + entry->scratch_offset;
+    for (uint32_t i = begin; i < end; i++) {
+        const struct shape_launch *launch = &entry->launches[i];
+        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
+    }
+}
+
+/* Copies to place `at` of what has room for several. */
+static void move(void *const *table, const struct shape_move *moves, uint32_t count, int64_t at)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (moves[i].bytes > 0)
+            memcpy((char *)table[moves[i].to] + (size_t)at * moves[i].bytes, table[moves[i].from],
+                   moves[i].bytes);
+}
+
+static void run_loop(struct urza_module *module, struct call_context *context,
+                     const struct shape_loop *loop)
+{
+    void *const *table = context->table;
+    const struct shape_move *start = loop->moves, *rows = start + loop->states;
+    const struct shape_move *after = rows + loop->rows, *end = after + loop->states;
+    move(table, start, loop->states, 0);
+    for (int64_t trip = 0; trip < loop->trips; trip++) {
+        if (loop->iter != PLAN_NONE)
+            memcpy(table[loop->iter], &trip, sizeof trip);
+        run_launches(module, context, loop->first, loop->first + loop->count);
+        move(table, rows, loop->rows, trip);
+        move(table, after, loop->states, 0);
+    }
+    move(table, end, loop->states, 0);
+}
+
 void execute(struct urza_module *module, struct call_context *context)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     for (uint32_t i = 0; i < module->patch_count; i++)
         context->table[module->patches[i].slot] = context->data[module->patches[i].tensor];
-    char *scratch = context->memory + entry->scratch_offset;
-    for (uint32_t i = 0; i < entry->launch_count; i++) {
-        const struct shape_launch *launch = &entry->launches[i];
-        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < entry->loop_count; i++) {
+        const struct shape_loop *loop = &entry->loops[i];
+        run_launches(module, context, next, loop->first);
+        run_loop(module, context, loop);
+        next = loop->first + loop->count;
     }
+    run_launches(module, context, next, entry->launch_count);
 }
 
 URZA_EXPORT int urza_trace_begin(urza_module *module, urza_span *spans, uint32_t room,

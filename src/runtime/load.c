@@ -96,32 +96,56 @@ static void map_code(struct urza_module *module)
     }
 }
 
-/* Lays out the pointer tables of all forward launches one after the other, and lists the slots of
- * inputs and outputs. */
+/* Adds a slot for a buffer; PLAN_NONE: one that stays empty. */
+static void add_slot(struct urza_module *module, uint32_t buffer)
+{
+    uint32_t slot = module->slot_count++, tensor = 0;
+    module->slot_buffer[slot] = buffer;
+    if (buffer == PLAN_NONE)
+        return;
+    const struct plan_buffer *b = &module->target->plan.buffers.items[buffer];
+    if (b->kind == BUFFER_OUTPUT)
+        tensor = module->package.graph.inputs.count;
+    if (b->kind == BUFFER_INPUT || b->kind == BUFFER_OUTPUT)
+        module->patches[module->patch_count++] = (struct slot_patch){slot, tensor + b->index};
+}
+
+static void add_loop_slots(struct urza_module *module, const struct plan_loop *loop)
+{
+    add_slot(module, loop->iter);
+    for (uint32_t i = 0; i < loop->state_count; i++) {
+        add_slot(module, loop->states[i].from);
+        add_slot(module, loop->states[i].state);
+        add_slot(module, loop->states[i].next);
+        add_slot(module, loop->states[i].result);
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++) {
+        add_slot(module, loop->rows[i].row);
+        add_slot(module, loop->rows[i].result);
+    }
+    module->move_count += 3 * loop->state_count + loop->row_count;
+}
+
+/* Lays out the pointer tables of all forward launches one after the other, then those of loops, and
+ * lists the slots of inputs and outputs. */
 static void make_slots(struct urza_module *module)
 {
     const struct plan *plan = &module->target->plan;
     struct arena *arena = &module->arena;
-    uint64_t count = 0;
+    uint64_t count = 0; /* LIMIT_LAUNCHES × (LIMIT_KERNEL_BUFFERS + 6 LIMIT_OPERANDS), at most */
     for (uint32_t i = 0; i < plan->forward.count; i++)
         count += plan->forward.items[i].arg_count;
-    module->slot_count = (uint32_t)count; /* ≤ LIMIT_LAUNCHES × LIMIT_KERNEL_BUFFERS */
+    for (uint32_t i = 0; i < plan->loops.count; i++)
+        count += 1 + 4 * plan->loops.items[i].state_count + 2 * plan->loops.items[i].row_count;
     module->slot_buffer = ARENA_ARRAY(arena, uint32_t, count);
     module->patches = ARENA_ARRAY(arena, struct slot_patch, count);
     module->fixed = ARENA_ARRAY(arena, void *, plan->buffers.count);
-    uint32_t slot = 0;
-    for (uint32_t i = 0; i < plan->forward.count; i++) {
-        const struct plan_launch *launch = &plan->forward.items[i];
-        for (uint32_t k = 0; k < launch->arg_count; k++, slot++) {
-            const struct plan_buffer *buffer = &plan->buffers.items[launch->args[k]];
-            module->slot_buffer[slot] = launch->args[k];
-            if (buffer->kind == BUFFER_INPUT)
-                module->patches[module->patch_count++] = (struct slot_patch){slot, buffer->index};
-            else if (buffer->kind == BUFFER_OUTPUT)
-                module->patches[module->patch_count++] =
-                    (struct slot_patch){slot, module->package.graph.inputs.count + buffer->index};
-        }
-    }
+    for (uint32_t i = 0; i < plan->forward.count; i++)
+        for (uint32_t k = 0; k < plan->forward.items[i].arg_count; k++)
+            add_slot(module, plan->forward.items[i].args[k]);
+    module->loop_slots = module->slot_count;
+    for (uint32_t i = 0; i < plan->loops.count; i++)
+        add_loop_slots(module, &plan->loops.items[i]);
 }
 
 static urza_tensor_info tensor_info(struct urza_module *module, const char *name, value_id value)

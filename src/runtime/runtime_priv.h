@@ -27,6 +27,22 @@ struct shape_launch {
     size_t scratch_stride;
 };
 
+/* A copy that a loop makes, between slots of the context's table. */
+struct shape_move {
+    uint32_t from, to;
+    size_t bytes;
+};
+
+/* A loop of the plan. Its moves stand one behind the other: states at the start, rows of a trip,
+ * states behind it, states at the end. Those that nothing reads have no bytes. */
+struct shape_loop {
+    uint32_t first, count; /* launches of this entry, maybe none */
+    uint32_t iter;         /* slot; PLAN_NONE: nothing reads it */
+    uint32_t states, rows;
+    int64_t trips;
+    const struct shape_move *moves;
+};
+
 /* Everything that follows from the input shapes; immutable once published. Without a plan, or where
  * sizes do not fit, `reason` says why calls are interpreted. */
 struct shape_entry {
@@ -38,6 +54,11 @@ struct shape_entry {
     size_t *output_bytes;
     struct shape_launch *launches; /* only launches with iterations */
     uint32_t launch_count;
+    uint32_t *before; /* by forward launch, and one more: how many of them stand before it */
+    struct shape_loop *loops;
+    struct shape_move *moves; /* of all loops */
+    uint32_t loop_count;
+    uint64_t launches_run; /* by a call: those of loops in each trip */
     size_t *temp_offsets;  /* by buffer of the plan */
     size_t memory_bytes;   /* temporaries, followed by scratch memory */
     size_t scratch_offset; /* = bytes of temporaries */
@@ -120,9 +141,13 @@ struct urza_module {
     void **params;  /* by param */
     void **pending; /* by param: values set but not prepared yet; NULL: none */
     char *prepared_memory;
-    void **fixed;          /* by buffer of the plan: params and prepared buffers; NULL for others */
-    uint32_t slot_count;   /* arguments of all forward launches together */
-    uint32_t *slot_buffer; /* by slot */
+    void **fixed; /* by buffer of the plan: params and prepared buffers; NULL for others */
+    /* The arguments of all forward launches, then for each loop: iter, and of each state from,
+     * state, next and result, and of each row the row and its result. */
+    uint32_t slot_count;
+    uint32_t *slot_buffer; /* by slot; PLAN_NONE: none */
+    uint32_t loop_slots;   /* the first of a loop */
+    uint32_t move_count;   /* of all loops */
     struct slot_patch *patches;
     uint32_t patch_count;
     uint32_t key_count; /* dims of all inputs */

@@ -28,6 +28,9 @@ static size_t carve_entry(struct carve *carve, const struct urza_module *module,
         .output_shapes = carve_take(carve, graph->outputs.count, LIMIT_RANK * sizeof(int64_t)),
         .output_bytes = carve_take(carve, graph->outputs.count, sizeof(size_t)),
         .launches = carve_take(carve, plan ? plan->forward.count : 0, sizeof(struct shape_launch)),
+        .before = carve_take(carve, plan ? plan->forward.count + 1 : 0, sizeof(uint32_t)),
+        .loops = carve_take(carve, plan ? plan->loops.count : 0, sizeof(struct shape_loop)),
+        .moves = carve_take(carve, module->move_count, sizeof(struct shape_move)),
         .temp_offsets = carve_take(carve, plan ? plan->buffers.count : 0, sizeof(size_t)),
     };
     if (out)
@@ -136,6 +139,65 @@ uint32_t launch_chunks(const struct urza_module *module, const struct plan_launc
                                     : count_finer(module, work, extent, scratch_stride);
 }
 
+static size_t buffer_bytes(const struct plan *plan, uint32_t buffer, const int64_t *dims)
+{
+    const struct plan_buffer *b = &plan->buffers.items[buffer];
+    int64_t bytes = 0, elements = 0;
+    bool fits = dim_eval(plan->dims, b->elements, dims, &elements) && elements >= 0 &&
+                checked_mul_i64(elements, (int64_t)dtype_bytes(b->dtype), &bytes);
+    return fits ? (size_t)bytes : SIZE_MAX;
+}
+
+/* Fills the moves of a loop whose slots begin at `slot`. */
+static bool fill_moves(const struct plan *plan, const struct plan_loop *loop, uint32_t slot,
+                       const int64_t *dims, struct shape_move *moves)
+{
+    struct shape_move *rows = moves + loop->state_count, *after = rows + loop->row_count;
+    struct shape_move *end = after + loop->state_count;
+    bool fits = true;
+    slot++;
+    for (uint32_t i = 0; i < loop->state_count; i++, slot += 4) {
+        size_t bytes = buffer_bytes(plan, loop->states[i].state, dims);
+        bool wanted = loop->states[i].result != PLAN_NONE;
+        fits &= bytes != SIZE_MAX;
+        moves[i] = (struct shape_move){slot, slot + 1, bytes};
+        after[i] = (struct shape_move){slot + 2, slot + 1, bytes};
+        end[i] = (struct shape_move){slot + 1, slot + 3, wanted ? bytes : 0};
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++, slot += 2) {
+        size_t bytes = buffer_bytes(plan, loop->rows[i].row, dims);
+        fits &= bytes != SIZE_MAX;
+        rows[i] = (struct shape_move){slot, slot + 1, bytes};
+    }
+    return fits;
+}
+
+static bool fill_loops(const struct urza_module *module, struct shape_entry *entry)
+{
+    const struct plan *plan = &module->target->plan;
+    uint32_t slot = module->loop_slots;
+    struct shape_move *moves = entry->moves;
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        struct shape_loop *out = &entry->loops[entry->loop_count++];
+        uint32_t first = entry->before[loop->first];
+        uint32_t count = entry->before[loop->first + loop->count] - first;
+        *out = (struct shape_loop){.first = first,
+                                   .count = count,
+                                   .iter = loop->iter == PLAN_NONE ? PLAN_NONE : slot,
+                                   .states = loop->state_count,
+                                   .rows = loop->row_count,
+                                   .moves = moves};
+        if (!dim_eval(plan->dims, loop->trips, entry->dims, &out->trips) || out->trips < 0 ||
+            !fill_moves(plan, loop, slot, entry->dims, moves))
+            return false;
+        entry->launches_run += (uint64_t)count * (uint64_t)out->trips - count;
+        moves += 3 * loop->state_count + loop->row_count;
+        slot += 1 + 4 * loop->state_count + 2 * loop->row_count;
+    }
+    return true;
+}
+
 static bool fill_launches(const struct urza_module *module, struct shape_entry *entry)
 {
     const struct plan *plan = &module->target->plan;
@@ -144,6 +206,7 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         const struct plan_launch *launch = &plan->forward.items[i];
         uint32_t first_slot = slot;
+        entry->before[i] = entry->launch_count;
         slot += launch->arg_count;
         int64_t extent, stride, needed;
         if (!dim_eval(plan->dims, launch->extent, entry->dims, &extent) || extent < 0)
@@ -166,7 +229,10 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
             .scratch_stride = (size_t)stride,
         };
     }
-    if (!checked_add_i64((int64_t)entry->scratch_offset, scratch_bytes, &memory))
+    entry->before[plan->forward.count] = entry->launch_count;
+    entry->launches_run = entry->launch_count;
+    if (!fill_loops(module, entry) ||
+        !checked_add_i64((int64_t)entry->scratch_offset, scratch_bytes, &memory))
         return false;
     entry->memory_bytes = (size_t)memory;
     return true;

@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "verify/sample.h"
+#include "verify/walk.h"
 
 static void store_float(enum dtype dtype, void *data, int64_t at, double value)
 {
@@ -295,4 +296,18 @@ int64_t *index_extents(const struct graph *graph, const int64_t *dims, struct ar
     for (uint32_t i = 0; i < graph->inputs.count; i++)
         extents[i] = reach[graph->inputs.items[i]];
     return extents;
+}
+
+bool may_skip_keys(const struct graph *g, struct arena *arena)
+{
+    bool *index = ARENA_ARRAY(arena, bool, g->nodes.count), compares = false, weighs = false;
+    for (value_id v = 1; v < g->nodes.count; v++) {
+        const struct node *n = graph_node(g, v);
+        index[v] = n->prim != PRIM_INPUT && n->prim != PRIM_PARAM;
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            index[v] &= index[n->operands[i]];
+        compares |= index[v] && (n->prim == PRIM_LE || n->prim == PRIM_LT);
+        weighs |= n->prim == PRIM_EXP;
+    }
+    return compares && weighs;
 }

@@ -190,5 +190,5 @@ bool target_case_make(struct target_case *out, const struct package_contents *co
             return fail_at(err, "plan/%s, launch %u (%s)", target->name, i, launch->label);
         make_key(&out->launches[i], arena);
     }
-    return true;
+    return loops_check(out, arena, err) || fail_at(err, "plan/%s", target->name);
 }

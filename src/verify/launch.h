@@ -125,6 +125,8 @@ bool run_begin(struct run *run, const struct plan *plan, const struct launch_cas
                const int64_t *dims, struct arena *arena, struct outcome *outcome);
 /* Runs the launch twice; afterwards run->results holds its results, sealed. */
 bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome);
+/* As run_twice, but once: for trips of a loop between those that are judged. */
+bool run_once(struct run *run, struct outcome *outcome);
 
 /* far.c: blocks of random numbers, shared by the arguments of all launches; starts at {0}. */
 #define FAR_BLOCKS 16

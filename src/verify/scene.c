@@ -29,14 +29,14 @@ static bool load_sources(struct scene *scene, struct error *err)
 
 bool is_too_much(const struct graph *graph, const int64_t *dims)
 {
-    return graph_cost(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > CELLS_MOST;
+    return graph_cost_whole(graph, dims) > WHOLE_COST || graph_cells(graph, dims) > CELLS_MOST;
 }
 
 bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims,
                 const struct scene_values *values, struct error *err)
 {
     const struct package_contents *contents = whole->v->contents;
-    const struct graph *graph = &contents->graph;
+    const struct graph *graph = whole->graph;
     out->whole = whole;
     out->what = values->what;
     const struct sample_request request = {graph, contents->params, dims,

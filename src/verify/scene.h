@@ -8,6 +8,7 @@
 /* State of judging the graph as a whole. */
 struct whole {
     struct verification *v;
+    const struct graph *graph; /* the package's, or that with its loops open */
     struct arena *arena;
     struct interp_tensor *params; /* converted for the first scene; NULL: not yet */
 };

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/strbuf.h"
+#include "graph/loops.h"
 #include "verify/verify_priv.h"
 
 #define ODD_SIZE 13     /* not a multiple of any vector width */
@@ -87,6 +88,29 @@ double graph_cost(const struct graph *graph, const int64_t *dims)
             cost += node_cost(graph, n, dims);
     }
     return isnan(cost) ? INFINITY : cost;
+}
+
+double graph_cost_whole(const struct graph *graph, const int64_t *dims)
+{
+    struct graph_loops loops;
+    struct error err;
+    struct arena arena;
+    double cost = 0;
+    if (!graph_has_loops(graph))
+        return graph_cost(graph, dims);
+    arena_init(&arena);
+    bool known = graph_find_loops(graph, &arena, &loops, &err);
+    for (value_id v = 1; known && v < graph->nodes.count; v++) {
+        const struct node *n = graph_node(graph, v);
+        int64_t trips = 1;
+        uint32_t loop = loops.of[v];
+        if (loop > 0 && !dim_eval(&graph->dims, loops.items.items[loop - 1].trips, dims, &trips))
+            known = false;
+        if (n->prim != PRIM_PARAM)
+            cost += node_cost(graph, n, dims) * (double)trips;
+    }
+    arena_release(&arena);
+    return !known || isnan(cost) ? INFINITY : cost;
 }
 
 double graph_cells(const struct graph *graph, const int64_t *dims)

@@ -29,6 +29,8 @@ struct sizes {
 /* The approximate cost of interpreting the graph, in operations: elements of all values except
  * parameters. INFINITY when a dim has no value. */
 double graph_cost(const struct graph *graph, const int64_t *dims);
+/* The same, with values of loops counted in each trip. */
+double graph_cost_whole(const struct graph *graph, const int64_t *dims);
 double graph_cells(const struct graph *graph, const int64_t *dims);
 /* The largest number of terms from which one element of a node is computed: of a sum (of products
  * or not) or of a window.

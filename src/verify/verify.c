@@ -223,7 +223,7 @@ static void add_quality(struct driver *d, uint32_t target)
     }
     if (judged == 0)
         snprintf(outcome.detail, sizeof outcome.detail, "%s",
-                 d->v->targets[target][0].outputs_partial
+                 d->v->targets[target][0].outputs_partial || !d->v->result.referenced
                      ? "not judged: the size takes too long"
                      : "not judged: no output below f64 has elements that are finite and settled");
     add_check(d, "quality", name, &outcome, outcome.detail);

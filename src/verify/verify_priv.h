@@ -28,6 +28,10 @@ struct verification;
  * they take too much memory, or a dim has no value there. */
 double far_cost(const struct plan *plan, const bool *distinct, const int64_t *dims);
 
+/* loops.c: whether the loops of the plan are those of the optimised graph, and whether launches
+ * that compute values of a body are the launches of its loop. ERR_VERIFY. */
+bool loops_check(const struct target_case *t, struct arena *arena, struct error *err);
+
 /* runtime.c: the package as it is tested in the runtime. */
 struct subject {
     const void *bytes; /* of the package */

@@ -259,22 +259,166 @@ static void take_outputs(const struct walk *walk, const struct sample *sample, s
     *outputs = all;
 }
 
+/* Runs launches one behind the other; `from` counts prepare launches, too. */
+static bool walk_range(struct walk *walk, uint32_t from, uint32_t to, const int64_t *dims,
+                       struct arena *arena, struct outcome *outcome)
+{
+    uint32_t prepare = walk->target->prepare_count;
+    for (uint32_t i = from; i < to; i++) {
+        if (!walk_launch(walk, i, dims, arena, outcome))
+            return false;
+        if (i >= prepare)
+            drop_dead(walk, i - prepare);
+    }
+    return true;
+}
+
+/* Makes a buffer a copy of another one. */
+static bool copy_buffer(struct walk *walk, uint32_t from, uint32_t to, struct outcome *outcome)
+{
+    struct fenced copy = {0};
+    struct error err;
+    const struct fenced *source = &walk->buffers[from];
+    if (to == PLAN_NONE)
+        return true;
+    if (!place(walk, &copy, source->data, source->data_bytes, &err))
+        return outcome_fail(outcome, "%s", err.message);
+    fenced_close(&walk->buffers[to]);
+    walk->buffers[to] = copy;
+    return true;
+}
+
+/* Runs a launch of a trip that is not judged, once. */
+static bool pass_launch(struct walk *walk, uint32_t index, const int64_t *dims, struct arena *arena,
+                        struct outcome *outcome)
+{
+    const struct launch_case *c = &walk->target->launches[index];
+    struct run run = run_of(walk, c);
+    name_stage(walk, index);
+    if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
+        return false;
+    for (uint32_t i = 0; i < c->launch->arg_count; i++)
+        run.pointers[i] = walk->buffers[c->launch->args[i]].data;
+    bool ok = run_once(&run, outcome);
+    for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
+        struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
+        fenced_close(buffer);
+        *buffer = run.results[i];
+    }
+    return ok;
+}
+
+/* Launches are judged in the first two trips, one in the middle and the last. */
+static bool is_watched(int64_t trip, int64_t trips)
+{
+    return trip < 2 || trip == trips / 2 || trip == trips - 1;
+}
+
+static bool walk_trip(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
+                      bool watched, struct outcome *outcome)
+{
+    uint32_t first = walk->target->prepare_count + loop->first;
+    struct arena arena;
+    bool ok = true;
+    arena_init(&arena);
+    for (uint32_t i = first; watched && i < first + loop->count; i++)
+        walk->judged[i] = false;
+    for (uint32_t i = first; ok && i < first + loop->count; i++)
+        ok = watched ? walk_launch(walk, i, dims, &arena, outcome)
+                     : pass_launch(walk, i, dims, &arena, outcome);
+    arena_release(&arena);
+    return ok;
+}
+
+/* Opens the results of rows, which trips fill. */
+static bool open_rows(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
+                      struct outcome *outcome)
+{
+    const struct plan *plan = &walk->target->target->plan;
+    for (uint32_t i = 0; i < loop->row_count; i++) {
+        const struct plan_buffer *b = &plan->buffers.items[loop->rows[i].result];
+        struct fenced *result = &walk->buffers[loop->rows[i].result];
+        struct error err;
+        int64_t elements;
+        fenced_close(result);
+        if (!dim_eval(plan->dims, b->elements, dims, &elements) || elements < 0)
+            return outcome_fail(outcome, "a result has no size");
+        if (!fenced_place(result, &walk->pool, (size_t)elements * dtype_bytes(b->dtype), FENCE_END,
+                          0, &err))
+            return outcome_fail(outcome, "%s", err.message);
+    }
+    return true;
+}
+
+static bool end_trip(struct walk *walk, const struct plan_loop *loop, int64_t trip,
+                     struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < loop->row_count; i++) {
+        const struct fenced *row = &walk->buffers[loop->rows[i].row];
+        if (row->data_bytes > 0)
+            memcpy(walk->buffers[loop->rows[i].result].data + (size_t)trip * row->data_bytes,
+                   row->data, row->data_bytes);
+    }
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (!copy_buffer(walk, loop->states[i].next, loop->states[i].state, outcome))
+            return false;
+    return true;
+}
+
+static bool walk_loop(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
+                      struct outcome *outcome)
+{
+    struct error err;
+    int64_t trips;
+    if (!dim_eval(walk->target->target->plan.dims, loop->trips, dims, &trips) || trips < 0)
+        return outcome_fail(outcome, "a loop's trips have no number");
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (!copy_buffer(walk, loop->states[i].from, loop->states[i].state, outcome))
+            return false;
+    if (!open_rows(walk, loop, dims, outcome))
+        return false;
+    for (int64_t trip = 0; trip < trips; trip++) {
+        if (loop->iter != PLAN_NONE) {
+            fenced_close(&walk->buffers[loop->iter]);
+            if (!place(walk, &walk->buffers[loop->iter], &trip, sizeof trip, &err))
+                return outcome_fail(outcome, "%s", err.message);
+        }
+        if (!walk_trip(walk, loop, dims, is_watched(trip, trips), outcome) ||
+            !end_trip(walk, loop, trip, outcome))
+            return false;
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        if (!fenced_seal(&walk->buffers[loop->rows[i].result], &err))
+            return outcome_fail(outcome, "%s", err.message);
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (!copy_buffer(walk, loop->states[i].state, loop->states[i].result, outcome))
+            return false;
+    for (uint32_t i = loop->first; i < loop->first + loop->count; i++)
+        drop_dead(walk, i);
+    return true;
+}
+
 bool walk_run(struct walk *walk, const struct sample *sample, enum judging judging,
               struct arena *arena, void ***outputs, struct outcome *outcome)
 {
     const struct target_case *t = walk->target;
+    const struct plan *plan = &t->target->plan;
+    uint32_t next = walk->prepared ? t->prepare_count : 0;
     memset(walk->judged, 0, t->count * sizeof *walk->judged);
     walk->judging = judging;
     walk->partial = false;
     walk->elements = walk->checked = 0;
     if (!place_inputs(walk, sample, outcome))
         return false;
-    for (uint32_t i = walk->prepared ? t->prepare_count : 0; i < t->count; i++) {
-        if (!walk_launch(walk, i, sample->dims, arena, outcome))
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        if (!walk_range(walk, next, t->prepare_count + loop->first, sample->dims, arena, outcome) ||
+            !walk_loop(walk, loop, sample->dims, outcome))
             return false;
-        if (i >= t->prepare_count)
-            drop_dead(walk, i - t->prepare_count);
+        next = t->prepare_count + loop->first + loop->count;
     }
+    if (!walk_range(walk, next, t->count, sample->dims, arena, outcome))
+        return false;
     walk->prepared = true;
     take_outputs(walk, sample, arena, outputs);
     return true;
@@ -285,20 +429,6 @@ void walk_note(const struct walk *walk, struct size_result *out)
     out->elements = walk->elements;
     out->checked = walk->checked;
     out->partial = walk->partial;
-}
-
-bool may_skip_keys(const struct graph *g, struct arena *arena)
-{
-    bool *index = ARENA_ARRAY(arena, bool, g->nodes.count), compares = false, weighs = false;
-    for (value_id v = 1; v < g->nodes.count; v++) {
-        const struct node *n = graph_node(g, v);
-        index[v] = n->prim != PRIM_INPUT && n->prim != PRIM_PARAM;
-        for (uint32_t i = 0; i < n->operand_count; i++)
-            index[v] &= index[n->operands[i]];
-        compares |= index[v] && (n->prim == PRIM_LE || n->prim == PRIM_LT);
-        weighs |= n->prim == PRIM_EXP;
-    }
-    return compares && weighs;
 }
 
 static int64_t last_dim(const struct graph *g, value_id value, const int64_t *dims)

@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "graph/interp_memo.h"
+#include "graph/loops.h"
 #include "verify/quality.h"
 #include "verify/scene.h"
 
@@ -80,6 +81,35 @@ static bool is_judged(struct verification *v, uint32_t t)
     return false;
 }
 
+static bool same_names(const struct graph *a, const struct graph *b)
+{
+    if (a->inputs.count != b->inputs.count || a->outputs.count != b->outputs.count)
+        return false;
+    for (uint32_t i = 0; i < a->inputs.count; i++)
+        if (strcmp(graph_node(a, a->inputs.items[i])->attrs->name,
+                   graph_node(b, b->inputs.items[i])->attrs->name) != 0)
+            return false;
+    for (uint32_t i = 0; i < a->outputs.count; i++)
+        if (strcmp(a->outputs.items[i].name, b->outputs.items[i].name) != 0)
+            return false;
+    return true;
+}
+
+/* A target's graph; with its loops open, and the same ones as `like`, if it has any. */
+static bool read_optimised(struct graph *out, struct arena *arena,
+                           const struct package_target *target, const struct graph *like,
+                           struct error *err)
+{
+    struct graph *closed = ARENA_NEW(arena, struct graph);
+    if (!graph_parse(closed, arena, target->optimised, target->optimised_bytes, err))
+        return false;
+    *out = *closed;
+    if (!graph_has_loops(closed))
+        return true;
+    return graph_open_loops(out, arena, closed, err) &&
+           (same_names(out, like) || fail(err, ERR_VERIFY, "its loops are not the package's"));
+}
+
 static void judge_passes(struct verification *v, struct scene *scene,
                          const struct interp_tensor *before, const struct interp_options *options)
 {
@@ -101,11 +131,11 @@ static void judge_passes(struct verification *v, struct scene *scene,
             struct interp_options with = *options;
             struct outcome found = *outcome;
             with.constants = folded ? &v->contents->graph : NULL;
-            if (!graph_parse(&graph, &arena, target->optimised, target->optimised_bytes, &err) ||
+            if (!read_optimised(&graph, &arena, target, scene->whole->graph, &err) ||
                 !interpret(&graph, &with, scene, &arena, &after, &err))
                 outcome_fail(&found, "cannot be judged: %s", err.message);
             else
-                compare_passes(&v->contents->graph, before, after, scene, &found);
+                compare_passes(scene->whole->graph, before, after, scene, &found);
             bool pass = found.pass;
             if (folded == 1 || pass)
                 *outcome = found;
@@ -150,7 +180,7 @@ static void judge_passes_apart(struct whole *whole, const struct interp_options 
             if (strcmp(sizes.items[i].why, "odd") == 0)
                 size = &sizes.items[i];
         ok = ok && scene_make(&scene, whole, size->dims, &rows[r].values, &err) &&
-             interpret(&v->contents->graph, options, &scene, arena, &before, &err);
+             interpret(whole->graph, options, &scene, arena, &before, &err);
         if (ok)
             judge_passes(v, &scene, before, options);
         for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
@@ -211,16 +241,48 @@ static void judge_interpreter(struct whole *whole)
     urza_unload(module);
 }
 
+/* Keeps the results for quality: in float64, and as plain loops give them. */
+static bool judge_quality(struct whole *whole, struct scene *scene,
+                          const struct interp_tensor *before, struct error *err)
+{
+    struct verification *v = whole->v;
+    const struct interp_options plain = {
+        .mode = INTERP_PLAIN, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
+    struct interp_tensor *loops;
+    snprintf(v->result.stage, STAGE_BYTES, "the plain interpretation of the whole");
+    if (!interpret(whole->graph, &plain, scene, whole->arena, &loops, err))
+        return false;
+    quality_keep(scene, before, loops);
+    return true;
+}
+
+/* The quality of a graph with loops, which cannot be computed at points: where all of it is too
+ * much, quality is not judged. */
+static bool judge_closed(struct whole *whole, const struct interp_options *wide, struct error *err)
+{
+    struct verification *v = whole->v;
+    struct scene scene = {0};
+    struct interp_tensor *before;
+    if (is_too_much(whole->graph, v->whole.dims))
+        return true;
+    if (!scene_make(&scene, whole, v->whole.dims, &(struct scene_values){"random", FILL_NORMAL, 0},
+                    err) ||
+        !interpret(whole->graph, wide, &scene, whole->arena, &before, err))
+        return false;
+    v->result.is_drawn = scene.drawn;
+    return judge_quality(whole, &scene, before, err);
+}
+
 void job_whole(struct verification *v)
 {
     const struct graph *graph = &v->contents->graph;
-    const struct interp_options plain = {
-        .mode = INTERP_PLAIN, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
-    struct interp_tensor *before, *loops;
+    bool loops = graph_has_loops(graph);
+    struct interp_tensor *before;
     struct scene scene = {0};
+    struct graph open;
     struct error err;
     struct arena arena;
-    struct whole whole = {.v = v, .arena = &arena};
+    struct whole whole = {.v = v, .graph = graph, .arena = &arena}, passes = whole;
     arena_init(&arena);
     const struct interp_options wide = {.mode = INTERP_REFERENCE,
                                         .memory_limit = REFERENCE_BYTES,
@@ -228,18 +290,19 @@ void job_whole(struct verification *v)
                                         .wide = true,
                                         .memo = interp_memo_new(&arena, MEMO_BYTES)};
     snprintf(v->result.stage, STAGE_BYTES, "the reference of the whole");
-    bool ok = scene_make(&scene, &whole, v->whole.dims,
+    if (loops)
+        passes.graph = &open;
+    bool ok = (!loops || graph_open_loops(&open, &arena, graph, &err)) &&
+              scene_make(&scene, &passes, v->whole.dims,
                          &(struct scene_values){"random", FILL_NORMAL, 0}, &err) &&
-              interpret(graph, &wide, &scene, &arena, &before, &err);
+              interpret(passes.graph, &wide, &scene, &arena, &before, &err);
     v->result.is_drawn = scene.drawn;
     if (ok) {
         judge_passes(v, &scene, before, &wide);
-        judge_passes_apart(&whole, &wide);
-        snprintf(v->result.stage, STAGE_BYTES, "the plain interpretation of the whole");
-        ok = interpret(graph, &plain, &scene, &arena, &loops, &err);
+        judge_passes_apart(&passes, &wide);
+        ok =
+            loops ? judge_closed(&whole, &wide, &err) : judge_quality(&whole, &scene, before, &err);
     }
-    if (ok)
-        quality_keep(&scene, before, loops);
     for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
         if (!v->result.passes[t].ran)
             outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);

@@ -643,10 +643,77 @@ def defaults():
          more_inputs={"w": w}, right=[x * w])
 
 
+def recurrences():
+    """Of named lengths, and longer than what is unrolled."""
+    hidden, width = 5, 3
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}
+    for op, direction, steps, batch, more in (
+            ("LSTM", "forward", 7, 2, ""), ("LSTM", "reverse", 7, 2, "lengths"),
+            ("LSTM", "bidirectional", 6, 3, "lengths states"),
+            ("LSTM", "forward", 5, 1, "peepholes clip"), ("LSTM", "forward", 1, 2, "states"),
+            ("GRU", "forward", 7, 2, ""), ("GRU", "bidirectional", 6, 3, "lengths states"),
+            ("GRU", "reverse", 5, 1, "linear"), ("RNN", "forward", 7, 2, "")):
+        # ONNX Runtime's RNN is off by several units in the last place.
+        name = "_".join([op.lower(), "named", direction, *more.split(), str(steps)])
+        name = name if op == "RNN" else f"ort_{name}"
+        ways, count = 2 if direction == "bidirectional" else 1, gates[op]
+        given = {"x": floats(name, steps, batch, width)}
+        names = {"sl": "-", "h": "-", "c": "-", "p": "-"}
+        dims = {"x": ["steps", "batch", width]}
+        constants = {"w": floats(name, ways, count * hidden, width, seed=1, scale=0.5),
+                     "r": floats(name, ways, count * hidden, hidden, seed=2, scale=0.5),
+                     "b": floats(name, ways, 2 * count * hidden, seed=3, scale=0.25)}
+        if "lengths" in more:
+            given["sl"] = np.array([steps, 2, steps - 1][:batch], "i4")
+            dims["sl"] = ["batch"]
+        if "states" in more:
+            for i, state in enumerate(("h", "c")[:1 + (op == "LSTM")]):
+                given[state] = floats(name, ways, batch, hidden, seed=5 + i)
+                dims[state] = [ways, "batch", hidden]
+        if "peepholes" in more:
+            constants["p"] = floats(name, ways, 3 * hidden, seed=7)
+        names = " ".join(n if n in given or n in constants else "-" for n in names)
+        attributes = {"linear_before_reset": 1} if "linear" in more else {}
+        if "clip" in more:
+            attributes["clip"] = 0.5
+        case(name, node(op, f"x w r b {names}".rstrip(" -"),
+                        "y yh yc" if op == "LSTM" else "y yh", hidden_size=hidden,
+                        direction=direction, **attributes), given,
+             "y yh yc" if op == "LSTM" else "y yh", constants, opset=14, dims=dims)
+    row = {"s": (TensorProto.FLOAT, [2, 3]), "x": (TensorProto.FLOAT, [2, 3])}
+    trip = [node("Mul", "s w", "p"), node("Add", "p x", "t"), node("Tanh", "t", "n"),
+            node("ReduceSum", "n axis", "o", keepdims=0)]
+    step = body("trip", trip, row, "n o")
+    w, axis = floats("w", 3), np.array([1], "i8")
+    for name, attributes in (
+            ("forward", {}),
+            ("back", {"scan_input_directions": [1], "scan_output_directions": [1]}),
+            ("axes", {"scan_input_axes": [1], "scan_output_axes": [1]})):
+        across = "scan_input_axes" in attributes
+        for steps, dims in ((9, {"x": [2, "T", 3] if across else ["T", 2, 3]}), (40, {})):
+            x = floats("x", 2, steps, 3) if across else floats("x", steps, 2, 3)
+            case(f"ort_scan_of_{steps}_{name}",
+                 node("Scan", "s x", "last rows", body=step, num_scan_inputs=1, **attributes),
+                 {"s": floats("s", 2, 3), "x": x}, "last rows", {"w": w, "axis": axis}, dims=dims)
+    # As many trips as rows; two states that trade places; the trip's number picks the row.
+    trip = [node("Gather", "x i", "r"), node("Add", "a r", "sum"), node("Identity", "b", "m"),
+            node("Mul", "sum half", "o"), node("Identity", "go", "g")]
+    states = {"i": (TensorProto.INT64, []), "go": (TensorProto.BOOL, []),
+              "b": (TensorProto.FLOAT, [3]), "a": (TensorProto.FLOAT, [3])}
+    step = body("trip", trip, states, "g sum m o")
+    x = floats("trips", 6, 3)
+    case("ort_loop_over_rows",
+         [node("Shape", "x", "sh", start=0, end=1), node("Squeeze", "sh", "n"),
+          node("Loop", "n - b0 a0", "b a rows", body=step)],
+         {"x": x, "b0": floats("b0", 3), "a0": floats("a0", 3)}, "b a rows",
+         {"half": np.array(0.5, "f4")}, dims={"x": ["T", 3]})
+
+
 if __name__ == "__main__":
     reductions()
     loops()
     conditions()
+    recurrences()
     quantized_lstm()
     quantised_ops()
     few_bits()

@@ -25,6 +25,12 @@ static const char *bitcast(struct export *e, const struct node *node)
     return export_refuse(e, "ONNX before opset 26 has no such op");
 }
 
+static const char *loop(struct export *e, const struct node *node)
+{
+    (void)node;
+    return export_refuse(e, "a loop");
+}
+
 static const char *copy(struct export *e, const struct node *node)
 {
     return e->names[node->operands[0]];
@@ -40,6 +46,9 @@ static const char *copy(struct export *e, const struct node *node)
 #define RULE_unary_bool export_elementwise
 #define RULE_unary_float export_elementwise
 #define RULE_unary_any copy
+#define RULE_iter loop
+#define RULE_state loop
+#define RULE_loop loop
 #define RULE_is_nan export_elementwise
 #define RULE_binary_num export_elementwise
 #define RULE_binary_float export_elementwise

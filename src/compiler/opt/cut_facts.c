@@ -22,6 +22,12 @@ bool cut_is_cheap(enum prim prim)
     }
 }
 
+bool cut_is_trip_row(const struct cut *c, value_id v)
+{
+    const struct node *n = cut_node(c, v);
+    return n->prim == PRIM_TAKE && cut_node(c, n->operands[1])->prim == PRIM_ITER;
+}
+
 bool cut_is_moved_result(const struct cut *c, value_id v)
 {
     const struct node *n = cut_node(c, v);
@@ -55,7 +61,7 @@ static void find_costs(struct cut *c, value_id v)
         const struct cut_value *o = &c->values[n->operands[i]];
         uint32_t depth = (o->marked ? 0 : o->cheap_depth) + prim_is_elementwise(prim);
         bool reduction = is_reduction((enum prim)cut_node(c, n->operands[i])->prim);
-        if (cut_is_cheap(prim) && depth > x->cheap_depth)
+        if ((cut_is_cheap(prim) || cut_is_trip_row(c, v)) && depth > x->cheap_depth)
             x->cheap_depth = depth;
         x->costly |= local && o->costly && !reduction;
         x->behind_reduction |= local && (o->behind_reduction || reduction);
@@ -124,6 +130,22 @@ static void mark_prepared(struct cut *c, value_id v)
     }
 }
 
+/* Marks what a value of a loop's body reads from outside, so that it is not computed in every
+ * trip. */
+static void mark_invariants(struct cut *c, value_id v)
+{
+    const struct node *n = cut_node(c, v);
+    for (uint32_t i = 0; c->p->loops.of[v] > 0 && i < n->operand_count; i++) {
+        value_id o = n->operands[i];
+        if (c->p->loops.of[o] > 0)
+            continue;
+        while (is_view((enum prim)cut_node(c, o)->prim))
+            o = cut_node(c, o)->operands[0];
+        if (!is_leaf((enum prim)cut_node(c, o)->prim))
+            mark(c, o, CUT_INVARIANT);
+    }
+}
+
 static void mark_stored(struct cut *c, value_id v)
 {
     const struct node *n = cut_node(c, v);
@@ -134,6 +156,7 @@ static void mark_stored(struct cut *c, value_id v)
         if (!c->p->values[n->operands[i]].in_rows)
             mark_memory(c, n->operands[i]);
     mark_prepared(c, v);
+    mark_invariants(c, v);
 }
 
 void cut_find_facts(struct cut *c, const bool *stored)

@@ -80,6 +80,8 @@ void cut_find_facts(struct cut *c, const bool *stored);
 /* Whether v is the transposed result of a convolution or window, which can be stored instead of the
  * result, in the order that its users read. */
 bool cut_is_moved_result(const struct cut *c, value_id v);
+/* Whether v is the row that a trip reads of a value from outside: a place in it, as a slice is. */
+bool cut_is_trip_row(const struct cut *c, value_id v);
 /* Whether the prim costs less per element than a load. */
 bool cut_is_cheap(enum prim prim);
 

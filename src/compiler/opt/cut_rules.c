@@ -26,7 +26,14 @@ static const struct cut_value *kernel_of(const struct cut *c, value_id v)
 
 static bool is_source(const struct cut *c, value_id v)
 {
-    return prim_of(c, v) == PRIM_INPUT || prim_of(c, v) == PRIM_PARAM;
+    switch (prim_of(c, v)) {
+    case PRIM_INPUT:
+    case PRIM_PARAM:
+    case PRIM_ITER:
+    case PRIM_STATE:
+    case PRIM_LOOP: return true;
+    default: return false;
+    }
 }
 
 /* A reshape of something in memory. An output is none: it needs memory of its own, so a view of an
@@ -111,7 +118,8 @@ static bool is_moved_apart(const struct cut *c, value_id v)
 static bool is_shared_cheap(const struct cut *c, value_id v)
 {
     return c->values[v].owner == SEVERAL && !c->p->values[v].in_rows &&
-           cut_is_cheap(prim_of(c, v)) && c->values[v].cheap_depth <= MAX_CHEAP_DEPTH;
+           (cut_is_cheap(prim_of(c, v)) || cut_is_trip_row(c, v)) &&
+           c->values[v].cheap_depth <= MAX_CHEAP_DEPTH;
 }
 
 /* Of an input or a constant: code generation computes it outside of all loops, once in a chunk,

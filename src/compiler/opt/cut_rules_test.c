@@ -46,6 +46,10 @@ static const struct rule_case cases[] = {
     {CUT_PREPARED, PLACE_STORED, 3, 0,
      "%1 = input \"x\" : f32[8]\n%2 = param \"w\" : f32[8]\n%3 = exp %2 : f32[8]\n"
      "%4 = mul %1, %3 : f32[8]\noutput \"y\" %4\n"},
+    {CUT_INVARIANT, PLACE_STORED, 2, 0, /* read in every trip */
+     "%1 = input \"x\" : f32[8]\n%2 = exp %1 : f32[8]\n%3 = state %1 {loop 1, index 0} : f32[8]\n"
+     "%4 = add %2, %3 : f32[8]\n%5 = copy %4 : f32[8]\n"
+     "%6 = loop %3, %5 {loop 1, index 0, states 1, dim [3]} : f32[8]\noutput \"y\" %6\n"},
     {CUT_ROW, PLACE_INLINE, 3, 0, /* attention */
      "%1 = input \"x\" : f32[2, 4, 4]\n%2 = contract %1, %1 {batch 1, contract 1} : f32[2, 4, 4]\n"
      "%3 = exp %2 : f32[2, 4, 4]\n%4 = contract %3, %1 {batch 1, contract 1} : f32[2, 4, 4]\n"

@@ -7,7 +7,7 @@
 #ifndef URZA_COMPILER_OPT_OPT_H
 #define URZA_COMPILER_OPT_OPT_H
 
-#include "graph/graph.h"
+#include "graph/loops.h"
 
 struct error;
 struct strbuf;
@@ -82,7 +82,8 @@ struct placed {
 
 struct partition {
     struct placed *values;    /* by value */
-    VEC(struct group) groups; /* in an order in which they can run */
+    VEC(struct group) groups; /* in an order in which they can run, but for loops: see loops.h */
+    struct graph_loops loops;
 };
 
 /* Checks the properties that the cut needs, as those that a pass needs are checked. */

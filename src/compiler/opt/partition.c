@@ -8,6 +8,9 @@
  * that the graph requires of it, lower/cut.c finds that, and cuts again with one of them stored. */
 #include "compiler/opt/cut_priv.h"
 
+#include <assert.h>
+
+#include "base/error.h"
 #include "base/strbuf.h"
 
 /* Records at how many indices `operand` is computed: an elementwise user needs it at its own
@@ -142,6 +145,10 @@ void partition_storing(const struct graph *graph, const bool *stored, struct are
                     .p = out,
                     .values = ARENA_ARRAY(arena, struct cut_value, count)};
     *out = (struct partition){.values = ARENA_ARRAY(arena, struct placed, count)};
+    struct error err;
+    bool sound = graph_find_loops(graph, arena, &out->loops, &err);
+    assert(sound && "graphs that are read or rewritten were checked");
+    (void)sound;
     cut_find_facts(&c, stored);
     for (value_id v = count; v-- > 1;) {
         enum prim prim = (enum prim)cut_node(&c, v)->prim;

@@ -1,13 +1,17 @@
-/* Loop and Scan, unrolled: the trip count, and the condition of each trip, are known.
+/* Loop and Scan. The trip count, and the condition of each trip, are known.
  *
- * A body is translated once per trip in a scope of its own, so that folding sees constants that
- * differ from trip to trip. */
+ * Few trips are unrolled: the body is translated once per trip in a scope of its own, so that
+ * folding sees constants that differ from trip to trip, and states may change their shapes. Many,
+ * or a number that hangs on named dims, are a loop of the graph (graph/loops.h); inside the body of
+ * one there is no other. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
+#include "graph/loops.h"
 
 #define MAX_TRIPS 1024
+#define FEW_TRIPS 32 /* that are unrolled where a loop is possible */
 #define MAX_STATES 64
 
 /* Values that go from trip to trip, and those that each trip adds to its outputs. */
@@ -90,6 +94,76 @@ static int truth(struct onnx_call *c, value_id condition)
     return value != 0;
 }
 
+/* The inputs of a body, of which those from `states` on are states. */
+struct trip_inputs {
+    value_id in[MAX_STATES + 2];
+    uint32_t count, states;
+};
+
+/* Translates the body as that of a graph's loop, and adds the states to its inputs before. */
+static bool loop_body(struct onnx_call *c, struct unrolled *u, uint32_t number,
+                      struct trip_inputs *inputs, value_id *out)
+{
+    bool refused = false;
+    for (uint32_t i = 0; i < u->states; i++)
+        inputs->in[inputs->states + i] = b_state(c->b, number, i, u->state[i]);
+    c->o->in_loop++;
+    bool ok = !onnx_failed(c) && onnx_body(c, u->body, inputs->in, inputs->count, out, &refused);
+    c->o->in_loop--;
+    return ok && (!refused || onnx_refuse(c, "a node of the body"));
+}
+
+/* Ends the loop; results are states, then rows. state: as the body found them; after: its outputs
+ * from the states on. */
+static bool end_loop(struct onnx_call *c, const struct unrolled *u, uint32_t number, dim_id trips,
+                     const value_id *state, const value_id *after)
+{
+    const struct loop_spec spec = {.loop = number,
+                                   .trips = trips,
+                                   .state = state,
+                                   .next = after,
+                                   .states = u->states,
+                                   .row = after + u->states,
+                                   .rows = u->scans};
+    for (uint32_t i = 0; i < u->states; i++) {
+        const struct node *x = graph_node(c->b->graph, state[i]);
+        const struct node *y = graph_node(c->b->graph, after[i]);
+        if (x->dtype != y->dtype || x->rank != y->rank ||
+            memcmp(x->shape, y->shape, x->rank * sizeof *x->shape) != 0)
+            return onnx_refuse(c, "a state whose type or shape changes, in more than %d trips",
+                               FEW_TRIPS);
+    }
+    c->out_count = u->states + u->scans;
+    return b_loop_end(c->b, &spec, c->out);
+}
+
+/* A trip count that is a dim, or many trips. */
+static bool many_trips(struct onnx_call *c, dim_id *out)
+{
+    uint32_t one = 0;
+    int64_t count = 0;
+    if (!onnx_given(c, 0) || c->o->in_loop > 0 || !onnx_known(c->o, c->in[0])->is_known ||
+        !onnx_dims(c, 0, out, 1, &one) || one != 1)
+        return false;
+    return !onnx_is_const(&c->o->graph->dims, *out, &count) || count > FEW_TRIPS;
+}
+
+static bool loop_trips(struct onnx_call *c, struct unrolled *u, dim_id trips)
+{
+    value_id out[OP_MAX_OUTPUTS];
+    uint32_t number = b_loop_begin(c->b);
+    struct trip_inputs inputs = {.count = u->states + 2, .states = 2};
+    inputs.in[0] = b_iter(c->b, number);
+    inputs.in[1] = b_const(c->b, DTYPE_BOOL, 1);
+    if (onnx_given(c, 1) && truth(c, c->in[1]) != 1)
+        return onnx_refuse(c, "the condition is not known at compile time");
+    if (!loop_body(c, u, number, &inputs, out))
+        return false;
+    if (onnx_given(c, 1) && truth(c, out[0]) != 1)
+        return onnx_refuse(c, "the condition is not known at compile time");
+    return end_loop(c, u, number, trips, inputs.in + 2, out + 1);
+}
+
 /* Trip count and first condition; no limit and true where they are left out. */
 static bool read_count(struct onnx_call *c, int64_t *out_count, int *out_go)
 {
@@ -123,9 +197,14 @@ bool onnx_loop(struct onnx_call *c)
     int64_t count = 0;
     int go = 1;
     uint32_t states = c->in_count > 2 ? c->in_count - 2 : 0;
-    if (!prepare(c, states, 1, &u) || !read_count(c, &count, &go))
+    dim_id trips;
+    if (!prepare(c, states, 1, &u))
         return false;
     memcpy(u.state, c->in + 2, states * sizeof *u.state);
+    if (many_trips(c, &trips))
+        return loop_trips(c, &u, trips);
+    if (!read_count(c, &count, &go))
+        return false;
     /* Without a condition what the body says of it counts for nothing. */
     bool limited = onnx_given(c, 0), asked = onnx_given(c, 1);
     in[0] = b_const(c->b, DTYPE_I64, 0);
@@ -156,7 +235,8 @@ static int64_t per_scan(struct onnx_call *c, const char *name, uint32_t index)
 struct scan {
     uint32_t count, first; /* scan inputs, and where they stand */
     int axes[MAX_STATES];
-    int64_t length;
+    int64_t length; /* -1: it hangs on named dims */
+    dim_id trips;
 };
 
 static bool read_scan(struct onnx_call *c, struct scan *s)
@@ -172,11 +252,15 @@ static bool read_scan(struct onnx_call *c, struct scan *s)
         s->axes[i] = b_axis(b, c->in[s->first + i], per_scan(c, "scan_input_axes", i));
         if (s->axes[i] < 0)
             return false;
-        if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[s->first + i], s->axes[i]), &length))
-            return onnx_refuse(c, "a length that is not constant");
-        if (i > 0 && length != s->length)
+        dim_id trips = b_dim(b, c->in[s->first + i], s->axes[i]);
+        if (!onnx_is_const(&b->graph->dims, trips, &length))
+            length = -1;
+        if (length < 0 && c->o->in_loop > 0)
+            return onnx_refuse(c, "a length that is not constant, in the body of a loop");
+        if (i > 0 && trips != s->trips && !dim_needs_equal(&b->graph->dims, trips, s->trips))
             return b_fail(b, ERR_SHAPE, "scan inputs of different lengths");
         s->length = length;
+        s->trips = trips;
     }
     return true;
 }
@@ -197,6 +281,32 @@ static value_id scan_row(struct onnx_call *c, const struct scan *s, uint32_t i, 
     bool back = per_scan(c, "scan_input_directions", i) != 0;
     dim_id at = b_dim_const(b, back ? s->length - 1 - t : t);
     return b_squeeze(b, b_slice(b, x, axis, at, b_dim_const(b, 1), 1), axis);
+}
+
+/* What a trip of a loop gets of scan input i: row `now` of the input, its axis first. */
+static value_id loop_row(struct onnx_call *c, const struct scan *s, uint32_t i, value_id now)
+{
+    struct builder *b = c->b;
+    value_id x = c->in[s->first + i];
+    uint8_t axes[LIMIT_RANK] = {(uint8_t)s->axes[i]};
+    for (uint32_t d = 0, to = 1; d < onnx_rank(c, x); d++)
+        if (d != (uint32_t)s->axes[i])
+            axes[to++] = (uint8_t)d;
+    if (per_scan(c, "scan_input_directions", i) != 0)
+        x = b_reverse(b, x, s->axes[i]);
+    return b_take(b, s->axes[i] == 0 ? x : b_transpose(b, x, axes), now, 0);
+}
+
+static bool scan_trips(struct onnx_call *c, struct unrolled *u, const struct scan *s)
+{
+    value_id out[OP_MAX_OUTPUTS];
+    uint32_t number = b_loop_begin(c->b);
+    struct trip_inputs inputs = {.count = c->in_count};
+    value_id now = b_iter(c->b, number);
+    for (uint32_t i = 0; i < s->count; i++)
+        inputs.in[s->first + i] = loop_row(c, s, i, now);
+    return loop_body(c, u, number, &inputs, out) &&
+           end_loop(c, u, number, s->trips, inputs.in, out);
 }
 
 static bool scan(struct onnx_call *c);
@@ -235,7 +345,10 @@ static bool scan(struct onnx_call *c)
     if (!read_scan(c, &s) || !prepare(c, s.first, 0, &u))
         return false;
     memcpy(u.state, c->in, s.first * sizeof *u.state);
-    for (int64_t t = 0; t < s.length || t == 0; t++) {
+    bool looped = s.length < 0 || (s.length > FEW_TRIPS && c->o->in_loop == 0);
+    if (looped && !scan_trips(c, &u, &s))
+        return false;
+    for (int64_t t = 0; !looped && (t < s.length || t == 0); t++) {
         memcpy(in, u.state, s.first * sizeof *in);
         for (uint32_t i = 0; i < s.count; i++)
             in[s.first + i] = scan_row(c, &s, i, t);
@@ -243,7 +356,7 @@ static bool scan(struct onnx_call *c)
                                              : no_trip(c, &u, in, c->in_count, 0)))
             return false;
     }
-    if (!put_states(c, &u, 0))
+    if (!looped && !put_states(c, &u, 0))
         return false;
     for (uint32_t i = 0; i < u.scans; i++) {
         value_id *y = &c->out[u.states + i];

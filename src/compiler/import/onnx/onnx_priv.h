@@ -87,6 +87,7 @@ struct onnx {
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
     uint32_t depth;                               /* of bodies inside bodies */
+    uint32_t in_loop;                             /* bodies around that are loops of the graph */
     uint32_t nodes;                               /* translated so far, bodies included */
     uint32_t random;                              /* values that were drawn so far */
     size_t made_bytes;                            /* of params that are computed here */

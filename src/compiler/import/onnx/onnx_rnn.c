@@ -1,14 +1,17 @@
 /* RNN, GRU and LSTM, a step at a time.
  *
- * Sequences of constant length are unrolled. The products with the inputs of all steps are one
- * contraction before the first; each step adds the product with its state. Where sequences end
- * earlier than the longest, the state stands still and the result is 0. */
+ * The products with the inputs of all steps are one contraction before the first; each step adds
+ * the product with its state. Steps are trips of a loop; one or two of them stand one behind the
+ * other. Where sequences end earlier than the longest, the state stands still and the result is
+ * 0. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
+#include "graph/loops.h"
 
-#define MAX_STEPS 1024
+#define UNROLLED 2         /* steps that are no loop */
+#define UNROLLED_MOST 1024 /* in the body of another loop */
 
 enum kind { KIND_RNN = 1, KIND_GRU = 3, KIND_LSTM = 4 }; /* numbers of gates */
 
@@ -23,8 +26,10 @@ struct activation {
 struct cell {
     struct onnx_call *c;
     enum kind kind;
-    int64_t hidden, steps;
+    int64_t hidden;
+    dim_id steps;
     bool quantized, reversed, linear_before_reset, input_forget;
+    bool looped; /* steps are trips: what several values of a step need is stored first */
     double clip; /* 0: none */
     struct activation f, g, h;
     value_id inputs;        /* [S, B, gates*H]: x·Wᵀ + bias */
@@ -212,40 +217,99 @@ static value_id step_lstm(struct cell *cell, value_id x, value_id *out_memory)
 {
     struct builder *b = cell->c->b;
     value_id sum = b_add(b, x, recur(cell, cell->state, 0, 4));
+    if (cell->looped)
+        sum = b_loop_value(b, sum); /* by one kernel, for all gates */
     value_id in = apply(cell, &cell->f, peep(cell, gate(cell, sum, 0), 0, cell->memory));
     value_id forget = cell->input_forget
                           ? b_shift(b, b_neg(b, in), 1)
                           : apply(cell, &cell->f, peep(cell, gate(cell, sum, 2), 2, cell->memory));
     value_id fresh = apply(cell, &cell->g, gate(cell, sum, 3));
     value_id memory = b_add(b, b_mul(b, forget, cell->memory), b_mul(b, in, fresh));
+    if (cell->looped)
+        memory = b_loop_value(b, memory);
     value_id out = apply(cell, &cell->f, peep(cell, gate(cell, sum, 1), 1, memory));
     *out_memory = memory;
     return b_mul(b, out, cell->h.apply(cell->c, memory, cell->h.alpha, cell->h.beta));
 }
 
-/* All steps; outputs gets [B, H] of each. */
-static void run(struct cell *cell, value_id *outputs)
+/* One step, with the input products x and the number of the step; gives what it adds to Y. */
+static value_id step(struct cell *cell, value_id x, value_id now)
 {
     struct builder *b = cell->c->b;
-    for (int64_t i = 0; i < cell->steps && !onnx_failed(cell->c); i++) {
-        int64_t t = cell->reversed ? cell->steps - 1 - i : i;
-        value_id x = at(cell->c, cell->inputs, t), memory = cell->memory, state;
-        if (cell->kind == KIND_RNN)
-            state = step_rnn(cell, x);
-        else
-            state = cell->kind == KIND_GRU ? step_gru(cell, x) : step_lstm(cell, x, &memory);
-        outputs[t] = state;
-        if (cell->lengths != VALUE_NONE) {
-            value_id now = b_const(b, DTYPE_I64, (double)t);
-            value_id running = b_binary(b, PRIM_LT, now, cell->lengths);
-            outputs[t] = b_select(b, running, state, b_const_like(b, state, 0));
-            state = b_select(b, running, state, cell->state);
-            if (cell->kind == KIND_LSTM)
-                memory = b_select(b, running, memory, cell->memory);
-        }
-        cell->state = state;
-        cell->memory = memory;
+    value_id memory = cell->memory, state, out;
+    if (cell->kind == KIND_RNN)
+        state = step_rnn(cell, x);
+    else
+        state = cell->kind == KIND_GRU ? step_gru(cell, x) : step_lstm(cell, x, &memory);
+    out = state;
+    if (cell->lengths != VALUE_NONE) {
+        value_id running = b_binary(b, PRIM_LT, now, cell->lengths);
+        out = b_select(b, running, state, b_const_like(b, state, 0));
+        state = b_select(b, running, state, cell->state);
+        if (cell->kind == KIND_LSTM)
+            memory = b_select(b, running, memory, cell->memory);
     }
+    cell->state = state;
+    cell->memory = memory;
+    return out;
+}
+
+/* The steps one behind the other. Y: [S, 1, B, H]. */
+static value_id unroll(struct cell *cell, int64_t steps)
+{
+    value_id *outputs = ARENA_ARRAY(cell->c->o->arena, value_id, steps);
+    for (int64_t i = 0; i < steps && !onnx_failed(cell->c); i++) {
+        int64_t t = cell->reversed ? steps - 1 - i : i;
+        outputs[t] =
+            step(cell, at(cell->c, cell->inputs, t), b_const(cell->c->b, DTYPE_I64, (double)t));
+    }
+    return b_unsqueeze(cell->c->b, onnx_stack(cell->c, outputs, (uint32_t)steps, 0), 1);
+}
+
+/* The steps as trips of a loop; backwards, inputs and rows are reversed around it. */
+static value_id loop(struct cell *cell)
+{
+    struct builder *b = cell->c->b;
+    uint32_t number = b_loop_begin(b), states = cell->kind == KIND_LSTM ? 2 : 1;
+    value_id inputs = cell->reversed ? b_reverse(b, cell->inputs, 0) : cell->inputs;
+    value_id now = b_iter(b, number), results[3];
+    value_id x = b_take(b, inputs, now, 0);
+    cell->looped = true;
+    value_id before[2] = {b_state(b, number, 0, cell->state)};
+    cell->state = before[0];
+    if (states == 2)
+        cell->memory = before[1] = b_state(b, number, 1, cell->memory);
+    if (cell->reversed)
+        now = b_sub(b, b_size(b, dim_sub(&b->graph->dims, cell->steps, b_dim_const(b, 1))), now);
+    value_id row = b_unsqueeze(b, b_loop_value(b, step(cell, x, now)), 0);
+    const value_id after[2] = {cell->state, cell->memory};
+    const struct loop_spec spec = {.loop = number,
+                                   .trips = cell->steps,
+                                   .state = before,
+                                   .next = after,
+                                   .states = states,
+                                   .row = &row,
+                                   .rows = 1};
+    if (onnx_failed(cell->c) || !b_loop_end(b, &spec, results))
+        return VALUE_NONE;
+    cell->state = results[0];
+    if (states == 2)
+        cell->memory = results[1];
+    return cell->reversed ? b_reverse(b, results[states], 0) : results[states];
+}
+
+static value_id run(struct cell *cell)
+{
+    int64_t steps = 0;
+    bool inside = cell->c->o->in_loop > 0;
+    bool known = onnx_is_const(&cell->c->b->graph->dims, cell->steps, &steps) && steps > 0;
+    if (known && steps <= (inside ? UNROLLED_MOST : UNROLLED))
+        return unroll(cell, steps);
+    if (!inside)
+        return loop(cell);
+    onnx_refuse(cell->c, "more than %d steps, or a number that is not constant, in a loop's body",
+                UNROLLED_MOST);
+    return VALUE_NONE;
 }
 
 static bool read_activations(struct cell *cell, uint32_t direction)
@@ -308,9 +372,13 @@ static bool begin(struct cell *cell, value_id x, uint32_t direction)
         cell->inputs = b_contract(b, x, at(c, c->in[1], direction), 0, 1);
     }
     cell->bias = VALUE_NONE;
-    if (bias != VALUE_NONE) {
+    if (bias != VALUE_NONE && cell->kind == KIND_GRU) {
         cell->inputs = b_add(b, cell->inputs, b_slice(b, bias, 0, zero, all, 1));
         cell->bias = b_slice(b, bias, 0, all, all, 1);
+    } else if (bias != VALUE_NONE) { /* both are added to one sum */
+        value_id both =
+            b_add(b, b_slice(b, bias, 0, zero, all, 1), b_slice(b, bias, 0, all, all, 1));
+        cell->inputs = b_add(b, cell->inputs, both);
     }
     if (onnx_given(c, 4)) {
         value_id lengths = b_cast(b, c->in[4], DTYPE_I64);
@@ -330,7 +398,7 @@ static bool finish(struct onnx_call *c, const value_id *y, const value_id *state
                    const value_id *memories, uint32_t directions, enum kind kind)
 {
     struct builder *b = c->b;
-    c->out[0] = onnx_stack(c, y, directions, 1);
+    c->out[0] = directions == 1 ? y[0] : b_concat(b, y, directions, 1);
     c->out[1] = onnx_stack(c, states, directions, 0);
     c->out_count = 2;
     if (kind == KIND_LSTM)
@@ -349,29 +417,25 @@ static bool recurrent(struct onnx_call *c, enum kind kind, bool quantized)
     const char *way = onnx_text(c, "direction", "forward");
     uint32_t directions = strcmp(way, "bidirectional") == 0 ? 2 : 1;
     value_id x = onnx_int(c, "layout", 0) != 0 ? b_swap(b, c->in[0], 0, 1) : c->in[0];
-    value_id y[2], states[2], memories[2], *outputs;
-    int64_t steps = 0, hidden = 0;
+    value_id y[2], states[2], memories[2];
+    int64_t hidden = 0;
     if (onnx_rank(c, x) != 3 || onnx_rank(c, c->in[1]) != 3 || onnx_rank(c, c->in[2]) != 3)
         return b_fail(b, ERR_SHAPE, "operands of another rank than 3");
-    if (!onnx_is_const(&b->graph->dims, b_dim(b, x, 0), &steps) || steps < 1 || steps > MAX_STEPS)
-        return onnx_refuse(c, "sequences that are not of a constant length of 1 … %d", MAX_STEPS);
     if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[2], quantized ? 1 : 2), &hidden))
         return onnx_refuse(c, "weights of a size that is not constant");
-    outputs = ARENA_ARRAY(c->o->arena, value_id, steps);
     for (uint32_t d = 0; d < directions; d++) {
         struct cell cell = {.c = c,
                             .kind = kind,
                             .quantized = quantized,
                             .hidden = hidden,
-                            .steps = steps,
+                            .steps = b_dim(b, x, 0),
                             .reversed = d == 1 || strcmp(way, "reverse") == 0,
                             .linear_before_reset = onnx_int(c, "linear_before_reset", 0) != 0,
                             .input_forget = onnx_int(c, "input_forget", 0) != 0,
                             .clip = onnx_float(c, "clip", 0)};
         if (!begin(&cell, x, d))
             return false;
-        run(&cell, outputs);
-        y[d] = onnx_stack(c, outputs, (uint32_t)steps, 0);
+        y[d] = run(&cell);
         states[d] = cell.state;
         memories[d] = cell.memory;
         if (onnx_failed(c))

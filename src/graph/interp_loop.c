@@ -1,0 +1,192 @@
+/* Loops in the interpreter: the nodes of a body run in order, once in each trip.
+ *
+ * States have memory of their own. What they are after a trip is collected before any of them
+ * changes, since a state may become another one. */
+#include <string.h>
+
+#include "base/error.h"
+#include "graph/interp_run_priv.h"
+
+struct trips {
+    struct run *run;
+    const struct graph_loop *loop;
+    int64_t count;
+    VEC(value_id) body;
+    struct interp_tensor *states; /* as the trip finds them */
+    struct interp_tensor *after;  /* as it leaves them */
+    struct interp_tensor *rows;   /* results */
+};
+
+static bool take_tensor(struct run *run, const struct interp_tensor *like, bool bounds,
+                        struct interp_tensor *out)
+{
+    void *memory;
+    *out = *like;
+    out->bounds = NULL;
+    if (!take_memory(run, like->count, &memory))
+        return false;
+    out->cells = memory;
+    if (bounds && !take_memory(run, like->count, &memory))
+        return false;
+    out->bounds = bounds ? memory : NULL;
+    return true;
+}
+
+static void give_tensor(struct run *run, const struct interp_tensor *tensor)
+{
+    give_memory(run, tensor->cells, tensor->count);
+    give_memory(run, tensor->bounds, tensor->count);
+}
+
+/* Copies elements to a place in another tensor; bounds of 0 where there are none. */
+static void copy_elements(const struct interp_tensor *from, struct interp_tensor *to, int64_t at)
+{
+    if (from->count == 0)
+        return;
+    memcpy(to->cells + at, from->cells, (size_t)from->count * sizeof *to->cells);
+    for (int64_t i = 0; to->bounds && i < from->count; i++)
+        to->bounds[at + i] = from->bounds ? from->bounds[i] : 0;
+}
+
+static bool copy_tensor(struct run *run, const struct interp_tensor *from,
+                        struct interp_tensor *out)
+{
+    if (!take_tensor(run, from, from->bounds != NULL, out))
+        return false;
+    copy_elements(from, out, 0);
+    return true;
+}
+
+static void find_body(struct trips *t)
+{
+    struct run *run = t->run;
+    uint32_t number = (uint32_t)(t->loop - run->loops.items.items) + 1;
+    for (value_id id = 1; id < t->loop->last; id++) {
+        uint8_t prim = graph_node(run->graph, id)->prim;
+        if (run->loops.of[id] == number && prim != PRIM_STATE && prim != PRIM_ITER)
+            VEC_PUSH(run->arena, &t->body, id);
+    }
+}
+
+static bool begin(struct trips *t)
+{
+    struct run *run = t->run;
+    const struct graph_loop *loop = t->loop;
+    const struct graph *g = run->graph;
+    if (!dim_eval(&g->dims, loop->trips, run->dim_values, &t->count) || t->count < 0)
+        return fail(run->err, ERR_LIMIT, "loop %u: its number of trips has no value", loop->number);
+    for (uint32_t i = 0; i < loop->states; i++) {
+        value_id init = graph_node(g, loop->state[i])->operands[0];
+        if (!copy_tensor(run, &run->values[init].tensor, &t->states[i]))
+            return false;
+    }
+    for (uint32_t i = 0; i < loop->rows; i++) {
+        struct interp_tensor all, *row = &t->rows[i];
+        if (!interp_shape(g, run->dim_values, loop->row[i], row, run->err))
+            return false;
+        int64_t shape[LIMIT_RANK] = {t->count};
+        for (uint32_t d = 0; d < row->rank && d + 1 < LIMIT_RANK; d++)
+            shape[d + 1] = row->shape[d];
+        all = *row;
+        all.rank++;
+        memcpy(all.shape, shape, sizeof shape);
+        if (!interp_count(all.dtype, all.shape, all.rank, &all.count))
+            return fail(run->err, ERR_LIMIT, "loop %u: a result is larger than %lld bytes",
+                        loop->number, (long long)LIMIT_TENSOR_BYTES);
+        if (!take_tensor(run, &all, run->reference && all.count > 0, row))
+            return false;
+    }
+    return true;
+}
+
+static bool run_trip(struct trips *t, int64_t trip)
+{
+    struct run *run = t->run;
+    const struct graph_loop *loop = t->loop;
+    union cell cell = {.i = trip};
+    for (uint32_t i = 0; i < loop->states; i++)
+        run->values[loop->state[i]].tensor = t->states[i];
+    if (loop->iter != VALUE_NONE)
+        run->values[loop->iter].tensor =
+            (struct interp_tensor){.dtype = DTYPE_I64, .count = 1, .cells = &cell};
+    for (uint32_t i = 0; i < t->body.count; i++)
+        if (!run_node(run, t->body.items[i]))
+            return false;
+    return true;
+}
+
+/* Gives back what the body's values hold. */
+static void forget_body(struct trips *t, const value_id *values, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct value *value = &t->run->values[values[i]];
+        if (t->run->loops.of[values[i]] == 0 || !value->owned)
+            continue;
+        give_tensor(t->run, &value->tensor);
+        value->owned = false;
+    }
+}
+
+static bool end_trip(struct trips *t, int64_t trip)
+{
+    struct run *run = t->run;
+    const struct graph_loop *loop = t->loop;
+    for (uint32_t i = 0; i < loop->states; i++)
+        if (!copy_tensor(run, &run->values[loop->next[i]].tensor, &t->after[i]))
+            return false;
+    for (uint32_t i = 0; i < loop->rows; i++) {
+        const struct interp_tensor *row = &run->values[loop->row[i]].tensor;
+        copy_elements(row, &t->rows[i], trip * row->count);
+    }
+    for (uint32_t i = 0; i < loop->states; i++) {
+        give_tensor(run, &t->states[i]);
+        t->states[i] = t->after[i];
+    }
+    forget_body(t, loop->next, loop->states);
+    forget_body(t, loop->row, loop->rows);
+    return true;
+}
+
+/* Results that nothing reads are given back. */
+static void end(struct trips *t)
+{
+    struct run *run = t->run;
+    const struct graph_loop *loop = t->loop;
+    for (uint32_t i = 0; i < loop->states + loop->rows; i++) {
+        struct interp_tensor *result =
+            i < loop->states ? &t->states[i] : &t->rows[i - loop->states];
+        if (loop->results[i] == VALUE_NONE) {
+            give_tensor(run, result);
+            continue;
+        }
+        struct value *value = &run->values[loop->results[i]];
+        value->tensor = *result;
+        value->owned = !run->memo; /* the memo knows it by its address */
+        if (run->memo)
+            value->number = memo_source(run->memo, result);
+    }
+    for (value_id id = 1; id < loop->last; id++) {
+        struct value *value = &run->values[id];
+        if (value->owned && !value->output && value->last_use == loop->last) {
+            give_tensor(run, &value->tensor);
+            value->owned = false;
+        }
+    }
+}
+
+bool run_trips(struct run *run, const struct graph_loop *loop)
+{
+    struct trips t = {.run = run,
+                      .loop = loop,
+                      .states = ARENA_ARRAY(run->arena, struct interp_tensor, loop->states),
+                      .after = ARENA_ARRAY(run->arena, struct interp_tensor, loop->states),
+                      .rows = ARENA_ARRAY(run->arena, struct interp_tensor, loop->rows)};
+    find_body(&t);
+    if (!begin(&t))
+        return false;
+    for (int64_t trip = 0; trip < t.count; trip++)
+        if (!run_trip(&t, trip) || !end_trip(&t, trip))
+            return false;
+    end(&t);
+    return true;
+}

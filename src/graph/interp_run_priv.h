@@ -1,0 +1,44 @@
+/* One run of a graph: shared by the driver and by loops. */
+#ifndef URZA_GRAPH_INTERP_RUN_PRIV_H
+#define URZA_GRAPH_INTERP_RUN_PRIV_H
+
+#include "graph/interp_memo_priv.h"
+#include "graph/interp_op_priv.h"
+#include "graph/loops.h"
+
+struct value {
+    struct interp_tensor tensor;
+    value_id last_use;  /* the last node that reads it; VALUE_NONE: none does */
+    bool output, owned; /* owned: its memory belongs to the pool */
+    bool constant;      /* depends on constants only */
+    uint32_t number;    /* in the memo, if there is one */
+};
+
+struct run {
+    const struct graph *graph;
+    const struct interp_options *options;
+    bool reference, wide, plain;
+    uint32_t threads;
+    const int64_t *dim_values;
+    const struct interp_tensor *sources;
+    struct arena *arena;
+    struct value *values; /* by id */
+    struct graph_loops loops;
+    struct interp_memo *memo;
+    struct arena *memory; /* for cells and bounds */
+    struct pool *pool;
+    size_t used_bytes, limit_bytes;
+    struct scratch scratch;
+    struct error *err;
+};
+
+/* Takes the smallest free buffer with room for count cells or bounds, or makes a new one. ERR_LIMIT
+ * beyond the memory limit. */
+bool take_memory(struct run *run, int64_t count, void **out_data);
+void give_memory(struct run *run, void *data, int64_t count);
+bool run_node(struct run *run, value_id id);
+
+/* interp_loop.c: runs all trips of the loop with this node, and fills all its loop nodes. */
+bool run_trips(struct run *run, const struct graph_loop *loop);
+
+#endif

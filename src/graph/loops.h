@@ -1,0 +1,81 @@
+/* Loops of a graph: values that are computed again in every trip, with state from trip to trip.
+ *
+ * A graph stays one list of values in topological order. What makes a loop are three prims that
+ * carry its number, 1, 2 … within the graph:
+ *
+ *   iter {loop}                       the number of the trip, 0, 1 …: i64, 0-d
+ *   state %init {loop, index}         a state as the trip finds it; %init in the first one
+ *   loop %s…, %next…, %row… {loop, index, states, dim [T]}
+ *                                     runs T trips. Operands: the states, in the order of their
+ *                                     indices; as many values that they have after a trip; any
+ *                                     number of values of which each trip makes one row.
+ *                                     index < states: that state after the last trip;
+ *                                     else: the rows of all trips, [T, …].
+ *
+ * The body is whatever depends on iter or states of the loop, and ends at its loop nodes. All else
+ * is outside and computed once, wherever it stands in the list; the body reads it as it is. So
+ * passes, which replace values by equal ones, need to know nothing of loops. Row t of a value that
+ * was computed before is `take` at iter.
+ *
+ *   h = 0              %2 = state %h0 {loop 1, index 0}
+ *   for t below T:     %3 = iter {loop 1}
+ *     h = tanh(        %4 = take %x, %3 {axis 0}
+ *       x[t] + h·w)    %5 = contract %2, %w …  %6 = add %4, %5  %7 = tanh %6  %8 = copy %7
+ *     y[t] = h         %9 = loop %2, %8, %8 {loop 1, index 1, states 1, dim [T]} : f32[T, …]
+ *
+ * Bodies are never nested: a body contains no other loop's iter, states or loop nodes. Values after
+ * a trip and rows are copies, or reshapes of copies: they have memory of their own. */
+#ifndef URZA_GRAPH_LOOPS_H
+#define URZA_GRAPH_LOOPS_H
+
+#include "graph/graph.h"
+
+struct builder;
+
+struct graph_loop {
+    uint32_t number;
+    dim_id trips;
+    value_id iter;        /* VALUE_NONE: nothing reads it */
+    value_id first, last; /* of its loop nodes; all have the same operands */
+    uint32_t states, rows;
+    const value_id *state, *next, *row; /* the operands */
+    value_id *results; /* by index, states + rows: its loop node; VALUE_NONE: there is none */
+};
+
+struct graph_loops {
+    uint32_t *of; /* by value: 1 + the index in items of the loop whose body it is in; 0: none */
+    VEC(struct graph_loop) items; /* in the order of their first loop nodes */
+};
+
+/* Whether the graph has loops, or values that would belong to one. */
+bool graph_has_loops(const struct graph *graph);
+/* The loops that outputs need, in the arena. ERR_SHAPE, with the value as place, when a value is in
+ * the bodies of two loops, an output is in a body, loop nodes of one number do not agree, or a
+ * value after a trip, or a row, is no copy. */
+bool graph_find_loops(const struct graph *graph, struct arena *arena, struct graph_loops *out,
+                      struct error *err);
+
+/* Building: b_loop_begin gives a number; then come iter, states and the body; then b_loop_end gives
+ * the results by index. It copies values after a trip and rows; where the body goes on with such a
+ * value it should use b_loop_value(value), which is that copy. VALUE_NONE and false on failure. */
+uint32_t b_loop_begin(struct builder *b);
+value_id b_iter(struct builder *b, uint32_t loop);
+value_id b_state(struct builder *b, uint32_t loop, uint32_t index, value_id init);
+value_id b_loop_value(struct builder *b, value_id value);
+struct loop_spec {
+    uint32_t loop;
+    dim_id trips;
+    const value_id *state, *next, *row;
+    uint32_t states, rows;
+};
+bool b_loop_end(struct builder *b, const struct loop_spec *spec, value_id *results);
+
+/* The graph with its loops open. Its inputs and params are those of `from`, followed by inputs for
+ * iter, states and results of each loop; its outputs are those of `from`, followed by what each
+ * loop starts from, its states after a trip, and its rows. So it has no loops, and where two graphs
+ * with loops of the same numbers agree when they are open, they agree: by induction over the
+ * trips. */
+bool graph_open_loops(struct graph *to, struct arena *arena, const struct graph *from,
+                      struct error *err);
+
+#endif

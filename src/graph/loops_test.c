@@ -1,0 +1,240 @@
+/* Loops: built, printed and read, interpreted, opened; refused where they contradict themselves. */
+#include "graph/loops.h"
+
+#include <string.h>
+
+#include "base/strbuf.h"
+#include "graph/build.h"
+#include "graph/interp_test_util.h"
+#include "graph/text.h"
+
+#define WIDTH 3
+
+/* a, b = b, a + b·w + x[t]; rows: a before and b after each trip. The states trade places, so one
+ * that changes before the other was read would show. T - 1 trips, T in 1 … 9. */
+static void build(struct bed *bed, struct graph *graph)
+{
+    uint32_t name;
+    struct builder b = {.graph = graph, .err = &bed->err};
+    value_id results[4];
+    graph_init(graph, &bed->arena);
+    assert_true(
+        dim_declare(&graph->dims, &(struct dim_name){"T", 1, 9, 1, 4, NULL}, &name, &bed->err));
+    dim_id length = dim_named(&graph->dims, name), width = dim_const(&graph->dims, WIDTH);
+    dim_id trips = dim_sub(&graph->dims, length, dim_const(&graph->dims, 1));
+    dim_id shape[2] = {length, width};
+    value_id x = graph_input(graph, "x", DTYPE_F32, shape, 2, &bed->err);
+    value_id w = graph_param(graph, "w", DTYPE_F32, &width, 1, &bed->err);
+    value_id a0 = graph_input(graph, "a0", DTYPE_F32, &width, 1, &bed->err);
+    value_id b0 = b_broadcast_to(&b, b_const(&b, DTYPE_F32, 0.5), &width, 1);
+    uint32_t loop = b_loop_begin(&b);
+    value_id before[2] = {b_state(&b, loop, 0, a0), b_state(&b, loop, 1, b0)};
+    value_id row = b_take(&b, x, b_iter(&b, loop), 0);
+    value_id sum = b_add(&b, b_add(&b, before[0], b_mul(&b, before[1], w)), row);
+    value_id after[2] = {before[1], b_loop_value(&b, sum)};
+    const struct loop_spec spec = {.loop = loop,
+                                   .trips = trips,
+                                   .state = before,
+                                   .next = after,
+                                   .states = 2,
+                                   .row = (value_id[]){before[0], after[1]},
+                                   .rows = 2};
+    if (!b_loop_end(&b, &spec, results))
+        fail_msg("%s", bed->err.message);
+    for (uint32_t i = 0; i < 4; i++) {
+        static const char *const names[] = {"a", "b", "as", "bs"};
+        assert_true(graph_output(graph, names[i], results[i], &bed->err));
+    }
+    assert_true(graph_verify(graph, &bed->err));
+}
+
+static const char *text_of(struct bed *bed, const struct graph *graph)
+{
+    struct strbuf text;
+    strbuf_init(&text, &bed->arena);
+    graph_print(graph, &text);
+    return text.data;
+}
+
+/* What the definition gives, in f32. */
+struct expected {
+    float a[WIDTH], b[WIDTH], as[9][WIDTH], bs[9][WIDTH];
+};
+
+static void compute(const struct interp_tensor *in, int64_t trips, struct expected *out)
+{
+    for (int i = 0; i < WIDTH; i++) {
+        float a = (float)in[1].cells[i].f, b = 0.5F;
+        for (int64_t t = 0; t < trips; t++) {
+            float product = b * (float)in[2].cells[i].f, sum = a + product;
+            out->as[t][i] = a;
+            a = b;
+            b = out->bs[t][i] = sum + (float)in[0].cells[t * WIDTH + i].f;
+        }
+        out->a[i] = a;
+        out->b[i] = b;
+    }
+}
+
+static void expect(const struct interp_tensor *tensor, const float *values, int64_t rows)
+{
+    assert_int_equal(tensor->count, rows * WIDTH);
+    for (int64_t i = 0; i < tensor->count; i++)
+        if (tensor->bounds)
+            assert_true(fabs(tensor->cells[i].f - (double)values[i]) <= tensor->bounds[i]);
+        else
+            assert_same(tensor->cells[i].f, (double)values[i]);
+}
+
+static void test_trips(void **state)
+{
+    struct bed *bed = *state;
+    struct graph graph;
+    build(bed, &graph);
+    for (int64_t length = 1; length <= 9; length++) {
+        int64_t trips = length - 1;
+        struct interp_tensor in[3] = {random_of(bed, DTYPE_F32, SHAPE(length, WIDTH), 1),
+                                      random_of(bed, DTYPE_F32, SHAPE(WIDTH), 2),
+                                      random_of(bed, DTYPE_F32, SHAPE(WIDTH), 3)};
+        struct interp_tensor out[4];
+        struct expected right = {0};
+        compute(in, trips, &right);
+        for (enum interp_mode mode = INTERP_REFERENCE; mode <= INTERP_PLAIN; mode++) {
+            assert_true(interp_run(&graph, &(struct interp_options){.mode = mode},
+                                   &(struct interp_arguments){&length, in, 3}, &bed->arena, out,
+                                   &bed->err));
+            expect(&out[0], right.a, 1);
+            expect(&out[1], right.b, 1);
+            expect(&out[2], right.as[0], trips);
+            expect(&out[3], right.bs[0], trips);
+        }
+    }
+}
+
+static void test_text(void **state)
+{
+    struct bed *bed = *state;
+    struct graph graph, again, copy;
+    build(bed, &graph);
+    const char *text = text_of(bed, &graph);
+    assert_true(graph_parse(&again, &bed->arena, text, strlen(text), &bed->err));
+    assert_string_equal(text_of(bed, &again), text);
+    assert_true(graph_copy_live(&copy, &bed->arena, &graph, &bed->err));
+    assert_string_equal(text_of(bed, &copy), text);
+    assert_int_equal(copy.loops, 1);
+}
+
+/* Open, one trip is a function of what it starts from. */
+static void test_open(void **state)
+{
+    struct bed *bed = *state;
+    struct graph graph, open;
+    struct interp_tensor out[10], in[10];
+    int64_t length = 5;
+    build(bed, &graph);
+    assert_true(graph_open_loops(&open, &bed->arena, &graph, &bed->err));
+    assert_true(graph_verify(&open, &bed->err));
+    assert_false(graph_has_loops(&open));
+    static const char *const inputs[] = {"x",         "a0",       "iter 1.0",
+                                         "state 1.0", "last 1.0", "state 1.1",
+                                         "last 1.1",  "rows 1.0", "rows 1.1"};
+    assert_int_equal(open.inputs.count, 9);
+    for (uint32_t i = 0; i < 9; i++) {
+        const struct node *node = graph_node(&open, open.inputs.items[i]);
+        int64_t shape[LIMIT_RANK];
+        assert_string_equal(node->attrs->name, inputs[i]);
+        for (uint32_t d = 0; d < node->rank; d++)
+            assert_true(dim_eval(&open.dims, node->shape[d], &length, &shape[d]));
+        in[i] = random_of(bed, (enum dtype)node->dtype, shape, node->rank, 1 + i);
+    }
+    in[2].cells[0].i = 3;
+    in[9] = random_of(bed, DTYPE_F32, SHAPE(WIDTH), 20);
+    assert_int_equal(open.outputs.count, 10);
+    assert_true(interp_run(&open, &(struct interp_options){.mode = INTERP_NATIVE},
+                           &(struct interp_arguments){&length, in, 10}, &bed->arena, out,
+                           &bed->err));
+    for (int i = 0; i < WIDTH; i++) {
+        float product = (float)in[5].cells[i].f * (float)in[9].cells[i].f;
+        float sum = (float)in[3].cells[i].f + product;
+        assert_same(out[0].cells[i].f, in[4].cells[i].f);
+        assert_same(out[4].cells[i].f, in[1].cells[i].f);
+        assert_same(out[5].cells[i].f, in[5].cells[i].f);
+        assert_same(out[6].cells[i].f, 0.5);
+        assert_same(out[7].cells[i].f, (double)(sum + (float)in[0].cells[3 * WIDTH + i].f));
+        assert_same(out[8].cells[i].f, in[3].cells[i].f);
+    }
+}
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *body, *message;
+    } rows[] = {
+        {"%2 = state %1 {loop 1, index 0} : f32[3]\n%3 = copy %2 : f32[3]\noutput \"y\" %3\n",
+         "an output is in the body of a loop"},
+        {"%2 = iter {loop 1} : i64[]\n%3 = iter {loop 2} : i64[]\n%4 = add %2, %3 : i64[]\n"
+         "%5 = copy %4 : i64[]\n%6 = loop %5 {loop 1, index 0, states 0, dim [2]} : i64[2]\n"
+         "output \"y\" %6\n",
+         "is in the bodies of two loops"},
+        {"%2 = iter {loop 1} : i64[]\n%3 = loop %2 {loop 1, index 0, states 0, dim [2]} : i64[2]\n"
+         "output \"y\" %3\n",
+         "a value after a trip is no copy"},
+        {"%2 = state %1 {loop 1, index 0} : f32[3]\n%3 = copy %2 : f32[3]\n"
+         "%4 = loop %2, %3 {loop 1, index 0, states 1, dim [2]} : f32[3]\n"
+         "%5 = loop %2, %3 {loop 1, index 0, states 1, dim [3]} : f32[3]\n"
+         "%6 = add %4, %5 : f32[3]\noutput \"y\" %6\n",
+         "loop nodes of one number have different operands"},
+        {"%2 = iter {loop 1} : i64[]\n%3 = copy %2 : i64[]\n"
+         "%4 = loop %3 {loop 1, index 0, states 0, dim [2]} : i64[2]\n"
+         "%5 = state %1 {loop 1, index 5} : f32[3]\n%6 = copy %5 : f32[3]\n"
+         "%7 = loop %6 {loop 2, index 0, states 0, dim [2]} : f32[2, 3]\n"
+         "output \"y\" %4\noutput \"z\" %7\n",
+         "is in the bodies of two loops"},
+    };
+    struct bed *bed = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct graph graph;
+        struct strbuf text;
+        strbuf_init(&text, &bed->arena);
+        strbuf_printf(&text, "graph \"\"\n%%1 = input \"x\" : f32[3]\n%s", rows[i].body);
+        assert_false(graph_parse(&graph, &bed->arena, text.data, text.size_bytes, &bed->err));
+        assert_int_equal(bed->err.code, ERR_SHAPE);
+        assert_string_equal(bed->err.message, rows[i].message);
+        bed->err = (struct error){.code = ERR_NONE};
+    }
+}
+
+static void test_shapes(void **state)
+{
+    static const char *const rows[] = {
+        "%2 = iter {loop 0} : i64[]\n",
+        "%2 = state %1 {loop 1, index 0} : f32[4]\n",
+        "%2 = loop %1, %1 {loop 1, index 0, states 1, dim [2]} : f32[3]\n",
+        "%2 = loop %1 {loop 1, index 1, states 0, dim [2]} : f32[2, 3]\n",
+        "%2 = loop %1 {loop 1, index 0, states 1, dim [2]} : f32[3]\n",
+        "%2 = loop %1 {loop 1, index 0, states 0, dim [2, 2]} : f32[2, 3]\n",
+        "%2 = copy %1 : f32[3]\n%3 = state %1 {loop 1, index 1} : f32[3]\n"
+        "%4 = loop %3, %2 {loop 1, index 0, states 1, dim [2]} : f32[3]\n",
+    };
+    struct bed *bed = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct graph graph;
+        struct strbuf text;
+        strbuf_init(&text, &bed->arena);
+        strbuf_printf(&text, "graph \"\"\n%%1 = input \"x\" : f32[3]\n%s", rows[i]);
+        assert_false(graph_parse(&graph, &bed->arena, text.data, text.size_bytes, &bed->err));
+        bed->err = (struct error){.code = ERR_NONE};
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_trips, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_text, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_open, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_shapes, bed_setup, bed_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

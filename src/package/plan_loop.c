@@ -1,0 +1,342 @@
+/* Loops of a plan: checks, lifetimes, JSON, text. */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/strbuf.h"
+#include "package/plan_priv.h"
+
+static const struct plan_buffer *buffer_at(const struct plan *plan, uint32_t buffer)
+{
+    return &plan->buffers.items[buffer];
+}
+
+static bool is_result(const struct plan *plan, uint32_t buffer)
+{
+    uint8_t kind = buffer_at(plan, buffer)->kind;
+    return kind == BUFFER_TEMP || kind == BUFFER_OUTPUT;
+}
+
+static bool same_size(const struct plan *plan, uint32_t a, uint32_t b)
+{
+    const struct plan_buffer *x = buffer_at(plan, a), *y = buffer_at(plan, b);
+    return x->dtype == y->dtype && x->elements == y->elements;
+}
+
+static bool in_range(const struct plan *plan, uint32_t buffer, struct error *err)
+{
+    return buffer < plan->buffers.count ||
+           fail(err, ERR_PACKAGE, "buffer %" PRIu32 " of %u", buffer, plan->buffers.count);
+}
+
+static bool check_state(const struct plan *plan, const struct plan_state *s, struct error *err)
+{
+    if (!in_range(plan, s->from, err) || !in_range(plan, s->state, err) ||
+        !in_range(plan, s->next, err) ||
+        (s->result != PLAN_NONE && !in_range(plan, s->result, err)))
+        return false;
+    if (buffer_at(plan, s->state)->kind != BUFFER_TEMP ||
+        (s->result != PLAN_NONE && !is_result(plan, s->result)))
+        return fail(err, ERR_PACKAGE, "a state or its result may not be written");
+    return (same_size(plan, s->state, s->from) && same_size(plan, s->state, s->next) &&
+            (s->result == PLAN_NONE || same_size(plan, s->state, s->result))) ||
+           fail(err, ERR_PACKAGE, "a state's buffers differ in size");
+}
+
+static bool check_row(const struct plan *plan, const struct plan_loop *loop,
+                      const struct plan_row *r, struct error *err)
+{
+    if (!in_range(plan, r->row, err) || !in_range(plan, r->result, err))
+        return false;
+    const struct plan_buffer *row = buffer_at(plan, r->row), *all = buffer_at(plan, r->result);
+    if (!is_result(plan, r->result))
+        return fail(err, ERR_PACKAGE, "the result of rows may not be written");
+    return (row->dtype == all->dtype &&
+            all->elements == dim_mul(plan->dims, loop->trips, row->elements)) ||
+           fail(err, ERR_PACKAGE, "the result of rows has another size");
+}
+
+static bool check_loop(const struct plan *plan, const struct plan_loop *loop, uint32_t from,
+                       struct error *err)
+{
+    int64_t trips = 0, one = 0;
+    if (loop->count == 0 || loop->first < from || loop->first >= plan->forward.count ||
+        loop->count > plan->forward.count - loop->first)
+        return fail(err, ERR_PACKAGE, "launches %u and %u more, of %u", loop->first, loop->count,
+                    plan->forward.count);
+    if (loop->trips == DIM_NONE || (dim_is_const(plan->dims, loop->trips, &trips) && trips < 0))
+        return fail(err, ERR_PACKAGE, "the number of trips is negative");
+    if (loop->iter != PLAN_NONE &&
+        (!in_range(plan, loop->iter, err) || buffer_at(plan, loop->iter)->kind != BUFFER_TEMP ||
+         buffer_at(plan, loop->iter)->dtype != DTYPE_I64 ||
+         !dim_is_const(plan->dims, buffer_at(plan, loop->iter)->elements, &one) || one != 1))
+        return fail(err, ERR_PACKAGE, "iter is no buffer of one i64");
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (!check_state(plan, &loop->states[i], err))
+            return fail_at(err, "state %u", i);
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        if (!check_row(plan, loop, &loop->rows[i], err))
+            return fail_at(err, "row %u", i);
+    return true;
+}
+
+bool plan_loops_check(const struct plan *plan, struct error *err)
+{
+    uint32_t from = 0;
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        if (!check_loop(plan, loop, from, err))
+            return fail_at(err, "loop %u", i);
+        from = loop->first + loop->count;
+    }
+    return true;
+}
+
+/* Marks a buffer that copies write; launches, and other copies, may not. */
+static bool take(bool *written, uint32_t buffer, struct error *err)
+{
+    if (written[buffer])
+        return fail(err, ERR_PACKAGE, "buffer %u is written twice", buffer);
+    written[buffer] = true;
+    return true;
+}
+
+static bool is_given(const struct plan *plan, uint32_t buffer, const bool *written)
+{
+    uint8_t kind = buffer_at(plan, buffer)->kind;
+    return kind == BUFFER_INPUT || kind == BUFFER_PARAM || written[buffer];
+}
+
+/* The loop that begins with, or ends behind, a launch; NULL: none. */
+static const struct plan_loop *loop_at(const struct plan *plan, uint32_t launch, bool begins)
+{
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        if ((begins ? loop->first : loop->first + loop->count - 1) == launch)
+            return loop;
+    }
+    return NULL;
+}
+
+bool plan_loop_begin(const struct plan *plan, uint32_t launch, bool *written, struct error *err)
+{
+    const struct plan_loop *loop = loop_at(plan, launch, true);
+    for (uint32_t i = 0; loop && i < loop->state_count; i++)
+        if (!is_given(plan, loop->states[i].from, written))
+            return fail(err, ERR_PACKAGE, "state %u of a loop is read before it is written", i);
+    for (uint32_t i = 0; loop && i < loop->state_count; i++)
+        if (!take(written, loop->states[i].state, err))
+            return false;
+    return !loop || loop->iter == PLAN_NONE || take(written, loop->iter, err);
+}
+
+/* A launch of the loop may not write what copies write. */
+static bool check_writes(const struct plan *plan, const struct plan_loop *loop, struct error *err)
+{
+    bool *copied = ARENA_ARRAY(plan->arena, bool, plan->buffers.count);
+    if (loop->iter != PLAN_NONE)
+        copied[loop->iter] = true;
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        copied[loop->states[i].state] = true;
+    for (uint32_t i = loop->first; i < loop->first + loop->count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        for (uint32_t k = 0; k < launch->arg_count; k++)
+            if (launch_writes(launch, k) && copied[launch->args[k]])
+                return fail(err, ERR_PACKAGE, "a launch writes buffer %u of its loop",
+                            launch->args[k]);
+    }
+    return true;
+}
+
+bool plan_loop_end(const struct plan *plan, uint32_t launch, bool *written, struct error *err)
+{
+    const struct plan_loop *loop = loop_at(plan, launch, false);
+    if (!loop)
+        return true;
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (!is_given(plan, loop->states[i].next, written))
+            return fail(err, ERR_PACKAGE, "state %u of a loop has no value after a trip", i);
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        if (!is_given(plan, loop->rows[i].row, written))
+            return fail(err, ERR_PACKAGE, "row %u of a loop is not written", i);
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        if (!take(written, loop->rows[i].result, err))
+            return false;
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (loop->states[i].result != PLAN_NONE && !take(written, loop->states[i].result, err))
+            return false;
+    return check_writes(plan, loop, err);
+}
+
+void plan_loops_written(const struct plan *plan, bool *written)
+{
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        for (uint32_t k = 0; k < loop->row_count; k++)
+            written[loop->rows[k].result] = true;
+        for (uint32_t k = 0; k < loop->state_count; k++)
+            if (loop->states[k].result != PLAN_NONE)
+                written[loop->states[k].result] = true;
+    }
+}
+
+static void live_at(struct plan *plan, uint32_t buffer, uint32_t launch)
+{
+    struct plan_buffer *b = &plan->buffers.items[buffer];
+    if (buffer == PLAN_NONE || b->kind != BUFFER_TEMP)
+        return;
+    if (b->first_launch > launch)
+        b->first_launch = launch;
+    if (b->last_launch < launch)
+        b->last_launch = launch;
+}
+
+static void loop_lifetimes(struct plan *plan, const struct plan_loop *loop)
+{
+    uint32_t first = loop->first, last = loop->first + loop->count - 1;
+    for (uint32_t i = first; i <= last; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        for (uint32_t k = 0; k < launch->arg_count; k++)
+            if (buffer_at(plan, launch->args[k])->first_launch < first)
+                live_at(plan, launch->args[k], last);
+    }
+    if (loop->iter != PLAN_NONE) {
+        live_at(plan, loop->iter, first);
+        live_at(plan, loop->iter, last);
+    }
+    for (uint32_t i = 0; i < loop->state_count; i++) {
+        const struct plan_state *s = &loop->states[i];
+        live_at(plan, s->from, first);
+        live_at(plan, s->state, first);
+        live_at(plan, s->state, last);
+        live_at(plan, s->next, last);
+        if (s->result != PLAN_NONE)
+            live_at(plan, s->result, last);
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++) {
+        live_at(plan, loop->rows[i].row, last);
+        live_at(plan, loop->rows[i].result, first);
+        live_at(plan, loop->rows[i].result, last);
+    }
+}
+
+void plan_loops_lifetimes(struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->loops.count; i++)
+        loop_lifetimes(plan, &plan->loops.items[i]);
+}
+
+void plan_loops_print(const struct plan *plan, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        strbuf_printf(out, "%s{\"count\":%u,\"first\":%u", i > 0 ? "," : ",\"loops\":[",
+                      loop->count, loop->first);
+        if (loop->iter != PLAN_NONE)
+            strbuf_printf(out, ",\"iter\":%u", loop->iter);
+        strbuf_puts(out, ",\"rows\":[");
+        for (uint32_t k = 0; k < loop->row_count; k++)
+            strbuf_printf(out, "%s{\"result\":%u,\"row\":%u}", k > 0 ? "," : "",
+                          loop->rows[k].result, loop->rows[k].row);
+        strbuf_puts(out, "],\"states\":[");
+        for (uint32_t k = 0; k < loop->state_count; k++) {
+            const struct plan_state *s = &loop->states[k];
+            strbuf_printf(out, "%s{\"from\":%u,\"next\":%u,", k > 0 ? "," : "", s->from, s->next);
+            if (s->result != PLAN_NONE)
+                strbuf_printf(out, "\"result\":%u,", s->result);
+            strbuf_printf(out, "\"state\":%u}", s->state);
+        }
+        strbuf_puts(out, "],");
+        plan_put_dim(plan, "trips", loop->trips, out);
+        strbuf_puts(out, "}");
+    }
+    strbuf_puts(out, plan->loops.count > 0 ? "]" : "");
+}
+
+/* A buffer that may be left out. */
+static bool get_optional(const json_t *object, const char *key, uint32_t *out, struct error *err)
+{
+    *out = PLAN_NONE;
+    return !json_object_get(object, key) || plan_get_u32(object, key, out, err);
+}
+
+static bool parse_states(struct plan *plan, const json_t *array, struct plan_loop *out,
+                         struct error *err)
+{
+    static const char *const keys[] = {"from", "next", "result", "state", NULL};
+    size_t count = json_array_size(array);
+    if (count > LIMIT_OPERANDS)
+        return fail(err, ERR_LIMIT, "more than %d states", LIMIT_OPERANDS);
+    struct plan_state *states = ARENA_ARRAY(plan->arena, struct plan_state, count);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(array, i);
+        if (!plan_get_u32(item, "from", &states[i].from, err) ||
+            !plan_get_u32(item, "next", &states[i].next, err) ||
+            !plan_get_u32(item, "state", &states[i].state, err) ||
+            !get_optional(item, "result", &states[i].result, err) ||
+            !json_only_keys(item, keys, err))
+            return fail_at(err, "state %zu", i);
+    }
+    out->states = states;
+    out->state_count = (uint32_t)count;
+    return true;
+}
+
+static bool parse_rows(struct plan *plan, const json_t *array, struct plan_loop *out,
+                       struct error *err)
+{
+    static const char *const keys[] = {"result", "row", NULL};
+    size_t count = json_array_size(array);
+    if (count > LIMIT_OPERANDS)
+        return fail(err, ERR_LIMIT, "more than %d rows", LIMIT_OPERANDS);
+    struct plan_row *rows = ARENA_ARRAY(plan->arena, struct plan_row, count);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(array, i);
+        if (!plan_get_u32(item, "row", &rows[i].row, err) ||
+            !plan_get_u32(item, "result", &rows[i].result, err) || !json_only_keys(item, keys, err))
+            return fail_at(err, "row %zu", i);
+    }
+    out->rows = rows;
+    out->row_count = (uint32_t)count;
+    return true;
+}
+
+static bool parse_loop(struct plan *plan, const json_t *object, struct plan_loop *out,
+                       struct error *err)
+{
+    static const char *const keys[] = {"count", "first", "iter", "rows", "states", "trips", NULL};
+    json_t *states, *rows;
+    return plan_get_u32(object, "first", &out->first, err) &&
+           plan_get_u32(object, "count", &out->count, err) &&
+           get_optional(object, "iter", &out->iter, err) &&
+           plan_get_dim(plan, object, "trips", &out->trips, err) &&
+           json_get_array(object, "states", &states, err) &&
+           json_get_array(object, "rows", &rows, err) && json_only_keys(object, keys, err) &&
+           parse_states(plan, states, out, err) && parse_rows(plan, rows, out, err);
+}
+
+bool plan_loops_parse(struct plan *plan, const json_t *array, struct error *err)
+{
+    size_t count = json_array_size(array);
+    if (count == 0 || count > LIMIT_LAUNCHES)
+        return fail(err, ERR_PACKAGE, "%zu loops", count);
+    for (size_t i = 0; i < count; i++) {
+        struct plan_loop loop = {0};
+        if (!parse_loop(plan, json_array_get(array, i), &loop, err))
+            return fail_at(err, "loop %zu", i);
+        VEC_PUSH(plan->arena, &plan->loops, loop);
+    }
+    return true;
+}
+
+void plan_loops_describe(const struct plan *plan, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        strbuf_printf(out, "loop %u: launches %u to %u, trips ", i, loop->first,
+                      loop->first + loop->count - 1);
+        dim_print(plan->dims, loop->trips, out);
+        strbuf_printf(out, ", %u states, %u rows\n", loop->state_count, loop->row_count);
+    }
+}

@@ -1,0 +1,117 @@
+/* Loops of a plan beside those of the graph.
+ *
+ * A trip is right if its launches are, which are judged like all others, and if what moves between
+ * trips is what the graph says. So the buffers that are copied must hold the operands of the loop
+ * nodes, and values of the body must be computed by launches of the loop and by no others. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "graph/loops.h"
+#include "verify/verify_priv.h"
+
+struct pairing {
+    const struct target_case *t;
+    const struct graph *graph;
+    struct arena *arena;
+    struct error *err;
+};
+
+static bool bad(const struct pairing *p, const char *what)
+{
+    return fail(p->err, ERR_VERIFY, "%s", what);
+}
+
+/* Whether a buffer holds a value, in this shape or another. VALUE_NONE: there must be none. */
+static bool holds(const struct pairing *p, uint32_t buffer, value_id value)
+{
+    if (buffer == PLAN_NONE || value == VALUE_NONE)
+        return (buffer == PLAN_NONE) == (value == VALUE_NONE);
+    value_id held = p->t->target->plan.buffers.items[buffer].value;
+    while (value != held && graph_node(p->graph, value)->prim == PRIM_RESHAPE)
+        value = graph_node(p->graph, value)->operands[0];
+    return value == held;
+}
+
+static bool same_trips(const struct pairing *p, const struct plan_loop *loop,
+                       const struct graph_loop *other)
+{
+    struct strbuf a, b;
+    strbuf_init(&a, p->arena);
+    strbuf_init(&b, p->arena);
+    dim_print(p->t->target->plan.dims, loop->trips, &a);
+    dim_print(&p->graph->dims, other->trips, &b);
+    return strcmp(a.data, b.data) == 0;
+}
+
+static bool pair(const struct pairing *p, const struct plan_loop *loop,
+                 const struct graph_loop *other)
+{
+    uint32_t row = 0;
+    if (!same_trips(p, loop, other))
+        return bad(p, "it makes another number of trips");
+    if (!holds(p, loop->iter, other->iter))
+        return bad(p, "its iter is another value");
+    if (loop->state_count != other->states)
+        return bad(p, "it has another number of states");
+    for (uint32_t i = 0; i < other->states; i++) {
+        const struct plan_state *s = &loop->states[i];
+        if (!holds(p, s->state, other->state[i]) || !holds(p, s->next, other->next[i]) ||
+            !holds(p, s->from, graph_node(p->graph, other->state[i])->operands[0]) ||
+            !holds(p, s->result, other->results[i]))
+            return bad(p, "a state is another value");
+    }
+    for (uint32_t i = 0; i < other->rows; i++) {
+        value_id result = other->results[other->states + i];
+        if (result == VALUE_NONE)
+            continue;
+        if (row == loop->row_count || !holds(p, loop->rows[row].row, other->row[i]) ||
+            !holds(p, loop->rows[row].result, result))
+            return bad(p, "a row is another value");
+        row++;
+    }
+    return row == loop->row_count || bad(p, "it has more rows");
+}
+
+/* The loop of a forward launch: 1 + its index; 0: none. */
+static uint32_t loop_of(const struct plan *plan, uint32_t launch)
+{
+    for (uint32_t i = 0; i < plan->loops.count; i++) {
+        const struct plan_loop *loop = &plan->loops.items[i];
+        if (launch >= loop->first && launch < loop->first + loop->count)
+            return i + 1;
+    }
+    return 0;
+}
+
+static bool check_launches(const struct pairing *p, const struct graph_loops *loops)
+{
+    const struct plan *plan = &p->t->target->plan;
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        for (uint32_t a = 0; a < launch->arg_count; a++) {
+            value_id value = plan->buffers.items[launch->args[a]].value;
+            if (launch_writes(launch, a) && loops->of[value] != loop_of(plan, i)) {
+                bad(p, "it computes a value of a loop outside, or another one inside");
+                return fail_at(p->err, "launch %u", i);
+            }
+        }
+    }
+    return true;
+}
+
+bool loops_check(const struct target_case *t, struct arena *arena, struct error *err)
+{
+    const struct pairing p = {t, &t->optimised, arena, err};
+    const struct plan *plan = &t->target->plan;
+    struct graph_loops loops;
+    if (!graph_find_loops(p.graph, arena, &loops, err))
+        return false;
+    if (loops.items.count != plan->loops.count)
+        return fail(err, ERR_VERIFY, "%u loops, the graph has %u", plan->loops.count,
+                    loops.items.count);
+    for (uint32_t i = 0; i < plan->loops.count; i++)
+        if (!pair(&p, &plan->loops.items[i], &loops.items.items[i]))
+            return fail_at(err, "loop %u", i);
+    return check_launches(&p, &loops);
+}
