@@ -90,6 +90,38 @@ static void find_users(struct cut *c)
     }
 }
 
+/* Whether operand i of n is also an earlier one. */
+static bool is_repeated(const struct node *n, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++)
+        if (n->operands[k] == n->operands[i])
+            return true;
+    return false;
+}
+
+/* Lists the users of each value: counts them, and then puts each at the end of the lists of its
+ * operands. */
+static void list_users(struct cut *c)
+{
+    uint32_t count = c->g->nodes.count;
+    uint32_t *at = ARENA_ARRAY(c->arena, uint32_t, count + 2); /* at[v + 1]: of v */
+    for (value_id v = 1; v < count; v++) {
+        const struct node *n = cut_node(c, v);
+        for (uint32_t i = 0; c->values[v].live && i < n->operand_count; i++)
+            at[n->operands[i] + 2] += !is_repeated(n, i);
+    }
+    for (value_id v = 1; v < count; v++)
+        at[v + 1] += at[v];
+    c->users = ARENA_ARRAY(c->arena, value_id, at[count] + at[count + 1]);
+    for (value_id v = 1; v < count; v++) {
+        const struct node *n = cut_node(c, v);
+        for (uint32_t i = 0; c->values[v].live && i < n->operand_count; i++)
+            if (!is_repeated(n, i))
+                c->users[at[n->operands[i] + 1]++] = v;
+    }
+    c->users_at = at;
+}
+
 /* Marks the memory behind the views of an anchor's operand: it must be stored. */
 static void mark_memory(struct cut *c, value_id v)
 {
@@ -146,6 +178,7 @@ void cut_find_facts(struct cut *c, const bool *stored)
         find_costs(c, v);
     find_sources(c);
     find_users(c);
+    list_users(c);
     for (uint32_t i = 0; i < c->g->outputs.count; i++)
         mark(c, c->g->outputs.items[i].value, CUT_OUTPUT);
     rows_find(c);
