@@ -53,7 +53,7 @@ static void find_costs(struct cut *c, value_id v)
         (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
     for (uint32_t i = 0; i < n->operand_count; i++) {
         const struct cut_value *o = &c->values[n->operands[i]];
-        uint32_t depth = (o->marked ? 0 : o->cheap_depth) + prim_is_elementwise(prim);
+        uint32_t depth = o->cheap_depth + prim_is_elementwise(prim);
         bool reduction = is_reduction((enum prim)cut_node(c, n->operands[i])->prim);
         if (cut_is_cheap(prim) && depth > x->cheap_depth)
             x->cheap_depth = depth;
