@@ -1,7 +1,12 @@
 /* Runs a plan, launch by launch, in fenced memory.
  *
  * Every buffer has protected pages around it and can be read only after the launch that writes it.
- * A launch runs twice (run.c); then its results are compared with the reference. */
+ * A launch runs twice (run.c); then its results are compared with the reference.
+ *
+ * Parameters and what is prepared are the same at every size, so they stay open; but of parameters,
+ * and of what is prepared from nothing else, only so many, since each is a mapping of its own, of
+ * which a process may have some ten thousands, and a copy. Beyond that they are closed, and placed
+ * or prepared again when a launch asks for them. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +29,9 @@
 #define SHARE_WORK 1e10
 #define SHARE_WORK_THOROUGH 1e12
 #define SHARE_APART 20 /* on test arguments the limit is this many times lower */
+/* Parameters and prepared buffers that stay open. */
+#define KEPT_MOST 8192
+#define KEPT_BYTES ((size_t)256 << 20)
 
 struct walk {
     const struct target_case *target;
@@ -35,7 +43,10 @@ struct walk {
     char *stage;                   /* the launch that is running, as text */
     void *code;
     struct fenced *buffers; /* by buffer of the plan; closed: not written yet, or dead */
-    bool *judged;           /* by launch: judged at this size */
+    bool *judged;           /* by launch that is the first of its kind: judged at this size */
+    uint32_t *made_by; /* by buffer: 1 + the prepare launch that writes it, from parameters alone */
+    VEC(uint32_t) kept; /* open buffers that can be had again (can_reopen) … */
+    size_t kept_bytes;  /* … and their sizes together */
     struct fence_pool pool;
     bool prepared, partial; /* partial: of some launch only a share ran, at this size */
     double share_work;
@@ -68,6 +79,19 @@ static bool place(struct walk *walk, struct fenced *out, const void *data, size_
     return fenced_seal(out, err);
 }
 
+static void note_maker(struct walk *walk, uint32_t index)
+{
+    const struct plan *plan = &walk->target->target->plan;
+    const struct plan_launch *launch = &plan->prepare.items[index];
+    bool from_params = true;
+    for (uint32_t i = 0; i < launch->arg_count; i++)
+        from_params &=
+            launch_writes(launch, i) || plan->buffers.items[launch->args[i]].kind == BUFFER_PARAM;
+    for (uint32_t i = 0; from_params && i < launch->arg_count; i++)
+        if (launch_writes(launch, i))
+            walk->made_by[launch->args[i]] = index + 1;
+}
+
 struct walk *walk_open(const struct target_case *target, uint32_t threads, bool thorough,
                        struct kernel_result *results, char *stage, struct error *err)
 {
@@ -90,14 +114,10 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
         .stage = stage};
     walk->buffers = ARENA_ARRAY(arena, struct fenced, plan->buffers.count);
     walk->judged = ARENA_ARRAY(arena, bool, target->count);
-    bool ok = map_code(walk, err);
-    for (uint32_t i = 0; ok && i < plan->buffers.count; i++) {
-        const struct plan_buffer *buffer = &plan->buffers.items[i];
-        const struct package_param *param = &target->contents->params[buffer->index];
-        if (buffer->kind == BUFFER_PARAM)
-            ok = place(walk, &walk->buffers[i], param->data, param->data_bytes, err);
-    }
-    if (ok)
+    walk->made_by = ARENA_ARRAY(arena, uint32_t, plan->buffers.count);
+    for (uint32_t i = 0; i < plan->prepare.count; i++)
+        note_maker(walk, i);
+    if (map_code(walk, err))
         return walk;
     walk_close(walk);
     return NULL;
@@ -147,11 +167,11 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
     const struct launch_case *c = run->launch;
     struct kernel_result *result = &walk->results[index];
     struct verdict verdict = {0};
-    void **reads = ARENA_ARRAY(arena, void *, c->graph.inputs.count + 1);
-    void **writes = ARENA_ARRAY(arena, void *, c->graph.outputs.count);
-    for (uint32_t i = 0; i < c->graph.inputs.count; i++)
+    void **reads = ARENA_ARRAY(arena, void *, c->graph->inputs.count + 1);
+    void **writes = ARENA_ARRAY(arena, void *, c->graph->outputs.count);
+    for (uint32_t i = 0; i < c->graph->inputs.count; i++)
         reads[i] = run->pointers[c->reads[i]];
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++)
+    for (uint32_t i = 0; i < c->graph->outputs.count; i++)
         writes[i] = run->results[i].data;
     const struct care *const cares[] = {[JUDGE_GLANCE] = &walk->glance,
                                         [JUDGE_DRAWN] = &walk->drawn,
@@ -176,12 +196,9 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
 /* Whether an equal launch was judged at this size already; if not, notes that this one is. */
 static bool is_judged(struct walk *walk, uint32_t index)
 {
-    const struct launch_case *launches = walk->target->launches;
-    for (uint32_t i = 0; i < index; i++)
-        if (walk->judged[i] && memcmp(launches[i].key, launches[index].key, SHA256_BYTES) == 0)
-            return true;
-    walk->judged[index] = true;
-    return false;
+    bool *judged = &walk->judged[walk->target->launches[index].first], was = *judged;
+    *judged = true;
+    return was;
 }
 
 static void name_stage(const struct walk *walk, uint32_t index)
@@ -194,11 +211,64 @@ static void name_stage(const struct walk *walk, uint32_t index)
              c->prepare ? "prepare" : "forward", number, c->launch->label);
 }
 
-/* Runs one launch on the buffers; its results become the buffers that later launches read. */
-static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, struct arena *arena,
-                        struct outcome *outcome)
+static bool can_reopen(const struct walk *walk, uint32_t buffer)
+{
+    return walk->made_by[buffer] > 0 ||
+           walk->target->target->plan.buffers.items[buffer].kind == BUFFER_PARAM;
+}
+
+static void keep(struct walk *walk, uint32_t buffer)
+{
+    VEC_PUSH(walk->target->target->plan.arena, &walk->kept, buffer);
+    walk->kept_bytes += walk->buffers[buffer].data_bytes;
+}
+
+static void close_kept(struct walk *walk)
+{
+    if (walk->kept.count <= KEPT_MOST && walk->kept_bytes <= KEPT_BYTES)
+        return;
+    for (uint32_t i = 0; i < walk->kept.count; i++)
+        fenced_close(&walk->buffers[walk->kept.items[i]]);
+    walk->kept.count = 0;
+    walk->kept_bytes = 0;
+}
+
+static bool run_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool again,
+                       struct arena *arena, struct outcome *outcome);
+
+/* Opens what a launch reads and can be had again. What is prepared again needs parameters only, so
+ * the two functions call each other no deeper than twice. */
+static bool open_arguments(struct walk *walk, const struct launch_case *c, const int64_t *dims,
+                           struct arena *arena, struct outcome *outcome)
+{
+    const struct plan *plan = &walk->target->target->plan;
+    struct error err;
+    for (uint32_t i = 0; i < c->launch->arg_count; i++) {
+        uint32_t id = c->launch->args[i];
+        const struct plan_buffer *buffer = &plan->buffers.items[id];
+        if (launch_writes(c->launch, i) || walk->buffers[id].map || !can_reopen(walk, id))
+            continue;
+        if (buffer->kind == BUFFER_PREPARED) {
+            if (!run_launch(walk, walk->made_by[id] - 1, dims, true, arena, outcome))
+                return false;
+            continue;
+        }
+        const struct package_param *param = &walk->target->contents->params[buffer->index];
+        if (!place(walk, &walk->buffers[id], param->data, param->data_bytes, &err))
+            return outcome_fail(outcome, "%s", err.message);
+        keep(walk, id);
+    }
+    return true;
+}
+
+/* Runs one launch on the buffers; its results become the buffers that later launches read. again:
+ * it ran, and was judged, before. */
+static bool run_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool again,
+                       struct arena *arena, struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
+    if (!open_arguments(walk, c, dims, arena, outcome))
+        return false;
     name_stage(walk, index);
     struct run run = run_of(walk, c);
     if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
@@ -207,23 +277,28 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_twice(&run, arena, outcome);
     walk->partial |= run.share < run.extent;
-    ok = ok && (is_judged(walk, index) || judge(walk, index, &run, FILL_NORMAL, arena, outcome));
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
-        struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
-        fenced_close(buffer);
-        *buffer = run.results[i];
+    ok = ok &&
+         (again || is_judged(walk, index) || judge(walk, index, &run, FILL_NORMAL, arena, outcome));
+    for (uint32_t i = 0; i < c->graph->outputs.count; i++) {
+        uint32_t id = c->launch->args[c->writes[i]];
+        fenced_close(&walk->buffers[id]);
+        walk->buffers[id] = run.results[i];
+        if (can_reopen(walk, id))
+            keep(walk, id);
     }
     return ok;
 }
 
-/* Closes temporaries after the last launch that reads or writes them. */
+/* Closes temporaries after the last launch that reads or writes them: it has them as arguments. */
 static void drop_dead(struct walk *walk, uint32_t forward)
 {
     const struct plan *plan = &walk->target->target->plan;
-    for (uint32_t i = 0; i < plan->buffers.count; i++)
-        if (plan->buffers.items[i].kind == BUFFER_TEMP &&
-            plan->buffers.items[i].last_launch == forward)
-            fenced_close(&walk->buffers[i]);
+    const struct plan_launch *launch = &plan->forward.items[forward];
+    for (uint32_t i = 0; i < launch->arg_count; i++) {
+        const struct plan_buffer *buffer = &plan->buffers.items[launch->args[i]];
+        if (buffer->kind == BUFFER_TEMP && buffer->last_launch == forward)
+            fenced_close(&walk->buffers[launch->args[i]]);
+    }
 }
 
 static bool place_inputs(struct walk *walk, const struct sample *sample, struct outcome *outcome)
@@ -270,8 +345,9 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
     if (!place_inputs(walk, sample, outcome))
         return false;
     for (uint32_t i = walk->prepared ? t->prepare_count : 0; i < t->count; i++) {
-        if (!walk_launch(walk, i, sample->dims, arena, outcome))
+        if (!run_launch(walk, i, sample->dims, false, arena, outcome))
             return false;
+        close_kept(walk);
         if (i >= t->prepare_count)
             drop_dead(walk, i - t->prepare_count);
     }
@@ -321,7 +397,7 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
                   uint64_t seed, struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
-    const struct graph *g = &c->graph;
+    const struct graph *g = c->graph;
     struct arena arena;
     arena_init(&arena);
     struct fenced *reads = ARENA_ARRAY(&arena, struct fenced, g->inputs.count + 1);
@@ -406,7 +482,7 @@ static bool exact_says_more(const struct graph *g)
 static bool apart_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
                             enum fill fill, bool once)
 {
-    const struct graph *g = &walk->target->launches[index].graph;
+    const struct graph *g = walk->target->launches[index].graph;
     const struct kernel_result *r = &walk->results[index];
     if (fill == FILL_PEAKS)
         return graph_terms(g, dims) > 0 && !(once && multiplies(g));
