@@ -12,7 +12,7 @@
 #define LIMIT_TENSOR_BYTES ((int64_t)1 << 42) /* bytes of one tensor */
 #define LIMIT_LITERAL_ELEMENTS 4096           /* elements of a tensor written out in a graph */
 #define LIMIT_JSON_BYTES ((size_t)64 << 20)   /* a blueprint, a manifest */
-#define LIMIT_MODEL_BYTES ((size_t)4 << 30)   /* a model with its weights */
+#define LIMIT_MODEL_BYTES ((size_t)64 << 30)  /* a model with its weights */
 #define LIMIT_JSON_DEPTH 64
 #define LIMIT_REQUEST_VALUES ((size_t)3 << 18) /* JSON values of one request to a service */
 #define LIMIT_RECORD_BYTES ((size_t)64 << 20)  /* one record of the catalogue, all its texts */
