@@ -55,8 +55,8 @@ typedef struct urza_compile_options {
     uint64_t seed;        /* for parameters without values in the source */
     uint32_t timeout_ms; /* for compiling, and again for verification, which gets half a minute more
                             to end; 0: 120,000, and 300,000 for verification */
-    uint64_t memory_bytes; /* address space of each process that compiles or verifies; 0: 8 GiB for
-                              compiling, the machine's memory for verification */
+    uint64_t memory_bytes; /* address space of each process that compiles or verifies; 0: the
+                              machine's memory */
     int degrade;           /* not 0: if optimising or generating code fails, continue without; see
                               urza_job_details */
     /* Called when a step begins: "compiling", "verifying", "signing". Runs on the job's thread;

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -33,6 +34,7 @@
 #include "base/json.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+#define SEND_BYTES ((size_t)16 << 20)
 #define LEAST_MEMORY ((uint64_t)8 << 30)
 
 struct head {
@@ -131,6 +133,25 @@ static uint64_t peak_bytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss << 10 : 0;
 }
 
+/* Writes a part and gives its pages back on the way: the parent holds what it has read, and a large
+ * answer would otherwise be in memory twice. It is not used again. */
+static bool send_part(int fd, const struct child_part *part)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const char *at = part->data;
+    for (size_t left = part->size_bytes; left > 0;) {
+        size_t size = left < SEND_BYTES ? left : SEND_BYTES;
+        uintptr_t begin = ((uintptr_t)at + page - 1) / page * page, end = (uintptr_t)at + size;
+        if (!file_write_all(fd, at, size))
+            return false;
+        if (size == SEND_BYTES) /* private memory only: of a file, it would be read again */
+            madvise((void *)begin, (end - begin) / page * page, MADV_DONTNEED);
+        at += size;
+        left -= size;
+    }
+    return true;
+}
+
 void child_serve(int fd, pid_t parent, child_body *body, void *context,
                  const struct child_limits *limits)
 {
@@ -160,7 +181,7 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     head.peak_bytes = peak_bytes();
     bool sent = file_write_all(fd, &head, sizeof head);
     for (size_t i = 0; i < CHILD_PARTS && sent; i++)
-        sent = file_write_all(fd, answer.parts[i].data, head.size_bytes[i]);
+        sent = send_part(fd, &answer.parts[i]);
     _exit(sent ? 0 : 1);
 }
 

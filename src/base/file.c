@@ -7,22 +7,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 
 /* O_NONBLOCK: opening a pipe must not wait for its other end, since it is refused anyway. */
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define FOLDER_FLAGS (O_PATH | O_DIRECTORY | O_CLOEXEC)
+#define PART_ALIGN 64
+#define MAP_LEAST ((size_t)1 << 20)
 #define LINKS_MAX 40 /* as many as the kernel follows */
 
 /* Fills err from errno: it could not `verb` path. */
@@ -457,5 +462,58 @@ bool file_is_ours(const struct stat *info, const char *path, struct error *err)
                     (uintmax_t)info->st_uid);
     if ((info->st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return fail(err, ERR_SIGNATURE, "others may write to '%s'; chmod go-w it", path);
+    return true;
+}
+
+struct mapping {
+    void *begin;
+    size_t size_bytes;
+};
+
+static void unmap(void *object)
+{
+    struct mapping *mapping = object;
+    if (mapping->begin)
+        munmap(mapping->begin, mapping->size_bytes);
+}
+
+/* NULL where the bytes are few, or do not lie where a mapping would be aligned, or cannot be
+ * mapped. */
+static void *map_part(int fd, struct file_range range, struct arena *arena)
+{
+    uint64_t before = range.offset % (uint64_t)sysconf(_SC_PAGESIZE);
+    if (range.size_bytes < MAP_LEAST || range.offset % PART_ALIGN != 0)
+        return NULL;
+    struct mapping *mapping = ARENA_NEW(arena, struct mapping);
+    mapping->size_bytes = range.size_bytes + (size_t)before;
+    arena_own(arena, unmap, mapping); /* before there is anything to give back */
+    void *begin = mmap(NULL, mapping->size_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_NORESERVE, fd, (off_t)(range.offset - before));
+    mapping->begin = begin == MAP_FAILED ? NULL : begin;
+    return mapping->begin ? (char *)begin + before : NULL;
+}
+
+bool file_part(int fd, const char *name, struct file_range range, struct arena *arena, void **out,
+               struct error *err)
+{
+    struct stat info;
+    size_t done = 0;
+    if (fstat(fd, &info) != 0)
+        return fail_errno(err, "inspect", name);
+    if ((uint64_t)info.st_size < range.offset ||
+        (uint64_t)info.st_size - range.offset < range.size_bytes)
+        return fail(err, ERR_PARSE, "'%.200s' ends before byte %" PRIu64, name,
+                    range.offset + range.size_bytes);
+    void *mapped = map_part(fd, range, arena);
+    char *data = mapped ? mapped : arena_raw(arena, range.size_bytes, PART_ALIGN);
+    while (!mapped && done < range.size_bytes) {
+        ssize_t n = pread(fd, data + done, range.size_bytes - done, (off_t)(range.offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fail(err, ERR_IO, "cannot read '%.200s'", name);
+        done += (size_t)n;
+    }
+    *out = data;
     return true;
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct arena;
 struct error;
 
 /* Reads a regular file of at most limit bytes into malloc'd memory (with one extra zero byte at the
@@ -29,6 +30,17 @@ int file_open_below(const char *folder, const char *path, struct error *err);
 /* file_read of an open descriptor; name is for messages. */
 bool file_read_open(int fd, const char *name, size_t limit, char **out_data, size_t *out_size,
                     struct error *err);
+
+/* A part of an open file, 64-aligned, for as long as the arena lives; the caller may change it.
+ * Where it is large it is a private mapping, which takes no memory of its own: a process that
+ * shortens the file meanwhile ends this one (SIGBUS). ERR_PARSE where the file ends before the part
+ * does, ERR_IO. */
+struct file_range {
+    uint64_t offset;
+    size_t size_bytes;
+};
+bool file_part(int fd, const char *name, struct file_range range, struct arena *arena, void **out,
+               struct error *err);
 
 /* Reads or writes all size bytes at fd, whatever signals arrive; false with errno set (0: end of
  * file, for reading). */

@@ -1,5 +1,6 @@
 /* Reading, atomic writing and folders, with their failures. */
 #include "base/file.h"
+#include "base/arena.h"
 #include "base/error.h"
 
 #include <dirent.h>
@@ -310,9 +311,50 @@ static void test_make_dirs(void **state)
     assert_int_equal(err.code, ERR_IO);
 }
 
+/* A part of a file is the same whether it is mapped or copied, is aligned, and may be changed
+ * without the file. */
+static void test_parts(void **state)
+{
+    enum { BYTES = 3 << 20 };
+    struct arena arena;
+    struct error err;
+    char path[] = "/tmp/urza-file-part-XXXXXX";
+    int fd = mkstemp(path);
+    (void)state;
+    assert_true(fd >= 0);
+    arena_init(&arena);
+    unsigned char *bytes = arena_alloc(&arena, BYTES, 64), *part;
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (unsigned char)(i * 2654435761u >> 13);
+    assert_true(file_write_all(fd, bytes, BYTES));
+    static const struct file_range ranges[] = {{0, BYTES},   {64, 2 << 20}, {4096 + 128, 1 << 20},
+                                               {3, 2 << 20}, {100, 1000},   {BYTES, 0}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        size_t before = arena.used_bytes, size = ranges[i].size_bytes;
+        assert_true(file_part(fd, path, ranges[i], &arena, (void **)&part, &err));
+        assert_int_equal((uintptr_t)part % 64, 0);
+        assert_memory_equal(part, bytes + ranges[i].offset, size);
+        bool mapped = size >= 1 << 20 && ranges[i].offset % 64 == 0;
+        assert_int_equal(arena.used_bytes - before < 1000, mapped || size < 1000);
+        if (size > 0)
+            part[0] ^= 1;
+    }
+    assert_true(file_part(fd, path, ranges[0], &arena, (void **)&part, &err));
+    assert_memory_equal(part, bytes, BYTES);
+    const struct file_range beyond[] = {{1, BYTES}, {BYTES + 1, 0}, {UINT64_MAX, 1}};
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(file_part(fd, path, beyond[i], &arena, (void **)&part, &err));
+        assert_int_equal(err.code, ERR_PARSE);
+    }
+    arena_release(&arena);
+    close(fd);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parts),
         cmocka_unit_test_setup_teardown(test_write_then_read, enter, leave),
         cmocka_unit_test_setup_teardown(test_read_large_and_of_unknown_size, enter, leave),
         cmocka_unit_test_setup_teardown(test_read_failures, enter, leave),

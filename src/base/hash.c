@@ -35,14 +35,27 @@ uint64_t hash64(const void *data, size_t size, uint64_t seed)
     return finish(hash);
 }
 
-void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES])
+static void sha256_of(const struct bytes_piece *pieces, uint32_t count, uint8_t out[SHA256_BYTES])
 {
     /* The deprecated SHA256_* functions: unlike EVP's they cannot fail, since they allocate
      * nothing. */
     SHA256_CTX context;
     SHA256_Init(&context);
-    SHA256_Update(&context, data, size);
+    for (uint32_t i = 0; i < count; i++)
+        SHA256_Update(&context, pieces[i].data, pieces[i].size_bytes);
     SHA256_Final(out, &context);
+}
+
+void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES])
+{
+    sha256_of(&(struct bytes_piece){data, size}, 1, out);
+}
+
+void sha256_hex_pieces(const struct bytes_piece *pieces, uint32_t count, char out[SHA256_HEX_BYTES])
+{
+    uint8_t digest[SHA256_BYTES];
+    sha256_of(pieces, count, digest);
+    hex_encode(digest, sizeof digest, out);
 }
 
 void sha256_hex(const void *data, size_t size, char out[SHA256_HEX_BYTES])

@@ -27,7 +27,14 @@ static inline uint64_t hash64_mix(uint64_t hash, uint64_t word)
 
 void sha256(const void *data, size_t size, uint8_t out[SHA256_BYTES]);
 void sha256_hex(const void *data, size_t size, char out[SHA256_HEX_BYTES]); /* lower case */
-void hex_encode(const uint8_t *bytes, size_t size, char *out);              /* 2 × size + 1 bytes */
+/* The same of bytes that lie in several places, one behind the other. */
+struct bytes_piece {
+    const void *data;
+    size_t size_bytes;
+};
+void sha256_hex_pieces(const struct bytes_piece *pieces, uint32_t count,
+                       char out[SHA256_HEX_BYTES]);
+void hex_encode(const uint8_t *bytes, size_t size, char *out); /* 2 × size + 1 bytes */
 /* Decodes 2 × size lower-case hex digits into exactly size bytes. Returns 0 if text is anything
  * else. */
 int hex_decode(const char *text, uint8_t *out, size_t size);

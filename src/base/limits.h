@@ -3,7 +3,7 @@
 #define URZA_BASE_LIMITS_H
 
 #define LIMIT_RANK 8                          /* dims of a tensor */
-#define LIMIT_NODES 65536                     /* values in one graph */
+#define LIMIT_NODES 1048576                   /* values in one graph */
 #define LIMIT_OPERANDS 64                     /* operands of one node (concat is the widest) */
 #define LIMIT_NAME 256                        /* bytes of the name of a dim or an entry */
 #define LIMIT_NAMED_DIMS 32                   /* named dims of one graph */
@@ -12,13 +12,13 @@
 #define LIMIT_TENSOR_BYTES ((int64_t)1 << 42) /* bytes of one tensor */
 #define LIMIT_LITERAL_ELEMENTS 4096           /* elements of a tensor written out in a graph */
 #define LIMIT_JSON_BYTES ((size_t)64 << 20)   /* a blueprint, a manifest */
-#define LIMIT_MODEL_BYTES ((size_t)4 << 30)   /* a model with its weights */
+#define LIMIT_MODEL_BYTES ((size_t)64 << 30)  /* a model with its weights */
 #define LIMIT_JSON_DEPTH 64
 #define LIMIT_REQUEST_VALUES ((size_t)3 << 18) /* JSON values of one request to a service */
 #define LIMIT_RECORD_BYTES ((size_t)64 << 20)  /* one record of the catalogue, all its texts */
 #define LIMIT_PACKAGE_ENTRIES 256
 #define LIMIT_PACKAGE_BYTES ((uint64_t)1 << 40)
-#define LIMIT_LAUNCHES 65536 /* launches of one entry point */
+#define LIMIT_LAUNCHES 1048576 /* launches of one entry point */
 #define LIMIT_THREADS 256
 #define LIMIT_KERNEL_BUFFERS 256 /* buffers one kernel touches */
 #define LIMIT_KERNEL_EDGES 64    /* sizes around which one kernel's code differs */

@@ -19,7 +19,6 @@
 #define VERIFY_MORE_S 30
 #define KERNEL_FILE_BYTES ((uint64_t)256 << 20)
 #define FOLDER_OF_KERNELS "kernels"
-#define COMPILE_BYTES ((uint64_t)8 << 30)
 #define PROFILE_MS 60000
 #define PROFILE_BYTES ((uint64_t)8 << 30)
 #define TEXTS_MOST 6
@@ -103,7 +102,7 @@ void work_compile(const struct compile_order *order, struct arena *arena, struct
     }
     const char *const texts[] = {options->targets, options->folder, options->dump,
                                  kernels,          order->closed,   options->dims};
-    uint64_t memory = options->memory_bytes ? options->memory_bytes : COMPILE_BYTES;
+    uint64_t memory = options->memory_bytes ? options->memory_bytes : child_memory_most();
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
         .kind = WORK_COMPILE,

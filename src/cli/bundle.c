@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/checked.h"
@@ -42,13 +43,40 @@ const char *bundle_keys(struct cli *cli)
     return cli->home ? path.data : NULL;
 }
 
+/* Reads a file to where it stays, so that a large one is not in memory twice. False where that
+ * fails for any reason, such as that its size changes. */
+static bool read_at_once(struct cli *cli, const char *path, size_t limit, const void **out_bytes,
+                         size_t *out_size)
+{
+    struct error ignored;
+    struct stat info;
+    char more;
+    int fd = file_open(path, &ignored);
+    if (fd < 0)
+        return false;
+    bool ok = fstat(fd, &info) == 0 && info.st_size > 0 && (uint64_t)info.st_size <= limit;
+    size_t size = ok ? (size_t)info.st_size : 0;
+    void *bytes = ok ? arena_raw(cli->arena, size, ALIGNMENT) : NULL;
+    ok = ok && file_read_all(fd, bytes, size) && !file_read_all(fd, &more, 1);
+    close(fd);
+    if (!ok)
+        return false;
+    *out_bytes = bytes;
+    *out_size = size;
+    return true;
+}
+
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,
                  struct error *err)
 {
-    char *data, head[HEAD_BYTES];
+    char head[HEAD_BYTES], *data;
     size_t size;
-    if (!file_peek(path, head, sizeof head, &size, err) ||
-        !file_read(path, bundle_limit(head, size), &data, &size, err))
+    if (!file_peek(path, head, sizeof head, &size, err))
+        return false;
+    if (size == sizeof head &&
+        read_at_once(cli, path, bundle_limit(head, size), out_bytes, out_size))
+        return true;
+    if (!file_read(path, bundle_limit(head, size), &data, &size, err))
         return false;
     void *bytes = arena_alloc(cli->arena, size, ALIGNMENT);
     memcpy(bytes, data, size);

@@ -42,17 +42,25 @@ static bool same_graph(const struct graph *a, const struct graph *b)
     return true;
 }
 
+/* Graphs between passes live in two arenas in turn, each until the pass after the next: a job that
+ * kept them all would need several times the memory of the largest. An observer may keep them. */
 static bool optimise(struct job *job, const struct graph *graph, const struct target *target,
                      struct graph *out, struct error *err)
 {
     const struct compile_observer *observer = job->options->observer;
     const struct pass_setting setting = {target, job->verify_ir};
+    struct arena *rooms[2] = {job->arena, job->arena};
     const struct graph *from = graph;
+    for (int i = 0; i < 2 && !observer; i++)
+        rooms[i] = arena_inside(job->arena);
     for (uint32_t i = 0; pass_at(i); i++) {
+        struct arena *room = rooms[i % 2];
         if (job->options->plain && !pass_at(i)->needed)
             continue;
-        struct graph *next = ARENA_NEW(job->arena, struct graph);
-        if (!pass_run(pass_at(i), next, job->arena, from, &setting, err))
+        if (room != job->arena && from->arena != room)
+            arena_release(room);
+        struct graph *next = ARENA_NEW(room, struct graph);
+        if (!pass_run(pass_at(i), next, room, from, &setting, err))
             return false;
         if (!same_graph(from, next))
             job->result.passes |= 1u << i;
@@ -64,8 +72,11 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
                                                                      .pass = pass_at(i)});
         from = next;
     }
-    return graph_copy_live(out, job->arena, from, err) &&
-           (!job->verify_ir || partition_check(out, job->arena, err));
+    if (!graph_copy_live(out, job->arena, from, err))
+        return false;
+    for (int i = 0; i < 2 && !observer; i++)
+        arena_release(rooms[i]);
+    return !job->verify_ir || partition_check(out, job->arena, err);
 }
 
 static bool generate(struct job *job, struct unit *unit, struct error *err)

@@ -124,8 +124,8 @@ struct compile_options {
     const struct signing_key *key; /* NULL: unsigned */
     const char *dump;              /* one of DUMP_LEVELS, or DUMP_ALL; NULL: none */
     uint32_t timeout_ms;           /* compile_isolated: 0 means 120,000 */
-    uint64_t memory_bytes;         /* compile_isolated, in addition to the caller's: 0 means 8
-                                      GiB */
+    uint64_t memory_bytes;         /* compile_isolated, in addition to the caller's: 0 means
+                                      child_memory_most */
     struct cache *cache;           /* of kernels and whole packages; NULL: none. It does not change
                                       the bytes */
     bool kernels_only;             /* do not cache whole packages: the caller does, with

@@ -7,7 +7,6 @@
 #include "compiler/compile_priv.h"
 
 #define TIMEOUT_MS 120000
-#define MEMORY_BYTES ((uint64_t)8 << 30)
 
 struct request {
     const char *text;
@@ -95,7 +94,7 @@ bool compile_isolated(const char *text, size_t size, const struct compile_option
     struct request request = {text, size, options};
     struct child_limits limits = {
         .timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS,
-        .memory_bytes = options->memory_bytes ? options->memory_bytes : MEMORY_BYTES};
+        .memory_bytes = options->memory_bytes ? options->memory_bytes : child_memory_most()};
     struct child_answer answer;
     if (compile_find(text, size, options, out))
         return true;

@@ -11,7 +11,9 @@ struct planning {
     struct job *job;
     struct unit *unit;
     struct package_target *out;
-    uint32_t *buffer_of; /* by value: index + 1 */
+    uint32_t *buffer_of;       /* by value: index + 1 */
+    struct plan_buffer *named; /* by value: kind and index of inputs, parameters, outputs and what
+                                  prepare writes; BUFFER_TEMP otherwise */
     struct node_finder nodes;
     struct error *err;
 };
@@ -21,24 +23,31 @@ static dim_id to_package(struct planning *p, dim_id dim)
     return dim_import(&p->job->contents.graph.dims, &p->unit->graph.dims, dim);
 }
 
-static bool describe_buffer(struct planning *p, value_id value, struct plan_buffer *out)
+/* Later ones count where a value is several: an output above all. */
+static void find_named(struct planning *p)
 {
     const struct graph *g = &p->unit->graph;
-    const struct node *n = graph_node(g, value);
-    *out = (struct plan_buffer){.kind = BUFFER_TEMP, .dtype = n->dtype, .value = value};
-    out->elements = to_package(p, graph_elements(&p->unit->graph, value));
+    p->named = ARENA_ARRAY(p->job->arena, struct plan_buffer, g->nodes.count);
+    for (value_id v = 0; v < g->nodes.count; v++)
+        p->named[v].kind = BUFFER_TEMP;
     for (uint32_t i = 0; i < g->inputs.count; i++)
-        if (g->inputs.items[i] == value)
-            out->kind = BUFFER_INPUT, out->index = i;
+        p->named[g->inputs.items[i]] = (struct plan_buffer){.kind = BUFFER_INPUT, .index = i};
     for (uint32_t i = 0; i < g->params.count; i++)
-        if (g->params.items[i] == value)
-            out->kind = BUFFER_PARAM, out->index = i;
+        p->named[g->params.items[i]] = (struct plan_buffer){.kind = BUFFER_PARAM, .index = i};
     for (uint32_t i = 0; i < p->unit->kernel_count; i++)
-        if (p->unit->kernels[i].group->root == value && p->unit->kernels[i].group->prepare)
-            out->kind = BUFFER_PREPARED;
+        if (p->unit->kernels[i].group->prepare)
+            p->named[p->unit->kernels[i].group->root].kind = BUFFER_PREPARED;
     for (uint32_t i = 0; i < g->outputs.count; i++)
-        if (g->outputs.items[i].value == value)
-            out->kind = BUFFER_OUTPUT, out->index = i;
+        p->named[g->outputs.items[i].value] =
+            (struct plan_buffer){.kind = BUFFER_OUTPUT, .index = i};
+}
+
+static bool describe_buffer(struct planning *p, value_id value, struct plan_buffer *out)
+{
+    *out = p->named[value];
+    out->dtype = graph_node(&p->unit->graph, value)->dtype;
+    out->value = value;
+    out->elements = to_package(p, graph_elements(&p->unit->graph, value));
     return out->elements != DIM_NONE ||
            fail(p->err, ERR_LIMIT, "a tensor's size cannot be expressed");
 }
@@ -222,6 +231,7 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
                          .err = err,
                          .buffer_of = ARENA_ARRAY(job->arena, uint32_t, unit->graph.nodes.count)};
     nodes_init(&p.nodes, unit, job->arena);
+    find_named(&p);
     *out = (struct package_target){.name = unit->target->name,
                                    .code = unit->image.bytes,
                                    .code_bytes = unit->image.size_bytes,

@@ -194,7 +194,7 @@ static void trace(struct bisect *b, bool steps)
     for (uint32_t i = 0; i < b->target_count; i++)
         if (strcmp(b->targets[i].target->name, b->finding.target) == 0)
             tracing.suspects = &b->targets[i];
-    const struct graph *part = &tracing.suspects->items[b->suspect].launch.graph;
+    const struct graph *part = tracing.suspects->items[b->suspect].launch.graph;
     if (graph_cost(part, b->draw.dims) <= TRACE_COST)
         compile(b, &observer, &result, &err); /* a finding counts, even if compiling fails */
 }

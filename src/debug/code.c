@@ -56,7 +56,7 @@ static bool run_kernel(struct job *job, struct walk *walk)
     double most = 0;
     for (uint32_t i = 0; i < job->sizes.count; i++) {
         const struct size *size = &job->sizes.items[i];
-        double cost = graph_cost(&s->launch.graph, size->dims);
+        double cost = graph_cost(s->launch.graph, size->dims);
         if (i > 0 && (size->way == SIZE_FAR || cost > SIZE_COST || clock_ns() > job->end_ns))
             continue;
         if (!run_at(job, walk, size, FILL_NORMAL))

@@ -45,7 +45,8 @@ static bool make_case(const struct graph *graph, const struct nest *nest, const 
     struct plan_launch *launch = ARENA_NEW(arena, struct plan_launch);
     uint32_t *args = ARENA_ARRAY(arena, uint32_t, count + 1);
     *launch = (struct plan_launch){.arg_count = count, .args = args, .label = label};
-    *out = (struct launch_case){.launch = launch, .config = ""};
+    *out = (struct launch_case){
+        .launch = launch, .graph = ARENA_NEW(arena, struct graph), .config = ""};
     out->reads = ARENA_ARRAY(arena, uint32_t, count + 1);
     out->writes = ARENA_ARRAY(arena, uint32_t, count + 1);
     for (uint32_t i = 0; i < count; i++) {
@@ -61,11 +62,11 @@ static bool make_case(const struct graph *graph, const struct nest *nest, const 
         }
     }
     const struct graph_part part = {roots, write_count, leaves, read_count};
-    if (!graph_extract(&out->graph, arena, graph, &part, err))
+    if (!graph_extract(out->graph, arena, graph, &part, err))
         return fail_at(err, "kernel '%s'", label);
-    for (uint32_t i = 0; i < out->graph.inputs.count; i++) {
+    for (uint32_t i = 0; i < out->graph->inputs.count; i++) {
         /* "a3": the leaf 3. */
-        const char *name = graph_node(&out->graph, out->graph.inputs.items[i])->attrs->name;
+        const char *name = graph_node(out->graph, out->graph->inputs.items[i])->attrs->name;
         out->reads[i] = read_args[strtoul(name + 1, NULL, 10)];
     }
     return true;
@@ -81,7 +82,7 @@ static bool is_known(struct suspects *s, uint32_t index)
     strbuf_init(&text, &arena);
     nest_digest(s->items[index].nest, digest);
     strbuf_add(&text, digest, sizeof digest);
-    graph_print(&s->items[index].launch.graph, &text);
+    graph_print(s->items[index].launch.graph, &text);
     sha256(text.data, text.size_bytes, s->items[index].digest);
     arena_release(&arena);
     for (uint32_t i = 0; i < index; i++)
@@ -110,7 +111,7 @@ bool suspects_make(struct bisect *b, const struct compile_view *view, struct sus
 static bool read_memory(const struct launch_case *c, const struct draw *draw, struct arena *arena,
                         void **reads, void **arguments)
 {
-    const struct graph *g = &c->graph;
+    const struct graph *g = c->graph;
     int64_t *extents = index_extents(g, draw->dims, arena);
     for (uint32_t i = 0; i < g->inputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
@@ -130,7 +131,7 @@ static bool read_memory(const struct launch_case *c, const struct draw *draw, st
 bool nest_is_right(const struct launch_case *c, const struct nest *nest, const struct draw *draw,
                    struct outcome *outcome)
 {
-    const struct graph *g = &c->graph;
+    const struct graph *g = c->graph;
     void *reads[LIMIT_KERNEL_BUFFERS], *writes[LIMIT_KERNEL_BUFFERS];
     void *arguments[LIMIT_KERNEL_BUFFERS] = {0};
     struct verdict verdict;
@@ -174,7 +175,7 @@ static bool judge_at(struct bisect *b, struct suspect *s, const int64_t *dims, b
         struct draw draw = {.fill = fills[f], .seed = s->launch.seed + f};
         struct outcome outcome = {0};
         memcpy(draw.dims, dims, sizeof draw.dims);
-        if (draw.fill == FILL_SPECIAL && may_skip_keys(&s->launch.graph, b->arena))
+        if (draw.fill == FILL_SPECIAL && may_skip_keys(s->launch.graph, b->arena))
             draw.fill = FILL_FINITE;
         if (nest_is_right(&s->launch, s->nest, &draw, &outcome))
             continue;
@@ -192,7 +193,7 @@ static bool judge(struct bisect *b, struct suspect *s, const struct sizes *sizes
     double spent = 0;
     for (uint32_t i = 0; i < sizes->count; i++)
         by_cost[i] =
-            (struct measured){&sizes->items[i], graph_cost(&s->launch.graph, sizes->items[i].dims)};
+            (struct measured){&sizes->items[i], graph_cost(s->launch.graph, sizes->items[i].dims)};
     qsort(by_cost, sizes->count, sizeof *by_cost, cheaper);
     *out_large = sizes->count == 0 || by_cost[0].cost > MOST;
     for (uint32_t i = 0; i < sizes->count; i++) {

@@ -128,7 +128,7 @@ void bisect_shrink(struct bisect *b)
     for (uint32_t i = 0; i < b->target_count; i++)
         if (strcmp(b->targets[i].target->name, b->finding.target) == 0)
             s = &b->targets[i];
-    const struct graph *part = &s->items[b->suspect].launch.graph;
+    const struct graph *part = s->items[b->suspect].launch.graph;
     print_blueprint(b, part);
     b->finding.again = fails_alone(b, part);
 }

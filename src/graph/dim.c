@@ -115,7 +115,8 @@ bool dim_needs_equal(struct dim_table *table, dim_id a, dim_id b)
 
 static dim_id intern_term(struct dim_table *table, const struct term *term)
 {
-    struct poly poly = {.count = 0};
+    struct poly poly;
+    poly_clear(&poly);
     return poly_add(table, &poly, term) ? poly_intern(table, &poly) : DIM_NONE;
 }
 
@@ -157,13 +158,35 @@ dim_id dim_named(struct dim_table *table, uint32_t name_index)
     return intern_term(table, &term);
 }
 
+/* Most dims of most models are numbers, so sums and products of those, and with 0 and 1, need no
+ * polynomials. False: one of the two is no number. */
+static bool both_const(const struct dim_table *table, dim_id a, dim_id b, int64_t *out_a,
+                       int64_t *out_b)
+{
+    return dim_is_const(table, a, out_a) && dim_is_const(table, b, out_b);
+}
+
+static bool is_number(const struct dim_table *table, dim_id dim, int64_t number)
+{
+    int64_t value;
+    return dim_is_const(table, dim, &value) && value == number;
+}
+
 /* a + factor × b */
 static dim_id add_scaled(struct dim_table *table, dim_id a, int64_t factor, dim_id b)
 {
-    struct poly poly = {.count = 0};
+    struct poly poly;
     const struct term one = term_const(1), scale = term_const(factor);
-    if (a == DIM_NONE || b == DIM_NONE || !poly_add_scaled(table, &poly, &one, a) ||
-        !poly_add_scaled(table, &poly, &scale, b))
+    int64_t x, y, sum;
+    if (a == DIM_NONE || b == DIM_NONE)
+        return DIM_NONE;
+    if (is_number(table, b, 0))
+        return a;
+    if (both_const(table, a, b, &x, &y) && checked_mul_i64(factor, y, &sum) &&
+        checked_add_i64(x, sum, &sum))
+        return dim_const(table, sum);
+    poly_clear(&poly);
+    if (!poly_add_scaled(table, &poly, &one, a) || !poly_add_scaled(table, &poly, &scale, b))
         return DIM_NONE;
     return poly_intern(table, &poly);
 }
@@ -180,9 +203,15 @@ dim_id dim_sub(struct dim_table *table, dim_id a, dim_id b)
 
 dim_id dim_mul(struct dim_table *table, dim_id a, dim_id b)
 {
+    struct poly poly;
+    int64_t x, y, product;
     if (a == DIM_NONE || b == DIM_NONE)
         return DIM_NONE;
-    struct poly poly = {.count = 0};
+    if (is_number(table, a, 1) || is_number(table, b, 1))
+        return is_number(table, a, 1) ? b : a;
+    if (both_const(table, a, b, &x, &y) && checked_mul_i64(x, y, &product))
+        return dim_const(table, product);
+    poly_clear(&poly);
     const struct dim_expr *expr = dim_expr_of(table, a);
     for (uint32_t i = 0; i < expr->term_count; i++) {
         struct term factor = term_load(table, &expr->terms[i]);
@@ -199,7 +228,9 @@ dim_id dim_div_exact(struct dim_table *table, dim_id a, dim_id b)
         return DIM_NONE;
     const struct term lead = term_load(table, &dim_expr_of(table, b)->terms[0]),
                       one = term_const(1);
-    struct poly rest = {.count = 0}, quotient = {.count = 0};
+    struct poly rest, quotient;
+    poly_clear(&rest);
+    poly_clear(&quotient);
     if (!poly_add_scaled(table, &rest, &one, a))
         return DIM_NONE;
     while (rest.count > 0) {

@@ -227,9 +227,12 @@ static const struct dim_term *store_terms(struct arena *arena, const struct poly
 
 dim_id poly_intern(struct dim_table *table, const struct poly *poly)
 {
-    struct poly written = *poly;
-    for (uint32_t i = 0; i < poly->count; i++)
+    struct poly written;
+    written.count = poly->count;
+    for (uint32_t i = 0; i < poly->count; i++) {
+        written.terms[i] = poly->terms[i];
         write_names(&written.terms[i]);
+    }
     uint64_t hash = hash_poly(&written);
     uint32_t cursor = 0, id;
     while (map_next(&table->interned, hash, &cursor, &id))

@@ -47,6 +47,12 @@ const struct dim_expr *dim_expr_of(const struct dim_table *table, dim_id dim);
 /* An order by structure, 0 only for equal ids: <0, 0, >0. */
 int dim_compare(const struct dim_table *table, dim_id a, dim_id b);
 
+/* Makes it 0. Its terms stay as they are: there is room for many, and few are ever used. */
+static inline void poly_clear(struct poly *poly)
+{
+    poly->count = 0;
+}
+
 struct term term_const(int64_t value);
 struct term term_load(const struct dim_table *table, const struct dim_term *term);
 bool term_mul(const struct dim_table *table, const struct term *a, const struct term *b,

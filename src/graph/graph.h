@@ -199,13 +199,14 @@ bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *
 struct graph_part {
     const value_id *roots; /* the values that the part computes, */
     uint32_t root_count;
-    const value_id *leaves; /* the values that it computes them from */
+    const value_id *leaves; /* the values that it computes them from, none twice */
     uint32_t leaf_count;
 };
 /* Makes a part a graph of its own. Leaves become its inputs, named "a0", "a1" … by their place in
  * the list and declared in the order of their ids; roots become its outputs "y0", "y1" …; it has
  * all named dims, in the same order. Leaves that no root needs are inputs too. ERR_VERIFY when an
- * input or param is needed that is no leaf, or a root is a leaf. */
+ * input or param is needed that is no leaf, or a root is a leaf. The cost is that of the part, not
+ * of the graph. */
 bool graph_extract(struct graph *to, struct arena *arena, const struct graph *from,
                    const struct graph_part *part, struct error *err);
 

@@ -252,10 +252,57 @@ static void test_copy_live(void **state)
     arena_release(&arena);
 }
 
+/* x - y, then each minus y again, `count` times; the last is returned. */
+static value_id chain(struct fixture *f, uint32_t count)
+{
+    value_id operands[2] = {f->x, f->y};
+    for (uint32_t i = 0; i < count; i++)
+        operands[0] = graph_add(&f->graph, PRIM_SUB, operands, 2, NULL, &f->err);
+    return operands[0];
+}
+
+/* The part is what lies between leaves and roots, with its inputs in the order of their ids,
+ * and costs the same in a large graph. */
+static void test_a_part_of_a_graph(void **state)
+{
+    struct fixture *f = *state;
+    struct graph part;
+    struct strbuf text;
+    size_t bytes[2];
+    for (int i = 0; i < 2; i++) {
+        value_id begin = chain(f, i == 0 ? 1 : 5000), operands[2] = {begin, f->y};
+        value_id end = graph_add(&f->graph, PRIM_MUL, operands, 2, NULL, &f->err);
+        value_id root = graph_add(&f->graph, PRIM_NEG, &end, 1, NULL, &f->err);
+        const value_id leaves[] = {begin, f->y};
+        const struct graph_part which = {&root, 1, leaves, 2};
+        size_t before = f->arena.used_bytes;
+        assert_true(graph_extract(&part, &f->arena, &f->graph, &which, &f->err));
+        bytes[i] = f->arena.used_bytes - before;
+        strbuf_init(&text, &f->arena);
+        graph_print(&part, &text);
+        assert_string_equal(text.data, "graph \"\"\n"
+                                       "dim B 1..8 multiple 1\n"
+                                       "%1 = input \"a1\" : f32[B, 4]\n"
+                                       "%2 = input \"a0\" : f32[B, 4]\n"
+                                       "%3 = mul %2, %1 : f32[B, 4]\n"
+                                       "%4 = neg %3 : f32[B, 4]\n"
+                                       "output \"y0\" %4\n");
+    }
+    assert_true(bytes[1] < bytes[0] + bytes[0] / 8);
+    const value_id end = f->graph.nodes.count - 1;
+    assert_false(graph_extract(&part, &f->arena, &f->graph, &(struct graph_part){&end, 1, &f->x, 1},
+                               &f->err));
+    assert_int_equal(f->err.code, ERR_VERIFY); /* y is no leaf */
+    assert_false(graph_extract(&part, &f->arena, &f->graph, &(struct graph_part){&end, 1, &end, 1},
+                               &f->err));
+    assert_int_equal(f->err.code, ERR_VERIFY);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(test_a_part_of_a_graph),
         TEST(test_same_content_same_value),
         TEST(test_constants_are_normal),
         TEST(test_names),

@@ -4,7 +4,9 @@
  * to the values that took their place. */
 #include "graph/graph_priv.h"
 
+#include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -240,26 +242,96 @@ static bool closed(const struct graph *view, struct arena *arena, struct error *
     return true;
 }
 
+/* What a part consists of: first its leaves, then all that its roots need. Large graphs have many
+ * small parts, so nothing here is as long as the graph. */
+struct extraction {
+    struct arena *arena;
+    const struct graph *from;
+    VEC(value_id) ids;
+    struct map places; /* in ids, by id */
+};
+
+static bool find_place(const struct extraction *e, value_id id, uint32_t *out)
+{
+    uint32_t cursor = 0;
+    return map_next(&e->places, id, &cursor, out); /* an id is its own hash: equal ones are equal */
+}
+
+static void add_value(struct extraction *e, value_id id)
+{
+    uint32_t place;
+    if (find_place(e, id, &place))
+        return;
+    map_add(&e->places, e->arena, id, e->ids.count);
+    VEC_PUSH(e->arena, &e->ids, id);
+}
+
+static void find_part(struct extraction *e, const struct graph_part *part)
+{
+    for (uint32_t i = 0; i < part->leaf_count; i++)
+        add_value(e, part->leaves[i]);
+    assert(e->ids.count == part->leaf_count && "no leaf twice");
+    for (uint32_t i = 0; i < part->root_count; i++)
+        add_value(e, part->roots[i]);
+    for (uint32_t i = part->leaf_count; i < e->ids.count; i++) {
+        const struct node *node = graph_node(e->from, e->ids.items[i]);
+        for (uint32_t k = 0; k < node->operand_count; k++)
+            add_value(e, node->operands[k]);
+    }
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    value_id x = *(const value_id *)a, y = *(const value_id *)b;
+    return (x > y) - (x < y);
+}
+
+/* Makes the part's nodes those of a view, renumbered in the order of their ids, and its leaves the
+ * view's inputs. Returns the new numbers, by place. */
+static const value_id *renumber(const struct extraction *e, uint32_t leaf_count, struct graph *view)
+{
+    uint32_t count = e->ids.count, place = 0;
+    value_id *number = ARENA_ARRAY(e->arena, value_id, count + 1);
+    value_id *sorted = arena_memdup(e->arena, e->ids.items, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, compare_ids);
+    view->nodes.items = ARENA_ARRAY(e->arena, struct node, count + 1);
+    view->nodes.count = view->nodes.capacity = count + 1;
+    view->nodes.items[0] = e->from->nodes.items[0];
+    for (uint32_t i = 0; i < count; i++) {
+        struct node *node = &view->nodes.items[i + 1];
+        *node = *graph_node(e->from, sorted[i]);
+        find_place(e, sorted[i], &place);
+        number[place] = i + 1;
+        if (place < leaf_count) {
+            become_input(node, numbered(e->arena, 'a', place), e->arena);
+            VEC_PUSH(e->arena, &view->inputs, i + 1);
+            continue;
+        }
+        value_id *operands = ARENA_ARRAY(e->arena, value_id, node->operand_count);
+        for (uint32_t k = 0; k < node->operand_count; k++) {
+            find_place(e, node->operands[k], &place);
+            operands[k] = number[place];
+        }
+        node->operands = operands;
+    }
+    return number;
+}
+
 bool graph_extract(struct graph *to, struct arena *arena, const struct graph *from,
                    const struct graph_part *part, struct error *err)
 {
-    struct graph view = *from; /* shares all nodes but those that change */
-    view.name = "";
-    memset(&view.inputs, 0, sizeof view.inputs);
-    memset(&view.params, 0, sizeof view.params);
-    memset(&view.outputs, 0, sizeof view.outputs);
-    view.nodes.items =
-        arena_memdup(arena, from->nodes.items, from->nodes.count * sizeof *from->nodes.items);
-    for (uint32_t i = 0; i < part->leaf_count; i++) {
-        become_input(&view.nodes.items[part->leaves[i]], numbered(arena, 'a', i), arena);
-        VEC_PUSH(arena, &view.inputs, part->leaves[i]);
-    }
+    struct extraction e = {.arena = arena, .from = from};
+    /* Has the dims and attributes of all. */
+    struct graph view = {.arena = arena, .dims = from->dims, .name = "", .origins = from->origins};
+    find_part(&e, part);
+    const value_id *number = renumber(&e, part->leaf_count, &view);
     for (uint32_t i = 0; i < part->root_count; i++) {
-        struct graph_output output = {numbered(arena, 'y', i), part->roots[i]};
-        for (uint32_t k = 0; k < part->leaf_count; k++)
-            if (part->leaves[k] == part->roots[i])
-                return fail(err, ERR_VERIFY, "it reads what it writes");
-        VEC_PUSH(arena, &view.outputs, output);
+        uint32_t place = 0;
+        find_place(&e, part->roots[i], &place);
+        if (place < part->leaf_count)
+            return fail(err, ERR_VERIFY, "it reads what it writes");
+        VEC_PUSH(arena, &view.outputs,
+                 ((struct graph_output){numbered(arena, 'y', i), number[place]}));
     }
     return closed(&view, arena, err) && graph_copy_live(to, arena, &view, err);
 }

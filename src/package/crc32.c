@@ -38,9 +38,14 @@ static uint32_t add_by_tables(const struct crc32 *crc, uint32_t sum, const uint8
     return sum;
 }
 
-uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size)
+uint32_t crc32_more(const struct crc32 *crc, uint32_t of, const void *data, size_t size)
 {
-    uint32_t sum = UINT32_MAX;
+    uint32_t sum = ~of;
     size_t done = crc->by_tables ? 0 : cpu_crc32(&sum, data, size);
     return ~add_by_tables(crc, sum, (const uint8_t *)data + done, size - done);
+}
+
+uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size)
+{
+    return crc32_more(crc, 0, data, size);
 }

@@ -64,7 +64,10 @@ static struct entry_hashes *hash_entries(const struct zip *zip, struct arena *ar
             continue;
         struct entry_hash *hash = &hashes->items[hashes->count++];
         memcpy(hash->name, entry->name, entry->name_bytes);
-        sha256_hex(entry->data, entry->size_bytes, hash->hex);
+        if (entry->pieces)
+            sha256_hex_pieces(entry->pieces, entry->piece_count, hash->hex);
+        else
+            sha256_hex(entry->data, entry->size_bytes, hash->hex);
     }
     return hashes;
 }
@@ -150,10 +153,11 @@ static bool add_entries(const struct package_contents *contents, struct zip *zip
         zip_add(zip, target_entry(arena, "optimised", target->name), target->optimised,
                 target->optimised_bytes);
     }
-    struct strbuf *params = new_text(arena);
-    if (!params_write(&contents->graph, contents->params, params, err))
+    struct bytes_piece *params;
+    uint32_t count;
+    if (!params_pieces(&contents->graph, contents->params, arena, &params, &count, err))
         return refuse(err, PARAMS);
-    zip_add(zip, PARAMS, params->data, params->size_bytes);
+    zip_add_pieces(zip, PARAMS, params, count);
     return true;
 }
 

@@ -17,6 +17,8 @@ struct crc32 {
 };
 void crc32_init(struct crc32 *crc);
 uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size);
+/* The CRC of bytes that were summed up (`of`; 0: none) and those behind them. */
+uint32_t crc32_more(const struct crc32 *crc, uint32_t of, const void *data, size_t size);
 
 /* One file of an archive. The writer takes the first four fields; the reader fills all fields and
  * borrows name and data from the archive. name is not terminated. */
@@ -27,6 +29,9 @@ struct zip_entry {
     uint32_t name_bytes; /* 1 … LIMIT_NAME */
     uint32_t crc;        /* of the data */
     uint64_t offset;     /* of the local header inside the archive */
+    /* Writing: where the data lies if it lies in several places; NULL: in one. */
+    const struct bytes_piece *pieces;
+    uint32_t piece_count;
 };
 
 /* An empty archive has count 0. The struct has ten kilobytes. */
@@ -39,6 +44,9 @@ struct zip {
  * "..". */
 bool zip_name_ok(const char *name, size_t size);
 void zip_add(struct zip *zip, const char *name, const void *data, size_t size);
+/* pieces are borrowed until the archive is written. */
+void zip_add_pieces(struct zip *zip, const char *name, const struct bytes_piece *pieces,
+                    uint32_t count);
 /* Appends the archive. ERR_PACKAGE on a bad or double name, ERR_LIMIT above LIMIT_PACKAGE_BYTES.
  * Fills crc and offset of the entries. */
 bool zip_write(struct zip *zip, struct strbuf *out, struct error *err);
@@ -81,6 +89,10 @@ bool manifest_parse(const char *text, size_t size, const struct entry_hashes *ha
 bool manifest_check(const char *text, size_t size, const struct package_contents *contents,
                     const struct entry_hashes *hashes, struct arena *arena, struct error *err);
 
+/* What params_write writes, as pieces: a header, and then the params' own data, which is large. */
+bool params_pieces(const struct graph *graph, const struct package_param *params,
+                   struct arena *arena, struct bytes_piece **out, uint32_t *out_count,
+                   struct error *err);
 /* Accepts exactly the bytes that params_write makes; out_params (one per param) borrow from
  * bytes. */
 bool params_read(const struct graph *graph, const void *bytes, size_t size, struct arena *arena,

@@ -109,22 +109,45 @@ static bool print_header(const struct graph *graph, const struct layout *layout,
     return true;
 }
 
-bool params_write(const struct graph *graph, const struct package_param *params, struct strbuf *out,
-                  struct error *err)
+bool params_pieces(const struct graph *graph, const struct package_param *params,
+                   struct arena *arena, struct bytes_piece **out, uint32_t *out_count,
+                   struct error *err)
 {
     struct layout layout;
-    if (!lay_out(graph, out->arena, &layout, err) || !print_header(graph, &layout, out, err))
+    struct strbuf header;
+    uint32_t count = graph->params.count;
+    struct bytes_piece *pieces = ARENA_ARRAY(arena, struct bytes_piece, (size_t)count + 1);
+    strbuf_init(&header, arena);
+    if (!lay_out(graph, arena, &layout, err) || !print_header(graph, &layout, &header, err))
         return false;
-    strbuf_reserve(out, layout.total_bytes);
-    for (uint32_t i = 0; i < graph->params.count; i++) {
+    pieces[0] = (struct bytes_piece){header.data, header.size_bytes};
+    for (uint32_t i = 0; i < count; i++) {
         uint32_t param = layout.order[i];
         const struct node *node = graph_node(graph, graph->params.items[param]);
         if (params[param].dtype != node->dtype || params[param].data_bytes != layout.sizes[param]) {
             fail(err, ERR_PACKAGE, "dtype or size of its data is not the graph's");
             return fail_at(err, "param '%s'", node->attrs->name);
         }
-        strbuf_add(out, params[param].data, params[param].data_bytes);
+        pieces[i + 1] = (struct bytes_piece){params[param].data, params[param].data_bytes};
     }
+    *out = pieces;
+    *out_count = count + 1;
+    return true;
+}
+
+bool params_write(const struct graph *graph, const struct package_param *params, struct strbuf *out,
+                  struct error *err)
+{
+    struct bytes_piece *pieces;
+    uint32_t count;
+    size_t size = 0;
+    if (!params_pieces(graph, params, out->arena, &pieces, &count, err))
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        size += pieces[i].size_bytes; /* below LIMIT_NODES × LIMIT_TENSOR_BYTES */
+    strbuf_reserve(out, size);
+    for (uint32_t i = 0; i < count; i++)
+        strbuf_add(out, pieces[i].data, pieces[i].size_bytes);
     return true;
 }
 

@@ -263,6 +263,17 @@ void zip_add(struct zip *zip, const char *name, const void *data, size_t size)
     };
 }
 
+void zip_add_pieces(struct zip *zip, const char *name, const struct bytes_piece *pieces,
+                    uint32_t count)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < count; i++)
+        size += pieces[i].size_bytes; /* they are in memory, so the sum fits */
+    zip_add(zip, name, NULL, size);
+    zip->entries[zip->count - 1].pieces = pieces;
+    zip->entries[zip->count - 1].piece_count = count;
+}
+
 static bool fail_large(struct error *err)
 {
     return fail(err, ERR_LIMIT, "the archive is larger than %" PRIu64 " bytes",
@@ -303,10 +314,16 @@ bool zip_write_wide(struct zip *zip, uint64_t wide_from, struct strbuf *out, str
     struct header header = {.wide_from = wide_from};
     for (uint32_t i = 0; i < zip->count; i++) {
         struct zip_entry *entry = &zip->entries[i];
-        entry->crc = crc32_of(&crc, entry->data, entry->size_bytes);
+        const struct bytes_piece whole = {entry->data, entry->size_bytes};
+        const struct bytes_piece *pieces = entry->pieces ? entry->pieces : &whole;
+        uint32_t count = entry->pieces ? entry->piece_count : 1;
+        entry->crc = 0;
+        for (uint32_t k = 0; k < count; k++)
+            entry->crc = crc32_more(&crc, entry->crc, pieces[k].data, pieces[k].size_bytes);
         make_local(&header, entry);
         strbuf_add(out, header.bytes, header.size);
-        strbuf_add(out, entry->data, entry->size_bytes);
+        for (uint32_t k = 0; k < count; k++)
+            strbuf_add(out, pieces[k].data, pieces[k].size_bytes);
     }
     size_t central = out->size_bytes;
     for (uint32_t i = 0; i < zip->count; i++) {

@@ -177,7 +177,7 @@ struct far {
 
 static bool room_open(struct far *far, size_t scratch, struct outcome *outcome)
 {
-    const struct graph *g = &far->c->graph;
+    const struct graph *g = far->c->graph;
     long page = sysconf(_SC_PAGESIZE);
     struct room *room = &far->room;
     room->page = page > 0 ? (size_t)page : 4096;
@@ -208,7 +208,7 @@ static bool place_arguments(struct far *far, struct arena *arena)
 {
     const struct far_request *r = far->request;
     const struct launch_case *c = far->c;
-    const struct graph *g = &c->graph;
+    const struct graph *g = c->graph;
     int64_t *extents = index_extents(g, r->dims, arena);
     for (uint32_t i = 0; i < g->inputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
@@ -228,7 +228,7 @@ static bool place_arguments(struct far *far, struct arena *arena)
 /* Chooses the elements of a result to be compared. */
 static void draw(struct far *far, uint32_t output)
 {
-    const struct graph *g = &far->c->graph;
+    const struct graph *g = far->c->graph;
     const struct node *node = graph_node(g, g->outputs.items[output].value);
     struct far_result *result = &far->results[output];
     int64_t shape[LIMIT_RANK];
@@ -240,7 +240,7 @@ static void draw(struct far *far, uint32_t output)
 
 static bool place_results(struct far *far, struct arena *arena)
 {
-    for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
+    for (uint32_t o = 0; o < far->c->graph->outputs.count; o++) {
         struct far_result *result = &far->results[o];
         size_t bytes = result->bytes;
         result->data = room_place(&far->room, bytes);
@@ -269,7 +269,7 @@ static uint8_t *page_of(const struct far_result *result, size_t page, int64_t po
 /* Empties all results before a piece runs, except for the marked pages. */
 static void put_marks(struct far *far, uint8_t mark)
 {
-    for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
+    for (uint32_t o = 0; o < far->c->graph->outputs.count; o++) {
         const struct far_result *result = &far->results[o];
         if (result->point_count > 0)
             madvise(result->data, round_up(result->bytes, far->room.page), MADV_DONTNEED);
@@ -299,7 +299,7 @@ struct trail {
 /* Fills *trail, and notes which drawn elements were written. */
 static bool find_trail(struct far *far, uint8_t mark, struct trail *trail, struct outcome *outcome)
 {
-    for (uint32_t o = 0; o < far->c->graph.outputs.count; o++) {
+    for (uint32_t o = 0; o < far->c->graph->outputs.count; o++) {
         const struct far_result *result = &far->results[o];
         size_t pages = (result->bytes + far->room.page - 1) / far->room.page;
         if (result->point_count == 0) {
@@ -337,7 +337,7 @@ static bool is_sorting(const struct graph *g)
  * run again with the other mark. */
 static bool run_piece(struct far *far, int64_t begin, int64_t end, struct outcome *outcome)
 {
-    bool sorting = is_sorting(&far->c->graph);
+    bool sorting = is_sorting(far->c->graph);
     struct trail trail = {false, sorting || begin > 0, sorting || end < far->extent};
     for (size_t m = 0; m < sizeof MARKS && !(trail.any && trail.first && trail.last); m++) {
         put_marks(far, MARKS[m]);
@@ -377,7 +377,7 @@ static bool run_pieces(struct far *far, const struct launch_memory *memory, stru
 bool far_launch(const struct far_request *request, struct verdict *out, struct outcome *outcome)
 {
     const struct launch_case *c = request->launch;
-    uint32_t outputs = c->graph.outputs.count;
+    uint32_t outputs = c->graph->outputs.count;
     int64_t scratch_bytes = 0;
     struct arena arena;
     arena_init(&arena);
@@ -385,7 +385,7 @@ bool far_launch(const struct far_request *request, struct verdict *out, struct o
                       .c = c,
                       .results = ARENA_ARRAY(&arena, struct far_result, outputs),
                       .written = ARENA_ARRAY(&arena, uint8_t *, outputs),
-                      .reads = ARENA_ARRAY(&arena, void *, c->graph.inputs.count + 1)};
+                      .reads = ARENA_ARRAY(&arena, void *, c->graph->inputs.count + 1)};
     void **writes = ARENA_ARRAY(&arena, void *, outputs);
     const struct launch_memory memory = {request->dims, far.reads, writes, far.written};
     dim_eval(request->plan->dims, c->launch->extent, request->dims, &far.extent);

@@ -111,7 +111,7 @@ static bool judge_whole(const struct launch_case *c, const struct launch_memory 
                         uint32_t threads, struct arena *arena, struct verdict *verdict,
                         struct outcome *outcome)
 {
-    const struct graph *g = &c->graph;
+    const struct graph *g = c->graph;
     const struct interp_options options = {
         .mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES, .threads = threads};
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, g->inputs.count + 1);
@@ -162,7 +162,7 @@ struct trial {
 static bool judge_drawn(struct trial *t, uint32_t output)
 {
     const struct interp_options options = {.mode = INTERP_REFERENCE};
-    const struct graph *g = &t->c->graph;
+    const struct graph *g = t->c->graph;
     const int64_t *dims = t->memory->dims;
     const uint8_t *written = t->memory->written ? t->memory->written[output] : NULL;
     value_id value = g->outputs.items[output].value;
@@ -198,7 +198,7 @@ static bool judge_drawn(struct trial *t, uint32_t output)
 /* False if one of the results cannot be judged at drawn elements. */
 static bool judge_points(struct trial *t)
 {
-    const struct graph *g = &t->c->graph;
+    const struct graph *g = t->c->graph;
     t->sources = ARENA_ARRAY(t->arena, struct points_source, g->inputs.count + 1);
     for (uint32_t i = 0; i < g->inputs.count; i++)
         t->sources[i].data = t->memory->reads[i];
@@ -229,7 +229,7 @@ bool judge_launch(const struct launch_case *c, const struct launch_memory *memor
                           .arena = &arena,
                           .verdict = &verdict,
                           .outcome = outcome};
-    bool whole = !memory->written && is_whole(&c->graph, memory->dims, care);
+    bool whole = !memory->written && is_whole(c->graph, memory->dims, care);
     bool failed;
     if (!whole && judge_points(&trial)) {
         failed = trial.failed;

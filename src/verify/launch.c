@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/map.h"
 #include "base/strbuf.h"
 #include "verify/verify_priv.h"
 
@@ -127,6 +128,7 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
     value_id leaves[LIMIT_KERNEL_BUFFERS], roots[LIMIT_KERNEL_BUFFERS];
     uint32_t read_args[LIMIT_KERNEL_BUFFERS];
     out->launch = launch;
+    out->graph = ARENA_NEW(arena, struct graph);
     out->config = t->target->kernel_configs[launch->kernel];
     out->writes = ARENA_ARRAY(arena, uint32_t, launch->arg_count + 1);
     for (uint32_t i = 0; i < launch->arg_count; i++) {
@@ -143,27 +145,60 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
         }
     }
     const struct graph_part part = {roots, write_count, leaves, read_count};
-    if (!graph_extract(&out->graph, arena, &t->optimised, &part, err))
+    if (!graph_extract(out->graph, arena, &t->optimised, &part, err))
         return false;
     out->reads = ARENA_ARRAY(arena, uint32_t, read_count + 1);
-    for (uint32_t i = 0; i < out->graph.inputs.count; i++) {
-        const struct node *input = graph_node(&out->graph, out->graph.inputs.items[i]);
+    for (uint32_t i = 0; i < out->graph->inputs.count; i++) {
+        const struct node *input = graph_node(out->graph, out->graph->inputs.items[i]);
         out->reads[i] = read_args[leaf_number(input->attrs->name)];
     }
     return true;
 }
 
+/* For finding launches that do the same: the distinct ones so far. */
+struct twins {
+    struct map map;                /* by the start of their keys */
+    uint8_t (*keys)[SHA256_BYTES]; /* of all launches */
+    struct arena *scratch;
+};
+
 /* The key is a digest of the graph (with inputs named by their place among the reads), of the order
  * of the arguments, and of the kernel. */
-static void make_key(struct launch_case *c, struct arena *arena)
+static void make_key(const struct launch_case *c, struct arena *arena, uint8_t key[SHA256_BYTES])
 {
     struct strbuf text;
     strbuf_init(&text, arena);
-    graph_print(&c->graph, &text);
+    graph_print(c->graph, &text);
     strbuf_printf(&text, "%u %u", c->launch->kernel, c->launch->written);
-    for (uint32_t i = 0; i < c->graph.inputs.count; i++)
+    for (uint32_t i = 0; i < c->graph->inputs.count; i++)
         strbuf_printf(&text, " %u", c->reads[i]);
-    sha256(text.data, text.size_bytes, c->key);
+    sha256(text.data, text.size_bytes, key);
+}
+
+/* Makes launch i, or finds that an earlier one does the same. Most launches of a deep network do,
+ * and their graphs would take more memory than the network's. */
+static bool add_launch(struct target_case *t, const struct plan_launch *launch, uint32_t i,
+                       struct twins *twins, struct arena *arena, struct error *err)
+{
+    struct launch_case *out = &t->launches[i], tried = *out;
+    uint64_t hash;
+    uint32_t cursor = 0, known;
+    arena_release(twins->scratch);
+    if (!make_launch(t, launch, &tried, twins->scratch, err))
+        return false;
+    make_key(&tried, twins->scratch, twins->keys[i]);
+    memcpy(&hash, twins->keys[i], sizeof hash);
+    while (map_next(&twins->map, hash, &cursor, &known))
+        if (memcmp(twins->keys[known], twins->keys[i], SHA256_BYTES) == 0) {
+            bool prepare = out->prepare;
+            *out = t->launches[known];
+            out->launch = launch;
+            out->prepare = prepare;
+            return true;
+        }
+    out->first = i;
+    map_add(&twins->map, arena, hash, i);
+    return make_launch(t, launch, out, arena, err);
 }
 
 bool target_case_make(struct target_case *out, const struct package_contents *contents,
@@ -181,14 +216,16 @@ bool target_case_make(struct target_case *out, const struct package_contents *co
         if (!check_buffer(out, &plan->buffers.items[i], arena, err))
             return fail_at(err, "plan/%s, buffer %u", target->name, i);
     out->launches = ARENA_ARRAY(arena, struct launch_case, out->count);
+    struct twins twins = {.keys = arena_array(arena, out->count, SHA256_BYTES),
+                          .scratch = arena_inside(arena)};
     for (uint32_t i = 0; i < out->count; i++) {
         bool prepare = i < out->prepare_count;
         const struct plan_launch *launch =
             prepare ? &plan->prepare.items[i] : &plan->forward.items[i - out->prepare_count];
         out->launches[i].prepare = prepare;
-        if (!make_launch(out, launch, &out->launches[i], arena, err))
+        if (!add_launch(out, launch, i, &twins, arena, err))
             return fail_at(err, "plan/%s, launch %u (%s)", target->name, i, launch->label);
-        make_key(&out->launches[i], arena);
     }
+    arena_release(twins.scratch);
     return loops_check(out, arena, err) || fail_at(err, "plan/%s", target->name);
 }

@@ -25,12 +25,12 @@ bool outcome_fail(struct outcome *outcome, const char *fmt, ...) URZA_PRINTF(2, 
 /* launch.c: what a launch must compute. */
 struct launch_case {
     const struct plan_launch *launch;
-    struct graph graph;       /* inputs: the buffers that it reads; outputs: those that it writes */
+    struct graph *graph;      /* inputs: the buffers that it reads; outputs: those that it writes */
     uint32_t *reads, *writes; /* by input, by output of the graph: index among launch->args */
     const char *config;       /* the kernel's schedule as text */
     uint64_t seed;            /* for drawing elements */
-    uint8_t key[SHA256_BYTES]; /* equal keys: the same code, and the same function of its arguments
-                                */
+    uint32_t first; /* the first launch with the same code and the same function of its arguments;
+                       it has the same graph, reads and writes */
     bool prepare;
 };
 struct target_case {

@@ -71,8 +71,8 @@ bool run_begin(struct run *run, const struct plan *plan, const struct launch_cas
     dim_id operations = launch->done != DIM_NONE ? launch->done : launch->work;
     run->launch = c;
     run->dims = dims;
-    run->results = ARENA_ARRAY(arena, struct fenced, c->graph.outputs.count);
-    run->result_bytes = ARENA_ARRAY(arena, size_t, c->graph.outputs.count);
+    run->results = ARENA_ARRAY(arena, struct fenced, c->graph->outputs.count);
+    run->result_bytes = ARENA_ARRAY(arena, size_t, c->graph->outputs.count);
     if (!dim_eval(plan->dims, launch->extent, dims, &run->extent) || run->extent < 0 ||
         !dim_eval(plan->dims, launch->scratch_bytes, dims, &scratch) || scratch < 0)
         return outcome_fail(outcome, "its extent or scratch memory has no size");
@@ -81,12 +81,12 @@ bool run_begin(struct run *run, const struct plan *plan, const struct launch_cas
     if (dim_eval(plan->dims, operations, dims, &work) && (double)work > run->share_work)
         run->share = (int64_t)((double)run->extent * run->share_work / (double)work) / 3 * 3 + 3;
     if (run->share < run->extent)
-        run->written = ARENA_ARRAY(arena, uint8_t *, c->graph.outputs.count);
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
+        run->written = ARENA_ARRAY(arena, uint8_t *, c->graph->outputs.count);
+    for (uint32_t i = 0; i < c->graph->outputs.count; i++) {
         enum dtype dtype =
-            (enum dtype)graph_node(&c->graph, c->graph.outputs.items[i].value)->dtype;
+            (enum dtype)graph_node(c->graph, c->graph->outputs.items[i].value)->dtype;
         size_t *bytes = &run->result_bytes[i];
-        if (!value_bytes(&c->graph, c->graph.outputs.items[i].value, dims, bytes))
+        if (!value_bytes(c->graph, c->graph->outputs.items[i].value, dims, bytes))
             return outcome_fail(outcome, "a result has no size");
         if (run->written)
             run->written[i] = arena_raw(arena, *bytes / dtype_bytes(dtype), 1);
@@ -161,7 +161,7 @@ static void fill_result(const struct run *run, uint32_t output, enum dtype dtype
 /* Runs the launch with results in new blocks, which the caller closes. */
 static bool call_into(struct run *run, struct fenced *blocks, int number, struct outcome *outcome)
 {
-    const struct graph *g = &run->launch->graph;
+    const struct graph *g = run->launch->graph;
     struct fenced scratch = {0};
     struct error err;
     ptrdiff_t at;
@@ -214,7 +214,7 @@ static bool note_written(const uint8_t *first, const uint8_t *second, size_t cou
 
 static bool same_bits(const struct run *run, const struct fenced *again, struct outcome *outcome)
 {
-    const struct graph *g = &run->launch->graph;
+    const struct graph *g = run->launch->graph;
     for (uint32_t i = 0; i < g->outputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->outputs.items[i].value)->dtype;
         size_t bytes = run->result_bytes[i], item = dtype_bytes(dtype), at;
@@ -235,14 +235,14 @@ bool run_once(struct run *run, struct outcome *outcome)
 {
     struct error err;
     bool ok = call_into(run, run->results, 0, outcome);
-    for (uint32_t i = 0; ok && i < run->launch->graph.outputs.count; i++)
+    for (uint32_t i = 0; ok && i < run->launch->graph->outputs.count; i++)
         ok = fenced_seal(&run->results[i], &err) || outcome_fail(outcome, "%s", err.message);
     return ok;
 }
 
 bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome)
 {
-    uint32_t count = run->launch->graph.outputs.count;
+    uint32_t count = run->launch->graph->outputs.count;
     struct fenced *again = ARENA_ARRAY(arena, struct fenced, count);
     struct error err;
     bool ok = call_into(run, run->results, 0, outcome) && call_into(run, again, 1, outcome) &&

@@ -1,7 +1,12 @@
 /* Runs a plan, launch by launch, in fenced memory.
  *
  * Every buffer has protected pages around it and can be read only after the launch that writes it.
- * A launch runs twice (run.c); then its results are compared with the reference. */
+ * A launch runs twice (run.c); then its results are compared with the reference.
+ *
+ * Parameters and what is prepared are the same at every size, so they stay open; but of parameters,
+ * and of what is prepared from nothing else, only so many, since each is a mapping of its own, of
+ * which a process may have some ten thousands, and a copy. Beyond that they are closed, and placed
+ * or prepared again when a launch asks for them. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +29,9 @@
 #define SHARE_WORK 1e10
 #define SHARE_WORK_THOROUGH 1e12
 #define SHARE_APART 20 /* on test arguments the limit is this many times lower */
+/* Parameters and prepared buffers that stay open. */
+#define KEPT_MOST 8192
+#define KEPT_BYTES ((size_t)256 << 20)
 
 struct walk {
     const struct target_case *target;
@@ -35,7 +43,10 @@ struct walk {
     char *stage;                   /* the launch that is running, as text */
     void *code;
     struct fenced *buffers; /* by buffer of the plan; closed: not written yet, or dead */
-    bool *judged;           /* by launch: judged at this size */
+    bool *judged;           /* by launch that is the first of its kind: judged at this size */
+    uint32_t *made_by; /* by buffer: 1 + the prepare launch that writes it, from parameters alone */
+    VEC(uint32_t) kept; /* open buffers that can be had again (can_reopen) … */
+    size_t kept_bytes;  /* … and their sizes together */
     struct fence_pool pool;
     bool prepared, partial; /* partial: of some launch only a share ran, at this size */
     double share_work;
@@ -68,6 +79,19 @@ static bool place(struct walk *walk, struct fenced *out, const void *data, size_
     return fenced_seal(out, err);
 }
 
+static void note_maker(struct walk *walk, uint32_t index)
+{
+    const struct plan *plan = &walk->target->target->plan;
+    const struct plan_launch *launch = &plan->prepare.items[index];
+    bool from_params = true;
+    for (uint32_t i = 0; i < launch->arg_count; i++)
+        from_params &=
+            launch_writes(launch, i) || plan->buffers.items[launch->args[i]].kind == BUFFER_PARAM;
+    for (uint32_t i = 0; from_params && i < launch->arg_count; i++)
+        if (launch_writes(launch, i))
+            walk->made_by[launch->args[i]] = index + 1;
+}
+
 struct walk *walk_open(const struct target_case *target, uint32_t threads, bool thorough,
                        struct kernel_result *results, char *stage, struct error *err)
 {
@@ -90,14 +114,10 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
         .stage = stage};
     walk->buffers = ARENA_ARRAY(arena, struct fenced, plan->buffers.count);
     walk->judged = ARENA_ARRAY(arena, bool, target->count);
-    bool ok = map_code(walk, err);
-    for (uint32_t i = 0; ok && i < plan->buffers.count; i++) {
-        const struct plan_buffer *buffer = &plan->buffers.items[i];
-        const struct package_param *param = &target->contents->params[buffer->index];
-        if (buffer->kind == BUFFER_PARAM)
-            ok = place(walk, &walk->buffers[i], param->data, param->data_bytes, err);
-    }
-    if (ok)
+    walk->made_by = ARENA_ARRAY(arena, uint32_t, plan->buffers.count);
+    for (uint32_t i = 0; i < plan->prepare.count; i++)
+        note_maker(walk, i);
+    if (map_code(walk, err))
         return walk;
     walk_close(walk);
     return NULL;
@@ -147,11 +167,11 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
     const struct launch_case *c = run->launch;
     struct kernel_result *result = &walk->results[index];
     struct verdict verdict = {0};
-    void **reads = ARENA_ARRAY(arena, void *, c->graph.inputs.count + 1);
-    void **writes = ARENA_ARRAY(arena, void *, c->graph.outputs.count);
-    for (uint32_t i = 0; i < c->graph.inputs.count; i++)
+    void **reads = ARENA_ARRAY(arena, void *, c->graph->inputs.count + 1);
+    void **writes = ARENA_ARRAY(arena, void *, c->graph->outputs.count);
+    for (uint32_t i = 0; i < c->graph->inputs.count; i++)
         reads[i] = run->pointers[c->reads[i]];
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++)
+    for (uint32_t i = 0; i < c->graph->outputs.count; i++)
         writes[i] = run->results[i].data;
     const struct care *const cares[] = {[JUDGE_GLANCE] = &walk->glance,
                                         [JUDGE_DRAWN] = &walk->drawn,
@@ -176,12 +196,9 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
 /* Whether an equal launch was judged at this size already; if not, notes that this one is. */
 static bool is_judged(struct walk *walk, uint32_t index)
 {
-    const struct launch_case *launches = walk->target->launches;
-    for (uint32_t i = 0; i < index; i++)
-        if (walk->judged[i] && memcmp(launches[i].key, launches[index].key, SHA256_BYTES) == 0)
-            return true;
-    walk->judged[index] = true;
-    return false;
+    bool *judged = &walk->judged[walk->target->launches[index].first], was = *judged;
+    *judged = true;
+    return was;
 }
 
 static void name_stage(const struct walk *walk, uint32_t index)
@@ -194,11 +211,68 @@ static void name_stage(const struct walk *walk, uint32_t index)
              c->prepare ? "prepare" : "forward", number, c->launch->label);
 }
 
-/* Runs one launch on the buffers; its results become the buffers that later launches read. */
-static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, struct arena *arena,
+static bool can_reopen(const struct walk *walk, uint32_t buffer)
+{
+    return walk->made_by[buffer] > 0 ||
+           walk->target->target->plan.buffers.items[buffer].kind == BUFFER_PARAM;
+}
+
+static void keep(struct walk *walk, uint32_t buffer)
+{
+    VEC_PUSH(walk->target->target->plan.arena, &walk->kept, buffer);
+    walk->kept_bytes += walk->buffers[buffer].data_bytes;
+}
+
+static void close_kept(struct walk *walk)
+{
+    if (walk->kept.count <= KEPT_MOST && walk->kept_bytes <= KEPT_BYTES)
+        return;
+    for (uint32_t i = 0; i < walk->kept.count; i++)
+        fenced_close(&walk->buffers[walk->kept.items[i]]);
+    walk->kept.count = 0;
+    walk->kept_bytes = 0;
+}
+
+static bool run_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool again,
+                       struct arena *arena, struct outcome *outcome);
+
+/* Opens a buffer that can be had again. What is prepared again needs parameters only, so this and
+ * run_launch call each other no deeper than twice. */
+static bool open_buffer(struct walk *walk, uint32_t id, const int64_t *dims, struct arena *arena,
                         struct outcome *outcome)
 {
+    const struct plan_buffer *buffer = &walk->target->target->plan.buffers.items[id];
+    const struct package_param *param = &walk->target->contents->params[buffer->index];
+    struct error err;
+    if (walk->buffers[id].map || !can_reopen(walk, id))
+        return true;
+    if (buffer->kind == BUFFER_PREPARED)
+        return run_launch(walk, walk->made_by[id] - 1, dims, true, arena, outcome);
+    if (!place(walk, &walk->buffers[id], param->data, param->data_bytes, &err))
+        return outcome_fail(outcome, "%s", err.message);
+    keep(walk, id);
+    return true;
+}
+
+/* Opens what a launch reads. */
+static bool open_arguments(struct walk *walk, const struct launch_case *c, const int64_t *dims,
+                           struct arena *arena, struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < c->launch->arg_count; i++)
+        if (!launch_writes(c->launch, i) &&
+            !open_buffer(walk, c->launch->args[i], dims, arena, outcome))
+            return false;
+    return true;
+}
+
+/* Runs one launch on the buffers; its results become the buffers that later launches read. again:
+ * it ran, and was judged, before. */
+static bool run_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool again,
+                       struct arena *arena, struct outcome *outcome)
+{
     const struct launch_case *c = &walk->target->launches[index];
+    if (!open_arguments(walk, c, dims, arena, outcome))
+        return false;
     name_stage(walk, index);
     struct run run = run_of(walk, c);
     if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
@@ -207,23 +281,28 @@ static bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_twice(&run, arena, outcome);
     walk->partial |= run.share < run.extent;
-    ok = ok && (is_judged(walk, index) || judge(walk, index, &run, FILL_NORMAL, arena, outcome));
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
-        struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
-        fenced_close(buffer);
-        *buffer = run.results[i];
+    ok = ok &&
+         (again || is_judged(walk, index) || judge(walk, index, &run, FILL_NORMAL, arena, outcome));
+    for (uint32_t i = 0; i < c->graph->outputs.count; i++) {
+        uint32_t id = c->launch->args[c->writes[i]];
+        fenced_close(&walk->buffers[id]);
+        walk->buffers[id] = run.results[i];
+        if (can_reopen(walk, id))
+            keep(walk, id);
     }
     return ok;
 }
 
-/* Closes temporaries after the last launch that reads or writes them. */
+/* Closes temporaries after the last launch that reads or writes them: it has them as arguments. */
 static void drop_dead(struct walk *walk, uint32_t forward)
 {
     const struct plan *plan = &walk->target->target->plan;
-    for (uint32_t i = 0; i < plan->buffers.count; i++)
-        if (plan->buffers.items[i].kind == BUFFER_TEMP &&
-            plan->buffers.items[i].last_launch == forward)
-            fenced_close(&walk->buffers[i]);
+    const struct plan_launch *launch = &plan->forward.items[forward];
+    for (uint32_t i = 0; i < launch->arg_count; i++) {
+        const struct plan_buffer *buffer = &plan->buffers.items[launch->args[i]];
+        if (buffer->kind == BUFFER_TEMP && buffer->last_launch == forward)
+            fenced_close(&walk->buffers[launch->args[i]]);
+    }
 }
 
 static bool place_inputs(struct walk *walk, const struct sample *sample, struct outcome *outcome)
@@ -265,8 +344,9 @@ static bool walk_range(struct walk *walk, uint32_t from, uint32_t to, const int6
 {
     uint32_t prepare = walk->target->prepare_count;
     for (uint32_t i = from; i < to; i++) {
-        if (!walk_launch(walk, i, dims, arena, outcome))
+        if (!run_launch(walk, i, dims, false, arena, outcome))
             return false;
+        close_kept(walk);
         if (i >= prepare)
             drop_dead(walk, i - prepare);
     }
@@ -294,13 +374,15 @@ static bool pass_launch(struct walk *walk, uint32_t index, const int64_t *dims, 
 {
     const struct launch_case *c = &walk->target->launches[index];
     struct run run = run_of(walk, c);
+    if (!open_arguments(walk, c, dims, arena, outcome))
+        return false;
     name_stage(walk, index);
     if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
         return false;
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
         run.pointers[i] = walk->buffers[c->launch->args[i]].data;
     bool ok = run_once(&run, outcome);
-    for (uint32_t i = 0; i < c->graph.outputs.count; i++) {
+    for (uint32_t i = 0; i < c->graph->outputs.count; i++) {
         struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
         fenced_close(buffer);
         *buffer = run.results[i];
@@ -322,10 +404,11 @@ static bool walk_trip(struct walk *walk, const struct plan_loop *loop, const int
     bool ok = true;
     arena_init(&arena);
     for (uint32_t i = first; watched && i < first + loop->count; i++)
-        walk->judged[i] = false;
+        walk->judged[walk->target->launches[i].first] = false;
     for (uint32_t i = first; ok && i < first + loop->count; i++)
-        ok = watched ? walk_launch(walk, i, dims, &arena, outcome)
+        ok = watched ? run_launch(walk, i, dims, false, &arena, outcome)
                      : pass_launch(walk, i, dims, &arena, outcome);
+    close_kept(walk);
     arena_release(&arena);
     return ok;
 }
@@ -359,21 +442,34 @@ static bool end_trip(struct walk *walk, const struct plan_loop *loop, int64_t tr
             memcpy(walk->buffers[loop->rows[i].result].data + (size_t)trip * row->data_bytes,
                    row->data, row->data_bytes);
     }
-    for (uint32_t i = 0; i < loop->state_count; i++)
+    for (uint32_t i = 0; i < loop->state_count; i++) /* next may be prepared, and is open then */
         if (!copy_buffer(walk, loop->states[i].next, loop->states[i].state, outcome))
             return false;
     return true;
 }
 
+/* Closes temporaries that nothing behind the loop reads or writes. */
+static void drop_loop(struct walk *walk, const struct plan_loop *loop)
+{
+    const struct plan *plan = &walk->target->target->plan;
+    for (uint32_t i = 0; i < plan->buffers.count; i++) {
+        const struct plan_buffer *buffer = &plan->buffers.items[i];
+        if (buffer->kind == BUFFER_TEMP && buffer->last_launch >= loop->first &&
+            buffer->last_launch < loop->first + loop->count)
+            fenced_close(&walk->buffers[i]);
+    }
+}
+
 static bool walk_loop(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
-                      struct outcome *outcome)
+                      struct arena *arena, struct outcome *outcome)
 {
     struct error err;
     int64_t trips;
     if (!dim_eval(walk->target->target->plan.dims, loop->trips, dims, &trips) || trips < 0)
         return outcome_fail(outcome, "a loop's trips have no number");
     for (uint32_t i = 0; i < loop->state_count; i++)
-        if (!copy_buffer(walk, loop->states[i].from, loop->states[i].state, outcome))
+        if (!open_buffer(walk, loop->states[i].from, dims, arena, outcome) ||
+            !copy_buffer(walk, loop->states[i].from, loop->states[i].state, outcome))
             return false;
     if (!open_rows(walk, loop, dims, outcome))
         return false;
@@ -393,8 +489,7 @@ static bool walk_loop(struct walk *walk, const struct plan_loop *loop, const int
     for (uint32_t i = 0; i < loop->state_count; i++)
         if (!copy_buffer(walk, loop->states[i].state, loop->states[i].result, outcome))
             return false;
-    for (uint32_t i = loop->first; i < loop->first + loop->count; i++)
-        drop_dead(walk, i);
+    drop_loop(walk, loop);
     return true;
 }
 
@@ -413,7 +508,7 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
     for (uint32_t i = 0; i < plan->loops.count; i++) {
         const struct plan_loop *loop = &plan->loops.items[i];
         if (!walk_range(walk, next, t->prepare_count + loop->first, sample->dims, arena, outcome) ||
-            !walk_loop(walk, loop, sample->dims, outcome))
+            !walk_loop(walk, loop, sample->dims, arena, outcome))
             return false;
         next = t->prepare_count + loop->first + loop->count;
     }
@@ -451,7 +546,7 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
                   uint64_t seed, struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
-    const struct graph *g = &c->graph;
+    const struct graph *g = c->graph;
     struct arena arena;
     arena_init(&arena);
     struct fenced *reads = ARENA_ARRAY(&arena, struct fenced, g->inputs.count + 1);
@@ -536,7 +631,7 @@ static bool exact_says_more(const struct graph *g)
 static bool apart_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
                             enum fill fill, bool once)
 {
-    const struct graph *g = &walk->target->launches[index].graph;
+    const struct graph *g = walk->target->launches[index].graph;
     const struct kernel_result *r = &walk->results[index];
     if (fill == FILL_PEAKS)
         return graph_terms(g, dims) > 0 && !(once && multiplies(g));

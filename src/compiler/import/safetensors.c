@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "compiler/import/import_priv.h"
 
 #define SIZE_BYTES 8u
@@ -94,8 +95,8 @@ static bool read_tensor(const struct file *file, const struct import_tensor *ten
         fail(err, ERR_PARSE, "'%.200s' ends too early", file->path);
         goto out;
     }
-    *out = arena_alloc(arena, tensor->bytes, 64);
-    ok = read_at(file, data + (uint64_t)from, *out, tensor->bytes, err);
+    ok = file_part(file->fd, file->path, (struct file_range){data + (uint64_t)from, tensor->bytes},
+                   arena, out, err);
 out:
     json_decref(header);
     return ok;

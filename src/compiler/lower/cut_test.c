@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h> /* last: it defines fail as a macro */
 
@@ -298,6 +299,75 @@ static void a_residual_block_is_bounded(void **state)
     arena_release(&f.arena);
 }
 
+static const char *numbered(struct fixture *f, const char *name, int number)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%s%d", name, number);
+    return arena_strdup(&f->arena, text);
+}
+
+static value_id linear(struct fixture *f, value_id x, int layer)
+{
+    dim_id k = number(f, 32), w[] = {k, k}, b[] = {k};
+    value_id operands[] = {x, source(f, true, numbered(f, "w", layer), w, 2),
+                           source(f, true, numbered(f, "b", layer), b, 1)};
+    return op(f, "linear", operands, 3, NULL, 0);
+}
+
+/* Layers one behind the other, each added to what it reads. */
+static value_id deep(struct fixture *f, value_id x, int layers)
+{
+    for (int i = 0; i < layers; i++)
+        x = b_add(&f->b, x, linear(f, OP(f, "layer_norm", x), i));
+    return x;
+}
+
+/* Layers side by side, step by step: the values of each lie far apart. */
+static value_id broad(struct fixture *f, value_id x, int layers)
+{
+    value_id *parts = ARENA_ARRAY(&f->arena, value_id, layers);
+    for (int i = 0; i < layers; i++)
+        parts[i] = linear(f, x, i);
+    for (int i = 0; i < layers; i++)
+        parts[i] = OP(f, "gelu", parts[i]);
+    for (int i = 1; i < layers; i++)
+        parts[0] = b_add(&f->b, parts[0], parts[i]);
+    return parts[0];
+}
+
+/* Attention of each layer with itself. */
+static value_id attentive(struct fixture *f, value_id x, int layers)
+{
+    for (int i = 0; i < layers; i++)
+        x = OP(f, "scaled_dot_product_attention", x, x, linear(f, x, i));
+    return x;
+}
+
+/* Bytes that cutting and lowering take. */
+static size_t bytes_for(value_id make(struct fixture *f, value_id x, int layers), int layers)
+{
+    struct fixture f;
+    begin(&f);
+    value_id y =
+        make(&f, INPUT(&f, "x", named(&f, "B", 1, 64), number(&f, 8), number(&f, 32)), layers);
+    size_t before = f.arena.used_bytes;
+    cut(&f, y);
+    size_t bytes = f.arena.used_bytes - before;
+    arena_release(&f.arena);
+    return bytes;
+}
+
+/* Tables double, so a graph of 8 times as many nodes may need a little more than 8 times the
+ * memory; if each kernel cost something for each node, or each layer a round of the cut, it would
+ * be near 64 times. */
+static void memory_grows_with_the_graph(void **state)
+{
+    (void)state;
+    assert_true(bytes_for(deep, 400) < 10 * bytes_for(deep, 50));
+    assert_true(bytes_for(broad, 400) < 10 * bytes_for(broad, 50));
+    assert_true(bytes_for(attentive, 400) < 10 * bytes_for(attentive, 50));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +378,7 @@ int main(void)
         cmocka_unit_test(parts_of_a_concatenation_are_stored),
         cmocka_unit_test(cheap_values_of_two_kernels_are_stored),
         cmocka_unit_test(a_residual_block_is_bounded),
+        cmocka_unit_test(memory_grows_with_the_graph),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,9 +21,7 @@ static uint32_t add_argument(struct lowering *l, value_id memory, enum buffer_ro
     if (argument >= LIMIT_KERNEL_BUFFERS && !l->failed)
         l->failed =
             !fail(l->err, ERR_LIMIT, "a kernel with more than %d buffers", LIMIT_KERNEL_BUFFERS);
-    uint32_t at = nest_buffer(l->nest, &buffer);
-    l->buffer_of[memory] = at + 1;
-    return at;
+    return nest_buffer(l->nest, &buffer);
 }
 
 uint32_t gen_output(struct lowering *l)
@@ -35,7 +33,10 @@ uint32_t gen_output(struct lowering *l)
 uint32_t gen_buffer(struct lowering *l, value_id value)
 {
     value_id memory = l->partition->values[value].memory;
-    return l->buffer_of[memory] ? l->buffer_of[memory] - 1 : add_argument(l, memory, ROLE_IN);
+    for (uint32_t i = 0; i < l->nest->arguments.count; i++)
+        if (nest_argument(l->nest, i)->value == memory)
+            return l->nest->arguments.items[i];
+    return add_argument(l, memory, ROLE_IN);
 }
 
 expr_id gen_flat(struct lowering *l, const struct node *node, const expr_id *idx)

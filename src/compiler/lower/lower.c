@@ -1,5 +1,7 @@
 /* A kernel's outer loops, over the elements of the anchor or, without one, of the root, with one
  * store inside. */
+#include <stdlib.h>
+
 #include "compiler/lower/lower_priv.h"
 
 struct block *block_here(struct lowering *l)
@@ -44,21 +46,55 @@ void close_loops(struct lowering *l, uint32_t depth)
     }
 }
 
-/* Marks the inlined values that are computed from the anchor, by id less the anchor's. */
-static bool *reached_from_anchor(struct lowering *l)
+/* The values of the kernel from one of them to the root. Ids between the two are those of any
+ * kernel, so nothing here is as long as their difference. */
+struct span {
+    value_id *values; /* ascending: from the first one to the root */
+    bool *reached;    /* by place in values: computed from the first, which is */
+    uint32_t count;
+};
+
+static int compare_values(const void *a, const void *b)
 {
-    value_id anchor = l->group->anchor, root = l->group->root;
-    bool *reached = ARENA_ARRAY(l->nest->arena, bool, root - anchor + 1);
-    reached[0] = true;
-    for (value_id v = anchor + 1; v <= root; v++) {
-        const struct node *node = graph_node(l->graph, v);
-        if (v != root && l->partition->values[v].place != PLACE_INLINE)
-            continue;
-        for (uint32_t i = 0; i < node->operand_count; i++)
-            reached[v - anchor] |=
-                node->operands[i] >= anchor && reached[node->operands[i] - anchor];
+    value_id x = *(const value_id *)a, y = *(const value_id *)b;
+    return (x > y) - (x < y);
+}
+
+/* Whether the value is computed from the span's first. */
+static bool is_reached(const struct span *span, value_id v)
+{
+    const value_id *at =
+        bsearch(&v, span->values, span->count, sizeof *span->values, compare_values);
+    return at && span->reached[at - span->values];
+}
+
+static struct span span_from(struct lowering *l, value_id first)
+{
+    struct arena *arena = l->nest->arena;
+    VEC(value_id) values = {0};
+    struct map met = {0};
+    VEC_PUSH(arena, &values, l->group->root);
+    for (uint32_t i = 0; i < values.count; i++) {
+        const struct node *node = graph_node(l->graph, values.items[i]);
+        for (uint32_t k = 0; k < node->operand_count; k++) {
+            value_id o = node->operands[k];
+            uint32_t cursor = 0, same;
+            if (o < first || l->partition->values[o].place != PLACE_INLINE ||
+                map_next(&met, o, &cursor, &same))
+                continue;
+            map_add(&met, arena, o, o);
+            VEC_PUSH(arena, &values, o);
+        }
     }
-    return reached;
+    qsort(values.items, values.count, sizeof *values.items, compare_values);
+    struct span span = {values.items, ARENA_ARRAY(arena, bool, values.count), values.count};
+    for (uint32_t i = 0; i < span.count; i++) {
+        const struct node *node = graph_node(l->graph, span.values[i]);
+        span.reached[i] = span.values[i] == first;
+        for (uint32_t k = 0; k < node->operand_count && !span.reached[i]; k++)
+            span.reached[i] = is_reached(&span, node->operands[k]);
+    }
+    return span;
 }
 
 /* The root's index at an index of the anchor: follows a chain of elementwise prims, reshapes and
@@ -66,14 +102,14 @@ static bool *reached_from_anchor(struct lowering *l)
 static void index_of_root(struct lowering *l, const struct at *anchor_at, struct at *out)
 {
     value_id anchor = l->group->anchor, root = l->group->root;
-    const bool *reached = reached_from_anchor(l);
-    value_id *chain = ARENA_ARRAY(l->nest->arena, value_id, root - anchor + 1);
+    const struct span span = span_from(l, anchor);
+    value_id *chain = ARENA_ARRAY(l->nest->arena, value_id, span.count);
     uint32_t count = 0;
     for (value_id v = root; v != anchor;) {
         const struct node *node = graph_node(l->graph, v);
         value_id next = VALUE_NONE;
         for (uint32_t i = 0; i < node->operand_count && next == VALUE_NONE; i++)
-            if (node->operands[i] >= anchor && reached[node->operands[i] - anchor])
+            if (is_reached(&span, node->operands[i]))
                 next = node->operands[i];
         assert(next != VALUE_NONE &&
                "the partition lets an anchor in only if it leads to the root");
@@ -117,20 +153,17 @@ static enum loop_role dim_role(const struct lowering *l, uint32_t dim)
  * keeps what later ones load; then the operand of the product. */
 static void lower_rows(struct lowering *l, const struct at *at)
 {
-    value_id staged = l->group->staged, root = l->group->root;
+    value_id staged = l->group->staged;
     uint32_t last = graph_node(l->graph, staged)->rank - 1u;
-    bool *made_of = ARENA_ARRAY(l->nest->arena, bool, root - staged + 1);
     struct at row = *at;
     row.idx[last] = index_const(l->nest, 0);
     stage_value(l, staged, &row);
-    made_of[0] = true;
-    for (value_id v = staged + 1; v < root; v++) {
-        const struct node *n = graph_node(l->graph, v);
-        if (!l->partition->values[v].in_rows)
-            continue;
-        for (uint32_t i = 0; i < n->operand_count; i++)
-            made_of[v - staged] |= n->operands[i] >= staged && made_of[n->operands[i] - staged];
-        if (made_of[v - staged] && (n->prim == PRIM_REDUCE_MAX || n->prim == PRIM_REDUCE_SUM))
+    const struct span span = span_from(l, staged);
+    for (uint32_t i = 0; i < span.count; i++) {
+        value_id v = span.values[i];
+        enum prim prim = (enum prim)graph_node(l->graph, v)->prim;
+        if (v != staged && span.reached[i] && l->partition->values[v].in_rows &&
+            (prim == PRIM_REDUCE_MAX || prim == PRIM_REDUCE_SUM))
             gen(l, v, at);
     }
     value_id weights = graph_node(l->graph, l->group->anchor)->operands[0];
@@ -186,7 +219,6 @@ static void begin(struct lowering *l, const struct lowering *like, struct arena 
                            .work = like->work,
                            .err = like->err};
     nest_init(nest, arena, &like->graph->dims, like->group->label);
-    l->buffer_of = ARENA_ARRAY(arena, uint32_t, like->graph->nodes.count);
     memset(l->dim_var, 0xff, sizeof l->dim_var);
     if (l->work)
         work_clear(l->work);

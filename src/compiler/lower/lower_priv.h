@@ -77,7 +77,6 @@ struct lowering {
     VEC(struct kept) kept;
     struct row_limit row_limit;
     value_id weights;             /* the product's first operand, once stored as a row */
-    uint32_t *buffer_of;          /* by value: nest buffer + 1 */
     uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root, or VAR_NONE */
     int64_t parts[LIMIT_RANK]; /* the dim's loop should be two, with this extent inside, because a
                                   reduction is indexed by blocks of it; 0: no */

@@ -59,7 +59,7 @@ static void find_costs(struct cut *c, value_id v)
         (prim >= PRIM_RSQRT && prim <= PRIM_ERFC) || prim == PRIM_POW || prim == PRIM_CONCAT;
     for (uint32_t i = 0; i < n->operand_count; i++) {
         const struct cut_value *o = &c->values[n->operands[i]];
-        uint32_t depth = (o->marked ? 0 : o->cheap_depth) + prim_is_elementwise(prim);
+        uint32_t depth = o->cheap_depth + prim_is_elementwise(prim);
         bool reduction = is_reduction((enum prim)cut_node(c, n->operands[i])->prim);
         if ((cut_is_cheap(prim) || cut_is_trip_row(c, v)) && depth > x->cheap_depth)
             x->cheap_depth = depth;
@@ -94,6 +94,38 @@ static void find_users(struct cut *c)
             c->values[n->operands[i]].users++;
         }
     }
+}
+
+/* Whether operand i of n is also an earlier one. */
+static bool is_repeated(const struct node *n, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++)
+        if (n->operands[k] == n->operands[i])
+            return true;
+    return false;
+}
+
+/* Lists the users of each value: counts them, and then puts each at the end of the lists of its
+ * operands. */
+static void list_users(struct cut *c)
+{
+    uint32_t count = c->g->nodes.count;
+    uint32_t *at = ARENA_ARRAY(c->arena, uint32_t, count + 2); /* at[v + 1]: of v */
+    for (value_id v = 1; v < count; v++) {
+        const struct node *n = cut_node(c, v);
+        for (uint32_t i = 0; c->values[v].live && i < n->operand_count; i++)
+            at[n->operands[i] + 2] += !is_repeated(n, i);
+    }
+    for (value_id v = 1; v < count; v++)
+        at[v + 1] += at[v];
+    c->users = ARENA_ARRAY(c->arena, value_id, at[count] + at[count + 1]);
+    for (value_id v = 1; v < count; v++) {
+        const struct node *n = cut_node(c, v);
+        for (uint32_t i = 0; c->values[v].live && i < n->operand_count; i++)
+            if (!is_repeated(n, i))
+                c->users[at[n->operands[i] + 1]++] = v;
+    }
+    c->users_at = at;
 }
 
 /* Marks the memory behind the views of an anchor's operand: it must be stored. */
@@ -169,6 +201,7 @@ void cut_find_facts(struct cut *c, const bool *stored)
         find_costs(c, v);
     find_sources(c);
     find_users(c);
+    list_users(c);
     for (uint32_t i = 0; i < c->g->outputs.count; i++)
         mark(c, c->g->outputs.items[i].value, CUT_OUTPUT);
     rows_find(c);

@@ -40,6 +40,11 @@ struct cut {
     struct partition *p;
     struct cut_value *values;
     uint32_t index_sets; /* numbers of index sets in use */
+    uint32_t *users_at;  /* by value, and one more: where its users begin in … */
+    value_id *users;     /* … live values that name it as an operand, ascending, each once */
+    /* For walks from a value to what is computed from it. */
+    uint32_t *met;    /* by value: the last walk that came by; [0]: the number of walks so far */
+    value_id *to_see; /* as long as the graph */
 };
 
 static inline const struct node *cut_node(const struct cut *c, value_id v)
@@ -73,6 +78,13 @@ static inline bool is_special(enum prim prim)
 {
     return prim == PRIM_ARGSORT || prim == PRIM_SCATTER ||
            (prim >= PRIM_CUM_SUM && prim <= PRIM_CUM_MAX);
+}
+
+/* The users of v, ascending; after cut_find_facts. */
+static inline const value_id *cut_users(const struct cut *c, value_id v, uint32_t *out_count)
+{
+    *out_count = c->users_at[v + 1] - c->users_at[v];
+    return c->users + c->users_at[v];
 }
 
 /* cut_facts.c. stored: by value, those to store because of the bound (lower/cut.c); NULL: none. */

@@ -59,33 +59,33 @@ static bool is_row(const struct cut *c, value_id v)
 /* The first user of v up to root. */
 static value_id user_of(const struct cut *c, value_id v, value_id root)
 {
-    for (value_id u = v + 1; u <= root; u++) {
-        const struct node *n = cut_node(c, u);
-        for (uint32_t i = 0; c->values[u].live && i < n->operand_count; i++)
-            if (n->operands[i] == v)
-                return u;
-    }
-    return VALUE_NONE;
+    uint32_t count;
+    const value_id *users = cut_users(c, v, &count);
+    return count > 0 && users[0] <= root ? users[0] : VALUE_NONE;
 }
 
 /* Whether everything computed from v is elementwise and inside the kernel of root. Then all of it
  * needs v at the same index, however many uses there are (gelu(x) = x·φ(x)). */
 static bool only_elementwise(const struct cut *c, value_id v, value_id root)
 {
-    bool *reached = ARENA_ARRAY(c->arena, bool, root + 1 - v);
-    reached[0] = true;
-    for (value_id u = v + 1; u < c->g->nodes.count; u++) {
-        const struct node *n = cut_node(c, u);
-        for (uint32_t i = 0; c->values[u].live && i < n->operand_count; i++) {
-            if (n->operands[i] < v || n->operands[i] >= root || !reached[n->operands[i] - v])
-                continue;
-            if (u > root || !prim_is_elementwise((enum prim)n->prim) ||
+    uint32_t walk = ++c->met[0], to_see = 0;
+    c->to_see[to_see++] = v;
+    for (uint32_t at = 0; at < to_see; at++) {
+        uint32_t count;
+        const value_id *users = cut_users(c, c->to_see[at], &count);
+        for (uint32_t i = 0; i < count; i++) {
+            value_id u = users[i];
+            if (u > root || !prim_is_elementwise(prim_of(c, u)) ||
                 (u != root && c->values[u].owner != root))
                 return false;
-            reached[u - v] = true;
+            if (c->met[u] == walk)
+                continue;
+            c->met[u] = walk;
+            if (u != root)
+                c->to_see[to_see++] = u;
         }
     }
-    return reached[root - v];
+    return c->met[root] == walk;
 }
 
 /* Whether v can be the anchor of its kernel: only elementwise prims, reshapes and transposes lead

@@ -143,7 +143,9 @@ void partition_storing(const struct graph *graph, const bool *stored, struct are
     struct cut c = {.g = graph,
                     .arena = arena,
                     .p = out,
-                    .values = ARENA_ARRAY(arena, struct cut_value, count)};
+                    .values = ARENA_ARRAY(arena, struct cut_value, count),
+                    .met = ARENA_ARRAY(arena, uint32_t, count),
+                    .to_see = ARENA_ARRAY(arena, value_id, count)};
     *out = (struct partition){.values = ARENA_ARRAY(arena, struct placed, count)};
     struct error err;
     bool sound = graph_find_loops(graph, arena, &out->loops, &err);

@@ -16,6 +16,7 @@
 #include "compiler/opt/cut_priv.h"
 
 #define MAX_ROW_VALUES 64
+#define MAX_BEHIND 256
 
 struct rows {
     const struct graph *g;
@@ -29,14 +30,6 @@ static bool is_member(const struct rows *r, value_id v)
 {
     for (uint32_t i = 0; i < r->count; i++)
         if (r->members[i] == v)
-            return true;
-    return false;
-}
-
-static bool has_member_operand(const struct rows *r, const struct node *n)
-{
-    for (uint32_t i = 0; i < n->operand_count; i++)
-        if (is_member(r, n->operands[i]))
             return true;
     return false;
 }
@@ -82,29 +75,65 @@ static value_id find_inner(const struct graph *g, value_id v, uint32_t depth)
     return found;
 }
 
+/* Whether v is computed from the product. False: that would take too long to find out. */
+static bool find_after(const struct rows *r, value_id v, bool *out)
+{
+    value_id behind[MAX_BEHIND] = {v}; /* values of larger ids that v is computed from */
+    uint32_t count = 1;
+    *out = false;
+    for (uint32_t at = 0; at < count; at++) {
+        const struct node *n = graph_node(r->g, behind[at]);
+        for (uint32_t i = 0; i < n->operand_count; i++) {
+            bool seen = n->operands[i] < r->product;
+            *out |= n->operands[i] == r->product;
+            for (uint32_t k = 0; k < count && !seen; k++)
+                seen = behind[k] == n->operands[i];
+            if (!seen && count == MAX_BEHIND)
+                return *out;
+            if (!seen)
+                behind[count++] = n->operands[i];
+        }
+        if (*out)
+            return true;
+    }
+    return true;
+}
+
+/* The first user of any member behind v; VALUE_NONE: there is none. */
+static value_id next_user(const struct rows *r, const struct cut *c, uint32_t *seen, value_id v)
+{
+    value_id next = VALUE_NONE;
+    for (uint32_t i = 0; i < r->count; i++) {
+        uint32_t count;
+        const value_id *users = cut_users(c, r->members[i], &count);
+        while (seen[i] < count && users[seen[i]] <= v)
+            seen[i]++;
+        if (seen[i] < count && (next == VALUE_NONE || users[seen[i]] < next))
+            next = users[seen[i]];
+    }
+    return next;
+}
+
 /* Gathers everything that is computed from the inner contraction, up to the outer one and beside
  * it; false if anything else uses it. */
 static bool gather(struct rows *r, const struct cut *c)
 {
-    const struct graph *g = r->g;
-    bool *after = ARENA_ARRAY(g->arena, bool, g->nodes.count); /* by value: computed from the outer
-                                                                  one */
+    uint32_t seen[MAX_ROW_VALUES] = {0}; /* by member: its users that were met */
     r->members[r->count++] = r->inner;
-    after[r->product] = true;
-    for (value_id v = r->inner + 1; v < g->nodes.count; v++) {
-        const struct node *n = graph_node(g, v);
-        bool made_of_rows = has_member_operand(r, n);
-        for (uint32_t i = 0; i < n->operand_count; i++)
-            after[v] |= after[n->operands[i]];
-        if (!c->values[v].live || v == r->product || !made_of_rows)
+    for (value_id v = r->inner; (v = next_user(r, c, seen, v)) != VALUE_NONE;) {
+        const struct node *n = cut_node(c, v);
+        bool after = false;
+        if (v == r->product)
             continue;
-        if (after[v] && prim_is_elementwise((enum prim)n->prim))
+        if (v > r->product && !find_after(r, v, &after))
+            return false;
+        if (after && prim_is_elementwise((enum prim)n->prim))
             continue; /* as in y = product / sum */
-        if (after[v] || !stays_in_rows(r, n) || r->count == MAX_ROW_VALUES)
+        if (after || !stays_in_rows(r, n) || r->count == MAX_ROW_VALUES)
             return false;
         r->members[r->count++] = v;
     }
-    return is_member(r, graph_node(g, r->product)->operands[0]);
+    return is_member(r, cut_node(c, r->product)->operands[0]);
 }
 
 /* The last value of rows before the first reduction. */

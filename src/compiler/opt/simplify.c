@@ -113,14 +113,19 @@ bool pass_simplify(struct graph *to, struct arena *arena, const struct graph *fr
                    const struct target *target, struct error *err)
 {
     (void)target;
+    struct arena *rooms[2] = {arena_inside(arena), arena_inside(arena)}; /* in turn */
     struct graph current = *from, next;
     for (int i = 0; i < MAX_REBUILDS; i++) {
         struct simplifier s = {0};
-        if (!graph_rewrite(&next, arena, &current, rewrite, &s, err))
+        arena_release(rooms[i % 2]);
+        if (!graph_rewrite(&next, rooms[i % 2], &current, rewrite, &s, err))
             return false;
         current = next;
         if (s.fired == 0)
             break;
     }
-    return graph_copy_live(to, arena, &current, err);
+    bool ok = graph_copy_live(to, arena, &current, err);
+    arena_release(rooms[0]);
+    arena_release(rooms[1]);
+    return ok;
 }

@@ -12,6 +12,7 @@
 #define MAX_NESTING 64
 #define MEMORY_PER_BYTE 128 /* an empty message of two bytes takes some 200 */
 #define MEMORY_BASE ((size_t)1 << 20)
+#define LARGE 4096
 
 enum wire { WIRE_VARINT, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
@@ -120,7 +121,8 @@ static void *take(void *user, size_t size)
     if (size > budget->left_bytes)
         return NULL;
     budget->left_bytes -= size;
-    return arena_alloc(budget->arena, size, 16);
+    return size < LARGE ? arena_alloc(budget->arena, size, 16)
+                        : arena_raw(budget->arena, size, 64); /* a tensor's data may stay there */
 }
 
 static void give_back(void *user, void *pointer)

@@ -2,7 +2,6 @@
 #include <onnx.pb-c.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/checked.h"
@@ -111,30 +110,6 @@ static bool external_number(const Onnx__TensorProto *proto, const char *key, siz
     return true;
 }
 
-/* Takes memory only for what the file has. */
-/* NULL after failing *err. */
-static void *read_part(int fd, const char *path, size_t offset, size_t size, struct arena *arena,
-                       struct error *err)
-{
-    struct stat info;
-    if (fstat(fd, &info) != 0 || (uint64_t)info.st_size < (uint64_t)offset + size) {
-        fail(err, ERR_PARSE, "external data '%.200s' ends before byte %zu", path, offset + size);
-        return NULL;
-    }
-    void *data = arena_alloc(arena, size, 64);
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n = pread(fd, (char *)data + done, size - done, (off_t)(offset + done));
-        if (n <= 0)
-            break;
-        done += (size_t)n;
-    }
-    if (done == size)
-        return data;
-    fail(err, ERR_IO, "cannot read external data '%.200s'", path);
-    return NULL;
-}
-
 static bool read_external(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
                           void **out, size_t bytes, struct error *err)
 {
@@ -152,9 +127,9 @@ static bool read_external(const Onnx__TensorProto *proto, const char *folder, st
     int fd = file_open_below(folder, location, err);
     if (fd < 0)
         return fail_at(err, "external data");
-    *out = read_part(fd, location, offset, bytes, arena, err);
+    bool ok = file_part(fd, location, (struct file_range){offset, bytes}, arena, out, err);
     close(fd);
-    return *out != NULL;
+    return ok || fail_at(err, "external data");
 }
 
 /* Elements of narrow types stand in 32-bit fields, one each. */
@@ -202,6 +177,18 @@ static bool read_fields(const Onnx__TensorProto *proto, const struct import_tens
     return true;
 }
 
+/* The message's own memory, which lives as long, if it is aligned, as what is large is; else a
+ * copy. */
+static void *aligned(void *data, size_t bytes, struct arena *arena)
+{
+    if (bytes > 0 && (uintptr_t)data % 64 == 0)
+        return data;
+    void *copy = arena_alloc(arena, bytes, 64);
+    if (bytes > 0)
+        memcpy(copy, data, bytes);
+    return copy;
+}
+
 bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
                  struct import_tensor *out, struct error *err)
 {
@@ -218,9 +205,7 @@ bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct aren
     } else if (proto->has_raw_data) {
         if (proto->raw_data.len != bytes)
             return wrong_size(proto->raw_data.len, bytes, "bytes", err);
-        data = arena_alloc(arena, bytes, 64);
-        if (bytes > 0)
-            memcpy(data, proto->raw_data.data, bytes);
+        data = aligned(proto->raw_data.data, bytes, arena);
     } else {
         /* Before any memory is taken, the fields must be there. */
         size_t fields = proto->n_int32_data + proto->n_float_data + proto->n_double_data +
