@@ -83,6 +83,29 @@ class Modes(nn.Module):
         return steps + (y > 0).diff(append=y[:, :1] > 0)
 
 
+class Views(nn.Module):
+    """Writes into parts of tensors, which their other views see."""
+
+    def forward(self, x):
+        y = x * 1
+        rows = y.view(-1, 2, 3)
+        rows[:, 0, 1:] = 7
+        y[:, 1::2].mul_(3)
+        first, second = y.chunk(2, 1)
+        second += first
+        with torch.no_grad():
+            first.t().add_(1)
+        same = second.to(y.dtype)
+        same[:, -1] = same[:, 0]
+        mask = torch.zeros(1, 4, 6, dtype=torch.int64)
+        for i, part in enumerate((slice(0, -2), slice(-2, None))):
+            mask[:, part, :] = i
+        mask.view(4, 6).t()[2].fill_(5.5)
+        steps = torch.zeros(3, 6)
+        steps[:, ::2].copy_(rows[0, 0, 0])
+        return y + rows.flatten(1) * mask[0, -1] + second.sum(1, keepdim=True) + steps.sum(0)
+
+
 class Mixed(nn.Module):
     def forward(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -144,6 +167,7 @@ def main():
     write(folder, "attention", Attention(), torch.randn(2, 5, 8), ({0: batch, 1: steps},))
     write(folder, "tagger", Tagger(), torch.randint(0, 10, (4, 2)))
     write(folder, "modes", Modes(), torch.randn(2, 6), ({0: batch},))
+    write(folder, "views", Views(), torch.randn(2, 6), ({0: batch},))
     write(folder, "mixed", Mixed(), torch.randn(2, 6))
     write(folder, "refused", Refused(), torch.randn(8))
     write(folder, "written", Written(), torch.randn(2, 3))

@@ -299,6 +299,7 @@ bool aten_to(struct aten_call *c)
     value_id x = aten_in(c, "self"), other = aten_in(c, "other");
     enum dtype like = other != VALUE_NONE ? aten_type(c, other) : aten_type(c, x);
     enum dtype dtype = aten_dtype(c, "dtype", like);
+    c->copied = aten_bool(c, "copy", false);
     return x != VALUE_NONE && !aten_failed(c) && aten_return(c, b_cast(c->b, x, dtype));
 }
 
