@@ -54,11 +54,22 @@ static const struct aten_op *find_op(const char *name)
     return NULL;
 }
 
+/* Where ops of rows may come from. */
+static const char *const prefixes[] = {PREFIX, "torch.ops.transformers."};
+
+static size_t prefix_of(const char *target)
+{
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(target, prefixes[i], strlen(prefixes[i])) == 0)
+            return strlen(prefixes[i]);
+    return 0;
+}
+
 /* Rows go by names without overload: arguments go by names too, and tell overloads apart. */
 static const struct aten_op *op_of(struct item *item)
 {
-    size_t prefix = strlen(PREFIX);
-    if (strncmp(item->target, PREFIX, prefix) != 0)
+    size_t prefix = prefix_of(item->target);
+    if (prefix == 0)
         return NULL;
     size_t length = strcspn(item->target + prefix, ".");
     if (length == 0 || length >= MAX_TARGET)

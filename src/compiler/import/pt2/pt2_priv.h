@@ -149,9 +149,10 @@ struct aten_call {
     struct builder *b;
     const struct aten_op *op;
     const json_t *inputs;
-    bool refused;  /* an operand was */
-    bool copied;   /* the result is a copy, though it is the same value */
-    uint64_t used; /* arguments that were looked at, a bit each */
+    bool refused;         /* an operand was */
+    bool copied;          /* the result is a copy, though it is the same value */
+    uint64_t used;        /* arguments that were looked at, a bit each */
+    struct op_value attr; /* given besides those of the row; its name is NULL: none */
     value_id out[OP_MAX_OUTPUTS];
     uint32_t out_count;
 };
@@ -207,6 +208,26 @@ struct aten_range {
 /* x with `part`, of x's dtype, in place of a range of dim. */
 value_id aten_write_slice(struct builder *b, value_id x, int64_t dim,
                           const struct aten_range *range, value_id part);
+/* The range of a slice, from "start", "end" and "step"; and the place of a select, from "index". */
+bool aten_slice_range(struct aten_call *c, value_id x, int64_t dim, struct aten_range *out);
+bool aten_select_place(struct aten_call *c, value_id x, int64_t dim, dim_id *out);
+/* x with `count` dims from `from` on moved to `to`. */
+value_id aten_move_dims(struct builder *b, value_id x, uint32_t from, uint32_t count, uint32_t to);
+/* x[list], where VALUE_NONE stands for a whole dim: the indexed dims in front, as one, and the
+ * index into it. */
+struct aten_places {
+    value_id table, index;
+    uint32_t first;           /* where the dims of the index stand in the result */
+    uint8_t axes[LIMIT_RANK]; /* of x, in the table's order before dims were merged */
+    uint32_t indexed;         /* how many of them are */
+};
+bool aten_places(struct aten_call *c, value_id x, const value_id *list, uint32_t count,
+                 struct aten_places *out);
+/* A table of that shape as x's. */
+value_id aten_places_back(struct aten_call *c, value_id x, const struct aten_places *at,
+                          value_id table);
+/* The dtype two operands of the same precedence meet in; DTYPE_NONE is neutral. */
+enum dtype aten_join_types(enum dtype a, enum dtype b);
 /* Indices from 0, where negative ones count from the end of a dim. */
 value_id aten_wrap_index(struct aten_call *c, value_id index, dim_id size);
 
