@@ -184,7 +184,8 @@ class Made(nn.Module):
         both = torch.cat((torch.arange(5, 0, -1), x[0], torch.ones(1, dtype=torch.bool)))
         tall = x[:1].repeat(batch, 1) + x.tile(2)[:, 6:] + x.movedim(0, 1).movedim((0, 1), (1, 0))
         deviation, mean = torch.std_mean(x, 1, keepdim=True)
-        return (rolled + tall + deviation * mean + torch.linalg.vector_norm(x, dim=1)[:, None] +
+        pieces = (*x.tensor_split((1, -2), 1)[1:], *x.tensor_split(4, 1)[::2])
+        return (torch.cat(pieces, 1)[:, :6] + rolled + tall + deviation * mean + torch.linalg.vector_norm(x, dim=1)[:, None] +
                 both[:6] + both[-6:] + (column * row).sum() + (grid[0] * grid[1]).sum())
 
 

@@ -277,6 +277,38 @@ bool aten_split(struct aten_call *c)
     return c->out_count > 0 && !aten_failed(c);
 }
 
+/* Parts between indices, or that many, the first ones longer by one where they are not equal. */
+bool aten_tensor_split(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &c->p->graph->dims;
+    value_id x = aten_in(c, "self");
+    int64_t dim = aten_int(c, "dim", 0), size = 0, parts = aten_int(c, "sections", 0);
+    dim_id ends[OP_MAX_OUTPUTS], whole, start = dim_const(dims, 0);
+    uint32_t count = aten_dims(c, "indices", ends, OP_MAX_OUTPUTS - 1);
+    if (x == VALUE_NONE || aten_failed(c) || c->refused)
+        return false;
+    whole = b_dim(b, x, dim);
+    if (whole == DIM_NONE)
+        return false;
+    if (aten_has(c, "sections")) {
+        if (parts < 1 || parts > OP_MAX_OUTPUTS || !dim_is_const(dims, whole, &size))
+            return aten_refuse(c, "%lld parts of a dim that is not constant", (long long)parts);
+        count = (uint32_t)parts - 1;
+        for (int64_t i = 0, end = 0; i < count; i++)
+            ends[i] = dim_const(dims, end += size / parts + (i < size % parts));
+    }
+    ends[count] = whole;
+    for (uint32_t i = 0; i <= count; i++) {
+        dim_id end = place(c, ends[i], whole);
+        dim_id length = aten_failed(c) ? DIM_NONE : b_dim_sub(b, end, start);
+        c->out[i] = b_slice(b, x, dim, start, dim_max(dims, length, dim_const(dims, 0)), 1);
+        start = end;
+    }
+    c->out_count = count + 1;
+    return !aten_failed(c);
+}
+
 /* Each dim behind one of its repeats, which may be dims of the model, then both as one. */
 bool aten_repeat(struct aten_call *c)
 {

@@ -258,6 +258,10 @@ static void test_damaged(void **state)
     (void)state;
     damage("mlp", 1);
     damage("modes", 13);
+    damage("views", 61);
+    damage("places", 211);
+    damage("windows", 211);
+    damage("layers", 211);
     damage("pickled", 1);
 }
 
