@@ -185,7 +185,8 @@ class Made(nn.Module):
         tall = x[:1].repeat(batch, 1) + x.tile(2)[:, 6:] + x.movedim(0, 1).movedim((0, 1), (1, 0))
         deviation, mean = torch.std_mean(x, 1, keepdim=True)
         pieces = (*x.tensor_split((1, -2), 1)[1:], *x.tensor_split(4, 1)[::2])
-        return (torch.cat(pieces, 1)[:, :6] + rolled + tall + deviation * mean + torch.linalg.vector_norm(x, dim=1)[:, None] +
+        norms = torch.linalg.vector_norm(x, dim=1)[:, None]
+        return (torch.cat(pieces, 1)[:, :6] + rolled + tall + deviation * mean + norms +
                 both[:6] + both[-6:] + (column * row).sum() + (grid[0] * grid[1]).sum())
 
 
