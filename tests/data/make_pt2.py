@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Writes the archives of tests/data/pt2 with PyTorch 2.9 or newer.
 
-Usage: python3 tests/data/make_pt2.py [FOLDER]
+Usage: python3 tests/data/make_pt2.py [FOLDER [NAME...]]
 
-For each model NAME.pt2, its first input NAME.in.npy and PyTorch's result NAME.out.npy. Where calls
-stand in the source is left out of the archives, which keeps them small. pickled.pt2 is conv.pt2 in
-the layout of older versions.
+For each model, or those named, NAME.pt2, its first input NAME.in.npy and PyTorch's result
+NAME.out.npy. Where calls stand in the source is left out of the archives, which keeps them small.
+pickled.pt2 is conv.pt2 in the layout of older versions.
 """
 import io
 import shutil
@@ -83,6 +83,143 @@ class Modes(nn.Module):
         return steps + (y > 0).diff(append=y[:, :1] > 0)
 
 
+class Views(nn.Module):
+    """Writes into parts of tensors, which their other views see."""
+
+    def forward(self, x):
+        y = x * 1
+        rows = y.view(-1, 2, 3)
+        rows[:, 0, 1:] = 7
+        y[:, 1::2].mul_(3)
+        first, second = y.chunk(2, 1)
+        second += first
+        with torch.no_grad():
+            first.t().add_(1)
+        same = second.to(y.dtype)
+        same[:, -1] = same[:, 0]
+        mask = torch.zeros(1, 4, 6, dtype=torch.int64)
+        for i, part in enumerate((slice(0, -2), slice(-2, None))):
+            mask[:, part, :] = i
+        mask.view(4, 6).t()[2].fill_(5.5)
+        steps = torch.zeros(3, 6)
+        steps[:, ::2].copy_(rows[0, 0, 0])
+        return y + rows.flatten(1) * mask[0, -1] + second.sum(1, keepdim=True) + steps.sum(0)
+
+
+def together(parts):
+    return torch.cat([part.flatten().to(torch.float32) for part in parts])
+
+
+class Places(nn.Module):
+    """Indices with gaps, and writes by index and by mask; x is [2, 6]."""
+
+    def forward(self, x):
+        cube = torch.cat((x, -x, 2 * x)).view(3, 4, 3)
+        one, two = torch.tensor([2, 0, -1]), torch.tensor([0, 1, 2])
+        put, masked, gap = cube.clone(), cube.clone(), cube.clone()
+        put[:, one] = x[0, :3, None]
+        put[one, two, two] += 5
+        masked[masked > 0.5] = 0
+        masked[:, 1][x[0, :3] > 0] = 2.5
+        gap[one, :, two] = cube[:, :, 0]
+        twice = torch.tensor([1, 1, 0])
+        return together((
+            cube[one, :, two], cube[:, one, two], cube[:, one[:, None], two], put, masked, gap,
+            torch.index_put(cube, (twice,), x[0, :3], accumulate=True),
+            cube.index_add(2, twice, cube, alpha=2), cube.index_copy(0, one % 3, cube * 3),
+            cube.index_fill(1, twice, 9.0), cube.masked_scatter(cube > 0, x.new_ones(36).cumsum(0)),
+            torch.slice_scatter(cube, cube[:, :2] + 1, 1, 1, 4, 2),
+            torch.select_scatter(cube, cube[0] * 4, 0, -1),
+            x.scatter_reduce(1, torch.tensor([[0, 0, 3], [1, 1, 1]]), x[:, 3:], "sum"),
+            x.scatter_reduce(1, torch.tensor([[0, 0, 3], [1, 1, 1]]), x[:, 3:], "amax",
+                             include_self=False),
+            torch.take_along_dim(x, torch.tensor([[5, 0, 1]]), 1),
+            torch.take_along_dim(cube, torch.tensor([30, 2])),
+            torch.bucketize(x, torch.tensor([-0.5, 0.0, 0.5])),
+            torch.searchsorted(torch.tensor([-0.5, 0.0, 0.5]), x, right=True),
+            torch.isin(torch.tensor([1, 2, 3]), torch.tensor([3, 4]))))
+
+
+class Windows(nn.Module):
+    """Windows, and images at other places; x is [2, 36]."""
+
+    def forward(self, x):
+        image = x.view(2, 1, 6, 6).repeat(1, 2, 1, 1) * torch.tensor([1.0, -2.0])[:, None, None]
+        grid = x[:, :30].view(2, 3, 5, 2)
+        parts = [x.unfold(1, 5, 3), F.unfold(image, (2, 3), dilation=2, padding=1, stride=(1, 2))]
+        columns = F.unfold(image, 3, padding=1, stride=2)
+        parts.append(F.fold(columns, (6, 6), 3, padding=1, stride=2))
+        parts.append(F.interpolate(image, size=(9, 4), mode="bicubic"))
+        parts.append(F.interpolate(image, scale_factor=(1.5, 2.0), mode="bicubic"))
+        parts.append(F.interpolate(image, size=(4, 11), mode="bicubic", align_corners=True))
+        for align in (False, True):
+            for padding in ("zeros", "border", "reflection"):
+                for mode in ("bilinear", "nearest"):
+                    parts.append(F.grid_sample(image, grid, mode, padding, align))
+        return together(parts)
+
+
+class Formulas(nn.Module):
+    def forward(self, x):
+        y = x.flip(1) / 3
+        unit = torch.tanh(x)
+        odd = torch.where(x > 1, torch.inf, torch.where(x < -1, torch.nan, x))
+        return together((
+            torch.log10(x.abs()), torch.asin(unit), torch.acos(unit), torch.sinh(x), torch.cosh(x),
+            odd.isinf(), odd.isfinite(), torch.nan_to_num(odd, 5.0, 7.0), x.frac(),
+            torch.atan2(x, y), torch.atan2(torch.zeros(2), y[0, :2]), torch.atan2(x, x * 0),
+            torch.fmod(x * 3, y), torch.addcmul(x, x, y, value=0.5), torch.addcdiv(x, x, y),
+            torch.lerp(x, y, 0.3), torch.logaddexp(x, y), F.threshold(x, 0.1, 20.0),
+            x.less(y), x.greater_equal(0), torch.absolute(x), torch.subtract(x, y), x.clip(0, 1)))
+
+
+class Made(nn.Module):
+    """What is made from sizes; x is [batch, 6]."""
+
+    def forward(self, x):
+        batch = x.shape[0]
+        column, row = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="xy")
+        grid = torch.meshgrid(torch.linspace(0, 1, 2), torch.arange(7.0, 1, -2), indexing="ij")
+        rolled = x.roll((1, -2), (0, 1)) + x.t().roll(3).t()
+        both = torch.cat((torch.arange(5, 0, -1), x[0], torch.ones(1, dtype=torch.bool)))
+        tall = x[:1].repeat(batch, 1) + x.tile(2)[:, 6:] + x.movedim(0, 1).movedim((0, 1), (1, 0))
+        deviation, mean = torch.std_mean(x, 1, keepdim=True)
+        pieces = (*x.tensor_split((1, -2), 1)[1:], *x.tensor_split(4, 1)[::2])
+        norms = torch.linalg.vector_norm(x, dim=1)[:, None]
+        return (torch.cat(pieces, 1)[:, :6] + rolled + tall + deviation * mean + norms +
+                both[:6] + both[-6:] + (column * row).sum() + (grid[0] * grid[1]).sum())
+
+
+class Layers(nn.Module):
+    """x is [2, 96]."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.utils.weight_norm(nn.Conv1d(4, 3, 3))
+        self.experts = nn.Parameter(torch.randn(3, 8, 4))
+        self.bit = nn.Parameter(torch.randn(3, 8))
+
+    def forward(self, x):
+        q = x.view(2, 4, 6, 4)
+        group = F.scaled_dot_product_attention(q, q[:, :2], q[:, 2:], enable_gqa=True)
+        single = F.scaled_dot_product_attention(q, q[:, :1], q[:, 1:2], scale=0.3)
+        batch = F.scaled_dot_product_attention(q, q[:1], q[1:], is_causal=True)
+        volume = x.view(2, 2, 4, 3, 4)
+        rows, classes = x.view(24, 8), torch.arange(24) % 8
+        counts = torch.histc(classes.float(), bins=3, min=0, max=8)
+        ends = torch.cumsum(counts, 0).to(torch.int32) - 2
+        return together((
+            group, single, batch, self.conv(x.view(2, 4, 24)), counts,
+            F.adaptive_avg_pool3d(volume, (3, 1, 2)), F.adaptive_max_pool3d(volume, 2),
+            F.adaptive_max_pool1d(x, 5), F.cross_entropy(rows, classes, label_smoothing=0.1),
+            F.cross_entropy(rows, classes, reduction="sum", ignore_index=3),
+            F.mse_loss(rows, rows.flip(0), reduction="none"), F.l1_loss(rows, rows.flip(0)),
+            F.smooth_l1_loss(rows, rows.flip(0), beta=0.5),
+            F.binary_cross_entropy_with_logits(rows, rows.sigmoid()),
+            torch._grouped_mm(rows, self.experts, offs=ends)[:ends.shape[0] + 13],
+            F.batch_norm(self.bit[None], None, None, training=True)))
+
+
 class Mixed(nn.Module):
     def forward(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -106,6 +243,8 @@ class Written(nn.Module):
 
 
 def write(folder, name, model, example, shapes=None):
+    if sys.argv[2:] and name not in sys.argv[2:]:
+        return
     program = torch.export.export(model.eval(), (example,), dynamic_shapes=shapes)
     for node in program.graph.nodes:
         for key in ("stack_trace", "nn_module_stack", "torch_fn", "from_node"):
@@ -144,10 +283,17 @@ def main():
     write(folder, "attention", Attention(), torch.randn(2, 5, 8), ({0: batch, 1: steps},))
     write(folder, "tagger", Tagger(), torch.randint(0, 10, (4, 2)))
     write(folder, "modes", Modes(), torch.randn(2, 6), ({0: batch},))
+    write(folder, "views", Views(), torch.randn(2, 6), ({0: batch},))
+    write(folder, "places", Places(), torch.randn(2, 6))
+    write(folder, "windows", Windows(), torch.randn(2, 36))
+    write(folder, "formulas", Formulas(), torch.randn(2, 6))
+    write(folder, "made", Made(), torch.randn(2, 6), ({0: batch},))
+    write(folder, "layers", Layers(), torch.randn(2, 96))
     write(folder, "mixed", Mixed(), torch.randn(2, 6))
     write(folder, "refused", Refused(), torch.randn(8))
     write(folder, "written", Written(), torch.randn(2, 3))
-    write_pickled(folder, "pickled", "conv")
+    if not sys.argv[2:]:
+        write_pickled(folder, "pickled", "conv")
 
 
 main()

@@ -216,6 +216,11 @@ bool expand_adaptive_avg_pool2d(struct op_call *call)
     return adaptive_pool(call, 2, true);
 }
 
+bool expand_adaptive_avg_pool3d(struct op_call *call)
+{
+    return adaptive_pool(call, 3, true);
+}
+
 bool expand_adaptive_max_pool1d(struct op_call *call)
 {
     return adaptive_pool(call, 1, false);
@@ -224,6 +229,11 @@ bool expand_adaptive_max_pool1d(struct op_call *call)
 bool expand_adaptive_max_pool2d(struct op_call *call)
 {
     return adaptive_pool(call, 2, false);
+}
+
+bool expand_adaptive_max_pool3d(struct op_call *call)
+{
+    return adaptive_pool(call, 3, false);
 }
 
 bool expand_global_avg_pool(struct op_call *call)

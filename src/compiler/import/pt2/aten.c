@@ -1,9 +1,7 @@
 /* Calls in order: their operands, their row, the names of their results.
  *
- * PyTorch's results may be views, and calls that end in "_" write into their operand. Names whose
- * values share storage are known by a number; after such a call the operand's name stands for the
- * new value, and other names of the storage may not be read any more, unless they stood for the
- * very same value. */
+ * PyTorch's results may be views, and calls that end in "_" write into their operand: see
+ * aten_views.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -56,11 +54,22 @@ static const struct aten_op *find_op(const char *name)
     return NULL;
 }
 
+/* Where ops of rows may come from. */
+static const char *const prefixes[] = {PREFIX, "torch.ops.transformers."};
+
+static size_t prefix_of(const char *target)
+{
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(target, prefixes[i], strlen(prefixes[i])) == 0)
+            return strlen(prefixes[i]);
+    return 0;
+}
+
 /* Rows go by names without overload: arguments go by names too, and tell overloads apart. */
 static const struct aten_op *op_of(struct item *item)
 {
-    size_t prefix = strlen(PREFIX);
-    if (strncmp(item->target, PREFIX, prefix) != 0)
+    size_t prefix = prefix_of(item->target);
+    if (prefix == 0)
         return NULL;
     size_t length = strcspn(item->target + prefix, ".");
     if (length == 0 || length >= MAX_TARGET)
@@ -105,8 +114,8 @@ static bool each_result(const json_t *node,
 struct naming {
     struct item *item;
     struct aten_call *call;
-    uint32_t storage; /* of the first operand */
-    bool shares, maybe_copy;
+    uint32_t operand; /* the entry of the first one */
+    enum aten_storage storage;
 };
 
 static bool name_result(void *user, uint32_t index, const char *name, struct error *err)
@@ -120,8 +129,15 @@ static bool name_result(void *user, uint32_t index, const char *name, struct err
         entry.value = n->call->out[index];
     else if (!entry.refused)
         entry.why = "a result that is not computed";
-    entry.storage = n->shares ? n->storage : p->storages++;
-    entry.maybe_copy = n->shares && n->maybe_copy;
+    if (n->storage == ATEN_VIEW) {
+        pt2_make_view(p, &entry, n->operand);
+        entry.result = index;
+        entry.op = n->item->in_place ? NULL : n->call->op;
+        entry.inputs = n->call->inputs;
+    } else {
+        bool either = n->storage == ATEN_EITHER;
+        entry.storage = pt2_storage(p, either ? &p->entries.items[n->operand] : NULL);
+    }
     return pt2_add(p, name, &entry, err);
 }
 
@@ -150,19 +166,23 @@ static struct pt2_name *first_operand(struct pt2 *p, const json_t *inputs)
     return name ? pt2_find(p, name, &ignored) : NULL;
 }
 
-static void write_into(struct pt2 *p, const struct pt2_name *operand, value_id value)
+/* What an in-place call leaves in its operand: the result, as its operand's dtype. Calls such as
+ * squeeze_ only give it another shape. */
+static bool write_into(struct aten_call *c, uint32_t operand)
 {
-    const struct pt2_name before = *operand;
-    for (uint32_t i = 0; i < p->entries.count; i++) {
-        struct pt2_name *entry = &p->entries.items[i];
-        bool same = !entry->maybe_copy && !before.maybe_copy && entry->value == before.value;
-        if (entry->dim != DIM_NONE || entry->storage != before.storage)
-            continue;
-        if (entry == operand || same)
-            entry->value = value;
-        else
-            entry->why = "a view of a tensor that is written to later";
+    struct pt2_name *entry = &c->p->entries.items[operand];
+    if (entry->dim != DIM_NONE)
+        return aten_refuse(c, "a number that is written to");
+    if (c->op->storage == ATEN_OWN) {
+        c->out[0] = b_cast(c->b, c->out[0], aten_type(c, entry->value));
+        return c->out[0] != VALUE_NONE && pt2_write(c->p, operand, c->out[0], c->b->err);
     }
+    if (entry->value != c->out[0]) {
+        entry->storage = pt2_storage(c->p, entry);
+        entry->version = entry->depth = 0;
+        entry->value = c->out[0];
+    }
+    return true;
 }
 
 /* An argument that no one looked at refuses the call, unless it cannot change the result. */
@@ -214,6 +234,28 @@ static void mark_refused(struct pt2 *p, const struct item *item, const char *why
     pt2_refuse(p, is_aten ? item->target + prefix : item->target, why);
 }
 
+static bool translate(struct aten_call *c, const struct item *item, const uint32_t *operand)
+{
+    bool ok = c->op->translate(c);
+    for (uint32_t i = 0; i < c->out_count && ok; i++)
+        ok = c->out[i] != VALUE_NONE;
+    ok = ok && check_arguments(c);
+    return ok && item->in_place && operand ? write_into(c, *operand) : ok;
+}
+
+/* Whether the results are views of the operand. */
+static enum aten_storage storage_of(const struct aten_call *c, const struct item *item,
+                                    const uint32_t *operand)
+{
+    if (!operand || c->refused)
+        return ATEN_OWN;
+    if (item->in_place)
+        return ATEN_VIEW;
+    if (c->op->storage != ATEN_SAME)
+        return c->op->storage;
+    return c->out[0] == c->p->entries.items[*operand].value && !c->copied ? ATEN_VIEW : ATEN_OWN;
+}
+
 /* A call of an op with a row. */
 static bool tensor_call(struct item *item, const struct aten_op *op, struct error *err)
 {
@@ -222,12 +264,10 @@ static bool tensor_call(struct item *item, const struct aten_op *op, struct erro
     struct builder b = {.graph = p->graph, .err = &failure};
     struct aten_call call = {
         .p = p, .b = &b, .op = op, .inputs = json_object_get(item->node, "inputs")};
-    struct naming naming = {
-        .item = item, .call = &call, .shares = item->in_place || op->storage != ATEN_OWN};
-    bool ok = op->translate(&call);
-    for (uint32_t i = 0; i < call.out_count && ok; i++)
-        ok = call.out[i] != VALUE_NONE;
-    ok = ok && check_arguments(&call);
+    const struct pt2_name *first = first_operand(p, call.inputs);
+    uint32_t at = first ? (uint32_t)(first - p->entries.items) : 0;
+    const uint32_t *operand = first ? &at : NULL;
+    bool ok = translate(&call, item, operand);
     if (failure.code != ERR_NONE && failure.code != ERR_UNSUPPORTED) {
         *err = failure;
         return fail_at(err, "%.80s '%.80s'", item->base,
@@ -239,26 +279,18 @@ static bool tensor_call(struct item *item, const struct aten_op *op, struct erro
         mark_refused(p, item, failure.message);
     else if (!ok && !call.refused)
         mark_refused(p, item, "the translation failed");
-    struct pt2_name *operand = first_operand(p, call.inputs);
     call.refused = call.refused || !ok || failure.code != ERR_NONE;
     if (call.refused)
         call.out_count = 0;
-    naming.storage = operand ? operand->storage : p->storages++;
-    naming.maybe_copy = (operand && operand->maybe_copy) || op->storage == ATEN_EITHER;
-    if (item->in_place && operand && !call.refused) {
-        if (operand->dim != DIM_NONE ||
-            aten_type(&call, operand->value) != aten_type(&call, call.out[0]))
-            mark_refused(p, item, "its result has another dtype than what it is written to");
-        else
-            write_into(p, operand, call.out[0]);
-    }
+    struct naming naming = {
+        .item = item, .call = &call, .operand = at, .storage = storage_of(&call, item, operand)};
     return each_result(item->node, name_result, &naming, err);
 }
 
 static bool refused_call(struct item *item, const char *why, struct error *err)
 {
     struct aten_call call = {.p = item->p, .refused = true};
-    struct naming naming = {.item = item, .call = &call};
+    struct naming naming = {.item = item, .call = &call, .storage = ATEN_OWN};
     mark_refused(item->p, item, why);
     return each_result(item->node, name_result, &naming, err);
 }
@@ -345,7 +377,14 @@ static bool pass_to(struct pt2 *p, struct scope *other, const json_t *from, cons
     if (!found)
         return err->code != ERR_NONE ? false
                                      : fail(err, ERR_BLUEPRINT, "'%.100s' is no value", source);
-    const struct pt2_name entry = *found;
+    const uint32_t base = (uint32_t)(found - p->entries.items);
+    if (!pt2_refresh(p, base, err))
+        return false;
+    struct pt2_name entry = p->entries.items[base];
+    if (entry.dim == DIM_NONE && !entry.refused && !entry.why) {
+        entry = (struct pt2_name){.value = entry.value};
+        pt2_make_view(p, &entry, base);
+    }
     swap_scope(p, other);
     bool ok = pt2_add(p, name, &entry, err);
     swap_scope(p, other);

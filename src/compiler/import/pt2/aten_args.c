@@ -86,8 +86,10 @@ static struct pt2_name *entry_of(struct aten_call *c, const char *name)
     struct pt2_name *entry = name ? pt2_find(c->p, name, c->b->err) : NULL;
     if (!entry && !aten_failed(c))
         b_fail(c->b, ERR_BLUEPRINT, "'%.100s' is no value", name ? name : "");
-    if (!entry || aten_failed(c))
+    if (!entry || aten_failed(c) ||
+        !pt2_refresh(c->p, (uint32_t)(entry - c->p->entries.items), c->b->err))
         return NULL;
+    entry = pt2_find(c->p, name, c->b->err); /* what is read may make new entries */
     if (entry->why) {
         aten_refuse(c, "%s", entry->why);
         return NULL;

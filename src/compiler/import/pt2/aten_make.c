@@ -40,9 +40,10 @@ bool aten_arange(struct aten_call *c)
     int64_t step = aten_int(c, "step", 1);
     if (aten_failed(c) || c->refused)
         return false;
-    if (step < 1)
-        return aten_refuse(c, "step %lld", (long long)step);
-    dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
+    if (step == 0 || step < -RANGE_MAX || step > RANGE_MAX)
+        return b_fail(b, ERR_SHAPE, "step %lld", (long long)step);
+    dim_id way = step > 0 ? dim_sub(dims, end, start) : dim_sub(dims, start, end);
+    dim_id count = dim_ceildiv(dims, way, dim_const(dims, step > 0 ? step : -step));
     count = dim_max(dims, count, dim_const(dims, 0));
     if (count == DIM_NONE)
         return b_fail(b, ERR_LIMIT, "the size cannot be expressed");
@@ -52,6 +53,45 @@ bool aten_arange(struct aten_call *c)
     if (aten_has(c, "start"))
         index = b_add(b, index, b_size(b, start));
     return aten_return(c, b_cast(b, index, dtype));
+}
+
+/* From start to end in `steps` numbers. */
+bool aten_linspace(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    int64_t steps = aten_int(c, "steps", 100);
+    double start = aten_float(c, "start", 0), end = aten_float(c, "end", 0);
+    enum dtype dtype = aten_dtype(c, "dtype", DTYPE_F32);
+    if (aten_failed(c) || aten_is_tensor(c, "start") || aten_is_tensor(c, "end"))
+        return aten_refuse(c, "bounds in tensors");
+    if (steps < 0 || (double)steps > RANGE_MAX)
+        return b_fail(b, ERR_LIMIT, "%lld numbers", (long long)steps);
+    dim_id count = b_dim_const(b, steps);
+    value_id i = b_cast(b, b_iota(b, DTYPE_I64, &count, 1, 0), DTYPE_F64);
+    double step = steps > 1 ? (end - start) / (double)(steps - 1) : 0;
+    return aten_return(c, b_cast(b, b_shift(b, b_scale(b, i, step), start), dtype));
+}
+
+/* Vectors as the axes of a grid: result i varies along its own dim only. */
+bool aten_meshgrid(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id in[OP_MAX_OUTPUTS];
+    uint32_t count = aten_tensors(c, "tensors", in, LIMIT_RANK);
+    bool swaps = strcmp(aten_text(c, "indexing", "ij"), "xy") == 0 && count > 1;
+    dim_id shape[LIMIT_RANK], own[LIMIT_RANK], one = b_dim_const(b, 1);
+    if (aten_failed(c) || c->refused)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        shape[swaps && i < 2 ? 1 - i : i] = aten_rank(c, in[i]) == 0 ? one : b_dim(b, in[i], 0);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = swaps && i < 2 ? 1 - i : i;
+        for (uint32_t k = 0; k < count; k++)
+            own[k] = k == at ? shape[at] : one;
+        c->out[i] = b_broadcast_to(b, b_reshape(b, in[i], own, count), shape, count);
+    }
+    c->out_count = count;
+    return count > 0 && !aten_failed(c);
 }
 
 /* zeros, ones and full, by size or like another tensor. */

@@ -70,6 +70,8 @@ static uint32_t read_attrs(struct aten_call *c, struct op_value attrs[OP_MAX_ATT
         if (given)
             attrs[count++] = value;
     }
+    if (c->attr.name && count < OP_MAX_ATTRS)
+        attrs[count++] = c->attr;
     return count;
 }
 
@@ -129,7 +131,7 @@ bool aten_float_unary(struct aten_call *c)
     return aten_return(c, aten_expand(c, c->op->with, &x, 1, NULL));
 }
 
-static enum dtype join(enum dtype a, enum dtype b)
+enum dtype aten_join_types(enum dtype a, enum dtype b)
 {
     if (a == DTYPE_NONE || a == b)
         return b;
@@ -157,7 +159,7 @@ static void note_type(struct aten_call *c, const char *name, value_id x, enum dt
     int place = !tensor ? 2 : aten_rank(c, x) == 0 ? 1 : 0;
     if (!tensor && dtype == DTYPE_F64)
         dtype = DTYPE_F32; /* a number of Python's */
-    types[place] = join(types[place], dtype);
+    types[place] = aten_join_types(types[place], dtype);
 }
 
 bool aten_promote(struct aten_call *c, const char *first, const char *second, value_id out[2])
@@ -299,6 +301,7 @@ bool aten_to(struct aten_call *c)
     value_id x = aten_in(c, "self"), other = aten_in(c, "other");
     enum dtype like = other != VALUE_NONE ? aten_type(c, other) : aten_type(c, x);
     enum dtype dtype = aten_dtype(c, "dtype", like);
+    c->copied = aten_bool(c, "copy", false);
     return x != VALUE_NONE && !aten_failed(c) && aten_return(c, b_cast(c->b, x, dtype));
 }
 

@@ -55,18 +55,85 @@ bool aten_convolution(struct aten_call *c)
     return ok;
 }
 
+/* Without running statistics it is those of the batch that count, in training or not. */
 bool aten_batch_norm(struct aten_call *c)
 {
-    if (aten_bool(c, "training", false))
+    if (aten_bool(c, "training", false) && aten_has(c, "running_mean"))
         return aten_refuse(c, "the model was exported in training mode; call .eval() first");
     return aten_expand_row(c, c->op->with);
 }
 
+/* Heads and batches of k and v broadcast to those of q: one head for all is a group of all. */
 bool aten_attention(struct aten_call *c)
 {
+    struct builder *b = c->b;
+    value_id in[] = {aten_in(c, "query"), aten_in(c, "key"), aten_in(c, "value"),
+                     aten_in(c, "attn_mask")};
+    bool grouped = aten_bool(c, "enable_gqa", false);
+    dim_id one = b_dim_const(b, 1), shape[LIMIT_RANK];
     if (aten_float(c, "dropout_p", 0) > 0)
         return aten_refuse(c, "dropout");
+    if (in[0] == VALUE_NONE || in[1] == VALUE_NONE || in[2] == VALUE_NONE || aten_failed(c))
+        return false;
+    const struct node q = *b_node(b, in[0]);
+    for (int i = 1; i < 3; i++) {
+        const struct node node = *b_node(b, in[i]);
+        if (node.rank > q.rank || node.rank < 2)
+            return aten_refuse(c, "keys of rank %u for queries of rank %u", node.rank, q.rank);
+        memcpy(shape, q.shape, q.rank * sizeof *shape);
+        shape[q.rank - 2] = node.shape[node.rank - 2];
+        shape[q.rank - 1] = node.shape[node.rank - 1];
+        if (q.rank > 2 && node.rank == q.rank && (grouped || node.shape[q.rank - 3] == one))
+            shape[q.rank - 3] = node.shape[q.rank - 3];
+        in[i] = b_broadcast_to(b, in[i], shape, q.rank);
+    }
+    if (!grouped && q.rank > 2 && !aten_failed(c)) {
+        dim_id keys = b_dim(b, in[1], q.rank - 3), values = b_dim(b, in[2], q.rank - 3);
+        grouped = keys == values && keys == one && q.shape[q.rank - 3] != one;
+        for (int i = 1; i < 3 && !grouped; i++) {
+            memcpy(shape, b_node(b, in[i])->shape, q.rank * sizeof *shape);
+            shape[q.rank - 3] = q.shape[q.rank - 3];
+            in[i] = b_broadcast_to(b, in[i], shape, q.rank);
+        }
+    }
+    struct op_value attrs[] = {
+        {.name = "is_causal", .kind = OP_BOOL, .i = aten_bool(c, "is_causal", false)},
+        {.name = "enable_gqa", .kind = OP_BOOL, .i = grouped},
+        {.name = aten_has(c, "scale") ? "scale" : NULL,
+         .kind = OP_FLOAT,
+         .f = aten_float(c, "scale", 1)},
+        {0}};
+    uint32_t count = in[3] == VALUE_NONE ? 3 : 4;
+    return aten_return(c, aten_expand(c, "scaled_dot_product_attention", in, count, attrs));
+}
+
+/* Losses, whose reduction is a number. */
+bool aten_loss(struct aten_call *c)
+{
+    static const char *const names[] = {"none", "mean", "sum"};
+    int64_t reduction = aten_int(c, "reduction", 1);
+    if (aten_failed(c) || reduction < 0 || reduction > 2)
+        return aten_refuse(c, "reduction %lld", (long long)reduction);
+    c->attr = (struct op_value){.name = "reduction", .kind = OP_TEXT, .text = names[reduction]};
     return aten_expand_row(c, c->op->with);
+}
+
+/* v * g / |v|, the norm over all dims but one. */
+bool aten_weight_norm(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id v = aten_in(c, "v"), g = aten_in(c, "g");
+    int64_t dim = aten_int(c, "dim", 0), axes[LIMIT_RANK];
+    uint32_t count = 0;
+    if (v == VALUE_NONE || g == VALUE_NONE || aten_failed(c))
+        return false;
+    int axis = dim == -1 ? -1 : b_axis(b, v, dim); /* -1: over all */
+    for (int i = 0; i < (int)aten_rank(c, v); i++)
+        if (i != axis)
+            axes[count++] = i;
+    value_id sum = b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, v, v), axes, count, true);
+    value_id norm = b_unary(b, PRIM_SQRT, sum);
+    return aten_return(c, b_mul(b, v, b_div(b, g, norm)));
 }
 
 bool aten_elu(struct aten_call *c)

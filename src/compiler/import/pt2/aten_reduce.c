@@ -70,13 +70,19 @@ bool aten_variance(struct aten_call *c)
     int64_t dims[LIMIT_RANK];
     uint32_t count = aten_ints(c, "dim", dims, LIMIT_RANK);
     double correction = aten_bool(c, "unbiased", true) ? 1 : 0;
+    bool both = strstr(c->op->name, "_mean") != NULL;
     correction = aten_has(c, "correction") ? aten_float(c, "correction", 1) : correction;
     struct op_value attrs[] = {
         {.name = "correction", .kind = OP_FLOAT, .f = correction},
         {.name = "keepdim", .kind = OP_BOOL, .i = aten_bool(c, "keepdim", false)},
         {.name = count > 0 ? "dim" : NULL, .kind = OP_INTS, .ints = dims, .int_count = count},
         {0}};
-    return x != VALUE_NONE && aten_return(c, aten_expand(c, c->op->with, &x, 1, attrs));
+    if (x == VALUE_NONE || !aten_return(c, aten_expand(c, c->op->with, &x, 1, attrs)))
+        return false;
+    if (both) {
+        c->out[c->out_count++] = aten_expand(c, "mean", &x, 1, attrs + 1);
+    }
+    return true;
 }
 
 /* max and min: of all, along a dim with the places, or of two tensors. */
@@ -110,7 +116,7 @@ bool aten_vector_norm(struct aten_call *c)
     value_id x = aten_as_float(c, aten_in(c, "self"));
     int64_t axes[LIMIT_RANK];
     uint32_t count = aten_ints(c, "dim", axes, LIMIT_RANK);
-    double order = aten_float(c, "ord", 2);
+    double order = aten_float(c, aten_has(c, "p") ? "p" : "ord", 2);
     bool keep = aten_bool(c, "keepdim", false);
     if (x == VALUE_NONE || aten_failed(c))
         return false;

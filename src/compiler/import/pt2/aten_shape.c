@@ -105,6 +105,30 @@ bool aten_stretch(struct aten_call *c)
     return aten_return(c, b_broadcast_to(c->b, x, dims, rank));
 }
 
+/* Tensors, each with the dims that all of them broadcast to. */
+bool aten_broadcast_tensors(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id in[LIMIT_OPERANDS];
+    uint32_t count = aten_tensors(c, "tensors", in, LIMIT_OPERANDS), rank = 0;
+    dim_id shape[LIMIT_RANK], one = b_dim_const(b, 1);
+    if (aten_failed(c) || c->refused)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        rank = aten_rank(c, in[i]) > rank ? aten_rank(c, in[i]) : rank;
+    for (uint32_t i = 0; i < rank; i++)
+        shape[i] = one;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct node node = *b_node(b, in[i]);
+        for (uint32_t k = 0, to = rank - node.rank; k < node.rank; k++, to++)
+            shape[to] = shape[to] == one ? node.shape[k] : shape[to];
+    }
+    for (uint32_t i = 0; i < count; i++)
+        c->out[i] = b_broadcast_to(b, in[i], shape, rank);
+    c->out_count = count;
+    return count > 0 && !aten_failed(c);
+}
+
 /* A bound in 0 … size, as Python has it: negative ones count from the end. */
 static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
 {
@@ -133,12 +157,11 @@ static dim_id far_dim(struct aten_call *c, const char *name)
     return aten_dim(c, name, FAR);
 }
 
-bool aten_slice(struct aten_call *c)
+bool aten_slice_range(struct aten_call *c, value_id x, int64_t dim, struct aten_range *out)
 {
     struct dim_table *dims = &c->p->graph->dims;
-    value_id x = aten_in(c, "self");
     int64_t step = aten_int(c, "step", 1);
-    int axis = x == VALUE_NONE || aten_failed(c) ? -1 : b_axis(c->b, x, aten_int(c, "dim", 0));
+    int axis = aten_failed(c) ? -1 : b_axis(c->b, x, dim);
     if (axis < 0)
         return false;
     if (step < 1 || step > FAR)
@@ -152,8 +175,17 @@ bool aten_slice(struct aten_call *c)
     dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
     if (count == DIM_NONE)
         return b_fail(c->b, ERR_LIMIT, "the size cannot be expressed");
-    return aten_return(
-        c, b_slice(c->b, x, axis, start, dim_max(dims, count, dim_const(dims, 0)), step));
+    *out = (struct aten_range){start, dim_max(dims, count, dim_const(dims, 0)), step};
+    return true;
+}
+
+bool aten_slice(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    int64_t dim = aten_int(c, "dim", 0);
+    struct aten_range range;
+    return x != VALUE_NONE && aten_slice_range(c, x, dim, &range) &&
+           aten_return(c, b_slice(c->b, x, dim, range.start, range.count, range.step));
 }
 
 bool aten_narrow(struct aten_call *c)
@@ -167,19 +199,28 @@ bool aten_narrow(struct aten_call *c)
     return !aten_failed(c) && aten_return(c, b_slice(c->b, x, dim, start, count, 1));
 }
 
-bool aten_select(struct aten_call *c)
+bool aten_select_place(struct aten_call *c, value_id x, int64_t dim, dim_id *out)
 {
-    struct dim_table *dims = &c->p->graph->dims;
-    value_id x = aten_in(c, "self");
-    int64_t dim = aten_int(c, "dim", 0), least, most;
+    int64_t least, most;
     dim_id index = aten_dim(c, "index", 0);
-    if (x == VALUE_NONE || aten_failed(c))
+    if (aten_failed(c))
         return false;
-    dim_range(dims, index, &least, &most);
+    dim_range(&c->p->graph->dims, index, &least, &most);
     if (most < 0)
         index = b_dim_add(c->b, index, b_dim(c->b, x, dim));
     else if (least < 0)
         return aten_refuse(c, "an index may be negative or not");
+    *out = index;
+    return true;
+}
+
+bool aten_select(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    int64_t dim = aten_int(c, "dim", 0);
+    dim_id index;
+    if (x == VALUE_NONE || !aten_select_place(c, x, dim, &index))
+        return false;
     value_id part = b_slice(c->b, x, dim, index, b_dim_const(c->b, 1), 1);
     return aten_return(c, b_squeeze(c->b, part, dim));
 }
@@ -199,11 +240,11 @@ bool aten_join(struct aten_call *c)
         if (node->rank == 1 && all > 1 && dim_is_const(&c->p->graph->dims, node->shape[0], &size) &&
             size == 0)
             continue;
-        if (best != DTYPE_NONE && best != (enum dtype)node->dtype)
-            return aten_refuse(c, "tensors of several dtypes");
-        best = (enum dtype)node->dtype;
+        best = aten_join_types(best, (enum dtype)node->dtype);
         kept[count++] = in[i];
     }
+    for (uint32_t i = 0; i < count; i++)
+        kept[i] = b_cast(c->b, kept[i], best);
     return count > 0 && aten_return(c, aten_expand(c, c->op->with, kept, count, attrs));
 }
 
@@ -236,20 +277,126 @@ bool aten_split(struct aten_call *c)
     return c->out_count > 0 && !aten_failed(c);
 }
 
+/* Parts between indices, or that many, the first ones longer by one where they are not equal. */
+bool aten_tensor_split(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &c->p->graph->dims;
+    value_id x = aten_in(c, "self");
+    int64_t dim = aten_int(c, "dim", 0), size = 0, parts = aten_int(c, "sections", 0);
+    dim_id ends[OP_MAX_OUTPUTS], whole, start = dim_const(dims, 0);
+    uint32_t count = aten_dims(c, "indices", ends, OP_MAX_OUTPUTS - 1);
+    if (x == VALUE_NONE || aten_failed(c) || c->refused)
+        return false;
+    whole = b_dim(b, x, dim);
+    if (whole == DIM_NONE)
+        return false;
+    if (aten_has(c, "sections")) {
+        if (parts < 1 || parts > OP_MAX_OUTPUTS || !dim_is_const(dims, whole, &size))
+            return aten_refuse(c, "%lld parts of a dim that is not constant", (long long)parts);
+        count = (uint32_t)parts - 1;
+        for (int64_t i = 0, end = 0; i < count; i++)
+            ends[i] = dim_const(dims, end += size / parts + (i < size % parts));
+    }
+    ends[count] = whole;
+    for (uint32_t i = 0; i <= count; i++) {
+        dim_id end = place(c, ends[i], whole);
+        dim_id length = aten_failed(c) ? DIM_NONE : b_dim_sub(b, end, start);
+        c->out[i] = b_slice(b, x, dim, start, dim_max(dims, length, dim_const(dims, 0)), 1);
+        start = end;
+    }
+    c->out_count = count + 1;
+    return !aten_failed(c);
+}
+
+/* Each dim behind one of its repeats, which may be dims of the model, then both as one. */
+bool aten_repeat(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = aten_in(c, "self");
+    const char *name = strcmp(c->op->name, "tile") == 0 ? "dims" : "repeats";
+    dim_id times[LIMIT_RANK], wide[LIMIT_RANK], shape[LIMIT_RANK], one = b_dim_const(b, 1);
+    uint32_t count = aten_dims(c, name, times, LIMIT_RANK), own = aten_rank(c, x);
+    if (x == VALUE_NONE || aten_failed(c) || c->refused)
+        return false;
+    const struct node node = *b_node(b, x);
+    uint32_t rank = count > own ? count : own;
+    for (uint32_t i = 0; i < rank; i++)
+        shape[i] = i < rank - own ? one : node.shape[i - (rank - own)];
+    x = b_reshape(b, x, shape, rank);
+    for (uint32_t i = rank; i-- > 0 && x != VALUE_NONE;) { /* one after the other: ranks are few */
+        dim_id by = i < rank - count ? one : times[i - (rank - count)];
+        if (by == one)
+            continue;
+        if (rank == LIMIT_RANK)
+            return b_fail(b, ERR_LIMIT, "rank %u", rank);
+        for (uint32_t k = 0, to = 0; k < rank; k++) {
+            if (k == i)
+                wide[to++] = by;
+            wide[to++] = b_dim(b, x, k);
+        }
+        shape[i] = b_dim_mul(b, shape[i], by);
+        x = b_broadcast_to(b, b_unsqueeze(b, x, i), wide, rank + 1);
+        x = b_reshape(b, x, shape, rank);
+    }
+    return aten_return(c, x);
+}
+
+/* movedim of one dim or several. */
+bool aten_movedim(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    int64_t from[LIMIT_RANK], to[LIMIT_RANK];
+    uint32_t count = aten_ints(c, "source", from, LIMIT_RANK), rank = aten_rank(c, x);
+    uint8_t axes[LIMIT_RANK];
+    uint32_t taken = 0, filled = 0;
+    if (x == VALUE_NONE || aten_failed(c) || aten_ints(c, "destination", to, LIMIT_RANK) != count)
+        return b_fail(c->b, ERR_SHAPE, "as many dims as places are needed");
+    for (uint32_t i = 0; i < count; i++) {
+        int own = b_axis(c->b, x, from[i]), place = b_axis(c->b, x, to[i]);
+        if (own < 0 || place < 0)
+            return false;
+        axes[place] = (uint8_t)own;
+        taken |= 1u << own;
+        filled |= 1u << place;
+    }
+    for (uint8_t i = 0, next = 0; i < rank; i++) {
+        if (filled >> i & 1)
+            continue;
+        while (next < rank && (taken >> next & 1))
+            next++;
+        if (next == rank)
+            return b_fail(c->b, ERR_SHAPE, "a dim is named twice");
+        axes[i] = next++;
+    }
+    return aten_return(c, b_transpose(c->b, x, axes));
+}
+
 bool aten_roll(struct aten_call *c)
 {
     struct builder *b = c->b;
     value_id x = aten_in(c, "self");
     int64_t shifts[LIMIT_RANK], axes[LIMIT_RANK], size;
     uint32_t count = aten_ints(c, "shifts", shifts, LIMIT_RANK);
+    uint32_t dims = aten_ints(c, "dims", axes, LIMIT_RANK);
     if (x == VALUE_NONE || aten_failed(c))
         return false;
-    if (aten_ints(c, "dims", axes, LIMIT_RANK) != count)
-        return aten_refuse(c, "shifts without dims");
+    const struct node node = *b_node(b, x);
+    if (dims == 0) { /* as one dim */
+        axes[0] = 0;
+        x = node.rank == 1 ? x : b_flatten(b, x, 0, -1);
+    } else if (dims != count) {
+        return b_fail(b, ERR_SHAPE, "%u shifts for %u dims", count, dims);
+    }
     for (uint32_t i = 0; i < count && x != VALUE_NONE; i++) {
-        if (!dim_is_const(&c->p->graph->dims, b_dim(b, x, axes[i]), &size))
-            return aten_failed(c) ? false : aten_refuse(c, "a dim that is not constant");
-        if (size == 0)
+        dim_id dim = b_dim(b, x, axes[i]);
+        if (dim != DIM_NONE && !dim_is_const(&c->p->graph->dims, dim, &size)) {
+            value_id from = b_shift(b, b_iota(b, DTYPE_I64, &dim, 1, 0), -(double)shifts[i]);
+            from = b_binary(b, PRIM_REM, from, b_size(b, dim));
+            x = b_take(b, x, from, axes[i]);
+            continue;
+        }
+        if (dim == DIM_NONE || size == 0)
             continue;
         int64_t cut = (shifts[i] % size + size) % size;
         dim_id back = b_dim_const(b, size - cut);
@@ -257,7 +404,7 @@ bool aten_roll(struct aten_call *c)
                             b_slice(b, x, axes[i], b_dim_const(b, 0), back, 1)};
         x = cut == 0 ? x : b_concat(b, parts, 2, axes[i]);
     }
-    return aten_return(c, x);
+    return aten_return(c, dims == 0 ? b_reshape(b, x, node.shape, node.rank) : x);
 }
 
 bool aten_pad(struct aten_call *c)

@@ -130,7 +130,7 @@ static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
 {
     const char *name =
         json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
-    struct pt2_name entry = {.storage = p->storages++};
+    struct pt2_name entry = {.storage = pt2_storage(p, NULL)};
     struct error failure = {.code = ERR_NONE};
     if (!name) {
         /* Numbers that were given at the export stand in the calls themselves. */
@@ -165,7 +165,7 @@ bool pt2_inputs(struct pt2 *p, struct error *err)
             if (!user_input(p, arg, err))
                 return false;
         } else if (weight_name(spec) && label) {
-            struct pt2_name entry = {.spec = spec, .storage = p->storages++};
+            struct pt2_name entry = {.spec = spec, .storage = pt2_storage(p, NULL)};
             if (!pt2_add(p, label, &entry, err))
                 return false;
         } else if (strcmp(kind, "constant_input") != 0) {
@@ -205,6 +205,9 @@ static bool one_output(struct pt2 *p, const json_t *arg, struct error *err)
     if (!entry)
         return err->code != ERR_NONE ? false
                                      : fail(err, ERR_BLUEPRINT, "'%.100s' is no value", name);
+    if (!pt2_refresh(p, (uint32_t)(entry - p->entries.items), err))
+        return false;
+    entry = pt2_find(p, name, err);
     if (entry->why)
         pt2_refuse(p, "output", entry->why);
     if (p->refusals.count > 0)

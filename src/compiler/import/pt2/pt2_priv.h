@@ -49,12 +49,21 @@ struct pt2_state {
     uint32_t count;
 };
 
+/* What tensors that are views of one another share. */
+struct pt2_storage {
+    uint32_t family;  /* storages that may be the same memory, by strides */
+    uint32_t version; /* the number of writes into it */
+    bool lost;        /* what it holds is not known */
+};
 /* A name of the graph: a tensor, or an integer that shapes are made of. */
 struct pt2_name {
-    value_id value;     /* VALUE_NONE: an integer, or not read */
-    dim_id dim;         /* DIM_NONE: a tensor */
-    uint32_t storage;   /* names that are views of one another share it */
-    bool maybe_copy;    /* whether it shares that storage depends on strides */
+    value_id value;            /* VALUE_NONE: an integer, or not read */
+    dim_id dim;                /* DIM_NONE: a tensor */
+    uint32_t storage, version; /* value is what the name stood for at this version */
+    uint32_t depth;            /* of a view of a view of …; 0: no view */
+    uint32_t base, result;     /* of a view: the entry it was made of, which result it is */
+    const struct aten_op *op;  /* of a view: the call that made it; NULL: the base itself */
+    const json_t *inputs, *body;
     bool refused;       /* comes, at some distance, from a call that was refused */
     const char *why;    /* it cannot be read; NULL: it can */
     const json_t *spec; /* of a weight that nothing has used so far */
@@ -79,7 +88,7 @@ struct pt2 {
     VEC(struct pt2_name) entries;
     VEC(struct pt2_refusal) refusals;
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
-    uint32_t storages;
+    VEC(struct pt2_storage) storages;
     size_t weight_bytes; /* copied so far */
 };
 
@@ -119,8 +128,20 @@ bool pt2_inputs(struct pt2 *p, struct error *err);
 /* A row of aten_ops.def. */
 struct aten_op;
 
-/* What the result's storage is: its own, the first operand's, or, by strides, one or the other. */
-enum aten_storage { ATEN_OWN = 1, ATEN_VIEW, ATEN_EITHER };
+/* A new storage; of the family of relative's, where that is not NULL. */
+uint32_t pt2_storage(struct pt2 *p, const struct pt2_name *relative);
+/* Makes *view, which is no entry yet, a view of entry `base`; its call is filled by the caller. */
+void pt2_make_view(struct pt2 *p, struct pt2_name *view, uint32_t base);
+/* Brings an entry to the version of its storage; `why` is set where it cannot be known. False: a
+ * failure other than ERR_UNSUPPORTED. */
+bool pt2_refresh(struct pt2 *p, uint32_t entry, struct error *err);
+/* Entry's tensor becomes `value`, of the same dtype and shape, and so what it is a view of.
+ * ERR_UNSUPPORTED where it is a view of another kind than parts and movements. */
+bool pt2_write(struct pt2 *p, uint32_t entry, value_id value, struct error *err);
+
+/* What the result's storage is: its own; the first operand's; the first operand's where it is the
+ * same value; or, by strides, its own or the first operand's. */
+enum aten_storage { ATEN_OWN = 1, ATEN_VIEW, ATEN_SAME, ATEN_EITHER };
 
 /* One call under translation. */
 struct aten_call {
@@ -128,8 +149,10 @@ struct aten_call {
     struct builder *b;
     const struct aten_op *op;
     const json_t *inputs;
-    bool refused;  /* an operand was */
-    uint64_t used; /* arguments that were looked at, a bit each */
+    bool refused;         /* an operand was */
+    bool copied;          /* the result is a copy, though it is the same value */
+    uint64_t used;        /* arguments that were looked at, a bit each */
+    struct op_value attr; /* given besides those of the row; its name is NULL: none */
     value_id out[OP_MAX_OUTPUTS];
     uint32_t out_count;
 };
@@ -177,6 +200,34 @@ bool aten_expand_row(struct aten_call *c, const char *op);
 bool aten_promote(struct aten_call *c, const char *first, const char *second, value_id out[2]);
 /* x as it is, or in f32 when it holds integers. */
 value_id aten_as_float(struct aten_call *c, value_id x);
+/* Elements start, start + step, … of a dim. */
+struct aten_range {
+    dim_id start, count;
+    int64_t step;
+};
+/* x with `part`, of x's dtype, in place of a range of dim. */
+value_id aten_write_slice(struct builder *b, value_id x, int64_t dim,
+                          const struct aten_range *range, value_id part);
+/* The range of a slice, from "start", "end" and "step"; and the place of a select, from "index". */
+bool aten_slice_range(struct aten_call *c, value_id x, int64_t dim, struct aten_range *out);
+bool aten_select_place(struct aten_call *c, value_id x, int64_t dim, dim_id *out);
+/* x with `count` dims from `from` on moved to `to`. */
+value_id aten_move_dims(struct builder *b, value_id x, uint32_t from, uint32_t count, uint32_t to);
+/* x[list], where VALUE_NONE stands for a whole dim: the indexed dims in front, as one, and the
+ * index into it. */
+struct aten_places {
+    value_id table, index;
+    uint32_t first;           /* where the dims of the index stand in the result */
+    uint8_t axes[LIMIT_RANK]; /* of x, in the table's order before dims were merged */
+    uint32_t indexed;         /* how many of them are */
+};
+bool aten_places(struct aten_call *c, value_id x, const value_id *list, uint32_t count,
+                 struct aten_places *out);
+/* A table of that shape as x's. */
+value_id aten_places_back(struct aten_call *c, value_id x, const struct aten_places *at,
+                          value_id table);
+/* The dtype two operands of the same precedence meet in; DTYPE_NONE is neutral. */
+enum dtype aten_join_types(enum dtype a, enum dtype b);
 /* Indices from 0, where negative ones count from the end of a dim. */
 value_id aten_wrap_index(struct aten_call *c, value_id index, dim_id size);
 

@@ -101,7 +101,9 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
 
 static void test_models(void **state)
 {
-    static const char *const names[] = {"mlp", "conv", "attention", "tagger", "modes", "pickled"};
+    static const char *const names[] = {"mlp",      "conv",  "attention", "tagger",
+                                        "modes",    "views", "places",    "windows",
+                                        "formulas", "made",  "layers",    "pickled"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct arena arena;
@@ -256,6 +258,10 @@ static void test_damaged(void **state)
     (void)state;
     damage("mlp", 1);
     damage("modes", 13);
+    damage("views", 61);
+    damage("places", 211);
+    damage("windows", 211);
+    damage("layers", 211);
     damage("pickled", 1);
 }
 
