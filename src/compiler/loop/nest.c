@@ -83,14 +83,29 @@ uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype)
     return nest->locals.count - 1;
 }
 
+/* Operands of divisions are not negative (loop/exprs.def), those of dims may be: a//b is
+ * (a + k*b)//b - k. */
+static expr_id dim_quotient(struct nest *nest, const struct dim_atom *atom)
+{
+    expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
+    int64_t least, most, by;
+    dim_range(nest->dims, atom->a, &least, &most);
+    if (least >= 0 || least == -INT64_MAX || !dim_is_const(nest->dims, atom->b, &by))
+        return index_div(nest, a, b);
+    int64_t shift = -(least / by) + (least % by != 0);
+    a = index_add(nest, a, index_mul(nest, b, index_const(nest, shift)));
+    return index_add(nest, index_div(nest, a, b), index_const(nest, -shift));
+}
+
 static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
 {
     if (atom->kind == DIM_ATOM_NAME) {
         const struct expr name = {.op = EXPR_DIM, .dtype = DTYPE_I64, .index = atom->name};
         return index_div(nest, expr_intern(nest, name), index_const(nest, atom->divisor));
     }
-    expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
-    return atom->kind == DIM_ATOM_MAX ? index_max(nest, a, b) : index_div(nest, a, b);
+    if (atom->kind == DIM_ATOM_FLOORDIV)
+        return dim_quotient(nest, atom);
+    return index_max(nest, expr_dim(nest, atom->a), expr_dim(nest, atom->b));
 }
 
 expr_id expr_dim(struct nest *nest, dim_id dim)
