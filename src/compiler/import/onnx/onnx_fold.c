@@ -256,8 +256,7 @@ static dim_id divide(struct dim_table *dims, dim_id a, dim_id b, bool whole)
     onnx_dim_range(dims, b, &least, &most);
     if (least < 1 || exact != DIM_NONE)
         return least < 1 ? DIM_NONE : exact;
-    onnx_dim_range(dims, a, &least, &most);
-    return least >= 0 && whole ? dim_floordiv(dims, a, b) : DIM_NONE;
+    return whole && dim_never_negative(dims, a) ? dim_floordiv(dims, a, b) : DIM_NONE;
 }
 
 static dim_id compute(struct onnx *o, const struct node *node, dim_id a, dim_id b)
