@@ -744,6 +744,12 @@ def open_dims():
     case("halved_and_padded_back", nodes, {"x": x}, "y",
          {"two": np.array([2, 2]), "none": np.array([0, 0]),
           "scale": np.array([1, 1, 2, 2], "f4")}, dims={"x": h})
+    nodes = [node("Shape", "x", "size", start=2), node("Mod", "size four", "part"),
+             node("Sub", "four part", "rest"), node("Mod", "rest four", "high"),
+             node("Concat", "none high", "pads", axis=0), node("Pad", "x pads", "y")]
+    case("padded_to_fours", nodes, {"x": x}, "y",
+         {"four": np.array([4, 4]), "none": np.zeros(6, "i8")}, dims={"x": h},
+         right=[np.pad(x, ((0, 0), (0, 0), (0, 3), (0, 1)))])
 
 
 if __name__ == "__main__":
