@@ -750,6 +750,18 @@ def open_dims():
     case("padded_to_fours", nodes, {"x": x}, "y",
          {"four": np.array([4, 4]), "none": np.zeros(6, "i8")}, dims={"x": h},
          right=[np.pad(x, ((0, 0), (0, 0), (0, 3), (0, 1)))])
+    z = floats("planes", 2, 6, 4, 3)
+    for groups in (1, 3, 6):
+        scale, shift = floats("scale", groups, seed=groups), floats("shift", groups, seed=groups)
+        nodes = [node("Reshape", "x to", "g"),
+                 node("InstanceNormalization", "g scale shift", "n", epsilon=1e-3),
+                 node("Shape", "x", "size"), node("Reshape", "n size", "y")]
+        wide = z.reshape(2, groups, -1).astype("f8")
+        right = (wide - wide.mean(2, keepdims=True)) / np.sqrt(wide.var(2, keepdims=True) + 1e-3)
+        right = (right * scale[:, None] + shift[:, None]).reshape(z.shape).astype("f4")
+        case(f"group_norm_as_instance_norm_{groups}", nodes, {"x": z}, "y",
+             {"to": np.array([0, groups, -1]), "scale": scale, "shift": shift},
+             dims={"x": ["n", 6, "h", "w"]}, right=[right])
 
 
 if __name__ == "__main__":
