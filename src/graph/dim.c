@@ -353,6 +353,10 @@ dim_id dim_max(struct dim_table *table, dim_id a, dim_id b)
             return a;
         if (facts->max <= 0)
             return b;
+        if (dim_never_negative(table, difference))
+            return a;
+        if (dim_never_negative(table, dim_sub(table, b, a)))
+            return b;
     }
     if (dim_compare(table, a, b) > 0)
         return intern_atom(table, (struct dim_atom){.kind = DIM_ATOM_MAX, .a = b, .b = a});

@@ -279,6 +279,7 @@ static void test_simplification(void **state)
         {"min(0, B)", "0"},
         {"max(B*S, 0)", "B*S"},
         {"min(B, 20)", "B"},
+        {"max(S//3 + 1, (S + 2)//3 + 1)", "(S + 2)//3 + 1"},
         {"2*((H + 1)//2) - H", "0"}, /* H is a multiple of 4 */
         {"(H//2 + 1)//2 + H//4", "H//2"},
         {"H*(seq.len_2//2)*6", "3*H*seq.len_2"},
