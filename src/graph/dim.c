@@ -119,7 +119,7 @@ static dim_id intern_term(struct dim_table *table, const struct term *term)
     return poly_add(table, &poly, term) ? poly_intern(table, &poly) : DIM_NONE;
 }
 
-static dim_id intern_atom(struct dim_table *table, struct dim_atom atom)
+dim_id intern_atom(struct dim_table *table, struct dim_atom atom)
 {
     struct term term = {.coefficient = 1, .atom_count = 1, .atoms = {atom}};
     return intern_term(table, &term);
@@ -353,9 +353,9 @@ dim_id dim_max(struct dim_table *table, dim_id a, dim_id b)
             return a;
         if (facts->max <= 0)
             return b;
-        if (dim_never_negative(table, difference))
+        if (dim_sign_tells(table, difference))
             return a;
-        if (dim_never_negative(table, dim_sub(table, b, a)))
+        if (dim_sign_tells(table, dim_sub(table, b, a)))
             return b;
     }
     if (dim_compare(table, a, b) > 0)

@@ -87,24 +87,13 @@ static bool coefficients_tell(const struct dim_table *table, dim_id dim)
     return false;
 }
 
-static dim_id atom_dim(struct dim_table *table, const struct dim_atom *atom)
-{
-    switch ((enum dim_atom_kind)atom->kind) {
-    case DIM_ATOM_NAME:
-        return dim_floordiv(table, dim_named(table, atom->name), dim_const(table, atom->divisor));
-    case DIM_ATOM_FLOORDIV: return dim_floordiv(table, atom->a, atom->b);
-    case DIM_ATOM_MAX: return dim_max(table, atom->a, atom->b);
-    }
-    return DIM_NONE;
-}
-
 /* coefficient × atoms, without the one at `without`. */
 static dim_id term_dim(struct dim_table *table, const struct dim_term *term, uint32_t without)
 {
     dim_id product = dim_const(table, term->coefficient);
     for (uint32_t i = 0; i < term->atom_count; i++)
         if (i != without)
-            product = dim_mul(table, product, atom_dim(table, &term->atoms[i]));
+            product = dim_mul(table, product, intern_atom(table, term->atoms[i]));
     return product;
 }
 
@@ -145,7 +134,7 @@ static dim_id without_division(struct dim_table *table, dim_id dim, int64_t *sca
     return DIM_NONE;
 }
 
-bool dim_never_negative(struct dim_table *table, dim_id dim)
+bool dim_sign_tells(struct dim_table *table, dim_id dim)
 {
     int64_t scale = 1;
     for (int i = 0; i <= MOST_DIVISIONS && dim != DIM_NONE; i++) {
@@ -159,4 +148,9 @@ bool dim_never_negative(struct dim_table *table, dim_id dim)
         dim = without_division(table, dim, &scale);
     }
     return false;
+}
+
+bool dim_never_negative(struct dim_table *table, dim_id dim)
+{
+    return dim_sign_tells(table, dim);
 }

@@ -64,27 +64,6 @@ static int64_t eval(const struct nest *nest, expr_id e, const int64_t *vars, int
     }
 }
 
-/* Divisions of dims round down, also below 0; those of indices are only made of what is not. */
-static void dims_below_zero_are_divided(void **state)
-{
-    struct fixture *f = *state;
-    struct nest *n = &f->nest;
-    static const char *const texts[] = {"(S*S - 50*S)//7", "S*((40 - S)//3)",
-                                        "max((S - 99)//2, -7)"};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        const char *text = texts[i];
-        struct error err = {0};
-        dim_id dim = DIM_NONE;
-        assert_true(dim_parse(&f->dims, &text, &dim, &err));
-        expr_id e = expr_dim(n, dim);
-        for (int64_t S = 1; S <= 100; S++) {
-            int64_t value;
-            assert_true(dim_eval(&f->dims, dim, &S, &value));
-            assert_int_equal(eval(n, e, NULL, S), value);
-        }
-    }
-}
-
 static void splitting_and_joining_an_index_is_the_identity(void **state)
 {
     struct fixture *f = *state;
@@ -126,6 +105,26 @@ static void a_shifted_tile_stays_inside(void **state)
     assert_true(index_le(n, index_add(n, m, index_const(n, 1)), M));
     assert_true(index_le(n, index_const(n, 0), m));
     assert_false(index_le(n, index_add(n, m, index_const(n, 2)), M));
+}
+
+/* Of what may be negative, too. */
+static void dims_divide_downwards(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const texts[] = {"(S - 9)//2",  "(3*S - 200)//7", "max(0, (7 - S)//3)",
+                                        "(S - 40)//S", "(40 - 3*S)//S",  "(S*S - 99*S)//(S + 1)"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *at = texts[i];
+        struct error err;
+        dim_id dim;
+        assert_true(dim_parse(&f->dims, &at, &dim, &err));
+        expr_id e = expr_dim(&f->nest, dim);
+        for (int64_t S = 1; S <= 100; S++) {
+            int64_t expected;
+            assert_true(dim_eval(&f->dims, dim, &S, &expected));
+            assert_int_equal(eval(&f->nest, e, NULL, S), expected);
+        }
+    }
 }
 
 /* Draws random index expressions of three variables and a dim, each with its value for given values
@@ -434,7 +433,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(dims_below_zero_are_divided),
+        T(dims_divide_downwards),
         T(splitting_and_joining_an_index_is_the_identity),
         T(merged_symbolic_indices_come_apart_again),
         T(a_shifted_tile_stays_inside),

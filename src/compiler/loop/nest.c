@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/checked.h"
 #include "base/strbuf.h"
 
 void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims,
@@ -83,18 +84,20 @@ uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype)
     return nest->locals.count - 1;
 }
 
-/* Operands of divisions are not negative (loop/exprs.def), those of dims may be: a//b is
- * (a + k*b)//b - k. */
-static expr_id dim_quotient(struct nest *nest, const struct dim_atom *atom)
+/* floor(a / b). Indices are divided as what is never negative, so what may be gets whole multiples
+ * of b first, as far as they are surely representable: floor((a + n × b) / b) - n. */
+static expr_id divide(struct nest *nest, const struct dim_atom *atom, expr_id a, expr_id b)
 {
-    expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
-    int64_t least, most, by;
+    int64_t least, most, least_b, most_b, add;
     dim_range(nest->dims, atom->a, &least, &most);
-    if (least >= 0 || least == -INT64_MAX || !dim_is_const(nest->dims, atom->b, &by))
+    dim_range(nest->dims, atom->b, &least_b, &most_b);
+    if (least >= 0 || least == -INT64_MAX || least_b < 1)
         return index_div(nest, a, b);
-    int64_t shift = -(least / by) + (least % by != 0);
-    a = index_add(nest, a, index_mul(nest, b, index_const(nest, shift)));
-    return index_add(nest, index_div(nest, a, b), index_const(nest, -shift));
+    int64_t n = -least / least_b + 1;
+    if (!checked_mul_i64(n, most_b, &add))
+        return index_div(nest, a, b);
+    a = index_add(nest, a, index_mul(nest, index_const(nest, n), b));
+    return index_add(nest, index_div(nest, a, b), index_const(nest, -n));
 }
 
 static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
@@ -103,9 +106,8 @@ static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
         const struct expr name = {.op = EXPR_DIM, .dtype = DTYPE_I64, .index = atom->name};
         return index_div(nest, expr_intern(nest, name), index_const(nest, atom->divisor));
     }
-    if (atom->kind == DIM_ATOM_FLOORDIV)
-        return dim_quotient(nest, atom);
-    return index_max(nest, expr_dim(nest, atom->a), expr_dim(nest, atom->b));
+    expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
+    return atom->kind == DIM_ATOM_MAX ? index_max(nest, a, b) : divide(nest, atom, a, b);
 }
 
 expr_id expr_dim(struct nest *nest, dim_id dim)
