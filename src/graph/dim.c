@@ -120,7 +120,7 @@ static dim_id intern_term(struct dim_table *table, const struct term *term)
     return poly_add(table, &poly, term) ? poly_intern(table, &poly) : DIM_NONE;
 }
 
-static dim_id intern_atom(struct dim_table *table, struct dim_atom atom)
+dim_id intern_atom(struct dim_table *table, struct dim_atom atom)
 {
     struct term term = {.coefficient = 1, .atom_count = 1, .atoms = {atom}};
     return intern_term(table, &term);
@@ -323,8 +323,17 @@ static dim_id floordiv_atom(struct dim_table *table, dim_id a, dim_id b)
                                                                : intern_atom(table, atom);
 }
 
-/* Recurses on a smaller dividend (split), a smaller divisor (cancel) or a shallower dividend
- * (flatten). */
+/* Whether the first term that is no number is subtracted. */
+static bool starts_negative(const struct poly *dividend)
+{
+    for (uint32_t i = 0; i < dividend->count; i++)
+        if (dividend->terms[i].atom_count > 0)
+            return dividend->terms[i].coefficient < 0;
+    return false;
+}
+
+/* Recurses on a smaller dividend (split), a smaller divisor (cancel), a shallower dividend
+ * (flatten) or one that starts positive: -H//2 is -((H + 1)//2), which has one form that way. */
 dim_id dim_floordiv(struct dim_table *table, dim_id a, dim_id b)
 {
     if (a == DIM_NONE || b == DIM_NONE || dim_expr_of(table, b)->facts.min <= 0)
@@ -350,6 +359,10 @@ dim_id dim_floordiv(struct dim_table *table, dim_id a, dim_id b)
             return dim_floordiv(table, poly_intern(table, &rest), dim_const(table, by.coefficient));
         if (flatten_nested(table, &rest, by.coefficient, &flat_a, &flat_b))
             return dim_floordiv(table, flat_a, flat_b);
+        if (starts_negative(&rest)) {
+            dim_id up = dim_sub(table, dim_const(table, by.coefficient - 1), a);
+            return dim_sub(table, dim_const(table, 0), dim_floordiv(table, up, b));
+        }
     }
     return floordiv_atom(table, a, b);
 }
@@ -370,6 +383,10 @@ dim_id dim_max(struct dim_table *table, dim_id a, dim_id b)
         if (facts->min >= 0)
             return a;
         if (facts->max <= 0)
+            return b;
+        if (dim_sign_tells(table, difference))
+            return a;
+        if (dim_sign_tells(table, dim_sub(table, b, a)))
             return b;
     }
     if (dim_compare(table, a, b) > 0)

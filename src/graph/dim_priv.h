@@ -69,6 +69,10 @@ dim_id poly_intern(struct dim_table *table, const struct poly *poly);
 bool dim_facts_find(struct dim_table *table, const struct poly *poly, struct dim_facts *out);
 void dim_atom_range(const struct dim_table *table, const struct dim_atom *atom, int64_t *out_min,
                     int64_t *out_max);
+/* An atom in normal form, as terms hold them. */
+dim_id intern_atom(struct dim_table *table, struct dim_atom atom);
+/* What dim_never_negative is proved with; it makes no maximum, so that these may ask it. */
+bool dim_sign_tells(struct dim_table *table, dim_id dim);
 int64_t floor_div(int64_t a, int64_t b); /* b > 0 */
 int64_t gcd_i64(int64_t a, int64_t b);   /* ≥ 0 */
 

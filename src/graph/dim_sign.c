@@ -7,7 +7,11 @@
  *
  *   (a - b + 1)/b ≤ floor(a/b) ≤ a/b
  *
+ * What is bounded is a whole number, so it is enough that the bound lies above -1: with n ≥ 1,
+ * (n + 1)//2 + (-n)//2 is at least -1/2.
+ *
  * A proof that is not found is no proof of the contrary. */
+#include "base/checked.h"
 #include "graph/dim_priv.h"
 
 #define MOST_DIVISIONS 16
@@ -83,24 +87,13 @@ static bool coefficients_tell(const struct dim_table *table, dim_id dim)
     return false;
 }
 
-static dim_id atom_dim(struct dim_table *table, const struct dim_atom *atom)
-{
-    switch ((enum dim_atom_kind)atom->kind) {
-    case DIM_ATOM_NAME:
-        return dim_floordiv(table, dim_named(table, atom->name), dim_const(table, atom->divisor));
-    case DIM_ATOM_FLOORDIV: return dim_floordiv(table, atom->a, atom->b);
-    case DIM_ATOM_MAX: return dim_max(table, atom->a, atom->b);
-    }
-    return DIM_NONE;
-}
-
 /* coefficient × atoms, without the one at `without`. */
 static dim_id term_dim(struct dim_table *table, const struct dim_term *term, uint32_t without)
 {
     dim_id product = dim_const(table, term->coefficient);
     for (uint32_t i = 0; i < term->atom_count; i++)
         if (i != without)
-            product = dim_mul(table, product, atom_dim(table, &term->atoms[i]));
+            product = dim_mul(table, product, intern_atom(table, term->atoms[i]));
     return product;
 }
 
@@ -118,8 +111,8 @@ static bool others_not_negative(const struct dim_table *table, const struct dim_
 }
 
 /* The divisor times an expression that is not larger, with one floor division less; DIM_NONE where
- * there is none. */
-static dim_id without_division(struct dim_table *table, dim_id dim)
+ * there is none. The divisor is multiplied to *scale. */
+static dim_id without_division(struct dim_table *table, dim_id dim, int64_t *scale)
 {
     uint32_t count;
     const struct dim_term *terms = dim_terms(table, dim, &count);
@@ -130,6 +123,8 @@ static dim_id without_division(struct dim_table *table, dim_id dim)
             if (atom.kind != DIM_ATOM_FLOORDIV || !dim_is_const(table, atom.b, &by) ||
                 !others_not_negative(table, &terms[i], k))
                 continue;
+            if (!checked_mul_i64(*scale, by, scale))
+                return DIM_NONE;
             int64_t off = terms[i].coefficient < 0 ? 0 : by - 1;
             dim_id rest = dim_sub(table, dim, term_dim(table, &terms[i], UINT32_MAX));
             dim_id bound = dim_sub(table, atom.a, dim_const(table, off));
@@ -139,14 +134,23 @@ static dim_id without_division(struct dim_table *table, dim_id dim)
     return DIM_NONE;
 }
 
-bool dim_never_negative(struct dim_table *table, dim_id dim)
+bool dim_sign_tells(struct dim_table *table, dim_id dim)
 {
+    int64_t scale = 1;
     for (int i = 0; i <= MOST_DIVISIONS && dim != DIM_NONE; i++) {
         int64_t lo, hi;
-        dim_range(table, dim, &lo, &hi);
-        if (lo >= 0 || coefficients_tell(table, dim))
+        dim_id above = dim_add(table, dim, dim_const(table, scale - 1));
+        if (above == DIM_NONE)
+            return false;
+        dim_range(table, above, &lo, &hi);
+        if (lo >= 0 || coefficients_tell(table, above))
             return true;
-        dim = without_division(table, dim);
+        dim = without_division(table, dim, &scale);
     }
     return false;
+}
+
+bool dim_never_negative(struct dim_table *table, dim_id dim)
+{
+    return dim_sign_tells(table, dim);
 }

@@ -69,11 +69,14 @@ static void proves_what_terms_outweigh(void **state)
         "(6 - B)*(H - 16)",
         "(24 - H)*Z",
         "B*H*Z - 16*B*Z - H*Z + 16*Z",
+        "(B + 1)//2 + (-B)//2",
+        "(B - 1)//2 + (3 - B)//2",
+        "3*((B - 1)//3) - B + 3",
     };
     static const char *const no[] = {
-        "-1",        "B*H - 17*B",   "B*Z - B",        "(B - 2)*(H - 16)",
-        "(5 - B)*Z", "H - 3*(H//2)", "B*(H//2) - 9*B", "Z*H - H",
-        "Z - B",
+        "-1",        "B*H - 17*B",     "B*Z - B",        "(B - 2)*(H - 16)",
+        "(5 - B)*Z", "H - 3*(H//2)",   "B*(H//2) - 9*B", "Z*H - H",
+        "Z - B",     "B//2 + (-B)//2",
     };
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
         if (!dim_never_negative(&f->table, parse(f, yes[i])))

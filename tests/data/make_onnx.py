@@ -707,6 +707,125 @@ def recurrences():
           node("Loop", "n - b0 a0", "b a rows", body=step)],
          {"x": x, "b0": floats("b0", 3), "a0": floats("a0", 3)}, "b a rows",
          {"half": np.array(0.5, "f4")}, dims={"x": ["T", 3]})
+def cubic_weight(distance, a):
+    d = abs(distance)
+    if d <= 1:
+        return (a + 2) * d ** 3 - (a + 3) * d ** 2 + 1
+    return a * (d ** 3 - 5 * d ** 2 + 8 * d - 4) if d < 2 else 0.0
+
+
+def sampled(x, scales, sizes, mode, coordinate_transformation_mode="half_pixel",
+            nearest_mode="round_prefer_floor", cubic_coeff_a=-0.75):
+    """Resize along each axis, from its definition."""
+    way, y = coordinate_transformation_mode, x.astype("f8")
+    half_up = {"round_prefer_ceil": lambda p: np.floor(p + 0.5), "floor": np.floor,
+               "ceil": np.ceil, "round_prefer_floor": lambda p: np.ceil(p - 0.5)}[nearest_mode]
+    for axis, size in enumerate(x.shape):
+        out = int(sizes[axis] if sizes is not None else size * scales[axis])
+        scale = float(scales[axis]) if sizes is None else out / size
+        length, i = size * scale, np.arange(out)
+        at = (i + 0.5) / scale - 0.5
+        if way == "asymmetric":
+            at = i / scale
+        elif way == "align_corners":
+            at = i * (size - 1) / max(length - 1, 1e-9)
+        elif way == "half_pixel_symmetric":
+            at = at + size / 2 * (1 - out / length)
+        elif way == "pytorch_half_pixel" and length <= 1:
+            at = at * 0
+        table, base = np.zeros((out, size)), np.floor(at + 1e-12).astype(int)
+        taps = {"nearest": [0], "linear": [0, 1], "cubic": [-1, 0, 1, 2]}[mode]
+        for k in taps:
+            tap = half_up(at).astype(int) if mode == "nearest" else base + k
+            for row in range(out):
+                distance = at[row] - base[row] - k
+                weight = {"nearest": 1, "linear": 1 - abs(distance),
+                          "cubic": cubic_weight(distance, cubic_coeff_a)}[mode]
+                table[row, min(max(tap[row], 0), size - 1)] += weight
+        y = np.moveaxis(np.tensordot(table, y, (1, axis)), 0, axis)
+    return [y.astype("f4")]
+
+
+def open_dims():
+    """Sizes that are names: sampling, padding and ranges work them out at each call."""
+    x = floats("image", 1, 2, 5, 7)
+    h = ["n", 2, "h", "w"]
+    ways = {"nearest_floor": {"mode": "nearest", "nearest_mode": "floor",
+                              "coordinate_transformation_mode": "asymmetric"},
+            "nearest_ceil": {"mode": "nearest", "nearest_mode": "ceil"},
+            "nearest_prefer_ceil": {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
+            "linear": {"mode": "linear"},
+            "linear_pytorch": {"mode": "linear",
+                               "coordinate_transformation_mode": "pytorch_half_pixel"},
+            "linear_symmetric": {"mode": "linear",
+                                 "coordinate_transformation_mode": "half_pixel_symmetric"},
+            "linear_corners": {"mode": "linear",
+                               "coordinate_transformation_mode": "align_corners"},
+            "cubic": {"mode": "cubic"},
+            "cubic_corners": {"mode": "cubic", "coordinate_transformation_mode": "align_corners",
+                              "cubic_coeff_a": -0.5}}
+    for name, attributes in ways.items():
+        by = {"s": np.array([1, 1, 1.5, 0.625], "f4")}
+        nodes = [node("Resize", "x - s", "y", **attributes)]
+        case(f"resize_open_{name}", nodes, {"x": x}, "y", by, dims={"x": h},
+             right=sampled(x, by["s"], None, **attributes))
+        given = {"x": x, "like": floats("like", 1, 2, 8, 11)}
+        nodes = [node("Shape", "like", "s"), node("Resize", "x - - s", "y", **attributes)]
+        case(f"resize_like_{name}", nodes, given, "y",
+             dims={"x": h, "like": ["n", 2, "p", "q"]},
+             right=sampled(x, None, (1, 2, 8, 11), **attributes))
+    case("resize_to_1_open", node("Resize", "x - s", "y", mode="linear",
+                                  coordinate_transformation_mode="align_corners"), {"x": x}, "y",
+         {"s": np.array([1, 1, 0.25, 2], "f4")}, dims={"x": h})
+    for rule in ("SAME_UPPER", "SAME_LOWER"):
+        end = rule[-5:].lower()
+        for kernel, stride in ((3, 2), (2, 2), (5, 3), (1, 2), (3, 1)):
+            w = floats("weights", 3, 2, kernel, kernel)
+            same = {"auto_pad": rule, "strides": [stride, stride],
+                    "kernel_shape": [kernel, kernel]}
+            case(f"ort_conv_open_{end}_{kernel}_{stride}", node("Conv", "x w", "y", **same),
+                 {"x": x}, "y", {"w": w}, dims={"x": h})
+            case(f"ort_max_pool_open_{end}_{kernel}_{stride}", node("MaxPool", "x", "y", **same),
+                 {"x": x}, "y", dims={"x": h})
+        for counted in (0, 1):
+            case(f"ort_average_pool_open_{end}_{counted}",
+                 node("AveragePool", "x", "y", auto_pad=rule, strides=[2, 2], kernel_shape=[3, 3],
+                      count_include_pad=counted), {"x": x}, "y", dims={"x": h})
+    case("range_of_a_float_dim",
+         [node("Shape", "x", "n", start=3), node("Squeeze", "n", "n0"),
+          node("Cast", "n0", "f", to=TensorProto.FLOAT), node("Range", "zero f two", "r"),
+          node("ReduceSum", "r", "t"), node("Add", "x t", "y")], {"x": x}, "y",
+         {"zero": np.array(0, "f4"), "two": np.array(2, "f4")}, dims={"x": h})
+    case("dims_without_names", node("Relu", "x", "y"), {"x": x}, "y",
+         dims={"x": ["None", 2, "?", "?"]})
+    nodes = [node("MaxPool", "x", "m", kernel_shape=[2, 2], strides=[2, 2]),
+             node("Shape", "m", "s", start=2), node("Mul", "s two", "up"),
+             node("Shape", "x", "size", start=2), node("Sub", "size up", "rest"),
+             node("Div", "rest two", "low"), node("Sub", "rest low", "high"),
+             node("Concat", "none low none high", "pads", axis=0),
+             node("Resize", "m - scale", "wide", mode="nearest"),
+             node("Pad", "wide pads", "y0"), node("Add", "y0 x", "y")]
+    case("halved_and_padded_back", nodes, {"x": x}, "y",
+         {"two": np.array([2, 2]), "none": np.array([0, 0]),
+          "scale": np.array([1, 1, 2, 2], "f4")}, dims={"x": h})
+    nodes = [node("Shape", "x", "size", start=2), node("Mod", "size four", "part"),
+             node("Sub", "four part", "rest"), node("Mod", "rest four", "high"),
+             node("Concat", "none high", "pads", axis=0), node("Pad", "x pads", "y")]
+    case("padded_to_fours", nodes, {"x": x}, "y",
+         {"four": np.array([4, 4]), "none": np.zeros(6, "i8")}, dims={"x": h},
+         right=[np.pad(x, ((0, 0), (0, 0), (0, 3), (0, 1)))])
+    z = floats("planes", 2, 6, 4, 3)
+    for groups in (1, 3, 6):
+        scale, shift = floats("scale", groups, seed=groups), floats("shift", groups, seed=groups)
+        nodes = [node("Reshape", "x to", "g"),
+                 node("InstanceNormalization", "g scale shift", "n", epsilon=1e-3),
+                 node("Shape", "x", "size"), node("Reshape", "n size", "y")]
+        wide = z.reshape(2, groups, -1).astype("f8")
+        right = (wide - wide.mean(2, keepdims=True)) / np.sqrt(wide.var(2, keepdims=True) + 1e-3)
+        right = (right * scale[:, None] + shift[:, None]).reshape(z.shape).astype("f4")
+        case(f"group_norm_as_instance_norm_{groups}", nodes, {"x": z}, "y",
+             {"to": np.array([0, groups, -1]), "scale": scale, "shift": shift},
+             dims={"x": ["n", 6, "h", "w"]}, right=[right])
 
 
 if __name__ == "__main__":
@@ -723,6 +842,7 @@ if __name__ == "__main__":
     pads()
     index_types()
     defaults()
+    open_dims()
     if not WANTED:
         for old in (FOLDER / "node").iterdir():
             if old.name[len("test_"):] not in made:

@@ -8,8 +8,19 @@
 
 struct onnx_call;
 
-/* Windows over the last count dims of operand 0, from strides, dilations, pads and auto_pad. */
-bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out);
+/* What auto_pad puts around dims whose rest by the stride is not known, which no window says: by
+ * dim of operand 0, zeros where windows say it. */
+struct onnx_around {
+    bool any;
+    dim_id low[LIMIT_RANK], high[LIMIT_RANK];
+};
+/* Windows over the last count dims of operand 0, from strides, dilations, pads and auto_pad. With
+ * out_around NULL, what windows cannot say is refused. */
+bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out,
+                  struct onnx_around *out_around);
+/* A value of operand 0's shape, or of its last rank dims, with that around it. */
+value_id onnx_put_around(struct onnx_call *c, value_id x, const struct onnx_around *around,
+                         uint32_t rank, double value);
 
 /* Up to LIMIT_OPERANDS² values of one shape side by side along a new axis. */
 value_id onnx_stack(struct onnx_call *c, const value_id *parts, uint32_t count, int64_t axis);

@@ -109,13 +109,25 @@ static bool real_range(struct onnx_call *c)
     return onnx_return(c, progression(c, b_dim_const(c->b, steps > 0 ? (int64_t)steps : 0)));
 }
 
+/* Whether a range of floats counts whole numbers, as one up to a dim that was cast does. */
+static bool is_whole(struct onnx_call *c)
+{
+    bool whole = true;
+    for (uint32_t i = 0; i < 3; i++) {
+        const struct known *known = onnx_known(c->o, c->in[i]);
+        whole = whole && known->is_known && known->count == 1 &&
+                (known->dims || rint(known->reals[0]) == known->reals[0]);
+    }
+    return whole;
+}
+
 bool onnx_range(struct onnx_call *c)
 {
     struct dim_table *dims = &c->o->graph->dims;
     dim_id bounds[2];
     int64_t delta = 0;
     uint32_t count = 0;
-    if (dtype_is_float(onnx_type(c, c->in[0])))
+    if (dtype_is_float(onnx_type(c, c->in[0])) && !is_whole(c))
         return real_range(c);
     if (!onnx_dims(c, 0, &bounds[0], 1, &count) || !onnx_dims(c, 1, &bounds[1], 1, &count) ||
         !onnx_const_ints(c, 2, &delta, 1, &count))

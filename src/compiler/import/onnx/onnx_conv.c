@@ -23,14 +23,36 @@ static bool read_list(struct onnx_call *c, const char *name, int64_t low, int64_
     return true;
 }
 
-/* Padding so that dim / stride, rounded up, windows fit. */
-static bool pad_same(struct onnx_call *c, struct window *w, dim_id size, bool upper)
+/* The last window starts at (size - 1)//stride*stride and ends with the padding behind. */
+static bool pad_open(struct onnx_call *c, const struct window *w, dim_id size, bool upper,
+                     dim_id *out_low, dim_id *out_high)
 {
+    struct dim_table *dims = &c->o->graph->dims;
+    dim_id stride = dim_const(dims, w->stride), one = dim_const(dims, 1);
+    int64_t reach = w->dilation * (w->size - 1) + 1;
+    dim_id last = dim_mul(dims, dim_floordiv(dims, dim_sub(dims, size, one), stride), stride);
+    dim_id total = dim_sub(dims, dim_add(dims, last, dim_const(dims, reach)), size);
+    if (reach < w->stride)
+        total = dim_max(dims, total, dim_const(dims, 0));
+    dim_id half = dim_floordiv(dims, total, dim_const(dims, 2));
+    *out_low = upper ? half : dim_sub(dims, total, half);
+    *out_high = dim_sub(dims, total, *out_low);
+    return *out_high != DIM_NONE ||
+           b_fail(c->b, ERR_LIMIT, "auto_pad of a dim that is too long to write down");
+}
+
+/* Padding so that dim / stride, rounded up, windows fit. */
+static bool pad_same(struct onnx_call *c, struct window *w, uint32_t axis, bool upper,
+                     struct onnx_around *around)
+{
+    dim_id size = b_dim(c->b, c->in[0], axis);
     int64_t value = 0, total = 0, reach = w->dilation * (w->size - 1) + 1;
     if (onnx_is_const(&c->o->graph->dims, size, &value))
         total = ((value + w->stride - 1) / w->stride - 1) * w->stride + reach - value;
     else if (size != DIM_NONE && dim_known_multiple(&c->o->graph->dims, size) % w->stride == 0)
         total = reach - w->stride;
+    else if (around && size != DIM_NONE)
+        return around->any = pad_open(c, w, size, upper, &around->low[axis], &around->high[axis]);
     else
         return onnx_refuse(c, "auto_pad of a dim that is not constant");
     total = total > 0 ? total : 0;
@@ -39,13 +61,18 @@ static bool pad_same(struct onnx_call *c, struct window *w, dim_id size, bool up
     return true;
 }
 
-bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out)
+bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, struct window *out,
+                  struct onnx_around *out_around)
 {
     int64_t strides[LIMIT_RANK], dilations[LIMIT_RANK], pads[2 * LIMIT_RANK];
     const char *rule = onnx_text(c, "auto_pad", "NOTSET");
     bool upper = strcmp(rule, "SAME_UPPER") == 0, same = upper || strcmp(rule, "SAME_LOWER") == 0;
     bool valid = strcmp(rule, "VALID") == 0;
     uint32_t first = onnx_rank(c, c->in[0]) - count;
+    if (out_around)
+        *out_around = (struct onnx_around){.any = false};
+    for (uint32_t i = 0; i < first + count && out_around; i++)
+        out_around->low[i] = out_around->high[i] = b_dim_const(c->b, 0);
     if (!same && !valid && strcmp(rule, "NOTSET") != 0)
         return b_fail(c->b, ERR_BLUEPRINT, "auto_pad '%.40s'", rule);
     if (!read_list(c, "strides", 1, 1, count, strides) ||
@@ -58,12 +85,19 @@ bool onnx_windows(struct onnx_call *c, const int64_t *sizes, uint32_t count, str
         bool none = same || valid;
         out[i] = (struct window){
             sizes[i], strides[i], none ? 0 : pads[i], none ? 0 : pads[count + i], dilations[i], 1};
-        if (same && !pad_same(c, &out[i], b_dim(c->b, c->in[0], first + i), upper))
+        if (same && !pad_same(c, &out[i], first + i, upper, out_around))
             return false;
         if (out[i].low < 0 || out[i].high < 0)
             return onnx_refuse(c, "negative padding");
     }
     return true;
+}
+
+value_id onnx_put_around(struct onnx_call *c, value_id x, const struct onnx_around *around,
+                         uint32_t rank, double value)
+{
+    uint32_t skip = onnx_rank(c, c->in[0]) - rank;
+    return around->any ? b_pad(c->b, x, around->low + skip, around->high + skip, value) : x;
 }
 
 /* Kernel sizes from the weights, which must be constant; checks kernel_shape against them. */
@@ -108,12 +142,14 @@ static bool add_bias(struct onnx_call *c, value_id y)
 bool onnx_conv(struct onnx_call *c)
 {
     struct window windows[LIMIT_RANK];
+    struct onnx_around around;
     int64_t sizes[LIMIT_RANK], groups = onnx_int(c, "group", 1);
     uint32_t count = 0;
     if (!check_ranks(c, &count) || !kernel_sizes(c, count, sizes) ||
-        !onnx_windows(c, sizes, count, windows))
+        !onnx_windows(c, sizes, count, windows, &around))
         return false;
-    return add_bias(c, b_conv(c->b, c->in[0], c->in[1], windows, count, groups));
+    value_id x = onnx_put_around(c, c->in[0], &around, count + 2, 0);
+    return add_bias(c, b_conv(c->b, x, c->in[1], windows, count, groups));
 }
 
 /* Padding of a transposed convolution that is to give an output of a stated size. */

@@ -256,8 +256,15 @@ static dim_id divide(struct dim_table *dims, dim_id a, dim_id b, bool whole)
     onnx_dim_range(dims, b, &least, &most);
     if (least < 1 || exact != DIM_NONE)
         return least < 1 ? DIM_NONE : exact;
-    onnx_dim_range(dims, a, &least, &most);
-    return least >= 0 && whole ? dim_floordiv(dims, a, b) : DIM_NONE;
+    return whole && dim_never_negative(dims, a) ? dim_floordiv(dims, a, b) : DIM_NONE;
+}
+
+/* With the sign of b, which is above 0. */
+static dim_id remainder_of(struct dim_table *dims, dim_id a, dim_id b)
+{
+    int64_t least, most;
+    onnx_dim_range(dims, b, &least, &most);
+    return least < 1 ? DIM_NONE : dim_sub(dims, a, dim_mul(dims, dim_floordiv(dims, a, b), b));
 }
 
 static dim_id compute(struct onnx *o, const struct node *node, dim_id a, dim_id b)
@@ -270,6 +277,7 @@ static dim_id compute(struct onnx *o, const struct node *node, dim_id a, dim_id 
     case PRIM_SUB: return dim_sub(dims, a, b);
     case PRIM_MUL: return dim_mul(dims, a, b);
     case PRIM_DIV: return divide(dims, a, b, dtype_is_int((enum dtype)node->dtype));
+    case PRIM_REM: return remainder_of(dims, a, b);
     case PRIM_MIN: return dim_min(dims, a, b);
     case PRIM_MAX: return dim_max(dims, a, b);
     case PRIM_NEG: return dim_sub(dims, dim_const(dims, 0), a);

@@ -354,7 +354,7 @@ bool onnx_deform_conv(struct onnx_call *c)
     for (uint32_t d = 0; d < 2; d++)
         if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[1], 2 + d), &sizes[d]))
             return onnx_refuse(c, "a kernel whose size is not constant");
-    if (offset_groups < 1 || !onnx_windows(c, sizes, 2, windows))
+    if (offset_groups < 1 || !onnx_windows(c, sizes, 2, windows, NULL))
         return onnx_failed(c) ? false : b_fail(b, ERR_SHAPE, "offset_group is below 1");
     value_id x = read_taps(c, windows, offset_groups);
     for (uint32_t d = 0; d < 2; d++)

@@ -1,8 +1,9 @@
 /* The inputs of a model, with their dims.
  *
  * A dim without a value becomes a named dim: by its own name where it has one, or d1, d2 … where
- * it has none. Its range is what a model that was exported here says in its metadata, or the
- * default. Inputs whose values were given (options->fixed) become constants. */
+ * it has none or one that exporters write for "unknown". Its range is what a model that was
+ * exported here says in its metadata, or the default. Inputs whose values were given
+ * (options->fixed) become constants. */
 #include <onnx.pb-c.h>
 #include <ctype.h>
 #include <stdio.h>
@@ -137,12 +138,23 @@ static bool declare_dim(struct onnx *o, const char *label, const char *param, di
     return true;
 }
 
+/* Exporters write these for any dim that they do not know, so they say of no two that they are one.
+ */
+static bool says_unknown(const char *param)
+{
+    static const char *const words[] = {"", "?", "-1", "None"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(param, words[i]) == 0)
+            return true;
+    return false;
+}
+
 static bool read_dim(struct onnx *o, const Onnx__TensorShapeProto__Dimension *dim, dim_id *out,
                      struct error *err)
 {
     bool value = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
     bool param = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
-                 dim->dim_param && dim->dim_param[0] != '\0';
+                 dim->dim_param && !says_unknown(dim->dim_param);
     if (value && dim->dim_value >= 0) {
         if (dim->dim_value > LIMIT_DIM_VALUE)
             return fail(err, ERR_LIMIT, "%lld is larger than any dim may be",

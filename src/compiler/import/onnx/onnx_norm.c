@@ -85,11 +85,42 @@ bool onnx_batch_norm(struct onnx_call *c)
     return onnx_return(c, onnx_expand(c, "batch_norm", in, 5, attrs));
 }
 
+/* Exporters write a group norm as an instance norm of [N, groups, -1]: the same numbers as
+ * [N, groups, C / groups, …], where no size that a call gives is merged with another, so that what
+ * is summed can be read in the order in which it is stored. The operand itself where it is nothing
+ * of that kind. */
+static value_id apart(struct onnx_call *c, value_id x)
+{
+    struct builder *b = c->b;
+    const struct node *merged = graph_node(b->graph, x);
+    dim_id shape[LIMIT_RANK];
+    if (merged->prim != PRIM_RESHAPE || merged->rank != 3)
+        return x;
+    const struct node *from = graph_node(b->graph, merged->operands[0]);
+    if (from->rank < 3 || from->rank == LIMIT_RANK || from->shape[0] != merged->shape[0])
+        return x;
+    dim_id each = dim_div_exact(&b->graph->dims, from->shape[1], merged->shape[1]);
+    if (each == DIM_NONE)
+        return x;
+    shape[0] = from->shape[0];
+    shape[1] = merged->shape[1];
+    shape[2] = each;
+    for (uint32_t i = 2; i < from->rank; i++)
+        shape[i + 1] = from->shape[i];
+    return b_reshape(b, merged->operands[0], shape, from->rank + 1u);
+}
+
 bool onnx_instance_norm(struct onnx_call *c)
 {
     struct op_value attrs[] = {
         {.name = "eps", .kind = OP_FLOAT, .f = onnx_float(c, "epsilon", 1e-5)}, {0}};
-    return onnx_return(c, onnx_expand(c, "instance_norm", c->in, 3, attrs));
+    value_id in[3] = {apart(c, c->in[0]), c->in[1], c->in[2]};
+    const struct node *node = graph_node(c->b->graph, c->in[0]);
+    dim_id shape[LIMIT_RANK];
+    memcpy(shape, node->shape, node->rank * sizeof *shape);
+    uint32_t rank = node->rank; /* adding nodes moves them */
+    value_id y = onnx_expand(c, "instance_norm", in, 3, attrs);
+    return onnx_return(c, y == VALUE_NONE ? y : b_reshape(c->b, y, shape, rank));
 }
 
 bool onnx_layer_norm(struct onnx_call *c)

@@ -11,6 +11,7 @@ struct pool {
     uint32_t count;
     struct window windows[LIMIT_RANK]; /* with what ceil_mode adds in high */
     int64_t pad_high[LIMIT_RANK];      /* without */
+    struct onnx_around around;
     bool padded, hangs_over;
 };
 
@@ -21,8 +22,9 @@ static bool read_pool(struct onnx_call *c, struct pool *out)
     *out = (struct pool){.count = rank - 2};
     if (rank < 3 || !sizes || given != out->count)
         return b_fail(c->b, ERR_SHAPE, "rank %u, a kernel of %u dims", rank, given);
-    if (!onnx_windows(c, sizes, given, out->windows))
+    if (!onnx_windows(c, sizes, given, out->windows, &out->around))
         return false;
+    out->padded = out->around.any;
     for (uint32_t i = 0; i < given; i++) {
         struct window *w = &out->windows[i];
         int64_t reach = w->dilation * (w->size - 1);
@@ -41,18 +43,23 @@ static bool read_pool(struct onnx_call *c, struct pool *out)
 
 #define MAX_TAPS 64 /* of a window whose maxima are to be found */
 
+/* What never wins. */
+static double least_of(struct onnx_call *c)
+{
+    enum dtype type = onnx_type(c, c->in[0]);
+    return dtype_is_float(type) ? (double)-INFINITY : (double)dtype_least(type);
+}
+
 /* The operand with what never wins around it. */
 static value_id surround(struct onnx_call *c, const struct pool *pool)
 {
     struct builder *b = c->b;
-    enum dtype type = onnx_type(c, c->in[0]);
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
-    double least = dtype_is_float(type) ? (double)-INFINITY : (double)dtype_least(type);
     for (uint32_t i = 0; i < pool->count + 2; i++) {
         low[i] = b_dim_const(b, i < 2 ? 0 : pool->windows[i - 2].low);
         high[i] = b_dim_const(b, i < 2 ? 0 : pool->windows[i - 2].high);
     }
-    return b_pad(b, c->in[0], low, high, least);
+    return b_pad(b, c->in[0], low, high, least_of(c));
 }
 
 /* Which tap of each window holds its first maximum: i64 in the shape of the result. */
@@ -122,7 +129,10 @@ bool onnx_max_pool(struct onnx_call *c)
     struct pool pool;
     if (!read_pool(c, &pool))
         return false;
-    c->out[0] = b_window(c->b, PRIM_WINDOW_MAX, c->in[0], pool.windows, pool.count);
+    if (pool.around.any && onnx_wanted(c, 1))
+        return onnx_refuse(c, "Indices with auto_pad of a dim that is not constant");
+    value_id x = onnx_put_around(c, c->in[0], &pool.around, pool.count + 2, least_of(c));
+    c->out[0] = b_window(c->b, PRIM_WINDOW_MAX, x, pool.windows, pool.count);
     if (onnx_wanted(c, 1))
         c->out[1] = places(c, &pool, c->out[0]);
     c->out_count = 2;
@@ -191,6 +201,7 @@ static value_id count_elements(struct onnx_call *c, const struct pool *pool, enu
     if (!pool->hangs_over && (!pool->padded || padding_counts))
         return b_const(b, dtype, whole);
     value_id ones = b_broadcast_to(b, b_const(b, dtype, 1), shape, pool->count);
+    ones = onnx_put_around(c, ones, &pool->around, pool->count, padding_counts ? 1 : 0);
     return b_window(b, PRIM_WINDOW_SUM, ones, windows, pool->count);
 }
 
@@ -202,6 +213,7 @@ bool onnx_average_pool(struct onnx_call *c)
     if (!read_pool(c, &pool))
         return false;
     value_id x = b_cast(b, c->in[0], wide);
+    x = onnx_put_around(c, x, &pool.around, pool.count + 2, 0);
     value_id sum = b_window(b, PRIM_WINDOW_SUM, x, pool.windows, pool.count);
     return onnx_return(c, b_cast(b, b_div(b, sum, count_elements(c, &pool, wide)), type));
 }
@@ -214,6 +226,7 @@ bool onnx_lp_pool(struct onnx_call *c)
     value_id x = b_unary(b, PRIM_ABS, c->in[0]);
     if (!read_pool(c, &pool))
         return false;
+    x = onnx_put_around(c, x, &pool.around, pool.count + 2, 0);
     value_id power = b_const_like(b, x, p), root = b_const_like(b, x, 1 / p);
     x = p == 1 ? x : p == 2 ? b_mul(b, x, x) : b_binary(b, PRIM_POW, x, power);
     value_id sum = b_window(b, PRIM_WINDOW_SUM, x, pool.windows, pool.count);

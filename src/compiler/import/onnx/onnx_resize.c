@@ -3,7 +3,11 @@
  * Along an axis each element of the result is a weighted sum of a few elements of the operand, the
  * taps; which ones and with which weights follows from sizes that are constant, so it is worked out
  * here. A tap over all elements of the result is a slice, a repetition, or else a gather with a
- * constant index. */
+ * constant index.
+ *
+ * Where a size is a named dim, the same arithmetic becomes a few nodes over a vector as long as the
+ * axis, which each call computes once: indices and weights of the taps. Repetitions, which most
+ * networks ask for, stay repetitions. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <string.h>
@@ -11,6 +15,7 @@
 #include "compiler/import/onnx/onnx_priv.h"
 
 #define MAX_TAPS 64
+#define MOST_FRACTION (1 << 24) /* above or below, of a scale at dims that are not constant */
 
 struct resize {
     const char *mode, *transform, *nearest;
@@ -279,13 +284,13 @@ static bool read_wanted(struct onnx_call *c, struct wanted *out)
     return true;
 }
 
-/* A dim that is not constant: whole factors of nearest are repetitions whatever the size. */
-static value_id resize_symbolic(struct onnx_call *c, value_id x, const struct resize *r,
-                                const struct axis *a, dim_id wanted)
+/* The whole factor by which nearest repeats each element, whatever the size; 0: it does not. */
+static int64_t repetitions(struct onnx_call *c, const struct resize *r, const struct axis *a,
+                           dim_id size, dim_id wanted)
 {
     struct axis sample = {.index = a->index, .in = 64, .scale = a->scale, .end = 1};
     double factor = a->scale;
-    dim_id size = b_dim(c->b, x, a->index), exact = DIM_NONE;
+    dim_id exact = DIM_NONE;
     int64_t whole = 0;
     if (wanted != DIM_NONE)
         exact = dim_div_exact(&c->o->graph->dims, wanted, size);
@@ -293,7 +298,7 @@ static value_id resize_symbolic(struct onnx_call *c, value_id x, const struct re
         factor = (double)whole;
     if ((wanted != DIM_NONE && exact == DIM_NONE) || factor != rint(factor) || factor < 1 ||
         factor > 64 || strcmp(r->mode, "nearest") != 0)
-        return onnx_refuse(c, "a dim that is not constant, but for whole factors of nearest");
+        return 0;
     sample.scale = factor;
     sample.out = sample.in * (int64_t)factor;
     sample.length = (double)sample.out;
@@ -303,9 +308,153 @@ static value_id resize_symbolic(struct onnx_call *c, value_id x, const struct re
         find_taps(r, &sample, i, &first, weights);
         first = first < 0 ? 0 : first;
         if (first != i / (int64_t)factor)
-            return onnx_refuse(c, "a dim that is not constant, by '%s'", r->transform);
+            return 0;
     }
-    return onnx_repeat(c, x, a->index, b_dim_const(c->b, (int64_t)factor));
+    return (int64_t)factor;
+}
+
+/* One axis where a size is a named dim. The scale is p/q, and all values are whole, so that which
+ * elements are the taps does not hang on how a quotient was rounded. */
+struct open_axis {
+    value_id index, in, out, p, q; /* i64, 0-d but for the index */
+    bool by_size;                  /* p is out and q is in */
+};
+
+/* The place of each element in the operand, as a fraction. */
+struct fraction {
+    value_id above, below;
+};
+
+/* floor(size * scale), with the scale as *out_p / *out_q; DIM_NONE where it is none. */
+static dim_id scaled_size(struct onnx_call *c, dim_id size, double scale, int64_t *out_p,
+                          int64_t *out_q)
+{
+    struct dim_table *dims = &c->o->graph->dims;
+    for (*out_q = 1; scale != rint(scale) && *out_q < MOST_FRACTION; *out_q *= 2)
+        scale *= 2;
+    if (scale != rint(scale) || !(scale > 0 && scale < MOST_FRACTION))
+        return DIM_NONE;
+    *out_p = (int64_t)scale;
+    return dim_floordiv(dims, dim_mul(dims, size, dim_const(dims, *out_p)),
+                        dim_const(dims, *out_q));
+}
+
+/* place() of all elements. */
+static struct fraction open_place(struct builder *b, const struct resize *r,
+                                  const struct open_axis *a)
+{
+    value_id x = a->index, middle = b_shift(b, b_scale(b, x, 2), 1), p2 = b_scale(b, a->p, 2);
+    /* (length - 1)*q, where length is p/q*in */
+    value_id last = a->by_size ? b_shift(b, a->out, -1) : b_sub(b, b_mul(b, a->in, a->p), a->q);
+    if (strcmp(r->transform, "asymmetric") == 0)
+        return (struct fraction){b_mul(b, x, a->q), a->p};
+    if (strcmp(r->transform, "align_corners") == 0) { /* 0/1 of an only element */
+        value_id above = b_mul(b, x, b_shift(b, a->in, -1));
+        return (struct fraction){a->by_size ? above : b_mul(b, above, a->q),
+                                 b_max_const(b, last, 1)};
+    }
+    value_id above = b_mul(b, middle, a->q);
+    if (strcmp(r->transform, "tf_half_pixel_for_nn") == 0)
+        return (struct fraction){above, p2};
+    above = b_sub(b, above, a->p);
+    if (strcmp(r->transform, "pytorch_half_pixel") == 0) {
+        value_id zero = b_const(b, DTYPE_I64, 0);
+        above = b_select(b, b_binary(b, PRIM_LT, zero, last), above, zero);
+    } else if (strcmp(r->transform, "half_pixel_symmetric") == 0) {
+        above = b_add(b, above, b_sub(b, b_mul(b, a->in, a->p), b_mul(b, a->out, a->q)));
+    }
+    return (struct fraction){above, p2};
+}
+
+/* The remainder of a floor division; *out_quotient is the quotient. */
+static value_id divide(struct builder *b, value_id above, value_id below, value_id *out_quotient)
+{
+    value_id rest = b_binary(b, PRIM_REM, above, below);
+    *out_quotient = b_div(b, b_sub(b, above, rest), below);
+    return rest;
+}
+
+static value_id open_nearest(struct builder *b, const struct resize *r, struct fraction at)
+{
+    value_id quotient = VALUE_NONE, twice = b_scale(b, at.above, 2);
+    if (strcmp(r->nearest, "ceil") == 0)
+        at.above = b_shift(b, b_add(b, at.above, at.below), -1);
+    else if (strcmp(r->nearest, "floor") != 0) {
+        bool up = strcmp(r->nearest, "round_prefer_ceil") == 0;
+        at.above = b_shift(b, b_add(b, twice, at.below), up ? 0 : -1);
+        at.below = b_scale(b, at.below, 2);
+    }
+    divide(b, at.above, at.below, &quotient);
+    return quotient;
+}
+
+/* cubic() of distances that lie in 0 … 1, or in 1 … 2. */
+static value_id open_cubic(struct builder *b, value_id x, double a, bool inner)
+{
+    value_id y = inner ? b_mul(b, b_shift(b, b_scale(b, x, a + 2), -(a + 3)), x)
+                       : b_shift(b, b_mul(b, b_shift(b, b_scale(b, x, a), -5 * a), x), 8 * a);
+    return b_shift(b, b_mul(b, y, x), inner ? 1 : -4 * a);
+}
+
+/* Weight of tap k; the ratio is how far an element lies behind the tap before it. */
+static value_id open_weight(struct builder *b, const struct resize *r, value_id ratio, uint32_t k)
+{
+    value_id rest = b_shift(b, b_neg(b, ratio), 1);
+    if (strcmp(r->mode, "linear") == 0)
+        return k == 0 ? rest : ratio;
+    value_id near = k < 2 ? ratio : rest;
+    bool inner = k == 1 || k == 2;
+    return open_cubic(b, inner ? near : b_shift(b, near, 1), r->cubic_a, inner);
+}
+
+static value_id sum_open_taps(struct onnx_call *c, value_id x, const struct resize *r,
+                              const struct axis *a, struct fraction at)
+{
+    struct builder *b = c->b;
+    value_id base = VALUE_NONE, sum = VALUE_NONE;
+    if (strcmp(r->mode, "nearest") == 0)
+        return b_take(b, x, b_unary(b, PRIM_COPY, open_nearest(b, r, at)), a->index);
+    value_id rest = divide(b, at.above, at.below, &base);
+    value_id ratio = b_div(b, b_cast(b, rest, DTYPE_F64), b_cast(b, at.below, DTYPE_F64));
+    uint32_t count = strcmp(r->mode, "linear") == 0 ? 2 : 4, rank = onnx_rank(c, x) - a->index;
+    dim_id shape[LIMIT_RANK] = {b_dim(b, ratio, 0)};
+    for (uint32_t i = 1; i < rank; i++)
+        shape[i] = b_dim_const(b, 1);
+    base = b_unary(b, PRIM_COPY, base);
+    for (uint32_t k = 0; k < count; k++) {
+        value_id index = b_shift(b, base, (double)k + 1 - count / 2); /* take clamps it */
+        value_id weight = b_cast(b, open_weight(b, r, ratio, k), onnx_type(c, x));
+        weight = b_reshape(b, b_unary(b, PRIM_COPY, weight), shape, rank);
+        value_id tap = b_mul(b, b_take(b, x, index, a->index), weight);
+        sum = k == 0 ? tap : b_add(b, sum, tap);
+    }
+    return sum;
+}
+
+static value_id resize_open(struct onnx_call *c, value_id x, const struct resize *r,
+                            const struct axis *a, dim_id wanted)
+{
+    struct builder *b = c->b;
+    dim_id size = b_dim(b, x, a->index);
+    int64_t times = repetitions(c, r, a, size, wanted), p = 0, q = 0;
+    if (times > 0)
+        return onnx_repeat(c, x, a->index, b_dim_const(b, times));
+    bool by_size = wanted != DIM_NONE && a->scale == 1;
+    dim_id to = by_size ? wanted : scaled_size(c, size, a->scale, &p, &q);
+    if (to == DIM_NONE || strcmp(r->transform, "tf_crop_and_resize") == 0 ||
+        (r->exclude_outside && strcmp(r->mode, "nearest") != 0) ||
+        (r->antialias && !(!by_size && a->scale >= 1)))
+        return onnx_refuse(c, "a dim that is not constant, by '%s'%s%s%s", r->transform,
+                           to == DIM_NONE ? " and a scale that is no fraction" : "",
+                           r->exclude_outside ? ", exclude_outside" : "",
+                           r->antialias ? ", antialias" : "");
+    struct open_axis open = {.index = b_iota(b, DTYPE_I64, &to, 1, 0),
+                             .in = b_size(b, size),
+                             .out = b_size(b, to),
+                             .by_size = by_size};
+    open.p = by_size ? open.out : b_const(b, DTYPE_I64, (double)p);
+    open.q = by_size ? open.in : b_const(b, DTYPE_I64, (double)q);
+    return sum_open_taps(c, x, r, a, open_place(b, r, &open));
 }
 
 static bool resize(struct onnx_call *c, const struct resize *r, const struct wanted *wanted)
@@ -326,7 +475,7 @@ static bool resize(struct onnx_call *c, const struct resize *r, const struct wan
             continue;
         if (!onnx_is_const(dims, size, &a.in) ||
             (to != DIM_NONE && !onnx_is_const(dims, to, &a.out))) {
-            x = resize_symbolic(c, x, r, &a, to);
+            x = resize_open(c, x, r, &a, to);
             continue;
         }
         if (to != DIM_NONE && a.scale == 1)
