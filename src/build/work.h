@@ -7,14 +7,15 @@
 #include "compiler/compile.h"
 #include "verify/verify.h"
 
-#define WORK_PARTS 3
+#define WORK_PARTS 4
 
 enum work_kind { WORK_COMPILE = 1, WORK_VERIFY, WORK_PROFILE, WORK_KINDS };
 
 struct work_order {
     enum work_kind kind;
     struct child_limits limits;
-    struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package: borrowed */
+    struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package:
+                                            borrowed; known inputs */
 };
 
 /* A compilation and its options. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/checked.h"
@@ -16,7 +17,7 @@
 #include "compiler/import/import.h"
 
 #define ALIGNMENT 64
-#define HEAD_BYTES 16
+#define HEAD_BYTES 64
 
 size_t bundle_limit(const void *head, size_t size)
 {
@@ -32,6 +33,42 @@ const char *bundle_folder(struct cli *cli, const char *path)
     if (!slash)
         return ".";
     return slash == path ? "/" : arena_strndup(cli->arena, path, (size_t)(slash - path));
+}
+
+static bool is_package(const char *path)
+{
+    char head[HEAD_BYTES];
+    size_t size;
+    struct error ignored;
+    return file_peek(path, head, sizeof head, &size, &ignored) && package_looks_like(head, size);
+}
+
+bool bundle_output(struct cli *cli, const char *file, const char *ending, const char **path,
+                   struct error *err)
+{
+    struct stat source, there;
+    struct strbuf name;
+    const char *given = *path, *slash = strrchr(file, '/'), *base = slash ? slash + 1 : file,
+               *dot = strrchr(base, '.');
+    strbuf_init(&name, cli->arena);
+    if (!given && (strcmp(file, "-") == 0 || *base == '\0'))
+        return fail(err, ERR_USAGE, "-o OUT says where the result goes");
+    strbuf_add(&name, base, dot && dot != base ? (size_t)(dot - base) : strlen(base));
+    strbuf_puts(&name, ending);
+    const char *out = given ? given : name.data;
+    bool exists = stat(out, &there) == 0;
+    if (exists && stat(file, &source) == 0 && source.st_dev == there.st_dev &&
+        source.st_ino == there.st_ino)
+        return fail(err, ERR_USAGE,
+                    "the result would replace '%s', which is read: -o OUT says "
+                    "where else it goes",
+                    file);
+    if (exists && S_ISDIR(there.st_mode))
+        return fail(err, ERR_IO, "'%s' is a folder: -o OUT names a file", out);
+    if (exists && !given && !is_package(out))
+        return fail(err, ERR_USAGE, "'%s' exists and is no package: -o %s replaces it", out, out);
+    *path = out;
+    return true;
 }
 
 const char *bundle_keys(struct cli *cli)

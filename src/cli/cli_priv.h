@@ -19,6 +19,8 @@
 #include "urza/run.h"
 
 struct error;
+struct import_options;
+struct import_tensor;
 struct strbuf;
 
 struct command;
@@ -94,10 +96,31 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
 /* The name with the smallest edit distance to `given`. name_at returns the names, at least one, and
  * NULL after the last. */
 const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index));
-/* The texts of an option that may be given more than once, a line each. */
-const char *args_lines(struct cli *cli, const struct text_list *list);
-#define DIM_OPTION_HELP "a named dim's size, or its range LEAST..MOST, or FACTOR* for multiples"
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
+
+/* What a command line says of a model that is read, by the same options wherever one is. */
+struct given {
+    struct text_list dims, known;
+};
+#define GIVEN_ROWS(given)                                                                       \
+    {"dim",          0,                                                                         \
+     OPTION_LIST,    "NAME=SIZE",                                                               \
+     &(given)->dims, "a named dim's size, or its range LEAST..MOST, or FACTOR* for multiples"}, \
+        {"known",                                                                               \
+         0,                                                                                     \
+         OPTION_LIST,                                                                           \
+         "NAME=VALUE",                                                                          \
+         &(given)->known,                                                                       \
+         "an input that is a constant from here on: numbers with commas, or a .npy file"}
+/* The dims, a line each, as import_dims_parse reads them; NULL: none is given. */
+const char *given_dims(struct cli *cli, const struct given *given);
+/* Reads the known inputs, whose files end in .npy. In the arena. ERR_USAGE, ERR_NOT_FOUND, ERR_IO,
+ * ERR_PARSE, ERR_LIMIT. */
+bool given_known(struct cli *cli, const struct given *given, const struct import_tensor **out,
+                 uint32_t *out_count, struct error *err);
+/* Both, into options; the seed and the folder of the source stay as they are. */
+bool given_read(struct cli *cli, const struct given *given, struct import_options *out,
+                struct error *err);
 
 /* Output. Untrusted text is printed only through these functions, which print unprintable
  * characters as their numbers (shown.c). */
@@ -136,6 +159,11 @@ const char *bundle_keys(struct cli *cli); /* the folder with keys; NULL: there i
 const char *bundle_folder(struct cli *cli, const char *path);
 /* The size limit of a file, by its first bytes: for a package, a model, or JSON. */
 size_t bundle_limit(const void *head, size_t size);
+/* Where a result of reading the file goes: *path if it is given (-o), else the file's name with
+ * another ending, in the current folder, put into *path. What stands there is replaced, but never
+ * the file itself, and without -o nothing but a package: ERR_USAGE. */
+bool bundle_output(struct cli *cli, const char *file, const char *ending, const char **path,
+                   struct error *err);
 /* Reads such a file, 64-aligned, into the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT, which is checked
  * before reading. */
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,

@@ -232,8 +232,11 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
 {
     struct job *job = ARENA_NEW(arena, struct job);
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
-    struct import_options import = {
-        .seed = options->seed, .training = options->training, .folder = options->folder};
+    struct import_options import = {.seed = options->seed,
+                                    .training = options->training,
+                                    .folder = options->folder,
+                                    .fixed = options->known,
+                                    .fixed_count = options->known_count};
     struct dim_name *dims = NULL;
     if (!options->kernels_only && compile_find(text, size, options, out))
         return true;

@@ -14,6 +14,7 @@ struct config;
 struct error;
 struct graph;
 struct group;
+struct import_tensor;
 struct nest;
 struct partition;
 struct pass_row;
@@ -117,6 +118,8 @@ struct compile_options {
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect initialises */
     const char *dims;       /* of the source, for import_dims_parse; NULL: nothing is said */
+    const struct import_tensor *known; /* inputs of a model that are constants */
+    uint32_t known_count;
     bool training;
     bool plain;         /* run only the needed graph passes: a fallback when one of the others
                            fails */

@@ -56,6 +56,8 @@ struct blueprint {
 /* A dense tensor, row-major in its dtype's layout, 64-aligned. */
 struct import_tensor {
     const char *name;
+    const char *numbers; /* of a known input, in place of what follows: numbers with commas, which
+                            get the dtype and shape of the input (import_known); NULL */
     enum dtype dtype;
     uint32_t rank;
     int64_t shape[LIMIT_RANK];
@@ -81,6 +83,17 @@ struct import_options {
     uint32_t equal_count;
     struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
 };
+
+/* A known input as a tensor of the input's type: given itself, where it has that type, or its
+ * numbers, in the arena. ERR_USAGE names what is wrong. */
+struct import_type {
+    enum dtype dtype;
+    bool ranked; /* false: any rank and shape */
+    uint32_t rank;
+    int64_t shape[LIMIT_RANK]; /* -1: any size */
+};
+bool import_known(const struct import_tensor *given, const struct import_type *type,
+                  struct arena *arena, struct import_tensor *out, struct error *err);
 
 /* What a caller says of named dims, one a line, as sizes and ranges: "N=32", "N=1..512", "N=32*"
  * (multiples of 32), "N=32..512/32" (those within a range). In the arena. ERR_USAGE. */

@@ -104,6 +104,8 @@ bool blueprint_read(const char *text, size_t size, const struct import_options *
         return onnx_read(text, size, options, arena, out, err);
     if (pt2_looks_like(text, size))
         return pt2_read(text, size, options, arena, out, err);
+    if (!import_check_known(options, NULL, 0, err))
+        return false;
     json_t *native = NULL, *document = json_read(text, size, err);
     if (!document)
         return false;

@@ -354,18 +354,19 @@ static const char *fresh_name(struct onnx *o, const char *name)
     return fresh;
 }
 
-/* Another value that the caller gives an initialiser that is an input too; NULL: none. */
-static const struct import_tensor *override_of(const struct onnx *o, const Onnx__GraphProto *graph,
-                                               const char *name)
+/* Another value that the caller gives an initialiser that is an input too: *out_given; false
+ * fails. */
+static bool override_of(struct onnx *o, const Onnx__GraphProto *graph, const char *name,
+                        struct import_tensor *out, bool *out_given, struct error *err)
 {
-    for (uint32_t i = 0; i < o->options->fixed_count; i++) {
-        if (strcmp(o->options->fixed[i].name, name) != 0)
+    const struct import_tensor *given = import_find_known(o->options, name);
+    for (size_t k = 0; given && k < graph->n_input; k++) {
+        if (!graph->input[k]->name || strcmp(graph->input[k]->name, name) != 0)
             continue;
-        for (size_t k = 0; k < graph->n_input; k++)
-            if (graph->input[k]->name && strcmp(graph->input[k]->name, name) == 0)
-                return &o->options->fixed[i];
+        *out_given = true;
+        return onnx_known_input(o, graph->input[k], given, out, err);
     }
-    return NULL;
+    return true;
 }
 
 bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
@@ -376,11 +377,12 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
         struct error failure = {.code = ERR_NONE};
         const char *name = graph->initializer[i]->name ? graph->initializer[i]->name : "";
         value_id value = VALUE_NONE;
-        const struct import_tensor *other = scope->parent ? NULL : override_of(o, graph, name);
-        if (other) {
-            value = onnx_initializer(o, name, other, true, &failure);
-        } else if (onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor,
-                               &failure)) {
+        bool other = false;
+        bool ok = scope->parent || override_of(o, graph, name, &tensor, &other, &failure);
+        if (ok && other) {
+            value = onnx_initializer(o, name, &tensor, true, &failure);
+        } else if (ok && onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor,
+                                     &failure)) {
             const char *param = scope->parent ? fresh_name(o, name) : name;
             value = onnx_initializer(o, param, &tensor, false, &failure);
         }

@@ -26,6 +26,7 @@ typedef struct Onnx__GraphProto Onnx__GraphProto;
 typedef struct Onnx__ModelProto Onnx__ModelProto;
 typedef struct Onnx__NodeProto Onnx__NodeProto;
 typedef struct Onnx__TensorProto Onnx__TensorProto;
+typedef struct Onnx__ValueInfoProto Onnx__ValueInfoProto;
 
 /* Reads a message of the schema. The result borrows nothing from bytes. ERR_PARSE; ERR_LIMIT for
  * nesting and for memory out of proportion to the size. */
@@ -137,6 +138,10 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
                        struct error *err);
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err);
+/* What the caller says an input of the file is, in the input's type. */
+bool onnx_known_input(struct onnx *o, const Onnx__ValueInfoProto *info,
+                      const struct import_tensor *given, struct import_tensor *out,
+                      struct error *err);
 /* Bodies: a function that the model defines in place of an op, or a graph in an attribute. */
 const Onnx__FunctionProto *onnx_function_find(struct onnx *o, const char *domain, const char *name);
 void onnx_functions(struct onnx *o); /* makes a table of them, once */

@@ -113,17 +113,21 @@ static value_id read_input(struct pt2 *p, const char *name, struct error *err)
     const json_t *meta = json_object_get(json_object_get(p->body, "tensor_values"), name);
     struct pt2_type type;
     struct builder b = {.graph = p->graph, .err = err};
-    for (uint32_t i = 0; i < p->options->fixed_count; i++) {
-        const struct import_tensor *fixed = &p->options->fixed[i];
-        if (strcmp(fixed->name, name) != 0)
-            continue;
-        if (fixed->bytes / dtype_bytes(fixed->dtype) > LIMIT_LITERAL_ELEMENTS)
-            return b_fail(&b, ERR_LIMIT, "more than %d elements", LIMIT_LITERAL_ELEMENTS);
-        return b_literal(&b, fixed->dtype, fixed->shape, fixed->rank, fixed->data);
-    }
+    struct import_tensor fixed;
+    const struct import_tensor *given = import_find_known(p->options, name);
     if (!pt2_tensor_type(p, meta, true, &type, err))
         return VALUE_NONE;
-    return graph_input(p->graph, name, type.dtype, type.shape, type.rank, err);
+    if (!given)
+        return graph_input(p->graph, name, type.dtype, type.shape, type.rank, err);
+    struct import_type wanted = {.dtype = type.dtype, .ranked = true, .rank = type.rank};
+    for (uint32_t i = 0; i < type.rank; i++)
+        if (!dim_is_const(&p->graph->dims, type.shape[i], &wanted.shape[i]))
+            wanted.shape[i] = -1;
+    if (!import_known(given, &wanted, p->arena, &fixed, err))
+        return VALUE_NONE;
+    if (fixed.bytes / dtype_bytes(fixed.dtype) > LIMIT_LITERAL_ELEMENTS)
+        return b_fail(&b, ERR_LIMIT, "more than %d elements", LIMIT_LITERAL_ELEMENTS);
+    return b_literal(&b, fixed.dtype, fixed.shape, fixed.rank, fixed.data);
 }
 
 static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
@@ -149,10 +153,29 @@ static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
     return pt2_add(p, name, &entry, err);
 }
 
+/* The name of a tensor that callers give; NULL: this is another kind of input. */
+static const char *user_input_name(const json_t *spec)
+{
+    const json_t *arg = json_object_get(json_object_get(spec, "user_input"), "arg");
+    return json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+}
+
+static bool check_known(struct pt2 *p, const json_t *specs, struct error *err)
+{
+    const char **names = ARENA_ARRAY(p->arena, const char *, json_array_size(specs));
+    uint32_t count = 0;
+    for (size_t i = 0; i < json_array_size(specs); i++)
+        if ((names[count] = user_input_name(json_array_get(specs, i))) != NULL)
+            count++;
+    return import_check_known(p->options, names, count, err);
+}
+
 bool pt2_inputs(struct pt2 *p, struct error *err)
 {
     const json_t *specs = json_object_get(p->signature, "input_specs"), *spec;
     size_t i;
+    if (!check_known(p, specs, err))
+        return false;
     json_array_foreach(specs, i, spec)
     {
         const char *kind = json_object_iter_key(json_object_iter((json_t *)spec));
