@@ -1,6 +1,7 @@
 /* Models on the command line: what is said of them, what is read, and where results go. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "cli_util.h"
@@ -108,13 +109,123 @@ static void test_outputs(void **state)
     assert_string_equal(get(f, "weights.safetensors", &(size_t){0}), "mine");
 }
 
+/* A model of tests/data/cli, and a line with %s for its path. */
+static const char *with_model(struct fixture *f, const char *line, const char *model)
+{
+    char path[512], here[256], *text = arena_alloc(&f->arena, 1024, 1);
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(path, sizeof path, "%s/tests/data/cli/%s.onnx", here, model);
+    const char *at = strstr(line, "%s");
+    snprintf(text, 1024, "%.*s%s%s", (int)(at - line), line, path, at + 2);
+    return text;
+}
+
+static void shows(struct fixture *f, const char *line, const char *text)
+{
+    struct outcome outcome = expect(f, ERR_NONE, line);
+    if (!strstr(outcome.out, text))
+        TEST_FAILED("%s\nshows %s\nand not %s", line, outcome.out, text);
+}
+
+/* Before anything is compiled: what goes in and out, what it is made of, what it needs. */
+static void test_inspect(void **state)
+{
+    struct fixture *f = *state;
+    const char *line = with_model(f, "inspect %s", "spelled");
+    shows(f, line, "format    ONNX, opset 17, IR 8, written by exporter 1.2\n");
+    shows(f, line, "input     x  f32[batch size, 3, 2*seq]\n");
+    shows(f, line, "dim       batch size  1 to 65536\n");
+    shows(f, line, "ops       Relu 1\n");
+    line = with_model(f, "inspect %s", "unet");
+    shows(f, line,
+          "dim       height  2 to 65536, multiple of 2\n          at least 2: MaxPool 'half'");
+    shows(f, line, "params    1, 64 bytes\n");
+    struct outcome unet = expect(f, ERR_NONE, line);
+    assert_null(strstr(unet.out, "warning"));
+    shows(f, with_model(f, "inspect %s --dim height=8", "unet"), "output    y  f32[1, 4, 8, 6]\n");
+
+    json_t *object = answer(f, with_model(f, "inspect %s --json", "unet"));
+    assert_true(json_is_true(member(object, "supported")));
+    const json_t *dim = json_array_get(member(object, "dims"), 0);
+    assert_int_equal(json_integer_value(member(dim, "multiple_of")), 2);
+    assert_non_null(strstr(json_string_value(member(dim, "why")), "Concat 'join'"));
+    assert_int_equal(json_integer_value(member(member(object, "params"), "bytes")), 64);
+    assert_int_equal(json_array_size(member(object, "ops")), 3);
+    json_decref(object);
+
+    put(f, "net.json", blueprint_mlp, strlen(blueprint_mlp));
+    shows(f, "inspect net.json", "format    blueprint\n");
+    shows(f, "inspect net.json", "output    y  f32[B, 5]\n");
+    says(f, ERR_USAGE, "inspect net.json --dump plan", "--dump is for packages");
+    expect(f, ERR_NONE, "compile net.json --unsigned --strategy fast");
+    shows(f, "explain net.urza --allow-unsigned", "output    y  f32[B, 5]\n");
+    says(f, ERR_USAGE, "inspect net.urza --allow-unsigned --dim B=4", "'net.urza' is compiled");
+    says(f, ERR_NOT_FOUND, "inspect none.onnx", "none.onnx");
+}
+
+/* What cannot be compiled is shown as far as it was read, with the nodes that are in the way. */
+static void test_inspect_refused(void **state)
+{
+    struct fixture *f = *state;
+    const char *line = with_model(f, "inspect %s", "unknown");
+    shows(f, line, "input     x  f32[T, 5]\n");
+    shows(f, line, "output    y  f32[T, ?, 3]\n");
+    shows(f, line, "ops       Fancy 2, NonZero 1, Relu 1\n");
+    shows(f, line, "refused   Fancy 'first' (2 times): no such op\n");
+    shows(f, line, "refused   NonZero 'where': ");
+    line = with_model(f, "explain %s", "resize");
+    shows(f, line, "cure: it is read with --dim H=SIZE --dim W=SIZE\n");
+    shows(f, with_model(f, "explain %s --dim H=4 --dim W=5", "resize"), "f32[N, 3, 6, 7]");
+    put_model(f, "m.onnx", "test_reshape_negative_dim");
+    shows(f, "inspect m.onnx", "cure: --known shape=VALUE");
+
+    json_t *object = answer(f, with_model(f, "inspect %s --json", "unknown"));
+    assert_false(json_is_true(member(object, "supported")));
+    const json_t *first = json_array_get(member(object, "refused"), 0);
+    assert_string_equal(json_string_value(member(first, "node")), "first");
+    assert_int_equal(json_integer_value(member(first, "count")), 2);
+    json_decref(object);
+    struct outcome outcome = expect(f, ERR_UNSUPPORTED, with_model(f, "compile %s", "unknown"));
+    assert_non_null(strstr(outcome.err, "NonZero 'where'"));
+}
+
+static void test_explain(void **state)
+{
+    struct fixture *f = *state;
+    const char *line = with_model(f, "explain %s", "shapes");
+    shows(f, line, "folded    into arithmetic on dims: Concat 1, Gather 1, Shape 1\n");
+    shows(f, line, "computed when the package is loaded: Transpose 1\n");
+    shows(f, line, "into nothing, as they change nothing: Identity 1\n");
+    json_t *object = answer(f, with_model(f, "explain %s --json", "shapes"));
+    assert_int_equal(json_array_size(member(member(object, "folded"), "sizes")), 3);
+    json_decref(object);
+}
+
+/* A dim is called as the model calls it, wherever a user gives or sees one. */
+static void test_spelling(void **state)
+{
+    struct fixture *f = *state;
+    static const float x[3 * 4] = {0};
+    expect(f, ERR_NONE,
+           with_model(f, "compile %s -o m.urza --unsigned --strategy fast", "spelled"));
+    shows(f, "inspect m.urza --allow-unsigned", "output    y  f32[batch size, 3, 2*seq]\n");
+    put_npy(f, "x.npy", "<f4", 3, (int64_t[]){1, 3, 4}, x);
+    shows(f, "run m.urza --allow-unsigned --dims 2*seq=5", ", 3, 5]");
+    shows(f, "run m.urza --allow-unsigned --dims d2_seq=5", ", 3, 5]");
+    says(f, ERR_USAGE, "run m.urza --allow-unsigned --dims 2*seq=0",
+         "dim '2*seq' is 0, expected 1 to 65536\n");
+    says(f, ERR_USAGE, "run m.urza --allow-unsigned --dims seq=5",
+         "no dim is named 'seq'; there are 'batch size', '2*seq'");
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(test_known, build),
-        CLI_TEST(test_names, build),
-        CLI_TEST(test_outputs, build),
+        CLI_TEST(test_known, build),           CLI_TEST(test_names, build),
+        CLI_TEST(test_outputs, build),         CLI_TEST(test_inspect, build),
+        CLI_TEST(test_inspect_refused, build), CLI_TEST(test_explain, build),
+        CLI_TEST(test_spelling, build),
     };
     return cmocka_run_group_tests_name("cli-model", tests, NULL, NULL);
 }

@@ -35,12 +35,14 @@ const char *bundle_folder(struct cli *cli, const char *path)
     return slash == path ? "/" : arena_strndup(cli->arena, path, (size_t)(slash - path));
 }
 
-static bool is_package(const char *path)
+bool bundle_is_package(const char *path, bool *out, struct error *err)
 {
     char head[HEAD_BYTES];
     size_t size;
-    struct error ignored;
-    return file_peek(path, head, sizeof head, &size, &ignored) && package_looks_like(head, size);
+    if (!file_peek(path, head, sizeof head, &size, err))
+        return false;
+    *out = package_looks_like(head, size);
+    return true;
 }
 
 bool bundle_output(struct cli *cli, const char *file, const char *ending, const char **path,
@@ -65,7 +67,10 @@ bool bundle_output(struct cli *cli, const char *file, const char *ending, const 
                     file);
     if (exists && S_ISDIR(there.st_mode))
         return fail(err, ERR_IO, "'%s' is a folder: -o OUT names a file", out);
-    if (exists && !given && !is_package(out))
+    bool is_package = false;
+    if (exists && !given && !bundle_is_package(out, &is_package, err))
+        return false;
+    if (exists && !given && !is_package)
         return fail(err, ERR_USAGE, "'%s' exists and is no package: -o %s replaces it", out, out);
     *path = out;
     return true;

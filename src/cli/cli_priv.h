@@ -152,6 +152,16 @@ void progress_end(struct cli *cli);
  * made. ERR_USAGE if it contains other files; ERR_IO. */
 bool dump_all_write(struct cli *cli, const char *path, const char *dump, struct error *err);
 
+/* Sources: models and blueprints, before they are compiled. */
+struct source_request {
+    const char *file;
+    const struct given *given;
+    bool explain; /* what became of the nodes, too */
+};
+/* Reads a source in a child and prints what it is made of, whether it can be compiled or not.
+ * Errors are those of a file that cannot be read at all. */
+bool source_show(struct cli *cli, const struct source_request *request, struct error *err);
+
 /* Packages. */
 
 const char *bundle_keys(struct cli *cli); /* the folder with keys; NULL: there is none */
@@ -164,6 +174,8 @@ size_t bundle_limit(const void *head, size_t size);
  * the file itself, and without -o nothing but a package: ERR_USAGE. */
 bool bundle_output(struct cli *cli, const char *file, const char *ending, const char **path,
                    struct error *err);
+/* Whether a file is a package, by its first bytes. ERR_NOT_FOUND, ERR_IO. */
+bool bundle_is_package(const char *path, bool *out, struct error *err);
 /* Reads such a file, 64-aligned, into the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT, which is checked
  * before reading. */
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,

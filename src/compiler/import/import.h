@@ -12,6 +12,7 @@
 #include "package/package.h"
 
 struct error;
+struct import_notes;
 struct strbuf;
 
 /* How a parameter gets its values when they are not given. uniform: [a, b); normal: mean a,
@@ -81,7 +82,8 @@ struct import_options {
     uint32_t dim_count;
     const struct import_equal *equal;
     uint32_t equal_count;
-    struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
+    struct strbuf *refused;     /* gets all that was refused, where an error may be cut; or NULL */
+    struct import_notes *notes; /* gets what is found (notes.h); or NULL */
 };
 
 /* A known input as a tensor of the input's type: given itself, where it has that type, or its

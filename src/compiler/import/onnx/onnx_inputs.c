@@ -133,6 +133,8 @@ static bool declare_dim(struct onnx *o, const char *label, const char *param, di
     }
     if (!dim_declare(dims, &name, &index, err))
         return false;
+    if (param && strcmp(param, label) != 0 && onnx_is_utf8(param))
+        dim_spell(dims, index, param);
     *out = dim_named(dims, index);
     return true;
 }

@@ -426,9 +426,11 @@ bool aten_nodes(struct pt2 *p, struct error *err)
     json_array_foreach(nodes, i, node)
     {
         p->graph->origin = origin_of_node(p->graph, node_name(node), ORIGIN_NONE);
+        p->call = node_name(node);
         if (!one_node(p, node, err))
             return false;
     }
     p->graph->origin = ORIGIN_NONE;
+    p->call = NULL;
     return true;
 }

@@ -14,8 +14,10 @@ void pt2_refuse(struct pt2 *p, const char *what, const char *why)
             return;
         }
     }
-    struct pt2_refusal refusal = {
-        .what = arena_strdup(p->arena, what), .why = arena_strdup(p->arena, why), .count = 1};
+    struct pt2_refusal refusal = {.what = arena_strdup(p->arena, what),
+                                  .why = arena_strdup(p->arena, why),
+                                  .node = p->call ? arena_strdup(p->arena, p->call) : NULL,
+                                  .count = 1};
     VEC_PUSH(p->arena, &p->refusals, refusal);
 }
 
@@ -26,6 +28,8 @@ static bool report(struct pt2 *p, struct error *err)
     for (uint32_t i = 0; i < p->refusals.count; i++) {
         const struct pt2_refusal *r = &p->refusals.items[i];
         strbuf_printf(&text, "%s%.80s", i > 0 ? "; " : "", r->what);
+        if (r->node)
+            strbuf_printf(&text, " '%.80s'", r->node);
         if (r->count > 1)
             strbuf_printf(&text, " (%u times)", r->count);
         strbuf_printf(&text, ": %s", r->why);
@@ -317,8 +321,11 @@ static bool open_document(struct pt2 *p, struct error *err)
 
 static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err)
 {
-    if (!open_document(p, err) || !pt2_weights_open(p, err) || !pt2_inputs(p, err) ||
-        !aten_nodes(p, err) || !read_outputs(p, err))
+    if (!open_document(p, err))
+        return false;
+    pt2_note_program(p);
+    if (!pt2_weights_open(p, err) || !pt2_inputs(p, err) || !aten_nodes(p, err) ||
+        !read_outputs(p, err))
         return false;
     if (p->refusals.count > 0)
         return report(p, err);
@@ -339,6 +346,7 @@ static bool read_once(const void *bytes, size_t size, const struct import_option
     struct pt2 p = {.graph = &out->graph, .arena = arena, .options = options};
     graph_init(&out->graph, arena);
     bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) && read_program(&p, out, err);
+    pt2_note_refused(&p);
     json_decref(p.document);
     json_decref(p.weights);
     json_decref(p.constants);

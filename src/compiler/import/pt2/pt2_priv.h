@@ -62,6 +62,7 @@ struct pt2_name {
 
 struct pt2_refusal {
     const char *what, *why;
+    const char *node; /* the first call that was refused so; NULL: it is none */
     uint32_t count;
 };
 
@@ -79,10 +80,15 @@ struct pt2 {
     VEC(struct pt2_name) entries;
     VEC(struct pt2_refusal) refusals;
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
+    const char *call;                             /* the call that is read; NULL: none */
     uint32_t storages;
     size_t weight_bytes; /* copied so far */
 };
 
+/* Notes of a program whose document is open, and of what was refused in it; nothing where nobody
+ * asked. */
+void pt2_note_program(struct pt2 *p);
+void pt2_note_refused(struct pt2 *p);
 /* Remembers what cannot be read; all of it makes one error. */
 void pt2_refuse(struct pt2 *p, const char *what, const char *why);
 /* ERR_UNSUPPORTED for those of PyTorch's numbers that are none of our dtypes. */
