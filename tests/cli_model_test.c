@@ -1,9 +1,13 @@
 /* Models on the command line: what is said of them, what is read, and where results go. */
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/strbuf.h"
 #include "cli_util.h"
 
 static void put_model(struct fixture *f, const char *as, const char *corpus)
@@ -218,6 +222,90 @@ static void test_spelling(void **state)
          "no dim is named 'seq'; there are 'batch size', '2*seq'");
 }
 
+/* What a run writes to a terminal that is its standard error. line: arguments with single spaces.
+ */
+static const char *on_terminal(struct fixture *f, const char *line)
+{
+    char *args[32] = {"urza"}, *words = arena_strdup(&f->arena, line), part[4096];
+    struct strbuf shown;
+    int status, count = 1, master = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    const char *slave = ptsname(master);
+    while (*words != '\0' && count < 31) {
+        args[count++] = words;
+        words += strcspn(words, " ");
+        if (*words == ' ')
+            *words++ = '\0';
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        int tty = open(slave, O_RDWR | O_NOCTTY), null = open("/dev/null", O_RDWR);
+        if (tty < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(tty, 2) < 0 ||
+            chdir(f->folder) != 0 || setenv("URZA_HOME", path_of(f, "home"), 1) != 0)
+            _exit(126);
+        close(master);
+        execv(f->program, args);
+        _exit(127);
+    }
+    strbuf_init(&shown, &f->arena);
+    for (struct pollfd wait = {.fd = master, .events = POLLIN};;) {
+        bool over = waitpid(child, &status, WNOHANG) == child;
+        while (poll(&wait, 1, over ? 0 : 50) > 0) {
+            ssize_t size = read(master, part, sizeof part);
+            if (size <= 0)
+                break;
+            strbuf_add(&shown, part, (size_t)size);
+        }
+        if (over)
+            break;
+    }
+    close(master);
+    assert_int_equal(status, 0);
+    return shown.size_bytes > 0 ? shown.data : "";
+}
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t size = strlen(text), length = strlen(end);
+    return size >= length && strcmp(text + size - length, end) == 0;
+}
+
+/* What takes long says on a terminal how far it is, and leaves nothing behind; elsewhere nothing.
+ */
+static void test_progress(void **state)
+{
+    struct fixture *f = *state;
+    char *bytes;
+    size_t size;
+    struct error err;
+    assert_true(file_read("examples/transformer_block.json", (size_t)1 << 20, &bytes, &size, &err));
+    put(f, "block.json", bytes, size);
+    free(bytes);
+    const char *line = "compile block.json -o b.urza --unsigned --no-cache";
+    const char *shown = on_terminal(f, line);
+    if (!strstr(shown, "\r\033[Kverifying kernel ") || !strstr(shown, " s "))
+        TEST_FAILED("shown: %s", shown);
+    assert_true(ends_in(shown, "\r\033[K"));
+    assert_string_equal(
+        on_terminal(f, "compile block.json -o b.urza --unsigned --no-cache --quiet"), "");
+    assert_string_equal(on_terminal(f, "compile block.json -o b.urza --unsigned --no-cache --json"),
+                        "");
+    assert_string_equal(expect(f, ERR_NONE, line).err, "");
+    assert_string_equal(on_terminal(f, "inspect block.json"), ""); /* it takes no second */
+}
+
+/* --quiet leaves warnings out, too. */
+static void test_quiet(void **state)
+{
+    struct fixture *f = *state;
+    const char *line = with_model(f, "compile %s -o m.urza --unsigned --strategy fast", "unet");
+    says(f, ERR_NONE, line, "urza: warning: the dim 'height' is restricted");
+    struct strbuf quiet;
+    strbuf_init(&quiet, &f->arena);
+    strbuf_printf(&quiet, "%s -q", line);
+    assert_string_equal(expect(f, ERR_NONE, quiet.data).err, "");
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
@@ -225,7 +313,8 @@ int main(void)
         CLI_TEST(test_known, build),           CLI_TEST(test_names, build),
         CLI_TEST(test_outputs, build),         CLI_TEST(test_inspect, build),
         CLI_TEST(test_inspect_refused, build), CLI_TEST(test_explain, build),
-        CLI_TEST(test_spelling, build),
+        CLI_TEST(test_spelling, build),        CLI_TEST(test_progress, build),
+        CLI_TEST(test_quiet, build),
     };
     return cmocka_run_group_tests_name("cli-model", tests, NULL, NULL);
 }

@@ -276,6 +276,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                       .dump = texts[2],
                                       .cache = cache,
                                       .chooser = tuner ? &chooser : NULL,
+                                      .board = work->board,
                                       .kernels_only = true};
     if (!take_known(&work->parts[3], arena, &options, err))
         return false;
@@ -312,7 +313,8 @@ static bool verify(const struct work_order *work, struct arena *arena, struct ch
                                            .thorough = wire.thorough,
                                            .allow_unsigned = wire.allow_unsigned,
                                            .all_alignments = wire.all_alignments,
-                                           .timeout_s = wire.timeout_s};
+                                           .timeout_s = wire.timeout_s,
+                                           .board = work->board};
     return work_verify_here(package->data, package->size_bytes, &options, arena, out, err);
 }
 

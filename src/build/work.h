@@ -14,6 +14,7 @@ enum work_kind { WORK_COMPILE = 1, WORK_VERIFY, WORK_PROFILE, WORK_KINDS };
 struct work_order {
     enum work_kind kind;
     struct child_limits limits;
+    struct board *board; /* NULL; a child of a spawner, which has other memory, has none */
     struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package:
                                             borrowed; known inputs */
 };

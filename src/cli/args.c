@@ -17,6 +17,7 @@
 
 static const struct option_row common_rows[] = {
     {"json", 0, OPTION_FLAG, NULL, NULL, "print the result, and an error, as one line of JSON"},
+    {"quiet", 'q', OPTION_FLAG, NULL, NULL, "show no progress and no warnings"},
     {"help", 'h', OPTION_FLAG, NULL, NULL, "print this text"},
 };
 #define COMMON_COUNT (sizeof common_rows / sizeof common_rows[0])
@@ -236,6 +237,9 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
         if (row == &common_rows[0]) {
             cli->json = true;
         } else if (row == &common_rows[1]) {
+            cli->quiet = true;
+            cli->progress = false;
+        } else if (row == &common_rows[2]) {
             print_help(cli, rows);
             return false;
         } else if (!set_option(cli, row, optarg, err)) {

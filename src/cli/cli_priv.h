@@ -18,6 +18,7 @@
 #include "package/package.h"
 #include "urza/run.h"
 
+struct board;
 struct error;
 struct import_options;
 struct import_tensor;
@@ -27,7 +28,8 @@ struct command;
 
 /* The progress line on the terminal, and whether it is shown. */
 struct progress {
-    const char *what;
+    const char *what;    /* shown while the board says nothing */
+    struct board *board; /* what children say; NULL where no progress is shown */
     bool running, stop;
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -42,7 +44,9 @@ struct cli {
     const char *(*variable)(const char *name); /* reads an environment variable; NULL: not set */
     bool json;                                 /* results and errors as JSON */
     struct signing_key key; /* filled only while something is signed; all zero otherwise */
-    bool progress;          /* standard error is a terminal, so progress may be shown */
+    bool progress;          /* progress may be shown: standard error is a terminal, and neither
+                               --json nor --quiet is given */
+    bool quiet;             /* no warnings either */
     struct progress shown; /* kept here because its thread continues after a jump for lack of memory
                             */
 };
@@ -142,9 +146,13 @@ void report_json(json_t *value);
 json_t *report_number(double value);   /* null for infinities and NaN */
 json_t *report_text(const char *text); /* a string; bytes that are not UTF-8 become '?' */
 
-/* Shows a line on the terminal, updated every second, from the first second on, between begin and
- * end (calling end again, or without begin, does nothing). Uses a thread that takes no locks but
- * its own. */
+/* "urza: warning: …" on standard error, unless --quiet is given; may be called in a child. */
+void report_warning(const struct cli *cli, const char *fmt, ...) URZA_PRINTF(2, 3);
+
+/* Shows a line on the terminal from the first second on, between begin and end, which erases it
+ * (calling end again, or without begin, does nothing): what the board says that children write to,
+ * cli->shown.board, else `what`, and for how long. Uses a thread that takes no locks but its own.
+ */
 void progress_begin(struct cli *cli, const char *what);
 void progress_end(struct cli *cli);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/board.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -120,9 +121,10 @@ static bool open_key(void *context, struct signing_key *out, struct error *err)
 static void show_step(void *context, enum build_step step)
 {
     struct cli *cli = context;
-    progress_end(cli);
-    if (step != BUILD_SIGN)
-        progress_begin(cli, build_step_name(step));
+    if (step == BUILD_SIGN)
+        progress_end(cli);
+    else
+        board_put(cli->shown.board, step == BUILD_VERIFY ? BOARD_VERIFY : BOARD_READ, 0, 0);
 }
 
 /* Checks the key before compiling, so that an unusable one is reported at once. */
@@ -148,7 +150,6 @@ static bool open_tuner(struct cli *cli, const struct request *request, urza_tune
                                   .budget_s = share_s < KERNEL_SECONDS ? share_s : KERNEL_SECONDS,
                                   .total_s = request->tune_s,
                                   .record = request->record,
-                                  .on_progress = tuning_progress,
                                   .user = cli};
     *out = NULL;
     if (!measures && !request->record && (!cli->cache || request->no_cache))
@@ -208,6 +209,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .dump = request->dump_all ? DUMP_ALL : request->dump,
                     .cache = cache,
                     .chooser = tuner ? &chooser : NULL,
+                    .board = cli->shown.board,
                     .timeout_ms = COMPILE_MS + (uint32_t)(2e3 * request->tune_s)},
         .dims = request->dims,
         .degrade = request->degrade,
@@ -274,14 +276,15 @@ static json_t *describe(const struct request *request, const struct outcome *out
     return object;
 }
 
-static void print(const struct request *request, const struct outcome *outcome, double total_ms)
+static void print(const struct cli *cli, const struct request *request,
+                  const struct outcome *outcome, double total_ms)
 {
     const struct compile_result *compiled = &outcome->built.compiled;
     for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
-        report_lines(stderr, "urza: warning: %s\n", at);
+        report_warning(cli, "%s", at);
     for (uint32_t i = 0; i < outcome->built.degraded_count; i++)
-        report_lines(stderr, "urza: warning: without %s: %s\n", outcome->built.degraded[i].what,
-                     outcome->built.degraded[i].why);
+        report_warning(cli, "without %s: %s", outcome->built.degraded[i].what,
+                       outcome->built.degraded[i].why);
     if (request->dump && compiled->dump)
         report_block(stdout, compiled->dump, strlen(compiled->dump));
     if (request->dump_all)
@@ -309,6 +312,6 @@ bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)
     if (cli->json)
         report_json(describe(&request, &outcome, total_ms));
     else
-        print(&request, &outcome, total_ms);
+        print(cli, &request, &outcome, total_ms);
     return true;
 }

@@ -113,7 +113,7 @@ static bool import(struct cli *cli, void *context, struct child_answer *out, str
     }
     const char *end = blueprint->warnings + blueprint->warnings_bytes;
     for (const char *at = blueprint->warnings; at < end; at += strlen(at) + 1)
-        report_lines(stderr, "urza: warning: %s\n", at);
+        report_warning(cli, "%s", at);
     return print_blueprint(cli, request, blueprint, out, err);
 }
 

@@ -177,7 +177,7 @@ int main(int argc, char **argv)
                       .cache = find_folder(&arena, "/cache", "XDG_CACHE_HOME", ".cache"),
                       .variable = variable,
                       .json = wants_json(argc, argv),
-                      .progress = isatty(STDERR_FILENO) == 1};
+                      .progress = isatty(STDERR_FILENO) == 1 && !wants_json(argc, argv)};
     bool ok = run(&cli, argc, argv, &err) || err.code == ERR_NONE;
     progress_end(&cli);
     OPENSSL_cleanse(&cli.key, sizeof cli.key);

@@ -419,10 +419,7 @@ bool source_show(struct cli *cli, const struct source_request *request, struct e
 {
     struct child_answer answer;
     struct source_request copy = *request;
-    progress_begin(cli, "reading");
-    bool ok = apart_read(cli, describe, &copy, &answer, err);
-    progress_end(cli);
-    if (!ok)
+    if (!apart_read(cli, describe, &copy, &answer, err))
         return false;
     json_t *object = json_read(answer.parts[0].data, answer.parts[0].size_bytes, err);
     if (!object)

@@ -10,6 +10,7 @@
 #include "compiler/cache/cache.h"
 #include "package/package.h"
 
+struct board;
 struct config;
 struct error;
 struct graph;
@@ -131,6 +132,7 @@ struct compile_options {
                                       GiB */
     struct cache *cache;           /* of kernels and whole packages; NULL: none. It does not change
                                       the bytes */
+    struct board *board;           /* gets how far it is (base/board.h); NULL: nobody asks */
     bool kernels_only;             /* do not cache whole packages: the caller does, with
                                       compile_find and compile_keep */
 };
