@@ -205,6 +205,31 @@ static void test_explain(void **state)
     json_decref(object);
 }
 
+/* Errors speak of the model: its node, and its inputs with their shapes or values. */
+static void test_wrong_shapes(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const rows[][2] = {
+        {"bad_product", "MatMul 'head/MatMul': dim 1 of operand 1 is 4, expected 3 ('x' is [batch "
+                        "size, 3], 'w' is [4, 5])\n"},
+        {"bad_reshape",
+         "Reshape 'flat': 6 elements, expected a multiple of 4 ('x' is [2, 3], 't' = "
+         "[4, -1])\n"},
+        {"bad_pool", "MaxPool 'pool': window 0 reaches over 3 elements, and dim 2 has 2 with its "
+                     "padding ('x' is [1, 3, 2, 2])\n"},
+        {"bad_lstm", "LSTM 'rnn': W, 'w', is [1, 16, 5], expected [1, 16, 4] ("},
+        {"bad_hidden", "LSTM 'rnn': hidden_size is 4, and R has weights of 3 ("},
+        {"bad_split",
+         "Split 'halves': the parts are not all of dim 1 ('x' is [2, 7], 's' = [3, 3])"},
+        {"bad_norm", "BatchNormalization 'norm': dims 3 and 4 do not broadcast ("},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        says(f, ERR_SHAPE, with_model(f, "compile %s -o m.urza --unsigned", rows[i][0]),
+             rows[i][1]);
+    says(f, ERR_UNSUPPORTED, with_model(f, "compile %s -o m.urza --unsigned", "long_gru"),
+         "GRU 'rnn': sequences that are not of a constant length of 1 … 1024, but of steps\n");
+}
+
 /* A dim is called as the model calls it, wherever a user gives or sees one. */
 static void test_spelling(void **state)
 {
@@ -313,8 +338,8 @@ int main(void)
         CLI_TEST(test_known, build),           CLI_TEST(test_names, build),
         CLI_TEST(test_outputs, build),         CLI_TEST(test_inspect, build),
         CLI_TEST(test_inspect_refused, build), CLI_TEST(test_explain, build),
-        CLI_TEST(test_spelling, build),        CLI_TEST(test_progress, build),
-        CLI_TEST(test_quiet, build),
+        CLI_TEST(test_wrong_shapes, build),    CLI_TEST(test_spelling, build),
+        CLI_TEST(test_progress, build),        CLI_TEST(test_quiet, build),
     };
     return cmocka_run_group_tests_name("cli-model", tests, NULL, NULL);
 }

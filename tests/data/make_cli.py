@@ -58,6 +58,25 @@ write("unknown",
        n("NonZero", ["x"], ["q"], name="where"), n("Relu", ["z"], ["y"], name="act")],
       [("x", F, ["T", 5])], [("y", F, ["T", "?", 3])])
 
+# Shapes that do not fit: errors name the node, and its inputs with their shapes.
+write("bad_product", [n("MatMul", ["x", "w"], ["y"], name="head/MatMul")],
+      [("x", F, ["batch size", 3])], [("y", F, None)], [floats("w", [4, 5])])
+write("bad_reshape", [n("Reshape", ["x", "t"], ["y"], name="flat")],
+      [("x", F, [2, 3])], [("y", F, None)], [ints("t", [4, -1])])
+write("bad_pool", [n("MaxPool", ["x"], ["y"], name="pool", kernel_shape=[3, 3])],
+      [("x", F, [1, 3, 2, 2])], [("y", F, None)])
+write("bad_lstm", [n("LSTM", ["x", "w", "r"], ["y"], name="rnn", hidden_size=4)],
+      [("x", F, [5, 2, 4])], [("y", F, None)], [floats("w", [1, 16, 5]), floats("r", [1, 16, 4])])
+write("bad_hidden", [n("LSTM", ["x", "w", "r"], ["y"], name="rnn", hidden_size=4)],
+      [("x", F, [5, 2, 4])], [("y", F, None)], [floats("w", [1, 12, 4]), floats("r", [1, 12, 3])])
+write("long_gru", [n("GRU", ["x", "w", "r"], ["y"], name="rnn", hidden_size=4)],
+      [("x", F, ["steps", 2, 5])], [("y", F, None)],
+      [floats("w", [1, 12, 5]), floats("r", [1, 12, 4])])
+write("bad_split", [n("Split", ["x", "s"], ["y", "z"], name="halves", axis=1)],
+      [("x", F, [2, 7])], [("y", F, None), ("z", F, None)], [ints("s", [3, 3])])
+write("bad_norm", [n("BatchNormalization", ["x", "s", "b", "m", "v"], ["y"], name="norm")],
+      [("x", F, [1, 3, 4, 4])], [("y", F, None)], [floats(p, [4]) for p in "sbmv"])
+
 # Two halvings and back: a multiple of 4, that a Concat asks for.
 write("unet",
       [n("MaxPool", ["x"], ["a"], name="half", kernel_shape=[2, 2], strides=[2, 2]),

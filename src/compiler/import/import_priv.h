@@ -84,6 +84,9 @@ const struct import_tensor *import_find_known(const struct import_options *optio
 bool import_check_known(const struct import_options *options, const char *const *inputs,
                         uint32_t count, struct error *err);
 
+/* Leaves out of a message the prim whose rule failed ("contract: …"): a model has other ops. */
+void import_plain(struct error *err);
+
 /* A native document (borrowed) into a graph; see native.c. */
 bool native_read(const json_t *document, const struct import_options *options, struct arena *arena,
                  struct blueprint *out, struct error *err);

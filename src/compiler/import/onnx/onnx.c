@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "compiler/import/onnx/onnx_failure_priv.h"
 #include "compiler/import/onnx/onnx_notes_priv.h"
 #include "compiler/import/onnx/onnx_priv.h"
 
@@ -341,8 +342,10 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
         refuse_unknown(o, domain, node);
         refused = true;
     } else if (!translate(c, &refused)) {
+        import_plain(&failure);
         note_demand(c, type);
         if (failure.code != ERR_UNSUPPORTED) {
+            onnx_add_shapes(c);
             *err = failure;
             return fail_at(err, "%.40s '%.80s'", type, node_name(node));
         }

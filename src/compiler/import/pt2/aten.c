@@ -228,6 +228,7 @@ static bool tensor_call(struct item *item, const struct aten_op *op, struct erro
     for (uint32_t i = 0; i < call.out_count && ok; i++)
         ok = call.out[i] != VALUE_NONE;
     ok = ok && check_arguments(&call);
+    import_plain(&failure);
     if (failure.code != ERR_NONE && failure.code != ERR_UNSUPPORTED) {
         *err = failure;
         return fail_at(err, "%.80s '%.80s'", item->base,
