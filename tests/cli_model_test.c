@@ -230,6 +230,52 @@ static void test_wrong_shapes(void **state)
          "GRU 'rnn': sequences that are not of a constant length of 1 … 1024, but of steps\n");
 }
 
+static void put_damaged(struct fixture *f, const char *as, const char *path, size_t size,
+                        size_t flip)
+{
+    char *bytes;
+    size_t all;
+    struct error err;
+    assert_true(file_read(path, (size_t)1 << 24, &bytes, &all, &err));
+    if (flip > 0)
+        bytes[flip] ^= 4;
+    put(f, as, bytes, size > 0 ? size : all);
+    free(bytes);
+}
+
+/* A file that is cut off or damaged is called that, and what is no model is called what it is. */
+static void test_damaged(void **state)
+{
+    static const char onnx[] = "tests/data/models/unet/model.onnx",
+                      pt2[] = "tests/data/models/unet/model.pt2";
+    static const struct {
+        const char *bytes, *text;
+    } others[] = {
+        {"", "the file is empty"},
+        {"<!DOCTYPE html>", "this is a page of the web"},
+        {"version https://git-lfs.github.com/spec/v1\n", "git lfs pull fetches that"},
+        {"\x80\x02}q", "this is a pickle of PyTorch"},
+        {"hello", "this is neither a model"},
+        {"\x89HDF\r\n", "this is HDF5"},
+    };
+    struct fixture *f = *state;
+    for (size_t size = 100; size < 40000; size += 3990) {
+        put_damaged(f, "cut.onnx", onnx, size, 0);
+        says(f, ERR_PARSE, "compile cut.onnx --unsigned", "the file is cut off: it has ");
+        put_damaged(f, "cut.pt2", pt2, size, 0);
+        says(f, ERR_PARSE, "inspect cut.pt2", "the archive has no directory: is it cut off?");
+    }
+    put_damaged(f, "bad.onnx", onnx, 0, 35482);
+    says(f, ERR_PARSE, "inspect bad.onnx", "bad.onnx: the file is damaged at byte 35482");
+    put_damaged(f, "bad.pt2", pt2, 0, 22097);
+    says(f, ERR_PARSE, "inspect bad.pt2",
+         "the archive is damaged: 'model/data/weights/weight_18' has another checksum");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        put(f, "other", others[i].bytes, strlen(others[i].bytes));
+        says(f, ERR_JSON, "inspect other", others[i].text);
+    }
+}
+
 /* A dim is called as the model calls it, wherever a user gives or sees one. */
 static void test_spelling(void **state)
 {
@@ -338,8 +384,9 @@ int main(void)
         CLI_TEST(test_known, build),           CLI_TEST(test_names, build),
         CLI_TEST(test_outputs, build),         CLI_TEST(test_inspect, build),
         CLI_TEST(test_inspect_refused, build), CLI_TEST(test_explain, build),
-        CLI_TEST(test_wrong_shapes, build),    CLI_TEST(test_spelling, build),
-        CLI_TEST(test_progress, build),        CLI_TEST(test_quiet, build),
+        CLI_TEST(test_wrong_shapes, build),    CLI_TEST(test_damaged, build),
+        CLI_TEST(test_spelling, build),        CLI_TEST(test_progress, build),
+        CLI_TEST(test_quiet, build),
     };
     return cmocka_run_group_tests_name("cli-model", tests, NULL, NULL);
 }

@@ -140,6 +140,9 @@ bool onnx_looks_like(const void *bytes, size_t size); /* by the first bytes */
  * and output rules as blueprint_read. */
 bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
               struct arena *arena, struct blueprint *out, struct error *err);
+/* Whether the files of such an archive are those that were written, by their checksums. ERR_PARSE
+ * names the first that is damaged, or says that the archive is cut off. */
+bool pt2_check(const void *bytes, size_t size, struct arena *arena, struct error *err);
 /* What is read of ATen, op by op; false behind the last. note: what is not read; "". */
 struct pt2_coverage {
     const char *name, *note;

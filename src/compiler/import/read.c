@@ -120,8 +120,8 @@ bool blueprint_read(const char *text, size_t size, const struct import_options *
     if (onnx_looks_like(text, size))
         return onnx_read(text, size, options, arena, out, err);
     if (pt2_looks_like(text, size))
-        return pt2_read(text, size, options, arena, out, err);
-    if (!import_check_known(options, NULL, 0, err))
+        return pt2_check(text, size, arena, err) && pt2_read(text, size, options, arena, out, err);
+    if (!import_check_kind(text, size, err) || !import_check_known(options, NULL, 0, err))
         return false;
     json_t *native = NULL, *document = json_read(text, size, err);
     if (!document)

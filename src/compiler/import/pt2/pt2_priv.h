@@ -21,6 +21,7 @@ struct pt2_file {
     const char *name; /* in the arena */
     const uint8_t *data;
     size_t size;
+    uint32_t crc; /* of the data, as the directory says */
 };
 struct pt2_archive {
     VEC(struct pt2_file) files;
