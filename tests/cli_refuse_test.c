@@ -17,7 +17,7 @@ static void test_usage(void **state)
     put(f, "net.json", blueprint_sum, strlen(blueprint_sum));
     refuse(f, ERR_USAGE, "--json");
     refuse(f, ERR_USAGE, "nothing --json");
-    refuse(f, ERR_USAGE, "compile net.json --json");
+    refuse(f, ERR_USAGE, "compile - --json");
     refuse(f, ERR_USAGE, "compile -o x --json");
     refuse(f, ERR_USAGE, "compile net.json other.json -o x --json");
     refuse(f, ERR_USAGE, "compile net.json -o x --fast --json");

@@ -119,7 +119,7 @@ static void test_verify_and_evidence(void **state)
 {
     struct fixture *f = *state;
     put(f, "net.json", blueprint_ir, strlen(blueprint_ir));
-    expect(f, ERR_NONE, "compile net.json -o net.urza --dims B=5");
+    expect(f, ERR_NONE, "compile net.json -o net.urza --verify-dims B=5");
     json_t *report = answer(f, "verify net.urza --json");
     assert_true(json_is_true(member(report, "pass")));
     json_t *checks = member(report, "checks"), *check;

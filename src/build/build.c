@@ -60,6 +60,7 @@ static bool compile(const struct build_request *request, const struct compile_op
         .cache_folder = options->cache ? cache_folder(options->cache) : NULL,
         .closed = request->closed};
     work_compile(&order, arena, &work);
+    work.board = options->board;
     if (!run_work(request, &work, "the compiler", arena, &answer, err) ||
         !compile_take_answer(&answer, out, err))
         return false;
@@ -82,6 +83,7 @@ static bool verify(const struct build_request *request, struct build_result *res
     struct work_order work;
     uint64_t begin_ns = clock_ns();
     work_verify(result->package, result->package_bytes, &options, arena, &work);
+    work.board = request->compile.board;
     if (request->compile.memory_bytes > 0 &&
         request->compile.memory_bytes < work.limits.memory_bytes)
         work.limits.memory_bytes = request->compile.memory_bytes;

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/strbuf.h"
+#include "compiler/import/import.h"
 #include "profile/profile.h"
 #include "tuner/tuner.h"
 
@@ -85,6 +86,74 @@ static bool take_options(const struct child_part *part, void *out, size_t bytes,
     return true;
 }
 
+/* Known inputs: for each a head, its name, and its data or numbers. */
+struct known_head {
+    uint64_t name_bytes, numbers_bytes, data_bytes; /* texts with their zero byte; 0: NULL */
+    int64_t shape[LIMIT_RANK];
+    uint32_t dtype, rank;
+};
+
+static struct child_part put_known(const struct import_tensor *known, uint32_t count,
+                                   struct arena *arena)
+{
+    struct strbuf all;
+    strbuf_init(&all, arena);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct import_tensor *tensor = &known[i];
+        struct known_head head = {.name_bytes = strlen(tensor->name) + 1,
+                                  .numbers_bytes =
+                                      tensor->numbers ? strlen(tensor->numbers) + 1 : 0,
+                                  .data_bytes = tensor->bytes,
+                                  .dtype = (uint32_t)tensor->dtype,
+                                  .rank = tensor->rank};
+        memcpy(head.shape, tensor->shape, sizeof head.shape);
+        strbuf_add(&all, &head, sizeof head);
+        strbuf_add(&all, tensor->name, head.name_bytes);
+        if (tensor->numbers)
+            strbuf_add(&all, tensor->numbers, head.numbers_bytes);
+        if (tensor->bytes > 0)
+            strbuf_add(&all, tensor->data, tensor->bytes);
+    }
+    return (struct child_part){all.data, all.size_bytes};
+}
+
+/* The next bytes of a part, 64-aligned in the arena; NULL: they are cut off. */
+static void *take_bytes(const char **at, const char *end, uint64_t bytes, struct arena *arena)
+{
+    if (bytes > (uint64_t)(end - *at))
+        return NULL;
+    char *copy = arena_alloc(arena, bytes, 64);
+    memcpy(copy, *at, bytes);
+    *at += bytes;
+    return copy;
+}
+
+static bool take_known(const struct child_part *part, struct arena *arena,
+                       struct compile_options *out, struct error *err)
+{
+    VEC(struct import_tensor) known = {0};
+    const char *at = part->data, *end = at + part->size_bytes;
+    while (at < end) {
+        const struct known_head *head = take_bytes(&at, end, sizeof *head, arena);
+        const char *name = head ? take_bytes(&at, end, head->name_bytes, arena) : NULL;
+        const char *numbers = name ? take_bytes(&at, end, head->numbers_bytes, arena) : NULL;
+        const void *data = numbers ? take_bytes(&at, end, head->data_bytes, arena) : NULL;
+        if (!data)
+            return fail(err, ERR_BUG, "a known input of the work is cut off");
+        struct import_tensor tensor = {.name = name,
+                                       .numbers = head->numbers_bytes > 0 ? numbers : NULL,
+                                       .dtype = (enum dtype)head->dtype,
+                                       .rank = head->rank,
+                                       .data = data,
+                                       .bytes = head->data_bytes};
+        memcpy(tensor.shape, head->shape, sizeof tensor.shape);
+        VEC_PUSH(arena, &known, tensor);
+    }
+    out->known = known.items;
+    out->known_count = known.count;
+    return true;
+}
+
 void work_compile(const struct compile_order *order, struct arena *arena, struct work_order *out)
 {
     const struct compile_options *options = order->options;
@@ -113,7 +182,8 @@ void work_compile(const struct compile_order *order, struct arena *arena, struct
                    .sealed = true},
         .parts = {put_options(&wire, sizeof wire, arena),
                   put_texts(texts, 6, arena),
-                  {order->source, order->size}}};
+                  {order->source, order->size},
+                  put_known(options->known, options->known_count, arena)}};
 }
 
 void work_verify(const void *package, size_t size, const struct verify_options *options,
@@ -195,17 +265,20 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
         return false;
     const struct config_chooser chooser = tuner_chooser(tuner);
     struct cache *cache = texts[3] ? cache_new(&(struct cache_options){.folder = texts[3]}) : NULL;
-    const struct compile_options options = {.targets = texts[0],
-                                            .strategy = (enum strategy)wire.strategy,
-                                            .seed = wire.seed,
-                                            .training = wire.training,
-                                            .plain = wire.plain,
-                                            .folder = texts[1],
-                                            .dims = texts[5],
-                                            .dump = texts[2],
-                                            .cache = cache,
-                                            .chooser = tuner ? &chooser : NULL,
-                                            .kernels_only = true};
+    struct compile_options options = {.targets = texts[0],
+                                      .strategy = (enum strategy)wire.strategy,
+                                      .seed = wire.seed,
+                                      .training = wire.training,
+                                      .plain = wire.plain,
+                                      .folder = texts[1],
+                                      .dims = texts[5],
+                                      .dump = texts[2],
+                                      .cache = cache,
+                                      .chooser = tuner ? &chooser : NULL,
+                                      .board = work->board,
+                                      .kernels_only = true};
+    if (!take_known(&work->parts[3], arena, &options, err))
+        return false;
     /* The source may name files in its folder, and no others. */
     confine_calls(&(struct confinement){.reads = options.folder,
                                         .closed = texts[4],
@@ -239,7 +312,8 @@ static bool verify(const struct work_order *work, struct arena *arena, struct ch
                                            .thorough = wire.thorough,
                                            .allow_unsigned = wire.allow_unsigned,
                                            .all_alignments = wire.all_alignments,
-                                           .timeout_s = wire.timeout_s};
+                                           .timeout_s = wire.timeout_s,
+                                           .board = work->board};
     return work_verify_here(package->data, package->size_bytes, &options, arena, out, err);
 }
 

@@ -7,14 +7,16 @@
 #include "compiler/compile.h"
 #include "verify/verify.h"
 
-#define WORK_PARTS 3
+#define WORK_PARTS 4
 
 enum work_kind { WORK_COMPILE = 1, WORK_VERIFY, WORK_PROFILE, WORK_KINDS };
 
 struct work_order {
     enum work_kind kind;
     struct child_limits limits;
-    struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package: borrowed */
+    struct board *board; /* NULL; a child of a spawner, which has other memory, has none */
+    struct child_part parts[WORK_PARTS]; /* options; their texts; the source or package:
+                                            borrowed; known inputs */
 };
 
 /* A compilation and its options. */

@@ -45,7 +45,10 @@ bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_ans
                 struct error *err)
 {
     const struct apart apart = {work, context, READ_MS, "the process that reads the file"};
-    return apart_run(cli, &apart, out, err);
+    progress_begin(cli, "reading");
+    bool ok = apart_run(cli, &apart, out, err);
+    progress_end(cli);
+    return ok;
 }
 
 struct verification {

@@ -29,7 +29,8 @@ struct apart {
 /* ERR_COMPILER_DIED or ERR_NOMEM when the child dies. */
 bool apart_run(struct cli *cli, const struct apart *apart, struct child_answer *out,
                struct error *err);
-/* apart_run for reading a file and folding its constants, with a limit of ten minutes. */
+/* apart_run for reading a file and folding its constants, with a limit of ten minutes, and a
+ * progress line. */
 bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_answer *out,
                 struct error *err);
 /* Prints the only part of the answer: the graph as text, or its drawing. */

@@ -17,6 +17,7 @@
 
 static const struct option_row common_rows[] = {
     {"json", 0, OPTION_FLAG, NULL, NULL, "print the result, and an error, as one line of JSON"},
+    {"quiet", 'q', OPTION_FLAG, NULL, NULL, "show no progress and no warnings"},
     {"help", 'h', OPTION_FLAG, NULL, NULL, "print this text"},
 };
 #define COMMON_COUNT (sizeof common_rows / sizeof common_rows[0])
@@ -42,11 +43,22 @@ static size_t distance(const char *a, const char *b)
     return row[width];
 }
 
+/* Whether given is rather a than b: what was cut off or went on is nearer than what is spelled
+ * otherwise. */
+static bool is_nearer(const char *given, const char *a, const char *b)
+{
+    size_t length = strlen(given);
+    bool begins_a = strncmp(a, given, length) == 0, begins_b = strncmp(b, given, length) == 0;
+    if (begins_a != begins_b)
+        return begins_a;
+    return distance(given, a) < distance(given, b);
+}
+
 const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index))
 {
     const char *best = name_at(0);
     for (uint32_t i = 1; name_at(i); i++)
-        if (distance(given, name_at(i)) < distance(given, best))
+        if (is_nearer(given, name_at(i), best))
             best = name_at(i);
     return best;
 }
@@ -170,11 +182,11 @@ static const char *last_option(char **argv)
 
 /* getopt_long also accepts unique prefixes of names. They are refused here, since the meaning of a
  * command line must not change when options are added. */
-static bool is_spelled_out(const char *word, const struct option *option)
+static bool is_spelled_out(const char *word, const char *name)
 {
-    size_t length = strlen(option->name);
-    return strncmp(word, "--", 2) == 0 && strncmp(word + 2, option->name, length) == 0 &&
-           (word[2 + length] == '\0' || word[2 + length] == '=');
+    size_t length = strlen(name);
+    return strncmp(word, "--", 2) != 0 || (strncmp(word + 2, name, length) == 0 &&
+                                           (word[2 + length] == '\0' || word[2 + length] == '='));
 }
 
 static const struct option_row *find_row(const struct tables *tables, int found)
@@ -187,6 +199,23 @@ static const struct option_row *find_row(const struct tables *tables, int found)
     return NULL;
 }
 
+/* Names the nearest long option, unless the word is a letter. */
+static bool refuse_option(const struct cli *cli, const struct tables *tables, const char *word,
+                          struct error *err)
+{
+    const char *command = cli->command->name, *best = tables->rows[0]->name;
+    if (strncmp(word, "--", 2) != 0)
+        return fail(err, ERR_USAGE, "'%s' is no option of 'urza %s'; see urza %s --help", word,
+                    command, command);
+    char *name = arena_strndup(cli->arena, word + 2, strcspn(word + 2, "="));
+    for (int i = 1; i < tables->count; i++)
+        if (is_nearer(name, tables->rows[i]->name, best))
+            best = tables->rows[i]->name;
+    return fail(err, ERR_USAGE,
+                "'--%s' is no option of 'urza %s', the nearest is --%s; see urza %s --help", name,
+                command, best, command);
+}
+
 bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char **argv,
                 struct words *words, struct error *err)
 {
@@ -195,20 +224,22 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
     opterr = 0;
     optind = 1;
     for (;;) {
-        int at = -1, found = getopt_long(argc, argv, tables.letters, tables.longs, &at);
+        int found = getopt_long(argc, argv, tables.letters, tables.longs, NULL);
         if (found == -1)
             break;
-        const struct option_row *row = find_row(&tables, found);
-        if (row && at >= 0 && !is_spelled_out(last_option(argv), &tables.longs[at]))
+        const struct option_row *row = find_row(&tables, found == ':' ? optopt : found);
+        if (row && !is_spelled_out(last_option(argv), row->name))
             row = NULL;
-        if (found == ':')
+        if (row && found == ':')
             return fail(err, ERR_USAGE, "'%s' needs a value", argv[optind - 1]);
         if (!row)
-            return fail(err, ERR_USAGE, "'%s' is no option of 'urza %s'; see urza %s --help",
-                        last_option(argv), cli->command->name, cli->command->name);
+            return refuse_option(cli, &tables, last_option(argv), err);
         if (row == &common_rows[0]) {
             cli->json = true;
         } else if (row == &common_rows[1]) {
+            cli->quiet = true;
+            cli->progress = false;
+        } else if (row == &common_rows[2]) {
             print_help(cli, rows);
             return false;
         } else if (!set_option(cli, row, optarg, err)) {
@@ -220,13 +251,4 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
         return fail(err, ERR_USAGE, "usage: urza %s %s", cli->command->name, cli->command->usage);
     words->items = argv + optind;
     return true;
-}
-
-const char *args_lines(struct cli *cli, const struct text_list *list)
-{
-    struct strbuf lines;
-    strbuf_init(&lines, cli->arena);
-    for (uint32_t i = 0; i < list->texts.count; i++)
-        strbuf_printf(&lines, "%s%s", i > 0 ? "\n" : "", list->texts.items[i]);
-    return lines.data ? lines.data : "";
 }

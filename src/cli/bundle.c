@@ -17,7 +17,7 @@
 #include "compiler/import/import.h"
 
 #define ALIGNMENT 64
-#define HEAD_BYTES 16
+#define HEAD_BYTES 64
 
 size_t bundle_limit(const void *head, size_t size)
 {
@@ -33,6 +33,47 @@ const char *bundle_folder(struct cli *cli, const char *path)
     if (!slash)
         return ".";
     return slash == path ? "/" : arena_strndup(cli->arena, path, (size_t)(slash - path));
+}
+
+bool bundle_is_package(const char *path, bool *out, struct error *err)
+{
+    char head[HEAD_BYTES];
+    size_t size;
+    if (!file_peek(path, head, sizeof head, &size, err))
+        return false;
+    *out = package_looks_like(head, size);
+    return true;
+}
+
+bool bundle_output(struct cli *cli, const char *file, const char *ending, const char **path,
+                   struct error *err)
+{
+    struct stat source, there;
+    struct strbuf name;
+    const char *given = *path, *slash = strrchr(file, '/'), *base = slash ? slash + 1 : file,
+               *dot = strrchr(base, '.');
+    strbuf_init(&name, cli->arena);
+    if (!given && (strcmp(file, "-") == 0 || *base == '\0'))
+        return fail(err, ERR_USAGE, "-o OUT says where the result goes");
+    strbuf_add(&name, base, dot && dot != base ? (size_t)(dot - base) : strlen(base));
+    strbuf_puts(&name, ending);
+    const char *out = given ? given : name.data;
+    bool exists = stat(out, &there) == 0;
+    if (exists && stat(file, &source) == 0 && source.st_dev == there.st_dev &&
+        source.st_ino == there.st_ino)
+        return fail(err, ERR_USAGE,
+                    "the result would replace '%s', which is read: -o OUT says "
+                    "where else it goes",
+                    file);
+    if (exists && S_ISDIR(there.st_mode))
+        return fail(err, ERR_IO, "'%s' is a folder: -o OUT names a file", out);
+    bool is_package = false;
+    if (exists && !given && !bundle_is_package(out, &is_package, err))
+        return false;
+    if (exists && !given && !is_package)
+        return fail(err, ERR_USAGE, "'%s' exists and is no package: -o %s replaces it", out, out);
+    *path = out;
+    return true;
 }
 
 const char *bundle_keys(struct cli *cli)

@@ -18,14 +18,18 @@
 #include "package/package.h"
 #include "urza/run.h"
 
+struct board;
 struct error;
+struct import_options;
+struct import_tensor;
 struct strbuf;
 
 struct command;
 
 /* The progress line on the terminal, and whether it is shown. */
 struct progress {
-    const char *what;
+    const char *what;    /* shown while the board says nothing */
+    struct board *board; /* what children say; NULL where no progress is shown */
     bool running, stop;
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -40,7 +44,9 @@ struct cli {
     const char *(*variable)(const char *name); /* reads an environment variable; NULL: not set */
     bool json;                                 /* results and errors as JSON */
     struct signing_key key; /* filled only while something is signed; all zero otherwise */
-    bool progress;          /* standard error is a terminal, so progress may be shown */
+    bool progress;          /* progress may be shown: standard error is a terminal, and neither
+                               --json nor --quiet is given */
+    bool quiet;             /* no warnings either */
     struct progress shown; /* kept here because its thread continues after a jump for lack of memory
                             */
 };
@@ -94,10 +100,31 @@ bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char *
 /* The name with the smallest edit distance to `given`. name_at returns the names, at least one, and
  * NULL after the last. */
 const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index));
-/* The texts of an option that may be given more than once, a line each. */
-const char *args_lines(struct cli *cli, const struct text_list *list);
-#define DIM_OPTION_HELP "a named dim's size, or its range LEAST..MOST, or FACTOR* for multiples"
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
+
+/* What a command line says of a model that is read, by the same options wherever one is. */
+struct given {
+    struct text_list dims, known;
+};
+#define GIVEN_ROWS(given)                                                                       \
+    {"dim",          0,                                                                         \
+     OPTION_LIST,    "NAME=SIZE",                                                               \
+     &(given)->dims, "a named dim's size, or its range LEAST..MOST, or FACTOR* for multiples"}, \
+        {"known",                                                                               \
+         0,                                                                                     \
+         OPTION_LIST,                                                                           \
+         "NAME=VALUE",                                                                          \
+         &(given)->known,                                                                       \
+         "an input that is a constant from here on: numbers with commas, or a .npy file"}
+/* The dims, a line each, as import_dims_parse reads them; NULL: none is given. */
+const char *given_dims(struct cli *cli, const struct given *given);
+/* Reads the known inputs, whose files end in .npy. In the arena. ERR_USAGE, ERR_NOT_FOUND, ERR_IO,
+ * ERR_PARSE, ERR_LIMIT. */
+bool given_known(struct cli *cli, const struct given *given, const struct import_tensor **out,
+                 uint32_t *out_count, struct error *err);
+/* Both, into options; the seed and the folder of the source stay as they are. */
+bool given_read(struct cli *cli, const struct given *given, struct import_options *out,
+                struct error *err);
 
 /* Output. Untrusted text is printed only through these functions, which print unprintable
  * characters as their numbers (shown.c). */
@@ -119,15 +146,29 @@ void report_json(json_t *value);
 json_t *report_number(double value);   /* null for infinities and NaN */
 json_t *report_text(const char *text); /* a string; bytes that are not UTF-8 become '?' */
 
-/* Shows a line on the terminal, updated every second, from the first second on, between begin and
- * end (calling end again, or without begin, does nothing). Uses a thread that takes no locks but
- * its own. */
+/* "urza: warning: …" on standard error, unless --quiet is given; may be called in a child. */
+void report_warning(const struct cli *cli, const char *fmt, ...) URZA_PRINTF(2, 3);
+
+/* Shows a line on the terminal from the first second on, between begin and end, which erases it
+ * (calling end again, or without begin, does nothing): what the board says that children write to,
+ * cli->shown.board, else `what`, and for how long. Uses a thread that takes no locks but its own.
+ */
 void progress_begin(struct cli *cli, const char *what);
 void progress_end(struct cli *cli);
 
 /* Writes a dump with level DUMP_ALL of compile.h as files in a folder, with a page; the folder is
  * made. ERR_USAGE if it contains other files; ERR_IO. */
 bool dump_all_write(struct cli *cli, const char *path, const char *dump, struct error *err);
+
+/* Sources: models and blueprints, before they are compiled. */
+struct source_request {
+    const char *file;
+    const struct given *given;
+    bool explain; /* what became of the nodes, too */
+};
+/* Reads a source in a child and prints what it is made of, whether it can be compiled or not.
+ * Errors are those of a file that cannot be read at all. */
+bool source_show(struct cli *cli, const struct source_request *request, struct error *err);
 
 /* Packages. */
 
@@ -136,6 +177,13 @@ const char *bundle_keys(struct cli *cli); /* the folder with keys; NULL: there i
 const char *bundle_folder(struct cli *cli, const char *path);
 /* The size limit of a file, by its first bytes: for a package, a model, or JSON. */
 size_t bundle_limit(const void *head, size_t size);
+/* Where a result of reading the file goes: *path if it is given (-o), else the file's name with
+ * another ending, in the current folder, put into *path. What stands there is replaced, but never
+ * the file itself, and without -o nothing but a package: ERR_USAGE. */
+bool bundle_output(struct cli *cli, const char *file, const char *ending, const char **path,
+                   struct error *err);
+/* Whether a file is a package, by its first bytes. ERR_NOT_FOUND, ERR_IO. */
+bool bundle_is_package(const char *path, bool *out, struct error *err);
 /* Reads such a file, 64-aligned, into the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT, which is checked
  * before reading. */
 bool bundle_read(struct cli *cli, const char *path, const void **out_bytes, size_t *out_size,

@@ -25,12 +25,12 @@ static bool measure(struct cli *cli, const struct measuring *measuring, struct p
            fail_at(err, "%s", measuring->open.path);
 }
 
-static void print(const struct profile *profile)
+static void print(const struct cli *cli, const struct profile *profile)
 {
     double gflops = profile->work.flops / profile->p50_us * 1e-3;
     double gb_per_s = profile->work.bytes / profile->p50_us * 1e-3;
     if (profile->fallback[0])
-        report_lines(stderr, "urza: warning: interpreted: %s\n", profile->fallback);
+        report_warning(cli, "interpreted: %s", profile->fallback);
     report_lines(stdout, "time     p50 %.2f us, p95 %.2f us, min %.2f us, %u thread%s\n",
                  profile->p50_us, profile->p95_us, profile->min_us, profile->threads,
                  profile->threads == 1 ? "" : "s");
@@ -63,6 +63,6 @@ bool cmd_bench(struct cli *cli, int argc, char **argv, struct error *err)
         profile_print(profile, &text);
         report_lines(stdout, "%s\n", text.data);
     } else
-        print(profile);
+        print(cli, profile);
     return true;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/board.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -25,7 +26,7 @@
 
 struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache;
-    struct text_list given_dims;
+    struct given given;
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade;
     double tune_s; /* 0: do not measure */
@@ -58,7 +59,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
     struct words words = {.least = 1, .most = 1};
     struct request request = {.strategy_text = "standard", .cache = cli->cache};
     const struct option_row rows[] = {
-        {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the package to write"},
+        {"output", 'o', OPTION_TEXT, "OUT", &request.out,
+         "the package to write (default: FILE.urza in this folder, without FILE's ending)"},
         {"target", 0, OPTION_TEXT, "LIST", &request.targets,
          "x86-64-v4,x86-64-v3 ...: code for these only; native: for this machine (default: all)"},
         {"strategy", 0, OPTION_TEXT, "NAME", &request.strategy_text,
@@ -68,8 +70,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "aggressive: for measuring all kernels together (default: 60)"},
         {"record", 0, OPTION_FLAG, NULL, &request.record,
          "keep the kernels for urza tune --recorded"},
-        {"dim", 0, OPTION_LIST, "NAME=SIZE", &request.given_dims, DIM_OPTION_HELP},
-        {"dims", 0, OPTION_TEXT, "LIST", &request.dims,
+        GIVEN_ROWS(&request.given),
+        {"verify-dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
         {"dump", 0, OPTION_TEXT, "LEVEL", &request.dump, "print " DUMP_LEVELS},
         {"dump-all", 0, OPTION_TEXT, "DIR", &request.dump_all,
@@ -105,10 +107,9 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         return fail(err, ERR_USAGE, "--dump and --dump-all exclude each other");
     if (request.dump && !dump_level_ok(request.dump))
         return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request.dump);
-    if (!request.out && !request.dump && !request.dump_all)
-        return fail(err, ERR_USAGE, "-o OUT says where the package goes");
     *out = request;
-    return true;
+    return (!request.out && (request.dump || request.dump_all)) ||
+           bundle_output(cli, request.file, ".urza", &out->out, err);
 }
 
 static bool open_key(void *context, struct signing_key *out, struct error *err)
@@ -120,9 +121,10 @@ static bool open_key(void *context, struct signing_key *out, struct error *err)
 static void show_step(void *context, enum build_step step)
 {
     struct cli *cli = context;
-    progress_end(cli);
-    if (step != BUILD_SIGN)
-        progress_begin(cli, build_step_name(step));
+    if (step == BUILD_SIGN)
+        progress_end(cli);
+    else
+        board_put(cli->shown.board, step == BUILD_VERIFY ? BOARD_VERIFY : BOARD_READ, 0, 0);
 }
 
 /* Checks the key before compiling, so that an unusable one is reported at once. */
@@ -148,7 +150,6 @@ static bool open_tuner(struct cli *cli, const struct request *request, urza_tune
                                   .budget_s = share_s < KERNEL_SECONDS ? share_s : KERNEL_SECONDS,
                                   .total_s = request->tune_s,
                                   .record = request->record,
-                                  .on_progress = tuning_progress,
                                   .user = cli};
     *out = NULL;
     if (!measures && !request->record && (!cli->cache || request->no_cache))
@@ -185,7 +186,10 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
     const char *text = NULL;
     size_t size = 0;
     urza_tuner *tuner;
+    const struct import_tensor *known;
+    uint32_t known_count;
     if (!bundle_read_source(cli, request->file, &text, &size, err) ||
+        !given_known(cli, &request->given, &known, &known_count, err) ||
         !check_key(cli, request, err) || !open_tuner(cli, request, &tuner, err))
         return false;
     struct config_chooser chooser = tuner_chooser(tuner);
@@ -199,12 +203,13 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .strategy = request->strategy,
                     .seed = request->seed,
                     .folder = bundle_folder(cli, request->file),
-                    .dims = request->given_dims.texts.count > 0
-                                ? args_lines(cli, &request->given_dims)
-                                : NULL,
+                    .dims = given_dims(cli, &request->given),
+                    .known = known,
+                    .known_count = known_count,
                     .dump = request->dump_all ? DUMP_ALL : request->dump,
                     .cache = cache,
                     .chooser = tuner ? &chooser : NULL,
+                    .board = cli->shown.board,
                     .timeout_ms = COMPILE_MS + (uint32_t)(2e3 * request->tune_s)},
         .dims = request->dims,
         .degrade = request->degrade,
@@ -271,14 +276,15 @@ static json_t *describe(const struct request *request, const struct outcome *out
     return object;
 }
 
-static void print(const struct request *request, const struct outcome *outcome, double total_ms)
+static void print(const struct cli *cli, const struct request *request,
+                  const struct outcome *outcome, double total_ms)
 {
     const struct compile_result *compiled = &outcome->built.compiled;
     for (const char *at = outcome->warnings; *at != '\0'; at += strlen(at) + 1)
-        report_lines(stderr, "urza: warning: %s\n", at);
+        report_warning(cli, "%s", at);
     for (uint32_t i = 0; i < outcome->built.degraded_count; i++)
-        report_lines(stderr, "urza: warning: without %s: %s\n", outcome->built.degraded[i].what,
-                     outcome->built.degraded[i].why);
+        report_warning(cli, "without %s: %s", outcome->built.degraded[i].what,
+                       outcome->built.degraded[i].why);
     if (request->dump && compiled->dump)
         report_block(stdout, compiled->dump, strlen(compiled->dump));
     if (request->dump_all)
@@ -306,6 +312,6 @@ bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)
     if (cli->json)
         report_json(describe(&request, &outcome, total_ms));
     else
-        print(&request, &outcome, total_ms);
+        print(cli, &request, &outcome, total_ms);
     return true;
 }

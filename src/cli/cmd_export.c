@@ -13,6 +13,7 @@
 struct request {
     const char *file, *out;
     struct text_list keys;
+    struct given given;
     bool allow_unsigned;
     uint64_t seed;
 };
@@ -28,6 +29,8 @@ static bool read_blueprint(struct cli *cli, const struct request *request, const
     struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
     const char *folder = bundle_folder(cli, request->file);
     struct import_options options = {.seed = request->seed, .folder = folder};
+    if (!given_read(cli, &request->given, &options, err))
+        return false;
     apart_confine(cli, folder);
     if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err))
         return false;
@@ -92,7 +95,9 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
     struct child_answer made;
     struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
-        {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the model to write"},
+        {"output", 'o', OPTION_TEXT, "OUT", &request.out,
+         "the model to write (default: FILE.onnx in this folder)"},
+        GIVEN_ROWS(&request.given),
         {"seed", 0, OPTION_SEED, "N", &request.seed,
          "of parameters that the blueprint gives no values (default: 0)"},
         {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
@@ -103,9 +108,8 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
     if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
     request.file = words.items[0];
-    if (!request.out)
-        return fail(err, ERR_USAGE, "-o OUT says where the model goes");
-    if (!apart_read(cli, export, &request, &made, err))
+    if (!bundle_output(cli, request.file, ".onnx", &request.out, err) ||
+        !apart_read(cli, export, &request, &made, err))
         return false;
     size_t size = made.parts[0].size_bytes;
     if (!file_write_atomic(request.out, made.parts[0].data, size, 0644, err))

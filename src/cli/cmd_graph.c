@@ -11,6 +11,7 @@
 struct request {
     const char *file;
     struct text_list keys;
+    struct given given;
     bool allow_unsigned, dot;
 };
 
@@ -19,9 +20,11 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
 {
     if (!package_looks_like(bytes, size)) {
         struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
-        struct import_options options = {.seed = 0};
+        struct import_options options = {.folder = bundle_folder(cli, request->file)};
         *out = &blueprint->graph;
-        apart_confine(cli, NULL);
+        if (!given_read(cli, &request->given, &options, err))
+            return false;
+        apart_confine(cli, options.folder);
         return blueprint_read(bytes, size, &options, cli->arena, blueprint, err);
     }
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
@@ -62,6 +65,7 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
     struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
         {"dot", 0, OPTION_FLAG, NULL, &request.dot, "in Graphviz's language"},
+        GIVEN_ROWS(&request.given),
         {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
         {"allow-unsigned", 0, OPTION_FLAG, NULL, &request.allow_unsigned,
          "accept a package without a signature"},

@@ -8,8 +8,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/limits.h"
-#include "base/npy.h"
 #include "base/strbuf.h"
 #include "cli/apart_priv.h"
 #include "cli/cli_priv.h"
@@ -17,54 +15,9 @@
 
 struct request {
     const char *file, *out;
-    struct text_list known, dims;
+    struct given given;
     uint64_t seed;
 };
-
-/* Parses NAME=FILE.npy. */
-static bool read_known(struct cli *cli, const char *text, struct import_tensor *out,
-                       struct error *err)
-{
-    const char *equals = strchr(text, '=');
-    char *bytes;
-    size_t size;
-    struct npy npy;
-    if (!equals)
-        return fail(err, ERR_USAGE, "'%s', expected NAME=FILE.npy", text);
-    if (!file_read(equals + 1, (size_t)LIMIT_TENSOR_BYTES, &bytes, &size, err))
-        return false;
-    bool ok = npy_parse(bytes, size, cli->arena, &npy, err);
-    free(bytes);
-    if (!ok)
-        return fail_at(err, "%s", equals + 1);
-    *out = (struct import_tensor){.name = arena_strndup(cli->arena, text, (size_t)(equals - text)),
-                                  .dtype = dtype_from_npy(npy.descr),
-                                  .rank = npy.rank,
-                                  .data = npy.data,
-                                  .bytes = npy.data_bytes};
-    memcpy(out->shape, npy.shape, sizeof out->shape);
-    return true;
-}
-
-static bool read_options(struct cli *cli, const struct request *request, struct import_options *out,
-                         struct error *err)
-{
-    uint32_t known = request->known.texts.count, dims = 0;
-    struct import_tensor *tensors = ARENA_ARRAY(cli->arena, struct import_tensor, known);
-    struct dim_name *names = NULL;
-    for (uint32_t i = 0; i < known; i++)
-        if (!read_known(cli, request->known.texts.items[i], &tensors[i], err))
-            return false;
-    if (!import_dims_parse(args_lines(cli, &request->dims), cli->arena, &names, &dims, err))
-        return false;
-    *out = (struct import_options){.seed = request->seed,
-                                   .folder = bundle_folder(cli, request->file),
-                                   .fixed = tensors,
-                                   .fixed_count = known,
-                                   .dims = names,
-                                   .dim_count = dims};
-    return true;
-}
 
 /* The path of the file of parameters: the blueprint's with another extension. */
 static const char *params_path(struct cli *cli, const char *out)
@@ -77,6 +30,20 @@ static const char *params_path(struct cli *cli, const char *out)
     strbuf_add(&path, out, length);
     strbuf_puts(&path, ".safetensors");
     return path.data;
+}
+
+/* A file of that name which does not belong to an earlier blueprint, such as the weights that a
+ * model was made of, is not replaced. */
+static bool check_params_path(struct cli *cli, const struct request *request, struct error *err)
+{
+    const char *path = params_path(cli, request->out);
+    struct stat info;
+    if (stat(path, &info) != 0 || stat(request->out, &info) == 0)
+        return true;
+    return fail(err, ERR_USAGE,
+                "'%s', where the parameters would go, exists without '%s': -o OUT "
+                "says where else they go",
+                path, request->out);
 }
 
 /* Prints the parameters that came with the model, and adds a reference to their file to the
@@ -128,12 +95,13 @@ static bool import(struct cli *cli, void *context, struct child_answer *out, str
 {
     const struct request *request = context;
     struct blueprint *blueprint = ARENA_NEW(cli->arena, struct blueprint);
-    struct import_options options;
+    struct import_options options = {.seed = request->seed,
+                                     .folder = bundle_folder(cli, request->file)};
     struct strbuf refused;
     const void *bytes;
     size_t size;
     strbuf_init(&refused, cli->arena);
-    if (!read_options(cli, request, &options, err) ||
+    if (!given_read(cli, &request->given, &options, err) ||
         !bundle_read(cli, request->file, &bytes, &size, err))
         return false;
     apart_confine(cli, options.folder);
@@ -145,7 +113,7 @@ static bool import(struct cli *cli, void *context, struct child_answer *out, str
     }
     const char *end = blueprint->warnings + blueprint->warnings_bytes;
     for (const char *at = blueprint->warnings; at < end; at += strlen(at) + 1)
-        report_lines(stderr, "urza: warning: %s\n", at);
+        report_warning(cli, "%s", at);
     return print_blueprint(cli, request, blueprint, out, err);
 }
 
@@ -175,10 +143,9 @@ bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
     struct child_answer made;
     struct words words = {.least = 1, .most = 1};
     const struct option_row rows[] = {
-        {"output", 'o', OPTION_TEXT, "OUT", &request.out, "the blueprint to write"},
-        {"known", 0, OPTION_LIST, "NAME=FILE.npy", &request.known,
-         "an input of a model that is a constant from here on"},
-        {"dim", 0, OPTION_LIST, "NAME=SIZE", &request.dims, DIM_OPTION_HELP},
+        {"output", 'o', OPTION_TEXT, "OUT", &request.out,
+         "the blueprint to write, its parameters beside it (default: FILE.json in this folder)"},
+        GIVEN_ROWS(&request.given),
         {"seed", 0, OPTION_SEED, "N", &request.seed,
          "of parameters that the blueprint gives no values (default: 0)"},
         {0},
@@ -186,7 +153,7 @@ bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
     if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
     request.file = words.items[0];
-    if (!request.out)
-        return fail(err, ERR_USAGE, "-o OUT says where the blueprint goes");
-    return apart_read(cli, import, &request, &made, err) && write_files(cli, &request, &made, err);
+    return bundle_output(cli, request.file, ".json", &request.out, err) &&
+           check_params_path(cli, &request, err) && apart_read(cli, import, &request, &made, err) &&
+           write_files(cli, &request, &made, err);
 }

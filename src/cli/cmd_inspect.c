@@ -1,4 +1,5 @@
-/* urza inspect: prints the contents of a package, after verifying all of it. */
+/* urza inspect and urza explain: the contents of a package, after verifying all of it, or what a
+ * model is made of (source.c). */
 #include <stdio.h>
 #include <string.h>
 
@@ -155,7 +156,7 @@ static void print_tensor(struct cli *cli, const struct graph *graph, const char 
     strbuf_init(&shape, cli->arena);
     for (uint32_t axis = 0; axis < node->rank; axis++) {
         strbuf_puts(&shape, axis > 0 ? ", " : "");
-        dim_print(&graph->dims, node->shape[axis], &shape);
+        dim_print_shown(&graph->dims, node->shape[axis], &shape);
     }
     report_lines(stdout, "%-9s %s  %s[%s]\n", role, report_word(cli, name), dtype_name(node->dtype),
                  shape.data);
@@ -173,9 +174,12 @@ static void print(struct cli *cli, const struct view *view)
                  view->is_signed ? "signed" : "unsigned");
     for (uint32_t i = 0; i < graph->dims.names.count; i++) {
         const struct dim_name *dim = &graph->dims.names.items[i];
-        report_lines(stdout, "%-9s %s  %lld to %lld, multiple of %lld\n", "dim",
-                     report_word(cli, dim->name), (long long)dim->min, (long long)dim->max,
-                     (long long)dim->multiple_of);
+        report_lines(stdout, "%-9s %s  %lld to %lld", "dim",
+                     report_word(cli, dim_shown(&graph->dims, i)), (long long)dim->min,
+                     (long long)dim->max);
+        if (dim->multiple_of > 1)
+            report_lines(stdout, ", multiple of %lld", (long long)dim->multiple_of);
+        report_lines(stdout, "\n");
         if (dim->why)
             report_lines(stdout, "%-9s %s\n", "", report_word(cli, dim->why));
     }
@@ -259,32 +263,31 @@ static bool is_signed(const struct view *view)
     return package_entry(view->bytes, view->size_bytes, "signature", &data, &size, &none);
 }
 
-bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
+struct request {
+    struct text_list keys;
+    struct given given;
+    bool allow_unsigned;
+    const char *what;
+};
+
+static bool show_package(struct cli *cli, const struct request *request, const char *path,
+                         struct error *err)
 {
-    struct text_list keys = {0};
     struct trusted_keys trusted;
-    bool allow_unsigned = false;
-    const char *what = NULL;
-    struct words words = {.least = 1, .most = 1};
-    const struct option_row rows[] = {
-        {"dump", 0, OPTION_TEXT, "WHAT", &what, "print manifest, graph, plan or schedule"},
-        {"key", 0, OPTION_LIST, "HEX", &keys, "trust this public key too"},
-        {"allow-unsigned", 0, OPTION_FLAG, NULL, &allow_unsigned,
-         "accept a package without a signature"},
-        {0},
-    };
     struct view *view = ARENA_NEW(cli->arena, struct view);
-    if (!args_parse(cli, rows, argc, argv, &words, err) ||
-        !bundle_trusted(cli, &keys, &trusted, err) ||
-        !bundle_read(cli, words.items[0], &view->bytes, &view->size_bytes, err))
+    if (request->given.dims.texts.count + request->given.known.texts.count > 0)
+        return fail(err, ERR_USAGE, "--dim and --known are for models: '%s' is compiled", path);
+    if (!bundle_trusted(cli, &request->keys, &trusted, err) ||
+        !bundle_read(cli, path, &view->bytes, &view->size_bytes, err))
         return false;
-    view->path = words.items[0];
-    const struct trust trust = {allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted};
+    view->path = path;
+    const struct trust trust = {request->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                                &trusted};
     if (!package_read(view->bytes, view->size_bytes, &trust, cli->arena, &view->contents, err))
         return fail_at(err, "%s", view->path);
     view->is_signed = is_signed(view);
-    if (what)
-        return dump(cli, view, what, err);
+    if (request->what)
+        return dump(cli, view, request->what, err);
     if (!cli->json) {
         print(cli, view);
         return true;
@@ -294,4 +297,39 @@ bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
         return false;
     report_json(object);
     return true;
+}
+
+static bool show(struct cli *cli, int argc, char **argv, bool explain, struct error *err)
+{
+    struct request request = {.what = NULL};
+    struct words words = {.least = 1, .most = 1};
+    bool compiled;
+    const struct option_row rows[] = {
+        {"dump", 0, OPTION_TEXT, "WHAT", &request.what,
+         "of a package: print manifest, graph, plan or schedule"},
+        GIVEN_ROWS(&request.given),
+        {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
+        {"allow-unsigned", 0, OPTION_FLAG, NULL, &request.allow_unsigned,
+         "accept a package without a signature"},
+        {0},
+    };
+    if (!args_parse(cli, rows, argc, argv, &words, err) ||
+        !bundle_is_package(words.items[0], &compiled, err))
+        return false;
+    if (compiled)
+        return show_package(cli, &request, words.items[0], err);
+    if (request.what)
+        return fail(err, ERR_USAGE, "--dump is for packages; 'urza graph' prints a model's graph");
+    const struct source_request source = {words.items[0], &request.given, explain};
+    return source_show(cli, &source, err);
+}
+
+bool cmd_inspect(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    return show(cli, argc, argv, false, err);
+}
+
+bool cmd_explain(struct cli *cli, int argc, char **argv, struct error *err)
+{
+    return show(cli, argc, argv, true, err);
 }

@@ -315,7 +315,7 @@ static bool report(struct cli *cli, const struct call *call, struct error *err)
         return true;
     }
     if (call->fallback[0])
-        report_lines(stderr, "urza: warning: interpreted: %s\n", call->fallback);
+        report_warning(cli, "interpreted: %s", call->fallback);
     for (uint32_t i = 0; i < call->bundle.graph.outputs.count; i++)
         if (!print_output(cli, call, i, err))
             return false;

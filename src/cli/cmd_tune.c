@@ -207,7 +207,7 @@ static void tune_one(struct cli *cli, urza_tuner *tuner, const char *record, dou
     if (cli->progress)
         fputs("\r\033[K", stderr);
     if (!ok)
-        report_lines(stderr, "urza: warning: %s: %s\n", err.place, err.message);
+        report_warning(cli, "%s: %s", err.place, err.message);
     if (row && !cli->json)
         tuning_row(cli, row);
     fflush(stdout);

@@ -45,6 +45,7 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
         return false;
     options.trusted = &trusted;
     progress_begin(cli, "verifying");
+    options.board = cli->shown.board;
     bool ok = apart_verify(cli, bytes, size, &options, &verdict, err);
     progress_end(cli);
     if (!ok)

@@ -44,6 +44,11 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+static const char *command_at(uint32_t index)
+{
+    return index < COMMAND_COUNT ? commands[index].name : NULL;
+}
+
 /* A folder in $URZA_HOME, else urza in the folder that a variable names, else in a folder of $HOME;
  * NULL when none is set. Relative paths in XDG variables are ignored, as the XDG specification
  * demands. */
@@ -122,9 +127,11 @@ static bool run(struct cli *cli, int argc, char **argv, struct error *err)
     }
     cli->arena->oom = &no_memory;
     cli->command = find_command(name);
+    if (!cli->command && argc < 2)
+        return fail(err, ERR_USAGE, "no command; see urza --help");
     if (!cli->command)
-        return fail(err, ERR_USAGE, "%s%s%s; see urza --help", argc > 1 ? "'" : "",
-                    argc > 1 ? name : "no command", argc > 1 ? "' is no command" : "");
+        return fail(err, ERR_USAGE, "'%s' is no command, the nearest is '%s'; see urza --help",
+                    name, args_nearest(name, command_at));
     /* libcrypto (3.0) may crash where it has no memory for its tables. A service has had them from
      * its start on, and goes on without memory for a signature. */
     if (cli->command->run != cmd_serve)
@@ -170,7 +177,7 @@ int main(int argc, char **argv)
                       .cache = find_folder(&arena, "/cache", "XDG_CACHE_HOME", ".cache"),
                       .variable = variable,
                       .json = wants_json(argc, argv),
-                      .progress = isatty(STDERR_FILENO) == 1};
+                      .progress = isatty(STDERR_FILENO) == 1 && !wants_json(argc, argv)};
     bool ok = run(&cli, argc, argv, &err) || err.code == ERR_NONE;
     progress_end(&cli);
     OPENSSL_cleanse(&cli.key, sizeof cli.key);

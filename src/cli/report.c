@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/board.h"
 #include "base/child.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -77,28 +78,60 @@ static void put_terminal(const char *text)
     (void)written; /* if the terminal is gone, progress does not matter */
 }
 
+void report_warning(const struct cli *cli, const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list args;
+    if (cli->quiet)
+        return;
+    va_start(args, fmt);
+    int size = vasprintf(&text, fmt, args);
+    va_end(args);
+    if (size < 0)
+        child_no_memory();
+    if (cli->progress) /* a child prints while its parent shows a line */
+        put_terminal("\r\033[K");
+    report_lines(stderr, "urza: warning: %s\n", text);
+    free(text);
+}
+
+#define QUARTERS 4
+
+static void later(struct timespec *time)
+{
+    const long second = 1000000000;
+    time->tv_nsec += second / QUARTERS;
+    time->tv_sec += time->tv_nsec / second;
+    time->tv_nsec %= second;
+}
+
+static void put_progress(const struct progress *progress, unsigned seconds)
+{
+    char what[64], line[96];
+    board_describe(board_get(progress->board), what, sizeof what);
+    snprintf(line, sizeof line, "\r\033[K%s, %u s ", what[0] ? what : progress->what, seconds);
+    put_terminal(line);
+}
+
 /* Uses write(2), not stdio: compilation forks while this thread runs, and the child must not
  * inherit a locked stream. */
 static void *show_progress(void *argument)
 {
     struct progress *progress = argument;
     struct timespec next;
-    char line[96];
-    unsigned seconds = 0;
+    unsigned quarters = QUARTERS - 1; /* of a second; the first line comes after a whole one */
     clock_gettime(CLOCK_MONOTONIC, &next);
     pthread_mutex_lock(&progress->mutex);
-    while (!progress->stop) {
-        next.tv_sec++;
+    for (next.tv_sec++; !progress->stop; later(&next)) {
         while (!progress->stop &&
                pthread_cond_timedwait(&progress->stopped, &progress->mutex, &next) == 0)
             ;
         if (progress->stop)
             break;
-        snprintf(line, sizeof line, "\r%s, %u s ", progress->what, ++seconds);
-        put_terminal(line);
+        put_progress(progress, ++quarters / QUARTERS);
     }
     pthread_mutex_unlock(&progress->mutex);
-    if (seconds > 0)
+    if (quarters >= QUARTERS)
         put_terminal("\r\033[K");
     return NULL;
 }
@@ -106,9 +139,12 @@ static void *show_progress(void *argument)
 void progress_begin(struct cli *cli, const char *what)
 {
     struct progress *progress = &cli->shown;
+    struct board *board = progress->board;
     *progress = (struct progress){.what = what};
     if (!cli->progress)
         return;
+    progress->board = board ? board : board_new();
+    board_put(progress->board, BOARD_NONE, 0, 0);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -10,8 +10,7 @@
 
 static void print_warning(void *user, const char *message)
 {
-    (void)user;
-    report_lines(stderr, "urza: warning: %s\n", message);
+    report_warning(user, "%s", message);
 }
 
 bool tuning_open(struct cli *cli, const urza_tuner_options *wish, urza_tuner **out,
@@ -26,6 +25,7 @@ bool tuning_open(struct cli *cli, const urza_tuner_options *wish, urza_tuner **o
     strbuf_printf(&folder, "%s/tuning", cli->cache);
     options.directory = folder.data;
     options.on_warning = print_warning;
+    options.user = cli;
     return urza_tuner_open(&options, out, &problem) == 0 || bundle_fail(&problem, err);
 }
 

@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 
+#include "base/board.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/strbuf.h"
@@ -94,6 +95,7 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
                                    .cache = job->options->cache,
                                    .digests = (const uint8_t(*)[32])digests,
                                    .once = once,
+                                   .board = job->options->board,
                                    .trust = !job->verify_ir};
     for (uint32_t i = 0; i < count; i++) {
         nests[i] = unit->codes.items[i]->nest;
@@ -132,6 +134,7 @@ static bool compile_for_target(struct job *job, const struct graph *graph,
 {
     struct unit unit = {.target = target, .graph = *graph};
     show(job, &unit, STAGE_READ);
+    board_put(job->options->board, BOARD_OPTIMISE, 0, 0);
     struct graph from = unit.graph;
     if (!optimise(job, &from, target, &unit.graph, err))
         return false;
@@ -243,12 +246,16 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
 {
     struct job *job = ARENA_NEW(arena, struct job);
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
-    struct import_options import = {
-        .seed = options->seed, .training = options->training, .folder = options->folder};
+    struct import_options import = {.seed = options->seed,
+                                    .training = options->training,
+                                    .folder = options->folder,
+                                    .fixed = options->known,
+                                    .fixed_count = options->known_count};
     struct dim_name *dims = NULL;
     if (!options->kernels_only && compile_find(text, size, options, out))
         return true;
     begin(job, options, arena);
+    board_put(options->board, BOARD_READ, 0, 0);
     if (options->dims && !import_dims_parse(options->dims, arena, &dims, &import.dim_count, err))
         return false;
     import.dims = dims;

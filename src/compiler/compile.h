@@ -10,10 +10,12 @@
 #include "compiler/cache/cache.h"
 #include "package/package.h"
 
+struct board;
 struct config;
 struct error;
 struct graph;
 struct group;
+struct import_tensor;
 struct nest;
 struct partition;
 struct pass_row;
@@ -117,6 +119,8 @@ struct compile_options {
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect initialises */
     const char *dims;       /* of the source, for import_dims_parse; NULL: nothing is said */
+    const struct import_tensor *known; /* inputs of a model that are constants */
+    uint32_t known_count;
     bool training;
     bool plain;         /* run only the needed graph passes: a fallback when one of the others
                            fails */
@@ -128,6 +132,7 @@ struct compile_options {
                                       child_memory_most */
     struct cache *cache;           /* of kernels and whole packages; NULL: none. It does not change
                                       the bytes */
+    struct board *board;           /* gets how far it is (base/board.h); NULL: nobody asks */
     bool kernels_only;             /* do not cache whole packages: the caller does, with
                                       compile_find and compile_keep */
 };

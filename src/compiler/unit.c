@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/board.h"
 #include "base/error.h"
 #include "base/map.h"
 #include "compiler/loop/text.h"
@@ -86,6 +87,9 @@ static bool schedule(struct job *job, struct unit *unit, struct kernel *k, struc
     struct kernel_question question = {
         &unit->graph, &unit->partition, k->group, unit->target, &hint, s};
     struct config config;
+    if (chooser)
+        board_put(job->options->board, BOARD_TUNE, (uint32_t)(k - unit->kernels) + 1,
+                  unit->kernel_count);
     if (!chooser)
         sched_default(s, &config);
     else if (!chooser->choose(chooser->context, &question, &config, err))

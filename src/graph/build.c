@@ -189,9 +189,12 @@ value_id b_select(struct builder *b, value_id c, value_id x, value_id y)
     return graph_add(b->graph, PRIM_SELECT, operands, 3, NULL, b->err);
 }
 
+/* DTYPE_NONE is that of a value that failed, and said why. */
 value_id b_cast(struct builder *b, value_id x, enum dtype dtype)
 {
-    if (x == VALUE_NONE || b_node(b, x)->dtype == dtype)
+    if (x == VALUE_NONE || dtype == DTYPE_NONE)
+        return VALUE_NONE;
+    if (b_node(b, x)->dtype == dtype)
         return x;
     return build_add1(b, PRIM_CAST, x, &(struct attrs){.dtype = (uint8_t)dtype});
 }

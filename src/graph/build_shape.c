@@ -170,7 +170,7 @@ value_id b_reshape_infer(struct builder *b, value_id x, const dim_id *shape, uin
             dim_needs_not_negative(dims, dim_sub(dims, others, dim_const(dims, 1)));
         else
             dim_needs_equal(dims, total, whole);
-        return b_fail(b, ERR_SHAPE, "reshape: operand 0 has %s elements, expected a multiple of %s",
+        return b_fail(b, ERR_SHAPE, "reshape: %s elements, expected a multiple of %s",
                       build_dim_text(b, total), build_dim_text(b, others));
     }
     return b_reshape(b, x, full, rank);

@@ -222,7 +222,8 @@ static void test_moving_and_windows(void **state)
     struct builder *b = &f->b;
     dim_id zero = b_dim_const(b, 0), one = b_dim_const(b, 1), three = b_dim_const(b, 3);
     expect_type(f, b_slice(b, f->x, -1, one, three, 1), DTYPE_F32, "B, 3");
-    expect_failure(f, b_slice(b, f->x, -1, one, three, 2), ERR_SHAPE, "dim 1 of operand 0: 4");
+    expect_failure(f, b_slice(b, f->x, -1, one, three, 2), ERR_SHAPE,
+                   "do not end inside dim 1, which has 4");
     expect_type(f, b_pad(b, f->x, (dim_id[]){zero, one}, (dim_id[]){three, f->S}, 0), DTYPE_F32,
                 "B + 3, S + 5");
     value_id index = b_iota(b, DTYPE_I64, (dim_id[]){three, b_dim(b, f->x, 1)}, 2, -1);

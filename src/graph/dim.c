@@ -92,6 +92,33 @@ bool dim_find_name(const struct dim_table *table, const char *name, uint32_t *ou
     return false;
 }
 
+void dim_spell(struct dim_table *table, uint32_t name_index, const char *spelling)
+{
+    VEC_PUSH(table->arena, &table->spellings,
+             ((struct dim_spelling){name_index, arena_strdup(table->arena, spelling)}));
+}
+
+const char *dim_shown(const struct dim_table *table, uint32_t name_index)
+{
+    for (uint32_t i = 0; i < table->spellings.count; i++)
+        if (table->spellings.items[i].name == name_index)
+            return table->spellings.items[i].text;
+    return table->names.items[name_index].name;
+}
+
+bool dim_find_shown(const struct dim_table *table, const char *shown, uint32_t *out_index)
+{
+    if (dim_find_name(table, shown, out_index))
+        return true;
+    for (uint32_t i = 0; i < table->spellings.count; i++) {
+        if (strcmp(table->spellings.items[i].text, shown) != 0)
+            continue;
+        *out_index = table->spellings.items[i].name;
+        return true;
+    }
+    return false;
+}
+
 dim_id dim_of_name(struct dim_table *table, const char *name)
 {
     uint32_t index;

@@ -48,6 +48,12 @@ struct dim_alias {
     dim_id dim;
 };
 
+/* What the model that was read calls a named dim, where that is no legal name. */
+struct dim_spelling {
+    uint32_t name;
+    const char *text;
+};
+
 struct dim_expr; /* one interned expression, dim.c */
 
 struct dim_table {
@@ -56,6 +62,7 @@ struct dim_table {
     VEC(struct dim_expr *) exprs; /* by id; [0] is unused */
     VEC(struct dim_name) names;
     VEC(struct dim_alias) aliases;
+    VEC(struct dim_spelling) spellings;
     struct dim_demand unproved; /* of the first shape rule that failed since a reader cleared it */
 };
 
@@ -77,6 +84,12 @@ bool dim_declare_alias(struct dim_table *table, const char *name, dim_id dim, st
 /* A named dim or an alias; DIM_NONE: neither. */
 dim_id dim_of_name(struct dim_table *table, const char *name);
 bool dim_find_name(const struct dim_table *table, const char *name, uint32_t *out_index);
+/* Spells a named dim, for people; once. */
+void dim_spell(struct dim_table *table, uint32_t name_index, const char *spelling);
+/* What people see of a named dim, and may give: its spelling, or its name; dim_find_shown takes
+ * both, and of two dims that of the name. */
+const char *dim_shown(const struct dim_table *table, uint32_t name_index);
+bool dim_find_shown(const struct dim_table *table, const char *shown, uint32_t *out_index);
 
 dim_id dim_const(struct dim_table *table, int64_t value);
 dim_id dim_named(struct dim_table *table, uint32_t name_index);
@@ -120,6 +133,8 @@ dim_id dim_import(struct dim_table *to, const struct dim_table *from, dim_id dim
  * min() and parentheses over declared names and decimal integers; *text moves behind what was read.
  * ERR_PARSE on bad text, ERR_BLUEPRINT on an unknown name. Nesting is bounded. */
 void dim_print(const struct dim_table *table, dim_id dim, struct strbuf *out);
+/* As dim_print, with names as people see them: not to be parsed. */
+void dim_print_shown(const struct dim_table *table, dim_id dim, struct strbuf *out);
 bool dim_parse(struct dim_table *table, const char **text, dim_id *out, struct error *err);
 
 /* How code generation and the plan walk an expression: a sum of terms, each coefficient × atoms. */

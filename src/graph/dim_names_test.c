@@ -93,12 +93,46 @@ static void test_is_name(void **state)
     arena_release(&arena);
 }
 
+/* People give a dim its spelling or its name; of two dims the name counts. */
+static void test_spellings(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct dim_table table;
+    struct strbuf text;
+    struct error err;
+    uint32_t index;
+    arena_init(&arena);
+    dim_table_init(&table, &arena);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_true(dim_declare(
+            &table,
+            &(struct dim_name){.name = i ? "b" : "a_b", .min = 1, .max = 9, .multiple_of = 1},
+            &index, &err));
+    dim_spell(&table, 0, "b");
+    assert_string_equal(dim_shown(&table, 0), "b");
+    assert_string_equal(dim_shown(&table, 1), "b");
+    assert_true(dim_find_shown(&table, "a_b", &index));
+    assert_int_equal(index, 0);
+    assert_true(dim_find_shown(&table, "b", &index));
+    assert_int_equal(index, 1);
+    assert_false(dim_find_shown(&table, "c", &index));
+    dim_spell(&table, 1, "c d");
+    assert_true(dim_find_shown(&table, "c d", &index));
+    assert_int_equal(index, 1);
+    strbuf_init(&text, &arena);
+    dim_print_shown(&table, dim_add(&table, dim_named(&table, 1), dim_const(&table, 2)), &text);
+    assert_string_equal(text.data, "c d + 2");
+    arena_release(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_typical),
         cmocka_unit_test(test_alias),
         cmocka_unit_test(test_is_name),
+        cmocka_unit_test(test_spellings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/strbuf.h"
 #include "graph/dim_priv.h"
 
@@ -90,6 +91,18 @@ void dim_print(const struct dim_table *table, dim_id dim, struct strbuf *out)
             print_atom(table, &term->atoms[j], alone, out);
         }
     }
+}
+
+void dim_print_shown(const struct dim_table *table, dim_id dim, struct strbuf *out)
+{
+    struct dim_table spelled = *table;
+    struct dim_name names[LIMIT_NAMED_DIMS];
+    for (uint32_t i = 0; i < table->names.count; i++) {
+        names[i] = table->names.items[i];
+        names[i].name = dim_shown(table, i);
+    }
+    spelled.names.items = names;
+    dim_print(&spelled, dim, out);
 }
 
 struct parser {

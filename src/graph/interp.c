@@ -385,12 +385,13 @@ bool interp_check_dims(const struct graph *graph, const int64_t *dim_values, str
     const struct dim_table *dims = &graph->dims;
     for (uint32_t i = 0; i < dims->names.count; i++) {
         const struct dim_name *name = &dims->names.items[i];
-        int64_t value = dim_values[i];
-        if (value < name->min || value > name->max || value % name->multiple_of != 0)
-            return fail(err, ERR_INPUT,
-                        "dim '%s' is %lld, expected a multiple of %lld in %lld … %lld", name->name,
-                        (long long)value, (long long)name->multiple_of, (long long)name->min,
-                        (long long)name->max);
+        long long value = dim_values[i], min = name->min, max = name->max, by = name->multiple_of;
+        if (value < min || value > max)
+            return fail(err, ERR_INPUT, "dim '%s' is %lld, expected %lld to %lld",
+                        dim_shown(dims, i), value, min, max);
+        if (value % by != 0)
+            return fail(err, ERR_INPUT, "dim '%s' is %lld, expected a multiple of %lld",
+                        dim_shown(dims, i), value, by);
     }
     return true;
 }

@@ -169,6 +169,8 @@ bool graph_begin_copy(struct graph *to, struct arena *arena, const struct graph 
         name.name = arena_strdup(arena, name.name);
         if (!dim_declare(&to->dims, &name, &index, err))
             return false;
+        if (dim_shown(&from->dims, i) != from->dims.names.items[i].name)
+            dim_spell(&to->dims, index, dim_shown(&from->dims, i));
     }
     return true;
 }

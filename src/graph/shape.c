@@ -380,8 +380,8 @@ static bool check_size(struct shape_query *q)
     for (uint32_t i = 0; i < q->rank; i++) {
         dim_range(dims, q->shape[i], &min, &max);
         if (!shape_at_least(q, q->shape[i], 0))
-            return shape_bad(q, "dim %u of the result, %s, may be negative", i,
-                             shape_dim_text(q, q->shape[i]));
+            return shape_bad(q, "dim %u of the result, %s, %s negative", i,
+                             shape_dim_text(q, q->shape[i]), max < 0 ? "is" : "may be");
         if (min > LIMIT_DIM_VALUE)
             return fail(q->err, ERR_LIMIT, "%s: dim %u of the result, %s, is too large", name, i,
                         shape_dim_text(q, q->shape[i]));

@@ -23,8 +23,8 @@ bool shape_reshape(struct shape_query *q)
     if (from == DIM_NONE || to == DIM_NONE)
         return fail(q->err, ERR_LIMIT, "reshape: the number of elements cannot be represented");
     return from == to || dim_needs_equal(dims, from, to) ||
-           shape_bad(q, "operand 0 has %s elements, expected %s as the shape says",
-                     shape_dim_text(q, from), shape_dim_text(q, to));
+           shape_bad(q, "%s elements, expected %s as the shape says", shape_dim_text(q, from),
+                     shape_dim_text(q, to));
 }
 
 bool shape_transpose(struct shape_query *q)
@@ -107,7 +107,7 @@ bool shape_slice(struct shape_query *q)
                              shape_dim_text(q, attrs->start[i]));
         if (!slice_fits(q, x->shape[i], attrs->start[i], q->shape[i], attrs->step[i]))
             return shape_bad(
-                q, "%s elements from %s by %lld, expected to end inside dim %u of operand 0: %s",
+                q, "%s elements from %s on by steps of %lld do not end inside dim %u, which has %s",
                 shape_dim_text(q, q->shape[i]), shape_dim_text(q, attrs->start[i]),
                 (long long)attrs->step[i], i, shape_dim_text(q, x->shape[i]));
     }

@@ -45,8 +45,8 @@ static bool push_window(struct shape_query *q, uint32_t index, uint32_t d)
         return shape_push(q, DIM_NONE);
     if (!shape_at_least(q, rest, 0))
         return shape_bad(
-            q, "window %u reaches over %s + 1 elements, expected at most dim %u, padded: %s", index,
-            shape_dim_text(q, reach), d, shape_dim_text(q, extent));
+            q, "window %u reaches over %s elements, and dim %u has %s with its padding", index,
+            shape_dim_text(q, dim_add(dims, reach, one)), d, shape_dim_text(q, extent));
     return shape_push(q, dim_add(dims, dim_floordiv(dims, rest, dim_const(dims, w->stride)), one));
 }
 

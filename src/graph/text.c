@@ -69,6 +69,10 @@ void text_print_dims(const struct dim_table *dims, const char *indent, struct st
             strbuf_puts(out, " why ");
             text_print_string(dim->why, out);
         }
+        if (dim_shown(dims, i) != dim->name) {
+            strbuf_puts(out, " spelled ");
+            text_print_string(dim_shown(dims, i), out);
+        }
         strbuf_puts(out, "\n");
     }
 }

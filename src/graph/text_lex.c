@@ -307,6 +307,7 @@ bool text_hex(struct text_reader *in, struct arena *arena, size_t limit, const v
 bool text_dim(struct text_reader *in, struct dim_table *dims)
 {
     char name[LIMIT_NAME + 1];
+    const char *spelling = NULL;
     struct dim_name dim = {.name = name};
     uint32_t index;
     text_skip_space(in);
@@ -319,7 +320,11 @@ bool text_dim(struct text_reader *in, struct dim_table *dims)
         return false;
     if (text_take(in, "why") && !text_string(in, dims->arena, &dim.why))
         return false;
+    if (text_take(in, "spelled") && !text_string(in, dims->arena, &spelling))
+        return false;
     if (!dim_declare(dims, &dim, &index, in->err))
         return text_place(in, before);
+    if (spelling)
+        dim_spell(dims, index, spelling);
     return text_end_line(in);
 }

@@ -84,6 +84,7 @@ static void random_graph(struct dice *dice, struct graph *graph, struct arena *a
     graph->name = "random \"graph\"\n";
     for (size_t i = 0; i < 3; i++)
         assert_true(dim_declare(&graph->dims, &names[i], &index, &err));
+    dim_spell(&graph->dims, 2, "a \"z\" é");
     for (uint32_t i = 0; i < 6; i++) {
         char name[16];
         dim_id shape[4];

@@ -31,22 +31,24 @@ static const char *input_name(const struct graph *graph, uint32_t input)
 
 static const char *name_text(const struct graph *graph, uint32_t name)
 {
-    return graph->dims.names.items[name].name;
+    return dim_shown(&graph->dims, name);
 }
 
 /* Checks a named dim's range and divisor. */
-static bool check_value(const struct dim_name *name, int64_t value, struct error *err)
+static bool check_value(const struct dim_table *dims, uint32_t index, int64_t value,
+                        struct error *err)
 {
+    const struct dim_name *name = &dims->names.items[index];
     const char *open = name->why ? " (" : "", *why = name->why ? name->why : "";
     const char *close = name->why ? ")" : "";
     if (value < name->min || value > name->max)
         return fail(err, ERR_INPUT,
                     "dim '%s' is %" PRId64 ", expected %" PRId64 " to %" PRId64 "%s%s%s",
-                    name->name, value, name->min, name->max, open, why, close);
+                    dim_shown(dims, index), value, name->min, name->max, open, why, close);
     if (value % name->multiple_of != 0)
         return fail(err, ERR_INPUT,
-                    "dim '%s' is %" PRId64 ", expected a multiple of %" PRId64 "%s%s%s", name->name,
-                    value, name->multiple_of, open, why, close);
+                    "dim '%s' is %" PRId64 ", expected a multiple of %" PRId64 "%s%s%s",
+                    dim_shown(dims, index), value, name->multiple_of, open, why, close);
     return true;
 }
 
@@ -79,7 +81,7 @@ static bool bind_input(const struct graph *graph, uint32_t input, const struct g
             return fail(err, ERR_INPUT,
                         "dim %u ('%s') is %" PRId64 ", but %" PRId64 " where it stood before", axis,
                         name_text(graph, name), value, values[name]);
-        if (!check_value(&graph->dims.names.items[name], value, err))
+        if (!check_value(&graph->dims, name, value, err))
             return false;
         values[name] = value;
         *bound |= (uint64_t)1 << name;

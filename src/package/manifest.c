@@ -35,6 +35,10 @@ static void print_dims(const struct dim_table *dims, struct strbuf *out)
         strbuf_printf(out, "{\"max\":%" PRId64 ",\"min\":%" PRId64 ",\"multiple_of\":%" PRId64 ",",
                       dim->max, dim->min, dim->multiple_of);
         put_member("name", dim->name, out);
+        if (dim_shown(dims, i) != dim->name) {
+            strbuf_puts(out, ",");
+            put_member("spelling", dim_shown(dims, i), out);
+        }
         strbuf_printf(out, ",\"typical\":%" PRId64, dim->typical);
         if (dim->why) {
             strbuf_puts(out, ",");

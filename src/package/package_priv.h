@@ -3,22 +3,12 @@
 #ifndef URZA_PACKAGE_PACKAGE_PRIV_H
 #define URZA_PACKAGE_PACKAGE_PRIV_H
 
+#include "base/crc32.h"
 #include "package/package.h"
 
 struct json_t;
 
 #define ED25519_SIGNATURE_BYTES 64
-
-/* CRC-32 (the polynomial of ZIP). Making the tables takes microseconds, so each caller makes its
- * own. */
-struct crc32 {
-    bool by_tables; /* always use the tables, never processor instructions */
-    uint32_t tables[8][256];
-};
-void crc32_init(struct crc32 *crc);
-uint32_t crc32_of(const struct crc32 *crc, const void *data, size_t size);
-/* The CRC of bytes that were summed up (`of`; 0: none) and those behind them. */
-uint32_t crc32_more(const struct crc32 *crc, uint32_t of, const void *data, size_t size);
 
 /* One file of an archive. The writer takes the first four fields; the reader fills all fields and
  * borrows name and data from the archive. name is not terminated. */

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +7,8 @@
 #include "base/limits.h"
 #include "verify/dims.h"
 #include "verify/verify.h"
+
+#define DIM_WORDS 255 /* of a name as a model spells it */
 
 int64_t dims_legal(const struct dim_name *name, int64_t wish)
 {
@@ -17,20 +20,45 @@ static bool is_legal(const struct dim_name *name, int64_t value)
     return value >= name->min && value <= name->max && value % name->multiple_of == 0;
 }
 
+static bool refuse_name(const struct dim_table *dims, const char *name, struct error *err)
+{
+    char names[400] = "";
+    for (uint32_t i = 0; i < dims->names.count; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s'%.60s'", i > 0 ? ", " : "",
+                 dim_shown(dims, i));
+    }
+    return fail(err, ERR_USAGE, "no dim is named '%.100s'; %s%s", name,
+                dims->names.count > 0 ? "there are " : "all sizes are fixed", names);
+}
+
+/* "expected 2 to 64, a multiple of 2 (Concat 'y': …)" */
+static bool refuse_value(const struct dim_name *dim, const char *name, int64_t value,
+                         struct error *err)
+{
+    char multiple[48] = "";
+    const char *why = dim->why ? dim->why : "";
+    if (dim->multiple_of > 1)
+        snprintf(multiple, sizeof multiple, ", a multiple of %lld", (long long)dim->multiple_of);
+    return fail(err, ERR_USAGE, "dim '%.100s' is %lld, expected %lld to %lld%s%s%s%s", name,
+                (long long)value, (long long)dim->min, (long long)dim->max, multiple,
+                *why ? " (" : "", why, *why ? ")" : "");
+}
+
 /* Parses one "NAME=VALUE" up to a comma or the end; *text moves past it. */
 static bool read_one(const struct dim_table *dims, const char **text, int64_t *values,
                      uint32_t *seen, struct error *err)
 {
     size_t length = strcspn(*text, ",");
-    const char *equals = memchr(*text, '=', length), *start = *text;
-    char name[LIMIT_NAME + 1] = "";
+    const char *equals = memrchr(*text, '=', length), *start = *text;
+    char name[DIM_WORDS + 1] = "";
     uint32_t index;
-    if (!equals || equals == start || (size_t)(equals - start) > LIMIT_NAME)
+    if (!equals || equals == start || (size_t)(equals - start) > DIM_WORDS)
         return fail(err, ERR_USAGE, "'%.*s' in dims, expected NAME=VALUE",
                     (int)(length < 64 ? length : 64), start);
     memcpy(name, start, (size_t)(equals - start));
-    if (!dim_find_name(dims, name, &index))
-        return fail(err, ERR_USAGE, "no dim is named '%s'", name);
+    if (!dim_find_shown(dims, name, &index))
+        return refuse_name(dims, name, err);
     char *end;
     errno = 0;
     long long value = strtoll(equals + 1, &end, 10);
@@ -41,10 +69,7 @@ static bool read_one(const struct dim_table *dims, const char **text, int64_t *v
     if (*seen >> index & 1)
         return fail(err, ERR_USAGE, "dim '%s' is given twice", name);
     if (!is_legal(dim, value))
-        return fail(err, ERR_USAGE,
-                    "dim '%s' is %lld, expected %lld to %lld, a multiple of %lld%s%s%s", name,
-                    value, (long long)dim->min, (long long)dim->max, (long long)dim->multiple_of,
-                    dim->why ? " (" : "", dim->why ? dim->why : "", dim->why ? ")" : "");
+        return refuse_value(dim, name, value, err);
     values[index] = value;
     *seen |= 1u << index;
     *text = start + length;

@@ -204,6 +204,7 @@ static void run(struct job *job)
         outcome_fail(&job->result->kernels, "%s: %s", err.place, err.message);
         return;
     }
+    job->target.board = v->options->board;
     const struct size_wish wish = {v->contents, target, v->options, v->budget};
     if (!sizes_choose(&wish, job->arena, &job->sizes, &err) ||
         !(job->walk = walk_open(&job->target, v->threads, v->options->thorough,

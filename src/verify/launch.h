@@ -39,6 +39,7 @@ struct target_case {
     struct graph optimised;
     struct launch_case *launches; /* prepare, then forward */
     uint32_t prepare_count, count;
+    struct board *board; /* of verify_options; set by the caller, or NULL */
 };
 /* Derives the launches of a target. ERR_VERIFY when the plan does not fit its optimised graph, or
  * that graph does not have the package's inputs, params and outputs; place names the launch or

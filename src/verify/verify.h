@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct arena;
+struct board;
 struct error;
 struct strbuf;
 struct trusted_keys;
@@ -59,7 +60,8 @@ struct verify_options {
     bool allow_unsigned;
     bool all_alignments; /* the bounds check places tensors at every element offset of 64 bytes */
     const struct trusted_keys *trusted;
-    uint32_t timeout_s; /* for everything; 0: 300 */
+    uint32_t timeout_s;  /* for everything; 0: 300 */
+    struct board *board; /* gets how far it is (base/board.h); NULL: nobody asks */
 };
 
 struct verify_report {

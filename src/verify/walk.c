@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "base/arena.h"
+#include "base/board.h"
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
@@ -205,6 +206,7 @@ static void name_stage(const struct walk *walk, uint32_t index)
 {
     char *stage = walk->stage;
     const struct launch_case *c = &walk->target->launches[index];
+    board_put(walk->target->board, BOARD_VERIFY, index + 1, walk->target->count);
     size_t used = strcspn(stage, ":");
     uint32_t number = c->prepare ? index : index - walk->target->prepare_count;
     snprintf(stage + used, STAGE_BYTES - used, ": %s launch %u (%.100s)",

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/uio.h>
 
+#include "base/board.h"
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "compiler/cache/cache.h"
@@ -339,6 +340,7 @@ bool codegen(const struct code_request *request, struct arena *arena, struct cod
     for (uint32_t i = 0; ok && i < count; i++) {
         uint8_t key[SHA256_BYTES];
         bool kept = cache_key(b, i, key);
+        board_put(b->options->board, BOARD_GENERATE, i + 1, count);
         if (kept && find_kernel(b, key, &b->kernels[i], &image))
             continue;
         ok = (b->machine || backend_begin(b, err)) &&

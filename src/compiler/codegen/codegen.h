@@ -17,6 +17,7 @@
 
 struct arena;
 struct cache;
+struct board;
 struct error;
 struct nest;
 struct strbuf;
@@ -36,9 +37,10 @@ struct code_options {
                                        then */
     struct cache *cache;            /* of kernels; NULL: none */
     const uint8_t (*digests)[32];   /* by nest: its nest_digest; with a cache */
-    const bool *once; /* by nest: it runs once, after load, so it is compiled fast and not
-                         optimised */
-    bool trust;       /* skip LLVM's verifier of the emitted IR */
+    const bool *once;    /* by nest: it runs once, after load, so it is compiled fast and not
+                            optimised */
+    struct board *board; /* gets which nest is generated; NULL: nobody asks */
+    bool trust;          /* skip LLVM's verifier of the emitted IR */
 };
 
 /* The input of code generation. */

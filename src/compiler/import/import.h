@@ -12,6 +12,7 @@
 #include "package/package.h"
 
 struct error;
+struct import_notes;
 struct strbuf;
 
 /* How a parameter gets its values when they are not given. uniform: [a, b); normal: mean a,
@@ -56,6 +57,8 @@ struct blueprint {
 /* A dense tensor, row-major in its dtype's layout, 64-aligned. */
 struct import_tensor {
     const char *name;
+    const char *numbers; /* of a known input, in place of what follows: numbers with commas, which
+                            get the dtype and shape of the input (import_known); NULL */
     enum dtype dtype;
     uint32_t rank;
     int64_t shape[LIMIT_RANK];
@@ -79,8 +82,20 @@ struct import_options {
     uint32_t dim_count;
     const struct import_equal *equal;
     uint32_t equal_count;
-    struct strbuf *refused; /* gets all that was refused, where an error may be cut; or NULL */
+    struct strbuf *refused;     /* gets all that was refused, where an error may be cut; or NULL */
+    struct import_notes *notes; /* gets what is found (notes.h); or NULL */
 };
+
+/* A known input as a tensor of the input's type: given itself, where it has that type, or its
+ * numbers, in the arena. ERR_USAGE names what is wrong. */
+struct import_type {
+    enum dtype dtype;
+    bool ranked; /* false: any rank and shape */
+    uint32_t rank;
+    int64_t shape[LIMIT_RANK]; /* -1: any size */
+};
+bool import_known(const struct import_tensor *given, const struct import_type *type,
+                  struct arena *arena, struct import_tensor *out, struct error *err);
 
 /* What a caller says of named dims, one a line, as sizes and ranges: "N=32", "N=1..512", "N=32*"
  * (multiples of 32), "N=32..512/32" (those within a range). In the arena. ERR_USAGE. */
@@ -125,6 +140,9 @@ bool onnx_looks_like(const void *bytes, size_t size); /* by the first bytes */
  * and output rules as blueprint_read. */
 bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
               struct arena *arena, struct blueprint *out, struct error *err);
+/* Whether the files of such an archive are those that were written, by their checksums. ERR_PARSE
+ * names the first that is damaged, or says that the archive is cut off. */
+bool pt2_check(const void *bytes, size_t size, struct arena *arena, struct error *err);
 /* What is read of ATen, op by op; false behind the last. note: what is not read; "". */
 struct pt2_coverage {
     const char *name, *note;

@@ -77,6 +77,20 @@ bool import_declare_equal(struct dim_table *dims, const struct import_options *o
 bool import_check_dims(const struct import_options *options, struct dim_table *dims,
                        struct error *err);
 
+/* Whether a source that is none of the models may be JSON, by its first bytes; ERR_JSON says what
+ * else it is. */
+bool import_check_kind(const void *bytes, size_t size, struct error *err);
+
+/* What the caller says an input is; NULL: nothing. */
+const struct import_tensor *import_find_known(const struct import_options *options,
+                                              const char *name);
+/* Whether each known input is one of the model's. ERR_USAGE names those. */
+bool import_check_known(const struct import_options *options, const char *const *inputs,
+                        uint32_t count, struct error *err);
+
+/* Leaves out of a message the prim whose rule failed ("contract: …"): a model has other ops. */
+void import_plain(struct error *err);
+
 /* A native document (borrowed) into a graph; see native.c. */
 bool native_read(const json_t *document, const struct import_options *options, struct arena *arena,
                  struct blueprint *out, struct error *err);

@@ -131,3 +131,17 @@ bool import_check_document(const json_t *document, struct error *err)
                     import_type_text(metadata));
     return true;
 }
+
+void import_plain(struct error *err)
+{
+    size_t length = strcspn(err->message, ":");
+    for (int prim = PRIM_NONE + 1; prim < PRIM_COUNT; prim++) {
+        const char *name = prim_info((enum prim)prim)->name;
+        if (strlen(name) != length || memcmp(err->message, name, length) != 0 ||
+            err->message[length + 1] != ' ')
+            continue;
+        size_t rest = strlen(err->message + length + 2);
+        memmove(err->message, err->message + length + 2, rest + 1);
+        return;
+    }
+}

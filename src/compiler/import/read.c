@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "compiler/import/notes.h"
 
 /* The document in the native dialect, a new reference. */
 static json_t *to_native(const json_t *document, const struct import_options *options,
@@ -67,6 +68,22 @@ static void write_dims(json_t *native, const struct import_options *options)
     }
 }
 
+/* Nodes by op, as the document calls them. */
+static void note_document(const json_t *document, struct import_notes *notes)
+{
+    const json_t *nodes = json_object_get(document, "nodes"), *node;
+    size_t i;
+    notes->format = json_object_get(document, "format")         ? "blueprint"
+                    : json_object_get(document, "architecture") ? "architecture"
+                                                                : "BlueprintIR";
+    json_array_foreach(nodes, i, node)
+    {
+        const char *op = json_string_value(json_object_get(node, "op_type"));
+        op = op ? op : json_string_value(json_object_get(node, "op"));
+        import_note_op(notes, op ? op : "?")->count++;
+    }
+}
+
 static bool read_native(json_t *native, const struct import_options *options, struct arena *arena,
                         struct blueprint *out, struct error *err)
 {
@@ -99,25 +116,33 @@ bool blueprint_read(const char *text, size_t size, const struct import_options *
                     struct arena *arena, struct blueprint *out, struct error *err)
 {
     bool ok = false;
-    struct blueprint read = {.json = NULL};
+    struct blueprint *read = ARENA_NEW(arena, struct blueprint);
     if (onnx_looks_like(text, size))
         return onnx_read(text, size, options, arena, out, err);
     if (pt2_looks_like(text, size))
-        return pt2_read(text, size, options, arena, out, err);
+        return pt2_check(text, size, arena, err) && pt2_read(text, size, options, arena, out, err);
+    if (!import_check_kind(text, size, err) || !import_check_known(options, NULL, 0, err))
+        return false;
     json_t *native = NULL, *document = json_read(text, size, err);
     if (!document)
         return false;
     native = to_native(document, options, err);
-    if (!native || !read_native(native, options, arena, &read, err))
+    if (options->notes) {
+        note_document(document, options->notes);
+        options->notes->graph = &read->graph;
+    }
+    if (!native || !read_native(native, options, arena, read, err))
         goto out;
     struct strbuf canonical;
     strbuf_init(&canonical, arena);
     json_t *content = content_of(native);
     json_write_canonical(content, &canonical);
     json_decref(content);
-    read.json = canonical.data;
-    read.json_bytes = canonical.size_bytes;
-    *out = read;
+    read->json = canonical.data;
+    read->json_bytes = canonical.size_bytes;
+    *out = *read;
+    if (options->notes)
+        options->notes->graph = &out->graph;
     ok = true;
 out:
     json_decref(native);

@@ -11,7 +11,8 @@
 static void test_text(void **state)
 {
     (void)state;
-    must_refuse("", ERR_JSON, "line 1, column 0", "");
+    must_refuse("", ERR_JSON, "", "the file is empty");
+    must_refuse(" <html>", ERR_JSON, "", "neither a model");
     must_refuse("[]", ERR_JSON, "", "found an array");
     must_refuse("null", ERR_JSON, "", "found null");
     must_refuse("{}", ERR_JSON, "", "found none of them");

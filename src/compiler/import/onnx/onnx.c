@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "compiler/import/onnx/onnx_failure_priv.h"
+#include "compiler/import/onnx/onnx_notes_priv.h"
 #include "compiler/import/onnx/onnx_priv.h"
 
 #define MAX_BODIES 16 /* bodies inside bodies: functions, branches, loops */
@@ -53,7 +55,7 @@ static const char *domain_of(const char *domain)
 }
 
 /* Names end up in JSON. */
-static bool is_utf8(const char *text)
+bool onnx_is_utf8(const char *text)
 {
     json_t *string = json_string(text);
     json_decref(string);
@@ -64,7 +66,7 @@ bool onnx_name(struct onnx *o, struct onnx_scope *scope, const char *name, value
                struct error *err)
 {
     struct onnx_value entry = {.value = value, .refused = value == VALUE_NONE};
-    if (!is_utf8(name))
+    if (!onnx_is_utf8(name))
         return fail(err, ERR_PARSE, "a name is not UTF-8");
     if (!strmap_add(&scope->names, o->arena, name, o->values.count))
         return fail(err, ERR_BLUEPRINT, "the name '%.100s' is taken already", name);
@@ -116,19 +118,26 @@ value_id onnx_initializer(struct onnx *o, const char *name, const struct import_
     return value;
 }
 
-void onnx_note_refusal(struct onnx *o, const char *op, const char *why)
+void onnx_refused(struct onnx *o, const struct import_refusal *refusal)
 {
     struct strbuf text;
     uint32_t index;
     strbuf_init(&text, o->arena);
-    strbuf_printf(&text, "%s: %s", op, why);
+    strbuf_printf(&text, "%s: %s", refusal->op, refusal->why);
     if (strmap_find(&o->refused, text.data, &index)) {
         o->refusals.items[index].count++;
         return;
     }
-    struct onnx_refusal refusal = {.op = op, .why = arena_strdup(o->arena, why), .count = 1};
+    struct import_refusal kept = *refusal;
+    kept.why = arena_strdup(o->arena, refusal->why);
+    kept.count = 1;
     strmap_add(&o->refused, o->arena, text.data, o->refusals.count);
-    VEC_PUSH(o->arena, &o->refusals, refusal);
+    VEC_PUSH(o->arena, &o->refusals, kept);
+}
+
+void onnx_note_refusal(struct onnx *o, const char *op, const char *why)
+{
+    onnx_refused(o, &(struct import_refusal){.op = op, .why = why});
 }
 
 /* The opset of a domain; 0 when the model does not import it. */
@@ -262,22 +271,39 @@ static bool translate(struct onnx_call *c, bool *out_refused)
     return ok || onnx_refuse(c, "the translation failed");
 }
 
-static void refuse_unknown(struct onnx *o, const char *domain, const char *op)
-{
-    char why[160];
-    snprintf(why, sizeof why, "no such op%s%.80s", domain[0] ? " in domain " : "", domain);
-    onnx_note_refusal(o, op, why);
-}
-
 /* What a node is called: by its name, that of its first result, or its op. */
 static const char *node_name(const Onnx__NodeProto *node)
 {
-    if (node->name && node->name[0] != '\0' && is_utf8(node->name))
+    if (node->name && node->name[0] != '\0' && onnx_is_utf8(node->name))
         return node->name;
     for (size_t i = 0; i < node->n_output; i++)
-        if (node->output[i][0] != '\0' && is_utf8(node->output[i]))
+        if (node->output[i][0] != '\0' && onnx_is_utf8(node->output[i]))
             return node->output[i];
-    return node->op_type && is_utf8(node->op_type) ? node->op_type : "";
+    return node->op_type && onnx_is_utf8(node->op_type) ? node->op_type : "";
+}
+
+static void refuse_unknown(struct onnx *o, const char *domain, const Onnx__NodeProto *node)
+{
+    char why[160];
+    snprintf(why, sizeof why, "no such op%s%.80s", domain[0] ? " in domain " : "", domain);
+    onnx_refused(o, &(struct import_refusal){.op = node->op_type ? node->op_type : "",
+                                             .node = node_name(node),
+                                             .why = why,
+                                             .cure = "urza ops --onnx lists what is read"});
+}
+
+/* An operand that must be known can be given, if it is an input of the model. */
+static const char *cure_of(const struct onnx_call *c)
+{
+    const Onnx__GraphProto *graph = c->o->model->graph;
+    struct strbuf cure;
+    strbuf_init(&cure, c->o->arena);
+    for (size_t i = 0; c->unknown && i < graph->n_input; i++) {
+        const char *name = graph->input[i]->name ? graph->input[i]->name : "";
+        if (strcmp(name, c->unknown) == 0 && onnx_is_utf8(name))
+            strbuf_printf(&cure, "--known %s=VALUE makes this input a constant", name);
+    }
+    return cure.size_bytes > 0 ? cure.data : NULL;
 }
 
 /* Keeps what the first node that fails needed of dims. */
@@ -302,6 +328,7 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
     struct onnx_call call = {.o = o, .b = &b, .scope = scope, .node = node}, *c = &call;
     const char *domain = domain_of(node->domain), *type = node->op_type ? node->op_type : "";
     bool refused = false;
+    value_id before = o->graph->nodes.count;
     o->graph->dims.unproved.need = DIM_NEEDS_NOTHING;
     c->op = onnx_op_find(domain, type);
     c->opset = domain[0] == '\0' ? scope->opset : opset_of(o->model, domain);
@@ -312,20 +339,30 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
         if (!onnx_function(c, function, &refused, err))
             return false;
     } else if (!c->op) {
-        refuse_unknown(o, domain, type);
+        refuse_unknown(o, domain, node);
         refused = true;
     } else if (!translate(c, &refused)) {
+        import_plain(&failure);
         note_demand(c, type);
         if (failure.code != ERR_UNSUPPORTED) {
+            onnx_add_shapes(c);
             *err = failure;
             return fail_at(err, "%.40s '%.80s'", type, node_name(node));
         }
-        onnx_note_refusal(o, type, failure.message);
+        onnx_refused(o, &(struct import_refusal){.op = type,
+                                                 .node = node_name(node),
+                                                 .why = failure.message,
+                                                 .cure = cure_of(c)});
         refused = true;
     }
     if (refused)
         c->out_count = 0;
-    return name_results(c, err);
+    uint32_t first = o->values.count;
+    if (!name_results(c, err))
+        return false;
+    if (o->options->notes && !scope->parent)
+        onnx_note_node(o, node, first, before);
+    return true;
 }
 
 bool onnx_nodes(struct onnx *o, struct onnx_scope *scope, Onnx__NodeProto *const *nodes,
@@ -354,18 +391,19 @@ static const char *fresh_name(struct onnx *o, const char *name)
     return fresh;
 }
 
-/* Another value that the caller gives an initialiser that is an input too; NULL: none. */
-static const struct import_tensor *override_of(const struct onnx *o, const Onnx__GraphProto *graph,
-                                               const char *name)
+/* Another value that the caller gives an initialiser that is an input too: *out_given; false
+ * fails. */
+static bool override_of(struct onnx *o, const Onnx__GraphProto *graph, const char *name,
+                        struct import_tensor *out, bool *out_given, struct error *err)
 {
-    for (uint32_t i = 0; i < o->options->fixed_count; i++) {
-        if (strcmp(o->options->fixed[i].name, name) != 0)
+    const struct import_tensor *given = import_find_known(o->options, name);
+    for (size_t k = 0; given && k < graph->n_input; k++) {
+        if (!graph->input[k]->name || strcmp(graph->input[k]->name, name) != 0)
             continue;
-        for (size_t k = 0; k < graph->n_input; k++)
-            if (graph->input[k]->name && strcmp(graph->input[k]->name, name) == 0)
-                return &o->options->fixed[i];
+        *out_given = true;
+        return onnx_known_input(o, graph->input[k], given, out, err);
     }
-    return NULL;
+    return true;
 }
 
 bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
@@ -376,11 +414,12 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
         struct error failure = {.code = ERR_NONE};
         const char *name = graph->initializer[i]->name ? graph->initializer[i]->name : "";
         value_id value = VALUE_NONE;
-        const struct import_tensor *other = scope->parent ? NULL : override_of(o, graph, name);
-        if (other) {
-            value = onnx_initializer(o, name, other, true, &failure);
-        } else if (onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor,
-                               &failure)) {
+        bool other = false;
+        bool ok = scope->parent || override_of(o, graph, name, &tensor, &other, &failure);
+        if (ok && other) {
+            value = onnx_initializer(o, name, &tensor, true, &failure);
+        } else if (ok && onnx_tensor(graph->initializer[i], o->options->folder, o->arena, &tensor,
+                                     &failure)) {
             const char *param = scope->parent ? fresh_name(o, name) : name;
             value = onnx_initializer(o, param, &tensor, false, &failure);
         }
@@ -403,8 +442,10 @@ static bool report(struct onnx *o, struct error *err)
     struct strbuf text;
     strbuf_init(&text, o->arena);
     for (uint32_t i = 0; i < o->refusals.count; i++) {
-        const struct onnx_refusal *r = &o->refusals.items[i];
+        const struct import_refusal *r = &o->refusals.items[i];
         strbuf_printf(&text, "%s%.60s", i > 0 ? "; " : "", r->op);
+        if (r->node)
+            strbuf_printf(&text, " '%.80s'", r->node);
         if (r->count > 1)
             strbuf_printf(&text, " (%u times)", r->count);
         strbuf_printf(&text, ": %s", r->why);
@@ -503,6 +544,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
     if (!model || !check_model(model, err))
         return false;
     const char *name = model->graph->name;
+    if (options->notes)
+        onnx_note_file(options->notes, model);
     derive_begin(&d, options, arena);
     do {
         *read = (struct blueprint){.json = NULL};
@@ -513,11 +556,13 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
                           .out = read};
         graph_init(&read->graph, arena);
         strbuf_init(&o.warnings, arena);
-        if (name && strlen(name) <= LIMIT_NAME && is_utf8(name))
+        if (name && strlen(name) <= LIMIT_NAME && onnx_is_utf8(name))
             read->graph.name = name;
         *err = (struct error){.code = ERR_NONE};
         if (options->refused) /* those of this reading */
             strbuf_init(options->refused, options->refused->arena);
+        if (options->notes)
+            options->notes->graph = &read->graph;
         if (!read_model(&o, err) && !o.demand_why) { /* an input, say */
             strbuf_init(&why, arena);
             strbuf_printf(&why, "%s: %s", err->place, err->message);
@@ -525,6 +570,10 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
             o.demand_why = why.data;
         }
     } while (err->code != ERR_NONE && derive_more(&d, &read->graph.dims, &o.demand, o.demand_why));
+    if (options->notes)
+        onnx_note_refused(&o, options->notes);
+    if (options->notes && err->code == ERR_NONE)
+        onnx_note_fates(&o, options->notes);
     if (err->code != ERR_NONE || !check_dims(&o, options, err) ||
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;

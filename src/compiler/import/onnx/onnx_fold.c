@@ -413,6 +413,7 @@ static const struct known *list_of(struct onnx_call *c, uint32_t index, uint32_t
     const struct known *known = onnx_given(c, index) ? onnx_known(c->o, c->in[index]) : &unknown;
     const char *name = index < c->node->n_input ? c->node->input[index] : "";
     if (!known->is_known) {
+        c->unknown = name;
         onnx_refuse(c, "input %u ('%.60s') is not known at compile time", index, name);
         return NULL;
     }

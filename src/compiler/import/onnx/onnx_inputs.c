@@ -134,6 +134,8 @@ static bool declare_dim(struct onnx *o, const char *label, const char *param, di
     }
     if (!dim_declare(dims, &name, &index, err))
         return false;
+    if (param && strcmp(param, label) != 0 && onnx_is_utf8(param))
+        dim_spell(dims, index, param);
     *out = dim_named(dims, index);
     return true;
 }
@@ -187,15 +189,42 @@ static bool read_type(struct onnx *o, const Onnx__TypeProto *type, enum dtype *d
     return true;
 }
 
+bool onnx_known_input(struct onnx *o, const Onnx__ValueInfoProto *info,
+                      const struct import_tensor *given, struct import_tensor *out,
+                      struct error *err)
+{
+    const Onnx__TypeProto *type = info->type;
+    bool tensor = type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    const Onnx__TensorShapeProto *shape = tensor ? type->tensor_type->shape : NULL;
+    struct import_type wanted = {.ranked = shape};
+    uint8_t small;
+    if (!tensor)
+        return fail(err, ERR_UNSUPPORTED, "it is no dense tensor");
+    if (!onnx_dtype(type->tensor_type->elem_type, &wanted.dtype, &small, err))
+        return false;
+    if (shape && shape->n_dim > LIMIT_RANK)
+        return fail(err, ERR_LIMIT, "rank %zu, at most %d", shape->n_dim, LIMIT_RANK);
+    wanted.rank = shape ? (uint32_t)shape->n_dim : 0;
+    for (uint32_t i = 0; i < wanted.rank; i++) {
+        const Onnx__TensorShapeProto__Dimension *dim = shape->dim[i];
+        bool value = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        wanted.shape[i] = value && dim->dim_value >= 0 ? dim->dim_value : -1;
+    }
+    return import_known(given, &wanted, o->arena, out, err);
+}
+
 static value_id read_input(struct onnx *o, const Onnx__ValueInfoProto *info, const char *name,
                            struct error *err)
 {
     enum dtype dtype = DTYPE_NONE;
     dim_id shape[LIMIT_RANK];
     uint32_t rank = 0;
-    for (uint32_t i = 0; i < o->options->fixed_count; i++)
-        if (strcmp(o->options->fixed[i].name, name) == 0)
-            return onnx_initializer(o, name, &o->options->fixed[i], true, err);
+    const struct import_tensor *given = import_find_known(o->options, name);
+    struct import_tensor known;
+    if (given)
+        return onnx_known_input(o, info, given, &known, err)
+                   ? onnx_initializer(o, name, &known, true, err)
+                   : VALUE_NONE;
     if (!read_type(o, info->type, &dtype, shape, &rank, err))
         return VALUE_NONE;
     return graph_input(o->graph, name, dtype, shape, rank, err);
@@ -214,21 +243,28 @@ static uint8_t small_type(const Onnx__TypeProto *type)
 /* Until IR version 4 all initialisers are inputs too; from then on one that is has a default. */
 static void warn_of_default(struct onnx *o, const char *name)
 {
-    if (o->model->ir_version < 4)
+    if (o->model->ir_version < 4 || import_find_known(o->options, name))
         return;
-    for (uint32_t i = 0; i < o->options->fixed_count; i++)
-        if (strcmp(o->options->fixed[i].name, name) == 0)
-            return;
     strbuf_printf(&o->warnings,
                   "input '%.200s' keeps its value in the model: a call cannot give another, the "
-                  "option --known of `urza import` can",
+                  "option --known can",
                   name);
     strbuf_add(&o->warnings, "", 1);
+}
+
+static bool check_known(const struct onnx *o, const Onnx__GraphProto *graph, struct error *err)
+{
+    const char **names = ARENA_ARRAY(o->arena, const char *, graph->n_input);
+    for (size_t i = 0; i < graph->n_input; i++)
+        names[i] = graph->input[i]->name ? graph->input[i]->name : "";
+    return import_check_known(o->options, names, (uint32_t)graph->n_input, err);
 }
 
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err)
 {
+    if (!check_known(o, graph, err))
+        return false;
     for (size_t i = 0; i < graph->n_input; i++) {
         const char *name = graph->input[i]->name ? graph->input[i]->name : "";
         struct error failure = {.code = ERR_NONE};

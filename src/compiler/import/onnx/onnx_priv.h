@@ -14,6 +14,7 @@
 
 #include "base/strbuf.h"
 #include "compiler/import/import_priv.h"
+#include "compiler/import/notes.h"
 #include "compiler/import/onnx/onnx_build_priv.h"
 #include "compiler/ops/ops.h"
 
@@ -26,6 +27,7 @@ typedef struct Onnx__GraphProto Onnx__GraphProto;
 typedef struct Onnx__ModelProto Onnx__ModelProto;
 typedef struct Onnx__NodeProto Onnx__NodeProto;
 typedef struct Onnx__TensorProto Onnx__TensorProto;
+typedef struct Onnx__ValueInfoProto Onnx__ValueInfoProto;
 
 /* Reads a message of the schema. The result borrows nothing from bytes. ERR_PARSE; ERR_LIMIT for
  * nesting and for memory out of proportion to the size. */
@@ -66,9 +68,12 @@ struct onnx_scope {
     const Onnx__NodeProto *caller;   /* whose attributes a function's nodes refer to; or NULL */
 };
 
-struct onnx_refusal {
-    const char *op, *why;
-    uint32_t count; /* nodes refused for the same reason */
+/* The values that a node of the main graph named: values[first … end); those of the graph from
+ * `before` on are its own. */
+struct onnx_made {
+    const Onnx__NodeProto *node;
+    uint32_t first, end;
+    value_id before;
 };
 
 struct onnx {
@@ -78,7 +83,8 @@ struct onnx {
     const struct import_options *options;
     struct blueprint *out;
     VEC(struct onnx_value) values;
-    VEC(struct onnx_refusal) refusals;
+    VEC(struct import_refusal) refusals;
+    VEC(struct onnx_made) made;                   /* kept for notes only */
     struct strbuf warnings;                       /* as in struct blueprint */
     struct strmap refused;                        /* → refusals, by op and reason */
     struct strmap functions;                      /* → those of the model, by domain and name */
@@ -114,6 +120,7 @@ struct onnx_call {
                                             type of the first operand */
     const char *out_why[OP_MAX_OUTPUTS]; /* why a result is not there, though the node is read */
     uint32_t out_count;                  /* how many the node names */
+    const char *unknown; /* the operand, by name, that would have to be known; NULL: none was */
 };
 
 /* A row of onnx_ops.def. */
@@ -129,6 +136,7 @@ struct onnx_op {
 };
 const struct onnx_op *onnx_op_find(const char *domain, const char *name);
 
+bool onnx_is_utf8(const char *text); /* names that are not do not end up in JSON */
 /* Translates the nodes of a graph or function body in order. False on errors other than refusals.
  */
 bool onnx_nodes(struct onnx *o, struct onnx_scope *scope, Onnx__NodeProto *const *nodes,
@@ -138,6 +146,10 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
                        struct error *err);
 bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProto *graph,
                  struct error *err);
+/* What the caller says an input of the file is, in the input's type. */
+bool onnx_known_input(struct onnx *o, const Onnx__ValueInfoProto *info,
+                      const struct import_tensor *given, struct import_tensor *out,
+                      struct error *err);
 /* Bodies: a function that the model defines in place of an op, or a graph in an attribute. */
 const Onnx__FunctionProto *onnx_function_find(struct onnx *o, const char *domain, const char *name);
 void onnx_functions(struct onnx *o); /* makes a table of them, once */
@@ -145,8 +157,11 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
                    struct error *err);
 bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
                uint32_t in_count, value_id out[OP_MAX_OUTPUTS], bool *out_refused);
-/* Remembers a refusal that is no node's. */
-void onnx_note_refusal(struct onnx *o, const char *what, const char *why);
+/* Remembers a refusal; of those of one op for one reason only the first is told apart. node and
+ * cure: NULL where there is none. */
+void onnx_refused(struct onnx *o, const struct import_refusal *refusal);
+void onnx_note_refusal(struct onnx *o, const char *what, const char *why); /* one that is no node's
+                                                                            */
 /* Makes names of a scope; ERR_BLUEPRINT when taken. */
 bool onnx_name(struct onnx *o, struct onnx_scope *scope, const char *name, value_id value,
                struct error *err);

@@ -71,6 +71,27 @@ static bool check_text(const ProtobufCFieldDescriptor *field, struct cursor text
     return fail(err, ERR_PARSE, "a field '%s' holds a zero byte", field->name);
 }
 
+/* What is wrong with a field that does not parse. A field of the file's own message that ends
+ * behind the file is what is left of one that was cut off. */
+static bool refuse_field(const uint8_t *bytes, size_t size, uint32_t depth, struct cursor field,
+                         struct error *err)
+{
+    ptrdiff_t at = field.at - bytes;
+    uint64_t key = 0, length = 0;
+    bool whole =
+        read_varint(&field, &key) && (key & 7) == WIRE_BYTES && read_varint(&field, &length);
+    if (depth == 1 && whole && length < (uint64_t)LIMIT_MODEL_BYTES)
+        return fail(
+            err, ERR_PARSE,
+            "the file is cut off: it has %zu bytes, and what begins at byte %td ends at byte "
+            "%llu",
+            size, at, (unsigned long long)(field.at - bytes) + length);
+    if (at == 0)
+        return fail(err, ERR_PARSE, "the file is no protocol buffer");
+    return fail(err, ERR_PARSE, "the file is %s at byte %td",
+                depth == 1 && field.at == bytes + size ? "cut off" : "damaged", at);
+}
+
 /* Whether messages nest at most MAX_NESTING deep and every length lies inside its message. Keeps
  * its own stack. */
 static bool check_nesting(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size,
@@ -91,9 +112,9 @@ static bool check_nesting(const ProtobufCMessageDescriptor *type, const uint8_t 
             depth--;
             continue;
         }
+        struct cursor field_at = *cursor;
         if (!read_field(cursor, &tag, &wire, &part))
-            return fail(err, ERR_PARSE, "not a protocol buffer: byte %td is damaged",
-                        cursor->at - bytes);
+            return refuse_field(bytes, size, depth, field_at, err);
         if (wire != WIRE_BYTES || tag > UINT32_MAX)
             continue;
         const ProtobufCFieldDescriptor *field =
@@ -146,6 +167,6 @@ ProtobufCMessage *onnx_unpack(const ProtobufCMessageDescriptor *type, const void
         return NULL;
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, size, bytes);
     if (!message)
-        fail(err, ERR_PARSE, "not a message of type %s", type->name);
+        fail(err, ERR_PARSE, "the file is damaged, or no %s", type->name);
     return message;
 }

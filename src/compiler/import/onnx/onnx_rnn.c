@@ -7,7 +7,7 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_failure_priv.h"
 #include "graph/loops.h"
 
 #define UNROLLED 2         /* steps that are no loop */
@@ -411,6 +411,29 @@ static bool finish(struct onnx_call *c, const value_id *y, const value_id *state
     return !onnx_failed(c);
 }
 
+/* Whether all operands have the shapes that follow from the input's and the hidden size. */
+static bool check_shapes(struct onnx_call *c, value_id x, enum kind kind, int64_t hidden,
+                         uint32_t directions)
+{
+    struct builder *b = c->b;
+    int64_t told = onnx_int(c, "hidden_size", hidden), gates = (int64_t)kind * hidden;
+    bool batch_first = onnx_int(c, "layout", 0) != 0;
+    dim_id ways = b_dim_const(b, directions), size = b_dim_const(b, hidden), batch = b_dim(b, x, 1);
+    if (told != hidden)
+        return b_fail(b, ERR_SHAPE, "hidden_size is %lld, and R has weights of %lld",
+                      (long long)told, (long long)hidden);
+    const dim_id w[] = {ways, b_dim_const(b, gates), b_dim(b, x, 2)}, r[] = {ways, w[1], size},
+                 bias[] = {ways, b_dim_const(b, 2 * gates)},
+                 peephole[] = {ways, b_dim_const(b, 3 * hidden)},
+                 state[] = {batch_first ? batch : ways, batch_first ? ways : batch, size};
+    return onnx_expect_shape(c, 1, "W", w, 3) && onnx_expect_shape(c, 2, "R", r, 3) &&
+           onnx_expect_shape(c, 3, "B", bias, 2) &&
+           onnx_expect_shape(c, 4, "sequence_lens", &batch, 1) &&
+           onnx_expect_shape(c, 5, "initial_h", state, 3) &&
+           (kind != KIND_LSTM || (onnx_expect_shape(c, 6, "initial_c", state, 3) &&
+                                  onnx_expect_shape(c, 7, "P", peephole, 2)));
+}
+
 static bool recurrent(struct onnx_call *c, enum kind kind, bool quantized)
 {
     struct builder *b = c->b;
@@ -423,6 +446,8 @@ static bool recurrent(struct onnx_call *c, enum kind kind, bool quantized)
         return b_fail(b, ERR_SHAPE, "operands of another rank than 3");
     if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[2], quantized ? 1 : 2), &hidden))
         return onnx_refuse(c, "weights of a size that is not constant");
+    if (!quantized && !check_shapes(c, x, kind, hidden, directions))
+        return false;
     for (uint32_t d = 0; d < directions; d++) {
         struct cell cell = {.c = c,
                             .kind = kind,

@@ -14,6 +14,8 @@ static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool a
         bool known = onnx_is_const(&c->o->graph->dims, shape[i], &value);
         if (known && value == -1 && infer == rank)
             infer = i;
+        else if (known && value == -1)
+            return b_fail(b, ERR_SHAPE, "elements %u and %u of the shape are -1", infer, i);
         else if (known && value < 0)
             return b_fail(b, ERR_SHAPE, "element %u of the shape is %lld", i, (long long)value);
         else if (known && value == 0 && !allow_zero)
@@ -331,14 +333,18 @@ bool onnx_split(struct onnx_call *c)
     dim_id sizes[OP_MAX_OUTPUTS], at = b_dim_const(b, 0);
     int axis = b_axis(b, c->in[0], onnx_int(c, "axis", 0));
     c->out_count = (uint32_t)c->node->n_output;
-    if (axis < 0 || c->out_count == 0 ||
-        !split_sizes(c, b_dim(b, c->in[0], axis), sizes, c->out_count))
+    if (axis < 0 || c->out_count == 0)
+        return false;
+    dim_id whole = b_dim(b, c->in[0], axis);
+    if (!split_sizes(c, whole, sizes, c->out_count))
         return false;
     for (uint32_t i = 0; i < c->out_count; i++) {
         c->out[i] = b_slice(b, c->in[0], axis, at, sizes[i], 1);
         at = b_dim_add(b, at, sizes[i]);
     }
-    return !onnx_failed(c);
+    if (onnx_failed(c) || at == whole || dim_needs_equal(&b->graph->dims, at, whole))
+        return !onnx_failed(c);
+    return b_fail(b, ERR_SHAPE, "the parts are not all of dim %d", axis);
 }
 
 /* Blocks of a dim move between the channels and the spatial dims. */

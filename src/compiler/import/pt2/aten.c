@@ -268,6 +268,7 @@ static bool tensor_call(struct item *item, const struct aten_op *op, struct erro
     uint32_t at = first ? (uint32_t)(first - p->entries.items) : 0;
     const uint32_t *operand = first ? &at : NULL;
     bool ok = translate(&call, item, operand);
+    import_plain(&failure);
     if (failure.code != ERR_NONE && failure.code != ERR_UNSUPPORTED) {
         *err = failure;
         return fail_at(err, "%.80s '%.80s'", item->base,
@@ -465,9 +466,11 @@ bool aten_nodes(struct pt2 *p, struct error *err)
     json_array_foreach(nodes, i, node)
     {
         p->graph->origin = origin_of_node(p->graph, node_name(node), ORIGIN_NONE);
+        p->call = node_name(node);
         if (!one_node(p, node, err))
             return false;
     }
     p->graph->origin = ORIGIN_NONE;
+    p->call = NULL;
     return true;
 }

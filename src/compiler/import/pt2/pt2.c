@@ -14,8 +14,10 @@ void pt2_refuse(struct pt2 *p, const char *what, const char *why)
             return;
         }
     }
-    struct pt2_refusal refusal = {
-        .what = arena_strdup(p->arena, what), .why = arena_strdup(p->arena, why), .count = 1};
+    struct pt2_refusal refusal = {.what = arena_strdup(p->arena, what),
+                                  .why = arena_strdup(p->arena, why),
+                                  .node = p->call ? arena_strdup(p->arena, p->call) : NULL,
+                                  .count = 1};
     VEC_PUSH(p->arena, &p->refusals, refusal);
 }
 
@@ -26,6 +28,8 @@ static bool report(struct pt2 *p, struct error *err)
     for (uint32_t i = 0; i < p->refusals.count; i++) {
         const struct pt2_refusal *r = &p->refusals.items[i];
         strbuf_printf(&text, "%s%.80s", i > 0 ? "; " : "", r->what);
+        if (r->node)
+            strbuf_printf(&text, " '%.80s'", r->node);
         if (r->count > 1)
             strbuf_printf(&text, " (%u times)", r->count);
         strbuf_printf(&text, ": %s", r->why);
@@ -113,17 +117,21 @@ static value_id read_input(struct pt2 *p, const char *name, struct error *err)
     const json_t *meta = json_object_get(json_object_get(p->body, "tensor_values"), name);
     struct pt2_type type;
     struct builder b = {.graph = p->graph, .err = err};
-    for (uint32_t i = 0; i < p->options->fixed_count; i++) {
-        const struct import_tensor *fixed = &p->options->fixed[i];
-        if (strcmp(fixed->name, name) != 0)
-            continue;
-        if (fixed->bytes / dtype_bytes(fixed->dtype) > LIMIT_LITERAL_ELEMENTS)
-            return b_fail(&b, ERR_LIMIT, "more than %d elements", LIMIT_LITERAL_ELEMENTS);
-        return b_literal(&b, fixed->dtype, fixed->shape, fixed->rank, fixed->data);
-    }
+    struct import_tensor fixed;
+    const struct import_tensor *given = import_find_known(p->options, name);
     if (!pt2_tensor_type(p, meta, true, &type, err))
         return VALUE_NONE;
-    return graph_input(p->graph, name, type.dtype, type.shape, type.rank, err);
+    if (!given)
+        return graph_input(p->graph, name, type.dtype, type.shape, type.rank, err);
+    struct import_type wanted = {.dtype = type.dtype, .ranked = true, .rank = type.rank};
+    for (uint32_t i = 0; i < type.rank; i++)
+        if (!dim_is_const(&p->graph->dims, type.shape[i], &wanted.shape[i]))
+            wanted.shape[i] = -1;
+    if (!import_known(given, &wanted, p->arena, &fixed, err))
+        return VALUE_NONE;
+    if (fixed.bytes / dtype_bytes(fixed.dtype) > LIMIT_LITERAL_ELEMENTS)
+        return b_fail(&b, ERR_LIMIT, "more than %d elements", LIMIT_LITERAL_ELEMENTS);
+    return b_literal(&b, fixed.dtype, fixed.shape, fixed.rank, fixed.data);
 }
 
 static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
@@ -149,10 +157,29 @@ static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
     return pt2_add(p, name, &entry, err);
 }
 
+/* The name of a tensor that callers give; NULL: this is another kind of input. */
+static const char *user_input_name(const json_t *spec)
+{
+    const json_t *arg = json_object_get(json_object_get(spec, "user_input"), "arg");
+    return json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+}
+
+static bool check_known(struct pt2 *p, const json_t *specs, struct error *err)
+{
+    const char **names = ARENA_ARRAY(p->arena, const char *, json_array_size(specs));
+    uint32_t count = 0;
+    for (size_t i = 0; i < json_array_size(specs); i++)
+        if ((names[count] = user_input_name(json_array_get(specs, i))) != NULL)
+            count++;
+    return import_check_known(p->options, names, count, err);
+}
+
 bool pt2_inputs(struct pt2 *p, struct error *err)
 {
     const json_t *specs = json_object_get(p->signature, "input_specs"), *spec;
     size_t i;
+    if (!check_known(p, specs, err))
+        return false;
     json_array_foreach(specs, i, spec)
     {
         const char *kind = json_object_iter_key(json_object_iter((json_t *)spec));
@@ -297,8 +324,11 @@ static bool open_document(struct pt2 *p, struct error *err)
 
 static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err)
 {
-    if (!open_document(p, err) || !pt2_weights_open(p, err) || !pt2_inputs(p, err) ||
-        !aten_nodes(p, err) || !read_outputs(p, err))
+    if (!open_document(p, err))
+        return false;
+    pt2_note_program(p);
+    if (!pt2_weights_open(p, err) || !pt2_inputs(p, err) || !aten_nodes(p, err) ||
+        !read_outputs(p, err))
         return false;
     if (p->refusals.count > 0)
         return report(p, err);
@@ -319,6 +349,7 @@ static bool read_once(const void *bytes, size_t size, const struct import_option
     struct pt2 p = {.graph = &out->graph, .arena = arena, .options = options};
     graph_init(&out->graph, arena);
     bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) && read_program(&p, out, err);
+    pt2_note_refused(&p);
     json_decref(p.document);
     json_decref(p.weights);
     json_decref(p.constants);

@@ -21,6 +21,7 @@ struct pt2_file {
     const char *name; /* in the arena */
     const uint8_t *data;
     size_t size;
+    uint32_t crc; /* of the data, as the directory says */
 };
 struct pt2_archive {
     VEC(struct pt2_file) files;
@@ -71,6 +72,7 @@ struct pt2_name {
 
 struct pt2_refusal {
     const char *what, *why;
+    const char *node; /* the first call that was refused so; NULL: it is none */
     uint32_t count;
 };
 
@@ -89,9 +91,14 @@ struct pt2 {
     VEC(struct pt2_refusal) refusals;
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
     VEC(struct pt2_storage) storages;
+    const char *call;    /* the call that is read; NULL: none */
     size_t weight_bytes; /* copied so far */
 };
 
+/* Notes of a program whose document is open, and of what was refused in it; nothing where nobody
+ * asked. */
+void pt2_note_program(struct pt2 *p);
+void pt2_note_refused(struct pt2 *p);
 /* Remembers what cannot be read; all of it makes one error. */
 void pt2_refuse(struct pt2 *p, const char *what, const char *why);
 /* ERR_UNSUPPORTED for those of PyTorch's numbers that are none of our dtypes. */

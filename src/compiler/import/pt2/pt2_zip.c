@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/crc32.h"
 #include "compiler/import/pt2/pt2_priv.h"
 
 #define MAX_FILES 65536
@@ -115,6 +116,7 @@ static bool read_entry(const struct reader *r, uint64_t *at, struct arena *arena
     if (!has_mark(local, "PK\3\4"))
         return fail(err, ERR_PARSE, "'%.80s' is not where the directory says", out->name);
     offset += LOCAL_BYTES + number(local + 26, 2) + number(local + 28, 2);
+    out->crc = (uint32_t)number(entry + 16, 4);
     out->data = bytes_at(r, offset, size);
     out->size = (size_t)size;
     if (!out->data)
@@ -138,6 +140,23 @@ bool pt2_archive_open(const void *bytes, size_t size, struct arena *arena, struc
         if (!read_entry(&r, &at, arena, &file, err))
             return false;
         VEC_PUSH(arena, &out->files, file);
+    }
+    return true;
+}
+
+bool pt2_check(const void *bytes, size_t size, struct arena *arena, struct error *err)
+{
+    struct pt2_archive archive;
+    struct crc32 crc;
+    if (!pt2_archive_open(bytes, size, arena, &archive, err))
+        return false;
+    crc32_init(&crc);
+    for (uint32_t i = 0; i < archive.files.count; i++) {
+        const struct pt2_file *file = &archive.files.items[i];
+        /* PyTorch can be told to write no checksums. */
+        if (file->crc != 0 && file->crc != crc32_of(&crc, file->data, file->size))
+            return fail(err, ERR_PARSE, "the archive is damaged: '%.100s' has another checksum",
+                        file->name);
     }
     return true;
 }

@@ -1,7 +1,7 @@
 /* Slicing by eight (Kounavis and Berry 2005), used where the processor has no CRC instructions:
  * table k holds the effect of a byte that is followed by k more bytes, so eight independent
  * look-ups replace a chain of eight dependent ones. */
-#include "package/package_priv.h"
+#include "base/crc32.h"
 
 #include "base/cpu.h"
 
