@@ -491,6 +491,25 @@ static bool check_dims(struct onnx *o, const struct import_options *options, str
     return true;
 }
 
+/* Says which inputs were taken to decide sizes by a reading that failed. */
+static void hint(const struct graph *graph, struct error *err)
+{
+    char text[sizeof err->message];
+    size_t used = (size_t)snprintf(text, sizeof text, "%.300s; --known gives the values of inputs",
+                                   err->message);
+    uint32_t last = UINT32_MAX;
+    for (uint32_t i = 0; i < graph->elements.count && used < sizeof text; i++) {
+        uint32_t input = graph->elements.items[i].input;
+        if (input != last)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s '%.60s'",
+                                     last == UINT32_MAX ? " that decide sizes here:" : ",",
+                                     graph_node(graph, graph->inputs.items[input])->attrs->name);
+        last = input;
+    }
+    if (last != UINT32_MAX)
+        memcpy(err->message, text, sizeof text);
+}
+
 bool onnx_read(const void *bytes, size_t size, const struct import_options *options,
                struct arena *arena, struct blueprint *out, struct error *err)
 {
@@ -525,6 +544,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
             o.demand_why = why.data;
         }
     } while (err->code != ERR_NONE && derive_more(&d, &read->graph.dims, &o.demand, o.demand_why));
+    if (err->code != ERR_NONE)
+        hint(&read->graph, err);
     if (err->code != ERR_NONE || !check_dims(&o, options, err) ||
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 /* A vector of numbers, or a scalar. */
 static value_id numbers(struct onnx_call *c, enum dtype dtype, const void *data, size_t count,
@@ -109,13 +109,31 @@ static bool real_range(struct onnx_call *c)
     return onnx_return(c, progression(c, b_dim_const(c->b, steps > 0 ? (int64_t)steps : 0)));
 }
 
+/* Whether a range of floats goes from a whole number to a dim by 1, as ops do that are spelled out.
+ */
+static bool is_whole(struct onnx_call *c)
+{
+    const struct known *delta = onnx_known(c->o, c->in[2]);
+    if (!delta->is_known || !delta->reals || delta->reals[0] != 1)
+        return false;
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct known *bound = onnx_known(c->o, c->in[i]);
+        bool input = graph_node(c->o->graph, c->in[i])->prim == PRIM_INPUT;
+        if (bound->is_known && !bound->dims && rint(bound->reals[0]) != bound->reals[0])
+            return false;
+        if (!bound->is_known && (input || !onnx_tell_sizes(c, c->in[i])))
+            return false;
+    }
+    return true;
+}
+
 bool onnx_range(struct onnx_call *c)
 {
     struct dim_table *dims = &c->o->graph->dims;
     dim_id bounds[2];
     int64_t delta = 0;
     uint32_t count = 0;
-    if (dtype_is_float(onnx_type(c, c->in[0])))
+    if (dtype_is_float(onnx_type(c, c->in[0])) && !is_whole(c))
         return real_range(c);
     if (!onnx_dims(c, 0, &bounds[0], 1, &count) || !onnx_dims(c, 1, &bounds[1], 1, &count) ||
         !onnx_const_ints(c, 2, &delta, 1, &count))

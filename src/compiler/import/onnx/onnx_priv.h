@@ -219,8 +219,12 @@ void onnx_dim_range(const struct dim_table *dims, dim_id dim, int64_t *out_min, 
 void onnx_know_tensor(struct onnx *o, value_id param, const struct import_tensor *tensor);
 /* What is known of a value; ->is_known false when nothing is. Never fails. */
 const struct known *onnx_known(struct onnx *o, value_id x);
+/* Remembers the elements of an input; looks again at what was not known without them. */
+void onnx_know_dims(struct onnx *o, value_id input, const dim_id *dims);
+void onnx_forget(struct onnx *o);
 /* Operand index as a list of dims or integers or numbers; refuses the node when it is not known.
- * Both want rank ≤ 1 and at most max elements. */
+ * All want rank ≤ 1 and at most max elements. onnx_dims makes the elements of inputs that it hangs
+ * on names, sizes that are told at each call. */
 bool onnx_dims(struct onnx_call *c, uint32_t index, dim_id *out, uint32_t max, uint32_t *out_count);
 bool onnx_const_ints(struct onnx_call *c, uint32_t index, int64_t *out, uint32_t max,
                      uint32_t *out_count);
