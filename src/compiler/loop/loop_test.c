@@ -107,6 +107,26 @@ static void a_shifted_tile_stays_inside(void **state)
     assert_false(index_le(n, index_add(n, m, index_const(n, 2)), M));
 }
 
+/* Of what may be negative, too. */
+static void dims_divide_downwards(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const texts[] = {"(S - 9)//2",  "(3*S - 200)//7", "max(0, (7 - S)//3)",
+                                        "(S - 40)//S", "(40 - 3*S)//S",  "(S*S - 99*S)//(S + 1)"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const char *at = texts[i];
+        struct error err;
+        dim_id dim;
+        assert_true(dim_parse(&f->dims, &at, &dim, &err));
+        expr_id e = expr_dim(&f->nest, dim);
+        for (int64_t S = 1; S <= 100; S++) {
+            int64_t expected;
+            assert_true(dim_eval(&f->dims, dim, &S, &expected));
+            assert_int_equal(eval(&f->nest, e, NULL, S), expected);
+        }
+    }
+}
+
 /* Draws random index expressions of three variables and a dim, each with its value for given values
  * of these. */
 struct indices {
@@ -413,6 +433,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        T(dims_divide_downwards),
         T(splitting_and_joining_an_index_is_the_identity),
         T(merged_symbolic_indices_come_apart_again),
         T(a_shifted_tile_stays_inside),

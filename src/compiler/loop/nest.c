@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/checked.h"
 #include "base/strbuf.h"
 
 void nest_init(struct nest *nest, struct arena *arena, const struct dim_table *dims,
@@ -83,6 +84,22 @@ uint32_t nest_local(struct nest *nest, const char *name, enum dtype dtype)
     return nest->locals.count - 1;
 }
 
+/* floor(a / b). Indices are divided as what is never negative, so what may be gets whole multiples
+ * of b first, as far as they are surely representable: floor((a + n × b) / b) - n. */
+static expr_id divide(struct nest *nest, const struct dim_atom *atom, expr_id a, expr_id b)
+{
+    int64_t least, most, least_b, most_b, add;
+    dim_range(nest->dims, atom->a, &least, &most);
+    dim_range(nest->dims, atom->b, &least_b, &most_b);
+    if (least >= 0 || least == -INT64_MAX || least_b < 1)
+        return index_div(nest, a, b);
+    int64_t n = -least / least_b + 1;
+    if (!checked_mul_i64(n, most_b, &add))
+        return index_div(nest, a, b);
+    a = index_add(nest, a, index_mul(nest, index_const(nest, n), b));
+    return index_add(nest, index_div(nest, a, b), index_const(nest, -n));
+}
+
 static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
 {
     if (atom->kind == DIM_ATOM_NAME) {
@@ -90,7 +107,7 @@ static expr_id dim_atom_expr(struct nest *nest, const struct dim_atom *atom)
         return index_div(nest, expr_intern(nest, name), index_const(nest, atom->divisor));
     }
     expr_id a = expr_dim(nest, atom->a), b = expr_dim(nest, atom->b);
-    return atom->kind == DIM_ATOM_MAX ? index_max(nest, a, b) : index_div(nest, a, b);
+    return atom->kind == DIM_ATOM_MAX ? index_max(nest, a, b) : divide(nest, atom, a, b);
 }
 
 expr_id expr_dim(struct nest *nest, dim_id dim)
