@@ -200,6 +200,8 @@ static bool by_cases(struct dim_table *table, dim_id dim, uint32_t *cases)
     if (is_proved(table, dim))
         return true;
     bool subtracts = find_max(table, dim, true, &term, &at);
+    if (!subtracts && by_cases(table, without_division(table, dim), cases)) /* of a maximum, say */
+        return true;
     if (!subtracts && !find_max(table, dim, false, &term, &at))
         return false;
     const struct dim_atom max = term.atoms[at];

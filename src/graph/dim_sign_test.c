@@ -126,6 +126,8 @@ static void proves_by_cases(void **state)
         "B - min(Z, B) - max(0, min(H//4, B) - min(Z, B))",
         "min(min(Z, B) + H//4, B) - min(Z, B)",
         "B - min(min(Z, B) + H//4, B)",
+        "B - 2*((B - min(Z, B))//2)",
+        "B - min(Z, B) + 1 - 2*((max(0, min(H//4, B) - min(Z, B)) + 1)//2)",
         "min(min(min(Z, B) + 1, B) + Z*Z, B) - min(min(Z, B) + 1, B)",
     };
     static const char *const no[] = {
