@@ -142,8 +142,9 @@ bool onnx_range(struct onnx_call *c)
         return b_fail(c->b, ERR_BLUEPRINT, "delta is %lld", (long long)delta);
     dim_id reach =
         delta > 0 ? dim_sub(dims, bounds[1], bounds[0]) : dim_sub(dims, bounds[0], bounds[1]);
-    dim_id steps = dim_ceildiv(dims, reach, dim_const(dims, delta > 0 ? delta : -delta));
-    return onnx_return(c, progression(c, dim_max(dims, steps, dim_const(dims, 0))));
+    reach = dim_max(dims, reach, dim_const(dims, 0));
+    return onnx_return(
+        c, progression(c, dim_ceildiv(dims, reach, dim_const(dims, delta > 0 ? delta : -delta))));
 }
 
 bool onnx_eye_like(struct onnx_call *c)

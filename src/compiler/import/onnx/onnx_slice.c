@@ -31,7 +31,7 @@ static bool read_places(struct onnx_call *c, uint32_t index, struct bounds *boun
     if (!bounds->told[index - 1])
         return onnx_dims(c, index, out, LIMIT_RANK, count);
     for (uint32_t i = 0; i < *count; i++) {
-        bool back = bounds->steps[i] < 0;
+        bool back = index == 2 && bounds->steps[i] < 0;
         struct graph_element element = {.input = input, .element = i};
         element.rule = back ? ELEMENT_BACK : ELEMENT_PLACE;
         element.of = b_dim(c->b, c->in[0], bounds->axes[i]);
@@ -93,26 +93,27 @@ static bool read_bounds(struct onnx_call *c, struct bounds *out)
            b_fail(c->b, ERR_SHAPE, "starts, ends, axes and steps differ in length");
 }
 
-/* A bound in low … high of the axis, as Python has it: negative ones count from the end. */
-static dim_id place(struct onnx_call *c, dim_id bound, bool told, dim_id low, dim_id high)
+/* A bound in low … high of an axis of this size; negative ones count from the end. */
+struct limits {
+    dim_id size, low, high;
+};
+
+static dim_id place(struct onnx_call *c, dim_id bound, bool told, const struct limits *within)
 {
     struct dim_table *dims = &c->o->graph->dims;
     int64_t least, most;
-    dim_id size = dim_sub(dims, high, low); /* whichever way the walk goes */
     onnx_dim_range(dims, bound, &least, &most);
-    if (told)
-        return dim_max(dims, dim_min(dims, bound, high), low);
-    if (least >= FAR)
-        return high;
-    if (most <= -FAR)
-        return low;
-    if (most < 0)
-        bound = dim_add(dims, bound, size);
-    else if (least < 0 && !dim_never_negative(dims, bound)) {
+    if (!told && least >= FAR)
+        return within->high;
+    if (!told && most <= -FAR)
+        return dim_min(dims, within->low, within->high);
+    if (!told && most < 0)
+        bound = dim_add(dims, bound, within->size);
+    else if (!told && least < 0 && !dim_never_negative(dims, bound)) {
         dim_needs_not_negative(dims, bound);
         return onnx_refuse(c, "a bound may be negative or not"), DIM_NONE;
     }
-    return dim_max(dims, dim_min(dims, bound, high), low);
+    return dim_min(dims, dim_max(dims, bound, within->low), within->high);
 }
 
 static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds *bounds, uint32_t i)
@@ -128,21 +129,23 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
     dim_id size = b_dim(b, x, axis), zero = b_dim_const(b, 0), one = b_dim_const(b, 1);
     dim_id start, end;
     if (step > 0) {
-        start = place(c, bounds->starts[i], bounds->told[0], zero, size);
-        end = place(c, bounds->ends[i], bounds->told[1], zero, size);
+        const struct limits within = {size, zero, size};
+        start = place(c, bounds->starts[i], bounds->told[0], &within);
+        end = place(c, bounds->ends[i], bounds->told[1], &within);
     } else {
         /* From the back: element j of the reversed axis is size-1-j of this one. */
         dim_id last = dim_sub(dims, size, one), before = dim_const(dims, -1);
-        start = dim_sub(dims, last, place(c, bounds->starts[i], bounds->told[0], before, last));
-        end = dim_sub(dims, last, place(c, bounds->ends[i], bounds->told[1], before, last));
+        const struct limits from = {size, zero, last}, to = {size, before, last};
+        start = dim_sub(dims, last, place(c, bounds->starts[i], bounds->told[0], &from));
+        end = dim_sub(dims, last, place(c, bounds->ends[i], bounds->told[1], &to));
         x = b_reverse(b, x, axis);
         step = -step;
     }
     if (onnx_failed(c))
         return VALUE_NONE;
     step = step > FAR ? FAR : step;
-    dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
-    return b_slice(b, x, axis, start, dim_max(dims, count, zero), step);
+    dim_id length = dim_max(dims, dim_sub(dims, end, start), zero);
+    return b_slice(b, x, axis, start, dim_ceildiv(dims, length, dim_const(dims, step)), step);
 }
 
 bool onnx_slice(struct onnx_call *c)

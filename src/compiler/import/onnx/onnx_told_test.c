@@ -237,6 +237,27 @@ static void tells_places_of_steps(void **state)
     assert_int_equal(refused, 0);
 }
 
+/* A walk to the front begins at the first element at the least, as ONNX has it. */
+static void walks_to_the_front_begin_inside(void **state)
+{
+    struct model *m = *state;
+    static const int64_t axes[] = {1}, steps[] = {-2};
+    struct subject s = {.op = "Slice",
+                        .shape = four_six,
+                        .inputs = {"x", "starts", "ends", "axes", "steps"},
+                        .told = {{"starts", 1, {-9}}, {"ends", 1, {-7}}},
+                        .told_count = 2};
+    struct interp_tensor told, known;
+    build(m, &s);
+    add_list(m, "axes", axes, 1);
+    add_list(m, "steps", steps, 1);
+    assert_true(read_model(m) && run(m, &s, &told));
+    assert_true(run_known(m, &s, &known));
+    same_tensor(&told, &known);
+    assert_int_equal(told.shape[1], 1);
+    assert_true(told.cells[1].f == 7);
+}
+
 static void tells_sizes(void **state)
 {
     static const char *const ones[] = {"1", "3", NULL};
@@ -423,6 +444,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(tells_places),
         TEST(tells_places_of_steps),
+        TEST(walks_to_the_front_begin_inside),
         TEST(tells_sizes),
         TEST(tells_pads),
         TEST(tells_axes),
