@@ -64,6 +64,9 @@ bool graph_element(struct graph *graph, const struct graph_element *element, str
         return fail(err, ERR_BLUEPRINT, "a choice of %u axes", count);
     if (element->rule == ELEMENT_PADDED && (count % 2 != 0 || element->element >= count / 2))
         return fail(err, ERR_BLUEPRINT, "element %u of %u pads", element->element, count);
+    if (graph->elements.count >= LIMIT_NODES)
+        return fail(err, ERR_LIMIT, "the graph has %d elements that tell dims already",
+                    LIMIT_NODES);
     VEC_PUSH(graph->arena, &graph->elements, *element);
     return true;
 }
@@ -176,17 +179,24 @@ static int64_t place(int64_t v, int64_t size, int64_t first, int64_t most)
     return (v < most ? v : most) - first;
 }
 
+/* The rule's operand is a size, or -1, which no size is. */
+static bool is_operand(int64_t of)
+{
+    return of >= -1 && of <= LIMIT_DIM_VALUE;
+}
+
 bool element_read(const struct graph *graph, const struct graph_element *element,
                   const int64_t *integers, const int64_t *dims, int64_t *out, struct error *err)
 {
     int64_t v = integers[element->element], of = 0, least, most;
-    if (!dim_eval(&graph->dims, element->of, dims, &of))
+    if (!dim_eval(&graph->dims, element->of, dims, &of) || !is_operand(of))
         return fail(err, ERR_INPUT, "element %u: the dim it is read for has no value",
                     element->element);
     dim_range(&graph->dims, element->dim, &least, &most);
+    most = most < LIMIT_DIM_VALUE ? most : LIMIT_DIM_VALUE;
     switch ((enum element_rule)element->rule) {
     case ELEMENT_PLACE: *out = place(v, of, 0, most); return true;
-    case ELEMENT_BACK: *out = place(v, of, -1, most < INT64_MAX ? most - 1 : most); return true;
+    case ELEMENT_BACK: *out = place(v, of, -1, most - 1); return true;
     case ELEMENT_AXIS:
         if (v < -of || v >= of)
             return fail(err, ERR_INPUT, "element %u is axis %" PRId64 " of %" PRId64,
@@ -246,10 +256,13 @@ void elements_store(const struct graph *graph, uint32_t input, const int64_t *di
         const struct graph_element *element = &graph->elements.items[i];
         int64_t value, of;
         if (element->input != input || !dim_eval(&graph->dims, element->dim, dims, &value) ||
-            !dim_eval(&graph->dims, element->of, dims, &of))
+            !dim_eval(&graph->dims, element->of, dims, &of) || !is_operand(of) || value < 0 ||
+            value > LIMIT_DIM_VALUE)
             continue;
         if (element->rule == ELEMENT_CHOICE) {
             uint32_t axes[LIMIT_RANK], count = count_of(graph, input);
+            int64_t sets = choice_count((uint32_t)of, count);
+            value = value < sets ? value : sets - 1;
             choice_axes((uint32_t)of, count, value, axes);
             for (uint32_t k = 0; k < count; k++)
                 store(dtype, data, k, axes[k]);

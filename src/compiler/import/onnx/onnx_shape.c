@@ -240,11 +240,10 @@ bool onnx_transpose(struct onnx_call *c)
     return onnx_return(c, b_transpose(c->b, c->in[0], axes));
 }
 
-/* Sizes that an input tells at each call: what is stretched is as long as it says, and elsewhere it
- * says the dim that is there, or 1. */
+/* Sizes that an input tells at each call: a dim of 1 is as long as it says, and elsewhere it says
+ * the dim that is there, or 1. */
 static bool told_stretches(struct onnx_call *c, dim_id *out, uint32_t *out_count)
 {
-    struct dim_table *dims = &c->o->graph->dims;
     dim_id one = b_dim_const(c->b, 1), none = b_dim_const(c->b, 0);
     uint32_t own = onnx_rank(c, c->in[0]), input, count;
     if (!onnx_may_tell(c, 1, &input, &count) || count > LIMIT_RANK)
@@ -252,18 +251,13 @@ static bool told_stretches(struct onnx_call *c, dim_id *out, uint32_t *out_count
     for (uint32_t i = 0; i < count; i++) {
         struct graph_element element = {input, i, ELEMENT_SIZE, none, DIM_NONE};
         dim_id x = i + own >= count ? b_dim(c->b, c->in[0], i + own - count) : one;
-        int64_t least, most;
-        onnx_dim_range(dims, x, &least, &most);
         if (x == one) {
             out[i] = onnx_tell(c, element);
-        } else if (least > 1) {
-            element.rule = ELEMENT_STRETCH;
-            out[i] = element.dim = x;
-            onnx_require(c, &element);
-        } else { /* a dim that may be 1 */
-            dim_needs_not_negative(dims, dim_sub(dims, x, dim_const(dims, 2)));
-            return b_fail(c->b, ERR_SHAPE, "dim %u stretches if it is 1; --dim says which", i);
+            continue;
         }
+        element.rule = ELEMENT_STRETCH;
+        out[i] = element.dim = x;
+        onnx_require(c, &element);
     }
     *out_count = count;
     return !onnx_failed(c);
