@@ -87,22 +87,38 @@ static bool whole(double value, int64_t *out)
     return true;
 }
 
+/* One element, in the layout of any dtype. */
+union item {
+    double f64;
+    float f32;
+    uint16_t u16;
+    int64_t i64;
+    int32_t i32;
+    uint32_t u32;
+    int16_t i16;
+    uint8_t u8;
+    int8_t i8;
+};
+
 bool element_integer(enum dtype dtype, const void *data, uint32_t at, int64_t *out)
 {
+    union item item;
+    size_t size = dtype_bytes(dtype);
+    memcpy(&item, (const char *)data + at * size, size);
     switch (dtype) {
-    case DTYPE_F64: return whole(((const double *)data)[at], out);
-    case DTYPE_F32: return whole((double)((const float *)data)[at], out);
-    case DTYPE_F16: return whole(f16_to_double(((const uint16_t *)data)[at]), out);
-    case DTYPE_BF16: return whole(bf16_to_double(((const uint16_t *)data)[at]), out);
+    case DTYPE_F64: return whole(item.f64, out);
+    case DTYPE_F32: return whole((double)item.f32, out);
+    case DTYPE_F16: return whole(f16_to_double(item.u16), out);
+    case DTYPE_BF16: return whole(bf16_to_double(item.u16), out);
     case DTYPE_I64:
-    case DTYPE_U64: *out = ((const int64_t *)data)[at]; return dtype == DTYPE_I64 || *out >= 0;
-    case DTYPE_I32: *out = ((const int32_t *)data)[at]; return true;
-    case DTYPE_U32: *out = ((const uint32_t *)data)[at]; return true;
-    case DTYPE_I16: *out = ((const int16_t *)data)[at]; return true;
-    case DTYPE_U16: *out = ((const uint16_t *)data)[at]; return true;
-    case DTYPE_I8: *out = ((const int8_t *)data)[at]; return true;
+    case DTYPE_U64: *out = item.i64; return dtype == DTYPE_I64 || *out >= 0;
+    case DTYPE_I32: *out = item.i32; return true;
+    case DTYPE_U32: *out = item.u32; return true;
+    case DTYPE_I16: *out = item.i16; return true;
+    case DTYPE_U16: *out = item.u16; return true;
+    case DTYPE_I8: *out = item.i8; return true;
     case DTYPE_U8:
-    case DTYPE_BOOL: *out = ((const uint8_t *)data)[at]; return true;
+    case DTYPE_BOOL: *out = item.u8; return true;
     case DTYPE_NONE:
     case DTYPE_COUNT: break;
     }
@@ -111,23 +127,26 @@ bool element_integer(enum dtype dtype, const void *data, uint32_t at, int64_t *o
 
 static void store(enum dtype dtype, void *data, uint32_t at, int64_t value)
 {
+    union item item = {.i64 = value};
+    size_t size = dtype_bytes(dtype);
     switch (dtype) {
-    case DTYPE_F64: ((double *)data)[at] = (double)value; break;
-    case DTYPE_F32: ((float *)data)[at] = (float)value; break;
-    case DTYPE_F16: ((uint16_t *)data)[at] = f16_from_double((double)value); break;
-    case DTYPE_BF16: ((uint16_t *)data)[at] = bf16_from_double((double)value); break;
-    case DTYPE_I64:
-    case DTYPE_U64: ((int64_t *)data)[at] = value; break;
+    case DTYPE_F64: item.f64 = (double)value; break;
+    case DTYPE_F32: item.f32 = (float)value; break;
+    case DTYPE_F16: item.u16 = f16_from_double((double)value); break;
+    case DTYPE_BF16: item.u16 = bf16_from_double((double)value); break;
     case DTYPE_I32:
-    case DTYPE_U32: ((int32_t *)data)[at] = (int32_t)value; break;
+    case DTYPE_U32: item.i32 = (int32_t)value; break;
     case DTYPE_I16:
-    case DTYPE_U16: ((int16_t *)data)[at] = (int16_t)value; break;
+    case DTYPE_U16: item.i16 = (int16_t)value; break;
     case DTYPE_I8:
     case DTYPE_U8:
-    case DTYPE_BOOL: ((int8_t *)data)[at] = (int8_t)value; break;
+    case DTYPE_BOOL: item.i8 = (int8_t)value; break;
+    case DTYPE_I64:
+    case DTYPE_U64:
     case DTYPE_NONE:
     case DTYPE_COUNT: break;
     }
+    memcpy((char *)data + at * size, &item, size);
 }
 
 int64_t choice_count(uint32_t rank, uint32_t count)
