@@ -116,6 +116,7 @@ static bool make_tensors(struct subject *subject, struct error *err)
             return fail_with(&problem, err);
         make_tensor(subject, info->dtype, info->rank, shape, &subject->inputs[i]);
         fill(&subject->inputs[i], rng_key(i));
+        urza_input_fill(subject->module, i, subject->dims, subject->inputs[i].data);
     }
     if (urza_output_shapes(subject->module, subject->inputs, subject->input_count, shapes,
                            &problem) != 0)

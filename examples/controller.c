@@ -180,6 +180,7 @@ static void make_tensors(struct block *block, urza_module *module)
     for (uint32_t i = 0; i < inputs; i++) {
         check(urza_input_shape(module, i, dims, block->shapes[i], &err), &err);
         make_tensor(urza_input_info(module, i), block->shapes[i], &block->inputs[i]);
+        urza_input_fill(module, i, dims, block->inputs[i].data);
     }
     check(urza_output_shapes(module, block->inputs, inputs, block->shapes + TENSORS_MOST, &err),
           &err);

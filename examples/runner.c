@@ -290,6 +290,7 @@ static void make_inputs(const urza_module *module, const int64_t *dims, uint64_t
         tensor->data = must_alloc((size_t)count * size);
         for (int64_t k = 0; k < count; k++)
             set_element(tensor->dtype, (char *)tensor->data + (size_t)k * size, &random);
+        urza_input_fill(module, i, dims, tensor->data);
         out[i] = *tensor;
     }
 }

@@ -53,13 +53,39 @@ static void test_known_inputs(void **state)
     static const int64_t shape[] = {2, -1, 2};
     put_model(f, "test_reshape_negative_dim");
     put_npy(f, "shape.npy", "<i8", 1, (int64_t[]){3}, shape);
-    refuse(f, ERR_UNSUPPORTED, "import model.onnx -o net.json --json");
     refuse(f, ERR_USAGE, "import model.onnx -o net.json --known shape --json");
     refuse(f, ERR_USAGE, "import model.onnx -o net.json --dim B=x --json");
     expect(f, ERR_NONE, "import model.onnx -o net.json --known shape=shape.npy");
     assert_false(exists(f, "net.safetensors"));
     struct outcome printed = expect(f, ERR_NONE, "graph net.json");
     assert_non_null(strstr(printed.out, "f32[2, 6, 2]"));
+}
+
+/* k of a TopK is an input that each call gives. */
+static void test_told_sizes(void **state)
+{
+    struct fixture *f = *state;
+    static const int64_t two[] = {2}, five[] = {5};
+    put_model(f, "test_top_k");
+    put_npy(f, "two.npy", "<i8", 1, (int64_t[]){1}, two);
+    put_npy(f, "five.npy", "<i8", 1, (int64_t[]){1}, five);
+    expect(f, ERR_NONE, "compile model.onnx -o a.urza --unsigned --strategy fast");
+    struct outcome shown = expect(f, ERR_NONE, "inspect a.urza --allow-unsigned");
+    assert_non_null(strstr(shown.out, "dim       k  0 to 4, multiple of 1\n"));
+    assert_non_null(strstr(shown.out, "told by element 0 of input 'k' (size)\n"));
+    shown = expect(f, ERR_NONE, "run a.urza --allow-unsigned --random 1 --dims k=3");
+    assert_non_null(strstr(shown.out, "values  f32[3, 3]"));
+    shown = expect(f, ERR_NONE, "run a.urza --allow-unsigned --random 1 --in k=two.npy");
+    assert_non_null(strstr(shown.out, "indices  i64[3, 2]"));
+    refuse(f, ERR_INPUT, "run a.urza --allow-unsigned --random 1 --in k=five.npy --json");
+    refuse(f, ERR_USAGE, "run a.urza --allow-unsigned --dims k=5 --json");
+    expect(f, ERR_NONE, "verify a.urza --allow-unsigned");
+    expect(f, ERR_NONE, "bench a.urza --allow-unsigned");
+    /* The blueprint says it as well. */
+    expect(f, ERR_NONE, "import model.onnx -o net.json");
+    expect(f, ERR_NONE, "compile net.json -o b.urza --unsigned --strategy fast");
+    shown = expect(f, ERR_NONE, "run b.urza --allow-unsigned --random 1 --in k=two.npy");
+    assert_non_null(strstr(shown.out, "indices  i64[3, 2]"));
 }
 
 /* An exported model computes what its blueprint does; the package gives the same model. */
@@ -213,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLI_TEST(test_compile_and_import, build),
         CLI_TEST(test_known_inputs, build),
+        CLI_TEST(test_told_sizes, build),
         CLI_TEST(test_export, build),
         CLI_TEST(test_defaults, build),
         CLI_TEST(test_long_names, build),

@@ -128,8 +128,16 @@ const urza_dim_info *urza_dim(const urza_module *module, uint32_t index);
 int urza_input_shape(const urza_module *module, uint32_t input, const int64_t *dim_values,
                      int64_t *shape, urza_error *err);
 
+/* Whether elements of an input decide named dims, as k of a TopK does that is an input. */
+int urza_input_decides(const urza_module *module, uint32_t input);
+/* Writes the elements of such an input to values, dense, in its dtype, so that the named dims have
+ * these values (by index); elements that decide nothing stay as they are. Of other inputs nothing
+ * is written. */
+void urza_input_fill(const urza_module *module, uint32_t input, const int64_t *dim_values,
+                     void *values);
+
 /* The shapes of the outputs for inputs of these shapes: writes the dims of output i to shapes[i],
- * which has room for 8. */
+ * which has room for 8. Inputs need no data, but those whose elements decide dims. */
 int urza_output_shapes(urza_module *module, const DLTensor *inputs, uint32_t input_count,
                        int64_t (*shapes)[8], urza_error *err);
 

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
+#include "graph/element.h"
 #include "verify/verify.h"
 
 struct view {
@@ -162,6 +163,19 @@ static void print_tensor(struct cli *cli, const struct graph *graph, const char 
                  shape.data);
 }
 
+/* The elements of inputs that say what a named dim is. */
+static void print_tellers(struct cli *cli, const struct graph *graph, uint32_t name)
+{
+    uint32_t told;
+    for (uint32_t i = 0; i < graph->elements.count; i++) {
+        const struct graph_element *e = &graph->elements.items[i];
+        const char *input = graph_node(graph, graph->inputs.items[e->input])->attrs->name;
+        if (dim_is_name(&graph->dims, e->dim, &told) && told == name)
+            report_lines(stdout, "%-9s told by element %u of input '%s' (%s)\n", "", e->element,
+                         report_word(cli, input), element_rule_name(e->rule));
+    }
+}
+
 static void print(struct cli *cli, const struct view *view)
 {
     const struct package_contents *contents = &view->contents;
@@ -182,6 +196,7 @@ static void print(struct cli *cli, const struct view *view)
         report_lines(stdout, "\n");
         if (dim->why)
             report_lines(stdout, "%-9s %s\n", "", report_word(cli, dim->why));
+        print_tellers(cli, graph, i);
     }
     for (uint32_t i = 0; i < graph->inputs.count; i++)
         print_tensor(cli, graph, "input", graph_node(graph, graph->inputs.items[i])->attrs->name,

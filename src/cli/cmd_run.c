@@ -12,6 +12,7 @@
 #include "base/npy.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
+#include "graph/element.h"
 #include "graph/interp.h"
 #include "verify/verify.h"
 
@@ -174,6 +175,7 @@ static bool fill_inputs(struct cli *cli, const struct request *request, struct c
         } else {
             tensor->dtype = dtype;
             tensor_random(tensor, input_node(graph, i)->dtype, name, request->seed);
+            elements_store(graph, i, dims, tensor->data);
         }
     }
     return true;

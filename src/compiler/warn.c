@@ -2,6 +2,7 @@
  * those that are found in the graph as it was read, before passes remove what is not needed. */
 #include "base/strbuf.h"
 #include "compiler/compile_priv.h"
+#include "graph/element.h"
 
 struct uses {
     bool *needed;  /* by value: an output depends on it */
@@ -47,7 +48,7 @@ void job_warn(struct job *job, const struct graph *graph)
         bool input = i < graph->inputs.count;
         value_id value =
             input ? graph->inputs.items[i] : graph->params.items[i - graph->inputs.count];
-        if (uses.needed[value])
+        if (uses.needed[value] || (input && elements_of_input(graph, i) > 0))
             continue;
         strbuf_printf(&text, "%s '%s' is not used: no output depends on it",
                       input ? "input" : "param", graph_node(graph, value)->attrs->name);

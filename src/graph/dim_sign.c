@@ -10,11 +10,15 @@
  * What is bounded is a whole number, so it is enough that the bound lies above -1: with n ≥ 1,
  * (n + 1)//2 + (-n)//2 is at least -1/2.
  *
+ * A maximum is one of its operands, and no less than either: what subtracts it is proved for both,
+ * and what adds it for one of them. So n - min(s, n) is not negative, whatever s is.
+ *
  * A proof that is not found is no proof of the contrary. */
 #include "base/checked.h"
 #include "graph/dim_priv.h"
 
 #define MOST_DIVISIONS 16
+#define MOST_CASES 64 /* of operands in place of maxima, in one proof */
 
 /* product × (bound + sign × atom). False: it does not fit. */
 static bool multiply(const struct dim_table *table, struct poly *product,
@@ -150,7 +154,67 @@ bool dim_sign_tells(struct dim_table *table, dim_id dim)
     return false;
 }
 
+static uint32_t depth_of(const struct dim_table *table, const struct dim_atom *atom)
+{
+    uint32_t a = dim_expr_of(table, atom->a)->facts.depth;
+    uint32_t b = dim_expr_of(table, atom->b)->facts.depth;
+    return 1 + (a > b ? a : b);
+}
+
+/* A term of dim that has a maximum whose place its operands can take, one that subtracts it, or one
+ * that adds it: the deepest, which may hold the others. */
+static bool find_max(struct dim_table *table, dim_id dim, bool subtracts, struct dim_term *out_term,
+                     uint32_t *out_at)
+{
+    uint32_t count, deepest = 0;
+    const struct dim_term *terms = dim_terms(table, dim, &count);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < terms[i].atom_count; k++) {
+            if (terms[i].atoms[k].kind != DIM_ATOM_MAX || (terms[i].coefficient < 0) != subtracts ||
+                !others_not_negative(table, &terms[i], k) ||
+                depth_of(table, &terms[i].atoms[k]) <= deepest)
+                continue;
+            deepest = depth_of(table, &terms[i].atoms[k]);
+            *out_term = terms[i];
+            *out_at = k;
+        }
+    return deepest > 0;
+}
+
+/* dim with an operand in place of the maximum in a term. */
+static dim_id with_operand(struct dim_table *table, dim_id dim, const struct dim_term *term,
+                           uint32_t at, dim_id operand)
+{
+    dim_id rest = dim_sub(table, dim, term_dim(table, term, UINT32_MAX));
+    return dim_add(table, rest, dim_mul(table, operand, term_dim(table, term, at)));
+}
+
+static bool by_cases(struct dim_table *table, dim_id dim, uint32_t *cases)
+{
+    struct dim_term term;
+    uint32_t at;
+    if (dim == DIM_NONE || *cases == 0)
+        return false;
+    --*cases;
+    if (dim_sign_tells(table, dim))
+        return true;
+    int64_t scale = 1;
+    bool subtracts = find_max(table, dim, true, &term, &at);
+    if (!subtracts) { /* a division of a maximum, say */
+        dim_id bound = without_division(table, dim, &scale);
+        if (by_cases(table, dim_add(table, bound, dim_const(table, scale - 1)), cases))
+            return true;
+    }
+    if (!subtracts && !find_max(table, dim, false, &term, &at))
+        return false;
+    const struct dim_atom max = term.atoms[at];
+    bool first = by_cases(table, with_operand(table, dim, &term, at, max.a), cases);
+    return first != subtracts ? first
+                              : by_cases(table, with_operand(table, dim, &term, at, max.b), cases);
+}
+
 bool dim_never_negative(struct dim_table *table, dim_id dim)
 {
-    return dim_sign_tells(table, dim);
+    uint32_t cases = MOST_CASES;
+    return by_cases(table, dim, &cases);
 }

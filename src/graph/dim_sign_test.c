@@ -117,6 +117,35 @@ static bool is_negative_somewhere(struct fixture *f, dim_id dim)
     return false;
 }
 
+/* A maximum is one of its operands. */
+static void proves_by_cases(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const yes[] = {
+        "B - min(Z, B)",
+        "min(Z, B)",
+        "B*H - H*min(Z, B)",
+        "B - max(min(Z, B), min(H//4, B))",
+        "B - min(Z, B) - max(0, min(H//4, B) - min(Z, B))",
+        "min(min(Z, B) + H//4, B) - min(Z, B)",
+        "B - min(min(Z, B) + H//4, B)",
+        "B - 2*((B - min(Z, B))//2)",
+        "B - min(Z, B) + 1 - 2*((max(0, min(H//4, B) - min(Z, B)) + 1)//2)",
+        "min(min(min(Z, B) + 1, B) + Z*Z, B) - min(min(Z, B) + 1, B)",
+    };
+    static const char *const no[] = {
+        "min(Z, B) - Z",
+        "B - max(Z, 2)",
+        "max(Z, B) - 2",
+        "min(B, H//4) - min(Z, H//4)",
+    };
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        if (!dim_never_negative(&f->table, parse(f, yes[i])))
+            fail_msg("not proved: %s", yes[i]);
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        assert_false(dim_never_negative(&f->table, parse(f, no[i])));
+}
+
 static void never_proves_what_is_wrong(void **state)
 {
     struct fixture *f = *state;
@@ -137,6 +166,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(proves_what_terms_outweigh, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(proves_by_cases, set_up, tear_down),
         cmocka_unit_test_setup_teardown(never_proves_what_is_wrong, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

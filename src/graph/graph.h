@@ -102,6 +102,15 @@ struct graph_output {
     value_id value;
 };
 
+/* An element of an input that tells a dim (element.h). */
+struct graph_element {
+    uint32_t input;   /* by place among the graph's inputs */
+    uint32_t element; /* of it, in row-major order */
+    uint8_t rule;     /* enum element_rule */
+    dim_id of;        /* what the rule says; else 0 */
+    dim_id dim;
+};
+
 struct graph {
     struct arena *arena;
     struct dim_table dims;
@@ -110,7 +119,8 @@ struct graph {
     VEC(value_id) inputs; /* in declaration order, the order of call arguments */
     VEC(value_id) params;
     VEC(struct graph_output) outputs;
-    uint32_t loops;   /* the highest number of a loop */
+    uint32_t loops; /* the highest number of a loop */
+    VEC(struct graph_element) elements;
     const char *name; /* of the graph; "" if none */
     struct origins origins;
     origin_id origin; /* of what is added now */
@@ -171,6 +181,7 @@ bool graph_verify(struct graph *graph, struct error *err);
  *   dim B 1..65536 multiple 1 typical 32
  *   %1 = input "x" : f32[B, 784]
  *   %3 = contract %1, %2 {batch 0, contract 1} : f32[B, 256]
+ *   element "k" 0 size 0 tells K
  *   output "y" %7
  * Parsing is bounded and strict: ERR_PARSE with "line L, column C" as place; the type after ':'
  * must be the one that the rules infer. graph_parse initialises *graph in arena. Values that no

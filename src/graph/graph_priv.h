@@ -23,6 +23,8 @@ void graph_mark_live(const struct graph *from, bool *live);
 /* Makes *to a graph with the name and the named dims of *from, and no nodes. */
 bool graph_begin_copy(struct graph *to, struct arena *arena, const struct graph *from,
                       struct error *err);
+/* Adds the elements of inputs that tell dims. Inputs must have the same places. */
+bool graph_copy_elements(struct graph *to, const struct graph *from, struct error *err);
 /* Adds a node of *from to *to. copies: what its operands became, by value of *from. */
 value_id graph_copy_node(struct graph *to, const struct graph *from, const struct node *node,
                          const value_id *copies, struct error *err);

@@ -2,6 +2,7 @@
  * the highest id down marks all nodes that outputs depend on, and one walk up adds them again, each
  * through the caller's rule. A second walk up gives the origins of values of which nothing is left
  * to the values that took their place. */
+#include "graph/element.h"
 #include "graph/graph_priv.h"
 
 #include <assert.h>
@@ -158,6 +159,18 @@ static bool rebuild(struct rewriting *r, graph_rule *rule, void *context, struct
     return true;
 }
 
+/* Inputs keep their places. */
+bool graph_copy_elements(struct graph *to, const struct graph *from, struct error *err)
+{
+    for (uint32_t i = 0; i < from->elements.count; i++) {
+        struct graph_element element = from->elements.items[i];
+        if (!import(to, from, 1, &element.of, err) || !import(to, from, 1, &element.dim, err) ||
+            !graph_element(to, &element, err))
+            return false;
+    }
+    return true;
+}
+
 bool graph_begin_copy(struct graph *to, struct arena *arena, const struct graph *from,
                       struct error *err)
 {
@@ -188,7 +201,7 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
                           .begins = ARENA_ARRAY(arena, value_id, count + 1)};
     graph_mark_live(from, r.live);
     import_origins(&r);
-    if (!rebuild(&r, rule, context, err))
+    if (!rebuild(&r, rule, context, err) || !graph_copy_elements(to, from, err))
         return false;
     for (uint32_t i = 0; i < from->outputs.count; i++) {
         const struct graph_output *output = &from->outputs.items[i];

@@ -116,6 +116,8 @@ bool graph_open_loops(struct graph *to, struct arena *arena, const struct graph 
         if (o.copies[id] == VALUE_NONE)
             return false;
     }
+    if (!graph_copy_elements(to, from, err))
+        return false;
     while ((loop = next_loop(&loops, loop ? loop->number : 0)))
         if (!declare_loop(&o, loop))
             return false;

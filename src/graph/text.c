@@ -1,6 +1,7 @@
 /* Printing the text form. Attributes are printed in the order of attr_names. For every prim that
  * has shape or dtype attributes these are the result's, so they are printed in the type only.
  */
+#include "graph/element.h"
 #include "graph/graph_priv.h"
 #include "graph/text.h"
 
@@ -176,6 +177,18 @@ void text_print_attrs(const struct graph *graph, const struct node *node, struct
     strbuf_puts(out, before[0] == ',' ? "}" : "");
 }
 
+static void print_element(const struct graph *graph, const struct graph_element *element,
+                          struct strbuf *out)
+{
+    strbuf_puts(out, "element ");
+    text_print_string(graph_node(graph, graph->inputs.items[element->input])->attrs->name, out);
+    strbuf_printf(out, " %u %s ", element->element, element_rule_name(element->rule));
+    dim_print(&graph->dims, element->of, out);
+    strbuf_puts(out, " tells ");
+    dim_print(&graph->dims, element->dim, out);
+    strbuf_puts(out, "\n");
+}
+
 void graph_print(const struct graph *graph, struct strbuf *out)
 {
     strbuf_puts(out, "graph ");
@@ -192,6 +205,8 @@ void graph_print(const struct graph *graph, struct strbuf *out)
         text_print_type(graph, (enum dtype)node->dtype, node->rank, node->shape, out);
         strbuf_puts(out, "\n");
     }
+    for (uint32_t i = 0; i < graph->elements.count; i++)
+        print_element(graph, &graph->elements.items[i], out);
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         strbuf_puts(out, "output ");
         text_print_string(graph->outputs.items[i].name, out);

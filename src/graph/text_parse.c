@@ -1,11 +1,12 @@
 /* Parsing the text form, by recursive descent over a zero-terminated copy of the text. One
  * statement per line:
  *
- *   text    = graph { dim } { node } { output }
+ *   text    = graph { dim } { node } { element } { output }
  *   graph   = "graph" string
  *   dim     = "dim" name int ".." int "multiple" int [ "typical" int ]
  *   node    = "%" int "=" prim [ operand { "," operand } ] [ string | number | "0x" hex ]
  *             [ "{" attr { "," attr } "}" ] ":" type
+ *   element = "element" string int rule dim-expression "tells" dim-expression
  *   output  = "output" string operand
  *   type    = dtype "[" [ dim-expression { "," dim-expression } ] "]"
  *
@@ -15,6 +16,7 @@
  * repeat an earlier node. Strings have JSON's escapes, with \u for ASCII only. Every list, name and
  * number has a bound.
  */
+#include "graph/element.h"
 #include "graph/graph_priv.h"
 #include "graph/loops.h"
 #include "graph/text.h"
@@ -347,6 +349,35 @@ static bool parse_node(struct parser *p)
     return check_type(p, graph_node(p->graph, id), &type) && text_end_line(&p->in);
 }
 
+static bool parse_dim(struct parser *p, dim_id *out)
+{
+    text_skip_space(&p->in);
+    const char *before = p->in.at;
+    return dim_parse(&p->graph->dims, &p->in.at, out, p->in.err) || text_place(&p->in, before);
+}
+
+static bool parse_element(struct parser *p)
+{
+    const char *name;
+    char rule[LIMIT_NAME + 1];
+    int64_t at;
+    struct graph_element element = {.input = 0};
+    text_skip_space(&p->in);
+    const char *before = p->in.at;
+    if (!text_string(&p->in, p->graph->arena, &name) ||
+        !text_int(&p->in, 0, LIMIT_ELEMENTS - 1, &at) || !text_word(&p->in, rule, "a rule") ||
+        !parse_dim(p, &element.of) || !text_expect(&p->in, "tells") || !parse_dim(p, &element.dim))
+        return false;
+    for (uint32_t i = 0; i < p->graph->inputs.count; i++, element.input++)
+        if (strcmp(graph_node(p->graph, p->graph->inputs.items[i])->attrs->name, name) == 0)
+            break;
+    element.element = (uint32_t)at;
+    element.rule = (uint8_t)element_rule_from_name(rule);
+    if (!graph_element(p->graph, &element, p->in.err))
+        return text_place(&p->in, before);
+    return text_end_line(&p->in);
+}
+
 static bool parse_output(struct parser *p)
 {
     const char *name;
@@ -384,10 +415,14 @@ bool graph_parse(struct graph *graph, struct arena *arena, const char *text, siz
     while (text_next_line(&p->in) && *p->in.at == '%')
         if (!parse_node(p))
             return false;
+    while (text_next_line(&p->in) && text_take(&p->in, "element"))
+        if (!parse_element(p))
+            return false;
     while (text_next_line(&p->in) && text_take(&p->in, "output"))
         if (!parse_output(p))
             return false;
     struct graph_loops loops;
-    return (p->in.at == p->in.end || text_expected(&p->in, "the next dim, node or output")) &&
+    return (p->in.at == p->in.end ||
+            text_expected(&p->in, "the next dim, node, element or output")) &&
            graph_find_loops(graph, arena, &loops, err);
 }

@@ -270,7 +270,7 @@ static void test_error_places(void **state)
         {"graph \"\\u00e9\"", "line 1, column 9", "an escape", ERR_PARSE},
         {"graph \"\\u00", "line 1, column 9", "an escape", ERR_PARSE},
         {"graph \"\" x", "line 1, column 10", "end of the line", ERR_PARSE},
-        {"graph \"\"\nfoo", "line 2, column 1", "the next dim, node or output", ERR_PARSE},
+        {"graph \"\"\nfoo", "line 2, column 1", "the next dim, node, element or output", ERR_PARSE},
         {"graph \"\"\ndim B 1..2", "line 2, column 11", "'multiple'", ERR_PARSE},
         {"graph \"\"\ndim B 3..2 multiple 1", "line 2, column 5", "", ERR_BLUEPRINT},
         {"graph \"\"\ndim B 1..99999999999999999999 multiple 1", "line 2, column 10",

@@ -1,5 +1,6 @@
 /* The verifier: every node is inferred again and must equal the result. A failure is a bug of the
  * code that built or changed the graph, so it is ERR_BUG, with the value as place. */
+#include "graph/element.h"
 #include "graph/graph_priv.h"
 #include "graph/loops.h"
 
@@ -106,6 +107,13 @@ bool graph_verify(struct graph *graph, struct error *err)
         const struct graph_output *output = &graph->outputs.items[i];
         if (!output->name || output->value == VALUE_NONE || output->value >= graph->nodes.count)
             return fail(err, ERR_BUG, "output %u is not a value of the graph", i);
+    }
+    for (uint32_t i = 0; i < graph->elements.count; i++) {
+        const struct graph_element *element = &graph->elements.items[i];
+        if (element->input >= graph->inputs.count || !dims_exist(graph, &element->of, 1) ||
+            !dims_exist(graph, &element->dim, 1) ||
+            element->element >= elements_of_input(graph, element->input))
+            return fail(err, ERR_BUG, "element %u is none of an input", i);
     }
     struct graph_loops loops;
     return graph_find_loops(graph, graph->arena, &loops, err);

@@ -1,9 +1,11 @@
 /* Guards are derived from the graph alone: an input dim that is an expression of one name only (S,
- * S + 2, 4*D) gives that name its value; all other dims are checked when all names have values. */
+ * S + 2, 4*D) gives that name its value, and so does an element that tells a name alone; all other
+ * dims and elements are checked when all names have values. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "graph/element.h"
 #include "package/package.h"
 
 /* Whether dim is scale × one named dim + offset with scale ≥ 1; the named dim then follows from the
@@ -105,6 +107,37 @@ static bool check_shape(const struct graph *graph, uint32_t input, const int64_t
     return true;
 }
 
+/* Gives the names that elements tell their values, as far as shapes do not. */
+static bool bind_element(const struct graph *graph, const struct graph_element *element,
+                         const struct guard_input *given, int64_t *values, uint64_t *bound,
+                         struct error *err)
+{
+    uint32_t name;
+    int64_t value;
+    if (!given->integers)
+        return fail(err, ERR_INPUT, "its elements decide dims, and are not given");
+    if (!dim_is_name(&graph->dims, element->dim, &name) || (*bound >> name & 1) != 0)
+        return true;
+    if (!element_read(graph, element, given->integers, values, &value, err))
+        return false;
+    if (!check_value(&graph->dims, name, value, err))
+        return false;
+    values[name] = value;
+    *bound |= (uint64_t)1 << name;
+    return true;
+}
+
+static bool bind_elements(const struct graph *graph, const struct guard_input *inputs,
+                          int64_t *values, uint64_t *bound, struct error *err)
+{
+    for (uint32_t i = 0; i < graph->elements.count; i++) {
+        const struct graph_element *element = &graph->elements.items[i];
+        if (!bind_element(graph, element, &inputs[element->input], values, bound, err))
+            return fail_at(err, "input '%s'", input_name(graph, element->input));
+    }
+    return true;
+}
+
 bool guards_bind(const struct graph *graph, const struct guard_input *inputs, uint32_t input_count,
                  int64_t out_dims[LIMIT_NAMED_DIMS], struct error *err)
 {
@@ -116,6 +149,8 @@ bool guards_bind(const struct graph *graph, const struct guard_input *inputs, ui
     for (uint32_t i = 0; i < input_count; i++)
         if (!bind_input(graph, i, &inputs[i], values, &bound, err))
             return fail_at(err, "input '%s'", input_name(graph, i));
+    if (!bind_elements(graph, inputs, values, &bound, err))
+        return false;
     uint32_t name_count = graph->dims.names.count;
     for (uint32_t i = 0; i < name_count; i++) {
         if ((bound >> i & 1) == 0)
@@ -125,6 +160,11 @@ bool guards_bind(const struct graph *graph, const struct guard_input *inputs, ui
     for (uint32_t i = 0; i < input_count; i++)
         if (!check_shape(graph, i, inputs[i].shape, values, err))
             return fail_at(err, "input '%s'", input_name(graph, i));
+    for (uint32_t i = 0; i < graph->elements.count; i++) {
+        const struct graph_element *element = &graph->elements.items[i];
+        if (!element_check(graph, element, inputs[element->input].integers, values, err))
+            return fail_at(err, "input '%s'", input_name(graph, element->input));
+    }
     memcpy(out_dims, values, name_count * sizeof values[0]);
     return true;
 }
@@ -141,9 +181,15 @@ bool guards_complete(const struct graph *graph, struct error *err)
                 bound |= (uint64_t)1 << name;
         }
     }
+    for (uint32_t i = 0; i < graph->elements.count; i++) {
+        uint32_t name;
+        if (dim_is_name(&graph->dims, graph->elements.items[i].dim, &name))
+            bound |= (uint64_t)1 << name;
+    }
     for (uint32_t i = 0; i < graph->dims.names.count; i++)
         if ((bound >> i & 1) == 0)
-            return fail(err, ERR_BLUEPRINT, "no input has a dim that tells the value of '%s' alone",
+            return fail(err, ERR_BLUEPRINT,
+                        "no input has a dim or an element that tells the value of '%s' alone",
                         graph->dims.names.items[i].name);
     return true;
 }

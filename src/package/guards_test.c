@@ -37,8 +37,9 @@ struct shapes {
 
 static bool bind(struct fixture *f, struct shapes shapes, int64_t dims[LIMIT_NAMED_DIMS])
 {
-    const struct guard_input inputs[] = {
-        {DTYPE_F32, 3, shapes.x}, {DTYPE_BOOL, 2, shapes.m}, {DTYPE_I64, 0, NULL}};
+    const struct guard_input inputs[] = {{DTYPE_F32, 3, shapes.x, NULL},
+                                         {DTYPE_BOOL, 2, shapes.m, NULL},
+                                         {DTYPE_I64, 0, NULL, NULL}};
     return guards_bind(&f->graph, inputs, 3, dims, &f->err);
 }
 
@@ -89,7 +90,8 @@ static void refuses_dtypes_ranks_counts(void **state)
     struct fixture *f = *state;
     const int64_t x[] = {8, 5, 3}, m[] = {17, 5};
     int64_t dims[LIMIT_NAMED_DIMS];
-    struct guard_input inputs[] = {{DTYPE_F32, 3, x}, {DTYPE_BOOL, 2, m}, {DTYPE_I64, 0, NULL}};
+    struct guard_input inputs[] = {
+        {DTYPE_F32, 3, x, NULL}, {DTYPE_BOOL, 2, m, NULL}, {DTYPE_I64, 0, NULL, NULL}};
     must_fail(guards_bind(&f->graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT, "2 inputs");
     must_fail(guards_bind(&f->graph, inputs, 4, dims, &f->err), &f->err, ERR_INPUT, "4 inputs");
     inputs[1].dtype = DTYPE_U8;
@@ -98,10 +100,10 @@ static void refuses_dtypes_ranks_counts(void **state)
     inputs[1].dtype = (enum dtype)77;
     must_fail(guards_bind(&f->graph, inputs, 3, dims, &f->err), &f->err, ERR_INPUT,
               "expected bool");
-    inputs[1] = (struct guard_input){DTYPE_BOOL, 1, m};
+    inputs[1] = (struct guard_input){DTYPE_BOOL, 1, m, NULL};
     must_fail(guards_bind(&f->graph, inputs, 3, dims, &f->err), &f->err, ERR_INPUT,
               "1 dims, expected 2");
-    inputs[1] = (struct guard_input){DTYPE_BOOL, 2, m};
+    inputs[1] = (struct guard_input){DTYPE_BOOL, 2, m, NULL};
     inputs[2].rank = 2;
     inputs[2].shape = x;
     must_fail(guards_bind(&f->graph, inputs, 3, dims, &f->err), &f->err, ERR_INPUT, "'seed'");
@@ -120,7 +122,7 @@ static void complete(void **state)
     must(graph_parse(&graph, &f->arena, text, strlen(text), &f->err), &f->err);
     must_fail(guards_complete(&graph, &f->err), &f->err, ERR_BLUEPRINT, "'C'");
     const int64_t shape[] = {9, 8};
-    const struct guard_input input = {DTYPE_F32, 2, shape};
+    const struct guard_input input = {DTYPE_F32, 2, shape, NULL};
     int64_t dims[LIMIT_NAMED_DIMS];
     must_fail(guards_bind(&graph, &input, 1, dims, &f->err), &f->err, ERR_INPUT, "'C'");
 }
@@ -137,7 +139,7 @@ static void solves_for_one_name(void **state)
     struct graph graph;
     must(graph_parse(&graph, &f->arena, text, strlen(text), &f->err), &f->err);
     int64_t nine[] = {9}, four[] = {4}, five[] = {5}, eight[] = {8}, dims[LIMIT_NAMED_DIMS];
-    struct guard_input inputs[2] = {{DTYPE_F32, 1, nine}, {DTYPE_F32, 1, four}};
+    struct guard_input inputs[2] = {{DTYPE_F32, 1, nine, NULL}, {DTYPE_F32, 1, four, NULL}};
     must(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err);
     assert_int_equal(dims[0], 4);
     inputs[1].shape = five;
@@ -147,13 +149,44 @@ static void solves_for_one_name(void **state)
     must_fail(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT, "expected 9");
 }
 
+/* Elements give names their values behind shapes, in order, and say what is known otherwise. */
+static void binds_elements(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] = "graph \"g\"\n"
+                               "dim B 1..64 multiple 1\n"
+                               "dim s 0..64 multiple 1\n"
+                               "%1 = input \"places\" : i64[3]\n"
+                               "%2 = input \"x\" : f32[B, 3]\n"
+                               "element \"places\" 0 place B tells s\n"
+                               "element \"places\" 1 size 0 tells B\n"
+                               "element \"places\" 2 size 0 tells 2*s + 1\n"
+                               "output \"y\" %2\n";
+    struct graph graph;
+    must(graph_parse(&graph, &f->arena, text, strlen(text), &f->err), &f->err);
+    must(guards_complete(&graph, &f->err), &f->err);
+    int64_t three[] = {3}, x[] = {7, 3}, places[] = {-2, 7, 11}, dims[LIMIT_NAMED_DIMS];
+    struct guard_input inputs[2] = {{DTYPE_I64, 1, three, places}, {DTYPE_F32, 2, x, NULL}};
+    must(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err);
+    assert_int_equal(dims[0], 7);
+    assert_int_equal(dims[1], 5);
+    places[1] = 8;
+    must_fail(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT,
+              "element 1 is 8, expected 7");
+    places[1] = 7;
+    places[2] = 12;
+    must_fail(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT, "'places'");
+    inputs[0].integers = NULL;
+    must_fail(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT, "are not given");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(binds),    TEST(refuses_shapes),      TEST(refuses_dtypes_ranks_counts),
-        TEST(complete), TEST(solves_for_one_name),
+        TEST(complete), TEST(solves_for_one_name), TEST(binds_elements),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
+#include "graph/element.h"
 #include "package/package_priv.h"
 
 /* Prints "key":"text", with the text escaped. */
@@ -111,6 +112,18 @@ static void print_guards(const struct graph *graph, struct strbuf *out)
             put_member("input", name, out);
             strbuf_puts(out, "}");
         }
+    }
+    for (uint32_t i = 0; i < graph->elements.count; i++) {
+        const struct graph_element *element = &graph->elements.items[i];
+        put_comma(printed++, out);
+        strbuf_printf(out, "{\"element\":%u,\"equals\":\"", element->element);
+        dim_print(&graph->dims, element->dim, out);
+        strbuf_puts(out, "\",\"guard\":\"element\",");
+        put_member("input", graph_node(graph, graph->inputs.items[element->input])->attrs->name,
+                   out);
+        strbuf_puts(out, ",\"of\":\"");
+        dim_print(&graph->dims, element->of, out);
+        strbuf_printf(out, "\",\"rule\":\"%s\"}", element_rule_name(element->rule));
     }
     for (uint32_t i = 0; i < graph->dims.names.count; i++) {
         const struct dim_name *dim = &graph->dims.names.items[i];

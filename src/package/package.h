@@ -116,17 +116,22 @@ bool params_write(const struct graph *graph, const struct package_param *params,
 bool package_entry(const void *bytes, size_t size, const char *name, const uint8_t **out_data,
                    size_t *out_size, struct error *err);
 
-/* Guards, decided before any code is mapped: bind named dims from input shapes and check ranges,
- * multiples, ranks and dtypes. ERR_INPUT names the input and the dim. Allocates nothing. */
+/* Guards, decided before any code is mapped: bind named dims from input shapes and from the
+ * elements that tell dims (graph/element.h), and check ranges, multiples, ranks and dtypes.
+ * ERR_INPUT names the input and the dim. Allocates nothing. */
 struct guard_input {
     enum dtype dtype;
     uint32_t rank;
     const int64_t *shape;
+    /* Elements of an input some of which tell dims, as many as elements_of_input says; NULL for
+     * others. */
+    const int64_t *integers;
 };
 bool guards_bind(const struct graph *graph, const struct guard_input *inputs, uint32_t input_count,
                  int64_t out_dims[LIMIT_NAMED_DIMS], struct error *err);
 /* Whether for every named dim some input dim is an expression of it alone, from which its value
- * follows. Blueprints must ensure this; packages for which it fails are refused. ERR_BLUEPRINT. */
+ * follows, or an element tells it. Blueprints must ensure this; packages for which it fails are
+ * refused. ERR_BLUEPRINT. */
 bool guards_complete(const struct graph *graph, struct error *err);
 
 /* Targets as data (targets.def): a name and the CPU features that it requires. */

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "graph/element.h"
 #include "profile/profile_priv.h"
 #include "verify/verify.h"
 
@@ -27,6 +28,7 @@ static bool make_tensors(struct loaded *loaded, struct arena *arena, struct erro
             return fail_at(err, "input '%s'", node->attrs->name);
         loaded->inputs[i].dtype = urza_input_info(loaded->module, i)->dtype;
         tensor_random(&loaded->inputs[i], node->dtype, node->attrs->name, 0);
+        elements_store(graph, i, loaded->dims, loaded->inputs[i].data);
     }
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         if (!tensor_make(arena, graph, graph->outputs.items[i].value, loaded->dims,

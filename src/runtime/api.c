@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "graph/element.h"
 #include "runtime/runtime_priv.h"
 
 int public_result(bool ok, const struct error *from, urza_error *err)
@@ -96,6 +97,18 @@ URZA_EXPORT int urza_input_shape(const urza_module *module, uint32_t input,
     if (node->rank > 0)
         memcpy(shape, found, node->rank * sizeof *shape);
     return 0;
+}
+
+URZA_EXPORT int urza_input_decides(const urza_module *module, uint32_t input)
+{
+    return input < urza_input_count(module) && module->input_integers[input] > 0;
+}
+
+URZA_EXPORT void urza_input_fill(const urza_module *module, uint32_t input,
+                                 const int64_t *dim_values, void *values)
+{
+    if (input < urza_input_count(module))
+        elements_store(&module->package.graph, input, dim_values, values);
 }
 
 static uint64_t stat_get(const _Atomic uint64_t *stat)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "graph/element.h"
 #include "runtime/runtime_priv.h"
 
 /* The arguments of urza_call. */
@@ -24,6 +25,22 @@ static const struct node *input_node(const struct urza_module *module, uint32_t 
     return graph_node(graph, graph->inputs.items[input]);
 }
 
+/* Reads the elements of a tensor of rank 0 or 1. */
+static bool read_integers(const struct tensor *tensor, uint32_t count, int64_t *out,
+                          struct error *err)
+{
+    int64_t dense[LIMIT_ELEMENTS];
+    if (tensor->elements != count)
+        return fail(err, ERR_INPUT, "has %" PRId64 " elements, expected %u", tensor->elements,
+                    count);
+    copy_to_dense(dense, tensor);
+    for (uint32_t i = 0; i < count; i++)
+        if (!element_integer(tensor->dtype, dense, i, &out[i]))
+            return fail(err, ERR_INPUT, "element %u decides a dim, and is no whole number of it",
+                        i);
+    return true;
+}
+
 /* Fills context.tensors, given and key. */
 static bool check_inputs(const struct urza_module *module, struct call_context *context,
                          const DLTensor *inputs, uint32_t count, bool need_data, struct error *err)
@@ -36,17 +53,21 @@ static bool check_inputs(const struct urza_module *module, struct call_context *
     for (uint32_t i = 0; i < count; i++) {
         struct tensor *tensor = &context->tensors[i];
         const struct node *node = input_node(module, i);
-        bool ok = tensor_check(&inputs[i], need_data, tensor, err);
+        uint32_t integers = module->input_integers[i];
+        bool ok = tensor_check(&inputs[i], need_data || integers > 0, tensor, err);
         if (ok && tensor->dtype != node->dtype)
             ok = fail(err, ERR_INPUT, "has dtype %s, expected %s", dtype_name(tensor->dtype),
                       dtype_name(node->dtype));
         if (ok && tensor->rank != node->rank)
             ok = fail(err, ERR_INPUT, "has %u dims, expected %u", tensor->rank, node->rank);
+        for (uint32_t axis = 0; ok && axis < tensor->rank; axis++)
+            *key++ = tensor->shape[axis];
+        ok = ok && (integers == 0 || read_integers(tensor, integers, key, err));
         if (!ok)
             return fail_at(err, "input '%s'", node->attrs->name);
-        context->given[i] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape};
-        for (uint32_t axis = 0; axis < tensor->rank; axis++)
-            *key++ = tensor->shape[axis];
+        context->given[i] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape,
+                                                 integers > 0 ? key : NULL};
+        key += integers;
     }
     return true;
 }

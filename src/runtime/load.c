@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/strbuf.h"
 #include "base/compiler.h"
+#include "graph/element.h"
 #include "runtime/runtime_priv.h"
 
 #define READ_STACK_BYTES ((size_t)2 << 20)
@@ -190,8 +191,12 @@ static void make_infos(struct urza_module *module)
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         module->outputs[i] =
             tensor_info(module, graph->outputs.items[i].name, graph->outputs.items[i].value);
-    for (uint32_t i = 0; i < graph->inputs.count; i++)
-        module->key_count += graph_node(graph, graph->inputs.items[i])->rank;
+    module->input_integers = ARENA_ARRAY(&module->arena, uint32_t, graph->inputs.count);
+    for (uint32_t i = 0; i < graph->inputs.count; i++) {
+        module->input_integers[i] = elements_of_input(graph, i);
+        module->key_count +=
+            graph_node(graph, graph->inputs.items[i])->rank + module->input_integers[i];
+    }
     module->dim_infos = ARENA_ARRAY(&module->arena, urza_dim_info, graph->dims.names.count);
     for (uint32_t i = 0; i < graph->dims.names.count; i++) {
         const struct dim_name *dim = &graph->dims.names.items[i];

@@ -43,12 +43,12 @@ struct shape_loop {
     const struct shape_move *moves;
 };
 
-/* Everything that follows from the input shapes; immutable once published. Without a plan, or where
- * sizes do not fit, `reason` says why calls are interpreted. */
+/* Everything that follows from the input shapes, and from elements that tell dims; immutable once
+ * published. Without a plan, or where sizes do not fit, `reason` says why calls are interpreted. */
 struct shape_entry {
     uint64_t hash;
     const char *reason; /* NULL: native */
-    int64_t *key;       /* input shapes, concatenated; module.key_count dims */
+    int64_t *key;       /* of each input the shape, then the elements if some tell dims */
     int64_t *dims;      /* values of the named dims */
     int64_t (*output_shapes)[LIMIT_RANK];
     size_t *output_bytes;
@@ -150,7 +150,8 @@ struct urza_module {
     uint32_t move_count;   /* of all loops */
     struct slot_patch *patches;
     uint32_t patch_count;
-    uint32_t key_count; /* dims of all inputs */
+    uint32_t *input_integers; /* by input: its elements, if some tell dims; else 0 */
+    uint32_t key_count;       /* dims of all inputs, and those elements */
 
     urza_tensor_info *inputs, *outputs, *param_infos;
     urza_dim_info *dim_infos;

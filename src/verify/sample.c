@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "graph/element.h"
 #include "package/package.h"
 
 /* Limit on the cells of a whole reference run; beyond it a size cannot be checked on a usual
@@ -48,6 +49,7 @@ bool sample_make(struct sample *out, const struct sample_request *request, struc
         if (!tensor_make(t, graph, graph->inputs.items[i], dims, arena, err))
             return fail_at(err, "input %u", i);
         random_fill(t->dtype, t->count, request->seed + i, request->fill, extents[i], t->data);
+        elements_store(graph, i, dims, t->data);
     }
     for (uint32_t i = 0; i < s.output_count; i++)
         if (!tensor_make(&s.outputs[i], graph, graph->outputs.items[i].value, dims, NULL, err))

@@ -15,7 +15,7 @@
 #include "base/arena.h"
 #include "base/board.h"
 #include "base/error.h"
-#include "verify/verify_priv.h"
+#include "verify/walk_priv.h"
 
 /* Limit on the cost of a launch's whole reference, at the first size. */
 #define CLOSE_COST 8e6
@@ -34,26 +34,6 @@
 #define KEPT_MOST 8192
 #define KEPT_BYTES ((size_t)256 << 20)
 
-struct walk {
-    const struct target_case *target;
-    struct care glance, drawn, usual, closely; /* on the network's values */
-    struct care far, apart;                    /* on test arguments */
-    struct far_blocks blocks;
-    int64_t elements, checked;     /* of results at this size */
-    struct kernel_result *results; /* by launch */
-    char *stage;                   /* the launch that is running, as text */
-    void *code;
-    struct fenced *buffers; /* by buffer of the plan; closed: not written yet, or dead */
-    bool *judged;           /* by launch that is the first of its kind: judged at this size */
-    uint32_t *made_by; /* by buffer: 1 + the prepare launch that writes it, from parameters alone */
-    VEC(uint32_t) kept; /* open buffers that can be had again (can_reopen) … */
-    size_t kept_bytes;  /* … and their sizes together */
-    struct fence_pool pool;
-    bool prepared, partial; /* partial: of some launch only a share ran, at this size */
-    double share_work;
-    enum judging judging; /* at this size */
-};
-
 static bool map_code(struct walk *walk, struct error *err)
 {
     const struct package_target *target = walk->target->target;
@@ -70,8 +50,8 @@ static bool map_code(struct walk *walk, struct error *err)
            fail(err, ERR_IO, "code cannot be made executable");
 }
 
-static bool place(struct walk *walk, struct fenced *out, const void *data, size_t bytes,
-                  struct error *err)
+bool walk_place(struct walk *walk, struct fenced *out, const void *data, size_t bytes,
+                struct error *err)
 {
     if (!fenced_place(out, &walk->pool, bytes, FENCE_END, 0, err))
         return false;
@@ -142,7 +122,7 @@ static urza_kernel_fn *kernel_of(const struct walk *walk, const struct launch_ca
                               walk->target->target->kernel_offsets[c->launch->kernel]);
 }
 
-static struct run run_of(struct walk *walk, const struct launch_case *c)
+struct run walk_run_of(struct walk *walk, const struct launch_case *c)
 {
     return (struct run){
         .pool = &walk->pool, .kernel = kernel_of(walk, c), .share_work = walk->share_work};
@@ -202,7 +182,7 @@ static bool is_judged(struct walk *walk, uint32_t index)
     return was;
 }
 
-static void name_stage(const struct walk *walk, uint32_t index)
+void walk_name_stage(const struct walk *walk, uint32_t index)
 {
     char *stage = walk->stage;
     const struct launch_case *c = &walk->target->launches[index];
@@ -225,7 +205,7 @@ static void keep(struct walk *walk, uint32_t buffer)
     walk->kept_bytes += walk->buffers[buffer].data_bytes;
 }
 
-static void close_kept(struct walk *walk)
+void walk_close_kept(struct walk *walk)
 {
     if (walk->kept.count <= KEPT_MOST && walk->kept_bytes <= KEPT_BYTES)
         return;
@@ -235,13 +215,10 @@ static void close_kept(struct walk *walk)
     walk->kept_bytes = 0;
 }
 
-static bool run_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool again,
-                       struct arena *arena, struct outcome *outcome);
-
 /* Opens a buffer that can be had again. What is prepared again needs parameters only, so this and
  * run_launch call each other no deeper than twice. */
-static bool open_buffer(struct walk *walk, uint32_t id, const int64_t *dims, struct arena *arena,
-                        struct outcome *outcome)
+bool walk_open_buffer(struct walk *walk, uint32_t id, const int64_t *dims, struct arena *arena,
+                      struct outcome *outcome)
 {
     const struct plan_buffer *buffer = &walk->target->target->plan.buffers.items[id];
     const struct package_param *param = &walk->target->contents->params[buffer->index];
@@ -249,34 +226,31 @@ static bool open_buffer(struct walk *walk, uint32_t id, const int64_t *dims, str
     if (walk->buffers[id].map || !can_reopen(walk, id))
         return true;
     if (buffer->kind == BUFFER_PREPARED)
-        return run_launch(walk, walk->made_by[id] - 1, dims, true, arena, outcome);
-    if (!place(walk, &walk->buffers[id], param->data, param->data_bytes, &err))
+        return walk_launch(walk, walk->made_by[id] - 1, dims, true, arena, outcome);
+    if (!walk_place(walk, &walk->buffers[id], param->data, param->data_bytes, &err))
         return outcome_fail(outcome, "%s", err.message);
     keep(walk, id);
     return true;
 }
 
-/* Opens what a launch reads. */
-static bool open_arguments(struct walk *walk, const struct launch_case *c, const int64_t *dims,
-                           struct arena *arena, struct outcome *outcome)
+bool walk_open_arguments(struct walk *walk, const struct launch_case *c, const int64_t *dims,
+                         struct arena *arena, struct outcome *outcome)
 {
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
         if (!launch_writes(c->launch, i) &&
-            !open_buffer(walk, c->launch->args[i], dims, arena, outcome))
+            !walk_open_buffer(walk, c->launch->args[i], dims, arena, outcome))
             return false;
     return true;
 }
 
-/* Runs one launch on the buffers; its results become the buffers that later launches read. again:
- * it ran, and was judged, before. */
-static bool run_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool again,
-                       struct arena *arena, struct outcome *outcome)
+bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool again,
+                 struct arena *arena, struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
-    if (!open_arguments(walk, c, dims, arena, outcome))
+    if (!walk_open_arguments(walk, c, dims, arena, outcome))
         return false;
-    name_stage(walk, index);
-    struct run run = run_of(walk, c);
+    walk_name_stage(walk, index);
+    struct run run = walk_run_of(walk, c);
     if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
         return false;
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
@@ -317,7 +291,7 @@ static bool place_inputs(struct walk *walk, const struct sample *sample, struct 
             continue;
         const struct tensor *input = &sample->inputs[buffer->index];
         fenced_close(&walk->buffers[i]);
-        if (!place(walk, &walk->buffers[i], input->data, input->bytes, &err))
+        if (!walk_place(walk, &walk->buffers[i], input->data, input->bytes, &err))
             return outcome_fail(outcome, "%s", err.message);
     }
     return true;
@@ -346,152 +320,12 @@ static bool walk_range(struct walk *walk, uint32_t from, uint32_t to, const int6
 {
     uint32_t prepare = walk->target->prepare_count;
     for (uint32_t i = from; i < to; i++) {
-        if (!run_launch(walk, i, dims, false, arena, outcome))
+        if (!walk_launch(walk, i, dims, false, arena, outcome))
             return false;
-        close_kept(walk);
+        walk_close_kept(walk);
         if (i >= prepare)
             drop_dead(walk, i - prepare);
     }
-    return true;
-}
-
-/* Makes a buffer a copy of another one. */
-static bool copy_buffer(struct walk *walk, uint32_t from, uint32_t to, struct outcome *outcome)
-{
-    struct fenced copy = {0};
-    struct error err;
-    const struct fenced *source = &walk->buffers[from];
-    if (to == PLAN_NONE)
-        return true;
-    if (!place(walk, &copy, source->data, source->data_bytes, &err))
-        return outcome_fail(outcome, "%s", err.message);
-    fenced_close(&walk->buffers[to]);
-    walk->buffers[to] = copy;
-    return true;
-}
-
-/* Runs a launch of a trip that is not judged, once. */
-static bool pass_launch(struct walk *walk, uint32_t index, const int64_t *dims, struct arena *arena,
-                        struct outcome *outcome)
-{
-    const struct launch_case *c = &walk->target->launches[index];
-    struct run run = run_of(walk, c);
-    if (!open_arguments(walk, c, dims, arena, outcome))
-        return false;
-    name_stage(walk, index);
-    if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
-        return false;
-    for (uint32_t i = 0; i < c->launch->arg_count; i++)
-        run.pointers[i] = walk->buffers[c->launch->args[i]].data;
-    bool ok = run_once(&run, outcome);
-    for (uint32_t i = 0; i < c->graph->outputs.count; i++) {
-        struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
-        fenced_close(buffer);
-        *buffer = run.results[i];
-    }
-    return ok;
-}
-
-/* Launches are judged in the first two trips, one in the middle and the last. */
-static bool is_watched(int64_t trip, int64_t trips)
-{
-    return trip < 2 || trip == trips / 2 || trip == trips - 1;
-}
-
-static bool walk_trip(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
-                      bool watched, struct outcome *outcome)
-{
-    uint32_t first = walk->target->prepare_count + loop->first;
-    struct arena arena;
-    bool ok = true;
-    arena_init(&arena);
-    for (uint32_t i = first; watched && i < first + loop->count; i++)
-        walk->judged[walk->target->launches[i].first] = false;
-    for (uint32_t i = first; ok && i < first + loop->count; i++)
-        ok = watched ? run_launch(walk, i, dims, false, &arena, outcome)
-                     : pass_launch(walk, i, dims, &arena, outcome);
-    close_kept(walk);
-    arena_release(&arena);
-    return ok;
-}
-
-/* Opens the results of rows, which trips fill. */
-static bool open_rows(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
-                      struct outcome *outcome)
-{
-    const struct plan *plan = &walk->target->target->plan;
-    for (uint32_t i = 0; i < loop->row_count; i++) {
-        const struct plan_buffer *b = &plan->buffers.items[loop->rows[i].result];
-        struct fenced *result = &walk->buffers[loop->rows[i].result];
-        struct error err;
-        int64_t elements;
-        fenced_close(result);
-        if (!dim_eval(plan->dims, b->elements, dims, &elements) || elements < 0)
-            return outcome_fail(outcome, "a result has no size");
-        if (!fenced_place(result, &walk->pool, (size_t)elements * dtype_bytes(b->dtype), FENCE_END,
-                          0, &err))
-            return outcome_fail(outcome, "%s", err.message);
-    }
-    return true;
-}
-
-static bool end_trip(struct walk *walk, const struct plan_loop *loop, int64_t trip,
-                     struct outcome *outcome)
-{
-    for (uint32_t i = 0; i < loop->row_count; i++) {
-        const struct fenced *row = &walk->buffers[loop->rows[i].row];
-        if (row->data_bytes > 0)
-            memcpy(walk->buffers[loop->rows[i].result].data + (size_t)trip * row->data_bytes,
-                   row->data, row->data_bytes);
-    }
-    for (uint32_t i = 0; i < loop->state_count; i++) /* next may be prepared, and is open then */
-        if (!copy_buffer(walk, loop->states[i].next, loop->states[i].state, outcome))
-            return false;
-    return true;
-}
-
-/* Closes temporaries that nothing behind the loop reads or writes. */
-static void drop_loop(struct walk *walk, const struct plan_loop *loop)
-{
-    const struct plan *plan = &walk->target->target->plan;
-    for (uint32_t i = 0; i < plan->buffers.count; i++) {
-        const struct plan_buffer *buffer = &plan->buffers.items[i];
-        if (buffer->kind == BUFFER_TEMP && buffer->last_launch >= loop->first &&
-            buffer->last_launch < loop->first + loop->count)
-            fenced_close(&walk->buffers[i]);
-    }
-}
-
-static bool walk_loop(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
-                      struct arena *arena, struct outcome *outcome)
-{
-    struct error err;
-    int64_t trips;
-    if (!dim_eval(walk->target->target->plan.dims, loop->trips, dims, &trips) || trips < 0)
-        return outcome_fail(outcome, "a loop's trips have no number");
-    for (uint32_t i = 0; i < loop->state_count; i++)
-        if (!open_buffer(walk, loop->states[i].from, dims, arena, outcome) ||
-            !copy_buffer(walk, loop->states[i].from, loop->states[i].state, outcome))
-            return false;
-    if (!open_rows(walk, loop, dims, outcome))
-        return false;
-    for (int64_t trip = 0; trip < trips; trip++) {
-        if (loop->iter != PLAN_NONE) {
-            fenced_close(&walk->buffers[loop->iter]);
-            if (!place(walk, &walk->buffers[loop->iter], &trip, sizeof trip, &err))
-                return outcome_fail(outcome, "%s", err.message);
-        }
-        if (!walk_trip(walk, loop, dims, is_watched(trip, trips), outcome) ||
-            !end_trip(walk, loop, trip, outcome))
-            return false;
-    }
-    for (uint32_t i = 0; i < loop->row_count; i++)
-        if (!fenced_seal(&walk->buffers[loop->rows[i].result], &err))
-            return outcome_fail(outcome, "%s", err.message);
-    for (uint32_t i = 0; i < loop->state_count; i++)
-        if (!copy_buffer(walk, loop->states[i].state, loop->states[i].result, outcome))
-            return false;
-    drop_loop(walk, loop);
     return true;
 }
 
@@ -554,7 +388,7 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     struct fenced *reads = ARENA_ARRAY(&arena, struct fenced, g->inputs.count + 1);
     int64_t *extents = index_extents(g, dims, &arena);
     struct error err;
-    struct run run = run_of(walk, c);
+    struct run run = walk_run_of(walk, c);
     run.share_work /= SHARE_APART;
     bool ok = run_begin(&run, &walk->target->target->plan, c, dims, &arena, outcome);
     bool skips = may_skip_keys(g, &arena);
@@ -652,7 +486,7 @@ bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool onc
     for (uint32_t i = 0; i < walk->target->count; i++) {
         if (is_judged(walk, i) || !apart_says_more(walk, i, dims, fill, once))
             continue;
-        name_stage(walk, i);
+        walk_name_stage(walk, i);
         if (!apart(walk, i, dims, fill, seed + i * 64, outcome))
             return false;
     }
@@ -670,7 +504,7 @@ bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, struct outc
         struct verdict verdict;
         if (is_judged(walk, i))
             continue;
-        name_stage(walk, i);
+        walk_name_stage(walk, i);
         const struct far_request request = {.launch = c,
                                             .plan = &t->target->plan,
                                             .kernel = kernel_of(walk, c),

@@ -12,6 +12,7 @@
 #include "base/strbuf.h"
 #include "compiler/compile.h"
 #include "compiler/import/import.h"
+#include "graph/element.h"
 #include "graph/interp.h"
 #include "onnx_case.h"
 #include "urza/run.h"
@@ -134,18 +135,13 @@ static uint32_t choose_fixed(const struct model *m, int attempt, struct import_t
     return count;
 }
 
-static bool import(struct model *m)
+static bool import(struct model *m, int attempt)
 {
+    struct import_options options = {.folder = m->folder, .fixed = m->fixed};
     m->blueprint = ARENA_NEW(m->arena, struct blueprint);
-    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        struct import_options options = {.folder = m->folder, .fixed = m->fixed};
-        options.fixed_count = m->fixed_count = choose_fixed(m, attempt, m->fixed);
-        if (onnx_read(m->bytes, m->size, &options, m->arena, m->blueprint, &m->err))
-            return true;
-        if (m->err.code != ERR_UNSUPPORTED || !strstr(m->err.message, "not known"))
-            return false;
-    }
-    return false;
+    m->err = (struct error){.code = ERR_NONE};
+    options.fixed_count = m->fixed_count = choose_fixed(m, attempt, m->fixed);
+    return onnx_read(m->bytes, m->size, &options, m->arena, m->blueprint, &m->err);
 }
 
 /* What a package keeps as the blueprint must be the same graph. */
@@ -205,7 +201,7 @@ static bool find_answer(struct model *m, const struct compile_result *compiled)
         !graph_parse(&optimised, m->arena, contents.targets[0].optimised,
                      contents.targets[0].optimised_bytes, &m->err))
         return fail_at(&m->err, "package");
-    optimised.inputs.count = optimised.params.count = 0;
+    optimised.inputs.count = optimised.params.count = optimised.elements.count = 0;
     if (!graph_copy_live(&live, m->arena, &optimised, &m->err))
         return false;
     m->result->answer = is_folded(&live) ? ONNX_FOLDED : ONNX_COMPILED;
@@ -312,7 +308,8 @@ static bool run(struct model *m, urza_module *module, struct call *call)
     if (!describe_inputs(m, module, call))
         return false;
     if (urza_output_shapes(module, call->in, call->inputs, call->shapes, &failure) != 0)
-        return fail(&m->err, ERR_VERIFY, "%s %s", failure.place, failure.message);
+        return fail(&m->err, (enum error_code)failure.code, "%s %s", failure.place,
+                    failure.message);
     for (uint32_t i = 0; i < call->outputs; i++) {
         call->out[i] = (DLTensor){.data = arena_alloc(m->arena, m->outputs[i].bytes, 64),
                                   .device = {.device_type = kDLCPU},
@@ -342,7 +339,13 @@ static bool interpret(struct model *m, const struct call *call, struct interp_te
     for (uint32_t i = 0; i < call->inputs; i++) {
         const DLTensor *t = &call->in[i];
         enum dtype dtype = (enum dtype)graph_node(graph, graph->inputs.items[i])->dtype;
-        given[i] = (struct guard_input){dtype, (uint32_t)t->ndim, t->shape};
+        uint32_t told = elements_of_input(graph, i);
+        int64_t *integers = ARENA_ARRAY(m->arena, int64_t, told);
+        given[i] =
+            (struct guard_input){dtype, (uint32_t)t->ndim, t->shape, told > 0 ? integers : NULL};
+        for (uint32_t k = 0; k < told; k++)
+            if (!element_integer(dtype, t->data, k, &integers[k]))
+                return fail(&m->err, ERR_INPUT, "element %u of input %u is not whole", k, i);
         const struct native_tensor native = {dtype, (uint32_t)t->ndim, t->shape, t->data};
         if (!interp_load(&sources[i], m->arena, &native, &m->err))
             return false;
@@ -414,14 +417,26 @@ static bool check_model(struct model *m)
     return ok;
 }
 
+/* What is not known, or decided otherwise than these data need it, may be given. */
+static bool may_help(const struct model *m)
+{
+    return m->err.code == ERR_SHAPE || m->err.code == ERR_BLUEPRINT || m->err.code == ERR_INPUT ||
+           (m->err.code == ERR_UNSUPPORTED && strstr(m->err.message, "not known"));
+}
+
 static void judge(struct model *m)
 {
     char text[400] = "";
     /* Data that is no dense tensor belongs to a model that is refused for it. */
-    bool data = read_data(m);
+    bool data = read_data(m), known = false, right = false;
     struct error damage = m->err;
     m->result->dense = m->dense;
-    bool known = import(m);
+    for (int attempt = 0; attempt < ATTEMPTS && !right; attempt++) {
+        known = import(m, attempt);
+        right = known && data && check_model(m);
+        if (!right && !may_help(m))
+            break;
+    }
     if (known && !data)
         m->err = damage;
     if (!known || !data) {
@@ -431,7 +446,7 @@ static void judge(struct model *m)
         tell(m->result, refused ? "refused: " : "error: ", text);
         return;
     }
-    if (!check_model(m)) {
+    if (!right) {
         snprintf(text, sizeof text, "%.60s %.320s", m->err.place, m->err.message);
         tell(m->result, m->err.code == ERR_UNSUPPORTED ? "refused: " : "wrong: ", text);
         return;

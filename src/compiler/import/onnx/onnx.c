@@ -6,7 +6,7 @@
 #include "base/strbuf.h"
 #include "compiler/import/onnx/onnx_failure_priv.h"
 #include "compiler/import/onnx/onnx_notes_priv.h"
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 #define MAX_BODIES 16 /* bodies inside bodies: functions, branches, loops */
 
@@ -574,6 +574,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         onnx_note_refused(&o, options->notes);
     if (options->notes && err->code == ERR_NONE)
         onnx_note_fates(&o, options->notes);
+    if (err->code != ERR_NONE)
+        onnx_hint_told(&read->graph, err);
     if (err->code != ERR_NONE || !check_dims(&o, options, err) ||
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 /* A vector of numbers, or a scalar. */
 static value_id numbers(struct onnx_call *c, enum dtype dtype, const void *data, size_t count,
@@ -109,16 +109,20 @@ static bool real_range(struct onnx_call *c)
     return onnx_return(c, progression(c, b_dim_const(c->b, steps > 0 ? (int64_t)steps : 0)));
 }
 
-/* Whether a range of floats counts whole numbers, as one up to a dim that was cast does. */
+/* Whether a range of floats counts whole numbers, as one up to a dim that was cast does, and those
+ * of ops that are spelled out. */
 static bool is_whole(struct onnx_call *c)
 {
-    bool whole = true;
     for (uint32_t i = 0; i < 3; i++) {
         const struct known *known = onnx_known(c->o, c->in[i]);
-        whole = whole && known->is_known && known->count == 1 &&
-                (known->dims || rint(known->reals[0]) == known->reals[0]);
+        bool input = graph_node(c->o->graph, c->in[i])->prim == PRIM_INPUT;
+        if (known->is_known &&
+            (known->count != 1 || (!known->dims && rint(known->reals[0]) != known->reals[0])))
+            return false;
+        if (!known->is_known && (i == 2 || input || !onnx_tell_sizes(c, c->in[i])))
+            return false;
     }
-    return whole;
+    return true;
 }
 
 bool onnx_range(struct onnx_call *c)
@@ -136,8 +140,9 @@ bool onnx_range(struct onnx_call *c)
         return b_fail(c->b, ERR_BLUEPRINT, "delta is %lld", (long long)delta);
     dim_id reach =
         delta > 0 ? dim_sub(dims, bounds[1], bounds[0]) : dim_sub(dims, bounds[0], bounds[1]);
-    dim_id steps = dim_ceildiv(dims, reach, dim_const(dims, delta > 0 ? delta : -delta));
-    return onnx_return(c, progression(c, dim_max(dims, steps, dim_const(dims, 0))));
+    reach = dim_max(dims, reach, dim_const(dims, 0));
+    return onnx_return(
+        c, progression(c, dim_ceildiv(dims, reach, dim_const(dims, delta > 0 ? delta : -delta))));
 }
 
 bool onnx_eye_like(struct onnx_call *c)

@@ -10,7 +10,7 @@
  *
  * A float that was cast from a dim stays a dim as long as it is whole. Values are looked at once;
  * the walk keeps its own stack. */
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 #include <onnx.pb-c.h>
 #include <math.h>
@@ -330,12 +330,24 @@ static bool is_heavy(const struct node *node)
            node->prim == PRIM_RANDOM || node->prim == PRIM_INPUT || node->prim == PRIM_PARAM;
 }
 
+/* Without elements there is nothing to know. */
+static bool is_empty(const struct onnx *o, const struct node *node)
+{
+    int64_t size;
+    for (uint32_t i = 0; i < node->rank; i++)
+        if (onnx_is_const(&o->graph->dims, node->shape[i], &size) && size == 0)
+            return true;
+    return false;
+}
+
 static const struct known *fold(struct onnx *o, value_id x)
 {
     const struct node *node = graph_node(o->graph, x);
     struct arena scratch;
     struct step step = {.o = o, .node = node, .scratch = &scratch};
-    struct known *out = is_heavy(node) ? NULL : make_known(o, node);
+    struct known *out = is_heavy(node) && !is_empty(o, node) ? NULL : make_known(o, node);
+    if (out && out->count == 0)
+        return out;
     for (uint32_t i = 0; i < node->operand_count && out; i++) {
         step.in[i] = o->known.items[node->operands[i]];
         if (!step.in[i]->is_known)
@@ -390,7 +402,7 @@ const struct known *onnx_known(struct onnx *o, value_id x)
         value_id top = stack.items[stack.count - 1];
         const struct node *node = graph_node(o->graph, top);
         uint32_t before = stack.count;
-        bool hopeless = is_heavy(node);
+        bool hopeless = is_heavy(node) && !is_empty(o, node);
         for (uint32_t i = 0; i < node->operand_count && !o->known.items[top] && !hopeless; i++) {
             const struct known *operand = o->known.items[node->operands[i]];
             hopeless = operand && !operand->is_known;
@@ -408,9 +420,30 @@ const struct known *onnx_known(struct onnx *o, value_id x)
     return o->known.items[x];
 }
 
-static const struct known *list_of(struct onnx_call *c, uint32_t index, uint32_t max)
+void onnx_know_dims(struct onnx *o, value_id input, const dim_id *dims)
+{
+    struct known *known = make_known(o, graph_node(o->graph, input));
+    if (!known)
+        return;
+    known->dims = arena_memdup(o->arena, dims, known->count * sizeof *dims);
+    reach(o);
+    o->known.items[input] = known;
+}
+
+void onnx_forget(struct onnx *o)
+{
+    for (uint32_t i = 0; i < o->known.count; i++)
+        if (o->known.items[i] == &unknown)
+            o->known.items[i] = NULL;
+}
+
+static const struct known *list_of(struct onnx_call *c, uint32_t index, uint32_t max, bool may_tell)
 {
     const struct known *known = onnx_given(c, index) ? onnx_known(c->o, c->in[index]) : &unknown;
+    if (!known->is_known && may_tell && onnx_given(c, index) && onnx_tell_sizes(c, c->in[index]))
+        known = onnx_known(c->o, c->in[index]);
+    if (onnx_failed(c))
+        return NULL;
     const char *name = index < c->node->n_input ? c->node->input[index] : "";
     if (!known->is_known) {
         c->unknown = name;
@@ -428,7 +461,7 @@ static const struct known *list_of(struct onnx_call *c, uint32_t index, uint32_t
 
 bool onnx_dims(struct onnx_call *c, uint32_t index, dim_id *out, uint32_t max, uint32_t *out_count)
 {
-    const struct known *known = list_of(c, index, max);
+    const struct known *known = list_of(c, index, max, true);
     if (!known)
         return false;
     for (uint32_t i = 0; i < known->count; i++) {
@@ -443,7 +476,7 @@ bool onnx_dims(struct onnx_call *c, uint32_t index, dim_id *out, uint32_t max, u
 bool onnx_const_ints(struct onnx_call *c, uint32_t index, int64_t *out, uint32_t max,
                      uint32_t *out_count)
 {
-    const struct known *known = list_of(c, index, max);
+    const struct known *known = list_of(c, index, max, false);
     if (!known)
         return false;
     for (uint32_t i = 0; i < known->count; i++) {
@@ -458,7 +491,7 @@ bool onnx_const_ints(struct onnx_call *c, uint32_t index, int64_t *out, uint32_t
 bool onnx_const_reals(struct onnx_call *c, uint32_t index, double *out, uint32_t max,
                       uint32_t *out_count)
 {
-    const struct known *known = list_of(c, index, max);
+    const struct known *known = list_of(c, index, max, false);
     if (!known)
         return false;
     for (uint32_t i = 0; i < known->count; i++) {

@@ -395,6 +395,10 @@ bool onnx_affine_grid(struct onnx_call *c)
         return false;
     if (count < 4 || count > 5 || onnx_rank(c, c->in[0]) != 3)
         return b_fail(b, ERR_SHAPE, "%u sizes", count);
+    if (sizes[0] != b_dim(b, c->in[0], 0)) {
+        dim_needs_equal(&b->graph->dims, sizes[0], b_dim(b, c->in[0], 0));
+        return b_fail(b, ERR_SHAPE, "the batch is not that of input 0");
+    }
     uint32_t spatial = count - 2;
     dim_id places = dim_product(&b->graph->dims, sizes + 2, spatial), shape[LIMIT_RANK];
     for (uint32_t d = 0; d < spatial; d++) {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 #define HASH_DIGITS 16
 
@@ -30,21 +30,29 @@ static const char *legal_label(struct onnx *o, const char *param)
     return arena_strndup(o->arena, label, used);
 }
 
-/* The label of a dim's name. Names that would have the same one ("a b" and "a_b") are told apart by
- * a number, or they would be one dim. */
-static const char *dim_label(struct onnx *o, const char *param)
+/* One that no dim has. Names that would have the same one ("a b" and "a_b") are told apart by a
+ * number, or they would be one dim. */
+static const char *fresh_legal_label(struct onnx *o, const char *param)
 {
     uint32_t index;
-    if (strmap_find(&o->dim_params, param, &index))
-        return o->labels.keys[index];
     const char *legal = legal_label(o, param), *label = legal;
     for (uint32_t i = 2; strmap_find(&o->labels, label, &index); i++) {
         char text[LIMIT_NAME + 1];
         snprintf(text, sizeof text, "%.*s_%u", LIMIT_NAME - HASH_DIGITS, legal, i);
         label = arena_strdup(o->arena, text);
     }
-    strmap_add(&o->dim_params, o->arena, param, o->labels.count);
     strmap_add(&o->labels, o->arena, label, 0);
+    return label;
+}
+
+/* The label of a dim's name. */
+static const char *dim_label(struct onnx *o, const char *param)
+{
+    uint32_t index, place = o->labels.count;
+    if (strmap_find(&o->dim_params, param, &index))
+        return o->labels.keys[index];
+    const char *label = fresh_legal_label(o, param);
+    strmap_add(&o->dim_params, o->arena, param, place);
     return label;
 }
 
@@ -103,12 +111,33 @@ static bool read_range(const struct onnx *o, const char *label, struct dim_name 
     return true;
 }
 
+/* As name, or as the caller has it. */
+static bool declare(struct onnx *o, const struct dim_name *name, dim_id *out, struct error *err)
+{
+    struct dim_table *dims = &o->graph->dims;
+    uint32_t index;
+    for (uint32_t i = 0; i < o->options->equal_count; i++)
+        if (strcmp(o->options->equal[i].name, name->name) == 0) {
+            bool ok =
+                import_declare_equal(dims, o->options, name, o->options->equal[i].expression, err);
+            *out = dim_of_name(dims, name->name);
+            return ok;
+        }
+    if (name->min == name->max) {
+        *out = dim_const(dims, name->min);
+        return dim_declare_alias(dims, name->name, *out, err);
+    }
+    if (!dim_declare(dims, name, &index, err))
+        return false;
+    *out = dim_named(dims, index);
+    return true;
+}
+
 /* param: the model's own spelling, which a caller may use as well; NULL: none. */
 static bool declare_dim(struct onnx *o, const char *label, const char *param, dim_id *out,
                         struct error *err)
 {
     struct dim_name name = {.name = label, .min = 1, .max = DIM_MAX_DEFAULT, .multiple_of = 1};
-    uint32_t index;
     if (!read_range(o, label, &name, err))
         return false;
     for (uint32_t i = 0; i < o->options->dim_count; i++)
@@ -117,27 +146,36 @@ static bool declare_dim(struct onnx *o, const char *label, const char *param, di
             name = o->options->dims[i];
             name.name = label;
         }
-    struct dim_table *dims = &o->graph->dims;
-    *out = dim_of_name(dims, label);
+    uint32_t index;
+    *out = dim_of_name(&o->graph->dims, label);
     if (*out != DIM_NONE)
         return true;
-    for (uint32_t i = 0; i < o->options->equal_count; i++)
-        if (strcmp(o->options->equal[i].name, label) == 0) {
-            bool ok =
-                import_declare_equal(dims, o->options, &name, o->options->equal[i].expression, err);
-            *out = dim_of_name(dims, label);
-            return ok;
-        }
-    if (name.min == name.max) {
-        *out = dim_const(dims, name.min);
-        return dim_declare_alias(dims, label, *out, err);
-    }
-    if (!dim_declare(dims, &name, &index, err))
+    if (!declare(o, &name, out, err))
         return false;
-    if (param && strcmp(param, label) != 0 && onnx_is_utf8(param))
-        dim_spell(dims, index, param);
-    *out = dim_named(dims, index);
+    if (param && strcmp(param, label) != 0 && onnx_is_utf8(param) &&
+        dim_find_name(&o->graph->dims, label, &index))
+        dim_spell(&o->graph->dims, index, param);
     return true;
+}
+
+bool onnx_declare_told(struct onnx *o, const char *wish, const struct dim_name *range, dim_id *out,
+                       struct error *err)
+{
+    struct dim_name name = *range;
+    name.name = fresh_legal_label(o, wish);
+    for (uint32_t i = 0; i < o->options->dim_count; i++) {
+        const struct dim_name *given = &o->options->dims[i];
+        if (strcmp(given->name, name.name) != 0)
+            continue;
+        name = *given;
+        name.min = given->min > range->min ? given->min : range->min;
+        name.max = given->max < range->max ? given->max : range->max;
+        if (name.min > name.max)
+            return fail(err, ERR_SHAPE, "dim '%s' has no value within %lld … %lld", name.name,
+                        (long long)range->min, (long long)range->max);
+    }
+    *out = dim_of_name(&o->graph->dims, name.name);
+    return *out != DIM_NONE || declare(o, &name, out, err);
 }
 
 /* Exporters write these for any dim that they do not know, so they say of no two that they are one.
@@ -167,6 +205,49 @@ static bool read_dim(struct onnx *o, const Onnx__TensorShapeProto__Dimension *di
     if (!param)
         return declare_dim(o, fresh_label(o), NULL, out, err);
     return declare_dim(o, dim_label(o, dim->dim_param), dim->dim_param, out, err);
+}
+
+static const Onnx__TensorShapeProto *stated_shape(const struct onnx_call *c)
+{
+    const Onnx__GraphProto *graph = c->o->model->graph;
+    for (size_t i = 0; i < graph->n_value_info + graph->n_output; i++) {
+        const Onnx__ValueInfoProto *info =
+            i < graph->n_value_info ? graph->value_info[i] : graph->output[i - graph->n_value_info];
+        const Onnx__TypeProto *type = info->type;
+        if (info->name && strcmp(info->name, c->node->output[0]) == 0 && type &&
+            type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type)
+            return type->tensor_type->shape;
+    }
+    return NULL;
+}
+
+int onnx_stated_rank(const struct onnx_call *c)
+{
+    const Onnx__TensorShapeProto *shape = stated_shape(c);
+    return shape ? (int)shape->n_dim : -1;
+}
+
+bool onnx_stated_shape(struct onnx_call *c, dim_id *out, uint32_t *out_rank)
+{
+    const Onnx__TensorShapeProto *shape = stated_shape(c);
+    struct dim_table *dims = &c->o->graph->dims;
+    if (!shape || shape->n_dim > LIMIT_RANK || c->scope->parent)
+        return false;
+    for (size_t i = 0; i < shape->n_dim; i++) {
+        const Onnx__TensorShapeProto__Dimension *dim = shape->dim[i];
+        uint32_t index;
+        out[i] = DIM_NONE;
+        if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+            dim->dim_value >= 0)
+            out[i] = dim_const(dims, dim->dim_value);
+        else if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+                 dim->dim_param && strmap_find(&c->o->dim_params, dim->dim_param, &index))
+            out[i] = dim_of_name(dims, c->o->labels.keys[index]);
+        if (out[i] == DIM_NONE)
+            return false;
+    }
+    *out_rank = (uint32_t)shape->n_dim;
+    return true;
 }
 
 static bool read_type(struct onnx *o, const Onnx__TypeProto *type, enum dtype *dtype,

@@ -215,8 +215,7 @@ void onnx_warn(struct onnx_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
 value_id onnx_expand(struct onnx_call *c, const char *op, const value_id *in, uint32_t count,
                      const struct op_value *attrs);
 
-/* Folding. A known value: elements in row-major order, integers (and bool) as dims, floats as
- * numbers. */
+/* Folding. A known value, row-major: integers (and bool) as dims, floats as numbers. */
 struct known {
     bool is_known;
     enum dtype dtype;
@@ -235,8 +234,9 @@ void onnx_dim_range(const struct dim_table *dims, dim_id dim, int64_t *out_min, 
 void onnx_know_tensor(struct onnx *o, value_id param, const struct import_tensor *tensor);
 /* What is known of a value; ->is_known false when nothing is. Never fails. */
 const struct known *onnx_known(struct onnx *o, value_id x);
-/* Operand index as a list of dims or integers or numbers; refuses the node when it is not known.
- * Both want rank ≤ 1 and at most max elements. */
+/* Operand index as a list of dims, integers or numbers, of rank ≤ 1 and at most max elements;
+ * refuses the node when it is not known. onnx_dims makes elements of inputs names
+ * (onnx_told_priv.h). */
 bool onnx_dims(struct onnx_call *c, uint32_t index, dim_id *out, uint32_t max, uint32_t *out_count);
 bool onnx_const_ints(struct onnx_call *c, uint32_t index, int64_t *out, uint32_t max,
                      uint32_t *out_count);

@@ -1,7 +1,7 @@
 /* Reductions, scans and selections along axes. */
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 /* What a reduction takes together. */
 struct axes {
@@ -69,7 +69,15 @@ static value_id reduce(struct onnx_call *c, const char *kind, value_id x, const 
 bool onnx_reduce(struct onnx_call *c)
 {
     struct axes axes = {.keep = onnx_int(c, "keepdims", 1) != 0};
+    struct onnx_choice choice;
     bool given = false;
+    if (!onnx_has(c, "axes") && onnx_choose(c, 1, onnx_rank(c, c->in[0]), &choice)) {
+        value_id x = onnx_choice_last(c, c->in[0], &choice, axes.keep);
+        axes.keep = false;
+        for (uint32_t i = 0; i < choice.count; i++)
+            axes.list[axes.count++] = (int64_t)i - choice.count;
+        return onnx_return(c, x == VALUE_NONE ? x : reduce(c, c->op->with, x, &axes));
+    }
     if (!onnx_list(c, "axes", 1, axes.list, &axes.count, &given))
         return false;
     /* With noop_with_empty_axes each element is reduced alone: what is done around the sum remains.
@@ -100,36 +108,49 @@ bool onnx_arg_reduce(struct onnx_call *c)
     return onnx_return(c, onnx_int(c, "keepdims", 1) != 0 ? b_unsqueeze(b, index, axis) : index);
 }
 
+/* Along an axis that an input tells. */
+static value_id cumulate_chosen(struct onnx_call *c, const struct onnx_choice *choice,
+                                enum prim prim, struct attrs attrs)
+{
+    const dim_id *shape = graph_node(c->o->graph, c->in[0])->shape;
+    value_id x = onnx_choice_last(c, c->in[0], choice, false);
+    attrs.axis = (int32_t)choice->rank - 1;
+    value_id y = graph_add(c->b->graph, prim, &x, 1, &attrs, c->b->err);
+    return y == VALUE_NONE ? y : onnx_choice_back(c, y, choice, shape, shape);
+}
+
 bool onnx_cumulate(struct onnx_call *c)
 {
+    struct onnx_choice choice;
     int64_t wanted[1];
     uint32_t count = 0;
-    if (!onnx_const_ints(c, 1, wanted, 1, &count))
-        return false;
-    int axis = count == 1 ? b_axis(c->b, c->in[0], wanted[0]) : -1;
-    if (axis < 0)
-        return count == 1 ? false : b_fail(c->b, ERR_SHAPE, "no axis");
-    struct attrs attrs = {.axis = axis,
-                          .exclusive = onnx_int(c, "exclusive", 0) != 0,
+    struct attrs attrs = {.exclusive = onnx_int(c, "exclusive", 0) != 0,
                           .reverse = onnx_int(c, "reverse", 0) != 0};
     enum prim prim = strcmp(c->op->with, "prod") == 0 ? PRIM_CUM_PROD : PRIM_CUM_SUM;
+    if (onnx_choose(c, 1, onnx_rank(c, c->in[0]), &choice) && choice.count == 1)
+        return onnx_return(c, cumulate_chosen(c, &choice, prim, attrs));
+    if (!onnx_const_ints(c, 1, wanted, 1, &count))
+        return false;
+    attrs.axis = count == 1 ? b_axis(c->b, c->in[0], wanted[0]) : -1;
+    if (attrs.axis < 0)
+        return count == 1 ? false : b_fail(c->b, ERR_SHAPE, "no axis");
     return onnx_return(c, graph_add(c->b->graph, prim, c->in, 1, &attrs, c->b->err));
 }
 
 bool onnx_topk(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    int64_t k = onnx_int(c, "k", 0);
+    dim_id k = b_dim_const(b, onnx_int(c, "k", 0));
     uint32_t count = 1;
     bool largest = onnx_int(c, "largest", 1) != 0;
     int axis = b_axis(b, c->in[0], onnx_int(c, "axis", -1));
-    if (axis < 0 || (c->in_count > 1 && !onnx_const_ints(c, 1, &k, 1, &count)))
+    if (axis < 0 || (c->in_count > 1 && !onnx_dims(c, 1, &k, 1, &count)))
         return false;
     if (count != 1)
         return b_fail(b, ERR_SHAPE, "input 1 has %u elements, expected one", count);
     struct attrs attrs = {.axis = axis, .reverse = largest};
     value_id order = graph_add(b->graph, PRIM_ARGSORT, c->in, 1, &attrs, b->err);
-    order = b_slice(b, order, axis, b_dim_const(b, 0), b_dim_const(b, k), 1);
+    order = b_slice(b, order, axis, b_dim_const(b, 0), k, 1);
     c->out[0] = b_gather(b, c->in[0], order, axis);
     c->out[1] = order;
     c->out_count = 2;

@@ -12,7 +12,7 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 #define MAX_TAPS 64
 #define MOST_FRACTION (1 << 24) /* above or below, of a scale at dims that are not constant */
@@ -248,6 +248,29 @@ static void keep_aspect(struct onnx_call *c, const int64_t *axes, uint32_t count
     }
 }
 
+/* Sizes; those that an input tells are what the model states of the result. */
+static bool read_sizes(struct onnx_call *c, const int64_t *axes, uint32_t chosen, bool stretch,
+                       dim_id *out, uint32_t *count)
+{
+    dim_id shape[LIMIT_RANK];
+    uint32_t input, rank = 0;
+    int64_t size;
+    if (!stretch && onnx_may_tell(c, 3, &input, count))
+        return onnx_refuse(
+            c, "input 3 is not known at compile time, by this keep_aspect_ratio_policy");
+    if (!stretch || !onnx_may_tell(c, 3, &input, count) || *count != chosen ||
+        !onnx_stated_shape(c, shape, &rank) || rank != onnx_rank(c, c->in[0]))
+        return onnx_dims(c, 3, out, LIMIT_RANK, count);
+    for (uint32_t i = 0; i < chosen; i++) {
+        out[i] = shape[axes[i]];
+        if (!onnx_is_const(&c->o->graph->dims, out[i], &size))
+            return onnx_refuse(c, "input 3 is not known at compile time, nor is the result's size");
+        if (!onnx_require_const(c, input, i, ELEMENT_SIZE, size))
+            return false;
+    }
+    return true;
+}
+
 static bool read_wanted(struct onnx_call *c, struct wanted *out)
 {
     double numbers[2 * LIMIT_RANK];
@@ -273,7 +296,7 @@ static bool read_wanted(struct onnx_call *c, struct wanted *out)
         out->scales[axes[i]] = numbers[i];
     if (count > 0 || !onnx_given(c, 3))
         return count == chosen || b_fail(c->b, ERR_SHAPE, "%u scales for %u axes", count, chosen);
-    if (!onnx_dims(c, 3, sizes, LIMIT_RANK, &count))
+    if (!read_sizes(c, axes, chosen, strcmp(policy, "stretch") == 0, sizes, &count))
         return false;
     if (count != chosen)
         return b_fail(c->b, ERR_SHAPE, "%u sizes for %u axes", count, chosen);

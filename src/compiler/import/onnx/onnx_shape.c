@@ -2,7 +2,7 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 /* Targets in ONNX's terms: 0 keeps the dim of the operand, -1 is inferred. */
 static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero)
@@ -27,20 +27,47 @@ static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool a
                                        : b_reshape(b, c->in[0], shape, rank));
 }
 
+/* The shape that the model states for the result, which an input must say at each call. */
+static bool told_shape(struct onnx_call *c, bool allow_zero, dim_id *out, uint32_t *out_rank)
+{
+    uint32_t input, count, rank = 0;
+    if (!onnx_may_tell(c, 1, &input, &count) || !onnx_stated_shape(c, out, &rank) || count != rank)
+        return false;
+    for (uint32_t i = 0; i < rank; i++) {
+        bool keeps = i < onnx_rank(c, c->in[0]) && !allow_zero;
+        struct graph_element element = {input, i, ELEMENT_KEEP, DIM_NONE, out[i]};
+        element.of = keeps ? b_dim(c->b, c->in[0], i) : b_dim_const(c->b, -1);
+        if (!onnx_require(c, &element))
+            return false;
+    }
+    *out_rank = rank;
+    return true;
+}
+
 bool onnx_reshape(struct onnx_call *c)
 {
+    bool allow_zero = onnx_int(c, "allowzero", 0) != 0;
     dim_id shape[LIMIT_RANK];
-    uint32_t rank = 0;
+    uint32_t rank = 0, input, count;
     const int64_t *ints = onnx_ints(c, "shape", &rank);
     if (ints) {
         if (rank > LIMIT_RANK)
             return b_fail(c->b, ERR_LIMIT, "rank %u, at most %d", rank, LIMIT_RANK);
         for (uint32_t i = 0; i < rank; i++)
             shape[i] = b_dim_const(c->b, ints[i]);
+    } else if (told_shape(c, allow_zero, shape, &rank)) {
+        return onnx_return(c, b_reshape(c->b, c->in[0], shape, rank));
+    } else if (onnx_failed(c)) {
+        return false;
+    } else if (onnx_may_tell(c, 1, &input, &count)) {
+        return onnx_refuse(c,
+                           "input 1 ('%.60s') is not known at compile time, and the model does "
+                           "not state the shape of the result",
+                           c->node->input[1]);
     } else if (!onnx_dims(c, 1, shape, LIMIT_RANK, &rank)) {
         return false;
     }
-    return reshape_to(c, shape, rank, onnx_int(c, "allowzero", 0) != 0);
+    return reshape_to(c, shape, rank, allow_zero);
 }
 
 static dim_id product(struct onnx_call *c, uint32_t from, uint32_t to)
@@ -76,22 +103,6 @@ static bool axis_bits(struct onnx_call *c, const int64_t *axes, uint32_t count, 
     return true;
 }
 
-/* The rank that the model states for the first result; -1: it states none. */
-static int stated_rank(const struct onnx_call *c)
-{
-    const Onnx__GraphProto *graph = c->o->model->graph;
-    const char *name = c->node->output[0];
-    for (size_t i = 0; i < graph->n_value_info + graph->n_output; i++) {
-        const Onnx__ValueInfoProto *info =
-            i < graph->n_value_info ? graph->value_info[i] : graph->output[i - graph->n_value_info];
-        const Onnx__TypeProto *type = info->type;
-        if (info->name && strcmp(info->name, name) == 0 && type && type->tensor_type &&
-            type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type->shape)
-            return (int)type->tensor_type->shape->n_dim;
-    }
-    return -1;
-}
-
 /* Without axes the rank of the result depends on which dims are 1. Where that is open, the rank
  * that the model states decides; if it states none, the first dim, a batch of one example, is 1 and
  * others are not. */
@@ -99,7 +110,7 @@ static bool settle_ones(struct onnx_call *c)
 {
     struct dim_table *dims = &c->o->graph->dims;
     dim_id one = dim_const(dims, 1);
-    int stated = stated_rank(c);
+    int stated = onnx_stated_rank(c);
     uint32_t rank = onnx_rank(c, c->in[0]), kept = 0;
     for (uint32_t i = 0; i < rank; i++)
         kept += b_dim(c->b, c->in[0], i) != one;
@@ -120,6 +131,48 @@ static bool settle_ones(struct onnx_call *c)
     return true;
 }
 
+/* Whether these axes may go: their dims are 1, and what is left is what the model states. */
+static bool may_squeeze(struct onnx_call *c, const uint32_t *axes, uint32_t count)
+{
+    dim_id one = b_dim_const(c->b, 1), shape[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, c->in[0]), stated = 0, gone = 0;
+    bool states = onnx_stated_shape(c, shape, &stated) && stated == rank - count;
+    for (uint32_t i = 0; i < rank; i++) {
+        bool goes = gone < count && axes[gone] == i;
+        dim_id dim = b_dim(c->b, c->in[0], i);
+        if (goes ? dim != one : states && dim != shape[i - gone])
+            return false;
+        gone += goes;
+    }
+    return true;
+}
+
+/* The axes to squeeze. Those that an input tells can only be the one set that may go, if there is
+ * just one. */
+static bool squeezed_axes(struct onnx_call *c, int64_t *axes, uint32_t *count, bool *given)
+{
+    uint32_t input, told = 0, found = 0, set = 0, list[LIMIT_RANK];
+    uint32_t rank = onnx_rank(c, c->in[0]);
+    if (onnx_has(c, "axes") || !onnx_may_tell(c, 1, &input, &told) || told > rank)
+        return onnx_list(c, "axes", 1, axes, count, given);
+    for (uint32_t j = 0; j < choice_count(rank, told); j++) {
+        choice_axes(rank, told, j, list);
+        bool may = may_squeeze(c, list, told);
+        set = may ? j : set;
+        found += may;
+    }
+    if (found != 1)
+        return onnx_list(c, "axes", 1, axes, count, given);
+    choice_axes(rank, told, set, list);
+    for (uint32_t i = 0; i < told; i++)
+        axes[i] = list[i];
+    *count = told;
+    *given = true;
+    return onnx_require(c,
+                        &(struct graph_element){input, 0, ELEMENT_CHOICE, b_dim_const(c->b, rank),
+                                                b_dim_const(c->b, set)});
+}
+
 bool onnx_squeeze(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -127,7 +180,7 @@ bool onnx_squeeze(struct onnx_call *c)
     uint32_t count = 0, gone = 0, rank = onnx_rank(c, c->in[0]), left = 0;
     bool given = false;
     dim_id shape[LIMIT_RANK];
-    if (!onnx_list(c, "axes", 1, axes, &count, &given) || !axis_bits(c, axes, count, rank, &gone) ||
+    if (!squeezed_axes(c, axes, &count, &given) || !axis_bits(c, axes, count, rank, &gone) ||
         (!given && !settle_ones(c)))
         return false;
     for (uint32_t i = 0; i < rank; i++) {
@@ -143,12 +196,28 @@ bool onnx_squeeze(struct onnx_call *c)
     return onnx_return(c, b_reshape(b, c->in[0], shape, left));
 }
 
+/* The number of elements that operand index surely has; 0 where that is open. */
+static uint32_t constant_length(struct onnx_call *c, uint32_t index)
+{
+    int64_t count = 1;
+    if (!onnx_given(c, index) || onnx_rank(c, c->in[index]) > 1)
+        return 0;
+    if (onnx_rank(c, c->in[index]) == 1 &&
+        !onnx_is_const(&c->o->graph->dims, b_dim(c->b, c->in[index], 0), &count))
+        return 0;
+    return count > 0 && count <= LIMIT_RANK ? (uint32_t)count : 0;
+}
+
 bool onnx_unsqueeze(struct onnx_call *c)
 {
+    struct onnx_choice choice;
     int64_t axes[LIMIT_RANK];
     uint32_t count = 0, added = 0, next = 0;
     bool given = false;
     dim_id shape[LIMIT_RANK];
+    if (!onnx_has(c, "axes") &&
+        onnx_choose(c, 1, onnx_rank(c, c->in[0]) + constant_length(c, 1), &choice))
+        return onnx_return(c, onnx_choice_ones(c, c->in[0], &choice));
     if (!onnx_list(c, "axes", 1, axes, &count, &given))
         return false;
     uint32_t rank = onnx_rank(c, c->in[0]) + count;
@@ -173,12 +242,35 @@ bool onnx_transpose(struct onnx_call *c)
     return onnx_return(c, b_transpose(c->b, c->in[0], axes));
 }
 
+/* Sizes that an input tells at each call: a dim of 1 is as long as it says, and elsewhere it says
+ * the dim that is there, or 1. */
+static bool told_stretches(struct onnx_call *c, dim_id *out, uint32_t *out_count)
+{
+    dim_id one = b_dim_const(c->b, 1), none = b_dim_const(c->b, 0);
+    uint32_t own = onnx_rank(c, c->in[0]), input, count;
+    if (!onnx_may_tell(c, 1, &input, &count) || count > LIMIT_RANK)
+        return onnx_dims(c, 1, out, LIMIT_RANK, out_count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct graph_element element = {input, i, ELEMENT_SIZE, none, DIM_NONE};
+        dim_id x = i + own >= count ? b_dim(c->b, c->in[0], i + own - count) : one;
+        if (x == one) {
+            out[i] = onnx_tell(c, element);
+            continue;
+        }
+        element.rule = ELEMENT_STRETCH;
+        out[i] = element.dim = x;
+        onnx_require(c, &element);
+    }
+    *out_count = count;
+    return !onnx_failed(c);
+}
+
 bool onnx_expand_to(struct onnx_call *c)
 {
     struct builder *b = c->b;
     dim_id wanted[LIMIT_RANK], shape[LIMIT_RANK];
     uint32_t count = 0, own = onnx_rank(c, c->in[0]);
-    if (!onnx_dims(c, 1, wanted, LIMIT_RANK, &count))
+    if (!told_stretches(c, wanted, &count))
         return false;
     uint32_t rank = own > count ? own : count;
     dim_id one = b_dim_const(b, 1);
@@ -297,6 +389,26 @@ bool onnx_concat(struct onnx_call *c)
     return onnx_return(c, b_concat(c->b, c->in, c->in_count, axis));
 }
 
+/* Sizes that an input tells: each as far as there is room behind those before it, and no more; the
+ * last is what is left. */
+static bool told_parts(struct onnx_call *c, uint32_t input, dim_id whole, dim_id *sizes,
+                       uint32_t count)
+{
+    struct dim_table *dims = &c->o->graph->dims;
+    dim_id at = b_dim_const(c->b, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        struct graph_element element = {input, i, ELEMENT_SIZE, b_dim_const(c->b, 0), DIM_NONE};
+        dim_id next = whole;
+        if (i + 1 < count)
+            next = dim_min(dims, dim_add(dims, at, onnx_tell(c, element)), whole);
+        sizes[i] = element.dim = b_dim_sub(c->b, next, at);
+        if (sizes[i] == DIM_NONE || !onnx_require(c, &element))
+            return false;
+        at = next;
+    }
+    return !onnx_failed(c);
+}
+
 /* The sizes of the parts: listed, or equal but for the last. */
 static bool split_sizes(struct onnx_call *c, dim_id whole, dim_id *sizes, uint32_t count)
 {
@@ -309,6 +421,9 @@ static bool split_sizes(struct onnx_call *c, dim_id whole, dim_id *sizes, uint32
             sizes[i] = b_dim_const(b, ints[i]);
         return true;
     }
+    uint32_t input;
+    if (onnx_may_tell(c, 1, &input, &listed) && listed == count)
+        return told_parts(c, input, whole, sizes, count);
     if (onnx_given(c, 1)) {
         if (!onnx_dims(c, 1, sizes, OP_MAX_OUTPUTS, &listed))
             return false;

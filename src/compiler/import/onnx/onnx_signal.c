@@ -4,7 +4,7 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 #define TWO_PI 6.28318530717958647692
 #define MAX_MADE_BYTES ((size_t)64 << 20) /* of weights that no file holds, in one model */
@@ -112,15 +112,43 @@ static dim_id bins_of(struct onnx_call *c, dim_id length, bool onesided)
     return dim_add(dims, dim_floordiv(dims, length, dim_const(dims, 2)), dim_const(dims, 1));
 }
 
+/* Along an axis that an input tells, any but the last. */
+static bool dft_chosen(struct onnx_call *c, struct onnx_choice *choice, bool onesided, bool inverse)
+{
+    struct builder *b = c->b;
+    struct dim_table *dims = &b->graph->dims;
+    uint32_t rank = choice->rank, count = 0;
+    dim_id bins[LIMIT_RANK], lengths[LIMIT_RANK], shape[LIMIT_RANK];
+    dim_id room = dim_sub(dims, dim_const(dims, (int64_t)rank - 2), choice->number);
+    if (!dim_never_negative(dims, room))
+        return dim_needs_not_negative(dims, room) || b_fail(b, ERR_SHAPE, "the last axis");
+    choice->sets = rank - 1;
+    for (uint32_t i = 0; i + 1 < rank; i++)
+        lengths[i] = shape[i] = b_dim(b, c->in[0], i);
+    shape[rank - 1] = b_dim_const(b, 2);
+    dim_id length = onnx_choice_dim(c, choice, lengths);
+    if (onnx_given(c, 1) && !onnx_dims(c, 1, &length, 1, &count))
+        return false;
+    for (uint32_t i = 0; i + 1 < rank; i++)
+        bins[i] = bins_of(c, onnx_given(c, 1) ? length : lengths[i], onesided);
+    value_id x = b_swap(b, onnx_choice_last(c, c->in[0], choice, false), -1, -2);
+    x = x == VALUE_NONE ? x : transform(c, x, length, bins_of(c, length, onesided), inverse);
+    x = b_swap(b, x, -1, -2);
+    return onnx_return(c, x == VALUE_NONE ? x : onnx_choice_back(c, x, choice, bins, shape));
+}
+
 bool onnx_dft(struct onnx_call *c)
 {
     struct builder *b = c->b;
+    struct onnx_choice choice;
     uint32_t rank = onnx_rank(c, c->in[0]), count = 0;
+    bool onesided = onnx_int(c, "onesided", 0) != 0, inverse = onnx_int(c, "inverse", 0) != 0;
     int64_t axis = onnx_int(c, "axis", c->opset < 20 ? 1 : -2);
+    if (rank > 1 && !(onesided && inverse) && onnx_choose(c, 2, rank, &choice) && choice.count == 1)
+        return dft_chosen(c, &choice, onesided, inverse);
     if (onnx_given(c, 2) && !onnx_const_ints(c, 2, &axis, 1, &count))
         return false;
     int at = b_axis(b, c->in[0], axis);
-    bool onesided = onnx_int(c, "onesided", 0) != 0, inverse = onnx_int(c, "inverse", 0) != 0;
     if (at < 0 || rank < 2 || (uint32_t)at + 1 == rank)
         return at < 0 ? false : b_fail(b, ERR_SHAPE, "axis %lld", (long long)axis);
     if (onesided && inverse)
@@ -137,23 +165,24 @@ bool onnx_stft(struct onnx_call *c)
 {
     struct builder *b = c->b;
     struct dim_table *dims = &b->graph->dims;
-    int64_t step = 0, length = 0;
+    dim_id step = DIM_NONE, size = DIM_NONE, one = dim_const(dims, 1);
     uint32_t count = 0;
     bool onesided = onnx_int(c, "onesided", 1) != 0;
-    if (onnx_rank(c, c->in[0]) != 3 || !onnx_const_ints(c, 1, &step, 1, &count))
+    if (onnx_rank(c, c->in[0]) != 3 || !onnx_dims(c, 1, &step, 1, &count))
         return onnx_failed(c) ? false : b_fail(b, ERR_SHAPE, "the signal is not of rank 3");
-    if (onnx_given(c, 3)
-            ? !onnx_const_ints(c, 3, &length, 1, &count)
-            : !onnx_given(c, 2) || !onnx_is_const(dims, b_dim(b, c->in[2], 0), &length))
+    if (onnx_given(c, 3) ? !onnx_dims(c, 3, &size, 1, &count) : !onnx_given(c, 2))
         return onnx_refuse(c, "a frame length that is not known");
-    if (step < 1 || length < 1)
-        return b_fail(b, ERR_SHAPE, "frames of %lld every %lld", (long long)length,
-                      (long long)step);
-    dim_id size = b_dim_const(b, length), room = b_dim_sub(b, b_dim(b, c->in[0], 1), size);
-    dim_id frames =
-        dim_add(dims, dim_floordiv(dims, room, dim_const(dims, step)), dim_const(dims, 1));
+    size = onnx_given(c, 3) ? size : b_dim(b, c->in[2], 0);
+    dim_id room = b_dim_sub(b, b_dim(b, c->in[0], 1), size);
+    const dim_id at_least[3] = {dim_sub(dims, step, one), dim_sub(dims, size, one), room};
+    for (uint32_t i = 0; i < 3 && room != DIM_NONE; i++)
+        if (!dim_never_negative(dims, at_least[i]))
+            return dim_needs_not_negative(dims, at_least[i]) ||
+                   b_fail(b, ERR_SHAPE,
+                          "frames of a length from 1 up to the signal's, every 1 or more");
+    dim_id frames = dim_add(dims, dim_floordiv(dims, room, step), one);
     dim_id shape[2] = {frames, size};
-    value_id start = b_scale(b, b_iota(b, DTYPE_I64, shape, 2, 0), (double)step);
+    value_id start = b_mul(b, b_iota(b, DTYPE_I64, shape, 2, 0), b_size(b, step));
     value_id index = b_add(b, start, b_iota(b, DTYPE_I64, shape, 2, 1));
     value_id x = b_take(b, c->in[0], index, 1);
     if (onnx_given(c, 2))

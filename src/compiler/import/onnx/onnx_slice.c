@@ -1,7 +1,7 @@
 /* Slices and padding. Bounds are dims: constants, or expressions over named dims. */
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 
 #define FAR (INT64_C(1) << 40) /* exporters write the largest integer for "to the end" */
 
@@ -9,6 +9,7 @@ struct bounds {
     uint32_t count;
     dim_id starts[LIMIT_RANK], ends[LIMIT_RANK];
     int64_t axes[LIMIT_RANK], steps[LIMIT_RANK];
+    bool told[2]; /* starts, ends: places within the dim, or before it for a negative step */
 };
 
 static bool attribute_list(struct onnx_call *c, const char *name, dim_id *out, uint32_t *count)
@@ -21,49 +22,98 @@ static bool attribute_list(struct onnx_call *c, const char *name, dim_id *out, u
     return true;
 }
 
-static bool read_bounds(struct onnx_call *c, struct bounds *out)
+/* Starts (operand 1) or ends (operand 2): places that an input tells are read for their axis. */
+static bool read_places(struct onnx_call *c, uint32_t index, struct bounds *bounds, uint32_t *count)
 {
-    uint32_t count = 0;
-    bool given = false;
-    if (c->opset < 10) {
-        if (!attribute_list(c, "starts", out->starts, &out->count) ||
-            !attribute_list(c, "ends", out->ends, &count))
+    dim_id *out = index == 1 ? bounds->starts : bounds->ends;
+    uint32_t input;
+    bounds->told[index - 1] = onnx_may_tell(c, index, &input, count) && *count <= LIMIT_RANK;
+    if (!bounds->told[index - 1])
+        return onnx_dims(c, index, out, LIMIT_RANK, count);
+    for (uint32_t i = 0; i < *count; i++) {
+        bool back = index == 2 && bounds->steps[i] < 0;
+        struct graph_element element = {.input = input, .element = i};
+        element.rule = back ? ELEMENT_BACK : ELEMENT_PLACE;
+        element.of = b_dim(c->b, c->in[0], bounds->axes[i]);
+        if (element.of == DIM_NONE || (out[i] = onnx_tell(c, element)) == DIM_NONE)
             return false;
-    } else if (!onnx_dims(c, 1, out->starts, LIMIT_RANK, &out->count) ||
-               !onnx_dims(c, 2, out->ends, LIMIT_RANK, &count)) {
-        return false;
+        if (back)
+            out[i] = b_dim_sub(c->b, out[i], b_dim_const(c->b, 1));
     }
-    bool fits = count == out->count;
-    if (!onnx_list(c, "axes", 3, out->axes, &count, &given))
-        return false;
-    fits = fits && (!given || count == out->count);
-    for (uint32_t i = 0; i < out->count && !given; i++)
-        out->axes[i] = i;
-    if (!onnx_list(c, NULL, 4, out->steps, &count, &given))
-        return false;
-    fits = fits && (!given || count == out->count);
-    for (uint32_t i = 0; i < out->count && !given; i++)
-        out->steps[i] = 1;
-    return fits || b_fail(c->b, ERR_SHAPE, "starts, ends, axes and steps differ in length");
+    return true;
 }
 
-/* A bound in low … high of the axis, as Python has it: negative ones count from the end. */
-static dim_id place(struct onnx_call *c, dim_id bound, dim_id size, dim_id low, dim_id high)
+/* Axes and steps, from what there is of each; a step that an input tells is 1. */
+static bool read_walks(struct onnx_call *c, struct bounds *out, uint32_t *axes, uint32_t *steps)
+{
+    int64_t length = 0;
+    uint32_t input;
+    bool given = false;
+    for (uint32_t i = 0; i < LIMIT_RANK; i++) {
+        out->axes[i] = i;
+        out->steps[i] = 1;
+    }
+    if (c->opset >= 10 && onnx_rank(c, c->in[1]) == 1)
+        onnx_is_const(&c->o->graph->dims, b_dim(c->b, c->in[1], 0), &length);
+    *axes = (uint32_t)(length <= LIMIT_RANK ? length : 0);
+    if (onnx_has(c, "axes") || !onnx_told_axes(c, 3, *axes, out->axes)) {
+        if (onnx_failed(c) || !onnx_list(c, "axes", 3, out->axes, axes, &given))
+            return false;
+        *axes = given ? *axes : LIMIT_RANK;
+    }
+    if (onnx_may_tell(c, 4, &input, steps)) {
+        for (uint32_t i = 0; i < *steps; i++)
+            if (!onnx_require_const(c, input, i, ELEMENT_SIZE, 1))
+                return false;
+        return true;
+    }
+    if (!onnx_list(c, NULL, 4, out->steps, steps, &given))
+        return false;
+    *steps = given ? *steps : LIMIT_RANK;
+    return true;
+}
+
+static bool read_bounds(struct onnx_call *c, struct bounds *out)
+{
+    uint32_t ends = 0, axes = 0, steps = 0;
+    if (!read_walks(c, out, &axes, &steps))
+        return false;
+    for (uint32_t i = 0; i < LIMIT_RANK; i++)
+        if (i >= axes)
+            out->axes[i] = i;
+    if (c->opset < 10) {
+        if (!attribute_list(c, "starts", out->starts, &out->count) ||
+            !attribute_list(c, "ends", out->ends, &ends))
+            return false;
+    } else if (!read_places(c, 1, out, &out->count) || !read_places(c, 2, out, &ends)) {
+        return false;
+    }
+    return (ends == out->count && (axes == LIMIT_RANK || axes == out->count) &&
+            (steps == LIMIT_RANK || steps == out->count)) ||
+           b_fail(c->b, ERR_SHAPE, "starts, ends, axes and steps differ in length");
+}
+
+/* A bound in low … high of an axis of this size; negative ones count from the end. */
+struct limits {
+    dim_id size, low, high;
+};
+
+static dim_id place(struct onnx_call *c, dim_id bound, bool told, const struct limits *within)
 {
     struct dim_table *dims = &c->o->graph->dims;
     int64_t least, most;
     onnx_dim_range(dims, bound, &least, &most);
-    if (least >= FAR)
-        return high;
-    if (most <= -FAR)
-        return low;
-    if (most < 0)
-        bound = dim_add(dims, bound, size);
-    else if (least < 0 && !dim_never_negative(dims, bound)) {
+    if (!told && least >= FAR)
+        return within->high;
+    if (!told && most <= -FAR)
+        return dim_min(dims, within->low, within->high);
+    if (!told && most < 0)
+        bound = dim_add(dims, bound, within->size);
+    else if (!told && least < 0 && !dim_never_negative(dims, bound)) {
         dim_needs_not_negative(dims, bound);
         return onnx_refuse(c, "a bound may be negative or not"), DIM_NONE;
     }
-    return dim_max(dims, dim_min(dims, bound, high), low);
+    return dim_min(dims, dim_max(dims, bound, within->low), within->high);
 }
 
 static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds *bounds, uint32_t i)
@@ -79,21 +129,23 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
     dim_id size = b_dim(b, x, axis), zero = b_dim_const(b, 0), one = b_dim_const(b, 1);
     dim_id start, end;
     if (step > 0) {
-        start = place(c, bounds->starts[i], size, zero, size);
-        end = place(c, bounds->ends[i], size, zero, size);
+        const struct limits within = {size, zero, size};
+        start = place(c, bounds->starts[i], bounds->told[0], &within);
+        end = place(c, bounds->ends[i], bounds->told[1], &within);
     } else {
         /* From the back: element j of the reversed axis is size-1-j of this one. */
         dim_id last = dim_sub(dims, size, one), before = dim_const(dims, -1);
-        start = dim_sub(dims, last, place(c, bounds->starts[i], size, before, last));
-        end = dim_sub(dims, last, place(c, bounds->ends[i], size, before, last));
+        const struct limits from = {size, zero, last}, to = {size, before, last};
+        start = dim_sub(dims, last, place(c, bounds->starts[i], bounds->told[0], &from));
+        end = dim_sub(dims, last, place(c, bounds->ends[i], bounds->told[1], &to));
         x = b_reverse(b, x, axis);
         step = -step;
     }
     if (onnx_failed(c))
         return VALUE_NONE;
     step = step > FAR ? FAR : step;
-    dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
-    return b_slice(b, x, axis, start, dim_max(dims, count, zero), step);
+    dim_id length = dim_max(dims, dim_sub(dims, end, start), zero);
+    return b_slice(b, x, axis, start, dim_ceildiv(dims, length, dim_const(dims, step)), step);
 }
 
 bool onnx_slice(struct onnx_call *c)
@@ -141,6 +193,53 @@ static bool read_pads(struct onnx_call *c, struct pads *out)
         out->high[axis] = list[chosen + i];
     }
     return true;
+}
+
+static value_id padded_from(struct onnx_call *c, const char *mode, value_id x, dim_id n);
+
+/* An operand with a dim of this size at the axis, and 1 elsewhere, from a list. */
+static value_id along(struct onnx_call *c, value_id list, uint32_t axis, uint32_t rank)
+{
+    dim_id shape[LIMIT_RANK];
+    for (uint32_t i = axis; i < rank; i++)
+        shape[i - axis] = i == axis ? b_dim(c->b, list, 0) : b_dim_const(c->b, 1);
+    return b_reshape(c->b, list, shape, rank - axis);
+}
+
+/* Amounts that an input tells: how long the padded dims are is a dim, and where their elements come
+ * from is worked out from what stands before them. Elements that lie outside are `value`. */
+static bool pad_told(struct onnx_call *c, uint32_t input, const char *mode, const int64_t *axes,
+                     uint32_t count)
+{
+    struct builder *b = c->b;
+    value_id x = c->in[0], inside = VALUE_NONE;
+    bool constant = strcmp(mode, "constant") == 0;
+    uint32_t rank = onnx_rank(c, x);
+    for (uint32_t i = 0; i < count && x != VALUE_NONE; i++) {
+        int axis = b_axis(b, x, axes[i]);
+        dim_id n = axis < 0 ? DIM_NONE : b_dim(b, x, axis);
+        if (n == DIM_NONE)
+            return false;
+        dim_id all = onnx_tell(c, (struct graph_element){input, i, ELEMENT_PADDED, n, DIM_NONE});
+        value_id low = b_slice(b, c->in[1], 0, b_dim_const(b, i), b_dim_const(b, 1), 1);
+        if (all == DIM_NONE)
+            return false;
+        value_id at = b_sub(b, b_iota(b, DTYPE_I64, &all, 1, 0), b_reshape(b, low, NULL, 0));
+        if (constant) {
+            value_id first = b_binary(b, PRIM_LE, b_const(b, DTYPE_I64, 0), at);
+            value_id in = b_binary(b, PRIM_AND, first, b_binary(b, PRIM_LT, at, b_size(b, n)));
+            in = along(c, in, (uint32_t)axis, rank);
+            inside = inside == VALUE_NONE ? in : b_binary(b, PRIM_AND, inside, in);
+        } else {
+            at = padded_from(c, mode, at, n);
+        }
+        x = b_take(b, x, at, axis);
+    }
+    if (!constant || inside == VALUE_NONE)
+        return onnx_return(c, x);
+    value_id value = onnx_given(c, 2) ? b_reshape(b, c->in[2], NULL, 0)
+                                      : b_const_like(b, x, onnx_float(c, "value", 0));
+    return onnx_return(c, b_select(b, inside, x, value));
 }
 
 static dim_id positive(struct dim_table *dims, dim_id amount)
@@ -232,15 +331,26 @@ bool onnx_pad(struct onnx_call *c)
     const char *mode = onnx_text(c, "mode", "constant"), *ours = NULL;
     struct pads pads;
     int64_t amounts[2 * LIMIT_RANK];
-    uint32_t rank = onnx_rank(c, c->in[0]), used = 0;
-    if (!read_pads(c, &pads))
-        return false;
-    if (strcmp(mode, "constant") == 0)
-        return pad_constant(c, &pads);
+    uint32_t rank = onnx_rank(c, c->in[0]), used = 0, input, count = 0;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         ours = strcmp(mode, modes[i][0]) == 0 ? modes[i][1] : ours;
-    if (!ours)
+    if (!ours && strcmp(mode, "constant") != 0)
         return b_fail(c->b, ERR_BLUEPRINT, "mode '%.40s'", mode);
+    if (onnx_may_tell(c, 1, &input, &count) && count % 2 == 0) {
+        int64_t axes[LIMIT_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+        uint32_t given = count / 2;
+        if (count > 2 * rank ||
+            (onnx_given(c, 3) && !onnx_told_axes(c, 3, count / 2, axes) &&
+             (onnx_failed(c) || !onnx_const_ints(c, 3, axes, LIMIT_RANK, &given))))
+            return false;
+        return given == count / 2 && (onnx_given(c, 3) || given == rank)
+                   ? pad_told(c, input, mode, axes, given)
+                   : b_fail(c->b, ERR_SHAPE, "%u pads for %u dims", count, given);
+    }
+    if (!read_pads(c, &pads))
+        return false;
+    if (!ours)
+        return pad_constant(c, &pads);
     if (!pads_are_short(c, mode, &pads))
         return pad_by_index(c, mode, &pads);
     for (uint32_t i = 0; i < rank; i++) {
