@@ -92,7 +92,8 @@ static const struct {
     {ATTR_EXCLUSIVE, "exclusive"}, {ATTR_REVERSE, "reverse"},
     {ATTR_BATCH, "batch"},         {ATTR_CONTRACT, "contract"},
     {ATTR_WINDOW, "window"},       {ATTR_GROUPS, "groups"},
-    {ATTR_DIM, "shape"},
+    {ATTR_LOOP, "loop"},           {ATTR_INDEX, "index"},
+    {ATTR_STATES, "states"},       {ATTR_DIM, "shape"},
 };
 
 /* Bytes of text, with a backslash before those in special. */

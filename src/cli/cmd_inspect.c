@@ -29,9 +29,11 @@ static bool add_up(const struct plan *plan, const int64_t *dims, struct operatio
     struct operations sum = {0};
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         const struct plan_launch *launch = &plan->forward.items[i];
-        int64_t asked, done;
+        int64_t asked, done, trips;
         if (launch->asked == DIM_NONE || !dim_eval(plan->dims, launch->asked, dims, &asked) ||
             !dim_eval(plan->dims, launch->done, dims, &done) ||
+            !plan_trips(plan, i, dims, &trips) || !checked_mul_i64(asked, trips, &asked) ||
+            !checked_mul_i64(done, trips, &done) ||
             !checked_add_i64(sum.asked, asked, &sum.asked) ||
             !checked_add_i64(sum.done, done, &sum.done))
             return false;

@@ -400,6 +400,9 @@ dim_id dim_ceildiv(struct dim_table *table, dim_id a, dim_id b)
     return dim_floordiv(table, dim_add(table, a, round_up), b);
 }
 
+/* A proof costs in proportion to the size, and sizes of chosen axes have many maxima. */
+#define PROVED_SIZE 48
+
 dim_id dim_max(struct dim_table *table, dim_id a, dim_id b)
 {
     if (a == DIM_NONE || b == DIM_NONE || a == b)
@@ -411,9 +414,9 @@ dim_id dim_max(struct dim_table *table, dim_id a, dim_id b)
             return a;
         if (facts->max <= 0)
             return b;
-        if (dim_sign_tells(table, difference))
+        if (facts->size <= PROVED_SIZE && dim_sign_tells(table, difference))
             return a;
-        if (dim_sign_tells(table, dim_sub(table, b, a)))
+        if (facts->size <= PROVED_SIZE && dim_sign_tells(table, dim_sub(table, b, a)))
             return b;
     }
     if (dim_compare(table, a, b) > 0)

@@ -463,10 +463,9 @@ static bool run_value(struct run *run, value_id id)
     bool live = value->output || value->last_use != VALUE_NONE;
     if (!live || node->prim == PRIM_INPUT || node->prim == PRIM_PARAM || run->loops.of[id] > 0)
         return true;
-    for (uint32_t i = 0; node->prim == PRIM_LOOP && i < run->loops.items.count; i++) {
-        const struct graph_loop *loop = &run->loops.items.items[i];
-        if (loop->number == node->attrs->loop)
-            return loop->first != id || run_trips(run, loop);
+    if (node->prim == PRIM_LOOP) {
+        const struct graph_loop *loop = graph_loop_from(&run->loops, id);
+        return !loop || run_trips(run, loop);
     }
     return run_node(run, id);
 }

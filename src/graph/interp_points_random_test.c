@@ -333,7 +333,8 @@ static void grow(struct program *p, uint32_t values)
     p->values[p->count++] = roll_source(p, DTYPE_F32);
     p->values[p->count++] = roll_source(p, DTYPE_I64);
     while (p->count < values && p->graph.inputs.count + p->graph.params.count < SOURCES_MOST - 8) {
-        enum prim prim = (enum prim)roll(p, PRIM_CONST, PRIM_COUNT - 1);
+        int64_t row = roll(p, PRIM_CONST, PRIM_COUNT - 4); /* loops are not computed at points */
+        enum prim prim = row < PRIM_ITER ? (enum prim)row : PRIM_COPY;
         if (roll(p, 0, 5) == 0)
             p->values[p->count++] = roll_source(p, roll_dtype(p));
         value_id id = prim == PRIM_SCATTER ? VALUE_NONE : make(p, prim, roll_value(p));

@@ -149,6 +149,20 @@ bool graph_find_loops(const struct graph *graph, struct arena *arena, struct gra
     return find_bodies(&s);
 }
 
+const struct graph_loop *graph_loop_from(const struct graph_loops *loops, value_id first)
+{
+    uint32_t low = 0, high = loops->items.count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (loops->items.items[middle].first < first)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < loops->items.count && loops->items.items[low].first == first;
+    return found ? &loops->items.items[low] : NULL;
+}
+
 uint32_t b_loop_begin(struct builder *b)
 {
     return ++b->graph->loops;

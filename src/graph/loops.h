@@ -55,6 +55,9 @@ bool graph_has_loops(const struct graph *graph);
 bool graph_find_loops(const struct graph *graph, struct arena *arena, struct graph_loops *out,
                       struct error *err);
 
+/* The loop whose first loop node a value is; NULL: none. */
+const struct graph_loop *graph_loop_from(const struct graph_loops *loops, value_id first);
+
 /* Building: b_loop_begin gives a number; then come iter, states and the body; then b_loop_end gives
  * the results by index. It copies values after a trip and rows; where the body goes on with such a
  * value it should use b_loop_value(value), which is that copy. VALUE_NONE and false on failure. */

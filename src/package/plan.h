@@ -109,6 +109,11 @@ struct plan {
     uint32_t kernel_count;
 };
 
+/* The loop in which a forward launch runs: 1 + its index; 0: none. */
+uint32_t plan_loop_of(const struct plan *plan, uint32_t launch);
+/* How often a forward launch runs in a call; false if its number of trips has no value. */
+bool plan_trips(const struct plan *plan, uint32_t launch, const int64_t *dims, int64_t *out);
+
 /* Computes lifetimes of temporaries; asserts everything that plan_parse checks. */
 void plan_finish(struct plan *plan);
 

@@ -108,15 +108,35 @@ static bool is_given(const struct plan *plan, uint32_t buffer, const bool *writt
     return kind == BUFFER_INPUT || kind == BUFFER_PARAM || written[buffer];
 }
 
-/* The loop that begins with, or ends behind, a launch; NULL: none. */
+/* The loop that begins with, or ends behind, a launch; NULL: none. Loops are in order. */
 static const struct plan_loop *loop_at(const struct plan *plan, uint32_t launch, bool begins)
 {
-    for (uint32_t i = 0; i < plan->loops.count; i++) {
-        const struct plan_loop *loop = &plan->loops.items[i];
-        if ((begins ? loop->first : loop->first + loop->count - 1) == launch)
-            return loop;
+    uint32_t index = plan_loop_of(plan, launch);
+    if (index == 0)
+        return NULL;
+    const struct plan_loop *loop = &plan->loops.items[index - 1];
+    return (begins ? loop->first : loop->first + loop->count - 1) == launch ? loop : NULL;
+}
+
+uint32_t plan_loop_of(const struct plan *plan, uint32_t launch)
+{
+    uint32_t low = 0, high = plan->loops.count;
+    while (low < high) { /* the first loop that ends behind the launch */
+        uint32_t middle = low + (high - low) / 2;
+        const struct plan_loop *loop = &plan->loops.items[middle];
+        if (loop->first + loop->count <= launch)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return NULL;
+    return low < plan->loops.count && plan->loops.items[low].first <= launch ? low + 1 : 0;
+}
+
+bool plan_trips(const struct plan *plan, uint32_t launch, const int64_t *dims, int64_t *out)
+{
+    uint32_t loop = plan_loop_of(plan, launch);
+    *out = 1;
+    return loop == 0 || dim_eval(plan->dims, plan->loops.items[loop - 1].trips, dims, out);
 }
 
 bool plan_loop_begin(const struct plan *plan, uint32_t launch, bool *written, struct error *err)
@@ -131,18 +151,21 @@ bool plan_loop_begin(const struct plan *plan, uint32_t launch, bool *written, st
     return !loop || loop->iter == PLAN_NONE || take(written, loop->iter, err);
 }
 
-/* A launch of the loop may not write what copies write. */
+/* Whether copies of the loop write a buffer. */
+static bool is_copied(const struct plan_loop *loop, uint32_t buffer)
+{
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (loop->states[i].state == buffer)
+            return true;
+    return loop->iter == buffer;
+}
+
 static bool check_writes(const struct plan *plan, const struct plan_loop *loop, struct error *err)
 {
-    bool *copied = ARENA_ARRAY(plan->arena, bool, plan->buffers.count);
-    if (loop->iter != PLAN_NONE)
-        copied[loop->iter] = true;
-    for (uint32_t i = 0; i < loop->state_count; i++)
-        copied[loop->states[i].state] = true;
     for (uint32_t i = loop->first; i < loop->first + loop->count; i++) {
         const struct plan_launch *launch = &plan->forward.items[i];
         for (uint32_t k = 0; k < launch->arg_count; k++)
-            if (launch_writes(launch, k) && copied[launch->args[k]])
+            if (launch_writes(launch, k) && is_copied(loop, launch->args[k]))
                 return fail(err, ERR_PACKAGE, "a launch writes buffer %u of its loop",
                             launch->args[k]);
     }

@@ -2,10 +2,12 @@
  *
  * Only values that an output depends on and that depend on an input are counted; the others are
  * computed once, by prepare. Prims that only move elements (reshape, slice, concat, take …) count
- * as no work, since a good kernel reads the elements in place. */
+ * as no work, since a good kernel reads the elements in place. Values of loops count in each trip.
+ */
 #include <string.h>
 
 #include "base/error.h"
+#include "graph/loops.h"
 #include "profile/profile.h"
 
 struct count {
@@ -13,6 +15,7 @@ struct count {
     const int64_t *dims;
     bool *needed;  /* by value: an output depends on it */
     bool *dynamic; /* by value: it depends on an input */
+    struct graph_loops loops;
 };
 
 static bool elements_of(const struct count *count, value_id value, double *out, struct error *err)
@@ -77,7 +80,11 @@ static bool add_flops(const struct count *count, value_id value, double *flops, 
     } else if (prim_is_elementwise((enum prim)node->prim)) {
         each = 1;
     }
-    *flops += results * each;
+    uint32_t loop = count->loops.of[value];
+    double trips = 1;
+    if (loop > 0 && !extent_of(count, count->loops.items.items[loop - 1].trips, &trips, err))
+        return false;
+    *flops += results * each * trips;
     return true;
 }
 
@@ -92,7 +99,7 @@ static void mark(const struct count *count)
             count->needed[graph_node(graph, value)->operands[k]] = true;
     for (value_id value = 1; value < graph->nodes.count; value++) {
         const struct node *node = graph_node(graph, value);
-        count->dynamic[value] = node->prim == PRIM_INPUT;
+        count->dynamic[value] = node->prim == PRIM_INPUT || node->prim == PRIM_ITER;
         for (uint32_t k = 0; k < node->operand_count; k++)
             if (count->dynamic[node->operands[k]])
                 count->dynamic[value] = true;
@@ -149,6 +156,8 @@ bool work_count(const struct graph *graph, const int64_t *dims, struct arena *ar
                           .needed = ARENA_ARRAY(arena, bool, graph->nodes.count),
                           .dynamic = ARENA_ARRAY(arena, bool, graph->nodes.count)};
     struct work work = {0};
+    if (!graph_find_loops(graph, arena, &count.loops, err))
+        return false;
     mark(&count);
     for (value_id value = 1; value < graph->nodes.count; value++)
         if (count.needed[value] && count.dynamic[value] &&

@@ -41,8 +41,8 @@ static uint32_t launch_total(const struct plan *plan)
     return plan->prepare.count + plan->forward.count;
 }
 
-/* By launch: the time from the start of its first chunk to the end of its last. Launches that did
- * not run are left unchanged. */
+/* By launch: the time from the start of its first chunk to the end of its last, in all trips of a
+ * loop together. Launches that did not run are left unchanged. */
 static void launch_times(const urza_span *spans, uint32_t count, struct launch_profile *launches,
                          double *out_us)
 {
@@ -51,16 +51,15 @@ static void launch_times(const urza_span *spans, uint32_t count, struct launch_p
         launches[l].chunks = spans[i].chunks;
         out_us[l] = 0;
     }
-    for (uint32_t i = 0, first = 0; i < count; i++) { /* the chunks of a launch are consecutive */
-        const urza_span *span = &spans[i];
-        if (span->launch != spans[first].launch)
-            first = i;
-        for (uint32_t k = first; k <= i; k++) {
-            uint64_t begin =
-                spans[k].begin_ns < span->begin_ns ? spans[k].begin_ns : span->begin_ns;
-            uint64_t end = spans[k].end_ns > span->end_ns ? spans[k].end_ns : span->end_ns;
-            out_us[span->launch] = fmax(out_us[span->launch], (double)(end - begin) * 1e-3);
+    for (uint32_t i = 0, next; i < count; i = next) { /* the chunks of a launch are consecutive */
+        uint64_t begin = spans[i].begin_ns, end = spans[i].end_ns;
+        next = i + 1;
+        for (; next < count && next < i + spans[i].chunks && spans[next].launch == spans[i].launch;
+             next++) {
+            begin = spans[next].begin_ns < begin ? spans[next].begin_ns : begin;
+            end = spans[next].end_ns > end ? spans[next].end_ns : end;
         }
+        out_us[spans[i].launch] += (double)(end - begin) * 1e-3;
     }
 }
 
@@ -181,8 +180,11 @@ static void describe(struct tracer *tracer, uint32_t number, struct launch_profi
     out->node_count = launch->node_count;
     out->more_nodes = launch->more_nodes;
     out->prepare = number < plan->prepare.count;
-    out->asked = eval(plan, launch->asked, dims);
-    out->done = eval(plan, launch->done, dims);
+    int64_t trips = 1;
+    if (!out->prepare && !plan_trips(plan, number - plan->prepare.count, dims, &trips))
+        trips = 0;
+    out->asked = (double)trips * eval(plan, launch->asked, dims);
+    out->done = (double)trips * eval(plan, launch->done, dims);
     for (uint32_t a = 0; a < launch->arg_count; a++) {
         const struct plan_buffer *buffer = &plan->buffers.items[launch->args[a]];
         out->bytes += eval(plan, buffer->elements, dims) * (double)dtype_bytes(buffer->dtype);

@@ -73,17 +73,6 @@ static bool pair(const struct pairing *p, const struct plan_loop *loop,
     return row == loop->row_count || bad(p, "it has more rows");
 }
 
-/* The loop of a forward launch: 1 + its index; 0: none. */
-static uint32_t loop_of(const struct plan *plan, uint32_t launch)
-{
-    for (uint32_t i = 0; i < plan->loops.count; i++) {
-        const struct plan_loop *loop = &plan->loops.items[i];
-        if (launch >= loop->first && launch < loop->first + loop->count)
-            return i + 1;
-    }
-    return 0;
-}
-
 static bool check_launches(const struct pairing *p, const struct graph_loops *loops)
 {
     const struct plan *plan = &p->t->target->plan;
@@ -91,7 +80,7 @@ static bool check_launches(const struct pairing *p, const struct graph_loops *lo
         const struct plan_launch *launch = &plan->forward.items[i];
         for (uint32_t a = 0; a < launch->arg_count; a++) {
             value_id value = plan->buffers.items[launch->args[a]].value;
-            if (launch_writes(launch, a) && loops->of[value] != loop_of(plan, i)) {
+            if (launch_writes(launch, a) && loops->of[value] != plan_loop_of(plan, i)) {
                 bad(p, "it computes a value of a loop outside, or another one inside");
                 return fail_at(p->err, "launch %u", i);
             }

@@ -260,7 +260,7 @@ static void test_structure(void **state)
     for (int i = 0; i < LIMIT_NODES; i++)
         strbuf_puts(&text, ",0");
     strbuf_puts(&text, "]}");
-    must_refuse(text.data, ERR_LIMIT, "", "65537 nodes");
+    must_refuse(text.data, ERR_LIMIT, "", "1048577 nodes");
     arena_release(&arena);
 }
 

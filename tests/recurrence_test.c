@@ -1,0 +1,264 @@
+/* Loops through the whole compiler: their values at many numbers of trips, on all targets and in
+ * the interpreter; packages that do not grow with the trips; and damage to what a plan says of
+ * loops, which verification must notice. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "compiler/compile.h"
+#include "support/case.h"
+#include "verify/verify.h"
+
+/* h = tanh(x[t] + h·w) and, as it was before the trip, added up; the rows of both. The number of
+ * trips stands in the text twice. */
+static const char text[] =
+    "%%1 = input \"x\" : f32[%s, 8]\n"
+    "%%2 = input \"h0\" : f32[8]\n"
+    "%%3 = param \"w\" : f32[8, 8]\n"
+    "%%4 = const 0.125 : f32[]\n"
+    "%%5 = broadcast %%4 {axes []} : f32[8]\n"
+    "%%6 = copy %%5 : f32[8]\n"
+    "%%7 = state %%2 {loop 1, index 0} : f32[8]\n"
+    "%%8 = state %%6 {loop 1, index 1} : f32[8]\n"
+    "%%9 = iter {loop 1} : i64[]\n"
+    "%%10 = take %%1, %%9 {axis 0} : f32[8]\n"
+    "%%11 = contract %%7, %%3 {batch 0, contract 1} : f32[8]\n"
+    "%%12 = add %%10, %%11 : f32[8]\n"
+    "%%13 = tanh %%12 : f32[8]\n"
+    "%%14 = copy %%13 : f32[8]\n"
+    "%%15 = add %%8, %%7 : f32[8]\n"
+    "%%16 = copy %%15 : f32[8]\n"
+    "%%17 = loop %%7, %%8, %%14, %%16, %%14, %%16 {loop 1, index 0, states 2, dim [%s]} : f32[8]\n"
+    "%%18 = loop %%7, %%8, %%14, %%16, %%14, %%16 {loop 1, index 1, states 2, dim [%s]} : f32[8]\n"
+    "%%19 = loop %%7, %%8, %%14, %%16, %%14, %%16 {loop 1, index 2, states 2, dim [%s]}"
+    " : f32[%s, 8]\n"
+    "%%20 = loop %%7, %%8, %%14, %%16, %%14, %%16 {loop 1, index 3, states 2, dim [%s]}"
+    " : f32[%s, 8]\n"
+    "output \"h\" %%17\noutput \"sum\" %%18\noutput \"hs\" %%19\noutput \"sums\" %%20\n";
+
+static uint32_t failures;
+
+static void complain(const char *what, const char *detail)
+{
+    printf("%s: %s\n", what, detail);
+    failures++;
+}
+
+/* trips: a number, or "T", which is then a named dim. */
+static void read_graph(const char *trips, struct arena *arena, struct graph *out)
+{
+    struct strbuf all;
+    struct error err;
+    strbuf_init(&all, arena);
+    strbuf_printf(&all, "graph \"loop\"\n%s",
+                  trips[0] == 'T' ? "dim T 1..200 multiple 1 typical 9\n" : "");
+    strbuf_printf(&all, text, trips, trips, trips, trips, trips, trips, trips);
+    if (!graph_parse(out, arena, all.data, all.size_bytes, &err))
+        complain(err.place, err.message);
+}
+
+/* Small weights keep the bounds of many trips finite. */
+static void fill(const void *user, uint32_t index, const struct tensor *tensor, uint64_t seed)
+{
+    (void)user;
+    (void)index;
+    for (int64_t i = 0; i < tensor->count; i++)
+        ((float *)tensor->data)[i] =
+            (float)((double)((seed * 7 + (uint64_t)i * 13) % 31) / 64 - 0.25);
+}
+
+static void check_values(void)
+{
+    static const int64_t sizes[][LIMIT_NAMED_DIMS] = {{1}, {2}, {3}, {7}, {20}};
+    const char *targets[CASE_TARGETS];
+    uint32_t count = case_targets(targets);
+    struct arena arena;
+    struct graph graph;
+    arena_init(&arena);
+    read_graph("T", &arena, &graph);
+    for (uint32_t i = 0; i < count; i++) {
+        struct case_result result;
+        struct error err;
+        const struct test_case test = {.graph = &graph,
+                                       .target = targets[i],
+                                       .strategy = STRATEGY_FAST,
+                                       .seed = 3,
+                                       .size_count = sizeof sizes / sizeof sizes[0],
+                                       .sizes = sizes,
+                                       .fill = fill,
+                                       .unchecked = "bounds grow with the trips"};
+        if (!case_check(&test, &result, &err))
+            complain(targets[i], err.message);
+        if (result.elements == 0)
+            complain(targets[i], "nothing was compared");
+    }
+    arena_release(&arena);
+}
+
+static bool compile(const char *trips, struct arena *arena, struct compile_result *out)
+{
+    const char *targets[CASE_TARGETS];
+    struct graph *graph = ARENA_NEW(arena, struct graph);
+    struct error err;
+    case_targets(targets);
+    read_graph(trips, arena, graph);
+    const struct package_param *params = case_params(graph, 5, arena, &err);
+    const struct compile_options options = {.targets = targets[0], .strategy = STRATEGY_FAST};
+    if (params &&
+        compile_graph(&(struct compile_source){graph, params, NULL}, &options, arena, out, &err))
+        return true;
+    complain(trips, err.message);
+    return false;
+}
+
+static void check_growth(void)
+{
+    struct compile_result few, many;
+    struct arena arena;
+    arena_init(&arena);
+    if (compile("16", &arena, &few) && compile("4096", &arena, &many)) {
+        char detail[80];
+        snprintf(detail, sizeof detail, "%zu and %zu bytes, %u and %u kernels", few.package_bytes,
+                 many.package_bytes, few.kernels, many.kernels);
+        if (few.kernels != many.kernels || many.package_bytes > few.package_bytes + 256)
+            complain("16 and 4096 trips", detail);
+    }
+    arena_release(&arena);
+}
+
+/* Damage to a loop of a plan; each is a plan that plan_parse takes. */
+static void fewer_trips(struct plan *plan, struct plan_loop *loop)
+{
+    loop->trips = dim_sub(plan->dims, loop->trips, dim_const(plan->dims, 1));
+    loop->row_count = 0;
+}
+
+static void other_start(struct plan *plan, struct plan_loop *loop)
+{
+    struct plan_state *states = (struct plan_state *)(uintptr_t)loop->states;
+    (void)plan;
+    states[1].from = states[0].from;
+}
+
+static void states_mixed_up(struct plan *plan, struct plan_loop *loop)
+{
+    struct plan_state *states = (struct plan_state *)(uintptr_t)loop->states;
+    uint32_t next = states[0].next;
+    (void)plan;
+    states[0].next = states[1].next;
+    states[1].next = next;
+}
+
+static void results_mixed_up(struct plan *plan, struct plan_loop *loop)
+{
+    struct plan_state *states = (struct plan_state *)(uintptr_t)loop->states;
+    uint32_t result = states[0].result;
+    (void)plan;
+    states[0].result = states[1].result;
+    states[1].result = result;
+}
+
+static void same_rows(struct plan *plan, struct plan_loop *loop)
+{
+    struct plan_row *rows = (struct plan_row *)(uintptr_t)loop->rows;
+    (void)plan;
+    rows[1].row = rows[0].row;
+}
+
+static void state_stands_still(struct plan *plan, struct plan_loop *loop)
+{
+    struct plan_state *states = (struct plan_state *)(uintptr_t)loop->states;
+    (void)plan;
+    states[0].next = states[0].state;
+}
+
+static void no_iter(struct plan *plan, struct plan_loop *loop)
+{
+    (void)plan;
+    loop->iter = loop->states[0].state;
+}
+
+static void launch_outside(struct plan *plan, struct plan_loop *loop)
+{
+    (void)plan;
+    loop->count--;
+}
+
+static void no_loop(struct plan *plan, struct plan_loop *loop)
+{
+    (void)loop;
+    plan->loops.count = 0;
+}
+
+static const struct damage {
+    const char *name;
+    void (*plant)(struct plan *plan, struct plan_loop *loop);
+} damages[] = {
+    {"a trip less", fewer_trips},
+    {"another start", other_start},
+    {"states mixed up", states_mixed_up},
+    {"results mixed up", results_mixed_up},
+    {"rows of another value", same_rows},
+    {"a state that stands still", state_stands_still},
+    {"iter is a state", no_iter},
+    {"a launch outside", launch_outside},
+    {"no loop", no_loop},
+};
+
+/* Whether the package passes; one that is refused before does not. */
+static bool passes(const struct strbuf *package, struct arena *arena)
+{
+    struct verify_report report;
+    struct error err;
+    const struct verify_options options = {.seed = 4, .allow_unsigned = true};
+    return verify_package(package->data, package->size_bytes, &options, arena, &report, &err) &&
+           report.pass;
+}
+
+static void check_damage(void)
+{
+    struct compile_result result;
+    struct arena arena;
+    struct error err;
+    arena_init(&arena);
+    bool ok = compile("T", &arena, &result);
+    for (size_t i = 0; ok && i <= sizeof damages / sizeof damages[0]; i++) {
+        const struct damage *damage = i > 0 ? &damages[i - 1] : NULL;
+        struct package_contents contents;
+        struct strbuf out;
+        char id[KERNEL_ID_BYTES];
+        strbuf_init(&out, &arena);
+        void *bytes = arena_alloc(&arena, result.package_bytes, 64);
+        memcpy(bytes, result.package, result.package_bytes);
+        if (!package_read(bytes, result.package_bytes,
+                          &(struct trust){.policy = TRUST_ALLOW_UNSIGNED}, &arena, &contents,
+                          &err)) {
+            complain("the package", err.message);
+            break;
+        }
+        struct plan *plan = &contents.targets[0].plan;
+        if (plan->loops.count != 1 || plan->loops.items[0].row_count != 2) {
+            complain("the plan", "it has no loop of two rows");
+            break;
+        }
+        if (damage)
+            damage->plant(plan, &plan->loops.items[0]);
+        bool written = package_write(&contents, NULL, &out, id, &err);
+        bool pass = written && passes(&out, &arena);
+        if (!damage && !pass)
+            complain("undamaged", "does not pass");
+        if (damage && pass)
+            complain(damage->name, "passes");
+    }
+    arena_release(&arena);
+}
+
+int main(void)
+{
+    check_values();
+    check_growth();
+    check_damage();
+    printf("%u failures\n", failures);
+    return failures > 0;
+}
