@@ -393,7 +393,7 @@ static void rule_scatter(struct trial *t)
     }
 }
 
-/* Values of loops have no kernels of their own: tests/recurrence_test.py compiles loops. */
+/* Values of loops have no kernels of their own: tests/recurrence_test.c compiles loops. */
 static void rule_loop(struct trial *t)
 {
     (void)t;
@@ -503,7 +503,7 @@ int main(int argc, char **argv)
                 run_constant(prim, (enum dtype)d, n, targets[i], &tally);
             }
         }
-        if (dtypes == 0) {
+        if (dtypes == 0 && rules[p] != rule_loop) {
             printf("FAIL %s: no graph was made of it\n", prim_info(prim)->name);
             tally.failures++;
         }

@@ -48,9 +48,14 @@ write("shapes",
       [ints("i", [0]), ints("m", [-1]), floats("w", [5, 12])])
 
 # Sizes that are read only where they are constant.
-write("resize", [n("Resize", ["x", "", "scales"], ["y"], name="up", mode="linear")],
+write("resize", [n("Resize", ["x", "", "scales"], ["y"], name="up", mode="cubic",
+                   exclude_outside=1)],
       [("x", F, ["N", 3, "H", "W"])], [("y", F, None)],
       [h.make_tensor("scales", F, [4], [1, 1, 1.5, 1.5])])
+
+# What decides a size, and no call can tell.
+write("scales", [n("Resize", ["x", "", "scales"], ["y"], name="up")],
+      [("x", F, [1, 1, 2, 2]), ("scales", F, [4])], [("y", F, None)])
 
 # Ops that nobody reads, and one whose result's size hangs on data.
 write("unknown",
@@ -69,9 +74,6 @@ write("bad_lstm", [n("LSTM", ["x", "w", "r"], ["y"], name="rnn", hidden_size=4)]
       [("x", F, [5, 2, 4])], [("y", F, None)], [floats("w", [1, 16, 5]), floats("r", [1, 16, 4])])
 write("bad_hidden", [n("LSTM", ["x", "w", "r"], ["y"], name="rnn", hidden_size=4)],
       [("x", F, [5, 2, 4])], [("y", F, None)], [floats("w", [1, 12, 4]), floats("r", [1, 12, 3])])
-write("long_gru", [n("GRU", ["x", "w", "r"], ["y"], name="rnn", hidden_size=4)],
-      [("x", F, ["steps", 2, 5])], [("y", F, None)],
-      [floats("w", [1, 12, 5]), floats("r", [1, 12, 4])])
 write("bad_split", [n("Split", ["x", "s"], ["y", "z"], name="halves", axis=1)],
       [("x", F, [2, 7])], [("y", F, None), ("z", F, None)], [ints("s", [3, 3])])
 write("bad_norm", [n("BatchNormalization", ["x", "s", "b", "m", "v"], ["y"], name="norm")],
