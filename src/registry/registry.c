@@ -178,25 +178,46 @@ static bool lose_body(struct edit *edit, void *context, struct error *err)
     return true;
 }
 
+/* A kernel's record, and what is found where it says its package is. */
+struct look {
+    const char *object;
+    int64_t revision;
+    enum object_state state;
+};
+
+/* ERR_NOT_FOUND: the package was evicted. */
+static bool look(struct registry *registry, const char *id, struct arena *arena, struct look *found,
+                 struct blob *out, struct error *err)
+{
+    void *record = NULL;
+    if (!catalogue_get(registry->catalogue, RECORD_kernel, id, arena, &record, err))
+        return false;
+    const struct kernel_record *kernel = record;
+    if (!kernel || kernel->object[0] == '\0')
+        return fail(err, ERR_NOT_FOUND, "kernel '%.200s' was evicted", id);
+    *found = (struct look){.object = kernel->object, .revision = kernel->head.revision};
+    return object_look(registry, kernel->object, &found->state, out, err);
+}
+
 /* Opens a kernel's package when the object named in the record that was read is not there or
- * damaged: it may have been replaced or evicted since, or is lost.
- */
+ * damaged: it may have been replaced or evicted since, more than once, or is lost. It is lost if
+ * the record did not change between two looks. */
 static bool open_again(struct registry *registry, const char *id, struct blob *out,
                        struct error *err)
 {
     struct arena arena;
-    void *found = NULL;
-    enum object_state state = OBJECT_NONE;
+    struct look found = {.state = OBJECT_NONE};
+    int64_t before;
     arena_init(&arena);
-    bool ok = catalogue_get(registry->catalogue, RECORD_kernel, id, &arena, &found, err);
-    const struct kernel_record *kernel = found;
-    if (ok && (!kernel || kernel->object[0] == '\0'))
-        ok = fail(err, ERR_NOT_FOUND, "kernel '%.200s' was evicted", id);
-    ok = ok && object_look(registry, kernel->object, &state, out, err);
-    if (ok && state != OBJECT_WHOLE) {
-        ok = fail(err, ERR_BUSY, "the package of '%.200s', object %.64s, is %s", id, kernel->object,
-                  state == OBJECT_GONE ? "lost" : "damaged");
-        struct losing losing = {id, kernel->object};
+    bool ok = look(registry, id, &arena, &found, out, err);
+    do {
+        before = found.revision;
+        ok = ok && (found.state == OBJECT_WHOLE || look(registry, id, &arena, &found, out, err));
+    } while (ok && found.state != OBJECT_WHOLE && found.revision != before);
+    if (ok && found.state != OBJECT_WHOLE) {
+        ok = fail(err, ERR_BUSY, "the package of '%.200s', object %.64s, is %s", id, found.object,
+                  found.state == OBJECT_GONE ? "lost" : "damaged");
+        struct losing losing = {id, found.object};
         struct error ignored; /* the next reader will find the loss again */
         tell_damage(registry, id, err->message);
         registry_edit(registry, lose_body, &losing, &ignored);
