@@ -151,7 +151,7 @@ static bool show(struct folders *folders, const struct example *example)
     snprintf(package, sizeof package, "%s/%s.urza", folders->work, name);
     json_t *ran = NULL, *inspected = NULL;
     json_t *compiled = run_json((char *[]){urza, "compile", blueprint, "-o", package, "--json",
-                                           example->verify_dims ? "--dims" : NULL,
+                                           example->verify_dims ? "--verify-dims" : NULL,
                                            (char *)example->verify_dims, NULL});
     if (compiled)
         ran = run_json((char *[]){runner, package, "--key", folders->key, NULL});

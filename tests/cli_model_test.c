@@ -78,7 +78,7 @@ static void test_known(void **state)
 static void test_names(void **state)
 {
     struct fixture *f = *state;
-    says(f, ERR_USAGE, "compile m.onnx --dims N=4", "the nearest is --dim;");
+    says(f, ERR_USAGE, "compile m.onnx --dimz N=4", "the nearest is --dim");
     says(f, ERR_USAGE, "compile m.onnx --verify-dim N=4", "the nearest is --verify-dims;");
     says(f, ERR_USAGE, "compile m.onnx --verify-dim", "the nearest is --verify-dims;");
     says(f, ERR_USAGE, "compile m.onnx --kown=a=b",

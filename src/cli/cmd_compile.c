@@ -73,6 +73,7 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         GIVEN_ROWS(&request.given),
         {"verify-dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
+        {"dims", 0, OPTION_TEXT, "LIST", &request.dims, "the same, as verify and bench call it"},
         {"dump", 0, OPTION_TEXT, "LEVEL", &request.dump, "print " DUMP_LEVELS},
         {"dump-all", 0, OPTION_TEXT, "DIR", &request.dump_all,
          "write every level to files in DIR, and index.html, which shows kernels side by side"},
