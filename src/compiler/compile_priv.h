@@ -93,6 +93,5 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal code */
 /* planner.c: adds the target to job->contents. */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);
-bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 
 #endif
