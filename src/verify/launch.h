@@ -119,15 +119,20 @@ struct run {
     size_t scratch_bytes;
     struct fenced *results; /* by output of the launch's graph; the caller closes them */
     size_t *result_bytes;
-    uint8_t **written; /* by output, by element, if only a share runs; NULL: all run */
+    uint8_t **written;     /* by output, by element, if only a share runs; NULL: all run */
+    struct fenced scratch; /* open between run_place and run_seal */
 };
 /* Evaluates the sizes of the plan. */
 bool run_begin(struct run *run, const struct plan *plan, const struct launch_case *c,
                const int64_t *dims, struct arena *arena, struct outcome *outcome);
 /* Runs the launch twice; afterwards run->results holds its results, sealed. */
 bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome);
-/* As run_twice, but once: for trips of a loop between those that are judged. */
-bool run_once(struct run *run, struct outcome *outcome);
+/* Any number of runs into the same results, for trips of a loop between those that are judged:
+ * run_place opens results and scratch memory, run_in_place runs, run_seal checks that nothing was
+ * written around them, closes scratch memory, and seals the results. */
+bool run_place(struct run *run, struct outcome *outcome);
+void run_in_place(const struct run *run);
+bool run_seal(struct run *run, struct outcome *outcome);
 
 /* far.c: blocks of random numbers, shared by the arguments of all launches; starts at {0}. */
 #define FAR_BLOCKS 16

@@ -158,14 +158,13 @@ static void fill_result(const struct run *run, uint32_t output, enum dtype dtype
         data[at] ^= UNWRITTEN;
 }
 
-/* Runs the launch with results in new blocks, which the caller closes. */
-static bool call_into(struct run *run, struct fenced *blocks, int number, struct outcome *outcome)
+/* Places scratch memory, and results in new blocks, which the caller closes. */
+static bool place(struct run *run, struct fenced *blocks, struct fenced *scratch, int number,
+                  struct outcome *outcome)
 {
     const struct graph *g = run->launch->graph;
-    struct fenced scratch = {0};
     struct error err;
-    ptrdiff_t at;
-    bool ok = fenced_place(&scratch, run->pool, run->scratch_bytes, FENCE_END, 0, &err);
+    bool ok = fenced_place(scratch, run->pool, run->scratch_bytes, FENCE_END, 0, &err);
     for (uint32_t i = 0; ok && i < g->outputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->outputs.items[i].value)->dtype;
         enum fence_side side = number == 0 ? FENCE_END : FENCE_START;
@@ -175,19 +174,34 @@ static bool call_into(struct run *run, struct fenced *blocks, int number, struct
             fill_result(run, i, dtype, blocks[i].data, number);
         run->pointers[run->launch->writes[i]] = blocks[i].data;
     }
-    if (!ok) {
-        fenced_close(&scratch);
-        return outcome_fail(outcome, "%s", err.message);
-    }
-    fill_before(DTYPE_F32, scratch.data, run->scratch_bytes, number);
-    call(run, scratch.data, number == 1);
-    if (!fenced_intact(&scratch, &at))
-        ok = outcome_fail(outcome, "a byte was written %td bytes from the start of scratch memory",
-                          at);
-    for (uint32_t i = 0; ok && i < g->outputs.count; i++)
+    if (ok)
+        fill_before(DTYPE_F32, scratch->data, run->scratch_bytes, number);
+    return ok || outcome_fail(outcome, "%s", err.message);
+}
+
+/* Whether nothing was written around scratch memory and results. */
+static bool intact(const struct run *run, const struct fenced *blocks, const struct fenced *scratch,
+                   struct outcome *outcome)
+{
+    ptrdiff_t at;
+    if (!fenced_intact(scratch, &at))
+        return outcome_fail(outcome,
+                            "a byte was written %td bytes from the start of scratch memory", at);
+    for (uint32_t i = 0; i < run->launch->graph->outputs.count; i++)
         if (!fenced_intact(&blocks[i], &at))
-            ok = outcome_fail(outcome, "a byte was written %td bytes from the start of a result",
-                              at);
+            return outcome_fail(outcome, "a byte was written %td bytes from the start of a result",
+                                at);
+    return true;
+}
+
+static bool call_into(struct run *run, struct fenced *blocks, int number, struct outcome *outcome)
+{
+    struct fenced scratch = {0};
+    bool ok = place(run, blocks, &scratch, number, outcome);
+    if (ok) {
+        call(run, scratch.data, number == 1);
+        ok = intact(run, blocks, &scratch, outcome);
+    }
     fenced_close(&scratch);
     return ok;
 }
@@ -231,10 +245,21 @@ static bool same_bits(const struct run *run, const struct fenced *again, struct 
     return true;
 }
 
-bool run_once(struct run *run, struct outcome *outcome)
+bool run_place(struct run *run, struct outcome *outcome)
+{
+    return place(run, run->results, &run->scratch, 0, outcome);
+}
+
+void run_in_place(const struct run *run)
+{
+    call(run, run->scratch.data, false);
+}
+
+bool run_seal(struct run *run, struct outcome *outcome)
 {
     struct error err;
-    bool ok = call_into(run, run->results, 0, outcome);
+    bool ok = intact(run, run->results, &run->scratch, outcome);
+    fenced_close(&run->scratch);
     for (uint32_t i = 0; ok && i < run->launch->graph->outputs.count; i++)
         ok = fenced_seal(&run->results[i], &err) || outcome_fail(outcome, "%s", err.message);
     return ok;

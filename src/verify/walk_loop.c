@@ -1,70 +1,39 @@
 /* Loops in a walk. What moves between trips is copied here, from and to blocks that a launch cannot
- * write otherwise. In some trips launches run twice and are judged, as all launches are; in the
- * others they run once. */
+ * write otherwise. In some trips launches run twice and are judged, as all launches are. The trips
+ * between these only make values for the next one that is judged: they run once each, into the same
+ * memory, so that many trips cost little more than their kernels do. */
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
 #include "verify/walk_priv.h"
 
-/* Makes a buffer a copy of another one. */
-static bool copy_buffer(struct walk *walk, uint32_t from, uint32_t to, struct outcome *outcome)
+/* Makes a buffer a copy of another one, in a new block, which is writable or sealed. */
+static bool copy_buffer(struct walk *walk, uint32_t from, uint32_t to, bool writable,
+                        struct outcome *outcome)
 {
     struct fenced copy = {0};
     struct error err;
     const struct fenced *source = &walk->buffers[from];
     if (to == PLAN_NONE)
         return true;
-    if (!walk_place(walk, &copy, source->data, source->data_bytes, &err))
+    if (!fenced_place(&copy, &walk->pool, source->data_bytes, FENCE_END, 0, &err))
         return outcome_fail(outcome, "%s", err.message);
+    if (copy.data_bytes > 0)
+        memcpy(copy.data, source->data, copy.data_bytes);
     fenced_close(&walk->buffers[to]);
     walk->buffers[to] = copy;
-    return true;
+    return writable || fenced_seal(&walk->buffers[to], &err) ||
+           outcome_fail(outcome, "%s", err.message);
 }
 
-/* Runs a launch of a trip that is not judged, once. */
-static bool pass_launch(struct walk *walk, uint32_t index, const int64_t *dims, struct arena *arena,
-                        struct outcome *outcome)
+/* The first trip from here on in which launches are judged: the first two, one in the middle, the
+ * last. */
+static int64_t next_watched(int64_t trip, int64_t trips)
 {
-    const struct launch_case *c = &walk->target->launches[index];
-    struct run run = walk_run_of(walk, c);
-    if (!walk_open_arguments(walk, c, dims, arena, outcome))
-        return false;
-    walk_name_stage(walk, index);
-    if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
-        return false;
-    for (uint32_t i = 0; i < c->launch->arg_count; i++)
-        run.pointers[i] = walk->buffers[c->launch->args[i]].data;
-    bool ok = run_once(&run, outcome);
-    for (uint32_t i = 0; i < c->graph->outputs.count; i++) {
-        struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[i]]];
-        fenced_close(buffer);
-        *buffer = run.results[i];
-    }
-    return ok;
-}
-
-/* Launches are judged in the first two trips, one in the middle and the last. */
-static bool is_watched(int64_t trip, int64_t trips)
-{
-    return trip < 2 || trip == trips / 2 || trip == trips - 1;
-}
-
-static bool walk_trip(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
-                      bool watched, struct outcome *outcome)
-{
-    uint32_t first = walk->target->prepare_count + loop->first;
-    struct arena arena;
-    bool ok = true;
-    arena_init(&arena);
-    for (uint32_t i = first; watched && i < first + loop->count; i++)
-        walk->judged[walk->target->launches[i].first] = false;
-    for (uint32_t i = first; ok && i < first + loop->count; i++)
-        ok = watched ? walk_launch(walk, i, dims, false, &arena, outcome)
-                     : pass_launch(walk, i, dims, &arena, outcome);
-    walk_close_kept(walk);
-    arena_release(&arena);
-    return ok;
+    if (trip < 2)
+        return trip;
+    return trip <= trips / 2 ? trips / 2 : trips - 1;
 }
 
 /* Opens the results of rows, which trips fill. */
@@ -87,8 +56,7 @@ static bool open_rows(struct walk *walk, const struct plan_loop *loop, const int
     return true;
 }
 
-static bool end_trip(struct walk *walk, const struct plan_loop *loop, int64_t trip,
-                     struct outcome *outcome)
+static void keep_rows(struct walk *walk, const struct plan_loop *loop, int64_t trip)
 {
     for (uint32_t i = 0; i < loop->row_count; i++) {
         const struct fenced *row = &walk->buffers[loop->rows[i].row];
@@ -96,10 +64,112 @@ static bool end_trip(struct walk *walk, const struct plan_loop *loop, int64_t tr
             memcpy(walk->buffers[loop->rows[i].result].data + (size_t)trip * row->data_bytes,
                    row->data, row->data_bytes);
     }
+}
+
+/* A trip in which launches are judged. */
+static bool watched_trip(struct walk *walk, const struct plan_loop *loop, int64_t trip,
+                         const int64_t *dims, struct outcome *outcome)
+{
+    uint32_t first = walk->target->prepare_count + loop->first;
+    struct arena arena;
+    struct error err;
+    bool ok = true;
+    if (loop->iter != PLAN_NONE) {
+        fenced_close(&walk->buffers[loop->iter]);
+        if (!walk_place(walk, &walk->buffers[loop->iter], &trip, sizeof trip, &err))
+            return outcome_fail(outcome, "%s", err.message);
+    }
+    for (uint32_t i = first; i < first + loop->count; i++)
+        walk->judged[walk->target->launches[i].first] = false;
+    arena_init(&arena);
+    for (uint32_t i = first; ok && i < first + loop->count; i++)
+        ok = walk_launch(walk, i, dims, false, &arena, outcome);
+    walk_close_kept(walk);
+    arena_release(&arena);
+    if (!ok)
+        return false;
+    keep_rows(walk, loop, trip);
     for (uint32_t i = 0; i < loop->state_count; i++) /* next may be prepared, and is open then */
-        if (!copy_buffer(walk, loop->states[i].next, loop->states[i].state, outcome))
+        if (!copy_buffer(walk, loop->states[i].next, loop->states[i].state, false, outcome))
             return false;
     return true;
+}
+
+/* Opens what trips between those that are judged write: the number of the trip, states, results.
+ * runs: by launch of the body. */
+static bool open_trips(struct walk *walk, const struct plan_loop *loop, const int64_t *dims,
+                       struct run *runs, struct arena *arena, struct outcome *outcome)
+{
+    uint32_t first = walk->target->prepare_count + loop->first;
+    if (loop->iter != PLAN_NONE && !copy_buffer(walk, loop->iter, loop->iter, true, outcome))
+        return false;
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        if (!copy_buffer(walk, loop->states[i].state, loop->states[i].state, true, outcome))
+            return false;
+    for (uint32_t i = 0; i < loop->count; i++) {
+        const struct launch_case *c = &walk->target->launches[first + i];
+        walk_name_stage(walk, first + i);
+        if (!walk_open_arguments(walk, c, dims, arena, outcome) ||
+            !run_begin(&runs[i], &walk->target->target->plan, c, dims, arena, outcome))
+            return false;
+        bool ok = run_place(&runs[i], outcome);
+        for (uint32_t o = 0; o < c->graph->outputs.count; o++) {
+            struct fenced *buffer = &walk->buffers[c->launch->args[c->writes[o]]];
+            fenced_close(buffer);
+            *buffer = runs[i].results[o];
+        }
+        if (!ok)
+            return false;
+    }
+    for (uint32_t i = 0; i < loop->count; i++)
+        for (uint32_t a = 0; a < runs[i].launch->launch->arg_count; a++)
+            runs[i].pointers[a] = walk->buffers[runs[i].launch->launch->args[a]].data;
+    return true;
+}
+
+/* Checks what these trips wrote, and seals it. */
+static bool seal_trips(struct walk *walk, const struct plan_loop *loop, struct run *runs,
+                       struct outcome *outcome)
+{
+    struct error err;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < loop->count; i++)
+        ok = run_seal(&runs[i], outcome);
+    for (uint32_t i = 0; ok && i < loop->state_count; i++)
+        ok = fenced_seal(&walk->buffers[loop->states[i].state], &err) ||
+             outcome_fail(outcome, "%s", err.message);
+    return ok;
+}
+
+/* Runs the trips from here on, without judging, up to another one. */
+static bool pass_trips(struct walk *walk, const struct plan_loop *loop, int64_t from, int64_t to,
+                       const int64_t *dims, struct outcome *outcome)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct run *runs = ARENA_ARRAY(&arena, struct run, loop->count);
+    uint32_t first = walk->target->prepare_count + loop->first;
+    for (uint32_t i = 0; i < loop->count; i++)
+        runs[i] = walk_run_of(walk, &walk->target->launches[first + i]);
+    bool ok = open_trips(walk, loop, dims, runs, &arena, outcome);
+    for (int64_t trip = from; ok && trip < to; trip++) {
+        if (loop->iter != PLAN_NONE)
+            memcpy(walk->buffers[loop->iter].data, &trip, sizeof trip);
+        for (uint32_t i = 0; i < loop->count; i++)
+            run_in_place(&runs[i]);
+        keep_rows(walk, loop, trip);
+        for (uint32_t i = 0; i < loop->state_count; i++) {
+            const struct fenced *next = &walk->buffers[loop->states[i].next];
+            if (next->data_bytes > 0)
+                memcpy(walk->buffers[loop->states[i].state].data, next->data, next->data_bytes);
+        }
+    }
+    ok = ok && seal_trips(walk, loop, runs, outcome);
+    for (uint32_t i = 0; i < loop->count; i++)
+        fenced_close(&runs[i].scratch);
+    walk_close_kept(walk);
+    arena_release(&arena);
+    return ok;
 }
 
 /* Closes temporaries that nothing behind the loop reads or writes. */
@@ -123,25 +193,23 @@ bool walk_loop(struct walk *walk, const struct plan_loop *loop, const int64_t *d
         return outcome_fail(outcome, "a loop's trips have no number");
     for (uint32_t i = 0; i < loop->state_count; i++)
         if (!walk_open_buffer(walk, loop->states[i].from, dims, arena, outcome) ||
-            !copy_buffer(walk, loop->states[i].from, loop->states[i].state, outcome))
+            !copy_buffer(walk, loop->states[i].from, loop->states[i].state, false, outcome))
             return false;
     if (!open_rows(walk, loop, dims, outcome))
         return false;
     for (int64_t trip = 0; trip < trips; trip++) {
-        if (loop->iter != PLAN_NONE) {
-            fenced_close(&walk->buffers[loop->iter]);
-            if (!walk_place(walk, &walk->buffers[loop->iter], &trip, sizeof trip, &err))
-                return outcome_fail(outcome, "%s", err.message);
-        }
-        if (!walk_trip(walk, loop, dims, is_watched(trip, trips), outcome) ||
-            !end_trip(walk, loop, trip, outcome))
+        int64_t watched = next_watched(trip, trips);
+        if (watched > trip && !pass_trips(walk, loop, trip, watched, dims, outcome))
+            return false;
+        trip = watched;
+        if (!watched_trip(walk, loop, trip, dims, outcome))
             return false;
     }
     for (uint32_t i = 0; i < loop->row_count; i++)
         if (!fenced_seal(&walk->buffers[loop->rows[i].result], &err))
             return outcome_fail(outcome, "%s", err.message);
     for (uint32_t i = 0; i < loop->state_count; i++)
-        if (!copy_buffer(walk, loop->states[i].state, loop->states[i].result, outcome))
+        if (!copy_buffer(walk, loop->states[i].state, loop->states[i].result, false, outcome))
             return false;
     drop_loop(walk, loop);
     return true;
