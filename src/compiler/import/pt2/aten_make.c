@@ -1,4 +1,4 @@
-/* Tensors from nothing: ranges, constants, identity. */
+/* Ops that create tensors: ranges, constants, identity matrices. */
 #include <math.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 
 #define RANGE_MAX 1e9
 
-/* start + i*step of floats. */
+/* start + i*step, in floats. */
 static bool float_range(struct aten_call *c, enum dtype dtype)
 {
     struct builder *b = c->b;
@@ -55,7 +55,7 @@ bool aten_arange(struct aten_call *c)
     return aten_return(c, b_cast(b, index, dtype));
 }
 
-/* From start to end in `steps` numbers. */
+/* `steps` evenly spaced numbers from start to end. */
 bool aten_linspace(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -72,7 +72,7 @@ bool aten_linspace(struct aten_call *c)
     return aten_return(c, b_cast(b, b_shift(b, b_scale(b, i, step), start), dtype));
 }
 
-/* Vectors as the axes of a grid: result i varies along its own dim only. */
+/* A grid whose axes are the given vectors: result i varies along its own dim only. */
 bool aten_meshgrid(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -94,7 +94,7 @@ bool aten_meshgrid(struct aten_call *c)
     return count > 0 && !aten_failed(c);
 }
 
-/* zeros, ones and full, by size or like another tensor. */
+/* zeros, ones and full, of a given size or of the size of another tensor. */
 bool aten_full(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -133,7 +133,7 @@ bool aten_eye(struct aten_call *c)
     return aten_return(c, b_cast(b, b_binary(b, PRIM_EQ, row, column), dtype));
 }
 
-/* The operand's shape and dtype, another value throughout. */
+/* A tensor of the operand's shape and dtype, all of whose elements are one value. */
 bool aten_fill(struct aten_call *c)
 {
     struct builder *b = c->b;

@@ -1,9 +1,9 @@
-/* Shapes: what takes sizes that may be expressions over named dims. */
+/* Ops on shapes, whose sizes may be expressions over named dims. */
 #include <string.h>
 
 #include "compiler/import/pt2/pt2_priv.h"
 
-#define FAR (INT64_C(1) << 40) /* PyTorch writes the largest integer for "to the end" */
+#define FAR (INT64_C(1) << 40) /* a bound from here on is "to the end" */
 
 static bool is_minus_one(struct aten_call *c, dim_id dim)
 {
@@ -69,7 +69,7 @@ bool aten_flatten(struct aten_call *c)
     return aten_expand_row(c, c->op->with);
 }
 
-/* A list of one axis would read as a number. */
+/* permute reads its dims itself: a list with one element would become a number. */
 bool aten_permute(struct aten_call *c)
 {
     value_id x = aten_in(c, "self");
@@ -105,7 +105,7 @@ bool aten_stretch(struct aten_call *c)
     return aten_return(c, b_broadcast_to(c->b, x, dims, rank));
 }
 
-/* Tensors, each with the dims that all of them broadcast to. */
+/* Broadcasts all tensors to their common shape. */
 bool aten_broadcast_tensors(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -129,7 +129,7 @@ bool aten_broadcast_tensors(struct aten_call *c)
     return count > 0 && !aten_failed(c);
 }
 
-/* A bound in 0 … size, as Python has it: negative ones count from the end. */
+/* A bound clamped to 0 … size; negative ones count from the end, as in Python. */
 static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
 {
     struct dim_table *dims = &c->p->graph->dims;
@@ -225,7 +225,8 @@ bool aten_select(struct aten_call *c)
     return aten_return(c, b_squeeze(c->b, part, dim));
 }
 
-/* cat and stack bring their operands to one dtype; cat leaves out what is empty and of rank 1. */
+/* cat and stack promote their operands to one dtype; cat ignores operands that are empty and of
+ * rank 1. */
 bool aten_join(struct aten_call *c)
 {
     value_id in[LIMIT_OPERANDS], kept[LIMIT_OPERANDS];
@@ -248,7 +249,8 @@ bool aten_join(struct aten_call *c)
     return count > 0 && aten_return(c, aten_expand(c, c->op->with, kept, count, attrs));
 }
 
-/* Pieces of sizes that may be dims; a single size is repeated, which wants a constant dim. */
+/* split: pieces of given sizes, which may be dims; a single size is repeated, for which the dim
+ * must be constant. */
 bool aten_split(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -277,7 +279,8 @@ bool aten_split(struct aten_call *c)
     return c->out_count > 0 && !aten_failed(c);
 }
 
-/* Parts between indices, or that many, the first ones longer by one where they are not equal. */
+/* tensor_split: at given indices, or into a number of parts, of which the first are longer by one
+ * if the size is not a multiple. */
 bool aten_tensor_split(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -309,7 +312,7 @@ bool aten_tensor_split(struct aten_call *c)
     return !aten_failed(c);
 }
 
-/* Each dim behind one of its repeats, which may be dims of the model, then both as one. */
+/* Inserts a dim of the repeats, which may be a named dim, before each dim, and merges both. */
 bool aten_repeat(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -324,7 +327,8 @@ bool aten_repeat(struct aten_call *c)
     for (uint32_t i = 0; i < rank; i++)
         shape[i] = i < rank - own ? one : node.shape[i - (rank - own)];
     x = b_reshape(b, x, shape, rank);
-    for (uint32_t i = rank; i-- > 0 && x != VALUE_NONE;) { /* one after the other: ranks are few */
+    for (uint32_t i = rank; i-- > 0 && x != VALUE_NONE;) { /* one dim at a time, so that the rank
+                                                              grows by one only */
         dim_id by = i < rank - count ? one : times[i - (rank - count)];
         if (by == one)
             continue;
@@ -342,7 +346,7 @@ bool aten_repeat(struct aten_call *c)
     return aten_return(c, x);
 }
 
-/* movedim of one dim or several. */
+/* movedim of one or several dims. */
 bool aten_movedim(struct aten_call *c)
 {
     value_id x = aten_in(c, "self");
@@ -382,7 +386,7 @@ bool aten_roll(struct aten_call *c)
     if (x == VALUE_NONE || aten_failed(c))
         return false;
     const struct node node = *b_node(b, x);
-    if (dims == 0) { /* as one dim */
+    if (dims == 0) { /* roll the flattened tensor */
         axes[0] = 0;
         x = node.rank == 1 ? x : b_flatten(b, x, 0, -1);
     } else if (dims != count) {
