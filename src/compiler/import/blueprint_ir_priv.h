@@ -21,9 +21,9 @@ struct ir_node {
     const json_t *json, *attributes; /* attributes: NULL if none */
     const char *id;
     const struct ir_op *op;
-    enum dtype precision, edge_dtype; /* DTYPE_NONE: not given; edge_dtype: what edges say of the
-                                         result */
-    const char *edge;                 /* place of the edge that gave edge_dtype */
+    enum dtype precision, edge_dtype; /* DTYPE_NONE: not given; edge_dtype: that of the result, from
+                                         an edge */
+    const char *edge;                 /* the place of that edge, for messages */
     VEC(const char *) operands;       /* ids of the source nodes, by port; NULL: no edge yet */
     uint32_t used;                    /* all operands before this one have an edge */
     json_t *in;                       /* operands of the native node that is being built */

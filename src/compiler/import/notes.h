@@ -31,7 +31,7 @@ struct import_op {
 };
 
 struct import_refusal {
-    const char *op;   /* or "input", "output" … */
+    const char *op;   /* the op; or "input", "output" … */
     const char *node; /* the first such node; NULL: no particular node */
     const char *why;
     const char *cure; /* what a user can do about it; NULL: nothing is known to help */

@@ -3,7 +3,7 @@
 
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-/* What a reduction takes together. */
+/* The axes of a reduction. */
 struct axes {
     int64_t list[LIMIT_RANK];
     uint32_t count;
@@ -80,8 +80,8 @@ bool onnx_reduce(struct onnx_call *c)
     }
     if (!onnx_list(c, "axes", 1, axes.list, &axes.count, &given))
         return false;
-    /* With noop_with_empty_axes each element is reduced alone: what is done around the sum remains.
-     */
+    /* With noop_with_empty_axes every element is reduced alone, but the elementwise parts of the op
+     * (squares, logarithms) still apply. */
     if (axes.count == 0 && onnx_int(c, "noop_with_empty_axes", 0) == 0) {
         axes.count = onnx_rank(c, c->in[0]);
         for (uint32_t i = 0; i < axes.count; i++)
@@ -108,7 +108,7 @@ bool onnx_arg_reduce(struct onnx_call *c)
     return onnx_return(c, onnx_int(c, "keepdims", 1) != 0 ? b_unsqueeze(b, index, axis) : index);
 }
 
-/* Along an axis that an input tells. */
+/* A scan along an axis that an input tells. */
 static value_id cumulate_chosen(struct onnx_call *c, const struct onnx_choice *choice,
                                 enum prim prim, struct attrs attrs)
 {

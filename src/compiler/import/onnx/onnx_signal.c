@@ -1,5 +1,5 @@
-/* Signals: windows, Fourier transforms as products with matrices of cosines and sines, mel filters.
- */
+/* Signal processing: windows, Fourier transforms as products with matrices of cosines and sines,
+ * mel filters. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 #define TWO_PI 6.28318530717958647692
-#define MAX_MADE_BYTES ((size_t)64 << 20) /* of weights that no file holds, in one model */
+#define MAX_MADE_BYTES ((size_t)64 << 20) /* total size of computed matrices in one model */
 
 /* a0 - a1 cos(2πn/N) + a2 cos(4πn/N) for n < size. */
 static bool window(struct onnx_call *c, double a0, double a1, double a2)
@@ -48,7 +48,8 @@ bool onnx_blackman(struct onnx_call *c)
     return window(c, 0.42, 0.5, 0.08);
 }
 
-/* The last of the dims in front of real and imaginary part, as [.., length], padded with zeros. */
+/* The real (index 0) or imaginary part of x[.., n, 1 or 2] as [.., length], truncated or padded
+ * with zeros. */
 static value_id part(struct onnx_call *c, value_id x, int64_t index, dim_id length)
 {
     struct builder *b = c->b;
@@ -69,8 +70,8 @@ static value_id part(struct onnx_call *c, value_id x, int64_t index, dim_id leng
     return b_pad(b, one, low, high, 0);
 }
 
-/* Over the last dim but one of x[.., n, 1 or 2]: [.., bins, 2]. In f64: what cancels in a spectrum
- * is large beside what is left. */
+/* The transform over the second last dim of x[.., n, 1 or 2]: [.., bins, 2]. In f64, because the
+ * terms of a bin are large compared with their sum. */
 static value_id transform(struct onnx_call *c, value_id x, dim_id length, dim_id bins, bool inverse)
 {
     struct builder *b = c->b;
@@ -103,7 +104,7 @@ static value_id transform(struct onnx_call *c, value_id x, dim_id length, dim_id
     return onnx_stack(c, both, 2, onnx_rank(c, out_real));
 }
 
-/* All bins, or those that are not mirrored. */
+/* The number of bins: all, or without those that are mirrored. */
 static dim_id bins_of(struct onnx_call *c, dim_id length, bool onesided)
 {
     struct dim_table *dims = &c->o->graph->dims;
@@ -112,7 +113,7 @@ static dim_id bins_of(struct onnx_call *c, dim_id length, bool onesided)
     return dim_add(dims, dim_floordiv(dims, length, dim_const(dims, 2)), dim_const(dims, 1));
 }
 
-/* Along an axis that an input tells, any but the last. */
+/* DFT along an axis that an input tells, other than the last. */
 static bool dft_chosen(struct onnx_call *c, struct onnx_choice *choice, bool onesided, bool inverse)
 {
     struct builder *b = c->b;
@@ -192,7 +193,7 @@ bool onnx_stft(struct onnx_call *c)
     return onnx_return(c, transform(c, x, size, bins_of(c, size, onesided), false));
 }
 
-/* Triangles over the bins of a spectrum, evenly spaced in mel. */
+/* Triangular filters over the bins of a spectrum, evenly spaced on the mel scale. */
 static void fill_mel(const double *numbers, int64_t bands, int64_t bins, float *out)
 {
     double low = 2595 * log10(1 + numbers[3] / 700), high = 2595 * log10(1 + numbers[4] / 700);
