@@ -164,7 +164,7 @@ static bool attempt(const struct build_request *request, const struct compile_op
         return false;
     if (!checked ||
         (begin_step(request, BUILD_VERIFY, err) && verify(request, result, arena, err))) {
-        compile_keep(request->source, request->size, options, &result->compiled);
+        compile_store(request->source, request->size, options, &result->compiled);
         return true;
     }
     compile_release(options, &result->compiled);

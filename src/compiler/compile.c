@@ -273,8 +273,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     job_lap(job, STAGE_READ);
     if (!run(job, &blueprint->graph, params, out, err))
         return false;
-    out->keepable = !kept_reads_files(blueprint);
+    out->cacheable = !params_read_files(blueprint);
     if (!options->kernels_only)
-        compile_keep(text, size, options, out);
+        compile_store(text, size, options, out);
     return true;
 }
