@@ -4,7 +4,7 @@
 
 #include "base/confine.h"
 #include "base/error.h"
-#include "build/work.h"
+#include "build/order.h"
 #include "cli/cli_priv.h"
 #include "compiler/compile.h"
 
@@ -62,7 +62,7 @@ static bool verify_work(void *context, struct arena *arena, struct child_answer 
 {
     const struct verification *v = context;
     compile_in_child();
-    return work_verify_here(v->bytes, v->size, v->options, arena, out, err);
+    return order_verify_here(v->bytes, v->size, v->options, arena, out, err);
 }
 
 bool isolated_verify(struct cli *cli, const void *bytes, size_t size,
@@ -73,12 +73,12 @@ bool isolated_verify(struct cli *cli, const void *bytes, size_t size,
     struct child_answer answer;
     struct work_order work; /* for its limits only: the options contain trusted keys, which it
                                cannot encode */
-    work_verify(bytes, size, options, cli->arena, &work);
+    order_verify(bytes, size, options, cli->arena, &work);
     struct child_exit end =
         child_run(verify_work, &verification, &work.limits, cli->arena, &answer, err);
     if (end.end != CHILD_DONE)
         return child_fail(end, &work.limits, "verification", ERR_COMPILER_DIED, err);
-    return work_take_verified(&answer, &out->summary, &out->evidence, &out->evidence_bytes, err);
+    return order_take_verified(&answer, &out->summary, &out->evidence, &out->evidence_bytes, err);
 }
 
 void isolated_print_graph(const struct cli *cli, const struct child_answer *answer)
