@@ -3,7 +3,7 @@
 
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-#define FAR (INT64_C(1) << 40) /* a bound from here on is "to the end" */
+#define PAST_ANY_DIM (INT64_C(1) << 40) /* as a bound: "to the end" */
 
 struct bounds {
     uint32_t count;
@@ -105,9 +105,9 @@ static dim_id place(struct onnx_call *c, dim_id bound, bool told, const struct l
     struct dim_table *dims = &c->o->graph->dims;
     int64_t least, most;
     onnx_dim_range(dims, bound, &least, &most);
-    if (!told && least >= FAR)
+    if (!told && least >= PAST_ANY_DIM)
         return within->high;
-    if (!told && most <= -FAR)
+    if (!told && most <= -PAST_ANY_DIM)
         return dim_min(dims, within->low, within->high);
     if (!told && most < 0)
         bound = dim_add(dims, bound, within->size);
@@ -126,7 +126,7 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
     int64_t step = bounds->steps[i];
     if (axis < 0)
         return VALUE_NONE;
-    if (step == 0 || step <= -FAR)
+    if (step == 0 || step <= -PAST_ANY_DIM)
         return b_fail(b, ERR_SHAPE, "step %lld", (long long)step);
     dim_id size = b_dim(b, x, axis), zero = b_dim_const(b, 0), one = b_dim_const(b, 1);
     dim_id start, end;
@@ -146,7 +146,7 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
     }
     if (onnx_failed(c))
         return VALUE_NONE;
-    step = step > FAR ? FAR : step;
+    step = step > PAST_ANY_DIM ? PAST_ANY_DIM : step;
     dim_id length = dim_max(dims, dim_sub(dims, end, start), zero);
     return b_slice(b, x, axis, start, dim_ceildiv(dims, length, dim_const(dims, step)), step);
 }

@@ -3,7 +3,7 @@
 
 #include "compiler/import/pt2/pt2_priv.h"
 
-#define FAR (INT64_C(1) << 40) /* a bound from here on is "to the end" */
+#define PAST_ANY_DIM (INT64_C(1) << 40) /* as a bound: "to the end" */
 
 static bool is_minus_one(struct aten_call *c, dim_id dim)
 {
@@ -137,7 +137,7 @@ static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
     if (bound == DIM_NONE || size == DIM_NONE)
         return DIM_NONE;
     dim_range(dims, bound, &least, &most);
-    if (least >= FAR)
+    if (least >= PAST_ANY_DIM)
         return size;
     if (most < 0)
         bound = dim_add(dims, bound, size);
@@ -146,15 +146,15 @@ static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
     return dim_max(dims, dim_min(dims, bound, size), dim_const(dims, 0));
 }
 
-static dim_id far_dim(struct aten_call *c, const char *name)
+static dim_id bound_arg(struct aten_call *c, const char *name)
 {
     const char *kind;
     const json_t *arg = aten_arg(c, name, &kind);
-    if (json_is_integer(arg) && json_integer_value(arg) >= FAR)
-        return b_dim_const(c->b, FAR);
-    if (json_is_integer(arg) && json_integer_value(arg) < -FAR)
-        return b_dim_const(c->b, -FAR);
-    return aten_dim(c, name, FAR);
+    if (json_is_integer(arg) && json_integer_value(arg) >= PAST_ANY_DIM)
+        return b_dim_const(c->b, PAST_ANY_DIM);
+    if (json_is_integer(arg) && json_integer_value(arg) < -PAST_ANY_DIM)
+        return b_dim_const(c->b, -PAST_ANY_DIM);
+    return aten_dim(c, name, PAST_ANY_DIM);
 }
 
 bool aten_slice_range(struct aten_call *c, value_id x, int64_t dim, struct aten_range *out)
@@ -164,12 +164,12 @@ bool aten_slice_range(struct aten_call *c, value_id x, int64_t dim, struct aten_
     int axis = aten_failed(c) ? -1 : b_axis(c->b, x, dim);
     if (axis < 0)
         return false;
-    if (step < 1 || step > FAR)
+    if (step < 1 || step > PAST_ANY_DIM)
         return b_fail(c->b, ERR_SHAPE, "step %lld", (long long)step);
     dim_id size = b_dim(c->b, x, axis);
     dim_id start =
-        place(c, aten_has(c, "start") ? far_dim(c, "start") : b_dim_const(c->b, 0), size);
-    dim_id end = place(c, far_dim(c, "end"), size);
+        place(c, aten_has(c, "start") ? bound_arg(c, "start") : b_dim_const(c->b, 0), size);
+    dim_id end = place(c, bound_arg(c, "end"), size);
     if (aten_failed(c))
         return false;
     dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
