@@ -380,11 +380,11 @@ static bool equate(struct derivation *d, const struct question *q, const char *w
     for (uint32_t turn = 0; turn < 2; turn++) {
         uint32_t s = turn == 0 ? second : !second;
         struct question other = {.dims = q->dims};
-        bool apart = is_name[s];
+        bool alone = is_name[s];
         collect(&other, sides[1 - s]);
         for (uint32_t i = 0; i < other.name_count; i++)
-            apart = apart && other.names[i] != names[s];
-        if (!apart || other.name_count == 0)
+            alone = alone && other.names[i] != names[s];
+        if (!alone || other.name_count == 0)
             continue;
         struct strbuf text, what;
         const struct dim_name *gone = &dims->names.items[names[s]];

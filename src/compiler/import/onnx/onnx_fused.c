@@ -165,8 +165,9 @@ bool onnx_cdist(struct onnx_call *c)
     bool root = strcmp(metric, "euclidean") == 0;
     if (!root && strcmp(metric, "sqeuclidean") != 0)
         return onnx_refuse(c, "metric '%.40s'", metric);
-    value_id apart = b_sub(b, b_unsqueeze(b, c->in[0], 1), b_unsqueeze(b, c->in[1], 0));
-    value_id sum = b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, apart, apart), (int64_t[]){2}, 1, false);
+    value_id difference = b_sub(b, b_unsqueeze(b, c->in[0], 1), b_unsqueeze(b, c->in[1], 0));
+    value_id sum =
+        b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, difference, difference), (int64_t[]){2}, 1, false);
     return onnx_return(c, root ? b_unary(b, PRIM_SQRT, sum) : sum);
 }
 

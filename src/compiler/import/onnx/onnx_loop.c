@@ -65,11 +65,11 @@ static bool no_trip(struct onnx_call *c, struct unrolled *u, const value_id *in,
                     uint32_t body_extra)
 {
     struct builder *b = c->b;
-    struct unrolled once = *u;
+    struct unrolled trial = *u;
     value_id out[OP_MAX_OUTPUTS];
     if (u->scans == 0)
         return true;
-    if (!trip(c, &once, in, count, body_extra, out))
+    if (!trip(c, &trial, in, count, body_extra, out))
         return false;
     for (uint32_t i = 0; i < u->scans && !onnx_failed(c); i++) {
         value_id row = out[body_extra + u->states + i];

@@ -300,8 +300,9 @@ static value_id sum_slots(struct walk *w, value_id leaf, uint32_t width)
     dim_id count = b_dim_const(b, w->forest->targets);
     value_id is =
         b_binary(b, PRIM_EQ, b_unsqueeze(b, targets, -1), b_iota(b, DTYPE_I32, &count, 1, 0));
-    value_id apart = b_select(b, is, b_unsqueeze(b, each, -1), b_const(b, w->dtype, neutral(w)));
-    return aggregate(w, apart, axes, 2);
+    value_id by_target =
+        b_select(b, is, b_unsqueeze(b, each, -1), b_const(b, w->dtype, neutral(w)));
+    return aggregate(w, by_target, axes, 2);
 }
 
 /* Sums the weights of the leaves at which rows end: [N, targets]. */

@@ -89,7 +89,7 @@ bool onnx_batch_norm(struct onnx_call *c)
  * Returns it as [N, groups, C / groups, …] instead, which has the same groups but merges no dims of
  * unknown size, so the sums can read the elements in the order in which they are stored. Returns x
  * if it is not such a reshape. */
-static value_id apart(struct onnx_call *c, value_id x)
+static value_id split_groups(struct onnx_call *c, value_id x)
 {
     struct builder *b = c->b;
     const struct node *merged = graph_node(b->graph, x);
@@ -114,7 +114,7 @@ bool onnx_instance_norm(struct onnx_call *c)
 {
     struct op_value attrs[] = {
         {.name = "eps", .kind = OP_FLOAT, .f = onnx_float(c, "epsilon", 1e-5)}, {0}};
-    value_id in[3] = {apart(c, c->in[0]), c->in[1], c->in[2]};
+    value_id in[3] = {split_groups(c, c->in[0]), c->in[1], c->in[2]};
     const struct node *node = graph_node(c->b->graph, c->in[0]);
     dim_id shape[LIMIT_RANK];
     memcpy(shape, node->shape, node->rank * sizeof *shape);

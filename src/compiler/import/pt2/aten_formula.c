@@ -152,11 +152,11 @@ bool aten_logaddexp(struct aten_call *c)
     if (!aten_promote(c, "self", "other", in))
         return false;
     value_id most = b_binary(b, PRIM_MAX, in[0], in[1]);
-    value_id apart = b_neg(b, b_unary(b, PRIM_ABS, b_sub(b, in[0], in[1])));
+    value_id distance = b_neg(b, b_unary(b, PRIM_ABS, b_sub(b, in[0], in[1])));
     value_id same = b_binary(b, PRIM_EQ, in[0], in[1]); /* also for equal infinities, whose
                                                            difference is NaN */
-    apart = b_select(b, same, b_const_like(b, apart, 0), apart);
-    return aten_return(c, b_add(b, most, b_unary(b, PRIM_LOG1P, b_exp(b, apart))));
+    distance = b_select(b, same, b_const_like(b, distance, 0), distance);
+    return aten_return(c, b_add(b, most, b_unary(b, PRIM_LOG1P, b_exp(b, distance))));
 }
 
 bool aten_threshold(struct aten_call *c)
