@@ -268,7 +268,7 @@ bool onnx_causal_conv(struct onnx_call *c)
     if (onnx_rank(c, x) != 3 || onnx_rank(c, c->in[1]) != 3 ||
         !onnx_is_const(&b->graph->dims, b_dim(b, c->in[1], 2), &size) ||
         !onnx_is_const(&b->graph->dims, b_dim(b, x, 1), &channels) || size < 1)
-        return b_fail(b, ERR_SHAPE, "operands are not of rank 3 and constant channels");
+        return b_fail(b, ERR_SHAPE, "expected inputs of rank 3 with a constant number of channels");
     dim_id none[3] = {b_dim_const(b, 0), b_dim_const(b, 0), b_dim_const(b, 0)};
     dim_id before[3] = {none[0], none[0], b_dim_const(b, size - 1)};
     x = onnx_given(c, 3) ? b_concat(b, (value_id[]){c->in[3], x}, 2, 2)

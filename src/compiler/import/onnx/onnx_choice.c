@@ -63,7 +63,7 @@ static value_id view(struct onnx_call *c, value_id x, const struct onnx_choice *
     dim_id shape[LIMIT_RANK], total = graph_elements(c->o->graph, x);
     value_id place = VALUE_NONE;
     if (rank > LIMIT_RANK)
-        return onnx_refuse(c, "axes that an input tells, of so many dims");
+        return onnx_refuse(c, "axes that are an input of the model, for this rank");
     arena_init(&scratch);
     dim_id *of_sets = ARENA_ARRAY(&scratch, dim_id, choice->sets);
     for (uint32_t i = 0; i < rank; i++) {

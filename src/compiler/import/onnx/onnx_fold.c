@@ -470,7 +470,7 @@ bool onnx_dims(struct onnx_call *c, uint32_t index, dim_id *out, uint32_t max, u
     for (uint32_t i = 0; i < known->count; i++) {
         out[i] = element(c->o, known, i);
         if (out[i] == DIM_NONE)
-            return onnx_refuse(c, "input %u: element %u is not whole", index, i);
+            return onnx_refuse(c, "input %u: element %u is not an integer", index, i);
     }
     *out_count = known->count;
     return true;

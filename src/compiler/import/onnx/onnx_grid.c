@@ -160,7 +160,7 @@ static bool begin(struct grid *g, value_id image)
     uint32_t rank = onnx_rank(g->c, image);
     g->spatial = rank - 2;
     if (rank < 3 || g->spatial > MAX_SPATIAL)
-        return b_fail(b, ERR_SHAPE, "rank %u", rank);
+        return b_fail(b, ERR_SHAPE, "rank %u, expected 3 to %d", rank, MAX_SPATIAL + 2);
     g->type = onnx_type(g->c, image);
     flat[0] = g->n = b_dim(b, image, 0);
     flat[1] = g->channels = b_dim(b, image, 1);
@@ -270,7 +270,7 @@ bool onnx_roi_align(struct onnx_call *c)
         return onnx_refuse(c, "mode 'max'");
     if (bins[0] < 1 || bins[1] < 1 || bins[0] > 4096 || bins[1] > 4096 || ratio > 64 ||
         onnx_rank(c, c->in[0]) != 4 || onnx_rank(c, c->in[1]) != 2)
-        return b_fail(b, ERR_SHAPE, "ranks, or sizes out of range");
+        return b_fail(b, ERR_SHAPE, "ranks of the inputs or output sizes are out of range");
     value_id image = b_take(b, c->in[0], b_cast(b, c->in[2], DTYPE_I64), 0);
     if (image == VALUE_NONE || !begin(&g, image))
         return false;
@@ -324,7 +324,9 @@ static value_id read_taps(struct onnx_call *c, const struct window *windows, int
     dim_id places = b_dim_mul(b, out, b_dim(b, c->in[2], 3));
     dim_id part = dim_div_exact(&b->graph->dims, channels, b_dim_const(b, groups));
     if (taps > MAX_TAPS_DEFORMED || part == DIM_NONE || onnx_failed(c))
-        return onnx_failed(c) ? VALUE_NONE : b_fail(b, ERR_SHAPE, "taps or groups out of range");
+        return onnx_failed(c)
+                   ? VALUE_NONE
+                   : b_fail(b, ERR_SHAPE, "kernel_shape or offset_group is out of range");
     dim_id image[4] = {all, part, b_dim(b, c->in[0], 2), b_dim(b, c->in[0], 3)};
     dim_id split[5] = {all, tap_dim, b_dim_const(b, 2), out, b_dim(b, c->in[2], 3)};
     dim_id merged[4] = {n, channels, tap_dim, places};
@@ -354,7 +356,7 @@ bool onnx_deform_conv(struct onnx_call *c)
     int64_t sizes[2], groups = onnx_int(c, "group", 1),
                       offset_groups = onnx_int(c, "offset_group", 1);
     if (onnx_rank(c, c->in[0]) != 4 || onnx_rank(c, c->in[1]) != 4 || onnx_rank(c, c->in[2]) != 4)
-        return onnx_refuse(c, "images of other than two dims");
+        return onnx_refuse(c, "images with other than two spatial dims");
     for (uint32_t d = 0; d < 2; d++)
         if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[1], 2 + d), &sizes[d]))
             return onnx_refuse(c, "a kernel whose size is not constant");

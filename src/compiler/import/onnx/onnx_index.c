@@ -303,11 +303,11 @@ static bool true_places(struct onnx_call *c, value_id x, int64_t *out, uint32_t 
     const struct known *known = onnx_known(c->o, x);
     *out_count = 0;
     if (!known->is_known)
-        return onnx_refuse(c, "what is true is not known at compile time");
+        return onnx_refuse(c, "which elements are true is not known at compile time");
     for (uint32_t i = 0; i < known->count; i++) {
         int64_t value = known->reals ? known->reals[i] != 0 : 0;
         if (!known->reals && !onnx_is_const(&c->o->graph->dims, known->dims[i], &value))
-            return onnx_refuse(c, "what is true is not known at compile time");
+            return onnx_refuse(c, "which elements are true is not known at compile time");
         if (value != 0)
             out[(*out_count)++] = i;
     }

@@ -50,7 +50,7 @@ static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, ui
     if (!onnx_body(c, u->body, in, count, out, &refused))
         return false;
     if (refused)
-        return onnx_refuse(c, "a node of the body");
+        return onnx_refuse(c, "a node of its body cannot be read");
     for (uint32_t i = 0; i < u->states; i++)
         u->state[i] = out[body_extra + i];
     for (uint32_t i = 0; i < u->scans; i++)
@@ -111,10 +111,10 @@ static bool loop_body(struct onnx_call *c, struct unrolled *u, uint32_t number,
     c->o->in_loop++;
     bool ok = !onnx_failed(c) && onnx_body(c, u->body, inputs->in, inputs->count, out, &refused);
     c->o->in_loop--;
-    return ok && (!refused || onnx_refuse(c, "a node of the body"));
+    return ok && (!refused || onnx_refuse(c, "a node of its body cannot be read"));
 }
 
-/* Ends the loop; its results are the states, then the rows. state: the states at the begin of a
+/* Ends the loop; its results are the states, then the rows. state: the states at the start of a
  * trip; after: the body's outputs from the states on. */
 static bool end_loop(struct onnx_call *c, const struct unrolled *u, uint32_t number, dim_id trips,
                      const value_id *state, const value_id *after)

@@ -54,7 +54,7 @@ enum dtype ml_wide(const struct onnx_call *c, value_id x);
 /* Rows of features: casts x, [N, F] or [F], to [N, F] in dtype. features: the least number of
  * features, or with `exactly` the number; fails the builder if the shape does not guarantee it. */
 value_id ml_rows(struct onnx_call *c, value_id x, enum dtype dtype, int64_t features, bool exactly);
-/* A list with one number for each feature, or one for all, as an operand for x, whose last dim are
+/* A list with one number for each feature, or one for all, as an operand for x, whose last dim has
  * the features. VALUE_NONE if the list is not given. */
 value_id ml_per_feature(struct onnx_call *c, const char *name, const struct ml_reals *list,
                         value_id x);

@@ -31,7 +31,7 @@ static bool read_pool(struct onnx_call *c, struct pool *out)
         out->pad_high[i] = w->high;
         out->padded |= w->low + w->high > 0;
         if (w->low > reach || w->high > reach)
-            return onnx_refuse(c, "a window in padding alone");
+            return onnx_refuse(c, "a window that lies in the padding only");
         if (onnx_int(c, "ceil_mode", 0) != 0) {
             int64_t hang = w->high + w->stride - 1;
             w->high = hang < reach ? hang : reach;

@@ -133,7 +133,7 @@ bool onnx_cumulate(struct onnx_call *c)
         return false;
     attrs.axis = count == 1 ? b_axis(c->b, c->in[0], wanted[0]) : -1;
     if (attrs.axis < 0)
-        return count == 1 ? false : b_fail(c->b, ERR_SHAPE, "no axis");
+        return count == 1 ? false : b_fail(c->b, ERR_SHAPE, "input 1 names no axis");
     return onnx_return(c, graph_add(c->b->graph, prim, c->in, 1, &attrs, c->b->err));
 }
 

@@ -169,7 +169,10 @@ static value_id sum_taps(struct onnx_call *c, value_id x, const struct resize *r
                          const struct axis *a, const struct taps *taps)
 {
     struct builder *b = c->b;
-    value_id sum = taps->count == 0 ? onnx_refuse(c, "more than %d taps", MAX_TAPS) : VALUE_NONE;
+    value_id sum =
+        taps->count == 0
+            ? onnx_refuse(c, "an element of the result needs more than %d elements", MAX_TAPS)
+            : VALUE_NONE;
     for (uint32_t k = 0; k < taps->count; k++) {
         value_id tap = pick(c, x, a, taps->indices + k * a->out);
         if (!is_one(taps->weights + k * a->out, a->out))
@@ -256,7 +259,7 @@ static bool read_sizes(struct onnx_call *c, const int64_t *axes, uint32_t chosen
     int64_t size;
     if (!stretch && onnx_may_tell(c, 3, &input, count))
         return onnx_refuse(
-            c, "input 3 is not known at compile time, by this keep_aspect_ratio_policy");
+            c, "input 3 is not known at compile time, as this keep_aspect_ratio_policy requires");
     if (!stretch || !onnx_may_tell(c, 3, &input, count) || *count != chosen ||
         !onnx_stated_shape(c, shape, &rank) || rank != onnx_rank(c, c->in[0]))
         return onnx_dims(c, 3, out, LIMIT_RANK, count);
@@ -469,7 +472,7 @@ static value_id resize_open(struct onnx_call *c, value_id x, const struct resize
         (r->exclude_outside && strcmp(r->mode, "nearest") != 0) ||
         (r->antialias && !(!by_size && a->scale >= 1)))
         return onnx_refuse(c, "a dim that is not constant, by '%s'%s%s%s", r->transform,
-                           to == DIM_NONE ? " and a scale that is no fraction" : "",
+                           to == DIM_NONE ? " and a scale that is not a fraction p/q" : "",
                            r->exclude_outside ? ", exclude_outside" : "",
                            r->antialias ? ", antialias" : "");
     struct open_axis open = {.index = b_iota(b, DTYPE_I64, &to, 1, 0),

@@ -128,7 +128,8 @@ static bool part_sizes(struct onnx_call *c, int64_t whole, int64_t *sizes, uint3
     }
     int64_t size = sizes[0];
     if (size < 1 || (whole + size - 1) / size > MAX_LENGTH)
-        return onnx_refuse(c, "parts of %lld of %lld", (long long)size, (long long)whole);
+        return onnx_refuse(c, "parts of size %lld of a dim of size %lld", (long long)size,
+                           (long long)whole);
     for (count = 0; whole > 0; whole -= size)
         sizes[count++] = size < whole ? size : whole;
     *out_count = count;

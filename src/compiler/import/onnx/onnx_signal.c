@@ -122,7 +122,8 @@ static bool dft_chosen(struct onnx_call *c, struct onnx_choice *choice, bool one
     dim_id bins[LIMIT_RANK], lengths[LIMIT_RANK], shape[LIMIT_RANK];
     dim_id room = dim_sub(dims, dim_const(dims, (int64_t)rank - 2), choice->number);
     if (!dim_never_negative(dims, room))
-        return dim_needs_not_negative(dims, room) || b_fail(b, ERR_SHAPE, "the last axis");
+        return dim_needs_not_negative(dims, room) ||
+               b_fail(b, ERR_SHAPE, "the axis may be the last");
     choice->sets = rank - 1;
     for (uint32_t i = 0; i + 1 < rank; i++)
         lengths[i] = shape[i] = b_dim(b, c->in[0], i);
@@ -151,7 +152,7 @@ bool onnx_dft(struct onnx_call *c)
         return false;
     int at = b_axis(b, c->in[0], axis);
     if (at < 0 || rank < 2 || (uint32_t)at + 1 == rank)
-        return at < 0 ? false : b_fail(b, ERR_SHAPE, "axis %lld", (long long)axis);
+        return at < 0 ? false : b_fail(b, ERR_SHAPE, "axis %lld is the last", (long long)axis);
     if (onesided && inverse)
         return onnx_refuse(c, "the inverse of one side");
     dim_id length = b_dim(b, c->in[0], at);
@@ -179,8 +180,9 @@ bool onnx_stft(struct onnx_call *c)
     for (uint32_t i = 0; i < 3 && room != DIM_NONE; i++)
         if (!dim_never_negative(dims, at_least[i]))
             return dim_needs_not_negative(dims, at_least[i]) ||
-                   b_fail(b, ERR_SHAPE,
-                          "frames of a length from 1 up to the signal's, every 1 or more");
+                   b_fail(
+                       b, ERR_SHAPE,
+                       "expected a frame length from 1 to the signal's, and a step of at least 1");
     dim_id frames = dim_add(dims, dim_floordiv(dims, room, step), one);
     dim_id shape[2] = {frames, size};
     value_id start = b_mul(b, b_iota(b, DTYPE_I64, shape, 2, 0), b_size(b, step));
@@ -226,7 +228,7 @@ bool onnx_mel_weights(struct onnx_call *c)
         return false;
     if (!(numbers[0] >= 1 && numbers[0] <= 65536 && numbers[1] >= 1 && numbers[1] <= 65536 &&
           numbers[2] >= 1))
-        return b_fail(c->b, ERR_SHAPE, "%g bands of %g", numbers[0], numbers[1]);
+        return b_fail(c->b, ERR_SHAPE, "num_mel_bins is %g, dft_length %g", numbers[0], numbers[1]);
     int64_t bands = (int64_t)numbers[0], bins = (int64_t)numbers[1] / 2 + 1;
     struct import_tensor tensor = {.name = c->node->output[0],
                                    .dtype = DTYPE_F32,
@@ -235,7 +237,8 @@ bool onnx_mel_weights(struct onnx_call *c)
                                    .bytes = (size_t)(bins * bands) * sizeof(float)};
     c->o->made_bytes += tensor.bytes;
     if (c->o->made_bytes > MAX_MADE_BYTES)
-        return b_fail(c->b, ERR_LIMIT, "%lld x %lld weights", (long long)bins, (long long)bands);
+        return b_fail(c->b, ERR_LIMIT, "a matrix of %lld x %lld weights is too large",
+                      (long long)bins, (long long)bands);
     float *data = arena_alloc(c->o->arena, tensor.bytes, 64);
     fill_mel(numbers, bands, bins, data);
     tensor.data = data;

@@ -113,7 +113,7 @@ static dim_id place(struct onnx_call *c, dim_id bound, bool told, const struct l
         bound = dim_add(dims, bound, within->size);
     else if (!told && least < 0 && !dim_never_negative(dims, bound)) {
         dim_needs_not_negative(dims, bound);
-        return onnx_refuse(c, "a bound may be negative or not"), DIM_NONE;
+        return onnx_refuse(c, "it is not known whether a bound is negative"), DIM_NONE;
     }
     return dim_min(dims, dim_max(dims, bound, within->low), within->high);
 }

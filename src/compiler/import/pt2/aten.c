@@ -377,7 +377,7 @@ static bool pass_to(struct pt2 *p, struct scope *other, const json_t *from, cons
 {
     const char *source = name_of(from), *name = name_of(to);
     if (!source || !name)
-        return fail(err, ERR_UNSUPPORTED, "a graph inside takes or gives what is no tensor");
+        return fail(err, ERR_UNSUPPORTED, "an input or output of an inner graph is not a tensor");
     const struct pt2_name *found = pt2_find(p, source, err);
     if (!found)
         return err->code != ERR_NONE ? false

@@ -94,7 +94,7 @@ bool aten_places(struct aten_call *c, value_id x, const value_id *list, uint32_t
     }
     out->indexed = used;
     if (used == 0)
-        return b_fail(b, ERR_SHAPE, "no index");
+        return b_fail(b, ERR_SHAPE, "no index is given");
     for (uint32_t i = 0, to = used; i < rank; i++)
         if (i >= count || list[i] == VALUE_NONE)
             out->axes[to++] = (uint8_t)i;

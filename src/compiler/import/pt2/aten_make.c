@@ -15,7 +15,7 @@ static bool float_range(struct aten_call *c, enum dtype dtype)
     if (aten_failed(c))
         return false;
     if (!(size >= 0 && size <= RANGE_MAX))
-        return b_fail(b, ERR_LIMIT, "%g numbers", size);
+        return b_fail(b, ERR_LIMIT, "%g elements", size);
     dim_id count = b_dim_const(b, (int64_t)size);
     value_id index = b_iota(b, DTYPE_I64, &count, 1, 0);
     value_id x = b_shift(b, b_scale(b, b_cast(b, index, DTYPE_F64), step), start);
@@ -65,7 +65,7 @@ bool aten_linspace(struct aten_call *c)
     if (aten_failed(c) || aten_is_tensor(c, "start") || aten_is_tensor(c, "end"))
         return aten_refuse(c, "bounds in tensors");
     if (steps < 0 || (double)steps > RANGE_MAX)
-        return b_fail(b, ERR_LIMIT, "%lld numbers", (long long)steps);
+        return b_fail(b, ERR_LIMIT, "%lld elements", (long long)steps);
     dim_id count = b_dim_const(b, steps);
     value_id i = b_cast(b, b_iota(b, DTYPE_I64, &count, 1, 0), DTYPE_F64);
     double step = steps > 1 ? (end - start) / (double)(steps - 1) : 0;

@@ -163,7 +163,7 @@ bool aten_softmax(struct aten_call *c)
     return aten_return(c, softmax(c));
 }
 
-/* Softmax, where a row with all elements -inf, which would be NaN, gives zeros. */
+/* Softmax, where elements that are NaN become 0: a row with all elements -inf gives zeros. */
 bool aten_safe_softmax(struct aten_call *c)
 {
     struct builder *b = c->b;

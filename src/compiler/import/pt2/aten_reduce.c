@@ -50,7 +50,7 @@ bool aten_diff(struct aten_call *c)
     if (ends[1] == VALUE_NONE || aten_failed(c) || c->refused)
         return false;
     if (times < 0 || times > ORDER_MAX)
-        return aten_refuse(c, "order %lld", (long long)times);
+        return aten_refuse(c, "differences of order %lld", (long long)times);
     value_id x = count > 1 ? b_concat(b, parts, count, dim) : ends[1];
     bool truth = aten_type(c, x) == DTYPE_BOOL;
     for (int64_t i = 0; i < times && x != VALUE_NONE; i++) {

@@ -18,7 +18,7 @@ static value_id reshape(struct aten_call *c, value_id x, const dim_id *dims, uin
         if (!is_minus_one(c, dims[i]))
             continue;
         if (infer < rank)
-            return b_fail(c->b, ERR_SHAPE, "two dims of -1");
+            return b_fail(c->b, ERR_SHAPE, "two sizes are -1");
         infer = i;
     }
     if (aten_failed(c) || x == VALUE_NONE)
@@ -99,7 +99,7 @@ bool aten_stretch(struct aten_call *c)
         if (!is_minus_one(c, dims[i]))
             continue;
         if (i + own < rank)
-            return b_fail(c->b, ERR_SHAPE, "-1 for a new dim");
+            return b_fail(c->b, ERR_SHAPE, "size -1 for a new dim");
         dims[i] = b_dim(c->b, x, (int64_t)i + own - rank);
     }
     return aten_return(c, b_broadcast_to(c->b, x, dims, rank));
@@ -142,7 +142,7 @@ static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
     if (most < 0)
         bound = dim_add(dims, bound, size);
     else if (least < 0)
-        return aten_refuse(c, "a bound may be negative or not"), DIM_NONE;
+        return aten_refuse(c, "it is not known whether a bound is negative"), DIM_NONE;
     return dim_max(dims, dim_min(dims, bound, size), dim_const(dims, 0));
 }
 
@@ -209,7 +209,7 @@ bool aten_select_place(struct aten_call *c, value_id x, int64_t dim, dim_id *out
     if (most < 0)
         index = b_dim_add(c->b, index, b_dim(c->b, x, dim));
     else if (least < 0)
-        return aten_refuse(c, "an index may be negative or not");
+        return aten_refuse(c, "it is not known whether an index is negative");
     *out = index;
     return true;
 }
@@ -355,7 +355,7 @@ bool aten_movedim(struct aten_call *c)
     uint8_t axes[LIMIT_RANK];
     uint32_t taken = 0, filled = 0;
     if (x == VALUE_NONE || aten_failed(c) || aten_ints(c, "destination", to, LIMIT_RANK) != count)
-        return b_fail(c->b, ERR_SHAPE, "as many dims as places are needed");
+        return b_fail(c->b, ERR_SHAPE, "source and destination differ in length");
     for (uint32_t i = 0; i < count; i++) {
         int own = b_axis(c->b, x, from[i]), place = b_axis(c->b, x, to[i]);
         if (own < 0 || place < 0)

@@ -132,7 +132,9 @@ static value_id undo(struct builder *b, value_id view, value_id base, value_id v
     while (view != base && value != VALUE_NONE) {
         const struct node node = *b_node(b, view);
         if (node.prim != PRIM_RESHAPE && node.prim != PRIM_TRANSPOSE && node.prim != PRIM_SLICE)
-            return b_fail(b, ERR_UNSUPPORTED, "written to through a view that is no part of it");
+            return b_fail(
+                b, ERR_UNSUPPORTED,
+                "written to through a view that is not a reshape, transpose or slice of it");
         value_id from = node.operands[0];
         const struct node source = *b_node(b, from);
         if (node.prim == PRIM_RESHAPE) {

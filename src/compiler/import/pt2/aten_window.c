@@ -65,7 +65,7 @@ static bool read_plane(struct aten_call *c, struct window w[PLANE])
         if (size[i] < 1 || size[i] > MAX_SIDE || dilation[i] < 1 || dilation[i] > LIMIT_DIM_VALUE ||
             padding[i] < 0 || padding[i] > LIMIT_DIM_VALUE || stride[i] < 1 ||
             stride[i] > LIMIT_DIM_VALUE)
-            return aten_refuse(c, "windows of this kind");
+            return aten_refuse(c, "kernel_size, dilation, padding or stride is out of range");
         w[i] = (struct window){.size = size[i],
                                .stride = stride[i],
                                .low = padding[i],
@@ -85,7 +85,7 @@ bool aten_im2col(struct aten_call *c)
     if (x == VALUE_NONE || !read_plane(c, w))
         return false;
     if (aten_rank(c, x) != 4)
-        return aten_refuse(c, "rank %u", aten_rank(c, x));
+        return aten_refuse(c, "rank %u, expected 4", aten_rank(c, x));
     dim_id zero = b_dim_const(b, 0), low[4] = {zero, zero}, high[4] = {zero, zero}, counts[PLANE];
     for (int i = 0; i < PLANE; i++) {
         low[2 + i] = high[2 + i] = b_dim_const(b, w[i].low);
@@ -111,14 +111,14 @@ bool aten_col2im(struct aten_call *c)
     int64_t places = w[0].size * w[1].size;
     if (aten_rank(c, x) != 3 || !dim_is_const(&b->graph->dims, b_dim(b, x, 1), &channels) ||
         channels % places != 0)
-        return aten_refuse(c, "this shape");
+        return aten_refuse(c, "expected [N, C * kernel_size, windows] with constant channels");
     groups = channels / places;
     dim_id counts[PLANE], shape[4], kernel[3];
     for (int i = 0; i < PLANE; i++) {
         counts[i] = window_count(b, b_dim_const(b, size[i]), &w[i]);
         int64_t count, covered;
         if (counts[i] == DIM_NONE || !dim_is_const(&b->graph->dims, counts[i], &count))
-            return aten_refuse(c, "this output size");
+            return aten_refuse(c, "output_size does not fit the windows");
         covered = (count - 1) * w[i].stride + w[i].dilation * (w[i].size - 1) + 1;
         w[i].high = covered - w[i].low - size[i]; /* cropped; negative: added zeros */
     }
@@ -180,7 +180,7 @@ bool aten_bicubic(struct aten_call *c)
     dim_id sizes[PLANE];
     uint32_t count = aten_dims(c, "output_size", sizes, PLANE);
     if (x == VALUE_NONE || aten_failed(c) || aten_rank(c, x) != 4)
-        return aten_refuse(c, "rank %u", aten_rank(c, x));
+        return aten_refuse(c, "rank %u, expected 4", aten_rank(c, x));
     for (int d = 0; d < PLANE; d++) {
         dim_id own = b_dim(b, x, 2 + d);
         int64_t in, out;
@@ -294,7 +294,7 @@ bool aten_grid_sampler(struct aten_call *c)
         return false;
     if (aten_rank(c, image) != 4 || aten_rank(c, grid) != 4 || mode < 0 || mode > 1 ||
         padding < 0 || padding > 2)
-        return aten_refuse(c, "volumes and cubic weights");
+        return aten_refuse(c, "3-d grids, or bicubic interpolation");
     const struct node node = *b_node(b, image), at = *b_node(b, grid);
     dim_id flat[] = {at.shape[0], b_dim_mul(b, at.shape[1], at.shape[2])};
     for (int d = 0; d < PLANE; d++) {

@@ -57,7 +57,7 @@ static bool read_int(const json_t *json, int64_t *out, struct error *err)
     const json_t *number = json_object_get(json, "as_int");
     if (!json_is_integer(number) || json_integer_value(number) < 0 ||
         json_integer_value(number) > LIMIT_DIM_VALUE)
-        return fail(err, ERR_PARSE, "its sizes and strides are not numbers from 0");
+        return fail(err, ERR_PARSE, "its sizes and strides are not all integers ≥ 0");
     *out = json_integer_value(number);
     return true;
 }
