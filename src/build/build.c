@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "build/spawner.h"
-#include "build/work.h"
+#include "build/order.h"
 
 const char *build_step_name(enum build_step step)
 {
@@ -33,13 +33,13 @@ static bool begin_step(const struct build_request *request, enum build_step step
     return true;
 }
 
-static bool run_work(const struct build_request *request, const struct work_order *work,
-                     const char *who, struct arena *arena, struct child_answer *out,
-                     struct error *err)
+static bool run_order(const struct build_request *request, const struct work_order *work,
+                      const char *who, struct arena *arena, struct child_answer *out,
+                      struct error *err)
 {
     struct child_exit end =
         request->spawner ? spawner_run(request->spawner, work, request->cancelled, arena, out, err)
-                         : work_run(work, arena, out, err);
+                         : order_run(work, arena, out, err);
     return end.end == CHILD_DONE || child_fail(end, &work->limits, who, ERR_COMPILER_DIED, err);
 }
 
@@ -59,12 +59,12 @@ static bool compile(const struct build_request *request, const struct compile_op
         .tune_s = options->strategy == STRATEGY_AGGRESSIVE && !options->plain ? request->tune_s : 0,
         .cache_folder = options->cache ? cache_folder(options->cache) : NULL,
         .closed = request->closed};
-    work_compile(&order, arena, &work);
+    order_compile(&order, arena, &work);
     work.board = options->board;
-    if (!run_work(request, &work, "the compiler", arena, &answer, err) ||
+    if (!run_order(request, &work, "the compiler", arena, &answer, err) ||
         !compile_take_answer(&answer, out, err))
         return false;
-    result->tuned = work_take_tuned(&answer);
+    result->tuned = order_take_tuned(&answer);
     result->peak_bytes = answer.peak_bytes;
     return true;
 }
@@ -82,13 +82,13 @@ static bool verify(const struct build_request *request, struct build_result *res
     struct child_answer answer;
     struct work_order work;
     uint64_t begin_ns = clock_ns();
-    work_verify(result->package, result->package_bytes, &options, arena, &work);
+    order_verify(result->package, result->package_bytes, &options, arena, &work);
     work.board = request->compile.board;
     if (request->compile.memory_bytes > 0 &&
         request->compile.memory_bytes < work.limits.memory_bytes)
         work.limits.memory_bytes = request->compile.memory_bytes;
-    if (!run_work(request, &work, "verification", arena, &answer, err) ||
-        !work_take_verified(&answer, &summary, &result->evidence, &result->evidence_bytes, err))
+    if (!run_order(request, &work, "verification", arena, &answer, err) ||
+        !order_take_verified(&answer, &summary, &result->evidence, &result->evidence_bytes, err))
         return false;
     result->verify_ms = (double)(clock_ns() - begin_ns) * 1e-6;
     if (summary.pass)
@@ -164,7 +164,7 @@ static bool attempt(const struct build_request *request, const struct compile_op
         return false;
     if (!checked ||
         (begin_step(request, BUILD_VERIFY, err) && verify(request, result, arena, err))) {
-        compile_keep(request->source, request->size, options, &result->compiled);
+        compile_store(request->source, request->size, options, &result->compiled);
         return true;
     }
     compile_release(options, &result->compiled);
@@ -307,14 +307,14 @@ bool build_verify(const struct build_request *request, const void *package, size
 }
 
 bool build_profile(const struct build_request *request, const struct build_measured *measured,
-                   struct arena *arena, struct work_profiled *out, struct error *err)
+                   struct arena *arena, struct order_profiled *out, struct error *err)
 {
     struct work_order work;
     struct child_answer answer;
-    work_profile(measured->package, measured->size, measured->signer, measured->seconds, arena,
-                 &work);
-    return run_work(request, &work, "measuring", arena, &answer, err) &&
-           work_take_profiled(&answer, out, err);
+    order_profile(measured->package, measured->size, measured->signer, measured->seconds, arena,
+                  &work);
+    return run_order(request, &work, "measuring", arena, &answer, err) &&
+           order_take_profiled(&answer, out, err);
 }
 
 void build_release(const struct build_request *request, struct build_result *result)

@@ -3,7 +3,7 @@
  *   source ─ compile ─► package ─ verify ─► evidence ─ sign ─► package
  *            a child              a child              here
  *
- * Compiling and verifying run in child processes (work.h), so that a source which makes them crash
+ * Compiling and verifying run in child processes (order.h), so that a source which makes them crash
  * or hang only causes an error here. This process reads the key at the end and wipes it at once: no
  * child has it. A package from a child is checked as untrusted input before it is signed.
  *
@@ -89,9 +89,9 @@ struct build_measured {
     double seconds;        /* time for measuring */
 };
 /* Measures in a child. Of request only spawner and cancelled are used. *out lives in arena. */
-struct work_profiled;
+struct order_profiled;
 bool build_profile(const struct build_request *request, const struct build_measured *measured,
-                   struct arena *arena, struct work_profiled *out, struct error *err);
+                   struct arena *arena, struct order_profiled *out, struct error *err);
 void build_release(const struct build_request *request, struct build_result *result);
 
 #endif

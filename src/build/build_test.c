@@ -142,8 +142,8 @@ static void found_in_the_cache(void **state)
     /* An entry of the cache that is under the wrong source's name, say, is not used. */
     struct compile_options other = request.compile;
     other.strategy = STRATEGY_EMERGENCY;
-    assert_true(fast.keepable);
-    compile_keep(bed->text, bed->size, &other, &fast);
+    assert_true(fast.cacheable);
+    compile_store(bed->text, bed->size, &other, &fast);
     assert_true(compile_find(bed->text, bed->size, &other, &second.compiled));
     compile_release(&other, &second.compiled);
     request.compile.strategy = STRATEGY_EMERGENCY;
@@ -172,11 +172,11 @@ static void answers_are_not_believed(void **state)
     assert_int_equal(bed->err.code, ERR_COMPILER_DIED);
     memcpy(said.kernel_id, "kernel-", 7);
     said.kernel_id[KERNEL_ID_BYTES - 1] = '\0';
-    memset(&said.keepable, 0xff, 1);
+    memset(&said.cacheable, 0xff, 1);
     assert_true(compile_take_answer(&answer, &heard, &bed->err));
     assert_string_equal(heard.warnings, "fine");
     assert_string_equal(heard.warnings + 5, "b?d\x1b[31m");
-    assert_false(heard.keepable);
+    assert_false(heard.cacheable);
     said.kernel_id[9] = 'F';
     assert_false(compile_take_answer(&answer, &heard, &bed->err));
 }

@@ -48,9 +48,9 @@ enum packet_kind { PACKET_WORK = 1, PACKET_OVER, PACKET_STOP };
 struct packet {
     enum packet_kind kind;
     uint64_t id; /* of the request */
-    enum work_kind work;
+    enum order_kind work;
     struct child_limits limits;
-    uint64_t part_bytes[WORK_PARTS];
+    uint64_t part_bytes[ORDER_PARTS];
 };
 
 struct spawner {
@@ -119,7 +119,7 @@ static const char *map_parts(const struct packet *packet, int memory)
 {
     size_t total = 0;
     off_t size = lseek(memory, 0, SEEK_END);
-    for (int i = 0; i < WORK_PARTS; i++)
+    for (int i = 0; i < ORDER_PARTS; i++)
         if (!checked_add_size(total, packet->part_bytes[i], &total))
             return NULL;
     if (size < 0 || (size_t)size < total)
@@ -140,11 +140,11 @@ static bool do_ordered(void *context, struct arena *arena, struct child_answer *
     const char *at = ordered->parts;
     if (!at)
         return fail(err, ERR_NOMEM, "no memory for what is to be done");
-    for (int i = 0; i < WORK_PARTS; i++) {
+    for (int i = 0; i < ORDER_PARTS; i++) {
         work.parts[i] = (struct child_part){at, (size_t)packet->part_bytes[i]};
         at += packet->part_bytes[i];
     }
-    return work_do(&work, arena, out, err);
+    return order_do(&work, arena, out, err);
 }
 
 static void answer_status(int fd, int status)
@@ -389,7 +389,7 @@ static int put_parts(const struct work_order *work, struct packet *packet, struc
 {
     int memory = memfd_create("urza-work", MFD_CLOEXEC);
     bool ok = memory >= 0;
-    for (int i = 0; i < WORK_PARTS; i++) {
+    for (int i = 0; i < ORDER_PARTS; i++) {
         packet->part_bytes[i] = work->parts[i].size_bytes;
         ok = ok && (work->parts[i].size_bytes == 0 ||
                     file_write_quietly(memory, work->parts[i].data, work->parts[i].size_bytes));

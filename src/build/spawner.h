@@ -13,7 +13,7 @@
 #ifndef URZA_BUILD_SPAWNER_H
 #define URZA_BUILD_SPAWNER_H
 
-#include "build/work.h"
+#include "build/order.h"
 
 struct spawner;
 
@@ -24,7 +24,7 @@ void spawner_stop(struct spawner *spawner);
 /* Whether the spawner is running. A dead one is not restarted; the owner must start a new one. */
 bool spawner_alive(const struct spawner *spawner);
 
-/* As work_run. *cancelled (NULL: never) ends the work early: ERR_CANCELLED. */
+/* As order_run. *cancelled (NULL: never) ends the work early: ERR_CANCELLED. */
 struct child_exit spawner_run(struct spawner *spawner, const struct work_order *work,
                               const atomic_bool *cancelled, struct arena *arena,
                               struct child_answer *out_answer, struct error *err);

@@ -44,8 +44,8 @@ static struct child_exit compile(struct spawner *spawner, const struct child_lim
     const struct compile_options options = {.strategy = STRATEGY_FAST, .targets = "x86-64-v2"};
     struct child_answer answer;
     struct work_order work;
-    work_compile(&(struct compile_order){.source = text, .size = size, .options = &options}, arena,
-                 &work);
+    order_compile(&(struct compile_order){.source = text, .size = size, .options = &options}, arena,
+                  &work);
     if (limits)
         work.limits = *limits;
     struct child_exit end = spawner_run(spawner, &work, cancelled, arena, &answer, err);
@@ -113,13 +113,13 @@ static void ends_are_told(void **state)
     const struct compile_options options = {.strategy = STRATEGY_FAST};
     const struct compile_order order = {
         .source = "{\"nodes\": 3}", .size = 12, .options = &options};
-    work_compile(&order, &arena, &work);
+    order_compile(&order, &arena, &work);
     assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
     assert_int_equal(err.code, ERR_JSON);
     work.parts[0].size_bytes = 3;
     assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
     assert_int_equal(err.code, ERR_BUG);
-    work.kind = WORK_KINDS;
+    work.kind = ORDER_KINDS;
     assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
     assert_int_equal(err.code, ERR_BUG);
     const struct child_limits no_time = {.timeout_ms = 1};
@@ -156,12 +156,12 @@ static void verifies(void **state)
     struct spawner *spawner = spawner_start(&err);
     assert_int_equal(compile(spawner, NULL, NULL, &arena, &result, &err).end, CHILD_DONE);
     const struct verify_options options = {.dims = "B=5", .allow_unsigned = true};
-    work_verify(result.package, result.package_bytes, &options, &arena, &work);
+    order_verify(result.package, result.package_bytes, &options, &arena, &work);
     assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_DONE);
-    assert_true(work_take_verified(&answer, &summary, &evidence, &size, &err));
+    assert_true(order_take_verified(&answer, &summary, &evidence, &size, &err));
     assert_true(summary.pass && summary.count > 5 && size == strlen(evidence));
     const struct verify_options wrong = {.dims = "Q=5", .allow_unsigned = true};
-    work_verify(result.package, result.package_bytes, &wrong, &arena, &work);
+    order_verify(result.package, result.package_bytes, &wrong, &arena, &work);
     assert_int_equal(spawner_run(spawner, &work, NULL, &arena, &answer, &err).end, CHILD_FAILED);
     assert_int_equal(err.code, ERR_USAGE);
     spawner_stop(spawner);

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/compile.h"
 #include "debug/debug.h"
@@ -171,8 +171,8 @@ bool cmd_debug(struct cli *cli, int argc, char **argv, struct error *err)
     if (targets && strcmp(targets, "all") == 0)
         request.bisect.targets = NULL;
     progress_begin(cli, "searching");
-    const struct apart apart = {search, &request, SEARCH_MS, "the search"};
-    bool ok = apart_run(cli, &apart, &answer, err);
+    const struct isolated isolated = {search, &request, SEARCH_MS, "the search"};
+    bool ok = isolated_run(cli, &isolated, &answer, err);
     progress_end(cli);
     if (!ok)
         return false;

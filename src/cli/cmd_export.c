@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/export/export.h"
 #include "compiler/import/import.h"
@@ -31,7 +31,7 @@ static bool read_blueprint(struct cli *cli, const struct request *request, const
     struct import_options options = {.seed = request->seed, .folder = folder};
     if (!given_read(cli, &request->given, &options, err))
         return false;
-    apart_confine(cli, folder);
+    isolated_confine(cli, folder);
     if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err))
         return false;
     const struct graph *graph = &blueprint->graph;
@@ -53,7 +53,7 @@ static bool read_package(struct cli *cli, const struct request *request, const v
                                 &trusted};
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
-    apart_confine(cli, NULL);
+    isolated_confine(cli, NULL);
     if (!package_read(bytes, size, &trust, cli->arena, contents, err))
         return false;
     *out = (struct source){&contents->graph, contents->params};
@@ -109,7 +109,7 @@ bool cmd_export(struct cli *cli, int argc, char **argv, struct error *err)
         return false;
     request.file = words.items[0];
     if (!bundle_output(cli, request.file, ".onnx", &request.out, err) ||
-        !apart_read(cli, export, &request, &made, err))
+        !isolated_read(cli, export, &request, &made, err))
         return false;
     size_t size = made.parts[0].size_bytes;
     if (!file_write_atomic(request.out, made.parts[0].data, size, 0644, err))

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/import/import.h"
 
@@ -24,7 +24,7 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
         *out = &blueprint->graph;
         if (!given_read(cli, &request->given, &options, err))
             return false;
-        apart_confine(cli, options.folder);
+        isolated_confine(cli, options.folder);
         return blueprint_read(bytes, size, &options, cli->arena, blueprint, err);
     }
     struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
@@ -34,7 +34,7 @@ static bool read_graph(struct cli *cli, const struct request *request, const voi
     *out = &contents->graph;
     if (!bundle_trusted(cli, &request->keys, &trusted, err))
         return false;
-    apart_confine(cli, NULL);
+    isolated_confine(cli, NULL);
     return package_read(bytes, size, &trust, cli->arena, contents, err);
 }
 
@@ -74,8 +74,8 @@ bool cmd_graph(struct cli *cli, int argc, char **argv, struct error *err)
     if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
     request.file = words.items[0];
-    if (!apart_read(cli, print_graph, &request, &text, err))
+    if (!isolated_read(cli, print_graph, &request, &text, err))
         return false;
-    apart_print_graph(cli, &text);
+    isolated_print_graph(cli, &text);
     return true;
 }

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/import/import.h"
 
@@ -104,7 +104,7 @@ static bool import(struct cli *cli, void *context, struct child_answer *out, str
     if (!given_read(cli, &request->given, &options, err) ||
         !bundle_read(cli, request->file, &bytes, &size, err))
         return false;
-    apart_confine(cli, options.folder);
+    isolated_confine(cli, options.folder);
     options.refused = &refused;
     if (!blueprint_read(bytes, size, &options, cli->arena, blueprint, err)) {
         if (refused.size_bytes >= sizeof err->message)
@@ -154,6 +154,7 @@ bool cmd_import(struct cli *cli, int argc, char **argv, struct error *err)
         return false;
     request.file = words.items[0];
     return bundle_output(cli, request.file, ".json", &request.out, err) &&
-           check_params_path(cli, &request, err) && apart_read(cli, import, &request, &made, err) &&
+           check_params_path(cli, &request, err) &&
+           isolated_read(cli, import, &request, &made, err) &&
            write_files(cli, &request, &made, err);
 }

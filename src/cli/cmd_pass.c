@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/opt/opt.h"
 #include "compiler/target/target.h"
@@ -75,7 +75,7 @@ static bool run_pass(struct cli *cli, void *context, struct child_answer *out, s
     const struct request *request = context;
     struct graph graph, next, live;
     struct strbuf text;
-    apart_confine(cli, NULL);
+    isolated_confine(cli, NULL);
     if (!graph_parse(&graph, cli->arena, request->text, request->size, err) ||
         !has_needs(request->pass, &graph, cli->arena, err))
         return fail_at(err, "%s", request->file);
@@ -130,8 +130,8 @@ bool cmd_pass(struct cli *cli, int argc, char **argv, struct error *err)
     request.file = words.items[1];
     if (!find_target(request.pass, target, &request.target, err) ||
         !bundle_read_source(cli, request.file, &request.text, &request.size, err) ||
-        !apart_read(cli, run_pass, &request, &text, err))
+        !isolated_read(cli, run_pass, &request, &text, err))
         return false;
-    apart_print_graph(cli, &text);
+    isolated_print_graph(cli, &text);
     return true;
 }

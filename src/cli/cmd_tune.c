@@ -11,7 +11,7 @@
 #include "base/limits.h"
 #include "base/map.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "cli/tuning_priv.h"
 #include "compiler/compile.h"
@@ -111,7 +111,7 @@ static bool read_records(struct cli *cli, const struct request *request, struct 
 {
     struct strmap seen = {0};
     struct child_answer answer;
-    if (!apart_read(cli, find_kernels, (void *)(uintptr_t)request, &answer, err))
+    if (!isolated_read(cli, find_kernels, (void *)(uintptr_t)request, &answer, err))
         return false;
     const char *at = answer.parts[0].data;
     for (const char *end; (end = strchr(at, '\n')) != NULL; at = end + 1) {
@@ -200,9 +200,9 @@ static void tune_one(struct cli *cli, urza_tuner *tuner, const char *record, dou
     struct measuring measuring = {tuner, record, budget_s};
     struct error err = {.code = ERR_NONE};
     struct child_answer answer;
-    const struct apart apart = {measure, &measuring, MEASURE_MS + (uint32_t)(2e3 * budget_s),
-                                "the process that measures"};
-    bool ok = apart_run(cli, &apart, &answer, &err);
+    const struct isolated isolated = {measure, &measuring, MEASURE_MS + (uint32_t)(2e3 * budget_s),
+                                      "the process that measures"};
+    bool ok = isolated_run(cli, &isolated, &answer, &err);
     json_t *row = find_row(tuner, record);
     if (cli->progress)
         fputs("\r\033[K", stderr);

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "verify/verify.h"
 
@@ -22,7 +22,7 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
     struct verify_options options = {.size_count = 2, .thorough = true};
     struct text_list keys = {0};
     struct trusted_keys trusted;
-    struct apart_verdict verdict;
+    struct isolated_verdict verdict;
     struct strbuf table;
     bool kernels_too = false;
     const void *bytes;
@@ -46,7 +46,7 @@ bool cmd_verify(struct cli *cli, int argc, char **argv, struct error *err)
     options.trusted = &trusted;
     progress_begin(cli, "verifying");
     options.board = cli->shown.board;
-    bool ok = apart_verify(cli, bytes, size, &options, &verdict, err);
+    bool ok = isolated_verify(cli, bytes, size, &options, &verdict, err);
     progress_end(cli);
     if (!ok)
         return fail_at(err, "%s", words.items[0]);

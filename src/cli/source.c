@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/strbuf.h"
-#include "cli/apart_priv.h"
+#include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
 #include "compiler/import/import.h"
 #include "compiler/import/notes.h"
@@ -239,7 +239,7 @@ static bool describe(struct cli *cli, void *context, struct child_answer *out, s
     if (!given_read(cli, request->given, &r.options, err) ||
         !bundle_read(cli, request->file, &r.bytes, &r.size, err))
         return false;
-    apart_confine(cli, r.options.folder);
+    isolated_confine(cli, r.options.folder);
     bool ok = blueprint_read(r.bytes, r.size, &r.options, cli->arena, blueprint, &failure);
     if (!ok && !is_of_content(&notes, &failure)) {
         *err = failure;
@@ -419,7 +419,7 @@ bool source_show(struct cli *cli, const struct source_request *request, struct e
 {
     struct child_answer answer;
     struct source_request copy = *request;
-    if (!apart_read(cli, describe, &copy, &answer, err))
+    if (!isolated_read(cli, describe, &copy, &answer, err))
         return false;
     json_t *object = json_read(answer.parts[0].data, answer.parts[0].size_bytes, err);
     if (!object)

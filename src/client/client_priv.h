@@ -145,18 +145,18 @@ bool fetch_package(struct urza_client *client, const char *name, urza_fetch mode
                    struct urza_package **out, struct error *err);
 
 /* The folder's entry for a name (ids are names, too). */
-struct kept_name {
+struct cached_name {
     char kernel_id[KERNEL_ID_BYTES];
     char etag[ETAG_BYTES];
     char digest[SHA256_HEX_BYTES]; /* SHA-256 of the bytes that the etag belongs to */
 };
 /* False: there is no valid entry. */
-bool folder_name(const struct urza_client *client, const char *name, struct kept_name *out);
+bool folder_name(const struct urza_client *client, const char *name, struct cached_name *out);
 /* Returns a verified package. ERR_NOT_FOUND; other errors describe damage. */
 struct urza_package *folder_find(const struct urza_client *client, const char *id,
                                  struct error *err);
 /* Stores a package and its origin, if possible: a full disk is no failure. */
-void folder_keep(const struct urza_client *client, const char *name, const char *etag,
-                 const struct urza_package *package);
+void folder_store(const struct urza_client *client, const char *name, const char *etag,
+                  const struct urza_package *package);
 
 #endif

@@ -70,47 +70,47 @@ static bool download(struct urza_client *client, const char *name, const char *e
         *out = take_package(client, name, &exchange, err);
         ok = *out != NULL;
         if (ok)
-            folder_keep(client, name, exchange.answered_etag, *out);
+            folder_store(client, name, exchange.answered_etag, *out);
     }
     exchange_release(&exchange);
     return ok || fail_at(err, "%s", name);
 }
 
 /* The etag of the folder's bytes; NULL if it is unknown. */
-static const char *etag_of(const struct kept_name *known, const struct urza_package *kept)
+static const char *etag_of(const struct cached_name *known, const struct urza_package *cached)
 {
     char digest[SHA256_HEX_BYTES];
-    if (!kept || known->etag[0] == '\0')
+    if (!cached || known->etag[0] == '\0')
         return NULL;
-    sha256_hex(kept->bytes.data, kept->bytes.size, digest);
+    sha256_hex(cached->bytes.data, cached->bytes.size, digest);
     return strcmp(digest, known->digest) == 0 ? known->etag : NULL;
 }
 
 bool fetch_package(struct urza_client *client, const char *name, urza_fetch mode,
                    struct urza_package **out, struct error *err)
 {
-    struct kept_name known = {.etag = ""};
-    struct urza_package *kept = NULL, *fresh = NULL;
+    struct cached_name known = {.etag = ""};
+    struct urza_package *cached = NULL, *fresh = NULL;
     bool is_id = name_is_id(name), named = folder_name(client, name, &known);
     if (is_id || named)
-        kept = folder_find(client, is_id ? name : known.kernel_id, err);
+        cached = folder_find(client, is_id ? name : known.kernel_id, err);
     else
         fail(err, ERR_NOT_FOUND, "'%s' is not in the folder of packages", name);
-    if (mode == URZA_FETCH_LOCAL || (kept && is_id && mode != URZA_FETCH_CHECK)) {
-        if (kept)
-            *out = kept;
-        return kept != NULL;
+    if (mode == URZA_FETCH_LOCAL || (cached && is_id && mode != URZA_FETCH_CHECK)) {
+        if (cached)
+            *out = cached;
+        return cached != NULL;
     }
-    bool ok = download(client, name, etag_of(&known, kept), &fresh, err);
-    bool stale = !ok && kept && mode == URZA_FETCH_STALE &&
+    bool ok = download(client, name, etag_of(&known, cached), &fresh, err);
+    bool stale = !ok && cached && mode == URZA_FETCH_STALE &&
                  (err->code == ERR_CONNECTION || err->code == ERR_BUSY);
     if (!ok && !stale) {
-        urza_package_free(kept);
+        urza_package_free(cached);
         return false;
     }
     if (fresh)
-        urza_package_free(kept);
-    *out = fresh ? fresh : kept;
+        urza_package_free(cached);
+    *out = fresh ? fresh : cached;
     return true;
 }
 

@@ -42,7 +42,7 @@ static bool take_line(char **at, char *out, size_t out_size)
     return true;
 }
 
-bool folder_name(const struct urza_client *client, const char *name, struct kept_name *out)
+bool folder_name(const struct urza_client *client, const char *name, struct cached_name *out)
 {
     char path[PATH_BYTES], *text;
     size_t size;
@@ -149,8 +149,8 @@ static void make_room(const struct urza_client *client)
     closedir(dir);
 }
 
-void folder_keep(const struct urza_client *client, const char *name, const char *etag,
-                 const struct urza_package *package)
+void folder_store(const struct urza_client *client, const char *name, const char *etag,
+                  const struct urza_package *package)
 {
     char path[PATH_BYTES], digest[SHA256_HEX_BYTES], text[NAME_FILE_BYTES];
     struct error ignored;

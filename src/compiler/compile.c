@@ -85,7 +85,7 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     uint32_t count = unit->codes.count;
     struct nest **nests = ARENA_ARRAY(job->arena, struct nest *, count + 1);
     uint8_t(*digests)[32] = arena_array(job->arena, count + 1, sizeof *digests);
-    bool *once = ARENA_ARRAY(job->arena, bool, count + 1);
+    bool *prepare = ARENA_ARRAY(job->arena, bool, count + 1);
     struct strbuf llvm, assembly;
     strbuf_init(&llvm, job->arena);
     strbuf_init(&assembly, job->arena);
@@ -94,16 +94,16 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
                                    .assembly = all ? &assembly : job_dump(job, "asm", unit, NULL),
                                    .cache = job->options->cache,
                                    .digests = (const uint8_t(*)[32])digests,
-                                   .once = once,
+                                   .prepare = prepare,
                                    .board = job->options->board,
                                    .trust = !job->verify_ir};
     for (uint32_t i = 0; i < count; i++) {
         nests[i] = unit->codes.items[i]->nest;
         memcpy(digests[i], unit->codes.items[i]->digest, sizeof digests[i]);
-        once[i] = true;
+        prepare[i] = true;
     }
     for (uint32_t i = 0; i < unit->kernel_count; i++)
-        once[unit->kernels[i].code] &= unit->kernels[i].group->prepare;
+        prepare[unit->kernels[i].code] &= unit->kernels[i].group->prepare;
     const struct code_request request = {nests, count, unit->target, &options};
     if (!codegen(&request, job->arena, &unit->image, err))
         return false;
@@ -273,8 +273,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     job_lap(job, STAGE_READ);
     if (!run(job, &blueprint->graph, params, out, err))
         return false;
-    out->keepable = !kept_reads_files(blueprint);
+    out->cacheable = !params_read_files(blueprint);
     if (!options->kernels_only)
-        compile_keep(text, size, options, out);
+        compile_store(text, size, options, out);
     return true;
 }

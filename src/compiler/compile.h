@@ -134,7 +134,7 @@ struct compile_options {
                                       the bytes */
     struct board *board;           /* gets how far it is (base/board.h); NULL: nobody asks */
     bool kernels_only;             /* do not cache whole packages: the caller does, with
-                                      compile_find and compile_keep */
+                                      compile_find and compile_store */
 };
 
 struct compile_result {
@@ -147,8 +147,8 @@ struct compile_result {
     uint32_t passes; /* graph passes that changed something for a target, as bits in their order
                         (pass_at); 0 when found */
     enum cache_level found;        /* the cache level where the whole package was found */
-    bool keepable;                 /* it may be cached: it depends on the source only, not on
-                                      files */
+    bool cacheable;                /* it may be cached: it depends on the source only, not on
+                                     files */
     double stages_ms[STAGE_COUNT]; /* summed over targets */
     double total_ms;
     const char *warnings; /* those of reading (struct blueprint), and about unused inputs and params
@@ -183,9 +183,9 @@ bool compile_isolated(const char *text, size_t size, const struct compile_option
 /* Only looks for the whole package in options->cache. */
 bool compile_find(const char *text, size_t size, const struct compile_options *options,
                   struct compile_result *out);
-/* Adds a whole package to it, unless it may not be cached (keepable) or was found there. */
-void compile_keep(const char *text, size_t size, const struct compile_options *options,
-                  const struct compile_result *result);
+/* Adds a whole package to it, unless it may not be cached (cacheable) or was found there. */
+void compile_store(const char *text, size_t size, const struct compile_options *options,
+                   const struct compile_result *result);
 
 /* The parts in which a child hands its result to the parent, and back. The received parts are
  * checked and bounded and texts are cleaned (child_clean), except for the dump, and the package,

@@ -67,9 +67,9 @@ void job_dump_end(struct job *job); /* joins the parts in job->dump */
 /* warn.c: fills job->result's warnings, those of reading first. */
 void job_warn(struct job *job, const struct graph *graph);
 
-/* kept.c: whether values of parameters come from files. */
+/* package_cache.c: whether values of parameters come from files. */
 struct blueprint;
-bool kept_reads_files(const struct blueprint *blueprint);
+bool params_read_files(const struct blueprint *blueprint);
 
 /* nodes.c: finds the nodes of the source that a unit's kernels come from, one kernel after the
  * other. */

@@ -51,13 +51,13 @@ bool compile_take_answer(const struct child_answer *answer, struct compile_resul
     char *warnings = (char *)(uintptr_t)answer->parts[3].data; /* in the receiver's arena, so
                                                                   writable */
     size_t warnings_bytes = answer->parts[3].size_bytes,
-           keepable = offsetof(struct compile_result, keepable);
+           cacheable = offsetof(struct compile_result, cacheable);
     if (answer->parts[0].size_bytes != sizeof result ||
         (warnings_bytes > 0 && warnings[warnings_bytes - 1] != '\0'))
         return fail(err, ERR_COMPILER_DIED, "the compiler's answer is damaged");
     memcpy(&result, bytes, sizeof result);
-    result.keepable = bytes[keepable] == 1; /* a byte from the child may have any value, but a bool
-                                               may not */
+    result.cacheable = bytes[cacheable] == 1; /* a byte of the child may have any value, but a
+                                               bool may not */
     result.package = answer->parts[1].data;
     result.package_bytes = answer->parts[1].size_bytes;
     result.dump = result.dump ? answer->parts[2].data : NULL;

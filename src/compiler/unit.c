@@ -51,7 +51,7 @@ bool unit_lower(struct job *job, struct unit *unit, struct error *err)
 
 struct sched_hint kernel_hint(const struct graph *graph, const struct group *group)
 {
-    struct sched_hint hint = {.once = group->prepare};
+    struct sched_hint hint = {.prepare = group->prepare};
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         hint.output |= graph->outputs.items[i].value == group->root;
     return hint;

@@ -44,7 +44,7 @@ static bool run_at(struct job *job, struct walk *walk, const struct size *size, 
     r->draw = (struct draw){.fill = fill, .seed = s->launch.seed};
     memcpy(r->draw.dims, size->dims, sizeof size->dims);
     snprintf(r->stage, sizeof r->stage, "code");
-    return walk_apart(walk, size->dims, fill, false, r->draw.seed, &r->outcome);
+    return walk_alone(walk, size->dims, fill, false, r->draw.seed, &r->outcome);
 }
 
 /* Runs and judges one kernel. False: it is wrong. */

@@ -44,11 +44,11 @@ bool zip_write(struct zip *zip, struct strbuf *out, struct error *err);
  * ERR_PACKAGE, ERR_LIMIT.
  */
 bool zip_read(const void *bytes, size_t size, struct zip *zip, struct error *err);
-/* The same, with wide_from in place of UINT32_MAX: sizes and offsets from that number on take their
- * ZIP64 form. For tests of that form without 4 GiB of data. */
-bool zip_write_wide(struct zip *zip, uint64_t wide_from, struct strbuf *out, struct error *err);
-bool zip_read_wide(const void *bytes, size_t size, uint64_t wide_from, struct zip *zip,
-                   struct error *err);
+/* The same, with zip64_from in place of UINT32_MAX: sizes and offsets from that number on take
+ * their ZIP64 form. For tests of that form without 4 GiB of data. */
+bool zip_write_zip64(struct zip *zip, uint64_t zip64_from, struct strbuf *out, struct error *err);
+bool zip_read_zip64(const void *bytes, size_t size, uint64_t zip64_from, struct zip *zip,
+                    struct error *err);
 const struct zip_entry *zip_find(const struct zip *zip, const char *name); /* NULL: none */
 
 /* Parses text and passes its tree to read. The tree is freed afterwards, also when the arena runs

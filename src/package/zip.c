@@ -31,31 +31,31 @@
 #define LOCAL_BYTES 30u
 #define CENTRAL_BYTES 46u
 #define END_BYTES 22u
-#define EXTRA_BYTES 6u       /* of the alignment field without its zero bytes */
-#define LOCAL_WIDE_BYTES 20u /* of the ZIP64 field of a local header */
-#define WIDE_BYTES_MAX 28u   /* of any ZIP64 field */
-#define WIDE_END_BYTES 56u   /* of the ZIP64 end record */
-#define WIDE_LOCATOR_BYTES 20u
+#define EXTRA_BYTES 6u        /* of the alignment field without its zero bytes */
+#define LOCAL_ZIP64_BYTES 20u /* of the ZIP64 field of a local header */
+#define ZIP64_BYTES_MAX 28u   /* of any ZIP64 field */
+#define ZIP64_END_BYTES 56u   /* of the ZIP64 end record */
+#define ZIP64_LOCATOR_BYTES 20u
 
 #define LOCAL_SIGNATURE 0x04034b50u
 #define CENTRAL_SIGNATURE 0x02014b50u
 #define END_SIGNATURE 0x06054b50u
-#define WIDE_END_SIGNATURE 0x06064b50u
-#define WIDE_LOCATOR_SIGNATURE 0x07064b50u
+#define ZIP64_END_SIGNATURE 0x06064b50u
+#define ZIP64_LOCATOR_SIGNATURE 0x07064b50u
 #define VERSION_NEEDED 10u
-#define WIDE_VERSION 45u /* the first version with ZIP64 */
+#define ZIP64_VERSION 45u /* the first version with ZIP64 */
 #define MADE_BY_UNIX 0x0314u
-#define WIDE_MADE_BY_UNIX 0x032du
+#define ZIP64_MADE_BY_UNIX 0x032du
 #define DATE_1980 0x21u /* 1 January 1980; the format cannot express "none" */
 #define REGULAR_FILE_0644 ((uint32_t)0100644 << 16)
 #define ALIGNMENT_FIELD 0xd935u
-#define WIDE_FIELD 1u
+#define ZIP64_FIELD 1u
 
 /* A header being built; the longest is shorter than a central header with all extra fields. */
 struct header {
-    uint8_t bytes[CENTRAL_BYTES + LIMIT_NAME + WIDE_BYTES_MAX + EXTRA_BYTES + DATA_ALIGN];
+    uint8_t bytes[CENTRAL_BYTES + LIMIT_NAME + ZIP64_BYTES_MAX + EXTRA_BYTES + DATA_ALIGN];
     uint32_t size;
-    uint64_t wide_from; /* numbers from this on take their ZIP64 form */
+    uint64_t zip64_from; /* numbers from this on take their ZIP64 form */
 };
 
 static void put16(struct header *header, uint32_t value)
@@ -78,7 +78,7 @@ static void put64(struct header *header, uint64_t value)
 
 static void put32_or_ones(struct header *header, uint64_t value)
 {
-    put32(header, value < header->wide_from ? (uint32_t)value : UINT32_MAX);
+    put32(header, value < header->zip64_from ? (uint32_t)value : UINT32_MAX);
 }
 
 static void put_name(struct header *header, const struct zip_entry *entry)
@@ -89,9 +89,9 @@ static void put_name(struct header *header, const struct zip_entry *entry)
 
 /* Appends the fields that local and central headers share. */
 static void put_description(struct header *header, const struct zip_entry *entry,
-                            uint32_t extra_bytes, bool wide)
+                            uint32_t extra_bytes, bool zip64)
 {
-    put16(header, wide ? WIDE_VERSION : VERSION_NEEDED);
+    put16(header, zip64 ? ZIP64_VERSION : VERSION_NEEDED);
     put16(header, 0); /* flags */
     put16(header, 0); /* stored */
     put16(header, 0); /* midnight */
@@ -103,36 +103,36 @@ static void put_description(struct header *header, const struct zip_entry *entry
     put16(header, extra_bytes);
 }
 
-static uint32_t local_wide_bytes(const struct zip_entry *entry, uint64_t wide_from)
+static uint32_t local_zip64_bytes(const struct zip_entry *entry, uint64_t zip64_from)
 {
-    return entry->size_bytes < wide_from ? 0 : LOCAL_WIDE_BYTES;
+    return entry->size_bytes < zip64_from ? 0 : LOCAL_ZIP64_BYTES;
 }
 
-static uint32_t padding_of(const struct zip_entry *entry, uint32_t wide_bytes)
+static uint32_t padding_of(const struct zip_entry *entry, uint32_t zip64_bytes)
 {
-    uint64_t end = entry->offset + LOCAL_BYTES + entry->name_bytes + wide_bytes + EXTRA_BYTES;
+    uint64_t end = entry->offset + LOCAL_BYTES + entry->name_bytes + zip64_bytes + EXTRA_BYTES;
     return (uint32_t)-end & (DATA_ALIGN - 1);
 }
 
 /* The offset of the entry's data; name, size and offset must be filled. */
-static uint64_t data_offset(const struct zip_entry *entry, uint64_t wide_from)
+static uint64_t data_offset(const struct zip_entry *entry, uint64_t zip64_from)
 {
-    uint32_t wide_bytes = local_wide_bytes(entry, wide_from);
-    return entry->offset + LOCAL_BYTES + entry->name_bytes + wide_bytes + EXTRA_BYTES +
-           padding_of(entry, wide_bytes);
+    uint32_t zip64_bytes = local_zip64_bytes(entry, zip64_from);
+    return entry->offset + LOCAL_BYTES + entry->name_bytes + zip64_bytes + EXTRA_BYTES +
+           padding_of(entry, zip64_bytes);
 }
 
 static void make_local(struct header *header, const struct zip_entry *entry)
 {
-    uint32_t wide_bytes = local_wide_bytes(entry, header->wide_from);
-    uint32_t padding = padding_of(entry, wide_bytes);
+    uint32_t zip64_bytes = local_zip64_bytes(entry, header->zip64_from);
+    uint32_t padding = padding_of(entry, zip64_bytes);
     header->size = 0;
     put32(header, LOCAL_SIGNATURE);
-    put_description(header, entry, wide_bytes + EXTRA_BYTES + padding, wide_bytes > 0);
+    put_description(header, entry, zip64_bytes + EXTRA_BYTES + padding, zip64_bytes > 0);
     put_name(header, entry);
-    if (wide_bytes > 0) {
-        put16(header, WIDE_FIELD);
-        put16(header, wide_bytes - 4);
+    if (zip64_bytes > 0) {
+        put16(header, ZIP64_FIELD);
+        put16(header, zip64_bytes - 4);
         put64(header, entry->size_bytes);
         put64(header, entry->size_bytes);
     }
@@ -143,58 +143,58 @@ static void make_local(struct header *header, const struct zip_entry *entry)
     header->size += padding;
 }
 
-static uint32_t central_wide_bytes(const struct zip_entry *entry, uint64_t wide_from)
+static uint32_t central_zip64_bytes(const struct zip_entry *entry, uint64_t zip64_from)
 {
-    uint32_t sizes = entry->size_bytes < wide_from ? 0 : 16;
-    uint32_t offset = entry->offset < wide_from ? 0 : 8;
+    uint32_t sizes = entry->size_bytes < zip64_from ? 0 : 16;
+    uint32_t offset = entry->offset < zip64_from ? 0 : 8;
     return sizes + offset > 0 ? 4 + sizes + offset : 0;
 }
 
 static void make_central(struct header *header, const struct zip_entry *entry)
 {
-    uint32_t wide_bytes = central_wide_bytes(entry, header->wide_from);
+    uint32_t zip64_bytes = central_zip64_bytes(entry, header->zip64_from);
     header->size = 0;
     put32(header, CENTRAL_SIGNATURE);
-    put16(header, wide_bytes > 0 ? WIDE_MADE_BY_UNIX : MADE_BY_UNIX);
-    put_description(header, entry, wide_bytes, wide_bytes > 0);
+    put16(header, zip64_bytes > 0 ? ZIP64_MADE_BY_UNIX : MADE_BY_UNIX);
+    put_description(header, entry, zip64_bytes, zip64_bytes > 0);
     put16(header, 0); /* comment */
     put16(header, 0); /* disk */
     put16(header, 0); /* internal attributes */
     put32(header, REGULAR_FILE_0644);
     put32_or_ones(header, entry->offset);
     put_name(header, entry);
-    if (wide_bytes == 0)
+    if (zip64_bytes == 0)
         return;
-    put16(header, WIDE_FIELD);
-    put16(header, wide_bytes - 4);
-    if (entry->size_bytes >= header->wide_from) {
+    put16(header, ZIP64_FIELD);
+    put16(header, zip64_bytes - 4);
+    if (entry->size_bytes >= header->zip64_from) {
         put64(header, entry->size_bytes);
         put64(header, entry->size_bytes);
     }
-    if (entry->offset >= header->wide_from)
+    if (entry->offset >= header->zip64_from)
         put64(header, entry->offset);
 }
 
-static uint32_t end_bytes(uint64_t central_offset, uint64_t central_bytes, uint64_t wide_from)
+static uint32_t end_bytes(uint64_t central_offset, uint64_t central_bytes, uint64_t zip64_from)
 {
-    bool wide = central_offset >= wide_from || central_bytes >= wide_from;
-    return END_BYTES + (wide ? WIDE_END_BYTES + WIDE_LOCATOR_BYTES : 0);
+    bool zip64 = central_offset >= zip64_from || central_bytes >= zip64_from;
+    return END_BYTES + (zip64 ? ZIP64_END_BYTES + ZIP64_LOCATOR_BYTES : 0);
 }
 
-static void put_wide_end(struct header *header, uint32_t count, uint64_t central_offset,
-                         uint64_t central_bytes)
+static void put_zip64_end(struct header *header, uint32_t count, uint64_t central_offset,
+                          uint64_t central_bytes)
 {
-    put32(header, WIDE_END_SIGNATURE);
-    put64(header, WIDE_END_BYTES - 12); /* size of the record after this field */
-    put16(header, WIDE_MADE_BY_UNIX);
-    put16(header, WIDE_VERSION);
+    put32(header, ZIP64_END_SIGNATURE);
+    put64(header, ZIP64_END_BYTES - 12); /* size of the record after this field */
+    put16(header, ZIP64_MADE_BY_UNIX);
+    put16(header, ZIP64_VERSION);
     put32(header, 0); /* this disk */
     put32(header, 0); /* disk of the directory */
     put64(header, count);
     put64(header, count);
     put64(header, central_bytes);
     put64(header, central_offset);
-    put32(header, WIDE_LOCATOR_SIGNATURE);
+    put32(header, ZIP64_LOCATOR_SIGNATURE);
     put32(header, 0);                              /* disk of the ZIP64 end record */
     put64(header, central_offset + central_bytes); /* its offset */
     put32(header, 1);                              /* number of disks */
@@ -205,8 +205,8 @@ static void make_end(struct header *header, uint32_t count, uint64_t central_off
                      uint64_t central_bytes)
 {
     header->size = 0;
-    if (end_bytes(central_offset, central_bytes, header->wide_from) > END_BYTES)
-        put_wide_end(header, count, central_offset, central_bytes);
+    if (end_bytes(central_offset, central_bytes, header->zip64_from) > END_BYTES)
+        put_zip64_end(header, count, central_offset, central_bytes);
     put32(header, END_SIGNATURE);
     put16(header, 0); /* this disk */
     put16(header, 0); /* disk of the directory */
@@ -281,7 +281,7 @@ static bool fail_large(struct error *err)
 }
 
 /* Computes the offset of each entry, and the archive's size. */
-static bool lay_out(struct zip *zip, uint64_t wide_from, size_t *out_bytes, struct error *err)
+static bool lay_out(struct zip *zip, uint64_t zip64_from, size_t *out_bytes, struct error *err)
 {
     uint64_t offset = 0, central = 0;
     for (uint32_t i = 0; i < zip->count; i++) {
@@ -293,25 +293,25 @@ static bool lay_out(struct zip *zip, uint64_t wide_from, size_t *out_bytes, stru
         entry->offset = offset;
         if (entry->size_bytes > LIMIT_PACKAGE_BYTES)
             return fail_large(err);
-        offset = data_offset(entry, wide_from) + entry->size_bytes;
-        central += CENTRAL_BYTES + entry->name_bytes + central_wide_bytes(entry, wide_from);
+        offset = data_offset(entry, zip64_from) + entry->size_bytes;
+        central += CENTRAL_BYTES + entry->name_bytes + central_zip64_bytes(entry, zip64_from);
         if (offset + central > LIMIT_PACKAGE_BYTES)
             return fail_large(err);
     }
-    uint64_t bytes = offset + central + end_bytes(offset, central, wide_from);
+    uint64_t bytes = offset + central + end_bytes(offset, central, zip64_from);
     *out_bytes = (size_t)bytes;
     return bytes <= LIMIT_PACKAGE_BYTES || fail_large(err);
 }
 
-bool zip_write_wide(struct zip *zip, uint64_t wide_from, struct strbuf *out, struct error *err)
+bool zip_write_zip64(struct zip *zip, uint64_t zip64_from, struct strbuf *out, struct error *err)
 {
     size_t start = out->size_bytes, bytes = 0;
-    if (!lay_out(zip, wide_from, &bytes, err))
+    if (!lay_out(zip, zip64_from, &bytes, err))
         return false;
     strbuf_reserve(out, bytes);
     struct crc32 crc;
     crc32_init(&crc);
-    struct header header = {.wide_from = wide_from};
+    struct header header = {.zip64_from = zip64_from};
     for (uint32_t i = 0; i < zip->count; i++) {
         struct zip_entry *entry = &zip->entries[i];
         const struct bytes_piece whole = {entry->data, entry->size_bytes};
@@ -337,7 +337,7 @@ bool zip_write_wide(struct zip *zip, uint64_t wide_from, struct strbuf *out, str
 
 bool zip_write(struct zip *zip, struct strbuf *out, struct error *err)
 {
-    return zip_write_wide(zip, UINT32_MAX, out, err);
+    return zip_write_zip64(zip, UINT32_MAX, out, err);
 }
 
 static uint32_t get16(const uint8_t *at)
@@ -376,10 +376,10 @@ static bool local_size(const uint8_t *local, size_t size, uint32_t name_bytes, u
     *out = get32(local + 18);
     if (*out != UINT32_MAX)
         return true;
-    if (size < LOCAL_BYTES + name_bytes + LOCAL_WIDE_BYTES)
+    if (size < LOCAL_BYTES + name_bytes + LOCAL_ZIP64_BYTES)
         return false;
-    const uint8_t *wide = local + LOCAL_BYTES + name_bytes;
-    *out = get32(wide + 4) | (uint64_t)get32(wide + 8) << 32;
+    const uint8_t *zip64 = local + LOCAL_BYTES + name_bytes;
+    *out = get32(zip64 + 4) | (uint64_t)get32(zip64 + 8) << 32;
     return true;
 }
 
@@ -404,7 +404,7 @@ static bool read_entry(struct reader *r, struct zip *zip, struct error *err)
     uint64_t entry_bytes, data = r->size;
     if (local_size(local, r->size - r->at, entry.name_bytes, &entry_bytes)) {
         entry.size_bytes = entry_bytes;
-        data = data_offset(&entry, r->header.wide_from);
+        data = data_offset(&entry, r->header.zip64_from);
     }
     if (data > r->size || r->size - data < entry_bytes) {
         fail(err, ERR_PACKAGE, "the archive ends inside the entry");
@@ -422,12 +422,12 @@ static bool read_entry(struct reader *r, struct zip *zip, struct error *err)
     return true;
 }
 
-bool zip_read_wide(const void *archive, size_t size, uint64_t wide_from, struct zip *zip,
-                   struct error *err)
+bool zip_read_zip64(const void *archive, size_t size, uint64_t zip64_from, struct zip *zip,
+                    struct error *err)
 {
     if (size > LIMIT_PACKAGE_BYTES)
         return fail_large(err);
-    struct reader r = {.bytes = archive, .size = size, .header.wide_from = wide_from};
+    struct reader r = {.bytes = archive, .size = size, .header.zip64_from = zip64_from};
     crc32_init(&r.crc);
     zip->count = 0;
     while (size - r.at >= 4 && get32(r.bytes + r.at) == LOCAL_SIGNATURE)
@@ -447,5 +447,5 @@ bool zip_read_wide(const void *archive, size_t size, uint64_t wide_from, struct 
 
 bool zip_read(const void *archive, size_t size, struct zip *zip, struct error *err)
 {
-    return zip_read_wide(archive, size, UINT32_MAX, zip, err);
+    return zip_read_zip64(archive, size, UINT32_MAX, zip, err);
 }

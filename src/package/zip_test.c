@@ -179,7 +179,7 @@ static void names(void **state)
     must_fail(zip_write(&zip, &f->bytes, &f->err), &f->err, ERR_PACKAGE, "double");
 }
 
-static void small_archives_have_no_wide_fields(void **state)
+static void small_archives_have_no_zip64_fields(void **state)
 {
     struct fixture *f = *state;
     char hex[SHA256_HEX_BYTES];
@@ -189,58 +189,59 @@ static void small_archives_have_no_wide_fields(void **state)
 }
 
 /* Field by field from PKWARE's APPNOTE 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3. */
-static void wide_fields_are_those_of_the_standard(void **state)
+static void zip64_fields_are_those_of_the_standard(void **state)
 {
     struct fixture *f = *state;
 #define ONES "\xff\xff\xff\xff"
 #define ZEROS "\0\0\0\0"
-#define WIDE(low) low "\0\0\0" ZEROS
+#define EIGHT_BYTES(low) low "\0\0\0" ZEROS
     static const char expected[] =
         /* local header: version 4.5, sizes in the field of 16 bytes, then alignment */
         "PK\3\4\x2d\0\0\0\0\0\0\0\x21\0\x83\x16\xdc\x8c" ONES ONES "\1\0\x21\0"
         "a"
-        "\1\0\x10\0" WIDE("\1")
-            WIDE("\1") "\x35\xd9\x09\0\x40\0" ZEROS "\0\0\0"
-                       "x"
-                       /* central header: the offset, 0, needs no field */
-                       "PK\1\2\x2d\3\x2d\0\0\0\0\0\0\0\x21\0\x83\x16\xdc\x8c" ONES ONES "\1\0\x14\0"
-                       "\0\0\0\0\0\0"
-                       "\0\0\xa4\x81" ZEROS "a"
-                       "\1\0\x10\0" WIDE("\1") WIDE("\1")
+        "\1\0\x10\0" EIGHT_BYTES("\1")
+            EIGHT_BYTES("\1") "\x35\xd9\x09\0\x40\0" ZEROS "\0\0\0"
+                              "x"
+                              /* central header: the offset, 0, needs no field */
+                              "PK\1\2\x2d\3\x2d\0\0\0\0\0\0\0\x21\0\x83\x16\xdc\x8c" ONES ONES
+                              "\1\0\x14\0"
+                              "\0\0\0\0\0\0"
+                              "\0\0\xa4\x81" ZEROS "a"
+                              "\1\0\x10\0" EIGHT_BYTES("\1") EIGHT_BYTES("\1")
         /* ZIP64 end record: 44 bytes follow; 67 of directory from 65 on */
-        "PK\6\6" WIDE("\x2c") "\x2d\3\x2d\0" ZEROS ZEROS WIDE("\1") WIDE("\1") WIDE("\x43")
-            WIDE("\x41")
+        "PK\6\6" EIGHT_BYTES("\x2c") "\x2d\3\x2d\0" ZEROS ZEROS EIGHT_BYTES("\1") EIGHT_BYTES("\1")
+            EIGHT_BYTES("\x43") EIGHT_BYTES("\x41")
         /* its locator, then the end record */
-        "PK\6\7" ZEROS WIDE("\x84") "\1\0\0\0"
-                                    "PK\5\6" ZEROS "\1\0\1\0" ONES ONES "\0\0";
+        "PK\6\7" ZEROS EIGHT_BYTES("\x84") "\1\0\0\0"
+                                           "PK\5\6" ZEROS "\1\0\1\0" ONES ONES "\0\0";
     struct zip zip = {0};
     struct strbuf bytes;
     strbuf_init(&bytes, &f->arena);
     zip_add(&zip, "a", "x", 1);
-    must(zip_write_wide(&zip, 1, &bytes, &f->err), &f->err);
+    must(zip_write_zip64(&zip, 1, &bytes, &f->err), &f->err);
     assert_int_equal(bytes.size_bytes, sizeof expected - 1);
     assert_memory_equal(bytes.data, expected, sizeof expected - 1);
 }
 
-/* Every value of wide_from that makes a difference: all numbers wide, some sizes, only offsets,
- * none. */
-static void reads_what_it_wrote_wide(void **state)
+/* Every value of zip64_from that makes a difference: all numbers in that form, some sizes, only
+ * offsets, none. */
+static void reads_what_it_wrote_as_zip64(void **state)
 {
     struct fixture *f = *state;
     size_t last = 0;
-    for (uint64_t wide_from = 0; wide_from < 400; wide_from++) {
+    for (uint64_t zip64_from = 0; zip64_from < 400; zip64_from++) {
         struct zip zip, written = f->zip;
         struct strbuf bytes;
         strbuf_init(&bytes, &f->arena);
-        must(zip_write_wide(&written, wide_from, &bytes, &f->err), &f->err);
-        must(zip_read_wide(bytes.data, bytes.size_bytes, wide_from, &zip, &f->err), &f->err);
+        must(zip_write_zip64(&written, zip64_from, &bytes, &f->err), &f->err);
+        must(zip_read_zip64(bytes.data, bytes.size_bytes, zip64_from, &zip, &f->err), &f->err);
         assert_int_equal(zip.count, 3);
         for (uint32_t i = 0; i < zip.count; i++) {
             assert_int_equal(zip.entries[i].size_bytes, f->zip.entries[i].size_bytes);
             assert_int_equal(zip.entries[i].offset, written.entries[i].offset);
             assert_int_equal((zip.entries[i].data - (const uint8_t *)bytes.data) % 64, 0);
         }
-        /* The form follows from the sizes: a number that is wide without need is refused. */
+        /* The form follows from the sizes: a number in ZIP64 form without need is refused. */
         if (bytes.size_bytes != f->bytes.size_bytes ||
             memcmp(bytes.data, f->bytes.data, bytes.size_bytes) != 0)
             must_fail(zip_read(bytes.data, bytes.size_bytes, &zip, &f->err), &f->err, ERR_PACKAGE,
@@ -251,7 +252,7 @@ static void reads_what_it_wrote_wide(void **state)
     assert_int_equal(last, f->bytes.size_bytes);
 }
 
-static void refuses_every_flip_and_cut_of_wide_ones(void **state)
+static void refuses_every_flip_and_cut_of_zip64(void **state)
 {
     struct fixture *f = *state;
     static const uint64_t forms[] = {0, 4, 64, 150};
@@ -259,17 +260,17 @@ static void refuses_every_flip_and_cut_of_wide_ones(void **state)
         struct zip zip;
         struct strbuf bytes;
         strbuf_init(&bytes, &f->arena);
-        must(zip_write_wide(&f->zip, forms[i], &bytes, &f->err), &f->err);
+        must(zip_write_zip64(&f->zip, forms[i], &bytes, &f->err), &f->err);
         for (size_t bit = 0; bit < bytes.size_bytes * 8; bit++) {
             bytes.data[bit / 8] = (char)(bytes.data[bit / 8] ^ 1 << bit % 8);
-            if (zip_read_wide(bytes.data, bytes.size_bytes, forms[i], &zip, &f->err))
+            if (zip_read_zip64(bytes.data, bytes.size_bytes, forms[i], &zip, &f->err))
                 TEST_FAILED("form %zu: bit %zu may flip", i, bit);
             bytes.data[bit / 8] = (char)(bytes.data[bit / 8] ^ 1 << bit % 8);
         }
         for (size_t cut = 0; cut < bytes.size_bytes; cut++) {
             char *copy = test_malloc(cut + 1);
             memcpy(copy, bytes.data, cut);
-            if (zip_read_wide(copy, cut, forms[i], &zip, &f->err))
+            if (zip_read_zip64(copy, cut, forms[i], &zip, &f->err))
                 TEST_FAILED("form %zu: %zu bytes are enough", i, cut);
             test_free(copy);
         }
@@ -323,10 +324,10 @@ int main(void)
         TEST(appends_the_same_bytes),
         TEST(refuses_every_flip_and_cut),
         TEST(refuses_a_wrong_crc_in_both_headers),
-        TEST(small_archives_have_no_wide_fields),
-        TEST(wide_fields_are_those_of_the_standard),
-        TEST(reads_what_it_wrote_wide),
-        TEST(refuses_every_flip_and_cut_of_wide_ones),
+        TEST(small_archives_have_no_zip64_fields),
+        TEST(zip64_fields_are_those_of_the_standard),
+        TEST(reads_what_it_wrote_as_zip64),
+        TEST(refuses_every_flip_and_cut_of_zip64),
         TEST(names),
         TEST(limits),
     };

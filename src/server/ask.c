@@ -24,10 +24,10 @@ const char *const hint_names[] = {
     "target_hardware", "expected_batch_size", "precision",         "optimization_level",
     "strategy",        "optimize_memory",     "expected_workload", NULL};
 
-static void do_without(struct ask *ask, const char *what, const char *why)
+static void ignore_hint(struct ask *ask, const char *what, const char *why)
 {
-    if (ask->less_count < ASK_LESS_MOST)
-        ask->less[ask->less_count++] = (struct ask_less){what, why};
+    if (ask->ignored_count < ASK_IGNORED_MOST)
+        ask->ignored[ask->ignored_count++] = (struct ignored_hint){what, why};
 }
 
 /* Parses "cpu", "native", "cuda", or levels of targets.def separated by commas. */
@@ -41,7 +41,8 @@ static bool take_hardware(const char *text, struct arena *arena, struct ask *ask
     if (strcmp(text, "cpu") == 0)
         return true;
     if (strcmp(text, "cuda") == 0 || strcmp(text, "gpu") == 0) {
-        do_without(ask, "target_hardware", "this build has no back end for GPUs: code for the CPU");
+        ignore_hint(ask, "target_hardware",
+                    "this build has no back end for GPUs: code for the CPU");
         return true;
     }
     if (strcmp(text, "native") == 0) {
@@ -70,7 +71,7 @@ static bool take_strategy(const struct settings *settings, const char *text, str
         return fail(err, ERR_JSON,
                     "hint 'strategy' is '%.60s': emergency, fast, standard or aggressive", text);
     if (strategy == STRATEGY_AGGRESSIVE && !(settings->tune_seconds > 0))
-        do_without(ask, "strategy", "this service measures no configs (tune_seconds): standard");
+        ignore_hint(ask, "strategy", "this service measures no configs (tune_seconds): standard");
     ask->hints.strategy = strategy;
     return true;
 }
@@ -82,8 +83,8 @@ static bool take_precision(const char *text, struct ask *ask, struct error *err)
             continue;
         ask->hints.precision = precisions[i];
         if (i > 0)
-            do_without(ask, "precision",
-                       "not supported by this build yet: the precision that the blueprint states");
+            ignore_hint(ask, "precision",
+                        "not supported by this build yet: the precision that the blueprint states");
         return true;
     }
     return fail(err, ERR_JSON, "hint 'precision' is '%.60s': fp32, fp16, bf16 or int8", text);
@@ -96,7 +97,7 @@ static bool take_workload(const char *text, struct ask *ask, struct error *err)
             continue;
         ask->hints.expected_workload = workloads[i];
         if (strcmp(text, "training") == 0)
-            do_without(ask, "expected_workload", "no gradients in this build yet: inference");
+            ignore_hint(ask, "expected_workload", "no gradients in this build yet: inference");
         return true;
     }
     return fail(err, ERR_JSON,
@@ -118,8 +119,8 @@ static bool take_numbers(const json_t *object, struct ask *ask, struct error *er
     ask->hints.expected_batch_size = (uint32_t)batch;
     ask->hints.optimization_level = (uint32_t)level;
     if (batch > 0)
-        do_without(ask, "expected_batch_size",
-                   "sizes that a blueprint declares as typical are compiled for");
+        ignore_hint(ask, "expected_batch_size",
+                    "sizes that a blueprint declares as typical are compiled for");
     return true;
 }
 
@@ -270,7 +271,7 @@ static const char *copy_text(struct arena *arena, const char *text)
 }
 
 /* Members that are not copied here are values or static: the names of precisions and workloads, the
- * reasons in `less`. */
+ * reasons in `ignored`. */
 void ask_copy(const struct ask *ask, struct arena *arena, struct ask *out)
 {
     *out = *ask;

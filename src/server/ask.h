@@ -27,7 +27,7 @@ struct hints {
     const char *expected_workload; /* "inference", "training", "latency", "throughput"; "" */
 };
 
-#define ASK_LESS_MOST 5
+#define ASK_IGNORED_MOST 5
 
 struct ask {
     const char *source; /* canonical JSON, or a model's bytes */
@@ -40,10 +40,10 @@ struct ask {
     const char *blueprint_id;   /* the blueprint's own id; NULL */
     const char *blueprint_name; /* the blueprint's name, else its id; NULL */
     /* Valid hints that this build cannot follow. */
-    struct ask_less {
+    struct ignored_hint {
         const char *what, *why;
-    } less[ASK_LESS_MOST];
-    uint32_t less_count;
+    } ignored[ASK_IGNORED_MOST];
+    uint32_t ignored_count;
 };
 
 /* Copies an ask with everything that it points to into arena. */

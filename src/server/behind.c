@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "build/build.h"
-#include "build/work.h"
+#include "build/order.h"
 #include "server/metrics.h"
 #include "server/pool_priv.h"
 #include "server/server_priv.h"
@@ -147,7 +147,7 @@ static bool measure(struct behind *behind, const struct kernel_record *kernel, s
 {
     struct server *server = behind->server;
     const struct build_request request = request_of(behind);
-    struct work_profiled profile;
+    struct order_profiled profile;
     const void *package;
     size_t size;
     if (!read_package(behind, kernel, arena, &package, &size, err) ||

@@ -60,9 +60,9 @@ static enum strategy strategy_of(const struct server *server, const struct task 
 static json_t *describe_degraded(const struct task *task, const struct build_result *built)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < task->ask.less_count; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s}", "what", task->ask.less[i].what, "why",
-                                              task->ask.less[i].why));
+    for (uint32_t i = 0; i < task->ask.ignored_count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "what", task->ask.ignored[i].what,
+                                              "why", task->ask.ignored[i].why));
     for (uint32_t i = 0; i < built->degraded_count; i++)
         json_array_append_new(list, json_pack("{s:s, s:s*}", "what", built->degraded[i].what, "why",
                                               built->degraded[i].why));
@@ -352,8 +352,8 @@ static void note_success(struct server *server, const struct task *task,
         metrics_set(server->metrics, METRIC_SPEEDUP, "tuning", before_ns / after_ns);
     for (uint32_t i = 0; i < built->degraded_count; i++)
         metrics_add(server->metrics, METRIC_DEGRADED, built->degraded[i].what, 1);
-    for (uint32_t i = 0; i < task->ask.less_count; i++)
-        metrics_add(server->metrics, METRIC_DEGRADED, task->ask.less[i].what, 1);
+    for (uint32_t i = 0; i < task->ask.ignored_count; i++)
+        metrics_add(server->metrics, METRIC_DEGRADED, task->ask.ignored[i].what, 1);
     log_line(server, LOG_INFO, "compiled",
              json_pack("{s:s, s:f, s:s, s:i}", "kernel", built->compiled.kernel_id, "ms",
                        task->total_ms, "client", task->client, "degraded",

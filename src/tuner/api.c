@@ -1,4 +1,4 @@
-/* The public face of a tuner: opening, overrides and scopes, questions. */
+/* Public functions of a tuner: opening and closing, overrides and scopes, choosing configs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,7 @@ static bool policy_ok(urza_tune_policy policy)
     return policy >= URZA_TUNE_HEURISTIC && policy <= URZA_TUNE_REQUIRE;
 }
 
-/* The tuner is not anybody's yet: its arena may jump as the visit's does. */
+/* No other thread has the tuner yet, so its arena may use the jump target of the visit's. */
 static bool begin(struct visit *visit, void *context, struct error *err)
 {
     const char *const *directory = context;
@@ -61,7 +61,7 @@ static bool open_tuner(const urza_tuner_options *options, urza_tuner **out, stru
         return fail(err, ERR_NOMEM, "no memory for a tuner");
     if (options)
         t->options = *options;
-    t->options.directory = NULL; /* the file has a copy */
+    t->options.directory = NULL; /* tuner->file has a copy */
     if (t->options.policy == 0)
         t->options.policy = URZA_TUNE_HEURISTIC;
     if (!(t->options.budget_s > 0))
@@ -134,7 +134,7 @@ URZA_EXPORT const char *urza_config_source_name(urza_config_source source)
 struct ruling {
     const char *match;  /* NULL: a scope without rules */
     const char *config; /* JSON; NULL: none */
-    bool is_policy;     /* of a scope */
+    bool is_policy;     /* a scope with a policy, not with rules */
     urza_tune_policy policy;
 };
 

@@ -1,9 +1,9 @@
 /* The cache on disk.
  *
- * FOLDER/FINGERPRINT.tuning holds a device's entries, FOLDER/lock is locked (flock) by whoever
- * changes any of them. Files are replaced by rename, so a reader sees an old or a new one, whole;
- * a process that dies leaves nothing that the next one would trip over. A damaged file is kept
- * beside, as *.damaged, and what is whole in it lives on. */
+ * FOLDER/FINGERPRINT.tuning has the entries of a device. A process locks FOLDER/lock (flock) to
+ * change any of these files, and replaces a file by renaming a new one. So a reader sees the old
+ * file or the new one, each complete, and a process that dies leaves nothing that the next one must
+ * clean up. A damaged file is saved as *.damaged, and its valid entries remain in use. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -67,8 +67,9 @@ bool cache_file_stamp(const struct cache_file *file, struct cache_stamp *out)
     return true;
 }
 
-/* The lock's descriptor; -1 after a warning, and without one where somebody else has it and nobody
- * shall wait. A process that does not let go must not hang this one. */
+/* Returns the descriptor of the lock; -1 after a warning, or, without a warning and with *out_busy
+ * true, if another process has the lock and wait is false. Waiting has a limit, so that a process
+ * that never releases the lock does not block this one for ever. */
 static int lock(const struct cache_file *file, bool wait, bool *out_busy,
                 const struct warner *warner)
 {
@@ -104,7 +105,7 @@ static int lock(const struct cache_file *file, bool wait, bool *out_busy,
 enum outcome { CACHE_ABSENT, CACHE_GOOD, CACHE_DAMAGED, CACHE_NEWER, CACHE_UNREADABLE };
 
 struct content {
-    char *text; /* malloc'd; NULL: it could not be read */
+    char *text; /* malloc'd; NULL: the file could not be read */
     size_t size;
 };
 
@@ -160,11 +161,11 @@ static bool write_table(const char *path, const struct table *table, const struc
     return false;
 }
 
-/* A change of the file: everything between is done under the lock. */
+/* A change of the file, from locking to unlocking. */
 struct change {
     int lock;
     struct arena *arena; /* of the change alone */
-    struct table table;  /* what the file holds, the good part of it */
+    struct table table;  /* the valid entries of the file */
     enum outcome found;
 };
 
@@ -176,7 +177,7 @@ static void unlock(void *object)
     change->lock = -1;
 }
 
-/* NULL: there is nothing to be changed, or it cannot be; see *out_busy. */
+/* NULL: there is no file to change, or it cannot be changed now (*out_busy). */
 static struct change *change_begin(const struct cache_file *file, struct arena *arena, bool wait,
                                    bool *out_busy, const struct warner *warner)
 {
@@ -228,7 +229,8 @@ bool cache_file_read(const struct cache_file *file, struct table *table,
         return false;
     enum outcome found = read_file(file, table, &content, warner);
     free_content(content);
-    /* Repaired by whoever meets it first; under the lock it may be whole again. */
+    /* The first process that reads a damaged file repairs it. Another one may have repaired it
+     * before this one locked it, so it is written only if it is still damaged. */
     if (found == CACHE_DAMAGED &&
         (change = change_begin(file, table->arena, false, &busy, warner)) != NULL)
         change_end(file, change, change->found == CACHE_DAMAGED, warner);

@@ -1,4 +1,4 @@
-/* The cache: many processes at once, damage of every kind, other devices and formats, export. */
+/* The cache: many processes at once, damaged files, other devices and formats, export. */
 #include "tuner/test_util.h"
 
 #include <sys/stat.h>
@@ -26,7 +26,7 @@ static struct warner warner_of(struct fixture *f)
     return (struct warner){note_warning, f};
 }
 
-/* A record that no kernel has, for entries that are only stored. */
+/* A record of no real kernel, for entries that are only stored. */
 static struct invocation made_up(struct fixture *f, uint32_t number)
 {
     struct strbuf text;
@@ -94,7 +94,7 @@ static void processes_lose_nothing(void **state)
     }
     for (uint32_t n = 0; n < SHARED; n++) {
         const struct entry *entry = stored(f, n);
-        assert_non_null(entry); /* the last of all measurements, whoever wrote last */
+        assert_non_null(entry); /* the latest measurement, whichever process wrote last */
         assert_int_equal(entry->at, 100 * (OWN - SHARED + n + 1) + PROCESSES - 1);
         assert_int_equal(entry->config.value[CONFIG_ROWS], 10 + PROCESSES - 1);
     }
@@ -142,8 +142,9 @@ static bool exists(struct fixture *f, const char *path, const char *suffix)
     return stat(name.data, &info) == 0;
 }
 
-/* What is left of the file's four entries after some damage: at most one line is gone, a warning
- * was given, the damaged bytes are kept, and the file is whole again. */
+/* Returns how many of the file's four entries are read after some damage. If there was a warning,
+ * the damaged file must have been saved, and reading again gives the same entries without a
+ * warning. */
 static uint32_t survivors(struct fixture *f, const char *text, size_t size, uint32_t *warnings)
 {
     struct cache_file file = file_of(f);
@@ -238,7 +239,7 @@ static void folders_may_be_of_no_use(void **state)
     struct entry entry = entry_from(f, &product, 3, 1000);
     char path[64], *config = NULL;
     urza_config_source source;
-    snprintf(path, sizeof path, "%s/file", f->folder); /* which is no folder */
+    snprintf(path, sizeof path, "%s/file", f->folder); /* a file in place of a folder */
     assert_true(file_write_atomic(path, "x", 1, 0644, &err));
     urza_tuner_options options = {.directory = path, .on_warning = note_warning, .user = f};
     urza_tuner *tuner;

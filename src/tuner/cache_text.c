@@ -1,5 +1,5 @@
-/* Entries as text. Every line carries its own checksum, so that damage costs the lines it lies in
- * and no others; the first line counts the others, so that a lost end shows. */
+/* Entries as text. Every line has its own checksum, so that damage makes only the damaged lines
+ * invalid; the first line has the number of entries, so that a truncated file is recognised. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,8 @@ static void print_line(const char *text, size_t size, struct strbuf *out)
     strbuf_puts(out, "\n");
 }
 
-/* The first line has the same shape as the others: what counts, behind its checksum. */
+/* The first line has a checksum like the others; behind it are the format and the number of
+ * entries. */
 void cache_print(const struct table *table, struct strbuf *out)
 {
     struct strbuf line;
@@ -108,14 +109,14 @@ static bool read_entry(const json_t *object, struct arena *arena, struct entry *
     return config_read(config, &out->config, err) && read_measured(measured, arena, out, err);
 }
 
-/* Notes a line that cannot be used. */
+/* Records that a line is invalid. */
 static void damage(struct cache_damage *out, uint32_t line, const char *why)
 {
     if (out->lines++ == 0)
         snprintf(out->message, sizeof out->message, "line %u: %.64s", line, why);
 }
 
-/* The text behind the checksum of a line, or NULL when that does not fit. */
+/* The text behind the checksum of a line, or NULL if the checksum is wrong. */
 static const char *checked(const char *line, size_t size, size_t *out_size)
 {
     const size_t digits = SHA256_HEX_BYTES - 1;
@@ -129,7 +130,7 @@ static const char *checked(const char *line, size_t size, size_t *out_size)
     return line + digits + 1;
 }
 
-/* The first line: false for a newer format. Its count is UINT32_MAX where it cannot be read. */
+/* Reads the first line; false for a newer format. *out_count is UINT32_MAX if it cannot be read. */
 static bool read_first(const char *text, size_t size, uint32_t *out_count, struct cache_damage *out,
                        struct error *err)
 {
@@ -169,7 +170,7 @@ static void read_line(const struct line *line, const char *device, struct arena 
     else if (object && read_entry(object, arena, &entry, &why) && device &&
              strcmp(entry.device, device) != 0)
         fail(&why, ERR_JSON, "it belongs to another device");
-    if (why.code == ERR_NOMEM) /* which is no damage */
+    if (why.code == ERR_NOMEM) /* lack of memory is not damage */
         arena_no_memory(arena);
     if (why.code == ERR_NONE)
         table_merge(into, &entry);
@@ -183,7 +184,7 @@ bool cache_parse(const char *text, size_t size, const char *device, struct table
 {
     uint32_t announced = UINT32_MAX;
     struct line line = {.number = 0};
-    struct arena *scratch = arena_inside(into->arena); /* of a line */
+    struct arena *scratch = arena_inside(into->arena); /* for reading one line */
     *out = (struct cache_damage){0};
     for (const char *at = text, *stop = text + size; at < stop;) {
         const char *end = memchr(at, '\n', (size_t)(stop - at));

@@ -1,11 +1,11 @@
-/* The chain: each level answers when those above it have nothing, and says so; records, overlays,
- * policies, a real measurement. */
+/* The order of sources: each one answers only if those before it have no answer, and the source is
+ * returned; records, overlays, policies, one real measurement. */
 #include "tuner/test_util.h"
 
 #include <jansson.h>
 #include <pthread.h>
 
-/* Asks and compares config and source. */
+/* Asks for the config of the invocation and compares config and source. */
 static void expect(urza_tuner *tuner, const struct invocation *invocation, const char *config,
                    urza_config_source source)
 {
@@ -29,7 +29,7 @@ static void each_level_answers(void **state)
     uint64_t counts[URZA_CONFIG_SOURCES];
 
     expect(tuner, &product, NULL, URZA_CONFIG_HEURISTIC);
-    expect(tuner, &product, NULL, URZA_CONFIG_HEURISTIC); /* the answer was not kept */
+    expect(tuner, &product, NULL, URZA_CONFIG_HEURISTIC); /* the answer was not stored */
     other = open_tuner_in(f, URZA_TUNE_HEURISTIC);
     keep(other, &stored);
     urza_tuner_close(other);
@@ -67,12 +67,13 @@ static void overlays_nest(void **state)
     assert_string_not_equal(a.key, b.key);
     assert_int_equal(urza_tuner_overlay_push(tuner, "*", "{\"rows\":1}", NULL), 0);
     assert_int_equal(urza_tuner_overlay_push(tuner, NULL, NULL, NULL), 0);
-    expect(tuner, &a, "{\"rows\":1}", URZA_CONFIG_OVERLAY); /* an empty scope hides nothing */
+    expect(tuner, &a, "{\"rows\":1}", URZA_CONFIG_OVERLAY); /* an empty scope changes nothing */
     assert_int_equal(urza_tuner_overlay_add(tuner, a.key, "{\"rows\":2}", NULL), 0);
     expect(tuner, &a, "{\"rows\":2}", URZA_CONFIG_OVERLAY);
     expect(tuner, &b, "{\"rows\":1}", URZA_CONFIG_OVERLAY);
     assert_int_equal(urza_tuner_overlay_add(tuner, PRODUCT_OP, "{\"rows\":3}", NULL), 0);
-    expect(tuner, &a, "{\"rows\":2}", URZA_CONFIG_OVERLAY); /* a key says more than an op */
+    expect(tuner, &a, "{\"rows\":2}", URZA_CONFIG_OVERLAY); /* a rule for a key takes precedence
+                                                               over one for an op */
     expect(tuner, &b, "{\"rows\":3}", URZA_CONFIG_OVERLAY);
     assert_int_equal(urza_tuner_overlay_pop(tuner, NULL), 0);
     expect(tuner, &a, "{\"rows\":1}", URZA_CONFIG_OVERLAY);
@@ -111,7 +112,7 @@ static void scopes_are_of_a_thread(void **state)
     urza_tuner_close(beside.tuner);
 }
 
-/* One of several threads that ask, keep and look around at once. */
+/* One of several threads that open scopes, ask for configs and list entries at the same time. */
 static void *use_at_once(void *argument)
 {
     struct beside *beside = argument;
@@ -165,7 +166,8 @@ static void policies_are_scopes(void **state)
     assert_int_equal(urza_tuner_policy_pop(tuner, NULL), 0);
     assert_int_equal(urza_tuner_policy_pop(tuner, NULL), 0);
     assert_int_equal(urza_tuner_policy_pop(tuner, &err), ERR_USAGE);
-    expect(tuner, &product, NULL, URZA_CONFIG_MEMORY); /* what is known is there for `require` */
+    expect(tuner, &product, NULL, URZA_CONFIG_MEMORY); /* a measured entry also answers under the
+                                                          policy `require` */
     assert_int_equal(urza_tuner_policy_push(tuner, (urza_tune_policy)9, &err), ERR_USAGE);
     urza_tuner_close(tuner);
     tuner = open_tuner_in(f, URZA_TUNE_REQUIRE);
@@ -173,8 +175,9 @@ static void policies_are_scopes(void **state)
     urza_tuner_close(tuner);
 }
 
-/* Chosen by clock, so no config is expected: but that it was measured against the default, that all
- * that ran gave the right result, and that the winner is not slower by the tuner's own account. */
+/* Times decide, so the test expects no particular config, only that there is a time for the default
+ * config, that every candidate that ran gave the right result, and that by the tuner's own times
+ * the winner is not slower than the default. */
 static void measures(void **state)
 {
     struct fixture *f = *state;
@@ -214,7 +217,7 @@ static void measures(void **state)
     urza_tuner_close(tuner);
 }
 
-/* Compiles an example for one target with the chain as its chooser. */
+/* Compiles an example for one target, with the tuner as its chooser. */
 static void compile_with(struct fixture *f, urza_tuner *tuner, const char *path,
                          struct compile_result *out)
 {
@@ -244,7 +247,8 @@ static void compilations_ask(void **state)
     assert_int_equal(counts[URZA_CONFIG_HEURISTIC], 6);
     assert_int_equal(urza_tuner_list(tuner, &list, NULL), 0);
     json_t *recorded = json_loads(list, 0, NULL);
-    assert_int_equal(json_array_size(recorded), 3); /* the others run once, after loading */
+    assert_int_equal(json_array_size(recorded), 3); /* the others are kernels of `prepare`, which
+                                                       run once after loading */
     json_decref(recorded);
     urza_tune_free(list);
     assert_int_equal(urza_tuner_overlay_push(tuner, "*", "{\"rows\":2,\"columns\":8}", NULL), 0);
@@ -273,7 +277,7 @@ static bool keep_record(void *context, const char *record, struct error *err)
     return true;
 }
 
-/* Every kernel of every example can stand by itself, and is then the same kernel. */
+/* Every kernel of every example can be taken out of its graph, and is then the same kernel. */
 static void kernels_stand_alone(void **state)
 {
     struct fixture *f = *state;
@@ -313,7 +317,7 @@ static void kernels_stand_alone(void **state)
 static void idle_dims_do_not_count(void **state)
 {
     struct fixture *f = *state;
-    static const char one[] = "graph \"\"\n" /* and then %1 … */
+    static const char one[] = "graph \"\"\n" /* the first line; the nodes follow */
                               "%1 = input \"a\" : f32[8, 16]\n%2 = exp %1 : f32[8, 16]\n"
                               "output \"y\" %2\n";
     struct strbuf other;

@@ -1,4 +1,4 @@
-/* Configs as JSON; what may stand in one follows from configs.def. */
+/* Configs as JSON; the legal keys and values are those of configs.def. */
 #include <string.h>
 
 #include "base/error.h"
@@ -6,7 +6,7 @@
 #include "base/strbuf.h"
 #include "tuner/tuner_priv.h"
 
-/* In the order of their names, as RFC 8785 has it. */
+/* Keys in alphabetical order, as RFC 8785 requires. */
 void config_print(const struct config *config, struct strbuf *out)
 {
     const char *last = "";

@@ -1,5 +1,5 @@
-/* The device: features, caches, cores and the CPU's family, because machines that agree in the
- * first three may still differ in what is fast. */
+/* The device: CPU features, cache sizes, cores, and the model of the CPU, because machines with the
+ * same features, caches and cores may still differ in which config is fastest. */
 #include <string.h>
 #include <unistd.h>
 

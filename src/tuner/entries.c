@@ -1,5 +1,5 @@
-/* What a tuner knows, for people and other machines: lists, export and import, forgetting; and
- * measuring what was recorded. */
+/* The entries of a tuner: listing, exporting, importing and deleting them; and measuring recorded
+ * invocations. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "package/package.h"
 #include "tuner/visit_priv.h"
 
-/* Memory and cache together, in a table of its own. */
+/* Merges the entries in memory and in the cache into one table. */
 static void gather(struct visit *visit, struct table *out)
 {
     const urza_tuner *tuner = visit->tuner;
@@ -66,7 +66,7 @@ static void print_summary(const struct listed *l, struct strbuf *out)
     strbuf_puts(out, "}");
 }
 
-/* Entries with their invocations read, by op and key. */
+/* The entries with their invocations read, sorted by op and key. */
 static bool sorted(const struct table *table, struct listed **out, struct error *err)
 {
     struct listed *list = ARENA_ARRAY(table->arena, struct listed, table->entries.count + 1);
@@ -106,7 +106,7 @@ URZA_EXPORT int urza_tuner_list(urza_tuner *tuner, char **list, urza_error *err)
     return tune_result(visit_run(tuner, list_entries, list, &e), &e, err);
 }
 
-/* The one entry whose key begins like this. */
+/* The only entry whose key has this prefix. */
 static const struct entry *find_beginning(const struct table *table, const char *key,
                                           struct error *err)
 {
@@ -168,7 +168,8 @@ URZA_EXPORT int urza_tuner_export(urza_tuner *tuner, char **text, urza_error *er
     return tune_result(visit_run(tuner, print_all, text, &e), &e, err);
 }
 
-/* Entries of another device go to that device's file, and not to memory. */
+/* Writes entries of other devices to the files of those devices; memory has only entries of this
+ * one. */
 static void import_foreign(urza_tuner *tuner, const struct table *all)
 {
     struct warner warner = tuner_warner(tuner);
@@ -237,8 +238,8 @@ URZA_EXPORT int urza_tuner_import(urza_tuner *tuner, const char *text, size_t si
 
 struct match {
     const char *text;
-    struct arena *arena; /* for reading an entry */
-    uint32_t count;      /* of entries that matched */
+    struct arena *arena; /* scratch memory for reading one entry */
+    uint32_t count;      /* entries that matched */
 };
 
 static bool matches(void *context, const struct entry *entry)
@@ -256,7 +257,7 @@ static bool matches(void *context, const struct entry *entry)
     return same;
 }
 
-/* Adds matching entries to dropped, the others to rest (NULL: to nothing). */
+/* Adds matching entries to dropped and the others to rest; NULL: not needed. */
 static void divide(const struct table *table, struct match *match, struct table *dropped,
                    struct table *rest)
 {
@@ -269,7 +270,8 @@ static void divide(const struct table *table, struct match *match, struct table 
     }
 }
 
-/* The file first: what is forgotten before may be read again meanwhile. */
+/* Entries are deleted from the file first: otherwise another thread could read them from it again
+ * in between. */
 static bool clear(struct visit *visit, void *context, struct error *err)
 {
     urza_tuner *tuner = visit->tuner;
@@ -291,7 +293,7 @@ static bool clear(struct visit *visit, void *context, struct error *err)
     memory->known = known;
     memory->pending = pending;
     memory->pending_count++;
-    arena_release(&tuner->disk.arena); /* to be read again */
+    arena_release(&tuner->disk.arena); /* the file will be read again */
     table_init(&tuner->disk.table, &tuner->disk.arena);
     tuner->disk.seen = (struct cache_stamp){0};
     tuner->clears++;

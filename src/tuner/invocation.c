@@ -1,9 +1,9 @@
-/* Invocations: a kernel taken out of its graph, as a record.
+/* Invocations: records of kernels, each taken out of its graph.
  *
- * What the kernel reads from memory becomes an input, in the order of the values, and its root the
- * output; the text of that small graph says all that lowering depends on. Reading it back, the
- * compiler's own cut must give one group: a kernel of which that is not true (its cut depended on
- * what else was in the graph) has no record. */
+ * Each value that the kernel reads from memory becomes an input, in the order of value ids, and the
+ * kernel's root becomes the output; the text of that small graph determines the lowering. When the
+ * text is read back, the compiler's cut must give one group with the same loops. If it does not,
+ * because the cut depended on other parts of the original graph, the kernel has no record. */
 #include <stdio.h>
 #include <string.h>
 
@@ -15,10 +15,10 @@
 #include "package/package.h"
 #include "tuner/tuner_priv.h"
 
-/* Which values the kernel computes (inside) and which it reads. */
+/* Which values the kernel computes (ROLE_INSIDE) and which it reads from memory. */
 struct extract {
     const struct kernel_question *q;
-    uint8_t *role; /* by value */
+    uint8_t *role; /* by value id */
 };
 enum { ROLE_NONE, ROLE_INSIDE, ROLE_READ };
 
@@ -38,7 +38,8 @@ static void find_roles(struct extract *x)
     }
 }
 
-/* The graph as it would be if what the kernel reads were its inputs; shares everything else. */
+/* A copy of the graph in which the values that the kernel reads are inputs; everything else is
+ * shared with the original. */
 static struct graph view_of(struct extract *x, struct arena *arena)
 {
     const struct graph *g = x->q->graph;
@@ -69,7 +70,7 @@ static struct graph view_of(struct extract *x, struct arena *arena)
     return view;
 }
 
-/* A string of JSON: "f32[B, 16]". */
+/* Prints a type as a JSON string: "f32[B, 16]". */
 static void print_type(const struct graph *graph, value_id value, struct arena *arena,
                        struct strbuf *out)
 {
@@ -86,7 +87,7 @@ static void print_type(const struct graph *graph, value_id value, struct arena *
     json_write_string(text.data, text.size_bytes, out);
 }
 
-/* The cut of a kernel's graph; false when it is not one group that computes the output. */
+/* Cuts a kernel's graph; fails unless the cut makes one group, which computes the output. */
 static bool cut(struct kernel_case *k, struct arena *arena, struct error *err)
 {
     partition_graph(&k->graph, arena, &k->partition);
@@ -153,8 +154,8 @@ bool invocation_of_case(const struct kernel_case *k, struct arena *arena, struct
     return true;
 }
 
-/* The text of a graph without the named dims that nothing in it needs: it parses without them.
- * Other dims of the network must not make another record of the same kernel. */
+/* Removes each named dim without which the text of the graph still parses. A dim that the kernel
+ * does not use, but its network does, must not change the kernel's record. */
 static const char *without_idle_dims(const char *text, struct arena *arena)
 {
     for (const char *at = text; (at = strstr(at, "\ndim ")) != NULL;) {
@@ -175,8 +176,9 @@ static const char *without_idle_dims(const char *text, struct arena *arena)
     return text;
 }
 
-/* Alone, every result is an output and every kernel runs in calls: only loops must agree. They
- * follow from what the groups are made around. */
+/* Whether both groups have the same loops. The extracted kernel's result is an output, and it
+ * always belongs to calls, so other properties of the groups may differ. The loops follow from the
+ * anchor and from whether a row is staged. */
 static bool same_loops(const struct kernel_case *k, const struct kernel_question *question)
 {
     const struct group *mine = k->group, *theirs = question->group;
@@ -213,7 +215,7 @@ bool invocation_make(const struct kernel_question *question, struct arena *arena
     return invocation_of_case(k, arena, out, err);
 }
 
-/* The kernel of a record, which must be the one that the rest of the record speaks of. */
+/* Reads the kernel of a record; op, target and types in the record must be those of its graph. */
 static bool read_case(const json_t *record, const struct invocation *invocation,
                       struct arena *arena, struct kernel_case *k, struct error *err)
 {

@@ -1,10 +1,11 @@
-/* A kernel by itself, for measuring: operands, candidates, the judgement of results.
+/* A kernel taken out of its graph, for measuring: its operands, the candidates, and checking
+ * results.
  *
- * Operands hold multiples of 1/4 up to 2, whose products and sums are exact in the usual sizes, so
- * that kernels which sum in another order still give the same bits and a wrong one stands out. A
- * small kernel is judged by the interpreter's running error bound; a large one against the default
- * config's result, within the rounding that its longest sum can gather. What lies before and behind
- * the result must not change. */
+ * Operands are multiples of 1/4 with magnitudes up to 2. Their products and sums are exact in the
+ * usual sizes, so kernels that sum in different orders give the same bits, and a wrong result
+ * stands out. A small kernel's result is checked against the interpreter's error bounds; a large
+ * one's against the result of the default config, with a tolerance for the rounding errors of its
+ * longest sum. The bytes before and behind the result (fences) must not change. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,34 +23,34 @@
 #include "package/package.h"
 #include "tuner/tuner_priv.h"
 
-#define MOST_BYTES ((int64_t)2 << 30) /* of all operands */
-#define FENCE_BYTES 4096              /* before and behind the result */
+#define MOST_BYTES ((int64_t)2 << 30) /* total size of operands and result */
+#define FENCE_BYTES 4096              /* size of each fence */
 #define FENCE_FILL 0xa5
-#define SAMPLE_NS 30000.0     /* shorter runs are repeated up to this */
-#define INTERP_WORK (1 << 20) /* operations up to which the interpreter is the judge */
+#define SAMPLE_NS 30000.0     /* shorter runs are repeated until a sample takes this long */
+#define INTERP_WORK (1 << 20) /* most operations for which the interpreter is the reference */
 
 struct candidate {
     struct config config;
-    struct arena arena; /* until it is discarded */
-    void *map;          /* code, or NULL */
+    struct arena arena; /* released when the candidate is discarded */
+    void *map;          /* machine code; NULL: not built */
     size_t map_bytes;
     urza_kernel_fn *call;
     int64_t extent;
     void *scratch;
     uint32_t repeats;
-    const char *steps; /* of all built so far: those with equal steps are the same code */
+    const char *steps; /* the schedule's; the same as another candidate's: the same code */
 };
 
 struct bench {
     struct kernel_case *kernel;
-    struct arena *arena; /* lives longer than the bench */
+    struct arena *arena; /* released after the bench */
     int64_t dims[LIMIT_NAMED_DIMS];
-    void *buffers[LIMIT_KERNEL_BUFFERS]; /* [0]: the result */
+    void *buffers[LIMIT_KERNEL_BUFFERS]; /* [0] is the result */
     uint32_t buffer_count;
-    struct interp_tensor result; /* its shape; cells where the interpreter is the judge */
-    uint8_t *fence;              /* the result with its fences */
+    struct interp_tensor result; /* its shape; has cells if the interpreter is the reference */
+    uint8_t *fence;              /* fence, result, fence */
     size_t result_bytes;
-    void *reference; /* the default's result; NULL: the interpreter is the judge */
+    void *reference; /* the default config's result; NULL: the interpreter is the reference */
     double tolerance;
     struct candidate *candidates;
     uint32_t count;
@@ -81,7 +82,7 @@ static void fill(enum dtype dtype, int64_t count, uint64_t seed, void *out)
     }
 }
 
-/* Shape and bytes of a value at the bench's dims, no memory. */
+/* Shape and size in bytes of a value at the bench's dims; allocates nothing. */
 static bool measure_value(const struct bench *b, value_id value, struct interp_tensor *out,
                           int64_t *total, int64_t *out_bytes, struct error *err)
 {
@@ -120,7 +121,7 @@ static bool make_buffers(struct bench *b, const struct nest *nest, struct error 
     return true;
 }
 
-/* The interpreter's result, with bounds. */
+/* Computes the reference with the interpreter, with error bounds. */
 static bool interpret(struct bench *b, const struct nest *nest, struct error *err)
 {
     const struct graph *g = &b->kernel->graph;
@@ -136,7 +137,7 @@ static bool interpret(struct bench *b, const struct nest *nest, struct error *er
                 data = b->buffers[a];
         if (!measure_value(b, input, &shape, &total, &bytes, err))
             return false;
-        if (!data) /* an operand of which only the shape counts */
+        if (!data) /* only its shape is used: the kernel does not read it */
             data = arena_alloc(b->arena, (size_t)bytes, 64);
         if (!interp_load(&sources[i], b->arena,
                          &(struct native_tensor){shape.dtype, shape.rank, shape.shape, data}, err))
@@ -180,13 +181,14 @@ static bool map_code(struct candidate *c, const struct code_image *image, struct
     return true;
 }
 
-/* From the kernel and a config to code in memory; everything in the candidate's arena. */
+/* Compiles the kernel with the candidate's config into executable memory; the intermediate results
+ * are in the candidate's arena. */
 static bool generate(struct bench *b, struct candidate *c, const char **out_steps,
                      struct error *err)
 {
     struct kernel_case *k = b->kernel;
     struct nest *nest = ARENA_NEW(&c->arena, struct nest);
-    struct dim_table *dims = &k->graph.dims; /* may grow */
+    struct dim_table *dims = &k->graph.dims; /* lowering and scheduling may add dims */
     struct kernel_question question;
     struct schedule schedule;
     struct sched_sizes sizes;
@@ -219,7 +221,7 @@ static int build(void *user, uint32_t candidate)
     struct error err;
     const char *steps = NULL;
     if (c->map)
-        return 0; /* the default, which was needed before */
+        return 0; /* the default config, built before for the reference */
     arena_init(&c->arena);
     c->arena.oom = b->arena->oom;
     if (!generate(b, c, &steps, &err)) {
@@ -241,7 +243,7 @@ static void discard(void *user, uint32_t candidate)
     c->map = NULL;
 }
 
-/* Time of this thread on a processor: what others on the machine take does not count. */
+/* CPU time of this thread, which does not include the time of other processes. */
 static double thread_ns(void)
 {
     struct timespec now;
@@ -249,8 +251,8 @@ static double thread_ns(void)
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-/* The first run is one call on a result that is not there yet, the others are as many as a sample
- * takes. */
+/* The first run is one call, on a result that holds FENCE_FILL; later runs repeat the call until a
+ * sample takes SAMPLE_NS. */
 static double run(void *user, uint32_t candidate)
 {
     struct bench *b = user;
@@ -318,8 +320,8 @@ static int check(void *user, uint32_t candidate)
     return difference.worst_ratio <= 1 ? 0 : 1;
 }
 
-/* Roundings that a result can gather: of its own type, and of float32 for each term of the longest
- * sum. */
+/* Relative error that the result may have: one rounding in its own type, and one in f32 (in f64 for
+ * an f64 result) for each term of the longest sum. */
 static double tolerance_of(const struct bench *b)
 {
     const struct graph *g = &b->kernel->graph;

@@ -1,5 +1,5 @@
-/* A tuner whose memory runs out, at each place that asks for some: the call says so, nothing is
- * left behind, and the tuner goes on. */
+/* A tuner whose memory runs out, at each allocation in turn: the call returns an error or a warning
+ * is given, nothing leaks, and the tuner can still be used. */
 #include "tuner/test_util.h"
 
 #include "base/faults_test_util.h"
@@ -9,7 +9,7 @@
 
 #include "compiler/compile.h"
 
-#define SAMPLE 100 /* places in LLVM; all with --exhaustive */
+#define SAMPLE 100 /* allocations in LLVM that are tested; all of them with --exhaustive */
 static bool exhaustive;
 
 static void needs_counting(void)
@@ -20,7 +20,7 @@ static void needs_counting(void)
     skip();
 }
 
-/* What calls gave: how many ran out of memory; anything else is a failure of the test. */
+/* Results of the calls: how many ran out of memory. Any other error fails the test. */
 struct session {
     struct fixture *f;
     const struct invocation *a, *b;
@@ -108,7 +108,7 @@ static void store_elsewhere(struct session *s)
     arena_release(&arena);
 }
 
-/* Nothing but the lock and a whole file. */
+/* The folder must have nothing but the lock and a valid file. */
 static void check_folder(struct session *s)
 {
     struct arena arena;
@@ -137,7 +137,7 @@ static void check_folder(struct session *s)
     closedir(folder);
 }
 
-/* One life of a tuner in which an allocation fails. */
+/* Opens a tuner, uses it and closes it; allocation number fail_at fails. */
 static void live(struct session *s, uint64_t fail_at, int mode)
 {
     urza_tuner_options options = {
@@ -170,7 +170,7 @@ static void calls_survive_every_failed_allocation(void **state)
     struct invocation b = invocation_from(f, PRODUCT("25", "32", "16"));
     struct session s = {.f = f, .a = &a, .b = &b, .entry = entry_from(f, &a, 3, 1000)};
     uint32_t said = 0, warned = 0;
-    live(&s, 0, 0); /* fills the caches of libraries */
+    live(&s, 0, 0); /* so that libraries fill their caches before allocations are counted */
     live(&s, 0, FAULTS_COLLECT);
     assert_int_equal(s.failed, 0);
     assert_int_equal(s.warnings, 0);
@@ -184,10 +184,11 @@ static void calls_survive_every_failed_allocation(void **state)
     print_message("%llu allocations at %u places: %u said, %u warned\n",
                   (unsigned long long)allocations, places, said, warned);
     assert_true(places > 200);
-    assert_true(said + warned > places / 10 * 9); /* moving what is in memory may be put off */
+    assert_true(said + warned > places / 10 * 9); /* compaction is postponed, without an error, if
+                                                     memory runs out */
 }
 
-/* Measures one kernel. */
+/* Opens a tuner, measures one kernel and closes it; allocation number fail_at fails. */
 static int tune(struct session *s, enum faults_of of, uint64_t fail_at, int mode)
 {
     urza_tuner_options options = {.candidates_max = 3, .on_warning = note, .user = s};
@@ -225,7 +226,7 @@ static void tuning_survives_every_failed_allocation(void **state)
     print_message("%llu allocations at %u places: %u said\n", (unsigned long long)allocations,
                   places, said);
     assert_true(places > 150);
-    assert_true(said > places / 10 * 9); /* qsort does without */
+    assert_true(said > places / 10 * 9); /* qsort works without its temporary memory */
 }
 
 static void tuning_ends_where_llvm_has_no_memory(void **state)

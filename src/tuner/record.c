@@ -1,4 +1,4 @@
-/* Records of what a compilation meets, for whoever wants to look at them or measure them later. */
+/* Recording the invocations that a compilation asks for, for inspection or later measuring. */
 #include <string.h>
 
 #include "base/error.h"

@@ -1,4 +1,4 @@
-/* Overrides and scopes: rules that answer before anything that was measured. */
+/* Overrides and scopes: rules that take precedence over measurements. */
 #include <string.h>
 
 #include "tuner/tuner_priv.h"
@@ -33,7 +33,7 @@ bool rules_remove(struct rules *rules, const char *match)
 
 const struct config *rules_find(const struct rules *rules, const char *key, const char *op)
 {
-    const char *const names[] = {key, op, "*"}; /* what says more comes first */
+    const char *const names[] = {key, op, "*"}; /* the more specific match first */
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const struct rule *rule = find_rule(rules, names[i]);
         if (rule)
@@ -70,7 +70,7 @@ void scopes_copy(struct scopes *to, struct arena *arena, const struct scopes *fr
     }
 }
 
-/* Counts down from `from` to this thread's next scope of that kind; 0: none. */
+/* Index + 1 of this thread's innermost scope of that kind among the first `from`; 0: none. */
 static uint32_t next_scope(const struct scopes *scopes, uint32_t from, bool is_policy)
 {
     for (uint32_t i = from; i > 0; i--) {

@@ -1,17 +1,18 @@
-/* The search: candidates in turns, until one is left or time is over.
+/* The search: measures candidates in turn until one is left or the time is over.
  *
  * 1. Trial. Each candidate, in the order given, is built, runs once to warm up and be checked, and
- *    once to be measured; what takes more than twice the best time goes at once. Half of the time
- *    is for this.
- * 2. Rounds. Those that are left run in turns, to and fro, so that a disturbance hits all of them
- *    alike. After each round those go that are clearly slower: far behind after few samples, or
- *    with their lower quartile above the upper quartile of the best after some more.
- * 3. It ends when one is left, when those left have been within 1 % of the best for many rounds, at
- *    samples_max, or when the time is over. The least median wins; candidate 0 unless another beats
- *    it by 1 %.
+ *    once to be measured; one that takes more than twice the best time is excluded at once. Half of
+ *    the time is for this.
+ * 2. Rounds. The candidates that are left run one after the other, in alternating order, so that a
+ *    disturbance affects all of them alike. After each round those that are clearly slower are
+ *    excluded: if they are far behind after few samples, or, after more samples, if their lower
+ *    quartile is above the upper quartile of the best.
+ * 3. It ends when one candidate is left, when all that are left have been within 1 % of the best
+ *    for many rounds, at samples_max, or when the time is over. The candidate with the least median
+ *    wins, but candidate 0 unless that one is 1 % faster.
  *
- * Medians and quartiles are of what interleaved runs gave on a machine that others use, too; means
- * and variances would be those of the others. */
+ * Medians and quartiles are used because other programs on the machine disturb some samples, which
+ * would shift means and variances. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,18 +24,18 @@
 
 #define DEFAULT_BUDGET_S 3.0
 #define DEFAULT_SAMPLES 100
-#define TRIAL_PART 0.5   /* of the time */
-#define TRIAL_SLACK 2.0  /* times the best: gone after one sample … */
-#define WARM_SLACK 4.0   /* … or after none */
-#define EARLY_SAMPLES 3  /* from so many samples on … */
-#define EARLY_SLACK 1.25 /* … a median that far behind is slower */
-#define SURE_SAMPLES 7   /* from so many on quartiles decide */
+#define TRIAL_PART 0.5   /* fraction of the time */
+#define TRIAL_SLACK 2.0  /* times the best time: excluded after one sample … */
+#define WARM_SLACK 4.0   /* … or after the warm-up run alone */
+#define EARLY_SAMPLES 3  /* from this number of samples on … */
+#define EARLY_SLACK 1.25 /* … a median of this factor times the best is slower */
+#define SURE_SAMPLES 7   /* number of samples from which quartiles are compared */
 #define SETTLED_SAMPLES 25
-#define CLOSE 1.01 /* what is not told apart */
-#define WIN 0.99   /* of the baseline's median */
+#define CLOSE 1.01 /* ratio of medians up to which two candidates count as equal */
+#define WIN 0.99   /* a winner's median is at most this factor times candidate 0's */
 
 struct racer {
-    uint32_t index; /* candidate */
+    uint32_t index; /* number of the candidate */
     bool built, alive;
     uint32_t count;
     double *samples, *sorted;
@@ -45,10 +46,10 @@ struct race {
     const urza_search_space *space;
     urza_search_options options;
     urza_search_row *rows;
-    struct racer *racers; /* by candidate */
+    struct racer *racers; /* by number of the candidate */
     uint32_t alive, tried;
     uint64_t begin_ns;
-    double best; /* least median among the living; INFINITY: none yet */
+    double best; /* least median of the candidates not excluded; INFINITY: none yet */
 };
 
 static double elapsed_s(const struct race *r)
@@ -91,7 +92,7 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Takes one sample. False: it failed and is out. */
+/* Takes one sample. False: the run failed, and the candidate is excluded. */
 static bool measure(struct race *r, struct racer *c)
 {
     double time = r->space->run(r->space->user, c->index);
@@ -149,7 +150,7 @@ static void trial(struct race *r)
     }
 }
 
-/* Candidate 0 stays in the race: what is said of the winner is said against it. */
+/* Candidate 0 is never excluded: the winner is reported relative to it. */
 static void drop_slower(struct race *r)
 {
     const struct racer *best = NULL;
@@ -175,7 +176,7 @@ static bool settled(const struct race *r, uint32_t samples)
     return r->alive <= 1 || samples >= SETTLED_SAMPLES;
 }
 
-/* One round; false when the time was over in the midst of it. */
+/* One round; false if the time was over before its end. */
 static bool run_round(struct race *r, uint32_t round)
 {
     uint32_t count = r->space->count;
@@ -203,8 +204,8 @@ static void rounds(struct race *r)
     }
 }
 
-/* Among those with as many samples as any, as far as that goes: in an unfinished round some have
- * one less. */
+/* Chooses the winner among the candidates that are left. If the last round was not finished, some
+ * have one sample less than others. */
 static bool decide(struct race *r, uint32_t *best, struct error *err)
 {
     uint32_t winner = UINT32_MAX;

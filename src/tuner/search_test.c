@@ -1,4 +1,5 @@
-/* The search, on spaces whose times are made up: noise, wrong and broken candidates, ties. */
+/* The search, on spaces with simulated times: noise, wrong results, candidates that cannot be
+ * built, ties. */
 #include "tuner/test_util.h"
 
 #include <math.h>
@@ -7,12 +8,12 @@
 
 enum { COUNT = 60 };
 struct made_up {
-    double time[COUNT]; /* < 0: does not run */
+    double time[COUNT]; /* negative: the run fails */
     bool unbuildable[COUNT], wrong[COUNT];
-    double noise;   /* of a run, relative */
-    uint32_t burst; /* every so many runs one takes thrice as long; 0: never */
+    double noise;   /* relative noise of one run */
+    uint32_t burst; /* one run in this many takes three times as long; 0: none does */
     uint64_t key, runs;
-    int built[COUNT]; /* builds less discards */
+    int built[COUNT]; /* number of builds minus number of discards */
     uint32_t checks;
 };
 
@@ -48,7 +49,7 @@ static void discard(void *user, uint32_t candidate)
     m->built[candidate]--;
 }
 
-/* Times from 100 to 200, the best one somewhere in the midst. */
+/* Times between 100 and 200; `best` is the fastest candidate. */
 static struct made_up landscape(uint32_t best, uint64_t seed)
 {
     struct made_up m = {.key = rng_key(seed)};
@@ -61,7 +62,7 @@ static uint32_t find(struct made_up *m, urza_search_row *rows)
 {
     urza_search_space space = {
         .count = COUNT, .user = m, .build = build, .run = run, .check = check, .discard = discard};
-    urza_search_options options = {.budget_s = 20}; /* never reached: nothing really runs */
+    urza_search_options options = {.budget_s = 20}; /* never reached: the times are simulated */
     uint32_t best = COUNT;
     urza_error err = {0};
     if (urza_search(&space, &options, rows, &best, &err) != 0)
@@ -96,8 +97,8 @@ static void without_noise_exactly(void **state)
     uint32_t slower = 0;
     for (uint32_t i = 0; i < COUNT; i++)
         slower += rows[i].state == URZA_SEARCH_SLOWER;
-    assert_true(slower >= COUNT - 4);           /* most went early … */
-    assert_true(m.runs < (uint64_t)COUNT * 14); /* … and were not run again */
+    assert_true(slower >= COUNT - 4);           /* most were excluded early … */
+    assert_true(m.runs < (uint64_t)COUNT * 14); /* … and did not run again */
 }
 
 static void broken_and_wrong_ones_never_win(void **state)
@@ -121,7 +122,7 @@ static void the_baseline_wins_ties(void **state)
     (void)state;
     urza_search_row rows[COUNT];
     struct made_up m = landscape(30, 3);
-    m.time[0] = 100.5; /* the best is half a percent faster */
+    m.time[0] = 100.5; /* the fastest candidate is half a percent faster */
     assert_int_equal(find(&m, rows), 0);
     m = landscape(30, 3);
     m.time[0] = 103;

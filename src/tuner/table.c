@@ -1,4 +1,4 @@
-/* What is known, by key, and which of two entries stays. */
+/* The table of entries by key, and which of two entries with the same key it has. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ struct entry *table_find(const struct table *table, const char *key)
     return strmap_find(&table->by_key, key, &at) ? table->entries.items[at] : NULL;
 }
 
-/* A total order, so that merging in any order ends in the same table. */
+/* A total order, so that merging in any order gives the same table. */
 static int compare(const struct entry *a, const struct entry *b)
 {
     if (a->measured != b->measured)
@@ -34,7 +34,7 @@ static int compare(const struct entry *a, const struct entry *b)
     return order != 0 ? order : strcmp(a->timings, b->timings);
 }
 
-/* Nothing is half there where memory runs out: all that is allocated comes first. */
+/* All allocations come first, so the table is unchanged if memory runs out. */
 bool table_merge(struct table *table, const struct entry *entry)
 {
     struct entry *known = table_find(table, entry->key);
@@ -49,7 +49,7 @@ bool table_merge(struct table *table, const struct entry *entry)
     }
     known = arena_memdup(table->arena, &copy, sizeof copy);
     VEC_PUSH(table->arena, &table->entries, known);
-    table->entries.count--; /* until it can be found */
+    table->entries.count--; /* until it can be found: the map's allocation may fail */
     strmap_add(&table->by_key, table->arena, known->key, table->entries.count);
     table->entries.count++;
     return true;

@@ -1,4 +1,4 @@
-/* What the tuner's tests share: kernels as graph text, a folder, warnings that were given. */
+/* Helpers of the tuner's tests: kernels as graph text, a temporary folder, recorded warnings. */
 #ifndef URZA_TUNER_TEST_UTIL_H
 #define URZA_TUNER_TEST_UTIL_H
 
@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#define TEST_TARGET "x86-64-v2" /* every machine that runs the tests has it */
+#define TEST_TARGET "x86-64-v2" /* supported by every machine that runs the tests */
 
 /* y[m, n] = x[m, k] w[k, n] + b[n] */
 #define PRODUCT(m, n, k)                                               \
@@ -36,7 +36,7 @@ struct fixture {
     char folder[32];
     char warnings[4096]; /* one line each */
     uint32_t warning_count;
-    char choices[1024]; /* names of sources, each with a space */
+    char choices[1024]; /* names of the sources of choices, each followed by a space */
 };
 
 static inline void note_warning(void *user, const char *message)
@@ -117,7 +117,7 @@ static inline struct invocation invocation_from(struct fixture *f, const char *g
     return out;
 }
 
-/* A measured entry of this device, made up. */
+/* An entry for this device with an invented measurement. */
 static inline struct entry entry_from(struct fixture *f, const struct invocation *invocation,
                                       int32_t rows, int64_t at)
 {

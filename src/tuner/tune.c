@@ -1,4 +1,4 @@
-/* Tuning one kernel: the search over its configs, and what is written down of it. */
+/* Tuning one kernel: the search over its configs, and the entry made of its results. */
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -21,8 +21,8 @@ static void tell(void *user, const urza_tune_progress *progress)
         telling->limits->on_progress(telling->limits->user, &copy);
 }
 
-/* Times of what was tried, the fastest first; a tenth of a nanosecond is more than a clock knows.
- */
+/* The times of the candidates, the fastest first, in tenths of a nanosecond: clocks are no more
+ * precise. */
 static const char *print_timings(const struct bench *bench, const urza_search_row *rows,
                                  struct arena *arena)
 {

@@ -1,10 +1,11 @@
-/* The chain: override, overlay, memory, persistent, policy.
+/* The sources of a config in their order: override, overlay, memory, persistent, policy.
  *
- * 1. Only what was measured is kept; an answer of the heuristic is computed again each time.
- * 2. The mutex is never held while something is measured, or the cache's file read or written, so
- *    that others may be served from what is known. Each visit reads the file for itself; the last
- *    to be done stays. Measurements wait for each other, because they would disturb each other.
- * 3. What is to be in the file waits in memory, as pending, until a visit has written it. */
+ * 1. Only measurements are stored; the heuristic's answer is computed again each time.
+ * 2. The mutex is never locked during a measurement or while the cache's file is read or written,
+ *    so that other threads get answers meanwhile. If several visits read the file at the same
+ *    time, each reads it for itself, and the result of the last one to finish is stored.
+ *    Measurements run one at a time, because they would disturb each other.
+ * 3. Entries that are to be written to the file are pending in memory until a visit writes them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,8 @@ struct warner tuner_warner(urza_tuner *tuner)
     return (struct warner){pass_warning, tuner};
 }
 
-/* Writes a copy, for what is pending may grow meanwhile; then it stays, to be written again. */
+/* Writes a copy of the pending entries. If others were added meanwhile, all of them stay pending,
+ * to be written again. */
 void tuner_flush(struct visit *visit, bool wait)
 {
     urza_tuner *tuner = visit->tuner;
@@ -77,8 +79,8 @@ static bool same_stamp(const struct cache_stamp *a, const struct cache_stamp *b)
     return a->inode == b->inode && a->size == b->size && a->mtime_ns == b->mtime_ns;
 }
 
-/* What was read before entries were forgotten, by this tuner, must not come back: it is read again.
- */
+/* If this tuner cleared entries while the file was being read, the result may still have them, so
+ * the file is read again. */
 void tuner_refresh(struct visit *visit)
 {
     urza_tuner *tuner = visit->tuner;
@@ -113,7 +115,7 @@ void tuner_refresh(struct visit *visit)
     }
 }
 
-/* The levels that need no work, but for the file. Locked. */
+/* Looks in all sources before the policy, except the file. The mutex must be locked. */
 static bool find(struct visit *visit, const char *key, const char *op, struct config *out,
                  urza_config_source *source)
 {
@@ -132,7 +134,7 @@ static bool find(struct visit *visit, const char *key, const char *op, struct co
     return measured(&memory->known, key, out);
 }
 
-/* What another process has measured. Not locked. */
+/* Looks in the file, for measurements of other processes. The mutex must not be locked. */
 static bool find_persistent(struct visit *visit, const char *key, struct config *out)
 {
     urza_tuner *tuner = visit->tuner;
@@ -147,7 +149,7 @@ static bool find_persistent(struct visit *visit, const char *key, struct config 
     return found;
 }
 
-/* Seconds that one measurement may take now. */
+/* Time limit for one measurement that begins now, in seconds. */
 static double budget_now(struct visit *visit, double wish_s)
 {
     const urza_tuner *tuner = visit->tuner;
@@ -203,8 +205,9 @@ static bool try_configs(struct visit *visit, void *context, struct error *err)
     return ok;
 }
 
-/* Measures while somebody waits for an answer: what cannot be measured is not, with a warning where
- * that is a surprise. A visit of its own: lack of memory costs the measurement, not the answer. */
+/* Measures because a config was asked for under the policy `autotune`. If the kernel cannot be
+ * measured, returns false, with a warning unless that is expected. It runs in a visit of its own,
+ * so that lack of memory ends the measurement and not the caller's visit. */
 static bool autotune(urza_tuner *tuner, const struct asked *asked, struct config *out)
 {
     struct trial trial = {.invocation = asked->invocation};
@@ -297,7 +300,7 @@ static bool choose_visit(struct visit *visit, void *context, struct error *err)
     struct invocation invocation;
     struct error alone;
     urza_config_source source;
-    /* What runs once, after loading, is not worth the time. */
+    /* A kernel of `prepare` runs once, after loading: it is not worth measuring. */
     bool has_record = !choice->question->group->prepare &&
                       invocation_make(choice->question, &visit->arena, &invocation, &alone);
     struct asked asked = {has_record ? &invocation : NULL, choice->question};

@@ -1,9 +1,9 @@
-/* Calls from outside: memory that may run out, mutexes that must be let go, and what a tuner has
- * in memory.
+/* Visits: calls that may run out of memory and must then unlock their mutexes; and the memory of a
+ * tuner.
  *
- * Entries, rules and scopes come and go, and an arena takes nothing back. So there are two halves:
- * when most of one is waste, what counts is copied to the other. A tuner that is asked again and
- * again never has more than three times what it knows. */
+ * Entries, rules and scopes are added and removed, but an arena cannot free single allocations. So
+ * there are two halves: when most of one is garbage, the live part is copied to the other. So a
+ * tuner that is used for a long time takes at most about three times the size of its live data. */
 #include "base/error.h"
 #include "tuner/visit_priv.h"
 
@@ -39,7 +39,7 @@ static void copy(void *context)
     scopes_copy(&to->scopes, &to->arena, &move->from->scopes);
 }
 
-/* Where there is no memory for the copy, all stays where it is. */
+/* If there is no memory for the copy, nothing changes. */
 static void settle(urza_tuner *tuner)
 {
     struct memory *from = tuner->memory;

@@ -1,5 +1,6 @@
-/* Who only wants a config waits for nobody's lock, reading or writing, and a tuner that is asked
- * again and again takes no more memory. Others are held where they are; nothing is timed. */
+/* A thread that asks for a config does not wait for another's lock, reading or writing, and a tuner
+ * that is used again and again takes no more memory. The tests stop other threads at fixed points;
+ * they measure no times. */
 #include "tuner/test_util.h"
 
 #include <fcntl.h>
@@ -9,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Another thread, and whether it is through. */
+/* Another thread, and whether it has finished. */
 struct other {
     urza_tuner *tuner;
-    struct entry *entry; /* to keep, or NULL: to ask for … */
+    struct entry *entry; /* to store; NULL: ask for the config of invocation */
     const char *invocation;
     pthread_t thread;
     atomic_bool done;
@@ -42,7 +43,7 @@ static urza_config_source source_of(urza_tuner *tuner, const struct invocation *
     return source;
 }
 
-/* The lock of the folder's files, as any process may hold it. */
+/* Locks the folder's lock file, as another process would. */
 static int hold_lock(struct fixture *f)
 {
     char path[64];
@@ -53,7 +54,7 @@ static int hold_lock(struct fixture *f)
     return fd;
 }
 
-/* One thread has measured and waits to write it; what it has is there for others at once. */
+/* While one thread waits to write its measurement, other threads already get it from memory. */
 static void writers_keep_nobody(void **state)
 {
     struct fixture *f = *state;
@@ -83,7 +84,7 @@ static void writers_keep_nobody(void **state)
     assert_int_equal(f->warning_count, 0);
 }
 
-/* A record is written when the lock is free again, by whoever writes next. */
+/* A record that could not be written is written by the next visit that writes, or on closing. */
 static void records_wait_alone(void **state)
 {
     struct fixture *f = *state;
@@ -118,10 +119,10 @@ static void records_wait_alone(void **state)
     }
 }
 
-/* Holds the first thread that reads the damaged file where it says so. */
+/* Stops the first thread that reads the damaged file, in its warning callback. */
 struct gate {
     pthread_t kept;
-    atomic_int state; /* GATE_OPEN … */
+    atomic_int state; /* one of GATE_OPEN … GATE_LEFT */
 };
 enum { GATE_OPEN, GATE_AWAITED, GATE_REACHED, GATE_LEFT };
 
@@ -149,7 +150,7 @@ static void readers_keep_nobody(void **state)
     struct invocation a = invocation_from(f, PRODUCT("24", "32", "16"));
     struct invocation b = invocation_from(f, PRODUCT("25", "32", "16"));
     struct entry entry = entry_from(f, &a, 3, 1000);
-    struct gate gate = {.kept = pthread_self()}; /* this thread passes */
+    struct gate gate = {.kept = pthread_self()}; /* this thread is not stopped */
     urza_tuner_options options = {
         .directory = f->folder, .on_warning = wait_at_gate, .user = &gate};
     urza_tuner *tuner;
@@ -158,12 +159,13 @@ static void readers_keep_nobody(void **state)
     damage_file(tuner);
     struct other other = {.tuner = tuner, .invocation = b.json};
     atomic_store(&gate.state, GATE_AWAITED);
-    int lock = hold_lock(f); /* nobody repairs, and nobody waits to */
+    int lock = hold_lock(f); /* so that no thread repairs the file */
     assert_int_equal(pthread_create(&other.thread, NULL, work, &other), 0);
     while (atomic_load(&gate.state) != GATE_REACHED)
         sched_yield();
     assert_int_equal(source_of(tuner, &a), URZA_CONFIG_MEMORY);
-    assert_int_equal(source_of(tuner, &b), URZA_CONFIG_HEURISTIC); /* reads for itself */
+    assert_int_equal(source_of(tuner, &b), URZA_CONFIG_HEURISTIC); /* this thread reads the file
+                                                                      itself */
     assert_false(atomic_load(&other.done));
     atomic_store(&gate.state, GATE_LEFT);
     assert_int_equal(pthread_join(other.thread, NULL), 0);
@@ -171,7 +173,7 @@ static void readers_keep_nobody(void **state)
     urza_tuner_close(tuner);
 }
 
-/* What was forgotten while another thread was reading does not come back with what it read. */
+/* Entries that are cleared while another thread reads the file are not restored by what it read. */
 static void forgotten_stays_so(void **state)
 {
     struct fixture *f = *state;
@@ -191,7 +193,7 @@ static void forgotten_stays_so(void **state)
     urza_tuner_close(tuner);
     assert_int_equal(urza_tuner_open(&options, &tuner, NULL), 0);
     assert_true(file_read(tuner->file.path, 1 << 20, &text, &size, &err));
-    text[size - 1] = 'x'; /* one line too many: whoever reads it says so, and has the entry */
+    text[size - 1] = 'x'; /* one line too many: reading it gives a warning and the entry */
     struct strbuf longer;
     strbuf_init(&longer, &f->arena);
     strbuf_printf(&longer, "%.*s\nx\n", (int)size - 1, text);
@@ -210,7 +212,8 @@ static void forgotten_stays_so(void **state)
     urza_tuner_close(tuner);
 }
 
-/* All that a tuner may do again and again. at: when it was measured, so that it replaces. */
+/* Everything that a tuner may do repeatedly. at: the time of the measurement, later each time, so
+ * that the new entry replaces the old one. */
 static void use(struct fixture *f, urza_tuner *tuner, const struct invocation *invocation,
                 int64_t at)
 {
@@ -230,7 +233,7 @@ static void use(struct fixture *f, urza_tuner *tuner, const struct invocation *i
     assert_int_equal(urza_tuner_policy_pop(tuner, NULL), 0);
     assert_int_equal(urza_tuner_overlay_pop(tuner, NULL), 0);
     assert_int_equal(urza_tuner_override(tuner, "a", NULL, NULL), 0);
-    if (at % 4 == 0) { /* another process has measured: it is read again */
+    if (at % 4 == 0) { /* another process has measured: the file is read again */
         assert_int_equal(urza_tuner_clear(tuner, "*", &cleared, NULL), 0);
         table_init(&table, &arena);
         table_merge(&table, &entry);
@@ -264,7 +267,7 @@ static void asking_again_takes_no_memory(void **state)
     urza_tuner_close(tuner);
 }
 
-/* What lies in memory moves when most of that is waste, and is the same there. */
+/* Memory is compacted when most of it is garbage, and its contents stay the same. */
 static void moving_changes_nothing(void **state)
 {
     struct fixture *f = *state;

@@ -235,11 +235,11 @@ void peaks_fill(enum dtype dtype, int64_t count, const struct peaks *peaks, uint
                 void *data)
 {
     uint64_t key = rng_key(seed), normal_key = rng_key(~seed);
-    uint64_t apart = (uint64_t)(peaks->terms / PEAKS);
-    apart = apart < PEAKS_DENSE ? PEAKS_DENSE : apart;
+    uint64_t spacing = (uint64_t)(peaks->terms / PEAKS);
+    spacing = spacing < PEAKS_DENSE ? PEAKS_DENSE : spacing;
     for (int64_t i = 0; i < count; i++) {
         int64_t place = peaks->row > 0 ? i % peaks->row : i;
-        bool high = rng_u32(key, (uint64_t)i) % apart == 0 || place == 0 ||
+        bool high = rng_u32(key, (uint64_t)i) % spacing == 0 || place == 0 ||
                     (peaks->row > 0 && place == peaks->row - 1);
         store_float(dtype, data, i, (high ? peaks->high : peaks->low) + bell(normal_key, i) / 8);
     }

@@ -155,9 +155,9 @@ static bool judge_size(struct job *job, uint32_t index)
 static bool judge_fill(struct job *job, const struct size *size, enum fill fill, const char *name,
                        uint64_t seed)
 {
-    bool once = size->cost > SIZE_HEAVY || (fill == FILL_WIDE && strcmp(size->why, "odd") != 0);
+    bool one_fill = size->cost > SIZE_HEAVY || (fill == FILL_WIDE && strcmp(size->why, "odd") != 0);
     name_size(job, name, size);
-    return walk_apart(job->walk, size->dims, fill, once, job->v->options->seed + seed,
+    return walk_alone(job->walk, size->dims, fill, one_fill, job->v->options->seed + seed,
                       &job->result->kernels);
 }
 
@@ -165,7 +165,7 @@ static bool judge_fill(struct job *job, const struct size *size, enum fill fill,
  * largest cheap size, which has long sums and whole tiles; there also values with peaks, for sums.
  * Wide values at the odd size; at the large size (for kernels without products, since wide values
  * leave little of those to check); and around edges, at sizes that are cheaper still. */
-static bool judge_apart(struct job *job)
+static bool judge_alone(struct job *job)
 {
     const struct size *large = &job->sizes.items[0], *small = large;
     uint32_t edges = 0;
@@ -220,7 +220,7 @@ static void run(struct job *job)
     for (uint32_t i = 0; i < job->sizes.count; i++)
         if ((v->parts == 1 || (i > 0) == job->part) && !judge_size(job, i))
             return;
-    job->result->done = job->part > 0 || judge_apart(job);
+    job->result->done = job->part > 0 || judge_alone(job);
 }
 
 void job_target(struct verification *v, uint32_t target, uint32_t part)

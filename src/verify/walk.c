@@ -29,7 +29,7 @@
 /* Operations of a launch, above which a share runs: about a second with short vectors. */
 #define SHARE_WORK 1e10
 #define SHARE_WORK_THOROUGH 1e12
-#define SHARE_APART 20 /* on test arguments the limit is this many times lower */
+#define SHARE_ALONE 20 /* on test arguments the limit is this many times lower */
 /* Parameters and prepared buffers that stay open. */
 #define KEPT_MOST 8192
 #define KEPT_BYTES ((size_t)256 << 20)
@@ -88,7 +88,7 @@ struct walk *walk_open(const struct target_case *target, uint32_t threads, bool 
         .drawn = {DRAWN_COST, DRAWN_FEW, threads, DRAWN_ELEMENTS / 4, POINT_ELEMENTS, true},
         .glance = {DRAWN_COST, DRAWN_FEWEST, threads, DRAWN_ELEMENTS / 4, POINT_ELEMENTS, true},
         .far = {0, DRAWN_FEWEST / 2, threads, DRAWN_ELEMENTS / 4, DRAWN_ELEMENTS / 4, true},
-        .apart = {JUDGE_COST, DRAWN_MOST / 4, threads, DRAWN_ELEMENTS, POINT_ELEMENTS},
+        .alone = {JUDGE_COST, DRAWN_MOST / 4, threads, DRAWN_ELEMENTS, POINT_ELEMENTS},
         .judging = JUDGE_USUAL,
         .share_work = thorough ? SHARE_WORK_THOROUGH : SHARE_WORK,
         .results = results,
@@ -158,7 +158,7 @@ static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum
                                         [JUDGE_DRAWN] = &walk->drawn,
                                         [JUDGE_USUAL] = &walk->usual,
                                         [JUDGE_CLOSELY] = &walk->closely};
-    const struct care *care = fill == FILL_NORMAL ? cares[walk->judging] : &walk->apart;
+    const struct care *care = fill == FILL_NORMAL ? cares[walk->judging] : &walk->alone;
     const struct launch_memory memory = {run->dims, reads, writes, run->written};
     bool ok = judge_launch(c, &memory, care, &verdict, outcome);
     note_verdict(walk, index, &verdict, outcome);
@@ -378,7 +378,7 @@ static bool has_exponentials(const struct graph *g)
 }
 
 /* Runs one launch on test arguments. */
-static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum fill fill,
+static bool alone(struct walk *walk, uint32_t index, const int64_t *dims, enum fill fill,
                   uint64_t seed, struct outcome *outcome)
 {
     const struct launch_case *c = &walk->target->launches[index];
@@ -389,7 +389,7 @@ static bool apart(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     int64_t *extents = index_extents(g, dims, &arena);
     struct error err;
     struct run run = walk_run_of(walk, c);
-    run.share_work /= SHARE_APART;
+    run.share_work /= SHARE_ALONE;
     bool ok = run_begin(&run, &walk->target->target->plan, c, dims, &arena, outcome);
     bool skips = may_skip_keys(g, &arena);
     struct peaks peaks = {.terms = graph_terms(g, dims)};
@@ -464,30 +464,30 @@ static bool exact_says_more(const struct graph *g)
 
 /* Whether a launch needs test arguments of this kind. The network's values may overflow nearly
  * everywhere, and so may exact ones if they are multiplied by a large factor. */
-static bool apart_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
-                            enum fill fill, bool once)
+static bool alone_says_more(const struct walk *walk, uint32_t index, const int64_t *dims,
+                            enum fill fill, bool one_fill)
 {
     const struct graph *g = walk->target->launches[index].graph;
     const struct kernel_result *r = &walk->results[index];
     if (fill == FILL_PEAKS)
-        return graph_terms(g, dims) > 0 && !(once && multiplies(g));
+        return graph_terms(g, dims) > 0 && !(one_fill && multiplies(g));
     if (fill == FILL_SMALL)
         return r->floats_least > UNCHECKED_MOST;
     if (fill == FILL_EXACT && r->least > UNCHECKED_MOST)
         return true;
-    return !(once && multiplies(g) != (fill == FILL_EXACT)) &&
+    return !(one_fill && multiplies(g) != (fill == FILL_EXACT)) &&
            (fill != FILL_EXACT || exact_says_more(g));
 }
 
-bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool once, uint64_t seed,
-                struct outcome *outcome)
+bool walk_alone(struct walk *walk, const int64_t *dims, enum fill fill, bool one_fill,
+                uint64_t seed, struct outcome *outcome)
 {
     memset(walk->judged, 0, walk->target->count * sizeof *walk->judged);
     for (uint32_t i = 0; i < walk->target->count; i++) {
-        if (is_judged(walk, i) || !apart_says_more(walk, i, dims, fill, once))
+        if (is_judged(walk, i) || !alone_says_more(walk, i, dims, fill, one_fill))
             continue;
         walk_name_stage(walk, i);
-        if (!apart(walk, i, dims, fill, seed + i * 64, outcome))
+        if (!alone(walk, i, dims, fill, seed + i * 64, outcome))
             return false;
     }
     return true;

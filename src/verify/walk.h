@@ -54,10 +54,10 @@ bool walk_run(struct walk *walk, const struct sample *sample, enum judging judgi
 void walk_note(const struct walk *walk, struct size_result *out);
 /* Runs every distinct launch by itself on test arguments of this fill, and judges it. Exact
  * arguments are used only where they test more, or where too little was checked so far; small ones
- * only where too little of the floats was. once: each launch gets only the fill that tests it
+ * only where too little of the floats was. one_fill: each launch gets only the fill that tests it
  * better, exact numbers if it has sums of products, special ones otherwise. */
-bool walk_apart(struct walk *walk, const int64_t *dims, enum fill fill, bool once, uint64_t seed,
-                struct outcome *outcome);
+bool walk_alone(struct walk *walk, const int64_t *dims, enum fill fill, bool one_fill,
+                uint64_t seed, struct outcome *outcome);
 
 /* Whether a launch may skip keys that are hidden by a mask which depends on indices only: the
  * values of masked keys then do not matter, infinities and NaNs included (docs/architecture.md). */

@@ -7,7 +7,7 @@
 struct walk {
     const struct target_case *target;
     struct care glance, drawn, usual, closely; /* on the network's values */
-    struct care far, apart;                    /* on test arguments */
+    struct care far, alone;                    /* on test arguments */
     struct far_blocks blocks;
     int64_t elements, checked;     /* of results at this size */
     struct kernel_result *results; /* by launch */

@@ -156,7 +156,7 @@ static bool any_exponentials(const struct graph *graph)
 
 /* At a small size: special values, which passes must treat alike; many ties, where comparisons
  * matter; and large values, where a power must not overflow. */
-static void judge_passes_apart(struct whole *whole, const struct interp_options *options)
+static void judge_passes_alone(struct whole *whole, const struct interp_options *options)
 {
     struct verification *v = whole->v;
     struct arena *arena = whole->arena;
@@ -299,7 +299,7 @@ void job_whole(struct verification *v)
     v->result.is_drawn = scene.drawn;
     if (ok) {
         judge_passes(v, &scene, before, &wide);
-        judge_passes_apart(&passes, &wide);
+        judge_passes_alone(&passes, &wide);
         ok =
             loops ? judge_closed(&whole, &wide, &err) : judge_quality(&whole, &scene, before, &err);
     }

@@ -35,9 +35,9 @@ struct backend {
     uint32_t count;
 };
 
-static bool runs_once(const struct backend *b, uint32_t kernel)
+static bool is_prepare(const struct backend *b, uint32_t kernel)
 {
-    return b->options->once && b->options->once[kernel];
+    return b->options->prepare && b->options->prepare[kernel];
 }
 
 #define MAX_OPTIONS 64
@@ -92,7 +92,7 @@ static bool backend_begin(struct backend *b, struct error *err)
     b->machine =
         LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu, target->features,
                                 LLVMCodeGenLevelLess, LLVMRelocPIC, b->architecture->code_model);
-    if (b->options->once)
+    if (b->options->prepare)
         b->hasty = LLVMCreateTargetMachine(llvm_target, target->triple, target->cpu,
                                            target->features, LLVMCodeGenLevelNone, LLVMRelocPIC,
                                            b->architecture->code_model);
@@ -159,7 +159,7 @@ static void emit_nest(const struct backend *b, const struct unit *unit, struct n
 static LLVMMemoryBufferRef emit(const struct backend *b, uint32_t kernel, LLVMModuleRef module,
                                 LLVMCodeGenFileType type, struct error *err)
 {
-    LLVMTargetMachineRef machine = runs_once(b, kernel) ? b->hasty : b->machine;
+    LLVMTargetMachineRef machine = is_prepare(b, kernel) ? b->hasty : b->machine;
     LLVMMemoryBufferRef buffer = NULL;
     char *message = NULL;
     if (!LLVMTargetMachineEmitToMemoryBuffer(machine, module, type, &message, &buffer)) {
@@ -255,7 +255,7 @@ static bool cache_key(const struct backend *b, uint32_t kernel, uint8_t out[SHA2
     codegen_version(version);
     int size =
         snprintf(text, sizeof text, "kernel %s, %sllvm %s, %s %s %s %s %u ", cache_revision(),
-                 runs_once(b, kernel) ? "once, " : "", version, target->name, target->triple,
+                 is_prepare(b, kernel) ? "once, " : "", version, target->name, target->triple,
                  target->cpu, target->features, target->vscale);
     if (size < 0 || (size_t)size + SHA256_BYTES > sizeof text)
         return false;

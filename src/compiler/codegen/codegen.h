@@ -37,8 +37,8 @@ struct code_options {
                                        then */
     struct cache *cache;            /* of kernels; NULL: none */
     const uint8_t (*digests)[32];   /* by nest: its nest_digest; with a cache */
-    const bool *once;    /* by nest: it runs once, after load, so it is compiled fast and not
-                            optimised */
+    const bool *prepare; /* by nest: it runs once, after load, so it is compiled fast and not
+                          optimised */
     struct board *board; /* gets which nest is generated; NULL: nobody asks */
     bool trust;          /* skip LLVM's verifier of the emitted IR */
 };

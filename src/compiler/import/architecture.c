@@ -1,29 +1,44 @@
-/* Architecture shorthands: {"architecture": {"type", "config"?}}, spelled out as a BlueprintIR
- * document, whose translator then makes the parameters.
+/* clang-format off */
+/* Architecture shorthands: {"architecture": {"type", "config"?}}. They are expanded to a
+ * BlueprintIR document, whose translator makes the parameters.
  *
- *   type       config (default)
- *   linear     input_size 128, hidden_sizes [256, 256], output_size 128,
- *              activation relu|gelu|tanh (relu), dropout 0:
- *              (Linear, activation, Dropout)…, Linear; x [B, input_size]
- *   conv       in_channels 3, out_channels [64, 128, 256], kernel_sizes 3, strides 1, paddings 1
- *              (each one number or one a block), activation relu|gelu (relu),
- *              pool_type max|avg (max), pool_size 2, input_shape [in_channels, 32, 32]:
- *              (Conv2d, BatchNorm2d, activation, pool)…, mean of each channel, Flatten;
- *              x [B, channels, height, width]
- *   attention  embed_dim 256, num_heads 8, dropout 0.1: self-attention, batch first;
- *              x [B, S, embed_dim]
- *   custom     dim 256, num_blocks 2: blocks x + Linear(relu(Linear(x))); x [B, dim];
- *              or graph: a document of another dialect
+ *   type       field          default            meaning
+ *   linear     input_size     128
+ *              hidden_sizes   [256, 256]
+ *              output_size    128
+ *              activation     relu               or gelu, tanh
+ *              dropout        0
+ *              x [B, input_size] → (Linear, activation, Dropout)…, Linear
+ *   conv       in_channels    3
+ *              out_channels   [64, 128, 256]     one block each
+ *              kernel_sizes   3                  a number, or one for each block
+ *              strides        1                  the same
+ *              paddings       1                  the same
+ *              activation     relu               or gelu
+ *              pool_type      max                or avg
+ *              pool_size      2
+ *              input_shape    [in_channels, 32, 32]
+ *              x [B, channels, height, width] → (Conv2d, BatchNorm2d, activation, pool)…,
+ *              mean of each channel, Flatten
+ *   attention  embed_dim      256
+ *              num_heads      8
+ *              dropout        0.1
+ *              x [B, S, embed_dim] → self-attention, batch first
+ *   custom     dim            256
+ *              num_blocks     2
+ *              x [B, dim] → blocks of x + Linear(relu(Linear(x)))
+ *   custom     graph                             a document in another dialect
  *
  * The input is "x", the output "y". */
+/* clang-format on */
 #include "compiler/import/import_priv.h"
 
 #include <string.h>
 
-/* A BlueprintIR document under construction: a chain of nodes. */
+/* A BlueprintIR document that is being built: a chain of nodes. */
 struct chain {
     json_t *nodes, *edges;
-    char last[LIMIT_NAME + 1]; /* id of the newest node */
+    char last[LIMIT_NAME + 1]; /* id of the node appended last */
     const json_t *config;      /* NULL: all defaults */
     struct error *err;
 };
@@ -63,7 +78,7 @@ static bool get_real(struct chain *c, const char *key, double initial, double *o
     return true;
 }
 
-/* One of the words (NULL-terminated), the first by default. */
+/* A field whose value is one of the words (NULL-terminated); the first is the default. */
 static bool get_word(struct chain *c, const char *key, const char *const *words, const char **out)
 {
     const json_t *found = config_field(c, key);
@@ -107,7 +122,7 @@ static json_t *get_sizes(struct chain *c, const char *key, const int64_t *initia
     return import_copy(found);
 }
 
-/* Item i of a config field that holds one number for all blocks or one for each of count. */
+/* Element i of a field that has one number for all of `count` blocks, or one for each. */
 static bool get_of_block(struct chain *c, const char *key, int64_t initial, size_t i, size_t count,
                          int64_t *out)
 {
@@ -131,7 +146,7 @@ static void connect(struct chain *c, const char *source, const char *target)
     import_append(c->edges, edge);
 }
 
-/* Appends a node that takes the newest one's result; takes attributes over. */
+/* Appends a node whose operand is the result of the last one; takes ownership of attributes. */
 static void append(struct chain *c, const char *id, const char *op_type, json_t *attributes)
 {
     json_t *node = import_object();
@@ -212,10 +227,10 @@ static bool spell_linear(struct chain *c)
     return true;
 }
 
-/* What all blocks of convolutions share. */
+/* What all blocks of a `conv` have in common. */
 struct conv_blocks {
     size_t count;
-    const char *activation, *pool; /* types */
+    const char *activation, *pool; /* op types */
     int64_t pool_size;
 };
 
@@ -357,7 +372,7 @@ static const struct architecture {
     const char *type;
     const char *keys[12];
     bool (*spell)(struct chain *);
-    bool sequence; /* x has a dim S behind B */
+    bool sequence; /* x has the dims B and S */
 } rows[] = {
     {"linear",
      {"input_size", "hidden_sizes", "output_size", "activation", "dropout"},
@@ -378,7 +393,7 @@ static json_t *named_dim(int64_t typical)
     return with_int(dim, "typical", typical);
 }
 
-/* Gives the dims of a translated shorthand their names and typical values. */
+/* Gives the dims of a translated document their names and typical values. */
 static void name_dims(json_t *native, bool sequence)
 {
     json_t *dims = import_object();
@@ -410,7 +425,7 @@ static json_t *spell(const struct architecture *row, const json_t *config,
     return native;
 }
 
-/* config's "graph": a document on its own. */
+/* config with "graph": a document in another dialect. */
 static json_t *explicit_graph(const json_t *config, const struct import_options *options,
                               struct error *err)
 {

@@ -1,4 +1,4 @@
-/* Architecture shorthands: what they spell out, and what they refuse. */
+/* Architecture shorthands: what they expand to, and what is refused. */
 #include "compiler/import/import_test_util.h"
 
 #define ARCH(type, config) "{\"architecture\": {\"type\": \"" type "\", \"config\": " config "}}"

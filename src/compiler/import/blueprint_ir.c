@@ -1,17 +1,20 @@
+/* clang-format off */
 /* BlueprintIR: nodes and edges.
  *
- *   {"id"?, "name"?, "version"?, "nodes": [{id, op_type, attributes?, input_shape?, output_shape?,
- * precision?}], "edges": [{id?, source, target, port?, dtype?, connection_type?}], "tags"?,
- * "metadata"?}
+ *   document  {"id"?, "name"?, "version"?, "tags"?, "metadata"?,
+ *              "nodes": [node…], "edges": [edge…]}
+ *   node      {"id", "op_type", "attributes"?, "input_shape"?, "output_shape"?, "precision"?}
+ *   edge      {"id"?, "source", "target", "port"?, "dtype"?, "connection_type"?}
  *
- * An edge with a port is that operand of its target; the others fill what is free in the order in
- * which they stand. connection_type is checked and says nothing about the graph. A -1 at place i of
- * any input's shape is the dim "B" (i = 0) or "d<i>", shared by all inputs; in input_shape and
- * output_shape it matches anything.
+ * The port of an edge is the index of the operand of its target. Edges without a port take the
+ * free operands in the order of the list. connection_type is checked, but does not affect the
+ * graph. In an input's shape, -1 at index i is the dim "B" (i = 0) or "d<i>", the same dim for all
+ * inputs; in input_shape and output_shape it stands for any size.
  *
- * precision is the dtype a node computes in. Its parameters have it, and where a document mixes
- * float dtypes its operands are cast to it. Parameters of nodes without one have the first float
- * input's dtype. */
+ * precision is the dtype in which a node computes: its parameters have that dtype, and if the
+ * document has more than one float dtype, its operands are cast to it. The parameters of a node
+ * without a precision have the dtype of the first float input. */
+/* clang-format on */
 #include "compiler/import/blueprint_ir_priv.h"
 
 #include <stdlib.h>
@@ -80,7 +83,7 @@ static bool find_end(struct document *d, const json_t *edge, const char *key, st
     return true;
 }
 
-/* What an edge says of the value it carries. */
+/* Reads the dtype that an edge gives for its source's result. */
 static bool read_edge_dtype(struct document *d, const json_t *edge, const char *place,
                             struct ir_node *source)
 {
@@ -136,7 +139,8 @@ static bool connect(struct document *d, struct ir_node *source, struct ir_node *
     return true;
 }
 
-/* One edge, if it is of the pass: first those with a port, then the others. */
+/* Reads an edge, if it has a port and with_port is true, or if neither; there is a pass for
+ * each. */
 static bool read_edge(struct document *d, const json_t *edge, const char *place, bool with_port)
 {
     static const char *const keys[] = {"id",    "source",          "target", "port",
@@ -182,7 +186,7 @@ static bool read_edges(struct document *d, const json_t *list)
     return true;
 }
 
-/* Fills ir.dtype and ir.mixed. */
+/* Sets ir.dtype and ir.mixed. */
 static bool find_dtypes(struct document *d)
 {
     struct ir *ir = &d->ir;

@@ -1,5 +1,4 @@
-/* Reading the attributes of a BlueprintIR node, and building the native node and parameters it
- * becomes. */
+/* Reading the attributes of a BlueprintIR node, and building the native node and its parameters. */
 #include "compiler/import/blueprint_ir_priv.h"
 
 #include <string.h>

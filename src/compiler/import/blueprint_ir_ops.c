@@ -1,6 +1,6 @@
-/* What each op type of BlueprintIR becomes: one native node of the same id, and the parameters it
- * implies, with PyTorch's default initialisation (torch.nn.Linear, Conv2d, LayerNorm, BatchNorm2d,
- * MultiheadAttention, Embedding: reset_parameters). */
+/* The translation of each op type of BlueprintIR: to one native node with the same id, and its
+ * parameters, with PyTorch's default initialisation (reset_parameters of torch.nn.Linear, Conv2d,
+ * LayerNorm, BatchNorm2d, MultiheadAttention and Embedding). */
 #include "compiler/import/blueprint_ir_priv.h"
 
 #include <string.h>
@@ -20,7 +20,7 @@ bool ir_input_dtype(struct ir *ir, const struct ir_node *node, enum dtype *out)
     return true;
 }
 
-/* Whether two shapes of integers can be the same; -1 matches anything. */
+/* Whether two shapes of integers can be equal; -1 stands for any size. */
 static bool shapes_agree(const json_t *a, const json_t *b)
 {
     bool same = json_array_size(a) == json_array_size(b);
@@ -32,7 +32,7 @@ static bool shapes_agree(const json_t *a, const json_t *b)
     return same;
 }
 
-/* The name of a dynamic dim by its place, declared at its first use. */
+/* The name of the dynamic dim at this index of a shape; declares the dim on first use. */
 static json_t *dynamic_dim(struct ir *ir, size_t place)
 {
     char name[8] = "B";
@@ -317,7 +317,7 @@ static bool translate_attention(struct ir *ir, struct ir_node *node)
     return ir_emit(ir, node, "multi_head_attention", attrs);
 }
 
-/* Attributes that mean the same under the same name in the native op. */
+/* Copies the attributes that have the same name and meaning in the native op. */
 static json_t *copy_attributes(const struct ir_node *node)
 {
     json_t *attrs = import_object(), *value;
@@ -338,7 +338,8 @@ static bool translate_flatten(struct ir *ir, struct ir_node *node)
 {
     json_t *attrs = copy_attributes(node);
     if (!json_object_get(attrs, "start_dim"))
-        import_set(attrs, "start_dim", import_int(1)); /* torch.nn.Flatten's, not torch.flatten's */
+        import_set(attrs, "start_dim", import_int(1)); /* the default of torch.nn.Flatten; that of
+                                                          torch.flatten is 0 */
     return ir_emit(ir, node, "flatten", attrs);
 }
 
@@ -440,7 +441,7 @@ static bool check_attributes(struct ir *ir, const struct ir_node *node)
     return true;
 }
 
-/* The operands as references, cast where dtypes mix. */
+/* Appends the operands as references, with casts if the document mixes float dtypes. */
 static void make_operands(struct ir *ir, struct ir_node *node)
 {
     bool casts = ir->mixed && (node->op->casts || node->precision != DTYPE_NONE) &&

@@ -1,4 +1,4 @@
-/* BlueprintIR: every op type, operands by edges, checks, and each error with its place. */
+/* BlueprintIR: every op type, operands by edges, checks, and the place of each error. */
 #include "compiler/import/import_test_util.h"
 
 /* x → node → y */
@@ -22,7 +22,8 @@ static void expect(const char *text, const char *type, const char *params)
     assert_string_equal(b.graph.outputs.items[0].name, "y");
     assert_string_equal(output_type(&b, 0), type);
     assert_string_equal(names.data, params);
-    struct blueprint again = must_read(&arena, b.json); /* native, canonical, the same graph */
+    struct blueprint again = must_read(&arena, b.json); /* the canonical native form reads as the
+                                                           same graph */
     assert_string_equal(again.json, b.json);
     assert_string_equal(graph_text(&again), graph_text(&b));
     arena_release(&arena);
@@ -87,7 +88,7 @@ static void test_ops(void **state)
            "f32[B, 3]", "n.weight");
 }
 
-/* x and z are inputs; n takes what the edges say. */
+/* x and z are inputs; the edges give the operands of n. */
 #define TWO(node, edges)                                                                           \
     "{\"nodes\": [{\"id\": \"x\", \"op_type\": \"input\", \"attributes\": {\"shape\": [-1, 4]}}, " \
     "{\"id\": \"z\", \"op_type\": \"input\", \"attributes\": {\"shape\": [-1, 3]}}, " node         \
@@ -96,7 +97,7 @@ static void test_ops(void **state)
 #define XN "{\"source\": \"x\", \"target\": \"n\"}, "
 #define ZN "{\"source\": \"z\", \"target\": \"n\"}, "
 
-/* The graphs of two texts are the same. */
+/* Both texts must give the same graph. */
 static void same(const char *a, const char *b)
 {
     struct arena arena;
@@ -314,7 +315,7 @@ static void test_dtypes(void **state)
         ERR_SHAPE, "node 'n'", "the dtype is f32, the blueprint says i64");
 }
 
-/* An image of unknown sides gets the least side its windows fit. */
+/* The sides of an image of dynamic size become at least as large as its windows. */
 static void test_dynamic_sides(void **state)
 {
     (void)state;

@@ -1,10 +1,11 @@
-/* Dims that a model restricts: from a need that no rule could prove to the weakest restriction of
- * named dims that gives it.
+/* Restricting named dims: finds the weakest restriction under which a shape rule can prove what it
+ * needs.
  *
- * A need is tried at many values of one name, whatever the others are: the values that meet it form
- * a range, or are the multiples of a number. If no single name gives it, all names together are
- * tried. A restriction counts only if the need can be proved under it; of those found the one is
- * taken that leaves the most values. The model is then read again. */
+ * The need (struct dim_demand) is evaluated at many values of one name and several values of the
+ * others. The values of that name that always meet it must form a range, or be the multiples of a
+ * number. If no single name is enough, all names are varied together. A restriction counts only if
+ * the need can be proved under it; of those found, the one that leaves the most values is taken.
+ * Then the model is read again. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,16 +14,16 @@
 #include "compiler/import/import_priv.h"
 
 enum {
-    MOST_ROUNDS = 2000,   /* readings of one model */
-    MOST_MULTIPLE = 8192, /* a divisor that is looked for */
+    MOST_ROUNDS = 2000,   /* the most readings of one model */
+    MOST_MULTIPLE = 8192, /* the largest divisor that is tried */
     SAMPLES = 64,
-    DRAWS = 4,   /* of the names that are not varied */
-    MOVES = 24,  /* of an end of a range, until a proof is found */
-    OTHERS = 200 /* drawn values of other names lie below it */
+    DRAWS = 4,   /* sets of values tried for the names that are not varied */
+    MOVES = 24,  /* how often an end of a range moves in search of a proof */
+    OTHERS = 200 /* random values of the names that are not varied are below this */
 };
 #define ALL UINT32_MAX
 
-/* A need, over the names it is about. One name is varied, or ALL have the same value. */
+/* A need and the names in it. The name at index `varied` is varied, or ALL have the same value. */
 struct question {
     const struct dim_table *dims;
     struct dim_demand demand;
@@ -65,7 +66,7 @@ static bool is_met_at(const struct question *q, const int64_t *values)
     return dim_eval(q->dims, q->demand.b, values, &b) && a == b;
 }
 
-/* Whether the need is met where the varied name has the legal value that is nearest to value. */
+/* Whether the need is met if the varied name has the legal value nearest to `value`. */
 static bool is_met(const struct question *q, int64_t value)
 {
     uint64_t key = rng_key(2);
@@ -82,7 +83,7 @@ static bool is_met(const struct question *q, int64_t value)
     return true;
 }
 
-/* Values that are left, and how many. */
+/* A restriction: the values that it leaves, and their fraction of the original ones. */
 struct answer {
     int64_t min, max, multiple_of;
     double left;
@@ -118,7 +119,7 @@ static int64_t common_multiple(int64_t a, int64_t b)
     return a / x * b;
 }
 
-/* The name restricted by the answer; false: no value is left. */
+/* Applies the restriction to a name; false: no value is left. */
 static bool narrowed(const struct dim_name *name, const struct answer *to, struct dim_name *out)
 {
     *out = *name;
@@ -132,7 +133,8 @@ static bool narrowed(const struct dim_name *name, const struct answer *to, struc
     return true;
 }
 
-/* Whether the need follows from the restricted ranges, in a table of its own. */
+/* Whether the need can be proved from the restricted ranges. The proof uses a new table, so that
+ * the original one has no facts that would not hold later. */
 static bool is_proved(const struct question *q, const struct answer *answer)
 {
     struct arena arena;
@@ -158,7 +160,8 @@ static bool is_proved(const struct question *q, const struct answer *answer)
     return ok;
 }
 
-/* Whether the need is met at the ends and at values between, the small ones first. */
+/* Whether the need is met at both ends and at sampled values between: the smallest ones and random
+ * ones. */
 static bool holds(const struct question *q, const struct answer *answer)
 {
     int64_t by = answer->multiple_of, first = (answer->min + by - 1) / by,
@@ -182,13 +185,14 @@ static void consider(const struct question *q, struct answer candidate, struct a
         return;
     candidate.left = ((double)candidate.max - (double)candidate.min + 1) /
                      (double)candidate.multiple_of / ((double)all.max - (double)all.min + 1);
-    /* One value becomes a number when the model is read again, and needs no proof. */
+    /* A dim with a single value is a constant when the model is read again, so it needs no
+     * proof. */
     if (candidate.left > best->left && holds(q, &candidate) &&
         (candidate.min == candidate.max || is_proved(q, &candidate)))
         *best = candidate;
 }
 
-/* The last value of a run of met ones that begins at `met`, towards `unmet`. */
+/* Bisects: the last value from `met` towards `unmet` at which the need is met. */
 static int64_t end_of_run(const struct question *q, int64_t met, int64_t unmet)
 {
     while (met - unmet > 1 || unmet - met > 1) {
@@ -201,7 +205,8 @@ static int64_t end_of_run(const struct question *q, int64_t met, int64_t unmet)
     return met;
 }
 
-/* The values at which a need that is met from or up to one value on is met; false: none. */
+/* The values at which the need is met, if they begin at the least value or end at the greatest;
+ * false: they do neither. */
 static bool met_range(const struct question *q, struct answer all, struct answer *out)
 {
     bool at_least = is_met(q, all.min), at_most = is_met(q, all.max);
@@ -213,8 +218,8 @@ static bool met_range(const struct question *q, struct answer all, struct answer
     return at_least || at_most;
 }
 
-/* A range, whose inner end moves inwards until the need is proved. Where the need is met everywhere
- * and not proved, the least value moves. */
+/* Tries the range; its inner end moves inwards until the need is proved. If the need is met at all
+ * values but not proved, the least value moves. */
 static void consider_range(const struct question *q, struct answer all, struct answer *best)
 {
     struct answer range;
@@ -230,7 +235,7 @@ static void consider_range(const struct question *q, struct answer all, struct a
     }
 }
 
-/* The range in which both sides are equal, if they are nowhere else. */
+/* Tries the range in which both sides are equal, provided that they are equal nowhere else. */
 static void consider_equal_range(const struct question *q, struct answer all, struct answer *best)
 {
     struct dim_table *dims = (struct dim_table *)q->dims;
@@ -263,14 +268,14 @@ static struct answer answer_of(const struct question *q)
         return best;
     for (int64_t by = 2; by <= MOST_MULTIPLE && best.multiple_of != by; by++)
         consider(q, (struct answer){all.min, all.max, by, 0}, &best);
-    /* What several names together are equal to says nothing of one of them. */
+    /* A value that all names have together says nothing about a single name. */
     if (best.left == 0 && (q->varied != ALL || q->name_count == 1))
         consider_equal_range(q, all, &best);
     return best;
 }
 
-/* Of one name, or else of all of them. Two names that would make two sides equal as well as each
- * other leave the choice to the caller. */
+/* The best restriction of one name, otherwise one of all names. If two names would do equally well
+ * for an equality, the result is false: the caller must decide. */
 static bool answer(struct question *q, struct answer *out)
 {
     uint32_t chosen = ALL;
@@ -300,7 +305,7 @@ static struct derived_dim *derived(struct derivation *d, const struct dim_name *
     return &d->reasons.items[d->reasons.count - 1];
 }
 
-/* Notes a reason in place of the last one of its kind, and gives the text of all kinds. */
+/* Sets the reason of this kind, in place of an earlier one, and returns the text of all kinds. */
 static const char *note(struct derivation *d, const struct dim_name *name, enum derived_kind kind,
                         const char *what, const char *why)
 {
@@ -362,8 +367,8 @@ static bool restrict_name(struct derivation *d, const struct dim_name *name,
     return true;
 }
 
-/* a = b, where one of them is a name by itself that the other is not made of: that name becomes
- * another way to write the other. Of two names the one that was declared later does. */
+/* a = b, where one side is a name that the other side does not contain: that name becomes an alias
+ * of the other side. If both sides are names, the one declared later becomes the alias. */
 static bool equate(struct derivation *d, const struct question *q, const char *why)
 {
     struct dim_table *dims = (struct dim_table *)q->dims;
@@ -375,11 +380,11 @@ static bool equate(struct derivation *d, const struct question *q, const char *w
     for (uint32_t turn = 0; turn < 2; turn++) {
         uint32_t s = turn == 0 ? second : !second;
         struct question other = {.dims = q->dims};
-        bool apart = is_name[s];
+        bool alone = is_name[s];
         collect(&other, sides[1 - s]);
         for (uint32_t i = 0; i < other.name_count; i++)
-            apart = apart && other.names[i] != names[s];
-        if (!apart || other.name_count == 0)
+            alone = alone && other.names[i] != names[s];
+        if (!alone || other.name_count == 0)
             continue;
         struct strbuf text, what;
         const struct dim_name *gone = &dims->names.items[names[s]];
@@ -387,7 +392,8 @@ static bool equate(struct derivation *d, const struct question *q, const char *w
         strbuf_init(&what, d->arena);
         dim_print(dims, sides[1 - s], &text);
         strbuf_printf(&what, "%s = %s", gone->name, text.data);
-        for (uint32_t i = 0; i < other.name_count; i++) /* may be declared before their turn */
+        for (uint32_t i = 0; i < other.name_count; i++) /* an alias may need them before they would
+                                                           be declared */
             restricted(d, name_of(&other, i));
         restricted(d, name_of(&other, 0))->why =
             note(d, name_of(&other, 0), DERIVED_EQUAL, what.data, why);

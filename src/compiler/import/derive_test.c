@@ -1,13 +1,13 @@
-/* Dims that a model restricts: the weakest restriction is found, says who asks, and is part of the
- * canonical form; what cannot be derived stays an error. */
+/* Restricting named dims: the weakest restriction is found, its reason names the node, and it is
+ * part of the canonical form; if none is found, the error remains. */
 #include "compiler/import/import_test_util.h"
 
 #include "base/json.h"
 
 struct example {
-    const char *shapes, *nodes; /* of inputs x and y; "z" is the result */
-    const char *dims;           /* as expected: "H 2..65536 /1" of all, in order */
-    const char *why; /* part of what the first restricted one says; NULL: none is left to say it */
+    const char *shapes, *nodes; /* shapes of inputs x and y; the result is "z" */
+    const char *dims;           /* the expected dims: "H 2..65536 /1" for each, in order */
+    const char *why; /* part of the reason of the first restricted dim; NULL: no dim has one */
 };
 
 #define POOL(id, in)                                              \
@@ -87,7 +87,7 @@ static void test_derived(void **state)
         if (e->why && (!why || !strstr(why, e->why)))
             TEST_FAILED("%s\nexpected: %s", why ? why : "no reason", e->why);
         assert_true(b.warnings_bytes > 0 && strstr(b.warnings, "is restricted: "));
-        /* The canonical form says it all, and needs nothing derived. */
+        /* The canonical form has the restrictions, so reading it restricts nothing. */
         struct blueprint again = must_read(&arena, b.json);
         assert_string_equal(again.json, b.json);
         assert_int_equal(again.warnings_bytes, 0);
@@ -96,7 +96,7 @@ static void test_derived(void **state)
     }
 }
 
-/* Each legal value is one at which the shapes agree, and next to a range none is left out. */
+/* The shapes fit at every value that is left, and at no value just outside a range. */
 static void test_no_value_is_lost(void **state)
 {
     (void)state;
@@ -122,7 +122,7 @@ static void test_no_value_is_lost(void **state)
     arena_release(&arena);
 }
 
-/* What was said of a dim holds of what takes its place. */
+/* The declared range of a dim also restricts the expression that replaces it. */
 static void test_range_of_an_equal_dim(void **state)
 {
     (void)state;
@@ -188,7 +188,7 @@ static void test_given(void **state)
     arena_release(&arena);
 }
 
-/* What the caller says holds for a document's dims, and a name that is none is an error. */
+/* Ranges that the caller gives apply to a document's dims; an unknown name is an error. */
 static void test_given_are_used(void **state)
 {
     (void)state;

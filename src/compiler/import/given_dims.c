@@ -1,4 +1,4 @@
-/* Named dims as a caller gives them. */
+/* Named dims that a caller gives. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ static bool take_number(const char **at, int64_t *out)
     return *at > start && value <= LIMIT_DIM_VALUE;
 }
 
-/* What stands behind "NAME=". */
+/* Parses the text behind "NAME=". */
 static bool parse_range(const char *at, struct dim_name *out)
 {
     if (!take_number(&at, &out->min))
@@ -67,7 +67,7 @@ bool import_dims_parse(const char *text, struct arena *arena, struct dim_name **
     return true;
 }
 
-/* The names that a user may give, one after the other: NULL behind the last. */
+/* Name i of those that a user may give; NULL behind the last. */
 static const char *name_at(const struct dim_table *dims, uint32_t i)
 {
     if (i < dims->names.count)

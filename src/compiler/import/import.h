@@ -1,8 +1,8 @@
-/* Reading blueprints.
+/* Reading blueprints and models.
  *
- * Every dialect is first translated to the native one (JSON to JSON), and only the native reader
- * builds graphs, so that what a package keeps as its blueprint is always native and canonical.
- * Unknown fields, ops, attributes and dtypes are errors. The format is in docs/blueprint.md. */
+ * Every JSON dialect is first translated to the native one, JSON to JSON, and only the native
+ * reader builds a graph from it, so the blueprint in a package is always native and canonical.
+ * Unknown fields, ops, attributes and dtypes are errors. docs/blueprint.md describes the format. */
 #ifndef URZA_COMPILER_IMPORT_IMPORT_H
 #define URZA_COMPILER_IMPORT_IMPORT_H
 
@@ -15,10 +15,10 @@ struct error;
 struct import_notes;
 struct strbuf;
 
-/* How a parameter gets its values when they are not given. uniform: [a, b); normal: mean a,
- * deviation b; constant: a. xavier_* (gain a) and kaiming_* (slope a) derive the range from the
- * shape as torch.nn.init does (a = sqrt(5): PyTorch's default for linear and conv weights). The
- * JSON form is documented in init.c. */
+/* How the values of a parameter are made if they are not given. uniform: [a, b); normal: mean a,
+ * standard deviation b; constant: a. xavier_* (gain a) and kaiming_* (slope a) derive the range
+ * from the shape as torch.nn.init does (a = sqrt(5): PyTorch's default for the weights of Linear
+ * and Conv). init.c documents the JSON form. */
 enum init_kind {
     INIT_NONE,
     INIT_ZEROS,
@@ -32,7 +32,7 @@ enum init_kind {
     INIT_KAIMING_NORMAL,
     INIT_FILE,        /* .npy file, path relative to the blueprint's folder */
     INIT_SAFETENSORS, /* the tensor of the parameter's name in such a file; path as above */
-    INIT_DATA,        /* given with the model; not in the JSON form */
+    INIT_DATA,        /* values that the model contains; it has no JSON form */
     INIT_COUNT
 };
 struct param_init {
@@ -46,19 +46,20 @@ struct param_init {
 
 struct blueprint {
     struct graph graph;
-    struct param_init *inits; /* by the graph's param order */
+    struct param_init *inits; /* in the order of the graph's params */
     const char *json;         /* the blueprint in the native dialect, canonical; in the arena */
     size_t json_bytes;
-    const char *warnings; /* about what was read otherwise than the model says: texts, each ended by
-                             a zero byte; in the arena */
+    const char *warnings; /* strings, each with a zero byte at its end, about parts of the model
+                             that were not read exactly as they say; in the arena */
     size_t warnings_bytes;
 };
 
 /* A dense tensor, row-major in its dtype's layout, 64-aligned. */
 struct import_tensor {
     const char *name;
-    const char *numbers; /* of a known input, in place of what follows: numbers with commas, which
-                            get the dtype and shape of the input (import_known); NULL */
+    const char *numbers; /* for a known input, instead of the fields below: numbers, separated by
+                            commas, which get the dtype and shape of the input (import_known);
+                            otherwise NULL */
     enum dtype dtype;
     uint32_t rank;
     int64_t shape[LIMIT_RANK];
@@ -66,28 +67,30 @@ struct import_tensor {
     size_t bytes;
 };
 
-/* A dim that equals an expression of others, which are declared before it. */
+/* A dim that equals an expression over other dims, which must be declared before it. */
 struct import_equal {
     const char *name, *expression;
 };
 
 struct import_options {
-    uint64_t seed; /* for parameters that a dialect implies */
-    bool training; /* dropout acts, batch norm uses batch statistics */
+    uint64_t seed; /* for parameters that the source does not list, such as those of a BlueprintIR
+                      node */
+    bool training; /* dropout drops elements, batch norm uses batch statistics */
     /* For models (onnx_read, pt2_read). */
-    const char *folder;                /* where external data lies; NULL: nowhere */
+    const char *folder;                /* folder of external data; NULL: external data is refused */
     const struct import_tensor *fixed; /* inputs with known values, which become constants */
     uint32_t fixed_count;
     const struct dim_name *dims; /* ranges of named dims; a range of one value makes it constant */
     uint32_t dim_count;
     const struct import_equal *equal;
     uint32_t equal_count;
-    struct strbuf *refused;     /* gets all that was refused, where an error may be cut; or NULL */
-    struct import_notes *notes; /* gets what is found (notes.h); or NULL */
+    struct strbuf *refused;     /* NULL, or gets the complete list of what was refused, which is
+                                   truncated in the error */
+    struct import_notes *notes; /* NULL, or gets a description of the source (notes.h) */
 };
 
-/* A known input as a tensor of the input's type: given itself, where it has that type, or its
- * numbers, in the arena. ERR_USAGE names what is wrong. */
+/* Converts a known input to a tensor of the input's dtype and shape, in the arena: a tensor must
+ * have that type already; numbers get it. ERR_USAGE says what does not fit. */
 struct import_type {
     enum dtype dtype;
     bool ranked; /* false: any rank and shape */
@@ -97,34 +100,37 @@ struct import_type {
 bool import_known(const struct import_tensor *given, const struct import_type *type,
                   struct arena *arena, struct import_tensor *out, struct error *err);
 
-/* What a caller says of named dims, one a line, as sizes and ranges: "N=32", "N=1..512", "N=32*"
- * (multiples of 32), "N=32..512/32" (those within a range). In the arena. ERR_USAGE. */
+/* Sizes and ranges of named dims as a caller gives them, one dim a line: "N=32", "N=1..512",
+ * "N=32*" (multiples of 32), "N=32..512/32" (multiples of 32 in a range). In the arena.
+ * ERR_USAGE. */
 bool import_dims_parse(const char *text, struct arena *arena, struct dim_name **out,
                        uint32_t *out_count, struct error *err);
 
-/* Reads a model of ONNX (onnx_read), one of PyTorch (pt2_read), or any JSON dialect: native
- * ("format": "urza.blueprint/1"), BlueprintIR ("nodes" with op_type), or an architecture
- * ({"architecture": {…}}). Everything lives in arena; *out is written on success only. The fields
- * id, version, tags and metadata are checked and left out of the canonical form. In training, ops
- * that drop elements draw from the graph's input "seed" (i64, 0-d), which is added when the first
- * one needs it.
+/* Reads a model of ONNX (onnx_read), a model of PyTorch (pt2_read), or a document in one of the
+ * JSON dialects: native ("format": "urza.blueprint/1"), BlueprintIR ("nodes" with op_type), or an
+ * architecture ({"architecture": {…}}). Everything is allocated in arena; *out is written only on
+ * success. The fields id, version, tags and metadata are checked, but are no part of the canonical
+ * form. In training mode, ops that drop elements draw random numbers from the graph's input "seed"
+ * (i64, 0-d), which is added if there is such an op.
  *
- * ERR_JSON (not JSON, unknown field, a field of the wrong type), ERR_BLUEPRINT (op, cycle, edge,
- * attribute, dtype), ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED; the place names node and attribute. */
+ * ERR_JSON (not JSON, an unknown field, a field of the wrong type), ERR_BLUEPRINT (op, cycle, edge,
+ * attribute, dtype), ERR_SHAPE, ERR_LIMIT, ERR_UNSUPPORTED; the place names the node and the
+ * attribute. */
 bool blueprint_read(const char *text, size_t size, const struct import_options *options,
                     struct arena *arena, struct blueprint *out, struct error *err);
 
 /* Reads an ONNX model: opsets up to 28 and the ops of docs/onnx.md. Initialisers become params with
  * INIT_DATA; constants that decide shapes are folded. ERR_UNSUPPORTED lists all nodes that cannot
- * be read and why; ERR_PARSE, ERR_BLUEPRINT, ERR_SHAPE, ERR_LIMIT, ERR_IO. The same arena and
- * output rules as blueprint_read. */
+ * be read, with the reasons; ERR_PARSE, ERR_BLUEPRINT, ERR_SHAPE, ERR_LIMIT, ERR_IO. Arena and *out
+ * as for blueprint_read. */
 bool onnx_read(const void *bytes, size_t size, const struct import_options *options,
                struct arena *arena, struct blueprint *out, struct error *err);
-/* One tensor in ONNX's form, as test data and .pb files hold it; in arena. */
+/* Reads one TensorProto, the form of .pb files and test data; in arena. */
 bool onnx_read_tensor(const void *bytes, size_t size, struct arena *arena,
                       struct import_tensor *out, struct error *err);
-/* What is read of ONNX, op by op; false behind the last. types: letters F (floats), I (integers), B
- * (bool) of the main operand. since: the first opset. note: what is not read; "". */
+/* The ops of ONNX that can be read, by index; false for an index behind the last. types: the main
+ * operand's dtypes, as letters F (floats), I (integers), B (bool). since: the first opset. note:
+ * which uses are not read; "" if all are. */
 #define ONNX_NEWEST_OPSET 28
 struct onnx_coverage {
     const char *name, *types, *note;
@@ -134,31 +140,32 @@ bool onnx_covers(uint32_t index, struct onnx_coverage *out);
 bool onnx_looks_like(const void *bytes, size_t size); /* by the first bytes */
 
 /* Reads a .pt2 archive of torch.export.save: the ops of docs/pytorch.md. Weights become params with
- * INIT_DATA and their names in the module; nothing is unpickled. Symbols of shapes become named
- * dims, with the ranges of the archive or of options->dims. ERR_UNSUPPORTED lists all calls that
- * cannot be read and why; ERR_PARSE, ERR_JSON, ERR_BLUEPRINT, ERR_SHAPE, ERR_LIMIT. The same arena
- * and output rules as blueprint_read. */
+ * INIT_DATA and have the names that they have in the module; no pickled code runs. Symbols in
+ * shapes become named dims, with the ranges of the archive or of options->dims. ERR_UNSUPPORTED
+ * lists all calls that cannot be read, with the reasons; ERR_PARSE, ERR_JSON, ERR_BLUEPRINT,
+ * ERR_SHAPE, ERR_LIMIT. Arena and *out as for blueprint_read. */
 bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
               struct arena *arena, struct blueprint *out, struct error *err);
-/* Whether the files of such an archive are those that were written, by their checksums. ERR_PARSE
- * names the first that is damaged, or says that the archive is cut off. */
+/* Checks the checksums of the files in such an archive. ERR_PARSE names the first file that is
+ * damaged, or says that the archive is truncated. */
 bool pt2_check(const void *bytes, size_t size, struct arena *arena, struct error *err);
-/* What is read of ATen, op by op; false behind the last. note: what is not read; "". */
+/* The ops of ATen that can be read, by index; false for an index behind the last. note: which uses
+ * are not read; "" if all are. */
 struct pt2_coverage {
     const char *name, *note;
 };
 bool pt2_covers(uint32_t index, struct pt2_coverage *out);
 bool pt2_looks_like(const void *bytes, size_t size); /* by the first bytes */
 
-/* The translations on their own: new reference, NULL on failure. */
+/* The translations alone: a new reference, NULL on failure. */
 json_t *dialect_from_blueprint_ir(const json_t *document, const struct import_options *options,
                                   struct error *err);
 json_t *dialect_from_architecture(const json_t *document, const struct import_options *options,
                                   struct error *err);
 
-/* Values of parameter index, dense row-major in its dtype, 64-aligned, in arena. folder: where
- * relative paths start. Params must have constant shapes. ERR_NOT_FOUND, ERR_IO, ERR_PARSE,
- * ERR_SHAPE for INIT_FILE. */
+/* The values of parameter `index`, dense and row-major in its dtype, 64-aligned, in arena. folder:
+ * relative paths start there. The parameter must have a constant shape. For INIT_FILE and
+ * INIT_SAFETENSORS: ERR_NOT_FOUND, ERR_IO, ERR_PARSE, ERR_SHAPE. */
 bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, const char *folder,
                           struct arena *arena, struct package_param *out, struct error *err);
 

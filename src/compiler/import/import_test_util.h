@@ -1,4 +1,4 @@
-/* What the tests of this folder share: reading texts, expecting values or errors. */
+/* Helpers of the tests of this folder: reading texts that must be valid, or must give an error. */
 #ifndef URZA_COMPILER_IMPORT_IMPORT_TEST_UTIL_H
 #define URZA_COMPILER_IMPORT_IMPORT_TEST_UTIL_H
 
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
-#undef fail /* ours is a function */
+#undef fail /* cmocka defines it as a macro; ours is a function */
 
 #include "base/strbuf.h"
 #include "compiler/import/import_priv.h"
@@ -18,7 +18,7 @@
 
 static const struct import_options test_options = {.seed = 7};
 
-/* Reads text, which must be legal; the graph must verify. */
+/* Reads text, which must be valid; the graph must verify. */
 static inline struct blueprint must_read_with(struct arena *arena, const char *text,
                                               const struct import_options *options)
 {
@@ -36,7 +36,8 @@ static inline struct blueprint must_read(struct arena *arena, const char *text)
     return must_read_with(arena, text, &test_options);
 }
 
-/* Reading text fails with code at exactly this place; the message contains part. */
+/* Reading text must fail with this code at exactly this place, with a message that contains
+ * part. */
 static inline void must_refuse(const char *text, enum error_code code, const char *place,
                                const char *part)
 {
@@ -52,7 +53,7 @@ static inline void must_refuse(const char *text, enum error_code code, const cha
     arena_release(&arena);
 }
 
-/* "f32[B, 784]" of an output by its place. */
+/* The type of output `index`: "f32[B, 784]". */
 static inline const char *output_type(const struct blueprint *blueprint, uint32_t index)
 {
     const struct graph *graph = &blueprint->graph;

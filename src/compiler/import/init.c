@@ -1,16 +1,16 @@
-/* Parameter values from an initialiser, as functions of (seed, name, index): the same on every
- * machine.
+/* Values of a parameter from its initialiser, as functions of (seed, name, index): the same on
+ * every machine.
  *
  * The generator's key is rng_key of the first eight bytes, little-endian, of SHA-256(seed as eight
- * bytes, little-endian ‖ name); element i is draw i. Ranges follow torch.nn.init: fan_in is dim 1
- * times the dims behind it, fan_out dim 0 times them. Values are computed in float64 and rounded
- * once to the parameter's dtype.
+ * bytes, little-endian ‖ name); element i is random number i. Ranges are those of torch.nn.init:
+ * fan_in is dim 1 times the dims after it, fan_out is dim 0 times the same. Values are computed in
+ * float64 and rounded once to the parameter's dtype.
  *
  *   kind             fields (default)        a, b
  *   zeros, ones
  *   constant         value
  *   uniform          low (0), high (1)       low, high
- *   bias_uniform     fan_in                  ∓1/sqrt(fan_in); stored as uniform
+ *   bias_uniform     fan_in                  ∓1/sqrt(fan_in); becomes kind uniform
  *   normal           mean (0), std (1)       mean, std
  *   xavier_*         gain (1)                gain
  *   kaiming_uniform  a (sqrt 5)              a: the negative slope of the leaky ReLU that follows
@@ -18,7 +18,7 @@
  *   file             path                    a .npy file
  *   safetensors      path                    the tensor of the parameter's name in such a file
  *
- * Paths are relative to the blueprint's folder and lead nowhere else. */
+ * Paths are relative to the blueprint's folder and must stay inside it. */
 #include "compiler/import/import_priv.h"
 
 #include <assert.h>
@@ -36,7 +36,8 @@
 struct init_row {
     const char *name;
     enum init_kind kind;
-    bool random, fans; /* draws numbers; needs at least two dims */
+    bool random, fans; /* random: uses random numbers; fans: uses fan_in and fan_out, so it needs at
+                          least two dims */
     const char *a_name, *b_name;
     double a, b; /* defaults; NaN: required */
 };
@@ -161,7 +162,7 @@ bool init_read(const json_t *init, enum dtype dtype, uint32_t rank, struct arena
 
 /* A parameter's constant shape. */
 struct extent {
-    const char *name; /* of the parameter */
+    const char *name; /* name of the parameter */
     enum dtype dtype;
     uint32_t rank;
     int64_t shape[LIMIT_RANK];
@@ -201,7 +202,7 @@ static uint64_t make_key(uint64_t seed, const char *name)
         text[i] = (uint8_t)(seed >> (8 * i));
     if (length <= KEY_NAME_BYTES) {
         memcpy(text + 8, name, length);
-    } else { /* a longer one counts by its hash */
+    } else { /* a longer name is replaced by its hash */
         sha256(name, length, text + 8);
         length = SHA256_BYTES;
     }
@@ -211,7 +212,8 @@ static uint64_t make_key(uint64_t seed, const char *name)
     return rng_key(mixed);
 }
 
-/* Turns every kind into start + scale × draw; *out_normal tells which draw. */
+/* Expresses every kind as start + scale × random number, which is normal if *out_normal, otherwise
+ * uniform in [0, 1). */
 static void find_distribution(const struct param_init *init, const struct extent *e, double *start,
                               double *scale, bool *out_normal)
 {
@@ -264,7 +266,7 @@ static void store(enum dtype dtype, void *data, int64_t index, double value)
     }
 }
 
-/* The same for consecutive elements. */
+/* As store, for consecutive elements. */
 static void store_row(enum dtype dtype, void *data, int64_t first, const double *values,
                       int64_t count)
 {
@@ -284,7 +286,7 @@ static void store_row(enum dtype dtype, void *data, int64_t first, const double 
 static void fill(const struct param_init *init, const struct extent *e, void *data)
 {
     if (init->kind == INIT_ZEROS)
-        return; /* the arena gives zeros */
+        return; /* memory from the arena is zeroed */
     if (init->kind == INIT_ONES || init->kind == INIT_CONSTANT) {
         for (int64_t i = 0; i < e->count; i++)
             store(e->dtype, data, i, init->kind == INIT_ONES ? 1 : init->a);
@@ -325,7 +327,7 @@ static bool read_npy(int fd, const char *path, const struct extent *e, struct ar
     if (npy.rank != e->rank || memcmp(npy.shape, e->shape, e->rank * sizeof e->shape[0]) != 0)
         return fail(err, ERR_SHAPE, "'%.200s' holds an array of another shape than the parameter's",
                     path);
-    *out = (void *)npy.data; /* lies in our arena */
+    *out = (void *)npy.data; /* npy.data is in our arena */
     return true;
 }
 

@@ -1,5 +1,5 @@
-/* Initial values against numbers computed apart from this code (Python: hashlib, the squares
- * generator, and the formulas of torch.nn.init). */
+/* Initial values compared with numbers that an independent program computed (Python: hashlib, the
+ * squares generator, and the formulas of torch.nn.init). */
 #include "compiler/import/import_test_util.h"
 
 #include <math.h>
@@ -69,7 +69,7 @@ static void test_fixed_numbers(void **state)
     expect_f64("[2]", "{\"kind\": \"constant\", \"value\": 0.3}", 2, 0.3, 0.3);
 }
 
-/* What is drawn follows from the whole name, however long. */
+/* The random numbers depend on the whole name, however long it is. */
 static void test_long_names(void **state)
 {
     (void)state;
@@ -135,7 +135,7 @@ static void test_distributions(void **state)
         low = fmin(low, (double)uniform[i]);
         high = fmax(high, (double)uniform[i]);
     }
-    /* Five standard errors of a mean, and of a variance. */
+    /* Within five standard errors of the mean and of the variance. */
     assert_true(fabs(sum / COUNT) < 5 / sqrt(COUNT));
     assert_true(fabs(squares / COUNT - 1) < 5 * sqrt(2.0 / COUNT));
     double bound = 1 / sqrt(200);
@@ -253,7 +253,7 @@ static void test_file(void **state)
     assert_int_equal(unlink(path), 0);
     assert_false(load(&arena, "f32", "[2, 3]", folder, read, &err));
     assert_int_equal(err.code, ERR_NOT_FOUND);
-    /* A link must not bring another file in, nor a pipe make the reader wait. */
+    /* A link to a file outside must be refused, and a named pipe must not block the reader. */
     char outside[] = "/tmp/import-init-XXXXXX";
     int fd = mkstemp(outside);
     assert_true(fd >= 0 && write(fd, bytes.data, bytes.size_bytes) == (ssize_t)bytes.size_bytes);

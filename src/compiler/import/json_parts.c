@@ -1,4 +1,4 @@
-/* Reading and building JSON: what all dialects share. */
+/* Reading and building JSON: functions that all dialects share. */
 #include "compiler/import/import_priv.h"
 
 #include <string.h>
@@ -60,7 +60,7 @@ json_t *import_real(double value)
 
 json_t *import_copy(const json_t *value)
 {
-    return json_incref((json_t *)value); /* counting a reference changes nothing that is read */
+    return json_incref((json_t *)value); /* the count of references is no part of the value */
 }
 
 const char *import_type_text(const json_t *value)

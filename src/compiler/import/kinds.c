@@ -1,4 +1,4 @@
-/* Files that are no models for us, by their first bytes, and what their owners can do. */
+/* Formats that cannot be read, recognised by their first bytes, and what a user can do. */
 #include <string.h>
 
 #include "compiler/import/import_priv.h"

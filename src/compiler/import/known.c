@@ -1,4 +1,4 @@
-/* Known inputs: a tensor, or numbers that get the type of their input. */
+/* Known inputs: inputs whose values the caller gives, as a tensor or as numbers. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "compiler/import/import_priv.h"
 
-/* Puts one number into an element of the dtype; false: the dtype does not have it. */
+/* Stores one number in an element of the dtype; false: the dtype cannot represent it. */
 static bool put_number(const char *text, enum dtype dtype, char *element)
 {
     char *end;
@@ -27,11 +27,12 @@ static bool put_number(const char *text, enum dtype dtype, char *element)
     bool fits = wide || (value >= dtype_least(dtype) && value <= dtype_greatest(dtype));
     if (dtype == DTYPE_BOOL)
         fits = value == 0 || value == 1;
-    memcpy(element, &value, dtype_bytes(dtype)); /* little-endian, as all that is read */
+    memcpy(element, &value, dtype_bytes(dtype)); /* little-endian, as all tensors here */
     return end != text && *end == '\0' && errno == 0 && (dtype != DTYPE_U64 || wide) && fits;
 }
 
-/* The shape of so many numbers: at most one dim of any size, which follows from the others. */
+/* The input's shape with `count` elements: the size of at most one dim is open, and follows from
+ * the others. */
 static bool shape_of(const struct import_type *type, int64_t count, int64_t out[LIMIT_RANK])
 {
     int64_t known = 1, open = 0;

@@ -1,27 +1,34 @@
-/* The native dialect. Order never matters: nodes may stand before what they use.
+/* clang-format off */
+/* The native dialect. The order of nodes does not matter: a node may use one that comes later.
  *
- *   {"format": "urza.blueprint/1", "name"?,
- *    "dims"?:   {"B": {"min"? (1), "max"? (65536), "multiple_of"? (1), "typical"?}},
- *    "inputs":  [{"id", "dtype", "shape"}],
- *    "params"?: [{"id", "dtype", "shape", "init"?}],        constant shapes; init: see init.c
- *    "nodes":   [{"id", "op", "in"?, "attrs"?, "out"?, "shape"?, "in_shape"?, "dtype"?}],
- *    "outputs": ["id" or {"name", "value", "shape"?, "dtype"?}],
- *    "id"?, "version"?, "tags"?, "metadata"?}               these say nothing about the graph
+ *   document  {"format": "urza.blueprint/1",
+ *              "name"?,
+ *              "dims"?:    {"B": dim…},
+ *              "inputs":   [{"id", "dtype", "shape"}…],
+ *              "params"?:  [{"id", "dtype", "shape", "init"?}…],  constant shapes; init: see init.c
+ *              "nodes":    [node…],
+ *              "outputs":  [output…],
+ *              "id"?, "version"?, "tags"?, "metadata"?}           these do not affect the graph
+ *   dim       {"min"? (1), "max"? (65536), "multiple_of"? (1), "typical"?, "equals"?, "why"?}
+ *   node      {"id", "op", "in"?, "attrs"?, "out"?, "shape"?, "in_shape"?, "dtype"?}
+ *   output    "id" or {"name", "value", "shape"?, "dtype"?}
  *
- *   in            references by the order of the op's operands; null leaves an optional one out
+ *   in            references to the operands, in the op's order; null omits an optional one
  *   attrs         the op's attributes: numbers, booleans, strings, lists of integers
- *   out           more names for the results in order
- *   shape, dtype  checked against what is inferred for the first result
- *   in_shape      the same for the first operand; -1 in a shape to check matches anything
- *
- *   reference     "id" (of an input, param or node: its first result), "id.k" (result k), or a
- *                 name from "out"; a declared name wins over the reading as "id.k"
+ *   out           further names for the results, in order
+ *   shape, dtype  compared with the inferred type of the first result
+ *   in_shape      compared with the shape of the first operand; -1 in it or in shape is any size
+ *   equals        an expression that the dim is another name of
+ *   why           the reason for a derived restriction
+ *   reference     "id" (of an input, a param or a node: its first result), "id.k" (result k), or a
+ *                 name from "out"; a declared name takes precedence over the form "id.k"
  *   shape         integers and expressions over dims: ["B", 64, "2*S + 1"]
  *
- * In place of dims, inputs, nodes and outputs a field "graph" may hold a graph of primitives; see
+ * In place of dims, inputs, nodes and outputs a field "graph" may have a graph of primitives; see
  * native_graph.c.
  *
- * Dims are declared in the order of their names, so the order of keys has no meaning at all. */
+ * Dims are declared in alphabetical order, so the order of keys does not matter either. */
+/* clang-format on */
 #include "compiler/import/import_priv.h"
 
 #include <stdlib.h>
@@ -69,7 +76,7 @@ static bool read_dims(struct graph *graph, const json_t *document, struct error 
         names[count++] = name;
     }
     qsort(names, count, sizeof *names, compare_names);
-    for (int equal = 0; equal < 2; equal++) /* those that equal others behind the others */
+    for (int equal = 0; equal < 2; equal++) /* those with "equals" behind the others */
         for (uint32_t i = 0; i < count; i++) {
             range = json_object_get(dims, names[i]);
             if ((json_object_get(range, "equals") != NULL) == (equal == 1) &&
@@ -79,7 +86,7 @@ static bool read_dims(struct graph *graph, const json_t *document, struct error 
     return true;
 }
 
-/* One dim of a shape. */
+/* Reads one dim of a shape. */
 static bool read_dim(struct graph *graph, const json_t *item, bool any, dim_id *out,
                      struct error *err)
 {
@@ -139,7 +146,7 @@ static bool is_constant(const struct graph *graph, const dim_id *shape, uint32_t
     return true;
 }
 
-/* An input, or a param when init is not NULL, once its name is known. */
+/* Reads an input, or a param if init is not NULL; its name is known already. */
 static bool read_tensor(struct graph *graph, const json_t *item, const char *id,
                         struct param_init *init, struct error *err)
 {

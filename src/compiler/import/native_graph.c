@@ -1,8 +1,11 @@
-/* A native document whose graph is given as text (graph/graph.h) instead of nodes: what is kept of
- * models that come from formats with ops of their own.
+/* clang-format off */
+/* A native document that has its graph as text (graph/graph.h) instead of nodes: the canonical form
+ * of models whose formats have ops of their own, ONNX and PyTorch.
  *
- *   {"format": "urza.blueprint/1", "graph": "graph \"net\"\ndim B …",
- *    "params"?: [{"id", "init"?}]}         initial values of the graph's params, by name */
+ *   {"format": "urza.blueprint/1",
+ *    "graph": "graph \"net\"\ndim B …",
+ *    "params"?: [{"id", "init"?}…]}        initial values of the graph's params, by name */
+/* clang-format on */
 #include "compiler/import/import_priv.h"
 
 #include <string.h>

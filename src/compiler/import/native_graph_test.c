@@ -16,7 +16,7 @@ static void test_reads(void **state)
                                      "\"constant\", \"value\": 2}}]}");
     assert_string_equal(output_type(&b, 0), "f32[B, 3]");
     assert_int_equal(b.inits[0].kind, INIT_CONSTANT);
-    /* What it keeps reads back as the same. */
+    /* The canonical form reads as the same graph. */
     struct blueprint again = must_read(&arena, b.json);
     assert_string_equal(again.json, b.json);
     assert_string_equal(graph_text(&again), graph_text(&b));

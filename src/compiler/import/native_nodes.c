@@ -1,11 +1,15 @@
+/* clang-format off */
 /* The nodes and outputs of a native document, in four steps over one table of names:
  *
- *     declare (ids and "out" names)  →  resolve (operands to sources)  →  expand (depth first)  →
- * outputs
+ *   declare   the ids of nodes and the names in "out"
+ *   resolve   references to sources
+ *   expand    nodes, depth first
+ *   outputs
  *
- * Invariants: a node is expanded after all it uses and once; nodes are taken in the order of the
- * file where that order allows it; the walk keeps its own stack, so the depth of a graph costs no C
- * stack. */
+ * Invariants: a node is expanded once, after all nodes that it uses; nodes are expanded in the
+ * order of the document unless that contradicts the first; the traversal has an explicit stack, so
+ * a deep graph cannot overflow the C stack. */
+/* clang-format on */
 #include "compiler/import/import_priv.h"
 
 #include <stdio.h>
@@ -15,12 +19,12 @@
 #include "base/strbuf.h"
 #include "compiler/ops/ops.h"
 
-/* What a name or a reference stands for. */
+/* The meaning of a name or a reference. */
 struct source {
-    value_id value; /* of an input or param; else VALUE_NONE */
-    uint32_t node;  /* index, when value is VALUE_NONE */
+    value_id value; /* an input or param; VALUE_NONE: a result of a node */
+    uint32_t node;  /* index of the node, if value is VALUE_NONE */
     uint32_t result;
-    bool absent; /* a null among operands */
+    bool absent; /* null: the operand is omitted */
 };
 
 enum node_state { NODE_NEW, NODE_OPEN, NODE_DONE };
@@ -31,9 +35,9 @@ struct pending {
     const struct op_row *row;
     struct source *operands;
     uint32_t operand_count;
-    uint32_t next; /* operand to visit */
+    uint32_t next; /* the operand to visit next */
     enum node_state state;
-    value_id *results; /* when done */
+    value_id *results; /* set in state NODE_DONE */
     uint32_t result_count;
 };
 
@@ -45,7 +49,7 @@ struct reader {
     VEC(struct source) sources;
     struct pending *nodes;
     uint32_t node_count;
-    value_id seed; /* the input that feeds dropout in training, once one is needed */
+    value_id seed; /* the input "seed" for dropout in training; VALUE_NONE until it is needed */
     struct error *err;
 };
 
@@ -109,7 +113,7 @@ static bool declare_node(struct reader *r, uint32_t index, const json_t *json)
     return declare_results(r, index) || fail_at(r->err, "node '%s'", node->id);
 }
 
-/* Splits "id.k"; false when text has no such form. */
+/* Splits "id.k"; false if text does not have that form. */
 static bool split_reference(struct arena *arena, const char *text, const char **out_id,
                             uint32_t *out_result)
 {
@@ -164,7 +168,7 @@ static bool resolve_operands(struct reader *r, struct pending *node)
     return true;
 }
 
-/* The value of a source whose node is done. */
+/* The value of a source whose node was expanded. */
 static bool value_of(struct reader *r, const struct source *source, value_id *out)
 {
     *out = source->value;
@@ -250,7 +254,7 @@ static bool read_attrs(struct reader *r, const struct pending *node,
     return true;
 }
 
-/* Place of the operand "seed" in an op's schema, or -1. */
+/* The index of the operand "seed" in an op's schema; -1: it has none. */
 static int seed_place(const struct op_row *row)
 {
     int place = 0;
@@ -264,7 +268,7 @@ static int seed_place(const struct op_row *row)
     return -1;
 }
 
-/* Whether a call drops anything: its probability, given or by default, is not 0. */
+/* Whether a node drops elements: its probability, given or by default, is not 0. */
 static bool drops(const struct op_row *row, const struct op_value *attrs, uint32_t attr_count)
 {
     static const char *const names[] = {"p", "dropout_p"};
@@ -281,8 +285,9 @@ static bool drops(const struct op_row *row, const struct op_value *attrs, uint32
     return false;
 }
 
-/* In training an op that draws random numbers gets its own seed, made from the graph's input "seed"
- * (i64, 0-d), unless the document gives it one: seed * LIMIT_NODES + index of the node. */
+/* In training, an op that draws random numbers gets its own seed, unless the document gives one:
+ * seed * LIMIT_NODES + index of the node, where `seed` is an input that is added to the graph (i64,
+ * 0-d). */
 static bool supply_seed(struct reader *r, const struct pending *node,
                         value_id operands[LIMIT_OPERANDS], uint32_t *count)
 {
@@ -327,7 +332,7 @@ static bool check_shape(struct reader *r, const json_t *expected, value_id value
                 text.data);
 }
 
-/* What the document says of a result, checked. */
+/* Compares a result with the shape and dtype that the document gives for it. */
 static bool check_result(struct reader *r, const json_t *json, value_id value)
 {
     const char *text = NULL;
@@ -378,7 +383,7 @@ static bool expand(struct reader *r, struct pending *node)
     return true;
 }
 
-/* Expands what start needs and start itself. stack has room for all nodes. */
+/* Expands node `start` after all nodes that it needs. stack has room for all nodes. */
 static bool walk(struct reader *r, uint32_t start, uint32_t *stack)
 {
     uint32_t depth = 0;

@@ -1,4 +1,4 @@
-/* The native dialect: what it accepts, what it refuses and where it says so. */
+/* The native dialect: what is valid, what is refused, and the place of each error. */
 #include "compiler/import/import_test_util.h"
 
 #define HEAD "{\"format\": \"urza.blueprint/1\", \"dims\": {\"B\": {\"max\": 64}}, "
@@ -42,7 +42,8 @@ static void test_canonical(void **state)
     assert_string_equal(a.json, b.json);
     assert_int_equal(a.json_bytes, strlen(a.json));
     assert_string_equal(graph_text(&a), graph_text(&b));
-    assert_string_equal(a.graph.dims.names.items[0].name, "B"); /* by name, not by place */
+    assert_string_equal(a.graph.dims.names.items[0].name, "B"); /* in alphabetical order, not that
+                                                                   of the document */
     assert_string_equal(a.graph.name, "n");
     struct blueprint again = must_read(&arena, a.json);
     assert_string_equal(again.json, a.json);
@@ -211,7 +212,8 @@ static void test_params(void **state)
                 ERR_BLUEPRINT, "param 'x'", "taken");
 }
 
-/* Dropout takes its seed from a new input, and each call another; in inference nothing changes. */
+/* In training, dropout takes its seed from an added input, each node another seed; in inference it
+ * changes nothing. */
 static void test_training(void **state)
 {
     (void)state;
@@ -236,7 +238,7 @@ static void test_training(void **state)
     arena_release(&arena);
 }
 
-/* A chain far deeper than a C stack would like, written backwards. */
+/* A chain that recursion could not handle, in reverse order. */
 static void test_deep(void **state)
 {
     (void)state;

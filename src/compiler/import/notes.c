@@ -1,4 +1,4 @@
-/* Notes of a reading. */
+/* Descriptions of sources (notes.h). */
 #include "compiler/import/notes.h"
 
 #include <string.h>
@@ -26,7 +26,7 @@ struct import_op *import_note_op(struct import_notes *notes, const char *name)
     return &notes->ops.items[index];
 }
 
-/* What a value hangs on. */
+/* What a value depends on. */
 enum { ON_INPUTS = 1, ON_PARAMS = 2, ON_DIMS = 4 };
 
 static bool is_dynamic(const struct graph *graph, const struct node *node)

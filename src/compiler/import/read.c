@@ -1,4 +1,4 @@
-/* The door: which dialect a document is in, and its translation to the native one. */
+/* The entry point: finds the dialect of a document and translates it to the native one. */
 #include "compiler/import/import_priv.h"
 
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "base/strbuf.h"
 #include "compiler/import/notes.h"
 
-/* The document in the native dialect, a new reference. */
+/* Translates the document to the native dialect; a new reference. */
 static json_t *to_native(const json_t *document, const struct import_options *options,
                          struct error *err)
 {
@@ -22,7 +22,7 @@ static json_t *to_native(const json_t *document, const struct import_options *op
     return NULL;
 }
 
-/* What the graph is made of, and nothing else. */
+/* The fields that determine the graph, and no others. */
 static json_t *content_of(const json_t *native)
 {
     static const char *const keys[] = {"format", "name",  "dims",    "inputs",
@@ -36,7 +36,7 @@ static json_t *content_of(const json_t *native)
     return content;
 }
 
-/* Writes what was derived, and what the caller says, into the document's dims. */
+/* Writes the ranges that were derived or that the caller gives into the document's dims. */
 static void write_dims(json_t *native, const struct import_options *options)
 {
     json_t *dims = json_object_get(native, "dims");
@@ -68,7 +68,7 @@ static void write_dims(json_t *native, const struct import_options *options)
     }
 }
 
-/* Nodes by op, as the document calls them. */
+/* Counts the nodes by the document's op names. */
 static void note_document(const json_t *document, struct import_notes *notes)
 {
     const json_t *nodes = json_object_get(document, "nodes"), *node;

@@ -1,5 +1,5 @@
-/* The door: which dialect, text that is no JSON, the examples, implied parameters' values, and
- * random damage. */
+/* The entry point: recognising dialects, text that is not JSON, the examples, values of parameters
+ * that a dialect implies, and randomly damaged documents. */
 #include "compiler/import/import_test_util.h"
 
 #include <math.h>
@@ -75,7 +75,8 @@ static void test_examples(void **state)
     }
 }
 
-/* The values that a dialect implies: fixed by seed and name, and within PyTorch's ranges. */
+/* Values of parameters that a dialect implies: determined by seed and name, and within PyTorch's
+ * ranges. */
 static void test_implied_values(void **state)
 {
     (void)state;
@@ -117,8 +118,8 @@ static void put_word(struct strbuf *out, const char *text, size_t from)
         strbuf_add(out, word, strcspn(word + 1, "\"") + 2);
 }
 
-/* Puts something else over a random place: a number over a number, a word of the document over a
- * word, or anything over a few bytes. */
+/* Replaces a random part: a number by a number, a string by a string of the document, or a few
+ * bytes by anything. */
 static void damage(struct strbuf *out, const char *text, size_t size, uint64_t key, uint64_t *draw)
 {
     static const char *const numbers[] = {
@@ -195,7 +196,8 @@ static void test_damage(void **state)
         }
         free(text);
     }
-    assert_true(legal > 100 && refused > 1000); /* the damage reaches past the parser, both ways */
+    assert_true(legal > 100 && refused > 1000); /* enough documents pass the JSON parser to test the
+                                                   readers too */
 }
 
 int main(void)

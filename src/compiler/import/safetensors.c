@@ -1,5 +1,6 @@
-/* One tensor out of a safetensors file: eight bytes of header size, a JSON object that names dtype,
- * shape and place of each tensor, then the data. Only the header and the tensor are read. */
+/* Reading one tensor of a safetensors file, which has eight bytes of header size, a JSON object
+ * with dtype, shape and position of each tensor, and the data. Only the header and the tensor are
+ * read. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,7 +54,7 @@ static bool read_header(const struct file *file, struct arena *arena, json_t **o
     return *out != NULL;
 }
 
-/* Whether the header says of the tensor what the parameter is. */
+/* Whether the tensor has the dtype and shape of the parameter. */
 static bool check_entry(const json_t *entry, const struct import_tensor *tensor, struct error *err)
 {
     const char *dtype = NULL;
@@ -91,7 +92,7 @@ static bool read_tensor(const struct file *file, const struct import_tensor *ten
         fail(err, ERR_PARSE, "'%.200s': data_offsets do not fit the shape", file->path);
         goto out;
     }
-    if (tensor->bytes > file->size_bytes) { /* before memory is taken for it */
+    if (tensor->bytes > file->size_bytes) { /* checked before memory is allocated */
         fail(err, ERR_PARSE, "'%.200s' ends too early", file->path);
         goto out;
     }

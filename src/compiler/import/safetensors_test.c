@@ -12,7 +12,8 @@ struct fixture {
     struct error err;
 };
 
-/* A header, and the six numbers behind it. size_change: a lie about the header's size. */
+/* Writes a file of a header and six numbers. size_change: added to the size of the header that the
+ * file states. */
 static void write_file(struct fixture *f, const char *header, int size_change)
 {
     struct strbuf bytes;

@@ -6,7 +6,7 @@
 #include "base/checked.h"
 #include "compiler/loop/loop_priv.h"
 
-#define FAR INT64_MAX
+#define UNBOUNDED INT64_MAX
 
 /* The upper bound (exclusive) of a variable. The loop may run to `full`, and then takes those
  * values, too. */
@@ -19,10 +19,10 @@ static expr_id var_bound(const struct nest *nest, uint32_t var)
 static int64_t sat_add(int64_t a, int64_t b)
 {
     int64_t r;
-    if (a == FAR || b == FAR || a == -FAR || b == -FAR)
-        return a == FAR || b == FAR ? FAR : -FAR;
+    if (a == UNBOUNDED || b == UNBOUNDED || a == -UNBOUNDED || b == -UNBOUNDED)
+        return a == UNBOUNDED || b == UNBOUNDED ? UNBOUNDED : -UNBOUNDED;
     if (URZA_ADD_OVERFLOW(a, b, &r))
-        return a > 0 ? FAR : -FAR;
+        return a > 0 ? UNBOUNDED : -UNBOUNDED;
     return r;
 }
 
@@ -31,9 +31,9 @@ static int64_t sat_mul(int64_t a, int64_t b)
     int64_t r;
     if (a == 0 || b == 0)
         return 0;
-    if (a == FAR || b == FAR || a == -FAR || b == -FAR || URZA_MUL_OVERFLOW(a, b, &r) ||
-        r == INT64_MIN)
-        return (a > 0) == (b > 0) ? FAR : -FAR;
+    if (a == UNBOUNDED || b == UNBOUNDED || a == -UNBOUNDED || b == -UNBOUNDED ||
+        URZA_MUL_OVERFLOW(a, b, &r) || r == INT64_MIN)
+        return (a > 0) == (b > 0) ? UNBOUNDED : -UNBOUNDED;
     return r;
 }
 
@@ -52,16 +52,16 @@ static void range_div(const struct nest *nest, const struct expr *x, int64_t *lo
     int64_t alo, ahi, blo, bhi;
     index_range(nest, x->operand[0], &alo, &ahi);
     index_range(nest, x->operand[1], &blo, &bhi);
-    *lo = alo >= 0 && bhi > 0 && bhi != FAR ? alo / bhi : 0;
-    *hi = ahi == FAR ? FAR : blo > 0 && ahi >= 0 ? ahi / blo : FAR;
+    *lo = alo >= 0 && bhi > 0 && bhi != UNBOUNDED ? alo / bhi : 0;
+    *hi = ahi == UNBOUNDED ? UNBOUNDED : blo > 0 && ahi >= 0 ? ahi / blo : UNBOUNDED;
 }
 
 void index_range(const struct nest *nest, expr_id e, int64_t *lo, int64_t *hi)
 {
     const struct expr *x = expr_at(nest, e);
-    int64_t alo = -FAR, ahi = FAR, blo = -FAR, bhi = FAR;
-    *lo = -FAR;
-    *hi = FAR;
+    int64_t alo = -UNBOUNDED, ahi = UNBOUNDED, blo = -UNBOUNDED, bhi = UNBOUNDED;
+    *lo = -UNBOUNDED;
+    *hi = UNBOUNDED;
     if (x->op == EXPR_ADD || x->op == EXPR_MUL || x->op == EXPR_MIN || x->op == EXPR_MAX) {
         index_range(nest, x->operand[0], &alo, &ahi);
         index_range(nest, x->operand[1], &blo, &bhi);
@@ -75,7 +75,7 @@ void index_range(const struct nest *nest, expr_id e, int64_t *lo, int64_t *hi)
         *lo = 0;
         if (var_bound(nest, x->index) != EXPR_NONE) {
             index_range(nest, var_bound(nest, x->index), &alo, &ahi);
-            *hi = ahi == FAR ? FAR : ahi > 0 ? ahi - 1 : 0;
+            *hi = ahi == UNBOUNDED ? UNBOUNDED : ahi > 0 ? ahi - 1 : 0;
         }
         break;
     case EXPR_ADD: *lo = sat_add(alo, blo), *hi = sat_add(ahi, bhi); break;
@@ -86,7 +86,7 @@ void index_range(const struct nest *nest, expr_id e, int64_t *lo, int64_t *hi)
     case EXPR_FLOORMOD:
         index_range(nest, x->operand[1], &blo, &bhi);
         *lo = 0;
-        *hi = bhi == FAR ? FAR : bhi - 1;
+        *hi = bhi == UNBOUNDED ? UNBOUNDED : bhi - 1;
         break;
     default: break;
     }

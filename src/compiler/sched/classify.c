@@ -189,7 +189,7 @@ struct scheduling *sched_begin(struct nest *nest, const struct sched_hint *hint,
                              .row = VAR_NONE,
                              .column = VAR_NONE,
                              .output = hint->output,
-                             .once = hint->once};
+                             .prepare = hint->prepare};
     bool product = has_role(nest, OVER_ROW) || has_role(nest, OVER_COLUMN);
     bool conv = has_role(nest, OVER_CHANNEL) || has_role(nest, OVER_PIXEL);
     fuse_chains(c, &nest->body);

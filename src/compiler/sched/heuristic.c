@@ -279,7 +279,7 @@ void sched_finish(struct scheduling *c, const struct config *config, struct sche
             take_step(c, STEP_SPLIT, top->var, VAR_NONE, block, NULL);
         break;
     case FORM_LOOPS:
-        if (!c->once)
+        if (!c->prepare)
             tile_across(c);
         break;
     }

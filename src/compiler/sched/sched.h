@@ -72,8 +72,8 @@ struct sched_watch {
 
 /* What heuristics need to know that the nest does not say. */
 struct sched_hint {
-    bool output; /* the result is an output of the graph */
-    bool once;   /* it runs at load, when parameters change: small code matters more than speed */
+    bool output;  /* the result is an output of the graph */
+    bool prepare; /* it runs at load, when parameters change: small code matters more than speed */
     const struct sched_watch *watch; /* NULL outside of tests and tools; decides nothing */
 };
 

@@ -66,7 +66,7 @@ struct scheduling {
     bool packed;          /* … which are in panels already */
     int64_t panel;        /* contiguous columns, at least; of a convolution, filters */
     bool output;          /* the result is an output of the graph */
-    bool once;            /* it runs at load */
+    bool prepare;         /* it runs at load */
 };
 
 /* The loops of a role, outermost first; returns their number, at most LIMIT_RANK. */

@@ -1,4 +1,4 @@
-/* Models as graphs: the file, its graphs and scopes, and what is said of what cannot be read. */
+/* Reading models: the file, its graphs and scopes, and reporting what cannot be read. */
 #include <onnx.pb-c.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,9 +8,9 @@
 #include "compiler/import/onnx/onnx_notes_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-#define MAX_BODIES 16 /* bodies inside bodies: functions, branches, loops */
+#define MAX_BODIES 16 /* depth of nested bodies: functions, branches, loops */
 
-/* Every translator is declared by the rows that name it. */
+/* Declares the translators of all rows. */
 #define V LIMIT_OPERANDS
 #define ONNX(name, types, since, min, max, attrs, function, with, note) \
     bool onnx_##function(struct onnx_call *c);
@@ -54,7 +54,7 @@ static const char *domain_of(const char *domain)
     return !domain || strcmp(domain, "ai.onnx") == 0 ? "" : domain;
 }
 
-/* Names end up in JSON. */
+/* Names are written to JSON. */
 bool onnx_is_utf8(const char *text)
 {
     json_t *string = json_string(text);
@@ -89,7 +89,7 @@ bool onnx_find(const struct onnx *o, const struct onnx_scope *scope, const char 
             return true;
         }
         if (scope->caller)
-            return false; /* a function sees its own names only */
+            return false; /* a function does not see names outside */
     }
     return false;
 }
@@ -140,7 +140,7 @@ void onnx_note_refusal(struct onnx *o, const char *op, const char *why)
     onnx_refused(o, &(struct import_refusal){.op = op, .why = why});
 }
 
-/* The opset of a domain; 0 when the model does not import it. */
+/* The opset of a domain; 0: the model does not import it. */
 static int64_t opset_of(const Onnx__ModelProto *model, const char *domain)
 {
     for (size_t i = 0; i < model->n_opset_import; i++)
@@ -184,7 +184,7 @@ static bool check_node(struct onnx_call *c)
     return true;
 }
 
-/* Looks the operands up. False when one is missing or was refused. */
+/* Finds the operands by name. False if one is missing or was refused. */
 static bool take_operands(struct onnx_call *c, bool *out_refused)
 {
     c->in_count = (uint32_t)c->node->n_input;
@@ -229,7 +229,7 @@ static bool name_results(struct onnx_call *c, struct error *err)
     return true;
 }
 
-/* Operands of narrow floats become f32 where the row says so; gives the type of the first. */
+/* Casts operands of narrow floats to f32 if the row has W; returns the dtype of the first one. */
 static enum dtype widen_operands(struct onnx_call *c)
 {
     enum dtype narrow = DTYPE_NONE;
@@ -271,7 +271,7 @@ static bool translate(struct onnx_call *c, bool *out_refused)
     return ok || onnx_refuse(c, "the translation failed");
 }
 
-/* What a node is called: by its name, that of its first result, or its op. */
+/* The name of a node, otherwise that of its first result, otherwise its op. */
 static const char *node_name(const Onnx__NodeProto *node)
 {
     if (node->name && node->name[0] != '\0' && onnx_is_utf8(node->name))
@@ -292,7 +292,7 @@ static void refuse_unknown(struct onnx *o, const char *domain, const Onnx__NodeP
                                              .cure = "urza ops --onnx lists what is read"});
 }
 
-/* An operand that must be known can be given, if it is an input of the model. */
+/* If the operand that must be known is an input of the model, the user can give its values. */
 static const char *cure_of(const struct onnx_call *c)
 {
     const Onnx__GraphProto *graph = c->o->model->graph;
@@ -306,7 +306,7 @@ static const char *cure_of(const struct onnx_call *c)
     return cure.size_bytes > 0 ? cure.data : NULL;
 }
 
-/* Keeps what the first node that fails needed of dims. */
+/* Records what the first node that fails needs of dims. */
 static void note_demand(struct onnx_call *c, const char *type)
 {
     struct onnx *o = c->o;
@@ -382,7 +382,7 @@ bool onnx_nodes(struct onnx *o, struct onnx_scope *scope, Onnx__NodeProto *const
     return ok;
 }
 
-/* A name for a param of a body, which may repeat one of the graph around it. */
+/* A new name for a param of a body, whose own name may be that of another param. */
 static const char *fresh_name(struct onnx *o, const char *name)
 {
     size_t size = strlen(name) + 16;
@@ -391,8 +391,8 @@ static const char *fresh_name(struct onnx *o, const char *name)
     return fresh;
 }
 
-/* Another value that the caller gives an initialiser that is an input too: *out_given; false
- * fails. */
+/* The value that the caller gives an initialiser that is an input too; *out_given: there is one.
+ * False: failure. */
 static bool override_of(struct onnx *o, const Onnx__GraphProto *graph, const char *name,
                         struct import_tensor *out, bool *out_given, struct error *err)
 {
@@ -436,7 +436,7 @@ bool onnx_initializers(struct onnx *o, struct onnx_scope *scope, const Onnx__Gra
     return true;
 }
 
-/* All refusals in one message, the most frequent first as they come. */
+/* Reports all refusals in one error. */
 static bool report(struct onnx *o, struct error *err)
 {
     struct strbuf text;
@@ -493,7 +493,7 @@ static bool check_model(const Onnx__ModelProto *model, struct error *err)
     return true;
 }
 
-/* Values by the order of params, as the blueprint keeps them. */
+/* Moves the initial values to the blueprint, in the order of params. */
 static void keep_params(struct onnx *o)
 {
     uint32_t count = o->graph->params.count;
@@ -519,7 +519,7 @@ static bool read_model(struct onnx *o, struct error *err)
     return true;
 }
 
-/* A dim may be given by the model's own spelling, too. */
+/* The caller may also give a dim by its name in the file. */
 static bool check_dims(struct onnx *o, const struct import_options *options, struct error *err)
 {
     for (uint32_t i = 0; i < options->dim_count; i++) {
@@ -559,11 +559,12 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
         if (name && strlen(name) <= LIMIT_NAME && onnx_is_utf8(name))
             read->graph.name = name;
         *err = (struct error){.code = ERR_NONE};
-        if (options->refused) /* those of this reading */
+        if (options->refused) /* keep the refusals of the last reading only */
             strbuf_init(options->refused, options->refused->arena);
         if (options->notes)
             options->notes->graph = &read->graph;
-        if (!read_model(&o, err) && !o.demand_why) { /* an input, say */
+        if (!read_model(&o, err) && !o.demand_why) { /* the failure is not of a node but, for
+                                                        example, of an input */
             strbuf_init(&why, arena);
             strbuf_printf(&why, "%s: %s", err->place, err->message);
             o.demand = read->graph.dims.unproved;
@@ -590,8 +591,8 @@ bool onnx_read(const void *bytes, size_t size, const struct import_options *opti
 
 bool onnx_looks_like(const void *bytes, size_t size)
 {
-    /* Fields that a model may begin with, none of which begins JSON: ir_version, producer_name,
-     * producer_version, graph, opset_import. */
+    /* Tags of the fields with which a model may begin: ir_version, producer_name, producer_version,
+     * graph, opset_import. No JSON text begins with one of these bytes. */
     static const char tags[] = {0x08, 0x12, 0x1a, 0x3a, 0x42};
     return size > 2 && memchr(tags, *(const char *)bytes, sizeof tags) != NULL;
 }

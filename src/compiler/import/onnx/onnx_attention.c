@@ -1,7 +1,7 @@
-/* Attention, and what goes with it in newer opsets.
+/* Attention and related ops of newer opsets.
  *
- * Where nothing but the result is asked for and there is no soft cap, Attention is our own
- * scaled_dot_product_attention; which keys a query may see goes into its mask. */
+ * If only the result is used and there is no softcap, Attention expands to our
+ * scaled_dot_product_attention; its mask says which keys each query sees. */
 #include <math.h>
 #include <string.h>
 
@@ -11,9 +11,9 @@ struct attention {
     struct onnx_call *c;
     struct builder *b;
     value_id q, k, v; /* [B, heads, length, size] */
-    value_id allowed; /* bool, to be broadcast to the scores; VALUE_NONE: all keys */
-    value_id bias;    /* added to the scores; VALUE_NONE */
-    bool causal;      /* in this form only: no cache, no other mask */
+    value_id allowed; /* bool, broadcast to the scores; VALUE_NONE: all keys */
+    value_id bias;    /* added to the scores; or VALUE_NONE */
+    bool causal;      /* expressed by is_causal: there is no cache and no other mask */
     double scale;
     dim_id queries, keys;
 };
@@ -40,7 +40,7 @@ static void allow(struct attention *a, value_id also)
     a->allowed = a->allowed == VALUE_NONE ? also : b_binary(a->b, PRIM_AND, a->allowed, also);
 }
 
-/* Keys in front of the first query: what the cache holds. i64, 0-d or [B, 1, 1, 1]. */
+/* Number of keys before the first query, those in the cache: i64, 0-d or [B, 1, 1, 1]. */
 static value_id offset_of(struct attention *a)
 {
     struct onnx_call *c = a->c;
@@ -80,7 +80,7 @@ static void allow_by_place(struct attention *a)
     }
 }
 
-/* The mask as given may stop short of the last keys, which are closed then. */
+/* The mask may have fewer keys than there are; the keys beyond it are masked. */
 static void read_mask(struct attention *a)
 {
     struct onnx_call *c = a->c;
@@ -122,7 +122,7 @@ static value_id by_composite(struct attention *a)
                        mask == VALUE_NONE ? 3 : 4, attrs);
 }
 
-/* Heads that share keys stand in one dim with the queries: [B, heads of k, group * L, D]. */
+/* Merges the query heads that share a key head with the queries: [B, key heads, group * L, D]. */
 static value_id group(struct attention *a, value_id x)
 {
     struct builder *b = a->b;
@@ -140,7 +140,7 @@ static value_id ungroup(struct attention *a, value_id x)
     return b_reshape(a->b, x, shape, 4);
 }
 
-/* Probabilities; queries that may see no key get zeros. */
+/* Softmax; queries that see no key get zeros. */
 static value_id weigh(struct attention *a, value_id scores)
 {
     struct onnx_call *c = a->c;
@@ -158,7 +158,7 @@ static value_id weigh(struct attention *a, value_id scores)
     return b_cast(b, b_select(b, closed, b_const(b, wide, 0), weights), type);
 }
 
-/* Every step by itself, for soft caps and for those who ask for the scores (the fourth result). */
+/* Computes attention step by step, for softcap and if the scores are used (the fourth result). */
 static value_id by_steps(struct attention *a, value_id *out_scores)
 {
     struct onnx_call *c = a->c;
@@ -258,7 +258,7 @@ bool onnx_rotary_embedding(struct onnx_call *c)
     return onnx_return(c, y);
 }
 
-/* A depthwise convolution over what the state holds and the operand. */
+/* A depthwise convolution of the state followed by the operand. */
 bool onnx_causal_conv(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -268,7 +268,7 @@ bool onnx_causal_conv(struct onnx_call *c)
     if (onnx_rank(c, x) != 3 || onnx_rank(c, c->in[1]) != 3 ||
         !onnx_is_const(&b->graph->dims, b_dim(b, c->in[1], 2), &size) ||
         !onnx_is_const(&b->graph->dims, b_dim(b, x, 1), &channels) || size < 1)
-        return b_fail(b, ERR_SHAPE, "operands are not of rank 3 and constant channels");
+        return b_fail(b, ERR_SHAPE, "expected inputs of rank 3 with a constant number of channels");
     dim_id none[3] = {b_dim_const(b, 0), b_dim_const(b, 0), b_dim_const(b, 0)};
     dim_id before[3] = {none[0], none[0], b_dim_const(b, size - 1)};
     x = onnx_given(c, 3) ? b_concat(b, (value_id[]){c->in[3], x}, 2, 2)
@@ -288,7 +288,7 @@ bool onnx_causal_conv(struct onnx_call *c)
     return !onnx_failed(c);
 }
 
-/* What one step of linear attention reads. */
+/* The operands of linear attention. */
 struct recurrence {
     struct onnx_call *c;
     bool gated, delta;
@@ -296,14 +296,14 @@ struct recurrence {
     double scale;
 };
 
-/* Row t of a value by heads: [B, heads, size]. */
+/* Token t of a value that is split by heads: [B, heads, size]. */
 static value_id row(struct recurrence *r, value_id x, int64_t t)
 {
     struct builder *b = r->c->b;
     return b_squeeze(b, b_slice(b, x, 2, b_dim_const(b, t), b_dim_const(b, 1), 1), 2);
 }
 
-/* One token: *state [B, heads, dk, dv] is renewed; the result is [B, heads of q, dv]. */
+/* One token: updates *state [B, heads, dk, dv]; the result is [B, query heads, dv]. */
 static value_id recur(struct recurrence *r, int64_t t, value_id *state)
 {
     struct builder *b = r->c->b;
@@ -342,7 +342,7 @@ bool onnx_linear_attention(struct onnx_call *c)
     value_id rows[MAX_TOKENS], state = VALUE_NONE;
     enum dtype type = onnx_type(c, c->in[0]), wide = dtype_bytes(type) < 4 ? DTYPE_F32 : type;
     for (uint32_t i = 0; i < c->in_count; i++)
-        c->in[i] = b_cast(b, c->in[i], wide); /* the state is summed up over all tokens */
+        c->in[i] = b_cast(b, c->in[i], wide); /* the state accumulates all tokens */
     r.q = split_heads(c, c->in[0], "q_num_heads");
     r.k = split_heads(c, c->in[1], "kv_num_heads");
     r.v = split_heads(c, c->in[2], "kv_num_heads");

@@ -1,4 +1,4 @@
-/* Graphs inside graphs: functions of the model, and branches. */
+/* Graphs inside graphs: functions of the model, and the branches of If. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
@@ -22,7 +22,7 @@ void onnx_functions(struct onnx *o)
     for (uint32_t i = 0; i < o->model->n_functions; i++) {
         const Onnx__FunctionProto *function = o->model->functions[i];
         const char *domain = plain_domain(function->domain);
-        if (function->name) /* of two the first counts */
+        if (function->name) /* if there are two, the first is used */
             strmap_add(&o->functions, o->arena, function_key(o, domain, function->name), i);
     }
 }
@@ -57,7 +57,7 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
         struct onnx_value value = {0};
         const char *name = i < c->node->n_input ? c->node->input[i] : "";
         if (name[0] == '\0')
-            continue; /* the body sees an optional input as missing, and says so when it uses it */
+            continue; /* an optional input that is omitted; the body fails if it uses it */
         if (!onnx_find(c->o, c->scope, name, &value))
             return fail(err, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
         if (value.list)
@@ -126,7 +126,7 @@ static const Onnx__GraphProto *graph_of(struct onnx_call *c, const char *name)
     return attr ? attr->g : NULL;
 }
 
-/* One branch: its results in out. */
+/* Translates one branch; its results go to out. */
 static bool branch(struct onnx_call *c, const char *name, value_id *out)
 {
     bool refused = false;
@@ -137,7 +137,7 @@ static bool branch(struct onnx_call *c, const char *name, value_id *out)
     return refused ? onnx_refuse(c, "a node of the branch") : true;
 }
 
-/* Both branches, and the results of one of them, element by element. */
+/* Translates both branches and selects between their results, elementwise. */
 static bool select_branch(struct onnx_call *c)
 {
     struct builder *b = c->b;

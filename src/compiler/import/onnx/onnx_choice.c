@@ -1,13 +1,13 @@
 /* Axes that an input tells at each call.
  *
- * Which axes they are is a number, a dim of the graph (a choice, graph/element.h), and what hangs
- * on it, a size or a stride, is a step function of that number v. Of sets 0 … K-1
+ * The number of the set of axes is a dim of the graph, v (a choice, graph/element.h). A size or a
+ * stride that depends on the axes is a step function of v. With sets 0 … K-1
  *
  *     f(v) = f(0) + sum over j ≥ 1 of ((v + K - j) // K) × (f(j) - f(j-1))
  *
- * where the quotient is 1 from v = j on. So a value seen along axes that are chosen is read through
- * one index, the sum of strides that are such functions, and what is then done is done along axes
- * that are known. */
+ * where the quotient is 1 for v ≥ j, otherwise 0. So an operand is read through one index computed
+ * with such strides, with the chosen axes moved to known positions, and the op is applied along
+ * known axes. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_told_priv.h"
@@ -43,7 +43,7 @@ dim_id onnx_choice_dim(struct onnx_call *c, const struct onnx_choice *choice, co
     return dim_max(dims, value, dim_const(dims, least));
 }
 
-/* Strides of a dense value of this shape. */
+/* The strides of a dense value of this shape. */
 static void strides_of(struct onnx_call *c, const dim_id *shape, uint32_t rank, dim_id *out)
 {
     dim_id stride = b_dim_const(c->b, 1);
@@ -53,8 +53,8 @@ static void strides_of(struct onnx_call *c, const dim_id *shape, uint32_t rank, 
     }
 }
 
-/* The value of this rank whose element i is element sum of i × strides of x; shapes and strides by
- * set, rank of them each. */
+/* The value of this rank whose element at index i is the element of x at Σ i × strides. shapes and
+ * strides: `rank` of each for every set. */
 static value_id view(struct onnx_call *c, value_id x, const struct onnx_choice *choice,
                      uint32_t rank, const dim_id *shapes, const dim_id *strides)
 {
@@ -63,7 +63,7 @@ static value_id view(struct onnx_call *c, value_id x, const struct onnx_choice *
     dim_id shape[LIMIT_RANK], total = graph_elements(c->o->graph, x);
     value_id place = VALUE_NONE;
     if (rank > LIMIT_RANK)
-        return onnx_refuse(c, "axes that an input tells, of so many dims");
+        return onnx_refuse(c, "axes that are an input of the model, for this rank");
     arena_init(&scratch);
     dim_id *of_sets = ARENA_ARRAY(&scratch, dim_id, choice->sets);
     for (uint32_t i = 0; i < rank; i++) {
@@ -84,7 +84,7 @@ static value_id view(struct onnx_call *c, value_id x, const struct onnx_choice *
     onnx_dim_range(&b->graph->dims, total, &least, &most);
     if (rank == 0)
         return b_reshape(b, x, NULL, 0);
-    if (least < 1) /* there is something to clamp to */
+    if (least < 1) /* so that there is an element to which an index can be clamped */
         flat = b_pad(b, flat, (dim_id[]){b_dim_const(b, 0)}, (dim_id[]){b_dim_const(b, 1)}, 0);
     return b_take(b, flat, place, 0);
 }
@@ -131,7 +131,7 @@ value_id onnx_choice_back(struct onnx_call *c, value_id y, const struct onnx_cho
     dim_id *steps = ARENA_ARRAY(c->o->arena, dim_id, choice->sets * rank);
     for (uint32_t j = 0; j < choice->sets; j++) {
         dim_id moved[LIMIT_RANK], strides[LIMIT_RANK];
-        uint32_t axis = j; /* sets of one axis are numbered by it */
+        uint32_t axis = j; /* the number of a set of one axis is that axis */
         for (uint32_t i = 0, at = 0; i < rank; i++)
             if (i != axis)
                 moved[at++] = shape[i];

@@ -1,11 +1,11 @@
-/* Constants, and tensors that follow from shapes. */
+/* Constants, and tensors that depend on shapes. */
 #include <onnx.pb-c.h>
 #include <math.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-/* A vector of numbers, or a scalar. */
+/* A constant: a vector, or for rank 0 a scalar. */
 static value_id numbers(struct onnx_call *c, enum dtype dtype, const void *data, size_t count,
                         uint32_t rank)
 {
@@ -59,7 +59,7 @@ bool onnx_constant_of_shape(struct onnx_call *c)
     return onnx_return(c, b_broadcast_to(c->b, value, shape, rank));
 }
 
-/* A position in 0 … rank; negative ones count from the end. */
+/* Clamps a position to 0 … rank; negative ones count from the end. */
 static uint32_t position(int64_t at, uint32_t rank)
 {
     at = at < 0 ? at + rank : at;
@@ -86,7 +86,7 @@ bool onnx_size(struct onnx_call *c)
     return onnx_return(c, b_size(c->b, graph_elements(c->o->graph, c->in[0])));
 }
 
-/* start + i*delta for i < count, both values 0-d. */
+/* start + i*delta for i < count; both operands are 0-d. */
 static value_id progression(struct onnx_call *c, dim_id count)
 {
     struct builder *b = c->b;
@@ -109,8 +109,8 @@ static bool real_range(struct onnx_call *c)
     return onnx_return(c, progression(c, b_dim_const(c->b, steps > 0 ? (int64_t)steps : 0)));
 }
 
-/* Whether a range of floats counts whole numbers, as one up to a dim that was cast does, and those
- * of ops that are spelled out. */
+/* Whether a Range of floats has only integers, as one up to a dim that was cast to float does;
+ * exporters that decompose ops write such ranges. */
 static bool is_whole(struct onnx_call *c)
 {
     for (uint32_t i = 0; i < 3; i++) {

@@ -1,9 +1,9 @@
-/* Convolutions and transposed ones, of any number of spatial dims. */
+/* Convolutions and transposed convolutions with any number of spatial dims. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-#define MAX_WINDOW ((int64_t)1 << 20) /* keeps the arithmetic of windows far from overflow */
+#define MAX_WINDOW ((int64_t)1 << 20) /* so that arithmetic on windows cannot overflow */
 
 static bool read_list(struct onnx_call *c, const char *name, int64_t low, int64_t absent,
                       uint32_t count, int64_t *out)
@@ -23,7 +23,8 @@ static bool read_list(struct onnx_call *c, const char *name, int64_t low, int64_
     return true;
 }
 
-/* The last window starts at (size - 1)//stride*stride and ends with the padding behind. */
+/* Padding of a dim whose size is not known: the last window starts at (size - 1)//stride*stride and
+ * ends with the padding. */
 static bool pad_open(struct onnx_call *c, const struct window *w, dim_id size, bool upper,
                      dim_id *out_low, dim_id *out_high)
 {
@@ -41,7 +42,7 @@ static bool pad_open(struct onnx_call *c, const struct window *w, dim_id size, b
            b_fail(c->b, ERR_LIMIT, "auto_pad of a dim that is too long to write down");
 }
 
-/* Padding so that dim / stride, rounded up, windows fit. */
+/* Padding for ceil(dim / stride) windows. */
 static bool pad_same(struct onnx_call *c, struct window *w, uint32_t axis, bool upper,
                      struct onnx_around *around)
 {
@@ -100,7 +101,8 @@ value_id onnx_put_around(struct onnx_call *c, value_id x, const struct onnx_arou
     return around->any ? b_pad(c->b, x, around->low + skip, around->high + skip, value) : x;
 }
 
-/* Kernel sizes from the weights, which must be constant; checks kernel_shape against them. */
+/* The kernel's size, from the weights, where it must be constant; checks that kernel_shape is the
+ * same. */
 static bool kernel_sizes(struct onnx_call *c, uint32_t count, int64_t *out)
 {
     int64_t stated[LIMIT_RANK];
@@ -152,7 +154,7 @@ bool onnx_conv(struct onnx_call *c)
     return add_bias(c, b_conv(c->b, x, c->in[1], windows, count, groups));
 }
 
-/* Padding of a transposed convolution that is to give an output of a stated size. */
+/* Padding of a transposed convolution whose output has a given size. */
 static bool pad_to(struct onnx_call *c, struct window *w, uint32_t axis, int64_t extra,
                    int64_t wanted)
 {
@@ -163,11 +165,11 @@ static bool pad_to(struct onnx_call *c, struct window *w, uint32_t axis, int64_t
     wanted = wanted < 0 ? size * w->stride : wanted;
     int64_t total = w->stride * (size - 1) + extra + reach - wanted;
     w->low = total < 0 ? 0 : upper ? total / 2 : total - total / 2;
-    w->high = total - w->low; /* below 0: zeros behind what the kernel reaches */
+    w->high = total - w->low; /* negative: zeros after the last element that the kernel reaches */
     return true;
 }
 
-/* Windows with the padding that ONNX takes away in low and high. */
+/* The windows; low and high are what ONNX crops. */
 static bool transposed_windows(struct onnx_call *c, uint32_t count, struct window *out,
                                int64_t *extra)
 {
@@ -203,7 +205,7 @@ bool onnx_conv_transpose(struct onnx_call *c)
     return add_bias(c, op_conv_transpose(c->b, c->in[0], c->in[1], windows, count, groups));
 }
 
-/* Columns back to an image: a transposed convolution by kernels that hold a single 1. */
+/* Col2Im is a transposed convolution by kernels with a single 1. */
 bool onnx_col2im(struct onnx_call *c)
 {
     struct builder *b = c->b;

@@ -1,4 +1,4 @@
-/* Errors of nodes in the model's own terms: its inputs by name, and their shapes. */
+/* Errors of nodes in the model's terms: names and shapes of the inputs. */
 #include <onnx.pb-c.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static void print_shape(const struct dim_table *dims, const dim_id *shape, uint3
     strbuf_puts(out, "]");
 }
 
-/* " is [2, 3]", its shape, or " = [4, -1]", the elements of a short list of integers. */
+/* Appends the shape, " is [2, 3]", or the elements of a short list of integers, " = [4, -1]". */
 static void print_input(struct onnx_call *c, value_id x, struct strbuf *out)
 {
     const struct node *node = graph_node(c->o->graph, x);

@@ -1,15 +1,15 @@
-/* Errors of a node in the model's own terms: its inputs by their names. Both fill the error of the
- * call's builder, in the way of the other translators (onnx_priv.h). */
+/* Errors of a node in the model's terms: inputs are called by their names. Both functions fill the
+ * error of the call's builder, as translators do (onnx_priv.h). */
 #ifndef URZA_COMPILER_IMPORT_ONNX_ONNX_FAILURE_PRIV_H
 #define URZA_COMPILER_IMPORT_ONNX_ONNX_FAILURE_PRIV_H
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* Adds to an error of shapes, ERR_SHAPE, what the node's inputs are: their shapes, and the elements
- * of short lists that are known. Other errors stay as they are. */
+/* Appends the shapes of the node's inputs to an ERR_SHAPE, and the elements of short lists that are
+ * known. Other errors are not changed. */
 void onnx_add_shapes(struct onnx_call *c);
-/* Whether an operand has a shape of `rank` dims, or is left out; fails the builder otherwise. what:
- * its name in the op, "W". */
+/* Whether an operand has this shape of `rank` dims, or is omitted; otherwise fails the builder.
+ * what: the operand's name in the op's definition, "W". */
 bool onnx_expect_shape(struct onnx_call *c, uint32_t index, const char *what, const dim_id *shape,
                        uint32_t rank);
 

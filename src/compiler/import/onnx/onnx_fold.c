@@ -1,15 +1,15 @@
-/* What is known of a value while its graph is built.
+/* Folding: finding the elements of a value while its graph is built.
  *
- * A value is known when each of its elements is a constant or, for integers, an expression over
- * named dims; exporters write such graphs around every Reshape. Three rules, in this order, on
- * operands that are known:
+ * A value is known if each of its elements is a constant or, for integers, an expression over named
+ * dims; exporters compute the shapes of every Reshape in such graphs. If the operands are known,
+ * three rules are tried in this order:
  *
- *   1. all elements constant            the interpreter runs the one prim
- *   2. the prim only moves elements     the interpreter moves their numbers in a list of dims
- *   3. arithmetic                       element by element, as arithmetic on dims
+ *   1. all elements are constants       the interpreter runs the prim
+ *   2. the prim only moves elements     the interpreter moves indices into a list of dims
+ *   3. arithmetic                       arithmetic on dims, element by element
  *
- * A float that was cast from a dim stays a dim as long as it is whole. Values are looked at once;
- * the walk keeps its own stack. */
+ * A float that was cast from a dim remains a dim as long as it is an integer. Each value is folded
+ * once; the traversal has an explicit stack. */
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 #include <onnx.pb-c.h>
@@ -18,11 +18,11 @@
 
 #include "graph/interp.h"
 
-#define MEMORY_LIMIT ((size_t)16 << 20) /* of one prim over at most ONNX_KNOWN_MAX elements */
+#define MEMORY_LIMIT ((size_t)16 << 20) /* for one prim with at most ONNX_KNOWN_MAX elements */
 
 static const struct known unknown;
 
-/* Operands and result of one prim as the interpreter sees them. */
+/* One prim and its known operands. */
 struct step {
     struct onnx *o;
     const struct node *node;
@@ -42,7 +42,7 @@ static bool copy_dims(const struct dim_table *from, struct dim_table *to, const 
     return true;
 }
 
-/* The prim alone, its operands as inputs of the given dtypes. */
+/* Makes a graph of the prim alone; its operands are inputs of the given dtypes. */
 static bool make_graph(const struct step *s, struct graph *graph, const enum dtype *dtypes)
 {
     const struct dim_table *dims = &s->o->graph->dims;
@@ -92,7 +92,8 @@ static bool run(const struct step *s, const enum dtype *dtypes, union cell *cons
         &(struct interp_arguments){NULL, sources, s->node->operand_count}, s->scratch, out, &err);
 }
 
-/* An empty result of the node's type; NULL when its shape is not constant or too large. */
+/* Allocates a result of the node's type, without elements; NULL if its shape is not constant or too
+ * large. */
 static struct known *make_known(struct onnx *o, const struct node *node)
 {
     struct known *known = ARENA_NEW(o->arena, struct known);
@@ -112,7 +113,7 @@ static struct known *make_known(struct onnx *o, const struct node *node)
     return known;
 }
 
-/* Element i as a dim; DIM_NONE when it is not whole. */
+/* Element i as a dim; DIM_NONE if it is not an integer. */
 static dim_id element(struct onnx *o, const struct known *known, uint32_t i)
 {
     if (known->dims)
@@ -122,7 +123,7 @@ static dim_id element(struct onnx *o, const struct known *known, uint32_t i)
                                                      : DIM_NONE;
 }
 
-/* Element i as a cell; false when it is no constant. */
+/* Element i as a cell; false if it is not a constant. */
 static bool cell_of(struct onnx *o, const struct known *known, uint32_t i, union cell *out)
 {
     int64_t value = 0;
@@ -157,7 +158,7 @@ static void keep_cells(struct onnx *o, const union cell *cells, struct known *ou
         return;
     }
     dim_id *dims = ARENA_ARRAY(o->arena, dim_id, out->count);
-    /* No dim is the least integer, which exporters write for "from the start". */
+    /* A dim cannot be the least int64, which exporters write for "from the start". */
     for (uint32_t i = 0; i < out->count; i++)
         dims[i] = dim_const(&o->graph->dims, cells[i].i < -INT64_MAX ? -INT64_MAX : cells[i].i);
     out->dims = dims;
@@ -180,7 +181,8 @@ static bool fold_constants(const struct step *s, struct known *out)
     return true;
 }
 
-/* Which operands are elements that are moved, as bits; the others say where to. 0: it computes. */
+/* Bits of the operands whose elements the prim moves; the other operands say where to. 0: the prim
+ * computes. */
 static uint32_t moved_operands(const struct node *node)
 {
     switch (node->prim) {
@@ -200,7 +202,7 @@ static uint32_t moved_operands(const struct node *node)
     }
 }
 
-/* Moves places in a list of all elements instead of the elements. */
+/* Moves indices into a list of all elements in place of the elements. */
 static bool fold_move(const struct step *s, struct known *out)
 {
     uint32_t moved = moved_operands(s->node), total = 0, next = 0;
@@ -233,7 +235,7 @@ static bool fold_move(const struct step *s, struct known *out)
     return true;
 }
 
-/* a OP b by what the ranges of the dims say; DIM_NONE when they do not decide. */
+/* a OP b, if the ranges of the dims decide it; otherwise DIM_NONE. */
 static dim_id compare(struct dim_table *dims, enum prim prim, dim_id a, dim_id b)
 {
     int64_t least, most;
@@ -259,7 +261,7 @@ static dim_id divide(struct dim_table *dims, dim_id a, dim_id b, bool whole)
     return whole && dim_never_negative(dims, a) ? dim_floordiv(dims, a, b) : DIM_NONE;
 }
 
-/* With the sign of b, which is above 0. */
+/* The remainder with the sign of b; b > 0. */
 static dim_id remainder_of(struct dim_table *dims, dim_id a, dim_id b)
 {
     int64_t least, most;
@@ -322,7 +324,8 @@ static bool fold_arithmetic(const struct step *s, struct known *out)
     return true;
 }
 
-/* Prims whose work the sizes of operands and result do not bound. */
+/* Prims that are not folded: the sizes of operands and result do not bound their cost, or the graph
+ * does not have their elements. */
 static bool is_heavy(const struct node *node)
 {
     return node->prim == PRIM_CONTRACT || node->prim == PRIM_CONV ||
@@ -330,7 +333,7 @@ static bool is_heavy(const struct node *node)
            node->prim == PRIM_RANDOM || node->prim == PRIM_INPUT || node->prim == PRIM_PARAM;
 }
 
-/* Without elements there is nothing to know. */
+/* A value without elements is always known. */
 static bool is_empty(const struct onnx *o, const struct node *node)
 {
     int64_t size;
@@ -467,7 +470,7 @@ bool onnx_dims(struct onnx_call *c, uint32_t index, dim_id *out, uint32_t max, u
     for (uint32_t i = 0; i < known->count; i++) {
         out[i] = element(c->o, known, i);
         if (out[i] == DIM_NONE)
-            return onnx_refuse(c, "input %u: element %u is not whole", index, i);
+            return onnx_refuse(c, "input %u: element %u is not an integer", index, i);
     }
     *out_count = known->count;
     return true;

@@ -1,12 +1,12 @@
-/* Operations of com.microsoft that ONNX Runtime's optimisers make of several: sums, norms and
- * convolutions with an activation, and images whose channels stand last. */
+/* Ops of com.microsoft into which ONNX Runtime's optimisers fuse several: sums, norms and
+ * convolutions with an activation, and ops on images with channels last. */
 #include <onnx.pb-c.h>
 #include <math.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* By the name of an op, with its numbers in the order of its attributes. */
+/* Applies an activation by its ONNX name; numbers: its attributes, in order. */
 static value_id activate(struct onnx_call *c, value_id x, const char *name, const double *numbers)
 {
     struct builder *b = c->b;
@@ -63,7 +63,7 @@ bool onnx_fused_gemm(struct onnx_call *c)
     return onnx_gemm(&inner) && onnx_return(c, activate(c, inner.out[0], name, numbers));
 }
 
-/* Operand and weights have their channels last. */
+/* A convolution whose operand and weights have channels last. */
 bool onnx_nhwc_conv(struct onnx_call *c)
 {
     struct onnx_call inner = *c;
@@ -73,13 +73,13 @@ bool onnx_nhwc_conv(struct onnx_call *c)
            onnx_return(c, onnx_channels_last(c, inner.out[0]));
 }
 
-/* Of x, whose channels stand last unless the node says otherwise. */
+/* A group norm of x, which has channels last unless the node says otherwise. */
 static value_id norm(struct onnx_call *c, value_id x)
 {
     struct onnx_call inner = *c;
     bool last = onnx_int(c, "channels_last", 1) != 0;
     inner.in[0] = last ? onnx_channels_second(c, x) : x;
-    inner.opset = 21; /* scale and bias are by channel */
+    inner.opset = 21; /* from opset 21 on scale and bias are by channel */
     if (onnx_failed(c) || !onnx_group_norm(&inner))
         return VALUE_NONE;
     value_id y = last ? onnx_channels_last(c, inner.out[0]) : inner.out[0];
@@ -120,7 +120,7 @@ bool onnx_bias_add(struct onnx_call *c)
     return onnx_return(c, b_add(c->b, b_add(c->b, c->in[0], c->in[1]), c->in[2]));
 }
 
-/* The first half of the last dim times the Gelu of the second. */
+/* The first half of the last dim times the Gelu of the second half. */
 bool onnx_bias_split_gelu(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -142,7 +142,7 @@ bool onnx_bias_softmax(struct onnx_call *c)
     struct onnx_call inner = *c;
     inner.in[0] = b_add(c->b, c->in[0], c->in[1]);
     inner.in_count = 1;
-    inner.opset = 1; /* over all dims from axis on */
+    inner.opset = 1; /* in opset 1 over all dims from axis on */
     return !onnx_failed(c) && onnx_softmax(&inner) && onnx_return(c, inner.out[0]);
 }
 
@@ -157,7 +157,7 @@ bool onnx_expand_dims(struct onnx_call *c)
     return onnx_return(c, b_unsqueeze(c->b, c->in[0], axis[0] < 0 ? axis[0] + rank + 1 : axis[0]));
 }
 
-/* Distances between the rows of two matrices. */
+/* Distances between all rows of two matrices. */
 bool onnx_cdist(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -165,8 +165,9 @@ bool onnx_cdist(struct onnx_call *c)
     bool root = strcmp(metric, "euclidean") == 0;
     if (!root && strcmp(metric, "sqeuclidean") != 0)
         return onnx_refuse(c, "metric '%.40s'", metric);
-    value_id apart = b_sub(b, b_unsqueeze(b, c->in[0], 1), b_unsqueeze(b, c->in[1], 0));
-    value_id sum = b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, apart, apart), (int64_t[]){2}, 1, false);
+    value_id difference = b_sub(b, b_unsqueeze(b, c->in[0], 1), b_unsqueeze(b, c->in[1], 0));
+    value_id sum =
+        b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, difference, difference), (int64_t[]){2}, 1, false);
     return onnx_return(c, root ? b_unary(b, PRIM_SQRT, sum) : sum);
 }
 

@@ -1,13 +1,13 @@
-/* GroupQueryAttention of com.microsoft, as exporters of language models write it: several heads of
- * the query share one of the keys, and a cache of keys and values comes in and goes out.
+/* GroupQueryAttention of com.microsoft, as exporters of language models write it: several query
+ * heads share a key head, and a cache of keys and values is an operand and a result.
  *
- * Row b of a batch has seqlens_k[b] + 1 tokens, of which the last L are of this call: its tokens
- * begin behind `before` others. A first call may be padded at its end; nothing is before it then.
+ * Row b of a batch has seqlens_k[b] + 1 tokens. The last L are those of this call; `before` tokens
+ * precede them. In a first call rows may be padded at the end; then `before` is 0.
  *
- *     key j of the cache       j < before: of the cache that came in; else of this call
- *     query i of this call     sees keys up to before + i
+ *     key j of the new cache    j < before: key j of the given cache; otherwise of this call
+ *     query i of this call      sees keys up to before + i
  *
- * The cache that goes out is as long as the one that came in and this call together. */
+ * The new cache is as long as the given cache and this call together. */
 #include <math.h>
 #include <string.h>
 
@@ -16,7 +16,7 @@
 struct grouped {
     struct onnx_call *c;
     struct builder *b;
-    int64_t heads, shared; /* of the query; of keys and values */
+    int64_t heads, shared; /* query heads; key and value heads */
     value_id q, k, v;      /* [B, heads, L, size] */
     value_id before;       /* i64 [B] */
     dim_id batch, length, keys;
@@ -35,7 +35,7 @@ static value_id split(struct grouped *g, value_id x, int64_t count)
     return b_swap(b, b_reshape(b, x, shape, 4), 1, 2);
 }
 
-/* Query, keys and values, which may lie side by side in the first operand. */
+/* Reads query, keys and values, which may be packed in the first operand. */
 static bool take_heads(struct grouped *g)
 {
     struct onnx_call *c = g->c;
@@ -60,7 +60,7 @@ static bool take_heads(struct grouped *g)
     return !onnx_failed(c);
 }
 
-/* Turns the heads by the angles of their places. */
+/* Applies the rotary embedding of the tokens' positions. */
 static value_id turn(struct grouped *g, value_id x, value_id places)
 {
     struct builder *b = g->b;
@@ -99,14 +99,14 @@ static bool turn_heads(struct grouped *g)
     return !onnx_failed(c);
 }
 
-/* A number for each row of the batch, in the shape [B, 1, 1, 1]. */
+/* Reshapes one number for each row of the batch to [B, 1, 1, 1]. */
 static value_id by_row(struct grouped *g, value_id x)
 {
     dim_id one = b_dim_const(g->b, 1);
     return b_reshape(g->b, x, (dim_id[]){g->batch, one, one, one}, 4);
 }
 
-/* The cache with what is new. */
+/* The new cache: the given one followed by the keys or values of this call. */
 static value_id append(struct grouped *g, value_id past, value_id fresh)
 {
     struct builder *b = g->b;
@@ -121,7 +121,7 @@ static value_id append(struct grouped *g, value_id past, value_id fresh)
     return b_gather(b, all, b_broadcast_to(b, from, b_node(b, all)->shape, 4), 2);
 }
 
-/* Which keys each query sees: bool [B, 1, L, keys]. */
+/* Mask of the keys that each query sees: bool [B, 1, L, keys]. */
 static value_id visible(struct grouped *g)
 {
     struct builder *b = g->b;

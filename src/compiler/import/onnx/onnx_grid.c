@@ -1,24 +1,24 @@
-/* Sampling of images at places that are computed: GridSample, RoiAlign and DeformConv.
+/* Sampling images at computed positions: GridSample, RoiAlign and DeformConv.
  *
- * The spatial dims are merged into one; a neighbour of a place is an index into it. Neighbours
- * outside are clamped for the gather, and weigh 0 where they count as zeros. */
+ * The spatial dims are merged into one, into which the neighbours of a position are indices. A
+ * neighbour outside the image is clamped for the gather; its weight is 0 if it counts as zero. */
 #include <math.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
 #define MAX_SPATIAL 3
-#define MAX_TAPS 4            /* along one dim */
-#define MAX_TAPS_DEFORMED 256 /* of a window of DeformConv */
+#define MAX_TAPS 4            /* neighbours along one dim */
+#define MAX_TAPS_DEFORMED 256 /* elements of a DeformConv kernel */
 
 struct grid {
     struct onnx_call *c;
     uint32_t spatial;
     bool align, zeros, border, reflect;
     enum dtype type;
-    dim_id sizes[MAX_SPATIAL]; /* of the image */
+    dim_id sizes[MAX_SPATIAL]; /* spatial sizes of the image */
     dim_id n, channels, places;
-    value_id image; /* [N, C, all places of the image] */
+    value_id image; /* [N, C, merged spatial dims] */
 };
 
 static value_id size_of(struct grid *g, uint32_t d)
@@ -26,7 +26,7 @@ static value_id size_of(struct grid *g, uint32_t d)
     return b_cast(g->c->b, b_size(g->c->b, g->sizes[d]), g->type);
 }
 
-/* Folds x back into low … high as often as needed. */
+/* Reflects x at both ends of low … low + span as often as needed. */
 static value_id fold_back(struct grid *g, value_id x, value_id low, value_id span)
 {
     struct builder *b = g->c->b;
@@ -53,7 +53,7 @@ static value_id clamped(struct grid *g, value_id x, uint32_t d)
     return b_max_const(b, b_binary(b, PRIM_MIN, x, last), 0);
 }
 
-/* From -1 … 1 to places in the image. */
+/* Converts a coordinate in -1 … 1 to a position in the image. */
 static value_id unscale(struct grid *g, value_id x, uint32_t d)
 {
     struct builder *b = g->c->b;
@@ -72,7 +72,8 @@ static value_id cubic(struct builder *b, value_id x, double a)
     return b_select(b, b_binary(b, PRIM_LE, x, b_const_like(b, x, 1)), near, far);
 }
 
-/* Neighbours along one dim, as floats, and their weights; weights[0] VALUE_NONE is 1. */
+/* The neighbours along one dim, as floats, and their weights; weights[0] VALUE_NONE stands for
+ * 1. */
 static uint32_t neighbours(struct grid *g, const char *mode, value_id x, value_id *at,
                            value_id *weights)
 {
@@ -99,7 +100,7 @@ static uint32_t neighbours(struct grid *g, const char *mode, value_id x, value_i
     return MAX_TAPS;
 }
 
-/* The neighbour inside the image, and a weight of 0 where it lies outside and counts as zero. */
+/* Clamps a neighbour to the image; its weight becomes 0 if it is outside and counts as zero. */
 static value_id inside(struct grid *g, value_id at, uint32_t d, value_id *weight)
 {
     struct builder *b = g->c->b;
@@ -123,7 +124,7 @@ static value_id fetch(struct grid *g, value_id index)
     return b_gather(b, g->image, wide, 2);
 }
 
-/* Sum over all neighbours. coordinates: by spatial dim, [N, places], in the image. */
+/* The weighted sum of all neighbours. coordinates: positions by spatial dim, [N, places]. */
 static value_id sample(struct grid *g, const char *mode, const value_id *coordinates)
 {
     struct builder *b = g->c->b;
@@ -159,7 +160,7 @@ static bool begin(struct grid *g, value_id image)
     uint32_t rank = onnx_rank(g->c, image);
     g->spatial = rank - 2;
     if (rank < 3 || g->spatial > MAX_SPATIAL)
-        return b_fail(b, ERR_SHAPE, "rank %u", rank);
+        return b_fail(b, ERR_SHAPE, "rank %u, expected 3 to %d", rank, MAX_SPATIAL + 2);
     g->type = onnx_type(g->c, image);
     flat[0] = g->n = b_dim(b, image, 0);
     flat[1] = g->channels = b_dim(b, image, 1);
@@ -198,7 +199,8 @@ bool onnx_grid_sample(struct onnx_call *c)
     flat[0] = g.n;
     flat[1] = g.places;
     for (uint32_t d = 0; d < g.spatial; d++) {
-        dim_id from = b_dim_const(b, g.spatial - 1 - d); /* the last dim stands first */
+        dim_id from = b_dim_const(b, g.spatial - 1 - d); /* coordinates are in the order x, y, z:
+                                                            the last dim is first */
         value_id x = b_slice(b, grid, -1, from, b_dim_const(b, 1), 1);
         x = unscale(&g, b_cast(b, b_reshape(b, x, flat, 2), g.type), d);
         bool cubic_mode = strcmp(mode, "bicubic") == 0 || strcmp(mode, "cubic") == 0;
@@ -211,7 +213,7 @@ bool onnx_grid_sample(struct onnx_call *c)
     return onnx_return(c, b_reshape(b, sample(&g, mode, coordinates), shape, g.spatial + 2));
 }
 
-/* Boxes [R, 4] in x1, y1, x2, y2: one side's start and length for each box, [R, 1]. */
+/* From boxes [R, 4] of x1, y1, x2, y2: start and length of one side of each box, [R, 1]. */
 static void box_side(struct grid *g, uint32_t axis, double scale, bool half, value_id *start,
                      value_id *length)
 {
@@ -226,7 +228,7 @@ static void box_side(struct grid *g, uint32_t axis, double scale, bool half, val
         *length = b_max_const(b, *length, 1);
 }
 
-/* Sampling points along one side: [R, bins * ratio]. */
+/* The sampling points along one side: [R, bins * ratio]. */
 static value_id points(struct grid *g, uint32_t axis, double scale, bool half, int64_t bins,
                        int64_t ratio)
 {
@@ -239,7 +241,8 @@ static value_id points(struct grid *g, uint32_t axis, double scale, bool half, i
     return b_add(b, start, b_mul(b, length, steps));
 }
 
-/* Means or maxima of the sampling points of each bin: [R, C, h*ratio, w*ratio] to [R, C, h, w]. */
+/* Pools the sampling points of each bin, by mean or maximum: [R, C, h*ratio, w*ratio] to [R, C, h,
+ * w]. */
 static value_id pool(struct grid *g, value_id x, const int64_t *bins, int64_t ratio, bool mean)
 {
     struct builder *b = g->c->b;
@@ -267,7 +270,7 @@ bool onnx_roi_align(struct onnx_call *c)
         return onnx_refuse(c, "mode 'max'");
     if (bins[0] < 1 || bins[1] < 1 || bins[0] > 4096 || bins[1] > 4096 || ratio > 64 ||
         onnx_rank(c, c->in[0]) != 4 || onnx_rank(c, c->in[1]) != 2)
-        return b_fail(b, ERR_SHAPE, "ranks, or sizes out of range");
+        return b_fail(b, ERR_SHAPE, "ranks of the inputs or output sizes are out of range");
     value_id image = b_take(b, c->in[0], b_cast(b, c->in[2], DTYPE_I64), 0);
     if (image == VALUE_NONE || !begin(&g, image))
         return false;
@@ -290,8 +293,9 @@ bool onnx_roi_align(struct onnx_call *c)
     return onnx_return(c, pool(&g, found, bins, ratio, mean));
 }
 
-/* Where one spatial dim of a deformable convolution reads: [N * groups, taps * places], from
- * offsets [N * groups, taps, 2, OH, OW], tap t of which is at coordinate `at[t]` of the window. */
+/* The positions that a deformable convolution reads along one spatial dim: [N * groups, taps *
+ * places], from offsets [N * groups, taps, 2, OH, OW]. Tap t is at coordinate at[t] of the
+ * kernel. */
 static value_id deformed(struct grid *g, value_id offsets, uint32_t d, const struct window *w,
                          const double *at, int64_t taps)
 {
@@ -307,8 +311,8 @@ static value_id deformed(struct grid *g, value_id offsets, uint32_t d, const str
     return b_reshape(b, x, flat, 2);
 }
 
-/* What the taps of all windows read, as an image whose columns are places and whose rows are taps:
- * [N, C, taps, places]. */
+/* The elements that all taps read, as an image with taps as rows and places as columns: [N, C,
+ * taps, places]. */
 static value_id read_taps(struct onnx_call *c, const struct window *windows, int64_t groups)
 {
     struct builder *b = c->b;
@@ -320,7 +324,9 @@ static value_id read_taps(struct onnx_call *c, const struct window *windows, int
     dim_id places = b_dim_mul(b, out, b_dim(b, c->in[2], 3));
     dim_id part = dim_div_exact(&b->graph->dims, channels, b_dim_const(b, groups));
     if (taps > MAX_TAPS_DEFORMED || part == DIM_NONE || onnx_failed(c))
-        return onnx_failed(c) ? VALUE_NONE : b_fail(b, ERR_SHAPE, "taps or groups out of range");
+        return onnx_failed(c)
+                   ? VALUE_NONE
+                   : b_fail(b, ERR_SHAPE, "kernel_shape or offset_group is out of range");
     dim_id image[4] = {all, part, b_dim(b, c->in[0], 2), b_dim(b, c->in[0], 3)};
     dim_id split[5] = {all, tap_dim, b_dim_const(b, 2), out, b_dim(b, c->in[2], 3)};
     dim_id merged[4] = {n, channels, tap_dim, places};
@@ -350,7 +356,7 @@ bool onnx_deform_conv(struct onnx_call *c)
     int64_t sizes[2], groups = onnx_int(c, "group", 1),
                       offset_groups = onnx_int(c, "offset_group", 1);
     if (onnx_rank(c, c->in[0]) != 4 || onnx_rank(c, c->in[1]) != 4 || onnx_rank(c, c->in[2]) != 4)
-        return onnx_refuse(c, "images of other than two dims");
+        return onnx_refuse(c, "images with other than two spatial dims");
     for (uint32_t d = 0; d < 2; d++)
         if (!onnx_is_const(&b->graph->dims, b_dim(b, c->in[1], 2 + d), &sizes[d]))
             return onnx_refuse(c, "a kernel whose size is not constant");
@@ -371,7 +377,8 @@ bool onnx_deform_conv(struct onnx_call *c)
     return onnx_return(c, y);
 }
 
-/* Evenly spaced from -1 to 1 along one dim of a grid, or by the middles of its cells. */
+/* Evenly spaced coordinates from -1 to 1 along one dim of a grid: from the first to the last
+ * element, or the centres of cells. */
 static value_id spread(struct onnx_call *c, const dim_id *shape, uint32_t rank, uint32_t axis,
                        enum dtype type, bool align)
 {

@@ -1,10 +1,10 @@
-/* Gathers and scatters. Negative indices count from the end; ours do not, so they are shifted. */
+/* Gathers and scatters. In ONNX, negative indices count from the end; our ops have none, so the
+ * size is added to them. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* Fails where an index, which counts from the end if it is negative, is not one of a dim of this
- * size. */
+/* Fails if an index, negative or not, can be outside a dim of this size; may restrict dims. */
 static bool lies_inside(struct onnx_call *c, dim_id index, dim_id size)
 {
     struct dim_table *dims = &c->o->graph->dims;
@@ -18,10 +18,9 @@ static bool lies_inside(struct onnx_call *c, dim_id index, dim_id size)
     return b_fail(c->b, ERR_SHAPE, "an index reaches beyond the dim that it is for");
 }
 
-#define MOST_STEPS 16 /* between a range and its use as indices */
+#define MOST_STEPS 16 /* nodes between a range and its use as indices */
 
-/* The same elements elsewhere, or as another type: what they were before; VALUE_NONE: it is none.
- */
+/* The operand of a prim that only casts, reshapes or broadcasts; VALUE_NONE: another prim. */
 static value_id moved_from(const struct node *node)
 {
     bool moved =
@@ -38,8 +37,8 @@ static bool known_number(struct onnx_call *c, value_id value, int64_t *out)
            onnx_is_const(&c->o->graph->dims, known->dims[0], out);
 }
 
-/* The greatest of indices that are counted up (i*factor + offset), as positions are; DIM_NONE: they
- * are others. */
+/* The greatest of indices of the form iota*factor + offset, as positions are; DIM_NONE: another
+ * form. */
 static dim_id greatest_position(struct onnx_call *c, value_id index)
 {
     struct dim_table *dims = &c->o->graph->dims;
@@ -66,7 +65,7 @@ static dim_id greatest_position(struct onnx_call *c, value_id index)
     return DIM_NONE;
 }
 
-/* Indices into a dim, all of them ≥ 0. */
+/* Converts indices into a dim to indices ≥ 0. */
 static value_id from_start(struct onnx_call *c, value_id index, dim_id size)
 {
     struct builder *b = c->b;
@@ -111,8 +110,8 @@ bool onnx_gather_elements(struct onnx_call *c)
     return onnx_return(c, b_gather(c->b, c->in[0], index, axis));
 }
 
-/* Tuples of indices as positions in dims first … first+tuple of the operand, merged into one.
- * batch: leading dims of the indices that pair up with those of the operand. */
+/* Converts tuples of indices to positions in the merged dims first … first+tuple of the operand.
+ * batch: number of leading dims that indices and operand have in common. */
 static value_id positions(struct onnx_call *c, uint32_t batch, int64_t *out_tuple)
 {
     struct builder *b = c->b;
@@ -142,7 +141,7 @@ static value_id positions(struct onnx_call *c, uint32_t batch, int64_t *out_tupl
     return sum;
 }
 
-/* The operand with its first dims merged. */
+/* Merges the first dims of the operand. */
 static value_id merge(struct onnx_call *c, value_id x, uint32_t first)
 {
     return first > 1 ? b_flatten(c->b, x, 0, first - 1) : x;
@@ -160,7 +159,7 @@ bool onnx_gather_nd(struct onnx_call *c)
     return onnx_return(c, b_take(c->b, data, index, 0));
 }
 
-#define MODE_MUL 255 /* no mode of the prim: updates along the axis one after the other */
+#define MODE_MUL 255 /* the prim has no such mode: updates are applied one after the other */
 #define MAX_FACTORS 64
 
 static bool read_mode(struct onnx_call *c, uint8_t *out)
@@ -182,8 +181,8 @@ static bool read_mode(struct onnx_call *c, uint8_t *out)
     return onnx_refuse(c, "reduction '%.40s'", reduction);
 }
 
-/* Products: where the updates along the axis go differs from step to step only, and so the values
- * that are there can be read, multiplied and written again. */
+/* reduction 'mul', one update along the axis at a time: within one, no two updates have the same
+ * target, so the old elements can be gathered, multiplied and scattered. */
 static value_id multiply(struct onnx_call *c, value_id data, value_id index, value_id updates,
                          int axis)
 {
@@ -204,7 +203,7 @@ static value_id multiply(struct onnx_call *c, value_id data, value_id index, val
     return data;
 }
 
-/* Sums and products of narrow floats round once. */
+/* Scatters; sums and products of narrow floats are computed in f32 and rounded once. */
 static value_id scatter(struct onnx_call *c, value_id data, value_id index, value_id updates,
                         int axis, uint8_t mode)
 {
@@ -255,7 +254,7 @@ bool onnx_scatter_nd(struct onnx_call *c)
     return onnx_return(c, b_reshape(b, scatter(c, data, index, updates, 0, mode), shape, rank));
 }
 
-/* Updates written from a place that may differ by batch. */
+/* Writes updates from a position that each batch element may have for itself. */
 bool onnx_tensor_scatter(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -276,7 +275,7 @@ bool onnx_tensor_scatter(struct onnx_call *c)
     return onnx_return(c, scatter(c, c->in[0], index, c->in[1], axis, SCATTER_SET));
 }
 
-/* Each sequence back to front, as far as it goes. */
+/* Reverses each sequence up to its length. */
 bool onnx_reverse_sequence(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -298,17 +297,17 @@ bool onnx_reverse_sequence(struct onnx_call *c)
     return onnx_return(c, b_gather(b, c->in[0], index, time));
 }
 
-/* The places of what is true, when that is known. */
+/* The positions of true elements, if the operand is known. */
 static bool true_places(struct onnx_call *c, value_id x, int64_t *out, uint32_t *out_count)
 {
     const struct known *known = onnx_known(c->o, x);
     *out_count = 0;
     if (!known->is_known)
-        return onnx_refuse(c, "what is true is not known at compile time");
+        return onnx_refuse(c, "which elements are true is not known at compile time");
     for (uint32_t i = 0; i < known->count; i++) {
         int64_t value = known->reals ? known->reals[i] != 0 : 0;
         if (!known->reals && !onnx_is_const(&c->o->graph->dims, known->dims[i], &value))
-            return onnx_refuse(c, "what is true is not known at compile time");
+            return onnx_refuse(c, "which elements are true is not known at compile time");
         if (value != 0)
             out[(*out_count)++] = i;
     }

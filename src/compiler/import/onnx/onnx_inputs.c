@@ -1,8 +1,8 @@
-/* The inputs of a model, with their dims.
+/* The inputs of a model and their dims.
  *
- * A dim without a value becomes a named dim: by its own name where it has one, or d1, d2 … where
- * it has none or one that exporters write for "unknown". Its range is what a model that was
- * exported here says in its metadata, or the default. Inputs whose values were given
+ * A dim without a number becomes a named dim. Its name is that in the file, or d1, d2 … if the file
+ * has none, or one that exporters write for "unknown". Its range comes from the metadata, if this
+ * program exported the model; otherwise it is the default. Inputs whose values the caller gives
  * (options->fixed) become constants. */
 #include <onnx.pb-c.h>
 #include <ctype.h>
@@ -14,8 +14,8 @@
 
 #define HASH_DIGITS 16
 
-/* A legal name made of another; exporters write "batch size" and "2*seq" as well. The rest of a
- * long name is represented by a hash. */
+/* Makes a legal name of one from the file, where exporters also write "batch size" and "2*seq". The
+ * rest of a long name is replaced by a hash. */
 static const char *legal_label(struct onnx *o, const char *param)
 {
     char label[LIMIT_NAME + 1];
@@ -30,8 +30,8 @@ static const char *legal_label(struct onnx *o, const char *param)
     return arena_strndup(o->arena, label, used);
 }
 
-/* One that no dim has. Names that would have the same one ("a b" and "a_b") are told apart by a
- * number, or they would be one dim. */
+/* A legal name that no other dim has. Two names in the file that would become the same one ("a b"
+ * and "a_b") get different numbers. */
 static const char *fresh_legal_label(struct onnx *o, const char *param)
 {
     uint32_t index;
@@ -45,7 +45,7 @@ static const char *fresh_legal_label(struct onnx *o, const char *param)
     return label;
 }
 
-/* The label of a dim's name. */
+/* The name of the dim that is called `param` in the file. */
 static const char *dim_label(struct onnx *o, const char *param)
 {
     uint32_t index, place = o->labels.count;
@@ -56,7 +56,7 @@ static const char *dim_label(struct onnx *o, const char *param)
     return label;
 }
 
-/* Whether the model itself calls a dim of an input so. */
+/* Whether the model has an input dim of this name. */
 static bool is_spelled(const struct onnx *o, const char *label)
 {
     const Onnx__GraphProto *graph = o->model->graph;
@@ -73,8 +73,8 @@ static bool is_spelled(const struct onnx *o, const char *label)
     return false;
 }
 
-/* d1, d2 … by the order of dims without a name, whatever their values are; names of the model's own
- * are left out. */
+/* The next of the names d1, d2 …, without those that the model itself uses. The numbers depend only
+ * on the file, not on sizes that the caller gives. */
 static const char *fresh_label(struct onnx *o)
 {
     char label[16];
@@ -87,8 +87,8 @@ static const char *fresh_label(struct onnx *o)
     return kept;
 }
 
-/* What models that are exported here say of a dim: "urza.dim.B" is "1..64 multiple 8 typical 16".
- */
+/* The range that this program's exporter writes to the metadata: "urza.dim.B" is "1..64 multiple 8
+ * typical 16". */
 static bool read_range(const struct onnx *o, const char *label, struct dim_name *name,
                        struct error *err)
 {
@@ -111,7 +111,7 @@ static bool read_range(const struct onnx *o, const char *label, struct dim_name 
     return true;
 }
 
-/* As name, or as the caller has it. */
+/* Declares a named dim, with the caller's range if it gives one. */
 static bool declare(struct onnx *o, const struct dim_name *name, dim_id *out, struct error *err)
 {
     struct dim_table *dims = &o->graph->dims;
@@ -133,7 +133,7 @@ static bool declare(struct onnx *o, const struct dim_name *name, dim_id *out, st
     return true;
 }
 
-/* param: the model's own spelling, which a caller may use as well; NULL: none. */
+/* param: the name in the file, which the caller may use too; NULL: none. */
 static bool declare_dim(struct onnx *o, const char *label, const char *param, dim_id *out,
                         struct error *err)
 {
@@ -178,8 +178,8 @@ bool onnx_declare_told(struct onnx *o, const char *wish, const struct dim_name *
     return *out != DIM_NONE || declare(o, &name, out, err);
 }
 
-/* Exporters write these for any dim that they do not know, so they say of no two that they are one.
- */
+/* Exporters write these for every dim that they do not know, so two dims with such a name need not
+ * be equal. */
 static bool says_unknown(const char *param)
 {
     static const char *const words[] = {"", "?", "-1", "None"};
@@ -321,7 +321,8 @@ static uint8_t small_type(const Onnx__TypeProto *type)
     return small;
 }
 
-/* Until IR version 4 all initialisers are inputs too; from then on one that is has a default. */
+/* Before IR version 4 all initialisers are inputs too; since then, an initialiser that is an input
+ * is a default value. */
 static void warn_of_default(struct onnx *o, const char *name)
 {
     if (o->model->ir_version < 4 || import_find_known(o->options, name))

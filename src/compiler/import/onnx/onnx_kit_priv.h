@@ -1,5 +1,6 @@
-/* What the tests of this folder share: models built with the schema's own packer, read and run. All
- * that a model points at lives as long as the test; assertions end the test. */
+/* Helpers of the tests of this folder: models are built with the packer generated from the schema,
+ * read and run. Everything that a model points at is released at the end of the test; a failed
+ * assertion ends the test. */
 #ifndef URZA_COMPILER_IMPORT_ONNX_ONNX_KIT_PRIV_H
 #define URZA_COMPILER_IMPORT_ONNX_ONNX_KIT_PRIV_H
 
@@ -13,7 +14,7 @@ typedef struct Onnx__ValueInfoProto Onnx__ValueInfoProto;
 
 #define MAX_ITEMS 8
 
-/* A model under construction. */
+/* A model that is being built. */
 struct model {
     struct arena arena;
     Onnx__ModelProto *proto;
@@ -29,7 +30,7 @@ struct model {
 
 int begin(void **state);
 int end(void **state);
-/* dims: numbers, or names; "?" is a dim of which nothing is said. */
+/* dims: numbers or names; "?": nothing is stated. */
 void add_input(struct model *m, const char *name, int32_t type, const char *const *dims);
 void add_output(struct model *m, const char *name);
 Onnx__NodeProto *add_node(struct model *m, const char *op, const char *in, const char *in2,
@@ -42,7 +43,7 @@ uint8_t *pack(struct model *m, size_t *out_size);
 bool read_model(struct model *m);
 void assert_shape(const struct model *m, const char *expected);
 void assert_refused(struct model *m, int code, const char *part);
-/* Runs a model of one input of a rank 1 and one output, both without named dims. */
+/* Runs a model with one input, of rank 1, and one output, both without named dims. */
 struct interp_tensor run_model(struct model *m, enum dtype dtype, int64_t count, const void *data);
 void start_over(struct model *m);
 

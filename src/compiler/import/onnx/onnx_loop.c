@@ -1,9 +1,9 @@
-/* Loop and Scan. The trip count, and the condition of each trip, are known.
+/* Loop and Scan. The trip count and the condition of each trip must be known.
  *
- * Few trips are unrolled: the body is translated once per trip in a scope of its own, so that
- * folding sees constants that differ from trip to trip, and states may change their shapes. Many,
- * or a number that hangs on named dims, are a loop of the graph (graph/loops.h); inside the body of
- * one there is no other. */
+ * If there are few trips they are unrolled: the body is translated once for each trip, with its own
+ * scope, so that folding sees the constants of each trip, and states may change their shapes. Many
+ * trips, or a trip count that depends on named dims, become a loop of the graph (graph/loops.h);
+ * there are no loops inside its body. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
@@ -11,17 +11,18 @@
 #include "graph/loops.h"
 
 #define MAX_TRIPS 1024
-#define FEW_TRIPS 32 /* that are unrolled where a loop is possible */
+#define FEW_TRIPS 32 /* most trips that are unrolled if a loop is possible */
 #define MAX_STATES 64
 
-/* Values that go from trip to trip, and those that each trip adds to its outputs. */
+/* The states, which each trip passes to the next, and the rows that each trip adds to the scan
+ * outputs. */
 struct unrolled {
     const Onnx__GraphProto *body;
     uint32_t states, scans;
     value_id state[MAX_STATES];
-    VEC(value_id) rows[OP_MAX_OUTPUTS]; /* by scan output: one value per trip */
+    VEC(value_id) rows[OP_MAX_OUTPUTS]; /* by scan output: one value for each trip */
     uint32_t trips;
-    value_id empty[OP_MAX_OUTPUTS]; /* by scan output, where there is no trip: no rows */
+    value_id empty[OP_MAX_OUTPUTS]; /* by scan output, if there is no trip: a tensor without rows */
 };
 
 static bool prepare(struct onnx_call *c, uint32_t states, uint32_t body_extra, struct unrolled *u)
@@ -39,7 +40,7 @@ static bool prepare(struct onnx_call *c, uint32_t states, uint32_t body_extra, s
     return true;
 }
 
-/* One trip. in: the body's inputs; out: its outputs. */
+/* Translates one trip. in: the body's inputs; out: its outputs. */
 static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, uint32_t count,
                  uint32_t body_extra, value_id *out)
 {
@@ -49,7 +50,7 @@ static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, ui
     if (!onnx_body(c, u->body, in, count, out, &refused))
         return false;
     if (refused)
-        return onnx_refuse(c, "a node of the body");
+        return onnx_refuse(c, "a node of its body cannot be read");
     for (uint32_t i = 0; i < u->states; i++)
         u->state[i] = out[body_extra + i];
     for (uint32_t i = 0; i < u->scans; i++)
@@ -58,17 +59,17 @@ static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, ui
     return true;
 }
 
-/* Without any trip the body is translated once all the same: it says what the rows of no trip
- * would be. Nothing else of it stays. */
+/* If there is no trip, the body is translated once all the same, for the types and shapes of its
+ * rows; its values are not used. */
 static bool no_trip(struct onnx_call *c, struct unrolled *u, const value_id *in, uint32_t count,
                     uint32_t body_extra)
 {
     struct builder *b = c->b;
-    struct unrolled once = *u;
+    struct unrolled trial = *u;
     value_id out[OP_MAX_OUTPUTS];
     if (u->scans == 0)
         return true;
-    if (!trip(c, &once, in, count, body_extra, out))
+    if (!trip(c, &trial, in, count, body_extra, out))
         return false;
     for (uint32_t i = 0; i < u->scans && !onnx_failed(c); i++) {
         value_id row = out[body_extra + u->states + i];
@@ -83,7 +84,7 @@ static bool no_trip(struct onnx_call *c, struct unrolled *u, const value_id *in,
     return !onnx_failed(c);
 }
 
-/* What is known of a condition: 1, 0, or -1 when nothing is. */
+/* The value of a condition: 1, 0, or -1 if it is not known. */
 static int truth(struct onnx_call *c, value_id condition)
 {
     const struct known *known = onnx_known(c->o, condition);
@@ -94,13 +95,13 @@ static int truth(struct onnx_call *c, value_id condition)
     return value != 0;
 }
 
-/* The inputs of a body, of which those from `states` on are states. */
+/* The inputs of a body; those from index `states` on are the states. */
 struct trip_inputs {
     value_id in[MAX_STATES + 2];
     uint32_t count, states;
 };
 
-/* Translates the body as that of a graph's loop, and adds the states to its inputs before. */
+/* Translates the body of a loop of the graph; first adds the states to the inputs. */
 static bool loop_body(struct onnx_call *c, struct unrolled *u, uint32_t number,
                       struct trip_inputs *inputs, value_id *out)
 {
@@ -110,11 +111,11 @@ static bool loop_body(struct onnx_call *c, struct unrolled *u, uint32_t number,
     c->o->in_loop++;
     bool ok = !onnx_failed(c) && onnx_body(c, u->body, inputs->in, inputs->count, out, &refused);
     c->o->in_loop--;
-    return ok && (!refused || onnx_refuse(c, "a node of the body"));
+    return ok && (!refused || onnx_refuse(c, "a node of its body cannot be read"));
 }
 
-/* Ends the loop; results are states, then rows. state: as the body found them; after: its outputs
- * from the states on. */
+/* Ends the loop; its results are the states, then the rows. state: the states at the start of a
+ * trip; after: the body's outputs from the states on. */
 static bool end_loop(struct onnx_call *c, const struct unrolled *u, uint32_t number, dim_id trips,
                      const value_id *state, const value_id *after)
 {
@@ -137,7 +138,7 @@ static bool end_loop(struct onnx_call *c, const struct unrolled *u, uint32_t num
     return b_loop_end(c->b, &spec, c->out);
 }
 
-/* A trip count that is a dim, or many trips. */
+/* Whether the trip count is a dim or large, so that the trips are a loop of the graph. */
 static bool many_trips(struct onnx_call *c, dim_id *out)
 {
     uint32_t one = 0;
@@ -164,7 +165,7 @@ static bool loop_trips(struct onnx_call *c, struct unrolled *u, dim_id trips)
     return end_loop(c, u, number, trips, inputs.in + 2, out + 1);
 }
 
-/* Trip count and first condition; no limit and true where they are left out. */
+/* Reads the trip count and the first condition; if omitted, no limit and true. */
 static bool read_count(struct onnx_call *c, int64_t *out_count, int *out_go)
 {
     uint32_t one = 0;
@@ -205,7 +206,7 @@ bool onnx_loop(struct onnx_call *c)
         return loop_trips(c, &u, trips);
     if (!read_count(c, &count, &go))
         return false;
-    /* Without a condition what the body says of it counts for nothing. */
+    /* If the node has no condition, that of the body is ignored. */
     bool limited = onnx_given(c, 0), asked = onnx_given(c, 1);
     in[0] = b_const(c->b, DTYPE_I64, 0);
     in[1] = b_const(c->b, DTYPE_BOOL, 1);
@@ -224,7 +225,8 @@ bool onnx_loop(struct onnx_call *c)
     return put_states(c, &u, 0);
 }
 
-/* An attribute of one integer per scan input or output; 0 where it is left out. */
+/* Element `index` of an attribute with one integer for each scan input or output; 0 if it is
+ * absent. */
 static int64_t per_scan(struct onnx_call *c, const char *name, uint32_t index)
 {
     uint32_t count = 0;
@@ -233,9 +235,9 @@ static int64_t per_scan(struct onnx_call *c, const char *name, uint32_t index)
 }
 
 struct scan {
-    uint32_t count, first; /* scan inputs, and where they stand */
+    uint32_t count, first; /* number of scan inputs; index of the first one */
     int axes[MAX_STATES];
-    int64_t length; /* -1: it hangs on named dims */
+    int64_t length; /* -1: it depends on named dims */
     dim_id trips;
 };
 
@@ -265,7 +267,7 @@ static bool read_scan(struct onnx_call *c, struct scan *s)
     return true;
 }
 
-/* What the body gets of scan input i in trip t; zeros of the same shape where there is no trip. */
+/* The slice of scan input i in trip t; zeros of the same shape if there is no trip. */
 static value_id scan_row(struct onnx_call *c, const struct scan *s, uint32_t i, int64_t t)
 {
     struct builder *b = c->b;
@@ -283,7 +285,7 @@ static value_id scan_row(struct onnx_call *c, const struct scan *s, uint32_t i, 
     return b_squeeze(b, b_slice(b, x, axis, at, b_dim_const(b, 1), 1), axis);
 }
 
-/* What a trip of a loop gets of scan input i: row `now` of the input, its axis first. */
+/* The slice of scan input i in a trip of a loop: row `now`, counted along the scan axis. */
 static value_id loop_row(struct onnx_call *c, const struct scan *s, uint32_t i, value_id now)
 {
     struct builder *b = c->b;
@@ -311,7 +313,7 @@ static bool scan_trips(struct onnx_call *c, struct unrolled *u, const struct sca
 
 static bool scan(struct onnx_call *c);
 
-/* Until opset 8 the first input is a list of lengths, and all tensors begin with a batch dim. */
+/* In opset 8 the first input is a list of lengths, and all tensors begin with a batch dim. */
 static bool scan_batch(struct onnx_call *c)
 {
     struct builder *b = c->b;

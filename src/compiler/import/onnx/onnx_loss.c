@@ -1,9 +1,9 @@
-/* Losses over classes: dim 1 of the operand, picked by a tensor of class numbers. */
+/* Losses over classes, dim 1 of the operand, selected by a tensor of class numbers. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* true where the target counts; VALUE_NONE when all do. */
+/* Mask of the targets that are not ignored; VALUE_NONE if none is. */
 static value_id counted(struct onnx_call *c, value_id target)
 {
     struct builder *b = c->b;
@@ -22,7 +22,7 @@ static value_id total(struct onnx_call *c, value_id x)
     return b_reduce(c->b, PRIM_REDUCE_SUM, x, axes, rank, false);
 }
 
-/* The mean weighs: without weights it is over the targets that count. */
+/* The weighted mean; without weights, the mean over the targets that are not ignored. */
 static value_id mean(struct onnx_call *c, value_id loss, value_id weight)
 {
     struct builder *b = c->b;
@@ -32,7 +32,7 @@ static value_id mean(struct onnx_call *c, value_id loss, value_id weight)
     return b_div(b, total(c, loss), count);
 }
 
-/* -weight[target] * x[target], reduced; x holds logarithms of probabilities. */
+/* -weight[target] * x[target], reduced; x has logarithms of probabilities. */
 static value_id likelihood(struct onnx_call *c, value_id x, value_id weights)
 {
     struct builder *b = c->b;

@@ -1,11 +1,11 @@
-/* Element by element: arithmetic, comparison, logic, elementary functions, casts. */
+/* Elementwise ops: arithmetic, comparisons, logic, elementary functions, casts. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-#define POWER_BITS 16 /* of an integer exponent */
+#define POWER_BITS 16 /* bits of an integer exponent */
 #define LN_2 0.69314718055994530942
 
 bool onnx_composite(struct onnx_call *c)
@@ -18,7 +18,8 @@ bool onnx_identity(struct onnx_call *c)
     return onnx_return(c, c->in[0]);
 }
 
-/* Before opset 7 the second operand broadcasts only when told to, from a given axis on. */
+/* Before opset 7 the second operand is broadcast only if an attribute says so, from a given axis
+ * on. */
 static bool align(struct onnx_call *c)
 {
     int64_t axis = onnx_int(c, "axis", -1);
@@ -66,7 +67,7 @@ bool onnx_mod(struct onnx_call *c)
     return onnx_return(c, b_select(b, none, b_scale(b, x, 0), rest)); /* 0 with the sign of x */
 }
 
-/* By squaring, a bit of the exponent at a time; wraps as integers do. */
+/* By repeated squaring; overflow wraps, as in integer arithmetic. */
 static value_id integer_power(struct onnx_call *c, value_id x, value_id y)
 {
     struct builder *b = c->b;
@@ -80,7 +81,7 @@ static value_id integer_power(struct onnx_call *c, value_id x, value_id y)
     return result;
 }
 
-/* Exponents that exporters write all the time, without pow. */
+/* Computes frequent exponents without pow. */
 static value_id known_power(struct onnx_call *c, value_id x, double exponent)
 {
     struct builder *b = c->b;
@@ -105,7 +106,7 @@ bool onnx_pow(struct onnx_call *c)
         return onnx_return(c, integer_power(c, x, b_cast(b, y, DTYPE_I64)));
     if (dtype_is_int(type)) {
         value_id power = b_binary(b, PRIM_POW, b_cast(b, x, DTYPE_F64), b_cast(b, y, DTYPE_F64));
-        /* What is whole must not end just below. */
+        /* An integer power must not be truncated to the next lower integer. */
         power = b_add(b, power, b_scale(b, power, 0x1p-50));
         return onnx_return(c, b_cast(b, power, type));
     }
@@ -209,7 +210,7 @@ bool onnx_cast_like(struct onnx_call *c)
     return convert(c, onnx_type(c, c->in[1]), c->small[1]);
 }
 
-/* In at least f32; the result goes back to x's dtype. */
+/* Computes in f32 or wider; the result is cast to x's dtype. */
 static value_id wide(struct onnx_call *c)
 {
     enum dtype type = onnx_type(c, c->in[0]);
@@ -247,7 +248,7 @@ bool onnx_acos(struct onnx_call *c)
     return narrow(c, b_scale(b, b_unary(b, PRIM_ATAN, half), 2));
 }
 
-/* An odd function's value at x from that at |x|; 0 keeps its sign. */
+/* Extends y, an odd function of |x|, to x; 0 keeps its sign. */
 static bool narrow_odd(struct onnx_call *c, value_id x, value_id y)
 {
     struct builder *b = c->b;
@@ -256,8 +257,8 @@ static bool narrow_odd(struct onnx_call *c, value_id x, value_id y)
     return narrow(c, b_select(b, b_binary(b, PRIM_EQ, x, zero), x, y));
 }
 
-/* e^a in two factors e^(a/2), which do not overflow before the result does: with m = e^(a/2) - 1
- * for a = |x|, sinh a = m/2 (m + 2) (1 + e^-a). */
+/* e^a is computed as two factors e^(a/2), which do not overflow before the result does: with m =
+ * e^(a/2) - 1 and a = |x|, sinh a = m/2 (m + 2) (1 + e^-a). */
 bool onnx_sinh(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -279,7 +280,7 @@ bool onnx_cosh(struct onnx_call *c)
     return narrow(c, b_add(b, up, b_mul(b, b_scale(b, inverse, 0.5), inverse)));
 }
 
-/* near: the result for |x| small enough to be squared; from a on it is ln(2a), a ≥ 0. */
+/* near: the result if a² does not overflow; for larger a the result is ln(2a). a ≥ 0. */
 static value_id log_beyond(struct onnx_call *c, value_id a, value_id near)
 {
     struct builder *b = c->b;
@@ -297,7 +298,8 @@ bool onnx_asinh(struct onnx_call *c)
     return narrow_odd(c, x, log_beyond(c, a, near));
 }
 
-/* Two roots: below 1 the first is NaN, where their product would be that of a positive number. */
+/* sqrt(x - 1) and sqrt(x + 1) separately: below -1 the first is NaN, but (x - 1)(x + 1) would be
+ * positive. */
 bool onnx_acosh(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -316,7 +318,8 @@ bool onnx_atanh(struct onnx_call *c)
 
 #define MAX_DETERMINANT 4
 
-/* Along the first row of what is left: rows from `row` on, columns of the mask. */
+/* Expands a determinant along the first row that is left: rows from `row` on, and the columns in
+ * the mask. */
 static value_id expand_minors(struct onnx_call *c, value_id x, int64_t row, int64_t size,
                               uint32_t columns)
 {

@@ -1,5 +1,5 @@
-/* Attention, norms and activations of com.microsoft, as ONNX Runtime's optimiser and exporters for
- * it write them: known chains of nodes in one. */
+/* Attention, norms and activations of com.microsoft: ops into which ONNX Runtime's optimiser and
+ * its exporters fuse frequent chains of nodes. */
 #include <math.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@ bool onnx_fused_matmul(struct onnx_call *c)
     struct builder *b = c->b;
     value_id in[2] = {c->in[0], c->in[1]};
     double alpha = onnx_float(c, "alpha", 1);
-    /* The first dim moves behind the batch. */
+    /* The first dim moves behind the batch dims. */
     for (uint32_t i = 0; i < 2; i++)
         if (onnx_int(c, i == 0 ? "transBatchA" : "transBatchB", 0) != 0 && onnx_rank(c, in[i]) > 2)
             in[i] = onnx_move_first(c, in[i], -2);
@@ -22,7 +22,7 @@ bool onnx_fused_matmul(struct onnx_call *c)
     return onnx_return(c, alpha == 1 ? y : b_scale(b, y, alpha));
 }
 
-/* Gelu of the operand plus a bias, in the form that the row names. */
+/* Gelu of the operand plus a bias; the row names the form of Gelu. */
 bool onnx_bias_gelu(struct onnx_call *c)
 {
     value_id x = onnx_given(c, 1) ? b_add(c->b, c->in[0], c->in[1]) : c->in[0];
@@ -36,7 +36,8 @@ bool onnx_quick_gelu(struct onnx_call *c)
     return onnx_return(c, b_mul(c->b, c->in[0], onnx_expand(c, "sigmoid", &scaled, 1, NULL)));
 }
 
-/* LayerNormalization or, as the row says, without the mean, of the sum of two operands. */
+/* Normalises the sum of two operands: LayerNormalization, or without the mean if the row says
+ * so. */
 bool onnx_skip_norm(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -63,16 +64,16 @@ bool onnx_skip_norm(struct onnx_call *c)
     return true;
 }
 
-/* Where operands stand. */
+/* Indices of operands. */
 struct ms_operands {
-    uint32_t mask, past, bias; /* 0: nowhere */
+    uint32_t mask, past, bias; /* 0: the op has none */
 };
 
 struct heads {
     value_id q, k, v;        /* [B, heads, L, size] */
-    value_id past_k, past_v; /* before them; VALUE_NONE */
-    value_id mask;           /* bool or added; VALUE_NONE */
-    value_id bias;           /* added to the scores; VALUE_NONE */
+    value_id past_k, past_v; /* keys and values of past calls; or VALUE_NONE */
+    value_id mask;           /* bool, or added to the scores; or VALUE_NONE */
+    value_id bias;           /* added to the scores; or VALUE_NONE */
     double scale;            /* 0: 1/sqrt(size) */
     bool causal;
 };
@@ -92,7 +93,8 @@ static value_id split(struct onnx_call *c, value_id x, int64_t heads)
     return b_swap(b, b_reshape(b, x, shape, 4), 1, 2);
 }
 
-/* What was kept stands before keys and values. Then query i sees keys up to i behind those. */
+/* Prepends past keys and values. Query i then sees all past keys and the keys up to i of this
+ * call. */
 static void take_past(struct onnx_call *c, struct heads *h)
 {
     struct builder *b = c->b;
@@ -131,8 +133,8 @@ static value_id attend(struct onnx_call *c, struct heads *h)
     return y == VALUE_NONE ? y : b_flatten(b, b_swap(b, y, 1, 2), 2, 3);
 }
 
-/* Which keys count, [B, 1, 1 or L, S] of bool: from [B, S] or [B, L, S] of 0 and 1, [B] of lengths,
- * or [2 * B] of ends and starts. */
+/* Mask of the valid keys, bool [B, 1, 1 or L, S], from a mask [B, S] or [B, L, S] of 0 and 1,
+ * lengths [B], or ends and starts [2 * B]. */
 static value_id key_mask(struct onnx_call *c, value_id mask, dim_id batch, dim_id keys)
 {
     struct builder *b = c->b;
@@ -154,7 +156,7 @@ static value_id key_mask(struct onnx_call *c, value_id mask, dim_id batch, dim_i
     return b_binary(b, PRIM_AND, open, b_binary(b, PRIM_LE, starts, places));
 }
 
-/* Query, key and value side by side, of equal sizes or of those that an attribute says. */
+/* Splits a projection into query, key and value, of equal sizes or of those in an attribute. */
 static bool split_projection(struct onnx_call *c, value_id all, int64_t heads, value_id out[3])
 {
     struct builder *b = c->b;
@@ -172,8 +174,8 @@ static bool split_projection(struct onnx_call *c, value_id all, int64_t heads, v
     return !onnx_failed(c);
 }
 
-/* Keys and values of past calls lie in one operand, [2, B, heads, P, size], as those of this call
- * do in the second result. */
+/* Attention with past keys and values in one operand, [2, B, heads, P, size], and those of past and
+ * this call in the second result. */
 static bool attend_to_all(struct onnx_call *c, value_id all, const struct ms_operands *at)
 {
     struct builder *b = c->b;
@@ -205,7 +207,7 @@ static bool attend_to_all(struct onnx_call *c, value_id all, const struct ms_ope
     return !onnx_failed(c);
 }
 
-/* One projection makes query, key and value. */
+/* Attention with one projection for query, key and value. */
 bool onnx_ms_attention(struct onnx_call *c)
 {
     value_id all = onnx_expand(c, "matmul", c->in, 2, NULL);
@@ -214,7 +216,7 @@ bool onnx_ms_attention(struct onnx_call *c)
     return attend_to_all(c, all, &(struct ms_operands){.mask = 3, .past = 4, .bias = 5});
 }
 
-/* The same of integers, up to the projection. */
+/* As above, with the projection computed in integers. */
 bool onnx_qattention(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -231,7 +233,7 @@ bool onnx_qattention(struct onnx_call *c)
     return attend_to_all(c, all, &(struct ms_operands){.mask = 5, .past = 8});
 }
 
-/* Part index of packed operands, [B, L, heads, parts, size] → [B, heads, L, size]. */
+/* Part `index` of a packed operand, [B, L, heads, parts, size] → [B, heads, L, size]. */
 static value_id packed_part(struct onnx_call *c, value_id x, int64_t index)
 {
     struct builder *b = c->b;
@@ -241,8 +243,9 @@ static value_id packed_part(struct onnx_call *c, value_id x, int64_t index)
     return b_swap(b, b_squeeze(b, x, 3), 1, 2);
 }
 
-/* Query, key and value already projected: [B, L, heads * size], or keys as [B, heads, S, size]; or
- * packed, all in the first operand, or keys and values in the second. */
+/* Attention with query, key and value projected already: [B, L, heads * size]; keys and values may
+ * be [B, heads, S, size]; all three may be packed in the first operand, or keys and values in the
+ * second. */
 bool onnx_ms_multi_head_attention(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -250,7 +253,9 @@ bool onnx_ms_multi_head_attention(struct onnx_call *c)
     struct heads h = {.scale = onnx_float(c, "scale", 0),
                       .causal = onnx_int(c, "unidirectional", 0) != 0};
     value_id in[3] = {c->in[0], c->in[1], c->in[2]};
-    uint32_t packed = !onnx_given(c, 1) ? 0 : !onnx_given(c, 2) ? 1 : 3; /* from this operand on */
+    uint32_t packed = !onnx_given(c, 1)   ? 0
+                      : !onnx_given(c, 2) ? 1
+                                          : 3; /* the index of the packed operand; 3: none */
     for (uint32_t i = packed; i < 3; i++)
         in[i] = packed_part(c, c->in[packed], i - packed);
     if (packed < 3 && onnx_given(c, 3))
@@ -286,7 +291,7 @@ bool onnx_ms_multi_head_attention(struct onnx_call *c)
     return !onnx_failed(c);
 }
 
-/* The operands stand in another order than in the op of the default domain; positions may be one
+/* The operands are in another order than in the op of the default domain; positions may be one
  * offset for all: [1]. */
 bool onnx_ms_rotary_embedding(struct onnx_call *c)
 {
@@ -307,7 +312,7 @@ bool onnx_ms_rotary_embedding(struct onnx_call *c)
     return !onnx_failed(c) && onnx_rotary_embedding(&inner) && onnx_return(c, inner.out[0]);
 }
 
-/* Embeddings of words, places and segments, summed and normalised. */
+/* The sum of the embeddings of words, positions and segments, normalised. */
 bool onnx_embed_layer_norm(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -328,7 +333,8 @@ bool onnx_embed_layer_norm(struct onnx_call *c)
     if (onnx_failed(c) || !onnx_layer_norm(&inner))
         return false;
     c->out[0] = inner.out[0];
-    c->out[1] = b_broadcast_to(b, b_const(b, DTYPE_I32, 0), shape, 1); /* no mask: no lengths */
+    c->out[1] = b_broadcast_to(b, b_const(b, DTYPE_I32, 0), shape, 1); /* without a mask the lengths
+                                                                          are 0 */
     if (onnx_given(c, 7))
         c->out[1] = b_reduce(b, PRIM_REDUCE_SUM, c->in[7], (int64_t[]){1}, 1, false);
     c->out[2] = sum;

@@ -1,5 +1,4 @@
-/* Of the domain ai.onnx.ml: features chosen, named, and compared with a
- * threshold. */
+/* Domain ai.onnx.ml: selecting and naming features, and comparing them with a threshold. */
 #include <math.h>
 #include <onnx.pb-c.h>
 
@@ -18,7 +17,7 @@ bool onnx_array_feature_extractor(struct onnx_call *c)
     return onnx_return(c, onnx_rank(c, chosen) == 1 ? b_unsqueeze(b, chosen, 0) : chosen);
 }
 
-/* A map for each row says nothing more than the row and the names of its columns. */
+/* The maps for each row have the same contents as the row and the names of its columns. */
 bool onnx_ml_zip_map(struct onnx_call *c)
 {
     if (onnx_rank(c, c->in[0]) < 1 || onnx_rank(c, c->in[0]) > 2)
@@ -36,7 +35,7 @@ bool onnx_binarizer(struct onnx_call *c)
     enum dtype type = onnx_type(c, c->in[0]);
     double threshold = onnx_float(c, "threshold", 0);
     if (dtype_is_int(type))
-        threshold = floor(threshold); /* an integer is above both or neither */
+        threshold = floor(threshold); /* for integers the comparison is the same */
     value_id above = b_binary(b, PRIM_LT, b_const(b, type, threshold), c->in[0]);
     return onnx_return(c, b_cast(b, above, type));
 }

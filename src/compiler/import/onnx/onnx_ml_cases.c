@@ -12,7 +12,7 @@
 /* cmocka defines a macro fail, so our headers come first. */
 #include <cmocka.h>
 
-/* The next word behind *at, which moves on; "" at the end. */
+/* The next word after *at, which is advanced; "" at the end. */
 static const char *next_word(struct model *m, const char **at)
 {
     *at += strspn(*at, " ");
@@ -75,7 +75,7 @@ static void split_words(struct model *m, const char *text, struct words *out)
     }
 }
 
-/* Numbers in the memory of a dtype. */
+/* Converts numbers to the layout of a dtype. */
 static void *pack_numbers(struct model *m, enum dtype dtype, const struct words *words)
 {
     struct interp_tensor tensor = {.dtype = dtype, .rank = 1, .count = (int64_t)words->count};

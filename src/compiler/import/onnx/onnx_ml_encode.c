@@ -1,4 +1,4 @@
-/* Of the domain ai.onnx.ml: numbers as categories. */
+/* Domain ai.onnx.ml: encoding numbers as categories. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ bool onnx_ml_one_hot_encoder(struct onnx_call *c)
     return onnx_return(c, b_cast(b, is, DTYPE_F32));
 }
 
-/* A list of numbers of any dtype; DTYPE_NONE where no attribute gives one. */
+/* A list of numbers of any dtype; DTYPE_NONE: no attribute has one. */
 struct numbers {
     enum dtype dtype;
     uint32_t count;
@@ -71,7 +71,7 @@ static bool read_tensor(struct onnx_call *c, const char *name, struct numbers *o
     return true;
 }
 
-/* The attributes keys_int64s, keys_floats and keys_tensor, or those of values. */
+/* Reads the attributes keys_int64s, keys_floats and keys_tensor, or the same for values. */
 static bool read_numbers(struct onnx_call *c, const char *kind, struct numbers *out)
 {
     char name[32];
@@ -106,7 +106,7 @@ static bool read_numbers(struct onnx_call *c, const char *kind, struct numbers *
     return true;
 }
 
-/* What stands for keys that are not there, in the dtype of values. */
+/* Reads the default, for keys that are not in the dictionary, in the dtype of the values. */
 static bool read_default(struct onnx_call *c, enum dtype dtype, union cell *out)
 {
     struct numbers given = {.dtype = DTYPE_NONE};
@@ -134,14 +134,14 @@ static value_id table_of(struct onnx_call *c, const char *what, enum dtype dtype
     return ml_table(c, what, dtype, &count, rank, data);
 }
 
-/* Keys in order, with the values behind them. */
+/* A key and its value; sorted by key. */
 struct entry {
     union cell key, value;
     bool is_float;
     uint32_t place;
 };
 
-/* Of equal keys the last one in the list comes first. */
+/* Of equal keys, the last one in the attribute comes first. */
 static int by_key(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
@@ -152,9 +152,9 @@ static int by_key(const void *a, const void *b)
 
 struct dictionary {
     enum dtype key_dtype, value_dtype;
-    union cell *keys, *values; /* 2^steps of them, the last one repeated */
+    union cell *keys, *values; /* 2^steps elements; the last one is repeated */
     uint32_t steps;
-    bool any, nan; /* whether there are keys that are numbers; whether NaN is one */
+    bool any, nan; /* any: some key is a number; nan: some key is NaN */
     union cell nan_value, absent;
 };
 
@@ -192,7 +192,7 @@ static void sort_keys(struct onnx_call *c, const struct numbers *keys, const str
     }
 }
 
-/* The value of each key, found by halving what is left of the sorted keys. */
+/* The value of each key, by binary search in the sorted keys. */
 static value_id look_up(struct onnx_call *c, const struct dictionary *d, value_id x)
 {
     struct builder *b = c->b;

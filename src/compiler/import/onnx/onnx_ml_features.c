@@ -1,4 +1,4 @@
-/* Of the domain ai.onnx.ml: features scaled, normalised, filled in and put side by side. */
+/* Domain ai.onnx.ml: scaling, normalising, imputing and concatenating features. */
 #include <math.h>
 
 #include "compiler/import/onnx/onnx_ml_priv.h"
@@ -20,7 +20,7 @@ bool onnx_ml_scaler(struct onnx_call *c)
     return onnx_return(c, b_cast(b, x, DTYPE_F32));
 }
 
-/* In f64, where squares neither overflow nor vanish, and the result is rounded once. */
+/* Computed in f64, where squares of f32 neither overflow nor underflow, and rounded once. */
 bool onnx_ml_normalizer(struct onnx_call *c)
 {
     static const char *const words[] = {"MAX", "L1", "L2", NULL};
@@ -42,7 +42,7 @@ bool onnx_ml_normalizer(struct onnx_call *c)
     return onnx_return(c, b_cast(b, b_div(b, x, size), DTYPE_F32));
 }
 
-/* Values to put in, of integers. */
+/* The imputed values of integers. */
 static value_id imputed_integers(struct onnx_call *c, value_id x)
 {
     struct ml_ints list = ml_ints(c, "imputed_value_int64s");
@@ -84,7 +84,7 @@ bool onnx_ml_imputer(struct onnx_call *c)
     return onnx_return(c, b_select(b, missing, filled, x));
 }
 
-/* The first `count` columns of [N, F], zeros behind the last. */
+/* The first `count` columns of [N, F], padded with zeros. */
 static value_id cut_columns(struct onnx_call *c, value_id x, uint32_t index, int64_t count)
 {
     struct builder *b = c->b;

@@ -1,4 +1,4 @@
-/* What translators of ai.onnx.ml share. */
+/* Functions that the translators of ai.onnx.ml share. */
 #include "compiler/import/onnx/onnx_ml_priv.h"
 
 #include <math.h>
@@ -9,9 +9,9 @@
 #include "base/strbuf.h"
 #include "graph/interp.h"
 
-#define MAX_ITEMS ((size_t)1 << 26) /* of one attribute */
+#define MAX_ITEMS ((size_t)1 << 26) /* elements of one attribute */
 
-/* The attribute, when it is of the type and no longer than may be. */
+/* The attribute, if it has this type and a legal length. */
 static const Onnx__AttributeProto *find(struct onnx_call *c, const char *name,
                                         Onnx__AttributeProto__AttributeType type, size_t count)
 {
@@ -199,7 +199,7 @@ enum dtype ml_wide(const struct onnx_call *c, value_id x)
     return type == DTYPE_F64 || !dtype_is_float(type) ? DTYPE_F64 : DTYPE_F32;
 }
 
-/* How many features x has; refuses the node where that is not constant, and says how to tell. */
+/* The number of features of x; refuses the node if it is not constant, and says how to state it. */
 static bool features_of(struct onnx_call *c, value_id x, int64_t least, int64_t *out)
 {
     const struct node *node = b_node(c->b, x);
@@ -260,7 +260,7 @@ enum ml_transform ml_transform_of(struct onnx_call *c)
     return (enum ml_transform)ml_word(c, "post_transform", words, ML_NONE);
 }
 
-/* Softmax over the scores that are not 0, which stay next to 0; 1/2 for all where none is. */
+/* Softmax over the scores that are not about 0, which stay about 0; 1/2 for all if all are. */
 static value_id softmax_zero(struct onnx_call *c, value_id x)
 {
     struct builder *b = c->b;
@@ -277,9 +277,9 @@ static value_id softmax_zero(struct onnx_call *c, value_id x)
     return b_select(b, none, b_const_like(b, x, 0.5), share);
 }
 
-/* The quantile of the normal distribution by the formula of Winitzki for the inverse of erf, which
- * is what ONNX means by it: erfinv(u)² ≈ √(v² − l/a) − v with l = ln(1 − u²), v = 2/(πa) + l/2, a =
- * 0.147. In f64: the difference cancels around 1/2. */
+/* The quantile function of the normal distribution, with Winitzki's approximation of the inverse of
+ * erf, which ONNX prescribes: erfinv(u)² ≈ √(v² − l/a) − v with l = ln(1 − u²), v = 2/(πa) + l/2, a
+ * = 0.147. In f64, because the difference cancels near 1/2. */
 static value_id probit(struct onnx_call *c, value_id p)
 {
     struct builder *b = c->b;

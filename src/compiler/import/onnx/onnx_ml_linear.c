@@ -1,7 +1,8 @@
-/* Of the domain ai.onnx.ml: linear models. */
+/* Domain ai.onnx.ml: linear models. */
 #include "compiler/import/onnx/onnx_ml_priv.h"
 
-/* X · Cᵀ + intercepts: [N, count] in the dtype of ml_wide. count: how many sets of coefficients. */
+/* X · Cᵀ + intercepts: [N, count] in the dtype of ml_wide. count: number of rows of
+ * coefficients. */
 static value_id linear(struct onnx_call *c, const struct ml_reals *coefficients, int64_t count)
 {
     struct builder *b = c->b;
@@ -37,7 +38,8 @@ bool onnx_ml_linear_regressor(struct onnx_call *c)
     return onnx_return(c, b_cast(c->b, y, DTYPE_F32));
 }
 
-/* Scores for as many classes as there are rows of coefficients; a single row tells two apart. */
+/* One score for each row of coefficients, which is a class; a single row distinguishes two
+ * classes. */
 bool onnx_ml_linear_classifier(struct onnx_call *c)
 {
     struct builder *b = c->b;

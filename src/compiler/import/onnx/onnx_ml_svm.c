@@ -1,17 +1,17 @@
-/* Of the domain ai.onnx.ml: support vector machines. Computed in f64: their sums are small
- * differences of large terms, and whether one is above 0 is what they are asked. */
+/* Domain ai.onnx.ml: support vector machines. Computed in f64: their sums are small differences of
+ * large terms, and the sign of a sum decides. */
 #include "compiler/import/onnx/onnx_ml_svm_priv.h"
 
 #include <math.h>
 
-#define MAX_DEGREE 16 /* of powers that are products */
+#define MAX_DEGREE 16 /* largest degree computed by multiplication */
 
 struct svm {
     int64_t vectors, features;
     struct ml_reals support, coefficients, rho;
 };
 
-/* (gamma · s + coef0) ^ degree, where whole degrees multiply. */
+/* (gamma · s + coef0) ^ degree; integer degrees by multiplication. */
 static value_id power(struct builder *b, value_id x, double degree)
 {
     if (!(degree >= 1 && degree <= MAX_DEGREE && degree == floor(degree)))
@@ -26,7 +26,7 @@ static value_id power(struct builder *b, value_id x, double degree)
     return y;
 }
 
-/* Σ (x - v)², of differences: products of long vectors would cancel. */
+/* Σ (x - v)², computed from differences: x² - 2xv + v² would cancel. */
 static value_id distances(struct builder *b, value_id x, value_id vectors)
 {
     int64_t last = -1;
@@ -34,7 +34,7 @@ static value_id distances(struct builder *b, value_id x, value_id vectors)
     return b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, gap, gap), &last, 1, false);
 }
 
-/* The kernel of each row with each support vector: [N, vectors]. */
+/* The kernel function of each row and each support vector: [N, vectors]. */
 static value_id kernels(struct onnx_call *c, const struct svm *s, value_id x)
 {
     static const char *const words[] = {"LINEAR", "POLY", "RBF", "SIGMOID", NULL};
@@ -108,8 +108,9 @@ bool onnx_ml_svm_regressor(struct onnx_call *c)
     return onnx_return(c, b_cast(b, ml_transform(c, y, transform), DTYPE_F32));
 }
 
-/* The decision between each two classes i < j, in order: positive for i. A row of weights for each:
- * of the vectors of i what row j - 1 of the coefficients says, of those of j what row i says. */
+/* The decision function of each pair of classes i < j, in order; positive for i. It has a row of
+ * weights for each pair: coefficients of row j - 1 for the vectors of i, of row i for the vectors
+ * of j. */
 static value_id decisions(struct onnx_call *c, const struct svm *s, const struct ml_ints *sizes,
                           value_id x)
 {
@@ -136,7 +137,7 @@ static value_id decisions(struct onnx_call *c, const struct svm *s, const struct
     return b_add(c->b, y, ml_constant(c, "rho", DTYPE_F64, s->rho.at, &count, 1));
 }
 
-/* The class that wins most pairs, the first of equals: i64 [N]. */
+/* The class that wins most pairs, the first of several: i64 [N]. */
 static value_id most_votes(struct onnx_call *c, value_id decisions, uint32_t classes)
 {
     struct builder *b = c->b;
@@ -148,7 +149,7 @@ static value_id most_votes(struct onnx_call *c, value_id decisions, uint32_t cla
         for (uint32_t j = i + 1; j < classes; j++, at++) {
             wins[(size_t)i * pairs + at] = 1;
             wins[(size_t)j * pairs + at] = -1;
-            first[j]++; /* has what it does not lose */
+            first[j]++; /* j wins the pairs that it does not lose */
         }
     value_id won =
         b_cast(b, b_binary(b, PRIM_LT, b_const_like(b, decisions, 0), decisions), DTYPE_F32);
@@ -156,7 +157,7 @@ static value_id most_votes(struct onnx_call *c, value_id decisions, uint32_t cla
     return ml_argmax(c, b_add(b, votes, ml_constant(c, "losses", DTYPE_F32, first, &count, 1)));
 }
 
-/* By Platt: 1 / (1 + exp(a · decision + b)), no nearer to 0 and 1 than 1e-7. */
+/* Platt scaling: 1 / (1 + exp(a · decision + b)), limited to 1e-7 … 1 - 1e-7. */
 static value_id probabilities(struct onnx_call *c, value_id decisions, const struct ml_reals *a,
                               const struct ml_reals *offset, uint32_t classes)
 {
@@ -172,7 +173,7 @@ static value_id probabilities(struct onnx_call *c, value_id decisions, const str
 struct classifier {
     struct svm svm;
     struct ml_labels labels;
-    struct ml_ints sizes; /* vectors of each class */
+    struct ml_ints sizes; /* number of vectors of each class */
     struct ml_reals a, b;
     enum ml_transform transform;
 };
@@ -218,7 +219,7 @@ static bool classify_by_vectors(struct onnx_call *c, struct classifier *k)
     return ml_classified(c, &k->labels, index, ml_transform(c, both, k->transform));
 }
 
-/* Without support vectors: a row of coefficients for each class. */
+/* Without support vectors: one row of coefficients for each class. */
 static bool classify_by_rows(struct onnx_call *c, struct classifier *k)
 {
     struct builder *b = c->b;

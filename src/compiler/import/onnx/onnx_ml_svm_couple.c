@@ -1,12 +1,13 @@
-/* Probabilities of many classes from those of pairs: Wu, Lin and Weng, "Probability estimates for
- * multi-class classification by pairwise coupling", algorithm 2. They minimise pᵀQp, where
+/* Class probabilities from those of pairs: Wu, Lin and Weng, "Probability estimates for multi-class
+ * classification by pairwise coupling", algorithm 2. It minimises pᵀQp, where
  *
  *   Q[i][i] = Σ_j r[j][i]²     Q[i][j] = -r[j][i] · r[i][j]
  *
- * by sweeps over the classes that stop, row by row, where no gradient differs from the mean by more
- * than 0.005 / count. libsvm, scikit-learn and ONNX Runtime return what they stop at, so this does
- * too, and not the minimum. They sweep up to 100 times and need no more than 5 in practice; what
- * has not settled after SWEEPS is as near to the minimum as they come. */
+ * by sweeps over the classes, until no component of the gradient differs from the mean by more than
+ * 0.005 / count. libsvm, scikit-learn and ONNX Runtime return the p at which they stop, for each
+ * row by itself, so this does too instead of the minimum. They sweep up to 100 times and in
+ * practice need at most 5; a row that has not stopped after SWEEPS sweeps is as near to the minimum
+ * as theirs. */
 #include "compiler/import/onnx/onnx_ml_svm_priv.h"
 
 #define SWEEPS 8
@@ -23,7 +24,7 @@ static value_id column(struct builder *b, value_id x, uint32_t axis, uint32_t at
     return b_slice(b, x, axis, b_dim_const(b, at), b_dim_const(b, 1), 1);
 }
 
-/* r[i][j] as [N, count, count], 0 where i = j. */
+/* r[i][j] as [N, count, count], with 0 for i = j. */
 static value_id square_of_pairs(struct coupling *m, value_id pairs)
 {
     struct builder *b = m->c->b;
@@ -58,7 +59,7 @@ static value_id matrix_of(struct coupling *m, value_id r)
     return b_select(b, diagonal, b_unsqueeze(b, squares, 2), b_neg(b, b_mul(b, r, turned)));
 }
 
-/* One sweep from p, and whether p had settled before it: [N, 1]. */
+/* One sweep, starting at p; *out_settled: whether p met the criterion before it, [N, 1]. */
 static value_id sweep(struct coupling *m, value_id *out_settled)
 {
     struct builder *b = m->c->b;

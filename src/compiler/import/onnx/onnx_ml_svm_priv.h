@@ -1,11 +1,12 @@
-/* Probabilities of classes from support vector machines. */
+/* Class probabilities of support vector machines. */
 #ifndef URZA_COMPILER_IMPORT_ONNX_ONNX_ML_SVM_PRIV_H
 #define URZA_COMPILER_IMPORT_ONNX_ONNX_ML_SVM_PRIV_H
 
 #include "compiler/import/onnx/onnx_ml_priv.h"
 
-/* pairs: f64 [N, count · (count - 1) / 2], for classes i < j, in order, how probable i is where it
- * is one of the two. Probabilities of all: f64 [N, count]. */
+/* pairs: f64 [N, count · (count - 1) / 2], for each pair of classes i < j, in order, the
+ * probability of i given that it is i or j. The result is the probability of each class: f64 [N,
+ * count]. */
 value_id ml_couple(struct onnx_call *c, value_id pairs, uint32_t count);
 
 #endif

@@ -1,5 +1,5 @@
-/* Ops of ai.onnx.ml but trees: what they compute, on numbers worked out apart, and what they
- * refuse. */
+/* Ops of ai.onnx.ml except trees: results compared with numbers computed independently, and what is
+ * refused. */
 #include "compiler/import/onnx/onnx_ml_cases.h"
 
 #include <setjmp.h>
@@ -115,7 +115,7 @@ static void categories(void **state)
     "post_transform s "
 #define ROWS "f32 2x2 0.1 0.2 0.3 0.1"
 
-/* The scores 0, 0 and 0.5: one row of coefficients for each. */
+/* The scores 0, 0 and 0.5, with one row of coefficients for each. */
 #define ZEROS "coefficients ff 0 0 0.5; classlabels_ints ii 0 1 2; post_transform s "
 
 static void linear(void **state)
@@ -239,7 +239,7 @@ static void support_vectors(void **state)
     CHECK_BAD(bad);
 }
 
-/* Labels that are strings are refused where they are an output, and nowhere else. */
+/* Labels that are strings are refused only if they are an output. */
 static void scores_without_labels(void **state)
 {
     struct model *m = *state;
@@ -249,7 +249,7 @@ static void scores_without_labels(void **state)
     add_output(m, "z");
     assert_tensor("scores", run_text(m, "f32 1x2 1 1"), "f32 1x2 3 7");
 
-    /* What a node makes of labels is refused with them, by the name of the output. */
+    /* A result of a node that uses the labels is refused too, with the name of the output. */
     node = begin_case(m, "LinearClassifier", 1, attrs);
     node->n_output = 2;
     add_node(m, "Identity", "y", NULL, "copy");
@@ -267,7 +267,7 @@ static void number_of_features_must_be_known(void **state)
     add_output(m, "y");
     assert_refused(m, ERR_UNSUPPORTED, "the number of features is F, which is not known");
 
-    /* The number of rows need not be. */
+    /* The number of rows need not be known. */
     begin_case(m, "LinearRegressor", 1, "coefficients ff 1 2");
     add_input(m, "x", 1, (const char *const[]){"N", "2", NULL});
     add_output(m, "y");

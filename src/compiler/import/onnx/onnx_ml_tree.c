@@ -1,43 +1,50 @@
 /* Ensembles of trees as gathers from tables.
  *
- * A record is a place in the tables, for a test: the column that is compared, the threshold, and
- * where its children stand, side by side. So one step down every tree at once is
+ * A test has a record in the tables: the column of x that is compared, the threshold, and the index
+ * of its left child; the right child is the next record. So one step down all trees is
  *
  *   at' = base[at] + (threshold[at] < x[column[at]])
  *
- * Records of the roots come first. A leaf leads to itself: its threshold is +inf, which no number
- * is above. After as many steps as the deepest tree has tests, all stand at leaves, and what these
- * weigh is summed up. Tables have two records a test and one a tree, however deep the trees. Where
- * trees end is stored before the sum: so they are walked beside one another, as many as a vector
- * has lanes, for a single row too.
+ * The records of the roots come first. A leaf is its own child: its threshold is +inf, which no
+ * number exceeds. After as many steps as the deepest tree has tests, every position is a leaf, and
+ * the weights of the leaves are summed. Tables have two records for each test and one for each
+ * tree, whatever the depth. The leaves are stored before the sum, so that a vector's lanes walk
+ * different trees, even for a single row.
  *
- * A NaN is above nothing, so it goes left as it is. For tests where it goes right there are further
- * columns: x with +inf in place of NaN, and 1 where x is NaN for thresholds of +inf. */
+ * A NaN is not greater than anything, so it goes left. For tests where it goes right there are more
+ * columns: x with NaN replaced by +inf, and, for thresholds of +inf, 1 where x is NaN. */
 #include <math.h>
 
 #include "compiler/import/onnx/onnx_ml_tree_priv.h"
 
 #define MAX_RECORDS ((size_t)1 << 26)
 
-enum ml_aggregate { ML_AVERAGE, ML_SUM, ML_MIN, ML_MAX }; /* as TreeEnsemble has them */
+enum ml_aggregate {
+    ML_AVERAGE,
+    ML_SUM,
+    ML_MIN,
+    ML_MAX
+}; /* in the order of TreeEnsemble's numbers */
 
-/* The columns that tests compare. */
+/* The blocks of columns that tests compare: x, x with +inf for NaN, and 1 for NaN. */
 enum block { AS_IS, HIGH_NAN, IS_NAN, BLOCK_COUNT };
 
 struct walk {
     struct onnx_call *c;
     const struct ml_forest *forest;
     enum ml_aggregate aggregate;
-    enum dtype dtype; /* that rows are compared and weights summed up in */
+    enum dtype dtype; /* in which rows are compared and weights summed */
     struct ml_tests tests;
-    const int64_t *roots; /* of tests: one a tree, and where need be leaves without votes */
+    const int64_t *roots; /* references to tests: one for each tree, and leaves without votes as
+                             padding */
     uint32_t root_count;
-    uint32_t group; /* trees to a target, which stand together; 0: they do not */
+    uint32_t group; /* number of trees for each target, if trees are grouped by target; 0: they are
+                       not */
     uint32_t records;
     int32_t *columns, *bases, *leaves;
     double *thresholds;
-    int64_t features;       /* of a row */
-    bool used[BLOCK_COUNT]; /* blocks of columns */
+    int64_t features;       /* number of features of a row */
+    bool used[BLOCK_COUNT]; /* which blocks of columns are used */
     value_id rows;          /* [N, columns] */
 };
 
@@ -105,7 +112,7 @@ static bool make_records(struct walk *w)
     return true;
 }
 
-/* Whether leaf votes for one target at most, and which: UINT32_MAX for none. */
+/* Whether a leaf votes for at most one target, and for which; UINT32_MAX: none. */
 static bool one_target(const struct ml_forest *f, int64_t leaf, uint32_t *out)
 {
     *out = UINT32_MAX;
@@ -117,8 +124,8 @@ static bool one_target(const struct ml_forest *f, int64_t leaf, uint32_t *out)
     return true;
 }
 
-/* The target of every leaf below the root of a tree; false where they differ. seen: by test, 1 more
- * than the last tree that it was met in. */
+/* The only target of the leaves of a tree; false if they have several. seen: by test, 1 + the last
+ * tree in which it was visited. */
 static bool tree_target(struct walk *w, uint32_t tree, uint32_t *seen, uint32_t *out)
 {
     VEC(int64_t) stack = {0};
@@ -143,8 +150,8 @@ static bool tree_target(struct walk *w, uint32_t tree, uint32_t *seen, uint32_t 
     return true;
 }
 
-/* Trees whose leaves all vote for one target, as boosting makes them, stand together by target, and
- * leaves without a vote fill up those that have fewer. */
+/* If the leaves of each tree vote for one target only, as after boosting, groups the trees by
+ * target; smaller groups are padded with leaves without votes. */
 static void group_trees(struct walk *w)
 {
     const struct ml_forest *f = w->forest;
@@ -165,7 +172,7 @@ static void group_trees(struct walk *w)
         return;
     int64_t *roots = ARENA_ARRAY(arena, int64_t, most * f->targets);
     for (uint32_t i = 0; i < most * f->targets; i++)
-        roots[i] = ~(int64_t)f->leaf_count; /* a leaf behind the last */
+        roots[i] = ~(int64_t)f->leaf_count; /* the leaf without votes, after the last leaf */
     memset(counts, 0, f->targets * sizeof *counts);
     for (uint32_t i = 0; i < f->root_count; i++)
         roots[targets[i] * most + counts[targets[i]]++] = w->tests.roots[i];
@@ -174,7 +181,7 @@ static void group_trees(struct walk *w)
     w->root_count = most * f->targets;
 }
 
-/* One step down: where the trees of each row stand next. */
+/* One step down all trees of each row: the next records. */
 static value_id step(struct walk *w, value_id value, value_id threshold, value_id base)
 {
     struct builder *b = w->c->b;
@@ -182,7 +189,7 @@ static value_id step(struct walk *w, value_id value, value_id threshold, value_i
     return b_add(b, base, b_cast(b, right, DTYPE_I32));
 }
 
-/* Which records the trees of each row end at: i32 [N, trees]. */
+/* The records at which the trees of each row end: i32 [N, trees]. */
 static value_id descend(struct walk *w)
 {
     struct builder *b = w->c->b;
@@ -229,9 +236,9 @@ static value_id aggregate(struct walk *w, value_id x, const int64_t *axes, uint3
     return b_reduce(w->c->b, prim, x, axes, count, false);
 }
 
-/* The votes of each leaf, and of one behind the last without any: `width` places a leaf. slots:
- * NULL, and each target has a place, where its votes are joined; or gets the target of each place,
- * -1 for none. */
+/* The weights of each leaf and of one more leaf without votes, `width` for each. slots NULL: one
+ * place for each target, where its votes are added; otherwise slots gets the target of each place,
+ * -1: none. */
 static double *leaf_weights(const struct walk *w, size_t width, int32_t *slots)
 {
     const struct ml_forest *f = w->forest;
@@ -252,7 +259,7 @@ static double *leaf_weights(const struct walk *w, size_t width, int32_t *slots)
     return weights;
 }
 
-/* Trees by target: a weight for each record, sums over the trees of a group. */
+/* Grouped trees: one weight for each record, summed over the trees of a group. */
 static value_id sum_groups(struct walk *w, value_id at)
 {
     struct builder *b = w->c->b;
@@ -272,7 +279,7 @@ static value_id sum_groups(struct walk *w, value_id at)
     return aggregate(w, b_reshape(b, each, shape, 3), &axis, 1);
 }
 
-/* A row of weights for each leaf, one a target. */
+/* A row of weights for each leaf, one for each target. */
 static value_id sum_rows(struct walk *w, value_id leaf)
 {
     int64_t shape[2] = {(int64_t)w->forest->leaf_count + 1, w->forest->targets}, axis = 1;
@@ -293,11 +300,12 @@ static value_id sum_slots(struct walk *w, value_id leaf, uint32_t width)
     dim_id count = b_dim_const(b, w->forest->targets);
     value_id is =
         b_binary(b, PRIM_EQ, b_unsqueeze(b, targets, -1), b_iota(b, DTYPE_I32, &count, 1, 0));
-    value_id apart = b_select(b, is, b_unsqueeze(b, each, -1), b_const(b, w->dtype, neutral(w)));
-    return aggregate(w, apart, axes, 2);
+    value_id by_target =
+        b_select(b, is, b_unsqueeze(b, each, -1), b_const(b, w->dtype, neutral(w)));
+    return aggregate(w, by_target, axes, 2);
 }
 
-/* What the leaves that rows end at weigh: [N, targets]. */
+/* Sums the weights of the leaves at which rows end: [N, targets]. */
 static value_id sum_votes(struct walk *w, value_id at)
 {
     const struct ml_forest *f = w->forest;
@@ -317,7 +325,8 @@ static value_id sum_votes(struct walk *w, value_id at)
     return rows ? sum_rows(w, leaf) : sum_slots(w, leaf, width);
 }
 
-/* Sums, means, least or greatest weights, and base values. A target without votes has 0. */
+/* Finishes the aggregate (sum, mean, minimum or maximum) and adds base values. A target without
+ * votes has 0. */
 static value_id finish(struct walk *w, value_id scores)
 {
     struct builder *b = w->c->b;
@@ -339,7 +348,7 @@ static value_id finish(struct walk *w, value_id scores)
     return b_add(b, scores, ml_constant(w->c, "base_values", w->dtype, base.at, &targets, 1));
 }
 
-/* The scores of each row: [N, targets] in the dtype that weights are summed up in. */
+/* The scores of each row: [N, targets] in the dtype in which weights are summed. */
 static value_id scores_of(struct onnx_call *c, const struct ml_forest *forest,
                           enum ml_aggregate how)
 {
@@ -355,7 +364,7 @@ static value_id scores_of(struct onnx_call *c, const struct ml_forest *forest,
     dim_is_const(&c->o->graph->dims, b_dim(c->b, x, 1), &w.features);
     w.used[AS_IS] = w.tests.count == 0;
     for (uint32_t i = 0; i < w.tests.count; i++) {
-        w.tests.items[i].nan_right &= floats; /* there is no NaN among integers */
+        w.tests.items[i].nan_right &= floats; /* integers have no NaN */
         w.used[block_of(&w.tests.items[i])] = true;
     }
     group_trees(&w);
@@ -401,7 +410,7 @@ bool onnx_ml_tree_ensemble(struct onnx_call *c)
     return onnx_return(c, b_cast(c->b, y, onnx_type(c, c->in[0])));
 }
 
-/* Whether all votes are for one class of two, and none is negative. */
+/* Whether all votes are for the same one of two classes, and whether none is negative. */
 static bool votes_for_one(const struct ml_forest *f, uint32_t *out_class, bool *out_positive)
 {
     uint32_t count = f->vote_starts[f->leaf_count];
@@ -415,13 +424,14 @@ static bool votes_for_one(const struct ml_forest *f, uint32_t *out_class, bool *
     return count > 0 && f->targets <= 2;
 }
 
-/* Where one of two classes has all the votes, the second one is chosen beyond this. */
+/* If all votes are for one of two classes, the second class is chosen above this score. */
 static double border_of(bool positive)
 {
-    return positive ? 0.5 : 0; /* votes that are probabilities, or odds */
+    return positive ? 0.5 : 0; /* probabilities, otherwise log-odds */
 }
 
-/* Votes for the first of two classes only are, as converters write them, those of the second. */
+/* Votes for the first of two classes alone count as votes for the second, as converters mean
+ * them. */
 static bool classify_two(struct onnx_call *c, const struct ml_labels *labels,
                          struct ml_forest *forest, bool positive, enum ml_transform transform)
 {
@@ -430,7 +440,8 @@ static bool classify_two(struct onnx_call *c, const struct ml_labels *labels,
     return ml_classified_by_one(c, labels, score, border_of(positive), !positive, transform);
 }
 
-/* A single class is 1 where its score is above 0, whatever its label, and 0 elsewhere. */
+/* The label of a single class is 1 if its score is above 0, otherwise 0, whatever its label in the
+ * node. */
 static bool classify_one(struct onnx_call *c, const struct ml_forest *forest,
                          enum ml_transform transform)
 {
@@ -446,7 +457,7 @@ static bool classify_one(struct onnx_call *c, const struct ml_forest *forest,
                          ml_transform(c, score, transform));
 }
 
-/* Of [N, 2], whether the second score is beyond the border: i64 [N]. */
+/* Whether the second score of [N, 2] is above the border: i64 [N]. */
 static value_id is_second(struct onnx_call *c, value_id scores, double border)
 {
     struct builder *b = c->b;

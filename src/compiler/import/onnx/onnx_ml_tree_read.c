@@ -1,5 +1,5 @@
-/* The trees that a node's attributes describe. Older ops name nodes by tree and number, and leaves
- * are nodes too; TreeEnsemble names them by their places in its lists. */
+/* Reading the trees in a node's attributes. Older ops identify nodes by tree and number, and leaves
+ * are nodes too; TreeEnsemble identifies them by their indices in its lists. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +7,9 @@
 
 #include "compiler/import/onnx/onnx_ml_tree_priv.h"
 
-#define LEAF ML_MEMBER /* the place of the word LEAF */
+#define LEAF ML_MEMBER /* the index of the word LEAF */
 
-/* The name of a node, and where it stands in the lists. */
+/* The tree and number of a node, and its index in the lists. */
 struct named {
     int64_t tree, node;
     uint32_t place;
@@ -28,8 +28,8 @@ struct by_ids {
     struct ml_reals values;
     uint8_t *modes;
     uint32_t count;
-    struct named *names; /* in order */
-    int64_t *refs;       /* by place */
+    struct named *names; /* sorted */
+    int64_t *refs;       /* by index in the lists */
 };
 
 static bool read_modes(struct onnx_call *c, struct by_ids *in)
@@ -81,7 +81,7 @@ static const struct named *find(const struct by_ids *in, int64_t tree, int64_t n
     return bsearch(&key, in->names, in->count, sizeof key, by_name);
 }
 
-/* Splits and leaves get their numbers, by place. */
+/* Numbers splits and leaves, in the order of the lists. */
 static bool name_nodes(struct onnx_call *c, struct by_ids *in, struct ml_forest *out)
 {
     in->names = ARENA_ARRAY(c->o->arena, struct named, in->count);
@@ -136,7 +136,7 @@ static bool read_splits(struct onnx_call *c, const struct by_ids *in, bool *is_c
     return true;
 }
 
-/* The root of a tree is the node that no other has as its child. */
+/* The root of a tree is the node that is no child. */
 static bool find_roots(struct onnx_call *c, const struct by_ids *in, const bool *is_child,
                        struct ml_forest *out)
 {
@@ -165,7 +165,7 @@ static bool find_roots(struct onnx_call *c, const struct by_ids *in, const bool 
     return true;
 }
 
-/* Whose votes: "class" or "target". */
+/* The lists of votes, for kind "class" or "target". */
 struct vote_lists {
     char names[4][32];
     struct ml_ints trees, nodes, ids;
@@ -186,7 +186,7 @@ static bool read_vote_lists(struct onnx_call *c, const char *kind, struct vote_l
            ml_same_length(c, v->names[3], v->weights.count, v->names[0], v->trees.count);
 }
 
-/* A vote at a split counts for nothing: nobody stays there. */
+/* A vote at a split is ignored: no row ends there. */
 static bool leaf_of_vote(struct onnx_call *c, const struct by_ids *in, const struct vote_lists *v,
                          uint32_t i, uint32_t targets, int64_t *out)
 {
@@ -220,7 +220,8 @@ static bool read_votes(struct onnx_call *c, const char *kind, const struct by_id
     }
     for (uint32_t i = 2; i < out->leaf_count + 2; i++)
         starts[i] += starts[i - 1];
-    for (uint32_t i = 0; i < v.trees.count; i++) { /* starts[leaf + 1] grows to where it ends */
+    for (uint32_t i = 0; i < v.trees.count; i++) { /* starts[leaf + 1] ends as the end of the leaf's
+                                                      votes */
         leaf_of_vote(c, in, &v, i, out->targets, &leaf);
         if (leaf >= 0)
             votes[starts[leaf + 1]++] = (struct ml_vote){(uint32_t)v.ids.at[i], v.weights.at[i]};
@@ -278,7 +279,8 @@ static bool read_place_lists(struct onnx_call *c, struct by_places *in)
             ml_same_length(c, "nodes_missing_value_tracks_true", in->missing.count, first, count));
 }
 
-/* Sets of numbers with a NaN behind each, in the order of the nodes that have them. */
+/* The set of the next node with ML_MEMBER: the attribute has the sets in order, each terminated by
+ * a NaN. */
 static bool take_members(struct onnx_call *c, const struct by_places *in, uint32_t *at,
                          struct ml_split *split)
 {

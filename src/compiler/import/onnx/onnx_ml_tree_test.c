@@ -1,5 +1,5 @@
-/* Ensembles of trees: random ones beside their definition, cases with results worked out apart, and
- * what is refused. */
+/* Ensembles of trees: random ones compared with their definition, cases with results computed
+ * independently, and what is refused. */
 #include "compiler/import/onnx/onnx_ml_cases.h"
 
 #include <math.h>
@@ -24,7 +24,7 @@ static const char *const modes[] = {"BRANCH_LEQ", "BRANCH_LT",  "BRANCH_GTE", "B
                                     "BRANCH_EQ",  "BRANCH_NEQ", "LEAF"};
 #define LEAF 6
 
-/* Trees as TreeEnsembleRegressor has them. */
+/* Trees in the form of TreeEnsembleRegressor. */
 struct trees {
     uint64_t key, drawn;
     int64_t tree[MAX_NODES], node[MAX_NODES], feature[MAX_NODES], yes[MAX_NODES], no[MAX_NODES],
@@ -36,7 +36,7 @@ struct trees {
     float weight[MAX_NODES * 3];
     size_t count, votes;
     int trees, depth, features, targets, kinds;
-    int voting; /* each leaf votes for 0: all, 1: that of its tree, 2: some */
+    int voting; /* a leaf votes for 0: all targets, 1: that of its tree, 2: some */
 };
 
 static uint32_t draw(struct trees *t, uint32_t below)
@@ -58,7 +58,7 @@ static void add_vote(struct trees *t, size_t at, int target)
     t->weight[t->votes++] = (float)draw(t, 64) / 16 - 2;
 }
 
-/* A tree's nodes from *next on; gives the number of its root. */
+/* Appends a random tree with nodes from number *next on; returns the number of its root. */
 static int64_t grow(struct trees *t, int tree, int depth, int64_t *next)
 {
     size_t at = t->count++;
@@ -113,7 +113,7 @@ static size_t find_node(const struct trees *t, int64_t tree, int64_t node)
     return at;
 }
 
-/* What the trees say of a row, target by target. */
+/* The result for one row by definition, for each target. */
 static void definition(const struct trees *t, const double *x, const char *how, double *out)
 {
     bool any[MAX_TARGETS] = {false};
@@ -143,7 +143,7 @@ static void definition(const struct trees *t, const double *x, const char *how, 
     }
 }
 
-/* Rows for the trees, with values at and around thresholds. */
+/* Draws rows with values at and around the thresholds. */
 static char *draw_rows(struct trees *t, struct model *m, const char *dtype, double *x)
 {
     struct strbuf text;
@@ -218,7 +218,8 @@ static void random_trees(void **state)
 #define VOTES(kind) kind "_treeids ii 0 0 0 8; " kind "_nodeids ii 2 3 4 0; " kind "_weights ff "
 #define ONE_CLASS(weights) \
     NODES VOTES("class") weights "; class_ids ii 0 0 0 0; classlabels_int64s ii 5 7; "
-/* Of three classes: 0 at the first leaf, 1 at the second, 2 at the third; a little for 1. */
+/* Votes for three classes: for 0 at the first leaf, 1 at the second, 2 at the third, and a small
+ * one for 1. */
 #define CLASSES NODES VOTES("class") "0.5 0.75 0.25 0.125; class_ids ii 0 1 2 1; "
 
 static void classes_and_targets(void **state)
@@ -238,7 +239,7 @@ static void classes_and_targets(void **state)
         {"TreeEnsembleRegressor", 1,
          NODES VOTES("target") "0 0 1 0; target_ids ii 0 0 0 0; post_transform s LOGISTIC", POINTS,
          "f32 4x1 0.5 0.5 0.731058579 0.731058579", NULL},
-        /* Votes that are probabilities of the second class, or are not. */
+        /* Votes that are probabilities of the second class, and votes that are not. */
         {"TreeEnsembleClassifier", 1, ONE_CLASS("0.25 0.5 0.75 0"), POINTS, "i64 4 5 5 7 7",
          "f32 4x2 0.75 0.25 0.5 0.5 0.25 0.75 0.25 0.75"},
         {"TreeEnsembleClassifier", 1, ONE_CLASS("-1 0 2 0.5"), POINTS, "i64 4 5 7 7 7",
@@ -268,7 +269,7 @@ static void classes_and_targets(void **state)
     CHECK(cases);
 }
 
-/* A threshold of f64 is no f32. */
+/* A threshold in f64 that f32 cannot represent. */
 static void wide_thresholds(void **state)
 {
     static const struct ml_case cases[] = {
@@ -282,7 +283,7 @@ static void wide_thresholds(void **state)
     CHECK(cases);
 }
 
-/* Node 0 asks whether x0 is 1, 3 or 7, node 1 whether x0 is at most 2; leaves 0, 1 and 2. */
+/* Node 0 tests whether x0 is 1, 3 or 7, node 1 whether x0 <= 2; leaves 0, 1 and 2. */
 #define ENSEMBLE                                                                           \
     "tree_roots ii 0; nodes_featureids ii 0 0; nodes_modes u8 6 0; nodes_splits f32 0 2; " \
     "nodes_truenodeids ii 0 1; nodes_trueleafs ii 1 1; nodes_falsenodeids ii 1 2; "        \
@@ -298,13 +299,13 @@ static void ensembles(void **state)
          "f32 2x1 nan 5", "f32 2x2 10 0 30 0", NULL},
         {"TreeEnsemble", 5, ENSEMBLE MEMBERS "; aggregate_function i 0; post_transform i 2",
          "f32 1x1 2", "f32 1x2 0.5 1", NULL},
-        /* Two trees that are one. */
+        /* Two trees with the same root. */
         {"TreeEnsemble", 5,
          "tree_roots ii 0 0; nodes_featureids ii 0; nodes_modes u8 0; nodes_splits f32 0; "
          "nodes_truenodeids ii 0; nodes_trueleafs ii 1; nodes_falsenodeids ii 1; nodes_falseleafs "
          "ii 1; leaf_targetids ii 1 1; leaf_weights f32 5 6; n_targets i 2",
          "f32 2x1 -1 1", "f32 2x2 0 10 0 12", NULL},
-        /* A tree of one leaf is a node that leads there both ways. */
+        /* A tree of one leaf is a node whose children are both that leaf. */
         {"TreeEnsemble", 5,
          "tree_roots ii 0; nodes_featureids ii 0; nodes_modes u8 0; nodes_splits f16 0; "
          "nodes_truenodeids ii 0; nodes_trueleafs ii 1; nodes_falsenodeids ii 0; nodes_falseleafs "
@@ -338,7 +339,7 @@ static void ensembles(void **state)
     CHECK_BAD(bad);
 }
 
-/* A stump, but for what a case changes. */
+/* A tree with one split, which cases change. */
 #define STUMP(ids, feature, modes, values, yes, no)                                     \
     "nodes_treeids ii 4 4 4; nodes_nodeids ii " ids "; nodes_featureids ii " feature    \
     "; nodes_modes ss " modes "; nodes_values ff " values "; nodes_truenodeids ii " yes \
@@ -399,7 +400,7 @@ static void bad_trees(void **state)
                   1);
 }
 
-/* A chain of `depth` nodes, each with a leaf. */
+/* Reads a chain of `depth` nodes, each with a leaf. */
 static bool read_chain(struct model *m, int64_t depth)
 {
     size_t count = 2 * (size_t)depth + 1;

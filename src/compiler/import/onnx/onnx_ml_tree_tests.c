@@ -1,12 +1,12 @@
-/* Splits of all kinds as tests of one: x <= threshold goes left, the others right, and each test
- * says where a NaN goes.
+/* Converts splits of all kinds to one kind of test: x <= threshold goes left, otherwise right; each
+ * test says where a NaN goes.
  *
- *   x <  v      x <= the number below v
+ *   x <  v      x <= the next lower number
  *   x >= v      x <  v with its children exchanged; x > v in the same way
- *   x in a set  thresholds below and at each member, in order; a balanced tree of tests finds the
- *               interval, every second of which is a member. x = v is a set of one
+ *   x in a set  thresholds at each member and just below it, in order; a balanced tree of tests
+ * finds the interval of x, and every second interval is a member. x = v is a set of one
  *
- * Numbers of the dtype are all there are, so the number below is exact. */
+ * The numbers are those of the dtype, so the next lower number is exact. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -18,8 +18,9 @@ struct making {
     struct onnx_call *c;
     const struct ml_forest *forest;
     enum dtype dtype;
-    uint32_t *depths; /* of splits: 0 not seen, ON_THE_WAY, else tests down to a leaf + 1 */
-    uint32_t *first;  /* of splits: their first test */
+    uint32_t *depths; /* by split: 0 not visited, ON_THE_WAY on the stack, otherwise 1 + tests down
+                         to a leaf */
+    uint32_t *first;  /* by split: its first test */
     struct ml_tests *out;
     uint32_t made;
 };
@@ -43,8 +44,8 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* The thresholds of a set, in order; the interval before the first is a member where *out_first
- * says so. NULL for a set without numbers. */
+/* The thresholds of a set, in order; *out_first: the interval before the first one is a member.
+ * NULL: the set has no numbers. */
 static const double *thresholds_of(const struct making *m, const struct ml_split *split,
                                    uint32_t *out_count, bool *out_first)
 {
@@ -53,7 +54,7 @@ static const double *thresholds_of(const struct making *m, const struct ml_split
     double *sorted = ARENA_ARRAY(m->c->o->arena, double, 2 * (size_t)given);
     for (uint32_t i = 0; i < given; i++)
         if (!isnan(members[i]))
-            sorted[count++] = dtype_round(m->dtype, members[i]) + 0.0; /* one zero */
+            sorted[count++] = dtype_round(m->dtype, members[i]) + 0.0; /* -0 becomes 0 */
     qsort(sorted, count, sizeof *sorted, by_value);
     double *out = ARENA_ARRAY(m->c->o->arena, double, 2 * (size_t)count);
     *out_count = 0;
@@ -73,7 +74,8 @@ static int64_t reference(const struct making *m, int64_t ref)
     return ref < 0 ? ref : (int64_t)m->first[ref];
 }
 
-/* A balanced tree over thresholds first … last - 1, whose intervals are one more. */
+/* Builds a balanced tree over the thresholds first … last - 1, which separate last - first + 1
+ * intervals. */
 struct set_search {
     const double *thresholds;
     bool first_in, nan_in;
@@ -104,8 +106,8 @@ static void put_set(struct making *m, const struct ml_split *split)
                            .in = reference(m, not_equal ? split->no : split->yes),
                            .out = reference(m, not_equal ? split->yes : split->no)};
     s.thresholds = thresholds_of(m, split, &count, &s.first_in);
-    /* A NaN is in no set; x != v is true for it. Intervals 0 and 1 are one inside and one outside.
-     */
+    /* A NaN is in no set, and x != v is true for it. Of intervals 0 and 1, one is inside and one
+     * outside. */
     s.nan_in = split->missing_true && !not_equal;
     s.nan_interval = s.nan_in == s.first_in ? 0 : 1;
     if (s.thresholds)
@@ -122,7 +124,8 @@ static void put_split(struct making *m, const struct ml_split *split)
 {
     int64_t yes = reference(m, split->yes), no = reference(m, split->no);
     bool upward = split->mode == ML_GTE || split->mode == ML_GT;
-    bool strict = split->mode == ML_LT || split->mode == ML_GTE; /* the threshold lies below */
+    bool strict = split->mode == ML_LT || split->mode == ML_GTE; /* the threshold is the next lower
+                                                                    number */
     double value = dtype_round(m->dtype, split->value);
     int64_t nan = split->missing_true ? yes : no;
     struct ml_test test = {.feature = split->feature,
@@ -130,7 +133,7 @@ static void put_split(struct making *m, const struct ml_split *split)
                            .left = upward ? no : yes,
                            .right = upward ? yes : no,
                            .nan_right = split->missing_true == upward};
-    /* No number is less than -inf, and none compares with a NaN: numbers go one way. */
+    /* No number is less than -inf, and no number compares with NaN: all numbers go the same way. */
     if (isnan(value) || (strict && value == (double)-INFINITY))
         test = (struct ml_test){.feature = split->feature,
                                 .threshold = INFINITY,
@@ -140,7 +143,7 @@ static void put_split(struct making *m, const struct ml_split *split)
     m->out->items[m->made++] = test;
 }
 
-/* How deep the tests of a split are, and how many they are. */
+/* The depth of the tests of a split, and their number. */
 static uint32_t split_tests(const struct making *m, const struct ml_split *split,
                             uint32_t *out_count)
 {
@@ -168,7 +171,7 @@ static bool leads_back(const struct making *m)
                   "'nodes_truenodeids' and 'nodes_falsenodeids'");
 }
 
-/* Visits what a root leads to, each split behind its children. */
+/* Visits all splits below a root, children first. */
 static bool visit(struct making *m, int64_t root)
 {
     VEC(uint32_t) stack = {0};
@@ -191,7 +194,7 @@ static bool visit(struct making *m, int64_t root)
             continue;
         stack.count--;
         if (m->depths[top] != ON_THE_WAY)
-            continue; /* the second of two parents had it, too */
+            continue; /* it was visited through another parent */
         uint32_t yes = depth_of(m, split->yes), no = depth_of(m, split->no);
         m->depths[top] = (yes > no ? yes : no) + split_tests(m, split, &count);
         m->first[top] = m->out->count;
@@ -234,7 +237,7 @@ bool ml_forest_tests(struct onnx_call *c, const struct ml_forest *forest, enum d
         if (m.depths[i] == 0 && forest->one_root)
             return leads_back(&m);
         if (m.depths[i] == 0)
-            continue; /* no root leads there */
+            continue; /* no root leads to it */
         if (!check_feature(&m, split))
             return false;
         m.made = m.first[i];

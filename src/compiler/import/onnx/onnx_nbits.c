@@ -1,8 +1,9 @@
-/* Weights of a few bits in blocks, as ONNX Runtime's weight-only quantisation writes them: an
- * element stands for (element - zero point) * scale, both of its block along one dim. */
+/* Weights of a few bits, quantised in blocks, as ONNX Runtime's weight-only quantisation writes
+ * them: an element represents (element - zero point) * scale, where scale and zero point are those
+ * of its block along one dim. */
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* Elements of so many bits, the first lowest, out of bytes along the last dim; i32. */
+/* Unpacks the elements of `bits` bits along the last dim, the first in the lowest bits; i32. */
 static value_id unpack(struct onnx_call *c, value_id bytes, int64_t bits)
 {
     struct builder *b = c->b;
@@ -19,14 +20,14 @@ static value_id unpack(struct onnx_call *c, value_id bytes, int64_t bits)
     return b_cast(b, b_flatten(b, all, rank - 1, rank), DTYPE_I32);
 }
 
-/* The first count elements of the last dim, which may be more. */
+/* The first count elements of the last dim, which may have more. */
 static value_id first_of_last(struct onnx_call *c, value_id x, int64_t count)
 {
     return b_slice(c->b, x, -1, b_dim_const(c->b, 0), b_dim_const(c->b, count), 1);
 }
 
 struct blocks {
-    int64_t n, k, bits, size, count; /* of the weights [n, k]; count: blocks of a row */
+    int64_t n, k, bits, size, count; /* weights [n, k]; size of a block; blocks of a row */
 };
 
 static bool read_blocks(struct onnx_call *c, struct blocks *out)
@@ -45,7 +46,8 @@ static bool read_blocks(struct onnx_call *c, struct blocks *out)
     return true;
 }
 
-/* Zero points, f32 [n, blocks, 1]: packed like the weights, floats, or the middle of the range. */
+/* The zero points, f32 [n, blocks, 1]: packed like the weights, or floats, or by default the middle
+ * of the range. */
 static value_id zero_points(struct onnx_call *c, const struct blocks *w)
 {
     struct builder *b = c->b;
@@ -81,7 +83,7 @@ bool onnx_matmul_nbits(struct onnx_call *c)
     return onnx_return(c, onnx_given(c, 5) ? b_add(b, y, c->in[5]) : y);
 }
 
-/* Rows, chosen along one dim, of a table whose blocks lie along another. */
+/* Gathers rows along one dim of a table whose blocks are along another dim. */
 bool onnx_gather_block_quantized(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -97,7 +99,7 @@ bool onnx_gather_block_quantized(struct onnx_call *c)
         onnx_rank(c, c->in[0]) != onnx_rank(c, c->in[2]))
         return onnx_refuse(c, "blocks along the gathered dim, of %lld bits or of floats",
                            (long long)bits);
-    /* Each of data, scales and zero points is gathered as it stands. */
+    /* data, scales and zero points are gathered in the same way. */
     for (uint32_t i = 0; i < c->in_count; i++) {
         if (i == 1 || !onnx_given(c, i))
             continue;

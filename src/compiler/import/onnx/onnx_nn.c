@@ -6,7 +6,7 @@
 #define SELU_ALPHA 1.67326319217681884765625
 #define SELU_GAMMA 1.05070102214813232421875
 
-/* One of ours with one number. */
+/* Expands one of our ops with one number as attribute. */
 static bool with_number(struct onnx_call *c, const char *op, const char *name, double value)
 {
     struct op_value attrs[] = {{.name = name, .kind = OP_FLOAT, .f = value}, {0}};
@@ -45,7 +45,7 @@ bool onnx_prelu(struct onnx_call *c)
     struct builder *b = c->b;
     value_id x = c->in[0], slope = c->in[1];
     if (c->opset < 7 && onnx_rank(c, slope) == 1 && onnx_rank(c, x) > 2) {
-        dim_id shape[LIMIT_RANK] = {b_dim(b, slope, 0)}; /* by channel */
+        dim_id shape[LIMIT_RANK] = {b_dim(b, slope, 0)}; /* one slope for each channel */
         for (uint32_t i = 1; i + 1 < onnx_rank(c, x); i++)
             shape[i] = b_dim_const(b, 1);
         slope = b_reshape(b, slope, shape, onnx_rank(c, x) - 1);
@@ -104,8 +104,8 @@ bool onnx_swish(struct onnx_call *c)
     return onnx_return(c, b_mul(c->b, c->in[0], onnx_expand(c, "sigmoid", &scaled, 1, NULL)));
 }
 
-/* Before opset 13 these ops see a matrix: the dims before axis, and those from axis on. Returns the
- * operand in that form and sets *out_axis to the axis to work along. */
+/* Before opset 13 these ops flatten the operand to a matrix: the dims before axis, and those from
+ * axis on. Returns the operand in that form and sets *out_axis to the axis to work along. */
 static value_id coerce(struct onnx_call *c, int *out_axis)
 {
     struct builder *b = c->b;
@@ -126,7 +126,7 @@ static value_id coerce(struct onnx_call *c, int *out_axis)
     return b_reshape(b, x, shape, 2);
 }
 
-/* In the shape of the operand again. */
+/* Reshapes y to the operand's shape. */
 static bool restore(struct onnx_call *c, value_id y)
 {
     const struct node *node = graph_node(c->o->graph, c->in[0]);

@@ -1,4 +1,4 @@
-/* What translators share: attributes, operands, results, refusals. */
+/* Functions that translators share: attributes, operands, results, refusals. */
 #include "compiler/import/onnx/onnx_priv.h"
 
 #include <onnx.pb-c.h>
@@ -10,7 +10,8 @@ bool onnx_failed(const struct onnx_call *c)
     return c->b->err->code != ERR_NONE;
 }
 
-/* The attribute itself, or the one that the caller of a function gives in its place. */
+/* The attribute of the node; or, if the node is in a function and refers to an attribute of its
+ * caller, that one. */
 const Onnx__AttributeProto *onnx_attr(struct onnx_call *c, const char *name)
 {
     const Onnx__NodeProto *node = c->node;

@@ -3,7 +3,7 @@
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* A vector over the channels (dim 1), to be combined with an operand of the given rank. */
+/* Reshapes a vector over the channels (dim 1) to broadcast with an operand of the given rank. */
 static value_id by_channel(struct onnx_call *c, value_id x, uint32_t rank)
 {
     dim_id shape[LIMIT_RANK];
@@ -16,7 +16,7 @@ static value_id by_channel(struct onnx_call *c, value_id x, uint32_t rank)
 }
 
 struct moments {
-    value_id mean, variance; /* over some axes, which they keep with size 1 */
+    value_id mean, variance; /* over some axes, which are kept with size 1 */
 };
 
 /* (x - mean) / sqrt(variance + epsilon) over axes. */
@@ -29,7 +29,7 @@ static value_id standardise(struct onnx_call *c, value_id x, const int64_t *axes
     return b_mul(b, centred, b_unary(b, PRIM_RSQRT, b_shift(b, out->variance, epsilon)));
 }
 
-/* In f32 where the operand is narrower. */
+/* x in f32 if its dtype is narrower. */
 static value_id widen(struct onnx_call *c, value_id x)
 {
     return dtype_bytes(onnx_type(c, x)) < 4 ? b_cast(c->b, x, DTYPE_F32) : x;
@@ -85,11 +85,11 @@ bool onnx_batch_norm(struct onnx_call *c)
     return onnx_return(c, onnx_expand(c, "batch_norm", in, 5, attrs));
 }
 
-/* Exporters write a group norm as an instance norm of [N, groups, -1]: the same numbers as
- * [N, groups, C / groups, …], where no size that a call gives is merged with another, so that what
- * is summed can be read in the order in which it is stored. The operand itself where it is nothing
- * of that kind. */
-static value_id apart(struct onnx_call *c, value_id x)
+/* Exporters write a group norm as an instance norm of an operand reshaped to [N, groups, -1].
+ * Returns it as [N, groups, C / groups, …] instead, which has the same groups but merges no dims of
+ * unknown size, so the sums can read the elements in the order in which they are stored. Returns x
+ * if it is not such a reshape. */
+static value_id split_groups(struct onnx_call *c, value_id x)
 {
     struct builder *b = c->b;
     const struct node *merged = graph_node(b->graph, x);
@@ -114,11 +114,11 @@ bool onnx_instance_norm(struct onnx_call *c)
 {
     struct op_value attrs[] = {
         {.name = "eps", .kind = OP_FLOAT, .f = onnx_float(c, "epsilon", 1e-5)}, {0}};
-    value_id in[3] = {apart(c, c->in[0]), c->in[1], c->in[2]};
+    value_id in[3] = {split_groups(c, c->in[0]), c->in[1], c->in[2]};
     const struct node *node = graph_node(c->b->graph, c->in[0]);
     dim_id shape[LIMIT_RANK];
     memcpy(shape, node->shape, node->rank * sizeof *shape);
-    uint32_t rank = node->rank; /* adding nodes moves them */
+    uint32_t rank = node->rank; /* adding nodes invalidates node */
     value_id y = onnx_expand(c, "instance_norm", in, 3, attrs);
     return onnx_return(c, y == VALUE_NONE ? y : b_reshape(c->b, y, shape, rank));
 }
@@ -164,7 +164,7 @@ bool onnx_rms_norm(struct onnx_call *c)
     return onnx_return(c, b_mul(b, b_cast(b, y, onnx_type(c, c->in[0])), c->in[1]));
 }
 
-/* Until opset 20 scale and bias are by group, then by channel. */
+/* Before opset 21 scale and bias are by group; since then by channel. */
 bool onnx_group_norm(struct onnx_call *c)
 {
     struct builder *b = c->b;

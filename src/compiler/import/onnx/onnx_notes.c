@@ -1,11 +1,11 @@
-/* What a model is made of, for people: told from the file alone, before it is translated, and of
- * each node what became of it. */
+/* Describing a model: its contents, from the file alone, before it is translated, and the fate of
+ * each node. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_notes_priv.h"
 
-#define MAX_DEPTH 32 /* bodies inside bodies that are counted */
+#define MAX_DEPTH 32 /* nested bodies whose nodes are counted */
 
 static const char *text_of(const char *text)
 {
@@ -100,7 +100,7 @@ void onnx_note_node(struct onnx *o, const Onnx__NodeProto *node, uint32_t first_
     VEC_PUSH(o->arena, &o->made, ((struct onnx_made){node, first_value, o->values.count, before}));
 }
 
-/* The fate of a node: that of its result which has the most to do. */
+/* The fate of a node: of its results' fates the one with the most work. */
 static enum import_fate fate_of(const struct onnx *o, const struct onnx_made *made,
                                 const uint8_t *fates)
 {

@@ -1,7 +1,7 @@
-/* Pooling over the dims behind the channels.
+/* Pooling over the dims after the channels.
  *
- * ceil_mode is more padding behind the data: as much as the last window may hang over, and never so
- * much that a window would lie in padding alone. */
+ * ceil_mode is more padding at the end: as much as the last window can extend beyond the data, but
+ * not so much that a window would have padding only. */
 #include <math.h>
 #include <string.h>
 
@@ -9,8 +9,8 @@
 
 struct pool {
     uint32_t count;
-    struct window windows[LIMIT_RANK]; /* with what ceil_mode adds in high */
-    int64_t pad_high[LIMIT_RANK];      /* without */
+    struct window windows[LIMIT_RANK]; /* high includes the padding of ceil_mode */
+    int64_t pad_high[LIMIT_RANK];      /* padding without that of ceil_mode */
     struct onnx_around around;
     bool padded, hangs_over;
 };
@@ -31,7 +31,7 @@ static bool read_pool(struct onnx_call *c, struct pool *out)
         out->pad_high[i] = w->high;
         out->padded |= w->low + w->high > 0;
         if (w->low > reach || w->high > reach)
-            return onnx_refuse(c, "a window in padding alone");
+            return onnx_refuse(c, "a window that lies in the padding only");
         if (onnx_int(c, "ceil_mode", 0) != 0) {
             int64_t hang = w->high + w->stride - 1;
             w->high = hang < reach ? hang : reach;
@@ -41,16 +41,16 @@ static bool read_pool(struct onnx_call *c, struct pool *out)
     return true;
 }
 
-#define MAX_TAPS 64 /* of a window whose maxima are to be found */
+#define MAX_TAPS 64 /* largest window whose Indices can be computed */
 
-/* What never wins. */
+/* The identity of the maximum: the least value. */
 static double least_of(struct onnx_call *c)
 {
     enum dtype type = onnx_type(c, c->in[0]);
     return dtype_is_float(type) ? (double)-INFINITY : (double)dtype_least(type);
 }
 
-/* The operand with what never wins around it. */
+/* Pads the operand with the least value. */
 static value_id surround(struct onnx_call *c, const struct pool *pool)
 {
     struct builder *b = c->b;
@@ -62,7 +62,7 @@ static value_id surround(struct onnx_call *c, const struct pool *pool)
     return b_pad(b, c->in[0], low, high, least_of(c));
 }
 
-/* Which tap of each window holds its first maximum: i64 in the shape of the result. */
+/* The tap of each window that has its first maximum: i64 in the shape of the result. */
 static value_id best_taps(struct onnx_call *c, const struct pool *pool, value_id y, uint32_t taps)
 {
     struct builder *b = c->b;
@@ -84,8 +84,8 @@ static value_id best_taps(struct onnx_call *c, const struct pool *pool, value_id
     return all == VALUE_NONE ? all : graph_add(b->graph, PRIM_ARGMAX, &all, 1, &attrs, b->err);
 }
 
-/* Places of the maxima in the whole operand, counted row by row or, in an image, column by column.
- */
+/* Positions of the maxima in the whole operand, in row-major order or, with storage_order 1,
+ * column-major. */
 static value_id places(struct onnx_call *c, const struct pool *pool, value_id y)
 {
     struct builder *b = c->b;
@@ -139,7 +139,7 @@ bool onnx_max_pool(struct onnx_call *c)
     return !onnx_failed(c);
 }
 
-/* Values back to where their maxima were, zeros elsewhere. */
+/* Scatters values to the positions of their maxima, zeros elsewhere. */
 bool onnx_max_unpool(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -180,7 +180,7 @@ bool onnx_max_unpool(struct onnx_call *c)
     return onnx_return(c, b_pad(b, y, low, high, 0));
 }
 
-/* How many elements each window averages over: in the data, or in data and padding. */
+/* The number of elements in each window's mean: in the data, or in data and padding. */
 static value_id count_elements(struct onnx_call *c, const struct pool *pool, enum dtype dtype)
 {
     struct builder *b = c->b;

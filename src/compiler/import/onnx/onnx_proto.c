@@ -1,8 +1,8 @@
-/* Protocol buffers from strangers.
+/* Parsing untrusted protocol buffers.
  *
- * The library parses nested messages by recursion without a bound and asks for memory as messages
- * come, so before it runs the same bytes are walked here: along the schema, with a bound on
- * nesting. Memory comes from the arena and is bounded by a multiple of the size. */
+ * The library parses nested messages by unbounded recursion and allocates as it meets them. So the
+ * bytes are checked first, with the schema and a limit on nesting. The library's memory comes from
+ * the arena and is limited to a multiple of the size. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "compiler/import/onnx/onnx_priv.h"
 
 #define MAX_NESTING 64
-#define MEMORY_PER_BYTE 128 /* an empty message of two bytes takes some 200 */
+#define MEMORY_PER_BYTE 128 /* an empty message, two bytes, takes some 200 */
 #define MEMORY_BASE ((size_t)1 << 20)
 #define LARGE 4096
 
@@ -36,7 +36,7 @@ static bool read_varint(struct cursor *c, uint64_t *out)
     return false;
 }
 
-/* Moves behind one field. *out_part is its bytes when it has a length. */
+/* Skips one field. *out_part: its bytes, if it has a length. */
 static bool read_field(struct cursor *c, uint64_t *out_tag, enum wire *out_wire,
                        struct cursor *out_part)
 {
@@ -62,7 +62,7 @@ static bool read_field(struct cursor *c, uint64_t *out_tag, enum wire *out_wire,
     return true;
 }
 
-/* A name that holds a zero byte would end there, and be another one. */
+/* Refuses names with a zero byte, which C would read as another, shorter name. */
 static bool check_text(const ProtobufCFieldDescriptor *field, struct cursor text, struct error *err)
 {
     if (text.at == text.end || strcmp(field->name, "doc_string") == 0 ||
@@ -71,8 +71,8 @@ static bool check_text(const ProtobufCFieldDescriptor *field, struct cursor text
     return fail(err, ERR_PARSE, "a field '%s' holds a zero byte", field->name);
 }
 
-/* What is wrong with a field that does not parse. A field of the file's own message that ends
- * behind the file is what is left of one that was cut off. */
+/* The error of a field that does not parse. If a field of the outermost message ends beyond the
+ * file, the file is truncated. */
 static bool refuse_field(const uint8_t *bytes, size_t size, uint32_t depth, struct cursor field,
                          struct error *err)
 {
@@ -92,8 +92,8 @@ static bool refuse_field(const uint8_t *bytes, size_t size, uint32_t depth, stru
                 depth == 1 && field.at == bytes + size ? "cut off" : "damaged", at);
 }
 
-/* Whether messages nest at most MAX_NESTING deep and every length lies inside its message. Keeps
- * its own stack. */
+/* Whether messages nest at most MAX_NESTING deep and every length is inside its message. The stack
+ * is explicit. */
 static bool check_nesting(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t size,
                           struct error *err)
 {
@@ -143,13 +143,14 @@ static void *take(void *user, size_t size)
         return NULL;
     budget->left_bytes -= size;
     return size < LARGE ? arena_alloc(budget->arena, size, 16)
-                        : arena_raw(budget->arena, size, 64); /* a tensor's data may stay there */
+                        : arena_raw(budget->arena, size, 64); /* aligned, so that a tensor can use
+                                                                 its data without a copy */
 }
 
 static void give_back(void *user, void *pointer)
 {
     (void)user;
-    (void)pointer; /* the arena's */
+    (void)pointer; /* released with the arena */
 }
 
 ProtobufCMessage *onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,

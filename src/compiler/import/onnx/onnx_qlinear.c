@@ -1,16 +1,16 @@
-/* Operations of com.microsoft on quantised tensors, as ONNX Runtime's static quantisation writes
- * them: each is the operation on the numbers that its operands stand for, quantised again. */
+/* Ops of com.microsoft on quantised tensors, as ONNX Runtime's static quantisation writes them:
+ * each dequantises its operands, computes and quantises the result. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* Operand index, of one element, as a scalar. */
+/* Operand `index`, which has one element, as a scalar. */
 static value_id scalar(struct onnx_call *c, uint32_t index)
 {
     return b_reshape(c->b, c->in[index], NULL, 0);
 }
 
-/* The numbers that operand x stands for; scale and zero point stand behind it. */
+/* Dequantises operand x; its scale and zero point are the next operands. */
 static value_id numbers(struct onnx_call *c, uint32_t x)
 {
     struct builder *b = c->b;
@@ -21,8 +21,8 @@ static value_id numbers(struct onnx_call *c, uint32_t x)
     return b_mul(b, b_cast(b, wide, onnx_type(c, scale)), scale);
 }
 
-/* The result, of which operand scale and the one behind it say how; without a zero point it is of
- * the type of operand like. */
+/* Quantises and returns y, by operand `scale` and the zero point after it; without a zero point the
+ * type is that of operand `like`. */
 static bool quantised(struct onnx_call *c, value_id y, uint32_t scale, uint32_t like)
 {
     bool given = onnx_given(c, scale + 1);
@@ -76,7 +76,7 @@ bool onnx_qlinear_concat(struct onnx_call *c)
     return quantised(c, b_concat(c->b, parts, count, onnx_int(c, "axis", 0)), 0, 2);
 }
 
-/* The mean of windows or of each channel; channels stand second or last. */
+/* Average pooling by windows or over whole channels; channels are second or last. */
 bool onnx_qlinear_pool(struct onnx_call *c)
 {
     struct onnx_call inner = *c;
@@ -93,8 +93,8 @@ bool onnx_qlinear_pool(struct onnx_call *c)
     return quantised(c, last ? onnx_channels_last(c, inner.out[0]) : inner.out[0], 3, 0);
 }
 
-/* (A·B + C) * alpha * scale of A * scale of B, in integers up to there; a result without a scale
- * stays a float. */
+/* (A·B + C) * alpha * scale of A * scale of B; A·B + C in integers. Without a scale the result
+ * remains a float. */
 bool onnx_qgemm(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -104,7 +104,8 @@ bool onnx_qgemm(struct onnx_call *c)
     if (onnx_int(c, "transB", 0) != 0)
         in[1] = b_swap(b, in[1], 0, 1);
     in[0] = b_sub(b, in[0], b_cast(b, scalar(c, 2), DTYPE_I32));
-    in[1] = b_sub(b, in[1], b_cast(b, c->in[5], DTYPE_I32)); /* of all, or of each column */
+    in[1] = b_sub(b, in[1], b_cast(b, c->in[5], DTYPE_I32)); /* one zero point, or one for each
+                                                                column */
     if (onnx_failed(c))
         return false;
     value_id product = onnx_expand(c, "matmul", in, 2, NULL);
@@ -116,7 +117,7 @@ bool onnx_qgemm(struct onnx_call *c)
     return onnx_given(c, 7) ? quantised(c, y, 7, 0) : onnx_return(c, y);
 }
 
-/* QLinearConv, of images whose channels may stand last; the weights are as ever. */
+/* QLinearConv on images that may have channels last; the weights have them second. */
 bool onnx_ms_qlinear_conv(struct onnx_call *c)
 {
     struct onnx_call inner = *c;

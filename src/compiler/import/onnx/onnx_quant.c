@@ -1,11 +1,12 @@
-/* Quantised tensors: integers that stand for (integer - zero point) * scale.
+/* Quantised tensors: integers that represent (integer - zero point) * scale.
  *
- * Products of them are exact in i32; a cast to an integer type saturates, as quantisation asks. */
+ * Their products are exact in i32; a cast to an integer type saturates, as quantisation
+ * requires. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* A scalar or a vector along an axis, as an operand for values of a rank. */
+/* Reshapes a scalar, or a vector along an axis, to broadcast with values of a rank. */
 static value_id along(struct onnx_call *c, value_id x, int64_t axis, uint32_t rank)
 {
     struct builder *b = c->b;
@@ -23,8 +24,8 @@ static value_id along(struct onnx_call *c, value_id x, int64_t axis, uint32_t ra
     return b_reshape(b, x, shape, rank - (uint32_t)axis);
 }
 
-/* Scales or zero points for each element of operand 0: along an axis, or one for each block of so
- * many elements of it. */
+/* Broadcasts scales or zero points to the elements of operand 0: along an axis, or one for each
+ * block along it. */
 static value_id by_element(struct onnx_call *c, value_id x)
 {
     struct builder *b = c->b;
@@ -49,8 +50,8 @@ value_id onnx_quantized(struct onnx_call *c, value_id x, value_id scale, value_i
     return b_cast(b, y, type);
 }
 
-/* To a small type: integers saturate at its ends, floats are not rounded before they are encoded. A
- * zero point of float8 is 0, and adds nothing, not even to a -0. */
+/* Quantises to a small type: integers saturate at its limits; floats are rounded once, in encoding.
+ * The zero point of a float8 is 0 and is not added, because -0 + 0 would lose the sign. */
 static value_id quantize_small(struct onnx_call *c, value_id x, value_id scale, value_id zero,
                                uint8_t small)
 {
@@ -90,7 +91,7 @@ bool onnx_quantize(struct onnx_call *c)
                                 : onnx_quantized(c, x, scale, zero, type));
 }
 
-/* Operand 0 or 2 as numbers of which differences are exact: i32, or f32 of small floats. */
+/* Operand 0 or 2 in a dtype in which differences are exact: i32, or f32 for small floats. */
 static value_id numbers(struct onnx_call *c, value_id x, uint8_t small)
 {
     if (small == 0 || !onnx_small_is_float(small))
@@ -144,7 +145,7 @@ bool onnx_dynamic_quantize(struct onnx_call *c)
     return !onnx_failed(c);
 }
 
-/* x - zero in i32; the zero point is a scalar or a vector along an axis. */
+/* x - zero, in i32; zero is a scalar, or a vector along an axis. */
 static value_id centred(struct onnx_call *c, uint32_t x, uint32_t zero, int64_t axis)
 {
     struct builder *b = c->b;
@@ -164,7 +165,7 @@ static value_id integer_product(struct onnx_call *c, uint32_t a, uint32_t a_zero
     return onnx_failed(c) ? VALUE_NONE : onnx_expand(c, "matmul", in, 2, NULL);
 }
 
-/* The product as numbers: times both scales, of all or of each column, plus a bias. */
+/* Returns the product times both scales, one or one for each column, plus a bias. */
 static bool scaled_product(struct onnx_call *c, value_id product, value_id scale, uint32_t bias)
 {
     value_id y = b_mul(c->b, b_cast(c->b, product, onnx_type(c, scale)), scale);
@@ -177,7 +178,7 @@ bool onnx_matmul_integer_to_float(struct onnx_call *c)
     return product != VALUE_NONE && scaled_product(c, product, b_mul(c->b, c->in[2], c->in[3]), 6);
 }
 
-/* The first operand becomes integers by its range. */
+/* The first operand is quantised by its range. */
 bool onnx_dynamic_quantize_matmul(struct onnx_call *c)
 {
     struct onnx_call inner = *c;
@@ -194,7 +195,7 @@ bool onnx_matmul_integer(struct onnx_call *c)
     return onnx_return(c, integer_product(c, 0, 2, 1, 3));
 }
 
-/* The i32 product as a quantised result. */
+/* Quantises the i32 product. */
 static bool requantize(struct onnx_call *c, value_id product, value_id scale_a, value_id scale_w,
                        uint32_t scale_y)
 {
@@ -216,7 +217,7 @@ bool onnx_qlinear_matmul(struct onnx_call *c)
     return !onnx_failed(c) && requantize(c, product, scale_a, scale_w, 6);
 }
 
-/* A convolution of i32 operands, as Conv reads the same attributes. */
+/* A convolution in i32, with the attributes of Conv. */
 static value_id integer_conv(struct onnx_call *c, uint32_t x, uint32_t x_zero, uint32_t w,
                              uint32_t w_zero)
 {

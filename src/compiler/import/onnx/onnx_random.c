@@ -1,5 +1,5 @@
-/* Random numbers, by counter: element i of the n-th random node of a model is always the same, in
- * every call and on every machine. */
+/* Counter-based random numbers: element i of the n-th random node of a model is the same in every
+ * call and on every machine. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <string.h>
@@ -8,11 +8,11 @@
 
 #define TWO_PI 6.28318530717958647692
 
-/* 0 … 2^32 - 1 for each element. */
+/* A random integer, 0 … 2^32 - 1, for each element. */
 static value_id draw(struct onnx_call *c, const dim_id *shape, uint32_t rank)
 {
     struct attrs attrs = {.rank = (uint8_t)rank};
-    const Onnx__AttributeProto *attr = onnx_attr(c, "seed"); /* a float, or Dropout's integer */
+    const Onnx__AttributeProto *attr = onnx_attr(c, "seed"); /* a float; of Dropout an integer */
     double seed = !attr ? 0 : attr->has_i ? (double)attr->i : (double)attr->f;
     double key = 1 + (double)c->o->random++ + 65536 * (isfinite(seed) ? fmod(seed, 0x1p31) : 0);
     value_id operand = b_const(c->b, DTYPE_I64, key);
@@ -21,7 +21,7 @@ static value_id draw(struct onnx_call *c, const dim_id *shape, uint32_t rank)
     return graph_add(c->o->graph, PRIM_RANDOM, &operand, 1, &attrs, c->b->err);
 }
 
-/* In [0, 1), in f32: 24 bits. */
+/* Uniform in [0, 1), f32 with 24 random bits. */
 static value_id uniform(struct onnx_call *c, const dim_id *shape, uint32_t rank)
 {
     struct builder *b = c->b;
@@ -29,7 +29,7 @@ static value_id uniform(struct onnx_call *c, const dim_id *shape, uint32_t rank)
     return b_scale(b, b_cast(b, bits, DTYPE_F32), 0x1p-24);
 }
 
-/* Box and Muller's way. */
+/* Normal, by the Box–Muller transform. */
 static value_id normal(struct onnx_call *c, const dim_id *shape, uint32_t rank)
 {
     struct builder *b = c->b;
@@ -39,7 +39,7 @@ static value_id normal(struct onnx_call *c, const dim_id *shape, uint32_t rank)
     return b_mul(b, radius, b_unary(b, PRIM_COS, angle));
 }
 
-/* The shape in an attribute, or that of operand 0; and the dtype. */
+/* Reads the shape, from an attribute or from operand 0, and the dtype. */
 static bool read_shape(struct onnx_call *c, dim_id *shape, uint32_t *rank, enum dtype *dtype)
 {
     bool like = c->in_count > 0;
@@ -94,7 +94,7 @@ bool onnx_bernoulli(struct onnx_call *c)
     return onnx_return(c, b_cast(b, hit, dtype));
 }
 
-/* Classes by their logarithms of probability: the largest after adding Gumbel's noise. */
+/* Draws classes from their log-probabilities: argmax after adding Gumbel noise. */
 bool onnx_multinomial(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -115,7 +115,8 @@ bool onnx_multinomial(struct onnx_call *c)
     return onnx_return(c, b_cast(b, best, dtype));
 }
 
-/* Zero with probability ratio, else scaled so that the mean stays. */
+/* Each element becomes zero with probability ratio; the others are scaled so that the mean is
+ * unchanged. */
 static bool drop(struct onnx_call *c, double ratio)
 {
     struct builder *b = c->b;
@@ -131,7 +132,7 @@ static bool drop(struct onnx_call *c, double ratio)
     return !onnx_failed(c);
 }
 
-/* What holds in training is asked for by an operand, from opset 12 on. */
+/* From opset 12 on an operand says whether the node is in training mode. */
 bool onnx_dropout(struct onnx_call *c)
 {
     struct builder *b = c->b;

@@ -3,7 +3,7 @@
 
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-/* What a reduction takes together. */
+/* The axes of a reduction. */
 struct axes {
     int64_t list[LIMIT_RANK];
     uint32_t count;
@@ -80,8 +80,8 @@ bool onnx_reduce(struct onnx_call *c)
     }
     if (!onnx_list(c, "axes", 1, axes.list, &axes.count, &given))
         return false;
-    /* With noop_with_empty_axes each element is reduced alone: what is done around the sum remains.
-     */
+    /* With noop_with_empty_axes every element is reduced alone, but the elementwise parts of the op
+     * (squares, logarithms) still apply. */
     if (axes.count == 0 && onnx_int(c, "noop_with_empty_axes", 0) == 0) {
         axes.count = onnx_rank(c, c->in[0]);
         for (uint32_t i = 0; i < axes.count; i++)
@@ -108,7 +108,7 @@ bool onnx_arg_reduce(struct onnx_call *c)
     return onnx_return(c, onnx_int(c, "keepdims", 1) != 0 ? b_unsqueeze(b, index, axis) : index);
 }
 
-/* Along an axis that an input tells. */
+/* A scan along an axis that an input tells. */
 static value_id cumulate_chosen(struct onnx_call *c, const struct onnx_choice *choice,
                                 enum prim prim, struct attrs attrs)
 {
@@ -133,7 +133,7 @@ bool onnx_cumulate(struct onnx_call *c)
         return false;
     attrs.axis = count == 1 ? b_axis(c->b, c->in[0], wanted[0]) : -1;
     if (attrs.axis < 0)
-        return count == 1 ? false : b_fail(c->b, ERR_SHAPE, "no axis");
+        return count == 1 ? false : b_fail(c->b, ERR_SHAPE, "input 1 names no axis");
     return onnx_return(c, graph_add(c->b->graph, prim, c->in, 1, &attrs, c->b->err));
 }
 

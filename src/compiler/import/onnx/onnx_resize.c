@@ -1,13 +1,11 @@
-/* Resize and Upsample, an axis at a time.
+/* Resize and Upsample, one axis at a time.
  *
  * Along an axis each element of the result is a weighted sum of a few elements of the operand, the
- * taps; which ones and with which weights follows from sizes that are constant, so it is worked out
- * here. A tap over all elements of the result is a slice, a repetition, or else a gather with a
- * constant index.
+ * taps. If the sizes are constant, their indices and weights are computed here. Tap k of all
+ * elements of the result is then a slice, a repetition, or a gather with a constant index.
  *
- * Where a size is a named dim, the same arithmetic becomes a few nodes over a vector as long as the
- * axis, which each call computes once: indices and weights of the taps. Repetitions, which most
- * networks ask for, stay repetitions. */
+ * If a size is a named dim, a few nodes compute indices and weights at each call, on vectors as
+ * long as the axis. Repetitions, the most frequent case in networks, remain repetitions. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <string.h>
@@ -15,23 +13,23 @@
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 #define MAX_TAPS 64
-#define MOST_FRACTION (1 << 24) /* above or below, of a scale at dims that are not constant */
+#define MOST_FRACTION (1 << 24) /* largest numerator and denominator of a scale of named dims */
 
 struct resize {
     const char *mode, *transform, *nearest;
     bool antialias, exclude_outside;
-    double cubic_a, outside; /* value of elements beyond, for tf_crop_and_resize */
+    double cubic_a, outside; /* value of elements outside, for tf_crop_and_resize */
 };
 
 /* One axis. */
 struct axis {
     uint32_t index;
     int64_t in, out;
-    double scale, length; /* of the result, not rounded */
-    double start, end;    /* region of interest, in parts of the size */
+    double scale, length; /* length: of the result, before rounding */
+    double start, end;    /* region of interest, as fractions of the size */
 };
 
-/* Where element i of the result lies in the operand. */
+/* The position in the operand of element i of the result. */
 static double place(const struct resize *r, const struct axis *a, int64_t i)
 {
     double x = (double)i, in = (double)a->in;
@@ -70,7 +68,7 @@ static double cubic(double x, double a)
     return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
 }
 
-/* Taps of one element: *first is the index of the first, which may lie outside. */
+/* The taps of one element; *first: the index of the first one, which may be outside the operand. */
 static uint32_t find_taps(const struct resize *r, const struct axis *a, int64_t i, int64_t *first,
                           double weights[MAX_TAPS])
 {
@@ -100,7 +98,7 @@ static uint32_t find_taps(const struct resize *r, const struct axis *a, int64_t 
     return (uint32_t)count;
 }
 
-/* x[index[i]] along the axis; index within its size. */
+/* x[index[i]] along the axis; all indices are inside. */
 static value_id pick(struct onnx_call *c, value_id x, const struct axis *a, const int64_t *index)
 {
     struct builder *b = c->b;
@@ -117,7 +115,7 @@ static value_id pick(struct onnx_call *c, value_id x, const struct axis *a, cons
     return onnx_repeat(c, x, a->index, b_dim_const(b, times));
 }
 
-/* A vector of weights along the axis, as an operand of x's rank and type. */
+/* A vector of weights along the axis, shaped to broadcast with x, in x's dtype. */
 static value_id weigh(struct onnx_call *c, value_id x, const struct axis *a, const double *weights)
 {
     struct builder *b = c->b;
@@ -137,12 +135,12 @@ static bool is_one(const double *weights, int64_t count)
     return true;
 }
 
-/* The taps of all elements of an axis: tap k of element i stands at k*out + i. */
+/* The taps of all elements of an axis: tap k of element i is at index k*out + i. */
 struct taps {
     uint32_t count;
-    int64_t *indices; /* within the operand */
+    int64_t *indices; /* clamped to the operand */
     double *weights;
-    uint8_t *beyond; /* the element lies outside of the operand */
+    uint8_t *beyond; /* the element's position is outside the operand */
     bool any_beyond;
 };
 
@@ -171,7 +169,10 @@ static value_id sum_taps(struct onnx_call *c, value_id x, const struct resize *r
                          const struct axis *a, const struct taps *taps)
 {
     struct builder *b = c->b;
-    value_id sum = taps->count == 0 ? onnx_refuse(c, "more than %d taps", MAX_TAPS) : VALUE_NONE;
+    value_id sum =
+        taps->count == 0
+            ? onnx_refuse(c, "an element of the result needs more than %d elements", MAX_TAPS)
+            : VALUE_NONE;
     for (uint32_t k = 0; k < taps->count; k++) {
         value_id tap = pick(c, x, a, taps->indices + k * a->out);
         if (!is_one(taps->weights + k * a->out, a->out))
@@ -192,7 +193,7 @@ static value_id sum_taps(struct onnx_call *c, value_id x, const struct resize *r
 static value_id resize_axis(struct onnx_call *c, value_id x, const struct resize *r,
                             const struct axis *a)
 {
-    struct arena scratch; /* taps take far more memory than what says so in the file */
+    struct arena scratch; /* taps need much more memory than the node in the file */
     struct taps taps;
     if (a->in < 1 || a->out < 1 || a->out > LIMIT_LITERAL_ELEMENTS)
         return onnx_refuse(c, "%lld elements from %lld", (long long)a->out, (long long)a->in);
@@ -203,7 +204,7 @@ static value_id resize_axis(struct onnx_call *c, value_id x, const struct resize
     return y;
 }
 
-/* What the node asks for along each axis of the operand; NaN and 0 where it says nothing. */
+/* The scales, sizes and regions that the node gives for each axis; NaN or 0: none. */
 struct wanted {
     double scales[LIMIT_RANK], starts[LIMIT_RANK], ends[LIMIT_RANK];
     dim_id sizes[LIMIT_RANK];
@@ -225,7 +226,7 @@ static bool read_axes(struct onnx_call *c, uint32_t rank, int64_t *axes, uint32_
     return true;
 }
 
-/* Not larger, or not smaller, than sizes, with one scale for all axes. */
+/* Replaces the sizes so that all axes have one scale, the least, or with `larger` the greatest. */
 static void keep_aspect(struct onnx_call *c, const int64_t *axes, uint32_t count, bool larger,
                         struct wanted *out)
 {
@@ -248,7 +249,8 @@ static void keep_aspect(struct onnx_call *c, const int64_t *axes, uint32_t count
     }
 }
 
-/* Sizes; those that an input tells are what the model states of the result. */
+/* Reads the sizes. If an input tells them, they are the sizes that the model states for the
+ * result. */
 static bool read_sizes(struct onnx_call *c, const int64_t *axes, uint32_t chosen, bool stretch,
                        dim_id *out, uint32_t *count)
 {
@@ -257,7 +259,7 @@ static bool read_sizes(struct onnx_call *c, const int64_t *axes, uint32_t chosen
     int64_t size;
     if (!stretch && onnx_may_tell(c, 3, &input, count))
         return onnx_refuse(
-            c, "input 3 is not known at compile time, by this keep_aspect_ratio_policy");
+            c, "input 3 is not known at compile time, as this keep_aspect_ratio_policy requires");
     if (!stretch || !onnx_may_tell(c, 3, &input, count) || *count != chosen ||
         !onnx_stated_shape(c, shape, &rank) || rank != onnx_rank(c, c->in[0]))
         return onnx_dims(c, 3, out, LIMIT_RANK, count);
@@ -307,7 +309,8 @@ static bool read_wanted(struct onnx_call *c, struct wanted *out)
     return true;
 }
 
-/* The whole factor by which nearest repeats each element, whatever the size; 0: it does not. */
+/* The integer factor by which mode nearest repeats each element, whatever the size; 0: there is
+ * none. */
 static int64_t repetitions(struct onnx_call *c, const struct resize *r, const struct axis *a,
                            dim_id size, dim_id wanted)
 {
@@ -336,19 +339,19 @@ static int64_t repetitions(struct onnx_call *c, const struct resize *r, const st
     return (int64_t)factor;
 }
 
-/* One axis where a size is a named dim. The scale is p/q, and all values are whole, so that which
- * elements are the taps does not hang on how a quotient was rounded. */
+/* An axis whose size is a named dim. The scale is p/q; positions are fractions of integers, so that
+ * rounding of quotients cannot change which elements are the taps. */
 struct open_axis {
-    value_id index, in, out, p, q; /* i64, 0-d but for the index */
-    bool by_size;                  /* p is out and q is in */
+    value_id index, in, out, p, q; /* i64; index a vector, the others 0-d */
+    bool by_size;                  /* the scale is out/in */
 };
 
-/* The place of each element in the operand, as a fraction. */
+/* The positions of all elements in the operand, as fractions above/below. */
 struct fraction {
     value_id above, below;
 };
 
-/* floor(size * scale), with the scale as *out_p / *out_q; DIM_NONE where it is none. */
+/* floor(size * scale), and the scale as *out_p / *out_q; DIM_NONE if it is no such fraction. */
 static dim_id scaled_size(struct onnx_call *c, dim_id size, double scale, int64_t *out_p,
                           int64_t *out_q)
 {
@@ -362,7 +365,7 @@ static dim_id scaled_size(struct onnx_call *c, dim_id size, double scale, int64_
                         dim_const(dims, *out_q));
 }
 
-/* place() of all elements. */
+/* As place(), for all elements. */
 static struct fraction open_place(struct builder *b, const struct resize *r,
                                   const struct open_axis *a)
 {
@@ -371,7 +374,7 @@ static struct fraction open_place(struct builder *b, const struct resize *r,
     value_id last = a->by_size ? b_shift(b, a->out, -1) : b_sub(b, b_mul(b, a->in, a->p), a->q);
     if (strcmp(r->transform, "asymmetric") == 0)
         return (struct fraction){b_mul(b, x, a->q), a->p};
-    if (strcmp(r->transform, "align_corners") == 0) { /* 0/1 of an only element */
+    if (strcmp(r->transform, "align_corners") == 0) { /* a single element is at 0/1 */
         value_id above = b_mul(b, x, b_shift(b, a->in, -1));
         return (struct fraction){a->by_size ? above : b_mul(b, above, a->q),
                                  b_max_const(b, last, 1)};
@@ -389,7 +392,7 @@ static struct fraction open_place(struct builder *b, const struct resize *r,
     return (struct fraction){above, p2};
 }
 
-/* The remainder of a floor division; *out_quotient is the quotient. */
+/* Floor division: returns the remainder; *out_quotient is the quotient. */
 static value_id divide(struct builder *b, value_id above, value_id below, value_id *out_quotient)
 {
     value_id rest = b_binary(b, PRIM_REM, above, below);
@@ -411,7 +414,7 @@ static value_id open_nearest(struct builder *b, const struct resize *r, struct f
     return quotient;
 }
 
-/* cubic() of distances that lie in 0 … 1, or in 1 … 2. */
+/* As cubic(), of distances in 0 … 1 (inner) or in 1 … 2. */
 static value_id open_cubic(struct builder *b, value_id x, double a, bool inner)
 {
     value_id y = inner ? b_mul(b, b_shift(b, b_scale(b, x, a + 2), -(a + 3)), x)
@@ -419,7 +422,7 @@ static value_id open_cubic(struct builder *b, value_id x, double a, bool inner)
     return b_shift(b, b_mul(b, y, x), inner ? 1 : -4 * a);
 }
 
-/* Weight of tap k; the ratio is how far an element lies behind the tap before it. */
+/* The weight of tap k; ratio: the distance of the element from the tap before it. */
 static value_id open_weight(struct builder *b, const struct resize *r, value_id ratio, uint32_t k)
 {
     value_id rest = b_shift(b, b_neg(b, ratio), 1);
@@ -445,7 +448,8 @@ static value_id sum_open_taps(struct onnx_call *c, value_id x, const struct resi
         shape[i] = b_dim_const(b, 1);
     base = b_unary(b, PRIM_COPY, base);
     for (uint32_t k = 0; k < count; k++) {
-        value_id index = b_shift(b, base, (double)k + 1 - count / 2); /* take clamps it */
+        value_id index = b_shift(b, base, (double)k + 1 - count / 2); /* the take clamps it to the
+                                                                         operand */
         value_id weight = b_cast(b, open_weight(b, r, ratio, k), onnx_type(c, x));
         weight = b_reshape(b, b_unary(b, PRIM_COPY, weight), shape, rank);
         value_id tap = b_mul(b, b_take(b, x, index, a->index), weight);
@@ -468,7 +472,7 @@ static value_id resize_open(struct onnx_call *c, value_id x, const struct resize
         (r->exclude_outside && strcmp(r->mode, "nearest") != 0) ||
         (r->antialias && !(!by_size && a->scale >= 1)))
         return onnx_refuse(c, "a dim that is not constant, by '%s'%s%s%s", r->transform,
-                           to == DIM_NONE ? " and a scale that is no fraction" : "",
+                           to == DIM_NONE ? " and a scale that is not a fraction p/q" : "",
                            r->exclude_outside ? ", exclude_outside" : "",
                            r->antialias ? ", antialias" : "");
     struct open_axis open = {.index = b_iota(b, DTYPE_I64, &to, 1, 0),

@@ -1,19 +1,19 @@
-/* RNN, GRU and LSTM, a step at a time.
+/* RNN, GRU and LSTM.
  *
- * The products with the inputs of all steps are one contraction before the first; each step adds
- * the product with its state. Steps are trips of a loop; one or two of them stand one behind the
- * other. Where sequences end earlier than the longest, the state stands still and the result is
- * 0. */
+ * The products with the inputs of all steps are one contraction before the first step; each step
+ * adds the product with its state. The steps are trips of a loop; up to UNROLLED steps are
+ * unrolled. Where a sequence is shorter than the longest one, the state does not change any more
+ * and the result is 0. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_failure_priv.h"
 #include "graph/loops.h"
 
-#define UNROLLED 2         /* steps that are no loop */
-#define UNROLLED_MOST 1024 /* in the body of another loop */
+#define UNROLLED 2         /* most steps that are unrolled */
+#define UNROLLED_MOST 1024 /* the same inside the body of a loop, which can contain none */
 
-enum kind { KIND_RNN = 1, KIND_GRU = 3, KIND_LSTM = 4 }; /* numbers of gates */
+enum kind { KIND_RNN = 1, KIND_GRU = 3, KIND_LSTM = 4 }; /* the values are the numbers of gates */
 
 typedef value_id activation_fn(struct onnx_call *c, value_id x, double alpha, double beta);
 
@@ -22,22 +22,22 @@ struct activation {
     double alpha, beta;
 };
 
-/* What one direction is made of. */
+/* One direction of a node. */
 struct cell {
     struct onnx_call *c;
     enum kind kind;
     int64_t hidden;
     dim_id steps;
     bool quantized, reversed, linear_before_reset, input_forget;
-    bool looped; /* steps are trips: what several values of a step need is stored first */
+    bool looped; /* the steps are a loop: values used several times in a step are stored */
     double clip; /* 0: none */
     struct activation f, g, h;
-    value_id inputs;        /* [S, B, gates*H]: x·Wᵀ + bias */
-    value_id weights;       /* [gates*H, H]; of integers: i32 [H, gates*H] */
-    value_id scale;         /* of weights that are integers, scalar or [gates*H]; VALUE_NONE */
-    value_id bias;          /* [gates*H] of the state's product; VALUE_NONE */
-    value_id peephole;      /* [3*H]: i, o, f; VALUE_NONE */
-    value_id lengths;       /* i64 [B, 1]; VALUE_NONE */
+    value_id inputs;        /* of all steps: [S, B, gates*H], x·Wᵀ + bias */
+    value_id weights;       /* [gates*H, H]; quantised: i32 [H, gates*H] */
+    value_id scale;         /* of quantised weights: scalar or [gates*H]; or VALUE_NONE */
+    value_id bias;          /* [gates*H], of the product with the state; or VALUE_NONE */
+    value_id peephole;      /* [3*H]: i, o, f; or VALUE_NONE */
+    value_id lengths;       /* i64 [B, 1]; or VALUE_NONE */
     value_id state, memory; /* [B, H] */
 };
 
@@ -111,7 +111,7 @@ static double number_at(struct onnx_call *c, const char *name, uint32_t index, d
     return attr && index < attr->n_floats ? (double)attr->floats[index] : absent;
 }
 
-/* The activation at a place of the list, or the usual one by its name. */
+/* Activation `index` of the attribute's list, or the default by its name. */
 static bool find_activation(struct onnx_call *c, uint32_t index, const char *usual,
                             struct activation *out)
 {
@@ -131,14 +131,14 @@ static bool find_activation(struct onnx_call *c, uint32_t index, const char *usu
     return onnx_refuse(c, "activation '%.40s'", name);
 }
 
-/* Element `index` of the first dim, which disappears. */
+/* x[index]: removes the first dim. */
 static value_id at(struct onnx_call *c, value_id x, int64_t index)
 {
     struct builder *b = c->b;
     return b_squeeze(b, b_slice(b, x, 0, b_dim_const(b, index), b_dim_const(b, 1), 1), 0);
 }
 
-/* Gate `index` of a value whose last dim holds several. */
+/* Gate `index` of a value whose last dim has the gates. */
 static value_id gate(const struct cell *cell, value_id x, int64_t index)
 {
     struct builder *b = cell->c->b;
@@ -157,7 +157,7 @@ static value_id apply(const struct cell *cell, const struct activation *f, value
     return f->apply(cell->c, clipped(cell, x), f->alpha, f->beta);
 }
 
-/* x·W, where W is integers: x becomes integers of 8 bits by its own range. */
+/* x·W for a quantised W; x is quantised to 8 bits by its range. */
 static value_id integer_product(struct onnx_call *c, value_id x, value_id weights, value_id scale)
 {
     struct builder *b = c->b;
@@ -170,14 +170,14 @@ static value_id integer_product(struct onnx_call *c, value_id x, value_id weight
     return b_mul(b, b_cast(b, product, onnx_type(c, x)), b_mul(b, x_scale, scale));
 }
 
-/* state·Wᵀ + bias for gates from … from+count. */
+/* state·Wᵀ + bias, for gates from … from+count. */
 static value_id recur(const struct cell *cell, value_id state, int64_t from, int64_t count)
 {
     struct builder *b = cell->c->b;
     dim_id start = b_dim_const(b, from * cell->hidden), size = b_dim_const(b, count * cell->hidden);
     value_id product =
         cell->scale != VALUE_NONE
-            ? integer_product(cell->c, state, cell->weights, cell->scale) /* all gates */
+            ? integer_product(cell->c, state, cell->weights, cell->scale) /* always of all gates */
             : b_contract(b, state, b_slice(b, cell->weights, 0, start, size, 1), 0, 1);
     if (cell->bias == VALUE_NONE)
         return product;
@@ -204,7 +204,7 @@ static value_id step_gru(struct cell *cell, value_id x)
     return b_add(b, b_sub(b, fresh, b_mul(b, update, fresh)), kept);
 }
 
-/* A gate's sum with what its peephole sees of the memory. */
+/* Adds the peephole connection from the memory to a gate's sum. */
 static value_id peep(const struct cell *cell, value_id sum, int64_t index, value_id memory)
 {
     struct builder *b = cell->c->b;
@@ -218,7 +218,7 @@ static value_id step_lstm(struct cell *cell, value_id x, value_id *out_memory)
     struct builder *b = cell->c->b;
     value_id sum = b_add(b, x, recur(cell, cell->state, 0, 4));
     if (cell->looped)
-        sum = b_loop_value(b, sum); /* by one kernel, for all gates */
+        sum = b_loop_value(b, sum); /* stored: one kernel computes it for all gates */
     value_id in = apply(cell, &cell->f, peep(cell, gate(cell, sum, 0), 0, cell->memory));
     value_id forget = cell->input_forget
                           ? b_shift(b, b_neg(b, in), 1)
@@ -232,7 +232,7 @@ static value_id step_lstm(struct cell *cell, value_id x, value_id *out_memory)
     return b_mul(b, out, cell->h.apply(cell->c, memory, cell->h.alpha, cell->h.beta));
 }
 
-/* One step, with the input products x and the number of the step; gives what it adds to Y. */
+/* One step: x is the product with its input, now its number. Returns its row of Y. */
 static value_id step(struct cell *cell, value_id x, value_id now)
 {
     struct builder *b = cell->c->b;
@@ -254,7 +254,7 @@ static value_id step(struct cell *cell, value_id x, value_id now)
     return out;
 }
 
-/* The steps one behind the other. Y: [S, 1, B, H]. */
+/* Unrolls the steps. Y: [S, 1, B, H]. */
 static value_id unroll(struct cell *cell, int64_t steps)
 {
     value_id *outputs = ARENA_ARRAY(cell->c->o->arena, value_id, steps);
@@ -266,7 +266,8 @@ static value_id unroll(struct cell *cell, int64_t steps)
     return b_unsqueeze(cell->c->b, onnx_stack(cell->c, outputs, (uint32_t)steps, 0), 1);
 }
 
-/* The steps as trips of a loop; backwards, inputs and rows are reversed around it. */
+/* The steps as trips of a loop; in the backward direction, inputs and rows are reversed outside the
+ * loop. */
 static value_id loop(struct cell *cell)
 {
     struct builder *b = cell->c->b;
@@ -327,13 +328,13 @@ static bool read_activations(struct cell *cell, uint32_t direction)
     return true;
 }
 
-/* The optional operand of a direction, or VALUE_NONE. */
+/* The part of an optional operand for this direction; or VALUE_NONE. */
 static value_id operand(struct onnx_call *c, uint32_t index, uint32_t direction)
 {
     return onnx_given(c, index) ? at(c, c->in[index], direction) : VALUE_NONE;
 }
 
-/* [B, H] of zeros, or the operand; with layout 1 the batch stands first. */
+/* An initial state [B, H]: the operand, or zeros; in layout 1 the batch is the first dim. */
 static value_id initial(struct cell *cell, uint32_t index, uint32_t direction, dim_id batch)
 {
     struct onnx_call *c = cell->c;
@@ -345,8 +346,8 @@ static value_id initial(struct cell *cell, uint32_t index, uint32_t direction, d
     return at(c, onnx_int(c, "layout", 0) != 0 ? b_swap(b, given, 0, 1) : given, direction);
 }
 
-/* Weights that are integers, [K, gates*H], less their zero point; a zero point and a scale are one
- * number for a direction, or one for each column. */
+/* Quantised weights [K, gates*H], less their zero points; zero point and scale are one for the
+ * direction, or one for each column. */
 static value_id integer_weights(struct onnx_call *c, uint32_t index, uint32_t zero,
                                 uint32_t direction)
 {
@@ -375,7 +376,7 @@ static bool begin(struct cell *cell, value_id x, uint32_t direction)
     if (bias != VALUE_NONE && cell->kind == KIND_GRU) {
         cell->inputs = b_add(b, cell->inputs, b_slice(b, bias, 0, zero, all, 1));
         cell->bias = b_slice(b, bias, 0, all, all, 1);
-    } else if (bias != VALUE_NONE) { /* both are added to one sum */
+    } else if (bias != VALUE_NONE) { /* both biases are added at once */
         value_id both =
             b_add(b, b_slice(b, bias, 0, zero, all, 1), b_slice(b, bias, 0, all, all, 1));
         cell->inputs = b_add(b, cell->inputs, both);
@@ -393,7 +394,7 @@ static bool begin(struct cell *cell, value_id x, uint32_t direction)
     return !onnx_failed(c) && read_activations(cell, direction);
 }
 
-/* Y [S, D, B, H] and the last states [D, B, H]; layout 1 puts the batch first. */
+/* Returns Y [S, D, B, H] and the last states [D, B, H]; in layout 1 the batch is the first dim. */
 static bool finish(struct onnx_call *c, const value_id *y, const value_id *states,
                    const value_id *memories, uint32_t directions, enum kind kind)
 {
@@ -411,7 +412,7 @@ static bool finish(struct onnx_call *c, const value_id *y, const value_id *state
     return !onnx_failed(c);
 }
 
-/* Whether all operands have the shapes that follow from the input's and the hidden size. */
+/* Checks the operands' shapes against those of the input and the hidden size. */
 static bool check_shapes(struct onnx_call *c, value_id x, enum kind kind, int64_t hidden,
                          uint32_t directions)
 {
@@ -484,14 +485,14 @@ bool onnx_lstm(struct onnx_call *c)
     return recurrent(c, KIND_LSTM, false);
 }
 
-/* Weights of integers, [D, K, 4*H]; where they meet inputs and states, those become integers too,
- * each time by the range of all that is multiplied at once. */
+/* Quantised weights, [D, K, 4*H]; inputs and states are quantised too, each time by the range of
+ * the whole operand of the product. */
 bool onnx_dynamic_quantize_lstm(struct onnx_call *c)
 {
     for (uint32_t i = 8; i < 12; i++)
         if (!onnx_given(c, i))
             return b_fail(c->b, ERR_BLUEPRINT, "input %u is left out", i);
-    /* Which rows count for a range is then another matter at each step. */
+    /* The range would have to ignore the rows of sequences that have ended. */
     if (onnx_given(c, 4))
         return onnx_refuse(c, "sequences of different lengths");
     return recurrent(c, KIND_LSTM, true);

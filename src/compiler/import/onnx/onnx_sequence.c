@@ -1,5 +1,5 @@
-/* Sequences inside a graph: lists of values whose length is known, so that nothing of them is left.
- * What is optional is there or not when the graph is built. */
+/* Sequences: lists of values whose length is known, so they do not exist in the graph. Likewise it
+ * is known of each optional whether it has a value. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
@@ -33,7 +33,7 @@ static const struct onnx_list *list_in(struct onnx_call *c)
     return c->lists[0];
 }
 
-/* The place that operand index says, 0 … most; absent where it is left out. */
+/* Reads the position in operand `index`, 0 … most; `absent` if the operand is omitted. */
 static bool read_place(struct onnx_call *c, uint32_t index, uint32_t length, uint32_t most,
                        uint32_t absent, uint32_t *out)
 {
@@ -114,7 +114,7 @@ bool onnx_sequence_erase(struct onnx_call *c)
     return return_list(c, shorter);
 }
 
-/* Sizes of the parts: as listed, or all of one size but for the last. */
+/* Reads the sizes of the parts: a list, or one size for all but the last. */
 static bool part_sizes(struct onnx_call *c, int64_t whole, int64_t *sizes, uint32_t *out_count)
 {
     uint32_t count = 0;
@@ -128,7 +128,8 @@ static bool part_sizes(struct onnx_call *c, int64_t whole, int64_t *sizes, uint3
     }
     int64_t size = sizes[0];
     if (size < 1 || (whole + size - 1) / size > MAX_LENGTH)
-        return onnx_refuse(c, "parts of %lld of %lld", (long long)size, (long long)whole);
+        return onnx_refuse(c, "parts of size %lld of a dim of size %lld", (long long)size,
+                           (long long)whole);
     for (count = 0; whole > 0; whole -= size)
         sizes[count++] = size < whole ? size : whole;
     *out_count = count;
@@ -175,7 +176,7 @@ bool onnx_concat_from_sequence(struct onnx_call *c)
     return onnx_return(c, b_concat(c->b, list->items, list->count, axis));
 }
 
-/* The operand itself, tensor or sequence. */
+/* Returns the operand, a tensor or a sequence. */
 bool onnx_optional_same(struct onnx_call *c)
 {
     if (c->in_count == 0)

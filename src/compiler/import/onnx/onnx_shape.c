@@ -1,10 +1,10 @@
-/* The same elements in other shapes. */
+/* Ops that change only shapes. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-/* Targets in ONNX's terms: 0 keeps the dim of the operand, -1 is inferred. */
+/* Reshapes to a target shape: 0 stands for the dim of the operand, -1 is inferred. */
 static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero)
 {
     struct builder *b = c->b;
@@ -27,7 +27,7 @@ static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool a
                                        : b_reshape(b, c->in[0], shape, rank));
 }
 
-/* The shape that the model states for the result, which an input must say at each call. */
+/* The shape that the model states for the result; an input must give it at each call. */
 static bool told_shape(struct onnx_call *c, bool allow_zero, dim_id *out, uint32_t *out_rank)
 {
     uint32_t input, count, rank = 0;
@@ -89,7 +89,7 @@ bool onnx_flatten(struct onnx_call *c)
     return onnx_return(c, b_reshape(c->b, c->in[0], shape, 2));
 }
 
-/* Axes as bits; false after failing. */
+/* Axes as a bit set; false after failing. */
 static bool axis_bits(struct onnx_call *c, const int64_t *axes, uint32_t count, uint32_t rank,
                       uint32_t *out)
 {
@@ -103,9 +103,9 @@ static bool axis_bits(struct onnx_call *c, const int64_t *axes, uint32_t count, 
     return true;
 }
 
-/* Without axes the rank of the result depends on which dims are 1. Where that is open, the rank
- * that the model states decides; if it states none, the first dim, a batch of one example, is 1 and
- * others are not. */
+/* Without axes, Squeeze removes the dims that are 1. If it is not known which are, the model's
+ * stated rank decides; without a stated rank, the first dim (a batch of one) is 1 and the others
+ * are not. */
 static bool settle_ones(struct onnx_call *c)
 {
     struct dim_table *dims = &c->o->graph->dims;
@@ -131,7 +131,8 @@ static bool settle_ones(struct onnx_call *c)
     return true;
 }
 
-/* Whether these axes may go: their dims are 1, and what is left is what the model states. */
+/* Whether removing these axes is possible: their dims are 1, and the remaining shape is the stated
+ * one. */
 static bool may_squeeze(struct onnx_call *c, const uint32_t *axes, uint32_t count)
 {
     dim_id one = b_dim_const(c->b, 1), shape[LIMIT_RANK];
@@ -147,8 +148,8 @@ static bool may_squeeze(struct onnx_call *c, const uint32_t *axes, uint32_t coun
     return true;
 }
 
-/* The axes to squeeze. Those that an input tells can only be the one set that may go, if there is
- * just one. */
+/* Reads the axes. If an input tells them, they are the only set that may be removed; if several
+ * sets may, they must be known. */
 static bool squeezed_axes(struct onnx_call *c, int64_t *axes, uint32_t *count, bool *given)
 {
     uint32_t input, told = 0, found = 0, set = 0, list[LIMIT_RANK];
@@ -196,7 +197,7 @@ bool onnx_squeeze(struct onnx_call *c)
     return onnx_return(c, b_reshape(b, c->in[0], shape, left));
 }
 
-/* The number of elements that operand index surely has; 0 where that is open. */
+/* The number of elements of operand `index` if it is constant, otherwise 0. */
 static uint32_t constant_length(struct onnx_call *c, uint32_t index)
 {
     int64_t count = 1;
@@ -242,8 +243,8 @@ bool onnx_transpose(struct onnx_call *c)
     return onnx_return(c, b_transpose(c->b, c->in[0], axes));
 }
 
-/* Sizes that an input tells at each call: a dim of 1 is as long as it says, and elsewhere it says
- * the dim that is there, or 1. */
+/* Reads the target shape. If an input tells it: a dim of 1 gets the size that the input gives; for
+ * any other dim the input must give its size or 1. */
 static bool told_stretches(struct onnx_call *c, dim_id *out, uint32_t *out_count)
 {
     dim_id one = b_dim_const(c->b, 1), none = b_dim_const(c->b, 0);
@@ -282,7 +283,7 @@ bool onnx_expand_to(struct onnx_call *c)
     return onnx_return(c, b_broadcast_to(b, c->in[0], shape, rank));
 }
 
-/* One axis: a dim in front of it, stretched and merged. */
+/* Repeats along one axis: inserts a dim before it, broadcasts and merges both. */
 static value_id tile_axis(struct onnx_call *c, value_id x, uint32_t axis, dim_id repeats)
 {
     struct builder *b = c->b;
@@ -389,8 +390,8 @@ bool onnx_concat(struct onnx_call *c)
     return onnx_return(c, b_concat(c->b, c->in, c->in_count, axis));
 }
 
-/* Sizes that an input tells: each as far as there is room behind those before it, and no more; the
- * last is what is left. */
+/* Sizes that an input tells: each is limited to what is left of the dim; the last must be the
+ * rest. */
 static bool told_parts(struct onnx_call *c, uint32_t input, dim_id whole, dim_id *sizes,
                        uint32_t count)
 {
@@ -409,7 +410,7 @@ static bool told_parts(struct onnx_call *c, uint32_t input, dim_id whole, dim_id
     return !onnx_failed(c);
 }
 
-/* The sizes of the parts: listed, or equal but for the last. */
+/* Reads the sizes of the parts: a list, or equal sizes except for the last. */
 static bool split_sizes(struct onnx_call *c, dim_id whole, dim_id *sizes, uint32_t count)
 {
     struct dim_table *dims = &c->o->graph->dims;
@@ -462,7 +463,7 @@ bool onnx_split(struct onnx_call *c)
     return b_fail(b, ERR_SHAPE, "the parts are not all of dim %d", axis);
 }
 
-/* Blocks of a dim move between the channels and the spatial dims. */
+/* DepthToSpace and SpaceToDepth move blocks between the channels and the spatial dims. */
 static bool block_size(struct onnx_call *c, int64_t *out)
 {
     *out = onnx_int(c, "blocksize", 0);

@@ -1,5 +1,5 @@
-/* Signals: windows, Fourier transforms as products with matrices of cosines and sines, mel filters.
- */
+/* Signal processing: windows, Fourier transforms as products with matrices of cosines and sines,
+ * mel filters. */
 #include <math.h>
 #include <onnx.pb-c.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 #define TWO_PI 6.28318530717958647692
-#define MAX_MADE_BYTES ((size_t)64 << 20) /* of weights that no file holds, in one model */
+#define MAX_MADE_BYTES ((size_t)64 << 20) /* total size of computed matrices in one model */
 
 /* a0 - a1 cos(2πn/N) + a2 cos(4πn/N) for n < size. */
 static bool window(struct onnx_call *c, double a0, double a1, double a2)
@@ -48,7 +48,8 @@ bool onnx_blackman(struct onnx_call *c)
     return window(c, 0.42, 0.5, 0.08);
 }
 
-/* The last of the dims in front of real and imaginary part, as [.., length], padded with zeros. */
+/* The real (index 0) or imaginary part of x[.., n, 1 or 2] as [.., length], truncated or padded
+ * with zeros. */
 static value_id part(struct onnx_call *c, value_id x, int64_t index, dim_id length)
 {
     struct builder *b = c->b;
@@ -69,8 +70,8 @@ static value_id part(struct onnx_call *c, value_id x, int64_t index, dim_id leng
     return b_pad(b, one, low, high, 0);
 }
 
-/* Over the last dim but one of x[.., n, 1 or 2]: [.., bins, 2]. In f64: what cancels in a spectrum
- * is large beside what is left. */
+/* The transform over the second last dim of x[.., n, 1 or 2]: [.., bins, 2]. In f64, because the
+ * terms of a bin are large compared with their sum. */
 static value_id transform(struct onnx_call *c, value_id x, dim_id length, dim_id bins, bool inverse)
 {
     struct builder *b = c->b;
@@ -103,7 +104,7 @@ static value_id transform(struct onnx_call *c, value_id x, dim_id length, dim_id
     return onnx_stack(c, both, 2, onnx_rank(c, out_real));
 }
 
-/* All bins, or those that are not mirrored. */
+/* The number of bins: all, or without those that are mirrored. */
 static dim_id bins_of(struct onnx_call *c, dim_id length, bool onesided)
 {
     struct dim_table *dims = &c->o->graph->dims;
@@ -112,7 +113,7 @@ static dim_id bins_of(struct onnx_call *c, dim_id length, bool onesided)
     return dim_add(dims, dim_floordiv(dims, length, dim_const(dims, 2)), dim_const(dims, 1));
 }
 
-/* Along an axis that an input tells, any but the last. */
+/* DFT along an axis that an input tells, other than the last. */
 static bool dft_chosen(struct onnx_call *c, struct onnx_choice *choice, bool onesided, bool inverse)
 {
     struct builder *b = c->b;
@@ -121,7 +122,8 @@ static bool dft_chosen(struct onnx_call *c, struct onnx_choice *choice, bool one
     dim_id bins[LIMIT_RANK], lengths[LIMIT_RANK], shape[LIMIT_RANK];
     dim_id room = dim_sub(dims, dim_const(dims, (int64_t)rank - 2), choice->number);
     if (!dim_never_negative(dims, room))
-        return dim_needs_not_negative(dims, room) || b_fail(b, ERR_SHAPE, "the last axis");
+        return dim_needs_not_negative(dims, room) ||
+               b_fail(b, ERR_SHAPE, "the axis may be the last");
     choice->sets = rank - 1;
     for (uint32_t i = 0; i + 1 < rank; i++)
         lengths[i] = shape[i] = b_dim(b, c->in[0], i);
@@ -150,7 +152,7 @@ bool onnx_dft(struct onnx_call *c)
         return false;
     int at = b_axis(b, c->in[0], axis);
     if (at < 0 || rank < 2 || (uint32_t)at + 1 == rank)
-        return at < 0 ? false : b_fail(b, ERR_SHAPE, "axis %lld", (long long)axis);
+        return at < 0 ? false : b_fail(b, ERR_SHAPE, "axis %lld is the last", (long long)axis);
     if (onesided && inverse)
         return onnx_refuse(c, "the inverse of one side");
     dim_id length = b_dim(b, c->in[0], at);
@@ -178,8 +180,9 @@ bool onnx_stft(struct onnx_call *c)
     for (uint32_t i = 0; i < 3 && room != DIM_NONE; i++)
         if (!dim_never_negative(dims, at_least[i]))
             return dim_needs_not_negative(dims, at_least[i]) ||
-                   b_fail(b, ERR_SHAPE,
-                          "frames of a length from 1 up to the signal's, every 1 or more");
+                   b_fail(
+                       b, ERR_SHAPE,
+                       "expected a frame length from 1 to the signal's, and a step of at least 1");
     dim_id frames = dim_add(dims, dim_floordiv(dims, room, step), one);
     dim_id shape[2] = {frames, size};
     value_id start = b_mul(b, b_iota(b, DTYPE_I64, shape, 2, 0), b_size(b, step));
@@ -192,7 +195,7 @@ bool onnx_stft(struct onnx_call *c)
     return onnx_return(c, transform(c, x, size, bins_of(c, size, onesided), false));
 }
 
-/* Triangles over the bins of a spectrum, evenly spaced in mel. */
+/* Triangular filters over the bins of a spectrum, evenly spaced on the mel scale. */
 static void fill_mel(const double *numbers, int64_t bands, int64_t bins, float *out)
 {
     double low = 2595 * log10(1 + numbers[3] / 700), high = 2595 * log10(1 + numbers[4] / 700);
@@ -225,7 +228,7 @@ bool onnx_mel_weights(struct onnx_call *c)
         return false;
     if (!(numbers[0] >= 1 && numbers[0] <= 65536 && numbers[1] >= 1 && numbers[1] <= 65536 &&
           numbers[2] >= 1))
-        return b_fail(c->b, ERR_SHAPE, "%g bands of %g", numbers[0], numbers[1]);
+        return b_fail(c->b, ERR_SHAPE, "num_mel_bins is %g, dft_length %g", numbers[0], numbers[1]);
     int64_t bands = (int64_t)numbers[0], bins = (int64_t)numbers[1] / 2 + 1;
     struct import_tensor tensor = {.name = c->node->output[0],
                                    .dtype = DTYPE_F32,
@@ -234,7 +237,8 @@ bool onnx_mel_weights(struct onnx_call *c)
                                    .bytes = (size_t)(bins * bands) * sizeof(float)};
     c->o->made_bytes += tensor.bytes;
     if (c->o->made_bytes > MAX_MADE_BYTES)
-        return b_fail(c->b, ERR_LIMIT, "%lld x %lld weights", (long long)bins, (long long)bands);
+        return b_fail(c->b, ERR_LIMIT, "a matrix of %lld x %lld weights is too large",
+                      (long long)bins, (long long)bands);
     float *data = arena_alloc(c->o->arena, tensor.bytes, 64);
     fill_mel(numbers, bands, bins, data);
     tensor.data = data;

@@ -3,13 +3,14 @@
 
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-#define FAR (INT64_C(1) << 40) /* exporters write the largest integer for "to the end" */
+#define PAST_ANY_DIM (INT64_C(1) << 40) /* as a bound: "to the end" */
 
 struct bounds {
     uint32_t count;
     dim_id starts[LIMIT_RANK], ends[LIMIT_RANK];
     int64_t axes[LIMIT_RANK], steps[LIMIT_RANK];
-    bool told[2]; /* starts, ends: places within the dim, or before it for a negative step */
+    bool told[2]; /* whether an input tells starts, ends: positions within the dim, for a negative
+                     step also -1 */
 };
 
 static bool attribute_list(struct onnx_call *c, const char *name, dim_id *out, uint32_t *count)
@@ -22,7 +23,8 @@ static bool attribute_list(struct onnx_call *c, const char *name, dim_id *out, u
     return true;
 }
 
-/* Starts (operand 1) or ends (operand 2): places that an input tells are read for their axis. */
+/* Reads starts (operand 1) or ends (operand 2). If an input tells them, its elements are positions
+ * in their axes. */
 static bool read_places(struct onnx_call *c, uint32_t index, struct bounds *bounds, uint32_t *count)
 {
     dim_id *out = index == 1 ? bounds->starts : bounds->ends;
@@ -43,7 +45,7 @@ static bool read_places(struct onnx_call *c, uint32_t index, struct bounds *boun
     return true;
 }
 
-/* Axes and steps, from what there is of each; a step that an input tells is 1. */
+/* Reads axes and steps, if given; a step that an input tells must be 1. */
 static bool read_walks(struct onnx_call *c, struct bounds *out, uint32_t *axes, uint32_t *steps)
 {
     int64_t length = 0;
@@ -93,7 +95,7 @@ static bool read_bounds(struct onnx_call *c, struct bounds *out)
            b_fail(c->b, ERR_SHAPE, "starts, ends, axes and steps differ in length");
 }
 
-/* A bound in low … high of an axis of this size; negative ones count from the end. */
+/* A bound of an axis of this size is clamped to low … high; negative ones count from the end. */
 struct limits {
     dim_id size, low, high;
 };
@@ -103,15 +105,15 @@ static dim_id place(struct onnx_call *c, dim_id bound, bool told, const struct l
     struct dim_table *dims = &c->o->graph->dims;
     int64_t least, most;
     onnx_dim_range(dims, bound, &least, &most);
-    if (!told && least >= FAR)
+    if (!told && least >= PAST_ANY_DIM)
         return within->high;
-    if (!told && most <= -FAR)
+    if (!told && most <= -PAST_ANY_DIM)
         return dim_min(dims, within->low, within->high);
     if (!told && most < 0)
         bound = dim_add(dims, bound, within->size);
     else if (!told && least < 0 && !dim_never_negative(dims, bound)) {
         dim_needs_not_negative(dims, bound);
-        return onnx_refuse(c, "a bound may be negative or not"), DIM_NONE;
+        return onnx_refuse(c, "it is not known whether a bound is negative"), DIM_NONE;
     }
     return dim_min(dims, dim_max(dims, bound, within->low), within->high);
 }
@@ -124,7 +126,7 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
     int64_t step = bounds->steps[i];
     if (axis < 0)
         return VALUE_NONE;
-    if (step == 0 || step <= -FAR)
+    if (step == 0 || step <= -PAST_ANY_DIM)
         return b_fail(b, ERR_SHAPE, "step %lld", (long long)step);
     dim_id size = b_dim(b, x, axis), zero = b_dim_const(b, 0), one = b_dim_const(b, 1);
     dim_id start, end;
@@ -133,7 +135,8 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
         start = place(c, bounds->starts[i], bounds->told[0], &within);
         end = place(c, bounds->ends[i], bounds->told[1], &within);
     } else {
-        /* From the back: element j of the reversed axis is size-1-j of this one. */
+        /* Negative step: reverse the axis; element j of the reversed axis is size-1-j of this
+         * one. */
         dim_id last = dim_sub(dims, size, one), before = dim_const(dims, -1);
         const struct limits from = {size, zero, last}, to = {size, before, last};
         start = dim_sub(dims, last, place(c, bounds->starts[i], bounds->told[0], &from));
@@ -143,7 +146,7 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
     }
     if (onnx_failed(c))
         return VALUE_NONE;
-    step = step > FAR ? FAR : step;
+    step = step > PAST_ANY_DIM ? PAST_ANY_DIM : step;
     dim_id length = dim_max(dims, dim_sub(dims, end, start), zero);
     return b_slice(b, x, axis, start, dim_ceildiv(dims, length, dim_const(dims, step)), step);
 }
@@ -159,7 +162,7 @@ bool onnx_slice(struct onnx_call *c)
     return onnx_return(c, x);
 }
 
-/* Amounts by dim of the operand; negative ones crop. */
+/* Amounts of padding by dim of the operand; negative ones crop. */
 struct pads {
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
 };
@@ -197,7 +200,7 @@ static bool read_pads(struct onnx_call *c, struct pads *out)
 
 static value_id padded_from(struct onnx_call *c, const char *mode, value_id x, dim_id n);
 
-/* An operand with a dim of this size at the axis, and 1 elsewhere, from a list. */
+/* Reshapes a list to broadcast along the axis. */
 static value_id along(struct onnx_call *c, value_id list, uint32_t axis, uint32_t rank)
 {
     dim_id shape[LIMIT_RANK];
@@ -206,8 +209,8 @@ static value_id along(struct onnx_call *c, value_id list, uint32_t axis, uint32_
     return b_reshape(c->b, list, shape, rank - axis);
 }
 
-/* Amounts that an input tells: how long the padded dims are is a dim, and where their elements come
- * from is worked out from what stands before them. Elements that lie outside are `value`. */
+/* Padding by amounts that an input tells: the padded sizes are dims, and indices are computed from
+ * the amounts before the data. Elements outside are `value`. */
 static bool pad_told(struct onnx_call *c, uint32_t input, const char *mode, const int64_t *axes,
                      uint32_t count)
 {
@@ -270,8 +273,8 @@ static bool pad_constant(struct onnx_call *c, const struct pads *pads)
     return onnx_return(c, x);
 }
 
-/* From which element along an axis of size n each element of the padded one comes: x is its place,
- * counted from the first of those n. */
+/* The element of an axis of size n that each element of the padded axis is a copy of. x: positions
+ * relative to the first of those n. */
 static value_id padded_from(struct onnx_call *c, const char *mode, value_id x, dim_id n)
 {
     struct builder *b = c->b;
@@ -280,13 +283,13 @@ static value_id padded_from(struct onnx_call *c, const char *mode, value_id x, d
         return b_binary(b, PRIM_MIN, b_max_const(b, x, 0), last);
     if (strcmp(mode, "wrap") == 0)
         return b_binary(b, PRIM_REM, x, size);
-    /* Forth and back again, as often as it takes; of one element, always that. */
+    /* Reflection, repeated as often as needed; with a single element always that one. */
     value_id period = b_max_const(b, b_scale(b, last, 2), 1);
     x = b_binary(b, PRIM_REM, x, period);
     return b_binary(b, PRIM_MIN, x, b_sub(b, period, x));
 }
 
-/* Amounts of any size, and of none that is known: element by element. Negative ones crop first. */
+/* Padding by a gather, for amounts that are large or not constant. Negative amounts crop first. */
 static bool pad_by_index(struct onnx_call *c, const char *mode, const struct pads *pads)
 {
     struct builder *b = c->b;
@@ -307,7 +310,8 @@ static bool pad_by_index(struct onnx_call *c, const char *mode, const struct pad
     return onnx_return(c, x);
 }
 
-/* Whether each amount is known, and no more than there surely is beside the edge. */
+/* Whether all amounts are constant and no larger than the number of elements that the mode can
+ * copy. */
 static bool pads_are_short(struct onnx_call *c, const char *mode, const struct pads *pads)
 {
     for (uint32_t i = 0; i < onnx_rank(c, c->in[0]); i++) {

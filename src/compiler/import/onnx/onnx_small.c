@@ -1,12 +1,12 @@
 /* Types of at most 8 bits that the graph does not have: int2, uint2, int4, uint4, float4 and
  * float8.
  *
- * Their tensors are of i8 or u8, an element a byte: the number itself of an integer, the code of a
- * float. The name of such a value remembers its type, ops that only move elements pass it on, and
- * numbers are made of codes and codes of numbers here: the one by a table, the other by arithmetic
- * on the bits of a wide float, which rounds once. The formats and what becomes of numbers that are
- * out of range stand in ONNX's "Float stored in 8 bits", "… 4 bits" and in the description of Cast.
- */
+ * Their tensors have dtype i8 or u8, one byte for each element: an integer itself, or the bit
+ * pattern (code) of a float. The small type is a property of the value's name; ops that only move
+ * elements pass it on. Codes are converted to numbers by a table; numbers to codes by integer
+ * arithmetic on the bits of a wider float, which rounds once. The formats, and the treatment of
+ * numbers out of range, are in ONNX's "Float stored in 8 bits", "… 4 bits" and in the description
+ * of Cast. */
 #include <math.h>
 #include <string.h>
 
@@ -14,15 +14,15 @@
 
 #define E8M0 24
 
-/* A row of the table. Codes of floats are without the sign. */
+/* A row of the table. Codes of floats exclude the sign bit. */
 struct small {
     const char *name;
     enum dtype carrier;
     int bits;
     bool is_float;
-    int fraction, bias;      /* bits of the fraction; of the exponent */
-    uint8_t most, over, nan; /* codes of the greatest number, of what is beyond it, and of NaN */
-    bool one_zero;           /* the code of -0 is that of NaN */
+    int fraction, bias;      /* number of fraction bits; exponent bias */
+    uint8_t most, over, nan; /* codes of the greatest finite number, of larger numbers, of NaN */
+    bool one_zero;           /* there is no -0: its code is NaN */
 };
 
 static const struct small types[] = {
@@ -83,7 +83,7 @@ void onnx_small_range(uint8_t small, double *out_least, double *out_greatest)
     *out_greatest = ldexp(1, t->bits - is_signed) - 1;
 }
 
-/* The number of a float's code. */
+/* The number that a float's code represents. */
 static double number(const struct small *t, unsigned code)
 {
     unsigned magnitude = code & ((1u << (t->bits - 1)) - 1);
@@ -125,7 +125,8 @@ static value_id encode_integer(struct onnx_call *c, value_id x, const struct sma
     return b_cast(b, x, t->carrier);
 }
 
-/* A float that holds all values of x of which the code depends, and integers as wide. */
+/* A float type that represents x well enough to determine its code, and the integers of the same
+ * width. */
 struct wide {
     enum dtype real, bits;
     int fraction, bias;
@@ -138,8 +139,9 @@ static struct wide wide_of(enum dtype dtype)
                : (struct wide){DTYPE_F32, DTYPE_U32, 23, 127};
 }
 
-/* Magnitudes a as codes: rounded in the bits from the least normal number on, as a multiple of the
- * least number below it. A carry runs into the exponent, as it should. */
+/* The codes of magnitudes a. From the least normal number on, the bit pattern is rounded, and a
+ * carry correctly increments the exponent; below it, a is rounded to a multiple of the least
+ * number. */
 static value_id round_magnitude(struct onnx_call *c, value_id a, const struct wide *w,
                                 const struct small *t)
 {
@@ -174,7 +176,7 @@ static value_id encode_float(struct onnx_call *c, value_id x, const struct small
     return b_select(b, b_unary(b, PRIM_IS_NAN, x), b_const(b, DTYPE_U8, t->nan), code);
 }
 
-/* Powers of two: the exponent, and one more when the fraction rounds up. There is no sign. */
+/* Powers of two: the exponent, plus one if the fraction rounds up. There is no sign. */
 static value_id encode_e8m0(struct onnx_call *c, value_id x, bool saturate)
 {
     struct builder *b = c->b;
@@ -186,7 +188,7 @@ static value_id encode_e8m0(struct onnx_call *c, value_id x, bool saturate)
     value_id zero = b_const(b, DTYPE_U32, 0), half = b_const(b, DTYPE_U32, 0x400000);
     if (strcmp(mode, "up") == 0) {
         up = b_binary(b, PRIM_LT, zero, fraction);
-    } else if (strcmp(mode, "nearest") == 0) { /* a tie goes up, but for subnormal numbers */
+    } else if (strcmp(mode, "nearest") == 0) { /* ties round up, except for subnormal numbers */
         value_id tie = b_binary(b, PRIM_AND, b_binary(b, PRIM_EQ, fraction, half),
                                 b_binary(b, PRIM_LT, zero, code));
         up = b_binary(b, PRIM_OR, tie, b_binary(b, PRIM_LT, half, fraction));

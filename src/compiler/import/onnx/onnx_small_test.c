@@ -1,5 +1,4 @@
-/* Types of at most 8 bits: every code of every float, rounding, packed integers; and bits as
- * another type. */
+/* Types of at most 8 bits: every code of every float, rounding, packed integers; and BitCast. */
 #include "compiler/import/onnx/onnx_kit_priv.h"
 
 #include <setjmp.h>
@@ -10,9 +9,9 @@
 #include <onnx.pb-c.h>
 #include <cmocka.h>
 
-/* x of one type, cast to another, and to a third. */
+/* Casts x from one type to another, and possibly to a third. */
 struct casts {
-    int32_t from, to, then; /* types of ONNX; then 0: no second cast */
+    int32_t from, to, then; /* ONNX data types; then 0: one cast only */
 };
 
 static struct interp_tensor run_casts(struct model *m, struct casts casts, enum dtype dtype,
@@ -29,8 +28,8 @@ static struct interp_tensor run_casts(struct model *m, struct casts casts, enum 
     return run_model(m, dtype, count, data);
 }
 
-/* Every code is a number of its own, and its number has that code; what is no number has the code
- * of NaN. */
+/* Every code represents another number, and encoding that number gives the code; what is not a
+ * number gives the code of NaN. */
 static void small_floats_come_back(void **state)
 {
     struct model *m = *state;
@@ -53,10 +52,10 @@ static void small_floats_come_back(void **state)
                 m, (struct casts){types[t].type, between, types[t].type}, DTYPE_U8, count, codes);
             for (int64_t i = 0; i < count; i++) {
                 bool nan = numbers.cells[i].f != numbers.cells[i].f;
-                /* In e5m2 infinity is a code, which a cast that saturates does not give. */
+                /* e5m2 has a code for infinity, but a saturating cast does not give it. */
                 bool infinite = numbers.cells[i].f - numbers.cells[i].f != 0 && !nan;
                 nans += nan;
-                /* 2^-127 is subnormal in f32, and of those ONNX takes every one up. */
+                /* 2^-127 is subnormal in f32, and ONNX rounds all subnormal numbers up. */
                 bool lifted = types[t].type == 24 && i == 0;
                 assert_int_equal(back.cells[i].i, nan        ? types[t].nan
                                                   : infinite ? codes[i] - 1
@@ -68,7 +67,7 @@ static void small_floats_come_back(void **state)
     }
 }
 
-/* Greatest numbers, ties, numbers below the normal ones, and beyond. */
+/* Greatest numbers, ties, subnormal numbers, and numbers out of range. */
 static void small_floats_round(void **state)
 {
     struct model *m = *state;
@@ -94,7 +93,7 @@ static void small_floats_round(void **state)
         y = run_casts(m, (struct casts){11, rows[i].type, 0}, DTYPE_F64, 1, &wide);
         assert_int_equal(y.cells[0].i, rows[i].code);
     }
-    /* One rounding: by way of f32 the number would fall onto the tie. */
+    /* Rounded once: if the number were first rounded to f32, it would be a tie. */
     double above = 1.0625 + 0x1p-40;
     assert_int_equal(run_casts(m, (struct casts){11, 17, 0}, DTYPE_F64, 1, &above).cells[0].i,
                      0x39);

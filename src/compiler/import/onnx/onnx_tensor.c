@@ -1,4 +1,4 @@
-/* Tensors of a model: in typed fields, as raw little-endian bytes, or in a file of their own. */
+/* Tensors of a model: in typed fields, as raw little-endian bytes, or in external files. */
 #include <onnx.pb-c.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +54,7 @@ uint8_t onnx_small_type(const Onnx__TensorProto *proto)
     return small;
 }
 
-/* Shape, size in bytes, and that in the file, where small types are packed. */
+/* The shape, the size in bytes, and the size in the file, where small types are packed. */
 static bool measure(const Onnx__TensorProto *proto, struct import_tensor *out, size_t *out_bytes,
                     struct error *err)
 {
@@ -132,7 +132,7 @@ static bool read_external(const Onnx__TensorProto *proto, const char *folder, st
     return ok || fail_at(err, "external data");
 }
 
-/* Elements of narrow types stand in 32-bit fields, one each. */
+/* Narrow types have one 32-bit field for each element. */
 static void narrow(enum dtype dtype, const int32_t *from, size_t count, void *out)
 {
     for (size_t i = 0; i < count; i++) {
@@ -177,7 +177,7 @@ static bool read_fields(const Onnx__TensorProto *proto, const struct import_tens
     return true;
 }
 
-/* The message's own memory, which lives as long, if it is aligned, as what is large is; else a
+/* The message's memory if it is aligned, as large blocks are, since it lives as long; otherwise a
  * copy. */
 static void *aligned(void *data, size_t bytes, struct arena *arena)
 {
@@ -207,7 +207,7 @@ bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct aren
             return wrong_size(proto->raw_data.len, bytes, "bytes", err);
         data = aligned(proto->raw_data.data, bytes, arena);
     } else {
-        /* Before any memory is taken, the fields must be there. */
+        /* Checked before memory is allocated: the fields must be there. */
         size_t fields = proto->n_int32_data + proto->n_float_data + proto->n_double_data +
                         proto->n_int64_data + proto->n_uint64_data;
         if (fields * dtype_bytes(tensor.dtype) < bytes)

@@ -1,5 +1,5 @@
-/* Models built with the schema's own packer: names, dims, folding, refusals, external data, and
- * files that lie. What each op computes is tested in tests/onnx_test.c. */
+/* Models built with the packer generated from the schema: names, dims, folding, refusals, external
+ * data, and invalid files. What each op computes is tested in tests/onnx_test.c. */
 #include "base/file.h"
 #include "base/strbuf.h"
 #include "compiler/import/onnx/onnx_kit_priv.h"
@@ -15,7 +15,7 @@
 #include <onnx.pb-c.h>
 #include <cmocka.h>
 
-/* x[batch, seq 1, 12] → [batch, seq 1, 3, 4] by a shape of Shape, Gather and Concat. */
+/* x[batch, seq 1, 12] → [batch, seq 1, 3, 4], with a shape computed by Shape, Gather and Concat. */
 static void folds_shapes(void **state)
 {
     struct model *m = *state;
@@ -92,7 +92,7 @@ static void given_inputs_become_constants(void **state)
     assert_int_equal(m->blueprint.graph.inputs.count, 1);
 }
 
-/* An initialiser that is an input too has a default, which a call cannot change here. */
+/* An initialiser that is an input too has a default value, which a call cannot change here. */
 static void defaults_are_told(void **state)
 {
     struct model *m = *state;
@@ -127,7 +127,7 @@ static void defaults_are_told(void **state)
     assert_refused(m, ERR_BLUEPRINT, "taken");
 }
 
-/* All reasons in one message; what follows from a refused node is none of its own. */
+/* One message has all reasons; what depends on a refused node gives no further reason. */
 static void lists_all_refusals(void **state)
 {
     struct model *m = *state;
@@ -167,7 +167,7 @@ static char *name_of(struct model *m, char letter, size_t bytes)
     return name;
 }
 
-/* Inputs, params, outputs and nodes; and back through the native form. */
+/* Names of inputs, params, outputs and nodes, also after reading the native form. */
 static void names_may_be_long(void **state)
 {
     struct model *m = *state;
@@ -197,7 +197,7 @@ static void names_may_be_long(void **state)
     }
 }
 
-/* What would end at a zero byte is another name. */
+/* A name with a zero byte is refused: C would read it as another name. */
 static void names_hold_no_zero_byte(void **state)
 {
     struct model *m = *state;
@@ -218,7 +218,7 @@ static void names_hold_no_zero_byte(void **state)
     assert_non_null(strstr(m->err.message, "zero byte"));
 }
 
-/* Names of dims that become the same label, or begin with the same 256 bytes, are two dims. */
+/* Two names that become the same legal name, or have the same first 256 bytes, are two dims. */
 static void dims_stay_apart(void **state)
 {
     struct model *m = *state;
@@ -237,8 +237,8 @@ static void dims_stay_apart(void **state)
     assert_int_equal(m->blueprint.graph.dims.names.count, 2);
 }
 
-/* Of a product only the dim that decides is restricted; equal dims may be declared in any order,
- * and a caller may use the model's own spelling. */
+/* Only the dim that decides a product is restricted; equal dims may be declared in any order, and a
+ * caller may use the name in the file. */
 static void restricts_what_decides(void **state)
 {
     struct model *m = *state;
@@ -270,7 +270,7 @@ static void restricts_what_decides(void **state)
     assert_shape(m, "P + S");
 }
 
-/* Indices that are known, and positions that are counted up, bound the dim that they are for. */
+/* Known indices, and positions that are ranges, restrict the dim that they index. */
 static void indices_bound_dims(void **state)
 {
     struct model *m = *state;
@@ -300,7 +300,7 @@ static void indices_bound_dims(void **state)
     add_output(m, "y");
     assert_true(read_model(m));
     assert_int_equal(m->blueprint.graph.dims.names.items[0].max, 20);
-    start_over(m); /* of a dim that is known it is an error */
+    start_over(m); /* for a constant dim it is an error */
     add_input(m, "x", 1, (const char *const[]){"7", NULL});
     add_initializer(m, "i", 7, 2, indices[0], sizeof indices[0]);
     add_node(m, "Gather", "x", "i", "y");
@@ -308,7 +308,7 @@ static void indices_bound_dims(void **state)
     assert_refused(m, ERR_SHAPE, "beyond the dim");
 }
 
-/* Without axes: a dim that may be 1 is 1, or at least 2 where the model states the rank. */
+/* Without axes: a dim that may be 1 becomes 1, or ≥ 2 if the stated rank requires it. */
 static void squeeze_settles_ones(void **state)
 {
     struct model *m = *state;
@@ -368,7 +368,7 @@ static void reads_external_data(void **state)
     assert_int_equal(symlink("/proc/self/cmdline", path), 0);
     assert_refused(m, ERR_BLUEPRINT, "leads out of the folder");
     unlink(path);
-    assert_int_equal(mkfifo(path, 0600), 0); /* nobody writes to it: opening it must not wait */
+    assert_int_equal(mkfifo(path, 0600), 0); /* no process writes to it: opening must not wait */
     assert_refused(m, ERR_IO, "not a regular file");
     unlink(path);
     rmdir(folder);
@@ -436,7 +436,7 @@ static Onnx__AttributeProto *branch(struct model *m, const char *name, const cha
     return attr;
 }
 
-/* One branch when the condition is known, else both and a choice. */
+/* One branch if the condition is known, otherwise both and a select. */
 static void takes_branches(void **state)
 {
     struct model *m = *state;
@@ -457,13 +457,13 @@ static void takes_branches(void **state)
     assert_true(read_model(m));
     assert_int_equal(graph_node(graph, graph->outputs.items[0].value)->prim, PRIM_MAX);
     attrs[1]->g->node[0]->op_type = (char *)"Shape";
-    assert_true(read_model(m)); /* the other branch does not matter */
+    assert_true(read_model(m)); /* the other branch is not translated */
     m->graph->n_initializer = 0;
     add_input(m, "c", 9, (const char *const[]){NULL});
     assert_refused(m, ERR_UNSUPPORTED, "branches of different shapes");
 }
 
-/* Those that output 0 comes from: "a b". */
+/* The node names in the origin of output 0: "a b". */
 static const char *nodes_of_output(struct model *m)
 {
     const struct graph *graph = &m->blueprint.graph;
@@ -477,7 +477,7 @@ static const char *nodes_of_output(struct model *m)
     return out.data;
 }
 
-/* By its name, else that of its first result; inside of another node, behind that one's. */
+/* A node's name, otherwise that of its first result; in bodies with the outer node's in front. */
 static void values_know_their_nodes(void **state)
 {
     struct model *m = *state;
@@ -496,12 +496,12 @@ static void values_know_their_nodes(void **state)
     attrs[0]->g->node[0]->name = (char *)"inner";
     assert_true(read_model(m));
     assert_string_equal(nodes_of_output(m), "choice/inner");
-    node->name = (char *)"\xff"; /* no text: not a name */
+    node->name = (char *)"\xff"; /* not UTF-8: not used as a name */
     assert_true(read_model(m));
     assert_string_equal(nodes_of_output(m), "y/inner");
 }
 
-/* Graphs in attributes, one in the other. */
+/* Graphs in attributes, nested. */
 static void bounds_nesting(void **state)
 {
     struct model *m = *state;
@@ -523,7 +523,7 @@ static void bounds_nesting(void **state)
     assert_refused(m, ERR_LIMIT, "deep");
 }
 
-/* Mod is NumPy's: what is left has the sign of the divisor, a zero too; with fmod it is C's. */
+/* Mod is NumPy's: the result has the divisor's sign, even if it is zero; with fmod it is C's. */
 static void remainders_have_a_sign(void **state)
 {
     struct model *m = *state;
@@ -548,7 +548,7 @@ static void remainders_have_a_sign(void **state)
     }
 }
 
-/* Every prefix of a file is refused or read, and never more than that. */
+/* Every prefix of a file is refused or read, and no byte after it is read. */
 static void survives_damage(void **state)
 {
     struct model *m = *state;

@@ -1,9 +1,10 @@
-/* Dims that elements of the model's inputs tell at each call (graph/element.h).
+/* Dims that inputs of the model tell: their elements give the values at each call
+ * (graph/element.h).
  *
- * An input is asked only where a node needs a size of it and nothing says one: an input of integers
- * that are data stays data. Each element then has a name of its own, after the input: k, or
- * starts.0 and starts.1. It is made once for each rule and operand by which the element is read,
- * and known like any other dim: what follows from it by arithmetic is found by folding. */
+ * An input tells a dim only if a node needs it as a size and nothing else gives it; other integer
+ * inputs remain data. Each element has a named dim, called after the input: k, or starts.0 and
+ * starts.1. There is one for each rule and operand by which the element is read. Then it is known
+ * like any other dim, and folding finds what is computed from it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@ static bool place_of(const struct graph *graph, value_id x, uint32_t *out)
     return false;
 }
 
-/* Elements of an input that may tell dims; 0: it may not. */
+/* The number of elements of an input that can tell dims; 0: it cannot. */
 static uint32_t count_of(const struct onnx *o, value_id x)
 {
     const struct node *node = graph_node(o->graph, x);
@@ -57,7 +58,7 @@ bool onnx_require(struct onnx_call *c, const struct graph_element *element)
     return add(c, element);
 }
 
-/* Values that the rule can read. */
+/* The values that the rule accepts. */
 static void legal_range(const struct onnx *o, const struct graph_element *element, uint32_t count,
                         struct dim_name *out)
 {
@@ -133,7 +134,7 @@ bool onnx_told_axes(struct onnx_call *c, uint32_t index, uint32_t count, int64_t
     return true;
 }
 
-/* All elements of an input, as sizes. */
+/* Makes dims of all elements of an input, as sizes. */
 static bool tell_sizes(struct onnx_call *c, value_id x)
 {
     dim_id dims[LIMIT_ELEMENTS], none = dim_const(&c->o->graph->dims, 0);

@@ -1,5 +1,5 @@
-/* Inputs whose elements decide sizes, places and axes: at each value a model gives what it gives
- * where that value is known when it is read, or refuses the call. */
+/* Inputs whose elements tell sizes, positions and axes: for each value the result is that of a
+ * model with that value known, or the call is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 #define MOST_TOLD 4
 #define DRAWS 120
 
-/* An input that tells: i64, of rank 1, or 0 for count 0. */
+/* An input that tells dims: i64 of rank 1; count 0: of rank 0. */
 struct told {
     const char *name;
     uint32_t count;
@@ -25,14 +25,14 @@ struct told {
 
 struct subject {
     const char *op;
-    const char *const *shape; /* of x, floats 1, 2, 3 … */
-    const char *inputs[8];    /* names, NULL behind the last */
+    const char *const *shape; /* shape of x, whose elements are the floats 1, 2, 3 … */
+    const char *inputs[8];    /* names; NULL terminates */
     struct told told[MOST_TOLD];
     uint32_t told_count;
-    int64_t least, most;   /* of drawn values */
+    int64_t least, most;   /* range of random values */
     const char *attribute; /* NULL: none */
     int64_t value;
-    const char *const *stated; /* shape of the result; NULL: not stated */
+    const char *const *stated; /* stated shape of the result; NULL: none */
     uint32_t outputs;
     int64_t opset;
 };
@@ -77,7 +77,7 @@ static int64_t count_of(const struct told *told)
     return told->count ? told->count : 1;
 }
 
-/* The inputs that a reading left, in order: x, then what it was not given. */
+/* Loads the inputs that the graph has: x, then those whose values were not known. */
 static bool load_inputs(struct model *m, const struct subject *s, struct guard_input *given,
                         struct interp_tensor *sources)
 {
@@ -104,7 +104,7 @@ static bool load_inputs(struct model *m, const struct subject *s, struct guard_i
     return true;
 }
 
-/* Runs what was read; false: the call is refused. */
+/* Runs the model; false: the call is refused. */
 static bool run(struct model *m, const struct subject *s, struct interp_tensor *out)
 {
     const struct graph *graph = &m->blueprint.graph;
@@ -125,7 +125,7 @@ static bool run(struct model *m, const struct subject *s, struct interp_tensor *
     return true;
 }
 
-/* With the values known. False: the reading is refused. */
+/* Reads the model with known values and runs it. False: it is refused. */
 static bool run_known(struct model *m, const struct subject *s, struct interp_tensor *out)
 {
     struct import_tensor fixed[MOST_TOLD];
@@ -154,7 +154,8 @@ static void same_tensor(const struct interp_tensor *a, const struct interp_tenso
                                              : a->cells[i].i == b->cells[i].i);
 }
 
-/* Draws values, and compares; how many calls were taken, and how many refused. */
+/* Compares both for random values; counts the calls that were accepted and those that were
+ * refused. */
 static void compare(struct model *m, struct subject *s, uint32_t *taken, uint32_t *refused)
 {
     uint64_t key = rng_key(strlen(s->op));
@@ -183,7 +184,7 @@ static void compare(struct model *m, struct subject *s, uint32_t *taken, uint32_
 static const char *const four_six[] = {"4", "6", NULL};
 static const char *const three_dims[] = {"2", "3", "4", NULL};
 
-/* All that the op takes where the values are known, the call takes as well. */
+/* Every value that is accepted if it is known is accepted by the call. */
 static void takes_all(struct model *m, struct subject s)
 {
     uint32_t taken, refused;
@@ -193,7 +194,7 @@ static void takes_all(struct model *m, struct subject s)
         fail_msg("%s refuses %u of %u", s.op, refused, taken + refused);
 }
 
-/* Some are no legal values. */
+/* Some random values are not legal. */
 static void takes_some(struct model *m, struct subject s)
 {
     uint32_t taken, refused;
@@ -237,7 +238,7 @@ static void tells_places_of_steps(void **state)
     assert_int_equal(refused, 0);
 }
 
-/* A walk to the front begins at the first element at the least, as ONNX has it. */
+/* A slice with a negative step starts no earlier than at the first element, as ONNX defines. */
 static void walks_to_the_front_begin_inside(void **state)
 {
     struct model *m = *state;
@@ -356,7 +357,7 @@ static void tells_axes(void **state)
                                         .most = 5});
 }
 
-/* What the model states of a result, an input must say. */
+/* The stated shape of a result must be what the input gives. */
 static void requires_what_is_stated(void **state)
 {
     static const char *const stated[] = {"4", "2", "3", NULL}, *const squeezed[] = {"3", "1", NULL},
@@ -379,7 +380,7 @@ static void requires_what_is_stated(void **state)
                                         .stated = squeezed});
 }
 
-/* -1 is what is left, and 0 the dim that is there. */
+/* -1 stands for the remaining size, and 0 for the operand's dim. */
 static void reshape_takes_what_stands_for_a_size(void **state)
 {
     struct model *m = *state;
@@ -408,7 +409,7 @@ static void reshape_takes_what_stands_for_a_size(void **state)
     assert_refused(m, ERR_UNSUPPORTED, "not known at compile time, and the model does not state");
 }
 
-/* Integers that are data are not taken for sizes; what sizes are made of is. */
+/* Integer inputs that are data tell no dims; those from which sizes are computed do. */
 static void asks_only_where_it_must(void **state)
 {
     struct model *m = *state;
@@ -435,7 +436,7 @@ static void asks_only_where_it_must(void **state)
     m->options.dims = &(struct dim_name){.name = "n", .min = 3, .max = 3, .multiple_of = 1};
     assert_true(read_model(m));
     assert_shape(m, "6");
-    assert_int_equal(m->blueprint.graph.elements.count, 1); /* a call must still say 3 */
+    assert_int_equal(m->blueprint.graph.elements.count, 1); /* a call must still have 3 there */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)

@@ -1,14 +1,15 @@
-/* The optimisers of ai.onnx.preview.training: steps of gradient descent over groups of tensors.
+/* The optimisers of ai.onnx.preview.training: steps of gradient descent for groups of tensors.
  *
- * Operands: the rate R and the number of steps T, both 0-d, then all tensors, all gradients, and
- * all of each kind of state; the results in the same order, without gradients. */
+ * Operands: the learning rate R and the number of steps T, both 0-d; then all tensors, all
+ * gradients, and for each kind of state all of that kind. The results are in the same order,
+ * without gradients. */
 #include <string.h>
 
 #include "compiler/import/onnx/onnx_priv.h"
 
 struct group {
-    uint32_t count, states; /* tensors; kinds of state */
-    value_id rate, steps;   /* steps in the rate's type */
+    uint32_t count, states; /* number of tensors; number of kinds of state */
+    value_id rate, steps;   /* steps is cast to the rate's dtype */
 };
 
 static bool begin(struct onnx_call *c, uint32_t states, struct group *out)
@@ -25,7 +26,7 @@ static bool begin(struct onnx_call *c, uint32_t states, struct group *out)
     return true;
 }
 
-/* The gradient with what pulls towards zero. */
+/* The gradient with weight decay. */
 static value_id gradient(struct onnx_call *c, const struct group *g, uint32_t i)
 {
     double pull = onnx_float(c, "norm_coefficient", 0);

@@ -1,5 +1,5 @@
-/* Nodes on f16 and bf16 compute inside in f32: sums and squares do not overflow, constants keep
- * their digits, and the result is that of float64, rounded once. */
+/* Nodes on f16 and bf16 compute in f32: sums and squares do not overflow, constants keep their
+ * digits, and the result is that of float64, rounded once. */
 #include "compiler/import/onnx/onnx_kit_priv.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@
 
 #define COUNT 4
 
-/* Element i of the result, in float64. */
+/* The expected element i, in float64. */
 typedef double right_fn(const double *x, int i);
 
 static double sum_of(const double *x, double power)
@@ -132,7 +132,7 @@ static void check(struct model *m, const struct row *row, enum dtype dtype)
     }
 }
 
-/* x + x is beyond f16, its norm is not. */
+/* x + x overflows f16, its norm does not. */
 static void sums_before_a_norm_are_wide(void **state)
 {
     struct model *m = *state;
@@ -151,7 +151,7 @@ static void sums_before_a_norm_are_wide(void **state)
     add_input(m, "x", 10, (const char *const[]){"4", NULL});
     Onnx__NodeProto *node = add_node(m, "SkipSimplifiedLayerNormalization", "x", "x", "y");
     node->domain = (char *)"com.microsoft";
-    node->n_input = 3; /* the last one is the scale */
+    node->n_input = 3; /* the last operand is the scale */
     node->input = in;
     add_output(m, "y");
     struct interp_tensor y = run_model(m, DTYPE_F16, COUNT, data);

@@ -1,7 +1,7 @@
-/* Calls in order: their operands, their row, the names of their results.
+/* Translating calls in order: their operands, their rows, the names of their results.
  *
- * PyTorch's results may be views, and calls that end in "_" write into their operand: see
- * aten_views.c. */
+ * A result may be a view of an operand, and calls whose names end in "_" write to their operand:
+ * see aten_views.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +22,7 @@ static const struct aten_op ops[] = {
 #undef ATEN
 };
 
-/* Calls that only check what the ranges of dims say already. */
+/* Calls that check facts which the ranges of dims state already. */
 static const char *const checks[] = {
     PREFIX "_assert_scalar",      PREFIX "_assert_tensor_metadata",      PREFIX "_assert_async",
     PREFIX "sym_constrain_range", PREFIX "sym_constrain_range_for_size",
@@ -36,13 +36,13 @@ bool pt2_covers(uint32_t index, struct pt2_coverage *out)
     return true;
 }
 
-/* One node of the document. */
+/* One node of the document: a call. */
 struct item {
     struct pt2 *p;
     const json_t *node;
     const char *target;
-    char base[MAX_TARGET]; /* the target without overload, and without the "_" of an in-place call
-                            */
+    char base[MAX_TARGET]; /* the op: the target without overload, and without the "_" of an
+                              in-place call */
     bool in_place;
 };
 
@@ -54,7 +54,7 @@ static const struct aten_op *find_op(const char *name)
     return NULL;
 }
 
-/* Where ops of rows may come from. */
+/* Namespaces of the ops in aten_ops.def. */
 static const char *const prefixes[] = {PREFIX, "torch.ops.transformers."};
 
 static size_t prefix_of(const char *target)
@@ -65,7 +65,8 @@ static size_t prefix_of(const char *target)
     return 0;
 }
 
-/* Rows go by names without overload: arguments go by names too, and tell overloads apart. */
+/* The row of a call, found by name without overload: translators find arguments by name, so one row
+ * serves all overloads. */
 static const struct aten_op *op_of(struct item *item)
 {
     size_t prefix = prefix_of(item->target);
@@ -84,7 +85,8 @@ static const struct aten_op *op_of(struct item *item)
     return find_op(item->base);
 }
 
-/* Calls f for the name of each result, in order: those of lists one by one. */
+/* Calls f for the name of each result, in order; a result that is a list gives one call for each
+ * element. */
 static bool each_result(const json_t *node,
                         bool (*f)(void *user, uint32_t index, const char *name, struct error *err),
                         void *user, struct error *err)
@@ -114,7 +116,7 @@ static bool each_result(const json_t *node,
 struct naming {
     struct item *item;
     struct aten_call *call;
-    uint32_t operand; /* the entry of the first one */
+    uint32_t operand; /* the entry of the first operand */
     enum aten_storage storage;
 };
 
@@ -124,7 +126,7 @@ static bool name_result(void *user, uint32_t index, const char *name, struct err
     struct pt2 *p = n->item->p;
     struct pt2_name entry = {.refused = n->call->refused};
     if (!name)
-        return true; /* none, or an integer: see name_size */
+        return true; /* no result, or an integer, which size_call names */
     if (index < n->call->out_count)
         entry.value = n->call->out[index];
     else if (!entry.refused)
@@ -156,7 +158,8 @@ static bool name_size(struct pt2 *p, const char *name, dim_id dim, struct error 
     return pt2_add(p, name, &entry, err);
 }
 
-/* The one tensor argument that is written to or viewed. */
+/* The entry of the first argument, the tensor that a call may write to or return a view of; NULL:
+ * not a tensor. */
 static struct pt2_name *first_operand(struct pt2 *p, const json_t *inputs)
 {
     struct error ignored = {.code = ERR_NONE};
@@ -166,8 +169,8 @@ static struct pt2_name *first_operand(struct pt2 *p, const json_t *inputs)
     return name ? pt2_find(p, name, &ignored) : NULL;
 }
 
-/* What an in-place call leaves in its operand: the result, as its operand's dtype. Calls such as
- * squeeze_ only give it another shape. */
+/* Stores the result of an in-place call in its operand, cast to the operand's dtype. Calls such as
+ * squeeze_ change only its shape. */
 static bool write_into(struct aten_call *c, uint32_t operand)
 {
     struct pt2_name *entry = &c->p->entries.items[operand];
@@ -185,7 +188,8 @@ static bool write_into(struct aten_call *c, uint32_t operand)
     return true;
 }
 
-/* An argument that no one looked at refuses the call, unless it cannot change the result. */
+/* Refuses the call if it has an argument that the translator did not read, unless that argument
+ * cannot affect the result. */
 static bool check_arguments(struct aten_call *c)
 {
     static const char *const harmless[] = {"device",
@@ -243,7 +247,7 @@ static bool translate(struct aten_call *c, const struct item *item, const uint32
     return ok && item->in_place && operand ? write_into(c, *operand) : ok;
 }
 
-/* Whether the results are views of the operand. */
+/* The storage of the results: the operand's, or a new one. */
 static enum aten_storage storage_of(const struct aten_call *c, const struct item *item,
                                     const uint32_t *operand)
 {
@@ -256,7 +260,7 @@ static enum aten_storage storage_of(const struct aten_call *c, const struct item
     return c->out[0] == c->p->entries.items[*operand].value && !c->copied ? ATEN_VIEW : ATEN_OWN;
 }
 
-/* A call of an op with a row. */
+/* Translates a call whose op has a row. */
 static bool tensor_call(struct item *item, const struct aten_op *op, struct error *err)
 {
     struct pt2 *p = item->p;
@@ -296,8 +300,7 @@ static bool refused_call(struct item *item, const char *why, struct error *err)
     return each_result(item->node, name_result, &naming, err);
 }
 
-/* A call whose result is an integer: its name, and what it is computed from where that is a
- * tensor's dim. */
+/* Translates a call whose result is an integer: names the dim, which may be a size of a tensor. */
 static bool size_call(struct item *item, const char *result, struct error *err)
 {
     struct pt2 *p = item->p;
@@ -326,11 +329,12 @@ static bool is_check(const struct item *item)
             (item->target[length] == '.' || item->target[length] == '\0'))
             return true;
     }
-    /* Comparisons of sizes, for such calls. */
+    /* Comparisons of sizes, whose results only such calls use. */
     return json_object_get(output, "as_sym_bool") != NULL;
 }
 
-/* Calls that run a graph of their own in a mode of PyTorch's; the graph stands for itself. */
+/* Calls that run an inner graph with a mode of PyTorch switched; the graph is translated in their
+ * place. */
 static const char *const wrappers[] = {
     "torch.ops.higher_order.wrap_with_set_grad_enabled",
     "torch.ops.higher_order.wrap_with_autocast",
@@ -344,7 +348,7 @@ static bool is_wrapper(const struct item *item)
     return false;
 }
 
-/* The name of a tensor or an integer; NULL: it is something else. */
+/* The name of an argument that is a tensor or an integer; NULL: neither. */
 static const char *name_of(const json_t *arg)
 {
     const char *name =
@@ -353,7 +357,7 @@ static const char *name_of(const json_t *arg)
                 : json_string_value(json_object_get(json_object_get(arg, "as_sym_int"), "as_name"));
 }
 
-/* What names mean: in the program, or in a graph inside. */
+/* The names of the program or of an inner graph, and the graph itself. */
 struct scope {
     struct strmap names;
     const json_t *body;
@@ -367,13 +371,13 @@ static void swap_scope(struct pt2 *p, struct scope *other)
     *other = now;
 }
 
-/* What a name stands for gets a name in another scope. */
+/* Gives the value that `from` names in this scope the name `to` in the other scope. */
 static bool pass_to(struct pt2 *p, struct scope *other, const json_t *from, const json_t *to,
                     struct error *err)
 {
     const char *source = name_of(from), *name = name_of(to);
     if (!source || !name)
-        return fail(err, ERR_UNSUPPORTED, "a graph inside takes or gives what is no tensor");
+        return fail(err, ERR_UNSUPPORTED, "an input or output of an inner graph is not a tensor");
     const struct pt2_name *found = pt2_find(p, source, err);
     if (!found)
         return err->code != ERR_NONE ? false
@@ -392,14 +396,15 @@ static bool pass_to(struct pt2 *p, struct scope *other, const json_t *from, cons
     return ok;
 }
 
-/* Operands of the call: those of the mode, the graph, those of the graph. */
+/* Translates a call of a wrapper. Its operands: those for the mode, the graph, and the inputs of
+ * the graph. */
 static bool wrapped_call(struct item *item, struct error *err)
 {
     const json_t *inputs = json_object_get(item->node, "inputs"), *input, *graph = NULL;
     const json_t *outputs = json_object_get(item->node, "outputs"), *output;
     struct scope other = {.body = NULL};
     size_t operands = 0, i;
-    const json_t *mode = NULL; /* the first truth value: whether gradients or autocast are on */
+    const json_t *mode = NULL; /* the first bool: whether gradients or autocast are on */
     for (; operands < json_array_size(inputs) && !graph; operands++) {
         input = json_object_get(json_array_get(inputs, operands), "arg");
         mode = mode ? mode : json_object_get(input, "as_bool");
@@ -446,7 +451,7 @@ static bool one_node(struct pt2 *p, const json_t *node, struct error *err)
     return op ? tensor_call(&item, op, err) : refused_call(&item, "no such op", err);
 }
 
-/* What a node is called: older documents have only the names of results. */
+/* The name of a node; in older documents, which have none, that of its first result. */
 static const char *node_name(const json_t *node)
 {
     const char *name = json_string_value(json_object_get(node, "name"));

@@ -1,4 +1,4 @@
-/* Arguments of calls, by their names in ATen's schemas. */
+/* Arguments of calls, by the names in ATen's schemas. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,7 +80,7 @@ static void wrong_type(struct aten_call *c, const char *name)
         b_fail(c->b, ERR_BLUEPRINT, "argument '%.60s' is of another type than the op's", name);
 }
 
-/* The entry a name stands for, when it may be read. */
+/* The entry of a name, up to date; NULL: it cannot be read. */
 static struct pt2_name *entry_of(struct aten_call *c, const char *name)
 {
     struct pt2_name *entry = name ? pt2_find(c->p, name, c->b->err) : NULL;
@@ -89,7 +89,7 @@ static struct pt2_name *entry_of(struct aten_call *c, const char *name)
     if (!entry || aten_failed(c) ||
         !pt2_refresh(c->p, (uint32_t)(entry - c->p->entries.items), c->b->err))
         return NULL;
-    entry = pt2_find(c->p, name, c->b->err); /* what is read may make new entries */
+    entry = pt2_find(c->p, name, c->b->err); /* entries move when refreshing adds others */
     if (entry->why) {
         aten_refuse(c, "%s", entry->why);
         return NULL;
@@ -120,7 +120,7 @@ static dim_id dim_of(struct aten_call *c, const char *name, const json_t *json)
     return DIM_NONE;
 }
 
-/* A number as PyTorch's JSON has it: what JSON cannot say is a string. */
+/* A number in PyTorch's JSON: infinities and NaN are strings. */
 static bool number_of(const json_t *json, double *out)
 {
     const char *text = json_string_value(json);

@@ -1,4 +1,4 @@
-/* Element by element, by formulas over primitives. */
+/* Elementwise ops, as formulas over primitives. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static value_id one_minus(struct builder *b, value_id x)
     return b_sub(b, b_const_like(b, x, 1), x);
 }
 
-/* 2*atan(a/b), where b is 0 only with a > 0. */
+/* 2*atan(over/under); under is 0 only where over > 0. */
 static value_id twice_atan(struct builder *b, value_id over, value_id under)
 {
     return b_scale(b, b_unary(b, PRIM_ATAN, b_div(b, over, under)), 2);
@@ -44,13 +44,13 @@ static value_id infinite(struct builder *b, value_id x)
     return b_binary(b, PRIM_EQ, b_unary(b, PRIM_ABS, x), b_const_like(b, x, (double)INFINITY));
 }
 
-/* False for NaN, too. */
+/* False for infinities and NaN. */
 static value_id not_infinite(struct builder *b, value_id x)
 {
     return b_binary(b, PRIM_LT, b_unary(b, PRIM_ABS, x), b_const_like(b, x, (double)INFINITY));
 }
 
-/* By the row's word. */
+/* The formula that the row names. */
 bool aten_formula(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -71,11 +71,11 @@ bool aten_formula(struct aten_call *c)
         return aten_return(c, infinite(b, x));
     if (strcmp(word, "isfinite") == 0)
         return aten_return(c, not_infinite(b, x));
-    value_id whole = b_unary(b, PRIM_TRUNC, x); /* frac */
+    value_id whole = b_unary(b, PRIM_TRUNC, x); /* the op frac */
     return aten_return(c, b_sub(b, x, whole));
 }
 
-/* The angle of (x, y): that of y/x, half a turn further where x < 0, a quarter where x is 0. */
+/* The angle of the point (x, y): atan(y/x), plus or minus π if x < 0; ±π/2 if x is 0. */
 bool aten_atan2(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -92,7 +92,7 @@ bool aten_atan2(struct aten_call *c)
     return aten_return(c, b_select(b, b_binary(b, PRIM_EQ, x, zero), upright, angle));
 }
 
-/* a - trunc(a/b)*b, exactly: the remainder of sizes with a's sign. */
+/* a - trunc(a/b)*b, exactly: the remainder of |a| by |b|, with the sign of a. */
 bool aten_fmod(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -104,7 +104,7 @@ bool aten_fmod(struct aten_call *c)
     return aten_return(c, b_select(b, down, b_neg(b, size), size));
 }
 
-/* self + value*a*b, or a/b. */
+/* self + value*a*b, or self + value*a/b. */
 bool aten_add_product(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -152,10 +152,11 @@ bool aten_logaddexp(struct aten_call *c)
     if (!aten_promote(c, "self", "other", in))
         return false;
     value_id most = b_binary(b, PRIM_MAX, in[0], in[1]);
-    value_id apart = b_neg(b, b_unary(b, PRIM_ABS, b_sub(b, in[0], in[1])));
-    value_id same = b_binary(b, PRIM_EQ, in[0], in[1]); /* infinities, too */
-    apart = b_select(b, same, b_const_like(b, apart, 0), apart);
-    return aten_return(c, b_add(b, most, b_unary(b, PRIM_LOG1P, b_exp(b, apart))));
+    value_id distance = b_neg(b, b_unary(b, PRIM_ABS, b_sub(b, in[0], in[1])));
+    value_id same = b_binary(b, PRIM_EQ, in[0], in[1]); /* also for equal infinities, whose
+                                                           difference is NaN */
+    distance = b_select(b, same, b_const_like(b, distance, 0), distance);
+    return aten_return(c, b_add(b, most, b_unary(b, PRIM_LOG1P, b_exp(b, distance))));
 }
 
 bool aten_threshold(struct aten_call *c)

@@ -1,4 +1,4 @@
-/* Indices in tensors: rows of a table, gathering, x[i, j]. */
+/* Indexing by tensors: embedding, gathering and scattering along a dim, x[i, j]. */
 #include <string.h>
 
 #include "compiler/import/pt2/pt2_priv.h"
@@ -94,7 +94,7 @@ bool aten_places(struct aten_call *c, value_id x, const value_id *list, uint32_t
     }
     out->indexed = used;
     if (used == 0)
-        return b_fail(b, ERR_SHAPE, "no index");
+        return b_fail(b, ERR_SHAPE, "no index is given");
     for (uint32_t i = 0, to = used; i < rank; i++)
         if (i >= count || list[i] == VALUE_NONE)
             out->axes[to++] = (uint8_t)i;
@@ -125,14 +125,15 @@ bool aten_index(struct aten_call *c)
     if (x == VALUE_NONE || aten_failed(c) || c->refused || !aten_places(c, x, list, count, &at))
         return false;
     uint32_t first = at.axes[0], last = at.axes[at.indexed - 1];
-    if (last - first + 1 != at.indexed) { /* gaps between them: their dims stand in front */
+    if (last - first + 1 != at.indexed) { /* not adjacent: the dims of the index come first in the
+                                             result */
         return aten_return(c, b_take(b, at.table, at.index, 0));
     }
     value_id merged = last > first ? b_flatten(b, x, first, last) : x;
     return aten_return(c, b_take(b, merged, at.index, first));
 }
 
-/* take_along_dim: dims other than dim broadcast. */
+/* take_along_dim: all dims but `dim` are broadcast. */
 bool aten_along(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -159,7 +160,7 @@ bool aten_along(struct aten_call *c)
     return aten_return(c, b_gather(b, b_broadcast_to(b, x, own, node.rank), index, axis));
 }
 
-/* Where values stand among sorted boundaries: how many of these lie before them. */
+/* The position of each value among sorted boundaries: the number of boundaries before it. */
 bool aten_bucketize(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -172,7 +173,7 @@ bool aten_bucketize(struct aten_call *c)
     if (!aten_promote(c, "self", edges, in))
         return false;
     value_id x = b_unsqueeze(b, in[0], -1), at = in[1];
-    if (swapped && aten_rank(c, at) > 1) /* rows of their own */
+    if (swapped && aten_rank(c, at) > 1) /* each row of x has its own boundaries */
         at = b_unsqueeze(b, at, -2);
     value_id before = right ? b_binary(b, PRIM_LE, at, x) : b_binary(b, PRIM_LT, at, x);
     value_id count = b_reduce(b, PRIM_REDUCE_SUM, b_cast(b, before, DTYPE_I64), &last, 1, false);

@@ -1,4 +1,4 @@
-/* Tensors from nothing: ranges, constants, identity. */
+/* Ops that create tensors: ranges, constants, identity matrices. */
 #include <math.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 
 #define RANGE_MAX 1e9
 
-/* start + i*step of floats. */
+/* start + i*step, in floats. */
 static bool float_range(struct aten_call *c, enum dtype dtype)
 {
     struct builder *b = c->b;
@@ -15,7 +15,7 @@ static bool float_range(struct aten_call *c, enum dtype dtype)
     if (aten_failed(c))
         return false;
     if (!(size >= 0 && size <= RANGE_MAX))
-        return b_fail(b, ERR_LIMIT, "%g numbers", size);
+        return b_fail(b, ERR_LIMIT, "%g elements", size);
     dim_id count = b_dim_const(b, (int64_t)size);
     value_id index = b_iota(b, DTYPE_I64, &count, 1, 0);
     value_id x = b_shift(b, b_scale(b, b_cast(b, index, DTYPE_F64), step), start);
@@ -55,7 +55,7 @@ bool aten_arange(struct aten_call *c)
     return aten_return(c, b_cast(b, index, dtype));
 }
 
-/* From start to end in `steps` numbers. */
+/* `steps` evenly spaced numbers from start to end. */
 bool aten_linspace(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -65,14 +65,14 @@ bool aten_linspace(struct aten_call *c)
     if (aten_failed(c) || aten_is_tensor(c, "start") || aten_is_tensor(c, "end"))
         return aten_refuse(c, "bounds in tensors");
     if (steps < 0 || (double)steps > RANGE_MAX)
-        return b_fail(b, ERR_LIMIT, "%lld numbers", (long long)steps);
+        return b_fail(b, ERR_LIMIT, "%lld elements", (long long)steps);
     dim_id count = b_dim_const(b, steps);
     value_id i = b_cast(b, b_iota(b, DTYPE_I64, &count, 1, 0), DTYPE_F64);
     double step = steps > 1 ? (end - start) / (double)(steps - 1) : 0;
     return aten_return(c, b_cast(b, b_shift(b, b_scale(b, i, step), start), dtype));
 }
 
-/* Vectors as the axes of a grid: result i varies along its own dim only. */
+/* A grid whose axes are the given vectors: result i varies along its own dim only. */
 bool aten_meshgrid(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -94,7 +94,7 @@ bool aten_meshgrid(struct aten_call *c)
     return count > 0 && !aten_failed(c);
 }
 
-/* zeros, ones and full, by size or like another tensor. */
+/* zeros, ones and full, of a given size or of the size of another tensor. */
 bool aten_full(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -133,7 +133,7 @@ bool aten_eye(struct aten_call *c)
     return aten_return(c, b_cast(b, b_binary(b, PRIM_EQ, row, column), dtype));
 }
 
-/* The operand's shape and dtype, another value throughout. */
+/* A tensor of the operand's shape and dtype, all of whose elements are one value. */
 bool aten_fill(struct aten_call *c)
 {
     struct builder *b = c->b;

@@ -1,15 +1,15 @@
-/* Element by element, and what calls of all kinds share: our composites, PyTorch's rules for
- * dtypes.
+/* Elementwise ops, expanding composite ops, and PyTorch's rules of type promotion.
  *
- * A result's dtype is that of the highest category (bool, integers, floats) among the operands;
- * within it tensors with dims win over 0-d tensors, and those over numbers. */
+ * The dtype of a result belongs to the highest category (bool, integers, floats) of all operands.
+ * Within that category, tensors with dims take precedence over 0-d tensors, and those over Python
+ * numbers. */
 #include <string.h>
 
 #include "compiler/import/pt2/pt2_priv.h"
 
 #define MAX_INTEGER_POWER 8
 
-/* The next word of *list into word; false behind the last. */
+/* Copies the next word of *list to word; false: there is none. */
 static bool next_word(const char **list, char word[static LIMIT_NAME])
 {
     *list += strspn(*list, " ");
@@ -22,7 +22,7 @@ static bool next_word(const char **list, char word[static LIMIT_NAME])
     return true;
 }
 
-/* An argument as an attribute; false: it is left out. */
+/* Reads an argument as an attribute; false: it is omitted. */
 static bool read_attr(struct aten_call *c, const char *theirs, struct op_value *out)
 {
     const char *kind;
@@ -143,7 +143,8 @@ enum dtype aten_join_types(enum dtype a, enum dtype b)
         return dtype_is_float(a) ? a : b;
     if (dtype_bytes(a) != dtype_bytes(b))
         return dtype_bytes(a) > dtype_bytes(b) ? a : b;
-    return dtype_is_float(a) ? DTYPE_F32 : DTYPE_I16; /* f16 with bf16, i8 with u8 */
+    return dtype_is_float(a) ? DTYPE_F32 : DTYPE_I16; /* the remaining pairs: f16 with bf16, i8 with
+                                                         u8 */
 }
 
 static int category(enum dtype dtype)
@@ -151,14 +152,15 @@ static int category(enum dtype dtype)
     return dtype == DTYPE_NONE ? 0 : dtype == DTYPE_BOOL ? 1 : dtype_is_float(dtype) ? 3 : 2;
 }
 
-/* What one operand says, by its precedence: 0 with dims, 1 0-d, 2 a number. */
+/* Adds one operand's dtype to the types of its precedence: 0 tensors with dims, 1 0-d tensors, 2
+ * numbers. */
 static void note_type(struct aten_call *c, const char *name, value_id x, enum dtype types[3])
 {
     bool tensor = aten_is_tensor(c, name);
     enum dtype dtype = aten_type(c, x);
     int place = !tensor ? 2 : aten_rank(c, x) == 0 ? 1 : 0;
     if (!tensor && dtype == DTYPE_F64)
-        dtype = DTYPE_F32; /* a number of Python's */
+        dtype = DTYPE_F32; /* a Python number has the default dtype of floats */
     types[place] = aten_join_types(types[place], dtype);
 }
 
@@ -228,7 +230,7 @@ bool aten_floor_divide(struct aten_call *c)
     return divide(c, "floor");
 }
 
-/* Exponents that models write all the time, without pow; VALUE_NONE for others. */
+/* Computes frequent exponents without pow; VALUE_NONE for all others. */
 static value_id known_power(struct aten_call *c, value_id x, double exponent)
 {
     struct builder *b = c->b;

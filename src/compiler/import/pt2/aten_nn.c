@@ -1,4 +1,5 @@
-/* Products, convolutions, norms, attention, pooling: what is more than one of ours by its name. */
+/* Products, convolutions, norms, attention, pooling: calls that need more than a composite op of
+ * the same name. */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ bool aten_einsum(struct aten_call *c)
     return count > 0 && !c->refused && aten_return(c, aten_expand(c, "einsum", in, count, attrs));
 }
 
-/* All convolutions in one: the number of spatial dims is that of the weight. */
+/* The general convolution: the rank of the weight gives the number of spatial dims. */
 bool aten_convolution(struct aten_call *c)
 {
     value_id weight = aten_in(c, "weight");
@@ -45,7 +46,8 @@ bool aten_convolution(struct aten_call *c)
     snprintf(name, sizeof name, transposed ? "conv_transpose%ud" : "conv%ud",
              aten_rank(c, weight) - 2);
     if (!transposed)
-        return (aten_has(c, "output_padding"), aten_expand_row(c, name)); /* which has no meaning */
+        return (aten_has(c, "output_padding"), aten_expand_row(c, name)); /* output_padding does not
+                                                                             apply */
     const struct aten_op *row = c->op;
     struct aten_op op = *row;
     op.attrs = "stride padding output_padding groups dilation";
@@ -55,7 +57,7 @@ bool aten_convolution(struct aten_call *c)
     return ok;
 }
 
-/* Without running statistics it is those of the batch that count, in training or not. */
+/* Without running statistics, the statistics of the batch are used, in training mode or not. */
 bool aten_batch_norm(struct aten_call *c)
 {
     if (aten_bool(c, "training", false) && aten_has(c, "running_mean"))
@@ -63,7 +65,8 @@ bool aten_batch_norm(struct aten_call *c)
     return aten_expand_row(c, c->op->with);
 }
 
-/* Heads and batches of k and v broadcast to those of q: one head for all is a group of all. */
+/* Heads and batch dims of k and v are broadcast to those of q; a single head of k and v becomes
+ * grouped-query attention with one group. */
 bool aten_attention(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -107,7 +110,7 @@ bool aten_attention(struct aten_call *c)
     return aten_return(c, aten_expand(c, "scaled_dot_product_attention", in, count, attrs));
 }
 
-/* Losses, whose reduction is a number. */
+/* Losses; the reduction is given as a number. */
 bool aten_loss(struct aten_call *c)
 {
     static const char *const names[] = {"none", "mean", "sum"};
@@ -118,7 +121,7 @@ bool aten_loss(struct aten_call *c)
     return aten_expand_row(c, c->op->with);
 }
 
-/* v * g / |v|, the norm over all dims but one. */
+/* v * g / |v|, with the norm over all dims but one. */
 bool aten_weight_norm(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -127,7 +130,7 @@ bool aten_weight_norm(struct aten_call *c)
     uint32_t count = 0;
     if (v == VALUE_NONE || g == VALUE_NONE || aten_failed(c))
         return false;
-    int axis = dim == -1 ? -1 : b_axis(b, v, dim); /* -1: over all */
+    int axis = dim == -1 ? -1 : b_axis(b, v, dim); /* -1: the norm is over all dims */
     for (int i = 0; i < (int)aten_rank(c, v); i++)
         if (i != axis)
             axes[count++] = i;
@@ -160,7 +163,7 @@ bool aten_softmax(struct aten_call *c)
     return aten_return(c, softmax(c));
 }
 
-/* Rows that are -inf throughout give zeros. */
+/* Softmax, where elements that are NaN become 0: a row with all elements -inf gives zeros. */
 bool aten_safe_softmax(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -171,7 +174,7 @@ bool aten_safe_softmax(struct aten_call *c)
     return aten_return(c, b_select(b, lost, b_const_like(b, y, 0), y));
 }
 
-/* Factors of a resize: one number for all dims, or whole ones. */
+/* Scale factors of a resize: equal for all dims, or integers. */
 static bool read_factors(struct aten_call *c, const json_t *list, int64_t ints[LIMIT_RANK],
                          struct op_value *out)
 {

@@ -1,5 +1,4 @@
-/* Tensors with something put in its place: parts of dims, elements by index, elements under masks.
- */
+/* Writing parts of a tensor: ranges of a dim, elements by index, elements under a mask. */
 #include <math.h>
 #include <string.h>
 
@@ -22,14 +21,14 @@ static value_id filled_like(struct builder *b, value_id x, value_id value)
     return b_broadcast_to(b, b_cast(b, value, (enum dtype)node.dtype), node.shape, node.rank);
 }
 
-/* What is written over elements of x: its dtype. */
+/* The values to write to elements of x, in x's dtype. */
 static value_id source(struct aten_call *c, const char *name, value_id x)
 {
     value_id from = aten_in(c, name);
     return x == VALUE_NONE || from == VALUE_NONE ? VALUE_NONE : b_cast(c->b, from, aten_type(c, x));
 }
 
-/* Where and how are those of slice and select, whose call is read as one of theirs. */
+/* slice_scatter: the range is read as for a call of slice. */
 bool aten_slice_scatter(struct aten_call *c)
 {
     value_id x = aten_in(c, "self"), part = source(c, "src", x);
@@ -57,7 +56,7 @@ bool aten_select_scatter(struct aten_call *c)
     return aten_return(c, aten_write_slice(c->b, x, axis, &range, b_unsqueeze(c->b, part, axis)));
 }
 
-/* The index along dim stands for all other places of the source. */
+/* Broadcasts an index along dim to the shape of the source. */
 static value_id spread_index(struct builder *b, value_id index, int64_t dim, value_id from)
 {
     const struct node node = *b_node(b, from);
@@ -67,7 +66,7 @@ static value_id spread_index(struct builder *b, value_id index, int64_t dim, val
     return axis < 0 ? VALUE_NONE : b_broadcast_to(b, index, node.shape, node.rank);
 }
 
-/* index_add, index_copy, index_fill: `with` is the mode. */
+/* index_add, index_copy, index_fill: the row's `with` is the mode of scattering. */
 bool aten_index_write(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -94,7 +93,7 @@ bool aten_index_write(struct aten_call *c)
     return aten_return(c, scatter(c, in, axis, c->op->with));
 }
 
-/* What an element that is written to starts from, where what was there does not count. */
+/* The initial value of an element that is written, if the old value is not included. */
 static bool neutral(const char *reduce, double *out)
 {
     if (strcmp(reduce, "sum") == 0)
@@ -129,7 +128,7 @@ bool aten_scatter_reduce(struct aten_call *c)
     return aten_return(c, scatter(c, in, dim, strcmp(reduce, "sum") == 0 ? "add" : reduce));
 }
 
-/* Element k of the source goes where the mask is true for the k-th time. */
+/* Element k of the source goes to the k-th position at which the mask is true. */
 bool aten_masked_scatter(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -148,7 +147,7 @@ bool aten_masked_scatter(struct aten_call *c)
     return aten_return(c, b_select(b, mask, b_reshape(b, picked, node.shape, node.rank), x));
 }
 
-/* x[mask] = value: one value for all, or one for each element behind the mask's dims. */
+/* x[mask] = value: one value for all, or one for each element of the dims after the mask's. */
 static bool put_masked(struct aten_call *c, value_id x, value_id mask, value_id values, bool adds)
 {
     struct builder *b = c->b;
@@ -167,7 +166,8 @@ static bool put_masked(struct aten_call *c, value_id x, value_id mask, value_id 
     return aten_return(c, b_select(b, b_broadcast_to(b, mask, node.shape, node.rank), values, x));
 }
 
-/* The indexed dims go to the front and become one; rows of what is behind them are written. */
+/* The indexed dims are moved to the front and merged into one; rows of the remaining dims are
+ * written. */
 bool aten_index_put(struct aten_call *c)
 {
     struct builder *b = c->b;

@@ -4,9 +4,9 @@
 
 #include "compiler/import/pt2/pt2_priv.h"
 
-#define ORDER_MAX 16 /* of differences */
+#define ORDER_MAX 16 /* largest order of differences */
 
-/* Our dims keep to the order of the row's operands, so that a cast goes around the row. */
+/* Expands a reduction of x, which is the operand cast to another dtype. */
 static bool expand_cast(struct aten_call *c, const char *op, value_id x)
 {
     struct op_value attrs[3] = {{0}};
@@ -37,7 +37,7 @@ bool aten_reduce(struct aten_call *c)
     return expand_cast(c, c->op->with, b_cast(c->b, x, dtype));
 }
 
-/* Differences of neighbours, n times over; of truth values, whether they differ. */
+/* Differences of neighbouring elements, n times; of bools, whether they differ. */
 bool aten_diff(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -50,7 +50,7 @@ bool aten_diff(struct aten_call *c)
     if (ends[1] == VALUE_NONE || aten_failed(c) || c->refused)
         return false;
     if (times < 0 || times > ORDER_MAX)
-        return aten_refuse(c, "order %lld", (long long)times);
+        return aten_refuse(c, "differences of order %lld", (long long)times);
     value_id x = count > 1 ? b_concat(b, parts, count, dim) : ends[1];
     bool truth = aten_type(c, x) == DTYPE_BOOL;
     for (int64_t i = 0; i < times && x != VALUE_NONE; i++) {
@@ -85,7 +85,7 @@ bool aten_variance(struct aten_call *c)
     return true;
 }
 
-/* max and min: of all, along a dim with the places, or of two tensors. */
+/* max and min: over all elements, along a dim with indices, or of two tensors. */
 bool aten_extreme(struct aten_call *c)
 {
     bool is_max = strcmp(c->op->name, "max") == 0;

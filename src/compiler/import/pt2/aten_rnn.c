@@ -1,11 +1,11 @@
-/* LSTM and GRU, step by step: sequences have a constant length. Parameters of a layer and direction
- * are w_ih, w_hh and, with biases, b_ih, b_hh; gates are i, f, g, o and r, z, n. */
+/* LSTM and GRU, unrolled: sequences must have a constant length. The parameters of a layer and
+ * direction are w_ih, w_hh and, with biases, b_ih, b_hh; the gates are i, f, g, o and r, z, n. */
 #include <string.h>
 
 #include "compiler/import/pt2/pt2_priv.h"
 
 #define MAX_STEPS 1024
-#define STATES 2 /* h, and c of an LSTM */
+#define STATES 2 /* h, and for an LSTM c */
 
 struct rnn {
     struct aten_call *c;
@@ -13,11 +13,11 @@ struct rnn {
     int64_t layers, steps, gates;
     value_id params[LIMIT_OPERANDS], initial[STATES];
     uint32_t param_count, state_count;
-    value_id last[STATES][LIMIT_OPERANDS]; /* by layer and direction */
+    value_id last[STATES][LIMIT_OPERANDS]; /* final states, by layer and direction */
     uint32_t last_count;
 };
 
-/* Up to MAX_STEPS values along axis 0, in groups of what one node takes. */
+/* Concatenates up to MAX_STEPS values along axis 0, LIMIT_OPERANDS at a time. */
 static value_id join_steps(struct builder *b, const value_id *parts, int64_t count)
 {
     value_id groups[LIMIT_OPERANDS];
@@ -47,7 +47,7 @@ static value_id sigmoid_gate(struct rnn *r, value_id all, int64_t index)
     return aten_expand(r->c, "sigmoid", &x, 1, NULL);
 }
 
-/* own: what the step's input gives. Replaces the state. */
+/* One step. own: the product with the step's input. Replaces the state. */
 static void lstm_step(struct rnn *r, value_id own, const value_id *w, value_id state[STATES])
 {
     struct builder *b = r->c->b;
@@ -70,7 +70,7 @@ static void gru_step(struct rnn *r, value_id own, const value_id *w, value_id st
     state[0] = b_add(b, fresh, b_mul(b, keep, b_sub(b, state[0], fresh)));
 }
 
-/* One direction of a layer: x is [steps, batch, input], the result [steps, batch, hidden]. */
+/* Runs one direction of a layer: x is [steps, batch, input], the result [steps, batch, hidden]. */
 static value_id run_direction(struct rnn *r, value_id x, bool backward)
 {
     struct builder *b = r->c->b;

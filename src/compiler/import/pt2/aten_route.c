@@ -1,12 +1,12 @@
-/* Routing of tokens to experts: how many go where, and products of their rows by the matrix that
- * each group of rows has. */
+/* Mixture of experts: counting the tokens of each expert, and multiplying each group of rows by its
+ * own matrix. */
 #include <string.h>
 
 #include "compiler/import/pt2/pt2_priv.h"
 
 #define MAX_BINS 65536
 
-/* Numbers in each of `bins` parts of min … max, the last one with its end. */
+/* The number of elements in each of `bins` intervals of min … max; the last one includes max. */
 bool aten_histc(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -34,9 +34,10 @@ bool aten_histc(struct aten_call *c)
     return aten_return(c, b_cast(b, count, own));
 }
 
-/* Row t of x belongs to the first group whose end lies behind t. The sizes of groups are not known,
- * so each row is multiplied by all matrices at once, x standing where its own group's is and zeros
- * elsewhere: one product over groups and columns. Rows of no group give zeros. */
+/* Row t of x belongs to the group with start ≤ t < end. The sizes of groups are known only at the
+ * call, so each row is multiplied by all matrices in one product over groups and columns: its
+ * operand has x in the columns of the row's own group and zeros in the others. Rows of no group
+ * give zeros. */
 bool aten_grouped_mm(struct aten_call *c)
 {
     struct builder *b = c->b;

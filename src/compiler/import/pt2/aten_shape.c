@@ -1,9 +1,9 @@
-/* Shapes: what takes sizes that may be expressions over named dims. */
+/* Ops on shapes, whose sizes may be expressions over named dims. */
 #include <string.h>
 
 #include "compiler/import/pt2/pt2_priv.h"
 
-#define FAR (INT64_C(1) << 40) /* PyTorch writes the largest integer for "to the end" */
+#define PAST_ANY_DIM (INT64_C(1) << 40) /* as a bound: "to the end" */
 
 static bool is_minus_one(struct aten_call *c, dim_id dim)
 {
@@ -18,7 +18,7 @@ static value_id reshape(struct aten_call *c, value_id x, const dim_id *dims, uin
         if (!is_minus_one(c, dims[i]))
             continue;
         if (infer < rank)
-            return b_fail(c->b, ERR_SHAPE, "two dims of -1");
+            return b_fail(c->b, ERR_SHAPE, "two sizes are -1");
         infer = i;
     }
     if (aten_failed(c) || x == VALUE_NONE)
@@ -69,7 +69,7 @@ bool aten_flatten(struct aten_call *c)
     return aten_expand_row(c, c->op->with);
 }
 
-/* A list of one axis would read as a number. */
+/* permute reads its dims itself: a list with one element would become a number. */
 bool aten_permute(struct aten_call *c)
 {
     value_id x = aten_in(c, "self");
@@ -99,13 +99,13 @@ bool aten_stretch(struct aten_call *c)
         if (!is_minus_one(c, dims[i]))
             continue;
         if (i + own < rank)
-            return b_fail(c->b, ERR_SHAPE, "-1 for a new dim");
+            return b_fail(c->b, ERR_SHAPE, "size -1 for a new dim");
         dims[i] = b_dim(c->b, x, (int64_t)i + own - rank);
     }
     return aten_return(c, b_broadcast_to(c->b, x, dims, rank));
 }
 
-/* Tensors, each with the dims that all of them broadcast to. */
+/* Broadcasts all tensors to their common shape. */
 bool aten_broadcast_tensors(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -129,7 +129,7 @@ bool aten_broadcast_tensors(struct aten_call *c)
     return count > 0 && !aten_failed(c);
 }
 
-/* A bound in 0 … size, as Python has it: negative ones count from the end. */
+/* A bound clamped to 0 … size; negative ones count from the end, as in Python. */
 static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
 {
     struct dim_table *dims = &c->p->graph->dims;
@@ -137,24 +137,24 @@ static dim_id place(struct aten_call *c, dim_id bound, dim_id size)
     if (bound == DIM_NONE || size == DIM_NONE)
         return DIM_NONE;
     dim_range(dims, bound, &least, &most);
-    if (least >= FAR)
+    if (least >= PAST_ANY_DIM)
         return size;
     if (most < 0)
         bound = dim_add(dims, bound, size);
     else if (least < 0)
-        return aten_refuse(c, "a bound may be negative or not"), DIM_NONE;
+        return aten_refuse(c, "it is not known whether a bound is negative"), DIM_NONE;
     return dim_max(dims, dim_min(dims, bound, size), dim_const(dims, 0));
 }
 
-static dim_id far_dim(struct aten_call *c, const char *name)
+static dim_id bound_arg(struct aten_call *c, const char *name)
 {
     const char *kind;
     const json_t *arg = aten_arg(c, name, &kind);
-    if (json_is_integer(arg) && json_integer_value(arg) >= FAR)
-        return b_dim_const(c->b, FAR);
-    if (json_is_integer(arg) && json_integer_value(arg) < -FAR)
-        return b_dim_const(c->b, -FAR);
-    return aten_dim(c, name, FAR);
+    if (json_is_integer(arg) && json_integer_value(arg) >= PAST_ANY_DIM)
+        return b_dim_const(c->b, PAST_ANY_DIM);
+    if (json_is_integer(arg) && json_integer_value(arg) < -PAST_ANY_DIM)
+        return b_dim_const(c->b, -PAST_ANY_DIM);
+    return aten_dim(c, name, PAST_ANY_DIM);
 }
 
 bool aten_slice_range(struct aten_call *c, value_id x, int64_t dim, struct aten_range *out)
@@ -164,12 +164,12 @@ bool aten_slice_range(struct aten_call *c, value_id x, int64_t dim, struct aten_
     int axis = aten_failed(c) ? -1 : b_axis(c->b, x, dim);
     if (axis < 0)
         return false;
-    if (step < 1 || step > FAR)
+    if (step < 1 || step > PAST_ANY_DIM)
         return b_fail(c->b, ERR_SHAPE, "step %lld", (long long)step);
     dim_id size = b_dim(c->b, x, axis);
     dim_id start =
-        place(c, aten_has(c, "start") ? far_dim(c, "start") : b_dim_const(c->b, 0), size);
-    dim_id end = place(c, far_dim(c, "end"), size);
+        place(c, aten_has(c, "start") ? bound_arg(c, "start") : b_dim_const(c->b, 0), size);
+    dim_id end = place(c, bound_arg(c, "end"), size);
     if (aten_failed(c))
         return false;
     dim_id count = dim_ceildiv(dims, dim_sub(dims, end, start), dim_const(dims, step));
@@ -209,7 +209,7 @@ bool aten_select_place(struct aten_call *c, value_id x, int64_t dim, dim_id *out
     if (most < 0)
         index = b_dim_add(c->b, index, b_dim(c->b, x, dim));
     else if (least < 0)
-        return aten_refuse(c, "an index may be negative or not");
+        return aten_refuse(c, "it is not known whether an index is negative");
     *out = index;
     return true;
 }
@@ -225,7 +225,8 @@ bool aten_select(struct aten_call *c)
     return aten_return(c, b_squeeze(c->b, part, dim));
 }
 
-/* cat and stack bring their operands to one dtype; cat leaves out what is empty and of rank 1. */
+/* cat and stack promote their operands to one dtype; cat ignores operands that are empty and of
+ * rank 1. */
 bool aten_join(struct aten_call *c)
 {
     value_id in[LIMIT_OPERANDS], kept[LIMIT_OPERANDS];
@@ -248,7 +249,8 @@ bool aten_join(struct aten_call *c)
     return count > 0 && aten_return(c, aten_expand(c, c->op->with, kept, count, attrs));
 }
 
-/* Pieces of sizes that may be dims; a single size is repeated, which wants a constant dim. */
+/* split: pieces of given sizes, which may be dims; a single size is repeated, for which the dim
+ * must be constant. */
 bool aten_split(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -277,7 +279,8 @@ bool aten_split(struct aten_call *c)
     return c->out_count > 0 && !aten_failed(c);
 }
 
-/* Parts between indices, or that many, the first ones longer by one where they are not equal. */
+/* tensor_split: at given indices, or into a number of parts, of which the first are longer by one
+ * if the size is not a multiple. */
 bool aten_tensor_split(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -309,7 +312,7 @@ bool aten_tensor_split(struct aten_call *c)
     return !aten_failed(c);
 }
 
-/* Each dim behind one of its repeats, which may be dims of the model, then both as one. */
+/* Inserts a dim of the repeats, which may be a named dim, before each dim, and merges both. */
 bool aten_repeat(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -324,7 +327,8 @@ bool aten_repeat(struct aten_call *c)
     for (uint32_t i = 0; i < rank; i++)
         shape[i] = i < rank - own ? one : node.shape[i - (rank - own)];
     x = b_reshape(b, x, shape, rank);
-    for (uint32_t i = rank; i-- > 0 && x != VALUE_NONE;) { /* one after the other: ranks are few */
+    for (uint32_t i = rank; i-- > 0 && x != VALUE_NONE;) { /* one dim at a time, so that the rank
+                                                              grows by one only */
         dim_id by = i < rank - count ? one : times[i - (rank - count)];
         if (by == one)
             continue;
@@ -342,7 +346,7 @@ bool aten_repeat(struct aten_call *c)
     return aten_return(c, x);
 }
 
-/* movedim of one dim or several. */
+/* movedim of one or several dims. */
 bool aten_movedim(struct aten_call *c)
 {
     value_id x = aten_in(c, "self");
@@ -351,7 +355,7 @@ bool aten_movedim(struct aten_call *c)
     uint8_t axes[LIMIT_RANK];
     uint32_t taken = 0, filled = 0;
     if (x == VALUE_NONE || aten_failed(c) || aten_ints(c, "destination", to, LIMIT_RANK) != count)
-        return b_fail(c->b, ERR_SHAPE, "as many dims as places are needed");
+        return b_fail(c->b, ERR_SHAPE, "source and destination differ in length");
     for (uint32_t i = 0; i < count; i++) {
         int own = b_axis(c->b, x, from[i]), place = b_axis(c->b, x, to[i]);
         if (own < 0 || place < 0)
@@ -382,7 +386,7 @@ bool aten_roll(struct aten_call *c)
     if (x == VALUE_NONE || aten_failed(c))
         return false;
     const struct node node = *b_node(b, x);
-    if (dims == 0) { /* as one dim */
+    if (dims == 0) { /* roll the flattened tensor */
         axes[0] = 0;
         x = node.rank == 1 ? x : b_flatten(b, x, 0, -1);
     } else if (dims != count) {

@@ -1,17 +1,17 @@
-/* Writes into tensors and their views, as values.
+/* Writes to tensors and views, translated to values.
  *
- * A tensor of the program that is a view names the tensor it was made of, its base, and the call
- * that made it. A write gives the view a new value, that value goes through the movements between
- * view and base backwards and becomes a new value of the base, and so on to a tensor that is no
- * view; the version of the storage they share goes up by one. A name of an older version is
- * computed again when it is read: its call is translated once more, with what its base is by then.
+ * A view is an entry with a base, the tensor that it was made of, and the call that made it. A
+ * write gives the view a new value. From that, the chain of reshapes, transposes and slices between
+ * base and view is inverted, which gives a new value of the base; and so on, up to a tensor that is
+ * not a view. Then the version of their storage is increased by one. If a name of an older version
+ * is read, its call is translated again, with the current value of its base.
  *
- * Whether a result is a view or a copy may depend on strides (reshape, contiguous). Such a result
- * has a storage of its own, in one family with its operand's; after a write into one storage the
- * others of the family are lost, and names of them cannot be read any more. */
+ * Some results are views or copies depending on strides (reshape, contiguous). Such a result gets a
+ * storage of its own, in the same family as its operand's. After a write to one storage of a family
+ * the contents of the others are not known (lost), and their names cannot be read any more. */
 #include "compiler/import/pt2/pt2_priv.h"
 
-#define MAX_VIEWS 64 /* views of views; what lies beyond counts as perhaps a copy */
+#define MAX_VIEWS 64 /* depth of views of views; a deeper view counts as one that may be a copy */
 #define LOST "a view of a tensor that is written to later"
 
 uint32_t pt2_storage(struct pt2 *p, const struct pt2_name *relative)
@@ -37,7 +37,8 @@ void pt2_make_view(struct pt2 *p, struct pt2_name *view, uint32_t base)
     view->body = p->body;
 }
 
-/* The view's call once more. Its operands are named in the graph that the call stands in. */
+/* Translates the view's call again. The names of its operands belong to the graph in which the call
+ * is. */
 static value_id made_again(struct pt2 *p, const struct pt2_name *view, struct error *err)
 {
     struct builder b = {.graph = p->graph, .err = err};
@@ -94,7 +95,8 @@ value_id aten_write_slice(struct builder *b, value_id x, int64_t dim,
     }
     if (range->count == zero)
         return x;
-    /* Element i is number (i - start)/step of the part, if that is whole and inside. */
+    /* Element i is replaced by element (i - start)/step of the part, if that is an integer within
+     * the part. */
     value_id place = b_iota(b, DTYPE_I64, &size, 1, 0);
     value_id step = b_const(b, DTYPE_I64, (double)range->step);
     value_id from = b_sub(b, place, b_size(b, range->start));
@@ -108,7 +110,7 @@ value_id aten_write_slice(struct builder *b, value_id x, int64_t dim,
     return b_select(b, inside, b_take(b, part, number, axis), x);
 }
 
-/* x with `part` in place of what the slice has of it, from axis on. */
+/* x with the elements that the slice has replaced by `part`, from axis on. */
 static value_id undo_slice(struct builder *b, const struct node *slice, value_id x, uint32_t axis,
                            value_id part)
 {
@@ -122,14 +124,17 @@ static value_id undo_slice(struct builder *b, const struct node *slice, value_id
     return aten_write_slice(b, x, axis, &range, undo_slice(b, slice, own, axis + 1, part));
 }
 
-/* The base's new value, where `view` is what movements made of `base` and becomes `value`. */
+/* The new value of the base, if `view`, made of `base` by reshapes, transposes and slices, becomes
+ * `value`. */
 static value_id undo(struct builder *b, value_id view, value_id base, value_id value)
 {
     uint8_t axes[LIMIT_RANK];
     while (view != base && value != VALUE_NONE) {
         const struct node node = *b_node(b, view);
         if (node.prim != PRIM_RESHAPE && node.prim != PRIM_TRANSPOSE && node.prim != PRIM_SLICE)
-            return b_fail(b, ERR_UNSUPPORTED, "written to through a view that is no part of it");
+            return b_fail(
+                b, ERR_UNSUPPORTED,
+                "written to through a view that is not a reshape, transpose or slice of it");
         value_id from = node.operands[0];
         const struct node source = *b_node(b, from);
         if (node.prim == PRIM_RESHAPE) {

@@ -1,15 +1,15 @@
-/* Windows of tensors, and images at other places than their own: unfold and fold, resizing with
- * cubic weights, sampling by a grid. */
+/* Windows of tensors (unfold and fold), and resampling of images: bicubic resizing, sampling at the
+ * points of a grid. */
 #include <string.h>
 
 #include "compiler/import/pt2/pt2_priv.h"
 
 #define PLANE 2
-#define MAX_SIDE 64 /* of a window */
+#define MAX_SIDE 64 /* largest window along one dim */
 #define CUBIC (-0.75)
 #define MAX_TAPS 4
 
-/* Dim axis as two: which element of a window, and which window. */
+/* Splits a dim in two: the element of a window, and the window. */
 static value_id windows(struct builder *b, value_id x, int64_t axis, dim_id count,
                         const struct window *w)
 {
@@ -30,7 +30,7 @@ static dim_id window_count(struct builder *b, dim_id size, const struct window *
     return count == DIM_NONE ? DIM_NONE : b_dim_add(b, count, b_dim_const(b, 1));
 }
 
-/* Tensor.unfold: windows of one dim, their elements in a new last dim. */
+/* Tensor.unfold: windows along one dim; their elements become a new last dim. */
 bool aten_unfold(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -65,7 +65,7 @@ static bool read_plane(struct aten_call *c, struct window w[PLANE])
         if (size[i] < 1 || size[i] > MAX_SIDE || dilation[i] < 1 || dilation[i] > LIMIT_DIM_VALUE ||
             padding[i] < 0 || padding[i] > LIMIT_DIM_VALUE || stride[i] < 1 ||
             stride[i] > LIMIT_DIM_VALUE)
-            return aten_refuse(c, "windows of this kind");
+            return aten_refuse(c, "kernel_size, dilation, padding or stride is out of range");
         w[i] = (struct window){.size = size[i],
                                .stride = stride[i],
                                .low = padding[i],
@@ -85,7 +85,7 @@ bool aten_im2col(struct aten_call *c)
     if (x == VALUE_NONE || !read_plane(c, w))
         return false;
     if (aten_rank(c, x) != 4)
-        return aten_refuse(c, "rank %u", aten_rank(c, x));
+        return aten_refuse(c, "rank %u, expected 4", aten_rank(c, x));
     dim_id zero = b_dim_const(b, 0), low[4] = {zero, zero}, high[4] = {zero, zero}, counts[PLANE];
     for (int i = 0; i < PLANE; i++) {
         low[2 + i] = high[2 + i] = b_dim_const(b, w[i].low);
@@ -95,10 +95,11 @@ bool aten_im2col(struct aten_call *c)
     shape[1] = b_dim_mul(b, b_dim(b, x, 1), b_dim_const(b, w[0].size * w[1].size));
     x = w[0].low + w[1].low > 0 ? b_pad(b, x, low, high, 0) : x;
     x = windows(b, windows(b, x, 2, counts[0], &w[0]), 4, counts[1], &w[1]);
-    return aten_return(c, b_reshape(b, b_swap(b, x, 3, 4), shape, 3)); /* N, C, kh, kw, h, w */
+    return aten_return(c, b_reshape(b, b_swap(b, x, 3, 4), shape, 3)); /* of [N, C, kh, kw, h, w] */
 }
 
-/* Fold is the transposed convolution whose weight puts each of the kh*kw channels in its place. */
+/* Fold is a transposed convolution; its weight has a single 1 for each of the kh*kw channels, at
+ * its position in the window. */
 bool aten_col2im(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -110,16 +111,16 @@ bool aten_col2im(struct aten_call *c)
     int64_t places = w[0].size * w[1].size;
     if (aten_rank(c, x) != 3 || !dim_is_const(&b->graph->dims, b_dim(b, x, 1), &channels) ||
         channels % places != 0)
-        return aten_refuse(c, "this shape");
+        return aten_refuse(c, "expected [N, C * kernel_size, windows] with constant channels");
     groups = channels / places;
     dim_id counts[PLANE], shape[4], kernel[3];
     for (int i = 0; i < PLANE; i++) {
         counts[i] = window_count(b, b_dim_const(b, size[i]), &w[i]);
         int64_t count, covered;
         if (counts[i] == DIM_NONE || !dim_is_const(&b->graph->dims, counts[i], &count))
-            return aten_refuse(c, "this output size");
+            return aten_refuse(c, "output_size does not fit the windows");
         covered = (count - 1) * w[i].stride + w[i].dilation * (w[i].size - 1) + 1;
-        w[i].high = covered - w[i].low - size[i]; /* cropped; negative: zeros behind */
+        w[i].high = covered - w[i].low - size[i]; /* cropped; negative: added zeros */
     }
     memcpy(shape, (dim_id[]){b_dim(b, x, 0), b_dim(b, x, 1), counts[0], counts[1]}, sizeof shape);
     kernel[0] = b_dim_const(b, groups);
@@ -132,7 +133,8 @@ bool aten_col2im(struct aten_call *c)
     return aten_return(c, op_conv_transpose(b, b_reshape(b, x, shape, 4), own, w, PLANE, groups));
 }
 
-/* Weights of the four elements around a place at a distance of 0 … 1 from the second one. */
+/* Weight of one of the four elements around a point. ratio: the distance from the second one, 0 …
+ * 1. */
 static value_id cubic_weight(struct builder *b, value_id ratio, int tap)
 {
     value_id x = b_unary(b, PRIM_ABS, b_shift(b, ratio, 1 - tap));
@@ -146,7 +148,7 @@ static value_id cubic_weight(struct builder *b, value_id ratio, int tap)
     return b_shift(b, b_mul(b, inner, x), -4 * CUBIC);
 }
 
-/* One axis of x with `size` elements, at places a + i*step. */
+/* Resamples one axis of x: `size` elements, the first at `first`, at distances of step. */
 static value_id cubic_axis(struct builder *b, value_id x, int axis, dim_id size, double first,
                            value_id step)
 {
@@ -167,7 +169,7 @@ static value_id cubic_axis(struct builder *b, value_id x, int axis, dim_id size,
     return sum;
 }
 
-/* A factor counts where one is given, else what the sizes say. */
+/* A given scale factor is used; otherwise the ratio of the sizes. */
 bool aten_bicubic(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -178,7 +180,7 @@ bool aten_bicubic(struct aten_call *c)
     dim_id sizes[PLANE];
     uint32_t count = aten_dims(c, "output_size", sizes, PLANE);
     if (x == VALUE_NONE || aten_failed(c) || aten_rank(c, x) != 4)
-        return aten_refuse(c, "rank %u", aten_rank(c, x));
+        return aten_refuse(c, "rank %u, expected 4", aten_rank(c, x));
     for (int d = 0; d < PLANE; d++) {
         dim_id own = b_dim(b, x, 2 + d);
         int64_t in, out;
@@ -200,12 +202,12 @@ bool aten_bicubic(struct aten_call *c)
     return aten_return(c, x);
 }
 
-/* One coordinate of a grid, -1 … 1, as a place among `size` elements. */
+/* For converting a grid coordinate, -1 … 1, to a position among `size` elements. */
 struct side {
     struct builder *b;
-    value_id size; /* as a float */
+    value_id size; /* the size as a float */
     bool align;
-    int64_t padding; /* 0 zeros, 1 the border, 2 reflection */
+    int64_t padding; /* outside the image: 0 zeros, 1 the border, 2 reflection */
 };
 
 static value_id clamp_place(const struct side *s, value_id x)
@@ -223,7 +225,7 @@ static value_id place_of(const struct side *s, value_id x)
         half = b_scale(b, b_shift(b, b_mul(b, up, s->size), -1), 0.5);
     if (s->padding == 0)
         return half;
-    if (s->padding == 2) { /* a triangle wave between the ends */
+    if (s->padding == 2) { /* reflect at both ends: a triangle wave */
         value_id low = b_const_like(b, half, s->align ? 0 : -0.5);
         value_id span = s->align ? b_max_const(b, b_shift(b, s->size, -1), 1) : s->size;
         value_id at = b_binary(b, PRIM_REM, b_sub(b, half, low), b_scale(b, span, 2));
@@ -233,7 +235,8 @@ static value_id place_of(const struct side *s, value_id x)
     return clamp_place(s, half);
 }
 
-/* image[n, c, y[n, p], x[n, p]], times the weights; places outside count as zero. */
+/* image[n, c, y[n, p], x[n, p]] times the weights; elements outside count as zero if padding is
+ * 0. */
 static value_id pick(struct builder *b, value_id image, const struct side sides[PLANE],
                      const value_id at[PLANE], value_id weight)
 {
@@ -254,7 +257,7 @@ static value_id pick(struct builder *b, value_id image, const struct side sides[
     return b_mul(b, b_gather(b, b_reshape(b, image, flat, 3), index, 2), b_unsqueeze(b, weight, 1));
 }
 
-/* Sum over the neighbours of each place. */
+/* The weighted sum of the neighbours of each point. */
 static value_id sample(struct builder *b, value_id image, const struct side sides[PLANE],
                        const value_id places[PLANE], bool nearest)
 {
@@ -291,7 +294,7 @@ bool aten_grid_sampler(struct aten_call *c)
         return false;
     if (aten_rank(c, image) != 4 || aten_rank(c, grid) != 4 || mode < 0 || mode > 1 ||
         padding < 0 || padding > 2)
-        return aten_refuse(c, "volumes and cubic weights");
+        return aten_refuse(c, "3-d grids, or bicubic interpolation");
     const struct node node = *b_node(b, image), at = *b_node(b, grid);
     dim_id flat[] = {at.shape[0], b_dim_mul(b, at.shape[1], at.shape[2])};
     for (int d = 0; d < PLANE; d++) {

@@ -1,5 +1,5 @@
-/* Exported programs as graphs: the documents, inputs and outputs, and what is said of what cannot
- * be read. */
+/* Reading exported programs: the documents, inputs and outputs, and reporting what cannot be
+ * read. */
 #include <string.h>
 
 #include "base/strbuf.h"
@@ -47,7 +47,7 @@ bool pt2_add(struct pt2 *p, const char *name, const struct pt2_name *entry, stru
     return true;
 }
 
-/* What an input_spec calls the weight in its module; NULL: it is none. */
+/* The name in the module of the weight that an input_spec describes; NULL: it is not a weight. */
 static const char *weight_name(const json_t *spec)
 {
     static const char *const kinds[][2] = {{"parameter", "parameter_name"},
@@ -69,7 +69,8 @@ static bool is_input(const struct pt2 *p, const char *name)
     return false;
 }
 
-/* A param; a number or a small tensor of integers becomes a constant, which may decide shapes. */
+/* Makes a param; a number or a small tensor of integers becomes a constant, because it may decide
+ * shapes. */
 static value_id make_weight(struct pt2 *p, const char *name, const char *label, struct error *err)
 {
     struct builder b = {.graph = p->graph, .err = err};
@@ -141,7 +142,7 @@ static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
     struct pt2_name entry = {.storage = pt2_storage(p, NULL)};
     struct error failure = {.code = ERR_NONE};
     if (!name) {
-        /* Numbers that were given at the export stand in the calls themselves. */
+        /* The calls contain the numbers that were arguments of the export. */
         if (json_object_get(arg, "as_sym_int") || json_object_get(arg, "as_custom_obj"))
             pt2_refuse(p, "input", "it is no tensor");
         return true;
@@ -157,7 +158,7 @@ static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
     return pt2_add(p, name, &entry, err);
 }
 
-/* The name of a tensor that callers give; NULL: this is another kind of input. */
+/* The name of an input that is a tensor given at each call; NULL: another kind of input. */
 static const char *user_input_name(const json_t *spec)
 {
     const json_t *arg = json_object_get(json_object_get(spec, "user_input"), "arg");
@@ -202,7 +203,7 @@ bool pt2_inputs(struct pt2 *p, struct error *err)
     return true;
 }
 
-/* Results may repeat, their names may not. */
+/* A name for an output that no other has: one value may be several outputs. */
 static const char *output_name(struct pt2 *p, const char *name)
 {
     struct strbuf *text = ARENA_NEW(p->arena, struct strbuf);
@@ -263,7 +264,8 @@ static bool read_outputs(struct pt2 *p, struct error *err)
     return true;
 }
 
-/* Python writes numbers that JSON has no text for as bare words; as texts they can be read. */
+/* Python writes infinities and NaN, which JSON does not have, as bare words; quotes make strings of
+ * them. */
 static json_t *read_python_json(struct pt2 *p, const struct pt2_file *file, struct error *err)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"};
@@ -271,7 +273,7 @@ static json_t *read_python_json(struct pt2 *p, const struct pt2_file *file, stru
     struct strbuf out;
     bool inside = false;
     if (file->size > LIMIT_JSON_BYTES)
-        return json_read(text, file->size, err); /* which says so */
+        return json_read(text, file->size, err); /* json_read reports that */
     strbuf_init(&out, p->arena);
     for (size_t i = 0, from = 0; i <= file->size; i++) {
         if (i == file->size) {
@@ -297,7 +299,7 @@ static json_t *read_python_json(struct pt2 *p, const struct pt2_file *file, stru
     return json_read(out.data, out.size_bytes, err);
 }
 
-/* The document of the program: of the archive's one model. */
+/* Reads the document of the only program in the archive. */
 static bool open_document(struct pt2 *p, struct error *err)
 {
     const struct pt2_file *file = pt2_archive_find(&p->archive, "serialized_exported_program.json");

@@ -1,7 +1,12 @@
-/* Integers of shapes: expressions over symbols, as PyTorch prints SymPy's.
+/* clang-format off */
+/* Sizes in shapes: expressions over symbols, as PyTorch prints those of SymPy. Two forms are read:
  *
- * Two forms are read: infix ("2*s0 + 1", "(s0//2)") and constructors ("Add(Mul(Integer(2),
- * Symbol('s0', positive=True, integer=True)), Integer(1))"). Nesting is bounded. */
+ *   infix         2*s0 + 1
+ *                 (s0//2)
+ *   constructors  Add(Mul(Integer(2), Symbol('s0', positive=True, integer=True)), Integer(1))
+ *
+ * Nesting is limited. */
+/* clang-format on */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +44,8 @@ static bool accept(struct parser *s, const char *token)
     return true;
 }
 
-/* The range the document gives; an end that it leaves open, or that no tensor can have, is ours. */
+/* The range of a symbol that the document or the caller gives. If the document leaves an end open,
+ * or if no tensor can have that size, ours is used. */
 static struct dim_name symbol_range(const struct parser *s, const char *label)
 {
     const struct import_options *options = s->p->options;
@@ -85,7 +91,7 @@ static dim_id symbol(struct parser *s, const char *label)
     return dim_declare(dims, &name, &index, s->err) ? dim_named(dims, index) : DIM_NONE;
 }
 
-/* 'name', … ) of a Symbol. */
+/* Parses the rest of Symbol('name', …). */
 static dim_id quoted_symbol(struct parser *s)
 {
     if (!accept(s, "'"))
@@ -111,7 +117,7 @@ static dim_id power(struct parser *s, dim_id base, dim_id exponent)
     return product;
 }
 
-/* a // b where b can be nothing but positive. */
+/* a // b; b must be provably positive. */
 static dim_id quotient(struct parser *s, dim_id a, dim_id b)
 {
     struct dim_table *dims = &s->p->graph->dims;
@@ -145,7 +151,7 @@ static dim_id apply(struct parser *s, const char *name, dim_id a, dim_id b)
     return DIM_NONE;
 }
 
-/* Behind "name(". */
+/* Parses the arguments behind "name(". */
 static dim_id arguments(struct parser *s, const char *name)
 {
     if (strcmp(name, "Symbol") == 0)

@@ -1,4 +1,4 @@
-/* What an exported program is made of, for people. */
+/* Describing an exported program (import/notes.h). */
 #include <string.h>
 
 #include "base/strbuf.h"
@@ -34,7 +34,7 @@ void pt2_note_program(struct pt2 *p)
     if (!notes)
         return;
     notes->graph = p->graph;
-    if (notes->format) /* a reading before this one noted the rest */
+    if (notes->format) /* an earlier reading of the same source noted the rest */
         return;
     notes->format = "PyTorch (torch.export)";
     strbuf_init(&text, notes->arena);

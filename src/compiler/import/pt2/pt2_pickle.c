@@ -1,9 +1,9 @@
-/* State dicts as torch.save writes them, read without a pickle machine.
+/* Reading state dicts that torch.save wrote, without a general unpickler.
  *
- * The file is a ZIP: data.pkl, a pickle of protocol 2, and data/KEY, the storages. Of pickle's
- * language only what such a file needs is understood: numbers, texts, tuples, dicts, the memo, and
- * three names, each with one meaning here: an OrderedDict, a tensor over a storage, a parameter
- * around a tensor. Nothing is looked up, called or imported; every other name is refused. */
+ * The file is a ZIP: data.pkl, a pickle of protocol 2, and data/KEY, the storages. Only the part of
+ * the pickle language that such a file needs is implemented: numbers, strings, tuples, dicts, the
+ * memo, and three names with fixed meanings: OrderedDict, a tensor over a storage, a parameter of a
+ * tensor. Nothing is looked up, imported or called; all other names are refused. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,11 +22,11 @@ struct dict {
 struct value {
     enum kind kind;
     int64_t integer;
-    const char *text; /* TEXT, NAME; STORAGE: its key */
+    const char *text; /* of TEXT and NAME; of STORAGE: its key */
     const struct value *items;
     uint32_t count;
     struct dict *dict;
-    struct pt2_pickled tensor; /* STORAGE: dtype and file */
+    struct pt2_pickled tensor; /* of STORAGE: dtype and file only */
 };
 
 struct machine {
@@ -87,7 +87,7 @@ static bool push_number(struct machine *m, int width)
     return push(m, (struct value){.kind = INTEGER, .integer = integer});
 }
 
-/* LONG1: a size, then bytes in two's complement. */
+/* LONG1: a size, then that many bytes of a two's complement integer. */
 static bool push_long(struct machine *m)
 {
     uint64_t size = 0, value = 0;
@@ -98,7 +98,7 @@ static bool push_long(struct machine *m)
     return push(m, (struct value){.kind = INTEGER, .integer = (int64_t)value});
 }
 
-/* Two lines, kept as "module name". */
+/* Two lines, module and name; pushed as "module name". */
 static bool push_name(struct machine *m)
 {
     const uint8_t *first = memchr(m->at, '\n', (size_t)(m->end - m->at));
@@ -124,7 +124,7 @@ static bool push_tuple(struct machine *m, uint32_t count)
     return push(m, (struct value){.kind = TUPLE, .items = items, .count = count});
 }
 
-/* How many values lie above the last mark, which disappears from below them. */
+/* The number of values above the last mark; removes the mark. */
 static bool above_mark(struct machine *m, uint32_t *out)
 {
     uint32_t at = m->depth;
@@ -141,7 +141,7 @@ static bool above_mark(struct machine *m, uint32_t *out)
 static bool put(struct machine *m, uint64_t index)
 {
     if (m->depth == 0 || index != m->memo.count || index >= MAX_MEMO)
-        return bad(m); /* torch.save counts them up */
+        return bad(m); /* torch.save uses indices in order */
     VEC_PUSH(m->p->arena, &m->memo, m->stack[m->depth - 1]);
     return true;
 }
@@ -156,7 +156,7 @@ static struct value new_dict(struct machine *m)
     return (struct value){.kind = DICT, .dict = ARENA_NEW(m->p->arena, struct dict)};
 }
 
-/* Pairs above a dict; what is no tensor is of no interest. */
+/* Stores pairs in the dict below them; values that are not tensors are ignored. */
 static bool set_items(struct machine *m, uint32_t count)
 {
     if (count % 2 != 0 || m->depth < count + 1 || m->stack[m->depth - count - 1].kind != DICT)
@@ -256,7 +256,7 @@ static bool reduce(struct machine *m)
                 "its pickle asks for '%.80s'; PyTorch 2.9 and newer pickle nothing", name->text);
 }
 
-/* Opcodes that take what lies above the last mark. */
+/* Opcodes whose operands are the values above the last mark. */
 static bool marked(struct machine *m, uint8_t op)
 {
     uint32_t count = 0;
@@ -294,7 +294,7 @@ static bool step(struct machine *m, uint8_t op)
     case 0x89: return push(m, (struct value){.kind = INTEGER, .integer = op == 0x88});
     case 'Q': return push_storage(m);
     case 'R': return reduce(m);
-    case 'b': /* BUILD: attributes, which a dict of tensors has no use for */
+    case 'b': /* BUILD: sets attributes, which are not needed */
         return pop(m) && m->depth > 0 && m->stack[m->depth - 1].kind == DICT ? true : bad(m);
     default: return fail(m->err, ERR_UNSUPPORTED, "its pickle has opcode 0x%02x", op);
     }

@@ -1,5 +1,5 @@
-/* Archives that PyTorch wrote (tests/data/make_pt2.py): what they compute, by the interpreter, what
- * is refused, and files that are damaged. */
+/* Archives that PyTorch wrote (tests/data/make_pt2.py): their results in the interpreter, what is
+ * refused, and damaged files. */
 #include "base/error.h"
 #include "base/file.h"
 #include "base/npy.h"
@@ -58,7 +58,7 @@ static struct blueprint must_read(struct arena *arena, const char *name,
     return blueprint;
 }
 
-/* What the interpreter computes from the first input, beside PyTorch's result. */
+/* Compares the interpreter's result for the first input with PyTorch's. */
 static void compare(struct arena *arena, const char *name, const struct blueprint *blueprint)
 {
     const struct graph *graph = &blueprint->graph;
@@ -138,7 +138,7 @@ static void test_names_and_ranges(void **state)
     arena_release(&arena);
 }
 
-/* Whether a value comes from the node of that name. */
+/* Whether a value has an origin of that name. */
 static bool has_node(struct arena *arena, const struct graph *graph, const char *name)
 {
     struct origin_set set;
@@ -151,7 +151,7 @@ static bool has_node(struct arena *arena, const struct graph *graph, const char 
     return false;
 }
 
-/* By their names in the document, inside of calls that set a mode, too. */
+/* Origins are node names of the document, also in inner graphs. */
 static void test_nodes(void **state)
 {
     static const char *const rows[][2] = {{"mlp", "linear_1"},
@@ -172,7 +172,7 @@ static void test_nodes(void **state)
     arena_release(&arena);
 }
 
-/* What the one error says of all that is refused. */
+/* The complete list of what is refused. */
 static const char *refusal(struct arena *arena, const char *name)
 {
     struct blueprint blueprint = {.json = "untouched"};
@@ -202,7 +202,7 @@ static void test_refusals(void **state)
     arena_release(&arena);
 }
 
-/* The pickle of an archive of old asks for something else than tensors. */
+/* An archive of an older PyTorch whose pickle refers to something other than tensors. */
 static void test_foreign_pickle(void **state)
 {
     static const char name[] = "torch._utils\n_rebuild_tensor_v2",
@@ -227,7 +227,7 @@ static void test_foreign_pickle(void **state)
     arena_release(&arena);
 }
 
-/* Files cut off, and bytes changed, every few of them: an error or a graph. */
+/* Truncates the file and changes bytes, every `step` bytes: reading gives an error or a graph. */
 static void damage(const char *name, size_t step)
 {
     struct arena arena;

@@ -1,8 +1,8 @@
-/* Weights: raw files of an archive, and the documents that say which tensor lies where; in archives
- * of PyTorch before 2.9, files of torch.save.
+/* Weights: raw files of an archive, and the documents that give each tensor's file; in archives of
+ * PyTorch before 2.9, files of torch.save.
  *
- * A file holds a storage; a tensor is a view of it by offset and strides, in elements. What is
- * kept is dense and row-major. */
+ * A file has one storage; a tensor is a view of it by offset and strides, in elements. The result
+ * is dense and row-major. */
 #include <string.h>
 
 #include "base/checked.h"
@@ -15,7 +15,7 @@
 #define MAX_REPEATS 4
 #define SPARE_BYTES ((size_t)1 << 20)
 
-/* Where PyTorch 2.6 and later versions keep pickled weights and constants. */
+/* Where pickled weights and constants are: a path in PyTorch 2.6, a folder in later versions. */
 static const char *const pickle_places[2][2] = {{"serialized_state_dict.pt", "data/weights/"},
                                                 {"serialized_constants.pt", "data/constants/"}};
 
@@ -28,7 +28,7 @@ static bool open_config(struct pt2 *p, const char *path, json_t **out, struct er
     return *out || fail_at(err, "%s", path);
 }
 
-/* The file of the whole path, or one that lies in a folder and ends in .pt. */
+/* The file with the given path, or one in the folder whose name ends in .pt. */
 static const struct pt2_file *find_pickle(const struct pt2 *p, const char *path, const char *folder)
 {
     const struct pt2_file *file = pt2_archive_find(&p->archive, path);
@@ -57,7 +57,7 @@ static bool read_int(const json_t *json, int64_t *out, struct error *err)
     const json_t *number = json_object_get(json, "as_int");
     if (!json_is_integer(number) || json_integer_value(number) < 0 ||
         json_integer_value(number) > LIMIT_DIM_VALUE)
-        return fail(err, ERR_PARSE, "its sizes and strides are not numbers from 0");
+        return fail(err, ERR_PARSE, "its sizes and strides are not all integers ≥ 0");
     *out = json_integer_value(number);
     return true;
 }
@@ -84,7 +84,7 @@ static bool read_view(struct pt2 *p, const json_t *meta, struct pt2_view *out, s
     return true;
 }
 
-/* Elements of the view, and that all of them lie in a file of `bytes`. */
+/* Counts the elements of the view, and checks that all of them are in a file of `bytes`. */
 static bool check_view(const struct pt2_view *view, size_t bytes, int64_t *out_count,
                        struct error *err)
 {
@@ -127,8 +127,8 @@ static void copy_view(const struct pt2_view *view, const uint8_t *from, int64_t 
     }
 }
 
-/* One file may be named by many tensors, and strides of 0 repeat elements: what all of them take
- * stays in proportion to the archive. */
+/* Many tensors may use the same file, and strides of 0 repeat elements. So the total size is
+ * limited in proportion to the archive's. */
 static bool count_bytes(struct pt2 *p, size_t bytes, struct error *err)
 {
     size_t most = SPARE_BYTES;
@@ -139,7 +139,7 @@ static bool count_bytes(struct pt2 *p, size_t bytes, struct error *err)
     return true;
 }
 
-/* The elements of a view of file, dense. */
+/* Copies the elements of a view to a dense tensor. */
 static bool copy_tensor(struct pt2 *p, const struct pt2_view *view, const struct pt2_file *file,
                         struct import_tensor *out, struct error *err)
 {

@@ -1,9 +1,11 @@
-/* The directory of a ZIP file, as PyTorch writes them: entries are stored, sizes may need ZIP64.
+/* clang-format off */
+/* The directory of a ZIP file as PyTorch writes it: entries are not compressed, sizes may need
+ * ZIP64.
  *
- *     local header, data … | central directory | [ZIP64 end, its locator] | end
+ *   archive  (local header, data)… central directory [ZIP64 end, its locator] end
  *
- * Only the central directory is believed; a local header says no more than where its data begins.
- */
+ * Only the central directory is used; from a local header only the position of its data. */
+/* clang-format on */
 #include <string.h>
 
 #include "base/checked.h"
@@ -34,7 +36,7 @@ static uint64_t number(const uint8_t *at, int width)
     return value;
 }
 
-/* count bytes from offset on; NULL: they are not there. */
+/* `count` bytes from offset on; NULL: outside the file. */
 static const uint8_t *bytes_at(const struct reader *r, uint64_t offset, uint64_t count)
 {
     return offset <= r->size && count <= r->size - offset ? r->bytes + offset : NULL;
@@ -73,7 +75,7 @@ static bool find_directory(const struct reader *r, uint64_t *count, uint64_t *of
     return true;
 }
 
-/* Size and place of an entry, those of the ZIP64 field where the short ones are full. */
+/* Size and position of an entry; from the ZIP64 field if the 32-bit field has its largest value. */
 static bool read_extent(const uint8_t *entry, const uint8_t *extra, size_t extra_size,
                         uint64_t *size, uint64_t *offset)
 {
@@ -84,7 +86,7 @@ static bool read_extent(const uint8_t *entry, const uint8_t *extra, size_t extra
         size_t id = number(extra + at, 2), length = number(extra + at + 2, 2), used = 0;
         at += 4;
         if (length > extra_size - at)
-            break; /* padding, which need not be fields */
+            break; /* the rest is padding, which need not consist of fields */
         for (size_t i = 0; i < 3 && id == ZIP64_FIELD; i++) {
             if (*fields[i] != UINT32_MAX || used + 8 > length)
                 continue;
@@ -153,7 +155,7 @@ bool pt2_check(const void *bytes, size_t size, struct arena *arena, struct error
     crc32_init(&crc);
     for (uint32_t i = 0; i < archive.files.count; i++) {
         const struct pt2_file *file = &archive.files.items[i];
-        /* PyTorch can be told to write no checksums. */
+        /* PyTorch has an option to write no checksums. */
         if (file->crc != 0 && file->crc != crc32_of(&crc, file->data, file->size))
             return fail(err, ERR_PARSE, "the archive is damaged: '%.100s' has another checksum",
                         file->name);

@@ -3,8 +3,8 @@
  *
  * Results are allocated in cli->arena. No secrets may be in this process's memory meanwhile, since
  * the child has a copy. */
-#ifndef URZA_CLI_APART_PRIV_H
-#define URZA_CLI_APART_PRIV_H
+#ifndef URZA_CLI_ISOLATED_PRIV_H
+#define URZA_CLI_ISOLATED_PRIV_H
 
 #include "base/child.h"
 #include "verify/verify.h"
@@ -13,36 +13,37 @@ struct cli;
 struct error;
 
 /* Runs in the child, where cli->arena is the child's own. */
-typedef bool apart_fn(struct cli *cli, void *context, struct child_answer *out, struct error *err);
+typedef bool isolated_fn(struct cli *cli, void *context, struct child_answer *out,
+                         struct error *err);
 
 /* To be called by the child once it has read the file that its command names: from then on it can
  * only read files of that folder (NULL: none), keys excepted, answer and print. Not usable for
  * measuring on this machine (urza tune). */
-void apart_confine(struct cli *cli, const char *folder);
+void isolated_confine(struct cli *cli, const char *folder);
 
-struct apart {
-    apart_fn *work;
+struct isolated {
+    isolated_fn *work;
     void *context;
     uint32_t timeout_ms; /* 0: none */
     const char *who;     /* subject of the error message when the child dies */
 };
 /* ERR_COMPILER_DIED or ERR_NOMEM when the child dies. */
-bool apart_run(struct cli *cli, const struct apart *apart, struct child_answer *out,
-               struct error *err);
-/* apart_run for reading a file and folding its constants, with a limit of ten minutes, and a
+bool isolated_run(struct cli *cli, const struct isolated *isolated, struct child_answer *out,
+                  struct error *err);
+/* isolated_run for reading a file and folding its constants, with a limit of ten minutes, and a
  * progress line. */
-bool apart_read(struct cli *cli, apart_fn *work, void *context, struct child_answer *out,
-                struct error *err);
+bool isolated_read(struct cli *cli, isolated_fn *work, void *context, struct child_answer *out,
+                   struct error *err);
 /* Prints the only part of the answer: the graph as text, or its drawing. */
-void apart_print_graph(const struct cli *cli, const struct child_answer *answer);
+void isolated_print_graph(const struct cli *cli, const struct child_answer *answer);
 /* verify_package in a child that is confined like the library's. */
-struct apart_verdict {
+struct isolated_verdict {
     struct verify_summary summary;
     const char *evidence; /* JSON */
     size_t evidence_bytes;
 };
-bool apart_verify(struct cli *cli, const void *bytes, size_t size,
-                  const struct verify_options *options, struct apart_verdict *out,
-                  struct error *err);
+bool isolated_verify(struct cli *cli, const void *bytes, size_t size,
+                     const struct verify_options *options, struct isolated_verdict *out,
+                     struct error *err);
 
 #endif

@@ -17,13 +17,13 @@
 
 /* The head of a cached value. It is followed by the package, which stays 64-aligned, and the
  * warnings. */
-struct kept_head {
+struct cached_head {
     char kernel_id[KERNEL_ID_BYTES];
     uint8_t padding[116 - KERNEL_ID_BYTES];
     uint32_t kernels;
     uint64_t package_bytes;
 };
-_Static_assert(sizeof(struct kept_head) == 128, "packages stay aligned");
+_Static_assert(sizeof(struct cached_head) == 128, "packages stay aligned");
 
 static bool find_key(const char *text, size_t size, const struct compile_options *options,
                      uint8_t out[SHA256_BYTES])
@@ -68,7 +68,7 @@ bool compile_find(const char *text, size_t size, const struct compile_options *o
     const struct cache_value *value = cache_find(options->cache, key, &level);
     if (!value)
         return false;
-    const struct kept_head *head = (const void *)value->data;
+    const struct cached_head *head = (const void *)value->data;
     if (value->size_bytes < sizeof *head ||
         head->package_bytes > value->size_bytes - sizeof *head ||
         strnlen(head->kernel_id, sizeof head->kernel_id) == sizeof head->kernel_id) {
@@ -89,7 +89,7 @@ bool compile_find(const char *text, size_t size, const struct compile_options *o
     return true;
 }
 
-bool kept_reads_files(const struct blueprint *blueprint)
+bool params_read_files(const struct blueprint *blueprint)
 {
     for (uint32_t i = 0; i < blueprint->graph.params.count; i++)
         if (blueprint->inits[i].path || blueprint->inits[i].kind == INIT_DATA)
@@ -97,12 +97,12 @@ bool kept_reads_files(const struct blueprint *blueprint)
     return false;
 }
 
-void compile_keep(const char *text, size_t size, const struct compile_options *options,
-                  const struct compile_result *result)
+void compile_store(const char *text, size_t size, const struct compile_options *options,
+                   const struct compile_result *result)
 {
     uint8_t key[SHA256_BYTES];
-    struct kept_head head = {.kernels = result->kernels, .package_bytes = result->package_bytes};
-    if (!result->keepable || result->found != CACHE_NONE || !find_key(text, size, options, key))
+    struct cached_head head = {.kernels = result->kernels, .package_bytes = result->package_bytes};
+    if (!result->cacheable || result->found != CACHE_NONE || !find_key(text, size, options, key))
         return;
     memcpy(head.kernel_id, result->kernel_id, sizeof head.kernel_id);
     struct iovec parts[3] = {{&head, sizeof head},

@@ -38,7 +38,7 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     arena_init(&f->arena);
-    snprintf(f->folder, sizeof f->folder, "/tmp/urza-kept-XXXXXX");
+    snprintf(f->folder, sizeof f->folder, "/tmp/urza-cached-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     f->options = (struct compile_options){.strategy = STRATEGY_FAST, .targets = "x86-64-v3"};
     begin_cache(f);
@@ -86,25 +86,25 @@ static const char *replace(struct fixture *f, const char *text, const char *from
 /* Compiles with the cache, compares the package with one compiled without it, and releases it. */
 static struct compile_result compile(struct fixture *f, const char *text, size_t size)
 {
-    struct compile_result kept = {0}, plain = {0};
+    struct compile_result cached = {0}, plain = {0};
     struct compile_options options = f->options;
     struct error err = {0};
-    if (!compile_blueprint(text, size, &f->options, &f->arena, &kept, &err))
+    if (!compile_blueprint(text, size, &f->options, &f->arena, &cached, &err))
         fail_msg("%s: %s", err.place, err.message);
     options.cache = NULL;
     assert_true(compile_blueprint(text, size, &options, &f->arena, &plain, &err));
     assert_int_equal(plain.memory_hits + plain.disk_hits, 0);
     assert_int_equal(plain.found, CACHE_NONE);
-    assert_int_equal(kept.package_bytes, plain.package_bytes);
-    assert_memory_equal(kept.package, plain.package, plain.package_bytes);
-    assert_string_equal(kept.kernel_id, plain.kernel_id);
-    assert_int_equal(kept.kernels, plain.kernels);
-    if (kept.found == CACHE_NONE)
-        assert_int_equal(kept.generated + kept.memory_hits + kept.disk_hits, plain.generated);
-    compile_release(&f->options, &kept);
+    assert_int_equal(cached.package_bytes, plain.package_bytes);
+    assert_memory_equal(cached.package, plain.package, plain.package_bytes);
+    assert_string_equal(cached.kernel_id, plain.kernel_id);
+    assert_int_equal(cached.kernels, plain.kernels);
+    if (cached.found == CACHE_NONE)
+        assert_int_equal(cached.generated + cached.memory_hits + cached.disk_hits, plain.generated);
+    compile_release(&f->options, &cached);
     compile_release(&options, &plain);
-    assert_null(kept.package);
-    return kept;
+    assert_null(cached.package);
+    return cached;
 }
 
 static struct compile_result compile_text(struct fixture *f, const char *text)
@@ -213,7 +213,7 @@ static void write_values(struct fixture *f, float first)
 }
 
 /* A package with values from a file is made again, because nothing tells when the file changes. */
-static void packages_with_files_are_not_kept(void **state)
+static void packages_with_files_are_not_cached(void **state)
 {
     struct fixture *f = *state;
     static const char text[] =
@@ -286,7 +286,7 @@ static void look_away(void *context, const struct compile_view *view)
 }
 
 /* A package that an observer may have changed is not cached. */
-static void nothing_is_kept_of_what_is_observed(void **state)
+static void nothing_that_is_observed_is_cached(void **state)
 {
     struct fixture *f = *state;
     struct error err = {0};
@@ -312,10 +312,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_level_gives_the_same_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(only_changed_kernels_are_generated, setup, teardown),
         cmocka_unit_test_setup_teardown(options_are_part_of_the_key, setup, teardown),
-        cmocka_unit_test_setup_teardown(packages_with_files_are_not_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(packages_with_files_are_not_cached, setup, teardown),
         cmocka_unit_test_setup_teardown(children_share_the_folder, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_folders_do_no_harm, setup, teardown),
-        cmocka_unit_test_setup_teardown(nothing_is_kept_of_what_is_observed, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_that_is_observed_is_cached, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* Options are sent as a struct without pointers, followed by their texts: each has a byte that says
  * whether it is NULL, and a terminating zero byte. */
-#include "build/work.h"
+#include "build/order.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -154,7 +154,7 @@ static bool take_known(const struct child_part *part, struct arena *arena,
     return true;
 }
 
-void work_compile(const struct compile_order *order, struct arena *arena, struct work_order *out)
+void order_compile(const struct compile_order *order, struct arena *arena, struct work_order *out)
 {
     const struct compile_options *options = order->options;
     const struct compile_wire wire = {.seed = options->seed,
@@ -174,7 +174,7 @@ void work_compile(const struct compile_order *order, struct arena *arena, struct
     uint64_t memory = options->memory_bytes ? options->memory_bytes : child_memory_most();
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
-        .kind = WORK_COMPILE,
+        .kind = ORDER_COMPILE,
         .limits = {.timeout_ms = timeout_ms + (uint32_t)(TUNE_MORE * 1e3 * order->tune_s),
                    .memory_bytes = memory,
                    .answer_bytes = memory,
@@ -186,8 +186,8 @@ void work_compile(const struct compile_order *order, struct arena *arena, struct
                   put_known(options->known, options->known_count, arena)}};
 }
 
-void work_verify(const void *package, size_t size, const struct verify_options *options,
-                 struct arena *arena, struct work_order *out)
+void order_verify(const void *package, size_t size, const struct verify_options *options,
+                  struct arena *arena, struct work_order *out)
 {
     const struct verify_wire wire = {.seed = options->seed,
                                      .size_count = options->size_count,
@@ -199,7 +199,7 @@ void work_verify(const void *package, size_t size, const struct verify_options *
     uint32_t seconds = options->timeout_s ? options->timeout_s : VERIFY_S;
     uint32_t most_s = UINT32_MAX / 1000 - VERIFY_MORE_S;
     *out = (struct work_order){
-        .kind = WORK_VERIFY,
+        .kind = ORDER_VERIFY,
         .limits = {.timeout_ms = 1000 * ((seconds < most_s ? seconds : most_s) + VERIFY_MORE_S),
                    .memory_bytes = child_memory_most(),
                    .answer_bytes = LIMIT_JSON_BYTES,
@@ -209,13 +209,13 @@ void work_verify(const void *package, size_t size, const struct verify_options *
             put_options(&wire, sizeof wire, arena), put_texts(texts, 1, arena), {package, size}}};
 }
 
-void work_profile(const void *package, size_t size, const uint8_t signer[32], double seconds,
-                  struct arena *arena, struct work_order *out)
+void order_profile(const void *package, size_t size, const uint8_t signer[32], double seconds,
+                   struct arena *arena, struct work_order *out)
 {
     struct profile_wire wire = {.seconds = seconds};
     memcpy(wire.signer, signer, sizeof wire.signer);
     *out = (struct work_order){
-        .kind = WORK_PROFILE,
+        .kind = ORDER_PROFILE,
         .limits = {.timeout_ms = PROFILE_MS,
                    .memory_bytes = PROFILE_BYTES,
                    .answer_bytes = LIMIT_JSON_BYTES,
@@ -237,7 +237,7 @@ static bool open_tuner(double seconds, urza_tuner **out, struct error *err)
            fail(err, ERR_NOMEM, "no memory for a tuner");
 }
 
-const char *work_take_tuned(const struct child_answer *answer)
+const char *order_take_tuned(const struct child_answer *answer)
 {
     const struct child_part *part = &answer->parts[TUNED_PART];
     struct error ignored;
@@ -314,11 +314,11 @@ static bool verify(const struct work_order *work, struct arena *arena, struct ch
                                            .all_alignments = wire.all_alignments,
                                            .timeout_s = wire.timeout_s,
                                            .board = work->board};
-    return work_verify_here(package->data, package->size_bytes, &options, arena, out, err);
+    return order_verify_here(package->data, package->size_bytes, &options, arena, out, err);
 }
 
-bool work_verify_here(const void *package, size_t size, const struct verify_options *options,
-                      struct arena *arena, struct child_answer *out, struct error *err)
+bool order_verify_here(const void *package, size_t size, const struct verify_options *options,
+                       struct arena *arena, struct child_answer *out, struct error *err)
 {
     /* The jobs of verification confine themselves further. */
     confine_calls(&(struct confinement){.processes = true, .memory_files = true});
@@ -359,38 +359,38 @@ static bool profile(const struct work_order *work, struct arena *arena, struct c
     return true;
 }
 
-bool work_take_profiled(const struct child_answer *answer, struct work_profiled *out,
-                        struct error *err)
+bool order_take_profiled(const struct child_answer *answer, struct order_profiled *out,
+                         struct error *err)
 {
     json_t *value = json_read(answer->parts[0].data ? answer->parts[0].data : "",
                               answer->parts[0].size_bytes, err);
     if (!value)
         return fail(err, ERR_COMPILER_DIED, "the answer of measuring is damaged");
     json_int_t bytes = json_integer_value(json_object_get(value, "temporaries_bytes"));
-    *out = (struct work_profiled){.json = answer->parts[0].data,
-                                  .p50_us = json_number_value(json_object_get(value, "p50_us")),
-                                  .temporaries_bytes = bytes > 0 ? (uint64_t)bytes : 0};
+    *out = (struct order_profiled){.json = answer->parts[0].data,
+                                   .p50_us = json_number_value(json_object_get(value, "p50_us")),
+                                   .temporaries_bytes = bytes > 0 ? (uint64_t)bytes : 0};
     json_decref(value);
     return true;
 }
 
-bool work_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
-             struct error *err)
+bool order_do(const struct work_order *work, struct arena *arena, struct child_answer *out,
+              struct error *err)
 {
     compile_in_child();
     switch (work->kind) {
-    case WORK_COMPILE: return compile(work, arena, out, err);
-    case WORK_VERIFY: return verify(work, arena, out, err);
-    case WORK_PROFILE: return profile(work, arena, out, err);
-    case WORK_KINDS: break;
+    case ORDER_COMPILE: return compile(work, arena, out, err);
+    case ORDER_VERIFY: return verify(work, arena, out, err);
+    case ORDER_PROFILE: return profile(work, arena, out, err);
+    case ORDER_KINDS: break;
     }
     return fail(err, ERR_BUG, "no such work");
 }
 
-_Static_assert(offsetof(struct verify_summary, pass) == 0, "work_take_verified looks there");
+_Static_assert(offsetof(struct verify_summary, pass) == 0, "order_take_verified looks there");
 
-bool work_take_verified(const struct child_answer *answer, struct verify_summary *out,
-                        const char **out_evidence, size_t *out_bytes, struct error *err)
+bool order_take_verified(const struct child_answer *answer, struct verify_summary *out,
+                         const char **out_evidence, size_t *out_bytes, struct error *err)
 {
     if (answer->parts[0].size_bytes != sizeof *out || answer->parts[1].size_bytes == 0)
         return fail(err, ERR_COMPILER_DIED, "the answer of verification is damaged");
@@ -413,11 +413,11 @@ bool work_take_verified(const struct child_answer *answer, struct verify_summary
 
 static bool body(void *context, struct arena *arena, struct child_answer *out, struct error *err)
 {
-    return work_do(context, arena, out, err);
+    return order_do(context, arena, out, err);
 }
 
-struct child_exit work_run(const struct work_order *work, struct arena *arena,
-                           struct child_answer *out_answer, struct error *err)
+struct child_exit order_run(const struct work_order *work, struct arena *arena,
+                            struct child_answer *out_answer, struct error *err)
 {
     return child_run(body, (void *)(uintptr_t)work, &work->limits, arena, out_answer, err);
 }
