@@ -138,11 +138,11 @@ static void test_inspect(void **state)
     const char *line = with_model(f, "inspect %s", "spelled");
     shows(f, line, "format    ONNX, opset 17, IR 8, written by exporter 1.2\n");
     shows(f, line, "input     x  f32[batch size, 3, 2*seq]\n");
-    shows(f, line, "dim       batch size  1 to 65536\n");
+    shows(f, line, "dim       batch size  1 to 2147483648\n");
     shows(f, line, "ops       Relu 1\n");
     line = with_model(f, "inspect %s", "unet");
     shows(f, line,
-          "dim       height  2 to 65536, multiple of 2\n          at least 2: MaxPool 'half'");
+          "dim       height  2 to 2147483648, multiple of 2\n          at least 2: MaxPool 'half'");
     shows(f, line, "params    1, 64 bytes\n");
     struct outcome unet = expect(f, ERR_NONE, line);
     assert_null(strstr(unet.out, "warning"));
@@ -285,7 +285,7 @@ static void test_spelling(void **state)
     shows(f, "run m.urza --allow-unsigned --dims 2*seq=5", ", 3, 5]");
     shows(f, "run m.urza --allow-unsigned --dims d2_seq=5", ", 3, 5]");
     says(f, ERR_USAGE, "run m.urza --allow-unsigned --dims 2*seq=0",
-         "dim '2*seq' is 0, expected 1 to 65536\n");
+         "dim '2*seq' is 0, expected 1 to 2147483648\n");
     says(f, ERR_USAGE, "run m.urza --allow-unsigned --dims seq=5",
          "no dim is named 'seq'; there are 'batch size', '2*seq'");
 }

@@ -16,7 +16,10 @@
 #include "compiler/import/import.h"
 
 #define NATIVE_FORMAT "urza.blueprint/1"
-#define DIM_MAX_DEFAULT 65536 /* largest value of a named dim without a declared range */
+/* The largest value of a named dim that says nothing: in a model of ONNX or PyTorch, which itself
+ * says what it needs of its dims; and in a blueprint. */
+#define DIM_MAX_DEFAULT ((int64_t)1 << 31)
+#define DIM_MAX_BLUEPRINT 65536
 
 /* Fields that every document may have and that do not affect its graph, and a check of their types.
  * The canonical form omits them. DOCUMENT_KEYS is for lists of allowed keys. */

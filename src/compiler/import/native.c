@@ -40,7 +40,7 @@ static bool read_named_dim(struct graph *graph, const char *name, const json_t *
     static const char *const keys[] = {"min", "max",    "multiple_of", "typical",
                                        "why", "equals", NULL};
     const char *equals = NULL;
-    struct dim_name dim = {.name = name, .min = 1, .max = DIM_MAX_DEFAULT, .multiple_of = 1};
+    struct dim_name dim = {.name = name, .min = 1, .max = DIM_MAX_BLUEPRINT, .multiple_of = 1};
     uint32_t index;
     static const struct import_options none = {.dim_count = 0};
     if (!json_only_keys(range, keys, err) || !json_opt_int(range, "min", &dim.min, err) ||

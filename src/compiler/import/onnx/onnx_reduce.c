@@ -137,17 +137,35 @@ bool onnx_cumulate(struct onnx_call *c)
     return onnx_return(c, graph_add(c->b->graph, prim, c->in, 1, &attrs, c->b->err));
 }
 
+/* k of a TopK along a dim of n. Where calls tell both, k is min(k, n), and each call checks that
+ * its k is that: the range of k alone could only say that k is at most the least n. */
+static bool topk_count(struct onnx_call *c, dim_id n, dim_id *k)
+{
+    uint32_t input = 0, told = 0, count = 1;
+    int64_t constant = 0;
+    if (c->in_count < 2)
+        return true;
+    bool may_tell = onnx_may_tell(c, 1, &input, &told);
+    if (!onnx_dims(c, 1, k, 1, &count))
+        return false;
+    if (count != 1)
+        return b_fail(c->b, ERR_SHAPE, "input 1 has %u elements, expected one", count);
+    if (!may_tell || onnx_is_const(&c->o->graph->dims, n, &constant) ||
+        onnx_is_const(&c->o->graph->dims, *k, &constant))
+        return true;
+    *k = dim_min(&c->o->graph->dims, *k, n);
+    return *k != DIM_NONE && onnx_require(c, &(struct graph_element){input, 0, ELEMENT_SIZE,
+                                                                     b_dim_const(c->b, 0), *k});
+}
+
 bool onnx_topk(struct onnx_call *c)
 {
     struct builder *b = c->b;
     dim_id k = b_dim_const(b, onnx_int(c, "k", 0));
-    uint32_t count = 1;
     bool largest = onnx_int(c, "largest", 1) != 0;
     int axis = b_axis(b, c->in[0], onnx_int(c, "axis", -1));
-    if (axis < 0 || (c->in_count > 1 && !onnx_dims(c, 1, &k, 1, &count)))
+    if (axis < 0 || !topk_count(c, b_dim(b, c->in[0], (uint32_t)axis), &k))
         return false;
-    if (count != 1)
-        return b_fail(b, ERR_SHAPE, "input 1 has %u elements, expected one", count);
     struct attrs attrs = {.axis = axis, .reverse = largest};
     value_id order = graph_add(b->graph, PRIM_ARGSORT, c->in, 1, &attrs, b->err);
     order = b_slice(b, order, axis, b_dim_const(b, 0), k, 1);

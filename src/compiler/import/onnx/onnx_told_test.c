@@ -259,6 +259,36 @@ static void walks_to_the_front_begin_inside(void **state)
     assert_true(told.cells[1].f == 7);
 }
 
+/* k may be anything up to a dim that is itself only known at a call. */
+static void tells_k_of_an_open_dim(void **state)
+{
+    static const char *const open[] = {"b", "n", NULL};
+    struct model *m = *state;
+    build(m, &(struct subject){.op = "TopK",
+                               .shape = open,
+                               .inputs = {"x", "k"},
+                               .told = {{"k", 1, {0}}},
+                               .told_count = 1,
+                               .outputs = 2});
+    assert_true(read_model(m));
+    const struct graph *graph = &m->blueprint.graph;
+    const struct node *y = graph_node(graph, graph->outputs.items[0].value);
+    uint32_t n = 0, k = 0;
+    assert_true(dim_find_name(&graph->dims, "n", &n) && dim_find_name(&graph->dims, "k", &k));
+    assert_true(graph->dims.names.items[n].max >= (int64_t)1 << 31);
+    assert_true(graph->dims.names.items[k].max >= 1000);
+    assert_int_equal(graph->elements.count, 2);
+    for (int64_t asked = 0; asked < 9; asked++) {
+        int64_t dims[LIMIT_NAMED_DIMS] = {1, 1, 1}, size = 0;
+        dims[n] = 6;
+        dims[k] = asked;
+        assert_true(dim_eval(&graph->dims, y->shape[1], dims, &size));
+        assert_int_equal(size, asked < 6 ? asked : 6);
+        assert_true(element_check(graph, &graph->elements.items[1], &asked, dims, &m->err) ==
+                    (asked <= 6));
+    }
+}
+
 static void tells_sizes(void **state)
 {
     static const char *const ones[] = {"1", "3", NULL};
@@ -447,6 +477,7 @@ int main(void)
         TEST(tells_places_of_steps),
         TEST(walks_to_the_front_begin_inside),
         TEST(tells_sizes),
+        TEST(tells_k_of_an_open_dim),
         TEST(tells_pads),
         TEST(tells_axes),
         TEST(requires_what_is_stated),
