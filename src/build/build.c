@@ -72,7 +72,7 @@ static bool compile(const struct build_request *request, const struct compile_op
 static bool verify(const struct build_request *request, struct build_result *result,
                    struct arena *arena, struct error *err)
 {
-    uint32_t timeout_s = request->compile.timeout_ms / 1000;
+    uint32_t timeout_s = (request->compile.timeout_ms + 999) / 1000;
     const struct verify_options options = {.seed = request->compile.seed,
                                            .dims = request->dims,
                                            .size_count = 2,
@@ -95,7 +95,10 @@ static bool verify(const struct build_request *request, struct build_result *res
         return true;
     if (timeout_s > 0 && result->verify_ms >= 1e3 * timeout_s) /* a plainer package would not verify
                                                                   faster */
-        return fail(err, ERR_LIMIT, "verification did not finish within %u s", timeout_s);
+        return fail(err, ERR_LIMIT,
+                    "verification did not finish within %u s: allow it more time, verify at sizes "
+                    "of your own, or verify later what strategy fast compiles",
+                    timeout_s);
     fail(err, ERR_VERIFY, "%s", summary.detail);
     return fail_at(err, "check '%s'", summary.name);
 }

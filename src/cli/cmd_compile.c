@@ -22,7 +22,8 @@
 #define TUNE_SECONDS 60.0
 #define KERNEL_SECONDS 3.0
 #define TUNE_SECONDS_MAX 1e6
-#define COMPILE_MS 120000
+#define TIMEOUT_SECONDS 600.0 /* for compiling, and again for verifying */
+#define TIMEOUT_SECONDS_MAX 1e6
 
 struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache;
@@ -30,6 +31,7 @@ struct request {
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade;
     double tune_s; /* 0: do not measure */
+    double timeout_s;
     enum strategy strategy;
 };
 
@@ -68,6 +70,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "(default: standard)"},
         {"tune", 0, OPTION_REAL, "SECONDS", &request.tune_s,
          "aggressive: for measuring all kernels together (default: 60)"},
+        {"timeout", 0, OPTION_REAL, "SECONDS", &request.timeout_s,
+         "at most so long for compiling, and again for verifying (default: 600)"},
         {"record", 0, OPTION_FLAG, NULL, &request.record,
          "keep the kernels for urza tune --recorded"},
         GIVEN_ROWS(&request.given),
@@ -100,6 +104,10 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         return fail(err, ERR_USAGE, "--tune goes with --strategy aggressive");
     if (request.tune_s > TUNE_SECONDS_MAX)
         return fail(err, ERR_USAGE, "--tune: at most %g s", TUNE_SECONDS_MAX);
+    if (!(request.timeout_s > 0))
+        request.timeout_s = TIMEOUT_SECONDS;
+    if (request.timeout_s > TIMEOUT_SECONDS_MAX)
+        return fail(err, ERR_USAGE, "--timeout: at most %g s", TIMEOUT_SECONDS_MAX);
     if (request.targets && strcmp(request.targets, "native") == 0)
         request.targets = target_best_here();
     if (request.no_cache)
@@ -211,7 +219,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .cache = cache,
                     .chooser = tuner ? &chooser : NULL,
                     .board = cli->shown.board,
-                    .timeout_ms = COMPILE_MS + (uint32_t)(2e3 * request->tune_s)},
+                    .timeout_ms = (uint32_t)(1e3 * request->timeout_s + 2e3 * request->tune_s)},
         .dims = request->dims,
         .degrade = request->degrade,
         .unchecked = !request->out,
