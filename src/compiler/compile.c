@@ -159,6 +159,16 @@ static bool compile_for_target(struct job *job, const struct graph *graph,
     return ok || fail_at(err, "target '%s'", target->name);
 }
 
+static bool no_target(const char *name, struct error *err)
+{
+    char all[256] = "";
+    for (uint32_t i = 0; target_at(i); i++) {
+        size_t used = strlen(all);
+        snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? ", " : "", target_at(i)->name);
+    }
+    return fail(err, ERR_TARGET, "no target is called '%s': there are %s", name, all);
+}
+
 static bool compile_targets(struct job *job, const struct graph *graph, struct error *err)
 {
     const char *list = job->options->targets;
@@ -176,7 +186,7 @@ static bool compile_targets(struct job *job, const struct graph *graph, struct e
         memcpy(name, list, n);
         name[n] = 0;
         if (!target_find(name))
-            return fail(err, ERR_TARGET, "no target is called '%s'", name);
+            return no_target(name, err);
         for (uint32_t i = 0; i < job->contents.target_count; i++)
             if (strcmp(job->contents.targets[i].name, name) == 0)
                 return fail(err, ERR_USAGE, "target '%s' is given twice", name);

@@ -81,8 +81,9 @@ static bool bind_input(const struct graph *graph, uint32_t input, const struct g
             continue;
         if (known && values[name] != value)
             return fail(err, ERR_INPUT,
-                        "dim %u ('%s') is %" PRId64 ", but %" PRId64 " where it stood before", axis,
-                        name_text(graph, name), value, values[name]);
+                        "dim %u is %" PRId64 ", but must be '%s', which is %" PRId64
+                        " by what was given before",
+                        axis, value, name_text(graph, name), values[name]);
         if (!check_value(&graph->dims, name, value, err))
             return false;
         values[name] = value;

@@ -194,7 +194,7 @@ static bool take_operands(struct onnx_call *c, bool *out_refused)
         if (name[0] == '\0')
             continue;
         if (!onnx_find(c->o, c->scope, name, &value))
-            return b_fail(c->b, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
+            return onnx_no_value(c, name);
         *out_refused |= value.refused;
         for (uint32_t j = 0; j < OP_MAX_OUTPUTS && value.why; j++)
             c->out_why[j] = value.why;
@@ -271,27 +271,6 @@ static bool translate(struct onnx_call *c, bool *out_refused)
     return ok || onnx_refuse(c, "the translation failed");
 }
 
-/* The name of a node, otherwise that of its first result, otherwise its op. */
-static const char *node_name(const Onnx__NodeProto *node)
-{
-    if (node->name && node->name[0] != '\0' && onnx_is_utf8(node->name))
-        return node->name;
-    for (size_t i = 0; i < node->n_output; i++)
-        if (node->output[i][0] != '\0' && onnx_is_utf8(node->output[i]))
-            return node->output[i];
-    return node->op_type && onnx_is_utf8(node->op_type) ? node->op_type : "";
-}
-
-static void refuse_unknown(struct onnx *o, const char *domain, const Onnx__NodeProto *node)
-{
-    char why[160];
-    snprintf(why, sizeof why, "no such op%s%.80s", domain[0] ? " in domain " : "", domain);
-    onnx_refused(o, &(struct import_refusal){.op = node->op_type ? node->op_type : "",
-                                             .node = node_name(node),
-                                             .why = why,
-                                             .cure = "urza ops --onnx lists what is read"});
-}
-
 /* If the operand that must be known is an input of the model, the user can give its values. */
 static const char *cure_of(const struct onnx_call *c)
 {
@@ -315,7 +294,7 @@ static void note_demand(struct onnx_call *c, const char *type)
         return;
     struct strbuf why;
     strbuf_init(&why, o->arena);
-    strbuf_printf(&why, "%.40s '%.80s': %s", type, node_name(c->node), c->b->err->message);
+    strbuf_printf(&why, "%.40s '%.80s': %s", type, onnx_node_name(c->node), c->b->err->message);
     o->demand = *unproved;
     o->demand_why = why.data;
 }
@@ -339,7 +318,7 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
         if (!onnx_function(c, function, &refused, err))
             return false;
     } else if (!c->op) {
-        refuse_unknown(o, domain, node);
+        onnx_refuse_op(o, domain, node);
         refused = true;
     } else if (!translate(c, &refused)) {
         import_plain(&failure);
@@ -347,10 +326,10 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
         if (failure.code != ERR_UNSUPPORTED) {
             onnx_add_shapes(c);
             *err = failure;
-            return fail_at(err, "%.40s '%.80s'", type, node_name(node));
+            return fail_at(err, "%.40s '%.80s'", type, onnx_node_name(node));
         }
         onnx_refused(o, &(struct import_refusal){.op = type,
-                                                 .node = node_name(node),
+                                                 .node = onnx_node_name(node),
                                                  .why = failure.message,
                                                  .cure = cure_of(c)});
         refused = true;
@@ -374,7 +353,7 @@ bool onnx_nodes(struct onnx *o, struct onnx_scope *scope, Onnx__NodeProto *const
     bool ok = true;
     origin_id around = o->graph->origin;
     for (size_t i = 0; i < count && ok; i++) {
-        o->graph->origin = origin_of_node(o->graph, node_name(nodes[i]), around);
+        o->graph->origin = origin_of_node(o->graph, onnx_node_name(nodes[i]), around);
         ok = one_node(o, scope, nodes[i], err);
     }
     o->graph->origin = around;

@@ -76,3 +76,48 @@ bool onnx_expect_shape(struct onnx_call *c, uint32_t index, const char *what, co
     return b_fail(c->b, ERR_SHAPE, "%s, '%.60s', is %s, expected %s", what, input_name(c, index),
                   found.data, expected.data);
 }
+
+static bool is_made_by_a_node(const struct onnx *o, const char *name)
+{
+    const Onnx__GraphProto *graph = o->model->graph;
+    for (size_t i = 0; i < graph->n_node; i++)
+        for (size_t k = 0; k < graph->node[i]->n_output; k++)
+            if (strcmp(graph->node[i]->output[k], name) == 0)
+                return true;
+    return false;
+}
+
+bool onnx_no_value(struct onnx_call *c, const char *name)
+{
+    if (is_made_by_a_node(c->o, name))
+        return b_fail(c->b, ERR_BLUEPRINT,
+                      "input '%.100s' comes from a node behind this one: the nodes are not in "
+                      "order, or form a cycle",
+                      name);
+    return b_fail(c->b, ERR_BLUEPRINT, "input '%.100s' is not the name of a value", name);
+}
+
+const char *onnx_node_name(const Onnx__NodeProto *node)
+{
+    if (node->name && node->name[0] != '\0' && onnx_is_utf8(node->name))
+        return node->name;
+    for (size_t i = 0; i < node->n_output; i++)
+        if (node->output[i][0] != '\0' && onnx_is_utf8(node->output[i]))
+            return node->output[i];
+    return node->op_type && onnx_is_utf8(node->op_type) ? node->op_type : "";
+}
+
+void onnx_refuse_op(struct onnx *o, const char *domain, const Onnx__NodeProto *node)
+{
+    char why[160];
+    const char *cure = "urza ops --onnx lists what is read";
+    snprintf(why, sizeof why, "no such op%s%.80s", domain[0] ? " in domain " : "", domain);
+    if (strcmp(domain, "com.microsoft.nchwc") == 0)
+        cure =
+            "the model before ONNX Runtime laid it out for one machine, or one that it saved with "
+            "ORT_ENABLE_EXTENDED";
+    onnx_refused(o, &(struct import_refusal){.op = node->op_type ? node->op_type : "",
+                                             .node = onnx_node_name(node),
+                                             .why = why,
+                                             .cure = cure});
+}
