@@ -42,11 +42,12 @@ static bool vectors_allowed(void)
     return control < 0 || (control & PR_RISCV_V_VSTATE_CTRL_CUR_MASK) != PR_RISCV_V_VSTATE_CTRL_OFF;
 }
 
-/* vlenb, by its number: assemblers know the name only where they may use vectors. */
+/* vlenb, by its number: assemblers know the name only where they may use vectors. Volatile, because
+ * a compiler may execute other assembly earlier than asked, where there are no vectors. */
 static unsigned long vector_bytes(void)
 {
     unsigned long bytes;
-    __asm__("csrr %0, 0xc22" : "=r"(bytes));
+    __asm__ volatile("csrr %0, 0xc22" : "=r"(bytes));
     return bytes;
 }
 
