@@ -7,7 +7,8 @@
  * the validator are the whole of it. Each package is called at small sizes, on usual numbers, on
  * zeros, subnormals and the like, and on all magnitudes, with one thread and in many chunks;
  * --verify verifies it in full. --on: whatever else a package has code for, this target's is what
- * must be taken here. One line for each that is not right; the last line counts.
+ * must be taken here; "interpreter": none may be. One line for each that is not right; the last
+ * line counts.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -31,12 +32,14 @@ struct counts {
 struct wish {
     bool in_full;
     const char *target; /* whose code must be taken; NULL: any, but not the interpreter */
+    bool interpreted;   /* that is the interpreter */
 };
 
 struct checked {
     const char *bytes;
     size_t size;
     struct package_contents contents;
+    const struct wish *wish;
     struct arena *arena;
 };
 
@@ -72,7 +75,7 @@ static bool takes(const struct checked *c, const char *target, struct error *err
     return ok;
 }
 
-/* Natively, with so many chunks, and as near to the reference as its bounds say. */
+/* By what the wish says, with so many chunks, and as near to the reference as its bounds say. */
 static bool call(const struct checked *c, const struct sample *sample, uint32_t chunks,
                  struct error *err)
 {
@@ -88,7 +91,7 @@ static bool call(const struct checked *c, const struct sample *sample, uint32_t 
     void *const *outputs = outputs_of(sample, c->arena);
     bool ok = sample_call(sample, module, inputs, outputs, err);
     urza_stats_get(module, &stats);
-    if (ok && stats.native_calls != stats.calls)
+    if (ok && !c->wish->interpreted && stats.native_calls != stats.calls)
         ok = fail(err, ERR_VERIFY, "was interpreted: %s", stats.last_fallback);
     urza_unload(module);
     if (!ok)
@@ -139,7 +142,7 @@ static bool verify(const struct checked *c, struct error *err)
 static void check(const char *path, const struct wish *wish, struct counts *counts)
 {
     struct arena arena;
-    struct checked c = {.arena = &arena};
+    struct checked c = {.arena = &arena, .wish = wish};
     const struct trust anybody = {TRUST_ALLOW_UNSIGNED, NULL};
     struct error err = {0};
     char *bytes = NULL;
@@ -189,6 +192,7 @@ int main(int argc, char **argv)
     int i = wish.in_full ? 2 : 1;
     if (i + 1 < argc && strcmp(argv[i], "--on") == 0) {
         wish.target = argv[i + 1];
+        wish.interpreted = strcmp(wish.target, "interpreter") == 0;
         i += 2;
     }
     for (; i < argc; i++)

@@ -5,9 +5,11 @@
  * test-honest ops [NAME]           all examples of all ops, or of one, in every float type, with
  *                                  constant and with named dims
  * test-honest graphs SEED COUNT    random graphs
- * test-honest write DIR TARGETS    not verified but written to DIR as packages for targets, between
+ * test-honest write DIR TARGETS [EVERY]
+ *                                  not verified but written to DIR as packages for targets, between
  *                                  commas, which this CPU need not have (tests/check_packages.c):
- *                                  all examples of all ops, and 500 random graphs
+ *                                  all examples of all ops, and 500 random graphs; EVERY: every so
+ *                                  manieth of both
  *
  * A graph whose package does not pass is printed. */
 #include <stdio.h>
@@ -249,16 +251,17 @@ int main(int argc, char **argv)
 {
     const char *targets[CASE_TARGETS];
     uint32_t target_count = case_targets(targets) - 1; /* the last is the interpreter */
-    bool write = argc == 4 && strcmp(argv[1], "write") == 0;
+    bool write = argc >= 4 && strcmp(argv[1], "write") == 0;
+    uint32_t every = write && argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 1;
     struct counts counts = {0};
     if (target_count == 0) {
         printf("no target for this CPU\n");
         return 77;
     }
-    if (write) {
+    if (write && every > 0) {
         counts.folder = argv[2];
-        run_ops(NULL, 1, (const char *const *)&argv[3], 1, &counts);
-        run_graphs(1, WRITTEN_GRAPHS, (const char *const *)&argv[3], 1, &counts);
+        run_ops(NULL, every, (const char *const *)&argv[3], 1, &counts);
+        run_graphs(1, WRITTEN_GRAPHS / every, (const char *const *)&argv[3], 1, &counts);
     } else if (argc > 1 && strcmp(argv[1], "ops") == 0)
         run_ops(argc > 2 ? argv[2] : NULL, 1, targets, target_count, &counts);
     else if (argc == 4 && strcmp(argv[1], "graphs") == 0)

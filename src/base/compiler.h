@@ -55,6 +55,8 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_CPU_RELAX() __builtin_ia32_pause()
 #elif defined(__aarch64__)
 #define URZA_CPU_RELAX() __asm__ volatile("yield")
+#elif defined(__riscv)
+#define URZA_CPU_RELAX() __asm__ volatile(".word 0x0100000f") /* PAUSE, a hint anywhere */
 #else
 #define URZA_CPU_RELAX() ((void)0)
 #endif

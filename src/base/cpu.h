@@ -1,6 +1,6 @@
 /* The processor that this program runs on: everything that differs between processor families,
- * together with the macros of compiler.h. One driver per family (cpu_x86_64.c, cpu_aarch64.c),
- * chosen when the program is built. Thread-safe; nothing allocates. */
+ * together with the macros of compiler.h. One driver per family (cpu_x86_64.c, cpu_aarch64.c,
+ * cpu_riscv64.c), chosen when the program is built. Thread-safe; nothing allocates. */
 #ifndef URZA_BASE_CPU_H
 #define URZA_BASE_CPU_H
 
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-const char *cpu_family(void); /* as in target names: "x86-64", "aarch64" */
+const char *cpu_family(void); /* as in target names: "x86-64", "aarch64", "riscv64" */
 
 /* Whether the processor has all features of a list (names of package/targets.def, separated by
  * single spaces), and the operating system saves the registers they need; a virtual machine may

@@ -56,12 +56,13 @@ bool cpu_has(const char *list)
     return true;
 }
 
-/* The main identification register (MIDR), which the kernel lets programs read: vendor, part. */
+/* The main identification register (MIDR), which the kernel lets programs read: vendor, part.
+ * Volatile, as the condition must come first. */
 void cpu_model(char *out, size_t size)
 {
     uint64_t midr = 0;
     if (getauxval(AT_HWCAP) & HWCAP_CPUID)
-        __asm__("mrs %0, MIDR_EL1" : "=r"(midr));
+        __asm__ volatile("mrs %0, MIDR_EL1" : "=r"(midr));
     snprintf(out, size, "arm-%u %u", (unsigned)(midr >> 24 & 0xff), (unsigned)(midr >> 4 & 0xfff));
 }
 

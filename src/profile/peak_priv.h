@@ -1,5 +1,6 @@
-/* The loops that measure a processor, with versions for each feature level, the widest first. One
- * file per family (peak_x86_64.c, peak_aarch64.c), chosen when the program is built. */
+/* The loops that measure a processor, with versions for each feature level, the widest first. A
+ * file per family (peak_x86_64.c) or one for all others (peak_plain.c), chosen when the program is
+ * built. */
 #ifndef URZA_PROFILE_PEAK_PRIV_H
 #define URZA_PROFILE_PEAK_PRIV_H
 

@@ -35,8 +35,9 @@ static bool reaches(const struct field *f, int64_t distance)
     return distance % unit == 0 && -most <= distance && distance < most;
 }
 
-static bool relocate(const struct relocation *r, struct error *err)
+static bool relocate(const struct relocations *all, size_t index, struct error *err)
 {
+    const struct relocation *r = &all->items[index];
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         const struct field *f = &fields[i];
         if (f->type != r->type)

@@ -4,7 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
-static const struct architecture *const all[] = {&architecture_x86_64, &architecture_aarch64};
+static const struct architecture *const all[] = {&architecture_x86_64, &architecture_aarch64,
+                                                 &architecture_riscv64};
 
 const struct architecture *architecture_at(size_t index)
 {

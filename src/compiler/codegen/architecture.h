@@ -22,19 +22,26 @@ struct relocation {
     int64_t distance; /* from place to the target, addend included */
 };
 
+/* All of one section of code: some say only together with another how far the target is. */
+struct relocations {
+    const struct relocation *items;
+    size_t count;
+};
+
 struct architecture {
     const char *family;          /* as in targets */
     void (*begin_process)(void); /* registers the family with LLVM; called once */
     const char *const *options;  /* for LLVM, up to NULL: turn off passes that find nothing in our
                                     code */
     LLVMCodeModel code_model;
-    /* ERR_COMPILE: the type needs work at load time, or the distance is too large for it. */
-    bool (*relocate)(const struct relocation *relocation, struct error *err);
+    /* Does the one with that index. ERR_COMPILE: the type needs work at load time, or the distance
+     * is too large for it. */
+    bool (*relocate)(const struct relocations *all, size_t index, struct error *err);
     /* The intrinsic that orders non-temporal stores before all later ones; NULL: they need none. */
     const char *stream_fence;
 };
 
-extern const struct architecture architecture_x86_64, architecture_aarch64;
+extern const struct architecture architecture_x86_64, architecture_aarch64, architecture_riscv64;
 
 /* NULL: no such family. */
 const struct architecture *architecture_find(const char *family);

@@ -545,7 +545,10 @@ static void registers_as_wide_as_the_row_says(void **state)
     (void)state;
     static const struct {
         const char *target, *has, *has_not;
-    } cases[] = {{"aarch64-sve2-256", "fmul\tz", ".4s"}, {"aarch64-v8", ".4s", "\tz"}};
+    } cases[] = {{"aarch64-sve2-256", "fmul\tz", ".4s"},
+                 {"aarch64-v8", ".4s", "\tz"},
+                 {"riscv64-v-256", "vsetivli\tzero, 8, e32, m1,", "e32, m2"},
+                 {"riscv64-v-128", "vsetivli\tzero, 8, e32, m2,", "e32, m1,"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct kit kit;
         struct nest *nest = scaling(&kit, 0);

@@ -56,8 +56,9 @@ static const Elf64_Sym *symbols_of(const struct object *o, const Elf64_Shdr *rel
     return (const Elf64_Sym *)(o->bytes + table->sh_offset);
 }
 
-static bool relocate(const struct object *o, const Elf64_Shdr *section,
-                     const struct architecture *architecture, uint8_t *image, struct error *err)
+/* Of one section, whose places are in the image. */
+static bool read_relocations(const struct object *o, const Elf64_Shdr *section, uint8_t *image,
+                             struct relocation *out, struct error *err)
 {
     const char *names;
     const Elf64_Sym *symbols = symbols_of(o, section, &names);
@@ -73,12 +74,25 @@ static bool relocate(const struct object *o, const Elf64_Shdr *section,
         if (target == UINT64_MAX)
             return fail(err, ERR_COMPILE, "generated code refers to what is not loaded");
         uint64_t place = base + rela[i].r_offset;
-        const struct relocation relocation = {image + place, type,
-                                              (int64_t)(target + symbol->st_value) +
-                                                  rela[i].r_addend - (int64_t)place};
-        if (!architecture->relocate(&relocation, err))
-            return false;
+        out[i] = (struct relocation){image + place, type,
+                                     (int64_t)(target + symbol->st_value) + rela[i].r_addend -
+                                         (int64_t)place};
     }
+    return true;
+}
+
+static bool relocate(const struct object *o, const Elf64_Shdr *section,
+                     const struct architecture *architecture, struct arena *arena, uint8_t *image,
+                     struct error *err)
+{
+    size_t count = section->sh_size / sizeof(Elf64_Rela);
+    struct relocation *items = ARENA_ARRAY(arena, struct relocation, count + 1);
+    const struct relocations all = {items, count};
+    if (!read_relocations(o, section, image, items, err))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!architecture->relocate(&all, i, err))
+            return false;
     return true;
 }
 
@@ -121,7 +135,7 @@ bool image_from_object(const void *object, size_t size, const struct architectur
     for (uint32_t i = 0; i < o.header->e_shnum; i++) {
         const Elf64_Shdr *s = &o.sections[i];
         if (s->sh_type == SHT_RELA && o.placed[s->sh_info] != UINT64_MAX &&
-            !relocate(&o, s, architecture, bytes, err))
+            !relocate(&o, s, architecture, arena, bytes, err))
             return false;
     }
     image.bytes = bytes;

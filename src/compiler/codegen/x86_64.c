@@ -19,8 +19,9 @@ static void begin_process(void)
 static const char *const options[] = {"-disable-x86-domain-reassignment", "-disable-x86-lea-opt",
                                       NULL};
 
-static bool relocate(const struct relocation *r, struct error *err)
+static bool relocate(const struct relocations *all, size_t index, struct error *err)
 {
+    const struct relocation *r = &all->items[index];
     int32_t narrow = (int32_t)r->distance;
     if (r->type != R_X86_64_PC32 && r->type != R_X86_64_PLT32)
         return fail(err, ERR_COMPILE, "generated code has a relocation of type %u", r->type);

@@ -1,11 +1,10 @@
-/* AArch64: plain loops, vectorised by the C compiler. */
+/* For families without loops of their own: plain ones, vectorised by the C compiler. */
 #include <string.h>
 
 #include "profile/peak_priv.h"
 
 #define CHAINS 16
 
-/* Vectorised by the C compiler. */
 static float multiply_add_plain(void)
 {
     float sums[CHAINS], sum = 0;
