@@ -143,7 +143,8 @@ static void solves_for_one_name(void **state)
     must(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err);
     assert_int_equal(dims[0], 4);
     inputs[1].shape = five;
-    must_fail(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT, "must be 'B', which is 4");
+    must_fail(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT,
+              "must be 'B', which is 4");
     inputs[0].shape = eight;
     inputs[1].shape = four;
     must_fail(guards_bind(&graph, inputs, 2, dims, &f->err), &f->err, ERR_INPUT, "expected 9");
