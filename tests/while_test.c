@@ -6,12 +6,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/strbuf.h"
 #include "compiler/compile.h"
+#include "compiler/import/import.h"
 #include "support/case.h"
 #include "urza/run.h"
 #include "verify/verify.h"
@@ -221,6 +224,63 @@ static void check_values(const char *target)
         }
         urza_unload(module);
     }
+    arena_release(&arena);
+}
+
+/* An If whose branches hold products: the launches that run are those of the branch that is taken,
+ * and those of no branch. */
+static void check_branches(void)
+{
+    static const char folder[] = "tests/data/onnx/node/test_ort_if_costly_true";
+    static const DLDevice cpu = {.device_type = kDLCPU};
+    static const DLDataType f32 = {kDLFloat, 32, 1}, flag = {kDLBool, 8, 1};
+    struct import_options options = {.folder = folder};
+    const struct compile_options fast = {.strategy = STRATEGY_FAST};
+    struct blueprint blueprint;
+    struct compile_result result;
+    struct package_contents contents;
+    struct arena arena;
+    struct error err;
+    char *bytes = NULL;
+    size_t size = 0;
+    arena_init(&arena);
+    struct package_param *params = NULL;
+    bool ok = file_read("tests/data/onnx/node/test_ort_if_costly_true/model.onnx", 1 << 20, &bytes,
+                        &size, &err) &&
+              onnx_read(bytes, size, &options, &arena, &blueprint, &err);
+    if (ok)
+        params = ARENA_ARRAY(&arena, struct package_param, blueprint.graph.params.count);
+    for (uint32_t i = 0; ok && i < blueprint.graph.params.count; i++)
+        ok = blueprint_param_data(&blueprint, i, NULL, &arena, &params[i], &err);
+    ok = ok &&
+         compile_graph(&(struct compile_source){&blueprint.graph, params, NULL}, &fast, &arena,
+                       &result, &err) &&
+         package_read(result.package, result.package_bytes,
+                      &(struct trust){.policy = TRUST_ALLOW_UNSIGNED}, &arena, &contents, &err);
+    free(bytes);
+    urza_module *module = ok ? load(&result, contents.targets[0].name, 1) : NULL;
+    const struct plan *plan = ok ? &contents.targets[0].plan : NULL;
+    if (!ok)
+        complain(folder, err.message);
+    if (ok && (plan->loops.count != 2 || blueprint.graph.inputs.count != 2))
+        complain(folder, "it is not two loops");
+    for (uint8_t taken = 0; module && plan->loops.count == 2 && taken < 2; taken++) {
+        float x[3 * WIDTH] = {1}, y[3 * WIDTH];
+        int64_t shape[2] = {3, WIDTH};
+        DLTensor in[2] = {{x, cpu, 2, f32, shape, NULL, 0}, {&taken, cpu, 0, flag, NULL, NULL, 0}};
+        DLTensor out = {y, cpu, 2, f32, shape, NULL, 0};
+        urza_stats before, after;
+        urza_error problem;
+        uint32_t then = plan->loops.items[0].count, otherwise = plan->loops.items[1].count;
+        urza_stats_get(module, &before);
+        if (urza_call(module, in, 2, &out, 1, NULL, &problem) != 0)
+            complain(folder, problem.message);
+        urza_stats_get(module, &after);
+        uint32_t expected = plan->forward.count - (taken ? otherwise : then);
+        if (after.launches - before.launches != expected || then < 1 || otherwise < 2)
+            complain(folder, taken ? "then: other launches" : "else: other launches");
+    }
+    urza_unload(module);
     arena_release(&arena);
 }
 
@@ -445,6 +505,7 @@ int main(void)
     check_interrupt(targets[0], 2);
     check_interrupt("interpreter", 1);
     check_damage();
+    check_branches();
     printf("%u failures\n", failures);
     return failures > 0;
 }

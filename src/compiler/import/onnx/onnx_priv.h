@@ -94,12 +94,13 @@ struct onnx {
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
     uint32_t depth;                               /* of bodies inside bodies */
     uint32_t in_loop;                             /* bodies around that are loops of the graph */
-    uint32_t nodes;                               /* translated so far, bodies included */
-    uint32_t random;                              /* values that were drawn so far */
-    size_t made_bytes;                            /* of params that are computed here */
-    uint32_t anonymous;                           /* dims without a name so far */
-    struct dim_demand demand;                     /* what the first node that failed needed … */
-    const char *demand_why;                       /* … and which node that is */
+    value_id guard;  /* in a branch that holds loops: whether it is taken, and they run; or NONE */
+    uint32_t nodes;  /* translated so far, bodies included */
+    uint32_t random; /* values that were drawn so far */
+    size_t made_bytes;        /* of params that are computed here */
+    uint32_t anonymous;       /* dims without a name so far */
+    struct dim_demand demand; /* what the first node that failed needed … */
+    const char *demand_why;   /* … and which node that is */
 };
 
 /* One node under translation. */
@@ -150,13 +151,11 @@ bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProt
 bool onnx_known_input(struct onnx *o, const Onnx__ValueInfoProto *info,
                       const struct import_tensor *given, struct import_tensor *out,
                       struct error *err);
-/* Bodies: a function that the model defines in place of an op, or a graph in an attribute. */
+/* Functions that the model defines in place of an op. Graphs in attributes: onnx_bodies_priv.h. */
 const Onnx__FunctionProto *onnx_function_find(struct onnx *o, const char *domain, const char *name);
 void onnx_functions(struct onnx *o); /* makes a table of them, once */
 bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, bool *out_refused,
                    struct error *err);
-bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
-               uint32_t in_count, value_id out[OP_MAX_OUTPUTS], bool *out_refused);
 /* Remembers a refusal; of those of one op for one reason only the first is told apart. node and
  * cure: NULL where there is none. */
 void onnx_refused(struct onnx *o, const struct import_refusal *refusal);
