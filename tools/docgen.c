@@ -94,6 +94,7 @@ static const struct {
     {ATTR_WINDOW, "window"},       {ATTR_GROUPS, "groups"},
     {ATTR_LOOP, "loop"},           {ATTR_INDEX, "index"},
     {ATTR_STATES, "states"},       {ATTR_DIM, "shape"},
+    {ATTR_WHILE, "while"},
 };
 
 /* Bytes of text, with a backslash before those in special. */

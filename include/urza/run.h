@@ -81,6 +81,10 @@ typedef struct urza_load_options {
      * return when all are done. NULL: the module has its own threads. */
     void (*parallel)(void *user, void (*task)(void *argument, uint32_t index), void *argument,
                      uint32_t count);
+    /* Loops that end by a condition, which a call finds out, make at most this many trips, as if
+     * the model said so; their results are what they had by then. 0: as many as the model allows.
+     */
+    int64_t most_trips;
 } urza_load_options;
 
 /* A package has at most 1 TiB, and a file at most half the machine's memory: larger ones are
@@ -94,6 +98,10 @@ int urza_load(const char *path, const urza_load_options *options, urza_module **
               urza_error *err);
 int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
                      urza_module **out, urza_error *err);
+/* Ends calls of the module that are running, from any thread: before the next trip of a loop they
+ * return CancelledError, and what their outputs hold is not told. Calls without loops, and calls
+ * that begin later, are not affected. Accepts NULL. */
+void urza_interrupt(urza_module *module);
 /* No call may be running. Results that are still held stay valid. Accepts NULL. */
 void urza_unload(urza_module *module);
 

@@ -22,6 +22,7 @@ struct view {
 /* Scalar operations of a call: those that the graph asks for, and those that the kernels do. */
 struct operations {
     int64_t asked, done;
+    bool at_most; /* some are in loops that may end before */
 };
 
 static bool add_up(const struct plan *plan, const int64_t *dims, struct operations *out)
@@ -38,6 +39,8 @@ static bool add_up(const struct plan *plan, const int64_t *dims, struct operatio
             !checked_add_i64(sum.done, done, &sum.done))
             return false;
     }
+    for (uint32_t i = 0; i < plan->loops.count; i++)
+        sum.at_most |= plan->loops.items[i].condition > 0;
     *out = sum;
     return true;
 }
@@ -68,8 +71,11 @@ static json_t *describe_operations(const struct package_contents *contents)
     struct operations counted;
     if (!count_operations(contents, &counted))
         return json_null();
-    return json_pack("{s:I,s:I}", "asked", (json_int_t)counted.asked, "done",
-                     (json_int_t)counted.done);
+    json_t *object = json_pack("{s:I,s:I}", "asked", (json_int_t)counted.asked, "done",
+                               (json_int_t)counted.done);
+    if (counted.at_most)
+        json_object_set_new(object, "at_most", json_true());
+    return object;
 }
 
 static json_t *describe_tensor(struct cli *cli, const struct graph *graph, const char *name,
@@ -217,8 +223,9 @@ static void print(struct cli *cli, const struct view *view)
     }
     struct operations counted;
     if (count_operations(contents, &counted))
-        report_lines(stdout, "%-9s %lld operations a call asked for, %lld done\n", "work",
-                     (long long)counted.asked, (long long)counted.done);
+        report_lines(stdout, "%-9s %s%lld operations a call asked for, %lld done\n", "work",
+                     counted.at_most ? "at most " : "", (long long)counted.asked,
+                     (long long)counted.done);
     struct strbuf evidence;
     strbuf_init(&evidence, cli->arena);
     if (evidence_describe(contents->evidence_json, contents->evidence_bytes, false, &evidence))

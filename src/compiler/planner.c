@@ -144,6 +144,7 @@ static bool plan_loop(struct planning *p, const struct graph_loop *loop, uint32_
                             .trips = to_package(p, loop->trips),
                             .states = states,
                             .rows = rows,
+                            .condition = loop->condition,
                             .state_count = loop->states};
     if (!loop_buffer(p, loop->iter, &out.iter))
         return false;

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/strbuf.h"
+#include "graph/loops.h"
 #include "compiler/opt/opt.h"
 #include "compiler/target/target.h"
 #include "debug/debug_priv.h"
@@ -22,8 +23,10 @@
 #define LOST_FEW 4
 #define BUDGET 2e7
 
-static const struct interp_options WIDE = {
-    .mode = INTERP_REFERENCE, .wide = true, .memory_limit = REFERENCE_BYTES};
+static const struct interp_options WIDE = {.mode = INTERP_REFERENCE,
+                                           .wide = true,
+                                           .memory_limit = REFERENCE_BYTES,
+                                           .most_trips = LOOP_TRIED_TRIPS};
 
 static bool interpret(const struct graph *g, const struct interp_options *options,
                       const struct probe *probe, struct arena *arena, struct interp_tensor *out,

@@ -99,6 +99,8 @@ bool attrs_normalise(enum prim prim, const struct attrs *in, struct attrs *out, 
         out->index = in->index;
     if (bits & ATTR_STATES)
         out->states = in->states;
+    if (bits & ATTR_WHILE)
+        out->condition = in->condition;
     return true;
 }
 
@@ -123,8 +125,9 @@ bool attrs_equal(const struct attrs *a, const struct attrs *b)
            a->reverse == b->reverse && a->batch == b->batch && a->contract == b->contract &&
            a->window_count == b->window_count && a->groups == b->groups && a->mode == b->mode &&
            a->loop == b->loop && a->index == b->index && a->states == b->states &&
-           a->integer == b->integer && value_bits(a->value) == value_bits(b->value) &&
-           same_name(a->name, b->name) && !memcmp(a->shape, b->shape, sizeof a->shape) &&
+           a->condition == b->condition && a->integer == b->integer &&
+           value_bits(a->value) == value_bits(b->value) && same_name(a->name, b->name) &&
+           !memcmp(a->shape, b->shape, sizeof a->shape) &&
            !memcmp(a->axes, b->axes, sizeof a->axes) &&
            !memcmp(a->window, b->window, sizeof a->window) &&
            !memcmp(a->start, b->start, sizeof a->start) &&
@@ -144,6 +147,7 @@ uint64_t attrs_hash(const struct attrs *attrs, uint64_t seed)
         (uint64_t)attrs->groups,
         (uint64_t)attrs->integer,
         attrs->loop | (uint64_t)attrs->index << 24 | (uint64_t)attrs->states << 44,
+        attrs->condition,
         value_bits(attrs->value),
     };
     uint64_t hash = hash64(scalars, sizeof scalars, seed);

@@ -51,6 +51,7 @@ enum attr_bit {
     ATTR_LOOP = 1 << 19,
     ATTR_INDEX = 1 << 20,
     ATTR_STATES = 1 << 21,
+    ATTR_WHILE = 1 << 22, /* optional */
 };
 
 enum scatter_mode { SCATTER_SET = 1, SCATTER_ADD, SCATTER_MAX, SCATTER_MIN };
@@ -85,6 +86,7 @@ struct attrs {
     dim_id low[LIMIT_RANK], high[LIMIT_RANK];
     uint8_t mode;                 /* enum scatter_mode */
     uint32_t loop, index, states; /* iter, state, loop: see graph/loops.h */
+    uint32_t condition;           /* loop: 1 + the index of a state; 0: none */
 };
 
 struct node {

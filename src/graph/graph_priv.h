@@ -52,7 +52,7 @@ struct attr_name {
     uint32_t bit;
     const char *name;
 };
-#define ATTR_NAMES_COUNT 17
+#define ATTR_NAMES_COUNT 18
 extern const struct attr_name attr_names[ATTR_NAMES_COUNT];
 const char *scatter_mode_name(unsigned mode); /* "add"; NULL when there is no such mode */
 

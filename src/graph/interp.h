@@ -63,6 +63,14 @@ struct interp_options {
                           */
     uint32_t threads;    /* that run in parallel; 0 or 1: only the calling thread */
     struct interp_memo *memo; /* see interp_memo.h; NULL: none */
+    /* Of loops that have a condition, as if the graph said it where it says more; 0: no limit. */
+    int64_t most_trips;
+    /* Set where the condition of a loop was not determined: then its results are not either. NULL:
+     * not told. */
+    bool *unsure;
+    /* Asked before each trip of a loop; true ends the run with ERR_CANCELLED. NULL: none. */
+    bool (*is_stopped)(const void *user);
+    const void *user;
 };
 
 /* The arguments of a graph; borrowed. */

@@ -1,7 +1,9 @@
 /* Loops in the interpreter: the nodes of a body run in order, once in each trip.
  *
  * States have memory of their own. What they are after a trip is collected before any of them
- * changes, since a state may become another one. */
+ * changes, since a state may become another one. Where the condition of a trip is not determined,
+ * the loop goes on as its value says, and none of its results are determined. */
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -10,7 +12,8 @@
 struct trips {
     struct run *run;
     const struct graph_loop *loop;
-    int64_t count;
+    int64_t count; /* at most */
+    bool unsure;   /* a condition was not determined */
     VEC(value_id) body;
     struct interp_tensor *states; /* as the trip finds them */
     struct interp_tensor *after;  /* as it leaves them */
@@ -99,6 +102,56 @@ static bool begin(struct trips *t)
     return true;
 }
 
+/* Zeros in the rows of trips that were not made. */
+static void clear_rows(struct trips *t, int64_t made)
+{
+    for (uint32_t i = 0; i < t->loop->rows; i++) {
+        const struct interp_tensor *all = &t->rows[i];
+        size_t from = t->count > 0 ? (size_t)(all->count / t->count * made) : 0;
+        size_t count = (size_t)all->count - from;
+        if (count > 0)
+            memset(all->cells + from, 0, count * sizeof *all->cells);
+        if (count > 0 && all->bounds)
+            memset(all->bounds + from, 0, count * sizeof *all->bounds);
+    }
+}
+
+/* Whether the loop goes on. */
+static bool goes_on(struct trips *t)
+{
+    if (t->loop->condition == 0)
+        return true;
+    const struct interp_tensor *state = &t->states[t->loop->condition - 1];
+    t->unsure |= state->bounds && state->bounds[0] > 0;
+    return state->cells[0].i != 0;
+}
+
+static bool mark_unsure(struct trips *t)
+{
+    struct run *run = t->run;
+    const struct graph_loop *loop = t->loop;
+    if (run->options->unsure)
+        *run->options->unsure = true;
+    for (uint32_t i = 0; run->reference && i < loop->states + loop->rows; i++) {
+        struct interp_tensor *result =
+            i < loop->states ? &t->states[i] : &t->rows[i - loop->states];
+        void *memory = result->bounds;
+        if (result->count == 0)
+            continue;
+        if (!memory && !take_memory(run, result->count, &memory))
+            return false;
+        result->bounds = memory;
+        for (int64_t k = 0; k < result->count; k++)
+            result->bounds[k] = INFINITY;
+    }
+    return true;
+}
+
+static bool is_stopped(const struct run *run)
+{
+    return run->options->is_stopped && run->options->is_stopped(run->options->user);
+}
+
 static bool run_trip(struct trips *t, int64_t trip)
 {
     struct run *run = t->run;
@@ -184,9 +237,18 @@ bool run_trips(struct run *run, const struct graph_loop *loop)
     find_body(&t);
     if (!begin(&t))
         return false;
-    for (int64_t trip = 0; trip < t.count; trip++)
-        if (!run_trip(&t, trip) || !end_trip(&t, trip))
+    int64_t trip = 0, most = t.count, limit = run->options->most_trips;
+    if (loop->condition > 0 && limit > 0 && limit < most)
+        most = limit;
+    for (; trip < most && goes_on(&t); trip++)
+        if (is_stopped(run))
+            return fail(run->err, ERR_CANCELLED, "interrupted in trip %lld of a loop",
+                        (long long)trip);
+        else if (!run_trip(&t, trip) || !end_trip(&t, trip))
             return false;
+    clear_rows(&t, trip);
+    if (t.unsure && !mark_unsure(&t))
+        return false;
     end(&t);
     return true;
 }

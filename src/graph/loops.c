@@ -40,7 +40,7 @@ static void find_live(struct search *s)
 static bool same_operands(const struct node *a, const struct node *b)
 {
     if (a->operand_count != b->operand_count || a->attrs->states != b->attrs->states ||
-        a->attrs->shape[0] != b->attrs->shape[0])
+        a->attrs->condition != b->attrs->condition || a->attrs->shape[0] != b->attrs->shape[0])
         return false;
     for (uint32_t i = 0; i < a->operand_count; i++)
         if (a->operands[i] != b->operands[i])
@@ -68,6 +68,7 @@ static bool add_node(struct search *s, value_id v)
                                   .first = v,
                                   .states = states,
                                   .rows = rows,
+                                  .condition = n->attrs->condition,
                                   .state = n->operands,
                                   .next = n->operands + states,
                                   .row = n->operands + 2 * states,
@@ -77,7 +78,7 @@ static bool add_node(struct search *s, value_id v)
     }
     struct graph_loop *loop = &s->loops->items.items[*at - 1];
     if (!same_operands(n, graph_node(s->graph, loop->first)))
-        return bad(s, v, "loop nodes of one number have different operands");
+        return bad(s, v, "loop nodes of one number have different operands, trips or conditions");
     for (uint32_t i = loop->states; i < n->operand_count; i++)
         if (!is_copy(s->graph, n->operands[i]))
             return bad(s, v, "a value after a trip is no copy");
@@ -190,7 +191,8 @@ value_id b_loop_value(struct builder *b, value_id value)
 
 bool b_loop_end(struct builder *b, const struct loop_spec *spec, value_id *results)
 {
-    struct attrs attrs = {.loop = spec->loop, .states = spec->states, .rank = 1};
+    struct attrs attrs = {
+        .loop = spec->loop, .states = spec->states, .condition = spec->condition, .rank = 1};
     value_id operands[LIMIT_OPERANDS];
     uint32_t count = 0, states = spec->states;
     attrs.shape[0] = spec->trips;

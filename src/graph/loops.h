@@ -5,12 +5,17 @@
  *
  *   iter {loop}                       the number of the trip, 0, 1 …: i64, 0-d
  *   state %init {loop, index}         a state as the trip finds it; %init in the first one
- *   loop %s…, %next…, %row… {loop, index, states, dim [T]}
+ *   loop %s…, %next…, %row… {loop, index, states, dim [T], while}
  *                                     runs T trips. Operands: the states, in the order of their
  *                                     indices; as many values that they have after a trip; any
  *                                     number of values of which each trip makes one row.
  *                                     index < states: that state after the last trip;
  *                                     else: the rows of all trips, [T, …].
+ *
+ * while, which may be left out, is the index of a state that is a 0-d bool. Then the loop makes at
+ * most T trips: before each one, also the first, that state is looked at, and where it is false the
+ * loop ends. States are then what they are at that point, and rows of trips that were not made are
+ * 0. Nothing is kept for each trip but rows, so without rows T may be very large.
  *
  * The body is whatever depends on iter or states of the loop, and ends at its loop nodes. All else
  * is outside and computed once, wherever it stands in the list; the body reads it as it is. So
@@ -38,6 +43,7 @@ struct graph_loop {
     value_id iter;        /* VALUE_NONE: nothing reads it */
     value_id first, last; /* of its loop nodes; all have the same operands */
     uint32_t states, rows;
+    uint32_t condition; /* 1 + the index of the state that says whether it goes on; 0: none */
     const value_id *state, *next, *row; /* the operands */
     value_id *results; /* by index, states + rows: its loop node; VALUE_NONE: there is none */
 };
@@ -46,6 +52,11 @@ struct graph_loops {
     uint32_t *of; /* by value: 1 + the index in items of the loop whose body it is in; 0: none */
     VEC(struct graph_loop) items; /* in the order of their first loop nodes */
 };
+
+/* Verification and profiling, whose inputs are drawn, make at most so many trips of a loop that has
+ * a condition, in the reference, the walk and the runtime alike: on such numbers it may never end.
+ */
+#define LOOP_TRIED_TRIPS 256
 
 /* Whether the graph has loops, or values that would belong to one. */
 bool graph_has_loops(const struct graph *graph);
@@ -70,14 +81,20 @@ struct loop_spec {
     dim_id trips;
     const value_id *state, *next, *row;
     uint32_t states, rows;
+    uint32_t condition; /* as in graph_loop */
 };
 bool b_loop_end(struct builder *b, const struct loop_spec *spec, value_id *results);
 
 /* The graph with its loops open. Its inputs and params are those of `from`, followed by inputs for
  * iter, states and results of each loop; its outputs are those of `from`, followed by what each
- * loop starts from, its states after a trip, and its rows. So it has no loops, and where two graphs
- * with loops of the same numbers agree when they are open, they agree: by induction over the
- * trips. */
+ * loop starts from, its states after a trip, its rows, and its trips. So it has no loops. The input
+ * of the state that is its condition has a name of its own.
+ *
+ * Where two graphs with loops of the same numbers agree when they are open, and have inputs and
+ * outputs of the same names, they agree: by induction over the trips. Before trip t their states
+ * are equal: at first since what the loops start from is, later since equal states have equal next
+ * values. So the condition, which is the same state in both, is equal too, both end before the same
+ * trip, with equal states, and have equal rows of trips that were made and zeros for the others. */
 bool graph_open_loops(struct graph *to, struct arena *arena, const struct graph *from,
                       struct error *err);
 

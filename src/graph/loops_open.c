@@ -49,8 +49,8 @@ static bool declare_loop(struct opening *o, const struct graph_loop *loop)
     if (loop->iter != VALUE_NONE)
         o->copies[loop->iter] = iter;
     for (uint32_t i = 0; i < loop->states; i++)
-        if (!declare(o, named(o, "state", loop->number, i), loop->state[i], loop->state[i],
-                     DIM_NONE) ||
+        if (!declare(o, named(o, i + 1 == loop->condition ? "while" : "state", loop->number, i),
+                     loop->state[i], loop->state[i], DIM_NONE) ||
             !declare(o, named(o, "last", loop->number, i), loop->results[i], loop->state[i],
                      DIM_NONE))
             return false;
@@ -63,6 +63,14 @@ static bool declare_loop(struct opening *o, const struct graph_loop *loop)
 
 static bool end_loop(struct opening *o, const struct graph_loop *loop)
 {
+    struct attrs trips = {.rank = 1};
+    trips.shape[0] = dim_import(&o->to->dims, &o->from->dims, loop->trips);
+    if (trips.shape[0] == DIM_NONE)
+        return fail(o->err, ERR_LIMIT, "a dim cannot be represented in the copy");
+    value_id size = graph_add(o->to, PRIM_SIZE, NULL, 0, &trips, o->err);
+    if (size == VALUE_NONE ||
+        !graph_output(o->to, named(o, "trips", loop->number, 0), size, o->err))
+        return false;
     for (uint32_t i = 0; i < loop->states; i++) {
         value_id init = graph_node(o->from, loop->state[i])->operands[0];
         if (!graph_output(o->to, named(o, "init", loop->number, i), o->copies[init], o->err) ||

@@ -129,7 +129,7 @@ static void test_open(void **state)
 {
     struct bed *bed = *state;
     struct graph graph, open;
-    struct interp_tensor out[10], in[10];
+    struct interp_tensor out[11], in[10];
     int64_t length = 5;
     build(bed, &graph);
     assert_true(graph_open_loops(&open, &bed->arena, &graph, &bed->err));
@@ -149,7 +149,7 @@ static void test_open(void **state)
     }
     in[2].cells[0].i = 3;
     in[9] = random_of(bed, DTYPE_F32, SHAPE(WIDTH), 20);
-    assert_int_equal(open.outputs.count, 10);
+    assert_int_equal(open.outputs.count, 11);
     assert_true(interp_run(&open, &(struct interp_options){.mode = INTERP_NATIVE},
                            &(struct interp_arguments){&length, in, 10}, &bed->arena, out,
                            &bed->err));
@@ -157,11 +157,131 @@ static void test_open(void **state)
         float product = (float)in[5].cells[i].f * (float)in[9].cells[i].f;
         float sum = (float)in[3].cells[i].f + product;
         assert_same(out[0].cells[i].f, in[4].cells[i].f);
-        assert_same(out[4].cells[i].f, in[1].cells[i].f);
-        assert_same(out[5].cells[i].f, in[5].cells[i].f);
-        assert_same(out[6].cells[i].f, 0.5);
-        assert_same(out[7].cells[i].f, (double)(sum + (float)in[0].cells[3 * WIDTH + i].f));
-        assert_same(out[8].cells[i].f, in[3].cells[i].f);
+        assert_same(out[5].cells[i].f, in[1].cells[i].f);
+        assert_same(out[6].cells[i].f, in[5].cells[i].f);
+        assert_same(out[7].cells[i].f, 0.5);
+        assert_same(out[8].cells[i].f, (double)(sum + (float)in[0].cells[3 * WIDTH + i].f));
+        assert_same(out[9].cells[i].f, in[3].cells[i].f);
+    }
+    assert_int_equal(out[4].cells[0].i, length - 1); /* its trips */
+}
+
+/* s doubles while c, which then becomes s < limit; the rows of s. */
+static const char doubling[] =
+    "graph \"\"\n"
+    "dim T 0..9 multiple 1 typical 4\n"
+    "%1 = input \"s\" : f32[]\n"
+    "%2 = input \"c\" : bool[]\n"
+    "%3 = input \"limit\" : f32[]\n"
+    "%4 = copy %1 : f32[]\n"
+    "%5 = state %4 {loop 1, index 0} : f32[]\n"
+    "%6 = copy %2 : bool[]\n"
+    "%7 = state %6 {loop 1, index 1} : bool[]\n"
+    "%8 = add %5, %5 : f32[]\n"
+    "%9 = copy %8 : f32[]\n"
+    "%10 = lt %9, %3 : bool[]\n"
+    "%11 = copy %10 : bool[]\n"
+    "%12 = loop %5, %7, %9, %11, %9 {loop 1, index 0, states 2, dim [T], while 1} : f32[]\n"
+    "%13 = loop %5, %7, %9, %11, %9 {loop 1, index 1, states 2, dim [T], while 1} : bool[]\n"
+    "%14 = loop %5, %7, %9, %11, %9 {loop 1, index 2, states 2, dim [T], while 1} : f32[T]\n"
+    "output \"s\" %12\noutput \"c\" %13\noutput \"rows\" %14\n";
+
+static void test_condition(void **state)
+{
+    static const struct {
+        float s, limit;
+        bool c;
+    } rows[] = {{1, 5, true}, {1, 5, false},  {1, 1e30F, true}, {6, 5, true},
+                {0, 1, true}, {1, NAN, true}, {NAN, 5, true},   {NAN, 5, false}};
+    struct bed *bed = *state;
+    struct graph graph, open;
+    assert_true(graph_parse(&graph, &bed->arena, doubling, strlen(doubling), &bed->err));
+    assert_string_equal(text_of(bed, &graph), doubling);
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
+        for (int64_t most = 0; most <= 9; most++)
+            for (enum interp_mode mode = INTERP_REFERENCE; mode <= INTERP_PLAIN; mode++) {
+                union cell s = {.f = (double)rows[r].s}, c = {.i = rows[r].c};
+                union cell limit = {.f = (double)rows[r].limit};
+                const struct interp_tensor in[3] = {
+                    {.dtype = DTYPE_F32, .count = 1, .cells = &s},
+                    {.dtype = DTYPE_BOOL, .count = 1, .cells = &c},
+                    {.dtype = DTYPE_F32, .count = 1, .cells = &limit}};
+                struct interp_tensor out[3];
+                float now = rows[r].s, made[9] = {0};
+                bool go = rows[r].c;
+                for (int64_t t = 0; t < most && go; t++) {
+                    now = made[t] = now + now;
+                    go = now < rows[r].limit;
+                }
+                assert_true(interp_run(&graph, &(struct interp_options){.mode = mode},
+                                       &(struct interp_arguments){&most, in, 3}, &bed->arena, out,
+                                       &bed->err));
+                assert_same(out[0].cells[0].f, (double)now);
+                assert_int_equal(out[1].cells[0].i, go);
+                assert_int_equal(out[2].count, most);
+                for (int64_t t = 0; t < most; t++)
+                    assert_same(out[2].cells[t].f, (double)made[t]);
+            }
+    assert_true(graph_open_loops(&open, &bed->arena, &graph, &bed->err));
+    assert_string_equal(graph_node(&open, open.inputs.items[6])->attrs->name, "while 1.1");
+}
+
+/* Where rounding may decide the end, nothing that the loop gives is determined. A limit of trips
+ * counts as if the graph said it. */
+static void test_unsure(void **state)
+{
+    static const char text[] =
+        "graph \"\"\n%1 = input \"x\" : f32[]\n%2 = copy %1 : f32[]\n"
+        "%3 = state %2 {loop 1, index 0} : f32[]\n%4 = const 1 : bool[]\n%5 = copy %4 : bool[]\n"
+        "%6 = state %5 {loop 1, index 1} : bool[]\n%7 = exp %3 : f32[]\n%8 = log %7 : f32[]\n"
+        "%9 = copy %8 : f32[]\n%10 = le %9, %1 : bool[]\n%11 = copy %10 : bool[]\n"
+        "%12 = loop %3, %6, %9, %11 {loop 1, index 0, states 2, dim [2147483647], while 1} : f32[]"
+        "\noutput \"y\" %12\n";
+    struct bed *bed = *state;
+    struct graph graph;
+    union cell x = {.f = 1.25};
+    const struct interp_tensor in = {.dtype = DTYPE_F32, .count = 1, .cells = &x};
+    struct interp_tensor out;
+    for (int64_t most = 1; most <= 3; most++) {
+        bool unsure = false;
+        assert_true(graph_parse(&graph, &bed->arena, text, strlen(text), &bed->err));
+        assert_true(interp_run(&graph,
+                               &(struct interp_options){
+                                   .mode = INTERP_REFERENCE, .most_trips = most, .unsure = &unsure},
+                               &(struct interp_arguments){NULL, &in, 1}, &bed->arena, &out,
+                               &bed->err));
+        assert_int_equal(unsure, most > 1);
+        assert_int_equal(out.bounds[0] < INFINITY, most == 1);
+    }
+}
+
+static bool is_stopped(const void *user)
+{
+    int *left = (int *)(uintptr_t)user;
+    return --*left == 0;
+}
+
+static void test_stopped(void **state)
+{
+    struct bed *bed = *state;
+    struct graph graph;
+    union cell cells[3] = {{.f = 1}, {.i = 1}, {.f = (double)INFINITY}};
+    int64_t most = 9;
+    const struct interp_tensor in[3] = {{.dtype = DTYPE_F32, .count = 1, .cells = &cells[0]},
+                                        {.dtype = DTYPE_BOOL, .count = 1, .cells = &cells[1]},
+                                        {.dtype = DTYPE_F32, .count = 1, .cells = &cells[2]}};
+    assert_true(graph_parse(&graph, &bed->arena, doubling, strlen(doubling), &bed->err));
+    for (int left = 1; left <= 10; left++) {
+        int count = left;
+        struct interp_tensor out[3];
+        const struct interp_options options = {
+            .mode = INTERP_NATIVE, .is_stopped = is_stopped, .user = &count};
+        bool ok = interp_run(&graph, &options, &(struct interp_arguments){&most, in, 3},
+                             &bed->arena, out, &bed->err);
+        assert_int_equal(ok, left == 10);
+        if (!ok)
+            assert_int_equal(bed->err.code, ERR_CANCELLED);
+        bed->err = (struct error){.code = ERR_NONE};
     }
 }
 
@@ -183,13 +303,20 @@ static void test_refusals(void **state)
          "%4 = loop %2, %3 {loop 1, index 0, states 1, dim [2]} : f32[3]\n"
          "%5 = loop %2, %3 {loop 1, index 0, states 1, dim [3]} : f32[3]\n"
          "%6 = add %4, %5 : f32[3]\noutput \"y\" %6\n",
-         "loop nodes of one number have different operands"},
+         "loop nodes of one number have different operands, trips or conditions"},
         {"%2 = iter {loop 1} : i64[]\n%3 = copy %2 : i64[]\n"
          "%4 = loop %3 {loop 1, index 0, states 0, dim [2]} : i64[2]\n"
          "%5 = state %1 {loop 1, index 5} : f32[3]\n%6 = copy %5 : f32[3]\n"
          "%7 = loop %6 {loop 2, index 0, states 0, dim [2]} : f32[2, 3]\n"
          "output \"y\" %4\noutput \"z\" %7\n",
          "is in the bodies of two loops"},
+        {"%2 = const 1 : bool[]\n%3 = copy %2 : bool[]\n"
+         "%4 = state %3 {loop 1, index 0} : bool[]\n%5 = state %3 {loop 1, index 1} : bool[]\n"
+         "%6 = copy %5 : bool[]\n%7 = copy %4 : bool[]\n"
+         "%8 = loop %4, %5, %6, %7 {loop 1, index 0, states 2, dim [2], while 0} : bool[]\n"
+         "%9 = loop %4, %5, %6, %7 {loop 1, index 1, states 2, dim [2], while 1} : bool[]\n"
+         "output \"y\" %8\noutput \"z\" %9\n",
+         "loop nodes of one number have different operands, trips or conditions"},
     };
     struct bed *bed = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -215,6 +342,11 @@ static void test_shapes(void **state)
         "%2 = loop %1 {loop 1, index 0, states 0, dim [2, 2]} : f32[2, 3]\n",
         "%2 = copy %1 : f32[3]\n%3 = state %1 {loop 1, index 1} : f32[3]\n"
         "%4 = loop %3, %2 {loop 1, index 0, states 1, dim [2]} : f32[3]\n",
+        "%2 = state %1 {loop 1, index 0} : f32[3]\n%3 = copy %2 : f32[3]\n"
+        "%4 = loop %2, %3 {loop 1, index 0, states 1, dim [2], while 0} : f32[3]\n",
+        "%2 = const 1 : bool[]\n%3 = copy %2 : bool[]\n%4 = state %3 {loop 1, index 0} : bool[]\n"
+        "%5 = copy %4 : bool[]\n"
+        "%6 = loop %4, %5 {loop 1, index 0, states 1, dim [2], while 1} : bool[]\n",
     };
     struct bed *bed = *state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -233,6 +365,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_trips, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_text, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_open, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_condition, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_unsure, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_stopped, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_shapes, bed_setup, bed_teardown),
     };

@@ -31,6 +31,19 @@ static bool expect_state(struct shape_query *q, uint32_t i)
            shape_expect_shape(q, q->attrs->states + i, state);
 }
 
+/* The state that is looked at before each trip, if there is one, is a 0-d bool. */
+static bool expect_condition(struct shape_query *q)
+{
+    uint32_t condition = q->attrs->condition;
+    if (condition == 0)
+        return true;
+    if (condition > q->attrs->states)
+        return shape_bad(q, "while %u of %u states", condition - 1, q->attrs->states);
+    const struct node *state = shape_operand(q, condition - 1);
+    return (state->dtype == DTYPE_BOOL && state->rank == 0) ||
+           shape_bad(q, "state %u is the condition, expected a 0-d bool", condition - 1);
+}
+
 bool shape_loop(struct shape_query *q)
 {
     const struct attrs *attrs = q->attrs;
@@ -47,6 +60,8 @@ bool shape_loop(struct shape_query *q)
     for (uint32_t i = 0; i < states; i++)
         if (!expect_state(q, i))
             return false;
+    if (!expect_condition(q))
+        return false;
     if (index < states)
         return shape_like(q, shape_operand(q, index));
     const struct node *row = shape_operand(q, states + index);

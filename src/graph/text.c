@@ -16,7 +16,7 @@ const struct attr_name attr_names[ATTR_NAMES_COUNT] = {
     {ATTR_WINDOW, "window"},   {ATTR_GROUPS, "groups"}, {ATTR_START, "start"},
     {ATTR_STEP, "step"},       {ATTR_LOW, "low"},       {ATTR_HIGH, "high"},
     {ATTR_MODE, "mode"},       {ATTR_LOOP, "loop"},     {ATTR_INDEX, "index"},
-    {ATTR_STATES, "states"},   {ATTR_DIM, "dim"},
+    {ATTR_STATES, "states"},   {ATTR_DIM, "dim"},       {ATTR_WHILE, "while"},
 };
 
 const char *scatter_mode_name(unsigned mode)
@@ -126,6 +126,12 @@ static void print_steps(const struct attrs *attrs, struct strbuf *out)
     strbuf_puts(out, "]");
 }
 
+/* Whether an attribute that may be left out is there; the others are. */
+static bool attr_given(const struct attrs *attrs, uint32_t bit)
+{
+    return bit != ATTR_WHILE || attrs->condition > 0;
+}
+
 static void print_attr(const struct graph *graph, const struct attrs *attrs, uint32_t bit,
                        struct strbuf *out)
 {
@@ -147,6 +153,7 @@ static void print_attr(const struct graph *graph, const struct attrs *attrs, uin
     case ATTR_LOOP: strbuf_printf(out, "%u", attrs->loop); break;
     case ATTR_INDEX: strbuf_printf(out, "%u", attrs->index); break;
     case ATTR_STATES: strbuf_printf(out, "%u", attrs->states); break;
+    case ATTR_WHILE: strbuf_printf(out, "%u", attrs->condition - 1); break;
     }
 }
 
@@ -168,7 +175,7 @@ void text_print_attrs(const struct graph *graph, const struct node *node, struct
     }
     const char *before = " {";
     for (size_t i = 0; i < ATTR_NAMES_COUNT; i++) {
-        if (!(bits & attr_names[i].bit))
+        if (!(bits & attr_names[i].bit) || !attr_given(attrs, attr_names[i].bit))
             continue;
         strbuf_printf(out, "%s%s ", before, attr_names[i].name);
         print_attr(graph, attrs, attr_names[i].bit, out);

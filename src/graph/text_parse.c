@@ -189,6 +189,11 @@ static bool parse_attr(struct parser *p, uint32_t bit, struct attrs *attrs)
     case ATTR_LOOP: return parse_number(p, LIMIT_NODES, &attrs->loop);
     case ATTR_INDEX: return parse_number(p, LIMIT_OPERANDS, &attrs->index);
     case ATTR_STATES: return parse_number(p, LIMIT_OPERANDS, &attrs->states);
+    case ATTR_WHILE:
+        if (!parse_number(p, LIMIT_OPERANDS, &attrs->condition))
+            return false;
+        attrs->condition++;
+        return true;
     default: return text_expected(&p->in, "an attribute");
     }
 }
@@ -198,6 +203,9 @@ static bool parse_braces(struct parser *p, uint32_t bits, struct attrs *attrs)
     const char *before = "{";
     for (size_t i = 0; i < ATTR_NAMES_COUNT; i++) {
         if (!(bits & attr_names[i].bit))
+            continue;
+        text_skip_space(&p->in);
+        if (attr_names[i].bit == ATTR_WHILE && *p->in.at == '}') /* optional, and the last one */
             continue;
         if (!text_expect(&p->in, before) || !text_expect(&p->in, attr_names[i].name) ||
             !parse_attr(p, attr_names[i].bit, attrs))

@@ -80,8 +80,10 @@ static inline bool launch_writes(const struct plan_launch *launch, uint32_t arg)
 /* Forward launches that run in every trip of a loop (graph/loops.h), and what moves between trips.
  * Before the first trip each state is made a copy of `from`; before trip t, iter holds t; behind it
  * each row is copied to place t of its result, and then what each state is after the trip to the
- * state; behind the last trip states are copied to their results. Sizes agree, so that no copy
- * leaves its buffers. */
+ * state; behind the last trip states are copied to their results. With a condition there are at
+ * most that many trips: before each one that state's buffer is looked at, and where it holds false
+ * the loop ends, and rows of trips that were not made become 0. Sizes agree, so that no copy leaves
+ * its buffers. */
 #define PLAN_NONE UINT32_MAX
 struct plan_state {
     uint32_t from, state, next; /* buffers of one size */
@@ -93,7 +95,8 @@ struct plan_row {
 struct plan_loop {
     uint32_t first, count; /* launches, at least one */
     dim_id trips;
-    uint32_t iter; /* buffer of one i64; PLAN_NONE: nothing reads it */
+    uint32_t iter;      /* buffer of one i64; PLAN_NONE: nothing reads it */
+    uint32_t condition; /* 1 + the index of a state, a buffer of one bool; 0: none */
     const struct plan_state *states;
     const struct plan_row *rows; /* those that something reads */
     uint32_t state_count, row_count;
@@ -111,7 +114,8 @@ struct plan {
 
 /* The loop in which a forward launch runs: 1 + its index; 0: none. */
 uint32_t plan_loop_of(const struct plan *plan, uint32_t launch);
-/* How often a forward launch runs in a call; false if its number of trips has no value. */
+/* How often a forward launch runs in a call, at most where its loop has a condition; false if its
+ * number of trips has no value. */
 bool plan_trips(const struct plan *plan, uint32_t launch, const int64_t *dims, int64_t *out);
 
 /* Computes lifetimes of temporaries; asserts everything that plan_parse checks. */
@@ -121,12 +125,12 @@ void plan_finish(struct plan *plan);
  * or prepared buffer read before a launch wrote it; a forward launch that writes an input, a param
  * or a prepared buffer; a prepare launch that touches anything but params (reading) and prepared
  * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
- * fields; loops that overlap, or copy what was not written, over what a launch writes, or between
- * buffers of different sizes. ERR_LIMIT: LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS
- * args. Expressions that are not constant are checked when they are evaluated. Dims are added to
- * *dims. A launch has "asked" and "done" or neither, and "nodes" if it has any: names of 1 …
- * LIMIT_NAME bytes, with "more_nodes" only behind LAUNCH_NODES of them. plan_parse initialises
- * *plan and calls plan_finish. */
+ * fields; loops that overlap, whose condition is no state of one bool, or that copy what was not
+ * written, over what a launch writes, or between buffers of different sizes. ERR_LIMIT:
+ * LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions that are not constant
+ * are checked when they are evaluated. Dims are added to *dims. A launch has "asked" and "done" or
+ * neither, and "nodes" if it has any: names of 1 … LIMIT_NAME bytes, with "more_nodes" only behind
+ * LAUNCH_NODES of them. plan_parse initialises *plan and calls plan_finish. */
 void plan_print(const struct plan *plan, struct strbuf *out);
 bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,
                 size_t size, struct error *err);

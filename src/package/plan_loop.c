@@ -57,6 +57,13 @@ static bool check_row(const struct plan *plan, const struct plan_loop *loop,
            fail(err, ERR_PACKAGE, "the result of rows has another size");
 }
 
+static bool is_bool(const struct plan *plan, uint32_t buffer)
+{
+    int64_t one = 0;
+    return buffer_at(plan, buffer)->dtype == DTYPE_BOOL &&
+           dim_is_const(plan->dims, buffer_at(plan, buffer)->elements, &one) && one == 1;
+}
+
 static bool check_loop(const struct plan *plan, const struct plan_loop *loop, uint32_t from,
                        struct error *err)
 {
@@ -72,9 +79,15 @@ static bool check_loop(const struct plan *plan, const struct plan_loop *loop, ui
          buffer_at(plan, loop->iter)->dtype != DTYPE_I64 ||
          !dim_is_const(plan->dims, buffer_at(plan, loop->iter)->elements, &one) || one != 1))
         return fail(err, ERR_PACKAGE, "iter is no buffer of one i64");
+    if (loop->condition > loop->state_count)
+        return fail(err, ERR_PACKAGE, "while %u of %u states", loop->condition - 1,
+                    loop->state_count);
     for (uint32_t i = 0; i < loop->state_count; i++)
         if (!check_state(plan, &loop->states[i], err))
             return fail_at(err, "state %u", i);
+    if (loop->condition > 0 && !is_bool(plan, loop->states[loop->condition - 1].state))
+        return fail(err, ERR_PACKAGE, "while %u: the state is no buffer of one bool",
+                    loop->condition - 1);
     for (uint32_t i = 0; i < loop->row_count; i++)
         if (!check_row(plan, loop, &loop->rows[i], err))
             return fail_at(err, "row %u", i);
@@ -272,6 +285,8 @@ void plan_loops_print(const struct plan *plan, struct strbuf *out)
         }
         strbuf_puts(out, "],");
         plan_put_dim(plan, "trips", loop->trips, out);
+        if (loop->condition > 0)
+            strbuf_printf(out, ",\"while\":%u", loop->condition - 1);
         strbuf_puts(out, "}");
     }
     strbuf_puts(out, plan->loops.count > 0 ? "]" : "");
@@ -282,6 +297,17 @@ static bool get_optional(const json_t *object, const char *key, uint32_t *out, s
 {
     *out = PLAN_NONE;
     return !json_object_get(object, key) || plan_get_u32(object, key, out, err);
+}
+
+static bool parse_condition(const json_t *object, uint32_t *out, struct error *err)
+{
+    uint32_t index;
+    if (!get_optional(object, "while", &index, err))
+        return false;
+    if (json_object_get(object, "while") && index >= LIMIT_OPERANDS)
+        return fail(err, ERR_LIMIT, "while %u: more than %d states", index, LIMIT_OPERANDS);
+    *out = index == PLAN_NONE ? 0 : index + 1;
+    return true;
 }
 
 static bool parse_states(struct plan *plan, const json_t *array, struct plan_loop *out,
@@ -328,11 +354,13 @@ static bool parse_rows(struct plan *plan, const json_t *array, struct plan_loop 
 static bool parse_loop(struct plan *plan, const json_t *object, struct plan_loop *out,
                        struct error *err)
 {
-    static const char *const keys[] = {"count", "first", "iter", "rows", "states", "trips", NULL};
+    static const char *const keys[] = {"count",  "first", "iter",  "rows",
+                                       "states", "trips", "while", NULL};
     json_t *states, *rows;
     return plan_get_u32(object, "first", &out->first, err) &&
            plan_get_u32(object, "count", &out->count, err) &&
            get_optional(object, "iter", &out->iter, err) &&
+           parse_condition(object, &out->condition, err) &&
            plan_get_dim(plan, object, "trips", &out->trips, err) &&
            json_get_array(object, "states", &states, err) &&
            json_get_array(object, "rows", &rows, err) && json_only_keys(object, keys, err) &&
@@ -357,9 +385,12 @@ void plan_loops_describe(const struct plan *plan, struct strbuf *out)
 {
     for (uint32_t i = 0; i < plan->loops.count; i++) {
         const struct plan_loop *loop = &plan->loops.items[i];
-        strbuf_printf(out, "loop %u: launches %u to %u, trips ", i, loop->first,
-                      loop->first + loop->count - 1);
+        strbuf_printf(out, "loop %u: launches %u to %u, %strips ", i, loop->first,
+                      loop->first + loop->count - 1, loop->condition > 0 ? "at most " : "");
         dim_print(plan->dims, loop->trips, out);
-        strbuf_printf(out, ", %u states, %u rows\n", loop->state_count, loop->row_count);
+        strbuf_printf(out, ", %u states, %u rows", loop->state_count, loop->row_count);
+        if (loop->condition > 0)
+            strbuf_printf(out, ", while state %u", loop->condition - 1);
+        strbuf_puts(out, "\n");
     }
 }

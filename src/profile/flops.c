@@ -2,8 +2,8 @@
  *
  * Only values that an output depends on and that depend on an input are counted; the others are
  * computed once, by prepare. Prims that only move elements (reshape, slice, concat, take …) count
- * as no work, since a good kernel reads the elements in place. Values of loops count in each trip.
- */
+ * as no work, since a good kernel reads the elements in place. Values of loops count in each trip,
+ * those of a loop that has a condition in as many as it makes at most in a profile. */
 #include <string.h>
 
 #include "base/error.h"
@@ -84,6 +84,8 @@ static bool add_flops(const struct count *count, value_id value, double *flops, 
     double trips = 1;
     if (loop > 0 && !extent_of(count, count->loops.items.items[loop - 1].trips, &trips, err))
         return false;
+    if (loop > 0 && count->loops.items.items[loop - 1].condition > 0)
+        trips = trips < LOOP_TRIED_TRIPS ? trips : LOOP_TRIED_TRIPS;
     *flops += results * each * trips;
     return true;
 }

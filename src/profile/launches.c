@@ -49,6 +49,7 @@ static void launch_times(const urza_span *spans, uint32_t count, struct launch_p
     for (uint32_t i = 0; i < count; i++) {
         uint32_t l = spans[i].launch;
         launches[l].chunks = spans[i].chunks;
+        launches[l].runs = 0;
         out_us[l] = 0;
     }
     for (uint32_t i = 0, next; i < count; i = next) { /* the chunks of a launch are consecutive */
@@ -60,6 +61,7 @@ static void launch_times(const urza_span *spans, uint32_t count, struct launch_p
             end = spans[next].end_ns > end ? spans[next].end_ns : end;
         }
         out_us[spans[i].launch] += (double)(end - begin) * 1e-3;
+        launches[spans[i].launch].runs++;
     }
 }
 
@@ -181,7 +183,10 @@ static void describe(struct tracer *tracer, uint32_t number, struct launch_profi
     out->more_nodes = launch->more_nodes;
     out->prepare = number < plan->prepare.count;
     int64_t trips = 1;
-    if (!out->prepare && !plan_trips(plan, number - plan->prepare.count, dims, &trips))
+    uint32_t loop = out->prepare ? 0 : plan_loop_of(plan, number - plan->prepare.count);
+    out->counted = loop > 0 && plan->loops.items[loop - 1].condition > 0;
+    if (!out->prepare && !out->counted &&
+        !plan_trips(plan, number - plan->prepare.count, dims, &trips))
         trips = 0;
     out->asked = (double)trips * eval(plan, launch->asked, dims);
     out->done = (double)trips * eval(plan, launch->done, dims);
@@ -238,6 +243,8 @@ static void sum_up(struct tracer *tracer, struct trace_profile *out)
     for (uint32_t l = 0; l < total; l++) {
         struct launch_profile *launch = &out->launches[l];
         double seconds = launch->us * 1e-6;
+        launch->asked *= launch->counted ? launch->runs : 1;
+        launch->done *= launch->counted ? launch->runs : 1;
         launch->share = sums[launch->prepare] > 0 ? launch->us / sums[launch->prepare] : 0;
         if (seconds <= 0 || launch->peak.flops <= 0)
             continue;

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "graph/element.h"
+#include "graph/loops.h"
 #include "profile/profile_priv.h"
 #include "verify/verify.h"
 
@@ -46,7 +47,9 @@ bool loaded_open(struct loaded *out, const void *bytes, size_t size,
     const uint8_t *text;
     size_t text_size;
     *out = (struct loaded){.bytes = bytes, .size = size, .options = options};
-    if (urza_load_memory(bytes, size, &options->load, &out->module, &problem) != 0)
+    urza_load_options load = options->load;
+    load.most_trips = load.most_trips > 0 ? load.most_trips : LOOP_TRIED_TRIPS;
+    if (urza_load_memory(bytes, size, &load, &out->module, &problem) != 0)
         return fail_as(&problem, err);
     return package_entry(bytes, size, "graph", &text, &text_size, err) &&
            graph_parse(&out->graph, arena, (const char *)text, text_size, err) &&

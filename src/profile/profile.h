@@ -92,6 +92,8 @@ struct launch_profile {
     const char *const *nodes;
     uint32_t node_count, more_nodes;
     bool prepare;
+    bool counted;    /* in a loop with a condition: how often it runs is only known from a call */
+    uint32_t runs;   /* in one call */
     uint32_t chunks; /* number of chunks it was split into; 0: it has no iterations at this size */
     double us;    /* median of the time from the start of its first chunk to the end of its last */
     double share; /* of the sum of these times, over the call or over urza_prepare */

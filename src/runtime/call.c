@@ -214,7 +214,8 @@ static bool run(struct urza_module *module, struct call_context *context,
     copy_strided_inputs(module, context);
     if (entry->reason)
         return fallback_run(module, context, entry->reason, err);
-    execute(module, context);
+    if (!execute(module, context, err))
+        return false;
     stat_add(&context->stats.native_calls, 1);
     stat_add(&context->stats.launches, entry->launches_run);
     return true;
@@ -226,6 +227,7 @@ static bool call(struct urza_module *module, struct call_context *context,
     struct urza_result *result = NULL;
     bool may_hold = request->hold != NULL;
     stat_add(&context->stats.calls, 1);
+    context->interrupts = atomic_load(&module->interrupts);
     if (!check_inputs(module, context, request->inputs, request->input_count, true, err))
         return false;
     const struct shape_entry *entry = shapes_find(module, context, err);

@@ -84,24 +84,48 @@ static void move(void *const *table, const struct shape_move *moves, uint32_t co
                    moves[i].bytes);
 }
 
-static void run_loop(struct urza_module *module, struct call_context *context,
+/* Zeros in the rows of trips that were not made. */
+static void clear_rows(void *const *table, const struct shape_move *rows, uint32_t count,
+                       int64_t made, int64_t trips)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (rows[i].bytes > 0 && made < trips)
+            memset((char *)table[rows[i].to] + (size_t)made * rows[i].bytes, 0,
+                   (size_t)(trips - made) * rows[i].bytes);
+}
+
+/* Any byte but 0 of a bool is true. */
+static bool goes_on(void *const *table, const struct shape_loop *loop)
+{
+    return loop->condition == PLAN_NONE || *(const unsigned char *)table[loop->condition] != 0;
+}
+
+/* False when the call was interrupted. */
+static bool run_loop(struct urza_module *module, struct call_context *context,
                      const struct shape_loop *loop)
 {
     void *const *table = context->table;
     const struct shape_move *start = loop->moves, *rows = start + loop->states;
     const struct shape_move *after = rows + loop->rows, *end = after + loop->states;
     move(table, start, loop->states, 0);
-    for (int64_t trip = 0; trip < loop->trips; trip++) {
+    int64_t trip = 0;
+    for (; trip < loop->most && goes_on(table, loop); trip++) {
+        if (is_interrupted(module, context))
+            return false;
         if (loop->iter != PLAN_NONE)
             memcpy(table[loop->iter], &trip, sizeof trip);
         run_launches(module, context, loop->first, loop->first + loop->count);
         move(table, rows, loop->rows, trip);
         move(table, after, loop->states, 0);
     }
+    clear_rows(table, rows, loop->rows, trip, loop->trips);
     move(table, end, loop->states, 0);
+    if (loop->condition != PLAN_NONE)
+        stat_add(&context->stats.launches, (uint64_t)loop->count * (uint64_t)trip);
+    return true;
 }
 
-void execute(struct urza_module *module, struct call_context *context)
+bool execute(struct urza_module *module, struct call_context *context, struct error *err)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     for (uint32_t i = 0; i < module->patch_count; i++)
@@ -110,10 +134,23 @@ void execute(struct urza_module *module, struct call_context *context)
     for (uint32_t i = 0; i < entry->loop_count; i++) {
         const struct shape_loop *loop = &entry->loops[i];
         run_launches(module, context, next, loop->first);
-        run_loop(module, context, loop);
+        if (!run_loop(module, context, loop))
+            return fail(err, ERR_CANCELLED, "interrupted in a loop");
         next = loop->first + loop->count;
     }
     run_launches(module, context, next, entry->launch_count);
+    return true;
+}
+
+bool is_interrupted(const struct urza_module *module, const struct call_context *context)
+{
+    return atomic_load_explicit(&module->interrupts, memory_order_relaxed) != context->interrupts;
+}
+
+URZA_EXPORT void urza_interrupt(urza_module *module)
+{
+    if (module)
+        atomic_fetch_add(&module->interrupts, 1);
 }
 
 URZA_EXPORT int urza_trace_begin(urza_module *module, urza_span *spans, uint32_t room,

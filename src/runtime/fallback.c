@@ -29,6 +29,17 @@ static bool load_sources(const struct urza_module *module, const struct call_con
     return true;
 }
 
+struct calling {
+    const struct urza_module *module;
+    const struct call_context *context;
+};
+
+static bool is_stopped(const void *user)
+{
+    const struct calling *calling = user;
+    return is_interrupted(calling->module, calling->context);
+}
+
 static bool interpret(struct urza_module *module, struct call_context *context, struct arena *arena,
                       struct error *err)
 {
@@ -37,10 +48,15 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
     uint32_t source_count = graph->inputs.count + graph->params.count;
     struct interp_tensor *sources = ARENA_ARRAY(arena, struct interp_tensor, source_count);
     struct interp_tensor *outputs = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count);
+    const struct calling calling = {module, context};
+    const struct interp_options options = {.mode = INTERP_NATIVE,
+                                           .memory_limit = memory_half(),
+                                           .most_trips = module->most_trips,
+                                           .is_stopped = is_stopped,
+                                           .user = &calling};
     if (!load_sources(module, context, arena, sources, err) ||
-        !interp_run(
-            graph, &(struct interp_options){.mode = INTERP_NATIVE, .memory_limit = memory_half()},
-            &(struct interp_arguments){entry->dims, sources, source_count}, arena, outputs, err))
+        !interp_run(graph, &options, &(struct interp_arguments){entry->dims, sources, source_count},
+                    arena, outputs, err))
         return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         if (outputs[i].count > 0)

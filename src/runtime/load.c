@@ -35,6 +35,8 @@ static bool check_options(const urza_load_options *options, struct error *err)
     if (options->threads > LIMIT_THREADS)
         return fail(err, ERR_LIMIT, "%u threads, at most %d are possible", options->threads,
                     LIMIT_THREADS);
+    if (options->most_trips < 0)
+        return fail(err, ERR_USAGE, "most_trips is %lld", (long long)options->most_trips);
     return true;
 }
 
@@ -303,6 +305,7 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
     module->chunks = options->chunks;
     module->on_event = options->on_event;
     module->user = options->user;
+    module->most_trips = options->most_trips;
     if (!read_aside(module, bytes, size, options, err) || !start(module, options, err)) {
         urza_unload(module);
         return false;

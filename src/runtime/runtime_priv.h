@@ -39,7 +39,9 @@ struct shape_loop {
     uint32_t first, count; /* launches of this entry, maybe none */
     uint32_t iter;         /* slot; PLAN_NONE: nothing reads it */
     uint32_t states, rows;
-    int64_t trips;
+    int64_t trips;      /* that rows have room for */
+    int64_t most;       /* that are made: fewer where the module has a limit */
+    uint32_t condition; /* slot of one bool that says whether it goes on; PLAN_NONE: none */
     const struct shape_move *moves;
 };
 
@@ -58,7 +60,8 @@ struct shape_entry {
     struct shape_loop *loops;
     struct shape_move *moves; /* of all loops */
     uint32_t loop_count;
-    uint64_t launches_run; /* by a call: those of loops in each trip */
+    uint64_t launches_run; /* by a call: those of loops in each trip, without those of loops that
+                              have a condition */
     size_t *temp_offsets;  /* by buffer of the plan */
     size_t memory_bytes;   /* temporaries, followed by scratch memory */
     size_t scratch_offset; /* = bytes of temporaries */
@@ -89,6 +92,7 @@ struct call_context {
     char *staging; /* dense copies of strided tensors */
     size_t staging_bytes;
     void **table;              /* pointer tables of all launches: module.slot_count */
+    uint32_t interrupts;       /* of the module, when the call began */
     int64_t *key;              /* module.key_count */
     struct tensor *tensors;    /* inputs, then outputs */
     void **data;               /* dense memory of each tensor */
@@ -156,6 +160,9 @@ struct urza_module {
     urza_tensor_info *inputs, *outputs, *param_infos;
     urza_dim_info *dim_infos;
 
+    int64_t most_trips; /* of loops that have a condition; 0: no limit */
+    _Atomic uint32_t interrupts;
+
     struct trace trace;
     struct shape_cache shapes;
     struct stack contexts;
@@ -211,7 +218,10 @@ struct shape_entry *shape_entry_new(struct urza_module *module, const struct cal
 uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
                        const int64_t *dims, int64_t extent, int64_t scratch_stride);
 /* execute.c: runs all forward launches of the context's entry. Cannot fail. */
-void execute(struct urza_module *module, struct call_context *context);
+/* False, ERR_CANCELLED: it was interrupted. */
+bool execute(struct urza_module *module, struct call_context *context, struct error *err);
+/* Whether urza_interrupt was called since the call began. */
+bool is_interrupted(const struct urza_module *module, const struct call_context *context);
 void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,
                 const int64_t *dims, char *scratch);
 

@@ -172,6 +172,12 @@ static bool fill_moves(const struct plan *plan, const struct plan_loop *loop, ui
     return fits;
 }
 
+/* The slot of the state that a loop whose slots begin at `slot` looks at (add_loop_slots). */
+static uint32_t condition_slot(const struct plan_loop *loop, uint32_t slot)
+{
+    return loop->condition > 0 ? slot + 1 + 4 * (loop->condition - 1) + 1 : PLAN_NONE;
+}
+
 static bool fill_loops(const struct urza_module *module, struct shape_entry *entry)
 {
     const struct plan *plan = &module->target->plan;
@@ -185,13 +191,19 @@ static bool fill_loops(const struct urza_module *module, struct shape_entry *ent
         *out = (struct shape_loop){.first = first,
                                    .count = count,
                                    .iter = loop->iter == PLAN_NONE ? PLAN_NONE : slot,
+                                   .condition = condition_slot(loop, slot),
                                    .states = loop->state_count,
                                    .rows = loop->row_count,
                                    .moves = moves};
         if (!dim_eval(plan->dims, loop->trips, entry->dims, &out->trips) || out->trips < 0 ||
             !fill_moves(plan, loop, slot, entry->dims, moves))
             return false;
-        entry->launches_run += (uint64_t)count * (uint64_t)out->trips - count;
+        out->most = out->trips;
+        entry->launches_run -= count;
+        if (loop->condition == 0)
+            entry->launches_run += (uint64_t)count * (uint64_t)out->trips;
+        else if (module->most_trips > 0 && module->most_trips < out->trips)
+            out->most = module->most_trips;
         moves += 3 * loop->state_count + loop->row_count;
         slot += 1 + 4 * loop->state_count + 2 * loop->row_count;
     }

@@ -50,6 +50,8 @@ static bool pair(const struct pairing *p, const struct plan_loop *loop,
     uint32_t row = 0;
     if (!same_trips(p, loop, other))
         return bad(p, "it makes another number of trips");
+    if (loop->condition != other->condition)
+        return bad(p, "its condition is another state");
     if (!holds(p, loop->iter, other->iter))
         return bad(p, "its iter is another value");
     if (loop->state_count != other->states)

@@ -51,8 +51,16 @@ bool any_jumps(const struct graph *graph)
     return any;
 }
 
-/* Whether an output depends on a prim whose result may jump (prim_jumps). */
-static bool output_jumps(const struct graph *graph, uint32_t output)
+/* Whether a loop ends by a condition. */
+static bool waits(const struct graph *graph, const struct node *node)
+{
+    (void)graph;
+    return node->prim == PRIM_LOOP && node->attrs->condition > 0;
+}
+
+/* Whether an output depends on such a node. */
+static bool output_needs(const struct graph *graph, uint32_t output,
+                         bool (*such)(const struct graph *graph, const struct node *node))
 {
     value_id value = graph->outputs.items[output].value;
     bool *needed = calloc(graph->nodes.count, sizeof *needed), any = !needed;
@@ -62,7 +70,7 @@ static bool output_jumps(const struct graph *graph, uint32_t output)
         const struct node *node = graph_node(graph, v);
         if (!needed[v])
             continue;
-        any |= jumps(graph, node);
+        any |= such(graph, node);
         for (uint32_t i = 0; i < node->operand_count; i++)
             needed[node->operands[i]] = true;
     }
@@ -118,13 +126,19 @@ static void find_spread(struct scene *scene, struct arena *arena, double *spread
  * results jump, the plain error is taken to be at least that of its roundings adding up as a random
  * walk: their bound over the root of their number. Where the bound is infinite, because of depth or
  * since a comparison may go either way, it is taken from the effect of one rounding of each input
- * and param instead. */
+ * and param instead.
+ *
+ * Where roundings may decide when a loop ends, results may be those of another trip. Then nothing
+ * is said of what depends on it. */
 static void judge_few(struct scene *scene, struct arena *arena)
 {
     struct verification *v = scene->whole->v;
     const struct graph *graph = &v->contents->graph;
-    const struct interp_options bounded = {
-        .mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
+    bool unsure = false;
+    const struct interp_options bounded = {.mode = INTERP_REFERENCE,
+                                           .memory_limit = REFERENCE_BYTES,
+                                           .threads = v->threads,
+                                           .unsure = &unsure};
     double *reference = v->result.reference, *plain = v->result.plain, *spread = NULL;
     double roundings = (double)(graph->nodes.count + graph_terms(graph, scene->sample.dims));
     struct interp_tensor *tensors;
@@ -133,8 +147,8 @@ static void judge_few(struct scene *scene, struct arena *arena)
     bool any = false;
     bool *few = ARENA_ARRAY(arena, bool, graph->outputs.count + 1);
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
-        few[o] = v->result.drawn[o] < TRIMMED_FROM && output_jumps(graph, o);
-        any |= few[o];
+        few[o] = v->result.drawn[o] < TRIMMED_FROM && output_needs(graph, o, jumps);
+        any |= few[o] || output_needs(graph, o, waits);
         elements += scene->sample.outputs[o].count;
     }
     if (!any)
@@ -142,7 +156,10 @@ static void judge_few(struct scene *scene, struct arena *arena)
     bool known = interpret(graph, &bounded, scene, arena, &tensors, &err);
     int64_t first = 0;
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
-        for (int64_t i = 0; few[o] && i < v->result.drawn[o]; i++) {
+        bool lost = (unsure || !known) && output_needs(graph, o, waits);
+        for (int64_t i = 0; lost && i < v->result.drawn[o]; i++)
+            reference[i] = (double)NAN;
+        for (int64_t i = 0; few[o] && !lost && i < v->result.drawn[o]; i++) {
             double bound = known && i < tensors[o].count ? 0 : INFINITY;
             if (bound == 0 && tensors[o].bounds)
                 bound = tensors[o].bounds[i];
@@ -282,7 +299,7 @@ bool whole_quality(const struct verification *v, uint32_t target, uint32_t outpu
         draw_points(shape, graph_node(graph, graph->outputs.items[output].value)->rank, NULL,
                     output + 1, OUTPUT_DRAWN, points);
     }
-    bool trim = count >= TRIMMED_FROM && output_jumps(graph, output);
+    bool trim = count >= TRIMMED_FROM && output_needs(graph, output, jumps);
     double *ours = malloc((size_t)count * sizeof *ours),
            *plain = malloc((size_t)count * sizeof *plain),
            *sizes = malloc((size_t)count * sizeof *sizes);

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/child.h"
 #include "base/error.h"
+#include "graph/loops.h"
 #include "verify/verify_priv.h"
 
 /* A tensor's placement: against which fence, and how many elements away from it. */
@@ -52,6 +53,7 @@ bool subject_load(const struct subject *subject, uint32_t threads, uint32_t chun
         .threads = threads,
         .chunks = chunks,
         .target = subject->target,
+        .most_trips = LOOP_TRIED_TRIPS,
     };
     urza_error failure = {0};
     urza_module *module = NULL;

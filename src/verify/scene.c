@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "graph/loops.h"
 
 /* Limit on the cost of a whole reference; above it elements are drawn, where the prims allow
  * that. */
@@ -64,7 +65,9 @@ bool interpret(const struct graph *graph, const struct interp_options *options, 
     }
     const struct interp_arguments arguments = {scene->sample.dims, scene->sources,
                                                graph->inputs.count + graph->params.count};
-    return interp_run(graph, options, &arguments, arena, *out, err);
+    struct interp_options with = *options;
+    with.most_trips = LOOP_TRIED_TRIPS;
+    return interp_run(graph, &with, &arguments, arena, *out, err);
 }
 
 /* Moves a float to a neighbour: neighbouring floats have neighbouring bits, except for zeros,

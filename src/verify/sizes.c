@@ -106,6 +106,8 @@ double graph_cost_whole(const struct graph *graph, const int64_t *dims)
         uint32_t loop = loops.of[v];
         if (loop > 0 && !dim_eval(&graph->dims, loops.items.items[loop - 1].trips, dims, &trips))
             known = false;
+        if (loop > 0 && loops.items.items[loop - 1].condition > 0 && trips > LOOP_TRIED_TRIPS)
+            trips = LOOP_TRIED_TRIPS;
         if (n->prim != PRIM_PARAM)
             cost += node_cost(graph, n, dims) * (double)trips;
     }

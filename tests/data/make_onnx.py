@@ -184,6 +184,57 @@ def conditions():
          {"x": x}, "y", {"zero": np.array(0), "two": np.array(2)}, right=[x + x])
 
 
+def endings():
+    """Loops and branches whose conditions are only known when the model runs."""
+    F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    state = {"i": (I, []), "c": (B, []), "s": (F, [4])}
+    double = body("double", [node("Add", "s s", "t"), node("ReduceSum", "t", "sum", keepdims=0),
+                             node("Less", "sum limit", "more")], state, "more t")
+    x, count = np.array([1, 2, 0.5, 3], "f4"), lambda n: np.array(n, "i8")
+    while_ = lambda m: node("Loop", f"{m} go x", "y", body=double)
+    given = lambda limit, go, x=x: {"x": x, "limit": np.array(limit, "f4"), "go": np.array(go)}
+    case("ort_while_false_at_once", while_("-"), given(1e9, False), "y")
+    case("ort_while_one_trip", while_("-"), given(1, True), "y")
+    case("ort_while_many_trips", while_("-"), given(1e6, True), "y")
+    case("ort_while_nan", while_("-"), given(1e6, True, x * np.array([1, np.nan, 1, 1], "f4")), "y")
+    case("ort_while_never", while_("m"), given(1, True, x * 0), "y", {"m": count(40)})
+    case("ort_while_huge_count", while_("m"), given(1e5, True), "y", {"m": count(2**63 - 1)})
+    case("ort_while_no_trips", while_("m"), given(1e5, True), "y", {"m": count(0)})
+    for n in (-1, 0, 3, 100):
+        case(f"ort_while_told_count_{n}".replace("-", "minus_"), while_("m"),
+             given(3e5, True) | {"m": count(n)}, "y")
+    rows = body("rows", [*double.node, node("Identity", "t", "row")], state, "more t row")
+    case("ort_while_rows", node("Loop", "- go x", "y r", body=rows), given(50, True), "y r")
+    grow = body("grow", [node("Concat", "s s", "t", axis=0), *double.node[1:]],
+                state | {"s": (F, ["K"])}, "more t")
+    case("ort_while_grows", node("Loop", "- go x", "y", body=grow), given(50, True), "y")
+    always = body("always", [node("Add", "s s", "t"), node("Identity", "c", "more")], state,
+                  "more t")
+    case("while_always", node("Loop", "- yes x", "y", body=always), {"x": x}, "y",
+         {"yes": np.array(True)}, right=[x])
+    outer = body("outer", [node("Loop", "five go u", "v", body=double),
+                           node("Mul", "v small", "w"), node("Identity", "d", "d2")],
+                 {"j": (I, []), "d": (B, []), "u": (F, [4])}, "d2 w")
+    case("ort_while_in_a_loop", node("Loop", "many - x", "y", body=outer), given(100, True), "y",
+         {"five": count(5), "many": count(40), "small": np.array(0.125, "f4")})
+    weights = {n: integers(n, -3, 4, 8, 8).astype("f4") / 8 for n in ("w1", "w2")}
+    then = body("then", [node("MatMul", "x w1", "a"), node("Relu", "a", "b")], {}, "b")
+    other = body("other", [node("MatMul", "x w2", "e"), node("MatMul", "e w1", "f"),
+                           node("Add", "f x", "g")], {}, "g")
+    step = body("step", [node("MatMul", "s w1", "t"), node("Identity", "c", "d")],
+                {"i": (I, []), "c": (B, []), "s": (F, ["N", 8])}, "d t")
+    looped = body("looped", [node("Loop", "m - x", "l", body=step)], {}, "l")
+    for value in (True, False):
+        inputs = {"x": floats("endings", 3, 8), "c": np.array(value)}
+        dims = {"x": ["N", 8], "y": ["N", 8]}
+        case(f"ort_if_costly_{value}".lower(),
+             node("If", "c", "y", then_branch=then, else_branch=other), inputs, "y", weights,
+             dims=dims)
+        case(f"ort_if_loop_{value}".lower(),
+             node("If", "c", "y", then_branch=looped, else_branch=other), inputs, "y",
+             weights | {"m": count(40)}, dims=dims)
+
+
 def quantized_lstm():
     hidden, width = 4, 3
     for name, steps, batch, kind, direction, columns, more in (
@@ -832,6 +883,7 @@ if __name__ == "__main__":
     reductions()
     loops()
     conditions()
+    endings()
     recurrences()
     quantized_lstm()
     quantised_ops()

@@ -1,8 +1,8 @@
-/* Graphs inside graphs: functions of the model, and the branches of If. */
+/* Graphs inside graphs: functions of the model, and bodies. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_bodies_priv.h"
 
 static const char *plain_domain(const char *domain)
 {
@@ -91,12 +91,21 @@ bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id
     struct onnx_scope *scope = ARENA_NEW(c->o->arena, struct onnx_scope);
     *scope = (struct onnx_scope){.parent = c->scope, .opset = c->scope->opset};
     struct error *err = c->b->err;
-    if (body->n_input != in_count || body->n_output > OP_MAX_OUTPUTS)
-        return fail(err, ERR_BLUEPRINT, "the body has %zu inputs and %zu outputs", body->n_input,
-                    body->n_output);
+    if (body->n_input != in_count)
+        return fail(err, ERR_BLUEPRINT, "the body has %zu inputs, expected %u", body->n_input,
+                    in_count);
     for (uint32_t i = 0; i < in_count; i++)
         if (!onnx_name(c->o, scope, body->input[i]->name ? body->input[i]->name : "", in[i], err))
             return false;
+    return onnx_body_in(c, body, scope, out, out_refused);
+}
+
+bool onnx_body_in(struct onnx_call *c, const Onnx__GraphProto *body, struct onnx_scope *scope,
+                  value_id out[OP_MAX_OUTPUTS], bool *out_refused)
+{
+    struct error *err = c->b->err;
+    if (body->n_output > OP_MAX_OUTPUTS)
+        return fail(err, ERR_LIMIT, "the body has %zu outputs", body->n_output);
     if (!onnx_initializers(c->o, scope, body, err) ||
         !onnx_nodes(c->o, scope, body->node, body->n_node, err))
         return false;
@@ -116,60 +125,4 @@ bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id
         out[i] = value.value;
     }
     return true;
-}
-
-static const Onnx__GraphProto *graph_of(struct onnx_call *c, const char *name)
-{
-    const Onnx__AttributeProto *attr = onnx_attr(c, name);
-    if (!attr || !attr->g)
-        b_fail(c->b, ERR_BLUEPRINT, "attribute '%s' is no graph", name);
-    return attr ? attr->g : NULL;
-}
-
-/* Translates one branch; its results go to out. */
-static bool branch(struct onnx_call *c, const char *name, value_id *out)
-{
-    bool refused = false;
-    const Onnx__GraphProto *body = graph_of(c, name);
-    if (!body || !onnx_body(c, body, NULL, 0, out, &refused))
-        return false;
-    c->out_count = (uint32_t)body->n_output;
-    return refused ? onnx_refuse(c, "a node of the branch") : true;
-}
-
-/* Translates both branches and selects between their results, elementwise. */
-static bool select_branch(struct onnx_call *c)
-{
-    struct builder *b = c->b;
-    value_id other[OP_MAX_OUTPUTS];
-    uint32_t count;
-    if (!branch(c, "then_branch", c->out))
-        return false;
-    count = c->out_count;
-    if (!branch(c, "else_branch", other))
-        return false;
-    if (c->out_count != count)
-        return b_fail(b, ERR_BLUEPRINT, "the branches have %u and %u outputs", count, c->out_count);
-    value_id condition = b_reshape(b, c->in[0], NULL, 0);
-    for (uint32_t i = 0; i < count && !onnx_failed(c); i++) {
-        const struct node *x = graph_node(b->graph, c->out[i]);
-        const struct node *y = graph_node(b->graph, other[i]);
-        if (x->dtype != y->dtype || x->rank != y->rank ||
-            memcmp(x->shape, y->shape, x->rank * sizeof *x->shape) != 0)
-            return onnx_refuse(c,
-                               "branches of different shapes, and a condition that is not known");
-        c->out[i] = b_select(b, condition, c->out[i], other[i]);
-    }
-    return !onnx_failed(c);
-}
-
-bool onnx_if(struct onnx_call *c)
-{
-    int64_t condition[1];
-    uint32_t count = 0;
-    if (!onnx_known(c->o, c->in[0])->is_known)
-        return select_branch(c);
-    if (!onnx_const_ints(c, 0, condition, 1, &count))
-        return false;
-    return branch(c, count == 1 && condition[0] != 0 ? "then_branch" : "else_branch", c->out);
 }

@@ -1,18 +1,22 @@
-/* Loop and Scan. The trip count and the condition of each trip must be known.
+/* Loop and Scan.
  *
- * If there are few trips they are unrolled: the body is translated once for each trip, with its own
- * scope, so that folding sees the constants of each trip, and states may change their shapes. Many
- * trips, or a trip count that depends on named dims, become a loop of the graph (graph/loops.h);
- * there are no loops inside its body. */
+ * Few trips are unrolled: the body is translated once per trip in a scope of its own, so that
+ * folding sees constants that differ from trip to trip, and states may change their shapes. Many,
+ * or a number that hangs on named dims, are a loop of the graph (graph/loops.h); inside the body of
+ * one there is no other. So is a loop whose condition, or trip count, is only known when the model
+ * runs: it makes at most MOST_TRIPS trips while a state says so. Rows of its trips would make a
+ * result whose length hangs on values, and are refused. Few trips inside another loop are unrolled
+ * all the same: a trip that is not made leaves the states as they are. */
 #include <onnx.pb-c.h>
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_bodies_priv.h"
 #include "graph/loops.h"
 
 #define MAX_TRIPS 1024
 #define FEW_TRIPS 32 /* most trips that are unrolled if a loop is possible */
 #define MAX_STATES 64
+#define MOST_TRIPS INT32_MAX /* of a loop that ends at run time */
 
 /* The states, which each trip passes to the next, and the rows that each trip adds to the scan
  * outputs. */
@@ -114,31 +118,81 @@ static bool loop_body(struct onnx_call *c, struct unrolled *u, uint32_t number,
     return ok && (!refused || onnx_refuse(c, "a node of its body cannot be read"));
 }
 
-/* Ends the loop; its results are the states, then the rows. state: the states at the start of a
- * trip; after: the body's outputs from the states on. */
-static bool end_loop(struct onnx_call *c, const struct unrolled *u, uint32_t number, dim_id trips,
-                     const value_id *state, const value_id *after)
+/* How a loop ends at run time, after at most so many trips; VALUE_NONE: it makes all of them. */
+struct ending {
+    dim_id trips;
+    value_id first, next; /* 0-d bools: whether there is a trip, and whether one more */
+};
+
+static value_id both(struct builder *b, value_id x, value_id y)
 {
-    const struct loop_spec spec = {.loop = number,
-                                   .trips = trips,
-                                   .state = state,
-                                   .next = after,
-                                   .states = u->states,
-                                   .row = after + u->states,
-                                   .rows = u->scans};
-    for (uint32_t i = 0; i < u->states; i++) {
-        const struct node *x = graph_node(c->b->graph, state[i]);
-        const struct node *y = graph_node(c->b->graph, after[i]);
-        if (x->dtype != y->dtype || x->rank != y->rank ||
-            memcmp(x->shape, y->shape, x->rank * sizeof *x->shape) != 0)
-            return onnx_refuse(c, "a state whose type or shape changes, in more than %d trips",
-                               FEW_TRIPS);
-    }
-    c->out_count = u->states + u->scans;
-    return b_loop_end(c->b, &spec, c->out);
+    if (x == VALUE_NONE || y == VALUE_NONE)
+        return x == VALUE_NONE ? y : x;
+    return b_binary(b, PRIM_AND, x, y);
 }
 
-/* Whether the trip count is a dim or large, so that the trips are a loop of the graph. */
+static bool same_shape(struct onnx_call *c, value_id a, value_id b)
+{
+    const struct node *x = graph_node(c->b->graph, a), *y = graph_node(c->b->graph, b);
+    return x->dtype == y->dtype && x->rank == y->rank &&
+           (x->rank == 0 || memcmp(x->shape, y->shape, x->rank * sizeof *x->shape) == 0);
+}
+
+static bool check_states(struct onnx_call *c, const struct unrolled *u, const value_id *state,
+                         const value_id *after)
+{
+    for (uint32_t i = 0; i < u->states; i++) {
+        const char *name = i < u->body->n_output ? u->body->output[i]->name : NULL;
+        if (u->body->n_output > u->states + u->scans) /* the condition is the first output */
+            name = u->body->output[i + 1]->name;
+        if (!same_shape(c, state[i], after[i]))
+            return onnx_refuse(c,
+                               "a state whose type or shape changes from trip to trip ('%.60s'): "
+                               "it keeps them in loops of more than %d trips, or that end at run "
+                               "time. Let it have its final size from the start, and each trip "
+                               "write its part (ScatterND)",
+                               name ? name : "", FEW_TRIPS);
+    }
+    return true;
+}
+
+/* Ends the loop; results are states, then rows. state: as the body found them; after: its outputs
+ * from the states on. */
+static bool end_loop(struct onnx_call *c, const struct unrolled *u, uint32_t number,
+                     const value_id *state, const value_id *after, struct ending ending)
+{
+    value_id states[MAX_STATES + 1], next[MAX_STATES + 1], results[OP_MAX_OUTPUTS + 1];
+    struct loop_spec spec = {.loop = number,
+                             .trips = ending.trips,
+                             .state = states,
+                             .next = next,
+                             .states = u->states,
+                             .row = after + u->states,
+                             .rows = u->scans};
+    if (!check_states(c, u, state, after))
+        return false;
+    memcpy(states, state, u->states * sizeof *states);
+    memcpy(next, after, u->states * sizeof *next);
+    if (c->o->guard != VALUE_NONE) {
+        ending.first = both(c->b, c->o->guard, ending.first);
+        if (ending.next == VALUE_NONE)
+            ending.next = b_const(c->b, DTYPE_BOOL, 1);
+    }
+    if (ending.first != VALUE_NONE) {
+        states[spec.states] = b_state(c->b, number, spec.states, ending.first);
+        next[spec.states] = ending.next;
+        spec.condition = ++spec.states;
+    }
+    c->out_count = u->states + u->scans;
+    if (onnx_failed(c) || !b_loop_end(c->b, &spec, results))
+        return false;
+    memcpy(c->out, results, u->states * sizeof *c->out);
+    memcpy(c->out + u->states, results + spec.states, u->scans * sizeof *c->out);
+    return true;
+}
+
+/* A trip count that is a dim, or many trips. A number that no loop reaches is no limit where there
+ * is a condition: exporters write it for "while". */
 static bool many_trips(struct onnx_call *c, dim_id *out)
 {
     uint32_t one = 0;
@@ -146,38 +200,141 @@ static bool many_trips(struct onnx_call *c, dim_id *out)
     if (!onnx_given(c, 0) || c->o->in_loop > 0 || !onnx_known(c->o, c->in[0])->is_known ||
         !onnx_dims(c, 0, out, 1, &one) || one != 1)
         return false;
-    return !onnx_is_const(&c->o->graph->dims, *out, &count) || count > FEW_TRIPS;
+    if (!onnx_is_const(&c->o->graph->dims, *out, &count))
+        return true;
+    return count > FEW_TRIPS && (count < MOST_TRIPS || !onnx_given(c, 1));
 }
 
-static bool loop_trips(struct onnx_call *c, struct unrolled *u, dim_id trips)
+/* A condition or trip count as a 0-d value. */
+static value_id scalar(struct onnx_call *c, value_id x)
+{
+    return onnx_rank(c, x) == 0 ? x : b_reshape(c->b, x, NULL, 0);
+}
+
+/* What is known when the loop begins: in->count is a trip count that is not, or VALUE_NONE. */
+struct limit {
+    dim_id trips; /* at most */
+    value_id count;
+};
+
+/* When the loop ends; now: its iter; condition: the body's output. Where the condition is known to
+ * be true it says nothing. */
+static bool find_ending(struct onnx_call *c, const struct limit *limit, value_id now,
+                        value_id condition, struct ending *out)
+{
+    struct builder *b = c->b;
+    *out = (struct ending){limit->trips, VALUE_NONE, VALUE_NONE};
+    bool asked = onnx_given(c, 1) && !(truth(c, c->in[1]) == 1 && truth(c, condition) == 1);
+    if (asked) {
+        out->first = scalar(c, c->in[1]);
+        out->next = scalar(c, condition);
+    }
+    if (limit->count != VALUE_NONE) {
+        value_id count = b_cast(b, scalar(c, limit->count), DTYPE_I64),
+                 one = b_const_like(b, now, 1);
+        out->first = both(b, out->first, b_binary(b, PRIM_LT, b_const_like(b, now, 0), count));
+        out->next = both(b, out->next, b_binary(b, PRIM_LT, b_add(b, now, one), count));
+    }
+    return !onnx_failed(c);
+}
+
+/* A loop of the graph. */
+static bool loop_trips(struct onnx_call *c, struct unrolled *u, const struct limit *limit)
 {
     value_id out[OP_MAX_OUTPUTS];
+    int64_t most = 0;
     uint32_t number = b_loop_begin(c->b);
     struct trip_inputs inputs = {.count = u->states + 2, .states = 2};
+    struct ending ending;
     inputs.in[0] = b_iter(c->b, number);
     inputs.in[1] = b_const(c->b, DTYPE_BOOL, 1);
-    if (onnx_given(c, 1) && truth(c, c->in[1]) != 1)
-        return onnx_refuse(c, "the condition is not known at compile time");
-    if (!loop_body(c, u, number, &inputs, out))
+    if (!loop_body(c, u, number, &inputs, out) ||
+        !find_ending(c, limit, inputs.in[0], out[0], &ending))
         return false;
-    if (onnx_given(c, 1) && truth(c, out[0]) != 1)
-        return onnx_refuse(c, "the condition is not known at compile time");
-    return end_loop(c, u, number, trips, inputs.in + 2, out + 1);
+    if (ending.first != VALUE_NONE && u->scans > 0)
+        return onnx_refuse(
+            c,
+            "output %u collects a row of each trip, and how many trips there are is "
+            "only known when the model runs: its length would hang on values. A trip "
+            "count that is known, without a condition, or a state of a fixed size "
+            "cures it",
+            u->states);
+    if (ending.first == VALUE_NONE && onnx_given(c, 1) &&
+        onnx_is_const(&c->o->graph->dims, limit->trips, &most) && most == MOST_TRIPS)
+        return onnx_refuse(c,
+                           "no trip count, and a condition that is always true: it does not end");
+    return end_loop(c, u, number, inputs.in + 2, out + 1, ending);
 }
 
-/* Reads the trip count and the first condition; if omitted, no limit and true. */
+/* A loop that ends at run time, after at most `count` trips. */
+static bool trips_while(struct onnx_call *c, struct unrolled *u, int64_t count)
+{
+    bool known = !onnx_given(c, 0) || onnx_known(c->o, c->in[0])->is_known;
+    const struct limit limit = {b_dim_const(c->b, count < MOST_TRIPS ? count : MOST_TRIPS),
+                                known ? VALUE_NONE : c->in[0]};
+    if (c->o->in_loop > 0)
+        return onnx_refuse(
+            c,
+            "how many trips it makes is only known when the model runs, and it is in "
+            "the body of a loop: at most %d trips, a known number, are possible there",
+            FEW_TRIPS);
+    memcpy(u->state, c->in + 2, u->states * sizeof *u->state);
+    return loop_trips(c, u, &limit);
+}
+
+/* Trip count and first condition; no limit and true where they are left out. -1: not known. */
 static bool read_count(struct onnx_call *c, int64_t *out_count, int *out_go)
 {
     uint32_t one = 0;
     *out_count = INT64_MAX;
     if (!onnx_given(c, 0) && !onnx_given(c, 1))
         return onnx_refuse(c, "neither a trip count nor a condition: it does not end");
+    *out_go = onnx_given(c, 1) ? truth(c, c->in[1]) : 1;
+    if (onnx_given(c, 0) && !onnx_known(c->o, c->in[0])->is_known) {
+        *out_go = *out_go == 0 ? 0 : -1;
+        return true;
+    }
     if (onnx_given(c, 0) && !onnx_const_ints(c, 0, out_count, 1, &one))
         return false;
     if (onnx_given(c, 0) && one != 1)
         return b_fail(c->b, ERR_SHAPE, "input 0 has no element");
-    *out_go = onnx_given(c, 1) ? truth(c, c->in[1]) : 1;
-    return *out_go >= 0 || onnx_refuse(c, "the condition is not known at compile time");
+    return true;
+}
+
+/* The trips of a loop whose number is known and small, or whose conditions are all known. *out_ends
+ * is false where it turns out to be neither. */
+static bool unroll(struct onnx_call *c, struct unrolled *u, int64_t count, int go, bool *out_ends)
+{
+    value_id in[MAX_STATES + 2], out[OP_MAX_OUTPUTS], before[MAX_STATES];
+    value_id on = VALUE_NONE; /* whether the trip is made, where that is only known at run time */
+    bool asked = onnx_given(c, 1), may_select = c->o->in_loop > 0 && count <= FEW_TRIPS;
+    *out_ends = false;
+    if (go < 0 && (!may_select || u->scans > 0 || !onnx_known(c->o, c->in[0])->is_known))
+        return true;
+    on = go < 0 ? scalar(c, c->in[1]) : VALUE_NONE;
+    in[1] = b_const(c->b, DTYPE_BOOL, 1);
+    while (go != 0 && u->trips < count) {
+        if (u->trips == MAX_TRIPS && c->o->in_loop == 0 && u->scans == 0)
+            return true;
+        in[0] = b_const(c->b, DTYPE_I64, u->trips);
+        memcpy(before, u->state, u->states * sizeof *before);
+        memcpy(in + 2, u->state, u->states * sizeof *in);
+        if (!trip(c, u, in, u->states + 2, 1, out))
+            return false;
+        if (on != VALUE_NONE && !check_states(c, u, before, u->state))
+            return false;
+        for (uint32_t i = 0; on != VALUE_NONE && i < u->states; i++)
+            u->state[i] = b_select(c->b, on, u->state[i], before[i]);
+        go = asked ? truth(c, out[0]) : 1;
+        if (go < 0 && u->trips == count) /* what comes after the last trip counts for nothing */
+            break;
+        if (go < 0 && (!may_select || u->scans > 0))
+            return true;
+        if (go < 0)
+            on = both(c->b, on, scalar(c, out[0]));
+    }
+    *out_ends = true;
+    return !onnx_failed(c);
 }
 
 static bool put_states(struct onnx_call *c, const struct unrolled *u, int64_t axis)
@@ -193,36 +350,32 @@ static bool put_states(struct onnx_call *c, const struct unrolled *u, int64_t ax
 
 bool onnx_loop(struct onnx_call *c)
 {
-    struct unrolled u = {0};
-    value_id in[MAX_STATES + 2], out[OP_MAX_OUTPUTS];
+    struct unrolled u = {0}, again;
+    value_id in[MAX_STATES + 2];
     int64_t count = 0;
     int go = 1;
+    bool ends = false;
     uint32_t states = c->in_count > 2 ? c->in_count - 2 : 0;
-    dim_id trips;
+    struct limit limit = {.count = VALUE_NONE};
     if (!prepare(c, states, 1, &u))
         return false;
     memcpy(u.state, c->in + 2, states * sizeof *u.state);
-    if (many_trips(c, &trips))
-        return loop_trips(c, &u, trips);
-    if (!read_count(c, &count, &go))
+    again = u;
+    if (many_trips(c, &limit.trips))
+        return loop_trips(c, &u, &limit);
+    if (onnx_failed(c) || !read_count(c, &count, &go))
         return false;
-    /* If the node has no condition, that of the body is ignored. */
-    bool limited = onnx_given(c, 0), asked = onnx_given(c, 1);
+    /* Without a condition what the body says of it counts for nothing. */
     in[0] = b_const(c->b, DTYPE_I64, 0);
     in[1] = b_const(c->b, DTYPE_BOOL, 1);
     memcpy(in + 2, u.state, states * sizeof *in);
     if ((go == 0 || count < 1) && !no_trip(c, &u, in, states + 2, 1))
         return false;
-    while (go == 1 && (!limited || u.trips < count)) {
-        in[0] = b_const(c->b, DTYPE_I64, u.trips);
-        memcpy(in + 2, u.state, states * sizeof *in);
-        if (!trip(c, &u, in, states + 2, 1, out))
-            return false;
-        go = asked ? truth(c, out[0]) : 1;
-        if (go < 0)
-            return onnx_refuse(c, "the condition is not known at compile time");
-    }
-    return put_states(c, &u, 0);
+    if (count < 1)
+        go = 0;
+    if (!unroll(c, &u, count, go, &ends))
+        return false;
+    return ends ? put_states(c, &u, 0) : trips_while(c, &again, count);
 }
 
 /* Element `index` of an attribute with one integer for each scan input or output; 0 if it is
@@ -308,7 +461,8 @@ static bool scan_trips(struct onnx_call *c, struct unrolled *u, const struct sca
     for (uint32_t i = 0; i < s->count; i++)
         inputs.in[s->first + i] = loop_row(c, s, i, now);
     return loop_body(c, u, number, &inputs, out) &&
-           end_loop(c, u, number, s->trips, inputs.in, out);
+           end_loop(c, u, number, inputs.in, out,
+                    (struct ending){s->trips, VALUE_NONE, VALUE_NONE});
 }
 
 static bool scan(struct onnx_call *c);

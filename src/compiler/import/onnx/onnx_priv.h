@@ -95,6 +95,7 @@ struct onnx {
     VEC(const struct known *) known;              /* by value id; NULL: not folded yet */
     uint32_t depth;                               /* depth of nested bodies */
     uint32_t in_loop;                             /* enclosing bodies that are loops of the graph */
+    value_id guard;  /* in a branch that holds loops: whether it is taken, and they run; or NONE */
     uint32_t nodes;                               /* nodes translated so far, bodies included */
     uint32_t random;                              /* random tensors so far */
     size_t made_bytes;                            /* size of params that the reader computes */
@@ -149,13 +150,11 @@ bool onnx_inputs(struct onnx *o, struct onnx_scope *scope, const Onnx__GraphProt
 bool onnx_known_input(struct onnx *o, const Onnx__ValueInfoProto *info,
                       const struct import_tensor *given, struct import_tensor *out,
                       struct error *err);
-/* Bodies: a function that the model defines for an op, or a graph in an attribute. */
+/* Functions that the model defines in place of an op. Graphs in attributes: onnx_bodies_priv.h. */
 const Onnx__FunctionProto *onnx_function_find(struct onnx *o, const char *domain, const char *name);
 void onnx_functions(struct onnx *o); /* builds the table of functions, once */
 bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, bool *out_refused,
                    struct error *err);
-bool onnx_body(struct onnx_call *c, const Onnx__GraphProto *body, const value_id *in,
-               uint32_t in_count, value_id out[OP_MAX_OUTPUTS], bool *out_refused);
 /* Records a refusal; refusals of the same op for the same reason are counted together. node and
  * cure may be NULL. */
 void onnx_refused(struct onnx *o, const struct import_refusal *refusal);

@@ -273,30 +273,35 @@ static value_id loop(struct cell *cell)
     struct builder *b = cell->c->b;
     uint32_t number = b_loop_begin(b), states = cell->kind == KIND_LSTM ? 2 : 1;
     value_id inputs = cell->reversed ? b_reverse(b, cell->inputs, 0) : cell->inputs;
-    value_id now = b_iter(b, number), results[3];
+    value_id now = b_iter(b, number), results[4], guard = cell->c->o->guard;
     value_id x = b_take(b, inputs, now, 0);
     cell->looped = true;
-    value_id before[2] = {b_state(b, number, 0, cell->state)};
+    value_id before[3] = {b_state(b, number, 0, cell->state)};
     cell->state = before[0];
     if (states == 2)
         cell->memory = before[1] = b_state(b, number, 1, cell->memory);
     if (cell->reversed)
         now = b_sub(b, b_size(b, dim_sub(&b->graph->dims, cell->steps, b_dim_const(b, 1))), now);
     value_id row = b_unsqueeze(b, b_loop_value(b, step(cell, x, now)), 0);
-    const value_id after[2] = {cell->state, cell->memory};
-    const struct loop_spec spec = {.loop = number,
-                                   .trips = cell->steps,
-                                   .state = before,
-                                   .next = after,
-                                   .states = states,
-                                   .row = &row,
-                                   .rows = 1};
+    value_id after[3] = {cell->state, cell->memory};
+    struct loop_spec spec = {.loop = number,
+                             .trips = cell->steps,
+                             .state = before,
+                             .next = after,
+                             .states = states,
+                             .row = &row,
+                             .rows = 1};
+    if (guard != VALUE_NONE) { /* no trip where the branch is not taken */
+        before[states] = b_state(b, number, states, guard);
+        after[states] = b_const(b, DTYPE_BOOL, 1);
+        spec.condition = ++spec.states;
+    }
     if (onnx_failed(cell->c) || !b_loop_end(b, &spec, results))
         return VALUE_NONE;
     cell->state = results[0];
     if (states == 2)
         cell->memory = results[1];
-    return cell->reversed ? b_reverse(b, results[states], 0) : results[states];
+    return cell->reversed ? b_reverse(b, results[spec.states], 0) : results[spec.states];
 }
 
 static value_id run(struct cell *cell)
