@@ -96,12 +96,12 @@ struct onnx {
     uint32_t depth;                               /* depth of nested bodies */
     uint32_t in_loop;                             /* enclosing bodies that are loops of the graph */
     value_id guard;  /* in a branch that holds loops: whether it is taken, and they run; or NONE */
-    uint32_t nodes;                               /* nodes translated so far, bodies included */
-    uint32_t random;                              /* random tensors so far */
-    size_t made_bytes;                            /* size of params that the reader computes */
-    uint32_t anonymous;                           /* number of dims without a name so far */
-    struct dim_demand demand;                     /* what the first node that failed needs … */
-    const char *demand_why;                       /* … and the name of that node */
+    uint32_t nodes;  /* nodes translated so far, bodies included */
+    uint32_t random; /* random tensors so far */
+    size_t made_bytes;        /* size of params that the reader computes */
+    uint32_t anonymous;       /* number of dims without a name so far */
+    struct dim_demand demand; /* what the first node that failed needs … */
+    const char *demand_why;   /* … and the name of that node */
 };
 
 /* A node that is being translated. */
