@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 /* A vector of numbers, or a scalar. */
@@ -75,7 +76,7 @@ bool onnx_shape(struct onnx_call *c)
     value_id parts[LIMIT_RANK];
     dim_id one = b_dim_const(b, 1);
     for (uint32_t i = start; i < end; i++)
-        parts[count++] = b_reshape(b, b_size(b, b_dim(b, c->in[0], i)), &one, 1);
+        parts[count++] = b_reshape(b, onnx_extent(c, c->in[0], (int)i), &one, 1);
     if (count == 0)
         return onnx_return(c, b_literal(b, DTYPE_I64, (int64_t[]){0}, 1, NULL));
     return onnx_return(c, b_concat(b, parts, count, 0));
@@ -83,7 +84,18 @@ bool onnx_shape(struct onnx_call *c)
 
 bool onnx_size(struct onnx_call *c)
 {
-    return onnx_return(c, b_size(c->b, graph_elements(c->o->graph, c->in[0])));
+    struct builder *b = c->b;
+    value_id counted = VALUE_NONE;
+    dim_id rest = b_dim_const(b, 1);
+    for (uint32_t i = 0; i < onnx_rank(c, c->in[0]); i++) {
+        value_id count = onnx_count(c->o, c->in[0], (int)i);
+        if (count == VALUE_NONE)
+            rest = b_dim_mul(b, rest, b_dim(b, c->in[0], i));
+        else
+            counted = counted == VALUE_NONE ? count : b_mul(b, counted, count);
+    }
+    value_id size = b_size(b, rest);
+    return onnx_return(c, counted == VALUE_NONE ? size : b_mul(b, size, counted));
 }
 
 /* start + i*delta for i < count, both values 0-d. */

@@ -42,8 +42,8 @@ bool onnx_dtype(int32_t data_type, enum dtype *out, uint8_t *out_small, struct e
 bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
                  struct import_tensor *out, struct error *err);
 
+struct onnx_bounds;
 struct onnx_op;
-
 /* A sequence: values in order. */
 struct onnx_list {
     uint32_t count;
@@ -92,6 +92,7 @@ struct onnx {
     struct strmap labels;                         /* of dims, in the order in which they came */
     VEC(const struct import_tensor *) param_data; /* by the graph's params */
     VEC(const struct known *) known;              /* folded values by id; NULL: not looked at yet */
+    struct onnx_bounds *bounds;                   /* NULL: all of all values counts */
     uint32_t depth;                               /* of bodies inside bodies */
     uint32_t in_loop;                             /* bodies around that are loops of the graph */
     uint32_t nodes;                               /* translated so far, bodies included */
@@ -121,6 +122,7 @@ struct onnx_call {
     const char *out_why[OP_MAX_OUTPUTS]; /* why a result is not there, though the node is read */
     uint32_t out_count;                  /* how many the node names */
     const char *unknown; /* the operand, by name, that would have to be known; NULL: none was */
+    const char *cure;    /* of a refusal; NULL: none is known */
 };
 
 /* A row of onnx_ops.def. */
@@ -171,9 +173,7 @@ bool onnx_find(const struct onnx *o, const struct onnx_scope *scope, const char 
 value_id onnx_initializer(struct onnx *o, const char *name, const struct import_tensor *tensor,
                           bool constant, struct error *err);
 
-/* Gives the name that was made last a small type. */
-void onnx_name_small(struct onnx *o, uint8_t small);
-
+void onnx_name_small(struct onnx *o, uint8_t small); /* of the name that was made last */
 /* Small types: those of at most 8 bits that the graph has no dtype for. A value of one is of its
  * carrier, i8 or u8: numbers of integers, codes of floats. */
 bool onnx_small_find(int32_t data_type, uint8_t *out_small, enum dtype *out_carrier);

@@ -2,13 +2,14 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
+#include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 /* Targets in ONNX's terms: 0 keeps the dim of the operand, -1 is inferred. */
 static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero)
 {
     struct builder *b = c->b;
-    uint32_t infer = rank;
+    uint32_t infer = rank, open = 0;
     for (uint32_t i = 0; i < rank; i++) {
         int64_t value = 1;
         bool known = onnx_is_const(&c->o->graph->dims, shape[i], &value);
@@ -22,16 +23,26 @@ static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool a
             shape[i] = b_dim(b, c->in[0], i);
         if (shape[i] == DIM_NONE)
             return false;
+        open |= (uint32_t)(known && value <= 0) << i;
     }
-    return onnx_return(c, infer < rank ? b_reshape_infer(b, c->in[0], shape, rank, infer)
-                                       : b_reshape(b, c->in[0], shape, rank));
+    value_id y = infer < rank ? b_reshape_infer(b, c->in[0], shape, rank, infer)
+                              : b_reshape(b, c->in[0], shape, rank);
+    /* A size that is said is not the count, which would have to be what is inferred or kept. */
+    for (uint32_t i = 0; i < rank && y != VALUE_NONE; i++)
+        if (onnx_count(c->o, y, (int)i) != VALUE_NONE && (open >> i & 1) == 0)
+            return onnx_refuse(c,
+                               "element %u of the shape is the size of a dim of which how much "
+                               "counts is known when it runs only; -1 or 0 is read",
+                               i);
+    return onnx_return(c, y);
 }
 
 /* The shape that the model states for the result, which an input must say at each call. */
 static bool told_shape(struct onnx_call *c, bool allow_zero, dim_id *out, uint32_t *out_rank)
 {
     uint32_t input, count, rank = 0;
-    if (!onnx_may_tell(c, 1, &input, &count) || !onnx_stated_shape(c, out, &rank) || count != rank)
+    if (onnx_bound_of(c->o, c->in[0]) || !onnx_may_tell(c, 1, &input, &count) ||
+        !onnx_stated_shape(c, out, &rank) || count != rank)
         return false;
     for (uint32_t i = 0; i < rank; i++) {
         bool keeps = i < onnx_rank(c, c->in[0]) && !allow_zero;
@@ -380,12 +391,40 @@ bool onnx_tile(struct onnx_call *c)
     return onnx_return(c, x);
 }
 
+/* Parts of which not all counts: what does stands one behind the other all the same. Element i
+ * comes from place i of all parts side by side, and for each part that ends before it from one
+ * further by what did not count there. */
+static value_id concat_counted(struct onnx_call *c, int axis)
+{
+    struct builder *b = c->b;
+    value_id end = b_const(b, DTYPE_I64, 0), skipped[LIMIT_OPERANDS], ends[LIMIT_OPERANDS];
+    for (uint32_t i = 0; i < c->in_count; i++) {
+        value_id extent = onnx_extent(c, c->in[i], axis);
+        ends[i] = end = b_add(b, end, extent);
+        skipped[i] = b_sub(b, b_size(b, b_dim(b, c->in[i], axis)), extent);
+        c->in[i] = onnx_fill(c, c->in[i], axis, FILL_ZERO);
+    }
+    value_id all = b_concat(b, c->in, c->in_count, axis);
+    dim_id length = b_dim(b, all, axis);
+    value_id place = b_iota(b, DTYPE_I64, &length, 1, 0), from = place;
+    for (uint32_t i = 0; i + 1 < c->in_count; i++)
+        from = b_add(b, from,
+                     b_select(b, b_binary(b, PRIM_LE, ends[i], place), skipped[i],
+                              b_const(b, DTYPE_I64, 0)));
+    return onnx_bound(c, b_take(b, all, from, axis), axis, end, false);
+}
+
 bool onnx_concat(struct onnx_call *c)
 {
     int64_t axis = onnx_int(c, "axis", 1);
     for (uint32_t i = 1; i < c->in_count; i++)
         if (c->small[i] != c->small[0])
             return b_fail(c->b, ERR_SHAPE, "operand %u is of another type than operand 0", i);
+    for (uint32_t i = 0; i < c->in_count; i++) {
+        int at = b_axis(c->b, c->in[i], axis);
+        if (at >= 0 && onnx_count(c->o, c->in[i], at) != VALUE_NONE)
+            return onnx_return(c, concat_counted(c, at));
+    }
     return onnx_return(c, b_concat(c->b, c->in, c->in_count, axis));
 }
 
