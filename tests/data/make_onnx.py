@@ -975,6 +975,9 @@ def counted_values():
         case(f"non_zero_{kind if kind != '?' else 'bool'}", node("NonZero", "x", "y"),
              {"x": (x * 4).astype(kind)}, "y", dims={"x": ["n", 4]},
              right=[np.stack(np.nonzero((x * 4).astype(kind)))])
+        one = np.ones(1, kind)
+        case(f"non_zero_of_one_{kind if kind != '?' else 'bool'}", node("NonZero", "x", "y"),
+             {"x": one}, "y", right=[np.zeros((1, 1), "i8")])
         flags = np.array([True, False, True])
         case(f"compress_{kind if kind != '?' else 'bool'}",
              node("Compress", "x c", "y", axis=1), {"x": x.astype(kind), "c": flags}, "y",

@@ -201,7 +201,7 @@ value_id onnx_bound(struct onnx_call *c, value_id x, int axis, value_id count, b
         return VALUE_NONE;
     begin(c->o);
     const struct onnx_bound *before = onnx_bound_of(c->o, x);
-    if (before)
+    if (before && !before->mixed)
         bound = *before;
     for (uint32_t d = 0; d < LIMIT_RANK; d++)
         zero = zero && (d == (uint32_t)axis || bound.count[d] == VALUE_NONE || bound.zero);

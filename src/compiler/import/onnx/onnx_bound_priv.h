@@ -35,7 +35,8 @@ const struct onnx_bound *onnx_bound_of(struct onnx *o, value_id x);
 value_id onnx_count(struct onnx *o, value_id x, int axis);
 /* That, or the size of the dim: i64 0-d. */
 value_id onnx_extent(struct onnx_call *c, value_id x, int axis);
-/* x, with a bound along the axis beside those that it has. zero: filler is 0. */
+/* x, with a bound along the axis beside those that it has, or alone where the rules of prims would
+ * have it mixed. zero: filler is 0. */
 value_id onnx_bound(struct onnx_call *c, value_id x, int axis, value_id count, bool zero);
 
 enum onnx_filler { FILL_ZERO, FILL_ONE, FILL_LEAST, FILL_GREATEST, FILL_NAN };
