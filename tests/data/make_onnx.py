@@ -957,12 +957,28 @@ def counted_values():
         "again": ([node("Gather", "x n", "g"), node("Greater", "g none", "c"),
                    node("Compress", "g c", "y", axis=0), node("NonZero", "c", "z")], "y z",
                   {"none": np.array(0, "f4")}),
+        "sizes": ([node("Shape", "n", "s"), node("ConstantOfShape", "s", "y"),
+                   node("Expand", "five s", "z"), node("Squeeze", "s zero", "k"),
+                   node("Range", "first k next", "r"), node("Add", "r n", "t")], "y z r t",
+                  {"five": np.array([5], "f4"), "first": np.array(0), "next": np.array(1)}),
+        "reshape_by_count": ([node("Gather", "w n", "g"), node("Shape", "g", "s"),
+                              node("Gather", "s first", "k"), node("Unsqueeze", "k zero", "ks"),
+                              node("Concat", "ks two back", "to", axis=0),
+                              node("Reshape", "g to", "y")], "y",
+                             {"w": w, "first": np.array(0), "two": np.array([2]),
+                              "back": np.array([-1])}),
+        "top_at_most": ([node("Gather", "x n", "g"), node("Shape", "g", "s"),
+                         node("Concat", "s four", "both", axis=0),
+                         node("ReduceMin", "both", "k", keepdims=0),
+                         node("Unsqueeze", "k zero", "ks"), node("TopK", "g ks", "v i"),
+                         node("Gather", "n i", "y")], "v i y", {"four": np.array([4])}),
         "top": ([node("Gather", "x n", "g"), node("TopK", "g two", "v i"),
                  node("TopK", "g two", "u k", largest=0)], "v i u k", {"two": np.array([2])}),
     }
     for name, (nodes, outputs, constants) in chains.items():
         for some, part in (("some", 0.5), ("all", 1), ("none", 0)):
-            if some == "none" and name in ("places", "reshape", "slices", "top"):
+            if some == "none" and name in ("places", "reshape", "slices", "top",
+                                           "reshape_by_count"):
                 continue  # ONNX has no result there
             case(f"ort_counted_{name}_{some}", find + nodes,
                  {"x": chosen("counted", 11, part=part)}, outputs, {"zero": zero} | constants,

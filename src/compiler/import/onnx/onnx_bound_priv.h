@@ -46,6 +46,18 @@ value_id onnx_fill(struct onnx_call *c, value_id x, int axis, enum onnx_filler f
 /* The same along all axes. */
 value_id onnx_fill_all(struct onnx_call *c, value_id x, enum onnx_filler filler);
 
+/* Sizes of which some are counts of other values (onnx_bound_size.c), as Shape gives them. */
+struct onnx_sizes {
+    uint32_t count;
+    dim_id dims[LIMIT_RANK];
+    value_id counts[LIMIT_RANK]; /* VALUE_NONE: the dim is the size itself */
+};
+/* Whether operand index is such sizes; false without failing, too, where none is a count or one is
+ * neither known nor a count. */
+bool onnx_counted_sizes(struct onnx_call *c, uint32_t index, struct onnx_sizes *out);
+/* x, whose last dims are these, with their counts as bounds. */
+value_id onnx_bound_sizes(struct onnx_call *c, value_id x, const struct onnx_sizes *sizes);
+
 /* Before and after the translation of a node: refuses it where it would not be right. */
 bool onnx_bound_enter(struct onnx_call *c);
 bool onnx_bound_leave(struct onnx_call *c);

@@ -132,6 +132,40 @@ static void test_refuses_what_mixes(void **state)
     assert_refused(m, ERR_UNSUPPORTED, "element 0 of the shape");
 }
 
+/* A size is a count itself, or it is not read. */
+static void test_sizes(void **state)
+{
+    static const char *const names[] = {"y", "y.count"};
+    static const int64_t two[] = {2};
+    struct model *m = *state;
+    find(m);
+    add_node(m, "Shape", "g", NULL, "s");
+    add_node(m, "ConstantOfShape", "s", NULL, "y");
+    add_output(m, "y");
+    assert_outputs(m, names, 2);
+    assert_shape(m, "N");
+
+    find(m);
+    add_initializer(m, "two", INT64, 1, two, sizeof two);
+    add_node(m, "Shape", "g", NULL, "s");
+    add_node(m, "Mul", "s", "two", "twice");
+    add_node(m, "ConstantOfShape", "twice", NULL, "y");
+    add_output(m, "y");
+    assert_refused(m, ERR_UNSUPPORTED, "is not known at compile time");
+
+    find(m);
+    add_node(m, "Shape", "g", NULL, "s");
+    add_node(m, "Expand", "x", "s", "y");
+    add_output(m, "y");
+    assert_refused(m, ERR_UNSUPPORTED, "a dim that is not 1");
+
+    find(m);
+    add_node(m, "Shape", "g", NULL, "s");
+    add_node(m, "Reshape", "x", "s", "y");
+    add_output(m, "y");
+    assert_refused(m, ERR_UNSUPPORTED, "element 0 of the shape");
+}
+
 static void test_counts_that_differ(void **state)
 {
     struct model *m = *state;
@@ -167,8 +201,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
-        TEST(test_counts_are_outputs), TEST(test_size_that_is_known), TEST(test_name_that_is_taken),
-        TEST(test_refuses_what_mixes), TEST(test_counts_that_differ), TEST(test_values),
+        TEST(test_counts_are_outputs),
+        TEST(test_size_that_is_known),
+        TEST(test_name_that_is_taken),
+        TEST(test_refuses_what_mixes),
+        TEST(test_sizes),
+        TEST(test_counts_that_differ),
+        TEST(test_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,6 +178,17 @@ bool onnx_cumulate(struct onnx_call *c)
     return onnx_return(c, graph_add(c->b->graph, prim, c->in, 1, &attrs, c->b->err));
 }
 
+/* Operand 1, where it is computed from other numbers than an input that may tell: the result is as
+ * long as the axis then, and this is how much of it counts. VALUE_NONE: it is known or told. */
+static value_id computed_k(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    if (!onnx_given(c, 1) || onnx_known(c->o, c->in[1])->is_known || onnx_tell_sizes(c, c->in[1]) ||
+        onnx_failed(c))
+        return VALUE_NONE;
+    return b_max_const(b, b_reshape(b, b_cast(b, c->in[1], DTYPE_I64), NULL, 0), 0);
+}
+
 bool onnx_topk(struct onnx_call *c)
 {
     struct builder *b = c->b;
@@ -185,7 +196,11 @@ bool onnx_topk(struct onnx_call *c)
     uint32_t count = 1;
     bool largest = onnx_int(c, "largest", 1) != 0;
     int axis = b_axis(b, c->in[0], onnx_int(c, "axis", -1));
-    if (axis < 0 || (c->in_count > 1 && !onnx_dims(c, 1, &k, 1, &count)))
+    value_id computed = axis < 0 ? VALUE_NONE : computed_k(c);
+    if (computed != VALUE_NONE)
+        k = b_dim(b, c->in[0], axis);
+    if (axis < 0 || onnx_failed(c) ||
+        (computed == VALUE_NONE && c->in_count > 1 && !onnx_dims(c, 1, &k, 1, &count)))
         return false;
     if (count != 1)
         return b_fail(b, ERR_SHAPE, "input 1 has %u elements, expected one", count);
@@ -202,7 +217,10 @@ bool onnx_topk(struct onnx_call *c)
     c->out[0] = b_gather(b, x, order, axis);
     c->out[1] = order;
     c->out_count = 2;
-    counted = counted == VALUE_NONE ? counted : b_binary(b, PRIM_MIN, counted, b_size(b, k));
+    if (computed != VALUE_NONE)
+        counted = b_binary(b, PRIM_MIN, computed, onnx_extent(c, c->in[0], axis));
+    else if (counted != VALUE_NONE)
+        counted = b_binary(b, PRIM_MIN, counted, b_size(b, k));
     for (uint32_t i = 0; i < 2 && counted != VALUE_NONE; i++)
         c->out[i] = onnx_bound(c, c->out[i], axis, counted, false);
     return !onnx_failed(c);

@@ -5,8 +5,10 @@
 #include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-/* Targets in ONNX's terms: 0 keeps the dim of the operand, -1 is inferred. */
-static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero)
+/* Targets in ONNX's terms: 0 keeps the dim of the operand, -1 is inferred. counts: of those that
+ * are counts (onnx_bound_priv.h); NULL: none is. */
+static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero,
+                       const value_id *counts)
 {
     struct builder *b = c->b;
     uint32_t infer = rank, open = 0;
@@ -27,13 +29,15 @@ static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool a
     }
     value_id y = infer < rank ? b_reshape_infer(b, c->in[0], shape, rank, infer)
                               : b_reshape(b, c->in[0], shape, rank);
-    /* A size that is said is not the count, which would have to be what is inferred or kept. */
-    for (uint32_t i = 0; i < rank && y != VALUE_NONE; i++)
-        if (onnx_count(c->o, y, (int)i) != VALUE_NONE && (open >> i & 1) == 0)
+    /* A size that is said is not the count, which is inferred, kept, or said itself. */
+    for (uint32_t i = 0; i < rank && y != VALUE_NONE; i++) {
+        value_id count = onnx_count(c->o, y, (int)i), said = counts ? counts[i] : VALUE_NONE;
+        if (said != VALUE_NONE ? said != count : count != VALUE_NONE && (open >> i & 1) == 0)
             return onnx_refuse(c,
                                "element %u of the shape is the size of a dim of which how much "
-                               "counts is known when it runs only; -1 or 0 is read",
+                               "counts is known when it runs only; that count, -1 and 0 are read",
                                i);
+    }
     return onnx_return(c, y);
 }
 
@@ -59,6 +63,7 @@ bool onnx_reshape(struct onnx_call *c)
 {
     bool allow_zero = onnx_int(c, "allowzero", 0) != 0;
     dim_id shape[LIMIT_RANK];
+    struct onnx_sizes sizes;
     uint32_t rank = 0, input, count;
     const int64_t *ints = onnx_ints(c, "shape", &rank);
     if (ints) {
@@ -66,6 +71,8 @@ bool onnx_reshape(struct onnx_call *c)
             return b_fail(c->b, ERR_LIMIT, "rank %u, at most %d", rank, LIMIT_RANK);
         for (uint32_t i = 0; i < rank; i++)
             shape[i] = b_dim_const(c->b, ints[i]);
+    } else if (onnx_counted_sizes(c, 1, &sizes)) {
+        return reshape_to(c, sizes.dims, sizes.count, allow_zero, sizes.counts);
     } else if (told_shape(c, allow_zero, shape, &rank)) {
         return onnx_return(c, b_reshape(c->b, c->in[0], shape, rank));
     } else if (onnx_failed(c)) {
@@ -78,7 +85,7 @@ bool onnx_reshape(struct onnx_call *c)
     } else if (!onnx_dims(c, 1, shape, LIMIT_RANK, &rank)) {
         return false;
     }
-    return reshape_to(c, shape, rank, allow_zero);
+    return reshape_to(c, shape, rank, allow_zero, NULL);
 }
 
 static dim_id product(struct onnx_call *c, uint32_t from, uint32_t to)
@@ -279,18 +286,25 @@ static bool told_stretches(struct onnx_call *c, dim_id *out, uint32_t *out_count
 bool onnx_expand_to(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    dim_id wanted[LIMIT_RANK], shape[LIMIT_RANK];
-    uint32_t count = 0, own = onnx_rank(c, c->in[0]);
-    if (!told_stretches(c, wanted, &count))
+    dim_id shape[LIMIT_RANK];
+    struct onnx_sizes sizes = {0};
+    uint32_t own = onnx_rank(c, c->in[0]);
+    bool counted = onnx_counted_sizes(c, 1, &sizes);
+    if (!counted && !told_stretches(c, sizes.dims, &sizes.count))
         return false;
+    uint32_t count = sizes.count;
     uint32_t rank = own > count ? own : count;
     dim_id one = b_dim_const(b, 1);
     for (uint32_t i = 0; i < rank; i++) {
         dim_id x = i + own >= rank ? b_dim(b, c->in[0], i + own - rank) : one;
-        dim_id to = i + count >= rank ? wanted[i + count - rank] : one;
+        dim_id to = i + count >= rank ? sizes.dims[i + count - rank] : one;
         shape[i] = to == one ? x : to;
+        if (counted && x != one && i + count >= rank &&
+            sizes.counts[i + count - rank] != VALUE_NONE)
+            return onnx_refuse(c, "a dim that is not 1, by a size that is known when it runs only");
     }
-    return onnx_return(c, b_broadcast_to(b, c->in[0], shape, rank));
+    value_id y = b_broadcast_to(b, c->in[0], shape, rank);
+    return onnx_return(c, counted ? onnx_bound_sizes(c, y, &sizes) : y);
 }
 
 /* One axis: a dim in front of it, stretched and merged. */
