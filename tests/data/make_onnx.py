@@ -534,6 +534,7 @@ def group_query_attention():
             ("rotary_interleaved", 1, 1, 6, {"do_rotary": 1, "rotary_interleaved": 1}),
             ("window_first", 2, 5, 0, {"local_window_size": 2}),
             ("window_next", 1, 1, 6, {"local_window_size": 3}),
+            ("cap_first", 2, 5, 0, {"softcap": 2.0}), ("cap_next", 1, 1, 6, {"softcap": 0.5}),
             ("scale", 1, 4, 0, {"scale": 0.125}), ("packed", 2, 4, 0, {"do_rotary": 1})):
         name = f"ort_gqa_{name}"
         parts = [floats(name, batch, length, n * size, seed=i)
@@ -566,10 +567,13 @@ def group_query_attention():
         case(name + suffix, node("com.microsoft.GroupQueryAttention", "q k v pk pv n t cos sin",
                                  "y nk nv", num_heads=heads, kv_num_heads=shared, do_rotary=1),
              given, "y", constants, dims=dims)
-    case("ort_gqa_bias", node("com.microsoft.GroupQueryAttention", "q k v pk pv n t - - - b",
-                              "y nk nv", num_heads=heads, kv_num_heads=shared),
-         given | {"n": np.array([6, 6], "i4")}, "y",
-         {"t": np.array(7, "i4"), "b": floats(name, batch, 1, length, past + length, seed=9)})
+    for cap in (0.0, 1.5):
+        suffix, capped = ("_capped", {"softcap": cap}) if cap else ("", {})
+        case("ort_gqa_bias" + suffix,
+             node("com.microsoft.GroupQueryAttention", "q k v pk pv n t - - - b", "y nk nv",
+                  num_heads=heads, kv_num_heads=shared, **capped),
+             given | {"n": np.array([6, 6], "i4")}, "y",
+             {"t": np.array(7, "i4"), "b": floats(name, batch, 1, length, past + length, seed=9)})
 
 
 def pads():
