@@ -57,10 +57,11 @@ write("resize", [n("Resize", ["x", "", "scales"], ["y"], name="up", mode="cubic"
 write("scales", [n("Resize", ["x", "", "scales"], ["y"], name="up")],
       [("x", F, [1, 1, 2, 2]), ("scales", F, [4])], [("y", F, None)])
 
-# Ops that nobody reads, and one whose result's size hangs on data.
+# Ops that nobody reads, and one that needs all of a dim whose size hangs on data.
 write("unknown",
       [n("Fancy", ["x"], ["z"], name="first"), n("Fancy", ["x"], ["z2"], name="second"),
-       n("NonZero", ["x"], ["q"], name="where"), n("Relu", ["z"], ["y"], name="act")],
+       n("NonZero", ["x"], ["p"], name="found"), n("EyeLike", ["p"], ["q"], name="where"),
+       n("Relu", ["z"], ["y"], name="act")],
       [("x", F, ["T", 5])], [("y", F, ["T", "?", 3])])
 
 # Shapes that do not fit: errors name the node, and its inputs with their shapes.

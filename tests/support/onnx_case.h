@@ -8,7 +8,8 @@
 #define URZA_TESTS_SUPPORT_ONNX_CASE_H
 
 #include <stdbool.h>
-#include <stdint.h>
+
+#include "urza/run.h"
 
 struct arena;
 struct error;
@@ -75,5 +76,14 @@ bool onnx_compare_compiled(const struct interp_tensor *reference, const void *fo
 bool onnx_compare_data(const struct interp_tensor *reference, const void *found,
                        const struct import_tensor *expected, const struct onnx_exception *exception,
                        struct arena *arena, struct onnx_distance *distance, struct error *err);
+
+/* How many outputs behind the first `outputs` are counts of these (docs/onnx.md). */
+uint32_t onnx_counts(const urza_module *module, uint32_t outputs);
+/* Cuts output i, and what the reference made of it, to what counts, if it has a count. In place;
+ * what is cut off must be 0: ERR_VERIFY. tensors: all outputs, with their shapes; expected: what
+ * output i should be, which says the axis. */
+bool onnx_cut(const urza_module *module, DLTensor *tensors, uint32_t i,
+              const struct import_tensor *expected, struct interp_tensor *reference,
+              struct error *err);
 
 #endif

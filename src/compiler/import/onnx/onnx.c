@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_failure_priv.h"
 #include "compiler/import/onnx/onnx_notes_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
@@ -257,12 +258,14 @@ static bool translate(struct onnx_call *c, bool *out_refused)
         return false;
     if (*out_refused)
         return true;
+    if (!onnx_bound_enter(c))
+        return false;
     memset(c->out_small, c->small[0], sizeof c->out_small);
     enum dtype narrow = widen_operands(c);
     bool ok = c->op->translate(c);
     if (ok && !onnx_failed(c))
         narrow_results(c, narrow);
-    if (onnx_failed(c))
+    if (onnx_failed(c) || (ok && !onnx_bound_leave(c)))
         return false;
     for (uint32_t i = 0; i < c->node->n_output && ok; i++)
         if (onnx_wanted(c, i) &&
@@ -282,7 +285,7 @@ static const char *cure_of(const struct onnx_call *c)
         if (strcmp(name, c->unknown) == 0 && onnx_is_utf8(name))
             strbuf_printf(&cure, "--known %s=VALUE makes this input a constant", name);
     }
-    return cure.size_bytes > 0 ? cure.data : NULL;
+    return cure.size_bytes > 0 ? cure.data : c->cure;
 }
 
 /* Records what the first node that fails needs of dims. */
@@ -455,10 +458,10 @@ static bool read_outputs(struct onnx *o, const struct onnx_scope *scope,
             onnx_note_refusal(o, "output", "a sequence");
         if (value.why)
             refuse_output(o, name, value.why);
-        if (o->refusals.count == 0 && !graph_output(o->graph, name, value.value, err))
+        if (o->refusals.count == 0 && !onnx_bound_output(o, name, value.value, err))
             return fail_at(err, "output '%.100s'", name);
     }
-    return true;
+    return onnx_bound_counts(o, err);
 }
 
 static bool check_model(const Onnx__ModelProto *model, struct error *err)

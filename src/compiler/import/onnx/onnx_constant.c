@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 /* A constant: a vector, or for rank 0 a scalar. */
@@ -42,10 +43,10 @@ bool onnx_constant(struct onnx_call *c)
 bool onnx_constant_of_shape(struct onnx_call *c)
 {
     const Onnx__AttributeProto *attr = onnx_attr(c, "value");
-    dim_id shape[LIMIT_RANK];
-    uint32_t rank = 0;
+    struct onnx_sizes sizes = {0};
     value_id value = VALUE_NONE;
-    if (!onnx_dims(c, 0, shape, LIMIT_RANK, &rank))
+    bool counted = onnx_counted_sizes(c, 0, &sizes);
+    if (!counted && !onnx_dims(c, 0, sizes.dims, LIMIT_RANK, &sizes.count))
         return false;
     if (attr && attr->t) {
         struct import_tensor tensor;
@@ -56,7 +57,8 @@ bool onnx_constant_of_shape(struct onnx_call *c)
     } else {
         value = b_const(c->b, DTYPE_F32, 0);
     }
-    return onnx_return(c, b_broadcast_to(c->b, value, shape, rank));
+    value = b_broadcast_to(c->b, value, sizes.dims, sizes.count);
+    return onnx_return(c, counted ? onnx_bound_sizes(c, value, &sizes) : value);
 }
 
 /* Clamps a position to 0 … rank; negative ones count from the end. */
@@ -75,7 +77,7 @@ bool onnx_shape(struct onnx_call *c)
     value_id parts[LIMIT_RANK];
     dim_id one = b_dim_const(b, 1);
     for (uint32_t i = start; i < end; i++)
-        parts[count++] = b_reshape(b, b_size(b, b_dim(b, c->in[0], i)), &one, 1);
+        parts[count++] = b_reshape(b, onnx_extent(c, c->in[0], (int)i), &one, 1);
     if (count == 0)
         return onnx_return(c, b_literal(b, DTYPE_I64, (int64_t[]){0}, 1, NULL));
     return onnx_return(c, b_concat(b, parts, count, 0));
@@ -83,7 +85,18 @@ bool onnx_shape(struct onnx_call *c)
 
 bool onnx_size(struct onnx_call *c)
 {
-    return onnx_return(c, b_size(c->b, graph_elements(c->o->graph, c->in[0])));
+    struct builder *b = c->b;
+    value_id counted = VALUE_NONE;
+    dim_id rest = b_dim_const(b, 1);
+    for (uint32_t i = 0; i < onnx_rank(c, c->in[0]); i++) {
+        value_id count = onnx_count(c->o, c->in[0], (int)i);
+        if (count == VALUE_NONE)
+            rest = b_dim_mul(b, rest, b_dim(b, c->in[0], i));
+        else
+            counted = counted == VALUE_NONE ? count : b_mul(b, counted, count);
+    }
+    value_id size = b_size(b, rest);
+    return onnx_return(c, counted == VALUE_NONE ? size : b_mul(b, size, counted));
 }
 
 /* start + i*delta for i < count; both operands are 0-d. */
@@ -125,12 +138,34 @@ static bool is_whole(struct onnx_call *c)
     return true;
 }
 
+/* 0, 1, 2 … below a count. */
+static bool range_of_count(struct onnx_call *c)
+{
+    const value_id in[] = {c->in[0], c->in[2]};
+    struct onnx_sizes limit;
+    for (int64_t i = 0; i < 2; i++) {
+        const struct known *known = onnx_known(c->o, in[i]);
+        int64_t value = 0;
+        if (!known->is_known || !known->dims || known->count != 1 ||
+            !onnx_is_const(&c->o->graph->dims, known->dims[0], &value) || value != i)
+            return false;
+    }
+    if (!dtype_is_int(onnx_type(c, c->in[0])) || !onnx_counted_sizes(c, 1, &limit) ||
+        limit.count != 1)
+        return false;
+    value_id steps = b_iota(c->b, DTYPE_I64, limit.dims, 1, 0);
+    steps = b_cast(c->b, steps, onnx_type(c, c->in[0]));
+    return onnx_return(c, onnx_bound_sizes(c, steps, &limit));
+}
+
 bool onnx_range(struct onnx_call *c)
 {
     struct dim_table *dims = &c->o->graph->dims;
     dim_id bounds[2];
     int64_t delta = 0;
     uint32_t count = 0;
+    if (range_of_count(c))
+        return true;
     if (dtype_is_float(onnx_type(c, c->in[0])) && !is_whole(c))
         return real_range(c);
     if (!onnx_dims(c, 0, &bounds[0], 1, &count) || !onnx_dims(c, 1, &bounds[1], 1, &count) ||

@@ -143,12 +143,35 @@ static bool check_options(struct onnx_call *c)
     for (uint32_t i = 11; i < c->in_count; i++)
         if (onnx_given(c, i))
             return onnx_refuse(c, "input %u", i);
-    if (onnx_float(c, "softcap", 0) != 0 || onnx_int(c, "smooth_softmax", 0) > 0 ||
-        onnx_int(c, "sliding_window_cache", 0) != 0 || onnx_wanted(c, 3) ||
-        strcmp(onnx_text(c, "k_quant_type", "NONE"), "NONE") != 0 ||
+    if (onnx_int(c, "smooth_softmax", 0) > 0 || onnx_int(c, "sliding_window_cache", 0) != 0 ||
+        onnx_wanted(c, 3) || strcmp(onnx_text(c, "k_quant_type", "NONE"), "NONE") != 0 ||
         strcmp(onnx_text(c, "v_quant_type", "NONE"), "NONE") != 0)
-        return onnx_refuse(c, "softcap, smooth_softmax, scores, or a cache of integers");
+        return onnx_refuse(c, "smooth_softmax, scores, or a cache of integers");
     return onnx_given(c, 5) || b_fail(c->b, ERR_BLUEPRINT, "input 5 is left out");
+}
+
+/* Scores that keep within the cap, before what hides keys; in f32 at least. */
+static value_id attend_capped(struct grouped *g, value_id mask, double cap)
+{
+    struct builder *b = g->b;
+    struct op_value attrs[] = {{.name = "dim", .kind = OP_INT, .i = -1, .f = -1}, {0}};
+    enum dtype type = onnx_type(g->c, g->q), wide = dtype_bytes(type) < 4 ? DTYPE_F32 : type;
+    double scale = onnx_float(g->c, "scale", 0);
+    int64_t size = 0;
+    if (!(cap > 0))
+        return onnx_refuse(g->c, "a softcap of %g", cap);
+    if (scale == 0 && !onnx_is_const(&b->graph->dims, b_dim(b, g->q, 3), &size))
+        return onnx_refuse(g->c, "a head size that is not constant");
+    value_id q = b_scale(b, b_cast(b, g->q, wide), scale != 0 ? scale : 1 / sqrt((double)size));
+    value_id scores = b_contract(b, q, b_cast(b, g->k, wide), 2, 1);
+    scores = b_scale(b, b_unary(b, PRIM_TANH, b_scale(b, scores, 1 / cap)), cap);
+    if (onnx_type(g->c, mask) == DTYPE_BOOL)
+        scores = b_select(b, mask, scores, b_const(b, wide, (double)-INFINITY));
+    else
+        scores = b_add(b, scores, b_cast(b, mask, wide));
+    value_id weights = onnx_expand(g->c, "softmax", &scores, 1, attrs);
+    value_id values = b_swap(b, b_cast(b, g->v, wide), 2, 3);
+    return b_cast(b, b_contract(b, weights, values, 2, 1), type);
 }
 
 bool onnx_group_query_attention(struct onnx_call *c)
@@ -186,8 +209,10 @@ bool onnx_group_query_attention(struct onnx_call *c)
                                {0}};
     if (attrs[0].f == 0)
         attrs[0].name = NULL;
-    value_id y =
-        onnx_expand(c, "scaled_dot_product_attention", (value_id[]){g.q, g.k, g.v, mask}, 4, attrs);
+    double cap = onnx_float(c, "softcap", 0);
+    value_id y = cap != 0 ? attend_capped(&g, mask, cap)
+                          : onnx_expand(c, "scaled_dot_product_attention",
+                                        (value_id[]){g.q, g.k, g.v, mask}, 4, attrs);
     c->out[0] = y == VALUE_NONE ? y : b_flatten(b, b_swap(b, y, 1, 2), 2, 3);
     c->out_count = 3;
     return !onnx_failed(c);

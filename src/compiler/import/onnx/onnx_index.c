@@ -2,7 +2,7 @@
  * size is added to them. */
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_bound_priv.h"
 
 /* Fails if an index, negative or not, can be outside a dim of this size; may restrict dims. */
 static bool lies_inside(struct onnx_call *c, dim_id index, dim_id size)
@@ -65,10 +65,12 @@ static dim_id greatest_position(struct onnx_call *c, value_id index)
     return DIM_NONE;
 }
 
-/* Converts indices into a dim to indices ≥ 0. */
-static value_id from_start(struct onnx_call *c, value_id index, dim_id size)
+/* Converts indices into a dim of x to indices ≥ 0: negative ones count from the end of what
+ * counts. */
+static value_id from_start(struct onnx_call *c, value_id index, value_id x, int64_t axis)
 {
     struct builder *b = c->b;
+    dim_id size = b_dim(b, x, axis);
     const struct known *known = onnx_known(c->o, index);
     dim_id greatest = greatest_position(c, index);
     if (greatest != DIM_NONE && !lies_inside(c, greatest, size))
@@ -86,12 +88,12 @@ static value_id from_start(struct onnx_call *c, value_id index, dim_id size)
     if (!negative)
         return index;
     value_id below = b_binary(b, PRIM_LT, index, b_const(b, DTYPE_I64, 0));
-    return b_select(b, below, b_add(b, index, b_size(b, size)), index);
+    return b_select(b, below, b_add(b, index, onnx_extent(c, x, (int)axis)), index);
 }
 
 value_id onnx_take_rows(struct onnx_call *c, int axis)
 {
-    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
+    value_id index = from_start(c, c->in[1], c->in[0], axis);
     return b_take(c->b, c->in[0], index, axis);
 }
 
@@ -106,7 +108,7 @@ bool onnx_gather_elements(struct onnx_call *c)
     int axis = b_axis(c->b, c->in[0], onnx_int(c, "axis", 0));
     if (axis < 0)
         return false;
-    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
+    value_id index = from_start(c, c->in[1], c->in[0], axis);
     return onnx_return(c, b_gather(c->b, c->in[0], index, axis));
 }
 
@@ -134,7 +136,7 @@ static value_id positions(struct onnx_call *c, uint32_t batch, int64_t *out_tupl
             part = b_iota(b, DTYPE_I64, shape, rank - 1, i);
         } else {
             part = b_slice(b, index, -1, b_dim_const(b, i - batch), b_dim_const(b, 1), 1);
-            part = from_start(c, b_reshape(b, part, shape, rank - 1), size);
+            part = from_start(c, b_reshape(b, part, shape, rank - 1), data, i);
         }
         sum = i == 0 ? part : b_add(b, b_mul(b, sum, b_size(b, size)), part);
     }
@@ -221,13 +223,36 @@ static value_id scatter(struct onnx_call *c, value_id data, value_id index, valu
     return wide ? b_cast(c->b, y, type) : y;
 }
 
+/* Updates behind the counts of their indices go nowhere: their index is beyond all dims. along: the
+ * axis of indices of elements, whose other axes are those of the result and may have its counts;
+ * -1: indices of rows. */
+static bool drop_filler(struct onnx_call *c, value_id *index, int along)
+{
+    value_id updates = c->in[2];
+    for (uint32_t d = 0; d < onnx_rank(c, *index); d++) {
+        value_id count = onnx_count(c->o, *index, (int)d);
+        bool other = along >= 0 && d != (uint32_t)along;
+        bool kept = other && onnx_count(c->o, c->in[0], (int)d) == count;
+        if (count == VALUE_NONE || kept)
+            continue;
+        if (d < onnx_rank(c, updates) && onnx_count(c->o, updates, (int)d) != count)
+            return onnx_refuse(c, "indices and updates along dim %u are not as many", d);
+        *index = onnx_fill(c, *index, (int)d, FILL_GREATEST);
+        updates = onnx_fill(c, updates, (int)d, FILL_ZERO);
+    }
+    c->in[2] = updates;
+    return !onnx_failed(c);
+}
+
 bool onnx_scatter_elements(struct onnx_call *c)
 {
     uint8_t mode = 0;
     int axis = b_axis(c->b, c->in[0], onnx_int(c, "axis", 0));
     if (axis < 0 || !read_mode(c, &mode))
         return false;
-    value_id index = from_start(c, c->in[1], b_dim(c->b, c->in[0], axis));
+    value_id index = from_start(c, c->in[1], c->in[0], axis);
+    if (!drop_filler(c, &index, axis))
+        return false;
     return onnx_return(c, scatter(c, c->in[0], index, c->in[2], axis, mode));
 }
 
@@ -238,7 +263,7 @@ bool onnx_scatter_nd(struct onnx_call *c)
     uint8_t mode = 0;
     int64_t tuple = 0;
     value_id index = positions(c, 0, &tuple);
-    if (index == VALUE_NONE || !read_mode(c, &mode))
+    if (index == VALUE_NONE || !read_mode(c, &mode) || !drop_filler(c, &index, -1))
         return false;
     const struct node *node = graph_node(b->graph, c->in[0]);
     dim_id shape[LIMIT_RANK];
@@ -295,59 +320,4 @@ bool onnx_reverse_sequence(struct onnx_call *c)
     value_id back = b_sub(b, b_shift(b, length, -1), t);
     value_id index = b_select(b, b_binary(b, PRIM_LT, t, length), back, t);
     return onnx_return(c, b_gather(b, c->in[0], index, time));
-}
-
-/* The positions of true elements, if the operand is known. */
-static bool true_places(struct onnx_call *c, value_id x, int64_t *out, uint32_t *out_count)
-{
-    const struct known *known = onnx_known(c->o, x);
-    *out_count = 0;
-    if (!known->is_known)
-        return onnx_refuse(c, "which elements are true is not known at compile time");
-    for (uint32_t i = 0; i < known->count; i++) {
-        int64_t value = known->reals ? known->reals[i] != 0 : 0;
-        if (!known->reals && !onnx_is_const(&c->o->graph->dims, known->dims[i], &value))
-            return onnx_refuse(c, "which elements are true is not known at compile time");
-        if (value != 0)
-            out[(*out_count)++] = i;
-    }
-    return true;
-}
-
-bool onnx_compress(struct onnx_call *c)
-{
-    struct builder *b = c->b;
-    int64_t places[ONNX_KNOWN_MAX];
-    uint32_t count = 0;
-    int axis = 0;
-    value_id x = c->in[0];
-    if (!true_places(c, c->in[1], places, &count))
-        return false;
-    if (onnx_has(c, "axis"))
-        axis = b_axis(b, x, onnx_int(c, "axis", 0));
-    else
-        x = onnx_rank(c, x) > 0 ? b_flatten(b, x, 0, -1) : b_reshape(b, x, NULL, 0);
-    value_id index = b_literal(b, DTYPE_I64, (int64_t[]){count}, 1, places);
-    return axis >= 0 && onnx_return(c, b_take(b, x, index, axis));
-}
-
-bool onnx_non_zero(struct onnx_call *c)
-{
-    struct builder *b = c->b;
-    int64_t places[ONNX_KNOWN_MAX];
-    uint32_t count = 0, rank = onnx_rank(c, c->in[0]);
-    value_id rows[LIMIT_RANK];
-    if (!true_places(c, c->in[0], places, &count))
-        return false;
-    if (rank == 0)
-        return onnx_refuse(c, "rank 0");
-    const struct known *known = onnx_known(c->o, c->in[0]);
-    int64_t *row = ARENA_ARRAY(c->o->arena, int64_t, count), stride = known->count;
-    for (uint32_t d = 0; d < rank; d++) {
-        stride = known->shape[d] > 0 ? stride / known->shape[d] : 0;
-        for (uint32_t i = 0; i < count; i++)
-            row[i] = places[i] / stride % known->shape[d];
-        rows[d] = b_literal(b, DTYPE_I64, (int64_t[]){count}, 1, row);
-    }
-    return onnx_return(c, onnx_stack(c, rows, rank, 0));
 }

@@ -1,7 +1,7 @@
 /* Activations, softmax, products. */
 #include <string.h>
 
-#include "compiler/import/onnx/onnx_priv.h"
+#include "compiler/import/onnx/onnx_bound_priv.h"
 
 #define SELU_ALPHA 1.67326319217681884765625
 #define SELU_GAMMA 1.05070102214813232421875
@@ -140,7 +140,13 @@ bool onnx_softmax(struct onnx_call *c)
         return onnx_refuse(c, "rank 0");
     value_id x = coerce(c, &axis);
     struct op_value attrs[] = {{.name = "dim", .kind = OP_INT, .i = axis, .f = axis}, {0}};
-    return x != VALUE_NONE && restore(c, onnx_expand(c, c->op->with, &x, 1, attrs));
+    value_id count = x == VALUE_NONE ? x : onnx_count(c->o, x, axis);
+    if (x != VALUE_NONE)
+        x = onnx_fill(c, x, axis, FILL_LEAST);
+    value_id y = x == VALUE_NONE ? x : onnx_expand(c, c->op->with, &x, 1, attrs);
+    if (count != VALUE_NONE)
+        y = onnx_bound(c, y, axis, count, false);
+    return y != VALUE_NONE && restore(c, y);
 }
 
 bool onnx_hardmax(struct onnx_call *c)
@@ -159,6 +165,14 @@ bool onnx_hardmax(struct onnx_call *c)
 
 bool onnx_matmul(struct onnx_call *c)
 {
+    uint32_t left = onnx_rank(c, c->in[0]), right = onnx_rank(c, c->in[1]);
+    int row = (int)left - 1, column = right > 1 ? (int)right - 2 : 0;
+    /* What does not count on both sides adds 0. */
+    if (left > 0 && right > 0 &&
+        onnx_count(c->o, c->in[0], row) == onnx_count(c->o, c->in[1], column)) {
+        c->in[0] = onnx_fill(c, c->in[0], row, FILL_ZERO);
+        c->in[1] = onnx_fill(c, c->in[1], column, FILL_ZERO);
+    }
     return onnx_return(c, onnx_expand(c, "matmul", c->in, 2, NULL));
 }
 

@@ -42,8 +42,8 @@ bool onnx_dtype(int32_t data_type, enum dtype *out, uint8_t *out_small, struct e
 bool onnx_tensor(const Onnx__TensorProto *proto, const char *folder, struct arena *arena,
                  struct import_tensor *out, struct error *err);
 
+struct onnx_bounds;
 struct onnx_op;
-
 /* A sequence: values in order. */
 struct onnx_list {
     uint32_t count;
@@ -93,6 +93,7 @@ struct onnx {
     struct strmap labels;                         /* names of dims, in order of creation */
     VEC(const struct import_tensor *) param_data; /* in the order of the graph's params */
     VEC(const struct known *) known;              /* by value id; NULL: not folded yet */
+    struct onnx_bounds *bounds;                   /* NULL: all of all values counts */
     uint32_t depth;                               /* depth of nested bodies */
     uint32_t in_loop;                             /* enclosing bodies that are loops of the graph */
     value_id guard;  /* in a branch that holds loops: whether it is taken, and they run; or NONE */
@@ -122,6 +123,7 @@ struct onnx_call {
     const char *out_why[OP_MAX_OUTPUTS]; /* why a result is missing although the node is read */
     uint32_t out_count;                  /* number of results that the node names */
     const char *unknown; /* the name of an operand that must be known but is not; NULL: none */
+    const char *cure;    /* of a refusal; NULL: none is known */
 };
 
 /* A row of onnx_ops.def. */
@@ -200,7 +202,6 @@ const char *onnx_text(struct onnx_call *c, const char *name, const char *absent)
 const int64_t *onnx_ints(struct onnx_call *c, const char *name, uint32_t *out_count); /* NULL:
                                                                                          absent */
 bool onnx_failed(const struct onnx_call *c);
-
 /* Operands and results. */
 bool onnx_given(const struct onnx_call *c, uint32_t index);  /* the operand is given */
 bool onnx_wanted(const struct onnx_call *c, uint32_t index); /* the result has a name */

@@ -1,6 +1,7 @@
 /* Reductions, scans and selections along axes. */
 #include <string.h>
 
+#include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 /* The axes of a reduction. */
@@ -13,6 +14,22 @@ struct axes {
 static value_id sum(struct onnx_call *c, value_id x, const struct axes *axes)
 {
     return b_reduce(c->b, PRIM_REDUCE_SUM, x, axes->list, axes->count, axes->keep);
+}
+
+/* Over what counts of each dim. */
+static value_id counted_mean(struct onnx_call *c, value_id x, const struct axes *axes)
+{
+    struct builder *b = c->b;
+    value_id elements = b_const(b, DTYPE_I64, 1);
+    for (uint32_t i = 0; i < axes->count; i++) {
+        int axis = b_axis(b, x, axes->list[i]);
+        if (axis < 0)
+            return VALUE_NONE;
+        elements = b_mul(b, elements, onnx_extent(c, x, axis));
+    }
+    for (uint32_t i = 0; i < axes->count; i++)
+        x = onnx_fill(c, x, b_axis(b, x, axes->list[i]), FILL_ZERO);
+    return b_div(b, sum(c, x, axes), b_cast(b, elements, onnx_type(c, x)));
 }
 
 static value_id mean(struct onnx_call *c, value_id x, const struct axes *axes)
@@ -41,13 +58,35 @@ static value_id log_sum_exp(struct onnx_call *c, value_id x, const struct axes *
     return axes->count > 0 ? onnx_expand(c, "logsumexp", &x, 1, attrs) : x;
 }
 
+/* Kinds, and what in place of elements that do not count leaves the result as it is. */
+static const struct {
+    const char *name;
+    enum onnx_filler neutral;
+} kinds[] = {{"sum", FILL_ZERO},     {"max", FILL_LEAST},         {"min", FILL_GREATEST},
+             {"prod", FILL_ONE},     {"l1", FILL_ZERO},           {"l2", FILL_ZERO},
+             {"log_sum", FILL_ZERO}, {"log_sum_exp", FILL_LEAST}, {"sum_square", FILL_ZERO}};
+
+static bool is_counted(struct onnx_call *c, value_id x, const struct axes *axes)
+{
+    for (uint32_t i = 0; i < axes->count; i++) {
+        int axis = b_axis(c->b, x, axes->list[i]);
+        if (axis >= 0 && onnx_count(c->o, x, axis) != VALUE_NONE)
+            return true;
+    }
+    return false;
+}
+
 static value_id reduce(struct onnx_call *c, const char *kind, value_id x, const struct axes *axes)
 {
     struct builder *b = c->b;
+    bool counted = is_counted(c, x, axes);
+    if (strcmp(kind, "mean") == 0)
+        return counted ? counted_mean(c, x, axes) : mean(c, x, axes);
+    for (uint32_t k = 0; counted && k < sizeof kinds / sizeof *kinds; k++)
+        for (uint32_t i = 0; strcmp(kinds[k].name, kind) == 0 && i < axes->count; i++)
+            x = onnx_fill(c, x, b_axis(b, x, axes->list[i]), kinds[k].neutral);
     if (strcmp(kind, "sum") == 0)
         return sum(c, x, axes);
-    if (strcmp(kind, "mean") == 0)
-        return mean(c, x, axes);
     if (strcmp(kind, "max") == 0)
         return extreme(c, x, axes, PRIM_REDUCE_MAX);
     if (strcmp(kind, "min") == 0)
@@ -99,6 +138,8 @@ bool onnx_arg_reduce(struct onnx_call *c)
     enum prim prim = strcmp(c->op->with, "max") == 0 ? PRIM_ARGMAX : PRIM_ARGMIN;
     if (axis < 0)
         return false;
+    if (!last) /* the first that counts is before filler */
+        x = onnx_fill(c, x, axis, prim == PRIM_ARGMAX ? FILL_LEAST : FILL_GREATEST);
     value_id from = last ? b_reverse(b, x, axis) : x;
     value_id index = from == VALUE_NONE ? from
                                         : graph_add(b->graph, prim, &from, 1,
@@ -137,24 +178,35 @@ bool onnx_cumulate(struct onnx_call *c)
     return onnx_return(c, graph_add(c->b->graph, prim, c->in, 1, &attrs, c->b->err));
 }
 
-/* k of a TopK along a dim of n. Where calls tell both, k is min(k, n), and each call checks that
- * its k is that: the range of k alone could only say that k is at most the least n. */
-static bool topk_count(struct onnx_call *c, dim_id n, dim_id *k)
+/* k of a TopK, where it is computed from other numbers than an input that may tell: the result is
+ * as long as the axis then, and this is how much of it counts. VALUE_NONE: it is known or told. */
+static value_id computed_k(struct onnx_call *c)
 {
-    uint32_t input = 0, told = 0, count = 1;
+    struct builder *b = c->b;
+    if (!onnx_given(c, 1) || onnx_known(c->o, c->in[1])->is_known || onnx_tell_sizes(c, c->in[1]) ||
+        onnx_failed(c))
+        return VALUE_NONE;
+    return b_max_const(b, b_reshape(b, b_cast(b, c->in[1], DTYPE_I64), NULL, 0), 0);
+}
+
+/* k of a TopK along a dim of n. Where calls tell both, k is min(k, n), and each call checks that
+ * its k is that: the range of k alone could only say that k is at most the least n. input: that
+ * tells k; NULL: none does. */
+static bool topk_count(struct onnx_call *c, dim_id n, const uint32_t *input, dim_id *k)
+{
+    uint32_t count = 1;
     int64_t constant = 0;
     if (c->in_count < 2)
         return true;
-    bool may_tell = onnx_may_tell(c, 1, &input, &told);
     if (!onnx_dims(c, 1, k, 1, &count))
         return false;
     if (count != 1)
         return b_fail(c->b, ERR_SHAPE, "input 1 has %u elements, expected one", count);
-    if (!may_tell || onnx_is_const(&c->o->graph->dims, n, &constant) ||
+    if (!input || onnx_is_const(&c->o->graph->dims, n, &constant) ||
         onnx_is_const(&c->o->graph->dims, *k, &constant))
         return true;
     *k = dim_min(&c->o->graph->dims, *k, n);
-    return *k != DIM_NONE && onnx_require(c, &(struct graph_element){input, 0, ELEMENT_SIZE,
+    return *k != DIM_NONE && onnx_require(c, &(struct graph_element){*input, 0, ELEMENT_SIZE,
                                                                      b_dim_const(c->b, 0), *k});
 }
 
@@ -164,13 +216,33 @@ bool onnx_topk(struct onnx_call *c)
     dim_id k = b_dim_const(b, onnx_int(c, "k", 0));
     bool largest = onnx_int(c, "largest", 1) != 0;
     int axis = b_axis(b, c->in[0], onnx_int(c, "axis", -1));
-    if (axis < 0 || !topk_count(c, b_dim(b, c->in[0], (uint32_t)axis), &k))
+    uint32_t input = 0, elements = 0;
+    bool tells = onnx_may_tell(c, 1, &input, &elements);
+    value_id computed = axis < 0 ? VALUE_NONE : computed_k(c);
+    if (axis < 0 || onnx_failed(c))
+        return false;
+    if (computed != VALUE_NONE)
+        k = b_dim(b, c->in[0], axis);
+    else if (!topk_count(c, b_dim(b, c->in[0], axis), tells ? &input : NULL, &k))
         return false;
     struct attrs attrs = {.axis = axis, .reverse = largest};
-    value_id order = graph_add(b->graph, PRIM_ARGSORT, c->in, 1, &attrs, b->err);
+    value_id counted = onnx_count(c->o, c->in[0], axis), x = c->in[0];
+    bool real = dtype_is_float(onnx_type(c, x));
+    /* Filler is sorted behind all that counts: NaN is the greatest, and of equals the first comes
+     * first. */
+    x = onnx_fill(c, x, axis, largest ? FILL_LEAST : real ? FILL_NAN : FILL_GREATEST);
+    if (x == VALUE_NONE)
+        return false;
+    value_id order = graph_add(b->graph, PRIM_ARGSORT, &x, 1, &attrs, b->err);
     order = b_slice(b, order, axis, b_dim_const(b, 0), k, 1);
-    c->out[0] = b_gather(b, c->in[0], order, axis);
+    c->out[0] = b_gather(b, x, order, axis);
     c->out[1] = order;
     c->out_count = 2;
+    if (computed != VALUE_NONE)
+        counted = b_binary(b, PRIM_MIN, computed, onnx_extent(c, c->in[0], axis));
+    else if (counted != VALUE_NONE)
+        counted = b_binary(b, PRIM_MIN, counted, b_size(b, k));
+    for (uint32_t i = 0; i < 2 && counted != VALUE_NONE; i++)
+        c->out[i] = onnx_bound(c, c->out[i], axis, counted, false);
     return !onnx_failed(c);
 }

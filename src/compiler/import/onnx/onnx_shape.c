@@ -2,13 +2,16 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
+#include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
-/* Reshapes to a target shape: 0 stands for the dim of the operand, -1 is inferred. */
-static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero)
+/* Reshapes to a target shape: 0 stands for the dim of the operand, -1 is inferred. counts: of those
+ * that are counts (onnx_bound_priv.h); NULL: none is. */
+static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool allow_zero,
+                       const value_id *counts)
 {
     struct builder *b = c->b;
-    uint32_t infer = rank;
+    uint32_t infer = rank, open = 0;
     for (uint32_t i = 0; i < rank; i++) {
         int64_t value = 1;
         bool known = onnx_is_const(&c->o->graph->dims, shape[i], &value);
@@ -22,16 +25,28 @@ static bool reshape_to(struct onnx_call *c, dim_id *shape, uint32_t rank, bool a
             shape[i] = b_dim(b, c->in[0], i);
         if (shape[i] == DIM_NONE)
             return false;
+        open |= (uint32_t)(known && value <= 0) << i;
     }
-    return onnx_return(c, infer < rank ? b_reshape_infer(b, c->in[0], shape, rank, infer)
-                                       : b_reshape(b, c->in[0], shape, rank));
+    value_id y = infer < rank ? b_reshape_infer(b, c->in[0], shape, rank, infer)
+                              : b_reshape(b, c->in[0], shape, rank);
+    /* A size that is said is not the count, which is inferred, kept, or said itself. */
+    for (uint32_t i = 0; i < rank && y != VALUE_NONE; i++) {
+        value_id count = onnx_count(c->o, y, (int)i), said = counts ? counts[i] : VALUE_NONE;
+        if (said != VALUE_NONE ? said != count : count != VALUE_NONE && (open >> i & 1) == 0)
+            return onnx_refuse(c,
+                               "element %u of the shape is the size of a dim of which how much "
+                               "counts is known when it runs only; that count, -1 and 0 are read",
+                               i);
+    }
+    return onnx_return(c, y);
 }
 
 /* The shape that the model states for the result; an input must give it at each call. */
 static bool told_shape(struct onnx_call *c, bool allow_zero, dim_id *out, uint32_t *out_rank)
 {
     uint32_t input, count, rank = 0;
-    if (!onnx_may_tell(c, 1, &input, &count) || !onnx_stated_shape(c, out, &rank) || count != rank)
+    if (onnx_bound_of(c->o, c->in[0]) || !onnx_may_tell(c, 1, &input, &count) ||
+        !onnx_stated_shape(c, out, &rank) || count != rank)
         return false;
     for (uint32_t i = 0; i < rank; i++) {
         bool keeps = i < onnx_rank(c, c->in[0]) && !allow_zero;
@@ -48,6 +63,7 @@ bool onnx_reshape(struct onnx_call *c)
 {
     bool allow_zero = onnx_int(c, "allowzero", 0) != 0;
     dim_id shape[LIMIT_RANK];
+    struct onnx_sizes sizes;
     uint32_t rank = 0, input, count;
     const int64_t *ints = onnx_ints(c, "shape", &rank);
     if (ints) {
@@ -55,6 +71,8 @@ bool onnx_reshape(struct onnx_call *c)
             return b_fail(c->b, ERR_LIMIT, "rank %u, at most %d", rank, LIMIT_RANK);
         for (uint32_t i = 0; i < rank; i++)
             shape[i] = b_dim_const(c->b, ints[i]);
+    } else if (onnx_counted_sizes(c, 1, &sizes)) {
+        return reshape_to(c, sizes.dims, sizes.count, allow_zero, sizes.counts);
     } else if (told_shape(c, allow_zero, shape, &rank)) {
         return onnx_return(c, b_reshape(c->b, c->in[0], shape, rank));
     } else if (onnx_failed(c)) {
@@ -67,7 +85,7 @@ bool onnx_reshape(struct onnx_call *c)
     } else if (!onnx_dims(c, 1, shape, LIMIT_RANK, &rank)) {
         return false;
     }
-    return reshape_to(c, shape, rank, allow_zero);
+    return reshape_to(c, shape, rank, allow_zero, NULL);
 }
 
 static dim_id product(struct onnx_call *c, uint32_t from, uint32_t to)
@@ -269,18 +287,25 @@ static bool told_stretches(struct onnx_call *c, dim_id *out, uint32_t *out_count
 bool onnx_expand_to(struct onnx_call *c)
 {
     struct builder *b = c->b;
-    dim_id wanted[LIMIT_RANK], shape[LIMIT_RANK];
-    uint32_t count = 0, own = onnx_rank(c, c->in[0]);
-    if (!told_stretches(c, wanted, &count))
+    dim_id shape[LIMIT_RANK];
+    struct onnx_sizes sizes = {0};
+    uint32_t own = onnx_rank(c, c->in[0]);
+    bool counted = onnx_counted_sizes(c, 1, &sizes);
+    if (!counted && !told_stretches(c, sizes.dims, &sizes.count))
         return false;
+    uint32_t count = sizes.count;
     uint32_t rank = own > count ? own : count;
     dim_id one = b_dim_const(b, 1);
     for (uint32_t i = 0; i < rank; i++) {
         dim_id x = i + own >= rank ? b_dim(b, c->in[0], i + own - rank) : one;
-        dim_id to = i + count >= rank ? wanted[i + count - rank] : one;
+        dim_id to = i + count >= rank ? sizes.dims[i + count - rank] : one;
         shape[i] = to == one ? x : to;
+        if (counted && x != one && i + count >= rank &&
+            sizes.counts[i + count - rank] != VALUE_NONE)
+            return onnx_refuse(c, "a dim that is not 1, by a size that is known when it runs only");
     }
-    return onnx_return(c, b_broadcast_to(b, c->in[0], shape, rank));
+    value_id y = b_broadcast_to(b, c->in[0], shape, rank);
+    return onnx_return(c, counted ? onnx_bound_sizes(c, y, &sizes) : y);
 }
 
 /* Repeats along one axis: inserts a dim before it, broadcasts and merges both. */
@@ -381,12 +406,40 @@ bool onnx_tile(struct onnx_call *c)
     return onnx_return(c, x);
 }
 
+/* Parts of which not all counts: what does stands one behind the other all the same. Element i
+ * comes from place i of all parts side by side, and for each part that ends before it from one
+ * further by what did not count there. */
+static value_id concat_counted(struct onnx_call *c, int axis)
+{
+    struct builder *b = c->b;
+    value_id end = b_const(b, DTYPE_I64, 0), skipped[LIMIT_OPERANDS], ends[LIMIT_OPERANDS];
+    for (uint32_t i = 0; i < c->in_count; i++) {
+        value_id extent = onnx_extent(c, c->in[i], axis);
+        ends[i] = end = b_add(b, end, extent);
+        skipped[i] = b_sub(b, b_size(b, b_dim(b, c->in[i], axis)), extent);
+        c->in[i] = onnx_fill(c, c->in[i], axis, FILL_ZERO);
+    }
+    value_id all = b_concat(b, c->in, c->in_count, axis);
+    dim_id length = b_dim(b, all, axis);
+    value_id place = b_iota(b, DTYPE_I64, &length, 1, 0), from = place;
+    for (uint32_t i = 0; i + 1 < c->in_count; i++)
+        from = b_add(b, from,
+                     b_select(b, b_binary(b, PRIM_LE, ends[i], place), skipped[i],
+                              b_const(b, DTYPE_I64, 0)));
+    return onnx_bound(c, b_take(b, all, from, axis), axis, end, false);
+}
+
 bool onnx_concat(struct onnx_call *c)
 {
     int64_t axis = onnx_int(c, "axis", 1);
     for (uint32_t i = 1; i < c->in_count; i++)
         if (c->small[i] != c->small[0])
             return b_fail(c->b, ERR_SHAPE, "operand %u is of another type than operand 0", i);
+    for (uint32_t i = 0; i < c->in_count; i++) {
+        int at = b_axis(c->b, c->in[i], axis);
+        if (at >= 0 && onnx_count(c->o, c->in[i], at) != VALUE_NONE)
+            return onnx_return(c, concat_counted(c, at));
+    }
     return onnx_return(c, b_concat(c->b, c->in, c->in_count, axis));
 }
 

@@ -1,6 +1,7 @@
 /* Slices and padding. Bounds are dims: constants, or expressions over named dims. */
 #include <string.h>
 
+#include "compiler/import/onnx/onnx_bound_priv.h"
 #include "compiler/import/onnx/onnx_told_priv.h"
 
 #define PAST_ANY_DIM (INT64_C(1) << 40) /* as a bound: "to the end" */
@@ -118,6 +119,16 @@ static dim_id place(struct onnx_call *c, dim_id bound, bool told, const struct l
     return dim_min(dims, dim_max(dims, bound, within->low), within->high);
 }
 
+/* Whether a slice is the same of what counts, wherever that ends: it begins and ends at places from
+ * the front, or at the end. */
+static bool is_from_front(struct onnx_call *c, const struct bounds *bounds, uint32_t i)
+{
+    int64_t start, end, most;
+    onnx_dim_range(&c->o->graph->dims, bounds->starts[i], &start, &most);
+    onnx_dim_range(&c->o->graph->dims, bounds->ends[i], &end, &most);
+    return bounds->steps[i] > 0 && !bounds->told[0] && !bounds->told[1] && start >= 0 && end >= 0;
+}
+
 static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds *bounds, uint32_t i)
 {
     struct builder *b = c->b;
@@ -128,6 +139,9 @@ static value_id slice_axis(struct onnx_call *c, value_id x, const struct bounds 
         return VALUE_NONE;
     if (step == 0 || step <= -PAST_ANY_DIM)
         return b_fail(b, ERR_SHAPE, "step %lld", (long long)step);
+    if (onnx_count(c->o, x, axis) != VALUE_NONE && !is_from_front(c, bounds, i))
+        return onnx_refuse(c, "places counted from the end of a dim whose size is known when it "
+                              "runs only, or steps back");
     dim_id size = b_dim(b, x, axis), zero = b_dim_const(b, 0), one = b_dim_const(b, 1);
     dim_id start, end;
     if (step > 0) {
