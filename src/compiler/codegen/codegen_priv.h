@@ -28,6 +28,21 @@ struct level {
     LLVMValueRef jump; /* the terminator of block if an inner level is open; NULL for the innermost
                           level */
     uint32_t serial;
+    /* Of the body of a loop whose variable, var, goes up by one from start; start is NULL else. */
+    uint32_t var;
+    LLVMValueRef start;
+    LLVMBasicBlockRef before, body;
+    struct quotient *quotients; /* in the order in which they are stepped */
+};
+
+/* The quotient and the remainder of a loop's variable, or of another such quotient (below, NULL:
+ * none), counted by the loop. anew: at the loop's end, whether the remainder starts at 0 again. */
+struct quotient {
+    expr_id value, divisor;
+    uint32_t level;
+    const struct quotient *below;
+    LLVMValueRef by, first, quotient, rest, anew;
+    struct quotient *next;
 };
 
 struct local_state {
@@ -127,6 +142,11 @@ LLVMValueRef emit_combine(struct emitter *e, enum combine combine, enum dtype dt
 
 /* operation.c: one operation on operands that are all scalars or all vectors. */
 LLVMValueRef emit_operation(struct emitter *e, const struct expr *x, LLVMValueRef v[3]);
+
+/* quotients.c: the value of a quotient or remainder that an open loop counts; NULL: x is none.
+ * step_quotients makes those of the innermost level ready for the next iteration. */
+LLVMValueRef emit_counted_quotient(struct emitter *e, const struct expr *x);
+void step_quotients(struct emitter *e);
 
 /* remainder.c: fmod of f64, as a call of a private function of the module. */
 LLVMValueRef emit_remainder(struct emitter *e, LLVMValueRef a, LLVMValueRef b);

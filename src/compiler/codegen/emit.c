@@ -120,6 +120,7 @@ static void leave_updates(struct emitter *e, const struct block *body, const boo
 struct counted {
     LLVMValueRef start, bound, step;
     bool runs; /* at least one iteration, provably */
+    bool ones; /* step is 1 */
 };
 
 static void emit_counted(struct emitter *e, const struct stmt *s, struct counted c,
@@ -139,12 +140,20 @@ static void emit_counted(struct emitter *e, const struct stmt *s, struct counted
     LLVMAddIncoming(i, &c.start, &before, 1);
     e->vars[s->var] = i;
     e->var_level[s->var] = e->level;
+    if (c.ones) {
+        struct level *l = &e->levels[e->level];
+        l->var = s->var;
+        l->start = c.start;
+        l->before = before;
+        l->body = body;
+    }
     updated_locals(&s->body, marks);
     uint32_t *saved = enter_updates(e, &s->body, marks);
     LLVMValueRef outer_mask = e->mask;
     e->mask = mask ? mask : e->mask;
     emit_block(e, &s->body);
     e->mask = outer_mask;
+    step_quotients(e);
     LLVMValueRef next = LLVMBuildNSWAdd(e->builder, i, c.step, "");
     LLVMBasicBlockRef last = e->levels[e->level].block;
     LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntSLT, next, c.bound, ""), body,
@@ -163,9 +172,10 @@ static void emit_serial(struct emitter *e, const struct stmt *s)
     struct counted c = {.start = const_i64(e, 0),
                         .bound = emit_value(e, extent),
                         .step = const_i64(e, 1),
-                        .runs = lo >= 1};
+                        .runs = lo >= 1,
+                        .ones = true};
     if (s->loop_kind == LOOP_PARALLEL)
-        c = (struct counted){.start = e->begin, .bound = e->end, .step = c.step};
+        c = (struct counted){.start = e->begin, .bound = e->end, .step = c.step, .ones = true};
     emit_counted(e, s, c, NULL);
 }
 

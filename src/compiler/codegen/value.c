@@ -482,7 +482,8 @@ LLVMValueRef emit_value(struct emitter *e, expr_id id)
     } else if (x.operand[0] == EXPR_NONE) {
         level_place(e, level);
         out = emit_leaf(e, &x);
-    } else if ((out = emit_lane_compare(e, &x, level)) == NULL) {
+    } else if ((out = emit_counted_quotient(e, &x)) == NULL &&
+               (out = emit_lane_compare(e, &x, level)) == NULL) {
         for (int i = 0; i < 3 && x.operand[i] != EXPR_NONE; i++) {
             v[i] = emit_value(e, x.operand[i]);
             shape = !shape || is_vector(v[i]) ? v[i] : shape;

@@ -2,7 +2,8 @@
  *
  * index_le shows b - a ≥ 0. Intervals alone would not do where bounds are symbolic (s < S), so it
  * eliminates atoms first: one that occurs in b - a with one sign only is replaced by the end of its
- * range that minimises b - a. What remains is bounded by intervals. "No" means "not proven". */
+ * range that minimises b - a. Quotients by constants come last: they are bounded by what they
+ * divide. What remains is bounded by intervals. "No" means "not proven". */
 #include "base/checked.h"
 #include "compiler/loop/loop_priv.h"
 
@@ -180,6 +181,59 @@ static expr_id extreme(struct nest *nest, expr_id atom, int sign, expr_id *secon
     return EXPR_NONE;
 }
 
+static bool nonnegative(struct nest *nest, expr_id e, int depth);
+
+/* Whether atom is a quotient by a constant of at least 2. */
+static bool constant_quotient(const struct nest *nest, expr_id atom, int64_t *out_divisor)
+{
+    const struct expr *x = expr_at(nest, atom);
+    return x->op == EXPR_FLOORDIV && index_is_const(nest, x->operand[1], out_divisor) &&
+           *out_divisor >= 2;
+}
+
+/* e = rest + factor·a//n, where the factor has the sign given. With n = d·m, a//n is (a//d)//m, so
+ * m·(a//n) is at most a//d and at least a//d - (m - 1); and e ≥ 0 if m·e is. */
+static bool nonnegative_by_quotient(struct nest *nest, expr_id e, expr_id atom, int sign, int64_t d,
+                                    int depth)
+{
+    struct expr x = *expr_at(nest, atom);
+    int64_t n = 1;
+    constant_quotient(nest, atom, &n);
+    expr_id m = index_const(nest, n / d), rest = replace_atom(nest, e, atom, index_const(nest, 0)),
+            one = index_const(nest, 1);
+    expr_id factor = index_sub(nest, replace_atom(nest, e, atom, one), rest);
+    expr_id bound = d == 1 ? x.operand[0] : index_div(nest, x.operand[0], index_const(nest, d));
+    if (sign > 0)
+        bound = index_sub(nest, bound, index_sub(nest, m, one));
+    rest = index_add(nest, index_mul(nest, rest, m), index_mul(nest, factor, bound));
+    return nonnegative(nest, rest, depth - 1);
+}
+
+/* Where only quotients are left: replaces the one with the largest divisor by what it divides, or
+ * by a quotient of another atom's divisor, which may be that atom and a constant: (S + 3)//4 is
+ * ((S + 1)//2 + 1)//2. */
+static bool nonnegative_by_quotients(struct nest *nest, expr_id e, const expr_id *atoms,
+                                     uint32_t count, int depth)
+{
+    int64_t most = 1, n, d;
+    int sign = 0;
+    expr_id atom = EXPR_NONE;
+    for (uint32_t i = 0; i < count; i++) {
+        int s =
+            constant_quotient(nest, atoms[i], &n) && n > most ? atom_sign(nest, e, atoms[i]) : 0;
+        if (s == 0)
+            continue;
+        most = n;
+        sign = s;
+        atom = atoms[i];
+    }
+    for (uint32_t i = 0; atom != EXPR_NONE && i < count; i++)
+        if (constant_quotient(nest, atoms[i], &d) && d < most && most % d == 0 &&
+            nonnegative_by_quotient(nest, e, atom, sign, d, depth))
+            return true;
+    return atom != EXPR_NONE && nonnegative_by_quotient(nest, e, atom, sign, 1, depth);
+}
+
 static bool nonnegative(struct nest *nest, expr_id e, int depth)
 {
     if (expr_nonnegative(nest, e))
@@ -200,7 +254,7 @@ static bool nonnegative(struct nest *nest, expr_id e, int depth)
         return second != EXPR_NONE &&
                nonnegative(nest, replace_atom(nest, e, atoms[i], second), depth - 1);
     }
-    return false;
+    return nonnegative_by_quotients(nest, e, atoms, count, depth);
 }
 
 bool index_le(struct nest *nest, expr_id a, expr_id b)

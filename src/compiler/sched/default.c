@@ -117,6 +117,17 @@ static int64_t most_rows(const struct target *t, enum sched_form form, int64_t c
     return (t->fma ? 12 : 8) / vectors;
 }
 
+#define SUMS_IN_FLIGHT 8 /* sums that the latency of an addition leaves time for */
+
+/* Rows of a smaller tile, for images that are less wide than a tile: fewer sums would wait for each
+ * other, so a row that is computed twice costs nothing. */
+static int64_t few_pixels(const struct target *t, int64_t columns, int64_t rows)
+{
+    int64_t vectors = columns / t->lanes > 0 ? columns / t->lanes : 1;
+    int64_t few = SUMS_IN_FLIGHT / vectors < rows ? SUMS_IN_FLIGHT / vectors : rows;
+    return few > 2 ? few : 2;
+}
+
 /* The stride in bytes of the reduction's steps in the operand with contiguous columns; 0: not
  * known. */
 static int64_t step_bytes(struct scheduling *c)
@@ -246,9 +257,11 @@ static void default_tile(struct scheduling *c, struct config *out)
     out->value[CONFIG_COLUMNS] = (int32_t)columns;
     out->value[CONFIG_ROWS] = (int32_t)rows;
     if (m.lo < rows)
-        out->value[CONFIG_FEW_ROWS] = (int32_t)(rows < 4                            ? 1
-                                                : c->form == FORM_ROWS && rows >= 8 ? 4
-                                                                                    : 2);
+        out->value[CONFIG_FEW_ROWS] =
+            (int32_t)(rows < 4                            ? 1
+                      : c->form == FORM_PIXELS            ? few_pixels(t, columns, rows)
+                      : c->form == FORM_ROWS && rows >= 8 ? 4
+                                                          : 2);
     if (c->form == FORM_PRODUCT && c->packed && depth <= SHALLOW &&
         n.hi >= 4 * SHALLOW_PANELS * columns)
         out->value[CONFIG_COLUMN_BLOCK] = SHALLOW_PANELS;
