@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "verify/verify_priv.h"
 
@@ -201,7 +202,9 @@ static bool room_open(struct far *far, size_t scratch, struct outcome *outcome)
     void *map =
         mmap(NULL, room->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     room->map = map == MAP_FAILED ? NULL : map;
-    return room->map || outcome_fail(outcome, "no room for its arguments");
+    if (!room->map)
+        child_no_memory();
+    return true;
 }
 
 static bool place_arguments(struct far *far, struct arena *arena)
@@ -393,7 +396,7 @@ bool far_launch(const struct far_request *request, struct verdict *out, struct o
     bool ok = room_open(&far, (size_t)scratch_bytes, outcome);
     far.scratch = ok ? room_place(&far.room, (size_t)scratch_bytes) : NULL;
     if (ok && (!far.scratch || !place_arguments(&far, &arena) || !place_results(&far, &arena)))
-        ok = outcome_fail(outcome, "no memory for its arguments");
+        child_no_memory();
     for (uint32_t o = 0; o < outputs; o++)
         writes[o] = far.results[o].data;
     *out = (struct verdict){0};

@@ -21,6 +21,9 @@ struct outcome {
 };
 /* Sets pass = false and the detail, unless there was a failure before. Returns false. */
 bool outcome_fail(struct outcome *outcome, const char *fmt, ...) URZA_PRINTF(2, 3);
+/* As outcome_fail, by the error's message. But lack of memory is no verdict: then this process,
+ * which runs one job, ends. */
+bool outcome_error(struct outcome *outcome, const struct error *err);
 
 /* launch.c: what a launch must compute. */
 struct launch_case {

@@ -176,7 +176,7 @@ static bool place(struct run *run, struct fenced *blocks, struct fenced *scratch
     }
     if (ok)
         fill_before(DTYPE_F32, scratch->data, run->scratch_bytes, number);
-    return ok || outcome_fail(outcome, "%s", err.message);
+    return ok || outcome_error(outcome, &err);
 }
 
 /* Whether nothing was written around scratch memory and results. */
@@ -261,7 +261,7 @@ bool run_seal(struct run *run, struct outcome *outcome)
     bool ok = intact(run, run->results, &run->scratch, outcome);
     fenced_close(&run->scratch);
     for (uint32_t i = 0; ok && i < run->launch->graph->outputs.count; i++)
-        ok = fenced_seal(&run->results[i], &err) || outcome_fail(outcome, "%s", err.message);
+        ok = fenced_seal(&run->results[i], &err) || outcome_error(outcome, &err);
     return ok;
 }
 
@@ -275,7 +275,7 @@ bool run_twice(struct run *run, struct arena *arena, struct outcome *outcome)
     for (uint32_t i = 0; i < count; i++) {
         fenced_close(&again[i]);
         if (ok && !fenced_seal(&run->results[i], &err))
-            ok = outcome_fail(outcome, "%s", err.message);
+            ok = outcome_error(outcome, &err);
     }
     return ok;
 }

@@ -34,7 +34,13 @@ bool outcome_fail(struct outcome *outcome, const char *fmt, ...)
     return false;
 }
 
-/* Lack of memory is no verdict: this process, which runs one job, ends of it. */
+bool outcome_error(struct outcome *outcome, const struct error *err)
+{
+    if (err->code == ERR_NOMEM)
+        child_no_memory();
+    return outcome_fail(outcome, "%s", err->message);
+}
+
 static bool does_not_run(const struct error *err, struct outcome *outcome)
 {
     if (err->code == ERR_NOMEM)

@@ -228,7 +228,7 @@ bool walk_open_buffer(struct walk *walk, uint32_t id, const int64_t *dims, struc
     if (buffer->kind == BUFFER_PREPARED)
         return walk_launch(walk, walk->made_by[id] - 1, dims, true, arena, outcome);
     if (!walk_place(walk, &walk->buffers[id], param->data, param->data_bytes, &err))
-        return outcome_fail(outcome, "%s", err.message);
+        return outcome_error(outcome, &err);
     keep(walk, id);
     return true;
 }
@@ -292,7 +292,7 @@ static bool place_inputs(struct walk *walk, const struct sample *sample, struct 
         const struct tensor *input = &sample->inputs[buffer->index];
         fenced_close(&walk->buffers[i]);
         if (!walk_place(walk, &walk->buffers[i], input->data, input->bytes, &err))
-            return outcome_fail(outcome, "%s", err.message);
+            return outcome_error(outcome, &err);
     }
     return true;
 }
@@ -400,10 +400,13 @@ static bool alone(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     for (uint32_t i = 0; ok && i < g->inputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
         size_t bytes = 0, offset = (i % 4) * dtype_bytes(dtype);
-        if (!value_bytes(g, g->inputs.items[i], dims, &bytes) ||
-            !fenced_place(&reads[i], &walk->pool, bytes, i % 2 ? FENCE_END : FENCE_START, offset,
+        if (!value_bytes(g, g->inputs.items[i], dims, &bytes)) {
+            ok = outcome_fail(outcome, "an argument has no size");
+            continue;
+        }
+        if (!fenced_place(&reads[i], &walk->pool, bytes, i % 2 ? FENCE_END : FENCE_START, offset,
                           &err)) {
-            ok = outcome_fail(outcome, "no memory for its arguments");
+            ok = outcome_error(outcome, &err);
             continue;
         }
         random_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), seed + i, fill, extents[i],

@@ -24,13 +24,12 @@ static bool copy_buffer(struct walk *walk, uint32_t from, uint32_t to, bool writ
     if (to == PLAN_NONE)
         return true;
     if (!fenced_place(&copy, &walk->pool, source->data_bytes, FENCE_END, 0, &err))
-        return outcome_fail(outcome, "%s", err.message);
+        return outcome_error(outcome, &err);
     if (copy.data_bytes > 0)
         memcpy(copy.data, source->data, copy.data_bytes);
     fenced_close(&walk->buffers[to]);
     walk->buffers[to] = copy;
-    return writable || fenced_seal(&walk->buffers[to], &err) ||
-           outcome_fail(outcome, "%s", err.message);
+    return writable || fenced_seal(&walk->buffers[to], &err) || outcome_error(outcome, &err);
 }
 
 /* The first trip from here on in which launches are judged: the first two, one in the middle, the
@@ -57,7 +56,7 @@ static bool open_rows(struct walk *walk, const struct plan_loop *loop, const int
             return outcome_fail(outcome, "a result has no size");
         if (!fenced_place(result, &walk->pool, (size_t)elements * dtype_bytes(b->dtype), FENCE_END,
                           0, &err))
-            return outcome_fail(outcome, "%s", err.message);
+            return outcome_error(outcome, &err);
     }
     return true;
 }
@@ -90,9 +89,9 @@ static bool set_iter(struct walk *walk, const struct plan_loop *loop, int64_t tr
         return true;
     fenced_close(iter);
     if (!fenced_place(iter, &walk->pool, sizeof trip, FENCE_END, 0, &err))
-        return outcome_fail(outcome, "%s", err.message);
+        return outcome_error(outcome, &err);
     memcpy(iter->data, &trip, sizeof trip);
-    return writable || fenced_seal(iter, &err) || outcome_fail(outcome, "%s", err.message);
+    return writable || fenced_seal(iter, &err) || outcome_error(outcome, &err);
 }
 
 /* Runs the launches of a trip, and judges them. */
@@ -166,7 +165,7 @@ static bool seal_trips(struct walk *walk, const struct plan_loop *loop, struct r
         ok = run_seal(&runs[i], outcome);
     for (uint32_t i = 0; ok && i < loop->state_count; i++)
         ok = fenced_seal(&walk->buffers[loop->states[i].state], &err) ||
-             outcome_fail(outcome, "%s", err.message);
+             outcome_error(outcome, &err);
     return ok;
 }
 
@@ -288,7 +287,7 @@ bool walk_loop(struct walk *walk, const struct plan_loop *loop, const int64_t *d
     clear_rows(walk, loop, made, count);
     for (uint32_t i = 0; i < loop->row_count; i++)
         if (!fenced_seal(&walk->buffers[loop->rows[i].result], &err))
-            return outcome_fail(outcome, "%s", err.message);
+            return outcome_error(outcome, &err);
     for (uint32_t i = 0; i < loop->state_count; i++)
         if (!copy_buffer(walk, loop->states[i].state, loop->states[i].result, false, outcome))
             return false;

@@ -225,7 +225,7 @@ static void judge_interpreter(struct whole *whole)
                     &err) &&
          interpret(graph, &options, &scene, arena, &results, &err);
     if (!ok) {
-        outcome_fail(outcome, "%s", err.message);
+        outcome_error(outcome, &err);
     } else {
         const struct sample *sample = &scene.sample;
         void **expected = ARENA_ARRAY(arena, void *, sample->output_count + 1);
