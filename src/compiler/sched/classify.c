@@ -79,7 +79,7 @@ static void find_in_reductions(struct nest *nest, const struct block *block,
     }
 }
 
-#define SCATTER_DEPTH 64 /* sums so long that scattered stores of results cost little */
+#define SCATTER_DEPTH 16 /* sums so long that scattered stores of results cost little */
 
 static int panel_score(struct scheduling *c, const struct stmt *columns, int64_t panel,
                        bool scatter)
