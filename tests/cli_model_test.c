@@ -191,6 +191,8 @@ static void test_inspect_refused(void **state)
     json_decref(object);
     struct outcome outcome = expect(f, ERR_UNSUPPORTED, with_model(f, "compile %s", "unknown"));
     assert_non_null(strstr(outcome.err, "EyeLike 'where'"));
+    shows(f, with_model(f, "inspect %s", "loops_in_loops"),
+          "more than 16384 trips of all loops together");
 }
 
 static void test_explain(void **state)

@@ -86,3 +86,16 @@ write("unet",
        n("ConvTranspose", ["a", "w"], ["b"], name="double", strides=[2, 2]),
        n("Concat", ["x", "b"], ["y"], name="join", axis=1)],
       [("x", F, [1, 2, "height", 6])], [("y", F, None)], [floats("w", [2, 2, 2, 2])])
+
+# Loops of few trips in loops, eight deep: 32^8 trips.
+body = [n("Identity", ["s"], ["t"])]
+for depth in range(8):
+    info = h.make_tensor_value_info
+    state, out = ("s", "t") if depth == 0 else (f"s{depth}", f"t{depth}")
+    going = info(f"c{depth}", T.BOOL, [])
+    graph = h.make_graph(body, "body", [info(f"i{depth}", I, []), going, info(state, F, [4])],
+                         [going, info(out, F, [4])])
+    last = depth == 7
+    body = [n("Loop", ["M", "", "x" if last else f"s{depth + 1}"],
+              ["y" if last else f"t{depth + 1}"], name="outer" if last else "", body=graph)]
+write("loops_in_loops", body, [("x", F, [4])], [("y", F, [4])], [h.make_tensor("M", I, [], [32])])

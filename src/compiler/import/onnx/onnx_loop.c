@@ -14,7 +14,8 @@
 #include "graph/loops.h"
 
 #define MAX_TRIPS 1024
-#define FEW_TRIPS 32 /* most trips that are unrolled if a loop is possible */
+#define ALL_TRIPS 16384 /* most that are unrolled in a model: loops in loops multiply */
+#define FEW_TRIPS 32    /* most trips that are unrolled if a loop is possible */
 #define MAX_STATES 64
 #define MOST_TRIPS INT32_MAX /* of a loop that ends at run time */
 
@@ -51,6 +52,10 @@ static bool trip(struct onnx_call *c, struct unrolled *u, const value_id *in, ui
     bool refused = false;
     if (u->trips == MAX_TRIPS)
         return onnx_refuse(c, "more than %d trips", MAX_TRIPS);
+    if (c->o->trips == ALL_TRIPS)
+        return onnx_refuse(c, "more than %d trips of all loops together that are unrolled",
+                           ALL_TRIPS);
+    c->o->trips++;
     if (!onnx_body(c, u->body, in, count, out, &refused))
         return false;
     if (refused)

@@ -98,6 +98,7 @@ struct onnx {
     uint32_t in_loop;                             /* enclosing bodies that are loops of the graph */
     value_id guard;  /* in a branch that holds loops: whether it is taken, and they run; or NONE */
     uint32_t nodes;  /* nodes translated so far, bodies included */
+    uint32_t trips;  /* trips of loops unrolled so far */
     uint32_t random; /* random tensors so far */
     size_t made_bytes;        /* size of params that the reader computes */
     uint32_t anonymous;       /* number of dims without a name so far */
@@ -174,7 +175,6 @@ value_id onnx_initializer(struct onnx *o, const char *name, const struct import_
 
 /* Gives the name that was added last a small type. */
 void onnx_name_small(struct onnx *o, uint8_t small);
-
 /* Small types: types of at most 8 bits for which the graph has no dtype. Their values have a
  * carrier, i8 or u8, whose elements are the integers themselves or the bit patterns (codes) of
  * floats. */
