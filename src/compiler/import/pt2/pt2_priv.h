@@ -239,7 +239,12 @@ value_id aten_places_back(struct aten_call *c, value_id x, const struct aten_pla
                           value_id table);
 /* The dtype to which two operands of the same precedence are promoted; DTYPE_NONE is neutral. */
 enum dtype aten_join_types(enum dtype a, enum dtype b);
-/* Adds size to negative indices, which count from the end of the dim. */
+/* Checks indices whose ends follow from the graph. ERR_SHAPE. wraps: negative ones are legal;
+ * *out_negative: whether there may be some; or NULL. aten_check_along: of a dim of x, ≥ 0. */
+bool aten_check_index(struct aten_call *c, value_id index, dim_id size, bool wraps,
+                      bool *out_negative);
+bool aten_check_along(struct aten_call *c, value_id x, value_id index, int64_t dim);
+/* Adds size to negative indices, which count from the end of the dim. Checks them. */
 value_id aten_wrap_index(struct aten_call *c, value_id index, dim_id size);
 
 #endif
