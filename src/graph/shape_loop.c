@@ -48,6 +48,7 @@ bool shape_loop(struct shape_query *q)
 {
     const struct attrs *attrs = q->attrs;
     uint32_t states = attrs->states, index = attrs->index;
+    int64_t trips = 0;
     if (!expect_number(q))
         return false;
     if (2 * (uint64_t)states > q->operand_count || index >= q->operand_count - states)
@@ -57,6 +58,9 @@ bool shape_loop(struct shape_query *q)
         return shape_bad(q, "%u dims, expected one", attrs->rank);
     if (!shape_at_least(q, attrs->shape[0], 0))
         return shape_bad(q, "%s trips, expected at least 0", shape_dim_text(q, attrs->shape[0]));
+    if (dim_is_const(&q->graph->dims, attrs->shape[0], &trips) && trips > LIMIT_DIM_VALUE)
+        return shape_bad(q, "%s trips, at most %lld", shape_dim_text(q, attrs->shape[0]),
+                         (long long)LIMIT_DIM_VALUE);
     for (uint32_t i = 0; i < states; i++)
         if (!expect_state(q, i))
             return false;

@@ -196,7 +196,7 @@ static bool fill_loops(const struct urza_module *module, struct shape_entry *ent
                                    .rows = loop->row_count,
                                    .moves = moves};
         if (!dim_eval(plan->dims, loop->trips, entry->dims, &out->trips) || out->trips < 0 ||
-            !fill_moves(plan, loop, slot, entry->dims, moves))
+            out->trips > LIMIT_DIM_VALUE || !fill_moves(plan, loop, slot, entry->dims, moves))
             return false;
         out->most = out->trips;
         entry->launches_run -= count;

@@ -33,22 +33,44 @@ static bool holds(const struct pairing *p, uint32_t buffer, value_id value)
     return value == held;
 }
 
-static bool same_trips(const struct pairing *p, const struct plan_loop *loop,
-                       const struct graph_loop *other)
+/* Whether two expressions are the same. At the sizes that are tested others could be equal, and
+ * differ at some that are not. */
+static bool same_dim(const struct dim_table *x_dims, dim_id x, const struct dim_table *y_dims,
+                     dim_id y, struct arena *arena)
 {
     struct strbuf a, b;
-    strbuf_init(&a, p->arena);
-    strbuf_init(&b, p->arena);
-    dim_print(p->t->target->plan.dims, loop->trips, &a);
-    dim_print(&p->graph->dims, other->trips, &b);
+    strbuf_init(&a, arena);
+    strbuf_init(&b, arena);
+    dim_print(x_dims, x, &a);
+    dim_print(y_dims, y, &b);
     return strcmp(a.data, b.data) == 0;
+}
+
+/* Whether the passes left the trips of each loop as they are in the package's own graph. */
+static bool kept_trips(const struct pairing *p, const struct graph_loops *loops)
+{
+    const struct graph *own = &p->t->contents->graph;
+    struct graph_loops before;
+    if (!graph_find_loops(own, p->arena, &before, p->err))
+        return false;
+    for (uint32_t i = 0; i < loops->items.count; i++) {
+        const struct graph_loop *loop = &loops->items.items[i], *was = NULL;
+        for (uint32_t k = 0; k < before.items.count && !was; k++)
+            if (before.items.items[k].number == loop->number)
+                was = &before.items.items[k];
+        if (!was || !same_dim(&p->graph->dims, loop->trips, &own->dims, was->trips, p->arena)) {
+            bad(p, "it makes another number of trips than that of the package's graph");
+            return fail_at(p->err, "loop %u", i);
+        }
+    }
+    return true;
 }
 
 static bool pair(const struct pairing *p, const struct plan_loop *loop,
                  const struct graph_loop *other)
 {
     uint32_t row = 0;
-    if (!same_trips(p, loop, other))
+    if (!same_dim(p->t->target->plan.dims, loop->trips, &p->graph->dims, other->trips, p->arena))
         return bad(p, "it makes another number of trips");
     if (loop->condition != other->condition)
         return bad(p, "its condition is another state");
@@ -104,5 +126,5 @@ bool loops_check(const struct target_case *t, struct arena *arena, struct error 
     for (uint32_t i = 0; i < plan->loops.count; i++)
         if (!pair(&p, &plan->loops.items[i], &loops.items.items[i]))
             return fail_at(err, "loop %u", i);
-    return check_launches(&p, &loops);
+    return kept_trips(&p, &loops) && check_launches(&p, &loops);
 }

@@ -242,6 +242,38 @@ class Written(nn.Module):
         return y, t
 
 
+class Positions(nn.Module):
+    """Positions that index tables: each dim of x is at most what one of them has rows for."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Embedding(4, 1)
+        self.table = nn.Parameter(torch.randn(12))
+        self.register_buffer("near", torch.arange(2, 40))
+        self.register_buffer("far", torch.arange(5, 5005, dtype=torch.int16))
+
+    def forward(self, x):
+        at = [torch.arange(size) for size in x.shape]
+        between = at[4][:, None] - at[4] + 3
+        parts = (
+            self.rows(at[0])[:, 0],
+            self.table[at[1] * 2 + 1],
+            torch.index_select(self.table, 0, at[2] + 2),
+            torch.gather(self.table, 0, 11 - at[3]),
+            self.table[:7][between].sum(1),
+            self.table[self.near[: x.shape[5]]],
+            torch.take(self.table, self.far[1 : x.shape[6] + 1].long() - 8),
+        )
+        for i, part in enumerate(parts):
+            x = x + part.view(-1, *[1] * (6 - i))
+        return x
+
+
+class Outside(nn.Module):
+    def forward(self, x):
+        return x[:, torch.tensor([0, -3, 2, -4])]
+
+
 def write(folder, name, model, example, shapes=None):
     if sys.argv[2:] and name not in sys.argv[2:]:
         return
@@ -250,7 +282,7 @@ def write(folder, name, model, example, shapes=None):
         for key in ("stack_trace", "nn_module_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
     torch.export.save(program, folder / f"{name}.pt2")
-    if name in ("refused", "mixed", "written"):
+    if name in ("refused", "mixed", "written", "outside"):
         return
     with torch.no_grad():
         numpy.save(folder / f"{name}.in.npy", example.numpy())
@@ -292,6 +324,9 @@ def main():
     write(folder, "mixed", Mixed(), torch.randn(2, 6))
     write(folder, "refused", Refused(), torch.randn(8))
     write(folder, "written", Written(), torch.randn(2, 3))
+    write(folder, "positions", Positions(), torch.randn(2, 3, 2, 2, 3, 2, 2),
+          ({i: torch.export.Dim.AUTO for i in range(7)},))
+    write(folder, "outside", Outside(), torch.randn(2, 3))
     if not sys.argv[2:]:
         write_pickled(folder, "pickled", "conv")
 

@@ -95,9 +95,10 @@ static bool read_native(json_t *native, const struct import_options *options, st
     derive_begin(&d, options, arena);
     for (;;) {
         struct strbuf why;
+        struct error failure = {.code = ERR_NONE};
         *out = (struct blueprint){.json = NULL};
         write_dims(native, &d.options);
-        bool ok = native_read(native, options, arena, out, err);
+        bool ok = native_read(native, options, arena, out, &failure);
         strbuf_init(&why, arena);
         if (ok) {
             derive_warn(&d, &why);
@@ -105,10 +106,12 @@ static bool read_native(json_t *native, const struct import_options *options, st
             out->warnings_bytes = why.size_bytes;
             return import_check_dims(options, &out->graph.dims, err);
         }
-        strbuf_printf(&why, "%s: %s", err->place, err->message);
-        if (err->code != ERR_SHAPE ||
-            !derive_more(&d, &out->graph.dims, &out->graph.dims.unproved, why.data))
+        strbuf_printf(&why, "%s: %s", failure.place, failure.message);
+        if (failure.code != ERR_SHAPE ||
+            !derive_more(&d, &out->graph.dims, &out->graph.dims.unproved, why.data)) {
+            *err = failure;
             return false;
+        }
     }
 }
 

@@ -6,15 +6,29 @@
 value_id aten_wrap_index(struct aten_call *c, value_id index, dim_id size)
 {
     struct builder *b = c->b;
+    bool may_be_negative = true;
     index = b_cast(b, index, DTYPE_I64);
+    if (!aten_check_index(c, index, size, true, &may_be_negative))
+        return VALUE_NONE;
+    if (!may_be_negative)
+        return index;
     value_id negative = b_binary(b, PRIM_LT, index, b_const_like(b, index, 0));
     return b_select(b, negative, b_add(b, index, b_size(b, size)), index);
+}
+
+bool aten_check_along(struct aten_call *c, value_id x, value_id index, int64_t dim)
+{
+    if (aten_rank(c, x) == 0 || index == VALUE_NONE)
+        return !aten_failed(c);
+    int axis = b_axis(c->b, x, dim);
+    return axis >= 0 && aten_check_index(c, index, b_dim(c->b, x, axis), false, NULL);
 }
 
 bool aten_embedding(struct aten_call *c)
 {
     value_id in[2] = {aten_in(c, "indices"), aten_in(c, "weight")};
-    return in[1] != VALUE_NONE && aten_return(c, aten_expand(c, "embedding", in, 2, NULL));
+    return in[1] != VALUE_NONE && aten_check_along(c, in[1], in[0], 0) &&
+           aten_return(c, aten_expand(c, "embedding", in, 2, NULL));
 }
 
 static bool along_dim(struct aten_call *c, const char *op)
@@ -22,7 +36,8 @@ static bool along_dim(struct aten_call *c, const char *op)
     value_id in[2] = {aten_in(c, "self"), aten_in(c, "index")};
     int64_t dim = aten_int(c, "dim", 0);
     struct op_value attrs[] = {{.name = "dim", .kind = OP_INT, .i = dim, .f = (double)dim}, {0}};
-    return in[1] != VALUE_NONE && aten_return(c, aten_expand(c, op, in, 2, attrs));
+    return in[1] != VALUE_NONE && aten_check_along(c, in[0], in[1], dim) &&
+           aten_return(c, aten_expand(c, op, in, 2, attrs));
 }
 
 bool aten_index_select(struct aten_call *c)
@@ -51,7 +66,8 @@ bool aten_scatter(struct aten_call *c)
         value_id value = b_cast(c->b, aten_in(c, "value"), aten_type(c, in[0]));
         in[2] = b_broadcast_to(c->b, value, node->shape, node->rank);
     }
-    return in[2] != VALUE_NONE && aten_return(c, aten_expand(c, "scatter", in, 3, attrs));
+    return in[2] != VALUE_NONE && aten_check_along(c, in[0], in[1], dim) &&
+           aten_return(c, aten_expand(c, "scatter", in, 3, attrs));
 }
 
 value_id aten_move_dims(struct builder *b, value_id x, uint32_t from, uint32_t count, uint32_t to)
@@ -131,6 +147,17 @@ bool aten_index(struct aten_call *c)
     }
     value_id merged = last > first ? b_flatten(b, x, first, last) : x;
     return aten_return(c, b_take(b, merged, at.index, first));
+}
+
+/* take: positions among all elements. */
+bool aten_take(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id x = aten_in(c, "self"), index = aten_in(c, "index");
+    if (x == VALUE_NONE || index == VALUE_NONE)
+        return false;
+    x = aten_rank(c, x) == 0 ? b_unsqueeze(b, x, 0) : b_flatten(b, x, 0, -1);
+    return aten_return(c, b_take(b, x, aten_wrap_index(c, index, b_dim(b, x, 0)), 0));
 }
 
 /* take_along_dim: all dims but `dim` are broadcast. */

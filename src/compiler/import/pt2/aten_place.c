@@ -114,7 +114,8 @@ bool aten_scatter_reduce(struct aten_call *c)
     const char *reduce = aten_text(c, "reduce", "");
     bool keeps = aten_bool(c, "include_self", true);
     double start = 0;
-    if (in[1] == VALUE_NONE || in[2] == VALUE_NONE || aten_failed(c))
+    if (in[1] == VALUE_NONE || in[2] == VALUE_NONE || aten_failed(c) ||
+        !aten_check_along(c, x, in[1], dim))
         return false;
     if (!neutral(reduce, &start))
         return aten_refuse(c, "reduce %.20s", reduce);

@@ -310,7 +310,7 @@ static bool open_document(struct pt2 *p, struct error *err)
             file = &p->archive.files.items[i];
     }
     if (!file)
-        return fail(err, ERR_PARSE, "the archive holds no exported program");
+        return pt2_no_program(&p->archive, err);
     p->document = read_python_json(p, file, err);
     if (!p->document)
         return fail_at(err, "%.100s", file->name);
@@ -366,12 +366,17 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
     struct strbuf why;
     derive_begin(&d, options, arena);
     graph_init(&read->graph, arena);
-    while (!read_once(bytes, size, &d.options, read, err)) {
+    for (;;) {
+        struct error failure = {.code = ERR_NONE};
+        if (read_once(bytes, size, &d.options, read, &failure))
+            break;
         strbuf_init(&why, arena);
-        strbuf_printf(&why, "%s: %s", err->place, err->message);
-        if (err->code != ERR_SHAPE ||
-            !derive_more(&d, &read->graph.dims, &read->graph.dims.unproved, why.data))
+        strbuf_printf(&why, "%s: %s", failure.place, failure.message);
+        if (failure.code != ERR_SHAPE ||
+            !derive_more(&d, &read->graph.dims, &read->graph.dims.unproved, why.data)) {
+            *err = failure;
             return false;
+        }
     }
     if (!import_check_dims(options, &read->graph.dims, err) ||
         !graph_copy_live(&live.graph, arena, &read->graph, err))

@@ -3,8 +3,8 @@
  * An archive is a ZIP of uncompressed files: a JSON document with a graph of ATen calls, its
  * signature and the ranges of its symbols; and the weights, as raw files that other JSON documents
  * describe. Each call is translated by the function of its row in aten_ops.def, which reads
- * arguments by their names in ATen's schemas. Shapes are inferred from the calls; the shapes that
- * the archive states for results are not used.
+ * arguments by their names in ATen's schemas. Shapes are inferred from the calls, not taken from
+ * the archive.
  *
  * Everything is allocated in the arena of the import, except the JSON documents, which are released
  * at its end. A translator reports failures through its builder's error: ERR_UNSUPPORTED refuses
@@ -26,13 +26,14 @@ struct pt2_file {
 struct pt2_archive {
     VEC(struct pt2_file) files;
 };
-/* Reads the directory of a ZIP file, ZIP64 included. Entries that are compressed or encrypted are
- * refused (ERR_UNSUPPORTED); ERR_PARSE, ERR_LIMIT. */
+/* Reads the directory of a ZIP file, ZIP64 included. ERR_UNSUPPORTED: entries that are compressed
+ * or encrypted; ERR_PARSE: also files that overlap; ERR_LIMIT. */
 bool pt2_archive_open(const void *bytes, size_t size, struct arena *arena, struct pt2_archive *out,
                       struct error *err);
+/* Fails with what an archive without an exported program is, as its files tell. */
+bool pt2_no_program(const struct pt2_archive *archive, struct error *err);
 /* The file whose path below the archive's root folder is `path`; NULL: there is none. */
 const struct pt2_file *pt2_archive_find(const struct pt2_archive *archive, const char *path);
-
 /* A tensor in a storage; offset and strides in elements. */
 struct pt2_view {
     enum dtype dtype;
@@ -49,7 +50,6 @@ struct pt2_state {
     const struct pt2_pickled *tensors;
     uint32_t count;
 };
-
 /* The storage that a tensor and its views share. */
 struct pt2_storage {
     uint32_t family;  /* storages that may be the same memory, depending on strides */
@@ -239,7 +239,12 @@ value_id aten_places_back(struct aten_call *c, value_id x, const struct aten_pla
                           value_id table);
 /* The dtype to which two operands of the same precedence are promoted; DTYPE_NONE is neutral. */
 enum dtype aten_join_types(enum dtype a, enum dtype b);
-/* Adds size to negative indices, which count from the end of the dim. */
+/* Checks indices whose ends follow from the graph. ERR_SHAPE. wraps: negative ones are legal;
+ * *out_negative: whether there may be some; or NULL. aten_check_along: of a dim of x, ≥ 0. */
+bool aten_check_index(struct aten_call *c, value_id index, dim_id size, bool wraps,
+                      bool *out_negative);
+bool aten_check_along(struct aten_call *c, value_id x, value_id index, int64_t dim);
+/* Adds size to negative indices, which count from the end of the dim. Checks them. */
 value_id aten_wrap_index(struct aten_call *c, value_id index, dim_id size);
 
 #endif

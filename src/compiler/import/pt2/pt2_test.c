@@ -101,9 +101,9 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
 
 static void test_models(void **state)
 {
-    static const char *const names[] = {"mlp",      "conv",  "attention", "tagger",
-                                        "modes",    "views", "places",    "windows",
-                                        "formulas", "made",  "layers",    "pickled"};
+    static const char *const names[] = {"mlp",    "conv",    "attention", "tagger",   "modes",
+                                        "views",  "places",  "windows",   "formulas", "made",
+                                        "layers", "pickled", "positions"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct arena arena;
@@ -135,6 +135,43 @@ static void test_names_and_ranges(void **state)
     assert_int_equal(narrowed.graph.dims.names.count, 1);
     assert_int_equal(narrowed.graph.dims.names.items[0].min, 3);
     compare(&arena, "attention", &narrowed);
+    arena_release(&arena);
+}
+
+/* A dim that decides how many rows of a table are read is at most the number of its rows. */
+static void test_positions(void **state)
+{
+    static const int64_t most[] = {4, 6, 10, 12, 4, 10, 14};
+    struct arena arena;
+    uint32_t index = 0;
+    (void)state;
+    arena_init(&arena);
+    struct blueprint read = must_read(&arena, "positions", &options);
+    const struct graph *graph = &read.graph;
+    const struct node *x = graph_node(graph, graph->inputs.items[0]);
+    assert_int_equal(x->rank, sizeof most / sizeof *most);
+    for (uint32_t i = 0; i < x->rank; i++) {
+        assert_true(dim_is_name(&graph->dims, x->shape[i], &index));
+        assert_int_equal(graph->dims.names.items[index].max, most[i]);
+    }
+    assert_non_null(strstr(graph->dims.names.items[0].why, "of a dim of size"));
+    arena_release(&arena);
+}
+
+/* What PyTorch raises an error for is an error here. */
+static void test_outside(void **state)
+{
+    struct arena arena;
+    struct blueprint blueprint;
+    struct error err = {.code = ERR_NONE};
+    size_t size;
+    (void)state;
+    arena_init(&arena);
+    void *bytes = read_all(&arena, "outside", ".pt2", &size);
+    assert_false(pt2_read(bytes, size, &options, &arena, &blueprint, &err));
+    assert_int_equal(err.code, ERR_SHAPE);
+    assert_non_null(strstr(err.place, "index"));
+    assert_string_equal(err.message, "index -4 of a dim of size 3");
     arena_release(&arena);
 }
 
@@ -263,6 +300,7 @@ static void test_damaged(void **state)
     damage("places", 211);
     damage("windows", 211);
     damage("layers", 211);
+    damage("positions", 4001);
     damage("pickled", 1);
 }
 
@@ -319,7 +357,8 @@ int main(void)
         cmocka_unit_test(test_models),   cmocka_unit_test(test_names_and_ranges),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_sizes),    cmocka_unit_test(test_foreign_pickle),
-        cmocka_unit_test(test_nodes),
+        cmocka_unit_test(test_nodes),    cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

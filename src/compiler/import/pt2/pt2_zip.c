@@ -22,6 +22,8 @@
 #define ZIP64_FIELD 1
 #define METHOD_STORED 0
 #define FLAG_ENCRYPTED 1
+#define TORCH_SCRIPT \
+    "this is an archive of TorchScript: write the model by torch.export.save or torch.onnx.export"
 
 struct reader {
     const uint8_t *bytes;
@@ -98,6 +100,17 @@ static bool read_extent(const uint8_t *entry, const uint8_t *extra, size_t extra
     return packed == *size;
 }
 
+/* A compressed entry, which torch.export does not write. */
+static bool refuse_packed(const char *name, struct error *err)
+{
+    size_t size = strlen(name);
+    if (strstr(name, "/code/"))
+        return fail(err, ERR_UNSUPPORTED, TORCH_SCRIPT);
+    if (size > 5 && strcmp(name + size - 5, ".onnx") == 0)
+        return fail(err, ERR_UNSUPPORTED, "the archive holds '%.80s': unpack it first", name);
+    return fail(err, ERR_UNSUPPORTED, "'%.80s' is compressed or encrypted", name);
+}
+
 static bool read_entry(const struct reader *r, uint64_t *at, struct arena *arena,
                        struct pt2_file *out, struct error *err)
 {
@@ -111,7 +124,7 @@ static bool read_entry(const struct reader *r, uint64_t *at, struct arena *arena
         return fail(err, ERR_PARSE, "the archive's directory is damaged");
     out->name = arena_strndup(arena, (const char *)entry + CENTRAL_BYTES, name_size);
     if (number(entry + 10, 2) != METHOD_STORED || (number(entry + 8, 2) & FLAG_ENCRYPTED) != 0)
-        return fail(err, ERR_UNSUPPORTED, "'%.80s' is compressed or encrypted", out->name);
+        return refuse_packed(out->name, err);
     if (!read_extent(entry, entry + CENTRAL_BYTES + name_size, extra_size, &size, &offset))
         return fail(err, ERR_PARSE, "the sizes of '%.80s' contradict each other", out->name);
     const uint8_t *local = bytes_at(r, offset, LOCAL_BYTES);
@@ -131,7 +144,7 @@ bool pt2_archive_open(const void *bytes, size_t size, struct arena *arena, struc
                       struct error *err)
 {
     struct reader r = {.bytes = bytes, .size = size};
-    uint64_t count, at;
+    uint64_t count, at, all = 0;
     *out = (struct pt2_archive){{0}};
     if (!find_directory(&r, &count, &at))
         return fail(err, ERR_PARSE, "the archive has no directory: is it cut off?");
@@ -141,9 +154,35 @@ bool pt2_archive_open(const void *bytes, size_t size, struct arena *arena, struc
         struct pt2_file file;
         if (!read_entry(&r, &at, arena, &file, err))
             return false;
+        if (file.size > size - all) /* as if a small archive held as much as one likes */
+            return fail(err, ERR_PARSE, "files of the archive overlap, '%.80s' among them",
+                        file.name);
+        all += file.size;
         VEC_PUSH(arena, &out->files, file);
     }
     return true;
+}
+
+bool pt2_no_program(const struct pt2_archive *archive, struct error *err)
+{
+    bool code = false, pickle = false, manifest = false, blueprint = false;
+    for (uint32_t i = 0; i < archive->files.count; i++) {
+        const char *name = archive->files.items[i].name, *slash = strrchr(name, '/');
+        code |= strstr(name, "/code/") != NULL;
+        pickle |= strcmp(slash ? slash + 1 : name, "data.pkl") == 0;
+        manifest |= strcmp(name, "manifest.json") == 0;
+        blueprint |= strcmp(name, "blueprint.json") == 0;
+    }
+    if (manifest && blueprint)
+        return fail(err, ERR_UNSUPPORTED,
+                    "this is a package, compiled already: urza run, inspect and verify take it");
+    if (code)
+        return fail(err, ERR_UNSUPPORTED, TORCH_SCRIPT);
+    if (pickle)
+        return fail(err, ERR_UNSUPPORTED,
+                    "this is a file of torch.save, a state dict or a pickled module, without a "
+                    "program: write the model by torch.export.save or torch.onnx.export");
+    return fail(err, ERR_PARSE, "the archive holds no exported program");
 }
 
 bool pt2_check(const void *bytes, size_t size, struct arena *arena, struct error *err)
