@@ -69,6 +69,24 @@ class Tagger(nn.Module):
         return torch.log_softmax(self.gru(y)[0], -1) + last.sum()
 
 
+class Recurrent(nn.Module):
+    """All kinds of recurrences, one behind the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 3, num_layers=2, bidirectional=True, bias=False, batch_first=True)
+        self.gru = nn.GRU(6, 5, bidirectional=True, batch_first=True)
+        self.tanh = nn.RNN(10, 3, bidirectional=True, batch_first=True)
+        self.relu = nn.RNN(6, 4, nonlinearity="relu", bias=False, batch_first=True)
+
+    def forward(self, x):
+        y, (hidden, memory) = self.lstm(x)
+        y, gru = self.gru(y)
+        y, tanh = self.tanh(y)
+        y, relu = self.relu(y)
+        return y + sum(part.sum((0, 2)) for part in (hidden, memory, gru, tanh, relu))[:, None, None]
+
+
 class Modes(nn.Module):
     """Graphs inside of the graph, one in the other, which take tensors and sizes."""
 
@@ -314,6 +332,7 @@ def main():
     write(folder, "conv", Conv(), torch.randn(2, 3, 9, 7))
     write(folder, "attention", Attention(), torch.randn(2, 5, 8), ({0: batch, 1: steps},))
     write(folder, "tagger", Tagger(), torch.randint(0, 10, (4, 2)))
+    write(folder, "recurrent", Recurrent(), torch.randn(3, 7, 4), ({0: batch},))
     write(folder, "modes", Modes(), torch.randn(2, 6), ({0: batch},))
     write(folder, "views", Views(), torch.randn(2, 6), ({0: batch},))
     write(folder, "places", Places(), torch.randn(2, 6))
