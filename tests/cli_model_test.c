@@ -74,6 +74,17 @@ static void test_known(void **state)
     says(f, ERR_USAGE, "compile net.json --known x=1", "'x' is no input of this model");
 }
 
+/* Indices of 2^62 elements are near the end of 64 bits; verification runs the kernel. */
+static void test_wide_dims(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, ERR_NONE,
+           with_model(f,
+                      "compile %s -o s.urza --unsigned --target native --dim B=1..2147483648 "
+                      "--dim N=1..2147483648",
+                      "sum"));
+}
+
 /* Names are spelled out, and what is near is named. */
 static void test_names(void **state)
 {
@@ -138,11 +149,11 @@ static void test_inspect(void **state)
     const char *line = with_model(f, "inspect %s", "spelled");
     shows(f, line, "format    ONNX, opset 17, IR 8, written by exporter 1.2\n");
     shows(f, line, "input     x  f32[batch size, 3, 2*seq]\n");
-    shows(f, line, "dim       batch size  1 to 2147483648\n");
+    shows(f, line, "dim       batch size  1 to 16777216\n");
     shows(f, line, "ops       Relu 1\n");
     line = with_model(f, "inspect %s", "unet");
     shows(f, line,
-          "dim       height  2 to 2147483648, multiple of 2\n          at least 2: MaxPool 'half'");
+          "dim       height  2 to 16777216, multiple of 2\n          at least 2: MaxPool 'half'");
     shows(f, line, "params    1, 64 bytes\n");
     struct outcome unet = expect(f, ERR_NONE, line);
     assert_null(strstr(unet.out, "warning"));
@@ -288,7 +299,7 @@ static void test_spelling(void **state)
     shows(f, "run m.urza --allow-unsigned --dims 2*seq=5", ", 3, 5]");
     shows(f, "run m.urza --allow-unsigned --dims d2_seq=5", ", 3, 5]");
     says(f, ERR_USAGE, "run m.urza --allow-unsigned --dims 2*seq=0",
-         "dim '2*seq' is 0, expected 1 to 2147483648\n");
+         "dim '2*seq' is 0, expected 1 to 16777216\n");
     says(f, ERR_USAGE, "run m.urza --allow-unsigned --dims seq=5",
          "no dim is named 'seq'; there are 'batch size', '2*seq'");
 }
@@ -380,12 +391,12 @@ int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(test_known, build),           CLI_TEST(test_names, build),
-        CLI_TEST(test_outputs, build),         CLI_TEST(test_inspect, build),
-        CLI_TEST(test_inspect_refused, build), CLI_TEST(test_explain, build),
-        CLI_TEST(test_wrong_shapes, build),    CLI_TEST(test_damaged, build),
-        CLI_TEST(test_spelling, build),        CLI_TEST(test_progress, build),
-        CLI_TEST(test_quiet, build),
+        CLI_TEST(test_known, build),    CLI_TEST(test_wide_dims, build),
+        CLI_TEST(test_names, build),    CLI_TEST(test_outputs, build),
+        CLI_TEST(test_inspect, build),  CLI_TEST(test_inspect_refused, build),
+        CLI_TEST(test_explain, build),  CLI_TEST(test_wrong_shapes, build),
+        CLI_TEST(test_damaged, build),  CLI_TEST(test_spelling, build),
+        CLI_TEST(test_progress, build), CLI_TEST(test_quiet, build),
     };
     return cmocka_run_group_tests_name("cli-model", tests, NULL, NULL);
 }

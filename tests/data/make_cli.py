@@ -99,3 +99,7 @@ for depth in range(8):
     body = [n("Loop", ["M", "", "x" if last else f"s{depth + 1}"],
               ["y" if last else f"t{depth + 1}"], name="outer" if last else "", body=graph)]
 write("loops_in_loops", body, [("x", F, [4])], [("y", F, [4])], [h.make_tensor("M", I, [], [32])])
+
+# A sum over two named dims: in parts of parts, the more the larger they may be.
+write("sum", [n("ReduceSum", ["x"], ["y"], name="all", keepdims=0)],
+      [("x", F, ["B", "N"])], [("y", F, [])])

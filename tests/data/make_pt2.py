@@ -84,7 +84,8 @@ class Recurrent(nn.Module):
         y, gru = self.gru(y)
         y, tanh = self.tanh(y)
         y, relu = self.relu(y)
-        return y + sum(part.sum((0, 2)) for part in (hidden, memory, gru, tanh, relu))[:, None, None]
+        last = sum(part.sum((0, 2)) for part in (hidden, memory, gru, tanh, relu))
+        return y + last[:, None, None]
 
 
 class Modes(nn.Module):

@@ -17,8 +17,10 @@
 
 #define NATIVE_FORMAT "urza.blueprint/1"
 /* The largest value of a named dim that says nothing: in a model of ONNX or PyTorch, which itself
- * says what it needs of its dims; and in a blueprint. */
-#define DIM_MAX_DEFAULT ((int64_t)1 << 31)
+ * says what it needs of its dims; and in a blueprint. Not 2^31: products of such dims are sizes and
+ * indices, of which more can be proved where they are far from 2^63, and a sum over them has one
+ * more level of parts for each factor of 32. */
+#define DIM_MAX_DEFAULT ((int64_t)1 << 24)
 #define DIM_MAX_BLUEPRINT 65536
 
 /* Fields that every document may have and that do not affect its graph, and a check of their types.

@@ -51,7 +51,7 @@ static bool read_header(const struct file *file, struct arena *arena, json_t **o
         return false;
     *out = json_read(text, size, err);
     *out_data = SIZE_BYTES + size;
-    return *out != NULL;
+    return *out || fail_at(err, "the header of '%.200s'", file->path);
 }
 
 /* Whether the tensor has the dtype and shape of the parameter. */

@@ -8,6 +8,7 @@
 #include "compiler/loop/loop_priv.h"
 
 #define UNBOUNDED INT64_MAX
+#define SCALED_MOST ((int64_t)1 << 60) /* half of it is room for what is added */
 
 /* The upper bound (exclusive) of a variable. The loop may run to `full`, and then takes those
  * values, too. */
@@ -191,6 +192,14 @@ static bool constant_quotient(const struct nest *nest, expr_id atom, int64_t *ou
            *out_divisor >= 2;
 }
 
+/* Whether m·e does not overflow: coefficients wrap, and then what is shown of them is not so. */
+static bool may_scale(const struct nest *nest, expr_id e, int64_t m)
+{
+    int64_t lo, hi;
+    index_range(nest, e, &lo, &hi);
+    return lo >= -(SCALED_MOST / m) && hi <= SCALED_MOST / m;
+}
+
 /* e = rest + factor·a//n, where the factor has the sign given. With n = d·m, a//n is (a//d)//m, so
  * m·(a//n) is at most a//d and at least a//d - (m - 1); and e ≥ 0 if m·e is. */
 static bool nonnegative_by_quotient(struct nest *nest, expr_id e, expr_id atom, int sign, int64_t d,
@@ -199,6 +208,8 @@ static bool nonnegative_by_quotient(struct nest *nest, expr_id e, expr_id atom, 
     struct expr x = *expr_at(nest, atom);
     int64_t n = 1;
     constant_quotient(nest, atom, &n);
+    if (!may_scale(nest, e, n / d))
+        return false;
     expr_id m = index_const(nest, n / d), rest = replace_atom(nest, e, atom, index_const(nest, 0)),
             one = index_const(nest, 1);
     expr_id factor = index_sub(nest, replace_atom(nest, e, atom, one), rest);

@@ -504,6 +504,9 @@ bool onnx_split(struct onnx_call *c)
     c->out_count = (uint32_t)c->node->n_output;
     if (axis < 0 || c->out_count == 0)
         return false;
+    if (onnx_int(c, "num_outputs", c->out_count) != c->out_count)
+        return b_fail(b, ERR_BLUEPRINT, "attribute 'num_outputs' is %lld, and there are %u outputs",
+                      (long long)onnx_int(c, "num_outputs", 0), c->out_count);
     dim_id whole = b_dim(b, c->in[0], axis);
     if (!split_sizes(c, whole, sizes, c->out_count))
         return false;
