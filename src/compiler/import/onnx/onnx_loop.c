@@ -256,14 +256,16 @@ static bool loop_trips(struct onnx_call *c, struct unrolled *u, const struct lim
     if (!loop_body(c, u, number, &inputs, out) ||
         !find_ending(c, limit, inputs.in[0], out[0], &ending))
         return false;
-    if (ending.first != VALUE_NONE && u->scans > 0)
+    if (ending.first != VALUE_NONE && u->scans > 0) {
+        uint32_t open = limit->count != VALUE_NONE ? 0 : 1;
+        c->unknown = open < c->node->n_input ? c->node->input[open] : "";
         return onnx_refuse(
             c,
-            "output %u collects a row of each trip, and how many trips there are is "
-            "only known when the model runs: its length would hang on values. A trip "
-            "count that is known, without a condition, or a state of a fixed size "
-            "cures it",
+            "how many trips there are is not known at compile time, and output %u "
+            "collects a row of each: its length would hang on values. A trip count "
+            "that is known, without a condition, or a state of a fixed size cures it",
             u->states);
+    }
     if (ending.first == VALUE_NONE && onnx_given(c, 1) &&
         onnx_is_const(&c->o->graph->dims, limit->trips, &most) && most == MOST_TRIPS)
         return onnx_refuse(c,
