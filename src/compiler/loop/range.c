@@ -8,7 +8,7 @@
 #include "compiler/loop/loop_priv.h"
 
 #define UNBOUNDED INT64_MAX
-#define SCALED_MOST ((int64_t)1 << 60) /* half of it is room for what is added */
+#define SCALED_MOST ((int64_t)1 << 60) /* far enough from 2^63 for what is added after scaling */
 
 /* The upper bound (exclusive) of a variable. The loop may run to `full`, and then takes those
  * values, too. */
