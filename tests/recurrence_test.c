@@ -8,6 +8,7 @@
 #include "base/strbuf.h"
 #include "compiler/compile.h"
 #include "support/case.h"
+#include "support/fault.h"
 #include "verify/verify.h"
 
 /* h = tanh(x[t] + h·w) and, as it was before the trip, added up; the rows of both. The number of
@@ -222,24 +223,6 @@ static const struct damage {
     {"no loop", "no launch writes output", no_loop},
 };
 
-/* What verification finds first; "" where the package passes. */
-static const char *fault_of(const struct package_contents *contents, struct arena *arena)
-{
-    struct verify_report report;
-    struct strbuf package;
-    struct error err;
-    char id[KERNEL_ID_BYTES];
-    const struct verify_options options = {.seed = 4, .allow_unsigned = true};
-    strbuf_init(&package, arena);
-    if (!package_write(contents, NULL, &package, id, &err) ||
-        !verify_package(package.data, package.size_bytes, &options, arena, &report, &err))
-        return arena_strdup(arena, err.message);
-    for (uint32_t i = 0; i < report.count; i++)
-        if (!report.checks[i].pass)
-            return report.checks[i].detail;
-    return "";
-}
-
 static void check_damage(void)
 {
     struct compile_result result;
@@ -265,7 +248,7 @@ static void check_damage(void)
         }
         if (damage)
             damage->plant(plan, &plan->loops.items[0]);
-        const char *fault = fault_of(&contents, &arena);
+        const char *fault = case_fault(&contents, &arena);
         if (!damage && fault[0] != '\0')
             complain("undamaged", fault);
         if (damage && !strstr(fault, damage->fault))
@@ -293,14 +276,14 @@ static void check_trips(void)
         struct package_target *target = &contents.targets[0];
         char *optimised = arena_strndup(&arena, target->optimised, target->optimised_bytes);
         char *at = strstr(optimised, from);
-        const char *fault = fault_of(&contents, &arena);
+        const char *fault = case_fault(&contents, &arena);
         if (!at || fault[0] != '\0')
             complain("the sum, undamaged", fault);
         else
             memcpy(at, to, strlen(to));
         target->optimised = optimised;
         target->plan.loops.items[0].trips = dim_const(target->plan.dims, 1);
-        fault = fault_of(&contents, &arena);
+        fault = case_fault(&contents, &arena);
         if (!strstr(fault, "another number of trips"))
             complain("1 trip for 100", fault[0] != '\0' ? fault : "passes");
     }

@@ -16,6 +16,7 @@
 #include "compiler/compile.h"
 #include "compiler/import/import.h"
 #include "support/case.h"
+#include "support/fault.h"
 #include "urza/run.h"
 #include "verify/verify.h"
 
@@ -442,24 +443,6 @@ static const struct damage {
     {"another condition in graph and plan", "its loops are not the package's", other_graph},
 };
 
-/* What verification finds first; "" where the package passes. */
-static const char *fault_of(const struct package_contents *contents, struct arena *arena)
-{
-    struct verify_report report;
-    struct strbuf package;
-    struct error err;
-    char id[KERNEL_ID_BYTES];
-    const struct verify_options options = {.seed = 4, .allow_unsigned = true};
-    strbuf_init(&package, arena);
-    if (!package_write(contents, NULL, &package, id, &err) ||
-        !verify_package(package.data, package.size_bytes, &options, arena, &report, &err))
-        return arena_strdup(arena, err.message);
-    for (uint32_t i = 0; i < report.count; i++)
-        if (!report.checks[i].pass)
-            return report.checks[i].detail;
-    return "";
-}
-
 static void check_damage(void)
 {
     const char *targets[CASE_TARGETS];
@@ -486,7 +469,7 @@ static void check_damage(void)
         }
         if (damage)
             damage->plant(target, &target->plan.loops.items[0], &arena);
-        const char *fault = fault_of(&contents, &arena);
+        const char *fault = case_fault(&contents, &arena);
         if (!damage && fault[0] != '\0')
             complain("undamaged", fault);
         if (damage && (fault[0] == '\0' || !strstr(fault, damage->fault)))
