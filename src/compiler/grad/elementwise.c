@@ -1,0 +1,223 @@
+/* Rules of prims that work element by element. y is the value, g its cotangent, x its operands. */
+#include "compiler/grad/grad_priv.h"
+
+#define LN2 0.69314718055994530942
+#define TWO_OVER_SQRT_PI 1.12837916709551257390
+
+bool grad_neg(struct grad_call *c)
+{
+    return grad_give(c, 0, b_neg(c->b, c->g));
+}
+
+bool grad_abs(struct grad_call *c)
+{
+    return grad_give(c, 0, b_mul(c->b, c->g, b_unary(c->b, PRIM_SIGN, c->x[0])));
+}
+
+/* Whether a value is a sum of squares, perhaps times a constant, as in norms and deviations. */
+static bool is_sum_of_squares(const struct builder *b, value_id v)
+{
+    for (;;) {
+        const struct node *n = b_node(b, v);
+        bool scaled = n->prim == PRIM_DIV || n->prim == PRIM_MUL;
+        if (n->prim == PRIM_MUL && n->operands[0] == n->operands[1])
+            return true;
+        if (scaled && !b_node(b, n->operands[1])->constant)
+            return false;
+        if (!scaled && n->prim != PRIM_RESHAPE && n->prim != PRIM_REDUCE_SUM)
+            return false;
+        v = n->operands[0];
+    }
+}
+
+/* 1/(2y). Where a sum of squares is 0, so are the squares' slopes, and 0 is a subgradient. */
+bool grad_sqrt(struct grad_call *c)
+{
+    value_id slope = b_div(c->b, b_scale(c->b, c->g, 0.5), c->y),
+             zero = b_const_like(c->b, c->y, 0);
+    if (is_sum_of_squares(c->b, c->x[0]))
+        slope = b_select(c->b, b_binary(c->b, PRIM_EQ, c->y, zero), zero, slope);
+    return grad_give(c, 0, slope);
+}
+
+/* -y³/2 */
+bool grad_rsqrt(struct grad_call *c)
+{
+    value_id square = b_mul(c->b, c->y, c->y);
+    return grad_give(c, 0, b_mul(c->b, b_scale(c->b, b_mul(c->b, c->g, c->y), -0.5), square));
+}
+
+bool grad_exp(struct grad_call *c)
+{
+    return grad_give(c, 0, b_mul(c->b, c->g, c->y));
+}
+
+bool grad_exp2(struct grad_call *c)
+{
+    return grad_give(c, 0, b_mul(c->b, c->g, b_scale(c->b, c->y, LN2)));
+}
+
+bool grad_expm1(struct grad_call *c)
+{
+    return grad_give(c, 0, b_mul(c->b, c->g, b_shift(c->b, c->y, 1)));
+}
+
+bool grad_log(struct grad_call *c)
+{
+    return grad_give(c, 0, b_div(c->b, c->g, c->x[0]));
+}
+
+bool grad_log2(struct grad_call *c)
+{
+    return grad_give(c, 0, b_div(c->b, c->g, b_scale(c->b, c->x[0], LN2)));
+}
+
+bool grad_log1p(struct grad_call *c)
+{
+    return grad_give(c, 0, b_div(c->b, c->g, b_shift(c->b, c->x[0], 1)));
+}
+
+bool grad_sin(struct grad_call *c)
+{
+    return grad_give(c, 0, b_mul(c->b, c->g, b_unary(c->b, PRIM_COS, c->x[0])));
+}
+
+bool grad_cos(struct grad_call *c)
+{
+    value_id sine = b_unary(c->b, PRIM_SIN, c->x[0]);
+    return grad_give(c, 0, b_neg(c->b, b_mul(c->b, c->g, sine)));
+}
+
+/* 1 + y² */
+bool grad_tan(struct grad_call *c)
+{
+    value_id slope = b_shift(c->b, b_mul(c->b, c->y, c->y), 1);
+    return grad_give(c, 0, b_mul(c->b, c->g, slope));
+}
+
+bool grad_atan(struct grad_call *c)
+{
+    value_id square = b_mul(c->b, c->x[0], c->x[0]);
+    return grad_give(c, 0, b_div(c->b, c->g, b_shift(c->b, square, 1)));
+}
+
+/* 1 - y² */
+bool grad_tanh(struct grad_call *c)
+{
+    value_id slope = b_sub(c->b, b_const_like(c->b, c->y, 1), b_mul(c->b, c->y, c->y));
+    return grad_give(c, 0, b_mul(c->b, c->g, slope));
+}
+
+/* g · sign · 2/√π · e^(-x²) */
+static bool gaussian(struct grad_call *c, double sign)
+{
+    value_id square = b_mul(c->b, c->x[0], c->x[0]);
+    value_id slope = b_scale(c->b, b_exp(c->b, b_neg(c->b, square)), sign * TWO_OVER_SQRT_PI);
+    return grad_give(c, 0, b_mul(c->b, c->g, slope));
+}
+
+bool grad_erf(struct grad_call *c)
+{
+    return gaussian(c, 1);
+}
+
+bool grad_erfc(struct grad_call *c)
+{
+    return gaussian(c, -1);
+}
+
+bool grad_plus(struct grad_call *c)
+{
+    return grad_give(c, 0, c->g) && grad_give(c, 1, c->g);
+}
+
+bool grad_sub(struct grad_call *c)
+{
+    return grad_give(c, 0, c->g) && (!grad_wants(c, 1) || grad_give(c, 1, b_neg(c->b, c->g)));
+}
+
+bool grad_mul(struct grad_call *c)
+{
+    return (!grad_wants(c, 0) || grad_give(c, 0, b_mul(c->b, c->g, c->x[1]))) &&
+           (!grad_wants(c, 1) || grad_give(c, 1, b_mul(c->b, c->g, c->x[0])));
+}
+
+/* g/b and -(g/b)·y */
+bool grad_div(struct grad_call *c)
+{
+    value_id share = b_div(c->b, c->g, c->x[1]);
+    return grad_give(c, 0, share) &&
+           (!grad_wants(c, 1) || grad_give(c, 1, b_neg(c->b, b_mul(c->b, share, c->y))));
+}
+
+/* a - y is a multiple of b: floor(a/b) is their quotient, rounded to a whole number. */
+bool grad_rem(struct grad_call *c)
+{
+    if (!grad_give(c, 0, c->g) || !grad_wants(c, 1))
+        return c->g != VALUE_NONE;
+    value_id whole = b_div(c->b, b_sub(c->b, c->x[0], c->y), c->x[1]);
+    whole = b_unary(c->b, PRIM_ROUND, whole);
+    return grad_give(c, 1, b_neg(c->b, b_mul(c->b, c->g, whole)));
+}
+
+/* b·a^(b-1), 0 where b is 0. */
+static value_id power_of_base(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    value_id zero = b_const_like(b, c->g, 0), exponent = c->x[1];
+    value_id less = b_binary(b, PRIM_POW, c->x[0], b_shift(b, exponent, -1));
+    value_id slope = b_mul(b, exponent, less);
+    return b_select(b, b_binary(b, PRIM_EQ, exponent, zero), zero, b_mul(b, c->g, slope));
+}
+
+/* y·ln(a), 0 where a is 0 and b is not negative. */
+static value_id power_of_exponent(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    value_id zero = b_const_like(b, c->g, 0);
+    value_id flat = b_binary(b, PRIM_AND, b_binary(b, PRIM_EQ, c->x[0], zero),
+                             b_binary(b, PRIM_LE, zero, c->x[1]));
+    value_id slope = b_mul(b, c->y, b_unary(b, PRIM_LOG, c->x[0]));
+    return b_select(b, flat, zero, b_mul(b, c->g, slope));
+}
+
+bool grad_pow(struct grad_call *c)
+{
+    return (!grad_wants(c, 0) || grad_give(c, 0, power_of_base(c))) &&
+           (!grad_wants(c, 1) || grad_give(c, 1, power_of_exponent(c)));
+}
+
+/* Each operand gets g where it is the result alone, half where both are, and 0 elsewhere. */
+bool grad_min_max(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    value_id zero = b_const_like(b, c->g, 0), half = b_scale(b, c->g, 0.5);
+    value_id equal = b_binary(b, PRIM_EQ, c->x[0], c->x[1]);
+    value_id shared = b_select(b, equal, half, c->g);
+    for (uint32_t i = 0; i < 2; i++) {
+        value_id mine = c->x[i], other = c->x[1 - i];
+        bool maximum = c->node.prim == PRIM_MAX;
+        value_id loses =
+            maximum ? b_binary(b, PRIM_LT, mine, other) : b_binary(b, PRIM_LT, other, mine);
+        if (grad_wants(c, i) && !grad_give(c, i, b_select(b, loses, zero, shared)))
+            return false;
+    }
+    return true;
+}
+
+bool grad_select(struct grad_call *c)
+{
+    value_id zero = b_const_like(c->b, c->g, 0);
+    return (!grad_wants(c, 1) || grad_give(c, 1, b_select(c->b, c->x[0], c->g, zero))) &&
+           (!grad_wants(c, 2) || grad_give(c, 2, b_select(c->b, c->x[0], zero, c->g)));
+}
+
+bool grad_cast(struct grad_call *c)
+{
+    return grad_give(c, 0, b_cast(c->b, c->g, (enum dtype)b_node(c->b, c->x[0])->dtype));
+}
+
+bool grad_copy(struct grad_call *c)
+{
+    return grad_give(c, 0, c->g);
+}

@@ -1,0 +1,78 @@
+/* Shared by the rules: one node whose cotangent is known. */
+#ifndef URZA_COMPILER_GRAD_GRAD_PRIV_H
+#define URZA_COMPILER_GRAD_GRAD_PRIV_H
+
+#include "compiler/grad/grad.h"
+#include "graph/build.h"
+#include "graph/loops.h"
+
+struct grad {
+    struct builder *b;
+    struct arena *arena;
+    value_id first, end; /* rules run for values in between; others have cotangents only if asked */
+    bool *active;        /* by value: hangs on one of wrt */
+    value_id *cotangents; /* by value: the sum so far; VALUE_NONE: nothing yet */
+    struct graph_loops loops;
+    bool in_body; /* the values are those of a trip: rules make no loops */
+};
+
+/* A node with the cotangent of its value. */
+struct grad_call {
+    struct grad *grad;
+    struct builder *b;
+    struct node node; /* a copy: nodes move while some are added */
+    const value_id *x;
+    value_id y, g;
+};
+
+typedef bool grad_rule(struct grad_call *call);
+#define GRAD(id, rule, doc) grad_rule grad_##rule;
+#include "compiler/grad/grads.def"
+#undef GRAD
+
+/* The sweep, over the values from grad->first on; grad->end is the next value. As grad_add. */
+bool grad_run(struct grad *grad, const struct grad_request *request, value_id *out);
+
+/* Whether an operand's cotangent is asked for. */
+static inline bool grad_wants(const struct grad_call *call, uint32_t operand)
+{
+    return call->grad->active[call->x[operand]];
+}
+/* Adds to a value's cotangent, if it is asked for; false for VALUE_NONE. */
+bool grad_give_to(struct grad *grad, value_id to, value_id cotangent);
+static inline bool grad_give(const struct grad_call *call, uint32_t operand, value_id cotangent)
+{
+    return grad_give_to(call->grad, call->x[operand], cotangent);
+}
+
+/* Whether a value is the first node of a loop one of whose results has a cotangent: then all have
+ * theirs. */
+bool grad_loop_is_due(const struct grad *grad, value_id v);
+
+/* Zeros of a value's shape and dtype. */
+value_id grad_zeros_like(struct builder *b, value_id x);
+/* x of y's shape without the axes over which y was reduced, as y's shape. */
+value_id grad_expand(struct builder *b, value_id x, value_id like, const uint8_t *axes,
+                     uint32_t axis_count);
+/* x[…, start + j*step, …] = part[…, j, …] along an axis of `size`; elsewhere 0. */
+struct grad_place {
+    uint32_t axis;
+    dim_id start, size;
+    int64_t step;
+};
+value_id grad_place(struct builder *b, value_id part, const struct grad_place *place);
+/* Drops `drop` elements at the beginning of an axis and then takes `count`. */
+value_id grad_trim(struct builder *b, value_id x, uint32_t axis, int64_t drop, dim_id count);
+/* The cotangents of the operands of contract, see grad_contract. a: [batch…, m…, k…]; b: [batch…,
+ * n…, k…]; g: [batch…, m…, n…]. */
+struct grad_product {
+    uint32_t batch, contract;
+    value_id g, other;
+};
+value_id grad_product_first(struct builder *b, const struct grad_product *product);
+value_id grad_product_second(struct builder *b, const struct grad_product *product);
+/* The cotangent of data in take(data, index) along axis. */
+value_id grad_take_data(struct builder *b, value_id data, value_id index, value_id g,
+                        uint32_t axis);
+
+#endif

@@ -1,0 +1,229 @@
+/* Gradients of all operations by central differences, at drawn points. */
+#include "compiler/grad/grad_test_util.h"
+
+static void draw_operand(const struct op_example_operand *o, struct interp_tensor *t, uint64_t seed,
+                         struct arena *arena)
+{
+    struct error err = {0};
+    void *native = arena_alloc(arena, (size_t)(o->count + 1) * 8, 8);
+    op_example_fill(o, seed, native);
+    const struct native_tensor tensor = {o->dtype, o->rank, o->shape, native};
+    assert_true(interp_load(t, arena, &tensor, &err));
+}
+
+static int check_example(const struct op_row *row, uint32_t index, uint64_t seed)
+{
+    struct arena arena;
+    struct graph graph;
+    struct op_example example;
+    struct error err = {0};
+    int failures = 0;
+    arena_init(&arena);
+    graph_init(&graph, &arena);
+    const struct op_example_request request = {index, seed, seed % 3 == 0 ? 1 : 7, DTYPE_F64,
+                                               seed % 2 == 0};
+    if (!op_example_build(row, &request, &graph, &example, &err))
+        fail_msg("%s: %s", row->name, err.message);
+    struct point p = {&arena, &graph, example.dim_values, NULL, example.operand_count, seed};
+    p.sources = ARENA_ARRAY(&arena, struct interp_tensor, p.source_count + 1);
+    for (uint32_t i = 0; i < example.operand_count; i++)
+        draw_operand(&example.operands[i], &p.sources[i], seed + i, &arena);
+    struct sides sides = {0};
+    if (!run_backward(&p, &sides, &err)) {
+        if (!strstr(err.message, "no output hangs") && !strstr(err.message, "is a float"))
+            failures = 1, print_error("%s, example %u: %s\n", row->name, index, err.message);
+    } else {
+        run_differences(&p, &sides);
+        double off = fabs(sides.forward - sides.backward);
+        if (!(off <= 1e-5 * sides.magnitude + 1e-9)) {
+            print_error("%s, example %u, seed %llu: %.12g backward, %.12g by differences\n",
+                        row->name, index, (unsigned long long)seed, sides.backward, sides.forward);
+            failures = 1;
+        }
+    }
+    arena_release(&arena);
+    return failures;
+}
+
+/* But `to`: differences do not see through rounding to f16. */
+static void test_every_operation(void **state)
+{
+    (void)state;
+    int failures = 0;
+    const struct op_row *row = NULL;
+    for (uint32_t i = 0; (row = op_at(i)) != NULL; i++)
+        for (uint32_t index = 0; index < op_example_count(row); index++)
+            for (uint64_t seed = 1; seed < 7 && strcmp(row->name, "to") != 0; seed++)
+                failures += check_example(row, index, seed);
+    assert_int_equal(failures, 0);
+}
+
+/* Draws all sources and compares; the floats are in [-1, 1). */
+static void expect_right(struct arena *arena, const struct graph *graph, const int64_t *dims,
+                         uint64_t seed)
+{
+    struct point p = {arena, graph, dims, NULL, graph->inputs.count + graph->params.count, seed};
+    struct error err = {0};
+    p.sources = ARENA_ARRAY(arena, struct interp_tensor, p.source_count + 1);
+    for (uint32_t i = 0; i < p.source_count; i++) {
+        p.sources[i] = tensor_for(&p, graph, source_id(graph, i));
+        for (int64_t e = 0; e < p.sources[i].count; e++)
+            if (dtype_is_float(p.sources[i].dtype))
+                p.sources[i].cells[e].f = drawn(rng_key(seed * 7 + i), e);
+            else
+                p.sources[i].cells[e].i =
+                    rng_u32(rng_key(seed * 7 + i), (uint64_t)e) % 5;
+    }
+    struct sides sides = {0};
+    if (!run_backward(&p, &sides, &err))
+        fail_msg("%s", err.message);
+    run_differences(&p, &sides);
+    if (!(fabs(sides.forward - sides.backward) <= 1e-5 * sides.magnitude + 1e-9))
+        fail_msg("%.12g backward, %.12g by differences\n%s", sides.backward, sides.forward,
+                 text_of(graph, arena));
+}
+
+static void check_text(const char *text, const int64_t *dims)
+{
+    struct arena arena;
+    struct graph graph;
+    struct error err = {0};
+    arena_init(&arena);
+    if (!graph_parse(&graph, &arena, text, strlen(text), &err))
+        fail_msg("%s: %s", err.place, err.message);
+    for (uint64_t seed = 1; seed < 4; seed++)
+        expect_right(&arena, &graph, dims, seed);
+    arena_release(&arena);
+}
+
+/* A recurrent layer: x by take at the trip, weights by a product, a bias and a gain otherwise; its
+ * rows and its last state are outputs. */
+static void test_recurrence(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "graph \"rnn\"\n"
+        "dim T 1..64 multiple 1 typical 4\n"
+        "%1 = input \"x\" : f64[T, 2, 3]\n"
+        "%2 = input \"h0\" : f64[2, 3]\n"
+        "%3 = param \"w\" : f64[3, 3]\n"
+        "%4 = param \"gain\" : f64[2, 3]\n"
+        "%5 = copy %2 : f64[2, 3]\n"
+        "%6 = state %5 {loop 1, index 0} : f64[2, 3]\n"
+        "%7 = iter {loop 1} : i64[]\n"
+        "%8 = take %1, %7 {axis 0} : f64[2, 3]\n"
+        "%9 = contract %6, %3 {batch 0, contract 1} : f64[2, 3]\n"
+        "%10 = add %8, %9 : f64[2, 3]\n"
+        "%11 = tanh %10 : f64[2, 3]\n"
+        "%12 = mul %11, %4 : f64[2, 3]\n"
+        "%13 = copy %12 : f64[2, 3]\n"
+        "%14 = loop %6, %13, %13 {loop 1, index 0, states 1, dim [T]} : f64[2, 3]\n"
+        "%15 = loop %6, %13, %13 {loop 1, index 1, states 1, dim [T]} : f64[T, 2, 3]\n"
+        "output \"y\" %15\n"
+        "output \"h\" %14\n";
+    for (int64_t steps = 1; steps < 6; steps++)
+        check_text(text, &steps);
+}
+
+/* Two states, one of which only counts, an index that runs back, the weights first in the product
+ * and used elsewhere too, a next state that is the same in each trip, and a batch of products. */
+static void test_loop_of_many_kinds(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "graph \"many\"\n"
+        "%1 = input \"x\" : f64[2, 4, 3]\n"
+        "%2 = param \"w\" : f64[5, 3, 3]\n"
+        "%3 = param \"v\" : f64[5, 2, 3]\n"
+        "%4 = copy %3 : f64[5, 2, 3]\n"
+        "%5 = const 0 : i64[]\n"
+        "%6 = copy %5 : i64[]\n"
+        "%7 = state %4 {loop 1, index 0} : f64[5, 2, 3]\n"
+        "%8 = state %6 {loop 1, index 1} : i64[]\n"
+        "%9 = state %4 {loop 1, index 2} : f64[5, 2, 3]\n"
+        "%10 = iter {loop 1} : i64[]\n"
+        "%11 = const 3 : i64[]\n"
+        "%12 = sub %11, %10 : i64[]\n"
+        "%13 = take %1, %12 {axis 1} : f64[2, 3]\n"
+        "%14 = contract %2, %7 {batch 1, contract 1} : f64[5, 3, 2]\n"
+        "%15 = transpose %14 {axes [0, 2, 1]} : f64[5, 2, 3]\n"
+        "%16 = sin %15 : f64[5, 2, 3]\n"
+        "%17 = broadcast %13 {axes [1, 2]} : f64[5, 2, 3]\n"
+        "%18 = mul %16, %17 : f64[5, 2, 3]\n"
+        "%19 = add %18, %9 : f64[5, 2, 3]\n"
+        "%20 = take %2, %8 {axis 0} : f64[3, 3]\n"
+        "%21 = reduce_sum %20 {axes [0]} : f64[3]\n"
+        "%22 = broadcast %21 {axes [2]} : f64[5, 2, 3]\n"
+        "%23 = add %19, %22 : f64[5, 2, 3]\n"
+        "%24 = copy %23 : f64[5, 2, 3]\n"
+        "%25 = const 1 : i64[]\n"
+        "%26 = add %8, %25 : i64[]\n"
+        "%27 = copy %26 : i64[]\n"
+        "%28 = mul %3, %3 : f64[5, 2, 3]\n"
+        "%29 = copy %28 : f64[5, 2, 3]\n"
+        "%30 = copy %18 : f64[5, 2, 3]\n"
+        "%31 = loop %7, %8, %9, %24, %27, %29, %30 {loop 1, index 0, states 3, dim [4]} : f64[5, 2, "
+        "3]\n"
+        "%32 = loop %7, %8, %9, %24, %27, %29, %30 {loop 1, index 2, states 3, dim [4]} : f64[5, 2, "
+        "3]\n"
+        "%33 = loop %7, %8, %9, %24, %27, %29, %30 {loop 1, index 3, states 3, dim [4]} : f64[4, 5, "
+        "2, 3]\n"
+        "%34 = mul %32, %31 : f64[5, 2, 3]\n"
+        "output \"y\" %34\n"
+        "output \"rows\" %33\n";
+    check_text(text, NULL);
+}
+
+static void expect_refused(const char *text, const struct grad_training *training, const char *what)
+{
+    struct arena arena;
+    struct graph graph, out;
+    struct error err = {0};
+    arena_init(&arena);
+    if (!graph_parse(&graph, &arena, text, strlen(text), &err))
+        fail_msg("%s: %s", err.place, err.message);
+    assert_false(grad_training_graph(&out, &arena, &graph, training, &err));
+    assert_non_null(strstr(err.message, what));
+    arena_release(&arena);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const char text[] = "graph \"g\"\n"
+                               "%1 = input \"x\" : f32[3]\n"
+                               "%2 = input \"i\" : i64[3]\n"
+                               "%3 = floor %1 : f32[3]\n"
+                               "output \"y\" %3\n";
+    const char *x = "x", *i = "i", *z = "z", *twice[] = {"x", "x"};
+    expect_refused(text, &(struct grad_training){&x, 1}, "no output hangs");
+    expect_refused(text, &(struct grad_training){&i, 1}, "only floats");
+    expect_refused(text, &(struct grad_training){&z, 1}, "no input or parameter is called 'z'");
+    expect_refused(text, &(struct grad_training){twice, 2}, "twice");
+    static const char loop[] =
+        "graph \"g\"\n"
+        "%1 = input \"x\" : f32[]\n"
+        "%2 = const 1 : bool[]\n"
+        "%3 = copy %1 : f32[]\n"
+        "%4 = copy %2 : bool[]\n"
+        "%5 = state %3 {loop 1, index 0} : f32[]\n"
+        "%6 = state %4 {loop 1, index 1} : bool[]\n"
+        "%7 = sin %5 : f32[]\n"
+        "%8 = copy %7 : f32[]\n"
+        "%9 = lt %7, %5 : bool[]\n"
+        "%10 = copy %9 : bool[]\n"
+        "%11 = loop %5, %6, %8, %10 {loop 1, index 0, states 2, dim [9], while 1} : f32[]\n"
+        "output \"y\" %11\n";
+    expect_refused(loop, &(struct grad_training){0}, "ends by a condition");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_operation),
+        cmocka_unit_test(test_recurrence),
+        cmocka_unit_test(test_loop_of_many_kinds),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

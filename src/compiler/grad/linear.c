@@ -1,0 +1,305 @@
+/* Rules of products, convolutions and windows. */
+#include "compiler/grad/grad_priv.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "compiler/ops/ops.h"
+
+/* An operand [batch…, f…, k…] as [batch…, k…, f…]. */
+static value_id turned(struct builder *b, value_id x, uint32_t batch, uint32_t contract)
+{
+    uint8_t order[LIMIT_RANK];
+    uint32_t rank = b_node(b, x)->rank, free = rank - batch - contract;
+    for (uint32_t d = 0; d < rank; d++)
+        order[d] = (uint8_t)(d < batch ? d : d < batch + contract ? d + free : d - contract);
+    return b_transpose(b, x, order);
+}
+
+/* a[batch, m, k] = Σ over n of g[batch, m, n] · other[batch, n, k] */
+value_id grad_product_first(struct builder *b, const struct grad_product *p)
+{
+    if (p->g == VALUE_NONE || p->other == VALUE_NONE)
+        return VALUE_NONE;
+    uint32_t free = b_node(b, p->other)->rank - p->batch - p->contract;
+    return b_contract(b, p->g, turned(b, p->other, p->batch, p->contract), p->batch, free);
+}
+
+/* b[batch, n, k] = Σ over m of g[batch, m, n] · other[batch, m, k] */
+value_id grad_product_second(struct builder *b, const struct grad_product *p)
+{
+    if (p->g == VALUE_NONE || p->other == VALUE_NONE)
+        return VALUE_NONE;
+    uint32_t free = b_node(b, p->other)->rank - p->batch - p->contract;
+    uint32_t n = b_node(b, p->g)->rank - p->batch - free;
+    return b_contract(b, turned(b, p->g, p->batch, n), turned(b, p->other, p->batch, p->contract),
+                      p->batch, free);
+}
+
+bool grad_contract(struct grad_call *c)
+{
+    const struct attrs *attrs = c->node.attrs;
+    struct grad_product product = {attrs->batch, attrs->contract, c->g, c->x[1]};
+    if (grad_wants(c, 0) && !grad_give(c, 0, grad_product_first(c->b, &product)))
+        return false;
+    product.other = c->x[0];
+    return !grad_wants(c, 1) || grad_give(c, 1, grad_product_second(c->b, &product));
+}
+
+value_id grad_trim(struct builder *b, value_id x, uint32_t axis, int64_t drop, dim_id count)
+{
+    if (x == VALUE_NONE || (drop == 0 && b_dim(b, x, axis) == count))
+        return x;
+    return b_slice(b, x, axis, b_dim_const(b, drop), count, 1);
+}
+
+/* The size of an axis of x once the zeros between its elements are there. */
+static dim_id spread_size(struct builder *b, dim_id size, int64_t base_dilation)
+{
+    dim_id one = b_dim_const(b, 1), gap = b_dim_const(b, base_dilation);
+    return b_dim_add(b, b_dim_mul(b, gap, b_dim_sub(b, size, one)), one);
+}
+
+/* What is left of the cotangent of x with zeros between its elements. */
+static value_id without_gaps(struct builder *b, value_id spread, value_id x,
+                             const struct window *windows, uint32_t count)
+{
+    uint32_t first = b_node(b, x)->rank - count;
+    for (uint32_t i = 0; i < count && spread != VALUE_NONE; i++)
+        if (windows[i].base_dilation > 1)
+            spread = b_slice(b, spread, first + i, b_dim_const(b, 0), b_dim(b, x, first + i),
+                             windows[i].base_dilation);
+    return spread;
+}
+
+/* The transposed convolution of g. Behind the last window there may be up to stride - 1 elements of
+ * x that none reaches: so many zeros are added, and what is too much is dropped. */
+static value_id conv_data(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    const struct attrs *attrs = c->node.attrs;
+    struct window windows[LIMIT_RANK] = {0};
+    uint32_t count = attrs->window_count;
+    for (uint32_t i = 0; i < count; i++) {
+        windows[i] = attrs->window[i];
+        windows[i].high = windows[i].stride > 1 ? 1 - windows[i].stride : windows[i].high;
+        windows[i].base_dilation = 1;
+    }
+    value_id y = op_conv_transpose(b, c->g, c->x[1], windows, count, attrs->groups);
+    for (uint32_t i = 0; i < count && y != VALUE_NONE; i++)
+        y = grad_trim(b, y, 2 + i, 0,
+                      spread_size(b, b_dim(b, c->x[0], 2 + i), attrs->window[i].base_dilation));
+    return without_gaps(b, y, c->x[0], attrs->window, count);
+}
+
+/* x as the windows see it, with zeros between and around; or filled with `fill`. */
+static value_id seen(struct builder *b, value_id x, const struct window *windows, uint32_t count,
+                     double fill)
+{
+    uint32_t first = b_node(b, x)->rank - count;
+    for (uint32_t i = 0; i < count && x != VALUE_NONE; i++) {
+        dim_id low[LIMIT_RANK], high[LIMIT_RANK], shape[LIMIT_RANK];
+        uint32_t rank = b_node(b, x)->rank;
+        int64_t gap = windows[i].base_dilation;
+        dim_id size = b_dim(b, x, first + i);
+        memcpy(shape, b_node(b, x)->shape, rank * sizeof *shape);
+        if (gap > 1) {
+            for (uint32_t d = 0; d <= rank; d++)
+                low[d] = high[d] = b_dim_const(b, 0);
+            high[first + i + 1] = b_dim_const(b, gap - 1);
+            shape[first + i] = b_dim_mul(b, size, b_dim_const(b, gap));
+            x = b_pad(b, b_unsqueeze(b, x, first + i + 1), low, high, fill);
+            x = b_reshape(b, x, shape, rank);
+            x = grad_trim(b, x, first + i, 0, spread_size(b, size, gap));
+        }
+        for (uint32_t d = 0; d < rank; d++)
+            low[d] = high[d] = b_dim_const(b, 0);
+        low[first + i] = b_dim_const(b, windows[i].low);
+        high[first + i] = b_dim_const(b, windows[i].high);
+        if (x != VALUE_NONE && (windows[i].low > 0 || windows[i].high > 0))
+            x = b_pad(b, x, low, high, fill);
+    }
+    return x;
+}
+
+/* The places of a window, one after the other in row-major order. */
+struct tap {
+    const struct window *windows;
+    uint32_t count;
+    int64_t at[LIMIT_RANK];
+};
+
+static bool next_tap(struct tap *tap)
+{
+    for (uint32_t i = tap->count; i-- > 0;) {
+        if (++tap->at[i] < tap->windows[i].size)
+            return true;
+        tap->at[i] = 0;
+    }
+    return false;
+}
+
+/* The last one first. */
+static bool previous_tap(struct tap *tap)
+{
+    for (uint32_t i = tap->count; i-- > 0;) {
+        if (tap->at[i]-- > 0)
+            return true;
+        tap->at[i] = tap->windows[i].size - 1;
+    }
+    return false;
+}
+
+/* What that place of each window sees; sizes: the numbers of windows. */
+static value_id tap_of(struct builder *b, value_id seen, const struct tap *tap, const dim_id *sizes)
+{
+    for (uint32_t i = 0; i < tap->count && seen != VALUE_NONE; i++) {
+        const struct window *w = &tap->windows[i];
+        seen = b_slice(b, seen, (int64_t)i - tap->count, b_dim_const(b, tap->at[i] * w->dilation),
+                       sizes[i], w->stride);
+    }
+    return seen;
+}
+
+/* x[N, G·C, …] as [G, C, N, …] */
+static value_id channels_first(struct builder *b, value_id x, int64_t groups)
+{
+    if (x == VALUE_NONE)
+        return VALUE_NONE;
+    const struct node *n = b_node(b, x);
+    dim_id shape[LIMIT_RANK];
+    uint8_t order[LIMIT_RANK] = {1, 2, 0};
+    int64_t channels = 0;
+    dim_is_const(&b->graph->dims, n->shape[1], &channels);
+    shape[0] = n->shape[0];
+    shape[1] = b_dim_const(b, groups);
+    shape[2] = b_dim_const(b, channels / groups);
+    for (uint32_t d = 2; d < n->rank; d++) {
+        shape[d + 1] = n->shape[d];
+        order[d + 1] = (uint8_t)(d + 1);
+    }
+    uint32_t rank = n->rank + 1;
+    return b_transpose(b, b_reshape(b, x, shape, rank), order);
+}
+
+/* Joins values along a new last axis; more than a node takes at once, in steps. */
+static value_id stack(struct builder *b, value_id *parts, uint32_t count, int64_t axis)
+{
+    while (count > 1) {
+        uint32_t joined = 0;
+        for (uint32_t i = 0; i < count; i += LIMIT_OPERANDS) {
+            uint32_t some = count - i < LIMIT_OPERANDS ? count - i : LIMIT_OPERANDS;
+            parts[joined++] = b_concat(b, parts + i, some, axis);
+        }
+        count = joined;
+    }
+    return parts[0];
+}
+
+/* A product for each place of the window, over all images and positions. */
+static value_id conv_weights(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    const struct attrs *attrs = c->node.attrs;
+    uint32_t count = attrs->window_count, taps = 0;
+    struct tap tap = {attrs->window, count, {0}};
+    int64_t places = 1;
+    for (uint32_t i = 0; i < count; i++)
+        places *= attrs->window[i].size; /* at most the elements of a weight */
+    if (places > LIMIT_NODES / 8)
+        return b_fail(b, ERR_LIMIT, "the gradient of a window of %lld places", (long long)places);
+    value_id *parts = ARENA_ARRAY(c->grad->arena, value_id, (size_t)places);
+    value_id x = seen(b, c->x[0], attrs->window, count, 0);
+    value_id g = channels_first(b, c->g, attrs->groups);
+    do {
+        value_id part = tap_of(b, x, &tap, c->node.shape + 2);
+        part = channels_first(b, part, attrs->groups);
+        part = b_contract(b, g, part, 1, 1 + count); /* [G, O, C] */
+        parts[taps++] = part == VALUE_NONE ? part : b_unsqueeze(b, part, 3);
+    } while (parts[taps - 1] != VALUE_NONE && next_tap(&tap));
+    if (parts[taps - 1] == VALUE_NONE)
+        return VALUE_NONE;
+    const struct node *w = b_node(b, c->x[1]);
+    return b_reshape(b, stack(b, parts, taps, 3), w->shape, w->rank);
+}
+
+bool grad_conv(struct grad_call *c)
+{
+    return (!grad_wants(c, 0) || grad_give(c, 0, conv_data(c))) &&
+           (!grad_wants(c, 1) || grad_give(c, 1, conv_weights(c)));
+}
+
+/* Sums of windows over the cotangent, spread by the stride: element i of x is in the windows that
+ * begin up to a window's reach before it. */
+bool grad_window_sum(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    const struct attrs *attrs = c->node.attrs;
+    uint32_t count = attrs->window_count, first = c->node.rank - count;
+    struct window windows[LIMIT_RANK] = {0};
+    int64_t drop[LIMIT_RANK] = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        const struct window *w = &attrs->window[i];
+        int64_t reach = w->dilation * (w->size - 1);
+        int64_t low = reach - w->low, high = reach - w->high + w->stride - 1;
+        windows[i] = (struct window){w->size,     1,        low > 0 ? low : 0, high > 0 ? high : 0,
+                                     w->dilation, w->stride};
+        drop[i] = low < 0 ? -low : 0;
+    }
+    value_id y = b_window(b, PRIM_WINDOW_SUM, c->g, windows, count);
+    for (uint32_t i = 0; i < count && y != VALUE_NONE; i++)
+        y = grad_trim(b, y, first + i, drop[i],
+                      spread_size(b, b_dim(b, c->x[0], first + i), attrs->window[i].base_dilation));
+    return grad_give(c, 0, without_gaps(b, y, c->x[0], attrs->window, count));
+}
+
+/* The flat index within the last dims of x of the first element of each window that is equal to its
+ * maximum; -1 where none is, as with NaN. */
+static value_id places_of_maximum(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    const struct attrs *attrs = c->node.attrs;
+    uint32_t count = attrs->window_count, rank = c->node.rank, first = rank - count;
+    const struct node *node = b_node(b, c->x[0]);
+    dim_id tail[LIMIT_RANK], flat = b_dim_const(b, 1);
+    for (uint32_t i = 0; i < count; i++) {
+        tail[i] = node->shape[first + i];
+        flat = b_dim_mul(b, flat, tail[i]);
+    }
+    /* What is between and around is NaN, which is equal to nothing. */
+    value_id x = seen(b, c->x[0], attrs->window, count, (double)NAN);
+    value_id index = b_reshape(b, b_iota(b, DTYPE_I64, &flat, 1, 0), tail, count);
+    if (x == VALUE_NONE || index == VALUE_NONE)
+        return VALUE_NONE;
+    index = seen(b, index, attrs->window, count, -1);
+    /* The last place first, so that the first one stays. */
+    struct tap tap = {attrs->window, count, {0}};
+    value_id place = b_const(b, DTYPE_I64, -1);
+    for (uint32_t i = 0; i < count; i++)
+        tap.at[i] = attrs->window[i].size - 1;
+    do {
+        value_id equal = b_binary(b, PRIM_EQ, tap_of(b, x, &tap, c->node.shape + first), c->y);
+        place = b_select(b, equal, tap_of(b, index, &tap, c->node.shape + first), place);
+    } while (place != VALUE_NONE && previous_tap(&tap));
+    return place;
+}
+
+bool grad_window_max(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    uint32_t count = c->node.attrs->window_count, first = c->node.rank - count;
+    value_id place = places_of_maximum(c), zeros = grad_zeros_like(b, c->x[0]);
+    if (place == VALUE_NONE || zeros == VALUE_NONE)
+        return false;
+    value_id operands[] = {zeros, place, c->g};
+    for (uint32_t i = 0; i < 3; i++) {
+        operands[i] = b_flatten(b, operands[i], first, c->node.rank - 1);
+        if (operands[i] == VALUE_NONE)
+            return false;
+    }
+    const struct attrs add = {.axis = (int32_t)first, .mode = SCATTER_ADD};
+    value_id sum = graph_add(b->graph, PRIM_SCATTER, operands, 3, &add, b->err);
+    const struct node *x = b_node(b, c->x[0]);
+    return grad_give(c, 0, sum == VALUE_NONE ? sum : b_reshape(b, sum, x->shape, x->rank));
+}
