@@ -22,7 +22,7 @@
 #define FOLDER_OF_KERNELS "kernels"
 #define PROFILE_MS 60000
 #define PROFILE_BYTES ((uint64_t)8 << 30)
-#define TEXTS_MOST 6
+#define TEXTS_MOST 7
 #define TUNE_MORE 2     /* measuring may take so many times the given time */
 #define TUNE_KERNELS 8  /* a kernel may take this part of the time at most */
 #define TUNE_KERNEL_S 3 /* nor more than so many seconds */
@@ -34,7 +34,7 @@ struct compile_wire {
     uint64_t seed;
     double tune_s;
     uint32_t strategy;
-    bool training, plain;
+    bool training, backward, plain;
 };
 
 struct profile_wire {
@@ -161,6 +161,7 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
                                       .tune_s = order->tune_s,
                                       .strategy = options->strategy,
                                       .training = options->training,
+                                      .backward = options->backward,
                                       .plain = options->plain};
     const char *kernels = NULL;
     if (order->cache_folder) {
@@ -170,7 +171,8 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
         kernels = path.data;
     }
     const char *const texts[] = {options->targets, options->folder, options->dump,
-                                 kernels,          order->closed,   options->dims};
+                                 kernels,          order->closed,   options->dims,
+                                 options->wrt};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : child_memory_most();
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
@@ -181,7 +183,7 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
                    .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
         .parts = {put_options(&wire, sizeof wire, arena),
-                  put_texts(texts, 6, arena),
+                  put_texts(texts, 7, arena),
                   {order->source, order->size},
                   put_known(options->known, options->known_count, arena)}};
 }
@@ -258,7 +260,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct compile_result result;
     const char *texts[TEXTS_MOST] = {NULL};
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
-        !take_texts(&work->parts[1], texts, 6, err))
+        !take_texts(&work->parts[1], texts, 7, err))
         return false;
     urza_tuner *tuner = NULL;
     if (wire.tune_s > 0 && !open_tuner(wire.tune_s, &tuner, err))
@@ -269,6 +271,8 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                       .strategy = (enum strategy)wire.strategy,
                                       .seed = wire.seed,
                                       .training = wire.training,
+                                      .backward = wire.backward,
+                                      .wrt = texts[6],
                                       .plain = wire.plain,
                                       .folder = texts[1],
                                       .dims = texts[5],

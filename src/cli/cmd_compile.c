@@ -26,10 +26,10 @@
 #define TIMEOUT_SECONDS_MAX 1e6
 
 struct request {
-    const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache;
+    const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache, *wrt;
     struct given given;
     uint64_t seed;
-    bool is_unsigned, no_cache, record, degrade;
+    bool is_unsigned, no_cache, record, degrade, backward;
     double tune_s; /* 0: do not measure */
     double timeout_s;
     enum strategy strategy;
@@ -74,6 +74,10 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "at most so long for compiling, and again for verifying (default: 600)"},
         {"record", 0, OPTION_FLAG, NULL, &request.record,
          "keep the kernels for urza tune --recorded"},
+        {"backward", 0, OPTION_FLAG, NULL, &request.backward,
+         "add a training step: forward_train and backward"},
+        {"wrt", 0, OPTION_TEXT, "LIST", &request.wrt,
+         "--backward: x,params: gradients of these inputs and parameters (default: of all floats)"},
         GIVEN_ROWS(&request.given),
         {"verify-dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
@@ -108,6 +112,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         request.timeout_s = TIMEOUT_SECONDS;
     if (request.timeout_s > TIMEOUT_SECONDS_MAX)
         return fail(err, ERR_USAGE, "--timeout: at most %g s", TIMEOUT_SECONDS_MAX);
+    if (request.wrt && !request.backward)
+        return fail(err, ERR_USAGE, "--wrt goes with --backward");
     if (request.targets && strcmp(request.targets, "native") == 0)
         request.targets = target_best_here();
     if (request.no_cache)
@@ -211,6 +217,8 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
         .compile = {.targets = request->targets,
                     .strategy = request->strategy,
                     .seed = request->seed,
+                    .backward = request->backward,
+                    .wrt = request->wrt,
                     .folder = bundle_folder(cli, request->file),
                     .dims = given_dims(cli, &request->given),
                     .known = known,

@@ -1,6 +1,6 @@
 /* urza run: runs a package on files, or on random numbers.
  *
- * Outputs are written after the call has succeeded, each file atomically. */
+ * Results are written after the call has succeeded, each file atomically. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +21,26 @@
 
 struct request {
     struct bundle_options open;
-    struct text_list in, keys;
+    struct text_list in, cotangents, keys;
     const char *random, *dims, *out;
+    bool backward;
     uint64_t seed;
+};
+
+/* Something that is written or shown: an output, or a gradient. */
+struct shown_result {
+    const char *name, *path;
+    enum dtype dtype;
+    DLTensor tensor;
 };
 
 /* The state of one call; arrays are indexed by input or output. */
 struct call {
     struct bundle bundle;
-    const struct npy **given; /* NULL: random values */
-    DLTensor *inputs, *outputs;
-    const char **paths;
+    int64_t dims[LIMIT_NAMED_DIMS];
+    const struct npy **given, **given_cotangents; /* NULL: random values, or none */
+    DLTensor *inputs, *outputs, *cotangents;
+    VEC(struct shown_result) results;
     urza_result *hold;
     char fallback[128]; /* empty: it ran natively */
 };
@@ -49,6 +58,10 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "B=32,S=16: sizes of random inputs (default: typical ones)"},
         {"threads", 0, OPTION_COUNT, "N", &out->open.threads, "threads to use (default: 1)"},
         {"out", 0, OPTION_TEXT, "DIR", &out->out, "write each output to DIR/NAME.npy"},
+        {"backward", 0, OPTION_FLAG, NULL, &out->backward,
+         "run the backward pass too; gradients are results called grad.NAME"},
+        {"cotangent", 0, OPTION_LIST, "NAME=FILE", &out->cotangents,
+         "--backward: the gradient by an output, a .npy file (others: zeros, or as --random says)"},
         {"target", 0, OPTION_TEXT, "NAME", &out->open.target,
          "run the code of this target, or the interpreter (default: the best here)"},
         {"key", 0, OPTION_LIST, "HEX", &out->keys, "trust this public key too"},
@@ -59,6 +72,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
     if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
     out->open.path = words.items[0];
+    if (out->cotangents.texts.count > 0 && !out->backward)
+        return fail(err, ERR_USAGE, "--cotangent goes with --backward");
     return !out->random || args_number(out->random, UINT64_MAX, &out->seed) ||
            fail(err, ERR_USAGE, "--random expects a seed from 0 to 2^64 - 1, not '%s'",
                 out->random);
@@ -93,42 +108,85 @@ static const struct node *input_node(const struct graph *graph, uint32_t index)
     return graph_node(graph, graph->inputs.items[index]);
 }
 
-/* Reads NAME=FILE. A name may contain '=', so the longest prefix that is an input's name is
- * used. */
-static bool read_input(struct cli *cli, const char *text, struct call *call, struct error *err)
+/* The inputs or outputs that an option gives values. */
+struct named_files {
+    const char *option, *what; /* "--in", "input" */
+    uint32_t count;
+    const char *const *names;
+    const value_id *values;
+    const struct npy **given;
+};
+
+/* Reads NAME=FILE. A name may contain '=', so the longest prefix that is a name is used. */
+static bool read_file(struct cli *cli, const char *text, const struct named_files *files,
+                      const struct graph *graph, struct error *err)
 {
-    const struct graph *graph = &call->bundle.graph;
-    uint32_t found = graph->inputs.count;
+    uint32_t found = files->count;
     size_t found_size = 0;
-    for (uint32_t i = 0; i < graph->inputs.count; i++) {
-        const char *name = input_node(graph, i)->attrs->name;
-        size_t size = strlen(name);
-        if (strncmp(text, name, size) == 0 && text[size] == '=' && size >= found_size) {
+    for (uint32_t i = 0; i < files->count; i++) {
+        size_t size = strlen(files->names[i]);
+        if (strncmp(text, files->names[i], size) == 0 && text[size] == '=' && size >= found_size) {
             found = i;
             found_size = size;
         }
     }
     if (!strchr(text, '='))
-        return fail(err, ERR_USAGE, "--in expects NAME=FILE, not '%s'", text);
-    if (found == graph->inputs.count)
-        return fail(err, ERR_INPUT, "the package has no input of the name in '%s'", text);
-    const struct node *node = input_node(graph, found);
-    if (call->given[found])
-        return fail(err, ERR_USAGE, "input '%s' is given twice", node->attrs->name);
+        return fail(err, ERR_USAGE, "%s expects NAME=FILE, not '%s'", files->option, text);
+    if (found == files->count)
+        return fail(err, ERR_INPUT, "the package has no %s of the name in '%s'", files->what, text);
+    const struct node *node = graph_node(graph, files->values[found]);
+    if (files->given[found])
+        return fail(err, ERR_USAGE, "%s '%s' is given twice", files->what, files->names[found]);
     struct npy *npy = ARENA_NEW(cli->arena, struct npy);
     if (!read_npy(cli, text + found_size + 1, npy_limit(graph, node), npy, err))
         return false;
     if (strcmp(npy->descr, dtype_npy(node->dtype)) != 0) {
         fail(err, ERR_INPUT, "the file holds elements '%s', expected '%s' (%s)", npy->descr,
              dtype_npy(node->dtype), dtype_name(node->dtype));
-        return fail_at(err, "input '%s'", node->attrs->name);
+        return fail_at(err, "%s '%s'", files->what, files->names[found]);
     }
     if (npy->rank != node->rank) {
         fail(err, ERR_INPUT, "the file has %u dims, expected %u", npy->rank, node->rank);
-        return fail_at(err, "input '%s'", node->attrs->name);
+        return fail_at(err, "%s '%s'", files->what, files->names[found]);
     }
-    call->given[found] = npy;
+    files->given[found] = npy;
     return true;
+}
+
+/* Reads the files of --in and --cotangent. */
+static bool read_files(struct cli *cli, const struct request *request, struct call *call,
+                       struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    uint32_t inputs = graph->inputs.count, outputs = graph->outputs.count;
+    const char **in = ARENA_ARRAY(cli->arena, const char *, inputs + 1);
+    const char **out = ARENA_ARRAY(cli->arena, const char *, outputs + 1);
+    value_id *values = ARENA_ARRAY(cli->arena, value_id, outputs + 1);
+    for (uint32_t i = 0; i < inputs; i++)
+        in[i] = input_node(graph, i)->attrs->name;
+    for (uint32_t i = 0; i < outputs; i++) {
+        out[i] = graph->outputs.items[i].name;
+        values[i] = graph->outputs.items[i].value;
+    }
+    const struct named_files ins = {"--in", "input", inputs, in, graph->inputs.items, call->given};
+    const struct named_files outs = {"--cotangent", "output", outputs,
+                                     out,           values,   call->given_cotangents};
+    for (uint32_t i = 0; i < request->in.texts.count; i++)
+        if (!read_file(cli, request->in.texts.items[i], &ins, graph, err))
+            return false;
+    for (uint32_t i = 0; i < request->cotangents.texts.count; i++)
+        if (!read_file(cli, request->cotangents.texts.items[i], &outs, graph, err))
+            return false;
+    return true;
+}
+
+static DLTensor npy_tensor(const struct npy *npy, DLDataType dtype)
+{
+    return (DLTensor){.data = (void *)npy->data,
+                      .device = {.device_type = kDLCPU},
+                      .ndim = (int32_t)npy->rank,
+                      .dtype = dtype,
+                      .shape = (int64_t *)npy->shape};
 }
 
 /* Sizes of random inputs: sizes of files take precedence over --dims. */
@@ -149,11 +207,8 @@ static bool fill_inputs(struct cli *cli, const struct request *request, struct c
                         struct error *err)
 {
     const struct graph *graph = &call->bundle.graph;
-    int64_t dims[LIMIT_NAMED_DIMS] = {0};
-    for (uint32_t i = 0; i < request->in.texts.count; i++)
-        if (!read_input(cli, request->in.texts.items[i], call, err))
-            return false;
-    if (!choose_dims(call, request->dims, dims, err))
+    int64_t *dims = call->dims;
+    if (!read_files(cli, request, call, err) || !choose_dims(call, request->dims, dims, err))
         return false;
     bool fill = request->random || request->in.texts.count == 0;
     for (uint32_t i = 0; i < graph->inputs.count; i++) {
@@ -162,11 +217,7 @@ static bool fill_inputs(struct cli *cli, const struct request *request, struct c
         DLDataType dtype = urza_input_info(call->bundle.module, i)->dtype;
         DLTensor *tensor = &call->inputs[i];
         if (npy) {
-            *tensor = (DLTensor){.data = (void *)npy->data,
-                                 .device = {.device_type = kDLCPU},
-                                 .ndim = (int32_t)npy->rank,
-                                 .dtype = dtype,
-                                 .shape = (int64_t *)npy->shape};
+            *tensor = npy_tensor(npy, dtype);
         } else if (!fill) {
             fail(err, ERR_INPUT, "missing: give --in %s=FILE, or --random", name);
             return fail_at(err, "input '%s'", name);
@@ -181,11 +232,30 @@ static bool fill_inputs(struct cli *cli, const struct request *request, struct c
     return true;
 }
 
+static void note_fallback(struct call *call)
+{
+    urza_stats stats;
+    urza_stats_get(call->bundle.module, &stats);
+    if (stats.fallback_calls > 0)
+        snprintf(call->fallback, sizeof call->fallback, "%s", stats.last_fallback);
+}
+
+static void add_result(struct cli *cli, struct call *call, const char *name, enum dtype dtype,
+                       const DLTensor *tensor)
+{
+    VEC_PUSH(cli->arena, &call->results,
+             ((struct shown_result){.name = name, .dtype = dtype, .tensor = *tensor}));
+}
+
+static enum dtype output_dtype(const struct graph *graph, uint32_t output)
+{
+    return graph_node(graph, graph->outputs.items[output].value)->dtype;
+}
+
 static bool call_module(struct cli *cli, struct call *call, struct error *err)
 {
     const struct graph *graph = &call->bundle.graph;
     urza_error problem = {.code = 0};
-    urza_stats stats;
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         const urza_tensor_info *info = urza_output_info(call->bundle.module, i);
         call->outputs[i] = (DLTensor){.device = {.device_type = kDLCPU},
@@ -196,9 +266,117 @@ static bool call_module(struct cli *cli, struct call *call, struct error *err)
     if (urza_call(call->bundle.module, call->inputs, graph->inputs.count, call->outputs,
                   graph->outputs.count, &call->hold, &problem) != 0)
         return bundle_fail(&problem, err);
-    urza_stats_get(call->bundle.module, &stats);
-    if (stats.fallback_calls > 0)
-        snprintf(call->fallback, sizeof call->fallback, "%s", stats.last_fallback);
+    note_fallback(call);
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        add_result(cli, call, graph->outputs.items[i].name, output_dtype(graph, i),
+                   &call->outputs[i]);
+    return true;
+}
+
+/* A tensor of a value's shape, for the output or source of that info. */
+static bool make_tensor(struct cli *cli, const struct call *call, value_id value,
+                        const urza_tensor_info *info, DLTensor *out, struct error *err)
+{
+    if (!tensor_make(cli->arena, &call->bundle.graph, value, call->dims, out, err))
+        return fail_at(err, "'%s'", info->name);
+    out->dtype = info->dtype;
+    return true;
+}
+
+/* Outputs, and their cotangents: files, or random where inputs are; none of the others. */
+static bool make_outputs(struct cli *cli, const struct request *request, struct call *call,
+                         struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    bool fill =
+        request->random || (request->in.texts.count == 0 && request->cotangents.texts.count == 0);
+    bool any = false;
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        const urza_tensor_info *info = urza_output_info(call->bundle.module, i);
+        value_id value = graph->outputs.items[i].value;
+        DLTensor *cotangent = &call->cotangents[i];
+        if (!make_tensor(cli, call, value, info, &call->outputs[i], err))
+            return false;
+        if (call->given_cotangents[i]) {
+            *cotangent = npy_tensor(call->given_cotangents[i], info->dtype);
+        } else if (fill && dtype_is_float(output_dtype(graph, i))) {
+            if (!make_tensor(cli, call, value, info, cotangent, err))
+                return false;
+            tensor_random(cotangent, output_dtype(graph, i), info->name, request->seed + 1);
+        }
+        any = any || cotangent->data;
+    }
+    return any || fail(err, ERR_INPUT,
+                       "no output has a cotangent: give --cotangent %s=FILE, or "
+                       "--random",
+                       graph->outputs.items[0].name);
+}
+
+/* Gradients of the inputs and parameters that have one. */
+static bool make_gradients(struct cli *cli, const struct call *call, urza_gradients *out,
+                           struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    urza_module *module = call->bundle.module;
+    out->input_count = graph->inputs.count;
+    out->param_count = graph->params.count;
+    out->inputs = ARENA_ARRAY(cli->arena, DLTensor, out->input_count + 1);
+    out->params = ARENA_ARRAY(cli->arena, DLTensor, out->param_count + 1);
+    for (uint32_t i = 0; i < out->input_count; i++) {
+        const urza_tensor_info *info = urza_input_info(module, i);
+        if (urza_has_gradient(module, info->name) &&
+            !make_tensor(cli, call, graph->inputs.items[i], info, &out->inputs[i], err))
+            return false;
+    }
+    for (uint32_t i = 0; i < out->param_count; i++) {
+        const urza_tensor_info *info = urza_param_info(module, i);
+        if (urza_has_gradient(module, info->name) &&
+            !make_tensor(cli, call, graph->params.items[i], info, &out->params[i], err))
+            return false;
+    }
+    return true;
+}
+
+static void add_gradients(struct cli *cli, struct call *call, const urza_gradients *gradients)
+{
+    const struct graph *graph = &call->bundle.graph;
+    for (uint32_t i = 0; i < gradients->input_count + gradients->param_count; i++) {
+        bool input = i < gradients->input_count;
+        uint32_t at = input ? i : i - gradients->input_count;
+        const DLTensor *tensor = input ? &gradients->inputs[at] : &gradients->params[at];
+        const struct node *node =
+            graph_node(graph, input ? graph->inputs.items[at] : graph->params.items[at]);
+        struct strbuf name;
+        if (!tensor->data)
+            continue;
+        strbuf_init(&name, cli->arena);
+        strbuf_printf(&name, "%s%s", PACKAGE_GRAD, node->attrs->name);
+        add_result(cli, call, name.data, node->dtype, tensor);
+    }
+}
+
+static bool train_module(struct cli *cli, const struct request *request, struct call *call,
+                         struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    urza_module *module = call->bundle.module;
+    urza_gradients gradients = {.cotangents = call->cotangents,
+                                .cotangent_count = graph->outputs.count};
+    urza_tape *tape = NULL;
+    urza_error problem = {.code = 0};
+    if (!make_outputs(cli, request, call, err) || !make_gradients(cli, call, &gradients, err))
+        return false;
+    bool ok = urza_forward_train(module, call->inputs, graph->inputs.count, NULL, 0, call->outputs,
+                                 graph->outputs.count, &tape, &problem) == 0 &&
+              urza_backward(tape, &gradients, &problem) == 0;
+    urza_tape_release(tape);
+    if (!ok)
+        return bundle_fail(&problem, err);
+    note_fallback(call);
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        add_result(cli, call, graph->outputs.items[i].name, output_dtype(graph, i),
+                   &call->outputs[i]);
+    add_gradients(cli, call, &gradients);
     return true;
 }
 
@@ -232,23 +410,22 @@ static const char *output_path(struct cli *cli, const char *folder, const char *
     return path.data;
 }
 
-static bool write_outputs(struct cli *cli, const char *folder, struct call *call, struct error *err)
+static bool write_results(struct cli *cli, const char *folder, struct call *call, struct error *err)
 {
-    const struct graph *graph = &call->bundle.graph;
     if (!file_make_dirs(folder, 0777, err))
         return false;
-    for (uint32_t i = 0; i < graph->outputs.count; i++) {
-        const struct graph_output *output = &graph->outputs.items[i];
-        const DLTensor *tensor = &call->outputs[i];
+    for (uint32_t i = 0; i < call->results.count; i++) {
+        struct shown_result *result = &call->results.items[i];
+        const DLTensor *tensor = &result->tensor;
         struct npy npy;
         struct strbuf file;
         strbuf_init(&file, cli->arena);
-        if (!npy_init(&npy, dtype_npy(graph_node(graph, output->value)->dtype),
-                      (uint32_t)tensor->ndim, tensor->shape, tensor_data(tensor), err))
-            return fail_at(err, "output '%s'", output->name);
+        if (!npy_init(&npy, dtype_npy(result->dtype), (uint32_t)tensor->ndim, tensor->shape,
+                      tensor_data(tensor), err))
+            return fail_at(err, "output '%s'", result->name);
         npy_format(&npy, &file);
-        call->paths[i] = output_path(cli, folder, output->name);
-        if (!file_write_atomic(call->paths[i], file.data, file.size_bytes, 0644, err))
+        result->path = output_path(cli, folder, result->name);
+        if (!file_write_atomic(result->path, file.data, file.size_bytes, 0644, err))
             return false;
     }
     return true;
@@ -256,19 +433,16 @@ static bool write_outputs(struct cli *cli, const char *folder, struct call *call
 
 static json_t *describe(const struct call *call)
 {
-    const struct graph *graph = &call->bundle.graph;
     json_t *object = json_object(), *outputs = json_array();
-    for (uint32_t i = 0; i < graph->outputs.count; i++) {
-        const struct graph_output *output = &graph->outputs.items[i];
+    for (uint32_t i = 0; i < call->results.count; i++) {
+        const struct shown_result *result = &call->results.items[i];
         json_t *item = json_object(), *shape = json_array();
-        for (int32_t axis = 0; axis < call->outputs[i].ndim; axis++)
-            json_array_append_new(shape, json_integer(call->outputs[i].shape[axis]));
-        json_object_set_new(item, "name", report_text(output->name));
-        json_object_set_new(item, "dtype",
-                            json_string(dtype_name(graph_node(graph, output->value)->dtype)));
+        for (int32_t axis = 0; axis < result->tensor.ndim; axis++)
+            json_array_append_new(shape, json_integer(result->tensor.shape[axis]));
+        json_object_set_new(item, "name", report_text(result->name));
+        json_object_set_new(item, "dtype", json_string(dtype_name(result->dtype)));
         json_object_set_new(item, "shape", shape);
-        json_object_set_new(item, "path",
-                            call->paths[i] ? report_text(call->paths[i]) : json_null());
+        json_object_set_new(item, "path", result->path ? report_text(result->path) : json_null());
         json_array_append_new(outputs, item);
     }
     json_object_set_new(object, "outputs", outputs);
@@ -278,30 +452,27 @@ static json_t *describe(const struct call *call)
 }
 
 /* Prints "y  f32[8, 10]  results/y.npy", or the first values if no file was requested. */
-static bool print_output(struct cli *cli, const struct call *call, uint32_t index,
-                         struct error *err)
+static bool print_result(struct cli *cli, const struct shown_result *result, struct error *err)
 {
-    const struct graph_output *output = &call->bundle.graph.outputs.items[index];
-    const DLTensor *tensor = &call->outputs[index];
-    enum dtype dtype = graph_node(&call->bundle.graph, output->value)->dtype;
+    const DLTensor *tensor = &result->tensor;
     int64_t count = 1, shown;
-    report_lines(stdout, "%s  %s[", report_word(cli, output->name), dtype_name(dtype));
+    report_lines(stdout, "%s  %s[", report_word(cli, result->name), dtype_name(result->dtype));
     for (int32_t axis = 0; axis < tensor->ndim; axis++) {
         report_lines(stdout, "%s%lld", axis > 0 ? ", " : "", (long long)tensor->shape[axis]);
         count *= tensor->shape[axis];
     }
     report_lines(stdout, "] ");
-    if (call->paths[index]) {
-        report_lines(stdout, " %s\n", call->paths[index]);
+    if (result->path) {
+        report_lines(stdout, " %s\n", result->path);
         return true;
     }
     struct interp_tensor values;
     shown = count < SHOWN_VALUES ? count : SHOWN_VALUES;
     if (!interp_load(&values, cli->arena,
-                     &(struct native_tensor){dtype, 1, &shown, tensor_data(tensor)}, err))
+                     &(struct native_tensor){result->dtype, 1, &shown, tensor_data(tensor)}, err))
         return false;
     for (int64_t i = 0; i < shown; i++) {
-        if (dtype_is_float(dtype))
+        if (dtype_is_float(result->dtype))
             report_lines(stdout, " %.6g", values.cells[i].f);
         else
             report_lines(stdout, " %lld", (long long)values.cells[i].i);
@@ -318,8 +489,8 @@ static bool report(struct cli *cli, const struct call *call, struct error *err)
     }
     if (call->fallback[0])
         report_warning(cli, "interpreted: %s", call->fallback);
-    for (uint32_t i = 0; i < call->bundle.graph.outputs.count; i++)
-        if (!print_output(cli, call, i, err))
+    for (uint32_t i = 0; i < call->results.count; i++)
+        if (!print_result(cli, &call->results.items[i], err))
             return false;
     return true;
 }
@@ -335,10 +506,13 @@ bool cmd_run(struct cli *cli, int argc, char **argv, struct error *err)
     call.given = ARENA_ARRAY(cli->arena, const struct npy *, inputs);
     call.inputs = ARENA_ARRAY(cli->arena, DLTensor, inputs);
     call.outputs = ARENA_ARRAY(cli->arena, DLTensor, outputs);
-    call.paths = ARENA_ARRAY(cli->arena, const char *, outputs);
+    call.cotangents = ARENA_ARRAY(cli->arena, DLTensor, outputs + 1);
+    call.given_cotangents = ARENA_ARRAY(cli->arena, const struct npy *, outputs + 1);
     progress_begin(cli, "running");
-    bool ok = fill_inputs(cli, &request, &call, err) && call_module(cli, &call, err) &&
-              (!request.out || write_outputs(cli, request.out, &call, err));
+    bool ok = fill_inputs(cli, &request, &call, err) &&
+              (request.backward ? train_module(cli, &request, &call, err)
+                                : call_module(cli, &call, err)) &&
+              (!request.out || write_results(cli, request.out, &call, err));
     progress_end(cli);
     ok = ok && report(cli, &call, err);
     urza_result_release(call.hold);

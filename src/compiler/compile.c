@@ -17,6 +17,7 @@
 #include "base/strbuf.h"
 #include "compiler/codegen/codegen.h"
 #include "compiler/compile_priv.h"
+#include "compiler/grad/grad.h"
 #include "compiler/import/import.h"
 #include "compiler/target/target.h"
 
@@ -222,6 +223,61 @@ static void begin(struct job *job, const struct compile_options *options, struct
     strbuf_init(&job->dump, arena);
 }
 
+/* The names of options->wrt. */
+static bool training_wrt(struct job *job, const struct graph *graph, struct grad_training *out,
+                         struct error *err)
+{
+    VEC(const char *) names = {0};
+    const char *at = job->options->wrt;
+    while (at && *at) {
+        size_t size = strcspn(at, ",");
+        bool params = size == 6 && strncmp(at, "params", size) == 0;
+        for (uint32_t i = 0; params && i < graph->params.count; i++) {
+            const struct node *n = graph_node(graph, graph->params.items[i]);
+            if (dtype_is_float((enum dtype)n->dtype))
+                VEC_PUSH(job->arena, &names, n->attrs->name);
+        }
+        if (size == 0)
+            return fail(err, ERR_USAGE, "'%s' is not a list of names", job->options->wrt);
+        if (!params)
+            VEC_PUSH(job->arena, &names, arena_strndup(job->arena, at, size));
+        at += size + (at[size] == ',');
+    }
+    *out = (struct grad_training){at ? names.items : NULL, names.count};
+    return !at || names.count > 0 ||
+           fail(err, ERR_USAGE, "'%s' names nothing to differentiate", job->options->wrt);
+}
+
+/* The training step is a package of its own inside this one: compiled, verified and run like any
+ * other. */
+static bool add_training(struct job *job, const struct graph *graph, struct error *err)
+{
+    struct grad_training training = {0};
+    struct graph *step = ARENA_NEW(job->arena, struct graph);
+    struct compile_options options = *job->options;
+    struct compile_result result;
+    options.backward = false;
+    options.first_outputs = graph->outputs.count;
+    options.key = NULL;
+    options.dump = NULL;
+    options.observer = NULL;
+    options.kernels_only = true;
+    const struct compile_source source = {.graph = step};
+    if (!training_wrt(job, graph, &training, err) ||
+        !grad_training_graph(step, job->arena, graph, &training, err) ||
+        !compile_graph(&source, &options, job->arena, &result, err))
+        return fail_at(err, "the backward pass");
+    job->contents.training = result.package;
+    job->contents.training_bytes = result.package_bytes;
+    job->result.generated += result.generated;
+    job->result.memory_hits += result.memory_hits;
+    job->result.disk_hits += result.disk_hits;
+    for (int i = 0; i < STAGE_COUNT; i++)
+        job->result.stages_ms[i] += result.stages_ms[i];
+    job->lap_ns = clock_ns();
+    return true;
+}
+
 static bool run(struct job *job, const struct graph *graph, const struct package_param *params,
                 struct compile_result *out, struct error *err)
 {
@@ -238,7 +294,8 @@ static bool run(struct job *job, const struct graph *graph, const struct package
     struct strbuf *dump = job_dump(job, "graph", NULL, NULL);
     if (dump)
         graph_print(graph, dump);
-    return compile_targets(job, graph, err) && finish(job, out, err);
+    return compile_targets(job, graph, err) &&
+           (!job->options->backward || add_training(job, graph, err)) && finish(job, out, err);
 }
 
 bool compile_graph(const struct compile_source *source, const struct compile_options *options,

@@ -122,6 +122,12 @@ struct compile_options {
     const struct import_tensor *known; /* inputs of a model that are constants */
     uint32_t known_count;
     bool training;
+    bool backward;   /* the package gets a training step, too */
+    const char *wrt; /* for it: names of inputs and params, separated by commas; "params": all of
+                        them; NULL: all inputs and params that are floats */
+    /* The plan's first entry, forward_train, computes so many outputs, its second, backward, the
+     * others; 0: one entry computes all. */
+    uint32_t first_outputs;
     bool plain;         /* run only the needed graph passes: a fallback when one of the others
                            fails */
     const char *folder; /* base of relative paths in the blueprint; NULL: it may name no files */

@@ -43,7 +43,7 @@ static bool find_key(const char *text, size_t size, const struct compile_options
     _Static_assert(sizeof key == 96 + 16 + 128, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->dims || options->known_count > 0 || options->chooser ||
-        options->observer || options->dump || onnx_looks_like(text, size) ||
+        options->observer || options->dump || options->backward || onnx_looks_like(text, size) ||
         pt2_looks_like(text, size))
         return false;
     sha256(text, size, key.text);

@@ -2,6 +2,7 @@
 #include "compiler/compile_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "compiler/target/target.h"
@@ -171,38 +172,91 @@ static bool plan_loop(struct planning *p, const struct graph_loop *loop, uint32_
     return true;
 }
 
-/* Plans the kernels from *next on that stand before a value. */
-static bool plan_before(struct planning *p, const struct turn *turns, value_id value,
-                        uint32_t *next)
+/* The kernels of one entry, in order, and those that are planned. */
+struct queue {
+    struct turn *turns;
+    uint32_t count, next;
+};
+
+/* Plans the kernels that stand before a value. */
+static bool plan_before(struct planning *p, struct queue *queue, value_id value)
 {
-    for (; *next < p->unit->kernel_count && turns[*next].at < value; ++*next)
-        if (!plan_kernel(p, turns[*next].kernel))
+    for (; queue->next < queue->count && queue->turns[queue->next].at < value; queue->next++)
+        if (!plan_kernel(p, queue->turns[queue->next].kernel))
             return false;
     return true;
 }
 
-static bool plan_kernels(struct planning *p)
+/* Plans the kernels whose values are needed for the first outputs, or all others. */
+static bool plan_part(struct planning *p, const bool *needed, bool of)
 {
     const struct unit *unit = p->unit;
     const struct graph_loops *loops = &unit->partition.loops;
-    struct turn *turns = ARENA_ARRAY(p->job->arena, struct turn, unit->kernel_count + 1);
-    uint32_t next = 0;
+    struct queue queue = {ARENA_ARRAY(p->job->arena, struct turn, unit->kernel_count + 1), 0, 0};
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         value_id root = unit->kernels[i].group->root;
         uint32_t loop = loops->of[root];
-        turns[i] = (struct turn){loop > 0 ? loops->items.items[loop - 1].first : root, root, i};
+        value_id at = loop > 0 ? loops->items.items[loop - 1].first : root;
+        if (needed[at] == of)
+            queue.turns[queue.count++] = (struct turn){at, root, i};
     }
     if (loops->items.count > 0)
-        qsort(turns, unit->kernel_count, sizeof *turns, by_turn);
+        qsort(queue.turns, queue.count, sizeof *queue.turns, by_turn);
     for (uint32_t i = 0; i < loops->items.count; i++) {
         const struct graph_loop *loop = &loops->items.items[i];
-        if (!plan_before(p, turns, loop->first, &next))
+        if (needed[loop->first] != of)
+            continue;
+        if (!plan_before(p, &queue, loop->first))
             return false;
         uint32_t first = p->out->plan.forward.count;
-        if (!plan_before(p, turns, loop->first + 1, &next) || !plan_loop(p, loop, first))
+        if (!plan_before(p, &queue, loop->first + 1) || !plan_loop(p, loop, first))
             return false;
     }
-    return plan_before(p, turns, unit->graph.nodes.count, &next);
+    return plan_before(p, &queue, unit->graph.nodes.count);
+}
+
+/* Marks what the first outputs hang on. All nodes of a loop are needed where one of them is. */
+static void mark_needed(const struct planning *p, uint32_t outputs, bool *needed)
+{
+    const struct graph *g = &p->unit->graph;
+    const struct graph_loops *loops = &p->unit->partition.loops;
+    for (uint32_t i = 0; i < outputs; i++)
+        needed[g->outputs.items[i].value] = true;
+    for (value_id v = g->nodes.count; v-- > 1;) {
+        const struct node *n = graph_node(g, v);
+        for (uint32_t i = 0; needed[v] && i < n->operand_count; i++)
+            needed[n->operands[i]] = true;
+    }
+    for (uint32_t i = 0; i < loops->items.count; i++) {
+        const struct graph_loop *loop = &loops->items.items[i];
+        for (value_id v = loop->first; v <= loop->last; v++) {
+            const struct node *n = graph_node(g, v);
+            needed[loop->first] |=
+                needed[v] && n->prim == PRIM_LOOP && n->attrs->loop == loop->number;
+        }
+    }
+}
+
+static bool plan_kernels(struct planning *p)
+{
+    struct plan *plan = &p->out->plan;
+    bool *needed = ARENA_ARRAY(p->job->arena, bool, p->unit->graph.nodes.count);
+    uint32_t first = p->job->options->first_outputs;
+    mark_needed(p, first > 0 ? first : p->unit->graph.outputs.count, needed);
+    if (first == 0) /* one entry, which computes what nothing needs, too */
+        memset(needed, true, p->unit->graph.nodes.count * sizeof *needed);
+    if (!plan_part(p, needed, true))
+        return false;
+    uint32_t count = plan->forward.count;
+    if (!plan_part(p, needed, false))
+        return false;
+    if (first > 0) {
+        const struct plan_entry entries[] = {{"forward_train", 0, count},
+                                             {"backward", count, plan->forward.count - count}};
+        VEC_PUSH(p->job->arena, &plan->entries, entries[0]);
+        VEC_PUSH(p->job->arena, &plan->entries, entries[1]);
+    }
+    return true;
 }
 
 static void describe_kernels(struct planning *p)

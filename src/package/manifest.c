@@ -172,8 +172,10 @@ void manifest_print(const struct package_contents *contents, const struct entry_
     print_dims(&graph->dims, out);
     strbuf_puts(out, "],\"entries\":{");
     print_entries(hashes, out);
-    strbuf_puts(out, "},\"entry_points\":[\"forward\"],\"format\":\"" PACKAGE_FORMAT "\""
-                     ",\"guards\":[");
+    strbuf_puts(out, "},\"entry_points\":[");
+    strbuf_puts(out,
+                contents->training ? "\"forward\",\"forward_train\",\"backward\"" : "\"forward\"");
+    strbuf_puts(out, "],\"format\":\"" PACKAGE_FORMAT "\",\"guards\":[");
     print_guards(graph, out);
     strbuf_puts(out, "],\"inputs\":[");
     print_sources(graph, graph->inputs.items, graph->inputs.count, out);

@@ -7,8 +7,8 @@
  * signature, the rest by the manifest.
  *
  * Entries have a fixed order: manifest.json, blueprint.json, graph, then plan/T, code/T and
- * optimised/T for each target in the manifest's order, params.safetensors, evidence.json,
- * signature. */
+ * optimised/T for each target in the manifest's order, training if there is one,
+ * params.safetensors, evidence.json, signature. */
 #include <string.h>
 
 #include "base/error.h"
@@ -19,6 +19,7 @@
 #define MANIFEST "manifest.json"
 #define BLUEPRINT "blueprint.json"
 #define GRAPH "graph"
+#define TRAINING "training"
 #define PARAMS "params.safetensors"
 #define EVIDENCE "evidence.json"
 #define SIGNATURE "signature"
@@ -153,6 +154,8 @@ static bool add_entries(const struct package_contents *contents, struct zip *zip
         zip_add(zip, target_entry(arena, "optimised", target->name), target->optimised,
                 target->optimised_bytes);
     }
+    if (contents->training)
+        zip_add(zip, TRAINING, contents->training, contents->training_bytes);
     struct bytes_piece *params;
     uint32_t count;
     if (!params_pieces(&contents->graph, contents->params, arena, &params, &count, err))
@@ -305,9 +308,32 @@ static bool read_target(const struct zip *zip, uint32_t *index, struct arena *ar
     return true;
 }
 
+static bool read_archive(const void *bytes, size_t size, const struct trust *trust, bool nested,
+                         struct arena *arena, struct package_contents *out, struct error *err);
+
+/* The package of the training step, which has none itself. */
+static bool read_training(const struct zip_entry *entry, struct arena *arena,
+                          struct package_contents *out, struct error *err)
+{
+    static const struct trust unsigned_too = {TRUST_ALLOW_UNSIGNED, NULL};
+    struct package_contents *step = ARENA_NEW(arena, struct package_contents);
+    if (!read_archive(entry->data, entry->size_bytes, &unsigned_too, true, arena, step, err))
+        return refuse(err, TRAINING);
+    out->training = entry->data;
+    out->training_bytes = entry->size_bytes;
+    out->step = step;
+    return training_check(out, step, err) || refuse(err, TRAINING);
+}
+
+static bool is_next(const struct zip *zip, uint32_t index, const char *name)
+{
+    return index < zip->count && zip->entries[index].name_bytes == strlen(name) &&
+           memcmp(zip->entries[index].name, name, strlen(name)) == 0;
+}
+
 /* Reads all entries but manifest and signature, in the order of the archive. */
-static bool read_entries(const struct zip *zip, struct arena *arena, struct package_contents *out,
-                         struct error *err)
+static bool read_entries(const struct zip *zip, bool nested, struct arena *arena,
+                         struct package_contents *out, struct error *err)
 {
     uint32_t index = 1;
     const struct zip_entry *blueprint = take(zip, &index, BLUEPRINT, err);
@@ -317,6 +343,8 @@ static bool read_entries(const struct zip *zip, struct arena *arena, struct pack
     for (uint32_t i = 0; i < out->target_count; i++)
         if (!read_target(zip, &index, arena, &out->graph.dims, &out->targets[i], err))
             return false;
+    const struct zip_entry *training =
+        !nested && is_next(zip, index, TRAINING) ? take(zip, &index, TRAINING, err) : NULL;
     const struct zip_entry *params = take(zip, &index, PARAMS, err);
     const struct zip_entry *evidence = params ? take(zip, &index, EVIDENCE, err) : NULL;
     if (!evidence || (index < zip->count && !take(zip, &index, SIGNATURE, err)))
@@ -326,6 +354,8 @@ static bool read_entries(const struct zip *zip, struct arena *arena, struct pack
     out->params = ARENA_ARRAY(arena, struct package_param, out->graph.params.count);
     if (!params_read(&out->graph, params->data, params->size_bytes, arena, out->params, err))
         return refuse(err, PARAMS);
+    if (training && !read_training(training, arena, out, err))
+        return false;
     out->blueprint_json = (const char *)blueprint->data;
     out->blueprint_bytes = blueprint->size_bytes;
     out->evidence_json = (const char *)evidence->data;
@@ -342,8 +372,8 @@ bool package_looks_like(const void *bytes, size_t size)
            memcmp(at + NAME_AT, MANIFEST, strlen(MANIFEST)) == 0;
 }
 
-bool package_read(const void *bytes, size_t size, const struct trust *trust, struct arena *arena,
-                  struct package_contents *out, struct error *err)
+static bool read_archive(const void *bytes, size_t size, const struct trust *trust, bool nested,
+                         struct arena *arena, struct package_contents *out, struct error *err)
 {
     struct zip *zip = ARENA_NEW(arena, struct zip);
     if (!zip_read(bytes, size, zip, err) || !check_signature(zip, trust, arena, err))
@@ -357,7 +387,7 @@ bool package_read(const void *bytes, size_t size, const struct trust *trust, str
     struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
     if (!manifest_parse(text, manifest->size_bytes, hashes, arena, contents, err))
         return refuse(err, MANIFEST);
-    if (!read_entries(zip, arena, contents, err))
+    if (!read_entries(zip, nested, arena, contents, err))
         return false;
     if (!check_targets(contents, err) ||
         !manifest_check(text, manifest->size_bytes, contents, hashes, arena, err))
@@ -367,6 +397,12 @@ bool package_read(const void *bytes, size_t size, const struct trust *trust, str
         out->targets[i].plan.dims = &out->graph.dims;
     kernel_id(text, manifest->size_bytes, out->id);
     return true;
+}
+
+bool package_read(const void *bytes, size_t size, const struct trust *trust, struct arena *arena,
+                  struct package_contents *out, struct error *err)
+{
+    return read_archive(bytes, size, trust, false, arena, out, err);
 }
 
 bool package_entry(const void *bytes, size_t size, const char *name, const uint8_t **out_data,

@@ -11,6 +11,9 @@
  * - graph: the graph of primitives before optimisation, in text form; the interpreter runs it.
  * - plan/TARGET: the plan (plan.h); code/TARGET: the flat image, position independent;
  *   optimised/TARGET: the graph whose values the plan's buffers hold, in text form.
+ * - training: of a block with a backward pass, the package of its training step, unsigned and
+ *   without evidence: a graph whose inputs are those of the block, its params, and cotangents of
+ * its outputs, and whose outputs are those of the block, and gradients. It has no params.
  * - params.safetensors: parameters in PyTorch's orientation, widest dtype first, without gaps.
  * - evidence.json: figures; not part of the id.
  * - signature: {"key", "signature"}, Ed25519 over SHA-256(manifest) ‖ SHA-256(evidence); absent
@@ -68,7 +71,15 @@ struct package_contents {
     struct package_target targets[PACKAGE_TARGETS]; /* no name twice */
     const char *evidence_json;                      /* canonical; "{}" when there is none */
     size_t evidence_bytes;
+    const void *training; /* the package of the training step; NULL: none. Borrowed */
+    size_t training_bytes;
+    const struct package_contents *step; /* what is in it; only of a package that was read */
 };
+
+/* Names in the graph of a training step, behind these prefixes those of the block's outputs, and
+ * of its inputs and params. */
+#define PACKAGE_COTANGENT "cotangent."
+#define PACKAGE_GRAD "grad."
 
 struct signing_key;
 

@@ -92,6 +92,12 @@ bool params_read(const struct graph *graph, const void *bytes, size_t size, stru
  * buffers' dtypes and sizes, and that each output is written. ERR_PACKAGE. */
 bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct error *err);
 
+/* training.c: whether a step is one of this block: its sources and results are those of the block,
+ * with cotangents and gradients of the right types, and its plans have the two entries, of which
+ * the first computes all results of the block and reads no cotangent. ERR_PACKAGE. */
+bool training_check(const struct package_contents *block, const struct package_contents *step,
+                    struct error *err);
+
 /* Ed25519 (RFC 8032) over raw 32-byte keys. ERR_NOMEM; sign_verify: ERR_SIGNATURE. */
 /* Wipes the stack memory that functions called by the caller have used, which may hold key
  * material. */

@@ -114,7 +114,7 @@ bool plan_check(const struct plan *plan, struct error *err)
     for (uint32_t i = 0; i < plan->buffers.count; i++)
         if (!check_buffer(plan, &plan->buffers.items[i], err))
             return fail_at(err, "buffer %u", i);
-    if (!plan_loops_check(plan, err))
+    if (!plan_loops_check(plan, err) || !plan_entries_check(plan, err))
         return false;
     bool *written = ARENA_ARRAY(plan->arena, bool, plan->buffers.count);
     for (uint32_t i = 0; i < plan->prepare.count; i++)
@@ -185,7 +185,7 @@ bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct
         for (uint32_t k = 0; k < launch->arg_count; k++)
             written[launch->args[k]] |= launch_writes(launch, k);
     }
-    plan_loops_written(plan, written);
+    plan_loops_written(plan, plan->forward.count, written);
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
         const struct plan_buffer *buffer = &plan->buffers.items[i];
         if (!buffer_is_bound(buffer->kind))

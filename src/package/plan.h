@@ -102,13 +102,22 @@ struct plan_loop {
     uint32_t state_count, row_count;
 };
 
+/* What a call runs: forward launches, one behind the other. A plan has the entry "forward", or, for
+ * a training step, "forward_train" and "backward", which share temporaries: those that the second
+ * reads of the first are what is saved in between. Entries cover all launches in order. */
+struct plan_entry {
+    const char *name;
+    uint32_t first, count;
+};
+
 struct plan {
     struct arena *arena;
     struct dim_table *dims; /* borrowed: the package's table */
     VEC(struct plan_buffer) buffers;
     VEC(struct plan_launch) prepare; /* run once after load and whenever params change */
     VEC(struct plan_launch) forward;
-    VEC(struct plan_loop) loops; /* one behind the other */
+    VEC(struct plan_loop) loops;    /* one behind the other */
+    VEC(struct plan_entry) entries; /* none: only "forward" */
     uint32_t kernel_count;
 };
 
@@ -118,6 +127,10 @@ uint32_t plan_loop_of(const struct plan *plan, uint32_t launch);
  * number of trips has no value. */
 bool plan_trips(const struct plan *plan, uint32_t launch, const int64_t *dims, int64_t *out);
 
+/* The entry of that name; where a plan has none, "forward" is all. False: there is no such entry.
+ */
+bool plan_find_entry(const struct plan *plan, const char *name, struct plan_entry *out);
+
 /* Computes lifetimes of temporaries; asserts everything that plan_parse checks. */
 void plan_finish(struct plan *plan);
 
@@ -126,7 +139,8 @@ void plan_finish(struct plan *plan);
  * or a prepared buffer; a prepare launch that touches anything but params (reading) and prepared
  * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
  * fields; loops that overlap, whose condition is no state of one bool, or that copy what was not
- * written, over what a launch writes, or between buffers of different sizes. ERR_LIMIT:
+ * written, over what a launch writes, or between buffers of different sizes; entries that do not
+ * cover the launches in order, have no or equal names, or divide a loop. ERR_LIMIT:
  * LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions that are not constant
  * are checked when they are evaluated. Dims are added to *dims. A launch has "asked" and "done" or
  * neither, and "nodes" if it has any: names of 1 … LIMIT_NAME bytes, with "more_nodes" only behind

@@ -100,7 +100,9 @@ void plan_print(const struct plan *plan, struct strbuf *out)
             strbuf_puts(out, ",");
         print_buffer(plan, &plan->buffers.items[i], out);
     }
-    strbuf_puts(out, "],\"format\":\"" PLAN_FORMAT "\",\"forward\":");
+    strbuf_puts(out, "]");
+    plan_entries_print(plan, out);
+    strbuf_puts(out, ",\"format\":\"" PLAN_FORMAT "\",\"forward\":");
     print_launches(plan, plan->forward.items, plan->forward.count, out);
     strbuf_printf(out, ",\"kernels\":%u", plan->kernel_count);
     plan_loops_print(plan, out);
@@ -275,10 +277,11 @@ static bool parse_launches(struct plan *plan, const json_t *root, const char *ke
 static bool parse_root(void *context, const json_t *root, struct error *err)
 {
     struct plan *plan = context;
-    static const char *const keys[] = {"buffers", "format",  "forward", "kernels",
-                                       "loops",   "prepare", NULL};
+    static const char *const keys[] = {"buffers", "entries", "format",  "forward",
+                                       "kernels", "loops",   "prepare", NULL};
     const char *format;
     json_t *buffers, *loops = json_object_get(root, "loops");
+    json_t *entries = json_object_get(root, "entries");
     if (!json_get_string(root, "format", &format, err) || !json_only_keys(root, keys, err))
         return false;
     if (strcmp(format, PLAN_FORMAT) != 0)
@@ -300,6 +303,9 @@ static bool parse_root(void *context, const json_t *root, struct error *err)
         return false;
     plan->prepare.capacity = plan->prepare.count;
     plan->forward.capacity = plan->forward.count;
+    if (entries && (!json_get_array(root, "entries", &entries, err) ||
+                    !plan_entries_parse(plan, entries, err)))
+        return false;
     return !loops ||
            (json_get_array(root, "loops", &loops, err) && plan_loops_parse(plan, loops, err));
 }

@@ -205,10 +205,12 @@ bool plan_loop_end(const struct plan *plan, uint32_t launch, bool *written, stru
     return check_writes(plan, loop, err);
 }
 
-void plan_loops_written(const struct plan *plan, bool *written)
+void plan_loops_written(const struct plan *plan, uint32_t launches, bool *written)
 {
     for (uint32_t i = 0; i < plan->loops.count; i++) {
         const struct plan_loop *loop = &plan->loops.items[i];
+        if (loop->first + loop->count > launches)
+            return;
         for (uint32_t k = 0; k < loop->row_count; k++)
             written[loop->rows[k].result] = true;
         for (uint32_t k = 0; k < loop->state_count; k++)

@@ -27,10 +27,16 @@ bool plan_get_dim(struct plan *plan, const json_t *object, const char *key, dim_
 bool plan_loops_check(const struct plan *plan, struct error *err);
 bool plan_loop_begin(const struct plan *plan, uint32_t launch, bool *written, struct error *err);
 bool plan_loop_end(const struct plan *plan, uint32_t launch, bool *written, struct error *err);
-void plan_loops_lifetimes(struct plan *plan);                    /* those of launches are there */
-void plan_loops_written(const struct plan *plan, bool *written); /* marks results */
+void plan_loops_lifetimes(struct plan *plan); /* those of launches are there */
+/* Marks results of the loops among the first launches. */
+void plan_loops_written(const struct plan *plan, uint32_t launches, bool *written);
 void plan_loops_print(const struct plan *plan, struct strbuf *out);
 bool plan_loops_parse(struct plan *plan, const json_t *array, struct error *err);
 void plan_loops_describe(const struct plan *plan, struct strbuf *out);
+
+/* plan_entry.c: the same for entries. */
+bool plan_entries_check(const struct plan *plan, struct error *err);
+void plan_entries_print(const struct plan *plan, struct strbuf *out);
+bool plan_entries_parse(struct plan *plan, const json_t *array, struct error *err);
 
 #endif

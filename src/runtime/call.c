@@ -41,6 +41,30 @@ static bool read_integers(const struct tensor *tensor, uint32_t count, int64_t *
     return true;
 }
 
+bool call_check_input(const struct urza_module *module, struct call_context *context,
+                      uint32_t input, const DLTensor *given, bool need_data, int64_t **key,
+                      struct error *err)
+{
+    struct tensor *tensor = &context->tensors[input];
+    const struct node *node = input_node(module, input);
+    uint32_t integers = module->input_integers[input];
+    bool ok = tensor_check(given, need_data || integers > 0, tensor, err);
+    if (ok && tensor->dtype != node->dtype)
+        ok = fail(err, ERR_INPUT, "has dtype %s, expected %s", dtype_name(tensor->dtype),
+                  dtype_name(node->dtype));
+    if (ok && tensor->rank != node->rank)
+        ok = fail(err, ERR_INPUT, "has %u dims, expected %u", tensor->rank, node->rank);
+    for (uint32_t axis = 0; ok && axis < tensor->rank; axis++)
+        *(*key)++ = tensor->shape[axis];
+    ok = ok && (integers == 0 || read_integers(tensor, integers, *key, err));
+    if (!ok)
+        return fail_at(err, "input '%s'", node->attrs->name);
+    context->given[input] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape,
+                                                 integers > 0 ? *key : NULL};
+    *key += integers;
+    return true;
+}
+
 /* Fills context.tensors, given and key. */
 static bool check_inputs(const struct urza_module *module, struct call_context *context,
                          const DLTensor *inputs, uint32_t count, bool need_data, struct error *err)
@@ -50,31 +74,14 @@ static bool check_inputs(const struct urza_module *module, struct call_context *
         return fail(err, ERR_INPUT, "%u inputs are given, expected %u", inputs ? count : 0,
                     expected);
     int64_t *key = context->key;
-    for (uint32_t i = 0; i < count; i++) {
-        struct tensor *tensor = &context->tensors[i];
-        const struct node *node = input_node(module, i);
-        uint32_t integers = module->input_integers[i];
-        bool ok = tensor_check(&inputs[i], need_data || integers > 0, tensor, err);
-        if (ok && tensor->dtype != node->dtype)
-            ok = fail(err, ERR_INPUT, "has dtype %s, expected %s", dtype_name(tensor->dtype),
-                      dtype_name(node->dtype));
-        if (ok && tensor->rank != node->rank)
-            ok = fail(err, ERR_INPUT, "has %u dims, expected %u", tensor->rank, node->rank);
-        for (uint32_t axis = 0; ok && axis < tensor->rank; axis++)
-            *key++ = tensor->shape[axis];
-        ok = ok && (integers == 0 || read_integers(tensor, integers, key, err));
-        if (!ok)
-            return fail_at(err, "input '%s'", node->attrs->name);
-        context->given[i] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape,
-                                                 integers > 0 ? key : NULL};
-        key += integers;
-    }
+    for (uint32_t i = 0; i < count; i++)
+        if (!call_check_input(module, context, i, &inputs[i], need_data, &key, err))
+            return false;
     return true;
 }
 
-/* Checks an output in the caller's memory. */
-static bool check_given_output(const DLTensor *given, const urza_tensor_info *info,
-                               const int64_t *shape, struct tensor *out, struct error *err)
+bool call_check_written(const DLTensor *given, const urza_tensor_info *info, const int64_t *shape,
+                        struct tensor *out, struct error *err)
 {
     DLDataType dtype = info->dtype;
     if (!tensor_check(given, true, out, err))
@@ -107,7 +114,7 @@ static bool check_output(const struct urza_module *module, struct call_context *
     }
     if (!given->data && entry->output_bytes[index] > 0)
         return fail(err, ERR_INPUT, "has no data, and nothing to hold the result");
-    if (!check_given_output(given, &module->outputs[index], entry->output_shapes[index], tensor,
+    if (!call_check_written(given, &module->outputs[index], entry->output_shapes[index], tensor,
                             err))
         return false;
     for (uint32_t i = 0; i < before; i++)

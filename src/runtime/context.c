@@ -69,6 +69,12 @@ bool context_reserve_staging(struct call_context *context, size_t size, struct e
     return grow(&context->staging, &context->staging_bytes, size, "copies of strided tensors", err);
 }
 
+bool context_reserve_back_staging(struct call_context *context, size_t size, struct error *err)
+{
+    return grow(&context->back_staging, &context->back_staging_bytes, size,
+                "tensors of a backward pass", err);
+}
+
 bool context_ready(const struct urza_module *module, struct call_context *context,
                    struct error *err)
 {
@@ -100,6 +106,7 @@ void contexts_release(struct urza_module *module)
             continue;
         free(context->memory);
         free(context->staging);
+        free(context->back_staging);
         free(context);
     }
 }

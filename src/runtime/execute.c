@@ -64,14 +64,23 @@ void launch_run(struct urza_module *module, const struct shape_launch *launch, v
         pool_run(module->pool, run_chunk, &split, launch->chunks);
 }
 
+/* Whether anything that is wanted hangs on a launch. */
+static bool is_wanted(const struct urza_module *module, const struct shape_launch *launch,
+                      uint64_t wanted)
+{
+    const struct plan *plan = &module->target->plan;
+    return !module->feeds || (module->feeds[launch->number - plan->prepare.count] & wanted) != 0;
+}
+
 static void run_launches(struct urza_module *module, struct call_context *context, uint32_t begin,
-                         uint32_t end)
+                         uint32_t end, uint64_t wanted)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     char *scratch = context->memory + entry->scratch_offset;
     for (uint32_t i = begin; i < end; i++) {
         const struct shape_launch *launch = &entry->launches[i];
-        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
+        if (is_wanted(module, launch, wanted))
+            launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
     }
 }
 
@@ -114,7 +123,7 @@ static bool run_loop(struct urza_module *module, struct call_context *context,
             return false;
         if (loop->iter != PLAN_NONE)
             memcpy(table[loop->iter], &trip, sizeof trip);
-        run_launches(module, context, loop->first, loop->first + loop->count);
+        run_launches(module, context, loop->first, loop->first + loop->count, UINT64_MAX);
         move(table, rows, loop->rows, trip);
         move(table, after, loop->states, 0);
     }
@@ -125,21 +134,33 @@ static bool run_loop(struct urza_module *module, struct call_context *context,
     return true;
 }
 
-bool execute(struct urza_module *module, struct call_context *context, struct error *err)
+bool execute_part(struct urza_module *module, struct call_context *context, const struct part *part,
+                  struct error *err)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
+    const struct plan *plan = &module->target->plan;
+    uint32_t next = entry->before[part->first], end = entry->before[part->first + part->count];
     for (uint32_t i = 0; i < module->patch_count; i++)
         context->table[module->patches[i].slot] = context->data[module->patches[i].tensor];
-    uint32_t next = 0;
     for (uint32_t i = 0; i < entry->loop_count; i++) {
         const struct shape_loop *loop = &entry->loops[i];
-        run_launches(module, context, next, loop->first);
-        if (!run_loop(module, context, loop))
+        uint32_t first = plan->loops.items[i].first;
+        if (first < part->first || first >= part->first + part->count)
+            continue;
+        run_launches(module, context, next, loop->first, part->wanted);
+        bool wanted = !module->feeds || (module->feeds[first] & part->wanted) != 0;
+        if (wanted && !run_loop(module, context, loop))
             return fail(err, ERR_CANCELLED, "interrupted in a loop");
         next = loop->first + loop->count;
     }
-    run_launches(module, context, next, entry->launch_count);
+    run_launches(module, context, next, end, part->wanted);
     return true;
+}
+
+bool execute(struct urza_module *module, struct call_context *context, struct error *err)
+{
+    const struct part all = {0, module->target->plan.forward.count, UINT64_MAX};
+    return execute_part(module, context, &all, err);
 }
 
 bool is_interrupted(const struct urza_module *module, const struct call_context *context)
@@ -149,8 +170,11 @@ bool is_interrupted(const struct urza_module *module, const struct call_context 
 
 URZA_EXPORT void urza_interrupt(urza_module *module)
 {
-    if (module)
-        atomic_fetch_add(&module->interrupts, 1);
+    if (!module)
+        return;
+    atomic_fetch_add(&module->interrupts, 1);
+    if (module->step)
+        atomic_fetch_add(&module->step->interrupts, 1);
 }
 
 URZA_EXPORT int urza_trace_begin(urza_module *module, urza_span *spans, uint32_t room,

@@ -2,9 +2,23 @@
  * counted, with the reason, and reported to the host. */
 #include <pthread.h>
 
+#include "base/checked.h"
 #include "base/cpu.h"
 #include "graph/interp.h"
 #include "runtime/runtime_priv.h"
+
+static bool zeros(const struct native_tensor *of, struct arena *arena, struct interp_tensor *out,
+                  struct error *err)
+{
+    *out = (struct interp_tensor){.dtype = of->dtype, .rank = of->rank, .count = 1};
+    for (uint32_t i = 0; i < of->rank; i++) {
+        out->shape[i] = of->shape[i];
+        if (!checked_mul_i64(out->count, of->shape[i], &out->count))
+            return fail(err, ERR_LIMIT, "the tensor would be too large");
+    }
+    out->cells = arena_array(arena, (size_t)out->count, sizeof *out->cells);
+    return true;
+}
 
 static bool load_sources(const struct urza_module *module, const struct call_context *context,
                          struct arena *arena, struct interp_tensor *out, struct error *err)
@@ -15,6 +29,11 @@ static bool load_sources(const struct urza_module *module, const struct call_con
         const struct tensor *tensor = &context->tensors[i];
         const struct native_tensor native = {tensor->dtype, tensor->rank, tensor->shape,
                                              context->data[i]};
+        if (!context->data[i] && tensor->size_bytes > 0) { /* a cotangent that is not there yet */
+            if (!zeros(&native, arena, &out[i], err))
+                return false;
+            continue;
+        }
         if (!interp_load(&out[i], arena, &native, err))
             return false;
     }
@@ -59,7 +78,7 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
                     arena, outputs, err))
         return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++)
-        if (outputs[i].count > 0)
+        if (outputs[i].count > 0 && context->data[graph->inputs.count + i])
             interp_store(&outputs[i], context->data[graph->inputs.count + i]);
     return true;
 }

@@ -231,9 +231,14 @@ static bool read_into(struct urza_module *module, const void *bytes, size_t size
 }
 
 /* Starts threads, and makes the memory and values that are computed from params. */
-static bool start(struct urza_module *module, const urza_load_options *options, struct error *err)
+static bool start(struct urza_module *module, const urza_load_options *options, struct pool *pool,
+                  struct error *err)
 {
-    module->pool = pool_new(module->target ? module->threads : 1, options->parallel, options->user);
+    if (module->shares_pool)
+        module->pool = pool;
+    else
+        module->pool =
+            pool_new(module->target ? module->threads : 1, options->parallel, options->user);
     if (!module->pool)
         return fail(err, ERR_NOMEM, "no memory for the thread pool");
     module->results = results_new();
@@ -289,14 +294,14 @@ static bool read_aside(struct urza_module *module, const void *bytes, size_t siz
     return reading.ok;
 }
 
-bool module_load(const void *bytes, size_t size, const urza_load_options *options,
-                 struct urza_module **out, struct error *err)
+/* The training step is loaded as a module of its own, which runs on the block's threads. */
+static bool load_step(struct urza_module *block, const urza_load_options *options,
+                      struct error *err);
+
+/* pool: of the module that this one is the training step of; NULL: it gets its own. */
+static bool load(const void *bytes, size_t size, const urza_load_options *options,
+                 struct pool *pool, struct urza_module **out, struct error *err)
 {
-    static const urza_load_options defaults = {.threads = 1};
-    if (!options)
-        options = &defaults;
-    if (!check_options(options, err))
-        return false;
     struct urza_module *module = calloc(1, sizeof *module);
     if (!module)
         return fail(err, ERR_NOMEM, "no memory for a module");
@@ -306,12 +311,34 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
     module->on_event = options->on_event;
     module->user = options->user;
     module->most_trips = options->most_trips;
-    if (!read_aside(module, bytes, size, options, err) || !start(module, options, err)) {
+    module->shares_pool = pool != NULL;
+    if (!read_aside(module, bytes, size, options, err) || !start(module, options, pool, err) ||
+        (module->package.training && !load_step(module, options, err))) {
         urza_unload(module);
         return false;
     }
     *out = module;
     return true;
+}
+
+static bool load_step(struct urza_module *block, const urza_load_options *options,
+                      struct error *err)
+{
+    urza_load_options own = *options;
+    own.trust = URZA_TRUST_ALLOW_UNSIGNED; /* the block's manifest has its hash */
+    own.target = block->target ? block->target->name : interpreter;
+    return load(block->package.training, block->package.training_bytes, &own, block->pool,
+                &block->step, err) &&
+           training_init(block->step, block, err);
+}
+
+bool module_load(const void *bytes, size_t size, const urza_load_options *options,
+                 struct urza_module **out, struct error *err)
+{
+    static const urza_load_options defaults = {.threads = 1};
+    if (!options)
+        options = &defaults;
+    return check_options(options, err) && load(bytes, size, options, NULL, out, err);
 }
 
 URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
@@ -371,7 +398,9 @@ URZA_EXPORT void urza_unload(urza_module *module)
         return;
     int cancel;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    pool_free(module->pool);
+    urza_unload(module->step);
+    if (!module->shares_pool)
+        pool_free(module->pool);
     contexts_release(module);
     results_unload(module->results);
     shapes_release(module);

@@ -76,6 +76,14 @@ struct shape_cache {
     struct shape_entry *_Atomic retired;
 };
 
+/* What forward_train leaves for backward: part of the context that it ran in, which nobody else
+ * gets until the tape is released. */
+struct urza_tape {
+    struct urza_module *module; /* of the block */
+    bool forward_done;          /* its temporaries are there: no backward overwrote them */
+    bool spent;
+};
+
 struct context_stats {
     _Atomic uint64_t calls, native_calls, fallback_calls, launches, shape_misses, copied_inputs;
 };
@@ -91,6 +99,9 @@ struct call_context {
     size_t memory_bytes;
     char *staging; /* dense copies of strided tensors */
     size_t staging_bytes;
+    char *back_staging; /* the same, of a backward pass */
+    size_t back_staging_bytes;
+    struct urza_tape tape;
     void **table;              /* pointer tables of all launches: module.slot_count */
     uint32_t interrupts;       /* of the module, when the call began */
     int64_t *key;              /* module.key_count */
@@ -163,6 +174,16 @@ struct urza_module {
     int64_t most_trips; /* of loops that have a condition; 0: no limit */
     _Atomic uint32_t interrupts;
 
+    /* The training step, a module of its own; NULL: there is none. */
+    struct urza_module *step;
+    /* Of a training step: by input, for a cotangent the output that it belongs to; by output, for a
+     * gradient the source (inputs, then params) that it belongs to; else PLAN_NONE. */
+    uint32_t *cotangent_of, *gradient_of;
+    /* By forward launch: the outputs that hang on it, as bits; the last one for all from 63 on.
+     * NULL: not a training step, or interpreted. */
+    uint64_t *feeds;
+    bool shares_pool; /* the pool is another module's */
+
     struct trace trace;
     struct shape_cache shapes;
     struct stack contexts;
@@ -176,6 +197,19 @@ struct urza_module {
 bool module_load(const void *bytes, size_t size, const urza_load_options *options,
                  struct urza_module **out, struct error *err);
 
+/* call.c: checks an input and fills its context.tensors, given and part of the key, behind which it
+ * moves *key. */
+bool call_check_input(const struct urza_module *module, struct call_context *context,
+                      uint32_t input, const DLTensor *given, bool need_data, int64_t **key,
+                      struct error *err);
+/* Checks a tensor of the caller's that a call writes: its type, and that its elements have
+ * addresses of their own. */
+bool call_check_written(const DLTensor *given, const urza_tensor_info *info, const int64_t *shape,
+                        struct tensor *out, struct error *err);
+
+/* training.c: what a module needs to run as a training step of `block`. */
+bool training_init(struct urza_module *step, const struct urza_module *block, struct error *err);
+
 /* prepare.c: memory of params and prepared buffers, and the launches that fill prepared buffers. */
 bool prepare_init(struct urza_module *module, struct error *err);
 bool prepare_run(struct urza_module *module, struct error *err); /* ERR_NOMEM: no change */
@@ -185,6 +219,7 @@ void prepare_release(struct urza_module *module);
 struct call_context *context_take(struct urza_module *module, struct error *err);
 void context_put(struct urza_module *module, struct call_context *context);
 bool context_reserve_staging(struct call_context *context, size_t size, struct error *err);
+bool context_reserve_back_staging(struct call_context *context, size_t size, struct error *err);
 /* Ensures memory and a filled pointer table for the context's entry. */
 bool context_ready(const struct urza_module *module, struct call_context *context,
                    struct error *err);
@@ -217,8 +252,15 @@ struct shape_entry *shape_entry_new(struct urza_module *module, const struct cal
  * plan. */
 uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
                        const int64_t *dims, int64_t extent, int64_t scratch_stride);
-/* execute.c: runs all forward launches of the context's entry. Cannot fail. */
-/* False, ERR_CANCELLED: it was interrupted. */
+/* execute.c: runs forward launches of the context's entry: `count` of the plan from `first` on, and
+ * of these only those that outputs in `wanted` hang on (feeds). False, ERR_CANCELLED: it was
+ * interrupted. */
+struct part {
+    uint32_t first, count;
+    uint64_t wanted;
+};
+bool execute_part(struct urza_module *module, struct call_context *context, const struct part *part,
+                  struct error *err);
 bool execute(struct urza_module *module, struct call_context *context, struct error *err);
 /* Whether urza_interrupt was called since the call began. */
 bool is_interrupted(const struct urza_module *module, const struct call_context *context);

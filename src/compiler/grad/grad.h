@@ -47,8 +47,6 @@ bool grad_add(struct builder *b, const struct grad_request *request, struct aren
  * what is differentiated an input "cotangent.NAME" of its shape. Outputs: those of the block, and
  * "grad.NAME" for each input and param that is differentiated. No params: what changes from step to
  * step is read where it lies. */
-#define GRAD_COTANGENT "cotangent."
-#define GRAD_PREFIX "grad."
 struct grad_training {
     const char *const *wrt; /* names of inputs and params; NULL: all that are floats */
     uint32_t wrt_count;

@@ -18,6 +18,7 @@
 #include "graph/build.h"
 #include "graph/interp.h"
 #include "graph/loops.h"
+#include "package/package.h"
 
 #include <cmocka.h> /* last: it defines fail as a macro */
 
@@ -107,7 +108,7 @@ UTIL bool run_backward(const struct point *p, struct sides *out, struct error *e
         sources[i] = p->sources[i];
     for (uint32_t i = p->source_count; i < count; i++) {
         value_id id = training.inputs.items[i];
-        const char *name = graph_node(&training, id)->attrs->name + strlen(GRAD_COTANGENT);
+        const char *name = graph_node(&training, id)->attrs->name + strlen(PACKAGE_COTANGENT);
         sources[i] = tensor_for(p, &training, id);
         for (uint32_t k = 0; k < blocks; k++)
             for (int64_t e = 0;
@@ -116,7 +117,7 @@ UTIL bool run_backward(const struct point *p, struct sides *out, struct error *e
     }
     struct interp_tensor *results = run_at(p, &training, sources, count);
     for (uint32_t i = blocks; i < training.outputs.count; i++) {
-        const char *name = training.outputs.items[i].name + strlen(GRAD_PREFIX);
+        const char *name = training.outputs.items[i].name + strlen(PACKAGE_GRAD);
         for (uint32_t s = 0; s < p->source_count; s++) {
             const char *source = graph_node(p->graph, source_id(p->graph, s))->attrs->name;
             for (int64_t e = 0; strcmp(source, name) == 0 && e < results[i].count; e++) {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "compiler/grad/grad_priv.h"
+#include "package/package.h"
 
 struct joining {
     struct graph *graph;
@@ -123,7 +124,7 @@ static bool add_cotangents(struct joining *j)
         const struct node *n = graph_node(g, output->value);
         if (!hangs[output->value])
             continue;
-        value_id cotangent = graph_input(g, prefixed(j, GRAD_COTANGENT, output->name),
+        value_id cotangent = graph_input(g, prefixed(j, PACKAGE_COTANGENT, output->name),
                                          (enum dtype)n->dtype, n->shape, n->rank, j->err);
         if (cotangent == VALUE_NONE)
             return false;
@@ -151,7 +152,7 @@ bool grad_training_graph(struct graph *to, struct arena *arena, const struct gra
     if (!grad_add(&b, &request, arena, grads))
         return false;
     for (uint32_t i = 0; i < j.wrt.count; i++)
-        if (!graph_output(joint, prefixed(&j, GRAD_PREFIX, j.names.items[i]), grads[i], err))
+        if (!graph_output(joint, prefixed(&j, PACKAGE_GRAD, j.names.items[i]), grads[i], err))
             return false;
     return graph_copy_live(to, arena, joint, err);
 }
