@@ -346,13 +346,12 @@ bool run_node(struct run *run, value_id id)
         return false;
     value->owned = true;
     value->tensor.cells = memory;
-    if (op_needs_bounds(&op) && value->tensor.count > 0) {
+    if (run->beside->is_needed(&op) && value->tensor.count > 0) {
         if (!take_memory(run, value->tensor.count, &memory))
             return false;
         value->tensor.bounds = memory;
     }
-    op_round(&op, run->wide);
-    op_evaluate(&op);
+    run->beside->evaluate(&op, run->wide);
     drop_zero_bounds(run, &value->tensor);
     if (memo)
         remember(run, &op, numbers, value);
@@ -470,40 +469,54 @@ static bool run_value(struct run *run, value_id id)
     return run_node(run, id);
 }
 
-bool interp_run(const struct graph *graph, const struct interp_options *options,
-                const struct interp_arguments *arguments, struct arena *arena,
-                struct interp_tensor *out, struct error *err)
+bool run_graph(struct run *run, const struct interp_arguments *arguments, struct arena *arena,
+               struct interp_tensor *out, struct error *err)
 {
-    struct pool own = {0};
-    struct run run = {.graph = graph,
-                      .options = options,
-                      .reference = options->mode == INTERP_REFERENCE,
-                      .wide = options->wide,
-                      .plain = options->mode == INTERP_PLAIN,
-                      .threads = options->threads,
-                      .dim_values = arguments->dims,
-                      .sources = arguments->sources,
-                      .arena = arena,
-                      .memo = options->memo,
-                      .memory = options->memo ? memo_arena(options->memo) : arena,
-                      .pool = options->memo ? memo_pool(options->memo) : &own,
-                      .scratch = {.arena = arena},
-                      .limit_bytes = options->memory_limit,
-                      .err = err};
-    run.values = ARENA_ARRAY(arena, struct value, graph->nodes.count);
+    const struct graph *graph = run->graph;
+    run->threads = run->options->threads;
+    run->limit_bytes = run->options->memory_limit;
+    run->dim_values = arguments->dims;
+    run->sources = arguments->sources;
+    run->arena = arena;
+    run->memory = run->memo ? memo_arena(run->memo) : arena;
+    run->pool = run->memo ? memo_pool(run->memo) : &run->own_pool;
+    run->scratch = (struct scratch){.arena = arena};
+    run->err = err;
+    run->values = ARENA_ARRAY(arena, struct value, graph->nodes.count);
     if (!interp_check_dims(graph, arguments->dims, err) ||
-        !graph_find_loops(graph, arena, &run.loops, err) ||
-        !take_sources(&run, arguments->source_count))
+        !graph_find_loops(graph, arena, &run->loops, err) ||
+        !take_sources(run, arguments->source_count))
         return false;
-    find_uses(&run);
+    find_uses(run);
     for (value_id id = 1; id < graph->nodes.count; id++)
-        if (!run_value(&run, id))
+        if (!run_value(run, id))
             return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         struct interp_tensor result;
-        if (!give_output(&run, graph->outputs.items[i].value, &result))
+        if (!give_output(run, graph->outputs.items[i].value, &result))
             return false;
         out[i] = result;
     }
     return true;
+}
+
+static void evaluate_with_bounds(struct op *op, bool wide)
+{
+    op_round(op, wide);
+    op_evaluate(op);
+}
+
+bool interp_run(const struct graph *graph, const struct interp_options *options,
+                const struct interp_arguments *arguments, struct arena *arena,
+                struct interp_tensor *out, struct error *err)
+{
+    static const struct beside bounds = {op_needs_bounds, evaluate_with_bounds};
+    struct run run = {.graph = graph,
+                      .options = options,
+                      .beside = &bounds,
+                      .reference = options->mode == INTERP_REFERENCE,
+                      .wide = options->wide,
+                      .plain = options->mode == INTERP_PLAIN,
+                      .memo = options->memo};
+    return run_graph(&run, arguments, arena, out, err);
 }

@@ -14,6 +14,7 @@ struct trips {
     const struct graph_loop *loop;
     int64_t count; /* at most */
     bool unsure;   /* a condition was not determined */
+    union cell at; /* the number of the trip; copies of iter share it until the trip has ended */
     VEC(value_id) body;
     struct interp_tensor *states; /* as the trip finds them */
     struct interp_tensor *after;  /* as it leaves them */
@@ -156,12 +157,12 @@ static bool run_trip(struct trips *t, int64_t trip)
 {
     struct run *run = t->run;
     const struct graph_loop *loop = t->loop;
-    union cell cell = {.i = trip};
+    t->at.i = trip;
     for (uint32_t i = 0; i < loop->states; i++)
         run->values[loop->state[i]].tensor = t->states[i];
     if (loop->iter != VALUE_NONE)
         run->values[loop->iter].tensor =
-            (struct interp_tensor){.dtype = DTYPE_I64, .count = 1, .cells = &cell};
+            (struct interp_tensor){.dtype = DTYPE_I64, .count = 1, .cells = &t->at};
     for (uint32_t i = 0; i < t->body.count; i++)
         if (!run_node(run, t->body.items[i]))
             return false;

@@ -64,7 +64,14 @@ struct op {
 };
 
 /* Memory that a node uses while it runs: one buffer for each purpose. */
-enum scratch_use { SCRATCH_WORKERS, SCRATCH_TAPS, SCRATCH_COUNTS, SCRATCH_COUNT };
+enum scratch_use {
+    SCRATCH_WORKERS,
+    SCRATCH_TAPS,
+    SCRATCH_COUNTS,
+    SCRATCH_TANGENTS,
+    SCRATCH_ZEROS,
+    SCRATCH_COUNT
+};
 struct scratch {
     struct arena *arena;
     struct {

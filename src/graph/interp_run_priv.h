@@ -14,10 +14,19 @@ struct value {
     uint32_t number;    /* in the memo, if there is one */
 };
 
+/* What is computed beside the cells of a node's result and stored in the place of bounds, where
+ * there is any: bounds, or tangents (tangent.c). NULL there means that all are zero. */
+struct beside {
+    bool (*is_needed)(const struct op *op);
+    void (*evaluate)(struct op *op, bool wide); /* the node's cells too */
+};
+
 struct run {
     const struct graph *graph;
     const struct interp_options *options;
-    bool reference, wide, plain;
+    const struct beside *beside;
+    bool reference; /* there may be something beside the cells */
+    bool wide, plain;
     uint32_t threads;
     const int64_t *dim_values;
     const struct interp_tensor *sources;
@@ -25,8 +34,8 @@ struct run {
     struct value *values; /* by id */
     struct graph_loops loops;
     struct interp_memo *memo;
-    struct arena *memory; /* for cells and bounds */
-    struct pool *pool;
+    struct arena *memory;        /* for cells and bounds */
+    struct pool *pool, own_pool; /* own_pool where there is no memo */
     size_t used_bytes, limit_bytes;
     struct scratch scratch;
     struct error *err;
@@ -37,6 +46,10 @@ struct run {
 bool take_memory(struct run *run, int64_t count, void **out_data);
 void give_memory(struct run *run, void *data, int64_t count);
 bool run_node(struct run *run, value_id id);
+/* Runs a graph. Of *run, graph, options, beside, reference, wide and plain are set; run->memo too
+ * if there is one. */
+bool run_graph(struct run *run, const struct interp_arguments *arguments, struct arena *arena,
+               struct interp_tensor *out, struct error *err);
 
 /* interp_loop.c: runs all trips of the loop with this node, and fills all its loop nodes. */
 bool run_trips(struct run *run, const struct graph_loop *loop);

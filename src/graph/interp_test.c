@@ -501,6 +501,11 @@ static void test_indexing(void **state)
         y = run_prim_of(bed, INTERP_NATIVE, PRIM_SCATTER, &attrs, 3, ints);
         assert_ints(&y, expected[mode]);
     }
+    attrs.axis = 0; /* indices far outside, times the stride, would pass 64 bits */
+    t[1].cells[0].i = INT64_MAX, t[1].cells[1].i = INT64_MIN;
+    y = run_prim_of(bed, INTERP_NATIVE, PRIM_SCATTER, &attrs, 3, t);
+    assert_floats(&y, VALUES(0, 1, 2, 3, -40, 5));
+    attrs.axis = 1;
     t[1] = with_bound(bed, t[1], 1);
     y = run_prim_of(bed, INTERP_REFERENCE, PRIM_SCATTER, &attrs, 3, t);
     for (int i = 0; i < 6; i++)

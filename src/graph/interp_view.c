@@ -225,10 +225,12 @@ void run_scatter(const struct op *op)
     for (int64_t i = 0; i < out->count; i++)
         move_element(op, i, op->in[0], i);
     for (int64_t i = 0; i < index->count; i++) {
-        int64_t j = index->cells[i].i, to = walk.offset + j * stride;
-        if (j >= 0 && j < size && is_float)
+        int64_t j = index->cells[i].i;
+        bool inside = j >= 0 && j < size;
+        int64_t to = walk.offset + (inside ? j * stride : 0);
+        if (inside && is_float)
             scatter_float(op, to, approx_at(updates, i));
-        else if (j >= 0 && j < size)
+        else if (inside)
             scatter_int(op, to, updates->cells[i].i, bound_at(updates, i));
         walk_next(&walk);
     }

@@ -226,6 +226,31 @@ static void test_condition(void **state)
     assert_string_equal(graph_node(&open, open.inputs.items[6])->attrs->name, "while 1.1");
 }
 
+/* The number of the trip, and in shape [1], as states and rows. */
+static void test_numbers(void **state)
+{
+    static const char text[] =
+        "graph \"\"\n%1 = const -1 : i64[]\n%2 = copy %1 : i64[]\n"
+        "%3 = state %2 {loop 1, index 0} : i64[]\n%4 = iter {loop 1} : i64[]\n"
+        "%5 = copy %4 : i64[]\n%6 = reshape %5 : i64[1]\n%7 = copy %6 : i64[1]\n"
+        "%8 = loop %3, %5, %5, %7 {loop 1, index 0, states 1, dim [4]} : i64[]\n"
+        "%9 = loop %3, %5, %5, %7 {loop 1, index 1, states 1, dim [4]} : i64[4]\n"
+        "%10 = loop %3, %5, %5, %7 {loop 1, index 2, states 1, dim [4]} : i64[4, 1]\n"
+        "output \"last\" %8\noutput \"rows\" %9\noutput \"columns\" %10\n";
+    struct bed *bed = *state;
+    struct graph graph;
+    struct interp_tensor out[3];
+    if (!graph_parse(&graph, &bed->arena, text, strlen(text), &bed->err))
+        fail_msg("%s: %s", bed->err.place, bed->err.message);
+    for (enum interp_mode mode = INTERP_REFERENCE; mode <= INTERP_PLAIN; mode++) {
+        assert_true(interp_run(&graph, &(struct interp_options){.mode = mode},
+                               &(struct interp_arguments){0}, &bed->arena, out, &bed->err));
+        assert_int_equal(out[0].cells[0].i, 3);
+        assert_ints(&out[1], VALUES(0, 1, 2, 3));
+        assert_ints(&out[2], VALUES(0, 1, 2, 3));
+    }
+}
+
 /* Where rounding may decide the end, nothing that the loop gives is determined. A limit of trips
  * counts as if the graph said it. */
 static void test_unsure(void **state)
@@ -366,6 +391,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_text, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_open, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_condition, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_numbers, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_unsure, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_stopped, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
