@@ -320,6 +320,8 @@ bool run_node(struct run *run, value_id id)
     value->constant = true;
     for (uint32_t i = 0; i < node->operand_count; i++) {
         op.in[i] = &run->values[node->operands[i]].tensor;
+        if (i < 2)
+            op.constant[i] = graph_node(run->graph, node->operands[i])->constant;
         value->constant &= run->values[node->operands[i]].constant;
     }
     if (op.constant_error > 0)

@@ -12,7 +12,7 @@
  * where PyTorch has the operation:
  *
  *   abs at 0                        0
- *   min, max (two operands) equal   half of each
+ *   min, max (two operands) equal   half of each; 0 where one is a constant, as in relu
  *   reduce_max, reduce_min, ties    the mean over all elements that are equal to the result
  *   window_max, ties                the first of them in row-major order of the window
  *   cum_max, ties                   the last of them in the order in which it runs; with exclusive,

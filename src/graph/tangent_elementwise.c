@@ -76,15 +76,16 @@ void tangent_binary(const struct tangent_op *t)
     }
 }
 
-/* Of equal operands half of each. */
+/* Of equal operands half of each, and nothing of either where one is a constant. */
 void tangent_extremum(const struct tangent_op *t)
 {
     const struct op *op = t->op;
+    double share = op->constant[0] || op->constant[1] ? 0 : 0.5;
     for (int64_t i = 0; i < op->out->count; i++) {
         double a = op->in[0]->cells[i].f, b = op->in[1]->cells[i].f;
         bool first = op->prim == PRIM_MIN ? a < b : a > b;
         bool second = op->prim == PRIM_MIN ? b < a : b > a;
-        double both = (t->in[0][i] + t->in[1][i]) / 2;
+        double both = share * (t->in[0][i] + t->in[1][i]);
         t->out[i] = first ? t->in[0][i] : second ? t->in[1][i] : both;
     }
 }

@@ -187,18 +187,20 @@ bool grad_pow(struct grad_call *c)
            (!grad_wants(c, 1) || grad_give(c, 1, power_of_exponent(c)));
 }
 
-/* Each operand gets g where it is the result alone, half where both are, and 0 elsewhere. */
+/* Each operand gets g where it is the result alone, and half where both are; but beside a constant
+ * nothing there: the slope of relu is 0 at 0. */
 bool grad_min_max(struct grad_call *c)
 {
     struct builder *b = c->b;
-    value_id zero = b_const_like(b, c->g, 0), half = b_scale(b, c->g, 0.5);
-    value_id equal = b_binary(b, PRIM_EQ, c->x[0], c->x[1]);
-    value_id shared = b_select(b, equal, half, c->g);
+    bool bounded = b_node(b, c->x[0])->constant || b_node(b, c->x[1])->constant;
+    value_id zero = b_const_like(b, c->g, 0), shared = c->g;
+    if (!bounded)
+        shared = b_select(b, b_binary(b, PRIM_EQ, c->x[0], c->x[1]), b_scale(b, c->g, 0.5), c->g);
     for (uint32_t i = 0; i < 2; i++) {
         value_id mine = c->x[i], other = c->x[1 - i];
         bool maximum = c->node.prim == PRIM_MAX;
-        value_id loses =
-            maximum ? b_binary(b, PRIM_LT, mine, other) : b_binary(b, PRIM_LT, other, mine);
+        value_id less = maximum ? mine : other, more = maximum ? other : mine;
+        value_id loses = b_binary(b, bounded ? PRIM_LE : PRIM_LT, less, more);
         if (grad_wants(c, i) && !grad_give(c, i, b_select(b, loses, zero, shared)))
             return false;
     }
