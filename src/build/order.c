@@ -170,9 +170,8 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
         strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, order->cache_folder);
         kernels = path.data;
     }
-    const char *const texts[] = {options->targets, options->folder, options->dump,
-                                 kernels,          order->closed,   options->dims,
-                                 options->wrt};
+    const char *const texts[] = {options->targets, options->folder, options->dump, kernels,
+                                 order->closed,    options->dims,   options->wrt};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : child_memory_most();
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){

@@ -308,8 +308,14 @@ static bool read_target(const struct zip *zip, uint32_t *index, struct arena *ar
     return true;
 }
 
-static bool read_archive(const void *bytes, size_t size, const struct trust *trust, bool nested,
-                         struct arena *arena, struct package_contents *out, struct error *err);
+struct archive {
+    const void *bytes;
+    size_t size;
+    const struct trust *trust;
+    bool nested; /* the package of a training step, inside another */
+};
+static bool read_archive(const struct archive *archive, struct arena *arena,
+                         struct package_contents *out, struct error *err);
 
 /* The package of the training step, which has none itself. */
 static bool read_training(const struct zip_entry *entry, struct arena *arena,
@@ -317,7 +323,8 @@ static bool read_training(const struct zip_entry *entry, struct arena *arena,
 {
     static const struct trust unsigned_too = {TRUST_ALLOW_UNSIGNED, NULL};
     struct package_contents *step = ARENA_NEW(arena, struct package_contents);
-    if (!read_archive(entry->data, entry->size_bytes, &unsigned_too, true, arena, step, err))
+    const struct archive archive = {entry->data, entry->size_bytes, &unsigned_too, true};
+    if (!read_archive(&archive, arena, step, err))
         return refuse(err, TRAINING);
     out->training = entry->data;
     out->training_bytes = entry->size_bytes;
@@ -372,11 +379,12 @@ bool package_looks_like(const void *bytes, size_t size)
            memcmp(at + NAME_AT, MANIFEST, strlen(MANIFEST)) == 0;
 }
 
-static bool read_archive(const void *bytes, size_t size, const struct trust *trust, bool nested,
-                         struct arena *arena, struct package_contents *out, struct error *err)
+static bool read_archive(const struct archive *archive, struct arena *arena,
+                         struct package_contents *out, struct error *err)
 {
     struct zip *zip = ARENA_NEW(arena, struct zip);
-    if (!zip_read(bytes, size, zip, err) || !check_signature(zip, trust, arena, err))
+    if (!zip_read(archive->bytes, archive->size, zip, err) ||
+        !check_signature(zip, archive->trust, arena, err))
         return false;
     uint32_t index = 0;
     const struct zip_entry *manifest = take(zip, &index, MANIFEST, err);
@@ -387,7 +395,7 @@ static bool read_archive(const void *bytes, size_t size, const struct trust *tru
     struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
     if (!manifest_parse(text, manifest->size_bytes, hashes, arena, contents, err))
         return refuse(err, MANIFEST);
-    if (!read_entries(zip, nested, arena, contents, err))
+    if (!read_entries(zip, archive->nested, arena, contents, err))
         return false;
     if (!check_targets(contents, err) ||
         !manifest_check(text, manifest->size_bytes, contents, hashes, arena, err))
@@ -402,7 +410,7 @@ static bool read_archive(const void *bytes, size_t size, const struct trust *tru
 bool package_read(const void *bytes, size_t size, const struct trust *trust, struct arena *arena,
                   struct package_contents *out, struct error *err)
 {
-    return read_archive(bytes, size, trust, false, arena, out, err);
+    return read_archive(&(struct archive){bytes, size, trust, false}, arena, out, err);
 }
 
 bool package_entry(const void *bytes, size_t size, const char *name, const uint8_t **out_data,

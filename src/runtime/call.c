@@ -42,13 +42,12 @@ static bool read_integers(const struct tensor *tensor, uint32_t count, int64_t *
 }
 
 bool call_check_input(const struct urza_module *module, struct call_context *context,
-                      uint32_t input, const DLTensor *given, bool need_data, int64_t **key,
-                      struct error *err)
+                      const struct call_input *input, int64_t **key, struct error *err)
 {
-    struct tensor *tensor = &context->tensors[input];
-    const struct node *node = input_node(module, input);
-    uint32_t integers = module->input_integers[input];
-    bool ok = tensor_check(given, need_data || integers > 0, tensor, err);
+    struct tensor *tensor = &context->tensors[input->index];
+    const struct node *node = input_node(module, input->index);
+    uint32_t integers = module->input_integers[input->index];
+    bool ok = tensor_check(input->given, input->need_data || integers > 0, tensor, err);
     if (ok && tensor->dtype != node->dtype)
         ok = fail(err, ERR_INPUT, "has dtype %s, expected %s", dtype_name(tensor->dtype),
                   dtype_name(node->dtype));
@@ -59,8 +58,8 @@ bool call_check_input(const struct urza_module *module, struct call_context *con
     ok = ok && (integers == 0 || read_integers(tensor, integers, *key, err));
     if (!ok)
         return fail_at(err, "input '%s'", node->attrs->name);
-    context->given[input] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape,
-                                                 integers > 0 ? *key : NULL};
+    context->given[input->index] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape,
+                                                        integers > 0 ? *key : NULL};
     *key += integers;
     return true;
 }
@@ -75,7 +74,8 @@ static bool check_inputs(const struct urza_module *module, struct call_context *
                     expected);
     int64_t *key = context->key;
     for (uint32_t i = 0; i < count; i++)
-        if (!call_check_input(module, context, i, &inputs[i], need_data, &key, err))
+        if (!call_check_input(module, context, &(struct call_input){i, &inputs[i], need_data}, &key,
+                              err))
             return false;
     return true;
 }

@@ -71,8 +71,7 @@ static void expect_right(struct arena *arena, const struct graph *graph, const i
             if (dtype_is_float(p.sources[i].dtype))
                 p.sources[i].cells[e].f = drawn(rng_key(seed * 7 + i), e);
             else
-                p.sources[i].cells[e].i =
-                    rng_u32(rng_key(seed * 7 + i), (uint64_t)e) % 5;
+                p.sources[i].cells[e].i = rng_u32(rng_key(seed * 7 + i), (uint64_t)e) % 5;
     }
     struct sides sides = {0};
     if (!run_backward(&p, &sides, &err))
@@ -130,47 +129,49 @@ static void test_recurrence(void **state)
 static void test_loop_of_many_kinds(void **state)
 {
     (void)state;
-    static const char text[] =
-        "graph \"many\"\n"
-        "%1 = input \"x\" : f64[2, 4, 3]\n"
-        "%2 = param \"w\" : f64[5, 3, 3]\n"
-        "%3 = param \"v\" : f64[5, 2, 3]\n"
-        "%4 = copy %3 : f64[5, 2, 3]\n"
-        "%5 = const 0 : i64[]\n"
-        "%6 = copy %5 : i64[]\n"
-        "%7 = state %4 {loop 1, index 0} : f64[5, 2, 3]\n"
-        "%8 = state %6 {loop 1, index 1} : i64[]\n"
-        "%9 = state %4 {loop 1, index 2} : f64[5, 2, 3]\n"
-        "%10 = iter {loop 1} : i64[]\n"
-        "%11 = const 3 : i64[]\n"
-        "%12 = sub %11, %10 : i64[]\n"
-        "%13 = take %1, %12 {axis 1} : f64[2, 3]\n"
-        "%14 = contract %2, %7 {batch 1, contract 1} : f64[5, 3, 2]\n"
-        "%15 = transpose %14 {axes [0, 2, 1]} : f64[5, 2, 3]\n"
-        "%16 = sin %15 : f64[5, 2, 3]\n"
-        "%17 = broadcast %13 {axes [1, 2]} : f64[5, 2, 3]\n"
-        "%18 = mul %16, %17 : f64[5, 2, 3]\n"
-        "%19 = add %18, %9 : f64[5, 2, 3]\n"
-        "%20 = take %2, %8 {axis 0} : f64[3, 3]\n"
-        "%21 = reduce_sum %20 {axes [0]} : f64[3]\n"
-        "%22 = broadcast %21 {axes [2]} : f64[5, 2, 3]\n"
-        "%23 = add %19, %22 : f64[5, 2, 3]\n"
-        "%24 = copy %23 : f64[5, 2, 3]\n"
-        "%25 = const 1 : i64[]\n"
-        "%26 = add %8, %25 : i64[]\n"
-        "%27 = copy %26 : i64[]\n"
-        "%28 = mul %3, %3 : f64[5, 2, 3]\n"
-        "%29 = copy %28 : f64[5, 2, 3]\n"
-        "%30 = copy %18 : f64[5, 2, 3]\n"
-        "%31 = loop %7, %8, %9, %24, %27, %29, %30 {loop 1, index 0, states 3, dim [4]} : f64[5, 2, "
-        "3]\n"
-        "%32 = loop %7, %8, %9, %24, %27, %29, %30 {loop 1, index 2, states 3, dim [4]} : f64[5, 2, "
-        "3]\n"
-        "%33 = loop %7, %8, %9, %24, %27, %29, %30 {loop 1, index 3, states 3, dim [4]} : f64[4, 5, "
-        "2, 3]\n"
-        "%34 = mul %32, %31 : f64[5, 2, 3]\n"
-        "output \"y\" %34\n"
-        "output \"rows\" %33\n";
+    static const char text[] = "graph \"many\"\n"
+                               "%1 = input \"x\" : f64[2, 4, 3]\n"
+                               "%2 = param \"w\" : f64[5, 3, 3]\n"
+                               "%3 = param \"v\" : f64[5, 2, 3]\n"
+                               "%4 = copy %3 : f64[5, 2, 3]\n"
+                               "%5 = const 0 : i64[]\n"
+                               "%6 = copy %5 : i64[]\n"
+                               "%7 = state %4 {loop 1, index 0} : f64[5, 2, 3]\n"
+                               "%8 = state %6 {loop 1, index 1} : i64[]\n"
+                               "%9 = state %4 {loop 1, index 2} : f64[5, 2, 3]\n"
+                               "%10 = iter {loop 1} : i64[]\n"
+                               "%11 = const 3 : i64[]\n"
+                               "%12 = sub %11, %10 : i64[]\n"
+                               "%13 = take %1, %12 {axis 1} : f64[2, 3]\n"
+                               "%14 = contract %2, %7 {batch 1, contract 1} : f64[5, 3, 2]\n"
+                               "%15 = transpose %14 {axes [0, 2, 1]} : f64[5, 2, 3]\n"
+                               "%16 = sin %15 : f64[5, 2, 3]\n"
+                               "%17 = broadcast %13 {axes [1, 2]} : f64[5, 2, 3]\n"
+                               "%18 = mul %16, %17 : f64[5, 2, 3]\n"
+                               "%19 = add %18, %9 : f64[5, 2, 3]\n"
+                               "%20 = take %2, %8 {axis 0} : f64[3, 3]\n"
+                               "%21 = reduce_sum %20 {axes [0]} : f64[3]\n"
+                               "%22 = broadcast %21 {axes [2]} : f64[5, 2, 3]\n"
+                               "%23 = add %19, %22 : f64[5, 2, 3]\n"
+                               "%24 = copy %23 : f64[5, 2, 3]\n"
+                               "%25 = const 1 : i64[]\n"
+                               "%26 = add %8, %25 : i64[]\n"
+                               "%27 = copy %26 : i64[]\n"
+                               "%28 = mul %3, %3 : f64[5, 2, 3]\n"
+                               "%29 = copy %28 : f64[5, 2, 3]\n"
+                               "%30 = copy %18 : f64[5, 2, 3]\n"
+                               "%31 = loop %7, %8, %9, %24, %27, %29, %30 "
+                               "{loop 1, index 0, states 3, dim [4]} : f64[5, 2, "
+                               "3]\n"
+                               "%32 = loop %7, %8, %9, %24, %27, %29, %30 "
+                               "{loop 1, index 2, states 3, dim [4]} : f64[5, 2, "
+                               "3]\n"
+                               "%33 = loop %7, %8, %9, %24, %27, %29, %30 "
+                               "{loop 1, index 3, states 3, dim [4]} : f64[4, 5, "
+                               "2, 3]\n"
+                               "%34 = mul %32, %31 : f64[5, 2, 3]\n"
+                               "output \"y\" %34\n"
+                               "output \"rows\" %33\n";
     check_text(text, NULL);
 }
 
