@@ -17,6 +17,8 @@ bool measuring_parse(struct cli *cli, int argc, char **argv, const struct measur
         {"threads", 0, OPTION_COUNT, "N", &out->open.threads, "threads to use (default: 1)"},
         {"seconds", 0, OPTION_REAL, "S", &out->seconds, rows->seconds_doc},
         {"target", 0, OPTION_TEXT, "NAME", &out->open.target, rows->target_doc},
+        {"backward", 0, OPTION_FLAG, NULL, &out->backward,
+         "measure forward_train and backward, with all gradients"},
     };
     const struct option_row behind[] = {
         {"key", 0, OPTION_LIST, "HEX", &out->keys, "trust this public key too"},
@@ -43,7 +45,8 @@ bool measuring_parse(struct cli *cli, int argc, char **argv, const struct measur
 bool measuring_open(struct cli *cli, const struct measuring *measuring, struct bundle *out,
                     struct profile_options *out_options, struct error *err)
 {
-    struct profile_options options = {.dims = measuring->dims, .seconds = measuring->seconds};
+    struct profile_options options = {
+        .dims = measuring->dims, .seconds = measuring->seconds, .backward = measuring->backward};
     if (!bundle_prepare(cli, &measuring->open, out, &options.load, err))
         return false;
     *out_options = options;

@@ -9,6 +9,7 @@ struct measuring {
     struct text_list keys; /* --key */
     const char *dims;      /* dims and seconds as in profile_options */
     double seconds;
+    bool backward; /* of the training step: forward_train and backward */
 };
 
 /* The differences between the commands. */

@@ -17,6 +17,14 @@ bool fail_as(const urza_error *from, struct error *err)
     return from->place[0] == '\0' ? false : fail_at(err, "%s", from->place);
 }
 
+/* The values of a param of the block, if it has one of that name. */
+static void use_param(const struct package_contents *block, const char *name, void *out)
+{
+    for (uint32_t i = 0; i < block->graph.params.count; i++)
+        if (strcmp(graph_node(&block->graph, block->graph.params.items[i])->attrs->name, name) == 0)
+            memcpy(out, block->params[i].data, block->params[i].data_bytes);
+}
+
 static bool make_tensors(struct loaded *loaded, struct arena *arena, struct error *err)
 {
     const struct graph *graph = &loaded->graph;
@@ -30,6 +38,8 @@ static bool make_tensors(struct loaded *loaded, struct arena *arena, struct erro
         loaded->inputs[i].dtype = urza_input_info(loaded->module, i)->dtype;
         tensor_random(&loaded->inputs[i], node->dtype, node->attrs->name, 0);
         elements_store(graph, i, loaded->dims, loaded->inputs[i].data);
+        if (loaded->block)
+            use_param(loaded->block, node->attrs->name, loaded->inputs[i].data);
     }
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         if (!tensor_make(arena, graph, graph->outputs.items[i].value, loaded->dims,
@@ -40,18 +50,45 @@ static bool make_tensors(struct loaded *loaded, struct arena *arena, struct erro
     return true;
 }
 
+static struct trust trust_of(const urza_load_options *load, struct trusted_keys *keys)
+{
+    *keys = (struct trusted_keys){load->trusted_keys, load->trusted_key_count};
+    bool unsigned_too = load->trust == URZA_TRUST_ALLOW_UNSIGNED;
+    return (struct trust){unsigned_too ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, keys};
+}
+
+/* The package of the training step takes the place of the block's, which has its hash. */
+static bool use_step(struct loaded *loaded, struct arena *arena, struct error *err)
+{
+    struct trusted_keys keys;
+    struct package_contents *block = ARENA_NEW(arena, struct package_contents);
+    const struct trust trust = trust_of(&loaded->load, &keys);
+    if (!package_read(loaded->bytes, loaded->size, &trust, arena, block, err))
+        return false;
+    if (!block->training)
+        return fail(err, ERR_UNSUPPORTED,
+                    "the package has no backward pass: compile it with --backward");
+    loaded->block = block;
+    loaded->bytes = block->training;
+    loaded->size = block->training_bytes;
+    loaded->load.trust = URZA_TRUST_ALLOW_UNSIGNED;
+    return true;
+}
+
 bool loaded_open(struct loaded *out, const void *bytes, size_t size,
                  const struct profile_options *options, struct arena *arena, struct error *err)
 {
     urza_error problem = {.code = 0};
     const uint8_t *text;
     size_t text_size;
-    *out = (struct loaded){.bytes = bytes, .size = size, .options = options};
-    urza_load_options load = options->load;
-    load.most_trips = load.most_trips > 0 ? load.most_trips : LOOP_TRIED_TRIPS;
-    if (urza_load_memory(bytes, size, &load, &out->module, &problem) != 0)
+    *out = (struct loaded){.bytes = bytes, .size = size, .load = options->load};
+    if (options->backward && !use_step(out, arena, err))
+        return false;
+    out->load.most_trips =
+        options->load.most_trips > 0 ? options->load.most_trips : LOOP_TRIED_TRIPS;
+    if (urza_load_memory(out->bytes, out->size, &out->load, &out->module, &problem) != 0)
         return fail_as(&problem, err);
-    return package_entry(bytes, size, "graph", &text, &text_size, err) &&
+    return package_entry(out->bytes, out->size, "graph", &text, &text_size, err) &&
            graph_parse(&out->graph, arena, (const char *)text, text_size, err) &&
            dims_choose(&out->graph.dims, options->dims, out->dims, err) &&
            make_tensors(out, arena, err);
@@ -69,10 +106,8 @@ bool loaded_plan(const struct loaded *loaded, struct arena *arena, const struct 
                  struct error *err)
 {
     struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
-    const urza_load_options *load = &loaded->options->load;
-    const struct trusted_keys trusted = {load->trusted_keys, load->trusted_key_count};
-    const struct trust trust = {
-        load->trust == URZA_TRUST_ALLOW_UNSIGNED ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE, &trusted};
+    struct trusted_keys keys;
+    const struct trust trust = trust_of(&loaded->load, &keys);
     const char *target = urza_target(loaded->module);
     *out = NULL;
     if (!package_read(loaded->bytes, loaded->size, &trust, arena, contents, err))

@@ -50,6 +50,8 @@ struct profile_options {
     urza_load_options load; /* trust, target, threads */
     const char *dims;       /* "B=32,S=16"; NULL: typical sizes */
     double seconds;         /* how long calls are repeated; at least one is made */
+    bool backward;          /* calls are training steps: forward_train, and backward with all
+                               gradients, from the package's params; ERR_UNSUPPORTED without */
     uint32_t peaks; /* how often the machine is measured before the calls, and again after them: the
                        best counts, since other work may disturb a measurement. 0.3 s each */
 };

@@ -7,9 +7,10 @@
 
 /* A package loaded in the runtime, with tensors to call it at one size. */
 struct loaded {
-    const void *bytes; /* of the package; borrowed, as the options are */
+    const void *bytes; /* of the package, or of its training step; borrowed */
     size_t size;
-    const struct profile_options *options;
+    urza_load_options load;
+    const struct package_contents *block; /* of a training step: the package that it is part of */
     urza_module *module;
     struct graph graph;
     int64_t dims[LIMIT_NAMED_DIMS];

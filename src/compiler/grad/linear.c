@@ -7,14 +7,49 @@
 #include "base/error.h"
 #include "compiler/ops/ops.h"
 
-/* An operand [batch…, f…, k…] as [batch…, k…, f…]. */
-static value_id turned(struct builder *b, value_id x, uint32_t batch, uint32_t contract)
+/* x[batch…, f…, k…] as [batch…, f, k], f of `free` dims as one and the rest as another: products
+ * are scheduled best with one dim of each kind. Memory stays as it is. */
+static value_id merged(struct builder *b, value_id x, uint32_t batch, uint32_t free)
 {
-    uint8_t order[LIMIT_RANK];
-    uint32_t rank = b_node(b, x)->rank, free = rank - batch - contract;
-    for (uint32_t d = 0; d < rank; d++)
-        order[d] = (uint8_t)(d < batch ? d : d < batch + contract ? d + free : d - contract);
-    return b_transpose(b, x, order);
+    if (x == VALUE_NONE)
+        return VALUE_NONE;
+    const struct node *n = b_node(b, x);
+    dim_id shape[LIMIT_RANK + 2], one = b_dim_const(b, 1);
+    memcpy(shape, n->shape, batch * sizeof *shape);
+    shape[batch] = shape[batch + 1] = one;
+    for (uint32_t d = batch; d < n->rank; d++) {
+        dim_id *to = &shape[d < batch + free ? batch : batch + 1];
+        *to = b_dim_mul(b, *to, n->shape[d]);
+    }
+    return b_reshape(b, x, shape, batch + 2);
+}
+
+/* Merged, then [batch…, k, f]. */
+static value_id turned(struct builder *b, value_id x, uint32_t batch, uint32_t free)
+{
+    x = merged(b, x, batch, free);
+    return x == VALUE_NONE ? x : b_swap(b, x, batch, batch + 1);
+}
+
+/* [batch…, rows, columns] of the shape of a value. */
+static value_id unmerged(struct builder *b, value_id x, const dim_id *shape, uint32_t rank)
+{
+    return x == VALUE_NONE ? x : b_reshape(b, x, shape, rank);
+}
+
+/* The shape of a cotangent: batch and free dims of one value, then the last dims of another. */
+static uint32_t product_shape(struct builder *b, const struct grad_product *p, uint32_t first,
+                              uint32_t count, dim_id out[LIMIT_RANK])
+{
+    const struct node *g = b_node(b, p->g), *other = b_node(b, p->other);
+    uint32_t rank = 0;
+    for (uint32_t d = 0; d < p->batch; d++)
+        out[rank++] = g->shape[d];
+    for (uint32_t d = 0; d < count; d++)
+        out[rank++] = g->shape[first + d];
+    for (uint32_t d = other->rank - p->contract; d < other->rank; d++)
+        out[rank++] = other->shape[d];
+    return rank;
 }
 
 /* a[batch, m, k] = Σ over n of g[batch, m, n] · other[batch, n, k] */
@@ -22,8 +57,13 @@ value_id grad_product_first(struct builder *b, const struct grad_product *p)
 {
     if (p->g == VALUE_NONE || p->other == VALUE_NONE)
         return VALUE_NONE;
-    uint32_t free = b_node(b, p->other)->rank - p->batch - p->contract;
-    return b_contract(b, p->g, turned(b, p->other, p->batch, p->contract), p->batch, free);
+    uint32_t n = b_node(b, p->other)->rank - p->batch - p->contract;
+    uint32_t m = b_node(b, p->g)->rank - p->batch - n;
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = product_shape(b, p, p->batch, m, shape);
+    value_id product =
+        b_contract(b, merged(b, p->g, p->batch, m), turned(b, p->other, p->batch, n), p->batch, 1);
+    return unmerged(b, product, shape, rank);
 }
 
 /* b[batch, n, k] = Σ over m of g[batch, m, n] · other[batch, m, k] */
@@ -31,10 +71,13 @@ value_id grad_product_second(struct builder *b, const struct grad_product *p)
 {
     if (p->g == VALUE_NONE || p->other == VALUE_NONE)
         return VALUE_NONE;
-    uint32_t free = b_node(b, p->other)->rank - p->batch - p->contract;
-    uint32_t n = b_node(b, p->g)->rank - p->batch - free;
-    return b_contract(b, turned(b, p->g, p->batch, n), turned(b, p->other, p->batch, p->contract),
-                      p->batch, free);
+    uint32_t m = b_node(b, p->other)->rank - p->batch - p->contract;
+    uint32_t n = b_node(b, p->g)->rank - p->batch - m;
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = product_shape(b, p, p->batch + m, n, shape);
+    value_id product =
+        b_contract(b, turned(b, p->g, p->batch, m), turned(b, p->other, p->batch, m), p->batch, 1);
+    return unmerged(b, product, shape, rank);
 }
 
 bool grad_contract(struct grad_call *c)

@@ -115,11 +115,21 @@ static bool is_moved_apart(const struct cut *c, value_id v)
            (c->values[v].owner == SEVERAL || !may_anchor(c, v));
 }
 
+/* Whether a value is a view of what is stored in any case. */
+static bool shows_stored(const struct cut *c, value_id v)
+{
+    bool view = is_view(prim_of(c, v));
+    while (is_view(prim_of(c, v)))
+        v = cut_node(c, v)->operands[0];
+    return view && c->values[v].marked != CUT_NONE;
+}
+
 static bool is_shared_cheap(const struct cut *c, value_id v)
 {
+    bool cheap = (cut_is_cheap(prim_of(c, v)) || cut_is_trip_row(c, v)) &&
+                 c->values[v].cheap_depth <= MAX_CHEAP_DEPTH;
     return c->values[v].owner == SEVERAL && !c->p->values[v].in_rows &&
-           (cut_is_cheap(prim_of(c, v)) || cut_is_trip_row(c, v)) &&
-           c->values[v].cheap_depth <= MAX_CHEAP_DEPTH;
+           (cheap || shows_stored(c, v));
 }
 
 /* Of an input or a constant: code generation computes it outside of all loops, once in a chunk,

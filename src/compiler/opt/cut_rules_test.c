@@ -62,6 +62,16 @@ static const struct rule_case cases[] = {
     {CUT_CHEAP, PLACE_INLINE, 2, 0,
      "%1 = input \"x\" : f32[8]\n%2 = neg %1 : f32[8]\n%3 = exp %2 : f32[8]\n"
      "%4 = sin %2 : f32[8]\noutput \"y\" %3\noutput \"z\" %4\n"},
+    {CUT_CHEAP, PLACE_INLINE, 12, 0, /* a view of what is stored for the products that read it */
+     "%1 = input \"x\" : f32[4, 8]\n%2 = neg %1 : f32[4, 8]\n%3 = abs %2 : f32[4, 8]\n"
+     "%4 = neg %3 : f32[4, 8]\n%5 = abs %4 : f32[4, 8]\n%6 = neg %5 : f32[4, 8]\n"
+     "%7 = abs %6 : f32[4, 8]\n%8 = neg %7 : f32[4, 8]\n%9 = abs %8 : f32[4, 8]\n"
+     "%10 = neg %9 : f32[4, 8]\n%11 = abs %10 : f32[4, 8]\n"
+     "%12 = transpose %11 {axes [1, 0]} : f32[8, 4]\n"
+     "%13 = contract %12, %12 {batch 0, contract 1} : f32[8, 8]\n"
+     "%14 = input \"g\" : f32[3, 4]\n"
+     "%15 = contract %14, %12 {batch 0, contract 1} : f32[3, 8]\n"
+     "output \"y\" %13\noutput \"z\" %15\n"},
     {CUT_SCALAR, PLACE_INLINE, 3, 0,
      "%1 = input \"x\" : f32[]\n%2 = input \"v\" : f32[8]\n%3 = exp %1 : f32[]\n"
      "%4 = broadcast %3 {axes []} : f32[8]\n%5 = mul %2, %4 : f32[8]\n"

@@ -10,7 +10,9 @@
  *
  * where P is two vector registers, so that a tile reads one sequence of addresses. Another operand
  * whose n dim is not the last one in memory is packed in the same way, by a kernel of its own
- * before the product. Both are ordinary views around a stored copy. */
+ * before the product. Both are ordinary views around a stored copy. So is an operand that merges
+ * dims of which one is not constant and which are not neighbours in memory, as rows of attention's
+ * heads are: indices of a product with a division by a named dim would cost more than the copy. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
@@ -160,6 +162,35 @@ static value_id fit_conv(struct builder *b, value_id conv, bool weights_from_inp
     return b_conv(b, x, pack_param(b, w, panel), windows, count, 1);
 }
 
+/* Whether a reshape of a transposed value makes a dim that hangs on named dims and is none of the
+ * value's own. */
+static bool merges_apart(const struct graph *g, const struct node *reshape)
+{
+    const struct node *x = graph_node(g, reshape->operands[0]);
+    if (x->prim != PRIM_TRANSPOSE)
+        return false;
+    for (uint32_t i = 0; i < reshape->rank; i++) {
+        bool own = dim_is_const(&g->dims, reshape->shape[i], NULL);
+        for (uint32_t k = 0; k < x->rank && !own; k++)
+            own = x->shape[k] == reshape->shape[i];
+        if (!own)
+            return true;
+    }
+    return false;
+}
+
+/* An operand with such a reshape stored, maybe behind a transpose. */
+static value_id store_merged(struct builder *b, value_id v)
+{
+    struct node n = *b_node(b, v);
+    if (n.prim == PRIM_RESHAPE)
+        return merges_apart(b->graph, &n) ? b_unary(b, PRIM_COPY, v) : v;
+    if (n.prim != PRIM_TRANSPOSE)
+        return v;
+    value_id x = store_merged(b, n.operands[0]);
+    return x == n.operands[0] ? v : b_transpose(b, x, n.attrs->axes);
+}
+
 static bool nonempty(const struct graph *g, const struct node *n)
 {
     for (uint32_t i = 0; i < n->rank; i++) {
@@ -183,8 +214,12 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
         return copy;
     int64_t panel = 2 * (int64_t)p->target->lanes;
     bool from_input = p->from_input[graph_node(from, old)->operands[1]];
-    if (n->prim == PRIM_CONTRACT)
-        return fit_operand(&b, copy, from_input, panel);
+    if (n->prim == PRIM_CONTRACT) {
+        struct node own = *n;
+        value_id x = store_merged(&b, own.operands[0]), y = store_merged(&b, own.operands[1]);
+        copy = b_contract(&b, x, y, own.attrs->batch, own.attrs->contract);
+        return copy == VALUE_NONE ? copy : fit_operand(&b, copy, from_input, panel);
+    }
     if (unit_window(n, graph_node(to, n->operands[1]), to)) {
         const struct node *w = graph_node(to, n->operands[1]);
         if (from_input || !few_pixels(to, n, w, panel))
