@@ -129,7 +129,7 @@ static bool make_probe(struct bisect *b, const int64_t *dims, enum fill fill, st
     struct arena scratch;
     *p = (struct probe){.draw = {.fill = fill, .seed = b->request->seed + b->probe_count}};
     memcpy(p->draw.dims, dims, sizeof p->draw.dims);
-    const struct sample_request wanted = {g, contents->params, dims, p->draw.seed, fill};
+    const struct sample_request wanted = {g, contents->params, dims, p->draw.seed, fill, NULL};
     if (!sample_make(&p->sample, &wanted, b->arena, err))
         return false;
     if (graph_cost(g, dims) <= WHOLE_COST && graph_cells(g, dims) <= WHOLE_CELLS) {
@@ -277,7 +277,7 @@ bool graphs_agree(const struct graph *a, const struct graph *b, const struct dra
     struct interp_options folded = WIDE;
     folded.constants = a;
     probe.sources = ARENA_ARRAY(&arena, struct interp_tensor, a->inputs.count + 1);
-    const struct sample_request wanted = {a, NULL, draw->dims, draw->seed, draw->fill};
+    const struct sample_request wanted = {a, NULL, draw->dims, draw->seed, draw->fill, NULL};
     bool ok = graph_cost(a, draw->dims) > WHOLE_COST ||
               !sample_make(&probe.sample, &wanted, &arena, &err) ||
               !sample_sources(&probe.sample, NULL, probe.sources, &arena, &err) ||

@@ -111,7 +111,8 @@ static bool walk_size(struct job *job, uint32_t index, struct size_result *note)
                                            .params = v->contents->params,
                                            .dims = size->dims,
                                            .seed = v->options->seed + index * 1000003u,
-                                           .fill = FILL_NORMAL};
+                                           .fill = FILL_NORMAL,
+                                           .block = v->block};
     arena_init(&arena);
     bool ok = sample_make(&sample, &request, &arena, &err) ||
               outcome_fail(&job->result->kernels, "%s", err.message);

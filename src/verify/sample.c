@@ -31,6 +31,16 @@ static bool tensor_make(struct tensor *out, const struct graph *graph, value_id 
     return true;
 }
 
+/* The values of the block's param of that name, if it has one. */
+static void use_param(const struct package_contents *block, const char *name, struct tensor *out)
+{
+    for (uint32_t i = 0; i < block->graph.params.count; i++) {
+        const struct node *node = graph_node(&block->graph, block->graph.params.items[i]);
+        if (strcmp(node->attrs->name, name) == 0 && block->params[i].data_bytes == out->bytes)
+            memcpy(out->data, block->params[i].data, out->bytes);
+    }
+}
+
 bool sample_make(struct sample *out, const struct sample_request *request, struct arena *arena,
                  struct error *err)
 {
@@ -50,6 +60,8 @@ bool sample_make(struct sample *out, const struct sample_request *request, struc
             return fail_at(err, "input %u", i);
         random_fill(t->dtype, t->count, request->seed + i, request->fill, extents[i], t->data);
         elements_store(graph, i, dims, t->data);
+        if (request->block && request->fill == FILL_NORMAL)
+            use_param(request->block, graph_node(graph, graph->inputs.items[i])->attrs->name, t);
     }
     for (uint32_t i = 0; i < s.output_count; i++)
         if (!tensor_make(&s.outputs[i], graph, graph->outputs.items[i].value, dims, NULL, err))

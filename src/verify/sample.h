@@ -10,6 +10,7 @@
 
 struct arena;
 struct error;
+struct package_contents;
 struct package_param;
 
 /* Memory limit of one interpretation, for graphs whose elements cannot be drawn. */
@@ -77,6 +78,9 @@ struct sample_request {
     const int64_t *dims;                /* a value for each named dim */
     uint64_t seed;                      /* of the inputs */
     enum fill fill;
+    /* Of a training step, whose params are inputs: the block's package. FILL_NORMAL gives them its
+     * values. NULL: none. */
+    const struct package_contents *block;
 };
 /* Fills shapes at the dims, and random inputs. ERR_LIMIT when a tensor is too large, ERR_INPUT when
  * a dim of the graph has no value there. */

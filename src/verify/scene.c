@@ -40,8 +40,9 @@ bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims,
     const struct graph *graph = whole->graph;
     out->whole = whole;
     out->what = values->what;
-    const struct sample_request request = {graph, contents->params, dims,
-                                           whole->v->options->seed + values->seed, values->fill};
+    const struct sample_request request = {graph,        contents->params,
+                                           dims,         whole->v->options->seed + values->seed,
+                                           values->fill, whole->v->block};
     if (!sample_make(&out->sample, &request, whole->arena, err))
         return false;
     out->drawn = is_too_much(graph, dims);

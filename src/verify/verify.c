@@ -397,6 +397,12 @@ static void report(struct driver *d, struct verify_report *out)
     if (!interpreter->ran)
         outcome_fail(interpreter, "%s", d->v->result.stage);
     add_check(d, "interpreter", NULL, interpreter, interpreter->detail);
+    if (d->v->block) {
+        struct outcome *gradients = &d->v->result.gradients;
+        if (!gradients->ran)
+            outcome_fail(gradients, "%s", d->v->result.stage);
+        add_check(d, "gradients", NULL, gradients, gradients->detail);
+    }
     struct verify_report all = {.checks = d->checks.items,
                                 .kernels = d->kernels.items,
                                 .outputs = d->outputs.items,
@@ -411,26 +417,15 @@ static void report(struct driver *d, struct verify_report *out)
     *out = all;
 }
 
-bool verify_package(const void *bytes, size_t size, const struct verify_options *options,
-                    struct arena *arena, struct verify_report *out, struct error *err)
+/* A package that was read; block: of a training step, the package that it is part of. */
+static bool verify_contents(const struct verification *what, struct arena *arena,
+                            struct verify_report *out, struct error *err)
 {
-    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
-    struct verification v = {.options = options,
-                             .contents = contents,
-                             .size = size,
-                             .budget = options->thorough ? THOROUGH * BUDGET : BUDGET};
+    struct verification v = *what;
+    const struct package_contents *contents = v.contents;
     struct driver driver = {.arena = arena};
     struct sizes *sizes = ARENA_NEW(arena, struct sizes);
-    const struct trust trust = {options->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
-                                options->trusted};
-    void *copy = (void *)(uintptr_t)bytes;
-    if ((uintptr_t)bytes % 64 != 0) { /* code and params must be aligned as in a mapped file */
-        copy = arena_alloc(arena, size, 64);
-        memcpy(copy, bytes, size);
-    }
-    v.bytes = copy;
-    if (!package_read(copy, size, &trust, arena, contents, err) ||
-        !sizes_choose(&(struct size_wish){contents, NULL, options, WHOLE_BUDGET}, arena, sizes,
+    if (!sizes_choose(&(struct size_wish){contents, NULL, v.options, WHOLE_BUDGET}, arena, sizes,
                       err))
         return false;
     v.whole = sizes->items[0];
@@ -450,4 +445,70 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
         report(&driver, out);
     munmap(driver.v, shared_bytes);
     return ok;
+}
+
+static void *joined(struct arena *arena, const void *a, uint32_t a_count, const void *b,
+                    uint32_t b_count, size_t size)
+{
+    char *all = arena_array(arena, (size_t)a_count + b_count, size);
+    memcpy(all, a, a_count * size);
+    memcpy(all + a_count * size, b, b_count * size);
+    return all;
+}
+
+/* Adds the rows of the training step's report, whose checks are called "training …". */
+static void add_report(struct verify_report *to, const struct verify_report *step,
+                       struct arena *arena)
+{
+    for (uint32_t i = 0; i < step->count; i++) {
+        struct strbuf name;
+        strbuf_init(&name, arena);
+        strbuf_printf(&name, "training %s", step->checks[i].name);
+        step->checks[i].name = name.data;
+    }
+#define JOIN(rows, n)                                                                 \
+    to->rows = joined(arena, to->rows, to->n, step->rows, step->n, sizeof *to->rows), \
+    to->n += step->n
+    JOIN(checks, count);
+    JOIN(kernels, kernel_count);
+    JOIN(outputs, output_count);
+    JOIN(sizes, size_count);
+#undef JOIN
+    to->pass = to->pass && step->pass;
+}
+
+bool verify_package(const void *bytes, size_t size, const struct verify_options *options,
+                    struct arena *arena, struct verify_report *out, struct error *err)
+{
+    struct package_contents *contents = ARENA_NEW(arena, struct package_contents);
+    struct verification v = {.options = options,
+                             .contents = contents,
+                             .size = size,
+                             .budget = options->thorough ? THOROUGH * BUDGET : BUDGET};
+    const struct trust trust = {options->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
+                                options->trusted};
+    void *copy = (void *)(uintptr_t)bytes;
+    if ((uintptr_t)bytes % 64 != 0) { /* code and params must be aligned as in a mapped file */
+        copy = arena_alloc(arena, size, 64);
+        memcpy(copy, bytes, size);
+    }
+    v.bytes = copy;
+    struct verify_report report, step;
+    if (!package_read(copy, size, &trust, arena, contents, err) ||
+        !verify_contents(&v, arena, &report, err))
+        return false;
+    if (contents->step) {
+        struct verify_options own = *options; /* its signature is the block's */
+        own.allow_unsigned = true;
+        v.options = &own;
+        v.block = contents;
+        v.contents = contents->step;
+        v.bytes = contents->training;
+        v.size = contents->training_bytes;
+        if (!verify_contents(&v, arena, &step, err))
+            return fail_at(err, "the training step");
+        add_report(&report, &step, arena);
+    }
+    *out = report;
+    return true;
 }

@@ -71,7 +71,7 @@ struct whole_result {
     char stage[STAGE_BYTES];
     bool done;
     bool referenced; /* reference and plain are filled */
-    struct outcome passes[PACKAGE_TARGETS], interpreter;
+    struct outcome passes[PACKAGE_TARGETS], interpreter, gradients;
     /* Elements of all outputs, one output after the other. If they cost too much, only the first
      * elements of draw_points are computed, and are at the start of their output's range. */
     double *reference, *plain;
@@ -83,15 +83,18 @@ struct verification {
     const void *bytes;
     size_t size;
     const struct package_contents *contents;
-    struct size whole; /* size at which passes and quality are judged */
-    double budget;     /* operations of the reference, for one target */
-    uint32_t threads;  /* threads of a job's interpreter */
+    const struct package_contents *block; /* of a training step: the package that it is part of */
+    struct size whole;                    /* size at which passes and quality are judged */
+    double budget;                        /* operations of the reference, for one target */
+    uint32_t threads;                     /* threads of a job's interpreter */
     struct target_result targets[PACKAGE_TARGETS][PARTS]; /* the parts are merged into the first */
     uint32_t parts;
     struct whole_result result;
 };
 /* job.c: judges one part of a target, or all of it. Runs in a child. */
 void job_target(struct verification *v, uint32_t target, uint32_t part);
+/* gradients.c: of a training step, whether its graph computes the block's results and gradients. */
+void judge_gradients(struct verification *v);
 /* quality.c: whether a result may jump when a float operand moves by a little; for casts that
  * depends on the dtypes. */
 bool prim_jumps(enum prim prim);

@@ -307,6 +307,8 @@ void job_whole(struct verification *v)
         if (!v->result.passes[t].ran)
             outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
     judge_interpreter(&whole);
+    if (v->block)
+        judge_gradients(v);
     arena_release(&arena);
     v->result.done = true;
 }

@@ -195,7 +195,7 @@ static bool run_fill(const struct test_case *test, const struct package_param *p
                      struct error *err)
 {
     struct sample sample;
-    const struct sample_request request = {test->graph, params, dims, seed, fill};
+    const struct sample_request request = {test->graph, params, dims, seed, fill, NULL};
     if (!sample_make(&sample, &request, arena, err))
         return false;
     for (uint32_t i = 0; test->fill && i < sample.input_count; i++)

@@ -4,6 +4,16 @@
 #define LN2 0.69314718055994530942
 #define TWO_OVER_SQRT_PI 1.12837916709551257390
 
+/* x times a number that x's dtype may not represent: a constant of that dtype would be rounded, and
+ * the graph in unrounded numbers would not be the derivative's. The cast is folded later. */
+static value_id times(struct builder *b, value_id x, double factor)
+{
+    if (x == VALUE_NONE)
+        return VALUE_NONE;
+    value_id number = b_const(b, DTYPE_F64, factor);
+    return b_mul(b, x, b_cast(b, number, (enum dtype)b_node(b, x)->dtype));
+}
+
 bool grad_neg(struct grad_call *c)
 {
     return grad_give(c, 0, b_neg(c->b, c->g));
@@ -54,7 +64,7 @@ bool grad_exp(struct grad_call *c)
 
 bool grad_exp2(struct grad_call *c)
 {
-    return grad_give(c, 0, b_mul(c->b, c->g, b_scale(c->b, c->y, LN2)));
+    return grad_give(c, 0, b_mul(c->b, c->g, times(c->b, c->y, LN2)));
 }
 
 bool grad_expm1(struct grad_call *c)
@@ -69,7 +79,7 @@ bool grad_log(struct grad_call *c)
 
 bool grad_log2(struct grad_call *c)
 {
-    return grad_give(c, 0, b_div(c->b, c->g, b_scale(c->b, c->x[0], LN2)));
+    return grad_give(c, 0, b_div(c->b, c->g, times(c->b, c->x[0], LN2)));
 }
 
 bool grad_log1p(struct grad_call *c)
@@ -112,7 +122,7 @@ bool grad_tanh(struct grad_call *c)
 static bool gaussian(struct grad_call *c, double sign)
 {
     value_id square = b_mul(c->b, c->x[0], c->x[0]);
-    value_id slope = b_scale(c->b, b_exp(c->b, b_neg(c->b, square)), sign * TWO_OVER_SQRT_PI);
+    value_id slope = times(c->b, b_exp(c->b, b_neg(c->b, square)), sign * TWO_OVER_SQRT_PI);
     return grad_give(c, 0, b_mul(c->b, c->g, slope));
 }
 
