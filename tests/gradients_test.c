@@ -1,0 +1,159 @@
+/* Does verification notice wrong gradients? The training step of a small network is changed in its
+ * graph, before it is compiled, so that all that is judged of kernels holds: only the check of
+ * gradients can refuse it. The step as it is must pass. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "compiler/compile.h"
+#include "compiler/grad/grad.h"
+#include "graph/build.h"
+#include "package/package.h"
+#include "support/case.h"
+#include "verify/verify.h"
+
+static const char network[] = "graph \"network\"\n"
+                              "dim B 1..64 multiple 1 typical 5\n"
+                              "%1 = input \"x\" : f32[B, 6]\n"
+                              "%2 = param \"w\" : f32[4, 6]\n"
+                              "%3 = param \"b\" : f32[4]\n"
+                              "%4 = param \"v\" : f32[4, 4]\n"
+                              "%5 = contract %1, %2 {batch 0, contract 1} : f32[B, 4]\n"
+                              "%6 = broadcast %3 {axes [1]} : f32[B, 4]\n"
+                              "%7 = add %5, %6 : f32[B, 4]\n"
+                              "%8 = tanh %7 : f32[B, 4]\n"
+                              "%9 = contract %8, %4 {batch 0, contract 1} : f32[B, 4]\n"
+                              "%10 = mul %9, %8 : f32[B, 4]\n"
+                              "output \"y\" %10\n"
+                              "output \"h\" %8\n";
+
+/* What becomes of a gradient, or of a result. */
+enum damage {
+    DAMAGE_NONE,
+    DAMAGE_SIGN,
+    DAMAGE_ZERO,
+    DAMAGE_HALF,
+    DAMAGE_LITTLE, /* a millionth too large */
+    DAMAGE_TRANSPOSED,
+    DAMAGE_RESULT, /* the first result of forward_train */
+    DAMAGE_COUNT
+};
+static const char *const damage_names[] = {"none",   "sign",       "zero",  "half",
+                                           "little", "transposed", "result"};
+
+static value_id damaged(struct builder *b, value_id v, enum damage damage)
+{
+    const struct node *n = b_node(b, v);
+    switch (damage) {
+    case DAMAGE_SIGN: return b_neg(b, v);
+    case DAMAGE_ZERO: return b_broadcast_to(b, b_const_like(b, v, 0), n->shape, n->rank);
+    case DAMAGE_HALF: return b_scale(b, v, 0.5);
+    case DAMAGE_LITTLE: return b_scale(b, v, 1 + 0x1p-20);
+    case DAMAGE_TRANSPOSED: return b_swap(b, v, 0, 1);
+    case DAMAGE_RESULT: return b_scale(b, v, 1 + 0x1p-20);
+    default: return v;
+    }
+}
+
+/* Compiles the step with one output damaged, and puts it in the block's package. */
+static bool make(const struct package_contents *block, const struct package_param *params,
+                 const char *output, enum damage damage, struct arena *arena,
+                 struct strbuf *package, struct error *err)
+{
+    struct graph *step = ARENA_NEW(arena, struct graph), *live = ARENA_NEW(arena, struct graph);
+    struct package_contents contents = *block;
+    struct compile_result result;
+    struct builder b = {step, err};
+    char id[KERNEL_ID_BYTES];
+    const struct grad_training all = {0};
+    const struct compile_options options = {.targets = target_best_here(),
+                                            .strategy = STRATEGY_FAST,
+                                            .first_outputs = block->graph.outputs.count};
+    if (!grad_training_graph(step, arena, &block->graph, &all, err))
+        return false;
+    for (uint32_t i = 0; i < step->outputs.count; i++)
+        if (strcmp(step->outputs.items[i].name, output) == 0)
+            step->outputs.items[i].value = damaged(&b, step->outputs.items[i].value, damage);
+    const struct compile_source source = {.graph = live};
+    if (!graph_copy_live(live, arena, step, err) ||
+        !compile_graph(&source, &options, arena, &result, err))
+        return false;
+    contents.params = (struct package_param *)(uintptr_t)params;
+    contents.training = result.package;
+    contents.training_bytes = result.package_bytes;
+    strbuf_init(package, arena);
+    return package_write(&contents, NULL, package, id, err);
+}
+
+static bool is_refused(const struct strbuf *package, struct arena *arena, bool *out_by_gradients)
+{
+    struct verify_report report;
+    struct error err = {0};
+    const struct verify_options options = {.allow_unsigned = true, .seed = 1};
+    void *aligned = arena_alloc(arena, package->size_bytes, 64);
+    memcpy(aligned, package->data, package->size_bytes);
+    if (!verify_package(aligned, package->size_bytes, &options, arena, &report, &err)) {
+        printf("verification: %s: %s\n", err.place, err.message);
+        return true;
+    }
+    *out_by_gradients = false;
+    uint32_t failed = 0;
+    for (uint32_t i = 0; i < report.count; i++) {
+        failed += !report.checks[i].pass;
+        *out_by_gradients |=
+            !report.checks[i].pass && strcmp(report.checks[i].name, "training gradients") == 0;
+    }
+    *out_by_gradients &= failed == 1;
+    return !report.pass;
+}
+
+int main(void)
+{
+    struct arena arena;
+    struct error err = {0};
+    struct compile_result result;
+    struct package_contents *block;
+    struct graph graph;
+    const struct trust trust = {.policy = TRUST_ALLOW_UNSIGNED};
+    uint32_t failures = 0, count = 0;
+    arena_init(&arena);
+    block = ARENA_NEW(&arena, struct package_contents);
+    const struct compile_options options = {.targets = target_best_here(),
+                                            .strategy = STRATEGY_FAST};
+    const struct package_param *params = NULL;
+    if (graph_parse(&graph, &arena, network, strlen(network), &err))
+        params = case_params(&graph, 5, &arena, &err);
+    const struct compile_source source = {.graph = &graph, .params = params};
+    if (!params || !compile_graph(&source, &options, &arena, &result, &err) ||
+        !package_read(result.package, result.package_bytes, &trust, &arena, block, &err)) {
+        printf("%s: %s\n", err.place, err.message);
+        return 1;
+    }
+    for (int d = 0; d < DAMAGE_COUNT; d++) {
+        static const char *const outputs[] = {"grad.x", "grad.w", "grad.b", "grad.v", "y"};
+        for (size_t o = 0; o < sizeof outputs / sizeof *outputs; o++) {
+            struct strbuf package;
+            bool by_gradients = false, of_result = strcmp(outputs[o], "y") == 0;
+            if ((d == DAMAGE_RESULT) != of_result ||
+                (d == DAMAGE_TRANSPOSED && strcmp(outputs[o], "grad.v") != 0))
+                continue;
+            count++;
+            if (!make(block, params, outputs[o], (enum damage)d, &arena, &package, &err)) {
+                printf("%s of %s: %s: %s\n", damage_names[d], outputs[o], err.place, err.message);
+                failures++;
+                continue;
+            }
+            bool refused = is_refused(&package, &arena, &by_gradients);
+            if (refused != (d != DAMAGE_NONE) || (refused && !by_gradients)) {
+                printf("%s of %s: %s\n", damage_names[d], outputs[o],
+                       refused ? "refused, but not by the check of gradients alone" : "passes");
+                failures++;
+            }
+        }
+    }
+    printf("%u training steps, %u judged wrongly\n", count, failures);
+    arena_release(&arena);
+    return failures > 0;
+}
