@@ -116,7 +116,7 @@ int main(int argc, char **argv)
         grads[p] = tensor(info, malloc((size_t)n * sizeof *values));
     }
 
-    int steps = argc > 3 ? atoi(argv[3]) : 1000;
+    int steps = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 1000;
     for (int step = 0; step < steps; step++) {
         urza_tape *tape;
         int right = 0;
