@@ -108,8 +108,8 @@ static bool check_at(const struct checked *c, int64_t wish, enum fill fill, stru
     struct sample sample;
     for (uint32_t i = 0; i < table->names.count; i++)
         dims[i] = dims_legal(&table->names.items[i], wish + i);
-    const struct sample_request wanted = {&c->contents.graph, c->contents.params, dims,
-                                          (uint64_t)wish, fill, NULL};
+    const struct sample_request wanted = {
+        &c->contents.graph, c->contents.params, dims, (uint64_t)wish, fill, NULL};
     return sample_make(&sample, &wanted, c->arena, err) && sample_expect(&sample, c->arena, err) &&
            call(c, &sample, 0, err) && call(c, &sample, CHUNKS, err);
 }

@@ -156,7 +156,7 @@ static void run_case(struct run *run, const struct subject *s)
     uint32_t wrong = run->counts[FATE_WRONG];
     run->index++;
     bool ok = sample_make(
-        &sample, &(struct sample_request){s->graph, s->params, s->dims, s->seed, FILL_NORMAL},
+        &sample, &(struct sample_request){s->graph, s->params, s->dims, s->seed, FILL_NORMAL, NULL},
         s->arena, &err);
     for (uint32_t i = 0; ok && s->example && i < sample.input_count; i++)
         op_case_fill(s->example, i, &sample.inputs[i], s->seed + i);
