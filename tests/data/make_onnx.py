@@ -182,6 +182,16 @@ def conditions():
                            node("Greater", "first two", "c"),
                            node("If", "c", "y", then_branch=then, else_branch=other)],
          {"x": x}, "y", {"zero": np.array(0), "two": np.array(2)}, right=[x + x])
+    # Branches that want other lengths of x: no length suits both.
+    pooled = [body(f"by_{by}", [node("MaxPool", "x", f"p{by}", kernel_shape=[by], strides=[by]),
+                                node("Squeeze", f"p{by} last", f"s{by}")], {}, f"s{by}")
+              for by in (4, 2)]
+    for rate, length in ((16000, 7), (8000, 3)):
+        case(f"ort_if_of_rate_{rate}",
+             [node("Equal", "rate high", "c"),
+              node("If", "c", "y", then_branch=pooled[0], else_branch=pooled[1])],
+             {"x": floats("rate", 2, 1, length), "rate": np.array(rate)}, "y",
+             {"high": np.array(16000), "last": np.array([2])}, dims={"x": ["b", 1, "t"]})
 
 
 def endings():
