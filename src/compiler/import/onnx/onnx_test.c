@@ -322,7 +322,13 @@ static void squeeze_settles_ones(void **state)
             m->outputs[0]->type = m->inputs[1]->type;
         assert_true(read_model(m));
         assert_shape(m, stated ? "batch,2" : "2");
-        assert_non_null(strstr(m->blueprint.warnings, "'batch' is restricted"));
+        assert_non_null(strstr(m->blueprint.warnings,
+                               stated ? "'batch' is restricted: at least 2: Squeeze 'y': without "
+                                        "axes dims of 1 go: dim 0 is taken for more and stays, by "
+                                        "the stated rank; --dim batch=1 lets it go"
+                                      : "'batch' is restricted: exactly 1: Squeeze 'y': without "
+                                        "axes dims of 1 go: dim 0 is taken for 1 and goes; --dim "
+                                        "batch=SIZE keeps it"));
         if (stated)
             assert_int_equal(m->blueprint.graph.dims.names.items[0].min, 2);
     }
