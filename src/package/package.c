@@ -346,7 +346,13 @@ bool package_read(const void *bytes, size_t size, const struct trust *trust, str
                   struct package_contents *out, struct error *err)
 {
     struct zip *zip = ARENA_NEW(arena, struct zip);
-    if (!zip_read(bytes, size, zip, err) || !check_signature(zip, trust, arena, err))
+    if (!zip_read(bytes, size, zip, err)) {
+        if (err->code == ERR_PACKAGE && !package_looks_like(bytes, size))
+            fail(err, ERR_PACKAGE,
+                 "this is no package: urza compile makes one of a model or a blueprint");
+        return false;
+    }
+    if (!check_signature(zip, trust, arena, err))
         return false;
     uint32_t index = 0;
     const struct zip_entry *manifest = take(zip, &index, MANIFEST, err);
