@@ -107,7 +107,7 @@ static void limit(int resource, uint64_t most)
     setrlimit(resource, &limit);
 }
 
-static void limit_memory(uint64_t bytes)
+void child_limit_memory(uint64_t bytes)
 {
     uint64_t used = mapped_bytes();
     if (bytes > 0 && bytes < UINT64_MAX - used && !URZA_SANITIZED)
@@ -166,7 +166,7 @@ void child_serve(int fd, pid_t parent, child_body *body, void *context,
     child_on_no_memory(NULL);
     json_end_without_memory();
     limit_time(limits->timeout_ms);
-    limit_memory(limits->memory_bytes);
+    child_limit_memory(limits->memory_bytes);
     if (limits->file_bytes > 0)
         limit(RLIMIT_FSIZE, limits->file_bytes);
     if (limits->sealed) {

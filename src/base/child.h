@@ -127,5 +127,8 @@ void child_on_no_memory(void (*say)(void));
  * SIGCHLD, ignores SIGPIPE and SIGXFSZ, disables core dumps, and sets floating point to round to
  * nearest, without traps and with subnormals. */
 void child_defaults(void);
+/* Limits the address space of this process to what it has mapped and `bytes` more; never above the
+ * limit that it has. 0, and under a sanitizer: no limit. */
+void child_limit_memory(uint64_t bytes);
 
 #endif

@@ -8,11 +8,11 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/nearest.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
 
 #define OPTIONS_MAX 64
-#define NAME_MAX_BYTES 64
 #define LONG_ONLY 256 /* value of the first row for getopt; letters are below */
 
 static const struct option_row common_rows[] = {
@@ -21,47 +21,6 @@ static const struct option_row common_rows[] = {
     {"help", 'h', OPTION_FLAG, NULL, NULL, "print this text"},
 };
 #define COMMON_COUNT (sizeof common_rows / sizeof common_rows[0])
-
-/* Edit distance: letters to insert, delete or replace; the maximum for words longer than any
- * name. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[NAME_MAX_BYTES], width = strlen(b);
-    if (width >= NAME_MAX_BYTES || strlen(a) >= NAME_MAX_BYTES)
-        return NAME_MAX_BYTES;
-    for (size_t j = 0; j <= width; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i] != '\0'; i++) {
-        size_t corner = row[0]++;
-        for (size_t j = 0; j < width; j++) {
-            size_t least = corner + (a[i] != b[j]);
-            corner = row[j + 1];
-            least = corner + 1 < least ? corner + 1 : least;
-            row[j + 1] = row[j] + 1 < least ? row[j] + 1 : least;
-        }
-    }
-    return row[width];
-}
-
-/* Whether given is rather a than b: what was cut off or went on is nearer than what is spelled
- * otherwise. */
-static bool is_nearer(const char *given, const char *a, const char *b)
-{
-    size_t length = strlen(given);
-    bool begins_a = strncmp(a, given, length) == 0, begins_b = strncmp(b, given, length) == 0;
-    if (begins_a != begins_b)
-        return begins_a;
-    return distance(given, a) < distance(given, b);
-}
-
-const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index))
-{
-    const char *best = name_at(0);
-    for (uint32_t i = 1; name_at(i); i++)
-        if (is_nearer(given, name_at(i), best))
-            best = name_at(i);
-    return best;
-}
 
 bool args_number(const char *text, uint64_t maximum, uint64_t *out)
 {
@@ -209,7 +168,7 @@ static bool refuse_option(const struct cli *cli, const struct tables *tables, co
                     command, command);
     char *name = arena_strndup(cli->arena, word + 2, strcspn(word + 2, "="));
     for (int i = 1; i < tables->count; i++)
-        if (is_nearer(name, tables->rows[i]->name, best))
+        if (name_is_nearer(name, tables->rows[i]->name, best))
             best = tables->rows[i]->name;
     return fail(err, ERR_USAGE,
                 "'--%s' is no option of 'urza %s', the nearest is --%s; see urza %s --help", name,

@@ -97,9 +97,6 @@ struct words {
  * and returns false with err unchanged. */
 bool args_parse(struct cli *cli, const struct option_row *rows, int argc, char **argv,
                 struct words *words, struct error *err);
-/* The name with the smallest edit distance to `given`. name_at returns the names, at least one, and
- * NULL after the last. */
-const char *args_nearest(const char *given, const char *(*name_at)(uint32_t index));
 bool args_number(const char *text, uint64_t maximum, uint64_t *out); /* decimal digits only */
 
 /* What a command line says of a model that is read, by the same options wherever one is. */

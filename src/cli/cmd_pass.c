@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "base/strbuf.h"
 #include "cli/isolated_priv.h"
 #include "cli/cli_priv.h"
@@ -102,7 +103,7 @@ static bool find_target(const struct pass_row *pass, const char *name, const str
                     target_name(0));
     *out = target_find(name);
     return *out || fail(err, ERR_TARGET, "'%s' is no target; is '%s' meant?", name,
-                        args_nearest(name, target_name));
+                        name_nearest(name, target_name));
 }
 
 bool cmd_pass(struct cli *cli, int argc, char **argv, struct error *err)
@@ -124,7 +125,7 @@ bool cmd_pass(struct cli *cli, int argc, char **argv, struct error *err)
     request.pass = pass_find(words.items[0]);
     if (!request.pass)
         return fail(err, ERR_USAGE, "'%s' is no pass; is '%s' meant? urza pass lists them",
-                    words.items[0], args_nearest(words.items[0], pass_name));
+                    words.items[0], name_nearest(words.items[0], pass_name));
     if (!words.items[1])
         return fail(err, ERR_USAGE, "no graph is named for '%s' to run on", words.items[0]);
     request.file = words.items[1];

@@ -9,6 +9,7 @@
 #include "base/child.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/nearest.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
 #include "compiler/compile.h"
@@ -131,7 +132,7 @@ static bool run(struct cli *cli, int argc, char **argv, struct error *err)
         return fail(err, ERR_USAGE, "no command; see urza --help");
     if (!cli->command)
         return fail(err, ERR_USAGE, "'%s' is no command, the nearest is '%s'; see urza --help",
-                    name, args_nearest(name, command_at));
+                    name, name_nearest(name, command_at));
     /* libcrypto (3.0) may crash where it has no memory for its tables. A service has had them from
      * its start on, and goes on without memory for a signature. */
     if (cli->command->run != cmd_serve)

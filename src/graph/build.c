@@ -138,7 +138,7 @@ static bool widen(struct builder *b, enum prim prim, struct shape *shape, const 
         if (is_one(b, *out))
             *out = x->shape[i];
         else if (x->shape[i] != *out && !is_one(b, x->shape[i]))
-            return dim_needs_equal(&b->graph->dims, x->shape[i], *out) ||
+            return dim_needs_broadcast(&b->graph->dims, x->shape[i], *out) ||
                    fail(b->err, ERR_SHAPE, "%s: dims %s and %s do not broadcast",
                         prim_info(prim)->name, build_dim_text(b, *out),
                         build_dim_text(b, x->shape[i]));

@@ -130,13 +130,19 @@ dim_id dim_of_name(struct dim_table *table, const char *name)
 
 bool dim_needs_not_negative(struct dim_table *table, dim_id dim)
 {
-    table->unproved = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE, dim, DIM_NONE};
+    table->unproved = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE, dim, DIM_NONE, false};
     return false;
 }
 
 bool dim_needs_equal(struct dim_table *table, dim_id a, dim_id b)
 {
-    table->unproved = (struct dim_demand){DIM_NEEDS_EQUAL, a, b};
+    table->unproved = (struct dim_demand){DIM_NEEDS_EQUAL, a, b, false};
+    return false;
+}
+
+bool dim_needs_broadcast(struct dim_table *table, dim_id a, dim_id b)
+{
+    table->unproved = (struct dim_demand){DIM_NEEDS_EQUAL, a, b, true};
     return false;
 }
 

@@ -40,7 +40,8 @@ struct dim_name {
 enum dim_need { DIM_NEEDS_NOTHING, DIM_NEEDS_NOT_NEGATIVE, DIM_NEEDS_EQUAL };
 struct dim_demand {
     enum dim_need need;
-    dim_id a, b; /* a is never negative; a equals b */
+    dim_id a, b;  /* a is never negative; a equals b */
+    bool repeats; /* of EQUAL: a side that is known to be 1 would do, too, and be repeated */
 };
 /* Another way to write a dim. */
 struct dim_alias {
@@ -117,6 +118,7 @@ bool dim_never_negative(struct dim_table *table, dim_id dim);
 /* Note what a rule needs; false, so that a rule can return it. */
 bool dim_needs_not_negative(struct dim_table *table, dim_id dim);
 bool dim_needs_equal(struct dim_table *table, dim_id a, dim_id b);
+bool dim_needs_broadcast(struct dim_table *table, dim_id a, dim_id b); /* equal, or one of them 1 */
 /* A divisor of every value (≥ 1), from coefficients and multiple_of. */
 int64_t dim_known_multiple(const struct dim_table *table, dim_id dim);
 

@@ -61,8 +61,9 @@ bool shape_broadcast(struct shape_query *q)
     for (uint32_t i = 0; i < x->rank; i++) {
         int64_t size;
         bool stretches = dim_is_const(&q->graph->dims, x->shape[i], &size) && size == 1;
-        if (!stretches && !shape_expect_dim(q, 0, i, q->shape[q->attrs->axes[i]]))
-            return false;
+        if (stretches || shape_expect_dim(q, 0, i, q->shape[q->attrs->axes[i]]))
+            continue;
+        return dim_needs_broadcast(&q->graph->dims, x->shape[i], q->shape[q->attrs->axes[i]]);
     }
     return true;
 }

@@ -383,8 +383,13 @@ static bool read_archive(const struct archive *archive, struct arena *arena,
                          struct package_contents *out, struct error *err)
 {
     struct zip *zip = ARENA_NEW(arena, struct zip);
-    if (!zip_read(archive->bytes, archive->size, zip, err) ||
-        !check_signature(zip, archive->trust, arena, err))
+    if (!zip_read(archive->bytes, archive->size, zip, err)) {
+        if (err->code == ERR_PACKAGE && !package_looks_like(archive->bytes, archive->size))
+            fail(err, ERR_PACKAGE,
+                 "this is no package: urza compile makes one of a model or a blueprint");
+        return false;
+    }
+    if (!check_signature(zip, archive->trust, arena, err))
         return false;
     uint32_t index = 0;
     const struct zip_entry *manifest = take(zip, &index, MANIFEST, err);

@@ -390,6 +390,27 @@ static void refuses_contradictions(void **state)
     }
 }
 
+/* A model is called no package; a package that is damaged is called damaged. */
+static void tells_what_is_no_package(void **state)
+{
+    struct fixture *f = *state;
+    char id[KERNEL_ID_BYTES];
+    struct package_contents found;
+    static const char *const models[] = {"", "{\"format\": \"urza.blueprint/1\"}", "PK",
+                                         "PK\3\4 as other programs write it, with a model inside",
+                                         "\x08\x08\x12\x07pytorch"};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct strbuf bytes;
+        strbuf_init(&bytes, &f->arena);
+        strbuf_puts(&bytes, models[i]);
+        must_fail(read_package(f, &bytes, &found), &f->err, ERR_PACKAGE,
+                  "this is no package: urza compile");
+    }
+    struct strbuf package = write_package(f, false, id);
+    package.size_bytes -= 5;
+    must_fail(read_package(f, &package, &found), &f->err, ERR_PACKAGE, "not an archive as this");
+}
+
 static void refuses_other_entries(void **state)
 {
     struct fixture *f = *state;
@@ -526,6 +547,7 @@ int main(void)
         TEST(trust),
         TEST(signed_parts_cannot_change),
         TEST(refuses_contradictions),
+        TEST(tells_what_is_no_package),
         TEST(refuses_other_entries),
         TEST(runs_out_of_memory),
         TEST(looks_like_itself),

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,8 +38,7 @@ static void become_child(pid_t parent, uint32_t seconds, uint64_t address_bytes)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    if (address_bytes > 0 && !URZA_SANITIZED)
-        setrlimit(RLIMIT_AS, &(struct rlimit){address_bytes, address_bytes});
+    child_limit_memory(address_bytes);
     alarm(seconds);
     keep_memory();
     confine_descriptors(-1);

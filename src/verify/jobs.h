@@ -23,8 +23,9 @@ struct job_row {
 };
 
 /* Runs all jobs, at most at_once at a time, and returns when all have ended. All together may take
- * `seconds`, and each may use address_bytes of address space; a job that passes a limit dies. False
- * only when no child can be started, or one ran out of memory: ERR_NOMEM. */
+ * `seconds`, and each may use address_bytes of address space, in addition to what the caller has
+ * mapped; a job that passes a limit dies. False only when no child can be started, or one ran out
+ * of memory: ERR_NOMEM. */
 bool jobs_run(const struct job_row *rows, uint32_t count, uint32_t at_once, uint32_t seconds,
               uint64_t address_bytes, struct error *err);
 

@@ -61,8 +61,38 @@ static void jobs_end_or_die(void **state)
     munmap(shared, sizeof *shared);
 }
 
+static void take_memory(void *context, uint32_t index)
+{
+    bool *taken = context;
+    char *more = malloc((size_t)256 << 20);
+    (void)index;
+    *taken = more != NULL;
+    _exit(0);
+}
+
+/* What the caller has mapped is not counted: a model and its package may be larger than the
+ * limit. */
+static void limits_count_from_the_caller(void **state)
+{
+    (void)state;
+    const size_t held = (size_t)3 << 30;
+    struct error err;
+    char died[120] = "";
+    bool *taken =
+        mmap(NULL, sizeof *taken, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *hold = mmap(NULL, held, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(taken != MAP_FAILED && hold != MAP_FAILED);
+    const struct job_row row = {
+        .run = take_memory, .context = taken, .died = died, .died_bytes = sizeof died};
+    must(jobs_run(&row, 1, 1, 300, (uint64_t)1 << 30, &err), &err);
+    assert_true(*taken);
+    munmap(hold, held);
+    munmap(taken, sizeof *taken);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(jobs_end_or_die)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(jobs_end_or_die),
+                                       cmocka_unit_test(limits_count_from_the_caller)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

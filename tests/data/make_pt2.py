@@ -239,6 +239,21 @@ class Layers(nn.Module):
             F.batch_norm(self.bit[None], None, None, training=True)))
 
 
+class Similar(nn.Module):
+    """Similarities, rows that softmax has nothing of, and norms; x is [2, 6]."""
+
+    def forward(self, x):
+        y, none = x.view(2, 3, 2), torch.full((6,), -torch.inf)
+        some = x[0].masked_fill(x[0] > 0, -torch.inf)
+        rows = torch.stack((x[0], none, some, torch.where(x[1] > 0, torch.nan, none)))
+        safe = torch.ops.aten._safe_softmax(rows, 1)
+        return together((
+            F.cosine_similarity(x, x.flip(1)), F.cosine_similarity(y[:, :1], y, dim=-1),
+            F.cosine_similarity(x * 0, x, dim=0, eps=0.01), F.cosine_similarity(x[1], x, dim=-1),
+            F.cosine_similarity(x * 1e-3, x, eps=0.5), safe.nan_to_num(9.0),
+            torch.linalg.vector_norm((x * 300).half(), dim=1)))
+
+
 class Mixed(nn.Module):
     def forward(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -341,12 +356,14 @@ def main():
     write(folder, "formulas", Formulas(), torch.randn(2, 6))
     write(folder, "made", Made(), torch.randn(2, 6), ({0: batch},))
     write(folder, "layers", Layers(), torch.randn(2, 96))
+    write(folder, "similar", Similar(), torch.randn(2, 6))
     write(folder, "mixed", Mixed(), torch.randn(2, 6))
     write(folder, "refused", Refused(), torch.randn(8))
     write(folder, "written", Written(), torch.randn(2, 3))
     write(folder, "positions", Positions(), torch.randn(2, 3, 2, 2, 3, 2, 2),
           ({i: torch.export.Dim.AUTO for i in range(7)},))
     write(folder, "outside", Outside(), torch.randn(2, 3))
+    write(folder, "similar", Similar(), torch.randn(2, 6))
     if not sys.argv[2:]:
         write_pickled(folder, "pickled", "conv")
 

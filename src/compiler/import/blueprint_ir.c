@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
+
 struct document {
     struct arena arena;
     struct ir ir;
@@ -43,7 +45,8 @@ static bool read_node(struct document *d, const json_t *json, struct ir_node *no
     node->attributes = attributes;
     node->op = ir_op_find(op);
     if (!node->op)
-        return fail(d->err, ERR_BLUEPRINT, "unknown op_type '%.64s'", op);
+        return fail(d->err, ERR_BLUEPRINT, "unknown op_type '%.64s', the nearest is '%s'", op,
+                    name_nearest(op, ir_op_name_at));
     if (precision && !ir_is_input(node->op) && !dtype_is_float(node->precision))
         return fail(d->err, ERR_UNSUPPORTED, "precision '%s', only floats can be computed in",
                     precision);

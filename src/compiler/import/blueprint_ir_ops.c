@@ -411,6 +411,11 @@ const struct ir_op *ir_op_find(const char *name)
     return NULL;
 }
 
+const char *ir_op_name_at(uint32_t index)
+{
+    return index < sizeof rows / sizeof *rows ? rows[index].name : NULL;
+}
+
 bool ir_is_input(const struct ir_op *op)
 {
     return op->translate == translate_input;

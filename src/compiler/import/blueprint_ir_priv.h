@@ -39,6 +39,7 @@ struct ir_op {
 };
 
 const struct ir_op *ir_op_find(const char *name); /* NULL if there is none */
+const char *ir_op_name_at(uint32_t index);        /* NULL after the last */
 bool ir_is_input(const struct ir_op *op);
 bool ir_is_output(const struct ir_op *op);
 

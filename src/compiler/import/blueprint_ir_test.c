@@ -134,6 +134,7 @@ static void test_edges(void **state)
 
     must_refuse(TWO(N("add", "{}"), XN), ERR_BLUEPRINT, "node 'n'",
                 "'add' needs 2 operands, 1 edges");
+    must_refuse(TWO(N("ad", "{}"), XN), ERR_BLUEPRINT, "node 'n'", "the nearest is 'add'");
     must_refuse(TWO(N("add", "{}"), XN XN XN), ERR_BLUEPRINT, "edges[2]", "takes at most 2");
     must_refuse(TWO(N("add", "{}"), XN ZN), ERR_SHAPE, "node 'n'", "");
     must_refuse(TWO(N("attention", "{\"embed_dim\": 4, \"num_heads\": 1}"), XN XN), ERR_BLUEPRINT,

@@ -243,9 +243,9 @@ static void consider_equal_range(const struct question *q, struct answer all, st
     struct answer a, b;
     uint64_t key = rng_key(3);
     over.demand = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE,
-                                      dim_sub(dims, q->demand.a, q->demand.b), DIM_NONE};
+                                      dim_sub(dims, q->demand.a, q->demand.b), DIM_NONE, false};
     under.demand = (struct dim_demand){DIM_NEEDS_NOT_NEGATIVE,
-                                       dim_sub(dims, q->demand.b, q->demand.a), DIM_NONE};
+                                       dim_sub(dims, q->demand.b, q->demand.a), DIM_NONE, false};
     if (over.demand.a == DIM_NONE || under.demand.a == DIM_NONE || !met_range(&over, all, &a) ||
         !met_range(&under, all, &b))
         return;
@@ -405,6 +405,25 @@ static bool equate(struct derivation *d, const struct question *q, const char *w
     return false;
 }
 
+/* Two sizes of which one may be 1, and be repeated: nothing says so, so they become equal. The
+ * names that the caller can make 1 instead; "" if there are none. */
+static void hint_ones(const struct question *q, struct strbuf *out)
+{
+    const dim_id sides[2] = {q->demand.a, q->demand.b};
+    bool any = false;
+    if (!q->demand.repeats || dim_is_const(q->dims, sides[0], NULL) ||
+        dim_is_const(q->dims, sides[1], NULL))
+        return;
+    for (uint32_t i = 2; i-- > 0;) { /* b is the left operand of most */
+        uint32_t name;
+        if (!dim_is_name(q->dims, sides[i], &name) || q->dims->names.items[name].min > 1)
+            continue;
+        strbuf_printf(out, "%s--dim %s=1",
+                      any ? " or " : "; if one is 1 and repeated: ", dim_shown(q->dims, name));
+        any = true;
+    }
+}
+
 void derive_begin(struct derivation *d, const struct import_options *options, struct arena *arena)
 {
     *d = (struct derivation){.arena = arena, .options = *options};
@@ -417,20 +436,24 @@ bool derive_more(struct derivation *d, const struct dim_table *dims,
 {
     struct question q = {.dims = dims, .demand = *demand, .varied = ALL};
     struct answer found;
+    struct strbuf text;
     if (demand->need == DIM_NEEDS_NOTHING || demand->a == DIM_NONE ||
         (demand->need == DIM_NEEDS_EQUAL && demand->b == DIM_NONE) || ++d->rounds > MOST_ROUNDS)
         return false;
     collect(&q, demand->a);
     if (demand->need == DIM_NEEDS_EQUAL)
         collect(&q, demand->b);
+    strbuf_init(&text, d->arena);
+    strbuf_puts(&text, why);
+    hint_ones(&q, &text);
     d->changed = false;
     if (q.name_count == 0)
         return false;
-    if (!(demand->need == DIM_NEEDS_EQUAL && q.name_count > 1 && equate(d, &q, why))) {
+    if (!(demand->need == DIM_NEEDS_EQUAL && q.name_count > 1 && equate(d, &q, text.data))) {
         if (!answer(&q, &found))
             return false;
         for (uint32_t i = 0; i < q.name_count; i++)
-            if (is_varied(&q, i) && !restrict_name(d, name_of(&q, i), &found, why))
+            if (is_varied(&q, i) && !restrict_name(d, name_of(&q, i), &found, text.data))
                 return false;
     }
     d->options.dims = d->dims.items;

@@ -42,7 +42,9 @@ static const struct example examples[] = {
          "z", "x", "a"),
      "W 1..32768 /1", "H = 2*W: node 'z'"},
     {"[\"H\", 4] [512, 4]", ADD("z", "x", "y"), "W 1..65536 /1", NULL},
-    {"[\"H\", 4] [\"W\", 4]", ADD("z", "x", "y"), "H 1..65536 /1", "W = H: node 'z'"},
+    {"[\"H\", 4] [\"W\", 4]", ADD("z", "x", "y"), "H 1..65536 /1",
+     "W = H: node 'z': add: dims H and W do not broadcast; if one is 1 and repeated: --dim H=1 or "
+     "--dim W=1"},
     {"[\"H\", 4] [\"W\"]", ADD("z", "x", "y"), "H 1..65536 /1", NULL},
 };
 
@@ -188,6 +190,43 @@ static void test_given(void **state)
     arena_release(&arena);
 }
 
+/* Of dims that may be repeated only those are named that the caller can make 1, and the cure
+ * works. */
+static void test_dims_that_may_be_one(void **state)
+{
+    (void)state;
+    static const struct {
+        struct example e;
+        const char *hint; /* NULL: none */
+    } cases[] = {
+        {{"[\"H\", 4] [\"W\", 4]", ADD("z", "x", "y"), "", ""}, "--dim H=1 or --dim W=1"},
+        {{"[\"H\", 4] [6, 4]", ADD("z", "x", "y"), "", ""}, NULL},
+        {{"[\"H\", \"W\"] [\"H\", \"H\"]",
+          "{\"id\": \"z\", \"op\": \"matmul\", \"in\": [\"x\", \"y\"]}", "", ""},
+         NULL}, /* summed dims are never repeated */
+        {{"[\"H\", 2, 4] [\"W\", 4, 3]",
+          "{\"id\": \"z\", \"op\": \"matmul\", \"in\": [\"x\", \"y\"]}", "", ""},
+         "--dim H=1 or --dim W=1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena arena;
+        arena_init(&arena);
+        const struct dim_name one = {"W", 1, 1, 1, 0, NULL};
+        const char *text = document(&arena, &cases[i].e);
+        struct blueprint b = must_read(&arena, text);
+        if (cases[i].hint) {
+            assert_non_null(strstr(b.warnings, cases[i].hint));
+            b = must_read_with(&arena, text,
+                               &(struct import_options){.dims = &one, .dim_count = 1});
+            assert_int_equal(b.warnings_bytes, 0);
+            assert_int_equal(b.graph.dims.names.items[0].max, 65536);
+        } else {
+            assert_null(strstr(b.warnings, "--dim"));
+        }
+        arena_release(&arena);
+    }
+}
+
 /* Ranges that the caller gives apply to a document's dims; an unknown name is an error. */
 static void test_given_are_used(void **state)
 {
@@ -215,6 +254,7 @@ int main(void)
         cmocka_unit_test(test_no_value_is_lost),
         cmocka_unit_test(test_range_of_an_equal_dim),
         cmocka_unit_test(test_what_cannot_be_derived),
+        cmocka_unit_test(test_dims_that_may_be_one),
         cmocka_unit_test(test_given),
         cmocka_unit_test(test_given_are_used),
     };

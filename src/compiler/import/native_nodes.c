@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "base/strbuf.h"
 #include "compiler/ops/ops.h"
 
@@ -94,6 +95,12 @@ static bool declare_results(struct reader *r, uint32_t index)
     return true;
 }
 
+static const char *op_name_at(uint32_t index)
+{
+    const struct op_row *row = op_at(index);
+    return row ? row->name : NULL;
+}
+
 static bool declare_node(struct reader *r, uint32_t index, const json_t *json)
 {
     static const char *const keys[] = {"id",    "op",       "in",    "attrs", "out",
@@ -107,7 +114,8 @@ static bool declare_node(struct reader *r, uint32_t index, const json_t *json)
         return fail_at(r->err, "node '%s'", node->id);
     node->row = op_find(op);
     if (!node->row) {
-        fail(r->err, ERR_BLUEPRINT, "unknown op '%.64s'", op);
+        fail(r->err, ERR_BLUEPRINT, "unknown op '%.64s', the nearest is '%s'; see urza ops", op,
+             name_nearest(op, op_name_at));
         return fail_at(r->err, "node '%s'", node->id);
     }
     return declare_results(r, index) || fail_at(r->err, "node '%s'", node->id);

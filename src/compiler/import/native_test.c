@@ -75,6 +75,8 @@ static void test_results(void **state)
         ERR_BLUEPRINT, "node 'y'", "names 2 results");
     must_refuse(NODES("{\"id\": \"y\", \"op\": \"relu\", \"in\": [\"x\"], \"out\": [\"x\"]}"),
                 ERR_BLUEPRINT, "node 'y'", "'x' is taken");
+    must_refuse(NODES("{\"id\": \"y\", \"op\": \"geluu\", \"in\": [\"x\"]}"), ERR_BLUEPRINT,
+                "node 'y'", "unknown op 'geluu', the nearest is 'gelu'");
     must_refuse(NODES("{\"id\": \"y\", \"op\": \"relu\", \"in\": [\"x.0\"]}"), ERR_BLUEPRINT,
                 "node 'y', operand 0", "'x.0' is no input, param or node");
 }

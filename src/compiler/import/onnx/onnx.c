@@ -285,7 +285,7 @@ static const char *cure_of(const struct onnx_call *c)
         if (strcmp(name, c->unknown) == 0 && onnx_is_utf8(name))
             strbuf_printf(&cure, "--known %s=VALUE makes this input a constant", name);
     }
-    return cure.size_bytes > 0 ? cure.data : c->cure;
+    return cure.size_bytes > 0 ? cure.data : c->cure ? c->cure : c->o->undecided;
 }
 
 /* Records what the first node that fails needs of dims. */
@@ -298,6 +298,8 @@ static void note_demand(struct onnx_call *c, const char *type)
     struct strbuf why;
     strbuf_init(&why, o->arena);
     strbuf_printf(&why, "%.40s '%.80s': %s", type, onnx_node_name(c->node), c->b->err->message);
+    if (o->undecided)
+        strbuf_printf(&why, "; %s", o->undecided);
     o->demand = *unproved;
     o->demand_why = why.data;
 }
@@ -327,7 +329,8 @@ static bool one_node(struct onnx *o, struct onnx_scope *scope, const Onnx__NodeP
         import_plain(&failure);
         note_demand(c, type);
         if (failure.code != ERR_UNSUPPORTED) {
-            onnx_add_shapes(c);
+            if (failure.place[0] == '\0') /* else a node of its body failed, which is described */
+                onnx_add_shapes(c);
             *err = failure;
             return fail_at(err, "%.40s '%.80s'", type, onnx_node_name(node));
         }

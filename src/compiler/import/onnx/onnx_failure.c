@@ -53,7 +53,10 @@ void onnx_add_shapes(struct onnx_call *c)
     }
     size_t used = strlen(err->message);
     if (err->code == ERR_SHAPE && shown > 0 && used + text.size_bytes + 4 < sizeof err->message)
-        snprintf(err->message + used, sizeof err->message - used, " (%s)", text.data);
+        used +=
+            (size_t)snprintf(err->message + used, sizeof err->message - used, " (%s)", text.data);
+    if (err->code == ERR_SHAPE && c->o->undecided)
+        snprintf(err->message + used, sizeof err->message - used, "; %s", c->o->undecided);
 }
 
 bool onnx_expect_shape(struct onnx_call *c, uint32_t index, const char *what, const dim_id *shape,

@@ -5,8 +5,9 @@
 
 #include "compiler/import/onnx/onnx_priv.h"
 
-/* Appends the shapes of the node's inputs to an ERR_SHAPE, and the elements of short lists that are
- * known. Other errors are not changed. */
+/* Appends the shapes of the node's inputs to an ERR_SHAPE, the elements of short lists that are
+ * known and, in a branch that is chosen at run time, what reads one branch only. Other errors are
+ * not changed. */
 void onnx_add_shapes(struct onnx_call *c);
 /* Whether an operand has this shape of `rank` dims, or is omitted; otherwise fails the builder.
  * what: the operand's name in the op's definition, "W". */

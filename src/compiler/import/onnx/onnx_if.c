@@ -16,7 +16,10 @@
 #include <onnx.pb-c.h>
 #include <string.h>
 
+#include "base/strbuf.h"
 #include "compiler/import/onnx/onnx_bodies_priv.h"
+#include "compiler/import/onnx/onnx_failure_priv.h"
+#include "compiler/import/onnx/onnx_told_priv.h"
 #include "graph/loops.h"
 
 #define FEW_NODES 24 /* of a branch that is computed in any case */
@@ -260,8 +263,60 @@ static bool trip_branch(struct onnx_call *c, const char *name, value_id taken, v
     return !onnx_failed(c);
 }
 
+/* Adds an option for each named dim of a known value to the text; false: it has other dims. */
+static bool add_dims(const struct onnx *o, const struct known *known, bool *named,
+                     struct strbuf *out)
+{
+    const struct dim_table *dims = &o->graph->dims;
+    for (uint32_t i = 0; known->dims && i < known->count; i++) {
+        uint32_t name;
+        if (dim_is_const(dims, known->dims[i], &(int64_t){0}))
+            continue;
+        if (!dim_is_name(dims, known->dims[i], &name))
+            return false;
+        if (!named[name])
+            strbuf_printf(out, "--dim %s=SIZE ", dims->names.items[name].name);
+        named[name] = true;
+    }
+    return true;
+}
+
+/* Adds the options with which x is known at compile time to the text; false: it hangs on more than
+ * small inputs and named dims. */
+static bool add_options(struct onnx_call *c, value_id x, struct strbuf *out)
+{
+    struct onnx *o = c->o;
+    bool *needed = ARENA_ARRAY(o->arena, bool, x + 1), named[LIMIT_NAMED_DIMS] = {false};
+    needed[x] = true;
+    for (value_id v = x; v > VALUE_NONE; v--) {
+        const struct node *node = graph_node(o->graph, v);
+        const struct known *known = needed[v] ? onnx_known(o, v) : NULL;
+        if (!known || (known->is_known && add_dims(o, known, named, out)))
+            continue;
+        bool input = node->prim == PRIM_INPUT && onnx_is_short(o, v);
+        if (known->is_known || node->prim == PRIM_STATE || (!input && node->operand_count == 0))
+            return false;
+        if (input)
+            strbuf_printf(out, "--known %s=VALUE ", node->attrs->name);
+        for (uint32_t i = 0; i < node->operand_count; i++)
+            needed[node->operands[i]] = true;
+    }
+    return out->size_bytes > 0;
+}
+
+/* How the caller can decide the condition at compile time; NULL: with no option. */
+static const char *deciding(struct onnx_call *c)
+{
+    struct strbuf text;
+    strbuf_init(&text, c->o->arena);
+    if (!add_options(c, c->in[0], &text))
+        return NULL;
+    strbuf_printf(&text, "reads one branch of If '%.80s' only", onnx_node_name(c->node));
+    return text.data;
+}
+
 /* Both branches, and the results of one of them, element by element. */
-static bool select_branch(struct onnx_call *c)
+static bool select_branch(struct onnx_call *c, const char *cure)
 {
     struct builder *b = c->b;
     static const char *const names[2] = {"then_branch", "else_branch"};
@@ -291,8 +346,9 @@ static bool select_branch(struct onnx_call *c)
         const struct node *y = graph_node(b->graph, results[1][i]);
         if (x->dtype != y->dtype || x->rank != y->rank ||
             memcmp(x->shape, y->shape, x->rank * sizeof *x->shape) != 0)
-            return onnx_refuse(c,
-                               "branches of different shapes, and a condition that is not known");
+            return onnx_refuse(
+                c, "branches of different shapes, and a condition that is not known%s%s",
+                cure ? "; " : "", cure ? cure : "");
         c->out[i] = b_select(b, condition, results[0][i], results[1][i]);
     }
     return !onnx_failed(c);
@@ -302,8 +358,13 @@ bool onnx_if(struct onnx_call *c)
 {
     int64_t condition[1];
     uint32_t count = 0;
-    if (!onnx_known(c->o, c->in[0])->is_known)
-        return select_branch(c);
+    if (!onnx_known(c->o, c->in[0])->is_known) {
+        const char *around = c->o->undecided, *cure = deciding(c);
+        c->o->undecided = cure ? cure : around;
+        bool ok = select_branch(c, c->o->undecided);
+        c->o->undecided = around;
+        return ok;
+    }
     if (!onnx_const_ints(c, 0, condition, 1, &count))
         return false;
     return branch(c, count == 1 && condition[0] != 0 ? "then_branch" : "else_branch", c->out);

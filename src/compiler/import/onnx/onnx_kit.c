@@ -108,6 +108,24 @@ Onnx__NodeProto *add_node(struct model *m, const char *op, const char *in, const
     return node;
 }
 
+Onnx__AttributeProto *add_branch(struct model *m, const char *name, const char *op)
+{
+    Onnx__AttributeProto *attr = ARENA_NEW(&m->arena, Onnx__AttributeProto);
+    Onnx__GraphProto *graph = ARENA_NEW(&m->arena, Onnx__GraphProto);
+    Onnx__NodeProto *node = add_node(m, op, "x", NULL, "z");
+    onnx__attribute_proto__init(attr);
+    onnx__graph_proto__init(graph);
+    m->graph->n_node--;
+    add_output(m, "z");
+    graph->n_node = graph->n_output = 1;
+    graph->node = arena_memdup(&m->arena, &node, sizeof(Onnx__NodeProto *));
+    graph->output =
+        arena_memdup(&m->arena, &m->outputs[--m->graph->n_output], sizeof(Onnx__ValueInfoProto *));
+    attr->name = (char *)name;
+    attr->g = graph;
+    return attr;
+}
+
 void add_int(struct model *m, Onnx__NodeProto *node, const char *name, int64_t value)
 {
     Onnx__AttributeProto *attr = ARENA_NEW(&m->arena, Onnx__AttributeProto);

@@ -9,6 +9,7 @@
 #include "compiler/import/onnx/onnx_priv.h"
 #include "graph/interp.h"
 
+typedef struct Onnx__AttributeProto Onnx__AttributeProto;
 typedef struct Onnx__OperatorSetIdProto Onnx__OperatorSetIdProto;
 typedef struct Onnx__ValueInfoProto Onnx__ValueInfoProto;
 
@@ -35,6 +36,8 @@ void add_input(struct model *m, const char *name, int32_t type, const char *cons
 void add_output(struct model *m, const char *name);
 Onnx__NodeProto *add_node(struct model *m, const char *op, const char *in, const char *in2,
                           const char *out);
+/* A graph of one node that reads x, as an attribute that is not added to a node yet. */
+Onnx__AttributeProto *add_branch(struct model *m, const char *name, const char *op);
 void add_int(struct model *m, Onnx__NodeProto *node, const char *name, int64_t value);
 Onnx__TensorProto *add_initializer(struct model *m, const char *name, int32_t type, int64_t count,
                                    const void *data, size_t bytes);

@@ -96,6 +96,7 @@ struct onnx {
     struct onnx_bounds *bounds;                   /* NULL: all of all values counts */
     uint32_t depth;                               /* depth of nested bodies */
     uint32_t in_loop;                             /* enclosing bodies that are loops of the graph */
+    const char *undecided; /* in a branch chosen at run time: what reads one branch only; or NULL */
     value_id guard;  /* in a branch that holds loops: whether it is taken, and they run; or NONE */
     uint32_t nodes;  /* nodes translated so far, bodies included */
     uint32_t trips;  /* trips of loops unrolled so far */
@@ -161,8 +162,7 @@ bool onnx_function(struct onnx_call *c, const Onnx__FunctionProto *function, boo
 /* Records a refusal; refusals of the same op for the same reason are counted together. node and
  * cure may be NULL. */
 void onnx_refused(struct onnx *o, const struct import_refusal *refusal);
-void onnx_note_refusal(struct onnx *o, const char *what, const char *why); /* a refusal that is not
-                                                                              of a node */
+void onnx_note_refusal(struct onnx *o, const char *what, const char *why); /* not of a node */
 /* Adds a name to a scope; ERR_BLUEPRINT if it is taken. */
 bool onnx_name(struct onnx *o, struct onnx_scope *scope, const char *name, value_id value,
                struct error *err);
@@ -193,14 +193,14 @@ value_id onnx_small_decode(struct onnx_call *c, value_id x, uint8_t small);
  * round_mode say; integers are truncated and wrap. */
 value_id onnx_small_encode(struct onnx_call *c, value_id x, uint8_t small);
 
-/* Attributes. If the type is wrong, the builder fails and the result is the default. */
-const Onnx__AttributeProto *onnx_attr(struct onnx_call *c, const char *name); /* NULL: absent */
+/* Attributes. If the type is wrong, the builder fails and the result is the default. Pointers are
+ * NULL without one. */
+const Onnx__AttributeProto *onnx_attr(struct onnx_call *c, const char *name);
 bool onnx_has(struct onnx_call *c, const char *name);
 int64_t onnx_int(struct onnx_call *c, const char *name, int64_t absent);
 double onnx_float(struct onnx_call *c, const char *name, double absent);
 const char *onnx_text(struct onnx_call *c, const char *name, const char *absent);
-const int64_t *onnx_ints(struct onnx_call *c, const char *name, uint32_t *out_count); /* NULL:
-                                                                                         absent */
+const int64_t *onnx_ints(struct onnx_call *c, const char *name, uint32_t *out_count);
 bool onnx_failed(const struct onnx_call *c);
 /* Operands and results. */
 bool onnx_given(const struct onnx_call *c, uint32_t index);  /* the operand is given */

@@ -32,6 +32,11 @@ static uint32_t count_of(const struct onnx *o, value_id x)
     return (uint32_t)count;
 }
 
+bool onnx_is_short(const struct onnx *o, value_id input)
+{
+    return count_of(o, input) > 0;
+}
+
 bool onnx_may_tell(struct onnx_call *c, uint32_t index, uint32_t *out_input, uint32_t *out_count)
 {
     if (!onnx_given(c, index) || !place_of(c->o->graph, c->in[index], out_input) ||

@@ -11,6 +11,8 @@
 #include "compiler/import/onnx/onnx_priv.h"
 #include "graph/element.h"
 
+/* Whether an input has at most LIMIT_ELEMENTS elements, which people can write in an option. */
+bool onnx_is_short(const struct onnx *o, value_id input);
 /* Whether operand `index` is an input of the model whose elements can tell dims and are not known;
  * its index among the inputs, and the number of its elements. */
 bool onnx_may_tell(struct onnx_call *c, uint32_t index, uint32_t *out_input, uint32_t *out_count);

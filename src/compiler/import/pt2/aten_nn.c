@@ -1,5 +1,6 @@
 /* Products, convolutions, norms, attention, pooling: calls that need more than a composite op of
  * the same name. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -163,15 +164,17 @@ bool aten_softmax(struct aten_call *c)
     return aten_return(c, softmax(c));
 }
 
-/* Softmax, where elements that are NaN become 0: a row with all elements -inf gives zeros. */
+/* Softmax, where a row with all elements -inf gives zeros; one with a NaN gives NaN. */
 bool aten_safe_softmax(struct aten_call *c)
 {
     struct builder *b = c->b;
-    value_id y = softmax(c);
+    value_id x = aten_in(c, "self"), y = softmax(c);
+    int64_t dim = aten_int(c, "dim", -1);
     if (y == VALUE_NONE)
         return false;
-    value_id lost = b_unary(b, PRIM_IS_NAN, y);
-    return aten_return(c, b_select(b, lost, b_const_like(b, y, 0), y));
+    value_id most = b_reduce(b, PRIM_REDUCE_MAX, x, &dim, 1, true);
+    value_id closed = b_binary(b, PRIM_EQ, most, b_const_like(b, most, -(double)INFINITY));
+    return aten_return(c, b_select(b, closed, b_const_like(b, y, 0), y));
 }
 
 /* Scale factors of a resize: equal for all dims, or integers. */

@@ -110,6 +110,18 @@ bool aten_extreme(struct aten_call *c)
     return true;
 }
 
+/* The Euclidean norm. Squares of narrow floats would overflow, so they are f32, as in PyTorch. */
+static value_id norm(struct aten_call *c, value_id x, const int64_t *axes, uint32_t count,
+                     bool keep)
+{
+    struct builder *b = c->b;
+    enum dtype type = aten_type(c, x);
+    if (x != VALUE_NONE && dtype_bytes(type) < sizeof(float))
+        x = b_cast(b, x, DTYPE_F32);
+    value_id sum = b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, x, x), axes, count, keep);
+    return b_cast(b, b_unary(b, PRIM_SQRT, sum), type);
+}
+
 bool aten_vector_norm(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -123,14 +135,35 @@ bool aten_vector_norm(struct aten_call *c)
     for (uint32_t i = 0; count == 0 && i < aten_rank(c, x); i++)
         axes[i] = i;
     count = count == 0 ? aten_rank(c, x) : count;
-    if (order == 2) {
-        value_id sum = b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, x, x), axes, count, keep);
-        return aten_return(c, b_unary(b, PRIM_SQRT, sum));
-    }
+    if (order == 2)
+        return aten_return(c, norm(c, x, axes, count, keep));
     value_id size = b_unary(b, PRIM_ABS, x);
     if (order == 1)
         return aten_return(c, b_reduce(b, PRIM_REDUCE_SUM, size, axes, count, keep));
     if (order == (double)INFINITY)
         return aten_return(c, b_reduce(b, PRIM_REDUCE_MAX, size, axes, count, keep));
     return aten_refuse(c, "norm %g", order);
+}
+
+/* The product of both tensors, each divided by its norm, which counts as eps where it is less. */
+bool aten_cosine_similarity(struct aten_call *c)
+{
+    struct builder *b = c->b;
+    value_id in[2];
+    int64_t dim = aten_int(c, "dim", 1);
+    double eps = aten_float(c, "eps", 1e-8);
+    if (!aten_promote(c, "x1", "x2", in) || aten_failed(c))
+        return false;
+    if (!dtype_is_float(aten_type(c, in[0])))
+        return b_fail(b, ERR_SHAPE, "integers, expected floats");
+    value_id both = b_mul(b, in[0], in[1]); /* for its shape */
+    for (uint32_t i = 0; i < 2 && both != VALUE_NONE; i++) {
+        const struct node like = *b_node(b, both);
+        value_id x = b_broadcast_to(b, in[i], like.shape, like.rank);
+        value_id size = norm(c, x, &dim, 1, true);
+        in[i] = b_div(b, x, b_binary(b, PRIM_MAX, size, b_const_like(b, size, eps)));
+    }
+    if (both == VALUE_NONE)
+        return false;
+    return aten_return(c, b_reduce(b, PRIM_REDUCE_SUM, b_mul(b, in[0], in[1]), &dim, 1, false));
 }
