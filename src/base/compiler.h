@@ -50,6 +50,10 @@ typedef int64_t urza_i64x4 __attribute__((vector_size(32), aligned(8)));
 #define URZA_F64X4_ABS(x) \
     ((urza_f64x4)((urza_i64x4)(x) & (urza_i64x4){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX}))
 
+/* Eight floats, in the same way. */
+typedef float urza_f32x8 __attribute__((vector_size(32), aligned(4)));
+#define URZA_F32X8(address) (*(const urza_f32x8 *)(address))
+
 /* Hints to the core that this is a spin loop. */
 #if defined(__x86_64__)
 #define URZA_CPU_RELAX() __builtin_ia32_pause()

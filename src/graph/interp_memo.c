@@ -53,17 +53,29 @@ struct pool *memo_pool(struct interp_memo *memo)
     return &memo->pool;
 }
 
-/* Hashes 64-bit words, four at a time. */
+static inline uint64_t mix_word(uint64_t lane, const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    lane = (lane ^ word) * 0x9e3779b97f4a7c15u;
+    return lane ^ lane >> 29;
+}
+
+/* Hashes 64-bit words, four at a time: a multiplication waits for the one before it in its lane. */
 static uint64_t hash_words(const void *words, int64_t count, uint64_t seed)
 {
-    const uint64_t factor = 0x9e3779b97f4a7c15u;
-    uint64_t lanes[4] = {seed, seed + 1, seed + 2, seed + 3}, word;
-    for (int64_t i = 0; i < count; i++) {
-        memcpy(&word, (const char *)words + (size_t)i * sizeof word, sizeof word);
-        uint64_t mixed = (lanes[i & 3] ^ word) * factor;
-        lanes[i & 3] = mixed ^ mixed >> 29;
+    uint64_t a = seed, b = seed + 1, c = seed + 2, d = seed + 3;
+    const char *at = words;
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4, at += 32) {
+        a = mix_word(a, at);
+        b = mix_word(b, at + 8);
+        c = mix_word(c, at + 16);
+        d = mix_word(d, at + 24);
     }
-    return hash64(lanes, sizeof lanes, (uint64_t)count);
+    for (; i < count; i++, at += 8)
+        a = mix_word(a, at);
+    return hash64((uint64_t[4]){a, b, c, d}, 4 * sizeof a, (uint64_t)count);
 }
 
 static uint64_t hash_tensor(const struct interp_tensor *t)

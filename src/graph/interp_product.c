@@ -54,20 +54,37 @@ static void tile_values(const struct tile *tile)
     }
 }
 
-/* As in a plain f32 loop: each product and each partial sum is rounded. */
+/* As in a plain f32 loop: each product and each partial sum is rounded. The rows and the panel as
+ * floats; the tile's sums are floats, too, stored as doubles. */
 URZA_VECTORISED
-static void tile_plain(const struct tile *tile)
+static void tile_plain(const struct tile *tile, const float *rows, const float *panel)
 {
-    for (int r = 0; r < TILE_ROWS; r++) {
-        float sums[PANEL_LANES];
+    const float *a0 = rows, *a1 = rows + PANEL_TERMS;
+    const float *a2 = rows + 2 * PANEL_TERMS, *a3 = rows + 3 * PANEL_TERMS;
+    float sums[TILE_ROWS][PANEL_LANES];
+    for (int r = 0; r < TILE_ROWS; r++)
         for (int l = 0; l < PANEL_LANES; l++)
-            sums[l] = (float)tile->sums[r * BLOCK_LANES + l];
-        for (int64_t k = 0; k < tile->terms; k++)
-            for (int l = 0; l < PANEL_LANES; l++)
-                sums[l] += (float)tile->rows[r][k] * (float)tile->panel[k * PANEL_LANES + l];
-        for (int l = 0; l < PANEL_LANES; l++)
-            tile->sums[r * BLOCK_LANES + l] = (double)sums[l];
+            sums[r][l] = (float)tile->sums[r * BLOCK_LANES + l];
+    urza_f32x8 s0 = URZA_F32X8(sums[0]), s1 = URZA_F32X8(sums[1]);
+    urza_f32x8 s2 = URZA_F32X8(sums[2]), s3 = URZA_F32X8(sums[3]);
+    for (int64_t k = 0; k < tile->terms; k++) {
+        urza_f32x8 b = URZA_F32X8(panel + k * PANEL_LANES);
+        s0 += a0[k] * b;
+        s1 += a1[k] * b;
+        s2 += a2[k] * b;
+        s3 += a3[k] * b;
     }
+    const urza_f32x8 all[TILE_ROWS] = {s0, s1, s2, s3};
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int l = 0; l < PANEL_LANES; l++)
+            tile->sums[r * BLOCK_LANES + l] = (double)all[r][l];
+}
+
+URZA_VECTORISED
+static void to_floats(const double *restrict x, int64_t count, float *restrict out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (float)x[i];
 }
 
 URZA_VECTORISED
@@ -133,6 +150,8 @@ struct block {
     double magnitudes[BLOCK_ROWS][BLOCK_LANES];
     double propagated[BLOCK_ROWS][BLOCK_LANES];
     double row_magnitudes[TILE_ROWS][PANEL_TERMS];
+    float plain_rows[TILE_ROWS][PANEL_TERMS];                   /* of the tile, in PLAIN mode … */
+    float plain_cells[BLOCK_PANELS][PANEL_TERMS * PANEL_LANES]; /* … and the panels */
     int64_t batch, row, row_count, lane, lane_count;
     /* Used where sums are not finite (fold_known), once `searched`: whether a row or lane has a
      * determined NaN, and whether it has an undetermined element. */
@@ -166,6 +185,8 @@ static void fill_panels(const struct job *job, struct block *block, int64_t firs
                               first,           count,
                               block->cells[i], p->lane_errors ? block->errors[i] : NULL};
         p->fill(p, &panel);
+        if (job->plain && job->is_float)
+            to_floats(&panel.cells->f, count * PANEL_LANES, block->plain_cells[i]);
         if (row_errors && job->is_float)
             magnitudes_of(&panel.cells->f, panel.errors, count * PANEL_LANES, block->reach[i]);
     }
@@ -213,6 +234,8 @@ static void add_floats(const struct job *job, struct block *block, int64_t first
         tile_rows(job, block, row, first, at);
         for (int r = 0; r < TILE_ROWS; r++)
             tile.rows[r] = &side->cells[at[r]].f;
+        for (int r = 0; job->plain && r < TILE_ROWS; r++)
+            to_floats(tile.rows[r], count, block->plain_rows[r]);
         for (int64_t i = 0; i * PANEL_LANES < block->lane_count; i++) {
             tile.panel = &block->cells[i]->f;
             tile.sums = &block->sums[row][i * PANEL_LANES];
@@ -220,7 +243,7 @@ static void add_floats(const struct job *job, struct block *block, int64_t first
             if (job->reference)
                 tile_magnitudes(&tile);
             else if (job->plain)
-                tile_plain(&tile);
+                tile_plain(&tile, block->plain_rows[0], block->plain_cells[i]);
             else
                 tile_values(&tile);
         }

@@ -27,10 +27,13 @@
 #define FAR_LAUNCH 1.2e8 /* limit on the cost of these iterations of one launch */
 #define FAR_BYTES 1e10   /* of address space, for one launch */
 #define LAUNCH_COST 5e4  /* fixed cost of a launch, in operations: mappings, judging */
-/* Odd, so that rows whose length is a power of two do not all read the same numbers. */
-#define BLOCK_PAGES 257
-#define SHIFT_PAGES 37 /* each argument starts so many pages further in the block */
-#define POINTS 16      /* drawn elements per result */
+/* Numbers repeat after an odd number of pages, so that rows whose length is a power of two do not
+ * all read the same ones. */
+#define PERIOD_PAGES 257
+/* Periods in the blocks of arguments that have as many or more: each mapping has its cost. Smaller
+ * arguments have blocks of one. */
+#define LARGE_PERIODS 8
+#define SHIFT_PAGES 37 /* each argument starts so many pages further */
 
 /* Fill of marked pages. A second run with the other byte detects a result that equals the first one
  * by chance. */
@@ -99,36 +102,44 @@ static uint8_t *room_place(struct room *room, size_t bytes)
                : NULL;
 }
 
-/* Makes a block of random numbers in shared memory, which can be mapped repeatedly. NULL: no
- * memory. */
-static uint8_t *block_make(enum dtype dtype, int64_t extent, uint64_t seed, size_t bytes)
+/* Makes a block of random numbers in shared memory, which can be mapped repeatedly: its numbers
+ * repeat with the period. False: no memory. */
+static bool block_make(struct far_block *block, uint64_t seed, size_t period)
 {
-    void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    uint8_t *map =
+        mmap(NULL, block->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
-        return NULL;
-    random_fill(dtype, (int64_t)(bytes / dtype_bytes(dtype)), seed, FILL_NORMAL, extent, map);
-    if (mprotect(map, bytes, PROT_READ) == 0)
-        return map;
-    munmap(map, bytes);
-    return NULL;
+        return false;
+    random_fill(block->dtype, (int64_t)(period / dtype_bytes(block->dtype)), seed, FILL_NORMAL,
+                block->extent, map);
+    for (size_t at = period; at < block->bytes; at += period)
+        memcpy(map + at, map, period);
+    block->map = map;
+    if (mprotect(map, block->bytes, PROT_READ) == 0)
+        return true;
+    munmap(map, block->bytes);
+    return false;
 }
 
-/* The block for a dtype and for the extent that its numbers index; made at first use. */
-static uint8_t *block_of(struct far_blocks *blocks, enum dtype dtype, int64_t extent, uint64_t seed,
-                         size_t bytes)
+/* A block for an argument of so many bytes, of a dtype and with numbers that index an extent; made
+ * at first use. NULL: no memory. */
+static const struct far_block *block_of(struct far_blocks *blocks, enum dtype dtype, int64_t extent,
+                                        uint64_t seed, size_t period, size_t bytes)
 {
+    size_t periods = bytes > LARGE_PERIODS * period ? LARGE_PERIODS : 1;
+    struct far_block block = {.dtype = dtype, .extent = extent, .bytes = periods * period};
     for (uint32_t i = 0; i < blocks->count; i++)
-        if (blocks->items[i].dtype == dtype && blocks->items[i].extent == extent)
-            return blocks->items[i].map;
-    uint8_t *map = block_make(dtype, extent, seed, bytes);
-    if (!map)
+        if (blocks->items[i].dtype == dtype && blocks->items[i].extent == extent &&
+            blocks->items[i].bytes >= block.bytes)
+            return &blocks->items[i];
+    if (!block_make(&block, seed, period))
         return NULL;
     if (blocks->count == FAR_BLOCKS) {
         blocks->count--;
-        munmap(blocks->items[blocks->count].map, bytes);
+        munmap(blocks->items[blocks->count].map, blocks->items[blocks->count].bytes);
     }
-    blocks->items[blocks->count++] = (struct far_block){dtype, extent, map, bytes};
-    return map;
+    blocks->items[blocks->count] = block;
+    return &blocks->items[blocks->count++];
 }
 
 void far_blocks_close(struct far_blocks *blocks)
@@ -139,15 +150,17 @@ void far_blocks_close(struct far_blocks *blocks)
 
 /* Maps the block repeatedly over an argument's range, starting at the argument's own offset in the
  * block. */
-static uint8_t *room_repeat(struct room *room, size_t bytes, uint8_t *map, uint32_t argument)
+static uint8_t *room_repeat(struct room *room, size_t bytes, const struct far_block *block,
+                            uint32_t argument)
 {
     uint8_t *start = room_take(room, bytes);
-    size_t block = BLOCK_PAGES * room->page, total = round_up(bytes, room->page);
-    size_t from = (size_t)argument * SHIFT_PAGES % BLOCK_PAGES * room->page;
+    size_t total = round_up(bytes, room->page);
+    size_t from = (size_t)argument * SHIFT_PAGES % PERIOD_PAGES * room->page;
     for (size_t at = 0; at < total; from = 0) {
-        size_t part = block - from < total - at ? block - from : total - at;
+        size_t left = block->bytes - from, part = left < total - at ? left : total - at;
         /* mremap with an old size of 0 maps the same shared pages a second time. */
-        if (mremap(map + from, 0, part, MREMAP_MAYMOVE | MREMAP_FIXED, start + at) == MAP_FAILED)
+        if (mremap(block->map + from, 0, part, MREMAP_MAYMOVE | MREMAP_FIXED, start + at) ==
+            MAP_FAILED)
             return NULL;
         at += part;
     }
@@ -158,8 +171,8 @@ static uint8_t *room_repeat(struct room *room, size_t bytes, uint8_t *map, uint3
 struct far_result {
     size_t bytes, item; /* size of the result, of one element */
     uint8_t *data;
-    uint8_t *resident;      /* by page: whether it is allocated */
-    int64_t points[POINTS]; /* drawn elements */
+    uint8_t *resident;          /* by page: whether it is allocated */
+    int64_t points[FAR_POINTS]; /* drawn elements */
     int64_t point_count;
 };
 
@@ -216,9 +229,9 @@ static bool place_arguments(struct far *far, struct arena *arena)
     for (uint32_t i = 0; i < g->inputs.count; i++) {
         enum dtype dtype = (enum dtype)graph_node(g, g->inputs.items[i])->dtype;
         size_t bytes = 0;
-        uint8_t *block =
-            block_of(r->blocks, dtype, extents[i], r->seed, BLOCK_PAGES * far->room.page);
         value_bytes(g, g->inputs.items[i], r->dims, &bytes);
+        const struct far_block *block =
+            block_of(r->blocks, dtype, extents[i], r->seed, PERIOD_PAGES * far->room.page, bytes);
         if (!block || !(far->reads[i] = room_repeat(&far->room, bytes, block, i)))
             return false;
         for (uint32_t a = 0; a < c->launch->arg_count; a++)
@@ -238,7 +251,7 @@ static void draw(struct far *far, uint32_t output)
     for (uint32_t d = 0; d < node->rank; d++)
         dim_eval(&g->dims, node->shape[d], far->request->dims, &shape[d]);
     result->point_count = draw_points(shape, node->rank, far->c->config, far->c->seed + output + 1,
-                                      POINTS, result->points);
+                                      FAR_POINTS, result->points);
 }
 
 static bool place_results(struct far *far, struct arena *arena)
@@ -299,28 +312,39 @@ struct trail {
     bool any, first, last; /* anything; the first element, the last element of a result */
 };
 
+/* Whether a result has pages that were not there before, besides those with drawn elements. */
+static bool has_new_page(const struct far *far, const struct far_result *result, bool *out,
+                         struct outcome *outcome)
+{
+    size_t pages = (result->bytes + far->room.page - 1) / far->room.page;
+    if (mincore(result->data, result->bytes, result->resident) != 0)
+        return outcome_fail(outcome, "the system does not say which pages are there");
+    for (int64_t i = 0; i < result->point_count; i++)
+        result->resident[(size_t)result->points[i] * result->item / far->room.page] = 0;
+    *out = false;
+    for (size_t p = 0; p < pages; p++)
+        *out |= result->resident[p] & 1;
+    return true;
+}
+
 /* Fills *trail, and notes which drawn elements were written. */
 static bool find_trail(struct far *far, uint8_t mark, struct trail *trail, struct outcome *outcome)
 {
     for (uint32_t o = 0; o < far->c->graph->outputs.count; o++) {
         const struct far_result *result = &far->results[o];
-        size_t pages = (result->bytes + far->room.page - 1) / far->room.page;
         if (result->point_count == 0) {
             trail->any = trail->first = trail->last = true;
             continue;
         }
-        if (mincore(result->data, result->bytes, result->resident) != 0)
-            return outcome_fail(outcome, "the system does not say which pages are there");
         for (int64_t i = 0; i < result->point_count; i++) {
             size_t size;
             const uint8_t *page = page_of(result, far->room.page, result->points[i], &size);
-            result->resident[(size_t)(page - result->data) / far->room.page] = 0;
-            for (size_t b = 0; b < size; b++)
-                trail->any |= page[b] != mark;
+            trail->any = trail->any || page[0] != mark || memcmp(page, page + 1, size - 1) != 0;
             far->written[o][result->points[i]] = is_gone(result, result->points[i], mark);
         }
-        for (size_t p = 0; p < pages; p++)
-            trail->any |= result->resident[p] & 1;
+        /* before other elements are read, which makes their pages be there */
+        if (!trail->any && !has_new_page(far, result, &trail->any, outcome))
+            return false;
         trail->first |= is_gone(result, 0, mark);
         trail->last |= is_gone(result, (int64_t)(result->bytes / result->item) - 1, mark);
     }

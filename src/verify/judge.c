@@ -176,7 +176,9 @@ static bool judge_drawn(struct trial *t, uint32_t output)
     const struct drawing drawing = {g,     &options,          dims,         t->sources,
                                     value, t->care->elements, t->care->most};
     struct interp_tensor expected = {.dtype = (enum dtype)node->dtype, .rank = 1};
-    int64_t drawn_count = written ? most * SHARE_DRAWN : most;
+    int64_t drawn_count = !written                   ? most
+                          : t->care->share_drawn > 0 ? t->care->share_drawn
+                                                     : most * SHARE_DRAWN;
     drawn.points = ARENA_ARRAY(t->arena, int64_t, drawn_count);
     expected.cells = ARENA_ARRAY(t->arena, union cell, most);
     expected.bounds = ARENA_ARRAY(t->arena, double, most);

@@ -95,9 +95,12 @@ struct care {
     double cost;
     int64_t drawn;
     uint32_t threads;
-    int64_t elements; /* that a portion of drawn elements may depend on */
-    int64_t most;     /* that one drawn element may depend on */
-    bool drawn_only;  /* if elements cannot be drawn, the result is not judged */
+    int64_t elements;    /* that a portion of drawn elements may depend on */
+    int64_t most;        /* that one drawn element may depend on */
+    bool drawn_only;     /* if elements cannot be drawn, the result is not judged */
+    int64_t share_drawn; /* after a launch of which a share ran: so many are drawn, and the first
+                            `drawn` ones that were written are compared; 0: SHARE_DRAWN times
+                            `drawn` */
 };
 #define JUDGE_COST 2e6 /* the usual `cost` */
 /* The buffers that a launch read and wrote: dense native memory. */
@@ -149,7 +152,8 @@ struct far_blocks {
     uint32_t count;
 };
 void far_blocks_close(struct far_blocks *blocks);
-/* One launch at a size where far_cost is finite. */
+#define FAR_POINTS 16 /* elements drawn of a result, which may be known to be written */
+/* One launch at a size where far_cost is finite. care->share_drawn is FAR_POINTS. */
 struct far_request {
     const struct launch_case *launch;
     const struct plan *plan; /* the plan of the launch */

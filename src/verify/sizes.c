@@ -235,15 +235,20 @@ static double distinct_share(const struct chooser *c, const int64_t *dims)
     return all > 0 ? distinct / all : 1;
 }
 
+/* The part of the cost that every size has. */
+static double launches_cost(const struct chooser *c)
+{
+    return c->plan ? LAUNCH_COST * (double)(c->plan->forward.count + c->plan->prepare.count) : 0;
+}
+
 static double size_cost(const struct chooser *c, const int64_t *dims)
 {
-    double launches = c->plan ? (double)(c->plan->forward.count + c->plan->prepare.count) : 0;
     double cost = graph_cost(&c->contents->graph, dims);
     if (c->plan)
         cost = cost * distinct_share(c, dims) + BYTE_COST * plan_bytes(c->plan, dims);
     if (cost > JUDGE_COST) /* most launches are then judged at drawn elements */
         cost = JUDGE_COST + (cost - JUDGE_COST) / DRAWN_SHARE;
-    return cost + LAUNCH_COST * launches;
+    return cost + launches_cost(c);
 }
 
 static bool is_taken(const struct chooser *c, const int64_t *dims)
@@ -258,11 +263,11 @@ static bool is_taken(const struct chooser *c, const int64_t *dims)
 /* Adds the size, unless it is there already or costs too much; `must`: whatever it costs. */
 static bool take(struct chooser *c, const int64_t *dims, const char *why, bool must)
 {
-    double cost = size_cost(c, dims);
     size_t bytes = c->dims->names.count * sizeof *dims;
-    if (is_taken(c, dims))
+    if (c->out->count == SIZES_MAX || is_taken(c, dims))
         return false;
-    if (c->out->count == SIZES_MAX || (!must && !(c->spent + cost <= c->budget)))
+    double cost = size_cost(c, dims);
+    if (!must && !(c->spent + cost <= c->budget))
         return false;
     struct size *size = &c->out->items[c->out->count++];
     *size = (struct size){.why = why, .cost = cost};
@@ -407,7 +412,7 @@ static void take_edge(struct chooser *c, const struct plan_edge *edge, int64_t v
     static const int64_t others[] = {1, 2, 3, 5};
     int64_t best[LIMIT_NAMED_DIMS] = {0};
     double best_cost = INFINITY;
-    if (value < 1 || is_reached(c, edge, value))
+    if (value < 1 || !(c->spent + launches_cost(c) <= c->budget) || is_reached(c, edge, value))
         return;
     for (uint32_t name = 0; name < c->dims->names.count; name++) {
         for (size_t o = 0; o < sizeof others / sizeof others[0]; o++) {
@@ -415,8 +420,10 @@ static void take_edge(struct chooser *c, const struct plan_edge *edge, int64_t v
             for (uint32_t i = 0; i < c->dims->names.count; i++)
                 dims[i] = dims_legal(&c->dims->names.items[i], others[o]);
             solve_dim(c, edge, value, name, dims);
+            if (edge_value(c, edge, dims) != value)
+                continue;
             double cost = size_cost(c, dims);
-            if (edge_value(c, edge, dims) == value && cost < best_cost) {
+            if (cost < best_cost) {
                 best_cost = cost;
                 memcpy(best, dims, sizeof best);
             }

@@ -171,6 +171,8 @@ static void judge_passes_alone(struct whole *whole, const struct interp_options 
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         struct scene scene = {0};
         struct interp_tensor *before;
+        struct interp_options with = *options;
+        struct arena values; /* of this scene: there is nothing to find in those of another */
         if (rows[r].matters && !rows[r].matters(&v->contents->graph))
             continue;
         const struct size_wish wish = {v->contents, NULL, v->options, v->budget / 8};
@@ -179,12 +181,15 @@ static void judge_passes_alone(struct whole *whole, const struct interp_options 
         for (uint32_t i = 0; ok && i < sizes.count; i++)
             if (strcmp(sizes.items[i].why, "odd") == 0)
                 size = &sizes.items[i];
+        arena_init(&values);
+        with.memo = interp_memo_new(&values, MEMO_BYTES);
         ok = ok && scene_make(&scene, whole, size->dims, &rows[r].values, &err) &&
-             interpret(whole->graph, options, &scene, arena, &before, &err);
+             interpret(whole->graph, &with, &scene, arena, &before, &err);
         if (ok)
-            judge_passes(v, &scene, before, options);
+            judge_passes(v, &scene, before, &with);
         for (uint32_t t = 0; !ok && t < v->contents->target_count; t++)
             outcome_fail(&v->result.passes[t], "cannot be judged: %s", err.message);
+        arena_release(&values);
     }
 }
 

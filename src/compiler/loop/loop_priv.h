@@ -28,6 +28,11 @@ bool expr_same(const struct expr *a, const struct expr *b);
 /* Interns e as it is, without folding. */
 expr_id expr_intern(struct nest *nest, struct expr e);
 expr_id expr_rebuild(struct nest *nest, const struct expr *e, const expr_id operand[3]);
+/* The upper bound (exclusive) of a variable; EXPR_NONE: none. The loop may run to `full`, and then
+ * takes those values, too. */
+expr_id nest_var_bound(const struct nest *nest, uint32_t var);
+/* Whether an index is negative at one of a few legal points; "no" says nothing. */
+bool index_refuted(const struct nest *nest, expr_id e);
 bool expr_is_bool(const struct nest *nest, expr_id e, bool *out);
 
 #endif

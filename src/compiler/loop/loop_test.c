@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/strbuf.h"
-#include "compiler/loop/loop.h"
+#include "compiler/loop/loop_priv.h"
 #include "compiler/loop/text.h"
 #include <cmocka.h>
 
@@ -265,6 +265,59 @@ static void simplified_indices_keep_their_values(void **state)
     }
 }
 
+/* Whether e is negative with every variable at the first value of its loop, or at the last. */
+static bool negative_at(const struct nest *n, expr_id e, int64_t S, bool last)
+{
+    const int64_t first_vars[3] = {0}, last_vars[3] = {4, S - 1, 999};
+    return eval(n, e, last ? last_vars : first_vars, S) < 0;
+}
+
+/* Differences of random indices, against evaluation at the ends of ranges. */
+static void a_refuted_index_is_negative_somewhere(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    nest_var(n, "i", OVER_NONE, index_const(n, 5));
+    nest_var(n, "j", OVER_NONE, expr_dim(n, f->S));
+    nest_var(n, "k", OVER_NONE, index_const(n, 1000));
+    const int64_t vars[3] = {0};
+    struct indices r = {.nest = n, .key = rng_key(12), .dim_S = f->S, .vars = vars, .S = 1};
+    int refuted = 0, proven = 0;
+    for (int round = 0; round < 3000; round++) {
+        int64_t ignored;
+        expr_id a = random_index(&r, 3, &ignored), b = random_index(&r, 3, &ignored);
+        expr_id e = index_sub(n, b, a);
+        bool negative = negative_at(n, e, 1, false) || negative_at(n, e, 100, false) ||
+                        negative_at(n, e, 67, true) || negative_at(n, e, 100, true);
+        assert_int_equal(index_refuted(n, e), negative);
+        assert_false(negative && index_le(n, a, b));
+        refuted += negative;
+        proven += index_le(n, a, b);
+    }
+    assert_in_range(refuted, 500, 2500);
+    assert_in_range(proven, 100, 2500);
+}
+
+/* Neither a loop that does not run nor a quotient of a negative number refutes anything; a loop
+ * that may run further has its further values, too. */
+static void only_legal_points_refute(void **state)
+{
+    struct fixture *f = *state;
+    struct nest *n = &f->nest;
+    expr_id S = expr_dim(n, f->S), two = index_const(n, 2), nine = index_const(n, 9);
+    expr_id beyond = expr_var(n, nest_var(n, "i", OVER_NONE, index_sub(n, S, S)));
+    assert_false(index_refuted(n, index_sub(n, beyond, nine)));
+    expr_id below = index_sub(n, S, index_const(n, 101));
+    expr_id quotient = expr_intern(
+        n, (struct expr){.op = EXPR_FLOORDIV, .dtype = DTYPE_I64, .operand = {below, two}});
+    assert_false(index_refuted(n, quotient));
+    uint32_t var = nest_var(n, "j", OVER_NONE, two);
+    expr_id left = index_sub(n, nine, expr_var(n, var));
+    assert_false(index_refuted(n, left));
+    n->vars.items[var].full = index_const(n, 11);
+    assert_true(index_refuted(n, left));
+}
+
 static void the_verifier_refuses_broken_nests(void **state)
 {
     struct fixture *f = *state;
@@ -482,6 +535,8 @@ int main(void)
         T(a_shifted_tile_stays_inside),
         T(common_factors_leave_a_quotient),
         T(simplified_indices_keep_their_values),
+        T(a_refuted_index_is_negative_somewhere),
+        T(only_legal_points_refute),
         T(the_verifier_refuses_broken_nests),
         T(a_prefetch_is_printed_and_verified),
         T(a_copy_renames_what_it_declares),

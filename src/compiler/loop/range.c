@@ -10,9 +10,7 @@
 #define UNBOUNDED INT64_MAX
 #define SCALED_MOST ((int64_t)1 << 60) /* far enough from 2^63 for what is added after scaling */
 
-/* The upper bound (exclusive) of a variable. The loop may run to `full`, and then takes those
- * values, too. */
-static expr_id var_bound(const struct nest *nest, uint32_t var)
+expr_id nest_var_bound(const struct nest *nest, uint32_t var)
 {
     const struct nest_var *v = &nest->vars.items[var];
     return v->full != EXPR_NONE ? v->full : v->extent;
@@ -75,8 +73,8 @@ void index_range(const struct nest *nest, expr_id e, int64_t *lo, int64_t *hi)
         break;
     case EXPR_VAR:
         *lo = 0;
-        if (var_bound(nest, x->index) != EXPR_NONE) {
-            index_range(nest, var_bound(nest, x->index), &alo, &ahi);
+        if (nest_var_bound(nest, x->index) != EXPR_NONE) {
+            index_range(nest, nest_var_bound(nest, x->index), &alo, &ahi);
             *hi = ahi == UNBOUNDED ? UNBOUNDED : ahi > 0 ? ahi - 1 : 0;
         }
         break;
@@ -169,9 +167,9 @@ static expr_id extreme(struct nest *nest, expr_id atom, int sign, expr_id *secon
 {
     struct expr x = *expr_at(nest, atom);
     *second = EXPR_NONE;
-    if (x.op == EXPR_VAR && var_bound(nest, x.index) != EXPR_NONE)
+    if (x.op == EXPR_VAR && nest_var_bound(nest, x.index) != EXPR_NONE)
         return sign > 0 ? index_const(nest, 0)
-                        : index_sub(nest, var_bound(nest, x.index), index_const(nest, 1));
+                        : index_sub(nest, nest_var_bound(nest, x.index), index_const(nest, 1));
     if (x.op == EXPR_FLOORMOD)
         return sign > 0 ? index_const(nest, 0)
                         : index_sub(nest, x.operand[1], index_const(nest, 1));
@@ -249,7 +247,7 @@ static bool nonnegative(struct nest *nest, expr_id e, int depth)
 {
     if (expr_nonnegative(nest, e))
         return true;
-    if (depth == 0)
+    if (depth == 0 || index_refuted(nest, e))
         return false;
     expr_id atoms[32];
     uint32_t count = 0;
