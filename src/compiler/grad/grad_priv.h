@@ -11,6 +11,7 @@ struct grad {
     struct arena *arena;
     value_id first, end; /* rules run for values in between; others have cotangents only if asked */
     bool *active;        /* by value: hangs on one of wrt */
+    bool *guarded;       /* by value: a select may not take it (grad_give_slope) */
     value_id *cotangents; /* by value: the sum so far; VALUE_NONE: nothing yet */
     struct graph_loops loops;
     bool in_body; /* the values are those of a trip: rules make no loops */
@@ -63,6 +64,9 @@ struct grad_place {
 value_id grad_place(struct builder *b, value_id part, const struct grad_place *place);
 /* Drops `drop` elements at the beginning of an axis and then takes `count`. */
 value_id grad_trim(struct builder *b, value_id x, uint32_t axis, int64_t drop, dim_id count);
+/* x, with one more element at the end of an axis that may be empty: take and gather refuse to read
+ * from nothing, also where they read no element. */
+value_id grad_readable(struct builder *b, value_id x, uint32_t axis);
 /* The cotangents of the operands of contract, see grad_contract. a: [batch…, m…, k…]; b: [batch…,
  * n…, k…]; g: [batch…, m…, n…]. */
 struct grad_product {

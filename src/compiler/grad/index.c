@@ -65,11 +65,12 @@ bool grad_gather(struct grad_call *c)
 static value_id fetched(struct grad_call *c, value_id from)
 {
     struct builder *b = c->b;
-    dim_id size = b_dim(b, c->x[0], c->node.attrs->axis);
+    int32_t axis = c->node.attrs->axis;
+    dim_id size = b_dim(b, c->x[0], axis);
     value_id index = b_cast(b, c->x[1], DTYPE_I64), zero = b_const(b, DTYPE_I64, 0);
     value_id inside = b_binary(b, PRIM_AND, b_binary(b, PRIM_LE, zero, index),
                                b_binary(b, PRIM_LT, index, b_size(b, size)));
-    value_id got = b_gather(b, from, index, c->node.attrs->axis);
+    value_id got = b_gather(b, grad_readable(b, from, (uint32_t)axis), index, axis);
     return b_select(b, inside, got, b_const_like(b, from, 0));
 }
 

@@ -197,7 +197,7 @@ static bool clone_body(struct reversal *r, struct grad *trip)
 {
     value_id rows[LIMIT_OPERANDS];
     for (uint32_t i = 0; i < r->loop.states; i++)
-        if ((rows[i] = kept(r, i)) == VALUE_NONE)
+        if ((rows[i] = grad_readable(r->b, kept(r, i), 0)) == VALUE_NONE)
             return false;
     value_id last = b_sub(r->b, b_size(r->b, r->loop.trips), b_const(r->b, DTYPE_I64, 1));
     trip->first = r->b->graph->nodes.count;
@@ -278,8 +278,8 @@ static bool ask_trip(struct reversal *r)
     }
     for (uint32_t i = 0; i < r->loop.rows; i++) {
         value_id rows = of_result(r, r->loop.states + i);
-        if (rows != VALUE_NONE &&
-            !ask(r, cloned(r, r->loop.row[i]), b_take(r->b, rows, r->trip, 0)))
+        if (rows != VALUE_NONE && !ask(r, cloned(r, r->loop.row[i]),
+                                       b_take(r->b, grad_readable(r->b, rows, 0), r->trip, 0)))
             return false;
     }
     for (uint32_t i = 0; i < r->captured.count; i++) {

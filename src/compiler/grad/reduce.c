@@ -139,7 +139,8 @@ static value_id back_recurrence(struct builder *b, value_id x, value_id g, bool 
     uint32_t loop = b_loop_begin(b);
     value_id last = b_sub(b, b_size(b, trips), b_const(b, DTYPE_I64, 1));
     value_id at = b_sub(b, last, b_iter(b, loop));
-    value_id x_at = b_take(b, x, at, 0), g_at = b_take(b, g, at, 0);
+    value_id x_at = b_take(b, grad_readable(b, x, 0), at, 0);
+    value_id g_at = b_take(b, grad_readable(b, g, 0), at, 0);
     if (x_at == VALUE_NONE || g_at == VALUE_NONE)
         return VALUE_NONE;
     const struct node *row_node = b_node(b, x_at);
