@@ -14,6 +14,8 @@ bool grad_case_prim(struct bed *bed, enum prim prim, uint64_t seed, uint32_t *mo
 bool grad_case_program(struct bed *bed, uint64_t seed, uint32_t *moving);
 /* A recurrence. */
 bool grad_case_loop(struct bed *bed, uint64_t seed, uint32_t *moving);
+/* A prim over named dims, at several of their values. */
+bool grad_case_named(struct bed *bed, uint64_t seed, uint32_t *moving);
 /* Points without a derivative, and others at which rules are easily wrong: gradients as numbers,
  * and the identity. NULL: there is no such case. */
 const char *grad_case_tie_name(uint32_t index);

@@ -75,6 +75,10 @@ struct grad_product {
 };
 value_id grad_product_first(struct builder *b, const struct grad_product *product);
 value_id grad_product_second(struct builder *b, const struct grad_product *product);
+/* Zeros of data's shape, to which g is added by index along an axis: in f32 or wider, where many
+ * that are small do not get lost beside one that is large. */
+value_id grad_scatter_add(struct builder *b, value_id data, value_id index, value_id g,
+                          uint32_t axis);
 /* The cotangent of data in take(data, index) along axis. */
 value_id grad_take_data(struct builder *b, value_id data, value_id index, value_id g,
                         uint32_t axis);

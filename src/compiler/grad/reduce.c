@@ -196,9 +196,5 @@ bool grad_cum_max(struct grad_call *c)
     value_id none = b_const(b, DTYPE_I64, -1);
     value_id known = b_binary(b, PRIM_LE, b_const(b, DTYPE_I64, 0), from);
     value_id index = b_select(b, known, attrs->reverse ? b_sub(b, last, from) : from, none);
-    value_id operands[] = {grad_zeros_like(b, c->x[0]), index, c->g};
-    if (index == VALUE_NONE || operands[0] == VALUE_NONE)
-        return false;
-    const struct attrs add = {.axis = attrs->axis, .mode = SCATTER_ADD};
-    return grad_give(c, 0, graph_add(b->graph, PRIM_SCATTER, operands, 3, &add, b->err));
+    return grad_give(c, 0, grad_scatter_add(b, c->x[0], index, c->g, (uint32_t)attrs->axis));
 }
