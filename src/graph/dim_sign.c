@@ -13,6 +13,9 @@
  * A maximum is one of its operands, and no less than either: what subtracts it is proved for both,
  * and what adds it for one of them. So n - min(s, n) is not negative, whatever s is.
  *
+ * What is proved of an expression holds of its multiples: the coefficients' common divisor does not
+ * count.
+ *
  * A proof that is not found is no proof of the contrary. */
 #include "base/checked.h"
 #include "graph/dim_priv.h"
@@ -213,8 +216,20 @@ static bool by_cases(struct dim_table *table, dim_id dim, uint32_t *cases)
                               : by_cases(table, with_operand(table, dim, &term, at, max.b), cases);
 }
 
+/* dim by the common divisor of its coefficients. The bounds of divisions are above -1, which is
+ * enough for a whole number but not for three times that. */
+static dim_id without_factor(struct dim_table *table, dim_id dim)
+{
+    uint32_t count;
+    const struct dim_term *terms = dim_terms(table, dim, &count);
+    int64_t factor = 0;
+    for (uint32_t i = 0; i < count && factor != 1; i++)
+        factor = gcd_i64(factor, terms[i].coefficient);
+    return factor > 1 ? dim_div_exact(table, dim, dim_const(table, factor)) : dim;
+}
+
 bool dim_never_negative(struct dim_table *table, dim_id dim)
 {
     uint32_t cases = MOST_CASES;
-    return by_cases(table, dim, &cases);
+    return dim != DIM_NONE && by_cases(table, without_factor(table, dim), &cases);
 }

@@ -123,6 +123,8 @@ static void proves_by_cases(void **state)
     struct fixture *f = *state;
     static const char *const yes[] = {
         "B - min(Z, B)",
+        "3*((B - B//2)//3)",
+        "6*((B - B//2)//3) + 12*H",
         "min(Z, B)",
         "B*H - H*min(Z, B)",
         "B - max(min(Z, B), min(H//4, B))",

@@ -1,17 +1,41 @@
 /* Rules of prims that work element by element. y is the value, g its cotangent, x its operands. */
 #include "compiler/grad/grad_priv.h"
 
+#include <math.h>
+
 #define LN2 0.69314718055994530942
 #define TWO_OVER_SQRT_PI 1.12837916709551257390
 
-/* x times a number that x's dtype may not represent: a constant of that dtype would be rounded, and
- * the graph in unrounded numbers would not be the derivative's. The cast is folded later. */
-static value_id times(struct builder *b, value_id x, double factor)
+/* x · factor, where a dtype of few digits would round the factor by more than the result: in f32.
+ * The factor comes from f64, by a cast that is folded later: in unrounded numbers, where the graph
+ * is judged, it is exact. */
+static value_id scale_precisely(struct builder *b, value_id x, double factor)
 {
     if (x == VALUE_NONE)
         return VALUE_NONE;
-    value_id number = b_const(b, DTYPE_F64, factor);
-    return b_mul(b, x, b_cast(b, number, (enum dtype)b_node(b, x)->dtype));
+    enum dtype dtype = (enum dtype)b_node(b, x)->dtype;
+    enum dtype wide = dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    value_id number = b_cast(b, b_const(b, DTYPE_F64, factor), wide);
+    return b_cast(b, b_mul(b, b_cast(b, x, wide), number), dtype);
+}
+
+/* Gives an operand the product of g and a slope. Where a select did not take what was computed, g
+ * is 0, and 0 it stays, whatever the slope: so formulas that a select keeps from poles have
+ * gradients. Elsewhere 0 times an infinity is NaN, and no time is spent on it. */
+static bool give_slope(struct grad_call *c, uint32_t operand, value_id product)
+{
+    value_id zero = b_const_like(c->b, c->g, 0);
+    if (c->grad->guarded[c->y])
+        product = b_select(c->b, b_binary(c->b, PRIM_EQ, c->g, zero), zero, product);
+    return grad_give(c, operand, product);
+}
+
+/* Whether a value is one constant, neither infinite nor NaN: a slope that needs no care. */
+static bool is_finite_constant(const struct builder *b, value_id v)
+{
+    while (b_node(b, v)->prim == PRIM_BROADCAST || b_node(b, v)->prim == PRIM_RESHAPE)
+        v = b_node(b, v)->operands[0];
+    return b_node(b, v)->prim == PRIM_CONST && isfinite(b_node(b, v)->attrs->value);
 }
 
 bool grad_neg(struct grad_call *c)
@@ -21,7 +45,7 @@ bool grad_neg(struct grad_call *c)
 
 bool grad_abs(struct grad_call *c)
 {
-    return grad_give(c, 0, b_mul(c->b, c->g, b_unary(c->b, PRIM_SIGN, c->x[0])));
+    return give_slope(c, 0, b_mul(c->b, c->g, b_unary(c->b, PRIM_SIGN, c->x[0])));
 }
 
 /* Whether a value is a sum of squares, perhaps times a constant, as in norms and deviations. */
@@ -47,83 +71,84 @@ bool grad_sqrt(struct grad_call *c)
              zero = b_const_like(c->b, c->y, 0);
     if (is_sum_of_squares(c->b, c->x[0]))
         slope = b_select(c->b, b_binary(c->b, PRIM_EQ, c->y, zero), zero, slope);
-    return grad_give(c, 0, slope);
+    return give_slope(c, 0, slope);
 }
 
 /* -y³/2 */
 bool grad_rsqrt(struct grad_call *c)
 {
     value_id square = b_mul(c->b, c->y, c->y);
-    return grad_give(c, 0, b_mul(c->b, b_scale(c->b, b_mul(c->b, c->g, c->y), -0.5), square));
+    return give_slope(c, 0, b_mul(c->b, b_scale(c->b, b_mul(c->b, c->g, c->y), -0.5), square));
 }
 
 bool grad_exp(struct grad_call *c)
 {
-    return grad_give(c, 0, b_mul(c->b, c->g, c->y));
+    return give_slope(c, 0, b_mul(c->b, c->g, c->y));
 }
 
 bool grad_exp2(struct grad_call *c)
 {
-    return grad_give(c, 0, b_mul(c->b, c->g, times(c->b, c->y, LN2)));
+    return give_slope(c, 0, b_mul(c->b, c->g, scale_precisely(c->b, c->y, LN2)));
 }
 
 bool grad_expm1(struct grad_call *c)
 {
-    return grad_give(c, 0, b_mul(c->b, c->g, b_shift(c->b, c->y, 1)));
+    return give_slope(c, 0, b_mul(c->b, c->g, b_shift(c->b, c->y, 1)));
 }
 
 bool grad_log(struct grad_call *c)
 {
-    return grad_give(c, 0, b_div(c->b, c->g, c->x[0]));
+    return give_slope(c, 0, b_div(c->b, c->g, c->x[0]));
 }
 
 bool grad_log2(struct grad_call *c)
 {
-    return grad_give(c, 0, b_div(c->b, c->g, times(c->b, c->x[0], LN2)));
+    return give_slope(c, 0, b_div(c->b, c->g, scale_precisely(c->b, c->x[0], LN2)));
 }
 
 bool grad_log1p(struct grad_call *c)
 {
-    return grad_give(c, 0, b_div(c->b, c->g, b_shift(c->b, c->x[0], 1)));
+    return give_slope(c, 0, b_div(c->b, c->g, b_shift(c->b, c->x[0], 1)));
 }
 
 bool grad_sin(struct grad_call *c)
 {
-    return grad_give(c, 0, b_mul(c->b, c->g, b_unary(c->b, PRIM_COS, c->x[0])));
+    return give_slope(c, 0, b_mul(c->b, c->g, b_unary(c->b, PRIM_COS, c->x[0])));
 }
 
 bool grad_cos(struct grad_call *c)
 {
     value_id sine = b_unary(c->b, PRIM_SIN, c->x[0]);
-    return grad_give(c, 0, b_neg(c->b, b_mul(c->b, c->g, sine)));
+    return give_slope(c, 0, b_neg(c->b, b_mul(c->b, c->g, sine)));
 }
 
 /* 1 + y² */
 bool grad_tan(struct grad_call *c)
 {
     value_id slope = b_shift(c->b, b_mul(c->b, c->y, c->y), 1);
-    return grad_give(c, 0, b_mul(c->b, c->g, slope));
+    return give_slope(c, 0, b_mul(c->b, c->g, slope));
 }
 
 bool grad_atan(struct grad_call *c)
 {
     value_id square = b_mul(c->b, c->x[0], c->x[0]);
-    return grad_give(c, 0, b_div(c->b, c->g, b_shift(c->b, square, 1)));
+    return give_slope(c, 0, b_div(c->b, c->g, b_shift(c->b, square, 1)));
 }
 
 /* 1 - y² */
 bool grad_tanh(struct grad_call *c)
 {
     value_id slope = b_sub(c->b, b_const_like(c->b, c->y, 1), b_mul(c->b, c->y, c->y));
-    return grad_give(c, 0, b_mul(c->b, c->g, slope));
+    return give_slope(c, 0, b_mul(c->b, c->g, slope));
 }
 
 /* g · sign · 2/√π · e^(-x²) */
 static bool gaussian(struct grad_call *c, double sign)
 {
     value_id square = b_mul(c->b, c->x[0], c->x[0]);
-    value_id slope = times(c->b, b_exp(c->b, b_neg(c->b, square)), sign * TWO_OVER_SQRT_PI);
-    return grad_give(c, 0, b_mul(c->b, c->g, slope));
+    value_id slope =
+        scale_precisely(c->b, b_exp(c->b, b_neg(c->b, square)), sign * TWO_OVER_SQRT_PI);
+    return give_slope(c, 0, b_mul(c->b, c->g, slope));
 }
 
 bool grad_erf(struct grad_call *c)
@@ -148,16 +173,26 @@ bool grad_sub(struct grad_call *c)
 
 bool grad_mul(struct grad_call *c)
 {
-    return (!grad_wants(c, 0) || grad_give(c, 0, b_mul(c->b, c->g, c->x[1]))) &&
-           (!grad_wants(c, 1) || grad_give(c, 1, b_mul(c->b, c->g, c->x[0])));
+    for (uint32_t i = 0; i < 2; i++) {
+        value_id slope = c->x[1 - i];
+        if (!grad_wants(c, i))
+            continue;
+        value_id product = b_mul(c->b, c->g, slope);
+        bool given =
+            is_finite_constant(c->b, slope) ? grad_give(c, i, product) : give_slope(c, i, product);
+        if (!given)
+            return false;
+    }
+    return true;
 }
 
 /* g/b and -(g/b)·y */
 bool grad_div(struct grad_call *c)
 {
     value_id share = b_div(c->b, c->g, c->x[1]);
-    return grad_give(c, 0, share) &&
-           (!grad_wants(c, 1) || grad_give(c, 1, b_neg(c->b, b_mul(c->b, share, c->y))));
+    bool given =
+        is_finite_constant(c->b, c->x[1]) ? grad_give(c, 0, share) : give_slope(c, 0, share);
+    return given && (!grad_wants(c, 1) || give_slope(c, 1, b_neg(c->b, b_mul(c->b, share, c->y))));
 }
 
 /* a - y is a multiple of b: floor(a/b) is their quotient, rounded to a whole number. */
@@ -167,7 +202,7 @@ bool grad_rem(struct grad_call *c)
         return c->g != VALUE_NONE;
     value_id whole = b_div(c->b, b_sub(c->b, c->x[0], c->y), c->x[1]);
     whole = b_unary(c->b, PRIM_ROUND, whole);
-    return grad_give(c, 1, b_neg(c->b, b_mul(c->b, c->g, whole)));
+    return give_slope(c, 1, b_neg(c->b, b_mul(c->b, c->g, whole)));
 }
 
 /* b·a^(b-1), 0 where b is 0. */
@@ -193,8 +228,8 @@ static value_id power_of_exponent(struct grad_call *c)
 
 bool grad_pow(struct grad_call *c)
 {
-    return (!grad_wants(c, 0) || grad_give(c, 0, power_of_base(c))) &&
-           (!grad_wants(c, 1) || grad_give(c, 1, power_of_exponent(c)));
+    return (!grad_wants(c, 0) || give_slope(c, 0, power_of_base(c))) &&
+           (!grad_wants(c, 1) || give_slope(c, 1, power_of_exponent(c)));
 }
 
 /* Each operand gets g where it is the result alone, and half where both are; but beside a constant

@@ -58,6 +58,23 @@ static void find_active(struct grad *grad, const struct grad_request *request)
     }
 }
 
+static bool hands_on(enum prim prim)
+{
+    return prim_is_elementwise(prim) || prim == PRIM_RESHAPE || prim == PRIM_TRANSPOSE ||
+           prim == PRIM_BROADCAST || prim == PRIM_REVERSE || prim == PRIM_COPY;
+}
+
+/* Which values a select reads, or values that are made of them element by element. */
+static void find_guarded(struct grad *grad)
+{
+    for (value_id v = grad->end; v-- > grad->first;) {
+        const struct node *n = graph_node(grad->b->graph, v);
+        bool guarded = n->prim == PRIM_SELECT || (grad->guarded[v] && hands_on((enum prim)n->prim));
+        for (uint32_t i = 0; guarded && i < n->operand_count; i++)
+            grad->guarded[n->operands[i]] = true;
+    }
+}
+
 static bool sweep(struct grad *grad)
 {
     struct graph *g = grad->b->graph;
@@ -82,8 +99,10 @@ bool grad_run(struct grad *grad, const struct grad_request *request, value_id *o
 {
     grad->end = grad->b->graph->nodes.count;
     grad->active = ARENA_ARRAY(grad->arena, bool, grad->end);
+    grad->guarded = ARENA_ARRAY(grad->arena, bool, grad->end);
     grad->cotangents = ARENA_ARRAY(grad->arena, value_id, grad->end);
     find_active(grad, request);
+    find_guarded(grad);
     for (uint32_t i = 0; i < request->of_count; i++)
         if (!grad_give_to(grad, request->of[i], request->cotangents[i]))
             return false;

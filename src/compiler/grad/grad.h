@@ -7,6 +7,11 @@
  * PyTorch has the operation. What hangs on integers, comparisons or roundings (floor, sign …) is a
  * constant. Cotangents have the dtype and shape of their values.
  *
+ * A cotangent of 0 times an infinite slope is NaN, as in PyTorch, with one exception: in what a
+ * select reads, directly or through prims that work element by element, 0 stays 0. So a formula
+ * that a select keeps from its poles, select(x > 0, log(x), 0), has a gradient everywhere; in
+ * PyTorch it is NaN at 0.
+ *
  * A loop is differentiated as a loop that runs its trips from the last to the first. It needs the
  * states as they were at the beginning of each trip, which a loop does not keep: grad_prepare makes
  * a graph whose loops keep them as rows. */

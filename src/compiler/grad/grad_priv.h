@@ -11,6 +11,7 @@ struct grad {
     struct arena *arena;
     value_id first, end; /* rules run for values in between; others have cotangents only if asked */
     bool *active;        /* by value: hangs on one of wrt */
+    bool *guarded;       /* by value: a select may not take it (grad_give_slope) */
     value_id *cotangents; /* by value: the sum so far; VALUE_NONE: nothing yet */
     struct graph_loops loops;
     bool in_body; /* the values are those of a trip: rules make no loops */
@@ -63,6 +64,9 @@ struct grad_place {
 value_id grad_place(struct builder *b, value_id part, const struct grad_place *place);
 /* Drops `drop` elements at the beginning of an axis and then takes `count`. */
 value_id grad_trim(struct builder *b, value_id x, uint32_t axis, int64_t drop, dim_id count);
+/* x, with one more element at the end of an axis that may be empty: take and gather refuse to read
+ * from nothing, also where they read no element. */
+value_id grad_readable(struct builder *b, value_id x, uint32_t axis);
 /* The cotangents of the operands of contract, see grad_contract. a: [batch…, m…, k…]; b: [batch…,
  * n…, k…]; g: [batch…, m…, n…]. */
 struct grad_product {
@@ -71,6 +75,10 @@ struct grad_product {
 };
 value_id grad_product_first(struct builder *b, const struct grad_product *product);
 value_id grad_product_second(struct builder *b, const struct grad_product *product);
+/* Zeros of data's shape, to which g is added by index along an axis: in f32 or wider, where many
+ * that are small do not get lost beside one that is large. */
+value_id grad_scatter_add(struct builder *b, value_id data, value_id index, value_id g,
+                          uint32_t axis);
 /* The cotangent of data in take(data, index) along axis. */
 value_id grad_take_data(struct builder *b, value_id data, value_id index, value_id g,
                         uint32_t axis);

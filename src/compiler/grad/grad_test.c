@@ -1,5 +1,20 @@
-/* Gradients of all operations by central differences, at drawn points. */
+/* Gradients of all operations, at drawn points: the identity with forward mode, and central
+ * differences as a check of both. */
 #include "compiler/grad/grad_test_util.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "compiler/ops/ops.h"
+
+#include <cmocka.h> /* last: it defines fail as a macro */
 
 static void draw_operand(const struct op_example_operand *o, struct interp_tensor *t, uint64_t seed,
                          struct arena *arena)
@@ -11,75 +26,93 @@ static void draw_operand(const struct op_example_operand *o, struct interp_tenso
     assert_true(interp_load(t, arena, &tensor, &err));
 }
 
-static int check_example(const struct op_row *row, uint32_t index, uint64_t seed)
+static void draw_example(struct point *p, const struct op_example *example, uint64_t seed)
+{
+    p->source_count = example->operand_count;
+    p->sources = ARENA_ARRAY(p->arena, struct interp_tensor, p->source_count + 1);
+    for (uint32_t i = 0; i < example->operand_count; i++)
+        draw_operand(&example->operands[i], &p->sources[i], seed + i, p->arena);
+}
+
+/* The identity; in f64 its forward side is also compared with differences. */
+static bool compare_example(const struct op_row *row, const struct op_example_request *request,
+                            bool *moving, struct error *err)
 {
     struct arena arena;
     struct graph graph;
     struct op_example example;
-    struct error err = {0};
-    int failures = 0;
+    struct sides sides = {0};
     arena_init(&arena);
     graph_init(&graph, &arena);
-    const struct op_example_request request = {index, seed, seed % 3 == 0 ? 1 : 7, DTYPE_F64,
-                                               seed % 2 == 0};
-    if (!op_example_build(row, &request, &graph, &example, &err))
-        fail_msg("%s: %s", row->name, err.message);
-    struct point p = {&arena, &graph, example.dim_values, NULL, example.operand_count, seed};
-    p.sources = ARENA_ARRAY(&arena, struct interp_tensor, p.source_count + 1);
-    for (uint32_t i = 0; i < example.operand_count; i++)
-        draw_operand(&example.operands[i], &p.sources[i], seed + i, &arena);
-    struct sides sides = {0};
-    if (!run_backward(&p, &sides, &err)) {
-        if (!strstr(err.message, "no output hangs") && !strstr(err.message, "is a float"))
-            failures = 1, print_error("%s, example %u: %s\n", row->name, index, err.message);
-    } else {
-        run_differences(&p, &sides);
+    if (!op_example_build(row, request, &graph, &example, err))
+        fail_msg("%s: %s", row->name, err->message);
+    struct point p = {&arena, &graph, example.dim_values, NULL, 0, request->seed, false};
+    draw_example(&p, &example, request->seed);
+    bool same = grad_compare(&p, moving, err);
+    /* Differences do not see through rounding to f16. */
+    bool smooth = request->float_dtype == DTYPE_F64 && strcmp(row->name, "to") != 0;
+    if (same && smooth && grad_backward(&p, &sides, NULL, &(struct error){0})) {
+        assert_true(grad_differences(&p, &sides, err));
         double off = fabs(sides.forward - sides.backward);
         if (!(off <= 1e-5 * sides.magnitude + 1e-9)) {
-            print_error("%s, example %u, seed %llu: %.12g backward, %.12g by differences\n",
-                        row->name, index, (unsigned long long)seed, sides.backward, sides.forward);
-            failures = 1;
+            snprintf(err->message, sizeof err->message, "%.12g backward, %.12g by differences",
+                     sides.backward, sides.forward);
+            same = false;
         }
     }
     arena_release(&arena);
-    return failures;
+    return same;
 }
 
-/* But `to`: differences do not see through rounding to f16. */
 static void test_every_operation(void **state)
 {
     (void)state;
-    int failures = 0;
+    static const enum dtype dtypes[] = {DTYPE_F64, DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    int failures = 0, moving = 0;
     const struct op_row *row = NULL;
-    for (uint32_t i = 0; (row = op_at(i)) != NULL; i++)
-        for (uint32_t index = 0; index < op_example_count(row); index++)
-            for (uint64_t seed = 1; seed < 7 && strcmp(row->name, "to") != 0; seed++)
-                failures += check_example(row, index, seed);
+    for (uint32_t i = 0; (row = op_at(i)) != NULL; i++) {
+        for (uint32_t at = 0; at < 12 * op_example_count(row); at++) {
+            uint64_t seed = 1 + at % 12;
+            struct error err = {0};
+            struct op_example_request request = {at / 12, seed, seed % 3 == 0 ? 1 : 7,
+                                                 dtypes[at % 12 < 6 ? 0 : 1 + at % 3],
+                                                 seed % 2 == 0};
+            bool moves = false;
+            if (!compare_example(row, &request, &moves, &err)) {
+                print_error("%s, example %u, seed %u, %s: %s %s\n", row->name, request.index,
+                            (unsigned)seed, dtype_name(request.float_dtype), err.place,
+                            err.message);
+                failures++;
+            }
+            moving += moves;
+        }
+    }
     assert_int_equal(failures, 0);
+    assert_true(moving > 1000);
 }
 
 /* Draws all sources and compares; the floats are in [-1, 1). */
 static void expect_right(struct arena *arena, const struct graph *graph, const int64_t *dims,
                          uint64_t seed)
 {
-    struct point p = {arena, graph, dims, NULL, graph->inputs.count + graph->params.count, seed};
+    struct point p = {arena, graph, dims, NULL, 0, seed, false};
     struct error err = {0};
-    p.sources = ARENA_ARRAY(arena, struct interp_tensor, p.source_count + 1);
-    for (uint32_t i = 0; i < p.source_count; i++) {
-        p.sources[i] = tensor_for(&p, graph, source_id(graph, i));
+    struct sides sides = {0};
+    bool moving = false;
+    grad_point_init(&p);
+    for (uint32_t i = 0; i < p.source_count; i++)
         for (int64_t e = 0; e < p.sources[i].count; e++)
             if (dtype_is_float(p.sources[i].dtype))
-                p.sources[i].cells[e].f = drawn(rng_key(seed * 7 + i), e);
+                p.sources[i].cells[e].f = grad_drawn(rng_key(seed * 7 + i), e);
             else
                 p.sources[i].cells[e].i = rng_u32(rng_key(seed * 7 + i), (uint64_t)e) % 5;
-    }
-    struct sides sides = {0};
-    if (!run_backward(&p, &sides, &err))
-        fail_msg("%s", err.message);
-    run_differences(&p, &sides);
+    if (!grad_compare(&p, &moving, &err) || !grad_backward(&p, &sides, NULL, &err) ||
+        !grad_differences(&p, &sides, &err))
+        fail_msg("%s: %s\n%s", err.place, err.message, grad_text(graph, arena));
+    assert_true(moving);
     if (!(fabs(sides.forward - sides.backward) <= 1e-5 * sides.magnitude + 1e-9))
         fail_msg("%.12g backward, %.12g by differences\n%s", sides.backward, sides.forward,
-                 text_of(graph, arena));
+                 grad_text(graph, arena));
 }
 
 static void check_text(const char *text, const int64_t *dims)
@@ -161,14 +194,11 @@ static void test_loop_of_many_kinds(void **state)
                                "%29 = copy %28 : f64[5, 2, 3]\n"
                                "%30 = copy %18 : f64[5, 2, 3]\n"
                                "%31 = loop %7, %8, %9, %24, %27, %29, %30 "
-                               "{loop 1, index 0, states 3, dim [4]} : f64[5, 2, "
-                               "3]\n"
+                               "{loop 1, index 0, states 3, dim [4]} : f64[5, 2, 3]\n"
                                "%32 = loop %7, %8, %9, %24, %27, %29, %30 "
-                               "{loop 1, index 2, states 3, dim [4]} : f64[5, 2, "
-                               "3]\n"
+                               "{loop 1, index 2, states 3, dim [4]} : f64[5, 2, 3]\n"
                                "%33 = loop %7, %8, %9, %24, %27, %29, %30 "
-                               "{loop 1, index 3, states 3, dim [4]} : f64[4, 5, "
-                               "2, 3]\n"
+                               "{loop 1, index 3, states 3, dim [4]} : f64[4, 5, 2, 3]\n"
                                "%34 = mul %32, %31 : f64[5, 2, 3]\n"
                                "output \"y\" %34\n"
                                "output \"rows\" %33\n";

@@ -20,6 +20,17 @@ static value_id scatter(struct builder *b, const value_id operands[3], int32_t a
     return graph_add(b->graph, PRIM_SCATTER, operands, 3, &attrs, b->err);
 }
 
+value_id grad_scatter_add(struct builder *b, value_id data, value_id index, value_id g,
+                          uint32_t axis)
+{
+    if (g == VALUE_NONE)
+        return VALUE_NONE;
+    enum dtype dtype = (enum dtype)b_node(b, g)->dtype;
+    enum dtype wide = dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    value_id operands[] = {b_cast(b, grad_zeros_like(b, data), wide), index, b_cast(b, g, wide)};
+    return b_cast(b, scatter(b, operands, (int32_t)axis, SCATTER_ADD), dtype);
+}
+
 /* g has the index's dims in place of the axis: they become one, and the index is repeated over all
  * other dims. */
 value_id grad_take_data(struct builder *b, value_id data, value_id index, value_id g, uint32_t axis)
@@ -42,7 +53,7 @@ value_id grad_take_data(struct builder *b, value_id data, value_id index, value_
     for (uint32_t d = 0; d < rank; d++)
         attrs.shape[d] = shape[d];
     index = graph_add(b->graph, PRIM_BROADCAST, &index, 1, &attrs, b->err);
-    return scatter(b, (value_id[]){grad_zeros_like(b, data), index, g}, (int32_t)axis, SCATTER_ADD);
+    return grad_scatter_add(b, data, index, g, axis);
 }
 
 bool grad_take(struct grad_call *c)
@@ -53,11 +64,9 @@ bool grad_take(struct grad_call *c)
 
 bool grad_gather(struct grad_call *c)
 {
-    int32_t axis = c->node.attrs->axis;
+    uint32_t axis = (uint32_t)c->node.attrs->axis;
     value_id index = clamped(c->b, c->x[1], b_dim(c->b, c->x[0], axis));
-    return grad_give(c, 0,
-                     scatter(c->b, (value_id[]){grad_zeros_like(c->b, c->x[0]), index, c->g}, axis,
-                             SCATTER_ADD));
+    return grad_give(c, 0, grad_scatter_add(c->b, c->x[0], index, c->g, axis));
 }
 
 /* Of scatter(base, index, updates): values of the result where each update went; 0 where the index
@@ -65,11 +74,12 @@ bool grad_gather(struct grad_call *c)
 static value_id fetched(struct grad_call *c, value_id from)
 {
     struct builder *b = c->b;
-    dim_id size = b_dim(b, c->x[0], c->node.attrs->axis);
+    int32_t axis = c->node.attrs->axis;
+    dim_id size = b_dim(b, c->x[0], axis);
     value_id index = b_cast(b, c->x[1], DTYPE_I64), zero = b_const(b, DTYPE_I64, 0);
     value_id inside = b_binary(b, PRIM_AND, b_binary(b, PRIM_LE, zero, index),
                                b_binary(b, PRIM_LT, index, b_size(b, size)));
-    value_id got = b_gather(b, from, index, c->node.attrs->axis);
+    value_id got = b_gather(b, grad_readable(b, from, (uint32_t)axis), index, axis);
     return b_select(b, inside, got, b_const_like(b, from, 0));
 }
 

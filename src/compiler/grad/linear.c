@@ -332,17 +332,12 @@ bool grad_window_max(struct grad_call *c)
 {
     struct builder *b = c->b;
     uint32_t count = c->node.attrs->window_count, first = c->node.rank - count;
-    value_id place = places_of_maximum(c), zeros = grad_zeros_like(b, c->x[0]);
-    if (place == VALUE_NONE || zeros == VALUE_NONE)
-        return false;
-    value_id operands[] = {zeros, place, c->g};
-    for (uint32_t i = 0; i < 3; i++) {
-        operands[i] = b_flatten(b, operands[i], first, c->node.rank - 1);
-        if (operands[i] == VALUE_NONE)
+    value_id operands[] = {c->x[0], places_of_maximum(c), c->g};
+    for (uint32_t i = 0; i < 3; i++)
+        if (operands[i] == VALUE_NONE ||
+            (operands[i] = b_flatten(b, operands[i], first, c->node.rank - 1)) == VALUE_NONE)
             return false;
-    }
-    const struct attrs add = {.axis = (int32_t)first, .mode = SCATTER_ADD};
-    value_id sum = graph_add(b->graph, PRIM_SCATTER, operands, 3, &add, b->err);
+    value_id sum = grad_scatter_add(b, operands[0], operands[1], operands[2], first);
     const struct node *x = b_node(b, c->x[0]);
     return grad_give(c, 0, sum == VALUE_NONE ? sum : b_reshape(b, sum, x->shape, x->rank));
 }

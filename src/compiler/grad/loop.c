@@ -197,7 +197,7 @@ static bool clone_body(struct reversal *r, struct grad *trip)
 {
     value_id rows[LIMIT_OPERANDS];
     for (uint32_t i = 0; i < r->loop.states; i++)
-        if ((rows[i] = kept(r, i)) == VALUE_NONE)
+        if ((rows[i] = grad_readable(r->b, kept(r, i), 0)) == VALUE_NONE)
             return false;
     value_id last = b_sub(r->b, b_size(r->b, r->loop.trips), b_const(r->b, DTYPE_I64, 1));
     trip->first = r->b->graph->nodes.count;
@@ -263,6 +263,13 @@ static bool ask(struct reversal *r, value_id of, value_id cotangent)
     return cotangent != VALUE_NONE;
 }
 
+/* Sums of many trips are in f32 or wider, where small terms do not get lost. */
+static value_id wide_zeros(struct builder *b, value_id like)
+{
+    bool f64 = b_node(b, like)->dtype == DTYPE_F64;
+    return b_cast(b, grad_zeros_like(b, like), f64 ? DTYPE_F64 : DTYPE_F32);
+}
+
 /* States: of each float state of the loop the cotangent, and the sums of what is captured. Then
  * what a trip has cotangents of, and what it wants them of: the states before it, what is captured,
  * and the nodes of which the rest waits, in this order. */
@@ -278,8 +285,8 @@ static bool ask_trip(struct reversal *r)
     }
     for (uint32_t i = 0; i < r->loop.rows; i++) {
         value_id rows = of_result(r, r->loop.states + i);
-        if (rows != VALUE_NONE &&
-            !ask(r, cloned(r, r->loop.row[i]), b_take(r->b, rows, r->trip, 0)))
+        if (rows != VALUE_NONE && !ask(r, cloned(r, r->loop.row[i]),
+                                       b_take(r->b, grad_readable(r->b, rows, 0), r->trip, 0)))
             return false;
     }
     for (uint32_t i = 0; i < r->captured.count; i++) {
@@ -287,7 +294,7 @@ static bool ask_trip(struct reversal *r)
         if (c->waits)
             continue;
         c->sum = r->states;
-        if (!add_state(r, VALUE_NONE, c->value))
+        if (!add_state(r, wide_zeros(r->b, c->value), c->value))
             return false;
         r->wrt[r->request.wrt_count++] = c->value;
     }
@@ -321,7 +328,8 @@ static bool end_trip(struct reversal *r)
     for (uint32_t i = 0; i < r->captured.count; i++) {
         if (r->captured.items[i].waits)
             continue;
-        r->next[state] = b_add(r->b, r->state[state], r->grads[at++]);
+        enum dtype wide = (enum dtype)b_node(r->b, r->state[state])->dtype;
+        r->next[state] = b_add(r->b, r->state[state], b_cast(r->b, r->grads[at++], wide));
         if (r->next[state++] == VALUE_NONE)
             return false;
     }
@@ -384,7 +392,10 @@ static bool give_all(struct reversal *r)
     }
     for (uint32_t i = 0; i < r->captured.count; i++) {
         const struct captured *c = &r->captured.items[i];
-        if (!c->waits && !grad_give_to(r->grad, c->value, r->results[c->sum]))
+        if (c->waits)
+            continue;
+        enum dtype dtype = (enum dtype)b_node(r->b, c->value)->dtype;
+        if (!grad_give_to(r->grad, c->value, b_cast(r->b, r->results[c->sum], dtype)))
             return false;
     }
     for (uint32_t i = 0; i < r->deferred.count; i++) {

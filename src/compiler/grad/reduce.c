@@ -139,7 +139,8 @@ static value_id back_recurrence(struct builder *b, value_id x, value_id g, bool 
     uint32_t loop = b_loop_begin(b);
     value_id last = b_sub(b, b_size(b, trips), b_const(b, DTYPE_I64, 1));
     value_id at = b_sub(b, last, b_iter(b, loop));
-    value_id x_at = b_take(b, x, at, 0), g_at = b_take(b, g, at, 0);
+    value_id x_at = b_take(b, grad_readable(b, x, 0), at, 0);
+    value_id g_at = b_take(b, grad_readable(b, g, 0), at, 0);
     if (x_at == VALUE_NONE || g_at == VALUE_NONE)
         return VALUE_NONE;
     const struct node *row_node = b_node(b, x_at);
@@ -195,9 +196,5 @@ bool grad_cum_max(struct grad_call *c)
     value_id none = b_const(b, DTYPE_I64, -1);
     value_id known = b_binary(b, PRIM_LE, b_const(b, DTYPE_I64, 0), from);
     value_id index = b_select(b, known, attrs->reverse ? b_sub(b, last, from) : from, none);
-    value_id operands[] = {grad_zeros_like(b, c->x[0]), index, c->g};
-    if (index == VALUE_NONE || operands[0] == VALUE_NONE)
-        return false;
-    const struct attrs add = {.axis = attrs->axis, .mode = SCATTER_ADD};
-    return grad_give(c, 0, graph_add(b->graph, PRIM_SCATTER, operands, 3, &add, b->err));
+    return grad_give(c, 0, grad_scatter_add(b, c->x[0], index, c->g, (uint32_t)attrs->axis));
 }

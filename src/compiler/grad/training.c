@@ -16,49 +16,50 @@ struct joining {
     VEC(value_id) of, cotangents;
 };
 
-/* Inputs, then params, in declaration order; and their places in the order of ids, in which a copy
- * declares them. */
-static value_id *sources(const struct graph *from, struct arena *arena, uint32_t **out_places)
+/* The numbers of values once the inputs come first, and then the params, in declaration order:
+ * copies and texts of graphs have their inputs in the order of ids. */
+static value_id *renumber(const struct graph *from, struct arena *arena)
 {
-    uint32_t count = from->inputs.count + from->params.count;
-    value_id *all = ARENA_ARRAY(arena, value_id, count + 1);
-    *out_places = ARENA_ARRAY(arena, uint32_t, count + 1);
-    for (uint32_t i = 0; i < count; i++)
-        all[i] = i < from->inputs.count ? from->inputs.items[i]
-                                        : from->params.items[i - from->inputs.count];
-    for (uint32_t i = 0; i < count; i++)
-        for (uint32_t k = 0; k < count; k++)
-            (*out_places)[i] += all[k] < all[i];
-    return all;
+    value_id *number = ARENA_ARRAY(arena, value_id, from->nodes.count), next = 1;
+    for (uint32_t i = 0; i < from->inputs.count; i++)
+        number[from->inputs.items[i]] = next++;
+    for (uint32_t i = 0; i < from->params.count; i++)
+        number[from->params.items[i]] = next++;
+    for (value_id v = 1; v < from->nodes.count; v++)
+        if (number[v] == VALUE_NONE)
+            number[v] = next++;
+    return number;
 }
 
 /* The block, prepared, whose params are inputs. */
 static bool copy_block(struct joining *j, const struct graph *from)
 {
-    uint32_t *places, count = from->inputs.count + from->params.count;
-    value_id *all = sources(from, j->arena, &places);
+    uint32_t count = from->inputs.count + from->params.count;
+    const value_id *number = renumber(from, j->arena);
     struct graph view = *from;
-    view.nodes.items =
-        arena_memdup(j->arena, from->nodes.items, from->nodes.count * sizeof *from->nodes.items);
+    view.nodes.items = ARENA_ARRAY(j->arena, struct node, from->nodes.count);
+    view.nodes.items[0] = from->nodes.items[0];
+    for (value_id v = 1; v < from->nodes.count; v++) {
+        struct node *node = &view.nodes.items[number[v]];
+        *node = *graph_node(from, v);
+        value_id *operands =
+            arena_memdup(j->arena, node->operands, node->operand_count * sizeof *operands);
+        for (uint32_t i = 0; i < node->operand_count; i++)
+            operands[i] = number[operands[i]];
+        node->operands = operands;
+    }
     view.inputs.items = ARENA_ARRAY(j->arena, value_id, count + 1);
     view.inputs.count = view.inputs.capacity = count;
     view.params.count = 0;
-    view.elements.items = arena_memdup(j->arena, from->elements.items,
-                                       from->elements.count * sizeof *from->elements.items);
     for (uint32_t i = 0; i < count; i++) {
-        view.nodes.items[all[i]].prim = PRIM_INPUT;
-        view.inputs.items[places[i]] = all[i];
+        view.inputs.items[i] = i + 1;
+        view.nodes.items[i + 1].prim = PRIM_INPUT;
     }
-    for (uint32_t i = 0; i < view.elements.count; i++)
-        view.elements.items[i].input = places[from->elements.items[i].input];
-    if (!grad_prepare(j->graph, j->arena, &view, j->err))
-        return false;
-    value_id *declared = arena_memdup(j->arena, j->graph->inputs.items, count * sizeof *declared);
-    for (uint32_t i = 0; i < count; i++)
-        j->graph->inputs.items[i] = declared[places[i]];
-    for (uint32_t i = 0; i < from->elements.count; i++)
-        j->graph->elements.items[i].input = from->elements.items[i].input;
-    return true;
+    view.outputs.items = arena_memdup(j->arena, from->outputs.items,
+                                      from->outputs.count * sizeof *from->outputs.items);
+    for (uint32_t i = 0; i < view.outputs.count; i++)
+        view.outputs.items[i].value = number[view.outputs.items[i].value];
+    return grad_prepare(j->graph, j->arena, &view, j->err);
 }
 
 static bool is_float(const struct joining *j, value_id v)

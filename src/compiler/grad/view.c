@@ -125,3 +125,19 @@ bool grad_concat(struct grad_call *c)
     }
     return true;
 }
+
+value_id grad_readable(struct builder *b, value_id x, uint32_t axis)
+{
+    dim_id low[LIMIT_RANK], high[LIMIT_RANK];
+    int64_t least, most;
+    if (x == VALUE_NONE)
+        return VALUE_NONE;
+    const struct node *n = b_node(b, x);
+    dim_range(&b->graph->dims, n->shape[axis], &least, &most);
+    if (least > 0)
+        return x;
+    for (uint32_t d = 0; d < n->rank; d++)
+        low[d] = high[d] = b_dim_const(b, 0);
+    high[axis] = b_dim_const(b, 1);
+    return b_pad(b, x, low, high, 0);
+}
