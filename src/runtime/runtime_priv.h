@@ -10,71 +10,11 @@
 
 #include "package/package.h"
 #include "runtime/parts_priv.h"
+#include "runtime/shapes_priv.h"
 
-#define SHAPE_SETS 64
-#define SHAPE_WAYS 8
 /* Launches of less estimated work (in scalar operations) run on the calling thread, since waking
  * another costs more. */
 #define PARALLEL_WORK ((int64_t)1 << 17)
-
-/* One launch at one shape of the inputs. */
-struct shape_launch {
-    urza_kernel_fn *kernel;
-    uint32_t number;     /* as in urza_span */
-    uint32_t first_slot; /* index of its first pointer in the context's table */
-    uint32_t chunks;     /* 1: runs on the calling thread only */
-    int64_t extent;      /* > 0 */
-    size_t scratch_stride;
-};
-
-/* A copy that a loop makes, between slots of the context's table. */
-struct shape_move {
-    uint32_t from, to;
-    size_t bytes;
-};
-
-/* A loop of the plan. Its moves stand one behind the other: states at the start, rows of a trip,
- * states behind it, states at the end. Those that nothing reads have no bytes. */
-struct shape_loop {
-    uint32_t first, count; /* launches of this entry, maybe none */
-    uint32_t iter;         /* slot; PLAN_NONE: nothing reads it */
-    uint32_t states, rows;
-    int64_t trips;      /* that rows have room for */
-    int64_t most;       /* that are made: fewer where the module has a limit */
-    uint32_t condition; /* slot of one bool that says whether it goes on; PLAN_NONE: none */
-    const struct shape_move *moves;
-};
-
-/* Everything that follows from the input shapes, and from elements that tell dims; immutable once
- * published. Without a plan, or where sizes do not fit, `reason` says why calls are interpreted. */
-struct shape_entry {
-    uint64_t hash;
-    const char *reason; /* NULL: native */
-    int64_t *key;       /* of each input the shape, then the elements if some tell dims */
-    int64_t *dims;      /* values of the named dims */
-    int64_t (*output_shapes)[LIMIT_RANK];
-    size_t *output_bytes;
-    struct shape_launch *launches; /* only launches with iterations */
-    uint32_t launch_count;
-    uint32_t *before; /* by forward launch, and one more: how many of them stand before it */
-    struct shape_loop *loops;
-    struct shape_move *moves; /* of all loops */
-    uint32_t loop_count;
-    uint64_t launches_run; /* by a call: those of loops in each trip, without those of loops that
-                              have a condition */
-    size_t *temp_offsets;  /* by buffer of the plan */
-    size_t memory_bytes;   /* temporaries, followed by scratch memory */
-    size_t scratch_offset; /* = bytes of temporaries */
-    uint64_t intermediate_bytes;
-    struct shape_entry *older; /* next in the list of retired entries */
-};
-
-struct shape_cache {
-    _Atomic uint64_t hashes[SHAPE_SETS][SHAPE_WAYS]; /* a hint that saves reading the entry */
-    struct shape_entry *_Atomic entries[SHAPE_SETS][SHAPE_WAYS];
-    _Atomic uint8_t oldest[SHAPE_SETS]; /* the way to replace next, modulo SHAPE_WAYS */
-    struct shape_entry *_Atomic retired;
-};
 
 /* What forward_train leaves for backward: part of the context that it ran in, which nobody else
  * gets until the tape is released. */
@@ -104,7 +44,7 @@ struct call_context {
     struct urza_tape tape;
     void **table;              /* pointer tables of all launches: module.slot_count */
     uint32_t interrupts;       /* of the module, when the call began */
-    int64_t *key;              /* module.key_count */
+    int64_t *key, *key_end;    /* module.key_count; behind what was filled of it */
     struct tensor *tensors;    /* inputs, then outputs */
     void **data;               /* dense memory of each tensor */
     struct guard_input *given; /* by input */
@@ -146,7 +86,7 @@ struct urza_module {
     const char *reason;
     struct image image;
     urza_kernel_fn **kernels; /* by index in the target's table */
-    struct pool *pool;
+    struct pool *pool;        /* the owner's */
     uint32_t threads;
     uint32_t chunks; /* of every launch; 0: chosen by launch_chunks */
     void (*on_event)(void *user, const urza_event *event);
@@ -176,13 +116,17 @@ struct urza_module {
 
     /* The training step, a module of its own; NULL: there is none. */
     struct urza_module *step;
+    /* What the host knows of: the block of a training step; else the module itself. It has the
+     * trace, the last fallback and the sizes of the last shape, and its launches are counted
+     * before this module's in a trace. */
+    struct urza_module *owner;
+    uint32_t first_launch;
     /* Of a training step: by input, for a cotangent the output that it belongs to; by output, for a
      * gradient the source (inputs, then params) that it belongs to; else PLAN_NONE. */
     uint32_t *cotangent_of, *gradient_of;
     /* By forward launch: the outputs that hang on it, as bits; the last one for all from 63 on.
      * NULL: not a training step, or interpreted. */
     uint64_t *feeds;
-    bool shares_pool; /* the pool is another module's */
 
     struct trace trace;
     struct shape_cache shapes;
@@ -197,11 +141,9 @@ struct urza_module {
 bool module_load(const void *bytes, size_t size, const urza_load_options *options,
                  struct urza_module **out, struct error *err);
 
-/* call.c: checks an input and fills its context.tensors, given and part of the key, behind which it
- * moves *key. */
+/* call.c: checks an input, fills its context.tensors and given, and adds its part to the key. */
 bool call_check_input(const struct urza_module *module, struct call_context *context,
-                      uint32_t input, const DLTensor *given, bool need_data, int64_t **key,
-                      struct error *err);
+                      uint32_t input, const DLTensor *given, bool need_data, struct error *err);
 /* Checks a tensor of the caller's that a call writes: its type, and that its elements have
  * addresses of their own. */
 bool call_check_written(const DLTensor *given, const urza_tensor_info *info, const int64_t *shape,
