@@ -172,8 +172,8 @@ void urza_result_release(urza_result *hold);
  * Parameters are arguments, read where they lie: an optimizer may change them in place between
  * steps. Inputs, parameters and outputs of a call must stay valid and unchanged until its tape was
  * used for the last time; tensors that are not dense are copied, and need not. After the first step
- * of given shapes nothing is allocated. Any number of tapes may be alive, on any threads; each is
- * used by one thread at a time. All must be released before the module is unloaded. */
+ * of given shapes nothing is allocated, unless more tapes are alive than ever before. Up to 1024
+ * may be, each used by one thread at a time. All must be released before unloading the module. */
 typedef struct urza_tape urza_tape;
 
 /* Whether the package has a backward pass; whether it gives the gradient by an input or a parameter
@@ -182,17 +182,19 @@ int urza_has_backward(const urza_module *module);
 int urza_has_gradient(const urza_module *module, const char *name);
 
 /* params: in the order of urza_param_info; NULL: the module's own values, with param_count 0.
- * Outputs are in the caller's memory, as in urza_call. */
+ * Outputs are in the caller's memory, as in urza_call. Arrays of shapes and strides are not needed
+ * any more when it has returned. */
 int urza_forward_train(urza_module *module, const DLTensor *inputs, uint32_t input_count,
                        const DLTensor *params, uint32_t param_count, DLTensor *outputs,
                        uint32_t output_count, urza_tape **out_tape, urza_error *err);
 
 #define URZA_ACCUMULATE 1u /* gradients are added to what their tensors hold */
-#define URZA_KEEP_TAPE \
-    2u /* backward may be called again, which computes forward_train's part again */
+#define URZA_KEEP_TAPE 2u  /* backward may be called again, which runs forward_train again */
 /* Arguments of urza_backward. Cotangents are one for each output, gradients one for each input and
  * parameter. Data NULL, or no list: a cotangent of zeros; a gradient that nobody wants, whose
- * kernels do not run. Gradients may not share memory with any other tensor of the call. */
+ * kernels do not run. Cotangents of outputs on which no gradient depends are not looked at.
+ * Gradients may not share memory with each other, with cotangents, or with what the tape uses:
+ * dense inputs, parameters and outputs. */
 typedef struct urza_gradients {
     const DLTensor *cotangents;
     uint32_t cotangent_count;
@@ -204,8 +206,7 @@ typedef struct urza_gradients {
 } urza_gradients;
 /* Without URZA_KEEP_TAPE the tape can only be released afterwards, whether it worked or not. */
 int urza_backward(urza_tape *tape, const urza_gradients *gradients, urza_error *err);
-/* Accepts NULL. */
-void urza_tape_release(urza_tape *tape);
+void urza_tape_release(urza_tape *tape); /* accepts NULL */
 
 /* Replaces a parameter's values (copied; shape and dtype must match); takes effect at the next
  * urza_prepare. Neither function may run at the same time as calls on the module. */
@@ -214,8 +215,8 @@ int urza_prepare(urza_module *module, urza_error *err);
 
 /* A trace: when each launch ran, and where. */
 typedef struct urza_span {
-    /* Index in the package's plan: launches of urza_prepare first, then those of a call. A launch
-     * without iterations at a size does not run and has no span. */
+    /* Index in the package's plan: launches of urza_prepare, then of a call, of forward_train and
+     * of backward. A launch without iterations at a size does not run and has no span. */
     uint32_t launch;
     uint32_t chunk, chunks;    /* index of the chunk, and into how many the launch was split */
     int64_t thread;            /* system id of the thread that ran it */
@@ -232,7 +233,7 @@ int urza_trace_begin(urza_module *module, urza_span *spans, uint32_t room, urza_
 uint32_t urza_trace_end(urza_module *module);
 
 typedef struct urza_stats {
-    uint64_t calls; /* all calls, refused ones included */
+    uint64_t calls; /* all calls, refused ones and both parts of a training step included */
     uint64_t native_calls, fallback_calls;
     uint64_t launches;           /* of kernels, in native calls */
     uint64_t shape_misses;       /* calls whose shapes had to be laid out */

@@ -29,26 +29,30 @@ static bool find_key(const char *text, size_t size, const struct compile_options
                      uint8_t out[SHA256_BYTES])
 {
     struct {
-        uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], public_key[32];
+        uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], wrt[SHA256_BYTES], public_key[32];
         uint64_t seed;
         uint32_t strategy;
-        bool training, has_targets, has_key, plain;
-        char compiler[128];
+        bool training, has_targets, has_key, plain, backward, has_wrt;
+        char compiler[126];
     } key = {.seed = options->seed,
              .strategy = options->strategy ? options->strategy : STRATEGY_STANDARD,
              .training = options->training,
              .has_targets = options->targets,
              .has_key = options->key,
-             .plain = options->plain};
-    _Static_assert(sizeof key == 96 + 16 + 128, "no padding");
+             .plain = options->plain,
+             .backward = options->backward,
+             .has_wrt = options->backward && options->wrt};
+    _Static_assert(sizeof key == 128 + 18 + 126, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->dims || options->known_count > 0 || options->chooser ||
-        options->observer || options->dump || options->backward || onnx_looks_like(text, size) ||
+        options->observer || options->dump || onnx_looks_like(text, size) ||
         pt2_looks_like(text, size))
         return false;
     sha256(text, size, key.text);
     const char *targets = options->targets ? options->targets : cpu_family();
     sha256(targets, strlen(targets), key.targets);
+    if (key.has_wrt)
+        sha256(options->wrt, strlen(options->wrt), key.wrt);
     if (options->key)
         memcpy(key.public_key, options->key->public_key, sizeof key.public_key);
     codegen_version(version);

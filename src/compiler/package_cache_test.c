@@ -176,19 +176,26 @@ static void options_are_part_of_the_key(void **state)
         assert_true(keys_open(home, i ? &other : &key, &err));
     }
     const struct compile_options base = f->options;
-    struct compile_options rows[] = {base, base, base, base, base, base, base};
+    struct compile_options rows[] = {base, base, base, base, base, base, base, base, base, base};
     rows[1].targets = "x86-64-v2,x86-64-v3";
     rows[2].seed = 1;
     rows[3].strategy = STRATEGY_STANDARD;
     rows[4].training = true;
     rows[5].key = &key;
     rows[6].key = &other;
+    for (int i = 7; i < 10; i++)
+        rows[i].backward = true;
+    rows[8].wrt = "params";
+    rows[9].wrt = "x";
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
             f->options = rows[i];
             assert_int_equal(compile_text(f, text).found, round ? CACHE_MEMORY : CACHE_NONE);
         }
     }
+    f->options = base;
+    f->options.wrt = "params"; /* which says nothing without a backward pass */
+    assert_int_equal(compile_text(f, text).found, CACHE_MEMORY);
     f->options = base;
     f->options.dump = "groups"; /* which a cached package does not have */
     assert_int_equal(compile_text(f, text).found, CACHE_NONE);

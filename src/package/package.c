@@ -184,12 +184,37 @@ static bool add_signature(const struct signing_key *key, const struct zip_entry 
     return true;
 }
 
+/* Bytes of a package, or of the training step in one, which has none itself. */
+struct archive {
+    const void *bytes;
+    size_t size;
+    const struct trust *trust;
+    bool nested;
+};
+
+static bool read_archive(const struct archive *archive, struct arena *arena,
+                         struct package_contents *out, struct error *err);
+
+/* Reads the package of a training step; NULL on failure. */
+static const struct package_contents *read_training(const struct package_contents *block,
+                                                    struct arena *arena, struct error *err)
+{
+    static const struct trust unsigned_too = {TRUST_ALLOW_UNSIGNED, NULL};
+    struct package_contents *step = ARENA_NEW(arena, struct package_contents);
+    const struct archive archive = {block->training, block->training_bytes, &unsigned_too, true};
+    if (read_archive(&archive, arena, step, err) && training_check(block, step, err))
+        return step;
+    refuse(err, TRAINING);
+    return NULL;
+}
+
 bool package_write(const struct package_contents *contents, const struct signing_key *key,
                    struct strbuf *out, char out_id[KERNEL_ID_BYTES], struct error *err)
 {
     struct arena *arena = out->arena;
     struct zip *zip = ARENA_NEW(arena, struct zip);
-    if (!guards_complete(&contents->graph, err) || !check_targets(contents, err))
+    if (!guards_complete(&contents->graph, err) || !check_targets(contents, err) ||
+        (contents->training && !read_training(contents, arena, err)))
         return false;
     zip_add(zip, MANIFEST, NULL, 0);
     if (!add_entries(contents, zip, arena, err))
@@ -308,30 +333,6 @@ static bool read_target(const struct zip *zip, uint32_t *index, struct arena *ar
     return true;
 }
 
-struct archive {
-    const void *bytes;
-    size_t size;
-    const struct trust *trust;
-    bool nested; /* the package of a training step, inside another */
-};
-static bool read_archive(const struct archive *archive, struct arena *arena,
-                         struct package_contents *out, struct error *err);
-
-/* The package of the training step, which has none itself. */
-static bool read_training(const struct zip_entry *entry, struct arena *arena,
-                          struct package_contents *out, struct error *err)
-{
-    static const struct trust unsigned_too = {TRUST_ALLOW_UNSIGNED, NULL};
-    struct package_contents *step = ARENA_NEW(arena, struct package_contents);
-    const struct archive archive = {entry->data, entry->size_bytes, &unsigned_too, true};
-    if (!read_archive(&archive, arena, step, err))
-        return refuse(err, TRAINING);
-    out->training = entry->data;
-    out->training_bytes = entry->size_bytes;
-    out->step = step;
-    return training_check(out, step, err) || refuse(err, TRAINING);
-}
-
 static bool is_next(const struct zip *zip, uint32_t index, const char *name)
 {
     return index < zip->count && zip->entries[index].name_bytes == strlen(name) &&
@@ -361,8 +362,12 @@ static bool read_entries(const struct zip *zip, bool nested, struct arena *arena
     out->params = ARENA_ARRAY(arena, struct package_param, out->graph.params.count);
     if (!params_read(&out->graph, params->data, params->size_bytes, arena, out->params, err))
         return refuse(err, PARAMS);
-    if (training && !read_training(training, arena, out, err))
-        return false;
+    if (training) {
+        out->training = training->data;
+        out->training_bytes = training->size_bytes;
+        if (!(out->step = read_training(out, arena, err)))
+            return false;
+    }
     out->blueprint_json = (const char *)blueprint->data;
     out->blueprint_bytes = blueprint->size_bytes;
     out->evidence_json = (const char *)evidence->data;

@@ -301,6 +301,104 @@ static void refuses_what_the_graph_is_not(void **state)
     }
 }
 
+/* The plan with these entries in the place where they are printed. */
+static struct strbuf with_entries(struct fixture *f, const char *entries)
+{
+    struct strbuf both;
+    strbuf_init(&both, &f->arena);
+    strbuf_printf(&both, "\"entries\":%s,\"format\"", entries);
+    return replace(&f->arena, plan_text, "\"format\"", both.data);
+}
+
+#define ENTRY(count, name) "{\"count\":" #count ",\"name\":\"" name "\"}"
+#define NONE_TO_7                                                                      \
+    ENTRY(0, "1")                                                                      \
+    "," ENTRY(0, "2") "," ENTRY(0, "3") "," ENTRY(0, "4") "," ENTRY(0, "5") "," ENTRY( \
+        0, "6") "," ENTRY(0, "7") ","
+
+static void entries(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const good[] = {
+        "[" ENTRY(2, "forward") "]",
+        "[" ENTRY(1, "forward_train") "," ENTRY(1, "backward") "]",
+        "[" ENTRY(0, "none") "," ENTRY(2, "a \\\"b\\\"") "," ENTRY(0, "last") "]",
+        "[" NONE_TO_7 ENTRY(2, "8") "]",
+    };
+    struct plan plan;
+    struct plan_entry found;
+    must(parse(f, plan_text, &plan), &f->err);
+    assert_true(plan_find_entry(&plan, "forward", &found));
+    assert_int_equal(found.first, 0);
+    assert_int_equal(found.count, 2);
+    assert_false(plan_find_entry(&plan, "backward", &found));
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct strbuf out, text = with_entries(f, good[i]);
+        must(parse(f, text.data, &plan), &f->err);
+        strbuf_init(&out, &f->arena);
+        plan_print(&plan, &out);
+        assert_string_equal(out.data, text.data);
+        assert_int_equal(plan_find_entry(&plan, "forward", &found), i == 0);
+    }
+    must(parse(f, with_entries(f, good[1]).data, &plan), &f->err);
+    assert_true(plan_find_entry(&plan, "backward", &found));
+    assert_int_equal(found.first, 1);
+    assert_int_equal(found.count, 1);
+    assert_true(plan_find_entry(&plan, "forward_train", &found));
+    assert_int_equal(found.first, 0);
+}
+
+static void refuses_entries(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const bad[][2] = {
+        {"[]", "0 entries"},
+        {"{}", "entries"},
+        {"[7]", "entry 0"},
+        {"[" ENTRY(1, "a") "]", "1 launches belong to no entry"},
+        {"[" ENTRY(3, "a") "]", "entry 0"},
+        {"[" ENTRY(2, "a") "," ENTRY(1, "b") "]", "entry 1"},
+        {"[" ENTRY(4294967295, "a") "," ENTRY(3, "b") "]", "more launches"},
+        {"[" ENTRY(4294967296, "a") "]", "entry 0"},
+        {"[" ENTRY(-1, "a") "," ENTRY(3, "b") "]", "entry 0"},
+        {"[" ENTRY(1, "a") "," ENTRY(1, "a") "]", "one name"},
+        {"[" ENTRY(2, "") "]", "entry 0 has no name"},
+        {"[{\"count\":2}]", "name"},
+        {"[{\"name\":\"a\"}]", "count"},
+        {"[{\"count\":2,\"name\":7}]", "name"},
+        {"[{\"count\":2,\"first\":0,\"name\":\"a\"}]", "first"},
+        {"[" NONE_TO_7 ENTRY(0, "8") "," ENTRY(2, "9") "]", "9 entries"},
+    };
+    struct plan plan;
+    char name[LIMIT_NAME + 2], text[LIMIT_NAME + 64];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        must_fail(parse(f, with_entries(f, bad[i][0]).data, &plan), &f->err, ERR_PACKAGE,
+                  bad[i][1]);
+    memset(name, 'n', sizeof name);
+    name[LIMIT_NAME + 1] = '\0';
+    snprintf(text, sizeof text, "[{\"count\":2,\"name\":\"%s\"}]", name);
+    must_fail(parse(f, with_entries(f, text).data, &plan), &f->err, ERR_PACKAGE, "no name of 1");
+    snprintf(text, sizeof text, "[{\"count\":2,\"name\":\"%s\"}]", name + 1);
+    must(parse(f, with_entries(f, text).data, &plan), &f->err);
+}
+
+/* A loop of both launches may not be divided. */
+static void entries_hold_loops(void **state)
+{
+    struct fixture *f = *state;
+    static const char one[] = "\"loops\":[{\"count\":1,\"first\":1,\"rows\":[],\"states\":[],"
+                              "\"trips\":\"2\"}],\"prepare\"";
+    static const char two[] = "\"loops\":[{\"count\":2,\"first\":0,\"rows\":[],\"states\":[],"
+                              "\"trips\":\"2\"}],\"prepare\"";
+    struct plan plan;
+    struct strbuf text = with_entries(f, "[" ENTRY(1, "a") "," ENTRY(1, "b") "]");
+    must(parse(f, replace(&f->arena, text.data, "\"prepare\"", one).data, &plan), &f->err);
+    must_fail(parse(f, replace(&f->arena, text.data, "\"prepare\"", two).data, &plan), &f->err,
+              ERR_PACKAGE, "entry 0 ends within a loop");
+    text = with_entries(f, "[" ENTRY(0, "a") "," ENTRY(2, "b") "]");
+    must(parse(f, replace(&f->arena, text.data, "\"prepare\"", two).data, &plan), &f->err);
+}
+
 static void describes(void **state)
 {
     struct fixture *f = *state;
@@ -330,6 +428,9 @@ int main(void)
         TEST(limits),
         TEST(nodes_of_launches),
         TEST(refuses_what_the_graph_is_not),
+        TEST(entries),
+        TEST(refuses_entries),
+        TEST(entries_hold_loops),
         TEST(describes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

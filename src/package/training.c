@@ -23,14 +23,20 @@ static bool same_dims(const struct pair *p)
     return same || fail(p->err, ERR_PACKAGE, "its named dims are not those of the block");
 }
 
-/* Shapes of both graphs are compared in the block's dims. */
+/* Both may be DIM_NONE. They are compared in the block's dims, to which expressions are added. */
+static bool same_dim(const struct pair *p, dim_id of_block, dim_id of_step)
+{
+    struct dim_table *dims = (struct dim_table *)&p->block->dims;
+    return of_step == DIM_NONE ? of_block == DIM_NONE
+                               : dim_import(dims, &p->step->dims, of_step) == of_block;
+}
+
 static bool same_type(const struct pair *p, value_id of_block, value_id of_step, const char *name)
 {
     const struct node *x = graph_node(p->block, of_block), *y = graph_node(p->step, of_step);
-    struct dim_table *dims = (struct dim_table *)&p->block->dims; /* expressions are added */
     bool same = x->dtype == y->dtype && x->rank == y->rank;
     for (uint32_t d = 0; same && d < x->rank; d++)
-        same = dim_import(dims, &p->step->dims, y->shape[d]) == x->shape[d];
+        same = same_dim(p, x->shape[d], y->shape[d]);
     return same || fail(p->err, ERR_PACKAGE, "'%s' has another type than in the block", name);
 }
 
@@ -44,6 +50,26 @@ static value_id block_source(const struct graph *block, uint32_t i)
 {
     return i < block->inputs.count ? block->inputs.items[i]
                                    : block->params.items[i - block->inputs.count];
+}
+
+static bool is_float(const struct pair *p, value_id of_block)
+{
+    return of_block != VALUE_NONE &&
+           dtype_is_float((enum dtype)graph_node(p->block, of_block)->dtype);
+}
+
+/* They must tell the same dims of both, and no cotangent may tell any. */
+static bool same_elements(const struct pair *p)
+{
+    bool same = p->step->elements.count == p->block->elements.count;
+    for (uint32_t i = 0; same && i < p->step->elements.count; i++) {
+        const struct graph_element *x = &p->block->elements.items[i];
+        const struct graph_element *y = &p->step->elements.items[i];
+        same = x->input == y->input && x->element == y->element && x->rule == y->rule &&
+               same_dim(p, x->of, y->of) && same_dim(p, x->dim, y->dim);
+    }
+    return same ||
+           fail(p->err, ERR_PACKAGE, "its elements that tell dims are not those of the block");
 }
 
 static bool check_inputs(const struct pair *p)
@@ -63,6 +89,7 @@ static bool check_inputs(const struct pair *p)
             for (; output < p->block->outputs.count && of == VALUE_NONE; output++)
                 if (strcmp(p->block->outputs.items[output].name, name + strlen(prefix)) == 0)
                     of = p->block->outputs.items[output].value;
+            of = is_float(p, of) ? of : VALUE_NONE;
         }
         if (of == VALUE_NONE)
             return fail(p->err, ERR_PACKAGE, "input '%s' is no cotangent", name);
@@ -89,6 +116,7 @@ static bool check_outputs(const struct pair *p)
                 if (strcmp(source_name(p->block, block_source(p->block, source)),
                            output->name + strlen(prefix)) == 0)
                     of = block_source(p->block, source);
+            of = is_float(p, of) ? of : VALUE_NONE;
         }
         if (of == VALUE_NONE)
             return fail(p->err, ERR_PACKAGE, "output '%s' is no gradient", output->name);
@@ -155,10 +183,8 @@ bool training_check(const struct package_contents *block, const struct package_c
                     struct error *err)
 {
     const struct pair p = {&block->graph, &step->graph, err};
-    if (!same_dims(&p) || !check_inputs(&p) || !check_outputs(&p))
+    if (!same_dims(&p) || !check_inputs(&p) || !check_outputs(&p) || !same_elements(&p))
         return false;
-    if (step->graph.elements.count != block->graph.elements.count)
-        return fail(err, ERR_PACKAGE, "its elements that tell dims are not those of the block");
     if (step->target_count != block->target_count)
         return fail(err, ERR_PACKAGE, "it has not the targets of the block");
     for (uint32_t i = 0; i < step->target_count; i++) {

@@ -116,25 +116,32 @@ static uint64_t stat_get(const _Atomic uint64_t *stat)
     return atomic_load_explicit(stat, memory_order_relaxed);
 }
 
-URZA_EXPORT void urza_stats_get(const urza_module *module, urza_stats *out)
+static void add_stats(const urza_module *module, urza_stats *sum)
 {
-    urza_stats sum = {
-        .arena_bytes = stat_get(&module->arena_bytes),
-        .intermediate_bytes = stat_get(&module->intermediate_bytes),
-    };
     uint32_t count = atomic_load(&module->contexts.count);
     for (uint32_t i = 0; i < count; i++) {
         const struct call_context *context =
             (const struct call_context *)atomic_load(&module->contexts.items[i]);
         if (!context)
             continue;
-        sum.calls += stat_get(&context->stats.calls);
-        sum.native_calls += stat_get(&context->stats.native_calls);
-        sum.fallback_calls += stat_get(&context->stats.fallback_calls);
-        sum.launches += stat_get(&context->stats.launches);
-        sum.shape_misses += stat_get(&context->stats.shape_misses);
-        sum.copied_inputs += stat_get(&context->stats.copied_inputs);
+        sum->calls += stat_get(&context->stats.calls);
+        sum->native_calls += stat_get(&context->stats.native_calls);
+        sum->fallback_calls += stat_get(&context->stats.fallback_calls);
+        sum->launches += stat_get(&context->stats.launches);
+        sum->shape_misses += stat_get(&context->stats.shape_misses);
+        sum->copied_inputs += stat_get(&context->stats.copied_inputs);
     }
+}
+
+URZA_EXPORT void urza_stats_get(const urza_module *module, urza_stats *out)
+{
+    urza_stats sum = {
+        .arena_bytes = stat_get(&module->arena_bytes),
+        .intermediate_bytes = stat_get(&module->intermediate_bytes),
+    };
+    add_stats(module, &sum);
+    if (module->step)
+        add_stats(module->step, &sum);
     const char *reason = atomic_load(&module->last_fallback);
     snprintf(sum.last_fallback, sizeof sum.last_fallback, "%s", reason ? reason : "");
     *out = sum;

@@ -42,25 +42,25 @@ static bool read_integers(const struct tensor *tensor, uint32_t count, int64_t *
 }
 
 bool call_check_input(const struct urza_module *module, struct call_context *context,
-                      const struct call_input *input, int64_t **key, struct error *err)
+                      uint32_t input, const DLTensor *given, bool need_data, struct error *err)
 {
-    struct tensor *tensor = &context->tensors[input->index];
-    const struct node *node = input_node(module, input->index);
-    uint32_t integers = module->input_integers[input->index];
-    bool ok = tensor_check(input->given, input->need_data || integers > 0, tensor, err);
+    struct tensor *tensor = &context->tensors[input];
+    const struct node *node = input_node(module, input);
+    uint32_t integers = module->input_integers[input];
+    bool ok = tensor_check(given, need_data || integers > 0, tensor, err);
     if (ok && tensor->dtype != node->dtype)
         ok = fail(err, ERR_INPUT, "has dtype %s, expected %s", dtype_name(tensor->dtype),
                   dtype_name(node->dtype));
     if (ok && tensor->rank != node->rank)
         ok = fail(err, ERR_INPUT, "has %u dims, expected %u", tensor->rank, node->rank);
     for (uint32_t axis = 0; ok && axis < tensor->rank; axis++)
-        *(*key)++ = tensor->shape[axis];
-    ok = ok && (integers == 0 || read_integers(tensor, integers, *key, err));
+        *context->key_end++ = tensor->shape[axis];
+    ok = ok && (integers == 0 || read_integers(tensor, integers, context->key_end, err));
     if (!ok)
         return fail_at(err, "input '%s'", node->attrs->name);
-    context->given[input->index] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape,
-                                                        integers > 0 ? *key : NULL};
-    *key += integers;
+    context->given[input] = (struct guard_input){tensor->dtype, tensor->rank, tensor->shape,
+                                                 integers > 0 ? context->key_end : NULL};
+    context->key_end += integers;
     return true;
 }
 
@@ -72,10 +72,9 @@ static bool check_inputs(const struct urza_module *module, struct call_context *
     if (count != expected || (!inputs && count > 0))
         return fail(err, ERR_INPUT, "%u inputs are given, expected %u", inputs ? count : 0,
                     expected);
-    int64_t *key = context->key;
+    context->key_end = context->key;
     for (uint32_t i = 0; i < count; i++)
-        if (!call_check_input(module, context, &(struct call_input){i, &inputs[i], need_data}, &key,
-                              err))
+        if (!call_check_input(module, context, i, &inputs[i], need_data, err))
             return false;
     return true;
 }
@@ -224,7 +223,6 @@ static bool run(struct urza_module *module, struct call_context *context,
     if (!execute(module, context, err))
         return false;
     stat_add(&context->stats.native_calls, 1);
-    stat_add(&context->stats.launches, entry->launches_run);
     return true;
 }
 

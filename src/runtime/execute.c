@@ -57,7 +57,7 @@ static void run_chunk(void *argument, uint32_t index)
 void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,
                 const int64_t *dims, char *scratch)
 {
-    struct split split = {&module->trace, launch, buffers, dims, scratch};
+    struct split split = {&module->owner->trace, launch, buffers, dims, scratch};
     if (launch->chunks == 1)
         run_kernel(&split, scratch, 0, 0, launch->extent);
     else
@@ -69,19 +69,25 @@ static bool is_wanted(const struct urza_module *module, const struct shape_launc
                       uint64_t wanted)
 {
     const struct plan *plan = &module->target->plan;
-    return !module->feeds || (module->feeds[launch->number - plan->prepare.count] & wanted) != 0;
+    uint32_t forward = launch->number - module->first_launch - plan->prepare.count;
+    return !module->feeds || (module->feeds[forward] & wanted) != 0;
 }
 
-static void run_launches(struct urza_module *module, struct call_context *context, uint32_t begin,
-                         uint32_t end, uint64_t wanted)
+/* Returns how many ran. */
+static uint64_t run_launches(struct urza_module *module, struct call_context *context,
+                             uint32_t begin, uint32_t end, uint64_t wanted)
 {
+    uint64_t ran = 0;
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     char *scratch = context->memory + entry->scratch_offset;
     for (uint32_t i = begin; i < end; i++) {
         const struct shape_launch *launch = &entry->launches[i];
-        if (is_wanted(module, launch, wanted))
-            launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
+        if (!is_wanted(module, launch, wanted))
+            continue;
+        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
+        ran++;
     }
+    return ran;
 }
 
 /* Copies to place `at` of what has room for several. */
@@ -109,9 +115,9 @@ static bool goes_on(void *const *table, const struct shape_loop *loop)
     return loop->condition == PLAN_NONE || *(const unsigned char *)table[loop->condition] != 0;
 }
 
-/* False when the call was interrupted. */
+/* False when the call was interrupted. Adds the launches that ran to *ran. */
 static bool run_loop(struct urza_module *module, struct call_context *context,
-                     const struct shape_loop *loop)
+                     const struct shape_loop *loop, uint64_t *ran)
 {
     void *const *table = context->table;
     const struct shape_move *start = loop->moves, *rows = start + loop->states;
@@ -123,14 +129,12 @@ static bool run_loop(struct urza_module *module, struct call_context *context,
             return false;
         if (loop->iter != PLAN_NONE)
             memcpy(table[loop->iter], &trip, sizeof trip);
-        run_launches(module, context, loop->first, loop->first + loop->count, UINT64_MAX);
+        *ran += run_launches(module, context, loop->first, loop->first + loop->count, UINT64_MAX);
         move(table, rows, loop->rows, trip);
         move(table, after, loop->states, 0);
     }
     clear_rows(table, rows, loop->rows, trip, loop->trips);
     move(table, end, loop->states, 0);
-    if (loop->condition != PLAN_NONE)
-        stat_add(&context->stats.launches, (uint64_t)loop->count * (uint64_t)trip);
     return true;
 }
 
@@ -139,6 +143,7 @@ bool execute_part(struct urza_module *module, struct call_context *context, cons
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     const struct plan *plan = &module->target->plan;
+    uint64_t ran = 0;
     uint32_t next = entry->before[part->first], end = entry->before[part->first + part->count];
     for (uint32_t i = 0; i < module->patch_count; i++)
         context->table[module->patches[i].slot] = context->data[module->patches[i].tensor];
@@ -147,13 +152,14 @@ bool execute_part(struct urza_module *module, struct call_context *context, cons
         uint32_t first = plan->loops.items[i].first;
         if (first < part->first || first >= part->first + part->count)
             continue;
-        run_launches(module, context, next, loop->first, part->wanted);
+        ran += run_launches(module, context, next, loop->first, part->wanted);
         bool wanted = !module->feeds || (module->feeds[first] & part->wanted) != 0;
-        if (wanted && !run_loop(module, context, loop))
+        if (wanted && !run_loop(module, context, loop, &ran))
             return fail(err, ERR_CANCELLED, "interrupted in a loop");
         next = loop->first + loop->count;
     }
-    run_launches(module, context, next, end, part->wanted);
+    ran += run_launches(module, context, next, end, part->wanted);
+    stat_add(&context->stats.launches, ran);
     return true;
 }
 

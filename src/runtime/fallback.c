@@ -98,9 +98,10 @@ static bool interpret_guarded(struct urza_module *module, struct call_context *c
 /* reason must live as long as the module. */
 static void report(struct urza_module *module, const char *reason)
 {
-    atomic_store(&module->last_fallback, reason);
+    struct urza_module *owner = module->owner;
+    atomic_store(&owner->last_fallback, reason);
     if (module->on_event) {
-        urza_event event = {.kind = "fallback", .kernel_id = module->package.id, .reason = reason};
+        urza_event event = {.kind = "fallback", .kernel_id = owner->package.id, .reason = reason};
         module->on_event(module->user, &event);
     }
 }

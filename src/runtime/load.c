@@ -231,11 +231,10 @@ static bool read_into(struct urza_module *module, const void *bytes, size_t size
 }
 
 /* Starts threads, and makes the memory and values that are computed from params. */
-static bool start(struct urza_module *module, const urza_load_options *options, struct pool *pool,
-                  struct error *err)
+static bool start(struct urza_module *module, const urza_load_options *options, struct error *err)
 {
-    if (module->shares_pool)
-        module->pool = pool;
+    if (module->owner != module)
+        module->pool = module->owner->pool;
     else
         module->pool =
             pool_new(module->target ? module->threads : 1, options->parallel, options->user);
@@ -298,9 +297,9 @@ static bool read_aside(struct urza_module *module, const void *bytes, size_t siz
 static bool load_step(struct urza_module *block, const urza_load_options *options,
                       struct error *err);
 
-/* pool: of the module that this one is the training step of; NULL: it gets its own. */
+/* block: the module that this one is the training step of; NULL: none. */
 static bool load(const void *bytes, size_t size, const urza_load_options *options,
-                 struct pool *pool, struct urza_module **out, struct error *err)
+                 struct urza_module *block, struct urza_module **out, struct error *err)
 {
     struct urza_module *module = calloc(1, sizeof *module);
     if (!module)
@@ -311,8 +310,11 @@ static bool load(const void *bytes, size_t size, const urza_load_options *option
     module->on_event = options->on_event;
     module->user = options->user;
     module->most_trips = options->most_trips;
-    module->shares_pool = pool != NULL;
-    if (!read_aside(module, bytes, size, options, err) || !start(module, options, pool, err) ||
+    module->owner = block ? block : module;
+    if (block && block->target)
+        module->first_launch =
+            block->target->plan.prepare.count + block->target->plan.forward.count;
+    if (!read_aside(module, bytes, size, options, err) || !start(module, options, err) ||
         (module->package.training && !load_step(module, options, err))) {
         urza_unload(module);
         return false;
@@ -327,9 +329,12 @@ static bool load_step(struct urza_module *block, const urza_load_options *option
     urza_load_options own = *options;
     own.trust = URZA_TRUST_ALLOW_UNSIGNED; /* the block's manifest has its hash */
     own.target = block->target ? block->target->name : interpreter;
-    return load(block->package.training, block->package.training_bytes, &own, block->pool,
-                &block->step, err) &&
-           training_init(block->step, block, err);
+    if (!load(block->package.training, block->package.training_bytes, &own, block, &block->step,
+              err))
+        return false;
+    if (!block->target) /* not because it was asked for */
+        block->step->reason = block->reason;
+    return training_init(block->step, block, err);
 }
 
 bool module_load(const void *bytes, size_t size, const urza_load_options *options,
@@ -399,7 +404,7 @@ URZA_EXPORT void urza_unload(urza_module *module)
     int cancel;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     urza_unload(module->step);
-    if (!module->shares_pool)
+    if (module->owner == module)
         pool_free(module->pool);
     contexts_release(module);
     results_unload(module->results);

@@ -100,7 +100,7 @@ static bool size_launch(const struct urza_module *module, const struct plan_laun
     uint32_t chunks = launch_chunks(module, launch, no_dims, extent, scratch);
     *out = (struct shape_launch){
         .kernel = module->kernels[launch->kernel],
-        .number = (uint32_t)(launch - module->target->plan.prepare.items),
+        .number = module->first_launch + (uint32_t)(launch - module->target->plan.prepare.items),
         .chunks = chunks,
         .extent = extent,
         .scratch_stride = (size_t)scratch,

@@ -10,7 +10,7 @@
 
 #include "package/package.h"
 #include "runtime/parts_priv.h"
-#include "runtime/shape_priv.h"
+#include "runtime/shapes_priv.h"
 
 /* Launches of less estimated work (in scalar operations) run on the calling thread, since waking
  * another costs more. */
@@ -44,7 +44,7 @@ struct call_context {
     struct urza_tape tape;
     void **table;              /* pointer tables of all launches: module.slot_count */
     uint32_t interrupts;       /* of the module, when the call began */
-    int64_t *key;              /* module.key_count */
+    int64_t *key, *key_end;    /* module.key_count; behind what was filled of it */
     struct tensor *tensors;    /* inputs, then outputs */
     void **data;               /* dense memory of each tensor */
     struct guard_input *given; /* by input */
@@ -86,7 +86,7 @@ struct urza_module {
     const char *reason;
     struct image image;
     urza_kernel_fn **kernels; /* by index in the target's table */
-    struct pool *pool;
+    struct pool *pool;        /* the owner's */
     uint32_t threads;
     uint32_t chunks; /* of every launch; 0: chosen by launch_chunks */
     void (*on_event)(void *user, const urza_event *event);
@@ -116,13 +116,17 @@ struct urza_module {
 
     /* The training step, a module of its own; NULL: there is none. */
     struct urza_module *step;
+    /* What the host knows of: the block of a training step; else the module itself. It has the
+     * trace, the last fallback and the sizes of the last shape, and its launches are counted
+     * before this module's in a trace. */
+    struct urza_module *owner;
+    uint32_t first_launch;
     /* Of a training step: by input, for a cotangent the output that it belongs to; by output, for a
      * gradient the source (inputs, then params) that it belongs to; else PLAN_NONE. */
     uint32_t *cotangent_of, *gradient_of;
     /* By forward launch: the outputs that hang on it, as bits; the last one for all from 63 on.
      * NULL: not a training step, or interpreted. */
     uint64_t *feeds;
-    bool shares_pool; /* the pool is another module's */
 
     struct trace trace;
     struct shape_cache shapes;
@@ -137,25 +141,16 @@ struct urza_module {
 bool module_load(const void *bytes, size_t size, const urza_load_options *options,
                  struct urza_module **out, struct error *err);
 
-/* call.c: checks an input and fills its context.tensors, given and part of the key, behind which it
- * moves *key. */
-struct call_input {
-    uint32_t index;
-    const DLTensor *given;
-    bool need_data;
-};
+/* call.c: checks an input, fills its context.tensors and given, and adds its part to the key. */
 bool call_check_input(const struct urza_module *module, struct call_context *context,
-                      const struct call_input *input, int64_t **key, struct error *err);
+                      uint32_t input, const DLTensor *given, bool need_data, struct error *err);
 /* Checks a tensor of the caller's that a call writes: its type, and that its elements have
  * addresses of their own. */
 bool call_check_written(const DLTensor *given, const urza_tensor_info *info, const int64_t *shape,
                         struct tensor *out, struct error *err);
 
-/* training_init.c: what a module needs to run as a training step of `block`. */
+/* training.c: what a module needs to run as a training step of `block`. */
 bool training_init(struct urza_module *step, const struct urza_module *block, struct error *err);
-/* The block's input, or behind the inputs its param, of that name; PLAN_NONE: none. */
-uint32_t training_find_source(const struct urza_module *block, const char *name);
-uint64_t training_output_bit(uint32_t output); /* as in feeds */
 
 /* prepare.c: memory of params and prepared buffers, and the launches that fill prepared buffers. */
 bool prepare_init(struct urza_module *module, struct error *err);

@@ -199,10 +199,7 @@ static bool fill_loops(const struct urza_module *module, struct shape_entry *ent
             out->trips > LIMIT_DIM_VALUE || !fill_moves(plan, loop, slot, entry->dims, moves))
             return false;
         out->most = out->trips;
-        entry->launches_run -= count;
-        if (loop->condition == 0)
-            entry->launches_run += (uint64_t)count * (uint64_t)out->trips;
-        else if (module->most_trips > 0 && module->most_trips < out->trips)
+        if (loop->condition > 0 && module->most_trips > 0 && module->most_trips < out->trips)
             out->most = module->most_trips;
         moves += 3 * loop->state_count + loop->row_count;
         slot += 1 + 4 * loop->state_count + 2 * loop->row_count;
@@ -234,7 +231,7 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
             scratch_bytes = needed;
         entry->launches[entry->launch_count++] = (struct shape_launch){
             .kernel = module->kernels[launch->kernel],
-            .number = plan->prepare.count + i,
+            .number = module->first_launch + plan->prepare.count + i,
             .first_slot = first_slot,
             .chunks = chunks,
             .extent = extent,
@@ -242,7 +239,6 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
         };
     }
     entry->before[plan->forward.count] = entry->launch_count;
-    entry->launches_run = entry->launch_count;
     if (!fill_loops(module, entry) ||
         !checked_add_i64((int64_t)entry->scratch_offset, scratch_bytes, &memory))
         return false;

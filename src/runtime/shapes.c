@@ -118,8 +118,8 @@ static struct shape_entry *add_entry(struct urza_module *module, struct call_con
         free(entry);
         return found;
     }
-    atomic_store_explicit(&module->arena_bytes, entry->scratch_offset, memory_order_relaxed);
-    atomic_store_explicit(&module->intermediate_bytes, entry->intermediate_bytes,
+    atomic_store_explicit(&module->owner->arena_bytes, entry->scratch_offset, memory_order_relaxed);
+    atomic_store_explicit(&module->owner->intermediate_bytes, entry->intermediate_bytes,
                           memory_order_relaxed);
     return entry;
 }

@@ -1,4 +1,5 @@
-/* Training: the two parts of a step, and the tape between them.
+/* Training: the step of a block, and its first part, which makes a tape for the second one
+ * (backward.c).
  *
  * The package of a step (package.h) is a module inside the block's. A tape is a context of that
  * module that stays taken: its temporaries are what is saved. Sources of the step are the block's
@@ -11,7 +12,125 @@
 #include "base/checked.h"
 #include "base/compiler.h"
 #include "graph/element.h"
-#include "runtime/runtime_priv.h"
+#include "runtime/training_priv.h"
+
+/* The block's source of that name; PLAN_NONE: none. */
+static uint32_t find_source(const struct urza_module *block, const char *name)
+{
+    uint32_t inputs = block->package.graph.inputs.count;
+    for (uint32_t i = 0; i < inputs + block->package.graph.params.count; i++) {
+        const urza_tensor_info *info =
+            i < inputs ? &block->inputs[i] : &block->param_infos[i - inputs];
+        if (strcmp(info->name, name) == 0)
+            return i;
+    }
+    return PLAN_NONE;
+}
+
+static uint32_t find_output(const struct urza_module *block, const char *name)
+{
+    for (uint32_t i = 0; i < block->package.graph.outputs.count; i++)
+        if (strcmp(block->outputs[i].name, name) == 0)
+            return i;
+    return PLAN_NONE;
+}
+
+static void match_names(struct urza_module *step, const struct urza_module *block)
+{
+    const struct graph *graph = &step->package.graph;
+    uint32_t sources = block->package.graph.inputs.count + block->package.graph.params.count;
+    uint32_t results = block->package.graph.outputs.count;
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        step->cotangent_of[i] =
+            i < sources ? PLAN_NONE
+                        : find_output(block, step->inputs[i].name + strlen(PACKAGE_COTANGENT));
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        step->gradient_of[i] =
+            i < results ? PLAN_NONE
+                        : find_source(block, step->outputs[i].name + strlen(PACKAGE_GRAD));
+}
+
+/* What hangs on the buffers that a launch, or all launches of a loop, write. */
+static uint64_t written_bits(const struct plan_launch *launch, const uint64_t *bits)
+{
+    uint64_t all = 0;
+    for (uint32_t k = 0; k < launch->arg_count; k++)
+        if (launch_writes(launch, k))
+            all |= bits[launch->args[k]];
+    return all;
+}
+
+static void mark(uint64_t *bits, uint32_t buffer, uint64_t with)
+{
+    if (buffer != PLAN_NONE)
+        bits[buffer] |= with;
+}
+
+/* All of a loop is run, or nothing. */
+static uint64_t loop_bits(const struct plan *plan, const struct plan_loop *loop, uint64_t *bits)
+{
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < loop->state_count; i++)
+        all |= loop->states[i].result == PLAN_NONE ? 0 : bits[loop->states[i].result];
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        all |= bits[loop->rows[i].result];
+    for (uint32_t i = 0; i < loop->count; i++)
+        all |= written_bits(&plan->forward.items[loop->first + i], bits);
+    for (uint32_t i = 0; i < loop->state_count; i++) {
+        mark(bits, loop->states[i].from, all);
+        mark(bits, loop->states[i].next, all);
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        mark(bits, loop->rows[i].row, all);
+    return all;
+}
+
+/* From the last launch to the first: a launch feeds what its results feed, and so what it reads
+ * does. */
+static bool find_feeds(struct urza_module *step, struct error *err)
+{
+    const struct plan *plan = &step->target->plan;
+    uint64_t *bits = calloc(plan->buffers.count + 1, sizeof *bits);
+    if (!bits)
+        return fail(err, ERR_NOMEM, "no memory for a training step");
+    for (uint32_t i = 0; i < plan->buffers.count; i++)
+        if (plan->buffers.items[i].kind == BUFFER_OUTPUT)
+            bits[i] = output_bit(plan->buffers.items[i].index);
+    for (uint32_t i = plan->forward.count; i-- > 0;) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        uint32_t loop = plan_loop_of(plan, i);
+        const struct plan_loop *of = loop > 0 ? &plan->loops.items[loop - 1] : NULL;
+        if (!of)
+            step->feeds[i] = written_bits(launch, bits);
+        else if (i + 1 == of->first + of->count)
+            step->feeds[i] = loop_bits(plan, of, bits);
+        else
+            step->feeds[i] = step->feeds[i + 1];
+        for (uint32_t k = 0; k < launch->arg_count; k++)
+            bits[launch->args[k]] |= step->feeds[i];
+    }
+    free(bits);
+    return true;
+}
+
+bool training_init(struct urza_module *step, const struct urza_module *block, struct error *err)
+{
+    const struct graph *graph = &step->package.graph;
+    uint32_t launches = step->target ? step->target->plan.forward.count : 0;
+    jmp_buf out_of_memory;
+    if (setjmp(out_of_memory) != 0) {
+        step->arena.oom = NULL;
+        return fail(err, ERR_NOMEM, "no memory for a training step");
+    }
+    step->arena.oom = &out_of_memory;
+    step->cotangent_of = ARENA_ARRAY(&step->arena, uint32_t, graph->inputs.count);
+    step->gradient_of = ARENA_ARRAY(&step->arena, uint32_t, graph->outputs.count);
+    if (step->target)
+        step->feeds = ARENA_ARRAY(&step->arena, uint64_t, launches + 1);
+    step->arena.oom = NULL;
+    match_names(step, block);
+    return !step->target || find_feeds(step, err);
+}
 
 /* The arguments of urza_forward_train. */
 struct request {
@@ -34,11 +153,11 @@ static DLTensor own_param(const struct urza_module *block, uint32_t index)
 /* Cotangents have the shapes of their outputs, which follow from the block's inputs. Their tensors
  * point to these shapes in the key. */
 static bool expect_cotangents(const struct urza_module *block, struct call_context *context,
-                              int64_t *key, struct error *err)
+                              struct error *err)
 {
     const struct graph *graph = &block->step->package.graph;
     uint32_t inputs = block->package.graph.inputs.count;
-    int64_t dims[LIMIT_NAMED_DIMS];
+    int64_t dims[LIMIT_NAMED_DIMS], *key = context->key_end;
     if (!guards_bind(&block->package.graph, context->given, inputs, dims, err))
         return false;
     for (uint32_t i = inputs + block->package.graph.params.count; i < graph->inputs.count; i++) {
@@ -58,38 +177,31 @@ static bool expect_cotangents(const struct urza_module *block, struct call_conte
     return true;
 }
 
-static bool check_source(const struct urza_module *block, struct call_context *context,
-                         uint32_t index, const DLTensor *given, int64_t **key, struct error *err)
-{
-    const struct call_input input = {index, given, true};
-    return call_check_input(block->step, context, &input, key, err);
-}
-
 static bool check_sources(const struct urza_module *block, struct call_context *context,
                           const struct request *request, struct error *err)
 {
     const struct graph *graph = &block->package.graph;
-    int64_t *key = context->key;
+    context->key_end = context->key;
     if (request->input_count != graph->inputs.count)
         return fail(err, ERR_INPUT, "%u inputs are given, expected %u", request->input_count,
                     graph->inputs.count);
     if (request->params && request->param_count != graph->params.count)
         return fail(err, ERR_INPUT, "%u params are given, expected %u", request->param_count,
                     graph->params.count);
-    for (uint32_t i = 0; i < graph->inputs.count; i++)
-        if (!check_source(block, context, i, &request->inputs[i], &key, err))
+    for (uint32_t i = 0; i < graph->inputs.count + graph->params.count; i++) {
+        uint32_t param = i - graph->inputs.count;
+        DLTensor given = i < graph->inputs.count ? request->inputs[i]
+                         : request->params       ? request->params[param]
+                                                 : own_param(block, param);
+        const int64_t *shape = context->key_end;
+        if (!call_check_input(block->step, context, i, &given, true, err))
             return false;
-    for (uint32_t i = 0; i < graph->params.count; i++) {
-        DLTensor given = request->params ? request->params[i] : own_param(block, i);
-        if (!check_source(block, context, graph->inputs.count + i, &given, &key, err))
-            return false;
+        context->tensors[i].shape = context->given[i].shape = shape; /* the caller's may go */
     }
-    return expect_cotangents(block, context, key, err);
+    return expect_cotangents(block, context, err);
 }
 
-/* Whether a tensor that is written shares a byte with one of the first `count` tensors. */
-static bool meets_any(const struct call_context *context, const struct tensor *tensor,
-                      uint32_t count)
+bool training_meets(const struct call_context *context, const struct tensor *tensor, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         if (context->tensors[i].data && &context->tensors[i] != tensor &&
@@ -115,16 +227,11 @@ static bool check_results(const struct urza_module *block, struct call_context *
             continue;
         if (!call_check_written(&request->outputs[i], &step->outputs[i], entry->output_shapes[i],
                                 tensor, err) ||
-            (meets_any(context, tensor, inputs + i) &&
+            (training_meets(context, tensor, inputs + i) &&
              !fail(err, ERR_INPUT, "shares memory with an input or another output")))
             return fail_at(err, "output '%s'", block->outputs[i].name);
     }
     return true;
-}
-
-static size_t rounded(size_t size)
-{
-    return (size + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
 }
 
 /* Dense memory of all tensors: their own, or staging memory. Cotangents and gradients have none
@@ -136,7 +243,7 @@ static bool place_tensors(const struct urza_module *step, struct call_context *c
     uint32_t count = inputs + step->package.graph.outputs.count;
     size_t staged = 0;
     for (uint32_t i = 0; i < count; i++)
-        staged += context->tensors[i].dense ? 0 : rounded(context->tensors[i].size_bytes);
+        staged += context->tensors[i].dense ? 0 : staged_bytes(context->tensors[i].size_bytes);
     if (staged > 0 && !context_reserve_staging(context, staged, err))
         return false;
     char *stage = context->staging;
@@ -146,7 +253,7 @@ static bool place_tensors(const struct urza_module *step, struct call_context *c
         if (tensor->dense)
             continue;
         context->data[i] = stage;
-        stage += rounded(tensor->size_bytes);
+        stage += staged_bytes(tensor->size_bytes);
         if (i < inputs) {
             copy_to_dense(context->data[i], tensor);
             stat_add(&context->stats.copied_inputs, 1);
@@ -155,9 +262,8 @@ static bool place_tensors(const struct urza_module *step, struct call_context *c
     return true;
 }
 
-/* Runs one entry of the step. */
-static bool run_entry(struct urza_module *step, struct call_context *context, const char *name,
-                      uint64_t wanted, struct error *err)
+bool training_run(struct urza_module *step, struct call_context *context, const char *name,
+                  uint64_t wanted, struct error *err)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     struct plan_entry of;
@@ -165,10 +271,23 @@ static bool run_entry(struct urza_module *step, struct call_context *context, co
         return fallback_run(step, context, entry->reason, err);
     plan_find_entry(&step->target->plan, name, &of);
     const struct part part = {of.first, of.count, wanted};
-    if (!execute_part(step, context, &part, err))
-        return false;
-    stat_add(&context->stats.native_calls, 1);
-    return true;
+    return execute_part(step, context, &part, err);
+}
+
+/* What backward needs to know of the tensors of forward_train, without the caller's arrays of
+ * shapes and strides. Those that are not dense are copied, so their memory is not used again. */
+static void keep_tensors(const struct urza_module *step, struct call_context *context,
+                         const struct shape_entry *entry)
+{
+    uint32_t inputs = step->package.graph.inputs.count;
+    for (uint32_t i = 0; i < inputs + step->package.graph.outputs.count; i++) {
+        struct tensor *tensor = &context->tensors[i];
+        if (i >= inputs)
+            tensor->shape = entry->output_shapes[i - inputs];
+        if (!tensor->dense)
+            tensor->data = NULL;
+        tensor->strides = NULL;
+    }
 }
 
 static bool forward(struct urza_module *block, struct call_context *context,
@@ -183,12 +302,14 @@ static bool forward(struct urza_module *block, struct call_context *context,
     if (!entry || !check_results(block, context, entry, request, err) ||
         (!entry->reason && !context_ready(step, context, err)) ||
         !place_tensors(step, context, err) ||
-        !run_entry(step, context, "forward_train", UINT64_MAX, err))
+        !training_run(step, context, "forward_train", UINT64_MAX, err))
         return false;
     uint32_t inputs = step->package.graph.inputs.count;
     for (uint32_t i = 0; i < request->output_count; i++)
         if (!context->tensors[inputs + i].dense)
             copy_from_dense(&context->tensors[inputs + i], context->data[inputs + i]);
+    keep_tensors(step, context, entry);
+    stat_add(&context->stats.native_calls, !entry->reason);
     context->tape = (struct urza_tape){.module = block, .forward_done = true};
     return true;
 }
@@ -200,8 +321,7 @@ URZA_EXPORT int urza_has_backward(const urza_module *module)
 
 URZA_EXPORT int urza_has_gradient(const urza_module *module, const char *name)
 {
-    uint32_t source =
-        urza_has_backward(module) && name ? training_find_source(module, name) : PLAN_NONE;
+    uint32_t source = urza_has_backward(module) && name ? find_source(module, name) : PLAN_NONE;
     if (source == PLAN_NONE)
         return 0;
     for (uint32_t i = 0; i < module->step->package.graph.outputs.count; i++)
@@ -216,7 +336,8 @@ URZA_EXPORT int urza_forward_train(urza_module *module, const DLTensor *inputs,
                                    urza_tape **out_tape, urza_error *err)
 {
     struct error e;
-    if (!module || !out_tape || (!inputs && input_count > 0) || (!outputs && output_count > 0))
+    if (!module || !out_tape || (!inputs && input_count > 0) || (!params && param_count > 0) ||
+        (!outputs && output_count > 0))
         return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
     if (!module->step)
         return public_result(fail(&e, ERR_UNSUPPORTED,
@@ -233,255 +354,4 @@ URZA_EXPORT int urza_forward_train(urza_module *module, const DLTensor *inputs,
     else
         context_put(module->step, context);
     return public_result(ok, &e, err);
-}
-
-static struct call_context *context_of(urza_tape *tape)
-{
-    return (struct call_context *)(void *)((char *)tape - offsetof(struct call_context, tape));
-}
-
-/* A backward pass: what its tensors are. */
-struct pass {
-    struct urza_tape *tape;
-    struct urza_module *step;
-    struct call_context *context;
-    const struct shape_entry *entry;
-    const urza_gradients *given;
-    uint64_t wanted;
-};
-
-static const DLTensor *given_cotangent(const struct pass *p, uint32_t input)
-{
-    uint32_t output = p->step->cotangent_of[input];
-    const DLTensor *list = p->given->cotangents;
-    return output != PLAN_NONE && list && list[output].data ? &list[output] : NULL;
-}
-
-static DLTensor *given_gradient(const struct pass *p, uint32_t output)
-{
-    uint32_t source = p->step->gradient_of[output];
-    uint32_t inputs = p->tape->module->package.graph.inputs.count;
-    if (source == PLAN_NONE)
-        return NULL;
-    DLTensor *list = source < inputs ? p->given->inputs : p->given->params;
-    DLTensor *tensor = list ? &list[source < inputs ? source : source - inputs] : NULL;
-    return tensor && tensor->data ? tensor : NULL;
-}
-
-static bool check_counts(const struct pass *p, struct error *err)
-{
-    const struct graph *graph = &p->tape->module->package.graph;
-    const struct {
-        const void *list;
-        uint32_t given, expected;
-        const char *what;
-    } lists[] = {
-        {p->given->cotangents, p->given->cotangent_count, graph->outputs.count, "cotangents"},
-        {p->given->inputs, p->given->input_count, graph->inputs.count, "gradients of inputs"},
-        {p->given->params, p->given->param_count, graph->params.count, "gradients of params"},
-    };
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        if (lists[i].list && lists[i].given != lists[i].expected)
-            return fail(err, ERR_INPUT, "%u %s are given, expected %u", lists[i].given,
-                        lists[i].what, lists[i].expected);
-    return true;
-}
-
-/* A gradient that is asked for must be one of the package's. */
-static bool check_asked(const struct pass *p, struct error *err)
-{
-    struct urza_module *block = p->tape->module;
-    uint32_t inputs = block->package.graph.inputs.count;
-    for (uint32_t i = 0; i < inputs + block->package.graph.params.count; i++) {
-        const DLTensor *list = i < inputs ? p->given->inputs : p->given->params;
-        const urza_tensor_info *info =
-            i < inputs ? &block->inputs[i] : &block->param_infos[i - inputs];
-        if (list && list[i < inputs ? i : i - inputs].data && !urza_has_gradient(block, info->name))
-            return fail(err, ERR_INPUT, "the package has no gradient by '%s'", info->name);
-    }
-    return true;
-}
-
-static bool check_cotangents(const struct pass *p, struct error *err)
-{
-    const struct graph *graph = &p->step->package.graph;
-    for (uint32_t i = 0; i < graph->inputs.count; i++) {
-        struct tensor *tensor = &p->context->tensors[i], found;
-        const DLTensor *given = given_cotangent(p, i);
-        if (p->step->cotangent_of[i] == PLAN_NONE)
-            continue;
-        tensor->data = NULL;
-        tensor->dense = true;
-        if (!given)
-            continue;
-        bool ok = tensor_check(given, true, &found, err);
-        if (ok && (found.dtype != tensor->dtype || found.rank != tensor->rank ||
-                   (found.rank > 0 &&
-                    memcmp(found.shape, tensor->shape, found.rank * sizeof *found.shape) != 0)))
-            ok = fail(err, ERR_INPUT, "has another type or shape than its output");
-        if (!ok)
-            return fail_at(err, "cotangent of '%s'",
-                           p->tape->module->outputs[p->step->cotangent_of[i]].name);
-        found.shape = tensor->shape; /* which stays where it is */
-        *tensor = found;
-    }
-    return true;
-}
-
-static bool check_gradients(struct pass *p, struct error *err)
-{
-    uint32_t inputs = p->step->package.graph.inputs.count;
-    for (uint32_t i = 0; i < p->step->package.graph.outputs.count; i++) {
-        struct tensor *tensor = &p->context->tensors[inputs + i];
-        const DLTensor *given = given_gradient(p, i);
-        if (p->step->gradient_of[i] == PLAN_NONE)
-            continue;
-        *tensor = (struct tensor){.dense = true};
-        if (!given)
-            continue;
-        if (!call_check_written(given, &p->step->outputs[i], p->entry->output_shapes[i], tensor,
-                                err) ||
-            (meets_any(p->context, tensor, inputs + i) &&
-             !fail(err, ERR_INPUT, "shares memory with another tensor of the call")))
-            return fail_at(err, "%s", p->step->outputs[i].name);
-        p->wanted |= training_output_bit(i);
-    }
-    return true;
-}
-
-/* Whether a gradient is computed in staging memory: it is added to something, or not dense, or
- * nobody wants it, and its kernel may run for others. */
-static bool is_staged(const struct pass *p, uint32_t output)
-{
-    const struct tensor *tensor =
-        &p->context->tensors[p->step->package.graph.inputs.count + output];
-    return !tensor->data || !tensor->dense || (p->given->flags & URZA_ACCUMULATE) != 0;
-}
-
-/* A first pass with `at` NULL measures, a second one places. */
-static size_t stage(struct pass *p, char *at)
-{
-    const struct graph *graph = &p->step->package.graph;
-    size_t used = 0;
-    for (uint32_t i = 0; i < graph->inputs.count; i++) {
-        const struct tensor *tensor = &p->context->tensors[i];
-        if (p->step->cotangent_of[i] == PLAN_NONE)
-            continue;
-        bool own = tensor->data && tensor->dense;
-        if (at)
-            p->context->data[i] = own ? tensor->data : at + used;
-        if (at && !own && tensor->data)
-            copy_to_dense(at + used, tensor);
-        else if (at && !own)
-            memset(at + used, 0, tensor->size_bytes);
-        used += own ? 0 : rounded(tensor->size_bytes);
-    }
-    for (uint32_t i = 0; i < graph->outputs.count; i++) {
-        if (p->step->gradient_of[i] == PLAN_NONE)
-            continue;
-        bool staged = is_staged(p, i);
-        if (at)
-            p->context->data[graph->inputs.count + i] =
-                staged ? at + used : p->context->tensors[graph->inputs.count + i].data;
-        used += staged ? rounded(p->entry->output_bytes[i]) : 0;
-    }
-    return used;
-}
-
-static double element(enum dtype dtype, const void *data, int64_t i)
-{
-    switch (dtype) {
-    case DTYPE_F32: return ((const float *)data)[i];
-    case DTYPE_F16: return f16_to_double(((const uint16_t *)data)[i]);
-    case DTYPE_BF16: return bf16_to_double(((const uint16_t *)data)[i]);
-    default: return ((const double *)data)[i];
-    }
-}
-
-/* sum[i] += to[i], rounded once. */
-static void add(enum dtype dtype, void *sum, const void *to, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        double value = element(dtype, sum, i) + element(dtype, to, i);
-        switch (dtype) {
-        case DTYPE_F32: ((float *)sum)[i] = ((float *)sum)[i] + ((const float *)to)[i]; break;
-        case DTYPE_F16: ((uint16_t *)sum)[i] = f16_from_double(value); break;
-        case DTYPE_BF16: ((uint16_t *)sum)[i] = bf16_from_double(value); break;
-        default: ((double *)sum)[i] = value;
-        }
-    }
-}
-
-/* Hands gradients in staging memory over to the caller's tensors. */
-static bool hand_out(struct pass *p, struct error *err)
-{
-    uint32_t inputs = p->step->package.graph.inputs.count;
-    bool accumulate = (p->given->flags & URZA_ACCUMULATE) != 0;
-    for (uint32_t i = 0; i < p->step->package.graph.outputs.count; i++) {
-        const struct tensor *tensor = &p->context->tensors[inputs + i];
-        void *data = p->context->data[inputs + i];
-        if (!given_gradient(p, i) || !is_staged(p, i))
-            continue;
-        if (accumulate && tensor->dense) {
-            add(tensor->dtype, tensor->data, data, tensor->elements);
-            continue;
-        }
-        if (accumulate) {
-            void *held = block_new(tensor->size_bytes);
-            if (!held)
-                return fail(err, ERR_NOMEM, "no memory to add to a strided gradient");
-            copy_to_dense(held, tensor);
-            add(tensor->dtype, data, held, tensor->elements);
-            free(held);
-        }
-        copy_from_dense(tensor, data);
-    }
-    return true;
-}
-
-static bool backward(struct pass *p, struct error *err)
-{
-    size_t bytes;
-    if (!check_counts(p, err) || !check_asked(p, err) || !check_cotangents(p, err) ||
-        !check_gradients(p, err))
-        return false;
-    if ((bytes = stage(p, NULL)) > 0 && !context_reserve_back_staging(p->context, bytes, err))
-        return false;
-    static char none; /* placing without bytes still fills the table */
-    stage(p, bytes > 0 ? p->context->back_staging : &none);
-    p->context->interrupts = atomic_load(&p->step->interrupts);
-    if (!p->tape->forward_done && !p->entry->reason &&
-        !run_entry(p->step, p->context, "forward_train", UINT64_MAX, err))
-        return false;
-    p->tape->forward_done = false;
-    return run_entry(p->step, p->context, "backward", p->wanted, err) && hand_out(p, err);
-}
-
-URZA_EXPORT int urza_backward(urza_tape *tape, const urza_gradients *gradients, urza_error *err)
-{
-    struct error e;
-    if (!tape || !gradients)
-        return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
-    if (tape->spent)
-        return public_result(
-            fail(&e, ERR_USAGE, "the tape was used: URZA_KEEP_TAPE keeps it for another pass"), &e,
-            err);
-    if (gradients->flags & ~(URZA_ACCUMULATE | URZA_KEEP_TAPE))
-        return public_result(fail(&e, ERR_USAGE, "flags %#x are unknown", gradients->flags), &e,
-                             err);
-    struct call_context *context = context_of(tape);
-    struct pass pass = {.tape = tape,
-                        .step = tape->module->step,
-                        .context = context,
-                        .entry = atomic_load_explicit(&context->entry, memory_order_relaxed),
-                        .given = gradients};
-    bool ok = backward(&pass, &e);
-    tape->spent = (gradients->flags & URZA_KEEP_TAPE) == 0;
-    return public_result(ok, &e, err);
-}
-
-URZA_EXPORT void urza_tape_release(urza_tape *tape)
-{
-    if (tape)
-        context_put(tape->module->step, context_of(tape));
 }

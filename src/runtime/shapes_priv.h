@@ -1,9 +1,8 @@
-/* What a module knows of one shape of its inputs: an entry of its cache of shapes. Entries are made
- * once, published, and never change (shapes.c). */
-#ifndef URZA_RUNTIME_SHAPE_PRIV_H
-#define URZA_RUNTIME_SHAPE_PRIV_H
+/* What follows from the shapes of a call, and the cache of it (shapes.c, shape_entry.c). */
+#ifndef URZA_RUNTIME_SHAPES_PRIV_H
+#define URZA_RUNTIME_SHAPES_PRIV_H
 
-#include "package/plan.h"
+#include "package/package.h"
 #include "runtime/parts_priv.h"
 
 #define SHAPE_SETS 64
@@ -52,8 +51,6 @@ struct shape_entry {
     struct shape_loop *loops;
     struct shape_move *moves; /* of all loops */
     uint32_t loop_count;
-    uint64_t launches_run; /* by a call: those of loops in each trip, without those of loops that
-                              have a condition */
     size_t *temp_offsets;  /* by buffer of the plan */
     size_t memory_bytes;   /* temporaries, followed by scratch memory */
     size_t scratch_offset; /* = bytes of temporaries */
