@@ -386,6 +386,5 @@ bool onnx_inverse(struct onnx_call *c)
     if (onnx_failed(c))
         return false;
     const struct node like = *b_node(b, c->in[0]);
-    return onnx_return(c,
-                       b_reshape(b, b_concat(b, cells, size * size, -1), like.shape, like.rank));
+    return onnx_return(c, b_reshape(b, b_concat(b, cells, size * size, -1), like.shape, like.rank));
 }
