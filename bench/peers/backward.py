@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""A training step's forward and backward pass beside PyTorch, eager and compiled.
+
+Usage: backward.py [--threads N] [--rounds N] [--no-compile] BLUEPRINT[:DIMS]...
+
+Each blueprint is compiled with --backward, of all floats. Contestants take turns, several rounds
+of them, and the least time of each counts; gradients are compared first. A column says PyTorch's
+time divided by ours. The program is $URZA, else build/urza.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blueprint import read_model
+from torch_model import BlueprintModule
+
+URZA = os.environ.get("URZA", str(Path(__file__).resolve().parents[2] / "build/urza"))
+
+
+def urza(*words):
+    return subprocess.run([URZA, *words], check=True, capture_output=True, text=True).stdout
+
+
+def differentiated(model):
+    """Inputs and parameters, but for the running statistics of norms, which PyTorch does not."""
+    running = {o[0] for n in model.nodes if n.op == "batch_norm" for o in n.operands[1:3] if o}
+    return [name for name in list(model.inputs) + list(model.params) if name not in running]
+
+
+class Torch:
+    """Gradients of inputs and parameters, as `urza bench --backward` computes them."""
+
+    def __init__(self, model, inputs, compiled):
+        self.module = BlueprintModule(model)
+        self.names = differentiated(model)
+        self.inputs = [torch.from_numpy(x).requires_grad_() for x in inputs]
+        given = dict(zip(model.params, self.module.parameters()))
+        given.update(zip(model.inputs, self.inputs))
+        for name, value in given.items():
+            value.requires_grad_(name in self.names)
+        self.leaves = [given[name] for name in self.names]
+        self.call = torch.compile(self.module.forward) if compiled else self.module.forward
+        outputs = self.call(*self.inputs)
+        self.outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        self.cotangents = None
+
+    def step(self):
+        outputs = self.call(*self.inputs)
+        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        return torch.autograd.grad(outputs, self.leaves, self.cotangents, allow_unused=True)
+
+
+def best_ms(call, seconds):
+    best, end = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter_ns()
+        call()
+        best = min(best, time.perf_counter_ns() - begin)
+    return best * 1e-6
+
+
+def compare(folder, package, dims, model):
+    """Both on the same random numbers: the largest distance of a gradient, by its own scale."""
+    urza("run", package, "--backward", "--dims", dims, "--out", f"{folder}/none")
+    shapes = [np.load(f"{folder}/none/grad.{name}.npy") for name in model.inputs]
+    rng = np.random.default_rng(1)
+    inputs = [rng.standard_normal(x.shape, dtype=np.float32) for x in shapes]
+    peer = Torch(model, inputs, False)
+    peer.cotangents = [torch.randn_like(y) for y in peer.outputs]
+    words = []
+    for name, value in zip(model.inputs, inputs):
+        np.save(f"{folder}/{name}.npy", value)
+        words += ["--in", f"{name}={folder}/{name}.npy"]
+    for (name, _), value in zip(model.outputs, peer.cotangents):
+        np.save(f"{folder}/d.{name}.npy", value.numpy())
+        words += ["--cotangent", f"{name}={folder}/d.{name}.npy"]
+    urza("run", package, "--backward", *words, "--out", f"{folder}/ours")
+    worst, gradients = 0.0, peer.step()
+    least = 1e-6 * max(float(g.abs().max()) for g in gradients if g is not None)
+    for name, gradient in zip(peer.names, gradients):
+        ours = np.load(f"{folder}/ours/grad.{name}.npy")
+        theirs = np.zeros_like(ours) if gradient is None else gradient.numpy()
+        scale = max(np.abs(theirs).max(), least)  # some are 0 but for roundings
+        worst = max(worst, float(np.abs(ours - theirs).max() / scale))
+    return inputs, peer.cotangents, worst
+
+
+def measure(blueprint, dims, options):
+    with tempfile.TemporaryDirectory() as folder:
+        package, native = f"{folder}/step.urza", f"{folder}/native.json"
+        how = ["--strategy", "fast", "--target", "native", "-o", package]
+        urza("compile", blueprint, *how)
+        urza("import", blueprint, "-o", native)
+        params = Path(folder, "params.safetensors")
+        params.write_bytes(zipfile.ZipFile(package).read("params.safetensors"))
+        model = read_model(native, str(params))
+        urza("compile", blueprint, "--backward", "--wrt", ",".join(differentiated(model)), *how)
+        inputs, cotangents, worst = compare(folder, package, dims, model)
+        peers = [Torch(model, inputs, compiled) for compiled in ([False, True] if options.compile
+                                                                 else [False])]
+        for peer in peers:
+            peer.cotangents = cotangents
+            peer.step()
+        times = [math.inf] * (len(peers) + 1)
+        for _ in range(options.rounds):
+            figures = json.loads(urza("bench", package, "--backward", "--dims", dims, "--threads",
+                                      str(options.threads), "--seconds", "0.5", "--json"))
+            times[0] = min(times[0], figures["min_us"] * 1e-3)
+            for i, peer in enumerate(peers):
+                times[i + 1] = min(times[i + 1], best_ms(peer.step, 0.5))
+        return times, worst
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-compile", dest="compile", action="store_false")
+    parser.add_argument("blueprints", nargs="+")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print("| block | dims | ours, ms | eager | compiled | largest difference |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for text in options.blueprints:
+        blueprint, _, dims = text.partition(":")
+        times, worst = measure(blueprint, dims, options)
+        ratios = [f"{t / times[0]:.2f}" for t in times[1:]] + ["—"] * (3 - len(times))
+        print(f"| {Path(blueprint).stem} | {dims} | {times[0]:.3f} | {' | '.join(ratios)} |"
+              f" {worst:.1e} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
