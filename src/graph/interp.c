@@ -361,6 +361,18 @@ bool run_node(struct run *run, value_id id)
     return true;
 }
 
+/* Where the loop runs that a node is in the body of, or gives a result of: at its first node,
+ * though others of its nodes may stand far behind. 0: there is none. */
+static value_id loop_runs_at(const struct run *run, value_id id)
+{
+    uint32_t loop = run->loops.of[id];
+    const struct node *node = graph_node(run->graph, id);
+    for (uint32_t i = 0; node->prim == PRIM_LOOP && i < run->loops.items.count; i++)
+        if (run->loops.items.items[i].number == node->attrs->loop)
+            loop = i + 1;
+    return loop > 0 ? run->loops.items.items[loop - 1].first : 0;
+}
+
 /* Marks the values that outputs need, from the last to the first. Operands have smaller ids than
  * their users. What a loop reads from outside is needed until its last trip. */
 static void find_uses(struct run *run)
@@ -371,11 +383,11 @@ static void find_uses(struct run *run)
     for (value_id id = graph->nodes.count; id-- > 1;) {
         const struct node *node = graph_node(graph, id);
         bool live = run->values[id].output || run->values[id].last_use != VALUE_NONE;
-        uint32_t loop = run->loops.of[id];
+        value_id runs_at = live ? loop_runs_at(run, id) : 0;
         for (uint32_t i = 0; live && i < node->operand_count; i++) {
             value_id *last_use = &run->values[node->operands[i]].last_use, use = id;
-            if (loop > 0 && run->loops.of[node->operands[i]] == 0)
-                use = run->loops.items.items[loop - 1].last;
+            if (runs_at > 0 && (node->prim == PRIM_LOOP || run->loops.of[node->operands[i]] == 0))
+                use = runs_at;
             *last_use = *last_use > use ? *last_use : use;
         }
     }

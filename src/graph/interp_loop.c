@@ -221,7 +221,7 @@ static void end(struct trips *t)
     }
     for (value_id id = 1; id < loop->last; id++) {
         struct value *value = &run->values[id];
-        if (value->owned && !value->output && value->last_use == loop->last) {
+        if (value->owned && !value->output && value->last_use == loop->first) {
             give_tensor(run, &value->tensor);
             value->owned = false;
         }

@@ -198,8 +198,9 @@ static bool judge_results(struct gradients *g, struct outcome *outcome)
             union cell a = results[o].value.cells[i], b = g->found[o].value.cells[i];
             bool is_float = dtype_is_float(results[o].value.dtype);
             if (a.i != b.i && !(is_float && isnan(a.f) && isnan(b.f)))
-                return outcome_fail(outcome, "output '%s', element %lld is not the block's",
-                                    g->block->outputs.items[o].name, (long long)i);
+                return outcome_fail(outcome, "output '%s', element %lld: %.17g, in the block %.17g",
+                                    g->block->outputs.items[o].name, (long long)i,
+                                    is_float ? b.f : (double)b.i, is_float ? a.f : (double)a.i);
         }
     return true;
 }

@@ -78,6 +78,11 @@ static bool output_needs(const struct graph *graph, uint32_t output,
     return any;
 }
 
+bool output_jumps(const struct verification *v, uint32_t output)
+{
+    return output_needs(&v->contents->graph, output, jumps);
+}
+
 /* Stores floats of all outputs one after the other; zeros for other dtypes. counts: how many of
  * each output there are. */
 static void keep(const struct sample *sample, const struct interp_tensor *tensors, double *to,

@@ -98,6 +98,9 @@ void judge_gradients(struct verification *v);
 /* quality.c: whether a result may jump when a float operand moves by a little; for casts that
  * depends on the dtypes. */
 bool prim_jumps(enum prim prim);
+/* quality.c: whether elements of an output may jump, because a comparison or a rounding step
+ * decides. */
+bool output_jumps(const struct verification *v, uint32_t output);
 /* whole.c: judges the passes, makes the references for quality, judges the interpreter. Runs in a
  * child. */
 void job_whole(struct verification *v);
