@@ -960,6 +960,26 @@ def counted_suppressions():
          {"most": np.array([5])}, opset=13)
 
 
+def microsoft_images():
+    """Inverses of small matrices, and crops of images as ONNX Runtime computes them. Positions are
+    exact: what lies on an edge is told apart from what is beyond it, and halves round up."""
+    for rows in (1, 2, 3, 4):
+        x = floats("inverse", 3, 2, rows, rows, seed=rows) + 2 * np.eye(rows, dtype="f4")
+        case(f"inverse_{rows}", node("com.microsoft.Inverse", "x", "y"), {"x": x}, "y",
+             dims={"x": ["a", 2, rows, rows]}, right=[np.linalg.inv(x.astype("f8")).astype("f4")])
+    x = floats("crop", 2, 3, 5, 9)
+    boxes = np.array([[0, 0, 1, 1], [0.25, 0.125, 0.75, 0.875], [0.875, 0.75, 0.125, 0.25],
+                      [-0.125, 0.5, 0.625, 1.25]], "f4")
+    index = np.array([0, 1, 1, 0], "i4")
+    for mode in ("bilinear", "nearest"):
+        for size in ((5, 9), (3, 5), (1, 3), (1, 1)):
+            case(f"ort_crop_{mode}_{size[0]}_{size[1]}",
+                 node("com.microsoft.CropAndResize", "x boxes index size", "y", mode=mode,
+                      extrapolation_value=-2.5),
+                 {"x": x, "boxes": boxes, "index": index}, "y", {"size": np.array(size, "i4")},
+                 dims={"boxes": ["n", 4], "index": ["n"]})
+
+
 def counted_detectors():
     """Behind a suppression: boxes, scores, the best of them; before one: boxes above a score."""
     b, s = boxes("detector", 1, 30), random("detector").rand(1, 3, 30).astype("f4")
@@ -1079,6 +1099,7 @@ if __name__ == "__main__":
     quantised_ops()
     few_bits()
     fused()
+    microsoft_images()
     attentions()
     group_query_attention()
     pads()

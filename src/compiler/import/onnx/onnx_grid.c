@@ -1,4 +1,4 @@
-/* Sampling images at computed positions: GridSample, RoiAlign and DeformConv.
+/* Sampling images at computed positions: GridSample, RoiAlign, CropAndResize and DeformConv.
  *
  * The spatial dims are merged into one, into which the neighbours of a position are indices. A
  * neighbour outside the image is clamped for the gather; its weight is 0 if it counts as zero. */
@@ -241,6 +241,36 @@ static value_id points(struct grid *g, uint32_t axis, double scale, bool half, i
     return b_add(b, start, b_mul(b, length, steps));
 }
 
+/* Whether a position is more than `margin` before the first element or behind the last one. */
+static value_id beyond(struct grid *g, value_id at, uint32_t d, double margin)
+{
+    struct builder *b = g->c->b;
+    value_id low = b_binary(b, PRIM_LT, at, b_const_like(b, at, -margin));
+    value_id most = b_shift(b, size_of(g, d), margin - 1);
+    return b_binary(b, PRIM_OR, low, b_binary(b, PRIM_LT, most, at));
+}
+
+/* The image of each box at its rows and columns, at[d] being [R, count]: [R, C, rows * columns].
+ * What is more than `margin` beyond the image's first or last element is `outside`. */
+static value_id sample_boxes(struct grid *g, const char *mode, const value_id *at, double margin,
+                             value_id outside)
+{
+    struct builder *b = g->c->b;
+    dim_id grid[3] = {b_dim(b, at[0], 0), b_dim(b, at[0], 1), b_dim(b, at[1], 1)};
+    value_id lines[2] = {b_unsqueeze(b, at[0], 2), b_unsqueeze(b, at[1], 1)}, far[2], places[2];
+    g->places = b_dim_mul(b, grid[1], grid[2]);
+    dim_id flat[2] = {grid[0], g->places};
+    if (onnx_failed(g->c))
+        return VALUE_NONE;
+    for (uint32_t d = 0; d < 2; d++) {
+        value_id kept = b_broadcast_to(b, clamped(g, lines[d], d), grid, 3);
+        places[d] = b_reshape(b, kept, flat, 2);
+        far[d] = beyond(g, lines[d], d, margin);
+    }
+    value_id gone = b_reshape(b, b_binary(b, PRIM_OR, far[0], far[1]), flat, 2);
+    return b_select(b, b_unsqueeze(b, gone, 1), outside, sample(g, mode, places));
+}
+
 /* Pools the sampling points of each bin, by mean or maximum: [R, C, h*ratio, w*ratio] to [R, C, h,
  * w]. */
 static value_id pool(struct grid *g, value_id x, const int64_t *bins, int64_t ratio, bool mean)
@@ -274,23 +304,67 @@ bool onnx_roi_align(struct onnx_call *c)
     value_id image = b_take(b, c->in[0], b_cast(b, c->in[2], DTYPE_I64), 0);
     if (image == VALUE_NONE || !begin(&g, image))
         return false;
-    dim_id rows = b_dim_const(b, bins[0] * ratio), columns = b_dim_const(b, bins[1] * ratio);
-    dim_id grid[3] = {b_dim(b, c->in[1], 0), rows, columns};
-    value_id y = b_unsqueeze(b, points(&g, 0, scale, half, bins[0], ratio), 2);
-    value_id x = b_unsqueeze(b, points(&g, 1, scale, half, bins[1], ratio), 1);
-    value_id far_y = b_binary(b, PRIM_LT, y, b_const_like(b, y, -1));
-    far_y = b_binary(b, PRIM_OR, far_y, b_binary(b, PRIM_LT, size_of(&g, 0), y));
-    value_id far_x = b_binary(b, PRIM_LT, x, b_const_like(b, x, -1));
-    far_x = b_binary(b, PRIM_OR, far_x, b_binary(b, PRIM_LT, size_of(&g, 1), x));
-    g.places = b_dim_mul(b, rows, columns);
-    dim_id flat[2] = {grid[0], g.places};
-    value_id far = b_reshape(b, b_binary(b, PRIM_OR, far_y, far_x), flat, 2);
-    value_id coordinates[2] = {
-        b_reshape(b, b_broadcast_to(b, clamped(&g, y, 0), grid, 3), flat, 2),
-        b_reshape(b, b_broadcast_to(b, clamped(&g, x, 1), grid, 3), flat, 2)};
-    value_id found = sample(&g, "linear", coordinates);
-    found = b_select(b, b_unsqueeze(b, far, 1), b_const(b, g.type, 0), found);
+    const value_id at[2] = {points(&g, 0, scale, half, bins[0], ratio),
+                            points(&g, 1, scale, half, bins[1], ratio)};
+    value_id found = sample_boxes(&g, "linear", at, 1, b_const(b, g.type, 0));
     return onnx_return(c, pool(&g, found, bins, ratio, mean));
+}
+
+/* Evenly spaced positions from one end of each box to the other, [R, count]; of one, the centre.
+ * Boxes [R, 4] are y1, x1, y2, x2 in parts of the image. */
+static value_id ends_and_between(struct grid *g, uint32_t axis, int64_t count)
+{
+    struct onnx_call *c = g->c;
+    struct builder *b = c->b;
+    dim_id one = b_dim_const(b, 1), size = b_dim_const(b, count);
+    value_id start = b_slice(b, c->in[1], 1, b_dim_const(b, axis), one, 1);
+    value_id end = b_slice(b, c->in[1], 1, b_dim_const(b, 2 + axis), one, 1);
+    value_id last = b_shift(b, size_of(g, axis), -1);
+    if (count == 1)
+        return b_mul(b, b_scale(b, b_add(b, start, end), 0.5), last);
+    value_id i = b_cast(b, b_iota(b, DTYPE_I64, &size, 1, 0), g->type);
+    value_id step = b_scale(b, b_mul(b, b_sub(b, end, start), last), 1 / (double)(count - 1));
+    value_id between = b_add(b, b_mul(b, start, last), b_mul(b, i, step));
+    value_id at_end = b_binary(b, PRIM_EQ, i, b_const_like(b, i, (double)(count - 1)));
+    return b_select(b, at_end, b_mul(b, end, last), between); /* else roundings may leave the image
+                                                               */
+}
+
+/* The nearest whole number; halves go up. */
+static value_id rounded(struct builder *b, value_id x)
+{
+    value_id base = b_unary(b, PRIM_FLOOR, x), half = b_const_like(b, x, 0.5);
+    value_id up = b_binary(b, PRIM_LE, half, b_sub(b, x, base));
+    return b_select(b, up, b_shift(b, base, 1), base);
+}
+
+bool onnx_crop_and_resize(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    struct grid g = {.c = c};
+    int64_t sizes[2];
+    uint32_t count = 0;
+    bool nearest = strcmp(onnx_text(c, "mode", "bilinear"), "nearest") == 0;
+    double outside = onnx_float(c, "extrapolation_value", 0);
+    if (!onnx_const_ints(c, 3, sizes, 2, &count))
+        return false;
+    if (count != 2 || sizes[0] < 1 || sizes[1] < 1 || sizes[0] > 4096 || sizes[1] > 4096 ||
+        onnx_rank(c, c->in[0]) != 4 || onnx_rank(c, c->in[1]) != 2)
+        return b_fail(b, ERR_SHAPE, "ranks of the inputs or crop_size are out of range");
+    value_id image = b_take(b, c->in[0], b_cast(b, c->in[2], DTYPE_I64), 0);
+    if (image == VALUE_NONE || !begin(&g, image))
+        return false;
+    value_id at[2] = {ends_and_between(&g, 0, sizes[0]), ends_and_between(&g, 1, sizes[1])};
+    for (uint32_t d = 0; d < 2 && nearest; d++) {
+        value_id whole = rounded(b, at[d]);
+        value_id in = b_binary(b, PRIM_EQ, at[d], clamped(&g, at[d], d));
+        at[d] = b_select(b, in, whole, at[d]);
+    }
+    value_id found =
+        sample_boxes(&g, nearest ? "nearest" : "linear", at, 0, b_const(b, g.type, outside));
+    dim_id shape[4] = {b_dim(b, c->in[1], 0), g.channels, b_dim_const(b, sizes[0]),
+                       b_dim_const(b, sizes[1])};
+    return onnx_return(c, b_reshape(b, found, shape, 4));
 }
 
 /* The positions that a deformable convolution reads along one spatial dim: [N * groups, taps *

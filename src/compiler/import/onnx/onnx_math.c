@@ -316,24 +316,32 @@ bool onnx_atanh(struct onnx_call *c)
     return narrow_odd(c, x, b_scale(b, log, 0.5));
 }
 
-#define MAX_DETERMINANT 4
+#define MAX_ROWS 4 /* of a determinant and an inverse */
 
-/* Expands a determinant along the first row that is left: rows from `row` on, and the columns in
- * the mask. */
-static value_id expand_minors(struct onnx_call *c, value_id x, int64_t row, int64_t size,
-                              uint32_t columns)
+/* x[…, row, column] */
+static value_id cell(struct builder *b, value_id x, int64_t row, int64_t column)
 {
-    struct builder *b = c->b;
+    dim_id one = b_dim_const(b, 1);
+    value_id part = b_slice(b, x, -2, b_dim_const(b, row), one, 1);
+    part = b_slice(b, part, -1, b_dim_const(b, column), one, 1);
+    return b_squeeze(b, b_squeeze(b, part, -1), -1);
+}
+
+/* The determinant of the rows and columns in the masks, as many of each, expanded along the first
+ * row; VALUE_NONE, which stands for 1, of none. */
+static value_id minor(struct builder *b, value_id x, uint32_t rows, uint32_t columns)
+{
     value_id sum = VALUE_NONE;
     bool negative = false;
-    dim_id one = b_dim_const(b, 1);
-    for (int64_t i = 0; i < size; i++) {
+    int64_t row = 0;
+    while (rows != 0 && (rows >> row & 1) == 0)
+        row++;
+    for (int64_t i = 0; i < MAX_ROWS && rows != 0; i++) {
         if ((columns >> i & 1) == 0)
             continue;
-        value_id part = b_slice(b, x, -2, b_dim_const(b, row), one, 1);
-        part = b_squeeze(b, b_squeeze(b, b_slice(b, part, -1, b_dim_const(b, i), one, 1), -1), -1);
-        if (row + 1 < size)
-            part = b_mul(b, part, expand_minors(c, x, row + 1, size, columns & ~(1u << i)));
+        value_id rest = minor(b, x, rows & ~(1u << row), columns & ~(1u << i));
+        value_id part = cell(b, x, row, i);
+        part = rest == VALUE_NONE ? part : b_mul(b, part, rest);
         part = negative ? b_neg(b, part) : part;
         sum = sum == VALUE_NONE ? part : b_add(b, sum, part);
         negative = !negative;
@@ -341,13 +349,42 @@ static value_id expand_minors(struct onnx_call *c, value_id x, int64_t row, int6
     return sum;
 }
 
-bool onnx_det(struct onnx_call *c)
+/* The number of rows of square matrices; 0 after failing. */
+static uint32_t square_rows(struct onnx_call *c)
 {
     int64_t size = 0;
-    if (onnx_rank(c, c->in[0]) < 2 || b_dim(c->b, c->in[0], -1) != b_dim(c->b, c->in[0], -2))
-        return b_fail(c->b, ERR_SHAPE, "no square matrices");
-    if (!onnx_is_const(&c->o->graph->dims, b_dim(c->b, c->in[0], -1), &size) || size < 1 ||
-        size > MAX_DETERMINANT)
-        return onnx_refuse(c, "matrices of more than %d rows", MAX_DETERMINANT);
-    return onnx_return(c, expand_minors(c, c->in[0], 0, size, (1u << size) - 1));
+    dim_id rows = onnx_rank(c, c->in[0]) < 2 ? DIM_NONE : b_dim(c->b, c->in[0], -2);
+    if (rows == DIM_NONE || b_dim(c->b, c->in[0], -1) != rows)
+        return b_fail(c->b, ERR_SHAPE, "no square matrices"), 0;
+    if (!onnx_is_const(&c->o->graph->dims, rows, &size) || size < 1 || size > MAX_ROWS)
+        return onnx_refuse(c, "matrices of more than %d rows", MAX_ROWS), 0;
+    return (uint32_t)size;
+}
+
+bool onnx_det(struct onnx_call *c)
+{
+    uint32_t size = square_rows(c), all = (1u << size) - 1;
+    return size > 0 && onnx_return(c, minor(c->b, c->in[0], all, all));
+}
+
+/* The matrix of cofactors, transposed, by the determinant, all in f64: their differences cancel. */
+bool onnx_inverse(struct onnx_call *c)
+{
+    struct builder *b = c->b;
+    uint32_t size = square_rows(c), all = (1u << size) - 1;
+    value_id x = b_cast(b, c->in[0], DTYPE_F64), cells[MAX_ROWS * MAX_ROWS];
+    if (size == 0)
+        return false;
+    value_id whole = minor(b, x, all, all);
+    for (uint32_t i = 0; i < size * size; i++) {
+        uint32_t row = i / size, column = i % size;
+        value_id of = minor(b, x, all & ~(1u << column), all & ~(1u << row));
+        of = of == VALUE_NONE ? b_const_like(b, whole, 1) : of;
+        cells[i] = b_div(b, (row + column) % 2 == 1 ? b_neg(b, of) : of, whole);
+        cells[i] = b_unsqueeze(b, b_cast(b, cells[i], onnx_type(c, c->in[0])), -1);
+    }
+    if (onnx_failed(c))
+        return false;
+    const struct node like = *b_node(b, c->in[0]);
+    return onnx_return(c, b_reshape(b, b_concat(b, cells, size * size, -1), like.shape, like.rank));
 }
