@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
+#include "compiler/codegen/codegen.h"
 #include "compiler/codegen/codegen_kit_priv.h"
 #include "compiler/loop/nest_eval.h"
+#include "compiler/target/target.h"
 #include <cmocka.h>
 
 static const char *const op_names[] = {
@@ -271,6 +274,35 @@ static void casts_between_all_dtypes(void **state)
     }
 }
 
+/* LLVM has ways of casting vectors one element after the other, which take ten times the code. */
+static void casts_to_small_integers_are_vectors(void **state)
+{
+    (void)state;
+    static const enum dtype to[] = {DTYPE_I8, DTYPE_U8, DTYPE_I16, DTYPE_U16};
+    for (uint32_t t = 0; target_at(t); t++) {
+        for (size_t k = 0; k < sizeof to / sizeof *to; k++) {
+            struct kit kit;
+            struct code_image image;
+            struct error err = {0};
+            expr_id i;
+            kit_init(&kit);
+            struct nest *n = &kit.nest;
+            uint32_t out = kit_buffer(&kit, to[k], true, 1, 0, NULL);
+            uint32_t x = kit_buffer(&kit, DTYPE_F32, false, 1, 0, NULL);
+            struct stmt *loop = kit_loop(&kit, NULL, index_const(n, 1600), 16, true, &i);
+            expr_id v = expr_cast(n, expr_load(n, x, i, EXPR_NONE), to[k]);
+            block_add(n, &loop->body, stmt_store(n, out, i, v, EXPR_NONE));
+            assert_true(codegen(&(struct code_request){&n, 1, target_at(t), NULL}, &kit.arena,
+                                &image, &err));
+            if (image.size_bytes > 320)
+                print_error("%s to %s: %zu bytes\n", target_at(t)->name, dtype_name(to[k]),
+                            image.size_bytes);
+            assert_in_range(image.size_bytes, 32, 320);
+            kit_release(&kit);
+        }
+    }
+}
+
 static void bits_and_quick_conversions(void **state)
 {
     (void)state;
@@ -424,6 +456,7 @@ int main(void)
         cmocka_unit_test(operations),
         cmocka_unit_test(shifts),
         cmocka_unit_test(casts_between_all_dtypes),
+        cmocka_unit_test(casts_to_small_integers_are_vectors),
         cmocka_unit_test(bits_and_quick_conversions),
         cmocka_unit_test(multiply_add_and_select),
         cmocka_unit_test(functions_in_expressions),

@@ -172,8 +172,25 @@ LLVMValueRef emit_to_memory(struct emitter *e, LLVMValueRef v, enum dtype memory
     }
 }
 
+/* To at most 16 bits, by way of i32. LLVM converts vectors to such types element by element. The
+ * bounds are numbers of the float type, so it does not matter that v is bounded before it is cut
+ * to a whole number. NaN becomes 0. */
+static LLVMValueRef float_to_short(struct emitter *e, LLVMValueRef v, enum dtype to)
+{
+    LLVMBuilderRef b = e->builder;
+    LLVMValueRef most = const_real_like(v, (double)dtype_greatest(to));
+    LLVMValueRef least = const_real_like(v, (double)dtype_least(to)), nan = is_nan(e, v);
+    v = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, v, most, ""), v, most, "");
+    v = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, v, least, ""), v, least, "");
+    LLVMValueRef wide = LLVMBuildFPToSI(b, v, i32_like(e, v), "");
+    wide = LLVMBuildSelect(b, nan, const_int_like(wide, 0), wide, "");
+    return LLVMBuildTrunc(b, wide, type_like(type_of(e, to), v), "");
+}
+
 static LLVMValueRef float_to_int(struct emitter *e, LLVMValueRef v, enum dtype to)
 {
+    if (dtype_bytes(to) <= 2)
+        return float_to_short(e, v, to);
     LLVMTypeRef types[2] = {type_like(type_of(e, to), v), LLVMTypeOf(v)};
     return emit_intrinsic(e, dtype_is_unsigned(to) ? "llvm.fptoui.sat" : "llvm.fptosi.sat", types,
                           2, &v, 1);
