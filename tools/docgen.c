@@ -1,6 +1,6 @@
 /* The printed parts of the docs, from the rows that the compiler itself uses.
  *
- *     docgen blueprint       dtypes, operations, primitives
+ *     docgen blueprint       dtypes, operations, primitives, gradients
  *     docgen architecture    passes, schedule steps
  *     docgen onnx            operations of ONNX
  *     docgen pytorch         operations of PyTorch
@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "compiler/grad/grad.h"
 #include "compiler/import/import.h"
 #include "compiler/ops/ops.h"
 #include "compiler/opt/opt.h"
@@ -248,10 +249,34 @@ static bool put_prims(struct strbuf *out, struct error *err)
     return true;
 }
 
+/* What gradients do where it does not go without saying. */
+static void put_gradients(struct strbuf *out)
+{
+    strbuf_puts(
+        out, "\n## Gradients\n\n"
+             "Where an operation has no derivative, its gradient is a subgradient: PyTorch's, "
+             "where PyTorch has the operation. Integers and bools have no gradient, and what "
+             "hangs on them, on comparisons or on roundings is a constant. A composite operation "
+             "has the gradient of the primitives that it expands into.\n\n"
+             "| prim | gradient |\n"
+             "| --- | --- |\n");
+    for (int prim = PRIM_NONE + 1; prim < PRIM_COUNT; prim++) {
+        const char *doc = grad_doc((enum prim)prim);
+        if (doc[0] == '\0')
+            continue;
+        strbuf_printf(out, "| `%s` | ", prim_info((enum prim)prim)->name);
+        put_text(out, doc);
+        strbuf_puts(out, " |\n");
+    }
+}
+
 static bool put_blueprint(struct strbuf *out, struct error *err)
 {
     put_dtypes(out);
-    return put_ops(out, err) && put_prims(out, err);
+    if (!put_ops(out, err) || !put_prims(out, err))
+        return false;
+    put_gradients(out);
+    return true;
 }
 
 static void put_properties(struct strbuf *out, uint32_t set)

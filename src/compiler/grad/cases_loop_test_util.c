@@ -78,7 +78,17 @@ static dim_id of(struct recurrence *r, int64_t size)
     return dim_const(&r->graph.dims, size);
 }
 
-/* x[t], x[T-1-t], x[2t mod 4], or along another axis. */
+/* Two rows at once, at places that hang on the trip. */
+static void add_take_of_two(struct recurrence *r)
+{
+    struct builder *b = &r->b;
+    dim_id shape[] = {of(r, 4), r->shape[1]};
+    value_id at = b_iota(b, DTYPE_I64, r->shape, 1, 0);
+    at = b_add(b, at, b_iter(b, r->loop));
+    put(r, b_take(b, outside(r, shape, 2), at, 0)); /* it clamps */
+}
+
+/* x[t], x[T-1-t], x[2t mod 4] or by a state, along some axis. */
 static void add_take(struct recurrence *r)
 {
     struct builder *b = &r->b;
@@ -97,11 +107,10 @@ static void add_take(struct recurrence *r)
     if (least == 0)
         many = of(r, 5);
     uint32_t axis = roll(r, 3);
-    dim_id shape[3] = {r->shape[0], r->shape[1], r->shape[1]};
-    shape[1] = axis == 0 ? r->shape[0] : r->shape[0];
+    dim_id shape[] = {r->shape[0], r->shape[0], r->shape[1]};
+    if (axis == 2)
+        shape[1] = r->shape[1];
     shape[axis] = many;
-    shape[axis == 0 ? 1 : 0] = r->shape[0];
-    shape[axis == 2 ? 1 : 2] = r->shape[1];
     put(r, b_take(b, outside(r, shape, 3), at, axis));
 }
 
@@ -183,7 +192,9 @@ static void build(struct recurrence *r)
     begin_states(r);
     for (uint32_t i = 0; i < work; i++) {
         uint32_t kind = roll(r, 4);
-        if (kind == 0)
+        if (kind == 0 && roll(r, 4) == 0)
+            add_take_of_two(r);
+        else if (kind == 0)
             add_take(r);
         else if (kind == 1)
             add_product(r);

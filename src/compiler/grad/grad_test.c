@@ -91,6 +91,161 @@ static void test_every_operation(void **state)
     assert_true(moving > 1000);
 }
 
+/* Where the derivative jumps, each operation has the gradient of PyTorch 2.15. Operands beside x
+ * are all second. */
+static const struct kink {
+    const char *op;
+    int count;
+    double second, at[4], gradient[4];
+} kinks[] = {
+    {"relu", 3, NAN, {-1, 0, 2}, {0, 0, 1}},
+    {"relu6", 3, NAN, {0, 1, 6}, {0, 1, 0}},
+    {"leaky_relu", 1, NAN, {0}, {0.01}},
+    {"prelu", 1, 0.3, {0}, {0.3}},
+    {"elu", 1, NAN, {0}, {1}},
+    {"selu", 1, NAN, {0}, {1.7580993408473766}},
+    {"celu", 1, NAN, {0}, {1}},
+    {"hardswish", 2, NAN, {-3, 3}, {0, 1}},
+    {"hardsigmoid", 2, NAN, {-3, 3}, {0, 0}},
+    {"hardtanh", 3, NAN, {-1, 0, 1}, {0, 1, 0}},
+    {"hardshrink", 2, NAN, {-0.5, 0.5}, {0, 0}},
+    {"softshrink", 2, NAN, {-0.5, 0.5}, {0, 0}},
+    {"softplus", 2, NAN, {20, 0}, {0.9999999979388464, 0.5}},
+    {"l1_loss", 2, 0, {0, 1}, {0, 0.5}},
+    {"smooth_l1_loss", 3, 0, {0, 1, -1}, {0, 1 / 3., -1 / 3.}},
+    {"abs", 3, NAN, {-2, 0, 3}, {-1, 0, 1}},
+};
+
+static void check_kink(const struct kink *kink)
+{
+    struct arena arena;
+    struct graph graph;
+    struct error err = {0};
+    struct sides sides = {0};
+    arena_init(&arena);
+    graph_init(&graph, &arena);
+    struct builder b = {&graph, &err};
+    bool weight = strcmp(kink->op, "prelu") == 0, two = !isnan(kink->second);
+    dim_id shape = b_dim_const(&b, kink->count), one = b_dim_const(&b, 1);
+    value_id out[OP_MAX_OUTPUTS], in[2] = {graph_input(&graph, "x", DTYPE_F64, &shape, 1, &err)};
+    if (two)
+        in[1] = graph_input(&graph, "second", DTYPE_F64, weight ? &one : &shape, 1, &err);
+    uint32_t count = 0;
+    const struct op_arguments arguments = {.operands = in, .operand_count = two ? 2 : 1};
+    if (!op_expand(&b, op_find(kink->op), &arguments, out, &count, &err) ||
+        !graph_output(&graph, "y", out[0], &err))
+        fail_msg("%s: %s %s", kink->op, err.place, err.message);
+    struct point p = {&arena, &graph, NULL, NULL, 0, 1, true};
+    struct interp_tensor got[2];
+    bool moving = false;
+    grad_point_init(&p);
+    for (int i = 0; i < kink->count; i++)
+        p.sources[0].cells[i].f = kink->at[i];
+    for (int64_t e = 0; two && e < p.sources[1].count; e++)
+        p.sources[1].cells[e].f = kink->second;
+    if (!grad_compare(&p, &moving, &err) || !grad_backward(&p, &sides, got, &err))
+        fail_msg("%s: %s", kink->op, err.message);
+    for (int i = 0; i < kink->count; i++)
+        if (!(fabs(got[0].cells[i].f - kink->gradient[i]) <= 1e-12))
+            fail_msg("%s at %g: %.15g, expected %.15g", kink->op, kink->at[i], got[0].cells[i].f,
+                     kink->gradient[i]);
+    arena_release(&arena);
+}
+
+static void test_kinks(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof kinks / sizeof *kinks; i++)
+        check_kink(&kinks[i]);
+}
+
+/* Three values of cotangent · f along the direction of one source, at x and a step to both sides.
+ */
+static void step_along(const struct point *p, uint32_t moving, double step, double *out_slope)
+{
+    double sums[3] = {0};
+    struct point at = *p;
+    struct error err = {0};
+    at.sources = ARENA_ARRAY(p->arena, struct interp_tensor, p->source_count + 1);
+    for (int side = -1; side <= 1; side++) {
+        for (uint32_t s = 0; s < p->source_count; s++) {
+            at.sources[s] = grad_tensor(p, p->graph, grad_source(p->graph, s));
+            for (int64_t e = 0; e < at.sources[s].count; e++) {
+                at.sources[s].cells[e] = p->sources[s].cells[e];
+                if (s == moving)
+                    at.sources[s].cells[e].f += side * step;
+            }
+        }
+        struct interp_tensor *out =
+            ARENA_ARRAY(p->arena, struct interp_tensor, p->graph->outputs.count);
+        const struct interp_arguments arguments = {p->dims, at.sources, p->source_count};
+        assert_true(interp_run(p->graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                               &arguments, p->arena, out, &err));
+        for (uint32_t k = 0; k < p->graph->outputs.count; k++)
+            for (int64_t e = 0; dtype_is_float(out[k].dtype) && e < out[k].count; e++)
+                sums[side + 1] += out[k].cells[e].f;
+    }
+    out_slope[0] = (sums[1] - sums[0]) / step;
+    out_slope[1] = (sums[2] - sums[1]) / step;
+}
+
+/* At x = value for all floats; ones as cotangents. */
+static int check_smooth(const struct op_row *row, uint32_t index, double value, int *compared)
+{
+    struct arena arena;
+    struct graph graph;
+    struct op_example example;
+    struct sides sides = {0};
+    struct error err = {0};
+    int failures = 0;
+    arena_init(&arena);
+    graph_init(&graph, &arena);
+    const struct op_example_request request = {index, 1, 1, DTYPE_F64, false};
+    assert_true(op_example_build(row, &request, &graph, &example, &err));
+    struct point p = {&arena, &graph, example.dim_values, NULL, 0, 1, true};
+    draw_example(&p, &example, 1);
+    for (uint32_t s = 0; s < p.source_count; s++)
+        for (int64_t e = 0; dtype_is_float(p.sources[s].dtype) && e < p.sources[s].count; e++)
+            p.sources[s].cells[e].f = value;
+    struct interp_tensor *got = ARENA_ARRAY(&arena, struct interp_tensor, p.source_count + 1);
+    bool has = grad_backward(&p, &sides, got, &err);
+    for (uint32_t s = 0; has && s < p.source_count; s++) {
+        double slope[2], sum = 0;
+        if (got[s].count == 0)
+            continue;
+        step_along(&p, s, 1e-6, slope);
+        for (int64_t e = 0; e < got[s].count; e++)
+            sum += got[s].cells[e].f;
+        if (!(fabs(slope[0] - slope[1]) <= 1e-3 * (1 + fabs(slope[0]))))
+            continue;
+        ++*compared;
+        if (fabs(sum - slope[0]) <= 1e-3 * (1 + fabs(slope[0])))
+            continue;
+        print_error("%s, example %u, operand %u, at %g: gradient %g, differences %g\n", row->name,
+                    index, s, value, sum, slope[0]);
+        failures++;
+    }
+    arena_release(&arena);
+    return failures;
+}
+
+/* Where formulas change from one branch to another, at 0 mostly, the gradient is right if the
+ * operation is smooth there all the same. */
+static void test_smooth_borders(void **state)
+{
+    (void)state;
+    static const double values[] = {0, 1, -1, 0.5, -0.5, 2, 3, -3, 6, 20};
+    int failures = 0, compared = 0;
+    const struct op_row *row = NULL;
+    for (uint32_t i = 0; (row = op_at(i)) != NULL; i++)
+        for (uint32_t index = 0; index < op_example_count(row); index++)
+            for (size_t k = 0; k < sizeof values / sizeof *values; k++)
+                if (strcmp(row->name, "to") != 0) /* differences see the steps of f16 */
+                    failures += check_smooth(row, index, values[k], &compared);
+    assert_int_equal(failures, 0);
+    assert_true(compared > 4000);
+}
+
 /* Draws all sources and compares; the floats are in [-1, 1). */
 static void expect_right(struct arena *arena, const struct graph *graph, const int64_t *dims,
                          uint64_t seed)
@@ -251,10 +406,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_operation),
-        cmocka_unit_test(test_recurrence),
-        cmocka_unit_test(test_loop_of_many_kinds),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_every_operation),    cmocka_unit_test(test_kinks),
+        cmocka_unit_test(test_smooth_borders),     cmocka_unit_test(test_recurrence),
+        cmocka_unit_test(test_loop_of_many_kinds), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

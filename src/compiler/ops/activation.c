@@ -27,12 +27,18 @@ static value_id clamp(struct builder *b, value_id x, double low, double high)
     return b_min_const(b, b_max_const(b, x, low), high);
 }
 
+/* x where it is not positive, else 0. At 0 the gradient is 1; that of a minimum would be 0. */
+static value_id not_positive(struct builder *b, value_id x)
+{
+    return b_select(b, is_positive(b, x), zero_like(b, x), x);
+}
+
 /* scale * (x for x > 0, else alpha * (e^x - 1)) */
 static bool return_elu(struct op_call *call, double alpha, double scale)
 {
     struct builder *b = call->b;
     value_id x = ops_wide(b, call->in[0]);
-    value_id negative = b_scale(b, b_unary(b, PRIM_EXPM1, b_min_const(b, x, 0)), alpha * scale);
+    value_id negative = b_scale(b, b_unary(b, PRIM_EXPM1, not_positive(b, x)), alpha * scale);
     value_id positive = scale == 1 ? x : b_scale(b, x, scale);
     return narrow(call, b_select(b, is_positive(b, x), positive, negative));
 }
@@ -87,7 +93,7 @@ bool expand_celu(struct op_call *call)
         return ops_attr_fail(call, "alpha", "is 0");
     }
     value_id x = ops_wide(b, call->in[0]);
-    value_id ratio = b_div(b, b_min_const(b, x, 0), b_const_like(b, x, alpha));
+    value_id ratio = b_div(b, not_positive(b, x), b_const_like(b, x, alpha));
     value_id negative = b_scale(b, b_unary(b, PRIM_EXPM1, ratio), alpha);
     return narrow(call, b_select(b, is_positive(b, x), x, negative));
 }
@@ -176,12 +182,15 @@ bool expand_hardshrink(struct op_call *call)
     return op_return(call, b_select(b, small, zero_like(b, x), x));
 }
 
+/* The select is for the gradient: at the borders it is 0. */
 bool expand_softshrink(struct op_call *call)
 {
     struct builder *b = call->b;
     value_id x = ops_wide(b, call->in[0]);
     double lambda = op_float(call, "lambd");
-    return narrow(call, b_sub(b, x, clamp(b, x, -lambda, lambda)));
+    value_id moved = b_sub(b, x, clamp(b, x, -lambda, lambda));
+    value_id small = b_binary(b, PRIM_LE, b_unary(b, PRIM_ABS, x), b_const_like(b, x, lambda));
+    return narrow(call, b_select(b, small, zero_like(b, x), moved));
 }
 
 bool expand_softplus(struct op_call *call)

@@ -166,11 +166,13 @@ value_id ops_repeat(struct builder *b, value_id x, int64_t axis, int64_t times, 
     return b_flatten(b, b_broadcast_to(b, y, shape, rank + 1), axis, axis + 1);
 }
 
-/* sigmoid v = top / bottom, both from e^-|v|, which may be subnormal but cannot overflow. */
+/* sigmoid v = top / bottom, both from e^-|v|, which may be subnormal but cannot overflow. -|v| is a
+ * select, as is the top: at 0 they take the same side, and the gradient is that of the sigmoid.
+ * That of an absolute value would be 0 there. */
 static value_id sigmoid_top(struct builder *b, value_id v, value_id *out_bottom)
 {
-    value_id e = b_exp(b, b_neg(b, b_unary(b, PRIM_ABS, v)));
     value_id negative = b_binary(b, PRIM_LT, v, b_const_like(b, v, 0));
+    value_id e = b_exp(b, b_select(b, negative, v, b_neg(b, v)));
     *out_bottom = b_shift(b, e, 1);
     return b_select(b, negative, e, b_const_like(b, v, 1));
 }
@@ -202,9 +204,12 @@ value_id ops_log_softmax(struct builder *b, value_id x, int64_t axis)
     return b_sub(b, centred, b_unary(b, PRIM_LOG, sum));
 }
 
+/* max(x, 0) + ln(1 + e^-|x|). At 0 the first term has the gradient 0, so the second one must have
+ * that of x < 0, and -|x| is a select. */
 value_id ops_softplus(struct builder *b, value_id x)
 {
-    value_id tail = b_unary(b, PRIM_LOG1P, b_exp(b, b_neg(b, b_unary(b, PRIM_ABS, x))));
+    value_id positive = b_binary(b, PRIM_LT, b_const_like(b, x, 0), x);
+    value_id tail = b_unary(b, PRIM_LOG1P, b_exp(b, b_select(b, positive, b_neg(b, x), x)));
     return b_add(b, b_max_const(b, x, 0), tail);
 }
 

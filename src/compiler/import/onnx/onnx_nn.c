@@ -83,7 +83,9 @@ bool onnx_softplus(struct onnx_call *c)
 {
     struct builder *b = c->b;
     value_id x = c->in[0];
-    value_id rest = b_unary(b, PRIM_LOG1P, b_exp(b, b_neg(b, b_unary(b, PRIM_ABS, x))));
+    /* -|x| as a select: at 0 it has the gradient that the maximum lacks. */
+    value_id positive = b_binary(b, PRIM_LT, b_const_like(b, x, 0), x);
+    value_id rest = b_unary(b, PRIM_LOG1P, b_exp(b, b_select(b, positive, b_neg(b, x), x)));
     return onnx_return(c, b_add(b, b_max_const(b, x, 0), rest));
 }
 

@@ -34,9 +34,11 @@ static value_id hyperbolic(struct builder *b, value_id x, bool sine)
 {
     if (!sine)
         return b_scale(b, b_add(b, b_exp(b, x), b_exp(b, b_neg(b, x))), 0.5);
-    value_id e = b_unary(b, PRIM_EXPM1, b_unary(b, PRIM_ABS, x));
+    /* Selects, not |x| and a sign, whose gradients are 0 at 0. */
+    value_id negative = b_binary(b, PRIM_LT, x, b_const_like(b, x, 0));
+    value_id e = b_unary(b, PRIM_EXPM1, b_select(b, negative, b_neg(b, x), x));
     value_id half = b_scale(b, b_add(b, e, b_div(b, e, b_shift(b, e, 1))), 0.5);
-    return b_mul(b, half, b_unary(b, PRIM_SIGN, x));
+    return b_select(b, negative, b_neg(b, half), half);
 }
 
 static value_id infinite(struct builder *b, value_id x)
