@@ -2,6 +2,7 @@
  * given, adding to gradients, no rows. */
 #include <stdlib.h>
 
+#include "base/strbuf.h"
 #include "support/trained_small.h"
 
 static void says_what_there_is(void **state)
@@ -362,13 +363,57 @@ static void works_without_rows(void **state)
     trained_release(&t);
 }
 
+/* More results than there are bits for: each gradient alone has the bits that it has among all. */
+static void many_gradients(void **state)
+{
+    (void)state;
+    enum { PARAMS = 70 };
+    struct trained t;
+    struct arena arena;
+    struct strbuf text;
+    arena_init(&arena);
+    strbuf_init(&text, &arena);
+    strbuf_puts(&text, "graph \"many\"\n%1 = input \"x\" : f32[4]\n");
+    for (int i = 0; i < PARAMS; i++)
+        strbuf_printf(&text, "%%%d = param \"w%d\" : f32[4]\n", 2 + i, i);
+    for (int i = 0; i < PARAMS; i++)
+        strbuf_printf(&text, "%%%d = mul %%%d, %%%d : f32[4]\n%%%d = tanh %%%d : f32[4]\n",
+                      72 + 2 * i, i > 0 ? 71 + 2 * i : 1, 2 + i, 73 + 2 * i, 72 + 2 * i);
+    strbuf_printf(&text, "output \"y\" %%%d\n", 71 + 2 * PARAMS);
+    trained_compile_text(&t, text.data, NULL);
+    trained_size(&t, (int64_t[LIMIT_NAMED_DIMS]){0}, 1, FILL_NORMAL);
+    for (int i = 0; i < PARAMS * 4; i++) /* so that gradients do not vanish */
+        ((float *)t.params[i / 4].data)[i % 4] = 1.5f + (float)(i % 5) * 0.125f;
+    urza_module *module = trained_load(&t, NULL);
+    trained_step(&t, module, 0);
+    trained_judge(&t, NULL);
+    float all[PARAMS][4];
+    void *places[PARAMS];
+    for (int i = 0; i < PARAMS; i++) {
+        places[i] = t.param_grads[i].data;
+        memcpy(all[i], places[i], sizeof all[i]);
+        assert_true(all[i][0] != 0);
+        t.param_grads[i].data = NULL;
+    }
+    t.input_grads[0].data = NULL;
+    for (int i = 0; i < PARAMS; i++) {
+        t.param_grads[i].data = places[i];
+        trained_step(&t, module, 0);
+        assert_memory_equal(places[i], all[i], sizeof all[i]);
+        t.param_grads[i].data = NULL;
+    }
+    urza_unload(module);
+    trained_release(&t);
+    arena_release(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_there_is),      cmocka_unit_test(forgets_what_it_does_not_need),
         cmocka_unit_test(strides_change_nothing),  cmocka_unit_test(adds_to_gradients),
         cmocka_unit_test(computes_what_is_wanted), cmocka_unit_test(no_cotangent_is_zeros),
-        cmocka_unit_test(works_without_rows),
+        cmocka_unit_test(works_without_rows),      cmocka_unit_test(many_gradients),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -153,6 +153,44 @@ static void gradients_of_dtypes(void **state)
     }
 }
 
+/* A dim that an element of an input tells; one value that is two outputs; an output that is an
+ * input; sources that nothing hangs on; scalars. */
+static const char told_text[] = "graph \"told\"\n"
+                                "dim B 1..8 multiple 1\ndim K 1..8 multiple 1\n"
+                                "%1 = input \"k\" : i64[2]\n"
+                                "%2 = input \"x\" : f32[B]\n"
+                                "%3 = input \"unused\" : f32[3]\n"
+                                "%4 = broadcast %2 {axes [1]} : f32[K, B]\n"
+                                "%5 = tanh %4 : f32[K, B]\n"
+                                "element \"k\" 1 size 0 tells K\n"
+                                "output \"y\" %5\n";
+static const char shared_text[] = "graph \"shared\"\n"
+                                  "%1 = input \"x\" : f32[5]\n"
+                                  "%2 = param \"s\" : f32[]\n"
+                                  "%3 = broadcast %2 {axes []} : f32[5]\n"
+                                  "%4 = mul %1, %3 : f32[5]\n"
+                                  "%5 = mul %2, %2 : f32[]\n"
+                                  "output \"a\" %4\noutput \"b\" %4\noutput \"c\" %5\n"
+                                  "output \"d\" %1\n";
+
+static void gradients_of_odd_graphs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *wrt;
+        int64_t dims[LIMIT_NAMED_DIMS];
+    } rows[] = {
+        {told_text, NULL, {1, 1}}, {told_text, "x", {5, 8}}, {told_text, "unused,x", {8, 3}},
+        {shared_text, NULL, {0}},  {shared_text, "s", {0}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct trained t;
+        trained_compile_text(&t, rows[i].text, rows[i].wrt);
+        check_size(&t, rows[i].dims);
+        trained_release(&t);
+    }
+}
+
 int main(void)
 {
     static struct example examples[] = {
@@ -170,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_of_dtypes),
         cmocka_unit_test(gradients_of_loops),
+        cmocka_unit_test(gradients_of_odd_graphs),
     };
     for (size_t i = 0; i < EXAMPLES; i++)
         of_examples[i] =

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "cli/cli_priv.h"
+#include "cli/inspect_priv.h"
 #include "graph/element.h"
 #include "verify/verify.h"
 
@@ -149,6 +150,7 @@ static bool describe(struct cli *cli, const struct view *view, json_t **out, str
                         describe_sources(cli, graph, graph->params.items, graph->params.count));
     json_object_set_new(object, "targets", targets);
     json_object_set_new(object, "work", describe_operations(contents));
+    json_object_set_new(object, "training", inspect_training(cli, contents));
     json_object_set(object, "dims", json_object_get(manifest, "dims"));
     json_object_set(object, "guards", json_object_get(manifest, "guards"));
     json_object_set_new(object, "evidence", evidence);
@@ -226,6 +228,7 @@ static void print(struct cli *cli, const struct view *view)
         report_lines(stdout, "%-9s %s%lld operations a call asked for, %lld done\n", "work",
                      counted.at_most ? "at most " : "", (long long)counted.asked,
                      (long long)counted.done);
+    inspect_training_print(cli, contents);
     struct strbuf evidence;
     strbuf_init(&evidence, cli->arena);
     if (evidence_describe(contents->evidence_json, contents->evidence_bytes, false, &evidence))
@@ -234,22 +237,28 @@ static void print(struct cli *cli, const struct view *view)
         report_lines(stdout, "%-9s none\n", "evidence");
 }
 
-static void dump_plans(const struct package_contents *contents, struct strbuf *out)
+/* of: what stands behind the names of targets. Then those of the training step. */
+static void dump_plans(const struct package_contents *contents, const char *of, struct strbuf *out)
 {
     for (uint32_t i = 0; i < contents->target_count; i++) {
-        strbuf_printf(out, "%s\n", contents->targets[i].name);
+        strbuf_printf(out, "%s%s\n", contents->targets[i].name, of);
         plan_describe(&contents->targets[i].plan, out);
     }
+    if (contents->step)
+        dump_plans(contents->step, ", training", out);
 }
 
-static void dump_schedules(const struct package_contents *contents, struct strbuf *out)
+static void dump_schedules(const struct package_contents *contents, const char *of,
+                           struct strbuf *out)
 {
     for (uint32_t i = 0; i < contents->target_count; i++) {
         const struct package_target *target = &contents->targets[i];
-        strbuf_printf(out, "%s\n", target->name);
+        strbuf_printf(out, "%s%s\n", target->name, of);
         for (uint32_t k = 0; k < target->kernel_count; k++)
             strbuf_printf(out, "  %s: %s\n", target->kernel_names[k], target->kernel_configs[k]);
     }
+    if (contents->step)
+        dump_schedules(contents->step, ", training", out);
 }
 
 static bool dump(struct cli *cli, const struct view *view, const char *what, struct error *err)
@@ -265,9 +274,9 @@ static bool dump(struct cli *cli, const struct view *view, const char *what, str
             return false;
         strbuf_add(&text, data, size);
     } else if (strcmp(what, "plan") == 0) {
-        dump_plans(&view->contents, &text);
+        dump_plans(&view->contents, "", &text);
     } else if (strcmp(what, "schedule") == 0) {
-        dump_schedules(&view->contents, &text);
+        dump_schedules(&view->contents, "", &text);
     } else {
         return fail(err, ERR_USAGE, "'%s' cannot be dumped: manifest, graph, plan or schedule",
                     what);

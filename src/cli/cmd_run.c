@@ -355,6 +355,14 @@ static void add_gradients(struct cli *cli, struct call *call, const urza_gradien
     }
 }
 
+/* Asked before files are read. */
+static bool can_train(const struct request *request, const struct call *call, struct error *err)
+{
+    return !request->backward || urza_has_backward(call->bundle.module) ||
+           fail(err, ERR_UNSUPPORTED,
+                "the package has no backward pass: compile it with --backward");
+}
+
 static bool train_module(struct cli *cli, const struct request *request, struct call *call,
                          struct error *err)
 {
@@ -509,7 +517,7 @@ bool cmd_run(struct cli *cli, int argc, char **argv, struct error *err)
     call.cotangents = ARENA_ARRAY(cli->arena, DLTensor, outputs + 1);
     call.given_cotangents = ARENA_ARRAY(cli->arena, const struct npy *, outputs + 1);
     progress_begin(cli, "running");
-    bool ok = fill_inputs(cli, &request, &call, err) &&
+    bool ok = can_train(&request, &call, err) && fill_inputs(cli, &request, &call, err) &&
               (request.backward ? train_module(cli, &request, &call, err)
                                 : call_module(cli, &call, err)) &&
               (!request.out || write_results(cli, request.out, &call, err));

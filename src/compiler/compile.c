@@ -237,7 +237,7 @@ static bool training_wrt(struct job *job, const struct graph *graph, struct grad
             if (dtype_is_float((enum dtype)n->dtype))
                 VEC_PUSH(job->arena, &names, n->attrs->name);
         }
-        if (size == 0)
+        if (size == 0 || strcmp(at + size, ",") == 0)
             return fail(err, ERR_USAGE, "'%s' is not a list of names", job->options->wrt);
         if (!params)
             VEC_PUSH(job->arena, &names, arena_strndup(job->arena, at, size));
