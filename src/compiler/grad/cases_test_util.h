@@ -16,6 +16,8 @@ bool grad_case_program(struct bed *bed, uint64_t seed, uint32_t *moving);
 bool grad_case_loop(struct bed *bed, uint64_t seed, uint32_t *moving);
 /* A prim over named dims, at several of their values. */
 bool grad_case_named(struct bed *bed, uint64_t seed, uint32_t *moving);
+/* A formula behind a select, at points where it has poles. */
+bool grad_case_guard(struct bed *bed, uint64_t seed, uint32_t *moving);
 /* Points without a derivative, and others at which rules are easily wrong: gradients as numbers,
  * and the identity. NULL: there is no such case. */
 const char *grad_case_tie_name(uint32_t index);

@@ -51,6 +51,11 @@ static void test_programs(void **state)
     check_seeds(*state, grad_case_program, 1000, 950);
 }
 
+static void test_guards(void **state)
+{
+    check_seeds(*state, grad_case_guard, 1000, 700);
+}
+
 static void test_named_dims(void **state)
 {
     check_seeds(*state, grad_case_named, 600, 3000);
@@ -76,6 +81,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_prims, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_ties, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_programs, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_guards, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_named_dims, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_loops, bed_setup, bed_teardown),
     };
