@@ -3,7 +3,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/compiler.h"
 #include "support/trained_small.h"
 
 /* h = tanh(x[t] + h wᵀ). */
@@ -398,6 +401,71 @@ static void loops_can_be_interrupted(void **state)
     trained_release(&t);
 }
 
+/* As run.h promises: 16 KiB are enough to load, for both parts of a step, and to unload. */
+struct on_stack {
+    struct trained *t;
+    const char *target; /* NULL with t: the best one */
+};
+
+static void *step_on_stack(void *argument)
+{
+    struct on_stack *job = argument;
+    if (!job)
+        return NULL;
+    urza_load_options options = {.trust = URZA_TRUST_ALLOW_UNSIGNED, .target = job->target};
+    urza_module *module = NULL;
+    assert_int_equal(
+        urza_load_memory(job->t->package, job->t->package_bytes, &options, &module, NULL), 0);
+    urza_tape *tape = NULL;
+    assert_int_equal(trained_forward(job->t, module, true, &tape, NULL), 0);
+    assert_int_equal(trained_backward(job->t, tape, URZA_KEEP_TAPE, NULL), 0);
+    assert_int_equal(trained_backward(job->t, tape, 0, NULL), 0);
+    urza_tape_release(tape);
+    urza_unload(module);
+    return NULL;
+}
+
+/* How much of a stack of that size is used, below which lies a page that nobody may touch. */
+static size_t run_on_stack(size_t bytes, struct on_stack *job)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), unused = 0;
+    bytes = (bytes + page - 1) / page * page;
+    char *memory =
+        mmap(NULL, page + bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    assert_int_equal(mprotect(memory, page, PROT_NONE), 0);
+    memset(memory + page, 0x5a, bytes);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    assert_int_equal(pthread_attr_setstack(&attributes, memory + page, bytes), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, step_on_stack, job), 0);
+    pthread_join(thread, NULL);
+    while (memory[page + unused] == 0x5a)
+        unused++;
+    munmap(memory, page + bytes);
+    return bytes - unused;
+}
+
+static void little_stack_is_enough(void **state)
+{
+    (void)state;
+    if (URZA_SANITIZED)
+        skip(); /* sanitizers take stack of their own */
+    static const char *const targets[] = {NULL, "interpreter"};
+    size_t bytes;
+    void *bits = plain_bits(&shared, &bytes);
+    size_t start = run_on_stack((size_t)1 << 20, NULL); /* what starting a thread takes */
+    for (size_t i = 0; i < 2; i++) {
+        trained_clear(&shared);
+        run_on_stack(start + ((size_t)16 << 10), &(struct on_stack){&shared, targets[i]});
+        if (i == 0)
+            must_have(&shared, bits, bytes, "on little stack");
+        else
+            trained_judge(&shared, NULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +477,7 @@ int main(void)
         cmocka_unit_test(counts_both_parts),
         cmocka_unit_test(traces_both_parts),
         cmocka_unit_test(loops_can_be_interrupted),
+        cmocka_unit_test(little_stack_is_enough),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
