@@ -143,7 +143,7 @@ static void make_lists(struct trained *t)
 void trained_size(struct trained *t, const int64_t *dims, uint64_t seed, enum fill fill)
 {
     struct error err;
-    const struct sample_request request = {t->step, NULL, dims, seed, fill};
+    const struct sample_request request = {t->step, NULL, dims, seed, fill, NULL};
     must(sample_make(&t->sample, &request, &t->arena, &err), &err);
     for (uint32_t i = 0; i < t->param_count; i++)
         if (t->sample.inputs[t->input_count + i].bytes > 0)

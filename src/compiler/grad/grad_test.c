@@ -360,6 +360,20 @@ static void test_loop_of_many_kinds(void **state)
     check_text(text, NULL);
 }
 
+/* As many batch dims as there can be. */
+static void test_product_of_most_dims(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "graph \"most\"\n"
+        "%1 = input \"a\" : f64[1, 2, 1, 2, 1, 1, 2, 3]\n"
+        "%2 = input \"b\" : f64[1, 2, 1, 2, 1, 1, 2, 3]\n"
+        "%3 = contract %1, %2 {batch 7, contract 1} : f64[1, 2, 1, 2, 1, 1, 2]\n"
+        "%4 = contract %1, %2 {batch 6, contract 1} : f64[1, 2, 1, 2, 1, 1, 2, 2]\n"
+        "output \"y\" %3\noutput \"z\" %4\n";
+    check_text(text, NULL);
+}
+
 static void expect_refused(const char *text, const struct grad_training *training, const char *what)
 {
     struct arena arena;
@@ -406,9 +420,13 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_operation),    cmocka_unit_test(test_kinks),
-        cmocka_unit_test(test_smooth_borders),     cmocka_unit_test(test_recurrence),
-        cmocka_unit_test(test_loop_of_many_kinds), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_every_operation),
+        cmocka_unit_test(test_kinks),
+        cmocka_unit_test(test_smooth_borders),
+        cmocka_unit_test(test_recurrence),
+        cmocka_unit_test(test_product_of_most_dims),
+        cmocka_unit_test(test_loop_of_many_kinds),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

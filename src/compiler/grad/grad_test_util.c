@@ -189,19 +189,6 @@ bool grad_is_nothing(const struct error *err)
     return strstr(err->message, "no output hangs") || strstr(err->message, "is a float");
 }
 
-/* The rules of some prims have a constant that f32 rounds. */
-static double tolerance(const struct graph *graph)
-{
-    for (value_id v = 1; v < graph->nodes.count; v++) {
-        const struct node *n = graph_node(graph, v);
-        bool constant = n->prim == PRIM_EXP2 || n->prim == PRIM_LOG2 || n->prim == PRIM_ERF ||
-                        n->prim == PRIM_ERFC;
-        if (constant && n->dtype != DTYPE_F64)
-            return 0x1p-22;
-    }
-    return GRAD_TOLERANCE;
-}
-
 bool grad_compare(const struct point *p, bool *moving, struct error *err)
 {
     struct sides sides = {0};
@@ -219,7 +206,7 @@ bool grad_compare(const struct point *p, bool *moving, struct error *err)
     if (!finite)
         return true;
     *moving |= sides.forward != 0;
-    if (fabs(sides.forward - sides.backward) <= tolerance(p->graph) * sides.magnitude)
+    if (fabs(sides.forward - sides.backward) <= GRAD_TOLERANCE * sides.magnitude)
         return true;
     return fail(err, ERR_VERIFY, "%.15g forward, %.15g backward, magnitude %.3g", sides.forward,
                 sides.backward, sides.magnitude);

@@ -7,6 +7,12 @@
 #include "base/error.h"
 #include "compiler/ops/ops.h"
 
+/* How many dims the batch has in merged values: where two more would be too many, it is one. */
+static uint32_t kept_batch(uint32_t batch)
+{
+    return batch + 2 <= LIMIT_RANK ? batch : 1;
+}
+
 /* x[batch…, f…, k…] as [batch…, f, k], f of `free` dims as one and the rest as another: products
  * are scheduled best with one dim of each kind. Memory stays as it is. */
 static value_id merged(struct builder *b, value_id x, uint32_t batch, uint32_t free)
@@ -14,21 +20,23 @@ static value_id merged(struct builder *b, value_id x, uint32_t batch, uint32_t f
     if (x == VALUE_NONE)
         return VALUE_NONE;
     const struct node *n = b_node(b, x);
-    dim_id shape[LIMIT_RANK + 2], one = b_dim_const(b, 1);
-    memcpy(shape, n->shape, batch * sizeof *shape);
-    shape[batch] = shape[batch + 1] = one;
-    for (uint32_t d = batch; d < n->rank; d++) {
-        dim_id *to = &shape[d < batch + free ? batch : batch + 1];
-        *to = b_dim_mul(b, *to, n->shape[d]);
+    uint32_t kept = kept_batch(batch);
+    dim_id shape[LIMIT_RANK];
+    for (uint32_t d = 0; d < kept + 2; d++)
+        shape[d] = b_dim_const(b, 1);
+    for (uint32_t d = 0; d < n->rank; d++) {
+        uint32_t to = d < batch ? (kept == batch ? d : 0) : d < batch + free ? kept : kept + 1;
+        shape[to] = b_dim_mul(b, shape[to], n->shape[d]);
     }
-    return b_reshape(b, x, shape, batch + 2);
+    return b_reshape(b, x, shape, kept + 2);
 }
 
 /* Merged, then [batch…, k, f]. */
 static value_id turned(struct builder *b, value_id x, uint32_t batch, uint32_t free)
 {
+    uint32_t kept = kept_batch(batch);
     x = merged(b, x, batch, free);
-    return x == VALUE_NONE ? x : b_swap(b, x, batch, batch + 1);
+    return x == VALUE_NONE ? x : b_swap(b, x, kept, kept + 1);
 }
 
 /* [batch…, rows, columns] of the shape of a value. */
@@ -61,8 +69,8 @@ value_id grad_product_first(struct builder *b, const struct grad_product *p)
     uint32_t m = b_node(b, p->g)->rank - p->batch - n;
     dim_id shape[LIMIT_RANK];
     uint32_t rank = product_shape(b, p, p->batch, m, shape);
-    value_id product =
-        b_contract(b, merged(b, p->g, p->batch, m), turned(b, p->other, p->batch, n), p->batch, 1);
+    value_id product = b_contract(b, merged(b, p->g, p->batch, m), turned(b, p->other, p->batch, n),
+                                  kept_batch(p->batch), 1);
     return unmerged(b, product, shape, rank);
 }
 
@@ -75,8 +83,8 @@ value_id grad_product_second(struct builder *b, const struct grad_product *p)
     uint32_t n = b_node(b, p->g)->rank - p->batch - m;
     dim_id shape[LIMIT_RANK];
     uint32_t rank = product_shape(b, p, p->batch + m, n, shape);
-    value_id product =
-        b_contract(b, turned(b, p->g, p->batch, m), turned(b, p->other, p->batch, m), p->batch, 1);
+    value_id product = b_contract(b, turned(b, p->g, p->batch, m), turned(b, p->other, p->batch, m),
+                                  kept_batch(p->batch), 1);
     return unmerged(b, product, shape, rank);
 }
 
