@@ -96,6 +96,7 @@ def compare(folder, package, dims, model):
 
 
 def measure(blueprint, dims, options):
+    torch._dynamo.reset()  # else sizes of the block before this one make later ones dynamic
     with tempfile.TemporaryDirectory() as folder:
         package, native = f"{folder}/step.urza", f"{folder}/native.json"
         how = ["--strategy", "fast", "--target", "native", "-o", package]
