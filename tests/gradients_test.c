@@ -109,6 +109,45 @@ static bool is_refused(const struct strbuf *package, struct arena *arena, bool *
     return !report.pass;
 }
 
+/* Right steps whose derivatives are not finite everywhere: of the first two they are on part of the
+ * numbers, and are judged there; of the last one nowhere. */
+static const struct honest {
+    const char *graph;
+    bool judged;
+} honest[] = {
+    {"graph \"log\"\n%1 = input \"x\" : f32[4, 5]\n%2 = log %1 : f32[4, 5]\noutput \"y\" %2\n",
+     true},
+    {"graph \"root\"\n%1 = input \"x\" : f32[40]\n%2 = sqrt %1 : f32[40]\n%3 = log1p %2 : "
+     "f32[40]\noutput \"y\" %3\n",
+     true},
+    {"graph \"nan\"\n%1 = input \"x\" : f32[4]\n%2 = sub %1, %1 : f32[4]\n%3 = div %2, %2 : "
+     "f32[4]\noutput \"y\" %3\n",
+     false},
+};
+
+static bool passes(const struct honest *h, struct arena *arena)
+{
+    struct graph graph;
+    struct compile_result result;
+    struct verify_report report;
+    struct error err = {0};
+    const struct compile_options options = {
+        .targets = target_best_here(), .strategy = STRATEGY_FAST, .backward = true};
+    const struct verify_options judge = {.allow_unsigned = true, .seed = 1};
+    const struct compile_source source = {.graph = &graph};
+    bool found = false;
+    if (!graph_parse(&graph, arena, h->graph, strlen(h->graph), &err) ||
+        !compile_graph(&source, &options, arena, &result, &err) ||
+        !verify_package(result.package, result.package_bytes, &judge, arena, &report, &err)) {
+        printf("%s: %s\n", err.place, err.message);
+        return false;
+    }
+    for (uint32_t i = 0; i < report.count; i++)
+        if (strcmp(report.checks[i].name, "training gradients") == 0)
+            found = (strncmp(report.checks[i].detail, "not judged", 10) != 0) == h->judged;
+    return report.pass && found;
+}
+
 int main(void)
 {
     struct arena arena;
@@ -153,6 +192,11 @@ int main(void)
             }
         }
     }
+    for (size_t i = 0; i < sizeof honest / sizeof *honest; i++, count++)
+        if (!passes(&honest[i], &arena)) {
+            printf("refused, or judged otherwise than it should be: %s", honest[i].graph);
+            failures++;
+        }
     printf("%u training steps, %u judged wrongly\n", count, failures);
     arena_release(&arena);
     return failures > 0;
