@@ -229,11 +229,8 @@ static void mark_needed(const struct planning *p, uint32_t outputs, bool *needed
     }
     for (uint32_t i = 0; i < loops->items.count; i++) {
         const struct graph_loop *loop = &loops->items.items[i];
-        for (value_id v = loop->first; v <= loop->last; v++) {
-            const struct node *n = graph_node(g, v);
-            needed[loop->first] |=
-                needed[v] && n->prim == PRIM_LOOP && n->attrs->loop == loop->number;
-        }
+        for (uint32_t k = 0; k < loop->states + loop->rows; k++)
+            needed[loop->first] |= loop->results[k] != VALUE_NONE && needed[loop->results[k]];
     }
 }
 
@@ -242,8 +239,9 @@ static bool plan_kernels(struct planning *p)
     struct plan *plan = &p->out->plan;
     bool *needed = ARENA_ARRAY(p->job->arena, bool, p->unit->graph.nodes.count);
     uint32_t first = p->job->options->first_outputs;
-    mark_needed(p, first > 0 ? first : p->unit->graph.outputs.count, needed);
-    if (first == 0) /* one entry, which computes what nothing needs, too */
+    if (first > 0)
+        mark_needed(p, first, needed);
+    else /* one entry, which computes what nothing needs, too */
         memset(needed, true, p->unit->graph.nodes.count * sizeof *needed);
     if (!plan_part(p, needed, true))
         return false;

@@ -6,11 +6,11 @@
  *
  *     ⟨cotangents, J·v⟩ = ⟨gradients, v⟩
  *
- * must hold, in unrounded float64, to 1e-9 of the magnitude of the terms: for one drawn direction
- * in each group of inputs and params, so that a small gradient is not lost beside large ones.
- * Central differences of the block's results along the same directions check both, as far as they
- * can: their own error is estimated by a second step. The results of the step's first part must be
- * the block's, bit for bit. */
+ * must hold, in unrounded float64, to 1e-9 of the magnitude of the terms: along one drawn direction
+ * for each input and param. Where there are more than GROUPS_MOST, some share one, and a gradient
+ * that is a billionth of another may be lost beside it. Central differences of the block's results
+ * along the same directions check both, as far as they can: their own error is estimated by a
+ * second step. The results of the step's first part must be the block's, bit for bit. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
